@@ -11,7 +11,6 @@ use tracing::warn;
 use super::Lane;
 use super::lane_checkpoint::LaneCheckpoint;
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
-use crate::failure::Failure;
 use crate::record::Clock;
 use crate::settings::FullJitter;
 use crate::telemetry::{LaneState, Meter};
@@ -61,13 +60,12 @@ impl CheckpointWriter {
 
     /// Events were settled. `by_delivery`: by one that has succeeded, so that a transactional sink has committed them,
     /// what [`Self::take_journal_change`] returned, and the checkpoint.
-    pub fn events_settled(&mut self, checkpoint: &mut LaneCheckpoint, by_delivery: bool) {
+    pub fn events_settled(&mut self, by_delivery: bool) {
         self.main.changed = Changed::Events;
         let Some(copy) = &mut self.copy else { return };
         copy.changed = Changed::Events;
         if by_delivery {
-            let removed = checkpoint.ledger.released().to_vec();
-            self.main.journal_stored(checkpoint, &removed);
+            self.main.appends.clear();
             self.main.saved_elsewhere();
         }
     }
@@ -91,7 +89,7 @@ impl CheckpointWriter {
 
     /// Shows that the store accepts nothing, until it accepts the checkpoint. A write that hangs does not show it.
     pub fn stalled(&mut self, reason: String) {
-        self.main.failed(&Failure::transient(reason));
+        self.main.failed(reason);
     }
 
     /// True while something is to be written, or is being written.
@@ -313,28 +311,28 @@ impl BackendWriter {
             }
             // The lane does not depend on its copy.
             Err(error) if self.is_copy => {
+                self.retry();
                 warn!(%error, "the copy of the checkpoint was not written");
-                self.retry(&error.into());
             }
             Err(error) if error.is_superseded() => {
                 self.superseded = true;
                 self.meter.superseded(&error.to_string());
             }
-            Err(error) => self.failed(&error.into()),
+            Err(error) => self.failed(error.to_string()),
         }
     }
 
-    fn failed(&mut self, failure: &Failure) {
-        self.retry(failure);
-        self.meter.set_store_failure(Some(LaneState::Stopped(failure.to_string())));
+    fn failed(&mut self, reason: String) {
+        self.retry();
+        self.meter.set_store_failure(Some(LaneState::Stopped(reason)));
     }
 
-    fn retry(&mut self, failure: &Failure) {
+    fn retry(&mut self) {
         self.changed = Changed::Events;
         let failing = self.failing.get_or_insert_with(|| {
             Box::new(Failing { since: self.begun_at, retry_at: self.begun_at, waits: waits(&mut self.random) })
         });
-        failing.retry_at = Instant::now() + failing.waits.wait().max(failure.after());
+        failing.retry_at = Instant::now() + failing.waits.wait();
     }
 
     fn retry_at(&self) -> Option<Instant> {

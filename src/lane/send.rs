@@ -195,7 +195,7 @@ impl<'a> SendStage<'a> {
             None => self.checkpoint.settle(self.passes, &pending, &settled, self.lane.delivery.clock.now()),
         }
         if !settled.is_empty() {
-            self.writer.events_settled(self.checkpoint, delivered.is_ok());
+            self.writer.events_settled(delivered.is_ok());
         }
         delivered?;
         self.lane.budget.set_proven(true);
@@ -220,7 +220,7 @@ impl<'a> SendStage<'a> {
         if matches!(end, PollEnd::Complete | PollEnd::Unavailable) {
             // A complete snapshot is stored at once: after a kill its event would be sent again.
             match context.snapshot {
-                Some(_) => self.writer.events_settled(self.checkpoint, false),
+                Some(_) => self.writer.events_settled(false),
                 None => self.writer.moved_on(),
             }
             report(&self.lane.delivery.meter.lane, &self.checkpoint.position);
@@ -232,8 +232,8 @@ impl<'a> SendStage<'a> {
 }
 
 /// The checkpoint that a transactional sink commits with these events of a batch. No other batch is in flight, so it
-/// adds to what was known `before` the batch. A batch that is split has several, which all begin there: with the same
-/// `now`, so that none of them needs a segment of the journal that the one before has removed as too old.
+/// adds to what was known `before` the batch. A batch that is split has several, which all begin there. So none of them
+/// removes a segment that was needed before the batch: a later one may still need it.
 fn covering(
     before: &LaneCheckpoint,
     journal: &JournalChange,
@@ -248,8 +248,8 @@ fn covering(
         checkpoint.position.advance(passes, pending.context, watermark);
     }
     journal.appends.append(&mut checkpoint.take_appends(now));
-    journal.dropped = checkpoint.ledger.released().to_vec();
     let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
+    checkpoint.ledger.forget_released(&update.journal.dropped);
     (checkpoint, update)
 }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -114,26 +115,32 @@ impl Lane {
         self.batches += 1;
     }
 
-    /// Settles a batch that a transactional sink commits in two parts. A kill after either finds what was committed.
+    /// Settles a batch that a transactional sink commits in two parts, as `lane/send.rs` does. A kill after either finds
+    /// what was committed.
     async fn commit_in_two(&mut self, context: PollContext, records: &[RecordKey], at: Timestamp) {
-        let begun = self.checkpoint.take_appends(at);
+        let begun = self.take_journal_change(at);
         let before = self.checkpoint.clone();
         for settled in [records.len() / 3, records.len()] {
             self.checkpoint = before.clone();
             self.settle(context, &records[..settled], at);
-            let appends = begun.iter().cloned().chain(self.checkpoint.take_appends(at)).collect();
-            self.commit(appends).await;
+            let mut journal = begun.clone();
+            journal.appends.append(&mut self.checkpoint.take_appends(at));
+            self.commit(journal).await;
             self.assert_stored().await;
         }
     }
 
     async fn store(&mut self, at: Timestamp) {
-        let appends = self.checkpoint.take_appends(at);
-        self.commit(appends).await;
+        let journal = self.take_journal_change(at);
+        self.commit(journal).await;
     }
 
-    async fn commit(&mut self, appends: Vec<Append>) {
-        let journal = JournalChange { appends, dropped: self.checkpoint.ledger.released().to_vec() };
+    fn take_journal_change(&mut self, at: Timestamp) -> JournalChange {
+        let appends = self.checkpoint.take_appends(at);
+        JournalChange { appends, dropped: self.checkpoint.ledger.released().to_vec() }
+    }
+
+    async fn commit(&mut self, journal: JournalChange) {
         let update = CheckpointUpdate { checkpoint: self.checkpoint.encode(), journal };
         let removed = self.store.commit(&self.key(), update).await.unwrap();
         self.checkpoint.ledger.forget_released(&removed);
@@ -143,9 +150,11 @@ impl Lane {
         let bytes = self.store.load(&self.key()).await?.unwrap();
         let mut checkpoint = LaneCheckpoint::decode(&bytes).unwrap();
         checkpoint.load(&self.store, &self.key()).await?;
-        // The store has removed them.
-        let released = checkpoint.ledger.released().to_vec();
-        checkpoint.ledger.forget_released(&released);
+        // The store has removed them meanwhile.
+        let stored: Vec<u64> = self.store.stored.lock().1.keys().copied().collect();
+        let removed: Vec<u64> =
+            checkpoint.ledger.released().iter().copied().filter(|segment| !stored.contains(segment)).collect();
+        checkpoint.ledger.forget_released(&removed);
         Ok(checkpoint)
     }
 
@@ -165,8 +174,9 @@ impl Lane {
         let mut stored = self.stored().await.unwrap();
         stored.position.align(&self.passes);
         assert!(stored == self.checkpoint, "another checkpoint comes back");
-        let referred = self.checkpoint.journal(&self.store, &self.key()).await.unwrap();
-        assert!(self.store.stored.lock().1.keys().eq(referred.keys()), "segments stay that nothing refers to");
+        let needed = self.checkpoint.journal(&self.store, &self.key()).await.unwrap().into_keys();
+        let needed: BTreeSet<u64> = needed.chain(self.checkpoint.ledger.released().iter().copied()).collect();
+        assert!(self.store.stored.lock().1.keys().eq(&needed), "segments stay that nothing refers to or will remove");
     }
 }
 

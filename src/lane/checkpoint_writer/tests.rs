@@ -103,11 +103,11 @@ async fn events_are_written_after_the_interval_and_progress_after_ten_minutes() 
     writer.moved_on();
     let idle = took(writer.write_due(&mut checkpoint, false)).await.unwrap();
     assert!((IDLE_INTERVAL..=IDLE_INTERVAL * 2).contains(&idle), "{idle:?}");
-    writer.events_settled(&mut checkpoint, true);
+    writer.events_settled(true);
     writer.moved_on();
     assert!(writer.is_idle(), "it is not due yet");
     assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, Some(INTERVAL));
-    writer.events_settled(&mut checkpoint, true);
+    writer.events_settled(true);
     tokio::time::sleep(INTERVAL).await;
     assert!(!writer.is_idle(), "it is due now");
     writer.main.saved_elsewhere();
@@ -142,11 +142,11 @@ async fn lanes_that_wrote_together_do_not_write_together_again() {
 async fn events_settled_during_a_write_are_in_the_next_checkpoint() {
     let second = Duration::from_secs(1);
     let (store, mut writer, mut checkpoint) = new_writer([], 10 * second);
-    writer.events_settled(&mut checkpoint, true);
+    writer.events_settled(true);
     checkpoint.settled = 1;
     timeout(INTERVAL + second, writer.write_due(&mut checkpoint, false)).await.unwrap_err();
     assert!(writer.main.writing.is_some() && !writer.is_idle() && saved(&store).is_empty());
-    writer.events_settled(&mut checkpoint, true);
+    writer.events_settled(true);
     checkpoint.settled = 2;
     assert_eq!(
         took(writer.write_due(&mut checkpoint, false)).await,
@@ -159,10 +159,10 @@ async fn events_settled_during_a_write_are_in_the_next_checkpoint() {
     assert_eq!(took(writer.flush(&mut checkpoint)).await, Some(Duration::ZERO));
     writer.main.flush_once(&mut checkpoint).await;
     assert_eq!(saved(&store), [1, 2], "nothing is left to write");
-    writer.events_settled(&mut checkpoint, true);
+    writer.events_settled(true);
     writer.main.flush_once(&mut checkpoint).await;
     assert_eq!(saved(&store), [1, 2, 2]);
-    writer.events_settled(&mut checkpoint, true);
+    writer.events_settled(true);
     timeout(INTERVAL + second, writer.write_due(&mut checkpoint, false)).await.unwrap_err();
     writer.main.flush_once(&mut checkpoint).await;
     assert_eq!((saved(&store).len(), writer.main.writing.is_some()), (4, false), "a write that has begun ends");
@@ -188,10 +188,10 @@ async fn a_lane_that_another_process_took_over_writes_nothing_more() {
     let (store, mut writer, mut checkpoint) =
         new_writer([StateError::Conflict { lane: lane(), owner: "another".to_owned() }], Duration::ZERO);
     assert!(!writer.is_superseded());
-    writer.events_settled(&mut checkpoint, true);
+    writer.events_settled(true);
     writer.flush(&mut checkpoint).await;
     assert!(writer.is_superseded() && writer.main.failing.is_none());
-    writer.events_settled(&mut checkpoint, true);
+    writer.events_settled(true);
     assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
     writer.flush(&mut checkpoint).await;
     assert!(saved(&store).is_empty());
@@ -206,7 +206,7 @@ async fn a_transactional_sink_gets_what_no_delivery_has_committed() {
         let (store, copy, _) = new_writer([], Duration::ZERO);
         writer.copy = Some(Box::new(BackendWriter { is_copy: true, ..copy.main }));
         checkpoint.settled = 1;
-        writer.events_settled(&mut checkpoint, by_delivery);
+        writer.events_settled(by_delivery);
         writer.flush(&mut checkpoint).await;
         assert_eq!(saved(&sink), if by_delivery { vec![] } else { vec![1] });
         assert_eq!(saved(&store), [1], "the copy follows");
@@ -220,7 +220,7 @@ async fn a_copy_that_is_written_again_hides_no_failure_of_the_sink() {
     let (store, copy, _) = new_writer([full()], Duration::ZERO);
     let meter = writer.main.meter.clone();
     writer.copy = Some(Box::new(BackendWriter { is_copy: true, meter: meter.clone(), ..copy.main }));
-    writer.events_settled(&mut checkpoint, false);
+    writer.events_settled(false);
     writer.write_due(&mut checkpoint, false).await;
     while saved(&store).is_empty() {
         writer.copy.as_mut().unwrap().flush_once(&mut checkpoint).await;
@@ -239,7 +239,7 @@ async fn a_copy_is_written_although_another_process_requested_the_lane() {
         (writer.main.backend, writer.main.is_copy) = (store.clone(), true);
         for settled in [5, 6] {
             checkpoint.settled = settled;
-            writer.events_settled(&mut checkpoint, true);
+            writer.events_settled(true);
             writer.main.write(&mut checkpoint).await;
         }
         assert_eq!(saved(&store), if by_hand { vec![] } else { vec![5, 6] });
@@ -257,12 +257,12 @@ async fn the_journal_is_written_once_and_unneeded_segments_are_removed() {
     checkpoint.ledger = Ledger::begin(now, String::new(), true);
     (0..300).for_each(|number| checkpoint.ledger.remember(now, number, now));
     let segment = directory.path().join("lanes/acme/activities/siem.journal/0");
-    writer.events_settled(&mut checkpoint, true);
+    writer.events_settled(true);
     writer.flush(&mut checkpoint).await;
     assert!(segment.exists() && writer.main.appends.is_empty());
     checkpoint.ledger.restart(now, String::new(), true);
     assert_eq!(checkpoint.ledger.released(), [0]);
-    writer.events_settled(&mut checkpoint, true);
+    writer.events_settled(true);
     writer.flush(&mut checkpoint).await;
     assert!(!segment.exists() && checkpoint.ledger.released().is_empty());
 }

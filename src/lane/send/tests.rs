@@ -6,33 +6,43 @@ use crate::record::{Clock, Identity, Stream};
 use crate::sink::Batch;
 use crate::source::{Known, Pull, RecordKey};
 
-/// A sink that commits the checkpoint with the events is given what is true once it has taken them.
-#[test]
-fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more() {
-    let start = Timestamp::from_micros(1_700_000_000_000_000);
-    let pull = Pull::of(Stream::Activities);
-    let passes = pull.passes();
-    let mut position = SourcePosition::starting_at(start.minus(Duration::from_secs(3600)));
-    position.align(&passes);
-    let (host, scope) = ("console.example".into(), "".into());
-    let since_resolved = position.bound();
-    let ledger = Ledger::begin(since_resolved, String::new(), false);
-    let since = "1h".into();
-    let mut before = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
-    before.settled = 5;
-    before.ledger.release([7]);
+fn start() -> Timestamp {
+    Timestamp::from_micros(1_700_000_000_000_000)
+}
 
-    let times = [3, 2, 1].map(|minutes| start.minus(Duration::from_secs(60 * minutes)));
+/// Of a lane of activities that begins an hour before `start`.
+fn new_checkpoint(journals: bool) -> LaneCheckpoint {
+    let mut position = SourcePosition::starting_at(start().minus(Duration::from_secs(3600)));
+    position.align(&Pull::of(Stream::Activities).passes());
+    let since_resolved = position.bound();
+    let ledger = Ledger::begin(since_resolved, String::new(), journals);
+    LaneCheckpoint::begin("console.example".into(), "".into(), "1h".into(), since_resolved, position, ledger)
+}
+
+/// A batch of activities of these times, with ids from 1 on.
+fn pending_batch(times: &[Timestamp]) -> PendingBatch {
     let mut batch = Batch::new(Stream::Activities);
     let record_keys = (1..).zip(times).map(|(id, time)| {
         let identity = Identity::of("console.example", Stream::Activities, &id.to_string(), "");
-        batch.push_with(&id.to_string(), identity, Some(time), |_| None);
-        RecordKey { id, version: id, content: None, time, created: Some(time) }
+        batch.push_with(&id.to_string(), identity, Some(*time), |_| None);
+        RecordKey { id, version: id, content: None, time: *time, created: Some(*time) }
     });
     let record_keys = record_keys.collect();
-    let context = PollContext { start, ..PollContext::default() };
-    let newest = Some(times[2]);
-    let pending = PendingBatch { record_keys, newest, context, batch, ..PendingBatch::new(Stream::Activities) };
+    let context = PollContext { start: start(), ..PollContext::default() };
+    let newest = times.last().copied();
+    PendingBatch { record_keys, newest, context, batch, ..PendingBatch::new(Stream::Activities) }
+}
+
+/// A sink that commits the checkpoint with the events is given what is true once it has taken them.
+#[test]
+fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more() {
+    let passes = Pull::of(Stream::Activities).passes();
+    let mut before = new_checkpoint(false);
+    before.settled = 5;
+    before.ledger.release([7]);
+    let times = [3, 2, 1].map(|minutes| start().minus(Duration::from_secs(60 * minutes)));
+    let pending = pending_batch(&times);
+    let context = pending.context;
 
     let journal = JournalChange { appends: Vec::new(), dropped: vec![7] };
     let unchanged = before.clone();
@@ -49,4 +59,22 @@ fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more
         );
     }
     assert_eq!(before, unchanged);
+}
+
+/// A later part begins from the same state, and may need what an earlier one no longer needs.
+#[test]
+fn a_part_of_a_batch_removes_no_segment_that_was_needed_before_the_batch() {
+    let passes = Pull::of(Stream::Activities).passes();
+    let mut before = new_checkpoint(true);
+    let old = pending_batch(&[start().minus(Duration::from_secs(3000)); 500]);
+    before.settle(&passes, &old, &Vec::from_iter(0..500), start());
+    let journal = JournalChange { appends: before.take_appends(start()), dropped: vec![77] };
+    let needed: Vec<u64> = journal.appends.iter().map(|append| append.segment).collect();
+
+    // Its watermark forgets the old keys, and with them their part of the journal.
+    let pending = pending_batch(&[start()]);
+    let (checkpoint, update) = covering(&before, &journal, &passes, &pending, &[0], start());
+    let released = checkpoint.ledger.released();
+    assert!(released.iter().any(|segment| needed.contains(segment)), "{needed:?}, {released:?}");
+    assert_eq!(update.journal.dropped, [77]);
 }

@@ -9,9 +9,10 @@ pub struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// The text after the last colon is the tag, unless it has a slash: then the colon precedes a registry's port.
-    /// Where a part has what no reference to an image has, such as blanks, all of the text is the name.
+    /// The text after the last colon is the tag, unless it has a slash: then the colon precedes a registry's port. A
+    /// text with blanks or other characters that no image has is not split.
     pub fn of(text: &'a str) -> Self {
+        let text = text.trim();
         let (tagged, digest) = match text.split_once('@') {
             Some((tagged, digest)) if is_part(tagged) && is_part(digest) => (tagged, Some(digest)),
             _ => (text, None),
@@ -25,9 +26,10 @@ impl<'a> Image<'a> {
     }
 }
 
-/// A backslash would begin an escape sequence: the text is as JSON has it.
+/// The text is as JSON has it: of its escape sequences only a slash may be in the name of an image.
 fn is_part(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+    let is_plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    !text.is_empty() && text.split(r"\/").all(is_plain)
 }
 
 /// Splits `name=value` or `name:"value"`: the console has both.
@@ -55,9 +57,11 @@ mod tests {
             ("nginx@sha256:abc", "nginx", None, Some("sha256:abc")),
             ("registry:5000/app:v1@sha256:abc", "registry:5000/app", Some("v1"), Some("sha256:abc")),
             ("@", "@", None, None),
-            ("nginx: ", "nginx: ", None, None),
+            ("nginx:1.25 ", "nginx", Some("1.25"), None),
+            (r"registry\/app:1.25", r"registry\/app", Some("1.25"), None),
+            ("my nginx:1", "my nginx:1", None, None),
             (r"nginx:\n", r"nginx:\n", None, None),
-            (" @sha256:abc", " @sha256:abc", None, None),
+            (r" \t@sha256:abc", r"\t@sha256:abc", None, None),
         ] {
             assert_eq!(Image::of(text), Image { name, tag, digest }, "{text}");
         }

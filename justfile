@@ -19,7 +19,7 @@ fmt-check:
 lint:
     cargo clippy --all-targets --locked -- -D warnings
 
-# Clippy without features, and with each alone. A benchmark is there so that dependencies are checked as for tests.
+# Clippy without features, and with each alone. With a benchmark, dependencies have the features that tests give them.
 lint-features:
     cargo clippy --all-targets --locked --no-default-features -- -D warnings
     for feature in kafka kubernetes traces remap; do \
@@ -76,7 +76,7 @@ long-run PIPELINES="1000" SECONDS="3600":
     S1_FORWARDER_LONG_RUN_PIPELINES={{ PIPELINES }} S1_FORWARDER_LONG_RUN_SECONDS={{ SECONDS }} \
         cargo test --locked --test it -- --ignored --nocapture nothing_grows_and_nothing_is_lost
 
-# Instructions, allocations and copies of the hot path, built with what it uses (needs valgrind).
+# Instructions, allocations and copies of the hot path, built with the feature `remap` only (needs valgrind).
 bench-cost:
     cargo bench --locked --no-default-features --features remap --bench cost -- --check
 

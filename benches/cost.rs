@@ -4,9 +4,9 @@
 //! instructions to map a record to OCSF, compared with those to map it to ECS, and those of a `remap` of three lines,
 //! compared with the round trip.
 //!
-//! `cargo bench --bench cost` prints them. With `-- --check` it fails where a ratio is 5 % over the committed one, OCSF
-//! costs more than 1.3 times ECS, or the `remap` more than 2.8 round trips. With `-- --commit` it writes the ratios
-//! down. Needs valgrind.
+//! `just bench-cost` prints them and checks them: with `-- --check` the benchmark fails where a ratio is 5 % over the
+//! committed one, OCSF costs more than 1.3 times ECS, or the `remap` more than 2.8 round trips. With `-- --commit` it
+//! writes the ratios down. Needs valgrind.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may end in a panic")]
 #![allow(unsafe_code, reason = "an allocator that counts cannot be written without")]

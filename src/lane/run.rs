@@ -102,8 +102,8 @@ impl Lane {
         }
     }
 
-    /// Names the lane in log lines. It exists while the lane works, and not while it sleeps: that would take half a KB
-    /// for each of tens of thousands.
+    /// Names the lane in log lines. It does not exist between polls: that would take half a KB for each of tens of
+    /// thousands of lanes.
     fn span(&self) -> Span {
         let LaneId { pipeline, stream, sink } = &self.key.lane;
         lane_span(pipeline, *stream, sink)
@@ -115,10 +115,10 @@ impl Lane {
         let checkpoint = loop {
             match self.try_open().await {
                 Ok(checkpoint) => break checkpoint,
-                Err(failure) => {
+                Err(reason) => {
                     has_failed = true;
-                    self.delivery.meter.set_store_failure(Some(LaneState::Stopped(failure.to_string())));
-                    sleep(waits.wait().max(failure.after())).await;
+                    self.delivery.meter.set_store_failure(Some(LaneState::Stopped(reason)));
+                    sleep(waits.wait()).await;
                 }
             }
         };
@@ -159,7 +159,7 @@ impl Lane {
             }
             let span = self.span();
             // Boxed, so that a lane is small while it sleeps: there are tens of thousands.
-            match Box::pin(self.poll(progress, pass, stop).instrument(span)).await {
+            match Box::pin(self.poll_once(progress, pass, stop).instrument(span)).await {
                 ControlFlow::Continue(was_refused) => is_refused = was_refused,
                 ControlFlow::Break(LaneEnd::Superseded) => return LaneEnd::Superseded,
                 ControlFlow::Break(end) => break end,
@@ -170,7 +170,7 @@ impl Lane {
     }
 
     /// Runs one session, and plans what follows it. Returns whether console or sink refused, or why the lane ends.
-    async fn poll(
+    async fn poll_once(
         &mut self,
         progress: &mut LaneProgress,
         pass: usize,

@@ -1,6 +1,7 @@
 //! Traces: one span for each batch that is delivered, exported over OTLP.
 //!
-//! The spans are made here and not from `tracing`'s, because a lane's span there lives as long as the lane.
+//! The spans are made here and not from `tracing`'s: a lane's span there covers a whole poll, which delivers many
+//! batches.
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{Instrument, error};
+use tracing::error;
 
 use super::context::{LaneMode, WorkerContext};
 use super::spec::LaneSpec;
@@ -154,7 +154,7 @@ impl LaneRunner {
             lane.key = key.clone();
             lane.known = known.clone();
         }
-        Ok(AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone()).in_current_span())))
+        Ok(AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone()))))
     }
 
     /// Resolves when the lane has to be aborted.

@@ -81,7 +81,7 @@ async fn every_refusal_in_the_log_names_its_lane() {
 async fn a_lane_that_waits_for_its_next_poll_is_named_too() {
     let harness = Harness::new(|setup| setup.activities = 30).await;
     harness.put_changed("asleep", json!({ "streams": { "activities": { "interval": "1h" } } }));
-    let mut worker = harness.worker_with(&["--checkpoint-interval", "10s"]);
+    let mut worker = harness.worker_with(&["--checkpoint-interval", "30s"]);
     worker.lane("asleep/activities/siem", |lane| lane["delivered"] == 30).await;
     // Its first checkpoint is stored, and the one after the poll is not due yet.
     let checkpoints = harness.path("state/lanes/asleep");

@@ -150,7 +150,7 @@ impl Poll {
 
 impl OversizedRecord {
     /// An answer to a request for one record was too large.
-    pub fn begin(stream: Stream, cut: &TruncatedBody) -> Self {
+    fn begin(stream: Stream, cut: &TruncatedBody) -> Self {
         match stream {
             Stream::UnifiedAlerts => {
                 Self::InPart { beginning: first_record(&cut.beginning, b"\"node\""), max_bytes: cut.max_bytes }
@@ -183,7 +183,7 @@ impl OversizedRecord {
     }
 
     /// A record was too large where the search is. `is_new` hands it on, and says whether it was new.
-    pub fn met(self, cut: &TruncatedBody, is_new: impl FnOnce(&Bytes) -> bool) -> Search {
+    fn met(self, cut: &TruncatedBody, is_new: impl FnOnce(&Bytes) -> bool) -> Search {
         let (at, wanted) = match self {
             Self::Searching { at, wanted } => (at, Some(wanted)),
             // Another one right behind the first.

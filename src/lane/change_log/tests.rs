@@ -115,8 +115,8 @@ impl Lane {
         self.batches += 1;
     }
 
-    /// Settles a batch that a transactional sink commits in two parts, as `lane/send.rs` does. A kill after either finds
-    /// what was committed.
+    /// Settles a batch that a transactional sink commits in two parts, as `lane/send.rs` does. A kill after either
+    /// finds what was committed.
     async fn commit_in_two(&mut self, context: PollContext, records: &[RecordKey], at: Timestamp) {
         let begun = self.take_journal_change(at);
         let before = self.checkpoint.clone();

@@ -234,12 +234,6 @@ impl BackendWriter {
         JournalChange { appends: self.appends.clone(), dropped: checkpoint.ledger.released().to_vec() }
     }
 
-    /// The backend has the change of the journal, and removed these segments.
-    fn journal_stored(&mut self, checkpoint: &mut LaneCheckpoint, removed: &[u64]) {
-        self.appends.clear();
-        checkpoint.ledger.forget_released(removed);
-    }
-
     /// Whether something is to be written, or is being written.
     fn has_changes(&self) -> bool {
         self.writing.is_some() || self.changed != Changed::Nothing && !self.superseded
@@ -301,7 +295,8 @@ impl BackendWriter {
         match result {
             Ok(removed) => {
                 if !self.is_copy {
-                    self.journal_stored(checkpoint, &removed);
+                    self.appends.clear();
+                    checkpoint.ledger.forget_released(&removed);
                 }
                 self.saved_at = Instant::now();
                 self.idle_for = idle_for(&mut self.random);

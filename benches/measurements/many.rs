@@ -22,6 +22,7 @@ fn idle_place(lanes: usize, console: &Console, sink: &NullSink) -> Place {
 
 /// What so many idle lanes cost.
 pub struct Idle {
+    /// On average while it is looked at.
     pub rss_mb: f64,
     /// Share of a core, and the part of it in the kernel.
     pub core: f64,
@@ -42,12 +43,12 @@ pub fn watch_idle(place: &Place, lanes: usize, time: Duration) -> Idle {
     let worker = place.run(&[]);
     worker.wait_ready();
     settle(&worker, lanes);
-    let (used, seconds) = watch(&worker, time);
+    let Watched { used, seconds, rss } = watch(&worker, time);
     let core = used.cpu().as_secs_f64() / seconds;
     let scrape = scrape(&worker, core);
     Idle {
         scrape,
-        rss_mb: kernel::rss(worker.process.id()) as f64 / 1e6,
+        rss_mb: rss as f64 / 1e6,
         core,
         system: used.system.as_secs_f64() / seconds,
         peak_rss_mb: used.peak_rss as f64 / 1e6,
@@ -98,16 +99,28 @@ fn settle(worker: &Worker, lanes: usize) {
     });
 }
 
-/// CPU time that a worker uses while it is scraped, and how long that was looked at.
-fn watch(worker: &Worker, time: Duration) -> (Usage, f64) {
+/// What a worker uses while it is scraped.
+struct Watched {
+    used: Usage,
+    seconds: f64,
+    /// Resident memory in bytes, the average of once a second.
+    rss: u64,
+}
+
+fn watch(worker: &Worker, time: Duration) -> Watched {
     let (before, begun) = (worker.process.so_far(), Instant::now());
+    let mut sizes = Vec::new();
     while begun.elapsed() < time {
-        std::thread::sleep(SCRAPE);
+        let next = Instant::now() + SCRAPE;
+        while Instant::now() < next {
+            std::thread::sleep(Duration::from_secs(1));
+            sizes.push(kernel::rss(worker.process.id()));
+        }
         worker.metrics();
     }
     let after = worker.process.so_far();
     let used = Usage { user: after.user - before.user, system: after.system - before.system, peak_rss: after.peak_rss };
-    (used, begun.elapsed().as_secs_f64())
+    Watched { used, seconds: begun.elapsed().as_secs_f64(), rss: sizes.iter().sum::<u64>() / sizes.len() as u64 }
 }
 
 pub fn busy(size: Size) -> Vec<Row> {

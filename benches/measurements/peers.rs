@@ -1,11 +1,18 @@
 //! A generic pipeline that does the same work.
 
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use axum::body::Bytes;
+use flate2::read::GzDecoder;
+use parking_lot::Mutex;
 use s1_forwarder::record::Stream;
-use serde_json::json;
+use s1_forwarder::settings::Schema;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use super::kernel::Usage;
 use super::world::{NullSink, Process};
@@ -26,7 +33,72 @@ pub fn bento(size: Size) -> Vec<Row> {
         }
     };
     let row = |kept, least| compare(&program, size.of(100_000), kept, least);
-    vec![row(false, 12.0), row(true, 9.0)]
+    vec![equal_fields(&program, false), row(false, 12.0), equal_fields(&program, true), row(true, 9.0)]
+}
+
+/// How many fields of our events Bento's have too, with the same value, and how many others these have.
+fn equal_fields(program: &Path, kept: bool) -> Row {
+    const RECORDS: usize = 5_000;
+    let records = common::records(Stream::Activities, RECORDS);
+    let mut mapper = common::mapper_to(Schema::Ecs, Stream::Activities, kept);
+    let theirs: BTreeMap<String, Fields> =
+        events_of(program, &records, kept).map(|event| (id(&event), fields(&event))).collect();
+    let (mut all, mut equal, mut others) = (0, 0, 0);
+    for record in &records {
+        let mut event = Vec::new();
+        mapper.map(record, &mut event).unwrap();
+        let event: Value = serde_json::from_slice(&event).unwrap();
+        let (ours, theirs) = (fields(&event), &theirs[&id(&event)]);
+        all += ours.len();
+        equal += ours.iter().filter(|(path, value)| theirs.get(*path) == Some(*value)).count();
+        others += theirs.keys().filter(|path| !ours.contains_key(*path)).count();
+    }
+    let share = |count: usize| 100.0 * count as f64 / all as f64;
+    let measured = format!("{:.2} %, {:.2} % more", share(equal), share(others));
+    let figures = json!({ "fields": all, "equal": equal, "others": others });
+    let goal = format!("fields of our events that Bento's have, {}", whole::original(kept));
+    Row::goal(&goal, "≥ 99.9 %", measured, share(equal) >= 99.9 && share(others) <= 0.1, figures)
+}
+
+/// The values of an event by their paths.
+type Fields = BTreeMap<String, Value>;
+
+fn id(event: &Value) -> String {
+    event["event"]["id"].as_str().unwrap().to_owned()
+}
+
+fn fields(event: &Value) -> Fields {
+    fn walk(value: &Value, path: &str, found: &mut Fields) {
+        match value {
+            Value::Object(object) => {
+                object.iter().for_each(|(key, value)| walk(value, &format!("{path}.{key}"), found))
+            }
+            // Another hash.
+            _ if path == ".sentinel_one.identity" => drop(found.insert(path.to_owned(), Value::Null)),
+            _ => drop(found.insert(path.to_owned(), value.clone())),
+        }
+    }
+    let mut found = Fields::new();
+    walk(event, "", &mut found);
+    found
+}
+
+/// What Bento sends for these records.
+fn events_of(program: &Path, records: &[Vec<u8>], kept: bool) -> impl Iterator<Item = Value> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let bodies = Arc::new(Mutex::new(Vec::<Bytes>::new()));
+    let taken = bodies.clone();
+    let service = axum::Router::new().fallback(async move |body: Bytes| taken.lock().push(body));
+    runtime.spawn(axum::serve(listener, service).into_future());
+    pipe(program, records, &url, kept);
+    let bodies = std::mem::take(&mut *bodies.lock());
+    bodies.into_iter().flat_map(|body| {
+        let mut text = String::new();
+        GzDecoder::new(&body[..]).read_to_string(&mut text).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    })
 }
 
 /// Both programs with the same fields; `kept`: both with `event.original`.
@@ -60,17 +132,23 @@ fn program() -> Result<PathBuf, String> {
 
 fn run(program: &Path, events: usize, kept: bool) -> Usage {
     let sink = NullSink::start("take");
-    let mut input = tempfile::NamedTempFile::new().unwrap();
-    for record in common::records(Stream::Activities, events) {
-        input.write_all(&record).unwrap();
+    let usage = pipe(program, &common::records(Stream::Activities, events), &sink.url(), kept);
+    let (requests, _) = sink.taken();
+    assert!(requests as usize >= events / 1_000, "{requests} requests");
+    usage
+}
+
+/// Has Bento send these records to a URL.
+fn pipe(program: &Path, records: &[Vec<u8>], url: &str, kept: bool) -> Usage {
+    let mut input = NamedTempFile::new().unwrap();
+    for record in records {
+        input.write_all(record).unwrap();
         input.write_all(b"\n").unwrap();
     }
     let mut command = Command::new(program);
-    command.args(["-c", &format!("{FOLDER}/bento.yaml")]).env("INPUT", input.path()).env("OUTPUT", sink.url());
+    command.args(["-c", &format!("{FOLDER}/bento.yaml")]).env("INPUT", input.path()).env("OUTPUT", url);
     command.env("ORIGINAL", if kept { "content().string()" } else { "deleted()" });
     let (good, usage) = Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::inherit())).wait();
     assert!(good, "Bento failed");
-    let (requests, _) = sink.taken();
-    assert!(requests as usize >= events / 1_000, "{requests} requests");
     usage
 }

@@ -3,7 +3,7 @@
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -35,9 +35,9 @@ pub(super) enum Contents {
     /// There is no such file.
     Gone,
     /// The contents are unchanged.
-    Same(Version),
+    Same(Arc<Version>),
     /// The contents have changed.
-    New(Arc<str>, Version),
+    New(Arc<str>, Arc<Version>),
     /// The file cannot be read, or is not text.
     Unreadable(String),
 }
@@ -47,13 +47,15 @@ const SETTLES_IN: Duration = Duration::from_secs(2);
 
 /// The contents of these files, except for those that have their known version by times and size. A file system that
 /// does not answer makes its own files unreadable.
-pub(super) fn read_contents(files: Vec<(PathBuf, Option<Version>)>) -> impl Iterator<Item = (PathBuf, Contents)> {
+pub(super) fn read_contents(
+    files: Vec<(Arc<Path>, Option<Arc<Version>>)>,
+) -> impl Iterator<Item = (Arc<Path>, Contents)> {
     let unreadable = |error: io::Error| match error.kind() {
         ErrorKind::NotFound => Contents::Gone,
         ErrorKind::FileTooLarge => Contents::Unreadable("larger than 1 MiB".to_owned()),
         _ => Contents::Unreadable(format!("cannot be read: {error}")),
     };
-    let answers = Answers::new(files, |path, known| read_changed(path, known.as_ref()).transpose());
+    let answers = Answers::new(files, |path, known| read_changed(path, known.as_deref()).transpose());
     answers.map(move |(path, answer)| (path, answer.unwrap_or_else(unreadable)))
 }
 
@@ -107,7 +109,7 @@ impl Text {
     }
 
     fn contents_at(self, stamp: Option<Stamp>, known: Option<&[u8; 32]>) -> Contents {
-        let version = Version { stamp, hash: self.hash, generation: self.generation };
+        let version = Arc::new(Version { stamp, hash: self.hash, generation: self.generation });
         match self.text {
             _ if known == Some(&self.hash) => Contents::Same(version),
             Ok(text) => Contents::New(text, version),

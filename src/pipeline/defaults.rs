@@ -16,7 +16,7 @@ pub(super) struct Defaults {
     pub path: PathBuf,
     /// The path without symbolic links, as it was last found.
     canonical: Option<PathBuf>,
-    version: Option<Version>,
+    version: Option<Arc<Version>>,
     /// The last valid version.
     pub tree: Option<Node>,
     pub problems: Vec<Problem>,
@@ -45,7 +45,7 @@ impl Defaults {
             Err(error) if error.kind() == ErrorKind::NotFound => self.canonical = Some(self.path.clone()),
             Err(_) => {}
         }
-        let read = read_contents(vec![(self.path.clone(), self.version.clone())]).next();
+        let read = read_contents(vec![(self.path.as_path().into(), self.version.clone())]).next();
         let Some((_, contents)) = read else { return false };
         match contents {
             Contents::Same(version) => {

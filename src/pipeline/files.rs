@@ -34,12 +34,12 @@ pub struct Files {
     defaults: Option<Defaults>,
     tenants: TenantRules,
     /// Boxed: a map has room for many more than it contains.
-    files: HashMap<PathBuf, Box<File>>,
+    files: HashMap<Arc<Path>, Box<File>>,
     /// Name and path of each file that is valid.
-    claims: BTreeSet<(String, PathBuf)>,
+    claims: BTreeSet<(String, Arc<Path>)>,
     running: BTreeMap<String, Arc<Pipeline>>,
     /// The name under which each file runs.
-    running_names: HashMap<PathBuf, String>,
+    running_names: HashMap<Arc<Path>, String>,
     /// Files that were reported as invalid.
     invalid: BTreeSet<PathBuf>,
     /// Problems of paths that could not be listed.
@@ -49,7 +49,7 @@ pub struct Files {
 
 #[derive(Debug, Default)]
 struct File {
-    version: Option<Version>,
+    version: Option<Arc<Version>>,
     /// `None` if the current version is invalid.
     valid: Option<Arc<Pipeline>>,
     problems: Vec<Problem>,
@@ -159,7 +159,9 @@ impl Files {
         let previous_problems = self.problems_of_other_paths();
         let defaults_changed = self.defaults.as_mut().is_some_and(Defaults::refresh);
         let mut paths = match scan {
-            Scan::Paths(paths) if !defaults_changed => paths.iter().cloned().collect(),
+            Scan::Paths(paths) if !defaults_changed => {
+                paths.iter().map(|path| shared_path(&self.files, path)).collect()
+            }
             _ => self.list(),
         };
         paths.retain(|path| self.defaults.as_ref().is_none_or(|defaults| !defaults.is_at(path)));
@@ -171,7 +173,7 @@ impl Files {
                 names.extend(
                     [claimed, self.claimed(&path), self.running_names.get(&path).cloned()].into_iter().flatten(),
                 );
-                touched.insert(path);
+                touched.insert(path.to_path_buf());
             }
         }
         let mut changes = self.assign_names(&touched, &names);
@@ -212,12 +214,12 @@ impl Files {
         let (path, file) = self.files.get_key_value(path)?;
         let (pipeline, problems) = (file.valid.clone(), self.problems_of(path, file));
         let generation = file.version.as_ref().and_then(|version| version.generation);
-        Some(FileReport { path: path.clone(), pipeline, problems, generation })
+        Some(FileReport { path: path.to_path_buf(), pipeline, problems, generation })
     }
 
     /// Sorted by path.
     pub fn reports(&self) -> Vec<FileReport> {
-        let paths: BTreeSet<&PathBuf> = self.files.keys().collect();
+        let paths: BTreeSet<&Arc<Path>> = self.files.keys().collect();
         paths.into_iter().filter_map(|path| self.report(path)).collect()
     }
 
@@ -236,14 +238,14 @@ impl Files {
     }
 
     /// The paths to check: new ones and known ones.
-    fn list(&mut self) -> Vec<PathBuf> {
+    fn list(&mut self) -> Vec<Arc<Path>> {
         let mut paths: BTreeSet<PathBuf> = self.objects.paths().into_iter().collect();
         self.unlisted = self.objects.problems();
         let mut failed = Vec::new();
         for source in &mut self.sources {
             match source.list() {
                 Listing::Files(found) => {
-                    paths.extend(found.into_iter().filter(|path| !self.files.contains_key(path)));
+                    paths.extend(found.into_iter().filter(|path| !self.files.contains_key(&**path)));
                 }
                 Listing::Failed(problem) => {
                     self.unlisted.push(problem);
@@ -252,13 +254,13 @@ impl Files {
             }
         }
         // Files below a path that cannot be listed are not checked.
-        let is_listed = |path: &&PathBuf| failed.iter().all(|source| !source.contains(path));
-        let known = self.files.keys().filter(|path| !paths.contains(*path)).filter(is_listed);
-        known.cloned().chain(paths.iter().cloned()).collect()
+        let is_listed = |path: &&Arc<Path>| failed.iter().all(|source| !source.contains(path));
+        let known = self.files.keys().filter(|path| !paths.contains(&***path)).filter(is_listed);
+        known.cloned().chain(paths.iter().map(|path| shared_path(&self.files, path))).collect()
     }
 
     /// The contents of files and objects, except for those that are known. With `even_if_equal`, of all of them.
-    fn read(&self, paths: Vec<PathBuf>, even_if_equal: bool) -> impl Iterator<Item = (PathBuf, Contents)> + use<> {
+    fn read(&self, paths: Vec<Arc<Path>>, even_if_equal: bool) -> impl Iterator<Item = (Arc<Path>, Contents)> + use<> {
         let (mut objects, mut files) = (Vec::new(), Vec::new());
         for path in paths {
             let version = self.files.get(&path).and_then(|file| file.version.as_ref()).filter(|_| !even_if_equal);
@@ -272,7 +274,7 @@ impl Files {
     }
 
     /// Takes a file as it is now. True if it changed.
-    fn refresh(&mut self, path: &Path, contents: Contents) -> bool {
+    fn refresh(&mut self, path: &Arc<Path>, contents: Contents) -> bool {
         let known = self.files.get(path);
         let mut file = match contents {
             Contents::Gone if known.is_none() => return false,
@@ -302,9 +304,9 @@ impl Files {
         }
         self.forget_claim(path);
         if let Some(pipeline) = &file.valid {
-            self.claims.insert((pipeline.name.clone(), path.to_owned()));
+            self.claims.insert((pipeline.name.clone(), path.clone()));
         }
-        self.files.insert(path.to_owned(), Box::new(file));
+        self.files.insert(path.clone(), Box::new(file));
         true
     }
 
@@ -314,7 +316,7 @@ impl Files {
         Some(Arc::new(Pipeline { enabled: false, ..(**running).clone() }))
     }
 
-    fn parse(&self, path: &Path, text: &str, version: Version) -> File {
+    fn parse(&self, path: &Path, text: &str, version: Arc<Version>) -> File {
         let parsed = catch_panic(&path.display(), || self.parse_text(path, text, version.clone()));
         parsed.unwrap_or_else(|message| File {
             version: Some(version),
@@ -323,7 +325,7 @@ impl Files {
         })
     }
 
-    fn parse_text(&self, path: &Path, text: &str, version: Version) -> File {
+    fn parse_text(&self, path: &Path, text: &str, version: Arc<Version>) -> File {
         let mut problems = Vec::new();
         let file: Arc<Path> = path.into();
         let Some(mut root) = document::tree(text, &file, &mut problems) else {
@@ -365,14 +367,14 @@ impl Files {
         File { version: Some(version), valid, problems, name_place }
     }
 
-    fn forget_claim(&mut self, path: &Path) {
+    fn forget_claim(&mut self, path: &Arc<Path>) {
         let Some(pipeline) = self.files.get(path).and_then(|file| file.valid.clone()) else { return };
-        self.claims.remove(&(pipeline.name.clone(), path.to_owned()));
+        self.claims.remove(&(pipeline.name.clone(), path.clone()));
     }
 
     /// The valid files with this name.
-    fn claiming<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a PathBuf> {
-        let from = (name.to_owned(), PathBuf::new());
+    fn claiming<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Arc<Path>> {
+        let from = (name.to_owned(), Path::new("").into());
         self.claims.range(from..).take_while(move |(claimed, _)| claimed == name).map(|(_, path)| path)
     }
 
@@ -397,17 +399,17 @@ impl Files {
                 _ => {}
             }
         }
-        let claiming = names.iter().flat_map(|name| self.claiming(name)).cloned();
+        let claiming = names.iter().flat_map(|name| self.claiming(name)).map(|path| path.to_path_buf());
         changes.affected = claiming.chain(touched.iter().cloned()).collect();
         for path in &changes.affected {
-            let invalid = self.files.get(path).filter(|file| self.is_invalid(path, file));
+            let invalid = self.files.get(&**path).filter(|file| self.is_invalid(path, file));
             let Some(file) = invalid else {
-                if self.invalid.remove(path) && self.files.contains_key(path) {
+                if self.invalid.remove(path) && self.files.contains_key(&**path) {
                     changes.repaired.push(path.clone());
                 }
                 continue;
             };
-            let (still_running, problems) = (self.running_names.get(path).cloned(), self.problems_of(path, file));
+            let (still_running, problems) = (self.running_names.get(&**path).cloned(), self.problems_of(path, file));
             // An unchanged file with the same name was reported before.
             if self.invalid.insert(path.clone()) || touched.contains(path) {
                 changes.invalid.push(InvalidFile { path: path.clone(), still_running, problems });
@@ -423,7 +425,7 @@ impl Files {
         let resource = self.claiming(name).find(|path| is_resource(path));
         let owner = self.running.get(name).filter(|running| self.keeps_name(name, &running.path));
         let next = match owner.filter(|running| resource.is_none() || is_resource(&running.path)) {
-            Some(running) => match self.files.get(&running.path).and_then(|file| file.valid.as_ref()) {
+            Some(running) => match self.files.get(&*running.path).and_then(|file| file.valid.as_ref()) {
                 Some(valid) if valid.name == name => Some(Arc::clone(valid)),
                 _ => Some(Arc::clone(running)),
             },
@@ -442,16 +444,17 @@ impl Files {
         if changed {
             let before = match next {
                 Some(pipeline) => {
-                    self.running_names.insert(pipeline.path.clone(), name.to_owned());
+                    self.running_names.insert(shared_path(&self.files, &pipeline.path), name.to_owned());
                     self.running.insert(name.to_owned(), pipeline)
                 }
                 None => self.running.remove(name),
             };
-            let had_name = |before: &Arc<Pipeline>| self.running_names.get(&before.path).is_some_and(|own| own == name);
+            let had_name =
+                |before: &Arc<Pipeline>| self.running_names.get(&*before.path).is_some_and(|own| own == name);
             if let Some(before) = before.filter(had_name) {
                 let still = self.running.get(name).is_some_and(|running| running.path == before.path);
                 if !still {
-                    self.running_names.remove(&before.path);
+                    self.running_names.remove(&*before.path);
                 }
             }
         }
@@ -481,7 +484,7 @@ impl Files {
         let name = &valid.name;
         let others = match self.running.get(name) {
             Some(running) => format!("{} (which keeps running)", running.path.display()),
-            None => listed(self.claiming(name).filter(|other| *other != path)),
+            None => listed(self.claiming(name).map(|other| &**other).filter(|other| *other != path)),
         };
         let message = format!("the pipeline's name `{name}` is also that of {others}");
         let place = Place { file: path.into(), line: file.name_place.0, column: file.name_place.1 };
@@ -492,4 +495,9 @@ impl Files {
         problems.push(problem);
         problems
     }
+}
+
+/// The path as the key of its file, if there is one: each scan has a list of all paths.
+fn shared_path(files: &HashMap<Arc<Path>, Box<File>>, path: &Path) -> Arc<Path> {
+    files.get_key_value(path).map_or_else(|| path.into(), |(path, _)| path.clone())
 }

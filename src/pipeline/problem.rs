@@ -120,7 +120,7 @@ impl fmt::Display for Problem {
 const MAX_LISTED: usize = 3;
 
 /// The first few paths. Thousands of files may have one name, and each of them names the others.
-pub(super) fn listed<'a>(mut paths: impl Iterator<Item = &'a PathBuf>) -> String {
+pub(super) fn listed<'a>(mut paths: impl Iterator<Item = &'a Path>) -> String {
     let named: Vec<String> = paths.by_ref().take(MAX_LISTED).map(|path| path.display().to_string()).collect();
     let more = if paths.next().is_some() { ", and others" } else { "" };
     format!("{}{more}", named.join(", "))

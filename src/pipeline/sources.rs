@@ -73,11 +73,17 @@ fn list_path(path: &Path, last_found: PathKind) -> io::Result<(PathKind, Vec<Pat
         }
         Err(error) => return Err(error),
     }
-    let entries = std::fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
-    Ok((PathKind::Directory, entries.iter().filter(is_file).map(std::fs::DirEntry::path).collect()))
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if is_file(&entry) {
+            files.push(entry.path());
+        }
+    }
+    Ok((PathKind::Directory, files))
 }
 
 /// Follows no symlinks: their targets may be on a file system that does not answer.
-fn is_file(entry: &&std::fs::DirEntry) -> bool {
+fn is_file(entry: &std::fs::DirEntry) -> bool {
     is_pipeline_file(&entry.file_name()) && !entry.file_type().is_ok_and(|kind| kind.is_dir())
 }

@@ -117,7 +117,7 @@ pub fn ask_file_system<T: Send + 'static>(
     path: &Path,
     ask: impl Fn(&Path) -> Result<T> + Send + Sync + 'static,
 ) -> Result<T> {
-    let mut answers = Answers::new(vec![(path.to_owned(), ())], move |path, ()| Some(ask(path)));
+    let mut answers = Answers::new(vec![(path.into(), ())], move |path, ()| Some(ask(path)));
     answers.next().map_or_else(|| Err(silent()), |(_, answer)| answer)
 }
 
@@ -127,7 +127,7 @@ type Ask<Q, T> = dyn Fn(&Path, &Q) -> Option<Result<T>> + Send + Sync;
 /// asks for all of them: a thread for each path takes several times as long. A path that does not answer in time costs
 /// this thread, and the next one goes on behind it.
 pub struct Answers<Q, T> {
-    questions: Arc<Vec<(PathBuf, Q)>>,
+    questions: Arc<Vec<(Arc<Path>, Q)>>,
     ask: Arc<Ask<Q, T>>,
     thread: Option<Thread<T>>,
     /// The first question that has no answer yet.
@@ -152,7 +152,7 @@ struct Progress {
 
 impl<Q: Send + Sync + 'static, T: Send + 'static> Answers<Q, T> {
     pub fn new(
-        questions: Vec<(PathBuf, Q)>,
+        questions: Vec<(Arc<Path>, Q)>,
         ask: impl Fn(&Path, &Q) -> Option<Result<T>> + Send + Sync + 'static,
     ) -> Self {
         let (questions, ask) = (Arc::new(questions), Arc::new(ask));
@@ -203,14 +203,14 @@ impl<Q: Send + Sync + 'static, T: Send + 'static> Answers<Q, T> {
         asked.and_then(|(path, _)| SILENT.lock().patience(path, self.patience)).unwrap_or(self.patience)
     }
 
-    fn answer(&mut self, index: usize, answer: Result<T>) -> Option<(PathBuf, Result<T>)> {
+    fn answer(&mut self, index: usize, answer: Result<T>) -> Option<(Arc<Path>, Result<T>)> {
         self.next = index + 1;
         Some((self.questions.get(index)?.0.clone(), answer))
     }
 }
 
 impl<Q: Send + Sync + 'static, T: Send + 'static> Iterator for Answers<Q, T> {
-    type Item = (PathBuf, Result<T>);
+    type Item = (Arc<Path>, Result<T>);
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut last_seen = None;
@@ -272,7 +272,7 @@ mod tests {
     /// A file system whose paths answer with the lengths of their names, except for those with `dead` in them while
     /// `alive` is not set.
     fn answers(paths: &[&str], patience: Duration, alive: &Arc<AtomicBool>) -> Answers<(), usize> {
-        let (questions, alive) = (paths.iter().map(|path| (path.into(), ())).collect(), alive.clone());
+        let (questions, alive) = (paths.iter().map(|path| (Path::new(path).into(), ())).collect(), alive.clone());
         let mut answers = Answers::new(questions, move |path, ()| {
             let name = path.file_name()?.to_string_lossy();
             while name.contains("dead") && !alive.load(Ordering::SeqCst) {
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_panic_over_one_path_is_its_answer() {
-        let questions = ["one", "two", "three"].map(|path| (path.into(), ())).into();
+        let questions = ["one", "two", "three"].map(|path| (Path::new(path).into(), ())).into();
         let answers = Answers::new(questions, |path, ()| {
             assert!(path != Path::new("two"), "a mistake");
             Some(Ok(()))

@@ -176,7 +176,7 @@ impl LaneBudget {
         tokio::pin!(own);
         loop {
             let entry = self.entry();
-            let may_borrow = small > 0 && entry.held == 0 && entry.is_live() && *total >= LEAST_WITH_RESERVE / 2;
+            let may_borrow = small > 0 && entry.held == 0 && entry.is_live();
             tokio::select! {
                 biased;
                 own = &mut own => return (bytes, Permits { own: own.ok(), common: None }),
@@ -392,6 +392,7 @@ mod tests {
         let everything = hanging.reserve(hanging.total()).await;
         assert_eq!(budget.used(), 15 << 20);
         healthy.set_proven(true);
+        assert!(timeout(MOMENT, healthy.reserve(KIB)).await.is_err(), "only for small pages");
         let page = timeout(MOMENT, healthy.reserve_page(600 * KIB, 256 * KIB)).await.unwrap();
         assert_eq!((page.bytes(), budget.used()), (256 * KIB, (15 << 20) + 256 * KIB));
         assert!(timeout(MOMENT, healthy.reserve_page(600 * KIB, 256 * KIB)).await.is_err(), "it has something");
@@ -426,6 +427,7 @@ mod tests {
             .map(|own| Reservation::new(other.clone(), 10 * KIB, Permits { own: Some(own), common: None }));
         common.merge(small.take().unwrap());
         drop(common.split(100 * KIB));
+        assert_eq!(budget.common.available_permits(), 1024 - 256 + (100 - 10), "its own bytes are released first");
         drop((common, all));
         assert_eq!(
             (budget.used(), budget.free.available_permits(), budget.common.available_permits()),
@@ -446,6 +448,7 @@ mod tests {
         batch.merge(next.split(15 * KIB));
         drop(next);
         assert_eq!((budget.used(), batch.bytes()), (45 * KIB, 45 * KIB));
+        assert_eq!(budget.free.available_permits(), 60, "5 KiB are beyond the budget");
         drop(batch);
         assert_eq!(budget.used(), 0);
         let _all = lane.reserve(100 * KIB).await;

@@ -253,6 +253,25 @@ async fn a_lane_of_many_agents_writes_what_is_new() {
     assert!(figures.iter().all(|bytes| *bytes <= MOST_BYTES), "{figures:?}");
 }
 
+/// Nothing but changes of the same agents, for three days.
+#[tokio::test]
+async fn a_journal_of_what_the_position_has_forgotten_does_not_grow() {
+    let mut lane = Lane::new(&Pull::of(Stream::Agents), Timestamp::default());
+    for poll in 1..=300_u32 {
+        let start = now().plus(900 * SECOND * poll);
+        let context = PollContext { start, ..PollContext::default() };
+        let records: Vec<RecordKey> = (0..200)
+            .map(|id| RecordKey { content: Some(lane.random.u64(..1 << 40)), ..lane.record(id, start, now()) })
+            .collect();
+        lane.acknowledge(context, &records).await;
+        lane.checkpoint.position.finish(&lane.passes, context, false);
+    }
+    lane.store(now().plus(3 * DAY)).await;
+    lane.assert_stored().await;
+    let kept: usize = lane.store.stored.lock().1.values().map(Vec::len).sum();
+    assert!(kept < 2 * LEAST_BYTES as usize, "{kept} bytes of journal");
+}
+
 /// A hundred thousand alerts of seven days; then new ones and changes of these.
 #[tokio::test]
 async fn a_lane_with_a_week_of_alerts_writes_what_is_new() {

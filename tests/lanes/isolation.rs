@@ -144,6 +144,24 @@ async fn ninety_lanes_whose_stores_stall_give_back_what_they_hold() {
     running.iter().for_each(|lane| lane.task.abort());
 }
 
+/// Nothing else happens in the lane for five minutes.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_noticed_while_the_sink_takes_its_time() {
+    let harness = LaneHarness::new(|setup| setup.activities = 2_500);
+    let (store, mut sink) = (Arc::<StallingStore>::default(), MemorySink::accepting(harness.clock));
+    Arc::get_mut(&mut sink).unwrap().delay = Duration::from_secs(300);
+    let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
+    let interval = Duration::from_secs(310);
+    let lane = Lane { store: store.clone(), concurrency: 1, checkpoint_interval: interval, ..lane };
+    let running = harness.start(lane);
+    sleep(Duration::from_secs(500)).await;
+    store.hangs.store(true, Ordering::Relaxed);
+    sleep(Duration::from_secs(200)).await;
+    assert!(sink.total() < 2_500, "a batch is on its way");
+    assert!(matches!(running.metrics.state(), LaneState::Stopped(_)), "{:?}", running.metrics.state());
+    running.task.abort();
+}
+
 /// The turns that lanes took before they waited for memory would all be used at the same moment.
 #[tokio::test(start_paused = true)]
 async fn lanes_that_waited_for_memory_together_do_not_ask_together() {

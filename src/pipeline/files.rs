@@ -159,9 +159,7 @@ impl Files {
         let previous_problems = self.problems_of_other_paths();
         let defaults_changed = self.defaults.as_mut().is_some_and(Defaults::refresh);
         let mut paths = match scan {
-            Scan::Paths(paths) if !defaults_changed => {
-                paths.iter().map(|path| shared_path(&self.files, path)).collect()
-            }
+            Scan::Paths(paths) if !defaults_changed => paths.iter().map(|path| path.as_path().into()).collect(),
             _ => self.list(),
         };
         paths.retain(|path| self.defaults.as_ref().is_none_or(|defaults| !defaults.is_at(path)));
@@ -170,9 +168,8 @@ impl Files {
         for (path, contents) in self.read(paths, defaults_changed) {
             let claimed = self.claimed(&path);
             if self.refresh(&path, contents) {
-                names.extend(
-                    [claimed, self.claimed(&path), self.running_names.get(&path).cloned()].into_iter().flatten(),
-                );
+                let running = self.running_names.get(&path).cloned();
+                names.extend([claimed, self.claimed(&path), running].into_iter().flatten());
                 touched.insert(path.to_path_buf());
             }
         }

@@ -242,7 +242,7 @@ impl Files {
         for source in &mut self.sources {
             match source.list() {
                 Listing::Files(found) => {
-                    paths.extend(found.into_iter().filter(|path| !self.files.contains_key(&**path)));
+                    paths.extend(found.into_iter().filter(|path| !self.files.contains_key::<Path>(path)));
                 }
                 Listing::Failed(problem) => {
                     self.unlisted.push(problem);
@@ -252,7 +252,7 @@ impl Files {
         }
         // Files below a path that cannot be listed are not checked.
         let is_listed = |path: &&Arc<Path>| failed.iter().all(|source| !source.contains(path));
-        let known = self.files.keys().filter(|path| !paths.contains(&***path)).filter(is_listed);
+        let known = self.files.keys().filter(|path| !paths.contains::<Path>(path)).filter(is_listed);
         known.cloned().chain(paths.iter().map(|path| shared_path(&self.files, path))).collect()
     }
 
@@ -313,7 +313,7 @@ impl Files {
         Some(Arc::new(Pipeline { enabled: false, ..(**running).clone() }))
     }
 
-    fn parse(&self, path: &Path, text: &str, version: Arc<Version>) -> File {
+    fn parse(&self, path: &Arc<Path>, text: &str, version: Arc<Version>) -> File {
         let parsed = catch_panic(&path.display(), || self.parse_text(path, text, version.clone()));
         parsed.unwrap_or_else(|message| File {
             version: Some(version),
@@ -322,10 +322,9 @@ impl Files {
         })
     }
 
-    fn parse_text(&self, path: &Path, text: &str, version: Arc<Version>) -> File {
+    fn parse_text(&self, path: &Arc<Path>, text: &str, version: Arc<Version>) -> File {
         let mut problems = Vec::new();
-        let file: Arc<Path> = path.into();
-        let Some(mut root) = document::tree(text, &file, &mut problems) else {
+        let Some(mut root) = document::tree(text, path, &mut problems) else {
             return File { version: Some(version), problems, ..File::default() };
         };
         let is_tenants = self.tenants.apply_to(path);
@@ -355,7 +354,7 @@ impl Files {
             Some(Kind::Secret) => problems.retain(|problem| !problem.is_about_literal_secret()),
             // Its text is made from the resource, so nobody sees its lines.
             Some(Kind::Pipeline) => {
-                problems.iter_mut().filter(|problem| problem.file == path).for_each(Problem::unplace)
+                problems.iter_mut().filter(|problem| *problem.file == **path).for_each(Problem::unplace)
             }
             Some(Kind::ConfigMap) | None => {}
         }
@@ -399,14 +398,15 @@ impl Files {
         let claiming = names.iter().flat_map(|name| self.claiming(name)).map(|path| path.to_path_buf());
         changes.affected = claiming.chain(touched.iter().cloned()).collect();
         for path in &changes.affected {
-            let invalid = self.files.get(&**path).filter(|file| self.is_invalid(path, file));
+            let invalid = self.files.get::<Path>(path).filter(|file| self.is_invalid(path, file));
             let Some(file) = invalid else {
-                if self.invalid.remove(path) && self.files.contains_key(&**path) {
+                if self.invalid.remove(path) && self.files.contains_key::<Path>(path) {
                     changes.repaired.push(path.clone());
                 }
                 continue;
             };
-            let (still_running, problems) = (self.running_names.get(&**path).cloned(), self.problems_of(path, file));
+            let (still_running, problems) =
+                (self.running_names.get::<Path>(path).cloned(), self.problems_of(path, file));
             // An unchanged file with the same name was reported before.
             if self.invalid.insert(path.clone()) || touched.contains(path) {
                 changes.invalid.push(InvalidFile { path: path.clone(), still_running, problems });
@@ -422,7 +422,7 @@ impl Files {
         let resource = self.claiming(name).find(|path| is_resource(path));
         let owner = self.running.get(name).filter(|running| self.keeps_name(name, &running.path));
         let next = match owner.filter(|running| resource.is_none() || is_resource(&running.path)) {
-            Some(running) => match self.files.get(&*running.path).and_then(|file| file.valid.as_ref()) {
+            Some(running) => match self.files.get::<Path>(&running.path).and_then(|file| file.valid.as_ref()) {
                 Some(valid) if valid.name == name => Some(Arc::clone(valid)),
                 _ => Some(Arc::clone(running)),
             },
@@ -447,11 +447,11 @@ impl Files {
                 None => self.running.remove(name),
             };
             let had_name =
-                |before: &Arc<Pipeline>| self.running_names.get(&*before.path).is_some_and(|own| own == name);
+                |before: &Arc<Pipeline>| self.running_names.get::<Path>(&before.path).is_some_and(|own| own == name);
             if let Some(before) = before.filter(had_name) {
                 let still = self.running.get(name).is_some_and(|running| running.path == before.path);
                 if !still {
-                    self.running_names.remove(&*before.path);
+                    self.running_names.remove::<Path>(&before.path);
                 }
             }
         }

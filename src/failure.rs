@@ -30,6 +30,21 @@ impl Failure {
         Self::Transient { reason: reason.into(), after: None }
     }
 
+    /// The same failure with another text.
+    pub fn with_reason(self, reason: String) -> Self {
+        match self {
+            Self::Transient { after, .. } => Self::Transient { reason, after },
+            Self::Unauthorized(_) => Self::Unauthorized(reason),
+            Self::Misconfigured(_) => Self::Misconfigured(reason),
+            Self::Superseded(_) => Self::Superseded(reason),
+        }
+    }
+
+    /// Whether every attempt fails until an operator changes something.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Unauthorized(_) | Self::Misconfigured(_))
+    }
+
     /// The shortest wait before the next attempt; zero where the other side names none.
     pub fn after(&self) -> Duration {
         if let Self::Transient { after: Some(after), .. } = self { *after } else { Duration::ZERO }

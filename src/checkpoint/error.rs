@@ -90,3 +90,54 @@ impl StateError {
         matches!(self, Self::Conflict { .. } | Self::Failed { failure: Failure::Superseded(_), .. })
     }
 }
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        let reason = error.to_string();
+        match error {
+            StateError::Failed { failure, .. } => failure.with_reason(reason),
+            StateError::Conflict { .. } => Self::Superseded(reason),
+            StateError::Io { .. } | StateError::Locked(_) => Self::transient(reason),
+            StateError::Damaged { .. }
+            | StateError::Newer { .. }
+            | StateError::Journal { .. }
+            | StateError::Unknown(_)
+            | StateError::Exists(_)
+            | StateError::NotBuilt(_) => Self::Misconfigured(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_says_whether_another_attempt_can_help() {
+        let key = || CheckpointKey::from("acme/activities/bus".parse::<super::super::LaneId>().unwrap());
+        let io = std::io::Error::other("stale file handle");
+        let failed = |failure| StateError::failed("topic", failure);
+        for (error, class) in [
+            (StateError::Io { action: "read", path: "x".into(), source: io }, "transient"),
+            (StateError::Locked("x".into()), "transient"),
+            (StateError::Damaged { place: "x".to_owned(), reason: "cut" }, "refusal"),
+            (StateError::Newer { place: "x".to_owned(), version: 9 }, "refusal"),
+            (StateError::Journal { lane: key(), segment: 1 }, "refusal"),
+            (StateError::Conflict { lane: key(), owner: "b".to_owned() }, "superseded"),
+            (failed(Failure::Unauthorized("no".to_owned())), "refusal"),
+            (failed(Failure::Superseded("b".to_owned())), "superseded"),
+            (failed(Failure::transient("no broker")), "transient"),
+        ] {
+            let (text, superseded) = (error.to_string(), error.is_superseded());
+            let failure = Failure::from(error);
+            let found = match &failure {
+                Failure::Transient { .. } => "transient",
+                Failure::Superseded(_) => "superseded",
+                Failure::Unauthorized(_) | Failure::Misconfigured(_) => "refusal",
+            };
+            assert_eq!((found, failure.to_string()), (class, text));
+            assert_eq!(failure.is_refusal(), class == "refusal");
+            assert_eq!(superseded, class == "superseded");
+        }
+    }
+}

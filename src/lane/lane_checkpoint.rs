@@ -8,6 +8,7 @@ use super::pending_batch::PendingBatch;
 use crate::checkpoint::journal::Journal;
 use crate::checkpoint::ledger::{Accounting, Ledger};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, StateError};
+use crate::failure::Failure;
 use crate::record::{Identity, Timestamp};
 use crate::source::{Pass, PositionPart, PositionReader, RecordKey, SourcePosition};
 
@@ -58,6 +59,12 @@ pub enum LaneCheckpointError {
     /// Written by a newer release.
     #[error("the checkpoint was written by a newer release (layout {0}, this one reads {VERSION}); use that release")]
     Newer(u64),
+}
+
+impl From<LaneCheckpointError> for Failure {
+    fn from(error: LaneCheckpointError) -> Self {
+        Self::Misconfigured(error.to_string())
+    }
 }
 
 impl From<postcard::Error> for LaneCheckpointError {

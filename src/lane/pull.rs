@@ -260,11 +260,7 @@ impl PullStage<'_> {
         let meter = &self.lane.delivery.meter;
         meter.lane.set_token_refused(is_about_token);
         meter.set_console_failure(Some(LaneState::ConsoleRefused(reason.clone())));
-        match error.into() {
-            Failure::Unauthorized(_) => Failure::Unauthorized(reason),
-            Failure::Misconfigured(_) => Failure::Misconfigured(reason),
-            failure => failure,
-        }
+        Failure::from(error).with_reason(reason)
     }
 }
 

@@ -79,8 +79,10 @@ impl Lane {
                 let opened = Instant::now();
                 let span = lane.span();
                 let opening = Box::pin(lane.open(reopening).instrument(span));
-                let Some(mut progress) = stop.run_until_cancelled(opening).await else {
-                    break LaneEnd::Drained;
+                let mut progress = match stop.run_until_cancelled(opening).await {
+                    Some(Ok(progress)) => progress,
+                    Some(Err(end)) => break end,
+                    None => break LaneEnd::Drained,
                 };
                 let end = lane.poll_until_end(&mut progress, &stop).await;
                 if end != LaneEnd::Superseded || lane.transactional_sink().is_none() {
@@ -109,15 +111,20 @@ impl Lane {
         lane_span(pipeline, *stream, sink)
     }
 
-    /// Opens the lane's checkpoint, and tries again until that succeeds.
-    async fn open(&mut self, mut has_failed: bool) -> Box<LaneProgress> {
+    /// Opens the lane's checkpoint, and tries again until that succeeds; with `once`, a few times where it is refused.
+    async fn open(&mut self, mut has_failed: bool) -> Result<Box<LaneProgress>, LaneEnd> {
         let mut waits = waits(&mut self.random);
+        let mut refusals = 0;
         let checkpoint = loop {
             match self.try_open().await {
                 Ok(checkpoint) => break checkpoint,
-                Err(reason) => {
+                Err(failure) => {
                     has_failed = true;
-                    self.delivery.meter.set_store_failure(Some(LaneState::Stopped(reason)));
+                    refusals = if failure.is_refusal() { refusals + 1 } else { 0 };
+                    self.delivery.meter.set_store_failure(Some(LaneState::Stopped(failure.to_string())));
+                    if self.once && refusals == MOST_REFUSALS_ONCE {
+                        return Err(LaneEnd::Refused);
+                    }
                     sleep(waits.wait()).await;
                 }
             }
@@ -128,7 +135,7 @@ impl Lane {
         report(&self.delivery.meter.lane, &checkpoint.position);
         let (now, passes) = (self.delivery.clock.now(), self.pull.passes());
         let random = self.random.fork();
-        Box::new(LaneProgress {
+        Ok(Box::new(LaneProgress {
             schedule: PollSchedule::new(&passes, &checkpoint.position, now, self.first_poll_after, self.once),
             checkpoint,
             writer: CheckpointWriter::new(self, random),
@@ -137,7 +144,7 @@ impl Lane {
             token_backoff: Backoff::default(),
             sink_backoff: Backoff::default(),
             refusals: 0,
-        })
+        }))
     }
 
     /// Polls the passes as they fall due, and stores the checkpoint at the end.
@@ -193,7 +200,7 @@ impl Lane {
                 progress.schedule.give_up(pass, LaneState::ConsoleRefused(reason));
             }
             Err((side, failure)) => {
-                let is_refused = !matches!(failure, Failure::Transient { .. });
+                let is_refused = failure.is_refusal();
                 progress.refusals = if is_refused { progress.refusals + 1 } else { 0 };
                 self.pause(side, pass, failure, progress);
                 if self.once && progress.refusals == MOST_REFUSALS_ONCE {

@@ -6,6 +6,7 @@ use super::Lane;
 use super::lane_checkpoint::LaneCheckpoint;
 use crate::checkpoint::ledger::Ledger;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange};
+use crate::failure::Failure;
 use crate::record::Timestamp;
 use crate::source::{By, Since, SourcePosition};
 
@@ -13,11 +14,11 @@ impl Lane {
     /// Claims the lane's checkpoint, or stores a new one that begins at `since` before anything is pulled.
     ///
     /// # Errors
-    /// When that is not possible for now, and why.
-    pub(super) async fn try_open(&self) -> Result<LaneCheckpoint, String> {
+    /// When that is not possible, and why.
+    pub(super) async fn try_open(&self) -> Result<LaneCheckpoint, Failure> {
         // A claim would take the checkpoint from the worker that has the shard by now.
         if self.delivery.deadline.has_passed() {
-            return Err("the lease of the lane's shard was not renewed in time".to_owned());
+            return Err(Failure::Superseded("the lease of the lane's shard was not renewed in time".to_owned()));
         }
         let (backend, copies) = self.backends();
         let stored = claim(&*backend, copies.as_deref(), &self.key).await?;
@@ -33,14 +34,14 @@ impl Lane {
             let ledger = Ledger::begin(since_resolved, asked, journals);
             let since = self.pull.since.to_string().into();
             let checkpoint = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
-            backend.commit(&self.key, checkpoint.encode().into()).await.map_err(|error| error.to_string())?;
+            backend.commit(&self.key, checkpoint.encode().into()).await?;
             if self.pull.window.is_none() {
                 info!(since = %since_resolved, "a new lane begins at `since`");
             }
             return Ok(checkpoint);
         };
-        let mut checkpoint = LaneCheckpoint::decode(&bytes).map_err(|error| error.to_string())?;
-        checkpoint.load(&*backend, &self.key).await.map_err(|error| error.to_string())?;
+        let mut checkpoint = LaneCheckpoint::decode(&bytes)?;
+        checkpoint.load(&*backend, &self.key).await?;
         let passes = self.pull.passes();
         checkpoint.position.align(&passes);
         // A poll of everything that the token may see finds out which scopes of findings the token has.
@@ -76,15 +77,15 @@ impl Lane {
 /// now on. `store` has the copy of a checkpoint whose `main` backend is a transactional sink.
 ///
 /// # Errors
-/// When that is not possible for now, and why.
+/// When that is not possible, and why.
 async fn claim(
     main: &dyn CheckpointBackend,
     store: Option<&dyn CheckpointBackend>,
     key: &CheckpointKey,
-) -> Result<Option<Vec<u8>>, String> {
-    let Some(store) = store else { return main.claim(key).await.map_err(|error| error.to_string()) };
-    let stored = store.claim(key).await.map_err(|error| error.to_string())?;
-    let own = main.claim(key).await.map_err(|error| error.to_string())?;
+) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(store) = store else { return Ok(main.claim(key).await?) };
+    let stored = store.claim(key).await?;
+    let own = main.claim(key).await?;
     let (bytes, from) = match (own, stored) {
         // Written while the lane's sink stored no checkpoint, or by `state set`: it is newer than the sink's.
         (_, Some(stored)) if !LaneCheckpoint::is_copy(&stored) => (stored, "the state store"),
@@ -92,21 +93,21 @@ async fn claim(
         (None, Some(copy)) => (copy, "the copy in the state store"),
         (None, None) => return Ok(None),
     };
-    let mut checkpoint = LaneCheckpoint::decode(&bytes).map_err(|error| error.to_string())?;
+    let mut checkpoint = LaneCheckpoint::decode(&bytes)?;
     // It leaves the journal of the state store, and keeps the sums in it.
     let mut left_behind = Vec::new();
     if checkpoint.ledger.has_journals() {
-        let journal = checkpoint.journal(store, key).await.map_err(|error| error.to_string())?;
-        checkpoint.leave_journal(&journal).map_err(|error| error.to_string())?;
+        let journal = checkpoint.journal(store, key).await?;
+        checkpoint.leave_journal(&journal)?;
         left_behind.extend(journal.into_keys());
     }
     info!(from, "moving the lane's checkpoint into its sink");
     let bytes = checkpoint.encode();
-    main.commit(key, bytes.clone().into()).await.map_err(|error| error.to_string())?;
+    main.commit(key, bytes.clone().into()).await?;
     // Before anything is delivered: from now on the sink's checkpoint counts.
     let journal = JournalChange { appends: Vec::new(), dropped: left_behind.clone() };
     let update = CheckpointUpdate { checkpoint: checkpoint.copy(), journal };
-    let removed = store.commit(key, update).await.map_err(|error| error.to_string())?;
+    let removed = store.commit(key, update).await?;
     if removed.len() < left_behind.len() {
         warn!("the lane's journal in the state store could not be removed");
     }

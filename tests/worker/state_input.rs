@@ -143,6 +143,11 @@ async fn a_damaged_or_newer_checkpoint_stops_its_lane_alone() {
         [(&damaged, "is damaged (its checksum is wrong)"), (&newer, "written by a newer release (format 77")]
     {
         fs::write(harness.path(CHECKPOINT), bytes).unwrap();
+        // Much longer than the test may take: nothing but a person can mend this, so the lane is given up before.
+        let refused = harness.once(&["--once-timeout", "1h"]).await;
+        assert_eq!(refused.code, Some(1), "{}{}", refused.stdout, refused.stderr);
+        let given_up = refused.stdout.lines().find(|row| row.contains("acme/activities/siem"));
+        assert!(given_up.is_some_and(|row| row.contains("given up: ")), "{}", refused.stdout);
         let mut worker = harness.worker();
         let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "stopped").await;
         let error = lane["error"].as_str().unwrap();

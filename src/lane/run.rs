@@ -242,7 +242,6 @@ impl Lane {
             other_failure: schedule.failure(Some(pass)),
             prefix: name.map(|name| format!("{name}: ")).unwrap_or_default(),
         };
-        let pull = pull.run(position, pass, pages);
         let map = map::run(self, pulled, batches);
         let mut stage = SendStage::new(self, sink, &passes, checkpoint, writer, send_random);
         let stop_pulling = stop.child_token();
@@ -251,7 +250,10 @@ impl Lane {
             stop_pulling.cancel();
             sent
         };
-        let (sent, mapped, pulled) = tokio::join!(send, map, stop_pulling.run_until_cancelled(pull));
+        let (sent, mapped, pulled) = tokio::join!(send, map, async {
+            // By reference: the session would reserve space for this future, its largest part, three times.
+            stop_pulling.run_until_cancelled(pin!(pull.run(position, pass, pages))).await
+        });
         sent.and(mapped).map_err(|failure| (Side::Sink, failure))?;
         let polled = pulled.unwrap_or(Ok(None)).map_err(|failure| (Side::Console, failure))?;
         if let Some((context, end)) = &polled {

@@ -73,6 +73,9 @@ impl Hanging {
 impl Silent {
     /// How long to wait for a path; `None` if it is not tried now.
     fn patience(&self, path: &Path, patience: Duration) -> Option<Duration> {
+        if self.all.calls == 0 {
+            return Some(patience);
+        }
         let directory = self.directories.get(directory(path)).copied().unwrap_or_default();
         let is_refused = self.paths.get(path).is_some_and(|calls| calls.refuses(1))
             || directory.refuses(MOST_IN_DIRECTORY)

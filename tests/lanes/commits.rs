@@ -23,6 +23,9 @@ use tokio::time::sleep;
 
 use super::harness::{LaneHarness, START, assert_counts_balance};
 
+/// How many segments of the journal may stay for a while after nothing refers to them.
+const MOST_UNUSED: usize = 2;
+
 /// What is committed, and what came at a time when it should not have.
 #[derive(Debug, Default)]
 struct Committed {
@@ -53,6 +56,15 @@ impl Committed {
         }
         if !checkpoint.is_complete_with(&self.journal) {
             self.mistakes.push("a part of the journal is missing".to_owned());
+        }
+        let is_needed = |segment: &u64| {
+            let others = self.journal.iter().filter(|(other, _)| *other != segment);
+            !checkpoint.is_complete_with(&others.map(|(other, bytes)| (*other, bytes.clone())).collect())
+        };
+        // The ones that this checkpoint needs no longer go with a later commit.
+        let unused = self.journal.keys().filter(|segment| !is_needed(segment)).count();
+        if unused > MOST_UNUSED {
+            self.mistakes.push(format!("nothing refers to {unused} segments of the journal"));
         }
         if covering.checkpoint.len() > 10_000 {
             self.mistakes.push("identities pile up in the checkpoint".to_owned());
@@ -214,6 +226,23 @@ async fn every_event_is_committed_once_whenever_the_process_is_killed() {
         let own = LaneCheckpoint::decode(kept.checkpoint.as_ref().unwrap()).unwrap();
         assert!(own.position.complete().is_some(), "its last poll ended");
     }
+}
+
+/// A busy lane commits no checkpoint without events, so segments of the journal can only be removed with events.
+#[tokio::test(start_paused = true)]
+async fn a_busy_lane_leaves_nothing_in_the_journal_that_no_checkpoint_refers_to() {
+    let harness = LaneHarness::new(|setup| setup.activities = 300);
+    let sink = Arc::new(CommittingSink::default());
+    let running = harness.start(lane(&harness, sink.clone()));
+    // The position goes to the journal with each burst, and comes back when the burst has left the overlap.
+    let minutes = (0..6).flat_map(|_| [200, 1, 1, 1, 1, 1, 1, 1, 1]);
+    for activities in minutes {
+        sleep(Duration::from_secs(60)).await;
+        (0..activities).for_each(|_| _ = harness.console.generate(Kind::Activities, harness.clock.now().micros()));
+    }
+    sleep(Duration::from_secs(60)).await;
+    running.drain().await;
+    sink.assert_exactly_once(300 + 6 * 208, "after an hour");
 }
 
 /// A lane that goes on for hours: what comes in between is committed once, and the position moves where nothing comes.

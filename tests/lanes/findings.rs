@@ -8,7 +8,7 @@ use s1_forwarder::emulator::{Fault, Faults, Kind, LastPage, Quirks, Scope, Setup
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{Pull, Since};
+use s1_forwarder::source::{By, Pull, Since, Window};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -261,4 +261,16 @@ async fn the_findings_of_a_site_are_remembered_for_that_site() {
     let position = harness.checkpoint(Stream::Vulnerabilities, "siem").unwrap().position;
     assert!(position.pass_positions().all(|(_, pass_position)| (1..sink.total()).contains(&pass_position.key_count())));
     assert_eq!(position.key_count(), sink.total(), "each once");
+}
+
+/// A backfill has one poll for its window: the lists of all scopes are read in it.
+#[tokio::test(start_paused = true)]
+async fn a_window_is_read_scope_by_scope_if_the_console_wants_that() {
+    let harness = harness();
+    let sites = harness.console.ids(Kind::Sites);
+    give_sites(&harness, &sites[1..3], Quirks::default());
+    let sink = MemorySink::accepting(harness.clock);
+    let window = Window { from: START.minus(HOUR * 24 * 91), to: START, by: By::Order };
+    harness.run_once(harness.lane(findings_of(&[]).within(window), "siem", sink.clone())).await;
+    assert_eq!(arrived(&harness, &sink), open(&harness, &sites[1..3]));
 }

@@ -302,6 +302,18 @@ async fn a_refused_request_does_not_cost_a_request_for_each_event() {
     assert!(sent.contains(&"1999".to_owned()), "one of them was the last event: {sent:?}");
 }
 
+/// The request is not to blame, so no event is tried before its turn.
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_accepts_some_events_gets_the_others_in_order() {
+    let refused = || Outcome::Refused("no".to_owned());
+    let answers = [refused(), Outcome::Delivered].into_iter().chain((0..120).map(|_| refused()));
+    let case = Case::new(answers);
+    assert_eq!(case.deliver(100, None).await.result, Ok(()));
+    let alone: Vec<usize> = case.sent().iter().filter_map(|names| names.parse().ok()).collect();
+    assert!(alone.iter().copied().eq(50..100), "{alone:?}");
+    assert_eq!(case.stored().len(), 50);
+}
+
 #[tokio::test(start_paused = true)]
 async fn refusals_that_are_accepted_by_command_become_dead_letters_in_any_number() {
     let mut case = Case::new((0..60).map(|_| Outcome::Refused("no".to_owned())));

@@ -75,3 +75,43 @@ impl ReturnedVersions {
         self.versions.len() >= MANY_FINDINGS
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest id of the list stands for those without room.
+    #[test]
+    fn a_list_that_begins_again_shows_nothing_new_up_to_where_it_was() {
+        let mut returned = ReturnedVersions::default();
+        let first = 1_000;
+        let without_room = first + MANY_FINDINGS as u64;
+        (first..=without_room).for_each(|id| returned.add_finding(id, 1));
+        assert_eq!(returned.len(), MANY_FINDINGS);
+        returned.begin_list();
+        let found = [(first, 1), (first, 2), (without_room, 1), (without_room + 1, 1)];
+        let expected = [Returned::This, Returned::Other, Returned::This, Returned::Never];
+        assert_eq!(found.map(|(id, version)| returned.get(id, version)), expected);
+
+        // A list of another scope, whose ids begin at the smallest again. One finding came twice.
+        returned.next_list();
+        returned.add_finding(7, 1);
+        returned.add_finding(7, 1);
+        returned.begin_list();
+        assert_eq!([7, 8].map(|id| returned.get(id, 1)), [Returned::This, Returned::Never]);
+
+        // In no order the largest id says nothing.
+        returned.add_finding(6, 1);
+        assert_eq!(returned.get(7, 1), Returned::Never);
+    }
+
+    #[test]
+    fn records_of_earlier_seconds_are_forgotten() {
+        let mut returned = ReturnedVersions::default();
+        let at = |second: i64| Timestamp::from_micros(second * 1_000_000);
+        returned.add(1, 5, at(10));
+        returned.add(2, 5, at(11));
+        returned.forget_before(11);
+        assert_eq!([1, 2].map(|id| returned.get(id, 5)), [Returned::Never, Returned::This]);
+    }
+}

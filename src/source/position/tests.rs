@@ -196,3 +196,16 @@ fn so_many_findings_are_remembered_and_no_more() {
         Some(MANY_FINDINGS)
     );
 }
+
+#[test]
+fn each_mode_of_agents_keeps_its_position() {
+    let changes = Pull::of(Stream::Agents);
+    let (passes, mut position) = position(&changes);
+    position.finish(&passes, context(0, minute(0)), false);
+    let snapshots = Pull { snapshot: true, ..changes }.passes();
+    position.align(&snapshots);
+    position.forget_others(&snapshots);
+    position.align(&passes);
+    position.forget_others(&passes);
+    assert_eq!(position.complete(), Some(minute(0)), "it continues where it was");
+}

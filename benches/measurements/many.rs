@@ -30,6 +30,8 @@ pub struct Idle {
     pub peak_rss_mb: f64,
     /// CPU time of one scrape in seconds, next to what the lanes use meanwhile.
     pub scrape: f64,
+    /// The same of one that is compressed.
+    pub compressed_scrape: f64,
 }
 
 /// Looks at idle lanes for `time` once all have polled.
@@ -45,9 +47,11 @@ pub fn watch_idle(place: &Place, lanes: usize, time: Duration) -> Idle {
     settle(&worker, lanes);
     let Watched { used, seconds, rss } = watch(&worker, time);
     let core = used.cpu().as_secs_f64() / seconds;
-    let scrape = scrape(&worker, core);
+    let compressed_scrape = scrape(&worker, core, || worker.ask_for_compressed_metrics());
+    let scrape = scrape(&worker, core, || drop(worker.metrics()));
     Idle {
         scrape,
+        compressed_scrape,
         rss_mb: rss as f64 / 1e6,
         core,
         system: used.system.as_secs_f64() / seconds,
@@ -58,9 +62,10 @@ pub fn watch_idle(place: &Place, lanes: usize, time: Duration) -> Idle {
 pub fn idle(size: Size) -> Vec<Row> {
     let lanes = size.of(10_000);
     let time = Duration::from_secs(if size.light { 60 } else { 120 });
-    let Idle { rss_mb, core, system, peak_rss_mb, scrape } = idle_lanes(lanes, time);
+    let Idle { rss_mb, core, system, peak_rss_mb, scrape, compressed_scrape } = idle_lanes(lanes, time);
     let figures = json!({ "lanes": lanes, "rss_mb": rss_mb, "core": core, "system": system,
-        "seconds": time.as_secs(), "peak_rss_mb": peak_rss_mb, "scrape_seconds": scrape });
+        "seconds": time.as_secs(), "peak_rss_mb": peak_rss_mb,
+        "scrape_seconds": scrape, "compressed_scrape_seconds": compressed_scrape });
     let wanted = if size.light { "≤ 150 MB and 2 % of a core (for 10,000)" } else { "≤ 150 MB and 2 % of a core" };
     let measured = format!("{rss_mb:.0} MB, {:.1} % ({:.1} % in the kernel)", core * 100.0, system * 100.0);
     let of_idle = Row::goal(
@@ -70,22 +75,22 @@ pub fn idle(size: Size) -> Vec<Row> {
         rss_mb <= 150.0 && core <= 0.02,
         figures,
     );
-    let measured = format!("{:.0} ms", scrape * 1e3);
+    let measured = format!("{:.0} ms, compressed {:.0} ms", scrape * 1e3, compressed_scrape * 1e3);
     let of_scrape = Row::goal(
         &format!("a scrape of {lanes} lanes, CPU time"),
         "≤ 200 ms",
         measured,
-        scrape <= 0.2,
-        json!({ "lanes": lanes, "scrape_seconds": scrape }),
+        scrape.max(compressed_scrape) <= 0.2,
+        json!({ "lanes": lanes, "scrape_seconds": scrape, "compressed_scrape_seconds": compressed_scrape }),
     );
     vec![of_idle, of_scrape]
 }
 
 /// CPU time of a scrape, without what the lanes use meanwhile.
-fn scrape(worker: &Worker, core: f64) -> f64 {
+fn scrape(worker: &Worker, core: f64, ask: impl Fn()) -> f64 {
     const SCRAPES: u32 = 20;
     let (before, begun) = (worker.process.so_far(), Instant::now());
-    (0..SCRAPES).for_each(|_| drop(worker.metrics()));
+    (0..SCRAPES).for_each(|_| ask());
     let used = (worker.process.so_far().cpu() - before.cpu()).as_secs_f64();
     (used - core * begun.elapsed().as_secs_f64()).max(0.0) / f64::from(SCRAPES)
 }

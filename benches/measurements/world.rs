@@ -246,6 +246,13 @@ impl Worker {
         get(self.address, "/metrics")
     }
 
+    /// Asks for the metrics as Prometheus does.
+    pub fn ask_for_compressed_metrics(&self) {
+        let answer = ask(self.address, "/metrics", "Accept-Encoding: gzip\r\n").unwrap_or_default();
+        let is_compressed = answer.windows(22).any(|part| part == b"content-encoding: gzip");
+        assert!(is_compressed, "the worker compresses its metrics");
+    }
+
     /// The values of a metric, one for each of its series.
     pub fn metric(&self, name: &str) -> Vec<f64> {
         let begin = format!("s1_forwarder_{name}{{");
@@ -265,11 +272,16 @@ pub fn wait_until(what: &str, patience: Duration, mut happened: impl FnMut() -> 
 }
 
 fn try_get(address: SocketAddr, path: &str) -> Option<String> {
+    Some(String::from_utf8_lossy(&ask(address, path, "")?).into_owned())
+}
+
+/// The answer to a GET request with these further headers.
+fn ask(address: SocketAddr, path: &str, headers: &str) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect(address).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n").ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
-    Some(String::from_utf8_lossy(&answer).into_owned())
+    Some(answer)
 }
 
 /// The body of an answer; chunk sizes are lines of their own in it.

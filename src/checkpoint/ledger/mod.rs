@@ -35,7 +35,7 @@ const NEWEST_SUMS: usize = 24;
 const HOURS_APART: u32 = 72;
 /// Identities in the checkpoint at most; then all of them move to the journal.
 const MOST_RECENT: usize = 256;
-/// Segments of identities (of 1 MiB) per lane at most: about thirteen million identities.
+/// Segments of identities (of 1 MiB) per lane at most: about sixty million ids of a busy stream, 4 bytes each.
 const MOST_SEGMENTS: usize = 256;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {

@@ -8,7 +8,6 @@ use s1_forwarder::emulator::{Counts, Kind, Quirks};
 use s1_forwarder::lane::Lane;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::Pull;
 use tokio::time::sleep;
 
 use super::counting_store::CountingStore;

@@ -25,6 +25,9 @@ pub type PulledPage = Box<(Page, Reservation)>;
 /// Shortest wait before the records whose mapping panicked are pulled again.
 const AFTER_PANIC: Duration = Duration::from_secs(10);
 
+/// Space for more events is not reserved before they are mapped: some sinks, and some pipelines, limit only bytes.
+const MOST_RESERVED: usize = 10_000;
+
 /// The map stage of one lane.
 struct MapStage {
     mapper: Mapper,
@@ -138,11 +141,12 @@ impl MapStage {
     /// Reserves space in a new batch for the page's records from `index` on, as far as they fit into one batch. After a
     /// full batch, the next page most likely goes on filling this one.
     fn begin_batch(&mut self, page: &Page, index: usize) {
-        let ahead = page.records[index..].iter().take(self.limits.events);
+        let ahead = page.records[index..].iter().take(self.limits.events.min(MOST_RESERVED));
         let (mut events, mut bytes) =
             ahead.fold((0, 0), |(events, bytes), record| (events + 1, bytes + record.range.len()));
         if index > 0 {
-            (events, bytes) = (self.limits.events, bytes * self.limits.events / events.max(1));
+            let full = self.limits.events.min(MOST_RESERVED);
+            (events, bytes) = (full, bytes * full / events.max(1));
         }
         // The expected bytes of the events, plus 5 %: to move a batch that outgrows its buffer costs more than space
         // that stays unused.

@@ -421,3 +421,14 @@ async fn retry_after_holds_the_whole_lane() {
     assert_eq!((sink.total(), sink.counts().len()), (2_000, 2_000));
     assert_counts_balance(&running.metrics);
 }
+
+/// Each batch is full within a page.
+#[tokio::test(start_paused = true)]
+async fn a_sink_may_limit_bytes_and_no_number_of_events() {
+    let harness = LaneHarness::new(|setup| setup.activities = 300);
+    let mut sink = MemorySink::accepting(harness.clock);
+    let limits = &mut Arc::get_mut(&mut sink).unwrap().limits;
+    (limits.events, limits.bytes) = (usize::MAX, 1);
+    harness.run_once(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone())).await;
+    assert_eq!((sink.total(), sink.attempts.load(Ordering::Relaxed)), (300, 300));
+}

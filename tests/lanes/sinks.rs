@@ -429,6 +429,10 @@ async fn a_sink_may_limit_bytes_and_no_number_of_events() {
     let mut sink = MemorySink::accepting(harness.clock);
     let limits = &mut Arc::get_mut(&mut sink).unwrap().limits;
     (limits.events, limits.bytes) = (usize::MAX, 1);
-    harness.run_once(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone())).await;
+    let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
+    let metrics = lane.delivery.meter.lane.clone();
+    harness.run_once(lane).await;
     assert_eq!((sink.total(), sink.attempts.load(Ordering::Relaxed)), (300, 300));
+    // A panic of the map stage would have been repaired.
+    assert_eq!(metrics.last_error(), None);
 }

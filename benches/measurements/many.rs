@@ -64,8 +64,7 @@ pub fn idle(size: Size) -> Vec<Row> {
     let time = Duration::from_secs(if size.light { 60 } else { 120 });
     let Idle { rss_mb, core, system, peak_rss_mb, scrape, compressed_scrape } = idle_lanes(lanes, time);
     let figures = json!({ "lanes": lanes, "rss_mb": rss_mb, "core": core, "system": system,
-        "seconds": time.as_secs(), "peak_rss_mb": peak_rss_mb,
-        "scrape_seconds": scrape, "compressed_scrape_seconds": compressed_scrape });
+        "seconds": time.as_secs(), "peak_rss_mb": peak_rss_mb });
     let wanted = if size.light { "≤ 150 MB and 2 % of a core (for 10,000)" } else { "≤ 150 MB and 2 % of a core" };
     let measured = format!("{rss_mb:.0} MB, {:.1} % ({:.1} % in the kernel)", core * 100.0, system * 100.0);
     let of_idle = Row::goal(

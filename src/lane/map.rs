@@ -141,11 +141,11 @@ impl MapStage {
     /// Reserves space in a new batch for the page's records from `index` on, as far as they fit into one batch. After a
     /// full batch, the next page most likely goes on filling this one.
     fn begin_batch(&mut self, page: &Page, index: usize) {
-        let ahead = page.records[index..].iter().take(self.limits.events.min(MOST_RESERVED));
+        let full = self.limits.events.min(MOST_RESERVED);
+        let ahead = page.records[index..].iter().take(full);
         let (mut events, mut bytes) =
             ahead.fold((0, 0), |(events, bytes), record| (events + 1, bytes + record.range.len()));
         if index > 0 {
-            let full = self.limits.events.min(MOST_RESERVED);
             (events, bytes) = (full, bytes * full / events.max(1));
         }
         // The expected bytes of the events, plus 5 %: to move a batch that outgrows its buffer costs more than space

@@ -317,6 +317,17 @@ mod tests {
         CheckpointUpdate { checkpoint: Vec::new(), journal }
     }
 
+    #[test]
+    fn turns_stay_while_they_are_taken_and_no_longer() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileStore::open(directory.path()).unwrap();
+        let turn = |number: usize| store.turn(Path::new(&number.to_string()));
+        let taken: Vec<_> = (0..100).map(turn).collect();
+        (100..10_000).for_each(|number| drop(turn(number)));
+        assert!(taken.iter().enumerate().all(|(number, taken)| Arc::ptr_eq(taken, &turn(number))));
+        assert!(store.turns.lock().len() < 1_000, "{}", store.turns.lock().len());
+    }
+
     #[tokio::test]
     async fn a_checkpoint_comes_back_as_it_was_saved() {
         let directory = tempfile::tempdir().unwrap();

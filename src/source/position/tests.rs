@@ -1,6 +1,6 @@
 use super::*;
 use crate::record::Stream;
-use crate::source::Pull;
+use crate::source::{PositionReader, Pull};
 
 fn minute(minute: i64) -> Timestamp {
     Timestamp::from_micros((12 * 60 + minute) * 60_000_000)
@@ -208,4 +208,20 @@ fn each_mode_of_agents_keeps_its_position() {
     position.align(&passes);
     position.forget_others(&passes);
     assert_eq!(position.complete(), Some(minute(0)), "it continues where it was");
+}
+
+/// Without them an agent that did not change would be sent again after a restart.
+#[test]
+fn contents_that_are_about_to_be_forgotten_are_stored() {
+    let (passes, mut position) = position(&Pull::of(Stream::Agents));
+    let agent = RecordKey { content: Some(5), ..record_key(1, minute(-3)) };
+    position.take(&passes, context(0, minute(0)), &agent);
+    let days = |days: u64| minute(0).plus(Duration::from_secs(days * 86_400));
+    [0, 50].iter().for_each(|at| position.finish(&passes, context(0, days(*at)), false));
+    assert!(position.is_content_old(&agent));
+    let whole = position.whole();
+    let mut reader = PositionReader::default();
+    reader.apply(postcard::from_bytes(&whole).unwrap());
+    let read = reader.finish();
+    assert!(read.is_content_old(&agent) && read.has_content(&agent));
 }

@@ -116,7 +116,7 @@ mod tests {
     fn the_class_says_whether_another_attempt_can_help() {
         let key = || CheckpointKey::from("acme/activities/bus".parse::<super::super::LaneId>().unwrap());
         let io = std::io::Error::other("stale file handle");
-        let failed = |failure| StateError::failed("topic", failure);
+        let failed = |failure| StateError::Failed { what: "topic".to_owned(), failure };
         for (error, class) in [
             (StateError::Io { action: "read", path: "x".into(), source: io }, "transient"),
             (StateError::Locked("x".into()), "transient"),

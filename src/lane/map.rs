@@ -105,8 +105,6 @@ impl MapStage {
     async fn map_page(&mut self, mut page: Page, mut reservation: Reservation) -> Option<()> {
         let copies = self.limits.copies;
         self.mapper.set_scope(page.scope.take());
-        self.open.context = page.context;
-        self.open.excluded.append(&mut page.excluded);
         for (index, record) in page.records.iter().enumerate() {
             // A batch may stay empty: a record whose event is dropped leaves nothing in it.
             if self.open.batch.is_empty() && self.open.batch.allocated_bytes() == 0 {
@@ -127,6 +125,7 @@ impl MapStage {
                 self.send_batch().await?;
             }
         }
+        self.open.exclude(&mut page);
         self.open.take_reservation(&mut reservation, copies);
         drop(reservation);
         // Before its sink has accepted anything, and when the batch takes most of the lane's share, the source cannot
@@ -158,11 +157,9 @@ impl MapStage {
 
     fn map_record(&mut self, record: &Record, page: &Page) {
         let Self { mapper, schema, meter, open, .. } = self;
-        open.context = page.context;
-        open.ordered &= page.ordered;
-        open.record_keys.push(record.record_key);
         // `split_last` leaves the time of the split record in the batch before; the bound stays below that time.
-        open.newest = open.newest.max(record.order);
+        open.cover(page, record.order);
+        open.record_keys.push(record.record_key);
         if let Some(snapshot) = page.marker {
             open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
                 let snapshot = Snapshot { time: snapshot.time, records: snapshot.taken };

@@ -4,7 +4,7 @@ use super::Reservation;
 use crate::record::{Identity, Stream, Timestamp};
 use crate::sink::Batch;
 use crate::sink::deliver::Settled;
-use crate::source::{PollContext, Record, RecordKey};
+use crate::source::{Page, PollContext, Record, RecordKey};
 use crate::transform::Mapper;
 
 /// A batch, and what it means for the lane's checkpoint when its events are settled.
@@ -64,6 +64,20 @@ impl PendingBatch {
         if let Some(labels) = mapper.labels() {
             self.batch.label_last(labels.clone());
         }
+    }
+
+    /// Adds to what is known of its records that one at `order` is from `page`.
+    pub fn cover(&mut self, page: &Page, order: Option<Timestamp>) {
+        self.context = page.context;
+        self.ordered &= page.ordered;
+        self.newest = self.newest.max(order);
+    }
+
+    /// Takes the records of a page that are not delivered. Its others are in this batch or in those before.
+    pub fn exclude(&mut self, page: &mut Page) {
+        let excluded = std::mem::take(&mut page.excluded);
+        excluded.iter().for_each(|record| self.cover(page, record.order));
+        self.excluded.extend(excluded);
     }
 
     /// Removes the last event, which is that of `record`: it is accounted for, and not delivered.

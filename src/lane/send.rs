@@ -47,7 +47,8 @@ pub struct SendStage<'a> {
 }
 
 struct InFlightBatch {
-    task: task::Id,
+    /// None if nothing of it is to be delivered.
+    task: Option<task::Id>,
     context: PollContext,
     watermark: Option<Timestamp>,
     /// None once it is delivered.
@@ -152,10 +153,12 @@ impl<'a> SendStage<'a> {
             self.checkpoint.exclude(self.passes, &pending, delivery.clock.now());
             self.writer.moved_on();
         }
-        if pending.batch.is_empty() {
-            return;
-        }
         let committed = Committed::default();
+        let (context, watermark) = (pending.context, pending.watermark());
+        if pending.batch.is_empty() {
+            self.in_flight.push_back(InFlightBatch { task: None, context, watermark, pending: None, committed });
+            return self.advance();
+        }
         let transaction = self.sink.clone().map(|sink| {
             let journal = self.writer.take_journal_change(self.checkpoint);
             let (before, passes, pending) = (self.checkpoint.clone(), self.passes.to_vec(), pending.clone());
@@ -171,20 +174,18 @@ impl<'a> SendStage<'a> {
         let delivering =
             async move { delivery.deliver(&sent.batch, &sent.settled, random, transaction.as_ref(), &stop).await };
         // For its log lines: a task does not inherit the span of the lane.
-        let task = self.deliveries.spawn(delivering.in_current_span()).id();
-        let (context, watermark) = (pending.context, pending.watermark());
+        let task = Some(self.deliveries.spawn(delivering.in_current_span()).id());
         self.in_flight.push_back(InFlightBatch { task, context, watermark, pending: Some(pending), committed });
     }
 
-    /// Adds what was settled of a batch to the checkpoint. The watermark moves when everything before the batch is
-    /// settled too.
+    /// Adds what was settled of a batch to the checkpoint.
     fn on_delivered(&mut self, done: Result<(task::Id, Result<(), Failure>), JoinError>) -> Result<(), Failure> {
         let (id, delivered) = match done.map_err(JoinError::try_into_panic) {
             Ok(done) => done,
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
             Err(Err(_)) => return Ok(()),
         };
-        let place = self.in_flight.iter().position(|batch| batch.task == id);
+        let place = self.in_flight.iter().position(|batch| batch.task == Some(id));
         let pending = place.and_then(|place| self.in_flight[place].pending.clone());
         let (Some(place), Some(pending)) = (place, pending) else { return Ok(()) };
         let settled = pending.settled.indices(true);
@@ -200,13 +201,18 @@ impl<'a> SendStage<'a> {
         delivered?;
         self.lane.budget.set_proven(true);
         self.in_flight[place].pending = None;
+        self.advance();
+        Ok(())
+    }
+
+    /// Moves the watermark over the batches that are settled, as far as all before them are.
+    fn advance(&mut self) {
         while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.pending.is_none()) {
             if let Some(watermark) = batch.watermark {
                 self.checkpoint.position.advance(self.passes, batch.context, watermark);
             }
         }
         report(&self.lane.delivery.meter.lane, &self.checkpoint.position);
-        Ok(())
     }
 
     /// Stores how the poll has ended. Everything that it returned is settled.

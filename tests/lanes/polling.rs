@@ -11,6 +11,7 @@ use s1_forwarder::record::{Stream, Timestamp, facts};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::{Action, Learned, Poll, Pull, SourcePosition};
 use s1_forwarder::telemetry::SkipReason;
+use s1_forwarder::transform::{Keys, Schema, Steps, TransformSettings};
 use tokio::time::sleep;
 
 use super::harness::{LaneHarness, assert_counts_balance};
@@ -225,6 +226,36 @@ async fn excluded_types_are_dropped_and_counted() {
     assert!(filtered > 0 && filtered < 500);
     assert_eq!(sink.total() as u64 + filtered, 500);
     assert_eq!(running.metrics.pulled.load(Ordering::Relaxed), 500);
+}
+
+/// Otherwise a lane that delivers nothing of a long history remembers all of it, and reads it from the beginning again
+/// after each restart.
+#[tokio::test(start_paused = true)]
+async fn records_that_are_not_delivered_move_the_position_like_those_that_are() {
+    let mut harness = LaneHarness::new(|setup| {
+        (setup.activities, setup.span) = (20_000, Duration::from_secs(300 * 86_400));
+    });
+    harness.console_delay = Duration::from_secs(1);
+    let all_types = harness.console.ids(Kind::Activities).into_iter().map(|id| {
+        let record = harness.console.record(Kind::Activities, id).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&record).unwrap()["activityType"].as_u64().unwrap() as u32
+    });
+    let all_types: Vec<u32> = all_types.collect::<BTreeSet<_>>().into_iter().collect();
+    let dropping: TransformSettings = serde_json::from_value(serde_json::json!({ "drop": ["true"] })).unwrap();
+    let dropping = Steps::new(&dropping, Schema::Raw, None, Keys::OfTests).unwrap().map(Arc::new);
+    for (name, exclude_types, steps) in [("excluded", all_types, None), ("dropped", Vec::new(), dropping)] {
+        let sink = MemorySink::accepting(harness.clock);
+        let pull = Pull { exclude_types, ..harness.pull(Stream::Activities) };
+        let running = harness.start(Lane { steps, ..harness.lane(pull, name, sink.clone()) });
+        sleep(Duration::from_secs(12)).await;
+        let metrics = running.drain().await;
+        assert_eq!(sink.total(), 0);
+        let pulled = metrics.pulled.load(Ordering::Relaxed) as usize;
+        assert!((500..20_000).contains(&pulled), "{name}: {pulled} pulled, in the middle of the history");
+        let position = harness.checkpoint(Stream::Activities, name).unwrap().position;
+        assert!(position.bound() > Timestamp::default(), "{name}: it begins at `since` again");
+        assert!(position.key_count() < pulled / 4, "{name}: {} keys of {pulled} records", position.key_count());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -112,7 +112,7 @@ impl EventPrinter {
                 }
                 Err(ConsoleError::Transient { after, .. }) if failed + 1 < ATTEMPTS => {
                     failed += 1;
-                    sleep(after.unwrap_or_default().max(waits.wait())).await;
+                    sleep(waits.wait_at_least(after)).await;
                 }
                 Err(error) => anyhow::bail!("stream {}: {error}", self.stream),
             }

@@ -85,7 +85,7 @@ impl Enricher<'_> {
             match answer {
                 Err(ConsoleError::Transient { after, .. }) if attempt < ATTEMPTS => {
                     attempt += 1;
-                    sleep(after.unwrap_or_default().min(WAITS.1).max(waits.wait())).await;
+                    sleep(waits.wait_at_least(after.map(|after| after.min(WAITS.1)))).await;
                 }
                 answer => return answer,
             }

@@ -50,8 +50,8 @@ pub struct PullStage<'a> {
 }
 
 impl PullStage<'_> {
-    /// Polls one pass once from `position` on. Returns the poll once everything in [bound, S] was sent on; it has no
-    /// snapshot when none is due at S; `None` when the lane has ended the session.
+    /// Polls one pass once from `position` on. Returns the poll and how it ended, once all its pages are sent on; `None`
+    /// when the lane has ended the session.
     ///
     /// # Errors
     /// When the console refuses, and trying again soon would not help.
@@ -233,7 +233,7 @@ impl PullStage<'_> {
             return Err(Failure::Transient { reason, after });
         }
         // `Retry-After` may lengthen the wait, but not shorten it.
-        sleep(after.unwrap_or_default().max(retry.waits.wait())).await;
+        sleep(retry.waits.wait_at_least(after)).await;
         Ok(())
     }
 

@@ -24,6 +24,11 @@ impl FullJitter {
     pub fn wait(&mut self) -> Duration {
         self.bounds.next().unwrap_or(self.max).mul_f64(self.random.f64())
     }
+
+    /// The next wait, or longer where the other side asks for that.
+    pub fn wait_at_least(&mut self, after: Option<Duration>) -> Duration {
+        after.unwrap_or_default().max(self.wait())
+    }
 }
 
 impl Iterator for FullJitter {

@@ -374,7 +374,7 @@ impl Job {
                     if started.elapsed() < self.backfill.once_timeout =>
                 {
                     warn!(%reason, "the console returned no count: retrying");
-                    sleep(after.unwrap_or_default().max(waits.wait())).await;
+                    sleep(waits.wait_at_least(after)).await;
                 }
                 Err(error) => return Err(BackfillError::Console(error)),
             }

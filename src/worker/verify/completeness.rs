@@ -176,7 +176,7 @@ impl RetryState {
         match error {
             ConsoleError::Transient { reason, after, .. } if Instant::now() < self.end => {
                 warn!(%reason, "the console did not answer: retrying");
-                sleep(after.unwrap_or_default().max(self.waits.wait())).await;
+                sleep(self.waits.wait_at_least(after)).await;
                 Ok(())
             }
             error => Err(error),

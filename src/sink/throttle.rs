@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Attempt, Outcome};
 
@@ -93,12 +93,13 @@ struct State {
 }
 
 impl State {
-    fn try_begin(&mut self) -> Option<u64> {
+    /// Begins an attempt, or says until when none may begin. None: until another one ends.
+    fn try_begin(&mut self) -> Result<u64, Option<Instant>> {
         if self.blocked_until.is_some_and(|until| until > Instant::now()) {
-            return None;
+            return Err(self.blocked_until);
         }
         self.blocked_until = None;
-        self.window.try_begin()
+        self.window.try_begin().ok_or(None)
     }
 }
 
@@ -138,14 +139,14 @@ impl Throttle {
             tokio::pin!(changed);
             changed.as_mut().enable();
             let begun = self.state.lock().try_begin();
-            if let Some(decreases_at_begin) = begun {
-                return Permit { throttle: self, decreases_at_begin };
-            }
-            let blocked_for = self.blocked_for();
+            let blocked_until = match begun {
+                Ok(decreases_at_begin) => return Permit { throttle: self, decreases_at_begin },
+                Err(blocked_until) => blocked_until,
+            };
             tokio::select! {
                 biased;
                 () = &mut changed => {}
-                () = sleep(blocked_for), if !blocked_for.is_zero() => {}
+                () = sleep_until(blocked_until.unwrap_or_else(Instant::now)), if blocked_until.is_some() => {}
             }
         }
     }

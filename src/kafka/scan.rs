@@ -55,24 +55,26 @@ impl Topic {
         let mut last_record_at = Instant::now();
         for (partition, high) in &ends {
             while self.watermarks(&stable, *partition)?.1 < *high {
-                self.check_progress(last_record_at)?;
+                self.check_progress(last_record_at, None)?;
                 pause(Duration::from_millis(50));
             }
         }
         if !ends.is_empty() {
             stable.assign(&assignment).map_err(failed)?;
         }
+        let mut delay = None;
         while !ends.is_empty() {
-            self.check_progress(last_record_at)?;
+            self.check_progress(last_record_at, delay.as_deref())?;
             match stable.poll(Duration::from_secs(1)) {
                 None => {}
                 Some(Ok(message)) if visit(&message).is_break() => break,
-                Some(Ok(_)) => last_record_at = Instant::now(),
+                Some(Ok(_)) => (last_record_at, delay) = (Instant::now(), None),
                 Some(Err(RdKafkaError::PartitionEOF(partition))) => _ = ends.remove(&partition),
                 Some(Err(error)) => match self.failure(&error) {
                     // librdkafka continues to read.
                     Failure::Transient { reason, .. } => {
-                        tracing::debug!(topic = self.name, reason, "a read of a topic is delayed")
+                        tracing::debug!(topic = self.name, reason, "a read of a topic is delayed");
+                        delay = Some(reason);
                     }
                     failure => return Err(failure),
                 },
@@ -102,11 +104,13 @@ impl Topic {
         Ok(consumer)
     }
 
-    fn check_progress(&self, last_record_at: Instant) -> Result<(), Failure> {
+    /// `delay` is what delays the read, if that is known.
+    fn check_progress(&self, last_record_at: Instant, delay: Option<&str>) -> Result<(), Failure> {
         if last_record_at.elapsed() < READ_TIMEOUT {
             return Ok(());
         }
-        Err(Failure::transient(format!("{}: an open transaction in it does not end", self.title)))
+        let open = || format!("{}: an open transaction in it does not end", self.title);
+        Err(Failure::transient(delay.map_or_else(open, str::to_owned)))
     }
 
     /// Returns the first and the next offset of a partition. Retries while a new or moving partition has no leader.

@@ -79,8 +79,8 @@ impl KafkaStore {
             return Err(StateError::Conflict { lane: key.clone(), owner });
         }
         save(&opened).await.map_err(|error| match error {
-            StateError::Failed { failure: Failure::Superseded(owner), .. } => {
-                StateError::Conflict { lane: key.clone(), owner }
+            StateError::Failed { failure: Failure::Superseded(_), .. } => {
+                StateError::Conflict { lane: key.clone(), owner: "another process".to_owned() }
             }
             other => other,
         })

@@ -1,5 +1,6 @@
 //! One classification of failures, for everything that a lane depends on.
 
+use std::io;
 use std::time::Duration;
 
 /// Why something failed, by what has to happen next.
@@ -28,6 +29,16 @@ impl Failure {
     /// One that names no wait.
     pub fn transient(reason: impl Into<String>) -> Self {
         Self::Transient { reason: reason.into(), after: None }
+    }
+
+    /// The failure of a read or write. A path that cannot be used is misconfigured; a full disk, for example, may be
+    /// temporary.
+    pub fn of_io(error: &io::Error, reason: String) -> Self {
+        use io::ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+        match error.kind() {
+            IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem => Self::Misconfigured(reason),
+            _ => Self::transient(reason),
+        }
     }
 
     /// The same failure with another text.

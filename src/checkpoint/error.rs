@@ -97,7 +97,8 @@ impl From<StateError> for Failure {
         match error {
             StateError::Failed { failure, .. } => failure.with_reason(reason),
             StateError::Conflict { .. } => Self::Superseded(reason),
-            StateError::Io { .. } | StateError::Locked(_) => Self::transient(reason),
+            StateError::Io { source, .. } => Self::of_io(&source, reason),
+            StateError::Locked(_) => Self::transient(reason),
             StateError::Damaged { .. }
             | StateError::Newer { .. }
             | StateError::Journal { .. }
@@ -115,10 +116,11 @@ mod tests {
     #[test]
     fn the_class_says_whether_another_attempt_can_help() {
         let key = || CheckpointKey::from("acme/activities/bus".parse::<super::super::LaneId>().unwrap());
-        let io = std::io::Error::other("stale file handle");
+        let io = |kind: std::io::ErrorKind| StateError::Io { action: "read", path: "x".into(), source: kind.into() };
         let failed = |failure| StateError::Failed { what: "topic".to_owned(), failure };
         for (error, class) in [
-            (StateError::Io { action: "read", path: "x".into(), source: io }, "transient"),
+            (io(std::io::ErrorKind::StaleNetworkFileHandle), "transient"),
+            (io(std::io::ErrorKind::PermissionDenied), "refusal"),
             (StateError::Locked("x".into()), "transient"),
             (StateError::Damaged { place: "x".to_owned(), reason: "cut" }, "refusal"),
             (StateError::Newer { place: "x".to_owned(), version: 9 }, "refusal"),

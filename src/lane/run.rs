@@ -322,7 +322,10 @@ impl Lane {
                     }
                     (initial.0, max.0)
                 } else {
-                    meter.set_sink_failure(Some(LaneState::SinkRefused(failure.to_string())));
+                    // It is shown as stopped already where the store of dead letters refuses.
+                    if !matches!(meter.lane.state(), LaneState::Stopped(_)) {
+                        meter.set_sink_failure(Some(LaneState::SinkRefused(failure.to_string())));
+                    }
                     after_refused
                 };
                 self.budget.set_proven(false);

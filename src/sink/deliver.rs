@@ -1,7 +1,7 @@
 //! Acts on outcomes: waits, sends again, splits, stores dead letters, stops.
 //!
-//! One call delivers one batch. It returns when all events are settled: accepted by the sink, or stored as
-//! dead letters. The lane may end a delivery early by dropping its future.
+//! One call delivers one batch. It returns when all events are settled, which means accepted by the sink or stored as
+//! dead letters, or with the failure that ends the lane's session. Between two attempts the lane may stop it.
 
 mod health;
 mod settled;
@@ -403,7 +403,7 @@ impl BatchDelivery<'_> {
 
     async fn pause(&mut self, after: Option<Duration>) {
         // A hint may lengthen the wait, but not remove it.
-        let wait = after.unwrap_or_default().max(self.waits.wait());
+        let wait = self.waits.wait_at_least(after);
         // The caller detects a stop before the next attempt.
         self.stop.run_until_cancelled(sleep(wait)).await;
     }
@@ -461,9 +461,13 @@ impl BatchDelivery<'_> {
             })
             .collect();
         if let Err(error) = dead_letters.keep(&refused).await {
-            let reason = error.to_string();
-            meter.set_sink_failure(Some(LaneState::Stopped(reason.clone())));
-            return Err(Failure::Transient { reason, after: Some(AFTER_DEAD_LETTERS) });
+            meter.set_sink_failure(Some(LaneState::Stopped(error.to_string())));
+            return Err(match error.into() {
+                Failure::Transient { reason, after } => {
+                    Failure::Transient { reason, after: after.max(Some(AFTER_DEAD_LETTERS)) }
+                }
+                refusal => refusal,
+            });
         }
         let accepted = self.accepted_unnamed.min(refused.len());
         meter.lane.delivered.fetch_add(accepted as u64, Ordering::Relaxed);

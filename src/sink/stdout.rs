@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use super::common::{Common, Compression, Defaults, SinkType};
 use super::line::Line;
 use super::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext};
+use crate::failure::Failure;
 
 /// The defaults of local sinks, which have no limits of their own.
 pub(crate) const LOCAL_DEFAULTS: Defaults = Defaults {
@@ -117,18 +118,10 @@ pub(crate) async fn write_lines(
     };
     match written {
         Ok(()) => Attempt { outcome: Outcome::Delivered, bytes, status: "ok".to_owned() },
-        Err(error) => Attempt { outcome: io_outcome(&error), bytes: 0, status: "io".to_owned() },
-    }
-}
-
-/// A path that cannot be written is misconfigured. Other errors, such as a full disk, may be temporary.
-fn io_outcome(error: &io::Error) -> Outcome {
-    use io::ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
-    match error.kind() {
-        IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem => {
-            Outcome::Misconfigured(error.to_string())
+        Err(error) => {
+            let outcome = Failure::of_io(&error, error.to_string()).into();
+            Attempt { outcome, bytes: 0, status: "io".to_owned() }
         }
-        _ => Outcome::RetryLater { reason: error.to_string(), after: None },
     }
 }
 

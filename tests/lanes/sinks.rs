@@ -85,8 +85,29 @@ struct FullStore(Arc<AtomicBool>);
 impl DeadLetterStore for FullStore {
     fn keep<'a>(&'a self, _: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
         let is_full = self.0.load(Ordering::Relaxed);
-        Box::pin(async move { if is_full { Err(DeadLetterError::Disabled) } else { Ok(()) } })
+        let full =
+            || DeadLetterError::Io { place: "memory".to_owned(), source: std::io::ErrorKind::StorageFull.into() };
+        Box::pin(async move { if is_full { Err(full()) } else { Ok(()) } })
     }
+}
+
+/// Nobody would wait for an operator.
+#[tokio::test(start_paused = true)]
+async fn once_ends_where_a_dead_letter_can_never_be_kept() {
+    let harness = LaneHarness::new(|setup| setup.activities = 5);
+    let poison = harness.console.ids(Kind::Activities)[3].to_string();
+    let sink = MemorySink::new(harness.clock, move |_, batch| {
+        let refused = batch.events().any(|event| event.record_id == poison);
+        refused.then(|| Outcome::Refused("bad field".to_owned()))
+    });
+    let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
+    Arc::get_mut(&mut lane.delivery).unwrap().dead_letters = Arc::new(DeadLetters::disabled());
+    lane.once = true;
+    let running = harness.start(lane);
+    let metrics = running.metrics.clone();
+    assert_eq!(running.task.await.unwrap(), LaneEnd::Refused);
+    assert!(matches!(metrics.state(), LaneState::Stopped(_)), "{:?}", metrics.state());
+    assert_eq!((sink.total(), metrics.dead_letters.load(Ordering::Relaxed)), (4, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@ use std::io;
 
 use futures_util::future::BoxFuture;
 
+use crate::failure::Failure;
 use crate::record::{Identity, Stream, Timestamp};
 use crate::settings::Labels;
 
@@ -53,6 +54,24 @@ pub enum DeadLetterError {
     },
     #[error("cannot store dead letters in {place}: {source}")]
     Io { place: String, source: io::Error },
+    /// The topic or the API server does not answer, or refuses.
+    #[error("cannot store dead letters in {place}: {failure}")]
+    Failed { place: String, failure: Failure },
+}
+
+impl From<DeadLetterError> for Failure {
+    fn from(error: DeadLetterError) -> Self {
+        let reason = error.to_string();
+        match error {
+            DeadLetterError::Disabled => Self::Misconfigured(reason),
+            DeadLetterError::Io { source, .. } => Self::of_io(&source, reason),
+            // The lane's checkpoint is not concerned.
+            DeadLetterError::ShareFull { .. } | DeadLetterError::Failed { failure: Failure::Superseded(_), .. } => {
+                Self::transient(reason)
+            }
+            DeadLetterError::Failed { failure, .. } => failure.with_reason(reason),
+        }
+    }
 }
 
 pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
@@ -73,4 +92,30 @@ pub struct Usage {
     pub max: u64,
     /// The pipelines that have dead letters, each with its bytes and their current maximum.
     pub pipelines: Vec<(String, u64, u64)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_of_an_error_is_that_of_its_cause() {
+        let place = || "kafka://bus/letters".to_owned();
+        let io = |kind: io::ErrorKind| DeadLetterError::Io { place: place(), source: kind.into() };
+        let failed = |failure| DeadLetterError::Failed { place: place(), failure };
+        for (error, is_refusal) in [
+            (DeadLetterError::Disabled, true),
+            (io(io::ErrorKind::StorageFull), false),
+            (io(io::ErrorKind::PermissionDenied), true),
+            (failed(Failure::transient("no broker")), false),
+            (failed(Failure::Unauthorized("SASL".to_owned())), true),
+            (failed(Failure::Misconfigured("no right".to_owned())), true),
+        ] {
+            let text = error.to_string();
+            let failure = Failure::from(error);
+            assert_eq!((failure.is_refusal(), failure.to_string()), (is_refusal, text));
+        }
+        let elsewhere = Failure::from(failed(Failure::Superseded("another producer".to_owned())));
+        assert!(matches!(elsewhere, Failure::Transient { .. }), "it says nothing of the lane's checkpoint");
+    }
 }

@@ -1,7 +1,6 @@
 //! Dead letters in Secrets: a small store that pipelines share fairly, and that needs nothing but the API server.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use super::gzip;
 use super::line::write_line;
 use super::secrets::{ATTEMPTS, ListedSecret, MAX_BYTES, OpenSecret, Secrets, blocking, counted_bytes};
 use super::shares::Shares;
+use crate::failure::Failure;
 use crate::settings::kubernetes::{Kubernetes, KubernetesError};
 
 /// The Secrets are listed again after this time, since other workers also write them.
@@ -38,7 +38,7 @@ struct Listing {
     at: Option<Instant>,
     secrets: BTreeMap<String, ListedSecret>,
     /// The last failed list and its time.
-    failed: Option<(Instant, String)>,
+    failed: Option<(Instant, Failure)>,
 }
 
 /// What one pipeline has, and may have.
@@ -79,8 +79,8 @@ impl SecretStore {
         format!("kubernetes:{}", self.namespace.as_deref().unwrap_or_default())
     }
 
-    fn failed(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DeadLetterError {
-        DeadLetterError::Io { place: self.place(), source: io::Error::other(error) }
+    fn failed(&self, failure: impl Into<Failure>) -> DeadLetterError {
+        DeadLetterError::Failed { place: self.place(), failure: failure.into() }
     }
 
     async fn secrets(&self) -> Result<&Secrets, KubernetesError> {
@@ -102,16 +102,16 @@ impl SecretStore {
             Some(at) => at,
             None => {
                 // Calls that waited for a failed list get its error.
-                if let Some((at, error)) = &listing.failed
+                if let Some((at, failure)) = &listing.failed
                     && *at >= called_at
                 {
-                    return Err(self.failed(error.clone()));
+                    return Err(self.failed(failure.clone()));
                 }
                 let now = Instant::now();
                 let listed = async { self.secrets().await?.list().await }.await;
-                let failure = listed.as_ref().err().map(|error| (Instant::now(), error.to_string()));
-                listing.failed = failure;
-                listing.secrets = listed.map_err(|error| self.failed(error))?;
+                let listed = listed.map_err(Failure::from);
+                listing.failed = listed.as_ref().err().map(|failure| (Instant::now(), failure.clone()));
+                listing.secrets = listed.map_err(|failure| self.failed(failure))?;
                 listing.at = Some(now);
                 now
             }
@@ -172,7 +172,7 @@ impl SecretStore {
                 }
             }
         }
-        Err(self.failed("other processes keep changing the same Secret"))
+        Err(self.failed(Failure::transient("other processes keep changing the same Secret")))
     }
 
     async fn change(&self, share: &Share, lines: Arc<[u8]>) -> Result<Change, DeadLetterError> {
@@ -190,7 +190,7 @@ impl SecretStore {
             }
             Ok(Change::Create(gzip::pieces(&lines, MAX_BYTES)?))
         };
-        blocking(change).await.map_err(|error| self.failed(error))
+        blocking(change).await.map_err(|error| self.failed(Failure::of_io(&error, error.to_string())))
     }
 
     async fn write(

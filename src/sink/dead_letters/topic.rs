@@ -40,8 +40,8 @@ impl Topic {
         Self { place: location.to_string(), items: Items::new(location), max, used: Mutex::default() }
     }
 
-    fn failed(&self, error: Failure) -> DeadLetterError {
-        DeadLetterError::Io { place: self.place.clone(), source: io::Error::other(error) }
+    fn failed(&self, failure: Failure) -> DeadLetterError {
+        DeadLetterError::Failed { place: self.place.clone(), failure }
     }
 
     /// Reads what the pipelines have.

@@ -82,7 +82,8 @@ struct MemoryStore(Arc<std::sync::Mutex<Vec<String>>>, Arc<AtomicBool>);
 impl DeadLetterStore for MemoryStore {
     fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
         if self.1.load(Ordering::Relaxed) {
-            return async { Err(DeadLetterError::Disabled) }.boxed();
+            let full = std::io::ErrorKind::StorageFull.into();
+            return async { Err(DeadLetterError::Io { place: "memory".to_owned(), source: full }) }.boxed();
         }
         self.0.lock().unwrap().extend(dead_letters.iter().map(|dead_letter| dead_letter.record_id.to_owned()));
         async { Ok(()) }.boxed()

@@ -24,7 +24,7 @@ pub mod settings;
 pub mod stdout;
 pub mod throttle;
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +44,8 @@ pub use settings::SinkSettings;
 pub trait Sink: Send + Sync + Debug {
     fn limits(&self) -> Limits;
 
-    /// Makes one attempt. The future may be dropped at any time, when the lane is shut down or releases its memory.
-    /// Events in flight may or may not have arrived then.
+    /// Makes one attempt. The future may be dropped at any time, as when a lane does not drain in time. Events in
+    /// flight may or may not have arrived then.
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt>;
 
     /// Detects a wrong address, wrong credentials and missing rights, as far as possible without a delivery.
@@ -95,9 +95,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// No limits, for values that a destination does not document.
+    /// No limits, for values that a destination does not document; but a default for the number of events.
     pub const NONE: Self = Self {
-        events: usize::MAX,
+        events: 10_000,
         bytes: usize::MAX,
         event_bytes: usize::MAX,
         most_events: usize::MAX,
@@ -205,6 +205,19 @@ pub enum Probe {
 }
 
 impl Probe {
+    /// What the outcome of a request without events shows of the destination `at`; `accepted` if it would have taken
+    /// events, or refuses only that there are none.
+    pub(crate) fn of(outcome: Outcome, at: &impl Display, accepted: Self) -> Self {
+        match outcome {
+            Outcome::Delivered | Outcome::Refused(_) => accepted,
+            Outcome::Unauthorized(reason)
+            | Outcome::Misconfigured(reason)
+            | Outcome::TooLarge(reason)
+            | Outcome::RetryLater { reason, .. } => Self::Failed(format!("{at}: {reason}")),
+            other => Self::Failed(format!("{at}: {other:?}")),
+        }
+    }
+
     /// The result of two probes: the worse one, with both texts.
     pub(crate) fn and(self, other: Self) -> Self {
         let join = |one: String, other: String| format!("{one}; {other}");

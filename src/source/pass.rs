@@ -22,7 +22,7 @@ pub struct Pass {
     pub by: By,
     /// Time between two polls of this pass.
     pub every: Duration,
-    /// How far behind the start of the last complete poll the next one begins: `overlap`, or `lookback`.
+    /// How late a record may appear in the console: `overlap`, or `lookback`. What is newer is read again.
     pub reach: Duration,
     pub keys: Keys,
     /// Each poll is a full inventory under a time of its own.

@@ -273,12 +273,10 @@ impl Destination for AzureLogs {
 
     /// An empty array is accepted if token, role, rule and stream are right.
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+        let accepted = Probe::Verified(format!("{endpoint}: the rule accepts rows of the stream"));
         let judge = move |response: &ResponseView<'_>| match self.judge(response) {
-            Outcome::Delivered => Probe::Verified(format!("{endpoint}: the rule accepts rows of the stream")),
-            Outcome::Unauthorized(reason) | Outcome::Misconfigured(reason) => {
-                Probe::Failed(format!("{endpoint}: {reason}"))
-            }
-            _ => Probe::Failed(format!("{endpoint}: {}", response.reason())),
+            Outcome::Refused(reason) => Probe::Failed(format!("{endpoint}: {reason}")),
+            outcome => Probe::of(outcome, endpoint, accepted),
         };
         client.probe_with_post(endpoint, self.content_type(), b"[]", judge).boxed()
     }

@@ -169,12 +169,10 @@ impl Destination for Sekoia {
     /// Sekoia.io does not document its response to an empty list: only a refusal is conclusive.
     fn probe<'a>(&'a self, _: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
         let endpoint = &self.probe_endpoint;
+        let accepted = Probe::Reached(format!("{endpoint} answers; only an event can show whether the key is valid"));
         let judge = move |response: &ResponseView<'_>| match response.expect_json("Sekoia.io") {
-            Outcome::Delivered | Outcome::Refused(_) => {
-                Probe::Reached(format!("{endpoint} answers; only an event can show whether the key is valid"))
-            }
             Outcome::Unauthorized(reason) => Probe::Failed(format!("{endpoint} refuses the intake key: {reason}")),
-            _ => Probe::Failed(format!("{endpoint}: {}", response.reason())),
+            outcome => Probe::of(outcome, endpoint, accepted),
         };
         client.probe_with_post(endpoint, self.content_type(), b"[]", judge).boxed()
     }

@@ -251,7 +251,11 @@ impl LaneCheckpoint {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::record::Stream;
+    use crate::source::{PollContext, Pull};
 
     fn checkpoint(ledger: impl FnOnce(Timestamp) -> Ledger) -> LaneCheckpoint {
         let since = Timestamp::from_micros(1_700_000_000_000_000);
@@ -304,5 +308,32 @@ mod tests {
         checkpoint.restart(earlier.clone());
         assert_eq!(checkpoint.position, earlier);
         assert_eq!(LaneCheckpoint::decode(&checkpoint.encode()).unwrap().position, earlier);
+    }
+
+    /// Where the store keeps no journals, as in Kubernetes, each write carries all of it.
+    #[test]
+    fn after_ninety_days_a_checkpoint_of_activities_holds_six_kilobytes() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let passes = Pull::of(Stream::Activities).passes();
+        for journals in [false, true] {
+            let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), journals));
+            lane.position.align(&passes);
+            for minutes in 1..=95 * 24 * 60 {
+                let start = lane.since_resolved.plus(MINUTE * minutes);
+                let context = PollContext { start, ..PollContext::default() };
+                let pending = PendingBatch { context, ..PendingBatch::new(Stream::Activities) };
+                let (id, time) = (u64::from(minutes) << 22 | 0x1234, start.minus(MINUTE / 2));
+                let record_key = RecordKey { id, version: id, content: None, time, created: Some(time) };
+                let identity = Identity::of("console.example", Stream::Activities, &id.to_string(), "");
+                lane.account(&passes, &pending, [(&record_key, identity)].into_iter(), start);
+                lane.position.finish(&passes, context, false);
+                if minutes % 10 == 0 {
+                    lane.take_appends(start);
+                    let bytes = lane.encode().len();
+                    assert!(bytes <= 6_000, "{bytes} bytes after {} hours, journals: {journals}", minutes / 60);
+                }
+            }
+            assert_eq!(lane.position.closed_until(), Some(lane.position.complete().unwrap().minus(passes[0].reach)));
+        }
     }
 }

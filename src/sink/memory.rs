@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
 
 use super::{Attempt, Batch, Limits, Outcome, Probe, Sink};
 use crate::record::{Clock, Identity, Timestamp};
@@ -18,12 +19,15 @@ type Judge = Box<dyn FnMut(usize, &Batch) -> Option<Outcome> + Send>;
 /// An event that the sink accepted: identity, record id, and when.
 pub type Accepted = (Identity, String, Timestamp);
 
+/// How long an attempt waits for a silent sink: as long as those of real ones by default.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Accepts events as its judge says.
 pub struct MemorySink {
     pub limits: Limits,
     /// How long each attempt takes.
     pub delay: Duration,
-    /// Attempts are not answered while this is set.
+    /// Attempts are not answered while this is set; after half a minute they have failed.
     pub is_silent: AtomicBool,
     /// Whether accepted events are kept, or only counted.
     pub keeps_events: bool,
@@ -140,10 +144,16 @@ impl Sink for MemorySink {
             if !self.delay.is_zero() {
                 tokio::time::sleep(self.delay).await;
             }
-            while self.is_silent.load(Ordering::Relaxed) {
+            let begun = Instant::now();
+            while self.is_silent.load(Ordering::Relaxed) && begun.elapsed() < TIMEOUT {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            let outcome = (lock(&self.judge))(self.attempts.fetch_add(1, Ordering::Relaxed), batch);
+            let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
+            let outcome = if self.is_silent.load(Ordering::Relaxed) {
+                Some(Outcome::RetryLater { reason: "silent".to_owned(), after: None })
+            } else {
+                (lock(&self.judge))(attempt, batch)
+            };
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             self.accept(batch, &outcome);
             let bytes = batch.body_bytes() as u64;

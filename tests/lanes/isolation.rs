@@ -49,9 +49,10 @@ async fn delivered_by_healthy_lanes(healthy: usize, dead: usize) -> usize {
 }
 
 /// Ninety lanes have delivered, and take what they can get when their sinks fall silent. What shows that they have is
-/// that nothing comes.
+/// that nothing comes. Once their attempts have failed they hold nothing, and the other ten have it. When the sinks
+/// answer again, the ninety go on.
 #[tokio::test(start_paused = true)]
-async fn ninety_sinks_that_fall_silent_leave_the_other_ten_lanes_a_small_page_each() {
+async fn ninety_lanes_whose_sinks_fall_silent_give_back_what_they_hold() {
     let mut harness = LaneHarness::new(|setup| setup.activities = ACTIVITIES);
     harness.budget = s1_forwarder::lane::Budget::new(32 << 20);
     let mut running = Vec::new();
@@ -65,15 +66,39 @@ async fn ninety_sinks_that_fall_silent_leave_the_other_ten_lanes_a_small_page_ea
         )));
     }
     let (silent, healthy) = sinks.split_at(90);
+    let totals = |sinks: &[Arc<MemorySink>]| sinks.iter().map(|sink| sink.total()).collect::<Vec<_>>();
     sleep(Duration::from_secs(3)).await;
-    assert!(sinks.iter().all(|sink| sink.total() > 0), "all lanes have delivered");
+    assert!(totals(&sinks).iter().all(|total| *total > 0), "all lanes have delivered");
     silent.iter().for_each(|sink| sink.is_silent.store(true, Ordering::Relaxed));
+    sleep(Duration::from_secs(5)).await;
+    let delivered = |before: Vec<usize>| {
+        totals(healthy).into_iter().zip(before).map(|(total, before)| total - before).collect::<Vec<_>>()
+    };
+    let before = totals(healthy);
+    sleep(Duration::from_secs(20)).await;
+    let beside_silent = delivered(before);
+    println!("| in twenty seconds next to ninety silent sinks | ≥ 350 | {beside_silent:?} |");
+    assert!(beside_silent.iter().all(|delivered| *delivered >= 350), "{beside_silent:?}");
+    // From here on their attempts fail, half a minute after they began.
     sleep(Duration::from_secs(15)).await;
-    let before: Vec<usize> = healthy.iter().map(|sink| sink.total()).collect();
-    sleep(Duration::from_secs(30)).await;
-    let delivered: Vec<usize> = healthy.iter().zip(before).map(|(sink, before)| sink.total() - before).collect();
-    println!("in thirty seconds next to ninety silent sinks: {delivered:?}");
-    assert!(delivered.iter().all(|delivered| *delivered >= 500), "{delivered:?}");
+    let before = totals(healthy);
+    sleep(Duration::from_secs(20)).await;
+    let beside_failed = delivered(before);
+    println!("| in twenty seconds once their attempts have failed | ≥ 1,500 | {beside_failed:?} |");
+    assert!(beside_failed.iter().all(|delivered| *delivered >= 1_500), "{beside_failed:?}");
+    running.drain(90..).for_each(|lane| lane.task.abort());
+    sleep(Duration::from_millis(100)).await;
+    // One page each at the most, with which it finds out whether its sink answers again.
+    let held = harness.budget.used();
+    println!("| bytes that the ninety hold then | ≤ 16 MiB | {held} |");
+    assert!(held <= 16 << 20, "{held} bytes are held by lanes whose sinks are silent");
+    // Ten of them are enough to see how it ends.
+    running.drain(10..).for_each(|lane| lane.task.abort());
+    let silent = &silent[..10];
+    silent.iter().for_each(|sink| sink.is_silent.store(false, Ordering::Relaxed));
+    sleep(Duration::from_secs(600)).await;
+    let counts = silent.iter().map(|sink| (sink.total(), sink.counts().len()));
+    assert!(counts.clone().all(|counts| counts == (ACTIVITIES, ACTIVITIES)), "{:?}", counts.collect::<Vec<_>>());
     running.iter().for_each(|lane| lane.task.abort());
 }
 

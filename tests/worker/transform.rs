@@ -62,6 +62,31 @@ async fn the_shipped_example_labels_drops_and_hashes() {
     assert!(sites.len() > 1 && hashes > 0, "{sites:?} {hashes}");
 }
 
+/// A record in its event nearly doubles what a SIEM bills.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_have_no_original_unless_the_pipeline_asks_for_it() {
+    let harness = Harness::new(|setup| setup.activities = 20).await;
+    for (schema, original) in [("ecs", "/event/original"), ("ocsf", "/raw_data")] {
+        for (name, transform, is_kept) in [
+            ("default", json!({ "schema": schema }), false),
+            ("kept", json!({ "schema": schema, "keep_original": true }), true),
+        ] {
+            harness.put_changed(&format!("{schema}-{name}"), json!({ "transform": transform }));
+            let before = harness.sink.deliveries().len();
+            let done = harness.once(&[]).await;
+            assert_eq!(done.code, Some(0), "{}", done.stderr);
+            let deliveries = harness.sink.deliveries().split_off(before);
+            let lines = deliveries.iter().flat_map(|delivery| delivery.body.lines());
+            let events: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+            assert!(events.len() >= 20, "{schema} {name}: {} events", events.len());
+            for event in events {
+                let event = event.get("record").unwrap_or(&event);
+                assert_eq!(event.pointer(original).is_some(), is_kept, "{schema} {name}: {event:#}");
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failures_and_aborts_of_programs_are_counted_and_shown() {
     let harness = Harness::new(|setup| setup.activities = 300).await;

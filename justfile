@@ -80,9 +80,11 @@ long-run PIPELINES="1000" SECONDS="3600":
 bench-cost:
     cargo bench --locked --no-default-features --features remap --bench cost -- --check
 
-# A busy lane within its console's rate limit, in simulated time: lag, records pulled, requests.
+# A lane's tail and its neighbours, in simulated time: records pulled and requests at each rate, lag of a busy lane within
+# its console's rate limit, and what is left to ten lanes beside ninety that hang.
 bench-tail:
-    cargo test --release --locked --test it -- --ignored --nocapture a_busy_lane_keeps_up
+    cargo test --release --locked --test it -- --include-ignored --nocapture --test-threads 1 \
+        a_busy_lane_keeps_up a_record_is_pulled_about_twice ninety_lanes
 
 # An hour at 1,000 events a second with restarts, in simulated time: bytes an acknowledgement writes, checkpoint size.
 bench-hour:

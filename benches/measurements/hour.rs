@@ -13,9 +13,11 @@ const RECORDS_PER_SECOND: u32 = 1_420;
 /// The first lives have little to remember yet, and less of the allocator's memory.
 const EARLY: usize = 2;
 
-/// What is left at the end of one of the worker's lives, in bytes.
+/// What one of the worker's lives has delivered, and what is left at its end, in bytes.
 struct Life {
+    delivered: f64,
     memory: u64,
+    peak: u64,
     checkpoint: u64,
 }
 
@@ -28,26 +30,44 @@ pub fn hour(size: Size) -> Vec<Row> {
     let live = |number: usize| {
         let worker = place.run(&[]);
         std::thread::sleep(Duration::from_secs(seconds));
-        let memory = kernel::rss(worker.process.id());
+        let (memory, peak) = (kernel::rss(worker.process.id()), worker.process.so_far().peak_rss);
+        let delivered = worker.metric("events_delivered_total").iter().sum();
         // Every other life ends with SIGKILL.
         if number.is_multiple_of(2) {
             worker.process.terminate();
         }
         let checkpoint = place.path("state").join("lanes/acme/activities/siem.checkpoint");
-        Life { memory, checkpoint: std::fs::metadata(checkpoint).unwrap().len() }
+        Life { delivered, memory, peak, checkpoint: std::fs::metadata(checkpoint).unwrap().len() }
     };
     let lives: Vec<Life> = (0..10).map(live).collect();
     let (requests, _) = sink.taken();
     let (early, late) = (&lives[EARLY], &lives[9]);
     let all = |of: fn(&Life) -> u64| lives.iter().map(of).collect::<Vec<_>>();
-    let memory = json!({ "seconds": seconds * 10, "memory": all(|life| life.memory), "requests": requests });
+    let per_second = lives.iter().map(|life| life.delivered).sum::<f64>() / (seconds * 10) as f64;
+    let memory = json!({ "seconds": seconds * 10, "memory": all(|life| life.memory), "peak": all(|life| life.peak) });
+    let rate =
+        json!({ "delivered": lives.iter().map(|life| life.delivered).collect::<Vec<_>>(), "requests": requests });
     let checkpoint = json!({ "checkpoint": all(|life| life.checkpoint) });
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
     vec![
         Row::goal(
-            &format!("{} minutes at 1,000 events a second, 9 restarts: memory", seconds / 6),
+            &format!("{} minutes, 9 restarts: events that were delivered each second", seconds / 6),
+            "≥ 950",
+            format!("{per_second:.0}"),
+            per_second >= 950.0,
+            rate,
+        ),
+        Row::goal(
+            "the same: memory",
             "flat (≤ 1.2 times)",
-            format!("{:.0} and {:.0} MB after 3 and 10 tenths", early.memory as f64 / 1e6, late.memory as f64 / 1e6),
-            late.memory * 5 <= early.memory * 6,
+            format!(
+                "{:.0} and {:.0} MB after 3 and 10 tenths, at the peaks {:.0} and {:.0} MB",
+                megabytes(early.memory),
+                megabytes(late.memory),
+                megabytes(early.peak),
+                megabytes(late.peak)
+            ),
+            late.memory * 5 <= early.memory * 6 && late.peak * 5 <= early.peak * 6,
             memory,
         ),
         Row::goal(

@@ -68,8 +68,10 @@ async fn a_record_is_pulled_about_twice_whatever_the_rate() {
     for (stream, kind) in [(Stream::Activities, Kind::Activities), (Stream::Threats, Kind::Threats)] {
         for (rate, most_requests) in [(0.05, 3.0), (1.0, 3.5), (20.0, 6.0), (100.0, 12.0)] {
             let (pulled, requests) = steady_state(Counts::Exact, stream, kind, rate).await;
-            let figures =
-                format!("{stream:?} at {rate} a second: {pulled:.2} for each one, {requests:.2} requests a poll");
+            let figures = format!(
+                "| {stream:?} at {rate} a second: pulled for each one, requests a poll | 1.9 to 2.2, ≤ {most_requests} \
+                 | {pulled:.2}, {requests:.2} |"
+            );
             println!("{figures}");
             if !(1.9..=2.2).contains(&pulled) || requests > most_requests {
                 above.push(figures);

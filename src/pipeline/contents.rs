@@ -22,8 +22,9 @@ pub(super) struct Version {
     pub generation: Option<i64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
+/// Changes with each change of a file's contents, or of a directory's entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
     inode: (u64, u64),
     size: u64,
     modified: (i64, i64),
@@ -65,13 +66,12 @@ fn read_changed(path: &Path, known: Option<&Version>) -> io::Result<Option<Conte
     if !metadata.is_file() {
         return Err(not_a_regular_file());
     }
-    let stamp = stamp(&metadata);
+    let stamp = Stamp::of(&metadata);
     if known.is_some_and(|known| known.stamp.as_ref() == Some(&stamp)) {
         return Ok(None);
     }
-    let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
+    let stamp = stamp.settled(&metadata);
     let bytes = read_regular(path, MAX_BYTES)?;
-    let stamp = Some(stamp).filter(|_| age.is_some_and(|age| age > SETTLES_IN));
     Ok(Some(Text::new(bytes).contents_at(stamp, known.map(|known| &known.hash))))
 }
 
@@ -118,11 +118,19 @@ impl Text {
     }
 }
 
-fn stamp(metadata: &Metadata) -> Stamp {
-    Stamp {
-        inode: (metadata.dev(), metadata.ino()),
-        size: metadata.size(),
-        modified: (metadata.mtime(), metadata.mtime_nsec()),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
+impl Stamp {
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: (metadata.dev(), metadata.ino()),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// `None` if it was written so shortly ago that a later write could have the same times.
+    pub fn settled(self, metadata: &Metadata) -> Option<Self> {
+        let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
+        age.is_some_and(|age| age > SETTLES_IN).then_some(self)
     }
 }

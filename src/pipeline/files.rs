@@ -26,7 +26,7 @@ use crate::catch_panic::catch_panic;
 /// * A file with a new name keeps its old name until it gets the new one.
 /// * If a directory cannot be listed, its pipelines keep running.
 /// * The defaults file is no pipeline file, also in a directory of pipeline files.
-/// * A file with unchanged size and times is not read. A file with unchanged contents is not parsed.
+/// * A file, or a directory, with unchanged size and times is not read. A file with unchanged contents is not parsed.
 #[derive(Debug)]
 pub struct Files {
     sources: Vec<Source>,
@@ -163,8 +163,7 @@ impl Files {
             _ => self.list(),
         };
         paths.retain(|path| self.defaults.as_ref().is_none_or(|defaults| !defaults.is_at(path)));
-        let mut touched = BTreeSet::new();
-        let mut names = BTreeSet::new();
+        let (mut touched, mut names) = (BTreeSet::new(), BTreeSet::new());
         for (path, contents) in self.read(paths, defaults_changed) {
             let claimed = self.claimed(&path);
             if self.refresh(&path, contents) {
@@ -244,6 +243,7 @@ impl Files {
                 Listing::Files(found) => {
                     paths.extend(found.into_iter().filter(|path| !self.files.contains_key::<Path>(path)));
                 }
+                Listing::Unchanged => {}
                 Listing::Failed(problem) => {
                     self.unlisted.push(problem);
                     failed.push(&*source);

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use super::contents::Stamp;
 use super::problem::Problem;
 use crate::settings::ask_file_system;
 
@@ -12,6 +13,8 @@ use crate::settings::ask_file_system;
 pub(super) struct Source {
     path: PathBuf,
     last_found: PathKind,
+    /// Of a directory whose entries were listed, and are the same as long as this is.
+    listed: Option<Stamp>,
 }
 
 /// What was last found at a path. If a file is missing, its pipeline is removed. If a directory is missing, it may not
@@ -23,8 +26,11 @@ enum PathKind {
     Directory,
 }
 
+#[derive(Debug, PartialEq)]
 pub(super) enum Listing {
     Files(Vec<PathBuf>),
+    /// The same files as when it was listed last.
+    Unchanged,
     Failed(Problem),
 }
 
@@ -37,7 +43,7 @@ pub(super) fn is_pipeline_file(name: &OsStr) -> bool {
 
 impl Source {
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), last_found: PathKind::Nothing }
+        Self { path: path.to_owned(), last_found: PathKind::Nothing, listed: None }
     }
 
     /// True if `path` is this path, or is in this directory.
@@ -46,11 +52,11 @@ impl Source {
     }
 
     pub fn list(&mut self) -> Listing {
-        let known = self.last_found;
-        match ask_file_system(&self.path, move |path| list_path(path, known)) {
-            Ok((found, files)) => {
-                self.last_found = found;
-                Listing::Files(files)
+        let (known, listed) = (self.last_found, self.listed);
+        match ask_file_system(&self.path, move |path| list_path(path, known, listed)) {
+            Ok(Found { kind, files, stamp }) => {
+                (self.last_found, self.listed) = (kind, stamp);
+                files.map_or(Listing::Unchanged, Listing::Files)
             }
             Err(error) => {
                 let message = match error.kind() {
@@ -63,27 +69,125 @@ impl Source {
     }
 }
 
-/// What is at `path`, and its files. A file that is gone is listed, so that its pipeline is removed.
-fn list_path(path: &Path, last_found: PathKind) -> io::Result<(PathKind, Vec<PathBuf>)> {
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => return Ok((PathKind::File, vec![path.to_owned()])),
-        Err(error) if error.kind() == ErrorKind::NotFound && last_found == PathKind::File => {
-            return Ok((PathKind::File, vec![path.to_owned()]));
-        }
+/// What is at a path.
+struct Found {
+    kind: PathKind,
+    /// `None` if they are those of `stamp`, which was known.
+    files: Option<Vec<PathBuf>>,
+    stamp: Option<Stamp>,
+}
+
+/// What is at `path`, and its files. A file that is gone is listed, so that its pipeline is removed. A directory that
+/// still has the stamp `listed` is not read: most of the time of a scan would go there.
+fn list_path(path: &Path, last_found: PathKind, listed: Option<Stamp>) -> io::Result<Found> {
+    let file = || Found { kind: PathKind::File, files: Some(vec![path.to_owned()]), stamp: None };
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => metadata,
+        Ok(_) => return Ok(file()),
+        Err(error) if error.kind() == ErrorKind::NotFound && last_found == PathKind::File => return Ok(file()),
         Err(error) => return Err(error),
+    };
+    let stamp = Stamp::of(&metadata);
+    if listed == Some(stamp) {
+        return Ok(Found { kind: PathKind::Directory, files: None, stamp: listed });
     }
+    let mut stamp = stamp.settled(&metadata).filter(|_| keeps_times(path));
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
-        if is_file(&entry) {
+        if !is_pipeline_file(&entry.file_name()) {
+            continue;
+        }
+        // Follows no symlinks: their targets may be on a file system that does not answer.
+        let kind = entry.file_type().ok();
+        if kind.is_none_or(|kind| !kind.is_file()) {
+            // The target of a symlink comes and goes while the directory stays the same.
+            stamp = None;
+        }
+        if kind.is_none_or(|kind| !kind.is_dir()) {
             files.push(entry.path());
         }
     }
-    Ok((PathKind::Directory, files))
+    Ok(Found { kind: PathKind::Directory, files: Some(files), stamp })
 }
 
-/// Follows no symlinks: their targets may be on a file system that does not answer.
-fn is_file(entry: &std::fs::DirEntry) -> bool {
-    is_pipeline_file(&entry.file_name()) && !entry.file_type().is_ok_and(|kind| kind.is_dir())
+/// Whether the file system is one that changes a directory's times with its entries. Some that show a bucket or an
+/// archive never do.
+fn keeps_times(directory: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        /// btrfs, ext2 to ext4, f2fs, overlayfs, tmpfs, XFS, ZFS: `statfs(2)`.
+        const KNOWN: [u32; 7] = [0x9123_683e, 0xef53, 0xf2f5_2010, 0x794c_7630, 0x0102_1994, 0x5846_5342, 0x2fc1_2fc1];
+        rustix::fs::statfs(directory).is_ok_and(|found| KNOWN.contains(&(found.f_type as u32)))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = directory;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    fn names(listing: Listing) -> Option<Vec<String>> {
+        let Listing::Files(files) = listing else { return None };
+        let name = |path: PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+        let mut names: Vec<String> = files.into_iter().map(name).collect();
+        names.sort();
+        Some(names)
+    }
+
+    /// As if nothing had changed in it for a minute.
+    fn settle(directory: &Path) {
+        fs::File::open(directory).unwrap().set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_read_again_when_its_entries_have_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("a.yaml"), "").unwrap();
+        let mut source = Source::new(directory.path());
+        for _ in 0..2 {
+            assert_eq!(
+                names(source.list()).unwrap(),
+                ["a.yaml"],
+                "an entry may come within the resolution of its time"
+            );
+        }
+        settle(directory.path());
+        assert_eq!(names(source.list()).unwrap(), ["a.yaml"]);
+        fs::write(path("a.yaml"), "name: a").unwrap();
+        if keeps_times(directory.path()) {
+            assert_eq!(source.list(), Listing::Unchanged, "the file has changed, and the directory has not");
+        }
+        fs::write(path("b.yaml"), "").unwrap();
+        assert_eq!(names(source.list()).unwrap(), ["a.yaml", "b.yaml"]);
+        settle(directory.path());
+        assert!(names(source.list()).is_some());
+        fs::remove_file(path("a.yaml")).unwrap();
+        assert_eq!(names(source.list()).unwrap(), ["b.yaml"]);
+        settle(directory.path());
+        assert!(names(source.list()).is_some());
+        fs::remove_dir_all(directory.path()).unwrap();
+        assert!(matches!(source.list(), Listing::Failed(_)));
+    }
+
+    /// A link whose target is missing is no file, and becomes one when the target comes.
+    #[test]
+    fn a_directory_with_links_is_read_each_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut source = Source::new(directory.path());
+        symlink("elsewhere/a.yaml", directory.path().join("a.yaml")).unwrap();
+        settle(directory.path());
+        for _ in 0..3 {
+            assert_eq!(names(source.list()).unwrap(), ["a.yaml"]);
+        }
+    }
 }

@@ -25,7 +25,7 @@ pub type PulledPage = Box<(Page, Reservation)>;
 /// Shortest wait before the records whose mapping panicked are pulled again.
 const AFTER_PANIC: Duration = Duration::from_secs(10);
 
-/// Space for more events is not reserved before they are mapped: some sinks, and some pipelines, limit only bytes.
+/// Space for more events is not reserved before they are mapped, however many `batch.events` allows.
 const MOST_RESERVED: usize = 10_000;
 
 /// The map stage of one lane.
@@ -105,6 +105,7 @@ impl MapStage {
     async fn map_page(&mut self, mut page: Page, mut reservation: Reservation) -> Option<()> {
         let copies = self.limits.copies;
         self.mapper.set_scope(page.scope.take());
+        let excluded_until = self.open.exclude(&mut page);
         for (index, record) in page.records.iter().enumerate() {
             // A batch may stay empty: a record whose event is dropped leaves nothing in it.
             if self.open.batch.is_empty() && self.open.batch.allocated_bytes() == 0 {
@@ -125,7 +126,9 @@ impl MapStage {
                 self.send_batch().await?;
             }
         }
-        self.open.exclude(&mut page);
+        if !self.open.is_empty() {
+            self.open.cover(&page, excluded_until);
+        }
         self.open.take_reservation(&mut reservation, copies);
         drop(reservation);
         // Before its sink has accepted anything, and when the batch takes most of the lane's share, the source cannot

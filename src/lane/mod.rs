@@ -79,7 +79,7 @@ pub enum LaneEnd {
     Drained,
     /// `once`: everything up to the start is delivered and stored.
     Complete,
-    /// `once`: console, sink or state store refuses, and another attempt soon would not help.
+    /// `once`: console, sink, state store or store of dead letters refuses, and another attempt soon would not help.
     Refused,
     /// Another process writes the lane's checkpoint now; this one writes nothing more.
     Superseded,

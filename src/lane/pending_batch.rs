@@ -73,11 +73,13 @@ impl PendingBatch {
         self.newest = self.newest.max(order);
     }
 
-    /// Takes the records of a page that are not delivered. Its others are in this batch or in those before.
-    pub fn exclude(&mut self, page: &mut Page) {
-        let excluded = std::mem::take(&mut page.excluded);
-        excluded.iter().for_each(|record| self.cover(page, record.order));
-        self.excluded.extend(excluded);
+    /// Takes the records of a page that are not delivered, and returns their newest time. Only the page's last batch
+    /// covers it: the watermark must not pass records that a later batch has.
+    pub fn exclude(&mut self, page: &mut Page) -> Option<Timestamp> {
+        self.context = page.context;
+        let newest = page.excluded.iter().filter_map(|record| record.order).max();
+        self.excluded.append(&mut page.excluded);
+        newest
     }
 
     /// Removes the last event, which is that of `record`: it is accounted for, and not delivered.

@@ -323,7 +323,7 @@ impl Lane {
                     (initial.0, max.0)
                 } else {
                     // It is shown as stopped already where the store of dead letters refuses.
-                    if !matches!(meter.lane.state(), LaneState::Stopped(_)) {
+                    if meter.lane.state() != LaneState::Stopped(failure.to_string()) {
                         meter.set_sink_failure(Some(LaneState::SinkRefused(failure.to_string())));
                     }
                     after_refused

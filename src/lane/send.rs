@@ -47,8 +47,7 @@ pub struct SendStage<'a> {
 }
 
 struct InFlightBatch {
-    /// None if nothing of it is to be delivered.
-    task: Option<task::Id>,
+    task: task::Id,
     context: PollContext,
     watermark: Option<Timestamp>,
     /// None once it is delivered.
@@ -153,12 +152,16 @@ impl<'a> SendStage<'a> {
             self.checkpoint.exclude(self.passes, &pending, delivery.clock.now());
             self.writer.moved_on();
         }
-        let committed = Committed::default();
         let (context, watermark) = (pending.context, pending.watermark());
         if pending.batch.is_empty() {
-            self.in_flight.push_back(InFlightBatch { task: None, context, watermark, pending: None, committed });
-            return self.advance();
+            // Nothing of it is to be delivered: it is settled when the batches before it are.
+            match self.in_flight.back_mut() {
+                Some(last) => last.watermark = last.watermark.max(watermark),
+                None => self.advance(context, watermark),
+            }
+            return;
         }
+        let committed = Committed::default();
         let transaction = self.sink.clone().map(|sink| {
             let journal = self.writer.take_journal_change(self.checkpoint);
             let (before, passes, pending) = (self.checkpoint.clone(), self.passes.to_vec(), pending.clone());
@@ -174,7 +177,7 @@ impl<'a> SendStage<'a> {
         let delivering =
             async move { delivery.deliver(&sent.batch, &sent.settled, random, transaction.as_ref(), &stop).await };
         // For its log lines: a task does not inherit the span of the lane.
-        let task = Some(self.deliveries.spawn(delivering.in_current_span()).id());
+        let task = self.deliveries.spawn(delivering.in_current_span()).id();
         self.in_flight.push_back(InFlightBatch { task, context, watermark, pending: Some(pending), committed });
     }
 
@@ -185,7 +188,7 @@ impl<'a> SendStage<'a> {
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
             Err(Err(_)) => return Ok(()),
         };
-        let place = self.in_flight.iter().position(|batch| batch.task == Some(id));
+        let place = self.in_flight.iter().position(|batch| batch.task == id);
         let pending = place.and_then(|place| self.in_flight[place].pending.clone());
         let (Some(place), Some(pending)) = (place, pending) else { return Ok(()) };
         let settled = pending.settled.indices(true);
@@ -201,16 +204,16 @@ impl<'a> SendStage<'a> {
         delivered?;
         self.lane.budget.set_proven(true);
         self.in_flight[place].pending = None;
-        self.advance();
+        while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.pending.is_none()) {
+            self.advance(batch.context, batch.watermark);
+        }
         Ok(())
     }
 
-    /// Moves the watermark over the batches that are settled, as far as all before them are.
-    fn advance(&mut self) {
-        while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.pending.is_none()) {
-            if let Some(watermark) = batch.watermark {
-                self.checkpoint.position.advance(self.passes, batch.context, watermark);
-            }
+    /// Moves the watermark over a batch: it and all before it are settled.
+    fn advance(&mut self, context: PollContext, watermark: Option<Timestamp>) {
+        if let Some(watermark) = watermark {
+            self.checkpoint.position.advance(self.passes, context, watermark);
         }
         report(&self.lane.delivery.meter.lane, &self.checkpoint.position);
     }

@@ -70,7 +70,7 @@ fn read_changed(path: &Path, known: Option<&Version>) -> io::Result<Option<Conte
     if known.is_some_and(|known| known.stamp.as_ref() == Some(&stamp)) {
         return Ok(None);
     }
-    let stamp = stamp.settled(&metadata);
+    let stamp = stamp.settled();
     let bytes = read_regular(path, MAX_BYTES)?;
     Ok(Some(Text::new(bytes).contents_at(stamp, known.map(|known| &known.hash))))
 }
@@ -129,8 +129,11 @@ impl Stamp {
     }
 
     /// `None` if it was written so shortly ago that a later write could have the same times.
-    pub fn settled(self, metadata: &Metadata) -> Option<Self> {
-        let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
-        age.is_some_and(|age| age > SETTLES_IN).then_some(self)
+    pub fn settled(self) -> Option<Self> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        // Copies set the time of the last change of the contents back, and not that of the last change of the file.
+        let newest = self.modified.max(self.changed);
+        let newest = Duration::new(newest.0.try_into().unwrap_or_default(), newest.1.try_into().unwrap_or_default());
+        now.checked_sub(newest).is_some_and(|age| age > SETTLES_IN).then_some(self)
     }
 }

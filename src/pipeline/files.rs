@@ -26,7 +26,7 @@ use crate::catch_panic::catch_panic;
 /// * A file with a new name keeps its old name until it gets the new one.
 /// * If a directory cannot be listed, its pipelines keep running.
 /// * The defaults file is no pipeline file, also in a directory of pipeline files.
-/// * A file, or a directory, with unchanged size and times is not read. A file with unchanged contents is not parsed.
+/// * A file with unchanged size and times is not read. A file with unchanged contents is not parsed.
 #[derive(Debug)]
 pub struct Files {
     sources: Vec<Source>,
@@ -119,13 +119,6 @@ pub struct FileOptions {
     pub tenants: TenantRules,
 }
 
-/// Reads the files below `paths` (files, or directories one level deep) once.
-pub fn load(paths: &[PathBuf], options: &FileOptions) -> Loaded {
-    let mut files = Files::new(paths, options);
-    files.rescan(&Scan::All);
-    files.loaded()
-}
-
 impl Files {
     /// Reads nothing: see [`Self::rescan`].
     pub fn new(paths: &[PathBuf], options: &FileOptions) -> Self {
@@ -162,7 +155,8 @@ impl Files {
             Scan::Paths(paths) if !defaults_changed => paths.iter().map(|path| path.as_path().into()).collect(),
             _ => self.list(),
         };
-        paths.retain(|path| self.defaults.as_ref().is_none_or(|defaults| !defaults.is_at(path)));
+        let is_defaults = |path: &Arc<Path>| self.defaults.as_ref().is_some_and(|defaults| defaults.is_at(path));
+        let mut left_out: Vec<_> = paths.extract_if(.., |path| is_defaults(path)).collect();
         let (mut touched, mut names) = (BTreeSet::new(), BTreeSet::new());
         for (path, contents) in self.read(paths, defaults_changed) {
             let claimed = self.claimed(&path);
@@ -171,6 +165,12 @@ impl Files {
                 names.extend([claimed, self.claimed(&path), running].into_iter().flatten());
                 touched.insert(path.to_path_buf());
             }
+            if !self.files.contains_key(&path) {
+                left_out.push(path);
+            }
+        }
+        for path in left_out {
+            self.sources.iter_mut().for_each(|source| source.leave_out(&path));
         }
         let mut changes = self.assign_names(&touched, &names);
         let current_problems = self.problems_of_other_paths();
@@ -243,7 +243,6 @@ impl Files {
                 Listing::Files(found) => {
                     paths.extend(found.into_iter().filter(|path| !self.files.contains_key::<Path>(path)));
                 }
-                Listing::Unchanged => {}
                 Listing::Failed(problem) => {
                     self.unlisted.push(problem);
                     failed.push(&*source);

@@ -39,13 +39,13 @@ use crate::{console, sink, source, transform};
 
 pub use case::Case;
 pub use crd::{definition, definition_text};
-pub use files::{Changes, FileOptions, FileReport, Files, InvalidFile, Loaded, load};
+pub use files::{Changes, FileOptions, FileReport, Files, InvalidFile, Loaded};
 #[cfg(test)]
 pub(crate) use fuzzed::fuzzed;
 pub use location::{Labelled, Location, LocationError, Namespaces};
 pub use mapper::MapperError;
 pub use objects::{resource_at, stem};
-pub use open::{open, read};
+pub use open::{load, open, read};
 pub use pending::Scan;
 pub use problem::{Problem, Severity};
 pub use schema::schema;

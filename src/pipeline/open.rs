@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use super::files::{FileOptions, Loaded};
 use super::location::{Location, split};
 use super::objects::Objects;
@@ -28,4 +30,11 @@ pub async fn read(locations: &[Location], options: &FileOptions) -> Loaded {
         files.loaded()
     });
     loaded.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+/// Reads the files below `paths` (files, or directories one level deep) once.
+pub fn load(paths: &[PathBuf], options: &FileOptions) -> Loaded {
+    let mut files = Files::new(paths, options);
+    files.rescan(&Scan::All);
+    files.loaded()
 }

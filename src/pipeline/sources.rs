@@ -1,5 +1,6 @@
 //! `--pipelines PATH`: a file, or a directory one level deep.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ pub(super) struct Source {
     last_found: PathKind,
     /// Of a directory whose entries were listed, and are the same as long as this is.
     listed: Option<Stamp>,
+    /// Entries of it that did not become pipeline files, and may do so while the directory stays the same.
+    left_out: BTreeSet<PathBuf>,
 }
 
 /// What was last found at a path. If a file is missing, its pipeline is removed. If a directory is missing, it may not
@@ -28,9 +31,8 @@ enum PathKind {
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Listing {
+    /// Those that are known may be missing.
     Files(Vec<PathBuf>),
-    /// The same files as when it was listed last.
-    Unchanged,
     Failed(Problem),
 }
 
@@ -43,7 +45,8 @@ pub(super) fn is_pipeline_file(name: &OsStr) -> bool {
 
 impl Source {
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), last_found: PathKind::Nothing, listed: None }
+        let (listed, left_out) = Default::default();
+        Self { path: path.to_owned(), last_found: PathKind::Nothing, listed, left_out }
     }
 
     /// True if `path` is this path, or is in this directory.
@@ -51,12 +54,20 @@ impl Source {
         path == self.path || path.parent() == Some(&self.path)
     }
 
+    /// The file at `path` was found by [`Self::list`], and is not known: it is found again the next time.
+    pub fn leave_out(&mut self, path: &Path) {
+        if self.contains(path) {
+            self.left_out.insert(path.to_owned());
+        }
+    }
+
     pub fn list(&mut self) -> Listing {
         let (known, listed) = (self.last_found, self.listed);
         match ask_file_system(&self.path, move |path| list_path(path, known, listed)) {
             Ok(Found { kind, files, stamp }) => {
                 (self.last_found, self.listed) = (kind, stamp);
-                files.map_or(Listing::Unchanged, Listing::Files)
+                let left_out = std::mem::take(&mut self.left_out);
+                Listing::Files(files.unwrap_or_else(|| left_out.into_iter().collect()))
             }
             Err(error) => {
                 let message = match error.kind() {
@@ -91,7 +102,7 @@ fn list_path(path: &Path, last_found: PathKind, listed: Option<Stamp>) -> io::Re
     if listed == Some(stamp) {
         return Ok(Found { kind: PathKind::Directory, files: None, stamp: listed });
     }
-    let mut stamp = stamp.settled(&metadata).filter(|_| keeps_times(path));
+    let mut stamp = stamp.settled().filter(|_| keeps_times(path));
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
@@ -131,21 +142,19 @@ fn keeps_times(directory: &Path) -> bool {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use super::*;
 
-    fn names(listing: Listing) -> Option<Vec<String>> {
-        let Listing::Files(files) = listing else { return None };
+    /// As long as a stamp takes to count as settled.
+    const SETTLED: Duration = Duration::from_millis(2_100);
+
+    fn names(source: &mut Source) -> Vec<String> {
+        let Listing::Files(files) = source.list() else { panic!("it cannot be listed") };
         let name = |path: PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
         let mut names: Vec<String> = files.into_iter().map(name).collect();
         names.sort();
-        Some(names)
-    }
-
-    /// As if nothing had changed in it for a minute.
-    fn settle(directory: &Path) {
-        fs::File::open(directory).unwrap().set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+        names
     }
 
     #[test]
@@ -153,28 +162,25 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::write(path("a.yaml"), "").unwrap();
+        fs::write(path("c.yaml"), "").unwrap();
         let mut source = Source::new(directory.path());
         for _ in 0..2 {
-            assert_eq!(
-                names(source.list()).unwrap(),
-                ["a.yaml"],
-                "an entry may come within the resolution of its time"
-            );
+            let names = names(&mut source);
+            assert_eq!(names, ["a.yaml", "c.yaml"], "an entry may come within the resolution of its time");
         }
-        settle(directory.path());
-        assert_eq!(names(source.list()).unwrap(), ["a.yaml"]);
+        std::thread::sleep(SETTLED);
+        assert_eq!(names(&mut source), ["a.yaml", "c.yaml"]);
         fs::write(path("a.yaml"), "name: a").unwrap();
         if keeps_times(directory.path()) {
-            assert_eq!(source.list(), Listing::Unchanged, "the file has changed, and the directory has not");
+            assert!(names(&mut source).is_empty(), "a file has changed, and the directory has not");
+            source.leave_out(&path("c.yaml"));
+            source.leave_out(Path::new("/elsewhere/d.yaml"));
+            assert_eq!(names(&mut source), ["c.yaml"], "it did not become a pipeline file");
+            assert!(names(&mut source).is_empty());
         }
-        fs::write(path("b.yaml"), "").unwrap();
-        assert_eq!(names(source.list()).unwrap(), ["a.yaml", "b.yaml"]);
-        settle(directory.path());
-        assert!(names(source.list()).is_some());
-        fs::remove_file(path("a.yaml")).unwrap();
-        assert_eq!(names(source.list()).unwrap(), ["b.yaml"]);
-        settle(directory.path());
-        assert!(names(source.list()).is_some());
+        source.leave_out(&path("c.yaml"));
+        fs::rename(path("c.yaml"), path("b.yaml")).unwrap();
+        assert_eq!(names(&mut source), ["a.yaml", "b.yaml"]);
         fs::remove_dir_all(directory.path()).unwrap();
         assert!(matches!(source.list(), Listing::Failed(_)));
     }
@@ -185,9 +191,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut source = Source::new(directory.path());
         symlink("elsewhere/a.yaml", directory.path().join("a.yaml")).unwrap();
-        settle(directory.path());
+        std::thread::sleep(SETTLED);
         for _ in 0..3 {
-            assert_eq!(names(source.list()).unwrap(), ["a.yaml"]);
+            assert_eq!(names(&mut source), ["a.yaml"]);
         }
     }
 }

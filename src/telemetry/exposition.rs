@@ -1,10 +1,12 @@
 //! The lanes' counters as Prometheus text, version 0.0.4.
 
-use std::collections::BTreeMap;
-use std::fmt::{Display, Write};
+use std::fmt::Write;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+
+use compact_str::CompactString;
+use smallvec::SmallVec;
 
 use super::metrics::{self, METRIC_PREFIX, Metric};
 use super::{Activity, LaneMetrics, SkipReason, StatusCounts, Telemetry};
@@ -180,28 +182,51 @@ fn requests<'a>(
     (pipeline, label): (&str, &str),
     lanes: impl Iterator<Item = (&'a str, &'a StatusCounts)>,
 ) {
-    let mut sums = BTreeMap::<(&str, String), u64>::new();
+    let mut sums = SmallVec::<[(&str, CompactString, u64); 4]>::new();
     for (value, counts) in lanes {
-        counts.for_each(|status, count| *sums.entry((value, status.to_owned())).or_default() += count);
+        counts.for_each(|status, count| match sums.iter_mut().find(|(known, of, _)| *known == value && of == status) {
+            Some((.., sum)) => *sum += count,
+            None => sums.push((value, status.into(), count)),
+        });
     }
-    for ((value, status), count) in sums {
+    sums.sort_unstable();
+    for (value, status, count) in sums {
         lines.sample(&[("pipeline", pipeline), (label, value), ("status", &status)], count);
     }
 }
 
 fn pipelines(telemetry: &Telemetry, lines: &mut Lines<'_>) {
     let files = telemetry.files();
-    let count = |activity| files.values().filter(|file| file.activity == activity).count();
+    let count = |activity| files.values().filter(|file| file.activity == activity).count() as u64;
     lines.sample(&[("state", "running")], count(Activity::Running));
     lines.sample(&[("state", "paused")], count(Activity::Paused));
     if telemetry.shares_pipelines() {
         lines.sample(&[("state", "elsewhere")], count(Activity::Elsewhere));
     }
-    lines.sample(&[("state", "invalid")], files.values().filter(|file| file.problem.is_some()).count());
+    lines.sample(&[("state", "invalid")], files.values().filter(|file| file.problem.is_some()).count() as u64);
 }
 
 fn seconds(time: Timestamp) -> f64 {
     time.micros() as f64 / 1e6
+}
+
+/// The value of a sample. Most are counts: of ten thousand lanes a scrape has hundreds of thousands, and formatting them
+/// by `Display` takes several times as long.
+enum Value {
+    Count(u64),
+    Gauge(f64),
+}
+
+impl From<u64> for Value {
+    fn from(count: u64) -> Self {
+        Self::Count(count)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(gauge: f64) -> Self {
+        Self::Gauge(gauge)
+    }
 }
 
 /// Appends the lines of one family to `text`.
@@ -212,7 +237,7 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn lane(&mut self, lane: &LaneMetrics, more: Option<(&str, &str)>, value: impl Display) {
+    fn lane(&mut self, lane: &LaneMetrics, more: Option<(&str, &str)>, value: impl Into<Value>) {
         self.begin();
         self.text.push_str(lane.labels());
         if let Some((name, text)) = more {
@@ -221,7 +246,7 @@ impl Lines<'_> {
         self.end(value);
     }
 
-    fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+    fn sample(&mut self, labels: &[(&str, &str)], value: impl Into<Value>) {
         self.begin();
         labels.iter().for_each(|(name, text)| label(&mut self.text, name, text));
         self.end(value);
@@ -239,10 +264,15 @@ impl Lines<'_> {
         self.text.push('{');
     }
 
-    fn end(&mut self, value: impl Display) {
+    fn end(&mut self, value: impl Into<Value>) {
         // Removes the comma that follows the last label.
         self.text.pop();
-        let _ = writeln!(self.text, "}} {value}");
+        self.text.push_str("} ");
+        match value.into() {
+            Value::Count(count) => self.text.push_str(itoa::Buffer::new().format(count)),
+            Value::Gauge(gauge) => _ = write!(self.text, "{gauge}"),
+        }
+        self.text.push('\n');
     }
 }
 
@@ -250,14 +280,18 @@ impl Lines<'_> {
 pub(super) fn label(out: &mut String, name: &str, text: &str) {
     out.push_str(name);
     out.push_str("=\"");
-    for character in text.chars() {
-        match character {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            other => out.push(other),
-        }
+    let mut rest = text;
+    while let Some(place) = rest.find(['\\', '"', '\n']) {
+        let (plain, special) = rest.split_at(place);
+        out.push_str(plain);
+        out.push_str(match special.as_bytes().first() {
+            Some(b'\n') => "\\n",
+            Some(b'"') => "\\\"",
+            _ => "\\\\",
+        });
+        rest = special.get(1..).unwrap_or_default();
     }
+    out.push_str(rest);
     out.push_str("\",");
 }
 

@@ -85,17 +85,10 @@ pub(super) fn failure_of(error: &RdKafkaError, what: &str, broker_error: Option<
     }
     match broker_error {
         _ if class(code) == Class::Credentials => Failure::Unauthorized(format!("{what}: {code}")),
-        Some(broker_error) => failure_of_broker(&broker_error, &format!("{what}: {code}")),
+        Some(broker_error) if class(broker_error.code) == Class::Credentials => {
+            Failure::Unauthorized(format!("{what}: {}", broker_error.reason))
+        }
+        Some(broker_error) => Failure::transient(format!("{what}: {code}: {}", broker_error.reason)),
         None => Failure::transient(format!("{what}: {code}")),
-    }
-}
-
-/// Converts the error that librdkafka reported of a broker, the cause of `what`.
-pub(crate) fn failure_of_broker(error: &BrokerError, what: &str) -> Failure {
-    let reason = format!("{what}: {}", error.reason);
-    match error.code {
-        code if class(code) == Class::Credentials => Failure::Unauthorized(reason),
-        Code::SSL => Failure::Misconfigured(reason),
-        _ => Failure::transient(reason),
     }
 }

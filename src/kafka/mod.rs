@@ -27,7 +27,7 @@ mod transactional_id;
 
 pub(crate) use claim::PROCESS;
 pub(crate) use connect::{Connect, Producer, close, find_partitions};
-pub(crate) use error::{Class, class, failure_of_broker, is_refusal};
+pub(crate) use error::{Class, class, is_refusal};
 pub(crate) use events::{BrokerError, Events, Tokens};
 pub(crate) use group::{Abort, AbortCause, CHECKPOINT, CommitOutcome};
 pub(crate) use items::{ItemKey, Items};

@@ -207,14 +207,10 @@ pub enum Probe {
 impl Probe {
     /// What the outcome of a request without events shows of the destination `at`; `accepted` if it would have taken
     /// events, or refuses only that there are none.
-    pub(crate) fn of(outcome: Outcome, at: &impl Display, accepted: Self) -> Self {
-        match outcome {
-            Outcome::Delivered | Outcome::Refused(_) => accepted,
-            Outcome::Unauthorized(reason)
-            | Outcome::Misconfigured(reason)
-            | Outcome::TooLarge(reason)
-            | Outcome::RetryLater { reason, .. } => Self::Failed(format!("{at}: {reason}")),
-            other => Self::Failed(format!("{at}: {other:?}")),
+    pub(crate) fn of(outcome: &Outcome, at: &impl Display, accepted: Self) -> Self {
+        match outcome.reason() {
+            Some(reason) if !matches!(outcome, Outcome::Refused(_)) => Self::Failed(format!("{at}: {reason}")),
+            _ => accepted,
         }
     }
 

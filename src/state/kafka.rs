@@ -79,7 +79,8 @@ impl KafkaStore {
             return Err(StateError::Conflict { lane: key.clone(), owner });
         }
         save(&opened).await.map_err(|error| match error {
-            StateError::Failed { failure: Failure::Superseded(_), .. } => {
+            StateError::Failed { failure: Failure::Superseded(reason), .. } => {
+                tracing::info!(lane = %key, reason, "the session that had just begun is superseded");
                 StateError::Conflict { lane: key.clone(), owner: "another process".to_owned() }
             }
             other => other,

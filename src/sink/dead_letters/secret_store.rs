@@ -190,7 +190,7 @@ impl SecretStore {
             }
             Ok(Change::Create(gzip::pieces(&lines, MAX_BYTES)?))
         };
-        blocking(change).await.map_err(|error| self.failed(Failure::of_io(&error, error.to_string())))
+        blocking(change).await.map_err(|error| self.failed(Failure::transient(error.to_string())))
     }
 
     async fn write(

@@ -276,7 +276,7 @@ impl Destination for AzureLogs {
         let accepted = Probe::Verified(format!("{endpoint}: the rule accepts rows of the stream"));
         let judge = move |response: &ResponseView<'_>| match self.judge(response) {
             Outcome::Refused(reason) => Probe::Failed(format!("{endpoint}: {reason}")),
-            outcome => Probe::of(outcome, endpoint, accepted),
+            outcome => Probe::of(&outcome, endpoint, accepted),
         };
         client.probe_with_post(endpoint, self.content_type(), b"[]", judge).boxed()
     }

@@ -182,7 +182,7 @@ impl Destination for Datadog {
     /// An empty array delivers nothing, and is read only if the key is valid.
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
         let accepted = Probe::Verified(format!("{endpoint} accepts the API key"));
-        let judge = move |response: &ResponseView<'_>| Probe::of(self.judge(response), endpoint, accepted);
+        let judge = move |response: &ResponseView<'_>| Probe::of(&self.judge(response), endpoint, accepted);
         client.probe_with_post(endpoint, self.content_type(), b"[]", judge).boxed()
     }
 }

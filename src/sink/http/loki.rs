@@ -197,7 +197,7 @@ impl Destination for Loki {
     /// A push without streams stores nothing, and is read only if credentials and tenant are valid.
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
         let accepted = Probe::Verified(format!("{endpoint} accepts credentials and tenant"));
-        let judge = move |response: &ResponseView<'_>| Probe::of(self.judge(response), endpoint, accepted);
+        let judge = move |response: &ResponseView<'_>| Probe::of(&self.judge(response), endpoint, accepted);
         client.probe_with_post(endpoint, self.content_type(), br#"{"streams":[]}"#, judge).boxed()
     }
 }

@@ -172,7 +172,7 @@ impl Destination for Sekoia {
         let accepted = Probe::Reached(format!("{endpoint} answers; only an event can show whether the key is valid"));
         let judge = move |response: &ResponseView<'_>| match response.expect_json("Sekoia.io") {
             Outcome::Unauthorized(reason) => Probe::Failed(format!("{endpoint} refuses the intake key: {reason}")),
-            outcome => Probe::of(outcome, endpoint, accepted),
+            outcome => Probe::of(&outcome, endpoint, accepted),
         };
         client.probe_with_post(endpoint, self.content_type(), b"[]", judge).boxed()
     }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::time::Instant;
 
-use crate::kafka::{BrokerError, Class, Report, class, failure_of_broker};
+use crate::kafka::{BrokerError, Class, Report, class};
 use crate::sink::{Batch, Outcome, Probe};
 
 /// The errors of a batch's reports, each with its class. None for a delivered message.
@@ -91,7 +91,9 @@ pub(crate) fn outcome(
     let reason = failed.map(|(_, code)| advice(*code)).next().unwrap_or_default();
     match broker_error {
         // Messages only time out. The broker error contains the cause.
-        Some(error) => failure_of_broker(error, &reason).into(),
+        Some(error) if class(error.code) == Class::Credentials => Outcome::Unauthorized(error.reason.clone()),
+        Some(error) if error.code == Code::SSL => Outcome::Misconfigured(error.reason.clone()),
+        Some(error) => Outcome::RetryLater { reason: format!("{reason}: {}", error.reason), after: None },
         None => Outcome::RetryLater { reason, after: None },
     }
 }

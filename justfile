@@ -80,8 +80,8 @@ long-run PIPELINES="1000" SECONDS="3600":
 bench-cost:
     cargo bench --locked --no-default-features --features remap --bench cost -- --check
 
-# A lane's tail and its neighbours, in simulated time: records pulled and requests at each rate, lag of a busy lane within
-# its console's rate limit, and what is left to ten lanes beside ninety that hang.
+# A lane's tail and its neighbours, in simulated time: records pulled and requests at each rate, lag of a busy lane
+# within its console's rate limit, and what is left to ten lanes next to ninety that hang.
 bench-tail:
     cargo test --release --locked --test it -- --include-ignored --nocapture --test-threads 1 \
         a_busy_lane_keeps_up a_record_is_pulled_about_twice ninety_lanes

@@ -50,8 +50,8 @@ pub struct PullStage<'a> {
 }
 
 impl PullStage<'_> {
-    /// Polls one pass once from `position` on. Returns the poll and how it ended, once all its pages are sent on; `None`
-    /// when the lane has ended the session.
+    /// Polls one pass once from `position` on. Returns the poll and how it ended, once all its pages are sent on;
+    /// `None` when the lane has ended the session.
     ///
     /// # Errors
     /// When the console refuses, and trying again soon would not help.

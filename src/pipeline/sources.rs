@@ -157,8 +157,8 @@ mod tests {
         names
     }
 
-    #[test]
-    fn a_directory_is_read_again_when_its_entries_have_changed() {
+    #[tokio::test]
+    async fn a_directory_is_read_again_when_its_entries_have_changed() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::write(path("a.yaml"), "").unwrap();
@@ -168,7 +168,7 @@ mod tests {
             let names = names(&mut source);
             assert_eq!(names, ["a.yaml", "c.yaml"], "an entry may come within the resolution of its time");
         }
-        std::thread::sleep(SETTLED);
+        tokio::time::sleep(SETTLED).await;
         assert_eq!(names(&mut source), ["a.yaml", "c.yaml"]);
         fs::write(path("a.yaml"), "name: a").unwrap();
         if keeps_times(directory.path()) {
@@ -186,12 +186,12 @@ mod tests {
     }
 
     /// A link whose target is missing is no file, and becomes one when the target comes.
-    #[test]
-    fn a_directory_with_links_is_read_each_time() {
+    #[tokio::test]
+    async fn a_directory_with_links_is_read_each_time() {
         let directory = tempfile::tempdir().unwrap();
         let mut source = Source::new(directory.path());
         symlink("elsewhere/a.yaml", directory.path().join("a.yaml")).unwrap();
-        std::thread::sleep(SETTLED);
+        tokio::time::sleep(SETTLED).await;
         for _ in 0..3 {
             assert_eq!(names(&mut source), ["a.yaml"]);
         }

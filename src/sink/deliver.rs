@@ -92,8 +92,8 @@ impl Delivery {
     /// sent twice because of it. Without `transaction`, a transactional sink delivers at least once.
     ///
     /// # Errors
-    /// When another attempt would not succeed, when refused events cannot be stored, or, as a transient failure, when the
-    /// delivery was stopped. The events that are not settled are neither lost nor dead letters.
+    /// When another attempt would not succeed, when refused events cannot be stored, or, as a transient failure, when
+    /// the delivery was stopped. The events that are not settled are neither lost nor dead letters.
     pub async fn deliver(
         &self,
         batch: &Batch,

@@ -22,7 +22,7 @@ pub struct Pass {
     pub by: By,
     /// Time between two polls of this pass.
     pub every: Duration,
-    /// How late a record may appear in the console: `overlap`, or `lookback`. A time is read once more when it is so old.
+    /// How late a record may appear in the console: `overlap`, or `lookback`. A time that is so old is read once more.
     pub reach: Duration,
     pub keys: Keys,
     /// Each poll is a full inventory under a time of its own.

@@ -210,8 +210,8 @@ fn seconds(time: Timestamp) -> f64 {
     time.micros() as f64 / 1e6
 }
 
-/// The value of a sample. Most are counts: of ten thousand lanes a scrape has hundreds of thousands, and formatting them
-/// by `Display` takes several times as long.
+/// The value of a sample. Most are counts: of ten thousand lanes a scrape has hundreds of thousands, and to format
+/// them by `Display` takes several times as long.
 enum Value {
     Count(u64),
     Gauge(f64),

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_class_of_an_error_is_that_of_its_cause() {
-        let place = || "kafka://bus/letters".to_owned();
+        let place = || "kafka://bus/dead-letters".to_owned();
         let io = |kind: io::ErrorKind| DeadLetterError::Io { place: place(), source: kind.into() };
         let failed = |failure| DeadLetterError::Failed { place: place(), failure };
         for (error, is_refusal) in [

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// Why something failed, by what has to happen next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -59,5 +61,28 @@ impl Failure {
     /// The shortest wait before the next attempt; zero where the other side names none.
     pub fn after(&self) -> Duration {
         if let Self::Transient { after: Some(after), .. } = self { *after } else { Duration::ZERO }
+    }
+}
+
+/// The failure of the last attempt at something that callers share, such as a connection. One of them tries at a time;
+/// those that waited for a failed attempt get its failure, instead of failing one after the other.
+#[derive(Debug)]
+pub(crate) struct LastFailure<F = Failure>(Option<(Instant, F)>);
+
+impl<F> Default for LastFailure<F> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<F: Clone> LastFailure<F> {
+    /// The failure, if the attempt ended after the caller had called.
+    pub fn after(&self, called_at: Instant) -> Option<F> {
+        self.0.as_ref().filter(|(ended_at, _)| called_at < *ended_at).map(|(_, failure)| failure.clone())
+    }
+
+    /// An attempt has ended now.
+    pub fn ended<T>(&mut self, result: &Result<T, F>) {
+        self.0 = result.as_ref().err().map(|failure| (Instant::now(), failure.clone()));
     }
 }

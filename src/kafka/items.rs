@@ -22,7 +22,7 @@ use super::connect::on_thread;
 use super::headers::RecordHeaders;
 use super::lock::lock;
 use super::{KafkaLocation, Producer, Sent, Topic};
-use crate::failure::Failure;
+use crate::failure::{Failure, LastFailure};
 
 /// A larger item is split, since brokers refuse large messages.
 const MAX_PART_BYTES: usize = 512 * 1024;
@@ -33,8 +33,8 @@ const PARTS: &str = "parts";
 #[derive(Debug)]
 pub(crate) struct Items {
     location: KafkaLocation,
-    /// The end of the last attempt to make the producer, and its result.
-    writer: Mutex<Option<(Instant, Result<Writer, Failure>)>>,
+    /// The producer once there is one, and the last failed attempt to make it.
+    writer: Mutex<(Option<Writer>, LastFailure)>,
 }
 
 /// Writes each record once within the producer's session. All in-sync replicas acknowledge it.
@@ -141,14 +141,15 @@ impl Items {
         Ok(Topic::of_dead_letters(self.location.connect(&[])?, &self.location.topic))
     }
 
-    /// Returns the producer. A caller that waited during another caller's failed attempt gets the same failure.
     async fn writer(&self) -> Result<Writer, Failure> {
-        let requested_at = Instant::now();
-        let mut last = self.writer.lock().await;
-        if let Some((ended_at, opened)) = &*last
-            && (opened.is_ok() || *ended_at >= requested_at)
-        {
-            return opened.clone();
+        let called_at = Instant::now();
+        let mut shared = self.writer.lock().await;
+        let (open, failed) = &mut *shared;
+        if let Some(writer) = open {
+            return Ok(writer.clone());
+        }
+        if let Some(failure) = failed.after(called_at) {
+            return Err(failure);
         }
         let opened = async {
             let topic = self.topic()?;
@@ -156,16 +157,16 @@ impl Items {
             let producer = topic.client(&[("enable.idempotence", "true")])?;
             Ok(Writer { producer, topic, partitions })
         };
-        let opened: Result<Writer, Failure> = opened.await;
-        *last = Some((Instant::now(), opened.clone()));
-        opened
+        let opened = opened.await;
+        failed.ended(&opened);
+        Ok(open.insert(opened?).clone())
     }
 
     async fn acknowledged(&self, writer: &Writer, sent: Sent) -> Result<(), Failure> {
         let reports = sent.reports().await;
         let Some(code) = reports.into_iter().find_map(|(_, report)| report.code()) else { return Ok(()) };
         // The next call makes a new producer: secrets may have been rotated, or the session may have ended.
-        self.writer.lock().await.take_if(|(_, opened)| opened.is_ok());
+        self.writer.lock().await.0 = None;
         Err(writer.topic.failure(&RdKafkaError::MessageProduction(code)))
     }
 }

@@ -13,7 +13,7 @@ use super::gzip;
 use super::line::write_line;
 use super::secrets::{ATTEMPTS, ListedSecret, MAX_BYTES, OpenSecret, Secrets, blocking, counted_bytes};
 use super::shares::Shares;
-use crate::failure::Failure;
+use crate::failure::{Failure, LastFailure};
 use crate::settings::kubernetes::{Kubernetes, KubernetesError};
 
 /// The Secrets are listed again after this time, since other workers also write them.
@@ -37,8 +37,8 @@ struct Listing {
     /// The time of the list. `None` if it is out of date.
     at: Option<Instant>,
     secrets: BTreeMap<String, ListedSecret>,
-    /// The last failed list and its time.
-    failed: Option<(Instant, Failure)>,
+    /// The last failed list.
+    failed: LastFailure,
 }
 
 /// What one pipeline has, and may have.
@@ -101,16 +101,13 @@ impl SecretStore {
         let at = match listing.at.filter(|at| at.elapsed() < LIST_AFTER) {
             Some(at) => at,
             None => {
-                // Calls that waited for a failed list get its error.
-                if let Some((at, failure)) = &listing.failed
-                    && *at >= called_at
-                {
-                    return Err(self.failed(failure.clone()));
+                if let Some(failure) = listing.failed.after(called_at) {
+                    return Err(self.failed(failure));
                 }
                 let now = Instant::now();
                 let listed = async { self.secrets().await?.list().await }.await;
                 let listed = listed.map_err(Failure::from);
-                listing.failed = listed.as_ref().err().map(|failure| (Instant::now(), failure.clone()));
+                listing.failed.ended(&listed);
                 listing.secrets = listed.map_err(|failure| self.failed(failure))?;
                 listing.at = Some(now);
                 now

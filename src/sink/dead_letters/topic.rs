@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 use super::line::{StoredDeadLetter, parse_line, write_line};
 use super::shares::Shares;
-use crate::failure::Failure;
+use crate::failure::{Failure, LastFailure};
 use crate::kafka::{ItemKey, Items, KafkaLocation};
 
 /// The topic is counted again after 1/16 of the maximum was added, since other workers also write to it.
@@ -31,8 +31,8 @@ struct Used {
     shares: Option<Shares>,
     /// Bytes added after the last count.
     added: u64,
-    /// The last failed count and its time.
-    failed: Option<(Instant, Failure)>,
+    /// The last failed count.
+    failed: LastFailure,
 }
 
 impl Topic {
@@ -58,13 +58,11 @@ impl Topic {
         let is_fresh = used.added <= self.max / RECOUNT_FRACTION;
         let known = used.shares.as_mut().filter(|_| is_fresh);
         if known.is_none_or(|shares| shares.reserve(more, &self.place).is_err()) {
-            // Calls that waited for a failed count get its error.
-            if let Some((_, error)) = used.failed.take_if(|(at, _)| *at >= called_at) {
-                used.failed = Some((Instant::now(), error.clone()));
-                return Err(self.failed(error));
+            if let Some(failure) = used.failed.after(called_at) {
+                return Err(self.failed(failure));
             }
             let counted = self.count().await;
-            used.failed = counted.as_ref().err().map(|error| (Instant::now(), error.clone()));
+            used.failed.ended(&counted);
             used.added = 0;
             let counted = counted.map_err(|failure| self.failed(failure))?;
             used.shares.insert(counted).reserve(more, &self.place)?;

@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::token_error::TokenError;
+use crate::failure::LastFailure;
 
 /// A value that was fetched, and how long it is valid.
 #[derive(Debug)]
@@ -24,8 +25,7 @@ pub(crate) struct Renewable<T> {
 #[derive(Debug)]
 struct Cached<T> {
     valid: Option<Valid<T>>,
-    /// The last failure and its time. Those who waited during it get the same error instead of sending a request each.
-    failure: Option<(Instant, TokenError)>,
+    failure: LastFailure<TokenError>,
 }
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 impl<T> Default for Renewable<T> {
     fn default() -> Self {
-        Self { cached: Mutex::new(Cached { valid: None, failure: None }) }
+        Self { cached: Mutex::new(Cached { valid: None, failure: LastFailure::default() }) }
     }
 }
 
@@ -56,19 +56,15 @@ impl<T: Clone> Renewable<T> {
         if let Some(valid) = cached.valid.as_ref().filter(|valid| now < valid.renew_at) {
             return Ok(valid.copy());
         }
-        if let Some((_, error)) = cached.failure.as_ref().filter(|(failed_at, _)| called_at < *failed_at) {
-            return Err(error.clone());
+        if let Some(error) = cached.failure.after(called_at) {
+            return Err(error);
         }
-        match fetch().await {
-            Ok(issued) => {
-                let valid = Valid::new(issued);
-                let copy = valid.copy();
-                *cached = Cached { valid: Some(valid), failure: None };
-                Ok(copy)
-            }
+        let fetched = fetch().await;
+        cached.failure.ended(&fetched);
+        match fetched {
+            Ok(issued) => Ok(cached.valid.insert(Valid::new(issued)).copy()),
             Err(error) => {
                 let now = Instant::now();
-                cached.failure = Some((now, error.clone()));
                 // The old value is used until it expires.
                 let old = cached.valid.as_mut().filter(|valid| now < valid.expires_at);
                 old.map(|valid| {

@@ -163,28 +163,23 @@ impl PassPosition {
 
     /// A poll that started at `start` and has not reached its end settled everything up to `watermark`.
     ///
-    /// Records of the watermark's own second may still be unread (ties), so the bound stays a second behind.
-    pub fn advance(&mut self, watermark: Timestamp, start: Timestamp, reach: Duration) {
+    /// Records of the watermark's own second may still be unread (ties), so the bound stays a second behind. Without
+    /// `reach`, the poll leaves the bound where it is.
+    pub fn advance(&mut self, watermark: Timestamp, start: Timestamp, reach: impl Into<Option<Duration>>) {
         self.watermark = self.watermark.max(watermark.min(start));
-        self.raise_bound(watermark.minus(Duration::from_secs(1)).min(start.minus(reach)));
+        if let Some(reach) = reach.into() {
+            self.raise_bound(watermark.minus(Duration::from_secs(1)).min(start.minus(reach)));
+        }
     }
 
-    /// The same for a poll that leaves the bound where it is.
-    pub fn advance_watermark(&mut self, watermark: Timestamp, start: Timestamp) {
-        self.watermark = self.watermark.max(watermark.min(start));
-    }
-
-    /// A poll that started at `start` reached its end, and all its records are settled.
-    pub fn finish(&mut self, start: Timestamp, reach: Duration) {
+    /// A poll that started at `start` reached its end, and all its records are settled. Without `reach`, it leaves the
+    /// bound where it is: it read only what was new, or had nothing to read.
+    pub fn finish(&mut self, start: Timestamp, reach: impl Into<Option<Duration>>) {
         self.watermark = self.watermark.max(start);
         self.complete = self.complete.max(Some(start));
-        self.raise_bound(start.minus(reach));
-    }
-
-    /// A poll that started at `start` leaves the bound where it is: it read what was new, or had nothing to read.
-    pub(super) fn pass_over(&mut self, start: Timestamp) {
-        self.watermark = self.watermark.max(start);
-        self.complete = self.complete.max(Some(start));
+        if let Some(reach) = reach.into() {
+            self.raise_bound(start.minus(reach));
+        }
     }
 
     /// Keeps the times and forgets the keys: another console's records have other identities. A snapshot begins again.

@@ -227,7 +227,8 @@ impl SourcePosition {
         }
     }
 
-    /// Remembers a record in every pass that may show it; false if the pass that returned it knew it before.
+    /// Remembers a record in every pass that may show it, except in a sweep and beyond [`MANY_FINDINGS`]. False if the
+    /// pass that returned it knew it before, or has no room for it.
     pub fn take(&mut self, passes: &[Pass], context: PollContext, record_key: &RecordKey) -> bool {
         self.enter(passes, context);
         if context.sweep {
@@ -278,12 +279,8 @@ impl SourcePosition {
             (passes.get(context.pass), self.pass_positions.get_mut(context.pass))
             && pass.findings_of.is_none()
         {
-            let pass_position = Arc::make_mut(pass_position);
-            if context.leaves_open {
-                pass_position.advance_watermark(watermark, context.start);
-            } else {
-                pass_position.advance(watermark, context.start, pass.reach);
-            }
+            let reach = (!context.leaves_open).then_some(pass.reach);
+            Arc::make_mut(pass_position).advance(watermark, context.start, reach);
         }
     }
 
@@ -305,17 +302,16 @@ impl SourcePosition {
                 pass_position.swept = Some(context.start);
             }
             pass_position.finish(context.start, if context.sweep { pass.reach.max(BEFORE_SWEEP) } else { pass.reach });
-        } else if context.leaves_open {
-            Arc::make_mut(pass_position).pass_over(context.start);
         } else {
-            Arc::make_mut(pass_position).finish(context.start, pass.reach);
+            let reach = (!context.leaves_open).then_some(pass.reach);
+            Arc::make_mut(pass_position).finish(context.start, reach);
         }
     }
 
     /// A poll found that there is nothing to read for the time being: the bound stays.
     pub fn pass_over(&mut self, context: PollContext) {
         if let Some((_, pass_position)) = self.pass_positions.get_mut(context.pass) {
-            Arc::make_mut(pass_position).pass_over(context.start);
+            Arc::make_mut(pass_position).finish(context.start, None);
         }
     }
 

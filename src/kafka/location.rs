@@ -48,6 +48,12 @@ pub enum KafkaLocationError {
     Option { option: String, problem: String },
 }
 
+/// Whether brokers accept it as the name of a topic.
+pub(crate) fn is_topic(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
+}
+
 impl FromStr for KafkaLocation {
     type Err = KafkaLocationError;
 
@@ -55,8 +61,7 @@ impl FromStr for KafkaLocation {
         let rest = text.strip_prefix("//").ok_or(KafkaLocationError::Form)?;
         let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
         let (brokers, topic) = place.split_once('/').ok_or(KafkaLocationError::Form)?;
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if brokers.split(',').any(str::is_empty) || topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) {
+        if brokers.split(',').any(str::is_empty) || !is_topic(topic) {
             return Err(KafkaLocationError::Form);
         }
         let invalid = |option: &str, problem: &str| KafkaLocationError::Option {

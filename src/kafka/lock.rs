@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError as RdKafkaError;
 use tokio::time::Instant;
 
 use super::connect::on_thread;
-use super::topic::Topic;
+use super::topic::{ANSWER_TIMEOUT, Topic};
 use super::{Events, PROCESS};
 use crate::failure::Failure;
 
@@ -18,8 +18,6 @@ const SESSION: &str = "10000";
 /// In milliseconds.
 const HEARTBEAT: &str = "2000";
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Timeout of one answer of the brokers.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Dropping the lock waits at most this long for the process to leave the group.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);

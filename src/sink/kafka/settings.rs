@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::Text;
+use crate::kafka::is_topic;
 use crate::settings::Secret;
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::ClientCredentials;
@@ -70,8 +71,7 @@ pub(super) const DEFAULTS: Defaults = Defaults {
 };
 
 pub(super) fn check_topic(key: &'static str, topic: &str) -> Result<(), BuildError> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if topic.is_empty() || topic.len() > 249 || topic == "." || topic == ".." || !topic.chars().all(legal) {
+    if !is_topic(topic) {
         let problem = format!("`{topic}` cannot be a topic: up to 249 letters, digits, `.`, `_` and `-`");
         return Err(BuildError::value(key, problem));
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{CheckpointBackend, CheckpointKey, StateError, Store};
+use super::{CheckpointBackend, CheckpointKey, StateError};
 use crate::checkpoint::CheckpointUpdate;
 
 /// Keeps checkpoints in memory. Tests can make writes fail, or give the checkpoints to another owner.
@@ -51,24 +51,5 @@ impl CheckpointBackend for MemoryStore {
         }
         self.checkpoints().insert(key.clone(), update.checkpoint);
         Ok(update.journal.dropped)
-    }
-}
-
-#[async_trait]
-impl Store for MemoryStore {
-    async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
-        Ok(self.checkpoints().keys().cloned().collect())
-    }
-
-    async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
-        let mut checkpoints = self.checkpoints();
-        let moved = checkpoints.remove(from).ok_or_else(|| StateError::Unknown(from.clone()))?;
-        checkpoints.insert(to.clone(), moved);
-        Ok(())
-    }
-
-    async fn delete(&self, key: &CheckpointKey) -> Result<(), StateError> {
-        self.checkpoints().remove(key);
-        Ok(())
     }
 }

@@ -9,8 +9,8 @@ use crate::telemetry::LaneState;
 
 /// Polls begin at multiples of their period divided by this, and of at most [`LONGEST_STEP`], so that lanes wake up
 /// together. Each of 10,000 idle lanes woken by itself costs twice as much CPU time (docs/dev/performance.md).
-const STEPS_IN_PERIOD: u32 = 120;
-const LONGEST_STEP: Duration = Duration::from_millis(500);
+const STEPS_IN_PERIOD: u32 = 80;
+const LONGEST_STEP: Duration = Duration::from_millis(750);
 
 /// When each pass over the stream is polled next. A pass that the console refuses, or fails to answer, waits by itself:
 /// the others are polled when they are due.
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn lanes_with_equal_periods_wake_up_together() {
         let at = |millis: i64| Timestamp::from_micros(millis * 1_000);
-        for (period, step) in [(1_200, 10), (30_000, 250), (60_000, 500), (21_600_000, 500)] {
+        for (period, step) in [(800, 10), (30_000, 375), (60_000, 750), (21_600_000, 750)] {
             let every = Duration::from_millis(period);
             let next = |begun_at: Timestamp| begun_at.plus(until_next(begun_at, every));
             let from = at(1_795_432_000_123).aligned_to(Duration::from_millis(step));
@@ -171,9 +171,9 @@ mod tests {
     #[test]
     fn polls_are_a_period_apart_or_a_step_less() {
         for micros in [0, 1, 499_999, 500_000, 1_795_432_000_123_457] {
-            for period in [0, 1, 119, 120, 5_000, 60_000].map(Duration::from_millis) {
+            for period in [0, 1, 79, 80, 5_000, 60_000].map(Duration::from_millis) {
                 let until = until_next(Timestamp::from_micros(micros), period);
-                let longest = period / 120;
+                let longest = period / 80;
                 assert!(until <= period && until + longest >= period, "{micros} {period:?} {until:?}");
             }
         }

@@ -115,7 +115,7 @@ impl HttpTransport {
             .header(header::ACCEPT_ENCODING, "gzip")
             .timeout(request.timeout);
         let mut answer = builder.send().await.map_err(fail)?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
         if status != StatusCode::OK {
             // The status must not be lost if the body is too large or the connection breaks.
             let body = error_body(&mut answer, &headers).await;

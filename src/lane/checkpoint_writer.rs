@@ -55,24 +55,24 @@ impl CheckpointWriter {
 
     /// The position moved over time that contained no events.
     pub fn moved_on(&mut self) {
-        self.main.changed = self.main.changed.max(Changed::Time);
+        self.main.changed = self.main.changed.max(Changed::Later);
     }
 
     /// Events were settled. `by_delivery`: by one that has succeeded, so that a transactional sink has committed them,
-    /// what [`Self::take_journal_change`] returned, and the checkpoint.
+    /// what [`Self::journal_change`] returned, and the checkpoint.
     pub fn events_settled(&mut self, by_delivery: bool) {
-        self.main.changed = Changed::Events;
+        self.main.changed = Changed::Soon;
         let Some(copy) = &mut self.copy else { return };
-        copy.changed = Changed::Events;
+        copy.changed = Changed::Soon;
         if by_delivery {
             self.main.appends.clear();
             self.main.saved_elsewhere();
         }
     }
 
-    /// Takes what changes in the lane's journal with the sink's next commit.
-    pub fn take_journal_change(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
-        self.main.take_journal_change(checkpoint)
+    /// What changes in the lane's journal with the sink's next commit. Kept until that has succeeded.
+    pub fn journal_change(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
+        self.main.journal_change(checkpoint)
     }
 
     /// False while the lane must not send: the backend fails and a kill would repeat everything, or a checkpoint is on
@@ -116,7 +116,7 @@ impl CheckpointWriter {
     /// is to be written. While events are `in_flight`, a transactional sink gets no checkpoint alone. Cancel safe: what
     /// has begun continues with the next call.
     pub async fn write_due(&mut self, checkpoint: &mut LaneCheckpoint, in_flight: bool) {
-        let due = match &mut self.copy {
+        let writer = match &mut self.copy {
             None => {
                 self.main.wait_until_due().await;
                 &mut self.main
@@ -131,7 +131,7 @@ impl CheckpointWriter {
                 }
             }
         };
-        due.write(checkpoint).await;
+        writer.write(checkpoint).await;
     }
 
     /// Writes what is not stored yet, without waiting for the interval, until it is stored. A copy is tried once.
@@ -187,10 +187,10 @@ struct Failing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Changed {
     Nothing,
-    /// The position moved over time that contained no events.
-    Time,
-    /// Events were settled.
-    Events,
+    /// What may wait: the position moved over time that contained no events.
+    Later,
+    /// Events were settled, or the last attempt failed.
+    Soon,
 }
 
 impl BackendWriter {
@@ -229,7 +229,7 @@ impl BackendWriter {
         (self.changed, self.saved_at) = (Changed::Nothing, Instant::now());
     }
 
-    fn take_journal_change(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
+    fn journal_change(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
         self.appends.append(&mut checkpoint.take_appends(self.clock.now()));
         JournalChange { appends: self.appends.clone(), dropped: checkpoint.ledger.released().to_vec() }
     }
@@ -267,8 +267,8 @@ impl BackendWriter {
         let due = match self.changed {
             _ if self.superseded => return None,
             Changed::Nothing => return None,
-            Changed::Time => self.saved_at + self.idle_for,
-            Changed::Events => self.saved_at + self.interval.max(self.pace),
+            Changed::Later => self.saved_at + self.idle_for,
+            Changed::Soon => self.saved_at + self.interval.max(self.pace),
         };
         Some(self.retry_at().map_or(due, |retry_at| retry_at.max(due)))
     }
@@ -283,7 +283,7 @@ impl BackendWriter {
                 self.pace = Duration::from_secs(copy.len() as u64 / COPY_RATE);
                 async move { write_copy(&*backend, &key, copy).await }.boxed()
             } else {
-                let journal = self.take_journal_change(checkpoint);
+                let journal = self.journal_change(checkpoint);
                 let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
                 async move { backend.commit(&key, update).await }.boxed()
             });
@@ -323,7 +323,7 @@ impl BackendWriter {
     }
 
     fn retry(&mut self) {
-        self.changed = Changed::Events;
+        self.changed = Changed::Soon;
         let failing = self.failing.get_or_insert_with(|| {
             Box::new(Failing { since: self.begun_at, retry_at: self.begun_at, waits: waits(&mut self.random) })
         });

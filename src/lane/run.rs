@@ -41,8 +41,8 @@ const MOST_FAILURES: u32 = 10;
 /// The longest pause of a pass that gave way, if the console names none.
 const AFTER_GIVING_WAY: Duration = Duration::from_secs(60);
 
-/// A session with a transactional sink that ended sooner is followed by a pause.
-const SHORT_SESSION: Duration = Duration::from_secs(60);
+/// A transactional sink that lost the lane's checkpoint to another process sooner is followed by a pause.
+const SHORT_OWNERSHIP: Duration = Duration::from_secs(60);
 
 /// What a lane keeps from poll to poll.
 struct LaneProgress {
@@ -91,7 +91,7 @@ impl Lane {
                 // The session with a transactional sink has ended: reopen the lane and read its checkpoint again.
                 lane.delivery.meter.lane.requeue_in_flight();
                 (lane.first_poll_after, reopening) = (Duration::ZERO, true);
-                if opened.elapsed() < SHORT_SESSION {
+                if opened.elapsed() < SHORT_OWNERSHIP {
                     // Sessions that end as soon as they begin must not keep the brokers and the console busy.
                     let waits = between_sessions.get_or_insert_with(|| Box::new(waits(&mut lane.random)));
                     stop.run_until_cancelled(sleep(waits.wait())).await;

@@ -163,7 +163,7 @@ impl<'a> SendStage<'a> {
         }
         let committed = Committed::default();
         let transaction = self.sink.clone().map(|sink| {
-            let journal = self.writer.take_journal_change(self.checkpoint);
+            let journal = self.writer.journal_change(self.checkpoint);
             let (before, passes, pending) = (self.checkpoint.clone(), self.passes.to_vec(), pending.clone());
             let (now, committed) = (delivery.clock.now(), committed.clone());
             let update = move |settled: &[usize]| {

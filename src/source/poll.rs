@@ -82,7 +82,7 @@ pub enum PollEnd {
 pub enum Action {
     /// Sends the request and passes the answer to [`Poll::answered`].
     Ask(Request),
-    /// Delivers the records of a page, in order.
+    /// Delivers the records of a page, in order. There may be none: the console has answered.
     Emit(Page),
     /// Nothing: the poll has ended, as [`Poll::into_end`] says.
     Done(PollContext),

@@ -9,7 +9,7 @@
 //! is written before the checkpoint that refers to it. What a crash leaves after its end is overwritten. Where the
 //! store has none, the hours of a day that has ended three days ago become one count.
 //!
-//! Identities are kept as the 64 bits under which a position knows a record: its id, or a hash.
+//! Identities are kept as 64 bits: the record's own number (`RecordKey::id`), its id or a hash.
 
 mod entries;
 mod hour;

@@ -12,7 +12,7 @@ pub struct LedgerTotals {
     pub sums: BTreeMap<Hour, Sum>,
     /// Counts of whole days, by their first hour.
     pub days: BTreeMap<Hour, u64>,
-    /// Only of hours whose identities are kept: the 64 bits under which a position knows the records.
+    /// Only of hours whose identities are kept: the records' own numbers.
     pub identities: BTreeMap<Hour, HashSet<u64>>,
 }
 

@@ -118,7 +118,7 @@ impl Lane {
     /// Settles a batch that a transactional sink commits in two parts, as `lane/send.rs` does. A kill after either
     /// finds what was committed.
     async fn commit_in_two(&mut self, context: PollContext, records: &[RecordKey], at: Timestamp) {
-        let begun = self.take_journal_change(at);
+        let begun = self.journal_change(at);
         let before = self.checkpoint.clone();
         for settled in [records.len() / 3, records.len()] {
             self.checkpoint = before.clone();
@@ -131,11 +131,11 @@ impl Lane {
     }
 
     async fn store(&mut self, at: Timestamp) {
-        let journal = self.take_journal_change(at);
+        let journal = self.journal_change(at);
         self.commit(journal).await;
     }
 
-    fn take_journal_change(&mut self, at: Timestamp) -> JournalChange {
+    fn journal_change(&mut self, at: Timestamp) -> JournalChange {
         let appends = self.checkpoint.take_appends(at);
         JournalChange { appends, dropped: self.checkpoint.ledger.released().to_vec() }
     }

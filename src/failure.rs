@@ -81,6 +81,12 @@ impl<F: Clone> LastFailure<F> {
         self.0.as_ref().filter(|(ended_at, _)| called_at < *ended_at).map(|(_, failure)| failure.clone())
     }
 
+    /// The failure, if the attempt ended at most so long ago.
+    #[cfg(feature = "kafka")]
+    pub fn within(&self, time: Duration) -> Option<F> {
+        self.0.as_ref().filter(|(ended_at, _)| ended_at.elapsed() < time).map(|(_, failure)| failure.clone())
+    }
+
     /// An attempt has ended now.
     pub fn ended<T>(&mut self, result: &Result<T, F>) {
         self.0 = result.as_ref().err().map(|failure| (Instant::now(), failure.clone()));

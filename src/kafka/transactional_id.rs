@@ -17,7 +17,7 @@ use super::session::{Session, fence, probe};
 use super::snapshot::Entry;
 use super::{CommitOutcome, Sent, Topic, is_refusal};
 use crate::checkpoint::{Append, CheckpointUpdate};
-use crate::failure::Failure;
+use crate::failure::{Failure, LastFailure};
 
 /// After this process lost an id, it leaves the new holder this much time for a claim.
 const AFTER_LOSS: Duration = Duration::from_secs(3);
@@ -95,7 +95,7 @@ pub(crate) struct TransactionalId {
     senders: Arc<()>,
     open: Mutex<Option<Arc<Session>>>,
     /// Locked while the id is initialised. The start and failure of the last attempt.
-    failed: tokio::sync::Mutex<Option<(Instant, Failure)>>,
+    failed: tokio::sync::Mutex<LastFailure>,
     reader: Reader,
     /// Locked while an id of another process is fenced: the last one, and when that began.
     fenced: tokio::sync::Mutex<Option<(String, Instant)>>,
@@ -230,14 +230,12 @@ impl TransactionalId {
         if let Some(session) = last.as_ref().filter(|session| session.end().is_none()) {
             return Ok(session.clone());
         }
-        let is_shared = |began: Instant| began >= requested_at || began.elapsed() < SHARED_FAILURE;
-        if let Some((_, failure)) = failed.as_ref().filter(|(began, _)| is_shared(*began)) {
-            return Err(failure.clone());
+        if let Some(failure) = failed.after(requested_at).or_else(|| failed.within(SHARED_FAILURE)) {
+            return Err(failure);
         }
-        let began = Instant::now();
         self.close();
         let started = self.initialise(topic, last.is_some()).await;
-        *failed = started.as_ref().err().map(|failure| (began, failure.clone()));
+        failed.ended(&started);
         let session = started?;
         self.ids.holders.hold(&self.id);
         *self.open.lock() = Some(session.clone());

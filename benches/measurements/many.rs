@@ -66,7 +66,7 @@ pub fn idle(size: Size) -> Vec<Row> {
     let figures = json!({ "lanes": lanes, "rss_mb": rss_mb, "core": core, "system": system,
         "seconds": time.as_secs(), "peak_rss_mb": peak_rss_mb });
     let wanted = if size.light { "≤ 150 MB and 2 % of a core (for 10,000)" } else { "≤ 150 MB and 2 % of a core" };
-    let measured = format!("{rss_mb:.0} MB, {:.1} % ({:.1} % in the kernel)", core * 100.0, system * 100.0);
+    let measured = format!("{rss_mb:.0} MB, {:.2} % ({:.2} % in the kernel)", core * 100.0, system * 100.0);
     let of_idle = Row::goal(
         &format!("{lanes} idle lanes, {HOSTS} hosts, 60 s interval, scraped every 15 s"),
         wanted,

@@ -67,7 +67,7 @@ pub fn hour(size: Size) -> Vec<Row> {
                 megabytes(early.peak),
                 megabytes(late.peak)
             ),
-            // A peak is that of reading the journal, which grows to 16 times the position before it is written anew.
+            // A peak is that of reading the journal, which grows to 16 times the position before it is written again.
             late.memory * 5 <= early.memory * 6,
             memory,
         ),

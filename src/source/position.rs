@@ -227,7 +227,7 @@ impl SourcePosition {
         }
     }
 
-    /// Remembers a record in every pass that may show it, except in a sweep and beyond [`MANY_FINDINGS`]. False if the
+    /// Remembers a record in every pass that may show it, except in a sweep and beyond `MANY_FINDINGS`. False if the
     /// pass that returned it knew it before, or has no room for it.
     pub fn take(&mut self, passes: &[Pass], context: PollContext, record_key: &RecordKey) -> bool {
         self.enter(passes, context);

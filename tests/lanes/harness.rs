@@ -11,7 +11,7 @@ use s1_forwarder::console::scripted::ScriptedTransport;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters, Transport, TransportError};
 use s1_forwarder::emulator::{self, Kind, Setup};
 use s1_forwarder::lane::{Budget, Lane, LaneCheckpoint, LaneEnd};
-use s1_forwarder::record::{Clock, Stream, Timestamp};
+use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
@@ -79,7 +79,7 @@ impl LaneHarness {
         };
         let identity = |id: u64| {
             let record = self.console.record(kind, id).unwrap();
-            s1_forwarder::record::facts(stream, &record).identity("console.example", &record).to_string()
+            facts(stream, &record).identity("console.example", &record).to_string()
         };
         // Pulled with `includeHidden`, activities are all there.
         let shown = match kind {
@@ -89,6 +89,12 @@ impl LaneHarness {
             }
         };
         shown.into_iter().map(|id| (identity(id), id)).collect()
+    }
+
+    /// The type of each activity, in the console's order.
+    pub fn activity_types(&self) -> Vec<u32> {
+        let kind = |id| facts(Stream::Activities, &self.console.record(Kind::Activities, id).unwrap()).activity_type;
+        self.console.ids(Kind::Activities).into_iter().filter_map(kind).collect()
     }
 
     pub fn pull(&self, stream: Stream) -> Pull {

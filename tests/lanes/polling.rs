@@ -238,11 +238,7 @@ async fn records_that_are_not_delivered_move_the_position_like_those_that_are() 
         (setup.activities, setup.span) = (20_000, Duration::from_secs(300 * 86_400));
     });
     harness.console_delay = Duration::from_secs(1);
-    let all_types = harness.console.ids(Kind::Activities).into_iter().map(|id| {
-        let record = harness.console.record(Kind::Activities, id).unwrap();
-        serde_json::from_slice::<serde_json::Value>(&record).unwrap()["activityType"].as_u64().unwrap() as u32
-    });
-    let all_types: Vec<u32> = all_types.collect::<BTreeSet<_>>().into_iter().collect();
+    let all_types = harness.activity_types().into_iter().collect::<BTreeSet<_>>().into_iter().collect();
     let dropping: TransformSettings = serde_json::from_value(serde_json::json!({ "drop": ["true"] })).unwrap();
     let dropping = Steps::new(&dropping, Schema::Raw, None, Keys::OfTests).unwrap().map(Arc::new);
     for (name, exclude_types, steps) in [("excluded", all_types, None), ("dropped", Vec::new(), dropping)] {
@@ -264,8 +260,7 @@ async fn records_that_are_not_delivered_move_the_position_like_those_that_are() 
 #[tokio::test(start_paused = true)]
 async fn an_excluded_record_is_accounted_for_before_the_watermark_passes_it() {
     let harness = LaneHarness::new(|setup| setup.activities = 1_000);
-    let kind = |id| facts(Stream::Activities, &harness.console.record(Kind::Activities, id).unwrap()).activity_type;
-    let kinds: Vec<u32> = harness.console.ids(Kind::Activities).into_iter().filter_map(kind).collect();
+    let kinds = harness.activity_types();
     // Of every page some.
     let exclude_types: BTreeSet<u32> = kinds.iter().copied().filter(|kind| kind % 3 == 0).collect();
     let exclude_types = exclude_types.into_iter().collect();

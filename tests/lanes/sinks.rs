@@ -17,6 +17,14 @@ use tokio::time::{Instant, sleep};
 
 use super::harness::{LaneHarness, assert_counts_balance};
 
+/// A sink that refuses each batch with the record `poison` in it.
+fn refusing(harness: &LaneHarness, poison: String) -> Arc<MemorySink> {
+    MemorySink::new(harness.clock, move |_, batch| {
+        let refused = batch.events().any(|event| event.record_id == poison);
+        refused.then(|| Outcome::Refused("bad field".to_owned()))
+    })
+}
+
 fn unavailable() -> Option<Outcome> {
     Some(Outcome::RetryLater { reason: "503".to_owned(), after: None })
 }
@@ -59,13 +67,7 @@ async fn a_sink_that_dies_in_the_middle_repeats_nothing() {
 async fn one_refused_event_of_a_thousand_becomes_a_dead_letter_and_the_rest_arrives_once() {
     let harness = LaneHarness::new(|setup| setup.activities = 1_000);
     let poison = harness.console.ids(Kind::Activities)[500].to_string();
-    let sink = {
-        let poison = poison.clone();
-        MemorySink::new(harness.clock, move |_, batch| {
-            let refused = batch.events().any(|event| event.record_id == poison);
-            refused.then(|| Outcome::Refused("bad field".to_owned()))
-        })
-    };
+    let sink = refusing(&harness, poison.clone());
     let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     lane.once = true;
     let running = harness.start(lane);
@@ -95,11 +97,7 @@ impl DeadLetterStore for FullStore {
 #[tokio::test(start_paused = true)]
 async fn once_ends_where_a_dead_letter_can_never_be_kept() {
     let harness = LaneHarness::new(|setup| setup.activities = 5);
-    let poison = harness.console.ids(Kind::Activities)[3].to_string();
-    let sink = MemorySink::new(harness.clock, move |_, batch| {
-        let refused = batch.events().any(|event| event.record_id == poison);
-        refused.then(|| Outcome::Refused("bad field".to_owned()))
-    });
+    let sink = refusing(&harness, harness.console.ids(Kind::Activities)[3].to_string());
     let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     Arc::get_mut(&mut lane.delivery).unwrap().dead_letters = Arc::new(DeadLetters::disabled());
     lane.once = true;
@@ -113,11 +111,7 @@ async fn once_ends_where_a_dead_letter_can_never_be_kept() {
 #[tokio::test(start_paused = true)]
 async fn a_lane_continues_within_a_minute_once_dead_letters_can_be_kept_again() {
     let harness = LaneHarness::new(|setup| setup.activities = 300);
-    let poison = harness.console.ids(Kind::Activities)[150].to_string();
-    let sink = MemorySink::new(harness.clock, move |_, batch| {
-        let refused = batch.events().any(|event| event.record_id == poison);
-        refused.then(|| Outcome::Refused("bad field".to_owned()))
-    });
+    let sink = refusing(&harness, harness.console.ids(Kind::Activities)[150].to_string());
     let is_full = Arc::new(AtomicBool::new(true));
     let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     let dead_letters = Arc::new(DeadLetters::in_store(FullStore(is_full.clone())));

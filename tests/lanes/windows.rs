@@ -84,8 +84,7 @@ async fn a_count_leaves_out_what_the_stream_leaves_out() {
     let lane = harness.lane(pull.clone(), "siem", sink.clone());
     let (client, meter) = (lane.client.clone(), lane.delivery.meter.clone());
     assert_eq!(pull.count(&client, window, &meter).await, Ok(2_000));
-    let kind = |id| facts(Stream::Activities, &harness.console.record(Kind::Activities, id).unwrap()).activity_type;
-    let kinds: Vec<u32> = harness.console.ids(Kind::Activities).into_iter().filter_map(kind).collect();
+    let kinds = harness.activity_types();
     pull.exclude_types = vec![kinds[0]];
     let left = kinds.iter().filter(|kind| **kind != kinds[0]).count() as u64;
     assert_eq!(pull.count(&client, window, &meter).await, Ok(left));

@@ -155,8 +155,8 @@ impl Files {
             Scan::Paths(paths) if !defaults_changed => paths.iter().map(|path| path.as_path().into()).collect(),
             _ => self.list(),
         };
-        let is_defaults = |path: &Arc<Path>| self.defaults.as_ref().is_some_and(|defaults| defaults.is_at(path));
-        let mut left_out: Vec<_> = paths.extract_if(.., |path| is_defaults(path)).collect();
+        let is_defaults = |path: &mut Arc<Path>| self.defaults.as_ref().is_some_and(|defaults| defaults.is_at(path));
+        let mut left_out: Vec<_> = paths.extract_if(.., is_defaults).collect();
         let (mut touched, mut names) = (BTreeSet::new(), BTreeSet::new());
         for (path, contents) in self.read(paths, defaults_changed) {
             let claimed = self.claimed(&path);

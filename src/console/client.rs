@@ -14,7 +14,7 @@ use super::alert_fields::UnknownFields;
 use super::settings::DEFAULT_TIMEOUT;
 use super::tokens::Tokens;
 use super::{
-    ConsoleError, ConsoleSettings, ConsoleUrl, Endpoint, HttpTransport, Limiter, Limiters, Redactor, Request,
+    ConsoleError, ConsoleSettings, ConsoleUrl, Endpoint, HttpTransport, Limiter, Limiters, Redactor, Request, Response,
     Transport, TransportError,
 };
 use crate::record::{Clock, Stream, Timestamp};
@@ -332,11 +332,9 @@ impl Client {
         let begun = Instant::now();
         let ApiCall { max_bytes, with_cursor, timeout, .. } = *call;
         let request = Request { url: call.url.clone(), token: token.clone(), body, timeout, max_bytes };
-        // The transport applies the timeout too; this one also covers transports without a socket.
-        let outcome = tokio::time::timeout(timeout, self.transport.send(request)).await;
-        let outcome = outcome.unwrap_or(Err(TransportError::Timeout(timeout)));
+        let outcome = self.transport.send(request).await;
         if let Some(meter) = meter {
-            meter.console_request(&status_label(&outcome.as_ref().map(|response| response.status)), begun.elapsed());
+            meter.console_request(status_label(&outcome), begun.elapsed());
         }
         let response = outcome?;
         self.observe_headers(&response.headers);
@@ -364,12 +362,12 @@ impl Client {
 }
 
 /// The label `status` of `console_requests_total`.
-fn status_label(outcome: &Result<StatusCode, &TransportError>) -> String {
+fn status_label(outcome: &Result<Response, TransportError>) -> &str {
     match outcome {
-        Ok(status) => status.as_str().to_owned(),
-        Err(TransportError::Connect(_)) => "connect".to_owned(),
-        Err(TransportError::Timeout(_)) => "timeout".to_owned(),
-        Err(TransportError::Broken(_)) => "broken".to_owned(),
-        Err(TransportError::TooLarge(_)) => "too_large".to_owned(),
+        Ok(response) => response.status.as_str(),
+        Err(TransportError::Connect(_)) => "connect",
+        Err(TransportError::Timeout(_)) => "timeout",
+        Err(TransportError::Broken(_)) => "broken",
+        Err(TransportError::TooLarge(_)) => "too_large",
     }
 }

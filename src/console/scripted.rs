@@ -13,7 +13,7 @@ use super::{Request, Response, Transport, TransportError, TruncatedBody};
 
 type Answered = Result<Response, TransportError>;
 
-/// Gives each request to a function. Like a real transport, it reads at most `max_bytes` of a response body.
+/// Gives each request to a function. Like a real transport, it keeps to `timeout`, and reads at most `max_bytes` of a response body.
 #[derive(Clone)]
 pub struct ScriptedTransport(Arc<dyn Fn(Request) -> BoxFuture<'static, Answered> + Send + Sync>);
 
@@ -33,10 +33,11 @@ impl ScriptedTransport {
 
 impl Transport for ScriptedTransport {
     fn send(&self, request: Request) -> BoxFuture<'_, Answered> {
-        let max_bytes = request.max_bytes;
+        let Request { max_bytes, timeout, .. } = request;
         let answer = (self.0)(request);
         Box::pin(async move {
-            let response = answer.await?;
+            let answer = tokio::time::timeout(timeout, answer).await;
+            let response = answer.unwrap_or(Err(TransportError::Timeout(timeout)))?;
             if response.body.len() > max_bytes {
                 return Err(TransportError::TooLarge(TruncatedBody::of(&response.body, max_bytes)));
             }

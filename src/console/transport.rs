@@ -77,7 +77,7 @@ impl TruncatedBody {
 }
 
 pub trait Transport: Send + Sync + Debug {
-    /// Sends one request and reads the response. Dropping the future cancels the exchange.
+    /// Sends one request and reads the response, within the request's timeout. Dropping the future cancels the exchange.
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>>;
 }
 
@@ -112,8 +112,11 @@ impl HttpTransport {
         builder = builder
             .header(header::AUTHORIZATION, authorization)
             .header(header::ACCEPT, "application/json")
-            .header(header::ACCEPT_ENCODING, "gzip")
-            .timeout(request.timeout);
+            .header(header::ACCEPT_ENCODING, "gzip");
+        // The client has the pipeline's timeout.
+        if request.timeout != self.0.settings().timeout.0 {
+            builder = builder.timeout(request.timeout);
+        }
         let mut answer = builder.send().await.map_err(fail)?;
         let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
         if status != StatusCode::OK {

@@ -114,7 +114,10 @@ impl PullStage<'_> {
                     return Ok(Some((context, poll.into_end())));
                 }
             };
-            sleep(request.pause()).await;
+            // A sleep of no time takes a millisecond, and a turn of the timer.
+            if !request.pause().is_zero() {
+                sleep(request.pause()).await;
+            }
             let mut permit = client.permit().await;
             let (is_page, total) = (request.is_page(), budget.total());
             share = budget.share();
@@ -172,8 +175,8 @@ impl PullStage<'_> {
     async fn start_time(&mut self) -> Result<Timestamp, Failure> {
         let Lane { pull, client, delivery, .. } = self.lane;
         let mut retry = RetryState::new(&mut self.random);
-        let probe = Request::probe(pull.stream, FIRST_ANSWER);
         while !self.knows_time() {
+            let probe = Request::probe(pull.stream, FIRST_ANSWER);
             match probe.send(client, client.permit().await, Some(&delivery.meter)).await {
                 // One scope of several may be refused; its refusal has the time as well.
                 Err(ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_))

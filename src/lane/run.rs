@@ -21,7 +21,7 @@ use crate::console::Endpoint;
 use crate::failure::Failure;
 use crate::record::Scope;
 use crate::sink::settings::RetrySettings;
-use crate::source::{Learned, MAIN, PollContext, PollEnd};
+use crate::source::{Learned, MAIN, Pass, PollContext, PollEnd};
 use crate::telemetry::{LaneState, lane_span};
 
 /// Pages that wait between source and transform.
@@ -184,12 +184,15 @@ impl Lane {
         stop: &CancellationToken,
     ) -> ControlFlow<LaneEnd, bool> {
         let begun = (Instant::now(), self.delivery.clock.now());
-        match self.session(progress, pass, stop).await {
+        let passes = self.pull.passes();
+        match self.session(progress, &passes, pass, stop).await {
             Ok(Some((context, end))) => {
-                progress.schedule.done(&self.pull.passes(), context, begun, &progress.checkpoint.position);
+                progress.schedule.done(&passes, context, begun, &progress.checkpoint.position);
                 (progress.token_backoff, progress.sink_backoff, progress.refusals) = Default::default();
                 self.delivery.meter.set_sink_failure(None);
-                self.follow_scopes(pass, end, progress);
+                if passes.get(pass).is_some_and(Pass::reads_all_findings) {
+                    self.follow_scopes(end, progress);
+                }
                 self.delivery.meter.set_console_failure(progress.schedule.failure(None));
             }
             // The lane is asked to stop.
@@ -219,6 +222,7 @@ impl Lane {
     async fn session(
         &mut self,
         progress: &mut LaneProgress,
+        passes: &[Pass],
         pass: usize,
         stop: &CancellationToken,
     ) -> Result<Option<(PollContext, PollEnd)>, (Side, Failure)> {
@@ -231,7 +235,6 @@ impl Lane {
         let _pending = sink.as_ref().map(|sink| sink.enter());
 
         let position = checkpoint.position.for_poll();
-        let passes = self.pull.passes();
         let name = passes.get(pass).map(|pass| &*pass.name).filter(|name| *name != MAIN);
         let pull = PullStage {
             lane: self,
@@ -243,7 +246,7 @@ impl Lane {
             prefix: name.map(|name| format!("{name}: ")).unwrap_or_default(),
         };
         let map = map::run(self, pulled, batches);
-        let mut stage = SendStage::new(self, sink, &passes, checkpoint, writer, send_random);
+        let mut stage = SendStage::new(self, sink, passes, checkpoint, writer, send_random);
         let stop_pulling = stop.child_token();
         let send = async {
             let sent = stage.run(mapped, is_probing).await;
@@ -264,11 +267,7 @@ impl Lane {
 
     /// Goes on with the scopes that a poll of everything that the token may see has found; without any, where the
     /// console accepts that poll.
-    fn follow_scopes(&mut self, pass: usize, end: PollEnd, progress: &mut LaneProgress) {
-        let passes = self.pull.passes();
-        if passes.get(pass).is_none_or(|pass| !pass.reads_all_findings()) {
-            return;
-        }
+    fn follow_scopes(&mut self, end: PollEnd, progress: &mut LaneProgress) {
         let found: Vec<Arc<Scope>> = if let PollEnd::Scopes(found) = end { found } else { Vec::new() };
         let position = &mut progress.checkpoint.position;
         let pull = self.pull.with_found_scopes(found);

@@ -179,7 +179,11 @@ impl Wire {
 
 impl Transport for Wire {
     fn send(&self, request: console::Request) -> BoxFuture<'_, Result<console::Response, TransportError>> {
-        Box::pin(self.exchange(request))
+        let timeout = request.timeout;
+        Box::pin(async move {
+            let exchanged = tokio::time::timeout(timeout, self.exchange(request)).await;
+            exchanged.unwrap_or(Err(TransportError::Timeout(timeout)))
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -104,20 +104,22 @@ impl HttpTransport {
         authorization.set_sensitive(true);
         // A resolver does not see an address in place of a name.
         self.0.settings().may_reach(&request.url).map_err(|error| TransportError::Connect(error.to_string()))?;
-        let client = self.0.get();
-        let mut builder = match request.body {
-            Some(body) => client.post(request.url).header(header::CONTENT_TYPE, "application/json").body(body),
-            None => client.get(request.url),
-        };
-        builder = builder
-            .header(header::AUTHORIZATION, authorization)
-            .header(header::ACCEPT, "application/json")
-            .header(header::ACCEPT_ENCODING, "gzip");
-        // The client has the pipeline's timeout.
-        if request.timeout != self.0.settings().timeout.0 {
-            builder = builder.timeout(request.timeout);
+        let (json, timeout) = (HeaderValue::from_static("application/json"), request.timeout);
+        let method = if request.body.is_some() { Method::POST } else { Method::GET };
+        let mut asked = reqwest::Request::new(method, request.url);
+        let headers = asked.headers_mut();
+        headers.insert(header::AUTHORIZATION, authorization);
+        headers.insert(header::ACCEPT, json.clone());
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        if let Some(body) = request.body {
+            headers.insert(header::CONTENT_TYPE, json);
+            *asked.body_mut() = Some(body.into());
         }
-        let mut answer = builder.send().await.map_err(fail)?;
+        // The client has the pipeline's timeout.
+        if timeout != self.0.settings().timeout.0 {
+            *asked.timeout_mut() = Some(timeout);
+        }
+        let mut answer = self.0.get().execute(asked).await.map_err(fail)?;
         let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
         if status != StatusCode::OK {
             // The status must not be lost if the body is too large or the connection breaks.

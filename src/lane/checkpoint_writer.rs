@@ -8,9 +8,10 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
-use super::Lane;
 use super::lane_checkpoint::LaneCheckpoint;
+use super::{Lane, MOST_REFUSALS_ONCE};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
+use crate::failure::Failure;
 use crate::record::Clock;
 use crate::settings::FullJitter;
 use crate::telemetry::{LaneState, Meter};
@@ -30,6 +31,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub struct CheckpointWriter {
     main: BackendWriter,
     copy: Option<Box<BackendWriter>>,
+    /// After so many refusals in a row no other attempt is made.
+    most_refusals: Option<u32>,
 }
 
 impl CheckpointWriter {
@@ -50,7 +53,8 @@ impl CheckpointWriter {
             let interval = lane.checkpoint_interval.max(COPY_INTERVAL);
             Box::new(BackendWriter { is_copy: true, ..writer(copy, interval) })
         });
-        Self { main: writer(main, lane.checkpoint_interval), copy }
+        let most_refusals = lane.once.then_some(MOST_REFUSALS_ONCE);
+        Self { main: writer(main, lane.checkpoint_interval), copy, most_refusals }
     }
 
     /// The position moved over time that contained no events.
@@ -89,7 +93,7 @@ impl CheckpointWriter {
 
     /// Shows that the store accepts nothing, until it accepts the checkpoint. A write that hangs does not show it.
     pub fn stalled(&mut self, reason: String) {
-        self.main.failed(reason);
+        self.main.failed(&Failure::transient(reason));
     }
 
     /// True while something is to be written, or is being written.
@@ -100,6 +104,13 @@ impl CheckpointWriter {
     /// True when another process has taken the lane over, or when it is unknown what was committed.
     pub fn is_superseded(&self) -> bool {
         self.main.superseded
+    }
+
+    /// With `once`: the backend has refused the checkpoint several times in a row, and another attempt soon would not
+    /// help.
+    pub fn is_refused(&self) -> bool {
+        let refusals = self.main.failing.as_ref().map_or(0, |failing| failing.refusals);
+        self.most_refusals.is_some_and(|most| refusals >= most)
     }
 
     /// When [`Self::write_due`] has something to do.
@@ -134,9 +145,10 @@ impl CheckpointWriter {
         writer.write(checkpoint).await;
     }
 
-    /// Writes what is not stored yet, without waiting for the interval, until it is stored. A copy is tried once.
+    /// Writes what is not stored yet, without waiting for the interval, until it is stored or [refused](Self::is_refused).
+    /// A copy is tried once.
     pub async fn flush(&mut self, checkpoint: &mut LaneCheckpoint) {
-        while self.main.has_changes() {
+        while self.main.has_changes() && !self.is_refused() {
             if let Some(retry_at) = self.main.retry_at().filter(|_| self.main.writing.is_none()) {
                 sleep_until(retry_at).await;
             }
@@ -181,6 +193,8 @@ struct Failing {
     since: Instant,
     retry_at: Instant,
     waits: FullJitter,
+    /// How many of the last ones in a row were refused.
+    refusals: u32,
 }
 
 /// What the backend does not have yet.
@@ -313,21 +327,24 @@ impl BackendWriter {
                 self.superseded = true;
                 self.meter.superseded(&error.to_string());
             }
-            Err(error) => self.failed(error.to_string()),
+            Err(error) => self.failed(&error.into()),
         }
     }
 
-    fn failed(&mut self, reason: String) {
-        self.retry();
-        self.meter.set_store_failure(Some(LaneState::Stopped(reason)));
+    fn failed(&mut self, failure: &Failure) {
+        let failing = self.retry();
+        failing.refusals = if failure.is_refusal() { failing.refusals + 1 } else { 0 };
+        self.meter.set_store_failure(Some(LaneState::Stopped(failure.to_string())));
     }
 
-    fn retry(&mut self) {
+    fn retry(&mut self) -> &mut Failing {
         self.changed = Changed::Soon;
         let failing = self.failing.get_or_insert_with(|| {
-            Box::new(Failing { since: self.begun_at, retry_at: self.begun_at, waits: waits(&mut self.random) })
+            let (since, waits) = (self.begun_at, waits(&mut self.random));
+            Box::new(Failing { since, retry_at: since, waits, refusals: 0 })
         });
         failing.retry_at = Instant::now() + failing.waits.wait();
+        failing
     }
 
     fn retry_at(&self) -> Option<Instant> {

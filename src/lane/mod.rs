@@ -72,6 +72,9 @@ pub struct Lane {
     pub known: Option<Arc<HashSet<u64>>>,
 }
 
+/// With `once`, so many refusals in a row, by console or sink or by what stores its checkpoint, end a lane.
+const MOST_REFUSALS_ONCE: u32 = 3;
+
 /// Why a lane ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaneEnd {

@@ -15,11 +15,12 @@ use super::poll_schedule::PollSchedule;
 use super::pull::PullStage;
 use super::send::{SendStage, report};
 use super::sizing::Sizing;
-use super::{Lane, LaneEnd, map};
+use super::{Lane, LaneEnd, MOST_REFUSALS_ONCE, map};
 use crate::checkpoint::LaneId;
 use crate::console::Endpoint;
 use crate::failure::Failure;
 use crate::record::Scope;
+use crate::sink::deliver::DeliveryError;
 use crate::sink::settings::RetrySettings;
 use crate::source::{Learned, MAIN, Pass, PollContext, PollEnd};
 use crate::telemetry::{LaneState, lane_span};
@@ -33,9 +34,8 @@ const BATCHES: usize = 1;
 const AFTER_REFUSED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
 /// The longest pause of a pass that the console refuses for more than the token.
 const AFTER_FORBIDDEN: Duration = Duration::from_secs(3600);
-/// With `once`, the pauses after refusals, and how many of them in a row end the lane.
+/// With `once`, the pauses after refusals.
 const AFTER_REFUSED_ONCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
-const MOST_REFUSALS_ONCE: u32 = 3;
 /// After so many failures in a row a poll gives way to the stream's other passes; after one if the last poll failed.
 const MOST_FAILURES: u32 = 10;
 /// The longest pause of a pass that gave way, if the console names none.
@@ -64,6 +64,7 @@ struct LaneProgress {
 enum Side {
     Console,
     Sink,
+    DeadLetters,
 }
 
 impl Lane {
@@ -161,6 +162,9 @@ impl Lane {
             if progress.writer.is_superseded() {
                 return LaneEnd::Superseded;
             }
+            if progress.writer.is_refused() {
+                break LaneEnd::Refused;
+            }
             if waited.is_none() {
                 break LaneEnd::Drained;
             }
@@ -173,7 +177,7 @@ impl Lane {
             }
         };
         progress.writer.flush(&mut progress.checkpoint).instrument(self.span()).await;
-        end
+        if progress.writer.is_refused() { LaneEnd::Refused } else { end }
     }
 
     /// Runs one session, and plans what follows it. Returns whether console or sink refused, or why the lane ends.
@@ -198,6 +202,11 @@ impl Lane {
             // The lane is asked to stop.
             Ok(None) => self.delivery.meter.lane.requeue_in_flight(),
             Err((_, Failure::Superseded(_))) => return ControlFlow::Break(LaneEnd::Superseded),
+            // The lane shows it as stopped already.
+            Err(_) if progress.writer.is_refused() => {
+                self.delivery.meter.lane.requeue_in_flight();
+                return ControlFlow::Break(LaneEnd::Refused);
+            }
             Err((Side::Console, Failure::Misconfigured(reason))) if self.once => {
                 self.delivery.meter.lane.requeue_in_flight();
                 progress.schedule.give_up(pass, LaneState::ConsoleRefused(reason));
@@ -257,7 +266,10 @@ impl Lane {
             // By reference: the session would reserve space for this future, its largest part, three times.
             stop_pulling.run_until_cancelled(pin!(pull.run(position, pass, pages))).await
         });
-        sent.and(mapped).map_err(|failure| (Side::Sink, failure))?;
+        sent.and(mapped.map_err(DeliveryError::from)).map_err(|error| match error {
+            DeliveryError::Sink(failure) => (Side::Sink, failure),
+            DeliveryError::DeadLetters(failure) => (Side::DeadLetters, failure),
+        })?;
         let polled = pulled.unwrap_or(Ok(None)).map_err(|failure| (Side::Console, failure))?;
         if let Some((context, end)) = &polled {
             stage.finish(*context, end).await;
@@ -313,7 +325,7 @@ impl Lane {
                 let pause = spread(AFTER_GIVING_WAY, random).max(failure.after());
                 schedule.failed(pass, LaneState::ConsoleFailing(failure.to_string()), pause);
             }
-            (Side::Sink, failure) => {
+            (Side::Sink | Side::DeadLetters, failure) => {
                 let RetrySettings { initial, max } = self.delivery.retry;
                 let window = if let Failure::Transient { .. } = failure {
                     if self.budget.is_proven() {
@@ -321,10 +333,11 @@ impl Lane {
                     }
                     (initial.0, max.0)
                 } else {
-                    // It is shown as stopped already where the store of dead letters refuses.
-                    if meter.lane.state() != LaneState::Stopped(failure.to_string()) {
-                        meter.set_sink_failure(Some(LaneState::SinkRefused(failure.to_string())));
-                    }
+                    let reason = failure.to_string();
+                    meter.set_sink_failure(Some(match side {
+                        Side::DeadLetters => LaneState::Stopped(reason),
+                        _ => LaneState::SinkRefused(reason),
+                    }));
                     after_refused
                 };
                 self.budget.set_proven(false);
@@ -336,9 +349,9 @@ impl Lane {
 
 impl LaneProgress {
     /// Sleeps until the next poll, and writes checkpoints that fall due. Returns early when another process has taken
-    /// the lane over.
+    /// the lane over, or the checkpoint is refused.
     async fn wait_until(&mut self, next_poll: Instant, span: impl Fn() -> Span) {
-        while !self.writer.is_superseded() {
+        while !self.writer.is_superseded() && !self.writer.is_refused() {
             let due = self.writer.due().filter(|due| *due < next_poll);
             sleep_until(due.unwrap_or(next_poll)).await;
             if due.is_none() {

@@ -19,7 +19,7 @@ use crate::checkpoint::{CheckpointUpdate, JournalChange};
 use crate::failure::Failure;
 use crate::record::Timestamp;
 use crate::sink::TransactionalSink;
-use crate::sink::deliver::{SinkAnswers, Transaction};
+use crate::sink::deliver::{DeliveryError, SinkAnswers, Transaction};
 use crate::source::{Pass, PollContext, PollEnd, SourcePosition};
 use crate::telemetry::LaneMetrics;
 
@@ -40,7 +40,7 @@ pub struct SendStage<'a> {
     checkpoint: &'a mut LaneCheckpoint,
     writer: &'a mut CheckpointWriter,
     random: fastrand::Rng,
-    deliveries: JoinSet<Result<(), Failure>>,
+    deliveries: JoinSet<Result<(), DeliveryError>>,
     /// The batches in flight, oldest first.
     in_flight: VecDeque<InFlightBatch>,
     stop: CancellationToken,
@@ -80,7 +80,7 @@ impl<'a> SendStage<'a> {
         &mut self,
         mut mapped: mpsc::Receiver<Arc<PendingBatch>>,
         is_probing: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), DeliveryError> {
         let Lane { budget, delivery, concurrency, .. } = self.lane;
         delivery.health.clear_refusing();
         let mut is_mapped = false;
@@ -89,7 +89,10 @@ impl<'a> SendStage<'a> {
                 break Ok(());
             }
             if self.writer.is_superseded() {
-                break Err(Failure::Superseded("another process has the lane".to_owned()));
+                break Err(Failure::Superseded("another process has the lane".to_owned()).into());
+            }
+            if self.writer.is_refused() {
+                break Err(Failure::Misconfigured("the checkpoint is refused".to_owned()).into());
             }
             let SinkAnswers { refusing_since, silent_since, .. } = delivery.health.answers();
             let stalled_since = self.writer.stalled_since();
@@ -108,11 +111,11 @@ impl<'a> SendStage<'a> {
             tokio::select! {
                 biased;
                 Some(done) = self.deliveries.join_next_with_id() => {
-                    if let Err(failure) = self.on_delivered(done) {
-                        if let Failure::Superseded(reason) = &failure {
+                    if let Err(error) = self.on_delivered(done) {
+                        if let Failure::Superseded(reason) = error.failure() {
                             delivery.meter.superseded(reason);
                         }
-                        break Err(failure);
+                        break Err(error);
                     }
                 }
                 () = self.writer.write_due(self.checkpoint, in_flight) => {}
@@ -125,7 +128,7 @@ impl<'a> SendStage<'a> {
                     if is_store {
                         self.writer.stalled(reason.clone());
                     }
-                    break Err(Failure::Transient { reason, after: Some(delivery.throttle.blocked_for()) });
+                    break Err(Failure::Transient { reason, after: Some(delivery.throttle.blocked_for()) }.into());
                 }
                 next = mapped.recv(), if accepts_more => match next {
                     Some(pending) => self.spawn_delivery(pending),
@@ -182,7 +185,10 @@ impl<'a> SendStage<'a> {
     }
 
     /// Adds what was settled of a batch to the checkpoint.
-    fn on_delivered(&mut self, done: Result<(task::Id, Result<(), Failure>), JoinError>) -> Result<(), Failure> {
+    fn on_delivered(
+        &mut self,
+        done: Result<(task::Id, Result<(), DeliveryError>), JoinError>,
+    ) -> Result<(), DeliveryError> {
         let (id, delivered) = match done.map_err(JoinError::try_into_panic) {
             Ok(done) => done,
             Err(Ok(panic)) => std::panic::resume_unwind(panic),

@@ -61,6 +61,25 @@ pub struct Transaction {
     pub update: Box<UpdateFor>,
 }
 
+/// Why a delivery ended before all events were settled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryError {
+    /// The sink failed, or the lane has stopped the delivery.
+    #[error(transparent)]
+    Sink(#[from] Failure),
+    /// Refused events could not be stored.
+    #[error(transparent)]
+    DeadLetters(Failure),
+}
+
+impl DeliveryError {
+    /// What has to happen next.
+    pub fn failure(&self) -> &Failure {
+        let (Self::Sink(failure) | Self::DeadLetters(failure)) = self;
+        failure
+    }
+}
+
 struct BatchDelivery<'a> {
     delivery: &'a Delivery,
     batch: &'a Batch,
@@ -101,16 +120,21 @@ impl Delivery {
         random: fastrand::Rng,
         transaction: Option<&Transaction>,
         stop: &CancellationToken,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), DeliveryError> {
         let lane = &self.meter.lane;
         let span = BatchSpan::begin(lane, self.meter.sink_type(), batch.len(), batch.body_bytes());
         let delivered = self.deliver_parts(batch, settled, random, transaction, stop).await;
         match &delivered {
             Ok(0) => span.end("delivered", 0, None),
             Ok(dead_letters) => span.end("dead_letters", *dead_letters, None),
-            Err(failure @ Failure::Transient { .. }) => span.end("failed", 0, Some(&failure.to_string())),
-            Err(failure @ Failure::Superseded(_)) => span.end("superseded", 0, Some(&failure.to_string())),
-            Err(failure) => span.end("refused", 0, Some(&failure.to_string())),
+            Err(error) => {
+                let outcome = match error.failure() {
+                    Failure::Transient { .. } => "failed",
+                    Failure::Superseded(_) => "superseded",
+                    Failure::Unauthorized(_) | Failure::Misconfigured(_) => "refused",
+                };
+                span.end(outcome, 0, Some(&error.to_string()));
+            }
         }
         delivered.map(drop)
     }
@@ -123,7 +147,7 @@ impl Delivery {
         mut random: fastrand::Rng,
         transaction: Option<&Transaction>,
         stop: &CancellationToken,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize, DeliveryError> {
         let waits = self.waits(&mut random);
         let (parts, refused, oversized) = (VecDeque::new(), Vec::new(), Vec::new());
         let mut delivery = BatchDelivery {
@@ -432,7 +456,7 @@ impl BatchDelivery<'_> {
         )))
     }
 
-    async fn store_refused(&self) -> Result<(), Failure> {
+    async fn store_refused(&self) -> Result<(), DeliveryError> {
         let Delivery { meter, clock, dead_letters, .. } = self.delivery;
         if self.refused.is_empty() {
             return Ok(());
@@ -462,12 +486,12 @@ impl BatchDelivery<'_> {
             .collect();
         if let Err(error) = dead_letters.keep(&refused).await {
             meter.set_sink_failure(Some(LaneState::Stopped(error.to_string())));
-            return Err(match error.into() {
+            return Err(DeliveryError::DeadLetters(match error.into() {
                 Failure::Transient { reason, after } => {
                     Failure::Transient { reason, after: after.max(Some(AFTER_DEAD_LETTERS)) }
                 }
                 refusal => refusal,
-            });
+            }));
         }
         let accepted = self.accepted_unnamed.min(refused.len());
         meter.lane.delivered.fetch_add(accepted as u64, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! A test double: checkpoints in memory, lost with the process.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ use crate::checkpoint::CheckpointUpdate;
 pub struct MemoryStore {
     checkpoints: Mutex<BTreeMap<CheckpointKey, Vec<u8>>>,
     failures: AtomicUsize,
+    is_read_only: AtomicBool,
     has_other_owner: AtomicBool,
 }
 
@@ -26,6 +28,11 @@ impl MemoryStore {
     /// The next `times` writes fail.
     pub fn fail_next(&self, times: usize) {
         self.failures.store(times, Ordering::Relaxed);
+    }
+
+    /// Every later write is refused.
+    pub fn set_read_only(&self) {
+        self.is_read_only.store(true, Ordering::Relaxed);
     }
 
     /// Every later write is a conflict, as if another process had claimed the checkpoints.
@@ -44,10 +51,13 @@ impl CheckpointBackend for MemoryStore {
         if self.has_other_owner.load(Ordering::Relaxed) {
             return Err(StateError::Conflict { lane: key.clone(), owner: "another process".to_owned() });
         }
+        let failed = |source| Err(StateError::Io { action: "write", path: "memory".into(), source });
+        if self.is_read_only.load(Ordering::Relaxed) {
+            return failed(ErrorKind::ReadOnlyFilesystem.into());
+        }
         let one_less = |times: usize| times.checked_sub(1);
         if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
-            let source = std::io::Error::other("no space left");
-            return Err(StateError::Io { action: "write", path: "memory".into(), source });
+            return failed(ErrorKind::StorageFull.into());
         }
         self.checkpoints().insert(key.clone(), update.checkpoint);
         Ok(update.journal.dropped)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use super::exposition::label;
 use crate::record::{Stream, Timestamp};
@@ -64,19 +65,17 @@ pub fn describe_skipped<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) ->
     }
 }
 
-/// Requests by status. There are few statuses, so a short list is enough; its lock is held for nanoseconds.
+/// Requests by status. There are few statuses, so a short list is enough; its lock is held for nanoseconds. Most lanes
+/// have one.
 #[derive(Debug, Default)]
-pub struct StatusCounts(Mutex<Vec<(CompactString, u64)>>);
+pub struct StatusCounts(Mutex<SmallVec<[(CompactString, u64); 1]>>);
 
 impl StatusCounts {
     pub fn count(&self, status: &str) {
         let mut counts = self.0.lock();
         match counts.iter_mut().find(|(known, _)| known == status) {
             Some((_, count)) => *count += 1,
-            None => {
-                counts.reserve_exact(1);
-                counts.push((status.into(), 1));
-            }
+            None => counts.push((status.into(), 1)),
         }
     }
 

@@ -13,7 +13,7 @@ use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterSt
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::RecordKey;
 use s1_forwarder::telemetry::LaneState;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::harness::{LaneHarness, assert_counts_balance};
 
@@ -199,6 +199,26 @@ async fn a_store_that_cannot_be_written_stops_sending_until_it_can() {
     let metrics = running.drain().await;
     assert_eq!((sink.total(), sink.counts().len()), (1_000, 1_000));
     assert_counts_balance(&metrics);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_ends_when_its_checkpoint_is_refused() {
+    // Refused while batches are sent, or at the end, when all of them are delivered.
+    for events in [100, 1_000] {
+        let harness = LaneHarness::new(|setup| setup.activities = events);
+        let sink = MemorySink::accepting(harness.clock);
+        let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
+        lane.once = true;
+        let running = harness.start(lane);
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(harness.store.checkpoints().len(), 1, "the lane has begun");
+        harness.store.set_read_only();
+        let end = timeout(Duration::from_secs(60), running.task).await;
+        assert_eq!(end.expect("the run ends soon").unwrap(), LaneEnd::Refused, "{events}");
+        let state = running.metrics.state();
+        assert!(matches!(&state, LaneState::Stopped(reason) if reason.contains("read-only")), "{state:?}");
+        assert!(if events == 100 { sink.total() == 100 } else { sink.total() < 1_000 }, "{}", sink.total());
+    }
 }
 
 #[tokio::test(start_paused = true)]

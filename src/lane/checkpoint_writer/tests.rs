@@ -82,7 +82,7 @@ fn writer_with_seed(
     let position = SourcePosition::starting_at(since);
     let (text, ledger) = ("1d".into(), Ledger::begin(since, String::new(), false));
     let checkpoint = LaneCheckpoint::begin(host, scope, text, since, position, ledger);
-    (store, CheckpointWriter { main, copy: None }, checkpoint)
+    (store, CheckpointWriter { main, copy: None, most_refusals: None }, checkpoint)
 }
 
 fn saved(store: &Memory) -> Vec<u64> {

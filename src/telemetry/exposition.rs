@@ -9,6 +9,7 @@ use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use super::metrics::{self, METRIC_PREFIX, Metric};
+use super::registry::Pipeline;
 use super::{Activity, LaneMetrics, SkipReason, StatusCounts, Telemetry};
 use crate::record::Timestamp;
 
@@ -81,25 +82,40 @@ impl Telemetry {
     /// The text of a scrape in chunks.
     pub fn exposition(self: Arc<Self>, now: Timestamp) -> impl Iterator<Item = String> + Send + 'static {
         let process = self.process().text();
-        let chunks = Chunks { telemetry: self, now, families: FAMILIES.iter(), unfinished: None };
+        let lanes = self.pipelines().values().flat_map(Pipeline::running).cloned().collect();
+        let chunks =
+            Chunks { scrape: Scrape { telemetry: self, lanes, now }, families: FAMILIES.iter(), current: None };
         std::iter::once(process).chain(chunks)
     }
 }
 
-/// Writes one family after another. The lock on the pipelines is held for one chunk at a time.
-struct Chunks {
+/// What is written.
+struct Scrape {
     telemetry: Arc<Telemetry>,
+    /// Those that run, in order. Most families walk along them, which is faster than along the pipelines.
+    lanes: Vec<Arc<LaneMetrics>>,
     now: Timestamp,
-    families: std::slice::Iter<'static, Family>,
-    unfinished: Option<UnfinishedFamily>,
 }
 
-/// A family of which a part is still to be written.
+/// Writes one family after another.
+struct Chunks {
+    scrape: Scrape,
+    families: std::slice::Iter<'static, Family>,
+    /// A family of which a part is still to be written.
+    current: Option<UnfinishedFamily>,
+}
+
 struct UnfinishedFamily {
-    family: &'static Family,
-    /// The last pipeline that was written.
-    after: Option<String>,
-    has_header: bool,
+    samples: &'static Samples,
+    written: Written,
+    lines: Lines,
+}
+
+/// What was written of a family: so many lanes, or the pipelines up to this one.
+#[derive(Default)]
+struct Written {
+    lanes: usize,
+    pipelines: Option<String>,
 }
 
 impl Iterator for Chunks {
@@ -108,77 +124,97 @@ impl Iterator for Chunks {
     fn next(&mut self) -> Option<String> {
         let mut text = String::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
         while text.len() < CHUNK_BYTES {
-            let next =
-                || self.families.next().map(|family| UnfinishedFamily { family, after: None, has_header: false });
-            let Some(mut current) = self.unfinished.take().or_else(next) else { break };
-            let mut lines = Lines { metric: &current.family.metric, has_header: current.has_header, text };
-            let last = current.family.samples.write(&self.telemetry, self.now, current.after.as_deref(), &mut lines);
-            (text, current.has_header) = (lines.text, lines.has_header);
-            if last.is_some() {
-                current.after = last;
-                self.unfinished = Some(current);
-            }
+            let next = || {
+                let Family { metric, samples } = self.families.next()?;
+                Some(UnfinishedFamily { samples, written: Written::default(), lines: Lines::new(metric) })
+            };
+            let Some(mut current) = self.current.take().or_else(next) else { break };
+            current.lines.text = text;
+            let is_finished = current.samples.write(&self.scrape, &mut current.written, &mut current.lines);
+            text = std::mem::take(&mut current.lines.text);
+            self.current = (!is_finished).then_some(current);
         }
         (!text.is_empty()).then_some(text)
     }
 }
 
 impl Samples {
-    /// Writes the samples of the pipelines after `after`. Returns the last pipeline written if the chunk is full before
-    /// the end.
-    fn write(
-        &self,
-        telemetry: &Telemetry,
-        now: Timestamp,
-        after: Option<&str>,
-        lines: &mut Lines<'_>,
-    ) -> Option<String> {
-        if let Self::Pipelines = self {
-            pipelines(telemetry, lines);
-            return None;
-        }
-        let pipelines = telemetry.pipelines();
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for (name, pipeline) in pipelines.range::<str, _>((from, Bound::Unbounded)) {
-            match self {
-                Self::Counter(value) => pipeline.running().for_each(|lane| lines.lane(lane, None, value(lane))),
-                Self::Gauge(value) => {
-                    let known = pipeline.running().filter_map(|lane| Some((lane, value(lane, now)?)));
-                    known.for_each(|(lane, value)| lines.lane(lane, None, value));
+    /// Writes the samples after those that are `written`, until the chunk is full. True if none is left.
+    fn write(&self, scrape: &Scrape, written: &mut Written, lines: &mut Lines) -> bool {
+        let Scrape { telemetry, lanes, now } = scrape;
+        match self {
+            Self::Counter(value) => written.lanes(lanes, lines, |lane, lines| lines.lane(lane, None, value(lane))),
+            Self::Gauge(value) => written.lanes(lanes, lines, |lane, lines| {
+                if let Some(value) = value(lane, *now) {
+                    lines.lane(lane, None, value);
                 }
-                Self::Skipped => pipeline.running().for_each(|lane| {
-                    for reason in SkipReason::ALL {
-                        lines.lane(lane, Some(("reason", reason.label())), lane.skipped(reason));
-                    }
-                }),
-                Self::ConsoleRequests => requests(
-                    lines,
-                    (name, "stream"),
-                    pipeline.summed().map(|lane| (lane.stream.name(), &*lane.console_requests)),
-                ),
-                Self::SinkRequests => requests(
-                    lines,
-                    (name, "sink"),
-                    pipeline.summed().map(|lane| (lane.sink.as_str(), &lane.sink_requests)),
-                ),
-                Self::TokenExpiry => {
-                    if let Some(expires) = pipeline.token_expires {
-                        lines.sample(&[("pipeline", name)], seconds(expires));
-                    }
+            }),
+            Self::Skipped => written.lanes(lanes, lines, |lane, lines| {
+                for reason in SkipReason::ALL {
+                    lines.lane(lane, Some(("reason", reason.label())), lane.skipped(reason));
                 }
-                Self::Pipelines => {}
+            }),
+            Self::ConsoleRequests => written.pipelines(telemetry, lines, |name, pipeline, lines| {
+                let lanes = pipeline.summed().map(|lane| (lane.stream.name(), &*lane.console_requests));
+                requests(lines, (name, "stream"), lanes);
+            }),
+            Self::SinkRequests => written.pipelines(telemetry, lines, |name, pipeline, lines| {
+                let lanes = pipeline.summed().map(|lane| (lane.sink.as_str(), &lane.sink_requests));
+                requests(lines, (name, "sink"), lanes);
+            }),
+            Self::TokenExpiry => written.pipelines(telemetry, lines, |name, pipeline, lines| {
+                if let Some(expires) = pipeline.token_expires {
+                    lines.sample(&[("pipeline", name)], seconds(expires));
+                }
+            }),
+            Self::Pipelines => {
+                pipelines(telemetry, lines);
+                true
             }
+        }
+    }
+}
+
+impl Written {
+    fn lanes(
+        &mut self,
+        lanes: &[Arc<LaneMetrics>],
+        lines: &mut Lines,
+        write: impl Fn(&LaneMetrics, &mut Lines),
+    ) -> bool {
+        for lane in lanes.iter().skip(self.lanes) {
+            write(lane, lines);
+            self.lanes += 1;
             if lines.text.len() >= CHUNK_BYTES {
-                return Some(name.clone());
+                break;
             }
         }
-        None
+        self.lanes == lanes.len()
+    }
+
+    /// Holds the lock on the pipelines for this chunk.
+    fn pipelines(
+        &mut self,
+        telemetry: &Telemetry,
+        lines: &mut Lines,
+        write: impl Fn(&str, &Pipeline, &mut Lines),
+    ) -> bool {
+        let pipelines = telemetry.pipelines();
+        let from = self.pipelines.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        for (name, pipeline) in pipelines.range::<str, _>((from, Bound::Unbounded)) {
+            write(name, pipeline, lines);
+            if lines.text.len() >= CHUNK_BYTES {
+                self.pipelines = Some(name.clone());
+                return false;
+            }
+        }
+        true
     }
 }
 
 /// Sums over the lanes of one pipeline that share a stream or a sink.
 fn requests<'a>(
-    lines: &mut Lines<'_>,
+    lines: &mut Lines,
     (pipeline, label): (&str, &str),
     lanes: impl Iterator<Item = (&'a str, &'a StatusCounts)>,
 ) {
@@ -195,7 +231,7 @@ fn requests<'a>(
     }
 }
 
-fn pipelines(telemetry: &Telemetry, lines: &mut Lines<'_>) {
+fn pipelines(telemetry: &Telemetry, lines: &mut Lines) {
     let files = telemetry.files();
     let count = |activity| files.values().filter(|file| file.activity == activity).count() as u64;
     lines.sample(&[("state", "running")], count(Activity::Running));
@@ -230,13 +266,20 @@ impl From<f64> for Value {
 }
 
 /// Appends the lines of one family to `text`.
-struct Lines<'a> {
-    metric: &'a Metric,
+struct Lines {
+    metric: &'static Metric,
+    /// What each line begins with.
+    begin: String,
     has_header: bool,
     text: String,
 }
 
-impl Lines<'_> {
+impl Lines {
+    fn new(metric: &'static Metric) -> Self {
+        let begin = format!("{METRIC_PREFIX}{}{{", metric.name);
+        Self { metric, begin, has_header: false, text: String::new() }
+    }
+
     fn lane(&mut self, lane: &LaneMetrics, more: Option<(&str, &str)>, value: impl Into<Value>) {
         self.begin();
         self.text.push_str(lane.labels());
@@ -259,9 +302,7 @@ impl Lines<'_> {
             // Writing to a String cannot fail.
             let _ = write!(self.text, "# HELP {METRIC_PREFIX}{name} {help}\n# TYPE {METRIC_PREFIX}{name} {kind}\n");
         }
-        self.text.push_str(METRIC_PREFIX);
-        self.text.push_str(name);
-        self.text.push('{');
+        self.text.push_str(&self.begin);
     }
 
     fn end(&mut self, value: impl Into<Value>) {
@@ -270,7 +311,7 @@ impl Lines<'_> {
         self.text.push_str("} ");
         match value.into() {
             Value::Count(count) => self.text.push_str(itoa::Buffer::new().format(count)),
-            Value::Gauge(gauge) => _ = write!(self.text, "{gauge}"),
+            Value::Gauge(gauge) => self.text.push_str(ryu::Buffer::new().format(gauge).trim_end_matches(".0")),
         }
         self.text.push('\n');
     }

@@ -316,8 +316,8 @@ impl Telemetry {
 }
 
 impl Pipeline {
-    pub(super) fn running(&self) -> impl Iterator<Item = &LaneMetrics> {
-        self.lanes.iter().filter(|lane| lane.running).map(|lane| &*lane.metrics)
+    pub(super) fn running(&self) -> impl Iterator<Item = &Arc<LaneMetrics>> {
+        self.lanes.iter().filter(|lane| lane.running).map(|lane| &lane.metrics)
     }
 
     fn sample_history(&mut self, now: Timestamp) {

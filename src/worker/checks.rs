@@ -15,8 +15,8 @@ use super::verify;
 
 /// Wait before a check that panicked is repeated.
 const AFTER_PANIC: Duration = Duration::from_secs(3600);
-/// Interval at which it is noticed that requests use another token.
-const TOKEN_INTERVAL: Duration = Duration::from_secs(15);
+/// Interval of [`Checks::run_due`]: a check begins, and it is noticed that requests use another token, so much later.
+pub const INTERVAL: Duration = Duration::from_secs(15);
 
 /// The checks of one pipeline. They are tasks only while they run: there are tens of thousands, and they wait for
 /// hours. Those that run are aborted when this is dropped.
@@ -24,8 +24,6 @@ const TOKEN_INTERVAL: Duration = Duration::from_secs(15);
 pub struct Checks {
     expiry: Repeated<KnownToken>,
     ledgers: Repeated<()>,
-    /// When it is next looked at whether requests use another token.
-    next_look: Instant,
 }
 
 impl Checks {
@@ -39,7 +37,6 @@ impl Checks {
         Self {
             expiry: Repeated::from(first(expiry::FIRST_CHECK, expiry::RETRY_INTERVAL)),
             ledgers: Repeated::from(first(verify::FIRST_CHECK, verify::RETRY_INTERVAL)),
-            next_look: Instant::now(),
         }
     }
 
@@ -51,7 +48,7 @@ impl Checks {
         lanes: impl Fn() -> Vec<Arc<LaneSpec>>,
         wait: impl Fn() -> Duration,
     ) {
-        if self.expiry.is_due(now) || self.is_token_replaced(now) {
+        if self.expiry.is_due(now) || self.expiry.state.is_replaced() {
             let (context, lanes) = (context.clone(), lanes());
             self.expiry.start(wait(), |known| expiry::check(context, lanes, known));
         }
@@ -59,14 +56,6 @@ impl Checks {
             let (context, lanes) = (context.clone(), lanes());
             self.ledgers.start(wait(), |()| async { ((), verify::check_ledgers(context, lanes).await) });
         }
-    }
-
-    fn is_token_replaced(&mut self, now: Instant) -> bool {
-        if now < self.next_look {
-            return false;
-        }
-        self.next_look = now + TOKEN_INTERVAL;
-        self.expiry.state.is_replaced()
     }
 }
 

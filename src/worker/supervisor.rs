@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use super::checks::Checks;
+use super::checks::{self, Checks};
 use super::cluster::{Change, Cluster, Drained};
 use super::context::WorkerContext;
 use super::lane_runner::LaneRunner;
@@ -27,7 +27,7 @@ use crate::telemetry::Part;
 
 mod publish;
 
-/// Interval at which the process's gauges are updated, and checks that are due are started.
+/// Interval at which the process's gauges are updated.
 const TICK: Duration = Duration::from_secs(5);
 
 /// A scan that takes longer is reported.
@@ -142,7 +142,9 @@ impl Supervisor {
     /// Reads the files, starts their lanes, and applies changes until the worker is stopped. Then it drains the lanes.
     pub async fn run(mut self) {
         let mut tick = interval(TICK);
+        let mut check_tick = interval(checks::INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        check_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
         let mut reporting = JoinSet::new();
         let context = self.context.clone();
@@ -173,8 +175,8 @@ impl Supervisor {
                     self.context.telemetry.health().heartbeat(Part::Supervisor);
                     self.context.refresh_gauges();
                     self.report_slow_scan();
-                    self.run_due_checks();
                 }
+                _ = check_tick.tick() => self.run_due_checks(),
             }
         }
         drop(reporting);
@@ -314,7 +316,7 @@ impl Supervisor {
 
     fn run_due_checks(&mut self) {
         let (context, pipelines, now) = (&self.context, self.pipelines.len(), Instant::now());
-        let wait = || context.first_poll_after(pipelines, TICK);
+        let wait = || context.first_poll_after(pipelines, checks::INTERVAL);
         for RunningPipeline { lanes, checks, .. } in self.pipelines.values_mut() {
             let specs = || lanes.iter().map(|lane| lane.spec.clone()).collect();
             if let Some(checks) = checks {

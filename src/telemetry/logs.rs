@@ -65,7 +65,7 @@ fn filter(level: &str) -> Option<EnvFilter> {
 ///
 /// Its level is `error`, so that no `--log-level` disables the span while it still lets lines through.
 pub fn lane_span(pipeline: &str, stream: Stream, sink: &str) -> Span {
-    error_span!("lane", %pipeline, %stream, %sink)
+    error_span!("lane", pipeline, stream = stream.name(), sink)
 }
 
 /// Formats an event as one flat JSON object: the fields of the enclosing spans are members of it, like the event's own.

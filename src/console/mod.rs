@@ -21,5 +21,5 @@ pub use limiter::{Limiter, LimiterKey, Limiters};
 pub use reach::{Reached, reach};
 pub use redactor::Redactor;
 pub use settings::ConsoleSettings;
-pub use transport::{HttpTransport, Request, Response, Transport, TransportError, TruncatedBody};
+pub use transport::{HttpTransport, Request, Response, Transport, TransportError, TruncatedBody, within};
 pub use url::{ConsoleUrl, ConsoleUrlError};

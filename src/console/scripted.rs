@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 
-use super::{Request, Response, Transport, TransportError, TruncatedBody};
+use super::{Request, Response, Transport, TransportError, TruncatedBody, within};
 
 type Answered = Result<Response, TransportError>;
 
@@ -36,8 +36,7 @@ impl Transport for ScriptedTransport {
         let Request { max_bytes, timeout, .. } = request;
         let answer = (self.0)(request);
         Box::pin(async move {
-            let answer = tokio::time::timeout(timeout, answer).await;
-            let response = answer.unwrap_or(Err(TransportError::Timeout(timeout)))?;
+            let response = within(timeout, answer).await?;
             if response.body.len() > max_bytes {
                 return Err(TransportError::TooLarge(TruncatedBody::of(&response.body, max_bytes)));
             }

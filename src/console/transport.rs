@@ -77,8 +77,20 @@ impl TruncatedBody {
 }
 
 pub trait Transport: Send + Sync + Debug {
-    /// Sends one request and reads the response, within the request's timeout. Dropping the future cancels the exchange.
+    /// Sends one request and reads the response, within the request's timeout. Dropping the future cancels the
+    /// exchange.
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>>;
+}
+
+/// The outcome of `exchange` within the request's timeout, for transports without one of their own.
+///
+/// # Errors
+/// Those of the exchange, or that it took too long.
+pub async fn within(
+    timeout: Duration,
+    exchange: impl Future<Output = Result<Response, TransportError>>,
+) -> Result<Response, TransportError> {
+    tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(TransportError::Timeout(timeout)))
 }
 
 /// Over HTTP or HTTPS. Lanes with the same TLS settings share a client.
@@ -115,7 +127,7 @@ impl HttpTransport {
             headers.insert(header::CONTENT_TYPE, json);
             *asked.body_mut() = Some(body.into());
         }
-        // The client has the pipeline's timeout.
+        // The client applies its own timeout to a request without one.
         if timeout != self.0.settings().timeout.0 {
             *asked.timeout_mut() = Some(timeout);
         }
@@ -245,6 +257,7 @@ mod tests {
     use std::io::Write;
 
     use flate2::{Compression, write::GzEncoder};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -280,6 +293,33 @@ mod tests {
             let error = transport.send(request).await.unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_has_its_own_timeout_until_the_end_of_the_body() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Url = format!("http://{}/", server.local_addr().unwrap()).parse().unwrap();
+        // Half of a body, and then nothing.
+        let serving = tokio::spawn(async move {
+            let mut connections = Vec::new();
+            loop {
+                let (mut connection, _) = server.accept().await.unwrap();
+                assert!(connection.read(&mut [0; 1024]).await.unwrap() > 0);
+                connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf").await.unwrap();
+                connections.push(connection);
+            }
+        });
+        let (short, long) = (Duration::from_millis(200), Duration::from_secs(30));
+        for (of_client, of_request) in [(long, short), (short, long)] {
+            let (tls, proxy) = (crate::settings::Tls::default(), None);
+            let timeout = crate::settings::Period(of_client);
+            let transport = HttpTransport::new(HttpSettings { tls, proxy, timeout, public_only: false }).unwrap();
+            let token = SecretString::from("token");
+            let request = Request { url: url.clone(), token, body: None, timeout: of_request, max_bytes: 8 };
+            let answer = tokio::time::timeout(5 * short, transport.send(request)).await.ok();
+            assert_eq!(answer.map(Result::unwrap_err), (of_request == short).then_some(TransportError::Timeout(short)));
+        }
+        serving.abort();
     }
 
     #[test]

@@ -31,7 +31,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub struct CheckpointWriter {
     main: BackendWriter,
     copy: Option<Box<BackendWriter>>,
-    /// After so many refusals in a row no other attempt is made.
+    /// With `once`: after so many refusals in a row no other attempt is made.
     most_refusals: Option<u32>,
 }
 
@@ -145,8 +145,8 @@ impl CheckpointWriter {
         writer.write(checkpoint).await;
     }
 
-    /// Writes what is not stored yet, without waiting for the interval, until it is stored or [refused](Self::is_refused).
-    /// A copy is tried once.
+    /// Writes what is not stored yet, without waiting for the interval, until it is stored or
+    /// [refused](Self::is_refused). A copy is tried once.
     pub async fn flush(&mut self, checkpoint: &mut LaneCheckpoint) {
         while self.main.has_changes() && !self.is_refused() {
             if let Some(retry_at) = self.main.retry_at().filter(|_| self.main.writing.is_none()) {
@@ -193,7 +193,7 @@ struct Failing {
     since: Instant,
     retry_at: Instant,
     waits: FullJitter,
-    /// How many of the last ones in a row were refused.
+    /// Refusals in a row, that of the last attempt included.
     refusals: u32,
 }
 

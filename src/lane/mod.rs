@@ -72,7 +72,7 @@ pub struct Lane {
     pub known: Option<Arc<HashSet<u64>>>,
 }
 
-/// With `once`, so many refusals in a row, by console or sink or by what stores its checkpoint, end a lane.
+/// With `once`, a lane ends after so many refusals in a row by its console, its sink or a store.
 const MOST_REFUSALS_ONCE: u32 = 3;
 
 /// Why a lane ended.

@@ -114,7 +114,7 @@ impl PullStage<'_> {
                     return Ok(Some((context, poll.into_end())));
                 }
             };
-            // A sleep of no time takes a millisecond, and a turn of the timer.
+            // A sleep of no time takes a millisecond, and wakes the lane once more.
             if !request.pause().is_zero() {
                 sleep(request.pause()).await;
             }

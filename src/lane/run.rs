@@ -152,6 +152,9 @@ impl Lane {
     async fn poll_until_end(&mut self, progress: &mut LaneProgress, stop: &CancellationToken) -> LaneEnd {
         let mut is_refused = false;
         let end = loop {
+            if progress.writer.is_refused() {
+                break LaneEnd::Refused;
+            }
             let Some((pass, next_poll)) = progress.schedule.next() else {
                 break if progress.schedule.is_refused() { LaneEnd::Refused } else { LaneEnd::Complete };
             };
@@ -161,9 +164,6 @@ impl Lane {
             self.delivery.meter.lane.set_next_attempt(None);
             if progress.writer.is_superseded() {
                 return LaneEnd::Superseded;
-            }
-            if progress.writer.is_refused() {
-                break LaneEnd::Refused;
             }
             if waited.is_none() {
                 break LaneEnd::Drained;
@@ -177,7 +177,13 @@ impl Lane {
             }
         };
         progress.writer.flush(&mut progress.checkpoint).instrument(self.span()).await;
-        if progress.writer.is_refused() { LaneEnd::Refused } else { end }
+        if progress.writer.is_superseded() {
+            LaneEnd::Superseded
+        } else if progress.writer.is_refused() {
+            LaneEnd::Refused
+        } else {
+            end
+        }
     }
 
     /// Runs one session, and plans what follows it. Returns whether console or sink refused, or why the lane ends.
@@ -327,17 +333,18 @@ impl Lane {
             }
             (Side::Sink | Side::DeadLetters, failure) => {
                 let RetrySettings { initial, max } = self.delivery.retry;
+                // Another batch may have been accepted since the failure.
+                if side == Side::DeadLetters {
+                    meter.set_sink_failure(Some(LaneState::Stopped(failure.to_string())));
+                } else if failure.is_refusal() {
+                    meter.set_sink_failure(Some(LaneState::SinkRefused(failure.to_string())));
+                }
                 let window = if let Failure::Transient { .. } = failure {
                     if self.budget.is_proven() {
                         *sink_backoff = Backoff::default();
                     }
                     (initial.0, max.0)
                 } else {
-                    let reason = failure.to_string();
-                    meter.set_sink_failure(Some(match side {
-                        Side::DeadLetters => LaneState::Stopped(reason),
-                        _ => LaneState::SinkRefused(reason),
-                    }));
                     after_refused
                 };
                 self.budget.set_proven(false);
@@ -349,9 +356,9 @@ impl Lane {
 
 impl LaneProgress {
     /// Sleeps until the next poll, and writes checkpoints that fall due. Returns early when another process has taken
-    /// the lane over, or the checkpoint is refused.
+    /// the lane over.
     async fn wait_until(&mut self, next_poll: Instant, span: impl Fn() -> Span) {
-        while !self.writer.is_superseded() && !self.writer.is_refused() {
+        while !self.writer.is_superseded() {
             let due = self.writer.due().filter(|due| *due < next_poll);
             sleep_until(due.unwrap_or(next_poll)).await;
             if due.is_none() {

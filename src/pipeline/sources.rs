@@ -5,9 +5,6 @@ use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, stat};
-use rustix::io::Errno;
-
 use super::contents::Stamp;
 use super::problem::Problem;
 use crate::settings::ask_file_system;
@@ -95,13 +92,13 @@ struct Found {
 /// still has the stamp `listed` is not read: most of the time of a scan would go there.
 fn list_path(path: &Path, last_found: PathKind, listed: Option<Stamp>) -> io::Result<Found> {
     let file = || Found { kind: PathKind::File, files: Some(vec![path.to_owned()]), stamp: None };
-    let stat = match stat(path) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => stat,
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => metadata,
         Ok(_) => return Ok(file()),
-        Err(Errno::NOENT) if last_found == PathKind::File => return Ok(file()),
-        Err(error) => return Err(error.into()),
+        Err(error) if error.kind() == ErrorKind::NotFound && last_found == PathKind::File => return Ok(file()),
+        Err(error) => return Err(error),
     };
-    let stamp = Stamp::of(&stat);
+    let stamp = Stamp::of(&metadata);
     if listed == Some(stamp) {
         return Ok(Found { kind: PathKind::Directory, files: None, stamp: listed });
     }

@@ -3,6 +3,7 @@
 //! One call delivers one batch. It returns when all events are settled, which means accepted by the sink or stored as
 //! dead letters, or with the failure that ends the lane's session. Between two attempts the lane may stop it.
 
+mod error;
 mod health;
 mod settled;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+pub use error::DeliveryError;
 pub use health::{Health, SinkAnswers};
 pub use settled::Settled;
 
@@ -59,25 +61,6 @@ pub type UpdateFor = dyn Fn(&[usize]) -> CheckpointUpdate + Send + Sync;
 pub struct Transaction {
     pub sink: Arc<dyn TransactionalSink>,
     pub update: Box<UpdateFor>,
-}
-
-/// Why a delivery ended before all events were settled.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DeliveryError {
-    /// The sink failed, or the lane has stopped the delivery.
-    #[error(transparent)]
-    Sink(#[from] Failure),
-    /// Refused events could not be stored.
-    #[error(transparent)]
-    DeadLetters(Failure),
-}
-
-impl DeliveryError {
-    /// What has to happen next.
-    pub fn failure(&self) -> &Failure {
-        let (Self::Sink(failure) | Self::DeadLetters(failure)) = self;
-        failure
-    }
 }
 
 struct BatchDelivery<'a> {

@@ -66,7 +66,7 @@ pub fn describe_skipped<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) ->
 }
 
 /// Requests by status. There are few statuses, so a short list is enough; its lock is held for nanoseconds. Most lanes
-/// have one.
+/// have a single status.
 #[derive(Debug, Default)]
 pub struct StatusCounts(Mutex<SmallVec<[(CompactString, u64); 1]>>);
 

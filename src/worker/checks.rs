@@ -15,7 +15,8 @@ use super::verify;
 
 /// Wait before a check that panicked is repeated.
 const AFTER_PANIC: Duration = Duration::from_secs(3600);
-/// Interval of [`Checks::run_due`]: a check begins, and it is noticed that requests use another token, so much later.
+/// Interval of [`Checks::run_due`]: checks begin, and it is noticed that requests use another token, up to this much
+/// later.
 pub const INTERVAL: Duration = Duration::from_secs(15);
 
 /// The checks of one pipeline. They are tasks only while they run: there are tens of thousands, and they wait for

@@ -27,7 +27,7 @@ use crate::telemetry::Part;
 
 mod publish;
 
-/// Interval at which the process's gauges are updated.
+/// Interval of the supervisor's heartbeat, and of the process's gauges.
 const TICK: Duration = Duration::from_secs(5);
 
 /// A scan that takes longer is reported.

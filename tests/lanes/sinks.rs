@@ -203,21 +203,27 @@ async fn a_store_that_cannot_be_written_stops_sending_until_it_can() {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_ends_when_its_checkpoint_is_refused() {
-    // Refused while batches are sent, or at the end, when all of them are delivered.
-    for events in [100, 1_000] {
-        let harness = LaneHarness::new(|setup| setup.activities = events);
-        let sink = MemorySink::accepting(harness.clock);
-        let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
-        lane.once = true;
-        let running = harness.start(lane);
-        sleep(Duration::from_millis(100)).await;
-        assert_eq!(harness.store.checkpoints().len(), 1, "the lane has begun");
-        harness.store.set_read_only();
-        let end = timeout(Duration::from_secs(60), running.task).await;
-        assert_eq!(end.expect("the run ends soon").unwrap(), LaneEnd::Refused, "{events}");
-        let state = running.metrics.state();
-        assert!(matches!(&state, LaneState::Stopped(reason) if reason.contains("read-only")), "{state:?}");
-        assert!(if events == 100 { sink.total() == 100 } else { sink.total() < 1_000 }, "{}", sink.total());
+    // While batches are sent, or at the end, when all of them are delivered.
+    for checkpoint_interval in [Duration::ZERO, Duration::from_secs(3_600)] {
+        for expected in [LaneEnd::Refused, LaneEnd::Superseded] {
+            let harness = LaneHarness::new(|setup| setup.activities = 1_000);
+            let sink = MemorySink::accepting(harness.clock);
+            let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
+            (lane.once, lane.checkpoint_interval) = (true, checkpoint_interval);
+            let running = harness.start(lane);
+            sleep(Duration::from_millis(100)).await;
+            assert_eq!(harness.store.checkpoints().len(), 1, "the lane has begun");
+            match expected {
+                LaneEnd::Refused => harness.store.set_read_only(),
+                _ => harness.store.hand_over(),
+            }
+            let end = timeout(Duration::from_secs(60), running.task).await;
+            assert_eq!(end.expect("the run ends soon").unwrap(), expected, "{checkpoint_interval:?}");
+            let reason = if expected == LaneEnd::Refused { "read-only" } else { "another process" };
+            let state = running.metrics.state();
+            assert!(matches!(&state, LaneState::Stopped(shown) if shown.contains(reason)), "{state:?}");
+            assert_eq!(sink.total() == 1_000, !checkpoint_interval.is_zero(), "{}", sink.total());
+        }
     }
 }
 

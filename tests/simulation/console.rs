@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use s1_forwarder::console::{self, Transport, TransportError, TruncatedBody};
+use s1_forwarder::console::{self, Transport, TransportError, TruncatedBody, within};
 use s1_forwarder::emulator::{self, Kind};
 use s1_forwarder::record::Timestamp;
 use secrecy::ExposeSecret;
@@ -179,11 +179,7 @@ impl Wire {
 
 impl Transport for Wire {
     fn send(&self, request: console::Request) -> BoxFuture<'_, Result<console::Response, TransportError>> {
-        let timeout = request.timeout;
-        Box::pin(async move {
-            let exchanged = tokio::time::timeout(timeout, self.exchange(request)).await;
-            exchanged.unwrap_or(Err(TransportError::Timeout(timeout)))
-        })
+        Box::pin(within(request.timeout, self.exchange(request)))
     }
 }
 

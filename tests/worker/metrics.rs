@@ -64,7 +64,9 @@ async fn the_counts_balance_when_everything_is_quiet() {
             .all(|name| metrics.sum(name, &[]) == later.sum(name, &[]));
         let quiet = later.sum("in_flight_bytes", &[]) == 0;
         let balanced = |stream| is_balanced(&later, &[("pipeline", "acme"), ("stream", stream), ("sink", "siem")]);
-        (still && quiet && ["activities", "threats"].into_iter().all(balanced)).then_some(later)
+        // The first check of the token begins some seconds after the start.
+        let is_token_known = later.samples("token_expiry_timestamp_seconds").next().is_some();
+        (still && quiet && is_token_known && ["activities", "threats"].into_iter().all(balanced)).then_some(later)
     })
     .await;
 

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -114,6 +115,26 @@ async fn events_are_written_after_the_interval_and_progress_after_ten_minutes() 
     assert!(writer.is_idle());
     assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
     assert_eq!(saved(&store).len(), 2);
+}
+
+/// Only a run that ends is refused: a worker tries until an operator has mended the store.
+#[tokio::test(start_paused = true)]
+async fn a_store_has_refused_after_three_refusals_in_a_row() {
+    let denied =
+        || StateError::Io { action: "write", path: "/state".into(), source: ErrorKind::PermissionDenied.into() };
+    let failures = || [denied(), denied(), full(), denied(), denied(), denied(), denied()];
+    let (store, mut writer, mut checkpoint) = new_writer(failures(), Duration::ZERO);
+    writer.most_refusals = Some(MOST_REFUSALS_ONCE);
+    writer.events_settled(true);
+    writer.flush(&mut checkpoint).await;
+    assert!(writer.is_refused() && writer.has_changes());
+    assert_eq!((store.failures.lock().unwrap().len(), saved(&store).len()), (1, 0));
+
+    let (store, mut writer, mut checkpoint) = new_writer(failures(), Duration::ZERO);
+    writer.events_settled(true);
+    writer.flush(&mut checkpoint).await;
+    assert!(!writer.is_refused() && !writer.has_changes());
+    assert_eq!(saved(&store).len(), 1);
 }
 
 /// Thousands of lanes may start at the same time, or write at the same time after an outage of the store.

@@ -303,7 +303,21 @@ fn rates_follow_the_counters() {
     assert!((30.0..45.0).contains(&pulled) && delivered == 20.0, "a minute later: {pulled}");
 }
 
-/// For thousands of lanes the text is split between two pipelines into chunks of one size.
+#[test]
+fn gauges_are_plain_numbers() {
+    let line = |gauge: f64| {
+        let mut lines = Lines::new(&metrics::LAG);
+        lines.has_header = true;
+        lines.sample(&[("pipeline", "acme")], gauge);
+        lines.text.split(' ').next_back().unwrap().trim_end().to_owned()
+    };
+    for (gauge, text) in [(0.0, "0"), (-3.0, "-3"), (0.25, "0.25"), (1_700_000_000.123456, "1700000000.123456")] {
+        assert_eq!(line(gauge), text);
+    }
+    assert_eq!(line(1e15), "1000000000000000");
+}
+
+/// For thousands of lanes the text is split between two lines into chunks of one size.
 #[test]
 fn a_large_scrape_comes_in_small_chunks_and_is_complete() {
     let telemetry = Arc::new(Telemetry::new());

@@ -13,7 +13,8 @@ use super::{Request, Response, Transport, TransportError, TruncatedBody, within}
 
 type Answered = Result<Response, TransportError>;
 
-/// Gives each request to a function. Like a real transport, it keeps to `timeout`, and reads at most `max_bytes` of a response body.
+/// Gives each request to a function. Like a real transport, it keeps to `timeout`, and reads at most `max_bytes` of a
+/// response body.
 #[derive(Clone)]
 pub struct ScriptedTransport(Arc<dyn Fn(Request) -> BoxFuture<'static, Answered> + Send + Sync>);
 

@@ -221,8 +221,8 @@ pub(super) fn common_builder() -> reqwest::ClientBuilder {
         .user_agent(concat!("s1-forwarder/", env!("CARGO_PKG_VERSION")))
         .pool_idle_timeout(IDLE_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
-        // Callers decide what may be sent again, since they know the request. Without the number, a copy of each request
-        // would be made.
+        // Callers decide what may be sent again, since they know the request. Without the number, each request would
+        // be copied.
         .retry(reqwest::retry::never().max_retries_per_request(0))
         .referer(false)
 }

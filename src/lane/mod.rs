@@ -33,6 +33,7 @@ use crate::transform::{Labeler, Schema, Steps, TransformSettings};
 
 pub use budget::{Budget, LaneBudget, Reservation};
 pub use lane_checkpoint::{LaneCheckpoint, LaneCheckpointError};
+pub use poll_schedule::until_lanes_wake;
 
 /// One stream of one pipeline going to one sink.
 #[derive(Debug)]

@@ -144,8 +144,16 @@ impl PollSchedule {
 
 /// From the beginning of a poll to that of the next: the period, or as much less as lets lanes wake up together.
 fn until_next(begun_at: Timestamp, period: Duration) -> Duration {
-    let step = (period / STEPS_IN_PERIOD).min(LONGEST_STEP);
-    begun_at.plus(period).aligned_to(step).since(begun_at)
+    until_step(begun_at, period, (period / STEPS_IN_PERIOD).min(LONGEST_STEP))
+}
+
+/// `wait`, or as much less as lets what waits wake up together with lanes.
+pub fn until_lanes_wake(now: Timestamp, wait: Duration) -> Duration {
+    until_step(now, wait, LONGEST_STEP)
+}
+
+fn until_step(now: Timestamp, wait: Duration, step: Duration) -> Duration {
+    now.plus(wait).aligned_to(step).since(now)
 }
 
 #[cfg(test)]
@@ -165,6 +173,17 @@ mod tests {
                 assert_eq!(next(begun_at), together, "{period} {millis}");
             }
             assert!(next(from.minus(Duration::from_millis(1))) < together, "{period}");
+        }
+    }
+
+    #[test]
+    fn checks_begin_with_polls() {
+        let now = Timestamp::from_micros(1_795_432_000_123_457);
+        for wait in [0, 100, 800, 15_000].map(Duration::from_millis) {
+            let until = until_lanes_wake(now, wait);
+            assert!(until <= wait && until + LONGEST_STEP >= wait, "{wait:?} {until:?}");
+            let at = now.plus(until);
+            assert!(until.is_zero() || at == at.aligned_to(LONGEST_STEP), "{wait:?}");
         }
     }
 

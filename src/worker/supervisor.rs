@@ -19,7 +19,7 @@ use super::renames::Renames;
 use super::resources;
 use super::spec::LaneSpec;
 use super::valid_pipelines::ValidPipelines;
-use crate::lane::LaneEnd;
+use crate::lane::{LaneEnd, until_lanes_wake};
 use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
 use crate::sink::Deadline;
 use crate::state::LaneId;
@@ -316,7 +316,7 @@ impl Supervisor {
 
     fn run_due_checks(&mut self) {
         let (context, pipelines, now) = (&self.context, self.pipelines.len(), Instant::now());
-        let wait = || context.first_poll_after(pipelines, checks::INTERVAL);
+        let wait = || until_lanes_wake(context.clock().now(), context.first_poll_after(pipelines, checks::INTERVAL));
         for RunningPipeline { lanes, checks, .. } in self.pipelines.values_mut() {
             let specs = || lanes.iter().map(|lane| lane.spec.clone()).collect();
             if let Some(checks) = checks {

@@ -34,7 +34,7 @@ pub struct Idle {
     pub compressed_scrape: f64,
 }
 
-/// Looks at idle lanes for `time` once all have polled.
+/// Looks at idle lanes for `time` once all have polled, and the first checks of their pipelines are over.
 pub fn idle_lanes(lanes: usize, time: Duration) -> Idle {
     let (console, sink) = (Console::start(0, &[]), NullSink::start("take"));
     watch_idle(&idle_place(lanes, &console, &sink), lanes, time)
@@ -94,12 +94,14 @@ fn scrape(worker: &Worker, core: f64, ask: impl Fn()) -> f64 {
     (used - core * begun.elapsed().as_secs_f64()).max(0.0) / f64::from(SCRAPES)
 }
 
-/// Waits until every lane has polled.
+/// Waits until every lane has polled, and it is known of every pipeline when its token expires. A worker that starts
+/// asks for that within ten minutes, and reads each ledger within one; later it does so every few hours.
 fn settle(worker: &Worker, lanes: usize) {
-    wait_until("every lane has polled", Duration::from_secs(300), || {
-        let polled = worker.metric("last_success_timestamp_seconds").len();
+    wait_until("every lane has polled, and its token is known", Duration::from_secs(1_200), || {
+        let known = ["last_success_timestamp_seconds", "token_expiry_timestamp_seconds"];
+        let fewest = known.map(|name| worker.metric(name).len()).into_iter().min();
         std::thread::sleep(Duration::from_secs(2));
-        polled >= lanes
+        fewest.is_some_and(|fewest| fewest >= lanes)
     });
 }
 

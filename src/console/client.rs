@@ -24,6 +24,8 @@ use crate::telemetry::Meter;
 /// Timeout of a list of findings, for which consoles need longer.
 const FINDINGS_TIMEOUT: Duration = Duration::from_secs(60);
 const ROOT: &str = "/web/api/v2.1/";
+/// More than the usual query has.
+const QUERY_BYTES: usize = 256;
 /// Limit for responses that are not pages of records, in bytes.
 const SMALL_RESPONSE: usize = 1024 * 1024;
 /// All characters except the unreserved ones of RFC 3986: cursors contain `%`, `=` and `+`, which must arrive
@@ -249,7 +251,7 @@ impl Client {
     }
 
     pub(super) fn url_of<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> Url {
-        let mut text = String::new();
+        let mut text = String::with_capacity(QUERY_BYTES);
         for (name, value) in query {
             if !text.is_empty() {
                 text.push('&');

@@ -95,7 +95,7 @@ fn scrape(worker: &Worker, core: f64, ask: impl Fn()) -> f64 {
 }
 
 /// Waits until every lane has polled, and it is known of every pipeline when its token expires. A worker that starts
-/// asks for that within ten minutes, and reads each ledger within one; later it does so every few hours.
+/// asks for that in its first minutes, and reads each ledger; later it does so every few hours.
 fn settle(worker: &Worker, lanes: usize) {
     wait_until("every lane has polled, and its token is known", Duration::from_secs(1_200), || {
         let known = ["last_success_timestamp_seconds", "token_expiry_timestamp_seconds"];
@@ -103,6 +103,8 @@ fn settle(worker: &Worker, lanes: usize) {
         std::thread::sleep(Duration::from_secs(2));
         fewest.is_some_and(|fewest| fewest >= lanes)
     });
+    // The last ledgers are read a little later.
+    std::thread::sleep(Duration::from_secs(30));
 }
 
 /// What a worker uses while it is scraped.

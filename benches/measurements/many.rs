@@ -98,10 +98,9 @@ fn scrape(worker: &Worker, core: f64, ask: impl Fn()) -> f64 {
 /// asks for that in its first minutes, and reads each ledger; later it does so every few hours.
 fn settle(worker: &Worker, lanes: usize) {
     wait_until("every lane has polled, and its token is known", Duration::from_secs(1_200), || {
-        let known = ["last_success_timestamp_seconds", "token_expiry_timestamp_seconds"];
-        let fewest = known.map(|name| worker.metric(name).len()).into_iter().min();
         std::thread::sleep(Duration::from_secs(2));
-        fewest.is_some_and(|fewest| fewest >= lanes)
+        let known = ["last_success_timestamp_seconds", "token_expiry_timestamp_seconds"];
+        known.into_iter().all(|name| worker.metric(name).len() >= lanes)
     });
     // The last ledgers are read a little later.
     std::thread::sleep(Duration::from_secs(30));

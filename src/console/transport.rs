@@ -260,6 +260,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::settings::{Period, Tls};
 
     fn gzip(plain: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -277,17 +278,16 @@ mod tests {
         body.finish()
     }
 
+    fn transport(timeout: Duration, public_only: bool) -> HttpTransport {
+        let (tls, timeout) = (Tls::default(), Period(timeout));
+        HttpTransport::new(HttpSettings { tls, proxy: None, timeout, public_only }).unwrap()
+    }
+
     #[tokio::test]
     async fn a_tenants_console_is_at_a_public_address() {
         let timeout = Duration::from_secs(5);
-        let of = |public_only| HttpSettings {
-            tls: crate::settings::Tls::default(),
-            proxy: None,
-            timeout: crate::settings::Period(timeout),
-            public_only,
-        };
         for (public_only, expected) in [(true, "is not a public address"), (false, "Connection refused")] {
-            let transport = HttpTransport::new(of(public_only)).unwrap();
+            let transport = transport(timeout, public_only);
             let (url, token) = ("http://127.0.0.1:1/web/api".parse().unwrap(), SecretString::from("token"));
             let request = Request { url, token, body: None, timeout, max_bytes: 1 };
             let error = transport.send(request).await.unwrap_err().to_string();
@@ -311,9 +311,7 @@ mod tests {
         });
         let (short, long) = (Duration::from_millis(200), Duration::from_secs(30));
         for (of_client, of_request) in [(long, short), (short, long)] {
-            let (tls, proxy) = (crate::settings::Tls::default(), None);
-            let timeout = crate::settings::Period(of_client);
-            let transport = HttpTransport::new(HttpSettings { tls, proxy, timeout, public_only: false }).unwrap();
+            let transport = transport(of_client, false);
             let token = SecretString::from("token");
             let request = Request { url: url.clone(), token, body: None, timeout: of_request, max_bytes: 8 };
             let answer = tokio::time::timeout(5 * short, transport.send(request)).await.ok();

@@ -1,5 +1,10 @@
 use std::time::Duration;
 
+use crate::failure::Failure;
+
+/// With `once`, a lane ends after so many refusals in a row by its console, its sink or a store.
+const MOST_REFUSALS_ONCE: u32 = 3;
+
 /// How often in a row something failed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Backoff(u32);
@@ -10,6 +15,22 @@ impl Backoff {
         let pause = first.saturating_mul(1 << self.0.min(16)).min(last);
         self.0 += 1;
         spread(pause, random)
+    }
+}
+
+/// How many failures in a row were refusals, the last one included.
+#[derive(Debug, Default)]
+pub struct Refusals(u32);
+
+impl Refusals {
+    /// Something failed.
+    pub fn count(&mut self, failure: &Failure) {
+        self.0 = if failure.is_refusal() { self.0 + 1 } else { 0 };
+    }
+
+    /// Whether they end a lane with `once`.
+    pub fn end_a_run(&self) -> bool {
+        self.0 >= MOST_REFUSALS_ONCE
     }
 }
 

@@ -8,8 +8,9 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
+use super::Lane;
+use super::backoff::Refusals;
 use super::lane_checkpoint::LaneCheckpoint;
-use super::{Lane, MOST_REFUSALS_ONCE};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
 use crate::failure::Failure;
 use crate::record::Clock;
@@ -31,8 +32,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub struct CheckpointWriter {
     main: BackendWriter,
     copy: Option<Box<BackendWriter>>,
-    /// With `once`: after so many refusals in a row no other attempt is made.
-    most_refusals: Option<u32>,
+    once: bool,
 }
 
 impl CheckpointWriter {
@@ -53,8 +53,7 @@ impl CheckpointWriter {
             let interval = lane.checkpoint_interval.max(COPY_INTERVAL);
             Box::new(BackendWriter { is_copy: true, ..writer(copy, interval) })
         });
-        let most_refusals = lane.once.then_some(MOST_REFUSALS_ONCE);
-        Self { main: writer(main, lane.checkpoint_interval), copy, most_refusals }
+        Self { main: writer(main, lane.checkpoint_interval), copy, once: lane.once }
     }
 
     /// The position moved over time that contained no events.
@@ -109,8 +108,7 @@ impl CheckpointWriter {
     /// With `once`: the backend has refused the checkpoint several times in a row, and another attempt soon would not
     /// help.
     pub fn is_refused(&self) -> bool {
-        let refusals = self.main.failing.as_ref().map_or(0, |failing| failing.refusals);
-        self.most_refusals.is_some_and(|most| refusals >= most)
+        self.once && self.main.failing.as_ref().is_some_and(|failing| failing.refusals.end_a_run())
     }
 
     /// When [`Self::write_due`] has something to do.
@@ -193,8 +191,7 @@ struct Failing {
     since: Instant,
     retry_at: Instant,
     waits: FullJitter,
-    /// Refusals in a row, that of the last attempt included.
-    refusals: u32,
+    refusals: Refusals,
 }
 
 /// What the backend does not have yet.
@@ -332,8 +329,7 @@ impl BackendWriter {
     }
 
     fn failed(&mut self, failure: &Failure) {
-        let failing = self.retry();
-        failing.refusals = if failure.is_refusal() { failing.refusals + 1 } else { 0 };
+        self.retry().refusals.count(failure);
         self.meter.set_store_failure(Some(LaneState::Stopped(failure.to_string())));
     }
 
@@ -341,7 +337,7 @@ impl BackendWriter {
         self.changed = Changed::Soon;
         let failing = self.failing.get_or_insert_with(|| {
             let (since, waits) = (self.begun_at, waits(&mut self.random));
-            Box::new(Failing { since, retry_at: since, waits, refusals: 0 })
+            Box::new(Failing { since, retry_at: since, waits, refusals: Refusals::default() })
         });
         failing.retry_at = Instant::now() + failing.waits.wait();
         failing

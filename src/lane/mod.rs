@@ -73,9 +73,6 @@ pub struct Lane {
     pub known: Option<Arc<HashSet<u64>>>,
 }
 
-/// With `once`, a lane ends after so many refusals in a row by its console, its sink or a store.
-const MOST_REFUSALS_ONCE: u32 = 3;
-
 /// Why a lane ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaneEnd {

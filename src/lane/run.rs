@@ -8,14 +8,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info};
 
-use super::backoff::{Backoff, spread};
+use super::backoff::{Backoff, Refusals, spread};
 use super::checkpoint_writer::{CheckpointWriter, waits};
 use super::lane_checkpoint::LaneCheckpoint;
 use super::poll_schedule::PollSchedule;
 use super::pull::PullStage;
 use super::send::{SendStage, report};
 use super::sizing::Sizing;
-use super::{Lane, LaneEnd, MOST_REFUSALS_ONCE, map};
+use super::{Lane, LaneEnd, map};
 use crate::checkpoint::LaneId;
 use crate::console::Endpoint;
 use crate::failure::Failure;
@@ -56,7 +56,7 @@ struct LaneProgress {
     /// Pauses while the sink fails.
     sink_backoff: Backoff,
     /// Refusals by console or sink in a row.
-    refusals: u32,
+    refusals: Refusals,
 }
 
 /// Whose failure ended a session.
@@ -115,15 +115,15 @@ impl Lane {
     /// Opens the lane's checkpoint, and tries again until that succeeds; with `once`, a few times where it is refused.
     async fn open(&mut self, mut has_failed: bool) -> Result<Box<LaneProgress>, LaneEnd> {
         let mut waits = waits(&mut self.random);
-        let mut refusals = 0;
+        let mut refusals = Refusals::default();
         let checkpoint = loop {
             match self.try_open().await {
                 Ok(checkpoint) => break checkpoint,
                 Err(failure) => {
                     has_failed = true;
-                    refusals = if failure.is_refusal() { refusals + 1 } else { 0 };
+                    refusals.count(&failure);
                     self.delivery.meter.set_store_failure(Some(LaneState::Stopped(failure.to_string())));
-                    if self.once && refusals == MOST_REFUSALS_ONCE {
+                    if self.once && refusals.end_a_run() {
                         return Err(LaneEnd::Refused);
                     }
                     sleep(waits.wait()).await;
@@ -144,7 +144,7 @@ impl Lane {
             learned: Learned::default(),
             token_backoff: Backoff::default(),
             sink_backoff: Backoff::default(),
-            refusals: 0,
+            refusals: Refusals::default(),
         }))
     }
 
@@ -219,9 +219,9 @@ impl Lane {
             }
             Err((side, failure)) => {
                 let is_refused = failure.is_refusal();
-                progress.refusals = if is_refused { progress.refusals + 1 } else { 0 };
+                progress.refusals.count(&failure);
                 self.pause(side, pass, failure, progress);
-                if self.once && progress.refusals == MOST_REFUSALS_ONCE {
+                if self.once && progress.refusals.end_a_run() {
                     return ControlFlow::Break(LaneEnd::Refused);
                 }
                 // The pause may be long, and a kill during it must not repeat what was settled.

@@ -83,7 +83,7 @@ fn writer_with_seed(
     let position = SourcePosition::starting_at(since);
     let (text, ledger) = ("1d".into(), Ledger::begin(since, String::new(), false));
     let checkpoint = LaneCheckpoint::begin(host, scope, text, since, position, ledger);
-    (store, CheckpointWriter { main, copy: None, most_refusals: None }, checkpoint)
+    (store, CheckpointWriter { main, copy: None, once: false }, checkpoint)
 }
 
 fn saved(store: &Memory) -> Vec<u64> {
@@ -124,7 +124,7 @@ async fn a_store_has_refused_after_three_refusals_in_a_row() {
         || StateError::Io { action: "write", path: "/state".into(), source: ErrorKind::PermissionDenied.into() };
     let failures = || [denied(), denied(), full(), denied(), denied(), denied(), denied()];
     let (store, mut writer, mut checkpoint) = new_writer(failures(), Duration::ZERO);
-    writer.most_refusals = Some(MOST_REFUSALS_ONCE);
+    writer.once = true;
     writer.events_settled(true);
     writer.flush(&mut checkpoint).await;
     assert!(writer.is_refused() && writer.has_changes());

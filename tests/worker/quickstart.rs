@@ -55,7 +55,9 @@ async fn the_dashboard_and_the_monitor_ask_for_what_the_events_have() {
     let found = matching(&[(field.clone(), value.as_str().unwrap().to_owned())]);
     assert!(!found.is_empty(), "no event has {field}: {value}");
     let by = search["aggs"]["hosts"]["terms"]["field"].as_str().unwrap();
-    assert!(found.iter().all(|event| at(event, by).is_some() && at(event, "@timestamp").is_some()));
+    assert!(found.iter().all(|event| at(event, "@timestamp").is_some()), "the monitor looks at the last hour");
+    // Not all of them: a threat whose agent is gone names no host.
+    assert!(found.iter().any(|event| at(event, by).is_some()), "no event has {by}");
 }
 
 /// Settings of the unit are settings of `run`, and systemd waits longer than the worker needs.

@@ -1,11 +1,14 @@
 use std::fmt;
 use std::io::{IsTerminal, stderr};
 
+use serde::Serialize;
 use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
 use tracing::{Event, Span, Subscriber, error_span};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::format::{JsonFields, Writer};
+use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
@@ -48,7 +51,7 @@ pub fn init_logs(format: Option<LogFormat>, level: &str) -> Result<(), LogError>
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
     let set = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
         LogFormat::Text => builder.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).try_init(),
-        LogFormat::Json => builder.fmt_fields(JsonFields::new()).event_format(JsonLine).try_init(),
+        LogFormat::Json => builder.fmt_fields(JsonMembers).event_format(JsonLine).try_init(),
     };
     set.map_err(|_| LogError::Twice)
 }
@@ -72,10 +75,10 @@ pub fn lane_span(pipeline: &str, stream: Stream, sink: &str) -> Span {
 /// The JSON format of `tracing_subscriber` nests the fields of spans.
 struct JsonLine;
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for JsonLine {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonMembers> for JsonLine {
     fn format_event(
         &self,
-        context: &FmtContext<'_, S, JsonFields>,
+        context: &FmtContext<'_, S, JsonMembers>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
@@ -85,7 +88,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for Json
         let mut fields = parse_fields(&own)?;
         // From the innermost span outwards: a field of the same name is written once, with the innermost value.
         for span in context.event_scope().into_iter().flatten() {
-            if let Some(of_span) = span.extensions().get::<FormattedFields<JsonFields>>() {
+            if let Some(of_span) = span.extensions().get::<FormattedFields<JsonMembers>>() {
                 for (name, value) in parse_fields(&of_span.fields)? {
                     fields.entry(name).or_insert(value);
                 }
@@ -100,8 +103,61 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for Json
     }
 }
 
-fn parse_fields(json: &str) -> Result<Map<String, Value>, fmt::Error> {
-    if json.is_empty() { Ok(Map::new()) } else { serde_json::from_str(json).map_err(|_| fmt::Error) }
+/// Formats fields as the members of a JSON object, each with a comma before it. `JsonFields` of `tracing_subscriber`
+/// collects them in a map and a list first, which is most of what the span of a poll costs.
+#[derive(Default)]
+struct JsonMembers;
+
+impl<'w> FormatFields<'w> for JsonMembers {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut members = MemberWriter { writer, written: Ok(()) };
+        fields.record(&mut members);
+        members.written
+    }
+}
+
+struct MemberWriter<'w> {
+    writer: Writer<'w>,
+    written: fmt::Result,
+}
+
+impl MemberWriter<'_> {
+    fn add(&mut self, field: &Field, value: &impl Serialize) {
+        let written = serde_json::to_string(value).map_err(|_| fmt::Error);
+        let written = written.and_then(|value| write!(self.writer, ",\"{}\":{value}", field.name()));
+        self.written = self.written.and(written);
+    }
+}
+
+impl Visit for MemberWriter<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, &value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, &value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, &value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field, &value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, &value);
+    }
+}
+
+/// The fields of `members`, which [`JsonMembers`] wrote.
+fn parse_fields(members: &str) -> Result<Map<String, Value>, fmt::Error> {
+    serde_json::from_str(&format!("{{{}}}", members.trim_start_matches(','))).map_err(|_| fmt::Error)
 }
 
 #[cfg(test)]
@@ -132,12 +188,12 @@ mod tests {
         let buffer = Buffer::default();
         let writer = buffer.clone();
         let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new("warn"));
-        let builder = builder.fmt_fields(JsonFields::new()).event_format(JsonLine);
+        let builder = builder.fmt_fields(JsonMembers).event_format(JsonLine);
         let logs = builder.with_writer(move || writer.clone()).finish();
         subscriber::with_default(logs, || {
             let lane = async {
                 info!("below the level");
-                warn!(count = 3_u64, error = %"a \"quote\"\n", "lane is failing");
+                warn!(count = 3_u64, share = 0.5, on = true, error = %"a \"quote\"\n", "lane is failing");
                 warn!(stream = "threats", "another stream");
             };
             let span = lane_span("acme", Stream::Activities, "siem \"1\"");
@@ -150,6 +206,7 @@ mod tests {
         let expected = [("pipeline", "acme"), ("stream", "activities"), ("sink", "siem \"1\""), ("level", "WARN")];
         assert!(expected.iter().all(|(name, value)| lines[0][*name] == *value), "{text}");
         assert_eq!((&lines[0]["count"], &lines[0]["error"]), (&3.into(), &"a \"quote\"\n".into()));
+        assert_eq!((&lines[0]["share"], &lines[0]["on"]), (&0.5.into(), &true.into()));
         assert!(
             text.starts_with(r#"{"timestamp":"2"#) && text.contains(r#""level":"WARN","message":"lane is"#),
             "{text}"

@@ -1,11 +1,11 @@
 //! What no other load on the machine changes: instructions, allocations and bytes copied for a record on its way
 //! through a lane (page, position, mapping, batch, delivery, checkpoint; no sockets, no compression), the instructions
 //! compared with those of a round trip of the same record through `serde_json::Value` in the same program. Also the
-//! instructions to map a record to OCSF, compared with those to map it to ECS, and those of a `remap` of three lines,
-//! compared with the round trip.
+//! instructions to map a record to OCSF, compared with those to map it to ECS, those of a `remap` of three lines,
+//! compared with the round trip, and those of a lane for one poll that finds nothing, compared with the same.
 //!
 //! `just bench-cost` prints them and checks them: with `-- --check` the benchmark fails where a ratio is 5 % over the
-//! committed one, OCSF costs more than 1.3 times ECS, or the `remap` more than 2.8 round trips. With `-- --commit` it
+//! committed one, OCSF costs more than 1.3 times ECS, or the `remap` more than 2.9 round trips. With `-- --commit` it
 //! writes the ratios down. Needs valgrind.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may end in a panic")]
@@ -19,6 +19,7 @@ use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use s1_forwarder::record::Stream;
+use s1_forwarder::telemetry::{LogFormat, init_logs};
 use s1_forwarder::transform::Schema;
 
 const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/cost.txt");
@@ -31,8 +32,9 @@ const MAPPED: [Stream; 4] = [Stream::Threats, Stream::Activities, Stream::Agents
 /// What an event in OCSF may cost, as a multiple of one in ECS.
 const MOST_OF_OCSF: f64 = 1.3;
 /// What a program of three lines may cost, as a multiple of a round trip, which it contains. Mapping that becomes
-/// faster makes no program slower.
-const MOST_OF_REMAP: f64 = 2.8;
+/// faster makes no program slower. The round trip itself changes by 4 % with unrelated code around it: the same program
+/// was 2.72 and 2.82 of them.
+const MOST_OF_REMAP: f64 = 2.9;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         return ExitCode::from(u8::from(std::env::var("CI").is_ok_and(|ci| ci == "true")));
     }
     let committed = std::fs::read_to_string(COMMITTED).unwrap_or_default();
+    let find = |name: &str| committed.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
     let (mut lines, mut worse) = (String::new(), false);
     println!(
         "{:<12}{:>12}{:>12}{:>8}{:>11}{:>13}{:>8}",
@@ -83,7 +86,7 @@ fn main() -> ExitCode {
         let (allocations, delivered) = in_process(stream);
         let copied = copied(stream) / delivered;
         let ratio = lane / value;
-        let before = committed.lines().find_map(|line| line.strip_prefix(stream.name())?.trim().parse::<f64>().ok());
+        let before = find(stream.name());
         worse |= before.is_none_or(|before| ratio > before * TOLERANCE);
         let _ = writeln!(lines, "{stream} {ratio:.3}");
         let before = before.map_or("-".to_owned(), |before| format!("{before:.3}"));
@@ -96,6 +99,12 @@ fn main() -> ExitCode {
         "instructions for a record in a lane and in a round trip; allocations for a record; bytes copied by memcpy and \
          memmove for a byte of events"
     );
+    let (poll, value) = (instructions("idle", Stream::Activities), instructions("value", Stream::Activities));
+    let (ratio, before) = (poll / value, find("idle"));
+    worse |= before.is_none_or(|before| ratio > before * TOLERANCE);
+    let _ = writeln!(lines, "idle {ratio:.3}");
+    let before = before.map_or("-".to_owned(), |before| format!("{before:.3}"));
+    println!("\nan idle lane, instructions for a poll: {poll:.0}, {ratio:.3} round trips ({before} committed)");
     let dear = compare_schemas();
     if words.iter().any(|word| word == "--commit") {
         std::fs::write(COMMITTED, lines).unwrap();
@@ -135,6 +144,11 @@ fn compare_schemas() -> Option<String> {
 
 /// What is counted.
 fn work(what: &str, stream: Stream, count: usize) {
+    if what == "idle" {
+        // As in a worker, where each poll has a span of the log.
+        init_logs(Some(LogFormat::Json), "info").unwrap();
+        return common::run_idle_lane(count);
+    }
     let records = common::records(stream, MANY).into_iter().take(count).collect::<Vec<_>>();
     let mut out = Vec::new();
     let mut mapper = match what {

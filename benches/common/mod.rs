@@ -2,7 +2,9 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each benchmark uses a part of this, and may end in a panic")]
 
+use std::future::ready;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +14,7 @@ use s1_forwarder::console::scripted::ScriptedTransport;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::lane::{Budget, Lane};
-use s1_forwarder::record::{Clock, Stream, facts};
+use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
@@ -25,6 +27,7 @@ use s1_forwarder::state::MemoryStore;
 use s1_forwarder::telemetry::{Meter, Telemetry};
 use s1_forwarder::transform::{self, Mapper, Origin};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 /// The console's time.
 const NOW: i64 = 1_767_225_600_000_000;
@@ -110,13 +113,16 @@ pub fn pages(records: Vec<Vec<u8>>, delay: Duration) -> ScriptedTransport {
             let begin = value("cursor").unwrap_or(0);
             let end = records.len().min(begin + value("limit").unwrap_or(1));
             let next = (end < records.len()).then_some(end);
-            let mut headers = HeaderMap::new();
-            let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_micros(NOW as u64));
-            headers.insert(http::header::DATE, HeaderValue::from_str(&date).unwrap());
-            let body = Bytes::from(page(&records[begin..end], next));
-            Ok(console::Response { status: StatusCode::OK, headers, body })
+            Ok(answer(Timestamp::from_micros(NOW), page(&records[begin..end], next)))
         }
     })
+}
+
+fn answer(now: Timestamp, body: Vec<u8>) -> console::Response {
+    let mut headers = HeaderMap::new();
+    let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_micros(now.micros() as u64));
+    headers.insert(http::header::DATE, HeaderValue::from_str(&date).unwrap());
+    console::Response { status: StatusCode::OK, headers, body: Bytes::from(body) }
 }
 
 /// What a batch of [`sink`] may hold.
@@ -135,11 +141,14 @@ pub fn pull(stream: Stream) -> source::Pull {
 
 /// A lane from `console` to `sink` that ends when it has delivered everything.
 pub fn lane(stream: Stream, console: ScriptedTransport, sink: Arc<MemorySink>) -> Lane {
+    lane_at(Clock::System, stream, console, sink)
+}
+
+fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<MemorySink>) -> Lane {
     let settings: console::ConsoleSettings = serde_json::from_value(serde_json::json!({
         "url": "https://usea1-acme.sentinelone.net", "token": "token", "requests_per_second": 1e9,
     }))
     .unwrap();
-    let clock = Clock::System;
     let key = LimiterKey { host: "console".to_owned(), token: String::new() };
     let client = Client::new(&settings, Arc::new(console), Limiters::default().join(key, 1e9), clock);
     let pull = pull(stream);
@@ -179,9 +188,27 @@ pub fn run_lane(stream: Stream, records: Vec<Vec<u8>>) -> Arc<MemorySink> {
     let count = records.len();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (console, sink) = (pages(records, Duration::ZERO), sink(Duration::ZERO));
-    runtime.block_on(lane(stream, console, sink.clone()).run(tokio_util::sync::CancellationToken::new()));
+    runtime.block_on(lane(stream, console, sink.clone()).run(CancellationToken::new()));
     assert_eq!(sink.total(), count);
     sink
+}
+
+/// Runs a lane whose console has no records until it has sent so many requests, one a minute of simulated time.
+pub fn run_idle_lane(requests: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let (clock, stop, sent) =
+            (Clock::simulated(Timestamp::from_micros(NOW)), CancellationToken::new(), AtomicUsize::new(0));
+        let asked = stop.clone();
+        let console = ScriptedTransport::new(move |_| {
+            if sent.fetch_add(1, Ordering::Relaxed) + 1 == requests {
+                asked.cancel();
+            }
+            ready(Ok(answer(clock.now(), page(&[], None))))
+        });
+        let lane = Lane { once: false, ..lane_at(clock, Stream::Activities, console, sink(Duration::ZERO)) };
+        lane.run(stop).await;
+    });
 }
 
 pub fn round_trip(record: &[u8], out: &mut Vec<u8>) {

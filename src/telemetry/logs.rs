@@ -105,7 +105,6 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonMembers> for Jso
 
 /// Formats fields as the members of a JSON object, each with a comma before it. `JsonFields` of `tracing_subscriber`
 /// collects them in a map and a list first, which is most of what the span of a poll costs.
-#[derive(Default)]
 struct JsonMembers;
 
 impl<'w> FormatFields<'w> for JsonMembers {

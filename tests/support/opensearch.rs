@@ -68,7 +68,9 @@ impl OpenSearch {
         let process = command.spawn().unwrap();
         // No TLS is spoken here, but a client is not made without it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120)).build().unwrap();
+        // A kept connection would belong to the runtime of the test that opened it, and break when that test ends.
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+        let client = client.timeout(Duration::from_secs(120)).build().unwrap();
         Self { port: OnceLock::new(), directory, process: Mutex::new(process), client }
     }
 

@@ -11,10 +11,14 @@ use tokio_util::task::AbortOnDropHandle;
 use super::context::WorkerContext;
 use super::expiry::{self, KnownToken};
 use super::spec::LaneSpec;
+use super::start_times::for_each;
 use super::verify;
 
 /// Wait before a check that panicked is repeated.
 const AFTER_PANIC: Duration = Duration::from_secs(3600);
+/// First checks are spread over this time per lane that starts. Thousands at once would leave gaps in the heap that are
+/// never filled.
+pub const SPREAD_PER_LANE: Duration = Duration::from_millis(40);
 /// Interval of [`Checks::run_due`]: checks begin, and it is noticed that requests use another token, up to this much
 /// later.
 pub const INTERVAL: Duration = Duration::from_secs(15);
@@ -31,14 +35,11 @@ impl Checks {
     /// `starting` is the number of lanes that start at the same time. It spreads the first checks, so that ten thousand
     /// pipelines do not connect and read their ledgers at once.
     pub fn new(context: &WorkerContext, starting: usize) -> Self {
-        let first = |wait: Duration, spread: Duration| {
+        let first = |wait: Duration| {
             let wait = wait.mul_f64(1.0 + context.fork_random().f64());
-            Instant::now() + wait + context.first_poll_after(starting, spread)
+            Instant::now() + wait + context.random_wait(for_each(starting, SPREAD_PER_LANE))
         };
-        Self {
-            expiry: Repeated::from(first(expiry::FIRST_CHECK, expiry::RETRY_INTERVAL)),
-            ledgers: Repeated::from(first(verify::FIRST_CHECK, verify::RETRY_INTERVAL)),
-        }
+        Self { expiry: first(expiry::FIRST_CHECK).into(), ledgers: first(verify::FIRST_CHECK).into() }
     }
 
     /// Starts what is due `now`, after `wait`. `lanes` are those of the pipeline.

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::spec::LaneSpec;
+use super::start_times::{StartTimes, StartWaits};
 use super::{Options, StartError};
 use crate::console::{Client, Limiters};
 use crate::lane::{Budget, Lane};
@@ -18,9 +19,6 @@ use crate::state::Store;
 use crate::telemetry::{Meter, Telemetry};
 use crate::transform::{Keys, Labeler, Schema, Steps, StepsError, schema_name};
 use crate::{console, record::Clock};
-
-/// The first polls of lanes that start together are spread over this time per lane, at most over their interval.
-const SPREAD_PER_LANE: Duration = Duration::from_millis(5);
 
 /// Time between two measurements of the dead letters.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(60);
@@ -42,6 +40,7 @@ pub struct WorkerContext {
     clients: Mutex<HashMap<String, CachedClient>>,
     /// By pipeline: its lanes share compiled programs.
     steps: Mutex<HashMap<String, Vec<CachedSteps>>>,
+    start_times: StartTimes,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -60,7 +59,8 @@ struct CachedSteps {
 /// How a lane runs.
 #[derive(Debug, Default)]
 pub struct LaneMode {
-    pub first_poll_after: Duration,
+    /// See [`Lane::first_poll`].
+    pub first_poll: Option<Instant>,
     /// The lane ends when it has caught up.
     pub once: bool,
     /// End of the time in which the lane may deliver.
@@ -107,6 +107,7 @@ impl WorkerContext {
             limiters: Limiters::default(),
             clients: Mutex::default(),
             steps: Mutex::default(),
+            start_times: StartTimes::default(),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
             telemetry,
@@ -193,7 +194,7 @@ impl WorkerContext {
             checkpoint_interval: self.options.checkpoint_interval,
             budget: self.budget.lane(),
             random: self.fork_random(),
-            first_poll_after: mode.first_poll_after,
+            first_poll: mode.first_poll,
             once: mode.once,
             known: None,
         })
@@ -247,11 +248,14 @@ impl WorkerContext {
         Ok(LaneEndpoints { client, schema, sink })
     }
 
-    /// A random wait before the first poll of one of `lanes` lanes that start at the same time.
-    pub fn first_poll_after(&self, lanes: usize, interval: Duration) -> Duration {
-        let span =
-            SPREAD_PER_LANE.saturating_mul(u32::try_from(lanes.saturating_sub(1)).unwrap_or(u32::MAX)).min(interval);
-        span.mul_f64(self.fork_random().f64())
+    /// The waits of one of `lanes` lanes that start together.
+    pub fn start_waits(&self, lanes: usize, spec: &LaneSpec) -> StartWaits {
+        self.start_times.next(spec.console.url.host(), lanes, spec.pull.interval, &mut self.fork_random())
+    }
+
+    /// At most `longest`.
+    pub fn random_wait(&self, longest: Duration) -> Duration {
+        longest.mul_f64(self.fork_random().f64())
     }
 
     /// The client that all lanes of the pipeline share.

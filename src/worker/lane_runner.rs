@@ -41,10 +41,10 @@ pub struct LaneRunner {
     pub deadline: Deadline,
     /// The shard of the lane's pipeline.
     pub shard: u32,
-    /// Wait before anything else: another worker may still be draining this lane.
+    /// Wait before anything else: another worker may still be draining this lane, or thousands start with it.
     pub start_after: Duration,
-    /// Wait before the first poll.
-    pub first_poll_after: Duration,
+    /// See [`Lane::first_poll`](crate::lane::Lane::first_poll).
+    pub first_poll: Option<Instant>,
     /// If set, the lane ends when it has caught up, or when it made no progress for this long.
     pub once_timeout: Option<Duration>,
     /// Set for a lane that runs next to the worker's lanes. Boxed: few do.
@@ -141,7 +141,7 @@ impl LaneRunner {
     /// Why the lane cannot be built.
     fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, String> {
         let mode = LaneMode {
-            first_poll_after: self.first_poll_after,
+            first_poll: self.first_poll,
             once: self.once_timeout.is_some(),
             deadline: self.deadline.clone(),
             shard: self.shard,

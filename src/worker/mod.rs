@@ -14,6 +14,7 @@ mod replay;
 #[cfg(feature = "kubernetes")]
 mod resources;
 mod spec;
+mod start_times;
 mod supervisor;
 mod valid_pipelines;
 mod verify;

@@ -98,7 +98,7 @@ pub async fn run_once(
                 deadline: Deadline::default(),
                 shard: 0,
                 start_after: Duration::ZERO,
-                first_poll_after: Duration::ZERO,
+                first_poll: None,
                 once_timeout: Some(once_timeout),
                 detached: None,
             });

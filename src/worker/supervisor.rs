@@ -18,6 +18,7 @@ use super::renames::Renames;
 #[cfg(feature = "kubernetes")]
 use super::resources;
 use super::spec::LaneSpec;
+use super::start_times::for_each;
 use super::valid_pipelines::ValidPipelines;
 use crate::lane::{LaneEnd, until_lanes_wake};
 use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
@@ -315,8 +316,9 @@ impl Supervisor {
     }
 
     fn run_due_checks(&mut self) {
-        let (context, pipelines, now) = (&self.context, self.pipelines.len(), Instant::now());
-        let wait = || until_lanes_wake(context.clock().now(), context.first_poll_after(pipelines, checks::INTERVAL));
+        let (context, now) = (&self.context, Instant::now());
+        let longest = for_each(self.pipelines.len(), checks::SPREAD_PER_LANE).min(checks::INTERVAL);
+        let wait = || until_lanes_wake(context.clock().now(), context.random_wait(longest));
         for RunningPipeline { lanes, checks, .. } in self.pipelines.values_mut() {
             let specs = || lanes.iter().map(|lane| lane.spec.clone()).collect();
             if let Some(checks) = checks {
@@ -422,7 +424,7 @@ impl Supervisor {
         let lease = self.context.options.cluster.as_ref().map_or(Duration::ZERO, |settings| settings.lease);
         let has_moved =
             previous_shard.is_some_and(|previous| previous != shard) && !self.pipelines.contains_key(&pipeline.name);
-        let start_after = if has_moved { lease } else { Duration::ZERO };
+        let drained_after = if has_moved { lease } else { Duration::ZERO };
         let specs = LaneSpec::of(pipeline);
         let running = self.pipelines.entry(pipeline.name.clone()).or_default();
         running.shard = shard;
@@ -438,9 +440,10 @@ impl Supervisor {
         for spec in new {
             let previous = self.ending.remove(&spec.id);
             let stop = CancellationToken::new();
+            let waits = self.context.start_waits(starting, &spec);
             let runner = Box::new(LaneRunner {
-                start_after,
-                first_poll_after: self.context.first_poll_after(starting, spec.pull.interval),
+                start_after: drained_after + waits.start,
+                first_poll: Some(Instant::now() + drained_after + waits.poll),
                 spec: spec.clone(),
                 context: self.context.clone(),
                 stop: stop.clone(),

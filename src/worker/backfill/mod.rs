@@ -312,7 +312,7 @@ impl Job {
             deadline: Deadline::default(),
             shard: 0,
             start_after: Duration::ZERO,
-            first_poll_after: Duration::ZERO,
+            first_poll: None,
             once_timeout: Some(self.backfill.once_timeout),
             detached: Some(Box::new(DetachedLane {
                 key: self.key(Part::BackfillSlice(number)),

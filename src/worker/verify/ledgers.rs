@@ -18,7 +18,7 @@ use crate::worker::spec::LaneSpec;
 /// Wait before the first check.
 pub const FIRST_CHECK: Duration = Duration::from_secs(5);
 /// Wait before the next check while no hour can be compared.
-pub const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 /// Number of hours that are compared. Late records are expected within a day.
 const HOURS: u32 = 24;

@@ -32,7 +32,7 @@ use crate::telemetry::{Meter, Telemetry};
 use completeness::{CompletenessChecker, window};
 use ledger_reader::{Account, LedgerReader, live_backend};
 
-pub use ledgers::{FIRST_CHECK, RETRY_INTERVAL, check_ledgers};
+pub use ledgers::{FIRST_CHECK, check_ledgers};
 
 /// Maximum number of missing records that are listed per hour.
 const MAX_EXAMPLES: usize = 20;
@@ -324,7 +324,7 @@ impl Job<'_> {
             deadline: Deadline::default(),
             shard: 0,
             start_after: Duration::ZERO,
-            first_poll_after: Duration::ZERO,
+            first_poll: None,
             once_timeout: Some(self.verify.once_timeout),
             detached: Some(Box::new(DetachedLane {
                 key,

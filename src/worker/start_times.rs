@@ -1,0 +1,99 @@
+//! When lanes that start together read their checkpoints, and when they poll first.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+/// Starts are spread over this time per lane. Ten thousand lanes that read their checkpoints at once would leave gaps
+/// in the heap that are never filled.
+const START_PER_LANE: Duration = Duration::from_micros(500);
+/// After that, first polls are spread over this time per lane, at most over their interval.
+const POLL_PER_LANE: Duration = Duration::from_millis(6);
+/// The fractional part of the golden ratio. Its multiples, without their whole parts, divide a unit most evenly,
+/// however many there are.
+const STEP: f64 = 0.618_033_988_749_894_9;
+
+/// Spreads the first polls of each console evenly. Lanes poll at the same place of their interval from then on. With
+/// random places, a few of a hundred lanes poll at the same moment, and each needs a connection of its own, which stays
+/// open.
+#[derive(Debug, Default)]
+pub struct StartTimes {
+    /// By the console's host: the place of its last lane, from 0 to 1.
+    places: Mutex<HashMap<String, f64>>,
+}
+
+/// Waits of a lane, both from now on.
+#[derive(Debug, Clone, Copy)]
+pub struct StartWaits {
+    /// Before it reads its checkpoint.
+    pub start: Duration,
+    /// Before its first poll. By then all have started.
+    pub poll: Duration,
+}
+
+impl StartTimes {
+    /// The waits of another lane of this console, one of `lanes` that start together.
+    pub fn next(&self, host: &str, lanes: usize, interval: Duration, random: &mut fastrand::Rng) -> StartWaits {
+        let mut places = self.places.lock();
+        let place = match places.get_mut(host) {
+            Some(place) => {
+                *place = (*place + STEP).fract();
+                *place
+            }
+            None => *places.entry(host.to_owned()).or_insert(random.f64()),
+        };
+        let all_started = for_each(lanes, START_PER_LANE);
+        StartWaits {
+            start: all_started.mul_f64(random.f64()),
+            poll: all_started + for_each(lanes, POLL_PER_LANE).min(interval).mul_f64(place),
+        }
+    }
+}
+
+/// The time from the first to the last of so many, `each` apart.
+pub fn for_each(many: usize, each: Duration) -> Duration {
+    each.saturating_mul(u32::try_from(many.saturating_sub(1)).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(60);
+
+    /// The most of `waits` in a part of the interval.
+    fn most(waits: &[Duration], part: Duration) -> usize {
+        let within = |from: Duration| waits.iter().filter(|wait| **wait >= from && **wait < from + part).count();
+        waits.iter().map(|wait| within(*wait)).max().unwrap()
+    }
+
+    #[test]
+    fn lanes_of_a_console_are_spread_evenly_and_consoles_by_chance() {
+        let (times, mut random) = (StartTimes::default(), fastrand::Rng::with_seed(1));
+        let mut polls = |host: &str, lanes: usize| -> Vec<_> {
+            let next = |_| times.next(host, 10_001, INTERVAL, &mut random).poll - Duration::from_secs(5);
+            (0..lanes).map(next).collect()
+        };
+        for lanes in [2, 10, 100, 1_000] {
+            let polls = polls(&format!("console of {lanes}"), lanes);
+            let part = INTERVAL / u32::try_from(lanes).unwrap();
+            assert!(most(&polls, part) <= 2, "{lanes}: {}", most(&polls, part));
+            assert!(polls.iter().all(|wait| *wait < INTERVAL));
+        }
+        let first: Vec<_> = (0..100).map(|console| polls(&console.to_string(), 1)[0]).collect();
+        assert!(most(&first, INTERVAL / 2) < 80, "consoles with one lane each");
+    }
+
+    #[test]
+    fn all_have_started_before_the_first_poll_and_a_single_lane_waits_for_nothing() {
+        let (times, mut random) = (StartTimes::default(), fastrand::Rng::with_seed(1));
+        let waits: Vec<_> = (0..100).map(|_| times.next("console", 100, INTERVAL, &mut random)).collect();
+        let last_start = waits.iter().map(|waits| waits.start).max().unwrap();
+        let polls = || waits.iter().map(|waits| waits.poll);
+        assert!(last_start > Duration::from_millis(25) && last_start <= polls().min().unwrap());
+        assert!(polls().max().unwrap() < Duration::from_secs(1), "few lanes do not wait for a whole interval");
+        let StartWaits { start, poll } = times.next("console", 1, INTERVAL, &mut random);
+        assert!(start.is_zero() && poll.is_zero());
+    }
+}

@@ -84,7 +84,11 @@ bench-cost:
 # within its console's rate limit, and what is left to ten lanes next to ninety that hang.
 bench-tail:
     cargo test --release --locked --test it -- --include-ignored --nocapture --test-threads 1 \
-        a_busy_lane_keeps_up a_record_is_pulled_about_twice ninety_lanes
+        lane_keeps_up a_record_is_pulled_about_twice ninety_lanes
+
+# Bytes that a batch of 1,000 records writes: busy activities, many agents, alerts, findings; checkpoints that grow old.
+bench-checkpoints:
+    cargo test --release --locked --lib -- --nocapture --test-threads 1 lane::change_log after_ninety_days
 
 # An hour at 1,000 events a second with restarts, in simulated time: bytes an acknowledgement writes, checkpoint size.
 bench-hour:

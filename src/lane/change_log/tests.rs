@@ -14,11 +14,15 @@ use crate::source::{Pass, PollContext, Pull, RecordKey};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
-/// What a batch of a thousand records may write, on average.
-const MOST_BYTES: u64 = 16 << 10;
 
 fn now() -> Timestamp {
     Timestamp::from_micros(1_700_000_000_000_000)
+}
+
+/// Bytes that a batch of a thousand records writes on average, for `just bench-checkpoints`.
+fn hold(records: &str, figures: &[u64]) {
+    println!("| {records}: bytes that a batch of 1,000 writes | ≤ 16384 | {figures:?} |");
+    assert!(figures.iter().all(|bytes| *bytes <= 16_384), "{records}: {figures:?}");
 }
 
 type Segments = BTreeMap<u64, Vec<u8>>;
@@ -205,9 +209,8 @@ async fn a_busy_lane_writes_what_is_new() {
             figures.push(lane.stored_bytes_a_batch(start).await);
         }
     }
-    println!("activities: {figures:?} bytes a batch");
     assert!(lane.checkpoint.position.key_count() > 280_000);
-    assert!(figures.iter().all(|bytes| *bytes <= MOST_BYTES), "{figures:?}");
+    hold("activities", &figures);
     let kept: usize = lane.store.stored.lock().1.values().map(Vec::len).sum();
     assert!(kept < 100 << 20, "{kept} bytes of journal");
 }
@@ -248,9 +251,8 @@ async fn a_lane_of_many_agents_writes_what_is_new() {
             figures.push(lane.stored_bytes_a_batch(start).await);
         }
     }
-    println!("agents: {figures:?} bytes a batch");
     assert_eq!(lane.checkpoint.position.content_count(), 100_000);
-    assert!(figures.iter().all(|bytes| *bytes <= MOST_BYTES), "{figures:?}");
+    hold("agents", &figures);
 }
 
 /// Nothing but changes of the same agents, for three days.
@@ -317,9 +319,8 @@ async fn a_lane_with_a_week_of_alerts_writes_what_is_new() {
             figures.push(lane.bytes_a_batch());
         }
     }
-    println!("alerts: {figures:?} bytes a batch");
     assert!(lane.checkpoint.position.key_count() > 80_000);
-    assert!(figures.iter().all(|bytes| *bytes <= MOST_BYTES), "{figures:?}");
+    hold("alerts", &figures);
 }
 
 /// A hundred sites, each with a thousand findings that changed since its last window.
@@ -354,8 +355,7 @@ async fn a_lane_of_many_scopes_writes_what_is_new() {
         lane.assert_stored().await;
         figures.push(lane.bytes_a_batch());
     }
-    println!("findings: {figures:?} bytes a batch");
-    assert!(figures.iter().all(|bytes| *bytes <= MOST_BYTES), "{figures:?}");
+    hold("findings", &figures);
 }
 
 /// The first pass has left the time of the alert that changes; the second one has not.

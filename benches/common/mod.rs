@@ -177,7 +177,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
         checkpoint_interval: Duration::ZERO,
         budget: Budget::new(512 << 20).lane(),
         random: fastrand::Rng::with_seed(7),
-        first_poll: None,
+        first_poll_after: Duration::ZERO,
         once: true,
         known: None,
     }

@@ -24,8 +24,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::checkpoint::{CheckpointBackend, CheckpointKey};
 use crate::console::Client;
 use crate::sink::TransactionalSink;
@@ -67,8 +65,8 @@ pub struct Lane {
     pub budget: LaneBudget,
     /// For waits.
     pub random: fastrand::Rng,
-    /// When the lane polls first; as soon as it can if that is past or none.
-    pub first_poll: Option<Instant>,
+    /// Wait before the first poll.
+    pub first_poll_after: Duration,
     /// End when everything up to the start is delivered.
     pub once: bool,
     /// Records that a repair does not deliver again.

@@ -33,20 +33,20 @@ struct ScheduledPass {
 }
 
 impl PollSchedule {
-    /// The first pass is due at `first_poll`, or at once, the others when their period is over; with `once`, all passes
+    /// The first pass is due after `first_poll_after`, the others when their period is over; with `once`, all passes
     /// are due once.
     pub fn new(
         passes: &[Pass],
         position: &SourcePosition,
         now: Timestamp,
-        first_poll: Option<Instant>,
+        first_poll_after: Duration,
         once: bool,
     ) -> Self {
         let not_before = Instant::now();
         let mut schedule = Self { passes: Vec::new(), not_before, once, is_refused: false };
         schedule.follow(passes, position, now);
-        let first = first_poll.unwrap_or(not_before).max(not_before);
         for (index, pass) in schedule.passes.iter_mut().enumerate() {
+            let first = not_before + first_poll_after;
             pass.due = pass.due.map(|due| if index == 0 || once { first } else { due.max(first) });
         }
         schedule

@@ -91,7 +91,7 @@ impl Lane {
                 }
                 // The session with a transactional sink has ended: reopen the lane and read its checkpoint again.
                 lane.delivery.meter.lane.requeue_in_flight();
-                reopening = true;
+                (lane.first_poll_after, reopening) = (Duration::ZERO, true);
                 if opened.elapsed() < SHORT_OWNERSHIP {
                     // Sessions that end as soon as they begin must not keep the brokers and the console busy.
                     let waits = between_sessions.get_or_insert_with(|| Box::new(waits(&mut lane.random)));
@@ -137,7 +137,7 @@ impl Lane {
         let (now, passes) = (self.delivery.clock.now(), self.pull.passes());
         let random = self.random.fork();
         Ok(Box::new(LaneProgress {
-            schedule: PollSchedule::new(&passes, &checkpoint.position, now, self.first_poll, self.once),
+            schedule: PollSchedule::new(&passes, &checkpoint.position, now, self.first_poll_after, self.once),
             checkpoint,
             writer: CheckpointWriter::new(self, random),
             sizing: Sizing::new(Endpoint::of(self.key.lane.stream).max_limit),

@@ -11,14 +11,15 @@ use tokio_util::task::AbortOnDropHandle;
 use super::context::WorkerContext;
 use super::expiry::{self, KnownToken};
 use super::spec::LaneSpec;
-use super::start_times::for_each;
+use super::start_times::for_all;
 use super::verify;
 
 /// Wait before a check that panicked is repeated.
 const AFTER_PANIC: Duration = Duration::from_secs(3600);
-/// First checks are spread over this time per lane that starts. Thousands at once would leave gaps in the heap that are
-/// never filled.
-pub const SPREAD_PER_LANE: Duration = Duration::from_millis(40);
+/// Checks that could begin at once begin so far apart on average, the first ones of many lanes within [`FIRST_WITHIN`].
+/// Thousands at once would leave gaps in the heap that are never filled.
+pub const TIME_PER_CHECK: Duration = Duration::from_millis(20);
+const FIRST_WITHIN: Duration = Duration::from_secs(600);
 /// Interval of [`Checks::run_due`]: checks begin, and it is noticed that requests use another token, up to this much
 /// later.
 pub const INTERVAL: Duration = Duration::from_secs(15);
@@ -37,7 +38,7 @@ impl Checks {
     pub fn new(context: &WorkerContext, starting: usize) -> Self {
         let first = |wait: Duration| {
             let wait = wait.mul_f64(1.0 + context.fork_random().f64());
-            Instant::now() + wait + context.random_wait(for_each(starting, SPREAD_PER_LANE))
+            Instant::now() + wait + context.random_wait(for_all(starting, TIME_PER_CHECK).min(FIRST_WITHIN))
         };
         Self { expiry: first(expiry::FIRST_CHECK).into(), ledgers: first(verify::FIRST_CHECK).into() }
     }

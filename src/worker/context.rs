@@ -59,8 +59,7 @@ struct CachedSteps {
 /// How a lane runs.
 #[derive(Debug, Default)]
 pub struct LaneMode {
-    /// See [`Lane::first_poll`].
-    pub first_poll: Option<Instant>,
+    pub first_poll_after: Duration,
     /// The lane ends when it has caught up.
     pub once: bool,
     /// End of the time in which the lane may deliver.
@@ -194,7 +193,7 @@ impl WorkerContext {
             checkpoint_interval: self.options.checkpoint_interval,
             budget: self.budget.lane(),
             random: self.fork_random(),
-            first_poll: mode.first_poll,
+            first_poll_after: mode.first_poll_after,
             once: mode.once,
             known: None,
         })

@@ -12,6 +12,7 @@ use tracing::error;
 
 use super::context::{LaneMode, WorkerContext};
 use super::spec::LaneSpec;
+use super::start_times::StartWaits;
 use crate::catch_panic::catch_panic;
 use crate::checkpoint::CheckpointKey;
 use crate::lane::LaneEnd;
@@ -41,10 +42,9 @@ pub struct LaneRunner {
     pub deadline: Deadline,
     /// The shard of the lane's pipeline.
     pub shard: u32,
-    /// Wait before anything else: another worker may still be draining this lane, or thousands start with it.
+    /// Wait before anything else: another worker may still be draining this lane.
     pub start_after: Duration,
-    /// See [`Lane::first_poll`](crate::lane::Lane::first_poll).
-    pub first_poll: Option<Instant>,
+    pub waits: StartWaits,
     /// If set, the lane ends when it has caught up, or when it made no progress for this long.
     pub once_timeout: Option<Duration>,
     /// Set for a lane that runs next to the worker's lanes. Boxed: few do.
@@ -70,22 +70,28 @@ impl LaneRunner {
             // The result does not matter.
             let _ = previous.await;
         }
-        tokio::select! {
-            biased;
-            () = sleep(self.start_after) => {}
-            () = self.stop.cancelled() => {}
-            () = self.abort.cancelled() => {}
-        }
+        self.wait(self.start_after).await;
         let meter = match &self.detached {
             Some(detached) => detached.meter.clone(),
             None => self.context.meter(&self.spec),
         };
+        self.wait(self.waits.open).await;
         let end = self.restart_until_end(&meter).await;
         meter.lane.requeue_in_flight();
         if self.once_timeout.is_none() {
             meter.end();
         }
         end
+    }
+
+    /// Until the lane has to end, at most.
+    async fn wait(&self, time: Duration) {
+        tokio::select! {
+            biased;
+            () = sleep(time) => {}
+            () = self.stop.cancelled() => {}
+            () = self.abort.cancelled() => {}
+        }
     }
 
     async fn restart_until_end(&self, meter: &Meter) -> LaneEnd {
@@ -141,7 +147,7 @@ impl LaneRunner {
     /// Why the lane cannot be built.
     fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, String> {
         let mode = LaneMode {
-            first_poll: self.first_poll,
+            first_poll_after: self.waits.first_poll,
             once: self.once_timeout.is_some(),
             deadline: self.deadline.clone(),
             shard: self.shard,

@@ -13,6 +13,7 @@ use super::context::WorkerContext;
 use super::lane_runner::LaneRunner;
 use super::renames::Renames;
 use super::spec::LaneSpec;
+use super::start_times::StartWaits;
 use super::{Options, StartError};
 use crate::lane::LaneEnd;
 use crate::pipeline::{self, Problem};
@@ -98,7 +99,7 @@ pub async fn run_once(
                 deadline: Deadline::default(),
                 shard: 0,
                 start_after: Duration::ZERO,
-                first_poll: None,
+                waits: StartWaits::default(),
                 once_timeout: Some(once_timeout),
                 detached: None,
             });

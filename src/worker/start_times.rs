@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// Starts are spread over this time per lane. Ten thousand lanes that read their checkpoints at once would leave gaps
-/// in the heap that are never filled.
-const START_PER_LANE: Duration = Duration::from_micros(500);
+/// Lanes begin over this time per lane. Ten thousand that read their checkpoints at once would leave gaps in the heap
+/// that are never filled.
+const OPEN_PER_LANE: Duration = Duration::from_micros(500);
 /// After that, first polls are spread over this time per lane, at most over their interval.
 const POLL_PER_LANE: Duration = Duration::from_millis(6);
 /// The fractional part of the golden ratio. Its multiples, without their whole parts, divide a unit most evenly,
 /// however many there are.
 const STEP: f64 = 0.618_033_988_749_894_9;
+/// With more, places are forgotten: the next lane of each console begins anywhere.
+const MOST_HOSTS: usize = 100_000;
 
 /// Spreads the first polls of each console evenly. Lanes poll at the same place of their interval from then on. With
 /// random places, a few of a hundred lanes poll at the same moment, and each needs a connection of its own, which stays
@@ -23,19 +25,22 @@ pub struct StartTimes {
     places: Mutex<HashMap<String, f64>>,
 }
 
-/// Waits of a lane, both from now on.
-#[derive(Debug, Clone, Copy)]
+/// What a lane that starts waits for, besides what it needs itself.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct StartWaits {
     /// Before it reads its checkpoint.
-    pub start: Duration,
-    /// Before its first poll. By then all have started.
-    pub poll: Duration,
+    pub open: Duration,
+    /// From then on, before its first poll.
+    pub first_poll: Duration,
 }
 
 impl StartTimes {
     /// The waits of another lane of this console, one of `lanes` that start together.
     pub fn next(&self, host: &str, lanes: usize, interval: Duration, random: &mut fastrand::Rng) -> StartWaits {
         let mut places = self.places.lock();
+        if places.len() >= MOST_HOSTS && !places.contains_key(host) {
+            places.clear();
+        }
         let place = match places.get_mut(host) {
             Some(place) => {
                 *place = (*place + STEP).fract();
@@ -43,16 +48,15 @@ impl StartTimes {
             }
             None => *places.entry(host.to_owned()).or_insert(random.f64()),
         };
-        let all_started = for_each(lanes, START_PER_LANE);
-        StartWaits {
-            start: all_started.mul_f64(random.f64()),
-            poll: all_started + for_each(lanes, POLL_PER_LANE).min(interval).mul_f64(place),
-        }
+        let all_open = for_all(lanes, OPEN_PER_LANE);
+        let open = all_open.mul_f64(random.f64());
+        let after_all = for_all(lanes, POLL_PER_LANE).min(interval).mul_f64(place);
+        StartWaits { open, first_poll: all_open.saturating_sub(open) + after_all }
     }
 }
 
-/// The time from the first to the last of so many, `each` apart.
-pub fn for_each(many: usize, each: Duration) -> Duration {
+/// How long it takes to begin with so many, one after the other.
+pub fn for_all(many: usize, each: Duration) -> Duration {
     each.saturating_mul(u32::try_from(many.saturating_sub(1)).unwrap_or(u32::MAX))
 }
 
@@ -72,7 +76,10 @@ mod tests {
     fn lanes_of_a_console_are_spread_evenly_and_consoles_by_chance() {
         let (times, mut random) = (StartTimes::default(), fastrand::Rng::with_seed(1));
         let mut polls = |host: &str, lanes: usize| -> Vec<_> {
-            let next = |_| times.next(host, 10_001, INTERVAL, &mut random).poll - Duration::from_secs(5);
+            let next = |_| {
+                let StartWaits { open, first_poll } = times.next(host, 10_001, INTERVAL, &mut random);
+                open + first_poll - Duration::from_secs(5)
+            };
             (0..lanes).map(next).collect()
         };
         for lanes in [2, 10, 100, 1_000] {
@@ -86,14 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn all_have_started_before_the_first_poll_and_a_single_lane_waits_for_nothing() {
+    fn all_are_open_before_the_first_poll_and_a_single_lane_waits_for_nothing() {
         let (times, mut random) = (StartTimes::default(), fastrand::Rng::with_seed(1));
         let waits: Vec<_> = (0..100).map(|_| times.next("console", 100, INTERVAL, &mut random)).collect();
-        let last_start = waits.iter().map(|waits| waits.start).max().unwrap();
-        let polls = || waits.iter().map(|waits| waits.poll);
-        assert!(last_start > Duration::from_millis(25) && last_start <= polls().min().unwrap());
+        let last_open = waits.iter().map(|waits| waits.open).max().unwrap();
+        let polls = || waits.iter().map(|waits| waits.open + waits.first_poll);
+        assert!(last_open > Duration::from_millis(25) && last_open <= polls().min().unwrap());
         assert!(polls().max().unwrap() < Duration::from_secs(1), "few lanes do not wait for a whole interval");
-        let StartWaits { start, poll } = times.next("console", 1, INTERVAL, &mut random);
-        assert!(start.is_zero() && poll.is_zero());
+        let StartWaits { open, first_poll } = times.next("console", 1, INTERVAL, &mut random);
+        assert!(open.is_zero() && first_poll.is_zero());
     }
 }

@@ -18,7 +18,7 @@ use super::renames::Renames;
 #[cfg(feature = "kubernetes")]
 use super::resources;
 use super::spec::LaneSpec;
-use super::start_times::for_each;
+use super::start_times::for_all;
 use super::valid_pipelines::ValidPipelines;
 use crate::lane::{LaneEnd, until_lanes_wake};
 use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
@@ -317,7 +317,7 @@ impl Supervisor {
 
     fn run_due_checks(&mut self) {
         let (context, now) = (&self.context, Instant::now());
-        let longest = for_each(self.pipelines.len(), checks::SPREAD_PER_LANE).min(checks::INTERVAL);
+        let longest = for_all(self.pipelines.len(), checks::TIME_PER_CHECK).min(checks::INTERVAL);
         let wait = || until_lanes_wake(context.clock().now(), context.random_wait(longest));
         for RunningPipeline { lanes, checks, .. } in self.pipelines.values_mut() {
             let specs = || lanes.iter().map(|lane| lane.spec.clone()).collect();
@@ -424,7 +424,7 @@ impl Supervisor {
         let lease = self.context.options.cluster.as_ref().map_or(Duration::ZERO, |settings| settings.lease);
         let has_moved =
             previous_shard.is_some_and(|previous| previous != shard) && !self.pipelines.contains_key(&pipeline.name);
-        let drained_after = if has_moved { lease } else { Duration::ZERO };
+        let start_after = if has_moved { lease } else { Duration::ZERO };
         let specs = LaneSpec::of(pipeline);
         let running = self.pipelines.entry(pipeline.name.clone()).or_default();
         running.shard = shard;
@@ -437,13 +437,13 @@ impl Supervisor {
         let new = specs.into_iter().filter(|spec| running.lanes.iter().all(|lane| lane.spec.id != spec.id));
         let new: Vec<_> = new.collect();
         running.lanes.reserve_exact(new.len());
+        let has_new = !new.is_empty();
         for spec in new {
             let previous = self.ending.remove(&spec.id);
             let stop = CancellationToken::new();
-            let waits = self.context.start_waits(starting, &spec);
             let runner = Box::new(LaneRunner {
-                start_after: drained_after + waits.start,
-                first_poll: Some(Instant::now() + drained_after + waits.poll),
+                start_after,
+                waits: self.context.start_waits(starting, &spec),
                 spec: spec.clone(),
                 context: self.context.clone(),
                 stop: stop.clone(),
@@ -455,7 +455,9 @@ impl Supervisor {
             });
             running.lanes.push(RunningLane { spec, stop, runner: owned.lanes.spawn(runner.run(previous)) });
         }
-        running.checks = (!running.lanes.is_empty()).then(|| Box::new(Checks::new(&self.context, starting)));
+        let has_lanes = !running.lanes.is_empty();
+        let checks = running.checks.take().filter(|_| !has_new);
+        running.checks = has_lanes.then(|| checks.unwrap_or_else(|| Box::new(Checks::new(&self.context, starting))));
     }
 
     fn stop_pipeline(&mut self, name: &str) {

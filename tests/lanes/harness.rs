@@ -137,7 +137,7 @@ impl LaneHarness {
             checkpoint_interval: Duration::ZERO,
             budget: self.budget.lane(),
             random: fastrand::Rng::with_seed(7),
-            first_poll: None,
+            first_poll_after: Duration::ZERO,
             once: false,
             known: None,
         }

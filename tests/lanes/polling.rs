@@ -14,7 +14,7 @@ use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::{Action, Learned, Poll, Pull, SourcePosition};
 use s1_forwarder::telemetry::SkipReason;
 use s1_forwarder::transform::{Keys, Schema, Steps, TransformSettings};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::harness::{LaneHarness, assert_counts_balance};
 
@@ -123,28 +123,12 @@ async fn a_restart_repeats_nothing_and_loses_nothing() {
 async fn a_poll_that_reached_its_end_moves_the_position_to_its_start() {
     let harness = LaneHarness::new(|setup| setup.activities = 100);
     let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", MemorySink::accepting(harness.clock));
-    (lane.once, lane.first_poll) = (true, Some(Instant::now() + Duration::from_secs(86_400)));
+    (lane.once, lane.first_poll_after) = (true, Duration::from_secs(86_400));
     harness.start(lane).task.await.unwrap();
     let position = harness.checkpoint(Stream::Activities, "siem").unwrap().position;
     let age = harness.clock.now().since(position.complete().unwrap());
     assert!(age < Duration::from_secs(60), "{age:?}");
     assert_eq!(position.bound(), position.complete().unwrap().minus(Duration::from_secs(300)), "less the overlap");
-}
-
-/// Lanes that start together are spread by the times of their first polls, however late each has read its checkpoint.
-#[tokio::test(start_paused = true)]
-async fn a_lane_that_starts_late_polls_first_at_its_time_all_the_same() {
-    let harness = LaneHarness::new(|setup| setup.activities = 100);
-    let sink = MemorySink::accepting(harness.clock);
-    let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
-    lane.first_poll = Some(Instant::now() + Duration::from_secs(10));
-    sleep(Duration::from_secs(7)).await;
-    let running = harness.start(lane);
-    sleep(Duration::from_millis(2_900)).await;
-    assert_eq!(sink.total(), 0, "before its time");
-    sleep(Duration::from_secs(3)).await;
-    assert_eq!(sink.total(), 100);
-    running.drain().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ use s1_forwarder::source::{Pull, StreamSettings, Vulnerabilities};
 use s1_forwarder::state::LaneId;
 use s1_forwarder::telemetry::{LaneMetrics, LaneState, Meter, Telemetry};
 use tokio::task::{JoinHandle, yield_now};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::console::Wire;
@@ -145,7 +145,7 @@ impl Process {
         let lane = Lane {
             key: id.into(),
             client: self.client.clone(),
-            first_poll: random.bool().then(|| Instant::now() + pull.interval.mul_f64(random.f64())),
+            first_poll_after: pull.interval.mul_f64(if random.bool() { random.f64() } else { 0.0 }),
             pull: Arc::new(pull),
             transform: Arc::default(),
             schema: Schema::Raw,

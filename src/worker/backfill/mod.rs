@@ -19,6 +19,7 @@ use tracing::{Instrument, info, warn};
 
 use super::context::WorkerContext;
 use super::lane_runner::{DetachedLane, LaneRunner};
+use super::start_times::StartWaits;
 use super::{LaneSpec, Options, StartError};
 use crate::checkpoint::{CheckpointKey, LaneId, Part, StateError};
 use crate::console::{Client, ConsoleError, Endpoint};
@@ -312,7 +313,7 @@ impl Job {
             deadline: Deadline::default(),
             shard: 0,
             start_after: Duration::ZERO,
-            first_poll: None,
+            waits: StartWaits::default(),
             once_timeout: Some(self.backfill.once_timeout),
             detached: Some(Box::new(DetachedLane {
                 key: self.key(Part::BackfillSlice(number)),

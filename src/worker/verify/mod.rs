@@ -19,6 +19,7 @@ use super::Options;
 use super::context::{BuildLaneError, WorkerContext};
 use super::lane_runner::{DetachedLane, LaneRunner};
 use super::spec::LaneSpec;
+use super::start_times::StartWaits;
 use crate::checkpoint::ledger::{Accounting, Hour};
 use crate::console::ConsoleError;
 use crate::lane::{LaneCheckpointError, LaneEnd};
@@ -324,7 +325,7 @@ impl Job<'_> {
             deadline: Deadline::default(),
             shard: 0,
             start_after: Duration::ZERO,
-            first_poll: None,
+            waits: StartWaits::default(),
             once_timeout: Some(self.verify.once_timeout),
             detached: Some(Box::new(DetachedLane {
                 key,

@@ -2,11 +2,12 @@
 //! through a lane (page, position, mapping, batch, delivery, checkpoint; no sockets, no compression), the instructions
 //! compared with those of a round trip of the same record through `serde_json::Value` in the same program. Also the
 //! instructions to map a record to OCSF, compared with those to map it to ECS, those of a `remap` of three lines,
-//! compared with the round trip, and those of a lane for one poll that finds nothing, compared with the same.
+//! compared with the round trip, and those of a lane for one poll that finds nothing, compared with the same. And the
+//! bytes that a lane keeps in memory after a day and after 95.
 //!
 //! `just bench-cost` prints them and checks them: with `-- --check` the benchmark fails where a ratio is 5 % over the
-//! committed one, OCSF costs more than 1.3 times ECS, or the `remap` more than 2.8 round trips. With `-- --commit` it
-//! writes the ratios down. Needs valgrind.
+//! committed one, OCSF costs more than 1.3 times ECS, the `remap` more than 2.8 round trips, or a lane's memory grows.
+//! With `-- --commit` it writes the ratios down. Needs valgrind.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may end in a panic")]
 #![allow(unsafe_code, reason = "an allocator that counts cannot be written without")]
@@ -17,8 +18,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write as _;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use s1_forwarder::record::Stream;
+use s1_forwarder::checkpoint::ledger::Ledger;
+use s1_forwarder::lane::LaneCheckpoint;
+use s1_forwarder::record::{Identity, Stream, Timestamp};
+use s1_forwarder::source::{PollContext, RecordKey, SourcePosition};
 use s1_forwarder::telemetry::{LogFormat, init_logs};
 use s1_forwarder::transform::Schema;
 
@@ -35,7 +40,12 @@ const MOST_OF_OCSF: f64 = 1.3;
 /// faster makes no program slower.
 const MOST_OF_REMAP: f64 = 2.8;
 
+/// What a lane may keep more after 95 days than after one: sums of three days, and counts of the others.
+const MOST_MORE: u64 = 8 << 10;
+
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+/// Bytes in use.
+static IN_USE: AtomicU64 = AtomicU64::new(0);
 
 /// The system's allocator, counted.
 struct Counting;
@@ -44,17 +54,21 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        IN_USE.fetch_add(layout.size() as u64, Ordering::Relaxed);
         // SAFETY: the caller's promises are those of this call.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size() as u64, Ordering::Relaxed);
         // SAFETY: the caller's promises are those of this call.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        IN_USE.fetch_add(size as u64, Ordering::Relaxed);
+        IN_USE.fetch_sub(layout.size() as u64, Ordering::Relaxed);
         // SAFETY: the caller's promises are those of this call.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -97,7 +111,7 @@ fn main() -> ExitCode {
     let ratio = poll / value;
     let before = ratios.compare("idle", ratio);
     println!("\nan idle lane, instructions for a poll: {poll:.0}, {ratio:.3} round trips ({before} committed)");
-    let dear = compare_schemas();
+    let dear = compare_schemas().or(compare_ages());
     if words.iter().any(|word| word == "--commit") {
         std::fs::write(COMMITTED, ratios.lines).unwrap();
     } else if ratios.is_worse && words.iter().any(|word| word == "--check") {
@@ -157,6 +171,45 @@ fn compare_schemas() -> Option<String> {
         println!();
     }
     dear
+}
+
+/// Prints what a lane keeps in memory when it is young and old. Returns what grows.
+fn compare_ages() -> Option<String> {
+    let mut growing = None;
+    println!();
+    for (store, journals) in [("with journals", true), ("without", false)] {
+        let (young, old) = (kept_bytes(1, journals), kept_bytes(95, journals));
+        println!("bytes in memory of a lane after a day and after 95, {store}: {young} and {old}");
+        if old > young + MOST_MORE {
+            growing = Some(format!("a lane's memory grows with its age, {store}"));
+        }
+    }
+    growing
+}
+
+/// Bytes in memory of position and ledger of a lane that has delivered an activity a minute for so many days.
+fn kept_bytes(days: u32, journals: bool) -> u64 {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let (passes, begin) = (common::pull(Stream::Activities).passes(), Timestamp::from_micros(1_767_225_600_000_000));
+    let before = IN_USE.load(Ordering::Relaxed);
+    let mut position = SourcePosition::starting_at(begin);
+    position.align(&passes);
+    let ledger = Ledger::begin(begin, String::new(), journals);
+    let mut lane = LaneCheckpoint::begin("console.example".into(), "".into(), "1d".into(), begin, position, ledger);
+    for minutes in 1..=days * 24 * 60 {
+        let start = begin.plus(MINUTE * minutes);
+        let (id, time) = (u64::from(minutes) << 22, start.minus(MINUTE / 2));
+        let context = PollContext { start, ..PollContext::default() };
+        let key = RecordKey { id, version: id, content: None, time, created: Some(time) };
+        lane.position.take(&passes, context, &key);
+        lane.ledger.count(time, Identity::of("console.example", Stream::Activities, &id.to_string(), ""));
+        lane.ledger.remember(time, id, start);
+        lane.position.finish(&passes, context, false);
+        lane.take_appends(start);
+        let released = lane.ledger.released().to_vec();
+        lane.ledger.forget_released(&released);
+    }
+    IN_USE.load(Ordering::Relaxed) - before
 }
 
 /// What is counted.

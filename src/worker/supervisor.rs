@@ -455,9 +455,11 @@ impl Supervisor {
             });
             running.lanes.push(RunningLane { spec, stop, runner: owned.lanes.spawn(runner.run(previous)) });
         }
-        let has_lanes = !running.lanes.is_empty();
-        let checks = running.checks.take().filter(|_| !has_new);
-        running.checks = has_lanes.then(|| checks.unwrap_or_else(|| Box::new(Checks::new(&self.context, starting))));
+        if running.lanes.is_empty() {
+            running.checks = None;
+        } else if has_new {
+            running.checks = Some(Box::new(Checks::new(&self.context, starting)));
+        }
     }
 
     fn stop_pipeline(&mut self, name: &str) {

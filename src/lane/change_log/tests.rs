@@ -14,15 +14,15 @@ use crate::source::{Pass, PollContext, Pull, RecordKey};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
+const MOST_BYTES: u64 = 16 << 10;
 
 fn now() -> Timestamp {
     Timestamp::from_micros(1_700_000_000_000_000)
 }
 
-/// Bytes that a batch of a thousand records writes on average, for `just bench-checkpoints`.
-fn hold(records: &str, figures: &[u64]) {
-    println!("| {records}: bytes that a batch of 1,000 writes | ≤ 16384 | {figures:?} |");
-    assert!(figures.iter().all(|bytes| *bytes <= 16_384), "{records}: {figures:?}");
+fn assert_bytes_a_batch(records: &str, figures: &[u64]) {
+    println!("| {records}: bytes that a batch of 1,000 writes | ≤ {MOST_BYTES} | {figures:?} |");
+    assert!(figures.iter().all(|bytes| *bytes <= MOST_BYTES), "{records}: {figures:?}");
 }
 
 type Segments = BTreeMap<u64, Vec<u8>>;
@@ -210,7 +210,7 @@ async fn a_busy_lane_writes_what_is_new() {
         }
     }
     assert!(lane.checkpoint.position.key_count() > 280_000);
-    hold("activities", &figures);
+    assert_bytes_a_batch("activities", &figures);
     let kept: usize = lane.store.stored.lock().1.values().map(Vec::len).sum();
     assert!(kept < 100 << 20, "{kept} bytes of journal");
 }
@@ -252,7 +252,7 @@ async fn a_lane_of_many_agents_writes_what_is_new() {
         }
     }
     assert_eq!(lane.checkpoint.position.content_count(), 100_000);
-    hold("agents", &figures);
+    assert_bytes_a_batch("agents", &figures);
 }
 
 /// Nothing but changes of the same agents, for three days.
@@ -320,7 +320,7 @@ async fn a_lane_with_a_week_of_alerts_writes_what_is_new() {
         }
     }
     assert!(lane.checkpoint.position.key_count() > 80_000);
-    hold("alerts", &figures);
+    assert_bytes_a_batch("alerts", &figures);
 }
 
 /// A hundred sites, each with a thousand findings that changed since its last window.
@@ -355,7 +355,7 @@ async fn a_lane_of_many_scopes_writes_what_is_new() {
         lane.assert_stored().await;
         figures.push(lane.bytes_a_batch());
     }
-    hold("findings", &figures);
+    assert_bytes_a_batch("findings", &figures);
 }
 
 /// The first pass has left the time of the alert that changes; the second one has not.

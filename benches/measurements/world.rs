@@ -22,6 +22,11 @@ pub const HISTORY: &str = "activities: { since: 3d, include_hidden: true }";
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_s1-forwarder");
 
+/// The worker to measure: this build's, or another one to compare it with. The consoles are always this build's.
+fn measured_program() -> String {
+    std::env::var("S1_FORWARDER_MEASURED_PROGRAM").unwrap_or_else(|_| PROGRAM.to_owned())
+}
+
 /// A process that ends with its owner.
 pub struct Process {
     child: Child,
@@ -187,7 +192,8 @@ impl Place {
     }
 
     fn command(&self, wrapper: &[&str], flags: &[&str]) -> Command {
-        let words = wrapper.iter().copied().chain([PROGRAM, "run", "--log-format", "json"]);
+        let program = measured_program();
+        let words = wrapper.iter().copied().chain([&*program, "run", "--log-format", "json"]);
         let mut words = words.map(str::to_owned).collect::<Vec<_>>().into_iter();
         let mut command = Command::new(words.next().unwrap());
         command.args(words).arg("--pipelines").arg(self.path("pipelines"));
@@ -198,7 +204,7 @@ impl Place {
 
     /// Pulls a window of the pipeline `acme` again.
     pub fn backfill(&self, flags: &[&str]) -> Usage {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(measured_program());
         command.arg("backfill").arg(self.path("pipelines").join("acme.yaml")).args(["--stream", "activities"]);
         command.arg("--state").arg(format!("file:{}", self.path("state").display())).args(flags);
         command.stdout(Stdio::null()).stderr(File::create(self.path("log")).unwrap());

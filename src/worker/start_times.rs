@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// Lanes begin over this time per lane. Ten thousand that read their checkpoints at once would leave gaps in the heap
-/// that are never filled.
+/// Lanes begin over this time per lane, each before its first poll. Ten thousand that read their checkpoints at once
+/// would leave gaps in the heap that are never filled.
 const OPEN_PER_LANE: Duration = Duration::from_micros(500);
-/// After that, first polls are spread over this time per lane, at most over their interval.
+/// First polls are spread over this time per lane, at most over their interval.
 const POLL_PER_LANE: Duration = Duration::from_millis(6);
 /// The fractional part of the golden ratio. Its multiples, without their whole parts, divide a unit most evenly,
 /// however many there are.
@@ -48,10 +48,9 @@ impl StartTimes {
             }
             None => *places.entry(host.to_owned()).or_insert(random.f64()),
         };
-        let all_open = for_all(lanes, OPEN_PER_LANE);
-        let open = all_open.mul_f64(random.f64());
-        let after_all = for_all(lanes, POLL_PER_LANE).min(interval).mul_f64(place);
-        StartWaits { open, first_poll: all_open.saturating_sub(open) + after_all }
+        let first_poll = for_all(lanes, POLL_PER_LANE).min(interval).mul_f64(place);
+        let open = for_all(lanes, OPEN_PER_LANE).min(first_poll).mul_f64(random.f64());
+        StartWaits { open, first_poll: first_poll.saturating_sub(open) }
     }
 }
 
@@ -78,7 +77,7 @@ mod tests {
         let mut polls = |host: &str, lanes: usize| -> Vec<_> {
             let next = |_| {
                 let StartWaits { open, first_poll } = times.next(host, 10_001, INTERVAL, &mut random);
-                open + first_poll - Duration::from_secs(5)
+                open + first_poll
             };
             (0..lanes).map(next).collect()
         };
@@ -93,12 +92,15 @@ mod tests {
     }
 
     #[test]
-    fn all_are_open_before_the_first_poll_and_a_single_lane_waits_for_nothing() {
+    fn no_first_poll_waits_for_other_lanes_to_open_and_a_single_lane_waits_for_nothing() {
         let (times, mut random) = (StartTimes::default(), fastrand::Rng::with_seed(1));
         let waits: Vec<_> = (0..100).map(|_| times.next("console", 100, INTERVAL, &mut random)).collect();
-        let last_open = waits.iter().map(|waits| waits.open).max().unwrap();
+        let opens: Vec<_> = waits.iter().map(|waits| waits.open).collect();
+        let (first, last) = (opens.iter().min().unwrap(), opens.iter().max().unwrap());
+        assert!(*first < Duration::from_millis(5) && *last > Duration::from_millis(45), "{first:?} to {last:?}");
+        assert!(most(&opens, Duration::from_millis(5)) < 30, "they open one after the other");
         let polls = || waits.iter().map(|waits| waits.open + waits.first_poll);
-        assert!(last_open > Duration::from_millis(25) && last_open <= polls().min().unwrap());
+        assert!(polls().min().unwrap() < Duration::from_millis(10), "before the last one is open");
         assert!(polls().max().unwrap() < Duration::from_secs(1), "few lanes do not wait for a whole interval");
         let StartWaits { open, first_poll } = times.next("console", 1, INTERVAL, &mut random);
         assert!(open.is_zero() && first_poll.is_zero());

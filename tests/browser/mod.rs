@@ -13,23 +13,16 @@ use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::server::Server;
 use s1_forwarder::telemetry::{Activity, FileStatus, LaneState, SettingsSource, SkipReason, Telemetry};
 
-use crate::support::cache::{installed, kept, or_skip, run, servers_wanted};
+use crate::support::cache::{or_skip, run, servers_wanted};
 
-const PUPPETEER: &str = "24.40.0";
 const BROWSERS: [&str; 4] = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
 
 fn browser() -> Result<(PathBuf, PathBuf), String> {
     servers_wanted()?;
-    installed(&["node", "npm"], "--version")?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut programs = std::env::split_paths(&path).flat_map(|directory| BROWSERS.map(|name| directory.join(name)));
     let chromium = programs.find(|program| program.is_file()).ok_or("no Chromium is installed")?;
-    let puppeteer = kept(&format!("puppeteer-core-{PUPPETEER}"), |directory| {
-        let mut npm = Command::new("npm");
-        npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(directory);
-        run(npm.arg(format!("puppeteer-core@{PUPPETEER}")), directory).map(drop)
-    })?;
-    Ok((chromium, puppeteer))
+    Ok((chromium, test_servers::puppeteer()?))
 }
 
 #[derive(Debug)]

@@ -13,7 +13,6 @@ use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::{Value, json};
 
 use crate::support::cache::{or_skip, run};
-use crate::support::golang;
 use crate::support::harness::Harness;
 use crate::support::kubernetes::{Kubernetes, documents};
 use crate::support::process::{Process, program};
@@ -27,8 +26,7 @@ pub struct Chart {
 impl Chart {
     /// None where Go is missing.
     pub fn new() -> Option<Self> {
-        let helm = golang::program("helm", "helm.sh/helm/v3@v3.18.4", "helm.sh/helm/v3/cmd/helm");
-        Some(Self { helm: or_skip("Helm", helm)?, directory: root().join("deploy/helm/s1-forwarder") })
+        Some(Self { helm: or_skip("Helm", test_servers::helm())?, directory: root().join("deploy/helm/s1-forwarder") })
     }
 
     fn helm(&self, arguments: &[&str], values: &[&str]) -> Result<String, String> {
@@ -60,7 +58,7 @@ fn root() -> &'static Path {
 
 /// The monitors' kinds as the Prometheus operator defines them.
 async fn install_monitors(kubernetes: &Kubernetes) {
-    let operator = golang::source("github.com/prometheus-operator/prometheus-operator@v0.85.0").unwrap();
+    let operator = test_servers::prometheus_operator().unwrap();
     for kind in ["servicemonitors", "podmonitors", "prometheusrules"] {
         let file = operator.join(format!("example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml"));
         let definition = fs::read_to_string(file).unwrap();

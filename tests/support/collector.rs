@@ -13,12 +13,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::cache::{installed, kept, or_skip, run};
+use super::cache::or_skip;
 use super::ports;
 
-const VERSION: &str = "0.145.0";
-/// Version of the modules that have their own counting.
-const PROVIDERS: &str = "1.51.0";
 const RECEIVERS: [&str; 4] = ["splunk_hec", "otlp", "loki", "datadog"];
 
 /// Name of the file with the spans.
@@ -82,7 +79,7 @@ impl Collector {
     }
 
     fn start() -> Option<Self> {
-        let program = or_skip("OpenTelemetry collector", program())?;
+        let program = or_skip("OpenTelemetry collector", test_servers::collector())?;
         let directory = tempfile::tempdir().unwrap();
         let ports: BTreeMap<_, _> = RECEIVERS.into_iter().map(|receiver| (receiver, ports::free())).collect();
         std::fs::write(directory.path().join("config.yaml"), config(&ports, directory.path())).unwrap();
@@ -227,28 +224,4 @@ fn value(any: &Value) -> Value {
         "intValue" => inner.as_str().map_or(inner.clone(), |text| text.parse::<i64>().unwrap().into()),
         _ => inner.clone(),
     }
-}
-
-fn manifest() -> String {
-    let contrib = "github.com/open-telemetry/opentelemetry-collector-contrib";
-    let own = "go.opentelemetry.io/collector";
-    format!(
-        "dist: {{ name: otelcol, output_path: ./build }}\nreceivers:\n  - gomod: {contrib}/receiver/splunkhecreceiver \
-         v{VERSION}\n  - gomod: {contrib}/receiver/lokireceiver v{VERSION}\n  - gomod: {contrib}/receiver/datadogreceiver \
-         v{VERSION}\n  - gomod: {own}/receiver/otlpreceiver v{VERSION}\nexporters:\n  - gomod: \
-         {contrib}/exporter/fileexporter v{VERSION}\nproviders:\n  - gomod: {own}/confmap/provider/envprovider \
-         v{PROVIDERS}\n  - gomod: {own}/confmap/provider/fileprovider v{PROVIDERS}\n"
-    )
-}
-
-/// The collector's program, built once (for some minutes) and kept outside the clone.
-fn program() -> Result<PathBuf, String> {
-    installed(&["go"], "version")?;
-    let directory = kept(&format!("otelcol-{VERSION}"), |directory| {
-        std::fs::write(directory.join("builder.yaml"), manifest()).map_err(|error| error.to_string())?;
-        let builder = format!("go.opentelemetry.io/collector/cmd/builder@v{VERSION}");
-        run(Command::new("go").args(["install", &builder]).env("GOBIN", directory), directory)?;
-        run(Command::new(directory.join("builder")).args(["--config", "builder.yaml"]), directory).map(drop)
-    })?;
-    Ok(directory.join("build/otelcol"))
 }

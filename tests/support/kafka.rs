@@ -23,8 +23,9 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::cache::or_skip;
+use super::ports;
 use super::tls::Authority;
-use super::{maven, ports};
 
 /// A running broker; it ends when it is dropped.
 pub struct Broker {
@@ -74,7 +75,7 @@ impl Broker {
     }
 
     fn start_with(authority: Option<&Authority>) -> Option<Self> {
-        let jars = jars()?;
+        let jars = or_skip("Apache Kafka", test_servers::kafka())?;
         let directory = tempfile::tempdir().unwrap();
         let secure = authority.map(|authority| {
             let server = authority.issue(&["127.0.0.1"]);
@@ -169,7 +170,7 @@ impl Broker {
     }
 
     fn rule(&self, change: &[&str], user: &str, operation: &str, what: [&str; 2]) -> Option<()> {
-        let tools = maven::jars("Kafka's tools", "kafka-tools-4.1.0", &["org.apache.kafka:kafka-tools:4.1.0"])?;
+        let tools = or_skip("Kafka's tools", test_servers::kafka_tools())?;
         let (principal, address) = (format!("User:{user}"), self.address());
         let mut command = Command::new("java");
         command.arg("-cp").arg(tools.join("*")).args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server"]);
@@ -356,14 +357,4 @@ pub fn read(brokers: &str, topic: &str) -> Vec<Consumed> {
         });
     }
     consumed
-}
-
-/// The directory with Kafka's jars.
-fn jars() -> Option<PathBuf> {
-    let artifacts = [
-        "org.apache.kafka:kafka_2.13:4.1.0",
-        "org.apache.logging.log4j:log4j-core:2.24.3",
-        "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",
-    ];
-    maven::jars("Apache Kafka", "kafka-4.1.0", &artifacts)
 }

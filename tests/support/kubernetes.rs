@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use super::cache::or_skip;
 use super::tls::Authority;
-use super::{golang, ports};
+use super::ports;
 
 const ADMIN_TOKEN: &str = "admin-token";
 /// Where the plain manifests say that they belong.
@@ -299,13 +299,6 @@ fn spawn(command: &mut Command, directory: &Path) -> Child {
 
 impl Programs {
     fn built() -> Result<Self, String> {
-        Ok(Self {
-            etcd: golang::program("etcd", "go.etcd.io/etcd/server/v3@v3.6.5", "go.etcd.io/etcd/server/v3")?,
-            api_server: golang::program(
-                "kube-apiserver",
-                "k8s.io/kubernetes@v1.34.1",
-                "k8s.io/kubernetes/cmd/kube-apiserver",
-            )?,
-        })
+        Ok(Self { etcd: test_servers::etcd()?, api_server: test_servers::kube_apiserver()? })
     }
 }

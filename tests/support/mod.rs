@@ -7,13 +7,11 @@
 pub mod aws;
 pub mod azure;
 pub mod batches;
-pub mod cache;
 pub mod collector;
 pub mod completeness;
 pub mod deliver;
 pub mod double;
 pub mod elastic;
-pub mod golang;
 pub mod harness;
 pub mod hmac;
 #[cfg(feature = "kafka")]
@@ -24,7 +22,6 @@ pub mod kubernetes;
 pub mod ledger;
 pub mod logs;
 pub mod logscale;
-pub mod maven;
 pub mod oauth;
 pub mod opensearch;
 pub mod panther;
@@ -40,3 +37,5 @@ pub mod splunk;
 pub mod sumo;
 pub mod tls;
 pub mod transfer;
+
+pub use test_servers::cache;

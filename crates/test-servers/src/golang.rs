@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use serde_json::Value;
-
-use super::cache::{installed, kept, run};
+use crate::cache::{installed, kept, run};
 
 /// The program `name`: main package `package` of `module`, `MODULE@VERSION`.
-pub fn program(name: &str, module: &str, package: &str) -> Result<PathBuf, String> {
+pub(crate) fn program(name: &str, module: &str, package: &str) -> Result<PathBuf, String> {
     installed(&["go"], "version")?;
     let (path, version) = module.split_once('@').ok_or("MODULE@VERSION")?;
     let directory = kept(&format!("{name}-{}", version.trim_start_matches('v')), |directory| {
@@ -27,9 +25,9 @@ pub fn program(name: &str, module: &str, package: &str) -> Result<PathBuf, Strin
 }
 
 /// The directory of a module's source text, from Go's own cache.
-pub fn source(module: &str) -> Result<PathBuf, String> {
+pub(crate) fn source(module: &str) -> Result<PathBuf, String> {
     installed(&["go"], "version")?;
-    download(module, "Dir")
+    download(module, "Dir").map(PathBuf::from)
 }
 
 /// A module that has its parts in its own repository replaces them by paths there; elsewhere they are `v0.` of its
@@ -40,10 +38,12 @@ fn siblings(module: &str, version: &str) -> Result<String, String> {
     Ok(parts.map(|(part, _)| format!("replace {0} => {0} v0.{version}\n", part.trim())).collect())
 }
 
-/// Where a module is after it was fetched, unless it was before.
-fn download(module: &str, what: &str) -> Result<PathBuf, String> {
+/// The field `what` that Go prints about a module, which it fetches unless it is there.
+fn download(module: &str, what: &str) -> Result<String, String> {
     let mut command = Command::new("go");
     let answer = run(command.args(["mod", "download", "-json", module]), &std::env::temp_dir())?;
-    let answer: Value = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
-    answer[what].as_str().map(PathBuf::from).ok_or_else(|| answer.to_string())
+    let key = format!("\"{what}\": \"");
+    let value = answer.lines().find_map(|line| line.trim().strip_prefix(&key));
+    let value = value.and_then(|value| value.trim_end_matches(',').strip_suffix('"'));
+    value.map(str::to_owned).ok_or(answer.clone())
 }

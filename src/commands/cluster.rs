@@ -16,24 +16,24 @@ pub struct ClusterArgs {
     ///
     /// With none, every worker runs all its pipelines. With kubernetes, a pipeline's console and token determine its
     /// shard, and one worker holds the Lease of each shard.
-    #[arg(long, value_enum, value_name = "MODE", env = "S1_FORWARDER_CLUSTER")]
+    #[arg(long, value_enum, value_name = "MODE")]
     cluster: Option<Mode>,
 
     /// Number of shards, which is the maximum of workers that can share the work
     ///
     /// The first worker of an installation stores the number. A worker with another number is refused from then on.
-    #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096), env = "S1_FORWARDER_SHARDS")]
+    #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     shards: u32,
 
     /// Time after a worker's last sign of life until other workers take over its shards
     ///
     /// A worker renews its leases after one third of this time. If it cannot, it stops delivering after two thirds.
-    #[arg(long, value_name = "PERIOD", default_value = "15s", value_parser = lease, env = "S1_FORWARDER_LEASE")]
+    #[arg(long, value_name = "PERIOD", default_value = "15s", value_parser = lease)]
     lease: Period,
 
     /// Address at which the other workers reach this one's HTTP endpoints, to show the lanes of all workers [default:
     /// that of --listen, or of the pod (POD_IP) if --listen names all addresses]
-    #[arg(long, value_name = "HOST:PORT", value_parser = super::process::listen, env = "S1_FORWARDER_ADVERTISE")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = super::process::listen)]
     advertise: Option<String>,
 }
 

@@ -6,6 +6,7 @@ mod cluster;
 mod one_file;
 mod pretty;
 mod process;
+mod variables;
 
 pub mod activity_types;
 pub mod backfill;
@@ -36,6 +37,7 @@ use crate::telemetry::init_logs;
 pub use cluster::ClusterArgs;
 pub use one_file::{OneFileArgs, WindowArgs};
 pub use process::{DeliveryArgs, FileArgs, LogArgs, ProcessArgs, RateArgs, StateArgs, TimeoutArgs};
+pub use variables::{Commands, VARIABLES};
 
 /// Wrong usage that the parser of flags cannot detect. The process ends with 2 instead of 1.
 #[derive(Debug, thiserror::Error)]
@@ -118,25 +120,24 @@ impl Command {
 
 /// The definition of the command line.
 pub fn definition() -> clap::Command {
-    with_variables(Cli::command())
+    definition_without(None)
 }
 
-/// Gives each flag without an environment variable one that is named after it.
-fn with_variables(command: clap::Command) -> clap::Command {
-    let command = command.mut_args(|flag| match (flag.get_long(), flag.get_env()) {
-        (Some(name), None) => {
-            let variable = format!("S1_FORWARDER_{}", name.to_uppercase().replace('-', "_"));
-            flag.env(variable)
-        }
-        _ => flag,
-    });
-    command.mut_subcommands(with_variables)
+/// The same, without one of the environment variables.
+fn definition_without(variable: Option<&str>) -> clap::Command {
+    variables::assign(Cli::command(), variable)
 }
 
 /// The whole program: parses the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
-    // With wrong usage, this ends the process with 2.
-    let Cli { logs, command } = Cli::from_arg_matches(&definition().get_matches()).unwrap_or_else(|error| error.exit());
+    let matches = match definition().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return variables::report(&error),
+    };
+    let Cli { logs, command } = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return variables::report(&error),
+    };
     install_crypto_provider();
     prevent_core_dumps();
     let level = logs.log_level.as_deref().unwrap_or(command.log_level());
@@ -144,6 +145,13 @@ pub fn main() -> ExitCode {
         eprintln!("error: {error}");
         return ExitCode::from(USAGE);
     }
+    let ignored = match variables::Ignored::find(&matches) {
+        Ok(ignored) => ignored,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_keep_alive(IDLE_THREAD).build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -152,6 +160,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    runtime.spawn_blocking(|| ignored.warn());
     let result = runtime.block_on(dispatch(command));
     // A blocked write to a pipe must not delay the end of the process.
     runtime.shutdown_timeout(LAST_WRITES);

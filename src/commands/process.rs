@@ -1,4 +1,4 @@
-//! Flags that several commands share. Each is also an environment variable `S1_FORWARDER_…`.
+//! Flags that several commands share.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -36,8 +36,7 @@ pub struct FileArgs {
         long,
         required_unless_present = "paths",
         num_args = 1..,
-        value_name = "PATH",
-        env = "S1_FORWARDER_PIPELINES"
+        value_name = "PATH"
     )]
     pipelines: Vec<pipeline::Location>,
 
@@ -53,35 +52,35 @@ pub struct FileOptionArgs {
     /// It has the keys of a pipeline file, except `name`. Mappings are merged key by key, and the pipeline's own value
     /// takes precedence. Lists, such as `sinks`, are not merged: a pipeline's own list replaces the default. Relative
     /// `{ file }` paths are relative to this file.
-    #[arg(long, value_name = "FILE", env = "S1_FORWARDER_DEFAULTS")]
+    #[arg(long, value_name = "FILE")]
     defaults: Option<PathBuf>,
 
     /// The pipeline files are from others than the operator: restrict what they may name
     ///
     /// Their secrets come from --secrets-dir and --env-allow, their other files from --files-dir, and they reach public
     /// addresses only. Pipeline files in objects of Kubernetes are always restricted so. See docs/security.md.
-    #[arg(long, env = "S1_FORWARDER_TENANT_FILES", help_heading = TENANTS)]
+    #[arg(long, help_heading = TENANTS)]
     tenant_files: bool,
 
     /// Tenants' files may name secrets in files below this directory
     ///
     /// {pipeline} stands for the file's name without extension, or NAMESPACE.NAME of the labelled object: each tenant
     /// then has a directory of its own.
-    #[arg(long, value_name = "DIR", env = "S1_FORWARDER_SECRETS_DIR", help_heading = TENANTS)]
+    #[arg(long, value_name = "DIR", help_heading = TENANTS)]
     secrets_dir: Option<PathBuf>,
 
     /// Tenants' files may name secrets in environment variables that begin with this
-    #[arg(long, value_name = "PREFIX", env = "S1_FORWARDER_ENV_ALLOW", value_delimiter = ',', help_heading = TENANTS)]
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',', help_heading = TENANTS)]
     env_allow: Vec<String>,
 
     /// Tenants' files may name `file` sinks and the files of `tls:` below this directory
     ///
     /// {pipeline} stands for the file's name without extension, or NAMESPACE.NAME of the labelled object.
-    #[arg(long, value_name = "DIR", env = "S1_FORWARDER_FILES_DIR", help_heading = TENANTS)]
+    #[arg(long, value_name = "DIR", help_heading = TENANTS)]
     files_dir: Option<PathBuf>,
 
     /// Tenants' files may name any address: of this machine, its link and private networks too
-    #[arg(long, env = "S1_FORWARDER_ALLOW_PRIVATE_DESTINATIONS", help_heading = TENANTS)]
+    #[arg(long, help_heading = TENANTS)]
     allow_private_destinations: bool,
 }
 
@@ -127,7 +126,6 @@ pub struct StateArgs {
         long = "state",
         value_name = "STORE", value_parser = hidden_value::<Location>(),
         default_value = "file:state",
-        env = "S1_FORWARDER_STATE",
         global = true
     )]
     pub state: Location,
@@ -139,7 +137,6 @@ pub struct StateArgs {
         value_name = "NAME",
         default_value = "s1-forwarder",
         value_parser = instance,
-        env = "S1_FORWARDER_INSTANCE",
         global = true
     )]
     pub instance: String,
@@ -149,7 +146,7 @@ pub struct StateArgs {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct RateArgs {
     /// Requests per second to the console; a running worker has its own limit, and the console receives the sum
-    #[arg(long, value_name = "N", default_value = "2", value_parser = rate, env = "S1_FORWARDER_REQUESTS_PER_SECOND")]
+    #[arg(long, value_name = "N", default_value = "2", value_parser = rate)]
     pub requests_per_second: f64,
 }
 
@@ -157,19 +154,19 @@ pub struct RateArgs {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct TimeoutArgs {
     /// Give up after this time without progress; with `run` only a lane, and only with --once
-    #[arg(long, value_name = "PERIOD", default_value = "5m", env = "S1_FORWARDER_ONCE_TIMEOUT")]
+    #[arg(long, value_name = "PERIOD", default_value = "5m")]
     pub once_timeout: Period,
 }
 
 #[derive(Debug, Clone, Args)]
 pub struct LogArgs {
     /// Format of the logs on standard error [default: text on a terminal, else json]
-    #[arg(long, value_name = "FORMAT", global = true, env = "S1_FORWARDER_LOG_FORMAT", help_heading = "Logs")]
+    #[arg(long, value_name = "FORMAT", global = true, help_heading = "Logs")]
     pub log_format: Option<LogFormat>,
 
     /// error, warn, info, debug, trace, or directives such as info,s1_forwarder=debug [default: info for run, else
     /// warn]
-    #[arg(long, value_name = "LEVEL", global = true, env = "S1_FORWARDER_LOG_LEVEL", help_heading = "Logs")]
+    #[arg(long, value_name = "LEVEL", global = true, help_heading = "Logs")]
     pub log_level: Option<String>,
 }
 
@@ -182,25 +179,25 @@ pub struct ProcessArgs {
     /// Address of /metrics, /livez, /readyz and the status page; port 0 chooses a free port [default: 127.0.0.1:9598]
     ///
     /// With --once there is no default: a job can run next to a worker.
-    #[arg(long, value_name = "HOST:PORT", value_parser = listen, env = "S1_FORWARDER_LISTEN")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = listen)]
     pub listen: Option<String>,
 
     /// A second address, with /livez and /readyz alone, without TLS and authentication: for the kubelet
-    #[arg(long, value_name = "HOST:PORT", value_parser = listen, env = "S1_FORWARDER_LISTEN_PROBES")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = listen)]
     pub listen_probes: Option<String>,
 
     /// A YAML file with TLS and authentication of the HTTP endpoints, in the manner of Prometheus' web configuration
     ///
     /// It and the files that it names are read again every 10 s. /livez and /readyz need no credentials. See
     /// docs/security.md.
-    #[arg(long, value_name = "FILE", env = "S1_FORWARDER_WEB_CONFIG")]
+    #[arg(long, value_name = "FILE")]
     pub web_config: Option<PathBuf>,
 
     /// Minimum time between two writes of a lane's checkpoint [default: 5s with --state kubernetes:, else 0s]
     ///
     /// With 0s, each checkpoint is written immediately. After a kill, events delivered since the last write are
     /// delivered again.
-    #[arg(long, value_name = "PERIOD", env = "S1_FORWARDER_CHECKPOINT_INTERVAL")]
+    #[arg(long, value_name = "PERIOD")]
     checkpoint_interval: Option<Period>,
 }
 
@@ -211,7 +208,7 @@ pub struct DeliveryArgs {
     state: StateArgs,
 
     /// Maximum of bytes in flight over all lanes, including librdkafka's queue
-    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = budget, env = "S1_FORWARDER_MEMORY_BUDGET")]
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = budget)]
     pub memory_budget: ByteSize,
 
     /// Where dead letters are stored, which are events that a sink refuses permanently: `file:DIR`,
@@ -221,16 +218,16 @@ pub struct DeliveryArgs {
     /// With kubernetes:, they are in Secrets, compressed, with at most 4 MiB that pipelines share fairly; NAMESPACE
     /// defaults to that of the kubeconfig or of the pod's service account. With kafka:, they are records of a compacted
     /// topic, which is created if it does not exist. librdkafka settings may follow a `?`, as in --state.
-    #[arg(long, value_name = "STORE", value_parser = hidden_value::<dead_letters::Location>(), env = "S1_FORWARDER_DEAD_LETTERS")]
+    #[arg(long, value_name = "STORE", value_parser = hidden_value::<dead_letters::Location>())]
     dead_letters: Option<dead_letters::Location>,
 
     /// Maximum of bytes of dead letters in files or in Kafka; if the store is full, a lane with a new dead letter stops
     /// and loses nothing
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "S1_FORWARDER_DEAD_LETTERS_MAX")]
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     pub dead_letters_max: ByteSize,
 
     /// Time after SIGTERM to deliver what is in flight; the next start delivers the rest
-    #[arg(long, value_name = "PERIOD", default_value = "25s", env = "S1_FORWARDER_SHUTDOWN_TIMEOUT")]
+    #[arg(long, value_name = "PERIOD", default_value = "25s")]
     pub shutdown_timeout: Period,
 }
 

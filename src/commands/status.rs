@@ -25,11 +25,11 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Address of the worker (its --listen); without http:// or https://, --web-config decides which
-    #[arg(long, value_name = "URL", default_value = "127.0.0.1:9598", env = "S1_FORWARDER_URL")]
+    #[arg(long, value_name = "URL", default_value = "127.0.0.1:9598")]
     url: String,
 
     /// The worker's own file: its first token in a file is presented, and its certificate is trusted
-    #[arg(long, value_name = "FILE", env = "S1_FORWARDER_WEB_CONFIG")]
+    #[arg(long, value_name = "FILE")]
     web_config: Option<PathBuf>,
 
     /// A file with a bearer token that the worker accepts; instead of --web-config

@@ -48,6 +48,7 @@ pub use objects::{resource_at, stem};
 pub use open::{load, open, read};
 pub use pending::Scan;
 pub use problem::{Problem, Severity};
+pub use read::likely;
 pub use schema::schema;
 pub use settings_file::read_settings;
 pub use tenant::TenantRules;

@@ -84,7 +84,7 @@ pub(super) fn keys_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
 const MAX_MISSPELT: usize = 64;
 
 /// The known word that was probably intended.
-pub(super) fn likely<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn likely<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > MAX_MISSPELT {
         return None;
     }

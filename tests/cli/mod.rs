@@ -1,6 +1,7 @@
 //! The command line as a user sees it: exit codes, flags and their environment variables, what `check` prints.
 
 mod init;
+mod variables;
 
 use std::fs;
 use std::path::Path;
@@ -62,30 +63,6 @@ fn typing_mistakes_in_flags_are_wrong_usage() {
         let (code, _, errors) = run(program().args(arguments));
         assert!(code == 2 && errors.contains(expected), "{arguments:?}: {code} {errors}");
     }
-}
-
-/// Also those of one command.
-#[test]
-fn every_flag_is_an_environment_variable_too() {
-    fn check(command: &clap::Command) -> usize {
-        let flags = command.get_arguments().filter_map(|flag| Some((flag.get_long()?, flag.get_env()?)));
-        let named = flags.filter(|(name, variable)| {
-            let expected = format!("S1_FORWARDER_{}", name.to_uppercase().replace('-', "_"));
-            variable.to_str() == Some(expected.as_str())
-        });
-        let (named, all) = (named.count(), command.get_arguments().filter(|flag| flag.get_long().is_some()).count());
-        assert_eq!(named, all, "{}", command.get_name());
-        named + command.get_subcommands().map(check).sum::<usize>()
-    }
-    assert!(check(&s1_forwarder::commands::definition()) > 50);
-    let directory = tempfile::tempdir().unwrap();
-    write(directory.path(), "acme.yaml", GOOD);
-    let (code, out, errors) = run(program()
-        .args(["check"])
-        .env("S1_FORWARDER_PIPELINES", directory.path())
-        .env("S1_FORWARDER_OFFLINE", "true")
-        .env("S1_FORWARDER_FORMAT", "json"));
-    assert!(code == 0 && out.contains("\"offline\": true"), "{out}{errors}");
 }
 
 #[test]

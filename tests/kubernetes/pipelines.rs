@@ -53,9 +53,7 @@ impl<'a> Scene<'a> {
     /// file.
     fn run(&self, arguments: &[&str]) -> Process {
         let mut command = self.program(arguments);
-        command
-            .env("S1_FORWARDER_SECRETS_DIR", self.harness.root())
-            .env("S1_FORWARDER_ALLOW_PRIVATE_DESTINATIONS", "true");
+        command.arg("--secrets-dir").arg(self.harness.root()).arg("--allow-private-destinations");
         Process::spawn(command)
     }
 

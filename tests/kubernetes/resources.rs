@@ -136,7 +136,7 @@ impl<'a> Scene<'a> {
         let mut command = program(self.harness.root(), arguments);
         command.env("KUBECONFIG", self.tenant.kubeconfig());
         // The console and the sink are on this machine.
-        command.env("S1_FORWARDER_ALLOW_PRIVATE_DESTINATIONS", "true");
+        command.arg("--allow-private-destinations");
         command
     }
 

@@ -419,8 +419,9 @@ fn command_line() {
     let mut text = format!("# Command line\n\n{MADE_BY}");
     text += &paragraph(&program.get_long_about().or(program.get_about()).unwrap().to_string());
     text += &paragraph(
-        "Each flag is also an environment variable. A flag takes precedence over its variable. Exit codes: 0 done; 1 a failure \
-         at run time; 2 wrong usage, or none of the pipeline files can run.",
+        "Settings of the process are also environment variables, which are named at their flags here. A flag takes precedence \
+         over its variable. Flags of a single task have none. A variable `S1_FORWARDER_…` that is unknown causes a warning. \
+         Exit codes: 0 done; 1 a failure at run time; 2 wrong usage, or none of the pipeline files can run.",
     );
     text += "## All commands\n\n";
     text += &flags(&program, &[]);

@@ -22,7 +22,10 @@
 {{- end }}
 {{- end -}}
 
-{{/* Settings that every command needs, so that one in a worker's pod finds the same objects as the worker. */}}
+{{/*
+Settings that every command needs, so that one in a worker's pod finds the same objects as the worker, and settings of
+`run`.
+*/}}
 {{- define "s1-forwarder.env" -}}
 {{- $secret := .Values.worker.existingSecret -}}
 - name: S1_FORWARDER_STATE

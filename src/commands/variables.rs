@@ -1,0 +1,262 @@
+//! Environment variables: which there are, and what is said about others with our prefix.
+//!
+//! Only settings of the process have a variable. The flags of a single task have none: a variable that was set for one
+//! command would disarm the safeguard of another one.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches};
+use tracing::warn;
+
+use super::{USAGE, UsageError};
+use crate::pipeline::likely;
+use crate::settings::read_file;
+
+const PREFIX: &str = "S1_FORWARDER_";
+
+/// The commands whose flag has the variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commands {
+    /// Every command with this flag.
+    All,
+    Only(&'static str),
+}
+
+use Commands::{All, Only};
+
+/// Every environment variable of a flag: its name, the flag, the commands.
+pub const VARIABLES: &[(&str, &str, Commands)] = &[
+    ("S1_FORWARDER_STATE", "state", All),
+    ("S1_FORWARDER_INSTANCE", "instance", All),
+    ("S1_FORWARDER_PIPELINES", "pipelines", All),
+    ("S1_FORWARDER_DEFAULTS", "defaults", All),
+    ("S1_FORWARDER_DEAD_LETTERS", "dead-letters", All),
+    ("S1_FORWARDER_LOG_FORMAT", "log-format", All),
+    ("S1_FORWARDER_LOG_LEVEL", "log-level", All),
+    #[cfg(feature = "traces")]
+    ("S1_FORWARDER_OTLP_TRACES", "otlp-traces", All),
+    ("S1_FORWARDER_URL", "url", Only("status")),
+    ("S1_FORWARDER_CLUSTER", "cluster", Only("run")),
+    ("S1_FORWARDER_SHARDS", "shards", Only("run")),
+    ("S1_FORWARDER_LEASE", "lease", Only("run")),
+    ("S1_FORWARDER_LISTEN", "listen", Only("run")),
+    ("S1_FORWARDER_LISTEN_PROBES", "listen-probes", Only("run")),
+    ("S1_FORWARDER_WEB_CONFIG", "web-config", Only("run")),
+    ("S1_FORWARDER_MEMORY_BUDGET", "memory-budget", Only("run")),
+    ("S1_FORWARDER_CHECKPOINT_INTERVAL", "checkpoint-interval", Only("run")),
+    ("S1_FORWARDER_DEAD_LETTERS_MAX", "dead-letters-max", Only("run")),
+    ("S1_FORWARDER_SHUTDOWN_TIMEOUT", "shutdown-timeout", Only("run")),
+    (TENANT_FILES, "tenant-files", Only("run")),
+    ("S1_FORWARDER_SECRETS_DIR", "secrets-dir", Only("run")),
+    ("S1_FORWARDER_ENV_ALLOW", "env-allow", Only("run")),
+    ("S1_FORWARDER_FILES_DIR", "files-dir", Only("run")),
+    ("S1_FORWARDER_ALLOW_PRIVATE_DESTINATIONS", "allow-private-destinations", Only("run")),
+];
+
+const TENANT_FILES: &str = "S1_FORWARDER_TENANT_FILES";
+
+/// Gives the flags of the whole command line their variables, apart from `without`.
+pub(super) fn assign(program: clap::Command, without: Option<&str>) -> clap::Command {
+    let program = program.mut_args(|flag| with_variable(flag, "", without));
+    program.mut_subcommands(|command| {
+        let name = command.get_name().to_owned();
+        assign_to(command, &name, without)
+    })
+}
+
+/// `name` is that of the command itself, also for its subcommands.
+fn assign_to(command: clap::Command, name: &str, without: Option<&str>) -> clap::Command {
+    let command = command.mut_args(|flag| with_variable(flag, name, without));
+    command.mut_subcommands(|subcommand| assign_to(subcommand, name, without))
+}
+
+fn with_variable(flag: Arg, command: &str, without: Option<&str>) -> Arg {
+    let is_of = |commands: Commands| commands == All || commands == Only(command);
+    let mut all = VARIABLES.iter().filter(|(variable, ..)| without != Some(*variable));
+    match all.find(|(_, name, commands)| flag.get_long() == Some(*name) && is_of(*commands)) {
+        Some((variable, ..)) => flag.env(*variable),
+        None => flag,
+    }
+}
+
+/// Prints why the command line is refused, or the help that it asks for. Clap names the flag alone, so a value that
+/// comes from a variable is told apart here.
+pub(super) fn report(error: &clap::Error) -> ExitCode {
+    // As clap itself: standard output may be closed.
+    let _ = error.print();
+    if let Some(variable) = variable_of(error) {
+        eprintln!("\nThe value is that of the environment variable {variable}.");
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+}
+
+/// The variable without which this error would not be.
+fn variable_of(error: &clap::Error) -> Option<&'static str> {
+    if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::InvalidUtf8) {
+        return None;
+    }
+    let text = error.to_string();
+    let mut set = VARIABLES.iter().map(|(variable, ..)| *variable).filter(|name| std::env::var_os(name).is_some());
+    set.find(|variable| match super::definition_without(Some(variable)).try_get_matches() {
+        Ok(_) => true,
+        Err(other) => other.to_string() != text,
+    })
+}
+
+/// Variables with our prefix that do nothing, or not what they seem to.
+pub(super) struct Ignored {
+    /// Those of no flag, unless a file names them as the place of a secret.
+    unknown: Vec<String>,
+    /// Files and directories that the command line names, and that may name such variables.
+    files: Vec<PathBuf>,
+}
+
+/// Commands with a listener of their own, which has nothing to do with a worker's.
+const OTHER_LISTENERS: [&str; 2] = ["demo", "emulate"];
+/// Arguments that name pipeline files, by their ids.
+const FILE_ARGUMENTS: [&str; 5] = ["paths", "pipelines", "file", "defaults", "pipeline"];
+/// Larger than a pipeline file.
+const MAX_FILE: usize = 1 << 20;
+
+impl Ignored {
+    /// Warns about variables that `run` alone reads, and finds those that nobody knows.
+    ///
+    /// # Errors
+    /// If one of them would have restricted pipeline files: the command must not read these without the restriction.
+    pub fn find(matches: &ArgMatches) -> Result<Self, UsageError> {
+        let program = super::definition();
+        let names: BTreeSet<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+        let Some((name, matches)) = matches.subcommand() else {
+            return Ok(Self { unknown: Vec::new(), files: Vec::new() });
+        };
+        let (command, matches) = innermost(program.find_subcommand(name), matches);
+        if let Some(command) = command.filter(|_| !OTHER_LISTENERS.contains(&name)) {
+            only_for_others(command, matches, &names)?;
+        }
+        let allowed: Vec<_> = raw(matches, "env_allow").filter_map(|prefix| prefix.to_str()).collect();
+        let is_unknown = |name: &&String| {
+            name.starts_with(PREFIX)
+                && VARIABLES.iter().all(|(known, ..)| known != name)
+                && !is_service_link(name)
+                && !allowed.iter().any(|prefix| name.starts_with(prefix))
+        };
+        let unknown = names.iter().filter(is_unknown).cloned().collect();
+        let files = FILE_ARGUMENTS.iter().flat_map(|id| raw(matches, id)).map(PathBuf::from).collect();
+        Ok(Self { unknown, files })
+    }
+
+    /// Warns about unknown variables that no file names. This reads files, which may take long.
+    pub fn warn(mut self) {
+        if self.unknown.is_empty() {
+            return;
+        }
+        for file in self.files.iter().flat_map(|path| files_at(path)) {
+            let text = read_file(&file, MAX_FILE).unwrap_or_default();
+            self.unknown.retain(|name| memchr::memmem::find(&text, name.as_bytes()).is_none());
+        }
+        for name in &self.unknown {
+            warn!("{}", unknown_variable(name));
+        }
+    }
+}
+
+/// The command that runs, which may be the subcommand of another one.
+fn innermost<'a>(
+    mut command: Option<&'a clap::Command>,
+    mut matches: &'a ArgMatches,
+) -> (Option<&'a clap::Command>, &'a ArgMatches) {
+    while let Some((name, inner)) = matches.subcommand() {
+        command = command.and_then(|command| command.find_subcommand(name));
+        matches = inner;
+    }
+    (command, matches)
+}
+
+/// The values of an argument as they were given; none if the command has no such argument.
+fn raw<'a>(matches: &'a ArgMatches, id: &str) -> impl Iterator<Item = &'a OsStr> {
+    matches.try_get_raw(id).ok().flatten().into_iter().flatten()
+}
+
+fn only_for_others(command: &clap::Command, matches: &ArgMatches, set: &BTreeSet<String>) -> Result<(), UsageError> {
+    for (variable, name, commands) in VARIABLES {
+        let Only(other) = commands else { continue };
+        let Some(flag) = command.get_arguments().find(|flag| flag.get_long() == Some(*name)) else { continue };
+        let is_given = matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
+        if flag.get_env().is_some() || is_given || !set.contains(*variable) {
+            continue;
+        }
+        let text = format!("{variable} holds for `{other}` only: give --{name} to this command");
+        if *variable == TENANT_FILES && std::env::var_os(TENANT_FILES).is_some_and(|value| value != "false") {
+            return Err(UsageError(text));
+        }
+        warn!("{text}");
+    }
+    Ok(())
+}
+
+/// Kubernetes sets these for a Service that is named like the program.
+fn is_service_link(name: &str) -> bool {
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT")
+        || name.contains("_PORT_")
+}
+
+/// The file, or the pipeline files of a directory.
+fn files_at(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(path) else { return vec![path.to_owned()] };
+    let is_yaml = |path: &PathBuf| matches!(path.extension().and_then(OsStr::to_str), Some("yaml" | "yml"));
+    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_yaml).collect()
+}
+
+fn unknown_variable(name: &str) -> String {
+    let word = name.strip_prefix(PREFIX).unwrap_or(name).to_lowercase();
+    let flag = word.replace('_', "-");
+    if has_flag(&super::definition(), &flag) {
+        return format!("the environment variable {name} has no effect: --{flag} can only be a flag");
+    }
+    let known: Vec<_> = VARIABLES.iter().map(|(known, ..)| known[PREFIX.len()..].to_lowercase()).collect();
+    match likely(&word, known.iter().map(String::as_str)) {
+        Some(known) => format!("unknown environment variable {name}; did you mean {PREFIX}{}?", known.to_uppercase()),
+        None => format!("unknown environment variable {name}: no flag has it, and no pipeline file names it"),
+    }
+}
+
+fn has_flag(command: &clap::Command, name: &str) -> bool {
+    command.get_arguments().any(|flag| flag.get_long() == Some(name))
+        || command.get_subcommands().any(|command| has_flag(command, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_links_of_kubernetes_are_no_settings() {
+        for name in [
+            "S1_FORWARDER_SERVICE_HOST",
+            "S1_FORWARDER_SERVICE_PORT_METRICS",
+            "S1_FORWARDER_PORT",
+            "S1_FORWARDER_PORT_9598_TCP_ADDR",
+        ] {
+            assert!(is_service_link(name), "{name}");
+        }
+        assert!(!is_service_link("S1_FORWARDER_MEMORY_BUGET"));
+        assert!(VARIABLES.iter().all(|(name, ..)| !is_service_link(name)));
+    }
+
+    #[test]
+    fn an_unknown_variable_is_told_with_the_likely_one() {
+        let misspelt = unknown_variable("S1_FORWARDER_MEMORY_BUGET");
+        assert!(misspelt.ends_with("did you mean S1_FORWARDER_MEMORY_BUDGET?"), "{misspelt}");
+        let flag = unknown_variable("S1_FORWARDER_ALL");
+        assert!(flag.ends_with("S1_FORWARDER_ALL has no effect: --all can only be a flag"), "{flag}");
+        let other = unknown_variable("S1_FORWARDER_WEATHER_IN_LISBON");
+        assert!(!other.contains("did you mean"), "{other}");
+    }
+}

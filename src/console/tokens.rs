@@ -16,7 +16,7 @@ pub struct Tokens {
 
 impl Tokens {
     pub fn new(secrets: &Secrets) -> Self {
-        let credentials = secrets.iter().cloned().map(Credential::new).collect();
+        let credentials = secrets.iter().cloned().map(Credential::token).collect();
         Self { credentials, in_use: AtomicUsize::new(0), changes: AtomicU64::new(0) }
     }
 

@@ -9,8 +9,7 @@ use super::problem::{Place, Problem, Severity};
 use super::yaml::Node;
 use super::{Case, Pipeline};
 use crate::record::{Stream, Timestamp};
-use crate::settings::check_name;
-use crate::settings::{Id, Tls};
+use crate::settings::{Id, Tls, check_name, check_token};
 use crate::sink::{BuildError, SharedSinkResources};
 use crate::{console, sink, source, transform};
 
@@ -81,7 +80,23 @@ pub(super) fn console(root: &Node, console: &console::ConsoleSettings, problems:
         let message = format!("`{path}` is ignored: requests go to {}", console.url);
         report.push(&["console", "url"], Severity::Warning, message);
     }
+    literal_tokens(&mut report, root.get("console"), "console");
     tls(&mut report, &["console", "tls"], &console.tls);
+}
+
+/// Keys of tokens, here and in `auth`.
+const TOKENS: [&str; 4] = ["token", "api_key", "intake_key", "code"];
+
+/// Tokens in the file itself, of which something can be wrong before anybody is asked.
+fn literal_tokens(report: &mut Report<'_>, parent: Option<&Node>, prefix: &str) {
+    for key in TOKENS {
+        let Some(node) = parent.and_then(|parent| parent.get(key)) else { continue };
+        for one in std::iter::once(node).chain(node.list()) {
+            if let Some(Err(reason)) = one.text().map(check_token) {
+                report.at(&one.place, &format!("{prefix}.{key}"), Severity::Error, format!("the token {reason}"));
+            }
+        }
+    }
 }
 
 /// What follows the host in a pasted address.
@@ -225,6 +240,8 @@ pub(super) fn sinks(root: &Node, sinks: &[Option<sink::SinkSettings>], problems:
         if let Some(sink) = sink {
             sink_settings(&mut report, &prefix, sink);
         }
+        literal_tokens(&mut report, Some(node), &prefix);
+        literal_tokens(&mut report, node.get("auth"), &format!("{prefix}.auth"));
         unencrypted(&mut report, &prefix);
         let given = node.get("name").and_then(Node::text);
         let name = given.or_else(|| node.get("type").and_then(Node::text)).unwrap_or_default();

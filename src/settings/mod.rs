@@ -47,7 +47,7 @@ pub use renewable_client::{RenewableClient, is_html, is_tls_error};
 pub use request_error::describe_request_error;
 pub use retry_after::retry_after;
 pub use schema::Schema;
-pub use secret::{Credential, SECRET_REF, Secret, SecretError, scrub};
+pub use secret::{Credential, SECRET_REF, Secret, SecretError, check_token, scrub};
 pub use secret_object::{SecretObject, SecretObjectError};
 pub use secrets::Secrets;
 pub use server_tls::{ClientCertificates, ServerTls, ServerTlsFiles, peer_client_builder};

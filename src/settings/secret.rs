@@ -46,6 +46,43 @@ pub enum SecretError {
     NotText(String),
     #[error("the secret from {0} holds a line break or another control character, which no HTTP header can carry")]
     ControlCharacter(String),
+    /// See [`check_token`]. The reason does not show the text.
+    #[error("the token from {place} {reason}")]
+    NotAToken { place: String, reason: String },
+}
+
+/// What people copy together with a token. The forwarder adds the scheme that a header needs.
+const SCHEMES: [&str; 7] = ["ApiToken", "Bearer", "Token", "ApiKey", "Splunk", "Basic", "Authorization:"];
+
+/// Whether a text can be a token: an API token, or a key that identifies the forwarder to a destination.
+///
+/// # Errors
+/// The reason, and what to do, if the text has something around or instead of the token.
+pub fn check_token(text: &str) -> Result<(), String> {
+    let text = text.trim();
+    let is_quote = |char: char| matches!(char, '"' | '\'' | '`');
+    let first_word = text.split_whitespace().next().unwrap_or_default();
+    let scheme = SCHEMES.iter().find(|scheme| scheme.eq_ignore_ascii_case(first_word) && first_word.len() < text.len());
+    let variable = text.strip_prefix('$').map(|name| name.trim_start_matches('{').trim_end_matches('}'));
+    if text.starts_with(is_quote) || text.ends_with(is_quote) {
+        Err("stands in quotes: remove them".to_owned())
+    } else if let Some(scheme) = scheme {
+        Err(format!("begins with \"{scheme} \": remove it"))
+    } else if let Some(name) = variable.filter(|name| is_variable(name)) {
+        Err(format!("is ${{{name}}}, which is not replaced here: write {{ env: {name} }} in the pipeline file"))
+    } else if text.contains("${") || text.starts_with('$') || text.contains("{{") {
+        Err("contains ${…} or {{…}}, which is not replaced here: write { env: NAME } in the pipeline file".to_owned())
+    } else if text.contains(char::is_whitespace) {
+        Err("contains a blank, as no token does: was more copied than the token?".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+/// The name of a variable is no secret. Tokens are longer, and have small letters.
+fn is_variable(name: &str) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=40).contains(&name.len()) && name.bytes().all(is_of_name)
 }
 
 /// Replaces secrets in a response before any of it is shown: servers and proxies may repeat them.
@@ -88,6 +125,16 @@ impl Secret {
         if secret.expose_secret().chars().any(char::is_control) {
             return Err(SecretError::ControlCharacter(self.place()));
         }
+        Ok(secret)
+    }
+
+    /// Reads a secret that is a token.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and those of [`check_token`].
+    pub fn read_token(&self) -> Result<SecretString, SecretError> {
+        let secret = self.read()?;
+        check_token(secret.expose_secret()).map_err(|reason| SecretError::NotAToken { place: self.place(), reason })?;
         Ok(secret)
     }
 
@@ -299,19 +346,33 @@ impl JsonSchema for Secret {
 /// A secret in use: read once, cached, and read again when the other side refuses it.
 pub struct Credential {
     secret: Secret,
-    is_document: bool,
+    form: Form,
     cached: Mutex<Option<SecretString>>,
+}
+
+/// What a secret consists of.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Such as a password: any text in one line.
+    Line,
+    Token,
+    Document,
 }
 
 impl Credential {
     /// Reads nothing yet.
     pub fn new(secret: Secret) -> Self {
-        Self { secret, is_document: false, cached: Mutex::new(None) }
+        Self { secret, form: Form::Line, cached: Mutex::new(None) }
+    }
+
+    /// For a token; see [`Secret::read_token`].
+    pub fn token(secret: Secret) -> Self {
+        Self { form: Form::Token, ..Self::new(secret) }
     }
 
     /// For a secret that may have several lines; see [`Secret::read_document`].
     pub fn document(secret: Secret) -> Self {
-        Self { is_document: true, ..Self::new(secret) }
+        Self { form: Form::Document, ..Self::new(secret) }
     }
 
     /// See [`Secret::reference`].
@@ -346,7 +407,11 @@ impl Credential {
     }
 
     fn read(&self) -> Result<SecretString, SecretError> {
-        if self.is_document { self.secret.read_document() } else { self.secret.read() }
+        match self.form {
+            Form::Line => self.secret.read(),
+            Form::Token => self.secret.read_token(),
+            Form::Document => self.secret.read_document(),
+        }
     }
 }
 
@@ -400,6 +465,37 @@ mod tests {
         assert!(missing.contains("/nonexistent/token"), "{missing}");
         let unset = Secret::Env("S1_TEST_NOT_SET".into()).read().unwrap_err().to_string();
         assert!(unset.contains("S1_TEST_NOT_SET"), "{unset}");
+    }
+
+    #[test]
+    fn what_stands_around_or_instead_of_a_token_is_named() {
+        for (contents, reason) in [
+            (format!("ApiToken {CANARY}"), "begins with \"ApiToken \": remove it"),
+            (format!("bearer  {CANARY}\r\n"), "begins with \"Bearer \": remove it"),
+            (format!("Authorization: ApiToken {CANARY}"), "begins with \"Authorization: \": remove it"),
+            (format!("\"{CANARY}\"\n"), "stands in quotes: remove them"),
+            (format!("'{CANARY}'"), "stands in quotes: remove them"),
+            (format!("{CANARY}'"), "stands in quotes: remove them"),
+            ("${ACME_TOKEN}".to_owned(), "is ${ACME_TOKEN}, which is not replaced here: write { env: ACME_TOKEN }"),
+            ("$ACME_TOKEN".to_owned(), "is ${ACME_TOKEN}, which is not replaced here: write { env: ACME_TOKEN }"),
+            (format!("${{{CANARY}}}"), "not replaced here: write { env: NAME }"),
+            (format!("x{{{{ {CANARY} }}}}"), "not replaced here: write { env: NAME }"),
+            (format!("{CANARY} acme"), "contains a blank"),
+        ] {
+            let secret = Secret::Literal(contents.clone());
+            let error = Credential::token(secret.clone()).get().unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(text.contains(reason) && !text.contains(CANARY), "{contents:?}: {text}");
+            assert!(secret.read().is_ok(), "a password may be so");
+        }
+        for contents in ["abc", "  abc\r\n\r\n", "\u{feff}abc\n"] {
+            let token = Secret::Literal(contents.to_owned()).read_token().unwrap();
+            assert_eq!(token.expose_secret(), "abc", "{contents:?}");
+        }
+        // Such as a JSON web token, a key in base 64, and a word that is a scheme.
+        for token in ["eyJhbGciOiJ.eyJzdWIi.c2lnbmF0dXJl_-", "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWk=", "token", "a$b"] {
+            assert_eq!(check_token(token), Ok(()), "{token}");
+        }
     }
 
     #[test]

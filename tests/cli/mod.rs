@@ -215,6 +215,17 @@ async fn check_finds_what_a_token_may_do() {
     assert!(code == 1 && words.starts_with("console=verified token=failed owner=skipped scope=skipped"), "{out}");
     assert!(!out.contains("canary"), "{out}");
 
+    // What was copied with the token, or stands for it.
+    for (token, reason) in [
+        ("ApiToken canary-good", r#"the environment variable S1_CLI_TEST_TOKEN begins with \"ApiToken \": remove it"#),
+        ("\"canary-good\"", "stands in quotes: remove them"),
+        ("${ACME_TOKEN}", "is not replaced here: write { env: ACME_TOKEN }"),
+    ] {
+        let (code, words, out) = check(token).await;
+        assert!(code == 1 && words.starts_with("console=verified token=failed owner=skipped"), "{out}");
+        assert!(out.contains(reason) && !out.contains("canary"), "{reason} not in {out}");
+    }
+
     // A token that cannot be read is no fault of the console's.
     let (code, words, out) = check("").await;
     assert!(code == 1 && words.starts_with("console=verified token=failed owner=skipped"), "{out}");

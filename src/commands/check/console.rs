@@ -81,7 +81,7 @@ async fn address(settings: &ConsoleSettings) -> Finding {
 }
 
 fn client(settings: &ConsoleSettings, limiters: &Limiters) -> Result<Client, String> {
-    settings.token.iter().try_for_each(|token| token.read().map(drop)).map_err(|error| error.to_string())?;
+    settings.token.iter().try_for_each(|token| token.read_token().map(drop)).map_err(|error| error.to_string())?;
     Client::connect(settings, limiters, Clock::System).map_err(|error| error.to_string())
 }
 

@@ -90,7 +90,8 @@ impl Authenticator {
             if RESERVED.contains(&parsed.as_str()) {
                 return Err(BuildError::value(key(), "the forwarder sets this header itself"));
             }
-            this = this.with_header(parsed, "", value);
+            // Any text: the header may have a scheme, or be no credential at all.
+            this = this.with_credential(parsed, "", Arc::new(Credential::new(value.clone())));
         }
         Ok(this)
     }
@@ -121,9 +122,9 @@ impl Authenticator {
         Ok(this)
     }
 
-    /// Adds a header made of `prefix` and a secret.
+    /// Adds a header made of `prefix` and a token.
     pub(crate) fn with_header(self, name: HeaderName, prefix: &'static str, secret: &Secret) -> Self {
-        self.with_credential(name, prefix, Arc::new(Credential::new(secret.clone())))
+        self.with_credential(name, prefix, Arc::new(Credential::token(secret.clone())))
     }
 
     /// [`with_header`](Self::with_header) for a secret that the destination also writes into its bodies.
@@ -145,7 +146,7 @@ impl Authenticator {
 
     /// Appends a secret to the path of the URL.
     pub(crate) fn with_path(mut self, secret: &Secret) -> Self {
-        self.path = Some(Box::new(Credential::new(secret.clone())));
+        self.path = Some(Box::new(Credential::token(secret.clone())));
         self
     }
 

@@ -71,7 +71,7 @@ impl DestinationType for SekoiaSettings {
     };
 
     fn parts(&self, _context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Sekoia>, BuildError> {
-        let key = Arc::new(Credential::new(self.intake_key.clone()));
+        let key = Arc::new(Credential::token(self.intake_key.clone()));
         let auth = Authenticator::with_headers(&self.headers)?.with_credential(KEY_HEADER, "", key.clone());
         let endpoint = self.url.join(match self.format {
             Format::Array => "array",

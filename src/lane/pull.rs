@@ -249,9 +249,14 @@ impl PullStage<'_> {
             let expiry = self.lane.client.token_expiry().await.ok().flatten().or_else(|| meter.known_token_expiry());
             reason += &match expiry {
                 Some(expiry) if expiry <= now => format!("; the token expired at {expiry}: create a new one"),
-                Some(expiry) => format!(
-                    "; the token was valid until {expiry}: it was revoked or replaced, or its user was disabled or deleted"
-                ),
+                Some(expiry) => {
+                    let valid = if expiry.is_never() {
+                        "never expires".to_owned()
+                    } else {
+                        format!("was valid until {expiry}")
+                    };
+                    format!("; the token {valid}: it was revoked or replaced, or its user was disabled or deleted")
+                }
                 None => "; the token is wrong, revoked or expired".to_owned(),
             };
         }

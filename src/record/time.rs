@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
+/// The year 2200, in microseconds since 1970.
+const NEVER: i64 = 7_258_118_400_000_000;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a UTC timestamp of the form 2018-02-27T04:49:26.257525Z")]
 pub struct TimestampError;
@@ -60,6 +63,12 @@ impl Timestamp {
     /// The duration from `earlier` to `self`; zero if `self` is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// Whether the end of something at this time means that it has none: consoles report a year such as 2999 as the
+    /// expiry of a token that never expires.
+    pub const fn is_never(self) -> bool {
+        self.0 >= NEVER
     }
 
     /// Reads `2018-02-27T04:49:26Z` with 0 to 9 digits of fraction, `Z` or an offset such as `+00:00`.

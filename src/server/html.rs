@@ -65,9 +65,9 @@ pub(super) fn cut(text: &str, most: usize) -> (&str, &'static str) {
     }
 }
 
-/// The day of an RFC 3339 time. Consoles report a year such as 2999 for a token that never expires.
+/// The day of an RFC 3339 time, or a word instead of a time.
 pub(super) fn day(time: &str) -> &str {
-    if time > "2900" { "never" } else { time.get(..10).unwrap_or(time) }
+    time.get(..10).unwrap_or(time)
 }
 
 /// A time as "… ago" or "in …", with the full time as tooltip; else `otherwise`.

@@ -125,7 +125,7 @@ pub struct Lane {
     pub complete_until: Option<String>,
     /// Seconds since `complete_until`.
     pub lag_seconds: Option<f64>,
-    /// When the pipeline's API token expires.
+    /// When the pipeline's API token expires: a time, or `never`.
     pub token_expires: Option<String>,
     /// Result of the last comparison with the console's count.
     #[serde(default)]
@@ -245,6 +245,10 @@ impl Summary {
     }
 }
 
+fn expiry(time: Timestamp) -> String {
+    if time.is_never() { "never".to_owned() } else { time.to_string() }
+}
+
 impl Lane {
     /// The skipped records for a table cell.
     pub fn describe_skipped(&self) -> String {
@@ -274,7 +278,7 @@ impl Lane {
             next_attempt: time(lane.next_attempt()),
             complete_until: time(lane.complete_until()),
             lag_seconds: lane.lag(now).map(|lag| lag.as_secs_f64()),
-            token_expires: time(view.token_expires),
+            token_expires: view.token_expires.map(expiry),
             verified: lane.verification().map(|verification| Verified {
                 missing_records: verification.missing_records,
                 until: verification.until.to_string(),

@@ -243,7 +243,7 @@ pub(super) struct Facts<'a> {
     pub rate: f64,
     pub dead_letters: u64,
     last_success: i64,
-    /// The latest time if unknown.
+    /// The latest time if unknown, or if it never does.
     token_expires: i64,
 }
 
@@ -259,7 +259,7 @@ impl<'a> Facts<'a> {
             rate: view.delivered_per_second,
             dead_letters: lane.dead_letters.load(std::sync::atomic::Ordering::Relaxed),
             last_success: lane.last_success().map_or(i64::MIN, Timestamp::micros),
-            token_expires: view.token_expires.map_or(i64::MAX, Timestamp::micros),
+            token_expires: view.token_expires.filter(|time| !time.is_never()).map_or(i64::MAX, Timestamp::micros),
         }
     }
 

@@ -177,6 +177,15 @@ async fn lanes_as_json() {
     assert_eq!((&lane["pulled"], &lane["skipped"]["duplicate"]), (&12.into(), &5.into()));
     assert!(lane["lag_seconds"].as_f64().unwrap() >= 60.0, "{lane}");
     assert_eq!(lane["token_expires"], "2030-01-31T00:00:00.000000Z");
+
+    running.telemetry.set_token_expiry("acme", Some(Timestamp::parse("2999-12-31T00:00:00Z").unwrap()));
+    let (_, text) = running.get("/api/v1/lanes").await;
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["lanes"][0]["token_expires"], "never");
+    for path in ["/", "/pipelines/acme"] {
+        let (_, page) = running.get(path).await;
+        assert!(page.contains("never") && !page.contains("2999"), "{path}: {page}");
+    }
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ metrics! {
     SINK_REQUESTS = Counter "sink_requests_total" &["pipeline", "sink", "status"], "requests",
         "Requests to the sink, by status.";
     TOKEN_EXPIRY = Gauge "token_expiry_timestamp_seconds" &["pipeline"], "Unix time",
-        "Time at which the pipeline's API token expires. Absent if the console does not report it.";
+        "Time at which the pipeline's API token expires. Absent if the console does not report it, or if it never expires.";
     PIPELINES = Gauge "pipelines" &["state"], "pipelines",
         "Pipeline files by state: `running`, `paused`, `elsewhere` (another worker runs it), `invalid`. An invalid file whose \
          last good version still runs counts as `running` and as `invalid`.";

@@ -122,6 +122,19 @@ fn read_labels(text: &str) -> BTreeMap<String, String> {
     labels
 }
 
+/// A year such as 2999 would lead every list of tokens that expire next.
+#[test]
+fn a_token_that_never_expires_has_no_time() {
+    let telemetry = Arc::new(Telemetry::new());
+    let now = Timestamp::now();
+    let has_sample = |expires: &str| {
+        telemetry.set_token_expiry("acme", Some(Timestamp::parse(expires).unwrap()));
+        Scrape::of(&telemetry, now).samples.keys().any(|(name, _)| name.contains("token_expiry"))
+    };
+    assert!(has_sample("2199-12-31T23:59:59Z"));
+    assert!(!has_sample("2999-12-31T00:00:00Z"));
+}
+
 #[test]
 fn a_scrape_has_exactly_the_documented_metrics() {
     let telemetry = Arc::new(Telemetry::new());

@@ -23,6 +23,8 @@
 //! `tests/repository/layering.rs` checks.
 
 #![forbid(unsafe_code)]
+// Only `commands::output` prints: a closed pipe is no reason to panic.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod catch_panic;
 pub mod checkpoint;

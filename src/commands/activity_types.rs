@@ -6,9 +6,10 @@ use anyhow::Context;
 use comfy_table::{Table, presets};
 use serde::Deserialize;
 
-use super::OneFileArgs;
+use super::{OneFileArgs, print_line};
 use crate::console::{Client, Limiters};
 use crate::record::Clock;
+use crate::settings::excerpt;
 use crate::transform::knows_activity_type;
 
 /// List the activity types that the console of a pipeline knows and the mapping table does not
@@ -32,6 +33,34 @@ struct ActivityType {
     description_template: Option<String>,
 }
 
+/// Instead of an empty text. Consoles list some types without any.
+const NO_TEXT: &str = "(the console gives no text)";
+
+impl ActivityType {
+    fn action(&self) -> String {
+        let action = excerpt(self.action.as_deref().unwrap_or_default());
+        if action.is_empty() { "–".to_owned() } else { action }
+    }
+
+    /// The template, with `<username>` for `{{ username }}`.
+    fn description(&self) -> String {
+        let template = excerpt(self.description_template.as_deref().unwrap_or_default());
+        let mut words = String::new();
+        let mut description = String::new();
+        let mut rest = template.as_str();
+        while let Some((before, after)) = rest.split_once("{{")
+            && let Some((name, after)) = after.split_once("}}")
+        {
+            words.push_str(before);
+            description.push_str(&format!("{before}<{}>", name.split('|').next().unwrap_or_default().trim()));
+            rest = after;
+        }
+        words.push_str(rest);
+        description.push_str(rest);
+        if words.contains(char::is_alphanumeric) { description } else { NO_TEXT.to_owned() }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 struct ActivityTypes {
     data: Vec<ActivityType>,
@@ -53,12 +82,34 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["TYPE", "ACTION", "DESCRIPTION"]);
     for kind in &unknown {
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        table.add_row([kind.id.to_string(), text(&kind.action), text(&kind.description_template)]);
+        table.add_row([kind.id.to_string(), kind.action(), kind.description()]);
     }
     if !unknown.is_empty() {
-        println!("{table}");
+        print_line(table)?;
     }
-    println!("{} of the console's {total} activity types have no row in the mapping table", unknown.len());
+    print_line(format!("{} of the console's {total} activity types have no row in the mapping table", unknown.len()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(action: &str, template: &str) -> [String; 2] {
+        let kind =
+            ActivityType { id: 1, action: Some(action.to_owned()), description_template: Some(template.to_owned()) };
+        [kind.action(), kind.description()]
+    }
+
+    #[test]
+    fn a_type_is_described_as_far_as_the_console_does() {
+        let template = "The user {{ username }} changed {{ expiration | datetime}}.";
+        assert_eq!(row("Changed", template), ["Changed", "The user <username> changed <expiration>."]);
+        for empty in ["", ": {{ username }}", "{{ a }} {{ b }}"] {
+            assert_eq!(row(" ", empty), ["–", NO_TEXT], "{empty}");
+        }
+        assert_eq!(row("a", "open {{ username"), ["a", "open {{ username"]);
+        let hostile = row("\x1b]0;title\x07", "\x1b[2J\nforged {{ \x1b[31m }}");
+        assert!(!hostile.concat().contains(char::is_control), "{hostile:?}");
+    }
 }

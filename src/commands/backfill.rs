@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::one_file::{WindowArgs, run_with_progress};
-use super::{UsageError, print_line};
+use super::{UsageError, note, print_line};
 use crate::record::Stream;
 use crate::sink;
 use crate::worker::{Backfill, BackfillEnd, BackfillError, BackfillProgress, BackfillReport, Progress, run_backfill};
@@ -76,7 +76,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let reports = reports.map_err(usage)?;
     for report in &reports {
         // A `stdout` sink writes events to standard output; the result must not be among them.
-        if quiet { eprintln!("{}", summary(report)) } else { print_line(summary(report))? }
+        if quiet { note(summary(report)) } else { print_line(summary(report))? }
     }
     let complete = reports.iter().all(|report| matches!(report.end, BackfillEnd::Complete { .. }));
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::process::time;
 use super::run::Signals;
-use super::{DeliveryArgs, FileArgs, Format, TimeoutArgs, UsageError, print_line};
+use super::{DeliveryArgs, FileArgs, Format, TimeoutArgs, UsageError, note, print_line};
 use crate::checkpoint::LaneId;
 use crate::pipeline::{self, Problem};
 use crate::record::{Stream, Timestamp};
@@ -209,7 +209,7 @@ async fn visit_each(
             let (number, dead_letter) = match read {
                 Ok(numbered) => numbered,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    eprintln!("error: {error}");
+                    note(format!("error: {error}"));
                     continue;
                 }
                 Err(error) => return Err(error).with_context(|| format!("cannot read {store}")),
@@ -263,7 +263,7 @@ async fn replay_matching(
     once_timeout: Duration,
 ) -> anyhow::Result<ExitCode> {
     let loaded = pipeline::read(files.locations(), &files.options.get()).await;
-    loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
+    loaded.problems.iter().for_each(note);
     if loaded.pipelines.is_empty() && loaded.problems.iter().any(Problem::is_error) {
         return Err(UsageError("no pipeline file is valid".to_owned()).into());
     }
@@ -291,7 +291,7 @@ async fn replay_matching(
             "{truncated} remain, with truncated records; `backfill` with a larger --memory-budget pulls the records again"
         ))?;
     }
-    problems.iter().for_each(|problem| eprintln!("{problem}"));
+    problems.iter().for_each(note);
     let settled = problems.is_empty() && truncated == 0 && signals_received == 0;
     Ok(if settled { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -15,6 +15,7 @@ use tokio::signal::ctrl_c;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::output::is_closed_pipe;
 use crate::emulator::{self, Setup};
 use crate::record::Timestamp;
 use crate::server::Server;
@@ -55,6 +56,13 @@ const CUSTOMERS: [Customer; 2] =
 /// # Errors
 /// If a port cannot be bound, the temporary directory cannot be written, or the worker does not start.
 pub async fn run(demo: Demo) -> anyhow::Result<ExitCode> {
+    match show(demo).await {
+        Err(error) if is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
+        shown => shown,
+    }
+}
+
+async fn show(demo: Demo) -> anyhow::Result<ExitCode> {
     let directory = tempfile::tempdir().context("no temporary directory")?;
     let receiver = Receiver::start().await.context("no port for the local HTTP sink")?;
     let mut consoles = Vec::new();

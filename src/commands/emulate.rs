@@ -1,5 +1,6 @@
 //! `emulate`: runs the built-in console emulator as a server.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 
+use super::output::print_line_or_fail;
 use crate::emulator::{Console, Faults, Kind, Server, Setup, Token, system_clock};
 use crate::record::Timestamp;
 use crate::settings::Period;
@@ -118,9 +120,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let server = Server::start(Arc::new(console), args.listen)
         .await
         .with_context(|| format!("cannot listen on {} (use --listen for another address)", args.listen))?;
-    println!("console: {}", server.url());
-    println!("token:   {}", args.token);
-    wait_for_signal().await.context("cannot receive signals")?;
+    match print_line_or_fail(format!("console: {}\ntoken:   {}", server.url(), args.token)) {
+        // Nobody knows the address.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        printed => {
+            printed?;
+            wait_for_signal().await.context("cannot receive signals")?;
+        }
+    }
     server.stop().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::note;
+use super::output::is_closed_pipe;
 use crate::console::ConsoleUrl;
 use crate::pipeline;
 use crate::record::{RecordSplitter, Stream};
@@ -67,19 +69,22 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         result => result?,
     }
     if let Some(coverage) = &run.coverage {
-        eprintln!("{}", table(args.stream, run.records, coverage));
+        note(table(args.stream, run.records, coverage));
     }
     if run.dropped > 0 {
-        eprintln!("{} of {} records are dropped by the pipeline", run.dropped, run.records);
+        note(format!("{} of {} records are dropped by the pipeline", run.dropped, run.records));
     }
     if run.failed > 0 {
-        eprintln!("{} of {} events are as they were mapped, since a program failed on them", run.failed, run.records);
+        note(format!(
+            "{} of {} events are as they were mapped, since a program failed on them",
+            run.failed, run.records
+        ));
     }
     if run.records > run.dropped {
         warn_of_unmatched(&run.mapper);
     }
     if run.faults > 0 {
-        eprintln!("{} of {} records could not be mapped and became error events", run.faults, run.records);
+        note(format!("{} of {} records could not be mapped and became error events", run.faults, run.records));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -87,7 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// A path with a typing mistake redacts nothing.
 pub(super) fn warn_of_unmatched(mapper: &Mapper) {
     for path in mapper.unmatched_redactions() {
-        eprintln!("redact: no event had `{path}`");
+        note(format!("redact: no event had `{path}`"));
     }
 }
 
@@ -105,7 +110,7 @@ fn mapper(args: &Args) -> anyhow::Result<Option<(Mapper, Schema)>> {
     };
     let loaded = pipeline::load(std::slice::from_ref(path), &pipeline::FileOptions::default());
     for problem in &loaded.problems {
-        eprintln!("{problem}");
+        note(problem);
     }
     let Some(pipeline) = loaded.pipelines.first() else { return Ok(None) };
     let origin = Origin {
@@ -145,14 +150,14 @@ impl<W: Write> Run<W> {
             };
             self.records += 1;
             event.clear();
-            let show = |problem: &str| eprintln!("line {}, byte {}: {problem}", record.line, record.offset);
+            let show = |problem: &str| note(format!("line {}, byte {}: {problem}", record.line, record.offset));
             match self.mapper.map(&record.bytes, &mut event) {
                 Err(error) => {
                     self.faults += 1;
                     match self.faults {
                         ..=FAULTS_SHOWN => show(&error.to_string()),
                         _ if self.faults == FAULTS_SHOWN + 1 => {
-                            eprintln!("more records that cannot be mapped are not shown")
+                            note("more records that cannot be mapped are not shown")
                         }
                         _ => {}
                     }
@@ -180,10 +185,6 @@ impl<W: Write> Run<W> {
         self.output.flush()?;
         error.map_or(Ok(()), |error| Err(error.into()))
     }
-}
-
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn table(stream: Stream, records: u64, coverage: &Coverage) -> Table {

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod one_file;
+mod output;
 mod pretty;
 mod process;
 mod variables;
@@ -36,6 +37,7 @@ use crate::telemetry::init_logs;
 
 pub use cluster::ClusterArgs;
 pub use one_file::{OneFileArgs, WindowArgs};
+use output::{note, print_line};
 pub use process::{DeliveryArgs, FileArgs, LogArgs, ProcessArgs, RateArgs, StateArgs, TimeoutArgs};
 pub use variables::{Commands, VARIABLES};
 
@@ -142,13 +144,13 @@ pub fn main() -> ExitCode {
     prevent_core_dumps();
     let level = logs.log_level.as_deref().unwrap_or(command.log_level());
     if let Err(error) = init_logs(logs.log_format, level) {
-        eprintln!("error: {error}");
+        note(format!("error: {error}"));
         return ExitCode::from(USAGE);
     }
     let ignored = match variables::Ignored::find(&matches) {
         Ok(ignored) => ignored,
         Err(error) => {
-            eprintln!("error: {error}");
+            note(format!("error: {error}"));
             return ExitCode::from(USAGE);
         }
     };
@@ -156,7 +158,7 @@ pub fn main() -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start the threads of the program: {error}");
+            note(format!("error: cannot start the threads of the program: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -167,7 +169,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", with_causes(&error));
+            note(format!("error: {}", with_causes(&error)));
             if error.is::<UsageError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
@@ -188,16 +190,6 @@ fn prevent_core_dumps() {
 fn with_causes(error: &anyhow::Error) -> String {
     let causes = error.chain().skip(1).map(ToString::to_string);
     causes.fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
-}
-
-/// Prints a line on standard output. A closed pipe (`| head`) is not an error.
-fn print_line(text: impl std::fmt::Display) -> std::io::Result<()> {
-    use std::io::{ErrorKind, Write};
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        printed => printed,
-    }
 }
 
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {

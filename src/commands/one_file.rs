@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::process::{FileOptionArgs, time};
 use super::run::Signals;
-use super::{DeliveryArgs, RateArgs, TimeoutArgs, UsageError};
+use super::{DeliveryArgs, RateArgs, TimeoutArgs, UsageError, note};
 use crate::pipeline::{self, Loaded, Location, Pipeline};
 use crate::record::Timestamp;
 
@@ -48,7 +48,7 @@ impl OneFileArgs {
                 loaded.problems.retain(|problem| *problem.file == only.path);
             }
         }
-        loaded.problems.iter().for_each(|problem| eprintln!("{problem}"));
+        loaded.problems.iter().for_each(note);
         match (loaded.pipelines.pop(), loaded.pipelines.is_empty(), &self.pipeline) {
             (Some(only), true, _) => Ok(only),
             (Some(_), false, _) => Err(format!("{file} has {found} pipelines: choose one with --pipeline NAME")),

@@ -1,5 +1,6 @@
 use std::ffi::OsStr;
-use std::fmt::Write;
+
+use crate::settings::visible;
 
 const KEY: &str = "\x1b[34m";
 const STRING: &str = "\x1b[32m";
@@ -96,19 +97,6 @@ fn string_length(text: &str) -> usize {
 fn new_line(depth: usize, out: &mut String) {
     out.push('\n');
     out.extend(std::iter::repeat_n("  ", depth));
-}
-
-/// Escapes control characters: text of a record must not control the terminal.
-fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            let _ = write!(out, "\\u{:04x}", c as u32);
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }
 
 #[cfg(test)]

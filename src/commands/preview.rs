@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::map::warn_of_unmatched;
+use super::output::is_closed_pipe;
 use super::pretty::Pretty;
-use super::{OneFileArgs, RateArgs, UsageError};
+use super::{OneFileArgs, RateArgs, UsageError, note};
 use crate::console::{self, Client, ConsoleError, Limiters};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Facts, Stream};
@@ -121,9 +122,9 @@ impl EventPrinter {
             warn_of_unmatched(&self.mapper);
         }
         if self.printed + self.dropped == 0 {
-            eprintln!("stream {}: the console has no records", self.stream);
+            note(format!("stream {}: the console has no records", self.stream));
         } else if self.dropped > 0 {
-            eprintln!("stream {}: the pipeline drops {} other records", self.stream, self.dropped);
+            note(format!("stream {}: the pipeline drops {} other records", self.stream, self.dropped));
         }
         Ok(())
     }
@@ -138,7 +139,7 @@ impl EventPrinter {
             }
             Ok(mapped) => {
                 if let Some(reason) = mapped.remap_error {
-                    eprintln!("stream {}, record {}: {reason}", self.stream, facts.record_id(record));
+                    note(format!("stream {}, record {}: {reason}", self.stream, facts.record_id(record)));
                 }
             }
             Err(_) => {}
@@ -158,9 +159,4 @@ impl EventPrinter {
         }
         out.flush()
     }
-}
-
-/// The reader has closed the pipe.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

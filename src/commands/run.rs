@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, UsageError};
+use super::{ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, UsageError, note, print_line};
 use crate::checkpoint::LaneId;
 use crate::server::{Server, WebConfig};
 #[cfg(feature = "traces")]
@@ -166,11 +166,11 @@ async fn catch_up(args: Args, telemetry: Arc<Telemetry>, mut signals: Signals) -
             return Ok(ExitCode::FAILURE);
         }
     };
-    report.problems.iter().for_each(|problem| eprintln!("{problem}"));
+    report.problems.iter().for_each(note);
     if report.pipelines == 0 && report.problems.is_empty() {
         return Err(UsageError("no pipeline files found".to_owned()).into());
     }
-    println!("{}", summary(&report.lanes));
+    print_line(summary(&report.lanes))?;
     Ok(exit_code(&report))
 }
 

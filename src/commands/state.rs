@@ -10,7 +10,7 @@ use clap::Subcommand;
 use comfy_table::{Table, presets};
 
 use super::process::time;
-use super::{StateArgs, UsageError, print_line};
+use super::{StateArgs, UsageError, note, print_line};
 use crate::lane::LaneCheckpoint;
 use crate::record::{Stream, Timestamp};
 use crate::source::{MAIN, SourcePosition, Stage};
@@ -117,9 +117,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::List | Command::Show { .. } => state.open(instance, Access::Read, None).await?,
         _ => match state.open(instance, Access::Write { owner: &process_identity() }, None).await {
             Err(StateError::Locked(_)) if matches!(args.command, Command::Export { .. }) => {
-                eprintln!(
+                note(format!(
                     "warning: a worker uses this state; the export does not include what it delivers from now on"
-                );
+                ));
                 state.open(instance, Access::Read, None).await?
             }
             opened => opened?,

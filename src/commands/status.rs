@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use http::StatusCode;
 use tokio::time::sleep;
 
-use super::{Format, UsageError, print_line};
+use super::{Format, UsageError, note, print_line};
 use crate::record::Timestamp;
 use crate::server::{Cluster, File, Lane, PeerClient, SourceProblem, Status, WebConfig};
 use crate::settings::{HttpSettings, Period, Secret, Tls, TlsFile, describe_request_error};
@@ -141,7 +141,7 @@ impl Args {
         for answer in &status.workers {
             if let Some(problem) = &answer.problem {
                 let address = answer.address.as_deref().unwrap_or("no address");
-                eprintln!("no answer from {} ({address}): {problem}; its lanes are missing", answer.worker);
+                note(format!("no answer from {} ({address}): {problem}; its lanes are missing", answer.worker));
             }
         }
         for SourceProblem { place, problem } in &status.source_problems {

@@ -13,7 +13,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches};
 use tracing::warn;
 
-use super::{USAGE, UsageError};
+use super::{USAGE, UsageError, note};
 use crate::pipeline::likely;
 use crate::settings::read_file;
 
@@ -90,7 +90,7 @@ pub(super) fn report(error: &clap::Error) -> ExitCode {
     // As clap itself: standard output may be closed.
     let _ = error.print();
     if let Some(variable) = variable_of(error) {
-        eprintln!("\nThe value is that of the environment variable {variable}.");
+        note(format!("\nThe value is that of the environment variable {variable}."));
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
 }

@@ -133,7 +133,9 @@ fn activity_types() -> Answer {
         .filter_map(|(id, action)| {
             let action = action.trim_matches('"');
             let id: u32 = id.parse().ok()?;
-            Some(json!({ "id": id, "action": action, "descriptionTemplate": format!("{action}: {{{{ username }}}}") }))
+            // Some types have no text on consoles either.
+            let template = if action.is_empty() { String::new() } else { format!("{action}: {{{{ username }}}}") };
+            Some(json!({ "id": id, "action": action, "descriptionTemplate": template }))
         })
         .collect();
     Answer::object(Value::from(types))

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::settings::visible;
+
 /// A place in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Place {
@@ -99,9 +101,17 @@ impl Problem {
     }
 }
 
+/// Characters of a key and of a message that are shown.
+const MAX_KEY: usize = 200;
+const MAX_MESSAGE: usize = 4_000;
+
+fn beginning(text: &str, characters: usize) -> &str {
+    text.char_indices().nth(characters).map_or(text, |(end, _)| &text[..end])
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.file.display())?;
+        write!(formatter, "{}", visible(&self.file.display().to_string()))?;
         if self.line > 0 {
             write!(formatter, ":{}:{}", self.line, self.column)?;
         }
@@ -110,9 +120,13 @@ impl fmt::Display for Problem {
             formatter.write_str("warning: ")?;
         }
         if !self.key.is_empty() {
-            write!(formatter, "{}: ", self.key)?;
+            write!(formatter, "{}: ", visible(beginning(&self.key, MAX_KEY)))?;
         }
-        formatter.write_str(&self.message)
+        // Compilers of programs have messages of several lines. Without the indentation, the words of a file could look
+        // like a line of somebody else's.
+        let mut lines = beginning(&self.message, MAX_MESSAGE).split('\n');
+        formatter.write_str(&visible(lines.next().unwrap_or_default()))?;
+        lines.try_for_each(|line| write!(formatter, "\n  {}", visible(line)))
     }
 }
 

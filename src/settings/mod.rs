@@ -30,7 +30,7 @@ mod size;
 mod tls;
 
 pub use backoff::FullJitter;
-pub use excerpt::excerpt;
+pub use excerpt::{excerpt, visible};
 pub use file_system::{Answers, ask_file_system};
 pub use http::{ClientError, HttpSettings, Role, install_crypto_provider, local_client};
 pub use id::{Id, IdError};

@@ -49,6 +49,8 @@ pub fn init_logs(format: Option<LogFormat>, level: &str) -> Result<(), LogError>
     let filter = filter(level).ok_or_else(|| LogError::Level(level.to_owned()))?;
     let terminal = stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
+    // The subscriber would report a closed standard error on standard error, and panic.
+    let builder = builder.log_internal_errors(false);
     let set = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
         LogFormat::Text => builder.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).try_init(),
         LogFormat::Json => builder.fmt_fields(JsonMembers).event_format(JsonLine).try_init(),

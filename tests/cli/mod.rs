@@ -1,5 +1,6 @@
 //! The command line as a user sees it: exit codes, flags and their environment variables, what `check` prints.
 
+mod closed_pipe;
 mod init;
 mod variables;
 

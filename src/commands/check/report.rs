@@ -5,6 +5,7 @@ use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::pipeline::{FileReport, Loaded, Pipeline, Problem};
+use crate::settings::visible;
 
 /// Beginning of the subject of a test of the file.
 pub const TEST: &str = "test ";
@@ -100,7 +101,7 @@ impl Finding {
             Some(warning) => format!("{}; {warning}", self.detail),
             None => self.detail.clone(),
         };
-        [Cell::new(&self.subject), colored(words, color), Cell::new(detail)]
+        [Cell::new(visible(&self.subject)), colored(words, color), Cell::new(shown(&detail))]
     }
 }
 
@@ -170,7 +171,7 @@ impl Report {
             let Some(rows) = &pipeline.settings else { continue };
             let mut settings = table(&["PIPELINE", "KEY", "VALUE"]);
             let name = pipeline.name.as_deref().unwrap_or_default();
-            rows.iter().for_each(|(key, value)| _ = settings.add_row([name, key, value]));
+            rows.iter().for_each(|(key, value)| _ = settings.add_row([name, &visible(key), &shown(value)]));
             let _ = writeln!(out, "{settings}\n");
         }
         out.push_str(&self.summary());
@@ -214,6 +215,11 @@ fn colored(text: &str, color: Option<Color>) -> Cell {
     }
 }
 
+/// Words of files and consoles for a cell, which may have several lines.
+fn shown(text: &str) -> String {
+    text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
+}
+
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     // Lines wrap at the width of a terminal. In a pipe they stay whole, for grep.
@@ -247,7 +253,7 @@ impl PipelineReport {
         });
         [
             Cell::new(self.name.as_deref().unwrap_or("-")),
-            Cell::new(self.file.display()),
+            Cell::new(visible(&self.file.display().to_string())),
             colored(status, Some(color)),
             Cell::new(self.streams.as_deref().unwrap_or_default().join(", ")),
             Cell::new(sinks.collect::<Vec<_>>().join(", ")),

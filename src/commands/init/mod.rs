@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use dialoguer::{Input, MultiSelect, Select};
 
-use super::{Format, UsageError, check};
+use super::{Format, UsageError, check, note};
 use crate::console::ConsoleUrl;
 use crate::pipeline::stem;
 use crate::record::Stream;
@@ -81,7 +81,7 @@ pub async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     example.name(&name).console(console).token_file(token_file).streams(&args.streams);
     args.set.iter().for_each(|(key, value)| example.set(key, value));
     write(&args.file, &example.text(), args.force)?;
-    eprintln!("wrote {}\n", args.file.display());
+    note(format!("wrote {}\n", args.file.display()));
     check::run(check::Args::of_file(args.file, args.offline, Format::Table)).await
 }
 

@@ -14,7 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::{StateArgs, print_line};
+use super::{StateArgs, note, print_line};
 use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange};
 use crate::lane::LaneCheckpoint;
 use crate::state::{Access, StateError, Store, process_identity};
@@ -92,7 +92,7 @@ pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow
         copy(&*repairs, &repairs.list().await?, true, &mut writer).await?;
     }
     let failed = writer.failed;
-    eprintln!("{} checkpoints exported", writer.end()?);
+    note(format!("{} checkpoints exported", writer.end()?));
     ensure!(failed == 0, "{failed} could not be read; the others are exported");
     Ok(())
 }
@@ -109,7 +109,7 @@ async fn copy(
             Ok(stored) => writer.stored(stored)?,
             // The export continues after a damaged checkpoint.
             Err(error) => {
-                eprintln!("error: {error:#}");
+                note(format!("error: {error:#}"));
                 writer.failed += 1;
             }
         }

@@ -297,8 +297,7 @@ pub fn time(text: &str) -> Result<Timestamp, String> {
     if text == "now" {
         return Ok(now);
     }
-    let time = Timestamp::parse(text).or_else(|_| Timestamp::parse(&format!("{text}T00:00:00Z")));
-    time.or_else(|_| text.parse::<Period>().map(|period| now.minus(period.0))).map_err(|_| {
+    Timestamp::parse_or_day(text).or_else(|_| text.parse::<Period>().map(|period| now.minus(period.0))).map_err(|_| {
         "write a time with its zone (2026-01-31T00:00:00Z), a day in UTC (2026-01-31), a period before now (7d), or now"
             .to_owned()
     })

@@ -41,9 +41,10 @@ pub(super) fn structural(schema: &Value, key: &str) -> Schema {
     let mut result = match title(schema) {
         "secret" | "secret, or a list of two" => secret_ref(),
         "duration" => checked(PERIOD, "is not a period such as 500ms, 60s, 5m, 12h or 30d"),
-        "start time" => {
-            checked(SINCE, "is neither a period (30d), a time with zone (2026-01-31T00:00:00Z), `now` nor `beginning`")
-        }
+        "start time" => checked(
+            SINCE,
+            "is neither a period (30d), a time with zone (2026-01-31T00:00:00Z), a day in UTC (2026-01-31), `now` nor `beginning`",
+        ),
         "text, number, boolean or secret" | "path or object" | "object" => free(),
         _ => match alternatives(schema) {
             Some(forms) => one_of(forms, key),
@@ -58,8 +59,7 @@ pub(super) fn structural(schema: &Value, key: &str) -> Schema {
 }
 
 const PERIOD: &str = r"^\\s*(0|[0-9]{1,12}(ms|s|m|h|d))\\s*$";
-const SINCE: &str =
-    r"^(now|beginning|0|[0-9]{1,12}(ms|s|m|h|d)|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.]+([Zz]|[+-][0-9]{2}:?[0-9]{2}))$";
+const SINCE: &str = r"^(now|beginning|0|[0-9]{1,12}(ms|s|m|h|d)|[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9:.]+([Zz]|[+-][0-9]{2}:?[0-9]{2}))?)$";
 
 fn title(schema: &Value) -> &str {
     schema.get("title").and_then(Value::as_str).unwrap_or_default()

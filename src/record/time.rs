@@ -83,6 +83,17 @@ impl Timestamp {
         let moment: jiff::Timestamp = text.parse().map_err(|_| TimestampError)?;
         Ok(Self(moment.as_microsecond()))
     }
+
+    /// As [`Self::parse`], or the beginning of a day in UTC: `2018-02-27`.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]: a time of a day needs its zone.
+    pub fn parse_or_day(text: &str) -> Result<Self, TimestampError> {
+        Self::parse(text).or_else(|error| match text.len() {
+            10 => Self::parse(&format!("{text}T00:00:00Z")),
+            _ => Err(error),
+        })
+    }
 }
 
 /// A fast path for the console's own form, `2018-02-27T04:49:26.257525Z` with 0 to 9 digits of fraction, which every
@@ -175,6 +186,21 @@ mod tests {
         ] {
             assert_eq!(at(text), Err(TimestampError), "{text}");
         }
+    }
+
+    #[test]
+    fn a_day_begins_in_utc_and_a_time_of_a_day_needs_its_zone() {
+        assert_eq!(Timestamp::parse_or_day("2018-02-27"), Timestamp::parse("2018-02-27T00:00:00Z"));
+        for text in ["2018-02-30", "2018-2-27", "20180227", "2018-02-27T04:49:26", "2018-02-27 04:49", "yesterday!"] {
+            assert_eq!(Timestamp::parse_or_day(text), Err(TimestampError), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_ends_in_centuries_never_does() {
+        assert!(Timestamp::parse("2999-12-31T00:00:00Z").unwrap().is_never());
+        assert!(Timestamp::parse("2200-01-01T00:00:00Z").unwrap().is_never());
+        assert!(!Timestamp::parse("2199-12-31T23:59:59Z").unwrap().is_never());
     }
 
     proptest! {

@@ -12,7 +12,7 @@ use crate::settings::Period;
 pub enum Since {
     /// A period before the first start.
     Ago(Period),
-    /// A moment.
+    /// A moment; in settings also a day in UTC.
     At(Timestamp),
     /// The first start.
     Now,
@@ -44,12 +44,28 @@ impl<'de> Deserialize<'de> for Since {
         let since = match text.as_str() {
             "now" => Some(Self::Now),
             "beginning" => Some(Self::Beginning),
-            _ => Timestamp::parse(&text).map(Self::At).or_else(|_| text.parse().map(Self::Ago)).ok(),
+            _ => Timestamp::parse_or_day(&text).map(Self::At).or_else(|_| text.parse().map(Self::Ago)).ok(),
         };
         since.ok_or_else(|| {
             serde::de::Error::custom(format!(
-                "`{text}` is neither a period (30d), a time with zone (2026-01-31T00:00:00Z), `now` nor `beginning`"
+                "`{text}` is neither a period (30d), a time with zone (2026-01-31T00:00:00Z), a day in UTC (2026-01-31), `now` \
+                 nor `beginning`"
             ))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_take_the_times_that_flags_take() {
+        let read = |text: &str| serde_json::from_value::<Since>(text.into()).map_err(|error| error.to_string());
+        let day = Timestamp::parse("2026-11-01T00:00:00Z").unwrap();
+        assert_eq!(read("2026-11-01"), Ok(Since::At(day)));
+        assert_eq!(read("2026-11-01T00:00:00Z"), Ok(Since::At(day)));
+        assert_eq!(read("30d").unwrap().to_string(), "30d");
+        assert!(read("2026-11-01T00:00:00").unwrap_err().contains("a day in UTC (2026-01-31)"));
     }
 }

@@ -211,7 +211,7 @@ async fn the_api_server_refuses_what_cannot_work() {
         ),
         (
             json!({ "streams": { "threats": { "since": "2026-01-31T00:00:00" } } }),
-            "`2026-01-31T00:00:00` is neither a period (30d), a time with zone (2026-01-31T00:00:00Z), `now` nor `beginning`",
+            "`2026-01-31T00:00:00` is neither a period (30d), a time with zone (2026-01-31T00:00:00Z), a day in UTC (2026-01-31), `now` nor `beginning`",
         ),
         (json!({ "transform": { "schema": "esc" } }), r#"supported values: "ecs", "ocsf", "raw""#),
         (json!({ "console": { "requests_per_second": 0.5 } }), "spec.console.requests_per_second"),

@@ -134,7 +134,10 @@ fn names(rule: &str, metric: &Metric) -> bool {
 const TYPES: &[(&str, &str)] = &[
     ("duration", "A number with its unit: `500ms`, `60s`, `5m`, `12h`, `30d`."),
     ("size", "Bytes: `900KB`, `1MB` (decimal), `512KiB`, `5MiB` (binary). A number without a unit is bytes."),
-    ("start time", "A duration before the first start, an RFC 3339 time with its zone, `now`, or `beginning`."),
+    (
+        "start time",
+        "A duration before the first start, an RFC 3339 time with its zone, a day in UTC (`2026-01-31`), `now`, or `beginning`.",
+    ),
     ("secret", "`{ file: PATH }`, `{ env: NAME }`, or the text itself, which causes a warning."),
     ("id", "An id of the console: 18 or 19 digits, with or without quotes."),
     ("URL", "An `http` or `https` URL without user name and password."),

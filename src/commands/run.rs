@@ -1,6 +1,8 @@
 //! `run`: the worker.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,7 +24,7 @@ use crate::state::process_identity;
 #[cfg(feature = "traces")]
 use crate::telemetry::Traces;
 use crate::telemetry::{Telemetry, describe_skipped};
-use crate::worker::{LaneReport, OnceReport, Options, Worker, raise_limit, run_once};
+use crate::worker::{OnceReport, Options, Worker, raise_limit, run_once};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9598";
 
@@ -71,6 +73,7 @@ pub struct Args {
 /// If the state cannot be used, or the address cannot be bound.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match raise_limit() {
+        Ok((before, limit)) if before == limit => {}
         Ok((before, limit)) => info!(before, limit, "the limit of open files is raised as far as this process may"),
         Err(error) => warn!(%error, "the limit of open files cannot be raised"),
     }
@@ -170,7 +173,7 @@ async fn catch_up(args: Args, telemetry: Arc<Telemetry>, mut signals: Signals) -
     if report.pipelines == 0 && report.problems.is_empty() {
         return Err(UsageError("no pipeline files found".to_owned()).into());
     }
-    print_line(summary(&report.lanes))?;
+    print_line(summary(&report))?;
     Ok(exit_code(&report))
 }
 
@@ -198,11 +201,12 @@ fn options(args: &Args, listening: Option<SocketAddr>) -> Result<Options, UsageE
     })
 }
 
-fn summary(lanes: &[LaneReport]) -> Table {
+/// A row for each lane, and for each file that has none because it is invalid.
+fn summary(report: &OnceReport) -> Table {
     let mut table = Table::new();
     let header = ["LANE", "PULLED", "DELIVERED", "SKIPPED", "REQUEUED", "DEAD LETTERS", "RESULT"];
     table.load_style(presets::NOTHING).set_header(header);
-    for lane in lanes {
+    for lane in &report.lanes {
         let metrics = &lane.metrics;
         let counters = [&metrics.pulled, &metrics.delivered, &metrics.requeued, &metrics.dead_letters];
         let [pulled, delivered, requeued, dead] = counters.map(|counter| counter.load(Ordering::Relaxed).to_string());
@@ -213,6 +217,14 @@ fn summary(lanes: &[LaneReport]) -> Table {
             (false, None) => "stopped".to_owned(),
         };
         table.add_row([lane.id.to_string(), pulled, delivered, skipped, requeued, dead, result]);
+    }
+    let invalid = report.problems.iter().filter(|problem| problem.is_error());
+    let invalid: BTreeSet<&Path> = invalid.map(|problem| problem.file.as_path()).collect();
+    for file in invalid {
+        let mut row = vec![file.display().to_string()];
+        row.resize(header.len() - 1, "-".to_owned());
+        row.push("invalid: not run".to_owned());
+        table.add_row(row);
     }
     for column in table.column_iter_mut().skip(1).take(5) {
         column.set_cell_alignment(CellAlignment::Right);

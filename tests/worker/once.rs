@@ -82,10 +82,14 @@ async fn exit_codes_say_what_came_of_lanes_and_files() {
     let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(2), "{}", exit.stderr);
     assert!(exit.stderr.contains("did you mean `console`?"), "{}", exit.stderr);
+    let is_listed =
+        |table: &str| table.lines().any(|line| line.contains("globex.yaml") && line.ends_with("invalid: not run"));
+    assert!(is_listed(&exit.stdout), "{}", exit.stdout);
     // One file among others: the others run, 1.
     harness.put_changed("acme", json!({}));
     let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+    assert!(is_listed(&exit.stdout) && exit.stdout.contains("acme/activities/siem"), "{}", exit.stdout);
     assert_eq!(harness.sink.ledger().counts().len(), harness.owed(Kind::Activities).len());
     // A lane without progress is given up: 1, and the table says why.
     std::fs::remove_file(harness.path("pipelines/globex.yaml")).unwrap();

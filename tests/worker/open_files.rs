@@ -39,4 +39,5 @@ async fn a_worker_raises_its_limit_of_open_files_and_names_one_that_is_too_low()
     // 30 sinks, one console, and others.
     let low = limited(&harness, "ulimit -n 230");
     low.logged(&["the limit of open files may be too low", "\"limit\":230", "\"needed\":231"]).await;
+    assert!(!low.log_text().contains("as far as this process may"), "nothing was raised: {}", low.log_text());
 }

@@ -360,11 +360,10 @@ pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Pr
 
 /// Compiles the programs and checks the redactions.
 pub(super) fn steps(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
-    for transform::StepsError { key, problem } in
-        transform::Steps::check(&pipeline.transform).err().into_iter().flatten()
-    {
-        let place = &element(root.nearest(&["transform"]), &key).place;
-        problems.push(Problem::at(place, &written("transform", &key), Severity::Error, problem));
+    for error in transform::Steps::check(&pipeline.transform).err().into_iter().flatten() {
+        let place = &element(root.nearest(&["transform"]), &error.key).place;
+        let key = format!("transform.{}", error.place());
+        problems.push(Problem::at(place, &key, Severity::Error, error.problem));
     }
     let nodes = root.get("sinks").map_or(&[][..], Node::list);
     for (index, (node, sink)) in nodes.iter().zip(&pipeline.sinks).enumerate() {
@@ -384,14 +383,6 @@ fn element<'a>(mut node: &'a Node, keys: &[String]) -> &'a Node {
         }
     }
     node
-}
-
-/// `transform.drop[0]`.
-fn written(prefix: &str, keys: &[String]) -> String {
-    keys.iter().fold(prefix.to_owned(), |written, key| match key.parse::<usize>() {
-        Ok(index) => format!("{written}[{index}]"),
-        Err(_) => format!("{written}.{key}"),
-    })
 }
 
 /// Builds each sink, to find errors that depend on the lane, such as placeholders in topics.

@@ -30,7 +30,7 @@ pub struct Steps {
 
 /// A part of `transform` that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {problem}", key.join("."))]
+#[error("{}: {problem}", self.place())]
 pub struct StepsError {
     /// Below `transform`, such as `["drop", "0"]`; or `["remap"]`, which may be the sink's.
     pub key: Vec<String>,
@@ -42,6 +42,18 @@ impl StepsError {
     fn new(key: &str, index: Option<usize>, problem: String) -> Self {
         let index = index.map(|index| index.to_string());
         Self { key: std::iter::once(key.to_owned()).chain(index).collect(), problem }
+    }
+
+    /// The key as it is written below `transform`: `drop[0]`.
+    pub fn place(&self) -> String {
+        let mut place = String::new();
+        for key in &self.key {
+            match key.parse::<usize>() {
+                Ok(index) => place.push_str(&format!("[{index}]")),
+                Err(_) => place.push_str(key),
+            }
+        }
+        place
     }
 }
 

@@ -1,8 +1,8 @@
 //! `check`: validates pipeline files and tests their connections. Nothing is delivered.
 
 mod cases;
+mod connections;
 mod console;
-mod online;
 mod report;
 
 use std::path::PathBuf;
@@ -52,8 +52,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = pipeline::read(args.files.locations(), &args.files.options.get()).await;
     let tests = loaded.pipelines.iter().map(|pipeline| cases::run(pipeline));
     let mut findings: Vec<Vec<Finding>> = tests.collect();
-    if !args.offline {
-        for (findings, mut online) in findings.iter_mut().zip(online::check_all(&loaded.pipelines).await) {
+    if args.offline {
+        for (findings, pipeline) in findings.iter_mut().zip(&loaded.pipelines) {
+            findings.extend(connections::check_offline(pipeline));
+        }
+    } else {
+        for (findings, mut online) in findings.iter_mut().zip(connections::check_all(&loaded.pipelines).await) {
             findings.append(&mut online);
         }
     }

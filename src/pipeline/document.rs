@@ -9,9 +9,9 @@ use serde::Deserialize;
 use super::check;
 use super::objects;
 use super::problem::{MAX_PROBLEMS, Problem, Severity};
-use super::read::{keys_of, not_one_of, read, read_with, unknown_key, warn_of_literals};
+use super::read::{keys_of, not_one_of, not_this_but, read, read_with, unknown_key, warn_of_literals};
 use super::yaml::{self, Entry, Node, Value, join};
-use super::{Case, Pipeline};
+use super::{Case, Pipeline, resource};
 use crate::settings::{SECRET_REF, SecretObject, check_name};
 use crate::{console, sink, source, transform};
 
@@ -32,6 +32,10 @@ pub(super) fn tree(text: &str, file: &Arc<Path>, problems: &mut Vec<Problem>) ->
         problems.push(Problem::at(&root.place, "", Severity::Error, message));
         return None;
     }
+    if let (Some(_), Some(kind)) = (root.get("apiVersion"), root.get("kind")) {
+        problems.push(Problem::at(&root.place, "", Severity::Error, object_of_kubernetes(kind, file)));
+        return None;
+    }
     let base = match objects::object_at(file) {
         Some(object) => Base::Namespace(object.namespace),
         None => Base::Directory(file.parent().unwrap_or(Path::new(""))),
@@ -39,6 +43,17 @@ pub(super) fn tree(text: &str, file: &Arc<Path>, problems: &mut Vec<Problem>) ->
     resolve(&mut root, base, Key::default(), problems);
     fill_empty_streams(&mut root);
     Some(root)
+}
+
+fn object_of_kubernetes(kind: &Node, file: &Path) -> String {
+    let kind = kind.text().unwrap_or_default();
+    let what = format!("this is an object of Kubernetes (kind {kind}), not a pipeline file");
+    if kind == resource::KIND {
+        let read = "--pipelines kubernetes-resources:NAMESPACE reads it there";
+        format!("{what}: apply it with `kubectl apply -f {}`; {read}", file.display())
+    } else {
+        format!("{what}; a pipeline file begins with keys such as `console`")
+    }
 }
 
 /// What names in a file are relative to.
@@ -314,7 +329,14 @@ fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<sink::Sin
         return refuse(&type_node.place, &type_key, format!("expected a text, found {}", type_node.kind()));
     };
     if !types.contains(&type_name) {
-        return refuse(&type_node.place, &type_key, not_one_of(type_name, types));
+        let problem = match sink::settings::intended_type(type_name) {
+            Some((intended, true)) => not_this_but(type_name, types, intended),
+            Some((_, false)) => {
+                format!("`{type_name}` is not supported; the types are {}", types.join(", "))
+            }
+            None => not_one_of(type_name, types),
+        };
+        return refuse(&type_node.place, &type_key, problem);
     }
     let common_keys = keys_of::<sink::settings::Common>();
     let part = |common: bool| {

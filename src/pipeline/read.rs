@@ -106,11 +106,14 @@ fn did_you_mean(key: &str) -> String {
 }
 
 pub(super) fn not_one_of(word: &str, known: &[&str]) -> String {
-    let all = known.join(", ");
     match likely(word, known.iter().copied()) {
-        Some(candidate) => format!("`{word}` is not one of {all}; did you mean `{candidate}`?"),
-        None => format!("`{word}` is not one of {all}"),
+        Some(candidate) => not_this_but(word, known, candidate),
+        None => format!("`{word}` is not one of {}", known.join(", ")),
     }
+}
+
+pub(super) fn not_this_but(word: &str, known: &[&str], candidate: &str) -> String {
+    format!("`{word}` is not one of {}; did you mean `{candidate}`?", known.join(", "))
 }
 
 pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {

@@ -113,6 +113,7 @@ const NODE: usize = 40;
 pub(super) fn parse(text: &str, file: &Arc<Path>) -> (Option<Node>, Vec<Problem>) {
     let mut builder = Builder {
         parser: Parser::new_from_str(text),
+        text,
         file: Arc::clone(file),
         anchors: HashMap::new(),
         size: 0,
@@ -131,6 +132,7 @@ pub(super) fn parse(text: &str, file: &Arc<Path>) -> (Option<Node>, Vec<Problem>
 
 struct Builder<'a> {
     parser: Parser<'a, StrInput<'a>>,
+    text: &'a str,
     file: Arc<Path>,
     anchors: HashMap<usize, Node>,
     /// See [`MAX_TREE`].
@@ -162,7 +164,8 @@ impl<'a> Builder<'a> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => Ok((event, self.place(&span.start))),
             Some(Err(error)) => {
-                let message = format!("not valid YAML: {}", explain(error.info()));
+                let line = self.text.lines().nth(error.marker().line().saturating_sub(1)).unwrap_or_default();
+                let message = format!("not valid YAML: {}", explain(error.info(), line));
                 Err(self.error(&self.place(error.marker()), message))
             }
             None => Ok((Event::StreamEnd, self.place(&Marker::default()))),
@@ -295,8 +298,11 @@ fn height(node: &Node) -> usize {
     inner.map(|node| 1 + height(node)).max().unwrap_or_default()
 }
 
-/// Adds the usual cause to the parser's message.
-fn explain(info: &str) -> String {
+/// Adds the usual cause to the parser's message about this line.
+fn explain(info: &str, line: &str) -> String {
+    if has_bare_placeholder(line) {
+        return format!("{info} (put values with {{…}} in quotes)");
+    }
     if info.contains("mapping values are not allowed") {
         return format!("{info} (a text with `: ` needs quotes; or the line is indented too far)");
     }
@@ -307,6 +313,20 @@ fn explain(info: &str) -> String {
         return format!("{info} (indent with spaces)");
     }
     info.to_owned()
+}
+
+/// Whether a line has a placeholder such as `{stream}` as a part of a text outside of quotes. Alone, it is a mapping.
+fn has_bare_placeholder(line: &str) -> bool {
+    line.match_indices('{').any(|(at, _)| {
+        let (before, rest) = (&line[..at], &line[at + 1..]);
+        let Some((name, after)) = rest.split_once('}') else { return false };
+        let is_name =
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        let is_part = before.ends_with(|char: char| !char.is_whitespace() && !"[{,".contains(char))
+            || after.starts_with(|char: char| !char.is_whitespace() && !"]},".contains(char));
+        let is_quoted = before.matches('"').count() % 2 == 1 || before.matches('\'').count() % 2 == 1;
+        is_name && is_part && !is_quoted
+    })
 }
 
 /// An unquoted scalar, by the core schema of YAML 1.2. Integers that are too large stay text, so that they stay exact.

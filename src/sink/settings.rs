@@ -109,6 +109,29 @@ pub fn types() -> &'static [&'static str] {
     TYPES
 }
 
+/// Other names of destinations, and the type that delivers there.
+const OTHER_NAMES: &[(&str, &[&str])] = &[
+    ("elasticsearch", &["opensearch", "open_search", "elastic", "elastic_cloud"]),
+    ("azure_logs", &["sentinel", "azure_sentinel", "microsoft_sentinel", "log_analytics", "azure_monitor"]),
+    ("google_secops", &["chronicle", "google_chronicle", "secops", "google_security_operations"]),
+    ("logscale", &["humio", "falcon_logscale", "ngsiem", "falcon_next_gen_siem"]),
+    ("splunk_hec", &["splunk", "hec", "http_event_collector"]),
+    ("kafka", &["redpanda", "confluent", "event_hubs", "azure_event_hubs", "msk"]),
+    ("http", &["https", "webhook", "rest"]),
+    ("otlp", &["opentelemetry", "otel"]),
+    ("sumo", &["sumologic", "sumo_logic"]),
+    ("loki", &["grafana", "grafana_loki"]),
+    ("object_store", &["s3", "aws_s3", "gcs", "azure_blob", "minio", "security_lake"]),
+    ("syslog", &["syslog", "cef", "rfc5424", "rsyslog"]),
+];
+
+/// The type that a name of `type:` probably means, and whether there is such a type.
+pub fn intended_type(name: &str) -> Option<(&'static str, bool)> {
+    let name = name.trim().to_lowercase().replace(['-', ' '], "_");
+    let (intended, _) = OTHER_NAMES.iter().find(|(_, others)| others.contains(&name.as_str()))?;
+    Some((intended, TYPES.contains(intended)))
+}
+
 /// JSON Schema of one entry of `sinks:` with this type: the common and its own keys, without references.
 pub fn schema(type_name: &str) -> Option<Value> {
     let mut generator =

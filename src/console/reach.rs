@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use http::header;
+use http::{StatusCode, header};
 
 use super::ConsoleSettings;
 use crate::settings::describe_request_error;
@@ -10,8 +10,8 @@ use crate::settings::describe_request_error;
 pub struct Reached {
     /// What the console's name resolves to on this host. Empty if only a proxy can resolve it.
     pub addresses: Vec<IpAddr>,
-    /// The response is a web page, not JSON.
-    pub is_page: bool,
+    /// What the response is instead of a console's, such as a web page.
+    pub odd: Option<&'static str>,
 }
 
 /// Tests whether anything responds at the console's address. No token is sent: each response is good, since some
@@ -24,7 +24,12 @@ pub async fn reach(settings: &ConsoleSettings) -> Result<Reached, String> {
     let url = settings.url.with("/web/api/v2.1/system/status", None);
     let response = client.get(url).send().await.map_err(|error| describe_request_error(&error))?;
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let is_page = response.status().is_success() && kind.starts_with("text/html");
+    let is_page = kind.starts_with("text/html");
+    let odd = match response.status() {
+        StatusCode::NOT_FOUND => Some("404 for what every console has"),
+        status if status.is_success() && is_page => Some("a web page instead of an answer of the API"),
+        _ => None,
+    };
     let url = response.url();
     let addresses = match (url.host_str(), url.port_or_known_default()) {
         (Some(host), Some(port)) => tokio::net::lookup_host((host, port)).await.ok(),
@@ -33,5 +38,5 @@ pub async fn reach(settings: &ConsoleSettings) -> Result<Reached, String> {
     let mut addresses: Vec<IpAddr> = addresses.into_iter().flatten().map(|address| address.ip()).collect();
     addresses.sort_unstable();
     addresses.dedup();
-    Ok(Reached { addresses, is_page })
+    Ok(Reached { addresses, odd })
 }

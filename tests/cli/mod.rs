@@ -79,6 +79,22 @@ fn check_offline_of_valid_files_ends_with_0() {
     );
 }
 
+/// Secrets may be elsewhere than the files that are checked, so this is a warning.
+#[test]
+fn check_offline_names_a_key_of_hashes_that_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let redact = "transform: { redact: [user.name, { path: user.email, with: hash, key: { file: redact.key } }] }\n";
+    write(directory.path(), "acme.yaml", &format!("{GOOD}{redact}"));
+    let check = || run(program().args(["check", "--offline"]).arg(directory.path()));
+    let (code, out, errors) = check();
+    assert_eq!(code, 0, "{out}{errors}");
+    let row = out.lines().find(|line| line.contains(" redact ")).unwrap_or_else(|| panic!("{out}"));
+    assert!(row.contains("warning") && row.contains("transform.redact[1]: ") && row.contains("redact.key"), "{row}");
+    write(directory.path(), "redact.key", "0123456789abcdef");
+    let (code, out, errors) = check();
+    assert!(code == 0 && !out.contains("warning"), "{out}{errors}");
+}
+
 #[test]
 fn check_of_an_invalid_file_ends_with_2_and_still_reports_the_others() {
     let directory = tempfile::tempdir().unwrap();
@@ -232,6 +248,44 @@ async fn check_finds_what_a_token_may_do() {
     assert!(code == 1 && words.starts_with("console=verified token=failed owner=skipped"), "{out}");
     assert!(out.contains("S1_CLI_TEST_TOKEN"), "{out}");
     server.stop().await;
+}
+
+/// A server that gives every request the same answer.
+fn answering(answer: &'static str) -> String {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn check_advises_where_something_else_answers_than_a_console() {
+    const PAGE: &str =
+        "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>";
+    const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    for (answer, subject, advice) in [
+        (PAGE, " console ", "404 for what every console has: is `console.url` the console's own address?"),
+        (PAGE, " stream threats ", "404 Not Found; is `console.url` the console's own address?"),
+        (
+            BUSY,
+            " token ",
+            "503 Service Unavailable; the console, or a proxy before it, is not available now: try again",
+        ),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), "acme.yaml", &GOOD.replace("https://127.0.0.1:1", &answering(answer)));
+        let (code, out, errors) = run(program().arg("check").arg(directory.path()).env("S1_CLI_TEST_TOKEN", "token"));
+        let row = out.lines().find(|line| line.contains(subject)).unwrap_or_else(|| panic!("{out}{errors}"));
+        assert!(code == 1 && row.contains(advice), "{advice} is not in {row}");
+    }
 }
 
 /// What the console knows and the table does not: neither more nor less.

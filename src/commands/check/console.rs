@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Check, Finding};
-use crate::console::{Client, ConsoleError, ConsoleSettings, Endpoint, Limiters, reach};
+use crate::console::{Client, ConsoleError, ConsoleSettings, Endpoint, Limiters, Reached, reach};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Timestamp};
 use crate::source::Request;
@@ -29,6 +29,7 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
         return skip(findings, rest);
     }
     rest.remove(0);
+    let is_odd = findings[0].warning.is_some();
     let client = match client(settings, limiters) {
         Ok(client) => client,
         Err(reason) => {
@@ -55,7 +56,11 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
                 let advice = "give it to the token's role, or correct `accounts`, `sites` and `groups`";
                 failed(&subject, format!("{error}; the permission is \"{permission}\": {advice}"))
             }
-            Err(error) => failed(&subject, error.to_string()),
+            Err(error @ ConsoleError::Missing(_)) => {
+                let advice = if is_odd { IS_IT_THE_CONSOLE } else { "the console does not have it: remove the stream" };
+                failed(&subject, format!("{error}; {advice}"))
+            }
+            Err(error) => failed(&subject, with_advice(&error)),
         });
     }
     findings.push(rate(settings));
@@ -66,9 +71,9 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
 async fn address(settings: &ConsoleSettings) -> Finding {
     let url = &settings.url;
     match reach(settings).await {
-        Ok(answer) if answer.is_page => verified("console", format!("{url} responds")).warn(
-            "with a web page instead of an answer of the API: is `console.url` the console's own address?".to_owned(),
-        ),
+        Ok(Reached { odd: Some(odd), .. }) => {
+            verified("console", format!("{url} responds")).warn(format!("with {odd}: {IS_IT_THE_CONSOLE}"))
+        }
         Ok(answer) => {
             let addresses = answer.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let addresses = if addresses.is_empty() { String::new() } else { format!(" ({addresses})") };
@@ -101,12 +106,29 @@ async fn token(client: &Client) -> Result<Finding, Finding> {
         Err(error @ (ConsoleError::Forbidden(_) | ConsoleError::Missing(_))) => {
             reached("token", format!("the console does not report when it expires: {error}"))
         }
-        Err(error) => failed("token", error.to_string()),
+        Err(error) => failed("token", with_advice(&error)),
     };
     if client.token_in_use() > 0 {
         finding.detail += "; this is the second token, the first is refused";
     }
     Ok(finding)
+}
+
+const IS_IT_THE_CONSOLE: &str = "is `console.url` the console's own address?";
+
+/// What to do about an answer that says nothing of the settings.
+fn with_advice(error: &ConsoleError) -> String {
+    let text = error.to_string();
+    let advice = match error {
+        ConsoleError::Transient { .. } if text.contains(" answered 429") => {
+            "others use this token too, or `requests_per_second` is too high"
+        }
+        ConsoleError::Transient { .. } if text.contains(" answered 5") => {
+            "the console, or a proxy before it, is not available now: try again later, and ask its operator if it stays"
+        }
+        _ => return text,
+    };
+    format!("{text}; {advice}")
 }
 
 fn expires(expiry: Option<Timestamp>, now: Timestamp) -> Finding {

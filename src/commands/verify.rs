@@ -86,7 +86,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     let compared = reports.iter().any(|report| report.hours > 0);
-    if !compared {
+    if compared {
+        print_line(BASIS)?;
+    } else {
         print_line("no hour was compared: the window must contain a whole hour that is over and in the ledger")?;
     }
     let is_repaired = |incomplete: &IncompleteHours| matches!(incomplete.repair, Repair::Done(_));
@@ -94,6 +96,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         compared && !stop.is_cancelled() && reports.iter().flat_map(|report| &report.incomplete).all(is_repaired);
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+/// What the result does not say.
+const BASIS: &str = "compared with what the sinks have acknowledged: what a sink lost after that is not missing here, and \
+                     `backfill` delivers it again";
 
 fn table(reports: &[VerifyReport]) -> Table {
     let mut table = Table::new();

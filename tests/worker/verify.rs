@@ -79,6 +79,7 @@ async fn what_came_too_late_is_found_and_repaired_once() {
     assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
     // Filtered ones are missing too: the lane never saw them.
     let (missing, threats) = (number(&exit, "activities", MISSING), number(&exit, "threats", MISSING));
+    assert!(exit.stdout.contains("compared with what the sinks have acknowledged"), "{}", exit.stdout);
     assert!(missing >= 4 && threats == 2, "{}", exit.stdout);
     assert!(exit.stdout.contains("--repair delivers them"), "{}", exit.stdout);
     let named = |id: &String| exit.stdout.contains(id);
@@ -121,6 +122,22 @@ async fn what_came_too_late_is_found_and_repaired_once() {
     })
     .await;
     assert_eq!(worker.metrics().await.sum("verified_missing_records", &[]), 0);
+}
+
+/// Of one hour the console loses records, and others are missing: the columns add up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_columns_add_up_in_a_mixed_hour_too() {
+    let harness = two_streams().await;
+    let at = hour(6) + 60_000_000;
+    let lost: Vec<u64> = (0..12).map(|_| harness.console().generate(Kind::Threats, at)).collect();
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let late = harness.appear_late(Kind::Threats, at, 20).len() as u64;
+    lost.iter().for_each(|id| assert!(harness.console().remove(Kind::Threats, *id)));
+    let exit = harness.verify(&["--stream", "threats"]).await;
+    assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
+    let count = |column| number(&exit, "threats", column);
+    assert!(count(MISSING) == late && count(PURGED) > 0, "{}", exit.stdout);
+    assert_eq!(count(CONSOLE) + count(PURGED), count(ACCOUNTED) + count(MISSING), "{}", exit.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

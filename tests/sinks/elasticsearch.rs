@@ -275,6 +275,10 @@ async fn a_probe_reports_what_is_wrong() {
         assert!(found.starts_with(expected) && found.contains(part), "{expected} {part}: {found}");
         assert!(elastic.deliveries().is_empty(), "a probe delivers nothing");
     }
+    // A cluster without security has accepted no credentials.
+    let open = Double::start(with(|e| e.authorization.clear())).await;
+    let found = format!("{:?}", sink(json!({ "type": "elasticsearch", "url": open.url() })).probe().await);
+    assert!(found.contains("accepts requests without credentials") && !found.contains("accepts the"), "{found}");
     let nowhere = sink(json!({ "type": "elasticsearch", "url": "http://127.0.0.1:1" })).probe().await;
     assert!(matches!(nowhere, Probe::Failed(_)));
 }

@@ -69,6 +69,8 @@ struct SecretHeader {
     name: HeaderName,
     prefix: &'static str,
     credential: Arc<Credential>,
+    /// Not only a header that a proxy or the destination wants.
+    is_credential: bool,
 }
 
 /// Credentials were not available: the request was not sent.
@@ -91,7 +93,9 @@ impl Authenticator {
                 return Err(BuildError::value(key(), "the forwarder sets this header itself"));
             }
             // Any text: the header may have a scheme, or be no credential at all.
-            this = this.with_credential(parsed, "", Arc::new(Credential::new(value.clone())));
+            let credential = Arc::new(Credential::new(value.clone()));
+            let is_credential = parsed == AUTHORIZATION || !matches!(value, Secret::Literal(_));
+            this.headers.push(SecretHeader { name: parsed, prefix: "", credential, is_credential });
         }
         Ok(this)
     }
@@ -134,7 +138,7 @@ impl Authenticator {
         prefix: &'static str,
         credential: Arc<Credential>,
     ) -> Self {
-        self.headers.push(SecretHeader { name, prefix, credential });
+        self.headers.push(SecretHeader { name, prefix, credential, is_credential: true });
         self
     }
 
@@ -162,13 +166,24 @@ impl Authenticator {
         Ok(url)
     }
 
+    /// Whether requests carry credentials; those of TLS are not known here.
+    pub(crate) fn has_credentials(&self) -> bool {
+        let has_one = self.headers.iter().any(|header| header.is_credential);
+        has_one
+            || self.basic.is_some()
+            || self.oauth.is_some()
+            || self.signer.is_some()
+            || self.aws.is_some()
+            || self.path.is_some()
+    }
+
     pub(crate) fn signer(&self) -> Option<&Signer> {
         self.signer.as_deref()
     }
 
     /// Adds the credentials to `headers`, replacing headers of the same names.
     pub(crate) async fn apply(&self, headers: &mut HeaderMap, used: &mut UsedSecrets) -> Result<(), AuthError> {
-        for SecretHeader { name, prefix, credential } in &self.headers {
+        for SecretHeader { name, prefix, credential, .. } in &self.headers {
             let secret = credential.get().map_err(AuthError::Secret)?;
             headers.insert(name.clone(), sensitive(name, &format!("{prefix}{}", secret.expose_secret()))?);
             used.push(secret);

@@ -114,9 +114,14 @@ impl SinkClient {
             Outcome::Misconfigured(reason) => Probe::Failed(format!("{endpoint}: {reason}; check `url`")),
             Outcome::RetryLater { reason, .. } => Probe::Failed(format!("{endpoint}: unavailable: {reason}")),
             _ if response.is_html() => Probe::Failed(format!("{endpoint}: {}", response.html_reason())),
-            _ => Probe::Verified(format!("{endpoint} accepts the credentials")),
+            _ => Probe::Verified(format!("{endpoint} {}", self.accepts())),
         };
         self.probe_with_empty(Method::POST, endpoint, judge).await
+    }
+
+    /// What a response that is not a refusal says of the credentials.
+    pub(crate) fn accepts(&self) -> &'static str {
+        if self.auth.has_credentials() { "accepts the credentials" } else { "accepts requests without credentials" }
     }
 
     pub(super) fn signer(&self) -> Option<&Signer> {

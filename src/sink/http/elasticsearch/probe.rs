@@ -119,7 +119,7 @@ impl ClusterProbe<'_> {
     }
 
     fn hidden(&self, what: &str) -> Probe {
-        Probe::Reached(format!("{} accepts the credentials, which may not read {what}", self.base))
+        Probe::Reached(format!("{} {}, which may not read {what}", self.base, self.client.accepts()))
     }
 
     /// True if a worker would install the index template.
@@ -182,9 +182,9 @@ impl ClusterProbe<'_> {
             _ => {
                 let reason = reason(&response);
                 return Ok(Probe::Reached(format!(
-                    "{} accepts the credentials; data stream `{name}` does not exist, and its index template cannot be \
-                     read ({reason})",
-                    self.base
+                    "{} {}; data stream `{name}` does not exist, and its index template cannot be read ({reason})",
+                    self.base,
+                    self.client.accepts()
                 )));
             }
         };
@@ -230,7 +230,7 @@ impl ClusterProbe<'_> {
 
     fn good(&self, what: String, rights: &Rights) -> Probe {
         let write = if rights.may_create == Some(true) { " and may write" } else { "" };
-        Probe::Verified(format!("{} accepts the credentials{write}; {what}", self.base))
+        Probe::Verified(format!("{} {}{write}; {what}", self.base, self.client.accepts()))
     }
 
     fn failed(&self, problem: String) -> Probe {

@@ -235,11 +235,12 @@ impl Destination for Otlp {
             Encoding::Protobuf => b"",
             Encoding::Json => b"{}",
         };
+        let accepts = client.accepts();
         let judge = move |response: &ResponseView<'_>| match response.status.as_u16() {
             200..=299 if partial_success(self.response_encoding(response), response.body).is_some() => {
-                Probe::Verified(format!("{endpoint} accepts the credentials"))
+                Probe::Verified(format!("{endpoint} {accepts}"))
             }
-            400 => Probe::Verified(format!("{endpoint} accepts the credentials and refuses an empty request")),
+            400 => Probe::Verified(format!("{endpoint} {accepts} and refuses an empty request")),
             200..=299 => Probe::Failed(format!("{endpoint}: {}", not_from(OTLP, &response.reason()))),
             _ => Probe::Failed(format!("{endpoint}: {}", self.reason(response))),
         };

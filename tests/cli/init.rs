@@ -58,6 +58,31 @@ async fn a_written_file_is_checked_and_runs() {
     server.stop().await;
 }
 
+/// The example's key is for a cluster with security, in a file that the user has not named.
+#[test]
+fn what_the_example_chose_is_named_and_can_be_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let init = |file: &str, flags: &[&str]| {
+        let complete = ["--offline", "--console", "https://c.example", "--token-file", "secrets/acme.token"];
+        let sink = ["--sink", "elasticsearch", "--set", "url=http://opensearch.example:9200"];
+        run(program().current_dir(directory.path()).args(["init", file]).args(complete).args(sink).args(flags))
+    };
+    let (code, out, errors) = init("pipelines/acme.yaml", &[]);
+    assert_eq!(code, 0, "{out}{errors}");
+    for part in [
+        "pipelines/secrets/acme.token: put the API token into this file",
+        "pipelines/secrets/elastic.key: put `api_key` into this file; or leave it out with --set api_key=",
+    ] {
+        assert!(errors.contains(part), "{part} is not in {errors}");
+    }
+    fs::create_dir_all(directory.path().join("pipelines/secrets")).unwrap();
+    write(directory.path(), "pipelines/secrets/acme.token", "token");
+    let (code, out, errors) = init("pipelines/open.yaml", &["--set", "api_key="]);
+    assert!(code == 0 && !errors.contains("put"), "{out}{errors}");
+    let text = fs::read_to_string(directory.path().join("pipelines/open.yaml")).unwrap();
+    assert!(text.contains("\n    # api_key: {") && !text.contains("\n    api_key"), "{text}");
+}
+
 #[test]
 fn nothing_is_overwritten_or_guessed() {
     let directory = tempfile::tempdir().unwrap();

@@ -89,15 +89,21 @@ impl Example {
         self
     }
 
-    /// Sets a key of the sink to a value in YAML.
+    /// Sets a key of the sink to a value in YAML. Without a value, the key becomes a comment.
     pub fn set(&mut self, key: &str, value: &str) {
         let lines = &mut self.lines[self.sink..];
         match lines.iter_mut().find(|line| key_of(line).is_some_and(|(found, _)| found == key)) {
+            Some(line) if value.is_empty() => {
+                if let Some(rest) = line.strip_prefix("    ") {
+                    *line = format!("    # {rest}");
+                }
+            }
             Some(line) => {
                 let begin = &line[..line.len() - key_of(line).map_or(0, |(_, rest)| rest.len())];
                 let rest = &line[begin.len()..];
                 *line = with_comment(format!("{begin} {value}"), &rest[comment(rest)..]);
             }
+            None if value.is_empty() => {}
             None => self.lines.insert(self.sink + 1, format!("    {key}: {value}")),
         }
     }
@@ -106,6 +112,12 @@ impl Example {
         self.lines.iter_mut().for_each(|line| *line = line.replace(from, to));
         self
     }
+}
+
+/// The path in `{ file: PATH }`, also within another mapping.
+pub(super) fn file_of(value: &str) -> Option<&str> {
+    let (_, rest) = value.split_once("{ file: ")?;
+    Some(rest.split_once('}')?.0.trim())
 }
 
 /// The key of a sink in this line, and what follows its colon.
@@ -172,8 +184,15 @@ mod tests {
             assert!(text.contains(line), "{line} not in\n{text}");
         }
         assert!(!text.contains("acme") && !text.contains("threats:"), "{text}");
+        example.set("schema", "");
+        example.set("nonsense", "");
+        let text = example.text();
+        assert!(text.contains("  - type: splunk_hec\n    # schema: raw\n") && !text.contains("nonsense"), "{text}");
         let keys = Example::of("splunk_hec").unwrap().keys();
         assert_eq!(keys[0], ("url".to_owned(), "https://splunk.example:8088".to_owned()));
         assert_eq!(keys[1].1, "{ file: secrets/hec.token }");
+        assert_eq!(file_of(&keys[1].1), Some("secrets/hec.token"));
+        assert_eq!(file_of("{ type: bearer, token: { file: a/b } }"), Some("a/b"));
+        assert_eq!(file_of("https://siem.example"), None);
     }
 }

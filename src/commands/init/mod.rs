@@ -16,7 +16,7 @@ use crate::record::Stream;
 use crate::settings::check_name;
 use crate::sink::settings as sink_settings;
 
-use example::Example;
+use example::{Example, file_of};
 
 /// Write a commented pipeline file, and check it
 ///
@@ -45,7 +45,10 @@ pub struct Args {
     #[arg(long, value_name = "TYPE", value_parser = clap::builder::PossibleValuesParser::new(sink_settings::types()))]
     sink: Option<String>,
 
-    /// A key of the sink with its value in YAML, such as `url=https://splunk.example:8088` (repeatable)
+    /// A key of the sink with its value in YAML, such as `url=https://splunk.example:8088`; `KEY=` leaves the key out
+    /// (repeatable)
+    ///
+    /// The example of elasticsearch has an API key. For an OpenSearch without security: --set api_key=
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
 
@@ -81,8 +84,25 @@ pub async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     example.name(&name).console(console).token_file(token_file).streams(&args.streams);
     args.set.iter().for_each(|(key, value)| example.set(key, value));
     write(&args.file, &example.text(), args.force)?;
-    note(format!("wrote {}\n", args.file.display()));
+    note(format!("wrote {}", args.file.display()));
+    note_missing_secrets(&args, token_file, &example);
+    note("");
     check::run(check::Args::of_file(args.file, args.offline, Format::Table)).await
+}
+
+/// Names the files that have to be filled next. The example chose those of the sink.
+fn note_missing_secrets(args: &Args, token_file: &str, example: &Example) {
+    let directory = args.file.parent().unwrap_or(Path::new(""));
+    let is_missing = |file: &str| !directory.join(file).exists();
+    if is_missing(token_file) {
+        note(format!("{}: put the API token into this file", directory.join(token_file).display()));
+    }
+    for (key, value) in example.keys() {
+        if let Some(file) = file_of(&value).filter(|file| is_missing(file)) {
+            let file = directory.join(file);
+            note(format!("{}: put `{key}` into this file; or leave it out with --set {key}=", file.display()));
+        }
+    }
 }
 
 impl Args {
@@ -98,7 +118,10 @@ impl Args {
             self.console = Some(ConsoleUrl::parse(&text)?);
         }
         if self.token_file.is_none() {
-            let prompt = "File that holds the API token, relative to the pipeline file";
+            let prompt = match self.file.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+                Some(directory) => format!("File that holds the API token, relative to {}", directory.display()),
+                None => "File that holds the API token".to_owned(),
+            };
             let default = format!("secrets/{}.token", stem(&self.file));
             self.token_file = Some(Input::new().with_prompt(prompt).default(default).interact_text()?);
         }
@@ -117,7 +140,9 @@ impl Args {
         let keys = self.sink.as_deref().and_then(Example::of).map(|example| example.keys()).unwrap_or_default();
         for (key, value) in keys {
             if asks_for_sink && self.set.iter().all(|(given, _)| *given != key) {
-                self.set.push((key.clone(), Input::new().with_prompt(key).with_initial_text(value).interact_text()?));
+                let prompt = format!("{key} (empty: leave it out)");
+                let value = Input::new().with_prompt(prompt).with_initial_text(value).allow_empty(true);
+                self.set.push((key, value.interact_text()?));
             }
         }
         Ok(())

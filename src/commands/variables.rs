@@ -76,7 +76,10 @@ fn assign_to(command: clap::Command, name: &str, without: Option<&str>) -> clap:
 }
 
 fn with_variable(flag: Arg, command: &str, without: Option<&str>) -> Arg {
-    let is_of = |commands: Commands| commands == All || commands == Only(command);
+    let is_of = |commands: Commands| match commands {
+        All => true,
+        Only(name) => name == command,
+    };
     let mut all = VARIABLES.iter().filter(|(variable, ..)| without != Some(*variable));
     match all.find(|(_, name, commands)| flag.get_long() == Some(*name) && is_of(*commands)) {
         Some((variable, ..)) => flag.env(*variable),

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::{Format, UsageError, note, print_line};
 use crate::record::Timestamp;
 use crate::server::{Cluster, File, Lane, PeerClient, SourceProblem, Status, WebConfig};
-use crate::settings::{HttpSettings, Period, Secret, Tls, TlsFile, describe_request_error};
+use crate::settings::{HttpSettings, Period, Secret, Tls, TlsFile};
 
 /// A larger response is not from a worker.
 const MAX_BYTES: usize = 256 << 20;
@@ -163,7 +163,7 @@ fn without_password(url: &str) -> String {
 }
 
 async fn request_status(client: &PeerClient, url: &str) -> anyhow::Result<Status> {
-    let mut response = client.get(url, TIMEOUT).await.map_err(|error| anyhow!(describe_request_error(&error)))?;
+    let mut response = client.get(url, TIMEOUT).await.map_err(|error| anyhow!(client.describe(&error, TIMEOUT)))?;
     if response.status() == StatusCode::UNAUTHORIZED {
         bail!("it requires credentials: give --web-config or --token-file");
     }

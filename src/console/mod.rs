@@ -18,7 +18,7 @@ pub use client::{Client, RequestPermit, ScopeFilter};
 pub use endpoint::Endpoint;
 pub use error::ConsoleError;
 pub use limiter::{Limiter, LimiterKey, Limiters};
-pub use reach::{Reached, reach};
+pub use reach::{ReachError, Reached, proxy, reach};
 pub use redactor::Redactor;
 pub use settings::ConsoleSettings;
 pub use transport::{HttpTransport, Request, Response, Transport, TransportError, TruncatedBody, within};

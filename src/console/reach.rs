@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use http::{StatusCode, header};
 
 use super::ConsoleSettings;
-use crate::settings::describe_request_error;
+use crate::settings::{ClientError, RequestProblem, UsedProxy, describe_request_error};
 
 /// A response from a console's address.
 #[derive(Debug)]
@@ -14,15 +14,31 @@ pub struct Reached {
     pub odd: Option<&'static str>,
 }
 
+/// Nothing responded at the console's address.
+#[derive(Debug, thiserror::Error)]
+pub enum ReachError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{0}")]
+    Request(RequestProblem),
+}
+
+/// The proxy that requests to the console go through.
+pub fn proxy(settings: &ConsoleSettings) -> Option<UsedProxy> {
+    settings.http().way().proxy(&settings.url.with("/", None))
+}
+
 /// Tests whether anything responds at the console's address. No token is sent: each response is good, since some
 /// deployments hide the endpoint.
 ///
 /// # Errors
 /// What prevents a connection.
-pub async fn reach(settings: &ConsoleSettings) -> Result<Reached, String> {
-    let client = settings.http().client().map_err(|error| error.to_string())?;
+pub async fn reach(settings: &ConsoleSettings) -> Result<Reached, ReachError> {
+    let http = settings.http();
+    let client = http.client()?;
     let url = settings.url.with("/web/api/v2.1/system/status", None);
-    let response = client.get(url).send().await.map_err(|error| describe_request_error(&error))?;
+    let response = client.get(url).send().await;
+    let response = response.map_err(|error| ReachError::Request(describe_request_error(&error, &http.way())))?;
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_page = kind.starts_with("text/html");
     let odd = match response.status() {

@@ -10,7 +10,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::settings::{ClientError, HttpSettings, RenewableClient, describe_request_error, is_html, is_tls_error};
+use crate::settings::{
+    ClientError, HttpSettings, Period, RenewableClient, RequestWay, describe_proxy_refusal, describe_request_error,
+    is_html, is_tls_error,
+};
 
 /// Limit for the body of a status other than 200, in bytes.
 const ERROR_BODY_BYTES: usize = 64 * 1024;
@@ -45,11 +48,11 @@ pub struct Response {
 /// No complete response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
-    /// Name resolution, route or TLS failed.
+    /// Name resolution, route, proxy or TLS failed.
     #[error("{0}")]
     Connect(String),
-    #[error("no complete answer within {0:?}")]
-    Timeout(Duration),
+    #[error("{0}")]
+    Timeout(String),
     /// The connection ended within the response.
     #[error("{0}")]
     Broken(String),
@@ -90,7 +93,9 @@ pub async fn within(
     timeout: Duration,
     exchange: impl Future<Output = Result<Response, TransportError>>,
 ) -> Result<Response, TransportError> {
-    tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(TransportError::Timeout(timeout)))
+    tokio::time::timeout(timeout, exchange)
+        .await
+        .unwrap_or_else(|_| Err(TransportError::Timeout(format!("no complete answer within {}", Period(timeout)))))
 }
 
 /// Over HTTP or HTTPS. Lanes with the same TLS settings share a client.
@@ -105,11 +110,12 @@ impl HttpTransport {
     }
 
     async fn exchange(&self, request: Request) -> Result<Response, TransportError> {
+        let way = RequestWay { timeout: request.timeout, ..self.0.settings().way() };
         let fail = |error: reqwest::Error| {
             if error.is_connect() || is_tls_error(&error) {
                 self.0.renew();
             }
-            classify(&error, request.timeout)
+            classify(&error, &way)
         };
         let mut authorization = HeaderValue::try_from(format!("ApiToken {}", request.token.expose_secret()))
             .map_err(|_| TransportError::Connect("the token has characters that a header cannot contain".to_owned()))?;
@@ -133,6 +139,9 @@ impl HttpTransport {
         }
         let mut answer = self.0.get().execute(asked).await.map_err(fail)?;
         let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
+        if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return Err(TransportError::Connect(describe_proxy_refusal(answer.url(), &way)));
+        }
         if status != StatusCode::OK {
             // The status must not be lost if the body is too large or the connection breaks.
             let body = error_body(&mut answer, &headers).await;
@@ -166,13 +175,14 @@ async fn error_body(answer: &mut reqwest::Response, headers: &HeaderMap) -> Byte
     body.finish().unwrap_or_default()
 }
 
-fn classify(error: &reqwest::Error, timeout: Duration) -> TransportError {
-    if error.is_timeout() {
-        TransportError::Timeout(timeout)
-    } else if error.is_connect() {
-        TransportError::Connect(describe_request_error(error))
+fn classify(error: &reqwest::Error, way: &RequestWay<'_>) -> TransportError {
+    let reason = describe_request_error(error, way).to_string();
+    if error.is_connect() {
+        TransportError::Connect(reason)
+    } else if error.is_timeout() {
+        TransportError::Timeout(reason)
     } else {
-        TransportError::Broken(describe_request_error(error))
+        TransportError::Broken(reason)
     }
 }
 
@@ -260,7 +270,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::settings::{Period, Tls};
+    use crate::settings::Tls;
 
     fn gzip(plain: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -315,7 +325,12 @@ mod tests {
             let token = SecretString::from("token");
             let request = Request { url: url.clone(), token, body: None, timeout: of_request, max_bytes: 8 };
             let answer = tokio::time::timeout(5 * short, transport.send(request)).await.ok();
-            assert_eq!(answer.map(Result::unwrap_err), (of_request == short).then_some(TransportError::Timeout(short)));
+            match answer.map(Result::unwrap_err) {
+                Some(TransportError::Timeout(reason)) => {
+                    assert!(of_request == short && reason.starts_with("no complete answer within 200ms"), "{reason}");
+                }
+                other => assert!(of_request == long && other.is_none(), "{other:?}"),
+            }
         }
         serving.abort();
     }

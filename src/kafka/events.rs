@@ -95,11 +95,12 @@ impl ClientContext for Events {
         if code == RDKafkaErrorCode::BrokerTransportFailure && reason.contains("certificate verify failed") {
             code = RDKafkaErrorCode::SSL;
         }
+        let reason = format!("{reason}{}", advice(reason));
         let mut recent = self.recent.lock();
         // "All brokers are down" follows the cause and contains less.
         let is_redundant = code == RDKafkaErrorCode::AllBrokersDown && recent.error.is_some();
         if !is_redundant {
-            recent.error = Some((Instant::now(), BrokerError { code, reason: reason.to_owned() }));
+            recent.error = Some((Instant::now(), BrokerError { code, reason: reason.clone() }));
         }
         if recent.logged_at.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
             recent.logged_at = Some(Instant::now());
@@ -110,6 +111,21 @@ impl ClientContext for Events {
 }
 
 impl ConsumerContext for Events {}
+
+/// What to change, by a part of librdkafka's text.
+const ADVICE: [(&str, &str); 6] = [
+    // Four bytes of an answer in HTTP, read as its size.
+    ("Invalid response size", "; the port speaks another protocol: does `brokers` name Kafka's listener?"),
+    ("Connection refused", "; nothing listens there: is `brokers` right, and does the broker run?"),
+    ("Failed to resolve", "; is the host name in `brokers` spelt right, and does this machine's name server know it?"),
+    ("certificate verify failed", "; name the authority's certificate in `tls.ca_file`"),
+    ("connecting to a SSL listener", "; if so, set `options: { security.protocol: SSL }` or `SASL_SSL`"),
+    ("connecting to a PLAINTEXT", "; if so, set `options: { security.protocol: PLAINTEXT }` or `SASL_PLAINTEXT`"),
+];
+
+fn advice(reason: &str) -> &'static str {
+    ADVICE.iter().find(|(part, _)| reason.contains(part)).map_or("", |(_, advice)| advice)
+}
 
 #[cfg(test)]
 mod tests {
@@ -131,5 +147,19 @@ mod tests {
         assert_eq!(code_of(Code::SSL, later), Some(Code::SSL));
         let refused = "ssl://broker/bootstrap: Connect to ipv4#127.0.0.1:9092 failed: Connection refused";
         assert_eq!(code_of(Code::BrokerTransportFailure, refused), Some(Code::BrokerTransportFailure));
+    }
+
+    #[tokio::test]
+    async fn a_broker_error_says_what_to_change() {
+        let reason_of = |reason: &str| {
+            let events = Events::new("broker", None);
+            events.error(RdKafkaError::Global(Code::BrokerTransportFailure), reason);
+            events.recent().unwrap().reason
+        };
+        for (part, advice) in ADVICE {
+            let reason = format!("broker:9092/bootstrap: {part} (after 3ms in state CONNECT)");
+            assert_eq!(reason_of(&reason), format!("{reason}{advice}"));
+        }
+        assert_eq!(reason_of("anything else"), "anything else");
     }
 }

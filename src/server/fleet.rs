@@ -9,9 +9,8 @@ use serde::de::DeserializeOwned;
 use super::details::PipelineDetails;
 use super::lanes::{Lane, Status, WorkerAnswer};
 use super::query::{Facts, LaneQuery, MOST_WANTED};
-use super::web_config::WebConfig;
+use super::web_config::{PEER_TIMEOUT, WebConfig};
 use crate::record::Timestamp;
-use crate::settings::describe_request_error;
 use crate::telemetry::{ClusterView, Telemetry};
 
 /// A larger answer is not from a worker.
@@ -110,8 +109,9 @@ impl Fleet {
         path: &str,
     ) -> Result<Option<T>, String> {
         let address = view.addresses.get(worker).ok_or("its address is unknown: see `--advertise`")?;
-        let failed = |error: reqwest::Error| describe_request_error(&error);
-        let mut response = self.0.peers().ask(address, path).await.map_err(failed)?;
+        let peers = self.0.peers();
+        let failed = |error: reqwest::Error| peers.describe(&error, PEER_TIMEOUT);
+        let mut response = peers.ask(address, path).await.map_err(failed)?;
         match response.status().as_u16() {
             200 => {}
             404 => return Ok(None),

@@ -20,13 +20,14 @@ use tracing::{info, warn};
 use super::access::{Access, TokenHash};
 use crate::pipeline::{Problem, read_settings};
 use crate::settings::{
-    ClientCertificates, ClientError, Secret, SecretError, ServerTls, ServerTlsFiles, peer_client_builder,
+    ClientCertificates, ClientError, Proxies, RequestWay, Secret, SecretError, ServerTls, ServerTlsFiles,
+    describe_request_error, peer_client_builder,
 };
 
 /// How often the file, and the files that it names, are read again.
 const RELOAD: Duration = Duration::from_secs(10);
 /// A worker that takes longer is shown without an answer.
-const PEER_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const PEER_TIMEOUT: Duration = Duration::from_secs(3);
 /// A check of a password with this cost takes some seconds.
 const MAX_COST: u32 = 16;
 
@@ -119,12 +120,14 @@ pub struct PeerClient {
     client: reqwest::Client,
     scheme: &'static str,
     token: Option<HeaderValue>,
+    proxies: Proxies<'static>,
 }
 
 impl PeerClient {
     /// A client from outside, with a bearer token.
     pub fn new(client: reqwest::Client, token: Option<&SecretString>) -> Self {
-        Self { client, scheme: "http", token: token.and_then(|token| bearer(token.expose_secret())) }
+        let token = token.and_then(|token| bearer(token.expose_secret()));
+        Self { client, scheme: "http", token, proxies: Proxies::Environment }
     }
 
     /// `http` or `https`.
@@ -142,6 +145,11 @@ impl PeerClient {
         request.send().await
     }
 
+    /// Explains an error of a request with this timeout.
+    pub fn describe(&self, error: &reqwest::Error, timeout: Duration) -> String {
+        describe_request_error(error, &RequestWay { proxies: self.proxies, timeout }).what
+    }
+
     /// A page of another worker.
     pub(super) async fn ask(&self, address: &str, path: &str) -> Result<reqwest::Response, reqwest::Error> {
         self.get(&format!("{}://{address}{path}", self.scheme), PEER_TIMEOUT).await
@@ -154,7 +162,7 @@ impl Loaded {
         Ok(Self {
             tls: None,
             access: Access::new(BTreeMap::new(), Vec::new()),
-            peers: PeerClient { client: plain_client()?, scheme: "http", token: None },
+            peers: PeerClient { client: plain_client()?, scheme: "http", token: None, proxies: Proxies::None },
             fingerprint: [0; 32],
         })
     }
@@ -209,7 +217,7 @@ impl Loaded {
         Ok(Self {
             tls: tls.map(|tls| tls.server),
             access: Access::new(settings.basic_auth_users, tokens),
-            peers: PeerClient { client, scheme, token: own_token },
+            peers: PeerClient { client, scheme, token: own_token, proxies: Proxies::None },
             fingerprint: hash.finalize().into(),
         })
     }

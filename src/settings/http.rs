@@ -17,7 +17,7 @@ use super::pin::PinnedCertificates;
 use super::reachable::{NotPublic, Resolver, not_public};
 use super::read_file::read_file;
 use super::request_error::innermost_cause;
-use super::{Period, Proxy, Tls, TlsFile};
+use super::{Period, Proxies, Proxy, RequestWay, Tls, TlsFile};
 
 /// The settings of an HTTP client. Equal settings share a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -91,7 +91,7 @@ impl fmt::Display for Role {
 }
 
 /// A slower handshake will not succeed. The rest of the timeout is for the request.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than the usual 60 s between polls, so that a quiet lane keeps its connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Larger than the root certificates of any system.
@@ -141,6 +141,12 @@ impl HttpSettings {
         let shared = SharedClient { files: files.fingerprint, client: client.clone(), used: Instant::now() };
         clients.insert(self.clone(), shared);
         Ok(client)
+    }
+
+    /// How the client's requests travel.
+    pub fn way(&self) -> RequestWay<'_> {
+        let proxies = self.proxy.as_ref().map_or(Proxies::Environment, Proxies::Key);
+        RequestWay { proxies, timeout: self.timeout.0 }
     }
 
     /// Whether a request may go there. An address in place of a name is not resolved, so that nothing else sees it.
@@ -197,6 +203,9 @@ impl HttpSettings {
 
 /// Metadata servers answer at once. Where there is none, nobody answers.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How the requests of [`local_client`] travel.
+pub const LOCAL_WAY: RequestWay<'static> = RequestWay { proxies: Proxies::None, timeout: LOCAL_TIMEOUT };
 
 /// The client for servers on this machine and its link, such as the metadata servers of clouds. It uses no proxy.
 ///

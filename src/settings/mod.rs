@@ -32,7 +32,7 @@ mod tls;
 pub use backoff::FullJitter;
 pub use excerpt::{excerpt, visible};
 pub use file_system::{Answers, ask_file_system};
-pub use http::{ClientError, HttpSettings, Role, install_crypto_provider, local_client};
+pub use http::{ClientError, HttpSettings, LOCAL_WAY, Role, install_crypto_provider, local_client};
 pub use id::{Id, IdError};
 pub use labels::Labels;
 pub use name::{NameError, check_name, is_namespace};
@@ -40,11 +40,13 @@ pub use period::{Period, PeriodError};
 pub use pin::{Fingerprint, FingerprintError};
 pub use placeholders::{TextPart, Unclosed, text_parts};
 pub use private::{create_private_directories, private_file};
-pub use proxy::{Proxy, ProxyError};
+pub use proxy::{Proxy, ProxyError, UsedProxy};
 pub use reachable::{NotPublic, not_public};
 pub use read_file::{not_a_regular_file, read_file, read_regular};
-pub use renewable_client::{RenewableClient, is_html, is_tls_error};
-pub use request_error::describe_request_error;
+pub use renewable_client::{RenewableClient, is_html};
+pub use request_error::{
+    Proxies, RequestProblem, RequestWay, describe_proxy_refusal, describe_request_error, is_tls_error,
+};
 pub use retry_after::retry_after;
 pub use schema::Schema;
 pub use secret::{Credential, SECRET_REF, Secret, SecretError, check_token, scrub};

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use hyper_util::client::proxy::matcher::Matcher;
 use percent_encoding::percent_decode_str;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::SecretString;
@@ -82,9 +83,92 @@ impl JsonSchema for Proxy {
     }
 }
 
+/// The proxy that a request goes through. Printing names the setting that says so, and no user name or password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedProxy {
+    /// Scheme, host and port.
+    address: String,
+    /// An environment variable; `None` for the key `proxy`.
+    variable: Option<&'static str>,
+}
+
+impl UsedProxy {
+    pub(super) fn of_key(proxy: &Proxy) -> Self {
+        Self { address: proxy.to_string(), variable: None }
+    }
+
+    /// What the HTTP client takes from the process's environment for this URL.
+    pub(super) fn of_environment(url: &url::Url) -> Option<Self> {
+        Self::of_variables(url, |name| std::env::var(name).ok())
+    }
+
+    /// The first variable of each pair hides the second one, even if it is empty. A variable for the URL's scheme
+    /// precedes the one for all.
+    fn of_variables(url: &url::Url, variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        // Set by web servers for programs whose HTTP_PROXY could come from a request.
+        if variable("REQUEST_METHOD").is_some() {
+            return None;
+        }
+        let first = |names: [&'static str; 2]| names.into_iter().find_map(|name| Some((name, variable(name)?)));
+        let of_scheme = match url.scheme() {
+            "https" => ["HTTPS_PROXY", "https_proxy"],
+            _ => ["HTTP_PROXY", "http_proxy"],
+        };
+        let excepted = first(["NO_PROXY", "no_proxy"]).map(|(_, hosts)| hosts).unwrap_or_default();
+        let target: http::Uri = format!("{}://{}/", url.scheme(), url.host_str()?).parse().ok()?;
+        [of_scheme, ["ALL_PROXY", "all_proxy"]].into_iter().filter_map(first).find_map(|(name, value)| {
+            let matcher = Matcher::builder().all(value).no(excepted.clone()).build();
+            let proxy = matcher.intercept(&target)?;
+            let uri = proxy.uri();
+            let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+            let address = format!("{}://{}{port}", uri.scheme_str()?, uri.host()?);
+            Some(Self { address, variable: Some(name) })
+        })
+    }
+
+    /// What to change if the proxy is the wrong one.
+    pub(super) fn advice(&self) -> String {
+        match self.variable {
+            Some(name) => format!("correct {name}, or except the host in NO_PROXY"),
+            None => "correct `proxy`".to_owned(),
+        }
+    }
+}
+
+/// As in `http://proxy.example:3128 (HTTPS_PROXY)`.
+impl fmt::Display for UsedProxy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.variable {
+            Some(name) => write!(formatter, "{} ({name})", self.address),
+            None => write!(formatter, "{} (`proxy`)", self.address),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_variable_that_leads_to_a_proxy_is_named_and_its_password_is_not() {
+        let used = |url: &str, variables: &[(&str, &str)]| {
+            let find =
+                |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
+            UsedProxy::of_variables(&url.parse().unwrap(), find).map(|proxy| proxy.to_string())
+        };
+        let https = ("HTTPS_PROXY", "http://user:canary@127.0.0.1:2");
+        let all = ("all_proxy", "proxy.example:3128");
+        let found = |text: &str| Some(text.to_owned());
+        assert_eq!(used("https://acme.example/x", &[https, all]), found("http://127.0.0.1:2 (HTTPS_PROXY)"));
+        assert_eq!(used("http://acme.example/x", &[https, all]), found("http://proxy.example:3128 (all_proxy)"));
+        assert_eq!(used("http://[::1]:80/", &[("http_proxy", "https://p")]), found("https://p (http_proxy)"));
+        assert_eq!(used("http://acme.example/x", &[https]), None);
+        assert_eq!(used("https://acme.example/x", &[https, ("no_proxy", "example")]), None);
+        assert_eq!(used("https://acme.example/x", &[https, ("REQUEST_METHOD", "GET")]), None);
+        // Empty is no proxy, and hides the variable in small letters.
+        let hidden = ("https_proxy", "http://hidden");
+        assert_eq!(used("https://acme.example/x", &[("HTTPS_PROXY", ""), hidden]), None);
+    }
 
     #[test]
     fn a_password_in_the_address_is_used_but_never_printed() {

@@ -1,5 +1,3 @@
-use std::error::Error;
-use std::io;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -49,15 +47,6 @@ impl RenewableClient {
             *self.client.lock() = client;
         }
     }
-}
-
-/// True if TLS is among the causes of an error. A server may refuse the client certificate after the request was sent.
-pub fn is_tls_error(error: &(dyn Error + 'static)) -> bool {
-    // The error that an I/O error wraps is not its source.
-    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    error.is::<rustls::Error>()
-        || wrapped.is_some_and(|error| is_tls_error(error))
-        || error.source().is_some_and(is_tls_error)
 }
 
 /// True for a body in HTML. It comes from a proxy or a login page, never from an API. Some proxies answer a missing or

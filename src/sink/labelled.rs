@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext, SinkSettings};
-use crate::settings::Labels;
+use crate::settings::{Labels, UsedProxy};
 
 /// Most instances that are kept. They share HTTP clients and tokens, so that another one costs little.
 const MAX_INSTANCES: usize = 128;
@@ -83,6 +83,10 @@ impl Sink for LabelledSink {
 
     fn probe(&self) -> BoxFuture<'_, Probe> {
         self.sample.probe()
+    }
+
+    fn proxies(&self) -> Vec<UsedProxy> {
+        self.sample.proxies()
     }
 
     fn separates_labels(&self) -> bool {

@@ -32,6 +32,7 @@ use futures_util::future::BoxFuture;
 
 use crate::checkpoint::{CheckpointBackend, CheckpointUpdate};
 use crate::failure::Failure;
+use crate::settings::UsedProxy;
 
 pub use batch::{Batch, Event};
 pub use build_error::BuildError;
@@ -50,6 +51,11 @@ pub trait Sink: Send + Sync + Debug {
 
     /// Detects a wrong address, wrong credentials and missing rights, as far as possible without a delivery.
     fn probe(&self) -> BoxFuture<'_, Probe>;
+
+    /// The proxies on the way to it.
+    fn proxies(&self) -> Vec<UsedProxy> {
+        Vec::new()
+    }
 
     /// True if a batch must not have events with different labels.
     fn separates_labels(&self) -> bool {

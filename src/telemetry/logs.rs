@@ -37,9 +37,12 @@ pub enum LogError {
     Twice,
 }
 
-/// kube logs every failed request to the API server, and VRL's compiler logs its own guesses. The callers report these
-/// errors once, with their context.
-const WITHOUT_REPORTED: &str = "kube_client::client::builder=off,vrl=off";
+/// kube logs every failed request to the API server, the verifier of TLS every certificate that it refuses, and VRL's
+/// compiler its own guesses. The callers report these errors once, with their context.
+const WITHOUT_REPORTED: &str = "kube_client::client::builder=off,rustls_platform_verifier=off,vrl=off";
+
+/// Fields of a dependency's own log lines: where its source was when this program was built.
+const SOURCE_PLACES: [&str; 3] = ["log.file", "log.line", "log.module_path"];
 
 /// Sends the process's logs to standard error, times in UTC. The default `format` is text on a terminal, else JSON.
 ///
@@ -124,6 +127,9 @@ struct MemberWriter<'w> {
 
 impl MemberWriter<'_> {
     fn add(&mut self, field: &Field, value: &impl Serialize) {
+        if SOURCE_PLACES.contains(&field.name()) {
+            return;
+        }
         let written = serde_json::to_string(value).map_err(|_| fmt::Error);
         let written = written.and_then(|value| write!(self.writer, ",\"{}\":{value}", field.name()));
         self.written = self.written.and(written);
@@ -162,7 +168,7 @@ fn parse_fields(members: &str) -> Result<Map<String, Value>, fmt::Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
@@ -181,6 +187,25 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    /// What is logged meanwhile, in the JSON format.
+    pub fn json_lines<T>(log: impl FnOnce() -> T) -> Vec<Map<String, Value>> {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let builder = tracing_subscriber::fmt().fmt_fields(JsonMembers).event_format(JsonLine);
+        subscriber::with_default(builder.with_writer(move || writer.clone()).finish(), log);
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The lines of the crate `log` have them: paths of the machine that built the program.
+    #[test]
+    fn the_place_in_the_source_of_a_dependency_is_not_logged() {
+        let lines = json_lines(|| {
+            warn!("log.file" = "/build/dependency.rs", "log.line" = 7, "log.target" = "dependency", "its message");
+        });
+        assert_eq!(lines[0].keys().collect::<Vec<_>>(), ["level", "log.target", "message", "timestamp"]);
     }
 
     /// `warn` is stricter than the level of most spans.

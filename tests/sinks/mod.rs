@@ -15,3 +15,4 @@ mod settings;
 mod siems;
 mod splunk_hec;
 mod tls;
+mod transport_errors;

@@ -246,7 +246,10 @@ async fn consoles_and_sinks_take_the_proxy_of_the_environment() {
     let http = json!({ "type": "http", "url": "https://siem.example/in" });
     let environment = [("HTTPS_PROXY", format!("http://{}", proxy.address()))];
     let (words, reported) = tenant.check(console.clone(), http.clone(), &environment).await;
-    assert!(words.starts_with("console=verified token=verified") && words.ends_with("sink http=reached"), "{reported}");
+    assert!(words.starts_with("proxy=verified console=verified token=verified"), "{reported}");
+    assert!(words.ends_with("proxy=verified sink http=reached"), "{reported}");
+    let address = format!("http://{} (HTTPS_PROXY) on the way to the", proxy.address());
+    assert!(["console", "sink http"].iter().all(|end| reported.contains(&format!("{address} {end}"))), "{reported}");
     let asked = proxy.asked();
     assert!(asked.contains(&"CONNECT usea1-acme.sentinelone.net:443".to_owned()), "{asked:?}");
     assert!(asked.contains(&"CONNECT siem.example:443".to_owned()), "{asked:?}");
@@ -255,7 +258,7 @@ async fn consoles_and_sinks_take_the_proxy_of_the_environment() {
     let direct = json!({ "type": "http", "url": format!("https://{}/in", tenant.front.address()) });
     let environment = [environment[0].clone(), ("NO_PROXY", "127.0.0.1".to_owned())];
     let (words, reported) = tenant.check(console.clone(), direct, &environment).await;
-    assert!(words.ends_with("sink http=reached"), "{reported}");
+    assert!(words.ends_with("rate limit=verified sink http=reached"), "{reported}");
     assert_eq!(proxy.asked().iter().filter(|asked| !asked.contains("sentinelone")).count(), 1, "{:?}", proxy.asked());
 
     // One of their own comes before that of the environment.
@@ -266,9 +269,49 @@ async fn consoles_and_sinks_take_the_proxy_of_the_environment() {
     };
     let before = proxy.asked().len();
     let (words, reported) = tenant.check(with_own(console), with_own(http), &environment).await;
-    assert!(words.starts_with("console=verified token=verified") && words.ends_with("sink http=reached"), "{reported}");
+    assert!(words.starts_with("proxy=verified console=verified token=verified"), "{reported}");
+    assert!(
+        words.ends_with("sink http=reached") && reported.contains("(`proxy`) on the way to the console"),
+        "{reported}"
+    );
     assert_eq!(proxy.asked().len(), before);
     assert!(own.asked().len() >= 2);
+    tenant.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_of_the_environment_that_fails_is_named_and_not_the_console() {
+    let tenant = Tenant::start(None).await;
+    let console = json!({ "url": "https://usea1-acme.sentinelone.net" });
+    let stdout = json!({ "type": "stdout" });
+    let gone = "http://user:canary@127.0.0.1:1".to_owned();
+    let (words, reported) = tenant.check(console.clone(), stdout.clone(), &[("ALL_PROXY", gone)]).await;
+    assert!(words.starts_with("proxy=failed console=failed token=skipped"), "{reported}");
+    let expected = "cannot connect to the proxy http://127.0.0.1:1 (ALL_PROXY) on the way to \
+                    usea1-acme.sentinelone.net:443: Connection refused (os error 111); correct ALL_PROXY, or except the \
+                    host in NO_PROXY";
+    assert!(reported.contains(expected) && !reported.contains("canary"), "{reported}");
+
+    // The console fails, and not the proxy.
+    let proxy = Proxy::start(tenant.server.address(), None).await;
+    let environment = [("https_proxy", format!("http://{}", proxy.address()))];
+    let (words, reported) = tenant.check(console, stdout, &environment).await;
+    assert!(words.starts_with("proxy=skipped console=failed"), "{reported}");
+    let through =
+        format!("cannot connect to usea1-acme.sentinelone.net:443 through the proxy http://{}", proxy.address());
+    assert!(reported.contains(&through) && reported.contains("the port does not speak TLS"), "{reported}");
+    tenant.server.stop().await;
+}
+
+/// The verifier of TLS logs what the finding says, with the path of its source.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_untrusted_console_has_advice_and_no_line_of_a_library() {
+    let tenant = Tenant::start(None).await;
+    let console = json!({ "url": format!("https://{}", tenant.front.address()), "tls": { "ca_file": null } });
+    let (words, reported) = tenant.check(console, json!({ "type": "stdout" }), &[]).await;
+    assert!(words.starts_with("console=failed"), "{reported}");
+    assert!(reported.contains("name the authority's certificate in `tls.ca_file`"), "{reported}");
+    assert!(!reported.contains("failed to verify") && !reported.contains("log.file"), "{reported}");
     tenant.server.stop().await;
 }
 

@@ -35,6 +35,11 @@ impl Authority {
         self.0.pem()
     }
 
+    /// Its own certificate with its key, for a server that shows it as its own.
+    pub fn as_server(&self) -> Issued {
+        Issued { certificate: self.certificate(), key: self.0.key().serialize_pem() }
+    }
+
     /// A certificate for these names, good for servers and clients.
     pub fn issue(&self, names: &[&str]) -> Issued {
         self.issue_with(names, |_| {})
@@ -45,6 +50,14 @@ impl Authority {
         self.issue_with(names, |params| {
             params.not_before = rcgen::date_time_ymd(2020, 1, 1);
             params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        })
+    }
+
+    /// The same, valid from 2090 on.
+    pub fn issue_for_later(&self, names: &[&str]) -> Issued {
+        self.issue_with(names, |params| {
+            params.not_before = rcgen::date_time_ymd(2090, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2091, 1, 1);
         })
     }
 

@@ -44,11 +44,21 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
         let subject = format!("sink {}", sink.name());
         let Some(context) = pipeline.sink_context(sink, shared.clone()) else { continue };
         let (check, detail) = match sink::build(sink, &context) {
-            Ok(sink) => match sink.probe().await {
-                Probe::Verified(detail) => (Check::Verified, detail),
-                Probe::Reached(detail) => (Check::Reached, detail),
-                Probe::Failed(detail) => (Check::Failed, detail),
-            },
+            Ok(sink) => {
+                let (check, detail) = match sink.probe().await {
+                    Probe::Verified(detail) => (Check::Verified, detail),
+                    Probe::Reached(detail) => (Check::Reached, detail),
+                    Probe::Failed(detail) => (Check::Failed, detail),
+                };
+                // Whether the proxy is to blame for a failure, the detail of the sink says.
+                let of_proxy = if check == Check::Failed { Check::Skipped } else { Check::Verified };
+                findings.extend(
+                    sink.proxies()
+                        .into_iter()
+                        .map(|proxy| Finding::new("proxy", of_proxy, format!("{proxy} on the way to the {subject}"))),
+                );
+                (check, detail)
+            }
             Err(error) => (Check::Failed, error.to_string()),
         };
         findings.push(Finding::new(&subject, check, detail));

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use super::{Check, Finding};
-use crate::console::{Client, ConsoleError, ConsoleSettings, Endpoint, Limiters, Reached, reach};
+use crate::console::{
+    self, Client, ConsoleError, ConsoleSettings, ConsoleUrl, Endpoint, Limiters, ReachError, Reached, reach,
+};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Timestamp};
+use crate::settings::UsedProxy;
 use crate::source::Request;
 
 /// A token that expires within this time gets a warning.
@@ -22,14 +25,16 @@ const ONE_RECORD: usize = 4 * 1024 * 1024;
 pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
     let settings = &pipeline.console;
     let streams = &pipeline.pulls;
-    let mut findings = vec![address(settings).await];
+    let reached = reach(settings).await;
+    let mut findings: Vec<Finding> = console::proxy(settings).map(|proxy| via(&proxy, &reached)).into_iter().collect();
+    findings.push(address(&settings.url, reached));
     let rest = ["token", "owner", "scope", "clock"].map(str::to_owned).into_iter();
     let mut rest: Vec<String> = rest.chain(streams.iter().map(|pull| format!("stream {}", pull.stream))).collect();
-    if findings[0].check == Check::Failed {
+    if findings.iter().any(|finding| finding.check == Check::Failed) {
         return skip(findings, rest);
     }
     rest.remove(0);
-    let is_odd = findings[0].warning.is_some();
+    let is_odd = findings.iter().any(|finding| finding.warning.is_some());
     let client = match client(settings, limiters) {
         Ok(client) => client,
         Err(reason) => {
@@ -67,10 +72,19 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
     findings
 }
 
+/// The proxy on the way to the console. An operator may not know of one that the environment names.
+fn via(proxy: &UsedProxy, reached: &Result<Reached, ReachError>) -> Finding {
+    let detail = format!("{proxy} on the way to the console");
+    match reached {
+        Ok(_) => verified("proxy", detail),
+        Err(ReachError::Request(problem)) if problem.is_proxys => failed("proxy", detail),
+        Err(_) => Finding::new("proxy", Check::Skipped, detail),
+    }
+}
+
 /// Whether a server answers at the console's address. No token is sent.
-async fn address(settings: &ConsoleSettings) -> Finding {
-    let url = &settings.url;
-    match reach(settings).await {
+fn address(url: &ConsoleUrl, reached: Result<Reached, ReachError>) -> Finding {
+    match reached {
         Ok(Reached { odd: Some(odd), .. }) => {
             verified("console", format!("{url} responds")).warn(format!("with {odd}: {IS_IT_THE_CONSOLE}"))
         }
@@ -79,7 +93,7 @@ async fn address(settings: &ConsoleSettings) -> Finding {
             let addresses = if addresses.is_empty() { String::new() } else { format!(" ({addresses})") };
             verified("console", format!("{url} responds{addresses}"))
         }
-        Err(reason) => failed("console", reason),
+        Err(error) => failed("console", error.to_string()),
     }
 }
 

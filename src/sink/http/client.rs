@@ -12,7 +12,7 @@ use super::response::ResponseView;
 use super::signature::Signer;
 use super::token_error::TokenError;
 use super::used_secrets::UsedSecrets;
-use crate::settings::{HttpSettings, NotPublic, Proxy, RenewableClient};
+use crate::settings::{HttpSettings, NotPublic, Proxy, RenewableClient, UsedProxy};
 use crate::sink::{BuildError, Outcome, Probe, SinkContext};
 
 /// Maximum number of bytes that are read of a response to a probe: Elasticsearch may list hundreds of index templates.
@@ -124,6 +124,11 @@ impl SinkClient {
         if self.auth.has_credentials() { "accepts the credentials" } else { "accepts requests without credentials" }
     }
 
+    /// The proxy that a request for this URL goes through.
+    pub(super) fn proxy(&self, url: &Url) -> Option<UsedProxy> {
+        self.client.settings().way().proxy(url)
+    }
+
     pub(super) fn signer(&self) -> Option<&Signer> {
         self.auth.signer()
     }
@@ -148,7 +153,8 @@ impl SinkClient {
         let url = self.auth.address(url, used)?;
         self.auth.sign(&method, &url, &mut headers, &body, used).await?;
         self.client.settings().may_reach(&url)?;
-        let mut result = exchange(&self.client.get(), method, &url, headers, body, max_bytes).await;
+        let mut result =
+            exchange(&self.client.get(), &self.client.settings().way(), method, &url, headers, body, max_bytes).await;
         match &mut result {
             Ok(response) => {
                 self.auth.observe(response, used);

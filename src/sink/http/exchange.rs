@@ -5,7 +5,7 @@ use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
 use super::response::ResponseView;
-use crate::settings::{describe_request_error, is_tls_error};
+use crate::settings::{RequestWay, describe_proxy_refusal, describe_request_error, is_tls_error};
 use crate::sink::{Outcome, Probe};
 
 #[derive(Debug)]
@@ -43,17 +43,23 @@ pub(super) enum ErrorKind {
     TimedOut,
 }
 
-/// Sends one request and reads at most `max_bytes` of the response's body. A success whose body ends early is an error.
+/// Sends one request on this way, which is the client's, and reads at most `max_bytes` of the response's body. A success whose body ends early is an error.
 pub(crate) async fn exchange(
     client: &reqwest::Client,
+    way: &RequestWay<'_>,
     method: Method,
     url: &Url,
     headers: HeaderMap,
     body: Bytes,
     max_bytes: usize,
 ) -> Result<Response, RequestError> {
-    let mut response = client.request(method, url.clone()).headers(headers).body(body).send().await?;
+    let failed = |error| RequestError::of(&error, way);
+    let mut response = client.request(method, url.clone()).headers(headers).body(body).send().await.map_err(failed)?;
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        let outcome = Outcome::Misconfigured(describe_proxy_refusal(url, way));
+        return Err(RequestError { outcome, label: status.as_u16().to_string(), kind: ErrorKind::NotConnected });
+    }
     let mut body = Vec::new();
     while body.len() < max_bytes {
         match response.chunk().await {
@@ -61,15 +67,15 @@ pub(crate) async fn exchange(
             Ok(None) => break,
             // For a refusal the status is sufficient.
             Err(_) if !status.is_success() => break,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(failed(error)),
         }
     }
     Ok(Response { status, headers, body })
 }
 
-impl From<reqwest::Error> for RequestError {
-    fn from(error: reqwest::Error) -> Self {
-        let label = match &error {
+impl RequestError {
+    fn of(error: &reqwest::Error, way: &RequestWay<'_>) -> Self {
+        let label = match error {
             error if error.is_timeout() => "timeout",
             error if is_tls_error(error) => "tls",
             error if error.is_connect() => "connect",
@@ -80,12 +86,10 @@ impl From<reqwest::Error> for RequestError {
             "timeout" => ErrorKind::TimedOut,
             _ => ErrorKind::ConnectionLost,
         };
-        let reason = describe_request_error(&error);
+        let reason = describe_request_error(error, way).to_string();
         Self { outcome: Outcome::RetryLater { reason, after: None }, label: label.to_owned(), kind }
     }
-}
 
-impl RequestError {
     pub(crate) fn into_probe(self) -> Probe {
         Probe::Failed(self.outcome.reason().map_or(self.label, str::to_owned))
     }

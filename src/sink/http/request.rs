@@ -20,7 +20,7 @@ use super::signature::Signed;
 use super::size_limiter::SizeLimiter;
 use super::used_secrets::UsedSecrets;
 use crate::record::Timestamp;
-use crate::settings::HttpSettings;
+use crate::settings::{HttpSettings, UsedProxy};
 use crate::sink::common::{Common, Compression, Defaults};
 use crate::sink::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext, TOO_LARGE};
 
@@ -198,6 +198,16 @@ impl<D: Destination> Sink for HttpSink<D> {
 
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
         self.attempt(batch).boxed()
+    }
+
+    fn proxies(&self) -> Vec<UsedProxy> {
+        let mut proxies = Vec::new();
+        for proxy in self.targets.all().iter().filter_map(|target| self.client.proxy(target.endpoint.url())) {
+            if !proxies.contains(&proxy) {
+                proxies.push(proxy);
+            }
+        }
+        proxies
     }
 
     /// Probes every address, and fails if one of them does.

@@ -15,7 +15,7 @@ use super::response::ResponseView;
 use super::token_error::TokenError;
 use super::token_response::TokenResponse;
 use super::used_secrets::UsedSecrets;
-use crate::settings::{ClientError, HttpSettings, Proxy, Tls, local_client, scrub};
+use crate::settings::{ClientError, HttpSettings, LOCAL_WAY, Proxy, RequestWay, Tls, local_client, scrub};
 use crate::sink::Outcome;
 
 /// `oauth2:` of a sink whose token endpoint is known.
@@ -37,11 +37,18 @@ pub(crate) enum Connection<'a> {
     Local,
 }
 
-impl Connection<'_> {
+impl<'a> Connection<'a> {
     fn client(self) -> Result<reqwest::Client, ClientError> {
         match self {
             Self::Settings(settings) => settings.client(),
             Self::Local => local_client(),
+        }
+    }
+
+    fn way(self) -> RequestWay<'a> {
+        match self {
+            Self::Settings(settings) => settings.way(),
+            Self::Local => LOCAL_WAY,
         }
     }
 
@@ -173,7 +180,8 @@ impl TokenRequest {
         if let Connection::Settings(settings) = connection {
             settings.may_reach(url.url()).map_err(|error| TokenError::refused(error.to_string()))?;
         }
-        let result = exchange(&client, method, url.url(), headers, Bytes::from(body), 64 * 1024).await;
+        let body = Bytes::from(body);
+        let result = exchange(&client, &connection.way(), method, url.url(), headers, body, 64 * 1024).await;
         let mut response = result.map_err(|error| failed(error.outcome))?;
         used.scrub(&mut response.body);
         scrub(&mut response.body, &connection.secrets());

@@ -1,0 +1,216 @@
+//! Each way in which a connection fails, against a real socket: the error names the address that failed, the proxy with
+//! the setting that leads there, and what to change.
+
+use std::net::SocketAddr;
+
+use s1_forwarder::sink::{Outcome, Probe};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::support::batches::{batch, sink};
+use crate::support::harness::{merge, receiver};
+use crate::support::ports;
+use crate::support::proxy::Proxy;
+use crate::support::tls::{Authority, TlsFront};
+
+/// A server that answers what it reads with these bytes and closes the connection; without bytes, it keeps silent.
+struct Peer {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Peer {
+    async fn start(answer: Option<&'static [u8]>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            let mut silent: Vec<TcpStream> = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let Some(answer) = answer else {
+                    silent.push(stream);
+                    continue;
+                };
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(answer).await;
+            }
+        });
+        Self { address, task }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The reason that an attempt with these keys fails for.
+async fn reason(url: &str, more: Value) -> String {
+    let mut keys = json!({ "type": "http", "url": url, "timeout": "10s" });
+    merge(&mut keys, more);
+    match sink(keys).send(&batch(0..1)).await.outcome {
+        Outcome::RetryLater { reason, .. } | Outcome::Misconfigured(reason) | Outcome::TooLarge(reason) => reason,
+        other => panic!("{url}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_names_its_address_and_the_cure() {
+    let refused = format!("127.0.0.1:{}", ports::free());
+    let expected = format!(
+        "cannot connect to {refused}: Connection refused (os error 111); nothing listens there: are host and port right, \
+         and does the server run?"
+    );
+    assert_eq!(reason(&format!("http://{refused}/in?key=canary"), json!({})).await, expected);
+
+    let unknown = reason("https://siem.invalid/in", json!({})).await;
+    assert!(unknown.starts_with("cannot connect to siem.invalid:443: "), "{unknown}");
+    assert!(
+        unknown.ends_with("; is the host name spelt right, and does this machine's name server know it?"),
+        "{unknown}"
+    );
+
+    let silent = Peer::start(None).await;
+    let slow = reason(&format!("http://{}/in", silent.address), json!({ "timeout": "300ms" })).await;
+    let expected = format!(
+        "no complete answer within 300ms from {}; a server that needs longer needs a larger `timeout`",
+        silent.address
+    );
+    assert_eq!(slow, expected);
+}
+
+#[tokio::test]
+async fn http_and_https_that_were_confused_are_told_apart() {
+    let plain = receiver().await;
+    let address = plain.address();
+    let expected = format!(
+        "cannot connect to {address}: the port does not speak TLS; write http:// if that is meant, or the port that \
+         speaks TLS"
+    );
+    assert_eq!(reason(&format!("https://{address}/in"), json!({})).await, expected);
+
+    let closing = Peer::start(Some(b"")).await;
+    let ended = reason(&format!("https://{}/in", closing.address), json!({})).await;
+    assert!(ended.starts_with(&format!("cannot connect to {}: the connection ended", closing.address)), "{ended}");
+    assert!(ended.ends_with("; does the port speak TLS? if not, write http://"), "{ended}");
+
+    let authority = Authority::new();
+    let front = TlsFront::start(address, &authority.issue(&["127.0.0.1"]), None).await;
+    for address in [front.address(), closing.address] {
+        let broken = reason(&format!("http://{address}/in"), json!({})).await;
+        assert!(broken.starts_with(&format!("the connection to {address} broke off: ")), "{broken}");
+        assert!(broken.ends_with("; does the port speak TLS? then write https://"), "{broken}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_says_why_and_what_makes_it_so() {
+    let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+    let ca_file = directory.path().join("ca.pem");
+    std::fs::write(&ca_file, authority.certificate()).unwrap();
+    let trusting = json!({ "tls": { "ca_file": ca_file } });
+    let plain = receiver().await;
+    let own = authority.issue(&["127.0.0.1"]);
+    for (issued, keys, part, advice) in [
+        (
+            own,
+            json!({}),
+            "no known authority has issued its certificate",
+            "name the authority's certificate in `tls.ca_file`, or the fingerprint of the server's in `tls.pin_sha256`",
+        ),
+        (
+            authority.as_server(),
+            trusting.clone(),
+            "its certificate is self-signed: that of an authority",
+            "name its fingerprint in `tls.pin_sha256`",
+        ),
+        (
+            authority.issue_expired(&["127.0.0.1"]),
+            trusting.clone(),
+            "expired",
+            "renew the server's certificate; if it is valid, set this machine's clock",
+        ),
+        (
+            authority.issue_for_later(&["127.0.0.1"]),
+            trusting.clone(),
+            "not valid yet",
+            "set this machine's clock, or the server's certificate is for later",
+        ),
+        (
+            authority.issue(&["siem.example"]),
+            trusting.clone(),
+            "siem.example",
+            "write a name of the certificate into the URL, or the certificate's fingerprint into `tls.pin_sha256`",
+        ),
+    ] {
+        let front = TlsFront::start(plain.address(), &issued, None).await;
+        let reason = reason(&format!("https://{}/in", front.address()), keys).await;
+        assert!(reason.starts_with(&format!("cannot connect to {}: ", front.address())), "{reason}");
+        assert!(reason.contains(part) && reason.ends_with(&format!("; {advice}")), "{part}: {reason}");
+    }
+    let clients = Authority::new();
+    let front = TlsFront::start(plain.address(), &authority.issue(&["127.0.0.1"]), Some(&clients)).await;
+    let refused = reason(&format!("https://{}/in", front.address()), trusting).await;
+    assert!(
+        refused.contains(": it refuses the client certificate, or wants one; set or replace `tls.cert_file`"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_that_fails_is_named_with_its_setting() {
+    let gone = format!("127.0.0.1:{}", ports::free());
+    for url in ["https://siem.example/in", "http://siem.example:443/in"] {
+        let refused = reason(url, json!({ "proxy": format!("http://user:canary@{gone}") })).await;
+        let expected = format!(
+            "cannot connect to the proxy http://{gone} (`proxy`) on the way to siem.example:443: Connection refused (os \
+             error 111); correct `proxy`"
+        );
+        assert_eq!(refused, expected);
+    }
+
+    let strict = Proxy::start(receiver().await.address(), Some("Basic dXNlcjpzZWNyZXQ=")).await;
+    let proxy = format!("http://{}", strict.address());
+    for url in ["https://siem.example/in", "http://siem.example:443/in"] {
+        let refused = reason(url, json!({ "proxy": proxy })).await;
+        assert!(refused.contains(&format!("the proxy {proxy} (`proxy`) ")), "{refused}");
+        assert!(
+            refused.contains(" to siem.example:443: 407 Proxy Authentication Required; write user name"),
+            "{refused}"
+        );
+    }
+
+    let closed = Peer::start(Some(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n")).await;
+    let proxy = format!("http://{}", closed.address);
+    let refused = reason("https://siem.example/in", json!({ "proxy": proxy })).await;
+    let expected = format!(
+        "the proxy {proxy} (`proxy`) opens no connection to siem.example:443; it has to allow this host and port, and to \
+         reach them"
+    );
+    assert_eq!(refused, expected);
+
+    // The proxy does its work, and the server behind it does not speak TLS.
+    let open = Proxy::start(receiver().await.address(), None).await;
+    let proxy = format!("http://{}", open.address());
+    let behind = reason("https://siem.example/in", json!({ "proxy": proxy })).await;
+    let expected = format!("cannot connect to siem.example:443 through the proxy {proxy} (`proxy`): the port does not");
+    assert!(behind.starts_with(&expected), "{behind}");
+}
+
+#[cfg(feature = "kafka")]
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_are_none_are_told_apart() {
+    let refused = format!("127.0.0.1:{}", ports::free());
+    let web = Peer::start(Some(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")).await;
+    for (broker, advice) in [
+        (refused, "nothing listens there: is `brokers` right, and does the broker run?"),
+        (web.address.to_string(), "the port speaks another protocol: does `brokers` name Kafka's listener?"),
+    ] {
+        let lane = sink(json!({ "type": "kafka", "brokers": [broker], "topic": "t", "timeout": "5s" }));
+        let Probe::Failed(reason) = lane.probe().await else { panic!("{broker}") };
+        assert!(reason.contains(&broker) && reason.contains(advice), "{reason}");
+    }
+}

@@ -19,6 +19,12 @@ pub enum Failure {
     /// The credentials are refused.
     #[error("{0}")]
     Unauthorized(String),
+    /// A secret or certificate of the settings cannot be read on this side: nobody was asked.
+    #[error("{0}")]
+    SecretUnreadable(String),
+    /// The sink refused all of many events in a row.
+    #[error("{0}")]
+    RefusedAll(String),
     /// The settings are wrong, or a right is missing: every attempt fails until an operator changes that.
     #[error("{0}")]
     Misconfigured(String),
@@ -48,6 +54,8 @@ impl Failure {
         match self {
             Self::Transient { after, .. } => Self::Transient { reason, after },
             Self::Unauthorized(_) => Self::Unauthorized(reason),
+            Self::SecretUnreadable(_) => Self::SecretUnreadable(reason),
+            Self::RefusedAll(_) => Self::RefusedAll(reason),
             Self::Misconfigured(_) => Self::Misconfigured(reason),
             Self::Superseded(_) => Self::Superseded(reason),
         }
@@ -55,7 +63,10 @@ impl Failure {
 
     /// Whether every attempt fails until an operator changes something.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Unauthorized(_) | Self::Misconfigured(_))
+        match self {
+            Self::Unauthorized(_) | Self::SecretUnreadable(_) | Self::RefusedAll(_) | Self::Misconfigured(_) => true,
+            Self::Transient { .. } | Self::Superseded(_) => false,
+        }
     }
 
     /// The shortest wait before the next attempt; zero where the other side names none.

@@ -127,6 +127,7 @@ mod tests {
             (StateError::Journal { lane: key(), segment: 1 }, "refusal"),
             (StateError::Conflict { lane: key(), owner: "b".to_owned() }, "superseded"),
             (failed(Failure::Unauthorized("no".to_owned())), "refusal"),
+            (failed(Failure::SecretUnreadable("no file".to_owned())), "refusal"),
             (failed(Failure::Superseded("b".to_owned())), "superseded"),
             (failed(Failure::transient("no broker")), "transient"),
         ] {
@@ -135,7 +136,7 @@ mod tests {
             let found = match &failure {
                 Failure::Transient { .. } => "transient",
                 Failure::Superseded(_) => "superseded",
-                Failure::Unauthorized(_) | Failure::Misconfigured(_) => "refusal",
+                _ => "refusal",
             };
             assert_eq!((found, failure.to_string()), (class, text));
             assert_eq!(failure.is_refusal(), class == "refusal");

@@ -82,7 +82,8 @@ impl From<ConsoleError> for Failure {
         match error {
             ConsoleError::Transient { after, .. } => Self::Transient { reason, after },
             ConsoleError::TooLarge(_) | ConsoleError::BadCursor(_) => Self::transient(reason),
-            ConsoleError::Unauthorized(_) | ConsoleError::NoToken(_) => Self::Unauthorized(reason),
+            ConsoleError::Unauthorized(_) => Self::Unauthorized(reason),
+            ConsoleError::NoToken(_) => Self::SecretUnreadable(reason),
             ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_) => {
                 Self::Misconfigured(reason)
             }
@@ -154,6 +155,7 @@ mod tests {
         let class = |status, with_cursor| match classify(status, Some("7"), "", with_cursor).into() {
             Failure::Transient { after, .. } => format!("transient {after:?}"),
             Failure::Unauthorized(_) => "unauthorized".to_owned(),
+            Failure::SecretUnreadable(_) | Failure::RefusedAll(_) => unreachable!("no status"),
             Failure::Misconfigured(_) => "misconfigured".to_owned(),
             Failure::Superseded(_) => "superseded".to_owned(),
         };

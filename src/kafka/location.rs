@@ -102,7 +102,8 @@ impl KafkaLocation {
         let defaults = DEFAULTS.iter().chain(defaults).chain(&brokers).copied();
         let credential = |(key, secret): (&String, &Secret)| (key.clone(), options::credential(key, secret));
         let given = self.options.iter().map(credential).collect();
-        let config = options::resolve(defaults, &given).map_err(|error| Failure::Unauthorized(error.to_string()))?;
+        let config =
+            options::resolve(defaults, &given).map_err(|error| Failure::SecretUnreadable(error.to_string()))?;
         Ok(Connect::new(config, None))
     }
 

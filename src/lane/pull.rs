@@ -264,11 +264,11 @@ impl PullStage<'_> {
             let permission = Endpoint::permission(self.lane.pull.stream);
             reason += &format!("; the permission is \"{permission}\": give it to the token's role");
         }
-        let is_about_token = matches!(error, ConsoleError::Unauthorized(_) | ConsoleError::NoToken(_));
         let meter = &self.lane.delivery.meter;
-        meter.lane.set_token_refused(is_about_token);
-        meter.set_console_failure(Some(LaneState::ConsoleRefused(reason.clone())));
-        Failure::from(error).with_reason(reason)
+        meter.lane.set_token_refused(matches!(error, ConsoleError::Unauthorized(_)));
+        let failure = Failure::from(error).with_reason(reason);
+        meter.set_console_failure(Some(LaneState::of_console(&failure)));
+        failure
     }
 }
 

@@ -122,7 +122,7 @@ impl Lane {
                 Err(failure) => {
                     has_failed = true;
                     refusals.count(&failure);
-                    self.delivery.meter.set_store_failure(Some(LaneState::Stopped(failure.to_string())));
+                    self.delivery.meter.set_store_failure(Some(LaneState::of_store(&failure)));
                     if self.once && refusals.end_a_run() {
                         return Err(LaneEnd::Refused);
                     }
@@ -321,15 +321,15 @@ impl Lane {
             (Side::Console, Failure::Misconfigured(reason)) => {
                 schedule.failed(pass, LaneState::ConsoleRefused(reason), spread(AFTER_FORBIDDEN, random));
             }
-            (Side::Console, Failure::Unauthorized(reason)) => {
+            (Side::Console, failure @ (Failure::Unauthorized(_) | Failure::SecretUnreadable(_))) => {
                 let pause = token_backoff.next(after_refused, random);
                 // Another pass tries the token next.
-                schedule.failed(pass, LaneState::ConsoleRefused(reason), pause);
+                schedule.failed(pass, LaneState::of_console(&failure), pause);
                 schedule.pause(pause);
             }
             (Side::Console, failure) => {
                 let pause = spread(AFTER_GIVING_WAY, random).max(failure.after());
-                schedule.failed(pass, LaneState::ConsoleFailing(failure.to_string()), pause);
+                schedule.failed(pass, LaneState::of_console(&failure), pause);
             }
             (Side::Sink | Side::DeadLetters, failure) => {
                 let RetrySettings { initial, max } = self.delivery.retry;
@@ -337,7 +337,7 @@ impl Lane {
                 if side == Side::DeadLetters {
                     meter.set_sink_failure(Some(LaneState::Stopped(failure.to_string())));
                 } else if failure.is_refusal() {
-                    meter.set_sink_failure(Some(LaneState::SinkRefused(failure.to_string())));
+                    meter.set_sink_failure(Some(LaneState::of_sink(&failure)));
                 }
                 let window = if let Failure::Transient { .. } = failure {
                     if self.budget.is_proven() {

@@ -129,7 +129,7 @@ fn status() -> Value {
     let lanes = json!({
         "stream": text("Stream of the lane."),
         "sink": text("Sink of the lane."),
-        "state": text("`starting`, `running`, `console_failing`, `console_refused`, `sink_failing`, `sink_refused`, `stopped` or `done`."),
+        "state": text("`starting`, `running`, `console_failing`, `console_refused`, `sink_failing`, `sink_refused`, `misconfigured`, `stopped` or `done`."),
         "error": text("The current error of a failing lane."),
         "lagSeconds": count("Seconds since `completeUntil`."),
         "completeUntil": time("Everything up to this time was pulled and delivered."),

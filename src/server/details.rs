@@ -105,6 +105,10 @@ pub(super) fn advice(state: &str) -> &'static str {
             "Correct the sink's credentials or settings. `s1-forwarder check FILE` tests the credentials, and `preview FILE` \
              prints the events that the sink would get. The lane tries again by itself."
         }
+        "misconfigured" => {
+            "Correct what the error names: a secret or certificate that cannot be read here, or settings with which the \
+             sink refuses everything. The lane tries again by itself."
+        }
         "stopped" => {
             "Make the store of checkpoints or dead letters writable and free. The lane then continues by itself."
         }

@@ -107,8 +107,8 @@ pub struct Lane {
     /// The worker that runs the lane; set if the request asks for all workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
-    /// `starting`, `running`, `console_failing`, `console_refused`, `sink_failing`, `sink_refused`, `stopped` or
-    /// `done`.
+    /// `starting`, `running`, `console_failing`, `console_refused`, `sink_failing`, `sink_refused`, `misconfigured`,
+    /// `stopped` or `done`.
     pub state: Cow<'static, str>,
     /// False while the lane fails.
     pub up: bool,

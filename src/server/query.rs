@@ -8,15 +8,14 @@ use serde::Deserialize;
 
 use super::lanes::Lane;
 use crate::record::Timestamp;
-use crate::telemetry::LaneView;
+use crate::telemetry::{LaneState, LaneView};
 
 /// Rows that a list has at most if it is asked for in pages, and the default of the status page.
 pub(super) const MOST_ROWS: usize = 500;
 pub(super) const DEFAULT_ROWS: usize = 100;
 
 /// The states in the order of their urgency, the worst first.
-pub(super) const STATES: [&str; 8] =
-    ["stopped", "console_refused", "sink_refused", "console_failing", "sink_failing", "starting", "running", "done"];
+pub(super) const STATES: [&str; LaneState::NAMES.len()] = LaneState::NAMES;
 
 /// The parameters as a URL has them. A form sends empty texts for what is not filled in.
 #[derive(Debug, Default, Deserialize)]

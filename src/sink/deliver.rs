@@ -114,7 +114,8 @@ impl Delivery {
                 let outcome = match error.failure() {
                     Failure::Transient { .. } => "failed",
                     Failure::Superseded(_) => "superseded",
-                    Failure::Unauthorized(_) | Failure::Misconfigured(_) => "refused",
+                    Failure::SecretUnreadable(_) => "not_sent",
+                    Failure::Unauthorized(_) | Failure::RefusedAll(_) | Failure::Misconfigured(_) => "refused",
                 };
                 span.end(outcome, 0, Some(&error.to_string()));
             }
@@ -278,6 +279,7 @@ impl BatchDelivery<'_> {
             }
             Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, status, reason)?,
             Outcome::Unauthorized(reason) => return Err(Failure::Unauthorized(reason)),
+            Outcome::SecretUnreadable(reason) => return Err(Failure::SecretUnreadable(reason)),
             Outcome::Misconfigured(reason) => return Err(Failure::Misconfigured(reason)),
             Outcome::Superseded(reason) => return Err(Failure::Superseded(reason)),
         }
@@ -432,7 +434,7 @@ impl BatchDelivery<'_> {
         if in_a_row < MISCONFIGURED_FROM || self.delivery.health.accepts_refusals() {
             return Ok(refused);
         }
-        Err(Failure::Misconfigured(format!(
+        Err(Failure::RefusedAll(format!(
             "the sink refused {in_a_row} events in a row and accepted none: {}; no event of this batch became a dead \
              letter; if the events are to blame, `--accept-refusals` keeps them",
             first.reason

@@ -167,6 +167,9 @@ pub enum Outcome {
     Refused(String),
     /// Credentials were refused after they were read again. The lane pauses, loses nothing, and retries slowly.
     Unauthorized(String),
+    /// A secret or certificate of the settings cannot be read, so nothing was sent. The lane pauses, loses nothing, and
+    /// retries slowly.
+    SecretUnreadable(String),
     /// The configuration is wrong (index, topic, address). The lane reports it, loses nothing, and retries slowly.
     Misconfigured(String),
     /// Only the lane's stored checkpoint shows what was accepted. It has to be read again before the next attempt.
@@ -182,6 +185,7 @@ impl Outcome {
             | Self::TooLarge(reason)
             | Self::Refused(reason)
             | Self::Unauthorized(reason)
+            | Self::SecretUnreadable(reason)
             | Self::Misconfigured(reason)
             | Self::Superseded(reason) => Some(reason),
             Self::Delivered | Self::DeliveredWithWarning(_) | Self::SlowDown(_) | Self::Partial { .. } => None,
@@ -194,7 +198,8 @@ impl From<Failure> for Outcome {
         match failure {
             Failure::Transient { reason, after } => Self::RetryLater { reason, after },
             Failure::Unauthorized(reason) => Self::Unauthorized(reason),
-            Failure::Misconfigured(reason) => Self::Misconfigured(reason),
+            Failure::SecretUnreadable(reason) => Self::SecretUnreadable(reason),
+            Failure::RefusedAll(reason) | Failure::Misconfigured(reason) => Self::Misconfigured(reason),
             Failure::Superseded(reason) => Self::Superseded(reason),
         }
     }

@@ -35,6 +35,7 @@ impl Load {
             Outcome::TooLarge(_)
             | Outcome::Refused(_)
             | Outcome::Unauthorized(_)
+            | Outcome::SecretUnreadable(_)
             | Outcome::Misconfigured(_)
             | Outcome::Superseded(_) => Self::Unknown,
         }

@@ -26,6 +26,8 @@ enum Samples {
     /// One gauge per lane; no sample while the value is unknown.
     Gauge(fn(&LaneMetrics, Timestamp) -> Option<f64>),
     Skipped,
+    /// The name of the lane's state is a label.
+    State,
     ConsoleRequests,
     SinkRequests,
     TokenExpiry,
@@ -66,8 +68,9 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         metric: metrics::LANE_UP,
-        samples: Samples::Gauge(|lane, _| Some(if lane.state().is_up() { 1.0 } else { 0.0 })),
+        samples: Samples::Gauge(|lane, _| Some(if lane.state_name().1 { 1.0 } else { 0.0 })),
     },
+    Family { metric: metrics::LANE_STATE, samples: Samples::State },
     Family { metric: metrics::CONSOLE_REQUESTS, samples: Samples::ConsoleRequests },
     Family { metric: metrics::SINK_REQUESTS, samples: Samples::SinkRequests },
     Family { metric: metrics::TOKEN_EXPIRY, samples: Samples::TokenExpiry },
@@ -154,6 +157,9 @@ impl Samples {
                     lines.lane(lane, Some(("reason", reason.label())), lane.skipped(reason));
                 }
             }),
+            Self::State => {
+                written.lanes(lanes, lines, |lane, lines| lines.lane(lane, Some(("state", lane.state_name().0)), 1_u64))
+            }
             Self::ConsoleRequests => written.pipelines(telemetry, lines, |name, pipeline, lines| {
                 let lanes = pipeline.summed().map(|lane| (lane.stream.name(), &*lane.console_requests));
                 requests(lines, (name, "stream"), lanes);

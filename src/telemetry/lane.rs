@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::exposition::label;
+use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 
 /// Why a record needs no delivery (label `reason` of `records_skipped_total`).
@@ -106,16 +107,80 @@ pub enum LaneState {
     SinkFailing(String),
     /// The sink refuses permanently (credentials, configuration); the lane retries at a low rate.
     SinkRefused(String),
+    /// The settings are to blame, or what they name on this side; the lane retries at a low rate.
+    Misconfigured(Misconfiguration, String),
     /// The lane cannot continue by itself: checkpoints or dead letters cannot be written.
     Stopped(String),
     /// Ended: drained at shutdown, removed, or complete in `run --once`.
     Done,
 }
 
+/// Why a lane is misconfigured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misconfiguration {
+    /// A secret or certificate of the settings cannot be read.
+    SecretUnreadable,
+    /// The sink refused all of many events in a row.
+    RefusedAll,
+}
+
+impl Misconfiguration {
+    /// The name in logs and as the reason of conditions.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SecretUnreadable => "SecretUnreadable",
+            Self::RefusedAll => "RefusedAll",
+        }
+    }
+}
+
 impl LaneState {
+    /// The name of each state, in the order of their urgency, the worst first. docs/troubleshooting.md explains them.
+    pub const NAMES: [&'static str; 9] = [
+        "stopped",
+        "misconfigured",
+        "console_refused",
+        "sink_refused",
+        "console_failing",
+        "sink_failing",
+        "starting",
+        "running",
+        "done",
+    ];
+
+    /// The state that a failure of the console causes.
+    pub fn of_console(failure: &Failure) -> Self {
+        match failure {
+            _ if failure.is_refusal() => Self::misconfigured(failure, Self::ConsoleRefused),
+            _ => Self::ConsoleFailing(failure.to_string()),
+        }
+    }
+
+    /// The state that a failure of the sink causes.
+    pub fn of_sink(failure: &Failure) -> Self {
+        match failure {
+            _ if failure.is_refusal() => Self::misconfigured(failure, Self::SinkRefused),
+            _ => Self::SinkFailing(failure.to_string()),
+        }
+    }
+
+    /// The state that a failure of the checkpoint store causes, which may be the sink.
+    pub fn of_store(failure: &Failure) -> Self {
+        Self::misconfigured(failure, Self::Stopped)
+    }
+
+    /// `Misconfigured` where the failure is of that kind.
+    fn misconfigured(failure: &Failure, otherwise: fn(String) -> Self) -> Self {
+        match failure {
+            Failure::SecretUnreadable(error) => Self::Misconfigured(Misconfiguration::SecretUnreadable, error.clone()),
+            Failure::RefusedAll(error) => Self::Misconfigured(Misconfiguration::RefusedAll, error.clone()),
+            other => otherwise(other.to_string()),
+        }
+    }
+
     /// The value of `lane_up`.
     pub fn is_up(&self) -> bool {
-        matches!(self, Self::Starting | Self::Running | Self::Done)
+        self.error().is_none()
     }
 
     /// The name on the status page and in `/api/v1/lanes`.
@@ -127,8 +192,17 @@ impl LaneState {
             Self::ConsoleRefused(_) => "console_refused",
             Self::SinkFailing(_) => "sink_failing",
             Self::SinkRefused(_) => "sink_refused",
+            Self::Misconfigured(..) => "misconfigured",
             Self::Stopped(_) => "stopped",
             Self::Done => "done",
+        }
+    }
+
+    /// The reason in one word, where the state has several.
+    pub const fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Misconfigured(reason, _) => Some(reason.name()),
+            _ => None,
         }
     }
 
@@ -139,6 +213,7 @@ impl LaneState {
             | Self::ConsoleRefused(error)
             | Self::SinkFailing(error)
             | Self::SinkRefused(error)
+            | Self::Misconfigured(_, error)
             | Self::Stopped(error) => Some(error),
             Self::Starting | Self::Running | Self::Done => None,
         }

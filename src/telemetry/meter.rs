@@ -188,7 +188,7 @@ impl Meter {
             warn!(changes = unlogged, "the lane's state changes too often to be logged each time");
         }
         match state.error() {
-            Some(error) => warn!(state = state.name(), %error, "lane is failing"),
+            Some(error) => warn!(state = state.name(), reason = state.reason(), %error, "lane is failing"),
             None => info!(state = state.name(), previous = previous.name(), "lane is running"),
         }
     }

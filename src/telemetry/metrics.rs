@@ -92,6 +92,9 @@ metrics! {
         "Creation time up to which the lane's records have been compared with the console's count.";
     LANE_UP = Gauge "lane_up" LANE, "0 or 1",
         "1 while the lane runs, 0 while it fails.";
+    LANE_STATE = Gauge "lane_state" &["pipeline", "stream", "sink", "state"], "1",
+        "1 for the lane's present state, such as `running` or `sink_refused` (docs/troubleshooting.md has all of them). \
+         Other states of the lane have no sample.";
     CONSOLE_REQUESTS = Counter "console_requests_total" &["pipeline", "stream", "status"], "requests",
         "Requests to the console, by status.";
     SINK_REQUESTS = Counter "sink_requests_total" &["pipeline", "sink", "status"], "requests",

@@ -23,7 +23,9 @@ mod traces;
 
 pub use health::{Health, Part};
 pub use history::HistorySample;
-pub use lane::{LaneMetrics, LaneState, RecentError, SkipReason, StatusCounts, Verification, describe_skipped};
+pub use lane::{
+    LaneMetrics, LaneState, Misconfiguration, RecentError, SkipReason, StatusCounts, Verification, describe_skipped,
+};
 pub use logs::{LogError, LogFormat, init_logs, lane_span};
 pub use meter::Meter;
 pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};

@@ -16,7 +16,7 @@ use crate::sink::deliver::{Delivery, Health};
 use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError, Deadline, Sink};
 use crate::state::Store;
-use crate::telemetry::{Meter, Telemetry};
+use crate::telemetry::{LaneState, Meter, Misconfiguration, Telemetry};
 use crate::transform::{Keys, Labeler, Schema, Steps, StepsError, schema_name};
 use crate::{console, record::Clock};
 
@@ -83,6 +83,24 @@ pub enum BuildLaneError {
     Sink(#[from] BuildError),
     #[error("transform.{0}")]
     Steps(#[from] StepsError),
+}
+
+impl BuildLaneError {
+    /// The state of the lane.
+    pub fn state(&self) -> LaneState {
+        let is_unreadable = match self {
+            Self::Console(error) | Self::Sink(BuildError::Client(error)) => {
+                matches!(error, ClientError::Unreadable { .. })
+            }
+            Self::Sink(_) => false,
+            // All else about the steps was checked with the file.
+            Self::Steps(error) => error.key.first().is_some_and(|key| key == "redact"),
+        };
+        match is_unreadable {
+            true => LaneState::Misconfigured(Misconfiguration::SecretUnreadable, self.to_string()),
+            false => LaneState::Stopped(self.to_string()),
+        }
+    }
 }
 
 impl WorkerContext {

@@ -128,9 +128,7 @@ impl LaneRunner {
                         }),
                     }
                 }
-                Err(reason) => {
-                    self.spec.span().in_scope(|| meter.set_sink_failure(Some(LaneState::Stopped(reason))));
-                }
+                Err(state) => self.spec.span().in_scope(|| meter.set_sink_failure(Some(state))),
             }
             // Boxed: most lanes never wait here, and it would enlarge the future of each.
             let waiting = Box::pin(self.stop.run_until_cancelled(sleep(*delay.get_or_insert(RESTART_DELAY))));
@@ -144,8 +142,8 @@ impl LaneRunner {
     /// Not inlined into its caller, which is `async`: that future would reserve space for the lane while the lane runs.
     ///
     /// # Errors
-    /// Why the lane cannot be built.
-    fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, String> {
+    /// The state of a lane that cannot be built, which says why.
+    fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, LaneState> {
         let mode = LaneMode {
             first_poll_after: self.waits.first_poll,
             once: self.once_timeout.is_some(),
@@ -153,8 +151,8 @@ impl LaneRunner {
             shard: self.shard,
         };
         let build = || self.context.build_lane(&self.spec, meter, mode);
-        let built = self.spec.span().in_scope(|| catch_panic(&self.spec.id, build))?;
-        let mut lane = built.map_err(|error| error.to_string())?;
+        let built = self.spec.span().in_scope(|| catch_panic(&self.spec.id, build)).map_err(LaneState::Stopped)?;
+        let mut lane = built.map_err(|error| error.state())?;
         if let Some(DetachedLane { key, known, sink_proven, .. }) = self.detached.as_deref() {
             lane.budget.set_proven(*sink_proven);
             lane.key = key.clone();

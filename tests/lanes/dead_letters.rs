@@ -11,7 +11,7 @@ use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
 use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, DeadLetters};
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::telemetry::LaneState;
+use s1_forwarder::telemetry::{LaneState, Misconfiguration};
 use tokio::time::sleep;
 
 use super::harness::{LaneHarness, assert_counts_balance};
@@ -96,7 +96,7 @@ async fn a_sink_that_refuses_everything_stops_the_lane_and_dead_letters_nothing(
     let sink = MemorySink::new(harness.clock, |_, _| Some(Outcome::Refused("no such index".to_owned())));
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(30)).await;
-    assert!(matches!(running.metrics.state(), LaneState::SinkRefused(_)));
+    assert!(matches!(running.metrics.state(), LaneState::Misconfigured(Misconfiguration::RefusedAll, _)));
     let metrics = running.drain().await;
     assert_eq!(metrics.dead_letters.load(Ordering::Relaxed), 0);
     assert_eq!(sink.total(), 0);

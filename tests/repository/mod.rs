@@ -8,4 +8,5 @@ mod layering;
 mod monitoring;
 mod reference_docs;
 mod security;
+mod states;
 mod way;

@@ -204,8 +204,8 @@ impl Process {
     pub async fn restart_stopped(&mut self) {
         for index in 0..self.lanes.len() {
             let lane = &self.lanes[index];
-            let is_stopped =
-                lane.metrics.as_ref().is_some_and(|metrics| matches!(metrics.state(), LaneState::SinkRefused(_)));
+            let is_refused = |state| matches!(state, LaneState::Misconfigured(..) | LaneState::SinkRefused(_));
+            let is_stopped = lane.metrics.as_ref().is_some_and(|metrics| is_refused(metrics.state()));
             if is_stopped && self.simulation.lanes[index].plan.poison > 0.0 {
                 self.stop_lane(index).await;
                 self.start_lane(index);

@@ -133,7 +133,7 @@ async fn a_missing_secret_pauses_the_lane() {
     let receiver = Receiver::start(Rules::default()).await;
     let attempt = send(&receiver, json!({ "auth": { "type": "bearer", "token": { "file": "/nowhere/token" } } })).await;
     assert!(
-        matches!(&attempt.outcome, Outcome::Unauthorized(reason) if reason.contains("/nowhere/token")),
+        matches!(&attempt.outcome, Outcome::SecretUnreadable(reason) if reason.contains("/nowhere/token")),
         "{attempt:?}"
     );
     assert_eq!((attempt.status.as_str(), receiver.requests().len()), ("secret", 0));

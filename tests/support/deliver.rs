@@ -75,7 +75,10 @@ pub fn dead_letters(directory: &Path) -> Vec<Value> {
 /// Why an attempt failed; "" if it did not.
 pub fn reason(attempt: &Attempt) -> &str {
     match &attempt.outcome {
-        Outcome::Unauthorized(reason) | Outcome::Misconfigured(reason) | Outcome::RetryLater { reason, .. } => reason,
+        Outcome::Unauthorized(reason)
+        | Outcome::SecretUnreadable(reason)
+        | Outcome::Misconfigured(reason)
+        | Outcome::RetryLater { reason, .. } => reason,
         _ => "",
     }
 }

@@ -33,6 +33,7 @@ mod secrets_elsewhere;
 mod shutdown;
 mod sink_input;
 mod state_input;
+mod state_of_lanes;
 mod status;
 mod streams;
 mod tenants;

@@ -45,9 +45,11 @@ async fn a_wrong_address_stops_the_lane_until_the_file_is_corrected() {
     // So few that ten refusals never come together, until it is the events that are refused.
     let harness = Harness::new(|setup| setup.activities = 5).await;
     let wrong = crate::support::harness::receiver().await;
-    for (status, reported) in
-        [(404, "404 Not Found: no such index"), (302, "redirects"), (400, "in a row and accepted none")]
-    {
+    for (status, reported, state) in [
+        (404, "404 Not Found: no such index", "sink_refused"),
+        (302, "redirects", "sink_refused"),
+        (400, "in a row and accepted none", "misconfigured"),
+    ] {
         if status == 400 {
             for _ in 0..30 {
                 harness.console().generate(Kind::Activities, system_clock() - 10_000_000);
@@ -58,10 +60,10 @@ async fn a_wrong_address_stops_the_lane_until_the_file_is_corrected() {
         pipeline["sinks"][0]["url"] = json!(format!("{}?{status}", wrong.input()));
         harness.put("acme", &pipeline);
         let mut worker = harness.worker();
-        let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "sink_refused").await;
+        let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == state).await;
         assert!(lane["error"].as_str().unwrap().contains(reported), "{lane}");
         assert_eq!((lane["dead_letters"].as_u64(), lane["delivered"].as_u64()), (Some(0), Some(0)));
-        worker.logged(&["lane is failing", "sink_refused"]).await;
+        worker.logged(&["lane is failing", state]).await;
         if status == 400 {
             harness.put_changed("acme", json!({}));
             harness.delivered(&[Kind::Activities]).await;

@@ -200,7 +200,7 @@ async fn refusals_are_a_misconfiguration_only_if_no_event_was_accepted() {
 
     let case = Case::new([partial(&(0..11).collect::<Vec<_>>(), &[], None)]);
     let seen = case.deliver(11, None).await;
-    assert!(matches!(seen.result, Err(DeliveryError::Sink(Failure::Misconfigured(_)))));
+    assert!(matches!(seen.result, Err(DeliveryError::Sink(Failure::RefusedAll(_)))));
     assert_eq!((seen.settled, case.stored()), (Vec::new(), Vec::new()), "no event became a dead letter");
 }
 
@@ -285,7 +285,7 @@ async fn refused_events_count_towards_a_misconfiguration_and_oversized_events_do
     let many = |outcome: fn(String) -> Outcome| (0..23).map(move |_| outcome("no".to_owned()));
     let case = Case::new(many(Outcome::Refused));
     let seen = case.deliver(12, None).await;
-    assert!(matches!(seen.result, Err(DeliveryError::Sink(Failure::Misconfigured(_)))));
+    assert!(matches!(seen.result, Err(DeliveryError::Sink(Failure::RefusedAll(_)))));
     // Two less than each event and each part: the last two are not sent together.
     assert_eq!((seen.settled.len(), case.stored().len(), case.sent().len()), (0, 0, 22));
 
@@ -299,7 +299,7 @@ async fn refused_events_count_towards_a_misconfiguration_and_oversized_events_do
 async fn a_refused_request_does_not_cost_a_request_for_each_event() {
     let case = Case::new((0..4_000).map(|_| Outcome::Refused("no such pipeline".to_owned())));
     let seen = case.deliver(2_000, None).await;
-    assert!(matches!(seen.result, Err(DeliveryError::Sink(Failure::Misconfigured(_)))));
+    assert!(matches!(seen.result, Err(DeliveryError::Sink(Failure::RefusedAll(_)))));
     let sent = case.sent();
     assert!(sent.len() < 50 && case.stored().is_empty(), "{} requests", sent.len());
     assert!(sent.contains(&"1999".to_owned()), "one of them was the last event: {sent:?}");

@@ -60,7 +60,7 @@ impl ManagedIdentity {
         let request = TokenRequest::get(self.url.clone()).judged_by(by_status_of_azure);
         let (request, hint) = match &self.server {
             Server::AppService(header) => {
-                let header = header.read().map_err(|error| TokenError::refused(error.to_string()))?;
+                let header = header.read().map_err(|error| TokenError::unreadable(&error))?;
                 let request = request.with_secret(HeaderName::from_static("x-identity-header"), "", &header)?;
                 (request, "assign a managed identity to the app")
             }

@@ -180,11 +180,11 @@ impl From<NotPublic> for RequestError {
 impl From<AuthError> for RequestError {
     fn from(error: AuthError) -> Self {
         let (outcome, label) = match error {
-            AuthError::Secret(error) => (Outcome::Unauthorized(error.to_string()), "secret"),
-            AuthError::InvalidHeaderValue(name) => (
-                Outcome::Unauthorized(format!("the secret for `{name}` holds characters that no header can carry")),
-                "secret",
-            ),
+            AuthError::Secret(error) => (Outcome::SecretUnreadable(error.to_string()), "secret"),
+            AuthError::InvalidHeaderValue(name) => {
+                let reason = format!("the secret for `{name}` holds characters that no header can carry");
+                (Outcome::SecretUnreadable(reason), "secret")
+            }
             AuthError::Token(TokenError { outcome }) => (outcome, "token"),
         };
         Self { outcome, label: label.to_owned(), kind: ErrorKind::Unsent }

@@ -7,6 +7,11 @@ pub(crate) struct TokenError {
 }
 
 impl TokenError {
+    /// A secret of the settings cannot be read.
+    pub(crate) fn unreadable(reason: &dyn std::error::Error) -> Self {
+        Self { outcome: Outcome::SecretUnreadable(reason.to_string()) }
+    }
+
     /// The credentials are missing, unusable or refused.
     pub(crate) fn refused(reason: impl Into<String>) -> Self {
         Self { outcome: Outcome::Unauthorized(reason.into()) }

@@ -124,7 +124,8 @@ impl TokenRequest {
     ) -> Result<Self, TokenError> {
         let text = format!("{prefix}{}", secret.expose_secret());
         let mut value = HeaderValue::from_str(&text).map_err(|_| {
-            TokenError::refused(format!("the secret for `{name}` holds characters that no header can carry"))
+            let reason = format!("the secret for `{name}` holds characters that no header can carry");
+            TokenError { outcome: Outcome::SecretUnreadable(reason) }
         })?;
         value.set_sensitive(true);
         self.used.push(secret.clone());
@@ -176,7 +177,10 @@ impl TokenRequest {
         let Self { method, url, headers, body, used, judge } = self;
         let failed = |outcome| TokenError { outcome: name_endpoint(&url, outcome) };
         // Each time, since the certificates may have been renewed on disk.
-        let client = connection.client().map_err(|error| TokenError::refused(error.to_string()))?;
+        let client = connection.client().map_err(|error| match error {
+            ClientError::Unreadable { .. } => TokenError::unreadable(&error),
+            error => TokenError::refused(error.to_string()),
+        })?;
         if let Connection::Settings(settings) = connection {
             settings.may_reach(url.url()).map_err(|error| TokenError::refused(error.to_string()))?;
         }

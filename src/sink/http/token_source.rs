@@ -124,7 +124,7 @@ impl TokenSource {
 
     async fn fetch_once(&self) -> Result<Issued<SecretString>, TokenError> {
         let secret = match &self.secret {
-            Some(secret) => secret.get().map_err(|error| TokenError::refused(error.to_string()))?,
+            Some(secret) => secret.get().map_err(|error| TokenError::unreadable(&error))?,
             None => SecretString::default(),
         };
         let http = Connection::Settings(&self.http);

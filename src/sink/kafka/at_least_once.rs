@@ -58,7 +58,7 @@ impl KafkaSink {
 
     /// Returns the settings with secrets read.
     pub(super) fn connect(&self) -> Result<Connect, Failure> {
-        let config = self.options.resolve().map_err(|error| Failure::Unauthorized(error.to_string()))?;
+        let config = self.options.resolve().map_err(|error| Failure::SecretUnreadable(error.to_string()))?;
         let tokens = self.bearer.clone().map(|bearer| Arc::new(bearer) as Arc<dyn Tokens>);
         Ok(Connect::new(config, tokens))
     }
@@ -98,7 +98,7 @@ impl KafkaSink {
         let producer = match self.producer().await {
             Ok(producer) => producer,
             Err(failure) => {
-                let status = if matches!(failure, Failure::Unauthorized(_)) { "secret" } else { "options" };
+                let status = if matches!(failure, Failure::SecretUnreadable(_)) { "secret" } else { "options" };
                 return Attempt { outcome: failure.into(), bytes: 0, status: status.to_owned() };
             }
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::record::Stream;
-use crate::telemetry::{FileStatus, LaneState, METRICS, Verification};
+use crate::telemetry::{FileStatus, LaneState, METRICS, Misconfiguration, Verification};
 
 /// The metrics that users rely on: name, type, labels.
 const CONTRACT: &[(&str, &str, &[&str])] = &[
@@ -26,6 +26,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("verified_missing_records", "gauge", &["pipeline", "stream", "sink"]),
     ("verified_until_timestamp_seconds", "gauge", &["pipeline", "stream", "sink"]),
     ("lane_up", "gauge", &["pipeline", "stream", "sink"]),
+    ("lane_state", "gauge", &["pipeline", "stream", "sink", "state"]),
     ("arrival_delay_seconds", "histogram", &["stream"]),
     ("console_requests_total", "counter", &["pipeline", "stream", "status"]),
     ("console_request_duration_seconds", "histogram", &["stream"]),
@@ -242,6 +243,20 @@ fn a_restarted_lane_continues_its_counts_and_an_ended_lane_is_hidden() {
     assert_eq!(lane.state(), LaneState::Starting);
     lane.pulled.fetch_add(1, Relaxed);
     assert_eq!(pulled(&telemetry), Some(8.0));
+}
+
+#[test]
+fn a_lane_has_one_series_with_its_present_state() {
+    let telemetry = Arc::new(Telemetry::new());
+    let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
+    let unreadable = LaneState::Misconfigured(Misconfiguration::SecretUnreadable, "no file".to_owned());
+    for state in [LaneState::Running, LaneState::SinkFailing("503".to_owned()), unreadable] {
+        lane.set_state(Timestamp::now(), state.clone());
+        let samples = Scrape::of(&telemetry, Timestamp::now()).samples;
+        let of_lane = samples.iter().filter(|((name, _), _)| name == "s1_forwarder_lane_state");
+        let found: Vec<_> = of_lane.map(|((_, labels), value)| (labels["state"].as_str(), *value)).collect();
+        assert_eq!(found, [(state.name(), 1.0)]);
+    }
 }
 
 /// A stored lag would keep its last value while the lane is stalled.

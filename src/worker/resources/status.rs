@@ -242,6 +242,7 @@ impl View<'_> {
             LaneState::ConsoleRefused(_) => "ConsoleRefused",
             LaneState::SinkFailing(_) => "SinkFailing",
             LaneState::SinkRefused(_) => "SinkRefused",
+            LaneState::Misconfigured(reason, _) => reason.name(),
             LaneState::Stopped(_) => "Stopped",
             LaneState::Starting | LaneState::Running | LaneState::Done => "Running",
         }
@@ -272,7 +273,13 @@ impl View<'_> {
 
     fn delivering(&self) -> Judgement {
         let is_such = |_: &LaneMetrics, state: &LaneState| {
-            matches!(state, LaneState::SinkFailing(_) | LaneState::SinkRefused(_) | LaneState::Stopped(_))
+            matches!(
+                state,
+                LaneState::SinkFailing(_)
+                    | LaneState::SinkRefused(_)
+                    | LaneState::Misconfigured(..)
+                    | LaneState::Stopped(_)
+            )
         };
         match self.failing(is_such) {
             Some((state, message)) => ("False", self.reason(state), message),
@@ -312,7 +319,9 @@ fn has_answer(state: &LaneState) -> bool {
         | LaneState::ConsoleRefused(_)
         | LaneState::SinkFailing(_)
         | LaneState::SinkRefused(_) => true,
-        LaneState::Starting | LaneState::ConsoleFailing(_) | LaneState::Stopped(_) => false,
+        LaneState::Starting | LaneState::ConsoleFailing(_) | LaneState::Misconfigured(..) | LaneState::Stopped(_) => {
+            false
+        }
     }
 }
 
@@ -320,7 +329,7 @@ fn has_answer(state: &LaneState) -> bool {
 mod tests {
     use super::*;
     use crate::record::Stream;
-    use crate::telemetry::Verification;
+    use crate::telemetry::{Misconfiguration, Verification};
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_500_000);
 
@@ -366,6 +375,10 @@ mod tests {
             (
                 LaneState::SinkRefused(error("401")),
                 ["False SinkRefused", "True Answers", "True Accepted", "False SinkRefused"],
+            ),
+            (
+                LaneState::Misconfigured(Misconfiguration::SecretUnreadable, error("no file")),
+                ["False SecretUnreadable", "True Answers", "True Accepted", "False SecretUnreadable"],
             ),
             (LaneState::Stopped(error("full")), ["False Stopped", "True Answers", "True Accepted", "False Stopped"]),
         ];

@@ -127,7 +127,7 @@ impl Origin {
 }
 
 fn read(secret: &Secret) -> Result<SecretString, TokenError> {
-    secret.read().map_err(|error| TokenError::refused(error.to_string()))
+    secret.read().map_err(|error| TokenError::unreadable(&error))
 }
 
 /// Asks for a token, for the name of the instance's role, and for its credentials.

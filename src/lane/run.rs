@@ -305,8 +305,9 @@ impl Lane {
         let next_attempt = self.delivery.clock.now().plus(wait);
         lane.set_next_attempt(Some(next_attempt));
         if is_refused {
-            let seconds = wait.as_secs();
-            self.span().in_scope(|| info!(%next_attempt, seconds, "the lane is paused until its next attempt"));
+            let (seconds, state) = (wait.as_secs(), lane.state());
+            let error = state.error();
+            self.span().in_scope(|| info!(%next_attempt, seconds, error, "the lane is paused until its next attempt"));
         }
     }
 

@@ -260,6 +260,8 @@ pub struct LaneMetrics {
     next_attempt: AtomicI64,
     verification: Mutex<Option<Verification>>,
     state: Mutex<LaneState>,
+    /// Boxed: most lanes never fail.
+    failing: Mutex<Option<Box<Failing>>>,
     /// The console refuses the token, or there is none to send.
     token_refused: AtomicBool,
     /// The newest is the last. A lane that never failed has none and allocates nothing.
@@ -298,6 +300,7 @@ impl LaneMetrics {
             next_attempt: AtomicI64::new(i64::MIN),
             verification: Mutex::new(None),
             state: Mutex::new(LaneState::Starting),
+            failing: Mutex::default(),
             token_refused: AtomicBool::new(false),
             errors: Mutex::default(),
         }
@@ -419,9 +422,33 @@ impl LaneMetrics {
         if let Some(error) = state.error().filter(|_| *current != state) {
             self.remember_error(now, state.name(), error);
         }
-        let changed = std::mem::discriminant(&*current) != std::mem::discriminant(&state);
+        let changed = (current.name(), current.reason()) != (state.name(), state.reason());
+        let mut failing = self.failing.lock();
+        if state.is_up() {
+            *failing = None;
+        } else {
+            let failing = failing.get_or_insert_with(|| Box::new(Failing { since: now, logged: now, attempts: 0 }));
+            failing.attempts = failing.attempts.saturating_add(1);
+            if changed {
+                failing.logged = now;
+            }
+        }
         *current = state;
         changed
+    }
+
+    /// Since when the lane fails without a break, as far as this process knows.
+    pub fn failing_since(&self) -> Option<Timestamp> {
+        self.failing.lock().as_ref().map(|failing| failing.since)
+    }
+
+    /// Since when the lane fails, and how many attempts have failed, if that was not logged for `every`. It counts as
+    /// logged then.
+    pub(super) fn take_reminder(&self, now: Timestamp, every: Duration) -> Option<(Timestamp, u64)> {
+        let mut failing = self.failing.lock();
+        let failing = failing.as_mut().filter(|failing| now.since(failing.logged) >= every)?;
+        failing.logged = now;
+        Some((failing.since, failing.attempts))
     }
 
     pub fn state(&self) -> LaneState {
@@ -477,6 +504,15 @@ impl LaneMetrics {
         errors.reserve_exact(1);
         errors.push_back(RecentError { time: now, state, text: text.into(), count: 1 });
     }
+}
+
+/// A lane that fails.
+#[derive(Debug)]
+struct Failing {
+    since: Timestamp,
+    /// When the log said so last.
+    logged: Timestamp,
+    attempts: u64,
 }
 
 /// Errors that a lane remembers.

@@ -15,6 +15,7 @@ mod meter;
 mod metrics;
 mod process;
 mod registry;
+mod reminders;
 #[cfg(feature = "traces")]
 mod traces;
 #[cfg(not(feature = "traces"))]

@@ -177,7 +177,10 @@ impl Supervisor {
                     self.context.refresh_gauges();
                     self.report_slow_scan();
                 }
-                _ = check_tick.tick() => self.run_due_checks(),
+                _ = check_tick.tick() => {
+                    self.run_due_checks();
+                    self.context.telemetry.remind_of_failures(self.context.clock().now());
+                }
             }
         }
         drop(reporting);

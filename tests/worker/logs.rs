@@ -1,6 +1,8 @@
 //! Every log line about a lane names its pipeline, stream and sink, as top-level fields of the JSON format.
 
 use std::fs;
+use std::io::{ErrorKind, Write};
+use std::process::{Command, Stdio};
 
 use s1_forwarder::emulator::{Kind, Quirks, Setup, Token, system_clock};
 use serde_json::{Value, json};
@@ -16,6 +18,23 @@ fn names(line: &str, [pipeline, stream, sink]: [&str; 3]) -> bool {
         && parsed["stream"] == stream
         && parsed["sink"] == sink
         && ["pipeline", "stream", "sink"].iter().all(|field| line.matches(&format!("\"{field}\":")).count() == 1)
+}
+
+/// What the filter of docs/systemd.md makes of a log; `None` without `jq`, which CI must have.
+fn filtered(log: &str) -> Option<String> {
+    let page = fs::read_to_string("docs/systemd.md").unwrap();
+    let program = page.split_once("| jq -Rr '").and_then(|(_, rest)| rest.split_once('\'')).expect("a filter").0;
+    let mut command = Command::new("jq");
+    let spawned = command.args(["-Rr", program]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut jq = match spawned {
+        Err(error) if error.kind() == ErrorKind::NotFound && std::env::var_os("CI").is_none() => return None,
+        spawned => spawned.unwrap(),
+    };
+    // Lines that are not of this program, as systemd's own, are left out.
+    jq.stdin.take().unwrap().write_all(format!("Started s1-forwarder.service.\n{log}").as_bytes()).unwrap();
+    let output = jq.wait_with_output().unwrap();
+    assert!(output.status.success(), "{program}");
+    Some(String::from_utf8(output.stdout).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,6 +87,16 @@ async fn every_refusal_in_the_log_names_its_lane() {
         .await;
     }
     let log = worker.log_text();
+    // The text in between is the error.
+    let paused = worker.logged(&["the lane is paused until its next attempt", "401", "next_attempt"]).await;
+    assert!(paused.contains("\"level\":\"INFO\""), "{paused}");
+    if let Some(filtered) = filtered(&log) {
+        for (lane, error) in [("refused/activities/siem", "401"), ("full/activities/siem", "dead letters")] {
+            let mut lines = filtered.lines().filter(|line| line.contains(&format!("Z  {lane}  lane is failing  ")));
+            assert!(lines.any(|line| line.contains(error)), "{filtered}");
+        }
+        assert!(!filtered.contains("listening") && !filtered.contains("null"), "{filtered}");
+    }
     let failing: Vec<_> = log.lines().filter(|line| line.contains("lane is failing")).collect();
     assert!(failing.len() >= 6, "{log}");
     for line in failing {

@@ -175,7 +175,7 @@ impl RetryState {
     async fn wait(&mut self, error: ConsoleError) -> Result<(), ConsoleError> {
         match error {
             ConsoleError::Transient { reason, after, .. } if Instant::now() < self.end => {
-                warn!(%reason, "the console did not answer: retrying");
+                warn!(%reason, "a request to the console failed: retrying");
                 sleep(self.waits.wait_at_least(after)).await;
                 Ok(())
             }

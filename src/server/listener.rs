@@ -1,6 +1,6 @@
 //! Accepts connections, and bounds what a client can hold: connections, time and memory.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
-/// Limits of a listener. A client that would exceed one is disconnected.
+/// Limits of a listener. A client that would exceed one takes the place of the oldest connection that has sent no complete
+/// request; if there is none, it is disconnected.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Connections at a time.
@@ -70,23 +72,28 @@ pub(super) async fn serve(
                     continue;
                 }
             };
-            let Some(place) = open.enter(peer.ip(), limits) else { continue };
+            let Some(place) = open.enter(peer.ip(), limits).map(Arc::new) else { continue };
             let (router, tls, watcher) = (router.clone(), tls(), graceful.watcher());
             let client = Client(peer.ip());
-            tokio::spawn(async move {
+            let (seen, gives_way) = (place.clone(), place.gives_way.clone());
+            let served = async move {
                 // What went wrong with a client is of no interest.
                 match tls {
                     None => {
-                        let _ = timeout(limits.connection, connection(stream, client, router, limits, watcher)).await;
+                        let connection = connection(stream, client, router, limits, watcher, Some(seen));
+                        let _ = timeout(limits.connection, connection).await;
                     }
                     Some(config) => {
                         let handshake = TlsAcceptor::from(config).accept(stream);
                         if let Ok(Ok(stream)) = timeout(limits.head, handshake).await {
-                            let connection = connection(stream, client, router, limits, watcher);
+                            let connection = connection(stream, client, router, limits, watcher, Some(seen));
                             let _ = timeout(limits.connection, connection).await;
                         }
                     }
                 }
+            };
+            tokio::spawn(async move {
+                gives_way.run_until_cancelled(served).await;
                 drop(place);
             });
         }
@@ -105,6 +112,7 @@ async fn connection(
     router: Router,
     limits: Limits,
     watcher: Watcher,
+    place: Option<Arc<Place>>,
 ) -> hyper::Result<()> {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(MAX_HEAD);
@@ -112,6 +120,7 @@ async fn connection(
     builder.half_close(cfg!(test));
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        place.iter().for_each(|place| place.keep());
         request.extensions_mut().insert(client);
         router.call(request)
     });
@@ -124,43 +133,59 @@ pub(super) async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send 
     // Without it, the connection would end.
     let graceful = GracefulShutdown::new();
     let client = Client(IpAddr::from([127, 0, 0, 1]));
-    let _ = connection(stream, client, router, LIMITS, graceful.watcher()).await;
+    let _ = connection(stream, client, router, LIMITS, graceful.watcher(), None).await;
 }
 
-/// The open connections, by address.
+/// The open connections, the oldest first.
 #[derive(Debug, Default)]
-struct Open(Mutex<HashMap<IpAddr, usize>>);
+struct Open(Mutex<BTreeMap<u64, Connection>>);
+
+#[derive(Debug)]
+struct Connection {
+    address: IpAddr,
+    /// Ends it for the sake of another one; `None` from its first complete request on.
+    gives_way: Option<CancellationToken>,
+}
 
 impl Open {
     /// `None` if there are too many.
     fn enter(self: &Arc<Self>, address: IpAddr, limits: Limits) -> Option<Place> {
         let mut open = self.0.lock();
-        if open.values().sum::<usize>() >= limits.connections {
-            return None;
+        let is_crowded =
+            open.values().filter(|other| other.address == address).count() >= limits.connections_per_address;
+        if is_crowded || open.len() >= limits.connections {
+            let mut waiting = open.iter().filter(|(_, other)| other.address == address || !is_crowded);
+            let (oldest, token) = waiting.find_map(|(number, other)| Some((*number, other.gives_way.clone()?)))?;
+            open.remove(&oldest);
+            token.cancel();
         }
-        let count = open.entry(address).or_default();
-        if *count >= limits.connections_per_address {
-            return None;
-        }
-        *count += 1;
-        Some(Place { address, open: self.clone() })
+        let number = open.last_key_value().map_or(0, |(last, _)| last + 1);
+        let gives_way = CancellationToken::new();
+        open.insert(number, Connection { address, gives_way: Some(gives_way.clone()) });
+        Some(Place { number, gives_way, open: self.clone() })
     }
 }
 
 /// One of the connections, until it is dropped.
 #[derive(Debug)]
 struct Place {
-    address: IpAddr,
+    number: u64,
+    gives_way: CancellationToken,
     open: Arc<Open>,
+}
+
+impl Place {
+    /// A complete request has arrived.
+    fn keep(&self) {
+        if let Some(connection) = self.open.0.lock().get_mut(&self.number) {
+            connection.gives_way = None;
+        }
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.open.0.lock();
-        match open.get_mut(&self.address) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(open.remove(&self.address)),
-        }
+        self.open.0.lock().remove(&self.number);
     }
 }
 
@@ -224,11 +249,69 @@ mod tests {
         let open = Arc::new(Open::default());
         let limits = Limits { connections: 3, connections_per_address: 2, ..LIMITS };
         let [one, other] = [IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])];
-        let held = [open.enter(one, limits), open.enter(one, limits)];
-        assert!(open.enter(one, limits).is_none());
-        let third = open.enter(other, limits);
-        assert!(third.is_some() && open.enter(other, limits).is_none(), "in all");
+        let enter = |address| open.enter(address, limits).inspect(Place::keep);
+        let held = [enter(one), enter(one)];
+        assert!(enter(one).is_none());
+        let third = enter(other);
+        assert!(third.is_some() && enter(other).is_none(), "in all");
         drop((held, third));
         assert!(open.0.lock().is_empty());
+    }
+
+    #[test]
+    fn the_oldest_without_a_request_gives_way_to_its_address_or_to_all() {
+        let open = Arc::new(Open::default());
+        let limits = Limits { connections: 4, connections_per_address: 2, ..LIMITS };
+        let [one, other, third] = [1, 2, 3].map(|last| IpAddr::from([10, 0, 0, last]));
+        let enter = |address| open.enter(address, limits);
+        let held = [enter(other), enter(one), enter(one), enter(other)].map(Option::unwrap);
+        let ended = || held.iter().map(|place| place.gives_way.is_cancelled()).collect::<Vec<_>>();
+        // Its own address has too many.
+        let fifth = enter(one).unwrap();
+        assert_eq!(ended(), [false, true, false, false]);
+        // There are too many in all. The first one has sent a request.
+        held[0].keep();
+        let sixth = enter(third).unwrap();
+        assert_eq!(ended(), [false, true, true, false]);
+        [&held[3], &fifth, &sixth].into_iter().for_each(Place::keep);
+        assert!(enter(third).is_none());
+        assert_eq!(open.0.lock().len(), 4);
+        drop((held, fifth, sixth));
+        assert!(open.0.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn half_open_connections_do_not_keep_others_out() {
+        let long = Duration::from_secs(600);
+        let address = start(Limits { head: long, connection: long, ..LIMITS }).await;
+        let mut kept = TcpStream::connect(address).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        kept.write_all(request).await.unwrap();
+        let mut answer = [0; 17];
+        kept.read_exact(&mut answer).await.unwrap();
+        let mut half_open = Vec::new();
+        for number in 0..150 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            if number % 2 == 0 {
+                stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+            }
+            half_open.push(stream);
+        }
+        for _ in 0..3 {
+            assert!(exchange(address, WHOLE).await.ends_with("hello"));
+        }
+        // The first one had to go, without an answer.
+        let mut rest = Vec::new();
+        let _ = half_open[0].read_to_end(&mut rest).await;
+        assert!(rest.is_empty(), "{rest:?}");
+        // Who has sent a request is not ended for others.
+        let mut rest = [0; 1024];
+        while !rest.windows(5).any(|part| part == b"hello") {
+            assert!(kept.read(&mut rest).await.unwrap() > 0);
+        }
+        kept.write_all(WHOLE).await.unwrap();
+        let mut again = String::new();
+        kept.read_to_string(&mut again).await.unwrap();
+        assert!(again.starts_with("HTTP/1.1 200") && again.ends_with("hello"), "{again}");
     }
 }

@@ -174,6 +174,9 @@ async fn catch_up(args: Args, telemetry: Arc<Telemetry>, mut signals: Signals) -
         return Err(UsageError("no pipeline files found".to_owned()).into());
     }
     print_line(summary(&report))?;
+    if let Some(stored) = report.dead_letters_stored.filter(|stored| *stored > 0) {
+        print_line(format!("{stored} dead letters are stored; to list them: {}", report.list_dead_letters))?;
+    }
     Ok(exit_code(&report))
 }
 
@@ -208,8 +211,9 @@ fn summary(report: &OnceReport) -> Table {
     table.load_style(presets::NOTHING).set_header(header);
     for lane in &report.lanes {
         let metrics = &lane.metrics;
-        let counters = [&metrics.pulled, &metrics.delivered, &metrics.requeued, &metrics.dead_letters];
-        let [pulled, delivered, requeued, dead] = counters.map(|counter| counter.load(Ordering::Relaxed).to_string());
+        let counters = [&metrics.pulled, &metrics.delivered, &metrics.requeued];
+        let [pulled, delivered, requeued] = counters.map(|counter| counter.load(Ordering::Relaxed).to_string());
+        let dead = describe_dead_letters(metrics.dead_letters.load(Ordering::Relaxed), metrics.dead_letters_stored());
         let skipped = describe_skipped(metrics.skipped_by_reason());
         let result = match (lane.complete, metrics.last_error()) {
             (true, _) => "complete".to_owned(),
@@ -230,6 +234,15 @@ fn summary(report: &OnceReport) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// A lane's dead letters: how many are stored, and how many of them are `new` in this run.
+fn describe_dead_letters(new: u64, stored: Option<u64>) -> String {
+    match stored {
+        Some(0) if new == 0 => "0".to_owned(),
+        Some(stored) => format!("{stored} ({new} new)"),
+        None => format!("{new} new"),
+    }
 }
 
 /// SIGTERM and SIGINT.

@@ -59,6 +59,14 @@ pub(crate) struct ItemKey {
     partition: i32,
 }
 
+/// The complete items of a group.
+#[derive(Debug)]
+pub(crate) struct GroupSize {
+    pub(crate) group: String,
+    pub(crate) items: u64,
+    pub(crate) bytes: u64,
+}
+
 /// The parts of an item that were read so far.
 #[derive(Debug, Default)]
 struct PartCount {
@@ -114,12 +122,16 @@ impl Items {
         }
     }
 
-    /// Each group, and the bytes of its complete items.
-    pub(crate) async fn sizes(&self) -> Result<Vec<(String, u64)>, Failure> {
+    /// What each group has.
+    pub(crate) async fn sizes(&self) -> Result<Vec<GroupSize>, Failure> {
         let topic = self.topic()?;
         let groups = on_thread(move || complete_items(&topic)).await??;
-        let bytes = |items: HashMap<_, PartCount>| items.values().map(|count| count.bytes).sum();
-        Ok(groups.into_iter().map(|(group, items)| (group, bytes(items))).collect())
+        let size = |(group, items): (String, HashMap<_, PartCount>)| GroupSize {
+            group,
+            items: items.len() as u64,
+            bytes: items.values().map(|count| count.bytes).sum(),
+        };
+        Ok(groups.into_iter().map(size).collect())
     }
 
     /// Reads the items that are in the topic now, each group in its order. Empty if the topic does not exist.

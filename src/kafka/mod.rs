@@ -30,7 +30,7 @@ pub(crate) use connect::{Connect, Producer, close, find_partitions};
 pub(crate) use error::{Class, class, is_refusal};
 pub(crate) use events::{BrokerError, Events, Tokens};
 pub(crate) use group::{Abort, AbortCause, CHECKPOINT, CommitOutcome};
-pub(crate) use items::{ItemKey, Items};
+pub(crate) use items::{GroupSize, ItemKey, Items};
 pub(crate) use location::is_topic;
 pub use location::{KafkaLocation, KafkaLocationError};
 pub(crate) use send::{Report, Sent};

@@ -186,8 +186,9 @@ impl MapStage {
                     count(meter, *schema, mapped)
                 }
                 Err(error) => {
-                    meter.lane.map_errors.fetch_add(1, Ordering::Relaxed);
-                    Some(error.to_string().into())
+                    let error = error.to_string();
+                    meter.not_mapped(&error, &record.id);
+                    Some(error.into())
                 }
             }
         });

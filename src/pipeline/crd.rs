@@ -52,6 +52,7 @@ fn columns() -> Value {
         column("Reason", "string", ".status.conditions[?(@.type==\"Ready\")].reason", 0),
         column("Lag", "date", ".status.completeUntil", 0),
         column("Last success", "date", ".status.lastSuccess", 0),
+        column("Dead letters", "integer", ".status.deadLettersStored", 0),
         column("Token expires", "string", ".status.tokenExpires", 0),
         column("Worker", "string", ".status.worker", 1),
         column("Age", "date", ".metadata.creationTimestamp", 0),
@@ -136,6 +137,7 @@ fn status() -> Value {
         "lastSuccess": time("Last poll or delivery without an error."),
         "delivered": count("Events delivered since the worker started."),
         "deadLetters": count("Events that the sink refused permanently since the worker started."),
+        "deadLettersStored": count("Dead letters that are stored now, also those of earlier workers."),
     });
     let mut properties = Map::new();
     for (name, schema) in [
@@ -149,6 +151,7 @@ fn status() -> Value {
         ("lastSuccess", time("The latest `lastSuccess` of the lanes.")),
         ("delivered", count("Sum over the lanes.")),
         ("deadLetters", count("Sum over the lanes.")),
+        ("deadLettersStored", count("Sum over the lanes.")),
         ("tokenExpires", time("When the console's API token expires, if the console says so.")),
     ] {
         properties.insert(name.to_owned(), schema);

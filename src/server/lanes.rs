@@ -138,6 +138,9 @@ pub struct Lane {
     /// Records that were pulled, not delivered, and will be pulled again.
     pub requeued: u64,
     pub dead_letters: u64,
+    /// Dead letters that are stored now, also those of earlier processes. Null until the store has been read.
+    #[serde(default)]
+    pub dead_letters_stored: Option<u64>,
     /// Records that were forwarded as error events.
     pub map_errors: u64,
     /// Events on which a program of `remap` or `drop` failed.
@@ -288,6 +291,7 @@ impl Lane {
             skipped: lane.skipped_by_reason().map(|(reason, count)| (reason.into(), count)).collect(),
             requeued: lane.requeued.load(Relaxed),
             dead_letters: lane.dead_letters.load(Relaxed),
+            dead_letters_stored: lane.dead_letters_stored(),
             map_errors: lane.map_errors.load(Relaxed),
             remap_errors: lane.remap_errors.load(Relaxed),
             last_remap_error: lane.last_remap_error(),

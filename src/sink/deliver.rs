@@ -481,6 +481,11 @@ impl BatchDelivery<'_> {
         let accepted = self.accepted_unnamed.min(refused.len());
         meter.lane.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
         meter.lane.dead_letters.fetch_add((refused.len() - accepted) as u64, Ordering::Relaxed);
+        dead_letters.show(&meter.lane);
+        if let Some(DeadLetter { reason, record_id, .. }) = refused.first() {
+            let list = || dead_letters.list_command_for(&meter.lane);
+            meter.lane.tell_dead_letters(time, refused.len() as u64, reason, record_id, list);
+        }
         self.settled.mark(self.refused.iter().map(|refusal| refusal.index));
         Ok(())
     }

@@ -40,6 +40,10 @@ const FAMILIES: &[Family] = &[
     Family { metric: metrics::RECORDS_SKIPPED, samples: Samples::Skipped },
     Family { metric: metrics::RECORDS_REQUEUED, samples: Samples::Counter(|lane| lane.requeued.load(Relaxed)) },
     Family { metric: metrics::DEAD_LETTERS, samples: Samples::Counter(|lane| lane.dead_letters.load(Relaxed)) },
+    Family {
+        metric: metrics::DEAD_LETTERS_STORED,
+        samples: Samples::Gauge(|lane, _| lane.dead_letters_stored().map(|stored| stored as f64)),
+    },
     Family { metric: metrics::MAP_ERRORS, samples: Samples::Counter(|lane| lane.map_errors.load(Relaxed)) },
     Family { metric: metrics::REMAP_ERRORS, samples: Samples::Counter(|lane| lane.remap_errors.load(Relaxed)) },
     Family {

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::exposition::label;
+use super::notices::Notices;
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 
@@ -242,6 +243,10 @@ pub struct LaneMetrics {
     /// Records that were pulled, not delivered, and will be pulled again.
     pub requeued: AtomicU64,
     pub dead_letters: AtomicU64,
+    /// See [`Self::dead_letters_stored`]. The largest number: unknown.
+    dead_letters_stored: AtomicU64,
+    pub(super) dead_letter_notices: Notices,
+    pub(super) map_error_notices: Notices,
     pub map_errors: AtomicU64,
     pub remap_errors: AtomicU64,
     /// The text of the last one.
@@ -284,6 +289,9 @@ impl LaneMetrics {
             delivered: AtomicU64::new(0),
             requeued: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
+            dead_letters_stored: AtomicU64::new(u64::MAX),
+            dead_letter_notices: Notices::default(),
+            map_error_notices: Notices::default(),
             map_errors: AtomicU64::new(0),
             remap_errors: AtomicU64::new(0),
             remap_error: Mutex::default(),
@@ -344,6 +352,16 @@ impl LaneMetrics {
         let pulled = self.pulled.load(Ordering::Relaxed);
         let in_flight = pulled.saturating_sub(accounted + self.skipped_total());
         self.requeued.fetch_add(in_flight, Ordering::Relaxed);
+    }
+
+    /// How many dead letters of this lane are stored now, also those of earlier processes. `None` while that is unknown.
+    pub fn dead_letters_stored(&self) -> Option<u64> {
+        Some(self.dead_letters_stored.load(Ordering::Relaxed)).filter(|stored| *stored != u64::MAX)
+    }
+
+    /// See [`Self::dead_letters_stored`].
+    pub fn set_dead_letters_stored(&self, stored: Option<u64>) {
+        self.dead_letters_stored.store(stored.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Counts a batch that the sink accepted with a warning. Returns true if the text changed, which is worth a log

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -110,6 +111,12 @@ impl Meter {
     pub fn sink_request(&self, status: &str, took: Duration) {
         self.lane.sink_requests.count(status);
         self.telemetry.process().observe_sink_request(&self.sink_type, took);
+    }
+
+    /// A record could not be mapped, for `reason`. The caller runs within the lane's span.
+    pub fn not_mapped(&self, reason: &str, record_id: &str) {
+        self.lane.map_errors.fetch_add(1, Ordering::Relaxed);
+        self.lane.tell_map_error(self.clock.now(), reason, record_id);
     }
 
     /// The console returned a record that an earlier complete poll over its time did not return.

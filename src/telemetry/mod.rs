@@ -13,6 +13,7 @@ mod lane;
 mod logs;
 mod meter;
 mod metrics;
+mod notices;
 mod process;
 mod registry;
 mod reminders;

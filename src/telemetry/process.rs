@@ -135,9 +135,14 @@ impl ProcessMetrics {
         &self.kafka_clients
     }
 
-    /// Sets the gauges of dead letters: for each pipeline (empty: the whole store) its bytes and their maximum.
-    pub fn set_dead_letters(&self, samples: &[(String, u64, u64)]) {
+    /// Sets the gauges of dead letters: the bytes of the whole store, their maximum, if there is one, and both of each
+    /// pipeline.
+    pub fn set_dead_letters(&self, bytes: u64, max: Option<u64>, samples: &[(String, u64, u64)]) {
         let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.dead_letter_bytes.with_label_values(&[""]).set(gauge(bytes));
+        if let Some(max) = max {
+            self.dead_letter_max.with_label_values(&[""]).set(gauge(max));
+        }
         let mut pipelines = self.dead_letter_pipelines.lock();
         let before = std::mem::replace(&mut *pipelines, samples.iter().map(|(name, ..)| name.clone()).collect());
         for (name, bytes, max) in samples {

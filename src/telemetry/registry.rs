@@ -212,6 +212,11 @@ impl Telemetry {
         lanes.iter().filter(|lane| lane.running).map(|lane| lane.metrics.clone()).collect()
     }
 
+    /// All lanes that run.
+    pub fn running_lanes(&self) -> Vec<Arc<LaneMetrics>> {
+        read(&self.pipelines).values().flat_map(Pipeline::running).cloned().collect()
+    }
+
     /// Removes the lane from metrics and the status page.
     pub fn end_lane(&self, lane: &LaneMetrics) {
         let mut pipelines = write(&self.pipelines);

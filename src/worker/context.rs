@@ -4,24 +4,25 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
+use tracing::{debug, info, warn};
 
 use super::spec::LaneSpec;
 use super::start_times::{StartTimes, StartWaits};
 use super::{Options, StartError};
-use crate::console::{Client, Limiters};
+use crate::console::{self, Client, Limiters};
 use crate::lane::{Budget, Lane};
+use crate::record::{Clock, Timestamp};
 use crate::settings::ClientError;
-use crate::sink::dead_letters::{DeadLetters, Usage};
+use crate::sink::dead_letters::{DeadLetterError, DeadLetters, Usage};
 use crate::sink::deliver::{Delivery, Health};
 use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError, Deadline, Sink};
-use crate::state::Store;
-use crate::telemetry::{LaneState, Meter, Misconfiguration, Telemetry};
+use crate::state::{LaneId, Store};
+use crate::telemetry::{LaneMetrics, LaneState, Meter, Misconfiguration, Telemetry, lane_span};
 use crate::transform::{Keys, Labeler, Schema, Steps, StepsError, schema_name};
-use crate::{console, record::Clock};
 
-/// Time between two measurements of the dead letters.
-const MEASURE_INTERVAL: Duration = Duration::from_secs(60);
+/// Interval at which lanes are asked for what the log has not told yet.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The resources that the lanes of a process share.
 #[derive(Debug)]
@@ -150,20 +151,65 @@ impl WorkerContext {
         self.telemetry.process().kafka_clients().set(gauge(self.sinks.kafka_clients()));
     }
 
-    /// Keeps the gauges of dead letters up to date. Never returns.
+    /// Keeps the gauges of dead letters up to date, and says how many there are at the start. Never returns.
     pub async fn measure_dead_letters(&self) {
+        let mut is_told = false;
+        let mut has_failed = false;
         loop {
             let begun = Instant::now();
-            match self.dead_letters.usage().await {
-                Ok(Some(Usage { bytes, max, mut pipelines })) => {
-                    pipelines.push((String::new(), bytes, max));
-                    self.telemetry.process().set_dead_letters(&pipelines);
+            match self.measure_dead_letters_once().await {
+                Ok(stored) => {
+                    if stored > 0 && !is_told {
+                        let list = self.dead_letters.list_command();
+                        info!(stored, list, "dead letters are stored");
+                    }
+                    is_told = true;
+                    has_failed = false;
                 }
-                Ok(None) => {}
-                Err(error) => tracing::debug!(%error, "the dead letters cannot be measured"),
+                Err(error) if has_failed => debug!(%error, "the stored dead letters cannot be counted"),
+                Err(error) => {
+                    warn!(%error, "the stored dead letters cannot be counted");
+                    has_failed = true;
+                }
             }
             // A topic is read to be measured: that may take a hundredth of the time.
-            sleep(MEASURE_INTERVAL.max(begun.elapsed() * 100)).await;
+            sleep(self.dead_letters.measure_interval().max(begun.elapsed() * 100)).await;
+        }
+    }
+
+    /// Updates the gauges of dead letters, and returns how many there are.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn measure_dead_letters_once(&self) -> Result<u64, DeadLetterError> {
+        let Some(usage) = self.dead_letters.measure().await? else { return Ok(0) };
+        let Usage { bytes, max, pipelines, lanes } = usage;
+        self.telemetry.process().set_dead_letters(bytes, max, &pipelines);
+        self.telemetry.running_lanes().iter().for_each(|lane| self.dead_letters.show(lane));
+        Ok(lanes.values().sum())
+    }
+
+    /// The command that lists all dead letters.
+    pub fn list_dead_letters(&self) -> String {
+        self.dead_letters.list_command()
+    }
+
+    /// Logs the dead letters and mapping errors of lanes that wait for the end of their minute. Never returns.
+    pub async fn tell_pending(&self) {
+        loop {
+            sleep(TELL_INTERVAL).await;
+            let now = self.clock().now();
+            for lane in self.telemetry.running_lanes() {
+                self.tell_pending_of(&lane, Some(now));
+            }
+        }
+    }
+
+    /// See [`LaneMetrics::tell_pending`].
+    pub fn tell_pending_of(&self, lane: &LaneMetrics, now: Option<Timestamp>) {
+        if lane.has_pending() {
+            let span = lane_span(&lane.pipeline, lane.stream, &lane.sink);
+            span.in_scope(|| lane.tell_pending(now, || self.dead_letters.list_command_for(lane)));
         }
     }
 
@@ -178,7 +224,10 @@ impl WorkerContext {
     /// The meter of a lane that the worker runs. It counts on from an earlier lane of the same name.
     pub fn meter(&self, spec: &LaneSpec) -> Meter {
         let sink_type = spec.sink.kind.name();
-        Meter::start(&self.telemetry, &spec.id.pipeline, spec.id.stream, &spec.id.sink, sink_type, self.clock())
+        let LaneId { pipeline, stream, sink } = &spec.id;
+        let meter = Meter::start(&self.telemetry, pipeline, *stream, sink, sink_type, self.clock());
+        self.dead_letters.show(&meter.lane);
+        meter
     }
 
     /// # Errors

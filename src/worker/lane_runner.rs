@@ -78,6 +78,7 @@ impl LaneRunner {
         self.wait(self.waits.open).await;
         let end = self.restart_until_end(&meter).await;
         meter.lane.requeue_in_flight();
+        self.context.tell_pending_of(&meter.lane, None);
         if self.once_timeout.is_none() {
             meter.end();
         }

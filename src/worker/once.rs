@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::context::WorkerContext;
 use super::lane_runner::LaneRunner;
@@ -30,6 +30,10 @@ pub struct OnceReport {
     pub problems: Vec<Problem>,
     /// Number of valid pipelines, paused ones included.
     pub pipelines: usize,
+    /// Number of stored dead letters, also those of earlier runs and other lanes. `None` if the store cannot be read.
+    pub dead_letters_stored: Option<u64>,
+    /// The command that lists all dead letters.
+    pub list_dead_letters: String,
 }
 
 #[derive(Debug)]
@@ -112,6 +116,16 @@ pub async fn run_once(
         lanes = join_all(lanes) => lanes,
         never = waiting.log_regularly() => match never {},
     };
+    let measured = context.measure_dead_letters_once().await;
+    if let Err(error) = &measured {
+        warn!(%error, "the stored dead letters cannot be counted");
+    }
     context.close().await;
-    Ok(OnceReport { lanes, problems: loaded.problems, pipelines: loaded.pipelines.len() })
+    Ok(OnceReport {
+        lanes,
+        problems: loaded.problems,
+        pipelines: loaded.pipelines.len(),
+        dead_letters_stored: measured.ok(),
+        list_dead_letters: context.list_dead_letters(),
+    })
 }

@@ -150,6 +150,8 @@ impl Supervisor {
         let mut reporting = JoinSet::new();
         let context = self.context.clone();
         reporting.spawn(async move { context.measure_dead_letters().await });
+        let context = self.context.clone();
+        reporting.spawn(async move { context.tell_pending().await });
         #[cfg(feature = "kubernetes")]
         if let Some(resources) = self.watch.resources() {
             reporting.spawn(resources::report(self.context.clone(), resources));

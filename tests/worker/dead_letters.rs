@@ -39,7 +39,6 @@ async fn dead_letters_are_listed_replayed_and_purged_next_to_a_worker() {
     assert_eq!(dead_letters.len(), 5);
     for (flag, value, found) in [
         ("--pipeline", "acme", 5),
-        ("--pipeline", "globex", 0),
         ("--stream", "activities", 5),
         ("--stream", "threats", 0),
         ("--sink", "siem", 5),
@@ -109,6 +108,46 @@ async fn a_store_that_does_not_exist_is_named() {
     );
 }
 
+/// A typing mistake must not look like good news.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_that_nothing_knows_is_an_error_and_one_without_dead_letters_is_none() {
+    let harness = world_with(2).await;
+    harness.put_changed("quiet", json!({ "streams": { "activities": null, "threats": { "since": "30d" } } }));
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let quiet = harness.command(&["dead-letters", "list", "--pipeline", "quiet"]).await;
+    assert_eq!((quiet.code, quiet.stdout.as_str()), (Some(0), "no dead letters\n"), "{}", quiet.stderr);
+    for command in ["list", "purge"] {
+        let typo = harness.command(&["dead-letters", command, "--pipeline", "nope"]).await;
+        assert_eq!((typo.code, typo.stdout.as_str()), (Some(1), ""), "{command}");
+        let expected = "no pipeline `nope`: it has no dead letters in state/dead-letters, and no checkpoints in file:state; \
+                        known: acme, quiet";
+        assert!(typo.stderr.contains(expected), "{}", typo.stderr);
+    }
+    assert_eq!(listed(&harness, &["--pipeline", "acme"]).await.len(), 2);
+}
+
+/// Somebody has changed a stored event: it is reported, and not sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_altered_dead_letter_is_reported_and_not_sent() {
+    let harness = world_with(2).await;
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let arrived = harness.sink.ledger().counts().len();
+    let text = std::fs::read_to_string(harness.path(FILE)).unwrap();
+    let altered = text.replacen("\"activityType\":", "\"activitytype\":", 1);
+    assert_ne!(altered, text);
+    std::fs::write(harness.path(FILE), altered).unwrap();
+    let list = harness.command(&["dead-letters", "list", "--format", "json"]).await;
+    assert_eq!((list.code, list.stdout.lines().count()), (Some(1), 1), "{}", list.stdout);
+    let expected = "activities.siem.ndjson, line 1: its checksum is wrong";
+    assert!(list.stderr.contains(expected), "{}", list.stderr);
+    harness.sink.contract(|rules| rules.event_bytes = None);
+    let replay = harness.command(&["dead-letters", "replay", "--pipelines", "pipelines"]).await;
+    assert_eq!((replay.code, replay.stdout.as_str()), (Some(1), "1 delivered, 0 refused again\n"), "{}", replay.stderr);
+    assert!(replay.stderr.contains(expected), "{}", replay.stderr);
+    assert_eq!(harness.sink.ledger().counts().len(), arrived + 1);
+    assert_eq!(std::fs::read_to_string(harness.path(FILE)).unwrap().lines().count(), 1, "it is kept");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_that_is_killed_loses_no_letter() {
     let harness = world_with(9).await;
@@ -160,6 +199,9 @@ async fn refusals_are_accepted_for_one_run_by_command() {
     let replay = ["dead-letters", "replay", "--pipelines", "pipelines"];
     let refused = harness.command(&replay).await;
     assert!(refused.code == Some(1) && refused.stderr.contains("--accept-refusals"), "{}", refused.stderr);
+    // It gives up after twenty, which it has tried.
+    assert_eq!(refused.stdout, format!("0 delivered, 20 refused again, {} not settled\n", all - 20));
+    assert_eq!(listed(&harness, &[]).await.len(), all);
     let accepted = harness.command(&[&replay[..], &["--accept-refusals", "acme/activities/siem"]].concat()).await;
     let refused_again = format!("0 delivered, {all} refused again\n");
     assert_eq!((accepted.code, accepted.stdout), (Some(0), refused_again), "{}", accepted.stderr);
@@ -183,6 +225,53 @@ async fn the_size_of_the_store_is_a_metric() {
         [bytes.as_str(), &own, max, share].iter().all(|line| metrics.contains(line)).then_some(())
     })
     .await;
+}
+
+/// Told by summary, log, API and metrics: also what an earlier process has stored, and when another one removes some.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_stored_is_told_after_a_restart_and_until_it_is_removed() {
+    let harness = world_with(3).await;
+    let once = harness.once(&[]).await;
+    assert_eq!(once.code, Some(0));
+    assert!(once.stdout.contains(" 3 (3 new)  complete"), "{}", once.stdout);
+    let list = "s1-forwarder dead-letters list --dead-letters file:state/dead-letters";
+    assert!(once.stdout.contains(&format!("\n3 dead letters are stored; to list them: {list}\n")), "{}", once.stdout);
+    assert!(
+        once.stderr.contains(&format!("{list} --pipeline acme --stream activities --sink siem")),
+        "{}",
+        once.stderr
+    );
+    let again = harness.once(&[]).await;
+    assert!(again.stdout.contains(" 3 (0 new)  complete"), "{}", again.stdout);
+
+    let mut worker = harness.worker();
+    let line: Value = serde_json::from_str(&worker.logged(&["\"dead letters are stored\""]).await).unwrap();
+    assert_eq!((&line["level"], &line["stored"], &line["list"]), (&json!("INFO"), &json!(3), &json!(list)));
+    let lane = "acme/activities/siem";
+    worker.lane(lane, |lane| lane["dead_letters_stored"] == 3 && lane["dead_letters"] == 0).await;
+    let metrics = worker.metrics().await;
+    assert_eq!((metrics.sum("dead_letters_stored", &[]), metrics.sum("dead_letters_total", &[])), (3, 0));
+
+    harness.console().generate_oversized(Kind::Activities, system_clock(), 150_000);
+    worker.lane(lane, |lane| lane["dead_letters_stored"] == 4 && lane["dead_letters"] == 1).await;
+    let line = worker.logged(&["they are stored as dead letters"]).await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let newest = listed(&harness, &[]).await.pop().unwrap();
+    assert_eq!((&line["level"], &line["count"], &line["record_id"]), (&json!("WARN"), &json!(1), &newest["record_id"]));
+    assert_eq!((&line["pipeline"], &line["reason"]), (&json!("acme"), &newest["reason"]));
+    // The command that it names lists them.
+    let command = line["list"].as_str().unwrap().strip_prefix("s1-forwarder ").unwrap().to_owned();
+    let exit = harness.command(&command.split(' ').collect::<Vec<_>>()).await;
+    assert_eq!((exit.code, exit.stdout.lines().count()), (Some(0), 5), "{}{}", exit.stdout, exit.stderr);
+
+    // Other processes remove some; the worker notices.
+    assert_eq!(harness.command(&["dead-letters", "purge", "--limit", "1"]).await.code, Some(0));
+    worker.lane(lane, |lane| lane["dead_letters_stored"] == 3).await;
+    harness.sink.contract(|rules| rules.event_bytes = None);
+    let replay = harness.command(&["dead-letters", "replay", "--pipelines", "pipelines"]).await;
+    assert_eq!(replay.stdout, "3 delivered, 0 refused again\n", "{}", replay.stderr);
+    worker.lane(lane, |lane| lane["dead_letters_stored"] == 0 && lane["dead_letters"] == 1).await;
+    assert_eq!(worker.metrics().await.sum("dead_letters_stored", &[]), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,10 @@
+use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use crate::checkpoint::LaneId;
 use crate::failure::Failure;
 use crate::record::{Identity, Stream, Timestamp};
 use crate::settings::Labels;
@@ -40,7 +43,7 @@ pub enum DeadLetterError {
     Disabled,
     #[error(
         "the dead letters of {pipeline} in {place} have reached {share} bytes, their share of {max}; replay or purge them, \
-         or {more_room}"
+         or raise --dead-letters-max"
     )]
     ShareFull {
         place: String,
@@ -49,9 +52,13 @@ pub enum DeadLetterError {
         share: u64,
         /// Maximum size of the store in bytes.
         max: u64,
-        /// What makes more room.
-        more_room: &'static str,
     },
+    #[error(
+        "the dead letters of {pipeline} in {place} have reached the size of a Secret: with this one they would have \
+         {bytes} bytes after compression, of at most {max}; replay or purge them (`s1-forwarder dead-letters`), or store \
+         dead letters in Kafka (--dead-letters kafka://BROKERS/TOPIC)"
+    )]
+    SecretFull { place: String, pipeline: String, bytes: usize, max: usize },
     #[error("cannot store dead letters in {place}: {source}")]
     Io { place: String, source: io::Error },
     /// The topic or the API server does not answer, or refuses.
@@ -66,9 +73,9 @@ impl From<DeadLetterError> for Failure {
             DeadLetterError::Disabled => Self::Misconfigured(reason),
             DeadLetterError::Io { source, .. } => Self::of_io(&source, reason),
             // The lane's checkpoint is not concerned.
-            DeadLetterError::ShareFull { .. } | DeadLetterError::Failed { failure: Failure::Superseded(_), .. } => {
-                Self::transient(reason)
-            }
+            DeadLetterError::ShareFull { .. }
+            | DeadLetterError::SecretFull { .. }
+            | DeadLetterError::Failed { failure: Failure::Superseded(_), .. } => Self::transient(reason),
             DeadLetterError::Failed { failure, .. } => failure.with_reason(reason),
         }
     }
@@ -78,9 +85,14 @@ pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
     /// Stores all of `dead_letters` durably. After an error none of them counts as stored.
     fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>>;
 
-    /// The size of the store. `None` if it is not known.
+    /// What the store has. `None` if it is not known.
     fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
         Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// Time between two calls of [`Self::usage`]: other processes also change the store.
+    fn measure_interval(&self) -> Duration {
+        Duration::from_secs(60)
     }
 }
 
@@ -88,10 +100,12 @@ pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
     pub bytes: u64,
-    /// Maximum of `bytes`.
-    pub max: u64,
+    /// Maximum of `bytes`, if the pipelines share one.
+    pub max: Option<u64>,
     /// The pipelines that have dead letters, each with its bytes and their current maximum.
     pub pipelines: Vec<(String, u64, u64)>,
+    /// Number of dead letters of each lane that has some.
+    pub lanes: BTreeMap<LaneId, u64>,
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 //! Lanes append to the files while the command `dead-letters` may remove lines. A process locks a file to change it.
 //! Removal writes a new file and renames it over the old one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -15,6 +17,7 @@ use parking_lot::Mutex;
 use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 use super::line::{StoredDeadLetter, parse_line, write_line};
 use super::shares::Shares;
+use crate::checkpoint::LaneId;
 use crate::settings::private_file;
 use crate::sink::append::{Readers, append_lines, open_locked};
 
@@ -34,11 +37,16 @@ struct Files {
     /// What the files have, once counted. They are counted again before a share counts as full, since other processes
     /// may remove dead letters.
     shares: Mutex<Option<Shares>>,
+    /// The lines of each file, as it was when they were counted.
+    lines: Mutex<HashMap<PathBuf, (FileVersion, u64)>>,
 }
+
+/// Changes whenever the content does: inode, size, time of the last change in nanoseconds.
+type FileVersion = (u64, u64, i64);
 
 impl Directory {
     pub fn new(path: PathBuf, max: u64) -> Self {
-        Self(Arc::new(Files { path, max, shares: Mutex::new(None) }))
+        Self(Arc::new(Files { path, max, shares: Mutex::new(None), lines: Mutex::default() }))
     }
 }
 
@@ -65,15 +73,20 @@ impl DeadLetterStore for Directory {
     fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
         Box::pin(self.measure())
     }
+
+    /// Files that have not changed are not read again.
+    fn measure_interval(&self) -> Duration {
+        Duration::from_secs(10)
+    }
 }
 
 impl Directory {
     async fn measure(&self) -> Result<Option<Usage>, DeadLetterError> {
         let files = self.0.clone();
         let failed = |source| DeadLetterError::Io { place: self.0.path.display().to_string(), source };
-        let counted = tokio::task::spawn_blocking(move || files.count()).await;
-        let counted = counted.unwrap_or_else(|_| Err(io::Error::other("the reading task ended early")));
-        Ok(Some(counted.map_err(failed)?.usage()))
+        let measured = tokio::task::spawn_blocking(move || files.usage()).await;
+        let measured = measured.unwrap_or_else(|_| Err(io::Error::other("the reading task ended early")));
+        measured.map(Some).map_err(failed)
     }
 }
 
@@ -82,10 +95,33 @@ impl Files {
     fn count(&self) -> io::Result<Shares> {
         let size = |path: PathBuf| {
             let pipeline = path.parent().and_then(Path::file_name).unwrap_or_default();
-            Ok((pipeline.to_string_lossy().into_owned(), path.metadata()?.len()))
+            let size = unless_gone(path.metadata())?.map_or(0, |metadata| metadata.len());
+            Ok((pipeline.to_string_lossy().into_owned(), size))
         };
         let sizes: Vec<(String, u64)> = files(&self.path)?.into_iter().map(size).collect::<io::Result<_>>()?;
         Ok(Shares::new(self.max, sizes))
+    }
+
+    fn usage(&self) -> io::Result<Usage> {
+        let files = files(&self.path)?;
+        let mut lines = self.lines.lock();
+        let mut lanes = BTreeMap::new();
+        let mut counted = HashMap::new();
+        for path in files {
+            let Some(lane) = lane_of(&path) else { continue };
+            // Gone, if a command has removed the last line meanwhile.
+            let Some(metadata) = unless_gone(path.metadata())? else { continue };
+            let version = (metadata.ino(), metadata.len(), metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec());
+            let count = match lines.get(&path) {
+                Some((known, count)) if *known == version => *count,
+                _ => unless_gone(count_lines(&path))?.unwrap_or_default(),
+            };
+            lanes.insert(lane, count);
+            counted.insert(path, (version, count));
+        }
+        *lines = counted;
+        lanes.retain(|_, count| *count > 0);
+        Ok(Usage { lanes, ..self.count()?.usage() })
     }
 
     /// `files` are lines by pipeline and name of the file.
@@ -111,6 +147,36 @@ impl Files {
             *self.shares.lock() = None;
             io(source)
         })
+    }
+}
+
+/// The lane whose dead letters a file of this name has.
+fn lane_of(path: &Path) -> Option<LaneId> {
+    let pipeline = path.parent()?.file_name()?.to_str()?.to_owned();
+    let (stream, sink) = path.file_stem()?.to_str()?.split_once('.')?;
+    Some(LaneId { pipeline, stream: stream.parse().ok()?, sink: sink.to_owned() })
+}
+
+/// `None` if the file does not exist any more.
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// Complete lines of a file.
+fn count_lines(path: &Path) -> io::Result<u64> {
+    let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
+    let mut lines = 0;
+    loop {
+        let read = reader.fill_buf()?;
+        if read.is_empty() {
+            return Ok(lines);
+        }
+        lines += read.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let length = read.len();
+        reader.consume(length);
     }
 }
 

@@ -6,11 +6,11 @@ use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+#[cfg(feature = "kubernetes")]
+use super::secrets::SecretPartition;
 #[cfg(feature = "kafka")]
 use super::topic::{self, TopicPartition};
 use super::{StoredDeadLetter, files};
-#[cfg(feature = "kubernetes")]
-use super::{lease, secrets::SecretPartition};
 #[cfg(feature = "kafka")]
 use crate::kafka::{KafkaLocation, KafkaLocationError};
 #[cfg(feature = "kubernetes")]
@@ -74,23 +74,33 @@ impl fmt::Display for Location {
 }
 
 impl Location {
+    /// The flags with which a command finds the store, each after a blank. Options of a topic are left out, since they may
+    /// be secrets.
+    pub(super) fn flags(&self, instance: &str) -> String {
+        match self {
+            Self::Directory(directory) => {
+                format!(" --dead-letters {}", quoted(&format!("file:{}", directory.display())))
+            }
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(_) => format!(" --dead-letters {self} --instance {instance}"),
+            #[cfg(feature = "kafka")]
+            Self::Topic(_) => format!(" --dead-letters {self}"),
+        }
+    }
+
     /// Locks the store for the removal of dead letters, until the guard is dropped. `None` if the store does not exist
-    /// yet.
+    /// yet. Secrets are not locked: each change names the version that was read.
     ///
     /// # Errors
     /// If another process has locked it, or the store cannot be used.
-    #[cfg_attr(not(feature = "kubernetes"), expect(unused_variables, reason = "only objects have names"))]
-    pub async fn lock(&self, instance: &str) -> io::Result<Option<Box<dyn Send>>> {
+    pub async fn lock(&self) -> io::Result<Option<Box<dyn Send>>> {
         match self {
             Self::Directory(directory) if directory.is_dir() => {
                 files::lock(directory).map(|lock| Some(Box::new(lock) as Box<dyn Send>))
             }
             Self::Directory(_) => Ok(None),
             #[cfg(feature = "kubernetes")]
-            Self::Kubernetes(namespace) => {
-                let kubernetes = connect(namespace.as_deref()).await?;
-                lease::lock(&kubernetes, instance).await.map(|lock| Some(Box::new(lock) as Box<dyn Send>))
-            }
+            Self::Kubernetes(_) => Ok(None),
             #[cfg(feature = "kafka")]
             Self::Topic(location) => topic::lock(location).await,
         }
@@ -124,6 +134,12 @@ async fn connect(namespace: Option<&str>) -> io::Result<Kubernetes> {
     Kubernetes::connect(namespace).await.map_err(io::Error::other)
 }
 
+/// The text as one word of a shell.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+=@%,".contains(c);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 /// A part of a store. Each of its dead letters has a number.
 #[derive(Debug)]
 pub enum DeadLetterPartition {
@@ -152,7 +168,7 @@ impl DeadLetterPartition {
         }
     }
 
-    /// Removes the dead letters with these numbers and returns how many. The caller holds [`Location::lock`].
+    /// Removes the dead letters with these numbers and returns how many. The caller holds what [`Location::lock`] returned.
     ///
     /// # Errors
     /// If they were not removed, or the result is unknown.

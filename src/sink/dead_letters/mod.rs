@@ -4,32 +4,39 @@ mod dead_letter;
 mod files;
 #[cfg(feature = "kubernetes")]
 mod gzip;
-#[cfg(feature = "kubernetes")]
-mod lease;
 mod line;
 mod location;
 #[cfg(feature = "kubernetes")]
-mod secret_store;
-#[cfg(feature = "kubernetes")]
 mod secrets;
 mod shares;
+mod stored;
 #[cfg(feature = "kafka")]
 mod topic;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use stored::Stored;
+
+use crate::checkpoint::LaneId;
+use crate::telemetry::LaneMetrics;
 
 pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 pub use files::{files, read};
 pub use line::StoredDeadLetter;
 pub use location::{DeadLetterPartition, Location, LocationError};
 #[cfg(feature = "kubernetes")]
-pub use secret_store::SecretStore;
+pub use secrets::SecretStore;
 
 /// Stores the dead letters of all lanes.
 #[derive(Debug)]
 pub struct DeadLetters {
     store: Option<Arc<dyn DeadLetterStore>>,
+    /// The flags with which a command finds the store.
+    flags: String,
+    stored: Mutex<Stored>,
 }
 
 impl DeadLetters {
@@ -38,31 +45,32 @@ impl DeadLetters {
 
     /// A store in the directory `path` with at most `max` bytes. The first dead letter creates the directory.
     pub fn directory(path: impl Into<PathBuf>, max: u64) -> Self {
-        Self::in_store(files::Directory::new(path.into(), max))
+        let path = path.into();
+        let flags = Location::Directory(path.clone()).flags("");
+        Self { flags, ..Self::in_store(files::Directory::new(path, max)) }
     }
 
     /// A store in `location`. A directory or a topic has at most `max` bytes. The names of Secrets begin with
     /// `instance`.
-    #[cfg_attr(not(feature = "kubernetes"), expect(unused_variables, reason = "only Secrets have names"))]
     pub fn at(location: Location, instance: &str, max: u64) -> Self {
-        match location {
+        let flags = location.flags(instance);
+        let store = match location {
             Location::Directory(path) => Self::directory(path, max),
             #[cfg(feature = "kubernetes")]
-            Location::Kubernetes(namespace) => {
-                Self::in_store(SecretStore::new(namespace, instance, SecretStore::DEFAULT_MAX))
-            }
+            Location::Kubernetes(namespace) => Self::in_store(SecretStore::new(namespace, instance)),
             #[cfg(feature = "kafka")]
             Location::Topic(location) => Self::in_store(topic::Topic::new(location, max)),
-        }
+        };
+        Self { flags, ..store }
     }
 
     pub fn in_store(store: impl DeadLetterStore + 'static) -> Self {
-        Self { store: Some(Arc::new(store)) }
+        Self { store: Some(Arc::new(store)), flags: String::new(), stored: Mutex::default() }
     }
 
     /// No store: a refused event stops its lane.
     pub fn disabled() -> Self {
-        Self { store: None }
+        Self { store: None, flags: String::new(), stored: Mutex::default() }
     }
 
     /// Stores all of `dead_letters` durably. After an error none of them counts as stored.
@@ -70,18 +78,52 @@ impl DeadLetters {
     /// # Errors
     /// If there is no store, it is full, or writing fails.
     pub async fn keep(&self, dead_letters: &[DeadLetter<'_>]) -> Result<(), DeadLetterError> {
-        self.store.as_ref().ok_or(DeadLetterError::Disabled)?.keep(dead_letters).await
+        self.store.as_ref().ok_or(DeadLetterError::Disabled)?.keep(dead_letters).await?;
+        let lane = |letter: &DeadLetter<'_>| LaneId {
+            pipeline: letter.pipeline.to_owned(),
+            stream: letter.stream,
+            sink: letter.sink.to_owned(),
+        };
+        self.stored.lock().keep(dead_letters.iter().map(lane));
+        Ok(())
     }
 
-    /// The size of the store. `None` if there is none, or its size is not known.
+    /// Reads what the store has, which other processes also change. `None` if there is no store, or it does not know.
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub async fn usage(&self) -> Result<Option<Usage>, DeadLetterError> {
-        match &self.store {
-            Some(store) => store.usage().await,
-            None => Ok(None),
+    pub async fn measure(&self) -> Result<Option<Usage>, DeadLetterError> {
+        let Some(store) = &self.store else { return Ok(None) };
+        self.stored.lock().begin();
+        let usage = store.usage().await?;
+        if let Some(usage) = &usage {
+            self.stored.lock().end(&usage.lanes);
         }
+        Ok(usage)
+    }
+
+    /// Time between two measurements.
+    pub fn measure_interval(&self) -> Duration {
+        self.store.as_ref().map_or(Duration::MAX, |store| store.measure_interval())
+    }
+
+    /// Sets what the lane reports as stored: the last measurement, and what was kept since.
+    pub fn show(&self, lane: &LaneMetrics) {
+        let id = LaneId { pipeline: lane.pipeline.clone(), stream: lane.stream, sink: lane.sink.clone() };
+        // Under the lock: an older number must not replace a newer one.
+        let stored = self.stored.lock();
+        lane.set_dead_letters_stored(stored.of(&id));
+    }
+
+    /// The command that lists all dead letters.
+    pub fn list_command(&self) -> String {
+        format!("s1-forwarder dead-letters list{}", self.flags)
+    }
+
+    /// The command that lists the dead letters of a lane.
+    pub fn list_command_for(&self, lane: &LaneMetrics) -> String {
+        let LaneMetrics { pipeline, stream, sink, .. } = lane;
+        format!("{} --pipeline {pipeline} --stream {stream} --sink {sink}", self.list_command())
     }
 }
 
@@ -170,7 +212,7 @@ mod tests {
         store.keep(&more[..1]).await.unwrap();
         assert!(store.keep(&more[..1]).await.is_err());
         store.keep(&[dead_letter("beta", b"{}")]).await.unwrap();
-        let usage = store.usage().await.unwrap().unwrap();
+        let usage = store.measure().await.unwrap().unwrap();
         let size = line.len() as u64;
         let pipelines = [("acme".to_owned(), 2 * size, 2 * size), ("beta".to_owned(), size, 3 * size / 2)];
         assert_eq!((usage.bytes, usage.pipelines), (3 * size, pipelines.to_vec()));

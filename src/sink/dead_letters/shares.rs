@@ -59,7 +59,6 @@ impl Shares {
                 pipeline: (*pipeline).to_owned(),
                 share: self.share(pipeline),
                 max: self.max,
-                more_room: "raise --dead-letters-max",
             });
         }
         more.iter().for_each(|(pipeline, bytes)| self.add(pipeline, *bytes));
@@ -68,7 +67,7 @@ impl Shares {
 
     pub fn usage(&self) -> Usage {
         let pipelines = self.used.iter().map(|(name, used)| (name.clone(), *used, self.share(name))).collect();
-        Usage { bytes: self.total(), max: self.max, pipelines }
+        Usage { bytes: self.total(), max: Some(self.max), pipelines, lanes: BTreeMap::new() }
     }
 }
 

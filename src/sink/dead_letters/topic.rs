@@ -12,7 +12,7 @@ use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 use super::line::{StoredDeadLetter, parse_line, write_line};
 use super::shares::Shares;
 use crate::failure::{Failure, LastFailure};
-use crate::kafka::{ItemKey, Items, KafkaLocation};
+use crate::kafka::{GroupSize, ItemKey, Items, KafkaLocation};
 
 /// The topic is counted again after 1/16 of the maximum was added, since other workers also write to it.
 const RECOUNT_FRACTION: u64 = 16;
@@ -44,11 +44,10 @@ impl Topic {
         DeadLetterError::Failed { place: self.place.clone(), failure }
     }
 
-    /// Reads what the pipelines have.
-    async fn count(&self) -> Result<Shares, Failure> {
-        let sizes = self.items.sizes().await?;
+    /// What the pipelines have.
+    fn shares(&self, sizes: &[GroupSize]) -> Shares {
         let pipeline = |group: &str| group.split('/').next().unwrap_or_default().to_owned();
-        Ok(Shares::new(self.max, sizes.into_iter().map(|(group, bytes)| (pipeline(&group), bytes))))
+        Shares::new(self.max, sizes.iter().map(|size| (pipeline(&size.group), size.bytes)))
     }
 
     /// Reserves space for these bytes more of pipelines.
@@ -61,11 +60,11 @@ impl Topic {
             if let Some(failure) = used.failed.after(called_at) {
                 return Err(self.failed(failure));
             }
-            let counted = self.count().await;
-            used.failed.ended(&counted);
+            let sizes = self.items.sizes().await;
+            used.failed.ended(&sizes);
             used.added = 0;
-            let counted = counted.map_err(|failure| self.failed(failure))?;
-            used.shares.insert(counted).reserve(more, &self.place)?;
+            let sizes = sizes.map_err(|failure| self.failed(failure))?;
+            used.shares.insert(self.shares(&sizes)).reserve(more, &self.place)?;
         }
         used.added += more.values().sum::<u64>();
         Ok(())
@@ -91,7 +90,11 @@ impl DeadLetterStore for Topic {
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
-        Box::pin(async { Ok(Some(self.count().await.map_err(|failure| self.failed(failure))?.usage())) })
+        Box::pin(async {
+            let sizes = self.items.sizes().await.map_err(|failure| self.failed(failure))?;
+            let lane = |size: &GroupSize| Some((size.group.parse().ok()?, size.items));
+            Ok(Some(Usage { lanes: sizes.iter().filter_map(lane).collect(), ..self.shares(&sizes).usage() }))
+        })
     }
 }
 

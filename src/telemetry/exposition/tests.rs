@@ -14,6 +14,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("records_skipped_total", "counter", &["pipeline", "stream", "sink", "reason"]),
     ("records_requeued_total", "counter", &["pipeline", "stream", "sink"]),
     ("dead_letters_total", "counter", &["pipeline", "stream", "sink"]),
+    ("dead_letters_stored", "gauge", &["pipeline", "stream", "sink"]),
     ("map_errors_total", "counter", &["pipeline", "stream", "sink"]),
     ("remap_errors_total", "counter", &["pipeline", "stream", "sink"]),
     ("unknown_activity_types_total", "counter", &["pipeline", "stream", "sink"]),
@@ -152,7 +153,7 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     telemetry.process().observe_arrival_delay(Stream::Threats, Duration::from_secs(2));
     telemetry.process().observe_console_request(Stream::Threats, Duration::from_millis(20));
     telemetry.process().count_lease_renewal(true);
-    telemetry.process().set_dead_letters(&[(String::new(), 1_024, 4_096), ("acme".to_owned(), 1_024, 2_048)]);
+    telemetry.process().set_dead_letters(1_024, Some(4_096), &[("acme".to_owned(), 1_024, 2_048)]);
     telemetry.process().observe_shard_handover("release", Duration::from_secs(1));
     telemetry.process().observe_sink_request("kafka", Duration::from_millis(20));
 

@@ -55,6 +55,8 @@ pub(super) struct Progress {
     last_success: Option<String>,
     delivered: u64,
     dead_letters: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letters_stored: Option<u64>,
 }
 
 /// Status, reason and message of a condition.
@@ -137,6 +139,12 @@ impl Progress {
             last_success: lanes.iter().filter_map(|lane| lane.last_success()).max().map(seconds),
             delivered: lanes.iter().map(|lane| lane.delivered.load(Relaxed)).sum(),
             dead_letters: lanes.iter().map(|lane| lane.dead_letters.load(Relaxed)).sum(),
+            // Unknown without lanes, as those of a paused pipeline: their dead letters stay.
+            dead_letters_stored: lanes
+                .iter()
+                .map(|lane| lane.dead_letters_stored())
+                .reduce(|all, one| Some(all? + one?))
+                .flatten(),
         }
     }
 }

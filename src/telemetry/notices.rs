@@ -1,0 +1,184 @@
+//! What a lane's log says of single events: one line a minute for each kind, with their number and an example.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tracing::warn;
+
+use super::LaneMetrics;
+use crate::record::Timestamp;
+
+/// Between two lines of one kind.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Events of one kind that the log has not told yet. A lane without such events allocates nothing.
+#[derive(Debug, Default)]
+pub(super) struct Notices(Mutex<Option<Box<Pending>>>);
+
+#[derive(Debug)]
+struct Pending {
+    told_at: Timestamp,
+    untold: Option<Notice>,
+}
+
+/// What one line says.
+#[derive(Debug, PartialEq, Eq)]
+struct Notice {
+    count: u64,
+    /// The reason and the record of one of the events.
+    reason: Box<str>,
+    record_id: Box<str>,
+}
+
+impl Notices {
+    /// The first event is told at once, and those of the following minute together.
+    fn add(&self, now: Timestamp, count: u64, reason: &str, record_id: &str) -> Option<Notice> {
+        let mut pending = self.0.lock();
+        let notice = || Notice { count, reason: reason.into(), record_id: record_id.into() };
+        match pending.as_deref_mut() {
+            None => {
+                *pending = Some(Box::new(Pending { told_at: now, untold: None }));
+                Some(notice())
+            }
+            Some(pending) => {
+                match &mut pending.untold {
+                    Some(untold) => untold.count = untold.count.saturating_add(count),
+                    None => pending.untold = Some(notice()),
+                }
+                pending.take_due(now)
+            }
+        }
+    }
+
+    /// What is to be told at `now`; at the end of the lane (`None`) whatever is left.
+    fn take(&self, now: Option<Timestamp>) -> Option<Notice> {
+        let mut pending = self.0.lock();
+        let pending = pending.as_deref_mut()?;
+        match now {
+            Some(now) => pending.take_due(now),
+            None => pending.untold.take(),
+        }
+    }
+}
+
+impl Pending {
+    fn take_due(&mut self, now: Timestamp) -> Option<Notice> {
+        if now.since(self.told_at) < PERIOD {
+            return None;
+        }
+        let untold = self.untold.take()?;
+        self.told_at = now;
+        Some(untold)
+    }
+}
+
+/// The callers run within the lane's span, which names the lane. `list` returns the command that lists dead letters.
+impl LaneMetrics {
+    /// `count` events became dead letters, one of them for `reason`.
+    pub fn tell_dead_letters(
+        &self,
+        now: Timestamp,
+        count: u64,
+        reason: &str,
+        record_id: &str,
+        list: impl FnOnce() -> String,
+    ) {
+        if let Some(notice) = self.dead_letter_notices.add(now, count, reason, record_id) {
+            warn_dead_letters(&notice, &list());
+        }
+    }
+
+    /// A record could not be mapped, for `reason`.
+    pub fn tell_map_error(&self, now: Timestamp, reason: &str, record_id: &str) {
+        if let Some(notice) = self.map_error_notices.add(now, 1, reason, record_id) {
+            warn_map_errors(&notice);
+        }
+    }
+
+    /// True if [`Self::tell_pending`] may have something to tell.
+    pub fn has_pending(&self) -> bool {
+        [&self.dead_letter_notices, &self.map_error_notices].iter().any(|notices| notices.0.lock().is_some())
+    }
+
+    /// Tells what waits for its minute to be over; at the end of the lane (`None`) whatever is left.
+    pub fn tell_pending(&self, now: Option<Timestamp>, list: impl FnOnce() -> String) {
+        if let Some(notice) = self.dead_letter_notices.take(now) {
+            warn_dead_letters(&notice, &list());
+        }
+        if let Some(notice) = self.map_error_notices.take(now) {
+            warn_map_errors(&notice);
+        }
+    }
+}
+
+fn warn_dead_letters(notice: &Notice, list: &str) {
+    let Notice { count, reason, record_id } = notice;
+    warn!(count, %reason, %record_id, list, "the sink refused events: they are stored as dead letters");
+}
+
+fn warn_map_errors(notice: &Notice) {
+    let Notice { count, reason, record_id } = notice;
+    warn!(count, %reason, %record_id, "records could not be mapped: they are forwarded as error events");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::record::{Clock, Stream};
+    use crate::telemetry::{Meter, Telemetry};
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_first_event_is_told_at_once_and_the_others_together_after_a_minute() {
+        let begin = Timestamp::from_micros(1_790_000_000_000_000);
+        let at = |second| begin.plus(Duration::from_secs(second));
+        let told = |count, id: &str| Some(Notice { count, reason: "no field".into(), record_id: id.into() });
+        let notices = Notices::default();
+        assert_eq!(notices.take(None), None);
+        assert_eq!(notices.add(at(0), 3, "no field", "1"), told(3, "1"));
+        assert_eq!(notices.add(at(1), 2, "no field", "4"), None);
+        assert_eq!(notices.add(at(59), 5, "another", "6"), None);
+        assert_eq!(notices.take(Some(at(59))), None);
+        // Also without a further event.
+        assert_eq!(notices.take(Some(at(60))), told(7, "4"));
+        assert_eq!(notices.take(Some(at(500))), None);
+        assert_eq!(notices.add(at(119), 1, "no field", "8"), None, "a minute after the last line");
+        assert_eq!(notices.add(at(120), 1, "no field", "9"), told(2, "8"));
+        assert_eq!(notices.add(at(121), 1, "no field", "10"), None);
+        assert_eq!(notices.take(None), told(1, "10"), "at the lane's end");
+        assert_eq!(notices.take(None), None);
+    }
+
+    #[test]
+    fn records_that_cannot_be_mapped_are_counted_and_logged_once_a_minute() {
+        let log = Buffer::default();
+        let lines = log.clone();
+        let writer = tracing_subscriber::fmt().with_writer(move || lines.clone()).with_ansi(false).finish();
+        let telemetry = Arc::new(Telemetry::new());
+        let meter = Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::System);
+        tracing::subscriber::with_default(writer, || {
+            (1..4).for_each(|id| meter.not_mapped("`id` is missing", &id.to_string()));
+            meter.lane.tell_pending(None, String::new);
+        });
+        let log = String::from_utf8(log.0.lock().clone()).unwrap();
+        let lines: Vec<&str> = log.lines().collect();
+        assert_eq!((lines.len(), meter.lane.map_errors.load(Ordering::Relaxed)), (2, 3), "{log}");
+        assert!(lines[0].contains("WARN") && lines[0].contains("count=1 reason=`id` is missing record_id=1"), "{log}");
+        assert!(lines[1].contains("count=2 reason=`id` is missing record_id=2"), "{log}");
+    }
+}

@@ -10,8 +10,8 @@ use flate2::write::GzEncoder;
 use super::line::parse_line;
 use crate::record::{Identity, Stream};
 
-/// Lines that are larger than this after decompression are damaged: a worker never keeps so many.
-const MAX_LINES: u64 = 512 << 20;
+/// Most bytes of lines before compression: they are decompressed in memory.
+pub const MAX_LINES: usize = 128 << 20;
 
 pub fn compress(lines: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -23,8 +23,8 @@ pub fn compress(lines: &[u8]) -> io::Result<Vec<u8>> {
 /// If `compressed` is damaged.
 pub fn decompress(compressed: &[u8]) -> io::Result<Vec<u8>> {
     let mut lines = Vec::new();
-    MultiGzDecoder::new(compressed).take(MAX_LINES + 1).read_to_end(&mut lines)?;
-    if lines.len() as u64 > MAX_LINES {
+    MultiGzDecoder::new(compressed).take(MAX_LINES as u64 + 1).read_to_end(&mut lines)?;
+    if lines.len() > MAX_LINES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too large"));
     }
     Ok(lines)
@@ -47,19 +47,6 @@ pub fn append(stored: &[u8], added: &[u8]) -> Vec<u8> {
 fn key(line: &[u8]) -> Option<(Stream, String, Identity)> {
     let dead_letter = parse_line(line.trim_ascii_end()).ok()?;
     Some((dead_letter.stream, dead_letter.sink, dead_letter.identity))
-}
-
-/// Compresses lines, in several pieces if they have more than `max` bytes after compression. A line is never split: a
-/// piece of one line may have more.
-pub fn pieces(text: &[u8], max: usize) -> io::Result<Vec<Vec<u8>>> {
-    let compressed = compress(text)?;
-    let count = lines(text).count();
-    if compressed.len() <= max || count < 2 {
-        return Ok(vec![compressed]);
-    }
-    let middle = lines(text).take(count / 2).map(<[u8]>::len).sum();
-    let (first, second) = text.split_at(middle);
-    Ok([pieces(first, max)?, pieces(second, max)?].concat())
 }
 
 #[cfg(test)]
@@ -97,16 +84,6 @@ mod tests {
         let stored = [one, other.clone(), of_other_sink.clone(), unknown.clone()].concat();
         let new = line("siem", "1", "new");
         assert_eq!(append(&stored, &new), [other, of_other_sink, unknown, new].concat());
-    }
-
-    #[test]
-    fn lines_are_divided_until_each_piece_fits() {
-        let text: Vec<u8> = (0..40).flat_map(|id| line("siem", &id.to_string(), "")).collect();
-        let all = pieces(&text, 400).unwrap();
-        assert!(all.len() > 2 && all.iter().all(|piece| piece.len() <= 400));
-        let joined: Vec<u8> = all.iter().flat_map(|piece| decompress(piece).unwrap()).collect();
-        assert_eq!(joined, text);
-        assert_eq!(pieces(&line("siem", "1", ""), 1).unwrap().len(), 1, "a line is never divided");
     }
 
     #[test]

@@ -1,55 +1,64 @@
-//! Secrets with dead letters: their names, their form, and how they are read and changed.
+//! Dead letters in Secrets: one for each pipeline, `INSTANCE-dead-letters-HASH`.
 //!
-//! `INSTANCE-dead-letters-HASH-NUMBER` has dead letters of one pipeline, whose name is in an annotation. Every change
-//! names the version that was read. A dead letter that is too large for a Secret is in several: the first one has the
-//! number of parts, and part K is in `INSTANCE-dead-letters-HASH-NUMBER-K`.
+//! Its annotations have the pipeline's name, the version of its form, and what the gauges need; its data has the lines,
+//! compressed with gzip. Workers and commands change it alike: they read it and write it back under the version that
+//! they have read. If another process was faster, they read it again. So nothing is locked, and nothing is overwritten.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use sha2::{Digest, Sha256};
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::sleep;
 
+use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 use super::gzip;
-use super::line::{StoredDeadLetter, parse_line};
+use super::line::{StoredDeadLetter, parse_line, write_line};
+use crate::checkpoint::LaneId;
+use crate::failure::Failure;
 use crate::settings::kubernetes::{Kubernetes, KubernetesError, object_labels, selector};
 
-/// Maximum bytes in one Secret. The API server allows 1 MiB, and an append writes all of it again.
-pub const MAX_BYTES: usize = 256 << 10;
-/// What a Secret counts in addition to its dead letters, for its names and labels.
-const OVERHEAD: u64 = 1 << 10;
+/// Most bytes of one Secret's dead letters after compression. The API server allows 1 MiB.
+pub const MAX_BYTES: usize = 700 << 10;
 /// Secrets per page of a list.
 const PAGE: u32 = 500;
-/// Attempts at a change while other processes change the same Secret.
-pub const ATTEMPTS: usize = 16;
+/// Attempts at a change while other processes change the same Secret. Each time, one of them succeeds.
+const ATTEMPTS: u32 = 32;
+/// Longest wait before the second attempt; that before the third is twice as long, and so on.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 const KIND: &str = "dead-letters";
 const PIPELINE: &str = "s1-forwarder/pipeline";
+/// Version of the Secret's form. Each line has a version of its own.
+const VERSION_NAME: &str = "s1-forwarder/version";
+const VERSION: &str = "1";
+/// Number of dead letters of each lane.
+const LANES: &str = "s1-forwarder/lanes";
 const BYTES: &str = "s1-forwarder/bytes";
-const PARTS: &str = "s1-forwarder/parts";
-const PART_OF: &str = "s1-forwarder/part-of";
 const DATA: &str = "dead-letters.ndjson.gz";
 
 /// The Secrets with dead letters of one installation.
 #[derive(Debug)]
-pub struct Secrets {
+struct Secrets {
     api: Api<Secret>,
     instance: String,
     namespace: String,
 }
 
-/// A Secret in a list.
-#[derive(Debug, Clone)]
-pub struct ListedSecret {
-    pub pipeline: String,
-    /// What it counts.
-    pub bytes: u64,
-    /// The Secret in which the dead letter begins that this one continues.
-    part_of: Option<String>,
+/// What a list shows of a Secret of this version.
+#[derive(Debug)]
+struct ListedSecret {
+    pipeline: String,
+    bytes: u64,
+    lanes: BTreeMap<LaneId, u64>,
 }
 
 /// A Secret that was read, and its lines.
@@ -58,38 +67,54 @@ struct ReadSecret {
     lines: Vec<u8>,
 }
 
-/// The last Secret of a pipeline, to which dead letters can be appended.
-pub struct OpenSecret(ReadSecret);
+#[derive(Debug, thiserror::Error)]
+enum SecretError {
+    #[error(transparent)]
+    Kubernetes(#[from] KubernetesError),
+    /// The content of one Secret is damaged, of a newer version, or not of this program.
+    #[error("{0}")]
+    Unreadable(String),
+    /// Secrets have the form of an earlier build.
+    #[error("{0}")]
+    Chained(String),
+    #[error("the dead letters would have {bytes} bytes after compression")]
+    Full { bytes: usize },
+    #[error("other processes keep changing the Secret {0}")]
+    Contended(String),
+}
 
-impl OpenSecret {
-    pub fn lines(&self) -> &[u8] {
-        &self.0.lines
-    }
-
-    pub fn counted_bytes(&self) -> u64 {
-        ListedSecret::of(&self.0.secret.metadata).bytes
-    }
+/// What one attempt at a change led to.
+enum Change {
+    /// Written, or there was nothing to change: the number of lines that were removed.
+    Done(usize),
+    /// Another process has changed the Secret meanwhile.
+    Conflict,
 }
 
 impl Secrets {
-    pub fn new(kubernetes: &Kubernetes, instance: &str) -> Self {
+    fn new(kubernetes: &Kubernetes, instance: &str) -> Self {
         let Kubernetes { client, namespace } = kubernetes;
         let api = Api::namespaced(client.clone(), namespace);
         Self { api, instance: instance.to_owned(), namespace: namespace.clone() }
     }
 
     /// The name of a pipeline's Secret. Names of objects allow fewer characters than names of pipelines.
-    pub fn name(&self, pipeline: &str, number: u64) -> String {
-        format!("{}-dead-letters-{}-{number:08}", self.instance, hex::encode(&Sha256::digest(pipeline)[..10]))
+    fn name(&self, pipeline: &str) -> String {
+        format!("{}-dead-letters-{}", self.instance, hex::encode(&Sha256::digest(pipeline)[..10]))
     }
 
-    /// All Secrets, by name. The names of one pipeline are in order.
-    pub async fn list(&self) -> Result<BTreeMap<String, ListedSecret>, KubernetesError> {
+    /// All Secrets, by name. An error is that of one Secret.
+    ///
+    /// # Errors
+    /// If the API server does not answer, or there are Secrets of an earlier build.
+    async fn list(&self) -> Result<BTreeMap<String, Result<ListedSecret, String>>, SecretError> {
         let mut parameters = ListParams::default().labels(&selector(&self.instance, KIND)).limit(PAGE);
         let mut listed = BTreeMap::new();
         loop {
             let page = KubernetesError::of(self.api.list_metadata(&parameters)).await?;
-            listed.extend(page.iter().map(|secret| (secret.name_any(), ListedSecret::of(&secret.metadata))));
+            for secret in page.iter() {
+                listed.insert(secret.name_any(), self.listed(&secret.metadata)?);
+            }
             match page.metadata.continue_.filter(|more| !more.is_empty()) {
                 Some(more) => parameters = parameters.continue_token(&more),
                 None => return Ok(listed),
@@ -97,205 +122,185 @@ impl Secrets {
         }
     }
 
-    /// The Secret of this name, if it exists, is not damaged, and is not one of several parts.
-    pub async fn open(&self, name: &str) -> Result<Option<OpenSecret>, KubernetesError> {
-        match self.read(name).await {
-            Ok(read) => Ok(read.filter(|read| parts(&read.secret) == 1).map(OpenSecret)),
-            Err(ReadError::Damaged { reason, .. }) => {
-                tracing::error!(
-                    secret = name,
-                    reason,
-                    "stored dead letters are damaged: new ones go to another Secret"
-                );
-                Ok(None)
+    fn listed(&self, metadata: &ObjectMeta) -> Result<Result<ListedSecret, String>, SecretError> {
+        let pipeline = match self.check(metadata) {
+            Ok(pipeline) => pipeline,
+            Err(SecretError::Unreadable(problem)) => return Ok(Err(problem)),
+            Err(error) => return Err(error),
+        };
+        let counts: BTreeMap<String, u64> =
+            annotation(metadata, LANES).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let lane = |(name, count): (String, u64)| Some((format!("{pipeline}/{name}").parse().ok()?, count));
+        Ok(Ok(ListedSecret {
+            bytes: annotation(metadata, BYTES).and_then(|bytes| bytes.parse().ok()).unwrap_or_default(),
+            lanes: counts.into_iter().filter_map(lane).collect(),
+            pipeline,
+        }))
+    }
+
+    /// The pipeline of a Secret, if it has a form that this program can read.
+    fn check(&self, metadata: &ObjectMeta) -> Result<String, SecretError> {
+        let Self { namespace, instance, .. } = self;
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let pipeline = annotation(metadata, PIPELINE).unwrap_or_default();
+        let own = self.name(pipeline);
+        match annotation(metadata, VERSION_NAME) {
+            Some(VERSION) if name == own => Ok(pipeline.to_owned()),
+            Some(VERSION) => Err(self.unreadable(name, "its name is not that of its pipeline")),
+            Some(version) => Err(SecretError::Unreadable(format!(
+                "the Secret {namespace}/{name} has version {version}, which a newer release has written; use that release"
+            ))),
+            None if name.strip_prefix(&own).is_some_and(|rest| rest.starts_with('-')) => {
+                Err(SecretError::Chained(format!(
+                    "the Secret {namespace}/{name} has dead letters in the form of an earlier build, which this one does \
+                     not read; with that build, export them (`s1-forwarder dead-letters list --format json \
+                     --dead-letters kubernetes:{namespace} --instance {instance}`) or replay them, and then remove them \
+                     (`dead-letters purge --all`)"
+                )))
             }
-            Err(ReadError::Failed(error)) => Err(error),
+            None => Err(self.unreadable(name, "it has no version")),
         }
     }
 
-    async fn read(&self, name: &str) -> Result<Option<ReadSecret>, ReadError> {
-        let Some(secret) = KubernetesError::of(self.api.get_opt(name)).await? else { return Ok(None) };
-        let mut compressed = data(&secret).to_vec();
-        let parts = parts(&secret);
-        for part in 1..parts {
-            let part_name = part_name(name, part);
-            let Some(part) = KubernetesError::of(self.api.get_opt(&part_name)).await? else {
-                return Err(ReadError::Damaged { reason: format!("its part {part_name} is missing"), parts });
-            };
-            compressed.extend_from_slice(data(&part));
-        }
-        let lines = blocking(move || gzip::decompress(&compressed)).await;
-        let lines = lines.map_err(|error| ReadError::Damaged { reason: error.to_string(), parts })?;
+    fn unreadable(&self, name: &str, reason: &str) -> SecretError {
+        let Self { namespace, .. } = self;
+        SecretError::Unreadable(format!(
+            "the Secret {namespace}/{name} is damaged or not of this program: {reason}; `kubectl -n {namespace} delete \
+             secret {name}` discards its dead letters"
+        ))
+    }
+
+    /// The Secret of this name, if it exists.
+    async fn read(&self, name: &str) -> Result<Option<ReadSecret>, SecretError> {
+        let Some(mut secret) = KubernetesError::of(self.api.get_opt(name)).await? else { return Ok(None) };
+        self.check(&secret.metadata)?;
+        let data = secret.data.take().and_then(|mut data| data.remove(DATA));
+        let compressed = data.ok_or_else(|| self.unreadable(name, "it has no dead letters"))?;
+        let lines = blocking(move || gzip::decompress(&compressed.0)).await;
+        let lines = lines.map_err(|error| self.unreadable(name, &error.to_string()))?;
         Ok(Some(ReadSecret { secret, lines }))
     }
 
-    /// Replaces the content of a Secret.
-    pub async fn replace(
-        &self,
-        open: OpenSecret,
-        compressed: Vec<u8>,
-    ) -> Result<(String, ListedSecret), KubernetesError> {
-        self.put(open.0.secret, compressed).await
+    /// Changes the lines of a pipeline. `edit` returns all of the new ones, and is called again after a conflict with
+    /// those that another process has written. Returns how many lines there are less.
+    async fn change<E>(&self, pipeline: &str, edit: E) -> Result<usize, SecretError>
+    where
+        E: Fn(&[u8]) -> Vec<u8> + Clone + Send + 'static,
+    {
+        let name = self.name(pipeline);
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                let longest = LONGEST_WAIT.min(FIRST_WAIT * 2_u32.saturating_pow(attempt.min(8) - 1));
+                sleep(longest.mul_f64(fastrand::f64())).await;
+            }
+            let read = self.read(&name).await?;
+            if let Change::Done(removed) = self.try_change(pipeline, &name, read, edit.clone()).await? {
+                return Ok(removed);
+            }
+        }
+        Err(SecretError::Contended(name))
     }
 
-    async fn put(&self, mut secret: Secret, compressed: Vec<u8>) -> Result<(String, ListedSecret), KubernetesError> {
-        secret.annotations_mut().insert(BYTES.to_owned(), compressed.len().to_string());
-        secret.data = Some([(DATA.to_owned(), ByteString(compressed))].into());
-        let name = secret.name_any();
-        let replaced = KubernetesError::of(self.api.replace(&name, &PostParams::default(), &secret)).await?;
-        Ok((name, ListedSecret::of(&replaced.metadata)))
-    }
-
-    /// Creates a Secret, in several parts if it is too large for one; returns each name and what it counts.
-    pub async fn create(
+    async fn try_change(
         &self,
         pipeline: &str,
-        number: u64,
-        compressed: &[u8],
-    ) -> Result<Vec<(String, ListedSecret)>, KubernetesError> {
-        let name = self.name(pipeline, number);
-        let parts = compressed.chunks(MAX_BYTES);
-        let count = parts.len();
-        let mut created = Vec::new();
-        for (part, bytes) in parts.enumerate() {
-            let mut annotations = vec![(PIPELINE, pipeline.to_owned()), (BYTES, bytes.len().to_string())];
-            annotations.extend((count > 1 && part == 0).then(|| (PARTS, count.to_string())));
-            annotations.extend((part > 0).then(|| (PART_OF, name.clone())));
-            let metadata = ObjectMeta {
-                name: Some(if part == 0 { name.clone() } else { part_name(&name, part) }),
-                labels: Some(object_labels(&self.instance, KIND)),
-                annotations: Some(annotations.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
-                ..ObjectMeta::default()
-            };
-            let data = Some([(DATA.to_owned(), ByteString(bytes.to_vec()))].into());
-            let secret = Secret { metadata, data, ..Secret::default() };
-            match KubernetesError::of(self.api.create(&PostParams::default(), &secret)).await {
-                Ok(secret) => created.push((secret.name_any(), ListedSecret::of(&secret.metadata))),
-                Err(error) => {
-                    // An incomplete dead letter is not kept. The first part goes last: it names the others.
-                    for (name, _) in created.iter().rev() {
-                        if KubernetesError::of(self.api.delete(name, &DeleteParams::default())).await.is_err() {
-                            break;
-                        }
-                    }
-                    return Err(error);
-                }
+        name: &str,
+        read: Option<ReadSecret>,
+        edit: impl Fn(&[u8]) -> Vec<u8> + Send + 'static,
+    ) -> Result<Change, SecretError> {
+        let (secret, before) = match read {
+            Some(ReadSecret { secret, lines }) => (Some(secret), lines),
+            None => (None, Vec::new()),
+        };
+        let count_before = gzip::lines(&before).count();
+        let edited = blocking(move || {
+            let lines = edit(&before);
+            if lines == before {
+                return Ok(None);
             }
+            let compressed = if lines.is_empty() { Vec::new() } else { gzip::compress(&lines)? };
+            Ok(Some((compressed, counts(&lines), gzip::lines(&lines).count(), lines.len() > gzip::MAX_LINES)))
+        });
+        let edited = edited.await.map_err(|error| self.unreadable(name, &error.to_string()))?;
+        let Some((compressed, counts, count, is_too_long)) = edited else { return Ok(Change::Done(0)) };
+        let written = if count == 0 {
+            match secret {
+                Some(secret) => self.delete(&secret).await,
+                None => Ok(()),
+            }
+        } else {
+            if compressed.len() > MAX_BYTES || is_too_long {
+                return Err(SecretError::Full { bytes: compressed.len() });
+            }
+            self.put(pipeline, name, secret, compressed, &counts).await
+        };
+        match written {
+            Ok(()) => Ok(Change::Done(count_before.saturating_sub(count))),
+            Err(error) if error.is_conflict() || error.is_not_found() => Ok(Change::Conflict),
+            Err(error) => Err(error.into()),
         }
-        Ok(created)
     }
 
-    /// Removes lines by their digests, and returns how many. A Secret without lines is deleted.
-    async fn remove(&self, name: &str, digests: &HashSet<LineDigest>) -> Result<usize, ReadError> {
-        for _ in 0..ATTEMPTS {
-            let Some(ReadSecret { secret, lines }) = self.read(name).await? else { return Ok(0) };
-            let is_left = |line: &&[u8]| !digests.contains(&digest(line));
-            let left: Vec<u8> = gzip::lines(&lines).filter(is_left).flatten().copied().collect();
-            let removed = gzip::lines(&lines).count() - gzip::lines(&left).count();
-            if removed == 0 {
-                return Ok(0);
-            }
-            let changed = if left.is_empty() {
-                self.delete(&secret).await
-            } else {
-                let compressed = blocking(move || gzip::compress(&left)).await;
-                let compressed =
-                    compressed.map_err(|error| ReadError::Damaged { reason: error.to_string(), parts: 1 })?;
-                self.put(secret, compressed).await.map(drop)
-            };
-            match changed {
-                Ok(()) => return Ok(removed),
-                // A lane has appended dead letters meanwhile.
-                Err(error) if error.is_conflict() || error.is_not_found() => {}
-                Err(error) => return Err(error.into()),
-            }
+    /// Replaces the version that was read, or creates the Secret.
+    async fn put(
+        &self,
+        pipeline: &str,
+        name: &str,
+        secret: Option<Secret>,
+        compressed: Vec<u8>,
+        counts: &BTreeMap<String, u64>,
+    ) -> Result<(), KubernetesError> {
+        let exists = secret.is_some();
+        let mut secret = secret.unwrap_or_default();
+        if !exists {
+            secret.metadata.name = Some(name.to_owned());
+            secret.metadata.labels = Some(object_labels(&self.instance, KIND));
         }
-        Err(ReadError::Failed(KubernetesError::Unreachable(format!("other processes keep changing the Secret {name}"))))
+        let counts = serde_json::to_string(counts).unwrap_or_default();
+        for (key, value) in [
+            (PIPELINE, pipeline.to_owned()),
+            (VERSION_NAME, VERSION.to_owned()),
+            (BYTES, compressed.len().to_string()),
+            (LANES, counts),
+        ] {
+            secret.annotations_mut().insert(key.to_owned(), value);
+        }
+        secret.data = Some([(DATA.to_owned(), ByteString(compressed))].into());
+        let parameters = PostParams::default();
+        let put = async {
+            match exists {
+                true => self.api.replace(name, &parameters, &secret).await,
+                false => self.api.create(&parameters, &secret).await,
+            }
+        };
+        KubernetesError::of(put).await.map(drop)
     }
 
-    /// Deletes the version that was read. Its further parts go first: without them, the rest shows that it is damaged.
+    /// Deletes the version that was read.
     async fn delete(&self, secret: &Secret) -> Result<(), KubernetesError> {
-        let name = secret.name_any();
-        for part in 1..parts(secret) {
-            let (part, parameters) = (part_name(&name, part), DeleteParams::default());
-            match KubernetesError::of(self.api.delete(&part, &parameters)).await {
-                Err(error) if !error.is_not_found() => return Err(error),
-                _ => {}
-            }
-        }
-        let preconditions = Preconditions { resource_version: secret.resource_version(), uid: None };
+        let preconditions = Preconditions { resource_version: secret.resource_version(), uid: secret.uid() };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        KubernetesError::of(self.api.delete(&name, &parameters)).await.map(drop)
+        KubernetesError::of(self.api.delete(&secret.name_any(), &parameters)).await.map(drop)
     }
+}
 
-    fn io_error(&self, name: &str, error: ReadError) -> io::Error {
-        match error {
-            ReadError::Failed(error) => io::Error::other(error),
-            ReadError::Damaged { reason, parts } => {
-                let Self { namespace, .. } = self;
-                let further: String = (1..parts).map(|part| format!(" {}", part_name(name, part))).collect();
-                let text = format!(
-                    "the Secret {namespace}/{name} is damaged: {reason}; `kubectl -n {namespace} delete secret \
-                     {name}{further}` discards its dead letters"
-                );
-                io::Error::new(io::ErrorKind::InvalidData, text)
-            }
+fn annotation<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
+    metadata.annotations.as_ref()?.get(name).map(String::as_str)
+}
+
+/// Number of lines by `STREAM/SINK`. Lines that cannot be read count for none.
+fn counts(lines: &[u8]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for line in gzip::lines(lines) {
+        if let Ok(letter) = parse_line(line.trim_ascii_end()) {
+            *counts.entry(format!("{}/{}", letter.stream, letter.sink)).or_default() += 1;
         }
     }
-}
-
-enum ReadError {
-    Damaged {
-        reason: String,
-        /// Number of Secrets that it has.
-        parts: usize,
-    },
-    Failed(KubernetesError),
-}
-
-impl From<KubernetesError> for ReadError {
-    fn from(error: KubernetesError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl ListedSecret {
-    /// The number in its name, without that of the part, and the name up to there.
-    pub fn number<'a>(&'a self, name: &'a str) -> Option<(u64, &'a str)> {
-        let name = self.part_of.as_deref().unwrap_or(name);
-        Some((name.rsplit('-').next()?.parse().ok()?, name))
-    }
-
-    fn of(metadata: &ObjectMeta) -> Self {
-        let annotation = |name: &str| metadata.annotations.as_ref().and_then(|all| all.get(name));
-        let bytes = annotation(BYTES).and_then(|bytes| bytes.parse().ok()).unwrap_or(MAX_BYTES);
-        Self {
-            pipeline: annotation(PIPELINE).cloned().unwrap_or_default(),
-            bytes: counted_bytes(bytes),
-            part_of: annotation(PART_OF).cloned(),
-        }
-    }
-}
-
-/// What a Secret with so many bytes of dead letters counts.
-pub fn counted_bytes(bytes: usize) -> u64 {
-    OVERHEAD.saturating_add(bytes as u64)
-}
-
-fn part_name(name: &str, part: usize) -> String {
-    format!("{name}-{part}")
-}
-
-fn parts(secret: &Secret) -> usize {
-    secret.annotations().get(PARTS).and_then(|parts| parts.parse().ok()).unwrap_or(1)
-}
-
-fn data(secret: &Secret) -> &[u8] {
-    secret.data.as_ref().and_then(|data| data.get(DATA)).map_or(&[], |data| &data.0)
+    counts
 }
 
 /// Runs what takes long on another thread.
-pub async fn blocking<T: Send + 'static>(task: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+async fn blocking<T: Send + 'static>(task: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(task).await.unwrap_or_else(|_| Err(io::Error::other("the task ended early")))
 }
 
@@ -305,74 +310,197 @@ fn digest(line: &[u8]) -> LineDigest {
     Sha256::digest(line).into()
 }
 
+/// A store that all workers of an installation share.
+#[derive(Debug)]
+pub struct SecretStore {
+    namespace: Option<String>,
+    instance: String,
+    secrets: OnceCell<Secrets>,
+    /// There are no Secrets of an earlier build.
+    is_checked: Mutex<bool>,
+}
+
+impl SecretStore {
+    /// Connects with the first call. Without a namespace, the one of the kubeconfig or of the pod is used.
+    pub fn new(namespace: Option<String>, instance: &str) -> Self {
+        let is_checked = Mutex::new(false);
+        Self { namespace, instance: instance.to_owned(), secrets: OnceCell::new(), is_checked }
+    }
+
+    /// A store with this access to the API server.
+    pub fn connected(kubernetes: &Kubernetes, instance: &str) -> Self {
+        let store = Self::new(Some(kubernetes.namespace.clone()), instance);
+        Self { secrets: OnceCell::from(Secrets::new(kubernetes, instance)), ..store }
+    }
+
+    async fn secrets(&self) -> Result<&Secrets, KubernetesError> {
+        let connect = async || {
+            let kubernetes = Kubernetes::connect(self.namespace.as_deref()).await?;
+            Ok(Secrets::new(&kubernetes, &self.instance))
+        };
+        self.secrets.get_or_try_init(connect).await
+    }
+
+    fn place(&self) -> String {
+        format!("kubernetes:{}", self.namespace.as_deref().unwrap_or_default())
+    }
+
+    fn failed(&self, error: SecretError) -> DeadLetterError {
+        let text = error.to_string();
+        let failure = match error {
+            SecretError::Kubernetes(error) => error.into(),
+            SecretError::Unreadable(_) | SecretError::Chained(_) => Failure::Misconfigured(text),
+            SecretError::Full { .. } | SecretError::Contended(_) => Failure::transient(text),
+        };
+        DeadLetterError::Failed { place: self.place(), failure }
+    }
+
+    /// Before the first dead letter is kept: those of an earlier build would be overlooked for ever.
+    async fn refuse_chains(&self, secrets: &Secrets) -> Result<(), SecretError> {
+        let mut is_checked = self.is_checked.lock().await;
+        if !*is_checked {
+            secrets.list().await?;
+            *is_checked = true;
+        }
+        Ok(())
+    }
+
+    async fn append(&self, pipeline: &str, added: Vec<u8>) -> Result<(), DeadLetterError> {
+        let appended = async {
+            let secrets = self.secrets().await?;
+            self.refuse_chains(secrets).await?;
+            let added: Arc<[u8]> = added.into();
+            secrets.change(pipeline, move |lines| gzip::append(lines, &added)).await
+        };
+        match appended.await {
+            Ok(_) => Ok(()),
+            Err(SecretError::Full { bytes }) => Err(DeadLetterError::SecretFull {
+                place: self.place(),
+                pipeline: pipeline.to_owned(),
+                bytes,
+                max: MAX_BYTES,
+            }),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    async fn measure(&self) -> Result<Usage, SecretError> {
+        let mut usage = Usage { bytes: 0, max: None, pipelines: Vec::new(), lanes: BTreeMap::new() };
+        for listed in self.secrets().await?.list().await?.into_values() {
+            match listed {
+                Ok(ListedSecret { pipeline, bytes, lanes }) => {
+                    usage.bytes += bytes;
+                    usage.pipelines.push((pipeline, bytes, MAX_BYTES as u64));
+                    usage.lanes.extend(lanes);
+                }
+                Err(problem) => tracing::warn!(problem, "stored dead letters cannot be counted"),
+            }
+        }
+        Ok(usage)
+    }
+}
+
+impl DeadLetterStore for SecretStore {
+    fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
+        let mut pipelines: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+        for dead_letter in dead_letters {
+            write_line(dead_letter, pipelines.entry(dead_letter.pipeline).or_default());
+        }
+        Box::pin(async move {
+            for (pipeline, lines) in pipelines {
+                self.append(pipeline, lines).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<Option<Usage>, DeadLetterError>> {
+        Box::pin(async { self.measure().await.map(Some).map_err(|error| self.failed(error)) })
+    }
+}
+
 /// The dead letters of one pipeline.
 #[derive(Debug)]
 pub struct SecretPartition {
     secrets: Arc<Secrets>,
-    /// Names of the Secrets that are still to be read.
-    unread: VecDeque<String>,
-    /// The Secret that is being read, and its lines.
-    current: Arc<str>,
+    /// `None` once it is read; an error if the list shows already that it cannot be.
+    unread: Option<Result<String, String>>,
+    pipeline: String,
     lines: VecDeque<Vec<u8>>,
-    /// Where the dead letters that were read are, by their numbers.
-    places: HashMap<u64, (Arc<str>, LineDigest)>,
+    /// The dead letters that were read, by their numbers.
+    digests: HashMap<u64, LineDigest>,
     next: u64,
 }
 
 impl SecretPartition {
     /// The partitions of all pipelines.
+    ///
+    /// # Errors
+    /// If the API server does not answer, or there are Secrets of an earlier build.
     pub async fn all(kubernetes: &Kubernetes, instance: &str) -> io::Result<Vec<Self>> {
         let secrets = Arc::new(Secrets::new(kubernetes, instance));
-        let mut names: BTreeMap<String, VecDeque<String>> = BTreeMap::new();
         let listed = secrets.list().await.map_err(io::Error::other)?;
-        for (name, secret) in listed.into_iter().filter(|(_, secret)| secret.part_of.is_none()) {
-            names.entry(secret.pipeline).or_default().push_back(name);
-        }
-        let partition = |unread| Self {
-            secrets: secrets.clone(),
-            unread,
-            current: "".into(),
-            lines: VecDeque::new(),
-            places: HashMap::new(),
-            next: 0,
+        let partition = |(name, listed): (String, Result<ListedSecret, String>)| {
+            let (pipeline, unread) = match listed {
+                Ok(listed) => (listed.pipeline, Ok(name)),
+                Err(problem) => (String::new(), Err(problem)),
+            };
+            Self {
+                secrets: secrets.clone(),
+                unread: Some(unread),
+                pipeline,
+                lines: VecDeque::new(),
+                digests: HashMap::new(),
+                next: 0,
+            }
         };
-        Ok(names.into_values().map(partition).collect())
+        Ok(listed.into_iter().map(partition).collect())
     }
 
     pub async fn next(&mut self) -> Option<io::Result<(u64, StoredDeadLetter)>> {
-        let line = loop {
-            if let Some(line) = self.lines.pop_front() {
-                break line;
-            }
-            self.current = self.unread.pop_front()?.into();
-            match self.secrets.read(&self.current).await {
+        if let Some(unread) = self.unread.take() {
+            let read = match unread {
+                Ok(name) => self.secrets.read(&name).await,
+                Err(problem) => Err(SecretError::Unreadable(problem)),
+            };
+            match read {
                 Ok(read) => {
                     self.lines.extend(read.iter().flat_map(|read| gzip::lines(&read.lines)).map(<[u8]>::to_vec))
                 }
-                Err(error) => return Some(Err(self.secrets.io_error(&self.current, error))),
+                Err(error @ SecretError::Unreadable(_)) => {
+                    return Some(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+                }
+                Err(error) => return Some(Err(io::Error::other(error))),
             }
-        };
+        }
+        let line = self.lines.pop_front()?;
         let number = self.next;
         self.next += 1;
         Some(match parse_line(line.trim_ascii_end()) {
             Ok(dead_letter) => {
-                self.places.insert(number, (self.current.clone(), digest(&line)));
+                self.digests.insert(number, digest(&line));
                 Ok((number, dead_letter))
             }
-            Err(reason) => Err(self.secrets.io_error(&self.current, ReadError::Damaged { reason, parts: 1 })),
+            Err(problem) => {
+                let Secrets { namespace, .. } = &*self.secrets;
+                let name = self.secrets.name(&self.pipeline);
+                let place = format!("the Secret {namespace}/{name}, dead letter {}: {problem}", number + 1);
+                Err(io::Error::new(io::ErrorKind::InvalidData, place))
+            }
         })
     }
 
+    /// Removes them if they are still there: another command may have removed them, or a worker kept them anew.
     pub async fn remove(&mut self, numbers: &BTreeSet<u64>) -> io::Result<usize> {
-        let mut places: BTreeMap<Arc<str>, HashSet<LineDigest>> = BTreeMap::new();
-        for (name, digest) in numbers.iter().filter_map(|number| self.places.remove(number)) {
-            places.entry(name).or_default().insert(digest);
+        let digests: HashSet<LineDigest> = numbers.iter().filter_map(|number| self.digests.remove(number)).collect();
+        if digests.is_empty() {
+            return Ok(0);
         }
-        let mut removed = 0;
-        for (name, digests) in places {
-            let count = self.secrets.remove(&name, &digests).await;
-            removed += count.map_err(|error| self.secrets.io_error(&name, error))?;
-        }
-        Ok(removed)
+        let digests = Arc::new(digests);
+        let without = move |lines: &[u8]| {
+            let is_left = |line: &&[u8]| !digests.contains(&digest(line));
+            gzip::lines(lines).filter(is_left).flatten().copied().collect()
+        };
+        self.secrets.change(&self.pipeline, without).await.map_err(io::Error::other)
     }
 }

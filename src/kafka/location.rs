@@ -96,6 +96,12 @@ impl fmt::Display for KafkaLocation {
 }
 
 impl KafkaLocation {
+    /// A topic of the same brokers and settings whose name has this at its end. `None` if the name is too long then.
+    pub(crate) fn beside(&self, suffix: &str) -> Option<Self> {
+        let topic = format!("{}-{suffix}", self.topic);
+        is_topic(&topic).then(|| Self { topic, ..self.clone() })
+    }
+
     /// Returns the settings of a client, with secrets read. `defaults` are more defaults.
     pub(crate) fn connect(&self, defaults: &[(&str, &str)]) -> Result<Connect, Failure> {
         let brokers = [("bootstrap.servers", self.brokers.as_str())];

@@ -28,7 +28,7 @@ pub struct Options {
     pub memory_budget: usize,
     /// Minimum time between two checkpoints of one lane.
     pub checkpoint_interval: Duration,
-    /// `--dead-letters`. The default is next to the state, if that is a directory or in Kubernetes.
+    /// `--dead-letters`. The default is next to the state.
     pub dead_letters: Option<dead_letters::Location>,
     /// Maximum of bytes of dead letters.
     pub dead_letters_max: u64,
@@ -43,7 +43,7 @@ pub struct Options {
     pub transport: Option<Arc<dyn Transport>>,
 }
 
-/// Default directory of dead letters in the state directory.
+/// Default directory of dead letters in the state directory. With Kafka, the end of the topic's name.
 const DEAD_LETTERS: &str = "dead-letters";
 
 impl Options {
@@ -66,7 +66,7 @@ impl Options {
             #[cfg(not(feature = "kubernetes"))]
             Location::Kubernetes(_) => None,
             #[cfg(feature = "kafka")]
-            Location::Kafka(_) => None,
+            Location::Kafka(location) => location.beside(DEAD_LETTERS).map(dead_letters::Location::Topic),
         };
         self.dead_letters.clone().or_else(default)
     }
@@ -91,5 +91,31 @@ impl Default for Options {
             transport: None,
             accept_refusals: Vec::new(),
         }
+    }
+}
+
+#[cfg(all(test, feature = "kafka", feature = "kubernetes"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_letters_are_next_to_the_state_unless_a_flag_says_otherwise() {
+        let kafka = "kafka://a:9092,b:9092/s1-state?security.protocol=ssl&ssl.ca.location=%2Fca.pem";
+        for (state, expected) in [
+            ("file:/var/lib/state", "file:/var/lib/state/dead-letters"),
+            ("kubernetes:", "kubernetes:"),
+            ("kubernetes:siem", "kubernetes:siem"),
+            (kafka, &kafka.replace("s1-state", "s1-state-dead-letters")),
+        ] {
+            let beside = Options { state: state.parse().unwrap(), ..Options::default() };
+            assert_eq!(beside.dead_letters(), Some(expected.parse().unwrap()), "{state}");
+            let flag: dead_letters::Location = "file:elsewhere".parse().unwrap();
+            let elsewhere = Options { dead_letters: Some(flag.clone()), ..beside };
+            assert_eq!(elsewhere.dead_letters(), Some(flag), "{state}");
+        }
+        // Brokers refuse a longer name.
+        let long = format!("kafka://a:9092/{}", "t".repeat(240));
+        let options = Options { state: long.parse().unwrap(), ..Options::default() };
+        assert_eq!(options.dead_letters(), None);
     }
 }

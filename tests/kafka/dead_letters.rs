@@ -127,6 +127,28 @@ async fn dead_letters_in_a_topic_are_listed_replayed_and_purged_next_to_a_worker
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_in_a_second_topic_next_to_the_state() {
+    let Some(dead_letters) = DeadLetterTopic::shared(2).await else { return };
+    let DeadLetterTopic { harness, broker, topic } = &dead_letters;
+    let state = format!("kafka://{}/{topic}?client.id=s1", broker.address());
+    let once = harness.once(&["--state", &state]).await;
+    assert_eq!(once.code, Some(0), "{}{}", once.stdout, once.stderr);
+    assert!(once.stdout.contains(" 2 (2 new)  complete"), "{}", once.stdout);
+    let list = ["dead-letters", "list", "--format", "json", "--state", &state];
+    let listed = harness.command(&list).await;
+    assert_eq!((listed.code, listed.stdout.lines().count()), (Some(0), 2), "{}", listed.stderr);
+    assert_eq!(broker.topic_setting(&format!("{topic}-dead-letters"), "cleanup.policy").await, "compact");
+
+    // A worker knows them after its start, and hears of a command that removes one.
+    let mut worker = harness.worker_with(&["--state", &state]);
+    let stored = |count: u64| move |lane: &Value| lane["dead_letters_stored"] == count && lane["dead_letters"] == 0;
+    worker.lane("acme/activities/siem", stored(2)).await;
+    let purge = ["dead-letters", "purge", "--limit", "1", "--state", &state];
+    assert_eq!(harness.command(&purge).await.stdout, "1 dead letters removed\n");
+    worker.lane("acme/activities/siem", stored(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_between_letter_and_checkpoint_loses_none() {
     let Some(dead_letters) = DeadLetterTopic::shared(0).await else { return };
     let harness = &dead_letters.harness;

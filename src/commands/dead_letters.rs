@@ -6,7 +6,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Subcommand;
 use comfy_table::{Table, presets};
 use tokio_util::sync::CancellationToken;
@@ -18,12 +18,13 @@ use crate::checkpoint::LaneId;
 use crate::pipeline::{self, Problem};
 use crate::record::{Stream, Timestamp};
 use crate::sink::dead_letters::{Location, StoredDeadLetter};
+use crate::state::Access;
 use crate::worker::{Filter, Options, ReplayReport, replay};
 
 /// List, replay or purge dead letters
 ///
 /// A dead letter is an event that a sink refused permanently, stored with the reason. These commands run next to a
-/// worker. Only one command at a time can remove dead letters.
+/// worker. Only one command at a time can remove dead letters; in Kubernetes several can.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -33,6 +34,8 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List dead letters and the reasons of their refusal
+    ///
+    /// Exit codes: 0 done; 1 a dead letter cannot be read, or the store; 2 wrong usage.
     List {
         #[command(flatten)]
         filter: FilterArgs,
@@ -129,10 +132,7 @@ impl FilterArgs {
 /// If there is no store, it cannot be used, or another command removes dead letters from it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::List { filter, format, delivery } => {
-            list(&Store::of(&delivery)?, &filter.filter(), format).await?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::List { filter, format, delivery } => list(&Store::of(&delivery)?, &filter.filter(), format).await,
         Command::Replay { files, filter, timeout, accept_refusals, delivery } => {
             let store = Store::of(&delivery)?;
             let options = Options { accept_refusals, ..delivery.options() };
@@ -142,21 +142,21 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             if filter.is_empty() && !all {
                 return Err(UsageError("select dead letters with a filter, or use --all".to_owned()).into());
             }
-            purge(&Store::of(&delivery)?, &filter.filter()).await?;
-            Ok(ExitCode::SUCCESS)
+            purge(&Store::of(&delivery)?, &filter.filter()).await
         }
     }
 }
 
-/// The store of the installation `instance`.
+/// The store of the installation `instance`, next to its state.
 struct Store {
     location: Location,
     instance: String,
+    state: crate::state::Location,
 }
 
 impl Store {
     fn of(delivery: &DeliveryArgs) -> anyhow::Result<Self> {
-        let message = "--dead-letters is required with this --state: file:DIR, kubernetes:, or kafka://BROKERS/TOPIC";
+        let message = "this --state has no place for dead letters: name one with --dead-letters (file:DIR, kubernetes:, or kafka://BROKERS/TOPIC)";
         let options = delivery.options();
         let location = options.dead_letters().ok_or_else(|| UsageError(message.to_owned()))?;
         // A worker makes the directory with the first dead letter, in a directory that is there.
@@ -169,7 +169,7 @@ impl Store {
             ))
             .into());
         }
-        Ok(Self { location, instance: options.instance })
+        Ok(Self { location, instance: options.instance, state: options.state })
     }
 }
 
@@ -183,6 +183,50 @@ impl Store {
             _ => "no dead letters".to_owned(),
         }
     }
+
+    /// Pipelines with checkpoints. `None` if the state cannot be read.
+    async fn pipelines_of_state(&self) -> Option<BTreeSet<String>> {
+        let state = self.state.open(&self.instance, Access::Read, None).await.ok()?;
+        Some(state.list().await.ok()?.into_iter().map(|key| key.lane.pipeline).collect())
+    }
+
+    /// # Errors
+    /// If the filter names a pipeline that neither the dead letters nor the state know: it is a typing mistake.
+    async fn check_names(&self, filter: &Filter, visited: &Visited) -> anyhow::Result<()> {
+        let is_unknown = |name: &&String| !visited.pipelines.contains(*name);
+        // With a limit, not all of the dead letters were read.
+        if visited.is_limited || !filter.pipelines.iter().any(|name| is_unknown(&name)) {
+            return Ok(());
+        }
+        let Some(mut known) = self.pipelines_of_state().await else { return Ok(()) };
+        known.extend(visited.pipelines.iter().cloned());
+        let Some(unknown) = filter.pipelines.iter().find(|name| !known.contains(*name)) else { return Ok(()) };
+        let names = match known.len() {
+            0 => "there are none yet".to_owned(),
+            _ => format!("known: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+        };
+        bail!(
+            "no pipeline `{unknown}`: it has no dead letters in {self}, and no checkpoints in {}; {names}",
+            self.state
+        )
+    }
+}
+
+/// What [`visit_each`] has seen.
+#[derive(Debug, Default)]
+struct Visited {
+    removed: usize,
+    unreadable: usize,
+    /// The pipelines of all dead letters that were read.
+    pipelines: BTreeSet<String>,
+    /// The limit was reached: there may be more.
+    is_limited: bool,
+}
+
+impl Visited {
+    fn exit_code(&self) -> ExitCode {
+        if self.unreadable > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
 }
 
 impl fmt::Display for Store {
@@ -192,13 +236,14 @@ impl fmt::Display for Store {
 }
 
 /// Calls `visit` with each dead letter that matches `filter`, and removes it if `visit` returns true. A damaged one is
-/// reported and skipped. Returns the number of removed dead letters.
+/// reported and skipped.
 async fn visit_each(
     store: &Store,
     filter: &Filter,
     mut visit: impl FnMut(StoredDeadLetter) -> anyhow::Result<bool>,
-) -> anyhow::Result<usize> {
-    let (mut remaining, mut removed) = (filter.limit.unwrap_or(usize::MAX), 0);
+) -> anyhow::Result<Visited> {
+    let mut remaining = filter.limit.unwrap_or(usize::MAX);
+    let mut visited = Visited::default();
     for mut partition in
         store.location.partitions(&store.instance).await.with_context(|| format!("cannot read {store}"))?
     {
@@ -210,10 +255,14 @@ async fn visit_each(
                 Ok(numbered) => numbered,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     note(format!("error: {error}"));
+                    visited.unreadable += 1;
                     continue;
                 }
                 Err(error) => return Err(error).with_context(|| format!("cannot read {store}")),
             };
+            if !visited.pipelines.contains(&dead_letter.pipeline) {
+                visited.pipelines.insert(dead_letter.pipeline.clone());
+            }
             if filter.matches(&dead_letter) {
                 remaining -= 1;
                 if visit(dead_letter)? {
@@ -221,15 +270,16 @@ async fn visit_each(
                 }
             }
         }
-        removed += partition.remove(&accepted).await.with_context(|| format!("cannot change {store}"))?;
+        visited.removed += partition.remove(&accepted).await.with_context(|| format!("cannot change {store}"))?;
     }
-    Ok(removed)
+    visited.is_limited = remaining == 0;
+    Ok(visited)
 }
 
-async fn list(store: &Store, filter: &Filter, format: Format) -> anyhow::Result<()> {
+async fn list(store: &Store, filter: &Filter, format: Format) -> anyhow::Result<ExitCode> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["REFUSED AT", "LANE", "STATUS", "RECORD", "IDENTITY", "REASON"]);
-    visit_each(store, filter, |dead_letter| {
+    let visited = visit_each(store, filter, |dead_letter| {
         if format == Format::Json {
             print_line(dead_letter.to_json())?;
             return Ok(false);
@@ -241,18 +291,21 @@ async fn list(store: &Store, filter: &Filter, format: Format) -> anyhow::Result<
         Ok(false)
     })
     .await?;
+    store.check_names(filter, &visited).await?;
     match format {
         Format::Json => {}
         Format::Table if table.is_empty() => print_line(store.without_dead_letters())?,
         Format::Table => print_line(table)?,
     }
-    Ok(())
+    Ok(visited.exit_code())
 }
 
-async fn purge(store: &Store, filter: &Filter) -> anyhow::Result<()> {
-    let _lock = store.location.lock(&store.instance).await.with_context(|| store.to_string())?;
-    let removed = visit_each(store, filter, |_| Ok(true)).await?;
-    Ok(print_line(format!("{removed} dead letters removed"))?)
+async fn purge(store: &Store, filter: &Filter) -> anyhow::Result<ExitCode> {
+    let _lock = store.location.lock().await.with_context(|| store.to_string())?;
+    let visited = visit_each(store, filter, |_| Ok(true)).await?;
+    store.check_names(filter, &visited).await?;
+    print_line(format!("{} dead letters removed", visited.removed))?;
+    Ok(visited.exit_code())
 }
 
 async fn replay_matching(
@@ -284,8 +337,9 @@ async fn replay_matching(
             return Ok(ExitCode::FAILURE);
         }
     };
-    let ReplayReport { delivered, refused, truncated, problems } = report;
-    print_line(format!("{delivered} delivered, {refused} refused again"))?;
+    let ReplayReport { delivered, refused, unsettled, truncated, problems } = report;
+    let unsettled = if unsettled > 0 { format!(", {unsettled} not settled") } else { String::new() };
+    print_line(format!("{delivered} delivered, {refused} refused again{unsettled}"))?;
     if truncated > 0 {
         print_line(format!(
             "{truncated} remain, with truncated records; `backfill` with a larger --memory-budget pulls the records again"

@@ -70,8 +70,10 @@ pub enum ReplayError {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct ReplayReport {
     pub delivered: usize,
-    /// Refused again, and stored again with the new reason.
+    /// Refused again: stored again with the new reason, or, if the sink refused too many in a row, as before.
     pub refused: usize,
+    /// Neither delivered nor refused, because their lane was given up or stopped.
+    pub unsettled: usize,
     /// Dead letters that cannot be sent, because they have only the beginning of their record.
     pub truncated: usize,
     /// Reasons why dead letters remain in the store, one line each.
@@ -92,7 +94,7 @@ pub async fn replay(
     stop: CancellationToken,
 ) -> Result<ReplayReport, ReplayError> {
     let instance = options.instance.clone();
-    let _lock = dead_letters.lock(&instance).await?;
+    let _lock = dead_letters.lock().await?;
     let telemetry = Arc::new(Telemetry::new());
     let store = options.read_state(None).await?;
     let context = WorkerContext::with_store(store, options, telemetry.clone());
@@ -196,8 +198,9 @@ impl Replay<'_> {
             }
         }
         for (lane, rest) in batches {
-            if let Some(Some(delivery)) = deliveries.get(&lane).cloned() {
-                self.send(&lane, &delivery, rest, open).await?;
+            match deliveries.get(&lane).cloned().flatten() {
+                Some(delivery) => _ = self.send(&lane, &delivery, rest, open).await?,
+                None => self.report.unsettled += rest.batch.len(),
             }
         }
         Ok(())
@@ -215,6 +218,7 @@ impl Replay<'_> {
         let (settled, stop) = (Settled::none_of(batch.len()), self.stop.child_token());
         let dead_letters = || delivery.meter.lane.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
         let before = dead_letters();
+        let refused_before = delivery.health.refused();
         let mut given_up = false;
         let result = {
             let delivering = delivery.deliver(&batch, &settled, self.context.fork_random(), None, &stop);
@@ -235,7 +239,11 @@ impl Replay<'_> {
         };
         let done = settled.indices(true);
         let refused = usize::try_from(dead_letters() - before).unwrap_or(done.len()).min(done.len());
-        self.report.refused += refused;
+        let left = batch.len() - done.len();
+        // Those that ended the delivery.
+        let refused_and_left = if result.is_err() { left.min(delivery.health.refused() - refused_before) } else { 0 };
+        self.report.refused += refused + refused_and_left;
+        self.report.unsettled += left - refused_and_left;
         self.report.delivered += done.len() - refused;
         open.settled.extend(done.iter().filter_map(|index| numbers.get(*index)));
         open.settled_bytes += batch.size();

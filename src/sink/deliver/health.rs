@@ -44,6 +44,8 @@ pub struct Health {
     /// Wakes the one session that waits for a change.
     changed: Notify,
     refused_in_a_row: AtomicUsize,
+    /// Those of [`Self::count_refused`], whatever was accepted meanwhile.
+    refused: AtomicUsize,
     /// Refusals of any number become dead letters.
     accepts_refusals: bool,
 }
@@ -101,7 +103,13 @@ impl Health {
 
     /// Counts events that were refused after the last accepted one, and returns their number.
     pub(super) fn count_refused(&self, refused: usize) -> usize {
+        self.refused.fetch_add(refused, Ordering::Relaxed);
         self.refused_in_a_row.fetch_add(refused, Ordering::Relaxed) + refused
+    }
+
+    /// Events of batches of which the sink has accepted none, refused so far.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Removes refusals from the count, since the events will be sent again.

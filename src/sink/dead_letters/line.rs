@@ -1,4 +1,4 @@
-//! The stored form of a dead letter: one line of JSON.
+//! The stored form of a dead letter: one line of JSON. Its last member is a checksum of all that is before it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,7 +12,12 @@ use super::dead_letter::DeadLetter;
 use crate::record::{Identity, Stream, Timestamp};
 use crate::settings::Labels;
 
-const VERSION: u32 = 1;
+/// Lines of version 1 have no checksum.
+const VERSION: u32 = 2;
+
+/// Between the checked bytes and the eight hex digits of their checksum.
+const CHECKSUM: &[u8] = br#","crc32":""#;
+const END: &[u8] = br#""}"#;
 
 /// An owned [`DeadLetter`] with the same fields, read from a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +66,9 @@ struct Line<'a> {
     /// For bytes that are not text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event_base64: Option<Cow<'a, str>>,
+    /// Not written with the others, since it is made of them.
+    #[serde(default, skip_serializing)]
+    crc32: Option<Cow<'a, str>>,
 }
 
 impl StoredDeadLetter {
@@ -117,17 +125,43 @@ pub fn write_line(dead_letter: &DeadLetter<'_>, out: &mut Vec<u8>) {
         event,
         event_text,
         event_base64,
+        crc32: None,
     };
+    let begin = out.len();
     // Writing strings into a Vec cannot fail.
     let _ = serde_json::to_writer(&mut *out, &line);
+    // Without the closing brace.
+    out.pop();
+    let checksum = checksum(&out[begin..]);
+    out.extend_from_slice(CHECKSUM);
+    out.extend_from_slice(checksum.as_bytes());
+    out.extend_from_slice(END);
     out.push(b'\n');
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    format!("{:08x}", crc32fast::hash(bytes))
+}
+
+/// True if the checksum at the end of a line is that of what is before it.
+fn is_intact(line: &[u8]) -> bool {
+    let Some((checked, digits)) =
+        line.strip_suffix(END).and_then(|line| line.split_at_checked(line.len().saturating_sub(8)))
+    else {
+        return false;
+    };
+    checked.strip_suffix(CHECKSUM).is_some_and(|checked| checksum(checked).as_bytes() == digits)
 }
 
 /// `line` is without its line feed.
 pub fn parse_line(line: &[u8]) -> Result<StoredDeadLetter, String> {
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let text = line;
+    let line: Line<'_> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     if line.v > VERSION {
         return Err(format!("version {} is of a newer release", line.v));
+    }
+    if (line.v > 1 || line.crc32.is_some()) && !is_intact(text) {
+        return Err("its checksum is wrong: it was altered, or is damaged".to_owned());
     }
     let event = match (line.event, line.event_text, line.event_base64) {
         (Some(event), _, _) => event.get().as_bytes().to_vec(),
@@ -151,4 +185,34 @@ pub fn parse_line(line: &[u8]) -> Result<StoredDeadLetter, String> {
         truncated: line.truncated,
         event,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_altered_line_is_refused_and_one_of_an_older_build_is_read() {
+        let older = concat!(
+            r#"{"v":1,"time":"2026-01-31T00:00:00.000000Z","pipeline":"acme","stream":"threats","sink":"siem","#,
+            r#""identity":"00000000000000000000000000000001","record_id":"1","status":"400","reason":"no","event":{"a":1}}"#,
+        );
+        let stored = parse_line(older.as_bytes()).unwrap();
+        assert_eq!(stored.event, br#"{"a":1}"#);
+        let line = stored.to_json();
+        assert_eq!(parse_line(line.as_bytes()).as_ref(), Ok(&stored));
+        for (from, to) in [
+            (r#"{"a":1}"#, r#"{"a":2}"#),
+            ("acme", "acne"),
+            (r#""v":2"#, r#""v":1"#),
+            (r#","crc32":"#, r#","crc33":"#),
+            (r#","crc32":"#, r#", "crc32":"#),
+        ] {
+            let altered = line.replacen(from, to, 1);
+            assert_ne!(altered, line);
+            assert!(parse_line(altered.as_bytes()).unwrap_err().contains("checksum is wrong"), "{altered}");
+        }
+        let newer = line.replacen(r#""v":2"#, r#""v":3"#, 1);
+        assert!(parse_line(newer.as_bytes()).unwrap_err().contains("newer release"));
+    }
 }

@@ -156,7 +156,8 @@ struct Store {
 
 impl Store {
     fn of(delivery: &DeliveryArgs) -> anyhow::Result<Self> {
-        let message = "this --state has no place for dead letters: name one with --dead-letters (file:DIR, kubernetes:, or kafka://BROKERS/TOPIC)";
+        let message = "this --state has no place for dead letters: name one with --dead-letters (file:DIR, kubernetes:, \
+                       or kafka://BROKERS/TOPIC)";
         let options = delivery.options();
         let location = options.dead_letters().ok_or_else(|| UsageError(message.to_owned()))?;
         // A worker makes the directory with the first dead letter, in a directory that is there.

@@ -215,8 +215,8 @@ pub struct DeliveryArgs {
     /// `kubernetes:[NAMESPACE]` or `kafka://BROKERS/TOPIC` [default: dead-letters in the state's directory; kubernetes:
     /// with --state kubernetes:; with --state kafka:, the topic TOPIC-dead-letters with the same settings]
     ///
-    /// With kubernetes:, each pipeline has one Secret of at most 700 KiB after compression; NAMESPACE defaults to that of
-    /// the kubeconfig or of the pod's service account. With kafka:, they are records of a compacted topic, which is
+    /// With kubernetes:, each pipeline has one Secret of at most 700 KiB after compression; NAMESPACE defaults to that
+    /// of the kubeconfig or of the pod's service account. With kafka:, they are records of a compacted topic, which is
     /// created if it does not exist. librdkafka settings may follow a `?`, as in --state.
     #[arg(long, value_name = "STORE", value_parser = hidden_value::<dead_letters::Location>())]
     dead_letters: Option<dead_letters::Location>,

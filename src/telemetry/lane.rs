@@ -354,7 +354,8 @@ impl LaneMetrics {
         self.requeued.fetch_add(in_flight, Ordering::Relaxed);
     }
 
-    /// How many dead letters of this lane are stored now, also those of earlier processes. `None` while that is unknown.
+    /// How many dead letters of this lane are stored now, also those of earlier processes. `None` while that is
+    /// unknown.
     pub fn dead_letters_stored(&self) -> Option<u64> {
         Some(self.dead_letters_stored.load(Ordering::Relaxed)).filter(|stored| *stored != u64::MAX)
     }

@@ -65,10 +65,10 @@ metrics! {
     RECORDS_REQUEUED = Counter "records_requeued_total" LANE, "records",
         "Records that were pulled, not delivered, and will be pulled again.";
     DEAD_LETTERS = Counter "dead_letters_total" LANE, "events",
-        "Events that the sink refused permanently and that were stored as dead letters, since the start of the process.";
+        "Events that the sink refused permanently and that were stored as dead letters, since the process started.";
     DEAD_LETTERS_STORED = Gauge "dead_letters_stored" LANE, "events",
-        "Dead letters that are stored now, also those of earlier processes. It falls within about a minute after a replay or a \
-         purge. Absent until the store has been read.";
+        "Dead letters that are stored now, also those of earlier processes. It falls within about a minute after a replay \
+         or a purge. Absent until the store has been read.";
     MAP_ERRORS = Counter "map_errors_total" LANE, "records",
         "Records that could not be mapped and were forwarded as error events.";
     REMAP_ERRORS = Counter "remap_errors_total" LANE, "events",
@@ -122,8 +122,8 @@ metrics! {
          empty for the whole store. Each pipeline with dead letters has a sample too. Workers that share the store report \
          the same values.";
     DEAD_LETTER_MAX_BYTES = Gauge "dead_letter_max_bytes" &["pipeline"], "bytes",
-        "Maximum of `dead_letter_bytes`. That of a pipeline is its current share. Absent for the whole store in Kubernetes, \
-         where each pipeline has a Secret of its own.";
+        "Maximum of `dead_letter_bytes`. That of a pipeline is its current share. Absent for the whole store in \
+         Kubernetes, where each pipeline has a Secret of its own.";
     TASKS = Gauge "tasks" &[], "tasks",
         "Tasks of the process that have not ended: a few for each lane and for each connection. A number that grows while \
          the number of lanes does not is a defect; please report it.";

@@ -159,8 +159,8 @@ async fn dead_letters_in_secrets_are_listed_replayed_and_purged_next_to_a_worker
     assert_eq!(installation.secrets().await.len(), 0, "no Secret is left behind");
 }
 
-/// As when a worker that lost a shard still writes, its successor writes too, and an operator purges: all of them change
-/// one Secret, and each change is made to what the others have left.
+/// As when a worker that lost a shard still writes, its successor writes too, and an operator purges: all of them
+/// change one Secret, and each change is made to what the others have left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_and_a_purge_that_write_at_once_lose_no_letter_and_keep_none_twice() {
     let Some(kubernetes) = Kubernetes::shared().await else { return };

@@ -369,7 +369,7 @@ async fn a_pipeline_becomes_ready_says_that_its_token_is_refused_and_becomes_rea
     let table: Value = admin.request(table.body(Vec::new()).unwrap()).await.unwrap();
     let columns: Vec<&str> =
         table["columnDefinitions"].as_array().unwrap().iter().map(|column| column["name"].as_str().unwrap()).collect();
-    let expected = ["Name", "Ready", "Reason", "Lag", "Last success", "Token expires", "Worker", "Age"];
+    let expected = ["Name", "Ready", "Reason", "Lag", "Last success", "Dead letters", "Token expires", "Worker", "Age"];
     assert_eq!(columns, expected);
     let cells = &table["rows"][0]["cells"];
     assert_eq!((&cells[0], &cells[1], &cells[2]), (&json!("acme"), &json!("True"), &json!("Running")), "{cells}");

@@ -119,8 +119,8 @@ async fn a_pipeline_that_nothing_knows_is_an_error_and_one_without_dead_letters_
     for command in ["list", "purge"] {
         let typo = harness.command(&["dead-letters", command, "--pipeline", "nope"]).await;
         assert_eq!((typo.code, typo.stdout.as_str()), (Some(1), ""), "{command}");
-        let expected = "no pipeline `nope`: it has no dead letters in state/dead-letters, and no checkpoints in file:state; \
-                        known: acme, quiet";
+        let expected = "no pipeline `nope`: it has no dead letters in state/dead-letters, and no checkpoints in \
+                        file:state; known: acme, quiet";
         assert!(typo.stderr.contains(expected), "{}", typo.stderr);
     }
     assert_eq!(listed(&harness, &["--pipeline", "acme"]).await.len(), 2);

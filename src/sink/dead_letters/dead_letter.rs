@@ -55,8 +55,8 @@ pub enum DeadLetterError {
     },
     #[error(
         "the dead letters of {pipeline} in {place} have reached the size of a Secret: with this one they would have \
-         {bytes} bytes after compression, of at most {max}; replay or purge them (`s1-forwarder dead-letters`), or store \
-         dead letters in Kafka (--dead-letters kafka://BROKERS/TOPIC)"
+         {bytes} bytes after compression, of at most {max}; replay or purge them (`s1-forwarder dead-letters`), or \
+         store dead letters in Kafka (--dead-letters kafka://BROKERS/TOPIC)"
     )]
     SecretFull { place: String, pipeline: String, bytes: usize, max: usize },
     #[error("cannot store dead letters in {place}: {source}")]

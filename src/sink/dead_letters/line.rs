@@ -195,7 +195,8 @@ mod tests {
     fn an_altered_line_is_refused_and_one_of_an_older_build_is_read() {
         let older = concat!(
             r#"{"v":1,"time":"2026-01-31T00:00:00.000000Z","pipeline":"acme","stream":"threats","sink":"siem","#,
-            r#""identity":"00000000000000000000000000000001","record_id":"1","status":"400","reason":"no","event":{"a":1}}"#,
+            r#""identity":"00000000000000000000000000000001","record_id":"1","status":"400","reason":"no","#,
+            r#""event":{"a":1}}"#,
         );
         let stored = parse_line(older.as_bytes()).unwrap();
         assert_eq!(stored.event, br#"{"a":1}"#);

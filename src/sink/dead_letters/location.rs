@@ -74,8 +74,8 @@ impl fmt::Display for Location {
 }
 
 impl Location {
-    /// The flags with which a command finds the store, each after a blank. Options of a topic are left out, since they may
-    /// be secrets.
+    /// The flags with which a command finds the store, each after a blank. Options of a topic are left out, since they
+    /// may be secrets.
     pub(super) fn flags(&self, instance: &str) -> String {
         match self {
             Self::Directory(directory) => {
@@ -168,7 +168,8 @@ impl DeadLetterPartition {
         }
     }
 
-    /// Removes the dead letters with these numbers and returns how many. The caller holds what [`Location::lock`] returned.
+    /// Removes the dead letters with these numbers and returns how many. The caller holds what [`Location::lock`]
+    /// returned.
     ///
     /// # Errors
     /// If they were not removed, or the result is unknown.

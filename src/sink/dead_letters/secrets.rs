@@ -148,14 +148,15 @@ impl Secrets {
             Some(VERSION) if name == own => Ok(pipeline.to_owned()),
             Some(VERSION) => Err(self.unreadable(name, "its name is not that of its pipeline")),
             Some(version) => Err(SecretError::Unreadable(format!(
-                "the Secret {namespace}/{name} has version {version}, which a newer release has written; use that release"
+                "the Secret {namespace}/{name} has version {version}, which a newer release has written; use that \
+                 release"
             ))),
             None if name.strip_prefix(&own).is_some_and(|rest| rest.starts_with('-')) => {
                 Err(SecretError::Chained(format!(
-                    "the Secret {namespace}/{name} has dead letters in the form of an earlier build, which this one does \
-                     not read; with that build, export them (`s1-forwarder dead-letters list --format json \
-                     --dead-letters kubernetes:{namespace} --instance {instance}`) or replay them, and then remove them \
-                     (`dead-letters purge --all`)"
+                    "the Secret {namespace}/{name} has dead letters in the form of an earlier build, which this one \
+                     does not read; with that build, export them (`s1-forwarder dead-letters list --format json \
+                     --dead-letters kubernetes:{namespace} --instance {instance}`) or replay them, and then remove \
+                     them (`dead-letters purge --all`)"
                 )))
             }
             None => Err(self.unreadable(name, "it has no version")),

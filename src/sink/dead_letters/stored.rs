@@ -27,8 +27,8 @@ impl Stored {
         self.changed.clear();
     }
 
-    /// The measurement that began has found these numbers. A number that is too high for a minute is better than one that
-    /// hides a dead letter.
+    /// The measurement that began has found these numbers. A number that is too high for a minute is better than one
+    /// that hides a dead letter.
     pub fn end(&mut self, found: &BTreeMap<LaneId, u64>) {
         let before = std::mem::replace(&mut self.lanes, found.clone());
         for lane in std::mem::take(&mut self.changed) {

@@ -144,6 +144,7 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
     lane.set_complete_until(now);
     lane.succeeded(now);
+    lane.set_dead_letters_stored(Some(0));
     lane.set_snapshot(now, 12);
     lane.set_verification(Verification { missing_records: 0, until: now });
     lane.console_requests.count("200");

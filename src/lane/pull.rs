@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 use crate::settings::FullJitter;
 use crate::source::{Action, Learned, Poll, PollContext, PollEnd, Request, SourcePosition};
-use crate::telemetry::LaneState;
+use crate::telemetry::{LaneState, TokenProblem};
 
 /// Backoff for a console that fails.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -264,8 +264,13 @@ impl PullStage<'_> {
             let permission = Endpoint::permission(self.lane.pull.stream);
             reason += &format!("; the permission is \"{permission}\": give it to the token's role");
         }
+        let token_problem = match error {
+            ConsoleError::Unauthorized(_) => Some(TokenProblem::Refused),
+            ConsoleError::NoToken(_) => Some(TokenProblem::Unreadable),
+            _ => None,
+        };
         let meter = &self.lane.delivery.meter;
-        meter.lane.set_token_refused(matches!(error, ConsoleError::Unauthorized(_)));
+        meter.lane.set_token_problem(token_problem);
         let failure = Failure::from(error).with_reason(reason);
         meter.set_console_failure(Some(LaneState::of_console(&failure)));
         failure

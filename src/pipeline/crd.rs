@@ -152,7 +152,10 @@ fn status() -> Value {
         ("delivered", count("Sum over the lanes.")),
         ("deadLetters", count("Sum over the lanes.")),
         ("deadLettersStored", count("Sum over the lanes.")),
-        ("tokenExpires", time("When the console's API token expires, if the console says so.")),
+        (
+            "tokenExpires",
+            json!({ "type": "string", "description": "When the console's API token expires, or `never`, if the console says so." }),
+        ),
     ] {
         properties.insert(name.to_owned(), schema);
     }

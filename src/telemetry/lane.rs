@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -91,6 +91,15 @@ impl StatusCounts {
         let counts = self.0.lock();
         counts.iter().for_each(|(status, count)| visit(status, *count));
     }
+}
+
+/// Why a lane has no token that its console takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenProblem {
+    /// The console refuses it.
+    Refused,
+    /// There is none to send: its file, variable or Secret cannot be read.
+    Unreadable,
 }
 
 /// What a lane is doing, for the status page and `lane_up`.
@@ -268,7 +277,7 @@ pub struct LaneMetrics {
     /// Boxed: most lanes never fail.
     failing: Mutex<Option<Box<Failing>>>,
     /// The console refuses the token, or there is none to send.
-    token_refused: AtomicBool,
+    token_problem: Mutex<Option<TokenProblem>>,
     /// The newest is the last. A lane that never failed has none and allocates nothing.
     errors: Mutex<VecDeque<RecentError>>,
 }
@@ -309,7 +318,7 @@ impl LaneMetrics {
             verification: Mutex::new(None),
             state: Mutex::new(LaneState::Starting),
             failing: Mutex::default(),
-            token_refused: AtomicBool::new(false),
+            token_problem: Mutex::new(None),
             errors: Mutex::default(),
         }
     }
@@ -480,14 +489,14 @@ impl LaneMetrics {
         (state.name(), state.is_up())
     }
 
-    /// Whether the console refuses the token, or there is none to send.
-    pub fn set_token_refused(&self, refused: bool) {
-        self.token_refused.store(refused, Ordering::Relaxed);
+    /// `None` if the console takes the token, as far as the lane knows.
+    pub fn set_token_problem(&self, problem: Option<TokenProblem>) {
+        *self.token_problem.lock() = problem;
     }
 
-    /// See [`Self::set_token_refused`].
-    pub fn is_token_refused(&self) -> bool {
-        self.token_refused.load(Ordering::Relaxed)
+    /// See [`Self::set_token_problem`].
+    pub fn token_problem(&self) -> Option<TokenProblem> {
+        *self.token_problem.lock()
     }
 
     /// When the lane asks its console next; `None` while it does so, and before the first time.

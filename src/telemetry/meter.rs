@@ -136,8 +136,8 @@ impl Meter {
 
     /// Sets the console's failure; `None` clears it.
     pub fn set_console_failure(&self, failure: Option<LaneState>) {
-        if !matches!(failure, Some(LaneState::ConsoleRefused(_))) {
-            self.lane.set_token_refused(false);
+        if matches!(failure, None | Some(LaneState::ConsoleFailing(_))) {
+            self.lane.set_token_problem(None);
         }
         self.update(|failures| failures.console = failure);
     }

@@ -479,9 +479,10 @@ async fn each_namespace_has_its_own_secrets_and_names() {
     scene.apply(&globex, "console", &scene.spec(own)).await.unwrap();
     let mut worker = scene.worker(&["*"], &[]);
     scene.condition([&acme, "console"], "Ready", "True", "Running").await;
-    let (refused, _) = scene.condition([&globex, "console"], "TokenValid", "False", "Refused").await;
+    let (refused, _) = scene.condition([&globex, "console"], "TokenValid", "False", "SecretUnreadable").await;
     let message = refused["message"].as_str().unwrap();
     assert!(message.contains(&format!("the Secret {globex}/only-here/token: there is no such Secret")), "{message}");
+    scene.condition([&globex, "console"], "Ready", "False", "SecretUnreadable").await;
     let lanes: BTreeSet<String> = worker.lanes().await.into_keys().collect();
     let expected = [&acme, &globex].map(|namespace| format!("{namespace}.console/activities/siem"));
     assert_eq!(lanes, expected.into());
@@ -504,6 +505,33 @@ async fn each_namespace_has_its_own_secrets_and_names() {
     assert!(failing["message"].as_str().unwrap().contains(&format!("{globex}/missing/token")), "{failing}");
     scene.put_secret(&globex, "missing", "a-password").await;
     scene.condition([&globex, "console"], "Ready", "True", "Running").await;
+    worker.signal("TERM").await;
+    assert_eq!(worker.exit().await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_follows_resources_next_to_files_and_over_an_outage_of_the_api_server() {
+    let Some(kubernetes) = Kubernetes::start().await else { return };
+    let Some(scene) = Scene::new(&kubernetes).await else { return };
+    let namespace = scene.customer().await;
+    scene.allow(&[&namespace]).await;
+    scene.apply(&namespace, "acme", &scene.spec(json!({}))).await.unwrap();
+    scene.harness.put_changed("local", json!({}));
+    let mut worker = scene.worker(&[&namespace], &["pipelines"]);
+    let acme = format!("{namespace}.acme");
+    let is_up = |lane: &Value| lane["last_success"].is_string();
+    worker.lane(&format!("{acme}/activities/siem"), is_up).await;
+    worker.lane("local/activities/siem", is_up).await;
+
+    kubernetes.stop_api();
+    worker.logged(&["the Pipelines cannot be listed"]).await;
+    assert_eq!(worker.lanes().await.len(), 2, "what was known stays");
+    kubernetes.start_api().await;
+    scene.apply(&namespace, "umbrella", &scene.spec(json!({}))).await.unwrap();
+    worker.lane(&format!("{namespace}.umbrella/activities/siem"), is_up).await;
+    let resources: Api<PipelineResource> = Api::namespaced(kubernetes.admin().await, &namespace);
+    resources.delete("acme", &DeleteParams::default()).await.unwrap();
+    worker.logged(&["pipeline removed", &acme]).await;
     worker.signal("TERM").await;
     assert_eq!(worker.exit().await.code, Some(0));
 }

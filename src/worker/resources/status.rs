@@ -8,10 +8,12 @@ use serde::Serialize;
 
 use crate::pipeline::resource::Condition;
 use crate::record::Timestamp;
-use crate::telemetry::{Activity, FileStatus, LaneMetrics, LaneState};
+use crate::telemetry::{Activity, FileStatus, LaneMetrics, LaneState, Misconfiguration, TokenProblem};
 
 /// A token that is valid for less is named in its condition.
 const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
+/// Consoles report a year such as 2999 for a token that never expires.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Longest message of a condition.
 const LONGEST_MESSAGE: usize = 1_000;
 
@@ -96,7 +98,10 @@ impl Status {
             conditions: conditions.into(),
             lanes: lanes.iter().zip(&states).map(|(lane, state)| Lane::of(lane, state, now)).collect(),
             progress: Progress::of(lanes, now),
-            token_expires: token_expires.map(seconds),
+            token_expires: token_expires.map(|expires| match expires.since(now) > NEVER {
+                true => "never".to_owned(),
+                false => seconds(expires),
+            }),
         }
     }
 
@@ -212,7 +217,8 @@ impl View<'_> {
 
     /// Some lane is in such a state, or has polled or delivered without an error.
     fn has_succeeded(&self, is_such: impl Fn(&LaneState) -> bool) -> bool {
-        self.lanes.iter().any(|lane| lane.last_success().is_some()) || self.states.iter().any(is_such)
+        let mut lanes = self.lanes.iter().zip(self.states);
+        lanes.any(|(lane, state)| lane.last_success().is_some() || is_such(state))
     }
 
     /// The reason of a condition that nothing is known about.
@@ -246,8 +252,10 @@ impl View<'_> {
     fn reason(&self, state: &LaneState) -> &'static str {
         match state {
             LaneState::ConsoleFailing(_) => "ConsoleFailing",
-            LaneState::ConsoleRefused(_) if self.lanes.iter().any(|lane| lane.is_token_refused()) => "TokenRefused",
-            LaneState::ConsoleRefused(_) => "ConsoleRefused",
+            LaneState::ConsoleRefused(_) => match self.lanes.iter().find_map(|lane| lane.token_problem()) {
+                Some(TokenProblem::Refused) => "TokenRefused",
+                _ => "ConsoleRefused",
+            },
             LaneState::SinkFailing(_) => "SinkFailing",
             LaneState::SinkRefused(_) => "SinkRefused",
             LaneState::Misconfigured(reason, _) => reason.name(),
@@ -265,8 +273,12 @@ impl View<'_> {
     }
 
     fn token_valid(&self) -> Judgement {
-        if let Some((_, message)) = self.failing(|lane, _| lane.is_token_refused()) {
+        let failing = |problem| self.failing(|lane, _| lane.token_problem() == Some(problem));
+        if let Some((_, message)) = failing(TokenProblem::Refused) {
             return ("False", "Refused", message);
+        }
+        if let Some((_, message)) = failing(TokenProblem::Unreadable) {
+            return ("False", Misconfiguration::SecretUnreadable.name(), message);
         }
         match self.token_expires {
             Some(expires) if expires <= self.now => ("False", "Expired", format!("it expired at {expires}")),
@@ -291,7 +303,7 @@ impl View<'_> {
         };
         match self.failing(is_such) {
             Some((state, message)) => ("False", self.reason(state), message),
-            None if self.has_succeeded(|state| matches!(state, LaneState::Running | LaneState::Done)) => {
+            None if self.has_succeeded(|_, state| matches!(state, LaneState::Running | LaneState::Done)) => {
                 ("True", "NoFailure", String::new())
             }
             None => self.unknown(),
@@ -409,11 +421,18 @@ mod tests {
         away.succeeded(NOW);
         assert_eq!(judged(&status(&running, &[away]))[2..4], ["True Accepted", "True NoFailure"], "it did");
         let refused = lane(Stream::Threats, LaneState::ConsoleRefused(error("401 Unauthorized")));
-        refused.set_token_refused(true);
+        refused.set_token_problem(Some(TokenProblem::Refused));
         let refused = status(&running, &[refused.clone(), refused]);
         let words = ["False TokenRefused", "True Answers", "False Refused", "Unknown NoAnswer"];
         assert_eq!(judged(&refused)[..4], words);
         assert_eq!(refused.conditions[0].message, "threats/siem: 401 Unauthorized (lanes that fail: 2)");
+        let unread = lane(
+            Stream::Threats,
+            LaneState::Misconfigured(Misconfiguration::SecretUnreadable, error("there is no such Secret")),
+        );
+        unread.set_token_problem(Some(TokenProblem::Unreadable));
+        let words = ["False SecretUnreadable", "Unknown NoAnswer", "False SecretUnreadable", "Unknown NoAnswer"];
+        assert_eq!(judged(&status(&running, &[unread]))[..4], words, "the console was not asked");
     }
 
     #[test]
@@ -437,6 +456,10 @@ mod tests {
         assert_eq!(valid(NOW.minus(day)), "False Expired");
         assert_eq!(valid(NOW.plus(day)), "True ExpiresSoon");
         assert_eq!(valid(NOW.plus(day * 30)), "True Accepted");
+        let shown = |expires: Timestamp| Status::of(&running, &lanes, Some(expires), "w", &[], NOW).token_expires;
+        assert_eq!(shown(NOW.plus(day)).as_deref(), Some("2027-01-16T08:00:00Z"));
+        assert_eq!(shown(Timestamp::parse("2999-12-31T00:00:00Z").unwrap()).as_deref(), Some("never"));
+        assert_eq!(status(&running, &lanes).token_expires, None, "the console does not say it");
         for (missing_records, expected) in [(0, "True Compared"), (3, "False RecordsMissing")] {
             lanes[0].set_verification(Verification { missing_records, until: NOW });
             assert_eq!(judged(&status(&running, &lanes))[4], expected);

@@ -25,13 +25,11 @@ pub struct FileArgs {
     #[arg(value_name = "PATH")]
     paths: Vec<pipeline::Location>,
 
-    /// Pipeline files, directories with pipeline files, kubernetes-resources:[NAMESPACE|*], or
-    /// kubernetes:[NAMESPACE/]label=SELECTOR
+    /// Pipeline files, directories with pipeline files, or kubernetes-resources:[NAMESPACE|*]
     ///
     /// A directory is read one level deep: *.yaml and *.yml. Names that begin with a dot are skipped, symlinks are
     /// followed. With kubernetes-resources:, each Pipeline resource of the namespace, or of all with *, is a pipeline.
-    /// With kubernetes:, each key *.yaml or *.yml of the ConfigMaps and Secrets whose labels match is a pipeline file.
-    /// Changes of both are followed. NAMESPACE defaults to that of the kubeconfig or of the pod's service account.
+    /// NAMESPACE defaults to that of the kubeconfig or of the pod's service account.
     #[arg(
         long,
         required_unless_present = "paths",
@@ -58,14 +56,13 @@ pub struct FileOptionArgs {
     /// The pipeline files are from others than the operator: restrict what they may name
     ///
     /// Their secrets come from --secrets-dir and --env-allow, their other files from --files-dir, and they reach public
-    /// addresses only. Pipeline files in objects of Kubernetes are always restricted so. See docs/security.md.
+    /// addresses only. Pipeline resources are always restricted so. See docs/security.md.
     #[arg(long, help_heading = TENANTS)]
     tenant_files: bool,
 
     /// Tenants' files may name secrets in files below this directory
     ///
-    /// {pipeline} stands for the file's name without extension, or NAMESPACE.NAME of the labelled object: each tenant
-    /// then has a directory of its own.
+    /// {pipeline} stands for the file's name without extension: each tenant then has a directory of its own.
     #[arg(long, value_name = "DIR", help_heading = TENANTS)]
     secrets_dir: Option<PathBuf>,
 
@@ -75,7 +72,7 @@ pub struct FileOptionArgs {
 
     /// Tenants' files may name `file` sinks and the files of `tls:` below this directory
     ///
-    /// {pipeline} stands for the file's name without extension, or NAMESPACE.NAME of the labelled object.
+    /// {pipeline} stands for the file's name without extension, or NAMESPACE.NAME of the resource.
     #[arg(long, value_name = "DIR", help_heading = TENANTS)]
     files_dir: Option<PathBuf>,
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::check;
-use super::objects;
 use super::problem::{MAX_PROBLEMS, Problem, Severity};
 use super::read::{keys_of, not_one_of, not_this_but, read, read_with, unknown_key, warn_of_literals};
+use super::resources::{is_resource, resource_at, stem};
 use super::yaml::{self, Entry, Node, Value, join};
 use super::{Case, Pipeline, resource};
 use crate::settings::{SECRET_REF, SecretObject, check_name};
@@ -36,8 +36,8 @@ pub(super) fn tree(text: &str, file: &Arc<Path>, problems: &mut Vec<Problem>) ->
         problems.push(Problem::at(&root.place, "", Severity::Error, object_of_kubernetes(kind, file)));
         return None;
     }
-    let base = match objects::object_at(file) {
-        Some(object) => Base::Namespace(object.namespace),
+    let base = match resource_at(file) {
+        Some((namespace, _)) => Base::Namespace(namespace),
         None => Base::Directory(file.parent().unwrap_or(Path::new(""))),
     };
     resolve(&mut root, base, Key::default(), problems);
@@ -61,7 +61,7 @@ fn object_of_kubernetes(kind: &Node, file: &Path) -> String {
 enum Base<'a> {
     /// `{ file }` in a file.
     Directory(&'a Path),
-    /// `secretRef` in an object of Kubernetes.
+    /// `secretRef` in a resource.
     Namespace(&'a str),
 }
 
@@ -124,7 +124,7 @@ fn resolve(node: &mut Node, base: Base<'_>, Key { name: key, path, is_chosen }: 
 /// Replaces `{ name, key }` by [`SecretObject`]'s text. What is reported is replaced too, so that it is reported once.
 fn resolve_secret(entry: &mut Entry, alone: bool, base: Base<'_>, key: &str, problems: &mut Vec<Problem>) {
     let Base::Namespace(namespace) = base else {
-        let message = "only an object of Kubernetes names Secrets; write { file: PATH } or { env: NAME }";
+        let message = "only a Pipeline resource names Secrets; write { file: PATH } or { env: NAME }";
         problems.push(Problem::at(&entry.place, &join(key, SECRET_REF), Severity::Error, message));
         entry.node.value = Value::Text("no/secret/here".to_owned());
         return;
@@ -133,15 +133,15 @@ fn resolve_secret(entry: &mut Entry, alone: bool, base: Base<'_>, key: &str, pro
     let object = SecretObject::new(namespace, text("name"), text("key")).ok();
     let has_more = !alone || entry.node.entries().iter().any(|entry| !matches!(entry.key.as_str(), "name" | "key"));
     if has_more || object.is_none() {
-        let message = "expected { name: NAME, key: KEY } of a Secret in the object's own namespace";
+        let message = "expected { name: NAME, key: KEY } of a Secret in the resource's own namespace";
         problems.push(Problem::at(&entry.place, &join(key, SECRET_REF), Severity::Error, message));
     }
     let text = object.map_or_else(|| "no/secret/here".to_owned(), |object| object.to_string());
     entry.node.value = Value::Text(text);
 }
 
-const RELATIVE: &str = "a relative path has no meaning in an object of Kubernetes; write { secretRef: { name: NAME, key: \
-                        KEY } } of a Secret in its namespace, or the absolute path of a Secret that is mounted";
+const RELATIVE: &str = "a relative path has no meaning in a resource; write { secretRef: { name: NAME, key: KEY } } of a \
+                        Secret in its namespace";
 
 /// A stream without a value has its defaults: `threats:` means `threats: {}`.
 fn fill_empty_streams(root: &mut Node) {
@@ -273,10 +273,8 @@ fn required_by(schema: &serde_json::Value) -> Vec<String> {
 fn name(root: &Node, file: &Path, problems: &mut Vec<Problem>) -> Option<String> {
     let (name, node, hint) = match given(root, "name") {
         Some(node) => (read(node, "name", problems)?, node, ""),
-        None if objects::resource_at(file).is_some() => {
-            (objects::stem(file), root, " (NAMESPACE.NAME of the resource)")
-        }
-        None => (objects::stem(file), root, " (the file's name, since there is no key `name`)"),
+        None if is_resource(file) => (stem(file), root, " (NAMESPACE.NAME of the resource)"),
+        None => (stem(file), root, " (the file's name, since there is no key `name`)"),
     };
     match check_name(&name) {
         Ok(()) => Some(name),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::contents::{Contents, Version, read_contents};
 use super::defaults::Defaults;
 use super::document;
-use super::objects::{Kind, Objects};
 use super::problem::{Place, Problem, Severity, listed};
+use super::resources::{Resources, is_resource};
 use super::shared::SharedSettings;
 use super::sources::{Listing, Source};
 use super::tenant::TenantRules;
@@ -30,7 +30,7 @@ use crate::catch_panic::catch_panic;
 #[derive(Debug)]
 pub struct Files {
     sources: Vec<Source>,
-    objects: Objects,
+    resources: Resources,
     defaults: Option<Defaults>,
     tenants: TenantRules,
     /// Boxed: a map has room for many more than it contains.
@@ -126,7 +126,7 @@ impl Files {
         Self {
             tenants: options.tenants.clone(),
             sources: paths.iter().map(|path| Source::new(path)).collect(),
-            objects: Objects::default(),
+            resources: Resources::default(),
             defaults,
             files: HashMap::new(),
             claims: BTreeSet::new(),
@@ -138,9 +138,9 @@ impl Files {
         }
     }
 
-    /// Adds the pipeline files in Kubernetes objects.
-    pub(super) fn with_objects(self, objects: Objects) -> Self {
-        Self { objects, ..self }
+    /// Adds the `Pipeline` resources.
+    pub(super) fn with_resources(self, resources: Resources) -> Self {
+        Self { resources, ..self }
     }
 
     pub(super) fn loaded(&self) -> Loaded {
@@ -235,8 +235,8 @@ impl Files {
 
     /// The paths to check: new ones and known ones.
     fn list(&mut self) -> Vec<Arc<Path>> {
-        let mut paths: BTreeSet<PathBuf> = self.objects.paths().into_iter().collect();
-        self.unlisted = self.objects.problems();
+        let mut paths = self.resources.paths();
+        self.unlisted = self.resources.problems();
         let mut failed = Vec::new();
         for source in &mut self.sources {
             match source.list() {
@@ -255,18 +255,20 @@ impl Files {
         known.cloned().chain(paths.iter().map(|path| shared_path(&self.files, path))).collect()
     }
 
-    /// The contents of files and objects, except for those that are known. With `even_if_equal`, of all of them.
+    /// The contents of files and resources, except for those that are known. With `even_if_equal`, of all of them.
     fn read(&self, paths: Vec<Arc<Path>>, even_if_equal: bool) -> impl Iterator<Item = (Arc<Path>, Contents)> + use<> {
-        let (mut objects, mut files) = (Vec::new(), Vec::new());
+        let mut resources = Vec::new();
+        let mut files = Vec::new();
         for path in paths {
             let version = self.files.get(&path).and_then(|file| file.version.as_ref()).filter(|_| !even_if_equal);
-            match self.objects.read(&path, version.map(|version| &version.hash)) {
-                Some(contents) => objects.push((path, contents)),
-                None if Kind::of(&path).is_some() => objects.push((path, Contents::Gone)),
-                None => files.push((path, version.cloned())),
+            if is_resource(&path) {
+                let contents = self.resources.read(&path, version.map(|version| &version.hash));
+                resources.push((path, contents.unwrap_or(Contents::Gone)));
+            } else {
+                files.push((path, version.cloned()));
             }
         }
-        objects.into_iter().chain(read_contents(files))
+        resources.into_iter().chain(read_contents(files))
     }
 
     /// Takes a file as it is now. True if it changed.
@@ -308,7 +310,7 @@ impl Files {
 
     /// The running version of a resource that is being deleted, paused, so that its lanes drain.
     fn paused_for_deletion(&self, path: &Path) -> Option<Arc<Pipeline>> {
-        let running = self.running_version(path).filter(|_| self.objects.is_deleted(path))?;
+        let running = self.running_version(path).filter(|_| self.resources.is_deleted(path))?;
         Some(Arc::new(Pipeline { enabled: false, ..(**running).clone() }))
     }
 
@@ -349,13 +351,9 @@ impl Files {
         if let Some(pipeline) = pipeline.as_mut().filter(|_| is_tenants) {
             pipeline.restrict(!self.tenants.allow_private);
         }
-        match Kind::of(path) {
-            Some(Kind::Secret) => problems.retain(|problem| !problem.is_about_literal_secret()),
+        if is_resource(path) {
             // Its text is made from the resource, so nobody sees its lines.
-            Some(Kind::Pipeline) => {
-                problems.iter_mut().filter(|problem| *problem.file == **path).for_each(Problem::unplace)
-            }
-            Some(Kind::ConfigMap) | None => {}
+            problems.iter_mut().filter(|problem| *problem.file == **path).for_each(Problem::unplace);
         }
         let valid = pipeline.filter(|_| !problems.iter().any(Problem::is_error)).map(Arc::new);
         problems.shrink_to_fit();
@@ -417,7 +415,6 @@ impl Files {
     /// Decides which file runs under `name`. True if the file or its contents changed.
     fn assign_name(&mut self, name: &str) -> bool {
         // Nobody but the author of a resource chooses its name, which begins with its namespace.
-        let is_resource = |path: &Path| Kind::of(path) == Some(Kind::Pipeline);
         let resource = self.claiming(name).find(|path| is_resource(path));
         let owner = self.running.get(name).filter(|running| self.keeps_name(name, &running.path));
         let next = match owner.filter(|running| resource.is_none() || is_resource(&running.path)) {
@@ -485,7 +482,7 @@ impl Files {
         let message = format!("the pipeline's name `{name}` is also that of {others}");
         let place = Place { file: path.into(), line: file.name_place.0, column: file.name_place.1 };
         let mut problem = Problem::at(&place, "name", Severity::Error, message);
-        if Kind::of(path) == Some(Kind::Pipeline) {
+        if is_resource(path) {
             problem.unplace();
         }
         problems.push(problem);

@@ -9,8 +9,6 @@ use crate::settings::is_namespace;
 pub enum Location {
     /// A file, or a directory one level deep.
     Path(PathBuf),
-    /// ConfigMaps and Secrets with some labels.
-    Labelled(Labelled),
     /// `Pipeline` resources.
     Resources(Namespaces),
 }
@@ -24,23 +22,14 @@ pub enum Namespaces {
     All,
 }
 
-/// Objects in a Kubernetes namespace with some labels: `kubernetes:[NAMESPACE/]label=SELECTOR`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Labelled {
-    /// `None` is the worker's own namespace.
-    pub namespace: Option<String>,
-    /// A label selector in the syntax of Kubernetes.
-    pub selector: String,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    /// A location that starts with `kubernetes:` and is invalid.
+    /// A location that starts with `kubernetes:`.
     #[error(
-        "write it as kubernetes:label=SELECTOR or kubernetes:NAMESPACE/label=SELECTOR, for example \
-         kubernetes:label=s1-forwarder/pipelines=true; for a file of that name write ./{0}"
+        "ConfigMaps and Secrets are not searched for pipeline files: write kubernetes-resources:[NAMESPACE|*] for \
+         Pipeline resources, or mount the object and name its directory; for a file of that name write ./{0}"
     )]
-    Labelled(String),
+    Objects(String),
     /// A location that starts with `kubernetes-resources:` and is invalid.
     #[error(
         "write it as kubernetes-resources:, kubernetes-resources:NAMESPACE or kubernetes-resources:* (all namespaces); \
@@ -52,41 +41,25 @@ pub enum LocationError {
     NotBuilt,
 }
 
-const PREFIX: &str = "kubernetes:";
+const OBJECTS: &str = "kubernetes:";
 const RESOURCES: &str = "kubernetes-resources:";
 
 impl FromStr for Location {
     type Err = LocationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (objects, resources) = (text.strip_prefix(PREFIX), text.strip_prefix(RESOURCES));
-        if cfg!(not(feature = "kubernetes")) && objects.or(resources).is_some() {
+        if text.starts_with(OBJECTS) {
+            return Err(LocationError::Objects(text.to_owned()));
+        }
+        let Some(namespaces) = text.strip_prefix(RESOURCES) else { return Ok(Self::Path(text.into())) };
+        if cfg!(not(feature = "kubernetes")) {
             return Err(LocationError::NotBuilt);
         }
-        match resources {
-            Some("") => return Ok(Self::Resources(Namespaces::Own)),
-            Some("*") => return Ok(Self::Resources(Namespaces::All)),
-            Some(namespace) if is_namespace(namespace) => {
-                return Ok(Self::Resources(Namespaces::Named(namespace.to_owned())));
-            }
-            Some(_) => return Err(LocationError::Resources(text.to_owned())),
-            None => {}
-        }
-        let Some(objects) = objects else { return Ok(Self::Path(text.into())) };
-        // A selector may contain slashes. A namespace contains no equals sign.
-        let (namespace, selector) = match objects.strip_prefix("label=") {
-            Some(selector) => (None, Some(selector)),
-            None => match objects.split_once("/label=") {
-                Some((namespace, selector)) => (Some(namespace), Some(selector)),
-                None => (None, None),
-            },
-        };
-        match selector.map(str::trim).filter(|selector| !selector.is_empty() && namespace.is_none_or(is_namespace)) {
-            Some(selector) => {
-                let namespace = namespace.map(str::to_owned);
-                Ok(Self::Labelled(Labelled { namespace, selector: selector.to_owned() }))
-            }
-            None => Err(LocationError::Labelled(text.to_owned())),
+        match namespaces {
+            "" => Ok(Self::Resources(Namespaces::Own)),
+            "*" => Ok(Self::Resources(Namespaces::All)),
+            namespace if is_namespace(namespace) => Ok(Self::Resources(Namespaces::Named(namespace.to_owned()))),
+            _ => Err(LocationError::Resources(text.to_owned())),
         }
     }
 }
@@ -101,19 +74,8 @@ impl fmt::Display for Location {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => path.display().fmt(formatter),
-            Self::Labelled(labelled) => labelled.fmt(formatter),
             Self::Resources(namespaces) => namespaces.fmt(formatter),
         }
-    }
-}
-
-impl fmt::Display for Labelled {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(PREFIX)?;
-        if let Some(namespace) = &self.namespace {
-            write!(formatter, "{namespace}/")?;
-        }
-        write!(formatter, "label={}", self.selector)
     }
 }
 
@@ -132,7 +94,6 @@ impl fmt::Display for Namespaces {
 #[derive(Debug, Default)]
 pub(super) struct Split {
     pub paths: Vec<PathBuf>,
-    pub labelled: Vec<Labelled>,
     pub resources: Vec<Namespaces>,
 }
 
@@ -141,7 +102,6 @@ pub(super) fn split(locations: &[Location]) -> Split {
     for location in locations {
         match location {
             Location::Path(path) => split.paths.push(path.clone()),
-            Location::Labelled(labelled) => split.labelled.push(labelled.clone()),
             Location::Resources(namespaces) => split.resources.push(namespaces.clone()),
         }
     }
@@ -154,19 +114,8 @@ mod tests {
 
     #[test]
     fn locations_of_pipelines() {
-        let labelled = |text: &str| match text.parse() {
-            Ok(Location::Labelled(Labelled { namespace, selector })) => Some((namespace.unwrap_or_default(), selector)),
-            _ => None,
-        };
-        let own = |selector: &str| Some((String::new(), selector.to_owned()));
-        assert_eq!(labelled("kubernetes:label=s1-forwarder/pipelines=true"), own("s1-forwarder/pipelines=true"));
-        assert_eq!(labelled("kubernetes:label=pipelines"), own("pipelines"));
-        assert_eq!(labelled("kubernetes:label=a=b,c in (d, e)"), own("a=b,c in (d, e)"));
-        assert_eq!(labelled("kubernetes:label=label=x"), own("label=x"));
-        assert_eq!(labelled("kubernetes:customers/label=a/b=c"), Some(("customers".to_owned(), "a/b=c".to_owned())));
-        for wrong in ["kubernetes:", "kubernetes:label=", "kubernetes:x", "kubernetes:A/label=x", "kubernetes:/label=x"]
-        {
-            assert_eq!(wrong.parse::<Location>(), Err(LocationError::Labelled(wrong.to_owned())), "{wrong}");
+        for objects in ["kubernetes:", "kubernetes:label=s1-forwarder/pipelines", "kubernetes:acme/label=a=b"] {
+            assert_eq!(objects.parse::<Location>(), Err(LocationError::Objects(objects.to_owned())));
         }
         let resources = |text: &str| text.parse::<Location>().map(|location| format!("{location:?}"));
         assert_eq!(resources("kubernetes-resources:"), Ok("Resources(Own)".to_owned()));
@@ -177,15 +126,6 @@ mod tests {
         }
         for path in ["pipelines", "./kubernetes:label=x", "label=x", "kubernetes-resources"] {
             assert_eq!(path.parse(), Ok(Location::Path(path.into())));
-        }
-        for text in ["kubernetes:label=a/b=c", "kubernetes:customers/label=a"] {
-            assert_eq!(
-                labelled(text).map(|(namespace, selector)| {
-                    let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
-                    Labelled { namespace, selector }.to_string()
-                }),
-                Some(text.to_owned())
-            );
         }
     }
 }

@@ -13,14 +13,14 @@ mod fuzzed;
 mod lists;
 mod location;
 mod mapper;
-#[cfg(feature = "kubernetes")]
-mod object_watch;
-mod objects;
 mod open;
 mod pending;
 mod problem;
 mod read;
 pub mod resource;
+#[cfg(feature = "kubernetes")]
+mod resource_watch;
+mod resources;
 mod schema;
 mod settings_file;
 mod shared;
@@ -42,17 +42,17 @@ pub use crd::{definition, definition_text};
 pub use files::{Changes, FileOptions, FileReport, Files, InvalidFile, Loaded};
 #[cfg(test)]
 pub(crate) use fuzzed::fuzzed;
-pub use location::{Labelled, Location, LocationError, Namespaces};
+pub use location::{Location, LocationError, Namespaces};
 pub use mapper::MapperError;
-pub use objects::{resource_at, stem};
 pub use open::{load, open, read};
 pub use pending::Scan;
 pub use problem::{Problem, Severity};
 pub use read::likely;
+pub use resources::{Resources, resource_at, stem};
 pub use schema::schema;
 pub use settings_file::read_settings;
 pub use tenant::TenantRules;
-pub use watch::{Resources, Watch};
+pub use watch::Watch;
 
 /// A valid pipeline file, merged with the defaults file. The lanes share these settings.
 #[derive(Debug, Clone, PartialEq)]

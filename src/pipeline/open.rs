@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::files::{FileOptions, Loaded};
 use super::location::{Location, split};
-use super::objects::Objects;
+use super::resources::Resources;
 use super::watch::Watch;
 use super::{Files, Scan};
 
@@ -12,10 +12,10 @@ pub async fn open(locations: &[Location], options: &FileOptions) -> (Files, Watc
     let (locations, options) = (split(locations), options.clone());
     // The file system may not answer.
     let opened = tokio::task::spawn_blocking(move || {
-        let objects = Objects::default();
+        let resources = Resources::default();
         let mut watch = Watch::new(&locations.paths, options.defaults.as_deref());
-        let files = Files::new(&locations.paths, &options).with_objects(objects.clone());
-        watch.watch_objects(locations, &objects);
+        let files = Files::new(&locations.paths, &options).with_resources(resources.clone());
+        watch.watch_resources(locations.resources, &resources);
         (files, watch)
     });
     opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))

@@ -1,4 +1,4 @@
-//! What has to be scanned again, collected from files and objects.
+//! What has to be scanned again, collected from files and resources.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

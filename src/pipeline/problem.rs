@@ -91,11 +91,6 @@ impl Problem {
         self.message.starts_with(MISSING)
     }
 
-    /// True for the warning about a secret in the file.
-    pub(super) fn is_about_literal_secret(&self) -> bool {
-        self.message == LITERAL_SECRET
-    }
-
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }

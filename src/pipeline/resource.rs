@@ -144,37 +144,39 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::contents::Text;
-    use super::super::objects::{Found, Objects};
+    use super::super::resources::{Resource, Resources};
     use super::super::{FileOptions, FileReport, Files, Scan, TenantRules};
     use super::ResourceState;
 
     const RESOURCE: &str = "pipeline acme/console, spec";
 
-    fn report(path: &str, text: &str) -> FileReport {
-        let objects = Objects::default();
+    /// The resource at [`RESOURCE`].
+    fn found(text: &str, state: ResourceState) -> BTreeMap<PathBuf, Resource> {
         let text = Text::new(text.as_bytes().to_vec()).of_generation(Some(7));
-        let files = BTreeMap::from([(PathBuf::from(path), text)]);
-        objects.replace("test", Found { files, ..Found::default() });
+        BTreeMap::from([(RESOURCE.into(), Resource { text, state: Arc::new(state) })])
+    }
+
+    fn report(text: &str) -> FileReport {
+        let resources = Resources::default();
+        resources.replace("test", found(text, ResourceState::default()));
         // What an operator may allow to other files.
         let tenants = TenantRules {
             secrets_dir: Some("/secrets".into()),
             env_prefixes: vec!["TENANT_".to_owned()],
             ..TenantRules::default()
         };
-        let mut files = Files::new(&[], &FileOptions { defaults: None, tenants }).with_objects(objects);
+        let mut files = Files::new(&[], &FileOptions { defaults: None, tenants }).with_resources(resources);
         files.rescan(&Scan::All);
-        files.report(Path::new(path)).unwrap()
+        files.report(Path::new(RESOURCE)).unwrap()
     }
 
     #[test]
     fn a_deleted_resource_is_paused_also_if_it_is_invalid_by_then() {
-        let objects = Objects::default();
+        let resources = Resources::default();
         let put = |text: &str, is_deleted: bool| {
-            let state = Arc::new(ResourceState { is_deleted, ..ResourceState::default() });
-            let files = BTreeMap::from([(RESOURCE.into(), Text::new(text.as_bytes().to_vec()))]);
-            objects.replace("test", Found { files, resources: BTreeMap::from([(RESOURCE.into(), state)]) });
+            resources.replace("test", found(text, ResourceState { is_deleted, ..ResourceState::default() }));
         };
-        let mut files = Files::new(&[], &FileOptions::default()).with_objects(objects.clone());
+        let mut files = Files::new(&[], &FileOptions::default()).with_resources(resources.clone());
         put(&text(REFERENCE, ""), false);
         files.rescan(&Scan::All);
         put("{}", false);
@@ -186,29 +188,32 @@ mod tests {
         assert!(!files.report(Path::new(RESOURCE)).unwrap().problems.is_empty(), "it says what is wrong all the same");
         put("{}", true);
         assert!(files.rescan(&Scan::All).is_empty(), "it stays paused");
-        objects.replace("test", Found::default());
+        resources.replace("test", BTreeMap::new());
         assert_eq!(files.rescan(&Scan::All).stopped, ["acme.console"]);
     }
 
     #[test]
-    fn a_resource_has_its_name_also_if_a_labelled_object_takes_it_first() {
-        const KEY: &str = "configmap globex/console, acme.console.yaml";
-        let objects = Objects::default();
-        let put = |paths: &[&str]| {
-            let files = paths.iter().map(|path| (path.into(), Text::new(text(REFERENCE, "").into_bytes())));
-            objects.replace("test", Found { files: files.collect(), ..Found::default() });
-        };
-        let mut files = Files::new(&[], &FileOptions::default()).with_objects(objects.clone());
-        let mut running = |paths: &[&str]| {
-            put(paths);
+    fn a_resource_has_its_name_also_if_a_file_takes_it_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("acme.console.yaml");
+        std::fs::write(&file, text(r#""literal""#, "")).unwrap();
+        let file = file.display().to_string();
+        let resources = Resources::default();
+        let running = |files: &mut Files, has_resource: bool| {
+            let found = has_resource.then(|| found(&text(REFERENCE, ""), ResourceState::default()));
+            resources.replace("test", found.unwrap_or_default());
             files.rescan(&Scan::All);
             files.running().map(|pipeline| pipeline.path.display().to_string()).collect::<Vec<_>>()
         };
-        assert_eq!(running(&[KEY]), [KEY]);
-        assert_eq!(running(&[KEY, RESOURCE]), [RESOURCE]);
-        assert_eq!(running(&[KEY]), [KEY]);
-        assert_eq!(running(&[]), [""; 0]);
-        assert_eq!(running(&[KEY, RESOURCE]), [RESOURCE], "also if both are new");
+        let new = || {
+            let files = Files::new(&[directory.path().to_owned()], &FileOptions::default());
+            files.with_resources(resources.clone())
+        };
+        let mut files = new();
+        assert_eq!(running(&mut files, false), [file.as_str()]);
+        assert_eq!(running(&mut files, true), [RESOURCE]);
+        assert_eq!(running(&mut files, false), [file.as_str()]);
+        assert_eq!(running(&mut new(), true), [RESOURCE], "also if both are new");
     }
 
     fn text(token: &str, sink: &str) -> String {
@@ -224,7 +229,7 @@ mod tests {
     fn a_resource_has_the_name_of_its_namespace_and_its_secrets_from_there() {
         let tls = r#", "tls": { "ca_file": { "secretRef": { "name": "ca", "key": "ca.crt" } } },
                        "headers": { "X-Tenant": "acme", "X-Key": { "secretRef": { "name": "key", "key": "k" } } }"#;
-        let report = report(RESOURCE, &text(REFERENCE, tls));
+        let report = report(&text(REFERENCE, tls));
         let pipeline = report.pipeline.unwrap_or_else(|| panic!("{:?}", report.problems));
         assert_eq!((pipeline.name.as_str(), report.generation), ("acme.console", Some(7)));
         assert_eq!(pipeline.console.token.first().reference(), "secret:acme/console/token");
@@ -245,7 +250,7 @@ mod tests {
             r#"{ "secretRef": { "name": "console" } }"#,
             r#"{ "secretRef": "globex/console/token" }"#,
         ] {
-            let report = report(RESOURCE, &text(token, ""));
+            let report = report(&text(token, ""));
             let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
             assert!(report.pipeline.is_none() && problems.len() == 1, "{token}: {problems:?}");
             let problem = &problems[0];
@@ -253,15 +258,14 @@ mod tests {
             assert!(problem.contains("own namespace"), "{problem}");
         }
         let other_name = text(REFERENCE, "").replacen('{', r#"{ "name": "globex.console","#, 1);
-        assert!(report(RESOURCE, &other_name).pipeline.is_none());
+        assert!(report(&other_name).pipeline.is_none());
     }
 
     /// Their values would be settings without the keys that the rules look at.
     #[test]
     fn settings_that_are_written_as_a_list_are_refused() {
-        let path = "configmap acme/pipelines, console.yaml";
         let whole = text(r#""literal""#, "");
-        assert!(report(path, &whole).pipeline.is_some());
+        assert!(report(&whole).pipeline.is_some());
         let oauth = |value: &str| {
             let keys = r#""type": "oauth2", "token_url": "https://a.example", "client_id": "i", "client_secret": "s""#;
             format!(r#", "auth": {{ {keys}, {value} }}"#)
@@ -281,7 +285,7 @@ mod tests {
             (whole.replace(r#""threats": {}"#, r#""threats": ["30d"]"#), "streams.threats"),
             (whole.replace(r#""sinks": ["#, r#""sinks": [["http", "a"], "#), "sinks[0]"),
         ] {
-            let report = report(path, &text);
+            let report = report(&text);
             let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
             assert!(report.pipeline.is_none(), "{text}");
             assert!(problems.iter().any(|problem| problem.contains(place)), "{text}: {problems:?}");
@@ -289,25 +293,26 @@ mod tests {
     }
 
     #[test]
-    fn labelled_objects_name_secrets_of_their_namespace_and_files_none() {
-        let other = r#"{ "secretRef": "globex/console/token" }"#;
+    fn a_second_key_hides_no_reference_to_another_namespace() {
         let tls = r#", "tls": { "ca_file": { "secretRef": "globex/ca/ca.crt" } }"#;
-        for path in ["configmap acme/pipelines, console.yaml", "secret acme/pipelines, console.yaml"] {
-            let own = report(path, &text(REFERENCE, "")).pipeline.unwrap();
-            assert_eq!(own.console.token.first().reference(), "secret:acme/console/token");
-            let second_key = r#", "tls": { "ca_file": { "secretRef": "globex/ca/ca.crt", "x": 1 } }"#;
-            let own_second_key = REFERENCE.replacen('{', r#"{ "x": 1,"#, 1);
-            for text in [text(other, ""), text(REFERENCE, tls), text(REFERENCE, second_key), text(&own_second_key, "")]
-            {
-                let report = report(path, &text);
-                let problem = report.problems.first().map(ToString::to_string).unwrap_or_default();
-                assert!(report.pipeline.is_none() && problem.contains("own namespace"), "{problem}");
-            }
-        }
-        for token in [REFERENCE, other] {
-            let report = report("pipelines/console.yaml", &text(token, ""));
+        let second_key = r#", "tls": { "ca_file": { "secretRef": "globex/ca/ca.crt", "x": 1 } }"#;
+        let own_second_key = REFERENCE.replacen('{', r#"{ "x": 1,"#, 1);
+        for text in [text(REFERENCE, tls), text(REFERENCE, second_key), text(&own_second_key, "")] {
+            let report = report(&text);
             let problem = report.problems.first().map(ToString::to_string).unwrap_or_default();
-            assert!(report.pipeline.is_none() && problem.contains("only an object of Kubernetes"), "{problem}");
+            assert!(report.pipeline.is_none() && problem.contains("own namespace"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_file_names_no_secrets_of_kubernetes() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("console.yaml");
+        for token in [REFERENCE, r#"{ "secretRef": "globex/console/token" }"#] {
+            std::fs::write(&file, text(token, "")).unwrap();
+            let loaded = super::super::load(std::slice::from_ref(&file), &FileOptions::default());
+            let problem = loaded.problems.first().map(ToString::to_string).unwrap_or_default();
+            assert!(loaded.pipelines.is_empty() && problem.contains("only a Pipeline resource"), "{problem}");
         }
     }
 }

@@ -7,17 +7,17 @@ use std::time::Duration;
 use url::Url;
 
 use super::document::has_chosen_keys;
-use super::objects::{self, Kind};
 use super::problem::{Problem, Severity};
+use super::resources::{is_resource, stem};
 use super::yaml::{Node, Value, join};
 use crate::settings::{NotPublic, Period, not_public};
 
 /// What tenants' files may use of the worker: by default nothing but literal secrets and public addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TenantRules {
-    /// `--tenant-files`: the rules hold for files too. They always hold for objects of Kubernetes.
+    /// `--tenant-files`: the rules hold for files too. They always hold for resources.
     pub for_files: bool,
-    /// `--secrets-dir`: `{ file }` only below. `{pipeline}` stands for the name of the file, or of the labelled object.
+    /// `--secrets-dir`: `{ file }` only below. `{pipeline}` stands for the name of the file.
     pub secrets_dir: Option<PathBuf>,
     /// `--env-allow`: `{ env }` only with one of these prefixes.
     pub env_prefixes: Vec<String>,
@@ -76,19 +76,19 @@ const KAFKA_OPTIONS: [&str; 24] = [
 impl TenantRules {
     /// Whether the pipeline file at `path` is a tenant's.
     pub(super) fn apply_to(&self, path: &Path) -> bool {
-        self.for_files || Kind::of(path).is_some()
+        self.for_files || is_resource(path)
     }
 
     /// Reports what the file may not say. `root` is the tree of the file alone: the operator's defaults may say all.
     pub(super) fn check(&self, root: &Node, file: &Path, problems: &mut Vec<Problem>) {
-        let own = objects::directory_name(file);
+        let own = stem(file);
         let fill = |directory: &Option<PathBuf>| {
             directory.as_ref().map(|path| PathBuf::from(path.to_string_lossy().replace("{pipeline}", &own)))
         };
-        let is_resource = Kind::of(file) == Some(Kind::Pipeline);
+        let is_resource = is_resource(file);
         let (secrets, files) = (fill(&self.secrets_dir), fill(&self.files_dir));
         let mut check = Check { rules: self, is_resource, secrets, files, problems };
-        check.name(root, &objects::stem(file));
+        check.name(root, &own);
         check.sinks(root);
         check.node(root, "", "", false);
     }
@@ -413,25 +413,6 @@ mod tests {
     }
 
     #[test]
-    fn the_author_of_a_labelled_object_has_the_directory_of_the_object_whatever_the_key() {
-        let refused = |object: &str, token: &str| {
-            let file: Arc<Path> = Path::new(object).into();
-            let mut problems = Vec::new();
-            let root = document::tree(&format!("console: {{ token: {token} }}"), &file, &mut problems).unwrap();
-            rules().check(&root, &file, &mut problems);
-            problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>().join(" ")
-        };
-        let (own, other) = ("{ file: /secrets/customers.acme/token }", "{ file: /secrets/acme/token }");
-        for key in ["globex.yaml", "acme.yaml"] {
-            let object = format!("configmap customers/acme, {key}");
-            assert_eq!((refused(&object, own).as_str(), refused(&object, other).as_str()), ("", "console.token.file"));
-        }
-        let secret = "{ secretRef: { name: console, key: token } }";
-        assert_eq!(refused("secret customers/acme, acme.yaml", secret), "");
-        assert_eq!(refused("/pipelines/acme.yaml", secret), "console.token.secretRef");
-    }
-
-    #[test]
     fn what_is_allowed_is_not() {
         let text = "
 name: acme
@@ -450,6 +431,6 @@ sinks: [{ type: kafka, brokers: ['10.0.0.2:9092'], options: { compression.type: 
 ";
         assert_eq!(refused(&private, text), <[&str; 0]>::default());
         assert!(rules().apply_to(Path::new("x.yaml")) && !TenantRules::default().apply_to(Path::new("x.yaml")));
-        assert!(TenantRules::default().apply_to(Path::new("configmap ns/name, acme.yaml")));
+        assert!(TenantRules::default().apply_to(Path::new("pipeline ns/acme, spec")));
     }
 }

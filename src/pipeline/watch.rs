@@ -12,27 +12,15 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::location::Split;
-#[cfg(feature = "kubernetes")]
-use super::object_watch::ObjectWatch;
-use super::objects::Objects;
+use super::location::Namespaces;
 use super::pending::{Pending, Scan};
-use super::resource::ResourceState;
+#[cfg(feature = "kubernetes")]
+use super::resource_watch::ResourceWatch;
+use super::resources::Resources;
 use super::sources::is_pipeline_file;
 use crate::settings::ask_file_system;
 
 const RESCAN: Duration = Duration::from_secs(10);
-
-/// The `Pipeline` resources as the API server last reported them.
-#[derive(Debug, Clone)]
-pub struct Resources(Objects);
-
-impl Resources {
-    /// The resources, by the paths of their pipeline files.
-    pub fn list(&self) -> Vec<(PathBuf, Arc<ResourceState>)> {
-        self.0.resources()
-    }
-}
 
 /// Waits for changes of pipeline files.
 #[derive(Debug)]
@@ -42,7 +30,7 @@ pub struct Watch {
     rescan: tokio::time::Interval,
     resources: Option<Resources>,
     #[cfg(feature = "kubernetes")]
-    object_watch: Option<ObjectWatch>,
+    resource_watch: Option<ResourceWatch>,
 }
 
 /// The directories of the pipeline files.
@@ -76,18 +64,17 @@ impl Watch {
             rescan,
             resources: None,
             #[cfg(feature = "kubernetes")]
-            object_watch: None,
+            resource_watch: None,
         }
     }
 
-    /// Also watches the objects among `locations`, and stores what is found in `objects`.
+    /// Also watches resources, and stores what is found in `resources`.
     #[cfg_attr(not(feature = "kubernetes"), allow(unused_variables, reason = "there are none"))]
-    pub(super) fn watch_objects(&mut self, locations: Split, objects: &Objects) {
+    pub(super) fn watch_resources(&mut self, namespaces: Vec<Namespaces>, resources: &Resources) {
         #[cfg(feature = "kubernetes")]
-        if !(locations.labelled.is_empty() && locations.resources.is_empty()) {
-            let Split { labelled, resources, .. } = locations;
-            self.resources = (!resources.is_empty()).then(|| Resources(objects.clone()));
-            self.object_watch = Some(ObjectWatch::start(labelled, resources, objects, &self.pending));
+        if !namespaces.is_empty() {
+            self.resources = Some(resources.clone());
+            self.resource_watch = Some(ResourceWatch::start(namespaces, resources, &self.pending));
         }
     }
 
@@ -96,11 +83,11 @@ impl Watch {
         self.resources.clone()
     }
 
-    /// Waits until the API server has answered or refused the first listing of objects.
+    /// Waits until the API server has answered or refused the first listing of resources.
     pub async fn first_listing(&mut self) {
         #[cfg(feature = "kubernetes")]
-        if let Some(object_watch) = &mut self.object_watch {
-            object_watch.first_listing().await;
+        if let Some(resource_watch) = &mut self.resource_watch {
+            resource_watch.first_listing().await;
         }
     }
 

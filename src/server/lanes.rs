@@ -39,7 +39,7 @@ pub struct Status {
 /// See [`Status::source_problems`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceProblem {
-    /// A file, a directory, or a selector of objects.
+    /// A value of `--pipelines`, or the defaults file.
     pub place: String,
     pub problem: String,
 }

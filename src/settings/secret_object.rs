@@ -1,5 +1,4 @@
-//! Secrets of Kubernetes that labelled objects and `Pipeline` resources name, read from the API server each time that a
-//! file would be read.
+//! Secrets of Kubernetes that `Pipeline` resources name, read from the API server each time that a file would be read.
 
 use std::fmt;
 use std::str::FromStr;

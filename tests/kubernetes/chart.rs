@@ -12,6 +12,7 @@ use kube::api::{Api, GroupVersionKind, ListParams, PostParams};
 use s1_forwarder::emulator::{Kind, system_clock};
 use serde_json::{Value, json};
 
+use super::container::{Container, texts};
 use crate::support::cache::{or_skip, run};
 use crate::support::harness::Harness;
 use crate::support::kubernetes::{Kubernetes, documents};
@@ -209,9 +210,9 @@ fn the_chart_is_of_the_programs_version() {
 #[test]
 fn the_plain_manifests_are_those_of_the_chart() {
     let Some(chart) = Chart::new() else { return };
-    // With them, pipelines are added without a change of the manifests.
-    let labelled = ["--skip-tests", "--set", "pipelines.labelled.selector=s1-forwarder/pipelines"];
-    let rendered = chart.template("s1-forwarder", "s1-forwarder", &labelled).unwrap();
+    // The resources of the workers' namespace, whose definition is a manifest of its own.
+    let resources = "pipelines.resources.namespaces={s1-forwarder},pipelines.resources.definition=false";
+    let rendered = chart.template("s1-forwarder", "s1-forwarder", &["--skip-tests", "--set", resources]).unwrap();
     let helms = ["helm.sh/chart:", "app.kubernetes.io/managed-by:", "# Source:"];
     let lines = rendered.lines().filter(|line| !helms.iter().any(|word| line.trim_start().starts_with(word)));
     let rendered: String = lines.flat_map(|line| [line, "\n"]).collect();
@@ -234,19 +235,11 @@ async fn a_worker_runs_with_what_the_chart_gives_it() {
     let inline = format!("pipelines.inline.acme={}", harness.path("acme.yaml").display());
     let values = ["--skip-tests", "--set-file", &inline];
     let rendered = chart.template("s1-forwarder", &tenant.name, &values).unwrap();
-    let (mut arguments, mut variables) = (Vec::new(), Vec::new());
+    let mut container = None;
     for manifest in documents(&rendered) {
         let object = kubernetes.apply(manifest, "").await.unwrap();
         match object["kind"].as_str().unwrap() {
-            "Deployment" => {
-                let container = &object["spec"]["template"]["spec"]["containers"][0];
-                arguments = texts(&container["args"]);
-                let text = |value: &Value| value.as_str().unwrap().to_owned();
-                let list = container["env"].as_array().unwrap();
-                // The address of the pod comes from Kubernetes.
-                let fixed = list.iter().filter(|variable| variable["valueFrom"].is_null());
-                variables = fixed.map(|variable| (text(&variable["name"]), text(&variable["value"]))).collect();
-            }
+            "Deployment" => container = Some(Container::of(&object)),
             "Secret" => {
                 let file = BASE64_STANDARD.decode(object["data"]["acme.yaml"].as_str().unwrap()).unwrap();
                 fs::create_dir_all(harness.path("etc/pipelines/inline")).unwrap();
@@ -256,19 +249,11 @@ async fn a_worker_runs_with_what_the_chart_gives_it() {
         }
     }
     let etc = harness.path("etc").display().to_string();
-    let here = |argument: &str| {
-        argument
-            .replace("/etc/s1-forwarder", &etc)
-            .replace("0.0.0.0:9598", "127.0.0.1:0")
-            .replace("0.0.0.0:9599", "127.0.0.1:0")
-    };
-    let arguments: Vec<String> = arguments.iter().map(|argument| here(argument)).collect();
+    let container = container.unwrap();
+    let arguments = container.arguments.iter().map(|argument| argument.replace("/etc/s1-forwarder", &etc));
+    let arguments: Vec<String> = arguments.collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let start = |arguments: &[&str]| {
-        let mut command = program(harness.root(), arguments);
-        command.env("KUBECONFIG", tenant.kubeconfig()).envs(variables.clone());
-        Process::spawn(command)
-    };
+    let start = |arguments: &[&str]| Process::spawn(container.program(harness.root(), &tenant.kubeconfig(), arguments));
     let mut worker = start(&arguments);
 
     worker.lane("acme/activities/siem", |lane| lane["last_success"].is_string()).await;
@@ -301,8 +286,4 @@ async fn a_worker_runs_with_what_the_chart_gives_it() {
     let checkpoints: Api<ConfigMap> = Api::namespaced(kubernetes.admin().await, &tenant.name);
     let checkpoints = checkpoints.list(&ListParams::default()).await.unwrap();
     assert!(checkpoints.iter().any(|map| map.name_any().starts_with("s1-forwarder-checkpoint-")));
-}
-
-fn texts(list: &Value) -> Vec<String> {
-    list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }

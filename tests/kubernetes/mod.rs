@@ -1,9 +1,10 @@
 //! What runs in Kubernetes, against a real API server.
 
 mod chart;
+mod container;
 mod dead_letters;
+mod manifests;
 mod many_resources;
-mod pipelines;
 mod resources;
 mod rights;
 mod transfer;

@@ -33,7 +33,7 @@ fn the_text_says_the_same_as_the_definition() {
 /// The samples are accepted by the schema of files, apart from the form of their secrets.
 #[test]
 fn the_sample_says_nothing_that_the_definition_does_not_have() {
-    let sample = fs::read_to_string(root().join("deploy/kubernetes/pipeline.yaml")).unwrap();
+    let sample = fs::read_to_string(root().join("deploy/examples/pipeline.yaml")).unwrap();
     let sample: Value = serde_saphyr::from_str(&sample).unwrap();
     let definition = pipeline::definition();
     let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];

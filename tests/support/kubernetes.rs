@@ -16,7 +16,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{Api, DynamicObject, GroupVersionKind, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::discovery::Scope;
+use kube::discovery::{ApiCapabilities, ApiResource, Scope};
 use kube::{Client, Config, Resource};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -160,13 +160,17 @@ impl Kubernetes {
 
     /// A new namespace with the manifests' service account, and its rights to hold state.
     pub async fn tenant(&self) -> Tenant<'_> {
-        let admin = self.admin().await;
         let name = self.namespace().await;
-        self.allow(&name, "s1-forwarder").await;
-        let accounts: Api<ServiceAccount> = Api::namespaced(admin, &name);
+        self.allow_state(&name).await;
+        self.account(&name).await
+    }
+
+    /// The manifests' service account in a namespace where it has its rights.
+    pub async fn account(&self, namespace: &str) -> Tenant<'_> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.admin().await, namespace);
         let wanted = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
         let token = accounts.create_token_request("s1-forwarder", &PostParams::default(), &wanted).await.unwrap();
-        let tenant = Tenant { kubernetes: self, name, token: token.status.unwrap().token };
+        let tenant = Tenant { kubernetes: self, name: namespace.to_owned(), token: token.status.unwrap().token };
         // The API server hears of rights a moment after they were written.
         let leases: Api<Lease> = Api::namespaced(tenant.client().await, &tenant.name);
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -198,11 +202,11 @@ impl Kubernetes {
         }
     }
 
-    /// Applies what the manifests have of rights by this name, in a namespace.
-    async fn allow(&self, namespace: &str, name: &str) {
+    /// Applies in a namespace what the manifests have of rights, except those to resources.
+    async fn allow_state(&self, namespace: &str) {
         for manifest in documents(&MANIFESTS.replace(MANIFESTS_NAMESPACE, &format!("namespace: {namespace}"))) {
             let is_right = ["ServiceAccount", "Role", "RoleBinding"].contains(&field(manifest, "kind: "));
-            if is_right && field(manifest, "  name: ") == name {
+            if is_right && field(manifest, "  name: ") == "s1-forwarder" {
                 self.apply(manifest, "").await.unwrap();
             }
         }
@@ -211,17 +215,34 @@ impl Kubernetes {
     /// Applies a manifest as `kubectl apply --server-side` does, with unknown and duplicate keys refused; what the API
     /// server makes of it. `more` is added to the request's parameters.
     pub async fn apply(&self, manifest: &str, more: &str) -> kube::Result<Value> {
-        let [version, kind, namespace, name] =
-            ["apiVersion: ", "kind: ", "  namespace: ", "  name: "].map(|name| field(manifest, name));
-        let admin = self.admin().await;
-        let (group, version) = version.split_once('/').unwrap_or(("", version));
-        let kind = GroupVersionKind::gvk(group, version, kind);
-        let (resource, capabilities) = kube::discovery::pinned_kind(&admin, &kind).await?;
+        let [namespace, name] = ["  namespace: ", "  name: "].map(|name| field(manifest, name));
+        let (resource, capabilities) = self.kind_of(manifest).await?;
         let namespace = Some(namespace).filter(|_| capabilities.scope == Scope::Namespaced);
         let path = DynamicObject::url_path(&resource, namespace);
         let path = format!("{path}/{name}?fieldManager=test&force=true&fieldValidation=Strict{more}");
         let patch = http::Request::patch(path).header("content-type", "application/apply-patch+yaml");
-        admin.request(patch.body(manifest.as_bytes().to_vec()).unwrap()).await
+        self.admin().await.request(patch.body(manifest.as_bytes().to_vec()).unwrap()).await
+    }
+
+    /// The kind of a manifest, which the API server must know.
+    pub async fn kind_of(&self, manifest: &str) -> kube::Result<(ApiResource, ApiCapabilities)> {
+        let [version, kind] = ["apiVersion: ", "kind: "].map(|name| field(manifest, name));
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        kube::discovery::pinned_kind(&self.admin().await, &GroupVersionKind::gvk(group, version, kind)).await
+    }
+
+    /// A file for `KUBECONFIG` of somebody who may do everything.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.kubeconfig_file("default", ADMIN_TOKEN, self.address())
+    }
+
+    fn kubeconfig_file(&self, namespace: &str, token: &str, server: SocketAddr) -> PathBuf {
+        let path = self.directory.path().join(format!("{namespace}-{}.kubeconfig", server.port()));
+        // Another process may read it meanwhile.
+        let mut file = tempfile::NamedTempFile::new_in(self.directory.path()).unwrap();
+        write!(file, "{}", self.kubeconfig(namespace, token, server)).unwrap();
+        file.persist(&path).unwrap();
+        path
     }
 
     fn kubeconfig(&self, namespace: &str, token: &str, server: SocketAddr) -> Value {
@@ -256,17 +277,7 @@ impl Tenant<'_> {
 
     /// One that leads to the API server through something else on 127.0.0.1.
     pub fn kubeconfig_through(&self, server: SocketAddr) -> PathBuf {
-        let path = self.kubernetes.directory.path().join(format!("{}-{}.kubeconfig", self.name, server.port()));
-        // Another process may read it meanwhile.
-        let mut file = tempfile::NamedTempFile::new_in(self.kubernetes.directory.path()).unwrap();
-        write!(file, "{}", self.kubernetes.kubeconfig(&self.name, &self.token, server)).unwrap();
-        file.persist(&path).unwrap();
-        path
-    }
-
-    /// Lets the worker read labelled pipeline files.
-    pub async fn allow_pipelines(&self) {
-        self.kubernetes.allow(&self.name, "s1-forwarder-pipelines").await;
+        self.kubernetes.kubeconfig_file(&self.name, &self.token, server)
     }
 
     /// A client with the worker's rights.

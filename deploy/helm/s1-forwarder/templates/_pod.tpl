@@ -12,11 +12,6 @@
 {{- if .Values.pipelines.inline }}
 - {{ $pipelines }}/inline
 {{- end }}
-{{- with .Values.pipelines.labelled }}
-{{- if .selector }}
-- {{ printf "kubernetes:%slabel=%s" (ternary (printf "%s/" .namespace) "" (ne .namespace "")) .selector | quote }}
-{{- end }}
-{{- end }}
 {{- range .Values.pipelines.resources.namespaces }}
 - {{ printf "kubernetes-resources:%s" . | quote }}
 {{- end }}
@@ -48,11 +43,9 @@ Settings that every command needs, so that one in a worker's pod finds the same 
   value: /etc/s1-forwarder/defaults/defaults.yaml
 {{- end }}
 {{- with .Values.pipelines.tenants }}
-{{- if or .files $.Values.pipelines.labelled.selector $.Values.pipelines.resources.namespaces }}
 {{- if .files }}
 - name: S1_FORWARDER_TENANT_FILES
   value: "true"
-{{- end }}
 {{- if .secretsDir }}
 - name: S1_FORWARDER_SECRETS_DIR
   value: {{ .secretsDir | quote }}
@@ -61,6 +54,8 @@ Settings that every command needs, so that one in a worker's pod finds the same 
 - name: S1_FORWARDER_ENV_ALLOW
   value: {{ join "," .envAllow | quote }}
 {{- end }}
+{{- end }}
+{{- if or .files $.Values.pipelines.resources.namespaces }}
 {{- if .filesDir }}
 - name: S1_FORWARDER_FILES_DIR
   value: {{ .filesDir | quote }}

@@ -13,6 +13,8 @@ use super::process::time;
 use super::{StateArgs, UsageError, note, print_line};
 use crate::lane::LaneCheckpoint;
 use crate::record::{Stream, Timestamp};
+#[cfg(feature = "kubernetes")]
+use crate::settings::kubernetes::Kubernetes;
 use crate::source::{MAIN, SourcePosition, Stage};
 use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store, process_identity};
 
@@ -106,6 +108,17 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             directory.display()
         ))
         .into());
+    }
+    #[cfg(feature = "kubernetes")]
+    if let Location::Kubernetes(namespace) = state {
+        let kubernetes = Kubernetes::connect(namespace.as_deref()).await?;
+        if !kubernetes.has_namespace().await {
+            let namespace = kubernetes.namespace;
+            return Err(UsageError(format!(
+                "there is no namespace {namespace} (use --state kubernetes:NAMESPACE for another)"
+            ))
+            .into());
+        }
     }
     // Before the store is opened, which creates it if it does not exist.
     let import = match &args.command {

@@ -1,8 +1,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kube::{Client, Config, Error};
+use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, Error};
 
+use super::proxy::{Proxy, ProxyError};
 use crate::failure::Failure;
 
 /// Timeout of one call to the API server, which normally answers in milliseconds.
@@ -53,7 +58,11 @@ impl Kubernetes {
     /// If there is no such configuration. No request is sent yet.
     pub async fn connect(namespace: Option<&str>) -> Result<Self, KubernetesError> {
         let access = |error: &dyn std::error::Error| KubernetesError::Access(chain(error));
-        let mut config = Config::infer().await.map_err(|error| access(&error))?;
+        let of_kubeconfig = of_kubeconfig().await.map_err(|error| access(&error))?;
+        let mut config = match of_kubeconfig {
+            Some(config) => config,
+            None => Config::infer().await.map_err(|error| access(&error))?,
+        };
         config.connect_timeout = Some(CALL);
         config.write_timeout = Some(CALL);
         // Callers decide whether and when to try again.
@@ -62,6 +71,48 @@ impl Kubernetes {
         let client = Client::try_from(config).map_err(|error| access(&error))?;
         Ok(Self { client, namespace })
     }
+
+    /// False only if the API server says that there is no such namespace: workers have no right to ask.
+    pub async fn has_namespace(&self) -> bool {
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        !matches!(KubernetesError::of(namespaces.get_opt(&self.namespace)).await, Ok(None))
+    }
+}
+
+/// From the kubeconfig of `KUBECONFIG` or the home directory. `None` if there is no usable one: `infer` then looks for the
+/// service account of a pod, and says what is wrong with either.
+async fn of_kubeconfig() -> Result<Option<Config>, ProxyError> {
+    let Ok(kubeconfig) = Kubeconfig::read() else { return Ok(None) };
+    let named = named_proxy(&kubeconfig);
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let Ok(mut config) = config else { return Ok(None) };
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let environment = variable("HTTPS_PROXY").or_else(|| variable("https_proxy"));
+    let exceptions = variable("NO_PROXY").or_else(|| variable("no_proxy")).unwrap_or_default();
+    config.proxy_url = proxy_to(&config.cluster_url, named.as_deref(), environment.as_deref(), &exceptions)?;
+    Ok(Some(config))
+}
+
+/// `proxy-url` of the current context's cluster.
+fn named_proxy(kubeconfig: &Kubeconfig) -> Option<String> {
+    let context = kubeconfig.contexts.iter().find(|context| Some(&context.name) == kubeconfig.current_context.as_ref());
+    let name = &context?.context.as_ref()?.cluster;
+    let cluster = kubeconfig.clusters.iter().find(|cluster| cluster.name == *name)?;
+    cluster.cluster.as_ref()?.proxy_url.clone().filter(|text| !text.is_empty())
+}
+
+/// The proxy to an API server as kubectl chooses it: that of the kubeconfig, else that of the environment unless
+/// `NO_PROXY` has the API server. kube looks for the proxy itself in `NO_PROXY`.
+fn proxy_to(
+    server: &Uri,
+    named: Option<&str>,
+    environment: Option<&str>,
+    exceptions: &str,
+) -> Result<Option<Uri>, ProxyError> {
+    let applies = |proxy: &&str| Matcher::builder().all(*proxy).no(exceptions).build().intercept(server).is_some();
+    let Some(text) = named.or_else(|| environment.filter(applies)) else { return Ok(None) };
+    let proxy: Proxy = text.parse()?;
+    proxy.url().as_str().parse().map(Some).map_err(|_| ProxyError)
 }
 
 impl KubernetesError {
@@ -146,4 +197,57 @@ pub fn object_labels(instance: &str, kind: &str) -> BTreeMap<String, String> {
 /// The label selector for all objects of a kind.
 pub fn selector(instance: &str, kind: &str) -> String {
     format!("{MANAGED_BY}={PROGRAM},{INSTANCE}={instance},{KIND}={kind}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_leads_to_the_api_servers_that_no_proxy_does_not_have() {
+        let server = |text: &'static str| Uri::from_static(text);
+        let (near, far) = (server("https://10.1.2.3:6443"), server("https://api.cloud.example"));
+        let environment = Some("proxy.corp.example:3128");
+        let chosen = |server: &Uri, named: Option<&str>, exceptions: &str| {
+            proxy_to(server, named, environment, exceptions).unwrap().map(|proxy| proxy.to_string())
+        };
+        let proxy = Some("http://proxy.corp.example:3128/".to_owned());
+        assert_eq!(chosen(&far, None, ""), proxy);
+        assert_eq!(chosen(&near, None, ""), proxy);
+        for exceptions in ["10.0.0.0/8", "localhost, 10.1.2.3,", "*"] {
+            assert_eq!(chosen(&near, None, exceptions), None, "{exceptions}");
+        }
+        assert_eq!(chosen(&far, None, ".cloud.example"), None);
+        // The proxy is in the network that needs none.
+        assert_eq!(chosen(&far, None, ".corp.example,10.0.0.0/8"), proxy);
+        // kubectl asks neither variable where the kubeconfig names a proxy.
+        assert_eq!(
+            chosen(&near, Some("https://user:canary@other:3128"), "*").as_deref(),
+            Some("https://user:canary@other:3128/")
+        );
+        assert_eq!(proxy_to(&near, None, None, "").unwrap(), None);
+        let error = proxy_to(&near, Some("socks5://user:canary@other"), None, "").unwrap_err().to_string();
+        assert!(error.contains("http://HOST:PORT") && !error.contains("canary"), "{error}");
+    }
+
+    #[test]
+    fn the_proxy_of_a_kubeconfig_is_that_of_the_current_cluster() {
+        let kubeconfig = Kubeconfig::from_yaml(
+            "
+apiVersion: v1
+kind: Config
+current-context: b
+clusters:
+  - { name: one, cluster: { server: 'https://one', proxy-url: 'http://proxy-one:3128' } }
+  - { name: two, cluster: { server: 'https://two', proxy-url: 'http://proxy-two:3128' } }
+contexts:
+  - { name: a, context: { cluster: one, user: u } }
+  - { name: b, context: { cluster: two, user: u } }
+",
+        );
+        let mut kubeconfig = kubeconfig.unwrap();
+        assert_eq!(named_proxy(&kubeconfig).as_deref(), Some("http://proxy-two:3128"));
+        kubeconfig.current_context = None;
+        assert_eq!(named_proxy(&kubeconfig), None);
+    }
 }

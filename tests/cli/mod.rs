@@ -2,6 +2,8 @@
 
 mod closed_pipe;
 mod init;
+#[cfg(feature = "kubernetes")]
+mod kubeconfig;
 mod variables;
 
 use std::fs;
@@ -60,6 +62,7 @@ fn typing_mistakes_in_flags_are_wrong_usage() {
         (&["verify", "x.yaml", "--from", "2026-01-31T00:00:00", "--to", "now"], "a time with its zone"),
         (&["verify", "x.yaml", "--from", "now", "--to", "2d"], "must be before"),
         (&["state", "set", "a/threats/s", "--to", "2999-01-01"], "in the future"),
+        (&["check", "--pipelines", "kubernetes:label=a=b"], "write kubernetes-resources:[NAMESPACE|*]"),
     ] {
         let (code, _, errors) = run(program().args(arguments));
         assert!(code == 2 && errors.contains(expected), "{arguments:?}: {code} {errors}");

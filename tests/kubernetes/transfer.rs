@@ -1,5 +1,6 @@
 //! `state export|import` into Kubernetes, from there to Kafka, and back to a directory.
 
+use crate::support::harness::Harness;
 use crate::support::kubernetes::Kubernetes;
 use crate::support::transfer::{done, goes_on, half_way};
 
@@ -55,4 +56,21 @@ async fn lanes_go_on_from_kubernetes_and_back() {
         done(&harness, &["state", "import", "export", "--replace", "--state", objects]).await;
         goes_on(&harness, objects).await;
     }
+}
+
+#[tokio::test]
+async fn a_namespace_that_does_not_exist_is_no_fresh_installation() {
+    let Some(kubernetes) = Kubernetes::shared().await else { return };
+    let tenant = kubernetes.tenant().await;
+    let mut harness = Harness::new(|_| {}).await;
+    let list = ["state", "list", "--state", "kubernetes:nosuchns"];
+    harness.kubeconfig = Some(kubernetes.admin_kubeconfig());
+    let missing = harness.command(&list).await;
+    assert!(missing.code == Some(2) && missing.stderr.contains("there is no namespace nosuchns"), "{missing:?}");
+    // A worker may not ask, and is told nothing wrong.
+    harness.kubeconfig = Some(tenant.kubeconfig());
+    let empty = done(&harness, &["state", "list", "--state", "kubernetes:"]).await;
+    assert_eq!(empty.stdout, "no checkpoints\n");
+    let refused = harness.command(&list).await;
+    assert!(refused.code == Some(1) && refused.stderr.contains("403"), "{refused:?}");
 }

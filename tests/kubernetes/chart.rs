@@ -102,6 +102,7 @@ async fn the_api_server_takes_the_chart_with_each_of_its_values_files() {
     }
     for kind in [
         "HorizontalPodAutoscaler",
+        "Ingress",
         "NetworkPolicy",
         "ServiceMonitor",
         "PodMonitor",
@@ -142,7 +143,9 @@ async fn check_deployment(kubernetes: &Kubernetes, deployment: &Value) {
     let namespace = deployment["metadata"]["namespace"].as_str().unwrap();
     let mut spec = template["spec"].clone();
     // Those of a real cluster.
-    spec.as_object_mut().unwrap().remove("priorityClassName");
+    for class in ["priorityClassName", "runtimeClassName"] {
+        spec.as_object_mut().unwrap().remove(class);
+    }
     let pod = json!({ "metadata": { "name": "pod", "labels": template["metadata"]["labels"] }, "spec": spec });
     let pods: Api<Pod> = Api::namespaced(kubernetes.admin().await, namespace);
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
@@ -166,7 +169,10 @@ fn values_that_cannot_work_are_refused_before_anything_is_installed() {
         ("pipelines.inline.acme.enabled=true", "pipelines.inline.acme"),
         ("pipelines.inline.Acme=x", "Acme"),
         ("metrics.serviceMonitor.enabled=perhaps", "metrics.serviceMonitor.enabled"),
-        ("metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true", "metrics"),
+        ("metrics.prometheusRule.disabled={S1ForwarderLaneLag}", "metrics.prometheusRule.disabled"),
+        ("metrics.prometheusRule.overrides.S1ForwarderLaneLag.for=1h", "S1ForwarderLaneLag"),
+        ("ingress.enabled=true", "ingress.hosts"),
+        ("podDisruptionBudget.minAvailable=half", "podDisruptionBudget.minAvailable"),
         ("worker.instance=of-forty-one-characters-which-is-too-long", "worker.instance"),
         ("worker.existingSecret.stateKey=state", "worker.existingSecret"),
         ("serviceAccount.create=false", "serviceAccount"),
@@ -176,10 +182,70 @@ fn values_that_cannot_work_are_refused_before_anything_is_installed() {
         let said = refused.replace('/', ".");
         assert!(said.contains("values don't meet the specifications") && said.contains(word), "{value}: {refused}");
     }
-    for value in ["replicas=65", "autoscaling.enabled=true,autoscaling.maxReplicas=65"] {
+    let password = "has a password, which everybody could read in the Deployment: put the whole text into a Secret";
+    for (value, words) in [
+        ("replicas=65", "65 workers cannot share worker.shards: 64"),
+        ("autoscaling.enabled=true,autoscaling.maxReplicas=65", "65 workers cannot share worker.shards: 64"),
+        ("replicaCount=2", "did you mean `replicas`?"),
+        ("worker.memoryBudget=2GiB", "the limit must be at least 2304Mi"),
+        ("worker.memoryBudget=1GB,resources.limits.memory=1.2G", "the limit must be at least 1210Mi"),
+        ("resources.limits.memory=805306367", "the limit must be at least 768Mi"),
+        ("worker.state=kafka://kafka:9092/s1?sasl.password=canary", password),
+        ("worker.deadLetters=kafka://me:canary@kafka:9092/s1", password),
+        ("pipelines.inline.acme=console: [", "pipelines.inline.acme is not the text of a pipeline file"),
+        ("pipelines.inline.acme=canary", "pipelines.inline.acme is not the text of a pipeline file"),
+        ("pipelines.inline.acme=# nothing", "pipelines.inline.acme has no keys"),
+        ("pipelines.defaults=- canary", "pipelines.defaults is not the text of a pipeline file"),
+        (
+            "metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true",
+            "metrics.serviceMonitor and metrics.podMonitor are both enabled",
+        ),
+    ] {
         let refused = chart.template("acme", "default", &["--set", value]).unwrap_err();
-        assert!(refused.contains("65 workers cannot share worker.shards: 64"), "{value}: {refused}");
+        // The command is part of the text.
+        let said = refused.rsplit_once("Error: ").unwrap().1;
+        assert!(said.contains(words) && !said.contains("canary"), "{value}: {refused}");
     }
+    for value in [
+        "worker.memoryBudget=768MiB",
+        "worker.memoryBudget=8GiB,resources.limits.memory=null",
+        "worker.memoryBudget=8GiB,resources.limits.memory=9Gi",
+        "resources.limits.memory=805306368",
+    ] {
+        chart.template("acme", "default", &["--set", value]).unwrap_or_else(|error| panic!("{value}: {error}"));
+    }
+}
+
+#[test]
+fn the_image_comes_from_the_registry_that_the_values_name() {
+    let Some(chart) = Chart::new() else { return };
+    for (values, image) in [
+        ("image.tag=1", "s1-forwarder:1"),
+        ("image.tag=1,image.registry=registry.example/mirror", "registry.example/mirror/s1-forwarder:1"),
+        ("image.tag=1,image.registry=one.example,global.imageRegistry=all.example", "all.example/s1-forwarder:1"),
+    ] {
+        let rendered = chart.template("acme", "default", &["--set", values]).unwrap();
+        let images: BTreeSet<&str> =
+            rendered.lines().filter_map(|line| line.trim_start().strip_prefix("image: ")).collect();
+        assert_eq!(images, BTreeSet::from([format!("\"{image}\"").as_str()]), "{values}");
+    }
+}
+
+/// What `helm install` prints. It asks a cluster first, so the notes are rendered as a part of another object.
+#[test]
+fn the_notes_say_how_to_add_the_first_customer() {
+    let Some(chart) = Chart::new() else { return };
+    let object = "notes: {{ include \"s1-forwarder/templates/NOTES.txt\" . | quote }}";
+    let object = format!("extraObjects={}", json!([object]));
+    let notes = |values: &[&str]| {
+        let rendered = chart.template("s1-forwarder", "workers", &[&["--set-json", &object], values].concat()).unwrap();
+        rendered.lines().find(|line| line.starts_with("notes: ")).unwrap().to_owned()
+    };
+    let warning = "WARNING: no source of pipelines is set";
+    let without = notes(&[]);
+    assert!(without.contains(warning) && without.contains("kubectl -n acme apply -f pipeline.yaml"), "{without}");
+    let with = notes(&["--set", "pipelines.resources.namespaces={globex}"]);
+    assert!(!with.contains(warning) && with.contains("kubectl -n globex create secret generic console"), "{with}");
 }
 
 /// Helm allows dots and 53 characters in a release's name, and the program 40 characters without dots.

@@ -1,4 +1,5 @@
-//! The chart's README is generated from the comments of its values.yaml. `UPDATE_GOLDEN=1` writes it.
+//! The chart's README is generated from the comments of its values.yaml, and a list in the schema of its values from the
+//! alerts. `UPDATE_GOLDEN=1` writes both.
 
 use std::fs;
 
@@ -53,7 +54,7 @@ fn readme() {
          [docs/kubernetes.md](../../../docs/kubernetes.md) tells how to install and run them.",
     );
     readme += "```sh\nhelm install s1-forwarder deploy/helm/s1-forwarder --namespace s1-forwarder --create-namespace \\\n  \
-               --set image.repository=REGISTRY/s1-forwarder --set pipelines.labelled.selector=s1-forwarder/pipelines\n\
+               --set image.repository=REGISTRY/s1-forwarder --set 'pipelines.resources.namespaces={acme}'\n\
                helm test s1-forwarder --namespace s1-forwarder\n```\n\n";
     readme += "## Values\n\n";
     readme += &paragraph("Lists and mappings are empty, and texts too, unless a default is given.");
@@ -68,4 +69,25 @@ fn readme() {
         readme += &item(&format!("`{}`{default}{meaning}", value.path));
     }
     compare("deploy/helm/s1-forwarder/README.md", &readme);
+}
+
+/// The alerts that values may name are those that there are.
+#[test]
+fn alerts() {
+    const SCHEMA: &str = "deploy/helm/s1-forwarder/values.schema.json";
+    let rules = fs::read_to_string(root().join("deploy/helm/s1-forwarder/files/alerts.yaml")).unwrap();
+    let names = rules.lines().filter_map(|line| line.trim_start().strip_prefix("- alert: "));
+    let names: Vec<String> = names.map(|name| format!("        \"{name}\"")).collect();
+    assert!(names.len() > 20, "{names:?}");
+    let schema = fs::read_to_string(root().join(SCHEMA)).unwrap();
+    let (before, definition) = schema.split_once("    \"alert\": {\n").unwrap();
+    let (description, rest) = definition.split_once("      \"enum\": [\n").unwrap();
+    let (_, after) = rest.split_once("\n      ]\n").unwrap();
+    let names = names.join(",\n");
+    let wanted = format!("{before}    \"alert\": {{\n{description}      \"enum\": [\n{names}\n      ]\n{after}");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(root().join(SCHEMA), &wanted).unwrap();
+    }
+    let written = fs::read_to_string(root().join(SCHEMA)).unwrap();
+    assert!(written == wanted, "{SCHEMA} differs: run UPDATE_GOLDEN=1 cargo test --test it chart_values");
 }

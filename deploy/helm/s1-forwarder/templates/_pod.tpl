@@ -103,6 +103,9 @@ volumeMounts:
 serviceAccountName: {{ include "s1-forwarder.serviceAccount" . }}
 automountServiceAccountToken: true
 enableServiceLinks: false
+{{- with .Values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
 securityContext:
   {{- toYaml .Values.podSecurityContext | nindent 2 }}
 {{- with .Values.imagePullSecrets }}

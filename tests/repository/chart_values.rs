@@ -1,6 +1,7 @@
 //! The chart's README is generated from the comments of its values.yaml, and a list in the schema of its values from the
 //! alerts. `UPDATE_GOLDEN=1` writes both.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use super::reference_docs::{compare, item, paragraph, root};
@@ -77,13 +78,14 @@ fn alerts() {
     const SCHEMA: &str = "deploy/helm/s1-forwarder/values.schema.json";
     let rules = fs::read_to_string(root().join("deploy/helm/s1-forwarder/files/alerts.yaml")).unwrap();
     let names = rules.lines().filter_map(|line| line.trim_start().strip_prefix("- alert: "));
-    let names: Vec<String> = names.map(|name| format!("        \"{name}\"")).collect();
+    // An alert may have a rule for each severity.
+    let names: BTreeSet<String> = names.map(|name| format!("        \"{name}\"")).collect();
     assert!(names.len() > 20, "{names:?}");
     let schema = fs::read_to_string(root().join(SCHEMA)).unwrap();
     let (before, definition) = schema.split_once("    \"alert\": {\n").unwrap();
     let (description, rest) = definition.split_once("      \"enum\": [\n").unwrap();
     let (_, after) = rest.split_once("\n      ]\n").unwrap();
-    let names = names.join(",\n");
+    let names = names.into_iter().collect::<Vec<_>>().join(",\n");
     let wanted = format!("{before}    \"alert\": {{\n{description}      \"enum\": [\n{names}\n      ]\n{after}");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(root().join(SCHEMA), &wanted).unwrap();

@@ -12,8 +12,6 @@ use crate::telemetry::{Activity, FileStatus, LaneMetrics, LaneState, Misconfigur
 
 /// A token that is valid for less is named in its condition.
 const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
-/// Consoles report a year such as 2999 for a token that never expires.
-const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Longest message of a condition.
 const LONGEST_MESSAGE: usize = 1_000;
 
@@ -98,7 +96,7 @@ impl Status {
             conditions: conditions.into(),
             lanes: lanes.iter().zip(&states).map(|(lane, state)| Lane::of(lane, state, now)).collect(),
             progress: Progress::of(lanes, now),
-            token_expires: token_expires.map(|expires| match expires.since(now) > NEVER {
+            token_expires: token_expires.map(|expires| match expires.is_never() {
                 true => "never".to_owned(),
                 false => seconds(expires),
             }),
@@ -303,7 +301,7 @@ impl View<'_> {
         };
         match self.failing(is_such) {
             Some((state, message)) => ("False", self.reason(state), message),
-            None if self.has_succeeded(|_, state| matches!(state, LaneState::Running | LaneState::Done)) => {
+            None if self.has_succeeded(|state| matches!(state, LaneState::Running | LaneState::Done)) => {
                 ("True", "NoFailure", String::new())
             }
             None => self.unknown(),

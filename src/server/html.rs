@@ -1,12 +1,14 @@
-//! Parts of every page: one HTML document without scripts and without external resources.
+//! Parts of every page: one HTML document without scripts and without external resources. `maud` escapes all texts.
 
-use std::fmt::{self, Display, Formatter, Write};
+use std::borrow::Cow;
+use std::fmt::{self, Display, Formatter};
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
 use crate::record::Timestamp;
@@ -27,25 +29,51 @@ pub(super) static CONTENT_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::from_str(&policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
 });
 
-/// Everything before the content. `skip` is the id of the element with the content that a reader looks for.
-pub(super) fn begin(page: &mut String, title: &str, refresh: Option<u16>, skip: (&str, &str)) -> fmt::Result {
-    page.push_str("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">");
-    page.push_str("<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">");
-    if let Some(seconds) = refresh {
-        write!(page, "<meta http-equiv=\"refresh\" content=\"{seconds}\">")?;
-    }
-    write!(page, "<link rel=\"icon\" href=\"{ICON}\"><title>{}</title>", Escaped(title))?;
-    write!(page, "<style>{STYLE}</style></head><body><a class=\"skip\" href=\"#{}\">{}</a>", skip.0, skip.1)
+/// A whole page.
+pub(super) struct Document<'a> {
+    pub title: &'a str,
+    /// Seconds after which the browser loads the page again.
+    pub refresh: Option<u16>,
+    /// The id of the element with the content that a reader looks for, and the words of the link to it.
+    pub skip: (&'static str, &'static str),
+    pub body: Markup,
 }
 
-/// The head of a table.
-pub(super) fn table(page: &mut String, caption: &str, columns: &[&str]) -> fmt::Result {
-    write!(page, "<table><caption>{}</caption><thead><tr>", Escaped(caption))?;
-    for column in columns {
-        write!(page, "<th scope=\"col\">{column}</th>")?;
+impl Document<'_> {
+    pub fn into_string(self) -> String {
+        let Self { title, refresh, skip: (target, words), body } = self;
+        let document = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width,initial-scale=1";
+                    @if let Some(seconds) = refresh {
+                        meta http-equiv="refresh" content=(seconds);
+                    }
+                    link rel="icon" href=(ICON);
+                    title { (title) }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    a.skip href={ "#" (target) } { (words) }
+                    (body)
+                }
+            }
+        };
+        document.into_string()
     }
-    page.push_str("</tr></thead><tbody>");
-    Ok(())
+}
+
+/// A table whose columns have no links.
+pub(super) fn table(caption: &str, columns: &[&str], rows: &Markup) -> Markup {
+    html! {
+        table {
+            caption { (caption) }
+            thead { tr { @for column in columns { th scope="col" { (column) } } } }
+            tbody { (rows) }
+        }
+    }
 }
 
 /// The class of a state's text.
@@ -58,10 +86,10 @@ pub(super) fn state_class(state: &str, up: bool) -> &'static str {
 }
 
 /// The first characters of a text that may be long.
-pub(super) fn cut(text: &str, most: usize) -> (&str, &'static str) {
+pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
     match text.char_indices().nth(most) {
-        Some((end, _)) => (text.get(..end).unwrap_or(text), "…"),
-        None => (text, ""),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or(text)).into(),
+        None => text.into(),
     }
 }
 
@@ -71,22 +99,12 @@ pub(super) fn day(time: &str) -> &str {
 }
 
 /// A time as "… ago" or "in …", with the full time as tooltip; else `otherwise`.
-pub(super) struct RelativeTime<'a> {
-    pub text: Option<&'a str>,
-    pub now: Timestamp,
-    pub otherwise: &'static str,
-}
-
-impl Display for RelativeTime<'_> {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let Some((text, time)) = self.text.and_then(|text| Some((text, Timestamp::parse(text).ok()?))) else {
-            return formatter.write_str(self.otherwise);
-        };
-        write!(formatter, "<time datetime=\"{0}\" title=\"{0}\">", Escaped(text))?;
-        if time > self.now {
-            write!(formatter, "in {}</time>", HumanDuration(time.since(self.now)))
-        } else {
-            write!(formatter, "{} ago</time>", HumanDuration(self.now.since(time)))
+pub(super) fn relative_time(text: Option<&str>, now: Timestamp, otherwise: &str) -> Markup {
+    let time = text.and_then(|text| Timestamp::parse(text).ok());
+    let (Some(text), Some(time)) = (text, time) else { return html! { (otherwise) } };
+    html! {
+        time datetime=(text) title=(text) {
+            @if time > now { "in " (HumanDuration(time.since(now))) } @else { (HumanDuration(now.since(time))) " ago" }
         }
     }
 }
@@ -109,24 +127,5 @@ impl Display for HumanDuration {
             seconds @ 3_600..86_400 => write!(formatter, "{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
             seconds => write!(formatter, "{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
         }
-    }
-}
-
-/// Text in HTML, in elements and in quoted attributes.
-pub(super) struct Escaped<'a>(pub &'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '&' => formatter.write_str("&amp;")?,
-                '<' => formatter.write_str("&lt;")?,
-                '>' => formatter.write_str("&gt;")?,
-                '"' => formatter.write_str("&quot;")?,
-                '\'' => formatter.write_str("&#39;")?,
-                other => formatter.write_char(other)?,
-            }
-        }
-        Ok(())
     }
 }

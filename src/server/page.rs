@@ -1,10 +1,12 @@
 //! The status page: an overview, and one page of the lanes.
 
 use std::collections::BTreeSet;
-use std::fmt::{self, Write};
 
-use super::html::{self, Escaped, HumanDuration, RelativeTime, cut, day, state_class};
-use super::lanes::{Cluster, File, Lane, SourceProblem, Status, WorkerAnswer};
+use maud::{Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::html::{Document, HumanDuration, cut, day, relative_time, state_class, table};
+use super::lanes::{Cluster, File, Lane, SourceProblem, Status};
 use super::query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, MOST_WANTED, STATES, Sort};
 use crate::record::Timestamp;
 
@@ -31,130 +33,125 @@ const COLUMNS: [(&str, Option<Sort>); 13] = [
 ];
 
 pub(super) fn render(status: &Status, query: &LaneQuery, not_ready: &[String], now: Timestamp) -> String {
-    let mut page = String::with_capacity(16_384 + status.lanes.len() * 1_500);
-    // Writing to a String cannot fail.
-    let _ = write_page(&mut page, status, query, not_ready, now);
-    page
-}
-
-fn write_page(
-    page: &mut String,
-    status: &Status,
-    query: &LaneQuery,
-    not_ready: &[String],
-    now: Timestamp,
-) -> fmt::Result {
-    html::begin(page, "s1-forwarder", query.refresh, ("lanes", "Skip to the lanes"))?;
-    write!(page, "<header><h1>s1-forwarder {}</h1>", Escaped(&status.version))?;
     let summary = &status.summary;
     let failing = summary.lanes.saturating_sub(summary.up);
-    let class = if failing == 0 { "up" } else { "down" };
-    write!(
-        page,
-        "<p><span class=\"{class}\">{} lanes up, {failing} failing</span> at <time>{}</time></p>",
-        summary.up,
-        Escaped(&status.time)
-    )?;
-    for reason in not_ready {
-        write!(page, "<p class=\"down\">not ready: {}</p>", Escaped(reason))?;
-    }
-    write_summary(page, status, query)?;
-    write_navigation(page, status, query)?;
-    page.push_str("</header><main>");
-    write_source_problems(page, &status.source_problems)?;
-    write_files(page, &status.files)?;
-    if let Some(cluster) = &status.cluster {
-        write_cluster(page, cluster, status)?;
-    }
-    write_lanes(page, status, query, now)?;
-    page.push_str("</main></body></html>\n");
-    Ok(())
+    let body = html! {
+        header {
+            h1 { "s1-forwarder " (status.version) }
+            p {
+                span class=(if failing == 0 { "up" } else { "down" }) {
+                    (summary.up) " lanes up, " (failing) " failing"
+                }
+                " at " time { (status.time) }
+            }
+            @for reason in not_ready {
+                p.down { "not ready: " (reason) }
+            }
+            (cards(status, query))
+            (navigation(status, query))
+        }
+        main {
+            (source_problems(&status.source_problems))
+            (files(&status.files))
+            @if let Some(cluster) = &status.cluster { (workers(cluster, status)) }
+            (lanes(status, query, now))
+        }
+    };
+    Document { title: "s1-forwarder", refresh: query.refresh, skip: ("lanes", "Skip to the lanes"), body }.into_string()
 }
 
 /// The sums as cards. Those of the states are links to the lanes in that state, the worst first.
-fn write_summary(page: &mut String, status: &Status, query: &LaneQuery) -> fmt::Result {
+fn cards(status: &Status, query: &LaneQuery) -> Markup {
     let summary = &status.summary;
-    page.push_str("<ul class=\"cards\">");
-    for state in STATES {
-        let Some(count) = summary.states.get(state).filter(|count| **count > 0) else { continue };
-        let up = matches!(state, "starting" | "running" | "done");
-        let filtered = LaneQuery { state: state.to_owned(), page: 1, ..query.clone() };
-        let (class, words) = (state_class(state, up), state.replace('_', " "));
-        write!(
-            page,
-            "<li><b class=\"{class}\">{count}</b><a href=\"{}#lanes\">{words}</a></li>",
-            Escaped(&filtered.link())
-        )?;
+    html! {
+        ul.cards {
+            @for state in STATES {
+                @if let Some(count) = summary.states.get(state).filter(|count| **count > 0) {
+                    @let up = matches!(state, "starting" | "running" | "done");
+                    @let filtered = LaneQuery { state: state.to_owned(), page: 1, ..query.clone() };
+                    li {
+                        b class=(state_class(state, up)) { (count) }
+                        a href={ (filtered.link()) "#lanes" } { (state.replace('_', " ")) }
+                    }
+                }
+            }
+            li { b { (format_args!("{:.1}", summary.delivered_per_second)) } "events/s delivered" }
+            li { b { (format_args!("{:.1}", summary.pulled_per_second)) } "records/s pulled" }
+            @if let Some(lag) = summary.lag_seconds {
+                li { b { (HumanDuration::of_seconds(lag)) } "largest lag" }
+            }
+            li { b { (summary.dead_letters) } "dead letters" }
+        }
     }
-    write!(page, "<li><b>{:.1}</b>events/s delivered</li>", summary.delivered_per_second)?;
-    write!(page, "<li><b>{:.1}</b>records/s pulled</li>", summary.pulled_per_second)?;
-    if let Some(lag) = summary.lag_seconds {
-        write!(page, "<li><b>{}</b>largest lag</li>", HumanDuration::of_seconds(lag))?;
-    }
-    write!(page, "<li><b>{}</b>dead letters</li></ul>", summary.dead_letters)
 }
 
-fn write_navigation(page: &mut String, status: &Status, query: &LaneQuery) -> fmt::Result {
-    let link = |change: fn(&mut LaneQuery)| {
-        let mut query = query.clone();
-        change(&mut query);
-        query.link()
+fn navigation(status: &Status, query: &LaneQuery) -> Markup {
+    let still = LaneQuery { refresh: None, ..query.clone() }.link();
+    html! {
+        nav aria-label="Views" {
+            a href="metrics" { "metrics" }
+            a href={ "api/v1/lanes" (still) } { "lanes as JSON" }
+            @if query.refresh.is_some() {
+                a href=(still) { "stop refreshing" }
+            } @else {
+                a href=(LaneQuery { refresh: Some(5), ..query.clone() }.link()) { "refresh every 5 s" }
+            }
+            @if status.cluster.is_some() {
+                @if query.all_workers == Some(false) {
+                    a href=(LaneQuery { all_workers: None, ..query.clone() }.link()) { "all workers" }
+                } @else {
+                    a href=(LaneQuery { all_workers: Some(false), ..query.clone() }.link()) { "only this worker" }
+                }
+            }
+        }
+    }
+}
+
+fn source_problems(problems: &[SourceProblem]) -> Markup {
+    let rows = html! {
+        @for SourceProblem { place, problem } in problems.iter().take(MOST_FILES) {
+            tr {
+                th scope="row" { (place) }
+                td.e data-label="Problem" {
+                    span.down { (cut(problem, MOST_TEXT)) }
+                    " — What runs continues as it is; a restart would start no pipeline that depends on this."
+                }
+            }
+        }
     };
-    page.push_str("<nav aria-label=\"Views\"><a href=\"metrics\">metrics</a>");
-    write!(page, "<a href=\"api/v1/lanes{}\">lanes as JSON</a>", Escaped(&link(|query| query.refresh = None)))?;
-    if query.refresh.is_some() {
-        write!(page, "<a href=\"{}\">stop refreshing</a>", Escaped(&link(|query| query.refresh = None)))?;
-    } else {
-        write!(page, "<a href=\"{}\">refresh every 5 s</a>", Escaped(&link(|query| query.refresh = Some(5))))?;
+    html! {
+        @if !problems.is_empty() {
+            h2 { "Where pipelines come from" }
+            (table("Defaults and places that cannot be used", &["Place", "Problem"], &rows))
+        }
     }
-    if status.cluster.is_some() && query.all_workers == Some(false) {
-        write!(page, "<a href=\"{}\">all workers</a>", Escaped(&link(|query| query.all_workers = None)))?;
-    } else if status.cluster.is_some() {
-        write!(page, "<a href=\"{}\">only this worker</a>", Escaped(&link(|query| query.all_workers = Some(false))))?;
-    }
-    page.push_str("</nav>");
-    Ok(())
 }
 
-fn write_source_problems(page: &mut String, problems: &[SourceProblem]) -> fmt::Result {
-    if problems.is_empty() {
-        return Ok(());
-    }
-    page.push_str("<h2>Where pipelines come from</h2>");
-    html::table(page, "Defaults and places that cannot be used", &["Place", "Problem"])?;
-    for SourceProblem { place, problem } in problems.iter().take(MOST_FILES) {
-        let (text, more) = cut(problem, MOST_TEXT);
-        write!(page, "<tr><th scope=\"row\">{}</th>", Escaped(place))?;
-        write!(page, "<td data-label=\"Problem\" class=\"e\"><span class=\"down\">{}{more}</span>", Escaped(text))?;
-        page.push_str(
-            " — What runs continues as it is; a restart would start no pipeline that depends on this.</td></tr>",
-        );
-    }
-    page.push_str("</tbody></table>");
-    Ok(())
-}
-
-/// Writes only the files that are paused or invalid, those with a problem first.
-fn write_files(page: &mut String, files: &[File]) -> fmt::Result {
+/// Only the files that are paused or invalid, those with a problem first.
+fn files(files: &[File]) -> Markup {
     let is_running = |file: &&File| matches!(&*file.state, "running" | "elsewhere") && file.problem.is_none();
     let mut files: Vec<&File> = files.iter().filter(|file| !is_running(file)).collect();
     files.sort_by_key(|file| file.problem.is_none());
-    if files.is_empty() {
-        return Ok(());
+    let rows = html! {
+        @for file in files.iter().take(MOST_FILES) {
+            @let (state, consequence) = consequence(file);
+            tr {
+                th scope="row" { (file.pipeline) }
+                td data-label="File" { (file.file) }
+                td data-label="State" class=(if file.problem.is_some() { "down" } else { "soft" }) { (state) }
+                td.e data-label="Problem" {
+                    (cut(file.problem.as_deref().unwrap_or_default(), MOST_TEXT)) (consequence)
+                }
+            }
+        }
+    };
+    html! {
+        @if !files.is_empty() {
+            h2 { "Paused and invalid pipeline files" }
+            (table("Files that do not run as they are", &["Pipeline", "File", "State", "Problem"], &rows))
+            (rest(files.len(), "files: `s1-forwarder check` lists all of them"))
+        }
     }
-    page.push_str("<h2>Paused and invalid pipeline files</h2>");
-    html::table(page, "Files that do not run as they are", &["Pipeline", "File", "State", "Problem"])?;
-    for file in files.iter().take(MOST_FILES) {
-        let class = if file.problem.is_some() { "down" } else { "soft" };
-        let (state, consequence) = consequence(file);
-        let (problem, more) = cut(file.problem.as_deref().unwrap_or_default(), MOST_TEXT);
-        write!(page, "<tr><th scope=\"row\">{}</th>", Escaped(&file.pipeline))?;
-        write!(page, "<td data-label=\"File\">{}</td>", Escaped(&file.file))?;
-        write!(page, "<td data-label=\"State\" class=\"{class}\">{state}</td>")?;
-        write!(page, "<td data-label=\"Problem\" class=\"e\">{}{more}{consequence}</td></tr>", Escaped(problem))?;
-    }
-    page.push_str("</tbody></table>");
-    write_rest(page, files.len(), "files: `s1-forwarder check` lists all of them")
 }
 
 /// The state of a file that does not run as it is, and what that means.
@@ -170,200 +167,197 @@ pub(super) fn consequence(file: &File) -> (&str, &'static str) {
     }
 }
 
-fn write_rest(page: &mut String, rows: usize, what: &str) -> fmt::Result {
-    match rows.saturating_sub(MOST_FILES) {
-        0 => Ok(()),
-        rest => write!(page, "<p class=\"soft\">and {rest} more {what}</p>"),
-    }
+fn rest(rows: usize, what: &str) -> Markup {
+    let rest = rows.saturating_sub(MOST_FILES);
+    html! { @if rest > 0 { p.soft { "and " (rest) " more " (what) } } }
 }
 
-/// Writes the workers, and what they answered.
-fn write_cluster(page: &mut String, cluster: &Cluster, status: &Status) -> fmt::Result {
+/// The workers, and what they answered.
+fn workers(cluster: &Cluster, status: &Status) -> Markup {
     let held: usize = cluster.workers.values().map(BTreeSet::len).sum();
-    write!(page, "<h2>Workers</h2><p>Workers hold {held} of {} shards.</p>", cluster.shards)?;
-    for WorkerAnswer { worker, address, problem, .. } in &status.workers {
-        let Some(problem) = problem else { continue };
-        let address = address.as_deref().unwrap_or("no address");
-        let names = (Escaped(worker), Escaped(address), Escaped(problem));
-        write!(
-            page,
-            "<p class=\"down\">no answer from {} ({}): {}. Its lanes are missing below.</p>",
-            names.0, names.1, names.2
-        )?;
+    let rows = html! {
+        @for (name, shards) in cluster.workers.iter().take(MOST_FILES) {
+            @let pipelines = status.files.iter().filter(|file| file.shard.is_some_and(|it| shards.contains(&it))).count();
+            @let answer = status.workers.iter().find(|answer| answer.worker == *name);
+            tr {
+                th scope="row" { (name) @if *name == cluster.worker { " (this one)" } }
+                td.n data-label="Pipelines" { (pipelines) }
+                td.n data-label="Shards" { (shards.len()) }
+                td data-label="Lanes" {
+                    @if let Some(summary) = answer.and_then(|answer| answer.summary.as_ref()) {
+                        (summary.up) " up, " (summary.lanes.saturating_sub(summary.up)) " failing"
+                    }
+                }
+                td.e data-label="Shard numbers" { @for shard in shards { (shard) " " } }
+            }
+        }
+    };
+    html! {
+        h2 { "Workers" }
+        p { "Workers hold " (held) " of " (cluster.shards) " shards." }
+        @for answer in &status.workers {
+            @if let Some(problem) = &answer.problem {
+                p.down {
+                    "no answer from " (answer.worker) " (" (answer.address.as_deref().unwrap_or("no address")) "): "
+                    (problem) ". Its lanes are missing below."
+                }
+            }
+        }
+        (table("What each worker has", &["Worker", "Pipelines", "Shards", "Lanes", "Shard numbers"], &rows))
+        (rest(cluster.workers.len(), "workers"))
     }
-    let columns = ["Worker", "Pipelines", "Shards", "Lanes", "Shard numbers"];
-    html::table(page, "What each worker has", &columns)?;
-    for (name, shards) in cluster.workers.iter().take(MOST_FILES) {
-        let has = |file: &&File| file.shard.is_some_and(|shard| shards.contains(&shard));
-        let pipelines = status.files.iter().filter(has).count();
-        let here = if *name == cluster.worker { " (this one)" } else { "" };
-        let numbers: Vec<String> = shards.iter().map(u32::to_string).collect();
-        let answer = status.workers.iter().find(|answer| answer.worker == *name);
-        let lanes = match answer.and_then(|answer| answer.summary.as_ref()) {
-            Some(summary) => format!("{} up, {} failing", summary.up, summary.lanes.saturating_sub(summary.up)),
-            None => String::new(),
-        };
-        write!(page, "<tr><th scope=\"row\">{}{here}</th>", Escaped(name))?;
-        write!(page, "<td data-label=\"Pipelines\" class=\"n\">{pipelines}</td>")?;
-        write!(page, "<td data-label=\"Shards\" class=\"n\">{}</td>", shards.len())?;
-        write!(page, "<td data-label=\"Lanes\">{lanes}</td>")?;
-        write!(page, "<td data-label=\"Shard numbers\" class=\"e\">{}</td></tr>", numbers.join(" "))?;
-    }
-    page.push_str("</tbody></table>");
-    write_rest(page, cluster.workers.len(), "workers")
 }
 
-fn write_lanes(page: &mut String, status: &Status, query: &LaneQuery, now: Timestamp) -> fmt::Result {
-    page.push_str("<h2 id=\"lanes\">Lanes</h2>");
-    write_form(page, query)?;
+fn lanes(status: &Status, query: &LaneQuery, now: Timestamp) -> Markup {
     let lanes = &status.lanes;
-    if lanes.is_empty() {
-        let words = match (status.summary.lanes, status.matching) {
-            (0, _) => "No lane runs.",
-            (_, 0) => "No lane matches the filter.",
-            _ => "There is no such page: fewer lanes match than before.",
-        };
-        return write!(page, "<p>{words}</p>");
-    }
     let first = query.rows().start;
-    write!(
-        page,
-        "<div class=\"wide\"><table><caption>Lanes {} to {} of {}</caption><thead><tr>",
-        first + 1,
-        first + lanes.len(),
-        status.matching
-    )?;
-    for (title, sort) in COLUMNS {
-        write_column(page, title, sort, query)?;
+    html! {
+        h2 #lanes { "Lanes" }
+        (form(query))
+        @if lanes.is_empty() {
+            p {
+                @match (status.summary.lanes, status.matching) {
+                    (0, _) => "No lane runs.",
+                    (_, 0) => "No lane matches the filter.",
+                    _ => "There is no such page: fewer lanes match than before.",
+                }
+            }
+        } @else {
+            div.wide {
+                table {
+                    caption { "Lanes " (first + 1) " to " (first + lanes.len()) " of " (status.matching) }
+                    thead {
+                        tr {
+                            @for (title, sort) in COLUMNS { (column(title, sort, query)) }
+                            @if lanes.iter().any(|lane| lane.worker.is_some()) { th scope="col" { "Worker" } }
+                        }
+                    }
+                    tbody { @for lane in lanes { (lane_row(lane, "pipelines/", now)) } }
+                }
+            }
+            (pages(status.matching, query))
+        }
     }
-    if lanes.iter().any(|lane| lane.worker.is_some()) {
-        page.push_str("<th scope=\"col\">Worker</th>");
-    }
-    page.push_str("</tr></thead><tbody>");
-    lanes.iter().try_for_each(|lane| write_lane(page, lane, "pipelines/", now))?;
-    page.push_str("</tbody></table></div>");
-    write_pages(page, status.matching, query)
 }
 
-fn write_column(page: &mut String, title: &str, sort: Option<Sort>, query: &LaneQuery) -> fmt::Result {
-    let Some(sort) = sort else { return write!(page, "<th scope=\"col\">{title}</th>") };
+/// The head of a column. A second click on its link reverses the order.
+fn column(title: &str, sort: Option<Sort>, query: &LaneQuery) -> Markup {
+    let Some(sort) = sort else { return html! { th scope="col" { (title) } } };
     let is_current = query.sort() == sort;
-    // A second click reverses the order.
     let descending = if is_current { Some(!query.is_descending()) } else { None };
     let link = LaneQuery { sort: Some(sort), descending, page: 1, ..query.clone() }.link();
     let (order, mark) = match (is_current, query.is_descending()) {
-        (false, _) => ("", ""),
-        (true, true) => (" aria-sort=\"descending\"", " ↓"),
-        (true, false) => (" aria-sort=\"ascending\"", " ↑"),
+        (false, _) => (None, ""),
+        (true, true) => (Some("descending"), " ↓"),
+        (true, false) => (Some("ascending"), " ↑"),
     };
-    write!(page, "<th scope=\"col\"{order}><a href=\"{}#lanes\">{title}</a>{mark}</th>", Escaped(&link))
+    html! { th scope="col" aria-sort=[order] { a href={ (link) "#lanes" } { (title) } (mark) } }
 }
 
 /// The filter. It works without scripts: the browser sends the fields as the query of a link.
-fn write_form(page: &mut String, query: &LaneQuery) -> fmt::Result {
-    page.push_str("<form method=\"get\" action=\"./#lanes\" aria-label=\"Filter of the lanes\">");
-    for (label, key, value) in
-        [("Pipeline", "pipeline", &query.pipeline), ("Stream", "stream", &query.stream), ("Sink", "sink", &query.sink)]
-    {
-        write!(page, "<label>{label}<input name=\"{key}\" value=\"{}\" size=\"14\"></label>", Escaped(value))?;
+fn form(query: &LaneQuery) -> Markup {
+    let states = [("", "all"), ("failing", "all that fail"), ("up", "all that are up")];
+    let fields =
+        [("Pipeline", "pipeline", &query.pipeline), ("Stream", "stream", &query.stream), ("Sink", "sink", &query.sink)];
+    html! {
+        form method="get" action="./#lanes" aria-label="Filter of the lanes" {
+            @for (label, key, value) in fields {
+                label { (label) input name=(key) value=(value) size="14"; }
+            }
+            label {
+                "State"
+                select name="state" {
+                    @for (value, words) in states { (option(value, words, query.state == value)) }
+                    @for state in STATES { (option(state, &state.replace('_', " "), query.state == state)) }
+                }
+            }
+            label {
+                "Sorted by"
+                select name="sort" {
+                    @for sort in Sort::ALL { (option(sort.name(), sort.words(), query.sort() == sort)) }
+                }
+            }
+            label {
+                "Rows"
+                select name="limit" {
+                    @for rows in [20, DEFAULT_ROWS, MOST_ROWS] {
+                        (option(&rows.to_string(), &rows.to_string(), query.limit == Some(rows)))
+                    }
+                }
+            }
+            @if query.all_workers == Some(false) { input type="hidden" name="workers" value="this"; }
+            button { "Show" }
+            a href="./" { "reset" }
+        }
     }
-    let option = |page: &mut String, value: &str, words: &str, selected: bool| {
-        let selected = if selected { " selected" } else { "" };
-        write!(page, "<option value=\"{value}\"{selected}>{words}</option>")
-    };
-    page.push_str("<label>State<select name=\"state\">");
-    for (value, words) in [("", "all"), ("failing", "all that fail"), ("up", "all that are up")] {
-        option(page, value, words, query.state == value)?;
-    }
-    for state in STATES {
-        option(page, state, &state.replace('_', " "), query.state == state)?;
-    }
-    page.push_str("</select></label><label>Sorted by<select name=\"sort\">");
-    for sort in Sort::ALL {
-        option(page, sort.name(), sort.words(), query.sort() == sort)?;
-    }
-    page.push_str("</select></label><label>Rows<select name=\"limit\">");
-    for rows in [20, DEFAULT_ROWS, MOST_ROWS] {
-        option(page, &rows.to_string(), &rows.to_string(), query.limit == Some(rows))?;
-    }
-    page.push_str("</select></label>");
-    if query.all_workers == Some(false) {
-        page.push_str("<input type=\"hidden\" name=\"workers\" value=\"this\">");
-    }
-    page.push_str("<button>Show</button><a href=\"./\">reset</a></form>");
-    Ok(())
 }
 
-fn write_pages(page: &mut String, matching: usize, query: &LaneQuery) -> fmt::Result {
+fn option(value: &str, words: &str, is_selected: bool) -> Markup {
+    html! { option value=(value) selected[is_selected] { (words) } }
+}
+
+fn pages(matching: usize, query: &LaneQuery) -> Markup {
     let limit = query.limit.unwrap_or(DEFAULT_ROWS);
     let pages = matching.div_ceil(limit).min(MOST_WANTED / limit).max(1);
-    if pages == 1 {
-        return Ok(());
-    }
-    write!(page, "<nav class=\"pages\" aria-label=\"Pages\"><span>Page {} of {pages}</span>", query.page)?;
-    for (to, rel, words) in
-        [(1, "", "first"), (query.page - 1, "prev", "previous"), (query.page + 1, "next", "next"), (pages, "", "last")]
-    {
-        if to == query.page || !(1..=pages).contains(&to) {
-            continue;
+    let links = [
+        (1, None, "first"),
+        (query.page - 1, Some("prev"), "previous"),
+        (query.page + 1, Some("next"), "next"),
+        (pages, None, "last"),
+    ];
+    html! {
+        @if pages > 1 {
+            nav.pages aria-label="Pages" {
+                span { "Page " (query.page) " of " (pages) }
+                @for (to, rel, words) in links {
+                    @if to != query.page && (1..=pages).contains(&to) {
+                        a href={ (LaneQuery { page: to, ..query.clone() }.link()) "#lanes" } rel=[rel] { (words) }
+                    }
+                }
+            }
+            @if matching > MOST_WANTED {
+                p.soft { "Only the first " (MOST_WANTED) " lanes have pages: narrow the filter." }
+            }
         }
-        let link = LaneQuery { page: to, ..query.clone() }.link();
-        let rel = if rel.is_empty() { String::new() } else { format!(" rel=\"{rel}\"") };
-        write!(page, "<a href=\"{}#lanes\"{rel}>{words}</a>", Escaped(&link))?;
     }
-    page.push_str("</nav>");
-    if matching > MOST_WANTED {
-        write!(page, "<p class=\"soft\">Only the first {MOST_WANTED} lanes have pages: narrow the filter.</p>")?;
-    }
-    Ok(())
 }
 
 /// A row. `base` is the way to the pages of pipelines.
-pub(super) fn write_lane(page: &mut String, lane: &Lane, base: &str, now: Timestamp) -> fmt::Result {
-    let name = Escaped(&lane.pipeline);
-    let link = percent_encoding::utf8_percent_encode(&lane.pipeline, percent_encoding::NON_ALPHANUMERIC);
-    write!(page, "<tr><th scope=\"row\"><a href=\"{base}{link}\">{name}</a></th>")?;
-    write!(page, "<td data-label=\"Stream\">{}</td>", Escaped(&lane.stream))?;
-    write!(page, "<td data-label=\"Sink\">{}</td>", Escaped(&lane.sink))?;
-    let (class, words) = (state_class(&lane.state, lane.up), lane.state.replace('_', " "));
-    write!(page, "<td data-label=\"State\" class=\"{class}\">{}</td>", Escaped(&words))?;
-    match &lane.last_error {
-        Some(error) => {
-            let (text, more) = cut(&error.text, MOST_TEXT);
-            let ago = RelativeTime { text: Some(&error.time), now, otherwise: "" };
-            let text = Escaped(text);
-            write!(
-                page,
-                "<td data-label=\"Last error\" class=\"e\"><span>{text}{more} <span class=\"soft\">({ago})</span></span></td>"
-            )?;
+pub(super) fn lane_row(lane: &Lane, base: &str, now: Timestamp) -> Markup {
+    let link = utf8_percent_encode(&lane.pipeline, NON_ALPHANUMERIC);
+    let skipped = lane.skipped.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
+    html! {
+        tr {
+            th scope="row" { a href={ (base) (link) } { (lane.pipeline) } }
+            td data-label="Stream" { (lane.stream) }
+            td data-label="Sink" { (lane.sink) }
+            td data-label="State" class=(state_class(&lane.state, lane.up)) { (lane.state.replace('_', " ")) }
+            td.e data-label="Last error" {
+                span {
+                    @if let Some(error) = &lane.last_error {
+                        (cut(&error.text, MOST_TEXT))
+                        " " span.soft { "(" (relative_time(Some(&error.time), now, "")) ")" }
+                    } @else if let Some(problem) = lane.remap_problem() {
+                        (problem)
+                    }
+                }
+            }
+            td.n data-label="Lag" {
+                @if let Some(lag) = lane.lag_seconds { (HumanDuration::of_seconds(lag)) } @else { "–" }
+            }
+            td.n data-label="Last success" { (relative_time(lane.last_success.as_deref(), now, "never")) }
+            td.n data-label="Next attempt" { (relative_time(lane.next_attempt.as_deref(), now, "now")) }
+            td.n data-label="Events/s" { (format_args!("{:.1}", lane.delivered_per_second)) }
+            td.n data-label="Delivered" { (lane.delivered) }
+            td.n data-label="Skipped" { (skipped) }
+            td.n data-label="Dead letters" { (lane.dead_letters) }
+            td.n data-label="Token expires" { (lane.token_expires.as_deref().map_or("–", day)) }
+            @if let Some(worker) = &lane.worker { td data-label="Worker" { (worker) } }
         }
-        None => {
-            let problem = lane.remap_problem().unwrap_or_default();
-            write!(page, "<td data-label=\"Last error\" class=\"e\"><span>{}</span></td>", Escaped(&problem))?;
-        }
     }
-    let time = |text: &Option<String>, otherwise| RelativeTime { text: text.as_deref(), now, otherwise }.to_string();
-    let mut cell =
-        |label: &str, text: &dyn fmt::Display| write!(page, "<td data-label=\"{label}\" class=\"n\">{text}</td>");
-    match lane.lag_seconds {
-        Some(lag) => cell("Lag", &HumanDuration::of_seconds(lag))?,
-        None => cell("Lag", &"–")?,
-    }
-    cell("Last success", &time(&lane.last_success, "never"))?;
-    cell("Next attempt", &time(&lane.next_attempt, "now"))?;
-    cell("Events/s", &format_args!("{:.1}", lane.delivered_per_second))?;
-    cell("Delivered", &lane.delivered)?;
-    cell("Skipped", &lane.skipped.values().fold(0_u64, |sum, count| sum.saturating_add(*count)))?;
-    cell("Dead letters", &lane.dead_letters)?;
-    cell("Token expires", &Escaped(lane.token_expires.as_deref().map_or("–", day)))?;
-    if let Some(worker) = &lane.worker {
-        write!(page, "<td data-label=\"Worker\">{}</td>", Escaped(worker))?;
-    }
-    page.push_str("</tr>");
-    Ok(())
 }
 
-/// The titles of the columns that [`write_lane`] fills.
+/// The titles of the columns that [`lane_row`] fills.
 pub(super) fn titles() -> [&'static str; COLUMNS.len()] {
     COLUMNS.map(|(title, _)| title)
 }

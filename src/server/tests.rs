@@ -225,7 +225,7 @@ async fn the_page_shows_lanes_and_the_problems_of_files() {
 }
 
 const HOSTILE: &str = "<script>alert('x')</script>\" onload=\"&";
-const ESCAPED: &str = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot; onload=&quot;&amp;";
+const ESCAPED: &str = "&lt;script&gt;alert('x')&lt;/script&gt;&quot; onload=&quot;&amp;";
 
 #[derive(Debug)]
 struct HostileSettings;

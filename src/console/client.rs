@@ -14,12 +14,12 @@ use super::alert_fields::UnknownFields;
 use super::settings::DEFAULT_TIMEOUT;
 use super::tokens::Tokens;
 use super::{
-    ConsoleError, ConsoleSettings, ConsoleUrl, Endpoint, HttpTransport, Limiter, Limiters, Redactor, Request, Response,
-    Transport, TransportError,
+    ConsoleError, ConsoleSettings, ConsoleUrl, Endpoint, HttpTransport, LaneShare, Limiter, Limiters, Redactor,
+    Request, Response, Transport, TransportError,
 };
 use crate::record::{Clock, Stream, Timestamp};
 use crate::settings::{ClientError, Id, Proxy, SecretError};
-use crate::telemetry::Meter;
+use crate::telemetry::{LaneMetrics, Meter};
 
 /// Timeout of a list of findings, for which consoles need longer.
 const FINDINGS_TIMEOUT: Duration = Duration::from_secs(60);
@@ -174,6 +174,17 @@ impl Client {
     pub async fn permit(&self) -> RequestPermit {
         self.limiter.ready().await;
         RequestPermit(())
+    }
+
+    /// The same for a lane, which shows that it waits.
+    pub async fn permit_for(&self, lane: &LaneMetrics) -> RequestPermit {
+        let _wait = lane.begin_limit_wait(self.clock.now(), self.limiter.lanes());
+        self.permit().await
+    }
+
+    /// Counts a lane among those that share the request limit, until the returned share is dropped.
+    pub fn join_lane(&self) -> LaneShare {
+        self.limiter.join_lane()
     }
 
     /// Requests a list, narrowed by `scope`, and returns the body of a 200. Failures are not retried, with one

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -42,6 +43,18 @@ struct SharedLimiter {
     queue: tokio::sync::Mutex<()>,
     /// The rate has changed: the first in the queue must not wait as the old one says.
     changed: Notify,
+    /// See [`Limiter::join_lane`].
+    lanes: Arc<AtomicUsize>,
+}
+
+/// One of the lanes that share a limiter.
+#[derive(Debug)]
+pub struct LaneShare(Arc<AtomicUsize>);
+
+impl Drop for LaneShare {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 type Governor = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<TokioInstant>>;
@@ -71,13 +84,29 @@ impl Limiters {
             limiters.retain(|_, shared| shared.strong_count() > 0);
         }
         let state = Mutex::new(Rates { requested: vec![rate], governor: governor(rate) });
-        let shared = Arc::new(SharedLimiter { state, queue: tokio::sync::Mutex::default(), changed: Notify::new() });
+        let shared = Arc::new(SharedLimiter {
+            state,
+            queue: tokio::sync::Mutex::default(),
+            changed: Notify::new(),
+            lanes: Arc::default(),
+        });
         limiters.insert(key, Arc::downgrade(&shared));
         Limiter { shared, rate }
     }
 }
 
 impl Limiter {
+    /// Counts a lane that sends its requests through this limiter, until the returned share is dropped.
+    pub fn join_lane(&self) -> LaneShare {
+        self.shared.lanes.fetch_add(1, Ordering::Relaxed);
+        LaneShare(self.shared.lanes.clone())
+    }
+
+    /// The number of lanes that share the limiter.
+    pub fn lanes(&self) -> Arc<AtomicUsize> {
+        self.shared.lanes.clone()
+    }
+
     /// Waits until one request may be sent.
     pub async fn ready(&self) {
         let _queue = self.shared.queue.lock().await;
@@ -194,6 +223,19 @@ mod tests {
         assert!(time_for(&other, 4).await < Duration::from_millis(100), "another token has its own limiter");
         drop(slow);
         assert!(time_for(&fast, 11).await < Duration::from_millis(200));
+    }
+
+    #[test]
+    fn the_lanes_that_share_a_limiter_are_counted() {
+        let limiters = Limiters::default();
+        let one = limiters.join(key("a"), 1.0);
+        let same = limiters.join(key("a"), 2.0);
+        let other = limiters.join(key("b"), 1.0);
+        let shares = [one.join_lane(), one.join_lane(), same.join_lane(), other.join_lane()];
+        let count = |limiter: &Limiter| limiter.lanes().load(Ordering::Relaxed);
+        assert_eq!((count(&one), count(&same), count(&other)), (3, 3, 1));
+        drop(shares);
+        assert_eq!((count(&one), count(&other)), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

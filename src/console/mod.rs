@@ -17,7 +17,7 @@ mod url;
 pub use client::{Client, RequestPermit, ScopeFilter};
 pub use endpoint::Endpoint;
 pub use error::ConsoleError;
-pub use limiter::{Limiter, LimiterKey, Limiters};
+pub use limiter::{LaneShare, Limiter, LimiterKey, Limiters};
 pub use reach::{ReachError, Reached, proxy, reach};
 pub use redactor::Redactor;
 pub use settings::ConsoleSettings;

@@ -77,7 +77,7 @@ impl Enricher<'_> {
         let mut waits = FullJitter::new(WAITS.0, WAITS.1, random.fork());
         let mut attempt = 1;
         loop {
-            let permit = self.client.permit().await;
+            let permit = self.client.permit_for(&self.meter.lane).await;
             let answer = match request.send(self.client, permit, Some(self.meter)).await {
                 Ok(body) => read(&body, include.limit(), self.client.redactor()),
                 Err(error) => Err(error),

@@ -94,7 +94,7 @@ impl PullStage<'_> {
                         }
                         retry.answered(found_new, &mut self.random);
                         self.sizing.learn(page.shown, page.body.len());
-                        meter.set_console_failure(self.other_failure.clone());
+                        meter.set_failure_of_other_pass(self.other_failure.clone());
                         retry.is_within_window |= found_new && pull.findings.is_some();
                     }
                     let reserved = reservation.take();
@@ -118,7 +118,7 @@ impl PullStage<'_> {
             if !request.pause().is_zero() {
                 sleep(request.pause()).await;
             }
-            let mut permit = client.permit().await;
+            let mut permit = client.permit_for(&meter.lane).await;
             let (is_page, total) = (request.is_page(), budget.total());
             share = budget.share();
             let mut plan = self.sizing.plan(share, total, budget.is_proven() || !found_new);
@@ -128,7 +128,7 @@ impl PullStage<'_> {
                 reservation = Some(reserved);
                 if asked.elapsed() > LONGEST_TURN {
                     // Lanes that waited for memory together must not ask together.
-                    permit = client.permit().await;
+                    permit = client.permit_for(&meter.lane).await;
                 }
             }
             let answer = request.with_size(plan.limit, plan.max_body).send(client, permit, Some(meter)).await;
@@ -177,7 +177,7 @@ impl PullStage<'_> {
         let mut retry = RetryState::new(&mut self.random);
         while !self.knows_time() {
             let probe = Request::probe(pull.stream, FIRST_ANSWER);
-            match probe.send(client, client.permit().await, Some(&delivery.meter)).await {
+            match probe.send(client, client.permit_for(&delivery.meter.lane).await, Some(&delivery.meter)).await {
                 // One scope of several may be refused; its refusal has the time as well.
                 Err(ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_))
                     if pull.stream == Stream::Vulnerabilities && client.time().is_some() =>

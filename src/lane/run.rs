@@ -73,6 +73,7 @@ impl Lane {
         // Boxed: an `async fn` stores a moved argument twice in its state.
         let mut lane = Box::new(self);
         async move {
+            let _share = lane.client.join_lane();
             let mut reopening = false;
             // Of a transactional sink. Boxed: most lanes have none.
             let mut between_sessions = None;
@@ -203,7 +204,7 @@ impl Lane {
                 if passes.get(pass).is_some_and(Pass::reads_all_findings) {
                     self.follow_scopes(end, progress);
                 }
-                self.delivery.meter.set_console_failure(progress.schedule.failure(None));
+                self.delivery.meter.set_failure_of_other_pass(progress.schedule.failure(None));
             }
             // The lane is asked to stop.
             Ok(None) => self.delivery.meter.lane.requeue_in_flight(),

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -276,6 +276,7 @@ pub struct LaneMetrics {
     state: Mutex<LaneState>,
     /// Boxed: most lanes never fail.
     failing: Mutex<Option<Box<Failing>>>,
+    limit_wait: Mutex<Option<LimitWait>>,
     /// The console refuses the token, or there is none to send.
     token_problem: Mutex<Option<TokenProblem>>,
     /// The newest is the last. A lane that never failed has none and allocates nothing.
@@ -318,6 +319,7 @@ impl LaneMetrics {
             verification: Mutex::new(None),
             state: Mutex::new(LaneState::Starting),
             failing: Mutex::default(),
+            limit_wait: Mutex::new(None),
             token_problem: Mutex::new(None),
             errors: Mutex::default(),
         }
@@ -465,7 +467,7 @@ impl LaneMetrics {
         changed
     }
 
-    /// Since when the lane fails without a break, as far as this process knows.
+    /// Since when the lane fails without a break, as far as this process knows, whatever its errors were.
     pub fn failing_since(&self) -> Option<Timestamp> {
         self.failing.lock().as_ref().map(|failing| failing.since)
     }
@@ -479,6 +481,28 @@ impl LaneMetrics {
         Some((failing.since, failing.attempts))
     }
 
+    /// The lane tried again at `now`, and got the error that it had before.
+    pub fn failed_again(&self, now: Timestamp) {
+        if let Some(last) = self.errors.lock().back_mut() {
+            last.time = now;
+            last.count = last.count.saturating_add(1);
+        }
+    }
+
+    /// The lane waits for its turn within the request limit that `lanes` lanes share, until the guard is dropped.
+    pub fn begin_limit_wait(&self, now: Timestamp, lanes: Arc<AtomicUsize>) -> LimitWaitGuard<'_> {
+        *self.limit_wait.lock() = Some(LimitWait { since: now, lanes });
+        LimitWaitGuard(self)
+    }
+
+    /// Since when the lane waits for its turn within the request limit, and how many lanes share this limit. `None` in
+    /// the first seconds: every request waits a little.
+    pub fn limit_wait(&self, now: Timestamp) -> Option<(Timestamp, usize)> {
+        let wait = self.limit_wait.lock();
+        let wait = wait.as_ref().filter(|wait| now.since(wait.since) >= LEAST_LIMIT_WAIT)?;
+        Some((wait.since, wait.lanes.load(Ordering::Relaxed)))
+    }
+
     pub fn state(&self) -> LaneState {
         self.state.lock().clone()
     }
@@ -487,6 +511,11 @@ impl LaneMetrics {
     pub fn state_name(&self) -> (&'static str, bool) {
         let state = self.state.lock();
         (state.name(), state.is_up())
+    }
+
+    /// Calls `read` with the error of a failing lane, under the lock: errors of thousands of lanes are not copied.
+    pub fn read_error<T>(&self, read: impl FnOnce(&str) -> T) -> Option<T> {
+        self.state.lock().error().map(read)
     }
 
     /// `None` if the console takes the token, as far as the lane knows.
@@ -521,10 +550,9 @@ impl LaneMetrics {
 
     fn remember_error(&self, now: Timestamp, state: &'static str, text: &str) {
         let mut errors = self.errors.lock();
-        if let Some(last) = errors.back_mut().filter(|last| last.state == state && *last.text == *text) {
-            last.time = now;
-            last.count = last.count.saturating_add(1);
-            return;
+        if errors.back().is_some_and(|last| last.state == state && *last.text == *text) {
+            drop(errors);
+            return self.failed_again(now);
         }
         if errors.len() == RECENT_ERRORS {
             errors.pop_front();
@@ -541,6 +569,26 @@ struct Failing {
     /// When the log said so last.
     logged: Timestamp,
     attempts: u64,
+}
+
+/// A shorter wait is not shown.
+const LEAST_LIMIT_WAIT: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+struct LimitWait {
+    since: Timestamp,
+    /// Lanes that share the limit now.
+    lanes: Arc<AtomicUsize>,
+}
+
+/// See [`LaneMetrics::begin_limit_wait`].
+#[derive(Debug)]
+pub struct LimitWaitGuard<'a>(&'a LaneMetrics);
+
+impl Drop for LimitWaitGuard<'_> {
+    fn drop(&mut self) {
+        *self.0.limit_wait.lock() = None;
+    }
 }
 
 /// Errors that a lane remembers.

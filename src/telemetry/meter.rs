@@ -134,17 +134,24 @@ impl Meter {
         self.telemetry.token_expiry(&self.lane.pipeline)
     }
 
-    /// Sets the console's failure; `None` clears it.
+    /// Sets the console's failure after an attempt; `None` clears it.
     pub fn set_console_failure(&self, failure: Option<LaneState>) {
         if matches!(failure, None | Some(LaneState::ConsoleFailing(_))) {
             self.lane.set_token_problem(None);
         }
-        self.update(|failures| failures.console = failure);
+        self.update(|failures| &mut failures.console, failure);
+    }
+
+    /// The attempt of one pass succeeded: the failure of another pass, which was not tried again, is the console's.
+    pub fn set_failure_of_other_pass(&self, failure: Option<LaneState>) {
+        if self.failures.lock().console != failure || failure.is_none() {
+            self.set_console_failure(failure);
+        }
     }
 
     /// Sets the failure of the checkpoint store; `None` clears it.
     pub fn set_store_failure(&self, failure: Option<LaneState>) {
-        self.update(|failures| failures.store = failure);
+        self.update(|failures| &mut failures.store, failure);
     }
 
     /// Another process owns the lane and writes its checkpoint.
@@ -155,7 +162,7 @@ impl Meter {
 
     /// Sets the failure of the sink or of the dead-letter store; `None` clears it.
     pub fn set_sink_failure(&self, failure: Option<LaneState>) {
-        self.update(|failures| failures.sink = failure);
+        self.update(|failures| &mut failures.sink, failure);
     }
 
     /// The lane has ended: it is drained, removed, or complete.
@@ -168,10 +175,11 @@ impl Meter {
         self.telemetry.end_lane(&self.lane);
     }
 
-    fn update(&self, change: impl FnOnce(&mut Failures)) {
+    fn update(&self, part: fn(&mut Failures) -> &mut Option<LaneState>, failure: Option<LaneState>) {
         let now = self.clock.now();
         let mut failures = self.failures.lock();
-        change(&mut failures);
+        let attempted = failure.clone();
+        *part(&mut failures) = failure;
         let Failures { console, sink, store, .. } = &*failures;
         let state = match store.as_ref().or(sink.as_ref()).or(console.as_ref()) {
             Some(failure) => failure.clone(),
@@ -181,6 +189,10 @@ impl Meter {
             }
         };
         let previous = self.lane.state();
+        // The attempt of another part says nothing about the failure that is shown.
+        if previous == state && attempted.as_ref() == Some(&state) {
+            self.lane.failed_again(now);
+        }
         if self.lane.set_state(now, state.clone())
             && let Some(unlogged) = failures.lines.take(now)
         {
@@ -218,5 +230,34 @@ mod tests {
         // After a while, each change is logged again.
         let later = begin.plus(Duration::from_secs(10_000));
         assert!((0..LINES).all(|_| lines.take(later) == Some(0)) && lines.take(later).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_attempt_with_the_same_error_is_counted_once() {
+        let start = Timestamp::from_micros(1_790_000_000_000_000);
+        let telemetry = Arc::new(Telemetry::new());
+        let meter = Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::simulated(start));
+        let after = async |seconds| tokio::time::advance(Duration::from_secs(seconds)).await;
+        let sink = || Some(LaneState::SinkFailing("503".to_owned()));
+        meter.set_sink_failure(sink());
+        after(60).await;
+        meter.set_sink_failure(sink());
+        after(60).await;
+        // Neither an attempt of another part nor its success is an attempt of the sink.
+        meter.set_console_failure(Some(LaneState::ConsoleFailing("timeout".to_owned())));
+        meter.set_console_failure(None);
+        let last = || meter.lane.recent_errors().pop().unwrap();
+        assert_eq!((last().time, last().count), (start.plus(Duration::from_secs(60)), 2));
+        assert_eq!(meter.lane.failing_since(), Some(start));
+        meter.set_sink_failure(None);
+        assert_eq!(meter.lane.failing_since(), None);
+
+        // One pass fails, the others go on.
+        let pass = || Some(LaneState::ConsoleFailing("alerts: 500".to_owned()));
+        meter.set_console_failure(pass());
+        meter.set_failure_of_other_pass(pass());
+        assert_eq!((last().count, meter.lane.state()), (1, pass().unwrap()));
+        meter.set_failure_of_other_pass(None);
+        assert_eq!(meter.lane.state(), LaneState::Running);
     }
 }

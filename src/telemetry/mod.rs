@@ -26,8 +26,8 @@ mod traces;
 pub use health::{Health, Part};
 pub use history::HistorySample;
 pub use lane::{
-    LaneMetrics, LaneState, Misconfiguration, RecentError, SkipReason, StatusCounts, TokenProblem, Verification,
-    describe_skipped,
+    LaneMetrics, LaneState, LimitWaitGuard, Misconfiguration, RecentError, SkipReason, StatusCounts, TokenProblem,
+    Verification, describe_skipped,
 };
 pub use logs::{LogError, LogFormat, init_logs, lane_span};
 pub use meter::Meter;

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::lanes::{File, Lane, Status};
+use super::lanes::{File, Lane, Rows, Status};
 use super::query::LaneQuery;
 use crate::record::Timestamp;
 use crate::telemetry::Telemetry;
@@ -82,16 +82,24 @@ impl PipelineDetails {
         });
         let history = history.collect();
         let everything = LaneQuery { page: 1, ..LaneQuery::default() };
-        let Status { version, time, cluster, files, lanes, .. } = Status::of(&snapshot, &everything, now);
+        let Status { version, time, cluster, files, lanes, .. } = Status::of(&snapshot, &everything, Rows::Lanes, now);
         let settings = telemetry.settings(pipeline).unwrap_or_default();
         let worker = cluster.map(|cluster| cluster.worker);
         Some(Self { version, time, pipeline: pipeline.to_owned(), worker, files, lanes, errors, history, settings })
     }
 }
 
-/// What an operator does about a lane in this state. docs/troubleshooting.md has the long answer.
-pub(super) fn advice(state: &str) -> &'static str {
+/// What an operator does about a lane in this state with this error. docs/troubleshooting.md has the long answer.
+pub(super) fn advice(state: &str, error: &str) -> &'static str {
     match state {
+        "console_failing" if is_rate_limit(error) => {
+            "The console limits the rate of requests. The lane waits as long as the console says, and loses nothing. If \
+             this lasts, lower `console.requests_per_second`, raise `interval`, or ask what else uses this token."
+        }
+        "sink_failing" if is_rate_limit(error) => {
+            "The destination limits the rate. The lane waits as long as the destination says, and loses nothing. If this \
+             lasts and the lag grows, raise the destination's quota, or forward less: `exclude_types`, `transform.drop`."
+        }
         "console_failing" => {
             "The lane tries again by itself. If this lasts, check the network, the proxy and whether the console is up."
         }
@@ -113,5 +121,28 @@ pub(super) fn advice(state: &str) -> &'static str {
             "Make the store of checkpoints or dead letters writable and free. The lane then continues by itself."
         }
         _ => "",
+    }
+}
+
+/// Whether the status of the answer in this text is 429 Too Many Requests.
+fn is_rate_limit(error: &str) -> bool {
+    error.split(|character: char| !character.is_ascii_alphanumeric()).any(|word| word == "429")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_limit_has_advice_of_its_own() {
+        for (state, error) in [
+            ("console_failing", "the console answered 429 Too Many Requests"),
+            ("sink_failing", "429 Too Many Requests: slow down"),
+        ] {
+            let advice = advice(state, error);
+            assert!(advice.contains("limits the rate") && !advice.contains("network"), "{advice}");
+        }
+        assert!(advice("console_failing", "cannot connect to host:4290").contains("check the network"));
+        assert!(advice("console_refused", "429").contains("token"));
     }
 }

@@ -7,7 +7,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
 use super::details::PipelineDetails;
-use super::lanes::{Lane, Status, WorkerAnswer};
+use super::lanes::{Lane, Rows, Status, WorkerAnswer};
+use super::overview::{PipelineRow, merge_errors};
 use super::query::{Facts, LaneQuery, MOST_WANTED};
 use super::web_config::{PEER_TIMEOUT, WebConfig};
 use crate::record::Timestamp;
@@ -25,21 +26,25 @@ const CONCURRENCY: usize = 16;
 pub(super) struct Fleet(pub Arc<WebConfig>);
 
 impl Fleet {
-    /// The lanes of this worker, or of all workers.
-    pub async fn status(&self, telemetry: &Telemetry, query: &LaneQuery, all: bool) -> Status {
+    /// The lanes or the pipelines of this worker, or of all workers.
+    pub async fn status(&self, telemetry: &Telemetry, query: &LaneQuery, rows: Rows, all: bool) -> Status {
         let snapshot = telemetry.snapshot();
         let now = Timestamp::now();
         let Some(view) = snapshot.cluster.as_ref().filter(|_| all) else {
-            return Status::of(&snapshot, query, now);
+            return Status::of(&snapshot, query, rows, now);
         };
         // Any of the page's rows may be on any worker: each sends its rows up to the end of the page.
-        let rows = query.rows();
-        let limit = query.limit.map(|_| rows.end.min(MOST_WANTED));
+        let page = query.rows();
+        let limit = query.limit.map(|_| page.end.min(MOST_WANTED));
         let part = LaneQuery { page: 1, limit, ..query.clone() };
-        let mut status = Status::of(&snapshot, &part, now);
+        let mut status = Status::of(&snapshot, &part, rows, now);
         status.lanes.iter_mut().for_each(|lane| lane.worker = Some(view.worker.clone()));
+        status.pipelines.iter_mut().for_each(|row| row.worker = Some(view.worker.clone()));
         let asked = LaneQuery { all_workers: Some(false), without_files: true, refresh: None, ..part.clone() };
-        let path = format!("/api/v1/lanes{}", asked.link());
+        let path = match rows {
+            Rows::Lanes => format!("/api/v1/lanes{}", asked.link()),
+            Rows::Pipelines => format!("/api/v1/pipelines{}", asked.link()),
+        };
         let mut asking = Vec::new();
         for worker in view.workers.keys() {
             if *worker != view.worker {
@@ -48,35 +53,33 @@ impl Fleet {
         }
         let mut answers: Vec<_> = stream::iter(asking).buffer_unordered(CONCURRENCY).collect().await;
         answers.sort_by(|(one, _), (other, _)| one.worker.cmp(&other.worker));
-        for (answer, lanes) in answers {
-            if let Some(summary) = &answer.summary {
-                status.summary.merge(summary);
-            }
-            if let Some((matching, lanes)) = lanes {
-                status.matching += matching;
-                status.lanes.extend(lanes.into_iter().map(|lane| Lane { worker: Some(answer.worker.clone()), ..lane }));
+        for (answer, theirs) in answers {
+            if let Some(theirs) = theirs {
+                let worker = || Some(answer.worker.clone());
+                status.summary.merge(&theirs.summary);
+                status.matching += theirs.matching.max(theirs.lanes.len());
+                status.lanes.extend(theirs.lanes.into_iter().map(|lane| Lane { worker: worker(), ..lane }));
+                status
+                    .pipelines
+                    .extend(theirs.pipelines.into_iter().map(|row| PipelineRow { worker: worker(), ..row }));
+                merge_errors(&mut status.errors, theirs.errors);
             }
             status.workers.push(answer);
         }
         status.lanes.sort_by(|one, other| query.order(&Facts::of_lane(one), &Facts::of_lane(other)));
-        status.lanes = status.lanes.into_iter().skip(rows.start).take(rows.len()).collect();
+        status.lanes = status.lanes.into_iter().skip(page.start).take(page.len()).collect();
+        status.pipelines.sort_by(|one, other| query.order(&Facts::of_pipeline(one), &Facts::of_pipeline(other)));
+        status.pipelines = status.pipelines.into_iter().skip(page.start).take(page.len()).collect();
         status
     }
 
-    async fn ask_worker(
-        &self,
-        view: &ClusterView,
-        worker: &str,
-        path: &str,
-    ) -> (WorkerAnswer, Option<(usize, Vec<Lane>)>) {
+    async fn ask_worker(&self, view: &ClusterView, worker: &str, path: &str) -> (WorkerAnswer, Option<Status>) {
         let address = view.addresses.get(worker).cloned();
         let answer =
             |problem, summary| WorkerAnswer { worker: worker.to_owned(), address: address.clone(), problem, summary };
         match self.ask::<Status>(view, worker, path).await {
-            Ok(Some(status)) => {
-                (answer(None, Some(status.summary)), Some((status.matching.max(status.lanes.len()), status.lanes)))
-            }
-            Ok(None) => (answer(Some("it knows no lanes".to_owned()), None), None),
+            Ok(Some(status)) => (answer(None, Some(status.summary.clone())), Some(status)),
+            Ok(None) => (answer(Some("its version has no such list".to_owned()), None), None),
             Err(problem) => (answer(Some(problem), None), None),
         }
     }

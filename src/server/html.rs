@@ -1,9 +1,7 @@
 //! Parts of every page: one HTML document without scripts and without external resources. `maud` escapes all texts.
 
 use std::borrow::Cow;
-use std::fmt::{self, Display, Formatter};
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,12 +9,16 @@ use http::HeaderValue;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
+use super::duration::HumanDuration;
+use super::lanes::Lane;
 use crate::record::Timestamp;
 
 const STYLE: &str = include_str!("style.css");
-/// A green dot. Without an icon in the page, browsers ask for `/favicon.ico`.
-const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E%3Ccircle cx='4' \
-                    cy='4' r='3' fill='%232da44e'/%3E%3C/svg%3E";
+/// Without an icon in the page, browsers ask for `/favicon.ico`.
+const GREEN_DOT: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E%3Ccircle \
+                         cx='4' cy='4' r='3' fill='%232da44e'/%3E%3C/svg%3E";
+const RED_DOT: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E%3Ccircle cx='4' \
+                       cy='4' r='3' fill='%23cf222e'/%3E%3C/svg%3E";
 
 /// Forbids the browser to run scripts, to load anything but the style and the icon of the page itself, to send a form
 /// elsewhere, and to show the page in a frame.
@@ -32,6 +34,8 @@ pub(super) static CONTENT_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 /// A whole page.
 pub(super) struct Document<'a> {
     pub title: &'a str,
+    /// Number of failing lanes. The title begins with it, so that it can be read in the browser's tab.
+    pub failing: usize,
     /// Seconds after which the browser loads the page again.
     pub refresh: Option<u16>,
     /// The id of the element with the content that a reader looks for, and the words of the link to it.
@@ -41,7 +45,7 @@ pub(super) struct Document<'a> {
 
 impl Document<'_> {
     pub fn into_string(self) -> String {
-        let Self { title, refresh, skip: (target, words), body } = self;
+        let Self { title, failing, refresh, skip: (target, words), body } = self;
         let document = html! {
             (DOCTYPE)
             html lang="en" {
@@ -51,8 +55,8 @@ impl Document<'_> {
                     @if let Some(seconds) = refresh {
                         meta http-equiv="refresh" content=(seconds);
                     }
-                    link rel="icon" href=(ICON);
-                    title { (title) }
+                    link rel="icon" href=(if failing == 0 { GREEN_DOT } else { RED_DOT });
+                    title { @if failing > 0 { "(" (failing) ") " } (title) }
                     style { (PreEscaped(STYLE)) }
                 }
                 body {
@@ -85,6 +89,56 @@ pub(super) fn state_class(state: &str, up: bool) -> &'static str {
     }
 }
 
+/// Characters of an error in a row. The list of the last errors has all of it.
+const MOST_ERROR: usize = 300;
+
+/// What a lane does, or what it waits for.
+pub(super) fn lane_state(lane: &Lane) -> Markup {
+    html! {
+        @match lane.describe_wait().filter(|_| lane.up) {
+            Some(wait) => span.soft { (wait) },
+            None => span class=(state_class(&lane.state, lane.up)) { (lane.state.replace('_', " ")) },
+        }
+    }
+}
+
+/// Whether [`lane_error`] has something to say.
+pub(super) fn has_error(lane: &Lane) -> bool {
+    lane.error.is_some() || lane.remap_problem().is_some()
+}
+
+/// The error of a lane, how long it has lasted, and when the lane tried last and tries next. `count` lanes have it.
+pub(super) fn lane_error(lane: &Lane, count: usize, now: Timestamp) -> Markup {
+    let Some(error) = &lane.error else {
+        return html! { @if let Some(problem) = lane.remap_problem() { span { (cut(&problem, MOST_ERROR)) } } };
+    };
+    let tried = lane.last_error.as_ref().filter(|last| last.text == *error);
+    let next = lane.next_attempt.as_deref();
+    let next = next.filter(|next| Timestamp::parse(next).is_ok_and(|next| next > now));
+    html! {
+        span {
+            @if count > 1 { (count) " lanes: " }
+            (cut(error, MOST_ERROR)) " "
+            span.soft {
+                "failing for " (elapsed(lane.failing_since.as_deref(), now))
+                @if let Some(tried) = tried { ", last tried " (relative_time(Some(&tried.time), now, "")) }
+                @if next.is_some() { ", next " (relative_time(next, now, "")) }
+            }
+        }
+    }
+}
+
+/// The time since then, with the full time as tooltip.
+pub(super) fn elapsed(since: Option<&str>, now: Timestamp) -> Markup {
+    let time = since.and_then(|since| Timestamp::parse(since).ok());
+    let (Some(since), Some(time)) = (since, time) else { return html! { "an unknown time" } };
+    html! { time datetime=(since) title=(since) { (HumanDuration(now.since(time))) } }
+}
+
+pub(super) fn lag(seconds: Option<f64>) -> Markup {
+    html! { @if let Some(seconds) = seconds { (HumanDuration::of_seconds(seconds)) } @else { "–" } }
+}
+
 /// The first characters of a text that may be long.
 pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
     match text.char_indices().nth(most) {
@@ -105,27 +159,6 @@ pub(super) fn relative_time(text: Option<&str>, now: Timestamp, otherwise: &str)
     html! {
         time datetime=(text) title=(text) {
             @if time > now { "in " (HumanDuration(time.since(now))) } @else { (HumanDuration(now.since(time))) " ago" }
-        }
-    }
-}
-
-/// A duration in its two largest units.
-pub(super) struct HumanDuration(pub Duration);
-
-impl HumanDuration {
-    /// Of a number of seconds that may come from another worker.
-    pub fn of_seconds(seconds: f64) -> Self {
-        Self(Duration::try_from_secs_f64(seconds).unwrap_or_default())
-    }
-}
-
-impl Display for HumanDuration {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        match self.0.as_secs() {
-            seconds @ 0..60 => write!(formatter, "{seconds} s"),
-            seconds @ 60..3_600 => write!(formatter, "{} min {} s", seconds / 60, seconds % 60),
-            seconds @ 3_600..86_400 => write!(formatter, "{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
-            seconds => write!(formatter, "{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
         }
     }
 }

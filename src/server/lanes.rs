@@ -4,11 +4,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
+use super::overview::{self, EqualErrors, PipelineRow};
 use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
-use crate::telemetry::{LaneView, Snapshot, describe_skipped};
+use crate::telemetry::{LaneMetrics, LaneView, Snapshot, describe_skipped};
 
-/// The response of `/api/v1/lanes`, and the content of the status page. Times are RFC 3339 in UTC; unknown values are
+/// The response of `/api/v1/lanes` and `/api/v1/pipelines`, and the content of the status page. Times are RFC 3339 in UTC; unknown values are
 /// null. Later releases may add fields.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
@@ -21,7 +22,8 @@ pub struct Status {
     /// Over all lanes, whatever the request filters.
     #[serde(default)]
     pub summary: Summary,
-    /// Number of lanes that the request asks for. `lanes` has one page of them if the request has a `limit`.
+    /// Number of lanes, or of pipelines, that the request asks for. `lanes`, or `pipelines`, has one page of them if the
+    /// request has a `limit`.
     #[serde(default)]
     pub matching: usize,
     /// Set if the request asks for all workers: the answer of each other worker.
@@ -32,8 +34,21 @@ pub struct Status {
     pub source_problems: Vec<SourceProblem>,
     /// Sorted by path.
     pub files: Vec<File>,
+    /// Only of `/api/v1/pipelines`: the errors that most lanes have, of those that the request asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<EqualErrors>,
+    /// Only of `/api/v1/pipelines`, which has no `lanes`: those with a lane that the request asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pipelines: Vec<PipelineRow>,
     /// Only running lanes, sorted by pipeline, stream and sink unless the request says otherwise.
     pub lanes: Vec<Lane>,
+}
+
+/// What the rows of a list are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    Lanes,
+    Pipelines,
 }
 
 /// See [`Status::source_problems`].
@@ -112,6 +127,12 @@ pub struct Lane {
     pub state: Cow<'static, str>,
     /// False while the lane fails.
     pub up: bool,
+    /// Since when the lane fails, as far as this process knows.
+    #[serde(default)]
+    pub failing_since: Option<String>,
+    /// Set while the lane waits for its turn within the request limit.
+    #[serde(default)]
+    pub request_limit_wait: Option<RequestLimitWait>,
     /// The current error of a failing lane.
     pub error: Option<String>,
     /// The last error, which may be over.
@@ -154,9 +175,18 @@ pub struct Lane {
     pub delivered_per_second: f64,
 }
 
+/// See [`Lane::request_limit_wait`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RequestLimitWait {
+    pub since: String,
+    /// Lanes that share the limit, since they have one console and one token.
+    pub lanes: usize,
+}
+
 /// See [`Lane::last_error`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LastError {
+    /// When the lane had it last.
     pub time: String,
     pub text: String,
 }
@@ -171,7 +201,7 @@ pub struct Verified {
 }
 
 impl Status {
-    pub(super) fn of(snapshot: &Snapshot, query: &LaneQuery, now: Timestamp) -> Self {
+    pub(super) fn of(snapshot: &Snapshot, query: &LaneQuery, rows: Rows, now: Timestamp) -> Self {
         let cluster = snapshot.cluster.as_ref();
         let files = snapshot.files.iter().filter(|_| !query.without_files).map(|(file, status)| File {
             file: file.display().to_string(),
@@ -190,9 +220,19 @@ impl Status {
                 matching.push((facts, view));
             }
         }
-        matching.sort_by(|(one, _), (other, _)| query.order(one, other));
-        let rows = query.rows();
-        let lanes = matching.iter().skip(rows.start).take(rows.len()).map(|(_, view)| Lane::of(view, now));
+        let (mut lanes, mut errors) = (Vec::new(), Vec::new());
+        let (count, pipelines) = match rows {
+            Rows::Lanes => {
+                matching.sort_by(|(one, _), (other, _)| query.order(one, other));
+                let page = query.rows();
+                lanes.extend(matching.iter().skip(page.start).take(page.len()).map(|(_, view)| Lane::of(view, now)));
+                (matching.len(), Vec::new())
+            }
+            Rows::Pipelines => {
+                errors = overview::equal_errors(&matching);
+                overview::pipelines(&matching, query, now)
+            }
+        };
         let source_problems = snapshot
             .source_problems
             .iter()
@@ -207,10 +247,12 @@ impl Status {
                 workers: view.workers.clone(),
             }),
             summary,
-            matching: matching.len(),
+            matching: count,
             workers: Vec::new(),
             files: files.collect(),
-            lanes: lanes.collect(),
+            errors,
+            pipelines,
+            lanes,
         }
     }
 }
@@ -252,10 +294,28 @@ fn expiry(time: Timestamp) -> String {
     if time.is_never() { "never".to_owned() } else { time.to_string() }
 }
 
+/// The dead letters that the pages show and sort by: those that are stored, or those of this process where the store's
+/// number is not known. [`Lane::shown_dead_letters`] is the same of an answer.
+pub(super) fn shown_dead_letters(lane: &LaneMetrics) -> u64 {
+    lane.dead_letters_stored().unwrap_or_else(|| lane.dead_letters.load(Relaxed))
+}
+
 impl Lane {
+    pub(super) fn shown_dead_letters(&self) -> u64 {
+        self.dead_letters
+    }
+
     /// The skipped records for a table cell.
     pub fn describe_skipped(&self) -> String {
         describe_skipped(self.skipped.iter().map(|(reason, count)| (&**reason, *count)))
+    }
+
+    /// What the lane waits for, if it waits for its turn within the request limit.
+    pub fn describe_wait(&self) -> Option<String> {
+        Some(match self.request_limit_wait.as_ref()?.lanes {
+            0 | 1 => "waits for the request limit".to_owned(),
+            lanes => format!("waits for the request limit ({lanes} lanes share it)"),
+        })
     }
 
     /// What is wrong with the programs of a lane that runs: events are forwarded as they were mapped.
@@ -275,6 +335,10 @@ impl Lane {
             worker: None,
             state: state.name().into(),
             up: state.is_up(),
+            failing_since: time(lane.failing_since()),
+            request_limit_wait: lane
+                .limit_wait(now)
+                .map(|(since, lanes)| RequestLimitWait { since: since.to_string(), lanes }),
             error: state.error().map(str::to_owned),
             last_error: lane.last_error().map(|(time, text)| LastError { time: time.to_string(), text }),
             last_success: time(lane.last_success()),

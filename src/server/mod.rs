@@ -6,10 +6,12 @@
 mod access;
 mod chart;
 mod details;
+mod duration;
 mod fleet;
 mod html;
 mod lanes;
 mod listener;
+mod overview;
 mod page;
 mod pipeline_page;
 mod query;
@@ -38,10 +40,15 @@ use tower_http::compression::CompressionLayer;
 use tracing::warn;
 
 pub use details::{HistoryPoint, Incident, PipelineDetails};
-pub use lanes::{Cluster, File, Lane, LastError, SourceProblem, Status, Summary, Verified, WorkerAnswer};
+pub use duration::HumanDuration;
+pub use lanes::{
+    Cluster, File, Lane, LastError, RequestLimitWait, SourceProblem, Status, Summary, Verified, WorkerAnswer,
+};
+pub use overview::{EqualErrors, PipelineRow};
 pub use web_config::{PeerClient, WebConfig, WebConfigError};
 
 use fleet::Fleet;
+use lanes::Rows;
 use listener::{Client, LIMITS};
 use query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, Parameters, Sort};
 
@@ -171,10 +178,10 @@ impl App {
         }
     }
 
-    async fn status(&self, query: &LaneQuery, all_workers: bool) -> Status {
+    async fn status(&self, query: &LaneQuery, rows: Rows, all_workers: bool) -> Status {
         let permits = if all_workers { &self.fleet_views } else { &self.views };
         let _permit = permits.acquire().await;
-        self.fleet.status(&self.telemetry, query, all_workers).await
+        self.fleet.status(&self.telemetry, query, rows, all_workers).await
     }
 }
 
@@ -195,6 +202,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/pipelines/{name}", get(pipeline_page))
         .route("/metrics", get(metrics))
         .route("/api/v1/lanes", get(lanes))
+        .route("/api/v1/pipelines", get(pipelines))
         .route("/api/v1/pipelines/{name}", get(pipeline))
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
         .layer(from_fn_with_state(app.clone(), authenticate))
@@ -255,11 +263,19 @@ async fn problems(app: &App, headers: &HeaderMap, problems: Vec<String>) -> (Sta
 }
 
 async fn lanes(State(app): AppState, Query(parameters): Query<Parameters>) -> Response {
+    list(&app, parameters, Rows::Lanes).await
+}
+
+async fn pipelines(State(app): AppState, Query(parameters): Query<Parameters>) -> Response {
+    list(&app, parameters, Rows::Pipelines).await
+}
+
+async fn list(app: &App, parameters: Parameters, rows: Rows) -> Response {
     let query = match parameters.parse() {
         Ok(query) => query,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    Json(app.status(&query, query.all_workers == Some(true)).await).into_response()
+    Json(app.status(&query, rows, query.all_workers == Some(true)).await).into_response()
 }
 
 async fn page(State(app): AppState, Query(parameters): Query<Parameters>) -> Response {
@@ -269,7 +285,7 @@ async fn page(State(app): AppState, Query(parameters): Query<Parameters>) -> Res
     };
     query.limit = Some(query.limit.unwrap_or(DEFAULT_ROWS).min(MOST_ROWS));
     query.sort = query.sort.or(Some(Sort::State));
-    let status = app.status(&query, query.all_workers != Some(false)).await;
+    let status = app.status(&query, Rows::Pipelines, query.all_workers != Some(false)).await;
     Html(page::render(&status, &query, &app.telemetry.health().not_ready(), Timestamp::now())).into_response()
 }
 

@@ -1,12 +1,16 @@
-//! The status page: an overview, and one page of the lanes.
+//! The status page: an overview, and one page of the pipelines.
 
 use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::html::{Document, HumanDuration, cut, day, relative_time, state_class, table};
-use super::lanes::{Cluster, File, Lane, SourceProblem, Status};
+use super::duration::HumanDuration;
+use super::html::{
+    Document, cut, day, elapsed, has_error, lag, lane_error, lane_state, relative_time, state_class, table,
+};
+use super::lanes::{Cluster, File, SourceProblem, Status};
+use super::overview::{EqualErrors, PipelineRow};
 use super::query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, MOST_WANTED, STATES, Sort};
 use crate::record::Timestamp;
 
@@ -15,19 +19,20 @@ const MOST_FILES: usize = 50;
 /// Characters of an error in a row. The pipeline's page has all of it.
 const MOST_TEXT: usize = 300;
 
-/// The columns of the lanes, and what those are sorted by that can be.
-const COLUMNS: [(&str, Option<Sort>); 13] = [
+/// Errors that several pipelines have.
+const MOST_ERRORS: usize = 10;
+
+const ERROR: &str = "Error";
+/// The columns of the pipelines, and what those are sorted by that can be.
+const COLUMNS: [(&str, Option<Sort>); 10] = [
     ("Pipeline", Some(Sort::Name)),
-    ("Stream", None),
-    ("Sink", None),
+    ("Lanes", None),
     ("State", Some(Sort::State)),
-    ("Last error", None),
+    (ERROR, None),
     ("Lag", Some(Sort::Lag)),
     ("Last success", Some(Sort::LastSuccess)),
-    ("Next attempt", None),
     ("Events/s", Some(Sort::Rate)),
     ("Delivered", None),
-    ("Skipped", None),
     ("Dead letters", Some(Sort::DeadLetters)),
     ("Token expires", Some(Sort::TokenExpiry)),
 ];
@@ -54,10 +59,12 @@ pub(super) fn render(status: &Status, query: &LaneQuery, not_ready: &[String], n
             (source_problems(&status.source_problems))
             (files(&status.files))
             @if let Some(cluster) = &status.cluster { (workers(cluster, status)) }
-            (lanes(status, query, now))
+            (errors(&status.errors, now))
+            (pipelines(status, query, now))
         }
     };
-    Document { title: "s1-forwarder", refresh: query.refresh, skip: ("lanes", "Skip to the lanes"), body }.into_string()
+    let skip = ("pipelines", "Skip to the pipelines");
+    Document { title: "s1-forwarder", failing, refresh: query.refresh, skip, body }.into_string()
 }
 
 /// The sums as cards. Those of the states are links to the lanes in that state, the worst first.
@@ -71,7 +78,7 @@ fn cards(status: &Status, query: &LaneQuery) -> Markup {
                     @let filtered = LaneQuery { state: state.to_owned(), page: 1, ..query.clone() };
                     li {
                         b class=(state_class(state, up)) { (count) }
-                        a href={ (filtered.link()) "#lanes" } { (state.replace('_', " ")) }
+                        a href={ (filtered.link()) "#pipelines" } { (state.replace('_', " ")) }
                     }
                 }
             }
@@ -90,6 +97,7 @@ fn navigation(status: &Status, query: &LaneQuery) -> Markup {
     html! {
         nav aria-label="Views" {
             a href="metrics" { "metrics" }
+            a href={ "api/v1/pipelines" (still) } { "pipelines as JSON" }
             a href={ "api/v1/lanes" (still) } { "lanes as JSON" }
             @if query.refresh.is_some() {
                 a href=(still) { "stop refreshing" }
@@ -208,31 +216,69 @@ fn workers(cluster: &Cluster, status: &Status) -> Markup {
     }
 }
 
-fn lanes(status: &Status, query: &LaneQuery, now: Timestamp) -> Markup {
-    let lanes = &status.lanes;
-    let first = query.rows().start;
+/// Errors that several pipelines have: most likely they have one cause.
+fn errors(errors: &[EqualErrors], now: Timestamp) -> Markup {
+    let shared: Vec<_> = errors.iter().filter(|error| error.pipelines > 1).take(MOST_ERRORS).collect();
+    let rows = html! {
+        @for error in &shared {
+            tr {
+                th.n scope="row" { (error.lanes) " lanes" }
+                td.down data-label="State" { (error.state.replace('_', " ")) }
+                td.e data-label="Error" {
+                    span {
+                        (cut(&error.error, MOST_TEXT))
+                        " " span.soft { "(for " (elapsed(error.failing_since.as_deref(), now)) ")" }
+                    }
+                }
+                td data-label="Pipelines" {
+                    span {
+                        @for (index, name) in error.names.iter().enumerate() {
+                            @if index > 0 { ", " }
+                            (pipeline_link(name))
+                        }
+                        @let more = error.pipelines.saturating_sub(error.names.len());
+                        @if more > 0 { " and " (more) " more" }
+                    }
+                }
+            }
+        }
+    };
     html! {
-        h2 #lanes { "Lanes" }
+        @if !shared.is_empty() {
+            h2 { "Errors of several pipelines" }
+            (table("Lanes with the same error", &["Lanes", "State", "Error", "Pipelines"], &rows))
+        }
+    }
+}
+
+fn pipelines(status: &Status, query: &LaneQuery, now: Timestamp) -> Markup {
+    let rows = &status.pipelines;
+    let first = query.rows().start;
+    let with_error = rows.iter().any(|row| has_error(&row.worst));
+    html! {
+        h2 #pipelines { "Pipelines" }
         (form(query))
-        @if lanes.is_empty() {
+        @if rows.is_empty() {
             p {
                 @match (status.summary.lanes, status.matching) {
                     (0, _) => "No lane runs.",
                     (_, 0) => "No lane matches the filter.",
-                    _ => "There is no such page: fewer lanes match than before.",
+                    _ => "There is no such page: fewer pipelines match than before.",
                 }
             }
         } @else {
             div.wide {
                 table {
-                    caption { "Lanes " (first + 1) " to " (first + lanes.len()) " of " (status.matching) }
+                    caption { "Pipelines " (first + 1) " to " (first + rows.len()) " of " (status.matching) }
                     thead {
                         tr {
-                            @for (title, sort) in COLUMNS { (column(title, sort, query)) }
-                            @if lanes.iter().any(|lane| lane.worker.is_some()) { th scope="col" { "Worker" } }
+                            @for (title, sort) in COLUMNS {
+                                @if title != ERROR || with_error { (column(title, sort, query)) }
+                            }
+                            @if rows.iter().any(|row| row.worker.is_some()) { th scope="col" { "Worker" } }
                         }
                     }
-                    tbody { @for lane in lanes { (lane_row(lane, "pipelines/", now)) } }
+                    tbody { @for row in rows { (pipeline_row(row, with_error, now)) } }
                 }
             }
             (pages(status.matching, query))
@@ -251,7 +297,7 @@ fn column(title: &str, sort: Option<Sort>, query: &LaneQuery) -> Markup {
         (true, true) => (Some("descending"), " ↓"),
         (true, false) => (Some("ascending"), " ↑"),
     };
-    html! { th scope="col" aria-sort=[order] { a href={ (link) "#lanes" } { (title) } (mark) } }
+    html! { th scope="col" aria-sort=[order] { a href={ (link) "#pipelines" } { (title) } (mark) } }
 }
 
 /// The filter. It works without scripts: the browser sends the fields as the query of a link.
@@ -260,7 +306,7 @@ fn form(query: &LaneQuery) -> Markup {
     let fields =
         [("Pipeline", "pipeline", &query.pipeline), ("Stream", "stream", &query.stream), ("Sink", "sink", &query.sink)];
     html! {
-        form method="get" action="./#lanes" aria-label="Filter of the lanes" {
+        form method="get" action="./#pipelines" aria-label="Filter of the pipelines by their lanes" {
             @for (label, key, value) in fields {
                 label { (label) input name=(key) value=(value) size="14"; }
             }
@@ -311,53 +357,39 @@ fn pages(matching: usize, query: &LaneQuery) -> Markup {
                 span { "Page " (query.page) " of " (pages) }
                 @for (to, rel, words) in links {
                     @if to != query.page && (1..=pages).contains(&to) {
-                        a href={ (LaneQuery { page: to, ..query.clone() }.link()) "#lanes" } rel=[rel] { (words) }
+                        a href={ (LaneQuery { page: to, ..query.clone() }.link()) "#pipelines" } rel=[rel] { (words) }
                     }
                 }
             }
             @if matching > MOST_WANTED {
-                p.soft { "Only the first " (MOST_WANTED) " lanes have pages: narrow the filter." }
+                p.soft { "Only the first " (MOST_WANTED) " pipelines have pages: narrow the filter." }
             }
         }
     }
 }
 
-/// A row. `base` is the way to the pages of pipelines.
-pub(super) fn lane_row(lane: &Lane, base: &str, now: Timestamp) -> Markup {
-    let link = utf8_percent_encode(&lane.pipeline, NON_ALPHANUMERIC);
-    let skipped = lane.skipped.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
+fn pipeline_row(row: &PipelineRow, with_error: bool, now: Timestamp) -> Markup {
+    let failing = row.lanes - row.up.min(row.lanes);
+    let worst = &row.worst;
     html! {
         tr {
-            th scope="row" { a href={ (base) (link) } { (lane.pipeline) } }
-            td data-label="Stream" { (lane.stream) }
-            td data-label="Sink" { (lane.sink) }
-            td data-label="State" class=(state_class(&lane.state, lane.up)) { (lane.state.replace('_', " ")) }
-            td.e data-label="Last error" {
-                span {
-                    @if let Some(error) = &lane.last_error {
-                        (cut(&error.text, MOST_TEXT))
-                        " " span.soft { "(" (relative_time(Some(&error.time), now, "")) ")" }
-                    } @else if let Some(problem) = lane.remap_problem() {
-                        (problem)
-                    }
-                }
+            th.name scope="row" { (pipeline_link(&row.pipeline)) }
+            td.n data-label="Lanes" {
+                @if failing > 0 { (failing) " of " (row.lanes) " failing" } @else { (row.lanes) " up" }
             }
-            td.n data-label="Lag" {
-                @if let Some(lag) = lane.lag_seconds { (HumanDuration::of_seconds(lag)) } @else { "–" }
-            }
-            td.n data-label="Last success" { (relative_time(lane.last_success.as_deref(), now, "never")) }
-            td.n data-label="Next attempt" { (relative_time(lane.next_attempt.as_deref(), now, "now")) }
-            td.n data-label="Events/s" { (format_args!("{:.1}", lane.delivered_per_second)) }
-            td.n data-label="Delivered" { (lane.delivered) }
-            td.n data-label="Skipped" { (skipped) }
-            td.n data-label="Dead letters" { (lane.dead_letters) }
-            td.n data-label="Token expires" { (lane.token_expires.as_deref().map_or("–", day)) }
-            @if let Some(worker) = &lane.worker { td data-label="Worker" { (worker) } }
+            td data-label="State" { (lane_state(worst)) }
+            @if with_error { td.e data-label="Error" { (lane_error(worst, row.equal_errors, now)) } }
+            td.n data-label="Lag" { (lag(row.lag_seconds)) }
+            td.n data-label="Last success" { (relative_time(row.last_success.as_deref(), now, "never")) }
+            td.n data-label="Events/s" { (format_args!("{:.1}", row.delivered_per_second)) }
+            td.n data-label="Delivered" { (row.delivered) }
+            td.n data-label="Dead letters" { (row.dead_letters) }
+            td.n data-label="Token expires" { (worst.token_expires.as_deref().map_or("–", day)) }
+            @if let Some(worker) = &row.worker { td.name data-label="Worker" { span { (worker) } } }
         }
     }
 }
 
-/// The titles of the columns that [`lane_row`] fills.
-pub(super) fn titles() -> [&'static str; COLUMNS.len()] {
-    COLUMNS.map(|(title, _)| title)
+fn pipeline_link(name: &str) -> Markup {
+    html! { a href={ "pipelines/" (utf8_percent_encode(name, NON_ALPHANUMERIC)) } { (name) } }
 }

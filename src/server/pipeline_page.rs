@@ -5,11 +5,27 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::chart::chart;
 use super::details::{Incident, PipelineDetails, advice};
-use super::html::{Document, HumanDuration, cut, day, relative_time, state_class, table};
+use super::duration::HumanDuration;
+use super::html::{Document, cut, day, has_error, lag, lane_error, lane_state, relative_time, state_class, table};
 use super::lanes::Lane;
-use super::page::{consequence, lane_row, titles};
+use super::page::consequence;
 use crate::record::Timestamp;
 
+const ERROR: &str = "Error";
+/// The columns of the lanes.
+const COLUMNS: [&str; 11] = [
+    "Stream",
+    "Sink",
+    "State",
+    ERROR,
+    "Lag",
+    "Last success",
+    "Next attempt",
+    "Events/s",
+    "Delivered",
+    "Skipped",
+    "Dead letters",
+];
 /// Rows of a table.
 const MOST_ROWS: usize = 200;
 /// Characters of a text.
@@ -59,7 +75,8 @@ pub(super) fn render(details: &PipelineDetails, refresh: Option<u16>, now: Times
         }
     };
     let title = format!("{name} – s1-forwarder");
-    Document { title: &title, refresh, skip: ("errors", "Skip to the errors"), body }.into_string()
+    let failing = details.lanes.iter().filter(|lane| !lane.up).count();
+    Document { title: &title, failing, refresh, skip: ("errors", "Skip to the errors"), body }.into_string()
 }
 
 fn summary(details: &PipelineDetails, now: Timestamp) -> Markup {
@@ -84,7 +101,7 @@ fn summary(details: &PipelineDetails, now: Timestamp) -> Markup {
 }
 
 fn sum_of_dead_letters(lanes: &[Lane]) -> u64 {
-    lanes.iter().fold(0, |sum, lane| sum.saturating_add(lane.dead_letters))
+    lanes.iter().fold(0, |sum, lane| sum.saturating_add(lane.shown_dead_letters()))
 }
 
 fn files(details: &PipelineDetails) -> Markup {
@@ -114,7 +131,7 @@ fn errors(errors: &[Incident], now: Timestamp) -> Markup {
                 td data-label="Lane" { (error.stream) "/" (error.sink) }
                 td data-label="State" { (error.state.replace('_', " ")) }
                 td.e data-label="Error" { span { (cut(&error.text, MOST_TEXT)) } }
-                td.e data-label="What to do" { span { (code(advice(&error.state))) } }
+                td.e data-label="What to do" { span { (code(advice(&error.state, &error.text))) } }
             }
         }
     };
@@ -137,14 +154,39 @@ fn code(text: &str) -> Markup {
     }
 }
 
+/// The failing lanes first.
 fn lanes(lanes: &[Lane], now: Timestamp) -> Markup {
-    let rows = html! { @for lane in lanes.iter().take(MOST_ROWS) { (lane_row(lane, "", now)) } };
+    let mut sorted: Vec<&Lane> = lanes.iter().collect();
+    sorted.sort_by_key(|lane| lane.up);
+    let with_error = lanes.iter().any(has_error);
+    let titles = COLUMNS.iter().copied().filter(|title| *title != ERROR || with_error);
+    let rows = html! { @for lane in sorted.into_iter().take(MOST_ROWS) { (lane_row(lane, with_error, now)) } };
     html! {
         h2 { "Lanes" }
         @if lanes.is_empty() {
             p { "No lane of this pipeline runs here." }
         } @else {
-            div.wide { (table("By stream and sink", &titles(), &rows)) }
+            div.wide { (table("By stream and sink", &titles.collect::<Vec<_>>(), &rows)) }
+        }
+    }
+}
+
+fn lane_row(lane: &Lane, with_error: bool, now: Timestamp) -> Markup {
+    let skipped = lane.skipped.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
+    let next = if lane.request_limit_wait.is_some() { "–" } else { "now" };
+    html! {
+        tr {
+            th.name scope="row" { span { (lane.stream) } }
+            td.name data-label="Sink" { span { (lane.sink) } }
+            td data-label="State" { (lane_state(lane)) }
+            @if with_error { td.e data-label="Error" { (lane_error(lane, 1, now)) } }
+            td.n data-label="Lag" { (lag(lane.lag_seconds)) }
+            td.n data-label="Last success" { (relative_time(lane.last_success.as_deref(), now, "never")) }
+            td.n data-label="Next attempt" { (relative_time(lane.next_attempt.as_deref(), now, next)) }
+            td.n data-label="Events/s" { (format_args!("{:.1}", lane.delivered_per_second)) }
+            td.n data-label="Delivered" { (lane.delivered) }
+            td.n data-label="Skipped" { (skipped) }
+            td.n data-label="Dead letters" { (lane.shown_dead_letters()) }
         }
     }
 }

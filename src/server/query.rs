@@ -6,7 +6,8 @@ use std::fmt::Write;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::lanes::Lane;
+use super::lanes::{Lane, shown_dead_letters};
+use super::overview::PipelineRow;
 use crate::record::Timestamp;
 use crate::telemetry::{LaneState, LaneView};
 
@@ -218,7 +219,7 @@ impl LaneQuery {
     pub fn order(&self, one: &Facts<'_>, other: &Facts<'_>) -> Ordering {
         let by = match self.sort() {
             Sort::Name => one.name.cmp(&other.name),
-            Sort::State => one.severity().cmp(&other.severity()).then(one.lag.total_cmp(&other.lag)),
+            Sort::State => one.by_urgency(other),
             Sort::Lag => one.lag.total_cmp(&other.lag),
             Sort::Rate => one.rate.total_cmp(&other.rate),
             Sort::LastSuccess => one.last_success.cmp(&other.last_success),
@@ -256,30 +257,70 @@ impl<'a> Facts<'a> {
             up,
             lag: lane.lag(now).map_or(-1.0, |lag| lag.as_secs_f64()),
             rate: view.delivered_per_second,
-            dead_letters: lane.dead_letters.load(std::sync::atomic::Ordering::Relaxed),
+            dead_letters: shown_dead_letters(lane),
             last_success: lane.last_success().map_or(i64::MIN, Timestamp::micros),
             token_expires: view.token_expires.filter(|time| !time.is_never()).map_or(i64::MAX, Timestamp::micros),
         }
     }
 
     pub fn of_lane(lane: &'a Lane) -> Self {
-        let time = |text: &Option<String>| text.as_deref().and_then(|text| Timestamp::parse(text).ok());
         Self {
             name: (&lane.pipeline, &lane.stream, &lane.sink),
             state: &lane.state,
             up: lane.up,
             lag: lane.lag_seconds.unwrap_or(-1.0),
             rate: lane.delivered_per_second,
-            dead_letters: lane.dead_letters,
-            last_success: time(&lane.last_success).map_or(i64::MIN, Timestamp::micros),
-            token_expires: time(&lane.token_expires).map_or(i64::MAX, Timestamp::micros),
+            dead_letters: lane.shown_dead_letters(),
+            last_success: micros(lane.last_success.as_deref(), i64::MIN),
+            token_expires: micros(lane.token_expires.as_deref(), i64::MAX),
         }
+    }
+
+    pub fn of_pipeline(row: &'a PipelineRow) -> Self {
+        Self {
+            name: (&row.pipeline, "", ""),
+            lag: row.lag_seconds.unwrap_or(-1.0),
+            rate: row.delivered_per_second,
+            dead_letters: row.dead_letters,
+            last_success: micros(row.last_success.as_deref(), i64::MIN),
+            ..Self::of_lane(&row.worst)
+        }
+    }
+
+    /// What a pipeline is sorted by, whose most urgent lane is `worst`.
+    pub fn of_lanes<'b>(worst: &Self, lanes: impl Iterator<Item = &'b Self> + Clone) -> Self
+    where
+        'a: 'b,
+    {
+        Self {
+            name: (worst.name.0, "", ""),
+            state: worst.state,
+            up: worst.up,
+            lag: lanes.clone().map(|lane| lane.lag).fold(-1.0, f64::max),
+            rate: lanes.clone().map(|lane| lane.rate).sum(),
+            dead_letters: lanes.clone().fold(0, |sum, lane| sum.saturating_add(lane.dead_letters)),
+            last_success: lanes.map(|lane| lane.last_success).min().unwrap_or(i64::MIN),
+            token_expires: worst.token_expires,
+        }
+    }
+
+    pub fn last_success(&self) -> Option<Timestamp> {
+        Some(self.last_success).filter(|micros| *micros != i64::MIN).map(Timestamp::from_micros)
+    }
+
+    /// The more urgent is the greater: by state, then by lag.
+    pub fn by_urgency(&self, other: &Self) -> Ordering {
+        self.severity().cmp(&other.severity()).then(self.lag.total_cmp(&other.lag))
     }
 
     /// Larger is worse.
     fn severity(&self) -> usize {
         STATES.iter().position(|state| *state == self.state).map_or(0, |place| STATES.len() - place)
     }
+}
+
+fn micros(time: Option<&str>, otherwise: i64) -> i64 {
+    time.and_then(|text| Timestamp::parse(text).ok()).map_or(otherwise, Timestamp::micros)
 }
 
 #[cfg(test)]

@@ -213,7 +213,8 @@ async fn the_page_shows_lanes_and_the_problems_of_files() {
         "Paused by its file; its checkpoints are kept.",
         "empty file — Not running; a restart would not start this pipeline.",
         "http-equiv=\"refresh\" content=\"5\"",
-        "<a class=\"skip\" href=\"#lanes\">",
+        "<a class=\"skip\" href=\"#pipelines\">",
+        "<title>(1) s1-forwarder</title>",
         "aria-sort=\"descending\"><a href=",
         "not ready: the pipeline files have not been read yet",
     ] {
@@ -239,15 +240,17 @@ impl crate::telemetry::SettingsSource for HostileSettings {
 #[tokio::test]
 async fn outside_text_is_escaped() {
     let running = Running::start().await;
-    let lane = running.telemetry.start_lane(HOSTILE, Stream::Threats, HOSTILE);
-    lane.set_state(Timestamp::now(), LaneState::Stopped(HOSTILE.to_owned()));
+    for pipeline in [HOSTILE, &format!("{HOSTILE}2")] {
+        let lane = running.telemetry.start_lane(pipeline, Stream::Threats, HOSTILE);
+        lane.set_state(Timestamp::now(), LaneState::Stopped(HOSTILE.to_owned()));
+    }
     running
         .telemetry
         .set_file(std::path::Path::new(HOSTILE), FileStatus::of_test(HOSTILE, Activity::NotStarted, Some(HOSTILE)));
     running.telemetry.set_settings_source(Arc::new(HostileSettings));
     let encoded: String =
         url::form_urlencoded::byte_serialize(HOSTILE.as_bytes()).collect::<String>().replace('+', "%20");
-    for (path, times) in [("/".to_owned(), 6), (format!("/pipelines/{encoded}"), 12)] {
+    for (path, times) in [("/".to_owned(), 10), (format!("/pipelines/{encoded}"), 11)] {
         let response = running.client.get(format!("{}{path}", running.base)).send().await.unwrap();
         let page = response.text().await.unwrap();
         assert!(!page.contains("<script") && !page.contains("onload=\""), "{page}");
@@ -308,7 +311,7 @@ async fn lanes_are_filtered_sorted_and_paged() {
     // Unknown states are refused on the page too, and empty fields of the form are no filter.
     assert_eq!(running.get("/?state=broken").await.0, 400);
     let page = running.get("/?pipeline=&state=&sort=lag&limit=20").await.1;
-    assert!(page.contains("Lanes 1 to 20 of 30") && page.contains("Page 1 of 2"), "{page}");
+    assert!(page.contains("Pipelines 1 to 20 of 30") && page.contains("Page 1 of 2"), "{page}");
     assert!(page.find("p29").unwrap() < page.find("p28").unwrap(), "the largest lag first");
     assert!(page.contains("rel=\"next\"") && !page.contains("rel=\"prev\""), "{page}");
 }
@@ -321,6 +324,8 @@ async fn ten_thousand_lanes_stay_quick_and_small() {
     let error = "<&> the console answered 503 Service Unavailable; ".repeat(40);
     for number in 0..2_500 {
         let name = format!("pipeline-with-a-name-{number}");
+        // Every other one has an error of its own.
+        let error = if number % 2 == 0 { format!("{number} {error}") } else { error.clone() };
         for stream in [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts] {
             let lane = running.telemetry.start_lane(&name, stream, "siem");
             lane.set_state(now, LaneState::ConsoleFailing(error.clone()));
@@ -334,6 +339,7 @@ async fn ten_thousand_lanes_stay_quick_and_small() {
         ("/?limit=500&page=3", 1_500),
         ("/?limit=10000", 1_500),
         ("/pipelines/pipeline-with-a-name-7", 100),
+        ("/api/v1/pipelines?limit=100&files=none", 1_500),
     ] {
         let begun = Instant::now();
         let (status, page) = running.get(path).await;
@@ -395,6 +401,126 @@ async fn a_pipeline_has_a_page() {
     telemetry.end_lane(&lane);
     telemetry.sample_rates(Timestamp::now().plus(Duration::from_secs(600)));
     assert!(telemetry.history("acme").is_empty());
+}
+
+#[tokio::test]
+async fn a_pipeline_is_one_row_with_its_worst_lane() {
+    let running = Running::start().await;
+    let now = Timestamp::now();
+    let lane = |pipeline: &str, stream, state| {
+        let lane = running.telemetry.start_lane(pipeline, stream, "siem");
+        lane.delivered.fetch_add(10, std::sync::atomic::Ordering::Relaxed);
+        lane.set_state(now, state);
+    };
+    lane("acme", Stream::Threats, LaneState::Running);
+    lane("acme", Stream::Agents, LaneState::Running);
+    let (status, page) = running.get("/").await;
+    assert_eq!(status, 200);
+    assert!(page.contains("2 up") && page.contains("<title>s1-forwarder</title>"), "{page}");
+    assert!(!page.contains(">Error</th>"), "a column without a value takes no width: {page}");
+
+    let token = || LaneState::ConsoleRefused("403 Token disabled".to_owned());
+    lane("zeta", Stream::Threats, LaneState::Running);
+    lane("zeta", Stream::Activities, LaneState::SinkFailing("503".to_owned()));
+    lane("zeta", Stream::Agents, token());
+    lane("zeta", Stream::Alerts, token());
+    let page = running.get("/").await.1;
+    assert!(page.find("pipelines/zeta").unwrap() < page.find("pipelines/acme").unwrap(), "failing first: {page}");
+    for part in
+        ["3 of 4 failing", "console refused", "2 lanes: 403 Token disabled", ">Error</th>", "Pipelines 1 to 2 of 2"]
+    {
+        assert!(page.contains(part), "{part} is missing in {page}");
+    }
+    assert_eq!(page.matches("<tr>").count(), 3, "the head and two rows: {page}");
+    assert!(!page.contains("503"), "the pipeline's page has the other lane: {page}");
+    assert!(running.get("/pipelines/zeta").await.1.contains("503"));
+
+    let json: serde_json::Value = serde_json::from_str(&running.get("/api/v1/pipelines?sort=state").await.1).unwrap();
+    let row = &json["pipelines"][0];
+    assert_eq!((&row["pipeline"], &row["lanes"], &row["up"]), (&"zeta".into(), &4.into(), &1.into()));
+    assert_eq!((&row["equal_errors"], &row["delivered"]), (&2.into(), &40.into()));
+    assert_eq!((&row["worst"]["stream"], &json["matching"]), (&"agents".into(), &2.into()));
+    assert_eq!(json["lanes"].as_array().map(Vec::len), Some(0));
+    // A filter chooses lanes, and rows are their sums.
+    let failing = running.get("/api/v1/pipelines?state=sink_failing").await.1;
+    let json: serde_json::Value = serde_json::from_str(&failing).unwrap();
+    let row = &json["pipelines"][0];
+    assert_eq!((&json["matching"], &row["lanes"], &row["delivered"]), (&1.into(), &1.into(), &10.into()));
+}
+
+#[tokio::test]
+async fn equal_errors_of_several_pipelines_are_shown_once() {
+    let running = Running::start().await;
+    let now = Timestamp::now();
+    for number in 0..8_u64 {
+        for stream in [Stream::Threats, Stream::Agents] {
+            let lane = running.telemetry.start_lane(&format!("p{number}"), stream, "siem");
+            let error = if number < 7 { "cannot connect to siem:8088".to_owned() } else { "its own error".to_owned() };
+            lane.set_state(now.minus(Duration::from_secs(60 * (number + 1))), LaneState::SinkFailing(error));
+        }
+    }
+    let page = running.get("/").await.1;
+    let (groups, _) = page.split_once("id=\"pipelines\"").unwrap();
+    assert!(groups.contains("14 lanes") && groups.contains("cannot connect to siem:8088"), "{groups}");
+    assert!(groups.contains("p4</a>") && groups.contains(" and 2 more") && !groups.contains("p5"), "{groups}");
+    assert!(
+        groups.contains(">7 min 0 s</time>") || groups.contains(">7 min 1 s</time>"),
+        "the first of them: {groups}"
+    );
+    assert!(!groups.contains("its own error"), "one pipeline's error is in its row: {groups}");
+    let json: serde_json::Value = serde_json::from_str(&running.get("/api/v1/pipelines").await.1).unwrap();
+    let errors = json["errors"].as_array().unwrap();
+    assert_eq!((errors.len(), &errors[0]["lanes"], &errors[0]["pipelines"]), (2, &14.into(), &7.into()));
+}
+
+#[tokio::test]
+async fn a_failing_lane_says_for_how_long_and_when_it_tried_last() {
+    let running = Running::start().await;
+    let now = Timestamp::now();
+    let ago = |seconds| now.minus(Duration::from_secs(seconds));
+    let lane = running.telemetry.start_lane("acme", Stream::Threats, "siem");
+    let failing = || LaneState::SinkFailing("503 Service Unavailable".to_owned());
+    // Another error of the same outage does not begin it again.
+    lane.set_state(ago(700), LaneState::SinkFailing("connection refused".to_owned()));
+    lane.set_state(ago(600), failing());
+    lane.failed_again(ago(58));
+    for path in ["/", "/pipelines/acme"] {
+        let page = running.get(path).await.1;
+        let text = page.replace("</time>", "");
+        let text: String =
+            text.split("<time").map(|part| part.split_once('>').map_or(part, |(_, rest)| rest)).collect();
+        assert!(text.contains("failing for 11 min, last tried 5") && text.contains(" s ago"), "{path}: {text}");
+    }
+    let lanes = async || -> serde_json::Value {
+        let json: serde_json::Value = serde_json::from_str(&running.get("/api/v1/lanes").await.1).unwrap();
+        json["lanes"][0].clone()
+    };
+    let shown = lanes().await;
+    assert_eq!(shown["failing_since"], ago(700).to_string());
+    assert_eq!(shown["last_error"]["time"], ago(58).to_string());
+    lane.set_state(now, LaneState::Running);
+    assert_eq!(lanes().await["failing_since"], serde_json::Value::Null);
+    assert!(!running.get("/").await.1.contains("503 Service Unavailable"), "it is over");
+}
+
+#[tokio::test]
+async fn a_lane_that_waits_for_the_request_limit_says_so() {
+    let running = Running::start().await;
+    let lane = running.telemetry.start_lane("acme", Stream::Threats, "siem");
+    let shared = Arc::new(std::sync::atomic::AtomicUsize::new(1));
+    let wait = lane.begin_limit_wait(Timestamp::now().minus(Duration::from_secs(5)), shared.clone());
+    // Others join while it waits.
+    shared.store(334, std::sync::atomic::Ordering::Relaxed);
+    for path in ["/", "/pipelines/acme"] {
+        let page = running.get(path).await.1;
+        assert!(page.contains("waits for the request limit (334 lanes share it)"), "{page}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&running.get("/api/v1/lanes").await.1).unwrap();
+    assert_eq!(json["lanes"][0]["request_limit_wait"]["lanes"], 334);
+    drop(wait);
+    assert!(!running.get("/").await.1.contains("waits for"));
+    let _short = lane.begin_limit_wait(Timestamp::now(), shared);
+    assert!(!running.get("/").await.1.contains("waits for"), "every request waits a little");
 }
 
 #[tokio::test]

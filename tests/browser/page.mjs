@@ -16,7 +16,7 @@ const browser = await puppeteer.launch({
   args: ["--no-sandbox", "--disable-gpu", "--no-proxy-server", "--disable-dev-shm-usage"],
 });
 
-async function open(name, address, { width, height, dark }) {
+async function open(name, address, { width, height, dark, picture = true }) {
   const page = await browser.newPage();
   await page.setJavaScriptEnabled(false);
   await page.setViewport({ width, height, isMobile: width < 500, hasTouch: width < 500 });
@@ -42,8 +42,24 @@ async function open(name, address, { width, height, dark }) {
   if (seen.tables === 0) complain(`${name}: no table`);
   const lightness = (color) => color.match(/\d+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0);
   if (dark !== lightness(seen.background) < lightness(seen.color)) complain(`${name}: not ${dark ? "dark" : "light"}`);
-  if (directory) await page.screenshot({ path: path.join(directory, `${name}.png`), clip: { x: 0, y: 0, width, height } });
+  if (directory && picture) await page.screenshot({ path: path.join(directory, `${name}.png`), clip: { x: 0, y: 0, width, height } });
   return page;
+}
+
+// Nothing is cut: no table is wider than the page, and no name of ordinary length is broken.
+for (const width of [1000, 1100, 1200, 1350, 1500]) {
+  for (const address of ["/", "/?state=running", "/pipelines/bolt", "/pipelines/acme"]) {
+    const page = await open(`wide-${width}`, address, { width, height: 900, dark: false, picture: false });
+    const found = await page.evaluate(() => ({
+      cut: [...document.querySelectorAll(".wide")].map((table) => table.scrollWidth - table.clientWidth),
+      broken: [...document.querySelectorAll(".name > *")]
+        .filter((name) => name.getClientRects().length > 1 || name.offsetHeight > 1.9 * parseFloat(getComputedStyle(name).lineHeight))
+        .map((name) => name.innerText),
+    }));
+    if (found.cut.some((pixels) => pixels > 0)) complain(`${address} at ${width} px: a table is cut by ${found.cut} px`);
+    if (found.broken.length > 0) complain(`${address} at ${width} px: broken names: ${found.broken}`);
+    await page.close();
+  }
 }
 
 const desktop = { width: 1280, height: 900 };
@@ -70,13 +86,13 @@ if (!focus.skips || !focus.visible) complain(`keyboard: the first stop is no vis
 const follow = async (action) => Promise.all([overview.waitForNavigation(), action()]);
 await overview.type("input[name=pipeline]", "bolt");
 await follow(() => overview.keyboard.press("Enter"));
-const rows = await overview.$$eval("#lanes ~ .wide tbody tr", (rows) => rows.map((row) => row.innerText));
+const rows = await overview.$$eval("#pipelines ~ .wide tbody tr", (rows) => rows.map((row) => row.innerText));
 if (rows.length === 0 || !rows.every((row) => row.includes("bolt"))) complain(`filter: ${JSON.stringify(rows)}`);
 await follow(() => overview.click("thead a[href*='sort=lag']"));
 if (!overview.url().includes("sort=lag") || !overview.url().includes("pipeline=bolt")) complain(`sort: ${overview.url()}`);
 const sorted = await overview.$$eval("th[aria-sort]", (cells) => cells.map((cell) => cell.innerText));
 if (sorted.length !== 1 || !sorted[0].startsWith("Lag")) complain(`aria-sort: ${JSON.stringify(sorted)}`);
-await follow(() => overview.click("#lanes ~ .wide tbody a"));
+await follow(() => overview.click("#pipelines ~ .wide tbody a"));
 if (!overview.url().endsWith("/pipelines/bolt")) complain(`row: ${overview.url()}`);
 const hostile = await overview.$$eval("script, img, [onerror]", (found) => found.length);
 if (hostile > 0) complain("an error text became markup");

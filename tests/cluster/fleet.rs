@@ -50,7 +50,7 @@ async fn each_worker_shows_the_lanes_of_all() {
         assert_eq!(texts(&page, "pipeline"), ["customer-002", "customer-003"]);
         assert_eq!((&page["matching"], &page["summary"]["lanes"]), (&PIPELINES.into(), &PIPELINES.into()));
         let (code, html) = worker.get("/").await;
-        assert!(code == 200 && html.contains("Lanes 1 to 6 of 6") && html.contains(&second), "{html}");
+        assert!(code == 200 && html.contains("Pipelines 1 to 6 of 6") && html.contains(&second), "{html}");
         assert!(worker.get("/?workers=this").await.1.contains(&format!("of {}", own["matching"])));
     }
 

@@ -10,7 +10,7 @@ use clap::Subcommand;
 use comfy_table::{Table, presets};
 
 use super::process::time;
-use super::{StateArgs, UsageError, note, print_line};
+use super::{StateArgs, UsageError, note, print_line, with_causes};
 use crate::lane::LaneCheckpoint;
 use crate::record::{Stream, Timestamp};
 #[cfg(feature = "kubernetes")]
@@ -139,17 +139,18 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         },
     };
     let done = match (args.command, import) {
-        (Command::Import { replace, .. }, Some(import)) => import.write(&*store, &args.state, replace).await,
+        (Command::Import { replace, .. }, Some(import)) => {
+            import.write(&*store, &args.state, replace).await.map(|()| ExitCode::SUCCESS)
+        }
         (command, _) => manage(command, &*store, &args.state).await,
     };
     store.close().await;
-    done?;
-    Ok(ExitCode::SUCCESS)
+    done
 }
 
-async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyhow::Result<()> {
+async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyhow::Result<ExitCode> {
     match command {
-        Command::List => list(store).await?,
+        Command::List => return list(store).await,
         Command::Show { lane } => show(&lane, &load_whole(store, &lane.clone().into()).await?)?,
         Command::Set { lane, to } => {
             let key = lane.into();
@@ -166,7 +167,7 @@ async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyho
         Command::Export { file } => transfer::export(store, state, &file).await?,
         Command::Import { file, replace } => transfer::Import::read(&file)?.write(store, state, replace).await?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The lane begins at `to`: records from then on are pulled again, or skipped.
@@ -226,7 +227,9 @@ fn decode(key: &CheckpointKey, bytes: Option<Vec<u8>>) -> anyhow::Result<LaneChe
     LaneCheckpoint::decode(&bytes).with_context(|| format!("lane {key}"))
 }
 
-async fn list(store: &dyn Store) -> anyhow::Result<()> {
+/// Prints a checkpoint in each line. One that cannot be read is reported on standard error, and the exit code is 1.
+async fn list(store: &dyn Store) -> anyhow::Result<ExitCode> {
+    let mut problems = Vec::new();
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["LANE", "CLOSED UNTIL", "COMPLETE UNTIL", "CONSOLE"]);
     for key in store.list().await? {
@@ -241,15 +244,21 @@ async fn list(store: &dyn Store) -> anyhow::Result<()> {
             Ok(LaneCheckpoint { host, position, .. }) => {
                 [name, position.bound().to_string(), position.complete_until().to_string(), host.into()]
             }
-            Err(error) => [name, format!("{error:#}"), String::new(), String::new()],
+            Err(error) => {
+                problems.push(error);
+                [name, "unreadable".to_owned(), String::new(), String::new()]
+            }
         });
     }
     if table.is_empty() {
         print_line("no checkpoints")?;
     } else {
-        print_line(table)?;
+        print_line(table.trim_fmt())?;
     }
-    Ok(())
+    for problem in &problems {
+        note(format_args!("error: {}", with_causes(problem)));
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn show(lane: &LaneId, checkpoint: &LaneCheckpoint) -> anyhow::Result<()> {

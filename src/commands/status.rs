@@ -1,19 +1,23 @@
 //! `status`: prints the lanes of a running worker.
 
-use std::io::{Write, stdout};
+mod table;
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 use http::StatusCode;
 use tokio::time::sleep;
 
+use self::table::{Column, Style};
 use super::{Format, UsageError, note, print_line};
 use crate::record::Timestamp;
-use crate::server::{Cluster, File, Lane, PeerClient, SourceProblem, Status, WebConfig};
-use crate::settings::{HttpSettings, Period, Secret, Tls, TlsFile};
+use crate::server::{Cluster, File, PeerClient, SourceProblem, Status, WebConfig};
+use crate::settings::{HttpSettings, Period, Secret, Tls, TlsFile, visible};
 
 /// A larger response is not from a worker.
 const MAX_BYTES: usize = 256 << 20;
@@ -22,6 +26,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Print the lanes of a running worker, and which worker holds which shards
+///
+/// Failing lanes come first. On a terminal, errors are shortened to its width, and columns without room are left out;
+/// NO_COLOR turns colours off. Elsewhere, all is printed as with --wide.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Address of the worker (its --listen); without http:// or https://, --web-config decides which
@@ -52,6 +59,10 @@ pub struct Args {
     #[arg(long = "pipeline", value_name = "NAME")]
     pipelines: Vec<String>,
 
+    /// All columns and whole errors, however narrow the terminal is
+    #[arg(long)]
+    wide: bool,
+
     /// Print again every two seconds, until Ctrl-C
     #[arg(long)]
     watch: bool,
@@ -61,9 +72,16 @@ pub struct Args {
     format: Format,
 }
 
+/// Numbers of lanes.
+#[derive(Debug, Clone, Copy)]
+struct Sums {
+    lanes: usize,
+    up: usize,
+}
+
 /// # Errors
-/// If no worker responds at the address. A worker that does not answer this one is reported on standard error, and the
-/// exit code is 1.
+/// If no worker responds at the address. A worker that does not answer this one, and a name that no pipeline has, are
+/// reported on standard error, and the exit code is 1.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.client()?;
     let base = args.url.trim_end_matches('/');
@@ -72,14 +90,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     loop {
         let mut status =
             args.request(&client, &base).await.with_context(|| format!("no worker responds at {shown}"))?;
-        args.filter(&mut status);
+        let unknown = args.unknown_pipelines(&status);
+        let sums = args.filter(&mut status);
         match args.format {
             Format::Json => print_line(serde_json::to_string_pretty(&status)?)?,
-            Format::Table => args.print_tables(&status)?,
+            Format::Table => args.print_tables(&status, sums, &unknown)?,
         }
+        unknown.iter().for_each(print_error);
         if !args.watch {
             let is_complete = status.workers.iter().all(|answer| answer.problem.is_none());
-            return Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if is_complete && unknown.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         sleep(WATCH_INTERVAL).await;
         // The reader of a pipe may have gone.
@@ -110,33 +130,63 @@ impl Args {
 
     async fn request(&self, client: &PeerClient, base: &str) -> anyhow::Result<Status> {
         let workers = if self.all { "all" } else { "this" };
-        let state = if self.failing { "failing" } else { "" };
+        // The sums over some pipelines need all of their lanes.
+        let state = if self.failing && self.pipelines.is_empty() { "failing" } else { "" };
         request_status(client, &format!("{base}/api/v1/lanes?workers={workers}&state={state}")).await
     }
 
-    fn filter(&self, status: &mut Status) {
-        let is_wanted = |name: &String| self.pipelines.is_empty() || self.pipelines.contains(name);
-        status.lanes.retain(|lane| is_wanted(&lane.pipeline) && !(self.failing && lane.up));
-        status.matching = status.lanes.len();
-        status.files.retain(|file| is_wanted(&file.pipeline) && !(self.failing && file.problem.is_none()));
+    /// What is wrong with the names that no pipeline has.
+    fn unknown_pipelines(&self, status: &Status) -> Vec<String> {
+        let files = status.files.iter().map(|file| file.pipeline.as_str());
+        let known: BTreeSet<&str> = files.chain(status.lanes.iter().map(|lane| lane.pipeline.as_str())).collect();
+        let unknown = self.pipelines.iter().filter(|name| !known.contains(name.as_str()));
+        let problem = |name: &String| match closest(name, known.iter().copied()) {
+            Some(other) => format!("the worker knows no pipeline `{name}`; did you mean `{other}`?"),
+            None => format!("the worker knows no pipeline `{name}`"),
+        };
+        unknown.map(problem).collect()
     }
 
-    fn print_tables(&self, status: &Status) -> anyhow::Result<()> {
+    /// Failing lanes come first in a table. Returns the sums over the wanted pipelines.
+    fn filter(&self, status: &mut Status) -> Sums {
+        let is_wanted = |name: &String| self.pipelines.is_empty() || self.pipelines.contains(name);
+        status.lanes.retain(|lane| is_wanted(&lane.pipeline));
+        let sums = if self.pipelines.is_empty() {
+            Sums { lanes: status.summary.lanes, up: status.summary.up }
+        } else {
+            Sums { lanes: status.lanes.len(), up: status.lanes.iter().filter(|lane| lane.up).count() }
+        };
+        status.lanes.retain(|lane| !(self.failing && lane.up));
+        if let Format::Table = self.format {
+            status.lanes.sort_by_key(|lane| lane.up);
+        }
+        status.matching = status.lanes.len();
+        status.files.retain(|file| is_wanted(&file.pipeline) && !(self.failing && file.problem.is_none()));
+        sums
+    }
+
+    /// Fits the terminal, unless standard output is none.
+    fn style(&self) -> Style {
+        let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let width = Table::new().width().filter(|_| !self.wide).map(usize::from);
+        Style { width, coloured: stdout().is_terminal() && !is_plain }
+    }
+
+    fn print_tables(&self, status: &Status, sums: Sums, unknown: &[String]) -> anyhow::Result<()> {
+        let style = self.style();
         // The table of the workers counts all pipelines.
         if let Some(cluster) = status.cluster.as_ref().filter(|_| !self.is_filtered()) {
-            print_line(workers(cluster, &status.files))?;
-            print_line("")?;
+            print_line(table::render(workers(cluster, &status.files), Style { width: None, ..style }, |_| None))?;
         }
-        if status.lanes.is_empty() {
-            let paused = status.files.iter().filter(|file| file.state == "paused").count();
-            print_line(match (self.pipelines.is_empty(), self.failing) {
-                (false, _) => format!("no lane of {} runs", self.pipelines.join(", ")),
-                (true, true) => "no lane is failing".to_owned(),
-                (true, false) if paused > 0 => format!("no lane runs in this worker; {paused} pipelines are paused"),
-                (true, false) => "no lane runs in this worker".to_owned(),
-            })?;
-        } else {
-            print_line(lanes(&status.lanes))?;
+        if !status.lanes.is_empty() {
+            print_line(table::lanes(&status.lanes, Timestamp::now(), style).trim_end())?;
+        } else if unknown.len() < self.pipelines.len() || self.pipelines.is_empty() {
+            print_line(self.explain_no_lanes(status))?;
+        }
+        if sums.lanes > 0 {
+            let failing = sums.lanes.saturating_sub(sums.up);
+            let failing = style.coloured(&format!("{failing} failing"), failing == 0);
+            print_line(format!("{} up, {failing}", sums.up))?;
         }
         for answer in &status.workers {
             if let Some(problem) = &answer.problem {
@@ -145,12 +195,30 @@ impl Args {
             }
         }
         for SourceProblem { place, problem } in &status.source_problems {
-            print_line(format!("\n{place}: {problem}"))?;
+            print_line(format!("\n{place}: {}", visible(problem)))?;
         }
         for file in status.files.iter().filter(|file| file.problem.is_some()) {
             print_line(format!("\n{} ({}): {}", file.file, file.state, file.problem.as_deref().unwrap_or_default()))?;
         }
         Ok(())
+    }
+
+    fn explain_no_lanes(&self, status: &Status) -> String {
+        let in_state = |state: &str| status.files.iter().filter(|file| file.state == state).count();
+        match (self.pipelines.is_empty(), self.failing) {
+            (_, true) => "no lane is failing".to_owned(),
+            (false, false) if in_state("elsewhere") > 0 => {
+                format!("no lane of {} runs in this worker; --all asks the others too", self.pipelines.join(", "))
+            }
+            (false, false) if in_state("paused") > 0 => {
+                format!("no lane of {} runs: paused by its file", self.pipelines.join(", "))
+            }
+            (false, false) => format!("no lane of {} runs", self.pipelines.join(", ")),
+            (true, false) if in_state("paused") > 0 => {
+                format!("no lane runs in this worker; {} pipelines are paused", in_state("paused"))
+            }
+            (true, false) => "no lane runs in this worker".to_owned(),
+        }
     }
 }
 
@@ -180,56 +248,28 @@ async fn request_status(client: &PeerClient, url: &str) -> anyhow::Result<Status
     serde_json::from_slice(&body).context("its response is not from a worker of this version")
 }
 
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    table
-}
-
-fn workers(cluster: &Cluster, files: &[File]) -> Table {
-    let mut table = table(&["WORKER", "SHARDS", "PIPELINES", "SHARD NUMBERS"]);
-    for (name, shards) in &cluster.workers {
-        let pipelines = files.iter().filter(|file| file.shard.is_some_and(|shard| shards.contains(&shard))).count();
+fn workers(cluster: &Cluster, files: &[File]) -> Vec<Column> {
+    let pipelines = cluster.workers.values().map(|shards| {
+        files.iter().filter(|file| file.shard.is_some_and(|shard| shards.contains(&shard))).count().to_string()
+    });
+    let names = cluster.workers.keys().map(|name| {
         let here = if *name == cluster.worker { " (this one)" } else { "" };
+        format!("{name}{here}")
+    });
+    let numbers = cluster.workers.values().map(|shards| {
         let numbers: Vec<String> = shards.iter().map(u32::to_string).collect();
-        let row = [format!("{name}{here}"), shards.len().to_string(), pipelines.to_string(), numbers.join(" ")];
-        table.add_row(row);
-    }
-    align_right(&mut table, 1..3);
-    table
+        numbers.join(" ")
+    });
+    vec![
+        Column::text("WORKER", names.collect()),
+        Column::number("SHARDS", cluster.workers.values().map(|shards| shards.len().to_string()).collect()),
+        Column::number("PIPELINES", pipelines.collect()),
+        Column::text("SHARD NUMBERS", numbers.collect()),
+    ]
 }
 
-fn lanes(lanes: &[Lane]) -> Table {
-    let mut header =
-        vec!["LANE", "STATE", "LAG", "NEXT", "PULLED", "DELIVERED", "SKIPPED", "REQUEUED", "DEAD LETTERS", "ERROR"];
-    let with_workers = lanes.iter().any(|lane| lane.worker.is_some());
-    header.extend(with_workers.then_some("WORKER"));
-    let mut table = table(&header);
-    let now = Timestamp::now();
-    for lane in lanes {
-        let lag = lane.lag_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.0} s"));
-        let next = lane.next_attempt.as_deref().and_then(|time| Timestamp::parse(time).ok());
-        let mut row = vec![
-            format!("{}/{}/{}", lane.pipeline, lane.stream, lane.sink),
-            lane.state.replace('_', " "),
-            lag,
-            next.map_or_else(|| "now".to_owned(), |next| format!("in {} s", next.since(now).as_secs())),
-            lane.pulled.to_string(),
-            lane.delivered.to_string(),
-            lane.describe_skipped(),
-            lane.requeued.to_string(),
-            lane.dead_letters.to_string(),
-            lane.error.clone().or_else(|| lane.remap_problem()).unwrap_or_default(),
-        ];
-        row.extend(with_workers.then(|| lane.worker.clone().unwrap_or_default()));
-        table.add_row(row);
-    }
-    align_right(&mut table, 2..9);
-    table
-}
-
-fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
-    for column in table.column_iter_mut().skip(columns.start).take(columns.len()) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+/// The known name that was probably intended.
+fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (distance, found) = known.map(|other| (strsim::damerau_levenshtein(name, other), other)).min()?;
+    (distance <= 2 && distance < found.len()).then_some(found)
 }

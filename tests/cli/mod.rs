@@ -406,3 +406,21 @@ fn completions_and_manual_pages_know_every_command() {
     let (code, _, errors) = run(program().args(["man", "/nowhere/at/all"]));
     assert!(code == 1 && errors.contains("/nowhere/at/all"), "{errors}");
 }
+
+#[test]
+fn a_reader_who_has_gone_is_no_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let lane = directory.path().join("state/lanes/acme/threats");
+    fs::create_dir_all(&lane).unwrap();
+    fs::write(lane.join("siem.checkpoint"), "damaged").unwrap();
+    for (arguments, expected) in
+        [(&["state", "list"][..], 1), (&["status", "--url", "127.0.0.1:1"], 1), (&["schema"], 0)]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_s1-forwarder"));
+        command.args(arguments).current_dir(directory.path()).env_clear();
+        let ended = command.stderr(writer.try_clone().unwrap()).stdout(writer).status().unwrap();
+        assert_eq!(ended.code(), Some(expected), "{arguments:?}");
+    }
+}

@@ -77,7 +77,8 @@ fn the_image_is_built_from_every_file_that_the_build_reads() {
     read.extend(declared_targets());
     read.extend(["Cargo.toml", "Cargo.lock", "build.rs"].map(str::to_owned));
     // Cargo reads these where they exist.
-    for file in [".cargo/config.toml", ".cargo/openssl-perl", ".cargo/config", "rust-toolchain.toml", "rust-toolchain"] {
+    for file in [".cargo/config.toml", ".cargo/openssl-perl", ".cargo/config", "rust-toolchain.toml", "rust-toolchain"]
+    {
         read.extend(root().join(file).exists().then(|| file.to_owned()));
     }
     let hidden: Vec<_> = read.iter().filter(|file| !is_admitted(&ignore, Path::new(file))).collect();

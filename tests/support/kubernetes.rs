@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::cache::or_skip;
-use super::tls::Authority;
 use super::ports;
+use super::tls::Authority;
 
 const ADMIN_TOKEN: &str = "admin-token";
 /// Where the plain manifests say that they belong.

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use super::cache::or_skip;
 
-
 /// A running node; it ends when it is dropped.
 pub struct OpenSearch {
     /// What it says when it has found one.

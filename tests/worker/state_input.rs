@@ -143,6 +143,11 @@ async fn a_damaged_or_newer_checkpoint_stops_its_lane_alone() {
         [(&damaged, "is damaged (its checksum is wrong)"), (&newer, "written by a newer release (format 77")]
     {
         fs::write(harness.path(CHECKPOINT), bytes).unwrap();
+        let listed = harness.command(&["state", "list"]).await;
+        assert_eq!(listed.code, Some(1), "{}", listed.stdout);
+        let row = listed.stdout.lines().find(|row| row.contains("acme/activities/siem")).unwrap();
+        assert!(row.ends_with(" unreadable") && row.len() < 60, "{row}");
+        assert!(listed.stdout.contains("acme/threats/siem") && listed.stderr.contains(reported), "{}", listed.stderr);
         // Much longer than the test may take: nothing but a person can mend this, so the lane is given up before.
         let refused = harness.once(&["--once-timeout", "1h"]).await;
         assert_eq!(refused.code, Some(1), "{}{}", refused.stdout, refused.stderr);

@@ -33,8 +33,20 @@ async fn the_lanes_of_a_running_worker_are_a_table() {
     };
     let failing = filtered(&["--failing"]).await;
     assert!(failing.contains("no lane is failing") && failing.contains("broken.yaml"), "{failing}");
-    let other = filtered(&["--pipeline", "other"]).await;
-    assert!(!other.contains("acme") && !other.contains("broken"), "{other}");
+    let failing_summary = shown.stdout.lines().any(|line| line == "1 up, 0 failing");
+    assert!(failing_summary && failing.contains("1 up, 0 failing"), "{}", shown.stdout);
+    assert!(shown.stdout.lines().all(|line| line.trim_end() == line), "{}", shown.stdout);
+    for (name, suggestion) in [("other", "knows no pipeline `other`\n"), ("acne", "did you mean `acme`?")] {
+        for format in ["table", "json"] {
+            let unknown = harness.command(&["status", "--url", &url, "--format", format, "--pipeline", name]).await;
+            assert_eq!(unknown.code, Some(1), "{}", unknown.stderr);
+            assert!(!unknown.stdout.contains("acme") && !unknown.stdout.contains("broken"), "{}", unknown.stdout);
+            assert!(unknown.stderr.contains(suggestion), "{}", unknown.stderr);
+        }
+    }
+    let broken = harness.command(&["status", "--url", &url, "--pipeline", "broken"]).await;
+    assert!(broken.code == Some(0) && broken.stdout.contains("no lane of broken runs"), "{}", broken.stdout);
+    assert!(filtered(&["--failing", "--pipeline", "acme"]).await.contains("no lane is failing\n1 up, 0 failing\n"));
     let json: Value = serde_json::from_str(&filtered(&["--format", "json", "--pipeline", "acme"]).await).unwrap();
     assert_eq!(
         (&json["matching"], &json["lanes"][0]["delivered"], json["files"].as_array().map(Vec::len)),

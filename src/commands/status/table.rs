@@ -1,0 +1,245 @@
+//! Tables that fit the terminal.
+
+use crate::record::Timestamp;
+use crate::server::{HumanDuration, Lane};
+use crate::settings::visible;
+
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const END: &str = "\x1b[0m";
+const GAP: usize = 2;
+/// An error gets so many characters before other columns are left out for its sake, and never fewer than the second.
+const ERROR_WIDTH: (usize, usize) = (40, 12);
+
+/// What a table may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Style {
+    /// Characters of a line; `None` for all columns with whole texts.
+    pub width: Option<usize>,
+    pub coloured: bool,
+}
+
+impl Style {
+    pub fn coloured(self, text: &str, is_good: bool) -> String {
+        let colour = if is_good { GREEN } else { RED };
+        if self.coloured { format!("{colour}{text}{END}") } else { text.to_owned() }
+    }
+}
+
+#[derive(Debug)]
+pub struct Column {
+    title: &'static str,
+    cells: Vec<String>,
+    is_number: bool,
+    /// Columns with the largest number are left out first; those with 0 never are.
+    dispensable: u8,
+    /// Shortened to what the others leave; only the last column is.
+    is_error: bool,
+}
+
+impl Column {
+    pub fn text(title: &'static str, cells: Vec<String>) -> Self {
+        Self { title, cells, is_number: false, dispensable: 0, is_error: false }
+    }
+
+    pub fn number(title: &'static str, cells: Vec<String>) -> Self {
+        Self { is_number: true, ..Self::text(title, cells) }
+    }
+
+    fn dispensable(self, dispensable: u8) -> Self {
+        Self { dispensable, ..self }
+    }
+
+    fn full_width(&self) -> usize {
+        let cells = self.cells.iter().map(|cell| cell.chars().count());
+        cells.fold(self.title.len(), usize::max)
+    }
+
+    fn least_width(&self) -> usize {
+        let width = self.full_width();
+        if self.is_error { width.min(ERROR_WIDTH.0) } else { width }
+    }
+}
+
+/// The lines of a table. `colour_of` says of a row whether it is good; its cell in the column `STATE` is coloured.
+pub fn render(mut columns: Vec<Column>, style: Style, colour_of: impl Fn(usize) -> Option<bool>) -> String {
+    let mut left_out = Vec::new();
+    if let Some(width) = style.width {
+        let needed = |columns: &[Column]| columns.iter().map(|column| column.least_width() + GAP).sum::<usize>() - GAP;
+        while needed(&columns) > width {
+            let most = columns.iter().map(|column| column.dispensable).max().unwrap_or_default();
+            let Some(place) = columns.iter().position(|column| column.dispensable == most && most > 0) else { break };
+            left_out.push(columns.remove(place).title);
+        }
+    }
+    let others: usize = columns.iter().filter(|column| !column.is_error).map(|column| column.full_width() + GAP).sum();
+    let error_width = style.width.map_or(usize::MAX, |width| width.saturating_sub(others).max(ERROR_WIDTH.1));
+    let rows = columns.first().map_or(0, |column| column.cells.len());
+    let mut lines = String::new();
+    for row in 0..=rows {
+        let mut line = String::new();
+        for (place, column) in columns.iter().enumerate() {
+            let cell = row.checked_sub(1).and_then(|row| column.cells.get(row)).map_or(column.title, String::as_str);
+            let cell = if column.is_error { shortened(cell, error_width) } else { cell.to_owned() };
+            let blanks = " ".repeat(column.full_width().saturating_sub(cell.chars().count()));
+            let colour = row.checked_sub(1).filter(|_| column.title == "STATE").and_then(&colour_of);
+            let text = colour.map_or_else(|| cell.clone(), |is_good| style.coloured(&cell, is_good));
+            if column.is_number {
+                line.push_str(&blanks);
+            }
+            line.push_str(&text);
+            if place + 1 < columns.len() {
+                line.push_str(if column.is_number { "" } else { &blanks });
+                line.push_str(&" ".repeat(GAP));
+            }
+        }
+        lines.push_str(line.trim_end());
+        lines.push('\n');
+    }
+    if !left_out.is_empty() {
+        lines.push_str(&format!("(no room for {}: --wide shows all)\n", left_out.join(", ")));
+    }
+    lines
+}
+
+/// The first characters of a text, in one line.
+fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let first: String = text.chars().take(width.saturating_sub(1)).collect();
+    first + "…"
+}
+
+/// The lanes, in the order of the list.
+pub fn lanes(lanes: &[Lane], now: Timestamp, style: Style) -> String {
+    let cells = |of: &dyn Fn(&Lane) -> String| -> Vec<String> { lanes.iter().map(of).collect() };
+    let time = |text: &Option<String>| text.as_deref().and_then(|text| Timestamp::parse(text).ok());
+    let wait = |lane: &Lane| lane.describe_wait().filter(|_| lane.up);
+    let failing = cells(&|lane| {
+        time(&lane.failing_since).map(|since| HumanDuration(now.since(since)).to_string()).unwrap_or_default()
+    });
+    let next = cells(&|lane| match time(&lane.next_attempt) {
+        Some(next) => format!("in {}", HumanDuration(next.since(now))),
+        None if wait(lane).is_some() => "-".to_owned(),
+        None => "now".to_owned(),
+    });
+    let errors =
+        cells(&|lane| visible(&lane.error.clone().or_else(|| lane.remap_problem()).unwrap_or_default()).into_owned());
+    let skipped = cells(&|lane| match style.width {
+        None => lane.describe_skipped(),
+        Some(_) => lane.skipped.values().fold(0_u64, |sum, count| sum.saturating_add(*count)).to_string(),
+    });
+    let mut columns = vec![
+        Column::text("LANE", cells(&|lane| format!("{}/{}/{}", lane.pipeline, lane.stream, lane.sink))),
+        Column::text("STATE", cells(&|lane| wait(lane).unwrap_or_else(|| lane.state.replace('_', " ")))),
+    ];
+    if failing.iter().any(|text| !text.is_empty()) {
+        columns.push(Column::number("FAILING FOR", failing));
+    }
+    let lag = |lane: &Lane| lane.lag_seconds.map_or("-".to_owned(), |lag| HumanDuration::of_seconds(lag).to_string());
+    columns.push(Column::number("LAG", cells(&lag)).dispensable(2));
+    columns.push(Column::number("NEXT", next).dispensable(4));
+    if style.width.is_none() {
+        columns.push(Column::number("PULLED", cells(&|lane| lane.pulled.to_string())));
+    }
+    columns.push(Column::number("DELIVERED", cells(&|lane| lane.delivered.to_string())).dispensable(3));
+    columns.push(Column::number("SKIPPED", skipped).dispensable(5));
+    if style.width.is_none() {
+        columns.push(Column::number("REQUEUED", cells(&|lane| lane.requeued.to_string())));
+    }
+    columns.push(Column::number("DEAD LETTERS", cells(&|lane| lane.dead_letters.to_string())).dispensable(1));
+    if lanes.iter().any(|lane| lane.worker.is_some()) {
+        columns.push(Column::text("WORKER", cells(&|lane| lane.worker.clone().unwrap_or_default())));
+    }
+    if errors.iter().any(|error| !error.is_empty()) {
+        columns.push(Column { is_error: true, ..Column::text("ERROR", errors) });
+    }
+    let colour_of = |row: usize| lanes.get(row).filter(|lane| !lane.up || lane.state == "running").map(|lane| lane.up);
+    render(columns, style, colour_of)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    const WIDE: Style = Style { width: None, coloured: false };
+
+    fn now() -> Timestamp {
+        Timestamp::from_micros(1_790_000_000_000_000)
+    }
+
+    fn lane(changes: serde_json::Value) -> Lane {
+        let mut lane = json!({
+            "pipeline": "acme", "stream": "activities", "sink": "siem", "state": "running", "up": true, "error": null,
+            "last_error": null, "last_success": null, "complete_until": null, "lag_seconds": 86_412.0,
+            "next_attempt": now().plus(Duration::from_secs(2_960)).to_string(), "token_expires": null, "pulled": 3,
+            "delivered": 2, "skipped": { "duplicate": 1 }, "requeued": 0, "dead_letters": 0, "map_errors": 0,
+            "remap_errors": 0, "last_remap_error": null, "delivered_bytes": 0, "pulled_per_second": 0.0,
+            "delivered_per_second": 0.0,
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            lane[key] = value.clone();
+        }
+        serde_json::from_value(lane).unwrap()
+    }
+
+    fn failing() -> Lane {
+        let error = format!("the console answered 403 Forbidden: {}", "no permission ".repeat(20));
+        let since = now().minus(Duration::from_secs(660)).to_string();
+        lane(json!({ "state": "console_refused", "up": false, "error": error, "failing_since": since }))
+    }
+
+    #[test]
+    fn lines_fit_the_terminal_and_have_no_trailing_blanks() {
+        let both = [failing(), lane(json!({}))];
+        for width in [80, 100, 140, 200] {
+            let table = lanes(&both, now(), Style { width: Some(width), coloured: false });
+            for line in table.lines() {
+                assert!(line.chars().count() <= width && line.trim_end() == line, "{width}: {table}");
+            }
+            let row = table.lines().nth(1).unwrap();
+            assert!(row.contains("console refused") && row.contains("11 min") && row.contains("403"), "{table}");
+            assert!(row.ends_with('…'), "{table}");
+        }
+        let narrow = lanes(&both, now(), Style { width: Some(80), coloured: false });
+        assert!(narrow.contains("(no room for SKIPPED, NEXT,") && narrow.contains("--wide"), "{narrow}");
+        let wide = lanes(&both, now(), WIDE);
+        assert!(wide.contains(both[0].error.as_deref().unwrap().trim_end()) && wide.contains("REQUEUED"), "{wide}");
+        assert!(
+            wide.contains("1 d 0 h") && wide.contains("in 49 min") && wide.contains("1 (already delivered)"),
+            "{wide}"
+        );
+    }
+
+    #[test]
+    fn a_lane_says_what_it_waits_for() {
+        let wait = json!({ "since": now().to_string(), "lanes": 334 });
+        let waiting = lane(json!({ "state": "starting", "request_limit_wait": wait, "next_attempt": null }));
+        let table = lanes(&[waiting], now(), WIDE);
+        assert!(table.contains("waits for the request limit (334 lanes share it)"), "{table}");
+        assert!(!table.contains("starting") && !table.contains("now"), "{table}");
+        assert!(!table.contains("ERROR") && !table.contains("FAILING"), "columns without a value: {table}");
+        assert!(lanes(&[lane(json!({ "next_attempt": null }))], now(), WIDE).contains(" now "));
+    }
+
+    #[test]
+    fn the_state_is_coloured_and_the_rest_stays_in_line() {
+        let both = [failing(), lane(json!({}))];
+        let plain = lanes(&both, now(), WIDE);
+        let coloured = lanes(&both, now(), Style { coloured: true, ..WIDE });
+        assert!(coloured.contains("\x1b[31mconsole refused\x1b[0m") && coloured.contains("\x1b[32mrunning\x1b[0m"));
+        let uncoloured = [RED, GREEN, END].iter().fold(coloured, |text, code| text.replace(code, ""));
+        assert_eq!(uncoloured, plain);
+    }
+
+    #[test]
+    fn an_error_cannot_control_the_terminal() {
+        let table = lanes(&[lane(json!({ "up": false, "error": "a\u{1b}[2J\nb" }))], now(), WIDE);
+        assert!(table.ends_with("a\\u001b[2J\\u000ab\n"), "{table:?}");
+    }
+}

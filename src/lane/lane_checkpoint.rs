@@ -13,12 +13,14 @@ use crate::record::{Identity, Timestamp};
 use crate::source::{Pass, PositionPart, PositionReader, RecordKey, SourcePosition};
 
 /// Comes first in a stored checkpoint. Each change of the structs that it is made of needs another one.
-const VERSION: u64 = 3;
+const VERSION: u64 = 4;
+/// The oldest layout that is read. It ends before [`LaneCheckpoint::sink_type`].
+const OLDEST: u64 = 3;
 /// Comes before the version in a copy.
 const COPY: u8 = 0;
 
 /// What a lane stores in one write: its position, what it has accounted for, and the settings that both were made
-/// under. The version and the position come first, then the fields in this order.
+/// under. The version and the position come first, then the fields in this order, and the type of the sink.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneCheckpoint {
     /// The console that the position's keys belong to.
@@ -37,6 +39,9 @@ pub struct LaneCheckpoint {
     pub settled: u64,
     /// What the lane has accounted for.
     pub ledger: Ledger,
+    /// The type of the sink that the events went to. Empty in a checkpoint of an earlier release.
+    #[serde(skip)]
+    pub sink_type: Box<str>,
     /// The position's part of the journal.
     log: ChangeLog,
     /// The last part of the position, until the others are read.
@@ -52,8 +57,8 @@ pub enum LaneCheckpointError {
     Damaged,
     /// Written before the layout changed.
     #[error(
-        "the checkpoint has an older layout ({0}, this release reads {VERSION}); delete it to start this lane at \
-         `since` (s1-forwarder state delete)"
+        "the checkpoint has an older layout ({0}, this release reads {OLDEST} to {VERSION}); delete it to start this lane \
+         at `since` (s1-forwarder state delete)"
     )]
     Older(u64),
     /// Written by a newer release.
@@ -83,8 +88,8 @@ impl LaneCheckpoint {
         position: SourcePosition,
         ledger: Ledger,
     ) -> Self {
-        let (log, last_part) = Default::default();
-        Self { host, scope, since, since_resolved, position, settled: 0, ledger, log, last_part }
+        let (log, last_part, sink_type) = Default::default();
+        Self { host, scope, since, since_resolved, position, settled: 0, ledger, sink_type, log, last_part }
     }
 
     /// Adds the events at these indices of a batch, which were delivered or kept as dead letters.
@@ -156,7 +161,8 @@ impl LaneCheckpoint {
         // A `Vec` accepts every byte, and all of it can be serialized.
         let mut out = postcard::to_extend(&VERSION, out).unwrap_or_default();
         out.append(&mut self.log.encode(&self.position));
-        postcard::to_extend(self, out).unwrap_or_default()
+        let out = postcard::to_extend(self, out).unwrap_or_default();
+        postcard::to_extend(&self.sink_type, out).unwrap_or_default()
     }
 
     /// True for the bytes of a copy.
@@ -172,13 +178,16 @@ impl LaneCheckpoint {
         let bytes = bytes.strip_prefix(&[COPY]).unwrap_or(bytes);
         let (version, rest) = postcard::take_from_bytes(bytes)?;
         match version {
-            VERSION => {}
+            OLDEST..=VERSION => {}
             newer if newer > VERSION => return Err(LaneCheckpointError::Newer(newer)),
             0 => return Err(LaneCheckpointError::Damaged),
             older => return Err(LaneCheckpointError::Older(older)),
         }
         let (part, rest): (PositionPart<'static>, _) = postcard::take_from_bytes(rest)?;
-        let (mut checkpoint, rest): (Self, _) = postcard::take_from_bytes(rest)?;
+        let (mut checkpoint, mut rest): (Self, _) = postcard::take_from_bytes(rest)?;
+        if version > OLDEST {
+            (checkpoint.sink_type, rest) = postcard::take_from_bytes(rest)?;
+        }
         if !rest.is_empty() {
             return Err(LaneCheckpointError::Damaged);
         }
@@ -261,7 +270,7 @@ mod tests {
         let since = Timestamp::from_micros(1_700_000_000_000_000);
         let (host, position) = ("console.example".into(), SourcePosition::starting_at(since));
         let begun = LaneCheckpoint::begin(host, "".into(), "1d".into(), since, position, ledger(since));
-        LaneCheckpoint { settled: 7, ..begun }
+        LaneCheckpoint { settled: 7, sink_type: "http".into(), ..begun }
     }
 
     #[test]
@@ -273,9 +282,18 @@ mod tests {
             assert_eq!(LaneCheckpoint::decode(&bytes[..cut]), Err(LaneCheckpointError::Damaged));
         }
         assert_eq!(LaneCheckpoint::decode(&[&*bytes, &[0]].concat()), Err(LaneCheckpointError::Damaged));
-        assert_eq!(LaneCheckpoint::decode(&[&[4], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(4)));
+        assert_eq!(LaneCheckpoint::decode(&[&[5], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(5)));
         assert_eq!(LaneCheckpoint::decode(&[&[2], &bytes[1..]].concat()), Err(LaneCheckpointError::Older(2)));
         assert_eq!(LaneCheckpoint::decode(&[77]), Err(LaneCheckpointError::Newer(77)), "whatever follows");
+    }
+
+    #[test]
+    fn a_checkpoint_of_the_release_before_is_read_without_the_type_of_its_sink() {
+        let checkpoint = checkpoint(|since| Ledger::begin(since, String::new(), true));
+        let bytes = checkpoint.encode();
+        let older = [&[3], &bytes[1..bytes.len() - 1 - "http".len()]].concat();
+        let expected = LaneCheckpoint { sink_type: "".into(), ..checkpoint };
+        assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&expected));
     }
 
     /// The journal stays with the original, so a lane that continues from the copy does not find it.

@@ -33,7 +33,8 @@ impl Lane {
             position.align(&self.pull.passes());
             let ledger = Ledger::begin(since_resolved, asked, journals);
             let since = self.pull.since.to_string().into();
-            let checkpoint = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
+            let mut checkpoint = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
+            checkpoint.sink_type = self.delivery.meter.sink_type().into();
             backend.commit(&self.key, checkpoint.encode().into()).await?;
             if self.pull.window.is_none() {
                 info!(since = %since_resolved, "a new lane begins at `since`");
@@ -48,6 +49,7 @@ impl Lane {
         if passes.iter().all(|pass| !pass.reads_all_findings()) {
             checkpoint.position.forget_others(&passes);
         }
+        checkpoint.sink_type = self.delivery.meter.sink_type().into();
         if checkpoint.host != host {
             info!(was = %checkpoint.host, is = %host, "the console has changed: keeping the time and forgetting the keys");
             checkpoint.position.forget_keys();

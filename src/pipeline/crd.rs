@@ -130,8 +130,8 @@ fn status() -> Value {
     let lanes = json!({
         "stream": text("Stream of the lane."),
         "sink": text("Sink of the lane."),
-        "state": text("`starting`, `running`, `console_failing`, `console_refused`, `sink_failing`, `sink_refused`, `misconfigured`, `stopped` or `done`."),
-        "error": text("The current error of a failing lane."),
+        "state": text("`starting`, `running`, `console_failing`, `console_refused`, `sink_failing`, `sink_refused`, `misconfigured`, `stopped`, `renamed` or `done`."),
+        "error": text("The current error of a failing lane, or what a renamed one waits for."),
         "lagSeconds": count("Seconds since `completeUntil`."),
         "completeUntil": time("Everything up to this time was pulled and delivered."),
         "lastSuccess": time("Last poll or delivery without an error."),

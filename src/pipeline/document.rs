@@ -15,7 +15,7 @@ use super::{Case, Pipeline, resource};
 use crate::settings::{SECRET_REF, SecretObject, check_name};
 use crate::{console, sink, source, transform};
 
-const KEYS: [&str; 7] = ["name", "enabled", "console", "streams", "transform", "sinks", "tests"];
+const KEYS: [&str; 8] = ["name", "renamed_from", "enabled", "console", "streams", "transform", "sinks", "tests"];
 
 /// The tree of a file, with relative paths resolved against the file's directory.
 pub(super) fn tree(text: &str, file: &Arc<Path>, problems: &mut Vec<Problem>) -> Option<Node> {
@@ -176,9 +176,9 @@ fn is_source(node: &Node) -> bool {
 /// Checks a defaults file. Keys may be missing, since the pipeline files may have them. The nodes of reported problems
 /// are marked, so the caller must not use this tree for pipelines.
 pub(super) fn check_defaults(root: &Node, problems: &mut Vec<Problem>) {
-    if let Some(entry) = root.entries().iter().find(|entry| entry.key == "name") {
+    for entry in root.entries().iter().filter(|entry| matches!(entry.key.as_str(), "name" | "renamed_from")) {
         let message = "a name belongs to one pipeline and cannot be a default";
-        problems.push(Problem::at(&entry.place, "name", Severity::Error, message));
+        problems.push(Problem::at(&entry.place, &entry.key, Severity::Error, message));
     }
     unknown_keys(root, problems);
     let mut found = Vec::new();
@@ -203,6 +203,7 @@ pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) ->
     let before = problems.len();
     unknown_keys(root, problems);
     let name = name(root, file, problems);
+    let renamed_from = renamed_from(root, name.as_deref(), problems);
     let enabled = root.get("enabled").map_or(Some(true), |node| read(node, "enabled", problems));
     let console = required(root, "console", problems).and_then(|node| {
         let required = || required_by(schemars::schema_for!(console::ConsoleSettings).as_value());
@@ -231,7 +232,8 @@ pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) ->
             let pulls = streams.pulls().into_iter().map(|pull| Arc::new(pull.with_scopes(&console))).collect();
             let (console, streams, transform) = (Arc::new(console), Arc::new(streams), Arc::new(transform));
             let tests = tests.into();
-            Pipeline { name, path: file.to_owned(), enabled, console, streams, pulls, transform, sinks, tests }
+            let path = file.to_owned();
+            Pipeline { name, renamed_from, path, enabled, console, streams, pulls, transform, sinks, tests }
         }
         _ => return None,
     };
@@ -282,6 +284,21 @@ fn name(root: &Node, file: &Path, problems: &mut Vec<Problem>) -> Option<String>
             problems.push(Problem::at(&node.place, "name", Severity::Error, format!("{error}{hint}")));
             None
         }
+    }
+}
+
+/// `None` if there is none, or a problem.
+fn renamed_from(root: &Node, name: Option<&str>, problems: &mut Vec<Problem>) -> Option<Box<str>> {
+    let node = given(root, "renamed_from")?;
+    let source: String = read(node, "renamed_from", problems)?;
+    let mut refuse = |message: String| {
+        problems.push(Problem::at(&node.place, "renamed_from", Severity::Error, message));
+        None
+    };
+    match check_name(&source) {
+        Err(error) => refuse(format!("{error} (the pipeline's earlier name)")),
+        Ok(()) if name == Some(&source) => refuse(format!("`{source}` is the pipeline's name: leave this out")),
+        Ok(()) => Some(source.into()),
     }
 }
 

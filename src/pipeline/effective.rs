@@ -14,6 +14,7 @@ impl Pipeline {
         let mut rows = Vec::new();
         let mut add = |key: &str, value: Value| flatten(key, &value, &mut rows);
         add("name", json!(self.name));
+        add("renamed_from", json!(self.renamed_from));
         add("enabled", json!(self.enabled));
         add("console", value_of(&self.console.effective()));
         add("streams", self.effective_streams());

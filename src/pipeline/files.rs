@@ -8,10 +8,11 @@ use super::contents::{Contents, Version, read_contents};
 use super::defaults::Defaults;
 use super::document;
 use super::problem::{Place, Problem, Severity, listed};
-use super::resources::{Resources, is_resource};
+use super::resources::{Resources, is_resource, stem};
 use super::shared::SharedSettings;
 use super::sources::{Listing, Source};
 use super::tenant::TenantRules;
+use super::yaml::Node;
 use super::{Pipeline, Scan};
 use crate::catch_panic::catch_panic;
 
@@ -24,6 +25,7 @@ use crate::catch_panic::catch_panic;
 /// * If two files claim one name, the file that runs under this name keeps it. If neither runs, as at the start,
 ///   neither starts.
 /// * A file with a new name keeps its old name until it gets the new one.
+/// * Two files that have the same `renamed_from` are both invalid.
 /// * If a directory cannot be listed, its pipelines keep running.
 /// * The defaults file is no pipeline file, also in a directory of pipeline files.
 /// * A file with unchanged size and times is not read. A file with unchanged contents is not parsed.
@@ -37,6 +39,8 @@ pub struct Files {
     files: HashMap<Arc<Path>, Box<File>>,
     /// Name and path of each file that is valid.
     claims: BTreeSet<(String, Arc<Path>)>,
+    /// `renamed_from` and path of each file that is valid and has it.
+    sources_named: BTreeSet<(String, Arc<Path>)>,
     running: BTreeMap<String, Arc<Pipeline>>,
     /// The name under which each file runs.
     running_names: HashMap<Arc<Path>, String>,
@@ -53,8 +57,12 @@ struct File {
     /// `None` if the current version is invalid.
     valid: Option<Arc<Pipeline>>,
     problems: Vec<Problem>,
+    /// The name that the file gives, valid or not; without one, the default. Empty if the file cannot be read.
+    name: Box<str>,
     /// Line and column of the name, for problems with another file of the same name.
     name_place: (u32, u32),
+    /// The same of `renamed_from`.
+    source_place: (u32, u32),
 }
 
 /// The result of a scan. Pipelines that are in none of the lists did not change.
@@ -109,6 +117,8 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// Sorted by path.
     pub files: Vec<FileReport>,
+    /// See [`Files::names`].
+    pub names: BTreeSet<String>,
 }
 
 /// How pipeline files are read.
@@ -130,6 +140,7 @@ impl Files {
             defaults,
             files: HashMap::new(),
             claims: BTreeSet::new(),
+            sources_named: BTreeSet::new(),
             running: BTreeMap::new(),
             running_names: HashMap::new(),
             invalid: BTreeSet::new(),
@@ -144,7 +155,12 @@ impl Files {
     }
 
     pub(super) fn loaded(&self) -> Loaded {
-        Loaded { pipelines: self.running().cloned().collect(), problems: self.problems(), files: self.reports() }
+        Loaded {
+            pipelines: self.running().cloned().collect(),
+            problems: self.problems(),
+            files: self.reports(),
+            names: self.names(),
+        }
     }
 
     /// Reads and parses the files that changed. With [`Scan::Paths`], only these files are checked for changes.
@@ -160,9 +176,11 @@ impl Files {
         let (mut touched, mut names) = (BTreeSet::new(), BTreeSet::new());
         for (path, contents) in self.read(paths, defaults_changed) {
             let claimed = self.claimed(&path);
+            let rivals = self.rivals(&path);
             if self.refresh(&path, contents) {
                 let running = self.running_names.get(&path).cloned();
                 names.extend([claimed, self.claimed(&path), running].into_iter().flatten());
+                names.extend(rivals.into_iter().chain(self.rivals(&path)));
                 touched.insert(path.to_path_buf());
             }
             if !self.files.contains_key(&path) {
@@ -198,6 +216,19 @@ impl Files {
     /// The pipelines that run, sorted by name.
     pub fn running(&self) -> impl Iterator<Item = &Arc<Pipeline>> {
         self.running.values()
+    }
+
+    /// The names of all pipelines: of valid files, paused ones included, of those whose last valid version runs, and of
+    /// invalid ones. An unreadable file has its default name.
+    pub fn names(&self) -> BTreeSet<String> {
+        let mut names: BTreeSet<String> = self.running.keys().cloned().collect();
+        names.extend(self.claims.iter().map(|(name, _)| name.clone()));
+        let invalid = self.files.iter().filter(|(_, file)| file.valid.is_none());
+        names.extend(invalid.map(|(path, file)| match &*file.name {
+            "" => stem(path),
+            name => name.to_owned(),
+        }));
+        names
     }
 
     /// The pipeline that runs from this file. It may be an earlier version of the file.
@@ -303,6 +334,8 @@ impl Files {
         self.forget_claim(path);
         if let Some(pipeline) = &file.valid {
             self.claims.insert((pipeline.name.clone(), path.clone()));
+            let source = pipeline.renamed_from.as_deref().map(|source| (source.to_owned(), path.clone()));
+            self.sources_named.extend(source);
         }
         self.files.insert(path.clone(), Box::new(file));
         true
@@ -332,8 +365,13 @@ impl Files {
         if is_tenants {
             self.tenants.check(&root, path, &mut problems);
         }
-        let place = &root.nearest(&["name"]).place;
-        let name_place = (place.line, place.column);
+        let place_of = |key| {
+            let place = &root.nearest(&[key]).place;
+            (place.line, place.column)
+        };
+        let name_place = place_of("name");
+        let source_place = place_of("renamed_from");
+        let given_name = root.get("name").and_then(Node::text).map_or_else(|| stem(path), str::to_owned);
         match &self.defaults {
             Some(Defaults { tree: Some(defaults), .. }) => {
                 if is_tenants {
@@ -357,12 +395,37 @@ impl Files {
         }
         let valid = pipeline.filter(|_| !problems.iter().any(Problem::is_error)).map(Arc::new);
         problems.shrink_to_fit();
-        File { version: Some(version), valid, problems, name_place }
+        File { version: Some(version), valid, problems, name: given_name.into(), name_place, source_place }
     }
 
     fn forget_claim(&mut self, path: &Arc<Path>) {
         let Some(pipeline) = self.files.get(path).and_then(|file| file.valid.clone()) else { return };
         self.claims.remove(&(pipeline.name.clone(), path.clone()));
+        if let Some(source) = &pipeline.renamed_from {
+            self.sources_named.remove(&(source.to_string(), path.clone()));
+        }
+    }
+
+    /// The other valid files with the same `renamed_from` as this one.
+    fn rivals_of<'a>(&'a self, path: &'a Path, pipeline: &'a Pipeline) -> impl Iterator<Item = &'a Arc<Path>> {
+        let source = pipeline.renamed_from.as_deref().unwrap_or_default();
+        let from = (source.to_owned(), Path::new("").into());
+        let same = self.sources_named.range(from..).take_while(move |(named, _)| !source.is_empty() && named == source);
+        same.map(|(_, other)| other).filter(move |other| ***other != *path)
+    }
+
+    /// The names of [`Self::rivals_of`].
+    fn rivals(&self, path: &Path) -> Vec<String> {
+        let valid = self.files.get(path).and_then(|file| file.valid.as_ref());
+        let rivals = valid.into_iter().flat_map(|valid| self.rivals_of(path, valid));
+        rivals.filter_map(|rival| self.claimed(rival)).collect()
+    }
+
+    /// The pipeline in the file, if the file is valid and no other one has the same `renamed_from`.
+    fn startable(&self, path: &Path) -> Option<Arc<Pipeline>> {
+        let valid = self.files.get(path)?.valid.clone()?;
+        let has_rival = self.rivals_of(path, &valid).next().is_some();
+        (!has_rival).then_some(valid)
     }
 
     /// The valid files with this name.
@@ -418,17 +481,15 @@ impl Files {
         let resource = self.claiming(name).find(|path| is_resource(path));
         let owner = self.running.get(name).filter(|running| self.keeps_name(name, &running.path));
         let next = match owner.filter(|running| resource.is_none() || is_resource(&running.path)) {
-            Some(running) => match self.files.get::<Path>(&running.path).and_then(|file| file.valid.as_ref()) {
-                Some(valid) if valid.name == name => Some(Arc::clone(valid)),
+            Some(running) => match self.startable(&running.path) {
+                Some(valid) if valid.name == name => Some(valid),
                 _ => Some(Arc::clone(running)),
             },
-            None if resource.is_some() => {
-                resource.and_then(|path| self.files.get(path)).and_then(|file| file.valid.clone())
-            }
+            None if resource.is_some() => resource.and_then(|path| self.startable(path)),
             None => {
                 let mut claiming = self.claiming(name);
                 match (claiming.next(), claiming.next()) {
-                    (Some(only), None) => self.files.get(only).and_then(|file| file.valid.clone()),
+                    (Some(only), None) => self.startable(only),
                     _ => None,
                 }
             }
@@ -467,25 +528,37 @@ impl Files {
     fn is_invalid(&self, path: &Path, file: &File) -> bool {
         match &file.valid {
             None => true,
-            Some(valid) => self.running_names.get(path) != Some(&valid.name),
+            Some(valid) => {
+                self.running_names.get(path) != Some(&valid.name) || self.rivals_of(path, valid).next().is_some()
+            }
         }
     }
 
     fn problems_of(&self, path: &Path, file: &File) -> Vec<Problem> {
         let mut problems = file.problems.clone();
         let Some(valid) = file.valid.as_ref().filter(|_| self.is_invalid(path, file)) else { return problems };
+        let mut push = |key: &str, place: (u32, u32), message: String| {
+            let place = Place { file: path.into(), line: place.0, column: place.1 };
+            let mut problem = Problem::at(&place, key, Severity::Error, message);
+            if is_resource(path) {
+                problem.unplace();
+            }
+            problems.push(problem);
+        };
+        let rivals: Vec<&Path> = self.rivals_of(path, valid).map(|rival| &**rival).collect();
+        if !rivals.is_empty() {
+            let message = format!("{} has the same `renamed_from`", listed(rivals.into_iter()));
+            push("renamed_from", file.source_place, message);
+        }
         let name = &valid.name;
         let others = match self.running.get(name) {
+            Some(running) if running.path == path => return problems,
             Some(running) => format!("{} (which keeps running)", running.path.display()),
             None => listed(self.claiming(name).map(|other| &**other).filter(|other| *other != path)),
         };
-        let message = format!("the pipeline's name `{name}` is also that of {others}");
-        let place = Place { file: path.into(), line: file.name_place.0, column: file.name_place.1 };
-        let mut problem = Problem::at(&place, "name", Severity::Error, message);
-        if is_resource(path) {
-            problem.unplace();
+        if !others.is_empty() {
+            push("name", file.name_place, format!("the pipeline's name `{name}` is also that of {others}"));
         }
-        problems.push(problem);
         problems
     }
 }

@@ -59,6 +59,8 @@ pub use watch::Watch;
 pub struct Pipeline {
     /// The key `name`. The default is the file's name without extension.
     pub name: String,
+    /// The earlier name: each lane continues from the checkpoint of this pipeline's lane once, if it has none.
+    pub renamed_from: Option<Box<str>>,
     /// The file. Paths in it are relative to its directory.
     pub path: PathBuf,
     /// If false, the pipeline is paused and keeps its checkpoints.

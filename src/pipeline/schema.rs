@@ -24,6 +24,11 @@ pub fn schema() -> Value {
                 "pattern": "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$",
                 "description": "Name of the pipeline, unique among all pipelines. Default: the file's name without its extension.",
             },
+            "renamed_from": {
+                "type": "string",
+                "pattern": "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$",
+                "description": "The pipeline's earlier name. Each lane without a checkpoint takes over that of the lane of this name, once that lane has ended. Two files cannot name one pipeline here.",
+            },
             "enabled": {
                 "type": "boolean",
                 "default": true,

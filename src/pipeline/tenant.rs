@@ -8,7 +8,7 @@ use url::Url;
 
 use super::document::has_chosen_keys;
 use super::problem::{Problem, Severity};
-use super::resources::{is_resource, stem};
+use super::resources::{is_resource, resource_at, stem};
 use super::yaml::{Node, Value, join};
 use crate::settings::{NotPublic, Period, not_public};
 
@@ -89,6 +89,7 @@ impl TenantRules {
         let (secrets, files) = (fill(&self.secrets_dir), fill(&self.files_dir));
         let mut check = Check { rules: self, is_resource, secrets, files, problems };
         check.name(root, &own);
+        check.renamed_from(root, resource_at(file).map(|(namespace, _)| namespace));
         check.sinks(root);
         check.node(root, "", "", false);
     }
@@ -130,6 +131,27 @@ impl Check<'_> {
     fn name(&mut self, root: &Node, stem: &str) {
         if let Some(node) = root.get("name").filter(|node| node.text().is_none_or(|name| name != stem)) {
             self.refuse(node, "name", format!("a tenant's file may have no name but its own, `{stem}`"));
+        }
+    }
+
+    /// Otherwise a tenant would continue from the checkpoints of another one. Which directory a pipeline's file was in
+    /// is not stored. The name of a resource's pipeline begins with its namespace, which has no dots.
+    fn renamed_from(&mut self, root: &Node, namespace: Option<&str>) {
+        let Some(node) = root.get("renamed_from") else { return };
+        let prefix = namespace.map(|namespace| format!("{namespace}."));
+        match (prefix, node.text()) {
+            (None, _) => self.refuse(
+                node,
+                "renamed_from",
+                "a tenant's file cannot take over checkpoints, since it is not known whose they were; the operator can: \
+                 s1-forwarder state rename",
+            ),
+            (Some(prefix), Some(source)) if !source.starts_with(&prefix) => self.refuse(
+                node,
+                "renamed_from",
+                format!("a resource takes over the checkpoints of its own namespace only: write `{prefix}NAME`"),
+            ),
+            _ => {}
         }
     }
 
@@ -377,6 +399,7 @@ mod tests {
             ("console: { url: 'https://2130706433/' }", "console.url"),
             ("console: { proxy: 'http://user:secret@10.0.0.1:3128' }", "console.proxy"),
             ("name: globex", "name"),
+            ("renamed_from: globex", "renamed_from"),
             ("sinks: [{ type: file, path: /state/lanes/globex }]", "sinks[0].path"),
             ("sinks: [{ type: file, path: /files/../state }]", "sinks[0].path"),
             ("sinks: [{ type: stdout }]", "sinks[0]"),
@@ -410,6 +433,22 @@ mod tests {
         let all = TenantRules { secrets_dir: Some("/".into()), ..rules() };
         let token = "console: { token: { file: /var/run/secrets/kubernetes.io/serviceaccount/token } }";
         assert_eq!(refused(&all, token), ["console.token.file"]);
+    }
+
+    #[test]
+    fn a_resource_takes_over_the_checkpoints_of_its_own_namespace_only() {
+        let refused = |file: &str, source: &str| {
+            let file: Arc<Path> = Path::new(file).into();
+            let mut problems = Vec::new();
+            let root = document::tree(&format!("renamed_from: {source}"), &file, &mut problems).unwrap();
+            rules().check(&root, &file, &mut problems);
+            problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>().join(" ")
+        };
+        let resource = "pipeline customers/acme, spec";
+        assert_eq!(refused(resource, "customers.old"), "");
+        for source in ["others.old", "customers", "customers-2.old"] {
+            assert_eq!(refused(resource, source), "renamed_from", "{source}");
+        }
     }
 
     #[test]

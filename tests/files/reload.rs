@@ -118,6 +118,48 @@ fn of_two_files_of_one_name_neither_runs_at_start() {
     assert_eq!(scene.scan(), "+acme ^a.yaml");
 }
 
+/// One of them would begin at `since`, and which one would be chance.
+#[test]
+fn of_two_files_that_were_renamed_from_one_pipeline_neither_is_taken() {
+    let from = |interval: &str| format!("renamed_from: acme\n{}", pipeline(interval));
+    let mut scene = Scene::new(&[("a.yaml", &from("60s")), ("b.yaml", &from("60s"))]);
+    assert_eq!(scene.scan(), "!a.yaml() !b.yaml()");
+    let problems: Vec<String> = scene.files.problems().iter().map(ToString::to_string).collect();
+    assert!(problems[0].contains("a.yaml:1:15: renamed_from: ") && problems[0].contains("b.yaml"), "{problems:?}");
+    scene.write("b.yaml", &pipeline("60s"));
+    assert_eq!(scene.scan(), "+a +b ^a.yaml ^b.yaml");
+    // What runs goes on as it is.
+    scene.write("b.yaml", &from("30s"));
+    assert_eq!(scene.scan(), "!a.yaml(a) !b.yaml(b)");
+    assert_eq!(scene.running(), ["a", "b"]);
+    fs::remove_file(scene.path("a.yaml")).unwrap();
+    assert_eq!(scene.scan(), "~b -a ^b.yaml");
+}
+
+/// No checkpoint of theirs belongs to another pipeline.
+#[test]
+fn each_file_has_a_name_whatever_is_wrong_with_it() {
+    let paused = format!("enabled: false\n{}", pipeline("60s"));
+    let mut scene = Scene::new(&[
+        ("acme.yaml", &pipeline("60s")),
+        ("paused.yaml", &paused),
+        ("unreadable.yaml", "console: [\n"),
+        ("other.yaml", "name: invalid\nconsole: 7\n"),
+        ("a.yaml", &named("twice", "60s")),
+        ("b.yaml", &named("twice", "60s")),
+    ]);
+    scene.scan();
+    let names = || ["acme", "invalid", "paused", "twice", "unreadable"].map(str::to_owned).into();
+    assert_eq!(scene.files.names(), names());
+    assert_eq!(load(&[scene.directory.path().to_owned()], &FileOptions::default()).names, names());
+    scene.write("acme.yaml", "name: elsewhere\nconsole: 7\n");
+    scene.scan();
+    assert!(["acme", "elsewhere"].iter().all(|name| scene.files.names().contains(*name)), "the last good version runs");
+    fs::remove_file(scene.path("acme.yaml")).unwrap();
+    scene.scan();
+    assert!(!scene.files.names().contains("acme"));
+}
+
 #[test]
 fn of_two_files_of_one_name_the_running_one_stays() {
     let mut scene = Scene::new(&[("a.yaml", &named("acme", "60s"))]);

@@ -55,6 +55,10 @@ fn lease(text: &str) -> Result<Period, String> {
 }
 
 impl ClusterArgs {
+    pub fn lease(&self) -> Duration {
+        self.lease.0
+    }
+
     /// The settings of a worker with this state; `None` if it shares no pipelines. `once` is `run --once`. `listening`
     /// is the address that the worker's HTTP endpoints are bound to.
     ///

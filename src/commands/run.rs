@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,7 +19,8 @@ use super::{ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, UsageError, 
 use crate::checkpoint::LaneId;
 use crate::server::{Server, WebConfig};
 #[cfg(feature = "traces")]
-use crate::settings::{HttpSettings, Period, Tls};
+use crate::settings::{HttpSettings, Tls};
+use crate::settings::{Period, PeriodError};
 #[cfg(feature = "traces")]
 use crate::state::process_identity;
 #[cfg(feature = "traces")]
@@ -59,12 +61,38 @@ pub struct Args {
     #[arg(long, value_name = "URL")]
     otlp_traces: Option<url::Url>,
 
+    /// Time that a new lane waits for `state rename` if a renamed pipeline probably had its checkpoint; then the lane
+    /// begins at `since`
+    ///
+    /// Such a lane is in the state `renamed`. The time begins when nobody has written the other checkpoint for two
+    /// leases. With --once, the lane is given up instead. See docs/state.md.
+    #[arg(long, value_name = "PERIOD|forever", default_value = "forever", env = "S1_FORWARDER_RENAMED_WAIT")]
+    renamed_wait: RenamedWait,
+
     /// In this run, keep any number of refused events of this lane as dead letters
     ///
     /// A lane stops when its sink refuses ten events in a row, since a wrong setting is likely. Use this if the events
     /// are to blame. Can be given several times.
     #[arg(long, value_name = "PIPELINE/STREAM/SINK")]
     accept_refusals: Vec<LaneId>,
+}
+
+/// The value of `--renamed-wait`.
+#[derive(Debug, Clone, Copy)]
+struct RenamedWait(Option<Period>);
+
+impl FromStr for RenamedWait {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "forever" => Ok(Self(None)),
+            _ => text
+                .parse()
+                .map(|period| Self(Some(period)))
+                .map_err(|error: PeriodError| format!("{error}; or forever")),
+        }
+    }
 }
 
 /// Runs until a signal, or, with `--once`, until every lane has caught up.
@@ -198,6 +226,8 @@ fn options(args: &Args, listening: Option<SocketAddr>) -> Result<Options, UsageE
         pipelines: files.locations().to_vec(),
         files: files.options.get(),
         cluster: cluster.settings(&delivery.state, args.once, listening)?,
+        lease: cluster.lease(),
+        renamed_wait: args.renamed_wait.0.map(|period| period.0),
         checkpoint_interval: process.checkpoint_interval(),
         accept_refusals: args.accept_refusals.clone(),
         ..delivery

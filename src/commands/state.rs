@@ -1,13 +1,15 @@
-//! `state`: shows checkpoints, and changes them while no worker uses them.
+//! `state`: shows checkpoints, and changes them while no worker uses them. `state rename` also works next to a worker.
 
 mod transfer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::Subcommand;
 use comfy_table::{Table, presets};
+use tokio::time::sleep;
 
 use super::process::time;
 use super::{StateArgs, UsageError, note, print_line, with_causes};
@@ -17,13 +19,18 @@ use crate::record::{Stream, Timestamp};
 use crate::settings::kubernetes::Kubernetes;
 use crate::source::{MAIN, SourcePosition, Stage};
 use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store, process_identity};
+use crate::worker::{Answer, Options, RenameRequests, rename_checkpoint};
+
+/// A worker answers a request within a second, unless its disk is slow.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const ANSWER_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Show, change, move or remove checkpoints
 ///
 /// A checkpoint stores the progress of a lane, which is one stream of one pipeline to one sink, written
-/// PIPELINE/STREAM/SINK. `list` and `show` run next to a worker. Stop the worker before you change its state. With
-/// --state kubernetes: this is not necessary: the lane stops at its next write and continues from the changed
-/// checkpoint.
+/// PIPELINE/STREAM/SINK. `list` and `show` run next to a worker, and so does `rename` if neither lane runs: a lane that
+/// waits as `renamed` continues at once. Stop the worker before other changes of its state. With --state kubernetes:
+/// this is not necessary: the lane stops at its next write and continues from the changed checkpoint.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -50,6 +57,8 @@ enum Command {
         to: Timestamp,
     },
     /// Rename a checkpoint after its pipeline or sink was renamed
+    ///
+    /// If a worker uses the state, the worker does it. Neither lane may run then.
     Rename {
         /// The old name: PIPELINE/STREAM/SINK, or PIPELINE for all its lanes
         from: String,
@@ -129,6 +138,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let store = match args.command {
         Command::List | Command::Show { .. } => state.open(instance, Access::Read, None).await?,
         _ => match state.open(instance, Access::Write { owner: &process_identity() }, None).await {
+            Err(StateError::Locked(directory)) if matches!(args.command, Command::Rename { .. }) => {
+                let Command::Rename { from, to } = args.command else {
+                    return Err(StateError::Locked(directory).into());
+                };
+                rename_by_worker(&args.state, &from, &to).await?;
+                return Ok(ExitCode::SUCCESS);
+            }
             Err(StateError::Locked(_)) if matches!(args.command, Command::Export { .. }) => {
                 note(format!(
                     "warning: a worker uses this state; the export does not include what it delivers from now on"
@@ -158,7 +174,7 @@ async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyho
             restart(store, &key, checkpoint, to).await?;
             print_line(format!("{key} continues from {to}"))?;
         }
-        Command::Rename { from, to } => rename(store, &from, &to).await?,
+        Command::Rename { from, to } => rename(store, state, &from, &to).await?,
         Command::Delete { name } => {
             for lane in lanes_of(store, &name).await? {
                 delete(store, &lane.into()).await?;
@@ -305,23 +321,72 @@ async fn lanes_of(store: &dyn Store, name: &str) -> anyhow::Result<Vec<LaneId>> 
     Ok(lanes)
 }
 
-async fn rename(store: &dyn Store, from: &str, to: &str) -> anyhow::Result<()> {
+/// Each checkpoint that `state rename` is about, and its new name.
+async fn new_names(store: &dyn Store, from: &str, to: &str) -> anyhow::Result<Vec<(LaneId, LaneId)>> {
     let is_lane = from.contains('/');
-    for from in lanes_of(store, from).await? {
-        let to: LaneId = if is_lane { to.parse()? } else { format!("{to}/{}/{}", from.stream, from.sink).parse()? };
-        if from.stream != to.stream {
+    let mut names = Vec::new();
+    for old in lanes_of(store, from).await? {
+        let new: LaneId = if is_lane { to.parse()? } else { format!("{to}/{}/{}", old.stream, old.sink).parse()? };
+        if old.stream != new.stream {
             return Err(UsageError(
                 "a checkpoint cannot move to another stream: its times have another meaning there".to_owned(),
             )
             .into());
         }
-        let key = to.clone().into();
-        store.rename(&from.clone().into(), &key).await?;
-        // A copy would yield to what the sink has of a lane of the new name.
-        if let Ok(Some(copy)) = claim_copy(store, &key).await {
-            store.commit(&key, copy.encode().into()).await?;
-        }
-        print_line(format!("{from} is now {to}"))?;
+        names.push((old, new));
     }
+    Ok(names)
+}
+
+/// The settings of a worker with this state.
+fn worker_options(StateArgs { state, instance }: &StateArgs) -> Options {
+    Options { state: state.clone(), instance: instance.clone(), ..Options::default() }
+}
+
+/// A lane that cannot be renamed does not prevent that the others are.
+async fn rename(store: &dyn Store, state: &StateArgs, from: &str, to: &str) -> anyhow::Result<()> {
+    let options = worker_options(state);
+    let mut failures = Vec::new();
+    for (old, new) in new_names(store, from, to).await? {
+        match rename_checkpoint(store, &options, &old, &new).await {
+            Ok(()) => print_line(format!("{old} is now {new}"))?,
+            Err(error) => failures.push(format!("{old}: {error}")),
+        }
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
+
+/// The same by the worker that uses the state.
+async fn rename_by_worker(state: &StateArgs, from: &str, to: &str) -> anyhow::Result<()> {
+    let store = state.state.open(&state.instance, Access::Read, None).await?;
+    let mut waiting = new_names(&*store, from, to).await?;
+    let requests = RenameRequests::open(&worker_options(state)).await?;
+    for (old, new) in &waiting {
+        requests.put(old, new).await?;
+    }
+    let mut failures = Vec::new();
+    let asked = Instant::now();
+    while !waiting.is_empty() && asked.elapsed() < ANSWER_TIMEOUT {
+        sleep(ANSWER_INTERVAL).await;
+        let mut unanswered = Vec::new();
+        for (old, new) in waiting {
+            match requests.answer(&new).await? {
+                Answer::Renamed => print_line(format!("{old} is now {new}"))?,
+                Answer::Refused(reason) => failures.push(format!("{old}: {reason}")),
+                Answer::Waits => unanswered.push((old, new)),
+            }
+        }
+        waiting = unanswered;
+    }
+    requests.remove().await?;
+    for (old, _) in waiting {
+        failures.push(format!(
+            "{old}: another process uses this state, and has not answered within {} s: a worker answers, other commands \
+             do not; wait until they have ended, or stop the process",
+            ANSWER_TIMEOUT.as_secs()
+        ));
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
     Ok(())
 }

@@ -120,6 +120,7 @@ pub(super) fn advice(state: &str, error: &str) -> &'static str {
         "stopped" => {
             "Make the store of checkpoints or dead letters writable and free. The lane then continues by itself."
         }
+        "renamed" => "Run the command that the lane names, or see docs/state.md if the pipeline is a new one.",
         _ => "",
     }
 }

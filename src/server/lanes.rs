@@ -123,7 +123,7 @@ pub struct Lane {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
     /// `starting`, `running`, `console_failing`, `console_refused`, `sink_failing`, `sink_refused`, `misconfigured`,
-    /// `stopped` or `done`.
+    /// `stopped`, `renamed` or `done`.
     pub state: Cow<'static, str>,
     /// False while the lane fails.
     pub up: bool,
@@ -133,7 +133,7 @@ pub struct Lane {
     /// Set while the lane waits for its turn within the request limit.
     #[serde(default)]
     pub request_limit_wait: Option<RequestLimitWait>,
-    /// The current error of a failing lane.
+    /// The current error of a failing lane, or what a renamed one waits for.
     pub error: Option<String>,
     /// The last error, which may be over.
     pub last_error: Option<LastError>,

@@ -159,7 +159,8 @@ impl Store for FileStore {
     async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
         let (old_journal, new_journal) = (self.journal(from), self.journal(to));
         let (old, new, from, to) = (self.path(from), self.path(to), from.clone(), to.clone());
-        blocking(move || {
+        // A lane that was aborted may still write.
+        self.in_turn(&old.clone(), move || {
             if !old.exists() {
                 return Err(StateError::Unknown(from));
             }

@@ -125,10 +125,11 @@ impl Store for KafkaStore {
     }
 
     async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
-        let Some(checkpoint) = self.load(from).await? else { return Err(StateError::Unknown(from.clone())) };
         if self.load(to).await?.is_some() {
             return Err(StateError::Exists(to.clone()));
         }
+        // From now on no worker writes the old one: it would be behind.
+        let Some(checkpoint) = self.claim(from).await? else { return Err(StateError::Unknown(from.clone())) };
         let appends = self.call(async |topic| self.id.journal(topic, &self.name(from)).await).await?;
         let journal = JournalChange { appends, dropped: Vec::new() };
         self.write(to, CheckpointUpdate { checkpoint, journal }).await?;

@@ -52,10 +52,16 @@ pub struct KubernetesStore {
 }
 
 /// A checkpoint as this process wrote or claimed it last.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Known {
     version: Option<String>,
     chunks: Vec<String>,
+}
+
+impl From<&ConfigMap> for Known {
+    fn from(head: &ConfigMap) -> Self {
+        Self { version: head.resource_version(), chunks: chunks_of(head) }
+    }
 }
 
 impl KubernetesStore {
@@ -75,8 +81,7 @@ impl KubernetesStore {
     }
 
     fn remember(&self, lane: &CheckpointKey, head: &ConfigMap) {
-        let known = Known { version: head.resource_version(), chunks: chunks_of(head) };
-        self.known.lock().insert(lane.clone(), known);
+        self.known.lock().insert(lane.clone(), head.into());
     }
 
     fn forget(&self, lane: &CheckpointKey) {
@@ -209,12 +214,13 @@ impl KubernetesStore {
         }
     }
 
-    async fn remove(&self, lane: &CheckpointKey, head: &ConfigMap) -> Result<(), StateError> {
-        let preconditions = Preconditions { resource_version: head.resource_version(), uid: None };
+    /// Fails if the checkpoint has another version by now.
+    async fn remove(&self, lane: &CheckpointKey, Known { version, chunks }: Known) -> Result<(), StateError> {
+        let preconditions = Preconditions { resource_version: version, uid: None };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         call("remove", lane, self.maps.delete(&self.name(lane), &parameters)).await?;
         self.forget(lane);
-        for chunk in chunks_of(head) {
+        for chunk in chunks {
             call("remove", lane, self.maps.delete(&chunk, &DeleteParams::default())).await?;
         }
         Ok(())
@@ -290,18 +296,20 @@ impl Store for KubernetesStore {
     }
 
     async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
-        let Some((old, payload)) = self.read(from).await? else { return Err(StateError::Unknown(from.clone())) };
         if self.head(to).await?.is_some() {
             return Err(StateError::Exists(to.clone()));
         }
+        // From now on no worker writes the old one: it would be behind.
+        let Some(payload) = self.claim(from).await? else { return Err(StateError::Unknown(from.clone())) };
+        let claimed = self.known.lock().get(from).cloned().unwrap_or_default();
         self.forget(to);
         self.commit(to, payload.into()).await?;
-        self.remove(from, &old).await
+        self.remove(from, claimed).await
     }
 
     async fn delete(&self, lane: &CheckpointKey) -> Result<(), StateError> {
         let Some(head) = self.head(lane).await? else { return Err(StateError::Unknown(lane.clone())) };
-        self.remove(lane, &head).await
+        self.remove(lane, (&head).into()).await
     }
 }
 

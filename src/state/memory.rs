@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{CheckpointBackend, CheckpointKey, StateError};
+use super::{CheckpointBackend, CheckpointKey, StateError, Store};
 use crate::checkpoint::CheckpointUpdate;
 
 /// Keeps checkpoints in memory. Tests can make writes fail, or give the checkpoints to another owner.
@@ -38,6 +38,27 @@ impl MemoryStore {
     /// Every later write is a conflict, as if another process had claimed the checkpoints.
     pub fn hand_over(&self) {
         self.has_other_owner.store(true, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
+        Ok(self.checkpoints().keys().cloned().collect())
+    }
+
+    async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
+        let mut checkpoints = self.checkpoints();
+        if checkpoints.contains_key(to) {
+            return Err(StateError::Exists(to.clone()));
+        }
+        let checkpoint = checkpoints.remove(from).ok_or_else(|| StateError::Unknown(from.clone()))?;
+        checkpoints.insert(to.clone(), checkpoint);
+        Ok(())
+    }
+
+    async fn delete(&self, key: &CheckpointKey) -> Result<(), StateError> {
+        self.checkpoints().remove(key).map(drop).ok_or_else(|| StateError::Unknown(key.clone()))
     }
 }
 

@@ -121,6 +121,9 @@ pub enum LaneState {
     Misconfigured(Misconfiguration, String),
     /// The lane cannot continue by itself: checkpoints or dead letters cannot be written.
     Stopped(String),
+    /// New, with the checkpoint of a pipeline that was probably renamed to this one: it waits for `state rename`. The
+    /// text says for which one.
+    Renamed(String),
     /// Ended: drained at shutdown, removed, or complete in `run --once`.
     Done,
 }
@@ -146,13 +149,14 @@ impl Misconfiguration {
 
 impl LaneState {
     /// The name of each state, in the order of their urgency, the worst first. docs/troubleshooting.md explains them.
-    pub const NAMES: [&'static str; 9] = [
+    pub const NAMES: [&'static str; 10] = [
         "stopped",
         "misconfigured",
         "console_refused",
         "sink_refused",
         "console_failing",
         "sink_failing",
+        "renamed",
         "starting",
         "running",
         "done",
@@ -190,7 +194,7 @@ impl LaneState {
 
     /// The value of `lane_up`.
     pub fn is_up(&self) -> bool {
-        self.error().is_none()
+        matches!(self, Self::Starting | Self::Running | Self::Renamed(_) | Self::Done)
     }
 
     /// The name on the status page and in `/api/v1/lanes`.
@@ -204,6 +208,7 @@ impl LaneState {
             Self::SinkRefused(_) => "sink_refused",
             Self::Misconfigured(..) => "misconfigured",
             Self::Stopped(_) => "stopped",
+            Self::Renamed(_) => "renamed",
             Self::Done => "done",
         }
     }
@@ -216,7 +221,7 @@ impl LaneState {
         }
     }
 
-    /// The error of a failing state.
+    /// The error of a failing state, or what the lane waits for.
     pub fn error(&self) -> Option<&str> {
         match self {
             Self::ConsoleFailing(error)
@@ -224,7 +229,8 @@ impl LaneState {
             | Self::SinkFailing(error)
             | Self::SinkRefused(error)
             | Self::Misconfigured(_, error)
-            | Self::Stopped(error) => Some(error),
+            | Self::Stopped(error)
+            | Self::Renamed(error) => Some(error),
             Self::Starting | Self::Running | Self::Done => None,
         }
     }

@@ -165,6 +165,16 @@ impl Meter {
         self.update(|failures| &mut failures.sink, failure);
     }
 
+    /// The lane waits because of another name, and why; `None`: it begins.
+    pub fn set_renamed(&self, reason: Option<String>) {
+        let is_renamed = matches!(self.lane.state(), LaneState::Renamed(_));
+        match reason {
+            Some(reason) => drop(self.lane.set_state(self.clock.now(), LaneState::Renamed(reason))),
+            None if is_renamed => drop(self.lane.set_state(self.clock.now(), LaneState::Starting)),
+            None => {}
+        }
+    }
+
     /// The lane has ended: it is drained, removed, or complete.
     pub fn done(&self) {
         self.lane.set_state(self.clock.now(), LaneState::Done);

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
+use super::renames::Renames;
 use super::spec::LaneSpec;
 use super::start_times::{StartTimes, StartWaits};
 use super::{Options, StartError};
@@ -42,6 +43,8 @@ pub struct WorkerContext {
     /// By pipeline: its lanes share compiled programs.
     steps: Mutex<HashMap<String, Vec<CachedSteps>>>,
     start_times: StartTimes,
+    /// Which lanes may begin at `since`.
+    pub renames: Renames,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -126,6 +129,7 @@ impl WorkerContext {
             clients: Mutex::default(),
             steps: Mutex::default(),
             start_times: StartTimes::default(),
+            renames: Renames::default(),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
             telemetry,
@@ -269,7 +273,13 @@ impl WorkerContext {
     /// # Errors
     /// As [`Self::build_lane`].
     pub fn sink(&self, spec: &LaneSpec) -> Result<Arc<dyn Sink>, BuildLaneError> {
-        Ok(self.endpoints(spec, 0)?.sink)
+        self.sink_of_shard(spec, 0)
+    }
+
+    /// # Errors
+    /// As [`Self::build_lane`].
+    pub fn sink_of_shard(&self, spec: &LaneSpec, shard: u32) -> Result<Arc<dyn Sink>, BuildLaneError> {
+        Ok(self.endpoints(spec, shard)?.sink)
     }
 
     /// The steps after the mapping, which are compiled once for all lanes of a pipeline.
@@ -351,7 +361,7 @@ impl WorkerContext {
     }
 
     /// The store for the lanes of a shard. It exists as long as one of them uses it.
-    fn shard_store(&self, shard: u32) -> Arc<dyn Store> {
+    pub fn shard_store(&self, shard: u32) -> Arc<dyn Store> {
         if self.options.cluster.is_none() {
             return self.store.clone();
         }

@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
 use super::context::{LaneMode, WorkerContext};
+use super::renames::{Beginning, Running};
 use super::spec::LaneSpec;
 use super::start_times::StartWaits;
 use crate::catch_panic::catch_panic;
@@ -99,6 +100,16 @@ impl LaneRunner {
         let mut forced_end = pin!(self.forced_end(&meter.lane));
         let mut delay = None;
         loop {
+            // Boxed: few lanes wait here.
+            let begun = Box::pin(self.stop.run_until_cancelled(self.begin(meter)));
+            let _running = tokio::select! {
+                begun = begun => match begun {
+                    Some(Ok(running)) => running,
+                    Some(Err(end)) => return end,
+                    None => return LaneEnd::Drained,
+                },
+                end = &mut forced_end => return end,
+            };
             match self.start(meter) {
                 Ok(mut running) => {
                     if delay.take().is_some() {
@@ -119,6 +130,7 @@ impl LaneRunner {
                     match ended {
                         Ok(LaneEnd::Superseded) if self.detached.is_none() => {
                             meter.lane.requeue_in_flight();
+                            self.context.renames.forget_listing().await;
                             delay = Some(RESTART_DELAY_AFTER_CONFLICT);
                         }
                         Ok(end) => return end,
@@ -138,6 +150,19 @@ impl LaneRunner {
                 end = &mut forced_end => return end,
             }
         }
+    }
+
+    /// Returns when the lane may begin. One next to the worker's lanes always may.
+    ///
+    /// # Errors
+    /// The end of the lane, if it is given up.
+    async fn begin<'a>(&'a self, meter: &'a Meter) -> Result<Option<Running<'a>>, LaneEnd> {
+        if self.detached.is_some() {
+            return Ok(None);
+        }
+        let Self { spec, context, shard, .. } = self;
+        let lane = Beginning { spec, context, meter, shard: *shard, once: self.once_timeout.is_some() };
+        context.renames.begin(lane).await.map(Some).ok_or(LaneEnd::Refused)
     }
 
     /// Not inlined into its caller, which is `async`: that future would reserve space for the lane while the lane runs.

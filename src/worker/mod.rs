@@ -39,6 +39,7 @@ pub use context::{BuildLaneError, WorkerContext};
 pub use once::{LaneReport, OnceReport, run_once};
 pub use open_files::raise_limit;
 pub use options::Options;
+pub use renames::{Answer, RenameRequests, rename_checkpoint};
 pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use spec::LaneSpec;
 pub use verify::{

@@ -11,7 +11,6 @@ use tracing::{info, warn};
 
 use super::context::WorkerContext;
 use super::lane_runner::LaneRunner;
-use super::renames::Renames;
 use super::spec::LaneSpec;
 use super::start_times::StartWaits;
 use super::{Options, StartError};
@@ -83,9 +82,7 @@ pub async fn run_once(
     let context = WorkerContext::open(options, telemetry).await?;
     let loaded = pipeline::read(&context.options.pipelines, &context.options.files).await;
     context.telemetry.health().set_files_read();
-    let mut renames = Renames::of(&*context.store()).await;
-    let pipelines: Vec<_> = loaded.pipelines.iter().map(|pipeline| &**pipeline).collect();
-    tokio::spawn(renames.check(context.store(), &pipelines));
+    context.renames.set_files(loaded.names, loaded.pipelines.iter(), loaded.pipelines.iter());
     let mut specs: Vec<_> = loaded.pipelines.iter().flat_map(|pipeline| LaneSpec::of(pipeline)).collect();
     specs.sort_by(|one, other| one.id.cmp(&other.id));
     let waiting = Arc::new(Waiting::default());

@@ -24,6 +24,10 @@ pub struct Options {
     pub cluster: Option<cluster::ClusterSettings>,
     /// Name of this process in stores that several processes use.
     pub identity: String,
+    /// `--lease`.
+    pub lease: Duration,
+    /// `--renamed-wait`; `None` is for ever.
+    pub renamed_wait: Option<Duration>,
     /// Maximum of bytes in flight over all lanes.
     pub memory_budget: usize,
     /// Minimum time between two checkpoints of one lane.
@@ -80,6 +84,8 @@ impl Default for Options {
             state: Location::File("state".into()),
             instance: "s1-forwarder".to_owned(),
             cluster: None,
+            lease: Duration::from_secs(15),
+            renamed_wait: None,
             identity: process_identity(),
             memory_budget: 512 << 20,
             checkpoint_interval: Duration::ZERO,

@@ -1,136 +1,491 @@
-//! Warns about lanes that would begin at `since` although the same records were delivered under another name.
+//! Lanes that would begin at `since` although their records were delivered under another pipeline's name: they wait.
+
+mod checkpoint;
+mod requests;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
-use tracing::warn;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
 
+use super::context::WorkerContext;
 use super::spec::LaneSpec;
+use super::{BuildLaneError, Options};
 use crate::checkpoint::Part;
 use crate::lane::LaneCheckpoint;
 use crate::pipeline::Pipeline;
-use crate::state::{LaneId, Store};
+use crate::settings::Period;
+use crate::state::{LaneId, Location, StateError, Store};
+use crate::telemetry::{LaneState, Meter};
 
-/// The names must be known before the lanes start, which wait no longer for them.
-const NAMES_TIMEOUT: Duration = Duration::from_secs(5);
-/// Warnings at a time.
-const MOST: usize = 20;
+pub use checkpoint::rename_checkpoint;
+pub use requests::{Answer, RenameRequests, serve_requests};
+use watch::{Limits, Verdict, Watch};
 
-/// Warns about each new lane whose console and stream have a checkpoint that no lane uses: its pipeline or sink was
-/// probably renamed.
+/// Wait before the store is asked again after it failed. Lanes share a failure for as long.
+const RETRY: Duration = Duration::from_secs(5);
+/// Timeout for the names of all checkpoints.
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The lanes that this process and its store know, and the pipelines whose files it reads.
 #[derive(Debug, Default)]
-pub(super) struct Renames {
-    /// Lanes that have a checkpoint: those of the store when the process started, and those that started since.
-    known: BTreeSet<LaneId>,
+pub struct Renames {
+    known: Mutex<Known>,
+    /// Held while a lane begins and while a checkpoint gets another name, so that the two do not coincide.
+    turn: tokio::sync::Mutex<Listing>,
+    /// A checkpoint has another name, a lane has ended, or the files have changed.
+    changed: Notify,
 }
 
-/// A lane that may be the new name of another one.
+#[derive(Debug, Default)]
+struct Known {
+    /// The lanes that had a checkpoint when the store was listed, and those of the files; whether each runs here.
+    lanes: BTreeMap<LaneId, bool>,
+    /// The names of all pipelines with a file, valid or not.
+    pipelines: BTreeSet<String>,
+    /// `renamed_from` by the pipeline's name.
+    renamed_from: BTreeMap<String, String>,
+    /// The lanes of pipelines that have no file.
+    unused: Vec<LaneId>,
+    /// The consoles of those whose checkpoint was read.
+    hosts: BTreeMap<LaneId, Box<str>>,
+}
+
+/// Whether the names of the store's checkpoints are in [`Known::lanes`].
+#[derive(Debug, Default)]
+struct Listing {
+    is_done: bool,
+    failed: Option<(Instant, String)>,
+}
+
+/// A lane that is about to begin.
+#[derive(Debug, Clone, Copy)]
+pub struct Beginning<'a> {
+    pub spec: &'a LaneSpec,
+    pub context: &'a WorkerContext,
+    pub meter: &'a Meter,
+    /// The shard of the lane's pipeline.
+    pub shard: u32,
+    /// With `run --once` nobody waits for a command.
+    pub once: bool,
+}
+
+/// A lane that runs in this process, until this is dropped.
 #[derive(Debug)]
-struct Suspicion {
-    new: LaneId,
-    unused: LaneId,
-    /// The console of the new lane.
-    host: String,
+pub struct Running<'a> {
+    renames: &'a Renames,
+    lane: &'a LaneId,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.renames.known.lock().set_running(self.lane, false);
+        self.renames.changed.notify_waiters();
+    }
+}
+
+/// Another lane's checkpoint, from which the lane should perhaps continue.
+struct Found {
+    lane: LaneId,
+    /// Differs when the checkpoint was written again.
+    stamp: [u8; 32],
+}
+
+/// What a lane does now.
+enum Step {
+    Begin,
+    GiveUp(String),
+    /// Why, and for how long at most.
+    Wait(String, Duration),
+}
+
+impl Known {
+    fn set_running(&mut self, lane: &LaneId, runs: bool) {
+        self.hosts.remove(lane);
+        match self.lanes.get_mut(lane) {
+            Some(running) => *running = runs,
+            None => drop(self.lanes.insert(lane.clone(), runs)),
+        }
+    }
+
+    fn runs(&self, lane: &LaneId) -> bool {
+        self.lanes.get(lane).copied().unwrap_or_default()
+    }
+
+    fn find_unused(&mut self) {
+        let has_no_file = |lane: &&LaneId| !self.pipelines.contains(&lane.pipeline);
+        self.unused = self.lanes.keys().filter(has_no_file).cloned().collect();
+    }
+
+    /// Lanes of other pipelines, without a file, with the same stream.
+    fn candidates<'a>(&'a self, of: &'a LaneId) -> impl Iterator<Item = &'a LaneId> {
+        self.unused.iter().filter(|lane| lane.stream == of.stream && lane.pipeline != of.pipeline)
+    }
+
+    /// Those whose console may be `host`; first the one whose sink has the same name.
+    fn candidates_at(&self, of: &LaneId, host: &str) -> Vec<LaneId> {
+        let is_there = |lane: &&LaneId| self.hosts.get(*lane).is_none_or(|known| **known == *host);
+        let mut candidates: Vec<LaneId> = self.candidates(of).filter(is_there).cloned().collect();
+        candidates.sort_by_key(|lane| lane.sink != of.sink);
+        candidates
+    }
+}
+
+impl Beginning<'_> {
+    fn id(&self) -> &LaneId {
+        &self.spec.id
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        self.context.shard_store(self.shard)
+    }
+
+    /// In the store, or in the sink. A damaged one is one.
+    async fn has_checkpoint(&self) -> Result<bool, String> {
+        let key = self.id().clone().into();
+        let is_there = |loaded: Result<Option<Vec<u8>>, StateError>| match loaded {
+            Ok(loaded) => Ok(loaded.is_some()),
+            Err(StateError::Damaged { .. } | StateError::Newer { .. }) => Ok(true),
+            Err(error) => Err(error.to_string()),
+        };
+        if is_there(self.store().load(&key).await)? {
+            return Ok(true);
+        }
+        let sink = self.context.sink_of_shard(self.spec, self.shard).map_err(|error| error.to_string())?;
+        match sink.transactional() {
+            Some(sink) => is_there(sink.load(&key).await),
+            None => Ok(false),
+        }
+    }
+
+    /// Host and scope of the lane's requests.
+    fn place(&self) -> Result<(String, String), String> {
+        let client = self.context.client(&self.id().pipeline, &self.spec.console);
+        let client = client.map_err(|error| BuildLaneError::from(error).to_string())?;
+        Ok((client.host().to_owned(), client.scope()))
+    }
+
+    fn log_begin(&self, reason: &str) {
+        let LaneId { pipeline, stream, sink } = self.id();
+        warn!(%pipeline, %stream, %sink, "the lane begins at `since`: {reason}");
+    }
 }
 
 impl Renames {
-    /// To be called before the first lanes start, because a lane that starts stores a checkpoint. The store reports its
-    /// own failures, to the lanes that use it.
-    pub async fn of(store: &dyn Store) -> Self {
-        let keys = timeout(NAMES_TIMEOUT, store.list()).await.ok().and_then(Result::ok).unwrap_or_default();
-        Self { known: keys.into_iter().filter(|key| key.part == Part::Whole).map(|key| key.lane).collect() }
-    }
-
-    /// To be called with all pipelines before new ones of them start. The future, which reads checkpoints, does not
-    /// have to be awaited before.
-    pub fn check(&mut self, store: Arc<dyn Store>, pipelines: &[&Pipeline]) -> impl Future<Output = ()> + Send + use<> {
-        let mut lanes = BTreeMap::new();
-        let mut paused = BTreeSet::new();
-        for pipeline in pipelines {
-            let ids = LaneSpec::of(pipeline).into_iter().map(|spec| spec.id.clone());
-            lanes.extend(ids.map(|id| (id, pipeline.console.url.host())));
-            if !pipeline.enabled {
-                paused.insert(pipeline.name.as_str());
+    /// To be called before the lanes of `changed` pipelines start. `names` are those of all files, valid or not, and
+    /// `valid` are all pipelines that run somewhere.
+    pub fn set_files<'a>(
+        &self,
+        names: BTreeSet<String>,
+        valid: impl Iterator<Item = &'a Arc<Pipeline>>,
+        changed: impl Iterator<Item = &'a Arc<Pipeline>>,
+    ) {
+        let renamed =
+            |pipeline: &Arc<Pipeline>| Some((pipeline.name.clone(), pipeline.renamed_from.as_deref()?.into()));
+        let renamed: BTreeMap<String, String> = valid.filter_map(renamed).collect();
+        let mut known = self.known.lock();
+        for (pipeline, source) in renamed.iter().filter(|(name, source)| known.renamed_from.get(*name) != Some(source))
+        {
+            if known.lanes.iter().any(|(lane, runs)| *runs && lane.pipeline == *pipeline) {
+                info!(%pipeline, "`renamed_from: {source}` is ignored for lanes that run: they have checkpoints");
             }
         }
-        let pairs = candidates(&lanes, &self.known, &paused).into_iter();
-        let suspicions: Vec<_> = pairs
-            .map(|(new, unused)| Suspicion {
-                host: lanes.get(&new).copied().unwrap_or_default().to_owned(),
-                new,
-                unused,
-            })
-            .collect();
-        self.known.extend(lanes.into_keys());
-        async move {
-            for suspicion in suspicions {
-                suspicion.warn_if_confirmed(&*store).await;
+        known.renamed_from = renamed;
+        known.pipelines = names;
+        // Other workers run some of them.
+        for spec in changed.flat_map(|pipeline| LaneSpec::of(pipeline)) {
+            known.hosts.remove(&spec.id);
+            known.lanes.entry(spec.id.clone()).or_default();
+        }
+        known.find_unused();
+        drop(known);
+        self.changed.notify_waiters();
+    }
+
+    /// The store is asked for the names of its checkpoints before the next lane begins: another process may have
+    /// changed them.
+    pub async fn forget_listing(&self) {
+        self.turn.lock().await.is_done = false;
+    }
+
+    /// Returns when the lane may begin; `None` if it is given up. Cancel-safe.
+    pub async fn begin<'a>(&'a self, lane: Beginning<'a>) -> Option<Running<'a>> {
+        let LaneId { pipeline, stream, sink } = &lane.spec.id;
+        let mut watch = None;
+        let mut logged = String::new();
+        let mut has_failed = false;
+        loop {
+            // Whatever changes from now on ends the wait.
+            let changed = self.changed.notified();
+            let step = self.step(lane, &mut watch).await;
+            if has_failed && step.is_ok() {
+                lane.meter.set_store_failure(None);
+                has_failed = false;
+            }
+            let wait = match step {
+                Ok(Step::Begin) => {
+                    lane.meter.set_renamed(None);
+                    let _turn = self.turn.lock().await;
+                    self.known.lock().set_running(&lane.spec.id, true);
+                    return Some(Running { renames: self, lane: &lane.spec.id });
+                }
+                Ok(Step::GiveUp(reason)) => {
+                    warn!(%pipeline, %stream, %sink, "the lane is given up: {reason}");
+                    lane.meter.set_renamed(Some(reason));
+                    return None;
+                }
+                Ok(Step::Wait(reason, wait)) => {
+                    if logged != reason {
+                        warn!(%pipeline, %stream, %sink, "the lane waits: {reason}");
+                        logged.clone_from(&reason);
+                    }
+                    lane.meter.set_renamed(Some(reason));
+                    wait
+                }
+                Err(reason) => {
+                    lane.spec.span().in_scope(|| lane.meter.set_store_failure(Some(LaneState::Stopped(reason))));
+                    has_failed = true;
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = changed => {}
             }
         }
     }
-}
 
-impl Suspicion {
-    async fn warn_if_confirmed(&self, store: &dyn Store) {
-        let Self { new, unused, host } = self;
-        let stored = store.load(&unused.clone().into()).await;
-        let checkpoint = stored.ok().flatten().and_then(|bytes| LaneCheckpoint::decode(&bytes).ok());
-        if checkpoint.is_some_and(|checkpoint| *checkpoint.host == **host) {
-            let LaneId { pipeline, stream, sink } = new;
-            warn!(
-                %pipeline, %stream, %sink,
-                "a new lane begins at `since`, but {unused} has a checkpoint for this console and is not in use; if it \
-                 was renamed, stop the worker and run: s1-forwarder state delete {new}; s1-forwarder state rename \
-                 {unused} {new}"
-            );
-        }
-    }
-}
-
-/// Pairs of a lane without a checkpoint and a checkpoint without a lane, of the same stream and with the same pipeline
-/// or sink.
-fn candidates<T>(
-    lanes: &BTreeMap<LaneId, T>,
-    stored: &BTreeSet<LaneId>,
-    paused: &BTreeSet<&str>,
-) -> Vec<(LaneId, LaneId)> {
-    let is_unused = |lane: &&LaneId| !lanes.contains_key(*lane) && !paused.contains(lane.pipeline.as_str());
-    let unused: Vec<&LaneId> = stored.iter().filter(is_unused).collect();
-    let new = lanes.keys().filter(|lane| !unused.is_empty() && !stored.contains(*lane));
-    let pairs = new.flat_map(|new| {
-        let is_alike = |unused: &LaneId| {
-            unused.stream == new.stream && (unused.pipeline == new.pipeline || unused.sink == new.sink)
+    /// # Errors
+    /// Why it is not known what the lane has to do.
+    async fn step(&self, lane: Beginning<'_>, watch: &mut Option<Watch>) -> Result<Step, String> {
+        let id = lane.id();
+        self.list(&*lane.store()).await?;
+        let (source, has_candidates) = {
+            let known = self.known.lock();
+            (known.renamed_from.get(&id.pipeline).cloned(), known.candidates(id).next().is_some())
         };
-        unused.iter().filter(move |unused| is_alike(unused)).map(|unused| (new.clone(), (*unused).clone()))
-    });
-    pairs.take(MOST).collect()
+        if source.is_none() && !has_candidates && watch.is_none() {
+            return Ok(Step::Begin);
+        }
+        if lane.has_checkpoint().await? {
+            if let (Some(source), None) = (source, watch) {
+                let LaneId { pipeline, stream, sink } = id;
+                info!(%pipeline, %stream, %sink, "`renamed_from: {source}` is ignored: the lane has a checkpoint");
+            }
+            return Ok(Step::Begin);
+        }
+        if let Some(source) = source {
+            let source = LaneId { pipeline: source, ..id.clone() };
+            if let Some(found) = load(&*lane.store(), source).await?.map(|(found, _)| found) {
+                return self.continue_from(lane, found, watch).await;
+            }
+        }
+        let mut found = self.find(lane).await?;
+        if found.is_none() && watch.is_some() {
+            // It may have a name now that is not known here.
+            self.forget_listing().await;
+            self.list(&*lane.store()).await?;
+            found = self.find(lane).await?;
+        }
+        Ok(found.map_or(Step::Begin, |found| self.wait_for_rename(lane, found, watch)))
+    }
+
+    /// Makes the names of all checkpoints known.
+    async fn list(&self, store: &dyn Store) -> Result<(), String> {
+        let mut listing = self.turn.lock().await;
+        if listing.is_done {
+            return Ok(());
+        }
+        if let Some((at, reason)) = &listing.failed
+            && at.elapsed() < RETRY
+        {
+            return Err(reason.clone());
+        }
+        let listed = match timeout(LIST_TIMEOUT, store.list()).await {
+            Ok(listed) => listed.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("the store has not listed its checkpoints within {} s", LIST_TIMEOUT.as_secs())),
+        };
+        match listed {
+            Ok(keys) => {
+                let mut known = self.known.lock();
+                for key in keys.into_iter().filter(|key| key.part == Part::Whole) {
+                    known.lanes.entry(key.lane).or_default();
+                }
+                known.find_unused();
+                *listing = Listing { is_done: true, failed: None };
+                Ok(())
+            }
+            Err(reason) => {
+                listing.failed = Some((Instant::now(), reason.clone()));
+                Err(reason)
+            }
+        }
+    }
+
+    /// The checkpoint of a lane without a file that has the same console, scope, stream and type of sink. One of an
+    /// earlier release, without the type of its sink, fits all types.
+    async fn find(&self, lane: Beginning<'_>) -> Result<Option<Found>, String> {
+        let (host, scope) = lane.place()?;
+        let candidates = self.known.lock().candidates_at(lane.id(), &host);
+        for candidate in candidates {
+            let Some((found, checkpoint)) = load(&*lane.store(), candidate).await? else { continue };
+            let Some(checkpoint) = checkpoint else { continue };
+            if *checkpoint.host == *host
+                && *checkpoint.scope == *scope
+                && (checkpoint.sink_type.is_empty() || *checkpoint.sink_type == *lane.meter.sink_type())
+            {
+                return Ok(Some(found));
+            }
+            self.known.lock().hosts.insert(found.lane, checkpoint.host);
+        }
+        Ok(None)
+    }
+
+    /// The lane waits until somebody renames the checkpoint, or it is clear that nobody will.
+    fn wait_for_rename(&self, lane: Beginning<'_>, found: Found, watch: &mut Option<Watch>) -> Step {
+        let limits = Limits::of(&lane.context.options);
+        let now = Instant::now();
+        if lane.once {
+            return Step::GiveUp(renamed(&found.lane, lane, Verdict::StandsStill));
+        }
+        let watch = Watch::follow(watch, &found, now);
+        let runs = self.known.lock().runs(&found.lane);
+        let verdict = if runs { Verdict::Moves } else { watch.judge(limits, now) };
+        match verdict {
+            Verdict::Moves => Step::Wait(renamed(&found.lane, lane, verdict), limits.interval()),
+            Verdict::StandsStill => Step::Wait(renamed(&found.lane, lane, verdict), watch.until_over(limits, now)),
+            Verdict::IsElsewhere => {
+                let old = found.lane;
+                lane.log_begin(&format!("the checkpoint of {old} still moves, so another installation runs that lane"));
+                Step::Begin
+            }
+            Verdict::IsOver => {
+                lane.log_begin("--renamed-wait is over");
+                Step::Begin
+            }
+        }
+    }
+
+    /// Continues from the checkpoint that `renamed_from` names, once nobody else does.
+    async fn continue_from(
+        &self,
+        lane: Beginning<'_>,
+        source: Found,
+        watch: &mut Option<Watch>,
+    ) -> Result<Step, String> {
+        let limits = Limits::of(&lane.context.options);
+        let now = Instant::now();
+        let old = &source.lane;
+        let waits_for = |what: &str| format!("`renamed_from: {}`: {old} {what}", old.pipeline);
+        let watch = Watch::follow(watch, &source, now);
+        let (has_file, runs) = {
+            let known = self.known.lock();
+            (known.pipelines.contains(&old.pipeline), known.runs(old))
+        };
+        if has_file {
+            let reason = waits_for("has a pipeline file: remove it, then the lane continues from its checkpoint");
+            return Ok(if lane.once { Step::GiveUp(reason) } else { Step::Wait(reason, limits.interval()) });
+        }
+        match watch.judge(limits, now) {
+            _ if runs => {}
+            Verdict::Moves => {}
+            Verdict::IsElsewhere => {
+                lane.log_begin(&waits_for("still moves, so another installation runs that lane"));
+                return Ok(Step::Begin);
+            }
+            Verdict::StandsStill | Verdict::IsOver => {
+                let store = lane.store();
+                self.rename(old, lane.id(), rename_checkpoint(&*store, &lane.context.options, old, lane.id())).await?;
+                let LaneId { pipeline, stream, sink } = lane.id();
+                info!(%pipeline, %stream, %sink, "`renamed_from`: the lane continues from the checkpoint of {old}");
+                return Ok(Step::Begin);
+            }
+        }
+        Ok(Step::Wait(waits_for("may still run: waiting until its checkpoint stands still"), limits.interval()))
+    }
+
+    /// Lets `renaming` give a checkpoint another name. Meanwhile neither lane runs here.
+    ///
+    /// # Errors
+    /// If one of them runs, or the renaming fails.
+    pub async fn rename(
+        &self,
+        from: &LaneId,
+        to: &LaneId,
+        renaming: impl Future<Output = Result<(), StateError>>,
+    ) -> Result<(), String> {
+        let _turn = self.turn.lock().await;
+        for lane in [from, to] {
+            if self.known.lock().runs(lane) {
+                return Err(format!("lane {lane} runs in this worker: remove its pipeline file or its sink first"));
+            }
+        }
+        renaming.await.map_err(|error| error.to_string())?;
+        let mut known = self.known.lock();
+        known.lanes.remove(from);
+        known.set_running(to, false);
+        known.find_unused();
+        drop(known);
+        self.changed.notify_waiters();
+        Ok(())
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A lane's checkpoint, and its content unless it is damaged or of another release. `None` if there is none.
+async fn load(store: &dyn Store, lane: LaneId) -> Result<Option<(Found, Option<LaneCheckpoint>)>, String> {
+    let bytes = match store.load(&lane.clone().into()).await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) | Err(StateError::Damaged { .. } | StateError::Newer { .. }) => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let found = Found { lane, stamp: Sha256::digest(&bytes).into() };
+    Ok(Some((found, LaneCheckpoint::decode(&bytes).ok())))
+}
 
-    fn ids(names: &[&str]) -> BTreeSet<LaneId> {
-        names.iter().map(|name| name.parse().unwrap()).collect()
-    }
+/// Why the lane waits, and the command that ends it.
+fn renamed(old: &LaneId, lane: Beginning<'_>, verdict: Verdict) -> String {
+    let (new, options) = (lane.id(), &lane.context.options);
+    let (from, to) = match old.sink == new.sink {
+        true => (old.pipeline.clone(), new.pipeline.clone()),
+        false => (old.to_string(), new.to_string()),
+    };
+    let then = match (verdict, options.renamed_wait) {
+        (Verdict::Moves, _) => "; its worker may still run".to_owned(),
+        (_, Some(wait)) if !lane.once => format!("; {} later the lane begins at `since`", Period(wait)),
+        _ => String::new(),
+    };
+    format!(
+        "no pipeline file has the name `{}` now, and {old} has a checkpoint of this console; if the pipeline was renamed, \
+         run: s1-forwarder state rename {from} {to}{}{then}",
+        old.pipeline,
+        state_flags(options)
+    )
+}
 
-    fn found(lanes: &[&str], stored: &[&str], paused: &[&str]) -> Vec<String> {
-        let lanes = ids(lanes).into_iter().map(|lane| (lane, ())).collect();
-        let pairs = candidates(&lanes, &ids(stored), &paused.iter().copied().collect());
-        pairs.into_iter().map(|(new, unused)| format!("{unused} {new}")).collect()
-    }
-
-    #[test]
-    fn a_renamed_pipeline_or_sink_is_a_candidate() {
-        let stored = ["acme/threats/siem", "acme/agents/siem"];
-        assert_eq!(found(&["corp/threats/siem"], &stored, &[]), ["acme/threats/siem corp/threats/siem"]);
-        assert_eq!(found(&["acme/threats/splunk"], &stored, &[]), ["acme/threats/siem acme/threats/splunk"]);
-        assert!(found(&["corp/threats/splunk"], &stored, &[]).is_empty(), "both names differ");
-        assert!(found(&["corp/groups/siem"], &stored, &[]).is_empty(), "another stream");
-        assert!(found(&["corp/threats/siem"], &stored, &["acme"]).is_empty(), "paused, and so in use");
-        assert!(found(&["acme/threats/siem", "acme/threats/new"], &stored[..1], &[]).is_empty(), "a second sink");
-        assert!(found(&["corp/threats/siem"], &["acme/threats/siem", "corp/threats/siem"], &[]).is_empty(), "not new");
-    }
+/// The flags of a command that uses the same state as this process.
+fn state_flags(options: &Options) -> String {
+    let state = match &options.state {
+        Location::File(directory) => {
+            Location::File(std::path::absolute(directory).unwrap_or_else(|_| directory.clone())).to_string()
+        }
+        other => other.to_string(),
+    };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:,".contains(&byte);
+    let state = match state.bytes().all(is_plain) {
+        true => state,
+        false => format!("'{}'", state.replace('\'', r"'\''")),
+    };
+    let instance = match options.instance == Options::default().instance {
+        true => String::new(),
+        false => format!(" --instance {}", options.instance),
+    };
+    format!(" --state {state}{instance}")
 }

@@ -14,7 +14,7 @@ use super::context::WorkerContext;
 use super::lane_runner::LaneRunner;
 use super::log_problems;
 use super::open_files;
-use super::renames::Renames;
+use super::renames::serve_requests;
 #[cfg(feature = "kubernetes")]
 use super::resources;
 use super::spec::LaneSpec;
@@ -67,7 +67,6 @@ pub struct Supervisor {
     warned_files: bool,
     /// As of the last scan that found changes.
     has_invalid_files: bool,
-    renames: Renames,
 }
 
 /// A shard of this worker. Without a cluster, shard 0 has all pipelines.
@@ -136,7 +135,6 @@ impl Supervisor {
             warned_idle: None,
             warned_files: false,
             has_invalid_files: false,
-            renames: Renames::default(),
         }
     }
 
@@ -156,13 +154,10 @@ impl Supervisor {
         if let Some(resources) = self.watch.resources() {
             reporting.spawn(resources::report(self.context.clone(), resources));
         }
-        let store = self.context.store();
+        reporting.spawn(serve_requests(self.context.clone()));
         tokio::select! {
             () = stop.cancelled() => {}
-            ((), renames) = async { (self.watch.first_listing().await, Renames::of(&*store).await) } => {
-                self.renames = renames;
-                self.start_scan(Scan::All);
-            }
+            () = self.watch.first_listing() => self.start_scan(Scan::All),
         }
         loop {
             tokio::select! {
@@ -308,9 +303,10 @@ impl Supervisor {
         let publish_all = self.scan.take().is_some_and(|scan| scan.publish_all);
         if !changes.is_empty() {
             self.valid.replace(files.running());
-            let pipelines: Vec<_> = files.running().map(|pipeline| &**pipeline).collect();
-            // In a task of its own: a slow store must not delay the lanes, nor the changes that follow.
-            tokio::spawn(self.renames.check(self.context.store(), &pipelines));
+        }
+        if !(changes.is_empty() && changes.affected.is_empty()) {
+            let changed = changes.started.iter().chain(&changes.changed);
+            self.context.renames.set_files(files.names(), files.running(), changed);
         }
         self.files = Some(files);
         self.apply(changes);

@@ -28,6 +28,7 @@ mod open_files;
 mod preview;
 mod quickstart;
 mod reload;
+mod renamed;
 mod secrets;
 mod secrets_elsewhere;
 mod shutdown;

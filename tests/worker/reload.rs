@@ -215,19 +215,6 @@ async fn a_renamed_pipeline_goes_on_after_state_rename() {
     assert!(after[before..].iter().all(|seen| seen.header("x-s1-forwarder-pipeline") == "globex"));
 }
 
-/// A renamed file delivers all of `since` again, so this must not happen without a word.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renamed_pipeline_or_sink_is_warned_about() {
-    let harness = Harness::new(|setup| setup.activities = 20).await;
-    harness.put_changed("acme", json!({}));
-    let first = harness.once(&[]).await;
-    assert!(first.code == Some(0) && !first.stderr.contains("state rename"), "{}", first.stderr);
-    fs::rename(harness.path("pipelines/acme.yaml"), harness.path("pipelines/globex.yaml")).unwrap();
-    let renamed = harness.once(&[]).await;
-    assert!(renamed.stderr.contains("state rename acme/activities/siem globex/activities/siem"), "{}", renamed.stderr);
-    assert!(!harness.once(&[]).await.stderr.contains("state rename"), "the lane is no longer new");
-}
-
 /// What is wrong outside of pipeline files would stop all pipelines at the next restart, and nothing before it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_defaults_are_shown_and_cost_nothing_until_a_restart() {

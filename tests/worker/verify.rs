@@ -122,6 +122,17 @@ async fn what_came_too_late_is_found_and_repaired_once() {
     })
     .await;
     assert_eq!(worker.metrics().await.sum("verified_missing_records", &[]), 0);
+
+    // The repairs keep to the checkpoint when it gets another name.
+    worker.kill().await;
+    let file = harness.path("pipelines/acme.yaml");
+    let mut pipeline: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    pipeline["name"] = "corp".into();
+    harness.put("acme", &pipeline);
+    assert_eq!(harness.command(&["state", "rename", "acme", "corp"]).await.code, Some(0));
+    let exit = harness.verify(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    assert_eq!(number(&exit, "activities", MISSING), 0, "{}", exit.stdout);
 }
 
 /// Of one hour the console loses records, and others are missing: the columns add up.

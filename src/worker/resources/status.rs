@@ -258,6 +258,7 @@ impl View<'_> {
             LaneState::SinkRefused(_) => "SinkRefused",
             LaneState::Misconfigured(reason, _) => reason.name(),
             LaneState::Stopped(_) => "Stopped",
+            LaneState::Renamed(_) => "Renamed",
             LaneState::Starting | LaneState::Running | LaneState::Done => "Running",
         }
     }
@@ -337,9 +338,11 @@ fn has_answer(state: &LaneState) -> bool {
         | LaneState::ConsoleRefused(_)
         | LaneState::SinkFailing(_)
         | LaneState::SinkRefused(_) => true,
-        LaneState::Starting | LaneState::ConsoleFailing(_) | LaneState::Misconfigured(..) | LaneState::Stopped(_) => {
-            false
-        }
+        LaneState::Starting
+        | LaneState::ConsoleFailing(_)
+        | LaneState::Misconfigured(..)
+        | LaneState::Stopped(_)
+        | LaneState::Renamed(_) => false,
     }
 }
 

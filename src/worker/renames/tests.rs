@@ -1,0 +1,274 @@
+use std::path::PathBuf;
+
+use tokio::time::timeout;
+
+use super::*;
+use crate::checkpoint::ledger::Ledger;
+use crate::checkpoint::{CheckpointBackend, CheckpointKey};
+use crate::pipeline::{self, FileOptions};
+use crate::record::{Clock, Timestamp};
+use crate::source::SourcePosition;
+use crate::state::MemoryStore;
+use crate::telemetry::Telemetry;
+
+const LEASE: Duration = Duration::from_secs(15);
+const MINUTE: Duration = Duration::from_secs(60);
+const SCOPE: &str = "accountIds=225494730938493804";
+
+/// A worker with a store in memory, and the pipeline `corp` whose lane is about to begin.
+struct Fixture {
+    store: Arc<MemoryStore>,
+    context: Arc<WorkerContext>,
+    pipeline: Arc<Pipeline>,
+    meter: Meter,
+}
+
+impl Fixture {
+    /// `more` are keys of the pipeline file.
+    fn new(renamed_wait: Option<Duration>, more: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let text = format!(
+            "console: {{ url: 'https://acme.example', token: none, accounts: ['225494730938493804'] }}\nstreams: {{ threats: {{}} }}\n\
+             sinks: [{{ type: http, name: siem, url: 'https://siem.example' }}]\n{more}\n"
+        );
+        let file = directory.path().join("corp.yaml");
+        std::fs::write(&file, text).unwrap();
+        let loaded = pipeline::load(&[file], &FileOptions::default());
+        let [pipeline] = &loaded.pipelines[..] else { panic!("{:?}", loaded.problems) };
+        let store = Arc::<MemoryStore>::default();
+        let options = Options {
+            state: Location::File(PathBuf::from("/var/lib/s1 forwarder")),
+            instance: "emea".to_owned(),
+            lease: LEASE,
+            renamed_wait,
+            ..Options::default()
+        };
+        let context = WorkerContext::with_store(store.clone(), options, Arc::new(Telemetry::new()));
+        let meter =
+            Meter::detached(&context.telemetry, "corp", crate::record::Stream::Threats, "siem", "http", Clock::System);
+        let fixture = Self { store, context, pipeline: pipeline.clone(), meter };
+        fixture.set_files(&["corp"]);
+        fixture
+    }
+
+    fn set_files(&self, names: &[&str]) {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let pipelines = || std::iter::once(&self.pipeline);
+        self.context.renames.set_files(names, pipelines(), pipelines());
+    }
+
+    /// The begin of `corp/threats/siem`: whether it may begin within the time.
+    async fn begins_within(&self, time: Duration) -> bool {
+        timeout(time, self.begin(false)).await.is_ok_and(|begun| begun)
+    }
+
+    async fn begin(&self, once: bool) -> bool {
+        let spec = LaneSpec::of(&self.pipeline).remove(0);
+        let lane = Beginning { spec: &spec, context: &self.context, meter: &self.meter, shard: 0, once };
+        self.context.renames.begin(lane).await.is_some()
+    }
+
+    fn text(&self) -> String {
+        match self.meter.lane.state() {
+            LaneState::Renamed(text) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn key(name: &str) -> CheckpointKey {
+    name.parse().unwrap()
+}
+
+/// A checkpoint that was written at `second`.
+fn checkpoint(host: &str, scope: &str, sink_type: &str, second: i64) -> Vec<u8> {
+    let time = Timestamp::from_micros(1_790_000_000_000_000 + second * 1_000_000);
+    let ledger = Ledger::begin(time, String::new(), false);
+    let position = SourcePosition::starting_at(time);
+    let mut checkpoint = LaneCheckpoint::begin(host.into(), scope.into(), "1d".into(), time, position, ledger);
+    checkpoint.sink_type = sink_type.into();
+    checkpoint.encode()
+}
+
+impl Fixture {
+    async fn put(&self, name: &str, bytes: Vec<u8>) {
+        self.store.commit(&key(name), bytes.into()).await.unwrap();
+    }
+
+    async fn put_fitting(&self, name: &str, second: i64) {
+        self.put(name, checkpoint("acme.example", SCOPE, "http", second)).await;
+    }
+
+    /// Writes the checkpoint every ten seconds, as a lane that delivers.
+    async fn run_elsewhere(&self, name: &str, time: Duration) {
+        for second in 0..time.as_secs() as i64 / 10 {
+            sleep(Duration::from_secs(10)).await;
+            self.put_fitting(name, second).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renamed_pipeline_waits_for_state_rename_and_says_so() {
+    let fixture = Fixture::new(None, "");
+    fixture.put_fitting("acme/threats/siem", 0).await;
+    assert!(!fixture.begins_within(LEASE).await);
+    assert!(fixture.text().ends_with("its worker may still run"), "{}", fixture.text());
+    assert!(fixture.meter.lane.state().is_up());
+    assert!(!fixture.begins_within(1_000 * MINUTE).await);
+    let command = "s1-forwarder state rename acme corp --state 'file:/var/lib/s1 forwarder' --instance emea";
+    assert!(fixture.text().ends_with(command), "{}", fixture.text());
+    let renamed = async {
+        sleep(MINUTE).await;
+        fixture.store.rename(&key("acme/threats/siem"), &key("corp/threats/siem")).await.unwrap();
+    };
+    let (begun, ()) = tokio::join!(fixture.begins_within(3 * MINUTE), renamed);
+    assert!(begun);
+    assert_eq!(fixture.meter.lane.state(), LaneState::Starting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_checkpoint_of_the_same_records_and_of_a_pipeline_without_a_file_counts() {
+    let fits = || checkpoint("acme.example", SCOPE, "http", 0);
+    for (name, bytes, waits) in [
+        ("acme/threats/siem", fits(), true),
+        ("acme/threats/other", fits(), true),
+        ("acme/threats/siem", checkpoint("acme.example", SCOPE, "", 0), true),
+        ("corp/threats/other", fits(), false),
+        ("file/threats/siem", fits(), false),
+        ("acme/activities/siem", fits(), false),
+        ("acme/threats/siem", checkpoint("globex.example", SCOPE, "http", 0), false),
+        ("acme/threats/siem", checkpoint("acme.example", "", "http", 0), false),
+        ("acme/threats/siem", checkpoint("acme.example", SCOPE, "kafka", 0), false),
+        ("acme/threats/siem", b"damaged".to_vec(), false),
+        ("acme/threats/siem+plan", fits(), false),
+    ] {
+        let fixture = Fixture::new(None, "");
+        fixture.set_files(&["corp", "file"]);
+        fixture.put(name, bytes).await;
+        assert_eq!(fixture.begins_within(MINUTE).await, !waits, "{name}");
+        if waits {
+            let short = name.ends_with("/siem");
+            let command = if short { "rename acme corp " } else { "rename acme/threats/other corp/threats/siem " };
+            assert!(fixture.text().contains(command), "{}", fixture.text());
+        }
+        // One with a checkpoint of its own goes on, whatever else there is.
+        fixture.put_fitting("corp/threats/siem", 0).await;
+        assert!(fixture.begins_within(Duration::ZERO).await, "{name}");
+    }
+}
+
+/// As another installation on the same store, whose lanes are none of this one's business.
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_still_moves_after_ten_minutes_is_another_installations() {
+    let fixture = Fixture::new(None, "");
+    fixture.put_fitting("acme/threats/siem", -1).await;
+    let begun = Instant::now();
+    let elsewhere = fixture.run_elsewhere("acme/threats/siem", 20 * MINUTE);
+    let lane = async {
+        assert!(fixture.begin(false).await);
+        begun.elapsed()
+    };
+    let (took, ()) = tokio::join!(lane, elsewhere);
+    assert!(took >= 10 * MINUTE && took <= 11 * MINUTE, "{took:?}");
+}
+
+/// As while a new ConfigMap reaches one worker after the other.
+#[tokio::test(start_paused = true)]
+async fn while_another_worker_runs_the_old_name_nothing_begins() {
+    for (source, wait) in [("", Some(5 * MINUTE)), ("renamed_from: acme", None)] {
+        let fixture = Fixture::new(wait, source);
+        fixture.put_fitting("acme/threats/siem", -1).await;
+        let begun = Instant::now();
+        let rolling = fixture.run_elsewhere("acme/threats/siem", 2 * MINUTE);
+        let lane = async {
+            assert!(fixture.begin(false).await);
+            begun.elapsed()
+        };
+        let (took, ()) = tokio::join!(lane, rolling);
+        let least = 2 * MINUTE + 2 * LEASE + wait.unwrap_or_default();
+        assert!(took >= least && took <= least + LEASE, "{took:?}");
+        let checkpoints = fixture.store.checkpoints();
+        let names: Vec<String> = checkpoints.keys().map(ToString::to_string).collect();
+        // `renamed_from` takes the last position with it.
+        let (name, last) = match source {
+            "" => ("acme/threats/siem", 11),
+            _ => ("corp/threats/siem", 11),
+        };
+        assert_eq!(names, [name]);
+        assert_eq!(checkpoints[&key(name)], checkpoint("acme.example", SCOPE, "http", last));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn renamed_from_waits_until_the_old_file_is_gone_and_its_lanes_have_ended() {
+    let fixture = Fixture::new(Some(Duration::ZERO), "renamed_from: acme");
+    fixture.put("acme/threats/siem", checkpoint("elsewhere.example", "", "kafka", 0)).await;
+    fixture.set_files(&["acme", "corp"]);
+    let old = key("acme/threats/siem").lane;
+    fixture.context.renames.known.lock().set_running(&old, true);
+    assert!(!fixture.begins_within(60 * MINUTE).await);
+    assert!(fixture.text().contains("has a pipeline file"), "{}", fixture.text());
+    fixture.set_files(&["corp"]);
+    assert!(!fixture.begins_within(60 * MINUTE).await, "it drains");
+    drop(Running { renames: &fixture.context.renames, lane: &old });
+    assert!(fixture.begins_within(3 * LEASE).await);
+    assert!(fixture.store.checkpoints().contains_key(&key("corp/threats/siem")));
+    // Only once: what is put there again is not taken.
+    fixture.put_fitting("acme/threats/siem", 7).await;
+    assert!(fixture.begins_within(Duration::ZERO).await);
+    assert!(fixture.store.checkpoints().contains_key(&key("acme/threats/siem")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn run_once_gives_up_but_takes_what_renamed_from_names() {
+    let fixture = Fixture::new(Some(Duration::ZERO), "");
+    fixture.put_fitting("acme/threats/siem", 0).await;
+    let begun = Instant::now();
+    assert!(!fixture.begin(true).await);
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    let (_, error) = fixture.meter.lane.last_error().unwrap();
+    assert!(error.contains("state rename acme corp"), "{error}");
+
+    let fixture = Fixture::new(None, "renamed_from: acme");
+    fixture.put_fitting("acme/threats/siem", 0).await;
+    assert!(fixture.begin(true).await);
+    assert!(fixture.store.checkpoints().contains_key(&key("corp/threats/siem")));
+    let fixture = Fixture::new(None, "renamed_from: acme");
+    fixture.put_fitting("acme/threats/siem", 0).await;
+    fixture.set_files(&["acme", "corp"]);
+    assert!(!fixture.begin(true).await);
+}
+
+/// `state rename` next to a worker that still runs the old name: its lane must not begin at `since` either.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_loses_its_checkpoint_to_another_name_waits() {
+    let fixture = Fixture::new(None, "");
+    fixture.put_fitting("corp/threats/siem", 0).await;
+    assert!(fixture.begins_within(Duration::ZERO).await);
+    fixture.store.rename(&key("corp/threats/siem"), &key("new/threats/siem")).await.unwrap();
+    fixture.context.renames.forget_listing().await;
+    assert!(!fixture.begins_within(MINUTE).await);
+    assert!(fixture.text().contains("state rename new corp"), "{}", fixture.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lanes_that_run_are_not_renamed() {
+    let fixture = Fixture::new(None, "");
+    fixture.put_fitting("acme/threats/siem", 0).await;
+    let renames = &fixture.context.renames;
+    let lanes = ["acme/threats/siem", "corp/threats/siem"].map(|name| key(name).lane);
+    let [old, new] = &lanes;
+    let rename = async || {
+        let renaming = rename_checkpoint(&*fixture.store, &fixture.context.options, old, new);
+        renames.rename(old, new, renaming).await
+    };
+    for lane in &lanes {
+        renames.known.lock().set_running(lane, true);
+        let refused = rename().await.unwrap_err();
+        assert!(refused.starts_with(&format!("lane {lane} runs in this worker")), "{refused}");
+        renames.known.lock().set_running(lane, false);
+    }
+    rename().await.unwrap();
+    assert!(rename().await.unwrap_err().contains("already has a checkpoint"));
+}

@@ -1,0 +1,157 @@
+//! A pipeline with a new name: its lanes wait for the checkpoints of the old one.
+
+use std::fs;
+
+use s1_forwarder::emulator::{Kind, system_clock};
+use serde_json::{Value, json};
+
+use crate::support::harness::{Harness, receiver};
+use crate::support::process::{Exit, Process, until};
+
+const FLAGS: [&str; 2] = ["--lease", "1s"];
+
+async fn harness() -> Harness {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (60, 20)).await;
+    harness.put("acme", &pipeline(&harness));
+    harness
+}
+
+fn pipeline(harness: &Harness) -> Value {
+    harness.pipeline(json!({ "streams": { "threats": { "interval": "500ms", "since": "30d" } } }))
+}
+
+fn rename_file(harness: &Harness) {
+    fs::rename(harness.path("pipelines/acme.yaml"), harness.path("pipelines/corp.yaml")).unwrap();
+}
+
+/// Waits until both lanes of the new name wait, and returns what one of them says.
+async fn waits(worker: &mut Process) -> String {
+    worker.lane("corp/activities/siem", |lane| lane["state"] == "renamed").await;
+    let lane = worker.lane("corp/threats/siem", |lane| lane["state"] == "renamed").await;
+    assert_eq!(lane["up"], true);
+    lane["error"].as_str().unwrap().to_owned()
+}
+
+async fn rename(harness: &Harness) -> Exit {
+    harness.command(&["state", "rename", "acme", "corp"]).await
+}
+
+/// Nothing is lost, and nothing comes twice.
+async fn goes_on(harness: &Harness) {
+    harness.console().generate(Kind::Activities, system_clock());
+    harness.delivered(&[Kind::Activities, Kind::Threats]).await;
+    assert!(harness.sink.ledger().counts().values().all(|count| *count == 1), "{:?}", harness.sink.ledger().counts());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_renamed_next_to_its_worker_goes_on_after_state_rename() {
+    let harness = harness().await;
+    let mut worker = harness.worker_with(&FLAGS);
+    harness.delivered(&[Kind::Activities, Kind::Threats]).await;
+    let early = rename(&harness).await;
+    assert_eq!(early.code, Some(1), "{}", early.stdout);
+    assert!(early.stderr.contains("acme/threats/siem runs in this worker"), "{}", early.stderr);
+
+    rename_file(&harness);
+    let text = waits(&mut worker).await;
+    let state = fs::canonicalize(harness.path("state")).unwrap();
+    let command = format!("s1-forwarder state rename acme corp --state file:{}", state.display());
+    assert!(text.contains(&command), "{text}");
+    worker.logged(&["WARN", "the lane waits", &command]).await;
+    let (_, page) = worker.get("/").await;
+    assert!(page.contains("state rename acme corp"), "{page}");
+    let url = worker.url().await;
+    let status = harness.command(&["status", "--url", &url]).await;
+    assert!(status.stdout.contains("state rename acme corp"), "{}{}", status.stdout, status.stderr);
+
+    let before = harness.sink.requests().len();
+    let renamed = rename(&harness).await;
+    assert_eq!(renamed.code, Some(0), "{}", renamed.stderr);
+    let line = |stream| format!("acme/{stream}/siem is now corp/{stream}/siem\n");
+    assert!(["activities", "threats"].iter().all(|name| renamed.stdout.contains(&line(name))), "{}", renamed.stdout);
+    goes_on(&harness).await;
+    let requests = harness.sink.requests();
+    assert!(requests[before..].iter().all(|request| request.header("x-s1-forwarder-pipeline") == "corp"));
+    assert!(!harness.path("state/renames").exists(), "the requests are removed");
+    let unknown = rename(&harness).await;
+    assert_eq!(unknown.code, Some(1), "{}", unknown.stdout);
+    assert!(unknown.stderr.contains("no lane of a pipeline `acme` has a checkpoint"), "{}", unknown.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn renamed_from_moves_the_checkpoints_without_a_command() {
+    let harness = harness().await;
+    let mut worker = harness.worker_with(&FLAGS);
+    harness.delivered(&[Kind::Activities, Kind::Threats]).await;
+    // Its file is still there.
+    let mut renamed = pipeline(&harness);
+    renamed["renamed_from"] = json!("acme");
+    harness.put("corp", &renamed);
+    let text = waits(&mut worker).await;
+    assert!(text.contains("`renamed_from: acme`") && text.contains("has a pipeline file"), "{text}");
+    fs::remove_file(harness.path("pipelines/acme.yaml")).unwrap();
+    worker.lane("corp/activities/siem", |lane| lane["state"] == "running").await;
+    worker.logged(&["INFO", "the lane continues from the checkpoint of acme/activities/siem"]).await;
+    goes_on(&harness).await;
+
+    worker.signal("TERM").await;
+    assert_eq!(worker.exit().await.code, Some(0));
+    let again = harness.once(&[]).await;
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(again.stderr.contains("`renamed_from: acme` is ignored: the lane has a checkpoint"), "{}", again.stderr);
+    goes_on(&harness).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_that_waits_goes_on_waiting_after_a_restart_and_run_once_gives_it_up() {
+    let harness = harness().await;
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    rename_file(&harness);
+    let once = harness.once(&[]).await;
+    assert_eq!(once.code, Some(1), "{}", once.stdout);
+    let row = |name: &str| once.stdout.lines().find(|row| row.starts_with(name)).unwrap().to_owned();
+    for lane in ["corp/activities/siem", "corp/threats/siem"] {
+        assert!(row(lane).contains("given up: ") && row(lane).contains("state rename acme corp"), "{}", once.stdout);
+    }
+    for _ in 0..2 {
+        let mut worker = harness.worker_with(&FLAGS);
+        waits(&mut worker).await;
+        worker.signal("TERM").await;
+        assert_eq!(worker.exit().await.code, Some(0));
+    }
+    assert_eq!(rename(&harness).await.code, Some(0));
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    goes_on_once(&harness);
+}
+
+fn goes_on_once(harness: &Harness) {
+    harness.assert_all_arrived(&[Kind::Activities, Kind::Threats], &harness.sink.ledger().counts());
+    assert!(harness.sink.ledger().counts().values().all(|count| *count == 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finite_wait_ends_at_since() {
+    let harness = harness().await;
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    rename_file(&harness);
+    let worker = harness.worker_with(&[&FLAGS[..], &["--renamed-wait", "1s"]].concat());
+    worker.logged(&["WARN", "corp", "the lane begins at `since`: --renamed-wait is over"]).await;
+    until("everything comes again", async || {
+        harness.sink.ledger().counts().values().all(|count| *count == 2).then_some(())
+    })
+    .await;
+}
+
+/// Only another pipeline's name counts: a new sink has received nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_was_replaced_begins_at_since_at_once() {
+    let harness = harness().await;
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let new = receiver().await;
+    let mut changed = pipeline(&harness);
+    changed["sinks"][0]["name"] = json!("other");
+    changed["sinks"][0]["url"] = json!(new.input());
+    harness.put("acme", &changed);
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    harness.assert_all_arrived(&[Kind::Activities, Kind::Threats], &new.ledger().counts());
+}

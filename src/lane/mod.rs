@@ -31,6 +31,7 @@ use crate::sink::deliver::Delivery;
 use crate::source::Pull;
 use crate::transform::{Labeler, Schema, Steps, TransformSettings};
 
+pub use backoff::Refusals;
 pub use budget::{Budget, LaneBudget, Reservation};
 pub use lane_checkpoint::{LaneCheckpoint, LaneCheckpointError};
 pub use poll_schedule::until_lanes_wake;

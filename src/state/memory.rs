@@ -17,6 +17,7 @@ pub struct MemoryStore {
     failures: AtomicUsize,
     is_read_only: AtomicBool,
     has_other_owner: AtomicBool,
+    is_unlisted: AtomicBool,
 }
 
 impl MemoryStore {
@@ -35,6 +36,11 @@ impl MemoryStore {
         self.is_read_only.store(true, Ordering::Relaxed);
     }
 
+    /// Whether lists are refused.
+    pub fn set_unlisted(&self, refused: bool) {
+        self.is_unlisted.store(refused, Ordering::Relaxed);
+    }
+
     /// Every later write is a conflict, as if another process had claimed the checkpoints.
     pub fn hand_over(&self) {
         self.has_other_owner.store(true, Ordering::Relaxed);
@@ -44,6 +50,10 @@ impl MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
+        if self.is_unlisted.load(Ordering::Relaxed) {
+            let source = ErrorKind::PermissionDenied.into();
+            return Err(StateError::Io { action: "list", path: "memory".into(), source });
+        }
         Ok(self.checkpoints().keys().cloned().collect())
     }
 

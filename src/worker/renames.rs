@@ -20,7 +20,8 @@ use super::context::WorkerContext;
 use super::spec::LaneSpec;
 use super::{BuildLaneError, Options};
 use crate::checkpoint::Part;
-use crate::lane::LaneCheckpoint;
+use crate::failure::{Failure, LastFailure};
+use crate::lane::{LaneCheckpoint, Refusals};
 use crate::pipeline::Pipeline;
 use crate::settings::Period;
 use crate::state::{LaneId, Location, StateError, Store};
@@ -30,7 +31,7 @@ pub use checkpoint::rename_checkpoint;
 pub use requests::{Answer, RenameRequests, serve_requests};
 use watch::{Limits, Verdict, Watch};
 
-/// Wait before the store is asked again after it failed. Lanes share a failure for as long.
+/// Wait before the store is asked again after it failed. Lanes share a failure to list for as long.
 const RETRY: Duration = Duration::from_secs(5);
 /// Timeout for the names of all checkpoints.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -63,7 +64,7 @@ struct Known {
 #[derive(Debug, Default)]
 struct Listing {
     is_done: bool,
-    failed: Option<(Instant, String)>,
+    failed: LastFailure,
 }
 
 /// A lane that is about to begin.
@@ -149,17 +150,17 @@ impl Beginning<'_> {
     }
 
     /// In the store, or in the sink. A damaged one is one.
-    async fn has_checkpoint(&self) -> Result<bool, String> {
+    async fn has_checkpoint(&self) -> Result<bool, Failure> {
         let key = self.id().clone().into();
         let is_there = |loaded: Result<Option<Vec<u8>>, StateError>| match loaded {
             Ok(loaded) => Ok(loaded.is_some()),
             Err(StateError::Damaged { .. } | StateError::Newer { .. }) => Ok(true),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error.into()),
         };
         if is_there(self.store().load(&key).await)? {
             return Ok(true);
         }
-        let sink = self.context.sink_of_shard(self.spec, self.shard).map_err(|error| error.to_string())?;
+        let sink = self.context.sink_of_shard(self.spec, self.shard).map_err(misconfigured)?;
         match sink.transactional() {
             Some(sink) => is_there(sink.load(&key).await),
             None => Ok(false),
@@ -167,9 +168,9 @@ impl Beginning<'_> {
     }
 
     /// Host and scope of the lane's requests.
-    fn place(&self) -> Result<(String, String), String> {
+    fn place(&self) -> Result<(String, String), Failure> {
         let client = self.context.client(&self.id().pipeline, &self.spec.console);
-        let client = client.map_err(|error| BuildLaneError::from(error).to_string())?;
+        let client = client.map_err(|error| misconfigured(error.into()))?;
         Ok((client.host().to_owned(), client.scope()))
     }
 
@@ -221,6 +222,7 @@ impl Renames {
         let LaneId { pipeline, stream, sink } = &lane.spec.id;
         let mut watch = None;
         let mut logged = String::new();
+        let mut refusals = Refusals::default();
         let mut has_failed = false;
         loop {
             // Whatever changes from now on ends the wait.
@@ -250,9 +252,14 @@ impl Renames {
                     lane.meter.set_renamed(Some(reason));
                     wait
                 }
-                Err(reason) => {
-                    lane.spec.span().in_scope(|| lane.meter.set_store_failure(Some(LaneState::Stopped(reason))));
+                Err(failure) => {
+                    let state = LaneState::Stopped(failure.to_string());
+                    lane.spec.span().in_scope(|| lane.meter.set_store_failure(Some(state)));
                     has_failed = true;
+                    refusals.count(&failure);
+                    if lane.once && refusals.end_a_run() {
+                        return None;
+                    }
                     RETRY
                 }
             };
@@ -265,9 +272,12 @@ impl Renames {
 
     /// # Errors
     /// Why it is not known what the lane has to do.
-    async fn step(&self, lane: Beginning<'_>, watch: &mut Option<Watch>) -> Result<Step, String> {
+    async fn step(&self, lane: Beginning<'_>, watch: &mut Option<Watch>) -> Result<Step, Failure> {
         let id = lane.id();
-        self.list(&*lane.store()).await?;
+        if let Err(failure) = self.list(&*lane.store()).await {
+            // The names matter only to a lane without a checkpoint.
+            return if lane.has_checkpoint().await? { Ok(Step::Begin) } else { Err(failure) };
+        }
         let (source, has_candidates) = {
             let known = self.known.lock();
             (known.renamed_from.get(&id.pipeline).cloned(), known.candidates(id).next().is_some())
@@ -299,40 +309,34 @@ impl Renames {
     }
 
     /// Makes the names of all checkpoints known.
-    async fn list(&self, store: &dyn Store) -> Result<(), String> {
+    async fn list(&self, store: &dyn Store) -> Result<(), Failure> {
         let mut listing = self.turn.lock().await;
         if listing.is_done {
             return Ok(());
         }
-        if let Some((at, reason)) = &listing.failed
-            && at.elapsed() < RETRY
-        {
-            return Err(reason.clone());
+        if let Some(failure) = listing.failed.within(RETRY) {
+            return Err(failure);
         }
         let listed = match timeout(LIST_TIMEOUT, store.list()).await {
-            Ok(listed) => listed.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("the store has not listed its checkpoints within {} s", LIST_TIMEOUT.as_secs())),
+            Ok(listed) => listed.map_err(Failure::from),
+            Err(_) => {
+                let seconds = LIST_TIMEOUT.as_secs();
+                Err(Failure::transient(format!("the store has not listed its checkpoints within {seconds} s")))
+            }
         };
-        match listed {
-            Ok(keys) => {
-                let mut known = self.known.lock();
-                for key in keys.into_iter().filter(|key| key.part == Part::Whole) {
-                    known.lanes.entry(key.lane).or_default();
-                }
-                known.find_unused();
-                *listing = Listing { is_done: true, failed: None };
-                Ok(())
-            }
-            Err(reason) => {
-                listing.failed = Some((Instant::now(), reason.clone()));
-                Err(reason)
-            }
+        listing.failed.ended(&listed);
+        let mut known = self.known.lock();
+        for key in listed?.into_iter().filter(|key| key.part == Part::Whole) {
+            known.lanes.entry(key.lane).or_default();
         }
+        known.find_unused();
+        listing.is_done = true;
+        Ok(())
     }
 
     /// The checkpoint of a lane without a file that has the same console, scope, stream and type of sink. One of an
     /// earlier release, without the type of its sink, fits all types.
-    async fn find(&self, lane: Beginning<'_>) -> Result<Option<Found>, String> {
+    async fn find(&self, lane: Beginning<'_>) -> Result<Option<Found>, Failure> {
         let (host, scope) = lane.place()?;
         let candidates = self.known.lock().candidates_at(lane.id(), &host);
         for candidate in candidates {
@@ -380,7 +384,7 @@ impl Renames {
         lane: Beginning<'_>,
         source: Found,
         watch: &mut Option<Watch>,
-    ) -> Result<Step, String> {
+    ) -> Result<Step, Failure> {
         let limits = Limits::of(&lane.context.options);
         let now = Instant::now();
         let old = &source.lane;
@@ -421,14 +425,15 @@ impl Renames {
         from: &LaneId,
         to: &LaneId,
         renaming: impl Future<Output = Result<(), StateError>>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         let _turn = self.turn.lock().await;
         for lane in [from, to] {
             if self.known.lock().runs(lane) {
-                return Err(format!("lane {lane} runs in this worker: remove its pipeline file or its sink first"));
+                let reason = format!("lane {lane} runs in this worker: remove its pipeline file or its sink first");
+                return Err(Failure::transient(reason));
             }
         }
-        renaming.await.map_err(|error| error.to_string())?;
+        renaming.await?;
         let mut known = self.known.lock();
         known.lanes.remove(from);
         known.set_running(to, false);
@@ -439,12 +444,16 @@ impl Renames {
     }
 }
 
+fn misconfigured(error: BuildLaneError) -> Failure {
+    Failure::Misconfigured(error.to_string())
+}
+
 /// A lane's checkpoint, and its content unless it is damaged or of another release. `None` if there is none.
-async fn load(store: &dyn Store, lane: LaneId) -> Result<Option<(Found, Option<LaneCheckpoint>)>, String> {
+async fn load(store: &dyn Store, lane: LaneId) -> Result<Option<(Found, Option<LaneCheckpoint>)>, Failure> {
     let bytes = match store.load(&lane.clone().into()).await {
         Ok(Some(bytes)) => bytes,
         Ok(None) | Err(StateError::Damaged { .. } | StateError::Newer { .. }) => return Ok(None),
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(error.into()),
     };
     let found = Found { lane, stamp: Sha256::digest(&bytes).into() };
     Ok(Some((found, LaneCheckpoint::decode(&bytes).ok())))

@@ -11,6 +11,7 @@ use serde_json::Value;
 const ACROSS_KEYS: &[(&str, &str)] = &[
     ("remap", "programs and redactions are checked by compiling them"),
     ("transform", "placeholders in labels"),
+    ("renamed_from", "it is the pipeline's own name"),
     ("Bad Name", "the name of the file is wrong, and not its contents"),
     ("clouds", "which kinds of credentials exclude or need each other is checked when a sink is built"),
     ("kafka_options", "a placeholder names a label that another key must define; librdkafka has the options"),

@@ -265,10 +265,34 @@ async fn lanes_that_run_are_not_renamed() {
     };
     for lane in &lanes {
         renames.known.lock().set_running(lane, true);
-        let refused = rename().await.unwrap_err();
+        let refused = rename().await.unwrap_err().to_string();
         assert!(refused.starts_with(&format!("lane {lane} runs in this worker")), "{refused}");
         renames.known.lock().set_running(lane, false);
     }
     rename().await.unwrap();
-    assert!(rename().await.unwrap_err().contains("already has a checkpoint"));
+    assert!(rename().await.unwrap_err().to_string().contains("already has a checkpoint"));
+}
+
+/// The others do not depend on the list.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_to_list_stops_new_lanes_only() {
+    let fixture = Fixture::new(None, "");
+    fixture.store.set_unlisted(true);
+    assert!(!fixture.begins_within(MINUTE).await);
+    let LaneState::Stopped(text) = fixture.meter.lane.state() else { panic!("{:?}", fixture.meter.lane.state()) };
+    assert!(text.contains("cannot list memory"), "{text}");
+    let begun = Instant::now();
+    assert!(!fixture.begin(true).await, "it is given up");
+    assert!(begun.elapsed() < MINUTE);
+    let listed = async {
+        sleep(MINUTE).await;
+        fixture.store.set_unlisted(false);
+    };
+    let (begins, ()) = tokio::join!(fixture.begins_within(2 * MINUTE), listed);
+    assert!(begins && fixture.meter.lane.state().is_up());
+
+    let fixture = Fixture::new(None, "");
+    fixture.store.set_unlisted(true);
+    fixture.put_fitting("corp/threats/siem", 0).await;
+    assert!(fixture.begins_within(Duration::ZERO).await);
 }

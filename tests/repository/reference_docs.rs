@@ -159,7 +159,7 @@ fn configuration() {
         text += &item(&format!("{name}: {meaning}"));
     }
     text += "\n## Top level\n\n";
-    for key in ["name", "enabled"] {
+    for key in ["name", "renamed_from", "enabled"] {
         text += &entry(key, &properties[key], false);
     }
     for (key, meaning) in [

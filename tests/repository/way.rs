@@ -1,11 +1,7 @@
-//! The way of a record in ARCHITECTURE.md: short, and as the code has it.
+//! The way of a record in ARCHITECTURE.md: the functions and types that it names exist.
 
 use std::fs;
 use std::path::Path;
-
-/// The most functions and types on the way.
-const MOST_FUNCTIONS: usize = 35;
-const MOST_TYPES: usize = 8;
 
 /// File and name of every `` `file.rs: name` `` in `text`.
 fn items(text: &str) -> Vec<(&str, &str)> {
@@ -29,15 +25,12 @@ fn missing<'a>(items: &[(&'a str, &'a str)], words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_way_of_a_record_is_short_and_as_the_code_has_it() {
+fn the_functions_and_types_on_the_way_of_a_record_exist() {
     let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
     let section = document.split("\n## ").find(|section| section.starts_with("The way of a record")).unwrap();
     let (steps, types) = section.split_once("On this way a record is in these types").unwrap();
     let types = types.split("\n\n").nth(1).unwrap();
     let (functions, types) = (items(steps), items(types));
-    let numbered = steps.lines().filter(|line| line.split_once(". ").is_some_and(|(at, _)| at.parse::<u32>().is_ok()));
-    assert_eq!(numbered.count(), functions.len(), "one function in each step");
-    assert!((20..=MOST_FUNCTIONS).contains(&functions.len()), "{} functions", functions.len());
-    assert!((1..=MOST_TYPES).contains(&types.len()), "{} types", types.len());
+    assert!(!functions.is_empty() && !types.is_empty(), "the section names functions and types");
     assert_eq!((missing(&functions, &["fn"]), missing(&types, &["struct", "enum"])), (vec![], vec![]));
 }

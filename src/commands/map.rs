@@ -1,4 +1,4 @@
-//! `map`: maps records on stdin to events on stdout, without network and in constant memory.
+//! `map`: maps records on stdin to events on stdout, without network; lines in constant memory.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -20,8 +20,9 @@ const FAULTS_SHOWN: u64 = 20;
 
 /// Map records on stdin to events on stdout
 ///
-/// Records are NDJSON, a JSON array, or pages of the console's API. Events are NDJSON. A record that cannot be mapped
-/// becomes an error event and is reported on stderr with its line and byte.
+/// The input is NDJSON (one record a line), a JSON array of records, or pages of the console's API. Arrays and pages
+/// may have several lines, and are read as a whole. `jq -c .` writes records of several lines as NDJSON. Events are
+/// NDJSON. A record that cannot be mapped becomes an error event and is reported on stderr with its line and byte.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// ecs, ocsf or raw [default: the pipeline's schema, else ecs]
@@ -56,7 +57,7 @@ fn schema(name: &str) -> Result<Schema, String> {
 /// Maps all of stdin.
 ///
 /// # Errors
-/// If stdin or stdout fail, or the input is not valid JSON.
+/// If stdin or stdout fail, or a place of the input is neither a record nor an array or page of records.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Some((mapper, schema)) = mapper(args)? else { return Ok(ExitCode::from(2)) };
     let input = BufReader::with_capacity(1 << 16, io::stdin().lock());
@@ -139,9 +140,9 @@ struct Run<W> {
 
 impl<W: Write> Run<W> {
     fn map(&mut self, stream: Stream, input: impl BufRead) -> anyhow::Result<()> {
-        let mut splitter = RecordSplitter::new(input);
+        let mut splitter = RecordSplitter::new(input, stream);
         let mut event = Vec::new();
-        // Events before invalid JSON are written before the error is returned.
+        // Events of what was read before the error are written.
         let error = loop {
             let record = match splitter.next_record() {
                 Ok(Some(record)) => record,
@@ -151,7 +152,7 @@ impl<W: Write> Run<W> {
             self.records += 1;
             event.clear();
             let show = |problem: &str| note(format!("line {}, byte {}: {problem}", record.line, record.offset));
-            match self.mapper.map(&record.bytes, &mut event) {
+            match self.mapper.map(record.bytes, &mut event) {
                 Err(error) => {
                     self.faults += 1;
                     match self.faults {
@@ -175,7 +176,7 @@ impl<W: Write> Run<W> {
                     }
                     if let Some(coverage) = &mut self.coverage {
                         let read = |bytes| serde_json::from_slice(bytes).context("the event cannot be read back");
-                        coverage.add(self.schema, stream, &read(&record.bytes)?, &read(&event)?);
+                        coverage.add(self.schema, stream, &read(record.bytes)?, &read(&event)?);
                     }
                 }
             }
@@ -205,14 +206,22 @@ fn table(stream: Stream, records: u64, coverage: &Coverage) -> Table {
 mod tests {
     use super::*;
 
-    fn run(schema: Schema, stream: Stream, input: &str) -> (String, u64, Option<String>, Coverage) {
+    fn run(schema: Schema, stream: Stream, input: impl AsRef<[u8]>) -> (String, u64, Option<String>, Coverage) {
         let origin = Origin { pipeline: "p".to_owned(), console_host: "h".to_owned(), stream };
         let settings = TransformSettings { keep_original: Some(false), ..TransformSettings::default() };
         let mapper = Mapper::new(&settings, schema, origin);
         let coverage = (schema == Schema::Ecs).then(Coverage::default);
-        let mut run =
-            Run { mapper, schema, output: Vec::new(), coverage, records: 0, faults: 0, dropped: 0, failed: 0 };
-        let error = run.map(stream, input.as_bytes()).err().map(|error| error.to_string());
+        let mut run = Run {
+            mapper,
+            schema,
+            output: Vec::new(),
+            coverage,
+            records: 0,
+            faults: 0,
+            dropped: 0,
+            failed: 0,
+        };
+        let error = run.map(stream, input.as_ref()).err().map(|error| error.to_string());
         (String::from_utf8(run.output).unwrap(), run.faults, error, run.coverage.unwrap_or_default())
     }
 
@@ -241,10 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn invalid_json_is_located_and_earlier_events_are_written() {
-        let (output, faults, error, _) = run(Schema::Ecs, Stream::Threats, "[{\"id\":\"1\"},\n{\"id\":");
+    fn a_malformed_array_is_located_and_earlier_events_are_written() {
+        let (output, faults, error, _) =
+            run(Schema::Ecs, Stream::Threats, "{\"id\":\"1\"}\n[{\"id\":\"2\"},\n{\"id\":");
         assert_eq!((output.lines().count(), faults), (1, 0));
-        assert!(error.unwrap().contains("line 2, byte 13"));
+        assert!(error.unwrap().starts_with("line 3, byte 30: "));
+        let (output, _, error, _) = run(Schema::Ecs, Stream::Threats, "{\"id\":\"1\"}\n{\n\"id\":\"2\"\n}");
+        assert!(output.lines().count() == 1 && error.unwrap().contains("`jq -c .`"));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use json::{JsonError, MAX_DEPTH, Reader};
 pub use page::{Page, PageError, parse_page};
 pub use scan::{string_end, value_end};
 pub use scope::{Level, Scope};
-pub use split::{RawRecord, RecordSplitter, SplitError};
+pub use split::{RawRecord, RecordSplitter, SplitError, SplitProblem};
 pub use stream::Stream;
 pub use time::{Timestamp, TimestampError};
 pub use value::{Elements, Entries, Escaped, Kind, Value};

@@ -120,7 +120,8 @@ fn value_end(body: &[u8], start: usize) -> Result<usize, PageError> {
     }
 }
 
-fn split_array<'a>(body: &'a [u8], open: usize, records: &mut Vec<&'a [u8]>) -> Result<usize, PageError> {
+/// Splits the array whose bracket is at `open`, and returns the position after it.
+pub(super) fn split_array<'a>(body: &'a [u8], open: usize, records: &mut Vec<&'a [u8]>) -> Result<usize, PageError> {
     let mut at = scan::skip_space(body, open + 1);
     if body.get(at) == Some(&b']') {
         return Ok(at + 1);

@@ -1,43 +1,41 @@
+use std::collections::VecDeque;
 use std::io::{self, BufRead};
+use std::ops::{ControlFlow, Range};
 
-use super::scan;
+use super::facts::for_each_entry;
+use super::page::{PageError, parse_page, split_array};
+use super::{Stream, parse_connection, scan};
+use crate::settings::excerpt;
 
-/// Splits the input of the command `map` into records; `parse_page` splits pages of a console. Buffers no more than one
-/// of them. Accepts NDJSON, JSON objects over several lines, a JSON array of records, and pages as the console sends
-/// them.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// Splits the input of the command `map` into records: one record a line, or an array of records, or pages of the
+/// console. Arrays and pages may be printed over several lines, and are in memory as a whole. Of other input, no more
+/// than two lines are.
 #[derive(Debug)]
 pub struct RecordSplitter<R> {
     input: R,
-    /// From `start` on: bytes that were read and not yet returned.
-    buffer: Vec<u8>,
-    start: usize,
-    ended: bool,
-    /// Bytes and line breaks before `start`.
+    stream: Stream,
+    /// The line that is being split, or all that is left if an array or a page begins there that has several lines.
+    text: Vec<u8>,
+    /// The line after `text`, if it has been read.
+    ahead: Option<Vec<u8>>,
+    /// The places of records in `text` that are not returned yet.
+    records: VecDeque<Range<usize>>,
+    /// Line breaks and bytes before `counted`, a position in `text`.
+    lines: u64,
     offset: u64,
-    line: u64,
-    framing: Framing,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Framing {
-    /// Records follow one another.
-    Concatenated,
-    /// Inside a JSON array. In a page, other keys may follow it.
-    List { is_page: bool },
-    /// After the list of a page.
-    PageEnd,
+    counted: usize,
 }
 
 /// One record of the input, unparsed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawRecord {
-    pub bytes: Vec<u8>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawRecord<'a> {
+    pub bytes: &'a [u8],
     /// The line of the first byte, from 1.
     pub line: u64,
     /// The offset of the first byte in the input.
     pub offset: u64,
-    /// False if the record is truncated or not JSON; it then extends to the end of the line.
-    pub is_complete: bool,
 }
 
 /// Reading cannot continue.
@@ -45,309 +43,231 @@ pub struct RawRecord {
 pub enum SplitError {
     #[error("the input cannot be read: {0}")]
     Input(#[from] io::Error),
-    /// The list of records is malformed, so the start of the next record is unknown.
-    #[error("the list of records is malformed at line {line}, byte {offset}: {reason}")]
-    Malformed {
-        /// From 1.
-        line: u64,
-        /// In bytes from 0.
-        offset: u64,
-        reason: &'static str,
-    },
+    /// `line` is counted from 1, `offset` in bytes from 0.
+    #[error("line {line}, byte {offset}: {problem}")]
+    Malformed { line: u64, offset: u64, problem: SplitProblem },
+}
+
+/// What is wrong at one place of the input.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SplitProblem {
+    #[error("a record has several lines; `map` reads one record a line, and `jq -c .` writes them so")]
+    SeveralLines,
+    #[error("a line has several records; `map` reads one record a line, and `jq -c .` writes them so")]
+    SeveralRecords,
+    #[error("the array or page of records ends too early")]
+    Truncated,
+    #[error("the array or page of records is not JSON")]
+    NotJson,
+    #[error("not a page of records: {0}")]
+    Shape(&'static str),
+    #[error("the page is an error of the console: {0}")]
+    Console(String),
 }
 
 impl<R: BufRead> RecordSplitter<R> {
-    pub fn new(input: R) -> Self {
-        Self { input, buffer: Vec::new(), start: 0, ended: false, offset: 0, line: 1, framing: Framing::Concatenated }
+    /// `stream` tells how pages look.
+    pub fn new(input: R, stream: Stream) -> Self {
+        let (text, records) = (Vec::new(), VecDeque::new());
+        Self { input, stream, text, ahead: None, records, lines: 0, offset: 0, counted: 0 }
     }
 
     /// The next record; `None` at the end.
     ///
     /// # Errors
-    /// When the input cannot be read, or a list of records is malformed.
-    pub fn next_record(&mut self) -> Result<Option<RawRecord>, SplitError> {
-        loop {
-            match self.framing {
-                Framing::Concatenated => {
-                    self.skip_space()?;
-                    match self.byte(0)? {
-                        None => return Ok(None),
-                        Some(b'[') => {
-                            self.advance(1);
-                            self.framing = Framing::List { is_page: false };
-                        }
-                        Some(b'{') => {
-                            if let Some(list) = self.page_list()? {
-                                self.advance(list + 1);
-                                self.framing = Framing::List { is_page: true };
-                                continue;
-                            }
-                            return self.concatenated_record().map(Some);
-                        }
-                        Some(_) => return self.concatenated_record().map(Some),
-                    }
-                }
-                Framing::List { is_page } => {
-                    self.skip_space()?;
-                    match self.byte(0)? {
-                        Some(b']') => {
-                            self.advance(1);
-                            self.framing = if is_page { Framing::PageEnd } else { Framing::Concatenated };
-                        }
-                        Some(b',') => self.advance(1),
-                        Some(_) => return self.listed_record().map(Some),
-                        None => return Err(self.malformed("the closing bracket is missing")),
-                    }
-                }
-                Framing::PageEnd => {
-                    self.skip_space()?;
-                    match self.byte(0)? {
-                        Some(b'}') => {
-                            self.advance(1);
-                            self.framing = Framing::Concatenated;
-                        }
-                        Some(b',' | b':') => self.advance(1),
-                        Some(_) => {
-                            let end = self.value_end(0)?.filter(|end| *end > 0);
-                            let end = end.ok_or_else(|| self.malformed("the page ends too early"))?;
-                            self.advance(end);
-                        }
-                        None => return Err(self.malformed("the page ends too early")),
-                    }
-                }
+    /// When the input cannot be read, or a place in it is neither a record nor an array or page of records.
+    pub fn next_record(&mut self) -> Result<Option<RawRecord<'_>>, SplitError> {
+        let range = loop {
+            if let Some(range) = self.records.pop_front() {
+                break range;
             }
-        }
-    }
-
-    /// The position of the list of records if the next object is a page, which its first keys show.
-    fn page_list(&mut self) -> Result<Option<usize>, SplitError> {
-        let mut at = 1;
-        loop {
-            at = self.space_end(at)?;
-            if self.byte(at)? != Some(b'"') {
+            if !self.read_text()? {
                 return Ok(None);
             }
-            let Some(key_end) = self.value_end(at)? else { return Ok(None) };
-            let key = self.buffer[self.start + at + 1..self.start + key_end - 1].to_vec();
-            let colon = self.space_end(key_end)?;
-            if self.byte(colon)? != Some(b':') {
-                return Ok(None);
+            if let Err((at, problem)) = self.split_text()? {
+                self.count_to(at);
+                return Err(SplitError::Malformed { line: self.lines + 1, offset: self.offset, problem });
             }
-            let value = self.space_end(colon + 1)?;
-            match key.as_slice() {
-                b"data" => return Ok((self.byte(value)? == Some(b'[')).then_some(value)),
-                b"pagination" | b"errors" => {}
-                _ => return Ok(None),
-            }
-            let Some(end) = self.value_end(value)? else { return Ok(None) };
-            at = self.space_end(end)?;
-            if self.byte(at)? != Some(b',') {
-                return Ok(None);
-            }
-            at += 1;
-        }
-    }
-
-    /// An element of a list: it ends where its brackets close.
-    fn listed_record(&mut self) -> Result<RawRecord, SplitError> {
-        match self.value_end(0)? {
-            Some(end) if end > 0 => Ok(self.take(end, true)),
-            _ => Err(self.malformed("a record does not end, or is not JSON")),
-        }
-    }
-
-    /// One of several concatenated values. A truncated value must not swallow the next one: it ends at a line break
-    /// inside a string, or at a line break before an object that the grammar does not allow there.
-    fn concatenated_record(&mut self) -> Result<RawRecord, SplitError> {
-        if let Some(end) = self.line_value_end() {
-            return Ok(self.take(end, true));
-        }
-        let mut depth = 0_usize;
-        let mut at = 0;
-        let mut before = b' ';
-        let mut line_break = None;
-        loop {
-            let Some(byte) = self.byte(at)? else { return Ok(self.take(at, false)) };
-            match byte {
-                b'\n' if depth == 0 && at > 0 => return Ok(self.take(at, true)),
-                b'\n' => line_break = Some(at),
-                b' ' | b'\t' | b'\r' => {}
-                b'{' if line_break.is_some() && !matches!(before, b',' | b':' | b'[') => {
-                    return Ok(self.take(line_break.unwrap_or(at), false));
-                }
-                b'"' => {
-                    let Some(end) = self.string_end(at)? else {
-                        let end = self.line_end(at)?;
-                        return Ok(self.take(end, false));
-                    };
-                    at = end;
-                    if depth == 0 {
-                        return Ok(self.take(at, true));
-                    }
-                    (before, line_break) = (b'"', None);
-                    continue;
-                }
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' if depth == 0 => {
-                    let end = self.line_end(at)?;
-                    return Ok(self.take(end, false));
-                }
-                b'}' | b']' => {
-                    depth -= 1;
-                    if depth == 0 {
-                        return Ok(self.take(at + 1, true));
-                    }
-                }
-                _ => {}
-            }
-            if !byte.is_ascii_whitespace() {
-                (before, line_break) = (byte, None);
-            }
-            at += 1;
-        }
-    }
-
-    /// The end of a value that is alone on its line, as in NDJSON, if the buffer has the whole line. This avoids the
-    /// scan byte by byte.
-    fn line_value_end(&self) -> Option<usize> {
-        let rest = &self.buffer[self.start..];
-        let line = &rest[..memchr::memchr(b'\n', rest)?];
-        let end = scan::value_end(line, 0)?;
-        line[end..].iter().all(u8::is_ascii_whitespace).then_some(end)
-    }
-
-    /// The position after the string at `at`; `None` if a line ends inside it.
-    fn string_end(&mut self, at: usize) -> Result<Option<usize>, SplitError> {
-        let mut next = at + 1;
-        loop {
-            next = scan::string_stop(&self.buffer, self.start + next) - self.start;
-            match self.byte(next)? {
-                Some(b'"') => return Ok(Some(next + 1)),
-                Some(b'\\') if self.byte(next + 1)? != Some(b'\n') => next += 2,
-                Some(b'\n' | b'\\') | None => return Ok(None),
-                Some(_) => next += 1,
-            }
-        }
-    }
-
-    /// The position after the value at `at`, by strings and brackets alone.
-    fn value_end(&mut self, at: usize) -> Result<Option<usize>, SplitError> {
-        let mut depth = 0_usize;
-        let mut next = at;
-        loop {
-            match self.byte(next)? {
-                None => return Ok(None),
-                Some(b'"') => match self.string_end(next)? {
-                    Some(end) => next = end - 1,
-                    None => return Ok(None),
-                },
-                Some(b'{' | b'[') => depth += 1,
-                Some(b'}' | b']') if depth == 0 => return Ok(Some(next)),
-                Some(b'}' | b']') => depth -= 1,
-                Some(b',' | b':') if depth == 0 => return Ok(Some(next)),
-                Some(byte) if depth == 0 => {
-                    if byte.is_ascii_whitespace() {
-                        return Ok(Some(next));
-                    }
-                    next += 1;
-                    continue;
-                }
-                Some(_) => {
-                    next += 1;
-                    continue;
-                }
-            }
-            next += 1;
-            if depth == 0 {
-                return Ok(Some(next));
-            }
-        }
-    }
-
-    fn line_end(&mut self, mut at: usize) -> Result<usize, SplitError> {
-        while self.byte(at)?.is_some_and(|byte| byte != b'\n') {
-            at += 1;
-        }
-        Ok(at)
-    }
-
-    fn space_end(&mut self, mut at: usize) -> Result<usize, SplitError> {
-        while self.byte(at)?.is_some_and(|byte| byte.is_ascii_whitespace()) {
-            at += 1;
-        }
-        Ok(at)
-    }
-
-    fn skip_space(&mut self) -> Result<(), SplitError> {
-        while self.byte(0)?.is_some_and(|byte| byte.is_ascii_whitespace()) {
-            self.advance(1);
-        }
-        Ok(())
-    }
-
-    /// The byte `at` bytes after the current position; reads more input if needed.
-    #[inline]
-    fn byte(&mut self, at: usize) -> Result<Option<u8>, SplitError> {
-        while self.start + at >= self.buffer.len() {
-            if self.ended {
-                return Ok(None);
-            }
-            self.read()?;
-        }
-        Ok(Some(self.buffer[self.start + at]))
-    }
-
-    fn read(&mut self) -> Result<(), SplitError> {
-        // Drop the bytes of returned records.
-        if self.start > 0 {
-            self.buffer.drain(..self.start);
-            self.start = 0;
-        }
-        let chunk = self.input.fill_buf()?;
-        self.ended = chunk.is_empty();
-        self.buffer.extend_from_slice(chunk);
-        let length = chunk.len();
-        self.input.consume(length);
-        Ok(())
-    }
-
-    fn advance(&mut self, length: usize) {
-        let skipped = &self.buffer[self.start..self.start + length];
-        self.line += memchr::memchr_iter(b'\n', skipped).count() as u64;
-        self.offset += length as u64;
-        self.start += length;
-    }
-
-    fn take(&mut self, length: usize, is_complete: bool) -> RawRecord {
-        let record = RawRecord {
-            bytes: self.buffer[self.start..self.start + length].to_vec(),
-            line: self.line,
-            offset: self.offset,
-            is_complete,
         };
-        self.advance(length);
-        record
+        self.count_to(range.start);
+        Ok(Some(RawRecord { bytes: &self.text[range], line: self.lines + 1, offset: self.offset }))
     }
 
-    fn malformed(&self, reason: &'static str) -> SplitError {
-        SplitError::Malformed { line: self.line, offset: self.offset, reason }
+    fn count_to(&mut self, at: usize) {
+        let passed = &self.text[self.counted..at];
+        self.lines += memchr::memchr_iter(b'\n', passed).count() as u64;
+        self.offset += passed.len() as u64;
+        self.counted = at;
     }
+
+    /// Reads the next line that is not blank; false at the end.
+    fn read_text(&mut self) -> io::Result<bool> {
+        loop {
+            self.count_to(self.text.len());
+            self.counted = 0;
+            self.text = match self.ahead.take() {
+                Some(line) => line,
+                None => {
+                    let mut line = std::mem::take(&mut self.text);
+                    line.clear();
+                    self.input.read_until(b'\n', &mut line)?;
+                    line
+                }
+            };
+            if self.text.is_empty() {
+                return Ok(false);
+            }
+            // RFC 8259 lets a reader ignore a byte order mark before JSON.
+            if self.offset == 0 && self.text.starts_with(BYTE_ORDER_MARK) {
+                self.text.drain(..BYTE_ORDER_MARK.len());
+                self.offset = BYTE_ORDER_MARK.len() as u64;
+            }
+            if !self.text.iter().all(u8::is_ascii_whitespace) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Finds the records of `text`, and reads more if they have several lines. Returns where it is malformed, and how.
+    fn split_text(&mut self) -> io::Result<Result<(), (usize, SplitProblem)>> {
+        let start = scan::skip_space(&self.text, 0);
+        let is_array = match self.text.get(start) {
+            Some(b'[') => true,
+            Some(b'{') => false,
+            // No record, which mapping finds out.
+            _ => return Ok(Ok(self.take_line(start))),
+        };
+        let mut is_list = is_array;
+        if scan::value_end(&self.text, start).is_none() {
+            is_list |= self.begins_page(start)?;
+            if is_list {
+                self.input.read_to_end(&mut self.text)?;
+            }
+        }
+        let Some(end) = scan::value_end(&self.text, start) else {
+            if is_list {
+                return Ok(Err((self.text.len(), SplitProblem::Truncated)));
+            }
+            if self.goes_on()? {
+                return Ok(Err((start, SplitProblem::SeveralLines)));
+            }
+            // A line that was cut off, which must not hide the next one.
+            return Ok(Ok(self.take_line(start)));
+        };
+        let is_page = !is_array && is_page(&self.text[start..end]);
+        let rest = scan::skip_space(&self.text, end);
+        match self.text.get(rest) {
+            None => {}
+            Some(b'{' | b'[') => return Ok(Err((rest, SplitProblem::SeveralRecords))),
+            Some(_) if is_array || is_page => return Ok(Err((rest, SplitProblem::NotJson))),
+            Some(_) => return Ok(Ok(self.take_line(start))),
+        }
+        if is_array || is_page {
+            return Ok(self.split_list(start, is_array));
+        }
+        if memchr::memchr(b'\n', &self.text[start..end]).is_some() {
+            return Ok(Err((start, SplitProblem::SeveralLines)));
+        }
+        self.records.push_back(start..end);
+        Ok(Ok(()))
+    }
+
+    fn take_line(&mut self, start: usize) {
+        self.records.push_back(start..self.text.trim_ascii_end().len());
+    }
+
+    /// Whether an object without an end begins as a page does. Its first key may be on another line.
+    fn begins_page(&mut self, start: usize) -> io::Result<bool> {
+        let inside = start + 1;
+        loop {
+            let is_blank = self.text[inside..].iter().all(u8::is_ascii_whitespace);
+            if !is_blank || self.input.read_until(b'\n', &mut self.text)? == 0 {
+                break;
+            }
+        }
+        let key = scan::skip_space(&self.text, inside);
+        let key_end = scan::string_end(&self.text, key).filter(|_| self.text.get(key) == Some(&b'"'));
+        Ok(key_end.is_some_and(|end| is_page_key(&self.text[key + 1..end - 1])))
+    }
+
+    /// Whether the record in `text`, which has no end, goes on after it: no record begins on the next line.
+    fn goes_on(&mut self) -> io::Result<bool> {
+        let is_one_line = self.text.trim_ascii_end().len() <= memchr::memchr(b'\n', &self.text).unwrap_or(usize::MAX);
+        let mut ahead = Vec::new();
+        self.input.read_until(b'\n', &mut ahead)?;
+        let goes_on = ahead.trim_ascii_start().first().is_some_and(|byte| *byte != b'{');
+        self.ahead = Some(ahead);
+        Ok(goes_on || !is_one_line)
+    }
+
+    /// Splits the array or page at `start`.
+    fn split_list(&mut self, start: usize, is_array: bool) -> Result<(), (usize, SplitProblem)> {
+        let body = &self.text[start..];
+        let mut records = Vec::new();
+        let mut console_error = None;
+        let split = if is_array {
+            split_array(body, 0, &mut records).map(drop)
+        } else if self.stream == Stream::UnifiedAlerts {
+            parse_connection(body, "alerts").map(|connection| {
+                records = connection.page.records;
+                console_error = connection.errors.into_iter().next().filter(|_| records.is_empty());
+            })
+        } else {
+            parse_page(body).map(|page| {
+                records = page.records;
+                console_error = page.errors.into_iter().next();
+            })
+        };
+        split.map_err(|error| match error {
+            PageError::NotJson(at) => (start + at, SplitProblem::NotJson),
+            PageError::Truncated(at) => (start + at, SplitProblem::Truncated),
+            PageError::Shape(problem) => (start, SplitProblem::Shape(problem)),
+            PageError::Html => (start, SplitProblem::NotJson),
+        })?;
+        if let Some(error) = console_error {
+            return Err((start, SplitProblem::Console(excerpt(&error))));
+        }
+        let begin = self.text.as_ptr() as usize;
+        self.records.extend(records.into_iter().map(|record| {
+            let at = record.as_ptr() as usize - begin;
+            at..at + record.len()
+        }));
+        Ok(())
+    }
+}
+
+fn is_page_key(key: &[u8]) -> bool {
+    matches!(key, b"data" | b"pagination" | b"errors")
+}
+
+/// A page has `data` and few other keys. An activity has `data` among many others.
+fn is_page(object: &[u8]) -> bool {
+    let mut has_data = false;
+    let mut has_others = false;
+    for_each_entry(object, |key, _| {
+        has_data |= key == b"data";
+        has_others |= !is_page_key(key);
+        if has_others { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    has_data && !has_others
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn records(input: &str) -> (Vec<(String, bool, u64)>, Option<String>) {
+    fn records(stream: Stream, input: &str) -> (Vec<(String, u64)>, Option<String>) {
         // Three bytes at a time, so that reads end at many different positions.
-        let mut splitter = RecordSplitter::new(io::BufReader::with_capacity(3, input.as_bytes()));
+        let mut splitter = RecordSplitter::new(io::BufReader::with_capacity(3, input.as_bytes()), stream);
         let mut records = Vec::new();
         loop {
             match splitter.next_record() {
                 Ok(Some(record)) => {
-                    let text = String::from_utf8(record.bytes).unwrap();
+                    let text = String::from_utf8(record.bytes.to_vec()).unwrap();
                     assert_eq!(&input[record.offset as usize..][..text.len()], text);
-                    records.push((text, record.is_complete, record.line));
+                    records.push((text, record.line));
                 }
                 Ok(None) => return (records, None),
                 Err(error) => return (records, Some(error.to_string())),
@@ -355,72 +275,125 @@ mod tests {
         }
     }
 
-    fn complete(input: &str) -> Vec<String> {
-        let (records, error) = records(input);
+    fn complete_of(stream: Stream, input: &str) -> Vec<String> {
+        let (records, error) = records(stream, input);
         assert_eq!(error, None, "{input}");
-        assert!(records.iter().all(|(_, is_complete, _)| *is_complete), "{records:?}");
-        records.into_iter().map(|(text, _, _)| text).collect()
+        records.into_iter().map(|(text, _)| text).collect()
+    }
+
+    fn complete(input: &str) -> Vec<String> {
+        complete_of(Stream::Activities, input)
+    }
+
+    fn error(input: &str) -> String {
+        records(Stream::Activities, input).1.unwrap_or_else(|| panic!("no error: {input}"))
     }
 
     #[test]
-    fn lines_lists_and_pages_are_split() {
-        assert_eq!(complete("{\"a\":\"}\\\"\"}\n\n{\"b\":[1,2]}"), [r#"{"a":"}\""}"#, r#"{"b":[1,2]}"#]);
-        assert_eq!(complete(" [ {\"a\":1} ,\n{\"b\":{}},3 ]\n"), [r#"{"a":1}"#, r#"{"b":{}}"#, "3"]);
+    fn lines_arrays_and_pages_are_split() {
+        assert_eq!(complete("{\"a\":\"}\\\"\"}\r\n\n {\"b\":[1,2]} "), [r#"{"a":"}\""}"#, r#"{"b":[1,2]}"#]);
+        assert_eq!(complete(" [ {\"a\":1} ,{\"b\":{}},3 ]\n"), [r#"{"a":1}"#, r#"{"b":{}}"#, "3"]);
         assert_eq!(complete("[]"), Vec::<String>::new());
         let page = r#"{"pagination":{"nextCursor":"x","totalItems":2}, "data":[{"a":1},{"b":"]"}],"errors":null}"#;
         assert_eq!(complete(&format!("{page}\n{page}")), [r#"{"a":1}"#, r#"{"b":"]"}"#, r#"{"a":1}"#, r#"{"b":"]"}"#]);
-        // An activity has a key `data` too, but its value is not a list.
+        // An activity has a key `data` too.
         assert_eq!(complete("{\"data\":{\"x\":1},\"id\":\"1\"}"), [r#"{"data":{"x":1},"id":"1"}"#]);
         assert_eq!(complete("{\"id\":\"1\",\"data\":[1]}"), [r#"{"id":"1","data":[1]}"#]);
+        assert_eq!(complete("{\"data\":{\"id\":\"1\"}}"), [r#"{"id":"1"}"#], "a page of one record");
         assert_eq!(complete(""), Vec::<String>::new());
+        assert_eq!(complete("\u{feff}[{\"a\":1}]"), [r#"{"a":1}"#], "a byte order mark");
+        let alerts = r#"{"data":{"alerts":{"totalCount":2,"pageInfo":{"hasNextPage":false},
+            "edges":[{"cursor":"a","node":{"id":"1"}},{"node":null},{"node":{"id":"2"}}]}}}"#;
+        assert_eq!(complete_of(Stream::UnifiedAlerts, alerts), [r#"{"id":"1"}"#, r#"{"id":"2"}"#]);
+        assert_eq!(complete_of(Stream::UnifiedAlerts, r#"{"id":"1"}"#), [r#"{"id":"1"}"#]);
     }
 
     #[test]
-    fn objects_may_be_printed_over_several_lines() {
-        let input = "{\n  \"a\": 1,\n  \"b\": [\n    {\n      \"c\": 2\n    },\n    {\n      \"d\": 3\n    }\n  ]\n}\n{\n  \"e\":\n{}\n}";
-        assert_eq!(complete(input).len(), 2);
+    fn arrays_and_pages_may_have_several_lines() {
+        let record = "{\n  \"a\": 1,\n  \"b\": [\n    {\n      \"c\": 2\n    }\n  ]\n}";
+        let array = format!("[\n{record},\n{record}\n]\n");
+        assert_eq!(complete(&array), [record, record]);
+        let page = format!("{{\n\n  \"data\": [\n{record}\n],\n  \"pagination\": {{}}\n}}\n");
+        assert_eq!(records(Stream::Activities, &page).0, [(record.to_owned(), 4)]);
+    }
+
+    #[test]
+    fn a_record_of_several_lines_and_several_records_of_a_line_are_refused_with_place_and_advice() {
+        for (input, place) in [
+            ("{\"x\":1}\n{\n  \"a\": 1\n}\n", "line 2, byte 8: a record has several lines"),
+            ("{\"a\":\n1}", "line 1, byte 0: a record has several lines"),
+            ("{\n \"data\": {},\n \"id\": \"1\"\n}\n", "line 1, byte 0: a record has several lines"),
+            ("{\"a\":1} {\"b\":2}\n", "line 1, byte 8: a line has several records"),
+            ("\n{\"a\":1}{\"b\":2}\n", "line 2, byte 8: a line has several records"),
+            ("[1]\n[\n1] [2]", "line 3, byte 9: a line has several records"),
+        ] {
+            let error = error(input);
+            assert!(error.starts_with(place) && error.contains("`jq -c .`"), "{input}: {error}");
+        }
     }
 
     #[test]
     fn a_truncated_line_does_not_affect_other_lines() {
-        for invalid in ["{\"a\":1", "{\"a\":\"text", "{\"a\":[1", "nonsense {", "{\"a\":\"b\\"] {
-            let (records, error) = records(&format!("{{\"x\":1}}\n{invalid}\n{{\"y\":2}}\n"));
+        for invalid in
+            ["{\"a\":1", "{\"a\":\"text", "{\"a\":[1", "nonsense {", "{\"a\":\"b\\", "{\"a\":1}}", "\"text\""]
+        {
+            let (records, error) = records(Stream::Activities, &format!("{{\"x\":1}}\n{invalid}\n{{\"y\":2}}\n"));
             assert_eq!(error, None);
-            let texts: Vec<_> =
-                records.iter().map(|(text, is_complete, line)| (text.as_str(), *is_complete, *line)).collect();
-            assert_eq!(texts[0], ("{\"x\":1}", true, 1));
-            assert_eq!(texts[1].2, 2);
-            assert_eq!(texts.last().unwrap(), &("{\"y\":2}", true, 3), "{invalid}");
+            let expected = [("{\"x\":1}", 1), (invalid, 2), ("{\"y\":2}", 3)];
+            assert_eq!(records, expected.map(|(text, line)| (text.to_owned(), line)));
         }
-        let (records, _) = records("{\"a\":1");
-        assert_eq!(records, [("{\"a\":1".to_owned(), false, 1)]);
+        assert_eq!(complete("{\"a\":1"), ["{\"a\":1"]);
     }
 
     #[test]
-    fn a_malformed_list_is_reported_with_line_and_byte() {
-        let (records, error) = records("[{\"a\":1},\n{\"b\":");
-        assert_eq!(records.len(), 1);
-        assert!(error.unwrap().contains("line 2, byte 10"));
-        assert!(split_error("{\"data\":[{\"a\":1}").contains("closing bracket is missing"));
-        assert!(split_error("{\"data\":[{\"a\":1}]").contains("page ends too early"));
+    fn a_malformed_array_or_page_is_reported_with_line_and_byte() {
+        assert_eq!(error("[{\"a\":1},\n{\"b\":"), "line 2, byte 15: the array or page of records ends too early");
+        for (input, problem) in [
+            ("{\"data\":[{\"a\":1}", "line 1, byte 16: the array or page of records ends too early"),
+            ("{\"x\":1}\n{\"data\":[{\"a\":1}]", "line 2, byte 25: the array or page of records ends too early"),
+            ("[1 2]", "line 1, byte 3: the array or page of records is not JSON"),
+            ("[1] x", "line 1, byte 4: the array or page of records is not JSON"),
+            ("{\"data\":5}", "line 1, byte 0: not a page of records: `data` is neither"),
+            (
+                "{\"data\":null,\"errors\":[{\"title\":\"busy\"}]}",
+                "line 1, byte 0: the page is an error of the console: busy",
+            ),
+        ] {
+            let error = error(input);
+            assert!(error.starts_with(problem), "{input}: {error}");
+        }
     }
 
     #[test]
-    fn no_more_than_one_record_is_buffered() {
+    fn no_more_than_two_lines_are_in_memory() {
         let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1_000));
-        for (before, between, after) in [("", "", ""), ("[", ",", "{}]"), ("{\"data\":[", ",", "{}]}")] {
-            let input = format!("{before}{}{after}", (line.clone() + between).repeat(5_000));
-            let mut splitter = RecordSplitter::new(io::BufReader::with_capacity(4_096, input.as_bytes()));
-            let mut count = 0;
-            while splitter.next_record().unwrap().is_some() {
-                count += 1;
-                assert!(splitter.buffer.capacity() < 20_000, "{}", splitter.buffer.capacity());
-            }
-            assert_eq!(count, 5_000 + usize::from(!after.is_empty()));
+        let input = line.repeat(5_000);
+        let reader = io::BufReader::with_capacity(4_096, input.as_bytes());
+        let mut splitter = RecordSplitter::new(reader, Stream::Activities);
+        let mut count = 0;
+        while splitter.next_record().unwrap().is_some() {
+            count += 1;
+            assert!(splitter.text.capacity() < 10_000, "{}", splitter.text.capacity());
         }
+        assert_eq!(count, 5_000);
     }
 
-    fn split_error(input: &str) -> String {
-        records(input).1.unwrap()
+    proptest! {
+        /// Places are right, and each line that holds one record gives it, whatever stands between them.
+        #[test]
+        fn no_input_panics_and_each_record_has_its_place(
+            tokens in prop::collection::vec(
+                prop::sample::select(vec!["{", "}", "[", "]", "\"", "\\", ",", ":", "\n", "1", "\"data\"", "{\"a\":1}", "\r", "x"]),
+                0..40,
+            ),
+        ) {
+            let input = tokens.concat();
+            for stream in [Stream::Activities, Stream::UnifiedAlerts] {
+                for (text, line) in records(stream, &input).0 {
+                    let line_text = input.split('\n').nth(line as usize - 1).unwrap();
+                    prop_assert!(line_text.contains(text.lines().next().unwrap()), "{:?} of {:?}", text, input);
+                }
+            }
+        }
     }
 }

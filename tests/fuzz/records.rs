@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::bodies::examples;
-use super::{Target, outline};
-use crate::record::Stream;
+use super::{Target, assert_shown, outline};
+use crate::record::{RecordSplitter, Stream};
 use crate::settings::Schema;
 use crate::transform::{Keys, MapError, Mapper, Origin, Steps, TransformSettings};
 
@@ -135,6 +135,43 @@ fn records() {
             return format!("{number} {:?} {}", result_of(&mapped.err()), keys(&event).unwrap_or_default());
         }
         format!("{number} {:?}", result_of(&mapped.err()))
+    });
+}
+
+/// The input of `map`: lines, arrays and pages.
+#[test]
+fn input_of_map() {
+    let mut seeds = Vec::new();
+    for (index, (_, record)) in examples().into_iter().enumerate() {
+        let pretty = serde_json::to_string_pretty(&record).unwrap();
+        let texts = [
+            format!("{record}\n{record}\n"),
+            format!("[{record},\n{record}]"),
+            format!("{{\"data\":[{pretty}],\"pagination\":{{}}}}\n"),
+            format!("{{\n\"data\":{{\"alerts\":{{\"edges\":[{{\"node\":{record}}}]}}}}}}"),
+            pretty,
+        ];
+        let header = u8::try_from(index).unwrap();
+        seeds.extend(texts.into_iter().map(|text| [&[header][..], text.as_bytes()].concat()));
+    }
+    Target { name: "map", seeds, words: WORDS, header: 1 }.run(|input| {
+        let Some((stream, text)) = input.split_first() else { return String::new() };
+        let mut splitter = RecordSplitter::new(text, Stream::ALL[usize::from(*stream) % Stream::ALL.len()]);
+        let mut records = 0_usize;
+        loop {
+            match splitter.next_record() {
+                Ok(Some(record)) => {
+                    let at = usize::try_from(record.offset).unwrap();
+                    assert_eq!(&text[at..at + record.bytes.len()], record.bytes);
+                    records += 1;
+                }
+                Ok(None) => return format!("{}", records.min(3)),
+                Err(error) => {
+                    assert_shown(&error.to_string());
+                    return format!("{} {}", records.min(3), outline(&error.to_string()));
+                }
+            }
+        }
     });
 }
 

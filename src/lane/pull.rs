@@ -92,9 +92,10 @@ impl PullStage<'_> {
                         {
                             return Err(self.refused(refusal).await);
                         }
-                        retry.answered(found_new, &mut self.random);
+                        if retry.answered(found_new, &mut self.random) {
+                            meter.set_failure_of_other_pass(self.other_failure.clone());
+                        }
                         self.sizing.learn(page.shown, page.body.len());
-                        meter.set_failure_of_other_pass(self.other_failure.clone());
                         retry.is_within_window |= found_new && pull.findings.is_some();
                     }
                     let reserved = reservation.take();
@@ -111,6 +112,7 @@ impl PullStage<'_> {
                 }
                 Action::Done(context) => {
                     *self.learned = poll.learned();
+                    meter.set_console_failure(self.other_failure.clone());
                     return Ok(Some((context, poll.into_end())));
                 }
             };
@@ -219,7 +221,7 @@ impl PullStage<'_> {
                 (reason, after)
             }
             ConsoleError::BadCursor(reason) => {
-                info!(%reason, "the console refused its cursor: the poll goes on from the position");
+                info!(%reason, "the console's cursor leads nowhere: the poll goes on from the position");
                 retry.cursors += 1;
                 if retry.cursors == 1 {
                     return Ok(());
@@ -282,6 +284,7 @@ struct RetryState {
     waits: FullJitter,
     failures: u32,
     timeouts: u32,
+    /// Cursors that were refused, or led to the same page again and again.
     cursors: u32,
     /// Findings of the poll were returned, which another poll returns again.
     is_within_window: bool,
@@ -293,11 +296,14 @@ impl RetryState {
         Self { waits, failures: 0, timeouts: 0, cursors: 0, is_within_window: false }
     }
 
-    /// A page came. One without new records does not excuse refused cursors: the poll may be going in circles.
-    fn answered(&mut self, found_new: bool, random: &mut fastrand::Rng) {
-        if found_new || self.cursors == 0 {
+    /// A page came. Returns whether what failed before is over. A page without new records does not excuse cursors that
+    /// led nowhere: the poll may be going in circles.
+    fn answered(&mut self, found_new: bool, random: &mut fastrand::Rng) -> bool {
+        let is_over = found_new || self.cursors == 0;
+        if is_over {
             *self = Self { is_within_window: self.is_within_window, ..Self::new(random) };
         }
         (self.timeouts, self.failures) = (0, 0);
+        is_over
     }
 }

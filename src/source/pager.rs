@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::record::Timestamp;
 
-/// After so many empty pages in a row that each name a next one, the list may be at its end.
-const MAX_EMPTY_PAGES: usize = 5;
+/// After so many pages in a row that show nothing more and yet name a next one, the list may be at its end.
+const MAX_IDLE_PAGES: usize = 5;
 /// How far a record may come behind the newest one of a poll without the order being in doubt.
 const TOLERANCE: Duration = Duration::from_secs(1);
 /// A walk remembers at most this many known records to compare with the console's count; after more it begins again.
@@ -18,7 +18,12 @@ pub(super) struct Pager {
     pub cursor: Option<String>,
     /// Hashes of the cursors that were followed.
     followed: HashSet<u64>,
-    empty_pages: usize,
+    /// Pages in a row that were empty, or had only records of the page before.
+    idle_pages: usize,
+    /// Keys of the records on the last page that had any.
+    page_keys: Vec<u64>,
+    /// The last of the idle pages had records.
+    repeats: bool,
     /// Keys of the records shown while none is new, filtered ones included: pages may come twice under different
     /// cursors.
     pub shown: HashSet<u64>,
@@ -40,25 +45,43 @@ pub(super) struct Progress {
 pub(super) enum Next {
     Page,
     Nothing,
-    /// To a page that came before, or one more without records.
+    /// To a page that came before, or one more that shows nothing more.
     Unclear,
 }
 
 impl Pager {
     pub fn from(from: Timestamp) -> Self {
-        let (followed, shown) = (HashSet::new(), HashSet::new());
-        Self { from, cursor: None, followed, empty_pages: 0, shown, found_new: false }
+        Self {
+            from,
+            cursor: None,
+            followed: HashSet::new(),
+            idle_pages: 0,
+            page_keys: Vec::new(),
+            repeats: false,
+            shown: HashSet::new(),
+            found_new: false,
+        }
     }
 
-    /// Moves past a page of `shown` records.
-    pub fn follow(&mut self, next_cursor: Option<&str>, shown: usize) -> Next {
+    /// Moves past a page of records with these keys.
+    pub fn follow(&mut self, next_cursor: Option<&str>, keys: Vec<u64>) -> Next {
         let Some(cursor) = next_cursor else { return Next::Nothing };
-        self.empty_pages = if shown == 0 { self.empty_pages + 1 } else { 0 };
-        if self.empty_pages < MAX_EMPTY_PAGES && self.followed.insert(hash(cursor)) {
+        let is_idle = keys.iter().all(|key| self.page_keys.contains(key));
+        self.idle_pages = if is_idle { self.idle_pages + 1 } else { 0 };
+        self.repeats = is_idle && !keys.is_empty();
+        if !keys.is_empty() {
+            self.page_keys = keys;
+        }
+        if self.idle_pages < MAX_IDLE_PAGES && self.followed.insert(hash(cursor)) {
             self.cursor = Some(cursor.to_owned());
             return Next::Page;
         }
         Next::Unclear
+    }
+
+    /// Whether the walk ended with pages that repeat under new cursors.
+    pub fn repeats(&self) -> bool {
+        self.repeats && self.idle_pages >= MAX_IDLE_PAGES
     }
 
     /// A cursor that leads back to this page, in place of one that the console did not give.

@@ -309,6 +309,13 @@ impl Poll {
             self.next_list();
             return Ok(());
         }
+        if self.pager.repeats() {
+            self.restart();
+            let counted =
+                page.total_items.map(|count| format!(": the console counts {count} records, but showed only {shown}"));
+            let reason = format!("pages repeat under new cursors{}", counted.unwrap_or_default());
+            return Err(ConsoleError::BadCursor(reason));
+        }
         let was_null_usual = std::mem::take(&mut self.learned.is_null_usual);
         let Some(count) = page.total_items else {
             if was_null_usual {
@@ -375,6 +382,7 @@ impl Poll {
     fn take_page(&mut self, body: &Bytes, shown: record::Page<'_>, follows: bool, now: Timestamp) {
         let mut page = Page { body: body.clone(), shown: shown.records.len(), ..self.empty_page() };
         page.records.reserve_exact(shown.records.len());
+        let mut keys = Vec::with_capacity(shown.records.len());
         self.selection.count_pulled(page.shown);
         let begin = body.as_ptr() as usize;
         for bytes in &shown.records {
@@ -385,6 +393,7 @@ impl Poll {
                 self.progress.see(time);
             }
             self.pager.show(version);
+            keys.push(version);
         }
         if !page.records.is_empty() {
             self.pager.found_new();
@@ -400,10 +409,9 @@ impl Poll {
             self.progress.page_read(selection.context.start.minus(selection.pass().reach));
             selection.forget_old(page.shown, self.progress.newest);
         }
-        let shown_count = page.shown;
         self.ready = Some(page);
         if follows {
-            self.follow(shown.next_cursor.as_deref(), shown_count);
+            self.follow(shown.next_cursor.as_deref(), keys);
         }
     }
 
@@ -417,8 +425,8 @@ impl Poll {
     }
 
     /// Moves to the next page, or past the end of the list.
-    fn follow(&mut self, next_cursor: Option<&str>, shown: usize) {
-        match self.pager.follow(next_cursor, shown) {
+    fn follow(&mut self, next_cursor: Option<&str>, keys: Vec<u64>) {
+        match self.pager.follow(next_cursor, keys) {
             Next::Page => {}
             Next::Nothing => self.next_list(),
             Next::Unclear => self.doubt(),

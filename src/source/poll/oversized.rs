@@ -127,8 +127,9 @@ impl Poll {
         let Some(brief) = page.records.first().filter(|brief| is_of(&beginning, &facts(stream, brief).id)) else {
             return Err(moved());
         };
+        let key = facts(stream, brief).identity("", brief).key();
         self.ready = Some(self.beginning(&beginning, brief, max_bytes, now));
-        self.follow(page.next_cursor.as_deref(), 1);
+        self.follow(page.next_cursor.as_deref(), vec![key]);
         Ok(())
     }
 

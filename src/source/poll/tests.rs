@@ -109,6 +109,43 @@ fn a_refused_cursor_restarts_the_poll_at_the_end_of_the_complete_records() {
     }
 }
 
+/// Cursors may lead to a page again, as where many records have one time. Only pages that repeat on and on are unclear.
+#[test]
+fn a_page_that_repeats_under_new_cursors_is_as_unclear_as_an_empty_one() {
+    let records: Vec<String> = (1..=3).map(|id| activity(id, begin(), 0)).collect();
+    let mut poll = first_poll(&Pull::of(Stream::Activities));
+    assert_eq!(emitted(&mut poll, &list(&records, Some("a"))), ["1", "2", "3"]);
+    for (cursor, again) in [("b", &records[..]), ("c", &records[2..]), ("d", &[]), ("e", &records[..2])] {
+        assert!(emitted(&mut poll, &list(again, Some(cursor))).is_empty());
+        assert!(asked(&mut poll).parameter("cursor").is_some());
+    }
+    let overlapping = [records[2].clone(), activity(4, begin(), 0)];
+    assert_eq!(emitted(&mut poll, &list(&overlapping, None)), ["4"]);
+    assert!(matches!(poll.next_action(), Action::Done(_)));
+
+    for (count, is_end) in [(3, true), (250, false)] {
+        let mut poll = first_poll(&Pull::of(Stream::Activities));
+        // Another walk follows the first, which brought something.
+        for walk in 0..2 {
+            assert_eq!(asked(&mut poll).parameter("cursor"), None);
+            for page in 0..=5 {
+                let new = emitted(&mut poll, &list(&records, Some(&format!("{walk} {page}"))));
+                assert_eq!(new.len(), if (walk, page) == (0, 0) { 3 } else { 0 });
+            }
+        }
+        assert_eq!(asked(&mut poll).parameter("countOnly"), Some("true"));
+        let counted = format!(r#"{{"data":[],"pagination":{{"totalItems":{count}}}}}"#);
+        let answered = poll.answered(Ok(counted.into()), begin());
+        if is_end {
+            assert_eq!(answered, Ok(()));
+            continue;
+        }
+        let reason = "pages repeat under new cursors: the console counts 250 records, but showed only 3";
+        assert_eq!(answered, Err(ConsoleError::BadCursor(reason.to_owned())));
+        assert_eq!(asked(&mut poll).parameter("cursor"), None, "it asks again");
+    }
+}
+
 /// A cursor that expired while alerts are counted would be refused again and again.
 #[test]
 fn unified_alerts_are_counted_without_a_cursor() {

@@ -25,7 +25,7 @@ use crate::settings::{Period, PeriodError};
 use crate::state::process_identity;
 #[cfg(feature = "traces")]
 use crate::telemetry::Traces;
-use crate::telemetry::{Telemetry, describe_skipped};
+use crate::telemetry::{LaneMetrics, Telemetry, describe_skipped};
 use crate::worker::{OnceReport, Options, Worker, raise_limit, run_once};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9598";
@@ -246,7 +246,7 @@ fn summary(report: &OnceReport) -> Table {
         let dead = describe_dead_letters(metrics.dead_letters.load(Ordering::Relaxed), metrics.dead_letters_stored());
         let skipped = describe_skipped(metrics.skipped_by_reason());
         let result = match (lane.complete, metrics.last_error()) {
-            (true, _) => "complete".to_owned(),
+            (true, _) => complete(metrics),
             (false, Some((_, error))) => format!("given up: {error}"),
             (false, None) => "stopped".to_owned(),
         };
@@ -273,6 +273,11 @@ fn describe_dead_letters(new: u64, stored: Option<u64>) -> String {
         Some(stored) => format!("{stored} ({new} new)"),
         None => format!("{new} new"),
     }
+}
+
+fn complete(metrics: &LaneMetrics) -> String {
+    let Some(behind) = metrics.console_behind() else { return "complete".to_owned() };
+    format!("complete up to the console's clock, which is {} s behind this machine's", behind.as_secs())
 }
 
 /// SIGTERM and SIGINT.
@@ -327,5 +332,25 @@ impl Serving {
     async fn end(self) -> anyhow::Result<()> {
         let _ = self.end.send(());
         self.task.await.context("the HTTP server panicked")?.context("the HTTP server failed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::record::Stream;
+
+    #[test]
+    fn the_summary_tells_that_a_lane_is_complete_by_a_clock_that_is_behind() {
+        let id = LaneId { pipeline: "acme".to_owned(), stream: Stream::Threats, sink: "siem".to_owned() };
+        let metrics = Arc::new(LaneMetrics::new("acme", Stream::Threats, "siem"));
+        let lane = LaneReport { id, complete: true, metrics: metrics.clone() };
+        let lanes = [lane];
+        assert!(summary(&lanes).to_string().trim_end().ends_with(" complete"));
+        metrics.set_console_behind(Duration::from_secs(7200));
+        let text = summary(&lanes).to_string();
+        assert!(text.contains("complete up to the console's clock, which is 7200 s behind this machine's"), "{text}");
     }
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -31,6 +31,8 @@ const SMALL_RESPONSE: usize = 1024 * 1024;
 /// All characters except the unreserved ones of RFC 3986: cursors contain `%`, `=` and `+`, which must arrive
 /// unchanged.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A console that seemed to be behind is asked for its time again after this: one of its nodes may have been wrong.
 const CLOCK_AGE: Duration = Duration::from_secs(300);
@@ -362,7 +364,7 @@ impl Client {
                 error => error,
             });
         }
-        Ok(response.body)
+        Ok(without_byte_order_mark(response.body))
     }
 
     fn observe_headers(&self, headers: &HeaderMap) {
@@ -372,6 +374,14 @@ impl Client {
             *self.server_clock.lock() = Some(clock);
         }
     }
+}
+
+/// RFC 8259 lets a reader ignore a byte order mark before JSON.
+fn without_byte_order_mark(mut body: Bytes) -> Bytes {
+    if body.starts_with(BYTE_ORDER_MARK) {
+        body.advance(BYTE_ORDER_MARK.len());
+    }
+    body
 }
 
 /// The label `status` of `console_requests_total`.

@@ -204,6 +204,8 @@ impl PullStage<'_> {
                 info!("the console's clock and this machine's agree again");
             }
         }
+        let is_behind = skewed && theirs < ours;
+        delivery.meter.lane.set_console_behind(if is_behind { ours.since(theirs) } else { Duration::ZERO });
         Ok(if skewed { theirs.min(ours) } else { theirs })
     }
 

@@ -278,6 +278,8 @@ pub struct LaneMetrics {
     snapshot: Mutex<Option<(Timestamp, u64)>>,
     last_success: AtomicI64,
     next_attempt: AtomicI64,
+    /// Microseconds.
+    console_behind: AtomicI64,
     verification: Mutex<Option<Verification>>,
     state: Mutex<LaneState>,
     /// Boxed: most lanes never fail.
@@ -322,6 +324,7 @@ impl LaneMetrics {
             snapshot: Mutex::new(None),
             last_success: AtomicI64::new(i64::MIN),
             next_attempt: AtomicI64::new(i64::MIN),
+            console_behind: AtomicI64::new(0),
             verification: Mutex::new(None),
             state: Mutex::new(LaneState::Starting),
             failing: Mutex::default(),
@@ -409,6 +412,17 @@ impl LaneMetrics {
     /// See [`Self::set_complete_until`]; `None` before the first checkpoint.
     pub fn complete_until(&self) -> Option<Timestamp> {
         known_time(self.complete_until.load(Ordering::Relaxed))
+    }
+
+    /// How much earlier than ours the console's clock is, where polls end at its time for that reason.
+    pub fn set_console_behind(&self, behind: Duration) {
+        self.console_behind.store(i64::try_from(behind.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_console_behind`]; `None` if the clocks agree.
+    pub fn console_behind(&self) -> Option<Duration> {
+        let micros = u64::try_from(self.console_behind.load(Ordering::Relaxed)).unwrap_or_default();
+        if micros == 0 { None } else { Some(Duration::from_micros(micros)) }
     }
 
     /// The snapshot identified by `time` is complete and has `records` records.

@@ -182,6 +182,18 @@ pub(super) fn transform(root: &Node, transform: &transform::TransformSettings, p
             report.error(&["transform", "labels", name], message);
         }
     }
+    for name in transform.labels.keys() {
+        let names = transform.labels.keys().map(String::as_str).chain(["pipeline"]);
+        let is_part_of = |other: &&str| name.strip_prefix(*other).is_some_and(|rest| rest.starts_with('.'));
+        if let Some(other) = names.filter(is_part_of).min() {
+            let message = format!(
+                "`{name}` and the label `{other}` exclude each other: destinations read a dot as a level, and `{other}` \
+                 is a text there, not an object; use a name without the dot, such as `{}`",
+                name.replace('.', "_")
+            );
+            report.error(&["transform", "labels", name], message);
+        }
+    }
     for (name, value) in &transform.labels {
         if let Err(problem) = transform::check_label(value) {
             report.error(&["transform", "labels", name], problem);

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::event_time::{SentTime, TimeLimits};
-use super::framing::write_string;
+use super::framing::{has_member, write_string};
 use super::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
+use crate::record::Reader;
 use crate::settings::{HttpSettings, Secret};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
@@ -169,6 +170,12 @@ impl Destination for Datadog {
         out.extend_from_slice(self.constant.as_bytes());
         let message = String::from_utf8_lossy(event.body);
         match message.strip_prefix(ECS_TIME).filter(|_| replaced.is_some()) {
+            // The event's own member of that name holds. The log has the own time beside the message, too.
+            Some(rest) if has_member(event.body, OWN_TIME) => {
+                let time = Reader::new(rest).value().unwrap_or_default();
+                let others = rest.get(time.len()..).unwrap_or_default().trim_start_matches(',');
+                write_string(&format!("{{{others}"), out);
+            }
             Some(rest) => write_string(&format!(r#"{{"{OWN_TIME}":{rest}"#), out),
             None => write_string(&message, out),
         }

@@ -3,6 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
+use crate::record::Reader;
 use crate::sink::{Event, SinkContext};
 
 /// The bytes around and between the events of a body.
@@ -27,6 +28,69 @@ pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
 /// Appends the event's bytes as a JSON string. Invalid UTF-8 becomes U+FFFD.
 pub(super) fn write_body_as_string(event: Event<'_>, out: &mut Vec<u8>) {
     write_string(&String::from_utf8_lossy(event.body), out);
+}
+
+/// One object with members of the sink and those of an event. The event's own value holds, as a `remap` may have set
+/// it: of a name that occurs twice, some destinations refuse the document, and others take either value.
+#[derive(Debug)]
+pub(super) struct Merged<'a> {
+    event: &'a [u8],
+    out: &'a mut Vec<u8>,
+    /// Whether the object has a member yet.
+    is_begun: bool,
+}
+
+impl<'a> Merged<'a> {
+    pub(super) fn begin(event: &'a [u8], out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { event, out, is_begun: false }
+    }
+
+    /// Writes a member with this name, unless the event has one. `name` needs no escapes.
+    pub(super) fn member(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        if has_member(self.event, name) {
+            return;
+        }
+        if self.is_begun {
+            self.out.push(b',');
+        }
+        self.is_begun = true;
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        write(self.out);
+    }
+
+    /// Writes the event's members, and the end of the object.
+    pub(super) fn end(self) {
+        let members = self.event.trim_ascii().strip_prefix(b"{").unwrap_or(self.event).trim_ascii_start();
+        if self.is_begun && members != b"}" {
+            self.out.push(b',');
+        }
+        self.out.extend_from_slice(members);
+    }
+}
+
+/// Whether the object `event` has a member with this name. Names that the forwarder writes have no needless escapes.
+pub(super) fn has_member(event: &[u8], name: &str) -> bool {
+    // Nearly always the name occurs nowhere, and the event is not read.
+    let occurs = memchr::memmem::find(event, name.as_bytes()).is_some();
+    occurs && std::str::from_utf8(event).is_ok_and(|event| members(event).any(|member| member == name))
+}
+
+/// The names of the members of an object.
+fn members(object: &str) -> impl Iterator<Item = &str> {
+    let mut reader = Reader::new(object);
+    let mut begins = reader.consume(b'{');
+    std::iter::from_fn(move || {
+        let is_next = std::mem::take(&mut begins) || reader.consume(b',');
+        if !is_next {
+            return None;
+        }
+        let (name, _) = reader.key().ok()?;
+        reader.value().ok()?;
+        Some(name)
+    })
 }
 
 /// `transform.labels` as further members of a JSON object: `,"label.NAME":"VALUE"` for each.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::event_time::time_or_now;
-use super::framing::{label_members, write_body_as_string};
+use super::framing::{Merged, write_body_as_string, write_string};
 use super::splunk_hec::events::{Events, Metadata};
 use super::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Schema, Secret};
@@ -105,11 +105,12 @@ impl LogscaleSettings {
         for (name, value) in self.tags.as_ref().unwrap_or(&default) {
             tags.insert(name, context.fill("tags", value)?);
         }
-        let labels = label_members(context);
-        let (pipeline, stream) = (json!(context.pipeline), context.stream);
+        let mut origin =
+            vec![("pipeline".to_owned(), context.pipeline.clone()), ("stream".to_owned(), context.stream.to_string())];
+        origin.extend(context.labels.iter().map(|(name, value)| (format!("label.{name}"), value.clone())));
         Ok(Structured {
             open: format!(r#"[{{"tags":{},"events":["#, json!(tags)),
-            constant: format!(r#","pipeline":{pipeline},"stream":"{stream}"{labels}"#),
+            origin,
             raw: context.schema == Schema::Raw,
         })
     }
@@ -131,7 +132,7 @@ enum Writer {
 struct Structured {
     open: String,
     /// The attributes that are equal in every event.
-    constant: String,
+    origin: Vec<(String, String)>,
     raw: bool,
 }
 
@@ -139,26 +140,23 @@ impl Structured {
     fn write(&self, event: Event<'_>, out: &mut Vec<u8>) {
         let time = time_or_now(event);
         // Writing into a Vec cannot fail.
-        let _ = write!(out, r#"{{"timestamp":"{time}","attributes":{{"event_id":"{}""#, event.identity);
-        out.extend_from_slice(self.constant.as_bytes());
-        if let Some(error) = event.error {
-            let _ = write!(out, r#","error_message":{}"#, json!(error));
-        }
+        let _ = write!(out, r#"{{"timestamp":"{time}","attributes":"#);
         // A mapped event is an object. Its keys become attributes.
-        let keys = event.body.strip_prefix(b"{").filter(|_| !self.raw);
-        match keys.map(<[u8]>::trim_ascii_start) {
-            Some(b"}") => out.extend_from_slice(b"}}"),
-            Some(keys) => {
-                out.push(b',');
-                out.extend_from_slice(keys);
-                out.push(b'}');
-            }
-            None => {
-                out.extend_from_slice(br#"},"rawstring":"#);
-                write_body_as_string(event, out);
-                out.push(b'}');
-            }
+        let is_text = self.raw || !event.body.starts_with(b"{");
+        let mut attributes = Merged::begin(if is_text { b"{}" } else { event.body }, out);
+        attributes.member("event_id", |out| _ = write!(out, r#""{}""#, event.identity));
+        for (name, value) in &self.origin {
+            attributes.member(name, |out| write_string(value, out));
         }
+        if let Some(error) = event.error {
+            attributes.member("error_message", |out| write_string(error, out));
+        }
+        attributes.end();
+        if is_text {
+            out.extend_from_slice(br#","rawstring":"#);
+            write_body_as_string(event, out);
+        }
+        out.push(b'}');
     }
 }
 
@@ -209,8 +207,33 @@ mod tests {
     use crate::sink::http::destination::judged;
 
     #[test]
+    fn an_attribute_of_the_event_itself_holds() {
+        let structured = Structured {
+            open: String::new(),
+            origin: vec![("pipeline".to_owned(), "acme".to_owned()), ("stream".to_owned(), "threats".to_owned())],
+            raw: false,
+        };
+        let mut batch = crate::sink::Batch::new(crate::record::Stream::Threats);
+        for body in [r#"{"pipeline":"own","a":{"stream":1}}"#, "{}"] {
+            let identity = crate::record::Identity::of("h", crate::record::Stream::Threats, "1", "");
+            batch.push_with("1", identity, None, |out| {
+                out.extend_from_slice(body.as_bytes());
+                None
+            });
+        }
+        let written = |index| {
+            let mut out = Vec::new();
+            structured.write(batch.event(index).unwrap(), &mut out);
+            serde_json::from_slice::<serde_json::Value>(&out).unwrap()["attributes"].take()
+        };
+        let id = batch.event(0).unwrap().identity.to_string();
+        assert_eq!(written(0), json!({ "event_id": id, "pipeline": "own", "stream": "threats", "a": { "stream": 1 } }));
+        assert_eq!(written(1), json!({ "event_id": id, "pipeline": "acme", "stream": "threats" }));
+    }
+
+    #[test]
     fn each_response_has_its_outcome() {
-        let structured = Structured { open: String::new(), constant: String::new(), raw: false };
+        let structured = Structured { open: String::new(), origin: Vec::new(), raw: false };
         let logscale = Logscale { writer: Writer::Structured(structured) };
         for (status, body, expected) in [
             (200, r#"{"text":"Success","code":0}"#, "Delivered"),

@@ -6,14 +6,14 @@ use serde_json::json;
 
 use crate::settings::Schema;
 use crate::sink::http::event_time::time_or_now;
-use crate::sink::http::framing::write_body_as_string;
+use crate::sink::http::framing::{Merged, write_body_as_string};
 use crate::sink::{Event, SinkContext};
 
 /// What the documents of one lane have in addition to their events.
 #[derive(Debug)]
 pub(super) struct Documents {
-    /// `"data_stream":{…},` if the name has type, dataset and namespace; else empty.
-    head: String,
+    /// The value of `data_stream` if the name has type, dataset and namespace; else empty.
+    data_stream: String,
     form: Form,
 }
 
@@ -39,50 +39,51 @@ impl Documents {
                 json!(context.labels)
             )),
         };
-        Self { head: head(data_stream), form }
+        Self { data_stream: parts(data_stream), form }
     }
 
     pub(super) fn write(&self, event: Event<'_>, out: &mut Vec<u8>) {
-        out.push(b'{');
-        out.extend_from_slice(self.head.as_bytes());
+        let body: &[u8] = if matches!(self.form, Form::Raw(_)) { b"{}" } else { event.body };
+        let mut document = Merged::begin(body, out);
+        if !self.data_stream.is_empty() {
+            document.member("data_stream", |out| out.extend_from_slice(self.data_stream.as_bytes()));
+        }
         match &self.form {
-            Form::Raw(origin) => {
-                write_raw(origin, event, out);
-                out.push(b'}');
-                return;
-            }
-            Form::WithTime => {
-                // Writing into a Vec cannot fail.
-                let _ = write!(out, r#""@timestamp":"{}","#, time_or_now(event));
-            }
+            Form::Raw(origin) => write_raw(origin, event, &mut document),
+            Form::WithTime => document.member("@timestamp", |out| write_time(event, out)),
             Form::Whole => {}
         }
-        out.extend_from_slice(event.body.strip_prefix(b"{").unwrap_or(event.body));
+        document.end();
     }
 }
 
 /// The record as text, with its origin.
-fn write_raw(origin: &str, event: Event<'_>, out: &mut Vec<u8>) {
-    let time = time_or_now(event);
+fn write_raw(origin: &str, event: Event<'_>, document: &mut Merged<'_>) {
+    document.member("@timestamp", |out| write_time(event, out));
     // Writing into a Vec cannot fail.
-    let _ = write!(out, r#""@timestamp":"{time}","#);
     if let Some(error) = event.error {
-        let _ = write!(out, r#""error":{{"message":{}}},"#, json!(error));
+        document.member("error", |out| _ = write!(out, r#"{{"message":{}}}"#, json!(error)));
     }
-    let kind = if event.error.is_some() { r#","kind":"pipeline_error""# } else { "" };
-    let _ = write!(out, r#""event":{{"id":"{}"{kind}"#, event.identity);
-    out.extend_from_slice(origin.as_bytes());
-    write_body_as_string(event, out);
+    document.member("event", |out| {
+        let kind = if event.error.is_some() { r#","kind":"pipeline_error""# } else { "" };
+        let _ = write!(out, r#"{{"id":"{}"{kind}"#, event.identity);
+        out.extend_from_slice(origin.as_bytes());
+        write_body_as_string(event, out);
+    });
+}
+
+fn write_time(event: Event<'_>, out: &mut Vec<u8>) {
+    // Writing into a Vec cannot fail.
+    let _ = write!(out, r#""{}""#, time_or_now(event));
 }
 
 /// Names such as `logs-sentinel_one.threats-default` consist of type, dataset and namespace. Index templates for such
 /// names define the three fields as constants.
-fn head(data_stream: &str) -> String {
+fn parts(data_stream: &str) -> String {
     let parts: Vec<&str> = data_stream.split('-').collect();
     match parts.as_slice() {
         [kind, dataset, namespace] if parts.iter().all(|part| !part.is_empty()) => {
-            let fields = json!({ "type": kind, "dataset": dataset, "namespace": namespace });
-            format!(r#""data_stream":{fields},"#)
+            json!({ "type": kind, "dataset": dataset, "namespace": namespace }).to_string()
         }
         _ => String::new(),
     }
@@ -135,8 +136,8 @@ mod tests {
     #[test]
     fn an_ocsf_event_gets_the_time_that_data_streams_require() {
         let context = document("logs-a-b", Schema::Ocsf, None);
-        // The event of this test has one of its own, which is the later of two keys.
         assert_eq!(context["data_stream"]["dataset"], "a");
+        assert_eq!(context["@timestamp"], "x", "the event of this test has one of its own");
         let mut out = Vec::new();
         let mut batch = Batch::new(Stream::Threats);
         let time = Some(Timestamp::from_micros(1_789_547_400_123_456));
@@ -144,7 +145,7 @@ mod tests {
             out.extend_from_slice(br#"{"class_uid":2004}"#);
             None
         });
-        let documents = Documents { head: String::new(), form: Form::WithTime };
+        let documents = Documents { data_stream: String::new(), form: Form::WithTime };
         documents.write(batch.event(0).unwrap(), &mut out);
         let document: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(document, json!({ "@timestamp": "2026-09-16T08:30:00.123456Z", "class_uid": 2004 }));

@@ -22,7 +22,7 @@ pub use settled::Settled;
 use super::common::RetrySettings;
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::throttle::Throttle;
-use super::{Attempt, Batch, Deadline, Outcome, Sink, TOO_LARGE, TransactionalSink};
+use super::{Attempt, Batch, Deadline, Outcome, PARTIAL, Rejection, Sink, TOO_LARGE, TransactionalSink};
 use crate::checkpoint::CheckpointUpdate;
 use crate::failure::Failure;
 use crate::record::Clock;
@@ -33,6 +33,11 @@ use crate::telemetry::{BatchSpan, LaneState, Meter};
 const MISCONFIGURED_FROM: usize = 10;
 /// After so many refusals, half of them of events from all over the batch, the rest of the batch is not tried.
 const SAMPLED: usize = 2 * MISCONFIGURED_FROM;
+
+/// How long one event may fail alone, while the sink accepted others of its batch, before the lane names it.
+const BLOCKED: Duration = Duration::from_secs(3_600);
+/// The same before it becomes a dead letter, if the operator accepts refusals.
+const BLOCKED_ACCEPTED: Duration = Duration::from_secs(120);
 
 /// Shortest wait before dead letters that could not be stored are tried again.
 const AFTER_DEAD_LETTERS: Duration = Duration::from_secs(5);
@@ -81,6 +86,8 @@ struct BatchDelivery<'a> {
     stop: &'a CancellationToken,
     /// When the last attempt began.
     attempted_at: Instant,
+    /// Since when the sink has answered without accepting anything, after it accepted other events of the batch.
+    blocked_since: Option<Instant>,
 }
 
 struct Refusal {
@@ -148,6 +155,7 @@ impl Delivery {
             transaction,
             stop,
             attempted_at: Instant::now(),
+            blocked_since: None,
         };
         delivery.sort_by_size();
         delivery.send_parts().await?;
@@ -272,11 +280,8 @@ impl BatchDelivery<'_> {
             Outcome::Partial { rejected, retry, after } => {
                 self.settle_some(part, bytes, &status, rejected, retry, after).await
             }
-            Outcome::RefusedSome { count, reason } => self.refuse_all(part, bytes, &status, count, &reason),
-            Outcome::RetryLater { reason, after } => {
-                self.parts.push_front(part);
-                self.wait(reason, after).await;
-            }
+            Outcome::RefusedSome { count, reason } => self.refuse_all(part, bytes, count, &reason),
+            Outcome::RetryLater { reason, after } => self.send_again(part, &status, reason, after).await,
             Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, status, reason)?,
             Outcome::Unauthorized(reason) => return Err(Failure::Unauthorized(reason)),
             Outcome::SecretUnreadable(reason) => return Err(Failure::SecretUnreadable(reason)),
@@ -287,7 +292,8 @@ impl BatchDelivery<'_> {
     }
 
     fn warned(&self, warning: &str) {
-        if self.delivery.meter.lane.sink_warned(warning) {
+        let is_new = self.delivery.meter.lane.sink_warned(warning);
+        if self.delivery.health.logs_warning(is_new, Instant::now()) {
             tracing::warn!(warning, "the sink accepts events with a warning");
         }
     }
@@ -298,13 +304,14 @@ impl BatchDelivery<'_> {
         meter.lane.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.accepted += part.len();
         self.settled.mark(part);
+        self.blocked_since = None;
         health.accepted();
         self.waits = self.delivery.waits(&mut self.random);
         meter.set_sink_failure(None);
     }
 
     /// The sink refused `count` events of `part` without saying which.
-    fn refuse_all(&mut self, part: Vec<usize>, bytes: u64, status: &str, count: usize, reason: &str) {
+    fn refuse_all(&mut self, part: Vec<usize>, bytes: u64, count: usize, reason: &str) {
         let all = part.len();
         let reason =
             format!("{count} of {all} events sent together were refused; the sink does not say which: {reason}");
@@ -313,7 +320,7 @@ impl BatchDelivery<'_> {
         self.accept(Vec::new(), bytes);
         self.accepted += all.saturating_sub(count);
         self.accepted_unnamed += all.saturating_sub(count);
-        let refusal = |index| Refusal { index, status: status.to_owned(), reason: reason.clone() };
+        let refusal = |index| Refusal { index, status: PARTIAL.to_owned(), reason: reason.clone() };
         self.refused.extend(part.into_iter().map(refusal));
     }
 
@@ -323,16 +330,16 @@ impl BatchDelivery<'_> {
         part: Vec<usize>,
         bytes: u64,
         status: &str,
-        rejected: Vec<(usize, String)>,
+        rejected: Vec<Rejection>,
         retry: Vec<usize>,
         after: Option<Duration>,
     ) {
         let mut open = vec![true; part.len()];
         let refused_before = self.refused.len();
-        for (index, reason) in rejected {
+        for Rejection { index, status, reason } in rejected {
             if let Some(open) = open.get_mut(index) {
                 *open = false;
-                self.refused.push(Refusal { index: part[index], status: status.to_owned(), reason });
+                self.refused.push(Refusal { index: part[index], status, reason });
             }
         }
         let again: Vec<usize> = retry.into_iter().filter(|index| open.get(*index).copied().unwrap_or(false)).collect();
@@ -352,13 +359,62 @@ impl BatchDelivery<'_> {
         if again.is_empty() {
             return;
         }
-        let count = again.len();
-        self.parts.push_front(again);
-        match after {
-            None if untried => {}
-            _ if settles => self.pause(after).await,
-            _ => self.wait(format!("the sink accepted none of {count} events for now ({status})"), after).await,
+        if !settles {
+            let reason = format!("the sink accepted none of {} events for now ({status})", again.len());
+            return self.send_again(again, status, reason, after).await;
         }
+        self.parts.push_front(again);
+        if after.is_some() || !untried {
+            self.pause(after).await;
+        }
+    }
+
+    /// The sink accepts nothing of `part` for now. If it accepted other events of the batch, and goes on to answer so,
+    /// an event may be to blame: the part is halved until that event is alone, and the lane then names it.
+    async fn send_again(&mut self, part: Vec<usize>, status: &str, mut reason: String, after: Option<Duration>) {
+        let blocked_for = self.blocked_for(status);
+        let accepts = self.delivery.health.accepts_refusals();
+        if blocked_for.is_some_and(|time| time >= if accepts { BLOCKED_ACCEPTED } else { BLOCKED }) {
+            match part.as_slice() {
+                [index] if accepts => {
+                    let is_success = status.starts_with('2');
+                    let status = if is_success { PARTIAL } else { status }.to_owned();
+                    self.refused.push(Refusal { index: *index, status, reason });
+                    self.blocked_since = None;
+                    return;
+                }
+                [index] => {
+                    let event = self.batch.event(*index);
+                    reason = format!(
+                        "record {} alone has failed for {} min, while the sink accepted others of its batch: {reason}; if \
+                         the record is to blame, `--accept-refusals` keeps it as a dead letter",
+                        event.map_or("?", |event| event.record_id),
+                        blocked_for.unwrap_or_default().as_secs() / 60,
+                    );
+                    self.parts.push_front(part);
+                }
+                _ => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    self.parts.push_front(second.to_vec());
+                    self.parts.push_front(first.to_vec());
+                }
+            }
+        } else {
+            self.parts.push_front(part);
+        }
+        self.wait(reason, after).await;
+    }
+
+    /// How long the sink has answered without accepting anything, after it accepted other events of the batch. `None` if
+    /// this answer is that of a sink that is unavailable or busy, which no event causes.
+    fn blocked_for(&mut self, status: &str) -> Option<Duration> {
+        let is_answer = status.parse::<u16>().is_ok_and(|status| !matches!(status, 408 | 425 | 429 | 502..=504));
+        if !is_answer || self.accepted == 0 {
+            self.blocked_since = None;
+            return None;
+        }
+        let since = *self.blocked_since.get_or_insert(self.attempted_at);
+        Some(since.elapsed())
     }
 
     fn halve(&mut self, mut part: Vec<usize>, status: String, reason: String) -> Result<(), Failure> {

@@ -118,7 +118,7 @@ impl MemorySink {
         let refused: Vec<usize> = match outcome {
             None | Some(Outcome::Delivered) => Vec::new(),
             Some(Outcome::Partial { rejected, retry, .. }) => {
-                rejected.iter().map(|(index, _)| *index).chain(retry.iter().copied()).collect()
+                rejected.iter().map(|rejection| rejection.index).chain(retry.iter().copied()).collect()
             }
             Some(_) => return,
         };

@@ -117,6 +117,9 @@ impl Limits {
 /// The status of an attempt that sent nothing because the request exceeds a limit of the destination.
 pub(crate) const TOO_LARGE: &str = "too_large";
 
+/// The status of an event that was refused by a success, where the destination gives it none of its own.
+pub(crate) const PARTIAL: &str = "partial";
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
     pub outcome: Outcome,
@@ -138,8 +141,8 @@ pub enum Outcome {
     /// Some events were settled. Those in `rejected` will never be accepted. Those in `retry` (ascending) have to be
     /// sent again. All others were delivered.
     Partial {
-        /// Events that the destination will never accept, each with its reason.
-        rejected: Vec<(usize, String)>,
+        /// Events that the destination will never accept.
+        rejected: Vec<Rejection>,
         /// Events to send again.
         retry: Vec<usize>,
         /// The destination's hint how long to wait before that.
@@ -174,6 +177,17 @@ pub enum Outcome {
     Misconfigured(String),
     /// Only the lane's stored checkpoint shows what was accepted. It has to be read again before the next attempt.
     Superseded(String),
+}
+
+/// An event that the destination will never accept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// Index of the event in the batch.
+    pub index: usize,
+    /// The destination's status for this event, such as 400. It may differ from that of the response.
+    pub status: String,
+    /// For the operator.
+    pub reason: String,
 }
 
 impl Outcome {
@@ -244,7 +258,7 @@ impl Probe {
 pub(crate) fn in_words(outcome: Outcome) -> String {
     match outcome {
         Outcome::Partial { rejected, retry, after: None } => {
-            let rejected: Vec<usize> = rejected.into_iter().map(|(index, _)| index).collect();
+            let rejected: Vec<usize> = rejected.into_iter().map(|rejection| rejection.index).collect();
             format!("rejected {rejected:?} retry {retry:?}")
         }
         other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),

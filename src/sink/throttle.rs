@@ -183,6 +183,7 @@ impl Drop for Permit<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::Rejection;
 
     /// Number of attempts that may begin now.
     fn available(window: &mut Window) -> usize {
@@ -225,7 +226,10 @@ mod tests {
     fn only_overload_shrinks_the_window() {
         let text = String::new;
         let partial = |rejected: &[usize], retry: &[usize], after| Outcome::Partial {
-            rejected: rejected.iter().map(|index| (*index, String::new())).collect(),
+            rejected: rejected
+                .iter()
+                .map(|index| Rejection { index: *index, status: text(), reason: text() })
+                .collect(),
             retry: retry.to_vec(),
             after,
         };

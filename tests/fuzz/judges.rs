@@ -98,8 +98,9 @@ fn assert_outcome(outcome: &Outcome, events: usize) -> String {
         Outcome::Delivered => "delivered".to_owned(),
         Outcome::Partial { rejected, retry, after } => {
             wait(after);
-            rejected.iter().for_each(|(_, reason)| assert_shown(reason));
-            let indices: Vec<usize> = rejected.iter().map(|(index, _)| *index).chain(retry.iter().copied()).collect();
+            rejected.iter().for_each(|rejection| assert_shown(&rejection.reason));
+            let indices: Vec<usize> =
+                rejected.iter().map(|rejection| rejection.index).chain(retry.iter().copied()).collect();
             assert!(indices.iter().all(|index| *index < events), "{indices:?} of {events}");
             assert_eq!(indices.iter().collect::<BTreeSet<_>>().len(), indices.len(), "an event has one fate");
             assert!(retry.is_sorted(), "{retry:?}");

@@ -327,7 +327,9 @@ async fn real_what_is_too_large_is_refused_and_the_rest_delivered() {
 
 async fn push_result(lane: &dyn Sink, batch: &Batch) -> (Vec<usize>, Vec<usize>) {
     match lane.send(batch).await.outcome {
-        Outcome::Partial { rejected, retry, .. } => (rejected.into_iter().map(|(index, _)| index).collect(), retry),
+        Outcome::Partial { rejected, retry, .. } => {
+            (rejected.into_iter().map(|rejection| rejection.index).collect(), retry)
+        }
         outcome => panic!("{outcome:?}"),
     }
 }

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use futures_util::future::BoxFuture;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore};
-use s1_forwarder::sink::{Attempt, Batch, Event, Limits, Outcome, Probe, Sink};
+use s1_forwarder::sink::{Attempt, Batch, Event, Limits, Outcome, Probe, Rejection, Sink};
 use tokio::time::sleep;
 
 use crate::model::Version;
@@ -76,6 +76,10 @@ impl OnTheWire<'_> {
     fn incarnation(&self) -> usize {
         self.at.incarnation
     }
+}
+
+fn rejection(index: usize, reason: &str) -> Rejection {
+    Rejection { index, status: "400".to_owned(), reason: reason.to_owned() }
 }
 
 fn unavailable(reason: &str, after: Option<Duration>) -> Outcome {
@@ -166,7 +170,7 @@ impl Destination {
                 Behaviour::Unauthorized => Outcome::Unauthorized("401".to_owned()),
                 Behaviour::Misconfigured => Outcome::Misconfigured("no such index".to_owned()),
                 Behaviour::RefusesAll if plan.itemised => {
-                    let rejected = (0..versions.len()).map(|place| (place, "no such field".to_owned())).collect();
+                    let rejected = (0..versions.len()).map(|place| rejection(place, "no such field")).collect();
                     Outcome::Partial { rejected, retry: Vec::new(), after: None }
                 }
                 Behaviour::RefusesAll => Outcome::Refused("no such field".to_owned()),
@@ -194,7 +198,7 @@ impl Destination {
         let retry: Vec<usize> =
             if dice(plan.partial) { good.iter().copied().filter(|_| random.bool()).collect() } else { Vec::new() };
         let taken = good.iter().copied().filter(|place| !retry.contains(place)).collect();
-        let rejected: Vec<_> = poison.into_iter().map(|place| (place, "bad field".to_owned())).collect();
+        let rejected: Vec<_> = poison.into_iter().map(|place| rejection(place, "bad field")).collect();
         let outcome = match rejected.is_empty() && retry.is_empty() {
             true if random.f64() < plan.warn => Outcome::DeliveredWithWarning("slow down".to_owned()),
             true => Outcome::Delivered,
@@ -220,7 +224,7 @@ impl Destination {
         match &reply.outcome {
             Outcome::Refused(_) | Outcome::TooLarge(_) if versions.len() == 1 => ledger.refuse(versions[0].key),
             Outcome::Partial { rejected, .. } => {
-                rejected.iter().for_each(|(place, _)| ledger.refuse(versions[*place].key));
+                rejected.iter().for_each(|rejection| ledger.refuse(versions[rejection.index].key));
             }
             _ => {}
         }

@@ -46,7 +46,76 @@ async fn a_bad_document_among_many_is_a_dead_letter_after_one_request() {
     assert_eq!(delivered.dead_letters[0]["record_id"], "bad");
     let reason = delivered.dead_letters[0]["reason"].as_str().unwrap();
     assert_eq!(reason, "400 document_parsing_exception: because");
+    assert_eq!(delivered.dead_letters[0]["status"], "400", "the document's status, not the response's");
     assert_eq!(elastic.deliveries().len(), 1);
+}
+
+/// OpenSearch has the reason for nearly all refused documents in `caused_by`, which the request has to ask for.
+#[tokio::test]
+async fn the_cause_of_a_refusal_is_in_the_dead_letter() {
+    let error = json!({
+        "type": "mapper_parsing_exception", "reason": "failed to parse",
+        "caused_by": { "type": "json_parse_exception", "reason": "Duplicate field 'data_stream'" },
+    });
+    let elastic = Double::start(Elastic { poison_error: Some(error), ..Elastic::new() }).await;
+    let mut sent = batch(0..20);
+    push(&mut sent, "bad", "poison");
+    let delivered = deliver(sink(keys(&elastic, json!({}))), &sent).await;
+    let reason = "400 mapper_parsing_exception: failed to parse: Duplicate field 'data_stream'";
+    assert_eq!(delivered.dead_letters[0]["reason"], reason);
+    let query = &elastic.deliveries()[0].query;
+    assert!(query.contains("items.*.error.caused_by.reason"), "{query}");
+}
+
+/// They say nothing about a document, so a quiet stream must not lose its few events to dead letters.
+#[tokio::test]
+async fn a_clusters_own_refusal_gives_up_no_document() {
+    let closed = json!({ "type": "index_closed_exception", "reason": "closed" });
+    let alias = json!({ "type": "illegal_argument_exception", "reason": "no write index is defined for alias [s1]" });
+    let shards = json!({
+        "type": "validation_exception",
+        "reason": "Validation Failed: 1: this action would add [2] shards, but this cluster currently has [9]/[10] maximum \
+                   shards open;",
+    });
+    for (error, advice) in [(closed, "open the index"), (alias, "is_write_index"), (shards, "limit of shards")] {
+        for events in [1, 5, 50] {
+            let mut sent = Batch::new(Stream::Activities);
+            (0..events).for_each(|id| push(&mut sent, &id.to_string(), "poison"));
+            // One error for each document, and one for the request.
+            let itemised = Double::start(Elastic { poison_error: Some(error.clone()), ..Elastic::new() }).await;
+            let whole = Double::start(Elastic::new()).await;
+            let refusal = json!({ "error": error, "status": 400 }).to_string();
+            whole.script([FaultRule::Answer(Reply::new(400, refusal))]);
+            for elastic in [itemised, whole] {
+                let delivered = deliver(sink(keys(&elastic, json!({}))), &sent).await;
+                let Err(Failure::Misconfigured(reason)) = &delivered.result else { panic!("{delivered:?}") };
+                assert!(reason.contains(advice), "{reason}");
+                assert!(
+                    reason.starts_with(&format!("{}/logs-", elastic.url())) && reason.contains("/_bulk: 400 "),
+                    "{reason}"
+                );
+                assert_eq!((delivered.dead_letters.len(), elastic.deliveries().len()), (0, 1), "{events} {error}");
+            }
+        }
+    }
+}
+
+/// A gateway limits the size of responses: the answer to fewer documents fits.
+#[tokio::test]
+async fn a_response_that_breaks_off_is_said_to_and_the_batch_is_halved() {
+    let elastic = Double::start(Elastic::new()).await;
+    let begin = r#"{"took":30,"errors":true,"items":[{"create":{"status":201}},{"cre"#;
+    elastic.script([FaultRule::AcceptAndAnswer(Reply::new(200, begin))]);
+    let delivered = deliver(sink(keys(&elastic, json!({}))), &batch(0..20)).await;
+    assert_eq!((delivered.result, delivered.delivered, count(&elastic)), (Ok(()), 20, 20));
+    assert_eq!(elastic.deliveries().len(), 3, "the batch and its halves");
+
+    elastic.script([FaultRule::Answer(Reply::new(200, begin))]);
+    let attempt = sink(keys(&elastic, json!({}))).send(&batch(20..21)).await;
+    assert!(
+        matches!(&attempt.outcome, Outcome::RetryLater { reason, .. } if reason.contains("breaks off after 66 bytes")),
+        "{attempt:?}"
+    );
 }
 
 #[tokio::test]

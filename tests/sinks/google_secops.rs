@@ -62,6 +62,22 @@ async fn large_batches_are_cut_before_they_are_sent() {
     assert!(secops.contract(|secops| secops.counts()).values().all(|count| *count == 1));
 }
 
+/// Some instances take less than the API's limit: what was refused is not sent again at that size.
+#[tokio::test]
+async fn a_size_that_was_refused_is_remembered() {
+    let secops = Double::start(SecOps::default()).await;
+    let refusal = r#"{"error":{"code":400,"message":"Request payload size exceeds the limit: 1048576 bytes."}}"#;
+    secops.script([FaultRule::answer(400, refusal), FaultRule::answer(400, refusal)]);
+    let lane = sink(keys(&secops, json!({})));
+    for ids in [0..40, 40..80, 80..120] {
+        assert_eq!(deliver(lane.clone(), &batch(ids)).await.result, Ok(()));
+    }
+    let refused = secops.deliveries().iter().filter(|request| request.status == 400).count();
+    assert_eq!((refused, secops.contract(|secops| secops.counts()).len()), (2, 120));
+    let largest = secops.deliveries()[2..].iter().map(|request| request.bytes.len()).max().unwrap();
+    assert!(largest < secops.deliveries()[1].bytes.len(), "{largest}");
+}
+
 #[tokio::test]
 async fn one_bad_log_is_found_and_the_rest_arrives_once() {
     let secops = Double::start(SecOps { throttled: 2, ..SecOps::default() }).await;

@@ -129,6 +129,18 @@ async fn too_many_labels_stop_the_lane_before_anything_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_size_error_under_500_halves_the_batch() {
+    let text = "rpc error: code = ResourceExhausted desc = grpc: received message larger than max (281827 vs. 10000)";
+    let header = Some(("x-scope-orgid", "acme".to_owned()));
+    let too_large = Some((10_000, (500, text)));
+    let receiver = Receiver::start(Rules { header, too_large, format: Some(LOKI), ..Rules::default() }).await;
+    let mut sent = Batch::new(Stream::Activities);
+    (0..300).for_each(|id| push_at(&mut sent, &id.to_string(), ago(5)));
+    let delivered = deliver(sink(keys(&receiver, json!({}))), &sent).await;
+    assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 300, 0));
+}
+
+#[tokio::test]
 async fn each_misbehaviour_has_its_class() {
     let answer = FaultRule::answer;
     for (fault, expected) in [

@@ -4,7 +4,7 @@ use s1_forwarder::failure::Failure;
 use s1_forwarder::sink::{Outcome, Probe};
 use serde_json::{Value, json};
 
-use crate::support::batches::{batch, sink};
+use crate::support::batches::{batch, push, sink};
 use crate::support::deliver::deliver;
 use crate::support::double::{FaultRule, Reply};
 use crate::support::logs::OTLP;
@@ -78,6 +78,7 @@ async fn a_partial_success_is_never_sent_again() {
     assert_eq!((delivered.dead_letters.len(), receiver.requests().len()), (20, 1), "sent once, kept whole");
     let letter = delivered.dead_letters[0].to_string();
     assert!(letter.contains("2 of 20 events") && letter.contains("too old"), "{letter}");
+    assert_eq!(delivered.dead_letters[0]["status"], "partial", "not the response's 200");
 
     let all = r#"{"partialSuccess":{"rejectedLogRecords":"20"}}"#;
     receiver.script([FaultRule::AcceptAndAnswer(Reply::new(200, all))]);
@@ -99,6 +100,32 @@ async fn after_a_partial_success_each_record_is_sent_alone() {
     assert_eq!((delivered.result, delivered.delivered), (Ok(()), 19));
     let kept: Vec<_> = delivered.dead_letters.iter().map(|letter| letter["record_id"].as_str().unwrap()).collect();
     assert_eq!((kept, receiver.requests().len()), (vec!["20"], 21));
+}
+
+/// Receivers behind gRPC refuse what is too large with 429 or 500.
+#[tokio::test]
+async fn a_size_error_under_another_status_halves_the_batch() {
+    let text = "rpc error: code = ResourceExhausted desc = grpc: received message larger than max (281827 vs. 20000)";
+    for status in [429, 500] {
+        let authorization = ["Bearer t0ken".to_owned()].into();
+        let too_large = Some((20_000, (status, text)));
+        let rules = Rules { authorization, too_large, format: Some(OTLP), ..Rules::default() };
+        let receiver = Receiver::start(rules).await;
+        let lane = sink(keys(&receiver, "json", json!({})));
+        let mut sent = batch(0..400);
+        push(&mut sent, "large", &"x".repeat(30_000));
+        let delivered = deliver(lane.clone(), &sent).await;
+        assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 400, 1));
+        assert_eq!(delivered.dead_letters[0]["record_id"], "large");
+        assert_eq!(delivered.dead_letters[0]["status"], status.to_string());
+        assert!(receiver.requests().len() < 100, "{}", receiver.requests().len());
+        // What fits is known from then on.
+        assert_eq!(deliver(lane.clone(), &batch(400..800)).await.result, Ok(()));
+        let refused = |receiver: &Receiver| receiver.requests().iter().filter(|seen| seen.status >= 400).count();
+        let before = refused(&receiver);
+        assert_eq!(deliver(lane, &batch(800..1_200)).await.result, Ok(()));
+        assert_eq!(refused(&receiver), before);
+    }
 }
 
 #[tokio::test]

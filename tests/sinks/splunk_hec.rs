@@ -130,7 +130,12 @@ async fn tokens_and_channels_are_distinguished() {
         let lane = lane(&collector, more);
         let attempt = lane.send(&batch(0..1)).await;
         let right = match &attempt.outcome {
-            Outcome::Unauthorized(said) | Outcome::Misconfigured(said) => said.contains(reason),
+            Outcome::Unauthorized(said) | Outcome::Misconfigured(said) => {
+                // The configured part of the path is not shown.
+                let hidden = if said.contains("404") { "/…" } else { "" };
+                let begin = format!("{}{hidden}/services/collector/event: 40", collector.url());
+                said.starts_with(&begin) && said.contains(reason)
+            }
             _ => false,
         };
         assert!(right, "{attempt:?}");
@@ -186,6 +191,17 @@ async fn what_is_never_acknowledged_is_sent_again() {
     let lane = lane(&collector, acknowledged(json!({ "timeout": "5s" })));
     assert!(deliver(lane, &batch(0..3)).await.dead_letters.is_empty());
     assert_eq!(collector.ledger().counts(), counts(0..3, 2));
+}
+
+/// The error says which request it was, and what to do.
+#[tokio::test]
+async fn a_page_instead_of_an_acknowledgement_is_named() {
+    let collector = Collector::start(Hec { acks: true, ack_page: true, ..Hec::default() }).await;
+    let attempt = lane(&collector, acknowledged(json!({}))).send(&batch(0..3)).await;
+    let Outcome::Misconfigured(reason) = &attempt.outcome else { panic!("{attempt:?}") };
+    for part in ["the query for acknowledgements", "<html>load balancer", "/services/collector/ack", "or remove"] {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
 }
 
 /// The prefix before a bad event has a number of its own, and counts as taken only when that is acknowledged.

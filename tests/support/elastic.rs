@@ -38,6 +38,8 @@ pub struct Elastic {
     pub busy_ends: &'static [char],
     /// The status and type that documents with `poison` in them are answered with.
     pub poison: (u16, &'static str),
+    /// The error of such documents, where it has more than a type.
+    pub poison_error: Option<Value>,
     /// Whether refused documents go into the failure store.
     pub failure_store: bool,
     /// By their ids.
@@ -65,6 +67,7 @@ impl Elastic {
             busy: 0,
             busy_ends: &[],
             poison: (400, "document_parsing_exception"),
+            poison_error: None,
             failure_store: false,
             documents: BTreeMap::new(),
             failures: Vec::new(),
@@ -227,7 +230,11 @@ impl Elastic {
                 self.failures.push(document.clone());
                 return json!({ "status": 201, "failure_store": "used" });
             }
-            return failed(self.poison.0, self.poison.1);
+            let mut item = failed(self.poison.0, self.poison.1);
+            if let Some(error) = &self.poison_error {
+                item["error"] = error.clone();
+            }
+            return item;
         }
         self.documents.insert(id.to_owned(), document.clone());
         json!({ "status": 201 })

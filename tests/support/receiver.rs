@@ -22,6 +22,8 @@ pub struct Rules {
     pub wire_bytes: Option<usize>,
     /// Most bytes of a request decompressed.
     pub plain_bytes: Option<usize>,
+    /// Most bytes of a request decompressed, and the refusal of a larger one where that is no 413.
+    pub too_large: Option<(usize, Refusal)>,
     /// Most bytes of an event.
     pub event_bytes: Option<usize>,
     /// Does not remember bodies: for tests with more events than fit into memory.
@@ -86,6 +88,11 @@ impl Contract for Rules {
         }
         if self.wire_bytes.is_some_and(|limit| request.wire_bytes > limit) {
             return Err(Reply::new(413, "too many bytes"));
+        }
+        if let Some((limit, refusal)) = self.too_large
+            && request.bytes.len() > limit
+        {
+            return Err(refusal.into());
         }
         Ok(())
     }

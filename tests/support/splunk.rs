@@ -21,6 +21,8 @@ pub struct Hec {
     pub ack_after: u32,
     /// Acknowledgements of the next requests that are never given.
     pub lose_acks: u32,
+    /// The query for acknowledgements is answered by a load balancer, with a page.
+    pub ack_page: bool,
     /// Most bytes of a request after decompression.
     pub max_content_length: usize,
     /// Requests that are worked on at a time; more are answered with 429, code 26.
@@ -47,6 +49,7 @@ impl Default for Hec {
             acks: false,
             ack_after: 0,
             lose_acks: 0,
+            ack_page: false,
             max_content_length: 838_860_800,
             bears: usize::MAX,
             takes: Duration::ZERO,
@@ -182,6 +185,9 @@ impl Hec {
 
     fn acknowledge(&mut self, request: &Received) -> Result<Reply, ErrorBody> {
         self.authorize(request)?;
+        if self.ack_page {
+            return Ok(Reply::new(200, "<html>load balancer</html>"));
+        }
         let channel = channel(request)?;
         if !self.acks {
             return Err(ErrorBody::code(14));

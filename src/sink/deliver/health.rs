@@ -1,8 +1,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+/// How often a warning of the sink is logged that stays the same.
+const WARN_EVERY: Duration = Duration::from_secs(3_600);
 
 /// How a lane's sink answers at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,6 +50,8 @@ pub struct Health {
     refused_in_a_row: AtomicUsize,
     /// Those of [`Self::count_refused`], whatever was accepted meanwhile.
     refused: AtomicUsize,
+    /// When a warning of the sink was last logged.
+    warned_at: Mutex<Option<Instant>>,
     /// Refusals of any number become dead letters.
     accepts_refusals: bool,
 }
@@ -97,6 +103,16 @@ impl Health {
         self.clear_refusing();
     }
 
+    /// Whether a warning of the sink is worth a log line: a new text, or one that has not been logged for an hour.
+    pub(super) fn logs_warning(&self, is_new: bool, now: Instant) -> bool {
+        let mut warned_at = self.warned_at.lock();
+        let is_due = warned_at.is_none_or(|at| now.saturating_duration_since(at) >= WARN_EVERY);
+        if is_new || is_due {
+            *warned_at = Some(now);
+        }
+        is_new || is_due
+    }
+
     pub(super) fn accepts_refusals(&self) -> bool {
         self.accepts_refusals
     }
@@ -117,5 +133,18 @@ impl Health {
         let less = |before: usize| Some(before.saturating_sub(refused));
         // `less` never returns `None`, so this cannot fail.
         let _ = self.refused_in_a_row.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_logged_again_when_it_changes_and_every_hour() {
+        let (health, begin) = (Health::default(), Instant::now());
+        let logs = |is_new, minutes: u64| health.logs_warning(is_new, begin + Duration::from_secs(60 * minutes));
+        let logged = [(true, 0), (false, 59), (false, 60), (false, 119), (true, 119), (false, 178), (false, 179)];
+        assert_eq!(logged.map(|(is_new, at)| logs(is_new, at)), [true, false, true, false, true, false, true]);
     }
 }

@@ -18,6 +18,8 @@ use crate::telemetry::Telemetry;
 struct Script {
     answers: std::sync::Mutex<VecDeque<Outcome>>,
     sent: std::sync::Mutex<Vec<(String, Option<Vec<u8>>)>>,
+    /// Of every answer; empty for `scripted`.
+    status: std::sync::Mutex<&'static str>,
     /// A request has events with the same labels only; those of every third event are the same.
     separates_labels: AtomicBool,
 }
@@ -27,7 +29,11 @@ impl Script {
         let names: Vec<&str> = batch.events().map(|event| event.record_id).collect();
         self.sent.lock().unwrap().push((names.join(" "), checkpoint.map(<[u8]>::to_vec)));
         let outcome = self.answers.lock().unwrap().pop_front().unwrap_or(Outcome::Delivered);
-        let status = if matches!(outcome, Outcome::TooLarge(_)) { TOO_LARGE } else { "scripted" };
+        let status = match (&outcome, *self.status.lock().unwrap()) {
+            (Outcome::TooLarge(_), _) => TOO_LARGE,
+            (_, "") => "scripted",
+            (_, status) => status,
+        };
         Attempt { outcome, bytes: 1, status: status.to_owned() }
     }
 }
@@ -157,7 +163,8 @@ impl Case {
 }
 
 fn partial(rejected: &[usize], retry: &[usize], after: Option<u64>) -> Outcome {
-    let rejected = rejected.iter().map(|index| (*index, "no".to_owned())).collect();
+    let rejection = |index: &usize| Rejection { index: *index, status: "400".to_owned(), reason: "no".to_owned() };
+    let rejected = rejected.iter().map(rejection).collect();
     Outcome::Partial { rejected, retry: retry.to_vec(), after: after.map(Duration::from_secs) }
 }
 
@@ -346,6 +353,42 @@ async fn health_reports_a_temporary_refusal_until_the_sink_answers() {
     case.delivery.health.set_refusing(Instant::now());
     case.delivery.health.clear_refusing();
     assert!(health.answers().refusing_since.is_none());
+}
+
+/// A batch of four, of which the last two fail for ever with this status after the others were accepted.
+fn blocked(status: &'static str) -> Case {
+    let later = || Outcome::RetryLater { reason: "500 illegal_state_exception: why".to_owned(), after: None };
+    let case = Case::new(std::iter::once(partial(&[], &[2, 3], None)).chain((0..10_000).map(|_| later())));
+    *case.sink.status.lock().unwrap() = status;
+    case
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_fails_alone_is_named_after_an_hour_and_not_dropped() {
+    for (status, is_named) in [("200", true), ("500", true), ("503", false), ("429", false), ("timeout", false)] {
+        let case = blocked(status);
+        let state = |case: &Case| format!("{:?}", case.delivery.meter.lane.state());
+        let delivery = tokio::time::timeout(Duration::from_secs(7_200), case.deliver(4, None));
+        let early = async {
+            sleep(Duration::from_secs(3_500)).await;
+            (state(&case), case.sent().last().cloned())
+        };
+        let (seen, (before, sent)) = tokio::join!(delivery, early);
+        assert!(seen.is_err() && case.stored().is_empty(), "{status}");
+        assert!(before.contains("illegal_state") && !before.contains("record"), "{before}");
+        assert_eq!(sent.as_deref(), Some("2 3"), "{status}: too early to halve");
+        let named = "record 2 alone has failed for";
+        assert_eq!(state(&case).contains(named) && state(&case).contains("--accept-refusals"), is_named, "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_fails_alone_is_a_dead_letter_if_refusals_are_accepted() {
+    let mut case = blocked("200");
+    case.delivery.health = Health::new(true);
+    let seen = case.deliver(4, None).await;
+    assert_eq!((seen.result, case.stored(), case.counted()), (Ok(()), vec!["2".to_owned(), "3".to_owned()], (2, 2)));
+    assert!((120..600).contains(&seen.waited.as_secs()), "{:?}", seen.waited);
 }
 
 /// Another worker may have the lane after the deadline.

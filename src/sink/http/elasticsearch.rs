@@ -64,9 +64,6 @@ fn yes() -> bool {
     true
 }
 
-/// The parts of a response that are read. Without the filter it repeats a lot for each document.
-const FILTER: &str = "took,errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store";
-
 impl DestinationType for ElasticsearchSettings {
     type Destination = Elasticsearch;
 
@@ -89,7 +86,7 @@ impl DestinationType for ElasticsearchSettings {
         }
         let (storage, name) = self.storage(context)?;
         let target = |url: &Endpoint| {
-            let mut endpoint = url.join(&format!("{name}/_bulk")).with_query("filter_path", FILTER);
+            let mut endpoint = url.join(&format!("{name}/_bulk")).with_query("filter_path", bulk::FILTER);
             if let Some(pipeline) = &self.ingest_pipeline {
                 endpoint = endpoint.with_query("pipeline", pipeline);
             }

@@ -9,45 +9,62 @@ use url::Url;
 use crate::sink::BuildError;
 
 /// The URL that a sink posts to. Only scheme, host and port are printed, since webhooks have secrets in path and query.
+/// In errors the part of the path that the sink itself appended is printed too.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Endpoint(Url);
+pub struct Endpoint {
+    url: Url,
+    /// What the sink appended to the configured path.
+    appended: String,
+}
 
 impl Endpoint {
     /// The complete URL, which may hold secrets.
     pub fn url(&self) -> &Url {
-        &self.0
+        &self.url
+    }
+
+    /// Host and path for an error text; `…` stands for the configured part of the path.
+    pub fn with_path(&self) -> String {
+        let path = self.url.path();
+        let configured = path.strip_suffix(&self.appended).unwrap_or(path);
+        let hidden = if matches!(configured, "" | "/") { "" } else { "/…" };
+        format!("{self}{hidden}{}", self.appended)
     }
 
     /// Appends `path`, which has no leading slash, to the URL's own path unless that ends with it.
     pub fn join(&self, path: &str) -> Self {
-        let mut url = self.0.clone();
-        let own = url.path().trim_end_matches('/');
-        let base = own.strip_suffix(path).and_then(|base| base.strip_suffix('/')).unwrap_or(own);
-        let joined = format!("{base}/{path}");
-        url.set_path(&joined);
-        Self(url)
+        let own = self.url.path().trim_end_matches('/');
+        let is_there = own.strip_suffix(path).and_then(|base| base.strip_suffix('/'));
+        let base = is_there.unwrap_or(own);
+        let mut url = self.url.clone();
+        url.set_path(&format!("{base}/{path}"));
+        // With the escapes of the URL.
+        let added = url.path().get(base.len()..).unwrap_or_default();
+        let before = if is_there.is_some() { "" } else { self.appended.as_str() };
+        let appended = format!("{before}{added}");
+        Self { url, appended }
     }
 
     /// Removes `part` and everything after it from the path: users give URLs with and without it.
     pub fn up_to(&self, part: &str) -> Self {
-        let mut url = self.0.clone();
-        if let Some((before, _)) = self.0.path().split_once(part) {
+        let mut url = self.url.clone();
+        if let Some((before, _)) = self.url.path().split_once(part) {
             url.set_path(before);
             url.set_query(None);
         }
-        Self(url)
+        Self { url, appended: String::new() }
     }
 
     pub fn with_query(mut self, name: &str, value: &str) -> Self {
-        self.0.query_pairs_mut().append_pair(name, value);
+        self.url.query_pairs_mut().append_pair(name, value);
         self
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}://{}", self.0.scheme(), self.0.host_str().unwrap_or_default())?;
-        self.0.port().map_or(Ok(()), |port| write!(formatter, ":{port}"))
+        write!(formatter, "{}://{}", self.url.scheme(), self.url.host_str().unwrap_or_default())?;
+        self.url.port().map_or(Ok(()), |port| write!(formatter, ":{port}"))
     }
 }
 
@@ -97,14 +114,14 @@ impl FromStr for Endpoint {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(EndpointError::Credentials);
         }
-        Ok(Self(url))
+        Ok(Self { url, appended: String::new() })
     }
 }
 
 /// Without path and query, as in all output.
 impl Serialize for Endpoint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let is_short = self.0.path() == "/" && self.0.query().is_none();
+        let is_short = self.url.path() == "/" && self.url.query().is_none();
         serializer.collect_str(&format_args!("{self}{}", if is_short { "" } else { "/…" }))
     }
 }
@@ -133,6 +150,31 @@ impl JsonSchema for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_names_the_part_of_the_path_that_is_no_secret() {
+        let of = |text: &str| text.parse::<Endpoint>().unwrap();
+        for (endpoint, shown) in [
+            (
+                of("https://splunk.example:8088").join("services/collector").join("event"),
+                "https://splunk.example:8088/services/collector/event",
+            ),
+            (
+                of("https://splunk.example/services/collector/event")
+                    .up_to("/services/collector")
+                    .join("services/collector"),
+                "https://splunk.example/services/collector",
+            ),
+            (of("https://h/CANARY").join("v1/logs").with_query("token", "CANARY"), "https://h/…/v1/logs"),
+            (of("https://h/CANARY/v1/logs").join("v1/logs"), "https://h/…/v1/logs"),
+            (of("https://h/v1/logs/").join("v1/logs"), "https://h/v1/logs"),
+            (of("https://h/in/CANARY?key=CANARY"), "https://h/…"),
+            (of("https://h"), "https://h"),
+            (of("https://h/").join("logs-a b-c/_bulk"), "https://h/logs-a%20b-c/_bulk"),
+        ] {
+            assert_eq!(endpoint.with_path(), shown);
+        }
+    }
 
     /// The parser of URLs takes the first two for `https://10.0.0.1/`.
     #[test]

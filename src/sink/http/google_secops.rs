@@ -179,6 +179,10 @@ struct Status {
     message: String,
 }
 
+/// Parts of messages about the log type or the forwarder, in lower case.
+const TARGET_REFUSALS: [&str; 5] =
+    ["unknown log type", "unrecognized log type", "invalid log type", "log type not found", "unknown forwarder"];
+
 impl Destination for GoogleSecops {
     fn content_type(&self) -> &'static str {
         "application/json"
@@ -215,7 +219,7 @@ impl Destination for GoogleSecops {
                 let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
                 if says(&["too large", "exceeds", "payload size", "request size"]) {
                     Outcome::TooLarge(reason)
-                } else if says(&["unknown log type", "invalid log type", "log type not found", "unknown forwarder"]) {
+                } else if says(&TARGET_REFUSALS) {
                     // Other texts may be about one entry.
                     Outcome::Misconfigured(reason)
                 } else {

@@ -141,14 +141,17 @@ pub(crate) struct Loki {
     structured_metadata: bool,
 }
 
-/// Texts of refusals that concern the stream and not one of its entries.
-const STREAM_REFUSALS: [&str; 6] = [
+/// Texts of refusals that concern the stream or the tenant, and not one of the entries; in lower case.
+const STREAM_REFUSALS: [&str; 9] = [
     "label names; limit",
     "label name too long",
     "label value too long",
     "duplicate label name",
     "error parsing labels",
+    "at least one label pair is required",
+    "missing required labels",
     "this feature is disallowed",
+    "ingestion blocked for user",
 ];
 
 impl Destination for Loki {
@@ -185,7 +188,7 @@ impl Destination for Loki {
     /// A 400 names the refused entries only in words, and Loki has stored the others. They are sent again and stored
     /// once.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
-        let body = String::from_utf8_lossy(response.body);
+        let body = String::from_utf8_lossy(response.body).to_lowercase();
         match response.expect_json("Loki") {
             Outcome::Refused(reason) if STREAM_REFUSALS.iter().any(|text| body.contains(text)) => {
                 Outcome::Misconfigured(reason)
@@ -222,7 +225,14 @@ mod tests {
             (400, "loghttp.PushRequest.Streams: unsupported value type", "Refused"),
             (400, "stream '{…}' has 16 label names; limit 15", "Misconfigured"),
             (400, "stream '{…}' has label name too long: 'x'", "Misconfigured"),
-            (400, "error parsing labels: 1:2: parse error", "Misconfigured"),
+            (400, "Error parsing labels '{a=b}' with error: 1:2: parse error", "Misconfigured"),
+            (400, "stream '{…}' has label value too long: 'x'", "Misconfigured"),
+            (400, "stream '{…}' has duplicate label name: 'x'", "Misconfigured"),
+            (400, "error at least one label pair is required per stream", "Misconfigured"),
+            (400, "missing required labels cluster for user acme for stream {a=\"b\"}", "Misconfigured"),
+            (400, "ingestion blocked for user acme until '2026-12-01' with status code '400'", "Misconfigured"),
+            (260, "ingestion blocked for user acme until '2026-12-01' with status code '260'", "Misconfigured"),
+            (400, "stream '{…}' has structured metadata too large: '70000' bytes, limit: '65536' bytes", "Refused"),
             (400, "stream '{…}' includes structured metadata, but this feature is disallowed", "Misconfigured"),
             (401, "no org id", "Unauthorized"),
             (403, "", "Unauthorized"),
@@ -231,6 +241,9 @@ mod tests {
             (422, "at least one valid stream is required for ingestion", "Refused"),
             (429, "Ingestion rate limit exceeded for user acme", "RetryLater"),
             (429, "Maximum active stream limit exceeded", "RetryLater"),
+            (429, "Per stream rate limit exceeded (limit: 3MB/sec) while attempting to ingest", "RetryLater"),
+            (500, "rpc error: code = ResourceExhausted desc = received message larger than max (2 vs. 1)", "TooLarge"),
+            (429, "rpc error: code = ResourceExhausted desc = received message larger than max (2 vs. 1)", "TooLarge"),
             (500, "", "RetryLater"),
             (503, "<html>", "RetryLater"),
             (504, "", "RetryLater"),

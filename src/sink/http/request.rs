@@ -13,6 +13,7 @@ use super::auth::AuthError;
 use super::body::{EncodeError, content_encoding, encode, framing_bytes};
 use super::client::SinkClient;
 use super::destination::{Destination, Parts, Target};
+use super::endpoint::Endpoint;
 use super::exchange::{ErrorKind, RequestError};
 use super::failover::Failover;
 use super::response::ResponseView;
@@ -73,7 +74,10 @@ impl<D: Destination> HttpSink<D> {
         let limit = self.size.limit();
         if batch.len() > limit {
             let reason = format!("{} events: requests have at most {limit} for a while", batch.len());
-            return Attempt { outcome: Outcome::TooLarge(reason), bytes: 0, status: TOO_LARGE.to_owned() };
+            return unsent(reason);
+        }
+        if batch.len() > 1 && self.size.is_too_large(batch.body_bytes()) {
+            return unsent(format!("{} bytes: the destination refused a request of this size", batch.body_bytes()));
         }
         let mut used = UsedSecrets::default();
         let first = self.attempt_once(batch, &mut used).await;
@@ -99,8 +103,9 @@ impl<D: Destination> HttpSink<D> {
         let (outcome, status, is_unavailable) = match destination.send(exchange.boxed()).await {
             Ok(response) => {
                 let view = response.view(batch.len());
-                let outcome = self.learn(destination.judge(&view), &view);
+                let outcome = self.learn(destination.judge(&view), &view, batch);
                 let outcome = destination.confirm(outcome, view, &self.client).await;
+                let outcome = name_address(outcome, endpoint);
                 (outcome, response.status.as_u16().to_string(), response.status.is_server_error())
             }
             Err(error) => {
@@ -115,7 +120,7 @@ impl<D: Destination> HttpSink<D> {
     }
 
     /// The outcome of a response, with what it says about the size of requests.
-    fn learn(&self, outcome: Outcome, response: &ResponseView<'_>) -> Outcome {
+    fn learn(&self, outcome: Outcome, response: &ResponseView<'_>, batch: &Batch) -> Outcome {
         if response.status == StatusCode::GATEWAY_TIMEOUT {
             return self.halve_if(self.size.timed_out(response.events), outcome);
         }
@@ -123,6 +128,7 @@ impl<D: Destination> HttpSink<D> {
         match &outcome {
             Outcome::Misconfigured(_) if response.status.is_success() => self.size.not_understood(),
             Outcome::RefusedSome { .. } => self.size.partly_refused(),
+            Outcome::TooLarge(_) => self.size.refused_size(batch.len(), batch.body_bytes()),
             _ if response.status.is_success() => self.size.understood(),
             _ => {}
         }
@@ -180,6 +186,22 @@ impl<D: Destination> HttpSink<D> {
         }
         Ok((body, headers))
     }
+}
+
+/// Adds host and path to the reasons that a lane reports. Those of dead letters have none.
+fn name_address(outcome: Outcome, endpoint: &Endpoint) -> Outcome {
+    let named = |reason: String| format!("{}: {reason}", endpoint.with_path());
+    match outcome {
+        Outcome::RetryLater { reason, after } => Outcome::RetryLater { reason: named(reason), after },
+        Outcome::Unauthorized(reason) => Outcome::Unauthorized(named(reason)),
+        Outcome::Misconfigured(reason) => Outcome::Misconfigured(named(reason)),
+        other => other,
+    }
+}
+
+/// The batch has to be halved before it is sent.
+fn unsent(reason: String) -> Attempt {
+    Attempt { outcome: Outcome::TooLarge(reason), bytes: 0, status: TOO_LARGE.to_owned() }
 }
 
 /// An id made from the identities of the events, so that a receiver recognises a batch that is sent again.

@@ -5,7 +5,7 @@ use http::header::{HeaderMap, LOCATION};
 use serde::de::IgnoredAny;
 
 use crate::settings::{excerpt, retry_after};
-use crate::sink::Outcome;
+use crate::sink::{Outcome, Rejection};
 
 /// A response of the destination, borrowed, with the beginning of its body.
 #[derive(Debug, Clone, Copy)]
@@ -55,10 +55,26 @@ impl ResponseView<'_> {
             400 | 422 if self.is_html() => Outcome::Misconfigured(self.html_reason()),
             400 | 422 => Outcome::Refused(self.reason()),
             401 | 403 => Outcome::Unauthorized(self.reason()),
+            408 | 425 | 429 | 500..=599 if self.names_size() => Outcome::TooLarge(self.reason()),
             408 | 425 | 429 | 500..=599 => self.retry_later(),
             413 => Outcome::TooLarge(self.reason()),
             _ => Outcome::Misconfigured(self.reason()),
         }
+    }
+
+    /// Whether the body calls the request too large. Behind gRPC and in some gateways that is no 413, and the same
+    /// bytes would be refused for ever. A full memory or an exhausted quota also names sizes, but passes.
+    pub fn names_size(&self) -> bool {
+        const SIZE: [&str; 4] = ["larger than max", "message larger than", "request size", "too large"];
+        const PASSES: [&str; 5] = ["circuit_breaking", "data too large", "quota", "rate limit", "per second"];
+        let body = String::from_utf8_lossy(self.body).to_lowercase();
+        let names = |texts: &[&str]| texts.iter().any(|text| body.contains(text));
+        names(&SIZE) && !names(&PASSES)
+    }
+
+    /// The event at `index` will never be accepted, and has the status of the response.
+    pub fn rejection(&self, index: usize, reason: String) -> Rejection {
+        Rejection { index, status: self.status.as_u16().to_string(), reason }
     }
 
     /// [`by_status`](Self::by_status) of a destination whose success has an empty or a JSON body. Any other body does
@@ -139,6 +155,30 @@ mod tests {
         ] {
             let response = ResponseView { status, headers: &headers, body, events: 4 };
             assert_eq!(crate::sink::in_words(response.by_status()), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_size_error_is_recognised_whatever_its_status() {
+        let of = |status, body: &str| judged_by(|response| response.by_status(), status, body, 4);
+        for body in [
+            "rpc error: code = ResourceExhausted desc = grpc: received message larger than max (281827 vs. 100000)",
+            "rpc error: code = ResourceExhausted desc = trying to send message larger than max (5000000 vs. 4194304)",
+            r#"{"message":"Request size exceeded 1048576 bytes"}"#,
+            "http: request body too large",
+        ] {
+            for status in [408, 429, 500, 502, 503] {
+                assert_eq!(of(status, body), "TooLarge", "{status} {body}");
+            }
+        }
+        for body in [
+            "rpc error: code = ResourceExhausted desc = too many requests",
+            r#"{"error":{"type":"circuit_breaking_exception","reason":"[parent] Data too large, data for [<http_request>]"}}"#,
+            "Ingestion rate limit exceeded for user acme (limit: 1 bytes/sec), request size 5",
+            r#"{"error":{"code":429,"message":"Quota exceeded: request size per minute"}}"#,
+            "",
+        ] {
+            assert_eq!(of(429, body), "RetryLater", "{body}");
         }
     }
 

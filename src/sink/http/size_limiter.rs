@@ -1,4 +1,4 @@
-//! Learns from failed requests how many events the destination handles in one.
+//! Learns from failed requests how many events, and how many bytes, the destination handles in one.
 
 use std::time::Duration;
 
@@ -24,6 +24,15 @@ struct State {
     lost_connections: u32,
     /// Boxed: most lanes have none.
     limit: Option<Box<Limit>>,
+    /// Boxed for the same reason.
+    refused: Option<Box<RefusedSize>>,
+}
+
+/// The smallest request that was refused as too large.
+#[derive(Debug)]
+struct RefusedSize {
+    bytes: usize,
+    until: Instant,
 }
 
 #[derive(Debug)]
@@ -41,6 +50,27 @@ impl SizeLimiter {
             state.limit = None;
         }
         state.limit.as_ref().map_or(usize::MAX, |limit| limit.events)
+    }
+
+    /// Whether several events with these bytes, before framing, would be refused as a request of this size was.
+    pub(super) fn is_too_large(&self, bytes: usize) -> bool {
+        let mut state = self.0.lock();
+        if state.refused.as_ref().is_some_and(|refused| refused.until <= Instant::now()) {
+            state.refused = None;
+        }
+        state.refused.as_ref().is_some_and(|refused| bytes >= refused.bytes)
+    }
+
+    /// The destination refused a request with these events and bytes as too large.
+    pub(super) fn refused_size(&self, events: usize, bytes: usize) {
+        let mut state = self.0.lock();
+        let until = Instant::now() + SMALL_FOR;
+        if events < 2 {
+            // This event was too large, and those that were sent with it may not be.
+            state.refused = None;
+        } else if state.refused.as_ref().is_none_or(|refused| bytes < refused.bytes) {
+            state.refused = Some(Box::new(RefusedSize { bytes, until }));
+        }
     }
 
     /// A request was answered in time.
@@ -112,6 +142,24 @@ mod tests {
         assert!(!limiter.timed_out(1) && !limiter.timed_out(1), "one event has no half");
         tokio::time::advance(SMALL_FOR).await;
         assert_eq!(limiter.limit(), usize::MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_size_that_was_refused_is_not_sent_again_for_a_while() {
+        let limiter = SizeLimiter::default();
+        assert!(!limiter.is_too_large(usize::MAX));
+        for bytes in [4_000, 2_000] {
+            limiter.refused_size(10, bytes);
+        }
+        assert!(limiter.is_too_large(2_000) && !limiter.is_too_large(1_999));
+        limiter.refused_size(10, 3_000);
+        assert!(limiter.is_too_large(2_000), "the smallest one counts");
+        tokio::time::advance(SMALL_FOR).await;
+        assert!(!limiter.is_too_large(2_000), "the destination may have changed");
+
+        limiter.refused_size(2, 500);
+        limiter.refused_size(1, 400);
+        assert!(!limiter.is_too_large(4_000), "one event was to blame");
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::time::Instant;
 
 use crate::kafka::{BrokerError, Class, Report, class};
-use crate::sink::{Batch, Outcome, Probe};
+use crate::sink::{Batch, Outcome, Probe, Rejection};
 
 /// The errors of a batch's reports, each with its class. None for a delivered message.
 fn classes_of(reports: &[Report]) -> Vec<Option<(Class, Code)>> {
@@ -106,7 +106,9 @@ fn partial(batch: &Batch, classes: &[Option<(Class, Code)>]) -> Outcome {
     let mut again = HashSet::new();
     for ((index, event), failed) in batch.events().enumerate().zip(classes) {
         match failed {
-            Some((Class::Message, code)) => rejected.push((index, advice(*code))),
+            Some((Class::Message, code)) => {
+                rejected.push(Rejection { index, status: format!("{code:?}"), reason: advice(*code) });
+            }
             None if !again.contains(event.record_id) => {}
             _ => {
                 retry.push(index);

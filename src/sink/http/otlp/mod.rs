@@ -18,7 +18,7 @@ use super::response::not_from;
 use super::{Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Secret};
 use crate::sink::common::{Compression, Defaults};
-use crate::sink::{Batch, BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use crate::sink::{Batch, BuildError, Event, Limits, Outcome, PARTIAL, Probe, Rejection, SinkContext};
 use encoding::Encoding;
 use protobuf::Field;
 use record::Writer;
@@ -172,7 +172,8 @@ impl Otlp {
             // The protocol forbids to send refused records again.
             Some((count, message)) if count >= response.events => {
                 let reason = response.quote(message.as_bytes());
-                let rejected = (0..response.events).map(|index| (index, reason.clone())).collect();
+                let rejection = |index| Rejection { index, status: PARTIAL.to_owned(), reason: reason.clone() };
+                let rejected = (0..response.events).map(rejection).collect();
                 Outcome::Partial { rejected, retry: Vec::new(), after: None }
             }
             Some((count, message)) => Outcome::RefusedSome { count, reason: response.quote(message.as_bytes()) },
@@ -221,6 +222,7 @@ impl Destination for Otlp {
         let retry = || Outcome::RetryLater { reason: self.reason(response), after: response.retry_after() };
         match response.status.as_u16() {
             200..=299 => self.judge_success(response),
+            408 | 425 | 429 | 500..=599 if response.names_size() => Outcome::TooLarge(self.reason(response)),
             429 | 502..=504 => retry(),
             408 | 425 | 500..=599 if self.retry_server_errors => retry(),
             300..=399 | 408 | 425 | 500..=599 => Outcome::Misconfigured(self.reason(response)),

@@ -45,6 +45,9 @@ fn each_response_in_json_has_its_outcome() {
         (502, "<html>", "RetryLater"),
         (503, "", "RetryLater"),
         (504, "", "RetryLater"),
+        (429, r#"{"code":8,"message":"received message larger than max (281827 vs. 100000)"}"#, "TooLarge"),
+        (500, r#"{"code":8,"message":"trying to send message larger than max (5 vs. 4)"}"#, "TooLarge"),
+        (503, "request body too large", "TooLarge"),
     ] {
         assert_eq!(judged(&otlp(Encoding::Json, false), status, body), expected, "{status} {body}");
     }

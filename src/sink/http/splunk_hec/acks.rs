@@ -111,6 +111,9 @@ impl Requests {
     }
 }
 
+/// In error texts.
+const QUERY: &str = "the query for acknowledgements";
+
 #[derive(Deserialize)]
 struct AckResponse {
     acks: BTreeMap<u64, bool>,
@@ -253,9 +256,14 @@ impl Acks {
                 });
                 Ok(())
             }
-            (_, Outcome::Unauthorized(reason)) => Err(Outcome::Unauthorized(reason)),
+            (_, Outcome::Unauthorized(reason)) => Err(Outcome::Unauthorized(format!("{QUERY}: {reason}"))),
             (_, Outcome::RetryLater { .. }) => Ok(()),
-            (code, _) => Err(Outcome::Misconfigured(advised(code.unwrap_or_default(), view.reason()))),
+            (Some(code), _) => Err(Outcome::Misconfigured(format!("{QUERY}: {}", advised(code, view.reason())))),
+            (None, _) => Err(Outcome::Misconfigured(format!(
+                "{QUERY} is not answered as a HEC does ({}): let `/services/collector/ack` through to the collector that \
+                 got the events, or remove `acknowledgement`",
+                view.reason()
+            ))),
         }
     }
 }

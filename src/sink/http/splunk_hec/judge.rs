@@ -38,7 +38,7 @@ pub(super) fn judge(response: &ResponseView<'_>) -> Outcome {
         (24 | 25, _) => Outcome::SlowDown(response.reason()),
         (1..=4 | 21 | 22, _) => Outcome::Unauthorized(response.reason()),
         (6 | 12 | 13 | 15, Some(index)) => Outcome::Partial {
-            rejected: vec![(index, response.reason())],
+            rejected: vec![response.rejection(index, response.reason())],
             retry: (index + 1..response.events).collect(),
             after: None,
         },

@@ -204,7 +204,7 @@ impl Destination for SplunkHec {
 fn unacknowledged(outcome: Outcome, events: usize, reason: String) -> Outcome {
     match outcome {
         Outcome::Partial { rejected, .. } => {
-            let refused = |index: &usize| rejected.iter().any(|(refused, _)| refused == index);
+            let refused = |index: &usize| rejected.iter().any(|rejection| rejection.index == *index);
             let retry = (0..events).filter(|index| !refused(index)).collect();
             Outcome::Partial { rejected, retry, after: None }
         }

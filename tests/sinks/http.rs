@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, sink, sink_in};
 use crate::support::deliver::deliver;
-use crate::support::double::{FaultRule, Reply};
+use crate::support::double::{FaultRule, Received, Reply};
 use crate::support::oauth::TokenEndpoint;
-use crate::support::receiver::{Receiver, Rules, Signed};
+use crate::support::receiver::{Format, Receiver, Rules, Signed};
 
 fn keys(receiver: &Receiver, more: Value) -> Value {
     let mut keys = json!({ "type": "http", "url": receiver.input() });
@@ -50,6 +50,46 @@ async fn every_framing_and_compression_arrives_whole() {
             }
         }
     }
+}
+
+/// A receiver that reports the events of a batch that it did not take. Halving finds them.
+#[tokio::test]
+async fn a_success_that_is_not_accepted_is_halved_until_the_refused_event_is_alone() {
+    let read = |request: &Received| {
+        let text = std::str::from_utf8(&request.bytes).unwrap();
+        let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        if text.contains("poison") {
+            (Vec::new(), Err((200, r#"{"failed":1,"errors":["bad"]}"#)))
+        } else {
+            (events, Ok(()))
+        }
+    };
+    let format = Some(Format { read, success: (200, r#"{"failed":0,"errors":[]}"#) });
+    let mut sent = batch(0..20);
+    push(&mut sent, "bad", "poison");
+    for more in
+        [json!({ "zero": "/failed" }), json!({ "empty": "/errors" }), json!({ "statuses": [200], "zero": "/failed" })]
+    {
+        let receiver = Receiver::start(Rules { format, ..Rules::default() }).await;
+        let delivered = deliver(sink(keys(&receiver, json!({ "accept": more }))), &sent).await;
+        assert_eq!((delivered.result, delivered.delivered, delivered.dead_letters_counted), (Ok(()), 20, 1));
+        let letter = &delivered.dead_letters[0];
+        assert_eq!((&letter["record_id"], &letter["status"]), (&json!("bad"), &json!("200")));
+        assert_eq!(receiver.ledger().counts(), once(0..20));
+    }
+    // Without `accept` it is a warning, and with a wrong pointer the lane stops.
+    let receiver = Receiver::start(Rules { format, ..Rules::default() }).await;
+    let attempt = sink(keys(&receiver, json!({}))).send(&sent).await;
+    assert!(
+        matches!(&attempt.outcome, Outcome::DeliveredWithWarning(text) if text.contains("`failed` is not 0")),
+        "{attempt:?}"
+    );
+    let delivered = deliver(sink(keys(&receiver, json!({ "accept": { "zero": "/lost" } }))), &sent).await;
+    assert!(
+        matches!(&delivered.result, Err(Failure::Misconfigured(reason)) if reason.contains("no `/lost`")),
+        "{delivered:?}"
+    );
+    assert!(delivered.dead_letters.is_empty());
 }
 
 #[tokio::test]

@@ -9,13 +9,17 @@ use http::{HeaderMap, Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
+use super::accept::judge_unknown;
+use super::{
+    Accept, Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
+};
 use crate::settings::{HttpSettings, Secret};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::line::Line;
 use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
-/// `type: http`: JSON to any receiver. A 2xx means that the receiver accepted the whole request.
+/// `type: http`: JSON to any receiver. A 2xx means that the receiver accepted the whole request, unless `accept` says
+/// otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GenericSettings {
@@ -27,6 +31,8 @@ pub struct GenericSettings {
     /// Send `{id, pipeline, stream, labels, record}` instead of the event alone.
     #[serde(default)]
     pub envelope: bool,
+    /// Which successes mean that the receiver accepted the events; default: every 2xx.
+    pub accept: Option<Accept>,
     /// Headers of every request; each value may be a secret.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
@@ -59,7 +65,11 @@ impl DestinationType for GenericSettings {
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Generic>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;
-        let destination = Generic { format: self.format, line: Line::new(self.envelope, context) };
+        if let Some(accept) = &self.accept {
+            accept.check()?;
+        }
+        let (format, line) = (self.format, Line::new(self.envelope, context));
+        let destination = Generic { format, line, accept: self.accept.clone() };
         Ok(Parts::new(auth, HeaderMap::new(), self.url.clone(), destination))
     }
 }
@@ -68,6 +78,7 @@ impl DestinationType for GenericSettings {
 pub(crate) struct Generic {
     pub(super) format: Format,
     pub(super) line: Line,
+    pub(super) accept: Option<Accept>,
 }
 
 impl Destination for Generic {
@@ -92,8 +103,17 @@ impl Destination for Generic {
         }
     }
 
+    /// A receiver may name each event in its answer.
+    fn max_response_bytes(&self) -> usize {
+        if self.accept.as_ref().is_some_and(Accept::reads_body) { 1 << 20 } else { 64 * 1024 }
+    }
+
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
-        response.by_status()
+        match (response.by_status(), &self.accept) {
+            (Outcome::Delivered, Some(accept)) => accept.judge(response),
+            (Outcome::Delivered, None) => judge_unknown(response),
+            (outcome, _) => outcome,
+        }
     }
 
     /// OPTIONS delivers nothing and every server answers it, but few servers check credentials for it.

@@ -51,7 +51,8 @@ impl DestinationType for PantherSettings {
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Panther>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;
-        let destination = Panther(Generic { format: self.format, line: Line::new(self.envelope, context) });
+        let destination =
+            Panther(Generic { format: self.format, line: Line::new(self.envelope, context), accept: None });
         Ok(Parts::new(auth, HeaderMap::new(), self.url.clone(), destination))
     }
 }
@@ -89,7 +90,7 @@ mod tests {
 
     #[test]
     fn each_status_has_its_outcome() {
-        let panther = Panther(Generic { format: Format::Ndjson, line: Line::plain() });
+        let panther = Panther(Generic { format: Format::Ndjson, line: Line::plain(), accept: None });
         for (status, body, expected) in [
             (200, "", "Delivered"),
             (200, r#"{"message":"ok"}"#, "Delivered"),

@@ -211,16 +211,8 @@ mod tests {
         let settings = TransformSettings { keep_original: Some(false), ..TransformSettings::default() };
         let mapper = Mapper::new(&settings, schema, origin);
         let coverage = (schema == Schema::Ecs).then(Coverage::default);
-        let mut run = Run {
-            mapper,
-            schema,
-            output: Vec::new(),
-            coverage,
-            records: 0,
-            faults: 0,
-            dropped: 0,
-            failed: 0,
-        };
+        let mut run =
+            Run { mapper, schema, output: Vec::new(), coverage, records: 0, faults: 0, dropped: 0, failed: 0 };
         let error = run.map(stream, input.as_ref()).err().map(|error| error.to_string());
         (String::from_utf8(run.output).unwrap(), run.faults, error, run.coverage.unwrap_or_default())
     }

@@ -96,7 +96,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Format::Json => print_line(serde_json::to_string_pretty(&status)?)?,
             Format::Table => args.print_tables(&status, sums, &unknown)?,
         }
-        unknown.iter().for_each(print_error);
+        unknown.iter().for_each(note);
         if !args.watch {
             let is_complete = status.workers.iter().all(|answer| answer.problem.is_none());
             return Ok(if is_complete && unknown.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });

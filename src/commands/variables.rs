@@ -138,7 +138,9 @@ impl Ignored {
             return Ok(Self { unknown: Vec::new(), files: Vec::new() });
         };
         let (command, matches) = innermost(program.find_subcommand(name), matches);
-        if let Some(command) = command.filter(|_| !OTHER_LISTENERS.contains(&name)) {
+        if let Some(command) = command
+            && !OTHER_LISTENERS.contains(&name)
+        {
             only_for_others(command, matches, &names)?;
         }
         let allowed: Vec<_> = raw(matches, "env_allow").filter_map(|prefix| prefix.to_str()).collect();

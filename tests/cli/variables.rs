@@ -110,7 +110,7 @@ fn settings_of_the_process_have_variables() {
         .args(["check", "--offline", "--settings"])
         .env("S1_FORWARDER_PIPELINES", directory.path().join("acme.yaml"))
         .env("S1_FORWARDER_DEFAULTS", directory.path().join("defaults.yaml")));
-    assert!(code == 0 && out.contains("tier: gold") && !errors.contains("variable"), "{code} {out}{errors}");
+    assert!(code == 0 && out.contains("transform.labels.tier") && !errors.contains("variable"), "{code} {out}{errors}");
 }
 
 #[test]

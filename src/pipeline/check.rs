@@ -91,9 +91,11 @@ const TOKENS: [&str; 4] = ["token", "api_key", "intake_key", "code"];
 fn literal_tokens(report: &mut Report<'_>, parent: Option<&Node>, prefix: &str) {
     for key in TOKENS {
         let Some(node) = parent.and_then(|parent| parent.get(key)) else { continue };
-        for one in std::iter::once(node).chain(node.list()) {
+        let key = format!("{prefix}.{key}");
+        let listed = node.list().iter().enumerate().map(|(index, node)| (format!("{key}[{index}]"), node));
+        for (key, one) in std::iter::once((key.clone(), node)).chain(listed) {
             if let Some(Err(reason)) = one.text().map(check_token) {
-                report.at(&one.place, &format!("{prefix}.{key}"), Severity::Error, format!("the token {reason}"));
+                report.at(&one.place, &key, Severity::Error, format!("the token {reason}"));
             }
         }
     }

@@ -347,7 +347,7 @@ fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<sink::Sin
         let problem = match sink::settings::intended_type(type_name) {
             Some((intended, true)) => not_this_but(type_name, types, intended),
             Some((_, false)) => {
-                format!("`{type_name}` is not supported; the types are {}", types.join(", "))
+                format!("`{type_name}` is not supported yet; the types are {}", types.join(", "))
             }
             None => not_one_of(type_name, types),
         };

@@ -82,8 +82,9 @@ async fn exit_codes_say_what_came_of_lanes_and_files() {
     let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(2), "{}", exit.stderr);
     assert!(exit.stderr.contains("did you mean `console`?"), "{}", exit.stderr);
-    let is_listed =
-        |table: &str| table.lines().any(|line| line.contains("globex.yaml") && line.ends_with("invalid: not run"));
+    let is_listed = |table: &str| {
+        table.lines().any(|line| line.contains("globex.yaml") && line.trim_end().ends_with("invalid: not run"))
+    };
     assert!(is_listed(&exit.stdout), "{}", exit.stdout);
     // One file among others: the others run, 1.
     harness.put_changed("acme", json!({}));

@@ -295,7 +295,9 @@ async fn secrets_of_an_earlier_build_are_refused_with_the_command_that_exports_t
     chained.metadata.resource_version = None;
     chained.metadata.uid = None;
     chained.metadata.name = Some(format!("{name}-00000003"));
-    ["version", "lanes"].map(|key| chained.annotations_mut().remove(&format!("s1-forwarder/{key}")));
+    for key in ["version", "lanes"] {
+        chained.annotations_mut().remove(&format!("s1-forwarder/{key}"));
+    }
     secrets.create(&PostParams::default(), &chained).await.unwrap();
 
     let export = format!("s1-forwarder dead-letters list --format json --dead-letters kubernetes:{namespace}");

@@ -133,7 +133,7 @@ async fn an_altered_dead_letter_is_reported_and_not_sent() {
     assert_eq!(harness.once(&[]).await.code, Some(0));
     let arrived = harness.sink.ledger().counts().len();
     let text = std::fs::read_to_string(harness.path(FILE)).unwrap();
-    let altered = text.replacen("\"activityType\":", "\"activitytype\":", 1);
+    let altered = text.replacen("\"activityType\"", "\"activitytype\"", 1);
     assert_ne!(altered, text);
     std::fs::write(harness.path(FILE), altered).unwrap();
     let list = harness.command(&["dead-letters", "list", "--format", "json"]).await;
@@ -231,9 +231,16 @@ async fn the_size_of_the_store_is_a_metric() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_stored_is_told_after_a_restart_and_until_it_is_removed() {
     let harness = world_with(3).await;
+    let mut pipeline = harness.pipeline(json!({}));
+    pipeline["sinks"][0]["batch"] = json!({ "events": 1 });
+    harness.put("acme", &pipeline);
     let once = harness.once(&[]).await;
     assert_eq!(once.code, Some(0));
     assert!(once.stdout.contains(" 3 (3 new)  complete"), "{}", once.stdout);
+    // The first one at once, the others at the end.
+    let log = once.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let told = log.filter(|line| line["message"].as_str().is_some_and(|text| text.contains("stored as dead letters")));
+    assert_eq!(told.map(|line| line["count"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2], "{}", once.stderr);
     let list = "s1-forwarder dead-letters list --dead-letters file:state/dead-letters";
     assert!(once.stdout.contains(&format!("\n3 dead letters are stored; to list them: {list}\n")), "{}", once.stdout);
     assert!(

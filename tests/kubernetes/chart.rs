@@ -220,9 +220,9 @@ fn values_that_cannot_work_are_refused_before_anything_is_installed() {
 fn the_image_comes_from_the_registry_that_the_values_name() {
     let Some(chart) = Chart::new() else { return };
     for (values, image) in [
-        ("image.tag=1", "s1-forwarder:1"),
-        ("image.tag=1,image.registry=registry.example/mirror", "registry.example/mirror/s1-forwarder:1"),
-        ("image.tag=1,image.registry=one.example,global.imageRegistry=all.example", "all.example/s1-forwarder:1"),
+        ("image.tag=v1", "s1-forwarder:v1"),
+        ("image.tag=v1,image.registry=registry.example/mirror", "registry.example/mirror/s1-forwarder:v1"),
+        ("image.tag=v1,image.registry=one.example,global.imageRegistry=all.example", "all.example/s1-forwarder:v1"),
     ] {
         let rendered = chart.template("acme", "default", &["--set", values]).unwrap();
         let images: BTreeSet<&str> =

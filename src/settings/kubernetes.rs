@@ -58,7 +58,10 @@ impl Kubernetes {
     /// If there is no such configuration. No request is sent yet.
     pub async fn connect(namespace: Option<&str>) -> Result<Self, KubernetesError> {
         let access = |error: &dyn std::error::Error| KubernetesError::Access(chain(error));
-        let of_kubeconfig = of_kubeconfig().await.map_err(|error| access(&error))?;
+        let of_kubeconfig = of_kubeconfig().await;
+        let of_kubeconfig = of_kubeconfig.map_err(|error| {
+            KubernetesError::Access(format!("`proxy-url` of the kubeconfig, or HTTPS_PROXY: {error}"))
+        })?;
         let mut config = match of_kubeconfig {
             Some(config) => config,
             None => Config::infer().await.map_err(|error| access(&error))?,
@@ -109,8 +112,11 @@ fn proxy_to(
     environment: Option<&str>,
     exceptions: &str,
 ) -> Result<Option<Uri>, ProxyError> {
-    let applies = |proxy: &&str| Matcher::builder().all(*proxy).no(exceptions).build().intercept(server).is_some();
-    let Some(text) = named.or_else(|| environment.filter(applies)) else { return Ok(None) };
+    // The matcher takes `*` for names only.
+    let is_excepted = exceptions.split(',').any(|entry| entry.trim() == "*")
+        || Matcher::builder().all("http://proxy").no(exceptions).build().intercept(server).is_none();
+    let of_environment = if is_excepted { None } else { environment };
+    let Some(text) = named.or(of_environment) else { return Ok(None) };
     let proxy: Proxy = text.parse()?;
     proxy.url().as_str().parse().map(Some).map_err(|_| ProxyError)
 }

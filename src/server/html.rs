@@ -102,28 +102,27 @@ pub(super) fn lane_state(lane: &Lane) -> Markup {
     }
 }
 
-/// Whether [`lane_error`] has something to say.
-pub(super) fn has_error(lane: &Lane) -> bool {
-    lane.error.is_some() || lane.remap_problem().is_some()
-}
-
-/// The error of a lane, how long it has lasted, and when the lane tried last and tries next. `count` lanes have it.
-pub(super) fn lane_error(lane: &Lane, count: usize, now: Timestamp) -> Markup {
-    let Some(error) = &lane.error else {
-        return html! { @if let Some(problem) = lane.remap_problem() { span { (cut(&problem, MOST_ERROR)) } } };
-    };
-    let tried = lane.last_error.as_ref().filter(|last| last.text == *error);
+/// A second row with the error of a lane, how long it has lasted, and when the lane tried last and tries next. `count`
+/// lanes have it.
+pub(super) fn error_row(lane: &Lane, count: usize, columns: usize, now: Timestamp) -> Markup {
+    let tried = lane.last_error.as_ref().filter(|last| lane.error.as_ref() == Some(&last.text));
     let next = lane.next_attempt.as_deref();
     let next = next.filter(|next| Timestamp::parse(next).is_ok_and(|next| next > now));
     html! {
-        span {
-            @if count > 1 { (count) " lanes: " }
-            (cut(error, MOST_ERROR)) " "
-            span.soft {
-                "failing for " (elapsed(lane.failing_since.as_deref(), now))
-                @if let Some(tried) = tried { ", last tried " (relative_time(Some(&tried.time), now, "")) }
-                @if next.is_some() { ", next " (relative_time(next, now, "")) }
+        @if let Some(error) = &lane.error {
+            tr.error {
+                td.e colspan=(columns) {
+                    @if count > 1 { (count) " lanes: " }
+                    (cut(error, MOST_ERROR)) " "
+                    span.soft {
+                        "failing for " (elapsed(lane.failing_since.as_deref(), now))
+                        @if let Some(tried) = tried { ", last tried " (relative_time(Some(&tried.time), now, "")) }
+                        @if next.is_some() { ", next " (relative_time(next, now, "")) }
+                    }
+                }
             }
+        } @else if let Some(problem) = lane.remap_problem() {
+            tr.error { td.e colspan=(columns) { (cut(&problem, MOST_ERROR)) } }
         }
     }
 }
@@ -132,7 +131,7 @@ pub(super) fn lane_error(lane: &Lane, count: usize, now: Timestamp) -> Markup {
 pub(super) fn elapsed(since: Option<&str>, now: Timestamp) -> Markup {
     let time = since.and_then(|since| Timestamp::parse(since).ok());
     let (Some(since), Some(time)) = (since, time) else { return html! { "an unknown time" } };
-    html! { time datetime=(since) title=(since) { (HumanDuration(now.since(time))) } }
+    html! { time.unbroken datetime=(since) title=(since) { (HumanDuration(now.since(time))) } }
 }
 
 pub(super) fn lag(seconds: Option<f64>) -> Markup {
@@ -158,7 +157,11 @@ pub(super) fn relative_time(text: Option<&str>, now: Timestamp, otherwise: &str)
     let (Some(text), Some(time)) = (text, time) else { return html! { (otherwise) } };
     html! {
         time datetime=(text) title=(text) {
-            @if time > now { "in " (HumanDuration(time.since(now))) } @else { (HumanDuration(now.since(time))) " ago" }
+            @if time > now {
+                "in " span.unbroken { (HumanDuration(time.since(now))) }
+            } @else {
+                span.unbroken { (HumanDuration(now.since(time))) } " ago"
+            }
         }
     }
 }

@@ -6,9 +6,7 @@ use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::duration::HumanDuration;
-use super::html::{
-    Document, cut, day, elapsed, has_error, lag, lane_error, lane_state, relative_time, state_class, table,
-};
+use super::html::{Document, cut, day, elapsed, error_row, lag, lane_state, relative_time, state_class, table};
 use super::lanes::{Cluster, File, SourceProblem, Status};
 use super::overview::{EqualErrors, PipelineRow};
 use super::query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, MOST_WANTED, STATES, Sort};
@@ -22,13 +20,11 @@ const MOST_TEXT: usize = 300;
 /// Errors that several pipelines have.
 const MOST_ERRORS: usize = 10;
 
-const ERROR: &str = "Error";
 /// The columns of the pipelines, and what those are sorted by that can be.
-const COLUMNS: [(&str, Option<Sort>); 10] = [
+const COLUMNS: [(&str, Option<Sort>); 9] = [
     ("Pipeline", Some(Sort::Name)),
     ("Lanes", None),
     ("State", Some(Sort::State)),
-    (ERROR, None),
     ("Lag", Some(Sort::Lag)),
     ("Last success", Some(Sort::LastSuccess)),
     ("Events/s", Some(Sort::Rate)),
@@ -254,7 +250,8 @@ fn errors(errors: &[EqualErrors], now: Timestamp) -> Markup {
 fn pipelines(status: &Status, query: &LaneQuery, now: Timestamp) -> Markup {
     let rows = &status.pipelines;
     let first = query.rows().start;
-    let with_error = rows.iter().any(|row| has_error(&row.worst));
+    let with_worker = rows.iter().any(|row| row.worker.is_some());
+    let columns = COLUMNS.len() + usize::from(with_worker);
     html! {
         h2 #pipelines { "Pipelines" }
         (form(query))
@@ -268,17 +265,15 @@ fn pipelines(status: &Status, query: &LaneQuery, now: Timestamp) -> Markup {
             }
         } @else {
             div.wide {
-                table {
+                table.lanes {
                     caption { "Pipelines " (first + 1) " to " (first + rows.len()) " of " (status.matching) }
                     thead {
                         tr {
-                            @for (title, sort) in COLUMNS {
-                                @if title != ERROR || with_error { (column(title, sort, query)) }
-                            }
-                            @if rows.iter().any(|row| row.worker.is_some()) { th scope="col" { "Worker" } }
+                            @for (title, sort) in COLUMNS { (column(title, sort, query)) }
+                            @if with_worker { th scope="col" { "Worker" } }
                         }
                     }
-                    tbody { @for row in rows { (pipeline_row(row, with_error, now)) } }
+                    @for row in rows { (pipeline_row(row, columns, now)) }
                 }
             }
             (pages(status.matching, query))
@@ -368,24 +363,26 @@ fn pages(matching: usize, query: &LaneQuery) -> Markup {
     }
 }
 
-fn pipeline_row(row: &PipelineRow, with_error: bool, now: Timestamp) -> Markup {
+fn pipeline_row(row: &PipelineRow, columns: usize, now: Timestamp) -> Markup {
     let failing = row.lanes - row.up.min(row.lanes);
     let worst = &row.worst;
     html! {
-        tr {
-            th.name scope="row" { (pipeline_link(&row.pipeline)) }
-            td.n data-label="Lanes" {
-                @if failing > 0 { (failing) " of " (row.lanes) " failing" } @else { (row.lanes) " up" }
+        tbody {
+            tr {
+                th.name scope="row" { (pipeline_link(&row.pipeline)) }
+                td.t data-label="Lanes" {
+                    @if failing > 0 { (failing) " of " (row.lanes) " failing" } @else { (row.lanes) " up" }
+                }
+                td data-label="State" { (lane_state(worst)) }
+                td.n data-label="Lag" { (lag(row.lag_seconds)) }
+                td.t data-label="Last success" { (relative_time(row.last_success.as_deref(), now, "never")) }
+                td.n data-label="Events/s" { (format_args!("{:.1}", row.delivered_per_second)) }
+                td.n data-label="Delivered" { (row.delivered) }
+                td.n data-label="Dead letters" { (row.dead_letters) }
+                td.n data-label="Token expires" { (worst.token_expires.as_deref().map_or("–", day)) }
+                @if let Some(worker) = &row.worker { td data-label="Worker" { span { (worker) } } }
             }
-            td data-label="State" { (lane_state(worst)) }
-            @if with_error { td.e data-label="Error" { (lane_error(worst, row.equal_errors, now)) } }
-            td.n data-label="Lag" { (lag(row.lag_seconds)) }
-            td.n data-label="Last success" { (relative_time(row.last_success.as_deref(), now, "never")) }
-            td.n data-label="Events/s" { (format_args!("{:.1}", row.delivered_per_second)) }
-            td.n data-label="Delivered" { (row.delivered) }
-            td.n data-label="Dead letters" { (row.dead_letters) }
-            td.n data-label="Token expires" { (worst.token_expires.as_deref().map_or("–", day)) }
-            @if let Some(worker) = &row.worker { td.name data-label="Worker" { span { (worker) } } }
+            (error_row(worst, row.equal_errors, columns, now))
         }
     }
 }

@@ -6,18 +6,16 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::chart::chart;
 use super::details::{Incident, PipelineDetails, advice};
 use super::duration::HumanDuration;
-use super::html::{Document, cut, day, has_error, lag, lane_error, lane_state, relative_time, state_class, table};
+use super::html::{Document, cut, day, error_row, lag, lane_state, relative_time, state_class, table};
 use super::lanes::Lane;
 use super::page::consequence;
 use crate::record::Timestamp;
 
-const ERROR: &str = "Error";
 /// The columns of the lanes.
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 10] = [
     "Stream",
     "Sink",
     "State",
-    ERROR,
     "Lag",
     "Last success",
     "Next attempt",
@@ -158,35 +156,40 @@ fn code(text: &str) -> Markup {
 fn lanes(lanes: &[Lane], now: Timestamp) -> Markup {
     let mut sorted: Vec<&Lane> = lanes.iter().collect();
     sorted.sort_by_key(|lane| lane.up);
-    let with_error = lanes.iter().any(has_error);
-    let titles = COLUMNS.iter().copied().filter(|title| *title != ERROR || with_error);
-    let rows = html! { @for lane in sorted.into_iter().take(MOST_ROWS) { (lane_row(lane, with_error, now)) } };
     html! {
         h2 { "Lanes" }
         @if lanes.is_empty() {
             p { "No lane of this pipeline runs here." }
         } @else {
-            div.wide { (table("By stream and sink", &titles.collect::<Vec<_>>(), &rows)) }
+            div.wide {
+                table.lanes {
+                    caption { "By stream and sink" }
+                    thead { tr { @for column in COLUMNS { th scope="col" { (column) } } } }
+                    @for lane in sorted.into_iter().take(MOST_ROWS) { (lane_row(lane, now)) }
+                }
+            }
         }
     }
 }
 
-fn lane_row(lane: &Lane, with_error: bool, now: Timestamp) -> Markup {
+fn lane_row(lane: &Lane, now: Timestamp) -> Markup {
     let skipped = lane.skipped.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
     let next = if lane.request_limit_wait.is_some() { "–" } else { "now" };
     html! {
-        tr {
-            th.name scope="row" { span { (lane.stream) } }
-            td.name data-label="Sink" { span { (lane.sink) } }
-            td data-label="State" { (lane_state(lane)) }
-            @if with_error { td.e data-label="Error" { (lane_error(lane, 1, now)) } }
-            td.n data-label="Lag" { (lag(lane.lag_seconds)) }
-            td.n data-label="Last success" { (relative_time(lane.last_success.as_deref(), now, "never")) }
-            td.n data-label="Next attempt" { (relative_time(lane.next_attempt.as_deref(), now, next)) }
-            td.n data-label="Events/s" { (format_args!("{:.1}", lane.delivered_per_second)) }
-            td.n data-label="Delivered" { (lane.delivered) }
-            td.n data-label="Skipped" { (skipped) }
-            td.n data-label="Dead letters" { (lane.shown_dead_letters()) }
+        tbody {
+            tr {
+                th.name scope="row" { span { (lane.stream) } }
+                td.name data-label="Sink" { span { (lane.sink) } }
+                td data-label="State" { (lane_state(lane)) }
+                td.n data-label="Lag" { (lag(lane.lag_seconds)) }
+                td.t data-label="Last success" { (relative_time(lane.last_success.as_deref(), now, "never")) }
+                td.t data-label="Next attempt" { (relative_time(lane.next_attempt.as_deref(), now, next)) }
+                td.n data-label="Events/s" { (format_args!("{:.1}", lane.delivered_per_second)) }
+                td.n data-label="Delivered" { (lane.delivered) }
+                td.n data-label="Skipped" { (skipped) }
+                td.n data-label="Dead letters" { (lane.shown_dead_letters()) }
+            }
+            (error_row(lane, 1, COLUMNS.len(), now))
         }
     }
 }

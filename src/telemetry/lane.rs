@@ -284,7 +284,8 @@ pub struct LaneMetrics {
     state: Mutex<LaneState>,
     /// Boxed: most lanes never fail.
     failing: Mutex<Option<Box<Failing>>>,
-    limit_wait: Mutex<Option<LimitWait>>,
+    /// Boxed: there are tens of thousands of lanes, and few wait.
+    limit_wait: Mutex<Option<Box<LimitWait>>>,
     /// The console refuses the token, or there is none to send.
     token_problem: Mutex<Option<TokenProblem>>,
     /// The newest is the last. A lane that never failed has none and allocates nothing.
@@ -511,7 +512,7 @@ impl LaneMetrics {
 
     /// The lane waits for its turn within the request limit that `lanes` lanes share, until the guard is dropped.
     pub fn begin_limit_wait(&self, now: Timestamp, lanes: Arc<AtomicUsize>) -> LimitWaitGuard<'_> {
-        *self.limit_wait.lock() = Some(LimitWait { since: now, lanes });
+        *self.limit_wait.lock() = Some(Box::new(LimitWait { since: now, lanes }));
         LimitWaitGuard(self)
     }
 

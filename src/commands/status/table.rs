@@ -7,7 +7,8 @@ use crate::settings::visible;
 const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";
 const END: &str = "\x1b[0m";
-const GAP: usize = 2;
+/// Between two columns.
+const GAP: &str = "  ";
 /// An error gets so many characters before other columns are left out for its sake, and never fewer than the second.
 const ERROR_WIDTH: (usize, usize) = (40, 12);
 
@@ -65,35 +66,34 @@ impl Column {
 pub fn render(mut columns: Vec<Column>, style: Style, colour_of: impl Fn(usize) -> Option<bool>) -> String {
     let mut left_out = Vec::new();
     if let Some(width) = style.width {
-        let needed = |columns: &[Column]| columns.iter().map(|column| column.least_width() + GAP).sum::<usize>() - GAP;
+        let needed = |columns: &[Column]| {
+            columns.iter().map(|column| column.least_width() + GAP.len()).sum::<usize>() - GAP.len()
+        };
         while needed(&columns) > width {
             let most = columns.iter().map(|column| column.dispensable).max().unwrap_or_default();
             let Some(place) = columns.iter().position(|column| column.dispensable == most && most > 0) else { break };
             left_out.push(columns.remove(place).title);
         }
     }
-    let others: usize = columns.iter().filter(|column| !column.is_error).map(|column| column.full_width() + GAP).sum();
+    let others: usize =
+        columns.iter().filter(|column| !column.is_error).map(|column| column.full_width() + GAP.len()).sum();
     let error_width = style.width.map_or(usize::MAX, |width| width.saturating_sub(others).max(ERROR_WIDTH.1));
+    let widths: Vec<usize> = columns.iter().map(Column::full_width).collect();
     let rows = columns.first().map_or(0, |column| column.cells.len());
     let mut lines = String::new();
-    for row in 0..=rows {
+    // The titles are a row too.
+    for row in std::iter::once(None).chain((0..rows).map(Some)) {
         let mut line = String::new();
-        for (place, column) in columns.iter().enumerate() {
-            let cell = row.checked_sub(1).and_then(|row| column.cells.get(row)).map_or(column.title, String::as_str);
+        for (column, width) in columns.iter().zip(&widths) {
+            let cell = row.and_then(|row| column.cells.get(row)).map_or(column.title, String::as_str);
             let cell = if column.is_error { shortened(cell, error_width) } else { cell.to_owned() };
-            let blanks = " ".repeat(column.full_width().saturating_sub(cell.chars().count()));
-            let colour = row.checked_sub(1).filter(|_| column.title == "STATE").and_then(&colour_of);
+            let blanks = " ".repeat(width.saturating_sub(cell.chars().count()));
+            let colour = row.filter(|_| column.title == "STATE").and_then(&colour_of);
             let text = colour.map_or_else(|| cell.clone(), |is_good| style.coloured(&cell, is_good));
-            if column.is_number {
-                line.push_str(&blanks);
-            }
-            line.push_str(&text);
-            if place + 1 < columns.len() {
-                line.push_str(if column.is_number { "" } else { &blanks });
-                line.push_str(&" ".repeat(GAP));
-            }
+            line += &if column.is_number { blanks + &text } else { text + &blanks };
+            line += GAP;
         }
-        lines.push_str(line.trim_end());
+        lines += line.trim_end();
         lines.push('\n');
     }
     if !left_out.is_empty() {

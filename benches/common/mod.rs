@@ -160,6 +160,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
         transform: Arc::new(transform_settings(true)),
         schema: Schema::Ecs,
         steps: None,
+        embeds_raw: false,
         labeler: None,
         delivery: Arc::new(Delivery {
             sink,

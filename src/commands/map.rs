@@ -11,7 +11,7 @@ use super::note;
 use super::output::is_closed_pipe;
 use crate::console::ConsoleUrl;
 use crate::pipeline;
-use crate::record::{RecordSplitter, Stream};
+use crate::record::{RecordSplitter, Stream, repair};
 use crate::transform::coverage::Coverage;
 use crate::transform::{Keys, Mapper, Origin, Schema, TransformSettings};
 
@@ -63,7 +63,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let output = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let coverage = args.report.then(Coverage::default);
-    let mut run = Run { mapper, schema, output, coverage, records: 0, faults: 0, dropped: 0, failed: 0 };
+    let mut run = Run { mapper, schema, output, coverage, records: 0, faults: 0, dropped: 0, failed: 0, repaired: 0 };
     match run.map(args.stream, input) {
         // The reader has closed the pipe.
         Err(error) if is_closed_pipe(&error) => return Ok(ExitCode::SUCCESS),
@@ -83,6 +83,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     if run.records > run.dropped {
         warn_of_unmatched(&run.mapper);
+    }
+    if run.repaired > 0 {
+        note(format!("{} of {} records were not valid JSON and were repaired", run.repaired, run.records));
     }
     if run.faults > 0 {
         note(format!("{} of {} records could not be mapped and became error events", run.faults, run.records));
@@ -136,6 +139,8 @@ struct Run<W> {
     dropped: u64,
     /// Events that a program failed on.
     failed: u64,
+    /// Records that were not JSON.
+    repaired: u64,
 }
 
 impl<W: Write> Run<W> {
@@ -168,6 +173,7 @@ impl<W: Write> Run<W> {
                     continue;
                 }
                 Ok(mapped) => {
+                    self.repaired += u64::from(mapped.repaired);
                     if let Some(reason) = &mapped.remap_error {
                         self.failed += 1;
                         if self.failed <= FAULTS_SHOWN {
@@ -175,8 +181,10 @@ impl<W: Write> Run<W> {
                         }
                     }
                     if let Some(coverage) = &mut self.coverage {
+                        let repaired = if mapped.repaired { repair(record.bytes) } else { None };
+                        let mapped_record = repaired.as_deref().map_or(record.bytes, str::as_bytes);
                         let read = |bytes| serde_json::from_slice(bytes).context("the event cannot be read back");
-                        coverage.add(self.schema, stream, &read(record.bytes)?, &read(&event)?);
+                        coverage.add(self.schema, stream, &read(mapped_record)?, &read(&event)?);
                     }
                 }
             }
@@ -211,8 +219,17 @@ mod tests {
         let settings = TransformSettings { keep_original: Some(false), ..TransformSettings::default() };
         let mapper = Mapper::new(&settings, schema, origin);
         let coverage = (schema == Schema::Ecs).then(Coverage::default);
-        let mut run =
-            Run { mapper, schema, output: Vec::new(), coverage, records: 0, faults: 0, dropped: 0, failed: 0 };
+        let mut run = Run {
+            mapper,
+            schema,
+            output: Vec::new(),
+            coverage,
+            records: 0,
+            faults: 0,
+            dropped: 0,
+            failed: 0,
+            repaired: 0,
+        };
         let error = run.map(stream, input.as_ref()).err().map(|error| error.to_string());
         (String::from_utf8(run.output).unwrap(), run.faults, error, run.coverage.unwrap_or_default())
     }
@@ -249,6 +266,22 @@ mod tests {
         assert!(error.unwrap().starts_with("line 3, byte 30: "));
         let (output, _, error, _) = run(Schema::Ecs, Stream::Threats, "{\"id\":\"1\"}\n{\n\"id\":\"2\"\n}");
         assert!(output.lines().count() == 1 && error.unwrap().contains("`jq -c .`"));
+    }
+
+    #[test]
+    fn a_record_that_is_not_valid_json_is_repaired_and_mapped() {
+        for damage in [&br"\ud83d"[..], br"\ude00", b"\xff", b"\xed\xa0\xbd", b"\t", br#"","size":NaN,"x":""#] {
+            let begin = br#"[{"id":"1000000000000000001","threatInfo":{"confidenceLevel":"malicious",
+                "classification":"Ransomware","createdAt":"2026-11-26T20:00:00Z","threatName":"evil"#;
+            let input = [&begin[..], damage, br#".exe"}}]"#].concat();
+            let (output, faults, error, coverage) = run(Schema::Ecs, Stream::Threats, &input);
+            assert_eq!((faults, error, coverage.lost.len()), (0, None, 0));
+            let event: serde_json::Value = serde_json::from_str(&output).unwrap();
+            let shown =
+                [&event["event"]["kind"], &event["event"]["severity"], &event["event"]["id"], &event["@timestamp"]];
+            let shown = serde_json::json!(shown);
+            assert_eq!(shown, serde_json::json!(["alert", 99, "1000000000000000001", "2026-11-26T20:00:00Z"]));
+        }
     }
 
     #[test]

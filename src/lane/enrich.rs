@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tokio::time::sleep;
 
 use crate::console::{Client, ConsoleError, Redactor};
-use crate::record::Stream;
+use crate::record::{Stream, repair};
 use crate::settings::FullJitter;
 use crate::source::{Include, Page, Request, read_page};
 use crate::telemetry::Meter;
@@ -97,8 +97,13 @@ fn read(body: &[u8], limit: usize, redactor: &Redactor) -> Result<(Vec<Value>, u
     let page = read_page(Stream::Threats, body, redactor)?;
     let total = page.total_items.unwrap_or(0).max(page.records.len() as u64);
     let newest = page.records.iter().take(limit).rev();
-    let items: Result<Vec<Value>, _> = newest.map(|item| serde_json::from_slice(item)).collect();
-    Ok((items.map_err(|_| ConsoleError::transient("the answer holds items that are not JSON"))?, total))
+    let items: Option<Vec<Value>> = newest.map(|item| read_item(item)).collect();
+    Ok((items.ok_or_else(|| ConsoleError::transient("the answer holds items that are not JSON"))?, total))
+}
+
+/// Notes are texts that people paste: an item that is not JSON is repaired as a record is.
+fn read_item(item: &[u8]) -> Option<Value> {
+    serde_json::from_slice(item).ok().or_else(|| serde_json::from_str(&repair(item)?).ok())
 }
 
 #[cfg(test)]
@@ -113,6 +118,8 @@ mod tests {
         assert_eq!((items, count), (vec![serde_json::json!({"id":"2"}), serde_json::json!({"id":"3"})], 7));
         assert_eq!(read(br#"{"data":null,"errors":null}"#).unwrap(), (Vec::new(), 0));
         assert!(read(b"<html>").is_err());
+        let (items, _) = read(br#"{"data":[{"text":"cut \ud83d"}]}"#).unwrap();
+        assert_eq!(items, [serde_json::json!({"text": "cut \u{fffd}"})]);
         let error = read(br#"{"data":null,"errors":[{"code":5000010,"title":"Internal"}]}"#).unwrap_err();
         assert!(matches!(error, ConsoleError::Transient { .. }), "a 200 with an error has no items: {error}");
     }

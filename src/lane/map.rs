@@ -70,7 +70,8 @@ impl MapStage {
         Self {
             mapper: Mapper::new(&lane.transform, lane.schema, Origin::of(pipeline, lane.client.host(), *stream))
                 .with_steps(lane.steps.clone())
-                .with_labeler(lane.labeler.clone()),
+                .with_labeler(lane.labeler.clone())
+                .with_raw_embedded(lane.embeds_raw),
             schema: lane.schema,
             limits: lane.delivery.sink.limits(),
             flush: lane.flush,
@@ -183,6 +184,9 @@ impl MapStage {
             match mapper.map_record(bytes, Some(record.identity), record.enrichment.as_deref(), buffer) {
                 Ok(mapped) => {
                     dropped = mapped.dropped;
+                    if mapped.repaired {
+                        count_repaired(meter, &record.id);
+                    }
                     count(meter, *schema, mapped)
                 }
                 Err(error) => {
@@ -218,6 +222,15 @@ impl MapStage {
         full.settled = Settled::none_of(full.batch.len());
         self.batches.send(Arc::new(full)).await.ok()
     }
+}
+
+fn count_repaired(meter: &Meter, record_id: &str) {
+    let Some(repaired) = meter.record_repaired() else { return };
+    tracing::warn!(
+        repaired,
+        record_id,
+        "records are not valid JSON; they were repaired, with U+FFFD in place of what is no character"
+    );
 }
 
 /// Counts what mapping a record has shown. Returns the error that goes next to a raw event: it has no place for a tag.

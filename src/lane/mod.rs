@@ -49,6 +49,8 @@ pub struct Lane {
     pub transform: Arc<TransformSettings>,
     /// The schema of the events.
     pub schema: Schema,
+    /// See [`Mapper::with_raw_embedded`](crate::transform::Mapper::with_raw_embedded).
+    pub embeds_raw: bool,
     /// What the user has done to mapped events.
     pub steps: Option<Arc<Steps>>,
     /// Makes the labels of each record, if they differ.

@@ -36,6 +36,9 @@ impl Pipeline {
         let schema = schema.or(of_sink).unwrap_or(self.transform.schema);
         let remap = sink.and_then(|sink| sink.common.remap.as_deref());
         let steps = Steps::new(&self.transform, schema, remap, keys)?;
-        Ok((Mapper::new(&self.transform, schema, origin).with_steps(steps.map(Arc::new)), schema))
+        let mapper = Mapper::new(&self.transform, schema, origin)
+            .with_steps(steps.map(Arc::new))
+            .with_raw_embedded(sink.is_some_and(|sink| sink.embeds_raw()));
+        Ok((mapper, schema))
     }
 }

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::page::{Page, PageError};
+use super::facts::member;
+use super::page::{Page, PageError, split_array, text_of};
 use super::scan;
-use super::value::{Kind, Value};
+use super::value::Value;
 
 /// One response to a query for a GraphQL connection named `field`:
 /// `{"data":{FIELD:{"totalCount":…,"pageInfo":…,"edges":[…]}},"errors":[…]}`. The data is valid only if `errors` is
@@ -38,37 +39,41 @@ pub fn parse_connection<'a>(body: &'a [u8], field: &str) -> Result<Connection<'a
     if scan::skip_space(body, end) < body.len() {
         return Err(PageError::NotJson(end));
     }
-    let text =
-        std::str::from_utf8(&body[start..end]).map_err(|error| PageError::NotJson(start + error.valid_up_to()))?;
-    let answer = Value::new(text);
+    let answer = &body[start..end];
     let mut connection = Connection::default();
-    let errors = answer.get("errors");
-    for error in errors.elements() {
+    let errors = String::from_utf8_lossy(member(answer, "errors"));
+    for error in Value::new(&errors).elements() {
         let message = error.get("message").text().or_else(|| error.text());
         connection.errors.push(message.map_or_else(|| error.raw().to_owned(), Cow::into_owned));
     }
-    let data = answer.get("data");
-    if data.kind() == Kind::Absent && connection.errors.is_empty() {
+    let data = member(answer, "data");
+    if data.is_empty() && connection.errors.is_empty() {
         return Err(PageError::Shape("it has no `data`"));
     }
-    let alerts = data.get(field);
-    let (edges, info) = (alerts.get("edges"), alerts.get("pageInfo"));
-    connection.page.total_items = alerts.get("totalCount").text().and_then(|total| total.parse().ok());
+    let alerts = member(data, field);
+    let edges = member(alerts, "edges");
+    let info = member(alerts, "pageInfo");
+    let has_next_page = member(info, "hasNextPage");
+    connection.page.total_items = text_of(member(alerts, "totalCount")).and_then(|total| total.parse().ok());
     // A failed field is null. Without `edges` or `hasNextPage` the response does not say whether the list ends here.
-    let is_empty = edges.kind() == Kind::Null
-        && connection.errors.is_empty()
-        && connection.page.total_items.is_none_or(|total| total == 0);
-    let says_end = matches!(info.get("hasNextPage").raw(), "true" | "false");
-    connection.page.null_data = alerts.is_empty() || !says_end || !(edges.kind() == Kind::Array || is_empty);
-    for edge in edges.elements() {
-        let node = edge.get("node");
-        match node.kind() {
-            Kind::Absent | Kind::Null => connection.null_nodes += 1,
-            _ => connection.page.records.push(node.raw().as_bytes()),
+    let is_empty =
+        edges == b"null" && connection.errors.is_empty() && connection.page.total_items.is_none_or(|total| total == 0);
+    let is_list = edges.first() == Some(&b'[');
+    let says_end = matches!(has_next_page, b"true" | b"false");
+    connection.page.null_data = !says_end || !(is_list || is_empty);
+    let mut list = Vec::new();
+    if is_list {
+        let place = edges.as_ptr() as usize - body.as_ptr() as usize;
+        split_array(body, place, &mut list)?;
+    }
+    for edge in list {
+        match member(edge, "node") {
+            b"" | b"null" => connection.null_nodes += 1,
+            node => connection.page.records.push(node),
         }
     }
-    if info.get("hasNextPage").raw() == "true" {
-        connection.page.next_cursor = info.get("endCursor").text();
+    if has_next_page == b"true" {
+        connection.page.next_cursor = text_of(member(info, "endCursor"));
         connection.cursor_missing = connection.page.next_cursor.is_none();
     }
     Ok(connection)
@@ -90,6 +95,17 @@ mod tests {
             (found.page.next_cursor.as_deref(), found.errors.len(), found.page.null_data),
             (Some("Yw=="), 0, false)
         );
+    }
+
+    /// The node is no text, but its end is clear: the page is read, and the record is repaired later.
+    #[test]
+    fn a_node_that_is_not_utf_8_does_not_fail_its_page() {
+        let body = b"{\"data\":{\"alerts\":{\"pageInfo\":{\"hasNextPage\":true,\"endCursor\":\"x\"},\"edges\":[{\"node\":{\"a\":\"\xed\xa0\xbd\"}},{\"node\":{\"b\":NaN}}]}}}";
+        let page = parse_connection(body, "alerts").unwrap().page;
+        assert_eq!(page.records, [&b"{\"a\":\"\xed\xa0\xbd\"}"[..], b"{\"b\":NaN}"]);
+        assert_eq!((page.next_cursor.as_deref(), page.null_data), (Some("x"), false));
+        let malformed = br#"{"data":{"alerts":{"pageInfo":{"hasNextPage":false},"edges":[{"node":{}} {"node":{}}]}}}"#;
+        assert_eq!(parse_connection(malformed, "alerts"), Err(PageError::NotJson(73)));
     }
 
     #[test]

@@ -100,21 +100,35 @@ fn record_digest(record: &[u8]) -> String {
     hex::encode(Sha256::digest(compact(record)))
 }
 
-/// The record's bytes without line breaks: `schema: raw` sends them, and the identity of a record without an id is made
-/// of them.
-pub fn compact(record: &[u8]) -> Cow<'_, [u8]> {
+/// The record's bytes without any line breaks, which the identity of a record without an id is made of.
+fn compact(record: &[u8]) -> Cow<'_, [u8]> {
+    rewrite_breaks(record, |_, _| {})
+}
+
+/// The record's bytes on one line, which `schema: raw` sends. A line break in a string is not JSON; it is escaped.
+pub fn one_line(record: &[u8]) -> Cow<'_, [u8]> {
+    rewrite_breaks(record, |bytes, line_break| {
+        bytes.extend_from_slice(if line_break == b'\n' { br"\n" } else { br"\r" });
+    })
+}
+
+/// Leaves out line breaks between tokens. `in_string` writes what takes the place of one in a string.
+fn rewrite_breaks(record: &[u8], in_string: impl Fn(&mut Vec<u8>, u8)) -> Cow<'_, [u8]> {
     if memchr::memchr2(b'\n', b'\r', record).is_none() {
         return Cow::Borrowed(record);
     }
     let mut bytes = Vec::with_capacity(record.len());
     let mut at = 0;
     while let Some(&byte) = record.get(at) {
-        let end = match byte {
-            b'"' => scan::string_end(record, at).unwrap_or(record.len()),
-            _ => at + 1,
-        };
-        // A line break inside a string is invalid JSON, but it must not split the event in two either.
-        bytes.extend(record[at..end].iter().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+        let is_string = byte == b'"';
+        let end = if is_string { scan::string_end(record, at).unwrap_or(record.len()) } else { at + 1 };
+        for &byte in &record[at..end] {
+            match byte {
+                b'\n' | b'\r' if is_string => in_string(&mut bytes, byte),
+                b'\n' | b'\r' => {}
+                byte => bytes.push(byte),
+            }
+        }
         at = end;
     }
     Cow::Owned(bytes)
@@ -194,6 +208,19 @@ pub(super) fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8
         }
         at += 1;
     }
+}
+
+/// The first value under `name` in an object, else nothing.
+pub(super) fn member<'a>(object: &'a [u8], name: &str) -> &'a [u8] {
+    let mut found: &[u8] = b"";
+    for_each_entry(object, |key, value| {
+        let is_it = key == name.as_bytes();
+        if is_it {
+            found = value;
+        }
+        go_on_if(!is_it)
+    });
+    found
 }
 
 fn read_text(value: Option<&[u8]>) -> Cow<'_, str> {
@@ -323,6 +350,8 @@ mod tests {
         assert_eq!(compact(one), one);
         assert_ne!(of(one), of(b"{\"a\":\"xy\",\"b\":1}"));
         assert_eq!(compact(b"{\"a\":\"x\ny"), &b"{\"a\":\"xy"[..]);
+        assert_eq!(one_line(two), one);
+        assert_eq!(one_line(b"{\r\n\"a\":\"x\r\ny"), &br#"{"a":"x\r\ny"#[..]);
         assert_eq!(facts(Stream::Groups, one).record_id(one).len(), 64);
     }
 }

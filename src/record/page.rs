@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 
+use super::facts::member;
 use super::scan;
 use super::value::{Kind, Value};
 
@@ -139,14 +140,14 @@ pub(super) fn split_array<'a>(body: &'a [u8], open: usize, records: &mut Vec<&'a
 }
 
 fn read_pagination<'a>(value: &'a [u8], page: &mut Page<'a>) {
-    let Ok(text) = std::str::from_utf8(value) else { return };
-    for (key, value) in Value::new(text).entries() {
-        match key.as_ref() {
-            "nextCursor" => page.next_cursor = value.text().filter(|cursor| cursor != "null"),
-            "totalItems" => page.total_items = value.text().and_then(|total| total.parse().ok()),
-            _ => {}
-        }
-    }
+    let text = |name| text_of(member(value, name));
+    page.next_cursor = text("nextCursor").filter(|cursor| cursor != "null");
+    page.total_items = text("totalItems").and_then(|total| total.parse().ok());
+}
+
+/// The text of a scalar; `None` also if it is not UTF-8.
+pub(super) fn text_of(value: &[u8]) -> Option<Cow<'_, str>> {
+    std::str::from_utf8(value).ok().and_then(|text| Value::new(text).text())
 }
 
 fn read_errors(value: &[u8], errors: &mut Vec<String>) {

@@ -68,8 +68,7 @@ pub enum SplitProblem {
 impl<R: BufRead> RecordSplitter<R> {
     /// `stream` tells how pages look.
     pub fn new(input: R, stream: Stream) -> Self {
-        let (text, records) = (Vec::new(), VecDeque::new());
-        Self { input, stream, text, ahead: None, records, lines: 0, offset: 0, counted: 0 }
+        Self { input, stream, text: Vec::new(), ahead: None, records: VecDeque::new(), lines: 0, offset: 0, counted: 0 }
     }
 
     /// The next record; `None` at the end.

@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 pub use super::common::{BatchSettings, Common, Compression, Defaults, RetrySettings, SinkType};
+use super::http::generic::Format;
+use super::http::splunk_hec;
 use super::{BuildError, Sink, SinkContext};
 use crate::record::Stream;
 use crate::settings::{ByteSize, Period};
@@ -207,6 +209,24 @@ impl SinkSettings {
     /// Whether the sink commits checkpoints together with the events.
     pub fn keeps_checkpoints(&self) -> bool {
         self.kind.as_type().keeps_checkpoints()
+    }
+
+    /// Whether the sink writes raw events into JSON of its own, where one that is not JSON would break its batch. The
+    /// other sinks send the bytes that the console returned.
+    pub fn embeds_raw(&self) -> bool {
+        match &self.kind {
+            #[cfg(feature = "kafka")]
+            Kind::Kafka(_) => false,
+            Kind::Http(settings) => settings.envelope || settings.format == Format::JsonArray,
+            Kind::Panther(settings) => settings.envelope || settings.format == Format::JsonArray,
+            Kind::Sumo(settings) => settings.envelope,
+            Kind::File(settings) => settings.envelope,
+            Kind::Stdout(settings) => settings.envelope,
+            Kind::SplunkHec(settings) => settings.endpoint == splunk_hec::Kind::Event,
+            // In base64.
+            Kind::GoogleSecops(_) => false,
+            _ => true,
+        }
     }
 
     /// How long an event waits for its batch to fill.

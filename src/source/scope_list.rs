@@ -79,7 +79,8 @@ impl ScopeList {
         }
         let before = self.scopes.len();
         for record in page.records {
-            let record = Value::new(std::str::from_utf8(record).unwrap_or_default());
+            let text = String::from_utf8_lossy(record);
+            let record = Value::new(&text);
             // Sites are a list within an object.
             match record.get("sites") {
                 sites if sites.kind() == Kind::Array => sites.elements().try_for_each(|site| self.add_scope(site))?,

@@ -12,6 +12,9 @@ use super::notices::Notices;
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 
+/// Least time between two log lines of a lane about records that were repaired.
+const REPAIRED_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Why a record needs no delivery (label `reason` of `records_skipped_total`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SkipReason {
@@ -263,6 +266,9 @@ pub struct LaneMetrics {
     pub(super) dead_letter_notices: Notices,
     pub(super) map_error_notices: Notices,
     pub map_errors: AtomicU64,
+    repaired: AtomicU64,
+    /// The count and the time of the last log line about repaired records.
+    repaired_logged: Mutex<Option<(u64, Timestamp)>>,
     pub remap_errors: AtomicU64,
     /// The text of the last one.
     remap_error: Mutex<Box<str>>,
@@ -312,6 +318,8 @@ impl LaneMetrics {
             dead_letter_notices: Notices::default(),
             map_error_notices: Notices::default(),
             map_errors: AtomicU64::new(0),
+            repaired: AtomicU64::new(0),
+            repaired_logged: Mutex::default(),
             remap_errors: AtomicU64::new(0),
             remap_error: Mutex::default(),
             unknown_activity_types: AtomicU64::new(0),
@@ -391,6 +399,23 @@ impl LaneMetrics {
     pub fn sink_warned(&self, warning: &str) -> bool {
         self.sink_warnings.fetch_add(1, Ordering::Relaxed);
         replace_if_different(&self.sink_warning, warning)
+    }
+
+    /// Records that were repaired.
+    pub fn repaired(&self) -> u64 {
+        self.repaired.load(Ordering::Relaxed)
+    }
+
+    /// Counts a record that was repaired. Once a minute, returns how many were since the last time: worth a log line.
+    pub(super) fn record_repaired(&self, now: Timestamp) -> Option<u64> {
+        let repaired = self.repaired.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut logged = self.repaired_logged.lock();
+        let (before, at) = logged.unwrap_or_default();
+        if logged.is_some() && now.since(at) < REPAIRED_LOG_INTERVAL {
+            return None;
+        }
+        *logged = Some((repaired, now));
+        Some(repaired.saturating_sub(before))
     }
 
     /// Counts an event on which the user's program failed. Returns true if the text changed, which is worth a log line.

@@ -101,6 +101,11 @@ impl Meter {
         &self.sink_type
     }
 
+    /// Counts a record that was repaired. Once a minute, returns how many were since the last time: worth a log line.
+    pub fn record_repaired(&self) -> Option<u64> {
+        self.lane.record_repaired(self.clock.now())
+    }
+
     /// A request to the console ended, with or without a response.
     pub fn console_request(&self, status: &str, took: Duration) {
         self.lane.console_requests.count(status);

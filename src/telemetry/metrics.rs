@@ -71,6 +71,9 @@ metrics! {
          or a purge. Absent until the store has been read.";
     MAP_ERRORS = Counter "map_errors_total" LANE, "records",
         "Records that could not be mapped and were forwarded as error events.";
+    RECORDS_REPAIRED = Counter "records_repaired_total" LANE, "records",
+        "Records that were not valid JSON (half of a surrogate pair, bytes that are not UTF-8, raw control characters, `NaN`) \
+         and that were repaired before they were mapped or written into JSON.";
     REMAP_ERRORS = Counter "remap_errors_total" LANE, "events",
         "Events on which a program of `remap` or `drop` failed. They are forwarded as they were mapped, with the tag \
          `remap_failed`.";

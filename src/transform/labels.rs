@@ -115,7 +115,8 @@ impl Labeler {
 
     /// The labels of a record. `scope` is what the record was requested by, if it does not name its owner itself.
     pub fn label(&self, record: &[u8], scope: Option<&Scope>) -> Arc<Labels> {
-        let owner = Owner::of(self.stream, record, scope);
+        let text = String::from_utf8_lossy(record);
+        let owner = Owner { stream: self.stream, record: Value::new(text.trim()), scope };
         let values: Vec<_> = self.templates.iter().map(|(_, template)| template.fill(&owner)).collect();
         let mut sets = self.sets.lock();
         if let Some(labels) = sets.get(&values) {
@@ -152,11 +153,6 @@ struct Owner<'a> {
 }
 
 impl<'a> Owner<'a> {
-    fn of(stream: Stream, record: &'a [u8], scope: Option<&'a Scope>) -> Self {
-        let text = std::str::from_utf8(record).unwrap_or_default().trim();
-        Self { stream, record: Value::new(text), scope }
-    }
-
     /// One line of at most [`MAX_VALUE`] bytes; [`UNKNOWN`] if the record does not say.
     fn field(&self, level: Level, kind: Kind) -> Cow<'a, str> {
         let text = self.find(level, kind).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::common::known::Known;
 use crate::record::{Identity, JsonError, Scope, Stream, Timestamp};
 use crate::settings::Labels;
 
@@ -31,6 +32,8 @@ pub struct MapError(pub String);
 pub struct Mapped {
     /// The table of activity types does not have the type of this activity.
     pub unknown_activity: bool,
+    /// The record was not JSON, and was repaired before it was mapped.
+    pub repaired: bool,
     /// The user's settings drop the event: there is none.
     pub dropped: Option<Dropped>,
     /// Why the user's program failed. The event is as it was mapped, and tagged.
@@ -62,13 +65,15 @@ pub(super) trait SchemaMapper {
     /// The scope of the records that follow, for streams whose records do not contain it.
     fn set_scope(&mut self, scope: Option<Arc<Scope>>);
 
-    /// Appends the event of one record. `enrichment` is a JSON object that was fetched for it.
+    /// Appends the event of one record. `received` are its bytes before they were repaired, `enrichment` is a JSON
+    /// object that was fetched for it.
     ///
     /// # Errors
     /// When the record is not a JSON object. The caller must then discard the appended bytes.
     fn map(
         &mut self,
         record: &str,
+        received: &[u8],
         identity: Identity,
         enrichment: Option<&[u8]>,
         out: &mut Vec<u8>,
@@ -77,9 +82,9 @@ pub(super) trait SchemaMapper {
     /// Appends the event that follows the last record of a snapshot.
     fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>);
 
-    /// Appends the event of a record that cannot be mapped: the mandatory fields, its identity, the record and the
-    /// reason.
-    fn map_error(&mut self, record: &[u8], identity: Identity, reason: &str, out: &mut Vec<u8>);
+    /// Appends the event of a record that cannot be mapped: the mandatory fields, its identity, what is known of the
+    /// record, the record and the reason.
+    fn map_error(&mut self, record: &[u8], known: &Known, identity: Identity, reason: &str, out: &mut Vec<u8>);
 }
 
 /// The record as text, if it is UTF-8 and begins like a JSON object.

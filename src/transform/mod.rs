@@ -26,6 +26,7 @@ mod words;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use self::common::known::Known;
 use self::ecs::Ecs;
 pub use self::labels::{Labeler, OTHER, UNKNOWN, check as check_label};
 pub use self::mapping::{Dropped, MapError, Mapped, Origin, Snapshot};
@@ -35,7 +36,7 @@ pub use self::redact::Keys;
 pub use self::redaction::{Redaction, With};
 pub use self::settings::TransformSettings;
 pub use self::steps::{FAILED_TAG, Steps, StepsError, check_program};
-use crate::record::{Identity, Scope, compact, facts};
+use crate::record::{Identity, JsonError, Scope, facts, one_line, read_object, repair};
 use crate::settings::Labels;
 pub use crate::settings::Schema;
 
@@ -61,6 +62,8 @@ pub struct Mapper {
     keeps_record: bool,
     /// No secret of the console may be in an event.
     redacts_secrets: bool,
+    /// Raw events have to be JSON values.
+    embeds_raw: bool,
     steps: Option<Arc<Steps>>,
     labeler: Option<Arc<Labeler>>,
     /// The labels of the last event, if events differ in them.
@@ -102,6 +105,7 @@ impl Mapper {
             kind,
             keeps_record,
             redacts_secrets: !settings.keep_console_secrets,
+            embeds_raw: false,
             steps: None,
             labeler: Labeler::new(&settings.labels, origin.stream).map(Arc::new),
             labels: None,
@@ -138,7 +142,13 @@ impl Mapper {
         if self.steps.as_ref().is_some_and(|steps| steps.redacts()) {
             return Cow::Owned(format!("\"{}\"", redact::REDACTED).into_bytes());
         }
-        if self.redacts_secrets { secrets::redact(record) } else { Cow::Borrowed(record) }
+        without_secrets(self.redacts_secrets, record)
+    }
+
+    /// With `embeds_raw`, each raw event is a JSON value: its sink writes it into JSON of its own, where bytes that are
+    /// not JSON would break the whole batch.
+    pub fn with_raw_embedded(self, embeds_raw: bool) -> Self {
+        Self { embeds_raw, ..self }
     }
 
     /// Applies `steps` to each event.
@@ -159,7 +169,8 @@ impl Mapper {
         self.scope = scope;
     }
 
-    /// Appends exactly one event to `out`, without a line break in or after it; none if [`Mapped::dropped`] says so.
+    /// Appends exactly one event to `out`, without a line break in or after it; none if [`Mapped::dropped`] says so. A
+    /// record that is not JSON is repaired first, as [`repair`] says, but raw bytes only if something has to read them.
     ///
     /// # Errors
     /// When the record cannot be mapped. The appended event is then an error event that contains the record.
@@ -199,33 +210,62 @@ impl Mapper {
         out: &mut Vec<u8>,
     ) -> Result<Mapped, MapError> {
         let start = out.len();
-        let (stream, guards) = (self.origin.stream, self.keeps_record && self.redacts_secrets);
-        // Of a record that cannot be mapped, an event always contains the bytes.
-        let unmapped = |record| if self.redacts_secrets { secrets::redact(record) } else { Cow::Borrowed(record) };
-        let Some(mapper) = self.kind.mapper() else {
-            out.extend_from_slice(&compact(&unmapped(record)));
-            check(record).map_err(MapError)?;
-            if let Some(enrichment) = enrichment
-                && let Some(end) = out.iter().rposition(|byte| *byte == b'}')
-            {
-                out.truncate(end);
-                out.extend_from_slice(b",\"_enrichment\":");
-                out.extend_from_slice(&unmapped(enrichment));
-                out.push(b'}');
-            }
-            return Ok(Mapped::default());
-        };
+        let stream = self.origin.stream;
+        let redacts_secrets = self.redacts_secrets;
+        let guards = self.keeps_record && redacts_secrets;
+        let Some(mapper) = self.kind.mapper() else { return self.map_raw(record, enrichment, out) };
         let identity = identity.unwrap_or_else(|| facts(stream, record).identity(&self.origin.console_host, record));
-        let mapped = secrets::guarded(guards, stream, record, out, |record, out| {
-            mapper
-                .map(check(record)?, identity, enrichment, out)
-                .map_err(|error| format!("the record cannot be read: {error}"))
-        });
-        mapped.map_err(|reason| {
-            out.truncate(start);
-            mapper.map_error(&unmapped(record), identity, &reason, out);
-            MapError(reason)
-        })
+        let mut map = |text: &[u8], out: &mut Vec<u8>| {
+            secrets::guarded(guards, stream, text, out, |text, out| {
+                mapper.map(check(text)?, record, identity, enrichment, out).map_err(unreadable)
+            })
+        };
+        let reason = match map(record, out) {
+            Ok(mapped) => return Ok(mapped),
+            Err(reason) => reason,
+        };
+        out.truncate(start);
+        if let Some(repaired) = repair(record)
+            && let Ok(mapped) = map(repaired.as_bytes(), out)
+        {
+            return Ok(Mapped { repaired: true, ..mapped });
+        }
+        out.truncate(start);
+        let known = Known::of(stream, record);
+        mapper.map_error(&without_secrets(redacts_secrets, record), &known, identity, &reason, out);
+        Err(MapError(reason))
+    }
+
+    /// Appends the record itself. If a step or JSON of its sink has to read it, it is repaired first. What cannot be
+    /// repaired becomes a JSON string in such a sink.
+    fn map_raw(&self, record: &[u8], enrichment: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Mapped, MapError> {
+        let is_read = self.embeds_raw || self.steps.is_some();
+        let checked =
+            check(record).and_then(|text| if is_read { read_object(text).map_err(unreadable) } else { Ok(()) });
+        let repaired = if is_read && checked.is_err() { repair(record) } else { None };
+        let bytes = repaired.as_deref().map_or(record, str::as_bytes);
+        let event = without_secrets(self.redacts_secrets, bytes);
+        if let Err(problem) = checked
+            && repaired.is_none()
+        {
+            if self.embeds_raw {
+                // Writing into a Vec cannot fail.
+                let _ = serde_json::to_writer(out, &String::from_utf8_lossy(&event));
+            } else {
+                out.extend_from_slice(&one_line(&event));
+            }
+            return Err(MapError(problem));
+        }
+        out.extend_from_slice(&one_line(&event));
+        if let Some(enrichment) = enrichment
+            && let Some(end) = out.iter().rposition(|byte| *byte == b'}')
+        {
+            out.truncate(end);
+            out.extend_from_slice(b",\"_enrichment\":");
+            out.extend_from_slice(&without_secrets(self.redacts_secrets, enrichment));
+            out.push(b'}');
+        }
+        Ok(Mapped { repaired: repaired.is_some(), ..Mapped::default() })
     }
 
     /// Appends the event that reports a complete snapshot. With schema `raw` it is an object with the single key
@@ -240,4 +280,13 @@ impl Mapper {
             }
         }
     }
+}
+
+fn unreadable(error: JsonError) -> String {
+    format!("the record cannot be read: {error}")
+}
+
+/// The record without secrets of the console, if `redacts` says so.
+fn without_secrets(redacts: bool, record: &[u8]) -> Cow<'_, [u8]> {
+    if redacts { secrets::redact(record) } else { Cow::Borrowed(record) }
 }

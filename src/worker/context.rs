@@ -255,6 +255,7 @@ impl WorkerContext {
             pull: spec.pull.clone(),
             transform: spec.transform.clone(),
             schema,
+            embeds_raw: spec.sink.embeds_raw(),
             steps,
             labeler: Labeler::new(&spec.transform.labels, spec.id.stream).map(Arc::new),
             delivery,

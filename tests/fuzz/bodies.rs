@@ -206,7 +206,7 @@ fn pages() {
                 let facts = crate::record::facts(Stream::ALL[stream], record);
                 let _: Identity = facts.identity("console.example", record);
                 let _ = facts.record_id(record);
-                let _ = crate::record::compact(record);
+                let _ = crate::record::one_line(record);
             }
         }
         result

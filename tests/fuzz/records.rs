@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::bodies::examples;
@@ -125,6 +126,10 @@ fn records() {
         let mapped = mapper.borrow_mut().map(record, &mut out);
         let is_record = serde_json::from_slice::<Value>(record).is_ok_and(|record| record.is_object());
         assert!(out.len() <= 64 * record.len() + 64 * 1024, "{} bytes of {}", out.len(), record.len());
+        if *schema != Schema::Raw {
+            let is_json = serde_json::from_slice::<IgnoredAny>(&out).is_ok();
+            assert!(is_json, "whatever the record is: {}", String::from_utf8_lossy(&out));
+        }
         if is_record && *schema != Schema::Raw {
             let event = serde_json::from_slice::<Value>(&out).unwrap_or_else(|error| {
                 panic!("{error}: {}", String::from_utf8_lossy(&out));

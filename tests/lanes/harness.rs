@@ -120,6 +120,7 @@ impl LaneHarness {
             transform: Arc::default(),
             schema: Schema::Raw,
             steps: None,
+            embeds_raw: false,
             labeler: None,
             delivery: Arc::new(Delivery {
                 sink,

@@ -2,6 +2,7 @@
 
 mod commits;
 mod counting_store;
+mod damage;
 mod dead_letters;
 mod enrichment;
 mod findings;

@@ -1,6 +1,7 @@
 //! Mapping, seen from outside: records in, events out.
 
 mod activities;
+mod damage;
 mod detections;
 mod docs;
 mod elastic;

@@ -150,6 +150,7 @@ impl Process {
             transform: Arc::default(),
             schema: Schema::Raw,
             steps: None,
+            embeds_raw: false,
             labeler: None,
             delivery: Arc::new(Delivery {
                 sink: Arc::new(destination.clone()),

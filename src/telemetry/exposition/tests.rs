@@ -16,6 +16,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("dead_letters_total", "counter", &["pipeline", "stream", "sink"]),
     ("dead_letters_stored", "gauge", &["pipeline", "stream", "sink"]),
     ("map_errors_total", "counter", &["pipeline", "stream", "sink"]),
+    ("records_repaired_total", "counter", &["pipeline", "stream", "sink"]),
     ("remap_errors_total", "counter", &["pipeline", "stream", "sink"]),
     ("unknown_activity_types_total", "counter", &["pipeline", "stream", "sink"]),
     ("sink_warnings_total", "counter", &["pipeline", "stream", "sink"]),

@@ -16,6 +16,7 @@ pub(super) mod dns;
 pub(super) mod enrichment;
 pub(super) mod event_kind;
 pub(super) mod hash;
+pub(super) mod known;
 pub(super) mod matched;
 pub(super) mod os;
 pub(super) mod placeholder;

@@ -47,6 +47,7 @@ use crate::record::vulnerability::{Vulnerability, content_version};
 use crate::record::{Identity, JsonError, Reader, Scope, Stream, Timestamp};
 use crate::settings::Labels;
 use crate::transform::common::enrichment::Enrichment;
+use crate::transform::common::known::Known;
 
 /// The name with the version, for the Kafka header.
 pub(super) const NAME: &str = "ecs-9.4.0";
@@ -95,6 +96,7 @@ impl SchemaMapper for Ecs {
     fn map(
         &mut self,
         record: &str,
+        received: &[u8],
         identity: Identity,
         enrichment: Option<&[u8]>,
         out: &mut Vec<u8>,
@@ -144,7 +146,7 @@ impl SchemaMapper for Ecs {
             Stream::Vulnerabilities => {
                 let mut finding = Vulnerability::read(&mut reader)?;
                 let common = finish(&mut reader)?;
-                vulnerability::map(&mut event, &common, &mut finding, &content_version(record.as_bytes()));
+                vulnerability::map(&mut event, &common, &mut finding, &content_version(received));
             }
         }
         Ok(mapped)
@@ -171,15 +173,21 @@ impl SchemaMapper for Ecs {
         json.raw(b"}");
     }
 
-    fn map_error(&mut self, record: &[u8], identity: Identity, reason: &str, out: &mut Vec<u8>) {
+    fn map_error(&mut self, record: &[u8], known: &Known, identity: Identity, reason: &str, out: &mut Vec<u8>) {
         let mut json = Json::new(out, &mut self.scratch.siblings);
         json.raw(b"{");
-        json.word("@timestamp", &Timestamp::now().to_string());
+        json.word("@timestamp", &known.time.unwrap_or_else(Timestamp::now).to_string());
         json.raw(b",");
         json.raw(&self.head);
         json.raw(&self.observer);
         json.raw(b"},\"event\":{\"kind\":\"pipeline_error\",");
         json.raw(&self.provenance);
+        if let Some(id) = &known.id {
+            json.text("id", id);
+        }
+        if let Some(severity) = known.severity {
+            json.number("severity", severity.score());
+        }
         json.text("original", &String::from_utf8_lossy(record));
         json.raw(b"}");
         let error = json.open("error");

@@ -37,6 +37,7 @@ use self::class::{BASE_EVENT, OTHER};
 use self::event::{Event, Scratch};
 use self::metadata::Common;
 use super::common::enrichment::Enrichment;
+use super::common::known::Known;
 use super::common::severity::Severity;
 use super::json::Json;
 use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
@@ -91,6 +92,7 @@ impl SchemaMapper for Ocsf {
     fn map(
         &mut self,
         record: &str,
+        _received: &[u8],
         identity: Identity,
         enrichment: Option<&[u8]>,
         out: &mut Vec<u8>,
@@ -147,7 +149,14 @@ impl SchemaMapper for Ocsf {
     fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
         let (time, records) = (snapshot.time.to_string(), snapshot.records.to_string());
         let message = format!("Snapshot of {time} is complete: {records} {}", self.stream.name());
-        let mut event = begin_own_event(&mut self.scratch, "snapshot-complete", snapshot.time, &message, out);
+        let mut event = begin_own_event(
+            &mut self.scratch,
+            "snapshot-complete",
+            snapshot.time,
+            Some(Severity::Informational),
+            &message,
+            out,
+        );
         event.status(1, "");
         let metadata = event.open("metadata");
         metadata::begin(&mut event.json, &self.metadata, identity);
@@ -161,12 +170,16 @@ impl SchemaMapper for Ocsf {
         event.json.raw(b"}");
     }
 
-    fn map_error(&mut self, record: &[u8], identity: Identity, reason: &str, out: &mut Vec<u8>) {
-        let mut event = begin_own_event(&mut self.scratch, "mapping-failed", Timestamp::now(), reason, out);
+    fn map_error(&mut self, record: &[u8], known: &Known, identity: Identity, reason: &str, out: &mut Vec<u8>) {
+        let time = known.time.unwrap_or_else(Timestamp::now);
+        let mut event = begin_own_event(&mut self.scratch, "mapping-failed", time, known.severity, reason, out);
         event.status(2, "");
         event.json.text("status_detail", reason);
         let metadata = event.open("metadata");
         metadata::begin(&mut event.json, &self.metadata, identity);
+        if let Some(id) = &known.id {
+            event.json.text("original_event_uid", id);
+        }
         event.close(metadata);
         if !record.is_empty() {
             event.json.text("raw_data", &String::from_utf8_lossy(record));
@@ -175,18 +188,22 @@ impl SchemaMapper for Ocsf {
     }
 }
 
-/// Begins an event that no record describes.
+/// Begins an event that no record describes. Without a severity it is unknown.
 fn begin_own_event<'o>(
     scratch: &'o mut Scratch,
     activity: &str,
     time: Timestamp,
+    severity: Option<Severity>,
     message: &str,
     out: &'o mut Vec<u8>,
 ) -> Event<'o> {
     let mut event = Event::new(out, scratch);
     event.begin(&BASE_EVENT, OTHER, activity);
     event.timestamp("time", time);
-    event.severity(Severity::Informational);
+    match severity {
+        Some(severity) => event.severity(severity),
+        None => event.choice("severity", 0, "Unknown"),
+    }
     event.json.text("message", message);
     event
 }

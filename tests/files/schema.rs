@@ -12,6 +12,7 @@ const ACROSS_KEYS: &[(&str, &str)] = &[
     ("remap", "programs and redactions are checked by compiling them"),
     ("transform", "placeholders in labels"),
     ("renamed_from", "it is the pipeline's own name"),
+    ("labels", "one label's name is the beginning of another one"),
     ("Bad Name", "the name of the file is wrong, and not its contents"),
     ("clouds", "which kinds of credentials exclude or need each other is checked when a sink is built"),
     ("kafka_options", "a placeholder names a label that another key must define; librdkafka has the options"),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use s1_forwarder::emulator::{Console, Kind, Setup};
+use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::sink::{Batch, Outcome, Probe, Sink, SinkContext};
 use s1_forwarder::transform::{self, Mapper, Origin, Schema};
@@ -49,6 +50,62 @@ fn events(ids: &[&str]) -> Batch {
         });
     }
     batch
+}
+
+/// The texts are OpenSearch's own. A closed index, an alias without a write index and a missing pipeline refuse every
+/// document.
+#[tokio::test]
+async fn a_refusal_of_the_cluster_itself_gives_up_no_document() {
+    let Some(node) = with_template().await else { return };
+    for index in ["own-closed", "own-a1", "own-a2", "own-open"] {
+        let (status, answer) = node.ask("PUT", index, &Value::Null).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    node.ask("POST", "own-closed/_close", &Value::Null).await;
+    let add = |index| json!({ "add": { "index": index, "alias": "own-alias" } });
+    node.ask("POST", "_aliases", &json!({ "actions": [add("own-a1"), add("own-a2")] })).await;
+    for (more, advice) in [
+        (json!({ "index": "own-closed" }), "open the index"),
+        (json!({ "index": "own-alias" }), "is_write_index"),
+        (json!({ "index": "own-open", "ingest_pipeline": "missing" }), "create the ingest pipeline"),
+    ] {
+        let mut keys = json!({ "type": "elasticsearch", "url": node.url() });
+        keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        for ids in [&["1"][..], &["1", "2", "3", "4", "5"]] {
+            let delivered = deliver(sink_in(keys.clone(), &context(Stream::Activities)), &events(ids)).await;
+            assert!(
+                matches!(&delivered.result, Err(Failure::Misconfigured(reason)) if reason.contains(advice)),
+                "{more}: {delivered:?}"
+            );
+            assert!(delivered.dead_letters.is_empty(), "{more}: {delivered:?}");
+        }
+    }
+}
+
+/// A `remap` may set `data_stream`. What is refused all the same has the cluster's cause.
+#[tokio::test]
+async fn an_own_data_stream_is_no_duplicate_and_a_refusal_has_its_cause() {
+    let Some(node) = with_template().await else { return };
+    let name = "logs-sentinel_one.own-test";
+    let mut sent = events(&["1", "2"]);
+    for (id, more) in [("own", json!({ "data_stream": { "namespace": "test" } })), ("bad", json!({ "host": "text" }))] {
+        let mut event = json!({ "@timestamp": "2026-09-16T08:30:00.123456Z" });
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        sent.push_with(id, Identity::of("h", Stream::Activities, id, ""), None, |out| {
+            out.extend_from_slice(event.to_string().as_bytes());
+            None
+        });
+    }
+    let delivered = deliver(lane(&node, Stream::Activities, name), &sent).await;
+    assert_eq!(
+        (delivered.result.clone(), delivered.delivered, node.count(name).await),
+        (Ok(()), 3, 3),
+        "{delivered:?}"
+    );
+    let letter = &delivered.dead_letters[0];
+    assert_eq!((&letter["record_id"], &letter["status"]), (&json!("bad"), &json!("400")));
+    let reason = letter["reason"].as_str().unwrap();
+    assert!(reason.starts_with("400 mapper_parsing_exception") && reason.contains("host"), "{reason}");
 }
 
 #[tokio::test]

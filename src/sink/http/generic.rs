@@ -68,8 +68,8 @@ impl DestinationType for GenericSettings {
         if let Some(accept) = &self.accept {
             accept.check()?;
         }
-        let (format, line) = (self.format, Line::new(self.envelope, context));
-        let destination = Generic { format, line, accept: self.accept.clone() };
+        let line = Line::new(self.envelope, context);
+        let destination = Generic { format: self.format, line, accept: self.accept.clone() };
         Ok(Parts::new(auth, HeaderMap::new(), self.url.clone(), destination))
     }
 }

@@ -308,8 +308,10 @@ mod tests {
                 for (name, _, body) in destinations(schema) {
                     let body = body(&batch);
                     let is_protobuf = name == "otlp" && body.first() == Some(&0x0a);
-                    let values = serde_json::Deserializer::from_slice(&body).into_iter::<Unique>();
-                    for value in values.filter(|_| !is_protobuf) {
+                    if is_protobuf {
+                        continue;
+                    }
+                    for value in serde_json::Deserializer::from_slice(&body).into_iter::<Unique>() {
                         let problem = value.err().map(|error| error.to_string());
                         prop_assert_eq!(problem, None, "{} {:?}: {}", name, schema, String::from_utf8_lossy(&body));
                     }

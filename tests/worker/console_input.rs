@@ -159,12 +159,12 @@ async fn a_token_that_comes_later_is_taken_without_a_restart() {
     harness.put_changed("good", json!({ "streams": { "activities": { "since": "now" } } }));
 
     let mut worker = harness.worker();
-    let console = worker.lane("empty/activities/siem", |lane| lane["state"] == "console_refused").await;
+    let console = worker.lane("empty/activities/siem", |lane| lane["state"] == "misconfigured").await;
     let error = console["error"].as_str().unwrap();
     assert!(error.contains("is empty") && !error.contains("revoked"), "the console was not asked: {console}");
     worker.logged(&["the lane is paused until its next attempt", "next_attempt", "empty"]).await;
     let paused = worker.lane("empty/activities/siem", |lane| lane["next_attempt"].is_string()).await;
-    assert_eq!(paused["state"], "console_refused");
+    assert_eq!(paused["state"], "misconfigured");
     let sink = worker.lane("refused/activities/siem", |lane| lane["state"] == "sink_refused").await;
     assert!(sink["error"].as_str().unwrap().contains("401"), "{sink}");
     worker.lane("good/activities/siem", |lane| lane["state"] == "running").await;

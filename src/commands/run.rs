@@ -341,16 +341,17 @@ mod tests {
 
     use super::*;
     use crate::record::Stream;
+    use crate::worker::LaneReport;
 
     #[test]
     fn the_summary_tells_that_a_lane_is_complete_by_a_clock_that_is_behind() {
         let id = LaneId { pipeline: "acme".to_owned(), stream: Stream::Threats, sink: "siem".to_owned() };
         let metrics = Arc::new(LaneMetrics::new("acme", Stream::Threats, "siem"));
         let lane = LaneReport { id, complete: true, metrics: metrics.clone() };
-        let lanes = [lane];
-        assert!(summary(&lanes).to_string().trim_end().ends_with(" complete"));
+        let report = OnceReport { lanes: vec![lane], ..OnceReport::default() };
+        assert!(summary(&report).to_string().trim_end().ends_with(" complete"));
         metrics.set_console_behind(Duration::from_secs(7200));
-        let text = summary(&lanes).to_string();
+        let text = summary(&report).to_string();
         assert!(text.contains("complete up to the console's clock, which is 7200 s behind this machine's"), "{text}");
     }
 }

@@ -1,5 +1,6 @@
 //! The plain manifests, applied as the documentation says.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -68,10 +69,12 @@ async fn the_plain_manifests_and_one_edited_resource_deliver_from_a_fresh_api_se
         assert!(example.contains(from), "{from}: {example}");
         example = example.replace(from, to);
     }
+    until("the definition is served", async || kubernetes.kind_of(&example).await.ok()).await;
     apply(&kubernetes, &[example]).await;
     until("all activities have arrived", async || {
-        let arrived = collector.ledger().counts();
-        harness.owed(Kind::Activities).iter().all(|id| arrived.contains_key(id)).then_some(())
+        let events = collector.events();
+        let arrived: BTreeSet<&str> = events.iter().filter_map(|event| event["fields"]["event_id"].as_str()).collect();
+        harness.owed(Kind::Activities).iter().all(|id| arrived.contains(id.as_str())).then_some(())
     })
     .await;
     let lane = format!("{namespace}.acme/activities/siem");

@@ -60,3 +60,19 @@ async fn the_lanes_of_a_running_worker_are_a_table() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_that_wait_for_the_request_limit_say_so() {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (3, 3)).await;
+    // After the first request, the next one may be sent a minute later.
+    let streams = json!({ "activities": {}, "threats": {}, "agents": {} });
+    let console = json!({ "requests_per_second": 0.016 });
+    harness.put_changed("acme", json!({ "console": console, "streams": streams }));
+    let mut worker = harness.worker();
+    worker.lane("acme/threats/siem", |lane| lane["request_limit_wait"]["lanes"] == 3).await;
+    let url = worker.url().await;
+    let shown = harness.command(&["status", "--url", &url]).await;
+    assert!(shown.stdout.contains("waits for the request limit (3 lanes share it)"), "{}", shown.stdout);
+    let page = worker.get("/").await.1;
+    assert!(page.contains("waits for the request limit (3 lanes share it)"), "{page}");
+}

@@ -168,7 +168,7 @@ impl Args {
     /// Fits the terminal, unless standard output is none.
     fn style(&self) -> Style {
         let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let width = Table::new().width().filter(|_| !self.wide).map(usize::from);
+        let width = if self.wide { None } else { Table::new().width().map(usize::from) };
         Style { width, coloured: stdout().is_terminal() && !is_plain }
     }
 

@@ -43,8 +43,10 @@ pub(super) fn chart(
         let area = format!("{line}L{:.1} {bottom}L{:.1} {bottom}Z", x(part.last()?), x(part.first()?));
         Some((line, area))
     });
-    let (now, largest) = (format(latest), format(most));
-    let (right, below) = (WIDTH - 6.0, HEIGHT - 6.0);
+    let now = format(latest);
+    let largest = format(most);
+    let right = WIDTH - 6.0;
+    let below = HEIGHT - 6.0;
     html! {
         h3 { (title) }
         svg role="img" viewBox={ "0 0 " (WIDTH) " " (HEIGHT) }

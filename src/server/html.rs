@@ -95,7 +95,7 @@ const MOST_ERROR: usize = 300;
 /// What a lane does, or what it waits for.
 pub(super) fn lane_state(lane: &Lane) -> Markup {
     html! {
-        @match lane.describe_wait().filter(|_| lane.up) {
+        @match lane.describe_wait() {
             Some(wait) => span.soft { (wait) },
             None => span class=(state_class(&lane.state, lane.up)) { (lane.state.replace('_', " ")) },
         }

@@ -220,7 +220,8 @@ impl Status {
                 matching.push((facts, view));
             }
         }
-        let (mut lanes, mut errors) = (Vec::new(), Vec::new());
+        let mut lanes = Vec::new();
+        let mut errors = Vec::new();
         let (count, pipelines) = match rows {
             Rows::Lanes => {
                 matching.sort_by(|(one, _), (other, _)| query.order(one, other));
@@ -310,8 +311,11 @@ impl Lane {
         describe_skipped(self.skipped.iter().map(|(reason, count)| (&**reason, *count)))
     }
 
-    /// What the lane waits for, if it waits for its turn within the request limit.
+    /// What a lane that does not fail waits for, if it waits for its turn within the request limit.
     pub fn describe_wait(&self) -> Option<String> {
+        if !self.up {
+            return None;
+        }
         Some(match self.request_limit_wait.as_ref()?.lanes {
             0 | 1 => "waits for the request limit".to_owned(),
             lanes => format!("waits for the request limit ({lanes} lanes share it)"),

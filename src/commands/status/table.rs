@@ -88,7 +88,7 @@ pub fn render(mut columns: Vec<Column>, style: Style, colour_of: impl Fn(usize) 
             let cell = row.and_then(|row| column.cells.get(row)).map_or(column.title, String::as_str);
             let cell = if column.is_error { shortened(cell, error_width) } else { cell.to_owned() };
             let blanks = " ".repeat(width.saturating_sub(cell.chars().count()));
-            let colour = row.filter(|_| column.title == "STATE").and_then(&colour_of);
+            let colour = if column.title == "STATE" { row.and_then(&colour_of) } else { None };
             let text = colour.map_or_else(|| cell.clone(), |is_good| style.coloured(&cell, is_good));
             line += &if column.is_number { blanks + &text } else { text + &blanks };
             line += GAP;
@@ -115,13 +115,12 @@ fn shortened(text: &str, width: usize) -> String {
 pub fn lanes(lanes: &[Lane], now: Timestamp, style: Style) -> String {
     let cells = |of: &dyn Fn(&Lane) -> String| -> Vec<String> { lanes.iter().map(of).collect() };
     let time = |text: &Option<String>| text.as_deref().and_then(|text| Timestamp::parse(text).ok());
-    let wait = |lane: &Lane| lane.describe_wait().filter(|_| lane.up);
     let failing = cells(&|lane| {
         time(&lane.failing_since).map(|since| HumanDuration(now.since(since)).to_string()).unwrap_or_default()
     });
     let next = cells(&|lane| match time(&lane.next_attempt) {
         Some(next) => format!("in {}", HumanDuration(next.since(now))),
-        None if wait(lane).is_some() => "-".to_owned(),
+        None if lane.describe_wait().is_some() => "-".to_owned(),
         None => "now".to_owned(),
     });
     let errors =
@@ -132,7 +131,7 @@ pub fn lanes(lanes: &[Lane], now: Timestamp, style: Style) -> String {
     });
     let mut columns = vec![
         Column::text("LANE", cells(&|lane| format!("{}/{}/{}", lane.pipeline, lane.stream, lane.sink))),
-        Column::text("STATE", cells(&|lane| wait(lane).unwrap_or_else(|| lane.state.replace('_', " ")))),
+        Column::text("STATE", cells(&|lane| lane.describe_wait().unwrap_or_else(|| lane.state.replace('_', " ")))),
     ];
     if failing.iter().any(|text| !text.is_empty()) {
         columns.push(Column::number("FAILING FOR", failing));

@@ -238,7 +238,7 @@ mod tests {
     fn lines_lists_and_pages_give_the_same_events() {
         let records =
             [r#"{"id":"1","createdAt":"2026-01-01T00:00:00Z"}"#, r#"{"id":"2","createdAt":"2026-01-01T00:00:00Z"}"#];
-        let lines = run(Schema::Ecs, Stream::Activities, &records.join("\n"));
+        let lines = run(Schema::Ecs, Stream::Activities, records.join("\n"));
         assert_eq!((lines.0.lines().count(), lines.1), (2, 0));
         assert_eq!((lines.3.leaves, lines.3.lost.len()), (4, 0));
         assert!(lines.0.ends_with("}\n"));

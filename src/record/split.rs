@@ -83,7 +83,7 @@ impl<R: BufRead> RecordSplitter<R> {
             if !self.read_text()? {
                 return Ok(None);
             }
-            if let Err((at, problem)) = self.split_text()? {
+            if let Some((at, problem)) = self.split_text()? {
                 self.count_to(at);
                 return Err(SplitError::Malformed { line: self.lines + 1, offset: self.offset, problem });
             }
@@ -128,13 +128,16 @@ impl<R: BufRead> RecordSplitter<R> {
     }
 
     /// Finds the records of `text`, and reads more if they have several lines. Returns where it is malformed, and how.
-    fn split_text(&mut self) -> io::Result<Result<(), (usize, SplitProblem)>> {
+    fn split_text(&mut self) -> io::Result<Option<(usize, SplitProblem)>> {
         let start = scan::skip_space(&self.text, 0);
         let is_array = match self.text.get(start) {
             Some(b'[') => true,
             Some(b'{') => false,
             // No record, which mapping finds out.
-            _ => return Ok(Ok(self.take_line(start))),
+            _ => {
+                self.take_line(start);
+                return Ok(None);
+            }
         };
         let mut is_list = is_array;
         if scan::value_end(&self.text, start).is_none() {
@@ -145,30 +148,34 @@ impl<R: BufRead> RecordSplitter<R> {
         }
         let Some(end) = scan::value_end(&self.text, start) else {
             if is_list {
-                return Ok(Err((self.text.len(), SplitProblem::Truncated)));
+                return Ok(Some((self.text.len(), SplitProblem::Truncated)));
             }
             if self.goes_on()? {
-                return Ok(Err((start, SplitProblem::SeveralLines)));
+                return Ok(Some((start, SplitProblem::SeveralLines)));
             }
             // A line that was cut off, which must not hide the next one.
-            return Ok(Ok(self.take_line(start)));
+            self.take_line(start);
+            return Ok(None);
         };
         let is_page = !is_array && is_page(&self.text[start..end]);
         let rest = scan::skip_space(&self.text, end);
         match self.text.get(rest) {
             None => {}
-            Some(b'{' | b'[') => return Ok(Err((rest, SplitProblem::SeveralRecords))),
-            Some(_) if is_array || is_page => return Ok(Err((rest, SplitProblem::NotJson))),
-            Some(_) => return Ok(Ok(self.take_line(start))),
+            Some(b'{' | b'[') => return Ok(Some((rest, SplitProblem::SeveralRecords))),
+            Some(_) if is_array || is_page => return Ok(Some((rest, SplitProblem::NotJson))),
+            Some(_) => {
+                self.take_line(start);
+                return Ok(None);
+            }
         }
         if is_array || is_page {
-            return Ok(self.split_list(start, is_array));
+            return Ok(self.split_list(start, is_array).err());
         }
         if memchr::memchr(b'\n', &self.text[start..end]).is_some() {
-            return Ok(Err((start, SplitProblem::SeveralLines)));
+            return Ok(Some((start, SplitProblem::SeveralLines)));
         }
         self.records.push_back(start..end);
-        Ok(Ok(()))
+        Ok(None)
     }
 
     fn take_line(&mut self, start: usize) {

@@ -179,7 +179,8 @@ async fn a_proxy_that_fails_is_named_with_its_setting() {
         assert_eq!(refused, expected);
     }
 
-    let strict = Proxy::start(receiver().await.address(), Some("Basic dXNlcjpzZWNyZXQ=")).await;
+    let server = receiver().await;
+    let strict = Proxy::start(server.address(), Some("Basic dXNlcjpzZWNyZXQ=")).await;
     let proxy = format!("http://{}", strict.address());
     for url in ["https://siem.example/in", "http://siem.example:443/in"] {
         let refused = reason(url, json!({ "proxy": proxy })).await;
@@ -200,7 +201,7 @@ async fn a_proxy_that_fails_is_named_with_its_setting() {
     assert_eq!(refused, expected);
 
     // The proxy does its work, and the server behind it does not speak TLS.
-    let open = Proxy::start(receiver().await.address(), None).await;
+    let open = Proxy::start(server.address(), None).await;
     let proxy = format!("http://{}", open.address());
     let behind = reason("https://siem.example/in", json!({ "proxy": proxy })).await;
     let expected = format!("cannot connect to siem.example:443 through the proxy {proxy} (`proxy`): the port does not");

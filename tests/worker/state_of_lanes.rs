@@ -23,7 +23,7 @@ async fn a_secret_that_cannot_be_read_is_named_and_the_lane_runs_once_it_is_ther
     harness.put("certificate", &with_sink("tls", certificate));
     let redact = json!([{ "path": "primaryDescription", "with": "hash", "key": file("late-hash") }]);
     harness.put_changed("redact", json!({ "transform": { "redact": redact } }));
-    harness.put_changed("variable", json!({ "console": { "token": { "env": "S1_TEST_NOT_SET" } } }));
+    harness.put_changed("variable", json!({ "console": { "token": { "file": null, "env": "S1_TEST_NOT_SET" } } }));
 
     let mut worker = harness.worker();
     for (pipeline, missing) in [

@@ -21,7 +21,7 @@ use crate::state::LaneId;
 use crate::telemetry::{LaneMetrics, Telemetry};
 
 /// The result of `run --once`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct OnceReport {
     /// Sorted by lane.
     pub lanes: Vec<LaneReport>,

@@ -67,6 +67,11 @@ fn map(mapper: &mut Mapper, record: &[u8]) -> (Result<Mapped, MapError>, Vec<u8>
     (mapped, event)
 }
 
+/// Raw records may have `null`, which no mapped event has.
+fn read(schema: Schema, event: &[u8]) -> Value {
+    if schema == Schema::Raw { serde_json::from_slice(event).unwrap() } else { read_event(event) }
+}
+
 #[test]
 fn a_damaged_record_is_mapped_as_if_it_were_whole() {
     for schema in SCHEMAS {
@@ -75,8 +80,8 @@ fn a_damaged_record_is_mapped_as_if_it_were_whole() {
             let (mapped, event) = map(&mut mapper, &damaged);
             let (undamaged, expected) = map(&mut mapper, &whole);
             assert_eq!((mapped.unwrap().repaired, undamaged.unwrap().repaired), (true, false));
-            let event = read_event(&event);
-            let (mut comparable, mut expected) = (event.clone(), read_event(&expected));
+            let event = read(schema, &event);
+            let (mut comparable, mut expected) = (event.clone(), read(schema, &expected));
             // A text may be escaped in two ways.
             for event in [&mut comparable, &mut expected] {
                 for path in ["/event/original", "/raw_data"] {

@@ -19,6 +19,7 @@ fn states() -> Vec<LaneState> {
         LaneState::Misconfigured(Misconfiguration::SecretUnreadable, String::new()),
         LaneState::Misconfigured(Misconfiguration::RefusedAll, String::new()),
         LaneState::Stopped(String::new()),
+        LaneState::Renamed(String::new()),
         LaneState::Done,
     ];
     for state in &all {
@@ -31,6 +32,7 @@ fn states() -> Vec<LaneState> {
             | LaneState::SinkRefused(_)
             | LaneState::Misconfigured(Misconfiguration::SecretUnreadable | Misconfiguration::RefusedAll, _)
             | LaneState::Stopped(_)
+            | LaneState::Renamed(_)
             | LaneState::Done => {}
         }
     }

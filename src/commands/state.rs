@@ -4,12 +4,12 @@ mod transfer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Subcommand;
 use comfy_table::{Table, presets};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::process::time;
 use super::{StateArgs, UsageError, note, print_line, with_causes};
@@ -146,9 +146,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             Err(StateError::Locked(_)) if matches!(args.command, Command::Export { .. }) => {
-                note(format!(
-                    "warning: a worker uses this state; the export does not include what it delivers from now on"
-                ));
+                note("warning: a worker uses this state; the export does not include what it delivers from now on");
                 state.open(instance, Access::Read, None).await?
             }
             opened => opened?,

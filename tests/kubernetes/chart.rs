@@ -79,6 +79,9 @@ async fn install_monitors(kubernetes: &Kubernetes) {
 async fn the_api_server_takes_the_chart_with_each_of_its_values_files() {
     let (Some(chart), Some(kubernetes)) = (Chart::new(), Kubernetes::shared().await) else { return };
     install_monitors(&kubernetes).await;
+    // That of everything.yaml.
+    let class = "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: gvisor\nhandler: runsc\n";
+    kubernetes.apply(class, "").await.unwrap();
     let namespace = kubernetes.namespace().await;
     let mut kinds = BTreeSet::new();
     for file in chart.values() {
@@ -143,9 +146,7 @@ async fn check_deployment(kubernetes: &Kubernetes, deployment: &Value) {
     let namespace = deployment["metadata"]["namespace"].as_str().unwrap();
     let mut spec = template["spec"].clone();
     // Those of a real cluster.
-    for class in ["priorityClassName", "runtimeClassName"] {
-        spec.as_object_mut().unwrap().remove(class);
-    }
+    spec.as_object_mut().unwrap().remove("priorityClassName");
     let pod = json!({ "metadata": { "name": "pod", "labels": template["metadata"]["labels"] }, "spec": spec });
     let pods: Api<Pod> = Api::namespaced(kubernetes.admin().await, namespace);
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };

@@ -66,7 +66,7 @@ pub struct Args {
     ///
     /// Such a lane is in the state `renamed`. The time begins when nobody has written the other checkpoint for two
     /// leases. With --once, the lane is given up instead. See docs/state.md.
-    #[arg(long, value_name = "PERIOD|forever", default_value = "forever", env = "S1_FORWARDER_RENAMED_WAIT")]
+    #[arg(long, value_name = "PERIOD|forever", default_value = "forever")]
     renamed_wait: RenamedWait,
 
     /// In this run, keep any number of refused events of this lane as dead letters

@@ -185,7 +185,7 @@ impl MapStage {
                 Ok(mapped) => {
                     dropped = mapped.dropped;
                     if mapped.repaired {
-                        count_repaired(meter, &record.id);
+                        meter.repaired(&record.id);
                     }
                     count(meter, *schema, mapped)
                 }
@@ -222,15 +222,6 @@ impl MapStage {
         full.settled = Settled::none_of(full.batch.len());
         self.batches.send(Arc::new(full)).await.ok()
     }
-}
-
-fn count_repaired(meter: &Meter, record_id: &str) {
-    let Some(repaired) = meter.record_repaired() else { return };
-    tracing::warn!(
-        repaired,
-        record_id,
-        "records are not valid JSON; they were repaired, with U+FFFD in place of what is no character"
-    );
 }
 
 /// Counts what mapping a record has shown. Returns the error that goes next to a raw event: it has no place for a tag.

@@ -2,7 +2,7 @@
 
 /// The keys of lists. In place of a mapping, serde would take a list of its values in order, which have no keys: the
 /// rules for tenants would not see them.
-const LISTS: [&str; 20] = [
+const LISTS: [&str; 21] = [
     "absent",
     "accounts",
     "bearer_tokens",
@@ -17,6 +17,7 @@ const LISTS: [&str; 20] = [
     "severities",
     "sinks",
     "sites",
+    "statuses",
     "streams",
     "tests",
     "token",

@@ -45,7 +45,7 @@ const FAMILIES: &[Family] = &[
         samples: Samples::Gauge(|lane, _| lane.dead_letters_stored().map(|stored| stored as f64)),
     },
     Family { metric: metrics::MAP_ERRORS, samples: Samples::Counter(|lane| lane.map_errors.load(Relaxed)) },
-    Family { metric: metrics::RECORDS_REPAIRED, samples: Samples::Counter(|lane| lane.repaired()) },
+    Family { metric: metrics::RECORDS_REPAIRED, samples: Samples::Counter(|lane| lane.repaired.load(Relaxed)) },
     Family { metric: metrics::REMAP_ERRORS, samples: Samples::Counter(|lane| lane.remap_errors.load(Relaxed)) },
     Family {
         metric: metrics::UNKNOWN_ACTIVITY_TYPES,

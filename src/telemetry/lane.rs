@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,9 +11,6 @@ use super::exposition::label;
 use super::notices::Notices;
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
-
-/// Least time between two log lines of a lane about records that were repaired.
-const REPAIRED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why a record needs no delivery (label `reason` of `records_skipped_total`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,9 +263,8 @@ pub struct LaneMetrics {
     pub(super) dead_letter_notices: Notices,
     pub(super) map_error_notices: Notices,
     pub map_errors: AtomicU64,
-    repaired: AtomicU64,
-    /// The count and the time of the last log line about repaired records.
-    repaired_logged: Mutex<Option<(u64, Timestamp)>>,
+    pub repaired: AtomicU64,
+    pub(super) repair_notices: Notices,
     pub remap_errors: AtomicU64,
     /// The text of the last one.
     remap_error: Mutex<Box<str>>,
@@ -281,12 +277,14 @@ pub struct LaneMetrics {
     pub sink_requests: StatusCounts,
     skipped: [AtomicU64; 4],
     complete_until: AtomicI64,
-    snapshot: Mutex<Option<(Timestamp, u64)>>,
+    /// Boxed: few lanes read snapshots.
+    snapshot: Mutex<Option<Box<(Timestamp, u64)>>>,
     last_success: AtomicI64,
     next_attempt: AtomicI64,
     /// Microseconds.
     console_behind: AtomicI64,
-    verification: Mutex<Option<Verification>>,
+    /// Boxed: there is none before the first day has passed.
+    verification: Mutex<Option<Box<Verification>>>,
     state: Mutex<LaneState>,
     /// Boxed: most lanes never fail.
     failing: Mutex<Option<Box<Failing>>>,
@@ -295,7 +293,7 @@ pub struct LaneMetrics {
     /// The console refuses the token, or there is none to send.
     token_problem: Mutex<Option<TokenProblem>>,
     /// The newest is the last. A lane that never failed has none and allocates nothing.
-    errors: Mutex<VecDeque<RecentError>>,
+    errors: Mutex<Vec<RecentError>>,
 }
 
 impl LaneMetrics {
@@ -319,7 +317,7 @@ impl LaneMetrics {
             map_error_notices: Notices::default(),
             map_errors: AtomicU64::new(0),
             repaired: AtomicU64::new(0),
-            repaired_logged: Mutex::default(),
+            repair_notices: Notices::default(),
             remap_errors: AtomicU64::new(0),
             remap_error: Mutex::default(),
             unknown_activity_types: AtomicU64::new(0),
@@ -401,23 +399,6 @@ impl LaneMetrics {
         replace_if_different(&self.sink_warning, warning)
     }
 
-    /// Records that were repaired.
-    pub fn repaired(&self) -> u64 {
-        self.repaired.load(Ordering::Relaxed)
-    }
-
-    /// Counts a record that was repaired. Once a minute, returns how many were since the last time: worth a log line.
-    pub(super) fn record_repaired(&self, now: Timestamp) -> Option<u64> {
-        let repaired = self.repaired.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut logged = self.repaired_logged.lock();
-        let (before, at) = logged.unwrap_or_default();
-        if logged.is_some() && now.since(at) < REPAIRED_LOG_INTERVAL {
-            return None;
-        }
-        *logged = Some((repaired, now));
-        Some(repaired.saturating_sub(before))
-    }
-
     /// Counts an event on which the user's program failed. Returns true if the text changed, which is worth a log line.
     pub fn remap_failed(&self, reason: &str) -> bool {
         self.remap_errors.fetch_add(1, Ordering::Relaxed);
@@ -453,22 +434,22 @@ impl LaneMetrics {
 
     /// The snapshot identified by `time` is complete and has `records` records.
     pub fn set_snapshot(&self, time: Timestamp, records: u64) {
-        *self.snapshot.lock() = Some((time, records));
+        *self.snapshot.lock() = Some(Box::new((time, records)));
     }
 
     /// The last complete snapshot: its time and its number of records.
     pub fn snapshot(&self) -> Option<(Timestamp, u64)> {
-        *self.snapshot.lock()
+        self.snapshot.lock().as_deref().copied()
     }
 
     /// Returns the previous result.
     pub fn set_verification(&self, verification: Verification) -> Option<Verification> {
-        self.verification.lock().replace(verification)
+        self.verification.lock().replace(Box::new(verification)).map(|previous| *previous)
     }
 
     /// `None` before the first comparison.
     pub fn verification(&self) -> Option<Verification> {
-        *self.verification.lock()
+        self.verification.lock().as_deref().copied()
     }
 
     /// `lag_seconds` at `now`; `None` before the first checkpoint, and before the end of a first pass that begins in
@@ -529,7 +510,7 @@ impl LaneMetrics {
 
     /// The lane tried again at `now`, and got the error that it had before.
     pub fn failed_again(&self, now: Timestamp) {
-        if let Some(last) = self.errors.lock().back_mut() {
+        if let Some(last) = self.errors.lock().last_mut() {
             last.time = now;
             last.count = last.count.saturating_add(1);
         }
@@ -586,25 +567,25 @@ impl LaneMetrics {
 
     /// The last error and when it occurred.
     pub fn last_error(&self) -> Option<(Timestamp, String)> {
-        self.errors.lock().back().map(|error| (error.time, error.text.to_string()))
+        self.errors.lock().last().map(|error| (error.time, error.text.to_string()))
     }
 
     /// The last errors, the oldest first.
     pub fn recent_errors(&self) -> Vec<RecentError> {
-        self.errors.lock().iter().cloned().collect()
+        self.errors.lock().clone()
     }
 
     fn remember_error(&self, now: Timestamp, state: &'static str, text: &str) {
         let mut errors = self.errors.lock();
-        if errors.back().is_some_and(|last| last.state == state && *last.text == *text) {
+        if errors.last().is_some_and(|last| last.state == state && *last.text == *text) {
             drop(errors);
             return self.failed_again(now);
         }
         if errors.len() == RECENT_ERRORS {
-            errors.pop_front();
+            errors.remove(0);
         }
         errors.reserve_exact(1);
-        errors.push_back(RecentError { time: now, state, text: text.into(), count: 1 });
+        errors.push(RecentError { time: now, state, text: text.into(), count: 1 });
     }
 }
 

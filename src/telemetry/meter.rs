@@ -101,11 +101,6 @@ impl Meter {
         &self.sink_type
     }
 
-    /// Counts a record that was repaired. Once a minute, returns how many were since the last time: worth a log line.
-    pub fn record_repaired(&self) -> Option<u64> {
-        self.lane.record_repaired(self.clock.now())
-    }
-
     /// A request to the console ended, with or without a response.
     pub fn console_request(&self, status: &str, took: Duration) {
         self.lane.console_requests.count(status);
@@ -122,6 +117,12 @@ impl Meter {
     pub fn not_mapped(&self, reason: &str, record_id: &str) {
         self.lane.map_errors.fetch_add(1, Ordering::Relaxed);
         self.lane.tell_map_error(self.clock.now(), reason, record_id);
+    }
+
+    /// A record was no valid JSON and was repaired. The caller runs within the lane's span.
+    pub fn repaired(&self, record_id: &str) {
+        self.lane.repaired.fetch_add(1, Ordering::Relaxed);
+        self.lane.tell_repair(self.clock.now(), record_id);
     }
 
     /// The console returned a record that an earlier complete poll over its time did not return.

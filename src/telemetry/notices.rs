@@ -95,9 +95,17 @@ impl LaneMetrics {
         }
     }
 
+    /// A record was no valid JSON and was repaired.
+    pub fn tell_repair(&self, now: Timestamp, record_id: &str) {
+        if let Some(notice) = self.repair_notices.add(now, 1, "", record_id) {
+            warn_repairs(&notice);
+        }
+    }
+
     /// True if [`Self::tell_pending`] may have something to tell.
     pub fn has_pending(&self) -> bool {
-        [&self.dead_letter_notices, &self.map_error_notices].iter().any(|notices| notices.0.lock().is_some())
+        let notices = [&self.dead_letter_notices, &self.map_error_notices, &self.repair_notices];
+        notices.iter().any(|notices| notices.0.lock().is_some())
     }
 
     /// Tells what waits for its minute to be over; at the end of the lane (`None`) whatever is left.
@@ -107,6 +115,9 @@ impl LaneMetrics {
         }
         if let Some(notice) = self.map_error_notices.take(now) {
             warn_map_errors(&notice);
+        }
+        if let Some(notice) = self.repair_notices.take(now) {
+            warn_repairs(&notice);
         }
     }
 }
@@ -119,6 +130,14 @@ fn warn_dead_letters(notice: &Notice, list: &str) {
 fn warn_map_errors(notice: &Notice) {
     let Notice { count, reason, record_id } = notice;
     warn!(count, %reason, %record_id, "records could not be mapped: they are forwarded as error events");
+}
+
+fn warn_repairs(Notice { count, record_id, .. }: &Notice) {
+    warn!(
+        count,
+        %record_id,
+        "records are not valid JSON; they were repaired, with U+FFFD in place of what is no character"
+    );
 }
 
 #[cfg(test)]

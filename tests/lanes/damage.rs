@@ -1,6 +1,7 @@
 //! Records that are not JSON, from a scripted console to destinations that read JSON.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,8 +57,8 @@ async fn run(stream: Stream, page: &[u8], schema: Schema, keys: Value) -> (u64, 
     let lane = Lane { client, schema, embeds_raw: sink_settings.embeds_raw(), ..lane };
     let metrics = lane.delivery.meter.lane.clone();
     assert_eq!(harness.run_once(lane).await, LaneEnd::Complete);
-    assert_eq!(metrics.dead_letters.load(std::sync::atomic::Ordering::Relaxed), 0);
-    (metrics.repaired(), metrics.map_errors.load(std::sync::atomic::Ordering::Relaxed))
+    assert_eq!(metrics.dead_letters.load(Relaxed), 0);
+    (metrics.repaired.load(Relaxed), metrics.map_errors.load(Relaxed))
 }
 
 fn list(records: &[Vec<u8>]) -> Vec<u8> {
@@ -182,7 +183,7 @@ async fn pages_that_repeat_under_new_cursors_are_a_failure_of_the_console() {
     let requests = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let asked = requests.clone();
     let transport = ScriptedTransport::new(move |request| {
-        let number = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = asked.fetch_add(1, Relaxed);
         let is_count = request.url.query().is_some_and(|query| query.contains("countOnly"));
         let records: Vec<String> = (1..=3)
             .map(|id| {
@@ -209,7 +210,7 @@ async fn pages_that_repeat_under_new_cursors_are_a_failure_of_the_console() {
         }
     }
     assert!(failing > 90, "{failing} of 100 times");
-    let requests = requests.load(std::sync::atomic::Ordering::Relaxed);
+    let requests = requests.load(Relaxed);
     assert!(requests < 500, "{requests} requests in ten minutes");
-    assert_eq!(running.drain().await.delivered.load(std::sync::atomic::Ordering::Relaxed), 3);
+    assert_eq!(running.drain().await.delivered.load(Relaxed), 3);
 }

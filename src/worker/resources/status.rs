@@ -291,14 +291,11 @@ impl View<'_> {
     }
 
     fn delivering(&self) -> Judgement {
-        let is_such = |_: &LaneMetrics, state: &LaneState| {
-            matches!(
-                state,
-                LaneState::SinkFailing(_)
-                    | LaneState::SinkRefused(_)
-                    | LaneState::Misconfigured(..)
-                    | LaneState::Stopped(_)
-            )
+        let is_such = |lane: &LaneMetrics, state: &LaneState| match state {
+            LaneState::SinkFailing(_) | LaneState::SinkRefused(_) | LaneState::Stopped(_) => true,
+            // Without the console's token nothing was tried at the sink.
+            LaneState::Misconfigured(..) => lane.token_problem().is_none(),
+            _ => false,
         };
         match self.failing(is_such) {
             Some((state, message)) => ("False", self.reason(state), message),

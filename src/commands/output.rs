@@ -1,5 +1,5 @@
-//! Standard output and standard error. Whoever reads them may end before the command does (`| head`), which is no error:
-//! the command finishes its work, and its exit code is about that. `println!` would panic, so the crate forbids it.
+//! Standard output and standard error. Their reader may end before the command does (`| head`), which is no error: the
+//! command finishes its work, and its exit code is about that. `println!` would panic, so the crate forbids it.
 
 use std::fmt::Display;
 use std::io::{Error, ErrorKind, Result, Write, stderr, stdout};

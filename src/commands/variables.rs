@@ -89,7 +89,7 @@ fn with_variable(flag: Arg, command: &str, without: Option<&str>) -> Arg {
 }
 
 /// Prints why the command line is refused, or the help that it asks for. Clap names the flag alone, so a value that
-/// comes from a variable is told apart here.
+/// comes from a variable is reported apart here.
 pub(super) fn report(error: &clap::Error) -> ExitCode {
     // As clap itself: standard output may be closed.
     let _ = error.print();

@@ -36,8 +36,8 @@ pub enum ConsoleError {
     /// 404 or 501: the console does not have this stream.
     #[error("{0}")]
     Missing(String),
-    /// 400 for a request with a cursor, or cursors that lead to the same page again and again: the poll must start again
-    /// at its position.
+    /// 400 for a request with a cursor, or cursors that lead to the same page again and again: the poll must start
+    /// again at its position.
     #[error("{0}")]
     BadCursor(String),
     /// 400 and other statuses: the request itself is invalid.

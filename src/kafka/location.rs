@@ -97,7 +97,7 @@ impl fmt::Display for KafkaLocation {
 
 impl KafkaLocation {
     /// A topic of the same brokers and settings whose name has this at its end. `None` if the name is too long then.
-    pub(crate) fn beside(&self, suffix: &str) -> Option<Self> {
+    pub(crate) fn with_suffix(&self, suffix: &str) -> Option<Self> {
         let topic = format!("{}-{suffix}", self.topic);
         is_topic(&topic).then(|| Self { topic, ..self.clone() })
     }

@@ -9,8 +9,8 @@ use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
 use crate::telemetry::{LaneMetrics, LaneView, Snapshot, describe_skipped};
 
-/// The response of `/api/v1/lanes` and `/api/v1/pipelines`, and the content of the status page. Times are RFC 3339 in UTC; unknown values are
-/// null. Later releases may add fields.
+/// The response of `/api/v1/lanes` and `/api/v1/pipelines`, and the content of the status page. Times are RFC 3339 in
+/// UTC; unknown values are null. Later releases may add fields.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
     /// Version of the program.
@@ -22,8 +22,8 @@ pub struct Status {
     /// Over all lanes, whatever the request filters.
     #[serde(default)]
     pub summary: Summary,
-    /// Number of lanes, or of pipelines, that the request asks for. `lanes`, or `pipelines`, has one page of them if the
-    /// request has a `limit`.
+    /// Number of lanes, or of pipelines, that the request asks for. `lanes`, or `pipelines`, has one page of them if
+    /// the request has a `limit`.
     #[serde(default)]
     pub matching: usize,
     /// Set if the request asks for all workers: the answer of each other worker.

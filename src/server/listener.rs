@@ -21,8 +21,8 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-/// Limits of a listener. A client that would exceed one takes the place of the oldest connection that has sent no complete
-/// request; if there is none, it is disconnected.
+/// Limits of a listener. A client that would exceed one takes the place of the oldest connection that has sent no
+/// complete request; if there is none, it is disconnected.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Connections at a time.

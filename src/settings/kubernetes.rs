@@ -82,8 +82,8 @@ impl Kubernetes {
     }
 }
 
-/// From the kubeconfig of `KUBECONFIG` or the home directory. `None` if there is no usable one: `infer` then looks for the
-/// service account of a pod, and says what is wrong with either.
+/// From the kubeconfig of `KUBECONFIG` or the home directory. `None` if there is no usable one: `infer` then looks for
+/// the service account of a pod, and says what is wrong with either.
 async fn of_kubeconfig() -> Result<Option<Config>, ProxyError> {
     let Ok(kubeconfig) = Kubeconfig::read() else { return Ok(None) };
     let named = named_proxy(&kubeconfig);

@@ -77,7 +77,7 @@ pub fn check_token(text: &str) -> Result<(), String> {
     }
 }
 
-/// The name of a variable is no secret. Tokens are longer, and have small letters.
+/// The name of a variable is no secret. Tokens are longer, and have lower case characters.
 fn is_variable(name: &str) -> bool {
     let is_of_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=40).contains(&name.len()) && name.bytes().all(is_of_name)

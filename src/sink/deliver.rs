@@ -405,8 +405,8 @@ impl BatchDelivery<'_> {
         self.wait(reason, after).await;
     }
 
-    /// How long the sink has answered without accepting anything, after it accepted other events of the batch. `None` if
-    /// this answer is that of a sink that is unavailable or busy, which no event causes.
+    /// How long the sink has answered without accepting anything, after it accepted other events of the batch. `None`
+    /// if this answer is that of a sink that is unavailable or busy, which no event causes.
     fn blocked_for(&mut self, status: &str) -> Option<Duration> {
         let is_answer = status.parse::<u16>().is_ok_and(|status| !matches!(status, 408 | 425 | 429 | 502..=504));
         if !is_answer || self.accepted == 0 {

@@ -11,7 +11,7 @@ use crate::record::Timestamp;
 /// Between two lines of one kind.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Events of one kind that the log has not told yet. A lane without such events allocates nothing.
+/// Events of one kind that the log has not reported yet. A lane without such events allocates nothing.
 #[derive(Debug, Default)]
 pub(super) struct Notices(Mutex<Option<Box<Pending>>>);
 
@@ -31,7 +31,7 @@ struct Notice {
 }
 
 impl Notices {
-    /// The first event is told at once, and those of the following minute together.
+    /// The first event is reported at once, and those of the following minute together.
     fn add(&self, now: Timestamp, count: u64, reason: &str, record_id: &str) -> Option<Notice> {
         let mut pending = self.0.lock();
         let notice = || Notice { count, reason: reason.into(), record_id: record_id.into() };
@@ -50,7 +50,7 @@ impl Notices {
         }
     }
 
-    /// What is to be told at `now`; at the end of the lane (`None`) whatever is left.
+    /// What is to be reported at `now`; at the end of the lane (`None`) whatever is left.
     fn take(&self, now: Option<Timestamp>) -> Option<Notice> {
         let mut pending = self.0.lock();
         let pending = pending.as_deref_mut()?;
@@ -166,20 +166,20 @@ mod tests {
     fn the_first_event_is_told_at_once_and_the_others_together_after_a_minute() {
         let begin = Timestamp::from_micros(1_790_000_000_000_000);
         let at = |second| begin.plus(Duration::from_secs(second));
-        let told = |count, id: &str| Some(Notice { count, reason: "no field".into(), record_id: id.into() });
+        let reported = |count, id: &str| Some(Notice { count, reason: "no field".into(), record_id: id.into() });
         let notices = Notices::default();
         assert_eq!(notices.take(None), None);
-        assert_eq!(notices.add(at(0), 3, "no field", "1"), told(3, "1"));
+        assert_eq!(notices.add(at(0), 3, "no field", "1"), reported(3, "1"));
         assert_eq!(notices.add(at(1), 2, "no field", "4"), None);
         assert_eq!(notices.add(at(59), 5, "another", "6"), None);
         assert_eq!(notices.take(Some(at(59))), None);
         // Also without a further event.
-        assert_eq!(notices.take(Some(at(60))), told(7, "4"));
+        assert_eq!(notices.take(Some(at(60))), reported(7, "4"));
         assert_eq!(notices.take(Some(at(500))), None);
         assert_eq!(notices.add(at(119), 1, "no field", "8"), None, "a minute after the last line");
-        assert_eq!(notices.add(at(120), 1, "no field", "9"), told(2, "8"));
+        assert_eq!(notices.add(at(120), 1, "no field", "9"), reported(2, "8"));
         assert_eq!(notices.add(at(121), 1, "no field", "10"), None);
-        assert_eq!(notices.take(None), told(1, "10"), "at the lane's end");
+        assert_eq!(notices.take(None), reported(1, "10"), "at the lane's end");
         assert_eq!(notices.take(None), None);
     }
 

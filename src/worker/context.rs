@@ -22,7 +22,7 @@ use crate::state::{LaneId, Store};
 use crate::telemetry::{LaneMetrics, LaneState, Meter, Misconfiguration, Telemetry, lane_span};
 use crate::transform::{Keys, Labeler, Schema, Steps, StepsError, schema_name};
 
-/// Interval at which lanes are asked for what the log has not told yet.
+/// Interval at which lanes are asked for what the log has not reported yet.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The resources that the lanes of a process share.

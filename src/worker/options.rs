@@ -26,7 +26,7 @@ pub struct Options {
     pub identity: String,
     /// `--lease`.
     pub lease: Duration,
-    /// `--renamed-wait`; `None` is for ever.
+    /// `--renamed-wait`; `None` is indefinitely.
     pub renamed_wait: Option<Duration>,
     /// Maximum of bytes in flight over all lanes.
     pub memory_budget: usize,
@@ -70,7 +70,7 @@ impl Options {
             #[cfg(not(feature = "kubernetes"))]
             Location::Kubernetes(_) => None,
             #[cfg(feature = "kafka")]
-            Location::Kafka(location) => location.beside(DEAD_LETTERS).map(dead_letters::Location::Topic),
+            Location::Kafka(location) => location.with_suffix(DEAD_LETTERS).map(dead_letters::Location::Topic),
         };
         self.dead_letters.clone().or_else(default)
     }
@@ -113,10 +113,10 @@ mod tests {
             ("kubernetes:siem", "kubernetes:siem"),
             (kafka, &kafka.replace("s1-state", "s1-state-dead-letters")),
         ] {
-            let beside = Options { state: state.parse().unwrap(), ..Options::default() };
-            assert_eq!(beside.dead_letters(), Some(expected.parse().unwrap()), "{state}");
+            let default = Options { state: state.parse().unwrap(), ..Options::default() };
+            assert_eq!(default.dead_letters(), Some(expected.parse().unwrap()), "{state}");
             let flag: dead_letters::Location = "file:elsewhere".parse().unwrap();
-            let elsewhere = Options { dead_letters: Some(flag.clone()), ..beside };
+            let elsewhere = Options { dead_letters: Some(flag.clone()), ..default };
             assert_eq!(elsewhere.dead_letters(), Some(flag), "{state}");
         }
         // Brokers refuse a longer name.

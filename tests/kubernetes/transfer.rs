@@ -67,7 +67,7 @@ async fn a_namespace_that_does_not_exist_is_no_fresh_installation() {
     harness.kubeconfig = Some(kubernetes.admin_kubeconfig());
     let missing = harness.command(&list).await;
     assert!(missing.code == Some(2) && missing.stderr.contains("there is no namespace nosuchns"), "{missing:?}");
-    // A worker may not ask, and is told nothing wrong.
+    // A worker may not ask, and is reported nothing wrong.
     harness.kubeconfig = Some(tenant.kubeconfig());
     let empty = done(&harness, &["state", "list", "--state", "kubernetes:"]).await;
     assert_eq!(empty.stdout, "no checkpoints\n");

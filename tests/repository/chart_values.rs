@@ -1,5 +1,5 @@
-//! The chart's README is generated from the comments of its values.yaml, and a list in the schema of its values from the
-//! alerts. `UPDATE_GOLDEN=1` writes both.
+//! The chart's README is generated from the comments of its values.yaml, and a list in the schema of its values from
+//! the alerts. `UPDATE_GOLDEN=1` writes both.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -227,7 +227,8 @@ async fn the_size_of_the_store_is_a_metric() {
     .await;
 }
 
-/// Told by summary, log, API and metrics: also what an earlier process has stored, and when another one removes some.
+/// Reported by summary, log, API and metrics: also what an earlier process has stored, and when another one removes
+/// some.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_stored_is_told_after_a_restart_and_until_it_is_removed() {
     let harness = world_with(3).await;
@@ -239,8 +240,9 @@ async fn what_is_stored_is_told_after_a_restart_and_until_it_is_removed() {
     assert!(once.stdout.contains(" 3 (3 new)  complete"), "{}", once.stdout);
     // The first one at once, the others at the end.
     let log = once.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let told = log.filter(|line| line["message"].as_str().is_some_and(|text| text.contains("stored as dead letters")));
-    assert_eq!(told.map(|line| line["count"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2], "{}", once.stderr);
+    let reported =
+        log.filter(|line| line["message"].as_str().is_some_and(|text| text.contains("stored as dead letters")));
+    assert_eq!(reported.map(|line| line["count"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2], "{}", once.stderr);
     let list = "s1-forwarder dead-letters list --dead-letters file:state/dead-letters";
     assert!(once.stdout.contains(&format!("\n3 dead letters are stored; to list them: {list}\n")), "{}", once.stdout);
     assert!(

@@ -1,7 +1,8 @@
 //! The real servers and tools that tests start: fetched or built once, and kept outside the clone. `cargo run -p
 //! test-servers` makes all of them, so that CI can do so while the tests compile.
 //!
-//! Each function returns a path, or why there is none: a tool is missing, a command failed, or nobody asked for servers.
+//! Each function returns a path, or why there is none: a tool is missing, a command failed, or nobody asked for
+//! servers.
 
 #![forbid(unsafe_code)]
 

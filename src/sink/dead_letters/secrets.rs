@@ -356,7 +356,7 @@ impl SecretStore {
         DeadLetterError::Failed { place: self.place(), failure }
     }
 
-    /// Before the first dead letter is kept: those of an earlier build would be overlooked for ever.
+    /// Before the first dead letter is kept: those of an earlier build would be overlooked indefinitely.
     async fn refuse_chains(&self, secrets: &Secrets) -> Result<(), SecretError> {
         let mut is_checked = self.is_checked.lock().await;
         if !*is_checked {
@@ -491,7 +491,7 @@ impl SecretPartition {
         })
     }
 
-    /// Removes them if they are still there: another command may have removed them, or a worker kept them anew.
+    /// Removes them if they are still there: another command may have removed them, or a worker kept them again.
     pub async fn remove(&mut self, numbers: &BTreeSet<u64>) -> io::Result<usize> {
         let digests: HashSet<LineDigest> = numbers.iter().filter_map(|number| self.digests.remove(number)).collect();
         if digests.is_empty() {

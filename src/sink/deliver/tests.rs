@@ -355,7 +355,7 @@ async fn health_reports_a_temporary_refusal_until_the_sink_answers() {
     assert!(health.answers().refusing_since.is_none());
 }
 
-/// A batch of four, of which the last two fail for ever with this status after the others were accepted.
+/// A batch of four, of which the last two fail indefinitely with this status after the others were accepted.
 fn blocked(status: &'static str) -> Case {
     let later = || Outcome::RetryLater { reason: "500 illegal_state_exception: why".to_owned(), after: None };
     let case = Case::new(std::iter::once(partial(&[], &[2, 3], None)).chain((0..10_000).map(|_| later())));

@@ -170,7 +170,7 @@ impl Destination for Datadog {
         out.extend_from_slice(self.constant.as_bytes());
         let message = String::from_utf8_lossy(event.body);
         match message.strip_prefix(ECS_TIME).filter(|_| replaced.is_some()) {
-            // The event's own member of that name holds. The log has the own time beside the message, too.
+            // The event's own member of that name holds. The log has the own time next to the message, too.
             Some(rest) if has_member(event.body, OWN_TIME) => {
                 let time = Reader::new(rest).value().unwrap_or_default();
                 let others = rest.get(time.len()..).unwrap_or_default().trim_start_matches(',');

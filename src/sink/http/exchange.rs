@@ -43,7 +43,8 @@ pub(super) enum ErrorKind {
     TimedOut,
 }
 
-/// Sends one request on this way, which is the client's, and reads at most `max_bytes` of the response's body. A success whose body ends early is an error.
+/// Sends one request on this way, which is the client's, and reads at most `max_bytes` of the response's body. A
+/// success whose body ends early is an error.
 pub(crate) async fn exchange(
     client: &reqwest::Client,
     way: &RequestWay<'_>,

@@ -15,7 +15,7 @@ const ELSEWHERE: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     lease: Duration,
-    /// `--renamed-wait`; `None` is for ever.
+    /// `--renamed-wait`; `None` is indefinitely.
     wait: Option<Duration>,
 }
 
@@ -24,7 +24,7 @@ impl Limits {
         Self { lease: options.lease, wait: options.renamed_wait }
     }
 
-    /// A lane that has not written for so long has ended: its worker has lost the lease.
+    /// A lane that has not written for this time has ended: its worker has lost the lease.
     fn still(self) -> Duration {
         self.lease * 2
     }
@@ -58,7 +58,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Takes the checkpoint as it is at `now`. The watch begins anew with another lane.
+    /// Takes the checkpoint as it is at `now`. The watch begins again with another lane.
     pub fn follow<'a>(watch: &'a mut Option<Self>, found: &Found, now: Instant) -> &'a mut Self {
         if watch.as_ref().is_some_and(|watch| watch.lane != found.lane) {
             *watch = None;

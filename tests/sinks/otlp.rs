@@ -83,7 +83,7 @@ async fn a_partial_success_is_never_sent_again() {
     let all = r#"{"partialSuccess":{"rejectedLogRecords":"20"}}"#;
     receiver.script([FaultRule::AcceptAndAnswer(Reply::new(200, all))]);
     let delivered = deliver(sink(keys(&receiver, "json", json!({}))), &batch(0..20)).await;
-    assert!(matches!(delivered.result, Err(Failure::Misconfigured(_))), "{delivered:?}");
+    assert!(matches!(delivered.result, Err(Failure::RefusedAll(_))), "{delivered:?}");
     assert_eq!((delivered.dead_letters.len(), receiver.requests().len()), (0, 2));
 }
 

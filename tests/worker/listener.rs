@@ -289,7 +289,7 @@ async fn workers_ask_each_other_with_their_own_certificate_and_token() {
 async fn nothing_that_the_listener_serves_changes_anything() {
     let source = include_str!("../../src/server/mod.rs");
     let routes: Vec<_> = source.split(".route(\"").skip(1).map(|route| route.split_once("\", ").unwrap()).collect();
-    assert_eq!(routes.len(), 7, "{routes:?}");
+    assert_eq!(routes.len(), 8, "{routes:?}");
     let harness = Harness::new(|setup| setup.activities = 20).await;
     harness.put("acme", &harness.pipeline(serde_json::json!({})));
     let mut worker = harness.worker();

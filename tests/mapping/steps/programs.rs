@@ -111,7 +111,7 @@ fn diagnostics_have_line_column_and_caret() {
     assert!(problem.starts_with("remap: ") && problem.contains("program:2:") && problem.contains("^"), "{problem}");
     let condition = self::problem("drop: ['.a', '.b == ']");
     assert!(
-        condition.contains("drop.0: a condition has to be true or false") && condition.contains("drop.1: "),
+        condition.contains("drop[0]: a condition has to be true or false") && condition.contains("drop[1]: "),
         "{condition}"
     );
 }

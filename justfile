@@ -18,7 +18,6 @@ fmt-check:
 # Clippy without warnings, tests and benches included.
 lint:
     cargo clippy --all-targets --locked -- -D warnings
-    cargo clippy --lib --locked --no-default-features -- -D warnings
 
 # Tests without features, and each feature alone. With a benchmark, dependencies have the features that tests give them.
 lint-features:

@@ -140,6 +140,6 @@ build-cost *ARGS:
 ci:
     bash .ci/run
 
-# The heaviest counts: 10,000 seeds, 50 kills, 100,000 records, 1,000 resources; hours.
+# The tests with the counts of the column for the nightly run in .ci/run; hours.
 nightly:
     bash .ci/run nightly

@@ -83,7 +83,7 @@ pub(super) fn table(caption: &str, columns: &[&str], rows: &Markup) -> Markup {
 /// The class of a state's text.
 pub(super) fn state_class(state: &str, up: bool) -> &'static str {
     match state {
-        "starting" | "done" => "soft",
+        "starting" | "renamed" | "done" => "soft",
         _ if up => "up",
         _ => "down",
     }
@@ -114,10 +114,13 @@ pub(super) fn error_row(lane: &Lane, count: usize, columns: usize, now: Timestam
                 td.e colspan=(columns) {
                     @if count > 1 { (count) " lanes: " }
                     (cut(error, MOST_ERROR)) " "
-                    span.soft {
-                        "failing for " (elapsed(lane.failing_since.as_deref(), now))
-                        @if let Some(tried) = tried { ", last tried " (relative_time(Some(&tried.time), now, "")) }
-                        @if next.is_some() { ", next " (relative_time(next, now, "")) }
+                    // A renamed lane has a text and does not fail.
+                    @if !lane.up {
+                        span.soft {
+                            "failing for " (elapsed(lane.failing_since.as_deref(), now))
+                            @if let Some(tried) = tried { ", last tried " (relative_time(Some(&tried.time), now, "")) }
+                            @if next.is_some() { ", next " (relative_time(next, now, "")) }
+                        }
                     }
                 }
             }

@@ -302,7 +302,7 @@ pub(super) fn shown_dead_letters(lane: &LaneMetrics) -> u64 {
 }
 
 impl Lane {
-    pub(super) fn shown_dead_letters(&self) -> u64 {
+    pub fn shown_dead_letters(&self) -> u64 {
         self.dead_letters_stored.unwrap_or(self.dead_letters)
     }
 

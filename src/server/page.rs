@@ -20,7 +20,7 @@ const MOST_TEXT: usize = 300;
 /// Errors that several pipelines have.
 const MOST_ERRORS: usize = 10;
 
-/// The columns of the pipelines, and what those are sorted by that can be.
+/// Titles of the columns, each with its sort order if it has one.
 const COLUMNS: [(&str, Option<Sort>); 9] = [
     ("Pipeline", Some(Sort::Name)),
     ("Lanes", None),
@@ -70,7 +70,7 @@ fn cards(status: &Status, query: &LaneQuery) -> Markup {
         ul.cards {
             @for state in STATES {
                 @if let Some(count) = summary.states.get(state).filter(|count| **count > 0) {
-                    @let up = matches!(state, "starting" | "running" | "done");
+                    @let up = matches!(state, "starting" | "running" | "renamed" | "done");
                     @let filtered = LaneQuery { state: state.to_owned(), page: 1, ..query.clone() };
                     li {
                         b class=(state_class(state, up)) { (count) }

@@ -174,7 +174,7 @@ fn lanes(lanes: &[Lane], now: Timestamp) -> Markup {
 
 fn lane_row(lane: &Lane, now: Timestamp) -> Markup {
     let skipped = lane.skipped.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
-    let next = if lane.request_limit_wait.is_some() { "–" } else { "now" };
+    let next = if lane.request_limit_wait.is_some() || lane.state == "renamed" { "–" } else { "now" };
     html! {
         tbody {
             tr {
@@ -224,8 +224,8 @@ fn dead_letters(details: &PipelineDetails) -> Markup {
     html! {
         h2 { "Dead letters" }
         p {
-            (sum_of_dead_letters(&details.lanes)) " since the worker started. "
-            code { "s1-forwarder dead-letters list --pipeline " (details.pipeline) } " shows all that are stored, "
+            @if !details.lanes.is_empty() { (sum_of_dead_letters(&details.lanes)) " are stored. " }
+            code { "s1-forwarder dead-letters list --pipeline " (details.pipeline) } " shows them, "
             code { "dead-letters replay" } " sends them again."
         }
     }

@@ -285,6 +285,7 @@ impl BatchDelivery<'_> {
             Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, status, reason)?,
             Outcome::Unauthorized(reason) => return Err(Failure::Unauthorized(reason)),
             Outcome::SecretUnreadable(reason) => return Err(Failure::SecretUnreadable(reason)),
+            Outcome::RefusedAll(reason) => return Err(Failure::RefusedAll(reason)),
             Outcome::Misconfigured(reason) => return Err(Failure::Misconfigured(reason)),
             Outcome::Superseded(reason) => return Err(Failure::Superseded(reason)),
         }

@@ -173,6 +173,9 @@ pub enum Outcome {
     /// A secret or certificate of the settings cannot be read, so nothing was sent. The lane pauses, loses nothing, and
     /// retries slowly.
     SecretUnreadable(String),
+    /// No answer of the destination can count as accepted. The lane reports it as misconfigured, loses nothing, and retries
+    /// slowly.
+    RefusedAll(String),
     /// The configuration is wrong (index, topic, address). The lane reports it, loses nothing, and retries slowly.
     Misconfigured(String),
     /// Only the lane's stored checkpoint shows what was accepted. It has to be read again before the next attempt.
@@ -200,6 +203,7 @@ impl Outcome {
             | Self::Refused(reason)
             | Self::Unauthorized(reason)
             | Self::SecretUnreadable(reason)
+            | Self::RefusedAll(reason)
             | Self::Misconfigured(reason)
             | Self::Superseded(reason) => Some(reason),
             Self::Delivered | Self::DeliveredWithWarning(_) | Self::SlowDown(_) | Self::Partial { .. } => None,
@@ -213,7 +217,8 @@ impl From<Failure> for Outcome {
             Failure::Transient { reason, after } => Self::RetryLater { reason, after },
             Failure::Unauthorized(reason) => Self::Unauthorized(reason),
             Failure::SecretUnreadable(reason) => Self::SecretUnreadable(reason),
-            Failure::RefusedAll(reason) | Failure::Misconfigured(reason) => Self::Misconfigured(reason),
+            Failure::RefusedAll(reason) => Self::RefusedAll(reason),
+            Failure::Misconfigured(reason) => Self::Misconfigured(reason),
             Failure::Superseded(reason) => Self::Superseded(reason),
         }
     }

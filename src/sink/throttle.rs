@@ -36,6 +36,7 @@ impl Load {
             | Outcome::Refused(_)
             | Outcome::Unauthorized(_)
             | Outcome::SecretUnreadable(_)
+            | Outcome::RefusedAll(_)
             | Outcome::Misconfigured(_)
             | Outcome::Superseded(_) => Self::Unknown,
         }

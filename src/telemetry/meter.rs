@@ -160,6 +160,12 @@ impl Meter {
         self.update(|failures| &mut failures.store, failure);
     }
 
+    /// The store works again, and the lane has not begun: it is starting, and no poll or delivery has succeeded.
+    pub fn store_recovered_before_start(&self) {
+        self.failures.lock().store = None;
+        self.lane.set_state(self.clock.now(), LaneState::Starting);
+    }
+
     /// Another process owns the lane and writes its checkpoint.
     pub fn superseded(&self, by: &dyn std::fmt::Display) {
         self.telemetry.process().checkpoint_conflicts().inc();

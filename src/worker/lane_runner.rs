@@ -152,7 +152,7 @@ impl LaneRunner {
         }
     }
 
-    /// Returns when the lane may begin. One next to the worker's lanes always may.
+    /// Returns when the lane may begin. Lanes of `backfill` and `verify` begin at once.
     ///
     /// # Errors
     /// The end of the lane, if it is given up.

@@ -149,7 +149,7 @@ impl Beginning<'_> {
         self.context.shard_store(self.shard)
     }
 
-    /// In the store, or in the sink. A damaged one is one.
+    /// Whether store or sink has a checkpoint of the lane. A damaged one counts.
     async fn has_checkpoint(&self) -> Result<bool, Failure> {
         let key = self.id().clone().into();
         let is_there = |loaded: Result<Option<Vec<u8>>, StateError>| match loaded {
@@ -160,7 +160,7 @@ impl Beginning<'_> {
         if is_there(self.store().load(&key).await)? {
             return Ok(true);
         }
-        let sink = self.context.sink_of_shard(self.spec, self.shard).map_err(misconfigured)?;
+        let sink = self.context.sink_of_shard(self.spec, self.shard).map_err(unbuildable)?;
         match sink.transactional() {
             Some(sink) => is_there(sink.load(&key).await),
             None => Ok(false),
@@ -170,7 +170,7 @@ impl Beginning<'_> {
     /// Host and scope of the lane's requests.
     fn place(&self) -> Result<(String, String), Failure> {
         let client = self.context.client(&self.id().pipeline, &self.spec.console);
-        let client = client.map_err(|error| misconfigured(error.into()))?;
+        let client = client.map_err(|error| unbuildable(error.into()))?;
         Ok((client.host().to_owned(), client.scope()))
     }
 
@@ -229,7 +229,7 @@ impl Renames {
             let changed = self.changed.notified();
             let step = self.step(lane, &mut watch).await;
             if has_failed && step.is_ok() {
-                lane.meter.set_store_failure(None);
+                lane.meter.store_recovered_before_start();
                 has_failed = false;
             }
             let wait = match step {
@@ -253,7 +253,7 @@ impl Renames {
                     wait
                 }
                 Err(failure) => {
-                    let state = LaneState::Stopped(failure.to_string());
+                    let state = LaneState::of_store(&failure);
                     lane.spec.span().in_scope(|| lane.meter.set_store_failure(Some(state)));
                     has_failed = true;
                     refusals.count(&failure);
@@ -300,7 +300,7 @@ impl Renames {
         }
         let mut found = self.find(lane).await?;
         if found.is_none() && watch.is_some() {
-            // It may have a name now that is not known here.
+            // Another process may have renamed the checkpoint: list the names again.
             self.forget_listing().await;
             self.list(&*lane.store()).await?;
             found = self.find(lane).await?;
@@ -444,8 +444,11 @@ impl Renames {
     }
 }
 
-fn misconfigured(error: BuildLaneError) -> Failure {
-    Failure::Misconfigured(error.to_string())
+fn unbuildable(error: BuildLaneError) -> Failure {
+    match error.state() {
+        LaneState::Misconfigured(..) => Failure::SecretUnreadable(error.to_string()),
+        _ => Failure::Misconfigured(error.to_string()),
+    }
 }
 
 /// A lane's checkpoint, and its content unless it is damaged or of another release. `None` if there is none.

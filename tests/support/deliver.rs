@@ -77,6 +77,7 @@ pub fn reason(attempt: &Attempt) -> &str {
     match &attempt.outcome {
         Outcome::Unauthorized(reason)
         | Outcome::SecretUnreadable(reason)
+        | Outcome::RefusedAll(reason)
         | Outcome::Misconfigured(reason)
         | Outcome::RetryLater { reason, .. } => reason,
         _ => "",

@@ -120,7 +120,7 @@ pub fn lanes(lanes: &[Lane], now: Timestamp, style: Style) -> String {
     });
     let next = cells(&|lane| match time(&lane.next_attempt) {
         Some(next) => format!("in {}", HumanDuration(next.since(now))),
-        None if lane.describe_wait().is_some() => "-".to_owned(),
+        None if lane.describe_wait().is_some() || lane.state == "renamed" => "-".to_owned(),
         None => "now".to_owned(),
     });
     let errors =
@@ -147,7 +147,7 @@ pub fn lanes(lanes: &[Lane], now: Timestamp, style: Style) -> String {
     if style.width.is_none() {
         columns.push(Column::number("REQUEUED", cells(&|lane| lane.requeued.to_string())));
     }
-    columns.push(Column::number("DEAD LETTERS", cells(&|lane| lane.dead_letters.to_string())).dispensable(1));
+    columns.push(Column::number("DEAD LETTERS", cells(&|lane| lane.shown_dead_letters().to_string())).dispensable(1));
     if lanes.iter().any(|lane| lane.worker.is_some()) {
         columns.push(Column::text("WORKER", cells(&|lane| lane.worker.clone().unwrap_or_default())));
     }

@@ -76,7 +76,7 @@ enum SecretError {
     Unreadable(String),
     /// Secrets have the form of an earlier build.
     #[error("{0}")]
-    Chained(String),
+    OfEarlierBuild(String),
     #[error("the dead letters would have {bytes} bytes after compression")]
     Full { bytes: usize },
     #[error("other processes keep changing the Secret {0}")]
@@ -152,7 +152,7 @@ impl Secrets {
                  release"
             ))),
             None if name.strip_prefix(&own).is_some_and(|rest| rest.starts_with('-')) => {
-                Err(SecretError::Chained(format!(
+                Err(SecretError::OfEarlierBuild(format!(
                     "the Secret {namespace}/{name} has dead letters in the form of an earlier build, which this one \
                      does not read; with that build, export them (`s1-forwarder dead-letters list --format json \
                      --dead-letters kubernetes:{namespace} --instance {instance}`) or replay them, and then remove \
@@ -350,14 +350,14 @@ impl SecretStore {
         let text = error.to_string();
         let failure = match error {
             SecretError::Kubernetes(error) => error.into(),
-            SecretError::Unreadable(_) | SecretError::Chained(_) => Failure::Misconfigured(text),
+            SecretError::Unreadable(_) | SecretError::OfEarlierBuild(_) => Failure::Misconfigured(text),
             SecretError::Full { .. } | SecretError::Contended(_) => Failure::transient(text),
         };
         DeadLetterError::Failed { place: self.place(), failure }
     }
 
     /// Before the first dead letter is kept: those of an earlier build would be overlooked indefinitely.
-    async fn refuse_chains(&self, secrets: &Secrets) -> Result<(), SecretError> {
+    async fn refuse_earlier_builds(&self, secrets: &Secrets) -> Result<(), SecretError> {
         let mut is_checked = self.is_checked.lock().await;
         if !*is_checked {
             secrets.list().await?;
@@ -369,7 +369,7 @@ impl SecretStore {
     async fn append(&self, pipeline: &str, added: Vec<u8>) -> Result<(), DeadLetterError> {
         let appended = async {
             let secrets = self.secrets().await?;
-            self.refuse_chains(secrets).await?;
+            self.refuse_earlier_builds(secrets).await?;
             let added: Arc<[u8]> = added.into();
             secrets.change(pipeline, move |lines| gzip::append(lines, &added)).await
         };

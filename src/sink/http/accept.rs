@@ -121,7 +121,7 @@ impl Accept {
                 None => format!("`{pointer}` of the answer is no {kind}"),
             },
         };
-        Err(Outcome::Misconfigured(format!("{problem}; check `{key}: {pointer}`: {answer}")))
+        Err(Outcome::RefusedAll(format!("{problem}; check `{key}: {pointer}`: {answer}")))
     }
 }
 
@@ -188,20 +188,20 @@ mod tests {
             (json!({ "zero": "/code" }), 200, r#"{"text":"Server is busy","code":9}"#, "Refused"),
             (json!({ "zero": "/code" }), 200, "", "Delivered"),
             (json!({ "zero": "/code" }), 200, " \n", "Delivered"),
-            (json!({ "zero": "/code" }), 200, "{}", "Misconfigured"),
-            (json!({ "zero": "/code" }), 200, "<html>a login page</html>", "Misconfigured"),
-            (json!({ "zero": "/code" }), 200, "[0]", "Misconfigured"),
-            (json!({ "zero": "/code" }), 200, r#"{"code":[]}"#, "Misconfigured"),
+            (json!({ "zero": "/code" }), 200, "{}", "RefusedAll"),
+            (json!({ "zero": "/code" }), 200, "<html>a login page</html>", "RefusedAll"),
+            (json!({ "zero": "/code" }), 200, "[0]", "RefusedAll"),
+            (json!({ "zero": "/code" }), 200, r#"{"code":[]}"#, "RefusedAll"),
             // LogScale answers with `{}` too.
             (json!({ "zero": "/code", "optional": true }), 200, "{}", "Delivered"),
-            (json!({ "zero": "/code", "optional": true }), 200, "ok", "Misconfigured"),
+            (json!({ "zero": "/code", "optional": true }), 200, "ok", "RefusedAll"),
             // Datadog.
             (json!({ "empty": "/errors" }), 202, r#"{"errors":[]}"#, "Delivered"),
             (json!({ "empty": "/errors" }), 202, r#"{"errors":[{"status":"400"}]}"#, "Refused"),
-            (json!({ "empty": "/errors" }), 202, r#"{"errors":null}"#, "Misconfigured"),
+            (json!({ "empty": "/errors" }), 202, r#"{"errors":null}"#, "RefusedAll"),
             (json!({ "empty": "/errors", "optional": true }), 202, r#"{"errors":null}"#, "Delivered"),
             // Elasticsearch: a boolean is no list.
-            (json!({ "empty": "/errors" }), 200, r#"{"took":30,"errors":false,"items":[]}"#, "Misconfigured"),
+            (json!({ "empty": "/errors" }), 200, r#"{"took":30,"errors":false,"items":[]}"#, "RefusedAll"),
             // OTLP writes numbers of 64 bits as text, and leaves the field out.
             (
                 json!({ "zero": "/partialSuccess/rejectedLogRecords", "optional": true }),
@@ -212,7 +212,7 @@ mod tests {
             (json!({ "zero": "/partialSuccess/rejectedLogRecords", "optional": true }), 200, "{}", "Delivered"),
             (json!({ "zero": "/failed", "empty": "/errors" }), 200, r#"{"failed":0,"errors":[]}"#, "Delivered"),
             (json!({ "zero": "/failed", "empty": "/errors" }), 200, r#"{"failed":0,"errors":[1]}"#, "Refused"),
-            (json!({ "zero": "/failed", "empty": "/errors" }), 200, r#"{"failed":0}"#, "Misconfigured"),
+            (json!({ "zero": "/failed", "empty": "/errors" }), 200, r#"{"failed":0}"#, "RefusedAll"),
         ] {
             assert_eq!(judged(accept.clone(), status, body), expected, "{accept} {status} {body}");
         }

@@ -92,7 +92,7 @@ async fn serve_once(context: &WorkerContext) -> Result<(), StateError> {
     let requests = options.state.open(&options.instance, Access::Read, Some(area())).await?;
     for key in requests.list().await? {
         let Some(text) = requests.load(&key).await? else { continue };
-        // An answer is no lane's name.
+        // A request that was refused holds the reason, which is not the name of a lane.
         let Ok(from) = String::from_utf8_lossy(&text).parse::<LaneId>() else { continue };
         let CheckpointKey { lane: to, .. } = &key;
         let store = context.store();

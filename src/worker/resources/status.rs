@@ -180,7 +180,8 @@ impl View<'_> {
         let mut message = format!("{}/{}: {}", lane.stream.name(), lane.sink, state.error().unwrap_or_default());
         let more = failing.count();
         if more > 0 {
-            message.push_str(&format!(" (lanes that fail: {})", more + 1));
+            let what = if state.is_up() { "wait" } else { "fail" };
+            message.push_str(&format!(" (lanes that {what}: {})", more + 1));
         }
         Some((state, message))
     }
@@ -210,7 +211,7 @@ impl View<'_> {
     }
 
     fn has_started(&self) -> bool {
-        self.states.iter().any(|state| !matches!(state, LaneState::Starting))
+        self.states.iter().any(|state| !matches!(state, LaneState::Starting | LaneState::Renamed(_)))
     }
 
     /// Some lane is in such a state, or has polled or delivered without an error.
@@ -237,7 +238,10 @@ impl View<'_> {
         if self.file.activity == Activity::Paused {
             return ("False", "Paused", "`enabled: false`; the checkpoints are kept".to_owned());
         }
-        if let Some((state, message)) = self.failing(|_, state| state.error().is_some()) {
+        // A lane that waits must not hide one that fails.
+        let is_waiting = |_: &LaneMetrics, state: &LaneState| matches!(state, LaneState::Renamed(_));
+        let unready = self.failing(|_, state| !state.is_up()).or_else(|| self.failing(is_waiting));
+        if let Some((state, message)) = unready {
             return ("False", self.reason(state), message);
         }
         let starting = self.states.iter().filter(|state| matches!(state, LaneState::Starting)).count();
@@ -431,6 +435,13 @@ mod tests {
         unread.set_token_problem(Some(TokenProblem::Unreadable));
         let words = ["False SecretUnreadable", "Unknown NoAnswer", "False SecretUnreadable", "Unknown NoAnswer"];
         assert_eq!(judged(&status(&running, &[unread]))[..4], words, "the console was not asked");
+        let renamed = lane(Stream::Agents, LaneState::Renamed(error("it was probably acme")));
+        let words = ["False Renamed", "Unknown Starting", "Unknown Starting", "Unknown Starting"];
+        let waiting = status(&running, &[renamed.clone(), renamed.clone()]);
+        assert_eq!(judged(&waiting)[..4], words, "nobody asked the console");
+        assert_eq!(waiting.conditions[0].message, "agents/siem: it was probably acme (lanes that wait: 2)");
+        let failing = lane(Stream::Threats, LaneState::SinkFailing(error("503")));
+        assert_eq!(judged(&status(&running, &[renamed, failing]))[0], "False SinkFailing", "it is not hidden");
     }
 
     #[test]

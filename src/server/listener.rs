@@ -136,9 +136,17 @@ pub(super) async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send 
     let _ = connection(stream, client, router, LIMITS, graceful.watcher(), None).await;
 }
 
-/// The open connections, the oldest first.
+/// The open connections.
 #[derive(Debug, Default)]
-struct Open(Mutex<BTreeMap<u64, Connection>>);
+struct Open(Mutex<Connections>);
+
+#[derive(Debug, Default)]
+struct Connections {
+    /// The oldest first.
+    by_number: BTreeMap<u64, Connection>,
+    /// No number is used twice: a connection that had to give way still has its place for a moment.
+    next: u64,
+}
 
 #[derive(Debug)]
 struct Connection {
@@ -150,7 +158,8 @@ struct Connection {
 impl Open {
     /// `None` if there are too many.
     fn enter(self: &Arc<Self>, address: IpAddr, limits: Limits) -> Option<Place> {
-        let mut open = self.0.lock();
+        let mut connections = self.0.lock();
+        let open = &mut connections.by_number;
         let is_crowded =
             open.values().filter(|other| other.address == address).count() >= limits.connections_per_address;
         if is_crowded || open.len() >= limits.connections {
@@ -159,9 +168,10 @@ impl Open {
             open.remove(&oldest);
             token.cancel();
         }
-        let number = open.last_key_value().map_or(0, |(last, _)| last + 1);
         let gives_way = CancellationToken::new();
-        open.insert(number, Connection { address, gives_way: Some(gives_way.clone()) });
+        let number = connections.next;
+        connections.next += 1;
+        connections.by_number.insert(number, Connection { address, gives_way: Some(gives_way.clone()) });
         Some(Place { number, gives_way, open: self.clone() })
     }
 }
@@ -177,7 +187,7 @@ struct Place {
 impl Place {
     /// A complete request has arrived.
     fn keep(&self) {
-        if let Some(connection) = self.open.0.lock().get_mut(&self.number) {
+        if let Some(connection) = self.open.0.lock().by_number.get_mut(&self.number) {
             connection.gives_way = None;
         }
     }
@@ -185,7 +195,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.open.0.lock().remove(&self.number);
+        self.open.0.lock().by_number.remove(&self.number);
     }
 }
 
@@ -255,7 +265,7 @@ mod tests {
         let third = enter(other);
         assert!(third.is_some() && enter(other).is_none(), "in all");
         drop((held, third));
-        assert!(open.0.lock().is_empty());
+        assert!(open.0.lock().by_number.is_empty());
     }
 
     #[test]
@@ -275,9 +285,17 @@ mod tests {
         assert_eq!(ended(), [false, true, true, false]);
         [&held[3], &fifth, &sixth].into_iter().for_each(Place::keep);
         assert!(enter(third).is_none());
-        assert_eq!(open.0.lock().len(), 4);
+        assert_eq!(open.0.lock().by_number.len(), 4);
         drop((held, fifth, sixth));
-        assert!(open.0.lock().is_empty());
+        assert!(open.0.lock().by_number.is_empty());
+        // The newest may be the one that gives way. Its end must not free the place of its successor.
+        let kept = enter(one).unwrap();
+        kept.keep();
+        let newest = enter(one).unwrap();
+        let _successor = enter(one).unwrap();
+        assert!(newest.gives_way.is_cancelled());
+        drop(newest);
+        assert_eq!(open.0.lock().by_number.len(), 2);
     }
 
     #[tokio::test]

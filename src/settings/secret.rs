@@ -60,18 +60,21 @@ const SCHEMES: [&str; 7] = ["ApiToken", "Bearer", "Token", "ApiKey", "Splunk", "
 /// The reason, and what to do, if the text has something around or instead of the token.
 pub fn check_token(text: &str) -> Result<(), String> {
     let text = text.trim();
-    let is_quote = |char: char| matches!(char, '"' | '\'' | '`');
+    let is_within = |quote: &char| text.strip_prefix(*quote).is_some_and(|rest| rest.ends_with(*quote));
+    let is_quoted = ['"', '\'', '`'].iter().any(is_within);
     let first_word = text.split_whitespace().next().unwrap_or_default();
     let scheme = SCHEMES.iter().find(|scheme| scheme.eq_ignore_ascii_case(first_word) && first_word.len() < text.len());
-    let variable = text.strip_prefix('$').map(|name| name.trim_start_matches('{').trim_end_matches('}'));
-    if text.starts_with(is_quote) || text.ends_with(is_quote) {
+    let placeholder = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    let is_template = placeholder.is_some() || (text.starts_with("{{") && text.ends_with("}}"));
+    if is_quoted {
         Err("stands in quotes: remove them".to_owned())
     } else if let Some(scheme) = scheme {
         Err(format!("begins with \"{scheme} \": remove it"))
-    } else if let Some(name) = variable.filter(|name| is_variable(name)) {
+    } else if let Some(name) = placeholder.filter(|name| is_variable(name)) {
         Err(format!("is ${{{name}}}, which is not replaced here: write {{ env: {name} }} in the pipeline file"))
-    } else if text.contains("${") || text.starts_with('$') || text.contains("{{") {
-        Err("contains ${…} or {{…}}, which is not replaced here: write { env: NAME } in the pipeline file".to_owned())
+    } else if is_template || text.strip_prefix('$').is_some_and(is_variable) {
+        // Without braces it may be a token, so the text is not shown.
+        Err("is ${…}, $… or {{…}}, which is not replaced here: write { env: NAME } in the pipeline file".to_owned())
     } else {
         Ok(())
     }

@@ -273,6 +273,10 @@ fn list(root: &Path) -> Result<Vec<CheckpointKey>, StateError> {
         return Ok(keys);
     }
     for (pipeline, directory) in entries(root)? {
+        // Another program's file, such as that of a file manager, is no pipeline.
+        if !directory.is_dir() {
+            continue;
+        }
         for (stream, directory) in entries(&directory)? {
             let Ok(stream) = stream.parse::<Stream>() else { continue };
             for (file, _) in entries(&directory)? {

@@ -224,6 +224,8 @@ impl Secrets {
         });
         let edited = edited.await.map_err(|error| self.unreadable(name, &error.to_string()))?;
         let Some((compressed, counts, count, is_too_long)) = edited else { return Ok(Change::Done(0)) };
+        // Where nothing was read, only the namespace can be missing.
+        let has_read = secret.is_some();
         let written = if count == 0 {
             match secret {
                 Some(secret) => self.delete(&secret).await,
@@ -237,7 +239,7 @@ impl Secrets {
         };
         match written {
             Ok(()) => Ok(Change::Done(count_before.saturating_sub(count))),
-            Err(error) if error.is_conflict() || error.is_not_found() => Ok(Change::Conflict),
+            Err(error) if error.is_conflict() || (has_read && error.is_not_found()) => Ok(Change::Conflict),
             Err(error) => Err(error.into()),
         }
     }

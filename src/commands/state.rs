@@ -360,24 +360,9 @@ async fn rename_by_worker(state: &StateArgs, from: &str, to: &str) -> anyhow::Re
     let store = state.state.open(&state.instance, Access::Read, None).await?;
     let mut waiting = new_names(&*store, from, to).await?;
     let requests = RenameRequests::open(&worker_options(state)).await?;
-    for (old, new) in &waiting {
-        requests.put(old, new).await?;
-    }
-    let mut failures = Vec::new();
-    let asked = Instant::now();
-    while !waiting.is_empty() && asked.elapsed() < ANSWER_TIMEOUT {
-        sleep(ANSWER_INTERVAL).await;
-        let mut unanswered = Vec::new();
-        for (old, new) in waiting {
-            match requests.answer(&new).await? {
-                Answer::Renamed => print_line(format!("{old} is now {new}"))?,
-                Answer::Refused(reason) => failures.push(format!("{old}: {reason}")),
-                Answer::Waits => unanswered.push((old, new)),
-            }
-        }
-        waiting = unanswered;
-    }
+    let failures = ask(&requests, &mut waiting).await;
     requests.remove().await?;
+    let mut failures = failures?;
     for (old, _) in waiting {
         failures.push(format!(
             "{old}: another process uses this state, and has not answered within {} s: a worker answers, other commands \
@@ -387,4 +372,26 @@ async fn rename_by_worker(state: &StateArgs, from: &str, to: &str) -> anyhow::Re
     }
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
     Ok(())
+}
+
+/// Asks the worker, and returns the refusals. Lanes without an answer stay in `waiting`.
+async fn ask(requests: &RenameRequests, waiting: &mut Vec<(LaneId, LaneId)>) -> anyhow::Result<Vec<String>> {
+    for (old, new) in &*waiting {
+        requests.put(old, new).await?;
+    }
+    let mut failures = Vec::new();
+    let asked = Instant::now();
+    while !waiting.is_empty() && asked.elapsed() < ANSWER_TIMEOUT {
+        sleep(ANSWER_INTERVAL).await;
+        let mut unanswered = Vec::new();
+        for (old, new) in waiting.drain(..) {
+            match requests.answer(&new).await? {
+                Answer::Renamed => print_line(format!("{old} is now {new}"))?,
+                Answer::Refused(reason) => failures.push(format!("{old}: {reason}")),
+                Answer::Waits => unanswered.push((old, new)),
+            }
+        }
+        *waiting = unanswered;
+    }
+    Ok(failures)
 }

@@ -221,7 +221,7 @@ impl Renames {
     pub async fn begin<'a>(&'a self, lane: Beginning<'a>) -> Option<Running<'a>> {
         let LaneId { pipeline, stream, sink } = &lane.spec.id;
         let mut watch = None;
-        let mut logged = String::new();
+        let mut logged = None;
         let mut refusals = Refusals::default();
         let mut has_failed = false;
         loop {
@@ -245,9 +245,11 @@ impl Renames {
                     return None;
                 }
                 Ok(Step::Wait(reason, wait)) => {
-                    if logged != reason {
+                    // Not for each change of the text: the old checkpoint may stand still and move again for minutes.
+                    let old = watch.as_ref().map(Watch::lane).cloned();
+                    if logged.as_ref() != Some(&old) {
                         warn!(%pipeline, %stream, %sink, "the lane waits: {reason}");
-                        logged.clone_from(&reason);
+                        logged = Some(old);
                     }
                     lane.meter.set_renamed(Some(reason));
                     wait
@@ -294,7 +296,8 @@ impl Renames {
         }
         if let Some(source) = source {
             let source = LaneId { pipeline: source, ..id.clone() };
-            if let Some(found) = load(&*lane.store(), source).await?.map(|(found, _)| found) {
+            // A source that cannot be read is an error: the lane must not begin at `since` instead.
+            if let Some((found, _)) = load(&*lane.store(), source).await? {
                 return self.continue_from(lane, found, watch).await;
             }
         }
@@ -340,8 +343,11 @@ impl Renames {
         let (host, scope) = lane.place()?;
         let candidates = self.known.lock().candidates_at(lane.id(), &host);
         for candidate in candidates {
-            let Some((found, checkpoint)) = load(&*lane.store(), candidate).await? else { continue };
-            let Some(checkpoint) = checkpoint else { continue };
+            let (found, checkpoint) = match load(&*lane.store(), candidate).await {
+                Ok(Some((found, Some(checkpoint)))) => (found, checkpoint),
+                Ok(_) | Err(StateError::Damaged { .. } | StateError::Newer { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            };
             if *checkpoint.host == *host
                 && *checkpoint.scope == *scope
                 && (checkpoint.sink_type.is_empty() || *checkpoint.sink_type == *lane.meter.sink_type())
@@ -360,9 +366,13 @@ impl Renames {
         if lane.once {
             return Step::GiveUp(renamed(&found.lane, lane, Verdict::StandsStill));
         }
+        if self.known.lock().runs(&found.lane) {
+            // This process moves it: what it does so far says nothing about others.
+            *watch = None;
+            return Step::Wait(renamed(&found.lane, lane, Verdict::Moves), limits.interval());
+        }
         let watch = Watch::follow(watch, &found, now);
-        let runs = self.known.lock().runs(&found.lane);
-        let verdict = if runs { Verdict::Moves } else { watch.judge(limits, now) };
+        let verdict = watch.judge(limits, now);
         match verdict {
             Verdict::Moves => Step::Wait(renamed(&found.lane, lane, verdict), limits.interval()),
             Verdict::StandsStill => Step::Wait(renamed(&found.lane, lane, verdict), watch.until_over(limits, now)),
@@ -385,21 +395,27 @@ impl Renames {
         source: Found,
         watch: &mut Option<Watch>,
     ) -> Result<Step, Failure> {
-        let limits = Limits::of(&lane.context.options);
+        let limits = Limits::of(&lane.context.options).of_taking_over(&lane.context.options);
         let now = Instant::now();
         let old = &source.lane;
         let waits_for = |what: &str| format!("`renamed_from: {}`: {old} {what}", old.pipeline);
-        let watch = Watch::follow(watch, &source, now);
         let (has_file, runs) = {
             let known = self.known.lock();
             (known.pipelines.contains(&old.pipeline), known.runs(old))
         };
-        if has_file {
-            let reason = waits_for("has a pipeline file: remove it, then the lane continues from its checkpoint");
-            return Ok(if lane.once { Step::GiveUp(reason) } else { Step::Wait(reason, limits.interval()) });
+        let may_run = "may still run: waiting until its checkpoint stands still";
+        if has_file || runs {
+            // This installation moves it: what it does so far says nothing about others.
+            *watch = None;
+            let reason = if has_file {
+                waits_for("has a pipeline file: remove it, then the lane continues from its checkpoint")
+            } else {
+                waits_for(may_run)
+            };
+            let gives_up = lane.once && has_file;
+            return Ok(if gives_up { Step::GiveUp(reason) } else { Step::Wait(reason, limits.interval()) });
         }
-        match watch.judge(limits, now) {
-            _ if runs => {}
+        match Watch::follow(watch, &source, now).judge(limits, now) {
             Verdict::Moves => {}
             Verdict::IsElsewhere => {
                 lane.log_begin(&waits_for("still moves, so another installation runs that lane"));
@@ -413,7 +429,7 @@ impl Renames {
                 return Ok(Step::Begin);
             }
         }
-        Ok(Step::Wait(waits_for("may still run: waiting until its checkpoint stands still"), limits.interval()))
+        Ok(Step::Wait(waits_for(may_run), limits.interval()))
     }
 
     /// Lets `renaming` give a checkpoint another name. Meanwhile neither lane runs here.
@@ -451,13 +467,9 @@ fn unbuildable(error: BuildLaneError) -> Failure {
     }
 }
 
-/// A lane's checkpoint, and its content unless it is damaged or of another release. `None` if there is none.
-async fn load(store: &dyn Store, lane: LaneId) -> Result<Option<(Found, Option<LaneCheckpoint>)>, Failure> {
-    let bytes = match store.load(&lane.clone().into()).await {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) | Err(StateError::Damaged { .. } | StateError::Newer { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
+/// A lane's checkpoint, and its content unless it is of another release. `None` if there is none.
+async fn load(store: &dyn Store, lane: LaneId) -> Result<Option<(Found, Option<LaneCheckpoint>)>, StateError> {
+    let Some(bytes) = store.load(&lane.clone().into()).await? else { return Ok(None) };
     let found = Found { lane, stamp: Sha256::digest(&bytes).into() };
     Ok(Some((found, LaneCheckpoint::decode(&bytes).ok())))
 }

@@ -79,12 +79,24 @@ pub async fn serve_requests(context: Arc<WorkerContext>) {
     if !matches!(context.options.state, Location::File(_)) {
         return std::future::pending().await;
     }
+    // A command that was interrupted has left its requests: nobody waits for their answers.
+    if let Err(error) = remove_old(&context.options).await {
+        debug!(%error, "old requests of `state rename` cannot be removed");
+    }
     loop {
         sleep(INTERVAL).await;
         if let Err(error) = serve_once(&context).await {
             debug!(%error, "requests of `state rename` cannot be read");
         }
     }
+}
+
+async fn remove_old(options: &Options) -> Result<(), StateError> {
+    let requests = options.state.open(&options.instance, Access::Read, Some(area())).await?;
+    for key in requests.list().await? {
+        requests.delete(&key).await?;
+    }
+    Ok(())
 }
 
 async fn serve_once(context: &WorkerContext) -> Result<(), StateError> {

@@ -26,6 +26,12 @@ pub struct FingerprintError(String);
 #[error("`tls.pin_sha256` does not name the server's certificate, which has the fingerprint {0}")]
 struct OtherCertificate(Fingerprint);
 
+/// The reason why a server's certificate is none of those in `tls.pin_sha256`, if that is the error.
+pub(super) fn other_certificate(error: &Error) -> Option<String> {
+    let Error::InvalidCertificate(CertificateError::Other(OtherError(reason))) = error else { return None };
+    reason.downcast_ref::<OtherCertificate>().map(ToString::to_string)
+}
+
 impl Fingerprint {
     pub(super) fn of(certificate: &CertificateDer<'_>) -> Self {
         Self(Sha256::digest(certificate).into())

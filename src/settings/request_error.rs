@@ -12,6 +12,7 @@ use url::Url;
 
 use super::excerpt;
 use super::http::CONNECT_TIMEOUT;
+use super::pin::other_certificate;
 use super::proxy::UsedProxy;
 use super::{Period, Proxy};
 
@@ -201,8 +202,10 @@ pub fn describe_request_error(error: &reqwest::Error, way: &RequestWay<'_>) -> R
     let address = address(url);
     let through = proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
     let connect_timeout = way.timeout.min(CONNECT_TIMEOUT);
+    let tls_error = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
     let reason = match cause.words() {
         Some(words) => words.to_owned(),
+        None if let Some(reason) = tls_error.and_then(other_certificate) => reason,
         None if error.is_timeout() => format!("no answer within {}", Period(connect_timeout)),
         None => innermost_cause(error),
     };

@@ -23,6 +23,7 @@ use crate::checkpoint::Part;
 use crate::failure::{Failure, LastFailure};
 use crate::lane::{LaneCheckpoint, Refusals};
 use crate::pipeline::Pipeline;
+use crate::record::Timestamp;
 use crate::settings::Period;
 use crate::state::{LaneId, Location, StateError, Store};
 use crate::telemetry::{LaneState, Meter};
@@ -98,6 +99,8 @@ struct Found {
     lane: LaneId,
     /// Differs when the checkpoint was written again.
     stamp: [u8; 32],
+    /// How many others fit, which have not come as far.
+    others: usize,
 }
 
 /// What a lane does now.
@@ -338,10 +341,12 @@ impl Renames {
     }
 
     /// The checkpoint of a lane without a file that has the same console, scope, stream and type of sink. One of an
-    /// earlier release, without the type of its sink, fits all types.
+    /// earlier release, without the type of its sink, fits all types. Of several, the one that has come furthest.
     async fn find(&self, lane: Beginning<'_>) -> Result<Option<Found>, Failure> {
         let (host, scope) = lane.place()?;
         let candidates = self.known.lock().candidates_at(lane.id(), &host);
+        let mut furthest: Option<(Timestamp, Found)> = None;
+        let mut fitting = 0;
         for candidate in candidates {
             let (found, checkpoint) = match load(&*lane.store(), candidate).await {
                 Ok(Some((found, Some(checkpoint)))) => (found, checkpoint),
@@ -352,11 +357,16 @@ impl Renames {
                 && *checkpoint.scope == *scope
                 && (checkpoint.sink_type.is_empty() || *checkpoint.sink_type == *lane.meter.sink_type())
             {
-                return Ok(Some(found));
+                fitting += 1;
+                let until = checkpoint.position.complete_until();
+                if furthest.as_ref().is_none_or(|(time, _)| until > *time) {
+                    furthest = Some((until, found));
+                }
+            } else {
+                self.known.lock().hosts.insert(found.lane, checkpoint.host);
             }
-            self.known.lock().hosts.insert(found.lane, checkpoint.host);
         }
-        Ok(None)
+        Ok(furthest.map(|(_, found)| Found { others: fitting - 1, ..found }))
     }
 
     /// The lane waits until somebody renames the checkpoint, or it is clear that nobody will.
@@ -364,18 +374,18 @@ impl Renames {
         let limits = Limits::of(&lane.context.options);
         let now = Instant::now();
         if lane.once {
-            return Step::GiveUp(renamed(&found.lane, lane, Verdict::StandsStill));
+            return Step::GiveUp(renamed(&found, lane, Verdict::StandsStill));
         }
         if self.known.lock().runs(&found.lane) {
             // This process moves it: what it does so far says nothing about others.
             *watch = None;
-            return Step::Wait(renamed(&found.lane, lane, Verdict::Moves), limits.interval());
+            return Step::Wait(renamed(&found, lane, Verdict::Moves), limits.interval());
         }
         let watch = Watch::follow(watch, &found, now);
         let verdict = watch.judge(limits, now);
         match verdict {
-            Verdict::Moves => Step::Wait(renamed(&found.lane, lane, verdict), limits.interval()),
-            Verdict::StandsStill => Step::Wait(renamed(&found.lane, lane, verdict), watch.until_over(limits, now)),
+            Verdict::Moves => Step::Wait(renamed(&found, lane, verdict), limits.interval()),
+            Verdict::StandsStill => Step::Wait(renamed(&found, lane, verdict), watch.until_over(limits, now)),
             Verdict::IsElsewhere => {
                 let old = found.lane;
                 lane.log_begin(&format!("the checkpoint of {old} still moves, so another installation runs that lane"));
@@ -449,6 +459,17 @@ impl Renames {
                 return Err(Failure::transient(reason));
             }
         }
+        let has_lane = {
+            let known = self.known.lock();
+            !known.pipelines.contains(&to.pipeline) || known.lanes.contains_key(to)
+        };
+        if !has_lane {
+            let reason = format!(
+                "the file of `{}` has no lane {to}: was its sink renamed too? Name the lanes, as the log does",
+                to.pipeline
+            );
+            return Err(Failure::Misconfigured(reason));
+        }
         renaming.await?;
         let mut known = self.known.lock();
         known.lanes.remove(from);
@@ -470,13 +491,13 @@ fn unbuildable(error: BuildLaneError) -> Failure {
 /// A lane's checkpoint, and its content unless it is of another release. `None` if there is none.
 async fn load(store: &dyn Store, lane: LaneId) -> Result<Option<(Found, Option<LaneCheckpoint>)>, StateError> {
     let Some(bytes) = store.load(&lane.clone().into()).await? else { return Ok(None) };
-    let found = Found { lane, stamp: Sha256::digest(&bytes).into() };
+    let found = Found { lane, stamp: Sha256::digest(&bytes).into(), others: 0 };
     Ok(Some((found, LaneCheckpoint::decode(&bytes).ok())))
 }
 
 /// Why the lane waits, and the command that ends it.
-fn renamed(old: &LaneId, lane: Beginning<'_>, verdict: Verdict) -> String {
-    let (new, options) = (lane.id(), &lane.context.options);
+fn renamed(found: &Found, lane: Beginning<'_>, verdict: Verdict) -> String {
+    let (old, new, options) = (&found.lane, lane.id(), &lane.context.options);
     let (from, to) = match old.sink == new.sink {
         true => (old.pipeline.clone(), new.pipeline.clone()),
         false => (old.to_string(), new.to_string()),
@@ -486,9 +507,13 @@ fn renamed(old: &LaneId, lane: Beginning<'_>, verdict: Verdict) -> String {
         (_, Some(wait)) if !lane.once => format!("; {} later the lane begins at `since`", Period(wait)),
         _ => String::new(),
     };
+    let among = match found.others {
+        0 => String::new(),
+        others => format!(", which has come further than {others} more that fit (`state list`)"),
+    };
     format!(
-        "no pipeline file has the name `{}` now, and {old} has a checkpoint of this console; if the pipeline was renamed, \
-         run: s1-forwarder state rename {from} {to}{}{then}",
+        "no pipeline file has the name `{}` now, and {old} has a checkpoint of this console{among}; if the pipeline was \
+         renamed, run: s1-forwarder state rename {from} {to}{}{then}",
         old.pipeline,
         state_flags(options)
     )

@@ -299,3 +299,23 @@ async fn a_store_that_refuses_to_list_stops_new_lanes_only() {
     fixture.put_fitting("corp/threats/siem", 0).await;
     assert!(fixture.begins_within(Duration::ZERO).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_several_checkpoints_the_one_that_has_come_furthest_is_named() {
+    let fixture = Fixture::new(None, "");
+    fixture.put_fitting("aaa/threats/siem", 0).await;
+    fixture.put_fitting("zzz/threats/siem", 100).await;
+    assert!(!fixture.begins_within(LEASE).await);
+    let text = fixture.text();
+    assert!(text.contains("state rename zzz corp ") && text.contains("than 1 more that fit"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_gets_no_name_for_which_the_file_has_no_lane() {
+    let fixture = Fixture::new(None, "");
+    fixture.put_fitting("acme/threats/http", 0).await;
+    let [from, to] = ["acme/threats/http", "corp/threats/http"].map(|name| key(name).lane);
+    let renamed = fixture.context.renames.rename(&from, &to, async { panic!("it was tried") }).await;
+    let reason = renamed.unwrap_err().to_string();
+    assert!(reason.contains("the file of `corp` has no lane corp/threats/http"), "{reason}");
+}

@@ -79,7 +79,7 @@ impl Watch {
         if watch.as_ref().is_some_and(|watch| watch.lane != found.lane) {
             *watch = None;
         }
-        let Found { lane, stamp } = found;
+        let Found { lane, stamp, .. } = found;
         let watch = watch.get_or_insert_with(|| Self {
             lane: lane.clone(),
             stamp: *stamp,

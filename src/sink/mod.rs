@@ -173,8 +173,8 @@ pub enum Outcome {
     /// A secret or certificate of the settings cannot be read, so nothing was sent. The lane pauses, loses nothing, and
     /// retries slowly.
     SecretUnreadable(String),
-    /// No answer of the destination can count as accepted. The lane reports it as misconfigured, loses nothing, and retries
-    /// slowly.
+    /// No answer of the destination can count as accepted. The lane reports it as misconfigured, loses nothing, and
+    /// retries slowly.
     RefusedAll(String),
     /// The configuration is wrong (index, topic, address). The lane reports it, loses nothing, and retries slowly.
     Misconfigured(String),

@@ -32,8 +32,18 @@ struct Request {
 pub(super) struct Reader(OnceCell<mpsc::Sender<Request>>);
 
 impl Reader {
-    /// Reads the records with these keys, and the names of all lanes. The result is newer than the call.
+    /// Reads the records with these keys, and the names of all lanes, of a topic that a session has found or created. The
+    /// result is newer than the call.
     pub(super) async fn read(&self, topic: &Topic, keys: impl IntoIterator<Item = String>) -> Found {
+        let found = self.read_if_there(topic, keys).await?;
+        if found.is_missing {
+            return Err(Failure::transient(format!("{} does not exist any more", topic.title)));
+        }
+        Ok(found)
+    }
+
+    /// The same without a session. Nothing is in a topic that does not exist.
+    pub(super) async fn read_if_there(&self, topic: &Topic, keys: impl IntoIterator<Item = String>) -> Found {
         let (reply, found) = oneshot::channel();
         let request = Request { topic: topic.clone(), keys: keys.into_iter().collect(), reply };
         let requests = self.0.get_or_init(|| async {
@@ -70,8 +80,6 @@ fn read(topic: &Topic, keys: HashSet<String>) -> Result<Snapshot, Failure> {
         found.add(message);
         ControlFlow::Continue(())
     })?;
-    if !exists {
-        return Err(Failure::transient(format!("{} does not exist any more", topic.title)));
-    }
+    found.is_missing = !exists;
     Ok(found)
 }

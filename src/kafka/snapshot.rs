@@ -23,6 +23,8 @@ pub(super) struct Entry {
 /// The records of the topic whose keys were asked for.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
+    /// The topic does not exist.
+    pub(super) is_missing: bool,
     /// Keys of lanes, claims and journal segments.
     keys: HashSet<String>,
     /// The names of all lanes with a checkpoint.

@@ -191,12 +191,13 @@ impl TransactionalId {
 
     /// Returns the names of all lanes with a checkpoint.
     pub(crate) async fn names(&self, topic: &Topic) -> Result<BTreeSet<String>, Failure> {
-        Ok(self.reader.read(topic, []).await?.names.clone())
+        Ok(self.reader.read_if_there(topic, []).await?.names.clone())
     }
 
     /// Reads a lane's checkpoint. Does not take the lane over.
     pub(crate) async fn load(&self, topic: &Topic, name: &str) -> Result<Option<Vec<u8>>, Failure> {
-        Ok(self.reader.read(topic, [name.to_owned()]).await?.lane(name)?.map(|entry| entry.checkpoint))
+        let found = self.reader.read_if_there(topic, [name.to_owned()]).await?;
+        Ok(found.lane(name)?.map(|entry| entry.checkpoint))
     }
 
     pub(crate) async fn segment(&self, topic: &Topic, name: &str, segment: u64) -> Result<Option<Vec<u8>>, Failure> {

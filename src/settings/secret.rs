@@ -60,13 +60,12 @@ const SCHEMES: [&str; 7] = ["ApiToken", "Bearer", "Token", "ApiKey", "Splunk", "
 /// The reason, and what to do, if the text has something around or instead of the token.
 pub fn check_token(text: &str) -> Result<(), String> {
     let text = text.trim();
-    let is_within = |quote: &char| text.strip_prefix(*quote).is_some_and(|rest| rest.ends_with(*quote));
-    let is_quoted = ['"', '\'', '`'].iter().any(is_within);
+    let is_quote = |char: char| matches!(char, '"' | '\'' | '`');
     let first_word = text.split_whitespace().next().unwrap_or_default();
     let scheme = SCHEMES.iter().find(|scheme| scheme.eq_ignore_ascii_case(first_word) && first_word.len() < text.len());
     let placeholder = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     let is_template = placeholder.is_some() || (text.starts_with("{{") && text.ends_with("}}"));
-    if is_quoted {
+    if text.starts_with(is_quote) || text.ends_with(is_quote) {
         Err("stands in quotes: remove them".to_owned())
     } else if let Some(scheme) = scheme {
         Err(format!("begins with \"{scheme} \": remove it"))
@@ -478,9 +477,10 @@ mod tests {
             (format!("'{CANARY}'"), "stands in quotes: remove them"),
             (format!("{CANARY}'"), "stands in quotes: remove them"),
             ("${ACME_TOKEN}".to_owned(), "is ${ACME_TOKEN}, which is not replaced here: write { env: ACME_TOKEN }"),
-            ("$ACME_TOKEN".to_owned(), "is ${ACME_TOKEN}, which is not replaced here: write { env: ACME_TOKEN }"),
+            // It may be a token: it is not shown.
+            ("$ACME_TOKEN".to_owned(), "is ${…}, $… or {{…}}, which is not replaced here: write { env: NAME }"),
             (format!("${{{CANARY}}}"), "not replaced here: write { env: NAME }"),
-            (format!("x{{{{ {CANARY} }}}}"), "not replaced here: write { env: NAME }"),
+            (format!("{{{{ {CANARY} }}}}"), "not replaced here: write { env: NAME }"),
         ] {
             let secret = Secret::Literal(contents.clone());
             let error = Credential::token(secret.clone()).get().unwrap_err();
@@ -493,7 +493,7 @@ mod tests {
             assert_eq!(token.expose_secret(), "abc", "{contents:?}");
         }
         // Such as a JSON web token, a key in base 64, and a word that is a scheme.
-        for token in ["eyJhbGciOiJ.eyJzdWIi.c2lnbmF0dXJl_-", "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWk=", "token", "a$b"] {
+        for token in ["eyJhbGciOiJ.eyJzdWIi.c2lnbmF0dXJl_-", "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWk=", "token", "a$b", "$aB3${x"] {
             assert_eq!(check_token(token), Ok(()), "{token}");
         }
     }

@@ -224,7 +224,7 @@ mod tests {
         let (status, headers) = (http::StatusCode::OK, http::HeaderMap::new());
         let outcome = accept.judge(&ResponseView { status, headers: &headers, body: br#"{"failed":0}"#, events: 4 });
         let text = r#"the answer has no `/result/failed`; check `accept.zero: /result/failed`: 200 OK: {"failed":0}"#;
-        assert_eq!(outcome, Outcome::Misconfigured(text.to_owned()));
+        assert_eq!(outcome, Outcome::RefusedAll(text.to_owned()));
     }
 
     #[test]

@@ -501,7 +501,7 @@ async fn each_namespace_has_its_own_secrets_and_names() {
     let mut spec = scene.spec(json!({}));
     spec["sinks"][0]["headers"] = json!({ "X-Key": { "secretRef": { "name": "missing", "key": "token" } } });
     scene.apply(&globex, "console", &spec).await.unwrap();
-    let (failing, _) = scene.condition([&globex, "console"], "Delivering", "False", "SinkRefused").await;
+    let (failing, _) = scene.condition([&globex, "console"], "Delivering", "False", "SecretUnreadable").await;
     assert!(failing["message"].as_str().unwrap().contains(&format!("{globex}/missing/token")), "{failing}");
     scene.put_secret(&globex, "missing", "a-password").await;
     scene.condition([&globex, "console"], "Ready", "True", "Running").await;

@@ -86,7 +86,7 @@ async fn a_success_that_is_not_accepted_is_halved_until_the_refused_event_is_alo
     );
     let delivered = deliver(sink(keys(&receiver, json!({ "accept": { "zero": "/lost" } }))), &sent).await;
     assert!(
-        matches!(&delivered.result, Err(Failure::Misconfigured(reason)) if reason.contains("no `/lost`")),
+        matches!(&delivered.result, Err(Failure::RefusedAll(reason)) if reason.contains("no `/lost`")),
         "{delivered:?}"
     );
     assert!(delivered.dead_letters.is_empty());

@@ -150,7 +150,7 @@ async fn a_certificate_that_is_not_trusted_says_why_and_what_makes_it_so() {
         let reason = reason(&format!("https://{}/in", front.address()), keys).await;
         assert!(reason.starts_with(&format!("cannot connect to {}: ", front.address())), "{reason}");
         assert!(reason.contains(part) && reason.ends_with(&format!("; {advice}")), "{part}: {reason}");
-        let other = json!({ "tls": { "pin_sha256": "00".repeat(32) } });
+        let other = json!({ "tls": { "pin_sha256": ["00".repeat(32)] } });
         let reason = self::reason(&format!("https://{}/in", front.address()), other).await;
         let says = "`tls.pin_sha256` does not name the server's certificate, which has the fingerprint ";
         assert!(reason.contains(says), "{reason}");

@@ -93,7 +93,6 @@ impl<F: Clone> LastFailure<F> {
     }
 
     /// The failure, if the attempt ended at most so long ago.
-    #[cfg(feature = "kafka")]
     pub fn within(&self, time: Duration) -> Option<F> {
         self.0.as_ref().filter(|(ended_at, _)| ended_at.elapsed() < time).map(|(_, failure)| failure.clone())
     }

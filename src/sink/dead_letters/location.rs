@@ -76,6 +76,7 @@ impl fmt::Display for Location {
 impl Location {
     /// The flags with which a command finds the store, each after a blank. Options of a topic are left out, since they
     /// may be secrets.
+    #[cfg_attr(not(feature = "kubernetes"), expect(unused_variables, reason = "only Secrets have names"))]
     pub(super) fn flags(&self, instance: &str) -> String {
         match self {
             Self::Directory(directory) => {

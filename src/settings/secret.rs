@@ -493,7 +493,9 @@ mod tests {
             assert_eq!(token.expose_secret(), "abc", "{contents:?}");
         }
         // Such as a JSON web token, a key in base 64, and a word that is a scheme.
-        for token in ["eyJhbGciOiJ.eyJzdWIi.c2lnbmF0dXJl_-", "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWk=", "token", "a$b", "$aB3${x"] {
+        for token in
+            ["eyJhbGciOiJ.eyJzdWIi.c2lnbmF0dXJl_-", "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWk=", "token", "a$b", "$aB3${x"]
+        {
             assert_eq!(check_token(token), Ok(()), "{token}");
         }
     }

@@ -63,10 +63,9 @@ async fn a_refusal_of_the_cluster_itself_gives_up_no_document() {
     node.ask("POST", "own-closed/_close", &Value::Null).await;
     let add = |index| json!({ "add": { "index": index, "alias": "own-alias" } });
     node.ask("POST", "_aliases", &json!({ "actions": [add("own-a1"), add("own-a2")] })).await;
-    for (more, advice) in [
-        (json!({ "index": "own-closed" }), "open the index"),
-        (json!({ "index": "own-alias" }), "is_write_index"),
-    ] {
+    for (more, advice) in
+        [(json!({ "index": "own-closed" }), "open the index"), (json!({ "index": "own-alias" }), "is_write_index")]
+    {
         let mut keys = json!({ "type": "elasticsearch", "url": node.url() });
         keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         for ids in [&["1"][..], &["1", "2", "3", "4", "5"]] {

@@ -32,8 +32,8 @@ struct Request {
 pub(super) struct Reader(OnceCell<mpsc::Sender<Request>>);
 
 impl Reader {
-    /// Reads the records with these keys, and the names of all lanes, of a topic that a session has found or created. The
-    /// result is newer than the call.
+    /// Reads the records with these keys, and the names of all lanes, of a topic that a session has found or created.
+    /// The result is newer than the call.
     pub(super) async fn read(&self, topic: &Topic, keys: impl IntoIterator<Item = String>) -> Found {
         let found = self.read_if_there(topic, keys).await?;
         if found.is_missing {

@@ -13,7 +13,7 @@ use clap::{Arg, Args};
 
 use crate::pipeline;
 use crate::record::Timestamp;
-use crate::settings::{ByteSize, Period};
+use crate::settings::{ByteSize, Period, PrivateDestination};
 use crate::sink::dead_letters;
 use crate::state::Location;
 use crate::telemetry::LogFormat;
@@ -76,9 +76,21 @@ pub struct FileOptionArgs {
     #[arg(long, value_name = "DIR", help_heading = TENANTS)]
     files_dir: Option<PathBuf>,
 
-    /// Tenants' files may name any address: of this machine, its link and private networks too
-    #[arg(long, help_heading = TENANTS)]
-    allow_private_destinations: bool,
+    /// Tenants' files may name addresses of this network, such as 10.20.0.0/16; without a value, any private address
+    ///
+    /// Addresses where clouds give out credentials, as all of the link's are, need a network of their own:
+    /// 169.254.170.0/24. Kafka sinks are allowed only without a value, since the addresses of brokers cannot be looked
+    /// at.
+    #[arg(
+        long,
+        value_name = "NETWORK",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_delimiter = ',',
+        help_heading = TENANTS
+    )]
+    allow_private_destinations: Vec<PrivateDestination>,
 }
 
 const TENANTS: &str = "Pipeline files of tenants";
@@ -92,7 +104,7 @@ impl FileOptionArgs {
                 secrets_dir: self.secrets_dir.clone(),
                 env_prefixes: self.env_allow.clone(),
                 files_dir: self.files_dir.clone(),
-                allow_private: self.allow_private_destinations,
+                private: self.allow_private_destinations.iter().copied().collect(),
             },
         }
     }

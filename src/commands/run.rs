@@ -19,7 +19,7 @@ use super::{ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, UsageError, 
 use crate::checkpoint::LaneId;
 use crate::server::{Server, WebConfig};
 #[cfg(feature = "traces")]
-use crate::settings::{HttpSettings, Tls};
+use crate::settings::{HttpSettings, Reach, Tls};
 use crate::settings::{Period, PeriodError};
 #[cfg(feature = "traces")]
 use crate::state::process_identity;
@@ -142,7 +142,7 @@ fn start_traces(endpoint: Option<&url::Url>) -> anyhow::Result<Option<Traces>> {
         return Ok(None);
     }
     let settings =
-        HttpSettings { tls: Tls::default(), proxy: None, timeout: Period(TRACES_TIMEOUT), public_only: false };
+        HttpSettings { tls: Tls::default(), proxy: None, timeout: Period(TRACES_TIMEOUT), reach: Reach::Everywhere };
     Ok(Some(Traces::start(endpoint.map(url::Url::as_str), &process_identity(), settings.client()?)?))
 }
 

@@ -17,7 +17,7 @@ use self::table::{Column, Style};
 use super::{Format, UsageError, note, print_line};
 use crate::record::Timestamp;
 use crate::server::{Cluster, File, PeerClient, SourceProblem, Status, WebConfig};
-use crate::settings::{HttpSettings, Period, Secret, Tls, TlsFile, visible};
+use crate::settings::{HttpSettings, Period, Reach, Secret, Tls, TlsFile, visible};
 
 /// A larger response is not from a worker.
 const MAX_BYTES: usize = 256 << 20;
@@ -122,7 +122,7 @@ impl Args {
             _ => {
                 let tls = Tls { ca_file: self.ca_file.clone().map(TlsFile::Path), ..Tls::default() };
                 let token = self.token_file.clone().map(|file| Secret::File(file).read()).transpose()?;
-                let settings = HttpSettings { tls, proxy: None, timeout: Period(TIMEOUT), public_only: false };
+                let settings = HttpSettings { tls, proxy: None, timeout: Period(TIMEOUT), reach: Reach::Everywhere };
                 Ok(PeerClient::new(settings.client()?, token.as_ref()))
             }
         }

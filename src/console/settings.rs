@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ConsoleUrl;
-use crate::settings::{HttpSettings, Id, Period, Proxy, Secrets, Tls};
+use crate::settings::{HttpSettings, Id, Period, Proxy, Reach, Secrets, Tls};
 
 /// Timeout of one request if the pipeline file sets none.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,9 +39,9 @@ pub struct ConsoleSettings {
     /// Certificate authorities and client certificate for the connection.
     #[serde(default)]
     pub tls: Tls,
-    /// See [`HttpSettings::public_only`].
+    /// Where requests may go.
     #[serde(skip)]
-    pub public_only: bool,
+    pub reach: Reach,
 }
 
 impl ConsoleSettings {
@@ -61,7 +61,6 @@ impl ConsoleSettings {
 
     pub(super) fn http(&self) -> HttpSettings {
         let timeout = self.timeout.unwrap_or(Period(DEFAULT_TIMEOUT));
-        let public_only = self.public_only;
-        HttpSettings { tls: self.tls.clone(), proxy: self.proxy.clone(), timeout, public_only }
+        HttpSettings { tls: self.tls.clone(), proxy: self.proxy.clone(), timeout, reach: self.reach.clone() }
     }
 }

@@ -270,7 +270,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::settings::Tls;
+    use crate::settings::{PrivateDestinations, Reach, Tls};
 
     fn gzip(plain: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -288,16 +288,17 @@ mod tests {
         body.finish()
     }
 
-    fn transport(timeout: Duration, public_only: bool) -> HttpTransport {
+    fn transport(timeout: Duration, reach: Reach) -> HttpTransport {
         let (tls, timeout) = (Tls::default(), Period(timeout));
-        HttpTransport::new(HttpSettings { tls, proxy: None, timeout, public_only }).unwrap()
+        HttpTransport::new(HttpSettings { tls, proxy: None, timeout, reach }).unwrap()
     }
 
     #[tokio::test]
     async fn a_tenants_console_is_at_a_public_address() {
         let timeout = Duration::from_secs(5);
-        for (public_only, expected) in [(true, "is not a public address"), (false, "Connection refused")] {
-            let transport = transport(timeout, public_only);
+        let tenants = Reach::Tenant { private: PrivateDestinations::default(), is_operators_proxy: false };
+        for (reach, expected) in [(tenants, "is not a public address"), (Reach::Everywhere, "Connection refused")] {
+            let transport = transport(timeout, reach);
             let (url, token) = ("http://127.0.0.1:1/web/api".parse().unwrap(), SecretString::from("token"));
             let request = Request { url, token, body: None, timeout, max_bytes: 1 };
             let error = transport.send(request).await.unwrap_err().to_string();
@@ -321,7 +322,7 @@ mod tests {
         });
         let (short, long) = (Duration::from_millis(200), Duration::from_secs(30));
         for (of_client, of_request) in [(long, short), (short, long)] {
-            let transport = transport(of_client, false);
+            let transport = transport(of_client, Reach::Everywhere);
             let token = SecretString::from("token");
             let request = Request { url: url.clone(), token, body: None, timeout: of_request, max_bytes: 8 };
             let answer = tokio::time::timeout(5 * short, transport.send(request)).await.ok();

@@ -362,9 +362,10 @@ impl Files {
             return File { version: Some(version), problems, ..File::default() };
         };
         let is_tenants = self.tenants.apply_to(path);
-        if is_tenants {
+        let reaches = is_tenants.then(|| {
             self.tenants.check(&root, path, &mut problems);
-        }
+            self.tenants.reaches(&root)
+        });
         let place_of = |key| {
             let place = &root.nearest(&[key]).place;
             (place.line, place.column)
@@ -386,8 +387,8 @@ impl Files {
             None => {}
         }
         let mut pipeline = document::pipeline(&root, path, &mut problems);
-        if let Some(pipeline) = pipeline.as_mut().filter(|_| is_tenants) {
-            pipeline.restrict(!self.tenants.allow_private);
+        if let (Some(pipeline), Some(reaches)) = (&mut pipeline, reaches) {
+            pipeline.restrict(reaches);
         }
         if is_resource(path) {
             // Its text is made from the resource, so nobody sees its lines.

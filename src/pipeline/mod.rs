@@ -79,15 +79,13 @@ pub struct Pipeline {
 const LEAST_RETRY_MAX: Period = Period(Duration::from_millis(100));
 
 impl Pipeline {
-    /// Settings of a tenant: see [`HttpSettings::public_only`](crate::settings::HttpSettings::public_only). Waits
-    /// before repetitions grow to at least [`LEAST_RETRY_MAX`], since all lanes share the processors.
-    fn restrict(&mut self, public_only: bool) {
-        if public_only {
-            Arc::make_mut(&mut self.console).public_only = true;
-        }
+    /// Settings of a tenant. Waits before repetitions grow to at least [`LEAST_RETRY_MAX`], since all lanes share the
+    /// processors.
+    fn restrict(&mut self, reaches: tenant::Reaches) {
+        Arc::make_mut(&mut self.console).reach = reaches.console;
         for sink in &mut self.sinks {
             let common = &mut Arc::make_mut(sink).common;
-            common.public_only |= public_only;
+            common.reach = reaches.sinks.clone();
             common.retry.max = common.retry.max.max(LEAST_RETRY_MAX);
         }
     }

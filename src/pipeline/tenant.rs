@@ -10,7 +10,7 @@ use super::document::has_chosen_keys;
 use super::problem::{Problem, Severity};
 use super::resources::{is_resource, resource_at, stem};
 use super::yaml::{Node, Value, join};
-use crate::settings::{NotPublic, Period, not_public};
+use crate::settings::{NotReachable, Period, PrivateDestinations, Reach};
 
 /// What tenants' files may use of the worker: by default nothing but literal secrets and public addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +24,14 @@ pub struct TenantRules {
     /// `--files-dir`: `file` sinks and the files of `tls:` only below. `{pipeline}` as above.
     pub files_dir: Option<PathBuf>,
     /// `--allow-private-destinations`.
-    pub allow_private: bool,
+    pub private: PrivateDestinations,
+}
+
+/// Where the requests of a tenant's pipeline may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reaches {
+    pub console: Reach,
+    pub sinks: Reach,
 }
 
 /// A tenant that shares a token with a neighbour cannot slow the neighbour below this rate.
@@ -92,6 +99,18 @@ impl TenantRules {
         check.renamed_from(root, resource_at(file).map(|(namespace, _)| namespace));
         check.sinks(root);
         check.node(root, "", "", false);
+    }
+
+    /// What the operator's defaults say goes where they say. `root` is the tree of the file alone.
+    pub(super) fn reaches(&self, root: &Node) -> Reaches {
+        let tenants = |is_operators_proxy| Reach::Tenant { private: self.private.clone(), is_operators_proxy };
+        let names = |key| root.get("console").is_some_and(|console| has(console, key));
+        let console = match (names("url"), names("proxy")) {
+            (false, false) => Reach::Everywhere,
+            (_, own_proxy) => tenants(!own_proxy),
+        };
+        let sinks = if has(root, "sinks") { tenants(false) } else { Reach::Everywhere };
+        Reaches { console, sinks }
     }
 
     /// Reports what would send the token of the operator's `defaults` to a console of the file's choice.
@@ -196,12 +215,12 @@ impl Check<'_> {
         if key == "auth" && is("aws") && node.get("access_key_id").and_then(Node::text).is_none() {
             self.refuse(node, path, "a tenant's file cannot use the worker's identity in AWS; give `access_key_id`");
         }
-        if key == "sinks" && is("kafka") && !self.rules.allow_private {
+        if key == "sinks" && is("kafka") && !self.rules.private.all {
             self.refuse(
                 node,
                 path,
-                "the addresses of Kafka brokers cannot be checked after resolution: a tenant's file has a Kafka sink only \
-                 with --allow-private-destinations",
+                "the addresses of Kafka brokers cannot be checked after resolution, so a list of networks cannot hold for \
+                 them: a tenant's file has a Kafka sink only with --allow-private-destinations without a list",
             );
         }
         if key == "sinks" && is("stdout") {
@@ -291,18 +310,17 @@ impl Check<'_> {
 
     /// An address that is no name is used without asking a resolver.
     fn address(&mut self, node: &Node, path: &str, key: &str, text: &str) {
-        if self.rules.allow_private {
-            return;
-        }
         // Some addresses may be given without `https://`.
-        let is_address = matches!(key, "url" | "urls" | "proxy" | "endpoint") || key.ends_with("_url");
+        let is_address = matches!(key, "url" | "urls" | "proxy" | "endpoint" | "brokers") || key.ends_with("_url");
         let text = match text.trim() {
             bare if is_address && !bare.contains("://") => format!("https://{bare}"),
             whole => whole.to_owned(),
         };
-        if let Some(NotPublic { address, .. }) = Url::parse(&text).ok().as_ref().and_then(not_public) {
+        let refused = Url::parse(&text).ok().and_then(|url| self.rules.private.check(&url).err());
+        if let Some(NotReachable::NotPublic { address, .. }) = refused {
             let message = format!(
-                "{address} is not a public address; a tenant's file may name it only with --allow-private-destinations"
+                "{address} is not a public address; a tenant's file may name it only if --allow-private-destinations \
+                 names its network"
             );
             self.refuse(node, path, message);
         }
@@ -344,6 +362,7 @@ mod tests {
 
     use super::super::document;
     use super::*;
+    use crate::settings::PrivateDestination;
 
     fn rules() -> TenantRules {
         TenantRules {
@@ -351,8 +370,12 @@ mod tests {
             secrets_dir: Some("/secrets/{pipeline}".into()),
             env_prefixes: vec!["TENANT_".to_owned()],
             files_dir: Some("/files".into()),
-            allow_private: false,
+            private: PrivateDestinations::default(),
         }
+    }
+
+    fn named(texts: &[&str]) -> PrivateDestinations {
+        texts.iter().map(|text| text.parse::<PrivateDestination>().unwrap()).collect()
     }
 
     /// Keys of what is refused in `acme.yaml`.
@@ -381,6 +404,25 @@ mod tests {
         assert_eq!(keys("console: { url: https://b.example, token: own }", operators), "");
         assert_eq!(keys("console: { url: https://b.example }", "console: { timeout: 5s }"), "");
         assert_eq!(keys("streams: {}", operators), "");
+    }
+
+    #[test]
+    fn what_the_operators_defaults_name_may_be_anywhere() {
+        let reaches = |own: &str| {
+            let file: Arc<Path> = Path::new("/pipelines/acme.yaml").into();
+            rules().reaches(&document::tree(own, &file, &mut Vec::new()).unwrap())
+        };
+        let tenants =
+            |is_operators_proxy| Reach::Tenant { private: PrivateDestinations::default(), is_operators_proxy };
+        for (own, console, sinks) in [
+            ("streams: {}", Reach::Everywhere, Reach::Everywhere),
+            ("console: { url: null, sites: [1] }", Reach::Everywhere, Reach::Everywhere),
+            ("console: { url: 'https://a.example' }", tenants(true), Reach::Everywhere),
+            ("console: { proxy: 'http://a.example' }", tenants(false), Reach::Everywhere),
+            ("{ console: { url: 'https://a.example', proxy: b.example }, sinks: [] }", tenants(false), tenants(false)),
+        ] {
+            assert_eq!(reaches(own), Reaches { console, sinks }, "{own}");
+        }
     }
 
     #[test]
@@ -463,12 +505,20 @@ sinks:
   - { type: http, url: 'https://siem.example', headers: { X: { env: TENANT_KEY } }, auth: { type: aws, access_key_id: A } }
 ";
         assert_eq!(refused(&rules(), text), <[&str; 0]>::default());
-        let private = TenantRules { allow_private: true, ..rules() };
+        let private = TenantRules { private: named(&["true"]), ..rules() };
         let text = "
 console: { url: 'http://10.0.0.1' }
 sinks: [{ type: kafka, brokers: ['10.0.0.2:9092'], options: { compression.type: zstd } }]
 ";
         assert_eq!(refused(&private, text), <[&str; 0]>::default());
+        for text in
+            ["console: { url: 'http://169.254.169.254' }", "sinks: [{ type: kafka, brokers: ['169.254.1.1:9092'] }]"]
+        {
+            assert_eq!(refused(&private, text).len(), 1, "{text}");
+        }
+        // A list holds for what it names, and for no broker.
+        let some = TenantRules { private: named(&["10.0.0.0/31"]), ..rules() };
+        assert_eq!(refused(&some, text), ["sinks[0]", "sinks[0].brokers[0]"]);
         assert!(rules().apply_to(Path::new("x.yaml")) && !TenantRules::default().apply_to(Path::new("x.yaml")));
         assert!(TenantRules::default().apply_to(Path::new("pipeline ns/acme, spec")));
     }

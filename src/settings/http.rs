@@ -14,10 +14,10 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::pin::PinnedCertificates;
-use super::reachable::{NotPublic, Resolver, not_public};
+use super::reachable::{NotReachable, Reach, Resolver};
 use super::read_file::read_file;
 use super::request_error::innermost_cause;
-use super::{Period, Proxies, Proxy, RequestWay, Tls, TlsFile};
+use super::{Period, Proxies, Proxy, RequestWay, Tls, TlsFile, UsedProxy};
 
 /// The settings of an HTTP client. Equal settings share a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,8 +27,8 @@ pub struct HttpSettings {
     pub proxy: Option<Proxy>,
     /// Timeout of a complete request.
     pub timeout: Period,
-    /// Names that resolve to private addresses are refused: the settings are a tenant's.
-    pub public_only: bool,
+    /// Where requests may go.
+    pub reach: Reach,
 }
 
 /// An HTTP client could not be built.
@@ -152,9 +152,23 @@ impl HttpSettings {
     /// Whether a request may go there. An address in place of a name is not resolved, so that nothing else sees it.
     ///
     /// # Errors
-    /// If the settings are a tenant's, and the address is not public.
-    pub fn may_reach(&self, url: &Url) -> Result<(), NotPublic> {
-        if self.public_only { not_public(url).map_or(Ok(()), Err) } else { Ok(()) }
+    /// If the settings are a tenant's, and may not reach the address.
+    pub fn may_reach(&self, url: &Url) -> Result<(), NotReachable> {
+        self.reach.check(url)?;
+        let host = url.host_str().unwrap_or_default();
+        if self.operators_proxies().iter().any(|proxy| proxy == host) && self.way().proxy(url).is_none() {
+            return Err(NotReachable::Proxy { host: host.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// The hosts of the proxies that a tenant's settings use and the operator names.
+    fn operators_proxies(&self) -> Vec<String> {
+        match (&self.reach, &self.proxy) {
+            (Reach::Everywhere, _) | (Reach::Tenant { is_operators_proxy: false, .. }, Some(_)) => Vec::new(),
+            (_, Some(proxy)) => proxy.url().host_str().map(str::to_owned).into_iter().collect(),
+            (_, None) => UsedProxy::hosts_of_environment().to_vec(),
+        }
     }
 
     fn build(&self, files: &TlsFiles) -> Result<reqwest::Client, ClientError> {
@@ -174,7 +188,8 @@ impl HttpSettings {
             Some(identity) => builder.identity(identity.reqwest),
             None => builder,
         };
-        builder = builder.dns_resolver(Arc::new(Resolver { public_only: self.public_only }));
+        builder =
+            builder.dns_resolver(Arc::new(Resolver { reach: self.reach.clone(), proxies: self.operators_proxies() }));
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(reqwest::Proxy::all(proxy.url().clone()).map_err(build_error)?);
         }
@@ -217,7 +232,7 @@ pub fn local_client() -> Result<reqwest::Client, ClientError> {
     if let Some(client) = &*client {
         return Ok(client.clone());
     }
-    let builder = common_builder().dns_resolver(Arc::new(Resolver { public_only: false }));
+    let builder = common_builder().dns_resolver(Arc::new(Resolver { reach: Reach::Everywhere, proxies: Vec::new() }));
     let built = builder.timeout(LOCAL_TIMEOUT).no_proxy().build().map_err(build_error)?;
     *client = Some(built.clone());
     Ok(built)
@@ -352,17 +367,19 @@ impl Identity {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PrivateDestinations;
     use super::*;
 
     fn settings(tls: Tls) -> HttpSettings {
-        HttpSettings { tls, proxy: None, timeout: Period(Duration::from_secs(30)), public_only: false }
+        HttpSettings { tls, proxy: None, timeout: Period(Duration::from_secs(30)), reach: Reach::Everywhere }
     }
 
     /// As in the `token_uri` of a service account's key, which no check of the file has seen.
     #[test]
     fn a_tenants_request_does_not_go_to_a_private_address() {
         let own = settings(Tls::default());
-        let tenants = HttpSettings { public_only: true, ..own.clone() };
+        let reach = Reach::Tenant { private: PrivateDestinations::default(), is_operators_proxy: false };
+        let tenants = HttpSettings { reach, ..own.clone() };
         for text in ["http://169.254.169.254/x", "https:10.0.0.1", "http://[::1]:80/", "http://2130706433/"] {
             let url = text.parse().unwrap();
             assert_eq!(own.may_reach(&url), Ok(()), "{text}");
@@ -372,6 +389,21 @@ mod tests {
         for text in ["https://8.8.8.8/", "https://siem.example/"] {
             assert_eq!(tenants.may_reach(&text.parse().unwrap()), Ok(()), "{text}");
         }
+    }
+
+    #[test]
+    fn a_tenants_own_proxy_is_no_proxy_of_the_operator() {
+        let tenants = |is_operators_proxy| HttpSettings {
+            proxy: Some("http://Proxy.example:3128".parse().unwrap()),
+            reach: Reach::Tenant { private: PrivateDestinations::default(), is_operators_proxy },
+            ..settings(Tls::default())
+        };
+        assert_eq!(tenants(true).operators_proxies(), ["proxy.example"]);
+        assert_eq!(tenants(false).operators_proxies(), <[&str; 0]>::default());
+        let operators = HttpSettings { reach: Reach::Everywhere, ..tenants(true) };
+        assert_eq!(operators.operators_proxies(), <[&str; 0]>::default(), "all names are resolved alike");
+        // Everything goes through it.
+        assert_eq!(tenants(true).may_reach(&"https://proxy.example/".parse().unwrap()), Ok(()));
     }
 
     #[test]

@@ -40,8 +40,8 @@ pub use period::{Period, PeriodError};
 pub use pin::{Fingerprint, FingerprintError};
 pub use placeholders::{TextPart, Unclosed, text_parts};
 pub use private::{create_private_directories, private_file};
-pub use proxy::{Proxy, ProxyError, UsedProxy};
-pub use reachable::{NotPublic, not_public};
+pub use proxy::{Proxy, ProxyError, UsedProxy, begins_twice};
+pub use reachable::{NetworkError, NotReachable, PrivateDestination, PrivateDestinations, Reach};
 pub use read_file::{not_a_regular_file, read_file, read_regular};
 pub use renewable_client::{RenewableClient, is_html};
 pub use request_error::{

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -126,6 +127,20 @@ impl UsedProxy {
         })
     }
 
+    /// The hosts of all proxies in the process's environment.
+    pub(super) fn hosts_of_environment() -> &'static [String] {
+        static HOSTS: LazyLock<Vec<String>> =
+            LazyLock::new(|| UsedProxy::hosts_of_variables(|name| std::env::var(name).ok()));
+        &HOSTS
+    }
+
+    fn hosts_of_variables(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+        let targets = ["http", "https"].map(|scheme| url::Url::parse(&format!("{scheme}://destination.invalid")));
+        let without_exceptions = |name: &str| if name.eq_ignore_ascii_case("NO_PROXY") { None } else { variable(name) };
+        let used = targets.iter().flatten().filter_map(|url| Self::of_variables(url, without_exceptions));
+        used.filter_map(|used| Some(url::Url::parse(&used.address).ok()?.host_str()?.to_owned())).collect()
+    }
+
     /// What to change if the proxy is the wrong one.
     pub(super) fn advice(&self) -> String {
         match self.variable {
@@ -168,6 +183,22 @@ mod tests {
         // Empty is no proxy, and hides the variable in lower case.
         let hidden = ("https_proxy", "http://hidden");
         assert_eq!(used("https://acme.example/x", &[("HTTPS_PROXY", ""), hidden]), None);
+    }
+
+    #[test]
+    fn the_hosts_of_all_proxies_are_known_whatever_is_excepted() {
+        let hosts = |variables: &[(&str, &str)]| {
+            UsedProxy::hosts_of_variables(|name: &str| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
+            })
+        };
+        let https = ("HTTPS_PROXY", "http://user:canary@Proxy.example:3128");
+        assert_eq!(
+            hosts(&[https, ("all_proxy", "other.example"), ("NO_PROXY", "*")]),
+            ["other.example", "proxy.example"]
+        );
+        assert_eq!(hosts(&[https]), ["proxy.example"]);
+        assert_eq!(hosts(&[]), <[&str; 0]>::default());
     }
 
     #[test]

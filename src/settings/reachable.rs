@@ -2,43 +2,183 @@
 //! worker can: the metadata servers of clouds, services of its cluster, itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
+use ipnet::{IpNet, Ipv4Net};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 use super::lookup::lookup;
 
-/// A host has no address that everybody can reach.
+/// A host that the requests of a tenant's pipeline file may not go to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{host} is at {address}, which is not a public address; pipeline files of tenants reach such addresses only with \
-     --allow-private-destinations"
-)]
-pub struct NotPublic {
-    pub host: String,
-    pub address: IpAddr,
+pub enum NotReachable {
+    /// A host has no address that everybody can reach, and none that the operator allows.
+    #[error(
+        "{host} is at {address}, which is not a public address; pipeline files of tenants reach it only if \
+         --allow-private-destinations names its network"
+    )]
+    NotPublic { host: String, address: IpAddr },
+    /// The name is resolved without a look at its addresses, so nothing else may use it.
+    #[error(
+        "{host} is the operator's proxy, which pipeline files of tenants reach as a proxy only; give the destination \
+         another name"
+    )]
+    Proxy { host: String },
 }
 
-/// True for addresses that are reached from everywhere on the Internet. The others are those of this machine, its link,
+/// Whose settings they are, and so which addresses their requests may go to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// The operator's: everywhere.
+    #[default]
+    Everywhere,
+    /// A tenant's: public addresses, and private ones that the operator allows.
+    Tenant {
+        private: PrivateDestinations,
+        /// The settings' `proxy` is the operator's too, as that of the environment always is.
+        is_operators_proxy: bool,
+    },
+}
+
+impl Reach {
+    /// The address in a URL, if it has one in place of a name, and requests may not go there.
+    ///
+    /// # Errors
+    /// The address.
+    pub(super) fn check(&self, url: &Url) -> Result<(), NotReachable> {
+        match self {
+            Self::Everywhere => Ok(()),
+            Self::Tenant { private, .. } => private.check(url),
+        }
+    }
+}
+
+/// The private addresses that tenants' files reach: `--allow-private-destinations`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct PrivateDestinations {
+    /// The flag without a network: all addresses, apart from those where clouds give out credentials.
+    pub all: bool,
+    networks: Arc<[IpNet]>,
+}
+
+/// A value of `--allow-private-destinations`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrivateDestination {
+    All,
+    None,
+    Network(IpNet),
+}
+
+/// The text is not a [`PrivateDestination`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NetworkError {
+    #[error("not a network such as 10.20.0.0/16 or fd12:3456::/32 (without a value: all private addresses)")]
+    Unreadable,
+    #[error("the address has bits beyond the network; write {0} for the whole network, or the address alone")]
+    HostBits(IpNet),
+}
+
+impl std::str::FromStr for PrivateDestination {
+    type Err = NetworkError;
+
+    /// `true` and `false` are for the environment variable.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.trim() {
+            "true" => Ok(Self::All),
+            "false" => Ok(Self::None),
+            address if let Ok(address) = address.parse::<IpAddr>() => Ok(Self::Network(address.into())),
+            network => {
+                let network: IpNet = network.parse().map_err(|_| NetworkError::Unreadable)?;
+                if network.trunc() == network {
+                    Ok(Self::Network(network))
+                } else {
+                    Err(NetworkError::HostBits(network.trunc()))
+                }
+            }
+        }
+    }
+}
+
+impl FromIterator<PrivateDestination> for PrivateDestinations {
+    fn from_iter<I: IntoIterator<Item = PrivateDestination>>(destinations: I) -> Self {
+        let mut all = false;
+        let mut networks = Vec::new();
+        for destination in destinations {
+            match destination {
+                PrivateDestination::All => all = true,
+                PrivateDestination::None => {}
+                PrivateDestination::Network(network) => networks.push(plain_network(network)),
+            }
+        }
+        Self { all, networks: networks.into() }
+    }
+}
+
+impl PrivateDestinations {
+    fn allow(&self, address: IpAddr) -> bool {
+        let address = plain(address);
+        let is_special = is_special(address);
+        is_public(address)
+            || (self.all && !is_special)
+            || self.networks.iter().any(|network| {
+                // A network of its own, not one that happens to contain it.
+                network.contains(&address)
+                    && (!is_special
+                        || [network.network(), network.broadcast()].iter().all(|end| self::is_special(*end)))
+            })
+    }
+
+    /// As [`Reach::check`].
+    ///
+    /// # Errors
+    /// The address.
+    pub fn check(&self, url: &Url) -> Result<(), NotReachable> {
+        let address = match url.host() {
+            Some(Host::Ipv4(address)) => IpAddr::from(address),
+            Some(Host::Ipv6(address)) => IpAddr::from(address),
+            Some(Host::Domain(_)) | None => return Ok(()),
+        };
+        if self.allow(address) { Ok(()) } else { Err(NotReachable::NotPublic { host: address.to_string(), address }) }
+    }
+}
+
+/// Addresses where clouds give their credentials to everybody who asks: those of the link, and the others that AWS,
+/// Alibaba, Azure and Oracle answer at.
+fn is_special(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            address.is_link_local()
+                || [[100, 100, 100, 200], [168, 63, 129, 16], [192, 0, 0, 192]].contains(&address.octets())
+        }
+        IpAddr::V6(address) => {
+            address.is_unicast_link_local() || address == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+        }
+    }
+}
+
+/// One address has one form: IPv4 where IPv6 only wraps it.
+fn plain(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(address) if let Some(embedded) = embedded_v4(address) => embedded.into(),
+        other => other,
+    }
+}
+
+/// As [`plain`], of networks that wrap IPv4 in their last 32 bits.
+fn plain_network(network: IpNet) -> IpNet {
+    let (IpNet::V6(wrapped), IpAddr::V4(address)) = (network, plain(network.addr())) else { return network };
+    let length = wrapped.prefix_len().checked_sub(96).filter(|_| wrapped.addr().segments()[0] != 0x2002);
+    length.and_then(|length| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::from)
+}
+
+/// True for plain addresses that are reached from everywhere on the Internet. The others are those of this machine, its link,
 /// private networks, and ranges that are reserved (IANA's special-purpose registries).
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => match embedded_v4(address) {
-            Some(address) => is_public_v4(address),
-            None => is_public_v6(address),
-        },
+        IpAddr::V6(address) => is_public_v6(address),
     }
-}
-
-/// The address in a URL, if it has one in place of a name, and it is not public.
-pub fn not_public(url: &Url) -> Option<NotPublic> {
-    let address = match url.host()? {
-        Host::Ipv4(address) => IpAddr::from(address),
-        Host::Ipv6(address) => IpAddr::from(address),
-        Host::Domain(_) => return None,
-    };
-    (!is_public(address)).then(|| NotPublic { host: address.to_string(), address })
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
@@ -67,35 +207,46 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     first & 0xe000 == 0x2000 && !(first == 0x2001 && second == 0xdb8)
 }
 
-/// The address that a router or a translator would forward to: mapped (::ffff:0:0/96), compatible (::/96), translated
-/// (64:ff9b::/96) and 6to4 (2002::/16).
+/// The address that a router or a translator would forward to: mapped (::ffff:0:0/96), compatible (::/96, apart from
+/// this machine's own two), translated (64:ff9b::/96) and 6to4 (2002::/16).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let of = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        Ipv4Addr::new(a, b, c, d)
+    let (high, low) = match address.segments() {
+        _ if address.is_loopback() || address.is_unspecified() => return None,
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => (high, low),
+        [0x2002, high, low, ..] => (high, low),
+        _ => return None,
     };
-    match address.segments() {
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(of(high, low)),
-        [0x2002, high, low, ..] => Some(of(high, low)),
-        _ => None,
-    }
+    Some((u32::from(high) << 16 | u32::from(low)).into())
 }
 
-/// Resolves names for each connection. If a client reaches `public_only`, it refuses names with an address that is not
-/// public, since a connection uses any of them: a name that changes its address later is refused then.
+/// Resolves names for each connection. For a tenant's settings it refuses names with an address that they may not
+/// reach, since a connection uses any of them: a name that changes its address later is refused then.
 #[derive(Debug)]
 pub(super) struct Resolver {
-    pub public_only: bool,
+    pub reach: Reach,
+    /// Names of the operator's proxies, which may have any address.
+    pub proxies: Vec<String>,
+}
+
+impl Resolver {
+    fn is_proxy(&self, name: &str) -> bool {
+        self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
+    }
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let public_only = self.public_only;
+        let private = match &self.reach {
+            Reach::Tenant { private, .. } if !self.is_proxy(name.as_str()) => Some(private.clone()),
+            _ => None,
+        };
         Box::pin(async move {
             let host = name.as_str();
             let found = lookup(host).await?;
-            match found.iter().find(|address| public_only && !is_public(address.ip())) {
-                Some(address) => Err(NotPublic { host: host.to_owned(), address: address.ip() }.into()),
+            let refused =
+                found.iter().find(|address| private.as_ref().is_some_and(|private| !private.allow(address.ip())));
+            match refused {
+                Some(address) => Err(NotReachable::NotPublic { host: host.to_owned(), address: address.ip() }.into()),
                 None => Ok(Box::new(found.into_iter()) as Addrs),
             }
         })
@@ -137,18 +288,78 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "2002:a9fe:a9fe::1",
         ] {
-            assert!(!is_public(address.parse().unwrap()), "{address}");
+            assert!(!PrivateDestinations::default().allow(address.parse().unwrap()), "{address}");
         }
         for address in ["1.1.1.1", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:8.8.8.8"] {
-            assert!(is_public(address.parse().unwrap()), "{address}");
+            assert!(PrivateDestinations::default().allow(address.parse().unwrap()), "{address}");
         }
+    }
+
+    fn destinations(texts: &[&str]) -> PrivateDestinations {
+        texts.iter().map(|text| text.parse::<PrivateDestination>().unwrap()).collect()
+    }
+
+    #[test]
+    fn private_addresses_are_those_of_the_networks_that_are_named() {
+        for (named, allowed, refused) in [
+            (
+                &["10.20.0.0/16", "fd12:3456::/32"][..],
+                &["10.20.255.1", "::ffff:10.20.0.1", "64:ff9b::10.20.0.1", "fd12:3456::1", "8.8.8.8"][..],
+                &["10.21.0.1", "127.0.0.1", "169.254.169.254", "::ffff:10.21.0.1", "fd12:3457::1", "::1"][..],
+            ),
+            (&["::ffff:10.20.0.0/112", "::1"], &["10.20.0.1", "::ffff:10.20.0.1", "::1"], &["10.21.0.1", "127.0.0.1"]),
+            (
+                &["true"],
+                &["10.21.0.1", "127.0.0.1", "fd12:3456::1", "::1", "::ffff:192.168.0.1"],
+                &[
+                    "169.254.169.254",
+                    "::ffff:169.254.169.254",
+                    "64:ff9b::a9fe:a9fe",
+                    "2002:a9fe:a9fe::1",
+                    "fe80::1",
+                    "fd00:ec2::254",
+                    "100.100.100.200",
+                    "168.63.129.16",
+                    "192.0.0.192",
+                ],
+            ),
+            (&["0.0.0.0/0", "::/0"], &["10.0.0.1", "::1", "fd00::1"], &["169.254.169.254", "fe80::1", "fd00:ec2::254"]),
+            (&["169.254.169.0/24", "fe80::/10"], &["169.254.169.254", "fe80::1"], &["169.254.170.2", "10.0.0.1"]),
+            (&["true", "169.254.170.2"], &["169.254.170.2", "10.0.0.1"], &["169.254.169.254"]),
+            (&["false"], &["8.8.8.8"], &["10.0.0.1"]),
+        ] {
+            let destinations = destinations(named);
+            for address in allowed {
+                assert!(destinations.allow(address.parse().unwrap()), "{named:?} {address}");
+            }
+            for address in refused {
+                assert!(!destinations.allow(address.parse().unwrap()), "{named:?} {address}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused_with_the_way_to_write_it() {
+        let error = |text: &str| text.parse::<PrivateDestination>().unwrap_err().to_string();
+        for text in ["", "siem.example", "10.20.0.0/33", "10.20/16", "10.20.0.0-10.20.0.9", "all"] {
+            assert!(error(text).contains("10.20.0.0/16"), "{text}: {}", error(text));
+        }
+        assert!(error("10.20.1.0/16").contains("write 10.20.0.0/16"), "{}", error("10.20.1.0/16"));
     }
 
     #[tokio::test]
     async fn a_name_is_refused_by_its_address() {
-        let resolver = |public_only| Resolver { public_only };
-        let refused = resolver(true).resolve("localhost".parse().unwrap()).await.err().unwrap().to_string();
-        assert!(refused.starts_with("localhost is at ") && refused.contains("not a public address"), "{refused}");
-        assert!(resolver(false).resolve("localhost".parse().unwrap()).await.unwrap().count() > 0);
+        let tenants = |named: &[&str]| Reach::Tenant { private: destinations(named), is_operators_proxy: false };
+        let resolve = async |reach: Reach, proxy: &str| {
+            let resolver = Resolver { reach, proxies: vec![proxy.to_owned()] };
+            resolver.resolve("localhost".parse().unwrap()).await.map(Iterator::count).map_err(|error| error.to_string())
+        };
+        for named in [&[][..], &["10.0.0.0/8"]] {
+            let refused = resolve(tenants(named), "proxy.example").await.unwrap_err();
+            assert!(refused.starts_with("localhost is at ") && refused.contains("not a public address"), "{refused}");
+        }
+        assert!(resolve(tenants(&["127.0.0.0/8", "::1"]), "proxy.example").await.unwrap() > 0);
+        assert!(resolve(Reach::Everywhere, "proxy.example").await.unwrap() > 0);
+        assert!(resolve(tenants(&[]), "localhost").await.unwrap() > 0, "the operator's proxy is where it is");
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use super::compression::Compression;
 use super::{BuildError, Limits, Sink, SinkContext};
 use crate::record::Stream;
-use crate::settings::{ByteSize, HttpSettings, Period, Proxy, Schema, Tls};
+use crate::settings::{ByteSize, HttpSettings, Period, Proxy, Reach, Schema, Tls};
 
 /// Defaults of a type of sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,15 +79,15 @@ pub struct Common {
     pub proxy: Option<Proxy>,
     /// Certificates of this sink.
     pub tls: Tls,
-    /// See [`HttpSettings::public_only`].
+    /// Where the sink's requests may go.
     #[serde(skip)]
-    pub public_only: bool,
+    pub reach: Reach,
 }
 
 impl Common {
     pub(super) fn http(&self) -> HttpSettings {
         let (tls, proxy) = (self.tls.clone(), self.proxy.clone());
-        HttpSettings { tls, proxy, timeout: self.timeout(), public_only: self.public_only }
+        HttpSettings { tls, proxy, timeout: self.timeout(), reach: self.reach.clone() }
     }
 
     pub fn timeout(&self) -> Period {

@@ -149,6 +149,7 @@ fn a_wrong_value_names_its_variable() {
         ("S1_FORWARDER_MEMORY_BUDGET", "much"),
         ("S1_FORWARDER_STATE", "redis:canary"),
         ("S1_FORWARDER_LOG_FORMAT", "xml"),
+        ("S1_FORWARDER_ALLOW_PRIVATE_DESTINATIONS", "10.0.0.0/8,siem.example"),
     ] {
         let set = ("S1_FORWARDER_LEASE", "20s");
         let (code, _, errors) = run(program().args(arguments).env(variable, value).envs([set]));

@@ -206,6 +206,17 @@ impl Tenant {
 
     /// Runs `check` over one pipeline: the words of its findings, and all that was printed.
     async fn check(&self, console: Value, sink: Value, environment: &[(&str, String)]) -> (String, String) {
+        self.check_with(console, sink, environment, &[]).await
+    }
+
+    /// The same with more flags.
+    async fn check_with(
+        &self,
+        console: Value,
+        sink: Value,
+        environment: &[(&str, String)],
+        flags: &[&str],
+    ) -> (String, String) {
         let trusted = trust(&self.authority, self.directory.path());
         let with_tls = |mut settings: Value| {
             let mut tls = trusted.clone();
@@ -220,7 +231,7 @@ impl Tenant {
         // JSON is YAML.
         std::fs::write(&path, file.to_string()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_s1-forwarder"));
-        command.args(["check", "--format", "json", "--pipelines"]).arg(&path);
+        command.args(["check", "--format", "json", "--pipelines"]).arg(&path).args(flags);
         for name in
             ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"]
         {
@@ -276,6 +287,47 @@ async fn consoles_and_sinks_take_the_proxy_of_the_environment() {
     );
     assert_eq!(proxy.asked().len(), before);
     assert!(own.asked().len() >= 2);
+    tenant.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_proxy_may_be_anywhere_and_a_tenants_may_not() {
+    let tenant = Tenant::start(None).await;
+    let proxy = Proxy::start(tenant.front.address(), None).await;
+    // By its name, which has a private address.
+    let address = format!("http://localhost:{}", proxy.address().port());
+    let console = json!({ "url": "https://usea1-acme.sentinelone.net" });
+    let http = json!({ "type": "http", "url": "https://siem.example/in" });
+    let files = tenant.directory.path().to_str().unwrap();
+    let flags = ["--tenant-files", "--files-dir", files];
+    let environment = [("HTTPS_PROXY", address.clone()), ("NO_PROXY", "localhost".to_owned())];
+    let (words, reported) = tenant.check_with(console.clone(), http.clone(), &environment, &flags).await;
+    assert!(words.starts_with("proxy=verified console=verified token=verified"), "{reported}");
+    assert!(words.ends_with("proxy=verified sink http=reached"), "{reported}");
+
+    let defaults = tenant.directory.path().join("defaults");
+    std::fs::write(&defaults, json!({ "console": { "proxy": address } }).to_string()).unwrap();
+    let with_defaults = [&flags[..], &["--defaults", defaults.to_str().unwrap()]].concat();
+    let asked = proxy.asked().len();
+    let (words, reported) = tenant.check_with(console.clone(), http.clone(), &[], &with_defaults).await;
+    assert!(words.starts_with("proxy=verified console=verified token=verified"), "{reported}");
+    assert!(proxy.asked().len() > asked, "{reported}");
+
+    // The name is a way, and no destination.
+    let there = json!({ "type": "http", "url": format!("https://localhost:{}/in", proxy.address().port()) });
+    let (words, reported) = tenant.check_with(console.clone(), there, &environment, &flags).await;
+    assert!(words.ends_with("sink http=failed"), "{reported}");
+    assert!(reported.contains("localhost is the operator's proxy"), "{reported}");
+
+    let asked = proxy.asked().len();
+    let mut with_own = console;
+    with_own["proxy"] = json!(address);
+    let mut http_with_own = http;
+    http_with_own["proxy"] = json!(address);
+    let (words, reported) = tenant.check_with(with_own, http_with_own, &environment, &flags).await;
+    assert!(words.starts_with("proxy=failed console=failed") && words.ends_with("sink http=failed"), "{reported}");
+    assert!(reported.contains("localhost is at ") && reported.contains("not a public address"), "{reported}");
+    assert_eq!(proxy.asked().len(), asked, "{:?}", proxy.asked());
     tenant.server.stop().await;
 }
 

@@ -38,7 +38,8 @@ async fn a_tenants_pipeline_runs_with_what_it_may_name() {
     let mut thief = tenant(&harness, "127.0.0.1", "globex");
     thief["console"]["token"] = json!({ "file": harness.path("secrets/acme/token") });
     harness.put("globex", &thief);
-    let worker = harness.worker_with(&[&FLAGS[..], &["--allow-private-destinations"]].concat());
+    // The network of console and sink.
+    let worker = harness.worker_with(&[&FLAGS[..], &["--allow-private-destinations=10.0.0.0/8,127.0.0.0/8"]].concat());
     harness.delivered(&[Kind::Activities]).await;
     worker.logged(&["globex.yaml", "only secrets below secrets/globex"]).await;
 }

@@ -12,7 +12,7 @@ use super::response::ResponseView;
 use super::signature::Signer;
 use super::token_error::TokenError;
 use super::used_secrets::UsedSecrets;
-use crate::settings::{HttpSettings, NotPublic, Proxy, RenewableClient, UsedProxy};
+use crate::settings::{HttpSettings, NotReachable, Proxy, RenewableClient, UsedProxy};
 use crate::sink::{BuildError, Outcome, Probe, SinkContext};
 
 /// Maximum number of bytes that are read of a response to a probe: Elasticsearch may list hundreds of index templates.
@@ -170,8 +170,8 @@ impl SinkClient {
     }
 }
 
-impl From<NotPublic> for RequestError {
-    fn from(error: NotPublic) -> Self {
+impl From<NotReachable> for RequestError {
+    fn from(error: NotReachable) -> Self {
         let outcome = Outcome::Misconfigured(error.to_string());
         Self { outcome, label: "address".to_owned(), kind: ErrorKind::Unsent }
     }

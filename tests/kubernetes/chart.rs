@@ -247,6 +247,63 @@ fn the_notes_say_how_to_add_the_first_customer() {
     assert!(without.contains(warning) && without.contains("kubectl -n acme apply -f pipeline.yaml"), "{without}");
     let with = notes(&["--set", "pipelines.resources.namespaces={globex}"]);
     assert!(!with.contains(warning) && with.contains("kubectl -n globex create secret generic console"), "{with}");
+    let open = "WARNING: every pod of the cluster can read";
+    let namespace = "kubernetes.io/metadata.name: monitoring";
+    assert!(!without.contains(open) && without.contains(namespace), "{without}");
+    let without_policy = notes(&["--set", "networkPolicy.enabled=false"]);
+    assert!(without_policy.contains(open) && !without_policy.contains(namespace), "{without_policy}");
+    let with_passwords = notes(&["--set", "networkPolicy.enabled=false,web.existingSecret=web"]);
+    assert!(!with_passwords.contains(open), "{with_passwords}");
+    let nobody = notes(&["--set", "networkPolicy.ingressFrom=null"]);
+    assert!(nobody.contains("nobody") && !nobody.contains(namespace), "{nobody}");
+}
+
+/// The network policy as Helm renders it.
+fn network_policy(chart: &Chart, values: &[&str]) -> Value {
+    let rendered = chart.template("acme", "workers", values).unwrap();
+    let policy = documents(&rendered).find(|manifest| manifest.contains("kind: NetworkPolicy")).unwrap().to_owned();
+    serde_saphyr::from_str(&policy).unwrap()
+}
+
+#[test]
+fn only_prometheus_and_the_workers_reach_the_pages_and_everybody_the_probes() {
+    let Some(chart) = Chart::new() else { return };
+    let policy = network_policy(&chart, &[]);
+    assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]), "all sinks can be reached");
+    assert!(policy["spec"].get("egress").is_none(), "{policy}");
+    let names = |name: &str| json!({ "app.kubernetes.io/name": name, "app.kubernetes.io/instance": "acme" });
+    let workers = json!({ "podSelector": { "matchLabels": names("s1-forwarder") } });
+    let test = json!({ "podSelector": { "matchLabels": names("s1-forwarder-test") } });
+    let prometheus = json!({ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "monitoring" } } });
+    let http = json!([{ "port": "http", "protocol": "TCP" }]);
+    let expected = json!([
+        { "ports": http, "from": [prometheus] },
+        { "ports": [{ "port": "probes", "protocol": "TCP" }] },
+        { "ports": http, "from": [workers, test] },
+    ]);
+    assert_eq!(policy["spec"]["ingress"], expected);
+    let nobody = network_policy(&chart, &["--set", "networkPolicy.ingressFrom=null"]);
+    assert_eq!(nobody["spec"]["ingress"].as_array().map(Vec::len), Some(2), "{nobody}");
+    let egress = network_policy(&chart, &["--set", "networkPolicy.egressPorts={443}"]);
+    assert_eq!(egress["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+    assert_eq!(egress["spec"]["egress"].as_array().map(Vec::len), Some(3), "{egress}");
+}
+
+#[test]
+fn the_networks_of_tenants_destinations_become_one_variable() {
+    let Some(chart) = Chart::new() else { return };
+    let variable = |value: &str| {
+        let values =
+            format!("pipelines.resources.namespaces={{acme}},pipelines.tenants.allowPrivateDestinations={value}");
+        let rendered = chart.template("acme", "workers", &["--set", &values])?;
+        let after = rendered.split("name: S1_FORWARDER_ALLOW_PRIVATE_DESTINATIONS\n").nth(1);
+        Ok::<_, String>(after.and_then(|after| after.lines().next()).map(|line| line.trim().to_owned()))
+    };
+    let found = |text: &str| Ok(Some(format!("value: \"{text}\"")));
+    assert_eq!(variable("{10.20.0.0/16,fd12:3456::/32}"), found("10.20.0.0/16,fd12:3456::/32"));
+    assert_eq!(variable("true"), found("true"));
+    assert_eq!(variable("false"), Ok(None));
+    assert!(variable("{siem.example}").unwrap_err().contains("allowPrivateDestinations"));
 }
 
 /// Helm allows dots and 53 characters in a release's name, and the program 40 characters without dots.

@@ -14,6 +14,12 @@ app.kubernetes.io/name: {{ include "s1-forwarder.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* The pod of `helm test`. */}}
+{{- define "s1-forwarder.testSelector" -}}
+app.kubernetes.io/name: {{ include "s1-forwarder.name" . }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{- define "s1-forwarder.labels" -}}
 {{ include "s1-forwarder.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

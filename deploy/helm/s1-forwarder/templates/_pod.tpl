@@ -60,9 +60,9 @@ Settings that every command needs, so that one in a worker's pod finds the same 
 - name: S1_FORWARDER_FILES_DIR
   value: {{ .filesDir | quote }}
 {{- end }}
-{{- if .allowPrivateDestinations }}
+{{- with .allowPrivateDestinations }}
 - name: S1_FORWARDER_ALLOW_PRIVATE_DESTINATIONS
-  value: "true"
+  value: {{ join "," . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}

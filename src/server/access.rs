@@ -1,6 +1,7 @@
 //! Who may read what the listener serves.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 
 use axum::http::HeaderValue;
 use base64::Engine;
@@ -8,7 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
-use tokio::sync::Semaphore;
+
+use super::checks::{Checks, TooMany};
 
 /// The SHA-256 of a bearer token.
 pub(super) type TokenHash = [u8; 32];
@@ -20,8 +22,7 @@ pub(super) struct Access {
     tokens: Vec<TokenHash>,
     /// Hashes of credentials that were right. A check with bcrypt takes a tenth of a second, on purpose.
     known: Mutex<HashSet<[u8; 32]>>,
-    /// One check at a time: requests without credentials must not take the processors from the lanes.
-    checking: Semaphore,
+    checks: Checks,
 }
 
 /// Right credentials that are remembered. Each user has one password.
@@ -29,28 +30,31 @@ const MOST_KNOWN: usize = 100;
 
 impl Access {
     pub fn new(users: BTreeMap<String, String>, tokens: Vec<TokenHash>) -> Self {
-        Self { users, tokens, known: Mutex::default(), checking: Semaphore::new(1) }
+        Self { users, tokens, known: Mutex::default(), checks: Checks::default() }
     }
 
     pub fn is_open(&self) -> bool {
         self.users.is_empty() && self.tokens.is_empty()
     }
 
-    /// True if a request with this header `Authorization` may read everything.
-    pub async fn allows(&self, authorization: Option<&HeaderValue>) -> bool {
+    /// True if a request from this address with this header `Authorization` may read everything.
+    ///
+    /// # Errors
+    /// If too many passwords from the address wait for their check.
+    pub async fn allows(&self, client: IpAddr, authorization: Option<&HeaderValue>) -> Result<bool, TooMany> {
         if self.is_open() {
-            return true;
+            return Ok(true);
         }
         let Some((scheme, credentials)) = authorization.and_then(|value| value.to_str().ok()?.split_once(' ')) else {
-            return false;
+            return Ok(false);
         };
         let credentials = credentials.trim();
         if scheme.eq_ignore_ascii_case("bearer") {
-            self.allows_token(credentials)
+            Ok(self.allows_token(credentials))
         } else if scheme.eq_ignore_ascii_case("basic") {
-            self.allows_basic(credentials).await
+            self.allows_basic(client, credentials).await
         } else {
-            false
+            Ok(false)
         }
     }
 
@@ -60,14 +64,14 @@ impl Access {
         self.tokens.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&hash)).into()
     }
 
-    async fn allows_basic(&self, credentials: &str) -> bool {
+    async fn allows_basic(&self, client: IpAddr, credentials: &str) -> Result<bool, TooMany> {
         let decoded = BASE64_STANDARD.decode(credentials).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let Some((user, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) else { return false };
+        let Some((user, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) else { return Ok(false) };
         // The work for an unknown user is that for a known one, so that the time does not tell which users there are.
         let (hash, is_user) = match (self.users.get(user), self.users.values().next()) {
             (Some(hash), _) => (hash.clone(), true),
             (None, Some(other)) => (other.clone(), false),
-            (None, None) => return false,
+            (None, None) => return Ok(false),
         };
         let mut digest = Sha256::new();
         for part in [user, password, &hash] {
@@ -76,9 +80,14 @@ impl Access {
         }
         let key: [u8; 32] = digest.finalize().into();
         if is_user && self.known.lock().contains(&key) {
-            return true;
+            return Ok(true);
         }
-        let Ok(_permit) = self.checking.acquire().await else { return false };
+        let turn = self.checks.turn(client).await?;
+        // The request before may have had the same password.
+        if is_user && self.known.lock().contains(&key) {
+            turn.end(true);
+            return Ok(true);
+        }
         let password = password.to_owned();
         let checked = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash)).await;
         let is_right = is_user && matches!(checked, Ok(Ok(true)));
@@ -89,7 +98,8 @@ impl Access {
             }
             known.insert(key);
         }
-        is_right
+        turn.end(is_right);
+        Ok(is_right)
     }
 
     /// The values of `WWW-Authenticate`.
@@ -102,11 +112,15 @@ impl Access {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn basic(text: &str) -> Option<HeaderValue> {
         Some(HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(text))).unwrap())
     }
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     #[tokio::test]
     async fn only_right_credentials_are_allowed() {
@@ -115,23 +129,44 @@ mod tests {
         assert!(!access.is_open());
         for _ in 0..2 {
             // The second time from memory.
-            assert!(access.allows(basic("anna:se:cret").as_ref()).await);
+            assert!(access.allows(CLIENT, basic("anna:se:cret").as_ref()).await == Ok(true));
         }
         assert_eq!(access.known.lock().len(), 1);
         for wrong in ["anna:secret", "anna:", "anna", ":se:cret", "", "bert:se:cret", "anna:se:cret "] {
-            assert!(!access.allows(basic(wrong).as_ref()).await, "{wrong}");
+            assert!(access.allows(CLIENT, basic(wrong).as_ref()).await == Ok(false), "{wrong}");
         }
         assert_eq!(access.known.lock().len(), 1, "what was wrong is not remembered");
         for right in ["Bearer token", "bearer other", "BEARER  token"] {
-            assert!(access.allows(Some(&HeaderValue::from_static(right))).await, "{right}");
+            assert!(access.allows(CLIENT, Some(&HeaderValue::from_static(right))).await == Ok(true), "{right}");
         }
         for wrong in ["Bearer", "Bearer ", "Bearer toke", "Bearer tokenn", "token", "Digest token", "Basic token", ""] {
-            assert!(!access.allows(Some(&HeaderValue::from_static(wrong))).await, "{wrong}");
+            assert!(access.allows(CLIENT, Some(&HeaderValue::from_static(wrong))).await == Ok(false), "{wrong}");
         }
-        assert!(!access.allows(Some(&HeaderValue::from_bytes(b"Bearer \xff").unwrap())).await);
-        assert!(!access.allows(None).await);
+        assert!(access.allows(CLIENT, Some(&HeaderValue::from_bytes(b"Bearer \xff").unwrap())).await == Ok(false));
+        assert!(access.allows(CLIENT, None).await == Ok(false));
         assert_eq!(access.challenges().count(), 2);
         let open = Access::new(BTreeMap::new(), Vec::new());
-        assert!(open.is_open() && open.allows(None).await);
+        assert!(open.is_open() && open.allows(CLIENT, None).await == Ok(true));
+    }
+
+    /// A check that ends without an answer, as of a client that is gone, does not keep the turn.
+    #[tokio::test]
+    async fn a_full_queue_of_one_address_leaves_others_their_turn() {
+        let users = BTreeMap::from([("anna".to_owned(), bcrypt::hash("secret", 4).unwrap())]);
+        let access = Access::new(users, Vec::new());
+        let held = access.checks.turn(CLIENT).await.unwrap();
+        let wrong = basic("anna:wrong");
+        let right = basic("anna:secret");
+        let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(access.allows(CLIENT, wrong.as_ref()))).collect();
+        for asked in &mut waiting {
+            assert!(asked.now_or_never().is_none());
+        }
+        assert_eq!(access.allows(CLIENT, wrong.as_ref()).await, Err(TooMany));
+        held.end(false);
+        let other = IpAddr::from([10, 0, 0, 1]);
+        let (of_other, others) =
+            tokio::join!(access.allows(other, right.as_ref()), futures_util::future::join_all(waiting));
+        assert_eq!(of_other, Ok(true));
+        assert_eq!(others, [Ok(false); 4]);
     }
 }

@@ -5,6 +5,7 @@
 
 mod access;
 mod chart;
+mod checks;
 mod details;
 mod duration;
 mod fleet;
@@ -19,17 +20,18 @@ mod web_config;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use futures_util::{FutureExt, stream};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -47,6 +49,7 @@ pub use lanes::{
 pub use overview::{EqualErrors, PipelineRow};
 pub use web_config::{PeerClient, WebConfig, WebConfigError};
 
+use checks::TooMany;
 use fleet::Fleet;
 use lanes::Rows;
 use listener::{Client, LIMITS};
@@ -119,7 +122,7 @@ impl Server {
     ) -> io::Result<()> {
         let shutdown = shutdown.shared();
         let heartbeats = send_heartbeats(telemetry.clone());
-        let app = Arc::new(App::new(telemetry, self.web.clone()));
+        let app = Arc::new(App::new(telemetry, self.web.clone(), self.address.ip().is_loopback()));
         let web = self.web.clone();
         let tls = move || web.current().tls.clone();
         let pages = listener::serve(self.listener, router(app.clone()), LIMITS, tls, shutdown.clone());
@@ -162,18 +165,21 @@ struct App {
     /// The same for what waits for other workers. They have permits of their own, since workers ask each other.
     fleet_views: Semaphore,
     web: Arc<WebConfig>,
+    /// Only this machine reaches the pages.
+    is_local: bool,
     /// When wrong credentials were logged last.
     last_refusal: Mutex<Option<Instant>>,
 }
 
 impl App {
-    fn new(telemetry: Arc<Telemetry>, web: Arc<WebConfig>) -> Self {
+    fn new(telemetry: Arc<Telemetry>, web: Arc<WebConfig>, is_local: bool) -> Self {
         Self {
             telemetry,
             fleet: Fleet(web.clone()),
             views: Semaphore::new(CONCURRENT_VIEWS),
             fleet_views: Semaphore::new(CONCURRENT_VIEWS),
             web,
+            is_local,
             last_refusal: Mutex::new(None),
         }
     }
@@ -207,7 +213,7 @@ fn router(app: Arc<App>) -> Router {
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
         .layer(from_fn_with_state(app.clone(), authenticate))
         .with_state(app.clone());
-    finish(pages.merge(probes(app)))
+    finish(pages.merge(probes(app.clone())).layer(from_fn_with_state(app, refuse_other_names)))
 }
 
 /// What all responses have in common. The default level would take more time for the metrics of ten thousand lanes than
@@ -217,19 +223,51 @@ fn finish(router: Router) -> Router {
     router.layer(map_response(restrict_content)).layer(compression)
 }
 
-async fn authenticate(State(app): AppState, request: Request, next: Next) -> Response {
+/// A page from elsewhere can have its own name lead to this machine, and so read what only this machine reaches. A
+/// browser sends the name, and has no credentials for it where some are wanted. Which names lead to an address that
+/// others reach too is not known here.
+async fn refuse_other_names(State(app): AppState, request: Request, next: Next) -> Response {
     let web = app.web.current();
-    let authorization = request.headers().get(header::AUTHORIZATION);
-    if web.access.allows(authorization).await {
+    let is_protected = web.tls.is_some() || !web.access.is_open();
+    if !app.is_local || is_protected || request.headers().get_all(header::HOST).iter().all(is_own_name) {
         return next.run(request).await;
     }
+    let text = "this address answers to `localhost` and to IP addresses only: ask for one of them, or have the proxy \
+                that you come through send one as the header Host\n";
+    (StatusCode::MISDIRECTED_REQUEST, text).into_response()
+}
+
+/// Names of this machine that no server of names can give to another one.
+fn is_own_name(host: &HeaderValue) -> bool {
+    let Some(host) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };
+    let name = host.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+async fn authenticate(
+    State(app): AppState,
+    Extension(Client(client)): Extension<Client>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let web = app.web.current();
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    let allowed = web.access.allows(client, authorization).await;
+    let reason = match allowed {
+        Ok(true) => return next.run(request).await,
+        Ok(false) => "a request with wrong credentials was refused",
+        Err(TooMany) => "a request was refused, since other passwords from its address wait for their check",
+    };
     if authorization.is_some() {
         let mut last = app.last_refusal.lock();
         if last.is_none_or(|last| last.elapsed() >= REFUSAL_INTERVAL) {
             *last = Some(Instant::now());
-            let client = request.extensions().get::<Client>().map(|client| client.0.to_string());
-            warn!(client, path = request.uri().path(), "a request with wrong credentials was refused");
+            warn!(%client, path = request.uri().path(), "{reason}");
         }
+    }
+    if allowed == Err(TooMany) {
+        let later = [(header::RETRY_AFTER, "1")];
+        return (StatusCode::TOO_MANY_REQUESTS, later, "too many passwords from this address wait\n").into_response();
     }
     let mut response = (StatusCode::UNAUTHORIZED, "credentials are required\n").into_response();
     for challenge in web.access.challenges() {
@@ -244,21 +282,26 @@ async fn metrics(State(app): AppState) -> impl IntoResponse {
     (content_type, Body::from_stream(stream::iter(chunks)))
 }
 
-async fn livez(State(app): AppState, headers: HeaderMap) -> impl IntoResponse {
-    problems(&app, &headers, app.telemetry.health().stuck().into_iter().collect()).await
+async fn livez(State(app): AppState, Extension(client): Extension<Client>, headers: HeaderMap) -> impl IntoResponse {
+    problems(&app, client, &headers, app.telemetry.health().stuck().into_iter().collect()).await
 }
 
-async fn readyz(State(app): AppState, headers: HeaderMap) -> impl IntoResponse {
-    problems(&app, &headers, app.telemetry.health().not_ready()).await
+async fn readyz(State(app): AppState, Extension(client): Extension<Client>, headers: HeaderMap) -> impl IntoResponse {
+    problems(&app, client, &headers, app.telemetry.health().not_ready()).await
 }
 
 /// What is wrong is for those who may read the other pages. The status is for everybody.
-async fn problems(app: &App, headers: &HeaderMap, problems: Vec<String>) -> (StatusCode, String) {
+async fn problems(
+    app: &App,
+    Client(client): Client,
+    headers: &HeaderMap,
+    problems: Vec<String>,
+) -> (StatusCode, String) {
     if problems.is_empty() {
         return (StatusCode::OK, "ok\n".to_owned());
     }
-    let is_allowed = app.web.current().access.allows(headers.get(header::AUTHORIZATION)).await;
-    let text = if is_allowed { problems.join("\n") } else { "not ok".to_owned() };
+    let allowed = app.web.current().access.allows(client, headers.get(header::AUTHORIZATION)).await;
+    let text = if allowed == Ok(true) { problems.join("\n") } else { "not ok".to_owned() };
     (StatusCode::SERVICE_UNAVAILABLE, text + "\n")
 }
 

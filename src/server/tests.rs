@@ -67,6 +67,33 @@ async fn ready_needs_files_and_state_and_ends_with_draining() {
     assert_eq!(running.get("/livez").await.0, 200);
 }
 
+#[tokio::test]
+async fn a_page_from_elsewhere_reads_nothing_of_this_machine_by_another_name() {
+    let running = Running::start().await;
+    let port = running.base.rsplit_once(':').unwrap().1;
+    let status = async |path: &str, host: &str| {
+        let response = running.client.get(format!("{}{path}", running.base)).header("host", host).send().await.unwrap();
+        response.status().as_u16()
+    };
+    for path in ["/", "/metrics", "/api/v1/lanes", "/livez", "/nothing"] {
+        for host in ["evil.example", "evil.example:9598", "127.0.0.1.evil.example", "localhost.evil.example", "", "a@b"]
+        {
+            assert_eq!(status(path, host).await, 421, "{path} {host}");
+        }
+    }
+    for host in [&format!("localhost:{port}"), "LOCALHOST", "127.0.0.1", "[::1]:9598", "10.0.0.1"] {
+        assert_eq!(status("/metrics", host).await, 200, "{host}");
+    }
+}
+
+#[test]
+fn an_address_for_others_and_one_with_credentials_answer_to_every_name() {
+    for fuzzed in [Fuzzed::with(None, false), Fuzzed::with(Some("token"), true)] {
+        let answer = fuzzed.answer(b"GET /livez HTTP/1.1\r\nHost: workers.example\r\nConnection: close\r\n\r\n");
+        assert!(!answer.starts_with(b"HTTP/1.1 421"), "{}", String::from_utf8_lossy(&answer));
+    }
+}
+
 #[test]
 fn probes_tell_strangers_no_more_than_the_status() {
     // Its files have not been read, and the state store is not open.
@@ -545,12 +572,16 @@ pub(crate) struct Fuzzed {
 impl Fuzzed {
     /// With one lane, whose pages ask for `token`.
     pub fn new(token: Option<&str>) -> Self {
+        Self::with(token, false)
+    }
+
+    fn with(token: Option<&str>, is_local: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let telemetry = Arc::new(Telemetry::new());
         let lane = telemetry.start_lane("c4nary-pipeline", Stream::Threats, "siem");
         let tokens = token.map(|token| <sha2::Sha256 as sha2::Digest>::digest(token).into()).into_iter().collect();
         let web = Arc::new(WebConfig::with_tokens(tokens));
-        let router = router(Arc::new(App::new(telemetry, web)));
+        let router = router(Arc::new(App::new(telemetry, web, is_local)));
         Self { runtime, router, _lane: lane }
     }
 

@@ -66,6 +66,85 @@ fn what_contradicts_itself_is_refused_when_it_is_built() {
     }
 }
 
+#[test]
+fn headers_are_not_those_of_the_connection_and_hold_what_a_header_can() {
+    let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
+    let built = |name: &str, value: &str| {
+        let keys = json!({ "type": "http", "url": "https://x", "headers": { name: value } });
+        settings(keys).build(&context).map_err(|error| error.to_string())
+    };
+    for name in [
+        "CONNECTION",
+        "Content-Encoding",
+        "Content-Length",
+        "expect",
+        "Host",
+        "Keep-Alive",
+        "Proxy-Connection",
+        "TE",
+        "Trailer",
+        "Transfer-Encoding",
+        "Upgrade",
+        "HTTP2-Settings",
+    ] {
+        let error = built(name, "c4nary").unwrap_err();
+        assert!(error.contains(&format!("`headers.{name}`: the forwarder sets this header itself")), "{error}");
+    }
+    let error = built("Proxy-Authorization", "c4nary").unwrap_err();
+    assert!(error.contains("write user name and password into `proxy`") && !error.contains("c4nary"), "{error}");
+    for value in ["c4nary\r\nB: c", "c4nary\u{0}", "c4nary\u{7f}"] {
+        let error = built("X-Tenant", value).unwrap_err();
+        assert!(error.contains("`headers.X-Tenant`") && !error.contains("c4nary"), "{error}");
+    }
+    built("X-Tenant", "a b\n").unwrap();
+    let hmac = json!({ "type": "hmac", "secret": "s", "header": "Host" });
+    let keys = json!({ "type": "http", "url": "https://x", "auth": hmac });
+    let error = settings(keys).build(&context).unwrap_err().to_string();
+    assert!(error.contains("`auth.header`: the forwarder sets this header itself"), "{error}");
+}
+
+/// Their author could otherwise choose another host, or another resource of it.
+#[test]
+fn settings_that_become_a_part_of_a_url_stay_in_their_part() {
+    let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
+    let aws = json!({ "type": "elasticsearch", "url": "https://x", "auth": { "type": "aws", "region": "eu-west-1" } });
+    let datadog = json!({ "type": "datadog", "api_key": "k", "site": "us5.datadoghq.com" });
+    let google = json!({
+        "type": "google_secops", "project": "example.com:security-1", "location": "europe-west2", "instance": "1b-2c",
+        "forwarder": "3d", "api_version": "v1alpha", "log_type": "X_{stream}", "metadata_server": true,
+    });
+    let azure = json!({
+        "type": "azure_logs", "url": "https://x", "dcr_immutable_id": "dcr-1", "stream_name": "Custom-{stream}",
+        "tenant_id": "contoso.onmicrosoft.com", "client_id": "c", "client_secret": "s",
+    });
+    let index = json!({ "type": "elasticsearch", "url": "https://x", "index": "events" });
+    let leaves = ["x@127.0.0.1:22100/#", "../../other", "a/b", "a?b", "a\nb", ""];
+    for (keys, pointers) in [
+        (aws, &["/auth/region", "/auth/service"][..]),
+        (datadog, &["/site"]),
+        (google, &["/project", "/location", "/instance", "/forwarder", "/api_version"]),
+        (azure, &["/dcr_immutable_id", "/tenant_id"]),
+        (index, &["/index"]),
+    ] {
+        settings(keys.clone()).build(&context).unwrap();
+        for pointer in pointers {
+            for text in leaves {
+                let mut changed = keys.clone();
+                let (parent, key) = pointer.rsplit_once('/').unwrap();
+                changed.pointer_mut(parent).unwrap()[key] = json!(text);
+                let refused = settings(changed.clone()).build(&context).unwrap_err().to_string();
+                assert!(refused.contains(&pointer[1..].replace('/', ".")), "{changed} → {refused}");
+            }
+        }
+    }
+    // Texts with placeholders are escaped, but for what has a meaning in every path.
+    let dots = json!({
+        "type": "azure_logs", "url": "https://x", "dcr_immutable_id": "d", "stream_name": "..", "managed_identity": true,
+    });
+    let refused = settings(dots).build(&context).unwrap_err().to_string();
+    assert!(refused.contains("`stream_name`: `..` cannot be a part of the URL's path"), "{refused}");
+}
+
 /// Literals, in the file or from it, never come out of Debug.
 #[test]
 fn secrets_do_not_show() {

@@ -14,12 +14,13 @@ use url::Url;
 
 use super::aws::{Aws, AwsSigner};
 use super::exchange::Response;
+use super::header::header_name;
 use super::oauth::ClientCredentials;
 use super::signature::{Hmac, Signer};
 use super::token_error::TokenError;
 use super::token_source::{Grant, TokenSource, Tokens};
 use super::used_secrets::UsedSecrets;
-use crate::settings::{Credential, HttpSettings, Secret, SecretError};
+use crate::settings::{Credential, HttpSettings, Secret, SecretError, excerpt};
 use crate::sink::{BuildError, SharedSinkResources};
 
 /// `auth:` of a sink with a choice of credentials.
@@ -48,9 +49,6 @@ pub enum Auth {
     /// Each request is signed with credentials of AWS (Signature Version 4).
     Aws(Box<Aws>),
 }
-
-/// Headers that describe the body; the client sets them.
-const RESERVED: [&str; 5] = ["connection", "content-encoding", "content-length", "host", "transfer-encoding"];
 
 /// Credentials that few sinks have are boxed: there are tens of thousands of sinks.
 #[derive(Debug)]
@@ -86,11 +84,12 @@ impl Authenticator {
     pub(crate) fn with_headers(headers: &BTreeMap<String, Secret>) -> Result<Self, BuildError> {
         let mut this = Self { headers: Vec::new(), basic: None, oauth: None, signer: None, aws: None, path: None };
         for (name, value) in headers {
-            let key = || format!("headers.{name}");
-            let parsed: HeaderName =
-                name.parse().map_err(|_| BuildError::value(key(), "not the name of an HTTP header"))?;
-            if RESERVED.contains(&parsed.as_str()) {
-                return Err(BuildError::value(key(), "the forwarder sets this header itself"));
+            let key = format!("headers.{}", excerpt(name));
+            let parsed = header_name(&key, name)?;
+            if matches!(value, Secret::Literal(_)) {
+                let text = value.read().map_err(|error| BuildError::value(&key, error.to_string()))?;
+                HeaderValue::from_str(text.expose_secret())
+                    .map_err(|_| BuildError::value(&key, "its text holds characters that no header can carry"))?;
             }
             // Any text: the header may have a scheme, or be no credential at all.
             let credential = Arc::new(Credential::new(value.clone()));

@@ -13,7 +13,8 @@ use serde_json::json;
 
 use super::azure_identity::token_url;
 use super::event_time::time_or_now;
-use super::framing::{path_segment, write_string};
+use super::framing::write_string;
+use super::url_part::{id_segment, segment};
 use super::{
     Ambient, Authenticator, ClientCredentials, CredentialsIn, Destination, DestinationType, Endpoint, Framing, Grant,
     Parts, ResponseView, SinkClient, TokenEndpointSettings,
@@ -116,8 +117,8 @@ impl DestinationType for AzureLogsSettings {
         let grant = self.grant(&context.shared.ambient)?;
         let auth = Authenticator::with_headers(&self.headers)?.with_token(grant, &context.shared.tokens, http)?;
         let stream = context.fill("stream_name", &self.stream_name)?;
-        let rule = path_segment(&self.dcr_immutable_id);
-        let path = format!("dataCollectionRules/{rule}/streams/{}", path_segment(&stream));
+        let rule = id_segment("dcr_immutable_id", &self.dcr_immutable_id, "`dcr-` and 32 hex digits")?;
+        let path = format!("dataCollectionRules/{rule}/streams/{}", segment("stream_name", &stream)?);
         let endpoint = self.url.join(&path).with_query("api-version", API_VERSION);
         let destination = AzureLogs { row: Row::new(context) };
         Ok(Parts::new(auth, HeaderMap::new(), endpoint, destination))
@@ -131,6 +132,9 @@ const CREDENTIALS: &str = "give exactly one of `client_secret`, `federated_token
 impl AzureLogsSettings {
     fn grant(&self, ambient: &Ambient) -> Result<Grant, BuildError> {
         let (_, scope) = self.cloud.addresses();
+        if let Some(tenant) = &self.tenant_id {
+            id_segment("tenant_id", tenant, "a UUID or `contoso.onmicrosoft.com`")?;
+        }
         let (tenant_id, client_id) = (self.tenant_id.as_deref(), self.client_id.as_deref());
         match (&self.client_secret, &self.federated_token, self.managed_identity, self.workload_identity) {
             (Some(secret), None, false, false) => self.application(secret, CredentialsIn::Body),

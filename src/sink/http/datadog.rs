@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::event_time::{SentTime, TimeLimits};
 use super::framing::{has_member, write_string};
+use super::url_part::host_labels;
 use super::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::record::Reader;
 use crate::settings::{HttpSettings, Secret};
@@ -105,7 +106,7 @@ impl DatadogSettings {
     fn endpoint(&self) -> Result<Endpoint, BuildError> {
         let base = match &self.url {
             Some(url) => url.clone(),
-            None => format!("https://http-intake.logs.{}", self.site)
+            None => format!("https://http-intake.logs.{}", host_labels("site", &self.site, "`datadoghq.eu`")?)
                 .parse()
                 .map_err(|_| BuildError::value("site", "not a site such as `datadoghq.eu`"))?,
         };

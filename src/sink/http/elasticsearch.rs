@@ -113,7 +113,8 @@ impl ElasticsearchSettings {
             (data_stream, None) => (Storage::DataStream, "data_stream", data_stream.as_deref().unwrap_or(DATA_STREAM)),
         };
         let name = context.fill(key, template)?;
-        let illegal = |c: char| c.is_ascii_uppercase() || c.is_whitespace() || r#"\/*?"<>|,#:"#.contains(c);
+        let illegal =
+            |c: char| c.is_ascii_uppercase() || c.is_whitespace() || r#"\/*?"<>|,#:%"#.contains(c) || c.is_control();
         if name.is_empty() || name.starts_with(['-', '_', '+', '.']) || name.contains(illegal) {
             let kind = if storage == Storage::Index { "an index" } else { "a data stream" };
             return Err(BuildError::value(key, format!("`{name}` cannot be the name of {kind}")));

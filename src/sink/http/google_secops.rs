@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::event_time::time_or_now;
-use super::framing::path_segment;
 use super::service_account::ServiceAccount;
+use super::url_part::{host_label, id_segment, segment};
 use super::{
     Ambient, Authenticator, Destination, DestinationType, Endpoint, Framing, Grant, Parts, ResponseView, SinkClient,
     TokenEndpointSettings,
@@ -74,6 +74,8 @@ fn default_version() -> String {
     "v1alpha".to_owned()
 }
 
+const REGIONS: &str = "`us` or `europe-west2`";
+
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
 /// The wait after a 429 without `Retry-After`. The quota counts bytes over five minutes.
@@ -96,7 +98,7 @@ impl DestinationType for GoogleSecopsSettings {
         let auth = Authenticator::with_headers(&self.headers)?.with_token(grant, &context.shared.tokens, http)?;
         let log_type = self.log_type(context)?;
         let endpoint = log_type.join("logs:import");
-        let destination = GoogleSecops { log_type, open: self.body_start(), log_end: self.log_end(context) };
+        let destination = GoogleSecops { log_type, open: self.body_start()?, log_end: self.log_end(context) };
         Ok(Parts::new(auth, HeaderMap::new(), endpoint, destination))
     }
 }
@@ -119,31 +121,39 @@ impl GoogleSecopsSettings {
         }
     }
 
-    fn instance(&self) -> String {
-        let [project, location, instance] =
-            [&self.project, &self.location, &self.instance].map(|text| path_segment(text));
-        format!("projects/{project}/locations/{location}/instances/{instance}")
+    fn instance(&self) -> Result<String, BuildError> {
+        let project = id_segment("project", &self.project, "`security-123456`")?;
+        let location = host_label("location", &self.location, REGIONS)?;
+        let instance = id_segment("instance", &self.instance, "a UUID")?;
+        Ok(format!("projects/{project}/locations/{location}/instances/{instance}"))
     }
 
     /// URL of the log type.
     fn log_type(&self, context: &SinkContext) -> Result<Endpoint, BuildError> {
         let base = match &self.url {
             Some(url) => url.clone(),
-            None => format!("https://chronicle.{}.rep.googleapis.com", self.location)
-                .parse()
-                .map_err(|_| BuildError::value("location", "not the name of a region"))?,
+            None => {
+                format!("https://chronicle.{}.rep.googleapis.com", host_label("location", &self.location, REGIONS)?)
+                    .parse()
+                    .map_err(|_| BuildError::value("location", "not the name of a region"))?
+            }
         };
         let log_type = context.fill("log_type", &self.log_type)?;
-        let log_type = path_segment(&log_type);
-        Ok(base.join(&format!("{}/{}/logTypes/{log_type}", self.api_version, self.instance())))
+        let log_type = segment("log_type", &log_type)?;
+        let version = id_segment("api_version", &self.api_version, "`v1alpha`")?;
+        Ok(base.join(&format!("{version}/{}/logTypes/{log_type}", self.instance()?)))
     }
 
     /// What precedes the first log.
-    fn body_start(&self) -> String {
-        let forwarder = self.forwarder.as_ref().map(|forwarder| {
-            format!(r#""forwarder":{},"#, json!(format!("{}/forwarders/{forwarder}", self.instance())))
-        });
-        format!(r#"{{"inlineSource":{{{}"logs":["#, forwarder.unwrap_or_default())
+    fn body_start(&self) -> Result<String, BuildError> {
+        let forwarder = match &self.forwarder {
+            None => String::new(),
+            Some(forwarder) => {
+                let forwarder = id_segment("forwarder", forwarder, "a UUID")?;
+                format!(r#""forwarder":{},"#, json!(format!("{}/forwarders/{forwarder}", self.instance()?)))
+            }
+        };
+        Ok(format!(r#"{{"inlineSource":{{{forwarder}"logs":["#))
     }
 
     /// What follows the id in each log.

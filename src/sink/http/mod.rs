@@ -26,6 +26,7 @@ mod framing;
 pub mod generic;
 mod google_metadata;
 pub mod google_secops;
+mod header;
 pub mod logscale;
 pub mod loki;
 mod oauth;
@@ -44,6 +45,7 @@ mod token_error;
 mod token_request;
 mod token_response;
 mod token_source;
+mod url_part;
 mod used_secrets;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use super::header::header_name;
 use crate::settings::{Credential, Secret, SecretError};
 use crate::sink::BuildError;
 
@@ -73,9 +74,7 @@ impl Signer {
             Form::Hex | Form::Base64 => "x-signature",
         };
         let name = settings.header.as_deref().unwrap_or(default);
-        let header = name
-            .parse()
-            .map_err(|_| BuildError::value("auth.header", format!("`{name}` is not the name of a header")))?;
+        let header = header_name("auth.header", name)?;
         Ok(Self { key: Credential::new(settings.secret.clone()), form: settings.form, header, signed: settings.sign })
     }
 

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::{Proxy, Secret, Tls};
 use crate::sink::BuildError;
+use crate::sink::http::url_part::host_label;
 
 /// `auth: { type: aws, … }`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +35,10 @@ fn es() -> String {
 
 impl Aws {
     pub(in crate::sink::http) fn check(&self) -> Result<(), BuildError> {
+        if let Some(region) = &self.region {
+            host_label("auth.region", region, "`eu-west-1`")?;
+        }
+        host_label("auth.service", &self.service, "`es`")?;
         match (&self.access_key_id, &self.secret_access_key) {
             (Some(_), None) => Err(BuildError::value("auth.access_key_id", "needs `secret_access_key`")),
             (None, Some(_)) => Err(BuildError::value("auth.secret_access_key", "needs `access_key_id`")),

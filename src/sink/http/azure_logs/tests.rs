@@ -122,12 +122,12 @@ fn each_cloud_has_its_login_service_and_scope() {
         ("china", "https://login.chinacloudapi.cn", "https://monitor.azure.cn//.default"),
     ] {
         let keys = json!({
-            "url": "https://dce.example", "dcr_immutable_id": "dcr-1", "tenant_id": "t/1", "client_id": "c",
+            "url": "https://dce.example", "dcr_immutable_id": "dcr-1", "tenant_id": "t.example", "client_id": "c",
             "client_secret": "s", "cloud": cloud,
         });
         let settings: AzureLogsSettings = serde_json::from_value(keys).unwrap();
         let Ok(Grant::Client(credentials)) = settings.grant(&Ambient::default()) else { panic!("no client") };
-        assert_eq!(credentials.token_url.url().as_str(), format!("{login}/t%2F1/oauth2/v2.0/token"));
+        assert_eq!(credentials.token_url.url().as_str(), format!("{login}/t.example/oauth2/v2.0/token"));
         assert_eq!(credentials.scope.as_deref(), Some(scope));
     }
 }

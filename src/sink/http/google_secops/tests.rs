@@ -27,7 +27,7 @@ fn destination(more: serde_json::Value) -> GoogleSecops {
     keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let settings: GoogleSecopsSettings = serde_json::from_value(keys).unwrap();
     let log_type = settings.log_type(&context()).unwrap();
-    GoogleSecops { log_type, open: settings.body_start(), log_end: settings.log_end(&context()) }
+    GoogleSecops { log_type, open: settings.body_start().unwrap(), log_end: settings.log_end(&context()) }
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn the_url_names_the_instance_and_the_log_type() {
             "https://chronicle.europe-west2.rep.googleapis.com/v1alpha/projects/p/locations/europe-west2/instances/i/logTypes/SENTINEL_EDR/logs:import",
         ),
         (
-            json!({ "url": "http://h:1/", "project": "example.com:p/q", "log_type": "S1_{stream}", "api_version": "v1" }),
-            "http://h:1/v1/projects/example.com:p%2Fq/locations/europe-west2/instances/i/logTypes/S1_threats/logs:import",
+            json!({ "url": "http://h:1/", "project": "example.com:p", "log_type": "S1_{stream}", "api_version": "v1" }),
+            "http://h:1/v1/projects/example.com:p/locations/europe-west2/instances/i/logTypes/S1_threats/logs:import",
         ),
     ] {
         assert_eq!(destination(more).log_type.join("logs:import").url().as_str(), expected);

@@ -446,6 +446,9 @@ async fn a_receiver_that_knows_no_options_is_reached() {
     }
     receiver.script([FaultRule::answer(503, "")]);
     assert!(matches!(lane.probe().await, Probe::Failed(_)));
+    receiver.script([FaultRule::answer(200, "<!doctype html><title>Log in</title>")]);
+    let found = lane.probe().await;
+    assert!(matches!(&found, Probe::Reached(text) if text.contains("a page of HTML")), "{found:?}");
 }
 
 fn reason(attempt: &Attempt) -> &str {

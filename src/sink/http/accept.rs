@@ -84,7 +84,10 @@ impl Accept {
                 Outcome::Refused(format!("{} (not among `accept.statuses`)", response.reason()))
             };
         }
-        if response.body.trim_ascii().is_empty() || !self.reads_body() {
+        if !self.reads_body() {
+            return if response.is_page() { page() } else { Outcome::Delivered };
+        }
+        if response.body.trim_ascii().is_empty() {
             return Outcome::Delivered;
         }
         let body: Value = serde_json::from_slice(response.body).unwrap_or_default();
@@ -140,6 +143,9 @@ const FAILURES: [&str; 4] = ["failed", "errors", "failures", "invalid"];
 /// The outcome of a success if the sink has no `accept`. The answer may say that events were not taken; what a receiver
 /// means by it is unknown, so nothing is sent again.
 pub(super) fn judge_unknown(response: &ResponseView<'_>) -> Outcome {
+    if response.is_page() {
+        return page();
+    }
     let body: Value = serde_json::from_slice(response.body).unwrap_or_default();
     match FAILURES.iter().find(|name| body.get(**name).is_some_and(says_something)) {
         // The text has no value of the answer: it is logged again when it changes.
@@ -149,6 +155,15 @@ pub(super) fn judge_unknown(response: &ResponseView<'_>) -> Outcome {
         )),
         None => Outcome::Delivered,
     }
+}
+
+/// The outcome of a success with a page for people. A receiver may answer so.
+fn page() -> Outcome {
+    Outcome::DeliveredWithWarning(
+        "the answer is a success and a page of HTML, as those of logins and proxies are: if the receiver does not take \
+         events so, correct `url`, or have `accept` read its answers"
+            .to_owned(),
+    )
 }
 
 fn says_something(value: &Value) -> bool {
@@ -236,6 +251,25 @@ mod tests {
     }
 
     #[test]
+    fn a_success_of_the_type_of_a_page_is_a_warning_if_it_is_one() {
+        for (content_type, body, expected) in [
+            ("text/html; charset=utf-8", "<head><title>Log in</title>", "DeliveredWithWarning"),
+            ("Text/HTML", "<form>", "DeliveredWithWarning"),
+            ("text/html", "ok", "Delivered"),
+            ("text/html", "", "Delivered"),
+            ("text/xml", "<form>", "Delivered"),
+        ] {
+            let headers = http::HeaderMap::from_iter([(http::header::CONTENT_TYPE, content_type.parse().unwrap())]);
+            let response =
+                ResponseView { status: http::StatusCode::OK, headers: &headers, body: body.as_bytes(), events: 4 };
+            assert_eq!(crate::sink::in_words(judge_unknown(&response)), expected, "{content_type} {body}");
+            // Who names the statuses may not know what else answers with them.
+            let named = Accept { statuses: vec![200], ..Accept::default() };
+            assert_eq!(crate::sink::in_words(named.judge(&response)), expected, "{content_type} {body}");
+        }
+    }
+
+    #[test]
     fn a_success_that_reports_failures_is_a_warning() {
         for (body, expected) in [
             (r#"{"failed":3,"accepted":7}"#, "DeliveredWithWarning"),
@@ -249,6 +283,9 @@ mod tests {
             (r#"[{"failed":3}]"#, "Delivered"),
             ("failed", "Delivered"),
             ("", "Delivered"),
+            ("\u{feff}\n<!DOCTYPE html><title>Log in</title>", "DeliveredWithWarning"),
+            ("<HTML lang=en>", "DeliveredWithWarning"),
+            ("<ok/>", "Delivered"),
         ] {
             assert_eq!(judged_by(judge_unknown, 200, body, 4), expected, "{body}");
         }

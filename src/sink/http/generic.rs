@@ -124,6 +124,10 @@ impl Destination for Generic {
             Outcome::Unauthorized(reason) => Probe::Failed(format!("{endpoint}: credentials refused: {reason}")),
             Outcome::Misconfigured(reason) if response.status.is_redirection() => Probe::Failed(reason),
             Outcome::RetryLater { reason, .. } => Probe::Failed(format!("{endpoint}: {reason}")),
+            _ if response.status.is_success() && response.is_page() => Probe::Reached(format!(
+                "{endpoint} answers {} to OPTIONS with a page of HTML, as logins and proxies do: is `url` the receiver's?",
+                response.status.as_u16()
+            )),
             _ => reached(endpoint, response.status),
         };
         client.probe_with_empty(Method::OPTIONS, endpoint, judge).boxed()

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use http::header::{HeaderMap, LOCATION};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use serde::de::IgnoredAny;
 
 use crate::settings::{excerpt, retry_after};
@@ -29,6 +29,17 @@ impl ResponseView<'_> {
     /// See [`is_html`](crate::settings::is_html).
     pub fn is_html(&self) -> bool {
         crate::settings::is_html(self.body)
+    }
+
+    /// A page for people, as a login has it. Unlike [`is_html`](Self::is_html) it holds for receivers that may answer
+    /// with anything, such as XML, or `ok` with the type that a web framework gives to every text.
+    pub fn is_page(&self) -> bool {
+        let body = self.body.trim_ascii_start();
+        let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body).trim_ascii_start();
+        let begins = |tag: &str| body.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag.as_bytes()));
+        let content_type = self.headers.get(CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+        let is_typed = content_type.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"text/html"));
+        begins("<!doctype html") || begins("<html") || (is_typed && body.contains(&b'<'))
     }
 
     /// Status and beginning of the body, for the operator. Control characters and line breaks become blanks.

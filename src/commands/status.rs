@@ -27,8 +27,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Print the lanes of a running worker, and which worker holds which shards
 ///
-/// Failing lanes come first. On a terminal, errors are shortened to its width, and columns without room are left out;
-/// NO_COLOR turns colours off. Elsewhere, all is printed as with --wide.
+/// Failing lanes come first, and then renamed ones. On a terminal, errors are shortened to its width, and columns
+/// without room are left out; NO_COLOR turns colours off. Elsewhere, all is printed as with --wide.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Address of the worker (its --listen); without http:// or https://, --web-config decides which
@@ -51,7 +51,7 @@ pub struct Args {
     #[arg(long)]
     all: bool,
 
-    /// Only lanes that fail, and files with a problem
+    /// Only lanes that fail or wait for `state rename`, and files with a problem
     #[arg(long)]
     failing: bool,
 
@@ -77,6 +77,8 @@ pub struct Args {
 struct Sums {
     lanes: usize,
     up: usize,
+    /// Of those that are up.
+    renamed: usize,
 }
 
 /// # Errors
@@ -152,13 +154,15 @@ impl Args {
         let is_wanted = |name: &String| self.pipelines.is_empty() || self.pipelines.contains(name);
         status.lanes.retain(|lane| is_wanted(&lane.pipeline));
         let sums = if self.pipelines.is_empty() {
-            Sums { lanes: status.summary.lanes, up: status.summary.up }
+            Sums { lanes: status.summary.lanes, up: status.summary.up, renamed: status.summary.renamed() }
         } else {
-            Sums { lanes: status.lanes.len(), up: status.lanes.iter().filter(|lane| lane.up).count() }
+            let up = status.lanes.iter().filter(|lane| lane.up);
+            let renamed = up.clone().filter(|lane| lane.needs_attention()).count();
+            Sums { lanes: status.lanes.len(), up: up.count(), renamed }
         };
-        status.lanes.retain(|lane| !(self.failing && lane.up));
+        status.lanes.retain(|lane| !self.failing || lane.needs_attention());
         if let Format::Table = self.format {
-            status.lanes.sort_by_key(|lane| lane.up);
+            status.lanes.sort_by_key(|lane| (lane.up, !lane.needs_attention()));
         }
         status.matching = status.lanes.len();
         status.files.retain(|file| is_wanted(&file.pipeline) && !(self.failing && file.problem.is_none()));
@@ -186,7 +190,11 @@ impl Args {
         if sums.lanes > 0 {
             let failing = sums.lanes.saturating_sub(sums.up);
             let failing = style.coloured(&format!("{failing} failing"), failing == 0);
-            print_line(format!("{} up, {failing}", sums.up))?;
+            let renamed = match sums.renamed {
+                0 => String::new(),
+                count => format!(", {count} renamed (each says what to do)"),
+            };
+            print_line(format!("{} up, {failing}{renamed}", sums.up - sums.renamed.min(sums.up)))?;
         }
         for answer in &status.workers {
             if let Some(problem) = &answer.problem {

@@ -113,6 +113,9 @@ pub struct File {
     pub problem: Option<String>,
 }
 
+/// The state of a lane that does not fail, and delivers nothing until somebody decides.
+const RENAMED: &str = "renamed";
+
 /// One lane.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Lane {
@@ -259,6 +262,11 @@ impl Status {
 }
 
 impl Summary {
+    /// Lanes that are up, and wait for `state rename`.
+    pub fn renamed(&self) -> usize {
+        self.states.get(RENAMED).copied().unwrap_or_default()
+    }
+
     fn add(&mut self, lane: &Facts<'_>, pulled_per_second: f64) {
         self.lanes += 1;
         self.up += usize::from(lane.up);
@@ -291,6 +299,11 @@ impl Summary {
     }
 }
 
+/// See [`Lane::needs_attention`].
+pub(super) fn needs_attention(is_up: bool, state: &str) -> bool {
+    !is_up || state == RENAMED
+}
+
 fn expiry(time: Timestamp) -> String {
     if time.is_never() { "never".to_owned() } else { time.to_string() }
 }
@@ -320,6 +333,11 @@ impl Lane {
             0 | 1 => "waits for the request limit".to_owned(),
             lanes => format!("waits for the request limit ({lanes} lanes share it)"),
         })
+    }
+
+    /// True if the lane needs an operator: it fails, or waits for `state rename`.
+    pub fn needs_attention(&self) -> bool {
+        needs_attention(self.up, &self.state)
     }
 
     /// What is wrong with the programs of a lane that runs: events are forwarded as they were mapped.

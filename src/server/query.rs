@@ -6,7 +6,7 @@ use std::fmt::Write;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::lanes::{Lane, shown_dead_letters};
+use super::lanes::{Lane, needs_attention, shown_dead_letters};
 use super::overview::PipelineRow;
 use crate::record::Timestamp;
 use crate::telemetry::{LaneState, LaneView};
@@ -208,7 +208,7 @@ impl LaneQuery {
         let contains = |name: &str, part: &str| part.is_empty() || name.to_lowercase().contains(part);
         let has_state = match &*self.state {
             "" => true,
-            "failing" => !lane.up,
+            "failing" => needs_attention(lane.up, lane.state),
             "up" => lane.up,
             state => state == lane.state,
         };

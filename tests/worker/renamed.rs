@@ -63,6 +63,13 @@ async fn a_pipeline_renamed_next_to_its_worker_goes_on_after_state_rename() {
     let url = worker.url().await;
     let status = harness.command(&["status", "--url", &url]).await;
     assert!(status.stdout.contains("state rename acme corp"), "{}{}", status.stdout, status.stderr);
+    // Nothing fails, and nothing is delivered until somebody acts.
+    for filter in [&["--failing"][..], &["--failing", "--pipeline", "corp"]] {
+        let status = harness.command(&[&["status", "--url", &url][..], filter].concat()).await;
+        assert_eq!(status.stdout.matches("state rename acme corp").count(), 2, "{filter:?}: {}", status.stdout);
+        let last = status.stdout.trim_end().lines().last();
+        assert_eq!(last, Some("0 up, 0 failing, 2 renamed (each says what to do)"), "{filter:?}: {}", status.stdout);
+    }
 
     let before = harness.sink.requests().len();
     let renamed = rename(&harness).await;

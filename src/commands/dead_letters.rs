@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -15,7 +16,7 @@ use super::process::time;
 use super::run::Signals;
 use super::{DeliveryArgs, FileArgs, Format, TimeoutArgs, UsageError, note, print_line};
 use crate::checkpoint::LaneId;
-use crate::pipeline::{self, Problem};
+use crate::pipeline::{self, Pipeline, Problem};
 use crate::record::{Stream, Timestamp};
 use crate::sink::dead_letters::{Location, StoredDeadLetter};
 use crate::state::Access;
@@ -185,31 +186,81 @@ impl Store {
         }
     }
 
-    /// Pipelines with checkpoints. `None` if the state cannot be read.
-    async fn pipelines_of_state(&self) -> Option<BTreeSet<String>> {
+    /// The names in lanes with checkpoints. `None` if the state cannot be read.
+    async fn names_of_state(&self) -> Option<Names> {
         let state = self.state.open(&self.instance, Access::Read, None).await.ok()?;
-        Some(state.list().await.ok()?.into_iter().map(|key| key.lane.pipeline).collect())
+        let mut names = Names::default();
+        for key in state.list().await.ok()? {
+            names.add(&key.lane.pipeline, &key.lane.sink);
+        }
+        Some(names)
     }
 
     /// # Errors
-    /// If the filter names a pipeline that neither the dead letters nor the state know: it is a typing mistake.
+    /// If the filter has a name that neither the dead letters nor the state know: it is a typing mistake.
     async fn check_names(&self, filter: &Filter, visited: &Visited) -> anyhow::Result<()> {
-        let is_unknown = |name: &&String| !visited.pipelines.contains(*name);
         // With a limit, not all of the dead letters were read.
-        if visited.is_limited || !filter.pipelines.iter().any(|name| is_unknown(&name)) {
+        if visited.is_limited || visited.names.unknown(filter).is_none() {
             return Ok(());
         }
-        let Some(mut known) = self.pipelines_of_state().await else { return Ok(()) };
-        known.extend(visited.pipelines.iter().cloned());
-        let Some(unknown) = filter.pipelines.iter().find(|name| !known.contains(*name)) else { return Ok(()) };
-        let names = match known.len() {
-            0 => "there are none yet".to_owned(),
-            _ => format!("known: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
-        };
-        bail!(
-            "no pipeline `{unknown}`: it has no dead letters in {self}, and no checkpoints in {}; {names}",
-            self.state
-        )
+        let Some(mut known) = self.names_of_state().await else { return Ok(()) };
+        known.extend(&visited.names);
+        let Some(Unknown { kind, name, instead }) = known.unknown(filter) else { return Ok(()) };
+        bail!("no {kind} `{name}`: it has no dead letters in {self}, and no checkpoints in {}; {instead}", self.state)
+    }
+
+    /// The same before a replay, which sends what the files have. Names that they do not have may be those of dead
+    /// letters that remain.
+    async fn check_names_for_replay(&self, filter: &Filter, files: &[Arc<Pipeline>]) -> anyhow::Result<()> {
+        let mut names = Names::default();
+        for pipeline in files {
+            pipeline.sinks.iter().for_each(|sink| names.add(&pipeline.name, sink.name()));
+        }
+        if names.unknown(filter).is_none() {
+            return Ok(());
+        }
+        let every = Filter { limit: None, ..Filter::default() };
+        let mut visited = visit_each(self, &every, |_| Ok(false)).await?;
+        visited.names.extend(&names);
+        self.check_names(filter, &visited).await
+    }
+}
+
+/// Names of pipelines and sinks that are known.
+#[derive(Debug, Default)]
+struct Names {
+    pipelines: BTreeSet<String>,
+    sinks: BTreeSet<String>,
+}
+
+/// A name in a filter that is not among the known ones.
+struct Unknown<'a> {
+    kind: &'static str,
+    name: &'a str,
+    /// See [`pipeline::instead`].
+    instead: String,
+}
+
+impl Names {
+    fn add(&mut self, pipeline: &str, sink: &str) {
+        for (names, name) in [(&mut self.pipelines, pipeline), (&mut self.sinks, sink)] {
+            if !names.contains(name) {
+                names.insert(name.to_owned());
+            }
+        }
+    }
+
+    fn extend(&mut self, other: &Self) {
+        self.pipelines.extend(other.pipelines.iter().cloned());
+        self.sinks.extend(other.sinks.iter().cloned());
+    }
+
+    fn unknown<'a>(&self, filter: &'a Filter) -> Option<Unknown<'a>> {
+        let kinds = [("pipeline", &filter.pipelines, &self.pipelines), ("sink", &filter.sinks, &self.sinks)];
+        kinds.into_iter().find_map(|(kind, named, known)| {
+            let name = named.iter().find(|name| !known.contains(*name))?;
+            Some(Unknown { kind, name, instead: pipeline::instead(name, known.iter().map(String::as_str)) })
+        })
     }
 }
 
@@ -218,8 +269,8 @@ impl Store {
 struct Visited {
     removed: usize,
     unreadable: usize,
-    /// The pipelines of all dead letters that were read.
-    pipelines: BTreeSet<String>,
+    /// Those of all dead letters that were read.
+    names: Names,
     /// The limit was reached: there may be more.
     is_limited: bool,
 }
@@ -261,9 +312,7 @@ async fn visit_each(
                 }
                 Err(error) => return Err(error).with_context(|| format!("cannot read {store}")),
             };
-            if !visited.pipelines.contains(&dead_letter.pipeline) {
-                visited.pipelines.insert(dead_letter.pipeline.clone());
-            }
+            visited.names.add(&dead_letter.pipeline, &dead_letter.sink);
             if filter.matches(&dead_letter) {
                 remaining -= 1;
                 if visit(dead_letter)? {
@@ -321,6 +370,7 @@ async fn replay_matching(
     if loaded.pipelines.is_empty() && loaded.problems.iter().any(Problem::is_error) {
         return Err(UsageError("no pipeline file is valid".to_owned()).into());
     }
+    store.check_names_for_replay(&filter, &loaded.pipelines).await?;
     let mut signals = Signals::new()?;
     let stop = CancellationToken::new();
     let running = replay(&store.location, filter, &loaded.pipelines, options, once_timeout, stop.clone());

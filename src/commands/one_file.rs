@@ -41,6 +41,7 @@ impl OneFileArgs {
 
     fn choose(&self, mut loaded: Loaded) -> Result<Arc<Pipeline>, String> {
         let (file, found) = (&self.file, loaded.pipelines.len());
+        let names: Vec<String> = loaded.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect();
         if let Some(name) = &self.pipeline {
             loaded.pipelines.retain(|pipeline| pipeline.name == *name);
             // Those of others are not what was asked for.
@@ -52,7 +53,10 @@ impl OneFileArgs {
         match (loaded.pipelines.pop(), loaded.pipelines.is_empty(), &self.pipeline) {
             (Some(only), true, _) => Ok(only),
             (Some(_), false, _) => Err(format!("{file} has {found} pipelines: choose one with --pipeline NAME")),
-            (None, _, Some(name)) if found > 0 => Err(format!("{file} has no valid pipeline `{name}`")),
+            (None, _, Some(name)) if found > 0 => {
+                let instead = pipeline::instead(name, names.iter().map(String::as_str));
+                Err(format!("{file} has no valid pipeline `{name}`; {instead}"))
+            }
             (None, ..) => Err(format!("{file} is not a valid pipeline file")),
         }
     }

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 
 use self::table::{Column, Style};
 use super::{Format, UsageError, note, print_line};
+use crate::pipeline;
 use crate::record::Timestamp;
 use crate::server::{Cluster, File, PeerClient, SourceProblem, Status, WebConfig};
 use crate::settings::{HttpSettings, Period, Reach, Secret, Tls, TlsFile, visible};
@@ -142,9 +143,8 @@ impl Args {
         let files = status.files.iter().map(|file| file.pipeline.as_str());
         let known: BTreeSet<&str> = files.chain(status.lanes.iter().map(|lane| lane.pipeline.as_str())).collect();
         let unknown = self.pipelines.iter().filter(|name| !known.contains(name.as_str()));
-        let problem = |name: &String| match closest(name, known.iter().copied()) {
-            Some(other) => format!("the worker knows no pipeline `{name}`; did you mean `{other}`?"),
-            None => format!("the worker knows no pipeline `{name}`"),
+        let problem = |name: &String| {
+            format!("the worker knows no pipeline `{name}`; {}", pipeline::instead(name, known.iter().copied()))
         };
         unknown.map(problem).collect()
     }
@@ -274,10 +274,4 @@ fn workers(cluster: &Cluster, files: &[File]) -> Vec<Column> {
         Column::number("PIPELINES", pipelines.collect()),
         Column::text("SHARD NUMBERS", numbers.collect()),
     ]
-}
-
-/// The known name that was probably intended.
-fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let (distance, found) = known.map(|other| (strsim::damerau_levenshtein(name, other), other)).min()?;
-    (distance <= 2 && distance < found.len()).then_some(found)
 }

@@ -47,7 +47,7 @@ pub use mapper::MapperError;
 pub use open::{load, open, read};
 pub use pending::Scan;
 pub use problem::{Problem, Severity};
-pub use read::likely;
+pub use read::{instead, likely};
 pub use resources::{Resources, resource_at, stem};
 pub use schema::schema;
 pub use settings_file::read_settings;

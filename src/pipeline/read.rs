@@ -88,17 +88,39 @@ pub fn likely<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Optio
     if word.len() > MAX_MISSPELT {
         return None;
     }
-    let lower = word.to_lowercase().replace('-', "_");
+    // Keys have underscores; names of pipelines and sinks may have hyphens.
+    let lower = word.to_lowercase();
+    let as_key = lower.replace('-', "_");
     let known: Vec<&str> = known.into_iter().collect();
     // `splunk` for `splunk_hec`.
-    let mut longer = known.iter().filter(|candidate| lower.len() > 3 && candidate.starts_with(&lower));
+    let begins = |candidate: &str| candidate.starts_with(&lower) || candidate.starts_with(&as_key);
+    let mut longer = known.iter().filter(|candidate| lower.len() > 3 && begins(candidate));
     if let (Some(candidate), None) = (longer.next(), longer.next()) {
         return Some(candidate);
     }
-    let scored = known.into_iter().map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate));
+    let distance = |candidate: &str| {
+        let [one, other] = [&lower, &as_key].map(|word| strsim::damerau_levenshtein(word, candidate));
+        one.min(other)
+    };
+    let scored = known.into_iter().map(|candidate| (distance(candidate), candidate));
     let (distance, candidate) = scored.min_by_key(|(distance, _)| *distance)?;
     let close = distance <= 2.max(candidate.len() / 3) && distance < candidate.len();
     close.then_some(candidate)
+}
+
+/// What is said next to a name that is not among the known ones.
+pub fn instead<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 10;
+    let known: Vec<&str> = known.into_iter().collect();
+    if let Some(candidate) = likely(name, known.iter().copied()) {
+        return format!("did you mean `{candidate}`?");
+    }
+    let more = known.len().saturating_sub(SHOWN);
+    match known.get(..SHOWN).unwrap_or(&known) {
+        [] => "there are none yet".to_owned(),
+        shown if more > 0 => format!("known: {} and {more} more", shown.join(", ")),
+        shown => format!("known: {}", shown.join(", ")),
+    }
 }
 
 fn did_you_mean(key: &str) -> String {

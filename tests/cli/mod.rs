@@ -174,7 +174,7 @@ fn files_are_named_with_and_without_a_flag() {
     let (code, _, errors) = run(program().arg("preview").arg(directory.path()));
     assert!(code == 2 && errors.contains("has 2 pipelines: choose one with --pipeline NAME"), "{errors}");
     let (code, _, errors) = run(program().arg("preview").arg(directory.path()).args(["--pipeline", "initech"]));
-    assert!(code == 2 && errors.contains("has no valid pipeline `initech`"), "{errors}");
+    assert!(code == 2 && errors.contains("has no valid pipeline `initech`; known: "), "{errors}");
     // No stream `agents`, so nothing is requested; of the other file, which is invalid, nothing is said.
     write(directory.path(), "globex.yaml", "console: 1");
     let preview = ["--pipeline", "acme", "--stream", "agents"];

@@ -42,7 +42,6 @@ async fn dead_letters_are_listed_replayed_and_purged_next_to_a_worker() {
         ("--stream", "activities", 5),
         ("--stream", "threats", 0),
         ("--sink", "siem", 5),
-        ("--sink", "bus", 0),
         ("--since", "2020-01-01T00:00:00Z", 5),
         ("--until", "2020-01-01T00:00:00Z", 0),
         ("--status", "400", 5),
@@ -123,6 +122,23 @@ async fn a_pipeline_that_nothing_knows_is_an_error_and_one_without_dead_letters_
                         file:state; known: acme, quiet";
         assert!(typo.stderr.contains(expected), "{}", typo.stderr);
     }
+    for command in [&["list"][..], &["purge"], &["replay", "--pipelines", "pipelines"]] {
+        for (filter, name, said) in [
+            ("--pipeline", "quite", "no pipeline `quite`"),
+            ("--pipeline", "quite", "did you mean `quiet`?"),
+            ("--sink", "nope", "no sink `nope`"),
+            ("--sink", "nope", "known: siem"),
+            ("--sink", "seim", "did you mean `siem`?"),
+        ] {
+            let typo = harness.command(&[&["dead-letters"], command, &[filter, name]].concat()).await;
+            assert!(typo.code == Some(1) && typo.stderr.contains(said), "{command:?} {name}: {}", typo.stderr);
+        }
+    }
+    let window = ["--stream", "activities", "--from", "1d", "--to", "now", "--sink", "seim"];
+    let backfill = harness.command(&[&["backfill", "pipelines/acme.yaml"], &window[..]].concat()).await;
+    assert!(backfill.code == Some(2) && backfill.stderr.contains("did you mean `siem`?"), "{}", backfill.stderr);
+    let verify = harness.command(&[&["verify", "pipelines/acme.yaml"], &window[..]].concat()).await;
+    assert!(verify.stderr.contains("did you mean `siem`?"), "{}", verify.stderr);
     assert_eq!(listed(&harness, &["--pipeline", "acme"]).await.len(), 2);
 }
 

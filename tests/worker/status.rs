@@ -36,7 +36,9 @@ async fn the_lanes_of_a_running_worker_are_a_table() {
     let failing_summary = shown.stdout.lines().any(|line| line == "1 up, 0 failing");
     assert!(failing_summary && failing.contains("1 up, 0 failing"), "{}", shown.stdout);
     assert!(shown.stdout.lines().all(|line| line.trim_end() == line), "{}", shown.stdout);
-    for (name, suggestion) in [("other", "knows no pipeline `other`\n"), ("acne", "did you mean `acme`?")] {
+    for (name, suggestion) in
+        [("other", "knows no pipeline `other`; known: acme, broken\n"), ("acne", "did you mean `acme`?")]
+    {
         for format in ["table", "json"] {
             let unknown = harness.command(&["status", "--url", &url, "--format", format, "--pipeline", name]).await;
             assert_eq!(unknown.code, Some(1), "{}", unknown.stderr);

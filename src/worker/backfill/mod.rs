@@ -24,7 +24,7 @@ use super::{LaneSpec, Options, StartError};
 use crate::checkpoint::{CheckpointKey, LaneId, Part, StateError};
 use crate::console::{Client, ConsoleError, Endpoint};
 use crate::lane::{LaneCheckpoint, LaneCheckpointError, LaneEnd};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, instead};
 use crate::record::{Stream, Timestamp};
 use crate::settings::{ClientError, FullJitter};
 use crate::sink::Deadline;
@@ -169,10 +169,13 @@ fn specs(backfill: &Backfill) -> Result<Vec<Arc<LaneSpec>>, BackfillError> {
         )));
     }
     if let Some(sink) = sink {
+        let of_stream: Vec<String> = specs.iter().map(|spec| spec.id.sink.clone()).collect();
         specs.retain(|spec| spec.id.sink == *sink);
         if specs.is_empty() {
             let file = pipeline.path.display();
-            return Err(BackfillError::NoLane(format!("{file} has no sink `{sink}` that accepts the stream {stream}")));
+            let instead = instead(sink, of_stream.iter().map(String::as_str));
+            let message = format!("{file} has no sink `{sink}` that accepts the stream {stream}; {instead}");
+            return Err(BackfillError::NoLane(message));
         }
     }
     Ok(specs)

@@ -5,7 +5,7 @@ mod completeness;
 mod ledger_reader;
 mod ledgers;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::start_times::StartWaits;
 use crate::checkpoint::ledger::{Accounting, Hour};
 use crate::console::ConsoleError;
 use crate::lane::{LaneCheckpointError, LaneEnd};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, instead};
 use crate::record::{Identity, Stream, Timestamp};
 use crate::settings::ClientError;
 use crate::sink::Deadline;
@@ -181,9 +181,17 @@ fn specs(verify: &Verify) -> Result<Vec<Arc<LaneSpec>>, VerifyError> {
     let Verify { pipeline, stream, sink, .. } = verify;
     let mut specs = LaneSpec::of(&Pipeline { enabled: true, ..(**pipeline).clone() });
     specs.retain(|spec| stream.is_none_or(|stream| spec.id.stream == stream));
-    specs.retain(|spec| sink.as_ref().is_none_or(|sink| spec.id.sink == *sink));
-    if specs.is_empty() {
-        return Err(VerifyError::NoLane(format!("{} has no such lane", pipeline.path.display())));
+    let file = pipeline.path.display();
+    if let (true, Some(stream)) = (specs.is_empty(), stream) {
+        return Err(VerifyError::NoLane(format!("{file} has no sink that accepts the stream {stream}")));
+    }
+    if let Some(sink) = sink {
+        let sinks: BTreeSet<String> = specs.iter().map(|spec| spec.id.sink.clone()).collect();
+        specs.retain(|spec| spec.id.sink == *sink);
+        if specs.is_empty() {
+            let instead = instead(sink, sinks.iter().map(String::as_str));
+            return Err(VerifyError::NoLane(format!("{file} has no such lane with the sink `{sink}`; {instead}")));
+        }
     }
     Ok(specs)
 }

@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
+use crate::settings::begins_twice;
+
 /// A console's base URL, reduced to scheme and authority: people paste `https://host/dashboard`, `host/` or spaces.
 /// Shared, since each of ten thousand lanes has it twice.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema)]
@@ -18,6 +20,9 @@ pub enum ConsoleUrlError {
         "`{0}` is not the address of a console; write it as https://HOST, for example https://usea1-acme.sentinelone.net"
     )]
     NotAConsole(String),
+    /// `https://` stands there twice.
+    #[error("the console's address begins twice; write https:// once, as in https://usea1-acme.sentinelone.net")]
+    BeginsTwice,
     /// The URL has a user name or a password.
     #[error("the console's address must not hold a user name or password; the API token goes into `token`")]
     Credentials,
@@ -42,6 +47,9 @@ impl ConsoleUrl {
         }
         if !matches!(url.scheme(), "http" | "https") {
             return Err(refused());
+        }
+        if begins_twice(&url) {
+            return Err(ConsoleUrlError::BeginsTwice);
         }
         if url.host_str().is_none_or(|name| name.is_empty() || name.contains('%')) {
             return Err(refused());
@@ -106,6 +114,14 @@ mod tests {
         let escaped = local.with("/web/api/v2.1/threats", Some("cursor=a%2Bb%3D%25&ids=1%2C2"));
         assert_eq!(escaped.as_str(), "http://127.0.0.1:8080/web/api/v2.1/threats?cursor=a%2Bb%3D%25&ids=1%2C2");
         assert_eq!(local.with("/web", None).as_str(), "http://127.0.0.1:8080/web");
+    }
+
+    #[test]
+    fn a_scheme_that_stands_there_twice_is_no_host() {
+        for text in ["https://https://host.example", "https://http://host.example"] {
+            assert_eq!(ConsoleUrl::parse(text), Err(ConsoleUrlError::BeginsTwice), "{text}");
+        }
+        assert_eq!(ConsoleUrl::parse("https://https.example//x").unwrap().host(), "https.example");
     }
 
     #[test]

@@ -185,7 +185,12 @@ impl de::Error for Error {
             _ => ("something else", None),
         };
         let wanted = in_words(&expected.to_string());
-        let hint = if wanted == "a text" && value.is_some() { " (put it in quotes)" } else { "" };
+        let hint = match found {
+            Unexpected::Str(text) if wanted == "true or false" => boolean_of_yaml_1_1(text),
+            Unexpected::Str(_) if wanted == "a list" => r#" (write it in brackets, each part in quotes: ["A", "B"])"#,
+            _ if wanted == "a text" && value.is_some() => " (put it in quotes)",
+            _ => "",
+        };
         let message = |found: &str| format!("expected {wanted}, found {found}{hint}");
         let shown = value.filter(|value| value.len() <= LONGEST_SHOWN).map(|value| message(&value));
         Self { message: message(kind), shown, ..Self::default() }
@@ -206,6 +211,15 @@ impl de::Error for Error {
 
     fn missing_field(field: &'static str) -> Self {
         Self { missing: Some(field), ..Self::default() }
+    }
+}
+
+/// What to write instead of a word that was a boolean in YAML 1.1.
+fn boolean_of_yaml_1_1(text: &str) -> &'static str {
+    match text.to_lowercase().as_str() {
+        "yes" | "on" | "y" => " (in YAML 1.2 this word is a text: write true)",
+        "no" | "off" | "n" => " (in YAML 1.2 this word is a text: write false)",
+        _ => "",
     }
 }
 

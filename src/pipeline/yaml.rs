@@ -250,11 +250,12 @@ impl<'a> Builder<'a> {
         let mut entries = Vec::new();
         let mut lines = HashMap::new();
         loop {
-            let (key, place) = match self.next()? {
+            let (key, is_merge, place) = match self.next()? {
                 (Event::MappingEnd, _) => return Ok(Value::Map(entries)),
-                (Event::Scalar(key, ..), place) => {
+                (Event::Scalar(key, style, ..), place) => {
                     self.grow(key.len(), &place)?;
-                    (key.into_owned(), place)
+                    let is_merge = key == "<<" && style == ScalarStyle::Plain;
+                    (key.into_owned(), is_merge, place)
                 }
                 (_, place) => return Err(self.error(&place, "a key must be a plain word")),
             };
@@ -263,6 +264,11 @@ impl<'a> Builder<'a> {
             self.path = join(&self.path, &key);
             let node = self.node(event, value_place, depth + 1)?;
             match lines.get(&key) {
+                None if is_merge => {
+                    let problem = Problem::at(&place, &self.path, Severity::Error, MERGE_KEY);
+                    lines.insert(key, place.line);
+                    self.problems.push(problem);
+                }
                 Some(first) => {
                     let message = format!("this key is given twice; the first is on line {first}");
                     let problem = Problem::at(&place, &self.path, Severity::Error, message);
@@ -280,6 +286,9 @@ impl<'a> Builder<'a> {
         }
     }
 }
+
+const MERGE_KEY: &str = "merge keys (`<<`) are not in YAML 1.2: write the keys out, or give a whole value as an alias \
+                         (`batch: *NAME`); what all files have in common belongs into --defaults";
 
 /// `key.inner`, as in [`Problem::key`].
 pub(super) fn join(key: &str, inner: &str) -> String {

@@ -20,6 +20,11 @@ pub struct Proxy(Box<url::Url>);
 #[error("not the address of a proxy; write it as http://HOST:PORT or https://HOST:PORT")]
 pub struct ProxyError;
 
+/// Whether a URL begins with a scheme twice, as in `https://https://HOST`: its host is then called `https`.
+pub fn begins_twice(url: &url::Url) -> bool {
+    matches!(url.host_str(), Some("http" | "https")) && url.path().starts_with("//")
+}
+
 impl Proxy {
     /// The complete URL with the password, for the HTTP client only.
     pub(super) fn url(&self) -> &url::Url {
@@ -43,7 +48,9 @@ impl FromStr for Proxy {
         let text = text.trim();
         let with_scheme = if text.contains("://") { Cow::Borrowed(text) } else { Cow::Owned(format!("http://{text}")) };
         let url = url::Url::parse(&with_scheme).map_err(|_| ProxyError)?;
-        let usable = matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty());
+        let usable = !begins_twice(&url)
+            && matches!(url.scheme(), "http" | "https")
+            && url.host_str().is_some_and(|host| !host.is_empty());
         if usable { Ok(Self(Box::new(url))) } else { Err(ProxyError) }
     }
 }
@@ -207,6 +214,7 @@ mod tests {
         assert_eq!(proxy.url().password(), Some("canary"));
         let printed = format!("{proxy} {proxy:?} {}", serde_json::to_string(&proxy).unwrap());
         assert!(printed.contains("http://proxy.example:3128") && !printed.contains("canary"), "{printed}");
+        assert!("http://http://proxy.example:3128".parse::<Proxy>().is_err());
         let error = serde_json::from_str::<Proxy>("\"ftp://user:canary@h\"").unwrap_err().to_string();
         assert!(!error.contains("canary"), "{error}");
     }

@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::Url;
 
+use crate::settings::begins_twice;
 use crate::sink::BuildError;
 
 /// The URL that a sink posts to. Only scheme, host and port are printed, since webhooks have secrets in path and query.
@@ -93,6 +94,9 @@ pub enum EndpointError {
     /// It is neither http nor https, or has no host.
     #[error("expected a URL that begins with https:// or http://")]
     Scheme,
+    /// `https://` stands there twice.
+    #[error("the URL begins twice; write https:// once")]
+    BeginsTwice,
     /// It has a user name or a password.
     #[error("user name and password belong in the sink's credentials, not in the URL")]
     Credentials,
@@ -110,6 +114,9 @@ impl FromStr for Endpoint {
         let url = Url::parse(text).map_err(|_| EndpointError::NotUrl)?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
             return Err(EndpointError::Scheme);
+        }
+        if begins_twice(&url) {
+            return Err(EndpointError::BeginsTwice);
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(EndpointError::Credentials);
@@ -183,6 +190,8 @@ mod tests {
             assert_eq!(text.parse::<Endpoint>(), Err(EndpointError::NotUrl), "{text}");
         }
         assert!(" https://siem.example/x ".parse::<Endpoint>().is_ok());
+        let twice = "https://http://siem.example/x".parse::<Endpoint>();
+        assert_eq!(twice, Err(EndpointError::BeginsTwice));
         assert_eq!("ftp://siem.example".parse::<Endpoint>(), Err(EndpointError::Scheme));
     }
 }

@@ -18,7 +18,7 @@ use super::{
     Request, Response, Transport, TransportError,
 };
 use crate::record::{Clock, Stream, Timestamp};
-use crate::settings::{ClientError, Id, Proxy, SecretError};
+use crate::settings::{ClientError, Id, Proxy, SecretError, excerpt};
 use crate::telemetry::{LaneMetrics, Meter};
 
 /// Timeout of a list of findings, for which consoles need longer.
@@ -37,6 +37,12 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// A console that seemed to be behind is asked for its time again after this: one of its nodes may have been wrong.
 const CLOCK_AGE: Duration = Duration::from_secs(300);
 
+/// How long a console's release is taken as unchanged, and how long it is not asked for after it did not say it.
+const RELEASE_AGE: Duration = Duration::from_secs(86_400);
+const RELEASE_UNKNOWN_AGE: Duration = Duration::from_secs(3_600);
+/// Events wait for the answer.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// One pipeline's access to its console.
 #[derive(Debug)]
 pub struct Client {
@@ -51,6 +57,8 @@ pub struct Client {
     findings_timeout: Duration,
     clock: Clock,
     server_clock: Mutex<Option<ServerClock>>,
+    /// The last answer about the release, and when it has to be asked for again.
+    release: tokio::sync::Mutex<Option<(Option<String>, Instant)>>,
     skewed: AtomicBool,
 }
 
@@ -129,6 +137,7 @@ impl Client {
             findings_timeout: settings.timeout.map_or(FINDINGS_TIMEOUT, |timeout| timeout.0),
             clock,
             server_clock: Mutex::new(None),
+            release: tokio::sync::Mutex::default(),
             skewed: AtomicBool::new(false),
         }
     }
@@ -250,6 +259,32 @@ impl Client {
         let envelope: Envelope = serde_json::from_slice(&answer)
             .map_err(|_| ConsoleError::transient("the answer about the token has an unexpected form"))?;
         Ok(envelope.data.and_then(|details| Timestamp::parse(&details.expires_at?).ok()))
+    }
+
+    /// The console's release, such as `S-25.1.4#19`. It is asked for once a day, or an hour after an answer without it.
+    pub async fn release(&self) -> Option<String> {
+        let mut known = self.release.lock().await;
+        if let Some((release, _)) = known.as_ref().filter(|(_, until)| Instant::now() < *until) {
+            return release.clone();
+        }
+        let release = tokio::time::timeout(RELEASE_TIMEOUT, self.ask_release()).await.ok().flatten();
+        let age = if release.is_some() { RELEASE_AGE } else { RELEASE_UNKNOWN_AGE };
+        *known = Some((release.clone(), Instant::now() + age));
+        release
+    }
+
+    async fn ask_release(&self) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Info {
+            release: Option<String>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Envelope {
+            data: Option<Info>,
+        }
+        let answer = self.object("system/info").await.ok()?;
+        let envelope: Envelope = serde_json::from_slice(&answer).ok()?;
+        envelope.data?.release.map(|release| excerpt(&release)).filter(|release| !release.is_empty())
     }
 
     /// Removes secrets from texts of the console, for use in errors and logs.

@@ -32,8 +32,8 @@ impl Pipeline {
         };
         let find = |name| self.sinks.iter().find(|sink| sink.name() == name).ok_or_else(|| no_sink(name));
         let sink = sink.map(find).transpose()?;
-        let of_sink = sink.and_then(|sink| sink.common.schema);
-        let schema = schema.or(of_sink).unwrap_or(self.transform.schema);
+        let own = sink.map_or(self.transform.schema, |sink| sink.schema(self.transform.schema));
+        let schema = schema.unwrap_or(own);
         let remap = sink.and_then(|sink| sink.common.remap.as_deref());
         let steps = Steps::new(&self.transform, schema, remap, keys)?;
         let mapper = Mapper::new(&self.transform, schema, origin)

@@ -105,9 +105,10 @@ impl Pipeline {
             sink: sink.name().to_owned(),
             shard: 0,
             console_host: self.console.url.host().to_owned(),
+            console: None,
             labels,
             console_labels,
-            schema: sink.common.schema.unwrap_or(self.transform.schema),
+            schema: sink.schema(self.transform.schema),
             schema_name: "",
             shared,
         })

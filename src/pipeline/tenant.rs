@@ -311,10 +311,13 @@ impl Check<'_> {
     /// An address that is no name is used without asking a resolver.
     fn address(&mut self, node: &Node, path: &str, key: &str, text: &str) {
         // Some addresses may be given without `https://`.
-        let is_address = matches!(key, "url" | "urls" | "proxy" | "endpoint" | "brokers") || key.ends_with("_url");
-        let text = match text.trim() {
-            bare if is_address && !bare.contains("://") => format!("https://{bare}"),
-            whole => whole.to_owned(),
+        let is_address = matches!(key, "url" | "urls" | "proxy" | "endpoint" | "address" | "addresses" | "brokers")
+            || key.ends_with("_url");
+        let text = match text.trim().split_once("://") {
+            None if is_address => format!("https://{}", text.trim()),
+            // Of other schemes the parser reads no addresses.
+            Some(("tls" | "tcp" | "udp", rest)) => format!("https://{rest}"),
+            _ => text.trim().to_owned(),
         };
         let refused = Url::parse(&text).ok().and_then(|url| self.rules.private.check(&url).err());
         if let Some(NotReachable::NotPublic { address, .. }) = refused {

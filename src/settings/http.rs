@@ -9,6 +9,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use url::Url;
@@ -17,7 +18,7 @@ use super::pin::PinnedCertificates;
 use super::reachable::{NotReachable, Reach, Resolver};
 use super::read_file::read_file;
 use super::request_error::innermost_cause;
-use super::{Period, Proxies, Proxy, RequestWay, Tls, TlsFile, UsedProxy};
+use super::{Fingerprint, Period, Proxies, Proxy, RequestWay, Tls, TlsFile, UsedProxy};
 
 /// The settings of an HTTP client. Equal settings share a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -179,12 +180,12 @@ impl HttpSettings {
         if let Some((path, pem)) = &files.ca {
             builder = builder.tls_certs_only(authorities(path, pem)?);
         }
-        let identity = match (&files.cert, &files.key) {
-            (Some((cert_path, cert)), Some((key_path, key))) => Some(Identity::read(cert_path, cert, key_path, key)?),
-            _ => None,
-        };
-        builder = match identity {
-            _ if !self.tls.pin_sha256.is_empty() => builder.tls_backend_preconfigured(self.pinned(identity)?),
+        builder = match files.identity()? {
+            identity if !self.tls.pin_sha256.is_empty() => {
+                let mut config = tls_config(&self.tls.pin_sha256, None, identity)?;
+                config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+                builder.tls_backend_preconfigured(config)
+            }
             Some(identity) => builder.identity(identity.reqwest),
             None => builder,
         };
@@ -196,23 +197,43 @@ impl HttpSettings {
         builder.build().map_err(build_error)
     }
 
-    /// TLS for servers that are trusted by their fingerprints.
-    fn pinned(&self, identity: Option<Identity>) -> Result<ClientConfig, ClientError> {
-        let failed = |error: rustls::Error| ClientError::Build(error.to_string());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let algorithms = provider.signature_verification_algorithms;
-        let verifier = PinnedCertificates::new(self.tls.pin_sha256.clone(), algorithms);
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(failed)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match identity {
-            Some(Identity { chain, key, .. }) => builder.with_client_auth_cert(chain, key).map_err(failed)?,
-            None => builder.with_no_client_auth(),
-        };
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(config)
+}
+
+/// The TLS library's settings for connections that do not carry HTTP. The files are read now.
+///
+/// # Errors
+/// If a file of `tls:` cannot be read or is invalid.
+pub(super) fn tls_client(tls: &Tls) -> Result<ClientConfig, ClientError> {
+    let files = TlsFiles::read(tls)?;
+    let roots = match &files.ca {
+        Some((path, pem)) => Some(roots(Role::Ca, path, certificates(Role::Ca, path, pem)?)?),
+        None => None,
+    };
+    tls_config(&tls.pin_sha256, roots, files.identity()?)
+}
+
+/// Trusts servers by their fingerprints, else by `roots`, else by the system's authorities.
+fn tls_config(
+    pins: &[Fingerprint],
+    roots: Option<RootCertStore>,
+    identity: Option<Identity>,
+) -> Result<ClientConfig, ClientError> {
+    let failed = |error: rustls::Error| ClientError::Build(error.to_string());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(failed)?;
+    let builder = match roots {
+        _ if !pins.is_empty() => {
+            let verifier = PinnedCertificates::new(pins.to_vec(), algorithms);
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+        Some(roots) => builder.with_root_certificates(roots),
+        None => builder.with_platform_verifier().map_err(failed)?,
+    };
+    match identity {
+        Some(Identity { chain, key, .. }) => builder.with_client_auth_cert(chain, key).map_err(failed),
+        None => Ok(builder.with_no_client_auth()),
     }
 }
 
@@ -300,6 +321,16 @@ impl TlsFiles {
             hash.update(contents);
         }
         Ok(Self { ca, cert, key, fingerprint: hash.finalize().into() })
+    }
+
+    /// The client certificate, if there is one.
+    fn identity(&self) -> Result<Option<Identity>, ClientError> {
+        match (&self.cert, &self.key) {
+            (Some((cert_path, cert)), Some((key_path, key))) => {
+                Identity::read(cert_path, cert, key_path, key).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! settings from these.
 
 mod backoff;
+mod dial;
 mod excerpt;
 mod file_system;
 mod http;
@@ -30,6 +31,7 @@ mod size;
 mod tls;
 
 pub use backoff::FullJitter;
+pub use dial::{DialError, Dialer, Dialled};
 pub use excerpt::{excerpt, visible};
 pub use file_system::{Answers, ask_file_system};
 pub use http::{ClientError, HttpSettings, LOCAL_WAY, Role, install_crypto_provider, local_client};

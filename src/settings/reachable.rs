@@ -1,7 +1,7 @@
 //! Addresses that requests may go to. Pipeline files from other hands than the operator's must not reach what only the
 //! worker can: the metadata servers of clouds, services of its cluster, itself.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -42,6 +42,14 @@ pub enum Reach {
 }
 
 impl Reach {
+    /// What restricts a tenant.
+    pub(super) fn private(&self) -> Option<&PrivateDestinations> {
+        match self {
+            Self::Everywhere => None,
+            Self::Tenant { private, .. } => Some(private),
+        }
+    }
+
     /// The address in a URL, if it has one in place of a name, and requests may not go there.
     ///
     /// # Errors
@@ -219,6 +227,29 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     Some((u32::from(high) << 16 | u32::from(low)).into())
 }
 
+/// The addresses of `host`.
+///
+/// # Errors
+/// If it has none, or one that `private` of a tenant does not allow, since a connection uses any of them.
+pub(super) async fn resolve(host: &str, private: Option<&PrivateDestinations>) -> Result<Vec<SocketAddr>, ResolveError> {
+    let found = lookup(host).await.map_err(ResolveError::Lookup)?;
+    let refused = found.iter().find(|address| private.is_some_and(|private| !private.allow(address.ip())));
+    match refused {
+        Some(address) => Err(NotReachable::NotPublic { host: host.to_owned(), address: address.ip() }.into()),
+        None => Ok(found),
+    }
+}
+
+/// A name has no address that may be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ResolveError {
+    /// The resolver's message.
+    #[error("{0}")]
+    Lookup(String),
+    #[error(transparent)]
+    NotReachable(#[from] NotReachable),
+}
+
 /// Resolves names for each connection. For a tenant's settings it refuses names with an address that they may not
 /// reach, since a connection uses any of them: a name that changes its address later is refused then.
 #[derive(Debug)]
@@ -236,19 +267,10 @@ impl Resolver {
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let private = match &self.reach {
-            Reach::Tenant { private, .. } if !self.is_proxy(name.as_str()) => Some(private.clone()),
-            _ => None,
-        };
+        let private = if self.is_proxy(name.as_str()) { None } else { self.reach.private().cloned() };
         Box::pin(async move {
-            let host = name.as_str();
-            let found = lookup(host).await?;
-            let refused =
-                found.iter().find(|address| private.as_ref().is_some_and(|private| !private.allow(address.ip())));
-            match refused {
-                Some(address) => Err(NotReachable::NotPublic { host: host.to_owned(), address: address.ip() }.into()),
-                None => Ok(Box::new(found.into_iter()) as Addrs),
-            }
+            let found = resolve(name.as_str(), private.as_ref()).await?;
+            Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
 }

@@ -63,6 +63,9 @@ impl fmt::Display for RequestProblem {
     }
 }
 
+/// The scheme of URLs without TLS.
+const HTTP: &str = "http";
+
 const PROXY_REFUSAL: &str = "407 Proxy Authentication Required";
 
 /// What prevented a complete response, as far as client and TLS library tell.
@@ -161,9 +164,9 @@ impl Cause {
         }
     }
 
-    /// What to change.
-    fn advice(self) -> Option<&'static str> {
-        match self {
+    /// What to change. `plain` is the scheme of addresses without TLS.
+    fn advice(self, plain: &str) -> Option<Cow<'static, str>> {
+        let advice = match self {
             // See `UsedProxy::advice`.
             Self::ProxyUnreachable | Self::Other => None,
             Self::ProxyCredentials => Some("write user name and password into its URL: http://USER:PASSWORD@HOST:PORT"),
@@ -183,10 +186,11 @@ impl Cause {
                 "write a name of the certificate into the URL, or the certificate's fingerprint into `tls.pin_sha256`",
             ),
             Self::ClientCertificate => Some("set or replace `tls.cert_file` and `tls.key_file`"),
-            Self::NotTls => Some("write http:// if that is meant, or the port that speaks TLS"),
-            Self::HandshakeEnded => Some("does the port speak TLS? if not, write http://"),
+            Self::NotTls => return Some(format!("write {plain}:// if that is meant, or the port that speaks TLS").into()),
+            Self::HandshakeEnded => return Some(format!("does the port speak TLS? if not, write {plain}://").into()),
             Self::NotHttp => Some("does the port speak TLS? then write https://"),
-        }
+        };
+        advice.map(Cow::Borrowed)
     }
 }
 
@@ -224,15 +228,34 @@ pub fn describe_request_error(error: &reqwest::Error, way: &RequestWay<'_>) -> R
     };
     let advice = match (cause, &proxy) {
         (Cause::ProxyUnreachable, Some(proxy)) => Some(proxy.advice().into()),
-        _ => cause.advice().map(Cow::Borrowed),
+        _ => cause.advice(HTTP),
     };
     RequestProblem { what, advice, is_proxys }
+}
+
+/// Explains why no connection to `address` was opened, with advice. `plain` is the scheme of addresses without TLS.
+pub(super) fn describe_connect_error(error: &io::Error, address: &impl fmt::Display, plain: &str) -> String {
+    let tls_error = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
+    let cause = match (tls_error, error.kind()) {
+        (Some(error), _) => Cause::of_tls(error),
+        (None, io::ErrorKind::ConnectionRefused) => Cause::Refused,
+        (None, io::ErrorKind::TimedOut) => Cause::NoAnswer,
+        (None, io::ErrorKind::NotFound) => Cause::UnknownName,
+        (None, io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => Cause::HandshakeEnded,
+        _ => Cause::Other,
+    };
+    let reason = match cause.words() {
+        Some(words) => words.to_owned(),
+        None => tls_error.and_then(other_certificate).unwrap_or_else(|| innermost_cause(error)),
+    };
+    let advice = cause.advice(plain).map(|advice| format!("; {advice}")).unwrap_or_default();
+    format!("cannot connect to {address}: {reason}{advice}")
 }
 
 /// Explains the status 407, which only a proxy answers.
 pub fn describe_proxy_refusal(url: &Url, way: &RequestWay<'_>) -> String {
     let proxy = way.proxy(url).map(|proxy| format!(" {proxy}")).unwrap_or_default();
-    let advice = Cause::ProxyCredentials.advice().unwrap_or_default();
+    let advice = Cause::ProxyCredentials.advice(HTTP).unwrap_or_default();
     format!("the proxy{proxy} does not pass on to {}: {PROXY_REFUSAL}; {advice}", address(Some(url)))
 }
 

@@ -8,8 +8,9 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::http::tls_client;
 use super::read_file::read_file;
-use super::{Fingerprint, SECRET_REF, SecretObject};
+use super::{ClientError, Fingerprint, SECRET_REF, SecretObject};
 
 /// `tls:` of a console or a sink.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +25,16 @@ pub struct Tls {
     pub cert_file: Option<TlsFile>,
     /// PEM file with the key of the client certificate.
     pub key_file: Option<TlsFile>,
+}
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// If one cannot be read or is invalid.
+    pub fn check(&self) -> Result<(), ClientError> {
+        tls_client(self).map(drop)
+    }
 }
 
 /// Where a certificate or a key is.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::build_error::BuildError;
 use super::http::{Ambient, Tokens};
 use super::safe_part::safe_part;
+use crate::console::Client;
 use crate::record::Stream;
 use crate::settings::{Labels, Schema, TextPart, text_parts};
 
@@ -17,6 +18,8 @@ pub struct SinkContext {
     pub shard: u32,
     /// The console's host, in the form that identities use.
     pub console_host: String,
+    /// Access to the console; `None` where a sink is only checked.
+    pub console: Option<Arc<Client>>,
     /// `transform.labels`. Values that differ from event to event are samples.
     pub labels: Labels,
     /// The labels whose values come from the console. In names they are made safe.
@@ -137,6 +140,7 @@ mod tests {
             sink: "bus".to_owned(),
             shard: 0,
             console_host: "host.example".to_owned(),
+            console: None,
             labels: Labels::from([("customer".to_owned(), "acme-eu".to_owned())]),
             console_labels: BTreeSet::new(),
             schema: Schema::Ecs,

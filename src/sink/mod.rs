@@ -12,6 +12,7 @@ mod context;
 pub mod dead_letters;
 mod deadline;
 pub mod deliver;
+mod failover;
 pub mod file;
 pub mod http;
 #[cfg(feature = "kafka")]
@@ -22,6 +23,7 @@ pub mod memory;
 mod safe_part;
 pub mod settings;
 pub mod stdout;
+pub mod syslog;
 pub mod throttle;
 
 use std::fmt::{Debug, Display};

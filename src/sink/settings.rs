@@ -16,7 +16,7 @@ use super::http::generic::Format;
 use super::http::splunk_hec;
 use super::{BuildError, Sink, SinkContext};
 use crate::record::Stream;
-use crate::settings::{ByteSize, Period};
+use crate::settings::{ByteSize, Period, Schema};
 
 /// One entry of `sinks:`.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,6 +102,7 @@ types! {
     "sumo" => Sumo(super::http::sumo::SumoSettings),
     "logscale" => Logscale(super::http::logscale::LogscaleSettings),
     "panther" => Panther(super::http::panther::PantherSettings),
+    "syslog" => Syslog(super::syslog::SyslogSettings),
     "file" => File(super::file::FileSettings),
     "stdout" => Stdout(super::stdout::StdoutSettings),
 }
@@ -124,7 +125,7 @@ const OTHER_NAMES: &[(&str, &[&str])] = &[
     ("sumo", &["sumologic", "sumo_logic"]),
     ("loki", &["grafana", "grafana_loki"]),
     ("object_store", &["s3", "aws_s3", "gcs", "azure_blob", "minio", "security_lake"]),
-    ("syslog", &["syslog", "cef", "rfc5424", "rsyslog"]),
+    ("syslog", &["cef", "rfc3164", "rfc5424", "rsyslog", "syslog_ng", "qradar", "arcsight", "logrhythm", "wazuh"]),
 ];
 
 /// The type that a name of `type:` probably means, and whether there is such a type.
@@ -193,6 +194,15 @@ impl SinkSettings {
     /// True if records of `stream` are sent to this sink.
     pub fn takes(&self, stream: Stream) -> bool {
         self.common.streams.as_ref().is_none_or(|streams| streams.contains(&stream))
+    }
+
+    /// The schema of the sink's events; `default` is that of the pipeline.
+    pub fn schema(&self, default: Schema) -> Schema {
+        let implied = match &self.kind {
+            Kind::Syslog(settings) => settings.implied_schema(),
+            _ => None,
+        };
+        implied.or(self.common.schema).unwrap_or(default)
     }
 
     /// Maximum number of concurrent deliveries.

@@ -307,7 +307,7 @@ impl WorkerContext {
     /// Builds client and sink. Neither connects yet.
     fn endpoints(&self, spec: &LaneSpec, shard: u32) -> Result<LaneEndpoints, BuildLaneError> {
         let client = self.client(&spec.id.pipeline, &spec.console)?;
-        let schema = spec.sink.common.schema.unwrap_or(spec.transform.schema);
+        let schema = spec.sink.schema(spec.transform.schema);
         let (labels, console_labels) = spec.transform.sample_labels();
         let context = sink::SinkContext {
             pipeline: spec.id.pipeline.clone(),
@@ -315,6 +315,7 @@ impl WorkerContext {
             sink: spec.id.sink.clone(),
             shard,
             console_host: client.host().to_owned(),
+            console: Some(client.clone()),
             labels,
             console_labels,
             schema,

@@ -14,5 +14,6 @@ mod sekoia;
 mod settings;
 mod siems;
 mod splunk_hec;
+mod syslog;
 mod tls;
 mod transport_errors;

@@ -13,6 +13,7 @@ pub fn context(stream: Stream) -> SinkContext {
         sink: "siem".to_owned(),
         shard: 0,
         console_host: "usea1-acme.sentinelone.net".to_owned(),
+        console: None,
         labels: BTreeMap::from([("customer".to_owned(), "acme-eu".to_owned())]),
         console_labels: Default::default(),
         schema: Schema::Ecs,

@@ -35,6 +35,7 @@ pub mod sekoia;
 pub mod silent;
 pub mod splunk;
 pub mod sumo;
+pub mod syslog;
 pub mod tls;
 pub mod transfer;
 

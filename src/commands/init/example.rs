@@ -15,7 +15,7 @@ macro_rules! examples {
 /// By sink type.
 const EXAMPLES: &[(&str, &str)] = &examples!(
     "kafka" "http" "splunk_hec" "elasticsearch" "azure_logs" "google_secops" "sekoia" "datadog" "otlp" "loki" "sumo"
-    "logscale" "panther" "file" "stdout"
+    "logscale" "panther" "syslog" "file" "stdout"
 );
 
 const CONSOLE: &str = "https://usea1-acme.sentinelone.net";

@@ -21,7 +21,6 @@ mod environment;
 mod event_time;
 mod exchange;
 mod external_account;
-mod failover;
 mod framing;
 pub mod generic;
 mod google_metadata;
@@ -115,6 +114,7 @@ fn destinations(schema: crate::settings::Schema) -> Vec<(&'static str, Judge, Ma
             sink: "siem".to_owned(),
             shard: 0,
             console_host: "console.example".to_owned(),
+            console: None,
             labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             console_labels: Default::default(),
             schema,

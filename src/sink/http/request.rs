@@ -15,7 +15,6 @@ use super::client::SinkClient;
 use super::destination::{Destination, Parts, Target};
 use super::endpoint::Endpoint;
 use super::exchange::{ErrorKind, RequestError};
-use super::failover::Failover;
 use super::response::ResponseView;
 use super::signature::Signed;
 use super::size_limiter::SizeLimiter;
@@ -23,6 +22,7 @@ use super::used_secrets::UsedSecrets;
 use crate::record::Timestamp;
 use crate::settings::{HttpSettings, UsedProxy};
 use crate::sink::common::{Common, Compression, Defaults};
+use crate::sink::failover::Failover;
 use crate::sink::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext, TOO_LARGE};
 
 /// The status that says that the credentials are not valid. After a 403 they are valid and lack a permission.

@@ -13,6 +13,7 @@ fn context(schema: Schema) -> SinkContext {
         sink: "siem".to_owned(),
         shard: 0,
         console_host: "acme.sentinelone.net".to_owned(),
+        console: None,
         labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned())]),
         console_labels: Default::default(),
         schema,

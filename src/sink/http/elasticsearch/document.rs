@@ -106,6 +106,7 @@ mod tests {
             sink: "siem".to_owned(),
             shard: 0,
             console_host: "acme.sentinelone.net".to_owned(),
+            console: None,
             labels: BTreeMap::new(),
             console_labels: Default::default(),
             schema,

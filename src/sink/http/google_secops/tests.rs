@@ -14,6 +14,7 @@ fn context() -> SinkContext {
         sink: "siem".to_owned(),
         shard: 0,
         console_host: "acme.sentinelone.net".to_owned(),
+        console: None,
         labels: BTreeMap::from([("customer".to_owned(), "acme".to_owned()), ("stream".to_owned(), "x".to_owned())]),
         console_labels: Default::default(),
         schema: Schema::Raw,

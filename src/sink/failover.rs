@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Equal alternatives, of which one is in use until it is unavailable.
 #[derive(Debug)]
-pub(super) struct Failover<T> {
+pub(crate) struct Failover<T> {
     /// Not empty.
     all: Box<[T]>,
     current: AtomicUsize,
@@ -11,25 +11,25 @@ pub(super) struct Failover<T> {
 
 impl<T> Failover<T> {
     /// `all` must not be empty. `user` decides which one is used first.
-    pub(super) fn new(all: Vec<T>, user: &impl Hash) -> Self {
+    pub(crate) fn new(all: Vec<T>, user: &impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         user.hash(&mut hasher);
         let current = hasher.finish() as usize % all.len().max(1);
         Self { all: all.into(), current: AtomicUsize::new(current) }
     }
 
-    pub(super) fn all(&self) -> &[T] {
+    pub(crate) fn all(&self) -> &[T] {
         &self.all
     }
 
     /// The one in use, with its index.
-    pub(super) fn current(&self) -> (usize, &T) {
+    pub(crate) fn current(&self) -> (usize, &T) {
         let index = self.current.load(Ordering::Relaxed);
         (index, &self.all[index])
     }
 
     /// The one at `index` is unavailable: uses the next one, unless another attempt changed it already.
-    pub(super) fn leave(&self, index: usize) {
+    pub(crate) fn leave(&self, index: usize) {
         let next = (index + 1) % self.all.len();
         let _ = self.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
     }

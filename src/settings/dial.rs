@@ -1,0 +1,124 @@
+//! Connections that do not carry HTTP.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use url::Host;
+
+use super::http::{CONNECT_TIMEOUT, tls_client};
+use super::reachable::{ResolveError, resolve};
+use super::request_error::describe_connect_error;
+use super::{ClientError, NotReachable, Period, Reach, Tls};
+
+/// A server that is dialled, and how.
+#[derive(Debug, Clone)]
+pub struct Dialer {
+    pub host: Host<String>,
+    pub port: u16,
+    /// With TLS, if given.
+    pub tls: Option<Tls>,
+    /// Which addresses it may have.
+    pub reach: Reach,
+    /// The longest time for everything until messages can be written.
+    pub timeout: Duration,
+    /// The scheme of addresses without TLS, for advice.
+    pub plain: &'static str,
+}
+
+/// A connection that was dialled.
+pub trait Dialled: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Dialled for T {}
+
+/// No connection was opened. The texts name the address, the cause, and what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error(transparent)]
+    Tls(#[from] ClientError),
+    #[error(transparent)]
+    NotReachable(#[from] NotReachable),
+    /// Another attempt may succeed.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// Host and port.
+impl fmt::Display for Dialer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.host, self.port)
+    }
+}
+
+impl Dialer {
+    /// The addresses of the host.
+    ///
+    /// # Errors
+    /// If the name is not known, or a tenant may not use it.
+    pub async fn addresses(&self) -> Result<Vec<SocketAddr>, DialError> {
+        let literal = match &self.host {
+            Host::Ipv4(address) => Some(IpAddr::from(*address)),
+            Host::Ipv6(address) => Some(IpAddr::from(*address)),
+            Host::Domain(_) => None,
+        };
+        let found = match literal {
+            Some(address) => resolve(&address.to_string(), self.reach.private()).await,
+            None => resolve(&self.host.to_string(), self.reach.private()).await,
+        };
+        let found = found.map_err(|error| match error {
+            ResolveError::NotReachable(error) => DialError::NotReachable(error),
+            ResolveError::Lookup(reason) => self.unreachable(&io::Error::new(io::ErrorKind::NotFound, reason)),
+        })?;
+        Ok(found.into_iter().map(|address| SocketAddr::new(address.ip(), self.port)).collect())
+    }
+
+    /// Opens a connection to one of the host's addresses. Returns it with its two ends.
+    ///
+    /// # Errors
+    /// If there is none within the timeout.
+    pub async fn dial(&self) -> Result<(Box<dyn Dialled>, (SocketAddr, SocketAddr)), DialError> {
+        let longest = self.timeout.min(CONNECT_TIMEOUT);
+        match timeout(longest, self.open()).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                let reason = format!("no answer within {}", Period(longest));
+                Err(self.unreachable(&io::Error::new(io::ErrorKind::TimedOut, reason)))
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<(Box<dyn Dialled>, (SocketAddr, SocketAddr)), DialError> {
+        let addresses = self.addresses().await?;
+        let opened = async {
+            // The next one is tried if one fails.
+            let stream = TcpStream::connect(addresses.as_slice()).await?;
+            stream.set_nodelay(true)?;
+            let ends = (stream.local_addr()?, stream.peer_addr()?);
+            Ok((stream, ends))
+        };
+        let (stream, ends) = opened.await.map_err(|error: io::Error| self.unreachable(&error))?;
+        let Some(tls) = &self.tls else { return Ok((Box::new(stream), ends)) };
+        let connector = TlsConnector::from(Arc::new(tls_client(tls)?));
+        let name = match &self.host {
+            Host::Ipv4(address) => ServerName::from(IpAddr::from(*address)),
+            Host::Ipv6(address) => ServerName::from(IpAddr::from(*address)),
+            Host::Domain(name) => {
+                let name = ServerName::try_from(name.clone());
+                name.map_err(|error| self.unreachable(&io::Error::new(io::ErrorKind::NotFound, error)))?
+            }
+        };
+        let stream = connector.connect(name, stream).await.map_err(|error| self.unreachable(&error))?;
+        Ok((Box::new(stream), ends))
+    }
+
+    fn unreachable(&self, error: &io::Error) -> DialError {
+        DialError::Unreachable(describe_connect_error(error, self, self.plain))
+    }
+}

@@ -1,0 +1,131 @@
+//! One event as one syslog message: RFC 5424 or RFC 3164, framed by octet counting (RFC 6587, RFC 5425) or line feeds.
+
+use std::io::Write;
+
+use super::settings::{Facility, Format, Framing, Payload};
+use super::{cef, shorten};
+use crate::record::{Stream, Timestamp, Value};
+use crate::settings::Schema;
+use crate::sink::Event;
+
+/// The severity of events that name none: informational.
+const DEFAULT_SEVERITY: u8 = 6;
+
+/// The private enterprise number that RFC 5612 reserves for documentation: the program has none of its own.
+const STRUCTURED_DATA: &str = "s1-forwarder@32473";
+
+/// Writes the messages of one lane.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    pub format: Format,
+    /// None for UDP, where each datagram is a message.
+    pub framing: Option<Framing>,
+    pub payload: Payload,
+    pub facility: Facility,
+    pub app_name: String,
+    /// Longest message in bytes, without its frame.
+    pub max_bytes: usize,
+    /// The console: the device that reports.
+    pub host: String,
+    pub pipeline: String,
+    pub stream: Stream,
+    pub schema: Schema,
+}
+
+/// An event has no message of the allowed length, whatever is left out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the event cannot be shortened to `max_bytes: {max_bytes}`")]
+pub(super) struct TooLong {
+    max_bytes: usize,
+}
+
+impl Encoder {
+    /// Appends the message of `event` with its frame. `version` is that of the console, for the header of CEF.
+    ///
+    /// # Errors
+    /// If the message cannot be shortened to the allowed length. Nothing is appended then.
+    pub fn write(&self, event: Event<'_>, version: &str, now: Timestamp, out: &mut Vec<u8>) -> Result<(), TooLong> {
+        let mut message = Vec::with_capacity(event.body.len() + 256);
+        self.write_header(event, now, &mut message);
+        let room = self.max_bytes.checked_sub(message.len());
+        let too_long = || TooLong { max_bytes: self.max_bytes };
+        let room = room.ok_or_else(too_long)?;
+        match self.payload {
+            Payload::Cef => {
+                let text = std::str::from_utf8(event.body).unwrap_or_default();
+                let device = cef::Device { version, stream: self.stream };
+                let cef = cef::write(Value::new(text), &device, &event.identity.to_string(), room);
+                message.extend_from_slice(cef.ok_or_else(too_long)?.as_bytes());
+            }
+            Payload::Json if event.body.len() <= room => message.extend_from_slice(event.body),
+            Payload::Json => {
+                let shortened = shorten::json(event.body, self.schema, room);
+                message.extend_from_slice(&shortened.ok_or_else(too_long)?);
+            }
+        }
+        match self.framing {
+            Some(Framing::OctetCounting) => {
+                // Writing into a Vec cannot fail.
+                let _ = write!(out, "{} ", message.len());
+                out.extend_from_slice(&message);
+            }
+            Some(Framing::Newline) => {
+                out.extend_from_slice(&message);
+                out.push(b'\n');
+            }
+            None => out.extend_from_slice(&message),
+        }
+        Ok(())
+    }
+
+    /// Everything before the payload.
+    fn write_header(&self, event: Event<'_>, now: Timestamp, out: &mut Vec<u8>) {
+        let priority = self.facility as u8 * 8 + severity(event.body, self.schema);
+        let Self { host, app_name, .. } = self;
+        let _ = match self.format {
+            Format::Rfc5424 => {
+                let time = event.time.map_or_else(|| "-".to_owned(), |time| time.to_string());
+                write!(
+                    out,
+                    "<{priority}>1 {time} {host} {app_name} - {stream} [{STRUCTURED_DATA} pipeline=\"{pipeline}\" \
+                     stream=\"{stream}\" identity=\"{identity}\"] ",
+                    pipeline = self.pipeline,
+                    stream = self.stream.name(),
+                    identity = event.identity,
+                )
+            }
+            Format::Rfc3164 => {
+                write!(out, "<{priority}>{time} {host} {app_name}: ", time = short_time(event.time.unwrap_or(now)))
+            }
+        };
+    }
+}
+
+/// `Mar  1 10:20:30`, in UTC.
+fn short_time(time: Timestamp) -> String {
+    let moment = jiff::Timestamp::from_microsecond(time.micros()).unwrap_or_default();
+    moment.strftime("%b %e %H:%M:%S").to_string()
+}
+
+/// The event's severity as that of syslog: critical 2, high 3, medium 4, low 5, informational 6.
+fn severity(body: &[u8], schema: Schema) -> u8 {
+    let Ok(text) = std::str::from_utf8(body) else { return DEFAULT_SEVERITY };
+    let event = Value::new(text);
+    match schema {
+        Schema::Ecs => match event.get("event").get("severity").raw() {
+            "99" => 2,
+            "73" => 3,
+            "47" => 4,
+            _ => DEFAULT_SEVERITY,
+        },
+        Schema::Ocsf => match event.get("severity_id").raw() {
+            "6" => 1,
+            "5" => 2,
+            "4" => 3,
+            "3" => 4,
+            "2" => 5,
+            _ => DEFAULT_SEVERITY,
+        },
+        Schema::Raw => DEFAULT_SEVERITY,
+    }
+}

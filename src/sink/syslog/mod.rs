@@ -1,0 +1,363 @@
+//! `syslog`: one message for each event over TLS, TCP or UDP, as JSON or CEF.
+//!
+//! Syslog has no acknowledgements. Over TLS and TCP a batch counts as delivered when the receiver's kernel has taken it
+//! and the connection is still open a second later (see `connection.rs`). UDP sends once.
+
+mod address;
+mod cef;
+mod cef_fields;
+mod connection;
+mod message;
+mod send_queue;
+mod settings;
+mod shorten;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::net::UdpSocket;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use self::address::{Carrier, SyslogAddress};
+use self::connection::Connection;
+use self::message::{Encoder, TooLong};
+use self::settings::{DEFAULTS, Payload, unspecified};
+use super::common::{Common, Defaults, SinkType};
+use super::failover::Failover;
+use super::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Rejection, Sink, SinkContext, TOO_LARGE};
+use crate::console::Client;
+use crate::failure::LastFailure;
+use crate::record::Timestamp;
+use crate::settings::{DialError, Dialer, Schema, Tls};
+
+pub use self::settings::SyslogSettings;
+
+impl SyslogSettings {
+    /// The schema that the payload is made from, if there is only one.
+    pub(super) fn implied_schema(&self) -> Option<Schema> {
+        (self.payload == Payload::Cef).then_some(Schema::Ecs)
+    }
+}
+
+impl SinkType for SyslogSettings {
+    fn defaults(&self) -> Defaults {
+        DEFAULTS
+    }
+
+    /// No label is part of a name here.
+    fn mixes_labels(&self) -> bool {
+        true
+    }
+
+    fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
+        let receivers = self.receivers()?;
+        let carrier = receivers.first().map_or(Carrier::Tls, |receiver| receiver.carrier);
+        self.check(carrier)?;
+        if common.proxy.is_some() {
+            return Err(BuildError::value("proxy", "syslog needs no proxy: messages go straight to the receiver"));
+        }
+        if carrier != Carrier::Tls && common.tls != Tls::default() {
+            return Err(BuildError::value("tls", "is for receivers whose address begins with tls://"));
+        }
+        if self.implied_schema().is_some() && common.schema.is_some_and(|schema| schema != Schema::Ecs) {
+            return Err(BuildError::value("schema", "`payload: cef` is made from ECS events: leave the key out"));
+        }
+        if carrier == Carrier::Tls {
+            // Names a file that cannot be used before the first connection.
+            common.tls.check()?;
+        }
+        let dialers = receivers.iter().map(|receiver| Receiver {
+            address: receiver.clone(),
+            dialer: Dialer {
+                host: receiver.host.clone(),
+                port: receiver.port,
+                tls: (carrier == Carrier::Tls).then(|| common.tls.clone()),
+                reach: common.reach.clone(),
+                timeout: common.timeout().0,
+                plain: "tcp",
+            },
+        });
+        let lane = (&context.pipeline, context.stream.name(), &context.sink);
+        Ok(Arc::new(Syslog {
+            receivers: Failover::new(dialers.collect(), &lane),
+            encoder: Encoder {
+                format: self.format,
+                framing: self.framing(carrier)?,
+                payload: self.payload,
+                facility: self.facility,
+                app_name: self.app_name.clone(),
+                max_bytes: usize::try_from(self.max_bytes.0).unwrap_or(usize::MAX),
+                host: context.console_host.clone(),
+                pipeline: context.pipeline.clone(),
+                stream: context.stream,
+                schema: self.implied_schema().unwrap_or(context.schema),
+            },
+            carrier,
+            limits: common.limits(&DEFAULTS),
+            timeout: common.timeout().0,
+            connection: Mutex::default(),
+            socket: Mutex::default(),
+            console: context.console.clone(),
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct Receiver {
+    address: SyslogAddress,
+    dialer: Dialer,
+}
+
+#[derive(Debug)]
+struct Syslog {
+    receivers: Failover<Receiver>,
+    encoder: Encoder,
+    carrier: Carrier,
+    limits: Limits,
+    timeout: Duration,
+    connection: Mutex<Current>,
+    /// The socket of UDP with the index of its receiver.
+    socket: Mutex<Option<(usize, Arc<UdpSocket>)>>,
+    console: Option<Arc<Client>>,
+}
+
+/// The open connection with the index of its receiver, or why there is none.
+#[derive(Debug, Default)]
+struct Current {
+    open: Option<(usize, Arc<Connection>)>,
+    failure: LastFailure<Attempt>,
+}
+
+/// A batch as messages.
+struct Encoded {
+    bytes: Vec<u8>,
+    /// Ends of the messages in `bytes`, each with the index of its event.
+    ends: Vec<(usize, usize)>,
+    rejected: Vec<Rejection>,
+}
+
+impl Sink for Syslog {
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
+        async move {
+            let encoded = self.encode(batch).await;
+            match self.carrier {
+                Carrier::Tls | Carrier::Tcp => self.send_stream(encoded).await,
+                Carrier::Udp => self.send_datagrams(encoded).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Probe> {
+        async move {
+            let mut probes = Vec::new();
+            for receiver in self.receivers.all() {
+                probes.push(self.probe_one(receiver).await);
+            }
+            probes.into_iter().reduce(Probe::and).unwrap_or_else(|| Probe::Failed("there is no receiver".to_owned()))
+        }
+        .boxed()
+    }
+}
+
+impl Syslog {
+    async fn encode(&self, batch: &Batch) -> Encoded {
+        let version = match self.encoder.payload {
+            Payload::Cef => match &self.console {
+                Some(console) => console.release().await.unwrap_or_default(),
+                None => String::new(),
+            },
+            Payload::Json => String::new(),
+        };
+        let mut encoded =
+            Encoded { bytes: Vec::with_capacity(batch.body_bytes()), ends: Vec::new(), rejected: Vec::new() };
+        for (index, event) in batch.events().enumerate() {
+            match self.encoder.write(event, &version, Timestamp::now(), &mut encoded.bytes) {
+                Ok(()) => encoded.ends.push((encoded.bytes.len(), index)),
+                Err(error) => encoded.rejected.push(too_long(index, &error)),
+            }
+        }
+        encoded
+    }
+
+    async fn send_stream(&self, encoded: Encoded) -> Attempt {
+        let sent = encoded.bytes.len() as u64;
+        if encoded.ends.is_empty() {
+            return settled(encoded.rejected, Vec::new(), 0);
+        }
+        let (index, connection) = match self.connection().await {
+            Ok(connection) => connection,
+            Err(attempt) => return attempt,
+        };
+        match connection.deliver(&encoded.bytes, self.timeout).await {
+            Ok(()) => settled(encoded.rejected, Vec::new(), sent),
+            Err(lost) => {
+                let address = &self.receivers.all()[index].address;
+                self.receivers.leave(index);
+                let reason = format!("{address}: {lost}; everything that was not confirmed is sent again");
+                retry(reason, "lost")
+            }
+        }
+    }
+
+    /// The open connection, or a new one to a receiver that answers.
+    async fn connection(&self) -> Result<(usize, Arc<Connection>), Attempt> {
+        let called_at = Instant::now();
+        let mut current = self.connection.lock().await;
+        if let Some((index, connection)) = current.open.as_ref().filter(|(_, connection)| !connection.is_lost()) {
+            return Ok((*index, connection.clone()));
+        }
+        if let Some(failure) = current.failure.after(called_at) {
+            return Err(failure);
+        }
+        current.open = None;
+        let opened = self.connect().await.map_err(|error| failed(&error));
+        current.failure.ended(&opened);
+        current.open = opened.as_ref().ok().cloned();
+        opened
+    }
+
+    async fn connect(&self) -> Result<(usize, Arc<Connection>), DialError> {
+        let mut failure = None;
+        for _ in self.receivers.all() {
+            let (index, receiver) = self.receivers.current();
+            match receiver.dialer.dial().await {
+                Ok((stream, ends)) => {
+                    return Ok((index, Arc::new(Connection::new(stream, ends))));
+                }
+                Err(error) => {
+                    self.receivers.leave(index);
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        Err(failure.unwrap_or_else(|| DialError::Unreachable("there is no receiver".to_owned())))
+    }
+
+    /// Sends each message once. Of a datagram that was sent nobody knows whether it arrived.
+    async fn send_datagrams(&self, mut encoded: Encoded) -> Attempt {
+        let (receiver, socket) = match self.socket().await {
+            Ok(socket) => socket,
+            Err(error) => return failed(&error),
+        };
+        let mut begin = 0;
+        let mut sent = 0;
+        for (place, &(end, index)) in encoded.ends.iter().enumerate() {
+            match socket.send(&encoded.bytes[begin..end]).await {
+                Ok(bytes) => sent += bytes as u64,
+                Err(error) if is_too_long(&error) => {
+                    let reason = format!("the datagram is too long for the network: {error}; set a smaller max_bytes");
+                    encoded.rejected.push(Rejection { index, status: TOO_LARGE.to_owned(), reason });
+                }
+                Err(_) => {
+                    // The system says so of an earlier datagram. This one was not sent.
+                    self.leave_socket(receiver).await;
+                    let left = encoded.ends[place..].iter().map(|(_, index)| *index).collect();
+                    return settled(encoded.rejected, left, sent);
+                }
+            }
+            begin = end;
+        }
+        settled(encoded.rejected, Vec::new(), sent)
+    }
+
+    async fn socket(&self) -> Result<(usize, Arc<UdpSocket>), DialError> {
+        let mut open = self.socket.lock().await;
+        if let Some((index, socket)) = &*open {
+            return Ok((*index, socket.clone()));
+        }
+        let (index, receiver) = self.receivers.current();
+        let bound = async {
+            let addresses = receiver.dialer.addresses().await?;
+            let unusable = |error: std::io::Error| DialError::Unreachable(format!("{}: {error}", receiver.address));
+            let peer = *addresses.first().ok_or_else(|| DialError::Unreachable("the name has no address".to_owned()))?;
+            let socket = UdpSocket::bind(unspecified(peer)).await.map_err(unusable)?;
+            socket.connect(peer).await.map_err(unusable)?;
+            Ok(Arc::new(socket))
+        };
+        match bound.await {
+            Ok(socket) => {
+                *open = Some((index, socket.clone()));
+                Ok((index, socket))
+            }
+            Err(error) => {
+                self.receivers.leave(index);
+                Err(error)
+            }
+        }
+    }
+
+    async fn leave_socket(&self, index: usize) {
+        self.receivers.leave(index);
+        *self.socket.lock().await = None;
+    }
+
+    async fn probe_one(&self, receiver: &Receiver) -> Probe {
+        let Receiver { address, dialer } = receiver;
+        if self.carrier == Carrier::Udp {
+            return match dialer.addresses().await {
+                Ok(_) => Probe::Reached(format!(
+                    "{address}: the name is known; UDP sends each event once and nobody says whether it arrived: use \
+                     tls:// where nothing may be lost"
+                )),
+                Err(error) => Probe::Failed(error.to_string()),
+            };
+        }
+        let known = if send_queue::is_known() {
+            "it counts as delivered what the receiver's kernel has taken, a second later"
+        } else {
+            "this system does not say what a receiver has taken: what was written counts as delivered a second later"
+        };
+        match dialer.dial().await {
+            Ok(_) => Probe::Reached(format!("{address}: syslog has no acknowledgements, {known}")),
+            Err(error) => Probe::Failed(error.to_string()),
+        }
+    }
+}
+
+fn too_long(index: usize, error: &TooLong) -> Rejection {
+    Rejection { index, status: TOO_LARGE.to_owned(), reason: error.to_string() }
+}
+
+/// The receiver named no error for anything it may have sent.
+fn is_too_long(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error())
+}
+
+fn settled(rejected: Vec<Rejection>, retry: Vec<usize>, bytes: u64) -> Attempt {
+    let outcome = if rejected.is_empty() && retry.is_empty() {
+        Outcome::Delivered
+    } else {
+        Outcome::Partial { rejected, retry, after: None }
+    };
+    Attempt { outcome, bytes, status: "ok".to_owned() }
+}
+
+fn retry(reason: String, status: &str) -> Attempt {
+    Attempt { outcome: Outcome::RetryLater { reason, after: None }, bytes: 0, status: status.to_owned() }
+}
+
+fn failed(error: &DialError) -> Attempt {
+    match error {
+        DialError::Unreachable(reason) => retry(reason.clone(), "connect"),
+        DialError::Tls(_) => Attempt {
+            outcome: Outcome::SecretUnreadable(error.to_string()),
+            bytes: 0,
+            status: "tls".to_owned(),
+        },
+        DialError::NotReachable(_) => Attempt {
+            outcome: Outcome::Misconfigured(error.to_string()),
+            bytes: 0,
+            status: "address".to_owned(),
+        },
+    }
+}

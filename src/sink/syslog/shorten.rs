@@ -1,0 +1,118 @@
+//! Makes events fit into messages of a limited length.
+
+use serde_json::{Map, Value};
+
+use crate::settings::Schema;
+
+/// The end of a text, or of a list, that was shortened.
+pub(super) const MARK: &str = "…";
+
+/// In `tags`, or in `metadata.labels`, of an event that was shortened.
+const TAG: &str = "shortened";
+
+/// Longest text in characters and longest list, for each attempt.
+const STEPS: [(usize, usize); 5] = [(1024, 64), (256, 16), (64, 8), (32, 4), (16, 2)];
+
+/// An event of at most `room` bytes as JSON. First it loses the copy of the record, if it has one. Then all its texts
+/// and lists are shortened step by step, until it fits. What was shortened ends with `…`. `None` if it never fits, or is
+/// no JSON object.
+pub(super) fn json(event: &[u8], schema: Schema, room: usize) -> Option<Vec<u8>> {
+    let mut event: Map<String, Value> = serde_json::from_slice(event).ok()?;
+    let tags = match schema {
+        Schema::Ecs => {
+            if let Some(Value::Object(fields)) = event.get_mut("event") {
+                fields.remove("original");
+            }
+            event.get_mut("tags")
+        }
+        Schema::Ocsf => {
+            event.remove("raw_data");
+            event.get_mut("metadata").and_then(|metadata| metadata.get_mut("labels"))
+        }
+        Schema::Raw => None,
+    };
+    if let Some(Value::Array(tags)) = tags {
+        tags.insert(0, TAG.into());
+    }
+    let mut event = Value::Object(event);
+    for (characters, elements) in STEPS {
+        let bytes = serde_json::to_vec(&event).ok()?;
+        if bytes.len() <= room {
+            return Some(bytes);
+        }
+        shorten(&mut event, characters, elements);
+    }
+    serde_json::to_vec(&event).ok().filter(|bytes| bytes.len() <= room)
+}
+
+fn shorten(value: &mut Value, characters: usize, elements: usize) {
+    match value {
+        Value::String(string) => text(string, characters),
+        Value::Array(list) => {
+            if list.len() > elements {
+                list.truncate(elements);
+                // In a list of texts only: another type would break a destination's schema.
+                if let Some(Value::String(last)) = list.last_mut().filter(|last| !last.as_str().is_some_and(is_marked)) {
+                    last.push_str(MARK);
+                }
+            }
+            list.iter_mut().for_each(|element| shorten(element, characters, elements));
+        }
+        Value::Object(map) => map.values_mut().for_each(|value| shorten(value, characters, elements)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn is_marked(text: &str) -> bool {
+    text.ends_with(MARK)
+}
+
+/// Cuts a text after so many characters, its mark included.
+pub(super) fn text(text: &mut String, characters: usize) {
+    let Some((end, _)) = text.char_indices().nth(characters) else { return };
+    let end = text[..end].char_indices().next_back().map_or(0, |(last, _)| last);
+    text.truncate(end);
+    text.push_str(MARK);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_shortened_step_by_step_and_marked() {
+        let event = serde_json::json!({
+            "event": { "original": "x".repeat(5000), "severity": 73 },
+            "message": "é".repeat(2000),
+            "related": { "hash": vec!["a".repeat(40); 100] },
+            "tags": ["sentinel_one"],
+        });
+        let event = serde_json::to_vec(&event).unwrap();
+        let at = |room| -> Value {
+            let bytes = json(&event, Schema::Ecs, room).unwrap();
+            assert!(bytes.len() <= room, "{} of {room}", bytes.len());
+            serde_json::from_slice(&bytes).unwrap()
+        };
+        let only_without_original = at(9_000);
+        assert_eq!(only_without_original["event"], serde_json::json!({ "severity": 73 }));
+        assert_eq!(only_without_original["message"].as_str().unwrap().chars().count(), 2000);
+        assert_eq!(only_without_original["tags"], serde_json::json!(["shortened", "sentinel_one"]));
+
+        let small = at(1_000);
+        let message = small["message"].as_str().unwrap();
+        assert!(message.ends_with('…') && message.chars().count() <= 256, "{message}");
+        let hashes = small["related"]["hash"].as_array().unwrap();
+        assert!(hashes.len() <= 16 && hashes.last().unwrap().as_str().unwrap().ends_with('…'), "{hashes:?}");
+        assert_eq!(json(&event, Schema::Ecs, 100), None, "keys are never cut");
+        assert_eq!(json(b"[1]", Schema::Raw, 100), None);
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        for (whole, characters, cut) in [("äöü", 3, "äöü"), ("äöüx", 3, "äö…"), ("ab", 1, "…"), ("", 1, "")] {
+            let mut string = whole.to_owned();
+            text(&mut string, characters);
+            assert_eq!(string, cut);
+        }
+    }
+}

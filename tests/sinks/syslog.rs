@@ -1,0 +1,439 @@
+//! `syslog` against receivers that read, stop, drop and die, and messages as RFC 5424, RFC 3164 and CEF.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use s1_forwarder::record::{Identity, Stream, Timestamp};
+use s1_forwarder::settings::Schema;
+use s1_forwarder::sink::{Batch, Outcome, Probe};
+use serde_json::{Value, json};
+
+use crate::support::batches::{batch, context, push, settings, sink, sink_in};
+use crate::support::syslog::{Behaviour, SyslogReceiver, next_message};
+use crate::support::tls::{Authority, TlsFront};
+
+fn keys(address: SocketAddr) -> Value {
+    json!({ "type": "syslog", "address": format!("tcp://{address}"), "schema": "raw", "timeout": "5s" })
+}
+
+fn with(mut keys: Value, more: Value) -> Value {
+    keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    keys
+}
+
+/// The ids of the events in messages.
+fn ids(messages: &[String]) -> Vec<u32> {
+    let id = |message: &String| {
+        let event: Value = serde_json::from_str(&message[message.find('{').unwrap()..]).unwrap();
+        event["id"].as_str().unwrap().parse().unwrap()
+    };
+    messages.iter().map(id).collect()
+}
+
+fn lost(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::RetryLater { reason, .. } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A batch that no kernel takes whole while nobody reads.
+fn large_batch() -> Batch {
+    let mut large = Batch::new(Stream::Activities);
+    for id in 0..1_000 {
+        push(&mut large, &id.to_string(), &"x".repeat(7_000));
+    }
+    large
+}
+
+#[tokio::test]
+async fn messages_have_the_header_of_their_format() {
+    let receiver = SyslogReceiver::start(Behaviour::Reads).await;
+    let new_form = sink(keys(receiver.address()));
+    let old_form = json!({ "format": "rfc3164", "framing": "newline", "facility": "auth", "app_name": "s1" });
+    let old_form = sink(with(keys(receiver.address()), old_form));
+    assert_eq!(new_form.send(&batch(7..8)).await.outcome, Outcome::Delivered);
+    assert_eq!(old_form.send(&batch(7..8)).await.outcome, Outcome::Delivered);
+    let identity = Identity::of("usea1-acme.sentinelone.net", Stream::Activities, "7", "");
+    let event = r#"{"id":"7","primaryDescription":"the quick brown fox jumps over the lazy dog"}"#;
+    assert_eq!(
+        receiver.messages(),
+        [
+            format!(
+                "<134>1 2026-09-16T08:30:00.123456Z usea1-acme.sentinelone.net s1-forwarder - activities \
+                 [s1-forwarder@32473 pipeline=\"acme\" stream=\"activities\" identity=\"{identity}\"] {event}"
+            ),
+            format!("<38>Sep 16 08:30:00 usea1-acme.sentinelone.net s1: {event}"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_severity_is_that_of_the_event() {
+    let mut events = Batch::new(Stream::Threats);
+    for severity in ["99", "73", "47", "21", "null"] {
+        let identity = Identity::of("h", Stream::Threats, severity, "");
+        events.push_with(severity, identity, None, |out| {
+            out.extend_from_slice(format!(r#"{{"event":{{"severity":{severity}}}}}"#).as_bytes());
+            None
+        });
+    }
+    let receiver = SyslogReceiver::start(Behaviour::Reads).await;
+    let lane = sink_in(with(keys(receiver.address()), json!({ "schema": "ecs" })), &context(Stream::Threats));
+    assert_eq!(lane.send(&events).await.outcome, Outcome::Delivered);
+    let beginnings: Vec<_> = receiver.messages().iter().map(|message| message[..9].to_owned()).collect();
+    assert_eq!(beginnings, ["<130>1 - ", "<131>1 - ", "<132>1 - ", "<134>1 - ", "<134>1 - "], "without a time");
+}
+
+#[tokio::test]
+async fn batches_share_one_connection_in_their_order() {
+    let receiver = SyslogReceiver::start(Behaviour::Reads).await;
+    let lane = sink(keys(receiver.address()));
+    let batches = [batch(0..50), batch(50..100), batch(100..150), batch(150..200)];
+    for attempt in join_all(batches.iter().map(|batch| lane.send(batch))).await {
+        assert_eq!((attempt.outcome, attempt.status.as_str()), (Outcome::Delivered, "ok"));
+    }
+    assert_eq!(lane.send(&batch(200..201)).await.outcome, Outcome::Delivered);
+    assert_eq!(ids(&receiver.messages()), (0..201).collect::<Vec<_>>());
+    assert_eq!(receiver.connections(), 1);
+}
+
+#[tokio::test]
+async fn tls_is_verified_and_shows_a_client_certificate() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = directory.path().join("ca.pem");
+    std::fs::write(&ca_file, servers.certificate()).unwrap();
+    let (cert_file, key_file) = clients.issue(&["forwarder"]).write(directory.path(), "client");
+    let receiver = SyslogReceiver::start(Behaviour::Reads).await;
+    let issued = servers.issue(&["localhost"]);
+    let front = TlsFront::start(receiver.address(), &issued, Some(&clients)).await;
+    let lane = |host: &str, tls: Value| {
+        let address = format!("tls://{host}:{}", front.address().port());
+        sink(json!({ "type": "syslog", "address": address, "schema": "raw", "timeout": "5s", "tls": tls }))
+    };
+    let identity = json!({ "ca_file": ca_file, "cert_file": cert_file, "key_file": key_file });
+    assert_eq!(lane("localhost", identity.clone()).send(&batch(0..3)).await.outcome, Outcome::Delivered);
+    let pinned = json!({ "pin_sha256": [issued.fingerprint()], "cert_file": cert_file, "key_file": key_file });
+    assert_eq!(lane("127.0.0.1", pinned).send(&batch(3..6)).await.outcome, Outcome::Delivered);
+    assert_eq!(ids(&receiver.messages()), [0, 1, 2, 3, 4, 5]);
+
+    for (host, tls, part) in [
+        ("localhost", json!({}), "name the authority's certificate in `tls.ca_file`"),
+        ("127.0.0.1", identity, "write a name of the certificate"),
+        ("localhost", json!({ "pin_sha256": ["00".repeat(32)] }), &issued.fingerprint()),
+    ] {
+        let lane = lane(host, tls);
+        let outcome = lane.send(&batch(6..7)).await.outcome;
+        assert!(lost(&outcome).contains(part), "{outcome:?}");
+        assert!(matches!(lane.probe().await, Probe::Failed(reason) if reason.contains(part)));
+    }
+    // With TLS 1.3 the client hears of it after its own handshake.
+    let without = lane("localhost", json!({ "ca_file": ca_file }));
+    let outcome = without.send(&batch(6..7)).await.outcome;
+    assert!(lost(&outcome).contains("certificate") || lost(&outcome).contains("connection"), "{outcome:?}");
+    assert_eq!(ids(&receiver.messages()).len(), 6);
+}
+
+/// Its kernel has a part of the batch, which it never read.
+#[tokio::test]
+async fn what_a_receiver_did_not_read_before_it_died_is_sent_again() {
+    let receiver = SyslogReceiver::start(Behaviour::Stops).await;
+    let address = receiver.address();
+    let lane = sink(with(keys(address), json!({ "timeout": "60s" })));
+    let large = large_batch();
+    let (attempt, read) = tokio::join!(lane.send(&large), async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        receiver.kill().await
+    });
+    assert_eq!(read, Vec::<String>::new());
+    assert!(lost(&attempt.outcome).contains("sent again"), "{attempt:?}");
+    let receiver = SyslogReceiver::start_at(address, Behaviour::Reads).await;
+    assert_eq!(lane.send(&large).await.outcome, Outcome::Delivered);
+    assert_eq!(ids(&receiver.messages()), (0..1_000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_receiver_that_takes_nothing_for_the_timeout_is_left() {
+    let stuck = SyslogReceiver::start(Behaviour::Stops).await;
+    let lane = sink(with(keys(stuck.address()), json!({ "timeout": "2s" })));
+    let outcome = lane.send(&large_batch()).await.outcome;
+    assert!(lost(&outcome).contains("took nothing for 2 s"), "{outcome:?}");
+    stuck.behave(Behaviour::Reads);
+    assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered, "over a new connection");
+    assert_eq!(stuck.connections(), 2);
+}
+
+/// As when a firewall or the receiver's host forgets a connection: bytes are acknowledged, and nobody keeps them.
+#[tokio::test]
+async fn a_connection_that_is_cut_within_a_second_has_delivered_nothing() {
+    let dropping = Behaviour::DropsAndCloses(Duration::from_millis(700));
+    let receiver = SyslogReceiver::start(dropping).await;
+    let lane = sink(keys(receiver.address()));
+    let batches = [batch(0..100), batch(100..200)];
+    for attempt in join_all(batches.iter().map(|batch| lane.send(batch))).await {
+        assert!(lost(&attempt.outcome).contains("closed the connection"), "{attempt:?}");
+    }
+    receiver.behave(Behaviour::Reads);
+    for batch in &batches {
+        assert_eq!(lane.send(batch).await.outcome, Outcome::Delivered);
+    }
+    assert_eq!(ids(&receiver.messages()), (0..200).collect::<Vec<_>>());
+
+    receiver.behave(Behaviour::DropsAndCloses(Duration::from_secs(5)));
+    let other = sink(keys(receiver.address()));
+    let outcome = other.send(&batches[0]).await.outcome;
+    assert_eq!(outcome, Outcome::Delivered, "what a receiver takes and then loses is lost, as the page says");
+}
+
+/// A lane that ends drops the attempt at any moment.
+#[tokio::test]
+async fn a_message_that_was_written_in_part_is_followed_by_no_other() {
+    let receiver = SyslogReceiver::start(Behaviour::Stops).await;
+    let lane = sink(keys(receiver.address()));
+    let large = large_batch();
+    tokio::select! {
+        attempt = lane.send(&large) => panic!("{attempt:?}"),
+        () = async {
+            receiver.accepted(1).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        } => {}
+    }
+    receiver.behave(Behaviour::Reads);
+    let outcome = lane.send(&batch(0..1)).await.outcome;
+    assert!(lost(&outcome).contains("in part"), "{outcome:?}");
+    assert_eq!(lane.send(&batch(1..2)).await.outcome, Outcome::Delivered);
+    assert_eq!(ids(&receiver.messages()), [1]);
+}
+
+#[tokio::test]
+async fn the_next_receiver_takes_over() {
+    let gone = SyslogReceiver::start(Behaviour::Reads).await;
+    let (closed, there) = (gone.address(), SyslogReceiver::start(Behaviour::Reads).await);
+    gone.kill().await;
+    let addresses = json!([format!("tcp://{closed}"), format!("tcp://{}", there.address())]);
+    let keys = json!({ "type": "syslog", "addresses": addresses, "schema": "raw", "timeout": "5s" });
+    // Lanes begin with different receivers.
+    for number in 0..6 {
+        let mut context = context(Stream::Activities);
+        context.pipeline = format!("p{number}");
+        assert_eq!(sink_in(keys.clone(), &context).send(&batch(number..number + 1)).await.outcome, Outcome::Delivered);
+    }
+    assert_eq!(ids(&there.messages()), [0, 1, 2, 3, 4, 5]);
+    let outcome = sink(json!({ "type": "syslog", "address": format!("tcp://{closed}") })).send(&batch(0..1)).await;
+    assert!(lost(&outcome.outcome).contains("nothing listens there"), "{outcome:?}");
+    assert_eq!(outcome.status, "connect");
+}
+
+#[tokio::test]
+async fn datagrams_are_sent_once() {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let keys = json!({ "type": "syslog", "address": format!("udp://{address}"), "schema": "raw" });
+    let lane = sink(keys);
+    assert_eq!(lane.send(&batch(0..3)).await.outcome, Outcome::Delivered);
+    let mut bytes = vec![0; 65_536];
+    for id in 0..3 {
+        let count = socket.recv(&mut bytes).await.unwrap();
+        let message = String::from_utf8(bytes[..count].to_vec()).unwrap();
+        assert!(message.starts_with("<134>1 ") && message.ends_with('}'), "{message}");
+        assert_eq!(ids(&[message]), [id]);
+    }
+    assert!(matches!(lane.probe().await, Probe::Reached(text) if text.contains("use tls://")));
+
+    drop(socket);
+    assert_eq!(lane.send(&batch(3..4)).await.outcome, Outcome::Delivered, "nobody knows");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let refused = lane.send(&batch(4..6)).await.outcome;
+    assert_eq!(refused, Outcome::Partial { rejected: Vec::new(), retry: vec![0, 1], after: None }, "the system knows");
+}
+
+#[tokio::test]
+async fn long_events_are_shortened_to_max_bytes() {
+    let receiver = SyslogReceiver::start(Behaviour::Reads).await;
+    let lane = sink(with(keys(receiver.address()), json!({ "max_bytes": "1KiB" })));
+    let mut events = batch(0..1);
+    push(&mut events, "1", &"ü\\\"\u{1f600}".repeat(5_000));
+    let identity = Identity::of("h", Stream::Activities, "2", "");
+    events.push_with("2", identity, None, |out| {
+        out.extend_from_slice(format!(r#"{{"{}":1}}"#, "key".repeat(1_000)).as_bytes());
+        None
+    });
+    let Outcome::Partial { rejected, retry, .. } = lane.send(&events).await.outcome else { panic!() };
+    assert_eq!((rejected[0].index, rejected.len(), retry.len()), (2, 1, 0));
+    assert!(rejected[0].reason.contains("max_bytes"), "{rejected:?}");
+    let messages = receiver.messages();
+    assert_eq!(ids(&messages), [0, 1]);
+    assert!(messages[1].len() <= 1024 && messages[1].ends_with("…\"}"), "{}", messages[1]);
+}
+
+/// The extension of a CEF message as keys and values: the parser of the Python package `pycef`, by its rule that a key
+/// begins after a space that no value can contain before `=` without an escape.
+fn extension(message: &str) -> BTreeMap<String, String> {
+    let cef = &message[message.find("CEF:0|").unwrap()..];
+    let mut parts = 0;
+    let mut escaped = false;
+    let begin = cef.char_indices().find(|(_, character)| {
+        parts += usize::from(*character == '|' && !escaped);
+        escaped = *character == '\\' && !escaped;
+        parts == 7
+    });
+    let text = &cef[begin.unwrap().0 + 1..];
+    let mut equals = Vec::new();
+    let mut escaped = false;
+    for (at, character) in text.char_indices() {
+        if character == '=' && !escaped {
+            equals.push(at);
+        }
+        escaped = character == '\\' && !escaped;
+    }
+    let mut values = BTreeMap::new();
+    for (index, at) in equals.iter().enumerate() {
+        let begin = text[..*at].rfind(' ').map_or(0, |space| space + 1);
+        let end = equals.get(index + 1).map_or(text.len(), |next| text[..*next].rfind(' ').unwrap());
+        let value = text[at + 1..end].replace("\\=", "=").replace("\\n", "\n").replace("\\\\", "\\");
+        assert_eq!(values.insert(text[begin..*at].to_owned(), value), None, "a key stands twice");
+    }
+    values
+}
+
+fn cef_event(stream: Stream, event: &Value) -> Batch {
+    let mut events = Batch::new(stream);
+    let time = Timestamp::from_micros(1_789_547_400_123_456);
+    events.push_with("1", Identity::of("h", stream, "1", ""), Some(time), |out| {
+        out.extend_from_slice(event.to_string().as_bytes());
+        None
+    });
+    events
+}
+
+async fn cef_messages(stream: Stream, more: Value, events: &Batch) -> Vec<String> {
+    let receiver = SyslogReceiver::start(Behaviour::Reads).await;
+    let keys = with(keys(receiver.address()), with(json!({ "payload": "cef", "schema": "ecs" }), more));
+    let attempt = sink_in(keys, &context(stream)).send(events).await;
+    assert_eq!(attempt.outcome, Outcome::Delivered);
+    receiver.messages()
+}
+
+#[tokio::test]
+async fn cef_has_the_keys_of_the_dictionary_and_escapes_what_ends_a_value() {
+    let event = json!({
+        "@timestamp": "2026-03-01T10:20:30.123456Z",
+        "event": { "action": "threat|mitigated", "category": ["malware", "process"], "severity": 99, "kind": "alert" },
+        "file": { "name": "a=b.exe", "path": "C:\\x y\\a=b.exe", "hash": { "sha1": "02699626f388ed830012e5b787640e71c56d42d8" } },
+        "host": { "name": "web-1", "ip": ["fe80::1", "10.1.2.3"], "mac": ["00-25-96-FF-FE-12"] },
+        "message": "Ransomware\nb.exe = on|web-1",
+        "network": { "direction": "outbound" },
+        "process": { "command_line": "cmd /c a=1 && b=2" },
+        "sentinel_one": { "threat": { "name": "b.exe", "site": { "name": "Berlin" } } },
+        "source": { "ip": "192.0.2.3", "port": 445 },
+        "threat": { "technique": { "id": ["T1059", "T1486"] } },
+        "user": { "name": "jane", "domain": "ACME" },
+    });
+    let messages = cef_messages(Stream::Threats, json!({}), &cef_event(Stream::Threats, &event)).await;
+    let identity = Identity::of("h", Stream::Threats, "1", "").to_string();
+    let cef = &messages[0][messages[0].find("CEF").unwrap()..];
+    assert!(
+        cef.starts_with("CEF:0|SentinelOne|Management||threat\\|mitigated|Ransomware b.exe = on\\|web-1|10|externalId="),
+        "{cef}"
+    );
+    let expected = [
+        ("act", "threat|mitigated"),
+        ("c6a1", "fe80::1"),
+        ("c6a1Label", "Device IPv6 Address"),
+        ("cat", "malware,process"),
+        ("cs1", "b.exe"),
+        ("cs1Label", "Threat name"),
+        ("cs4", "Berlin"),
+        ("cs4Label", "Site"),
+        ("cs5", "cmd /c a=1 && b=2"),
+        ("cs5Label", "Command line"),
+        ("cs6", "T1059,T1486"),
+        ("cs6Label", "ATT&CK techniques"),
+        ("deviceDirection", "1"),
+        ("dhost", "web-1"),
+        ("dvchost", "web-1"),
+        ("dvcmac", "00:25:96:FF:FE:12"),
+        ("externalId", &identity),
+        ("fileHash", "02699626f388ed830012e5b787640e71c56d42d8"),
+        ("filePath", "C:\\x y\\a=b.exe"),
+        ("fname", "a=b.exe"),
+        ("msg", "Ransomware\nb.exe = on|web-1"),
+        ("rt", "1772360430123"),
+        ("sntdom", "ACME"),
+        ("spt", "445"),
+        ("src", "192.0.2.3"),
+        ("suser", "jane"),
+    ];
+    let found = extension(cef);
+    let found: Vec<_> = found.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(found, expected);
+    // What else the line begins with is the header of syslog.
+    assert!(messages[0].starts_with("<130>1 2026-09-16T08:30:00.123456Z usea1-acme.sentinelone.net s1-forwarder - threats ["));
+}
+
+#[tokio::test]
+async fn streams_without_a_table_have_the_event_in_msg() {
+    let event = json!({ "event": { "kind": "state" }, "group": { "name": "a=b" }, "message": "Group a=b" });
+    let messages = cef_messages(Stream::Groups, json!({}), &cef_event(Stream::Groups, &event)).await;
+    assert!(messages[0].contains("CEF:0|SentinelOne|Management||groups|Group a=b|0|externalId="), "{}", messages[0]);
+    let msg: Value = serde_json::from_str(&extension(&messages[0])["msg"]).unwrap();
+    assert_eq!(msg, event);
+}
+
+#[tokio::test]
+async fn cef_is_shortened_from_its_end_and_keeps_its_keys() {
+    let event = json!({
+        "event": { "action": "a", "severity": 47 },
+        "process": { "command_line": "=\u{e9}".repeat(3_000) },
+        "message": "\u{1f600}|".repeat(2_000),
+        "user": { "name": "jane" },
+    });
+    for max_bytes in [1_500, 4_000, 8_192, 40_000] {
+        let more = json!({ "max_bytes": max_bytes });
+        let messages = cef_messages(Stream::Alerts, more, &cef_event(Stream::Alerts, &event)).await;
+        assert!(messages[0].len() <= max_bytes, "{} of {max_bytes}", messages[0].len());
+        let found = extension(&messages[0]);
+        assert_eq!((found["suser"].as_str(), found["cs5Label"].as_str()), ("jane", "Command line"));
+        let is_cut = |key: &str| found[key].ends_with('…');
+        let expected = match max_bytes {
+            1_500 | 4_000 | 8_192 => (true, true),
+            _ => (false, false),
+        };
+        assert_eq!((is_cut("msg"), is_cut("cs5")), expected, "{max_bytes}");
+    }
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let address = json!("tls://siem.example:6514");
+    for (keys, part) in [
+        (json!({}), "`address`: is missing"),
+        (json!({ "address": address, "addresses": [address] }), "excludes `address`"),
+        (json!({ "addresses": [address, "tcp://siem.example:514"] }), "the same of tls://"),
+        (json!({ "address": "udp://siem.example:514", "framing": "newline" }), "each datagram is one message"),
+        (json!({ "address": "udp://siem.example:514", "max_bytes": "1MiB" }), "at most 65507"),
+        (json!({ "address": address, "max_bytes": 100 }), "at least 480"),
+        (json!({ "address": address, "app_name": "two words" }), "`app_name`"),
+        (json!({ "address": address, "payload": "cef", "schema": "ocsf" }), "is made from ECS events"),
+        (json!({ "address": address, "proxy": "http://proxy.example:3128" }), "needs no proxy"),
+        (json!({ "address": "tcp://siem.example:514", "tls": { "pin_sha256": ["00".repeat(32)] } }), "`tls`"),
+        (json!({ "address": address, "tls": { "ca_file": "/nowhere/ca.pem" } }), "/nowhere/ca.pem"),
+        (json!({ "address": address, "compression": "gzip" }), "compression"),
+    ] {
+        let error = settings(with(json!({ "type": "syslog" }), keys.clone())).build(&context(Stream::Threats));
+        let error = error.map(|_| keys.to_string()).unwrap_err().to_string();
+        assert!(error.contains(part), "{keys} → {error}");
+    }
+    let cef = settings(json!({ "type": "syslog", "address": address, "payload": "cef" }));
+    assert_eq!(cef.schema(Schema::Raw), Schema::Ecs);
+}
+
+#[test]
+fn frames_are_read_one_after_the_other() {
+    assert_eq!(next_message(b"5 <1>ab6"), Some(("<1>ab".to_owned(), 7)));
+    assert_eq!(next_message(b"5 <1>a"), None);
+    assert_eq!(next_message(b"<1>ab\n<2>"), Some(("<1>ab".to_owned(), 6)));
+}

@@ -16,3 +16,4 @@ mod kafka;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod opensearch;
+mod syslog;

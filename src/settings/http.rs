@@ -196,7 +196,6 @@ impl HttpSettings {
         }
         builder.build().map_err(build_error)
     }
-
 }
 
 /// The TLS library's settings for connections that do not carry HTTP. The files are read now.

@@ -186,7 +186,9 @@ impl Cause {
                 "write a name of the certificate into the URL, or the certificate's fingerprint into `tls.pin_sha256`",
             ),
             Self::ClientCertificate => Some("set or replace `tls.cert_file` and `tls.key_file`"),
-            Self::NotTls => return Some(format!("write {plain}:// if that is meant, or the port that speaks TLS").into()),
+            Self::NotTls => {
+                return Some(format!("write {plain}:// if that is meant, or the port that speaks TLS").into());
+            }
             Self::HandshakeEnded => return Some(format!("does the port speak TLS? if not, write {plain}://").into()),
             Self::NotHttp => Some("does the port speak TLS? then write https://"),
         };

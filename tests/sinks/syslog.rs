@@ -336,7 +336,9 @@ async fn cef_has_the_keys_of_the_dictionary_and_escapes_what_ends_a_value() {
     let identity = Identity::of("h", Stream::Threats, "1", "").to_string();
     let cef = &messages[0][messages[0].find("CEF").unwrap()..];
     assert!(
-        cef.starts_with("CEF:0|SentinelOne|Management||threat\\|mitigated|Ransomware b.exe = on\\|web-1|10|externalId="),
+        cef.starts_with(
+            "CEF:0|SentinelOne|Management||threat\\|mitigated|Ransomware b.exe = on\\|web-1|10|externalId="
+        ),
         "{cef}"
     );
     let expected = [
@@ -371,7 +373,10 @@ async fn cef_has_the_keys_of_the_dictionary_and_escapes_what_ends_a_value() {
     let found: Vec<_> = found.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     assert_eq!(found, expected);
     // What else the line begins with is the header of syslog.
-    assert!(messages[0].starts_with("<130>1 2026-09-16T08:30:00.123456Z usea1-acme.sentinelone.net s1-forwarder - threats ["));
+    assert!(
+        messages[0]
+            .starts_with("<130>1 2026-09-16T08:30:00.123456Z usea1-acme.sentinelone.net s1-forwarder - threats [")
+    );
 }
 
 #[tokio::test]

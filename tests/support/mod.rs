@@ -30,6 +30,7 @@ pub mod process;
 pub mod proxy;
 pub mod quickstart;
 pub mod receiver;
+pub mod rsyslog;
 pub mod secops;
 pub mod sekoia;
 pub mod silent;

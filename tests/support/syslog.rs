@@ -1,6 +1,7 @@
 //! A syslog receiver, written from RFC 6587 and RFC 5424: it takes octet-counted messages and those that end with a
 //! line feed, and dies in the ways that receivers do.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,4 +146,14 @@ pub fn next_message(bytes: &[u8]) -> Option<(String, usize)> {
     assert_eq!(bytes[0], b'<', "a message begins with its priority");
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     Some((text(&bytes[..end]), end + 1))
+}
+
+/// How often each identity arrived: that of the structured data.
+pub fn arrived(messages: &[String]) -> BTreeMap<String, u32> {
+    let mut counts = BTreeMap::new();
+    for message in messages {
+        let (_, rest) = message.split_once(" identity=\"").unwrap();
+        *counts.entry(rest[..32].to_owned()).or_default() += 1;
+    }
+    counts
 }

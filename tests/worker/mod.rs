@@ -37,6 +37,7 @@ mod state_input;
 mod state_of_lanes;
 mod status;
 mod streams;
+mod syslog;
 mod tenants;
 mod tokens;
 mod transfer;

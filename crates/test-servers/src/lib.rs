@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+mod debian;
 mod golang;
 mod maven;
 
@@ -29,6 +30,8 @@ pub const ALL: &[Source] = &[
     ("Kafka's tools", kafka_tools),
     ("OpenSearch", opensearch),
     ("Puppeteer", puppeteer),
+    ("rsyslog", rsyslog),
+    ("pycef", pycef),
     ("the Prometheus operator's source", prometheus_operator),
     ("kube-apiserver", kube_apiserver),
     ("etcd", etcd),
@@ -63,6 +66,26 @@ pub fn puppeteer() -> Result<PathBuf, String> {
         let mut npm = Command::new("npm");
         npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(directory);
         run(npm.arg(format!("puppeteer-core@{PUPPETEER}")), directory).map(drop)
+    })
+}
+
+/// The directory with the files of rsyslog, its driver for TLS, and the libraries that a base system lacks.
+pub fn rsyslog() -> Result<PathBuf, String> {
+    debian::unpacked("rsyslog", &["rsyslog", "rsyslog-gnutls", "libestr0", "libfastjson4", "liblognorm5"])
+}
+
+/// The directory with a parser of CEF in Python.
+pub fn pycef() -> Result<PathBuf, String> {
+    python("pycef", "1.11")
+}
+
+/// The directory with a package of PyPI, without what it depends on.
+fn python(package: &str, version: &str) -> Result<PathBuf, String> {
+    installed(&["python3"], "--version")?;
+    kept(&format!("{package}-{version}"), |directory| {
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target", "."]);
+        run(pip.arg(format!("{package}=={version}")), directory).map(drop)
     })
 }
 

@@ -83,7 +83,10 @@ pub(super) const COMMON: &[Field] = &[
     Field { key: "deviceDirection", label: None, form: Form::Direction, paths: &["network.direction"] },
     text("fname", &["file.name"]),
     text("filePath", &["file.path"]),
-    text("fileHash", &["file.hash.sha256", "file.hash.sha1", "file.hash.md5", "process.hash.sha256", "process.hash.sha1"]),
+    text(
+        "fileHash",
+        &["file.hash.sha256", "file.hash.sha1", "file.hash.md5", "process.hash.sha256", "process.hash.sha1"],
+    ),
     text("fsize", &["file.size"]),
     text("request", &["url.original"]),
     labelled("flexString1", "Account", &["organization.name", "organization.id"]),

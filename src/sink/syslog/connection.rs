@@ -7,7 +7,8 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,8 @@ use crate::settings::Dialled;
 
 /// How long a connection has to stay open after its send queue was empty.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long a connection that ends may take for its notice.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection that messages are written to, in the order of the calls.
 pub(super) struct Connection {
@@ -28,7 +31,8 @@ pub(super) struct Connection {
 }
 
 struct Writer {
-    stream: WriteHalf<Box<dyn Dialled>>,
+    /// None once the connection is closed.
+    stream: Option<WriteHalf<Box<dyn Dialled>>>,
     /// A write has begun and has not ended: the receiver may have a part of a message.
     is_incomplete: bool,
 }
@@ -69,7 +73,7 @@ impl Connection {
         let (reader, stream) = split(stream);
         let loss = Arc::new(Loss::default());
         let watch = tokio::spawn(watch(reader, loss.clone()));
-        let writer = Mutex::new(Writer { stream, is_incomplete: false });
+        let writer = Mutex::new(Writer { stream: Some(stream), is_incomplete: false });
         Self { ends, writer, loss, _reader: AbortOnDropHandle::new(watch) }
     }
 
@@ -101,8 +105,9 @@ impl Connection {
         }
         writer.is_incomplete = true;
         let write = async {
-            writer.stream.write_all(messages).await?;
-            writer.stream.flush().await
+            let stream = writer.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+            stream.write_all(messages).await?;
+            stream.flush().await
         };
         match timeout(longest, write).await {
             Ok(Ok(())) => {
@@ -127,6 +132,22 @@ impl Connection {
         self.loss.set(reason);
         Lost(self.loss.reason())
     }
+}
+
+impl Drop for Connection {
+    /// Receivers log a connection that ends without the notice of TLS.
+    fn drop(&mut self) {
+        let stream = self.writer.get_mut().stream.take();
+        if let (Some(stream), Ok(runtime)) = (stream, Handle::try_current()) {
+            runtime.spawn(close(stream));
+        }
+    }
+}
+
+/// Tells the receiver that the connection ends.
+pub(super) async fn close(mut stream: impl AsyncWrite + Unpin) {
+    // It ends all the same if the receiver does not answer.
+    let _ = timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
 }
 
 /// Reads until the receiver closes the connection. Receivers send nothing else.

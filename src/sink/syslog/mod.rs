@@ -11,8 +11,6 @@ mod message;
 mod send_queue;
 mod settings;
 mod shorten;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -279,7 +277,8 @@ impl Syslog {
         let bound = async {
             let addresses = receiver.dialer.addresses().await?;
             let unusable = |error: std::io::Error| DialError::Unreachable(format!("{}: {error}", receiver.address));
-            let peer = *addresses.first().ok_or_else(|| DialError::Unreachable("the name has no address".to_owned()))?;
+            let peer =
+                *addresses.first().ok_or_else(|| DialError::Unreachable("the name has no address".to_owned()))?;
             let socket = UdpSocket::bind(unspecified(peer)).await.map_err(unusable)?;
             socket.connect(peer).await.map_err(unusable)?;
             Ok(Arc::new(socket))
@@ -318,7 +317,10 @@ impl Syslog {
             "this system does not say what a receiver has taken: what was written counts as delivered a second later"
         };
         match dialer.dial().await {
-            Ok(_) => Probe::Reached(format!("{address}: syslog has no acknowledgements, {known}")),
+            Ok((stream, _)) => {
+                connection::close(stream).await;
+                Probe::Reached(format!("{address}: syslog has no acknowledgements, {known}"))
+            }
             Err(error) => Probe::Failed(error.to_string()),
         }
     }
@@ -349,15 +351,11 @@ fn retry(reason: String, status: &str) -> Attempt {
 fn failed(error: &DialError) -> Attempt {
     match error {
         DialError::Unreachable(reason) => retry(reason.clone(), "connect"),
-        DialError::Tls(_) => Attempt {
-            outcome: Outcome::SecretUnreadable(error.to_string()),
-            bytes: 0,
-            status: "tls".to_owned(),
-        },
-        DialError::NotReachable(_) => Attempt {
-            outcome: Outcome::Misconfigured(error.to_string()),
-            bytes: 0,
-            status: "address".to_owned(),
-        },
+        DialError::Tls(_) => {
+            Attempt { outcome: Outcome::SecretUnreadable(error.to_string()), bytes: 0, status: "tls".to_owned() }
+        }
+        DialError::NotReachable(_) => {
+            Attempt { outcome: Outcome::Misconfigured(error.to_string()), bytes: 0, status: "address".to_owned() }
+        }
     }
 }

@@ -52,7 +52,8 @@ fn shorten(value: &mut Value, characters: usize, elements: usize) {
             if list.len() > elements {
                 list.truncate(elements);
                 // In a list of texts only: another type would break a destination's schema.
-                if let Some(Value::String(last)) = list.last_mut().filter(|last| !last.as_str().is_some_and(is_marked)) {
+                if let Some(Value::String(last)) = list.last_mut().filter(|last| !last.as_str().is_some_and(is_marked))
+                {
                     last.push_str(MARK);
                 }
             }
@@ -109,7 +110,8 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_between_characters() {
-        for (whole, characters, cut) in [("äöü", 3, "äöü"), ("äöüx", 3, "äö…"), ("ab", 1, "…"), ("", 1, "")] {
+        for (whole, characters, cut) in [("äöü", 3, "äöü"), ("äöüx", 3, "äö…"), ("ab", 1, "…"), ("", 1, "")]
+        {
             let mut string = whole.to_owned();
             text(&mut string, characters);
             assert_eq!(string, cut);

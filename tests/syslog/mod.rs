@@ -1,0 +1,105 @@
+//! `syslog` into rsyslog over TLS, and CEF read by a parser in Python.
+
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use s1_forwarder::emulator::{Kind, system_clock};
+use serde_json::{Value, json};
+
+use crate::support::cache::{or_skip, run};
+use crate::support::harness::Harness;
+use crate::support::ports;
+use crate::support::process::until;
+use crate::support::rsyslog::Rsyslog;
+use crate::support::syslog::arrived;
+use crate::support::tls::Authority;
+
+fn sink(harness: &Harness, port: u16) -> Value {
+    json!({
+        "type": "syslog", "address": format!("tls://localhost:{port}"), "tls": { "ca_file": harness.path("ca.pem") },
+        "max_bytes": "60KiB", "batch": { "events": 200, "timeout": "50ms" },
+        "retry": { "initial": "10ms", "max": "500ms" },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rsyslog_loses_nothing_when_it_is_stopped_and_everything_arrives_whole() {
+    let Some(files) = or_skip("rsyslog", test_servers::rsyslog()) else { return };
+    let harness = Harness::new(|setup| (setup.activities, setup.threats, setup.rate) = (4_000, 300, 50.0)).await;
+    let (authority, port) = (Authority::new(), ports::free());
+    let issued = authority.issue(&["localhost"]);
+    let mut rsyslog = Rsyslog::start(&files, harness.root(), &issued, &authority.certificate(), port).await;
+    let streams = json!({ "threats": { "interval": "500ms", "since": "beginning" } });
+    harness.put_changed("acme", json!({ "streams": streams, "sinks": [sink(&harness, port)] }));
+    let worker = harness.worker();
+    for count in [500, 2_000] {
+        until("messages", async || (rsyslog.messages().len() > count).then_some(())).await;
+        rsyslog.restart(Signal::TERM).await;
+    }
+    harness.console().set_rate(0.0, system_clock());
+    until("everything is delivered", async || {
+        let arrived = arrived(&rsyslog.messages());
+        let mut owed = harness.owed(Kind::Activities).into_iter().chain(harness.owed(Kind::Threats));
+        owed.all(|id| arrived.contains_key(&id)).then_some(())
+    })
+    .await;
+    let messages = rsyslog.messages();
+    for message in &messages {
+        let event = &message[message.find("] {").unwrap() + 2..];
+        serde_json::from_str::<Value>(event).unwrap_or_else(|error| panic!("{error}: {message}"));
+    }
+    let counts = arrived(&messages);
+    harness.assert_all_arrived(&[Kind::Activities, Kind::Threats], &counts);
+
+    // It has taken what it loses here, and did not say so.
+    harness.console().set_rate(200.0, system_clock());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    rsyslog.restart(Signal::KILL).await;
+    harness.console().set_rate(0.0, system_clock());
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    worker.signal("TERM").await;
+    assert_eq!(worker.exit().await.code, Some(0));
+    let after = arrived(&rsyslog.messages());
+    let lost = harness.owed(Kind::Activities).into_iter().filter(|id| !after.contains_key(id)).count();
+    let repeated: u32 = counts.values().map(|count| count - 1).sum();
+    println!(
+        "{} messages, {repeated} again after two stops; after a kill of rsyslog {lost} are missing",
+        messages.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cef_is_read_by_pycef() {
+    let Some(files) = or_skip("rsyslog", test_servers::rsyslog()) else { return };
+    let Some(pycef) = or_skip("pycef", test_servers::pycef()) else { return };
+    let harness = Harness::new(|setup| {
+        (setup.activities, setup.threats, setup.alerts, setup.agents) = (200, 100, 100, 30);
+    })
+    .await;
+    let (authority, port) = (Authority::new(), ports::free());
+    let issued = authority.issue(&["localhost"]);
+    let rsyslog = Rsyslog::start(&files, harness.root(), &issued, &authority.certificate(), port).await;
+    let mut cef = sink(&harness, port);
+    cef["payload"] = json!("cef");
+    let since = json!({ "since": "beginning" });
+    let streams = json!({ "threats": since, "alerts": since, "agents": since, "groups": since });
+    harness.put_changed("acme", json!({ "streams": streams, "sinks": [cef] }));
+    let exit = harness.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let owed = |kind| harness.console().visible_versions(kind, &s1_forwarder::emulator::Scope::Global).len();
+    let kinds = [Kind::Activities, Kind::Threats, Kind::Alerts, Kind::Agents, Kind::Groups];
+    let all: usize = kinds.into_iter().map(owed).sum();
+    until("everything is written", async || (rsyslog.messages().len() >= all).then_some(())).await;
+    let script = "import json, sys\nimport pycef\nfor line in open('out.log'):\n    event = pycef.parse(line[line.index('CEF:'):].rstrip('\\n'))\n    print(json.dumps(event))\n";
+    let mut python = Command::new("python3");
+    let output = run(python.args(["-c", script]).env("PYTHONPATH", &pycef), harness.root()).unwrap();
+    let events: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.len(), all);
+    for (event, message) in events.iter().zip(rsyslog.messages()) {
+        let identity = message.split_once(" identity=\"").unwrap().1[..32].to_owned();
+        assert_eq!(event["externalId"], identity, "{message}");
+        assert_eq!(event["DeviceVendor"], "SentinelOne", "{message}");
+        assert!(event["msg"].is_string(), "{message}");
+    }
+}

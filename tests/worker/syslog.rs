@@ -1,0 +1,123 @@
+//! `syslog` from the console to a receiver: kills, and CEF that another parser reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use s1_forwarder::emulator::{Kind, Scope, system_clock};
+use serde_json::{Value, json};
+
+use crate::support::harness::{Harness, setting};
+use crate::support::process::{Process, program, until};
+use crate::support::syslog::{Behaviour, SyslogReceiver, arrived};
+
+const CONCURRENCY: usize = 2;
+const BATCH: usize = 100;
+
+fn sink(receiver: &SyslogReceiver) -> Value {
+    json!({
+        "type": "syslog", "address": format!("tcp://{}", receiver.address()), "concurrency": CONCURRENCY,
+        "batch": { "events": BATCH, "timeout": "50ms" }, "retry": { "initial": "10ms", "max": "200ms" },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_worker_loses_nothing_and_repeats_what_was_on_the_connection() {
+    let kills = setting("S1_FORWARDER_KILLS", 2).min(10);
+    let harness = Harness::new(|setup| setup.activities = 1_000 + 500 * kills).await;
+    let receiver = SyslogReceiver::start(Behaviour::Reads).await;
+    harness.put_changed("acme", json!({ "sinks": [sink(&receiver)] }));
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..kills {
+        let worker = harness.worker();
+        let before = receiver.messages().len();
+        // Once it delivers. Then at any moment of the seconds that a batch waits.
+        until("a message", async || (receiver.messages().len() > before).then_some(())).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(0..2_500))).await;
+        worker.kill().await;
+    }
+    harness.console().set_rate(0.0, system_clock());
+    let exit = harness.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let arrived = arrived(&receiver.messages());
+    harness.assert_all_arrived(&[Kind::Activities], &arrived);
+    let repeated: u32 = arrived.values().map(|count| count - 1).sum();
+    // Up to `concurrency` batches wait on the connection, and as many were delivered since the checkpoint was written.
+    let bound = kills * 2 * CONCURRENCY * BATCH;
+    println!("{kills} kills: {} events arrived, {repeated} again (at most {bound})", arrived.len());
+    assert!(repeated as usize <= bound, "{repeated} events came again, more than {bound}");
+}
+
+/// VRL's parser shares no code with the program, and reads the messages of all streams.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_stream_arrives_as_cef_that_another_parser_reads() {
+    let harness = Harness::new(|setup| {
+        (setup.activities, setup.threats, setup.agents) = (150, 60, 20);
+        (setup.alerts, setup.unified_alerts, setup.vulnerabilities) = (60, 60, 30);
+    })
+    .await;
+    let receiver = SyslogReceiver::start(Behaviour::Reads).await;
+    let streams = [
+        ("activities", Kind::Activities),
+        ("threats", Kind::Threats),
+        ("agents", Kind::Agents),
+        ("alerts", Kind::Alerts),
+        ("unified_alerts", Kind::UnifiedAlerts),
+        ("groups", Kind::Groups),
+    ];
+    let since = |name: &str| (name.to_owned(), json!({ "since": "beginning" }));
+    let all: serde_json::Map<_, _> = streams.iter().map(|(name, _)| since(name)).collect();
+    let mut cef = sink(&receiver);
+    cef["payload"] = json!("cef");
+    cef["max_bytes"] = json!("64KiB");
+    // OCSF and its program are another sink's.
+    harness.put_changed("acme", json!({ "streams": all, "transform": { "schema": "ocsf" }, "sinks": [cef] }));
+    let exit = harness.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+
+    let messages = receiver.messages();
+    let lines: String = messages
+        .iter()
+        .enumerate()
+        .map(|(number, message)| json!({ "id": number.to_string(), "cef": message[message.find("CEF:").unwrap()..] }))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    harness.write("messages.ndjson", &lines);
+    harness.write(
+        "parser.yaml",
+        &json!({
+            "console": { "url": "https://console.example", "token": "t" }, "streams": { "activities": {} },
+            "transform": { "schema": "raw", "remap": ".cef = parse_cef!(string!(.cef), translate_custom_fields: true)" },
+            "sinks": [{ "type": "stdout" }],
+        })
+        .to_string(),
+    );
+    let mut map = program(harness.root(), &["map", "--pipeline", "parser.yaml", "--stream", "activities"]);
+    map.stdin(std::fs::File::open(harness.path("messages.ndjson")).unwrap());
+    let parsed = Process::spawn(map).exit().await;
+    assert_eq!(parsed.code, Some(0), "{}", parsed.stderr);
+    let parsed: Vec<Value> =
+        parsed.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["cef"].take()).collect();
+    assert_eq!(parsed.len(), messages.len());
+
+    let mut identities = BTreeMap::<&str, BTreeSet<&str>>::new();
+    let mut custom = BTreeSet::new();
+    for (event, message) in parsed.iter().zip(&messages) {
+        assert_eq!(
+            (&event["deviceVendor"], &event["deviceVersion"]),
+            (&json!("SentinelOne"), &json!("24.1")),
+            "{message}"
+        );
+        let stream = streams.iter().find(|(name, _)| message.contains(&format!(" stream=\"{name}\""))).unwrap().0;
+        identities.entry(stream).or_default().insert(event["externalId"].as_str().unwrap());
+        custom.extend(event.as_object().unwrap().keys().filter(|key| key.contains(' ')).cloned());
+        assert!(event["msg"].as_str().is_some_and(|text| !text.is_empty()), "{message}");
+        assert!(event["rt"].as_str().is_some_and(|text| text.parse::<i64>().is_ok()), "{message}");
+    }
+    for (name, kind) in streams {
+        let owed = harness.console().visible_versions(kind, &Scope::Global).len();
+        assert_eq!(identities[name].len(), owed, "{name}");
+    }
+    for label in ["Threat name", "Mitigation status", "Command line", "Activity type", "Agent version", "Alert name"] {
+        assert!(custom.contains(label), "{custom:?}");
+    }
+}

@@ -76,7 +76,7 @@ impl ClientContext for Events {
     fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         match &self.tokens {
             Some(tokens) => tokens.token(&self.runtime),
-            None => Err("OAUTHBEARER wants `oauth`, where tokens come from".into()),
+            None => Err("OAUTHBEARER wants `oauth` or `auth`, where tokens come from".into()),
         }
     }
 

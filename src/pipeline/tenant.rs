@@ -212,7 +212,8 @@ impl Check<'_> {
     /// What a mapping lacks.
     fn mapping(&mut self, node: &Node, path: &str, key: &str) {
         let is = |name: &str| node.get("type").and_then(Node::text) == Some(name);
-        if key == "auth" && is("aws") && node.get("access_key_id").and_then(Node::text).is_none() {
+        if key == "auth" && (is("aws") || is("aws_msk_iam")) && node.get("access_key_id").and_then(Node::text).is_none()
+        {
             self.refuse(node, path, "a tenant's file cannot use the worker's identity in AWS; give `access_key_id`");
         }
         if key == "sinks" && is("kafka") && !self.rules.private.all {
@@ -464,6 +465,7 @@ mod tests {
             ("sinks: [{ headers: { labels: { file: /etc/passwd } } }]", "sinks[0].headers.labels.file"),
             ("sinks: [{ headers: { headers: { env: S1_FORWARDER_STATE } } }]", "sinks[0].headers.headers.env"),
             ("sinks: [{ auth: { type: aws, access_key_id: null } }]", "sinks[0].auth"),
+            ("sinks: [{ auth: { type: aws_msk_iam } }]", "sinks[0].auth"),
             ("sinks: [{ options: { ssl.ca.location: /etc/passwd } }]", "sinks[0].options.ssl.ca.location"),
         ] {
             assert_eq!(refused(&rules(), text).last().map(String::as_str), Some(key), "{text}");

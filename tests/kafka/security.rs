@@ -273,6 +273,9 @@ fn brokers_are_always_verified_and_mechanisms_agree() {
         (json!({ "options": { "sasl.oauthbearer.method": "oidc" } }), "tokens come with `oauth`"),
         (json!({ "options": { "sasl.mechanism": "OAUTHBEARER" } }), "wants `oauth`"),
         (json!({ "oauth": oauth, "options": { "sasl.mechanism": "PLAIN" } }), "excludes"),
+        (json!({ "oauth": oauth, "auth": { "type": "aws_msk_iam" } }), "excludes `oauth`"),
+        (json!({ "auth": { "type": "aws_msk_iam" }, "options": { "sasl.mechanism": "PLAIN" } }), "excludes another"),
+        (json!({ "auth": { "type": "aws_msk_iam", "access_key_id": "A" } }), "needs `secret_access_key`"),
         (json!({ "tls": { "pin_sha256": ["ab".repeat(32)] } }), "name it in `ca_file`"),
     ] {
         let mut keys = json!({ "type": "kafka", "brokers": ["h:1"], "topic": "t" });

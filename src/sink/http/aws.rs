@@ -1,6 +1,8 @@
 //! `auth: { type: aws, … }`: requests signed with Signature Version 4, for OpenSearch Service and others of AWS.
 
 mod credentials;
+#[cfg(feature = "kafka")]
+mod msk;
 mod origin;
 mod settings;
 mod sign;
@@ -25,7 +27,9 @@ use super::token_error::TokenError;
 use super::token_request::{Connection, TokenEndpointSettings};
 use crate::settings::HttpSettings;
 
-pub(super) use self::credentials::AwsCredentials;
+pub(crate) use self::credentials::AwsCredentials;
+#[cfg(feature = "kafka")]
+pub use self::msk::AwsMskIam;
 pub use self::settings::Aws;
 
 /// `service` of OpenSearch Serverless.
@@ -103,6 +107,11 @@ impl AwsSource {
         }
     }
 
+    /// Discards credentials that were refused, unless they have been replaced already.
+    pub(crate) async fn discard(&self, refused: &AwsCredentials) {
+        self.credentials.discard(|cached| cached.access_key_id == refused.access_key_id).await;
+    }
+
     fn found(&self) -> Result<&Found, TokenError> {
         self.grant.found.as_ref().map_err(TokenError::refused)
     }
@@ -159,9 +168,9 @@ impl AwsSigner {
         is_refused
     }
 
-    /// Discards credentials that were refused, unless they have been replaced already.
+    /// See [`AwsSource::discard`].
     pub(super) async fn discard(&self, refused: &AwsCredentials) {
-        self.source.credentials.discard(|cached| cached.access_key_id == refused.access_key_id).await;
+        self.source.discard(refused).await;
     }
 }
 

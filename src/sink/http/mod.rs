@@ -53,6 +53,8 @@ pub use accept::{Accept, Pointer, PointerError};
 pub use ambient::Ambient;
 pub use auth::Auth;
 pub use aws::Aws;
+#[cfg(feature = "kafka")]
+pub use aws::AwsMskIam;
 pub use endpoint::{Endpoint, EndpointError};
 pub use oauth::{ClientCredentials, CredentialsIn};
 pub use response::ResponseView;
@@ -60,10 +62,14 @@ pub use signature::{Form, Hmac, Signed};
 pub use token_request::TokenEndpointSettings;
 
 pub(crate) use auth::Authenticator;
+#[cfg(feature = "kafka")]
+pub(crate) use aws::{AwsCredentials, AwsSource};
 pub(crate) use client::SinkClient;
 pub(crate) use destination::{Destination, DestinationType, Parts, Target};
 pub(crate) use framing::Framing;
 pub(crate) use request::HttpSink;
+#[cfg(feature = "kafka")]
+pub(crate) use token_error::TokenError;
 #[cfg(feature = "kafka")]
 pub(crate) use token_source::TokenSource;
 pub(crate) use token_source::{Grant, Tokens};

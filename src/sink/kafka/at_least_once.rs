@@ -46,7 +46,7 @@ impl KafkaSink {
         Ok(Self {
             policy: ReportPolicy::new(options.propagation),
             options,
-            bearer: settings.oauth.as_ref().map(|oauth| Bearer::new(oauth, common, context)).transpose()?,
+            bearer: Bearer::new(settings, common, context)?,
             producers: context.shared.producers.clone(),
             messages,
             limits: common.limits(&DEFAULTS),

@@ -10,41 +10,85 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::settings::{KafkaAuth, KafkaSettings};
 use crate::kafka::Tokens;
 use crate::settings::HttpSettings;
 use crate::sink::common::Common;
-use crate::sink::http::{ClientCredentials, Grant, TokenSource};
+use crate::sink::http::{AwsCredentials, AwsSource, Grant, TokenError, TokenSource};
 use crate::sink::{BuildError, SinkContext};
 
 /// Source of the tokens for one sink's brokers.
 #[derive(Debug, Clone)]
 pub(crate) struct Bearer {
-    source: Arc<TokenSource>,
+    source: Source,
     /// librdkafka logs it as the principal.
-    client_id: String,
-    /// The last token that a producer received.
-    given: Arc<Mutex<Option<SecretString>>>,
+    principal: String,
+    /// What the last token that a producer received was made from.
+    given: Arc<Mutex<Option<Given>>>,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Endpoint(Arc<TokenSource>),
+    Msk(Arc<AwsSource>),
+}
+
+#[derive(Debug, Clone)]
+enum Given {
+    Token(SecretString),
+    Credentials(AwsCredentials),
 }
 
 impl Bearer {
+    /// None if the brokers are given no tokens.
     pub(crate) fn new(
-        settings: &ClientCredentials,
+        settings: &KafkaSettings,
         common: &Common,
         context: &SinkContext,
-    ) -> Result<Self, BuildError> {
-        // `tls` applies to the brokers only. `oauth` has its own for the token endpoint.
+    ) -> Result<Option<Self>, BuildError> {
+        // `tls` applies to the brokers only. Token endpoints have their own.
         let http = HttpSettings { tls: Default::default(), proxy: None, ..common.http() };
-        let source = context.shared.tokens.source(Grant::Client(settings.clone()), &http)?;
-        Ok(Self { client_id: settings.client_id.clone(), source, given: Arc::default() })
+        let (source, principal) = match (&settings.oauth, &settings.auth) {
+            (Some(oauth), _) => {
+                let source = context.shared.tokens.source(Grant::Client(oauth.clone()), &http)?;
+                (Source::Endpoint(source), oauth.client_id.clone())
+            }
+            (None, Some(KafkaAuth::AwsMskIam(msk))) => {
+                let credentials = msk.credentials();
+                credentials.check()?;
+                let source = context.shared.tokens.aws(context.shared.ambient.aws(&credentials), &http)?;
+                (Source::Msk(source), "aws_msk_iam".to_owned())
+            }
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(Self { source, principal, given: Arc::default() }))
     }
 
-    /// Discards the last token after brokers refused it. True if there was one.
+    /// Discards what the last token was made from, after brokers refused it. True if there was one.
     pub(crate) async fn discard(&self) -> bool {
         let given = self.given.lock().take();
-        if let Some(token) = &given {
-            self.source.discard(token).await;
+        match (&self.source, &given) {
+            (Source::Endpoint(source), Some(Given::Token(token))) => source.discard(token).await,
+            (Source::Msk(source), Some(Given::Credentials(credentials))) => source.discard(credentials).await,
+            _ => {}
         }
         given.is_some()
+    }
+}
+
+impl Source {
+    /// A token, when it expires, and what it was made from.
+    async fn token(&self) -> Result<(SecretString, Instant, Given), TokenError> {
+        match self {
+            Self::Endpoint(source) => {
+                let (token, expires_at) = source.token_with_expiry().await?;
+                Ok((token.clone(), expires_at, Given::Token(token)))
+            }
+            Self::Msk(source) => {
+                let (token, expires_at, credentials) = source.msk_token().await?;
+                Ok((token, expires_at, Given::Credentials(credentials)))
+            }
+        }
     }
 }
 
@@ -53,19 +97,23 @@ impl Tokens for Bearer {
         let (sender, receiver) = oneshot::channel();
         let source = self.source.clone();
         // In a task: a runtime that shuts down drops the task, which closes the channel.
-        runtime.spawn(async move { sender.send(source.token_with_expiry().await) });
+        runtime.spawn(async move { sender.send(source.token().await) });
         let fetched = receiver.blocking_recv().map_err(|_| "the worker is shutting down")?;
-        let (token, expires_at) = fetched.map_err(|error| error.outcome.reason().unwrap_or("no token").to_owned())?;
-        *self.given.lock() = Some(token.clone());
+        let (token, expires_at, given) =
+            fetched.map_err(|error| error.outcome.reason().unwrap_or("no token").to_owned())?;
+        *self.given.lock() = Some(given);
         Ok(OAuthToken {
             token: token.expose_secret().to_owned(),
-            principal_name: self.client_id.clone(),
+            principal_name: self.principal.clone(),
             lifetime_ms: wall_clock(expires_at),
         })
     }
 
     fn key(&self) -> String {
-        format!("{:p}", Arc::as_ptr(&self.source))
+        match &self.source {
+            Source::Endpoint(source) => format!("{:p}", Arc::as_ptr(source)),
+            Source::Msk(source) => format!("{:p}", Arc::as_ptr(source)),
+        }
     }
 }
 

@@ -49,13 +49,17 @@ impl Options {
         options::check(given, &REFUSED)
             .map_err(|found| BuildError::value(format!("options.{}", found.key), found.problem))?;
         let mechanism = settings.literal("sasl.mechanism").or(settings.literal("sasl.mechanisms"));
-        if settings.oauth.is_some() && mechanism.is_some_and(|mechanism| mechanism != OAUTHBEARER) {
-            return Err(BuildError::value("oauth", "excludes another `sasl.mechanism`"));
+        if settings.oauth.is_some() && settings.auth.is_some() {
+            return Err(BuildError::value("auth", "excludes `oauth`: tokens come from one of them"));
         }
-        if settings.oauth.is_none() && mechanism == Some(OAUTHBEARER) {
+        if settings.has_tokens() && mechanism.is_some_and(|mechanism| mechanism != OAUTHBEARER) {
+            let key = if settings.oauth.is_some() { "oauth" } else { "auth" };
+            return Err(BuildError::value(key, "excludes another `sasl.mechanism`"));
+        }
+        if !settings.has_tokens() && mechanism == Some(OAUTHBEARER) {
             return Err(BuildError::value(
                 "options.sasl.mechanism",
-                "OAUTHBEARER wants `oauth`, where tokens come from",
+                "OAUTHBEARER wants `oauth` or `auth`, where tokens come from",
             ));
         }
         let mut defaults = default_options(settings, common, compression);
@@ -178,12 +182,12 @@ fn default_options(
     } else {
         defaults.insert("enable.idempotence", "true".to_owned());
     }
-    if settings.oauth.is_some() {
+    if settings.has_tokens() {
         defaults.insert("sasl.mechanism", OAUTHBEARER.to_owned());
     }
     // Any holder of a token may use it, so it is encrypted unless the user configures otherwise.
-    if common.tls != Tls::default() || settings.oauth.is_some() {
-        let sasl = settings.oauth.is_some() || settings.options.keys().any(|key| key.starts_with("sasl."));
+    if common.tls != Tls::default() || settings.has_tokens() {
+        let sasl = settings.has_tokens() || settings.options.keys().any(|key| key.starts_with("sasl."));
         defaults.insert("security.protocol", if sasl { "sasl_ssl" } else { "ssl" }.to_owned());
     }
     defaults

@@ -10,7 +10,7 @@ use super::text::Text;
 use crate::kafka::is_topic;
 use crate::settings::Secret;
 use crate::sink::common::{Compression, Defaults};
-use crate::sink::http::ClientCredentials;
+use crate::sink::http::{AwsMskIam, ClientCredentials};
 use crate::sink::{BuildError, Limits};
 
 /// `type: kafka`: one message an event, keyed by the record, so that versions of one record stay in order.
@@ -33,9 +33,19 @@ pub struct KafkaSettings {
     /// OAUTHBEARER with tokens from OAuth 2.0 client credentials. librdkafka cannot fetch them here: its
     /// `sasl.oauthbearer.*` options do nothing.
     pub oauth: Option<ClientCredentials>,
+    /// OAUTHBEARER with another kind of token, such as those of Amazon MSK.
+    pub auth: Option<KafkaAuth>,
     /// Handed to librdkafka under its own names; each value may be a secret.
     #[serde(default)]
     pub options: BTreeMap<String, Text>,
+}
+
+/// `auth`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum KafkaAuth {
+    /// An identity of AWS, for Amazon MSK with IAM.
+    AwsMskIam(Box<AwsMskIam>),
 }
 
 /// `delivery`.
@@ -79,6 +89,11 @@ pub(super) fn check_topic(key: &'static str, topic: &str) -> Result<(), BuildErr
 }
 
 impl KafkaSettings {
+    /// Whether OAUTHBEARER's tokens come from the sink.
+    pub(super) fn has_tokens(&self) -> bool {
+        self.oauth.is_some() || self.auth.is_some()
+    }
+
     /// Returns an option whose value is in the configuration itself.
     pub(super) fn literal(&self, key: &str) -> Option<&str> {
         match self.options.get(key) {

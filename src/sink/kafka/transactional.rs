@@ -57,7 +57,11 @@ impl TransactionalKafkaSink {
         let largest = largest.and_then(|text| text.trim().parse().ok()).unwrap_or(LARGEST_MESSAGE);
         let largest_event = largest.saturating_sub(OVERHEAD + plain.messages.header_bytes());
         let limits = Limits { event_bytes: plain.limits().event_bytes.min(largest_event), ..plain.limits() };
-        let oauth = settings.oauth.as_ref().map(|oauth| format!("{oauth:?}")).unwrap_or_default();
+        let oauth = match (&settings.oauth, &settings.auth) {
+            (Some(oauth), _) => format!("{oauth:?}"),
+            (None, Some(auth)) => format!("{auth:?}"),
+            (None, None) => String::new(),
+        };
         Ok(Self {
             id: context.shared.owners.get(&plain.options.fingerprint(&[topic, &oauth]), context.shard),
             plain,

@@ -34,7 +34,7 @@ fn es() -> String {
 }
 
 impl Aws {
-    pub(in crate::sink::http) fn check(&self) -> Result<(), BuildError> {
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
         if let Some(region) = &self.region {
             host_label("auth.region", region, "`eu-west-1`")?;
         }

@@ -1,8 +1,12 @@
 //! Signature Version 4, with the signer of the AWS SDK.
 
+#[cfg(feature = "kafka")]
+use std::time::Duration;
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
+#[cfg(feature = "kafka")]
+use aws_sigv4::http_request::SignatureLocation;
 use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings};
 use aws_sigv4::sign::v4;
 use http::Method;
@@ -13,11 +17,50 @@ use url::Url;
 use super::credentials::AwsCredentials;
 use crate::sink::http::token_error::TokenError;
 
+/// The last parameters of a presigned request, in the order of botocore.
+#[cfg(feature = "kafka")]
+const LAST: [&str; 3] = ["X-Amz-SignedHeaders", "X-Amz-Security-Token", "X-Amz-Signature"];
+
 /// What a signature is valid for.
 pub(super) struct Scope<'a> {
     pub(super) region: &'a str,
     pub(super) service: &'a str,
     pub(super) time: SystemTime,
+}
+
+fn signer(credentials: &AwsCredentials) -> Credentials {
+    let AwsCredentials { access_key_id, secret_access_key, session_token } = credentials;
+    let session_token = session_token.as_ref().map(|token| token.expose_secret().to_owned());
+    Credentials::new(access_key_id, secret_access_key.expose_secret(), session_token, None, "s1-forwarder")
+}
+
+fn failed(error: &dyn std::error::Error) -> TokenError {
+    TokenError::refused(format!("cannot sign the request: {error}"))
+}
+
+/// Returns the URL of a GET request without a body, with a signature in its query that is valid for `lifetime`.
+#[cfg(feature = "kafka")]
+pub(super) fn presign(
+    credentials: &AwsCredentials,
+    Scope { region, service, time }: &Scope<'_>,
+    mut url: Url,
+    lifetime: Duration,
+) -> Result<String, TokenError> {
+    let identity = signer(credentials).into();
+    let mut settings = SigningSettings::default();
+    settings.signature_location = SignatureLocation::QueryParams;
+    settings.expires_in = Some(lifetime);
+    let params = v4::SigningParams::builder().identity(&identity).region(region).name(service).time(*time);
+    let params = params.settings(settings).build().map_err(|error| failed(&error))?.into();
+    let no_headers = std::iter::empty();
+    let request = SignableRequest::new("GET", url.as_str(), no_headers, SignableBody::Bytes(&[]));
+    let request = request.map_err(|error| failed(&error))?;
+    let output = aws_sigv4::http_request::sign(request, &params).map_err(|error| failed(&error))?;
+    let (instructions, _) = output.into_parts();
+    let mut added: Vec<_> = instructions.params().iter().collect();
+    added.sort_by_key(|(name, _)| (LAST.iter().position(|last| last == name), *name));
+    url.query_pairs_mut().extend_pairs(added);
+    Ok(url.into())
 }
 
 /// Headers that are signed in addition to `host` and those of the signature. A proxy may change others.
@@ -33,11 +76,7 @@ pub(super) fn sign(
     headers: &mut HeaderMap,
     body: &[u8],
 ) -> Result<(), TokenError> {
-    let failed = |error: &dyn std::error::Error| TokenError::refused(format!("cannot sign the request: {error}"));
-    let AwsCredentials { access_key_id, secret_access_key, session_token } = credentials;
-    let session_token = session_token.as_ref().map(|token| token.expose_secret().to_owned());
-    let identity =
-        Credentials::new(access_key_id, secret_access_key.expose_secret(), session_token, None, "s1-forwarder").into();
+    let identity = signer(credentials).into();
     let mut settings = SigningSettings::default();
     settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
     let params = v4::SigningParams::builder().identity(&identity).region(region).name(service).time(*time);

@@ -69,13 +69,14 @@ fn read() -> Option<Vec<Ends>> {
     None
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
+    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn a_queue_is_drained_when_the_peer_has_acknowledged_it() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -38,6 +38,8 @@ pub struct Mapped {
     pub dropped: Option<Dropped>,
     /// Why the user's program failed. The event is as it was mapped, and tagged.
     pub remap_error: Option<String>,
+    /// It failed because it took too long.
+    pub remap_overran: bool,
 }
 
 /// What drops an event.

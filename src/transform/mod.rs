@@ -35,7 +35,7 @@ use self::ocsf::Ocsf;
 pub use self::redact::Keys;
 pub use self::redaction::{Redaction, With};
 pub use self::settings::TransformSettings;
-pub use self::steps::{FAILED_TAG, Steps, StepsError, check_program};
+pub use self::steps::{FAILED_TAG, OVERRAN_TAG, Steps, StepsError, check_program};
 use crate::record::{Identity, JsonError, Scope, facts, one_line, read_object, repair};
 use crate::settings::Labels;
 pub use crate::settings::Schema;

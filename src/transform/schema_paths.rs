@@ -2,5 +2,9 @@
 
 /// Where events have their identity, which never changes.
 pub(super) const IDENTITIES: [&str; 2] = ["sentinel_one.identity", "metadata.uid"];
+/// What a program cannot change: the identity, and where the event is from. `provenance.rs` keeps what stands in lists.
+#[cfg(feature = "remap")]
+pub(super) const READ_ONLY: [&str; 5] =
+    [IDENTITIES[0], IDENTITIES[1], "labels.pipeline", "observer.hostname", "metadata.log_source"];
 /// Where events keep the record, as a text.
 pub(super) const ORIGINALS: [&str; 2] = ["event.original", "raw_data"];

@@ -8,7 +8,7 @@ use super::mapping::Mapped;
 use super::no_remap::{Program, Purpose};
 use super::redact::{Keys, REDACTED, Redactor};
 #[cfg(feature = "remap")]
-use super::remap::{MAX_EVENT, Program, Purpose, Run};
+use super::remap::{MAX_EVENT, Program, Provenance, Purpose, Run, is_too_complex};
 use super::settings::TransformSettings;
 use super::tree::Tree;
 use crate::settings::Schema;
@@ -16,15 +16,16 @@ use crate::settings::Schema;
 /// Added to `tags`, or to `metadata.labels`, of an event that its program failed on.
 pub const FAILED_TAG: &str = "remap_failed";
 
+/// Added as well if the program took too long.
+pub const OVERRAN_TAG: &str = "remap_overran";
+
 /// The compiled steps of a lane. Lanes with the same settings share them.
 #[derive(Debug)]
 pub struct Steps {
     #[cfg_attr(not(feature = "remap"), expect(dead_code, reason = "only programs fail"))]
     schema: Schema,
     redactor: Redactor,
-    #[cfg_attr(not(feature = "remap"), expect(dead_code, reason = "there are none"))]
     conditions: Vec<Program>,
-    #[cfg_attr(not(feature = "remap"), expect(dead_code, reason = "there is none"))]
     program: Option<Program>,
 }
 
@@ -113,12 +114,17 @@ impl Steps {
     /// Applies the steps to the event that begins at `start`. A dropped event is removed from `out`.
     pub(super) fn apply(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped) {
         #[cfg(feature = "remap")]
-        if self.program.is_some() || !self.conditions.is_empty() {
+        if self.has_programs() {
             return self.run(out, start, mapped);
         }
         // Only `drop` and `remap` skip an event.
         let _ = mapped;
         self.redact(out, start);
+    }
+
+    /// Whether there is a program of the user.
+    pub fn has_programs(&self) -> bool {
+        self.program.is_some() || !self.conditions.is_empty()
     }
 
     pub(super) fn unmatched_redactions(&self) -> impl Iterator<Item = &str> {
@@ -159,8 +165,12 @@ impl Steps {
 
         let bytes = &out[start..];
         if bytes.len() > MAX_EVENT {
-            mapped.remap_error = Some(format!("the event has {} bytes; programs take {MAX_EVENT}", bytes.len()));
-            return self.fail(out, start);
+            let reason = format!("the event has {} bytes; programs take {MAX_EVENT}", bytes.len());
+            return self.fail(out, start, mapped, reason);
+        }
+        if is_too_complex(bytes) {
+            let reason = "the event has too many objects and lists for a program".to_owned();
+            return self.fail(out, start, mapped, reason);
         }
         // Of a raw record that is not valid JSON, there is nothing to run a program on.
         let Some(mut event) = serde_json::from_slice::<Value>(bytes).ok().filter(Value::is_object) else {
@@ -175,27 +185,43 @@ impl Steps {
                     return;
                 }
                 Run::Done(_) | Run::Aborted => {}
-                Run::Failed(reason) => {
-                    mapped.remap_error = Some(format!("drop[{index}]: {reason}"));
-                    return self.fail(out, start);
+                Run::Failed(reason) => return self.fail(out, start, mapped, format!("drop[{index}]: {reason}")),
+                Run::Overran(reason) => return self.overrun(out, start, mapped, format!("drop[{index}]: {reason}")),
+            }
+        }
+        if let Some(program) = &self.program {
+            let provenance = Provenance::of(&event);
+            match program.run(&mut event) {
+                Run::Done(_) => {}
+                Run::Aborted => {
+                    out.truncate(start);
+                    mapped.dropped = Some(Dropped::Remap);
+                    return;
                 }
+                Run::Failed(reason) => return self.fail(out, start, mapped, format!("remap: {reason}")),
+                Run::Overran(reason) => return self.overrun(out, start, mapped, format!("remap: {reason}")),
+            }
+            if self.schema == Schema::Ocsf {
+                provenance.restore(&mut event);
             }
         }
-        match self.program.as_ref().map(|program| program.run(&mut event)) {
-            Some(Run::Aborted) => {
-                out.truncate(start);
-                mapped.dropped = Some(Dropped::Remap);
-            }
-            Some(Run::Failed(reason)) => {
-                mapped.remap_error = Some(format!("remap: {reason}"));
-                self.fail(out, start);
-            }
-            Some(Run::Done(_)) | None => self.finish(out, start, Some(event)),
+        self.redactor.event(&mut event);
+        let json = event.to_json().unwrap_or_default();
+        if json.len() > MAX_EVENT {
+            let reason = format!("remap: its event has {} bytes; programs make at most {MAX_EVENT}", json.len());
+            return self.fail(out, start, mapped, reason);
         }
+        out.truncate(start);
+        out.extend_from_slice(&json);
+    }
+
+    fn overrun(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped, reason: String) {
+        mapped.remap_overran = true;
+        self.fail(out, start, mapped, reason);
     }
 
     /// Forwards the event as it was, with a tag.
-    fn fail(&self, out: &mut Vec<u8>, start: usize) {
+    fn fail(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped, reason: String) {
         let mut event = serde_json::from_slice::<serde_json::Value>(&out[start..]).ok().filter(Tree::is_object);
         let tags = match self.schema {
             Schema::Ecs => event.as_mut().and_then(|event| event.pointer_mut("/tags")),
@@ -204,7 +230,11 @@ impl Steps {
         };
         if let Some(tags) = tags.and_then(serde_json::Value::as_array_mut) {
             tags.push(FAILED_TAG.into());
+            if mapped.remap_overran {
+                tags.push(OVERRAN_TAG.into());
+            }
         }
+        mapped.remap_error = Some(reason);
         self.finish(out, start, event);
     }
 }

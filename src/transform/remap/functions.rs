@@ -1,12 +1,12 @@
 //! The functions that a program may call: those of VRL whose result is about as long as their arguments.
 //!
 //! VRL's functions of the environment, the system and the network are not compiled in at all. Left out here are `log`,
-//! which writes into the worker's log, functions that decompress or fill, and those for other formats of logs.
+//! which writes into the worker's log, functions that decompress or fill, those for other formats of logs, and `redact`:
+//! it searches a text again and again, and nothing can end it meanwhile.
 
-use vrl::compiler::function::{ArgumentList, Compiled, Example, FunctionCompileContext, Parameter};
-use vrl::compiler::state::{TypeInfo, TypeState};
-use vrl::compiler::{Context, Expression, Function, Resolved};
-use vrl::value::Value;
+use vrl::compiler::Function;
+
+use super::own::Own;
 
 const ALLOWED: &[&str] = &[
     "abs",
@@ -95,7 +95,6 @@ const ALLOWED: &[&str] = &[
     "pascalcase",
     "pop",
     "push",
-    "redact",
     "remove",
     "replace",
     "replace_with",
@@ -126,20 +125,103 @@ const ALLOWED: &[&str] = &[
     "zip",
 ];
 
-/// Functions whose result can be as long as two of their arguments multiplied: the value, and what is put into it.
-const BOUNDED: &[(&str, &str, &str)] = &[("join", "value", "separator"), ("replace", "value", "with")];
+/// Functions that do not read the whole of their arguments.
+const FREE: &[&str] = &[
+    "array",
+    "bool",
+    "del",
+    "exists",
+    "float",
+    "int",
+    "is_array",
+    "is_boolean",
+    "is_float",
+    "is_integer",
+    "is_null",
+    "is_object",
+    "is_regex",
+    "is_string",
+    "is_timestamp",
+    "now",
+    "object",
+    "string",
+    "timestamp",
+];
 
-/// Largest result of a bounded function.
-const MAX_RESULT: usize = 8 * 1024 * 1024;
+/// Functions that search a text for a regular expression. `match_any` searches for all of its expressions at once.
+const SEARCHING: &[&str] = &[
+    "find",
+    "match",
+    "match_any",
+    "match_array",
+    "parse_regex",
+    "parse_regex_all",
+    "replace",
+    "replace_with",
+    "split",
+];
+
+/// Functions whose result takes many times the memory of their argument, or that do much for each byte of it. So do all
+/// whose name begins with `parse_`.
+const COSTLY: &[&str] = &[
+    "camelcase",
+    "chunks",
+    "contains_all",
+    "decode_percent",
+    "encode_logfmt",
+    "encode_percent",
+    "format_timestamp",
+    "is_json",
+    "kebabcase",
+    "pascalcase",
+    "screamingsnakecase",
+    "shannon_entropy",
+    "snakecase",
+    "split_path",
+    "to_bool",
+    "to_float",
+    "to_int",
+];
+
+/// The largest argument of a function, and the largest one of a function that parses, splits or searches.
+pub(super) const MAX_ARGUMENT: usize = 2 * 1024 * 1024;
+pub(super) const MAX_PARSED: usize = 32 * 1024;
+
+/// What the arguments of a function are measured by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bound {
+    Free,
+    Argument,
+    Parsed,
+    Searched,
+}
+
+pub(super) fn bound(name: &str) -> Bound {
+    if FREE.contains(&name) {
+        Bound::Free
+    } else if SEARCHING.contains(&name) {
+        Bound::Searched
+    } else if COSTLY.contains(&name) || name.starts_with("parse_") {
+        Bound::Parsed
+    } else {
+        Bound::Argument
+    }
+}
+
+/// The name as it is in the list.
+pub(super) fn find(name: &str) -> Option<&'static str> {
+    ALLOWED.iter().find(|allowed| **allowed == name).copied()
+}
+
+/// The names of all.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    ALLOWED.iter().copied()
+}
 
 pub(super) fn allowed() -> Vec<Box<dyn Function>> {
-    let all = vrl::stdlib::all().into_iter();
-    all.filter(|function| ALLOWED.contains(&function.identifier()))
-        .map(|function| match BOUNDED.iter().find(|(name, ..)| *name == function.identifier()) {
-            Some((_, value, inserted)) => Box::new(Bounded { function, value, inserted }) as Box<dyn Function>,
-            None => function,
-        })
-        .collect()
+    let all = vrl::stdlib::all().into_iter().filter(|function| find(function.identifier()).is_some());
+    all.map(Own::instead_of).collect()
 }
 
 /// True for a function of VRL that programs cannot call here, to say so instead of `undefined function`.
@@ -165,85 +247,6 @@ pub(super) fn is_withheld(name: &str) -> bool {
         "set_secret",
         "validate_json_schema",
     ];
-    !ALLOWED.contains(&name)
+    find(name).is_none()
         && (NOT_COMPILED.contains(&name) || vrl::stdlib::all().iter().any(|function| function.identifier() == name))
-}
-
-/// A function of VRL that refuses arguments whose result would be too large.
-#[derive(Debug)]
-struct Bounded {
-    function: Box<dyn Function>,
-    value: &'static str,
-    inserted: &'static str,
-}
-
-impl Function for Bounded {
-    fn identifier(&self) -> &'static str {
-        self.function.identifier()
-    }
-
-    fn usage(&self) -> &'static str {
-        self.function.usage()
-    }
-
-    fn category(&self) -> &'static str {
-        self.function.category()
-    }
-
-    fn return_kind(&self) -> u16 {
-        self.function.return_kind()
-    }
-
-    fn examples(&self) -> &'static [Example] {
-        &[]
-    }
-
-    fn parameters(&self) -> &'static [Parameter] {
-        self.function.parameters()
-    }
-
-    fn compile(&self, state: &TypeState, context: &mut FunctionCompileContext, arguments: ArgumentList) -> Compiled {
-        let value = arguments.required(self.value);
-        let inserted = arguments.optional(self.inserted);
-        let call = self.function.compile(state, context, arguments)?;
-        Ok(Box::new(BoundedCall { call, value, inserted }))
-    }
-}
-
-#[derive(Debug, Clone)]
-struct BoundedCall {
-    call: Box<dyn Expression>,
-    value: Box<dyn Expression>,
-    inserted: Option<Box<dyn Expression>>,
-}
-
-impl Expression for BoundedCall {
-    fn resolve(&self, context: &mut Context<'_>) -> Resolved {
-        if let Some(inserted) = &self.inserted {
-            let inserted = length(&inserted.resolve(context)?);
-            let value = length(&self.value.resolve(context)?);
-            if inserted.saturating_mul(value.saturating_add(1)) > MAX_RESULT && inserted > 1 {
-                return Err("the result could be larger than 8 MiB".into());
-            }
-        }
-        self.call.resolve(context)
-    }
-
-    fn resolve_constant(&self, state: &TypeState) -> Option<Value> {
-        self.call.resolve_constant(state)
-    }
-
-    fn type_info(&self, state: &TypeState) -> TypeInfo {
-        self.call.type_info(state)
-    }
-}
-
-/// Bytes of a text, elements of a list.
-fn length(value: &Value) -> usize {
-    match value {
-        Value::Bytes(bytes) => bytes.len(),
-        Value::String(text) => text.len(),
-        Value::Array(elements) => elements.len(),
-        _ => 0,
-    }
 }

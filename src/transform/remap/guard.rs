@@ -1,4 +1,5 @@
-//! Refuses what would need too much stack or memory in one step, before the compiler sees it.
+//! Refuses what would need too much stack or memory in one step, before the compiler sees it, and has arguments measured
+//! that could be too large for one.
 
 use std::collections::BTreeMap;
 
@@ -10,36 +11,55 @@ use vrl::parser::ast::{
 };
 use vrl::path::{OwnedSegment, OwnedValuePath};
 
-use super::functions::is_withheld;
+use super::argument::{self, Measured, Place};
+use super::functions::{Bound, MAX_ARGUMENT, MAX_PARSED, bound, find, is_withheld};
+use super::regexes;
+use crate::transform::schema_paths::READ_ONLY;
 
 /// Deepest nesting of a program, and longest path.
 const MAX_DEPTH: usize = 64;
 /// Largest index of a list: assigning to an element fills all elements before it.
 const MAX_INDEX: isize = 1_000;
-/// Most regular expressions of a program, and the bytes that each may take when it is compiled.
+/// Most regular expressions of a program.
 const MAX_REGEXES: usize = 32;
-const MAX_REGEX_BYTES: usize = 256 * 1024;
 
 /// Largest type that the compiler may have to follow: it computes the type of each value, part by part, and a program
 /// can double it in each line.
 const MAX_TYPE: u64 = 5_000;
 
+/// The source with what measures its arguments.
+///
+/// # Errors
 /// What is refused, with its place.
-pub(super) fn check(program: Program) -> Vec<Diagnostic> {
-    let mut guard = Guard { found: Vec::new(), regexes: 0, types: BTreeMap::new() };
+pub(super) fn check(source: &str, program: Program) -> Result<Measured, Vec<Diagnostic>> {
+    let mut guard = Guard { found: Vec::new(), work: Vec::new(), types: BTreeMap::new(), arguments: Vec::new() };
     for root in program.0 {
         if let RootExpr::Expr(expression) = root.into_inner() {
             guard.expression(expression, 0);
         }
     }
-    guard.found
+    if !guard.found.is_empty() {
+        return Err(guard.found);
+    }
+    // Any of the regular expressions may get there in a variable.
+    let most = regexes::longest_text(guard.work.iter().copied().max().unwrap_or_default());
+    let together = regexes::longest_text(guard.work.iter().sum());
+    Ok(Measured::new(source, &guard.arguments, |argument| match argument.bound {
+        Bound::Free | Bound::Argument => MAX_ARGUMENT,
+        Bound::Parsed => MAX_PARSED,
+        Bound::Searched if argument.function == "match_any" => MAX_PARSED.min(together),
+        Bound::Searched => MAX_PARSED.min(most),
+    }))
 }
 
 struct Guard {
     found: Vec<Diagnostic>,
-    regexes: usize,
+    /// The work for each byte of a text that each regular expression searches.
+    work: Vec<u64>,
     /// How large the types of variables and of assigned paths can be at most.
     types: BTreeMap<String, u64>,
+    /// The arguments that have to be measured.
+    arguments: Vec<Place>,
 }
 
 impl Guard {
@@ -143,14 +163,12 @@ impl Guard {
 
     fn literal(&mut self, literal: &Node<Literal>) {
         let Literal::Regex(pattern) = literal.inner() else { return };
-        self.regexes += 1;
-        if self.regexes == MAX_REGEXES + 1 {
-            self.refuse(literal.span(), format!("more than {MAX_REGEXES} regular expressions"), "one too many");
+        match regexes::work(pattern) {
+            Ok(work) => self.work.push(work),
+            Err(problem) => self.refuse(literal.span(), problem, "use smaller counts of repetitions"),
         }
-        // Other errors are the compiler's to report.
-        let built = regex::RegexBuilder::new(pattern).size_limit(MAX_REGEX_BYTES).build();
-        if let Err(regex::Error::CompiledTooBig(_)) = built {
-            self.refuse(literal.span(), "this regular expression is too large", "use smaller counts of repetitions");
+        if self.work.len() == MAX_REGEXES + 1 {
+            self.refuse(literal.span(), format!("more than {MAX_REGEXES} regular expressions"), "one too many");
         }
     }
 
@@ -192,9 +210,19 @@ impl Guard {
 
     fn call(&mut self, call: FunctionCall, depth: usize) -> u64 {
         let name: &str = call.ident.inner();
-        if is_withheld(name) {
+        if is_withheld(name) || name == argument::NAME {
             let message = format!("the function `{name}` of VRL cannot be called here");
             self.refuse(call.ident.span(), message, "docs/transform.md lists the functions that can");
+        }
+        if let Some(function) = find(name)
+            && bound(function) != Bound::Free
+        {
+            let is_text = matches!(function, "find" | "replace") && has_text_as_pattern(&call);
+            let bound = if is_text { Bound::Argument } else { bound(function) };
+            for argument in call.arguments.iter().filter(|argument| is_measured(function, &argument.expr)) {
+                let span = argument.expr.span();
+                self.arguments.push(Place { function, bound, start: span.start(), end: span.end() });
+            }
         }
         let size = self.sum(call.arguments.into_iter().map(|argument| argument.into_inner().expr), depth);
         let closure = call.closure.map_or(0, |closure| self.block(closure.into_inner().block.into_inner(), depth));
@@ -208,7 +236,10 @@ impl Guard {
             AssignmentTarget::Query(query) => {
                 self.path(span, query.path.inner());
                 match query.target.inner() {
-                    QueryTarget::External(_) => self.assign(event_path(query.path.inner()), merges, size),
+                    QueryTarget::External(_) => {
+                        self.spelling(span, query.path.inner());
+                        self.assign(event_path(query.path.inner()), merges, size);
+                    }
                     QueryTarget::Internal(name) => self.assign(name.to_string(), true, size),
                     QueryTarget::FunctionCall(_) | QueryTarget::Container(_) => {}
                 }
@@ -219,9 +250,21 @@ impl Guard {
             }
             AssignmentTarget::External(path) => {
                 path.iter().for_each(|path| self.path(span, &path.path));
+                path.iter().for_each(|path| self.spelling(span, &path.path));
                 let name = path.as_ref().map_or_else(|| ".".to_owned(), |path| event_path(&path.path));
                 self.assign(name, merges, size);
             }
+        }
+    }
+
+    /// Destinations read a dot in a key as a level: `."labels.pipeline"` would be a second `labels.pipeline`.
+    fn spelling(&mut self, span: Span, path: &OwnedValuePath) {
+        let spelt = event_path(path);
+        let has_dot = |segment: &OwnedSegment| matches!(segment, OwnedSegment::Field(name) if name.contains('.'));
+        let read_only = READ_ONLY.iter().chain(&["metadata.labels"]);
+        let is_read_only = read_only.into_iter().any(|name| spelt.starts_with(&format!(".{name}.")));
+        if is_read_only && path.segments.iter().any(has_dot) {
+            self.refuse(span, "this path is read-only, also with a dot in a key", "it says where the event is from");
         }
     }
 
@@ -233,6 +276,33 @@ impl Guard {
         if path.segments.iter().any(is_far) {
             self.refuse(span, format!("an index beyond {MAX_INDEX}"), "too large");
         }
+    }
+}
+
+/// True if the pattern of a call, its second argument, is a text that the program spells out. A second one overrides the
+/// first.
+fn has_text_as_pattern(call: &FunctionCall) -> bool {
+    let arguments = call.arguments.iter().enumerate();
+    let mut patterns = arguments
+        .filter(|(index, argument)| argument.ident.as_ref().map_or(*index == 1, |name| &***name == "pattern"))
+        .peekable();
+    let is_text = |argument: &Node<Expr>| match argument.inner() {
+        Expr::Literal(literal) => matches!(literal.inner(), Literal::String(_) | Literal::RawString(_)),
+        _ => false,
+    };
+    patterns.peek().is_some() && patterns.all(|(_, argument)| is_text(&argument.expr))
+}
+
+/// Constants are as small as the program, but for texts, which may contain variables. VRL wants to see some
+/// lists itself: the expressions of `match_any`, and `excluded_boundaries`.
+fn is_measured(function: &str, argument: &Node<Expr>) -> bool {
+    match argument.inner() {
+        Expr::Literal(literal) => matches!(literal.inner(), Literal::String(_)),
+        Expr::Container(container) => {
+            let is_list = matches!(container.inner(), Container::Array(_));
+            !is_list || function != "match_any" && !function.ends_with("case")
+        }
+        _ => true,
     }
 }
 

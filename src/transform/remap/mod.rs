@@ -1,9 +1,15 @@
 //! Programs in VRL over one event: `remap` and the conditions of `drop`. They cannot read the worker's environment,
 //! open connections, run without end or fill the memory.
 
+mod argument;
 mod control;
 mod functions;
 mod guard;
+mod own;
+mod provenance;
+mod regexes;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -17,8 +23,10 @@ use vrl::diagnostic::{DiagnosticList, Formatter};
 use vrl::path::{OwnedTargetPath, parse_target_path};
 use vrl::value::{Secrets, Value};
 
-use self::control::Control;
-use super::schema_paths::IDENTITIES;
+use self::argument::Measured;
+use self::control::{Call, Control, Ended};
+pub(super) use self::provenance::Provenance;
+use super::schema_paths::READ_ONLY;
 
 /// Longest source of a program. Longer ones would need a deeper stack to compile.
 pub(super) const MAX_SOURCE: usize = 16 * 1024;
@@ -26,8 +34,10 @@ pub(super) const MAX_SOURCE: usize = 16 * 1024;
 const MAX_DIAGNOSTICS: usize = 5;
 /// Longest line of a diagnostic in characters.
 const MAX_LINE: usize = 200;
-/// Largest event that a program is run on. Larger ones are forwarded as if the program had failed.
+/// Largest event that a program is run on, or makes. Larger ones are forwarded as if the program had failed.
 pub(super) const MAX_EVENT: usize = 1024 * 1024;
+/// Most memory that an event may take as a value, roughly.
+const MAX_VALUE: usize = 16 * 1024 * 1024;
 /// Stack of the thread that compiles a program: the compiler descends once for each bracket.
 const COMPILER_STACK: usize = 256 * 1024 * 1024;
 
@@ -35,11 +45,22 @@ const COMPILER_STACK: usize = 256 * 1024 * 1024;
 static SPAN: LazyLock<regex::Regex> =
     LazyLock::new(|| regex::Regex::new(r"\((\d+):(\d+)\)").expect("a valid expression"));
 
-static FUNCTIONS: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(functions::allowed);
+#[allow(clippy::expect_used, reason = "a constant, which a test compiles")]
+static MEASURING: LazyLock<regex::Regex> = LazyLock::new(|| {
+    let prefix = format!(r#"function call error for "{}" at \(\d+:\d+\): "#, argument::NAME);
+    regex::Regex::new(&prefix).expect("a valid expression")
+});
+
+static FUNCTIONS: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(|| {
+    let measuring: Box<dyn Function> = Box::new(argument::Argument);
+    functions::allowed().into_iter().chain([measuring]).collect()
+});
 
 /// A compiled program.
 pub(super) struct Program {
     source: String,
+    /// The source that was compiled.
+    measured: Measured,
     compiled: Compiled,
 }
 
@@ -61,6 +82,8 @@ pub(super) enum Run {
     Aborted,
     /// The program failed, or reached a limit. The event may be half changed.
     Failed(String),
+    /// The program took longer than it may. The event may be half changed.
+    Overran(String),
 }
 
 impl fmt::Debug for Program {
@@ -80,8 +103,9 @@ impl Program {
         let compiler = std::thread::Builder::new().name("vrl-compiler".to_owned()).stack_size(COMPILER_STACK);
         let thread = compiler.spawn(move || compile(&text, purpose));
         let thread = thread.map_err(|error| format!("no thread for the compiler: {error}"))?;
-        let compiled = thread.join().map_err(|_| "the compiler failed on this program".to_owned())??;
-        Ok(Self { source: source.to_owned(), compiled })
+        let joined = thread.join().map_err(|_| "the compiler failed on this program".to_owned())?;
+        let (measured, compiled) = joined?;
+        Ok(Self { source: source.to_owned(), measured, compiled })
     }
 
     /// Runs the program on `event`.
@@ -92,31 +116,66 @@ impl Program {
         let mut control = Control::start();
         // Not the worker's time zone.
         let zone = TimeZone::parse("UTC").unwrap_or_default();
-        match runtime.resolve_with_control(&mut target, &self.compiled, &zone, &mut control) {
+        let result = runtime.resolve_with_control(&mut target, &self.compiled, &zone, &mut control);
+        // Also after the last expression.
+        match control.ended() {
+            Some(Ended::Limit(reason)) => return Run::Failed(reason.to_owned()),
+            Some(Ended::Overran(call)) => return Run::Overran(self.overran(call)),
+            None => {}
+        }
+        match result {
             Ok(value) => Run::Done(value),
             Err(Terminate::Abort(vrl::compiler::ExpressionError::Abort { .. })) => Run::Aborted,
-            Err(Terminate::Interrupted) => Run::Failed(control.reason().to_owned()),
             Err(failure) => Run::Failed(self.with_places(&failure.to_string())),
         }
     }
-}
 
-impl Program {
+    /// Where a program was that took too long.
+    fn overran(&self, call: Option<Call>) -> String {
+        let limit = control::MAX_TIME.as_millis();
+        let place = match call {
+            Some(Call { function, offset }) => format!("; the last call was `{function}` at {}", self.place(offset)),
+            None => String::new(),
+        };
+        format!("the program was ended: more than {limit} ms for one event{place}")
+    }
+
     /// VRL names places by the first and last byte: `at (16:36)` becomes `at line 1, column 17`.
     fn with_places(&self, failure: &str) -> String {
         let place = |captures: &regex::Captures<'_>| {
-            let begin = captures[1].parse().ok().and_then(|begin: usize| self.source.get(..begin));
-            let Some(before) = begin else { return captures[0].to_owned() };
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            format!("line {line}, column {column}")
+            let begin: Result<usize, _> = captures[1].parse();
+            begin.map_or_else(|_| captures[0].to_owned(), |begin| self.place(self.measured.original(begin)))
         };
-        SPAN.replace_all(failure, place).into_owned()
+        // What measures arguments is none of the user's functions.
+        SPAN.replace_all(&MEASURING.replace_all(failure, ""), place).into_owned()
+    }
+
+    /// A place in the source.
+    fn place(&self, offset: usize) -> String {
+        let before = self.source.get(..offset).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        format!("line {line}, column {column}")
     }
 }
 
+/// Whether an event of a few bytes would be a value of many: a small object takes a hundred times as much.
+pub(super) fn is_too_complex(event: &[u8]) -> bool {
+    const OBJECT: usize = 800;
+    const ELEMENT: usize = 64;
+    if event.len() <= MAX_VALUE / OBJECT {
+        return false;
+    }
+    let memory = event.iter().map(|byte| match byte {
+        b'{' => OBJECT,
+        b'[' | b',' => ELEMENT,
+        _ => 1,
+    });
+    memory.sum::<usize>() > MAX_VALUE
+}
+
 /// Runs on a thread with a large stack.
-fn compile(source: &str, purpose: Purpose) -> Result<Compiled, String> {
+fn compile(source: &str, purpose: Purpose) -> Result<(Measured, Compiled), String> {
     let print = |mut list: DiagnosticList| {
         list.truncate(MAX_DIAGNOSTICS);
         print(&Formatter::new(source, list).to_string())
@@ -125,24 +184,11 @@ fn compile(source: &str, purpose: Purpose) -> Result<Compiled, String> {
         let messages: DiagnosticMessages = vec![Box::new(error)];
         print(messages.into())
     })?;
-    let refused = guard::check(parsed);
-    if !refused.is_empty() {
-        return Err(print(refused.into()));
-    }
-    let mut config = CompileConfig::default();
-    match purpose {
-        Purpose::Condition => config.set_read_only(),
-        Purpose::Remap => {
-            for path in IDENTITIES {
-                if let Ok(path) = parse_target_path(path) {
-                    config.set_read_only_path(path, true);
-                }
-            }
-            config.set_read_only_path(OwnedTargetPath::metadata_root(), true);
-        }
-    }
+    let measured = guard::check(source, parsed).map_err(|refused| print(refused.into()))?;
     let state = TypeState::default();
-    let result = vrl::compiler::compile_with_state(source, &FUNCTIONS, &state, config).map_err(print)?;
+    let compile = |source: &str| vrl::compiler::compile_with_state(source, &FUNCTIONS, &state, config(purpose));
+    // What is wrong with it is said of the user's source.
+    let result = compile(&measured.source).map_err(|refused| print(compile(source).err().unwrap_or(refused)))?;
     if purpose == Purpose::Condition {
         let found = result.program.final_type_info().result;
         if !found.is_boolean() {
@@ -152,7 +198,24 @@ fn compile(source: &str, purpose: Purpose) -> Result<Compiled, String> {
             return Err("a condition must not fail: write what happens then, such as `?? false`".to_owned());
         }
     }
-    Ok(result.program)
+    Ok((measured, result.program))
+}
+
+/// What a program may write to.
+fn config(purpose: Purpose) -> CompileConfig {
+    let mut config = CompileConfig::default();
+    match purpose {
+        Purpose::Condition => config.set_read_only(),
+        Purpose::Remap => {
+            for path in READ_ONLY {
+                if let Ok(path) = parse_target_path(path) {
+                    config.set_read_only_path(path, true);
+                }
+            }
+            config.set_read_only_path(OwnedTargetPath::metadata_root(), true);
+        }
+    }
+    config
 }
 
 /// The compiler's text, each place as `program:LINE:COLUMN`: the file that has the program has other lines.

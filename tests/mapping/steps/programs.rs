@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use s1_forwarder::record::Stream;
-use s1_forwarder::transform::{Dropped, FAILED_TAG, Schema, Steps};
+use s1_forwarder::transform::{Dropped, FAILED_TAG, OVERRAN_TAG, Schema, Steps};
 use serde_json::{Value, json};
 
 use super::{mapper, run, settings};
@@ -237,4 +237,127 @@ fn an_event_that_is_too_large_is_forwarded_as_it_is() {
     let (event, mapped) = run("remap: '.x = 1'", Schema::Raw, &record);
     assert!(mapped.remap_error.unwrap().contains("programs take 1048576"));
     assert_eq!(event.unwrap(), record);
+}
+
+/// Searches a text of 32 KiB again and again, which nothing but its end between two matches bounds.
+const SLOW: &str = r"parse_regex_all!(text, r'(?P<q>[ab]*?a[ab]{1,60}?c)|(?P<z>b)')";
+const TEXT: &str = "text = \"abababababababab\"; text = text + text + text + text + text + text + text + text; text = text + text + text + text + text + text + text + text; text = text + text + text + text + text + text + text + text; text = text + text + text + text";
+
+#[test]
+fn a_program_that_takes_too_long_is_told_apart_and_its_event_goes_on() {
+    let untouched = run("{}", Schema::Ecs, &record()).0.unwrap();
+    let slow = |key: &str, program: &str| json!({ key: program, "redact": ["user.name"] }).to_string();
+    let remap = slow("remap", &format!(".message = \"changed\"\n{TEXT}\n.x = {SLOW}"));
+    let condition = format!("{TEXT}; length({SLOW}) > 0");
+    let drop = json!({ "drop": [condition], "redact": ["user.name"] }).to_string();
+    for (transform, place) in [(&remap, "remap: "), (&drop, "drop[0]: ")] {
+        let (event, mapped) = run(transform, Schema::Ecs, &record());
+        let event = event.unwrap();
+        let reason = mapped.remap_error.unwrap();
+        assert!(mapped.remap_overran && mapped.dropped.is_none(), "{reason}");
+        let line = if place == "remap: " { "line 3" } else { "line 1" };
+        assert!(reason.starts_with(place) && reason.contains("more than 100 ms"), "{reason}");
+        assert!(reason.contains("`parse_regex_all`") && reason.contains(line), "{reason}");
+        assert_eq!(event["message"], untouched["message"]);
+        assert!(event["user"].get("name").is_none(), "it is redacted all the same");
+        let tags = event["tags"].as_array().unwrap();
+        assert!(tags.contains(&json!(FAILED_TAG)) && tags.contains(&json!(OVERRAN_TAG)), "{tags:?}");
+    }
+    let (_, mapped) = run("remap: '.x = to_int!(.message)'", Schema::Ecs, &record());
+    assert!(!mapped.remap_overran, "an error is none");
+}
+
+#[test]
+fn an_argument_that_is_too_large_for_its_function_is_refused_by_name() {
+    for (call, expected) in [
+        ("parse_json!(text)", "an argument of `parse_json` is larger than 32768 bytes"),
+        ("match(text, r'a')", "an argument of `match` is larger than 32768 bytes"),
+        ("match(text, r'[ab]{300}c')", "an argument of `match` is larger than"),
+        ("replace_with(text, r'a') -> |m| { m.string }", "an argument of `replace_with` is larger than 32768 bytes"),
+        ("split(text, \"\")", "an argument of `split` is larger than 32768 bytes"),
+        ("upcase(text + text + text + text + text + text + text + text)", "an argument of `upcase` is larger than"),
+    ] {
+        // 512 KiB.
+        let text = format!("{TEXT}; text = text + text + text + text + text + text + text + text;");
+        let text = format!("{text} text = text + text");
+        let (_, mapped) = run(&json!({ "remap": format!("{text}\n.x = {call}") }).to_string(), Schema::Ecs, &record());
+        let reason = mapped.remap_error.unwrap_or_else(|| panic!("{call}"));
+        assert!(reason.contains(expected) && reason.contains("line 2, column"), "{call}: {reason}");
+        assert!(!reason.contains("measured_argument") && !mapped.remap_overran, "{reason}");
+    }
+    for pattern in ["[ab]{5000}c", "(a{1,100}){1,100}", "(?:(?P<n>a)|b){2000}"] {
+        let problem = problem(&json!({ "remap": format!(".x = match(\"\", r'{pattern}')") }).to_string());
+        assert!(problem.contains("too large"), "{pattern}: {problem}");
+    }
+    for pattern in [r"^(?P<host>[\w.]+) - (?P<user>\w+) (?P<bytes>\d+) \[(?P<time>.*)\]$", r"(?i)^(powershell|cmd)\b.*"]
+    {
+        let program = format!("{TEXT}; text = slice!(text, 0, 32000)\n.x = match(text, r'{pattern}')");
+        let (_, mapped) = run(&json!({ "remap": program }).to_string(), Schema::Ecs, &record());
+        assert_eq!(mapped.remap_error, None, "usual ones search a text of full length");
+    }
+}
+
+/// To measure an argument must not evaluate it twice.
+#[test]
+fn an_argument_is_evaluated_once() {
+    let program = "\n.list = [\"a\", \"b\"]\n.joined = join!(del(.list), \"-\")\n.s = upcase(string!(del(.joined)))\n";
+    let (event, mapped) = run(&json!({ "remap": program }).to_string(), Schema::Ecs, &record());
+    assert_eq!(mapped.remap_error, None);
+    let event = event.unwrap();
+    assert_eq!((&event["s"], event.get("list"), event.get("joined")), (&json!("A-B"), None, None));
+    let problem = problem("remap: '.x = measured_argument(1, \"upcase\", 1, 1)'");
+    assert!(problem.contains("cannot be called here"), "{problem}");
+}
+
+#[test]
+fn a_program_makes_no_event_that_is_too_large_or_takes_too_much_memory_as_a_value() {
+    let program = format!(
+        "{TEXT}\n.a = text\n.list = [text, text, text, text, text, text, text, text]\n.b = [.list, .list]\n.c = [.list, .list]"
+    );
+    let (event, mapped) = run(&json!({ "remap": program }).to_string(), Schema::Ecs, &record());
+    assert!(mapped.remap_error.unwrap().contains("programs make at most 1048576"));
+    assert!(event.unwrap().get("a").is_none());
+    let mut record = record();
+    record["data"] = json!(vec![json!({}); 30_000]);
+    let (event, mapped) = run("remap: '.x = 1'", Schema::Raw, &record);
+    assert!(mapped.remap_error.unwrap().contains("too many objects"));
+    assert_eq!(event.unwrap(), record);
+}
+
+/// In a store that several customers' pipelines write to, one could write in the name of another.
+#[test]
+fn a_program_cannot_change_where_an_event_is_from() {
+    for program in [
+        ".labels.pipeline = \"victim\"",
+        ".labels = {}",
+        ". |= { \"labels\": { \"pipeline\": \"victim\" } }",
+        ".labels = merge(object!(.labels), { \"pipeline\": \"victim\" })",
+        "del(.labels)",
+        "del(.labels.pipeline)",
+        ".\"labels.pipeline\" = \"victim\"",
+        ".observer.hostname = \"victim.sentinelone.net\"",
+        ".\"observer.hostname\" = \"victim.sentinelone.net\"",
+        "del(.observer)",
+        ".metadata.log_source = \"victim.sentinelone.net\"",
+        ".\"metadata.labels\" = [\"pipeline:victim\"]",
+        ".x, .labels.pipeline = to_int(.y)",
+    ] {
+        let problem = problem(&json!({ "remap": program }).to_string());
+        assert!(problem.contains("read-only"), "{program}: {problem}");
+    }
+    let others = run("remap: '.labels.mine = \"1\"'", Schema::Ecs, &record()).0.unwrap();
+    assert_eq!((&others["labels"]["mine"], &others["labels"]["pipeline"]), (&json!("1"), &json!("acme")));
+    for program in [
+        ".metadata.labels = [\"pipeline:victim\"]",
+        ".metadata.labels = push(array!(.metadata.labels), \" Pipeline:victim\")",
+        ".metadata.labels = \"pipeline:victim\"",
+        ".metadata.labels = map_values(array!(.metadata.labels)) -> |_v| { \"pipeline:victim\" }",
+        "del(.metadata.labels)",
+    ] {
+        let event = run(&json!({ "remap": program }).to_string(), Schema::Ocsf, &record()).0.unwrap();
+        assert_eq!(event["metadata"]["labels"], json!(["pipeline:acme"]), "{program}");
+    }
+    let added = ".metadata.labels = push(array!(.metadata.labels), \"severity:high\")";
+    let event = run(&json!({ "remap": added }).to_string(), Schema::Ocsf, &record()).0.unwrap();
+    assert_eq!(event["metadata"]["labels"], json!(["pipeline:acme", "severity:high"]));
 }

@@ -25,6 +25,9 @@ pub enum Failure {
     /// The sink refused all of many events in a row.
     #[error("{0}")]
     RefusedAll(String),
+    /// A program of the user took too long too often.
+    #[error("{0}")]
+    ProgramOverran(String),
     /// The settings are wrong, or a right is missing: every attempt fails until an operator changes that.
     #[error("{0}")]
     Misconfigured(String),
@@ -56,6 +59,7 @@ impl Failure {
             Self::Unauthorized(_) => Self::Unauthorized(reason),
             Self::SecretUnreadable(_) => Self::SecretUnreadable(reason),
             Self::RefusedAll(_) => Self::RefusedAll(reason),
+            Self::ProgramOverran(_) => Self::ProgramOverran(reason),
             Self::Misconfigured(_) => Self::Misconfigured(reason),
             Self::Superseded(_) => Self::Superseded(reason),
         }
@@ -64,7 +68,11 @@ impl Failure {
     /// Whether every attempt fails until an operator changes something.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Unauthorized(_) | Self::SecretUnreadable(_) | Self::RefusedAll(_) | Self::Misconfigured(_) => true,
+            Self::Unauthorized(_)
+            | Self::SecretUnreadable(_)
+            | Self::RefusedAll(_)
+            | Self::ProgramOverran(_)
+            | Self::Misconfigured(_) => true,
             Self::Transient { .. } | Self::Superseded(_) => false,
         }
     }

@@ -39,6 +39,7 @@ mod fuzz;
 mod kafka;
 pub mod lane;
 pub mod pipeline;
+pub mod program_threads;
 pub mod record;
 pub mod server;
 pub mod settings;

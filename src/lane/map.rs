@@ -1,18 +1,22 @@
 //! The map stage: records become events, straight into the batch that will carry them.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::pending_batch::PendingBatch;
+use super::programs::{Overruns, Programs};
 use super::{Lane, LaneBudget, Reservation};
 use crate::checkpoint::LaneId;
 use crate::failure::Failure;
+use crate::program_threads::JobError;
 use crate::sink::deliver::Settled;
 use crate::sink::{Event, Limits};
 use crate::source::{Page, Record};
@@ -28,44 +32,182 @@ const AFTER_PANIC: Duration = Duration::from_secs(10);
 /// Space for more events is not reserved before they are mapped, however many `batch.events` allows.
 const MOST_RESERVED: usize = 10_000;
 
+/// How long a lane maps where programs run before another one has its turn.
+const TURN: Duration = Duration::from_millis(100);
+
 /// The map stage of one lane.
 struct MapStage {
+    /// How long an event may wait for its batch to fill.
+    flush: Duration,
+    budget: LaneBudget,
+    batches: mpsc::Sender<Arc<PendingBatch>>,
+    /// Of a lane that has any.
+    programs: Option<Programs>,
+}
+
+/// Maps records into the batch that is open. Boxed: it moves to where programs run, and back.
+struct Filler {
     mapper: Mapper,
     schema: Schema,
     /// What a batch may contain.
     limits: Limits,
-    /// How long an event may wait for its batch to fill.
-    flush: Duration,
     meter: Meter,
-    budget: LaneBudget,
     /// The bytes of records, and of their events, so far.
     record_bytes: usize,
     event_bytes: usize,
     /// The batch that is being filled.
     open: PendingBatch,
-    batches: mpsc::Sender<Arc<PendingBatch>>,
+    overruns: Option<Arc<Mutex<Overruns>>>,
+    /// Why the lane has to stop.
+    overran: Option<String>,
+}
+
+/// A page that is being mapped.
+struct Mapping {
+    page: Page,
+    reservation: Reservation,
+    /// The index of the next record.
+    next: usize,
+}
+
+/// Why filling the open batch paused.
+enum Filled {
+    /// This one is full.
+    Batch(PendingBatch),
+    /// All records of the page are mapped.
+    Page,
+    /// It is the turn of another lane.
+    Turn,
+    /// The lane has to stop.
+    Overran(String),
+}
+
+/// Why mapping ended before the pages did.
+enum MapEnd {
+    /// The lane has ended the session.
+    Session,
+    Failed(Failure),
+}
+
+impl From<JobError> for MapEnd {
+    fn from(error: JobError) -> Self {
+        match error {
+            // The mapping is a task of its own, which ends with it.
+            JobError::Panicked(panic) => resume_unwind(panic),
+            JobError::NoThread(error) => Self::Failed(Failure::transient(format!("no thread for a program: {error}"))),
+        }
+    }
 }
 
 /// Maps the pages until there are no more. That is a task of its own, begun with the first page: most polls bring no
 /// page, and start no task.
 ///
 /// # Errors
-/// When the task panicked.
+/// When the task panicked, or a program takes too long too often.
 pub async fn run(
     lane: &Lane,
     mut pages: mpsc::Receiver<PulledPage>,
     batches: mpsc::Sender<Arc<PendingBatch>>,
 ) -> Result<(), Failure> {
     let Some(first) = pages.recv().await else { return Ok(()) };
-    let mapping = MapStage::new(lane, batches).map_pages(first, pages).in_current_span();
-    let Err(panic) = AbortOnDropHandle::new(tokio::spawn(mapping)).await else { return Ok(()) };
+    let stage = MapStage { flush: lane.flush, budget: lane.budget.clone(), batches, programs: lane.programs.clone() };
+    let mapping = stage.map_pages(Box::new(Filler::new(lane)), first, pages).in_current_span();
+    let panic = match AbortOnDropHandle::new(tokio::spawn(mapping)).await {
+        Ok(Ok(()) | Err(MapEnd::Session)) => return Ok(()),
+        Ok(Err(MapEnd::Failed(failure))) => return Err(failure),
+        Err(panic) => panic,
+    };
     let reason = format!("internal error, the lane goes on from its checkpoint: {panic}");
     lane.delivery.meter.set_sink_failure(Some(LaneState::Stopped(reason.clone())));
     Err(Failure::Transient { reason, after: Some(AFTER_PANIC) })
 }
 
 impl MapStage {
-    fn new(lane: &Lane, batches: mpsc::Sender<Arc<PendingBatch>>) -> Self {
+    async fn map_pages(
+        self,
+        mut filler: Box<Filler>,
+        first: PulledPage,
+        mut pages: mpsc::Receiver<PulledPage>,
+    ) -> Result<(), MapEnd> {
+        let mut pulled = Some(first);
+        while let Some(page) = pulled {
+            let (page, reservation) = *page;
+            filler = self.map_page(filler, page, reservation).await?;
+            pulled = loop {
+                // Biased, so that a simulated schedule replays.
+                tokio::select! {
+                    biased;
+                    () = sleep_until(filler.open.since + self.flush), if !filler.open.batch.is_empty() => {
+                        self.send(filler.take_open()).await?;
+                    }
+                    pulled = pages.recv() => break pulled,
+                }
+            };
+        }
+        self.send(filler.take_open()).await
+    }
+
+    async fn map_page(
+        &self,
+        mut filler: Box<Filler>,
+        mut page: Page,
+        reservation: Reservation,
+    ) -> Result<Box<Filler>, MapEnd> {
+        filler.mapper.set_scope(page.scope.take());
+        let excluded_until = filler.open.exclude(&mut page);
+        let mut mapping = Mapping { page, reservation, next: 0 };
+        loop {
+            let now = Instant::now();
+            let filled = match &self.programs {
+                None => filler.fill(&mut mapping, now, None),
+                Some(programs) => {
+                    // The page keeps its part of the budget wherever it is.
+                    let fill = move || {
+                        let filled = filler.fill(&mut mapping, now, Some(TURN));
+                        (filler, mapping, filled)
+                    };
+                    let filled;
+                    (filler, mapping, filled) = programs.threads.run(fill).await?;
+                    filled
+                }
+            };
+            match filled {
+                Filled::Batch(full) => self.send(full).await?,
+                Filled::Page => break,
+                Filled::Turn => {}
+                Filled::Overran(reason) => {
+                    self.send(filler.take_open()).await?;
+                    return Err(MapEnd::Failed(Failure::ProgramOverran(reason)));
+                }
+            }
+        }
+        let Mapping { page, mut reservation, .. } = mapping;
+        if !filler.open.is_empty() {
+            filler.open.cover(&page, excluded_until);
+        }
+        filler.open.take_reservation(&mut reservation, filler.limits.copies);
+        drop(reservation);
+        // Before its sink has accepted anything, and when the batch takes most of the lane's share, the source cannot
+        // ask for more until this batch is sent: it would never fill.
+        let crowded = filler.open.reservation.as_ref().is_some_and(|held| held.bytes() > self.budget.share() / 2);
+        if crowded || !self.budget.is_proven() || filler.open.batch.is_empty() {
+            self.send(filler.take_open()).await?;
+        }
+        Ok(filler)
+    }
+
+    /// Passes a batch on.
+    async fn send(&self, mut full: PendingBatch) -> Result<(), MapEnd> {
+        if full.is_empty() {
+            return Ok(());
+        }
+        full.settled = Settled::none_of(full.batch.len());
+        self.batches.send(Arc::new(full)).await.map_err(|_| MapEnd::Session)
+    }
+}
+
+impl Filler {
+    fn new(lane: &Lane) -> Self {
         let LaneId { pipeline, stream, .. } = &lane.key.lane;
         Self {
             mapper: Mapper::new(&lane.transform, lane.schema, Origin::of(pipeline, lane.client.host(), *stream))
@@ -74,76 +216,61 @@ impl MapStage {
                 .with_raw_embedded(lane.embeds_raw),
             schema: lane.schema,
             limits: lane.delivery.sink.limits(),
-            flush: lane.flush,
             meter: lane.delivery.meter.clone(),
-            budget: lane.budget.clone(),
             // A mapped event with its original is a good two and a half times the record.
             record_bytes: 10,
             event_bytes: 26,
             open: PendingBatch::new(*stream),
-            batches,
+            overruns: lane.programs.as_ref().map(|programs| programs.overruns.clone()),
+            overran: None,
         }
     }
 
-    /// Returns early, with `None`, when the lane has ended the session.
-    async fn map_pages(mut self, first: PulledPage, mut pages: mpsc::Receiver<PulledPage>) -> Option<()> {
-        let mut pulled = Some(first);
-        while let Some(page) = pulled {
-            let (page, reservation) = *page;
-            self.map_page(page, reservation).await?;
-            pulled = loop {
-                // Biased, so that a simulated schedule replays.
-                tokio::select! {
-                    biased;
-                    () = sleep_until(self.open.since + self.flush), if !self.open.batch.is_empty() => self.send_batch().await?,
-                    pulled = pages.recv() => break pulled,
-                }
-            };
-        }
-        self.send_batch().await
-    }
-
-    async fn map_page(&mut self, mut page: Page, mut reservation: Reservation) -> Option<()> {
+    /// Maps the records of a page that are left, until the open batch is full or the lane's `turn` is over. It began
+    /// `now`: another thread has a clock of its own in tests with paused time.
+    fn fill(&mut self, mapping: &mut Mapping, now: Instant, turn: Option<Duration>) -> Filled {
         let copies = self.limits.copies;
-        self.mapper.set_scope(page.scope.take());
-        let excluded_until = self.open.exclude(&mut page);
-        for (index, record) in page.records.iter().enumerate() {
+        let begun = turn.map(|turn| (Instant::now(), turn));
+        loop {
+            if self.open.batch.len() >= self.limits.events || self.framed_size() >= self.limits.bytes {
+                self.open.take_reservation(&mut mapping.reservation, copies);
+                return Filled::Batch(self.take_open());
+            }
+            let Mapping { page, next, .. } = mapping;
+            let Some(record) = page.records.get(*next) else { return Filled::Page };
+            if begun.is_some_and(|(begun, turn)| begun.elapsed() >= turn) {
+                return Filled::Turn;
+            }
             // A batch may stay empty: a record whose event is dropped leaves nothing in it.
             if self.open.batch.is_empty() && self.open.batch.allocated_bytes() == 0 {
-                self.begin_batch(&page, index);
+                self.begin_batch(page, *next, now);
             }
             let before = self.open.batch.body_bytes();
-            self.map_record(record, &page);
+            self.map_record(record, page, now);
             self.record_bytes += record.range.len();
             self.event_bytes += self.open.batch.body_bytes() - before;
+            mapping.next += 1;
             if self.open.batch.len() > 1 && self.framed_size() > self.limits.bytes {
-                let last = self.open.split_last();
-                self.open.take_reservation(&mut reservation, copies);
-                self.send_batch().await?;
-                self.open = last;
+                let last = PendingBatch { since: now, ..self.open.split_last() };
+                self.open.take_reservation(&mut mapping.reservation, copies);
+                return Filled::Batch(std::mem::replace(&mut self.open, last));
             }
-            if self.open.batch.len() >= self.limits.events || self.framed_size() >= self.limits.bytes {
-                self.open.take_reservation(&mut reservation, copies);
-                self.send_batch().await?;
+            if let Some(reason) = self.overran.take() {
+                self.open.take_reservation(&mut mapping.reservation, copies);
+                return Filled::Overran(reason);
             }
         }
-        if !self.open.is_empty() {
-            self.open.cover(&page, excluded_until);
-        }
-        self.open.take_reservation(&mut reservation, copies);
-        drop(reservation);
-        // Before its sink has accepted anything, and when the batch takes most of the lane's share, the source cannot
-        // ask for more until this batch is sent: it would never fill.
-        let crowded = self.open.reservation.as_ref().is_some_and(|held| held.bytes() > self.budget.share() / 2);
-        if crowded || !self.budget.is_proven() || self.open.batch.is_empty() {
-            self.send_batch().await?;
-        }
-        Some(())
+    }
+
+    /// The open batch. Another one is begun.
+    fn take_open(&mut self) -> PendingBatch {
+        let next = PendingBatch::new(self.open.batch.stream());
+        std::mem::replace(&mut self.open, next)
     }
 
     /// Reserves space in a new batch for the page's records from `index` on, as far as they fit into one batch. After a
     /// full batch, the next page most likely goes on filling this one.
-    fn begin_batch(&mut self, page: &Page, index: usize) {
+    fn begin_batch(&mut self, page: &Page, index: usize, now: Instant) {
         let full = self.limits.events.min(MOST_RESERVED);
         let ahead = page.records[index..].iter().take(full);
         let (mut events, mut bytes) =
@@ -156,11 +283,11 @@ impl MapStage {
         let space = (bytes as f64 * 1.05 * self.event_bytes as f64 / self.record_bytes as f64) as usize;
         self.open.batch.reserve(events, space.min(self.limits.bytes));
         self.open.record_keys.reserve_exact(events);
-        self.open.since = Instant::now();
+        self.open.since = now;
     }
 
-    fn map_record(&mut self, record: &Record, page: &Page) {
-        let Self { mapper, schema, meter, open, .. } = self;
+    fn map_record(&mut self, record: &Record, page: &Page, now: Instant) {
+        let Self { mapper, schema, meter, open, overruns, overran, .. } = self;
         // `split_last` leaves the time of the split record in the batch before; the bound stays below that time.
         open.cover(page, record.order);
         open.record_keys.push(record.record_key);
@@ -187,6 +314,12 @@ impl MapStage {
                     if mapped.repaired {
                         meter.repaired(&record.id);
                     }
+                    if mapped.remap_overran
+                        && let Some(overruns) = overruns
+                    {
+                        let reason = mapped.remap_error.as_deref().unwrap_or_default();
+                        *overran = overruns.lock().count(reason, now);
+                    }
                     count(meter, *schema, mapped)
                 }
                 Err(error) => {
@@ -211,17 +344,6 @@ impl MapStage {
     fn framed_size(&self) -> usize {
         self.open.batch.size() + self.open.batch.len() * self.limits.framing
     }
-
-    /// Passes the batch on and begins another; `None` when the lane has ended the session.
-    async fn send_batch(&mut self) -> Option<()> {
-        let next = PendingBatch::new(self.open.batch.stream());
-        let mut full = std::mem::replace(&mut self.open, next);
-        if full.is_empty() {
-            return Some(());
-        }
-        full.settled = Settled::none_of(full.batch.len());
-        self.batches.send(Arc::new(full)).await.ok()
-    }
 }
 
 /// Counts what mapping a record has shown. Returns the error that goes next to a raw event: it has no place for a tag.
@@ -229,7 +351,7 @@ fn count(meter: &Meter, schema: Schema, mapped: Mapped) -> Option<Box<str>> {
     let lane = &meter.lane;
     lane.unknown_activity_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
     let reason = mapped.remap_error?;
-    if lane.remap_failed(&reason) {
+    if lane.remap_failed(&reason, mapped.remap_overran) {
         tracing::warn!(reason, "a program of the pipeline failed on an event, which is forwarded as it was mapped");
     }
     (schema == Schema::Raw).then(|| format!("remap: {reason}").into())

@@ -14,6 +14,7 @@ mod lane_checkpoint;
 mod map;
 mod pending_batch;
 mod poll_schedule;
+mod programs;
 mod pull;
 mod run;
 mod send;
@@ -35,6 +36,7 @@ pub use backoff::Refusals;
 pub use budget::{Budget, LaneBudget, Reservation};
 pub use lane_checkpoint::{LaneCheckpoint, LaneCheckpointError};
 pub use poll_schedule::until_lanes_wake;
+pub use programs::Programs;
 
 /// One stream of one pipeline going to one sink.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub struct Lane {
     pub embeds_raw: bool,
     /// What the user has done to mapped events.
     pub steps: Option<Arc<Steps>>,
+    /// Of a lane whose steps have programs.
+    pub programs: Option<Programs>,
     /// Makes the labels of each record, if they differ.
     pub labeler: Option<Arc<Labeler>>,
     /// Delivers batches.

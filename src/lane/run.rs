@@ -209,6 +209,17 @@ impl Lane {
             // The lane is asked to stop.
             Ok(None) => self.delivery.meter.lane.requeue_in_flight(),
             Err((_, Failure::Superseded(_))) => return ControlFlow::Break(LaneEnd::Superseded),
+            // Only another file helps, and with it comes another lane.
+            Err((_, failure @ Failure::ProgramOverran(_))) => {
+                self.delivery.meter.lane.requeue_in_flight();
+                self.delivery.meter.set_sink_failure(Some(LaneState::of_sink(&failure)));
+                if self.once {
+                    return ControlFlow::Break(LaneEnd::Refused);
+                }
+                stop.run_until_cancelled(progress.writer.flush(&mut progress.checkpoint)).await;
+                stop.cancelled().await;
+                return ControlFlow::Break(LaneEnd::Drained);
+            }
             // The lane shows it as stopped already.
             Err(_) if progress.writer.is_refused() => {
                 self.delivery.meter.lane.requeue_in_flight();

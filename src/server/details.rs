@@ -115,7 +115,7 @@ pub(super) fn advice(state: &str, error: &str) -> &'static str {
         }
         "misconfigured" => {
             "Correct what the error names: a secret or certificate that cannot be read here, or settings with which the \
-             sink refuses everything. The lane tries again by itself."
+             sink refuses everything. The lane tries again by itself, but for a program that is too slow: correct the file."
         }
         "stopped" => {
             "Make the store of checkpoints or dead letters writable and free. The lane then continues by itself."

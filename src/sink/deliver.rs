@@ -121,7 +121,7 @@ impl Delivery {
                 let outcome = match error.failure() {
                     Failure::Transient { .. } => "failed",
                     Failure::Superseded(_) => "superseded",
-                    Failure::SecretUnreadable(_) => "not_sent",
+                    Failure::SecretUnreadable(_) | Failure::ProgramOverran(_) => "not_sent",
                     Failure::Unauthorized(_) | Failure::RefusedAll(_) | Failure::Misconfigured(_) => "refused",
                 };
                 span.end(outcome, 0, Some(&error.to_string()));

@@ -220,7 +220,7 @@ impl From<Failure> for Outcome {
             Failure::Unauthorized(reason) => Self::Unauthorized(reason),
             Failure::SecretUnreadable(reason) => Self::SecretUnreadable(reason),
             Failure::RefusedAll(reason) => Self::RefusedAll(reason),
-            Failure::Misconfigured(reason) => Self::Misconfigured(reason),
+            Failure::ProgramOverran(reason) | Failure::Misconfigured(reason) => Self::Misconfigured(reason),
             Failure::Superseded(reason) => Self::Superseded(reason),
         }
     }

@@ -47,6 +47,7 @@ const FAMILIES: &[Family] = &[
     Family { metric: metrics::MAP_ERRORS, samples: Samples::Counter(|lane| lane.map_errors.load(Relaxed)) },
     Family { metric: metrics::RECORDS_REPAIRED, samples: Samples::Counter(|lane| lane.repaired.load(Relaxed)) },
     Family { metric: metrics::REMAP_ERRORS, samples: Samples::Counter(|lane| lane.remap_errors.load(Relaxed)) },
+    Family { metric: metrics::REMAP_OVERRUNS, samples: Samples::Counter(LaneMetrics::remap_overruns) },
     Family {
         metric: metrics::UNKNOWN_ACTIVITY_TYPES,
         samples: Samples::Counter(|lane| lane.unknown_activity_types.load(Relaxed)),

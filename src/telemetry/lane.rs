@@ -135,6 +135,8 @@ pub enum Misconfiguration {
     SecretUnreadable,
     /// The sink refused all of many events in a row.
     RefusedAll,
+    /// A program of the pipeline took too long too often.
+    ProgramOverran,
 }
 
 impl Misconfiguration {
@@ -143,6 +145,7 @@ impl Misconfiguration {
         match self {
             Self::SecretUnreadable => "SecretUnreadable",
             Self::RefusedAll => "RefusedAll",
+            Self::ProgramOverran => "ProgramOverran",
         }
     }
 }
@@ -188,6 +191,7 @@ impl LaneState {
         match failure {
             Failure::SecretUnreadable(error) => Self::Misconfigured(Misconfiguration::SecretUnreadable, error.clone()),
             Failure::RefusedAll(error) => Self::Misconfigured(Misconfiguration::RefusedAll, error.clone()),
+            Failure::ProgramOverran(error) => Self::Misconfigured(Misconfiguration::ProgramOverran, error.clone()),
             other => otherwise(other.to_string()),
         }
     }
@@ -266,8 +270,8 @@ pub struct LaneMetrics {
     pub repaired: AtomicU64,
     pub(super) repair_notices: Notices,
     pub remap_errors: AtomicU64,
-    /// The text of the last one.
-    remap_error: Mutex<Box<str>>,
+    /// Boxed: few lanes have programs that fail.
+    remap_failures: Mutex<Option<Box<RemapFailures>>>,
     pub unknown_activity_types: AtomicU64,
     pub delivered_bytes: AtomicU64,
     pub sink_warnings: AtomicU64,
@@ -296,6 +300,15 @@ pub struct LaneMetrics {
     errors: Mutex<Vec<RecentError>>,
 }
 
+/// What a lane knows of the failures of the user's program.
+#[derive(Debug, Default)]
+struct RemapFailures {
+    /// The text of the last one.
+    last: String,
+    /// How often the program took too long.
+    overruns: u64,
+}
+
 impl LaneMetrics {
     /// All counters are zero, the state is `Starting`.
     pub fn new(pipeline: &str, stream: Stream, sink: &str) -> Self {
@@ -319,7 +332,7 @@ impl LaneMetrics {
             repaired: AtomicU64::new(0),
             repair_notices: Notices::default(),
             remap_errors: AtomicU64::new(0),
-            remap_error: Mutex::default(),
+            remap_failures: Mutex::default(),
             unknown_activity_types: AtomicU64::new(0),
             delivered_bytes: AtomicU64::new(0),
             sink_warnings: AtomicU64::new(0),
@@ -400,14 +413,26 @@ impl LaneMetrics {
     }
 
     /// Counts an event on which the user's program failed. Returns true if the text changed, which is worth a log line.
-    pub fn remap_failed(&self, reason: &str) -> bool {
+    pub fn remap_failed(&self, reason: &str, overran: bool) -> bool {
         self.remap_errors.fetch_add(1, Ordering::Relaxed);
-        replace_if_different(&self.remap_error, reason)
+        let mut failures = self.remap_failures.lock();
+        let failures = failures.get_or_insert_default();
+        failures.overruns += u64::from(overran);
+        if failures.last == reason {
+            return false;
+        }
+        reason.clone_into(&mut failures.last);
+        true
+    }
+
+    /// Events on which the user's program took too long.
+    pub fn remap_overruns(&self) -> u64 {
+        self.remap_failures.lock().as_ref().map_or(0, |failures| failures.overruns)
     }
 
     /// The reason of the last failure of the user's program.
     pub fn last_remap_error(&self) -> Option<String> {
-        Some(self.remap_error.lock().to_string()).filter(|text| !text.is_empty())
+        self.remap_failures.lock().as_ref().map(|failures| failures.last.clone())
     }
 
     /// Sets the time up to which the lane is complete: the start of the last poll that reached its end and whose

@@ -77,6 +77,9 @@ metrics! {
     REMAP_ERRORS = Counter "remap_errors_total" LANE, "events",
         "Events on which a program of `remap` or `drop` failed. They are forwarded as they were mapped, with the tag \
          `remap_failed`.";
+    REMAP_OVERRUNS = Counter "remap_overruns_total" LANE, "events",
+        "Those of `remap_errors_total` on which a program took longer than 100 ms. They also have the tag `remap_overran`. \
+         After ten within an hour, the lane is `misconfigured`.";
     UNKNOWN_ACTIVITY_TYPES = Counter "unknown_activity_types_total" LANE, "records",
         "Activities whose type is not in the mapping table (see docs/mapping-ecs.md).";
     SINK_WARNINGS = Counter "sink_warnings_total" LANE, "batches",

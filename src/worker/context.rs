@@ -11,7 +11,8 @@ use super::spec::LaneSpec;
 use super::start_times::{StartTimes, StartWaits};
 use super::{Options, StartError};
 use crate::console::{self, Client, Limiters};
-use crate::lane::{Budget, Lane};
+use crate::lane::{Budget, Lane, Programs};
+use crate::program_threads::ProgramThreads;
 use crate::record::{Clock, Timestamp};
 use crate::settings::ClientError;
 use crate::sink::dead_letters::{DeadLetterError, DeadLetters, Usage};
@@ -42,6 +43,7 @@ pub struct WorkerContext {
     clients: Mutex<HashMap<String, CachedClient>>,
     /// By pipeline: its lanes share compiled programs.
     steps: Mutex<HashMap<String, Vec<CachedSteps>>>,
+    program_threads: ProgramThreads,
     start_times: StartTimes,
     /// Which lanes may begin at `since`.
     pub renames: Renames,
@@ -128,6 +130,7 @@ impl WorkerContext {
             limiters: Limiters::default(),
             clients: Mutex::default(),
             steps: Mutex::default(),
+            program_threads: ProgramThreads::default(),
             start_times: StartTimes::default(),
             renames: Renames::default(),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
@@ -239,6 +242,7 @@ impl WorkerContext {
     pub fn build_lane(&self, spec: &LaneSpec, meter: &Meter, mode: LaneMode) -> Result<Lane, BuildLaneError> {
         let LaneEndpoints { client, schema, sink } = self.endpoints(spec, mode.shard)?;
         let steps = self.steps(spec, schema)?;
+        let has_programs = steps.as_ref().is_some_and(|steps| steps.has_programs());
         let delivery = Arc::new(Delivery {
             sink,
             retry: spec.sink.common.retry,
@@ -256,6 +260,7 @@ impl WorkerContext {
             transform: spec.transform.clone(),
             schema,
             embeds_raw: spec.sink.embeds_raw(),
+            programs: has_programs.then(|| Programs::new(self.program_threads.clone())),
             steps,
             labeler: Labeler::new(&spec.transform.labels, spec.id.stream).map(Arc::new),
             delivery,

@@ -121,6 +121,7 @@ impl LaneHarness {
             schema: Schema::Raw,
             steps: None,
             embeds_raw: false,
+            programs: None,
             labeler: None,
             delivery: Arc::new(Delivery {
                 sink,

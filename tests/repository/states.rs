@@ -18,6 +18,7 @@ fn states() -> Vec<LaneState> {
         LaneState::SinkRefused(String::new()),
         LaneState::Misconfigured(Misconfiguration::SecretUnreadable, String::new()),
         LaneState::Misconfigured(Misconfiguration::RefusedAll, String::new()),
+        LaneState::Misconfigured(Misconfiguration::ProgramOverran, String::new()),
         LaneState::Stopped(String::new()),
         LaneState::Renamed(String::new()),
         LaneState::Done,
@@ -30,7 +31,10 @@ fn states() -> Vec<LaneState> {
             | LaneState::ConsoleRefused(_)
             | LaneState::SinkFailing(_)
             | LaneState::SinkRefused(_)
-            | LaneState::Misconfigured(Misconfiguration::SecretUnreadable | Misconfiguration::RefusedAll, _)
+            | LaneState::Misconfigured(
+                Misconfiguration::SecretUnreadable | Misconfiguration::RefusedAll | Misconfiguration::ProgramOverran,
+                _,
+            )
             | LaneState::Stopped(_)
             | LaneState::Renamed(_)
             | LaneState::Done => {}

@@ -151,6 +151,7 @@ impl Process {
             schema: Schema::Raw,
             steps: None,
             embeds_raw: false,
+            programs: None,
             labeler: None,
             delivery: Arc::new(Delivery {
                 sink: Arc::new(destination.clone()),

@@ -1,0 +1,72 @@
+//! Programs of the user in a lane: where they run, and how often they may take too long.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::program_threads::ProgramThreads;
+
+/// After so many overruns within that time a lane stops.
+const MAX_OVERRUNS: usize = 10;
+const OVERRUNS_WITHIN: Duration = Duration::from_secs(3600);
+
+/// What a lane with programs has in addition.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    pub threads: ProgramThreads,
+    /// Kept from poll to poll.
+    pub overruns: Arc<Mutex<Overruns>>,
+}
+
+impl Programs {
+    pub fn new(threads: ProgramThreads) -> Self {
+        Self { threads, overruns: Arc::default() }
+    }
+}
+
+/// When programs took too long, at most the last [`MAX_OVERRUNS`] times.
+#[derive(Debug, Default)]
+pub struct Overruns(VecDeque<Instant>);
+
+impl Overruns {
+    /// Counts one. Returns why the lane has to stop, if it was one too many; `reason` says where the program was.
+    pub fn count(&mut self, reason: &str, now: Instant) -> Option<String> {
+        self.0.push_back(now);
+        if self.0.len() > MAX_OVERRUNS {
+            self.0.pop_front();
+        }
+        let first = self.0.front()?;
+        let is_too_often = self.0.len() == MAX_OVERRUNS && now.saturating_duration_since(*first) <= OVERRUNS_WITHIN;
+        is_too_often.then(|| {
+            format!(
+                "a program of the pipeline took too long for {MAX_OVERRUNS} events within an hour; the lane goes on when \
+                 its file changes; {reason}"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn ten_overruns_within_an_hour_are_too_many() {
+        let begun = Instant::now();
+        let minutes = |minutes: u64| begun + Duration::from_secs(60 * minutes);
+        let mut often = Overruns::default();
+        let mut seldom = Overruns::default();
+        for time in 0..9 {
+            assert_eq!(often.count("remap: at line 3", minutes(time * 6)), None);
+        }
+        let reason = often.count("remap: at line 3", minutes(60)).unwrap();
+        assert!(reason.ends_with("remap: at line 3"), "{reason}");
+        for time in 0..100 {
+            assert_eq!(seldom.count("remap: at line 3", minutes(time * 7)), None, "nine an hour");
+        }
+        assert_eq!(seldom.0.len(), MAX_OVERRUNS);
+    }
+}

@@ -26,6 +26,8 @@ mod no_answer;
 mod once;
 mod open_files;
 mod preview;
+#[cfg(feature = "remap")]
+mod programs;
 mod quickstart;
 mod reload;
 mod renamed;

@@ -1,0 +1,111 @@
+//! A customer's slow program takes its own turn, and nobody else's.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+use crate::support::harness::{Destination, Harness};
+use crate::support::process::{Metrics, Process, until};
+
+/// Searches a text of 32 KiB again and again. It has no end within the time of a test.
+const SLOW: &str = r#"
+text = "abababababababab"
+text = text + text + text + text
+text = text + text + text + text
+text = text + text + text + text
+text = text + text + text + text
+text = text + text + text + text
+text = text + text
+.ok = parse_regex_all!(text, r'(?P<q>[ab]*?a[ab]{1,60}?c)|(?P<z>b)')
+"#;
+
+const MIB: u64 = 1 << 20;
+
+/// One program for so many sinks.
+fn slow(harness: &Harness, sinks: usize) -> Value {
+    let mut pipeline = harness.pipeline(json!({ "transform": { "remap": SLOW } }));
+    let sinks = (0..sinks).map(|number| {
+        let mut sink = harness.sink.settings();
+        sink["name"] = json!(format!("siem{number}"));
+        sink
+    });
+    pipeline["sinks"] = sinks.collect();
+    pipeline
+}
+
+fn delivered(metrics: &Metrics, pipeline: &str) -> u64 {
+    metrics.sum("events_delivered_total", &[("pipeline", pipeline)])
+}
+
+async fn is_alive(worker: &Process) -> bool {
+    // Generous: the machine may be busy with other tests.
+    let answer = timeout(Duration::from_secs(3), worker.try_get("/livez")).await;
+    answer.is_ok_and(|answer| answer.is_ok_and(|(status, _)| status == 200))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_program_holds_up_neither_other_pipelines_nor_the_worker_nor_its_end() {
+    const HEALTHY: [&str; 3] = ["one", "two", "three"];
+    let harness = Harness::new(|setup| (setup.activities, setup.rate) = (100, 20.0)).await;
+    for name in HEALTHY {
+        harness.put_changed(name, json!({}));
+    }
+    harness.put("slow", &slow(&harness, 16));
+    let mut worker = harness.worker_with(&["--memory-budget", "32MiB", "--shutdown-timeout", "2s"]);
+    worker.url().await;
+    until("each lane has begun its first events", async || {
+        let metrics = worker.metrics().await;
+        (metrics.sum("remap_overruns_total", &[("pipeline", "slow")]) >= 16).then_some(())
+    })
+    .await;
+    let before = worker.metrics().await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        assert!(is_alive(&worker).await, "{}", worker.log_text());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // The console has 20 more each second.
+    until("healthy pipelines keep up with the console", async || {
+        let now = worker.metrics().await;
+        HEALTHY.iter().all(|name| delivered(&now, name) >= delivered(&before, name) + 30).then_some(())
+    })
+    .await;
+    // The budget, the program, its lanes, and what programs take on their two threads.
+    let allowed = (32 + 64 + 2 * 64) * MIB + 19 * 96 * 1024;
+    assert!(worker.peak_rss() <= allowed, "{} MiB", worker.peak_rss() / MIB);
+
+    let asked = Instant::now();
+    worker.signal("TERM").await;
+    let exit = worker.exit().await;
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    assert!(asked.elapsed() < Duration::from_secs(20), "it took {:?}", asked.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_whose_program_takes_too_long_too_often_stops_until_its_file_changes() {
+    let harness = Harness::new(|setup| setup.activities = 30).await;
+    harness.put("acme", &slow(&harness, 1));
+    let mut worker = harness.worker();
+    let name = "acme/activities/siem0";
+    let lane = worker.lane(name, |lane| lane["state"] == "misconfigured").await;
+    let error = lane["error"].as_str().unwrap();
+    assert!(
+        lane["up"] == false && error.contains("remap: ") && error.contains("`parse_regex_all` at line 9, column"),
+        "{lane}"
+    );
+    worker.logged(&["lane is failing", "\"reason\":\"ProgramOverran\"", "line 9"]).await;
+    let metrics = worker.metrics().await;
+    let counted = |name: &str| metrics.sum(name, &[("pipeline", "acme")]);
+    assert_eq!((counted("remap_overruns_total"), counted("remap_errors_total")), (10, 10));
+    until("what overran was delivered as it was", async || (harness.sink.ledger().counts().len() == 10).then_some(()))
+        .await;
+    let requests = harness.console().request_log().len();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(harness.console().request_log().len(), requests, "it does not even poll");
+
+    harness.put_changed("acme", json!({ "transform": { "remap": ".ok = true" }, "sinks": slow(&harness, 1)["sinks"] }));
+    worker.lane(name, |lane| lane["state"] == "running").await;
+    until("the rest arrives", async || (harness.sink.ledger().counts().len() == 30).then_some(())).await;
+    assert!(harness.sink.ledger().counts().values().all(|count| *count == 1), "something came twice");
+}

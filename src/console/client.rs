@@ -18,7 +18,7 @@ use super::{
     Request, Response, Transport, TransportError,
 };
 use crate::record::{Clock, Stream, Timestamp};
-use crate::settings::{ClientError, Id, Proxy, SecretError, excerpt};
+use crate::settings::{ClientError, Id, SecretError, excerpt};
 use crate::telemetry::{LaneMetrics, Meter};
 
 /// Timeout of a list of findings, for which consoles need longer.
@@ -26,6 +26,8 @@ const FINDINGS_TIMEOUT: Duration = Duration::from_secs(60);
 const ROOT: &str = "/web/api/v2.1/";
 /// More than the usual query has.
 const QUERY_BYTES: usize = 256;
+/// Longest URL, in bytes, that the HTTP client takes.
+const MAX_URL: usize = 65_534;
 /// Limit for responses that are not pages of records, in bytes.
 const SMALL_RESPONSE: usize = 1024 * 1024;
 /// All characters except the unreserved ones of RFC 3986: cursors contain `%`, `=` and `+`, which must arrive
@@ -124,7 +126,7 @@ impl Client {
             ("groupIds", csv(&settings.groups)),
         ];
         let tokens = Arc::new(Tokens::new(&settings.token));
-        let proxy_secrets = settings.proxy.as_ref().map(Proxy::secrets).unwrap_or_default();
+        let proxy_secrets = settings.http().way().secrets().into_iter().collect();
         Self {
             transport,
             url: settings.url.clone(),
@@ -327,6 +329,7 @@ impl Client {
         call: ApiCall<'_>,
         meter: Option<&Meter>,
     ) -> Result<Bytes, ConsoleError> {
+        check_length(&call)?;
         let mut refused: Option<ConsoleError> = None;
         for index in self.tokens.indexes() {
             if refused.is_some() {
@@ -386,14 +389,12 @@ impl Client {
         if let Some(meter) = meter {
             meter.console_request(status_label(&outcome), begun.elapsed());
         }
-        let response = outcome?;
+        let response = outcome.map_err(|error| ConsoleError::from(error).without(&self.redactor.known_with(token)))?;
         self.observe_headers(&response.headers);
         if response.status != StatusCode::OK {
-            let mut body = response.body.to_vec();
-            self.redactor.redact_answer(&mut body, token);
-            let now = self.clock.now();
-            let error = ConsoleError::from_status(response.status, &response.headers, &body, now, with_cursor);
-            return Err(match error {
+            let secrets = self.redactor.known_with(token);
+            let error = ConsoleError::from_status(&response, &secrets, self.clock.now(), with_cursor);
+            return Err(match error.without(&secrets) {
                 // Consoles differ in how they report an unknown token.
                 ConsoleError::BadRequest(reason) if call.token_in_body => ConsoleError::Unauthorized(reason),
                 error => error,
@@ -409,6 +410,23 @@ impl Client {
             *self.server_clock.lock() = Some(clock);
         }
     }
+}
+
+/// A console may give a cursor that no request can carry.
+fn check_length(call: &ApiCall<'_>) -> Result<(), ConsoleError> {
+    let length = call.url.as_str().len();
+    if length <= MAX_URL {
+        return Ok(());
+    }
+    let path = call.url.path();
+    let what = format!("the next request for {path} would have a URL of {length} bytes, which may have {MAX_URL}");
+    Err(if call.with_cursor {
+        ConsoleError::BadCursor(format!(
+            "{what}: the console gave a cursor that is too long; does something on the way change its answers?"
+        ))
+    } else {
+        ConsoleError::BadRequest(format!("{what}: name fewer accounts, sites or groups"))
+    })
 }
 
 /// RFC 8259 lets a reader ignore a byte order mark before JSON.

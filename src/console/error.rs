@@ -2,12 +2,12 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
-use super::transport::{TransportError, TruncatedBody};
+use super::transport::{Response, TransportError, TruncatedBody};
 use crate::failure::Failure;
 use crate::record::{Timestamp, parse_page};
-use crate::settings::{excerpt, retry_after};
+use crate::settings::{KnownSecrets, retry_after};
 
 /// A request without a usable response. The texts contain no secrets: only status, code, title and detail.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,14 +52,9 @@ impl ConsoleError {
     }
 
     /// Classifies a status other than 200. `with_cursor`: the request had a cursor.
-    pub(super) fn from_status(
-        status: StatusCode,
-        headers: &HeaderMap,
-        body: &[u8],
-        now: Timestamp,
-        with_cursor: bool,
-    ) -> Self {
-        let reason = describe(status, body);
+    pub(super) fn from_status(response: &Response, secrets: &KnownSecrets, now: Timestamp, with_cursor: bool) -> Self {
+        let Response { status, headers, body } = response;
+        let reason = describe(*status, body, secrets);
         let now = UNIX_EPOCH + Duration::from_micros(now.micros().try_into().unwrap_or_default());
         match status.as_u16() {
             400 if with_cursor => Self::BadCursor(reason),
@@ -69,10 +64,28 @@ impl ConsoleError {
             408 | 425 | 429 | 500..=599 => Self::Transient {
                 reason,
                 after: retry_after(headers, now),
-                timed_out: status == StatusCode::GATEWAY_TIMEOUT,
+                timed_out: *status == StatusCode::GATEWAY_TIMEOUT,
             },
             300..=399 => Self::BadRequest(format!("{reason}; is `console.url` the console's own address?")),
             _ => Self::BadRequest(reason),
+        }
+    }
+}
+
+impl ConsoleError {
+    /// The same error, without these secrets in its text.
+    pub(super) fn without(self, secrets: &KnownSecrets) -> Self {
+        let scrub = |reason: String| secrets.scrub(&reason);
+        match self {
+            Self::Transient { reason, after, timed_out } => Self::Transient { reason: scrub(reason), after, timed_out },
+            // Its text is the program's own.
+            Self::TooLarge(body) => Self::TooLarge(body),
+            Self::Unauthorized(reason) => Self::Unauthorized(scrub(reason)),
+            Self::NoToken(reason) => Self::NoToken(scrub(reason)),
+            Self::Forbidden(reason) => Self::Forbidden(scrub(reason)),
+            Self::Missing(reason) => Self::Missing(scrub(reason)),
+            Self::BadCursor(reason) => Self::BadCursor(scrub(reason)),
+            Self::BadRequest(reason) => Self::BadRequest(scrub(reason)),
         }
     }
 }
@@ -103,17 +116,17 @@ impl From<TransportError> for ConsoleError {
 }
 
 /// The status, and the first error of a JSON body.
-fn describe(status: StatusCode, body: &[u8]) -> String {
+fn describe(status: StatusCode, body: &[u8], secrets: &KnownSecrets) -> String {
     let page = parse_page(body).ok();
     match page.as_ref().and_then(|page| page.errors.first()) {
-        Some(error) => format!("the console answered {status}: {}", excerpt(&error.to_string())),
+        Some(error) => format!("the console answered {status}: {}", secrets.excerpt(&error.to_string())),
         None => format!("the console answered {status}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::header;
+    use http::{HeaderMap, header};
 
     use super::*;
 
@@ -124,7 +137,9 @@ mod tests {
         if let Some(value) = retry_after {
             headers.insert(header::RETRY_AFTER, value.parse().unwrap());
         }
-        ConsoleError::from_status(StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes(), NOW, with_cursor)
+        let body = body.to_owned().into();
+        let response = Response { status: StatusCode::from_u16(status).unwrap(), headers, body };
+        ConsoleError::from_status(&response, &KnownSecrets::default(), NOW, with_cursor)
     }
 
     #[test]

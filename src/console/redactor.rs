@@ -1,33 +1,45 @@
+use std::fmt::Display;
 use std::sync::Arc;
 
 use secrecy::SecretString;
 
+use super::ConsoleError;
 use super::tokens::Tokens;
-use crate::settings::scrub;
+use crate::settings::KnownSecrets;
 
 /// Removes a pipeline's tokens and proxy secrets from texts in which a console or a proxy may have repeated them.
 #[derive(Debug, Clone, Default)]
 pub struct Redactor {
     tokens: Option<Arc<Tokens>>,
-    proxy_secrets: Arc<[SecretString]>,
+    proxy_secrets: Arc<KnownSecrets>,
 }
 
 impl Redactor {
     /// Knows every token that was read so far, whenever it is asked.
-    pub(super) fn new(tokens: Arc<Tokens>, proxy_secrets: Vec<SecretString>) -> Self {
+    pub(super) fn new(tokens: Arc<Tokens>, proxy_secrets: KnownSecrets) -> Self {
         Self { tokens: Some(tokens), proxy_secrets: proxy_secrets.into() }
     }
 
-    /// `text` without secrets.
-    pub fn redact(&self, text: &str) -> String {
-        let known: Vec<_> = self.tokens.iter().flat_map(|tokens| tokens.known()).collect();
-        let mut text = text.as_bytes().to_vec();
-        scrub(&mut text, known.iter().chain(&*self.proxy_secrets));
-        String::from_utf8_lossy(&text).into_owned()
+    /// The beginning of a foreign text, without secrets: see [`KnownSecrets::excerpt`].
+    pub fn excerpt(&self, text: &str) -> String {
+        self.known().excerpt(text)
     }
 
-    /// Removes `token`, which may have been replaced since it was sent, and the proxy's secrets.
-    pub(super) fn redact_answer(&self, body: &mut Vec<u8>, token: &SecretString) {
-        scrub(body, std::iter::once(token).chain(&*self.proxy_secrets));
+    /// The error for an answer that cannot be read. `error` may quote it.
+    pub fn unreadable(&self, error: &impl Display) -> ConsoleError {
+        ConsoleError::transient(error.to_string()).without(&self.known())
+    }
+
+    /// `token` may have been replaced since it was sent.
+    pub(super) fn known_with(&self, token: &SecretString) -> KnownSecrets {
+        let mut known = self.known();
+        known.push(token.clone());
+        known
+    }
+
+    fn known(&self) -> KnownSecrets {
+        let mut known = (*self.proxy_secrets).clone();
+        known.extend(self.tokens.iter().flat_map(|tokens| tokens.known()));
+        known
     }
 }

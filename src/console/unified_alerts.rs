@@ -7,7 +7,6 @@ use super::alert_fields::{BRIEF, is_validation};
 use super::client::ApiCall;
 use super::{Client, ConsoleError, RequestPermit};
 use crate::record::parse_connection;
-use crate::settings::excerpt;
 use crate::telemetry::Meter;
 
 impl Client {
@@ -34,8 +33,7 @@ impl Client {
             let body = json!({ "query": text, "variables": variables }).to_string().into_bytes();
             let call = ApiCall { body: Some(body), max_bytes, with_cursor, ..self.call(&url) };
             let answer = self.request(permit, call, meter).await?;
-            let connection =
-                parse_connection(&answer, "alerts").map_err(|error| ConsoleError::transient(error.to_string()))?;
+            let connection = parse_connection(&answer, "alerts").map_err(|error| self.redactor.unreadable(&error))?;
             if connection.errors.is_empty() || !connection.page.null_data {
                 return Ok(answer);
             }
@@ -59,10 +57,10 @@ impl Client {
 
     /// The error for a query that returned no data.
     fn refused_query(&self, errors: &[String], with_cursor: bool) -> ConsoleError {
-        let reason = self.redactor.redact(&errors.join("; "));
+        let reason = errors.join("; ");
         let lower = reason.to_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-        let reason = format!("the console refused the query: {}", excerpt(&reason));
+        let reason = format!("the console refused the query: {}", self.redactor.excerpt(&reason));
         if with_cursor && says(&["cursor"]) {
             ConsoleError::BadCursor(reason)
         } else if says(&["permission", "not authorized", "unauthorized", "forbidden", "access denied"]) {

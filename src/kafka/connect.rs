@@ -20,6 +20,9 @@ use crate::failure::Failure;
 /// By default, brokers create a topic that a producer or an administrator asks for, with the brokers' own settings.
 pub(super) const NO_CREATION: (&str, &str) = ("allow.auto.create.topics", "false");
 
+/// What the names of librdkafka's settings end with whose values are secret.
+const SECRET_ENDINGS: [&str; 3] = ["password", "secret", "key.pem"];
+
 /// A producer that any thread may call.
 pub(crate) type Producer = FutureProducer<Events>;
 
@@ -41,7 +44,10 @@ impl fmt::Debug for Connect {
 impl Connect {
     /// `tokens` is the source of OAUTHBEARER tokens. They are requested on the caller's runtime.
     pub(crate) fn new(config: BTreeMap<String, String>, tokens: Option<Arc<dyn Tokens>>) -> Self {
-        let events = Events::new(config.get("bootstrap.servers").map_or("", String::as_str), tokens);
+        let is_secret = |key: &str| SECRET_ENDINGS.iter().any(|ending| key.ends_with(ending));
+        let secrets = config.iter().filter(|(key, _)| is_secret(key)).map(|(_, value)| value.as_str().into());
+        let brokers = config.get("bootstrap.servers").map_or("", String::as_str);
+        let events = Events::new(brokers, tokens, secrets.collect());
         Self { config, events }
     }
 

@@ -9,8 +9,11 @@ use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
+use secrecy::SecretString;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
+
+use crate::settings::{KnownSecrets, visible};
 
 /// Minimum interval between two log lines about brokers.
 const LOG_EVERY: Duration = Duration::from_secs(30);
@@ -36,6 +39,10 @@ pub(crate) struct Events {
     pub(super) tokens: Option<Arc<dyn Tokens>>,
     /// Runs the token requests.
     runtime: Handle,
+    /// What the brokers are sent, and may repeat.
+    secrets: Arc<KnownSecrets>,
+    /// The last one.
+    token: Arc<Mutex<Option<SecretString>>>,
     recent: Arc<Mutex<Recent>>,
 }
 
@@ -54,8 +61,16 @@ pub(crate) struct BrokerError {
 
 impl Events {
     /// Token requests run on the caller's runtime.
-    pub(crate) fn new(brokers: &str, tokens: Option<Arc<dyn Tokens>>) -> Self {
-        Self { brokers: brokers.into(), tokens, runtime: Handle::current(), recent: Arc::default() }
+    pub(crate) fn new(brokers: &str, tokens: Option<Arc<dyn Tokens>>, secrets: KnownSecrets) -> Self {
+        let (runtime, secrets) = (Handle::current(), Arc::new(secrets));
+        Self { brokers: brokers.into(), tokens, runtime, secrets, token: Arc::default(), recent: Arc::default() }
+    }
+
+    /// A text of librdkafka, which may quote a broker.
+    fn cleaned(&self, text: &str) -> String {
+        let mut known = (*self.secrets).clone();
+        known.extend(self.token.lock().clone());
+        visible(&known.scrub(text)).into_owned()
     }
 
     /// The last broker error of the past 90 seconds.
@@ -74,15 +89,18 @@ impl ClientContext for Events {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        match &self.tokens {
-            Some(tokens) => tokens.token(&self.runtime),
-            None => Err("OAUTHBEARER wants `oauth` or `auth`, where tokens come from".into()),
-        }
+        let tokens = self.tokens.as_ref().ok_or("OAUTHBEARER wants `oauth` or `auth`, where tokens come from")?;
+        let token = tokens.token(&self.runtime)?;
+        *self.token.lock() = Some(token.token.as_str().into());
+        Ok(token)
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // For debugging only: errors and delivery reports arrive through other callbacks.
-        tracing::debug!(target: "librdkafka", brokers = %self.brokers, severity = ?level, facility, "{message}");
+        if tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG) {
+            let message = self.cleaned(message);
+            tracing::debug!(target: "librdkafka", brokers = %self.brokers, severity = ?level, facility, "{message}");
+        }
     }
 
     fn error(&self, error: RdKafkaError, reason: &str) {
@@ -95,7 +113,7 @@ impl ClientContext for Events {
         if code == RDKafkaErrorCode::BrokerTransportFailure && reason.contains("certificate verify failed") {
             code = RDKafkaErrorCode::SSL;
         }
-        let reason = format!("{reason}{}", advice(reason));
+        let reason = format!("{}{}", self.cleaned(reason), advice(reason));
         let mut recent = self.recent.lock();
         // "All brokers are down" follows the cause and contains less.
         let is_redundant = code == RDKafkaErrorCode::AllBrokersDown && recent.error.is_some();
@@ -136,7 +154,7 @@ mod tests {
     #[tokio::test]
     async fn an_untrusted_certificate_is_a_tls_error_in_each_step_of_the_handshake() {
         let code_of = |code, reason: &str| {
-            let events = Events::new("broker", None);
+            let events = Events::new("broker", None, KnownSecrets::default());
             events.error(RdKafkaError::Global(code), reason);
             events.recent().map(|error| error.code)
         };
@@ -152,7 +170,7 @@ mod tests {
     #[tokio::test]
     async fn a_broker_error_says_what_to_change() {
         let reason_of = |reason: &str| {
-            let events = Events::new("broker", None);
+            let events = Events::new("broker", None, KnownSecrets::default());
             events.error(RdKafkaError::Global(Code::BrokerTransportFailure), reason);
             events.recent().unwrap().reason
         };

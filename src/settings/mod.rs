@@ -7,6 +7,7 @@ mod excerpt;
 mod file_system;
 mod http;
 mod id;
+mod known_secrets;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 mod labels;
@@ -36,6 +37,7 @@ pub use excerpt::{excerpt, visible};
 pub use file_system::{Answers, ask_file_system};
 pub use http::{ClientError, HttpSettings, LOCAL_WAY, Role, install_crypto_provider, local_client};
 pub use id::{Id, IdError};
+pub use known_secrets::KnownSecrets;
 pub use labels::Labels;
 pub use name::{NameError, check_name, is_namespace};
 pub use period::{Period, PeriodError};
@@ -51,7 +53,7 @@ pub use request_error::{
 };
 pub use retry_after::retry_after;
 pub use schema::Schema;
-pub use secret::{Credential, SECRET_REF, Secret, SecretError, check_token, scrub};
+pub use secret::{Credential, SECRET_REF, Secret, SecretError, check_token};
 pub use secret_object::{SecretObject, SecretObjectError};
 pub use secrets::Secrets;
 pub use server_tls::{ClientCertificates, ServerTls, ServerTlsFiles, peer_client_builder};

@@ -11,6 +11,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// The variables that name a proxy. The first one of a pair hides the second one.
+const HTTP_PROXY: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
+const HTTPS_PROXY: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
+const ALL_PROXY: [&str; 2] = ["ALL_PROXY", "all_proxy"];
+const PROXY_VARIABLES: [[&str; 2]; 3] = [HTTP_PROXY, HTTPS_PROXY, ALL_PROXY];
+
 /// The URL of a proxy: `http://HOST:PORT` or `https://…`, optionally with user name and password. Printing omits both.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Proxy(Box<url::Url>);
@@ -39,6 +45,15 @@ impl Proxy {
         let header = BASE64_STANDARD.encode(format!("{user}:{password}"));
         vec![SecretString::from(password), SecretString::from(header)]
     }
+}
+
+/// The [secrets](Proxy::secrets) of every proxy that the process's environment names. It does not change.
+pub(super) fn secrets_of_environment() -> Vec<SecretString> {
+    static SECRETS: LazyLock<Vec<SecretString>> = LazyLock::new(|| {
+        let values = PROXY_VARIABLES.into_iter().flatten().filter_map(|name| std::env::var(name).ok());
+        values.filter_map(|value| value.parse::<Proxy>().ok()).flat_map(|proxy| proxy.secrets()).collect()
+    });
+    SECRETS.clone()
 }
 
 impl FromStr for Proxy {
@@ -119,12 +134,12 @@ impl UsedProxy {
         }
         let first = |names: [&'static str; 2]| names.into_iter().find_map(|name| Some((name, variable(name)?)));
         let of_scheme = match url.scheme() {
-            "https" => ["HTTPS_PROXY", "https_proxy"],
-            _ => ["HTTP_PROXY", "http_proxy"],
+            "https" => HTTPS_PROXY,
+            _ => HTTP_PROXY,
         };
         let excepted = first(["NO_PROXY", "no_proxy"]).map(|(_, hosts)| hosts).unwrap_or_default();
         let target: http::Uri = format!("{}://{}/", url.scheme(), url.host_str()?).parse().ok()?;
-        [of_scheme, ["ALL_PROXY", "all_proxy"]].into_iter().filter_map(first).find_map(|(name, value)| {
+        [of_scheme, ALL_PROXY].into_iter().filter_map(first).find_map(|(name, value)| {
             let matcher = Matcher::builder().all(value).no(excepted.clone()).build();
             let proxy = matcher.intercept(&target)?;
             let uri = proxy.uri();

@@ -8,12 +8,13 @@ use std::io;
 use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError};
+use secrecy::SecretString;
 use url::Url;
 
 use super::excerpt;
 use super::http::CONNECT_TIMEOUT;
 use super::pin::other_certificate;
-use super::proxy::UsedProxy;
+use super::proxy::{UsedProxy, secrets_of_environment};
 use super::{Period, Proxy};
 
 /// How the requests of a client travel.
@@ -40,6 +41,15 @@ impl RequestWay<'_> {
             Proxies::None => None,
             Proxies::Environment => UsedProxy::of_environment(url),
             Proxies::Key(proxy) => Some(UsedProxy::of_key(proxy)),
+        }
+    }
+
+    /// What a request may hold for its proxy.
+    pub fn secrets(&self) -> Vec<SecretString> {
+        match self.proxies {
+            Proxies::None => Vec::new(),
+            Proxies::Environment => secrets_of_environment(),
+            Proxies::Key(proxy) => proxy.secrets(),
         }
     }
 }

@@ -85,17 +85,6 @@ fn is_variable(name: &str) -> bool {
     (1..=40).contains(&name.len()) && name.bytes().all(is_of_name)
 }
 
-/// Replaces secrets in a response before any of it is shown: servers and proxies may repeat them.
-pub fn scrub<'a>(text: &mut Vec<u8>, secrets: impl IntoIterator<Item = &'a SecretString>) {
-    // A shorter text is not secret and appears in every response.
-    const SHORTEST: usize = 4;
-    for secret in secrets.into_iter().map(ExposeSecret::expose_secret) {
-        if secret.len() >= SHORTEST && memchr::memmem::find(text, secret.as_bytes()).is_some() {
-            *text = String::from_utf8_lossy(text).replace(secret, "***").into_bytes();
-        }
-    }
-}
-
 /// Larger than any token or password.
 const MAX_BYTES: usize = 64 * 1024;
 /// Larger than the certificates of all authorities of a system.

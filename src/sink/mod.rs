@@ -213,6 +213,32 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// Changes every text for the operator.
+    pub(crate) fn map_texts(self, change: impl Fn(String) -> String) -> Self {
+        match self {
+            Self::Delivered => Self::Delivered,
+            Self::DeliveredWithWarning(reason) => Self::DeliveredWithWarning(change(reason)),
+            Self::SlowDown(reason) => Self::SlowDown(change(reason)),
+            Self::Partial { mut rejected, retry, after } => {
+                for rejection in &mut rejected {
+                    rejection.reason = change(std::mem::take(&mut rejection.reason));
+                }
+                Self::Partial { rejected, retry, after }
+            }
+            Self::RefusedSome { count, reason } => Self::RefusedSome { count, reason: change(reason) },
+            Self::RetryLater { reason, after } => Self::RetryLater { reason: change(reason), after },
+            Self::TooLarge(reason) => Self::TooLarge(change(reason)),
+            Self::Refused(reason) => Self::Refused(change(reason)),
+            Self::Unauthorized(reason) => Self::Unauthorized(change(reason)),
+            Self::SecretUnreadable(reason) => Self::SecretUnreadable(change(reason)),
+            Self::RefusedAll(reason) => Self::RefusedAll(change(reason)),
+            Self::Misconfigured(reason) => Self::Misconfigured(change(reason)),
+            Self::Superseded(reason) => Self::Superseded(change(reason)),
+        }
+    }
+}
+
 impl From<Failure> for Outcome {
     fn from(failure: Failure) -> Self {
         match failure {

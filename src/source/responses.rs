@@ -5,7 +5,6 @@ use tracing::warn;
 use super::pager::Pager;
 use crate::console::{ConsoleError, Redactor};
 use crate::record::{self, Connection, Stream, parse_connection, parse_page};
-use crate::settings::excerpt;
 
 /// How often a page of unified alerts with an error next to its data is asked for again before it is used as it is.
 const PARTIAL_TRIES: usize = 3;
@@ -16,9 +15,9 @@ const PARTIAL_TRIES: usize = 3;
 /// When the body is no page, or a page with errors.
 pub fn read_page<'a>(stream: Stream, body: &'a [u8], redactor: &Redactor) -> Result<record::Page<'a>, ConsoleError> {
     if stream == Stream::UnifiedAlerts {
-        return Ok(read_alerts(body)?.page);
+        return Ok(read_alerts(body, redactor)?.page);
     }
-    let page = parse_page(body).map_err(|error| ConsoleError::transient(error.to_string()))?;
+    let page = parse_page(body).map_err(|error| redactor.unreadable(&error))?;
     match page.errors.first() {
         None => Ok(page),
         Some(error) => Err(answered_with(error, redactor)),
@@ -26,13 +25,13 @@ pub fn read_page<'a>(stream: Stream, body: &'a [u8], redactor: &Redactor) -> Res
 }
 
 /// A page of unified alerts with the errors next to its data.
-fn read_alerts(body: &[u8]) -> Result<Connection<'_>, ConsoleError> {
-    parse_connection(body, "alerts").map_err(|error| ConsoleError::transient(error.to_string()))
+fn read_alerts<'a>(body: &'a [u8], redactor: &Redactor) -> Result<Connection<'a>, ConsoleError> {
+    parse_connection(body, "alerts").map_err(|error| redactor.unreadable(&error))
 }
 
 /// A 200 that holds an error.
 fn answered_with(error: &str, redactor: &Redactor) -> ConsoleError {
-    let error = excerpt(&redactor.redact(error));
+    let error = redactor.excerpt(error);
     ConsoleError::transient(format!("the console answered 200 with an error: {error}"))
 }
 
@@ -54,7 +53,7 @@ impl PageReader {
         if self.stream != Stream::UnifiedAlerts {
             return read_page(self.stream, body, &self.redactor);
         }
-        let Connection { mut page, null_nodes, cursor_missing, errors } = read_alerts(body)?;
+        let Connection { mut page, null_nodes, cursor_missing, errors } = read_alerts(body, &self.redactor)?;
         // An error next to data is that of one field of one alert. It may pass; when it does not, the page is worth
         // more than the field.
         if let Some(error) = errors.first() {
@@ -62,7 +61,7 @@ impl PageReader {
             if self.partial_answers <= PARTIAL_TRIES {
                 return Err(answered_with(error, &self.redactor));
             }
-            warn!(error = excerpt(&self.redactor.redact(error)), "a page lacks a field that the console cannot read");
+            warn!(error = self.redactor.excerpt(error), "a page lacks a field that the console cannot read");
         }
         self.partial_answers = 0;
         if null_nodes > 0 {

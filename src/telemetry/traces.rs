@@ -88,7 +88,9 @@ impl HttpClient for Client {
         let sending = self.runtime.spawn(async move {
             let response = client.execute(request.try_into()?).await?;
             let (status, headers) = (response.status(), response.headers().clone());
-            let mut answer = Response::new(response.bytes().await?);
+            // The exporter logs the body of a refusal, which may repeat the headers of the request.
+            let body = if status.is_success() { response.bytes().await? } else { Bytes::new() };
+            let mut answer = Response::new(body);
             (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
             Ok(answer)
         });

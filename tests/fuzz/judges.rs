@@ -83,7 +83,7 @@ fn judges_of_destinations() {
             headers.insert(http::header::CONTENT_TYPE, value);
         }
         let events = usize::from(*events).max(1);
-        let outcome = judge(&ResponseView { status, headers: &headers, body, events });
+        let outcome = judge(&ResponseView { status, headers: &headers, body, secrets: &Default::default(), events });
         let text = assert_outcome(&outcome, events);
         format!("{name} {status} {text}")
     });

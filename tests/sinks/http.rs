@@ -13,6 +13,7 @@ use crate::support::deliver::deliver;
 use crate::support::double::{FaultRule, Received, Reply};
 use crate::support::oauth::TokenEndpoint;
 use crate::support::receiver::{Format, Receiver, Rules, Signed};
+use crate::support::spelling::{Spelling, shown_secret};
 
 fn keys(receiver: &Receiver, more: Value) -> Value {
     let mut keys = json!({ "type": "http", "url": receiver.input() });
@@ -405,24 +406,43 @@ async fn bad_events_at_the_beginning_of_a_batch_cost_themselves_alone() {
     assert_eq!(receiver.ledger().counts(), once(0..100));
 }
 
+/// With all that the spellings escape, and that no header forbids.
+const SECRET: &str = "c4nary~Q\"e\\f/g &h<i>+j%41'k==";
+
 #[tokio::test]
 async fn secrets_that_a_server_repeats_are_not_passed_on() {
     let endpoint = TokenEndpoint::start("s3cret", 3_600).await;
+    let receiver = Receiver::start(Rules::default()).await;
+    let proxy = receiver.input().replace("http://", "http://user:c4nary%7EQ%22e%5Cf%2Fg%20%26h@");
     for more in [
-        json!({ "auth": { "type": "bearer", "token": "canary-1" } }),
-        json!({ "auth": { "type": "basic", "user": "user", "password": "canary-2" } }),
-        json!({ "headers": { "X-Key": "canary-3" } }),
+        json!({ "auth": { "type": "bearer", "token": SECRET } }),
+        json!({ "auth": { "type": "basic", "user": "user", "password": format!("{SECRET}ö") } }),
+        json!({ "headers": { "X-Key": SECRET } }),
+        json!({ "proxy": proxy.trim_end_matches("/in"), "url": "http://siem.example/in" }),
         oauth(&endpoint, json!("s3cret")),
     ] {
-        let receiver = Receiver::start(Rules::default()).await;
-        receiver.script(vec![FaultRule::EchoCredentials(403); 2]);
-        let reported = format!("{:?}", send(&receiver, more).await);
-        assert!(reported.contains("***"), "{reported}");
-        let basic = BASE64_STANDARD.encode("user:canary-2");
-        assert!(
-            !reported.contains("canary") && !reported.contains(&basic) && !reported.contains("token-"),
-            "{reported}"
-        );
+        for spelling in Spelling::ALL {
+            receiver.script(vec![FaultRule::EchoCredentials(403, spelling); 2]);
+            let reported = format!("{:?}", send(&receiver, more.clone()).await);
+            assert!(reported.contains("***"), "{spelling:?}: {reported}");
+            for secret in ["c4nary", "token-"] {
+                assert_eq!(shown_secret(&reported, secret), None, "{spelling:?}: {more}");
+            }
+        }
+    }
+}
+
+/// A token endpoint may repeat the form that it got.
+#[tokio::test]
+async fn secrets_that_a_token_endpoint_repeats_are_not_passed_on() {
+    let receiver = Receiver::start(Rules::default()).await;
+    for spelling in Spelling::ALL {
+        let endpoint = TokenEndpoint::start("another", 3_600).await;
+        let sent = format!("client_id=client&client_secret={}", spelling.write(SECRET));
+        endpoint.script(401, Vec::new(), format!("got grant_type=client_credentials&{sent}&scope=x"));
+        let reported = format!("{:?}", send(&receiver, oauth(&endpoint, json!(SECRET))).await);
+        assert!(reported.contains("got ") && reported.contains("***"), "{spelling:?}: {reported}");
+        assert_eq!(shown_secret(&reported, "c4nary"), None, "{spelling:?}");
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::ledger::Ledger;
+use super::spelling::Spelling;
 
 /// A request that arrived.
 #[derive(Debug, Clone, Default)]
@@ -164,7 +165,7 @@ pub enum FaultRule {
     /// Responds 413 before the body is read, and closes the connection.
     EarlyTooLarge,
     /// Repeats the received credentials in a refusal with this status, as some proxies do.
-    EchoCredentials(u16),
+    EchoCredentials(u16, Spelling),
     /// Accepts the events and responds after a pause; a refusal comes at once.
     Slow(Duration),
     /// Accepts the events after a pause, if the sender is still connected.
@@ -346,7 +347,7 @@ async fn receive<C: Contract>(
         }
         let reply = match &fault {
             Some(FaultRule::Answer(reply)) => reply.clone(),
-            Some(FaultRule::EchoCredentials(status)) => Reply::new(*status, echo(&request)),
+            Some(FaultRule::EchoCredentials(status, spelling)) => Reply::new(*status, echo(&request, *spelling)),
             _ => judge(&mut inner.contract, &request, decoded),
         };
         (fault, reply)
@@ -420,11 +421,12 @@ fn decode<C: Contract>(request: &mut Received, wire: &[u8], contract: &C) -> Res
 }
 
 /// The credentials of a request, user and password decoded too.
-fn echo(request: &Received) -> String {
-    let sent = ["authorization", "x-key", "proxy-authorization"].map(|name| request.header(name)).join(" ");
+fn echo(request: &Received, spelling: Spelling) -> String {
+    let headers = ["authorization", "x-key", "proxy-authorization"].map(|name| request.header(name));
+    let sent = headers.map(|value| spelling.write(value)).join(" ");
     let encoded = request.header("authorization").strip_prefix("Basic ");
     let basic = encoded.and_then(|encoded| BASE64_STANDARD.decode(encoded).ok());
-    let decoded = basic.map(|basic| format!(", that is {}", String::from_utf8_lossy(&basic)));
+    let decoded = basic.map(|basic| format!(", that is {}", spelling.write(&String::from_utf8_lossy(&basic))));
     format!("you sent {sent}{}", decoded.unwrap_or_default())
 }
 

@@ -34,6 +34,7 @@ pub mod rsyslog;
 pub mod secops;
 pub mod sekoia;
 pub mod silent;
+pub mod spelling;
 pub mod splunk;
 pub mod sumo;
 pub mod syslog;

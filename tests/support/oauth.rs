@@ -1,5 +1,6 @@
 //! A token endpoint for client credentials (RFC 6749, section 4.4).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -51,7 +52,7 @@ impl TokenEndpoint {
     }
 
     /// How the next request is answered.
-    pub fn script(&self, status: u16, headers: Vec<(&'static str, String)>, body: &'static str) {
+    pub fn script(&self, status: u16, headers: Vec<(&'static str, String)>, body: impl Into<Cow<'static, str>>) {
         self.0.script([FaultRule::Answer(Reply { headers, ..Reply::new(status, body) })]);
     }
 }

@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use s1_forwarder::emulator::{Kind, Token, system_clock};
 use serde_json::{Value, json};
@@ -20,19 +18,28 @@ use crate::support::harness::{Harness, receiver};
 use crate::support::oauth::TokenEndpoint;
 use crate::support::process::{PATIENCE, Process, program, until_within};
 use crate::support::receiver::Receiver;
+use crate::support::spelling::{Spelling, shown_secret};
 
 /// Every secret holds this.
 const CANARY: &str = "c4nary";
+/// And ends with characters that one spelling or another escapes.
+const AWKWARD: &str = "~\"/\\<&+%41;";
 
-/// A console that repeats the token it got in each of its errors, one kind of error after the other.
+/// A console that repeats the token it got in each of its errors, one kind of error and one spelling after the other.
 async fn talkative_console() -> String {
     async fn echo(State(asked): State<Arc<AtomicUsize>>, headers: HeaderMap, body: String) -> Response {
-        let status = [500, 401, 403, 400, 200][asked.fetch_add(1, Ordering::SeqCst) % 5];
-        let token = headers.get("authorization").map_or("", |value| value.to_str().unwrap());
-        let proxy = headers.get("proxy-authorization").map_or("", |value| value.to_str().unwrap());
-        let detail = format!("you sent {token}, {proxy} and {body}");
-        let errors = json!({ "errors": [{ "code": 4_010_010, "title": token, "detail": detail }], "data": null });
-        answer(status, &[("content-type", "application/json".to_owned())], &errors.to_string())
+        let asked = asked.fetch_add(1, Ordering::SeqCst);
+        let status = [500, 401, 403, 400, 200][asked % 5];
+        let spelling = Spelling::ALL[asked / 5 % Spelling::ALL.len()];
+        let header = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap());
+        let sent = ["authorization", "proxy-authorization"].map(|name| spelling.write(header(name)));
+        let detail = format!("you sent {}, {} and {body}", sent[0], sent[1]);
+        // In JSON these are the characters themselves.
+        let is_json = matches!(spelling, Spelling::Json | Spelling::JsonEscaped);
+        let quoted = |text: &str| if is_json { format!("\"{text}\"") } else { json!(text).to_string() };
+        let (title, detail) = (quoted(&sent[0]), if is_json { quoted(&sent.join(", ")) } else { quoted(&detail) });
+        let errors = format!(r#"{{"errors":[{{"code":4010010,"title":{title},"detail":{detail}}}],"data":null}}"#);
+        answer(status, &[("content-type", "application/json".to_owned())], &errors)
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -52,13 +59,10 @@ impl Forms<'_> {
         let name = format!("SECRET_{}", self.variables.len());
         match form {
             "file" => {
-                let path = format!("secret-{text}");
-                self.harness.write(&path, &format!("{text}\n"));
-                // The name of the file may be printed: it must not be the secret itself.
-                let renamed = self.harness.path(&name);
-                fs::rename(self.harness.path(&path), &renamed).unwrap();
+                self.harness.write(&name, &format!("{text}\n"));
+                let path = self.harness.path(&name);
                 self.variables.push((name, "unused".to_owned()));
-                json!({ "file": renamed })
+                json!({ "file": path })
             }
             "env" => {
                 self.variables.push((name.clone(), text.to_owned()));
@@ -92,16 +96,19 @@ async fn no_secret_is_reported_by_log_metric_page_state_or_dead_letter() {
     let mut forms = Forms { harness: &harness, variables: Vec::new() };
     let mut receivers: Vec<Receiver> = Vec::new();
 
+    let mut spellings = Spelling::ALL.into_iter().cycle();
     for form in ["literal", "file", "env"] {
         for (kind, status) in
             [("basic", 401), ("bearer", 403), ("oauth", 401), ("hmac", 500), ("header", 500), ("proxy", 403)]
         {
-            let secret = format!("{CANARY}-{kind}-{form}");
+            let secret = format!("{CANARY}-{kind}-{form}{AWKWARD}");
             let sink = receiver().await;
             // First it repeats what it got, then it takes everything but one event.
-            sink.script(vec![FaultRule::EchoCredentials(status); 2]);
+            let spelling = spellings.next().unwrap();
+            sink.script(vec![FaultRule::EchoCredentials(status, spelling); 2]);
             sink.contract(|rules| rules.event_bytes = Some(100_000));
-            let token = format!("{CANARY}-token-{kind}-{form}");
+            let in_url = Spelling::Percent.write(&secret);
+            let token = format!("{CANARY}-token-{kind}-{form}{AWKWARD}");
             harness.console().set_token(Token::new(&token));
             let mut pipeline = harness.pipeline(json!({}));
             pipeline["console"]["token"] = forms.secret(form, &token);
@@ -119,7 +126,7 @@ async fn no_secret_is_reported_by_log_metric_page_state_or_dead_letter() {
                     entry["auth"] = json!({ "type": "oauth2", "token_url": tokens.url(), "client_id": "client", "client_secret": secret });
                 }
                 _ => {
-                    let proxy = sink.input().replace("http://", &format!("http://user:{secret}@"));
+                    let proxy = sink.input().replace("http://", &format!("http://user:{in_url}@"));
                     entry["proxy"] = json!(proxy.trim_end_matches("/in"));
                     entry["url"] = json!("http://siem.example/in");
                 }
@@ -128,7 +135,7 @@ async fn no_secret_is_reported_by_log_metric_page_state_or_dead_letter() {
             // The same credentials at a console that repeats them.
             pipeline["console"]["url"] = json!(talkative);
             if kind == "proxy" {
-                let proxy = talkative.replace("http://", &format!("http://user:{secret}@"));
+                let proxy = talkative.replace("http://", &format!("http://user:{in_url}@"));
                 pipeline["console"]["proxy"] = json!(proxy);
             }
             harness.put(&format!("{kind}-{form}-refused"), &pipeline);
@@ -171,15 +178,11 @@ async fn no_secret_is_reported_by_log_metric_page_state_or_dead_letter() {
     assert!(files > 20 && harness.path("state/dead-letters").exists(), "{files} files");
 }
 
-/// The text holds no secret, neither plainly nor as a header carries it.
+/// The text holds no secret, neither plainly nor as a header or a peer spells it.
 fn assert_silent(place: &str, text: &str) {
-    let basics = ["literal", "file", "env"]
-        .into_iter()
-        .flat_map(|form| ["basic", "proxy"].map(|kind| BASE64_STANDARD.encode(format!("user:{CANARY}-{kind}-{form}"))));
-    for secret in basics.chain([CANARY.to_owned(), "token-1".to_owned()]) {
-        if let Some(at) = text.find(&secret) {
-            let line = text[..at].rfind('\n').map_or(0, |at| at + 1);
-            panic!("{place} tells {secret}: {}", text[line..].lines().next().unwrap());
+    for secret in [CANARY, "token-1"] {
+        if let Some(shown) = shown_secret(text, secret) {
+            panic!("{place} tells {shown}");
         }
     }
 }

@@ -111,7 +111,6 @@ impl Accept {
     ) -> Result<(), Outcome> {
         let Some(Pointer(pointer)) = pointer else { return Ok(()) };
         let value = body.pointer(pointer).filter(|value| !value.is_null());
-        let answer = response.reason();
         let problem = match value {
             _ if !body.is_object() => "the body of the answer is no JSON object".to_owned(),
             None if self.optional => return Ok(()),
@@ -119,12 +118,15 @@ impl Accept {
             Some(value) => match read(value) {
                 Some(0.0) => return Ok(()),
                 Some(_) => {
-                    return Err(Outcome::Refused(format!("`{pointer}` of the answer is not 0 or empty: {answer}")));
+                    return Err(Outcome::Refused(format!(
+                        "`{pointer}` of the answer is not 0 or empty: {}",
+                        response.reason()
+                    )));
                 }
                 None => format!("`{pointer}` of the answer is no {kind}"),
             },
         };
-        Err(Outcome::RefusedAll(format!("{problem}; check `{key}: {pointer}`: {answer}")))
+        Err(Outcome::RefusedAll(format!("{problem}; check `{key}: {pointer}`: {}", response.reason())))
     }
 }
 
@@ -237,7 +239,13 @@ mod tests {
     fn the_pointer_that_is_missing_is_named() {
         let accept = Accept { zero: Some("/result/failed".parse().unwrap()), ..Accept::default() };
         let (status, headers) = (http::StatusCode::OK, http::HeaderMap::new());
-        let outcome = accept.judge(&ResponseView { status, headers: &headers, body: br#"{"failed":0}"#, events: 4 });
+        let outcome = accept.judge(&ResponseView {
+            status,
+            headers: &headers,
+            body: br#"{"failed":0}"#,
+            secrets: &Default::default(),
+            events: 4,
+        });
         let text = r#"the answer has no `/result/failed`; check `accept.zero: /result/failed`: 200 OK: {"failed":0}"#;
         assert_eq!(outcome, Outcome::RefusedAll(text.to_owned()));
     }

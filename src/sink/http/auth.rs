@@ -197,6 +197,7 @@ impl Authenticator {
         if let Some(oauth) = &self.oauth {
             let token = oauth.token().await.map_err(AuthError::Token)?;
             headers.insert(AUTHORIZATION, sensitive(&AUTHORIZATION, &format!("Bearer {}", token.expose_secret()))?);
+            used.push(token.clone());
             used.token = Some(token);
         }
         Ok(())

@@ -12,7 +12,7 @@ use super::response::ResponseView;
 use super::signature::Signer;
 use super::token_error::TokenError;
 use super::used_secrets::UsedSecrets;
-use crate::settings::{HttpSettings, NotReachable, Proxy, RenewableClient, UsedProxy};
+use crate::settings::{HttpSettings, NotReachable, RenewableClient, UsedProxy};
 use crate::sink::{BuildError, Outcome, Probe, SinkContext};
 
 /// Maximum number of bytes that are read of a response to a probe: Elasticsearch may list hundreds of index templates.
@@ -149,17 +149,15 @@ impl SinkClient {
     ) -> Result<Response, RequestError> {
         headers.extend(self.headers.iter().cloned());
         self.auth.apply(&mut headers, used).await?;
-        self.client.settings().proxy.iter().flat_map(Proxy::secrets).for_each(|secret| used.push(secret));
+        let way = self.client.settings().way();
+        used.known.extend(way.secrets());
         let url = self.auth.address(url, used)?;
         self.auth.sign(&method, &url, &mut headers, &body, used).await?;
         self.client.settings().may_reach(&url)?;
-        let mut result =
-            exchange(&self.client.get(), &self.client.settings().way(), method, &url, headers, body, max_bytes).await;
-        match &mut result {
-            Ok(response) => {
-                self.auth.observe(response, used);
-                used.scrub(&mut response.body);
-            }
+        let request = self.client.get().request(method, url).headers(headers).body(body);
+        let result = exchange(request, &way, max_bytes, std::mem::take(&mut used.known)).await;
+        match &result {
+            Ok(response) => self.auth.observe(response, used),
             Err(error) if error.kind == ErrorKind::NotConnected => self.client.renew(),
             Err(_) => {}
         }

@@ -1,11 +1,9 @@
 //! One request and its response, without credentials.
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
-use url::Url;
+use http::{HeaderMap, StatusCode};
 
 use super::response::ResponseView;
-use crate::settings::{RequestWay, describe_proxy_refusal, describe_request_error, is_tls_error};
+use crate::settings::{KnownSecrets, RequestWay, describe_proxy_refusal, describe_request_error, is_tls_error};
 use crate::sink::{Outcome, Probe};
 
 #[derive(Debug)]
@@ -13,12 +11,21 @@ pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+    /// The secrets of the request, which no text of the response may show.
+    pub(crate) secrets: KnownSecrets,
 }
 
 impl Response {
     /// `events` is the number of events in the request.
     pub(crate) fn view(&self, events: usize) -> ResponseView<'_> {
-        ResponseView { status: self.status, headers: &self.headers, body: &self.body, events }
+        ResponseView { status: self.status, headers: &self.headers, body: &self.body, secrets: &self.secrets, events }
+    }
+}
+
+impl Response {
+    /// The outcome without the secrets of the request in its texts.
+    pub(crate) fn scrub(&self, outcome: Outcome) -> Outcome {
+        outcome.map_texts(|text| self.secrets.scrub(&text))
     }
 }
 
@@ -44,21 +51,18 @@ pub(super) enum ErrorKind {
 }
 
 /// Sends one request on this way, which is the client's, and reads at most `max_bytes` of the response's body. A
-/// success whose body ends early is an error.
+/// success whose body ends early is an error. `secrets` are those of the request.
 pub(crate) async fn exchange(
-    client: &reqwest::Client,
+    request: reqwest::RequestBuilder,
     way: &RequestWay<'_>,
-    method: Method,
-    url: &Url,
-    headers: HeaderMap,
-    body: Bytes,
     max_bytes: usize,
+    secrets: KnownSecrets,
 ) -> Result<Response, RequestError> {
-    let failed = |error| RequestError::of(&error, way);
-    let mut response = client.request(method, url.clone()).headers(headers).body(body).send().await.map_err(failed)?;
+    let failed = |error| RequestError::of(&error, way, &secrets);
+    let mut response = request.send().await.map_err(failed)?;
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        let outcome = Outcome::Misconfigured(describe_proxy_refusal(url, way));
+        let outcome = Outcome::Misconfigured(describe_proxy_refusal(response.url(), way));
         return Err(RequestError { outcome, label: status.as_u16().to_string(), kind: ErrorKind::NotConnected });
     }
     let mut body = Vec::new();
@@ -71,11 +75,11 @@ pub(crate) async fn exchange(
             Err(error) => return Err(failed(error)),
         }
     }
-    Ok(Response { status, headers, body })
+    Ok(Response { status, headers, body, secrets })
 }
 
 impl RequestError {
-    fn of(error: &reqwest::Error, way: &RequestWay<'_>) -> Self {
+    fn of(error: &reqwest::Error, way: &RequestWay<'_>, secrets: &KnownSecrets) -> Self {
         let label = match error {
             error if error.is_timeout() => "timeout",
             error if is_tls_error(error) => "tls",
@@ -87,7 +91,7 @@ impl RequestError {
             "timeout" => ErrorKind::TimedOut,
             _ => ErrorKind::ConnectionLost,
         };
-        let reason = describe_request_error(error, way).to_string();
+        let reason = secrets.scrub(&describe_request_error(error, way).to_string());
         Self { outcome: Outcome::RetryLater { reason, after: None }, label: label.to_owned(), kind }
     }
 

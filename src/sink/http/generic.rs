@@ -172,7 +172,8 @@ mod tests {
         ] {
             let headers = HeaderMap::new();
             let status = StatusCode::from_u16(status).unwrap();
-            let response = ResponseView { status, headers: &headers, body: b"why", events: 3 };
+            let response =
+                ResponseView { status, headers: &headers, body: b"why", secrets: &Default::default(), events: 3 };
             assert_eq!(response.by_status(), expected);
         }
     }

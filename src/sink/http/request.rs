@@ -105,7 +105,7 @@ impl<D: Destination> HttpSink<D> {
                 let view = response.view(batch.len());
                 let outcome = self.learn(destination.judge(&view), &view, batch);
                 let outcome = destination.confirm(outcome, view, &self.client).await;
-                let outcome = name_address(outcome, endpoint);
+                let outcome = name_address(response.scrub(outcome), endpoint);
                 (outcome, response.status.as_u16().to_string(), response.status.is_server_error())
             }
             Err(error) => {

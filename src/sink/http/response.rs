@@ -4,7 +4,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use serde::de::IgnoredAny;
 
-use crate::settings::{excerpt, retry_after};
+use crate::settings::{KnownSecrets, retry_after};
 use crate::sink::{Outcome, Rejection};
 
 /// A response of the destination, borrowed, with the beginning of its body.
@@ -16,6 +16,8 @@ pub struct ResponseView<'a> {
     pub headers: &'a HeaderMap,
     /// At most `max_response_bytes` of the body.
     pub body: &'a [u8],
+    /// Those of the request, which no text may show.
+    pub secrets: &'a KnownSecrets,
     /// Number of events in the request.
     pub events: usize,
 }
@@ -53,8 +55,13 @@ impl ResponseView<'_> {
             Some(reason) => format!("{} {reason}", self.status.as_u16()),
             None => self.status.as_u16().to_string(),
         };
-        let text = excerpt(&String::from_utf8_lossy(text));
+        let text = self.excerpt(&String::from_utf8_lossy(text));
         if text.is_empty() { status } else { format!("{status}: {text}") }
+    }
+
+    /// The beginning of `text`, a part of the response, on one line and without secrets.
+    pub fn excerpt(&self, text: &str) -> String {
+        self.secrets.excerpt(text)
     }
 
     /// The outcome by status alone, for statuses that the destination does not define differently.
@@ -126,7 +133,7 @@ impl ResponseView<'_> {
     fn redirect(&self) -> String {
         let location = self.headers.get(LOCATION).and_then(|location| location.to_str().ok());
         let target = location.and_then(|location| url::Url::parse(location).ok());
-        let host = target.as_ref().and_then(url::Url::host_str).map(|host| format!(" to {}", excerpt(host)));
+        let host = target.as_ref().and_then(url::Url::host_str).map(|host| format!(" to {}", self.excerpt(host)));
         let host = host.unwrap_or_default();
         format!("{}: redirects{host}, which is not followed; put the final address into `url`", self.status.as_u16())
     }
@@ -146,7 +153,13 @@ pub(super) fn judged_by(
     events: usize,
 ) -> String {
     let (status, headers) = (StatusCode::from_u16(status).unwrap_or_default(), HeaderMap::new());
-    crate::sink::in_words(judge(&ResponseView { status, headers: &headers, body: body.as_ref(), events }))
+    crate::sink::in_words(judge(&ResponseView {
+        status,
+        headers: &headers,
+        body: body.as_ref(),
+        secrets: &KnownSecrets::default(),
+        events,
+    }))
 }
 
 #[cfg(test)]
@@ -164,7 +177,8 @@ mod tests {
             (StatusCode::PAYLOAD_TOO_LARGE, page, "TooLarge"),
             (StatusCode::BAD_GATEWAY, page, "RetryLater"),
         ] {
-            let response = ResponseView { status, headers: &headers, body, events: 4 };
+            let response =
+                ResponseView { status, headers: &headers, body, secrets: &KnownSecrets::default(), events: 4 };
             assert_eq!(crate::sink::in_words(response.by_status()), expected, "{status}");
         }
     }
@@ -197,8 +211,13 @@ mod tests {
     fn reasons_are_short_and_on_one_line() {
         let headers = HeaderMap::new();
         let body = format!("<html>\r\n\x1b[31m <b>Bad</b>\tGateway{}</html>", "x".repeat(1_000));
-        let response =
-            ResponseView { status: StatusCode::BAD_GATEWAY, headers: &headers, body: body.as_bytes(), events: 1 };
+        let response = ResponseView {
+            status: StatusCode::BAD_GATEWAY,
+            headers: &headers,
+            body: body.as_bytes(),
+            secrets: &KnownSecrets::default(),
+            events: 1,
+        };
         let reason = response.reason();
         assert!(reason.starts_with("502 Bad Gateway: <html> [31m <b>Bad</b> Gatewayxxx"), "{reason}");
         assert!(reason.len() < 240 && !reason.contains(char::is_control), "{reason}");

@@ -1,6 +1,5 @@
 //! Requests for tokens, and for what a token is made from.
 
-use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use schemars::JsonSchema;
@@ -14,8 +13,7 @@ use super::renewable::Issued;
 use super::response::ResponseView;
 use super::token_error::TokenError;
 use super::token_response::TokenResponse;
-use super::used_secrets::UsedSecrets;
-use crate::settings::{ClientError, HttpSettings, LOCAL_WAY, Proxy, RequestWay, Tls, local_client, scrub};
+use crate::settings::{ClientError, HttpSettings, KnownSecrets, LOCAL_WAY, Proxy, RequestWay, Tls, local_client};
 use crate::sink::Outcome;
 
 /// `oauth2:` of a sink whose token endpoint is known.
@@ -51,13 +49,6 @@ impl<'a> Connection<'a> {
             Self::Local => LOCAL_WAY,
         }
     }
-
-    fn secrets(self) -> Vec<SecretString> {
-        match self {
-            Self::Settings(settings) => settings.proxy.iter().flat_map(Proxy::secrets).collect(),
-            Self::Local => Vec::new(),
-        }
-    }
 }
 
 /// The outcome of a response that is not a success.
@@ -69,14 +60,14 @@ pub(crate) struct TokenRequest {
     headers: HeaderMap,
     pub(crate) body: String,
     /// The secrets in `headers` and `body`.
-    used: UsedSecrets,
+    used: KnownSecrets,
     judge: Judge,
 }
 
 impl TokenRequest {
     fn new(method: Method, url: Endpoint) -> Self {
         let headers = HeaderMap::new();
-        Self { method, url, headers, body: String::new(), used: UsedSecrets::default(), judge: by_status }
+        Self { method, url, headers, body: String::new(), used: KnownSecrets::default(), judge: by_status }
     }
 
     pub(crate) fn get(url: Endpoint) -> Self {
@@ -97,7 +88,7 @@ impl TokenRequest {
             .with_header(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
             .with_header(ACCEPT, HeaderValue::from_static("application/json"));
         request.body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish();
-        used.into_iter().for_each(|secret| request.used.push(secret));
+        request.used.extend(used);
         request
     }
 
@@ -176,6 +167,9 @@ impl TokenRequest {
     ) -> Result<T, TokenError> {
         let Self { method, url, headers, body, used, judge } = self;
         let failed = |outcome| TokenError { outcome: name_endpoint(&url, outcome) };
+        let way = connection.way();
+        let mut secrets = used;
+        secrets.extend(way.secrets());
         // Each time, since the certificates may have been renewed on disk.
         let client = connection.client().map_err(|error| match error {
             ClientError::Unreadable { .. } => TokenError::unreadable(&error),
@@ -184,13 +178,10 @@ impl TokenRequest {
         if let Connection::Settings(settings) = connection {
             settings.may_reach(url.url()).map_err(|error| TokenError::refused(error.to_string()))?;
         }
-        let body = Bytes::from(body);
-        let result = exchange(&client, &connection.way(), method, url.url(), headers, body, 64 * 1024).await;
-        let mut response = result.map_err(|error| failed(error.outcome))?;
-        used.scrub(&mut response.body);
-        scrub(&mut response.body, &connection.secrets());
+        let request = client.request(method, url.url().clone()).headers(headers).body(body);
+        let response = exchange(request, &way, 64 * 1024, secrets).await.map_err(|error| failed(error.outcome))?;
         if !response.status.is_success() {
-            return Err(failed(judge(&response.view(0))));
+            return Err(failed(response.scrub(judge(&response.view(0)))));
         }
         parse(&response.body).ok_or_else(|| failed(Outcome::Misconfigured(format!("answers without {expected}"))))
     }

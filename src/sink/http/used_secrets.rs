@@ -1,12 +1,12 @@
 use secrecy::SecretString;
 
 use super::aws::AwsCredentials;
-use crate::settings::scrub;
+use crate::settings::KnownSecrets;
 
-/// The secrets in one request, to be removed from its response before anything of that is shown.
+/// The secrets in one request, to be removed from every text of its response.
 #[derive(Debug, Default)]
 pub(crate) struct UsedSecrets {
-    secrets: Vec<SecretString>,
+    pub(crate) known: KnownSecrets,
     pub(crate) token: Option<SecretString>,
     /// The request was signed with these.
     pub(crate) aws: Option<AwsCredentials>,
@@ -16,10 +16,6 @@ pub(crate) struct UsedSecrets {
 
 impl UsedSecrets {
     pub(crate) fn push(&mut self, secret: SecretString) {
-        self.secrets.push(secret);
-    }
-
-    pub(crate) fn scrub(&self, body: &mut Vec<u8>) {
-        scrub(body, self.secrets.iter().chain(&self.token));
+        self.known.push(secret);
     }
 }

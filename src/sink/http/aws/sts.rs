@@ -35,7 +35,8 @@ impl Role {
     ) -> Result<Issued<AwsCredentials>, TokenError> {
         let mut params = vec![("Action", "AssumeRole"), ("RoleArn", &self.arn), ("RoleSessionName", SESSION)];
         params.extend(self.external_id.iter().map(|id| ("ExternalId", id.as_str())));
-        let request = request(sts, params, None);
+        // The secret key itself is not sent.
+        let request = request(sts, params, credentials.session_token.clone());
         let request =
             request.sign(|method, url, headers, body| sign(credentials, scope, method, url, headers, body))?;
         let hint = "the trust policy of `role_arn` must allow these credentials to sts:AssumeRole";

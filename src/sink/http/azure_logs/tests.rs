@@ -61,7 +61,8 @@ fn the_error_code_is_read_from_the_header_and_retry_after_is_kept() {
         (http::HeaderName::from_static("x-ms-error-code"), http::HeaderValue::from_static("InvalidStream")),
         (http::header::RETRY_AFTER, http::HeaderValue::from_static("42")),
     ]);
-    let response = |status| ResponseView { status, headers: &headers, body: b"", events: 1 };
+    let secrets = Default::default();
+    let response = |status| ResponseView { status, headers: &headers, body: b"", secrets: &secrets, events: 1 };
     assert!(matches!(azure.judge(&response(StatusCode::BAD_REQUEST)), Outcome::Misconfigured(_)));
     let throttled = azure.judge(&response(StatusCode::TOO_MANY_REQUESTS));
     let waits = Some(Duration::from_secs(42));

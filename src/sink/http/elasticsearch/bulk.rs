@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use crate::settings::excerpt;
 use crate::sink::http::ResponseView;
 use crate::sink::{Outcome, Rejection};
 
@@ -66,12 +65,12 @@ const SHARDS: &str = "the cluster creates no index: delete indices, add nodes or
 
 impl ClusterError {
     /// Type, reason and first cause, for the operator.
-    fn text(&self) -> String {
+    fn text(&self, response: &ResponseView<'_>) -> String {
         let reason = self.reason.as_deref().unwrap_or_default();
-        let text = excerpt(&format!("{}: {reason}", self.kind));
+        let text = response.excerpt(&format!("{}: {reason}", self.kind));
         let causes = std::iter::successors(self.caused_by.as_deref(), |cause| cause.caused_by.as_deref());
         match causes.filter_map(|cause| cause.reason.as_deref()).last() {
-            Some(cause) if cause != reason => format!("{text}: {}", excerpt(cause)),
+            Some(cause) if cause != reason => format!("{text}: {}", response.excerpt(cause)),
             _ => text,
         }
     }
@@ -85,9 +84,9 @@ impl ClusterError {
 }
 
 impl Created {
-    fn reason(&self) -> String {
+    fn reason(&self, response: &ResponseView<'_>) -> String {
         match &self.error {
-            Some(error) => format!("{} {}", self.status, error.text()),
+            Some(error) => format!("{} {}", self.status, error.text(response)),
             None => self.status.to_string(),
         }
     }
@@ -110,13 +109,13 @@ pub(super) fn judge(response: &ResponseView<'_>) -> Outcome {
         let reason = format!("the response names {} of {} documents", items.len(), response.events);
         return Outcome::RetryLater { reason, after: None };
     }
-    judge_items(items.iter().map(|item| &item.create))
+    judge_items(response, items.iter().map(|item| &item.create))
 }
 
 /// A 400 for the whole request.
 fn judge_refusal(response: &ResponseView<'_>, reason: String) -> Outcome {
     let Ok(Refused { error }) = serde_json::from_slice(response.body) else { return Outcome::Refused(reason) };
-    let reason = format!("{} {}", response.status.as_u16(), error.text());
+    let reason = format!("{} {}", response.status.as_u16(), error.text(response));
     match error.advice() {
         Some(advice) => Outcome::Misconfigured(format!("{reason}; {advice}")),
         None => Outcome::Refused(reason),
@@ -140,7 +139,7 @@ fn cut_off(response: &ResponseView<'_>) -> Outcome {
 }
 
 /// `items` has one element for each document, in the order of sending.
-fn judge_items<'a>(items: impl Iterator<Item = &'a Created>) -> Outcome {
+fn judge_items<'a>(response: &ResponseView<'_>, items: impl Iterator<Item = &'a Created>) -> Outcome {
     let (mut rejected, mut retry) = (Vec::new(), Vec::new());
     let (mut settled, mut stop, mut busy, mut warning) = (0, None, None, None);
     for (index, item) in items.enumerate() {
@@ -155,20 +154,20 @@ fn judge_items<'a>(items: impl Iterator<Item = &'a Created>) -> Outcome {
                 }
             }
             (400, Some(advice)) => {
-                stop.get_or_insert_with(|| format!("{}; {advice}", item.reason()));
+                stop.get_or_insert_with(|| format!("{}; {advice}", item.reason(response)));
                 retry.push(index);
             }
             (401 | 403 | 404, _) => {
-                stop.get_or_insert_with(|| item.reason());
+                stop.get_or_insert_with(|| item.reason(response));
                 retry.push(index);
             }
             (429 | 500..=599, _) => {
-                busy.get_or_insert_with(|| item.reason());
+                busy.get_or_insert_with(|| item.reason(response));
                 retry.push(index);
             }
             _ => {
                 settled += 1;
-                rejected.push(Rejection { index, status: item.status.to_string(), reason: item.reason() });
+                rejected.push(Rejection { index, status: item.status.to_string(), reason: item.reason(response) });
             }
         }
     }
@@ -330,7 +329,13 @@ mod tests {
         let refused = serde_json::json!({ "create": { "status": 400, "error": error } }).to_string();
         let (status, headers) = (http::StatusCode::OK, http::HeaderMap::new());
         let body = items([CREATED, &refused]);
-        let outcome = judge(&ResponseView { status, headers: &headers, body: body.as_bytes(), events: 2 });
+        let outcome = judge(&ResponseView {
+            status,
+            headers: &headers,
+            body: body.as_bytes(),
+            secrets: &Default::default(),
+            events: 2,
+        });
         let reason =
             "400 mapper_parsing_exception: failed to parse: Duplicate field 'data_stream' at [Source]".to_owned();
         let rejected = vec![Rejection { index: 1, status: "400".to_owned(), reason }];

@@ -68,8 +68,13 @@ fn a_429_without_retry_after_waits_a_minute() {
         (HeaderMap::new(), 60),
         (HeaderMap::from_iter([(http::header::RETRY_AFTER, http::HeaderValue::from_static("7"))]), 7),
     ] {
-        let response =
-            ResponseView { status: http::StatusCode::TOO_MANY_REQUESTS, headers: &headers, body: b"", events: 1 };
+        let response = ResponseView {
+            status: http::StatusCode::TOO_MANY_REQUESTS,
+            headers: &headers,
+            body: b"",
+            secrets: &Default::default(),
+            events: 1,
+        };
         let outcome = secops.judge(&response);
         assert!(
             matches!(&outcome, Outcome::RetryLater { after, .. } if *after == Some(Duration::from_secs(waits))),

@@ -78,7 +78,13 @@ fn reasons_are_read_in_both_encodings() {
     protobuf::bytes(2, b"no such field", &mut status);
     let judged = |body: &[u8], content_type: &'static str| {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, http::HeaderValue::from_static(content_type))]);
-        let response = ResponseView { status: http::StatusCode::BAD_REQUEST, headers: &headers, body, events: 4 };
+        let response = ResponseView {
+            status: http::StatusCode::BAD_REQUEST,
+            headers: &headers,
+            body,
+            secrets: &Default::default(),
+            events: 4,
+        };
         otlp(Encoding::Protobuf, false).judge(&response)
     };
     let refused = |reason: &str| Outcome::Refused(format!("400 Bad Request: {reason}"));

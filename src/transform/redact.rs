@@ -10,7 +10,7 @@ use super::redaction::{Redaction, With};
 use super::schema_paths::{IDENTITIES, ORIGINALS};
 use super::tree::Tree;
 use super::words::Words;
-use crate::settings::Secret;
+use crate::settings::{Schema, Secret};
 
 /// Replaces a redacted value.
 pub(super) const REDACTED: &str = "[redacted]";
@@ -86,29 +86,46 @@ impl Redactor {
     }
 
     /// Redacts an event, and the record that it keeps as a text.
-    pub fn event<T: Tree>(&self, event: &mut T) {
+    pub fn event<T: Tree>(&self, event: &mut T, schema: Schema) {
         if self.is_empty() {
             return;
         }
-        let words = self.words(event);
+        let mut records = Vec::new();
+        for path in ORIGINALS {
+            at(event, path, &mut |parent: &mut T, key: &str| {
+                let record = parent.member(key).and_then(|original| T::parse(&original.to_text()));
+                records.push(record.filter(T::is_object));
+            });
+        }
+        let mut words = Words::default();
+        self.find_words(event, &mut words);
+        records.iter_mut().flatten().for_each(|record| self.find_words(record, &mut words));
+        words.sort();
         if !words.is_empty() {
             keep_identities(event, |event| words.replace_in(event));
+            records.iter_mut().flatten().for_each(|record| words.replace_in(record));
         }
-        self.tree(event, &words);
+        // Nothing has changed the places since the records were read.
+        let mut records = records.into_iter();
         for path in ORIGINALS {
             at(event, path, &mut |parent: &mut T, key: &str| {
                 let Some(original) = parent.member(key) else { return };
-                let text = original.to_text();
-                *original = T::of_text(match T::parse(&text) {
-                    Some(mut record) if record.is_object() => {
-                        words.replace_in(&mut record);
+                *original = T::of_text(match records.next().flatten() {
+                    Some(mut record) => {
                         self.tree(&mut record, &words);
+                        rename_in_record(&mut record, &words);
                         record.to_json().and_then(|json| String::from_utf8(json).ok()).unwrap_or_default()
                     }
                     // Nobody knows which part of a text is at a path.
-                    _ => REDACTED.to_owned(),
+                    None => REDACTED.to_owned(),
                 });
             });
+        }
+        self.tree(event, &words);
+        // Last, since paths have names.
+        match vendor_member(schema) {
+            Some(vendor) => event.member(vendor).into_iter().for_each(|vendor| rename_in_record(vendor, &words)),
+            None => rename_in_record(event, &words),
         }
     }
 
@@ -127,19 +144,33 @@ impl Redactor {
         }
     }
 
-    /// What the rules with `everywhere` replace in this event.
-    fn words<T: Tree>(&self, event: &mut T) -> Words {
-        let mut words = Words::default();
+    /// Adds what the rules with `everywhere` find in an event or a record.
+    fn find_words<T: Tree>(&self, tree: &mut T, words: &mut Words) {
         for rule in self.rules.iter().filter(|rule| rule.everywhere) {
-            at(event, &rule.path, &mut |parent: &mut T, key: &str| {
+            at(tree, &rule.path, &mut |parent: &mut T, key: &str| {
                 leaves(parent.member(key), &mut |text| {
                     words.add(text, rule.action.replacement(text));
                     None
                 });
             });
         }
-        words.sort();
-        words
+    }
+}
+
+/// The member of an event whose members have names of the record, and not only those of the schema.
+fn vendor_member(schema: Schema) -> Option<&'static str> {
+    match schema {
+        Schema::Ecs => Some("sentinel_one"),
+        Schema::Ocsf => Some("unmapped"),
+        Schema::Raw => None,
+    }
+}
+
+/// Replaces words in the names that a record may have made of a value. Those at the top are the console's: they stay,
+/// even if a user is called so.
+fn rename_in_record<T: Tree>(record: &mut T, words: &Words) {
+    if !words.is_empty() {
+        record.for_each_member(&mut |member| words.rename_in(member));
     }
 }
 

@@ -146,7 +146,7 @@ impl Steps {
     /// Replaces the bytes from `start` on by `event`, redacted. `None` if they are not an event.
     fn finish<T: Tree>(&self, out: &mut Vec<u8>, start: usize, event: Option<T>) {
         let json = event.and_then(|mut event| {
-            self.redactor.event(&mut event);
+            self.redactor.event(&mut event, self.schema);
             event.to_json()
         });
         out.truncate(start);

@@ -9,6 +9,8 @@ pub(super) trait Tree: Sized {
     fn remove_member(&mut self, key: &str);
     /// All values of an object.
     fn for_each_member(&mut self, visit: &mut dyn FnMut(&mut Self));
+    /// Gives the members of an object the names that `rename` returns. A name that is taken gets a number.
+    fn rename_members(&mut self, rename: &dyn Fn(&str) -> Option<String>);
     /// The elements, if this is a list.
     fn elements(&mut self) -> Option<&mut Vec<Self>>;
     fn is_object(&self) -> bool;
@@ -37,6 +39,23 @@ macro_rules! impl_tree {
 
             fn for_each_member(&mut self, visit: &mut dyn FnMut(&mut Self)) {
                 self.as_object_mut().into_iter().flat_map(|object| object.values_mut()).for_each(visit);
+            }
+
+            fn rename_members(&mut self, rename: &dyn Fn(&str) -> Option<String>) {
+                let Some(object) = self.as_object_mut() else { return };
+                if object.keys().all(|key| rename(key.as_str()).is_none()) {
+                    return;
+                }
+                for (key, value) in std::mem::take(object) {
+                    let wanted = rename(key.as_str()).unwrap_or_else(|| key.to_string());
+                    let mut name = wanted.clone();
+                    let mut number = 1;
+                    while object.contains_key(name.as_str()) {
+                        number += 1;
+                        name = format!("{wanted} {number}");
+                    }
+                    object.insert(name.into(), value);
+                }
             }
 
             fn elements(&mut self) -> Option<&mut Vec<Self>> {

@@ -44,34 +44,79 @@ impl Words {
         }
     }
 
+    /// Replaces the values in all keys at or below `tree`.
+    pub fn rename_in<T: Tree>(&self, tree: &mut T) {
+        if let Some(elements) = tree.elements() {
+            elements.iter_mut().for_each(|element| self.rename_in(element));
+        } else if tree.is_object() {
+            tree.for_each_member(&mut |member| self.rename_in(member));
+            tree.rename_members(&|key| self.replace(key));
+        }
+    }
+
     /// `None` if the text has none of the values.
     fn replace(&self, text: &str) -> Option<String> {
         let mut out = String::new();
         let mut rest = text;
         let mut last = None;
         let mut found = false;
-        while !rest.is_empty() {
+        while let Some((char, length)) = first_char(rest) {
             let starts_word = !last.is_some_and(is_of_word);
-            let hit = self.0.iter().filter(|_| starts_word).find(|(value, _)| {
-                rest.strip_prefix(value.as_str()).is_some_and(|after| !after.chars().next().is_some_and(is_of_word))
+            let hit = self.0.iter().filter(|_| starts_word).find_map(|(value, replacement)| {
+                let after = strip_value(rest, value)?;
+                let ends_word = !first_char(after).is_some_and(|(char, _)| is_of_word(char));
+                ends_word.then_some((after, value, replacement))
             });
-            let taken = match hit {
-                Some((value, replacement)) => {
-                    found = true;
-                    out.push_str(replacement);
-                    value.len()
-                }
-                None => {
-                    let length = rest.chars().next().map_or(0, char::len_utf8);
-                    out.push_str(&rest[..length]);
-                    length
-                }
-            };
-            last = rest[..taken].chars().next_back();
-            rest = &rest[taken..];
+            if let Some((after, value, replacement)) = hit {
+                found = true;
+                out.push_str(replacement);
+                last = value.chars().next_back();
+                rest = after;
+            } else {
+                out.push_str(&rest[..length]);
+                last = Some(char);
+                rest = &rest[length..];
+            }
         }
         found.then_some(out)
     }
+}
+
+/// The character at the beginning of a text, and its length there. One may be percent-encoded.
+fn first_char(text: &str) -> Option<(char, usize)> {
+    match percent_encoded(text) {
+        Some(byte) => Some((char::from(byte), ENCODED)),
+        None => text.chars().next().map(|char| (char, char.len_utf8())),
+    }
+}
+
+/// Bytes of `%40`.
+const ENCODED: usize = 3;
+
+fn percent_encoded(text: &str) -> Option<u8> {
+    let digits = text.strip_prefix('%')?.get(..ENCODED - 1)?;
+    let is_number = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if is_number { u8::from_str_radix(digits, 16).ok() } else { None }
+}
+
+/// What follows `value` at the beginning of `text`, where it may be percent-encoded, in part or as a whole.
+fn strip_value<'t>(text: &'t str, value: &str) -> Option<&'t str> {
+    if let Some(after) = text.strip_prefix(value) {
+        return Some(after);
+    }
+    let mut rest = text;
+    let mut bytes = value.as_bytes();
+    while let [first, others @ ..] = bytes {
+        if percent_encoded(rest) == Some(*first) {
+            rest = &rest[ENCODED..];
+            bytes = others;
+        } else {
+            let char = rest.chars().next()?;
+            bytes = bytes.strip_prefix(char.encode_utf8(&mut [0; 4]).as_bytes())?;
+            rest = &rest[char.len_utf8()..];
+        }
+    }
+    Some(rest)
 }
 
 fn is_of_word(character: char) -> bool {
@@ -95,6 +140,10 @@ mod tests {
             (r"C:\Users\jane\x", Some(r"C:\Users\1\x")),
             ("janet, mjane, jane_2 and x", None),
             ("Jürgen; Jürgens", Some("3; Jürgens")),
+            ("?user=jane%40corp&x=%4aane%6A%61ne", Some("?user=1%40corp&x=%4aane%6A%61ne")),
+            ("?user=%6a%61ne%40corp&by%3Djane%2C", Some("?user=1%40corp&by%3D1%2C")),
+            ("acme%5Cjane and acme%5cjane", Some("2 and 2")),
+            ("J%C3%BCrgen, J%c3%bcrgens, 100 %, %zz, jane%", Some("3, J%c3%bcrgens, 100 %, %zz, 1%")),
             ("", None),
         ] {
             assert_eq!(words.replace(text).as_deref(), replaced, "{text}");

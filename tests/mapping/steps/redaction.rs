@@ -114,6 +114,75 @@ fn a_value_is_redacted_wherever_it_stands() {
     }
 }
 
+/// A path that only the record has is as good as one of the event: what is there is replaced in both.
+#[test]
+fn a_value_at_a_path_of_the_kept_record_is_redacted_wherever_it_stands() {
+    let mut record = record();
+    record["primaryDescription"] = json!("The management user Jane (jane) logged in; janet did not.");
+    record["data"]["byUser"] = json!("jane");
+    record["data"]["link"] = json!("https://siem.example/?user=acme%5Cjane&by%3Djane");
+    for (schema, original) in [(Schema::Ecs, "/event/original"), (Schema::Ocsf, "/raw_data"), (Schema::Raw, "")] {
+        let transform = "keep_original: true\nredact: [{ path: data.username, with: replace, everywhere: true }]";
+        let plain = run("keep_original: true", schema, &record).0.unwrap();
+        assert!(plain.to_string().replace("janet", "").matches("jane").count() > 5, "{schema:?}: {plain}");
+        let event = run(transform, schema, &record).0.unwrap();
+        let text = event.to_string();
+        assert!(!text.replace("janet", "").contains("jane"), "{schema:?}: {text}");
+        let kept = event.pointer(original).unwrap();
+        let kept = kept.as_str().map_or_else(|| kept.clone(), |text| serde_json::from_str(text).unwrap());
+        assert_eq!(kept["data"]["link"], "https://siem.example/?user=acme%5C[redacted]&by%3D[redacted]");
+        assert_eq!((&kept["data"]["username"], &kept["data"]["byUser"]), (&json!("[redacted]"), &json!("[redacted]")));
+        for identity in ["/sentinel_one/identity", "/metadata/uid"] {
+            assert_eq!(event.pointer(identity), plain.pointer(identity));
+        }
+    }
+}
+
+/// A record may use a value as a name.
+#[test]
+fn a_value_is_redacted_in_the_keys_of_a_record() {
+    let mut record = record();
+    record["data"]["logins"] =
+        json!({ "jane": 1, "acme\\jane": { "jane": [{ "jane": 2 }] }, "janet": 3, "[redacted]": 4 });
+    let transform = "keep_original: true\nredact: [{ path: data.username, with: replace, everywhere: true }]";
+    for (schema, original) in [(Schema::Ecs, "/event/original"), (Schema::Ocsf, "/raw_data"), (Schema::Raw, "")] {
+        let event = run(transform, schema, &record).0.unwrap();
+        assert!(!event.to_string().replace("janet", "").contains("jane"), "{schema:?}: {event}");
+        let kept = event.pointer(original).unwrap();
+        let kept: Value = kept.as_str().map_or_else(|| kept.clone(), |text| serde_json::from_str(text).unwrap());
+        let logins = kept["data"]["logins"].as_object().unwrap();
+        let numbers = logins.iter().filter(|(key, _)| key.starts_with("[redacted]")).map(|(_, value)| value.as_i64());
+        assert_eq!(numbers.flatten().sum::<i64>(), 5, "each value stays: {logins:?}");
+        assert_eq!(logins["janet"], 3);
+    }
+}
+
+/// A user may have the name of a field. Events keep their form, and other paths what they mean.
+#[test]
+fn a_user_with_the_name_of_a_field_changes_no_field() {
+    for name in ["event", "user", "name", "original", "data", "sentinel_one", "activity", "identity", "metadata", "id"]
+    {
+        let mut record = record();
+        record["data"]["username"] = json!(name);
+        record["data"]["ipAddress"] = json!("192.0.2.77");
+        let transform = "keep_original: true\nredact: [{ path: data.username, with: replace, everywhere: true }, \
+                         { path: data.ipAddress, with: replace }, data.fullScopeDetails]";
+        for (schema, required) in [
+            (Schema::Ecs, &["/event/original", "/sentinel_one/identity", "/@timestamp", "/user/name"][..]),
+            (Schema::Ocsf, &["/raw_data", "/metadata/uid", "/time"]),
+            (Schema::Raw, &["/id", "/createdAt", "/data"]),
+        ] {
+            let event = run(transform, schema, &record).0.unwrap();
+            for path in required {
+                assert!(event.pointer(path).is_some(), "{name}: no {path} in {event}");
+            }
+            let kept = event.pointer(required[0]).and_then(Value::as_str).unwrap_or_default();
+            let kept = if schema == Schema::Raw { event.to_string() } else { kept.to_owned() };
+            assert!(!kept.contains("192.0.2.77"), "{name}: {kept}");
+        }
+    }
+}
+
 /// The identity is not looked into.
 #[test]
 fn an_identity_stays_even_if_a_value_is_in_it() {

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use comfy_table::{Table, presets};
 use serde::Deserialize;
 
+use super::output::{Table, print_lines};
 use super::{OneFileArgs, print_line};
 use crate::console::{Client, Limiters};
 use crate::record::Clock;
@@ -79,13 +79,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let total = data.len();
     let mut unknown: Vec<_> = data.into_iter().filter(|kind| !knows_activity_type(kind.id)).collect();
     unknown.sort_by_key(|kind| kind.id);
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["TYPE", "ACTION", "DESCRIPTION"]);
+    let mut table = Table::new(&["TYPE", "ACTION", "DESCRIPTION"]);
     for kind in &unknown {
         table.add_row([kind.id.to_string(), kind.action(), kind.description()]);
     }
     if !unknown.is_empty() {
-        print_line(table)?;
+        print_lines(table)?;
     }
     print_line(format!("{} of the console's {total} activity types have no row in the mapping table", unknown.len()))?;
     Ok(ExitCode::SUCCESS)

@@ -14,6 +14,7 @@ use tracing::info;
 use super::one_file::{WindowArgs, run_with_progress};
 use super::{UsageError, note, print_line};
 use crate::record::Stream;
+use crate::settings::visible;
 use crate::sink;
 use crate::worker::{Backfill, BackfillEnd, BackfillError, BackfillProgress, BackfillReport, Progress, run_backfill};
 
@@ -161,7 +162,7 @@ impl ProgressDisplay {
         }
         bar.set_length(progress.total);
         bar.set_position(progress.settled);
-        bar.set_message(progress.error.clone().unwrap_or_default());
+        bar.set_message(visible(progress.error.as_deref().unwrap_or_default()).into_owned());
     }
 
     fn log(&mut self, progress: &Progress) {

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use comfy_table::{Table, presets};
 use tokio_util::sync::CancellationToken;
 
+use super::output::{Table, print_json, print_lines};
 use super::process::time;
 use super::run::Signals;
 use super::{DeliveryArgs, FileArgs, Format, TimeoutArgs, UsageError, note, print_line};
@@ -327,16 +327,14 @@ async fn visit_each(
 }
 
 async fn list(store: &Store, filter: &Filter, format: Format) -> anyhow::Result<ExitCode> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["REFUSED AT", "LANE", "STATUS", "RECORD", "IDENTITY", "REASON"]);
+    let mut table = Table::new(&["REFUSED AT", "LANE", "STATUS", "RECORD", "IDENTITY", "REASON"]);
     let visited = visit_each(store, filter, |dead_letter| {
         if format == Format::Json {
-            print_line(dead_letter.to_json())?;
+            print_json(&dead_letter.to_json())?;
             return Ok(false);
         }
         let StoredDeadLetter { time, pipeline, stream, sink, identity, record_id, status, reason, .. } = dead_letter;
         let lane = format!("{pipeline}/{stream}/{sink}");
-        let reason = reason.replace(['\n', '\r'], " ");
         table.add_row([time.to_string(), lane, status, record_id, identity.to_string(), reason]);
         Ok(false)
     })
@@ -345,7 +343,7 @@ async fn list(store: &Store, filter: &Filter, format: Format) -> anyhow::Result<
     match format {
         Format::Json => {}
         Format::Table if table.is_empty() => print_line(store.without_dead_letters())?,
-        Format::Table => print_line(table)?,
+        Format::Table => print_lines(table)?,
     }
     Ok(visited.exit_code())
 }

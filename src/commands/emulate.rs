@@ -120,7 +120,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let server = Server::start(Arc::new(console), args.listen)
         .await
         .with_context(|| format!("cannot listen on {} (use --listen for another address)", args.listen))?;
-    match print_line_or_fail(format!("console: {}\ntoken:   {}", server.url(), args.token)) {
+    match print_line_or_fail(format!("console: {}", server.url()))
+        .and_then(|()| print_line_or_fail(format!("token:   {}", args.token)))
+    {
         // Nobody knows the address.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         printed => {

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use comfy_table::{CellAlignment, Table, presets};
 
 use super::note;
-use super::output::is_closed_pipe;
+use super::output::{Table, is_closed_pipe, json_lines, note_lines};
 use crate::console::ConsoleUrl;
 use crate::pipeline;
 use crate::record::{RecordSplitter, Stream, repair};
@@ -61,7 +60,7 @@ fn schema(name: &str) -> Result<Schema, String> {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Some((mapper, schema)) = mapper(args)? else { return Ok(ExitCode::from(2)) };
     let input = BufReader::with_capacity(1 << 16, io::stdin().lock());
-    let output = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let output = json_lines();
     let coverage = args.report.then(Coverage::default);
     let mut run = Run { mapper, schema, output, coverage, records: 0, faults: 0, dropped: 0, failed: 0, repaired: 0 };
     match run.map(args.stream, input) {
@@ -70,7 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         result => result?,
     }
     if let Some(coverage) = &run.coverage {
-        note(table(args.stream, run.records, coverage));
+        note_lines(table(args.stream, run.records, coverage));
     }
     if run.dropped > 0 {
         note(format!("{} of {} records are dropped by the pipeline", run.dropped, run.records));
@@ -197,16 +196,12 @@ impl<W: Write> Run<W> {
 }
 
 fn table(stream: Stream, records: u64, coverage: &Coverage) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
     let head = ["stream", "records", "fields", "mapped", "to sentinel_one.* or unmapped", "excluded", "lost"];
-    table.set_header(head);
+    let mut table = Table::new(&head);
     let lost = coverage.lost.len() as u64;
     let counts = [records, coverage.leaves, coverage.mapped, coverage.vendor, coverage.dropped, lost];
     table.add_row(std::iter::once(stream.to_string()).chain(counts.map(|count| count.to_string())));
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    table.align_right(1, head.len() - 1);
     table
 }
 

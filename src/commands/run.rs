@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context;
-use comfy_table::{CellAlignment, Table, presets};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::output::{Table, print_lines};
 use super::{ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, UsageError, note, print_line};
 use crate::checkpoint::LaneId;
 use crate::server::{Server, WebConfig};
@@ -201,7 +201,7 @@ async fn catch_up(args: Args, telemetry: Arc<Telemetry>, mut signals: Signals) -
     if report.pipelines == 0 && report.problems.is_empty() {
         return Err(UsageError("no pipeline files found".to_owned()).into());
     }
-    print_line(summary(&report))?;
+    print_lines(summary(&report))?;
     if let Some(stored) = report.dead_letters_stored.filter(|stored| *stored > 0) {
         print_line(format!("{stored} dead letters are stored; to list them: {}", report.list_dead_letters))?;
     }
@@ -236,9 +236,8 @@ fn options(args: &Args, listening: Option<SocketAddr>) -> Result<Options, UsageE
 
 /// A row for each lane, and for each file that has none because it is invalid.
 fn summary(report: &OnceReport) -> Table {
-    let mut table = Table::new();
     let header = ["LANE", "PULLED", "DELIVERED", "SKIPPED", "REQUEUED", "DEAD LETTERS", "RESULT"];
-    table.load_style(presets::NOTHING).set_header(header);
+    let mut table = Table::new(&header);
     for lane in &report.lanes {
         let metrics = &lane.metrics;
         let counters = [&metrics.pulled, &metrics.delivered, &metrics.requeued];
@@ -260,9 +259,7 @@ fn summary(report: &OnceReport) -> Table {
         row.push("invalid: not run".to_owned());
         table.add_row(row);
     }
-    for column in table.column_iter_mut().skip(1).take(5) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    table.align_right(1, 5);
     table
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::print_line;
+use super::output::{print_json, print_lines};
 use crate::pipeline;
 
 /// Print the JSON Schema of a pipeline file, for editors
@@ -20,9 +20,9 @@ pub struct Args {
 /// If the schema cannot be printed.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.kubernetes {
-        print_line(pipeline::definition_text().trim_end())?;
+        print_lines(pipeline::definition_text().trim_end())?;
     } else {
-        print_line(serde_json::to_string_pretty(&pipeline::schema())?)?;
+        print_json(&serde_json::to_string_pretty(&pipeline::schema())?)?;
     }
     Ok(ExitCode::SUCCESS)
 }

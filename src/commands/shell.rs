@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap_complete::Shell;
 
-use super::{definition, print_line};
+use super::definition;
+use super::output::print_lines;
 
 /// Print the completions of a shell
 ///
@@ -33,7 +34,7 @@ pub fn completions(args: &CompletionArgs) -> anyhow::Result<ExitCode> {
     let mut definition = definition();
     let name = definition.get_name().to_owned();
     clap_complete::generate(args.shell, &mut definition, name, &mut script);
-    print_line(String::from_utf8(script)?)?;
+    print_lines(String::from_utf8(script)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

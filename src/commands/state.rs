@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Subcommand;
-use comfy_table::{Table, presets};
 use tokio::time::{Instant, sleep};
 
+use super::output::{Table, print_lines};
 use super::process::time;
 use super::{StateArgs, UsageError, note, print_line, with_causes};
 use crate::lane::LaneCheckpoint;
@@ -244,8 +244,7 @@ fn decode(key: &CheckpointKey, bytes: Option<Vec<u8>>) -> anyhow::Result<LaneChe
 /// Prints a checkpoint in each line. One that cannot be read is reported on standard error, and the exit code is 1.
 async fn list(store: &dyn Store) -> anyhow::Result<ExitCode> {
     let mut problems = Vec::new();
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["LANE", "CLOSED UNTIL", "COMPLETE UNTIL", "CONSOLE"]);
+    let mut table = Table::new(&["LANE", "CLOSED UNTIL", "COMPLETE UNTIL", "CONSOLE"]);
     for key in store.list().await? {
         let name = key.to_string();
         let checkpoint = match key.lane.stream {
@@ -267,7 +266,7 @@ async fn list(store: &dyn Store) -> anyhow::Result<ExitCode> {
     if table.is_empty() {
         print_line("no checkpoints")?;
     } else {
-        print_line(table.trim_fmt())?;
+        print_lines(table)?;
     }
     for problem in &problems {
         note(format_args!("error: {}", with_causes(problem)));

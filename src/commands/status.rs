@@ -14,6 +14,7 @@ use http::StatusCode;
 use tokio::time::sleep;
 
 use self::table::{Column, Style};
+use super::output::{print_json, print_lines};
 use super::{Format, UsageError, note, print_line};
 use crate::pipeline;
 use crate::record::Timestamp;
@@ -96,7 +97,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let unknown = args.unknown_pipelines(&status);
         let sums = args.filter(&mut status);
         match args.format {
-            Format::Json => print_line(serde_json::to_string_pretty(&status)?)?,
+            Format::Json => print_json(&serde_json::to_string_pretty(&status)?)?,
             Format::Table => args.print_tables(&status, sums, &unknown)?,
         }
         unknown.iter().for_each(note);
@@ -180,10 +181,10 @@ impl Args {
         let style = self.style();
         // The table of the workers counts all pipelines.
         if let Some(cluster) = status.cluster.as_ref().filter(|_| !self.is_filtered()) {
-            print_line(table::render(workers(cluster, &status.files), Style { width: None, ..style }, |_| None))?;
+            print_lines(table::render(workers(cluster, &status.files), Style { width: None, ..style }, |_| None))?;
         }
         if !status.lanes.is_empty() {
-            print_line(table::lanes(&status.lanes, Timestamp::now(), style).trim_end())?;
+            print_lines(table::lanes(&status.lanes, Timestamp::now(), style).trim_end())?;
         } else if unknown.len() < self.pipelines.len() || self.pipelines.is_empty() {
             print_line(self.explain_no_lanes(status))?;
         }
@@ -194,7 +195,7 @@ impl Args {
                 0 => String::new(),
                 count => format!(", {count} renamed (each says what to do)"),
             };
-            print_line(format!("{} up, {failing}{renamed}", sums.up - sums.renamed.min(sums.up)))?;
+            print_lines(format!("{} up, {failing}{renamed}", sums.up - sums.renamed.min(sums.up)))?;
         }
         for answer in &status.workers {
             if let Some(problem) = &answer.problem {
@@ -203,10 +204,12 @@ impl Args {
             }
         }
         for SourceProblem { place, problem } in &status.source_problems {
-            print_line(format!("\n{place}: {}", visible(problem)))?;
+            print_line("")?;
+            print_line(format!("{place}: {problem}"))?;
         }
         for file in status.files.iter().filter(|file| file.problem.is_some()) {
-            print_line(format!("\n{} ({}): {}", file.file, file.state, file.problem.as_deref().unwrap_or_default()))?;
+            print_line("")?;
+            print_line(format!("{} ({}): {}", file.file, file.state, file.problem.as_deref().unwrap_or_default()))?;
         }
         Ok(())
     }

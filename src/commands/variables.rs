@@ -94,7 +94,8 @@ pub(super) fn report(error: &clap::Error) -> ExitCode {
     // As clap itself: standard output may be closed.
     let _ = error.print();
     if let Some(variable) = variable_of(error) {
-        note(format!("\nThe value is that of the environment variable {variable}."));
+        note("");
+        note(format!("The value is that of the environment variable {variable}."));
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
 }

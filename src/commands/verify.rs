@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::one_file::{WindowArgs, run_with_progress};
+use super::output::{Table, print_lines};
 use super::{UsageError, print_line};
 use crate::record::Stream;
 use crate::worker::{IncompleteHours, Repair, Verify, VerifyError, VerifyProgress, VerifyReport, run_verify};
@@ -76,7 +76,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         VerifyError::NoLane(_) => UsageError(error.to_string()).into(),
         error => anyhow::Error::from(error),
     })?;
-    print_line(table(&reports))?;
+    print_lines(table(&reports))?;
     for report in &reports {
         for reason in &report.not_judged {
             print_line(format!("{}: not compared {reason}", report.lane))?;
@@ -102,9 +102,8 @@ const BASIS: &str = "compared with what the sinks have acknowledged: what a sink
                      `backfill` delivers it again";
 
 fn table(reports: &[VerifyReport]) -> Table {
-    let mut table = Table::new();
     let header = ["LANE", "HOURS", "CONSOLE", "ACCOUNTED FOR", "MISSING", "REPAIRED", "PURGED BY CONSOLE"];
-    table.load_style(presets::NOTHING).set_header(header);
+    let mut table = Table::new(&header);
     for report in reports {
         let missing: u64 = report.incomplete.iter().map(|incomplete| incomplete.missing).sum();
         let repaired = |incomplete: &IncompleteHours| match incomplete.repair {
@@ -116,9 +115,7 @@ fn table(reports: &[VerifyReport]) -> Table {
         let numbers = [hours, counted, accounted, &missing, &repaired, purged].map(u64::to_string);
         table.add_row([lane.to_string()].into_iter().chain(numbers));
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    table.align_right(1, header.len() - 1);
     table
 }
 

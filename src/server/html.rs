@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::duration::HumanDuration;
 use super::lanes::Lane;
 use crate::record::Timestamp;
+use crate::settings::visible_lines;
 
 const STYLE: &str = include_str!("style.css");
 /// Without an icon in the page, browsers ask for `/favicon.ico`.
@@ -65,7 +66,8 @@ impl Document<'_> {
                 }
             }
         };
-        document.into_string()
+        // Texts of files and consoles may have characters that hide others.
+        visible_lines(&document.into_string()).into_owned()
     }
 }
 

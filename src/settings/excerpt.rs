@@ -4,15 +4,27 @@ use std::fmt::Write;
 /// Characters of a foreign text that are shown to the operator.
 const CHARACTERS: usize = 200;
 
-/// Escapes what would control a terminal or change the order of its text: words of others must not.
+/// Escapes what would control a terminal or change the order of its text: words of others must not. The escapes are
+/// those of JSON, so that JSON stays what it is.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_control) {
+    escaped(text, is_hidden)
+}
+
+/// [`visible`] for a text of several lines.
+pub fn visible_lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c != '\n' && is_hidden(c))
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_escaped) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_control(c) {
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        if is_escaped(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
         } else {
             out.push(c);
         }
@@ -20,15 +32,29 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// A control character, or one of those of Unicode that are invisible and change the direction of what follows.
-fn is_control(c: char) -> bool {
+/// A control character, or one of Unicode that is invisible, separates lines, or changes the direction of what follows.
+fn is_hidden(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
     c.is_control()
-        || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
-/// The beginning of a foreign text on one line: control characters and line breaks become blanks.
+/// The beginning of a foreign text on one line: characters that are not [`visible`], and line breaks, become blanks.
 pub fn excerpt(text: &str) -> String {
-    let words = text.split(|c: char| c.is_whitespace() || is_control(c)).filter(|word| !word.is_empty());
+    let words = text.split(|c: char| c.is_whitespace() || is_hidden(c)).filter(|word| !word.is_empty());
     let mut line = String::new();
     for word in words {
         if !line.is_empty() {
@@ -50,10 +76,21 @@ mod tests {
     #[test]
     fn text_that_controls_a_terminal_is_escaped() {
         assert_eq!(
-            visible("\x1b]0;title\x07\u{9b}2J \u{202e}é\u{200b}\r\n"),
-            "\\u001b]0;title\\u0007\\u009b2J \\u202eé\\u200b\\u000d\\u000a"
+            visible("\x1b]0;title\x07\u{9b}2J \u{202e}é\u{200b}\u{7f}\u{2028}\u{e0041}\r\n"),
+            "\\u001b]0;title\\u0007\\u009b2J \\u202eé\\u200b\\u007f\\u2028\\udb40\\udc41\\u000d\\u000a"
         );
-        assert!(matches!(visible("äöü 漢字"), Cow::Borrowed(_)));
+        assert_eq!(visible_lines("a\u{202e}\nb\r\n"), "a\\u202e\nb\\u000d\n");
+        assert!(matches!(visible("äöü 漢字 👍"), Cow::Borrowed(_)));
+    }
+
+    /// On a terminal, JSON is written with the escapes.
+    #[test]
+    fn escaped_json_has_the_same_meaning() {
+        let all: String = ('\0'..='\u{fffd}').chain('\u{e0000}'..='\u{e0080}').collect();
+        let json = serde_json::to_string(&all).unwrap();
+        let shown = visible(&json);
+        assert!(!shown.contains(is_hidden) && shown.len() > json.len());
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), all);
     }
 
     #[test]
@@ -61,6 +98,6 @@ mod tests {
         assert_eq!(excerpt(" a\r\n\x1b[31m  b\tc "), "a [31m b c");
         assert_eq!(excerpt(&"ä ".repeat(1_000)).chars().count(), CHARACTERS);
         assert_eq!(excerpt(""), "");
-        assert_eq!(excerpt("a\u{202e}b\u{2066}c"), "a b c");
+        assert_eq!(excerpt("a\u{202e}b\u{2066}c\u{feff}d\u{e0041}e\u{2028}f"), "a b c d e f");
     }
 }

@@ -33,7 +33,7 @@ mod tls;
 
 pub use backoff::FullJitter;
 pub use dial::{DialError, Dialer, Dialled};
-pub use excerpt::{excerpt, visible};
+pub use excerpt::{excerpt, visible, visible_lines};
 pub use file_system::{Answers, ask_file_system};
 pub use http::{ClientError, HttpSettings, LOCAL_WAY, Role, install_crypto_provider, local_client};
 pub use id::{Id, IdError};

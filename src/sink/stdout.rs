@@ -1,7 +1,7 @@
 //! One event a line on standard output.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::common::{Common, Compression, Defaults, SinkType};
 use super::line::Line;
 use super::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext};
 use crate::failure::Failure;
+use crate::settings::visible_lines;
 
 /// The defaults of local sinks, which have no limits of their own.
 pub(crate) const LOCAL_DEFAULTS: Defaults = Defaults {
@@ -62,7 +63,11 @@ impl Sink for Stdout {
         write_lines(&self.writers, &self.line, batch, |lines| {
             // The lock prevents that lines of several lanes mix.
             let mut stdout = io::stdout().lock();
-            stdout.write_all(lines)?;
+            if stdout.is_terminal() {
+                stdout.write_all(visible_lines(&String::from_utf8_lossy(lines)).as_bytes())?;
+            } else {
+                stdout.write_all(lines)?;
+            }
             stdout.flush()
         })
         .boxed()

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{IsTerminal, stderr};
 
@@ -14,6 +15,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFi
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::record::Stream;
+use crate::settings::visible;
 
 /// The values of `--log-format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -55,7 +57,9 @@ pub fn init_logs(format: Option<LogFormat>, level: &str) -> Result<(), LogError>
     // The subscriber would report a closed standard error on standard error, and panic.
     let builder = builder.log_internal_errors(false);
     let set = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
-        LogFormat::Text => builder.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).try_init(),
+        LogFormat::Text => {
+            builder.fmt_fields(TextFields).with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).try_init()
+        }
         LogFormat::Json => builder.fmt_fields(JsonMembers).event_format(JsonLine).try_init(),
     };
     set.map_err(|_| LogError::Twice)
@@ -102,7 +106,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonMembers> for Jso
         write!(writer, r#"{{"timestamp":"{time}","level":"{}""#, event.metadata().level())?;
         let message = fields.remove_entry("message");
         for (name, value) in message.into_iter().chain(fields) {
-            write!(writer, ",{}:{value}", Value::from(name))?;
+            write!(writer, ",{}:{}", Value::from(name), visible(&value.to_string()))?;
         }
         writeln!(writer, "}}")
     }
@@ -138,11 +142,11 @@ impl MemberWriter<'_> {
 
 impl Visit for MemberWriter<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, &format!("{value:?}"));
+        self.add(field, &beginning(&format!("{value:?}")));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, &value);
+        self.add(field, &beginning(value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
@@ -159,6 +163,54 @@ impl Visit for MemberWriter<'_> {
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.add(field, &value);
+    }
+}
+
+/// Bytes of a field that are logged.
+const MAX_FIELD: usize = 16 * 1024;
+
+/// The beginning of a text that is too long for a log.
+fn beginning(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_FIELD {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{}…", &text[..text.floor_char_boundary(MAX_FIELD)]))
+}
+
+/// Formats fields as `tracing_subscriber` does, but so that a text is always one line and controls no terminal.
+struct TextFields;
+
+impl<'w> FormatFields<'w> for TextFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut fields_writer = TextWriter { writer, is_first: true, written: Ok(()) };
+        fields.record(&mut fields_writer);
+        fields_writer.written
+    }
+}
+
+struct TextWriter<'w> {
+    writer: Writer<'w>,
+    is_first: bool,
+    written: fmt::Result,
+}
+
+impl Visit for TextWriter<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if SOURCE_PLACES.contains(&field.name()) {
+            return;
+        }
+        let text = format!("{value:?}");
+        let text = visible(&beginning(&text)).into_owned();
+        let gap = if std::mem::take(&mut self.is_first) { "" } else { " " };
+        let written = match field.name() {
+            "message" => write!(self.writer, "{gap}{text}"),
+            // The name is italic, and the sign is dim.
+            name if self.writer.has_ansi_escapes() => {
+                write!(self.writer, "{gap}\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{text}")
+            }
+            name => write!(self.writer, "{gap}{name}={text}"),
+        };
+        self.written = self.written.and(written);
     }
 }
 
@@ -240,6 +292,32 @@ pub(super) mod tests {
         assert_eq!(lines[1]["stream"], "threats");
         assert_eq!(text.lines().nth(1).unwrap().matches(r#""stream":"#).count(), 1, "{text}");
         assert_eq!(lines[2].keys().collect::<Vec<_>>(), ["level", "message", "timestamp"]);
+    }
+
+    /// Words of others may hold line breaks, escapes and characters that hide what follows.
+    #[test]
+    fn a_text_log_has_one_line_for_each_event() {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let builder = tracing_subscriber::fmt().fmt_fields(TextFields).with_ansi(false);
+        let hostile = "a\r\n2026 ERROR forged \u{1b}[2J\u{9b}\u{202e}\u{2028}b";
+        let long = "k".repeat(900_000);
+        subscriber::with_default(builder.with_writer(move || writer.clone()).finish(), || {
+            let span = lane_span(hostile, Stream::Activities, "siem");
+            span.in_scope(|| warn!(count = 3, error = %hostile, text = hostile, "message {hostile}"));
+            warn!(error = %long, "{long}");
+        });
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.lines().all(|line| line.len() < 2 * MAX_FIELD + 200), "{} bytes", text.len());
+        let line = text.lines().next().unwrap();
+        assert_eq!(line, visible(line));
+        let escaped = "a\\u000d\\u000a2026 ERROR forged \\u001b[2J\\u009b\\u202e\\u2028b";
+        assert!(line.contains(&format!("message {escaped} count=3 error={escaped} text=\"a\\r\\n2026")), "{line}");
+        assert!(line.contains("stream=\"activities\" sink=\"siem\"}: "), "{line}");
+        let lines = json_lines(|| warn!(error = %hostile, long, "{hostile}"));
+        assert_eq!((&lines[0]["error"], &lines[0]["message"]), (&hostile.into(), &hostile.into()));
+        assert!(lines[0]["long"].as_str().unwrap().len() < MAX_FIELD + 10);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The command line as a user sees it: exit codes, flags and their environment variables, what `check` prints.
 
 mod closed_pipe;
+mod hostile_words;
 mod init;
 #[cfg(feature = "kubernetes")]
 mod kubeconfig;

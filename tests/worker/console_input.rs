@@ -40,6 +40,25 @@ async fn answers_that_are_no_pages_are_reported_and_asked_for_again() {
     assert!(arrived.values().all(|count| *count == 1), "something came twice");
 }
 
+/// What is asked for next stands in a URL.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_that_no_url_can_hold_is_named() {
+    let harness = Harness::new(|_| {}).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let record = json!({ "id": "1", "activityType": 27, "createdAt": "2026-01-31T00:00:00.000000Z" });
+    let pagination = json!({ "nextCursor": "c".repeat(3_000_000), "totalItems": 2 });
+    let page = json!({ "data": [record], "pagination": pagination }).to_string();
+    let app = axum::Router::new().fallback(async move || page.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let streams = json!({ "activities": { "since": "2026-01-01" } });
+    harness.put_changed("acme", json!({ "console": { "url": url }, "streams": streams }));
+    let exit = harness.once(&["--once-timeout", "1s"]).await;
+    assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+    let words = ["/web/api/v2.1/activities would have a URL of 30", "the console gave a cursor that is too long"];
+    assert!(words.iter().all(|words| exit.stdout.contains(words)), "{}\n{}", exit.stdout, exit.stderr);
+}
+
 /// First an authority that did not issue the console's certificate, then a client certificate that it does not accept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_for_a_console_are_replaced_on_disk_without_a_restart() {

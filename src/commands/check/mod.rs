@@ -8,7 +8,8 @@ mod report;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{FileArgs, Format, USAGE, print_line};
+use super::output::{print_json, print_lines};
+use super::{FileArgs, Format, USAGE};
 use crate::pipeline;
 
 pub use report::{Check, Finding, PipelineReport, Report};
@@ -63,8 +64,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let report = Report::new(&loaded, findings, args.offline, args.settings);
     match args.format {
-        Format::Table => print_line(report.table())?,
-        Format::Json => print_line(serde_json::to_string_pretty(&report)?)?,
+        Format::Table => print_lines(report.table())?,
+        Format::Json => print_json(&serde_json::to_string_pretty(&report)?)?,
     }
     Ok(if report.has_invalid_file() || report.pipelines.is_empty() {
         ExitCode::from(USAGE)

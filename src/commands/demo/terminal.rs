@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use crate::record::Timestamp;
+use crate::settings::visible_lines;
 use crate::telemetry::LaneMetrics;
 
 const MAX_LINES: usize = 36;
@@ -39,7 +40,7 @@ impl Terminal {
     pub(super) fn print(&mut self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         self.clear_table(&mut out)?;
-        writeln!(out, "{text}")?;
+        writeln!(out, "{}", visible_lines(text))?;
         out.flush()
     }
 

@@ -39,7 +39,9 @@ pub struct Column {
 }
 
 impl Column {
+    /// The cells may have words of others.
     pub fn text(title: &'static str, cells: Vec<String>) -> Self {
+        let cells = cells.iter().map(|cell| visible(cell).into_owned()).collect();
         Self { title, cells, is_number: false, dispensable: 0, is_error: false }
     }
 
@@ -123,8 +125,7 @@ pub fn lanes(lanes: &[Lane], now: Timestamp, style: Style) -> String {
         None if lane.describe_wait().is_some() || lane.state == "renamed" => "-".to_owned(),
         None => "now".to_owned(),
     });
-    let errors =
-        cells(&|lane| visible(&lane.error.clone().or_else(|| lane.remap_problem()).unwrap_or_default()).into_owned());
+    let errors = cells(&|lane| lane.error.clone().or_else(|| lane.remap_problem()).unwrap_or_default());
     let skipped = cells(&|lane| match style.width {
         None => lane.describe_skipped(),
         Some(_) => lane.skipped.values().fold(0_u64, |sum, count| sum.saturating_add(*count)).to_string(),

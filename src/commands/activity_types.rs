@@ -7,9 +7,8 @@ use serde::Deserialize;
 
 use super::output::{Table, print_lines};
 use super::{OneFileArgs, print_line};
-use crate::console::{Client, Limiters};
+use crate::console::{Client, Limiters, Redactor};
 use crate::record::Clock;
-use crate::settings::excerpt;
 use crate::transform::knows_activity_type;
 
 /// List the activity types that the console of a pipeline knows and the mapping table does not
@@ -37,14 +36,14 @@ struct ActivityType {
 const NO_TEXT: &str = "(the console gives no text)";
 
 impl ActivityType {
-    fn action(&self) -> String {
-        let action = excerpt(self.action.as_deref().unwrap_or_default());
+    fn action(&self, redactor: &Redactor) -> String {
+        let action = redactor.excerpt(self.action.as_deref().unwrap_or_default());
         if action.is_empty() { "–".to_owned() } else { action }
     }
 
     /// The template, with `<username>` for `{{ username }}`.
-    fn description(&self) -> String {
-        let template = excerpt(self.description_template.as_deref().unwrap_or_default());
+    fn description(&self, redactor: &Redactor) -> String {
+        let template = redactor.excerpt(self.description_template.as_deref().unwrap_or_default());
         let mut words = String::new();
         let mut description = String::new();
         let mut rest = template.as_str();
@@ -74,14 +73,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let pipeline = args.one.load().await?;
     let client = Client::connect(&pipeline.console, &Limiters::default(), Clock::System)?;
     let body = client.object("activities/types").await?;
-    let ActivityTypes { data } =
-        serde_json::from_slice(&body).context("the console's response is not a list of activity types")?;
+    let ActivityTypes { data } = serde_json::from_slice(&body)
+        .map_err(|error| client.redactor().unreadable(&error))
+        .context("the console's response is not a list of activity types")?;
     let total = data.len();
     let mut unknown: Vec<_> = data.into_iter().filter(|kind| !knows_activity_type(kind.id)).collect();
     unknown.sort_by_key(|kind| kind.id);
     let mut table = Table::new(&["TYPE", "ACTION", "DESCRIPTION"]);
     for kind in &unknown {
-        table.add_row([kind.id.to_string(), kind.action(), kind.description()]);
+        table.add_row([kind.id.to_string(), kind.action(client.redactor()), kind.description(client.redactor())]);
     }
     if !unknown.is_empty() {
         print_lines(table)?;
@@ -97,7 +97,8 @@ mod tests {
     fn row(action: &str, template: &str) -> [String; 2] {
         let kind =
             ActivityType { id: 1, action: Some(action.to_owned()), description_template: Some(template.to_owned()) };
-        [kind.action(), kind.description()]
+        let redactor = Redactor::default();
+        [kind.action(&redactor), kind.description(&redactor)]
     }
 
     #[test]

@@ -25,6 +25,11 @@ impl Redactor {
         self.known().excerpt(text)
     }
 
+    /// A foreign text without secrets.
+    pub fn scrub(&self, text: &str) -> String {
+        self.known().scrub(text)
+    }
+
     /// The error for an answer that cannot be read. `error` may quote it.
     pub fn unreadable(&self, error: &impl Display) -> ConsoleError {
         ConsoleError::transient(error.to_string()).without(&self.known())

@@ -62,8 +62,14 @@ pub(crate) struct BrokerError {
 impl Events {
     /// Token requests run on the caller's runtime.
     pub(crate) fn new(brokers: &str, tokens: Option<Arc<dyn Tokens>>, secrets: KnownSecrets) -> Self {
-        let (runtime, secrets) = (Handle::current(), Arc::new(secrets));
-        Self { brokers: brokers.into(), tokens, runtime, secrets, token: Arc::default(), recent: Arc::default() }
+        Self {
+            brokers: brokers.into(),
+            tokens,
+            runtime: Handle::current(),
+            secrets: Arc::new(secrets),
+            token: Arc::default(),
+            recent: Arc::default(),
+        }
     }
 
     /// A text of librdkafka, which may quote a broker.

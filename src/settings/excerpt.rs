@@ -10,9 +10,9 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden)
 }
 
-/// [`visible`] for a text of several lines.
+/// [`visible`] for a text of several lines, which may have tabs.
 pub fn visible_lines(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| c != '\n' && is_hidden(c))
+    escaped(text, |c| !matches!(c, '\n' | '\t') && is_hidden(c))
 }
 
 fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {

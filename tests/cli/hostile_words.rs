@@ -68,7 +68,6 @@ async fn no_command_prints_what_controls_a_terminal() {
     let url = hostile_console().await;
     let mut pipeline = harness.pipeline(json!({ "streams": { "activities": { "since": "2026-01-01" } } }));
     pipeline["console"]["url"] = json!(url);
-    pipeline["labels"] = json!({ "customer": HOSTILE });
     harness.put("acme", &pipeline);
     pipeline["streams"] = json!({ "threats": {} });
     harness.put("refused", &pipeline);

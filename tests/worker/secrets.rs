@@ -37,7 +37,8 @@ async fn talkative_console() -> String {
         // In JSON these are the characters themselves.
         let is_json = matches!(spelling, Spelling::Json | Spelling::JsonEscaped);
         let quoted = |text: &str| if is_json { format!("\"{text}\"") } else { json!(text).to_string() };
-        let (title, detail) = (quoted(&sent[0]), if is_json { quoted(&sent.join(", ")) } else { quoted(&detail) });
+        let title = quoted(&sent[0]);
+        let detail = if is_json { quoted(&sent.join(", ")) } else { quoted(&detail) };
         let errors = format!(r#"{{"errors":[{{"code":4010010,"title":{title},"detail":{detail}}}],"data":null}}"#);
         answer(status, &[("content-type", "application/json".to_owned())], &errors)
     }

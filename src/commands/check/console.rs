@@ -173,10 +173,12 @@ async fn user(client: &Client) -> [Finding; 2] {
     let user: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     let text =
         |pointer: &str| user.pointer(pointer).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty());
+    // The console may repeat the token here too.
+    let shown = |text: String| client.redactor().scrub(&text);
     let unknown = |subject| reached(subject, "the console does not report it");
     let owner = match (text("/data/fullName"), text("/data/email")) {
-        (Some(name), Some(email)) if name != email => verified("owner", format!("{name} ({email})")),
-        (Some(name), _) | (None, Some(name)) => verified("owner", name),
+        (Some(name), Some(email)) if name != email => verified("owner", shown(format!("{name} ({email})"))),
+        (Some(name), _) | (None, Some(name)) => verified("owner", shown(name.to_owned())),
         (None, None) => unknown("owner"),
     };
     let Some(scope) = text("/data/scope") else { return [owner, unknown("scope")] };
@@ -193,7 +195,7 @@ async fn user(client: &Client) -> [Finding; 2] {
         })
         .collect();
     let roles = if roles.is_empty() { String::new() } else { format!(": {}", roles.join(", ")) };
-    [owner, verified("scope", format!("{scope}{roles}"))]
+    [owner, verified("scope", shown(format!("{scope}{roles}")))]
 }
 
 fn clock(console: Timestamp, local: Timestamp) -> Finding {

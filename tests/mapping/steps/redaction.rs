@@ -124,7 +124,7 @@ fn a_value_at_a_path_of_the_kept_record_is_redacted_wherever_it_stands() {
     for (schema, original) in [(Schema::Ecs, "/event/original"), (Schema::Ocsf, "/raw_data"), (Schema::Raw, "")] {
         let transform = "keep_original: true\nredact: [{ path: data.username, with: replace, everywhere: true }]";
         let plain = run("keep_original: true", schema, &record).0.unwrap();
-        assert!(plain.to_string().replace("janet", "").matches("jane").count() > 5, "{schema:?}: {plain}");
+        assert!(plain.to_string().replace("janet", "").matches("jane").count() >= 5, "{schema:?}: {plain}");
         let event = run(transform, schema, &record).0.unwrap();
         let text = event.to_string();
         assert!(!text.replace("janet", "").contains("jane"), "{schema:?}: {text}");

@@ -48,4 +48,5 @@ pub mod source;
 pub mod state;
 pub mod telemetry;
 pub mod transform;
+mod visible;
 pub mod worker;

@@ -14,8 +14,8 @@ use tracing::info;
 use super::one_file::{WindowArgs, run_with_progress};
 use super::{UsageError, note, print_line};
 use crate::record::Stream;
-use crate::settings::visible;
 use crate::sink;
+use crate::visible::visible;
 use crate::worker::{Backfill, BackfillEnd, BackfillError, BackfillProgress, BackfillReport, Progress, run_backfill};
 
 /// Interval of the log lines without a terminal.

@@ -9,7 +9,7 @@ use std::io::{self, Error, ErrorKind, IsTerminal, Result, Write, stderr, stdout}
 
 use comfy_table::{CellAlignment, presets};
 
-use crate::settings::{visible, visible_lines};
+use crate::visible::{visible, visible_lines};
 
 /// Characters of a cell that are shown.
 const MAX_CELL: usize = 4_000;

@@ -1,6 +1,6 @@
 use std::ffi::OsStr;
 
-use crate::settings::visible;
+use crate::visible::visible;
 
 const KEY: &str = "\x1b[34m";
 const STRING: &str = "\x1b[32m";

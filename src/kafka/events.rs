@@ -13,7 +13,8 @@ use secrecy::SecretString;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::settings::{KnownSecrets, visible};
+use crate::settings::KnownSecrets;
+use crate::visible::visible;
 
 /// Minimum interval between two log lines about brokers.
 const LOG_EVERY: Duration = Duration::from_secs(30);

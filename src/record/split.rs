@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 use super::facts::for_each_entry;
 use super::page::{PageError, parse_page, split_array};
 use super::{Stream, parse_connection, scan};
-use crate::settings::excerpt;
+use crate::visible::excerpt;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::duration::HumanDuration;
 use super::lanes::Lane;
 use crate::record::Timestamp;
-use crate::settings::visible_lines;
+use crate::visible::visible_lines;
 
 const STYLE: &str = include_str!("style.css");
 /// Without an icon in the page, browsers ask for `/favicon.ico`.

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::excerpt;
+use crate::visible::excerpt;
 
 /// A shorter text is not secret and appears in every response.
 const SHORTEST: usize = 4;

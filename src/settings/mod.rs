@@ -3,7 +3,6 @@
 
 mod backoff;
 mod dial;
-mod excerpt;
 mod file_system;
 mod http;
 mod id;
@@ -33,7 +32,6 @@ mod tls;
 
 pub use backoff::FullJitter;
 pub use dial::{DialError, Dialer, Dialled};
-pub use excerpt::{excerpt, visible, visible_lines};
 pub use file_system::{Answers, ask_file_system};
 pub use http::{ClientError, HttpSettings, LOCAL_WAY, Role, install_crypto_provider, local_client};
 pub use id::{Id, IdError};

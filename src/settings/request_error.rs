@@ -11,11 +11,11 @@ use rustls::{AlertDescription, CertificateError};
 use secrecy::SecretString;
 use url::Url;
 
-use super::excerpt;
 use super::http::CONNECT_TIMEOUT;
 use super::pin::other_certificate;
 use super::proxy::{UsedProxy, secrets_of_environment};
 use super::{Period, Proxy};
+use crate::visible::excerpt;
 
 /// How the requests of a client travel.
 #[derive(Debug, Clone, Copy)]

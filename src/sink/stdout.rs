@@ -16,7 +16,7 @@ use super::common::{Common, Compression, Defaults, SinkType};
 use super::line::Line;
 use super::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext};
 use crate::failure::Failure;
-use crate::settings::visible_lines;
+use crate::visible::visible_lines;
 
 /// The defaults of local sinks, which have no limits of their own.
 pub(crate) const LOCAL_DEFAULTS: Defaults = Defaults {

@@ -5,7 +5,7 @@ use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::pipeline::{FileReport, Loaded, Pipeline, Problem};
-use crate::settings::visible;
+use crate::visible::visible;
 
 /// Beginning of the subject of a test of the file.
 pub const TEST: &str = "test ";

@@ -9,8 +9,8 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use crate::record::Timestamp;
-use crate::settings::visible_lines;
 use crate::telemetry::LaneMetrics;
+use crate::visible::visible_lines;
 
 const MAX_LINES: usize = 36;
 const MAX_CHARS: usize = 90;

@@ -2,7 +2,7 @@
 
 use crate::record::Timestamp;
 use crate::server::{HumanDuration, Lane};
-use crate::settings::visible;
+use crate::visible::visible;
 
 const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";

@@ -1,3 +1,5 @@
+//! How words of others are shown: on a terminal, in a log, on a page.
+
 use std::borrow::Cow;
 use std::fmt::Write;
 

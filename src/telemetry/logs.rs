@@ -196,7 +196,8 @@ struct TextWriter<'w> {
 
 impl Visit for TextWriter<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if SOURCE_PLACES.contains(&field.name()) {
+        // Of the crate `log`, as `tracing_subscriber` leaves them out.
+        if field.name().starts_with("log.") {
             return;
         }
         let text = format!("{value:?}");

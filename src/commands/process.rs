@@ -62,18 +62,22 @@ pub struct FileOptionArgs {
 
     /// Tenants' files may name secrets in files below this directory
     ///
-    /// {pipeline} stands for the file's name without extension: each tenant then has a directory of its own.
-    #[arg(long, value_name = "DIR", help_heading = TENANTS)]
+    /// DIR contains {pipeline}, the file's name without extension, or {directory}, the name of the directory with the
+    /// file: each tenant has a directory of its own. Links in it are followed if they are relative and do not leave it.
+    #[arg(long, value_name = "DIR", value_parser = own_directory, help_heading = TENANTS)]
     secrets_dir: Option<PathBuf>,
 
     /// Tenants' files may name secrets in environment variables that begin with this
+    ///
+    /// {pipeline} and {directory} as in --secrets-dir, in upper case and with two underscores for `-`: with
+    /// S1_{pipeline}_, acme-eu may name S1_ACME__EU_TOKEN. Without them all tenants share the variables.
     #[arg(long, value_name = "PREFIX", value_delimiter = ',', help_heading = TENANTS)]
     env_allow: Vec<String>,
 
     /// Tenants' files may name `file` sinks and the files of `tls:` below this directory
     ///
-    /// {pipeline} stands for the file's name without extension, or NAMESPACE.NAME of the resource.
-    #[arg(long, value_name = "DIR", help_heading = TENANTS)]
+    /// {pipeline} or {directory} as in --secrets-dir; for a resource NAMESPACE.NAME, or its namespace.
+    #[arg(long, value_name = "DIR", value_parser = own_directory, help_heading = TENANTS)]
     files_dir: Option<PathBuf>,
 
     /// Tenants' files may name addresses of this network, such as 10.20.0.0/16; without a value, any private address
@@ -94,6 +98,18 @@ pub struct FileOptionArgs {
 }
 
 const TENANTS: &str = "Pipeline files of tenants";
+
+/// Parses the directory of a tenant. One for all of them would give each the secrets and files of the others.
+fn own_directory(text: &str) -> Result<PathBuf, String> {
+    if !pipeline::PLACEHOLDERS.iter().any(|placeholder| text.contains(placeholder)) {
+        let directory = text.trim_end_matches('/');
+        return Err(format!(
+            "all tenants would share it: write {directory}/{{pipeline}} (the file's name) or {directory}/{{directory}} \
+             (the name of its directory)"
+        ));
+    }
+    Ok(text.into())
+}
 
 impl FileOptionArgs {
     pub fn get(&self) -> pipeline::FileOptions {

@@ -124,8 +124,8 @@ impl Args {
                 Ok(WebConfig::read(file).map_err(|error| UsageError(error.to_string()))?.peers())
             }
             _ => {
-                let tls = Tls { ca_file: self.ca_file.clone().map(TlsFile::Path), ..Tls::default() };
-                let token = self.token_file.clone().map(|file| Secret::File(file).read()).transpose()?;
+                let tls = Tls { ca_file: self.ca_file.clone().map(TlsFile::from), ..Tls::default() };
+                let token = self.token_file.clone().map(|file| Secret::File(file.into()).read()).transpose()?;
                 let settings = HttpSettings { tls, proxy: None, timeout: Period(TIMEOUT), reach: Reach::Everywhere };
                 Ok(PeerClient::new(settings.client()?, token.as_ref()))
             }

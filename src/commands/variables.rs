@@ -145,12 +145,14 @@ impl Ignored {
         {
             only_for_others(command, matches, &names)?;
         }
-        let allowed: Vec<_> = raw(matches, "env_allow").filter_map(|prefix| prefix.to_str()).collect();
+        let prefixes = raw(matches, "env_allow").filter_map(|prefix| prefix.to_str());
+        // What placeholders stand for differs from file to file.
+        let allowed: Vec<_> = prefixes.filter_map(|prefix| prefix.split('{').next()).collect();
         let is_unknown = |name: &&String| {
             name.starts_with(PREFIX)
                 && VARIABLES.iter().all(|(known, ..)| known != name)
                 && !is_service_link(name)
-                && !allowed.iter().any(|prefix| name.starts_with(prefix))
+                && !allowed.iter().any(|prefix| !prefix.is_empty() && name.starts_with(prefix))
         };
         let unknown = names.iter().filter(is_unknown).cloned().collect();
         let files = FILE_ARGUMENTS.iter().flat_map(|id| raw(matches, id)).map(PathBuf::from).collect();

@@ -363,7 +363,7 @@ impl Files {
         };
         let is_tenants = self.tenants.apply_to(path);
         let reaches = is_tenants.then(|| {
-            self.tenants.check(&root, path, &mut problems);
+            self.tenants.check(&mut root, path, &mut problems);
             self.tenants.reaches(&root)
         });
         let place_of = |key| {

@@ -10,18 +10,20 @@ use super::document::has_chosen_keys;
 use super::problem::{Problem, Severity};
 use super::resources::{is_resource, resource_at, stem};
 use super::yaml::{Node, Value, join};
-use crate::settings::{NotReachable, Period, PrivateDestinations, Reach};
+use crate::settings::{FilePath, NotReachable, Period, PrivateDestinations, Reach, is_identity_token_path};
 
 /// What tenants' files may use of the worker: by default nothing but literal secrets and public addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TenantRules {
     /// `--tenant-files`: the rules hold for files too. They always hold for resources.
     pub for_files: bool,
-    /// `--secrets-dir`: `{ file }` only below. `{pipeline}` stands for the name of the file.
+    /// `--secrets-dir`: `{ file }` only below. `{pipeline}` stands for the name of the file, and `{directory}` for that
+    /// of the directory with the file, or for the namespace of a resource.
     pub secrets_dir: Option<PathBuf>,
-    /// `--env-allow`: `{ env }` only with one of these prefixes.
+    /// `--env-allow`: `{ env }` only with one of these prefixes. `{pipeline}` and `{directory}` as above, in the form of
+    /// [`variable_part`].
     pub env_prefixes: Vec<String>,
-    /// `--files-dir`: `file` sinks and the files of `tls:` only below. `{pipeline}` as above.
+    /// `--files-dir`: `file` sinks and the files of `tls:` only below. Placeholders as above.
     pub files_dir: Option<PathBuf>,
     /// `--allow-private-destinations`.
     pub private: PrivateDestinations,
@@ -48,9 +50,6 @@ const LONGEST: Duration = Duration::from_secs(90 * 86_400);
 
 const NO_SECRET_REF: &str = "a resource has its secrets in Secrets of its own namespace: \
                              { secretRef: { name: NAME, key: KEY } }";
-
-/// Never read for a tenant: the tokens that Kubernetes gives to the worker.
-const SERVICE_ACCOUNTS: [&str; 2] = ["/var/run/secrets/kubernetes.io", "/run/secrets/kubernetes.io"];
 
 /// Settings of librdkafka that tenants may give: none names a file, takes much memory, or logs.
 const KAFKA_OPTIONS: [&str; 24] = [
@@ -87,15 +86,23 @@ impl TenantRules {
     }
 
     /// Reports what the file may not say. `root` is the tree of the file alone: the operator's defaults may say all.
-    pub(super) fn check(&self, root: &Node, file: &Path, problems: &mut Vec<Problem>) {
-        let own = stem(file);
+    /// Paths that it may name are made such that they are opened beneath their directory.
+    pub(super) fn check(&self, root: &mut Node, file: &Path, problems: &mut Vec<Problem>) {
+        let names = Names::of(file);
         let fill = |directory: &Option<PathBuf>| {
-            directory.as_ref().map(|path| PathBuf::from(path.to_string_lossy().replace("{pipeline}", &own)))
+            let directory = directory.as_ref()?.to_string_lossy();
+            std::path::absolute(names.fill(&directory, |name| Some(name.to_owned()))?).ok()
         };
-        let is_resource = is_resource(file);
-        let (secrets, files) = (fill(&self.secrets_dir), fill(&self.files_dir));
-        let mut check = Check { rules: self, is_resource, secrets, files, problems };
-        check.name(root, &own);
+        let prefixes = self.env_prefixes.iter().filter_map(|prefix| names.fill(prefix, variable_part));
+        let mut check = Check {
+            rules: self,
+            is_resource: is_resource(file),
+            secrets: fill(&self.secrets_dir),
+            files: fill(&self.files_dir),
+            env_prefixes: prefixes.collect(),
+            problems,
+        };
+        check.name(root, &names.pipeline);
         check.renamed_from(root, resource_at(file).map(|(namespace, _)| namespace));
         check.sinks(root);
         check.node(root, "", "", false);
@@ -128,6 +135,46 @@ impl TenantRules {
     }
 }
 
+/// Stands for the name of a tenant's file, or of its directory, in the flags that say what it may name.
+pub const PLACEHOLDERS: [&str; 2] = ["{pipeline}", "{directory}"];
+
+/// What the placeholders stand for.
+struct Names {
+    pipeline: String,
+    /// `None` if the directory has no name, as `..` or the root.
+    directory: Option<String>,
+}
+
+impl Names {
+    fn of(file: &Path) -> Self {
+        let directory = match resource_at(file) {
+            Some((namespace, _)) => Some(namespace.to_owned()),
+            None => std::path::absolute(file).ok().and_then(|path| {
+                path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned())
+            }),
+        };
+        Self { pipeline: stem(file), directory }
+    }
+
+    /// `None` if a name has no form for the text.
+    fn fill(&self, text: &str, form: impl Fn(&str) -> Option<String>) -> Option<String> {
+        let mut filled = text.to_owned();
+        for (placeholder, name) in PLACEHOLDERS.into_iter().zip([Some(&self.pipeline), self.directory.as_ref()]) {
+            if filled.contains(placeholder) {
+                filled = filled.replace(placeholder, &form(name?)?);
+            }
+        }
+        Some(filled)
+    }
+}
+
+/// A name in that of an environment variable: in upper case, with two underscores for each `-`. A name with other
+/// characters has no such form, since two names would have the same.
+fn variable_part(name: &str) -> Option<String> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    name.bytes().all(is_plain).then(|| name.to_ascii_uppercase().replace('-', "__"))
+}
+
 fn has(node: &Node, key: &str) -> bool {
     node.get(key).is_some_and(|value| !matches!(value.value, Value::Null))
 }
@@ -138,6 +185,7 @@ struct Check<'a> {
     is_resource: bool,
     secrets: Option<PathBuf>,
     files: Option<PathBuf>,
+    env_prefixes: Vec<String>,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -183,15 +231,21 @@ impl Check<'_> {
 
     /// `key` is the last part of `path`, without the index in a list. One that `is_chosen` by the file's author, as the
     /// name of a header, says nothing of what is in the node.
-    fn node(&mut self, node: &Node, path: &str, key: &str, is_chosen: bool) {
-        match &node.value {
+    fn node(&mut self, node: &mut Node, path: &str, key: &str, is_chosen: bool) {
+        if matches!(node.value, Value::Map(_)) {
+            self.mapping(node, path, key);
+        }
+        let is_file_sink = key == "sinks" && node.get("type").and_then(Node::text) == Some("file");
+        if let Value::Text(text) = &node.value {
+            self.address(node, path, key, text);
+        }
+        match &mut node.value {
             Value::List(elements) => {
-                for (index, element) in elements.iter().enumerate() {
+                for (index, element) in elements.iter_mut().enumerate() {
                     self.node(element, &format!("{path}[{index}]"), key, is_chosen);
                 }
             }
             Value::Map(entries) => {
-                self.mapping(node, path, key);
                 let has_chosen_keys = !is_chosen && has_chosen_keys(key);
                 if has_chosen_keys && key == "labels" {
                     // Free texts.
@@ -199,12 +253,11 @@ impl Check<'_> {
                 }
                 for entry in entries {
                     let inner = join(path, &entry.key);
-                    if self.entry(node, key, &entry.key, &entry.node, &inner) {
-                        self.node(&entry.node, &inner, &entry.key, has_chosen_keys);
+                    if self.entry(is_file_sink, key, &entry.key, &mut entry.node, &inner) {
+                        self.node(&mut entry.node, &inner, &entry.key, has_chosen_keys);
                     }
                 }
             }
-            Value::Text(text) => self.address(node, path, key, text),
             _ => {}
         }
     }
@@ -230,20 +283,20 @@ impl Check<'_> {
     }
 
     /// False if there is nothing more to check in it.
-    fn entry(&mut self, parent: &Node, parent_key: &str, key: &str, node: &Node, path: &str) -> bool {
+    fn entry(&mut self, is_file_sink: bool, parent_key: &str, key: &str, node: &mut Node, path: &str) -> bool {
         // Records are not settings.
         if path == "tests" {
             return false;
         }
-        let text = node.text();
+        let is_text = node.text().is_some();
         match (parent_key, key) {
-            (_, "file" | "env") if text.is_some() && self.is_resource => self.refuse(node, path, NO_SECRET_REF),
-            (_, "file") if text.is_some() => self.secret_file(node, path, text.unwrap_or_default()),
-            (_, "env") if text.is_some() => self.variable(node, path, text.unwrap_or_default()),
-            ("tls", _) if key.ends_with("_file") && text.is_some() => self.file(node, path, text.unwrap_or_default()),
-            ("sinks", "path") if parent.get("type").and_then(Node::text) == Some("file") => {
-                self.file(node, path, text.unwrap_or_default());
+            (_, "file" | "env") if is_text && self.is_resource => self.refuse(node, path, NO_SECRET_REF),
+            (_, "file") if is_text => self.file(node, path, "secrets", self.secrets.clone(), "--secrets-dir"),
+            (_, "env") if is_text => self.variable(node, path),
+            ("tls", _) if is_text && key.ends_with("_file") => {
+                self.file(node, path, "files", self.files.clone(), "--files-dir");
             }
+            ("sinks", "path") if is_file_sink => self.file(node, path, "files", self.files.clone(), "--files-dir"),
             ("options", _) if !KAFKA_OPTIONS.contains(&key) => {
                 self.refuse(node, path, "a tenant's file may not give this option of librdkafka");
             }
@@ -279,34 +332,46 @@ impl Check<'_> {
         false
     }
 
-    fn secret_file(&mut self, node: &Node, path: &str, file: &str) {
-        let allowed = is_below(file, self.secrets.as_deref())
-            && !SERVICE_ACCOUNTS.iter().any(|directory| is_below(file, Some(Path::new(directory))));
-        if !allowed {
-            let message = outside("secrets", self.secrets.as_deref(), "--secrets-dir");
-            self.refuse(node, path, message);
+    /// `directory` is the one that `flag` names: the path has to be below.
+    fn file(&mut self, node: &mut Node, path: &str, what: &str, directory: Option<PathBuf>, flag: &str) {
+        let file = node.text().and_then(|text| std::path::absolute(text).ok()).unwrap_or_default();
+        if is_identity_token_path(&file) {
+            self.refuse(node, path, "it is a token of the worker's own identity, which no tenant's file may name");
+            return;
+        }
+        // `..` is refused, since a symbolic link may come before it.
+        let is_plain = file.components().all(|component| component != Component::ParentDir);
+        let beneath = directory.as_ref().filter(|_| is_plain).and_then(|directory| FilePath::setting(&file, directory));
+        match beneath {
+            Some(beneath) => node.value = Value::Text(beneath),
+            None => self.refuse(node, path, outside(what, directory.as_deref(), flag)),
         }
     }
 
-    fn file(&mut self, node: &Node, path: &str, file: &str) {
-        if !is_below(file, self.files.as_deref()) {
-            let message = outside("files", self.files.as_deref(), "--files-dir");
-            self.refuse(node, path, message);
+    fn variable(&mut self, node: &Node, path: &str) {
+        let name = node.text().unwrap_or_default();
+        let is_allowed = |prefix: &String| {
+            let rest = name.strip_prefix(prefix.as_str()).filter(|_| !prefix.is_empty());
+            // `S1_ACME_` is also the begin of what `S1_ACME__EU_` is for.
+            rest.is_some_and(|rest| !(prefix.ends_with('_') && rest.starts_with('_')))
+        };
+        if self.env_prefixes.iter().any(is_allowed) {
+            return;
         }
-    }
-
-    fn variable(&mut self, node: &Node, path: &str, name: &str) {
-        let prefixes = &self.rules.env_prefixes;
-        if !prefixes.iter().any(|prefix| !prefix.is_empty() && name.starts_with(prefix.as_str())) {
-            let message = match prefixes.as_slice() {
-                [] => "a tenant's file may name no environment variables (see --env-allow)".to_owned(),
-                allowed => format!(
-                    "a tenant's file may name only environment variables that begin with {}",
-                    allowed.join(" or ")
-                ),
-            };
-            self.refuse(node, path, message);
-        }
+        let message = match self.env_prefixes.as_slice() {
+            [] if self.rules.env_prefixes.is_empty() => {
+                "a tenant's file may name no environment variables (see --env-allow)".to_owned()
+            }
+            [] => {
+                "this file may name no environment variables, since its name has other characters than a to z, 0 to 9 \
+                   and `-` (see --env-allow)"
+                    .to_owned()
+            }
+            allowed => {
+                format!("a tenant's file may name only environment variables that begin with {}", allowed.join(" or "))
+            }
+        };
+        self.refuse(node, path, message);
     }
 
     /// An address that is no name is used without asking a resolver.
@@ -336,15 +401,6 @@ fn outside(what: &str, directory: Option<&Path>, flag: &str) -> String {
         Some(directory) => format!("a tenant's file may name only {what} below {}", directory.display()),
         None => format!("a tenant's file may name no {what} of the worker (see {flag})"),
     }
-}
-
-/// By its text: `..` is refused, since a symbolic link may come before it.
-fn is_below(file: &str, directory: Option<&Path>) -> bool {
-    let (Ok(file), Some(Ok(directory))) = (std::path::absolute(file), directory.map(std::path::absolute)) else {
-        return false;
-    };
-    let is_plain = file.components().all(|component| component != Component::ParentDir);
-    is_plain && file != directory && file.starts_with(directory)
 }
 
 fn number(node: &Node) -> Option<f64> {
@@ -386,8 +442,8 @@ mod tests {
     fn refused(rules: &TenantRules, text: &str) -> Vec<String> {
         let file: Arc<Path> = Path::new("/pipelines/acme.yaml").into();
         let mut problems = Vec::new();
-        let root = document::tree(text, &file, &mut problems).unwrap();
-        rules.check(&root, &file, &mut problems);
+        let mut root = document::tree(text, &file, &mut problems).unwrap();
+        rules.check(&mut root, &file, &mut problems);
         problems.into_iter().map(|problem| problem.key).collect()
     }
 
@@ -478,8 +534,40 @@ mod tests {
             assert_eq!(refused(&nothing, text).len(), 1, "{text}");
         }
         let all = TenantRules { secrets_dir: Some("/".into()), ..rules() };
-        let token = "console: { token: { file: /var/run/secrets/kubernetes.io/serviceaccount/token } }";
-        assert_eq!(refused(&all, token), ["console.token.file"]);
+        for token in [
+            "/var/run/secrets/kubernetes.io/serviceaccount/token",
+            "/run/secrets/eks.amazonaws.com/serviceaccount/token",
+            "/run/secrets/azure/tokens/azure-identity-token",
+        ] {
+            assert_eq!(refused(&all, &format!("console: {{ token: {{ file: {token} }} }}")), ["console.token.file"]);
+        }
+    }
+
+    #[test]
+    fn variables_and_directories_are_those_of_the_file() {
+        let rules = TenantRules {
+            secrets_dir: Some("/secrets/{directory}".into()),
+            env_prefixes: vec!["S1_{pipeline}_".to_owned()],
+            ..rules()
+        };
+        let refused = |file: &str, text: &str| {
+            let file: Arc<Path> = Path::new(file).into();
+            let mut problems = Vec::new();
+            let mut root = document::tree(text, &file, &mut problems).unwrap();
+            rules.check(&mut root, &file, &mut problems);
+            problems.into_iter().map(|problem| problem.message.into_owned()).collect::<Vec<_>>().join(", ")
+        };
+        let variable = |file: &str, name: &str| refused(file, &format!("console: {{ token: {{ env: {name} }} }}"));
+        assert_eq!(variable("/p/acme.yaml", "S1_ACME_TOKEN"), "");
+        assert_eq!(variable("/p/acme-eu.yaml", "S1_ACME__EU_TOKEN"), "");
+        assert!(variable("/p/acme.yaml", "S1_ACME__EU_TOKEN").contains("begin with S1_ACME_"));
+        assert!(variable("/p/globex.yaml", "S1_ACME_TOKEN").contains("begin with S1_GLOBEX_"));
+        // It would be that of `acme-eu`.
+        assert!(variable("/p/acme_eu.yaml", "S1_ACME__EU_TOKEN").contains("other characters"));
+        let token = "console: { token: { file: /secrets/acme/token } }";
+        assert_eq!(refused("/p/acme/console.yaml", token), "");
+        assert!(refused("/p/globex/acme.yaml", token).contains("below /secrets/globex"));
+        assert!(refused("/p/acme/../acme.yaml", token).contains("no secrets of the worker"));
     }
 
     #[test]
@@ -487,8 +575,8 @@ mod tests {
         let refused = |file: &str, source: &str| {
             let file: Arc<Path> = Path::new(file).into();
             let mut problems = Vec::new();
-            let root = document::tree(&format!("renamed_from: {source}"), &file, &mut problems).unwrap();
-            rules().check(&root, &file, &mut problems);
+            let mut root = document::tree(&format!("renamed_from: {source}"), &file, &mut problems).unwrap();
+            rules().check(&mut root, &file, &mut problems);
             problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>().join(" ")
         };
         let resource = "pipeline customers/acme, spec";

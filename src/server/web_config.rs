@@ -183,7 +183,7 @@ impl Loaded {
             let digest = match token {
                 Token { file: Some(file), sha256: None } => {
                     let failed = |source| WebConfigError::Token { path: path.to_owned(), source };
-                    let secret = Secret::File(directory.join(file)).read().map_err(failed)?;
+                    let secret = Secret::File(directory.join(file).into()).read().map_err(failed)?;
                     if own_token.is_none() {
                         own_token = bearer(secret.expose_secret());
                     }

@@ -3,9 +3,11 @@
 
 mod backoff;
 mod dial;
+mod file_path;
 mod file_system;
 mod http;
 mod id;
+mod identity_tokens;
 mod known_secrets;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
@@ -32,9 +34,11 @@ mod tls;
 
 pub use backoff::FullJitter;
 pub use dial::{DialError, Dialer, Dialled};
+pub use file_path::FilePath;
 pub use file_system::{Answers, ask_file_system};
 pub use http::{ClientError, HttpSettings, LOCAL_WAY, Role, install_crypto_provider, local_client};
 pub use id::{Id, IdError};
+pub use identity_tokens::is_identity_token_path;
 pub use known_secrets::KnownSecrets;
 pub use labels::Labels;
 pub use name::{NameError, check_name, is_namespace};

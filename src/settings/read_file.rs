@@ -1,7 +1,7 @@
 //! Reads files that others name: pipeline files, tokens, certificates. The file may be a pipe, a device, or on a file
 //! system that does not answer.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -30,7 +30,11 @@ pub fn not_a_regular_file() -> Error {
 pub fn read_regular(path: &Path, max: usize) -> Result<Vec<u8>> {
     // Without the flag, opening a pipe waits for a writer.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    read_opened(OpenOptions::new().read(true).custom_flags(flags).open(path)?, max)
+}
+
+/// The same of a file that is open.
+pub(super) fn read_opened(file: File, max: usize) -> Result<Vec<u8>> {
     if !file.metadata()?.is_file() {
         return Err(not_a_regular_file());
     }

@@ -11,15 +11,14 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::SecretObject;
-use super::read_file::read_file;
+use super::{FilePath, SecretObject};
 
 /// The source of a secret: `{ file: PATH }`, `{ env: NAME }`, or the text itself; in a `Pipeline` resource a key of a
 /// Secret. `Debug` and `Serialize` never show a literal.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Secret {
     /// A file. It is read again when the other side answers 401 or 403.
-    File(PathBuf),
+    File(FilePath),
     /// An environment variable.
     Env(String),
     /// The text, in the pipeline file itself. It works and causes a warning.
@@ -95,7 +94,7 @@ impl Secret {
     /// hash. Equal references mean equal secrets. Rate limiters, for example, are shared by reference.
     pub fn reference(&self) -> String {
         match self {
-            Self::File(path) => format!("file:{}", absolute(path).display()),
+            Self::File(path) => format!("file:{}", absolute(path.path()).display()),
             Self::Env(name) => format!("env:{name}"),
             Self::Literal(text) => {
                 let digest = Sha256::digest(text.trim().as_bytes());
@@ -139,9 +138,9 @@ impl Secret {
         let too_large = || SecretError::TooLarge { place: self.place(), max };
         let raw = match self {
             Self::File(path) => {
-                let bytes = read_file(path, max).map_err(|source| match source.kind() {
+                let bytes = path.read(max).map_err(|source| match source.kind() {
                     ErrorKind::FileTooLarge => too_large(),
-                    _ => SecretError::Unreadable { path: path.clone(), source },
+                    _ => SecretError::Unreadable { path: path.path().to_owned(), source },
                 })?;
                 String::from_utf8(bytes).map_err(|_| SecretError::NotText(self.place()))?
             }
@@ -170,7 +169,7 @@ impl Secret {
 
     fn place(&self) -> String {
         match self {
-            Self::File(path) => format!("the file {}", path.display()),
+            Self::File(path) => format!("the file {path}"),
             Self::Env(name) => format!("the environment variable {name}"),
             Self::Literal(_) => "the pipeline file".to_owned(),
             Self::Object(object) => format!("the Secret {object}"),
@@ -285,7 +284,7 @@ impl<'de> Visitor<'de> for SecretVisitor {
         // Keys are not quoted either: in `{ s3cret: }` the key is the secret.
         while let Some(key) = map.next_key::<String>()? {
             let secret = match key.as_str() {
-                "file" => Secret::File(map.next_value::<Name>()?.0.into()),
+                "file" => Secret::File(FilePath::of_setting(map.next_value::<Name>()?.0)),
                 "env" => Secret::Env(map.next_value::<Name>()?.0),
                 SECRET_REF => Secret::Object(Box::new(map.next_value::<Name>()?.0.parse().map_err(de::Error::custom)?)),
                 _ => return self.refuse("another key"),
@@ -420,7 +419,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("token");
         std::fs::write(&path, contents).unwrap();
-        Secret::File(path).read()
+        Secret::File(path.into()).read()
     }
 
     #[test]
@@ -520,7 +519,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("token");
         std::fs::write(&path, "one").unwrap();
-        let credential = Credential::new(Secret::File(path.clone()));
+        let credential = Credential::new(Secret::File(path.clone().into()));
         assert_eq!(credential.get().unwrap().expose_secret(), "one");
         assert!(!credential.reload().unwrap());
         std::fs::write(&path, "two").unwrap();

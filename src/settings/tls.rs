@@ -9,8 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::http::tls_client;
-use super::read_file::read_file;
-use super::{ClientError, Fingerprint, SECRET_REF, SecretObject};
+use super::{ClientError, FilePath, Fingerprint, SECRET_REF, SecretObject};
 
 /// `tls:` of a console or a sink.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -40,7 +39,7 @@ impl Tls {
 /// Where a certificate or a key is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TlsFile {
-    Path(PathBuf),
+    Path(FilePath),
     /// A key of a Secret in Kubernetes.
     Object(Box<SecretObject>),
 }
@@ -50,7 +49,7 @@ impl TlsFile {
     /// If it cannot be read, or is larger than `max` bytes.
     pub(super) fn read(&self, max: usize) -> io::Result<Vec<u8>> {
         match self {
-            Self::Path(path) => read_file(path, max),
+            Self::Path(path) => path.read(max),
             Self::Object(object) => object.read().map_err(io::Error::other),
         }
     }
@@ -58,7 +57,7 @@ impl TlsFile {
     /// The path, or what stands for it in messages.
     pub(super) fn place(&self) -> PathBuf {
         match self {
-            Self::Path(path) => path.clone(),
+            Self::Path(path) => path.path().to_owned(),
             Self::Object(object) => format!("Secret {object}").into(),
         }
     }
@@ -66,7 +65,7 @@ impl TlsFile {
 
 impl From<PathBuf> for TlsFile {
     fn from(path: PathBuf) -> Self {
-        Self::Path(path)
+        Self::Path(path.into())
     }
 }
 
@@ -99,7 +98,7 @@ impl<'de> Visitor<'de> for TlsFileVisitor {
     }
 
     fn visit_str<E: de::Error>(self, path: &str) -> Result<TlsFile, E> {
-        Ok(TlsFile::Path(path.into()))
+        Ok(TlsFile::Path(FilePath::of_setting(path.to_owned())))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TlsFile, A::Error> {

@@ -1,11 +1,13 @@
 //! Appends complete lines to files.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::settings::{create_private_directories, private_file};
+use cap_std::fs::{OpenOptions, OpenOptionsExt};
+
+use crate::settings::{FilePath, create_private_directories};
 
 /// Who can read files and directories that are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,13 +23,14 @@ pub(crate) enum Readers {
 ///
 /// The file is opened for each call, so that it may be rotated by renaming it. It is locked while it is written, since
 /// other lanes and processes may append to it.
-pub(crate) fn append_lines(path: &Path, lines: &[u8], readers: Readers) -> io::Result<()> {
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+pub(crate) fn append_lines(path: &FilePath, lines: &[u8], readers: Readers) -> io::Result<()> {
+    let parent = path.path().parent().filter(|directory| !directory.as_os_str().is_empty());
+    let directory = parent.unwrap_or(Path::new("."));
     let missing: Vec<_> = directory.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
     if !missing.is_empty() {
         match readers {
             Readers::Owner => create_private_directories(directory)?,
-            Readers::Umask => std::fs::create_dir_all(directory)?,
+            Readers::Umask => path.create_directories()?,
         }
     }
     let mut file = open_locked(path, readers)?;
@@ -45,16 +48,17 @@ pub(crate) fn append_lines(path: &Path, lines: &[u8], readers: Readers) -> io::R
 }
 
 /// Opens or creates the file at `path` and locks it. Opens it again if the previous holder of the lock replaced it.
-pub(crate) fn open_locked(path: &Path, readers: Readers) -> io::Result<File> {
-    let mut options = match readers {
-        Readers::Owner => private_file(),
-        Readers::Umask => OpenOptions::new(),
-    };
+pub(crate) fn open_locked(path: &FilePath, readers: Readers) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true);
+    if readers == Readers::Owner {
+        options.mode(0o600);
+    }
     loop {
-        let file = options.read(true).append(true).create(true).open(path)?;
+        let file = path.open(&options)?;
         file.lock()?;
-        let (opened, named) = (file.metadata()?, path.metadata());
-        if named.is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())) {
+        let opened = file.metadata()?;
+        if path.inode().is_ok_and(|named| named == (opened.dev(), opened.ino())) {
             return Ok(file);
         }
     }
@@ -90,17 +94,17 @@ mod tests {
     fn an_incomplete_last_line_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new/events.ndjson");
-        append_lines(&path, b"{\"a\":1}\n", Readers::Umask).unwrap();
+        append_lines(&path.clone().into(), b"{\"a\":1}\n", Readers::Umask).unwrap();
         for incomplete in ["{\"b\":", &"x".repeat(200_000)] {
-            OpenOptions::new().append(true).open(&path).unwrap().write_all(incomplete.as_bytes()).unwrap();
-            append_lines(&path, b"{\"c\":3}\n", Readers::Umask).unwrap();
+            File::options().append(true).open(&path).unwrap().write_all(incomplete.as_bytes()).unwrap();
+            append_lines(&path.clone().into(), b"{\"c\":3}\n", Readers::Umask).unwrap();
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"a\":1}\n{\"c\":3}\n{\"c\":3}\n");
     }
 
     #[test]
     fn a_full_disk_is_reported_as_such() {
-        let error = append_lines(Path::new("/dev/full"), b"{}\n", Readers::Umask).unwrap_err();
+        let error = append_lines(&"/dev/full".into(), b"{}\n", Readers::Umask).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
     }
 }

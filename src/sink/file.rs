@@ -1,8 +1,10 @@
 //! One event a line in a file.
 
-use std::path::{Component, Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
+use cap_std::fs::OpenOptions;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
@@ -13,13 +15,14 @@ use super::common::{Common, Defaults, SinkType};
 use super::line::Line;
 use super::stdout::{LOCAL_DEFAULTS, Writers, write_lines, writers_of};
 use super::{Attempt, Batch, BuildError, Limits, Probe, Sink, SinkContext};
+use crate::settings::FilePath;
 
 /// `type: file`: one event a line, on the disk before the checkpoint moves. The file may be rotated by renaming it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileSettings {
     /// Path of the file; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced. Directories are created.
-    pub path: String,
+    pub path: FilePath,
     /// Write `{id, pipeline, stream, labels, record}` instead of the event alone.
     #[serde(default)]
     pub envelope: bool,
@@ -31,12 +34,12 @@ impl SinkType for FileSettings {
     }
 
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
-        let path = PathBuf::from(context.fill("path", &self.path)?);
+        let path = self.path.try_map(|template| context.fill("path", template))?;
         let above = |path: &Path| path.components().filter(|component| *component == Component::ParentDir).count();
-        if above(&path) > above(Path::new(&self.path)) {
+        if above(path.path()) > above(self.path.path()) {
             return Err(BuildError::value("path", "a label may not be `..`, which leaves the directory"));
         }
-        if path.file_name().is_none() {
+        if path.path().file_name().is_none() {
             return Err(BuildError::value("path", format!("`{}` is not the path of a file", self.path)));
         }
         let (limits, line) = (common.limits(&LOCAL_DEFAULTS), Line::new(self.envelope, context));
@@ -46,7 +49,7 @@ impl SinkType for FileSettings {
 
 #[derive(Debug)]
 struct File {
-    path: PathBuf,
+    path: FilePath,
     limits: Limits,
     line: Line,
     writers: Writers,
@@ -59,8 +62,7 @@ impl Sink for File {
 
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
         let path = self.path.clone();
-        let named =
-            move |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let named = move |error: std::io::Error| std::io::Error::new(error.kind(), format!("{path}: {error}"));
         let path = self.path.clone();
         write_lines(&self.writers, &self.line, batch, move |lines| {
             append_lines(&path, lines, Readers::Umask).map_err(named)
@@ -81,17 +83,18 @@ impl Sink for File {
 }
 
 /// Checks the file, or the nearest existing directory, without creating anything.
-fn writable(path: &Path) -> Probe {
-    let existing = path.ancestors().skip(1).find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
-    let writable = match std::fs::metadata(path) {
-        Ok(_) => std::fs::OpenOptions::new().append(true).open(path).map(|_| ()),
+fn writable(path: &FilePath) -> Probe {
+    let existing = path.path().ancestors().skip(1).find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
+    let writable = match path.inode() {
+        Ok(_) => path.open(OpenOptions::new().append(true)).map(drop),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         Err(_) => std::fs::metadata(existing).and_then(|metadata| match metadata.permissions().readonly() {
             true => Err(std::io::ErrorKind::PermissionDenied.into()),
             false => Ok(()),
         }),
     };
     match writable {
-        Ok(()) => Probe::Verified(path.display().to_string()),
-        Err(error) => Probe::Failed(format!("{}: {error}", path.display())),
+        Ok(()) => Probe::Verified(path.to_string()),
+        Err(error) => Probe::Failed(format!("{path}: {error}")),
     }
 }

@@ -174,9 +174,10 @@ fn a_variable_of_run_alone_is_told_to_other_commands() {
     assert!(code == 2 && out.is_empty() && errors.contains("give --tenant-files to this command"), "{code} {errors}");
     let (code, _, errors) = check("S1_FORWARDER_TENANT_FILES", "false", &[]);
     assert_eq!(code, 0, "{errors}");
-    let (code, _, errors) = check("S1_FORWARDER_SECRETS_DIR", "/secrets", &[]);
+    let (code, _, errors) = check("S1_FORWARDER_SECRETS_DIR", "/secrets/{pipeline}", &[]);
     let expected = "S1_FORWARDER_SECRETS_DIR holds for `run` only: give --secrets-dir to this command";
     assert!(code == 0 && errors.contains(expected), "{code} {errors}");
-    let (_, _, errors) = check("S1_FORWARDER_SECRETS_DIR", "/secrets", &["--secrets-dir", "/secrets"]);
+    let (_, _, errors) =
+        check("S1_FORWARDER_SECRETS_DIR", "/secrets/{pipeline}", &["--secrets-dir", "/secrets/{pipeline}"]);
     assert_eq!(errors, "");
 }

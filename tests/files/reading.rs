@@ -39,7 +39,7 @@ fn a_file_is_read_whole() {
     let acme = &loaded.pipelines[0];
     assert_eq!((acme.name.as_str(), acme.enabled, &acme.path), ("acme", false, &path));
     assert_eq!(acme.console.url.host(), "usea1-acme.sentinelone.net");
-    assert_eq!(*acme.console.token.first(), Secret::File(directory.path().join("secrets/token")));
+    assert_eq!(*acme.console.token.first(), Secret::File(directory.path().join("secrets/token").into()));
     let ids: Vec<_> = acme.console.accounts.iter().map(|id| id.as_str()).collect();
     assert_eq!(ids, ["225494730938493804", "225494730938493805"]);
     assert_eq!(acme.console.tls.ca_file, Some(directory.path().join("ca.pem").into()));

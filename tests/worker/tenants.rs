@@ -1,5 +1,7 @@
 //! Pipeline files of tenants, in a worker that runs them.
 
+use std::os::unix::fs::symlink;
+
 use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};
 
@@ -41,5 +43,49 @@ async fn a_tenants_pipeline_runs_with_what_it_may_name() {
     // The network of console and sink.
     let worker = harness.worker_with(&[&FLAGS[..], &["--allow-private-destinations=10.0.0.0/8,127.0.0.0/8"]].concat());
     harness.delivered(&[Kind::Activities]).await;
-    worker.logged(&["globex.yaml", "only secrets below secrets/globex"]).await;
+    worker.logged(&["globex.yaml", "only secrets below", "secrets/globex"]).await;
+}
+
+#[tokio::test]
+async fn one_directory_for_all_tenants_is_refused_at_start() {
+    let harness = Harness::new(|_| {}).await;
+    for flag in ["--secrets-dir", "--files-dir"] {
+        let exit = harness.worker_with(&["--tenant-files", flag, "shared/"]).exit().await;
+        assert_eq!(exit.code, Some(2), "{}", exit.stderr);
+        assert!(exit.stderr.contains(flag) && exit.stderr.contains("write shared/{pipeline}"), "{}", exit.stderr);
+    }
+}
+
+/// The files were right when the pipeline's file was checked; or somebody has put links there before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_lead_to_no_file_of_another_tenant() {
+    let harness = Harness::new(|setup| setup.activities = 50).await;
+    let mut thief = tenant(&harness, "127.0.0.1", "thief");
+    std::fs::remove_file(harness.path("secrets/thief/token")).unwrap();
+    symlink("../acme/token", harness.path("secrets/thief/token")).unwrap();
+    harness.put("acme", &tenant(&harness, "127.0.0.1", "acme"));
+    harness.put("thief", &thief);
+    let mut writer = tenant(&harness, "127.0.0.1", "writer");
+    let directory = harness.path("files/writer");
+    std::fs::create_dir_all(&directory).unwrap();
+    harness.write("conf", "foreign\n");
+    std::fs::create_dir(harness.path("outside")).unwrap();
+    symlink(harness.path("conf"), directory.join("out.ndjson")).unwrap();
+    symlink("../../outside", directory.join("linked")).unwrap();
+    writer["sinks"] = json!([
+        { "type": "file", "name": "over", "path": directory.join("out.ndjson") },
+        { "type": "file", "name": "beyond", "path": directory.join("linked/new/x.ndjson") },
+        { "type": "file", "name": "inside", "path": directory.join("new/{stream}.ndjson") },
+    ]);
+    harness.put("writer", &writer);
+    let flags = ["--files-dir", "files/{pipeline}", "--allow-private-destinations"];
+    let mut worker = harness.worker_with(&[&FLAGS[..], &flags[..]].concat());
+    harness.delivered(&[Kind::Activities]).await;
+    for lane in ["thief/activities/siem", "writer/activities/over", "writer/activities/beyond"] {
+        let lane = worker.lane(lane, |lane| !lane["error"].is_null()).await;
+        assert!(lane["error"].as_str().unwrap().contains("leads out of"), "{lane}");
+    }
+    worker.lane("writer/activities/inside", |lane| lane["delivered"] == json!(50)).await;
+    assert_eq!(std::fs::read_to_string(harness.path("conf")).unwrap(), "foreign\n");
+    assert_eq!(std::fs::read_dir(harness.path("outside")).unwrap().count(), 0);
 }

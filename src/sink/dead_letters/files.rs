@@ -140,7 +140,7 @@ impl Files {
         }
         // Without the lock: a command may have locked one of the files for long, and other lanes write to others.
         let appended = files.iter().try_for_each(|((pipeline, name), lines)| {
-            append_lines(&self.path.join(pipeline).join(name), lines, Readers::Owner)
+            append_lines(&self.path.join(pipeline).join(name).into(), lines, Readers::Owner)
         });
         appended.map_err(|source| {
             // After an error the size is unknown.
@@ -300,7 +300,7 @@ pub(super) fn remove(path: &Path, numbers: &BTreeSet<u64>) -> io::Result<usize> 
     if numbers.is_empty() {
         return Ok(0);
     }
-    let file = open_locked(path, Readers::Owner)?;
+    let file = open_locked(&path.to_owned().into(), Readers::Owner)?;
     let rest = path.with_extension("rest");
     let mut out = BufWriter::new(private_file().write(true).create(true).truncate(true).open(&rest)?);
     let mut lines = BufReader::new(&file);
@@ -366,7 +366,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Directory::new(directory.path().to_owned(), 1 << 20);
         store.keep(&[letter("acme")]).await.unwrap();
-        let locked = open_locked(&directory.path().join("acme/threats.siem.ndjson"), Readers::Owner).unwrap();
+        let locked = open_locked(&directory.path().join("acme/threats.siem.ndjson").into(), Readers::Owner).unwrap();
         let waiting = [letter("acme")];
         let mut waits = store.keep(&waiting);
         assert!(poll!(&mut waits).is_pending());

@@ -266,7 +266,8 @@ mod tests {
         let (mut lines, total) = (Vec::new(), 400);
         line::write_line(&dead_letter("acme", b"{}"), &mut lines);
         let removed = std::thread::scope(|scope| {
-            let writer = scope.spawn(|| (0..total).for_each(|_| append_lines(&path, &lines, Readers::Owner).unwrap()));
+            let writer = scope
+                .spawn(|| (0..total).for_each(|_| append_lines(&path.clone().into(), &lines, Readers::Owner).unwrap()));
             let mut removed = 0;
             while !writer.is_finished() {
                 if path.exists() {

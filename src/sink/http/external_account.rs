@@ -147,7 +147,7 @@ impl Source {
         const EXPECTED: &str = "the token that `credential_source.format` describes";
         match (&self.file, &self.url) {
             (Some(file), None) => {
-                let document = Secret::File(file.into()).read_document();
+                let document = Secret::File(file.as_str().into()).read_document();
                 let document = document.map_err(|error| TokenError::unreadable(&error))?;
                 let token = self.format.read(document.expose_secret().as_bytes());
                 token.ok_or_else(|| TokenError::refused(format!("the file {file} does not hold {EXPECTED}")))

@@ -109,7 +109,7 @@ impl Origin {
                 Ok(Issued { value: credentials, lifetime: KEY_LIFETIME })
             }
             Self::WebIdentity { token, role_arn, session } => {
-                let token = read(&Secret::File(token.clone()))?;
+                let token = read(&Secret::File(token.clone().into()))?;
                 assume_with_web_identity(role_arn, session, &token, sts, connection).await
             }
             Self::Container { url, token } => {

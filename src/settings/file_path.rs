@@ -1,0 +1,303 @@
+//! Paths that pipeline files name. A tenant's stay in a directory of the operator's choice, also over links.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
+use rustix::fs::OFlags;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::file_system::ask_file_system;
+use super::identity_tokens::is_identity_token;
+use super::read_file::read_opened;
+
+/// The path of a file. One that is [`Self::beneath`] a directory is opened without leaving it: each time, whatever links
+/// are in there by then.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FilePath {
+    path: PathBuf,
+    /// A tenant's: the path begins with it.
+    beneath: Option<PathBuf>,
+}
+
+/// In a setting, between the directory and the rest of the path. No path contains it.
+const SEPARATOR: char = '\0';
+
+impl FilePath {
+    /// What a setting contains for `path`, which is below `directory`: deserialized, it stays beneath. `None` if it is
+    /// not below.
+    pub fn setting(path: &Path, directory: &Path) -> Option<String> {
+        let rest = path.strip_prefix(directory).ok()?;
+        let is_plain = !rest.as_os_str().is_empty() && !rest.as_os_str().as_encoded_bytes().contains(&0);
+        is_plain.then(|| format!("{}{SEPARATOR}{}", directory.display(), rest.display()))
+    }
+
+    /// The path of a setting: the operator's text, or what [`Self::setting`] has made of a tenant's.
+    pub(super) fn of_setting(text: String) -> Self {
+        match text.split_once(SEPARATOR) {
+            Some((directory, rest)) => Self { path: Path::new(directory).join(rest), beneath: Some(directory.into()) },
+            None => Self { path: text.into(), beneath: None },
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The same with another path, which is made of this one: a template is filled.
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    pub fn try_map<E>(&self, fill: impl FnOnce(&str) -> Result<String, E>) -> Result<Self, E> {
+        match &self.beneath {
+            Some(directory) => {
+                let rest = self.path.strip_prefix(directory).unwrap_or(&self.path);
+                let path = directory.join(fill(&rest.to_string_lossy())?);
+                Ok(Self { path, beneath: self.beneath.clone() })
+            }
+            None => Ok(Self { path: fill(&self.path.to_string_lossy())?.into(), beneath: None }),
+        }
+    }
+
+    /// Reads a regular file of at most `max` bytes, as [`super::read_file::read_file`] does.
+    ///
+    /// # Errors
+    /// As that; and [`led_out`].
+    pub fn read(&self, max: usize) -> io::Result<Vec<u8>> {
+        let own = self.clone();
+        ask_file_system(&self.path, move |_| {
+            let mut options = OpenOptions::new();
+            // Without the flag, opening a pipe waits for a writer.
+            options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+            read_opened(own.open(&options)?, max)
+        })
+    }
+
+    /// Opens or creates the file. Of a tenant's path, links are followed within the directory only, and the identity
+    /// tokens of the worker are refused.
+    ///
+    /// # Errors
+    /// Those of the system; `PermissionDenied` with what to do where a link leads out.
+    pub fn open(&self, options: &OpenOptions) -> io::Result<std::fs::File> {
+        let Some((directory, rest)) = self.split()? else {
+            return Ok(File::open_ambient_with(&self.path, options, ambient_authority())?.into_std());
+        };
+        let file = directory.open_with(rest, options).map_err(|error| self.led_out(error))?.into_std();
+        if is_identity_token(&file, &self.path) {
+            return Err(io::Error::new(
+                ErrorKind::PermissionDenied,
+                "it is a token of the worker's own identity, which no tenant's file may name",
+            ));
+        }
+        Ok(file)
+    }
+
+    /// The device and inode of what is at the path now.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn inode(&self) -> io::Result<(u64, u64)> {
+        match self.split()? {
+            Some((directory, rest)) => {
+                use cap_std::fs::MetadataExt;
+                let metadata = directory.metadata(rest).map_err(|error| self.led_out(error))?;
+                Ok((metadata.dev(), metadata.ino()))
+            }
+            None => {
+                use std::os::unix::fs::MetadataExt;
+                let metadata = self.path.metadata()?;
+                Ok((metadata.dev(), metadata.ino()))
+            }
+        }
+    }
+
+    /// Creates the missing directories above the file. Those of a tenant's path that are in its directory do not leave
+    /// it; the directory itself is the operator's, and so are those above. Does nothing where none is missing.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn create_directories(&self) -> io::Result<()> {
+        let Some(beneath) = &self.beneath else {
+            return match self.path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => std::fs::create_dir_all(parent),
+                _ => Ok(()),
+            };
+        };
+        std::fs::create_dir_all(beneath)?;
+        let parent = self.path.strip_prefix(beneath).ok().and_then(Path::parent);
+        match (self.split()?, parent) {
+            (Some((directory, _)), Some(parent)) if !parent.as_os_str().is_empty() => {
+                directory.create_dir_all(parent).map_err(|error| self.led_out(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The directory and the path in it; `None` if the path may lead anywhere.
+    fn split(&self) -> io::Result<Option<(Dir, &Path)>> {
+        let Some(beneath) = &self.beneath else { return Ok(None) };
+        let rest = self.path.strip_prefix(beneath).map_err(io::Error::other)?;
+        Ok(Some((Dir::open_ambient_dir(beneath, ambient_authority())?, rest)))
+    }
+
+    /// An error of the system has a number, the one of [`cap_std`] has none.
+    fn led_out(&self, error: io::Error) -> io::Error {
+        if error.kind() != ErrorKind::PermissionDenied || error.raw_os_error().is_some() {
+            return error;
+        }
+        let directory = self.beneath.as_deref().unwrap_or(Path::new("")).display();
+        let message = format!(
+            "a link on the way leads out of {directory}, where a tenant's files have to be: put the file itself there, or \
+             a relative link to a file in there"
+        );
+        io::Error::new(ErrorKind::PermissionDenied, message)
+    }
+}
+
+impl From<PathBuf> for FilePath {
+    fn from(path: PathBuf) -> Self {
+        Self { path, beneath: None }
+    }
+}
+
+impl From<String> for FilePath {
+    fn from(path: String) -> Self {
+        PathBuf::from(path).into()
+    }
+}
+
+impl From<&str> for FilePath {
+    fn from(path: &str) -> Self {
+        PathBuf::from(path).into()
+    }
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(formatter)
+    }
+}
+
+impl Serialize for FilePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.path.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for FilePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::of_setting)
+    }
+}
+
+impl JsonSchema for FilePath {
+    fn schema_name() -> Cow<'static, str> {
+        "FilePath".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn beneath(directory: &Path, rest: &str) -> FilePath {
+        FilePath::of_setting(FilePath::setting(&directory.join(rest), directory).unwrap())
+    }
+
+    fn error(result: io::Result<Vec<u8>>) -> String {
+        String::from_utf8_lossy(&result.map_or_else(|error| error.to_string().into_bytes(), |bytes| bytes)).into_owned()
+    }
+
+    #[test]
+    fn no_link_leads_out_of_a_tenants_directory() {
+        let outer = tempfile::tempdir().unwrap();
+        let (own, other) = (outer.path().join("acme"), outer.path().join("victim"));
+        for directory in [&own, &other] {
+            fs::create_dir(directory).unwrap();
+        }
+        fs::write(other.join("token"), "victim's").unwrap();
+        fs::write(own.join("token"), "own").unwrap();
+        symlink(other.join("token"), own.join("absolute")).unwrap();
+        symlink("../victim/token", own.join("relative")).unwrap();
+        symlink("../victim", own.join("directory")).unwrap();
+        symlink(own.join("token"), own.join("inside-by-its-whole-path")).unwrap();
+        for name in ["absolute", "relative", "directory/token", "../victim/token", "inside-by-its-whole-path"] {
+            let error = error(beneath(&own, name).read(100));
+            assert!(error.contains("leads out of") && error.contains("acme"), "{name}: {error}");
+        }
+        assert_eq!(error(beneath(&own, "token").read(100)), "own");
+        // The file was fine when it was checked.
+        fs::remove_file(own.join("token")).unwrap();
+        symlink("../victim/token", own.join("token")).unwrap();
+        assert!(error(beneath(&own, "token").read(100)).contains("leads out of"));
+        // The operator's links are followed.
+        assert_eq!(FilePath::from(own.join("absolute")).read(100).unwrap(), b"victim's");
+        assert!(error(beneath(&own, "missing").read(100)).contains("No such file"));
+    }
+
+    #[test]
+    fn the_links_of_a_mounted_secret_are_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        for (version, contents) in [("..2026_01_31", "one"), ("..2026_02_01", "two")] {
+            fs::create_dir(directory.path().join(version)).unwrap();
+            fs::write(directory.path().join(version).join("token"), contents).unwrap();
+        }
+        symlink("..2026_01_31", directory.path().join("..data")).unwrap();
+        symlink("..data/token", directory.path().join("token")).unwrap();
+        let token = beneath(directory.path(), "token");
+        assert_eq!(token.read(100).unwrap(), b"one");
+        symlink("..2026_02_01", directory.path().join("..data_tmp")).unwrap();
+        fs::rename(directory.path().join("..data_tmp"), directory.path().join("..data")).unwrap();
+        assert_eq!(token.read(100).unwrap(), b"two");
+    }
+
+    #[test]
+    fn tokens_of_the_workers_identity_are_read_for_no_tenant() {
+        let directory = tempfile::tempdir().unwrap();
+        for token in [
+            "kubernetes.io/serviceaccount/token",
+            "eks.amazonaws.com/serviceaccount/token",
+            "pods.eks.amazonaws.com/serviceaccount/eks-pod-identity-token",
+            "azure/tokens/azure-identity-token",
+            "tokens/gcp-ksa/token",
+        ] {
+            let path = directory.path().join(token);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "token").unwrap();
+            symlink(token, directory.path().join("link")).unwrap();
+            for name in [token, "link"] {
+                let error = error(beneath(directory.path(), name).read(100));
+                assert!(error.contains("own identity"), "{name} to {token}: {error}");
+            }
+            fs::remove_file(directory.path().join("link")).unwrap();
+            assert_eq!(FilePath::from(path).read(100).unwrap(), b"token", "the operator's file may");
+        }
+    }
+
+    #[test]
+    fn what_is_a_setting_says_its_path_only() {
+        let path = beneath(Path::new("/run/secrets/acme"), "a/token");
+        assert_eq!(
+            (path.to_string(), path.path()),
+            ("/run/secrets/acme/a/token".to_owned(), Path::new("/run/secrets/acme/a/token"))
+        );
+        assert_eq!(serde_json::to_string(&path).unwrap(), "\"/run/secrets/acme/a/token\"");
+        assert_eq!(FilePath::setting(Path::new("/run/secrets/acme"), Path::new("/run/secrets/acme")), None);
+        assert_eq!(FilePath::setting(Path::new("/run/secrets/acme/a\0b"), Path::new("/run/secrets/acme")), None);
+    }
+}

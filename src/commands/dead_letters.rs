@@ -20,7 +20,7 @@ use crate::pipeline::{self, Pipeline, Problem};
 use crate::record::{Stream, Timestamp};
 use crate::sink::dead_letters::{Location, StoredDeadLetter};
 use crate::state::Access;
-use crate::worker::{Filter, Options, ReplayReport, replay};
+use crate::worker::{Filter, Options, ReplayReport, read_files_beside, replay};
 
 /// List, replay or purge dead letters
 ///
@@ -363,7 +363,7 @@ async fn replay_matching(
     options: Options,
     once_timeout: Duration,
 ) -> anyhow::Result<ExitCode> {
-    let loaded = pipeline::read(files.locations(), &files.options.get()).await;
+    let loaded = read_files_beside(files.locations(), &files.options.get(), &options).await?;
     loaded.problems.iter().for_each(note);
     if loaded.pipelines.is_empty() && loaded.problems.iter().any(Problem::is_error) {
         return Err(UsageError("no pipeline file is valid".to_owned()).into());

@@ -19,7 +19,7 @@ use crate::record::{Stream, Timestamp};
 use crate::settings::kubernetes::Kubernetes;
 use crate::source::{MAIN, SourcePosition, Stage};
 use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store, process_identity};
-use crate::worker::{Answer, Options, RenameRequests, rename_checkpoint};
+use crate::worker::{Answer, Options, RenameRequests, release_name, rename_checkpoint};
 
 /// A worker answers a request within a second, unless its disk is slow.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,6 +69,14 @@ enum Command {
     Delete {
         /// The lane: PIPELINE/STREAM/SINK, or PIPELINE for all its lanes
         name: String,
+    },
+    /// Let another file have the name of a tenant's pipeline
+    ///
+    /// With `run --tenant-files` the first file that had a name keeps it, also when it is invalid or gone. After this
+    /// the next file of that name takes it, with the checkpoints, unless the file that has it runs.
+    Release {
+        /// The pipeline's name
+        pipeline: String,
     },
     /// Write all checkpoints to a file, as a backup or to move them to another store
     ///
@@ -129,6 +137,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .into());
         }
     }
+    if let Command::Release { pipeline } = &args.command {
+        let options = Options { state: state.clone(), instance: instance.clone(), ..Options::default() };
+        let released = release_name(&options, pipeline).await?;
+        let path = released.with_context(|| format!("no tenant's file has the name `{pipeline}`"))?;
+        print_line(format!("{pipeline} was the name of {}, and is free", path.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     // Before the store is opened, which creates it if it does not exist.
     let import = match &args.command {
         Command::Import { file, .. } => Some(transfer::Import::read(file)?),
@@ -178,6 +193,8 @@ async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyho
                 delete(store, &lane.into()).await?;
             }
         }
+        // It needs another area of the state.
+        Command::Release { .. } => {}
         Command::Export { file } => transfer::export(store, state, &file).await?,
         Command::Import { file, replace } => transfer::Import::read(&file)?.write(store, state, replace).await?,
     }

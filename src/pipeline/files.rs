@@ -25,6 +25,8 @@ use crate::catch_panic::catch_panic;
 /// * If two files claim one name, the file that runs under this name keeps it. If neither runs, as at the start,
 ///   neither starts.
 /// * A file with a new name keeps its old name until it gets the new one.
+/// * Of tenants' files, the first one that ran under a name keeps it, also after a restart, while it is invalid, and
+///   when it is gone: see [`Self::set_owners`]. An invalid one claims its name like a valid one.
 /// * Two files that have the same `renamed_from` are both invalid.
 /// * If a directory cannot be listed, its pipelines keep running.
 /// * The defaults file is no pipeline file, also in a directory of pipeline files.
@@ -41,6 +43,12 @@ pub struct Files {
     claims: BTreeSet<(String, Arc<Path>)>,
     /// `renamed_from` and path of each file that is valid and has it.
     sources_named: BTreeSet<(String, Arc<Path>)>,
+    /// Default name and path of each tenant's file, valid or not.
+    tenant_names: BTreeSet<(String, Arc<Path>)>,
+    /// The file that ran first under each name, of tenants' files.
+    owners: Owners,
+    /// Names whose owner has changed since the last scan.
+    reassigned: BTreeSet<String>,
     running: BTreeMap<String, Arc<Pipeline>>,
     /// The name under which each file runs.
     running_names: HashMap<Arc<Path>, String>,
@@ -50,6 +58,9 @@ pub struct Files {
     unlisted: Vec<Problem>,
     shared: SharedSettings,
 }
+
+/// Paths of tenants' files by the name of their pipelines.
+pub type Owners = BTreeMap<String, PathBuf>;
 
 #[derive(Debug, Default)]
 struct File {
@@ -84,6 +95,36 @@ impl Changes {
     /// True if no pipeline starts, changes or stops.
     pub fn is_empty(&self) -> bool {
         self.started.is_empty() && self.changed.is_empty() && self.stopped.is_empty()
+    }
+
+    /// These changes and then `later` ones, as one.
+    #[must_use]
+    pub fn then(mut self, later: Self) -> Self {
+        let Self { started, changed, stopped, invalid, repaired, affected } = later;
+        let is_of = |names: &[Arc<Pipeline>], name: &str| names.iter().any(|pipeline| pipeline.name == name);
+        for name in stopped {
+            if !is_of(&self.started, &name) {
+                self.stopped.push(name.clone());
+            }
+            self.started.retain(|before| before.name != name);
+            self.changed.retain(|before| before.name != name);
+        }
+        for pipeline in started.into_iter().chain(changed) {
+            let was_started = is_of(&self.started, &pipeline.name);
+            let was_stopped = self.stopped.contains(&pipeline.name);
+            let is_known = was_stopped || is_of(&self.changed, &pipeline.name);
+            self.started.retain(|before| before.name != pipeline.name);
+            self.changed.retain(|before| before.name != pipeline.name);
+            self.stopped.retain(|before| *before != pipeline.name);
+            if is_known && !was_started { self.changed.push(pipeline) } else { self.started.push(pipeline) }
+        }
+        let is_new = |path: &PathBuf| !invalid.iter().any(|file| file.path == *path);
+        self.invalid.retain(|file| is_new(&file.path));
+        self.repaired.retain(is_new);
+        self.invalid.extend(invalid);
+        self.repaired.extend(repaired);
+        self.affected.extend(affected);
+        self
     }
 }
 
@@ -141,6 +182,9 @@ impl Files {
             files: HashMap::new(),
             claims: BTreeSet::new(),
             sources_named: BTreeSet::new(),
+            tenant_names: BTreeSet::new(),
+            owners: Owners::new(),
+            reassigned: BTreeSet::new(),
             running: BTreeMap::new(),
             running_names: HashMap::new(),
             invalid: BTreeSet::new(),
@@ -154,7 +198,56 @@ impl Files {
         Self { resources, ..self }
     }
 
-    pub(super) fn loaded(&self) -> Loaded {
+    /// What is known from earlier scans, also of other processes: which file ran first under each name. A file that is
+    /// in none of the listed paths any more has its name no longer, since the operator has left it out. A file that runs
+    /// keeps its name.
+    pub fn set_owners(&mut self, mut owners: Owners) {
+        owners.retain(|_, path| self.sources.iter().any(|source| source.has_listed(path)));
+        for (name, running) in &self.running {
+            if self.is_tenants_file(&running.path) {
+                owners.entry(name.clone()).or_insert_with(|| absolute(&running.path));
+            }
+        }
+        let names = owners.keys().chain(self.owners.keys());
+        let changed: BTreeSet<String> =
+            names.filter(|name| owners.get(*name) != self.owners.get(*name)).cloned().collect();
+        self.reassigned.extend(changed);
+        self.owners = owners;
+    }
+
+    /// Which tenant's file has which name.
+    pub fn owners(&self) -> &Owners {
+        &self.owners
+    }
+
+    /// Whether a tenant's file does not run because its name is another one's, which [`Self::set_owners`] may change.
+    pub fn has_refused_names(&self) -> bool {
+        let mut names = self.tenant_names.iter();
+        names.any(|(name, path)| self.owners.get(name).is_some_and(|owner| *owner != absolute(path)))
+    }
+
+    fn is_tenants_file(&self, path: &Path) -> bool {
+        self.tenants.apply_to(path) && !is_resource(path)
+    }
+
+    /// Whether a file may run under a name that no file runs under.
+    fn may_take(&self, name: &str, path: &Path) -> bool {
+        if !self.is_tenants_file(path) {
+            return true;
+        }
+        match self.owners.get(name) {
+            Some(owner) => *owner == absolute(path),
+            None => self.named_alike(name).all(|other| **other == *path),
+        }
+    }
+
+    /// Tenants' files with this default name.
+    fn named_alike<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Arc<Path>> {
+        with_name(&self.tenant_names, name)
+    }
+
+    /// All of it.
+    pub fn loaded(&self) -> Loaded {
         Loaded {
             pipelines: self.running().cloned().collect(),
             problems: self.problems(),
@@ -173,7 +266,7 @@ impl Files {
         };
         let is_defaults = |path: &mut Arc<Path>| self.defaults.as_ref().is_some_and(|defaults| defaults.is_at(path));
         let mut left_out: Vec<_> = paths.extract_if(.., is_defaults).collect();
-        let (mut touched, mut names) = (BTreeSet::new(), BTreeSet::new());
+        let (mut touched, mut names) = (BTreeSet::new(), std::mem::take(&mut self.reassigned));
         for (path, contents) in self.read(paths, defaults_changed) {
             let claimed = self.claimed(&path);
             let rivals = self.rivals(&path);
@@ -181,6 +274,7 @@ impl Files {
                 let running = self.running_names.get(&path).cloned();
                 names.extend([claimed, self.claimed(&path), running].into_iter().flatten());
                 names.extend(rivals.into_iter().chain(self.rivals(&path)));
+                names.extend(self.is_tenants_file(&path).then(|| stem(&path)));
                 touched.insert(path.to_path_buf());
             }
             if !self.files.contains_key(&path) {
@@ -309,6 +403,7 @@ impl Files {
             Contents::Gone if known.is_none() => return false,
             Contents::Gone => {
                 self.forget_claim(path);
+                self.tenant_names.remove(&(stem(path), path.clone()));
                 self.files.remove(path);
                 return true;
             }
@@ -336,6 +431,9 @@ impl Files {
             self.claims.insert((pipeline.name.clone(), path.clone()));
             let source = pipeline.renamed_from.as_deref().map(|source| (source.to_owned(), path.clone()));
             self.sources_named.extend(source);
+        }
+        if self.is_tenants_file(path) {
+            self.tenant_names.insert((stem(path), path.clone()));
         }
         self.files.insert(path.clone(), Box::new(file));
         true
@@ -431,8 +529,7 @@ impl Files {
 
     /// The valid files with this name.
     fn claiming<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Arc<Path>> {
-        let from = (name.to_owned(), Path::new("").into());
-        self.claims.range(from..).take_while(move |(claimed, _)| claimed == name).map(|(_, path)| path)
+        with_name(&self.claims, name)
     }
 
     /// The name in the file, if it is valid.
@@ -480,15 +577,23 @@ impl Files {
     fn assign_name(&mut self, name: &str) -> bool {
         // Nobody but the author of a resource chooses its name, which begins with its namespace.
         let resource = self.claiming(name).find(|path| is_resource(path));
-        let owner = self.running.get(name).filter(|running| self.keeps_name(name, &running.path));
-        let next = match owner.filter(|running| resource.is_none() || is_resource(&running.path)) {
+        let keeps = |running: &&Arc<Pipeline>| {
+            let is_others = self.owners.get(name).is_some_and(|owner| *owner != absolute(&running.path));
+            self.keeps_name(name, &running.path) && !(is_others && self.is_tenants_file(&running.path))
+        };
+        let next = match self
+            .running
+            .get(name)
+            .filter(keeps)
+            .filter(|running| resource.is_none() || is_resource(&running.path))
+        {
             Some(running) => match self.startable(&running.path) {
                 Some(valid) if valid.name == name => Some(valid),
                 _ => Some(Arc::clone(running)),
             },
             None if resource.is_some() => resource.and_then(|path| self.startable(path)),
             None => {
-                let mut claiming = self.claiming(name);
+                let mut claiming = self.claiming(name).filter(|path| self.may_take(name, path));
                 match (claiming.next(), claiming.next()) {
                     (Some(only), None) => self.startable(only),
                     _ => None,
@@ -499,6 +604,9 @@ impl Files {
         if changed {
             let before = match next {
                 Some(pipeline) => {
+                    if self.is_tenants_file(&pipeline.path) {
+                        self.owners.entry(name.to_owned()).or_insert_with(|| absolute(&pipeline.path));
+                    }
                     self.running_names.insert(shared_path(&self.files, &pipeline.path), name.to_owned());
                     self.running.insert(name.to_owned(), pipeline)
                 }
@@ -552,16 +660,40 @@ impl Files {
             push("renamed_from", file.source_place, message);
         }
         let name = &valid.name;
+        let owner = self.owners.get(name).filter(|owner| self.is_tenants_file(path) && **owner != absolute(path));
+        if let Some(owner) = owner {
+            let message = format!(
+                "the pipeline's name `{name}` is that of {}, which had it first, whether it is there or not: rename this \
+                 file, or let the operator release the name (s1-forwarder state release {name})",
+                owner.display()
+            );
+            push("name", file.name_place, message);
+            return problems;
+        }
         let others = match self.running.get(name) {
             Some(running) if running.path == path => return problems,
             Some(running) => format!("{} (which keeps running)", running.path.display()),
-            None => listed(self.claiming(name).map(|other| &**other).filter(|other| *other != path)),
+            None => {
+                let named: BTreeSet<&Path> =
+                    self.claiming(name).chain(self.named_alike(name)).map(|other| &**other).collect();
+                listed(named.into_iter().filter(|other| *other != path))
+            }
         };
         if !others.is_empty() {
             push("name", file.name_place, format!("the pipeline's name `{name}` is also that of {others}"));
         }
         problems
     }
+}
+
+fn with_name<'a>(paths: &'a BTreeSet<(String, Arc<Path>)>, name: &'a str) -> impl Iterator<Item = &'a Arc<Path>> {
+    let from = (name.to_owned(), Path::new("").into());
+    paths.range(from..).take_while(move |(other, _)| other == name).map(|(_, path)| path)
+}
+
+/// In the form in which it is stored: another process may run in another directory.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The path as the key of its file, if there is one: each scan has a list of all paths.

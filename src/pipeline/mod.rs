@@ -39,7 +39,7 @@ use crate::{console, sink, source, transform};
 
 pub use case::Case;
 pub use crd::{definition, definition_text};
-pub use files::{Changes, FileOptions, FileReport, Files, InvalidFile, Loaded};
+pub use files::{Changes, FileOptions, FileReport, Files, InvalidFile, Loaded, Owners};
 #[cfg(test)]
 pub(crate) use fuzzed::fuzzed;
 pub use location::{Location, LocationError, Namespaces};

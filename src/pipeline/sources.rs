@@ -54,6 +54,11 @@ impl Source {
         path == self.path || path.parent() == Some(&self.path)
     }
 
+    /// The same of a path in absolute form.
+    pub fn has_listed(&self, path: &Path) -> bool {
+        std::path::absolute(&self.path).is_ok_and(|own| path == own || path.parent() == Some(&own))
+    }
+
     /// The file at `path` was found by [`Self::list`], and is not known: it is found again the next time.
     pub fn leave_out(&mut self, path: &Path) {
         if self.contains(path) {

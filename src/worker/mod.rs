@@ -9,6 +9,7 @@ mod lane_runner;
 mod once;
 mod open_files;
 mod options;
+mod owners;
 mod renames;
 mod replay;
 #[cfg(feature = "kubernetes")]
@@ -39,6 +40,7 @@ pub use context::{BuildLaneError, WorkerContext};
 pub use once::{LaneReport, OnceReport, run_once};
 pub use open_files::raise_limit;
 pub use options::Options;
+pub use owners::{read_files_beside, release_name};
 pub use renames::{Answer, RenameRequests, rename_checkpoint};
 pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use spec::LaneSpec;
@@ -47,6 +49,7 @@ pub use verify::{
 };
 
 use cluster::{Cluster, ClusterError};
+use owners::NameOwners;
 use supervisor::Supervisor;
 
 /// A worker cannot start.
@@ -140,7 +143,8 @@ impl OpenedWorker {
             None => None,
         };
         let store_check = AbortOnDropHandle::new(tokio::spawn(check_store(store, telemetry)));
-        let supervisor = Supervisor::new(context, cluster, stop.clone()).await;
+        let owners = NameOwners::open(&context.options).await?;
+        let supervisor = Supervisor::new(context, owners, cluster, stop.clone()).await;
         let supervisor = tokio::spawn(supervisor.run());
         Ok(Worker { stop, supervisor, _store_check: store_check })
     }

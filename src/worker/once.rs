@@ -11,11 +11,12 @@ use tracing::{info, warn};
 
 use super::context::WorkerContext;
 use super::lane_runner::LaneRunner;
+use super::owners::read_files;
 use super::spec::LaneSpec;
 use super::start_times::StartWaits;
 use super::{Options, StartError};
 use crate::lane::LaneEnd;
-use crate::pipeline::{self, Problem};
+use crate::pipeline::Problem;
 use crate::sink::Deadline;
 use crate::state::LaneId;
 use crate::telemetry::{LaneMetrics, Telemetry};
@@ -80,7 +81,7 @@ pub async fn run_once(
     stop: CancellationToken,
 ) -> Result<OnceReport, StartError> {
     let context = WorkerContext::open(options, telemetry).await?;
-    let loaded = pipeline::read(&context.options.pipelines, &context.options.files).await;
+    let loaded = read_files(&context.options).await?;
     context.telemetry.health().set_files_read();
     context.renames.set_files(loaded.names, loaded.pipelines.iter(), loaded.pipelines.iter());
     let mut specs: Vec<_> = loaded.pipelines.iter().flat_map(|pipeline| LaneSpec::of(pipeline)).collect();

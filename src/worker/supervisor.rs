@@ -14,6 +14,7 @@ use super::context::WorkerContext;
 use super::lane_runner::LaneRunner;
 use super::log_problems;
 use super::open_files;
+use super::owners::{NameOwners, rescan};
 use super::renames::serve_requests;
 #[cfg(feature = "kubernetes")]
 use super::resources;
@@ -50,6 +51,8 @@ pub struct Supervisor {
     /// `None` while a scan has them.
     files: Option<Files>,
     scan: Option<RunningScan>,
+    /// Of tenants' files.
+    owners: Option<Arc<NameOwners>>,
     valid: Arc<ValidPipelines>,
     watch: Watch,
     stop: CancellationToken,
@@ -114,7 +117,12 @@ impl RunningLane {
 }
 
 impl Supervisor {
-    pub async fn new(context: Arc<WorkerContext>, cluster: Option<Cluster>, stop: CancellationToken) -> Self {
+    pub async fn new(
+        context: Arc<WorkerContext>,
+        owners: Option<NameOwners>,
+        cluster: Option<Cluster>,
+        stop: CancellationToken,
+    ) -> Self {
         let (files, watch) = pipeline::open(&context.options.pipelines, &context.options.files).await;
         let alone = cluster.is_none().then(|| (0, OwnedShard::default()));
         let shards = alone.into_iter().collect();
@@ -124,6 +132,7 @@ impl Supervisor {
             context,
             files: Some(files),
             scan: None,
+            owners: owners.map(Arc::new),
             valid,
             watch,
             stop,
@@ -209,6 +218,9 @@ impl Supervisor {
             }
         };
         self.context.close().await;
+        if let Some(owners) = &self.owners {
+            owners.close().await;
+        }
         info!(aborted, "drained");
         let released = async {
             while let Some(change) = self.last_change().await {
@@ -291,11 +303,9 @@ impl Supervisor {
 
     /// Cluster, signals and lanes are attended to meanwhile.
     fn start_scan(&mut self, scan: Scan) {
-        let Some(mut files) = self.files.take() else { return };
-        let task = tokio::task::spawn_blocking(move || {
-            let changes = files.rescan(&scan);
-            (files, changes)
-        });
+        let Some(files) = self.files.take() else { return };
+        let owners = self.owners.clone();
+        let task = tokio::spawn(async move { rescan(files, scan, owners.as_deref()).await });
         self.scan = Some(RunningScan { task, started: Instant::now(), is_reported: false, publish_all: false });
     }
 

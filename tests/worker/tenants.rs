@@ -60,7 +60,7 @@ async fn one_directory_for_all_tenants_is_refused_at_start() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_lead_to_no_file_of_another_tenant() {
     let harness = Harness::new(|setup| setup.activities = 50).await;
-    let mut thief = tenant(&harness, "127.0.0.1", "thief");
+    let thief = tenant(&harness, "127.0.0.1", "thief");
     std::fs::remove_file(harness.path("secrets/thief/token")).unwrap();
     symlink("../acme/token", harness.path("secrets/thief/token")).unwrap();
     harness.put("acme", &tenant(&harness, "127.0.0.1", "acme"));
@@ -88,4 +88,29 @@ async fn links_lead_to_no_file_of_another_tenant() {
     worker.lane("writer/activities/inside", |lane| lane["delivered"] == json!(50)).await;
     assert_eq!(std::fs::read_to_string(harness.path("conf")).unwrap(), "foreign\n");
     assert_eq!(std::fs::read_dir(harness.path("outside")).unwrap().count(), 0);
+}
+
+/// Its secrets and its checkpoints are still there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_other_file_takes_the_name_of_one_that_is_gone() {
+    let harness = Harness::new(|setup| setup.activities = 50).await;
+    let flags = [&FLAGS[..], &["--allow-private-destinations"]].concat();
+    harness.put("acme", &tenant(&harness, "127.0.0.1", "acme"));
+    let first = harness.worker_with(&flags);
+    harness.delivered(&[Kind::Activities]).await;
+    first.kill().await;
+    std::fs::rename(harness.path("pipelines/acme.yaml"), harness.path("pipelines/acme.yml")).unwrap();
+    let asked = harness.console().request_log().len();
+    let once = harness.once(&flags).await;
+    assert_eq!(once.code, Some(2), "nothing else could run: {}", once.stderr);
+    assert!(once.stderr.contains("acme.yaml, which had it first"), "{}", once.stderr);
+    let mut worker = harness.worker_with(&flags);
+    worker.logged(&["acme.yml", "which had it first"]).await;
+    assert!(worker.lanes().await.is_empty());
+    assert_eq!(harness.console().request_log().len(), asked);
+    let released = harness.command(&["state", "release", "acme"]).await;
+    assert!(released.code == Some(0) && released.stdout.contains("acme.yaml"), "{released:?}");
+    // The worker looks at the names again with the next scan.
+    worker.lane("acme/activities/siem", |lane| !lane["last_success"].is_null()).await;
+    assert_ne!(harness.command(&["state", "release", "nobody"]).await.code, Some(0));
 }

@@ -31,6 +31,9 @@ pub enum Failure {
     /// The settings are wrong, or a right is missing: every attempt fails until an operator changes that.
     #[error("{0}")]
     Misconfigured(String),
+    /// A limit of this process is reached: every attempt fails until an operator changes it.
+    #[error("{0}")]
+    Full(String),
     /// Another process has taken over, or it is unknown what took effect: what is stored has to be read again first.
     #[error("{0}")]
     Superseded(String),
@@ -61,6 +64,7 @@ impl Failure {
             Self::RefusedAll(_) => Self::RefusedAll(reason),
             Self::ProgramOverran(_) => Self::ProgramOverran(reason),
             Self::Misconfigured(_) => Self::Misconfigured(reason),
+            Self::Full(_) => Self::Full(reason),
             Self::Superseded(_) => Self::Superseded(reason),
         }
     }
@@ -72,7 +76,8 @@ impl Failure {
             | Self::SecretUnreadable(_)
             | Self::RefusedAll(_)
             | Self::ProgramOverran(_)
-            | Self::Misconfigured(_) => true,
+            | Self::Misconfigured(_)
+            | Self::Full(_) => true,
             Self::Transient { .. } | Self::Superseded(_) => false,
         }
     }

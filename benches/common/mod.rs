@@ -13,7 +13,7 @@ use s1_forwarder::checkpoint::LaneId;
 use s1_forwarder::console::scripted::ScriptedTransport;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::emulator::{Console, Kind, Setup};
-use s1_forwarder::lane::{Budget, Lane};
+use s1_forwarder::lane::{Budget, Lane, Remembered};
 use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::dead_letters::DeadLetters;
@@ -177,6 +177,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
         store: Arc::new(MemoryStore::default()),
         checkpoint_interval: Duration::ZERO,
         budget: Budget::new(512 << 20).lane(),
+        memory: Remembered::new(u64::MAX, usize::MAX).lane("acme"),
         random: fastrand::Rng::with_seed(7),
         first_poll_after: Duration::ZERO,
         once: true,

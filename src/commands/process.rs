@@ -17,7 +17,7 @@ use crate::settings::{ByteSize, Period, PrivateDestination};
 use crate::sink::dead_letters;
 use crate::state::Location;
 use crate::telemetry::LogFormat;
-use crate::worker::Options;
+use crate::worker::{Options, REMEMBERED_MAX};
 
 #[derive(Debug, Clone, Args)]
 pub struct FileArgs {
@@ -236,6 +236,14 @@ pub struct DeliveryArgs {
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = budget)]
     pub memory_budget: ByteSize,
 
+    /// Maximum of records that the lanes of one pipeline remember to deliver none twice; a lane that has reached it
+    /// stops, and loses and repeats nothing [default: 1000000; 300000 with --state kubernetes:]
+    ///
+    /// A record takes about 32 bytes of memory, and 4 of each checkpoint, or 15 where contents are compared. All pipelines
+    /// together may take half as much as --memory-budget in addition to it; then those with 200000 records stop.
+    #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub remembered_max: Option<u64>,
+
     /// Where dead letters are stored, which are events that a sink refuses permanently: `file:DIR`,
     /// `kubernetes:[NAMESPACE]` or `kafka://BROKERS/TOPIC` [default: dead-letters in the state's directory; kubernetes:
     /// with --state kubernetes:; with --state kafka:, the topic TOPIC-dead-letters with the same settings]
@@ -269,12 +277,21 @@ impl DeliveryArgs {
             state: self.state.state.clone(),
             instance: self.state.instance.clone(),
             memory_budget: usize::try_from(self.memory_budget.0).unwrap_or(usize::MAX),
+            remembered_max: self.remembered_max(),
             checkpoint_interval: self.checkpoint_interval(),
             dead_letters: self.dead_letters.clone(),
             dead_letters_max: self.dead_letters_max.0,
             shutdown_timeout: self.shutdown_timeout.0,
             ..Options::default()
         }
+    }
+
+    fn remembered_max(&self) -> u64 {
+        self.remembered_max.unwrap_or(match self.state.state {
+            // Each write carries all of them to etcd.
+            Location::Kubernetes(_) => 300_000,
+            _ => REMEMBERED_MAX,
+        })
     }
 
     fn checkpoint_interval(&self) -> Duration {

@@ -49,6 +49,7 @@ pub const VARIABLES: &[(&str, &str, Commands)] = &[
     ("S1_FORWARDER_LISTEN_PROBES", "listen-probes", Only("run")),
     ("S1_FORWARDER_WEB_CONFIG", "web-config", Only("run")),
     ("S1_FORWARDER_MEMORY_BUDGET", "memory-budget", Only("run")),
+    ("S1_FORWARDER_REMEMBERED_MAX", "remembered-max", Only("run")),
     ("S1_FORWARDER_CHECKPOINT_INTERVAL", "checkpoint-interval", Only("run")),
     ("S1_FORWARDER_DEAD_LETTERS_MAX", "dead-letters-max", Only("run")),
     ("S1_FORWARDER_SHUTDOWN_TIMEOUT", "shutdown-timeout", Only("run")),

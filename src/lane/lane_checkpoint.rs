@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ use crate::source::{Pass, PositionPart, PositionReader, RecordKey, SourcePositio
 const VERSION: u64 = 4;
 /// The oldest layout that is read. It ends before [`LaneCheckpoint::sink_type`].
 const OLDEST: u64 = 3;
+/// A record cannot be created later than so long from now, whatever the clocks of its console say: the sums of such
+/// hours would never be too old.
+const FUTURE: Duration = Duration::from_secs(86_400);
 /// Comes before the version in a copy.
 const COPY: u8 = 0;
 
@@ -116,7 +120,8 @@ impl LaneCheckpoint {
         let stream = pending.batch.stream();
         for (record_key, identity) in records {
             let is_new = position.take(passes, pending.context, record_key);
-            let Some(created) = record_key.created.filter(|_| is_new) else { continue };
+            let is_possible = |created: &Timestamp| *created <= now.plus(FUTURE);
+            let Some(created) = record_key.created.filter(|created| is_new && is_possible(created)) else { continue };
             match Accounting::of(stream) {
                 Accounting::Records => {
                     ledger.count(created, identity);
@@ -260,8 +265,6 @@ impl LaneCheckpoint {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::record::Stream;
     use crate::source::{PollContext, Pull};
@@ -326,6 +329,27 @@ mod tests {
         checkpoint.restart(earlier.clone());
         assert_eq!(checkpoint.position, earlier);
         assert_eq!(LaneCheckpoint::decode(&checkpoint.encode()).unwrap().position, earlier);
+    }
+
+    /// A console may say anything. Hours that have not come do not expire.
+    #[test]
+    fn records_of_the_future_do_not_make_a_checkpoint_grow() {
+        let passes = Pull::of(Stream::Activities).passes();
+        for journals in [false, true] {
+            let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), journals));
+            lane.position.align(&passes);
+            let now = lane.since_resolved;
+            let pending = PendingBatch::new(Stream::Activities);
+            for hours in 0..2_000_u32 {
+                let created = Some(now.plus(Duration::from_secs(3600) * hours));
+                let record_key = RecordKey { id: hours.into(), version: 0, content: None, time: now, created };
+                let identity = Identity::of("console.example", Stream::Activities, &hours.to_string(), "");
+                lane.account(&passes, &pending, [(&record_key, identity)].into_iter(), now);
+            }
+            lane.position.forget_keys();
+            assert!(lane.take_appends(now).iter().map(|append| append.bytes.len()).sum::<usize>() < 1_000);
+            assert!(lane.encode().len() < 1_000, "{} bytes, journals: {journals}", lane.encode().len());
+        }
     }
 
     /// Where the store keeps no journals, as in Kubernetes, each write carries all of it.

@@ -16,6 +16,7 @@ mod pending_batch;
 mod poll_schedule;
 mod programs;
 mod pull;
+mod remembered;
 mod run;
 mod send;
 mod sizing;
@@ -37,6 +38,7 @@ pub use budget::{Budget, LaneBudget, Reservation};
 pub use lane_checkpoint::{LaneCheckpoint, LaneCheckpointError};
 pub use poll_schedule::until_lanes_wake;
 pub use programs::Programs;
+pub use remembered::{LaneMemory, Remembered};
 
 /// One stream of one pipeline going to one sink.
 #[derive(Debug)]
@@ -70,6 +72,8 @@ pub struct Lane {
     /// `--checkpoint-interval`.
     pub checkpoint_interval: Duration,
     pub budget: LaneBudget,
+    /// What it remembers of records.
+    pub memory: LaneMemory,
     /// For waits.
     pub random: fastrand::Rng,
     /// Wait before the first poll.

@@ -120,6 +120,12 @@ impl PullStage<'_> {
             if !request.pause().is_zero() {
                 sleep(request.pause()).await;
             }
+            if request.is_page()
+                && let Err(full) = self.lane.memory.set(poll.remembered())
+            {
+                meter.set_console_failure(Some(LaneState::of_console(&full)));
+                return Err(full);
+            }
             let mut permit = client.permit_for(&meter.lane).await;
             let (is_page, total) = (request.is_page(), budget.total());
             share = budget.share();

@@ -45,8 +45,11 @@ const MAX_SINKS: usize = 16;
 /// Requests at a time of one lane.
 const MAX_CONCURRENCY: f64 = 64.0;
 
-/// Of a timeout, and of the time in which a lane remembers what it has read.
+/// Of a timeout, and of the time in which alerts are read again.
 const LONGEST: Duration = Duration::from_secs(90 * 86_400);
+
+/// Of the time in which a lane remembers what it has read.
+const LONGEST_OVERLAP: Duration = Duration::from_secs(86_400);
 
 const NO_SECRET_REF: &str = "a resource has its secrets in Secrets of its own namespace: \
                              { secretRef: { name: NAME, key: KEY } }";
@@ -314,7 +317,10 @@ impl Check<'_> {
             ("sinks", "concurrency") if number(node).is_some_and(|number| number > MAX_CONCURRENCY) => {
                 self.refuse(node, path, format!("at most {MAX_CONCURRENCY} in a tenant's file"));
             }
-            (_, "overlap" | "lookback" | "timeout") if is_longer(node, LONGEST) => {
+            (_, "overlap") if is_longer(node, LONGEST_OVERLAP) => {
+                self.refuse(node, path, "at most 1 day in a tenant's file, since the lane remembers what it reads in it");
+            }
+            (_, "lookback" | "timeout") if is_longer(node, LONGEST) => {
                 self.refuse(node, path, "at most 90 days in a tenant's file");
             }
             ("console", "requests_per_second") if number(node).is_some_and(|rate| rate < LEAST_REQUESTS_PER_SECOND) => {
@@ -507,7 +513,8 @@ mod tests {
             ("sinks: [{ type: stdout }]", "sinks[0]"),
             ("sinks: [{ concurrency: 65 }]", "sinks[0].concurrency"),
             ("sinks: [{ batch: { timeout: 36500d } }]", "sinks[0].batch.timeout"),
-            ("streams: { threats: { overlap: 36500d } }", "streams.threats.overlap"),
+            ("streams: { threats: { overlap: 25h } }", "streams.threats.overlap"),
+            ("streams: { alerts: { lookback: 36500d } }", "streams.alerts.lookback"),
             ("console: { tls: { cert_file: { secretRef: a/b/c, x: 1 } } }", "console.tls.cert_file.secretRef"),
             ("sinks: [{ type: kafka }]", "sinks[0]"),
             ("sinks: [{ type: elasticsearch, urls: ['https://10.0.0.1:9200'] }]", "sinks[0].urls[0]"),

@@ -122,7 +122,10 @@ impl Delivery {
                     Failure::Transient { .. } => "failed",
                     Failure::Superseded(_) => "superseded",
                     Failure::SecretUnreadable(_) | Failure::ProgramOverran(_) => "not_sent",
-                    Failure::Unauthorized(_) | Failure::RefusedAll(_) | Failure::Misconfigured(_) => "refused",
+                    Failure::Unauthorized(_)
+                    | Failure::RefusedAll(_)
+                    | Failure::Misconfigured(_)
+                    | Failure::Full(_) => "refused",
                 };
                 span.end(outcome, 0, Some(&error.to_string()));
             }

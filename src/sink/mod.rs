@@ -246,7 +246,10 @@ impl From<Failure> for Outcome {
             Failure::Unauthorized(reason) => Self::Unauthorized(reason),
             Failure::SecretUnreadable(reason) => Self::SecretUnreadable(reason),
             Failure::RefusedAll(reason) => Self::RefusedAll(reason),
-            Failure::ProgramOverran(reason) | Failure::Misconfigured(reason) => Self::Misconfigured(reason),
+            // No sink has a limit of this process.
+            Failure::ProgramOverran(reason) | Failure::Misconfigured(reason) | Failure::Full(reason) => {
+                Self::Misconfigured(reason)
+            }
             Failure::Superseded(reason) => Self::Superseded(reason),
         }
     }

@@ -63,6 +63,11 @@ impl Pager {
         }
     }
 
+    /// Number of cursors that the walk has followed.
+    pub fn followed_count(&self) -> usize {
+        self.followed.len()
+    }
+
     /// Moves past a page of records with these keys.
     pub fn follow(&mut self, next_cursor: Option<&str>, keys: Vec<u64>) -> Next {
         let Some(cursor) = next_cursor else { return Next::Nothing };

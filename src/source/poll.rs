@@ -212,6 +212,13 @@ impl Poll {
         self.selection.position.key_count() + self.selection.returned.len()
     }
 
+    /// What the lane would remember if the poll ended now, and the cursors that it has followed. All else that it knows
+    /// of records is of these, or has a bound of its own.
+    pub fn remembered(&self) -> usize {
+        let position = &self.selection.position;
+        position.key_count() + position.content_count() + self.pager.followed_count()
+    }
+
     /// What to do next. The same request is given again until it is answered.
     pub fn next_action(&mut self) -> Action {
         if let Some(page) = self.ready.take() {

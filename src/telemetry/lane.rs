@@ -119,7 +119,8 @@ pub enum LaneState {
     SinkRefused(String),
     /// The settings are to blame, or what they name on this side; the lane retries at a low rate.
     Misconfigured(Misconfiguration, String),
-    /// The lane cannot continue by itself: checkpoints or dead letters cannot be written.
+    /// The lane cannot continue by itself: checkpoints or dead letters cannot be written, or it remembers as many records
+    /// as it may.
     Stopped(String),
     /// New, with the checkpoint of a pipeline that was probably renamed to this one: it waits for `state rename`. The
     /// text says for which one.
@@ -192,6 +193,7 @@ impl LaneState {
             Failure::SecretUnreadable(error) => Self::Misconfigured(Misconfiguration::SecretUnreadable, error.clone()),
             Failure::RefusedAll(error) => Self::Misconfigured(Misconfiguration::RefusedAll, error.clone()),
             Failure::ProgramOverran(error) => Self::Misconfigured(Misconfiguration::ProgramOverran, error.clone()),
+            Failure::Full(error) => Self::Stopped(error.clone()),
             other => otherwise(other.to_string()),
         }
     }

@@ -11,7 +11,7 @@ use super::spec::LaneSpec;
 use super::start_times::{StartTimes, StartWaits};
 use super::{Options, StartError};
 use crate::console::{self, Client, Limiters};
-use crate::lane::{Budget, Lane, Programs};
+use crate::lane::{Budget, Lane, Programs, Remembered};
 use crate::program_threads::ProgramThreads;
 use crate::record::{Clock, Timestamp};
 use crate::settings::ClientError;
@@ -33,6 +33,8 @@ pub struct WorkerContext {
     pub telemetry: Arc<Telemetry>,
     /// Limits the bytes in flight.
     pub budget: Arc<Budget>,
+    /// Limits what lanes remember of records.
+    remembered: Arc<Remembered>,
     store: Arc<dyn Store>,
     /// One store per shard of this worker, for kinds of stores that are made per shard.
     shard_stores: Mutex<HashMap<u32, Weak<dyn Store>>>,
@@ -123,6 +125,7 @@ impl WorkerContext {
         };
         Arc::new(Self {
             budget: Budget::new(options.memory_budget),
+            remembered: Remembered::new(options.remembered_max, options.memory_budget),
             store,
             shard_stores: Mutex::default(),
             dead_letters: Arc::new(dead_letters),
@@ -269,6 +272,7 @@ impl WorkerContext {
             store: self.shard_store(mode.shard),
             checkpoint_interval: self.options.checkpoint_interval,
             budget: self.budget.lane(),
+            memory: self.remembered.lane(&spec.id.pipeline),
             random: self.fork_random(),
             first_poll_after: mode.first_poll_after,
             once: mode.once,

@@ -39,7 +39,7 @@ pub use backfill::{Backfill, BackfillEnd, BackfillError, BackfillProgress, Backf
 pub use context::{BuildLaneError, WorkerContext};
 pub use once::{LaneReport, OnceReport, run_once};
 pub use open_files::raise_limit;
-pub use options::Options;
+pub use options::{Options, REMEMBERED_MAX};
 pub use owners::{read_files_beside, release_name};
 pub use renames::{Answer, RenameRequests, rename_checkpoint};
 pub use replay::{Filter, ReplayError, ReplayReport, replay};

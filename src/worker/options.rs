@@ -30,6 +30,8 @@ pub struct Options {
     pub renamed_wait: Option<Duration>,
     /// Maximum of bytes in flight over all lanes.
     pub memory_budget: usize,
+    /// Maximum of records that the lanes of one pipeline remember.
+    pub remembered_max: u64,
     /// Minimum time between two checkpoints of one lane.
     pub checkpoint_interval: Duration,
     /// `--dead-letters`. The default is next to the state.
@@ -46,6 +48,9 @@ pub struct Options {
     /// Replaces HTTP in tests and in the simulation.
     pub transport: Option<Arc<dyn Transport>>,
 }
+
+/// Default of `--remembered-max`.
+pub const REMEMBERED_MAX: u64 = 1_000_000;
 
 /// Default directory of dead letters in the state directory. With Kafka, the end of the topic's name.
 const DEAD_LETTERS: &str = "dead-letters";
@@ -88,6 +93,7 @@ impl Default for Options {
             renamed_wait: None,
             identity: process_identity(),
             memory_budget: 512 << 20,
+            remembered_max: REMEMBERED_MAX,
             checkpoint_interval: Duration::ZERO,
             dead_letters: None,
             dead_letters_max: DeadLetters::DEFAULT_MAX,

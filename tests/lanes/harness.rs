@@ -10,7 +10,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use s1_forwarder::console::scripted::ScriptedTransport;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters, Transport, TransportError};
 use s1_forwarder::emulator::{self, Kind, Setup};
-use s1_forwarder::lane::{Budget, Lane, LaneCheckpoint, LaneEnd};
+use s1_forwarder::lane::{Budget, Lane, LaneCheckpoint, LaneEnd, Remembered};
 use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::dead_letters::DeadLetters;
@@ -21,6 +21,7 @@ use s1_forwarder::sink::{Deadline, Sink};
 use s1_forwarder::source::{Pull, Since};
 use s1_forwarder::state::{LaneId, MemoryStore};
 use s1_forwarder::telemetry::{LaneMetrics, Meter, Telemetry};
+use s1_forwarder::worker::REMEMBERED_MAX;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,7 @@ pub struct LaneHarness {
     pub telemetry: Arc<Telemetry>,
     pub store: Arc<MemoryStore>,
     pub budget: Arc<Budget>,
+    pub remembered: Arc<Remembered>,
     pub dead_letters: tempfile::TempDir,
     limiters: Limiters,
     /// How long the console takes to answer.
@@ -60,6 +62,7 @@ impl LaneHarness {
             telemetry: Arc::new(Telemetry::new()),
             store: Arc::default(),
             budget: Budget::new(64 << 20),
+            remembered: Remembered::new(REMEMBERED_MAX, 64 << 20),
             dead_letters: tempfile::tempdir().unwrap(),
             limiters: Limiters::default(),
             console_delay: Duration::from_millis(20),
@@ -138,6 +141,7 @@ impl LaneHarness {
             store: self.store.clone(),
             checkpoint_interval: Duration::ZERO,
             budget: self.budget.lane(),
+            memory: self.remembered.lane("acme"),
             random: fastrand::Rng::with_seed(7),
             first_poll_after: Duration::ZERO,
             once: false,

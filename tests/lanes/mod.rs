@@ -13,6 +13,7 @@ mod oversized;
 mod pages;
 mod polling;
 mod questions;
+mod remembered;
 mod requests;
 mod script;
 mod sinks;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::emulator::Setup;
-use s1_forwarder::lane::{Budget, Lane, LaneEnd};
+use s1_forwarder::lane::{Budget, Lane, LaneEnd, Remembered};
 use s1_forwarder::record::{Clock, Timestamp};
 use s1_forwarder::settings::{Period, Schema};
 use s1_forwarder::sink::Deadline;
@@ -36,6 +36,7 @@ const SHUTDOWN: Duration = Duration::from_secs(25);
 pub struct Process {
     simulation: Arc<Simulation>,
     budget: Arc<Budget>,
+    remembered: Arc<Remembered>,
     telemetry: Arc<Telemetry>,
     client: Arc<Client>,
     clock: Clock,
@@ -109,6 +110,7 @@ impl Process {
         let mut process = Self {
             simulation: simulation.clone(),
             budget,
+            remembered: Remembered::new(u64::MAX, usize::MAX),
             telemetry: Arc::new(Telemetry::new()),
             client,
             clock,
@@ -168,6 +170,7 @@ impl Process {
             store: Arc::new(SimulatedStore { simulation: simulation.clone(), lane: own, incarnation }),
             checkpoint_interval: simulation.plan.checkpoint_interval,
             budget: self.budget.lane(),
+            memory: self.remembered.lane("acme"),
             random,
             once: false,
             known: None,

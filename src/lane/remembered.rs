@@ -1,0 +1,153 @@
+//! What lanes remember of records, so that none is delivered twice: bounded for each pipeline, since a console may name
+//! new records without end. A lane that has reached the bound stops: if it forgot something, it would repeat it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::failure::Failure;
+
+/// Bytes of a record in memory, also while a poll has a copy.
+const BYTES: usize = 32;
+/// The part of the memory budget that all lanes together may take in addition to it.
+const PART: usize = 2;
+/// Each pipeline may remember so many records, whatever others do: those of a long list.
+const LEAST: u64 = 200_000;
+
+/// The records that all lanes of a process remember.
+#[derive(Debug)]
+pub struct Remembered {
+    /// Of one pipeline (`--remembered-max`).
+    max: u64,
+    /// Of all pipelines; one with more than [`LEAST`] remembers no more then.
+    max_of_all: u64,
+    sums: Mutex<Sums>,
+}
+
+#[derive(Debug, Default)]
+struct Sums {
+    all: u64,
+    pipelines: HashMap<Arc<str>, Pipeline>,
+}
+
+#[derive(Debug, Default)]
+struct Pipeline {
+    records: u64,
+    lanes: u64,
+}
+
+/// The part of one lane. Dropping it forgets the records.
+#[derive(Debug)]
+pub struct LaneMemory {
+    remembered: Arc<Remembered>,
+    pipeline: Arc<str>,
+    records: Mutex<u64>,
+}
+
+impl Remembered {
+    /// `budget` are the bytes of `--memory-budget`.
+    pub fn new(max: u64, budget: usize) -> Arc<Self> {
+        let max_of_all = (budget / PART / BYTES) as u64;
+        Arc::new(Self { max, max_of_all, sums: Mutex::default() })
+    }
+
+    /// The memory of another lane of the pipeline.
+    pub fn lane(self: &Arc<Self>, pipeline: &str) -> LaneMemory {
+        let mut sums = self.sums.lock();
+        let known = sums.pipelines.get_key_value(pipeline).map(|(name, _)| name.clone());
+        let pipeline = known.unwrap_or_else(|| pipeline.into());
+        sums.pipelines.entry(pipeline.clone()).or_default().lanes += 1;
+        LaneMemory { remembered: self.clone(), pipeline, records: Mutex::default() }
+    }
+}
+
+impl LaneMemory {
+    /// The lane remembers so many records now.
+    ///
+    /// # Errors
+    /// [`Failure::Full`] if it may read no more. A lane with less than its share of the pipeline's records may go on.
+    pub fn set(&self, records: usize) -> Result<(), Failure> {
+        let Remembered { max, max_of_all, .. } = *self.remembered;
+        let records = records as u64;
+        let mut own = self.records.lock();
+        let mut sums = self.remembered.sums.lock();
+        sums.all = sums.all.saturating_sub(*own) + records;
+        let all = sums.all;
+        let Some(pipeline) = sums.pipelines.get_mut(&self.pipeline) else { return Ok(()) };
+        pipeline.records = pipeline.records.saturating_sub(*own) + records;
+        *own = records;
+        let is_above_share = records >= max / pipeline.lanes.max(1);
+        if pipeline.records >= max && is_above_share {
+            return Err(Failure::Full(format!(
+                "the lane remembers {records} records to deliver none twice, and its pipeline {}: --remembered-max allows \
+                 {max}. The console may invent records. If it does not, raise the limit, or shorten `overlap` and set the \
+                 lane to a time (s1-forwarder state set)",
+                pipeline.records
+            )));
+        }
+        if all >= max_of_all
+            && pipeline.records >= LEAST
+            && (is_above_share || records >= LEAST / pipeline.lanes.max(1))
+        {
+            return Err(Failure::Full(format!(
+                "the lane remembers {records} records to deliver none twice, and all lanes {all}, which is what a worker \
+                 with this --memory-budget has room for: raise it, or shorten `overlap` of this pipeline and set the lane \
+                 to a time (s1-forwarder state set)"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for LaneMemory {
+    fn drop(&mut self) {
+        let mut sums = self.remembered.sums.lock();
+        let records = *self.records.lock();
+        sums.all = sums.all.saturating_sub(records);
+        if let Some(pipeline) = sums.pipelines.get_mut(&self.pipeline) {
+            pipeline.records = pipeline.records.saturating_sub(records);
+            pipeline.lanes = pipeline.lanes.saturating_sub(1);
+            if pipeline.lanes == 0 {
+                sums.pipelines.remove(&self.pipeline);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET: usize = 1 << 30;
+
+    #[test]
+    fn a_pipeline_remembers_so_much_and_others_go_on() {
+        let remembered = Remembered::new(1_000, BUDGET);
+        let [greedy, modest, other] = ["acme", "acme", "globex"].map(|pipeline| remembered.lane(pipeline));
+        assert_eq!((greedy.set(999), modest.set(0)), (Ok(()), Ok(())));
+        let Err(Failure::Full(reason)) = greedy.set(1_001) else { panic!("it may go on") };
+        assert!(reason.contains("1001 records") && reason.contains("--remembered-max allows 1000"), "{reason}");
+        assert!(greedy.set(1_000).is_err());
+        assert_eq!((modest.set(400), other.set(999)), (Ok(()), Ok(())));
+        assert!(modest.set(600).is_err(), "more than its share");
+        assert_eq!((modest.set(10), greedy.set(900)), (Ok(()), Ok(())), "what is forgotten leaves room");
+        drop(greedy);
+        assert_eq!(modest.set(990), Ok(()));
+        drop((modest, other));
+        let sums = remembered.sums.lock();
+        assert!(sums.all == 0 && sums.pipelines.is_empty(), "{sums:?}");
+    }
+
+    #[test]
+    fn all_together_take_a_part_of_the_budget_and_each_has_the_least() {
+        let many = LEAST * 4;
+        let remembered = Remembered::new(many * 10, many as usize * BYTES * PART);
+        let [greedy, other] = ["acme", "globex"].map(|pipeline| remembered.lane(pipeline));
+        assert_eq!(greedy.set(many as usize - 1), Ok(()));
+        let Err(Failure::Full(reason)) = greedy.set(many as usize) else { panic!("it may go on") };
+        assert!(reason.contains("--memory-budget"), "{reason}");
+        assert_eq!(other.set(LEAST as usize - 1), Ok(()));
+        assert!(other.set(LEAST as usize).is_err());
+    }
+}

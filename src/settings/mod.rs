@@ -45,7 +45,7 @@ pub use name::{NameError, check_name, is_namespace};
 pub use period::{Period, PeriodError};
 pub use pin::{Fingerprint, FingerprintError};
 pub use placeholders::{TextPart, Unclosed, text_parts};
-pub use private::{create_private_directories, private_file};
+pub use private::{PRIVATE, check_private_directory, create_private_directories, not_followed, private_file};
 pub use proxy::{Proxy, ProxyError, UsedProxy, begins_twice};
 pub use reachable::{NetworkError, NotReachable, PrivateDestination, PrivateDestinations, Reach};
 pub use read_file::{not_a_regular_file, read_file, read_regular};

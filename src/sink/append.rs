@@ -6,13 +6,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use cap_std::fs::{OpenOptions, OpenOptionsExt};
+use rustix::fs::OFlags;
 
-use crate::settings::{FilePath, create_private_directories};
+use crate::settings::{FilePath, PRIVATE, create_private_directories, not_followed};
 
 /// Who can read files and directories that are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Readers {
-    /// Only the owner.
+    /// Only the owner. A symbolic link in the place of the file is not followed.
     Owner,
     /// Whom the process's umask allows: collectors of other users read the files of a sink.
     Umask,
@@ -52,10 +53,10 @@ pub(crate) fn open_locked(path: &FilePath, readers: Readers) -> io::Result<File>
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true);
     if readers == Readers::Owner {
-        options.mode(0o600);
+        options.mode(PRIVATE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     }
     loop {
-        let file = path.open(&options)?;
+        let file = path.open(&options).map_err(not_followed)?;
         file.lock()?;
         let opened = file.metadata()?;
         if path.inode().is_ok_and(|named| named == (opened.dev(), opened.ino())) {

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::{CheckpointBackend, CheckpointKey, StateError, Store, envelope};
 use crate::checkpoint::{Append, CheckpointUpdate};
 use crate::record::Stream;
-use crate::settings::{create_private_directories, private_file, read_file};
+use crate::settings::{check_private_directory, create_private_directories, not_followed, private_file, read_file};
 
 /// Most bytes of a file: a checkpoint of a hundred thousand agents has 1.5 MB.
 const MAX_BYTES: usize = 256 << 20;
@@ -41,13 +41,17 @@ impl FileStore {
     /// Creates the directory where it does not exist, and locks it.
     ///
     /// # Errors
-    /// When the directory cannot be used, or another process holds the lock.
+    /// When the directory cannot be used, another user could have prepared it, or another process holds the lock.
     pub fn open(directory: &Path) -> Result<Self, StateError> {
         let lanes = directory.join(LANES);
+        for existing in [directory, &lanes] {
+            check_private_directory(existing).map_err(io("use", existing))?;
+        }
         create_private_directories(&lanes).map_err(io("create", &lanes))?;
         sync_directory(directory)?;
         let path = directory.join(LOCK);
-        let lock = private_file().create(true).append(true).open(&path).map_err(io("open", &path))?;
+        let lock =
+            private_file().create(true).append(true).open(&path).map_err(not_followed).map_err(io("open", &path))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { lanes, _lock: Some(lock), turns: Mutex::default() }),
             Err(TryLockError::WouldBlock) => Err(StateError::Locked(directory.to_owned())),
@@ -143,8 +147,13 @@ impl Store for FileStore {
     async fn reach(&self) -> Result<(), StateError> {
         let path = self.lanes.with_file_name(PROBE);
         blocking(move || {
-            let mut file =
-                private_file().create(true).write(true).truncate(true).open(&path).map_err(io("create", &path))?;
+            let mut file = private_file()
+                .create(true)
+                .write(true)
+                .truncate(true)
+                .open(&path)
+                .map_err(not_followed)
+                .map_err(io("create", &path))?;
             file.write_all(PROBE.as_bytes()).and_then(|()| file.sync_data()).map_err(io("write", &path))?;
             remove(&path, fs::remove_file)
         })
@@ -207,7 +216,13 @@ fn append_durably(directory: &Path, append: &Append) -> Result<(), StateError> {
     let path = directory.join(append.segment.to_string());
     let parent = create_parent(&path)?;
     let is_new = !path.exists();
-    let mut file = private_file().create(true).write(true).truncate(false).open(&path).map_err(io("open", &path))?;
+    let mut file = private_file()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(not_followed)
+        .map_err(io("open", &path))?;
     file.set_len(append.offset)
         .and_then(|()| file.seek(SeekFrom::End(0)))
         .and_then(|_| file.write_all(&append.bytes))
@@ -247,7 +262,13 @@ pub(super) async fn blocking<T: Send + 'static>(
 fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     let parent = create_parent(path)?;
     let new = path.with_extension("new");
-    let mut file = private_file().write(true).create(true).truncate(true).open(&new).map_err(io("create", &new))?;
+    let mut file = private_file()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&new)
+        .map_err(not_followed)
+        .map_err(io("create", &new))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io("write", &new))?;
     fs::rename(&new, path).map_err(io("replace", path))?;
     sync_directory(&parent)

@@ -1,7 +1,7 @@
 //! State that cannot be used: refused with its reason before anything is sent that could not be remembered.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
 use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey};
@@ -33,6 +33,27 @@ async fn a_place_that_cannot_be_written_ends_the_start_with_1() {
     }
     assert!(harness.sink.requests().is_empty(), "nothing is sent");
     assert!(harness.console().request_log().is_empty(), "nothing is pulled");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_user_has_prepared_in_the_state_is_not_written() {
+    let harness = Harness::new(|setup| setup.activities = 10).await;
+    harness.put_changed("acme", json!({}));
+    fs::create_dir(harness.path("state")).unwrap();
+    fs::set_permissions(harness.path("state"), fs::Permissions::from_mode(0o777)).unwrap();
+    let exit = harness.once(&[]).await;
+    assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+    assert!(exit.stderr.contains("every user may write there"), "{}", exit.stderr);
+    fs::set_permissions(harness.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
+    harness.write("foreign", "foreign");
+    fs::create_dir_all(harness.path(CHECKPOINT).parent().unwrap()).unwrap();
+    symlink(harness.path("foreign"), harness.path(CHECKPOINT).with_extension("new")).unwrap();
+    let mut worker = harness.worker();
+    let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "stopped").await;
+    assert!(lane["error"].as_str().unwrap().contains("a symbolic link is in its place"), "{lane}");
+    assert_eq!(fs::read_to_string(harness.path("foreign")).unwrap(), "foreign");
+    fs::remove_file(harness.path(CHECKPOINT).with_extension("new")).unwrap();
+    harness.delivered(&[Kind::Activities]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! `state export|import`: a lane that is half done goes on from another store; a damaged file is refused.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::support::transfer::{done, goes_on, half_way};
 
@@ -48,7 +49,12 @@ async fn lanes_go_on_from_another_directory_and_what_is_not_whole_is_refused() {
     worker.signal("TERM").await;
     assert_eq!(worker.exit().await.code, Some(0));
 
+    // It names customers: also a file that existed is for its owner alone.
+    let mode = || fs::metadata(harness.path("later")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    fs::set_permissions(harness.path("later"), fs::Permissions::from_mode(0o644)).unwrap();
     done(&harness, &["state", "export", "later", "--state", "file:other"]).await;
+    assert_eq!(mode(), 0o600);
     let before = done(&harness, &["state", "show", "acme/activities/siem", "--state", "file:other"]).await;
     done(&harness, &["state", "delete", "acme/activities/siem", "--state", "file:other"]).await;
     let replaced = done(&harness, &["state", "import", "later", "--replace", "--state", "file:other"]).await;

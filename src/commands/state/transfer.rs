@@ -4,8 +4,9 @@
 //! and its checksum. The segments of a lane's journal precede its checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, BufWriter, Cursor, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{StateArgs, note, print_line};
 use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange};
 use crate::lane::LaneCheckpoint;
+use crate::settings::PRIVATE;
 use crate::state::{Access, StateError, Store, process_identity};
 use crate::worker::repairs_area;
 
@@ -80,7 +82,7 @@ struct Stored {
 pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow::Result<()> {
     let out: Box<dyn Write> = match file == Path::new("-") {
         true => Box::new(std::io::stdout().lock()),
-        false => Box::new(File::create(file).with_context(|| format!("cannot create {}", file.display()))?),
+        false => Box::new(create(file).with_context(|| format!("cannot create {}", file.display()))?),
     };
     let mut writer = Writer { out: BufWriter::new(out), crc: crc32fast::Hasher::new(), checkpoints: 0, failed: 0 };
     writer.line(Item::Export { from: state.state.to_string() })?;
@@ -95,6 +97,16 @@ pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow
     note(format!("{} checkpoints exported", writer.end()?));
     ensure!(failed == 0, "{failed} could not be read; the others are exported");
     Ok(())
+}
+
+/// For the owner alone, as the state is: it names customers.
+fn create(file: &Path) -> std::io::Result<File> {
+    let created = File::options().write(true).create(true).truncate(true).mode(PRIVATE).open(file)?;
+    // It may have existed; and it may be no file, such as a pipe.
+    if created.metadata()?.is_file() {
+        created.set_permissions(Permissions::from_mode(PRIVATE))?;
+    }
+    Ok(created)
 }
 
 async fn copy(

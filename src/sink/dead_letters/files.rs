@@ -18,7 +18,7 @@ use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
 use super::line::{StoredDeadLetter, parse_line, write_line};
 use super::shares::Shares;
 use crate::checkpoint::LaneId;
-use crate::settings::private_file;
+use crate::settings::{check_private_directory, not_followed, private_file};
 use crate::sink::append::{Readers, append_lines, open_locked};
 
 /// Most bytes of a line. An event of the largest record, in base64, has less.
@@ -128,6 +128,7 @@ impl Files {
     fn append(&self, files: BTreeMap<(String, String), Vec<u8>>) -> Result<(), DeadLetterError> {
         let place = || self.path.display().to_string();
         let io = |source| DeadLetterError::Io { place: place(), source };
+        check_private_directory(&self.path).map_err(io)?;
         let mut more: BTreeMap<&str, u64> = BTreeMap::new();
         for ((pipeline, _), lines) in &files {
             *more.entry(pipeline).or_default() += lines.len() as u64;
@@ -250,7 +251,7 @@ pub fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// # Errors
 /// If another process has locked it, or the directory cannot be used.
 pub(super) fn lock(directory: &Path) -> io::Result<File> {
-    let lock = private_file().create(true).append(true).open(directory.join(LOCK))?;
+    let lock = private_file().create(true).append(true).open(directory.join(LOCK)).map_err(not_followed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
@@ -302,7 +303,7 @@ pub(super) fn remove(path: &Path, numbers: &BTreeSet<u64>) -> io::Result<usize> 
     }
     let file = open_locked(&path.to_owned().into(), Readers::Owner)?;
     let rest = path.with_extension("rest");
-    let mut out = BufWriter::new(private_file().write(true).create(true).truncate(true).open(&rest)?);
+    let mut out = BufWriter::new(private_file().write(true).create(true).truncate(true).open(&rest).map_err(not_followed)?);
     let mut lines = BufReader::new(&file);
     let mut line = Vec::new();
     let (mut removed, mut has_rest) = (0, false);

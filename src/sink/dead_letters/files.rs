@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
-use super::line::{StoredDeadLetter, parse_line, write_line};
+use super::line::{StoredDeadLetter, is_intact, parse_line, write_line};
 use super::shares::Shares;
 use crate::checkpoint::LaneId;
 use crate::settings::{check_private_directory, not_followed, private_file};
@@ -284,7 +284,10 @@ pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<(u64, Sto
                 let problem = format!("{place}, line {}: it is larger than {MAX_LINE} bytes", number + 1);
                 Some(Err(io::Error::new(io::ErrorKind::InvalidData, problem)))
             }
-            Ok(_) if line.pop() != Some(b'\n') => None,
+            Ok(_) if line.pop() != Some(b'\n') => is_intact(&line).then(|| {
+                let problem = format!("{place}, line {}: its line feed is damaged", number + 1);
+                Err(io::Error::new(io::ErrorKind::InvalidData, problem))
+            }),
             Ok(_) => Some(parse_line(&line).map(|stored| (number, stored)).map_err(|problem| {
                 io::Error::new(io::ErrorKind::InvalidData, format!("{place}, line {}: {problem}", number + 1))
             })),
@@ -303,7 +306,8 @@ pub(super) fn remove(path: &Path, numbers: &BTreeSet<u64>) -> io::Result<usize> 
     }
     let file = open_locked(&path.to_owned().into(), Readers::Owner)?;
     let rest = path.with_extension("rest");
-    let mut out = BufWriter::new(private_file().write(true).create(true).truncate(true).open(&rest).map_err(not_followed)?);
+    let mut out =
+        BufWriter::new(private_file().write(true).create(true).truncate(true).open(&rest).map_err(not_followed)?);
     let mut lines = BufReader::new(&file);
     let mut line = Vec::new();
     let (mut removed, mut has_rest) = (0, false);
@@ -311,6 +315,10 @@ pub(super) fn remove(path: &Path, numbers: &BTreeSet<u64>) -> io::Result<usize> 
         line.clear();
         lines.read_until(b'\n', &mut line)?;
         if line.last() != Some(&b'\n') {
+            if line.split_last().is_some_and(|(_, line)| is_intact(line)) {
+                out.write_all(&line)?;
+                has_rest = true;
+            }
             break;
         }
         if numbers.contains(&number) {
@@ -359,6 +367,33 @@ mod tests {
             truncated: false,
             event: b"{}",
         }
+    }
+
+    #[tokio::test]
+    async fn a_last_line_whose_line_feed_is_damaged_is_not_taken_for_one_that_a_crash_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Directory::new(directory.path().to_owned(), 1 << 20);
+        store.keep(&[letter("acme"), letter("acme")]).await.unwrap();
+        let path = directory.path().join("acme/threats.siem.ndjson");
+        let whole = std::fs::read(&path).unwrap();
+        let problems = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            read(&path).unwrap().filter_map(Result::err).map(|error| error.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(problems(&whole), "");
+        assert_eq!(problems(&whole[..whole.len() - 20]), "");
+        for end in
+            whole.split_last().unwrap().1.iter().rposition(|byte| *byte == b'\n').into_iter().chain([whole.len() - 1])
+        {
+            let mut flipped = whole.clone();
+            flipped[end] ^= 1;
+            assert!(!problems(&flipped).is_empty(), "the line feed at {end}");
+        }
+        let mut flipped = whole.clone();
+        flipped[whole.len() - 1] ^= 1;
+        std::fs::write(&path, &flipped).unwrap();
+        assert_eq!(remove(&path, &BTreeSet::from([0])).unwrap(), 1);
+        assert!(std::fs::read(&path).unwrap().ends_with(&flipped[flipped.len() - 50..]), "it stays");
     }
 
     /// A replay locks a file for as long as it rewrites it.

@@ -144,7 +144,7 @@ fn checksum(bytes: &[u8]) -> String {
 }
 
 /// True if the checksum at the end of a line is that of what is before it.
-fn is_intact(line: &[u8]) -> bool {
+pub fn is_intact(line: &[u8]) -> bool {
     let Some((checked, digits)) =
         line.strip_suffix(END).and_then(|line| line.split_at_checked(line.len().saturating_sub(8)))
     else {
@@ -190,6 +190,34 @@ pub fn parse_line(line: &[u8]) -> Result<StoredDeadLetter, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_with_any_flipped_bit_is_refused() {
+        let letter = DeadLetter {
+            time: Timestamp::default(),
+            pipeline: "acme",
+            stream: Stream::Activities,
+            sink: "siem",
+            identity: Identity::of("console.example", Stream::Activities, "1", ""),
+            record_id: "1",
+            status: "400",
+            reason: "no",
+            event_time: None,
+            error: None,
+            labels: None,
+            truncated: false,
+            event: br#"{"user":"bob","action":"logged-in"}"#,
+        };
+        let mut line = Vec::new();
+        write_line(&letter, &mut line);
+        line.pop();
+        assert!(parse_line(&line).is_ok());
+        for bit in 0..line.len() * 8 {
+            line[bit / 8] ^= 1 << (bit % 8);
+            assert!(parse_line(&line).is_err(), "{}", String::from_utf8_lossy(&line));
+            line[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
 
     #[test]
     fn an_altered_line_is_refused_and_one_of_an_older_build_is_read() {

@@ -318,7 +318,11 @@ impl Check<'_> {
                 self.refuse(node, path, format!("at most {MAX_CONCURRENCY} in a tenant's file"));
             }
             (_, "overlap") if is_longer(node, LONGEST_OVERLAP) => {
-                self.refuse(node, path, "at most 1 day in a tenant's file, since the lane remembers what it reads in it");
+                self.refuse(
+                    node,
+                    path,
+                    "at most 1 day in a tenant's file, since the lane remembers what it reads in it",
+                );
             }
             (_, "lookback" | "timeout") if is_longer(node, LONGEST) => {
                 self.refuse(node, path, "at most 90 days in a tenant's file");

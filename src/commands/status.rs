@@ -19,7 +19,7 @@ use super::{Format, UsageError, note, print_line};
 use crate::pipeline;
 use crate::record::Timestamp;
 use crate::server::{Cluster, File, PeerClient, SourceProblem, Status, WebConfig};
-use crate::settings::{HttpSettings, Period, Reach, Secret, Tls, TlsFile, visible};
+use crate::settings::{HttpSettings, Period, Reach, Secret, Tls, TlsFile};
 
 /// A larger response is not from a worker.
 const MAX_BYTES: usize = 256 << 20;

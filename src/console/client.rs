@@ -18,8 +18,9 @@ use super::{
     Request, Response, Transport, TransportError,
 };
 use crate::record::{Clock, Stream, Timestamp};
-use crate::settings::{ClientError, Id, SecretError, excerpt};
+use crate::settings::{ClientError, Id, SecretError};
 use crate::telemetry::{LaneMetrics, Meter};
+use crate::visible::excerpt;
 
 /// Timeout of a list of findings, for which consoles need longer.
 const FINDINGS_TIMEOUT: Duration = Duration::from_secs(60);

@@ -231,7 +231,10 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 ///
 /// # Errors
 /// If it has none, or one that `private` of a tenant does not allow, since a connection uses any of them.
-pub(super) async fn resolve(host: &str, private: Option<&PrivateDestinations>) -> Result<Vec<SocketAddr>, ResolveError> {
+pub(super) async fn resolve(
+    host: &str,
+    private: Option<&PrivateDestinations>,
+) -> Result<Vec<SocketAddr>, ResolveError> {
     let found = lookup(host).await.map_err(ResolveError::Lookup)?;
     let refused = found.iter().find(|address| private.is_some_and(|private| !private.allow(address.ip())));
     match refused {

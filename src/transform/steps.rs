@@ -205,8 +205,10 @@ impl Steps {
                 provenance.restore(&mut event);
             }
         }
-        self.redactor.event(&mut event);
-        let json = event.to_json().unwrap_or_default();
+        self.redactor.event(&mut event, self.schema);
+        let Some(json) = event.to_json() else {
+            return self.fail(out, start, mapped, "remap: its event cannot be written as JSON".to_owned());
+        };
         if json.len() > MAX_EVENT {
             let reason = format!("remap: its event has {} bytes; programs make at most {MAX_EVENT}", json.len());
             return self.fail(out, start, mapped, reason);

@@ -20,8 +20,9 @@ use super::signature::{Hmac, Signer};
 use super::token_error::TokenError;
 use super::token_source::{Grant, TokenSource, Tokens};
 use super::used_secrets::UsedSecrets;
-use crate::settings::{Credential, HttpSettings, Secret, SecretError, excerpt};
+use crate::settings::{Credential, HttpSettings, Secret, SecretError};
 use crate::sink::{BuildError, SharedSinkResources};
+use crate::visible::excerpt;
 
 /// `auth:` of a sink with a choice of credentials.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

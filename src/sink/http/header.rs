@@ -2,8 +2,8 @@
 
 use http::header::HeaderName;
 
-use crate::settings::excerpt;
 use crate::sink::BuildError;
+use crate::visible::excerpt;
 
 /// Headers that describe the body or the connection, or hold for the next hop alone.
 const RESERVED: [&str; 13] = [

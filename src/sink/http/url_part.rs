@@ -1,8 +1,8 @@
 //! Settings that become a part of a URL: what else could they lead to?
 
 use super::framing::path_segment;
-use crate::settings::excerpt;
 use crate::sink::BuildError;
+use crate::visible::excerpt;
 
 /// Longer than any name of a host.
 const MAX_HOST: usize = 253;

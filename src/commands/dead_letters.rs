@@ -56,7 +56,7 @@ enum Command {
     /// usage.
     Replay {
         #[command(flatten)]
-        files: FileArgs,
+        files: Box<FileArgs>,
         #[command(flatten)]
         filter: FilterArgs,
         #[command(flatten)]

@@ -73,7 +73,7 @@ struct Mapping {
 /// Why filling the open batch paused.
 enum Filled {
     /// This one is full.
-    Batch(PendingBatch),
+    Batch(Box<PendingBatch>),
     /// All records of the page are mapped.
     Page,
     /// It is the turn of another lane.
@@ -172,7 +172,7 @@ impl MapStage {
                 }
             };
             match filled {
-                Filled::Batch(full) => self.send(full).await?,
+                Filled::Batch(full) => self.send(*full).await?,
                 Filled::Page => break,
                 Filled::Turn => {}
                 Filled::Overran(reason) => {
@@ -234,7 +234,7 @@ impl Filler {
         loop {
             if self.open.batch.len() >= self.limits.events || self.framed_size() >= self.limits.bytes {
                 self.open.take_reservation(&mut mapping.reservation, copies);
-                return Filled::Batch(self.take_open());
+                return Filled::Batch(Box::new(self.take_open()));
             }
             let Mapping { page, next, .. } = mapping;
             let Some(record) = page.records.get(*next) else { return Filled::Page };
@@ -253,7 +253,7 @@ impl Filler {
             if self.open.batch.len() > 1 && self.framed_size() > self.limits.bytes {
                 let last = PendingBatch { since: now, ..self.open.split_last() };
                 self.open.take_reservation(&mut mapping.reservation, copies);
-                return Filled::Batch(std::mem::replace(&mut self.open, last));
+                return Filled::Batch(Box::new(std::mem::replace(&mut self.open, last)));
             }
             if let Some(reason) = self.overran.take() {
                 self.open.take_reservation(&mut mapping.reservation, copies);

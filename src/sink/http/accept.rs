@@ -184,6 +184,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::settings::KnownSecrets;
     use crate::sink::http::response::judged_by;
 
     fn judged(accept: Value, status: u16, body: &str) -> String {
@@ -268,8 +269,13 @@ mod tests {
             ("text/xml", "<form>", "Delivered"),
         ] {
             let headers = http::HeaderMap::from_iter([(http::header::CONTENT_TYPE, content_type.parse().unwrap())]);
-            let response =
-                ResponseView { status: http::StatusCode::OK, headers: &headers, body: body.as_bytes(), events: 4 };
+            let response = ResponseView {
+                status: http::StatusCode::OK,
+                headers: &headers,
+                body: body.as_bytes(),
+                secrets: &KnownSecrets::default(),
+                events: 4,
+            };
             assert_eq!(crate::sink::in_words(judge_unknown(&response)), expected, "{content_type} {body}");
             // Who names the statuses may not know what else answers with them.
             let named = Accept { statuses: vec![200], ..Accept::default() };

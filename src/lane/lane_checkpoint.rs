@@ -342,7 +342,8 @@ mod tests {
             let pending = PendingBatch::new(Stream::Activities);
             for hours in 0..2_000_u32 {
                 let created = Some(now.plus(Duration::from_secs(3600) * hours));
-                let record_key = RecordKey { id: hours.into(), version: 0, content: None, time: now, created };
+                let id = u64::from(hours);
+                let record_key = RecordKey { id, version: id, content: None, time: now, created };
                 let identity = Identity::of("console.example", Stream::Activities, &hours.to_string(), "");
                 lane.account(&passes, &pending, [(&record_key, identity)].into_iter(), now);
             }

@@ -219,8 +219,10 @@ mod tests {
         FilePath::of_setting(FilePath::setting(&directory.join(rest), directory).unwrap())
     }
 
-    fn error(result: io::Result<Vec<u8>>) -> String {
-        String::from_utf8_lossy(&result.map_or_else(|error| error.to_string().into_bytes(), |bytes| bytes)).into_owned()
+    /// What was read, or the error.
+    fn outcome(result: io::Result<Vec<u8>>) -> String {
+        let bytes = result.unwrap_or_else(|error| error.to_string().into_bytes());
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     #[test]
@@ -237,17 +239,17 @@ mod tests {
         symlink("../victim", own.join("directory")).unwrap();
         symlink(own.join("token"), own.join("inside-by-its-whole-path")).unwrap();
         for name in ["absolute", "relative", "directory/token", "../victim/token", "inside-by-its-whole-path"] {
-            let error = error(beneath(&own, name).read(100));
+            let error = outcome(beneath(&own, name).read(100));
             assert!(error.contains("leads out of") && error.contains("acme"), "{name}: {error}");
         }
-        assert_eq!(error(beneath(&own, "token").read(100)), "own");
+        assert_eq!(outcome(beneath(&own, "token").read(100)), "own");
         // The file was fine when it was checked.
         fs::remove_file(own.join("token")).unwrap();
         symlink("../victim/token", own.join("token")).unwrap();
-        assert!(error(beneath(&own, "token").read(100)).contains("leads out of"));
+        assert!(outcome(beneath(&own, "token").read(100)).contains("leads out of"));
         // The operator's links are followed.
         assert_eq!(FilePath::from(own.join("absolute")).read(100).unwrap(), b"victim's");
-        assert!(error(beneath(&own, "missing").read(100)).contains("No such file"));
+        assert!(outcome(beneath(&own, "missing").read(100)).contains("No such file"));
     }
 
     #[test]
@@ -281,7 +283,7 @@ mod tests {
             fs::write(&path, "token").unwrap();
             symlink(token, directory.path().join("link")).unwrap();
             for name in [token, "link"] {
-                let error = error(beneath(directory.path(), name).read(100));
+                let error = outcome(beneath(directory.path(), name).read(100));
                 assert!(error.contains("own identity"), "{name} to {token}: {error}");
             }
             fs::remove_file(directory.path().join("link")).unwrap();

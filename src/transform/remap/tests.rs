@@ -65,10 +65,15 @@ const GROUPS: &str = "r'(?P<a>(?P<b>(?P<c>(?P<d>(?P<e>(?P<f>(?P<g>(?P<h>[ab]))))
 
 /// Calls of each function with its worst arguments.
 fn calls() -> Vec<String> {
-    let searches =
-        ["match(text, R)", "find(text, R)", "match_array([slice!(text, 0, 32700)], R)", "match_any(text, [R])"];
-    let all = [
+    let once = [
+        "match(text, R)",
+        "match_any(text, [R])",
+        "match_array([slice!(text, 0, 32700)], R)",
+        "find(text, R)",
         "parse_regex(text, R) ?? {}",
+    ];
+    let once = once.iter().map(|call| call.replace('R', SLOW));
+    let all = [
         "parse_regex_all!(text, R)",
         "parse_regex_all!(text, R, numeric_groups: true)",
         "replace(text, R, \"$0$0\")",
@@ -76,7 +81,7 @@ fn calls() -> Vec<String> {
         "split(text, R)",
     ];
     let patterns = [SLOW, QUADRATIC, GROUPS];
-    let regexes = searches.iter().chain(&all).flat_map(|call| patterns.map(|pattern| call.replace('R', pattern)));
+    let all = all.iter().flat_map(|call| patterns.map(|pattern| call.replace('R', pattern)));
     let others = "
         abs!(.number) append!(.list,.list) array!(.list) basename!(.path) bool(true) camelcase!(.words) ceil!(.float)
         chunks!(.text,1) compact!(.objects) compact!(.object) contains!(.large,\"ab\") contains_all!(.text,.needles) encode_json!(.deep,pretty:true)
@@ -104,7 +109,7 @@ fn calls() -> Vec<String> {
         tally!(.names) tally_value!(.list,1) timestamp(now()) to_bool!(.digits) to_entries!(.object) to_float!(.digits)
         to_int!(.digits) to_string!(.large) to_unix_timestamp(now()) truncate!(.large,1000) unique!(.list) upcase!(.large)
         values!(.object) zip!([.few,.few])";
-    regexes.chain(others.split_whitespace().map(str::to_owned)).collect()
+    once.chain(all).chain(others.split_whitespace().map(str::to_owned)).collect()
 }
 
 /// In a debug build VRL is many times slower.

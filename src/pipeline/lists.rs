@@ -5,6 +5,7 @@
 const LISTS: [&str; 21] = [
     "absent",
     "accounts",
+    "addresses",
     "bearer_tokens",
     "brokers",
     "drop",

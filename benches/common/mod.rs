@@ -161,6 +161,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
         schema: Schema::Ecs,
         steps: None,
         embeds_raw: false,
+        programs: None,
         labeler: None,
         delivery: Arc::new(Delivery {
             sink,

@@ -209,8 +209,8 @@ impl Store {
         bail!("no {kind} `{name}`: it has no dead letters in {self}, and no checkpoints in {}; {instead}", self.state)
     }
 
-    /// The same before a replay, which sends what the files have. Names that they do not have may be those of dead
-    /// letters that remain.
+    /// The same before a replay, which sends what the files have. Other names may be those of dead letters that
+    /// remain.
     async fn check_names_for_replay(&self, filter: &Filter, files: &[Arc<Pipeline>]) -> anyhow::Result<()> {
         let mut names = Names::default();
         for pipeline in files {

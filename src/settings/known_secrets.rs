@@ -16,7 +16,7 @@ const REMOVED: &str = "***";
 const SEARCHED: usize = 8 * 1024;
 /// More than any text needs that its author did not make for this. The rest of such a text is removed.
 const MOST_STEPS: usize = 1_000_000;
-/// How many escapes may lie in one another, as of a form in HTML in JSON.
+/// How many escapes may surround one another, as of a form in HTML in JSON.
 const LAYERS: usize = 3;
 /// Longest text of a named character of HTML, without `&` and `;`.
 const LONGEST_NAME: usize = 31;
@@ -25,7 +25,7 @@ const LONGEST_NAME: usize = 31;
 ///
 /// A secret is found if it is repeated plainly, in other case, percent-encoded, as in a form, escaped as in JSON, C or
 /// HTML, in base64 (also within a longer text), in hexadecimal digits, and with `?` for characters beyond ASCII. These
-/// may be mixed, and lie in one another.
+/// may be mixed, and surround one another.
 #[derive(Debug, Clone, Default)]
 pub struct KnownSecrets(Vec<SecretString>);
 

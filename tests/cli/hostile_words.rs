@@ -22,7 +22,7 @@ async fn hostile_console() -> String {
         match uri.path() {
             "/web/api/v2.1/activities/types" => (
                 StatusCode::OK,
-                page(json!([{ "id": 987_654, "action": text("a"), "descriptionTemplate": text("Told {{ x }}") }]))
+                page(json!([{ "id": 987_654, "action": text("a"), "descriptionTemplate": text("Seen {{ x }}") }]))
                     .to_string(),
             ),
             "/web/api/v2.1/activities" => (StatusCode::OK, page(json!([activity])).to_string()),
@@ -125,7 +125,7 @@ async fn no_command_prints_what_controls_a_terminal() {
     let listed = harness.command(&["dead-letters", "list"]).await.stdout;
     assert!(listed.contains("\\u001b]0;PWN"), "the record's id is shown: {listed}");
     let types = harness.command(&["activity-types", "pipelines/acme.yaml"]).await.stdout;
-    assert!(types.contains("987654") && types.contains("Told <x>"), "{types}");
+    assert!(types.contains("987654") && types.contains("Seen <x>"), "{types}");
 
     let mut map = program(harness.root(), &["map", "--stream", "activities", "--report"]);
     map.stdin(fs::File::open(harness.path("records.json")).unwrap());

@@ -62,7 +62,7 @@ impl Spelling {
     }
 }
 
-/// Where `text` shows `secret`, a word of letters and digits, in one of the spellings.
+/// Where `text` shows `secret`, an alphanumeric word, in one of the spellings.
 pub fn shown_secret(text: &str, secret: &str) -> Option<String> {
     // A log in JSON has escaped the escapes.
     let text = text.replace("\\\\", "\\");

@@ -57,8 +57,8 @@ pub enum JobError {
 }
 
 impl ProgramThreads {
-    /// Runs a job after those that came before it. If the caller stops waiting, a job that has not begun never does, and
-    /// the result of one that has is dropped where it ran.
+    /// Runs a job after those that came before it. If the caller stops waiting, a job that has not begun never does,
+    /// and the result of one that has is dropped where it ran.
     ///
     /// # Errors
     /// When no thread can be started, or the job panicked.

@@ -239,8 +239,9 @@ pub struct DeliveryArgs {
     /// Maximum of records that the lanes of one pipeline remember to deliver none twice; a lane that has reached it
     /// stops, and loses and repeats nothing [default: 1000000; 300000 with --state kubernetes:]
     ///
-    /// A record takes about 32 bytes of memory, and 4 of each checkpoint, or 15 where contents are compared. All pipelines
-    /// together may take half as much as --memory-budget in addition to it; then those with 200000 records stop.
+    /// A record takes about 32 bytes of memory, and 4 of each checkpoint, or 15 where contents are compared. All
+    /// pipelines together may take half as much as --memory-budget in addition to it; then those with 200000 records
+    /// stop.
     #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1_000..))]
     pub remembered_max: Option<u64>,
 

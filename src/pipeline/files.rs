@@ -199,8 +199,8 @@ impl Files {
     }
 
     /// What is known from earlier scans, also of other processes: which file ran first under each name. A file that is
-    /// in none of the listed paths any more has its name no longer, since the operator has left it out. A file that runs
-    /// keeps its name.
+    /// in none of the listed paths any more has its name no longer, since the operator has left it out. A file that
+    /// runs keeps its name.
     pub fn set_owners(&mut self, mut owners: Owners) {
         owners.retain(|_, path| self.sources.iter().any(|source| source.has_listed(path)));
         for (name, running) in &self.running {

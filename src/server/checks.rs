@@ -1,6 +1,6 @@
 //! Whose password is checked next. A check takes a tenth of a second or more, on purpose, and only one runs at a time:
-//! requests without credentials must not take the processors from the lanes, and wrong passwords not the turn from right
-//! ones.
+//! requests without credentials must not take the processors from the lanes, and wrong passwords not the turn from
+//! right ones.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

@@ -15,8 +15,8 @@ use super::file_system::ask_file_system;
 use super::identity_tokens::is_identity_token;
 use super::read_file::read_opened;
 
-/// The path of a file. One that is [`Self::beneath`] a directory is opened without leaving it: each time, whatever links
-/// are in there by then.
+/// The path of a file. One that is [`Self::beneath`] a directory is opened without leaving it: each time, whatever
+/// links are in there by then.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FilePath {
     path: PathBuf,

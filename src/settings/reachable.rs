@@ -180,8 +180,8 @@ fn plain_network(network: IpNet) -> IpNet {
     length.and_then(|length| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::from)
 }
 
-/// True for plain addresses that are reached from everywhere on the Internet. The others are those of this machine, its link,
-/// private networks, and ranges that are reserved (IANA's special-purpose registries).
+/// True for plain addresses that are reached from everywhere on the Internet. The others are those of this machine, its
+/// link, private networks, and ranges that are reserved (IANA's special-purpose registries).
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),

@@ -119,8 +119,8 @@ pub enum LaneState {
     SinkRefused(String),
     /// The settings are to blame, or what they name on this side; the lane retries at a low rate.
     Misconfigured(Misconfiguration, String),
-    /// The lane cannot continue by itself: checkpoints or dead letters cannot be written, or it remembers as many records
-    /// as it may.
+    /// The lane cannot continue by itself: checkpoints or dead letters cannot be written, or it remembers as many
+    /// records as it may.
     Stopped(String),
     /// New, with the checkpoint of a pipeline that was probably renamed to this one: it waits for `state rename`. The
     /// text says for which one.

@@ -107,8 +107,8 @@ impl NameOwners {
         true
     }
 
-    /// Adds names to those that are stored. Names that are stored stay as they are, unless their file is in no directory
-    /// that is read.
+    /// Adds names to those that are stored. Names that are stored stay as they are, unless their file is in no
+    /// directory that is read.
     async fn merge(&self, own: &Owners) -> Result<Owners, StateError> {
         let before = decode(self.store.claim(&key()).await?.as_deref())?;
         let known = self.known.lock().clone().unwrap_or_default();

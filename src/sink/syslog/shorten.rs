@@ -14,8 +14,8 @@ const TAG: &str = "shortened";
 const STEPS: [(usize, usize); 5] = [(1024, 64), (256, 16), (64, 8), (32, 4), (16, 2)];
 
 /// An event of at most `room` bytes as JSON. First it loses the copy of the record, if it has one. Then all its texts
-/// and lists are shortened step by step, until it fits. What was shortened ends with `…`. `None` if it never fits, or is
-/// no JSON object.
+/// and lists are shortened step by step, until it fits. What was shortened ends with `…`. `None` if it never fits, or
+/// is no JSON object.
 pub(super) fn json(event: &[u8], schema: Schema, room: usize) -> Option<Vec<u8>> {
     let mut event: Map<String, Value> = serde_json::from_slice(event).ok()?;
     let tags = match schema {

@@ -146,8 +146,8 @@ impl Expression for ArgumentValue {
     }
 }
 
-/// The bytes of a value, with what a list or an object needs for each element, which may be indented when it is printed.
-/// Counting ends above `limit`.
+/// The bytes of a value, with what a list or an object needs for each element, which may be indented when it is
+/// printed. Counting ends above `limit`.
 fn size(value: &Value, limit: usize, depth: usize) -> usize {
     let mut sum = 0;
     match value {

@@ -1,5 +1,5 @@
-//! Refuses what would need too much stack or memory in one step, before the compiler sees it, and has arguments measured
-//! that could be too large for one.
+//! Refuses what would need too much stack or memory in one step, before the compiler sees it, and has arguments
+//! measured that could be too large for one.
 
 use std::collections::BTreeMap;
 
@@ -279,8 +279,8 @@ impl Guard {
     }
 }
 
-/// True if the pattern of a call, its second argument, is a text that the program spells out. A second one overrides the
-/// first.
+/// True if the pattern of a call, its second argument, is a text that the program spells out. A second one overrides
+/// the first.
 fn has_text_as_pattern(call: &FunctionCall) -> bool {
     let arguments = call.arguments.iter().enumerate();
     let mut patterns = arguments

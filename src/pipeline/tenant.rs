@@ -21,7 +21,7 @@ pub struct TenantRules {
     /// of the directory with the file, or for the namespace of a resource.
     pub secrets_dir: Option<PathBuf>,
     /// `--env-allow`: `{ env }` only with one of these prefixes. `{pipeline}` and `{directory}` as above, in the form
-    /// of [`variable_part`].
+    /// of `variable_part`.
     pub env_prefixes: Vec<String>,
     /// `--files-dir`: `file` sinks and the files of `tls:` only below. Placeholders as above.
     pub files_dir: Option<PathBuf>,

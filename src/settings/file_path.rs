@@ -15,7 +15,7 @@ use super::file_system::ask_file_system;
 use super::identity_tokens::is_identity_token;
 use super::read_file::read_opened;
 
-/// The path of a file. One that is [`Self::beneath`] a directory is opened without leaving it: each time, whatever
+/// The path of a file. One that is beneath a directory is opened without leaving it: each time, whatever
 /// links are in there by then.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FilePath {
@@ -66,7 +66,7 @@ impl FilePath {
     /// Reads a regular file of at most `max` bytes, as [`super::read_file::read_file`] does.
     ///
     /// # Errors
-    /// As that; and [`led_out`].
+    /// As that; `PermissionDenied` with what to do where a link leads out.
     pub fn read(&self, max: usize) -> io::Result<Vec<u8>> {
         let own = self.clone();
         ask_file_system(&self.path, move |_| {

@@ -39,7 +39,7 @@ impl KnownSecrets {
         self.replaced(text, false)
     }
 
-    /// The [`excerpt`] of a foreign text, without the secrets: neither whole ones nor the beginning of one that is cut.
+    /// An excerpt of a foreign text, without the secrets: neither whole ones nor the beginning of one that is cut.
     pub fn excerpt(&self, text: &str) -> String {
         let text = text.trim_start();
         let searched = &text[..text.floor_char_boundary(SEARCHED)];

@@ -137,7 +137,7 @@ impl PrivateDestinations {
             })
     }
 
-    /// As [`Reach::check`].
+    /// The address in a URL, if it has one in place of a name, and a tenant may not go there.
     ///
     /// # Errors
     /// The address.

@@ -298,8 +298,9 @@ async fn the_operators_proxy_may_be_anywhere_and_a_tenants_may_not() {
     let address = format!("http://localhost:{}", proxy.address().port());
     let console = json!({ "url": "https://usea1-acme.sentinelone.net" });
     let http = json!({ "type": "http", "url": "https://siem.example/in" });
-    let files = tenant.directory.path().to_str().unwrap();
-    let flags = ["--tenant-files", "--files-dir", files];
+    // The tenant's own directory, by its name.
+    let files = tenant.directory.path().with_file_name("{directory}");
+    let flags = ["--tenant-files", "--files-dir", files.to_str().unwrap()];
     let environment = [("HTTPS_PROXY", address.clone()), ("NO_PROXY", "localhost".to_owned())];
     let (words, reported) = tenant.check_with(console.clone(), http.clone(), &environment, &flags).await;
     assert!(words.starts_with("proxy=verified console=verified token=verified"), "{reported}");

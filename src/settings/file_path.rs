@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::file_system::ask_file_system;
 use super::identity_tokens::is_identity_token;
-use super::read_file::read_opened;
+use super::read_file::{read_file, read_opened};
 
 /// The path of a file. One that is beneath a directory is opened without leaving it: each time, whatever
 /// links are in there by then.
@@ -68,6 +68,9 @@ impl FilePath {
     /// # Errors
     /// As that; `PermissionDenied` with what to do where a link leads out.
     pub fn read(&self, max: usize) -> io::Result<Vec<u8>> {
+        if self.beneath.is_none() {
+            return read_file(&self.path, max);
+        }
         let own = self.clone();
         ask_file_system(&self.path, move |_| {
             let mut options = OpenOptions::new();

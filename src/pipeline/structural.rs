@@ -121,8 +121,20 @@ fn one_of(forms: Vec<Value>, key: &str) -> Schema {
     if let Some(words) = forms.iter().map(words).collect::<Option<Vec<_>>>() {
         return enumeration(&words.concat());
     }
-    let is_tagged = |form: &Value| form["properties"]["type"]["const"].is_string();
     if forms.iter().all(is_tagged) { tagged(&forms) } else { free() }
+}
+
+/// The forms of a schema, and theirs; without `null`.
+fn innermost(schema: &Value) -> Vec<Value> {
+    match alternatives(schema) {
+        Some(forms) => forms.iter().flat_map(innermost).collect(),
+        None => vec![schema.clone()],
+    }
+}
+
+/// Whether a schema is that of an object with a fixed `type`.
+fn is_tagged(form: &Value) -> bool {
+    form["properties"]["type"]["const"].is_string()
 }
 
 /// The words of an enumeration, each with its description.
@@ -153,6 +165,8 @@ pub(super) fn tagged(forms: &[Value]) -> Schema {
     // The types that have a key, and those that need it.
     let (mut types_of, mut needed_by) = (BTreeMap::<String, Vec<&str>>::new(), BTreeMap::<String, Vec<&str>>::new());
     let mut types = Vec::new();
+    // The forms of keys whose values have types of their own, of all types that have the key.
+    let mut inner: BTreeMap<&String, Vec<Value>> = BTreeMap::new();
     for form in forms {
         let name = form["properties"]["type"]["const"].as_str().unwrap_or_default();
         let description = form["description"].as_str().unwrap_or_default();
@@ -161,8 +175,21 @@ pub(super) fn tagged(forms: &[Value]) -> Schema {
         for (key, schema) in keys.filter(|(key, _)| *key != "type" && !OPERATORS.contains(&key.as_str())) {
             let schema = structural(schema, key);
             types_of.entry(key.clone()).or_default().push(name);
+            let known = inner.entry(key).or_default();
+            for alternative in innermost(&form["properties"][key]) {
+                if !known.iter().any(|other| other["properties"]["type"] == alternative["properties"]["type"]) {
+                    known.push(alternative);
+                }
+            }
             let merged = match properties.remove(key) {
-                Some(known) => merge(known, schema),
+                Some(before) if known.iter().all(is_tagged) => {
+                    let mut all = tagged(known);
+                    all.extend(
+                        before.into_iter().filter(|(name, _)| matches!(name.as_str(), "description" | "nullable")),
+                    );
+                    all
+                }
+                Some(before) => merge(before, schema),
                 None => schema,
             };
             properties.insert(key.clone(), merged);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,16 +63,7 @@ impl Dialer {
     /// # Errors
     /// If the name is not known, or a tenant may not use it.
     pub async fn addresses(&self) -> Result<Vec<SocketAddr>, DialError> {
-        let literal = match &self.host {
-            Host::Ipv4(address) => Some(IpAddr::from(*address)),
-            Host::Ipv6(address) => Some(IpAddr::from(*address)),
-            Host::Domain(_) => None,
-        };
-        let found = match literal {
-            Some(address) => resolve(&address.to_string(), self.reach.private()).await,
-            None => resolve(&self.host.to_string(), self.reach.private()).await,
-        };
-        let found = found.map_err(|error| match error {
+        let found = resolve(&self.name(), self.reach.private()).await.map_err(|error| match error {
             ResolveError::NotReachable(error) => DialError::NotReachable(error),
             ResolveError::Lookup(reason) => self.unreachable(&io::Error::new(io::ErrorKind::NotFound, reason)),
         })?;
@@ -106,16 +97,18 @@ impl Dialer {
         let (stream, ends) = opened.await.map_err(|error: io::Error| self.unreachable(&error))?;
         let Some(tls) = &self.tls else { return Ok((Box::new(stream), ends)) };
         let connector = TlsConnector::from(Arc::new(tls_client(tls)?));
-        let name = match &self.host {
-            Host::Ipv4(address) => ServerName::from(IpAddr::from(*address)),
-            Host::Ipv6(address) => ServerName::from(IpAddr::from(*address)),
-            Host::Domain(name) => {
-                let name = ServerName::try_from(name.clone());
-                name.map_err(|error| self.unreachable(&io::Error::new(io::ErrorKind::NotFound, error)))?
-            }
-        };
+        let name = ServerName::try_from(self.name());
+        let name = name.map_err(|error| self.unreachable(&io::Error::new(io::ErrorKind::NotFound, error)))?;
         let stream = connector.connect(name, stream).await.map_err(|error| self.unreachable(&error))?;
         Ok((Box::new(stream), ends))
+    }
+
+    /// The name or address, which has no brackets here.
+    fn name(&self) -> String {
+        match &self.host {
+            Host::Ipv6(address) => address.to_string(),
+            host => host.to_string(),
+        }
     }
 
     fn unreachable(&self, error: &io::Error) -> DialError {

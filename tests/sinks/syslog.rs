@@ -269,8 +269,8 @@ async fn long_events_are_shortened_to_max_bytes() {
     assert!(messages[1].len() <= 1024 && messages[1].ends_with("…\"}"), "{}", messages[1]);
 }
 
-/// The extension of a CEF message as keys and values: the parser of the Python package `pycef`, by its rule that a key
-/// begins after a space that no value can contain before `=` without an escape.
+/// The extension of a CEF message as keys and values. A key is the word before an `=` that is not escaped. Other
+/// parsers read these messages in `worker/syslog.rs` and with the real servers.
 fn extension(message: &str) -> BTreeMap<String, String> {
     let cef = &message[message.find("CEF:0|").unwrap()..];
     let mut parts = 0;

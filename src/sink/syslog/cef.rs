@@ -52,14 +52,15 @@ impl Paths {
 }
 
 static PATHS: LazyLock<HashMap<Stream, Paths>> = LazyLock::new(|| {
-    let of = |stream| COMMON.iter().chain(of_stream(stream).unwrap_or_default());
-    Stream::ALL.iter().map(|stream| (*stream, Paths::new(of(*stream)))).collect()
+    let paths = |stream| Paths::new(COMMON.iter().chain(of_stream(stream).unwrap_or_default()));
+    Stream::ALL.iter().map(|stream| (*stream, paths(*stream))).collect()
 });
 
 /// The event as CEF of at most `room` bytes. If it is longer, `msg` is shortened first, then the other values from the
 /// last one to the first, each as far as necessary; the ends are marked. `None` if it is still longer.
 pub(super) fn write(event: Value<'_>, device: &Device<'_>, identity: &str, room: usize) -> Option<String> {
-    let action = event.get("event").get("action").text().unwrap_or(Cow::Borrowed(device.stream.name()));
+    let about = event.get("event");
+    let action = about.get("action").text().unwrap_or(Cow::Borrowed(device.stream.name()));
     let message = event.get("message").text();
     let mut header = String::from("CEF:0|SentinelOne|Management|");
     escape_header(device.version, &mut header);
@@ -69,38 +70,48 @@ pub(super) fn write(event: Value<'_>, device: &Device<'_>, identity: &str, room:
     let name: String = message.as_deref().unwrap_or(&action).chars().take(NAME).collect();
     escape_header(&name, &mut header);
     header.push('|');
-    header.push_str(severity(event));
+    header.push_str(severity(about));
     header.push('|');
 
     let mut entries = vec![Entry { key: "externalId", label: None, value: Cow::Borrowed(identity) }];
     entries.extend(values(event, device.stream));
-    let is_error = event.get("event").get("kind").text().is_some_and(|kind| kind == "pipeline_error");
+    let is_error = about.get("kind").text().is_some_and(|kind| kind == "pipeline_error");
     let msg = match of_stream(device.stream) {
         Some(_) if !is_error => message,
         _ => Some(Cow::Borrowed(event.raw())),
     };
     entries.extend(msg.map(|value| Entry { key: "msg", label: None, value }));
-    fit(&mut entries, room.checked_sub(header.len())?)?;
-    for (index, entry) in entries.iter().enumerate() {
-        if index > 0 {
-            header.push(' ');
-        }
-        if let Some(label) = entry.label {
-            header.push_str(entry.key);
-            header.push_str("Label=");
-            header.push_str(label);
-            header.push(' ');
-        }
-        header.push_str(entry.key);
-        header.push('=');
-        escape_value(&entry.value, &mut header);
+    let whole = with_extension(&header, &entries);
+    let excess = whole.len().saturating_sub(room);
+    if excess == 0 {
+        return Some(whole);
     }
-    Some(header)
+    shorten(&mut entries, excess)?;
+    Some(with_extension(&header, &entries))
 }
 
-/// The severity of CEF for that of the event.
-fn severity(event: Value<'_>) -> &'static str {
-    match event.get("event").get("severity").raw() {
+fn with_extension(header: &str, entries: &[Entry<'_>]) -> String {
+    let mut text = header.to_owned();
+    for (index, entry) in entries.iter().enumerate() {
+        if index > 0 {
+            text.push(' ');
+        }
+        if let Some(label) = entry.label {
+            text.push_str(entry.key);
+            text.push_str("Label=");
+            text.push_str(label);
+            text.push(' ');
+        }
+        text.push_str(entry.key);
+        text.push('=');
+        escape_value(&entry.value, &mut text);
+    }
+    text
+}
+
+/// The severity of CEF for that of `event.*`.
+fn severity(about: Value<'_>) -> &'static str {
+    match about.get("severity").raw() {
         "21" => "3",
         "47" => "5",
         "73" => "8",
@@ -178,31 +189,24 @@ fn entry<'a>(field: &Field, value: Value<'a>) -> Option<Entry<'a>> {
     }
 }
 
-/// Shortens values, the last first, until all entries have at most `room` bytes.
-fn fit(entries: &mut [Entry<'_>], room: usize) -> Option<()> {
-    let sizes: usize = entries.iter().map(size).sum();
-    let all = sizes + entries.len().saturating_sub(1);
-    let mut excess = all.saturating_sub(room);
+/// Shortens values, the last first, until they have `excess` bytes less. `None` if they are too short for that.
+fn shorten(entries: &mut [Entry<'_>], mut excess: usize) -> Option<()> {
     for entry in entries.iter_mut().rev() {
         if excess == 0 {
             break;
         }
-        let before = size(entry);
-        let value = cut(&entry.value, excess);
-        if let Some(value) = value {
+        if let Some(value) = cut(&entry.value, excess) {
+            excess = excess.saturating_sub(escaped_size(&entry.value) - escaped_size(&value));
             entry.value = Cow::Owned(value);
-            excess = excess.saturating_sub(before - size(entry));
         }
     }
     (excess == 0).then_some(())
 }
 
-/// The bytes of an entry without the space before it.
-fn size(entry: &Entry<'_>) -> usize {
-    let label = entry.label.map_or(0, |label| entry.key.len() + "Label= ".len() + label.len());
-    let mut escaped = String::with_capacity(entry.value.len());
-    escape_value(&entry.value, &mut escaped);
-    label + entry.key.len() + "=".len() + escaped.len()
+fn escaped_size(value: &str) -> usize {
+    let mut escaped = String::with_capacity(value.len());
+    escape_value(value, &mut escaped);
+    escaped.len()
 }
 
 /// The beginning of `value` with a mark, shorter by `excess` escaped bytes where that leaves [`LEAST`] characters.
@@ -215,9 +219,7 @@ fn cut(value: &str, excess: usize) -> Option<String> {
         if index < least || saved >= excess + MARK.len() {
             break;
         }
-        let mut escaped = String::new();
-        escape_value(character.encode_utf8(&mut [0; 4]), &mut escaped);
-        saved += escaped.len();
+        saved += escaped_size(character.encode_utf8(&mut [0; 4]));
         end = index;
     }
     (saved > MARK.len()).then(|| format!("{}{MARK}", &value[..end]))

@@ -12,6 +12,7 @@ mod send_queue;
 mod settings;
 mod shorten;
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 use self::address::{Carrier, SyslogAddress};
 use self::connection::Connection;
 use self::message::{Encoder, TooLong};
-use self::settings::{DEFAULTS, Payload, unspecified};
+use self::settings::{DEFAULTS, Payload};
 use super::common::{Common, Defaults, SinkType};
 use super::failover::Failover;
 use super::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Rejection, Sink, SinkContext, TOO_LARGE};
@@ -176,10 +177,11 @@ impl Syslog {
             },
             Payload::Json => String::new(),
         };
+        let now = Timestamp::now();
         let mut encoded =
             Encoded { bytes: Vec::with_capacity(batch.body_bytes()), ends: Vec::new(), rejected: Vec::new() };
         for (index, event) in batch.events().enumerate() {
-            match self.encoder.write(event, &version, Timestamp::now(), &mut encoded.bytes) {
+            match self.encoder.write(event, &version, now, &mut encoded.bytes) {
                 Ok(()) => encoded.ends.push((encoded.bytes.len(), index)),
                 Err(error) => encoded.rejected.push(too_long(index, &error)),
             }
@@ -229,9 +231,7 @@ impl Syslog {
         for _ in self.receivers.all() {
             let (index, receiver) = self.receivers.current();
             match receiver.dialer.dial().await {
-                Ok((stream, ends)) => {
-                    return Ok((index, Arc::new(Connection::new(stream, ends))));
-                }
+                Ok((stream, ends)) => return Ok((index, Arc::new(Connection::new(stream, ends)))),
                 Err(error) => {
                     self.receivers.leave(index);
                     failure.get_or_insert(error);
@@ -323,6 +323,14 @@ impl Syslog {
             }
             Err(error) => Probe::Failed(error.to_string()),
         }
+    }
+}
+
+/// The address that a socket binds to in order to reach `peer`.
+fn unspecified(peer: SocketAddr) -> SocketAddr {
+    match peer {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     }
 }
 

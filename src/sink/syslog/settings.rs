@@ -1,6 +1,5 @@
 //! `type: syslog`.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -174,13 +173,5 @@ impl SyslogSettings {
             return Err(BuildError::value("max_bytes", "a datagram has at most 65507 bytes"));
         }
         Ok(())
-    }
-}
-
-/// The address that a socket binds to in order to reach `peer`.
-pub(super) fn unspecified(peer: SocketAddr) -> SocketAddr {
-    match peer {
-        SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
     }
 }

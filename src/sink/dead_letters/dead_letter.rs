@@ -36,6 +36,28 @@ pub struct DeadLetter<'a> {
     pub event: &'a [u8],
 }
 
+#[cfg(test)]
+impl<'a> DeadLetter<'a> {
+    /// One for tests, without what may be missing.
+    pub(super) fn sample(pipeline: &'a str, event: &'a [u8]) -> Self {
+        Self {
+            time: Timestamp::default(),
+            pipeline,
+            stream: Stream::Threats,
+            sink: "siem",
+            identity: Identity::of("console.example", Stream::Threats, "1", ""),
+            record_id: "1",
+            status: "400",
+            reason: "no",
+            event_time: None,
+            error: None,
+            labels: None,
+            truncated: false,
+            event,
+        }
+    }
+}
+
 /// A dead letter was not stored. The lane stops, so that the event is not lost.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {

@@ -349,31 +349,12 @@ mod tests {
     use futures_util::poll;
 
     use super::*;
-    use crate::record::{Identity, Stream, Timestamp};
-
-    fn letter(pipeline: &str) -> DeadLetter<'_> {
-        DeadLetter {
-            time: Timestamp::default(),
-            pipeline,
-            stream: Stream::Threats,
-            sink: "siem",
-            identity: Identity::of("console.example", Stream::Threats, "1", ""),
-            record_id: "1",
-            status: "400",
-            reason: "no",
-            event_time: None,
-            error: None,
-            labels: None,
-            truncated: false,
-            event: b"{}",
-        }
-    }
 
     #[tokio::test]
     async fn a_last_line_whose_line_feed_is_damaged_is_not_taken_for_one_that_a_crash_cut() {
         let directory = tempfile::tempdir().unwrap();
         let store = Directory::new(directory.path().to_owned(), 1 << 20);
-        store.keep(&[letter("acme"), letter("acme")]).await.unwrap();
+        store.keep(&[DeadLetter::sample("acme", b"{}"), DeadLetter::sample("acme", b"{}")]).await.unwrap();
         let path = directory.path().join("acme/threats.siem.ndjson");
         let whole = std::fs::read(&path).unwrap();
         let problems = |bytes: &[u8]| {
@@ -401,13 +382,13 @@ mod tests {
     async fn a_locked_file_keeps_no_other_lane_waiting() {
         let directory = tempfile::tempdir().unwrap();
         let store = Directory::new(directory.path().to_owned(), 1 << 20);
-        store.keep(&[letter("acme")]).await.unwrap();
+        store.keep(&[DeadLetter::sample("acme", b"{}")]).await.unwrap();
         let locked = open_locked(&directory.path().join("acme/threats.siem.ndjson").into(), Readers::Owner).unwrap();
-        let waiting = [letter("acme")];
+        let waiting = [DeadLetter::sample("acme", b"{}")];
         let mut waits = store.keep(&waiting);
         assert!(poll!(&mut waits).is_pending());
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let others = [letter("other")];
+        let others = [DeadLetter::sample("other", b"{}")];
         tokio::time::timeout(Duration::from_secs(20), store.keep(&others)).await.unwrap().unwrap();
         assert!(poll!(&mut waits).is_pending());
         drop(locked);

@@ -193,23 +193,9 @@ mod tests {
 
     #[test]
     fn a_line_with_any_flipped_bit_is_refused() {
-        let letter = DeadLetter {
-            time: Timestamp::default(),
-            pipeline: "acme",
-            stream: Stream::Activities,
-            sink: "siem",
-            identity: Identity::of("console.example", Stream::Activities, "1", ""),
-            record_id: "1",
-            status: "400",
-            reason: "no",
-            event_time: None,
-            error: None,
-            labels: None,
-            truncated: false,
-            event: br#"{"user":"bob","action":"logged-in"}"#,
-        };
+        let dead_letter = DeadLetter::sample("acme", br#"{"user":"bob","action":"logged-in"}"#);
         let mut line = Vec::new();
-        write_line(&letter, &mut line);
+        write_line(&dead_letter, &mut line);
         line.pop();
         assert!(parse_line(&line).is_ok());
         for bit in 0..line.len() * 8 {

@@ -135,24 +135,16 @@ mod tests {
 
     use super::files::{lock, remove};
     use super::*;
-    use crate::record::{Identity, Stream, Timestamp};
+    use crate::record::Timestamp;
     use crate::sink::append::{Readers, append_lines};
 
     fn dead_letter<'a>(pipeline: &'a str, event: &'a [u8]) -> DeadLetter<'a> {
         DeadLetter {
             time: Timestamp::from_micros(1_700_000_000_123_456),
-            pipeline,
-            stream: Stream::Threats,
-            sink: "siem",
-            identity: Identity::of("host", Stream::Threats, "1", "2"),
-            record_id: "1",
-            status: "400",
             event_time: Some(Timestamp::from_micros(1_700_000_000_000_001)),
             error: Some("why not mapped"),
-            labels: None,
-            truncated: false,
             reason: "line\nbreaks \"and\" quotes",
-            event,
+            ..DeadLetter::sample(pipeline, event)
         }
     }
 

@@ -172,11 +172,11 @@ pub(super) fn tagged(forms: &[Value]) -> Schema {
         let description = form["description"].as_str().unwrap_or_default();
         types.push((name.to_owned(), description.to_owned()));
         let keys = form["properties"].as_object().into_iter().flatten();
-        for (key, schema) in keys.filter(|(key, _)| *key != "type" && !OPERATORS.contains(&key.as_str())) {
-            let schema = structural(schema, key);
+        for (key, given) in keys.filter(|(key, _)| *key != "type" && !OPERATORS.contains(&key.as_str())) {
+            let schema = structural(given, key);
             types_of.entry(key.clone()).or_default().push(name);
             let known = inner.entry(key).or_default();
-            for alternative in innermost(&form["properties"][key]) {
+            for alternative in innermost(given) {
                 if !known.iter().any(|other| other["properties"]["type"] == alternative["properties"]["type"]) {
                     known.push(alternative);
                 }

@@ -351,7 +351,10 @@ impl Check<'_> {
         }
         // `..` is refused, since a symbolic link may come before it.
         let is_plain = file.components().all(|component| component != Component::ParentDir);
-        let beneath = directory.as_ref().filter(|_| is_plain).and_then(|directory| FilePath::setting(&file, directory));
+        let beneath = match &directory {
+            Some(directory) if is_plain => FilePath::setting(&file, directory),
+            _ => None,
+        };
         match beneath {
             Some(beneath) => node.value = Value::Text(beneath),
             None => self.refuse(node, path, outside(what, directory.as_deref(), flag)),
@@ -361,9 +364,9 @@ impl Check<'_> {
     fn variable(&mut self, node: &Node, path: &str) {
         let name = node.text().unwrap_or_default();
         let is_allowed = |prefix: &String| {
-            let rest = name.strip_prefix(prefix.as_str()).filter(|_| !prefix.is_empty());
             // `S1_ACME_` is also the begin of what `S1_ACME__EU_` is for.
-            rest.is_some_and(|rest| !(prefix.ends_with('_') && rest.starts_with('_')))
+            let is_of_another = |rest: &str| prefix.ends_with('_') && rest.starts_with('_');
+            !prefix.is_empty() && name.strip_prefix(prefix.as_str()).is_some_and(|rest| !is_of_another(rest))
         };
         if self.env_prefixes.iter().any(is_allowed) {
             return;

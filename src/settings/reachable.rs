@@ -176,7 +176,10 @@ fn plain(address: IpAddr) -> IpAddr {
 /// As [`plain`], of networks that wrap IPv4 in their last 32 bits.
 fn plain_network(network: IpNet) -> IpNet {
     let (IpNet::V6(wrapped), IpAddr::V4(address)) = (network, plain(network.addr())) else { return network };
-    let length = wrapped.prefix_len().checked_sub(96).filter(|_| wrapped.addr().segments()[0] != 0x2002);
+    if wrapped.addr().segments()[0] == 0x2002 {
+        return network;
+    }
+    let length = wrapped.prefix_len().checked_sub(96);
     length.and_then(|length| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::from)
 }
 

@@ -175,10 +175,10 @@ pub async fn read_files_beside(
     files: &FileOptions,
     options: &Options,
 ) -> Result<Loaded, StateError> {
-    let (mut files, mut watch) = match files.tenants.for_files {
-        false => return Ok(pipeline::read(locations, files).await),
-        true => pipeline::open(locations, files).await,
-    };
+    if !files.tenants.for_files {
+        return Ok(pipeline::read(locations, files).await);
+    }
+    let (mut files, mut watch) = pipeline::open(locations, files).await;
     let store = options.read_state(Some(area())).await?;
     files.set_owners(decode(store.load(&key()).await?.as_deref())?);
     watch.first_listing().await;

@@ -203,7 +203,7 @@ async fn one_command_at_a_time_takes_dead_letters_out_of_a_topic() {
     let exit = dead_letters.command(&REPLAY).await;
     assert!(exit.code == Some(1) && exit.stderr.contains(refused), "{}{}", exit.stdout, exit.stderr);
     until("the one that was killed is forgotten", async || {
-        let exit = dead_letters.command(&["purge", "--sink", "none"]).await;
+        let exit = dead_letters.command(&["purge", "--reason", "no such reason"]).await;
         (exit.code == Some(0)).then_some(())
     })
     .await;

@@ -74,7 +74,7 @@ impl Events {
     }
 
     /// A text of librdkafka, which may quote a broker.
-    fn cleaned(&self, text: &str) -> String {
+    pub(super) fn cleaned(&self, text: &str) -> String {
         let mut known = (*self.secrets).clone();
         known.extend(self.token.lock().clone());
         visible(&known.scrub(text)).into_owned()

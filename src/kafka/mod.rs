@@ -22,6 +22,7 @@ mod scan;
 mod send;
 mod session;
 mod snapshot;
+mod token_admin;
 mod topic;
 mod transactional_id;
 

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
-};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
 use tokio::time::{Instant, sleep};
 
 use super::connect::{NO_CREATION, close, find_partitions, on_thread};
 use super::error::{Class, class};
+use super::token_admin::{AdminError, Setting, TokenAdmin};
 use super::{Connect, Events};
 use crate::failure::Failure;
 
@@ -117,7 +116,7 @@ impl Topic {
         if !on_thread(move || topic.is_unused(partitions)).await?? {
             return Err(self.would_forget(&policy, ""));
         }
-        let own = entries.into_iter().filter(|entry| entry.source == ConfigSource::DynamicTopic && !entry.is_sensitive);
+        let own = entries.into_iter().filter(|entry| entry.is_own);
         let settings = own.filter_map(|entry| Some((entry.name, entry.value?))).collect();
         Ok(Found::Unused { partitions, policy, settings })
     }
@@ -149,69 +148,109 @@ impl Topic {
         }
     }
 
-    /// An `AdminClient` fetches no tokens, so a user with tokens has none.
-    async fn admin(&self) -> Result<Option<AdminClient<Events>>, Failure> {
-        if self.connect.events.tokens.is_some() {
-            return Ok(None);
-        }
+    /// librdkafka's administrator, which fetches no tokens.
+    async fn admin(&self) -> Result<AdminClient<Events>, Failure> {
         let topic = self.clone();
-        on_thread(move || topic.client(&[])).await?.map(Some)
+        on_thread(move || topic.client(&[])).await?
+    }
+
+    fn has_tokens(&self) -> bool {
+        self.connect.events.tokens.is_some()
     }
 
     /// Returns the topic's settings. None if the user has no right to describe them.
-    async fn settings(&self) -> Result<Option<Vec<ConfigEntry>>, Failure> {
-        let Some(admin) = self.admin().await? else { return Ok(None) };
+    async fn settings(&self) -> Result<Option<Vec<Setting>>, Failure> {
+        if self.has_tokens() {
+            let Ok(admin) = TokenAdmin::connect(&self.connect).await else { return Ok(None) };
+            return Ok(admin.settings(&self.name).await.ok());
+        }
+        let admin = self.admin().await?;
         let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
         let answers = admin.describe_configs(&[ResourceSpecifier::Topic(&self.name)], &options).await;
         close(admin);
-        Ok(answers.ok().and_then(|answers| answers.into_iter().flatten().next()).map(|found| found.entries))
+        let found = answers.ok().and_then(|answers| answers.into_iter().flatten().next());
+        Ok(found.map(|found| found.entries.into_iter().map(Setting::from).collect()))
     }
 
     async fn create(&self) -> Result<(), Failure> {
-        let mut new = NewTopic::new(&self.name, PARTITIONS, TopicReplication::Fixed(-1));
-        for (key, value) in SETTINGS {
-            new = new.set(key, value);
-        }
-        let refused = |reason: &str| {
-            let advice = "create it with cleanup.policy=compact";
-            Failure::Misconfigured(format!(
-                "the {} does not exist and cannot be created ({reason}); {advice}",
-                self.title
-            ))
+        let created = if self.has_tokens() {
+            self.create_with_token().await.map_err(|error| error.to_string())
+        } else {
+            self.create_without_token().await?
         };
-        let admin = self.admin().await?.ok_or_else(|| refused("librdkafka creates no topics with tokens"))?;
-        let options = AdminOptions::new().operation_timeout(Some(ANSWER_TIMEOUT));
-        let created = admin.create_topics(&[new], &options).await;
-        close(admin);
-        match created.map(|results| results.into_iter().next()) {
-            Ok(Some(Ok(_)) | None) => tracing::info!(topic = self.name, "the topic of {} was created", self.holds),
+        match created {
+            Ok(true) => tracing::info!(topic = self.name, "the topic of {} was created", self.holds),
             // Another process was faster.
-            Ok(Some(Err((_, Code::TopicAlreadyExists)))) => {}
-            Ok(Some(Err((_, code)))) => return Err(refused(&code.to_string())),
-            Err(error) => return Err(refused(&error.to_string())),
+            Ok(false) => {}
+            Err(reason) => {
+                return Err(Failure::Misconfigured(format!(
+                    "the {} does not exist and cannot be created ({reason}); create it with cleanup.policy=compact",
+                    self.title
+                )));
+            }
         }
         Ok(())
     }
 
-    /// Sets an unused topic to compaction. The request replaces all settings of the topic, so it repeats them.
+    /// True if the topic was created, false if it exists, or the brokers' reason.
+    async fn create_without_token(&self) -> Result<Result<bool, String>, Failure> {
+        let mut new = NewTopic::new(&self.name, PARTITIONS, TopicReplication::Fixed(-1));
+        for (key, value) in SETTINGS {
+            new = new.set(key, value);
+        }
+        let admin = self.admin().await?;
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER_TIMEOUT));
+        let created = admin.create_topics(&[new], &options).await;
+        close(admin);
+        Ok(match created.map(|results| results.into_iter().next()) {
+            Ok(Some(Ok(_)) | None) => Ok(true),
+            Ok(Some(Err((_, Code::TopicAlreadyExists)))) => Ok(false),
+            Ok(Some(Err((_, code)))) => Err(code.to_string()),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    /// The same with a token.
+    async fn create_with_token(&self) -> Result<bool, AdminError> {
+        let admin = TokenAdmin::connect(&self.connect).await?;
+        admin.create(&self.connect, &self.name, PARTITIONS, &SETTINGS).await
+    }
+
+    async fn compact_with_token(&self) -> Result<(), AdminError> {
+        TokenAdmin::connect(&self.connect).await?.set(&self.name, &SETTINGS).await
+    }
+
+    /// Sets an unused topic to compaction.
     async fn compact(&self, policy: &str, settings: &BTreeMap<String, String>) -> Result<(), Failure> {
+        let changed = if self.has_tokens() {
+            self.compact_with_token().await.map_err(|error| error.to_string())
+        } else {
+            self.replace_settings(settings).await?
+        };
+        match changed {
+            Ok(()) => {
+                tracing::info!(topic = self.name, "the topic of {} was empty and is now compacted", self.holds);
+                Ok(())
+            }
+            Err(reason) => Err(self.would_forget(policy, &format!(" ({reason})"))),
+        }
+    }
+
+    /// Adds to the topic's own settings. The request replaces all of them, so it repeats them.
+    async fn replace_settings(&self, settings: &BTreeMap<String, String>) -> Result<Result<(), String>, Failure> {
         let mut change = AlterConfig::new(ResourceSpecifier::Topic(&self.name));
         for (key, value) in settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).chain(SETTINGS) {
             change = change.set(key, value);
         }
-        let Some(admin) = self.admin().await? else { return Err(self.would_forget(policy, "")) };
+        let admin = self.admin().await?;
         let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
         let changed = admin.alter_configs(&[change], &options).await;
         close(admin);
-        let reason = match changed.map(|results| results.into_iter().next()) {
-            Ok(Some(Ok(_)) | None) => {
-                tracing::info!(topic = self.name, "the topic of {} was empty and is now compacted", self.holds);
-                return Ok(());
-            }
-            Ok(Some(Err((_, code)))) => code.to_string(),
-            Err(error) => error.to_string(),
-        };
-        Err(self.would_forget(policy, &format!(" ({reason})")))
+        Ok(match changed.map(|results| results.into_iter().next()) {
+            Ok(Some(Ok(_)) | None) => Ok(()),
+            Ok(Some(Err((_, code)))) => Err(code.to_string()),
+            Err(error) => Err(error.to_string()),
+        })
     }
 
     /// A lane without its checkpoint begins at `since` again.

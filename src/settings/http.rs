@@ -211,6 +211,25 @@ pub(super) fn tls_client(tls: &Tls) -> Result<ClientConfig, ClientError> {
     tls_config(&tls.pin_sha256, roots, files.identity()?)
 }
 
+/// The TLS client of PEM texts: trusted authorities, without which those of the system are trusted, and a client
+/// certificate with its key.
+///
+/// # Errors
+/// If a text is no PEM, or certificate and key differ.
+#[cfg(feature = "kafka")]
+pub fn tls_client_of(authorities: Option<&str>, identity: Option<(&str, &str)>) -> Result<ClientConfig, ClientError> {
+    let place = Path::new("(in memory)");
+    let roots = match authorities {
+        Some(pem) => Some(roots(Role::Ca, place, certificates(Role::Ca, place, pem.as_bytes())?)?),
+        None => None,
+    };
+    let identity = match identity {
+        Some((chain, key)) => Some(Identity::read(place, chain.as_bytes(), place, key.as_bytes())?),
+        None => None,
+    };
+    tls_config(&[], roots, identity)
+}
+
 /// Trusts servers by their fingerprints, else by `roots`, else by the system's authorities.
 fn tls_config(
     pins: &[Fingerprint],

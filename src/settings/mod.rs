@@ -36,6 +36,8 @@ pub use backoff::FullJitter;
 pub use dial::{DialError, Dialer, Dialled};
 pub use file_path::FilePath;
 pub use file_system::{Answers, ask_file_system};
+#[cfg(feature = "kafka")]
+pub use http::tls_client_of;
 pub use http::{ClientError, HttpSettings, LOCAL_WAY, Role, install_crypto_provider, local_client};
 pub use id::{Id, IdError};
 pub use identity_tokens::is_identity_token_path;

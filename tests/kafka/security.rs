@@ -231,7 +231,20 @@ async fn real_tokens_serve_exactly_once() {
     let check = harness.command(&["check", "--pipelines", "pipelines"]).await;
     assert!(check.stdout.contains("topic `lanes` does not exist"), "{}{}", check.stdout, check.stderr);
 
-    cluster.broker.create_topic("lanes", 1, &[("cleanup.policy", "compact")]).await;
+    // A topic that somebody uses and that would forget is refused; one that is missing is made.
+    cluster.broker.create_topic("lanes", 1, &[("cleanup.policy", "delete")]).await;
+    cluster.broker.write("lanes", "key").await;
+    let exit = harness.once(&[]).await;
+    assert!(exit.code == Some(1) && exit.stderr.contains("would forget checkpoints"), "{}{}", exit.stdout, exit.stderr);
+    keys["checkpoint_topic"] = json!("unused");
+    harness.put_changed("acme", json!({ "sinks": [keys.clone()] }));
+    cluster.broker.create_topic("unused", 1, &[("cleanup.policy", "delete")]).await;
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    assert_eq!(cluster.broker.topic_setting("unused", "cleanup.policy").await, "compact");
+    keys["checkpoint_topic"] = json!("made");
+    keys["topic"] = json!("again");
+    keys["name"] = json!("second");
+    harness.put_changed("acme", json!({ "sinks": [keys] }));
     for _ in 0..2 {
         let exit = harness.once(&[]).await;
         assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);

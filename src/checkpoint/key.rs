@@ -154,7 +154,19 @@ mod tests {
             assert_eq!(key.to_string(), name);
             assert_eq!(name.parse::<CheckpointKey>().unwrap(), key);
         }
-        for wrong in ["acme/threats", "acme/threats/siem+", "acme/threats/siem+slice", "acme/threats/siem+1-2-some-3"] {
+        for wrong in [
+            "acme/threats",
+            "acme/threats/siem+",
+            "acme/threats/siem+slice",
+            "acme/threats/siem+1-2-some-3",
+            "../threats/siem",
+            "../../x/threats/siem",
+            "acme/threats/..",
+            "acme/../siem",
+            "/acme/threats/siem",
+            "acme\0/threats/siem",
+            "acme/threats/siem\n",
+        ] {
             assert!(wrong.parse::<CheckpointKey>().is_err(), "{wrong}");
         }
     }

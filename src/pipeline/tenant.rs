@@ -504,6 +504,9 @@ mod tests {
             ("console: { token: { file: /secrets/globex/token } }", "console.token.file"),
             ("console: { token: { file: /secrets/acme/../globex/token } }", "console.token.file"),
             ("console: { token: { file: token } }", "console.token.file"),
+            ("console: { token: { file: /secrets/acme/./../globex/token } }", "console.token.file"),
+            ("console: { token: { file: /proc/self/environ } }", "console.token.file"),
+            ("console: { token: { file: '/secrets//globex/token' } }", "console.token.file"),
             ("console: { token: [{ file: /etc/passwd }] }", "console.token[0].file"),
             ("console: { token: { env: S1_FORWARDER_STATE } }", "console.token.env"),
             ("console: { tls: { ca_file: /etc/passwd } }", "console.tls.ca_file"),
@@ -554,6 +557,47 @@ mod tests {
             "/run/secrets/azure/tokens/azure-identity-token",
         ] {
             assert_eq!(refused(&all, &format!("console: {{ token: {{ file: {token} }} }}")), ["console.token.file"]);
+        }
+    }
+
+    #[test]
+    fn an_address_is_refused_in_every_form() {
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "0",
+            "0x7f000001",
+            "0x7f.1",
+            "017700000001",
+            "2130706433",
+            "127.0.0.1.",
+            "１２７.０.０.１",
+            "①②⑦.⓪.⓪.①",
+            "[::1]",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]",
+            "[fe80::1]",
+            "[fd00::1]",
+            "100.64.0.1",
+            "169.254.169.254",
+        ] {
+            for (before, after) in
+                [("https://", "/"), ("HTTP://", ""), (" https://", ":8443"), ("https://a@", "#@b.example"), ("", "")]
+            {
+                let url = format!("{before}{host}{after}");
+                for (text, key) in [
+                    (format!("console: {{ url: '{url}' }}"), "console.url"),
+                    (format!("console: {{ proxy: '{url}' }}"), "console.proxy"),
+                    (format!("sinks: [{{ type: http, url: '{url}' }}]"), "sinks[0].url"),
+                    (format!("sinks: [{{ type: loki, tls: {{}}, urls: ['{url}'] }}]"), "sinks[0].urls[0]"),
+                    (format!("sinks: [{{ auth: {{ type: oauth2, token_url: '{url}' }} }}]"), "sinks[0].auth.token_url"),
+                ] {
+                    assert_eq!(refused(&rules(), &text).last().map(String::as_str), Some(key), "{text}");
+                }
+            }
         }
     }
 

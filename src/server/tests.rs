@@ -287,6 +287,14 @@ async fn outside_text_is_escaped() {
     let page = running.get(&format!("/?pipeline={encoded}&sink={encoded}")).await.1;
     assert!(!page.contains("<script") && !page.contains("onload=\""), "{page}");
     assert!(page.contains(&format!("name=\"pipeline\" value=\"{ESCAPED}\"")), "{page}");
+    // Names are quoted in metrics: what stands outside quotes is of the format.
+    for line in running.get("/metrics").await.1.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let unescaped = series.replace(r"\\", "").replace(r#"\""#, "");
+        let outside: String = unescaped.split('"').step_by(2).collect();
+        let is_format = |byte: u8| byte.is_ascii_alphanumeric() || b"_{}=,".contains(&byte);
+        assert!(outside.bytes().all(is_format) && value.parse::<f64>().is_ok(), "{line}");
+    }
 }
 
 #[tokio::test]
@@ -294,6 +302,9 @@ async fn the_browser_may_load_nothing_but_the_style_of_the_page() {
     let running = Running::start().await;
     let response = running.client.get(&running.base).send().await.unwrap();
     let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
     let page = response.text().await.unwrap();
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
     let style = page.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next()).unwrap();

@@ -28,6 +28,9 @@ pub fn open(sealed: &[u8], place: &str) -> Result<Vec<u8>, StateError> {
     if version > VERSION {
         return Err(StateError::Newer { place: place.to_owned(), version });
     }
+    if version == 0 {
+        return Err(damaged("no release wrote its version"));
+    }
     let (checksum, payload) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("it is too short"))?;
     if u32::from_be_bytes(*checksum) != crc32fast::hash(payload) {
         return Err(damaged("its checksum is wrong"));

@@ -384,10 +384,13 @@ mod tests {
             let error = store.load(&lane("bus")).await.unwrap_err();
             assert!(matches!(error, StateError::Damaged { .. }), "cut at {cut}: {error}");
         }
-        let mut flipped = whole.clone();
-        *flipped.last_mut().unwrap() ^= 1;
-        fs::write(&path, &flipped).unwrap();
-        assert!(matches!(store.load(&lane("bus")).await, Err(StateError::Damaged { .. })));
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &flipped).unwrap();
+            let error = store.load(&lane("bus")).await.unwrap_err();
+            assert!(matches!(error, StateError::Damaged { .. } | StateError::Newer { .. }), "bit {bit}: {error}");
+        }
 
         let mut newer = whole;
         newer[9] = 2;

@@ -71,6 +71,11 @@ async fn pages_need_credentials_and_probes_do_not() {
         })
         .await;
     }
+    for path in
+        ["//metrics", "/livez/../metrics", "/livez/..%2fmetrics", "/METRICS", "/%6detrics", "/metrics/", "/livez/"]
+    {
+        assert_eq!(trusting.get(url(path)).send().await.unwrap().status(), 401, "{path}");
+    }
     for path in PAGES.into_iter().chain(["/nothing"]) {
         let refused = trusting.get(url(path)).send().await.unwrap();
         assert_eq!(refused.status(), 401, "{path}");

@@ -143,7 +143,7 @@ def build(tree, texts, mutants):
     """The test binaries by name, and the mutants that compile."""
     while True:
         owners = write(tree, texts, mutants)
-        status, messages = cargo(tree, "check", "--lib")
+        status, messages = cargo(tree, "check", "--package", "s1-forwarder", "--lib")
         if status == 0:
             break
         broken, unclear = set(), ""
@@ -162,7 +162,7 @@ def build(tree, texts, mutants):
         mutants = [mutant for mutant in mutants if mutant not in broken]
         print(f"{len(broken)} do not compile", flush=True)
     tests = [argument for name in ("simulation", "it") for argument in ("--test", name)]
-    status, messages = cargo(tree, "test", "--no-run", "--lib", *tests)
+    status, messages = cargo(tree, "test", "--package", "s1-forwarder", "--no-run", "--lib", *tests)
     binaries = {m["target"]["name"]: m["executable"] for m in messages if m.get("executable") and m["profile"]["test"]}
     if status:
         sys.exit("".join(m["message"]["rendered"] for m in messages if m["reason"] == "compiler-message"))

@@ -61,7 +61,7 @@ sed -i "s/^## \[\?Unreleased\]\?.*/## [Unreleased]\n\n## [$version] - $(date -u 
 # Each place that names the version, and no other.
 old=$(sed -n 's/^version = "\(.*\)"/\1/p' "$tree/Cargo.toml" | head -n 1)
 sed -i "0,/^version = \".*\"/s//version = \"$version\"/" "$tree/Cargo.toml"
-sed -i "/^name = \"s1-forwarder\"$/{n;s/^version = \".*\"/version = \"$version\"/}" "$tree/Cargo.lock"
+sed -i "/^name = \"s1-forwarder\(-[a-z]*\)\?\"$/{n;s/^version = \".*\"/version = \"$version\"/}" "$tree/Cargo.lock"
 sed -i "s/^version: .*/version: $version/; s/^appVersion: .*/appVersion: \"$version\"/" \
     "$tree/deploy/helm/s1-forwarder/Chart.yaml"
 sed -i "s/version: \"${old//./\\.}\"/version: \"$version\"/; s/\(image: \"s1-forwarder:\)${old//./\\.}\"/\1$version\"/" \

@@ -17,7 +17,7 @@
 //!
 //! Around them, [`pipeline`] reads the customers' files (made of [`settings`]) and [`worker`] runs a lane for each
 //! stream and sink in them. [`telemetry`] and [`server`] report how the lanes do, and [`commands`] is the command line.
-//! [`emulator`] is a console for tests and demos.
+//! [`emulator`] is a console for tests and demos, a crate of its own in `crates/`.
 //!
 //! `ARCHITECTURE.md` has the terms, the way of a record by function, and the order of imports between modules, which
 //! `tests/repository/layering.rs` checks.
@@ -30,7 +30,6 @@ mod catch_panic;
 pub mod checkpoint;
 pub mod commands;
 pub mod console;
-pub mod emulator;
 pub mod failure;
 #[cfg(test)]
 #[path = "../tests/fuzz/mod.rs"]
@@ -50,3 +49,5 @@ pub mod telemetry;
 pub mod transform;
 mod visible;
 pub mod worker;
+
+pub use s1_forwarder_emulator as emulator;

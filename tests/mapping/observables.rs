@@ -279,7 +279,7 @@ fn an_activity_names_its_package_host_and_threat() {
 
 #[test]
 fn every_type_that_the_console_knows_has_an_action() {
-    let known = include_str!("../../src/emulator/activity_types.csv").lines().skip(1);
+    let known = include_str!("../../crates/emulator/src/activity_types.csv").lines().skip(1);
     let numbers: Vec<u32> = known.map(|line| line.split(',').next().unwrap().parse().unwrap()).collect();
     assert_eq!(numbers.len(), 513);
     for number in numbers {

@@ -87,7 +87,7 @@ fn complete_records(stream: Stream) -> Vec<Value> {
 }
 
 fn activity_types() -> Vec<u32> {
-    let table = include_str!("../../src/emulator/activity_types.csv");
+    let table = include_str!("../../crates/emulator/src/activity_types.csv");
     let known = table.lines().filter_map(|line| line.split(',').next()?.parse().ok());
     known.chain([3784, UNKNOWN_HIT, 99_999]).collect()
 }

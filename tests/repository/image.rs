@@ -30,8 +30,7 @@ fn is_admitted(ignore: &str, path: &Path) -> bool {
 /// Files of the package that the compiler reads for the library and the program, relative to the root.
 fn sources() -> BTreeSet<String> {
     let entries = fs::read_dir(Path::new(PROGRAM).with_file_name("deps")).unwrap().map(|entry| entry.unwrap().path());
-    let is_ours =
-        |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("s1_forwarder-"));
+    let is_ours = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("s1_forwarder"));
     let lists = entries.filter(|path| is_ours(path) && path.extension().is_some_and(|kind| kind == "d"));
     let texts = lists.map(|path| fs::read_to_string(path).unwrap());
     // The others are of unit tests.

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::emulator::kind::Kind;
-use crate::emulator::random::Random;
-use crate::emulator::time;
+use crate::kind::Kind;
+use crate::random::Random;
+use crate::time;
 
 /// A record to insert, with values that its body does not contain.
 #[derive(Debug, Clone)]
-pub(in crate::emulator) struct NewRecord {
+pub(crate) struct NewRecord {
     pub kind: Kind,
     pub body: Value,
     pub account: u64,
@@ -26,7 +26,7 @@ impl NewRecord {
 }
 
 /// Writes the time of the last change into the body.
-pub(in crate::emulator) fn set_time(kind: Kind, record: &mut Value, at: i64) {
+pub(crate) fn set_time(kind: Kind, record: &mut Value, at: i64) {
     let block = match kind {
         Kind::Threats => &mut record["threatInfo"],
         Kind::Alerts => &mut record["alertInfo"],

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::content::{self, RULES};
 use super::generator::Generator;
 use super::record::{NewRecord, text_empty_or_null};
-use crate::emulator::kind::Kind;
-use crate::emulator::random::Random;
-use crate::emulator::time::{self, SECOND};
+use crate::kind::Kind;
+use crate::random::Random;
+use crate::time::{self, SECOND};
 
 pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     let id = generator.id(at);

@@ -1,6 +1,6 @@
 //! An emulated SentinelOne management console, for `emulate`, `demo`, tests, benches and the simulation.
 //!
-//! It is written from the published API documentation and shares no code with the client in `console/`, so that both
+//! It is written from the published API documentation and shares no code with the client in `src/console/`, so that both
 //! cannot have the same misunderstanding of the API. It has three layers:
 //!
 //! - [`Console`] answers a [`Request`] with an [`Answer`] at a given time. It has no sockets and no clock, and its seed
@@ -11,13 +11,16 @@
 //!   [`Quirks`]). They compare the output of a forwarder with [`Console::visible_versions`].
 //!
 //! ```
-//! use s1_forwarder::emulator::{Console, Request, Setup};
+//! use s1_forwarder_emulator::{Console, Request, Setup};
 //!
 //! let now = 1_767_225_600_000_000;
 //! let console = Console::new(&Setup { activities: 25, ..Setup::new(now) });
 //! let answer = console.answer(&Request::get("/activities?limit=10&sortBy=createdAt", Setup::TOKEN), now);
 //! assert_eq!(answer.status, 200);
 //! ```
+
+#![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod console;
 mod cursor;
@@ -33,6 +36,7 @@ mod query;
 mod quirks;
 mod random;
 mod risks;
+#[cfg(feature = "server")]
 mod server;
 mod setup;
 mod store;
@@ -47,6 +51,7 @@ pub use faults::{Fault, FaultRule, Faults, RetryAfter, UnknownPreset};
 pub use http::{Answer, BASE, Request, Transmission};
 pub use kind::Kind;
 pub use quirks::{Counts, LastPage, OutOfScope, Quirks, UnknownParameters};
+#[cfg(feature = "server")]
 pub use server::Server;
 pub use setup::Setup;
 pub use store::{RecordError, RecordVersion};

@@ -7,9 +7,9 @@ use super::generator::Generator;
 use super::organization::Endpoint;
 use super::record::{NewRecord, text_empty_or_null, text_or_null};
 use super::{agent, mitre};
-use crate::emulator::kind::Kind;
-use crate::emulator::random::Random;
-use crate::emulator::time::{self, HOUR, SECOND};
+use crate::kind::Kind;
+use crate::random::Random;
+use crate::time::{self, HOUR, SECOND};
 
 pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     let id = generator.id(at);

@@ -1,7 +1,7 @@
 //! Files, processes and rules of threats, alerts and activities.
 
 use super::organization::Organization;
-use crate::emulator::random::Random;
+use crate::random::Random;
 
 /// Name, classification, confidence, extension type.
 pub(super) const MALWARE: &[(&str, &str, &str, &str)] = &[

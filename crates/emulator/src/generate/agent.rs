@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::generator::Generator;
 use super::organization::Endpoint;
 use super::record::{NewRecord, text_empty_or_null, text_or_null};
-use crate::emulator::kind::Kind;
-use crate::emulator::random::Random;
-use crate::emulator::time::{self, DAY, HOUR, MINUTE, SECOND};
+use crate::kind::Kind;
+use crate::random::Random;
+use crate::time::{self, DAY, HOUR, MINUTE, SECOND};
 
 pub(super) fn generate(generator: &mut Generator, index: usize, now: i64) -> NewRecord {
     let Generator { org, random, older, .. } = generator;

@@ -1,8 +1,8 @@
 //! The organisation of the console: accounts, sites, groups, users and endpoints.
 
-use crate::emulator::random::Random;
-use crate::emulator::time::DAY;
-use crate::emulator::token::FIRST_USER;
+use crate::random::Random;
+use crate::time::DAY;
+use crate::token::FIRST_USER;
 
 const FIRST_ACCOUNT: u64 = 225_494_730_938_493_804;
 const FIRST_SITE: u64 = 225_494_730_938_493_915;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::emulator::random::Random;
+use crate::random::Random;
 
 /// Category, description, indicator id, tactic, technique.
 const INDICATORS: &[(&str, &str, u32, &str, &str)] = &[

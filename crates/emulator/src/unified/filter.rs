@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::emulator::query::{at, parse};
-use crate::emulator::store::Row;
-use crate::emulator::time;
+use crate::query::{at, parse};
+use crate::store::Row;
+use crate::time;
 
 /// Names of the fields in filters, and their paths in the record.
 const FIELDS: [(&str, &str); 32] = [

@@ -50,7 +50,7 @@ struct Listing {
 impl Listing {
     fn read(query: &str, (sorts, filters): Parameters, quirks: &Quirks) -> Result<Self, String> {
         let mut read = Self { limit: 10, skip: 0, sort: "createdAt".to_owned(), descending: false, count_only: false };
-        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let number = |low: usize, high: usize| {
                 let number = value.parse().ok().filter(|number| (low..=high).contains(number));
                 number.ok_or_else(|| format!("{name}: Must be between {low} and {high}."))

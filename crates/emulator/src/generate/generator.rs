@@ -1,11 +1,11 @@
 //! The state of record generation.
 
 use super::organization::Organization;
-use crate::emulator::random::Random;
+use crate::random::Random;
 
 /// Generates records about one organisation.
 #[derive(Debug)]
-pub(in crate::emulator) struct Generator {
+pub(crate) struct Generator {
     pub(super) org: Organization,
     pub(super) random: Random,
     /// Number of ids made, which makes the ids of one millisecond differ.

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::organization::Organization;
 use super::record::{NewRecord, text_empty_or_null};
-use crate::emulator::kind::Kind;
-use crate::emulator::random::Random;
-use crate::emulator::time::{self, DAY};
+use crate::kind::Kind;
+use crate::random::Random;
+use crate::time::{self, DAY};
 
 pub(super) fn all(org: &Organization, random: &mut Random) -> Vec<NewRecord> {
     let mut records = Vec::new();

@@ -58,7 +58,7 @@ impl Query {
         };
         let mut cursor = None;
         let mut unknown = Vec::new();
-        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
                 "limit" => read.limit = number(&name, &value, 1, kind.max_limit())?,
                 "skip" => read.skip = number(&name, &value, 0, 1000)?,

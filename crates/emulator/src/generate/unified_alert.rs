@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::content::{self, MALWARE, RULES};
 use super::generator::Generator;
 use super::record::{NewRecord, set_time, text_empty_or_null, text_or_null};
-use crate::emulator::kind::Kind;
-use crate::emulator::random::Random;
-use crate::emulator::time::{self, HOUR, MINUTE, SECOND};
-use crate::emulator::token::FIRST_USER;
+use crate::kind::Kind;
+use crate::random::Random;
+use crate::time::{self, HOUR, MINUTE, SECOND};
+use crate::token::FIRST_USER;
 
 pub(super) fn generate(generator: &mut Generator, at: i64, now: i64) -> NewRecord {
     let counter = generator.id(at);

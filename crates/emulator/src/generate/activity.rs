@@ -6,9 +6,9 @@ use super::content::{self, MALWARE, RULES};
 use super::generator::Generator;
 use super::organization::{Endpoint, Organization, User};
 use super::record::{NewRecord, text_empty_or_null, text_or_null};
-use crate::emulator::kind::Kind;
-use crate::emulator::random::Random;
-use crate::emulator::time::{self, SECOND};
+use crate::kind::Kind;
+use crate::random::Random;
+use crate::time::{self, SECOND};
 
 /// The subject of an activity. Most activities are logins.
 #[derive(Debug, Clone, Copy)]

@@ -17,7 +17,7 @@
 //!
 //! Around them, [`pipeline`] reads the customers' files (made of [`settings`]) and [`worker`] runs a lane for each
 //! stream and sink in them. [`telemetry`] and [`server`] report how the lanes do, and [`commands`] is the command line.
-//! [`emulator`] is a console for tests and demos, a crate of its own in `crates/`.
+//! [`emulator`] is a console for tests and demos. It is a crate of its own in `crates/`, as [`record`] is.
 //!
 //! `ARCHITECTURE.md` has the terms, the way of a record by function, and the order of imports between modules, which
 //! `tests/repository/layering.rs` checks.
@@ -39,7 +39,6 @@ mod kafka;
 pub mod lane;
 pub mod pipeline;
 pub mod program_threads;
-pub mod record;
 pub mod server;
 pub mod settings;
 pub mod sink;
@@ -47,7 +46,8 @@ pub mod source;
 pub mod state;
 pub mod telemetry;
 pub mod transform;
-mod visible;
 pub mod worker;
 
 pub use s1_forwarder_emulator as emulator;
+pub use s1_forwarder_record as record;
+use s1_forwarder_record::visible;

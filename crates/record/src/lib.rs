@@ -1,7 +1,10 @@
 //! The data that the console returns: streams, times, identities, and typed, borrowed records.
 //!
 //! A record is the console's own JSON object. It is never parsed into a tree of owned values: other modules read it
-//! through the borrowed views of this module.
+//! through the borrowed views of this module. [`visible`] says how words of others are shown.
+
+#![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod activity;
 pub mod agent;
@@ -25,6 +28,7 @@ pub mod threat;
 mod time;
 pub mod unified_alert;
 mod value;
+pub mod visible;
 pub mod vulnerability;
 pub mod workload;
 

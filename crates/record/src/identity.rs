@@ -83,8 +83,8 @@ impl fmt::Debug for Identity {
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts;
     use super::*;
+    use crate::facts;
 
     /// Golden values: if they changed between releases, every destination would receive its records twice.
     #[test]

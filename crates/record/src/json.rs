@@ -364,7 +364,7 @@ mod tests {
         reader.text = &deep;
         reader.bytes = deep.as_bytes();
         assert_eq!(reader.value(), Err(JsonError::TooDeep(MAX_DEPTH as usize)));
-        assert_eq!(crate::record::value_end(deep.as_bytes(), 0), Some(deep.len()));
+        assert_eq!(crate::value_end(deep.as_bytes(), 0), Some(deep.len()));
     }
 
     #[test]

@@ -25,32 +25,38 @@ pub struct Value<'a> {
 
 impl<'a> Value<'a> {
     /// `raw` is one JSON value without white space around it; "" is an absent value.
+    #[inline]
     pub const fn new(raw: &'a str) -> Self {
         Self { raw, mismatched: false }
     }
 
     /// Returns the value and leaves an absent one. A mapping takes the values that have a field in the event; the
     /// values that remain go to the vendor namespace.
+    #[inline]
     pub fn take(&mut self) -> Self {
         std::mem::take(self)
     }
 
     /// Marks a value whose type does not fit its field of the event.
+    #[inline]
     pub fn mark_mismatched(&mut self) {
         self.mismatched = true;
     }
 
     /// Whether the value was marked. A mismatched scalar is written as text in the vendor namespace.
+    #[inline]
     pub const fn is_mismatched(self) -> bool {
         self.mismatched
     }
 
     /// The JSON text as received.
+    #[inline]
     pub const fn raw(self) -> &'a str {
         self.raw
     }
 
     /// The type, judged by the first byte.
+    #[inline]
     pub fn kind(self) -> Kind {
         match self.raw.as_bytes().first() {
             None => Kind::Absent,
@@ -64,6 +70,7 @@ impl<'a> Value<'a> {
     }
 
     /// True for an absent value, `null`, `""`, `[]` and `{}`.
+    #[inline]
     pub fn is_empty(self) -> bool {
         match self.raw.as_bytes() {
             [] | b"null" | b"\"\"" | b"[]" | b"{}" => true,
@@ -73,6 +80,7 @@ impl<'a> Value<'a> {
     }
 
     /// The text of a scalar, escaped as received; `None` as for [`Value::text`].
+    #[inline]
     pub fn escaped(self) -> Option<Escaped<'a>> {
         match self.kind() {
             Kind::String => {
@@ -86,23 +94,27 @@ impl<'a> Value<'a> {
 
     /// The text of a scalar: a string without quotes and escapes, the digits of a number, or `true` or `false`.
     /// `None` for empty values, arrays and objects.
+    #[inline]
     pub fn text(self) -> Option<Cow<'a, str>> {
         self.escaped().map(Escaped::decode)
     }
 
     /// The elements of an array; nothing for other types.
+    #[inline]
     pub fn elements(self) -> Elements<'a> {
         let at = if self.kind() == Kind::Array { 1 } else { self.raw.len() };
         Elements { raw: self.raw, at }
     }
 
     /// The entries of an object in source order; nothing for other types.
+    #[inline]
     pub fn entries(self) -> Entries<'a> {
         let at = if self.kind() == Kind::Object { 1 } else { self.raw.len() };
         Entries { raw: self.raw, at }
     }
 
     /// The first value under `name` in an object, else an absent value.
+    #[inline]
     pub fn get(self, name: &str) -> Value<'a> {
         self.entries().find(|(key, _)| key == name).map(|(_, value)| value).unwrap_or_default()
     }
@@ -114,20 +126,24 @@ pub struct Escaped<'a>(&'a str);
 
 impl<'a> Escaped<'a> {
     /// `text` must not need escapes: digits, words, addresses.
+    #[inline]
     pub const fn plain(text: &'a str) -> Self {
         Self(text)
     }
 
     /// The text between the quotes.
+    #[inline]
     pub const fn raw(self) -> &'a str {
         self.0
     }
 
+    #[inline]
     pub fn decode(self) -> Cow<'a, str> {
         unescape(self.0)
     }
 
     /// Whether the text equals `word`, ignoring case; `word` is ASCII without escapes.
+    #[inline]
     pub fn is(self, word: &str) -> bool {
         self.0.eq_ignore_ascii_case(word)
     }
@@ -139,12 +155,14 @@ impl<'a> Escaped<'a> {
     }
 
     /// Splits `a\b\c` at the last backslash, which belongs to neither part.
+    #[inline]
     pub fn rsplit_backslash(self) -> Option<(Self, Self)> {
         let at = separators(self.0).filter(|&(at, _)| self.0.as_bytes()[at] == b'\\').last()?.0;
         Some((Self(&self.0[..at]), Self(&self.0[at + 2..])))
     }
 
     /// The text after the last `\` or `/`: the file name of a path.
+    #[inline]
     pub fn last_segment(self) -> Self {
         separators(self.0).last().map_or(self, |(_, end)| Self(&self.0[end..]))
     }
@@ -154,6 +172,7 @@ impl<'a> Escaped<'a> {
         self.0.split(separator).map(|part| Self(part.trim())).filter(|part| !part.0.is_empty())
     }
 
+    #[inline]
     pub fn trim(self) -> Self {
         Self(self.0.trim())
     }

@@ -206,16 +206,16 @@ macro_rules! block {
         $(#[$attribute])*
         #[derive(Debug, Default)]
         pub struct $name<'a> {
-            $(#[doc = concat!("`", $key, "`")] pub $field: $crate::record::Value<'a>,)*
+            $(#[doc = concat!("`", $key, "`")] pub $field: $crate::Value<'a>,)*
             $($(#[doc = concat!("`", $inner_key, "`")] pub $inner: $kind<'a>,)*)?
             /// Values without a field.
-            pub other: Vec<(std::borrow::Cow<'a, str>, $crate::record::Value<'a>)>,
-            pub(in crate::record) present: bool,
+            pub other: Vec<(std::borrow::Cow<'a, str>, $crate::Value<'a>)>,
+            pub(crate) present: bool,
         }
 
         const _: () = {
-            use $crate::record::block::{Block, KeyTable, ReadBlock, Slot, Visitor, read_block};
-            use $crate::record::{JsonError, Reader, Value};
+            use $crate::block::{Block, KeyTable, ReadBlock, Slot, Visitor, read_block};
+            use $crate::{JsonError, Reader, Value};
 
             #[allow(non_camel_case_types)]
             #[derive(Clone, Copy)]
@@ -225,6 +225,7 @@ macro_rules! block {
             static MEMBERS: &[Member] = &[$(Member::$field,)* $($(Member::$inner,)*)?];
 
             impl<'a> Block<'a> for $name<'a> {
+                #[inline]
                 fn keys() -> &'static KeyTable {
                     &KEYS
                 }
@@ -237,6 +238,7 @@ macro_rules! block {
                     }
                 }
 
+                #[inline]
                 fn other(&mut self) -> &mut Vec<(std::borrow::Cow<'a, str>, Value<'a>)> {
                     &mut self.other
                 }
@@ -271,6 +273,7 @@ macro_rules! block {
             }
 
             impl<'a> ReadBlock<'a> for $name<'a> {
+                #[inline]
                 fn is_unread(&self) -> bool {
                     !self.present
                 }
@@ -285,16 +288,16 @@ macro_rules! block {
         impl<'a> $name<'a> {
             /// Whether every field is absent or a boolean.
             pub fn is_empty(&self) -> bool {
-                true $(&& matches!(self.$field.kind(), $crate::record::Kind::Absent | $crate::record::Kind::Bool))* $($(&& self.$inner.is_empty())*)?
+                true $(&& matches!(self.$field.kind(), $crate::Kind::Absent | $crate::Kind::Bool))* $($(&& self.$inner.is_empty())*)?
             }
 
             /// Reads the block from the next value.
             ///
             /// # Errors
             /// When the next value is not a JSON object.
-            pub fn read(reader: &mut $crate::record::Reader<'a>) -> Result<Self, $crate::record::JsonError> {
+            pub fn read(reader: &mut $crate::Reader<'a>) -> Result<Self, $crate::JsonError> {
                 let mut block = Self::default();
-                $crate::record::block::ReadBlock::read(&mut block, reader)?;
+                $crate::block::ReadBlock::read(&mut block, reader)?;
                 Ok(block)
             }
         }

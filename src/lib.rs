@@ -8,7 +8,8 @@
 //! - [`console`] sends one request within the rate limit and says what the answer's status means.
 //! - [`source`] asks for everything between the lane's *position* and the start of the poll, page by page. It skips the
 //!   records that the position has seen. Records are slices of the answer; [`record`] reads the fields that are needed.
-//! - [`transform`] writes the event of a record once, into the buffer of the batch that will carry it.
+//! - [`transform`] has the event of a record written once, into the buffer of the batch that will carry it. The mapping
+//!   itself is the crate `s1-forwarder-mapping`.
 //! - [`sink`] makes one attempt for a batch and returns an `Outcome`. [`sink::deliver`] retries, splits and
 //!   dead-letters.
 //! - [`lane`] joins these stages with bounded channels, within one memory budget. Settled events move its position.

@@ -11,12 +11,10 @@ mod identity_tokens;
 mod known_secrets;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
-mod labels;
 mod lookup;
 mod name;
 mod period;
 mod pin;
-mod placeholders;
 mod private;
 mod proxy;
 mod reachable;
@@ -24,7 +22,6 @@ mod read_file;
 mod renewable_client;
 mod request_error;
 mod retry_after;
-mod schema;
 mod secret;
 mod secret_object;
 mod secrets;
@@ -42,11 +39,9 @@ pub use http::{ClientError, HttpSettings, LOCAL_WAY, Role, install_crypto_provid
 pub use id::{Id, IdError};
 pub use identity_tokens::is_identity_token_path;
 pub use known_secrets::KnownSecrets;
-pub use labels::Labels;
 pub use name::{NameError, check_name, is_namespace};
 pub use period::{Period, PeriodError};
 pub use pin::{Fingerprint, FingerprintError};
-pub use placeholders::{TextPart, Unclosed, text_parts};
 pub use private::{PRIVATE, check_private_directory, create_private_directories, not_followed, private_file};
 pub use proxy::{Proxy, ProxyError, UsedProxy, begins_twice};
 pub use reachable::{NetworkError, NotReachable, PrivateDestination, PrivateDestinations, Reach};
@@ -56,7 +51,7 @@ pub use request_error::{
     Proxies, RequestProblem, RequestWay, describe_proxy_refusal, describe_request_error, is_tls_error,
 };
 pub use retry_after::retry_after;
-pub use schema::Schema;
+pub use s1_forwarder_mapping::{Labels, Schema, TextPart, Unclosed, text_parts};
 pub use secret::{Credential, SECRET_REF, Secret, SecretError, check_token};
 pub use secret_object::{SecretObject, SecretObjectError};
 pub use secrets::Secrets;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hmac::{Hmac, KeyInit, Mac};
+use s1_forwarder_mapping::REDACTED;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
@@ -12,8 +13,6 @@ use super::tree::Tree;
 use super::words::Words;
 use crate::settings::{Schema, Secret};
 
-/// Replaces a redacted value.
-pub(super) const REDACTED: &str = "[redacted]";
 /// Shortest key of hashes: with a shorter one, values could be guessed.
 const MIN_KEY: usize = 16;
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use s1_forwarder_mapping::{MappingSettings, UNKNOWN, labels_from_console};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::labels::{UNKNOWN, from_console};
 use super::redaction::Redaction;
 use crate::settings::{Labels, Schema};
 
@@ -34,9 +34,19 @@ pub struct TransformSettings {
 }
 
 impl TransformSettings {
+    /// What the mapping itself has to know. `schema` is the sink's, or else that of these settings.
+    pub(super) fn mapping(&self, schema: Schema) -> MappingSettings {
+        MappingSettings {
+            schema,
+            labels: self.labels.clone(),
+            keep_original: self.keep_original.unwrap_or(false),
+            keep_console_secrets: self.keep_console_secrets,
+        }
+    }
+
     /// The labels as they may be in an event, and the names of those whose values come from the console.
     pub fn sample_labels(&self) -> (Labels, BTreeSet<String>) {
-        let console_labels: BTreeSet<_> = from_console(&self.labels).cloned().collect();
+        let console_labels: BTreeSet<_> = labels_from_console(&self.labels).cloned().collect();
         let sample = |(name, value): (&String, &String)| {
             let value = if console_labels.contains(name) { UNKNOWN.to_owned() } else { value.clone() };
             (name.clone(), value)

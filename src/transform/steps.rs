@@ -1,12 +1,14 @@
 //! What the user has done to a mapped event: `drop`, `remap`, `redact`, in this order. Redaction is last, so that
 //! nothing escapes it that a program copies.
 
+use s1_forwarder_mapping::REDACTED;
+
 #[cfg(feature = "remap")]
-use super::mapping::Dropped;
-use super::mapping::Mapped;
+use super::mapper::Dropped;
+use super::mapper::Mapped;
 #[cfg(not(feature = "remap"))]
 use super::no_remap::{Program, Purpose};
-use super::redact::{Keys, REDACTED, Redactor};
+use super::redact::{Keys, Redactor};
 #[cfg(feature = "remap")]
 use super::remap::{MAX_EVENT, Program, Provenance, Purpose, Run, is_too_complex};
 use super::settings::TransformSettings;

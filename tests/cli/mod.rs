@@ -308,7 +308,7 @@ async fn activity_types_lists_what_the_mapping_has_no_row_for() {
     let (code, out, errors) = tokio::task::spawn_blocking(program).await.unwrap();
     assert_eq!(code, 0, "{errors}");
     let listed: Vec<u32> = out.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
-    let table = include_str!("../../src/transform/data/activity-categories.csv");
+    let table = include_str!("../../crates/mapping/src/data/activity-categories.csv");
     let known: Vec<u32> = table.lines().filter_map(|line| line.split(',').next()?.parse().ok()).collect();
     let (total, listed) = (listed.last().copied().unwrap(), &listed[..listed.len() - 1]);
     assert_eq!(total as usize, listed.len(), "{out}");

@@ -52,7 +52,7 @@ const START: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
 /// One record of each stream, as a real console has it.
 pub(super) fn examples() -> Vec<(Stream, Value)> {
-    let examples: Value = serde_json::from_str(include_str!("../data/examples.json")).unwrap();
+    let examples: Value = serde_json::from_str(include_str!("../../crates/mapping/tests/data/examples.json")).unwrap();
     let of = |stream: Stream| {
         examples.get(stream.name()).cloned().unwrap_or_else(|| panic!("no example of {}", stream.name()))
     };

@@ -277,7 +277,7 @@ fn mapped_to(schema: Schema, console: &Console, stream: Stream, kind: Kind, ids:
 
 /// Fields of ECS that the index has with another type.
 fn not_as_ecs(mappings: &Value) -> Vec<String> {
-    let ecs: BTreeMap<&str, &str> = include_str!("../data/ecs-fields-9.4.0.csv")
+    let ecs: BTreeMap<&str, &str> = include_str!("../../crates/mapping/tests/data/ecs-fields-9.4.0.csv")
         .lines()
         .skip(1)
         .map(|line| {

@@ -82,7 +82,7 @@ fn the_image_is_built_from_every_file_that_the_build_reads() {
     }
     let hidden: Vec<_> = read.iter().filter(|file| !is_admitted(&ignore, Path::new(file))).collect();
     assert!(hidden.is_empty(), "the build in the image does not see {hidden:?}");
-    for file in ["target/debug/s1-forwarder", ".git/HEAD", "tests/it.rs"] {
+    for file in ["target/debug/s1-forwarder", ".git/HEAD", "tests/it.rs", "crates/mapping/tests/it/main.rs"] {
         assert!(!is_admitted(&ignore, Path::new(file)), "{file} is not needed in the image");
     }
 }

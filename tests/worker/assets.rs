@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use s1_forwarder::emulator::Kind;
 use serde_json::Value;
 
-use crate::mapping::ocsf::schema;
+use crate::ocsf::validity;
 use crate::support::harness::Harness;
 use crate::support::receiver::{Receiver, Rules};
 
@@ -26,7 +26,7 @@ async fn an_asset_service_gets_the_inventory_in_arrays_of_100() {
     assert!(arrays.iter().all(|array| array.len() <= 100) && arrays.iter().any(|array| array.len() == 100));
     let assets: Vec<&Value> = arrays.iter().flatten().collect();
     for asset in &assets {
-        assert_eq!(schema::faults(asset), Vec::<String>::new(), "{asset:#}");
+        assert_eq!(validity::faults(asset), Vec::<String>::new(), "{asset:#}");
         assert_eq!(asset["class_uid"], 5001, "{asset:#}");
         assert_eq!(asset["metadata"]["labels"][1], "customer:acme");
     }

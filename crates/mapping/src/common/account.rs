@@ -1,0 +1,143 @@
+//! Users: `DOMAIN\name`, principal names, e-mail addresses, and the users of Linux processes.
+
+use s1_forwarder_record::{Escaped, Value};
+
+use super::placeholder::is_placeholder;
+
+/// A user account as the console spells it in one text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account<'a> {
+    pub text: Escaped<'a>,
+    pub name: Escaped<'a>,
+    pub domain: Option<Escaped<'a>>,
+}
+
+impl<'a> Account<'a> {
+    /// Reads `DOMAIN\name`, `name@domain` or a name; `None` if there is no user.
+    pub fn of(value: Value<'a>) -> Option<Self> {
+        Self::of_text(value.escaped()?)
+    }
+
+    pub fn of_text(text: Escaped<'a>) -> Option<Self> {
+        let text = text.trim();
+        if is_placeholder(text) {
+            return None;
+        }
+        let (domain, name) = split(text);
+        if domain.is_none()
+            && let Some((name, domain)) = principal(text)
+        {
+            return Some(Self { text, name, domain: Some(domain) });
+        }
+        Some(Self { text, name, domain })
+    }
+
+    pub fn without_domain(self) -> Self {
+        Self { domain: None, ..self }
+    }
+
+    /// Whether both may be the same user: a domain that is known for one of them only does not tell them apart.
+    pub fn may_be(self, other: Self) -> bool {
+        let same = |one: Escaped<'_>, other: Escaped<'_>| one.raw().eq_ignore_ascii_case(other.raw());
+        same(self.name, other.name) && self.domain.zip(other.domain).is_none_or(|(domain, other)| same(domain, other))
+    }
+}
+
+/// The users of a process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessUser<'a> {
+    /// The user whose rights the process has.
+    pub effective: Option<Account<'a>>,
+    /// The user who started it.
+    pub real: Option<Account<'a>>,
+    /// The user who logged in.
+    pub login: Option<Account<'a>>,
+}
+
+impl<'a> ProcessUser<'a> {
+    /// Reads one user or, from Linux, `Effective: root, Real: jane, Login: jane`.
+    pub fn of(value: Value<'a>) -> Self {
+        let Some(text) = value.escaped() else { return Self::default() };
+        if after_label(text.trim(), "effective").is_none() {
+            return Self { effective: Account::of_text(text), ..Self::default() };
+        }
+        let named = |label: &str| {
+            let part = text.split(',').find_map(|part| after_label(part, label));
+            part.and_then(|name| Account::of_text(Escaped::plain(name.trim())))
+        };
+        Self { effective: named("effective"), real: named("real"), login: named("login") }
+    }
+}
+
+/// The text after `label:`, in any case.
+fn after_label<'a>(text: Escaped<'a>, label: &str) -> Option<&'a str> {
+    let (word, rest) = text.raw().split_at_checked(label.len())?;
+    if word.eq_ignore_ascii_case(label) { rest.strip_prefix(':') } else { None }
+}
+
+/// A text with a space is the name of a person and not that of an account.
+pub fn display_name(value: Value<'_>) -> Option<Escaped<'_>> {
+    value.escaped().filter(|text| text.raw().trim().contains(' ') && split(*text).0.is_none())
+}
+
+/// Splits `DOMAIN\name`, without the spaces around its parts. A text with an empty part is a name.
+pub fn split(text: Escaped<'_>) -> (Option<Escaped<'_>>, Escaped<'_>) {
+    let text = text.trim();
+    match text.split_backslash().map(|(domain, name)| (domain.trim(), name.trim())) {
+        Some((domain, name)) if !domain.raw().is_empty() && !name.raw().is_empty() => (Some(domain), name),
+        _ => (None, text),
+    }
+}
+
+/// Splits an e-mail address or a principal name into the name and the domain.
+pub fn principal(text: Escaped<'_>) -> Option<(Escaped<'_>, Escaped<'_>)> {
+    let is_part = |part: &str| !part.is_empty() && !part.contains(['@', ' ', '\\', '"']);
+    let (name, domain) = text.raw().split_once('@')?;
+    (is_part(name) && is_part(domain)).then_some((Escaped::plain(name), Escaped::plain(domain)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(text: &str) -> Option<(String, Option<String>)> {
+        let raw = format!("\"{text}\"");
+        let account = Account::of(Value::new(&raw))?;
+        Some((account.name.raw().to_owned(), account.domain.map(|domain| domain.raw().to_owned())))
+    }
+
+    #[test]
+    fn names_and_domains_are_told_apart() {
+        let named = |name: &str, domain: Option<&str>| Some((name.to_owned(), domain.map(str::to_owned)));
+        assert_eq!(account(r"ACME\\jane"), named("jane", Some("ACME")));
+        assert_eq!(account(r"NT AUTHORITY\\SYSTEM"), named("SYSTEM", Some("NT AUTHORITY")));
+        assert_eq!(account("jane@acme.example"), named("jane", Some("acme.example")));
+        assert_eq!(account("jane"), named("jane", None));
+        assert_eq!(account(r" ACME\\bob "), named("bob", Some("ACME")));
+        assert_eq!(account(" jane@acme.example "), named("jane", Some("acme.example")));
+        assert_eq!(account("Jane Doe"), named("Jane Doe", None));
+        assert_eq!(account(r"\\jane"), named(r"\\jane", None));
+        assert_eq!((account("N/A"), account("")), (None, None));
+    }
+
+    #[test]
+    fn a_linux_process_has_an_effective_and_a_real_user() {
+        let user = ProcessUser::of(Value::new(r#""Effective: root, Real: jane, Login: ""#));
+        let name = |account: Option<Account<'_>>| account.map(|account| account.name.raw().to_owned());
+        assert_eq!((name(user.effective).as_deref(), name(user.real).as_deref()), (Some("root"), Some("jane")));
+        assert_eq!(name(user.login), None);
+        let user = ProcessUser::of(Value::new(r#"" effective: root, real: jane""#));
+        assert_eq!((name(user.effective).as_deref(), name(user.real).as_deref()), (Some("root"), Some("jane")));
+        let user = ProcessUser::of(Value::new(r#""ACME\\jane""#));
+        assert_eq!((name(user.effective).as_deref(), name(user.real)), (Some("jane"), None));
+    }
+
+    #[test]
+    fn an_account_without_a_domain_may_be_one_with_a_domain() {
+        let (short, full) = (Value::new(r#""Jane""#), Value::new(r#""ACME\\jane""#));
+        let account = |value| Account::of(value).unwrap();
+        assert!(account(short).may_be(account(full)) && account(full).may_be(account(short)));
+        assert!(!account(full).may_be(account(Value::new(r#""OTHER\\jane""#))));
+        assert!(!account(full).may_be(account(Value::new(r#""john""#))));
+    }
+}

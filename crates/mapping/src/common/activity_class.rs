@@ -1,0 +1,319 @@
+//! Classifies activities: by the table of activity types, else by the keys of `data`.
+
+use s1_forwarder_record::Value;
+use s1_forwarder_record::activity::{Activity, ActivityData};
+
+use super::activity_types;
+use super::classification::{Word, categories, outcome};
+use super::placeholder::{boolean, is_set};
+use super::remote_origin::RemoteOrigin;
+use super::severity::Severity;
+
+const USER_2FA_MODIFIED: u32 = 67;
+const LOGIN_RELATED: u32 = 138;
+/// Hits of custom rules and of platform rules.
+pub const RULE_HITS: [u32; 2] = [3608, 3784];
+const DEVICE_BLOCKED: u32 = 5125;
+const DEVICE_APPROVED: u32 = 5126;
+const FIREWALL_BLOCKED: u32 = 5232;
+
+/// What an activity is about. Logins and users are distinguished only for types that are not in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// A threat that was just detected.
+    Detection,
+    /// What became of a threat.
+    Threat,
+    Firewall,
+    Device,
+    Login,
+    User,
+    Other,
+}
+
+/// The values of `event.*` that classify an activity.
+#[derive(Debug)]
+pub struct Class {
+    /// The activity type, if it is a number.
+    pub number: Option<u32>,
+    pub subject: Subject,
+    pub kind: &'static str,
+    /// "" for none, as in `types`.
+    categories: [&'static str; 3],
+    types: [&'static str; 3],
+    /// "" for a type that is in no table.
+    pub action: &'static str,
+    /// "" if the activity has no outcome.
+    pub outcome: &'static str,
+    pub severity: Severity,
+    pub is_unknown: bool,
+    /// The console itself acted, not a user.
+    pub is_system: bool,
+    /// A detection rule matched, so that names of users are those of the rule's owner.
+    pub is_rule_alert: bool,
+}
+
+impl Class {
+    pub fn categories(&self) -> impl Iterator<Item = &'static str> {
+        self.categories.into_iter().filter(|category| !category.is_empty())
+    }
+
+    pub fn types(&self) -> impl Iterator<Item = &'static str> {
+        self.types.into_iter().filter(|word| !word.is_empty())
+    }
+
+    pub fn is(&self, category: &str) -> bool {
+        self.categories.contains(&category)
+    }
+
+    pub fn has_type(&self, word: &str) -> bool {
+        self.types.contains(&word)
+    }
+
+    fn set(&mut self, categories: &[&'static str], types: &[&'static str]) {
+        (self.categories, self.types) = ([""; 3], [""; 3]);
+        categories.iter().for_each(|word| add(&mut self.categories, word));
+        types.iter().for_each(|word| add(&mut self.types, word));
+    }
+}
+
+/// Adds a word that is not there yet, if there is space.
+fn add(words: &mut [&'static str; 3], word: &'static str) {
+    if !words.contains(&word)
+        && let Some(free) = words.iter_mut().find(|free| free.is_empty())
+    {
+        *free = word;
+    }
+}
+
+/// The number of the type.
+pub fn number(activity: &Activity<'_>) -> Option<u32> {
+    activity.activity_type.escaped().and_then(|text| text.raw().parse().ok())
+}
+
+pub fn is_unknown(number: Option<u32>) -> bool {
+    number.and_then(activity_types::find).is_none()
+}
+
+pub fn classify(number: Option<u32>, activity: &Activity<'_>, data: &ActivityData<'_>) -> Class {
+    let row = number.and_then(activity_types::find);
+    let mut class = Class {
+        number,
+        subject: Subject::of(number, row.is_some(), activity, data),
+        kind: "event",
+        categories: [""; 3],
+        types: [""; 3],
+        action: if number.is_none() { "activity" } else { "" },
+        outcome: "",
+        severity: Severity::Informational,
+        is_unknown: false,
+        is_system: boolean(data.system) == Some(true) && activity.user_id.is_empty(),
+        is_rule_alert: number.is_some_and(|number| RULE_HITS.contains(&number)),
+    };
+    if let Some(row) = row {
+        class.kind = row.kind;
+        class.set(&row.categories, &row.types);
+        class.action = row.action;
+        class.outcome = row.outcome;
+        class.severity = row.severity;
+    } else {
+        class.is_unknown = true;
+        class.action = number.and_then(activity_types::group_default).map_or(class.action, |group| group.action);
+        by_subject(&mut class, activity, data);
+    }
+    refine(&mut class, activity, data);
+    class
+}
+
+impl Subject {
+    fn of(number: Option<u32>, is_known: bool, activity: &Activity<'_>, data: &ActivityData<'_>) -> Self {
+        let any = |values: &[Value<'_>]| values.iter().any(|value| is_set(*value));
+        match number {
+            Some(FIREWALL_BLOCKED) => return Self::Firewall,
+            Some(DEVICE_BLOCKED | DEVICE_APPROVED) => return Self::Device,
+            _ => {}
+        }
+        let remote = [data.reported_remote_host, data.reported_local_host, data.remote_host, data.local_host];
+        if any(&[activity.threat_id]) || any(&[data.threat_classification]) {
+            let is_report = any(&[data.global_status, data.new_status]);
+            let is_detection = any(&[activity.threat_id]) && any(&[data.confidence_level]) && !is_report;
+            return if is_detection { Self::Detection } else { Self::Threat };
+        }
+        if any(&remote) {
+            return Self::Firewall;
+        }
+        // Vendors and products are also those of integrations, which have no agent.
+        let of_console = !any(&[activity.agent_id]);
+        let is_device = !of_console && any(&[data.vendor_id, data.product_id, data.manufacturer_name]);
+        if is_device || any(&[data.device_name]) {
+            return Self::Device;
+        }
+        if is_known {
+            return Self::Other;
+        }
+        let has_address = any(&[data.ip_address]);
+        let statement = Statement::of(activity, data);
+        let is_login = (has_address || statement.is_about_console_user()) && statement.is_login();
+        if is_login || of_console && has_address && any(&[data.source]) {
+            return Self::Login;
+        }
+        let is_pair = any(&[data.by_user]) && any(&[data.username, data.user_name]);
+        let has_role = any(&[data.user_scope]) && any(&[data.role, data.role_name]);
+        if of_console && (is_pair || has_role || any(&[data.recovery_email])) {
+            return Self::User;
+        }
+        Self::Other
+    }
+}
+
+/// What a description itself says. The names in it can say anything: that of a rule may be "Admin failed to log in".
+#[derive(Clone, Copy)]
+struct Statement<'a> {
+    /// The text before the first quote, after which there are names.
+    text: &'a str,
+    /// Names that are also written without quotes.
+    names: [&'a str; 2],
+}
+
+impl<'a> Statement<'a> {
+    fn of(activity: &Activity<'a>, data: &ActivityData<'a>) -> Self {
+        let raw = |value: Value<'a>| value.escaped().map_or("", |text| text.raw());
+        let text = raw(activity.primary_description);
+        Self {
+            text: text.split_once('"').map_or(text, |(text, _)| text),
+            names: [data.rule_name, data.group_name].map(raw),
+        }
+    }
+
+    /// `words` are in lower case.
+    fn says(self, words: &str) -> bool {
+        contains(self.text, words) && !self.names.iter().any(|name| contains(name, words.trim()))
+    }
+
+    fn is_about_console_user(self) -> bool {
+        let beginning = "The management user ";
+        self.text.get(..beginning.len()).is_some_and(|text| text.eq_ignore_ascii_case(beginning))
+    }
+
+    /// Whether it is certain to be about a login or a logout.
+    fn is_login(self) -> bool {
+        let words =
+            ["failed to log in", " logged in to the management console", " logged out of the management console"];
+        words.into_iter().any(|words| self.says(words))
+    }
+
+    /// Type and outcome of a login.
+    fn login(self) -> (&'static str, &'static str) {
+        match () {
+            () if self.says("failed to log in") => ("start", "failure"),
+            () if self.says(" logged in") => ("start", "success"),
+            () if self.says(" logged out") => ("end", "success"),
+            // An address is sent with other actions of a user too.
+            () => ("info", ""),
+        }
+    }
+}
+
+/// Whether the text contains `words`, which are in lower case, ignoring case.
+fn contains(text: &str, words: &str) -> bool {
+    text.as_bytes().windows(words.len()).any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
+}
+
+/// Classifies a type that is not in the table by what the keys of `data` show. The description decides only where it
+/// is certain.
+fn by_subject(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
+    let statement = Statement::of(activity, data);
+    let says = |words| statement.says(words);
+    match class.subject {
+        Subject::Detection => {
+            class.kind = "alert";
+            class.set(&["malware"], &["info"]);
+        }
+        Subject::Threat => class.set(&["malware"], &["info"]),
+        Subject::Firewall => class.set(&["network"], &["info"]),
+        Subject::Device => class.set(&["host"], &["info"]),
+        Subject::Login => class.set(&["authentication"], &[statement.login().0]),
+        Subject::User if says("deleted the user") => class.set(&["iam"], &["user", "deletion"]),
+        Subject::User if says("added the user") || says("added user") => class.set(&["iam"], &["user", "creation"]),
+        Subject::User => class.set(&["iam"], &["user", "info"]),
+        Subject::Other => by_group(class, activity, data),
+    }
+    class.outcome = match () {
+        () if Word::is(data.global_status, "success") => "success",
+        () if Word::is(data.global_status, "failed") => "failure",
+        () if says("failed to ") => "failure",
+        () if class.subject == Subject::Login => statement.login().1,
+        () => "",
+    };
+}
+
+/// By the defaults of the type's group, else by whether it is about an endpoint.
+fn by_group(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
+    match class.number.and_then(activity_types::group_default).filter(|group| !group.categories.is_empty()) {
+        Some(group) => class.set(&group.categories, &group.types),
+        None if activity.agent_id.is_empty() && data.computer_name.is_empty() => {
+            class.set(&["configuration"], &["info"]);
+        }
+        None => class.set(&["host"], &["info"]),
+    }
+}
+
+/// Adds what depends on the record and not only on its type.
+fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
+    let is_remote = class.is("malware") && RemoteOrigin::of(data.file_display_name).is_some();
+    if class.is("malware") && data.threat_classification.escaped().is_some() {
+        let others = class.categories;
+        class.categories = [""; 3];
+        let kept = others.iter().filter(|category| **category != "malware");
+        categories(data.threat_classification).iter().chain(kept).for_each(|word| add(&mut class.categories, word));
+    }
+    if is_remote {
+        add(&mut class.categories, "intrusion_detection");
+    }
+    let confidence = Severity::of_confidence(data.confidence_level, data.threat_classification, false);
+    if let Some(severity) = confidence {
+        class.severity = severity.judged([data.threat_classification]);
+    }
+    match Word::of_value(data.new_status).as_str() {
+        // The threat is active again.
+        "not_mitigated" | "active" => {
+            class.outcome = "unknown";
+            class.severity = class.severity.max(Severity::Medium);
+        }
+        word @ ("mitigated" | "marked_as_benign" | "blocked") => class.outcome = outcome(word, None),
+        _ => {}
+    }
+    if class.subject == Subject::Device && class.number != Some(DEVICE_BLOCKED) && class.is("host") {
+        match Word::of_value(data.event_type).as_str() {
+            "connected" => add(&mut class.types, "start"),
+            "disconnected" => add(&mut class.types, "end"),
+            _ => {}
+        }
+    }
+    match class.number {
+        // Disabling two-factor authentication is more severe than enabling it.
+        Some(USER_2FA_MODIFIED) if boolean(data.new_value) == Some(false) => class.severity = Severity::Medium,
+        Some(LOGIN_RELATED) => class.outcome = login_outcome(activity),
+        Some(DEVICE_APPROVED) => device(class, data.event_type),
+        _ => {}
+    }
+}
+
+/// One type is for devices that were connected and for those that were disconnected.
+fn device(class: &mut Class, event_type: Value<'_>) {
+    match Word::of_value(event_type).as_str() {
+        "connected" => class.action = "device-connected",
+        "disconnected" => class.action = "device-disconnected",
+        _ => {}
+    }
+}
+
+/// The vendor does not document this type, so its description is used.
+fn login_outcome(activity: &Activity<'_>) -> &'static str {
+    let says = |words| activity.primary_description.escaped().is_some_and(|text| contains(text.raw(), words));
+    match () {
+        () if says("fail") => "failure",
+        () if says("success") || says("logged in") || says("logged out") => "success",
+        () => "unknown",
+    }
+}

@@ -1,0 +1,95 @@
+//! ATT&CK: ids, names and addresses of tactics and techniques. The names are compiled into the program from
+//! `../data/attack-techniques.csv`.
+
+use std::sync::LazyLock;
+
+use s1_forwarder_record::Escaped;
+
+use super::classification::Word;
+use crate::json::Json;
+
+/// The id of a technique, and of a sub-technique if the text names one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TechniqueId<'a> {
+    /// `T1059`
+    pub technique: &'a str,
+    /// `T1059.001`
+    pub sub: Option<&'a str>,
+}
+
+impl<'a> TechniqueId<'a> {
+    pub fn of(text: Escaped<'a>) -> Option<Self> {
+        let text = text.trim().raw();
+        let digits = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
+        let (technique, number) = match text.split_once('.') {
+            Some((technique, number)) => (technique, Some(number)),
+            None => (text, None),
+        };
+        let is_id = digits(technique.strip_prefix('T')?, 4) && number.is_none_or(|number| digits(number, 3));
+        is_id.then_some(Self { technique, sub: number.map(|_| text) })
+    }
+}
+
+/// The name of a technique or sub-technique, unless ATT&CK has retired or not yet added it.
+pub fn technique_name(id: &str) -> Option<&'static str> {
+    static NAMES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
+        let lines = include_str!("../data/attack-techniques.csv").lines().filter(|line| !line.starts_with('#'));
+        lines.filter_map(|line| line.split_once(',')).collect()
+    });
+    NAMES.binary_search_by_key(&id, |row| row.0).ok().map(|index| NAMES[index].1)
+}
+
+/// Appends the address of the page of a tactic, a technique or a sub-technique as an element of a list.
+pub fn write_reference(json: &mut Json<'_>, id: &str) {
+    let folder = if id.starts_with("TA") { "tactics/" } else { "techniques/" };
+    let (technique, number) = id.split_once('.').unwrap_or((id, ""));
+    let slash = if number.is_empty() { "" } else { "/" };
+    json.element_of(&["https://attack.mitre.org/", folder, technique, slash, number, "/"]);
+}
+
+/// Id and name of a tactic by its name in any spelling, with the two tactics into which ATT&CK 19 split defense
+/// evasion.
+pub fn tactic(name: Escaped<'_>) -> Option<(&'static str, &'static str)> {
+    Some(match Word::of(name).as_str() {
+        "reconnaissance" => ("TA0043", "Reconnaissance"),
+        "resource_development" => ("TA0042", "Resource Development"),
+        "initial_access" => ("TA0001", "Initial Access"),
+        "execution" => ("TA0002", "Execution"),
+        "persistence" => ("TA0003", "Persistence"),
+        "privilege_escalation" => ("TA0004", "Privilege Escalation"),
+        "defense_evasion" | "defence_evasion" => ("TA0005", "Defense Evasion"),
+        "stealth" => ("TA0005", "Stealth"),
+        "defense_impairment" | "defence_impairment" => ("TA0112", "Defense Impairment"),
+        "credential_access" => ("TA0006", "Credential Access"),
+        "discovery" => ("TA0007", "Discovery"),
+        "lateral_movement" => ("TA0008", "Lateral Movement"),
+        "collection" => ("TA0009", "Collection"),
+        "exfiltration" => ("TA0010", "Exfiltration"),
+        "command_and_control" => ("TA0011", "Command and Control"),
+        "impact" => ("TA0040", "Impact"),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn techniques_have_names() {
+        assert_eq!(technique_name("T1059"), Some("Command and Scripting Interpreter"));
+        assert_eq!(technique_name("T1059.001"), Some("PowerShell"));
+        assert_eq!(technique_name("T1001"), Some("Data Obfuscation"));
+        assert_eq!(technique_name("T9999"), None);
+    }
+
+    #[test]
+    fn only_ids_of_techniques_are_ids() {
+        let id = |text| TechniqueId::of(Escaped::plain(text));
+        assert_eq!(id("T1059"), Some(TechniqueId { technique: "T1059", sub: None }));
+        assert_eq!(id(" T1059.001"), Some(TechniqueId { technique: "T1059", sub: Some("T1059.001") }));
+        for text in ["", "T", "T105", "T10599", "T1059.", "T1059.01", "TA0002", "é1059", "T1059.001.1"] {
+            assert_eq!(id(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+use s1_forwarder_record::Timestamp;
+
+const SECONDS_OF_A_DAY: i64 = 86_400;
+
+/// What a text says about a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Date {
+    At(Timestamp),
+    /// A zero, the first day of 1970, or what is before it.
+    Missing,
+    Invalid,
+}
+
+/// Reads ISO 8601, or seconds or milliseconds since 1970.
+pub fn read(text: &str) -> Date {
+    let time = match text.parse::<i64>() {
+        Ok(number) if (1_000_000_000..100_000_000_000).contains(&number) => {
+            Ok(Timestamp::from_micros(number * 1_000_000))
+        }
+        Ok(number) if (100_000_000_000..100_000_000_000_000).contains(&number) => {
+            Ok(Timestamp::from_micros(number * 1_000))
+        }
+        // Some records have a zero for an event that has not happened.
+        Ok(0) => return Date::Missing,
+        _ => Timestamp::parse(text),
+    };
+    match time {
+        Ok(time) if time.seconds() < SECONDS_OF_A_DAY => Date::Missing,
+        Ok(time) => Date::At(time),
+        Err(_) => Date::Invalid,
+    }
+}

@@ -1,0 +1,126 @@
+//! The types of events of Deep Visibility, in the spellings of the console's API (`PROCESSCREATION`), of its search
+//! (`Process Creation`) and of alerts (`WINLOGONATTEMPT`).
+
+use s1_forwarder_record::Value;
+
+use super::classification::Word;
+
+/// The kind of event that a detection rule matched. A word is its `event.type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    ProcessCreation,
+    Process(&'static str),
+    File(&'static str),
+    Registry(&'static str),
+    /// A scheduled task.
+    Task(&'static str),
+    Connection,
+    Web,
+    Dns,
+    Login,
+    Logout,
+    Module,
+    Driver,
+    Indicator,
+}
+
+impl EventKind {
+    /// `None` for a type of which nothing is certain.
+    pub fn of(event_type: Value<'_>) -> Option<Self> {
+        let word = Word::of_value(event_type).joined();
+        let word = word.as_str();
+        Some(match word {
+            "processcreation" => Self::ProcessCreation,
+            "processexit" | "processtermination" => Self::Process("end"),
+            "processmodification" => Self::Process("change"),
+            // One process acts on another; it does not end itself.
+            "remotethread" | "remotethreadcreation" | "remoteprocesstermination" => Self::Process("change"),
+            "scripts" | "commandscript" => Self::Process("start"),
+            "http" | "url" | "get" | "post" | "put" | "delete" | "head" | "options" | "connect" => Self::Web,
+            "winlogonattempt" => Self::Login,
+            "moduleload" => Self::Module,
+            "driverload" => Self::Driver,
+            "namedpipecreation" => Self::File("creation"),
+            "namedpipeconnection" => Self::File("access"),
+            "maliciousfile" | "preexecutiondetection" => Self::Indicator,
+            _ => return Self::of_beginning(word),
+        })
+    }
+
+    /// Consoles spell the remaining part of these words in several ways.
+    fn of_beginning(word: &str) -> Option<Self> {
+        let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| word.starts_with(beginning));
+        let contains = |parts: &[&str]| parts.iter().any(|part| word.contains(part));
+        let operation = Operation::of(word);
+        Some(match () {
+            () if begins(&["openprocess", "openremoteprocess", "duplicate", "crossprocess"]) => Self::Process("access"),
+            () if begins(&["process"]) => Self::Process("info"),
+            () if begins(&["file"]) => Self::File(operation.or("info")),
+            // ECS has no `info` for registries; any operation accesses them.
+            () if begins(&["registry", "regkey", "regvalue"]) => Self::Registry(operation.or("access")),
+            () if begins(&["schedtask", "scheduledtask", "task"]) => Self::Task(operation.or("info")),
+            () if begins(&["tcpv4", "tcpv6", "ipconnect", "iplisten", "network"]) => Self::Connection,
+            () if begins(&["dns"]) => Self::Dns,
+            () if begins(&["module"]) => Self::Module,
+            () if begins(&["indicator", "behavioralindicator"]) => Self::Indicator,
+            // Also `userlogin`, `failedlogin`.
+            () if contains(&["logout", "logoff"]) => Self::Logout,
+            () if contains(&["login", "logon"]) => Self::Login,
+            () => return None,
+        })
+    }
+
+    /// Categories and types in addition to `intrusion_detection` and `info`; "" for none.
+    pub fn class(self) -> ([&'static str; 2], [&'static str; 2]) {
+        let one = |category, kind| ([category, ""], [kind, ""]);
+        match self {
+            Self::ProcessCreation => one("process", "start"),
+            Self::Process(kind) => one("process", kind),
+            Self::File(kind) => one("file", kind),
+            Self::Registry(kind) => one("registry", kind),
+            Self::Task(kind) => one("configuration", kind),
+            Self::Connection => one("network", "connection"),
+            Self::Web => (["network", "web"], ["protocol", "access"]),
+            Self::Dns => one("network", "protocol"),
+            Self::Login => one("authentication", "start"),
+            Self::Logout => one("authentication", "end"),
+            Self::Module => one("library", "start"),
+            Self::Driver => one("driver", "start"),
+            Self::Indicator => one("malware", "info"),
+        }
+    }
+}
+
+/// The operation that a word names.
+#[derive(Clone, Copy)]
+enum Operation {
+    Creation,
+    Change,
+    Deletion,
+    Access,
+    Other,
+}
+
+impl Operation {
+    fn of(word: &str) -> Self {
+        let contains = |parts: &[&str]| parts.iter().any(|part| word.contains(part));
+        match () {
+            () if contains(&["creat", "register"]) => Self::Creation,
+            () if contains(&["delet"]) => Self::Deletion,
+            () if contains(&["scan", "export"]) => Self::Access,
+            () if contains(&["modif", "renam", "updat", "import", "security"]) => Self::Change,
+            () => Self::Other,
+        }
+    }
+
+    /// Its `event.type`.
+    fn or(self, other: &'static str) -> &'static str {
+        match self {
+            Self::Creation => "creation",
+            Self::Change => "change",
+            Self::Deletion => "deletion",
+            Self::Access => "access",
+            Self::Other => other,
+        }
+    }
+}

@@ -1,0 +1,27 @@
+use s1_forwarder_record::Value;
+
+use super::event_kind::EventKind;
+use super::placeholder::is_set;
+
+/// The event that a detection rule matched, as its record tells it.
+#[derive(Debug, Clone, Copy)]
+pub struct Matched<'a> {
+    pub event_type: Value<'a>,
+    pub kind: Option<EventKind>,
+    /// The record names the process that was acted on.
+    pub has_target: bool,
+    pub is_successful: Value<'a>,
+}
+
+impl<'a> Matched<'a> {
+    /// `login` are values that only logins have, first whether it was successful. With one of them, the event is a
+    /// login whatever its type is called.
+    pub fn new(event_type: Value<'a>, login: [Value<'a>; 4], target: [Value<'a>; 3]) -> Self {
+        let kind = match EventKind::of(event_type) {
+            Some(EventKind::Logout) => Some(EventKind::Logout),
+            _ if login.into_iter().any(is_set) => Some(EventKind::Login),
+            kind => kind,
+        };
+        Self { event_type, kind, has_target: target.into_iter().any(is_set), is_successful: login[0] }
+    }
+}

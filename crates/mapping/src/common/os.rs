@@ -1,0 +1,26 @@
+use s1_forwarder_record::Value;
+
+use super::classification::Word;
+
+/// References to the fields of an operating system.
+pub struct Os<'v, 'a> {
+    pub name: &'v mut Value<'a>,
+    pub version: &'v mut Value<'a>,
+    /// Possible types; the first that ECS has is used.
+    pub kind: [Value<'a>; 2],
+    /// The family, if the record has one in addition to the type.
+    pub family: Value<'a>,
+}
+
+/// The family of an operating system, in ECS's words.
+pub fn os_type(value: Value<'_>) -> Option<&'static str> {
+    match Word::of_value(value).as_str() {
+        "windows" | "windows_legacy" => Some("windows"),
+        "macos" => Some("macos"),
+        "linux" => Some("linux"),
+        "ios" => Some("ios"),
+        "android" => Some("android"),
+        "unix" | "aix" | "hp_ux" | "solaris" => Some("unix"),
+        _ => None,
+    }
+}

@@ -1,0 +1,58 @@
+//! Values that say something, and texts that the console writes in place of a missing value.
+
+use s1_forwarder_record::{Escaped, Value};
+
+/// Whether the text is one that the console writes in place of a missing value.
+pub fn is_placeholder(text: Escaped<'_>) -> bool {
+    let is_word = match text.raw().len() {
+        2 => text.is("-1"),
+        3 => text.is("n/a"),
+        4 => text.is("none") || text.is("null"),
+        7 => text.is("unknown"),
+        13 if text.is("not available") => true,
+        // Also the end of `\\Unknown device\Unknown file`.
+        length @ 12.. => text.raw().as_bytes()[length - 12..].eq_ignore_ascii_case(b"unknown file"),
+        _ => false,
+    };
+    is_word || text.raw().bytes().all(|byte| byte.is_ascii_whitespace())
+}
+
+/// Whether the value is a text that says something.
+pub fn is_set(value: Value<'_>) -> bool {
+    value.escaped().is_some_and(|text| !is_placeholder(text))
+}
+
+/// The first scalar that is neither empty nor a placeholder, else an absent value.
+pub fn first_scalar<'a, const N: usize>(values: [Value<'a>; N]) -> Value<'a> {
+    values.into_iter().find(|value| is_set(*value)).unwrap_or_default()
+}
+
+/// Reads a boolean, from a boolean or from text.
+pub fn boolean(value: Value<'_>) -> Option<bool> {
+    let text = value.escaped()?;
+    if text.is("true") {
+        Some(true)
+    } else if text.is("false") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_recognised_in_any_case() {
+        let is = |text| is_placeholder(Escaped::plain(text));
+        for text in
+            ["", " ", "-1", "N/A", "None", "NULL", "unknown", "Not available", r"\\Unknown device\\Unknown file"]
+        {
+            assert!(is(text), "{text}");
+        }
+        for text in ["0", "-10", "n/b", "nine", "unknowns", "known file", "not_available", "é/a"] {
+            assert!(!is(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Copies parts of a record that have no field in the schema, in one pass over their bytes.
+
+use std::cell::Cell;
+
+use super::fnv::fnv1a;
+
+/// How the keys of a copied object are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyCase {
+    /// `camelCase` becomes `snake_case`.
+    Snake,
+    AsReceived,
+}
+
+/// A key of the object that is being written. Later keys must differ from it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sibling {
+    fingerprint: u64,
+    from: usize,
+    to: usize,
+}
+
+/// Appends the valid JSON `text` without values that are empty, at any depth. Returns false, and appends nothing, if
+/// nothing remains.
+pub(super) fn value(out: &mut Vec<u8>, siblings: &mut Vec<Sibling>, text: &str, key_case: KeyCase) -> bool {
+    Copier { bytes: text.as_bytes(), text, at: 0, out, siblings, key_case }.value()
+}
+
+/// Appends `"name":` for a key (escaped). The name differs from all `siblings` and from names that `is_used` reports:
+/// two keys of the console may give one name, and a repeated name in an object would lose one of the values.
+pub(super) fn name(
+    out: &mut Vec<u8>,
+    key: &str,
+    key_case: KeyCase,
+    siblings: &[Sibling],
+    is_used: impl Fn(&str) -> bool,
+) -> Sibling {
+    out.push(b'"');
+    let from = out.len();
+    match key_case {
+        _ if key.is_empty() => out.push(b'_'),
+        KeyCase::Snake if !key.contains('\\') => snake_case_into(out, key.as_bytes()),
+        _ => out.extend_from_slice(key.as_bytes()),
+    }
+    let end = out.len();
+    let mut copies = 1;
+    let sibling = loop {
+        let name = &out[from..];
+        let fingerprint = fnv1a(name);
+        let repeats = |other: &Sibling| other.fingerprint == fingerprint && &out[other.from..other.to] == name;
+        if !siblings.iter().any(repeats) && !is_used(std::str::from_utf8(name).unwrap_or_default()) {
+            break Sibling { fingerprint, from, to: out.len() };
+        }
+        copies += 1;
+        out.truncate(end);
+        out.extend_from_slice(format!("_{copies}").as_bytes());
+    };
+    out.extend_from_slice(b"\":");
+    sibling
+}
+
+thread_local! {
+    static SEEN_SECRET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keys of secrets: two enrol an agent into a site or group, one removes it from its host. No mapped field contains
+/// their values; see `secrets.rs` for what contains the record.
+pub(super) fn is_secret(key: &str) -> bool {
+    let is = |secret: &str| key.eq_ignore_ascii_case(secret);
+    let secret = match key.len() {
+        10 => is("licenseKey") || is("licenceKey") || is("passphrase"),
+        17 => is("registrationToken"),
+        _ => false,
+    };
+    if secret {
+        SEEN_SECRET.set(true);
+    }
+    secret
+}
+
+/// True if [`is_secret`] has found one on this thread since the last call.
+pub(super) fn take_seen_secret() -> bool {
+    SEEN_SECRET.take()
+}
+
+struct Copier<'a, 'o> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    out: &'o mut Vec<u8>,
+    siblings: &'o mut Vec<Sibling>,
+    key_case: KeyCase,
+}
+
+impl Copier<'_, '_> {
+    fn value(&mut self) -> bool {
+        match self.peek() {
+            b'{' => self.object(),
+            b'[' => self.list(),
+            b'"' => {
+                let start = self.at;
+                self.skip_string();
+                self.out.extend_from_slice(&self.bytes[start..self.at]);
+                self.at - start > 2 || {
+                    self.out.truncate(self.out.len() - 2);
+                    false
+                }
+            }
+            first => {
+                let start = self.at;
+                while let Some(byte) = self.bytes.get(self.at) {
+                    if matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace() {
+                        break;
+                    }
+                    self.at += 1;
+                }
+                if first == b'n' {
+                    return false;
+                }
+                self.out.extend_from_slice(&self.bytes[start..self.at]);
+                true
+            }
+        }
+    }
+
+    fn object(&mut self) -> bool {
+        let (start, first_sibling) = (self.out.len(), self.siblings.len());
+        self.out.push(b'{');
+        self.at += 1;
+        loop {
+            match self.peek() {
+                b'"' => {}
+                b',' => {
+                    self.at += 1;
+                    continue;
+                }
+                _ => break self.at += 1,
+            }
+            let key = self.at + 1;
+            self.skip_string();
+            let key = &self.text[key..self.at - 1];
+            self.peek();
+            self.at += 1;
+            self.peek();
+            let before = self.out.len();
+            if is_secret(key) {
+                self.at = s1_forwarder_record::value_end(self.bytes, self.at).unwrap_or(self.bytes.len());
+                continue;
+            }
+            if before > start + 1 {
+                self.out.push(b',');
+            }
+            let sibling = name(self.out, key, self.key_case, &self.siblings[first_sibling..], |_| false);
+            if self.value() {
+                self.siblings.push(sibling);
+            } else {
+                self.out.truncate(before);
+            }
+        }
+        self.siblings.truncate(first_sibling);
+        self.close(start, b'}')
+    }
+
+    fn list(&mut self) -> bool {
+        let start = self.out.len();
+        self.out.push(b'[');
+        self.at += 1;
+        loop {
+            match self.peek() {
+                b',' => {
+                    self.at += 1;
+                    continue;
+                }
+                b']' => break self.at += 1,
+                _ => {}
+            }
+            let before = self.out.len();
+            if before > start + 1 {
+                self.out.push(b',');
+            }
+            if !self.value() {
+                self.out.truncate(before);
+            }
+        }
+        self.close(start, b']')
+    }
+
+    fn close(&mut self, start: usize, bracket: u8) -> bool {
+        if self.out.len() == start + 1 {
+            self.out.truncate(start);
+            return false;
+        }
+        self.out.push(bracket);
+        true
+    }
+
+    fn peek(&mut self) -> u8 {
+        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.bytes.get(self.at) {
+            self.at += 1;
+        }
+        self.bytes.get(self.at).copied().unwrap_or(b']')
+    }
+
+    fn skip_string(&mut self) {
+        self.at = s1_forwarder_record::string_end(self.bytes, self.at).unwrap_or(self.bytes.len());
+    }
+}
+
+/// Appends `agentIpV4` as `agent_ip_v4` and `URLPath` as `url_path`. A dot would make a path of a name, so `_` replaces
+/// it.
+pub(super) fn snake_case_into(out: &mut Vec<u8>, key: &[u8]) {
+    for (at, &byte) in key.iter().enumerate() {
+        if byte.is_ascii_uppercase() {
+            let before = at.checked_sub(1).and_then(|before| key.get(before));
+            let starts_word = match before {
+                None | Some(b'_') => false,
+                Some(before) if before.is_ascii_uppercase() => key.get(at + 1).is_some_and(u8::is_ascii_lowercase),
+                Some(before) => before.is_ascii_alphanumeric(),
+            };
+            if starts_word {
+                out.push(b'_');
+            }
+            out.push(byte.to_ascii_lowercase());
+        } else {
+            out.push(if byte == b'.' { b'_' } else { byte });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copied(text: &str, key_case: KeyCase) -> String {
+        let mut out = b"x".to_vec();
+        let wrote = value(&mut out, &mut Vec::new(), text, key_case);
+        assert_eq!(wrote, out.len() > 1, "{text}");
+        String::from_utf8(out[1..].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn names_are_in_snake_case() {
+        for (key, expected) in [
+            ("agentIpV4", "agent_ip_v4"),
+            ("inet6", "inet6"),
+            ("s1ql", "s1ql"),
+            ("siteID", "site_id"),
+            ("URLPath", "url_path"),
+            ("AWS", "aws"),
+            ("fileHashSha1", "file_hash_sha1"),
+            ("already_snake", "already_snake"),
+            ("with blank", "with blank"),
+            ("Mixed_Case", "mixed_case"),
+            ("a.b", "a_b"),
+            ("é", "é"),
+        ] {
+            let mut out = Vec::new();
+            snake_case_into(&mut out, key.as_bytes());
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn empty_values_are_left_out_at_any_depth() {
+        let text = r#" { "aB" : [ null , "" , { } , [ ] , { "x" : null } , 0 , false ] , "c" : { "d" : [ [ ] ] } , "e" : "f\"}" } "#;
+        assert_eq!(copied(text, KeyCase::Snake), r#"{"a_b":[0,false],"e":"f\"}"}"#);
+        assert_eq!(copied(text, KeyCase::AsReceived), r#"{"aB":[0,false],"e":"f\"}"}"#);
+        for text in ["null", "\"\"", "{}", "[]", "[null,[{}]]", r#"{"a":{"b":""}}"#] {
+            assert_eq!(copied(text, KeyCase::Snake), "", "{text}");
+        }
+        assert_eq!(copied("-1.50e+3", KeyCase::Snake), "-1.50e+3");
+    }
+
+    #[test]
+    fn secrets_are_left_out_at_any_depth() {
+        assert_eq!(
+            copied(r#"{"a":[{"licenseKey":{"x":[1]},"b":1}],"registrationToken" : "t" }"#, KeyCase::AsReceived),
+            r#"{"a":[{"b":1}]}"#
+        );
+    }
+
+    #[test]
+    fn no_name_is_written_twice() {
+        let text = r#"{"fooBar":1,"foo_bar":2,"foo_bar_2":3,"fooBar":4,"":5,"x":null,"x":6,"a":{"fooBar":7}}"#;
+        let expected = r#"{"foo_bar":1,"foo_bar_2":2,"foo_bar_2_2":3,"foo_bar_3":4,"_":5,"x":6,"a":{"foo_bar":7}}"#;
+        assert_eq!(copied(text, KeyCase::Snake), expected);
+    }
+}

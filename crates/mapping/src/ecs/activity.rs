@@ -1,0 +1,103 @@
+//! Maps `/activities` to ECS. The number of the type says what happened; the keys of `data` say what it is about.
+
+use s1_forwarder_record::activity::{Activity, ActivityData};
+use s1_forwarder_record::{Escaped, Kind, Reader, Value};
+
+use super::activity_event::{self, Tail};
+use super::common_fields::CommonFields;
+use super::event::{Event, boolean, is_placeholder};
+use super::organization::NamesInData;
+use super::vendor::JoinKeys;
+use super::{activity_data as part, activity_user, organization, rule_hit};
+use crate::common::activity_class::{self, Class, Subject};
+use crate::common::remote_origin::RemoteOrigin;
+use crate::common::rule_hit::is_hit;
+
+const MANAGEMENT_UPDATED: u32 = 26;
+
+/// Returns true if the type is not in the table.
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &mut Activity<'_>) -> bool {
+    let number = activity_class::number(activity);
+    let mut data = match activity.data.kind() {
+        Kind::Object => ActivityData::read(&mut Reader::new(activity.data.raw())).unwrap_or_default(),
+        _ => ActivityData::default(),
+    };
+    if is_hit(number, &data) {
+        rule_hit::map(event, common, activity);
+        return activity_class::is_unknown(number);
+    }
+    let class = activity_class::classify(number, activity, &data);
+    let is_console = number == Some(MANAGEMENT_UPDATED);
+    let version = if class.is("package") { part::version(activity, &mut data) } else { Value::default() };
+    let (agent_id, threat_id, agent_uuid) = (activity.agent_id, activity.threat_id, data.uuid);
+    let of_agent = activity.user_id.is_empty() && !activity.agent_id.is_empty();
+    let origin = RemoteOrigin::of(data.file_display_name);
+    let message = activity.primary_description.escaped();
+
+    activity_event::head(event, common, activity, &mut if is_console { Value::default() } else { version });
+    event_object(event, common, activity, &mut data, &class, message);
+    activity_user::write(event, activity, &mut data, &class, origin);
+    match (class.subject, origin) {
+        (Subject::Firewall, _) => part::connection(event, &mut data),
+        (_, Some(origin)) => origin.write_source(event),
+        (_, None) if !of_agent => part::source(event, &mut data),
+        _ => {}
+    }
+    if class.subject == Subject::Device {
+        part::device(event, &mut data);
+    }
+    part::rule(event, &mut data);
+    part::process(event, &mut data, class.subject == Subject::Firewall);
+    part::host(event, activity, &mut data, of_agent);
+    part::package(event, &class, version);
+    if class.is("threat") {
+        part::indicator(event, activity, &data);
+    }
+    part::file(event, activity, &mut data, &class);
+    let url = event.open("url");
+    event.keyword("original", &mut data.download_url);
+    event.close(url);
+    let names = NamesInData {
+        level: data.scope_level,
+        account: [&mut data.account_name, &mut Value::default()],
+        site: data.site_name,
+        group: [&mut data.group_name, &mut Value::default()],
+    };
+    let site_name = organization::write_of_activity(event, activity, names);
+    let keys = JoinKeys { agent_uuid, threat_id, alert_id: data.alert_id, ..JoinKeys::default() };
+    let Class { severity, is_system, .. } = class;
+    activity_event::tail(event, common, activity, &Tail { agent_id, site_name, severity, keys, is_system }, &data);
+    class.is_unknown
+}
+
+fn event_object<'a>(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    activity: &mut Activity<'a>,
+    data: &mut ActivityData<'a>,
+    class: &Class,
+    message: Option<Escaped<'a>>,
+) {
+    let open = event.open("event");
+    event.json.word("kind", class.kind);
+    event.words("category", class.categories());
+    event.words("type", class.types());
+    match class.number {
+        Some(number) if class.action.is_empty() => event.json.text("action", &format!("activity-{number}")),
+        _ => event.json.word("action", class.action),
+    }
+    if !class.outcome.is_empty() {
+        event.json.word("outcome", class.outcome);
+    }
+    // Consoles give the reason of a failed login in either of these. Both stay in the record.
+    let comments = if class.outcome == "failure" { activity.comments } else { Value::default() };
+    let is_reason = |value: &Value<'a>| {
+        value.escaped().is_some_and(|text| !is_placeholder(text) && Some(text) != message) && boolean(*value).is_none()
+    };
+    event.optional("reason", [data.reason, comments].into_iter().find(is_reason).and_then(Value::escaped));
+    if class.subject == Subject::Device {
+        event.date("start", &mut data.event_time);
+    }
+    activity_event::fields(event, common, activity, class.severity);
+    event.close(open);
+}

@@ -1,0 +1,88 @@
+//! What the events of all activities have, whatever they are about.
+
+use s1_forwarder_record::activity::Activity;
+use s1_forwarder_record::block::Block;
+use s1_forwarder_record::{Kind, Value};
+
+use super::common_fields::CommonFields;
+use super::event::Event;
+use super::organization;
+use super::vendor::{self, JoinKeys};
+use crate::common::activity_class::number;
+use crate::common::remaining::write_remaining;
+use crate::common::severity::Severity;
+use crate::copy::KeyCase;
+
+/// Names of the vendor object that do not come from keys of the record.
+const RESERVED: &[&str] = &["severity", "type", "agent", "site", "data"];
+
+pub(super) fn head(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    activity: &mut Activity<'_>,
+    version: &mut Value<'_>,
+) {
+    // Uses copies: `event.created` takes the dates.
+    event.head(common, [&mut { activity.created_at }, &mut { activity.updated_at }], [version]);
+    event.keyword("message", &mut activity.primary_description);
+}
+
+/// Writes the fields of the open event object that do not depend on the class.
+pub(super) fn fields(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    activity: &mut Activity<'_>,
+    severity: Severity,
+) {
+    event.severity(severity);
+    event.optional("code", activity.activity_type.escaped());
+    event.keyword("id", &mut activity.id);
+    event.threat_url(common, activity.threat_id);
+    event.date("created", &mut activity.created_at);
+    event.provenance(common);
+}
+
+/// What the end of an activity's event says in addition to the rest of the record.
+pub(super) struct Tail<'a> {
+    pub agent_id: Value<'a>,
+    pub site_name: Value<'a>,
+    pub severity: Severity,
+    pub keys: JoinKeys<'a>,
+    pub is_system: bool,
+}
+
+/// Writes the fields that follow in all activities, and the vendor namespace.
+pub(super) fn tail<'a>(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    activity: &mut Activity<'a>,
+    tail: &Tail<'a>,
+    data: &impl Block<'a>,
+) {
+    event.tail();
+    let vendor = vendor::open(event, common, &tail.keys);
+    let object = event.json.open("activity");
+    event.json.word("severity", tail.severity.word());
+    if let Some(number) = number(activity) {
+        event.json.number("type", itoa::Buffer::new().format(number));
+        activity.activity_type.take();
+    }
+    organization::agent_and_site(event, tail.agent_id, [activity.site_id], [tail.site_name]);
+    let open = event.json.open("data");
+    if tail.is_system {
+        event.json.boolean("system", true);
+    }
+    let flattened = event.json.open("flattened");
+    match activity.data.kind() {
+        Kind::Object => write_remaining(&mut event.json, data, KeyCase::AsReceived, &[]),
+        // An ECS flattened field must be an object.
+        _ => drop(event.json.value("value", activity.data, KeyCase::AsReceived)),
+    }
+    event.json.close(flattened);
+    event.json.close(open);
+    activity.data.take();
+    write_remaining(&mut event.json, activity, KeyCase::Snake, RESERVED);
+    event.json.close(object);
+    event.json.close(vendor);
+    event.json.raw(b"}");
+}

@@ -1,0 +1,168 @@
+//! Writes the acting user (`user`) and the user that was changed (`user.target`).
+
+use s1_forwarder_record::activity::{Activity, ActivityData};
+use s1_forwarder_record::{Escaped, Kind, Value};
+
+use super::event::{Event, is_placeholder, is_set};
+use super::user;
+use crate::common::account::{display_name, principal};
+use crate::common::activity_class::Class;
+use crate::common::remote_origin::RemoteOrigin;
+
+/// Writes `user.*`. If `byUser` is set, it is the acting user and `username` is the target. `origin` names the user of
+/// a threat that came from another host.
+pub(super) fn write<'a>(
+    event: &mut Event<'_>,
+    activity: &mut Activity<'a>,
+    data: &mut ActivityData<'a>,
+    class: &Class,
+    origin: Option<RemoteOrigin<'a>>,
+) {
+    let is_iam = class.is("iam");
+    let by_user = is_set(data.by_user);
+    let open = event.open("user");
+    event.keyword("id", &mut activity.user_id);
+    let mut actor = match () {
+        () if by_user => name(event, &mut data.by_user),
+        // The names in a hit are those of the rule's owner.
+        () if class.is_rule_alert => Named::default(),
+        () => first_name(event, [&mut data.username, &mut data.user_name]),
+    };
+    let logged_in = &mut data.last_logged_in_user_name;
+    match origin.and_then(|origin| origin.user) {
+        // Who is logged in at the attacked host is not who came from the other host.
+        Some(user) => {
+            if !actor.is_set {
+                user.write(event);
+            }
+            user::related(event, *logged_in);
+        }
+        None if !actor.is_set && !by_user && !class.is_rule_alert => actor = first_name(event, [logged_in]),
+        None => {}
+    }
+    if by_user {
+        event.optional("full_name", actor.display);
+    } else {
+        full_name(event, &mut data.full_name, actor);
+    }
+    if !is_iam {
+        if !actor.has_email {
+            user::email(event, &mut data.email);
+        }
+        user::related(event, data.recovery_email);
+    }
+    if class.is("authentication") {
+        roles(event, [&mut data.role]);
+    }
+    if is_iam || by_user {
+        target(event, data, is_iam, by_user);
+    }
+    if is_iam && class.has_type("change") {
+        changes(event, data);
+    }
+    event.close(open);
+}
+
+/// `user.target.*`
+fn target(event: &mut Event<'_>, data: &mut ActivityData<'_>, is_iam: bool, by_user: bool) {
+    let open = event.open("target");
+    if is_iam {
+        event.keyword("id", &mut data.user_id);
+    }
+    let mut target = Named::default();
+    if by_user {
+        target = first_name(event, [&mut data.username, &mut data.user_name]);
+        full_name(event, &mut data.full_name, target);
+    }
+    if is_iam {
+        if !target.has_email && !user::email(event, &mut data.email) {
+            user::email(event, &mut data.recovery_email);
+        }
+        roles(event, [&mut data.role, &mut data.role_name]);
+    }
+    event.close(open);
+}
+
+/// Writes `full_name` of the open user object: the given one, else a name that is one of a person.
+fn full_name(event: &mut Event<'_>, given: &mut Value<'_>, named: Named<'_>) {
+    match event.keyword("full_name", given) {
+        Some(text) => event.related.user.insert(text),
+        None => drop(event.optional("full_name", named.display)),
+    }
+}
+
+/// Writes the different roles of the open user object.
+fn roles<const N: usize>(event: &mut Event<'_>, roles: [&mut Value<'_>; N]) {
+    let list = event.json.open_list("roles");
+    let mut first = None;
+    for role in roles {
+        let Some(text) = role.escaped().filter(|text| !is_placeholder(*text)) else { continue };
+        if first.replace(text) != Some(text) {
+            event.json.element(text);
+        }
+        role.take();
+    }
+    event.json.close(list);
+}
+
+/// Writes `user.changes.*` if the new value is data of the user.
+fn changes(event: &mut Event<'_>, data: &ActivityData<'_>) {
+    let open = event.open("changes");
+    if data.new_value.kind() == Kind::Object {
+        for (field, keys) in
+            [("email", ["email", "mail"]), ("full_name", ["fullName", "full_name"]), ("name", ["username", "userName"])]
+        {
+            let value = keys.into_iter().find_map(|key| data.new_value.get(key).escaped());
+            event.optional(field, value);
+        }
+        let list = event.json.open_list("roles");
+        if let Some(role) = ["role", "roleName"].into_iter().find_map(|key| data.new_value.get(key).escaped()) {
+            event.json.element(role);
+        }
+        event.json.close(list);
+    } else if data.new_value.kind() == Kind::String {
+        let new = data.new_value.escaped();
+        let attribute = data.attr.text().unwrap_or_default().to_lowercase().replace(['_', ' ', '-'], "");
+        match attribute.as_str() {
+            "email" | "mail" | "recoveryemail" => drop(event.optional("email", new)),
+            "fullname" => drop(event.optional("full_name", new)),
+            "username" | "name" => drop(event.optional("name", new)),
+            "role" | "rolename" => {
+                let list = event.json.open_list("roles");
+                if let Some(role) = new {
+                    event.json.element(role);
+                }
+                event.json.close(list);
+            }
+            _ => drop(event.optional("email", new.filter(|text| principal(*text).is_some()))),
+        }
+    }
+    event.close(open);
+}
+
+/// What was written of a user.
+#[derive(Clone, Copy, Default)]
+struct Named<'a> {
+    is_set: bool,
+    has_email: bool,
+    display: Option<Escaped<'a>>,
+}
+
+fn first_name<'a, const N: usize>(event: &mut Event<'_>, values: [&mut Value<'a>; N]) -> Named<'a> {
+    values.into_iter().find(|value| is_set(**value)).map(|value| name(event, value)).unwrap_or_default()
+}
+
+/// Writes the name of the open user object. For an e-mail address it writes the local part and `email`.
+fn name<'a>(event: &mut Event<'_>, value: &mut Value<'a>) -> Named<'a> {
+    let Some(text) = value.escaped() else { return Named::default() };
+    let display = display_name(*value);
+    let Some((local, _)) = principal(text) else {
+        return Named { is_set: user::name_and_domain(event, value), has_email: false, display };
+    };
+    event.json.escaped("name", local);
+    event.json.escaped("email", text);
+    event.related.user.add(local);
+    event.related.user.add(text);
+    value.take();
+    Named { is_set: true, has_email: true, display }
+}

@@ -1,0 +1,73 @@
+//! Maps `/cloud-detection/alerts` to ECS.
+
+use s1_forwarder_record::Value;
+use s1_forwarder_record::alert::Alert;
+
+use super::common_fields::CommonFields;
+use super::detection;
+use super::event::Event;
+use super::organization;
+use super::vendor::{self, JoinKeys};
+use crate::common::alert::{detection, matched};
+use crate::common::matched::Matched;
+use crate::common::placeholder::first_scalar;
+use crate::common::remaining::write_remaining;
+use crate::common::severity::Severity;
+use crate::copy::KeyCase;
+
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut Alert<'_>) {
+    let info = &alert.alert_info;
+    let severity = alert.rule_info.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
+    let severity = severity.judged([info.analyst_verdict]);
+    let (agent_id, alert_id) = (alert.agent_realtime_info.id, info.alert_id);
+    let keys = JoinKeys {
+        agent_uuid: first_scalar([alert.agent_realtime_info.uuid, alert.agent_detection_info.uuid]),
+        storyline: alert.source_process_info.storyline,
+        ..JoinKeys::default()
+    };
+    let matched = matched(info, &alert.target_process_info);
+    // Uses copies: `event.created` takes the date.
+    let times = [&mut { info.created_at }, &mut { info.reported_at }, &mut { info.updated_at }];
+    event.head(common, times, [&mut alert.agent_detection_info.version]);
+    let name = first_scalar([alert.agent_realtime_info.name, alert.agent_detection_info.name]);
+    event.sentence(
+        "message",
+        &[
+            ("", alert.rule_info.name.escaped()),
+            (" on ", name.escaped()),
+            (": ", alert.source_process_info.name.escaped()),
+        ],
+    );
+    event_object(event, common, alert, matched, severity);
+    detection::write(event, &mut detection(alert, matched.kind, &mut [Value::default(); 2]));
+    organization::write(event, [&mut alert.agent_detection_info.account_id], [&mut Value::default()]);
+    event.tail();
+
+    let vendor = vendor::open(event, common, &keys);
+    let object = event.json.open("alert");
+    event.json.word("severity", severity.word());
+    event.optional("id", alert_id.escaped());
+    organization::agent_and_site(event, agent_id, [alert.agent_detection_info.site_id], [Value::default()]);
+    write_remaining(&mut event.json, alert, KeyCase::Snake, &["severity", "id", "agent", "site"]);
+    event.json.close(object);
+    event.json.close(vendor);
+    event.json.raw(b"}");
+}
+
+fn event_object(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    alert: &mut Alert<'_>,
+    matched: Matched<'_>,
+    severity: Severity,
+) {
+    let info = &mut alert.alert_info;
+    let open = event.open("event");
+    matched.classify(event);
+    event.severity(severity);
+    event.keyword("id", &mut info.alert_id);
+    event.date("start", &mut { info.created_at });
+    event.date("created", &mut info.created_at);
+    event.provenance(common);
+    event.close(open);
+}

@@ -1,0 +1,338 @@
+//! Writes one event. Each method writes a value of the record into a field of a certain type and takes it from the
+//! record. Values that remain in the record go to the vendor namespace.
+
+use s1_forwarder_record::{Escaped, Kind, Value};
+
+use super::mitre::Techniques;
+use super::related::Related;
+use crate::common::address::Address;
+use crate::common::date::{self, Date};
+use crate::common::hash::hash;
+pub(super) use crate::common::placeholder::{boolean, is_placeholder, is_set};
+use crate::common::severity::Severity;
+use crate::common::text_set::TextSet;
+use crate::copy::{KeyCase, Sibling};
+use crate::json::{Json, OpenContainer};
+
+/// Buffers that are reused for the next event, so that mapping does not allocate.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Scratch {
+    pub related: Related,
+    errors: String,
+    pub siblings: Vec<Sibling>,
+    path: Vec<&'static str>,
+    sets: [TextSet; 2],
+    pub techniques: Techniques,
+}
+
+#[derive(Debug)]
+pub(super) struct Event<'o> {
+    pub json: Json<'o>,
+    pub related: &'o mut Related,
+    errors: &'o mut String,
+    path: &'o mut Vec<&'static str>,
+    sets: &'o mut [TextSet; 2],
+    pub techniques: &'o mut Techniques,
+}
+
+/// An object of the event that is not closed yet.
+#[must_use]
+pub(super) struct Object(OpenContainer);
+
+impl<'o> Event<'o> {
+    pub fn new(out: &'o mut Vec<u8>, scratch: &'o mut Scratch) -> Self {
+        scratch.related.clear();
+        scratch.errors.clear();
+        scratch.path.clear();
+        Self {
+            json: Json::new(out, &mut scratch.siblings),
+            related: &mut scratch.related,
+            errors: &mut scratch.errors,
+            path: &mut scratch.path,
+            sets: &mut scratch.sets,
+            techniques: &mut scratch.techniques,
+        }
+    }
+
+    #[inline]
+    pub fn open(&mut self, name: &'static str) -> Object {
+        self.path.push(name);
+        Object(self.json.open(name))
+    }
+
+    pub fn is_empty(&self, object: &Object) -> bool {
+        self.json.is_empty(object.0)
+    }
+
+    #[inline]
+    pub fn close(&mut self, object: Object) {
+        self.path.pop();
+        self.json.close(object.0);
+    }
+
+    /// Two empty sets; return them with [`Self::return_sets`].
+    pub fn take_sets(&mut self) -> [TextSet; 2] {
+        let mut sets = std::mem::take(self.sets);
+        sets.iter_mut().for_each(TextSet::clear);
+        sets
+    }
+
+    pub fn return_sets(&mut self, sets: [TextSet; 2]) {
+        *self.sets = sets;
+    }
+
+    /// The value does not fit the type of the field: it stays in the record, as text, and `error.message` names the
+    /// field.
+    fn mismatch(&mut self, name: &str, value: &mut Value<'_>, expected: &str) {
+        value.mark_mismatched();
+        self.add_error(name, expected);
+    }
+
+    pub fn add_error(&mut self, name: &str, expected: &str) {
+        let mut path = self.path.join(".");
+        if !path.is_empty() {
+            path.push('.');
+        }
+        let error = format!("{path}{name}: not {expected}");
+        if !self.errors.split("; ").any(|known| known == error) {
+            if !self.errors.is_empty() {
+                self.errors.push_str("; ");
+            }
+            self.errors.push_str(&error);
+        }
+    }
+
+    /// Writes `error.message` if there were errors.
+    pub fn write_errors(&mut self) {
+        if !self.errors.is_empty() {
+            let error = self.json.open("error");
+            self.json.text("message", self.errors);
+            self.json.close(error);
+        }
+    }
+
+    /// Writes a text; numbers and booleans become text. A placeholder such as `N/A` stays in the record.
+    #[inline]
+    pub fn keyword<'a>(&mut self, name: &str, value: &mut Value<'a>) -> Option<Escaped<'a>> {
+        let text = value.escaped().filter(|text| !is_placeholder(*text))?;
+        value.take();
+        self.json.escaped(name, text);
+        Some(text)
+    }
+
+    /// Writes a whole number, from a number or from text.
+    pub fn long(&mut self, name: &str, value: &mut Value<'_>) {
+        let Some(text) = self.scalar(name, value, "a whole number") else { return };
+        match text.trim().raw().parse::<i64>() {
+            Ok(number) => self.whole_number(name, value, text, number),
+            Err(_) => self.mismatch(name, value, "a whole number"),
+        }
+    }
+
+    /// If the digits change (`007`), the value also stays in the record.
+    fn whole_number(&mut self, name: &str, value: &mut Value<'_>, text: Escaped<'_>, number: i64) {
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(number);
+        self.json.number(name, digits);
+        if digits == text.raw() {
+            value.take();
+        }
+    }
+
+    /// Writes a port. The console has 0 where there is none.
+    pub fn port(&mut self, name: &str, value: &mut Value<'_>) {
+        let Some(text) = self.scalar(name, value, "a port") else { return };
+        match text.trim().raw().parse::<u16>() {
+            Ok(0) => {}
+            Ok(number) => self.whole_number(name, value, text, number.into()),
+            Err(_) => self.mismatch(name, value, "a port"),
+        }
+    }
+
+    /// Writes a boolean, from a boolean or from text.
+    pub fn boolean(&mut self, name: &str, value: &mut Value<'_>) {
+        if value.is_empty() {
+            return;
+        }
+        match boolean(*value) {
+            Some(boolean) => {
+                self.json.boolean(name, boolean);
+                if value.escaped().is_some_and(|text| text.raw() == if boolean { "true" } else { "false" }) {
+                    value.take();
+                }
+            }
+            None => self.mismatch(name, value, "a boolean"),
+        }
+    }
+
+    /// Writes a date, from ISO 8601 or from seconds or milliseconds since 1970. A UTC date keeps its digits; a date
+    /// that has to be rewritten also stays in the record. The first day of 1970, and what is before it, means that
+    /// there is no date. Returns true if a date was written.
+    #[inline]
+    pub fn date(&mut self, name: &str, value: &mut Value<'_>) -> bool {
+        let Some(text) = self.scalar(name, value, "a date") else { return false };
+        if is_placeholder(text) {
+            return false;
+        }
+        let raw = text.raw();
+        match date::read(raw) {
+            Date::Missing => false,
+            Date::At(_) if raw.ends_with('Z') && raw.as_bytes().get(10) == Some(&b'T') => {
+                self.json.escaped(name, text);
+                value.take();
+                true
+            }
+            Date::At(time) => {
+                self.json.word(name, &time.to_string());
+                true
+            }
+            Date::Invalid => {
+                self.mismatch(name, value, "a date");
+                false
+            }
+        }
+    }
+
+    /// Writes one address.
+    #[inline]
+    pub fn ip<'a>(&mut self, name: &str, value: &mut Value<'a>) {
+        let Some(text) = self.scalar(name, value, "an IP address") else { return };
+        if is_placeholder(text) {
+            return;
+        }
+        match Address::of(text) {
+            Some(address) if address.is_unspecified() => {}
+            Some(address) => {
+                self.json.escaped(name, address.as_escaped());
+                self.related.add_ip(&address);
+                if address.as_escaped() == text {
+                    value.take();
+                }
+            }
+            None => self.mismatch(name, value, "an IP address"),
+        }
+    }
+
+    /// Takes a value that is exactly one address, which a list of addresses already contains.
+    pub fn take_address(value: &mut Value<'_>) {
+        let is_same =
+            |text| Address::of(text).is_some_and(|address| !address.is_unspecified() && address.as_escaped() == text);
+        if value.escaped().is_some_and(is_same) {
+            value.take();
+        }
+    }
+
+    /// Calls `visit` with each address of a list, or of a text with commas, and adds it to `related.ip`. The value
+    /// stays in the record.
+    pub fn addresses(&mut self, name: &str, value: Value<'_>, mut visit: impl FnMut(Address)) {
+        let mut visit_one = |event: &mut Self, value: Value<'_>| {
+            let Some(text) = value.escaped() else { return !value.is_empty() };
+            let mut is_invalid = false;
+            for part in text.split(',').filter(|part| !is_placeholder(*part)) {
+                match Address::of(part) {
+                    Some(address) if address.is_unspecified() => {}
+                    Some(address) => {
+                        event.related.add_ip(&address);
+                        visit(address);
+                    }
+                    None => is_invalid = true,
+                }
+            }
+            is_invalid
+        };
+        let mut is_invalid = false;
+        if value.kind() == Kind::Array {
+            for element in value.elements() {
+                is_invalid |= visit_one(self, element);
+            }
+        } else {
+            is_invalid = visit_one(self, value);
+        }
+        if is_invalid {
+            self.add_error(name, "an IP address");
+        }
+    }
+
+    /// Writes `hash.*` of the open object and adds the hashes to `related.hash`. The length of a value shows its kind;
+    /// values that are not hashes stay in the record.
+    pub fn hashes<'a, const N: usize>(&mut self, values: [&mut Value<'a>; N]) {
+        let open = self.open("hash");
+        let mut seen = [""; N];
+        for (index, value) in values.into_iter().enumerate() {
+            let Some((kind, text)) = value.escaped().and_then(hash) else { continue };
+            if seen.contains(&kind) {
+                continue;
+            }
+            seen[index] = kind;
+            self.json.escaped(kind, text);
+            self.related.hash.add_lower_case(text);
+            value.take();
+        }
+        self.close(open);
+    }
+
+    /// Adds a hash without a field to `related.hash`.
+    pub fn relate_hash(&mut self, value: Value<'_>) {
+        if let Some((_, text)) = value.escaped().and_then(hash) {
+            self.related.hash.add_lower_case(text);
+        }
+    }
+
+    /// Writes a text if there is one and it is no placeholder. The value stays in the record.
+    #[inline]
+    pub fn optional<'a>(&mut self, name: &str, text: Option<Escaped<'a>>) -> Option<Escaped<'a>> {
+        let text = text.filter(|text| !is_placeholder(*text));
+        if let Some(text) = text {
+            self.json.escaped(name, text);
+        }
+        text
+    }
+
+    /// Writes `event.reason`: the descriptions of the indicators that were read.
+    pub fn reasons(&mut self) {
+        let mut descriptions = self.techniques.descriptions.iter();
+        let Some(first) = descriptions.next() else { return };
+        self.json.name("reason");
+        self.json.raw(b"\"");
+        self.json.raw(first.raw().as_bytes());
+        for text in descriptions {
+            self.json.raw(b"; ");
+            self.json.raw(text.raw().as_bytes());
+        }
+        self.json.raw(b"\"");
+    }
+
+    pub fn severity(&mut self, severity: Severity) {
+        self.json.number("severity", severity.score());
+    }
+
+    /// Writes `severity` of the open vendor object for records with a severity of their own. If the console spells it
+    /// differently, its text is kept as `original_severity`.
+    pub fn vendor_severity(&mut self, word: &str, original: Value<'_>) {
+        self.json.text("severity", word);
+        if original.text().is_none_or(|original| original != word) {
+            self.json.value("original_severity", original, KeyCase::Snake);
+        }
+    }
+
+    /// Writes a sentence of the present parts. Each part but the first is preceded by its separator.
+    pub fn sentence(&mut self, name: &str, parts: &[(&str, Option<Escaped<'_>>)]) {
+        self.json.sentence(name, parts);
+    }
+
+    pub fn words<'w>(&mut self, name: &str, words: impl IntoIterator<Item = &'w str>) {
+        let list = self.json.open_list(name);
+        for word in words {
+            self.json.element(Escaped::plain(word));
+        }
+        self.json.close(list);
+    }
+
+    fn scalar<'a>(&mut self, name: &str, value: &mut Value<'a>, expected: &str) -> Option<Escaped<'a>> {
+        let text = value.escaped();
+        if text.is_none() && !value.is_empty() {
+            self.mismatch(name, value, expected);
+        }
+        text
+    }
+}

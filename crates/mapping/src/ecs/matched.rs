@@ -1,0 +1,28 @@
+//! The class of an alert or of a hit: kind, categories, types, action and outcome.
+
+use super::event::{Event, boolean, is_placeholder};
+use crate::common::event_kind::EventKind;
+use crate::common::matched::Matched;
+
+impl Matched<'_> {
+    /// Writes `kind`, `category`, `type`, `action` and `outcome` of the open event object.
+    pub(super) fn classify(self, event: &mut Event<'_>) {
+        let (categories, types) = self.kind.map(EventKind::class).unwrap_or_default();
+        // ECS: what started is `process.*`.
+        let is_start = self.has_target || self.kind != Some(EventKind::ProcessCreation);
+        let types = types.into_iter().filter(|word| !matches!(*word, "" | "info") && (is_start || *word != "start"));
+        event.json.word("kind", "alert");
+        let categories = categories.into_iter().filter(|word| !word.is_empty());
+        event.words("category", ["intrusion_detection"].into_iter().chain(categories));
+        event.words("type", ["info"].into_iter().chain(types));
+        match self.event_type.escaped().filter(|text| !is_placeholder(*text)) {
+            Some(event_type) => event.json.text("action", &format!("alert-{}", event_type.decode().to_lowercase())),
+            None => event.json.word("action", "alert-raised"),
+        }
+        if matches!(self.kind, Some(EventKind::Login | EventKind::Logout))
+            && let Some(success) = boolean(self.is_successful)
+        {
+            event.json.word("outcome", if success { "success" } else { "failure" });
+        }
+    }
+}

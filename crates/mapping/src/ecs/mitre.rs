@@ -1,0 +1,151 @@
+//! `threat.tactic.*`, `threat.technique.*` and `event.reason`, from the indicators of a threat or an alert.
+
+use s1_forwarder_record::{Cursor, Escaped, Value};
+
+use crate::common::attack::{self, TechniqueId};
+use crate::common::placeholder::is_placeholder;
+use crate::common::text_set::TextSet;
+use crate::json::Json;
+
+/// Tactics and techniques of the indicators, without duplicates, in order of appearance. The lists of ids, names and
+/// references of an event match by position; what has no id comes last.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Techniques {
+    pub descriptions: TextSet,
+    tactic_ids: TextSet,
+    tactics: TextSet,
+    /// Names of tactics without an id.
+    other_tactics: TextSet,
+    ids: TextSet,
+    names: TextSet,
+    /// Names of techniques without an id.
+    other_names: TextSet,
+    sub_ids: TextSet,
+    sub_names: TextSet,
+}
+
+impl Techniques {
+    /// Reads the indicators of a threat in one pass.
+    pub fn read(&mut self, indicators: Value<'_>) {
+        self.clear();
+        Cursor::new(indicators).each_element(|cursor| {
+            cursor.each_entry(|cursor, key| match key {
+                "description" => self.descriptions.add_value(cursor.value()),
+                "tactics" => cursor.each_element(|cursor| self.read_tactic(cursor)),
+                _ => drop(cursor.value()),
+            });
+        });
+    }
+
+    fn clear(&mut self) {
+        let Self { descriptions, tactic_ids, tactics, other_tactics, ids, names, other_names, sub_ids, sub_names } =
+            self;
+        for set in [descriptions, tactic_ids, tactics, other_tactics, ids, names, other_names, sub_ids, sub_names] {
+            set.clear();
+        }
+    }
+
+    /// Reads the indicators of a unified alert, which contain ids and names.
+    pub fn read_attacks(&mut self, indicators: Value<'_>) {
+        self.clear();
+        for attack in indicators.elements().flat_map(|indicator| indicator.get("attacks").elements()) {
+            let (tactic, technique) = (attack.get("tactic"), attack.get("technique"));
+            self.add_tactic(tactic.get("name").escaped(), tactic.get("uid").escaped());
+            self.add(technique.get("uid").escaped(), technique.get("name").escaped());
+        }
+    }
+
+    /// Writes the tactics and techniques that were read into the open `threat` object.
+    pub fn write(&self, json: &mut Json<'_>) {
+        let sets = [&self.tactic_ids, &self.other_tactics, &self.ids, &self.other_names];
+        if sets.into_iter().all(TextSet::is_empty) {
+            return;
+        }
+        json.word("framework", "MITRE ATT&CK");
+        let open = json.open("tactic");
+        write_ids(json, &self.tactic_ids);
+        write_names(json, &self.tactics, &self.other_tactics);
+        json.close(open);
+        let open = json.open("technique");
+        write_ids(json, &self.ids);
+        write_names(json, &self.names, &self.other_names);
+        let sub = json.open("subtechnique");
+        write_ids(json, &self.sub_ids);
+        self.sub_names.write(json, "name");
+        json.close(sub);
+        json.close(open);
+    }
+
+    fn read_tactic(&mut self, cursor: &mut Cursor<'_>) {
+        cursor.each_entry(|cursor, key| match key {
+            "name" => self.add_tactic(cursor.value().escaped(), None),
+            "techniques" => cursor.each_element(|cursor| {
+                let mut name = None;
+                cursor.each_entry(|cursor, key| {
+                    let value = cursor.value();
+                    if key == "name" {
+                        name = value.escaped();
+                    }
+                });
+                self.add(name, None);
+            }),
+            _ => drop(cursor.value()),
+        });
+    }
+
+    /// Adds a tactic with ATT&CK's name and id. The id as received is used for a tactic that ATT&CK added later.
+    fn add_tactic(&mut self, name: Option<Escaped<'_>>, id: Option<Escaped<'_>>) {
+        let [name, id] = [name, id].map(|text| text.filter(|text| !is_placeholder(*text)));
+        let Some(name) = name.or(id) else { return };
+        match attack::tactic(name) {
+            Some((known, _)) if !self.tactic_ids.add(Escaped::plain(known)) => {}
+            Some((_, known)) => self.tactics.insert(Escaped::plain(known)),
+            None => match id.filter(|id| is_tactic_id(id.raw())) {
+                Some(id) if self.tactic_ids.add(id) => self.tactics.insert(name),
+                Some(_) => {}
+                None => self.other_tactics.insert(name),
+            },
+        }
+    }
+
+    /// Adds a technique by its id, which threats have in the place of a name.
+    fn add(&mut self, id: Option<Escaped<'_>>, name: Option<Escaped<'_>>) {
+        let Some(ids) = id.and_then(TechniqueId::of) else {
+            let name = name.or(id).filter(|name| !is_placeholder(*name));
+            return name.into_iter().for_each(|name| self.other_names.insert(name));
+        };
+        // With a sub-technique, the name as received is the name of that.
+        let (own_name, sub_name) = if ids.sub.is_some() { (None, name) } else { (name, None) };
+        let known = |id| attack::technique_name(id).map(Escaped::plain);
+        let (id, sub) = (Escaped::plain(ids.technique), ids.sub.map(Escaped::plain));
+        if self.ids.add(id) && !self.names.add(known(ids.technique).or(own_name).unwrap_or(id)) {
+            self.names.insert(id);
+        }
+        let Some(sub) = sub.filter(|sub| self.sub_ids.add(*sub)) else { return };
+        let name = known(sub.raw()).or(sub_name).unwrap_or(sub);
+        // Some techniques have sub-techniques of the same name.
+        if !self.sub_names.add(name) {
+            let own = known(ids.technique).unwrap_or(id);
+            self.sub_names.insert(Escaped::plain(&format!("{}: {}", own.raw(), name.raw())));
+        }
+    }
+}
+
+fn is_tactic_id(text: &str) -> bool {
+    text.strip_prefix("TA").is_some_and(|digits| digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn write_ids(json: &mut Json<'_>, ids: &TextSet) {
+    ids.write(json, "id");
+    let list = json.open_list("reference");
+    ids.iter().for_each(|id| attack::write_reference(json, id.raw()));
+    json.close(list);
+}
+
+fn write_names(json: &mut Json<'_>, names: &TextSet, others: &TextSet) {
+    let list = json.open_list("name");
+    for name in names.iter().chain(others.iter().filter(|other| !names.contains(*other))) {
+        json.element(name);
+    }
+    json.close(list);
+}

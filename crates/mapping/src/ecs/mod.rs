@@ -1,0 +1,234 @@
+//! Maps records to the Elastic Common Schema 9.4.0. There is one file per stream, in the order of the tables of
+//! `docs/mapping-ecs.md`, and one per part that several streams share.
+
+mod activity;
+mod activity_data;
+mod activity_event;
+mod activity_user;
+mod agent;
+mod alert;
+mod cloud;
+mod command_line;
+mod common_fields;
+mod detection;
+mod dns;
+mod endpoint;
+mod enrichment;
+mod event;
+mod group;
+mod matched;
+mod mitre;
+mod network;
+mod organization;
+mod registry;
+mod related;
+mod remote_source;
+mod rule_hit;
+mod threat;
+mod unified_alert;
+mod user;
+mod vendor;
+mod vulnerability;
+mod workload;
+
+use std::sync::Arc;
+
+use s1_forwarder_record::activity::Activity;
+use s1_forwarder_record::agent::Agent;
+use s1_forwarder_record::alert::Alert;
+use s1_forwarder_record::group::Group;
+use s1_forwarder_record::threat::Threat;
+use s1_forwarder_record::unified_alert::UnifiedAlert;
+use s1_forwarder_record::vulnerability::{Vulnerability, content_version};
+use s1_forwarder_record::{Identity, JsonError, Reader, Scope, Stream, Timestamp};
+
+use self::common_fields::CommonFields;
+use self::event::{Event, Scratch};
+use super::json::Json;
+use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
+use crate::common::enrichment::Enrichment;
+use crate::common::known::Known;
+use crate::labels::Labels;
+
+/// The name with the version, for the Kafka header.
+pub(super) const NAME: &str = "ecs-9.4.0";
+
+/// Maps the records of one lane into ECS.
+#[derive(Debug, Clone)]
+pub(super) struct Ecs {
+    stream: Stream,
+    console_host: String,
+    keep_original: bool,
+    /// `ecs`, `labels` and `tags`: the same in every event.
+    head: Vec<u8>,
+    /// The beginning of `observer`.
+    observer: Vec<u8>,
+    /// The scope of the next records, if they do not contain it.
+    scope: Option<Arc<Scope>>,
+    /// `event.module` to `event.timezone`.
+    provenance: Vec<u8>,
+    scratch: Scratch,
+}
+
+impl Ecs {
+    pub fn new(origin: &Origin, labels: &Labels, keep_original: bool) -> Self {
+        Self {
+            stream: origin.stream,
+            console_host: origin.console_host.clone(),
+            keep_original,
+            head: head(origin, labels),
+            observer: observer(origin),
+            scope: None,
+            provenance: provenance(origin.stream),
+            scratch: Scratch::default(),
+        }
+    }
+}
+
+impl SchemaMapper for Ecs {
+    fn set_labels(&mut self, origin: &Origin, labels: &Labels) {
+        self.head = head(origin, labels);
+    }
+
+    fn set_scope(&mut self, scope: Option<Arc<Scope>>) {
+        self.scope = scope;
+    }
+
+    fn map(
+        &mut self,
+        record: &str,
+        received: &[u8],
+        identity: Identity,
+        enrichment: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Mapped, JsonError> {
+        let mut reader = Reader::new(record);
+        let mut event = Event::new(out, &mut self.scratch);
+        let mut common = CommonFields {
+            head: &self.head,
+            observer: &self.observer,
+            scope: self.scope.as_deref(),
+            provenance: &self.provenance,
+            console_host: &self.console_host,
+            identity,
+            original: None,
+        };
+        let mut finish = |reader: &mut Reader<'_>| {
+            reader.end()?;
+            common.original = self.keep_original.then(|| (record, reader.has_spaces()));
+            Ok(common)
+        };
+        let mut mapped = Mapped::default();
+        match self.stream {
+            Stream::Threats => {
+                let mut threat = Threat::read(&mut reader)?;
+                threat::map(&mut event, &finish(&mut reader)?, &mut threat, enrichment.and_then(Enrichment::read));
+            }
+            Stream::Activities => {
+                let mut activity = Activity::read(&mut reader)?;
+                mapped.unknown_activity = activity::map(&mut event, &finish(&mut reader)?, &mut activity);
+            }
+            Stream::Agents => {
+                let mut agent = Agent::read(&mut reader)?;
+                agent::map(&mut event, &finish(&mut reader)?, &mut agent);
+            }
+            Stream::Alerts => {
+                let mut alert = Alert::read(&mut reader)?;
+                alert::map(&mut event, &finish(&mut reader)?, &mut alert);
+            }
+            Stream::Groups => {
+                let mut group = Group::read(&mut reader)?;
+                group::map(&mut event, &finish(&mut reader)?, &mut group);
+            }
+            Stream::UnifiedAlerts => {
+                let mut alert = UnifiedAlert::read(&mut reader)?;
+                unified_alert::map(&mut event, &finish(&mut reader)?, &mut alert);
+            }
+            Stream::Vulnerabilities => {
+                let mut finding = Vulnerability::read(&mut reader)?;
+                let common = finish(&mut reader)?;
+                vulnerability::map(&mut event, &common, &mut finding, &content_version(received));
+            }
+        }
+        Ok(mapped)
+    }
+
+    fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
+        let (time, records) = (snapshot.time.to_string(), snapshot.records.to_string());
+        let mut json = Json::new(out, &mut self.scratch.siblings);
+        json.raw(b"{");
+        json.word("@timestamp", &time);
+        json.raw(b",");
+        json.raw(&self.head);
+        json.raw(&self.observer);
+        json.raw(b"},\"event\":{\"kind\":\"state\",\"category\":[\"host\"],\"type\":[\"info\"],\"action\":\"snapshot-complete\",");
+        json.raw(&self.provenance);
+        json.raw(b"}");
+        json.text("message", &format!("Snapshot of {time} is complete: {records} {}", self.stream.name()));
+        let vendor = vendor::open_with_identity(&mut json, identity);
+        let object = json.open("snapshot");
+        json.word("time", &time);
+        json.number("records", &records);
+        json.close(object);
+        json.close(vendor);
+        json.raw(b"}");
+    }
+
+    fn map_error(&mut self, record: &[u8], known: &Known, identity: Identity, reason: &str, out: &mut Vec<u8>) {
+        let mut json = Json::new(out, &mut self.scratch.siblings);
+        json.raw(b"{");
+        json.word("@timestamp", &known.time.unwrap_or_else(Timestamp::now).to_string());
+        json.raw(b",");
+        json.raw(&self.head);
+        json.raw(&self.observer);
+        json.raw(b"},\"event\":{\"kind\":\"pipeline_error\",");
+        json.raw(&self.provenance);
+        if let Some(id) = &known.id {
+            json.text("id", id);
+        }
+        if let Some(severity) = known.severity {
+            json.number("severity", severity.score());
+        }
+        json.text("original", &String::from_utf8_lossy(record));
+        json.raw(b"}");
+        let error = json.open("error");
+        json.text("message", reason);
+        json.close(error);
+        let vendor = vendor::open_with_identity(&mut json, identity);
+        json.close(vendor);
+        json.raw(b"}");
+    }
+}
+
+fn head(origin: &Origin, labels: &Labels) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut siblings = Vec::new();
+    let mut json = Json::new(&mut out, &mut siblings);
+    json.raw(b"\"ecs\":{\"version\":\"9.4.0\"}");
+    let open = json.open("labels");
+    json.text("pipeline", &origin.pipeline);
+    for (name, label) in labels.iter().filter(|(name, _)| *name != "pipeline") {
+        json.text_named(name, label);
+    }
+    json.close(open);
+    json.raw(b",\"tags\":[\"sentinel_one\",\"sentinel_one-");
+    json.raw(origin.stream.singular().as_bytes());
+    json.raw(b"\",\"forwarded\"]");
+    out
+}
+
+fn observer(origin: &Origin) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut siblings = Vec::new();
+    let mut json = Json::new(&mut out, &mut siblings);
+    json.raw(br#","observer":{"vendor":"SentinelOne","product":"Singularity","type":"edr""#);
+    json.text("hostname", &origin.console_host);
+    out
+}
+
+/// Unified alerts contain their provider, which may be another vendor.
+fn provenance(stream: Stream) -> Vec<u8> {
+    let provider = if stream == Stream::UnifiedAlerts { "" } else { r#""provider":"SentinelOne","# };
+    let dataset = stream.singular();
+    format!(r#""module":"sentinel_one","dataset":"sentinel_one.{dataset}",{provider}"timezone":"UTC""#).into_bytes()
+}

@@ -1,0 +1,46 @@
+//! `network.*`.
+
+use s1_forwarder_record::Value;
+
+use super::event::{Event, is_placeholder};
+use crate::common::classification::Word;
+
+/// Writes protocol, transport and type of a detection, as far as the type of its event tells them.
+pub(super) fn by_event_type(event: &mut Event<'_>, event_type: Value<'_>, is_dns: bool) {
+    if is_dns {
+        event.json.word("protocol", "dns");
+    }
+    let word = Word::of_value(event_type);
+    let (transport, rest) = match word.as_str().split_at_checked(3) {
+        Some((transport @ ("tcp" | "udp"), rest)) => (transport, rest),
+        _ => return,
+    };
+    event.json.word("transport", transport);
+    if rest.starts_with("v4") {
+        event.json.word("type", "ipv4");
+    } else if rest.starts_with("v6") {
+        event.json.word("type", "ipv6");
+    }
+}
+
+/// Writes `transport`, from the name of a protocol or from its number at IANA.
+pub(super) fn transport(event: &mut Event<'_>, protocol: Value<'_>) {
+    let Some(text) = protocol.escaped().filter(|text| !is_placeholder(*text)) else { return };
+    if text.raw().parse::<u8>().is_err() {
+        return event.json.lower_case("transport", text);
+    }
+    event.json.word("iana_number", text.raw());
+    let name = match text.raw() {
+        "1" => "icmp",
+        "2" => "igmp",
+        "6" => "tcp",
+        "17" => "udp",
+        "47" => "gre",
+        "50" => "esp",
+        "51" => "ah",
+        "58" => "ipv6-icmp",
+        "132" => "sctp",
+        _ => return,
+    };
+    event.json.word("transport", name);
+}

@@ -1,0 +1,47 @@
+//! `registry.*`, from the path of a key or a value and the data of the value.
+
+use s1_forwarder_record::{Escaped, Value};
+
+use super::event::Event;
+use crate::common::registry::{Registry, data_type, hive, set};
+
+/// The path of a value ends in the value's name: of an event about a value, and of any event with data.
+pub(super) fn write(event: &mut Event<'_>, event_type: Value<'_>, registry: &mut Registry<'_, '_>) {
+    let received = set(registry.longest_path());
+    let of_value = set(registry.data).is_some()
+        || event_type.escaped().is_some_and(|text| text.raw().to_ascii_uppercase().contains("VALUE"));
+    let open = event.open("registry");
+    if let Some(text) = received
+        && write_path(event, text, of_value)
+    {
+        registry.longest_path().take();
+    }
+    let data = event.open("data");
+    if let Some(text) = set(registry.data) {
+        if let Some(kind) = registry.old_data_type.escaped().and_then(data_type) {
+            event.json.word("type", kind);
+        }
+        let list = event.json.open_list("strings");
+        event.json.element(text);
+        event.json.close(list);
+        registry.data.take();
+    }
+    event.close(data);
+    event.close(open);
+}
+
+/// Returns true if `registry.path` is the text as received.
+fn write_path(event: &mut Event<'_>, text: Escaped<'_>, of_value: bool) -> bool {
+    let (hive, rest) = hive(text).unzip();
+    let (hive, rest) = (hive.map(Escaped::plain), rest.unwrap_or(text));
+    let present = |text: Escaped<'_>| !text.raw().is_empty();
+    event.optional("hive", hive);
+    event.sentence("path", &[("", hive), (r"\\", Some(rest).filter(|rest| present(*rest)))]);
+    let (key, value) = match rest.rsplit_backslash() {
+        Some((key, value)) if of_value => (key, Some(value)),
+        _ => (rest, None),
+    };
+    event.optional("key", Some(key).filter(|key| present(*key)));
+    event.optional("value", value.filter(|value| present(*value)));
+    hive.is_none_or(|hive| text == hive || (text.raw().starts_with(hive.raw()) && present(rest)))
+}

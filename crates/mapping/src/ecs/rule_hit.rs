@@ -1,0 +1,47 @@
+//! Hits of detection rules in the activity log: `data` has the values of an alert under keys in lower case. They are
+//! mapped as the alert is, whatever the number of their type.
+
+use s1_forwarder_record::Reader;
+use s1_forwarder_record::activity::{Activity, RuleHit};
+
+use super::activity_event::{self, Tail};
+use super::common_fields::CommonFields;
+use super::detection;
+use super::event::Event;
+use super::organization::{self, NamesInData};
+use super::vendor::JoinKeys;
+use crate::common::rule_hit::{detection, matched, severity};
+
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &mut Activity<'_>) {
+    let mut hit = RuleHit::read(&mut Reader::new(activity.data.raw())).unwrap_or_default();
+    let severity = severity(&hit);
+    let keys = JoinKeys {
+        agent_uuid: hit.origagentuuid,
+        alert_id: hit.alertid,
+        threat_id: activity.threat_id,
+        storyline: hit.sourceprocessstoryline,
+    };
+    let agent_id = activity.agent_id;
+    let matched = matched(&hit);
+    activity_event::head(event, common, activity, &mut hit.origagentversion);
+    let open = event.open("event");
+    matched.classify(event);
+    event.date("start", &mut hit.detectedat);
+    activity_event::fields(event, common, activity, severity);
+    event.close(open);
+    detection::write(event, &mut detection(&mut hit, activity, matched.kind));
+    let names = NamesInData {
+        level: hit.scope_level,
+        account: [&mut hit.account_name, &mut hit.accountname],
+        site: hit.site_name,
+        group: [&mut hit.group_name, &mut hit.groupname],
+    };
+    let site_name = organization::write_of_activity(event, activity, names);
+    activity_event::tail(
+        event,
+        common,
+        activity,
+        &Tail { agent_id, site_name, severity, keys, is_system: false },
+        &hit,
+    );
+}

@@ -1,0 +1,368 @@
+//! Maps unified alerts to ECS. The host is the primary asset, else the first one.
+
+use s1_forwarder_record::unified_alert::UnifiedAlert;
+use s1_forwarder_record::{Escaped, Value};
+
+use super::command_line;
+use super::common_fields::CommonFields;
+use super::endpoint;
+use super::event::{Event, is_placeholder, is_set};
+use super::vendor::{self, JoinKeys};
+use super::{cloud, organization, user, workload};
+use crate::common::account::Account;
+use crate::common::address::Address;
+use crate::common::classification::{self, Word};
+use crate::common::os::os_type;
+use crate::common::placeholder::first_scalar;
+use crate::common::remaining::write_remaining;
+use crate::common::severity::Severity;
+use crate::common::unified_alert::{
+    Host, alert_id, is_engine, is_new, is_sentinel_one, process_user, severity, threat_id, time,
+};
+use crate::copy::KeyCase;
+
+/// Names of the vendor object that do not come from keys of the record.
+const RESERVED: &[&str] = &["severity", "original_severity", "site"];
+
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut UnifiedAlert<'_>) {
+    let host = Host::of(alert);
+    let (given, severity) = severity(alert);
+    let console_severity = alert.severity.take();
+    let keys = join_keys(alert, host);
+
+    head(event, common, alert, host);
+    event.sentence("message", &[("", alert.name.escaped()), (" on ", host.current.get("name").escaped())]);
+    event_object(event, common, alert, severity);
+    rule(event, alert);
+    let open = event.open("threat");
+    event.techniques.write(&mut event.json);
+    event.close(open);
+    process(event, alert);
+    file(event, alert);
+    user_object(event, alert, host);
+    source(event, alert);
+    host_object(event, host);
+    let (current, detected) = (&mut alert.real_time.scope, &mut alert.detection_time.scope);
+    organization::write(
+        event,
+        [&mut current.account.id, &mut detected.account_id],
+        [&mut current.account.name, &mut detected.account_name],
+    );
+    organization::group(
+        event,
+        [&mut current.group.id, &mut detected.group_id],
+        [&mut current.group.name, &mut detected.group_name],
+    );
+    cloud::write_detected(event, host.detected.get("cloud"));
+    kubernetes(event, host.detected.get("kubernetes"));
+    related(event, alert);
+    event.tail();
+
+    let vendor = vendor::open(event, common, &keys);
+    let object = event.json.open("unified_alert");
+    let word = match console_severity.escaped() {
+        Some(word) if severity == given => word.decode().to_lowercase(),
+        _ => severity.word().to_owned(),
+    };
+    event.vendor_severity(&word, console_severity);
+    let (current, detected) = (&alert.real_time.scope, &alert.detection_time.scope);
+    organization::agent_and_site(
+        event,
+        Value::default(),
+        [current.site.id, detected.site_id],
+        [current.site.name, detected.site_name],
+    );
+    write_remaining(&mut event.json, alert, KeyCase::Snake, RESERVED);
+    event.json.close(object);
+    event.json.close(vendor);
+    event.json.raw(b"}");
+}
+
+/// The ids of the same detection in other streams.
+fn join_keys<'a>(alert: &UnifiedAlert<'a>, host: Host<'a>) -> JoinKeys<'a> {
+    JoinKeys {
+        agent_uuid: host.current.get("agentUuid"),
+        alert_id: alert_id(alert),
+        threat_id: threat_id(alert),
+        storyline: alert.storyline_id,
+    }
+}
+
+/// `@timestamp` of a new alert is its detection time, else the time of its change. The observer is the detecting
+/// product.
+fn head(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
+    let (mut detected, mut updated, mut created) = (alert.detected_at, alert.updated_at, alert.created_at);
+    match is_new(alert) {
+        true => event.times([&mut detected, &mut updated, &mut created]),
+        false => event.times([&mut updated, &mut detected, &mut created]),
+    }
+    event.json.raw(b",");
+    event.json.raw(common.head);
+    let source = &alert.detection_source;
+    let open = event.json.open("observer");
+    if event.optional("vendor", source.vendor.escaped()).is_none() {
+        event.json.word("vendor", "SentinelOne");
+    }
+    if event.optional("product", source.product.escaped()).is_none() {
+        event.json.word("product", "Singularity");
+    }
+    if is_engine(alert) {
+        event.json.word("type", "edr");
+    }
+    event.json.text("hostname", common.console_host);
+    if is_sentinel_one(alert) {
+        event.optional("version", host.current.get("agentVersion").escaped());
+    }
+    event.json.close(open);
+}
+
+fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut UnifiedAlert<'_>, severity: Severity) {
+    let result = Word::of_value(alert.result);
+    let open = event.open("event");
+    event.json.word("kind", "alert");
+    event.words("category", categories(alert));
+    event.words("type", ["info"]);
+    match result.as_str() {
+        "" => event.json.word("action", "unified-alert-raised"),
+        word => event.json.word("action", &format!("unified-alert-{}", word.replace('_', "-"))),
+    }
+    event.json.word("outcome", classification::outcome(result.as_str(), None));
+    event.severity(severity);
+    let id = alert.id.escaped();
+    event.keyword("id", &mut alert.id);
+    if event.keyword("url", &mut alert.self_link).is_none()
+        && let Some(id) = id.filter(|id| !is_placeholder(*id))
+    {
+        event.json.name("url");
+        for part in ["\"https://", common.console_host, "/incidents/unified-alerts?alertId=", id.raw(), "\""] {
+            event.json.raw(part.as_bytes());
+        }
+    }
+    event.date("created", &mut alert.created_at);
+    let start = time(alert.first_seen_at);
+    event.date("start", &mut alert.first_seen_at);
+    if !matches!((start, time(alert.last_seen_at)), (Some(start), Some(end)) if end < start) {
+        event.date("end", &mut alert.last_seen_at);
+    }
+    if alert.description.escaped().is_some_and(|text| !text.is("not available")) {
+        event.keyword("reason", &mut alert.description);
+    }
+    event.techniques.read_attacks(alert.indicators);
+    event.provenance(common);
+    if event.optional("provider", alert.detection_source.vendor.escaped()).is_none() {
+        event.json.word("provider", "SentinelOne");
+    }
+    event.close(open);
+}
+
+/// The categories by classification, and by attacked surface if the classification is not specific.
+fn categories(alert: &UnifiedAlert<'_>) -> impl Iterator<Item = &'static str> {
+    let on = |surface: &str| alert.attack_surfaces.elements().any(|element| Word::is(element, surface));
+    let class = Word::of_value(alert.classification);
+    let of_endpoint =
+        matches!(class.as_str(), "hacktool" | "interactive_shell" | "remote_shell" | "browser" | "application_control");
+    let known = classification::known_categories(alert.classification);
+    let categories = known.filter(|_| !of_endpoint || on("endpoint")).unwrap_or(&["intrusion_detection"]);
+    let surfaces = [
+        ("iam", known.is_none() && on("identity")),
+        ("email", known.is_none() && on("email")),
+        ("network", (known.is_none() || class.as_str() == "network") && on("network")),
+    ];
+    let by_surface = surfaces.into_iter().filter(|(_, counts)| *counts).map(|(category, _)| category);
+    categories.iter().copied().chain(by_surface).chain(subject(alert))
+}
+
+/// For the agent's engines, a file that was found without being run is `file`; a detection of behaviour is `process`.
+fn subject(alert: &UnifiedAlert<'_>) -> Option<&'static str> {
+    let any = |values: [Value<'_>; 2]| values.into_iter().any(is_set);
+    let (file, process) = (&alert.process.file, &alert.process);
+    match Word::of_value(alert.analytics.type_value).as_str() {
+        "static" if is_engine(alert) && any([file.name, file.path]) => Some("file"),
+        "dynamic" if is_engine(alert) && any([process.cmd_line, process.parent_name]) => Some("process"),
+        _ => None,
+    }
+}
+
+fn rule(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
+    let analytics = &mut alert.analytics;
+    if analytics.uid.is_empty() && analytics.name.is_empty() && analytics.category.is_empty() {
+        return;
+    }
+    let is_custom = Word::is(analytics.category, "custom_rule");
+    let open = event.open("rule");
+    event.keyword("id", &mut analytics.uid);
+    if event.keyword("name", &mut analytics.name).is_none() && is_custom {
+        event.optional("name", alert.name.escaped());
+    }
+    event.keyword("category", &mut analytics.category);
+    event.optional("ruleset", alert.detection_source.product.escaped());
+    event.close(open);
+}
+
+/// The file is the process image if the command line contains its name; else it is the detected file, and the command
+/// line names the image.
+fn process(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
+    let user = process_user(alert);
+    let process = &mut alert.process;
+    let name = process.file.name.text().unwrap_or_default().to_lowercase();
+    let is_image = !name.is_empty() && process.cmd_line.text().is_some_and(|line| line.to_lowercase().contains(&name));
+    let is_file = |path: &Escaped<'_>| !path.last_segment().raw().is_empty();
+    let executable = process.cmd_line.escaped().and_then(command_line::executable).filter(is_file);
+    let open = event.open("process");
+    event.keyword("command_line", &mut process.cmd_line);
+    if is_image {
+        event.optional("name", process.file.name.escaped());
+        event.optional("executable", process.file.path.escaped());
+        event.hashes([&mut { process.file.md5 }, &mut { process.file.sha1 }, &mut { process.file.sha256 }]);
+    } else if let Some(executable) = executable {
+        event.optional("name", Some(executable.last_segment()));
+        event.optional("executable", Some(executable).filter(|path| path.last_segment() != *path));
+    }
+    let parent = event.open("parent");
+    event.keyword("name", &mut process.parent_name);
+    event.close(parent);
+    user.write(event);
+    event.close(open);
+}
+
+fn file(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
+    let file = &mut alert.process.file;
+    let open = event.open("file");
+    event.keyword("name", &mut file.name);
+    event.keyword("path", &mut file.path);
+    event.hashes([&mut file.md5, &mut file.sha1, &mut file.sha256]);
+    event.long("size", &mut file.size);
+    let signature = event.open("code_signature");
+    event.keyword("subject_name", &mut file.cert_subject);
+    event.close(signature);
+    event.close(open);
+}
+
+/// The user is the attacked one, or the one of the process. Only if neither is known, it is the one who was logged in.
+fn user_object(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>, host: Host<'_>) {
+    let process_user = process_user(alert).effective;
+    let is_identity = Word::is(host.current.get("category"), "identity");
+    let identity = Account::of(if is_identity { host.current.get("name") } else { Value::default() });
+    let logged_in = [host.at_detection("lastLoggedInUser"), host.current.get("lastLoggedInUser")];
+    let interactive = Account::of(first_scalar(logged_in));
+    let target = &mut alert.detection_time.target_user;
+    let open = event.open("user");
+    if let Some(account) = Account::of(target.name) {
+        if is_set(target.domain) {
+            account.without_domain().write(event);
+            event.keyword("domain", &mut target.domain);
+            if account.domain.is_none() {
+                target.name.take();
+            }
+        } else {
+            user::name_and_domain(event, &mut target.name);
+        }
+    } else if is_set(target.domain) || is_set(target.email_address) {
+        event.keyword("domain", &mut target.domain);
+    } else if let Some(account) = identity.or(process_user).or(interactive) {
+        account.write(event);
+    }
+    user::email(event, &mut target.email_address);
+    if let Some(name) = event.keyword("full_name", &mut target.display_name) {
+        event.related.user.add(name);
+    }
+    event.close(open);
+    interactive.into_iter().for_each(|account| account.relate(event));
+}
+
+fn source(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
+    let attacker = &mut alert.detection_time.attacker;
+    let open = event.open("source");
+    let [ip, of_host] = [attacker.ip, attacker.host].map(|value| {
+        let address = value.escaped().and_then(Address::of);
+        address.filter(|address| !address.is_unspecified())
+    });
+    match ip.or(of_host) {
+        Some(address) => event.json.escaped("address", address.as_escaped()),
+        None => {
+            let name = first_scalar([attacker.host, attacker.ip]).escaped();
+            event.optional("address", name.filter(|name| Address::of(*name).is_none()));
+        }
+    }
+    event.ip("ip", &mut attacker.ip);
+    // A host may be named by its address, which is no domain.
+    match of_host {
+        Some(_) if ip.is_none() => event.ip("ip", &mut attacker.host),
+        Some(address) => event.related.add_ip(&address),
+        None if attacker.host.escaped().and_then(Address::of).is_some() => {}
+        None => {
+            if let Some(host) = event.keyword("domain", &mut attacker.host) {
+                event.related.hosts.add(host);
+            }
+        }
+    }
+    event.close(open);
+}
+
+fn host_object(event: &mut Event<'_>, host: Host<'_>) {
+    if !host.is_machine() {
+        return;
+    }
+    let open = event.open("host");
+    endpoint::names(event, [&mut { host.current.get("name") }]);
+    endpoint::domain(event, [&mut { host.at_detection("domain") }]);
+    if let Some(kind) = host.current.get("subcategory").escaped().filter(|kind| !is_placeholder(*kind)) {
+        event.json.lower_case("type", kind);
+    }
+    let os = event.open("os");
+    let kinds = [host.at_detection("osType"), host.current.get("osType")];
+    if let Some(kind) = kinds.into_iter().find_map(os_type) {
+        event.json.word("type", kind);
+    }
+    event.optional("name", host.at_detection("osName").escaped());
+    event.optional("version", host.at_detection("osRevision").escaped());
+    event.optional("full", host.current.get("osVersion").escaped());
+    event.close(os);
+    let addresses = ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses", "consoleIpAddress"];
+    endpoint::addresses(event, Value::default(), &addresses.map(|key| host.at_detection(key)));
+    event.close(open);
+}
+
+/// For hosts outside Kubernetes the object has only empty values.
+fn kubernetes(event: &mut Event<'_>, kubernetes: Value<'_>) {
+    let is_present = |value: Value<'_>| match value.elements().next() {
+        Some(_) => value.elements().any(|element| !element.is_empty()),
+        None => !value.is_empty(),
+    };
+    if !kubernetes.entries().any(|(_, value)| is_present(value)) {
+        return;
+    }
+    let mut text = ["containerId", "containerName", "containerImageName"].map(|key| kubernetes.get(key));
+    let [id, name, image] = text.each_mut();
+    workload::container_fields(event, id, name, image, kubernetes.get("containerLabels"));
+    let mut text = ["clusterName", "namespaceName", "podName", "controllerType"].map(|key| kubernetes.get(key));
+    let [cluster, namespace, pod, controller] = text.each_mut();
+    workload::kubernetes_fields(event, cluster, namespace, pod, controller, kubernetes.get("podLabels"));
+}
+
+/// Adds values that analysts search by: other assets, the assignee, and the observables.
+fn related(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
+    for asset in alert.assets.elements() {
+        asset.get("name").escaped().into_iter().for_each(|name| event.related.add_host(name));
+    }
+    for asset in alert.detection_time.assets.elements() {
+        for key in ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses", "consoleIpAddress"] {
+            event.addresses("ip", asset.get("asset").get(key), drop);
+        }
+    }
+    for name in [alert.assignee.full_name, alert.assignee.email] {
+        event.related.user.add_value(name);
+    }
+    for observable in alert.observables.elements() {
+        let value = observable.get("value");
+        match Word::of_value(observable.get("type")).as_str() {
+            "ip" | "ip_address" => event.addresses("ip", value, drop),
+            "hostname" => value.escaped().into_iter().for_each(|name| event.related.add_host(name)),
+            "username" | "email_address" => user::related(event, value),
+            "file_hash" if is_set(value) => {
+                value.escaped().into_iter().for_each(|text| event.related.hash.add_lower_case(text));
+            }
+            _ => {}
+        }
+    }
+}

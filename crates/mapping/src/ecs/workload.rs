@@ -1,0 +1,119 @@
+//! `container.*` and `orchestrator.*`.
+
+use s1_forwarder_record::workload::{Container, EcsTask, Kubernetes};
+use s1_forwarder_record::{Escaped, Kind, Value};
+
+use super::event::{Event, is_placeholder};
+use crate::common::workload::{Image, split_label};
+
+pub(super) fn container(event: &mut Event<'_>, container: &mut Container<'_>) {
+    container_fields(event, &mut container.id, &mut container.name, &mut container.image, container.labels);
+}
+
+/// Labels stay in the record, and so does an image that was split.
+pub(super) fn container_fields(
+    event: &mut Event<'_>,
+    id: &mut Value<'_>,
+    name: &mut Value<'_>,
+    image: &mut Value<'_>,
+    labels: Value<'_>,
+) {
+    let open = event.open("container");
+    event.keyword("id", id);
+    event.keyword("name", name);
+    if let Some(text) = image.escaped().filter(|text| !is_placeholder(*text)) {
+        write_image(event, text);
+        if text.raw() == Image::of(text.raw()).name {
+            image.take();
+        }
+    }
+    write_labels(event, labels);
+    event.close(open);
+}
+
+fn write_image(event: &mut Event<'_>, text: Escaped<'_>) {
+    let image = Image::of(text.raw());
+    let open = event.open("image");
+    event.json.word("name", image.name);
+    event.words("tag", image.tag);
+    let hash = event.open("hash");
+    event.words("all", image.digest);
+    event.close(hash);
+    event.close(open);
+}
+
+/// Writes labels as `container.labels`, from a list or from one text with commas. A dot would make a path of a name,
+/// and two labels could collide.
+fn write_labels(event: &mut Event<'_>, labels: Value<'_>) {
+    let open = event.open("labels");
+    let mut seen: Vec<String> = Vec::new();
+    let mut write = |text: &str| {
+        let Some((name, value)) = split_label(text) else { return };
+        let name = name.replace('.', "_");
+        if !seen.contains(&name) {
+            event.json.text_named(&name, value);
+            seen.push(name);
+        }
+    };
+    if labels.kind() == Kind::Array {
+        labels.elements().filter_map(Value::text).for_each(|text| write(&text));
+    } else if let Some(text) = labels.text() {
+        text.split(',').for_each(write);
+    }
+    event.close(open);
+}
+
+pub(super) fn kubernetes(event: &mut Event<'_>, kubernetes: &mut Kubernetes<'_>) {
+    if kubernetes.is_empty() {
+        return;
+    }
+    kubernetes_fields(
+        event,
+        &mut kubernetes.cluster,
+        &mut kubernetes.namespace,
+        &mut kubernetes.pod,
+        &mut kubernetes.controller_kind,
+        Value::default(),
+    );
+}
+
+pub(super) fn kubernetes_fields(
+    event: &mut Event<'_>,
+    cluster: &mut Value<'_>,
+    namespace: &mut Value<'_>,
+    pod: &mut Value<'_>,
+    controller_kind: &mut Value<'_>,
+    pod_labels: Value<'_>,
+) {
+    let open = event.open("orchestrator");
+    event.json.word("type", "kubernetes");
+    let object = event.open("cluster");
+    event.keyword("name", cluster);
+    event.close(object);
+    event.keyword("namespace", namespace);
+    let resource = event.open("resource");
+    if event.keyword("name", pod).is_some() {
+        event.json.word("type", "pod");
+    }
+    let mut labels = event.take_sets();
+    pod_labels.elements().for_each(|label| labels[0].add_value(label));
+    labels[0].write(&mut event.json, "label");
+    event.return_sets(labels);
+    let parent = event.open("parent");
+    event.keyword("type", controller_kind);
+    event.close(parent);
+    event.close(resource);
+    event.close(open);
+}
+
+pub(super) fn ecs_task(event: &mut Event<'_>, task: &mut EcsTask<'_>) {
+    let open = event.open("orchestrator");
+    event.json.word("type", "ecs");
+    let cluster = event.open("cluster");
+    event.keyword("name", &mut task.cluster_name);
+    event.close(cluster);
+    let resource = event.open("resource");
+    event.keyword("name", &mut task.service_name);
+    event.close(resource);
+    event.close(open);
+}

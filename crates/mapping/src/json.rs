@@ -1,0 +1,366 @@
+use std::borrow::Cow;
+
+use s1_forwarder_record::{Escaped, Kind, Value, string_end};
+
+use super::copy::{self, KeyCase, Sibling};
+
+/// Writes JSON into the output buffer, front to back. Objects and arrays without content are not written.
+#[derive(Debug)]
+pub(super) struct Json<'o> {
+    out: &'o mut Vec<u8>,
+    siblings: &'o mut Vec<Sibling>,
+}
+
+/// An object or array that is not closed yet.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub(super) struct OpenContainer {
+    start: usize,
+    inside: usize,
+}
+
+impl<'o> Json<'o> {
+    /// `siblings` is scratch space, to be reused for the next event.
+    pub fn new(out: &'o mut Vec<u8>, siblings: &'o mut Vec<Sibling>) -> Self {
+        Self { out, siblings }
+    }
+
+    /// Writes bytes that are JSON.
+    #[inline]
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn comma(&mut self) {
+        if !matches!(self.out.last(), None | Some(b'{' | b'[' | b'\n')) {
+            self.out.push(b',');
+        }
+    }
+
+    /// Writes the name of the next value; `name` must not need escapes. Most names are literals, whose copies are a few
+    /// instructions.
+    #[inline(always)]
+    pub fn name(&mut self, name: &str) {
+        self.out.reserve(name.len() + 4);
+        self.comma();
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    #[inline]
+    pub fn open(&mut self, name: &str) -> OpenContainer {
+        let start = self.out.len();
+        self.name(name);
+        self.out.push(b'{');
+        OpenContainer { start, inside: self.out.len() }
+    }
+
+    #[inline]
+    pub fn open_list(&mut self, name: &str) -> OpenContainer {
+        let start = self.out.len();
+        self.name(name);
+        self.out.push(b'[');
+        OpenContainer { start, inside: self.out.len() }
+    }
+
+    /// Opens an object as an element of a list.
+    pub fn open_element(&mut self) -> OpenContainer {
+        let start = self.out.len();
+        self.comma();
+        self.out.push(b'{');
+        OpenContainer { start, inside: self.out.len() }
+    }
+
+    #[inline]
+    pub fn is_empty(&self, open: OpenContainer) -> bool {
+        self.out.len() == open.inside
+    }
+
+    #[inline]
+    pub fn close(&mut self, open: OpenContainer) {
+        let close = if self.out[open.inside - 1] == b'{' { b'}' } else { b']' };
+        if self.is_empty(open) { self.out.truncate(open.start) } else { self.out.push(close) }
+    }
+
+    /// Leaves out an object or a list with all that is in it.
+    pub fn discard(&mut self, open: OpenContainer) {
+        self.out.truncate(open.start);
+    }
+
+    /// Writes a text that does not need escapes.
+    #[inline]
+    pub fn word(&mut self, name: &str, word: &str) {
+        self.escaped(name, Escaped::plain(word));
+    }
+
+    #[inline]
+    pub fn escaped(&mut self, name: &str, text: Escaped<'_>) {
+        self.name(name);
+        self.string(text);
+    }
+
+    /// Writes any text, escaped.
+    pub fn text(&mut self, name: &str, text: &str) {
+        self.name(name);
+        self.out.push(b'"');
+        escape_into(self.out, text.as_bytes());
+        self.out.push(b'"');
+    }
+
+    /// As [`Json::text`], with a name that may need escapes.
+    pub fn text_named(&mut self, name: &str, text: &str) {
+        self.text(&escape(name), text);
+    }
+
+    /// Writes a text in lower case.
+    pub fn lower_case(&mut self, name: &str, text: Escaped<'_>) {
+        if text.raw().is_ascii() {
+            // Escapes contain only lower-case characters or hexadecimal digits, so the conversion does not change their
+            // meaning.
+            self.name(name);
+            self.out.push(b'"');
+            self.out.extend(text.raw().bytes().map(|byte| byte.to_ascii_lowercase()));
+            self.out.push(b'"');
+        } else {
+            self.text(name, &text.decode().to_lowercase());
+        }
+    }
+
+    /// Writes valid JSON as a string, without white space between its tokens.
+    pub fn quoted_json(&mut self, name: &str, json: &str, has_spaces: bool) {
+        self.name(name);
+        self.out.push(b'"');
+        quote_json_into(self.out, json.as_bytes(), has_spaces);
+        self.out.push(b'"');
+    }
+
+    #[inline]
+    pub fn number(&mut self, name: &str, digits: &str) {
+        self.name(name);
+        self.raw(digits.as_bytes());
+    }
+
+    /// Writes `NAME_id` and `NAME`; `caption` must not need escapes.
+    pub fn choice(&mut self, name: &str, id: &str, caption: &str) {
+        self.out.reserve(2 * name.len() + caption.len() + 20);
+        self.comma();
+        for part in ["\"", name, "_id\":", id, ",\"", name, "\":\"", caption, "\""] {
+            self.out.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    /// Writes a sentence of the present parts. Each part but the first is preceded by its separator.
+    pub fn sentence(&mut self, name: &str, parts: &[(&str, Option<Escaped<'_>>)]) {
+        let mut first = true;
+        for (separator, part) in parts {
+            let Some(part) = part else { continue };
+            if first {
+                self.name(name);
+                self.raw(b"\"");
+            } else {
+                self.raw(separator.as_bytes());
+            }
+            self.raw(part.raw().as_bytes());
+            first = false;
+        }
+        if !first {
+            self.raw(b"\"");
+        }
+    }
+
+    #[inline]
+    pub fn boolean(&mut self, name: &str, value: bool) {
+        self.number(name, if value { "true" } else { "false" });
+    }
+
+    /// Writes a string as an element of a list.
+    #[inline]
+    pub fn element(&mut self, text: Escaped<'_>) {
+        self.comma();
+        self.string(text);
+    }
+
+    /// As [`Json::element`], for a string in parts without escapes.
+    pub fn element_of(&mut self, parts: &[&str]) {
+        self.comma();
+        self.out.push(b'"');
+        for part in parts {
+            self.out.extend_from_slice(part.as_bytes());
+        }
+        self.out.push(b'"');
+    }
+
+    #[inline]
+    fn string(&mut self, text: Escaped<'_>) {
+        let text = text.raw().as_bytes();
+        self.out.reserve(text.len() + 2);
+        self.out.push(b'"');
+        self.out.extend_from_slice(text);
+        self.out.push(b'"');
+    }
+
+    /// Copies a value of the record without parts that are empty. A mismatched scalar becomes text. Returns false if
+    /// nothing was written.
+    pub fn value(&mut self, name: &str, value: Value<'_>, key_case: KeyCase) -> bool {
+        let start = self.out.len();
+        self.name(name);
+        self.copy_value(start, value, key_case)
+    }
+
+    /// As [`Json::value`], with a name made from a key of the record. `siblings` are the names that were made for this
+    /// object so far; `is_used` reports its other names.
+    pub fn keyed_value(
+        &mut self,
+        key: &str,
+        value: Value<'_>,
+        key_case: KeyCase,
+        siblings: &mut Vec<Sibling>,
+        is_used: impl Fn(&str) -> bool,
+    ) {
+        let start = self.out.len();
+        self.comma();
+        let sibling = copy::name(self.out, &escape(key), key_case, siblings, is_used);
+        if self.copy_value(start, value, key_case) {
+            siblings.push(sibling);
+        }
+    }
+
+    fn copy_value(&mut self, start: usize, value: Value<'_>, key_case: KeyCase) -> bool {
+        let wrote = match (value.kind(), value.is_mismatched()) {
+            (Kind::Absent | Kind::Null, _) => false,
+            (Kind::Number | Kind::Bool, true) => {
+                self.string(Escaped::plain(value.raw()));
+                true
+            }
+            _ => copy::value(self.out, self.siblings, value.raw(), key_case),
+        };
+        if !wrote {
+            self.out.truncate(start);
+        }
+        wrote
+    }
+}
+
+/// Appends `text`, escaped, without quotes.
+pub(super) fn escape_into(out: &mut Vec<u8>, text: &[u8]) {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        out.extend_from_slice(&rest[..at]);
+        match rest[at] {
+            b'"' => out.extend_from_slice(br#"\""#),
+            b'\\' => out.extend_from_slice(br"\\"),
+            b'\n' => out.extend_from_slice(br"\n"),
+            b'\r' => out.extend_from_slice(br"\r"),
+            b'\t' => out.extend_from_slice(br"\t"),
+            control => out.extend_from_slice(format!("\\u{control:04x}").as_bytes()),
+        }
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
+fn escape(key: &str) -> Cow<'_, str> {
+    if key.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        return Cow::Borrowed(key);
+    }
+    let mut escaped = Vec::with_capacity(key.len() + 2);
+    escape_into(&mut escaped, key.as_bytes());
+    Cow::Owned(String::from_utf8(escaped).unwrap_or_default())
+}
+
+/// Appends valid JSON as the content of a JSON string, without white space between its tokens: the form of
+/// `event.original`. Strings in valid JSON have no control characters, so only quotes and backslashes need escapes.
+pub(super) fn quote_json_into(out: &mut Vec<u8>, json: &[u8], has_spaces: bool) {
+    if has_spaces {
+        let mut compact = Vec::with_capacity(json.len());
+        let mut at = 0;
+        while let Some(&byte) = json.get(at) {
+            let end = if byte == b'"' { string_end(json, at).unwrap_or(json.len()) } else { at + 1 };
+            if !byte.is_ascii_whitespace() {
+                compact.extend_from_slice(&json[at..end]);
+            }
+            at = end;
+        }
+        return quote_json_into(out, &compact, false);
+    }
+    let start = out.len();
+    // Enough for the worst case and for writing eight bytes at once.
+    out.resize(start + json.len() * 2 + 8, 0);
+    let target = &mut out[start..];
+    let (mut from, mut to) = (0, 0);
+    while let Some(chunk) = json.get(from..).and_then(|rest| rest.first_chunk::<8>()) {
+        // All eight bytes are written. Those after the first quote or backslash are overwritten later.
+        target[to..to + 8].copy_from_slice(chunk);
+        let clean = leading_plain_bytes(*chunk);
+        (from, to) = (from + clean, to + clean);
+        if clean < 8 {
+            target[to] = b'\\';
+            target[to + 1] = json[from];
+            (from, to) = (from + 1, to + 2);
+        }
+    }
+    for &byte in &json[from..] {
+        if byte == b'"' || byte == b'\\' {
+            target[to] = b'\\';
+            to += 1;
+        }
+        target[to] = byte;
+        to += 1;
+    }
+    out.truncate(start + to);
+}
+
+/// The number of bytes before the first quote or backslash.
+fn leading_plain_bytes(chunk: [u8; 8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_le_bytes(chunk);
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES * 0x80);
+    let stops = zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64));
+    (stops.trailing_zeros() / 8) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_quoted_json_text_reads_back_as_itself(texts in prop::collection::vec("[a-c\"\\\\ é]{0,20}", 0..6), pretty in any::<bool>()) {
+            let value = Value::from(texts);
+            let json = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            let mut out = b"\"".to_vec();
+            quote_json_into(&mut out, json.as_bytes(), pretty);
+            out.push(b'"');
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), value.to_string());
+        }
+
+        #[test]
+        fn escaped_text_reads_back_as_itself(text in any::<String>()) {
+            let mut out = b"\"".to_vec();
+            escape_into(&mut out, text.as_bytes());
+            out.push(b'"');
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn empty_containers_are_not_written() {
+        let (mut out, mut siblings) = (Vec::new(), Vec::new());
+        let mut json = Json::new(&mut out, &mut siblings);
+        json.raw(b"{");
+        let (outer, inner) = (json.open("a"), json.open_list("b"));
+        json.close(inner);
+        json.close(outer);
+        json.word("c", "d");
+        let outer = json.open("e");
+        json.boolean("f", false);
+        json.close(outer);
+        json.raw(b"}");
+        assert_eq!(String::from_utf8(out).unwrap(), r#"{"c":"d","e":{"f":false}}"#);
+    }
+}

@@ -1,0 +1,271 @@
+//! Maps records to events: to ECS or OCSF with labels, or to the record's own bytes. Events are written into the output
+//! buffer in one pass. Nothing here does input or output.
+//!
+//! Each schema has a file for each stream, and `common` has what is decided for all schemas.
+
+#![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+mod common;
+mod copy;
+pub mod coverage;
+mod ecs;
+mod fnv;
+mod json;
+mod labels;
+mod mapping;
+mod ocsf;
+mod placeholders;
+mod schema;
+mod secrets;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use s1_forwarder_record::{Identity, JsonError, Scope, facts, one_line, read_object, repair};
+
+use self::common::known::Known;
+use self::ecs::Ecs;
+pub use self::labels::{Labeler, Labels, OTHER, UNKNOWN, check as check_label, from_console as labels_from_console};
+pub use self::mapping::{MapError, Mapped, Origin, Snapshot};
+use self::mapping::{SchemaMapper, check};
+use self::ocsf::Ocsf;
+pub use self::placeholders::{TextPart, Unclosed, text_parts};
+pub use self::schema::Schema;
+pub use self::secrets::REDACTED;
+
+/// Whether the table of activity types has this type. Other types are mapped by the rules for unknown types.
+pub fn knows_activity_type(id: u32) -> bool {
+    common::activity_types::find(id).is_some()
+}
+
+/// The value of the Kafka header `schema`: `ecs-9.4.0`, `ocsf-1.8.0`, `raw`.
+pub const fn schema_name(schema: Schema) -> &'static str {
+    match schema {
+        Schema::Ecs => ecs::NAME,
+        Schema::Ocsf => ocsf::NAME,
+        Schema::Raw => "raw",
+    }
+}
+
+/// How records are mapped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MappingSettings {
+    pub schema: Schema,
+    /// Of every event. `{account.name}` and the like are replaced by what the record names.
+    pub labels: Labels,
+    /// Events contain the record.
+    pub keep_original: bool,
+    /// The record in an event keeps the console's own secrets, such as registration tokens.
+    pub keep_console_secrets: bool,
+}
+
+/// Maps the records of one lane.
+#[derive(Debug, Clone)]
+pub struct Mapper {
+    kind: Kind,
+    /// Events contain the record.
+    keeps_record: bool,
+    /// No secret of the console may be in an event.
+    redacts_secrets: bool,
+    /// Raw events have to be JSON values.
+    embeds_raw: bool,
+    /// Somebody reads raw events, so they are repaired.
+    reads_raw: bool,
+    labeler: Option<Arc<Labeler>>,
+    /// The labels of the last event, if events differ in them.
+    labels: Option<Arc<Labels>>,
+    scope: Option<Arc<Scope>>,
+    origin: Origin,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Ecs(Box<Ecs>),
+    Ocsf(Box<Ocsf>),
+    Raw,
+}
+
+impl Kind {
+    /// `None` if events are the records themselves.
+    fn mapper(&mut self) -> Option<&mut dyn SchemaMapper> {
+        match self {
+            Self::Ecs(ecs) => Some(&mut **ecs),
+            Self::Ocsf(ocsf) => Some(&mut **ocsf),
+            Self::Raw => None,
+        }
+    }
+}
+
+impl Mapper {
+    pub fn new(settings: &MappingSettings, origin: Origin) -> Self {
+        let MappingSettings { schema, keep_original, .. } = *settings;
+        let kind = match schema {
+            Schema::Ecs => Kind::Ecs(Box::new(Ecs::new(&origin, &settings.labels, keep_original))),
+            Schema::Ocsf => Kind::Ocsf(Box::new(Ocsf::new(&origin, &settings.labels, keep_original))),
+            Schema::Raw => Kind::Raw,
+        };
+        let keeps_record = keep_original || schema == Schema::Raw;
+        Self {
+            kind,
+            keeps_record,
+            redacts_secrets: !settings.keep_console_secrets,
+            embeds_raw: false,
+            reads_raw: false,
+            labeler: Labeler::new(&settings.labels, origin.stream).map(Arc::new),
+            labels: None,
+            scope: None,
+            origin,
+        }
+    }
+
+    /// Takes the labels from `labeler`, which the mappers of a lane share.
+    pub fn with_labeler(self, labeler: Option<Arc<Labeler>>) -> Self {
+        Self { labeler, ..self }
+    }
+
+    /// The labels of the last event, if events differ in them.
+    pub fn labels(&self) -> Option<&Arc<Labels>> {
+        self.labels.as_ref()
+    }
+
+    fn label(&mut self, record: &[u8]) {
+        let Some(labeler) = &self.labeler else { return };
+        let labels = labeler.label(record, self.scope.as_deref());
+        if self.labels.as_ref().is_some_and(|current| Arc::ptr_eq(current, &labels)) {
+            return;
+        }
+        if let Some(mapper) = self.kind.mapper() {
+            mapper.set_labels(&self.origin, &labels);
+        }
+        self.labels = Some(labels);
+    }
+
+    /// What may be shown of a record that was cut off: nobody knows what is at a path of it.
+    pub fn cut<'a>(&mut self, record: &'a [u8]) -> Cow<'a, [u8]> {
+        self.label(record);
+        without_secrets(self.redacts_secrets, record)
+    }
+
+    /// With `embeds_raw`, each raw event is a JSON value: its sink writes it into JSON of its own, where bytes that are
+    /// not JSON would break the whole batch.
+    pub fn with_raw_embedded(self, embeds_raw: bool) -> Self {
+        Self { embeds_raw, ..self }
+    }
+
+    /// With `reads_raw`, raw events are repaired as mapped ones are, because something has to read them.
+    pub fn with_raw_read(self, reads_raw: bool) -> Self {
+        Self { reads_raw, ..self }
+    }
+
+    /// Sets the scope of the records that follow, for streams whose records do not contain it.
+    pub fn set_scope(&mut self, scope: Option<Arc<Scope>>) {
+        if let Some(mapper) = self.kind.mapper() {
+            mapper.set_scope(scope.clone());
+        }
+        self.scope = scope;
+    }
+
+    /// Appends exactly one event to `out`, without a line break in or after it. A record that is not
+    /// JSON is repaired first, as [`repair`] says, but raw bytes only if something has to read them.
+    ///
+    /// # Errors
+    /// When the record cannot be mapped. The appended event is then an error event that contains the record.
+    pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Mapped, MapError> {
+        self.map_record(record, None, None, out)
+    }
+
+    /// As [`Self::map`], with the identity of the record if it is known already, and with `enrichment`, a JSON object
+    /// that was fetched for the record. With schema `raw` it becomes the record's last key, `_enrichment`.
+    ///
+    /// # Errors
+    /// As [`Self::map`].
+    pub fn map_record(
+        &mut self,
+        record: &[u8],
+        identity: Option<Identity>,
+        enrichment: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Mapped, MapError> {
+        self.label(record);
+        let start = out.len();
+        let stream = self.origin.stream;
+        let redacts_secrets = self.redacts_secrets;
+        let guards = self.keeps_record && redacts_secrets;
+        let Some(mapper) = self.kind.mapper() else { return self.map_raw(record, enrichment, out) };
+        let identity = identity.unwrap_or_else(|| facts(stream, record).identity(&self.origin.console_host, record));
+        let mut map = |text: &[u8], out: &mut Vec<u8>| {
+            secrets::guarded(guards, stream, text, out, |text, out| {
+                mapper.map(check(text)?, record, identity, enrichment, out).map_err(unreadable)
+            })
+        };
+        let reason = match map(record, out) {
+            Ok(mapped) => return Ok(mapped),
+            Err(reason) => reason,
+        };
+        out.truncate(start);
+        if let Some(repaired) = repair(record)
+            && let Ok(mapped) = map(repaired.as_bytes(), out)
+        {
+            return Ok(Mapped { repaired: true, ..mapped });
+        }
+        out.truncate(start);
+        let known = Known::of(stream, record);
+        mapper.map_error(&without_secrets(redacts_secrets, record), &known, identity, &reason, out);
+        Err(MapError(reason))
+    }
+
+    /// Appends the record itself. If something has to read it, such as JSON of its sink, it is repaired first. What cannot be
+    /// repaired becomes a JSON string in such a sink.
+    fn map_raw(&self, record: &[u8], enrichment: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Mapped, MapError> {
+        let is_read = self.embeds_raw || self.reads_raw;
+        let checked =
+            check(record).and_then(|text| if is_read { read_object(text).map_err(unreadable) } else { Ok(()) });
+        let repaired = if is_read && checked.is_err() { repair(record) } else { None };
+        let bytes = repaired.as_deref().map_or(record, str::as_bytes);
+        let event = without_secrets(self.redacts_secrets, bytes);
+        if let Err(problem) = checked
+            && repaired.is_none()
+        {
+            if self.embeds_raw {
+                // Writing into a Vec cannot fail.
+                let _ = serde_json::to_writer(out, &String::from_utf8_lossy(&event));
+            } else {
+                out.extend_from_slice(&one_line(&event));
+            }
+            return Err(MapError(problem));
+        }
+        out.extend_from_slice(&one_line(&event));
+        if let Some(enrichment) = enrichment
+            && let Some(end) = out.iter().rposition(|byte| *byte == b'}')
+        {
+            out.truncate(end);
+            out.extend_from_slice(b",\"_enrichment\":");
+            out.extend_from_slice(&without_secrets(self.redacts_secrets, enrichment));
+            out.push(b'}');
+        }
+        Ok(Mapped { repaired: repaired.is_some(), ..Mapped::default() })
+    }
+
+    /// Appends the event that reports a complete snapshot. With schema `raw` it is an object with the single key
+    /// `snapshot`.
+    pub fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
+        let Snapshot { time, records } = snapshot;
+        self.label(b"{}");
+        match self.kind.mapper() {
+            Some(mapper) => mapper.map_snapshot(snapshot, identity, out),
+            None => {
+                out.extend_from_slice(format!(r#"{{"snapshot":{{"time":"{time}","records":{records}}}}}"#).as_bytes());
+            }
+        }
+    }
+}
+
+fn unreadable(error: JsonError) -> String {
+    format!("the record cannot be read: {error}")
+}
+
+/// The record without secrets of the console, if `redacts` says so.
+fn without_secrets(redacts: bool, record: &[u8]) -> Cow<'_, [u8]> {
+    if redacts { secrets::redact(record) } else { Cow::Borrowed(record) }
+}

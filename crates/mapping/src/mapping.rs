@@ -1,0 +1,86 @@
+//! What maps records to a schema, its input and its results.
+
+use std::sync::Arc;
+
+use s1_forwarder_record::{Identity, JsonError, Scope, Stream, Timestamp};
+
+use super::common::known::Known;
+use crate::labels::Labels;
+
+/// The source of a mapper's records.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// For `labels.pipeline`.
+    pub pipeline: String,
+    /// In lower case, without the default port; for `observer.hostname` and links.
+    pub console_host: String,
+    pub stream: Stream,
+}
+
+impl Origin {
+    pub fn of(pipeline: &str, console_host: &str, stream: Stream) -> Self {
+        Self { pipeline: pipeline.to_owned(), console_host: console_host.to_owned(), stream }
+    }
+}
+
+/// The reason why a record became an error event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct MapError(pub String);
+
+/// The result of mapping one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mapped {
+    /// The table of activity types does not have the type of this activity.
+    pub unknown_activity: bool,
+    /// The record was not JSON, and was repaired before it was mapped.
+    pub repaired: bool,
+}
+
+/// A complete inventory of agents, which one event reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Identifies the snapshot.
+    pub time: Timestamp,
+    pub records: u64,
+}
+
+/// Maps the records of one lane to one schema.
+pub(super) trait SchemaMapper {
+    /// For the events that follow.
+    fn set_labels(&mut self, origin: &Origin, labels: &Labels);
+
+    /// The scope of the records that follow, for streams whose records do not contain it.
+    fn set_scope(&mut self, scope: Option<Arc<Scope>>);
+
+    /// Appends the event of one record. `received` are its bytes before they were repaired, `enrichment` is a JSON
+    /// object that was fetched for it.
+    ///
+    /// # Errors
+    /// When the record is not a JSON object. The caller must then discard the appended bytes.
+    fn map(
+        &mut self,
+        record: &str,
+        received: &[u8],
+        identity: Identity,
+        enrichment: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Mapped, JsonError>;
+
+    /// Appends the event that follows the last record of a snapshot.
+    fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>);
+
+    /// Appends the event of a record that cannot be mapped: the mandatory fields, its identity, what is known of the
+    /// record, the record and the reason.
+    fn map_error(&mut self, record: &[u8], known: &Known, identity: Identity, reason: &str, out: &mut Vec<u8>);
+}
+
+/// The record as text, if it is UTF-8 and begins like a JSON object.
+pub(super) fn check(record: &[u8]) -> Result<&str, String> {
+    let text = simdutf8::compat::from_utf8(record).map_err(|error| format!("the record is not UTF-8: {error}"))?;
+    match text.trim_start().as_bytes().first() {
+        Some(b'{') => Ok(text),
+        Some(_) => Err("the record is not a JSON object".to_owned()),
+        None => Err("the record is empty".to_owned()),
+    }
+}

@@ -1,0 +1,351 @@
+//! Maps `/activities`. The number of the type says what happened; the keys of `data` say what it is about.
+
+use s1_forwarder_record::activity::{Activity, ActivityData};
+use s1_forwarder_record::{Escaped, Kind, Reader, Value};
+
+use super::activity_class::Plan;
+use super::activity_end::finish;
+use super::activity_parts::{CONSOLE, app, connection, peripheral, scan};
+use super::activity_values::{actor_name, other, target_name};
+use super::class::{
+    ACCOUNT_CHANGE, APPLICATION_LIFECYCLE, AUTHENTICATION, DETECTION_FINDING, ENTITY_MANAGEMENT,
+    FILE_REMEDIATION_ACTIVITY, NETWORK_ACTIVITY, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, SCAN_ACTIVITY,
+};
+use super::device::{Device, Place};
+use super::event::{Event, Profile};
+use super::file::{File, FileType};
+use super::finding::{Action, Malware};
+use super::metadata::{Common, Metadata};
+use super::user::{UserType, take_account};
+use super::workload::Cloud;
+use super::{entity, rule_hit};
+use crate::common::account::{Account, display_name};
+use crate::common::activity_class::{Class, classify, is_unknown, number};
+use crate::common::os::Os;
+use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
+use crate::common::remote_origin;
+use crate::common::rule_hit::is_hit;
+
+/// Returns true if the type is not in the table.
+pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &mut Activity<'_>) -> bool {
+    let number = number(activity);
+    let mut data = match activity.data.kind() {
+        Kind::Object => ActivityData::read(&mut Reader::new(activity.data.raw())).unwrap_or_default(),
+        _ => ActivityData::default(),
+    };
+    if is_hit(number, &data) {
+        rule_hit::map(event, common, activity);
+        return is_unknown(number);
+    }
+    let class = classify(number, activity, &data);
+    let plan = Plan::of(&class, activity, &data);
+    let name = match number {
+        Some(number) if class.action.is_empty() => format!("activity-{number}"),
+        _ => class.action.to_owned(),
+    };
+    event.begin(plan.class, plan.activity, &name);
+    let mut metadata = Metadata {
+        record_id: activity.id,
+        logged: activity.created_at,
+        modified: activity.updated_at,
+        correlation: first_scalar([activity.threat_id, data.alert_id]),
+        event_code: activity.activity_type,
+        tenant: activity.account_id,
+        ..Metadata::default()
+    };
+    metadata.time(event, [activity.created_at, activity.updated_at]);
+    event.severity(class.severity);
+    event.text("message", &mut activity.primary_description);
+    states(event, &plan, activity, &mut data);
+    let of_agent = activity.user_id.is_empty() && !activity.agent_id.is_empty();
+    let user = ConsoleUser::of(activity, &data, &class);
+    actor(event, activity, &mut data, &user);
+    if [&AUTHENTICATION, &ACCOUNT_CHANGE, &ENTITY_MANAGEMENT].into_iter().any(|known| known.is(plan.class)) && !of_agent
+    {
+        source(event, &mut data);
+    }
+    device(event, activity, &mut data, of_agent);
+    body(event, common, &plan, &class, activity, &mut data, &user);
+    disposition(event, &plan);
+    event.tail(common, &metadata);
+    finish(event, activity, &metadata, &data);
+    class.is_unknown
+}
+
+/// Status, the reason of a failure, and comments.
+fn states(event: &mut Event<'_>, plan: &Plan, activity: &mut Activity<'_>, data: &mut ActivityData<'_>) {
+    let status = plan.status.unwrap_or(0);
+    if status == 99 {
+        match data.global_status.escaped().filter(|text| !is_placeholder(*text)) {
+            Some(word) => event.status(99, &word.decode()),
+            None => event.status(99, "Sent"),
+        }
+    } else {
+        event.status(status, "");
+    }
+    // The states of findings are no failures.
+    if status == 2 && !plan.class.is(&DETECTION_FINDING) && event.text("status_detail", &mut data.reason).is_none() {
+        event.text("status_detail", &mut activity.secondary_description);
+    }
+    if plan.class.is(&ENTITY_MANAGEMENT) || plan.class.is(&DETECTION_FINDING) {
+        event.text("comment", &mut activity.comments);
+    }
+}
+
+/// Who acted.
+struct ConsoleUser<'a> {
+    account: Option<Account<'a>>,
+    /// `byUser` acted on `username`.
+    by_user: bool,
+    is_set: bool,
+    id: Value<'a>,
+}
+
+impl<'a> ConsoleUser<'a> {
+    fn of(activity: &Activity<'a>, data: &ActivityData<'a>, class: &Class) -> Self {
+        // The names in a hit are those of the rule's owner.
+        let account = if class.is_rule_alert { None } else { Account::of(actor_name(data)) };
+        let is_set = is_set(activity.user_id) || account.is_some();
+        Self { account, by_user: crate::common::placeholder::is_set(data.by_user), is_set, id: activity.user_id }
+    }
+
+    /// Writes the user with the values that `data` has of it.
+    fn write(&self, event: &mut Event<'_>, name: &str, data: &ActivityData<'_>) {
+        let open = event.open(name);
+        event.optional("uid", self.id.escaped());
+        match self.account {
+            Some(account) => event.account(account, UserType::Admin),
+            None => event.user_type(UserType::Admin),
+        }
+        let given = if self.by_user { Value::default() } else { data.full_name };
+        if event.optional("full_name", given.escaped()).is_none() {
+            event.optional("full_name", display_name(actor_name(data)));
+        }
+        // An e-mail address is a name as well.
+        let email = [actor_name(data), if self.by_user { Value::default() } else { data.email }]
+            .into_iter()
+            .find(|value| value.escaped().is_some_and(super::event::is_email));
+        event.email("email_addr", &mut email.unwrap_or_default());
+        event.close(open);
+    }
+}
+
+fn actor(event: &mut Event<'_>, activity: &mut Activity<'_>, data: &mut ActivityData<'_>, user: &ConsoleUser<'_>) {
+    let origin = remote_origin::RemoteOrigin::of(data.file_display_name).and_then(|origin| origin.user);
+    let logged_in = Account::of(data.last_logged_in_user_name);
+    let open = event.open_actor();
+    if user.is_set {
+        user.write(event, "user", data);
+        if is_set(activity.user_id) {
+            activity.user_id.take();
+        }
+        if !user.by_user && is_set(data.full_name) {
+            data.full_name.take();
+        }
+    } else if let Some(account) = origin.or(logged_in) {
+        event.user("user", account, UserType::User);
+        if origin.is_none() {
+            take_account(&mut data.last_logged_in_user_name);
+        }
+    } else {
+        event.json.word("app_name", "SentinelOne");
+    }
+    event.close(open);
+}
+
+/// The address of a console user.
+fn source(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
+    let endpoint = event.open("src_endpoint");
+    event.ip("ip", &mut data.ip_address);
+    event.close(endpoint);
+}
+
+/// `ipAddress` is that of the endpoint if no user acted (`of_agent`).
+fn device<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data: &mut ActivityData<'a>, of_agent: bool) {
+    if !is_set(activity.agent_id) && !is_set(data.computer_name) {
+        return;
+    }
+    let none = Value::default();
+    let mut device = Device {
+        uid: &mut { activity.agent_id },
+        uid_alt: [&mut data.uuid, &mut Value::default()],
+        names: [&mut { data.computer_name }, &mut Value::default()],
+        domains: [&mut Value::default(), &mut Value::default()],
+        kind: &mut Value::default(),
+        os: Os {
+            kind: [activity.os_family, first_scalar([data.os_family, data.os_type])],
+            family: none,
+            name: &mut Value::default(),
+            version: &mut Value::default(),
+        },
+        os_arch: none,
+        interfaces: none,
+        addresses: [data.agentipv4, data.ip_addresses, if of_agent { data.ip_address } else { none }, none],
+        external: data.external_ip,
+        macs: none,
+        agent_versions: [&mut Value::default(), &mut Value::default()],
+        is_managed: true,
+        place: Place {
+            account_id: [&mut { activity.account_id }, &mut Value::default()],
+            account_name: [&mut activity.account_name, &mut { data.account_name }],
+            site_id: [&mut activity.site_id, &mut Value::default()],
+            site_name: [&mut activity.site_name, &mut { data.site_name }],
+            group_id: [&mut activity.group_id, &mut Value::default()],
+            group_name: [&mut activity.group_name, &mut { data.group_name }],
+        },
+        cloud: Cloud::default(),
+    };
+    device.write(event, |_| {});
+}
+
+/// Writes the attributes of the class.
+fn body<'a>(
+    event: &mut Event<'_>,
+    common: &Common<'_>,
+    plan: &Plan,
+    class: &Class,
+    activity: &mut Activity<'a>,
+    data: &mut ActivityData<'a>,
+    user: &ConsoleUser<'_>,
+) {
+    let is = |known: &super::class::Class| plan.class.is(known);
+    match () {
+        () if is(&AUTHENTICATION) => {
+            user.write(event, "user", data);
+            let service = event.open("service");
+            event.json.word("name", CONSOLE);
+            event.close(service);
+        }
+        () if is(&ACCOUNT_CHANGE) => target(event, data, user),
+        () if is(&ENTITY_MANAGEMENT) => entity::write(event, class, activity, data),
+        () if is(&APPLICATION_LIFECYCLE) => app(event, class, activity, data),
+        () if is(&SCAN_ACTIVITY) => scan(event, class, user.is_set),
+        () if is(&NETWORK_ACTIVITY) => connection(event, class, activity, data),
+        () if is(&PERIPHERAL_ACTIVITY) => peripheral(event, data),
+        () if is(&DETECTION_FINDING) => finding(event, common, plan, class, activity, data),
+        () if is(&FILE_REMEDIATION_ACTIVITY) || is(&REMEDIATION_ACTIVITY) => {
+            event.optional("command_uid", activity.id.escaped());
+            if is(&FILE_REMEDIATION_ACTIVITY) {
+                file(event, "file", activity, data);
+            }
+        }
+        () => {}
+    }
+    if is_set(activity.agent_id) {
+        activity.agent_id.take();
+    }
+    if is_set(data.computer_name) {
+        data.computer_name.take();
+    }
+    if user.account.is_some() && user.by_user {
+        take_account(&mut data.by_user);
+    }
+    // It is the user who acted, or the one who was changed.
+    if is(&ACCOUNT_CHANGE) || (user.account.is_some() && !user.by_user) {
+        let name = if is_set(data.username) { &mut data.username } else { &mut data.user_name };
+        take_account(name);
+    }
+}
+
+/// The user that was changed.
+fn target(event: &mut Event<'_>, data: &mut ActivityData<'_>, user: &ConsoleUser<'_>) {
+    let Some(account) = target_name(data) else { return };
+    let open = event.open("user");
+    event.optional("uid", data.user_id.escaped());
+    event.account(account, UserType::Unknown);
+    if user.by_user {
+        event.optional("full_name", data.full_name.escaped());
+    }
+    let is_email = |value: &Value<'_>| value.escaped().is_some_and(super::event::is_email);
+    let email = [data.email, data.username, data.recovery_email].into_iter().find(is_email);
+    event.email("email_addr", &mut email.unwrap_or_default());
+    event.close(open);
+}
+
+fn file<'a>(event: &mut Event<'_>, name: &str, activity: &mut Activity<'a>, data: &mut ActivityData<'a>) -> bool {
+    let display = data.file_display_name.escaped().filter(|_| remote_origin::name_of(data.file_display_name).is_some());
+    let repeated = activity.hash;
+    let object = File {
+        name: display,
+        path: &mut data.file_path,
+        hashes: [&mut activity.hash, &mut data.file_content_hash],
+        kind: FileType::Unknown,
+    };
+    let written = object.name();
+    let is_written = object.write(event, name, |_| {});
+    if written.is_some() && written == display {
+        data.file_display_name.take();
+    }
+    if is_written && activity.hash.is_empty() && data.file_content_hash == repeated {
+        data.file_content_hash.take();
+    }
+    is_written
+}
+
+/// What an activity says of a threat or an alert.
+fn finding<'a>(
+    event: &mut Event<'_>,
+    common: &Common<'_>,
+    plan: &Plan,
+    class: &Class,
+    activity: &mut Activity<'a>,
+    data: &mut ActivityData<'a>,
+) {
+    let (threat, id) = (activity.threat_id, first_scalar([activity.threat_id, data.alert_id]));
+    let title = data.file_display_name.escaped().filter(|_| remote_origin::name_of(data.file_display_name).is_some());
+    let open = event.open("finding_info");
+    event.optional("uid", id.escaped());
+    if event.optional("title", title).is_none() {
+        event.sentence("title", &[("", Some(Escaped::plain("SentinelOne threat "))), ("", id.escaped())]);
+    }
+    for (name, value) in
+        [("types", &mut { data.threat_classification }), ("data_sources", &mut data.threat_classification_source)]
+    {
+        event.list_of(name, value.escaped());
+        if is_set(*value) {
+            value.take();
+        }
+    }
+    if is_set(threat) {
+        event.threat_url(common, threat.escaped());
+    }
+    event.close(open);
+    if is_set(threat) {
+        event.using(Profile::Incident);
+        event.threat_url(common, threat.escaped());
+    }
+    event.json.boolean("is_alert", plan.activity == 1);
+    // The words stay in the record: they may be those of before and after.
+    event.confidence(&mut first_scalar([data.confidence_level, other(data, "newConfidenceLevel")]));
+    let malware = Malware {
+        name: title,
+        uid: first_scalar([activity.hash, data.file_content_hash])
+            .escaped()
+            .filter(|text| crate::common::hash::hash(*text).is_some()),
+        classification: data.threat_classification,
+        provider: None,
+        severity: class.severity,
+    };
+    malware.write(event, |_| {});
+    if is_set(data.threat_classification) {
+        data.threat_classification.take();
+    }
+    let list = event.open_list("evidences");
+    let element = event.open_element();
+    file(event, "file", activity, data);
+    event.close(element);
+    event.close(list);
+    if is_set(data.alert_id) && data.alert_id == id {
+        data.alert_id.take();
+    }
+}
+
+fn disposition(event: &mut Event<'_>, plan: &Plan) {
+    let Some(disposition) = plan.disposition else { return };
+    event.disposition(disposition);
+    match disposition {
+        1 => event.action(Action::Allowed),
+        2 if plan.class.is(&NETWORK_ACTIVITY) || plan.class.is(&PERIPHERAL_ACTIVITY) => event.action(Action::Denied),
+        _ => {}
+    }
+}

@@ -1,0 +1,182 @@
+//! Which class of OCSF an activity has: by the table of activity types, else by what `data` holds.
+
+use s1_forwarder_record::Value;
+use s1_forwarder_record::activity::{Activity, ActivityData};
+
+use super::activity_values::{actor_name, peripheral_name, target_name};
+use super::class::{
+    ACCOUNT_CHANGE, AUTHENTICATION, BASE_EVENT, Class, DETECTION_FINDING, ENTITY_MANAGEMENT, FILE_REMEDIATION_ACTIVITY,
+    NETWORK_ACTIVITY, OTHER, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY,
+};
+use super::entity;
+use super::event::address;
+use crate::common::account::Account;
+use crate::common::activity_class::{self as common, Subject};
+use crate::common::activity_types::{Ocsf, find, group_default};
+use crate::common::address::Address;
+use crate::common::classification::Word;
+use crate::common::placeholder::is_set;
+use crate::common::remote_origin;
+
+/// The type of an activity of this number, as `type_uid` and `type_name`; `None` if the number is not in the table.
+pub(super) fn type_of(number: u32) -> Option<(u64, String)> {
+    let row = find(number)?.ocsf;
+    Some(Class::of(row.class).type_of(row.activity))
+}
+
+/// What an activity is in OCSF.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub class: &'static Class,
+    pub activity: u8,
+    pub status: Option<u16>,
+    pub disposition: Option<u16>,
+    is_firewall: bool,
+}
+
+impl Plan {
+    pub fn of(class: &common::Class, activity: &Activity<'_>, data: &ActivityData<'_>) -> Self {
+        let row = match class.number.and_then(find) {
+            Some(row) => row.ocsf,
+            None => unknown(class, data),
+        };
+        let mut plan = Self {
+            class: Class::of(row.class),
+            activity: row.activity,
+            status: row.status,
+            disposition: row.disposition,
+            is_firewall: class.subject == Subject::Firewall,
+        };
+        // What the record says in addition to its type.
+        if !plan.class.is(&DETECTION_FINDING) && matches!(plan.status, None | Some(0)) {
+            plan.status = match class.outcome {
+                "success" => Some(1),
+                "failure" => Some(2),
+                _ => Some(0),
+            };
+        }
+        if plan.class.is(&DETECTION_FINDING) && plan.disposition.is_none() {
+            plan.disposition = match Word::of_value(data.new_status).as_str() {
+                "mitigated" => Some(11),
+                "not_mitigated" | "active" => Some(15),
+                "marked_as_benign" => Some(10),
+                _ => None,
+            };
+        }
+        if class.number == Some(DEVICE_APPROVED) && Word::is(data.event_type, "disconnected") {
+            plan.activity = 2;
+        }
+        // As long as a class cannot be filled, there is another one. The last one is the base event.
+        while let Some(other) = plan.fallback(activity, data) {
+            plan.change(other);
+        }
+        plan
+    }
+
+    /// The class to use instead if the record has not what this one requires.
+    fn fallback(&self, activity: &Activity<'_>, data: &ActivityData<'_>) -> Option<&'static Class> {
+        let is_device = is_set(activity.agent_id) || is_set(data.computer_name);
+        let (is_possible, other): (bool, &'static Class) = match () {
+            () if self.class.is(&AUTHENTICATION) => (has_user(activity, data), &BASE_EVENT),
+            () if self.class.is(&ACCOUNT_CHANGE) => (target_name(data).is_some(), &ENTITY_MANAGEMENT),
+            () if self.class.is(&ENTITY_MANAGEMENT) => (entity::is_named(activity, data), &BASE_EVENT),
+            () if self.class.is(&FILE_REMEDIATION_ACTIVITY) => {
+                (is_set(activity.id) && has_file(data), &REMEDIATION_ACTIVITY)
+            }
+            () if self.class.is(&REMEDIATION_ACTIVITY) => (is_set(activity.id), &BASE_EVENT),
+            () if self.class.is(&NETWORK_ACTIVITY) => (is_device || self.has_peer(data), &BASE_EVENT),
+            () if self.class.is(&PERIPHERAL_ACTIVITY) => (is_device && peripheral_name(data).is_some(), &BASE_EVENT),
+            () if self.class.is(&DETECTION_FINDING) => {
+                (is_set(activity.threat_id) || is_set(data.alert_id), &BASE_EVENT)
+            }
+            () => return None,
+        };
+        (!is_possible).then_some(other)
+    }
+
+    /// Whether a connection has an endpoint besides the device.
+    fn has_peer(&self, data: &ActivityData<'_>) -> bool {
+        if !self.is_firewall {
+            return address(data.ip_address).is_some();
+        }
+        // An address that means that there is none is no endpoint.
+        let is_host =
+            |host: Value<'_>| address(host).is_some() || host.escaped().is_some_and(|text| Address::of(text).is_none());
+        let first = |values: [Value<'_>; 2]| values.into_iter().find(|value| is_set(*value)).is_some_and(is_host);
+        first([data.reported_local_host, data.local_host]) || first([data.reported_remote_host, data.remote_host])
+    }
+
+    fn change(&mut self, other: &'static Class) {
+        if self.class.is(&ACCOUNT_CHANGE) {
+            // The numbers of activities differ.
+            self.activity = match self.activity {
+                1 => 1,
+                2 => 8,
+                5 => 9,
+                6 => 4,
+                OTHER => OTHER,
+                _ => 3,
+            };
+        }
+        if other.is(&BASE_EVENT) {
+            self.activity = OTHER;
+            if self.class.is(&DETECTION_FINDING) {
+                // Its states are those of a finding.
+                self.status = Some(0);
+            }
+            self.status = self.status.map(|status| if status > 2 { 0 } else { status });
+        }
+        self.class = other;
+    }
+}
+
+const DEVICE_APPROVED: u32 = 5126;
+
+/// A type that is not in the table: by what the record is about, else by the group of the type.
+fn unknown(class: &common::Class, data: &ActivityData<'_>) -> Ocsf {
+    let of = |class: &Class, activity| Ocsf { class: class.uid, activity, status: None, disposition: None };
+    match class.subject {
+        Subject::Detection => Ocsf { status: Some(1), disposition: Some(15), ..of(&DETECTION_FINDING, 1) },
+        Subject::Threat => of(&DETECTION_FINDING, 2),
+        Subject::Firewall => of(&NETWORK_ACTIVITY, OTHER),
+        Subject::Device => match Word::of_value(data.event_type).as_str() {
+            "connected" => of(&PERIPHERAL_ACTIVITY, 1),
+            "disconnected" => of(&PERIPHERAL_ACTIVITY, 2),
+            _ => of(&PERIPHERAL_ACTIVITY, OTHER),
+        },
+        Subject::Login if class.has_type("start") => of(&AUTHENTICATION, 1),
+        Subject::Login if class.has_type("end") => of(&AUTHENTICATION, 2),
+        Subject::Login => of(&AUTHENTICATION, OTHER),
+        Subject::User if class.has_type("creation") => of(&ACCOUNT_CHANGE, 1),
+        Subject::User if class.has_type("deletion") => of(&ACCOUNT_CHANGE, 6),
+        Subject::User => of(&ACCOUNT_CHANGE, OTHER),
+        Subject::Other => class.number.and_then(group_default).map_or_else(|| of(&BASE_EVENT, OTHER), |row| row.ocsf),
+    }
+}
+
+fn has_user(activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {
+    is_set(activity.user_id) || Account::of(actor_name(data)).is_some()
+}
+
+fn has_file(data: &ActivityData<'_>) -> bool {
+    is_set(data.file_path)
+        || remote_origin::name_of(data.file_display_name).is_some_and(|_| is_set(data.file_display_name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_only_known_classes_and_activities() {
+        for number in 0..10_000 {
+            let Some(row) = find(number) else { continue };
+            let class = Class::of(row.ocsf.class);
+            assert_eq!(class.uid, row.ocsf.class, "{number}");
+            assert!(row.ocsf.activity == OTHER || class.activity(row.ocsf.activity).is_some(), "{number}");
+            assert!(type_of(number).is_some());
+        }
+        assert_eq!(type_of(19), Some((200_401, "Detection Finding: Create".to_owned())));
+        assert_eq!(type_of(1234), None);
+    }
+}

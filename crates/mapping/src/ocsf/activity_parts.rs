@@ -1,0 +1,169 @@
+//! The attributes of some classes of activities: applications, scans, connections, peripheral devices.
+
+use s1_forwarder_record::Value;
+use s1_forwarder_record::activity::{Activity, ActivityData};
+
+use super::activity_values::{other, peripheral_name};
+use super::detection;
+use super::event::{Event, Profile, address};
+use super::observables::Kind as Observable;
+use crate::common::activity_class::{Class, Subject};
+use crate::common::address::Address;
+use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
+
+/// The console, as a product and as the service that users log in to.
+pub(super) const CONSOLE: &str = "SentinelOne Management Console";
+
+/// The agent, unless the console itself or an app of the marketplace was changed.
+pub(super) fn app<'a>(event: &mut Event<'_>, class: &Class, activity: &mut Activity<'a>, data: &mut ActivityData<'a>) {
+    let open = event.open("app");
+    match class.action {
+        "management-updated" => {
+            event.json.word("vendor_name", "SentinelOne");
+            event.json.word("name", CONSOLE);
+        }
+        action if action.starts_with("marketplace-") => {
+            let name = other(data, "appName").escaped();
+            if event.optional("name", name).is_none() {
+                event.json.word("name", "Singularity Marketplace app");
+            }
+        }
+        _ => {
+            event.json.word("vendor_name", "SentinelOne");
+            event.json.word("name", "SentinelOne Agent");
+        }
+    }
+    event.first("version", [&mut data.new_agent_version, &mut activity.agent_updated_version, &mut data.version]);
+    event.close(open);
+}
+
+pub(super) fn scan(event: &mut Event<'_>, class: &Class, by_user: bool) {
+    let has = |word: &str| class.action.contains(word);
+    let open = event.open("scan");
+    event.json.word(
+        "name",
+        match () {
+            () if has("on-demand") => "on-demand scan",
+            () if has("cis") => "CIS scan",
+            () if has("inventory") || has("ranger") => "inventory scan",
+            () => "full disk scan",
+        },
+    );
+    if by_user {
+        event.choice("type", 1, "Manual");
+    } else {
+        event.json.number("type_id", "99");
+        event.json.word("type", "System");
+    }
+    event.close(open);
+}
+
+/// The connection of a firewall activity, or the one to an endpoint's shell.
+pub(super) fn connection<'a>(
+    event: &mut Event<'_>,
+    class: &Class,
+    activity: &Activity<'a>,
+    data: &mut ActivityData<'a>,
+) {
+    if class.subject != Subject::Firewall {
+        let open = event.open("src_endpoint");
+        event.ip("ip", &mut data.ip_address);
+        event.close(open);
+        let open = event.open("dst_endpoint");
+        event.optional("hostname", data.computer_name.escaped());
+        event.optional("uid", activity.agent_id.escaped());
+        event.close(open);
+        return;
+    }
+    let direction = first_scalar([data.reported_direction, data.direction]);
+    let is_inbound = direction.escaped().is_some_and(|text| text.is("inbound") || text.is("incoming"));
+    let (local, remote) = if is_inbound { ("dst_endpoint", "src_endpoint") } else { ("src_endpoint", "dst_endpoint") };
+    peer(
+        event,
+        local,
+        [&mut data.reported_local_host, &mut data.local_host],
+        [&mut data.reported_local_port, &mut data.local_port],
+        (data.computer_name, activity.agent_id),
+    );
+    let ports = if data.remote_port.is_empty() { &mut data.port } else { &mut data.remote_port };
+    let none = Value::default();
+    peer(
+        event,
+        remote,
+        [&mut data.reported_remote_host, &mut data.remote_host],
+        [&mut data.reported_remote_port, ports],
+        (none, none),
+    );
+    let open = event.open("connection_info");
+    detection::direction(event, direction);
+    let protocol = first_scalar([data.reported_protocol, data.protocol]);
+    match protocol.escaped().filter(|text| !is_placeholder(*text)) {
+        Some(text) if text.raw().parse::<u8>().is_ok() => {
+            event.json.number("protocol_num", text.raw().trim_start_matches('+'))
+        }
+        Some(text) => event.json.lower_case("protocol_name", text),
+        None => {}
+    }
+    event.close(open);
+    if is_set(data.rule_id) || is_set(data.rule_name) {
+        event.using(Profile::SecurityControl);
+        let rule = event.open("firewall_rule");
+        event.text("uid", &mut data.rule_id);
+        event.text("name", &mut data.rule_name);
+        event.close(rule);
+    }
+}
+
+/// An endpoint needs an address or a name. The local one is the device at least.
+fn peer<'a>(
+    event: &mut Event<'_>,
+    name: &str,
+    hosts: [&mut Value<'a>; 2],
+    ports: [&mut Value<'a>; 2],
+    device: (Value<'a>, Value<'a>),
+) {
+    let [first, second] = hosts;
+    let host = if is_set(*first) { first } else { second };
+    let open = event.open(name);
+    if address(*host).is_some() {
+        event.ip("ip", host);
+    } else if host.escaped().and_then(Address::of).is_none() {
+        event.observed(Observable::Hostname, "hostname", host);
+    }
+    event.optional("name", device.0.escaped());
+    event.optional("uid", device.1.escaped());
+    if event.is_empty(&open) {
+        return event.close(open);
+    }
+    let [first, second] = ports;
+    event.port("port", if is_set(*first) { first } else { second });
+    event.close(open);
+}
+
+pub(super) fn peripheral(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
+    let open = event.open("peripheral_device");
+    let name = peripheral_name(data);
+    event.optional("name", name.and_then(Value::escaped));
+    if name == Some(data.device_name) {
+        data.device_name.take();
+    }
+    let class = other(data, "deviceClass");
+    event.optional("class", class.escaped());
+    event.first("uid", [&mut data.u_id, &mut data.uid]);
+    event.text("serial_number", &mut data.serial);
+    event.text("vendor_name", &mut data.manufacturer_name);
+    let list = event.json.open_list("vendor_id_list");
+    if let Some(id) = data.vendor_id.escaped().filter(|id| !is_placeholder(*id)) {
+        event.json.element(id);
+        data.vendor_id.take();
+    }
+    event.json.close(list);
+    match class.text().unwrap_or_default().to_lowercase() {
+        word if word.contains("storage") => event.choice("type", 1, "External Storage"),
+        word if word.contains("keyboard") => event.choice("type", 2, "Keyboard"),
+        word if word.contains("mouse") => event.choice("type", 3, "Mouse"),
+        word if word.contains("printer") => event.choice("type", 4, "Printer"),
+        _ => event.choice("type", 0, "Unknown"),
+    }
+    event.close(open);
+}

@@ -1,0 +1,27 @@
+//! Values of an activity that are in one of several keys.
+
+use s1_forwarder_record::Value;
+use s1_forwarder_record::activity::ActivityData;
+
+use crate::common::account::Account;
+use crate::common::placeholder::{first_scalar, is_set};
+
+/// The console user who acted: `byUser`, else `username`.
+pub(super) fn actor_name<'a>(data: &ActivityData<'a>) -> Value<'a> {
+    first_scalar([data.by_user, data.username, data.user_name])
+}
+
+/// The user that was changed.
+pub(super) fn target_name<'a>(data: &ActivityData<'a>) -> Option<Account<'a>> {
+    Account::of(first_scalar([data.username, data.user_name, data.email, data.recovery_email]))
+}
+
+/// The name of a device of device control, else the class of the device.
+pub(super) fn peripheral_name<'a>(data: &ActivityData<'a>) -> Option<Value<'a>> {
+    [data.device_name, other(data, "deviceClass"), other(data, "interface")].into_iter().find(|value| is_set(*value))
+}
+
+/// A value of `data` that has no field.
+pub(super) fn other<'a>(data: &ActivityData<'a>, key: &str) -> Value<'a> {
+    data.other.iter().find(|(known, _)| known == key).map(|(_, value)| *value).unwrap_or_default()
+}

@@ -1,0 +1,160 @@
+//! `attacks[]`: MITRE ATT&CK tactics and techniques.
+
+use s1_forwarder_record::{Cursor, Escaped, Value};
+
+use crate::common::attack::{TechniqueId, tactic, technique_name};
+use crate::common::placeholder::is_placeholder;
+use crate::common::text_set::TextSet;
+use crate::json::Json;
+
+/// The attacks of one event: a list that two attributes repeat.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Attacks {
+    json: Vec<u8>,
+    /// Pairs of tactic and technique.
+    seen: TextSet,
+    key: String,
+}
+
+/// The text, if it says something.
+fn present(text: Option<Escaped<'_>>) -> Option<&str> {
+    text.filter(|text| !is_placeholder(*text)).map(Escaped::raw)
+}
+
+/// What one attack consists of.
+#[derive(Debug, Clone, Copy, Default)]
+struct Attack<'a> {
+    tactic: Option<Escaped<'a>>,
+    tactic_id: Option<Escaped<'a>>,
+    /// The id of a technique, or its name.
+    technique: Option<Escaped<'a>>,
+    technique_name: Option<Escaped<'a>>,
+    link: Option<Escaped<'a>>,
+    version: Option<Escaped<'a>>,
+}
+
+impl Attacks {
+    pub fn clear(&mut self) {
+        self.json.clear();
+        self.seen.clear();
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.json.is_empty()
+    }
+
+    pub fn write(&self, json: &mut Json<'_>) {
+        let list = json.open_list("attacks");
+        json.raw(&self.json);
+        json.close(list);
+    }
+
+    /// Reads the indicators of a threat in one pass.
+    pub fn read(&mut self, indicators: Value<'_>) {
+        Cursor::new(indicators).each_element(|cursor| {
+            cursor.each_entry(|cursor, key| match key {
+                "tactics" => cursor.each_element(|cursor| self.read_tactic(cursor.value())),
+                _ => drop(cursor.value()),
+            });
+        });
+    }
+
+    fn read_tactic(&mut self, value: Value<'_>) {
+        let name = value.get("name").escaped();
+        let mut has_technique = false;
+        for technique in value.get("techniques").elements() {
+            has_technique = true;
+            let [id, link] = ["name", "link"].map(|key| technique.get(key).escaped());
+            self.add(Attack { tactic: name, technique: id, link, ..Attack::default() });
+        }
+        if !has_technique {
+            self.add(Attack { tactic: name, ..Attack::default() });
+        }
+    }
+
+    /// Reads the indicators of a unified alert, which contain ids and names.
+    pub fn read_attacks(&mut self, indicators: Value<'_>) {
+        for attack in indicators.elements().flat_map(|indicator| indicator.get("attacks").elements()) {
+            let (tactic, technique) = (attack.get("tactic"), attack.get("technique"));
+            let sub = attack.get("sub_technique").get("uid").escaped();
+            self.add(Attack {
+                tactic: tactic.get("name").escaped(),
+                tactic_id: tactic.get("uid").escaped(),
+                technique: sub.or(technique.get("uid").escaped()),
+                technique_name: technique.get("name").escaped(),
+                link: None,
+                version: attack.get("version").escaped(),
+            });
+        }
+    }
+
+    /// Adds an attack, unless its tactic and technique are there already. What has neither is no attack.
+    fn add(&mut self, attack: Attack<'_>) {
+        let (name, id) = (present(attack.tactic), present(attack.tactic_id));
+        let technique = present(attack.technique).or(present(attack.technique_name));
+        if name.or(id).is_none() && technique.is_none() {
+            return;
+        }
+        self.key.clear();
+        for part in [name.or(id).unwrap_or_default(), "\n", technique.unwrap_or_default()] {
+            self.key.push_str(part);
+        }
+        if !self.seen.add(Escaped::plain(&self.key)) {
+            return;
+        }
+        let mut siblings = Vec::new();
+        if !self.json.is_empty() {
+            self.json.push(b',');
+        }
+        // An element begins after a bracket or a comma that is written here.
+        self.json.push(b'{');
+        let mut json = Json::new(&mut self.json, &mut siblings);
+        let known = attack.tactic.and_then(tactic);
+        if name.or(id).is_some() {
+            let open = json.open("tactic");
+            if let Some(name) = known.map(|(_, name)| name).or(name) {
+                json.word("name", name);
+            }
+            if let Some(id) = known.map(|(id, _)| id).or(id) {
+                json.word("uid", id);
+            }
+            json.close(open);
+        }
+        if let Some(technique) = technique {
+            write_technique(&mut json, Escaped::plain(technique), present(attack.technique_name), present(attack.link));
+        }
+        if let Some(version) = present(attack.version) {
+            json.word("version", version);
+        }
+        json.raw(b"}");
+    }
+}
+
+fn write_technique(json: &mut Json<'_>, text: Escaped<'_>, name: Option<&str>, link: Option<&str>) {
+    let Some(ids) = TechniqueId::of(text) else {
+        let open = json.open("technique");
+        json.escaped("name", text);
+        if let Some(link) = link {
+            json.word("src_url", link);
+        }
+        return json.close(open);
+    };
+    let mut write = |object: &str, id: &str, own_name: Option<&str>, link: Option<&str>| {
+        let open = json.open(object);
+        json.word("uid", id);
+        if let Some(name) = technique_name(id).or(own_name) {
+            json.word("name", name);
+        }
+        if let Some(link) = link {
+            json.word("src_url", link);
+        }
+        json.close(open);
+    };
+    match ids.sub {
+        Some(sub) => {
+            write("technique", ids.technique, None, None);
+            write("sub_technique", sub, name, link);
+        }
+        None => write("technique", ids.technique, name, link),
+    }
+}

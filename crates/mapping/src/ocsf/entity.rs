@@ -1,0 +1,134 @@
+//! `entity`: what an activity of Entity Management is about.
+
+use s1_forwarder_record::Value;
+use s1_forwarder_record::activity::{Activity, ActivityData};
+
+use super::activity_values::{other, target_name};
+use super::event::Event;
+use crate::common::activity_class::Class;
+use crate::common::placeholder::{first_scalar, is_set};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Device,
+    Group,
+    Organization,
+    Policy,
+    /// What OCSF does not list, in words.
+    Other(&'static str),
+}
+
+impl Kind {
+    fn of(class: &Class, activity: &Activity<'_>, data: &ActivityData<'_>) -> Self {
+        let has = |word: &str| class.action.split('-').any(|part| part == word || part.strip_suffix('s') == Some(word));
+        let is_device = is_set(activity.agent_id) || is_set(data.computer_name);
+        match () {
+            () if class.is("iam") && has("user") => Self::Other("User"),
+            () if is_device && ["host", "file", "process"].into_iter().any(|category| class.is(category)) => {
+                Self::Device
+            }
+            () if has("exclusion") || has("blacklist") => Self::Other("Exclusion or block list entry"),
+            () if has("role") => Self::Other("Role"),
+            () if has("tag") => Self::Other("Tag"),
+            () if has("rule") => Self::Other("Rule"),
+            () if has("location") => Self::Other("Location"),
+            () if has("script") => Self::Other("Script"),
+            () if has("package") => Self::Other("Package"),
+            () if has("token") => Self::Other("Token"),
+            () if has("credential") => Self::Other("Credential"),
+            () if is_set(data.policy_name) || is_set(data.policy.get("id")) || has("policy") => Self::Policy,
+            () if has("group") => Self::Group,
+            () if has("site") || has("account") => Self::Organization,
+            () if is_device => Self::Device,
+            () => Self::Organization,
+        }
+    }
+}
+
+/// Whether the record names something that can be the entity.
+pub(super) fn is_named(activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {
+    name(activity, data).escaped().is_some()
+}
+
+/// The most specific name.
+fn name<'a>(activity: &Activity<'a>, data: &ActivityData<'a>) -> Value<'a> {
+    let own = first_scalar([
+        data.rule_name,
+        data.role_name,
+        data.policy_name,
+        data.policy.get("id"),
+        other(data, "tagName"),
+        other(data, "locationName"),
+        other(data, "scriptName"),
+        data.value,
+    ]);
+    let scope = first_scalar([
+        data.scope_name,
+        data.group_name,
+        activity.group_name,
+        data.site_name,
+        activity.site_name,
+        data.account_name,
+        activity.account_name,
+    ]);
+    first_scalar([own, data.file_content_hash, activity.hash, scope, data.computer_name, activity.agent_id])
+}
+
+/// Writes the entity. Its values stay in the record, which says more of it.
+pub(super) fn write(event: &mut Event<'_>, class: &Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
+    let kind = Kind::of(class, activity, data);
+    let fallback = name(activity, data).escaped();
+    let open = event.open("entity");
+    match kind {
+        Kind::Device => {
+            event.choice("type", 1, "Device");
+            let computer = data.computer_name.escaped();
+            event.optional("name", computer);
+            event.optional("uid", activity.agent_id.escaped());
+        }
+        Kind::Group => {
+            event.choice("type", 3, "Group");
+            event.optional("name", first_scalar([data.group_name, activity.group_name]).escaped().or(fallback));
+            let group = event.open("group");
+            event.optional("uid", activity.group_id.escaped());
+            event.optional("name", first_scalar([data.group_name, activity.group_name]).escaped());
+            event.close(group);
+        }
+        Kind::Organization => {
+            event.choice("type", 4, "Organization");
+            let site = first_scalar([data.site_name, activity.site_name]);
+            let account = first_scalar([data.account_name, activity.account_name]);
+            event.optional("name", first_scalar([data.scope_name, site, account]).escaped().or(fallback));
+            if is_set(activity.account_id) || is_set(account) {
+                let org = event.open("org");
+                event.optional("uid", activity.account_id.escaped());
+                event.optional("name", account.escaped());
+                event.optional("ou_uid", activity.site_id.escaped());
+                event.optional("ou_name", site.escaped());
+                event.close(org);
+            }
+        }
+        Kind::Policy => {
+            event.choice("type", 5, "Policy");
+            let id = data.policy.get("id");
+            event.optional("name", first_scalar([data.policy_name]).escaped().or(fallback));
+            let policy = event.open("policy");
+            event.optional("uid", id.escaped());
+            event.optional("name", data.policy_name.escaped());
+            event.close(policy);
+        }
+        Kind::Other(word) => {
+            event.json.number("type_id", "99");
+            event.json.word("type", word);
+            let user = target_name(data).map(|account| account.text).filter(|_| word == "User");
+            let known = match word {
+                "Exclusion or block list entry" => {
+                    first_scalar([data.value, data.file_content_hash, activity.hash]).escaped()
+                }
+                _ => user,
+            };
+            event.optional("name", known.or(fallback));
+        }
+    }
+    event.close(open);
+}

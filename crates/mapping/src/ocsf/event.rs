@@ -1,0 +1,324 @@
+//! Writes one event. Each method writes a value of the record into an attribute of a certain type and takes it from the
+//! record. Values that remain in the record go to `unmapped`.
+
+use s1_forwarder_record::{Escaped, Timestamp, Value};
+
+use super::attacks::Attacks;
+use super::class::{BASE_EVENT, Class, OTHER};
+use super::observables::{Kind, Observables};
+use crate::common::account::principal;
+use crate::common::address::Address;
+use crate::common::date::{self, Date};
+use crate::common::hash::hash;
+use crate::common::placeholder::is_placeholder;
+use crate::common::severity::Severity;
+use crate::copy::Sibling;
+use crate::json::{Json, OpenContainer};
+
+/// Buffers that are reused for the next event, so that mapping does not allocate.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Scratch {
+    observables: Observables,
+    pub siblings: Vec<Sibling>,
+    path: String,
+    pub attacks: Attacks,
+}
+
+/// Attributes that an event has only with a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Profile {
+    Cloud,
+    Container,
+    Host,
+    Incident,
+    SecurityControl,
+}
+
+impl Profile {
+    /// In the order of their names.
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Cloud, "cloud"),
+        (Self::Container, "container"),
+        (Self::Host, "host"),
+        (Self::Incident, "incident"),
+        (Self::SecurityControl, "security_control"),
+    ];
+}
+
+#[derive(Debug)]
+pub(super) struct Event<'o> {
+    pub json: Json<'o>,
+    pub class: &'static Class,
+    pub attacks: &'o mut Attacks,
+    observables: &'o mut Observables,
+    /// The path of the open object.
+    path: &'o mut String,
+    profiles: u8,
+    /// An attribute of the Windows extension is used.
+    pub uses_windows: bool,
+}
+
+/// An object or a list of the event that is not closed yet.
+#[must_use]
+pub(super) struct Object {
+    open: OpenContainer,
+    /// The length of the path outside.
+    outside: usize,
+}
+
+impl<'o> Event<'o> {
+    pub fn new(out: &'o mut Vec<u8>, scratch: &'o mut Scratch) -> Self {
+        scratch.observables.clear();
+        scratch.path.clear();
+        scratch.attacks.clear();
+        Self {
+            json: Json::new(out, &mut scratch.siblings),
+            class: &BASE_EVENT,
+            attacks: &mut scratch.attacks,
+            observables: &mut scratch.observables,
+            path: &mut scratch.path,
+            profiles: 0,
+            uses_windows: false,
+        }
+    }
+
+    #[inline]
+    pub fn open(&mut self, name: &str) -> Object {
+        let outside = self.enter(name);
+        Object { open: self.json.open(name), outside }
+    }
+
+    pub fn open_list(&mut self, name: &str) -> Object {
+        let outside = self.enter(name);
+        self.path.push_str("[]");
+        Object { open: self.json.open_list(name), outside }
+    }
+
+    /// Opens an object as an element of the open list.
+    pub fn open_element(&mut self) -> Object {
+        Object { open: self.json.open_element(), outside: self.path.len() }
+    }
+
+    fn enter(&mut self, name: &str) -> usize {
+        let outside = self.path.len();
+        if outside > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(name);
+        outside
+    }
+
+    #[inline]
+    pub fn close(&mut self, object: Object) {
+        self.path.truncate(object.outside);
+        self.json.close(object.open);
+    }
+
+    /// Closes an object, or leaves it out if it is not `valid`.
+    pub fn close_if(&mut self, object: Object, valid: bool) {
+        self.path.truncate(object.outside);
+        if valid { self.json.close(object.open) } else { self.json.discard(object.open) }
+    }
+
+    pub fn is_empty(&self, object: &Object) -> bool {
+        self.json.is_empty(object.open)
+    }
+
+    pub fn using(&mut self, profile: Profile) {
+        self.profiles |= 1 << profile as u8;
+    }
+
+    /// The names of the profiles whose attributes were written.
+    pub fn profiles(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let profiles = self.profiles;
+        Profile::ALL.into_iter().filter(move |(profile, _)| profiles & (1 << *profile as u8) != 0).map(|(_, name)| name)
+    }
+
+    /// Adds an attribute of the open object to the observables.
+    pub fn observe(&mut self, kind: Kind, attribute: &str, text: Escaped<'_>) {
+        self.observables.add(kind, self.path, attribute, text);
+    }
+
+    /// Adds a value below `unmapped`.
+    pub fn observe_unmapped(&mut self, kind: Kind, path: &str, text: Escaped<'_>) {
+        self.observables.add(kind, "unmapped", path, text);
+    }
+
+    pub fn write_observables(&mut self) {
+        self.observables.write(&mut self.json);
+    }
+
+    /// Writes `NAME_id` and `NAME`.
+    #[inline]
+    pub fn choice(&mut self, name: &str, id: u16, caption: &str) {
+        self.json.choice(name, itoa::Buffer::new().format(id), caption);
+    }
+
+    /// As [`Self::choice`], for what OCSF does not list: `word` is the source's.
+    pub fn other(&mut self, name: &str, word: &str) {
+        self.json.number(&format!("{name}_id"), "99");
+        debug_assert_eq!(OTHER, 99);
+        self.json.text(name, word);
+    }
+
+    pub fn severity(&mut self, severity: Severity) {
+        self.choice("severity", severity_id(severity), severity.capitalised());
+    }
+
+    /// Writes a text; numbers and booleans become text. A placeholder such as `N/A` stays in the record.
+    #[inline]
+    pub fn text<'a>(&mut self, name: &str, value: &mut Value<'a>) -> Option<Escaped<'a>> {
+        let text = value.escaped().filter(|text| !is_placeholder(*text))?;
+        value.take();
+        self.json.escaped(name, text);
+        Some(text)
+    }
+
+    /// As [`Self::text`], for an observable.
+    pub fn observed<'a>(&mut self, kind: Kind, name: &str, value: &mut Value<'a>) -> Option<Escaped<'a>> {
+        let text = self.text(name, value)?;
+        self.observe(kind, name, text);
+        Some(text)
+    }
+
+    /// Writes a text if there is one and it is no placeholder. The value stays in the record.
+    #[inline]
+    pub fn optional<'a>(&mut self, name: &str, text: Option<Escaped<'a>>) -> Option<Escaped<'a>> {
+        let text = text.filter(|text| !is_placeholder(*text));
+        if let Some(text) = text {
+            self.json.escaped(name, text);
+        }
+        text
+    }
+
+    /// Writes the first value that is set, and takes it.
+    pub fn first<'a, const N: usize>(&mut self, name: &str, values: [&mut Value<'a>; N]) -> Option<Escaped<'a>> {
+        values.into_iter().find_map(|value| self.text(name, value))
+    }
+
+    /// Writes a time in milliseconds, without the digits after them. Returns whether there was one.
+    pub fn time(&mut self, name: &str, value: &mut Value<'_>) -> bool {
+        let Some(time) = time(*value) else { return false };
+        self.timestamp(name, time);
+        value.take();
+        true
+    }
+
+    pub fn timestamp(&mut self, name: &str, time: Timestamp) {
+        self.json.number(name, itoa::Buffer::new().format(time.millis()));
+    }
+
+    /// Writes a whole number, from a number or from text. A value of another type stays in the record.
+    pub fn integer(&mut self, name: &str, value: &mut Value<'_>) {
+        let Some(number) = integer(*value) else { return };
+        self.json.number(name, itoa::Buffer::new().format(number));
+        if value.escaped().is_some_and(|text| text.raw() == itoa::Buffer::new().format(number)) {
+            value.take();
+        }
+    }
+
+    /// Writes a port. The console has 0 where there is none.
+    pub fn port(&mut self, name: &str, value: &mut Value<'_>) {
+        if integer(*value).is_some_and(|port| (1..=65_535).contains(&port)) {
+            self.integer(name, value);
+        }
+    }
+
+    /// Writes an address.
+    pub fn ip(&mut self, name: &str, value: &mut Value<'_>) -> bool {
+        let Some(address) = address(*value) else { return false };
+        self.address(name, &address);
+        if value.escaped() == Some(address.as_escaped()) {
+            value.take();
+        }
+        true
+    }
+
+    pub fn address(&mut self, name: &str, address: &Address) {
+        self.json.escaped(name, address.as_escaped());
+        if !address.is_loopback() {
+            self.observe(Kind::IpAddress, name, address.as_escaped());
+        }
+    }
+
+    /// Writes an e-mail address; other texts stay in the record.
+    pub fn email(&mut self, name: &str, value: &mut Value<'_>) -> bool {
+        value.escaped().is_some_and(is_email) && self.observed(Kind::EmailAddress, name, value).is_some()
+    }
+
+    /// Writes `hashes` of the open object. The length of a value shows its algorithm; values that are no hashes stay in
+    /// the record.
+    pub fn hashes<const N: usize>(&mut self, values: [&mut Value<'_>; N]) {
+        let list = self.open_list("hashes");
+        let mut seen = [""; N];
+        for (index, value) in values.into_iter().enumerate() {
+            let Some((kind, text)) = value.escaped().and_then(hash) else { continue };
+            if seen.contains(&kind) {
+                continue;
+            }
+            seen[index] = kind;
+            let (id, caption) = match kind {
+                "md5" => (1, "MD5"),
+                "sha1" => (2, "SHA-1"),
+                _ => (3, "SHA-256"),
+            };
+            let element = self.open_element();
+            self.choice("algorithm", id, caption);
+            self.lower_case("value", Kind::Hash, text);
+            self.close(element);
+            value.take();
+        }
+        self.close(list);
+    }
+
+    fn lower_case(&mut self, name: &str, kind: Kind, text: Escaped<'_>) {
+        self.json.lower_case(name, text);
+        if text.raw().bytes().any(|byte| byte.is_ascii_uppercase()) {
+            self.observe(kind, name, Escaped::plain(&text.raw().to_ascii_lowercase()));
+        } else {
+            self.observe(kind, name, text);
+        }
+    }
+
+    /// Writes a sentence of the present parts. Each part but the first is preceded by its separator.
+    pub fn sentence(&mut self, name: &str, parts: &[(&str, Option<Escaped<'_>>)]) {
+        self.json.sentence(name, parts);
+    }
+
+    /// Writes a list with one text.
+    pub fn list_of(&mut self, name: &str, text: Option<Escaped<'_>>) {
+        let list = self.json.open_list(name);
+        text.into_iter().filter(|text| !is_placeholder(*text)).for_each(|text| self.json.element(text));
+        self.json.close(list);
+    }
+}
+
+pub(super) fn severity_id(severity: Severity) -> u16 {
+    severity as u16 + 1
+}
+
+/// The time that a value says, if it is one.
+pub(super) fn time(value: Value<'_>) -> Option<Timestamp> {
+    let text = value.escaped().filter(|text| !is_placeholder(*text))?;
+    match date::read(text.raw()) {
+        Date::At(time) => Some(time),
+        Date::Missing | Date::Invalid => None,
+    }
+}
+
+pub(super) fn integer(value: Value<'_>) -> Option<i64> {
+    value.escaped()?.trim().raw().parse().ok().filter(|number| *number >= 0)
+}
+
+/// The address that a value is, without those that mean that there is none.
+pub(super) fn address(value: Value<'_>) -> Option<Address> {
+    value.escaped().and_then(address_of)
+}
+
+pub(super) fn address_of(text: Escaped<'_>) -> Option<Address> {
+    Address::of(text).filter(|address| !address.is_unspecified())
+}
+
+pub(super) fn is_email(text: Escaped<'_>) -> bool {
+    principal(text).is_some() && !text.raw().contains(char::is_whitespace)
+}

@@ -1,0 +1,221 @@
+//! What findings of several streams have: state, verdict, confidence, malware.
+
+use s1_forwarder_record::{Escaped, Value};
+
+use super::class::DETECTION_FINDING;
+use super::event::{Event, Profile, severity_id};
+use crate::common::classification::Word;
+use crate::common::placeholder::{is_placeholder, is_set};
+use crate::common::severity::Severity;
+
+impl Event<'_> {
+    /// Writes the state of an incident. A known word has a number of its own; another one is the name of the state.
+    pub fn incident_status(&mut self, value: &mut Value<'_>) {
+        let id = match Word::of_value(*value).as_str() {
+            "" => return,
+            "unresolved" | "new" => 1,
+            "in_progress" => 2,
+            "resolved" => 4,
+            _ => return self.other_word("status", value),
+        };
+        self.status(id, "");
+        value.take();
+    }
+
+    fn other_word(&mut self, name: &str, value: &mut Value<'_>) {
+        let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) else { return };
+        self.json.number(&format!("{name}_id"), "99");
+        self.json.escaped(name, text);
+        value.take();
+    }
+
+    /// Writes the attacks that were read into the open object.
+    pub fn write_attacks(&mut self) {
+        self.attacks.write(&mut self.json);
+    }
+
+    /// As [`Self::write_attacks`], for the event itself.
+    pub fn write_own_attacks(&mut self) {
+        if !self.attacks.is_empty() {
+            self.using(Profile::SecurityControl);
+            self.write_attacks();
+        }
+    }
+
+    pub fn verdict(&mut self, verdict: Verdict) {
+        let (id, caption) = match verdict {
+            Verdict::Unknown => (0, "Unknown"),
+            Verdict::FalsePositive => (1, "False Positive"),
+            Verdict::TruePositive => (2, "True Positive"),
+            Verdict::Suspicious => (4, "Suspicious"),
+            Verdict::Benign => (5, "Benign"),
+        };
+        self.using(Profile::Incident);
+        self.choice("verdict", id, caption);
+    }
+
+    /// Writes the confidence of a detection.
+    pub fn confidence(&mut self, value: &mut Value<'_>) {
+        let (id, caption) = match Word::of_value(*value).as_str() {
+            "malicious" => (3, "High"),
+            "suspicious" => (2, "Medium"),
+            "informational" => (1, "Low"),
+            "n/a" => (0, "Unknown"),
+            _ => return,
+        };
+        if !self.class.is(&DETECTION_FINDING) {
+            self.using(Profile::SecurityControl);
+        }
+        self.choice("confidence", id, caption);
+        value.take();
+    }
+
+    pub fn disposition(&mut self, id: u16) {
+        let caption = match id {
+            1 => "Allowed",
+            2 => "Blocked",
+            3 => "Quarantined",
+            4 => "Isolated",
+            9 => "Restored",
+            10 => "Exonerated",
+            11 => "Corrected",
+            12 => "Partially Corrected",
+            13 => "Uncorrected",
+            14 => "Delayed",
+            15 => "Detected",
+            18 => "Tagged",
+            19 => "Alert",
+            27 => "Error",
+            _ => return,
+        };
+        self.using(Profile::SecurityControl);
+        self.choice("disposition", id, caption);
+    }
+
+    pub fn action(&mut self, action: Action) {
+        let (id, caption) = match action {
+            Action::Allowed => (1, "Allowed"),
+            Action::Denied => (2, "Denied"),
+            Action::Observed => (3, "Observed"),
+        };
+        self.using(Profile::SecurityControl);
+        self.choice("action", id, caption);
+    }
+
+    pub fn ticket(&mut self, id: &mut Value<'_>) {
+        if is_set(*id) {
+            self.using(Profile::Incident);
+            let list = self.open_list("tickets");
+            let element = self.open_element();
+            self.text("uid", id);
+            self.close(element);
+            self.close(list);
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Allowed,
+    Denied,
+    Observed,
+}
+
+/// What an analyst says about a detection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Unknown,
+    FalsePositive,
+    TruePositive,
+    Suspicious,
+    Benign,
+}
+
+impl Verdict {
+    /// `None` for a word that has no number, and for none.
+    pub fn of(value: Value<'_>) -> Option<Self> {
+        Some(match Word::of_value(value).as_str() {
+            "undefined" => Self::Unknown,
+            "true_positive_benign" => Self::Benign,
+            "suspicious" | "true_positive_benign_but_suspicious" => Self::Suspicious,
+            word if word.starts_with("true_positive") => Self::TruePositive,
+            word if word.starts_with("false_positive") => Self::FalsePositive,
+            _ => return None,
+        })
+    }
+
+    /// Takes the word if the verdict says the same.
+    pub fn take(value: &mut Value<'_>) {
+        if matches!(Word::of_value(*value).as_str(), "undefined" | "true_positive" | "false_positive" | "suspicious") {
+            value.take();
+        }
+    }
+}
+
+/// `malware[]` of a classification; OCSF's number of its kind. `None` if the classification does not say that there is
+/// malware.
+pub(super) fn malware_kind(classification: Value<'_>) -> Option<u16> {
+    let word = Word::of_value(classification);
+    if !is_set(classification) {
+        return None;
+    }
+    Some(match word.joined().as_str() {
+        "exploit" | "lateralmovement" | "general" | "manual" | "benign" | "network" | "phishing"
+        | "commandandcontrol" | "enumeration" | "interactiveshell" | "applicationcontrol" | "browser" => return None,
+        "adware" => 1,
+        "backdoor" => 2,
+        "bot" => 3,
+        "bootkit" => 4,
+        "ddos" => 5,
+        "downloader" => 6,
+        "dropper" => 7,
+        "exploitkit" => 8,
+        "keylogger" => 9,
+        "ransomware" => 10,
+        "rat" | "remoteaccesstrojan" | "remoteshell" => 11,
+        "cryptominer" | "coinminer" | "miner" => 13,
+        "rogue" => 14,
+        "rootkit" => 15,
+        "spyware" | "infostealer" => 17,
+        "trojan" => 18,
+        "virus" => 19,
+        "webshell" => 20,
+        "wiper" => 21,
+        "worm" => 22,
+        _ => 99,
+    })
+}
+
+/// One entry of `malware[]`.
+pub(super) struct Malware<'a> {
+    pub name: Option<Escaped<'a>>,
+    /// The hash that names it.
+    pub uid: Option<Escaped<'a>>,
+    pub classification: Value<'a>,
+    pub provider: Option<Escaped<'a>>,
+    pub severity: Severity,
+}
+
+impl Malware<'_> {
+    /// Writes the list with the file that `file` writes. It needs a name or an id.
+    pub fn write(&self, event: &mut Event<'_>, file: impl FnOnce(&mut Event<'_>)) {
+        let present = |text: Option<Escaped<'_>>| text.is_some_and(|text| !is_placeholder(text));
+        let Some(kind) = malware_kind(self.classification).filter(|_| present(self.name) || present(self.uid)) else {
+            return;
+        };
+        let list = event.open_list("malware");
+        let element = event.open_element();
+        event.optional("name", self.name);
+        event.optional("uid", self.uid);
+        event.json.name("classification_ids");
+        for part in ["[", itoa::Buffer::new().format(kind), "]"] {
+            event.json.raw(part.as_bytes());
+        }
+        event.list_of("classifications", self.classification.escaped());
+        event.optional("provider", self.provider);
+        event.choice("severity", severity_id(self.severity), self.severity.capitalised());
+        file(event);
+        event.close(element);
+        event.close(list);
+    }
+}

@@ -1,0 +1,234 @@
+//! Maps records to OCSF 1.8.0. There is one file per stream, in the order of the tables of `docs/mapping-ocsf.md`, and
+//! one per part that several streams share.
+
+mod activity;
+mod activity_class;
+mod activity_end;
+mod activity_parts;
+mod activity_values;
+mod agent;
+mod alert;
+mod attacks;
+mod class;
+mod detection;
+mod device;
+mod engines;
+mod enrichment;
+mod entity;
+mod event;
+mod file;
+mod finding;
+mod group;
+mod head;
+mod metadata;
+mod mitigation;
+mod observables;
+mod rule_hit;
+mod threat;
+mod unified_alert;
+mod unmapped;
+mod user;
+mod vulnerability;
+mod workload;
+
+use std::sync::Arc;
+
+use s1_forwarder_record::activity::Activity;
+use s1_forwarder_record::agent::Agent;
+use s1_forwarder_record::alert::Alert;
+use s1_forwarder_record::group::Group;
+use s1_forwarder_record::threat::Threat;
+use s1_forwarder_record::unified_alert::UnifiedAlert;
+use s1_forwarder_record::vulnerability::Vulnerability;
+use s1_forwarder_record::{Escaped, Identity, JsonError, Reader, Scope, Stream, Timestamp};
+
+use self::class::{BASE_EVENT, OTHER};
+use self::event::{Event, Scratch};
+use self::metadata::Common;
+use super::common::enrichment::Enrichment;
+use super::common::known::Known;
+use super::common::severity::Severity;
+use super::json::Json;
+use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
+use crate::labels::Labels;
+
+/// The name with the version, for the Kafka header.
+pub(super) const NAME: &str = "ocsf-1.8.0";
+
+/// Maps the records of one lane into OCSF.
+#[derive(Debug, Clone)]
+pub(super) struct Ocsf {
+    stream: Stream,
+    console_host: String,
+    keep_original: bool,
+    /// The beginning of `metadata`: the same in every event.
+    metadata: Vec<u8>,
+    /// The scope of the next records, if they do not contain it.
+    scope: Option<Arc<Scope>>,
+    scratch: Scratch,
+}
+
+impl Ocsf {
+    pub fn new(origin: &Origin, labels: &Labels, keep_original: bool) -> Self {
+        Self {
+            stream: origin.stream,
+            console_host: origin.console_host.clone(),
+            keep_original,
+            metadata: metadata(origin, labels),
+            scope: None,
+            scratch: Scratch::default(),
+        }
+    }
+}
+
+impl SchemaMapper for Ocsf {
+    fn set_labels(&mut self, origin: &Origin, labels: &Labels) {
+        self.metadata = metadata(origin, labels);
+    }
+
+    fn set_scope(&mut self, scope: Option<Arc<Scope>>) {
+        self.scope = scope;
+    }
+
+    fn map(
+        &mut self,
+        record: &str,
+        _received: &[u8],
+        identity: Identity,
+        enrichment: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Mapped, JsonError> {
+        let mut reader = Reader::new(record);
+        let mut event = Event::new(out, &mut self.scratch);
+        let mut common = Common {
+            metadata: &self.metadata,
+            console_host: &self.console_host,
+            identity,
+            original: None,
+            scope: self.scope.as_deref(),
+        };
+        let mut finish = |reader: &mut Reader<'_>| {
+            reader.end()?;
+            common.original = self.keep_original.then(|| (record, reader.has_spaces()));
+            Ok(common)
+        };
+        let mut mapped = Mapped::default();
+        match self.stream {
+            Stream::Threats => {
+                let mut threat = Threat::read(&mut reader)?;
+                let enrichment = enrichment.and_then(Enrichment::read);
+                threat::map(&mut event, &finish(&mut reader)?, &mut threat, enrichment.as_ref());
+            }
+            Stream::Activities => {
+                let mut activity = Activity::read(&mut reader)?;
+                mapped.unknown_activity = activity::map(&mut event, &finish(&mut reader)?, &mut activity);
+            }
+            Stream::Agents => {
+                let mut agent = Agent::read(&mut reader)?;
+                agent::map(&mut event, &finish(&mut reader)?, &mut agent);
+            }
+            Stream::Alerts => {
+                let mut alert = Alert::read(&mut reader)?;
+                alert::map(&mut event, &finish(&mut reader)?, &mut alert);
+            }
+            Stream::Groups => {
+                let mut group = Group::read(&mut reader)?;
+                group::map(&mut event, &finish(&mut reader)?, &mut group);
+            }
+            Stream::UnifiedAlerts => {
+                let mut alert = UnifiedAlert::read(&mut reader)?;
+                unified_alert::map(&mut event, &finish(&mut reader)?, &mut alert);
+            }
+            Stream::Vulnerabilities => {
+                let mut finding = Vulnerability::read(&mut reader)?;
+                vulnerability::map(&mut event, &finish(&mut reader)?, &mut finding);
+            }
+        }
+        Ok(mapped)
+    }
+
+    fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
+        let (time, records) = (snapshot.time.to_string(), snapshot.records.to_string());
+        let message = format!("Snapshot of {time} is complete: {records} {}", self.stream.name());
+        let mut event = begin_own_event(
+            &mut self.scratch,
+            "snapshot-complete",
+            snapshot.time,
+            Some(Severity::Informational),
+            &message,
+            out,
+        );
+        event.status(1, "");
+        let metadata = event.open("metadata");
+        metadata::begin(&mut event.json, &self.metadata, identity);
+        event.close(metadata);
+        let unmapped = event.open("unmapped");
+        let object = event.open("snapshot");
+        event.json.word("time", &time);
+        event.json.number("records", &records);
+        event.close(object);
+        event.close(unmapped);
+        event.json.raw(b"}");
+    }
+
+    fn map_error(&mut self, record: &[u8], known: &Known, identity: Identity, reason: &str, out: &mut Vec<u8>) {
+        let time = known.time.unwrap_or_else(Timestamp::now);
+        let mut event = begin_own_event(&mut self.scratch, "mapping-failed", time, known.severity, reason, out);
+        event.status(2, "");
+        event.json.text("status_detail", reason);
+        let metadata = event.open("metadata");
+        metadata::begin(&mut event.json, &self.metadata, identity);
+        if let Some(id) = &known.id {
+            event.json.text("original_event_uid", id);
+        }
+        event.close(metadata);
+        if !record.is_empty() {
+            event.json.text("raw_data", &String::from_utf8_lossy(record));
+        }
+        event.json.raw(b"}");
+    }
+}
+
+/// Begins an event that no record describes. Without a severity it is unknown.
+fn begin_own_event<'o>(
+    scratch: &'o mut Scratch,
+    activity: &str,
+    time: Timestamp,
+    severity: Option<Severity>,
+    message: &str,
+    out: &'o mut Vec<u8>,
+) -> Event<'o> {
+    let mut event = Event::new(out, scratch);
+    event.begin(&BASE_EVENT, OTHER, activity);
+    event.timestamp("time", time);
+    match severity {
+        Some(severity) => event.severity(severity),
+        None => event.choice("severity", 0, "Unknown"),
+    }
+    event.json.text("message", message);
+    event
+}
+
+fn metadata(origin: &Origin, labels: &Labels) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut siblings = Vec::new();
+    let mut json = Json::new(&mut out, &mut siblings);
+    let stream = origin.stream.name();
+    json.word("version", "1.8.0");
+    json.raw(br#","product":{"vendor_name":"SentinelOne","name":"Singularity","feature":{"name":""#);
+    json.raw(stream.as_bytes());
+    json.raw(br#""}}"#);
+    json.word("log_name", stream);
+    json.word("log_provider", "SentinelOne");
+    json.text("log_source", &origin.console_host);
+    let list = json.open_list("labels");
+    let pipeline = ("pipeline", origin.pipeline.as_str());
+    let own =
+        labels.iter().map(|(name, label)| (name.as_str(), label.as_str())).filter(|(name, _)| *name != "pipeline");
+    for (name, label) in std::iter::once(pipeline).chain(own) {
+        let quoted = serde_json::Value::from(format!("{name}:{label}")).to_string();
+        json.element(Escaped::plain(quoted.get(1..quoted.len() - 1).unwrap_or_default()));
+    }
+    json.close(list);
+    out
+}

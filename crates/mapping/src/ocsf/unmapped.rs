@@ -1,0 +1,23 @@
+//! `unmapped`: values of a record without an attribute, under their own path with the console's keys. The last part of
+//! an event.
+
+use s1_forwarder_record::block::Block;
+
+use super::event::Event;
+use crate::common::remaining::write_remaining;
+use crate::copy::KeyCase;
+
+/// Writes the rest of a record, after what `first` writes, and closes the event. `reserved` are the names that `first`
+/// writes.
+pub(super) fn write<'a>(
+    event: &mut Event<'_>,
+    block: &impl Block<'a>,
+    reserved: &[&str],
+    first: impl FnOnce(&mut Event<'_>),
+) {
+    let open = event.json.open("unmapped");
+    first(event);
+    write_remaining(&mut event.json, block, KeyCase::AsReceived, reserved);
+    event.json.close(open);
+    event.json.raw(b"}");
+}

@@ -1,0 +1,81 @@
+//! Users.
+
+use s1_forwarder_record::Value;
+
+use super::event::{Event, Object, Profile};
+use super::observables::Kind;
+use crate::common::account::{Account, ProcessUser};
+
+/// The kind of a user whose name does not tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum UserType {
+    Unknown,
+    User,
+    Admin,
+}
+
+impl UserType {
+    fn caption(self) -> (u16, &'static str) {
+        match self {
+            Self::Unknown => (0, "Unknown"),
+            Self::User => (1, "User"),
+            Self::Admin => (2, "Admin"),
+        }
+    }
+}
+
+impl Event<'_> {
+    pub fn user_type(&mut self, kind: UserType) {
+        let (id, caption) = kind.caption();
+        self.choice("type", id, caption);
+    }
+
+    /// Writes name, domain and type into the open user object.
+    pub fn account(&mut self, account: Account<'_>, kind: UserType) {
+        self.json.escaped("name", account.name);
+        self.observe(Kind::UserName, "name", account.name);
+        self.optional("domain", account.domain);
+        if account.name.is("system") {
+            self.choice("type", 3, "System");
+        } else {
+            self.user_type(kind);
+        }
+    }
+
+    /// Writes a user object.
+    pub fn user(&mut self, name: &str, account: Account<'_>, kind: UserType) {
+        let open = self.open(name);
+        self.account(account, kind);
+        self.close(open);
+    }
+
+    /// Opens `actor`, which some classes have only with the profile `host`.
+    pub fn open_actor(&mut self) -> Object {
+        if !self.class.has_actor {
+            self.using(Profile::Host);
+        }
+        self.open("actor")
+    }
+}
+
+/// Takes a text of which name and domain were written, if it is nothing else.
+pub(super) fn take_account(value: &mut Value<'_>) {
+    let Some(account) = Account::of(*value) else { return };
+    let length = account.domain.map_or(0, |domain| domain.raw().len()) + account.name.raw().len();
+    // In escaped text, a backslash has two characters.
+    let separator = match (account.domain, account.text.raw().contains('\\')) {
+        (None, _) => 0,
+        (Some(_), true) => 2,
+        (Some(_), false) => 1,
+    };
+    if value.escaped().is_some_and(|text| text.raw().len() == length + separator) {
+        value.take();
+    }
+}
+
+/// As [`take_account`], for the user of a process, which can be a list of several users.
+pub(super) fn take_process_user(value: &mut Value<'_>) {
+    if ProcessUser::of(*value).effective == Account::of(*value) {
+        take_account(value);
+    }
+}

@@ -1,0 +1,105 @@
+//! The emulator's records: every field of the console's record types, distributed as on a real console.
+
+use s1_forwarder_emulator::{Console, Kind, Setup};
+use s1_forwarder_mapping::coverage::Coverage;
+use s1_forwarder_mapping::{Schema, Snapshot};
+use s1_forwarder_record::{Identity, Stream, Timestamp};
+use serde_json::Value;
+
+use super::schema;
+use super::support::{assert_fields, faults, mapper, verbatim_mapper};
+
+const SCHEMAS: [Schema; 2] = [Schema::Ecs, Schema::Ocsf];
+
+const STREAMS: [(Stream, Kind); 7] = [
+    (Stream::Threats, Kind::Threats),
+    (Stream::Activities, Kind::Activities),
+    (Stream::Agents, Kind::Agents),
+    (Stream::Alerts, Kind::Alerts),
+    (Stream::Groups, Kind::Groups),
+    (Stream::UnifiedAlerts, Kind::UnifiedAlerts),
+    (Stream::Vulnerabilities, Kind::Vulnerabilities),
+];
+
+/// Each event is valid and keeps the leaves of its record. `S1_FORWARDER_GENERATED_RECORDS` says how many are made of
+/// each kind.
+#[test]
+fn generated_records_are_valid_in_every_schema_and_keep_every_leaf() {
+    let count = std::env::var("S1_FORWARDER_GENERATED_RECORDS").map_or(500, |count| count.parse().unwrap());
+    let console = Console::new(&Setup {
+        activities: count,
+        threats: count,
+        agents: count,
+        alerts: count,
+        unified_alerts: count,
+        vulnerabilities: count,
+        ..Setup::new(1_767_225_600_000_000)
+    });
+    println!(
+        "{:<16}{:>9}{:>9}{:>9}{:>18}{:>9}{:>6}",
+        "stream", "records", "leaves", "mapped", "vendor", "dropped", "lost"
+    );
+    for (schema, (stream, kind)) in SCHEMAS.into_iter().flat_map(|schema| STREAMS.map(|stream| (schema, stream))) {
+        let mut mapper = verbatim_mapper(schema, stream);
+        let mut coverage = Coverage::default();
+        let mut unknown = 0;
+        let ids = console.ids(kind);
+        assert!(!ids.is_empty(), "{stream}");
+        for id in &ids {
+            let record = console.record(kind, *id).unwrap();
+            let mut out = Vec::new();
+            unknown += usize::from(mapper.map(&record, &mut out).unwrap().unknown_activity);
+            let event: Value = serde_json::from_slice(&out).unwrap();
+            let faults = faults(schema, &event);
+            assert!(faults.is_empty(), "{faults:#?}\n{}\n{event:#}", String::from_utf8_lossy(&record));
+            assert!(event.get("error").is_none(), "{event:#}");
+            let record: Value = serde_json::from_slice(&record).unwrap();
+            let original = match schema {
+                Schema::Ocsf => &event["raw_data"],
+                _ => &event["event"]["original"],
+            };
+            let original: Value = serde_json::from_str(original.as_str().unwrap()).unwrap();
+            assert_eq!(original, record);
+            coverage.add(schema, stream, &record, &event);
+        }
+        println!(
+            "{stream:<16}{:>9}{:>9}{:>9}{:>18}{:>9}{:>6}",
+            ids.len(),
+            coverage.leaves,
+            coverage.mapped,
+            coverage.vendor,
+            coverage.dropped,
+            coverage.lost.len()
+        );
+        assert!(coverage.lost.is_empty(), "{:?}", &coverage.lost[..coverage.lost.len().min(10)]);
+        // A group is a base event, with all of it in `unmapped`.
+        let is_base_event = (schema, stream) == (Schema::Ocsf, Stream::Groups);
+        assert!((coverage.mapped > 0 || is_base_event) && coverage.vendor > 0);
+        assert!(unknown < ids.len() / 2, "{unknown} activities of {} are of unknown types", ids.len());
+    }
+}
+
+#[test]
+fn the_event_that_ends_a_snapshot_is_valid_ecs_and_says_what_is_complete() {
+    let time = Timestamp::parse("2026-01-31T06:00:00Z").unwrap();
+    let mut out = Vec::new();
+    mapper(Stream::Agents, true).map_snapshot(
+        Snapshot { time, records: 1_234 },
+        Identity::from_bytes([7; 16]),
+        &mut out,
+    );
+    let event: Value = serde_json::from_slice(&out).unwrap();
+    let faults = schema::faults(&event);
+    assert!(faults.is_empty(), "{faults:#?}\n{event:#}");
+    assert_fields(
+        &event,
+        &[
+            ("@timestamp", "2026-01-31T06:00:00.000000Z".into()),
+            ("event.action", "snapshot-complete".into()),
+            ("event.dataset", "sentinel_one.agent".into()),
+            ("sentinel_one.identity", "07070707070707070707070707070707".into()),
+            ("sentinel_one.snapshot.records", 1_234.into()),
+            ("labels.customer", "acme".into()),
+        ],
+    );
+}

@@ -1,0 +1,122 @@
+//! What lets a receiver tell repeats from new versions, and join the events of one detection.
+
+use s1_forwarder_record::{Identity, Stream, facts};
+use serde_json::{Value, json};
+
+use super::support::{HOST, assert_fields, at, map, mapper};
+
+#[test]
+fn every_event_has_its_identity() {
+    for (stream, record) in [
+        (Stream::Threats, json!({"id": "1", "threatInfo": {"updatedAt": "2026-01-01T00:00:00Z"}})),
+        (Stream::Activities, json!({"id": "1", "activityType": 27})),
+        (Stream::Activities, json!({"id": "1", "activityType": 3608, "data": {"alertid": "5", "rulename": "r"}})),
+        (Stream::Agents, json!({"id": "1", "updatedAt": "2026-01-01T00:00:00Z"})),
+        (Stream::Alerts, json!({"alertInfo": {"alertId": "1"}})),
+        (Stream::Groups, json!({"id": "1"})),
+        (Stream::UnifiedAlerts, json!({"id": "1"})),
+        (Stream::Vulnerabilities, json!({"id": "1"})),
+    ] {
+        let text = record.to_string();
+        let expected = facts(stream, text.as_bytes()).identity(HOST, text.as_bytes());
+        assert_fields(&map(stream, &record), &[("sentinel_one.identity", json!(expected.to_string()))]);
+        // A lane passes the identity that it delivers under, which names a snapshot for example.
+        let (identity, mut out) = (Identity::from_bytes([7; 16]), Vec::new());
+        mapper(stream, false).map_record(text.as_bytes(), Some(identity), None, &mut out).unwrap();
+        let event: Value = serde_json::from_slice(&out).unwrap();
+        assert_fields(&event, &[("sentinel_one.identity", json!(identity.to_string()))]);
+    }
+    let mut out = Vec::new();
+    mapper(Stream::Groups, false).map(b"[]", &mut out).unwrap_err();
+    let event: Value = serde_json::from_slice(&out).unwrap();
+    assert_fields(&event, &[("event.kind", json!("pipeline_error"))]);
+    assert_eq!(at(&event, "sentinel_one.identity").as_str().unwrap().len(), 32);
+}
+
+#[test]
+fn two_versions_of_a_threat_with_one_time_differ_in_their_identity() {
+    let version = |updated: &str| {
+        let info =
+            json!({"createdAt": "2026-01-01T00:00:00Z", "identifiedAt": "2026-01-01T00:00:00Z", "updatedAt": updated});
+        map(Stream::Threats, &json!({"id": "1", "threatInfo": info}))
+    };
+    let (one, other) = (version("2026-01-01T00:00:10Z"), version("2026-01-01T00:00:20Z"));
+    for path in ["@timestamp", "event.id"] {
+        assert_eq!(at(&one, path), at(&other, path));
+    }
+    assert_ne!(at(&one, "sentinel_one.identity"), at(&other, "sentinel_one.identity"));
+}
+
+#[test]
+fn the_same_threat_has_the_same_keys_in_all_streams() {
+    let id = "2440104020909548527";
+    let events = [
+        map(
+            Stream::Threats,
+            &json!({"id": id, "threatInfo": {"storyline": "S1"}, "agentRealtimeInfo": {"agentUuid": "u-1"}}),
+        ),
+        map(
+            Stream::UnifiedAlerts,
+            &json!({"id": "x", "externalId": id, "storylineId": "S1", "assets": [{"agentUuid": "u-1"}],
+                "detectionSource": {"product": "EDR", "vendor": "SentinelOne"}}),
+        ),
+        map(Stream::Activities, &json!({"activityType": 19, "threatId": id, "data": {"uuid": "u-1"}})),
+    ];
+    for event in &events {
+        assert_fields(event, &[("sentinel_one.threat.id", json!(id)), ("sentinel_one.agent.uuid", json!("u-1"))]);
+    }
+    for event in &events[..2] {
+        assert_fields(event, &[("sentinel_one.storyline_id", json!("S1"))]);
+    }
+}
+
+#[test]
+fn the_same_alert_is_the_same_event_in_all_streams() {
+    let id = "1985998272619999973";
+    let alert = json!({
+        "alertInfo": {"alertId": id, "createdAt": "2026-03-01T10:20:29Z", "eventType": "FILEMODIFICATION"},
+        "ruleInfo": {"id": "5", "name": "test5", "severity": "High"},
+        "sourceProcessInfo": {"name": "powershell.exe", "storyline": "S1", "user": "ACME\\jane"},
+        "agentDetectionInfo": {"uuid": "u-1", "osFamily": "windows", "osName": "Windows 10 Pro", "osRevision": "19044"},
+        "agentRealtimeInfo": {"id": "9", "name": "web-1", "uuid": "u-1"}
+    });
+    let hit = json!({"activityType": 3608, "agentId": "9", "data": {
+        "alertid": id, "detectedat": 1_772_360_429_000_i64, "dveventtype": "FILEMODIFICATION", "ruleid": "5", "rulename": "test5",
+        "severity": "E_HIGH", "sourceprocessname": "powershell.exe", "sourceprocessstoryline": "S1",
+        "sourceprocessusername": "ACME\\jane", "origagentuuid": "u-1", "origagentname": "web-1",
+        "origagentosfamily": "windows", "origagentosname": "Windows 10 Pro", "origagentosrevision": "19044"}});
+    let unified = json!({"id": "x", "externalId": id, "firstSeenAt": "2026-03-01T10:20:29Z", "severity": "HIGH", "storylineId": "S1",
+        "name": "test5", "classification": "UNKNOWN", "attackSurfaces": ["ENDPOINT"],
+        "detectionSource": {"product": "STAR", "vendor": "SentinelOne"},
+        "analytics": {"category": "Custom Rule", "typeValue": "RULE", "uid": "5"},
+        "assets": [{"agentUuid": "u-1", "name": "web-1", "category": "Workstation", "osVersion": "Windows 10 Pro 19044"}],
+        "detectionTime": {"assets": [{"asset": {"osName": "Windows 10 Pro", "osRevision": "19044", "osType": "WINDOWS"}}]},
+        "process": {"cmdLine": "powershell.exe -c x", "username": "ACME\\jane"}});
+    let events = [map(Stream::Alerts, &alert), map(Stream::Activities, &hit), map(Stream::UnifiedAlerts, &unified)];
+    for event in &events {
+        assert_fields(
+            event,
+            &[
+                ("event.kind", json!("alert")),
+                ("event.severity", json!(73)),
+                ("rule.id", json!("5")),
+                ("rule.name", json!("test5")),
+                ("user", json!({"name": "jane", "domain": "ACME"})),
+                ("process.name", json!("powershell.exe")),
+                ("host.name", json!("web-1")),
+                ("host.hostname", json!("web-1")),
+                ("host.os.type", json!("windows")),
+                ("host.os.full", json!("Windows 10 Pro 19044")),
+                ("sentinel_one.alert.id", json!(id)),
+                ("sentinel_one.agent.uuid", json!("u-1")),
+                ("sentinel_one.storyline_id", json!("S1")),
+            ],
+        );
+        assert_eq!(at(event, "event.category")[0], "intrusion_detection");
+        assert!(at(event, "event.start").as_str().unwrap().starts_with("2026-03-01T10:20:29"));
+    }
+    // A unified alert does not say what kind of event was matched.
+    for path in ["event.category", "event.type", "event.action", "process.user", "host.id"] {
+        assert_eq!(at(&events[0], path), at(&events[1], path), "{path}");
+    }
+}

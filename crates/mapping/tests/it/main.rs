@@ -1,0 +1,24 @@
+//! The mapping seen from outside: records in, events out. `cargo test -p s1-forwarder-mapping` needs no C compiler.
+
+#![recursion_limit = "512"]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end in a panic")]
+
+mod activities;
+mod damage;
+mod detections;
+mod docs;
+mod elastic;
+mod generated;
+mod joins;
+mod labels;
+mod missing_values;
+mod observables;
+mod ocsf;
+mod placeholders;
+mod properties;
+mod rules;
+mod schema;
+mod subjects;
+mod support;
+mod users;
+mod varied;

@@ -1,0 +1,69 @@
+//! A whole event of each stream. Those of activities are next to ECS's, in `mapping/activities.rs`.
+
+use s1_forwarder_mapping::Schema;
+use s1_forwarder_record::Stream;
+use serde_json::{Value, json};
+
+use super::validity;
+use crate::support::{map_to, mapper_to, read_event};
+
+#[test]
+fn a_record_of_each_stream() {
+    let examples: Value = serde_json::from_str(include_str!("../../data/examples.json")).unwrap();
+    for stream in Stream::ALL {
+        let event = map_to(Schema::Ocsf, stream, &examples[stream.name()]);
+        assert_eq!(validity::faults(&event), Vec::<String>::new(), "{stream}: {event:#}");
+        insta::assert_snapshot!(stream.name(), format!("{event:#}"));
+    }
+}
+
+/// The probe of a stream has every key of its records.
+#[test]
+fn a_record_with_every_key() {
+    let probes: Value = serde_json::from_str(include_str!("../../data/probes.json")).unwrap();
+    for stream in Stream::ALL {
+        let probe = &probes[stream.name()];
+        let records: Vec<&Value> = match probe.as_array() {
+            Some(kinds) => kinds.iter().map(|kind| &kind["record"]).collect(),
+            None => vec![probe],
+        };
+        for (index, record) in records.into_iter().enumerate() {
+            let event = map_to(Schema::Ocsf, stream, record);
+            assert_eq!(validity::faults(&event), Vec::<String>::new(), "{stream}: {event:#}");
+            insta::assert_snapshot!(format!("all-{}-{index}", stream.name()), format!("{event:#}"));
+        }
+    }
+}
+
+#[test]
+fn a_threat_with_notes_and_timeline() {
+    let record = json!({
+        "id": "1400000000000000004",
+        "threatInfo": {"threatId": "1400000000000000004", "threatName": "a.exe", "createdAt": "2026-03-01T10:20:30Z"}
+    });
+    let enrichment = json!({
+        "notes": [
+            {"id": "2", "text": "Host was reimaged", "creator": "John Doe", "createdAt": "2026-03-02T09:20:00.000000Z"},
+            {"id": "1", "text": "Looks \"bad\"", "creator": "Jane Doe", "createdAt": "2026-03-01T09:10:00.000000Z"}
+        ],
+        "notesCount": 2,
+        "timeline": [
+            {"id": "1100000000000000001", "activityType": 19, "primaryDescription": "A new threat.",
+                "secondaryDescription": "/opt/a", "createdAt": "2026-03-01T10:20:31.5Z", "data": {"computerName": "web-1"}},
+            {"id": "1100000000000000002", "activityType": 99_999, "createdAt": "2026-03-01T10:20:32Z"}
+        ],
+        "timelineCount": 7,
+        "error": "the timeline is incomplete"
+    });
+    let mut out = Vec::new();
+    let record = record.to_string();
+    let mut mapper = mapper_to(Schema::Ocsf, Stream::Threats, false);
+    mapper.map_record(record.as_bytes(), None, Some(enrichment.to_string().as_bytes()), &mut out).unwrap();
+    let event = read_event(&out);
+    assert_eq!(validity::faults(&event), Vec::<String>::new(), "{event:#}");
+    insta::assert_snapshot!("enriched-threat", format!("{event:#}"));
+    // The related event is that of the activity stream.
+    let activity = json!({"id": "1100000000000000001", "activityType": 19});
+    let activity = map_to(Schema::Ocsf, Stream::Activities, &activity);
+    assert_eq!(event["finding_info"]["related_events"][0]["uid"], activity["metadata"]["uid"]);
+}

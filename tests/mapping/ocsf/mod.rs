@@ -1,5 +1,0 @@
-//! OCSF: that events are valid, that they keep every leaf, and what they say.
-
-mod events;
-mod golden;
-pub mod schema;

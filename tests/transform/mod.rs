@@ -1,0 +1,32 @@
+//! What comes after the mapping: `drop`, `remap`, `redact`, and the secrets of the console.
+
+#[cfg(feature = "remap")]
+mod programs;
+mod redaction;
+
+use std::sync::Arc;
+
+use s1_forwarder::record::Stream;
+use s1_forwarder::transform::{Keys, Mapped, Mapper, Origin, Schema, Steps, TransformSettings};
+use serde_json::Value;
+
+const HOST: &str = "console.example.com";
+
+pub fn settings(yaml: &str) -> TransformSettings {
+    serde_saphyr::from_str(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
+}
+
+pub fn mapper(settings: &TransformSettings, schema: Schema, stream: Stream) -> Mapper {
+    let steps = Steps::new(settings, schema, None, Keys::Configured).unwrap_or_else(|error| panic!("{error}"));
+    let origin = Origin { pipeline: "acme".to_owned(), console_host: HOST.to_owned(), stream };
+    Mapper::new(settings, schema, origin).with_steps(steps.map(Arc::new))
+}
+
+/// The event of an activity, with what mapping it has shown.
+pub fn run(yaml: &str, schema: Schema, record: &Value) -> (Option<Value>, Mapped) {
+    let mut out = b"before".to_vec();
+    let mapped = mapper(&settings(yaml), schema, Stream::Activities).map(record.to_string().as_bytes(), &mut out);
+    assert_eq!(&out[..6], b"before");
+    let event = out.get(6..).filter(|event| !event.is_empty());
+    (event.map(|event| serde_json::from_slice(event).unwrap()), mapped.unwrap())
+}

@@ -99,7 +99,7 @@ impl Redactor {
         let mut words = Words::default();
         self.find_words(event, &mut words);
         records.iter_mut().flatten().for_each(|record| self.find_words(record, &mut words));
-        words.sort();
+        words.index();
         if !words.is_empty() {
             keep_identities(event, |event| words.replace_in(event));
             records.iter_mut().flatten().for_each(|record| words.replace_in(record));
@@ -148,12 +148,21 @@ impl Redactor {
         for rule in self.rules.iter().filter(|rule| rule.everywhere) {
             at(tree, &rule.path, &mut |parent: &mut T, key: &str| {
                 leaves(parent.member(key), &mut |text| {
-                    words.add(text, rule.action.replacement(text));
+                    for name in names_in(text) {
+                        words.add(name, &rule.action.replacement(name));
+                    }
                     None
                 });
             });
         }
     }
+}
+
+/// A text, and the name in it: a user is also named without domain.
+fn names_in(text: &str) -> impl Iterator<Item = &str> {
+    let without_domain = text.rsplit_once('\\').map(|(_, name)| name);
+    let without_host = without_domain.unwrap_or(text).split_once('@').map(|(name, _)| name);
+    [Some(text), without_domain, without_host].into_iter().flatten()
 }
 
 /// The member of an event whose members have names of the record, and not only those of the schema.

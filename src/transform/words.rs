@@ -1,4 +1,10 @@
 //! Replaces values wherever they stand in the texts of an event.
+//!
+//! A record may have any number of values and any number of words. So a search takes a few steps for each word of a
+//! text, however many values there are.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 
 use super::tree::Tree;
 
@@ -7,28 +13,59 @@ const MIN_WORD: usize = 2;
 
 /// Values with what replaces them.
 #[derive(Debug, Default)]
-pub(super) struct Words(Vec<(String, String)>);
+pub(super) struct Words {
+    added: BTreeMap<String, String>,
+    /// In the order of their bytes.
+    values: Vec<Value>,
+    replacements: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Value {
+    text: String,
+    replacement: String,
+    /// The longest of the other values that this one begins with.
+    shorter: Option<usize>,
+}
 
 impl Words {
-    /// Shorter values would be found in texts that do not mean them.
-    pub fn add(&mut self, value: &str, replacement: String) {
+    /// Adds a value in the spellings that JSON in a text and forms have for it. Shorter values would be found in texts
+    /// that do not mean them.
+    pub fn add(&mut self, value: &str, replacement: &str) {
         let value = value.trim();
-        if value.chars().count() >= MIN_WORD && self.0.iter().all(|(known, _)| known != value) {
-            self.0.push((value.to_owned(), replacement));
+        if value.chars().count() < MIN_WORD {
+            return;
+        }
+        let in_json = value.replace('\\', r"\\").replace('"', r#"\""#);
+        let in_form = value.replace(' ', "+");
+        for spelling in [value, &in_json, &in_form] {
+            if !self.added.contains_key(spelling) {
+                self.added.insert(spelling.to_owned(), replacement.to_owned());
+            }
         }
     }
 
-    /// The longest values first: `acme\jane` before `jane`.
-    pub fn sort(&mut self) {
-        self.0.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+    /// Prepares the search, after all values were added.
+    pub fn index(&mut self) {
+        self.replacements.extend(self.added.values().cloned());
+        for (text, replacement) in std::mem::take(&mut self.added) {
+            // What a value begins with comes before it: as the last one, or as what the last one begins with.
+            let mut shorter = self.values.len().checked_sub(1);
+            while let Some(index) = shorter
+                && !text.starts_with(&self.values[index].text)
+            {
+                shorter = self.values[index].shorter;
+            }
+            self.values.push(Value { text, replacement, shorter });
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.values.is_empty()
     }
 
     pub fn has_replacement(&self, text: &str) -> bool {
-        self.0.iter().any(|(_, replacement)| replacement == text)
+        self.replacements.contains(text)
     }
 
     /// Replaces the values in all texts at or below `tree`. Keys stay.
@@ -56,71 +93,149 @@ impl Words {
 
     /// `None` if the text has none of the values.
     fn replace(&self, text: &str) -> Option<String> {
+        // First as it is decoded: `acme%5Cjane` is one value.
+        let decoded = Spelling::decoded(text).and_then(|spelling| self.replace_spelt(&spelling));
+        let plain = self.replace_spelt(&Spelling::plain(decoded.as_deref().unwrap_or(text)));
+        plain.or(decoded)
+    }
+
+    fn replace_spelt(&self, spelling: &Spelling<'_>) -> Option<String> {
         let mut out = String::new();
-        let mut rest = text;
+        // The text before it is in `out`.
+        let mut copied = 0;
+        let mut at = 0;
         let mut last = None;
-        let mut found = false;
-        while let Some((char, length)) = first_char(rest) {
-            let starts_word = !last.is_some_and(is_of_word);
-            let hit = self.0.iter().filter(|_| starts_word).find_map(|(value, replacement)| {
-                let after = strip_value(rest, value)?;
-                let ends_word = !first_char(after).is_some_and(|(char, _)| is_of_word(char));
-                ends_word.then_some((after, value, replacement))
-            });
-            if let Some((after, value, replacement)) = hit {
-                found = true;
-                out.push_str(replacement);
-                last = value.chars().next_back();
-                rest = after;
+        while let Some((char, width)) = spelling.char_at(at) {
+            let starts_word = !(last.is_some_and(is_of_word) && is_of_word(char));
+            if starts_word && let Some(value) = self.value_at(spelling, at) {
+                out.push_str(&spelling.text[copied..spelling.place(at)]);
+                out.push_str(&value.replacement);
+                at += value.text.len();
+                copied = spelling.place(at);
+                last = value.text.chars().next_back();
             } else {
-                out.push_str(&rest[..length]);
                 last = Some(char);
-                rest = &rest[length..];
+                at += width;
             }
         }
-        found.then_some(out)
+        if copied == 0 {
+            return None;
+        }
+        out.push_str(&spelling.text[copied..]);
+        Some(out)
+    }
+
+    /// The longest value that stands at a place, and ends where a word does.
+    fn value_at(&self, spelling: &Spelling<'_>, at: usize) -> Option<&Value> {
+        let rest = &spelling.bytes[at..];
+        // The last of the values that are not greater: each value that the text begins with is one that this one begins
+        // with, or this one.
+        let after = self.values.partition_point(|value| value.text.as_bytes() <= rest);
+        let mut candidate = after.checked_sub(1).and_then(|index| self.values.get(index));
+        let common = candidate.map_or(0, |value| common_prefix(value.text.as_bytes(), rest));
+        while let Some(value) = candidate {
+            let length = value.text.len();
+            if length <= common && spelling.ends_word(&value.text, at + length) {
+                return Some(value);
+            }
+            candidate = value.shorter.and_then(|index| self.values.get(index));
+        }
+        None
     }
 }
 
-/// The character at the beginning of a text, and its length there. One may be percent-encoded.
-fn first_char(text: &str) -> Option<(char, usize)> {
-    match percent_encoded(text) {
-        Some(byte) => Some((char::from(byte), ENCODED)),
-        None => text.chars().next().map(|char| (char, char.len_utf8())),
+/// The bytes of a text that are searched, and where each is in the text.
+struct Spelling<'t> {
+    text: &'t str,
+    bytes: Cow<'t, [u8]>,
+    /// Empty if each byte is at its own place.
+    places: Vec<usize>,
+}
+
+impl<'t> Spelling<'t> {
+    fn plain(text: &'t str) -> Self {
+        Self { text, bytes: Cow::Borrowed(text.as_bytes()), places: Vec::new() }
+    }
+
+    /// The text without percent-encoding. `None` if it has none.
+    fn decoded(text: &'t str) -> Option<Self> {
+        let mut bytes = Vec::new();
+        let mut places = Vec::new();
+        let mut at = 0;
+        while let Some(byte) = text.as_bytes().get(at) {
+            places.push(at);
+            match percent_encoded(&text.as_bytes()[at..]) {
+                Some(byte) => {
+                    bytes.push(byte);
+                    at += ENCODED;
+                }
+                None => {
+                    bytes.push(*byte);
+                    at += 1;
+                }
+            }
+        }
+        (bytes.len() < text.len()).then_some(Self { text, bytes: Cow::Owned(bytes), places })
+    }
+
+    /// The character at a place, and its bytes. Bytes that are no character stand for themselves, and a percent-encoded
+    /// one is one character.
+    fn char_at(&self, at: usize) -> Option<(char, usize)> {
+        let rest = self.bytes.get(at..)?;
+        let first = *rest.first()?;
+        if first.is_ascii() {
+            return match percent_encoded(rest).filter(|_| self.places.is_empty()) {
+                Some(byte) => Some((char::from(byte), ENCODED)),
+                None => Some((char::from(first), 1)),
+            };
+        }
+        let longest = &rest[..rest.len().min(char::MAX_LEN_UTF8)];
+        let found = longest.utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next());
+        Some(found.map_or((char::from(first), 1), |char| (char, char.len_utf8())))
+    }
+
+    /// Whether a value that ends at a place is a whole word there.
+    fn ends_word(&self, value: &str, at: usize) -> bool {
+        let last = value.chars().next_back();
+        let next = self.char_at(at).map(|(char, _)| char);
+        !(last.is_some_and(is_of_word) && next.is_some_and(is_of_word))
+    }
+
+    /// Where a byte is in the text, which may be behind its end. Values are whole characters.
+    fn place(&self, at: usize) -> usize {
+        if self.places.is_empty() { at } else { self.places.get(at).copied().unwrap_or(self.text.len()) }
     }
 }
 
 /// Bytes of `%40`.
 const ENCODED: usize = 3;
 
-fn percent_encoded(text: &str) -> Option<u8> {
-    let digits = text.strip_prefix('%')?.get(..ENCODED - 1)?;
-    let is_number = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    if is_number { u8::from_str_radix(digits, 16).ok() } else { None }
+fn percent_encoded(text: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = text else { return None };
+    let high = char::from(*high).to_digit(16)?;
+    let low = char::from(*low).to_digit(16)?;
+    u8::try_from(high * 16 + low).ok()
 }
 
-/// What follows `value` at the beginning of `text`, where it may be percent-encoded, in part or as a whole.
-fn strip_value<'t>(text: &'t str, value: &str) -> Option<&'t str> {
-    if let Some(after) = text.strip_prefix(value) {
-        return Some(after);
-    }
-    let mut rest = text;
-    let mut bytes = value.as_bytes();
-    while let [first, others @ ..] = bytes {
-        if percent_encoded(rest) == Some(*first) {
-            rest = &rest[ENCODED..];
-            bytes = others;
-        } else {
-            let char = rest.chars().next()?;
-            bytes = bytes.strip_prefix(char.encode_utf8(&mut [0; 4]).as_bytes())?;
-            rest = &rest[char.len_utf8()..];
-        }
-    }
-    Some(rest)
+fn common_prefix(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 
+/// Whether a character continues a word. Languages that put no space between words have no such characters.
 fn is_of_word(character: char) -> bool {
-    character.is_alphanumeric() || character == '_'
+    let is_spaceless = matches!(
+        character,
+        '\u{0E00}'..='\u{0EFF}' // Thai, Lao
+        | '\u{1000}'..='\u{109F}' // Burmese
+        | '\u{1100}'..='\u{11FF}' // Korean
+        | '\u{1780}'..='\u{17FF}' // Khmer
+        | '\u{2E80}'..='\u{A4CF}' // Chinese, Japanese
+        | '\u{AC00}'..='\u{D7FF}' // Korean
+        | '\u{F900}'..='\u{FAFF}'
+        | '\u{FF66}'..='\u{FFDC}' // the same at half width
+        | '\u{20000}'..='\u{3FFFF}'
+    );
+    !is_spaceless && (character.is_alphanumeric() || character == '_')
 }
 
 #[cfg(test)]
@@ -130,10 +245,12 @@ mod tests {
     #[test]
     fn values_are_replaced_as_words() {
         let mut words = Words::default();
-        for (value, replacement) in [("jane", "1"), (r"acme\jane", "2"), ("Jürgen", "3"), ("x", "4")] {
-            words.add(value, replacement.to_owned());
+        for (value, replacement) in
+            [("jane", "1"), (r"acme\jane", "2"), ("Jürgen", "3"), ("x", "4"), ("田中", "5"), ("bob smith", "6")]
+        {
+            words.add(value, replacement);
         }
-        words.sort();
+        words.index();
         for (text, replaced) in [
             ("jane logged in as jane.", Some("1 logged in as 1.")),
             (r"acme\jane", Some("2")),
@@ -145,8 +262,41 @@ mod tests {
             ("acme%5Cjane and acme%5cjane", Some("2 and 2")),
             ("J%C3%BCrgen, J%c3%bcrgens, 100 %, %zz, jane%", Some("3, J%c3%bcrgens, 100 %, %zz, 1%")),
             ("", None),
+            (r#"{"user":"acme\\jane"}"#, Some(r#"{"user":"2"}"#)),
+            ("用户田中登录了", Some("用户5登录了")),
+            ("?name=bob+smith&again=bob%20smith", Some("?name=6&again=6")),
+            ("50%25 of jane", Some("50%25 of 1")),
         ] {
             assert_eq!(words.replace(text).as_deref(), replaced, "{text}");
+        }
+    }
+
+    /// Values that begin alike, and texts that begin like them.
+    #[test]
+    fn the_longest_value_that_is_a_whole_word_is_replaced() {
+        let mut words = Words::default();
+        for length in 1..=1_000 {
+            words.add(&"a ".repeat(length), &length.to_string());
+        }
+        words.add("a ab", "b");
+        words.index();
+        assert_eq!(words.replace("a a a").as_deref(), Some("3"));
+        assert_eq!(words.replace("a ab a abc").as_deref(), Some("b a abc"));
+        assert_eq!(words.replace(&"a ".repeat(1_500)).unwrap(), "1000 500 ");
+    }
+
+    /// A record may be a list of names and a text of these names.
+    #[test]
+    fn many_values_in_a_long_text_take_no_long_time() {
+        for name in [|number: usize| format!("name{number:04}"), |number| "a".repeat(2 + number % 300)] {
+            let mut words = Words::default();
+            let names: Vec<_> = (0..5_000).map(name).collect();
+            names.iter().for_each(|name| words.add(name, "*"));
+            words.index();
+            let text = names.iter().cycle().take(20_000).map(|name| format!("{name}, ")).collect::<String>();
+            let begun = std::time::Instant::now();
+            assert_eq!(words.replace(&text).unwrap().matches("*, ").count(), 20_000);
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60), "each word is compared with each value");
         }
     }
 }

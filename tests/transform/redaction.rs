@@ -1,7 +1,7 @@
 //! `redact`, and the secrets of the console that are redacted without being asked for.
 
 use s1_forwarder::record::Stream;
-use s1_forwarder::transform::{Keys, Mapper, Origin, Schema, Steps};
+use s1_forwarder::transform::{Keys, Mapper, Origin, ProgramBudget, Schema, Steps};
 use serde_json::{Value, json};
 
 use super::{HOST, mapper, run, settings};
@@ -76,11 +76,11 @@ fn redactions_that_cannot_be_are_refused() {
         ("redact: [{ path: a, with: remove, key: x }]", "a `key` is for `with: hash`"),
         ("redact: [{ path: metadata.uid, with: replace }]", "has the identity of an event"),
     ] {
-        let errors = Steps::check(&settings(transform)).unwrap_err();
+        let errors = Steps::check(&settings(transform), &mut ProgramBudget::default()).unwrap_err();
         assert!(errors[0].to_string().contains(expected), "{transform}: {errors:?}");
     }
     let transform = settings("redact: [{ path: a, with: hash, key: { env: S1_NO_SUCH_VARIABLE } }]");
-    assert_eq!(Steps::check(&transform), Ok(()), "secrets are read when a lane starts");
+    assert_eq!(Steps::check(&transform, &mut ProgramBudget::default()), Ok(()), "secrets are read when a lane starts");
     let error = Steps::new(&transform, Schema::Ecs, None, Keys::Configured).unwrap_err().to_string();
     assert!(error.contains("is not set"), "{error}");
     assert!(Steps::new(&transform, Schema::Ecs, None, Keys::OfTests).is_ok());
@@ -134,6 +134,20 @@ fn a_value_at_a_path_of_the_kept_record_is_redacted_wherever_it_stands() {
         for identity in ["/sentinel_one/identity", "/metadata/uid"] {
             assert_eq!(event.pointer(identity), plain.pointer(identity));
         }
+    }
+}
+
+/// Schemas have a name without its domain in fields of their own.
+#[test]
+fn the_name_in_an_address_is_redacted_too() {
+    let mut record = record();
+    record["data"]["username"] = json!("jane.doe+x@corp.example");
+    record["primaryDescription"] = json!("jane.doe+x@corp.example (jane.doe+x) logged in");
+    record["data"]["url"] = json!("https://a.example/?user=jane.doe%2Bx%40corp.example");
+    let transform = "keep_original: true\nredact: [{ path: data.username, with: replace, everywhere: true }]";
+    for schema in [Schema::Ecs, Schema::Ocsf, Schema::Raw] {
+        let event = run(transform, schema, &record).0.unwrap().to_string();
+        assert!(!event.contains("jane.doe"), "{schema:?}: {event}");
     }
 }
 

@@ -374,14 +374,16 @@ pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Pr
 
 /// Compiles the programs and checks the redactions.
 pub(super) fn steps(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
-    for error in transform::Steps::check(&pipeline.transform).err().into_iter().flatten() {
+    let mut budget = transform::ProgramBudget::default();
+    for error in transform::Steps::check(&pipeline.transform, &mut budget).err().into_iter().flatten() {
         let place = &element(root.nearest(&["transform"]), &error.key).place;
         let key = format!("transform.{}", error.place());
         problems.push(Problem::at(place, &key, Severity::Error, error.problem));
     }
     let nodes = root.get("sinks").map_or(&[][..], Node::list);
     for (index, (node, sink)) in nodes.iter().zip(&pipeline.sinks).enumerate() {
-        let Some(Err(problem)) = sink.common.remap.as_deref().map(transform::check_program) else { continue };
+        let Some(source) = &sink.common.remap else { continue };
+        let Err(problem) = transform::check_program(source, &mut budget) else { continue };
         let place = &node.nearest(&["remap"]).place;
         problems.push(Problem::at(place, &format!("sinks[{index}].remap"), Severity::Error, problem));
     }

@@ -23,4 +23,4 @@ pub use self::mapper::{Dropped, Mapped, Mapper};
 pub use self::redact::Keys;
 pub use self::redaction::{Redaction, With};
 pub use self::settings::TransformSettings;
-pub use self::steps::{FAILED_TAG, OVERRAN_TAG, Steps, StepsError, check_program};
+pub use self::steps::{FAILED_TAG, OVERRAN_TAG, ProgramBudget, Steps, StepsError, check_program};

@@ -1,16 +1,23 @@
 //! What the user has done to a mapped event: `drop`, `remap`, `redact`, in this order. Redaction is last, so that
 //! nothing escapes it that a program copies.
 
+#[cfg(feature = "remap")]
+use std::sync::Arc;
+#[cfg(feature = "remap")]
+use std::sync::atomic::{AtomicI64, Ordering};
+
+#[cfg(feature = "remap")]
+use parking_lot::RwLock;
 use s1_forwarder_mapping::REDACTED;
 
 #[cfg(feature = "remap")]
 use super::mapper::Dropped;
 use super::mapper::Mapped;
 #[cfg(not(feature = "remap"))]
-use super::no_remap::{Program, Purpose};
+use super::no_remap::{Budget, Program, Purpose};
 use super::redact::{Keys, Redactor};
 #[cfg(feature = "remap")]
-use super::remap::{MAX_EVENT, Program, Provenance, Purpose, Run, is_too_complex};
+use super::remap::{Budget, Control, Kept, MAX_EVENT, Program, Provenance, Purpose, Run, is_too_complex};
 use super::settings::TransformSettings;
 use super::tree::Tree;
 use crate::settings::Schema;
@@ -21,14 +28,31 @@ pub const FAILED_TAG: &str = "remap_failed";
 /// Added as well if the program took too long.
 pub const OVERRAN_TAG: &str = "remap_overran";
 
+/// Most conditions of `drop`.
+const MAX_CONDITIONS: usize = 64;
+/// Most memory that the regular expressions of a pipeline's programs keep of the texts that they have searched.
+#[cfg(feature = "remap")]
+const MAX_KEPT: i64 = 4 * 1024 * 1024;
+
 /// The compiled steps of a lane. Lanes with the same settings share them.
 #[derive(Debug)]
 pub struct Steps {
     #[cfg_attr(not(feature = "remap"), expect(dead_code, reason = "only programs fail"))]
     schema: Schema,
     redactor: Redactor,
+    has_programs: bool,
+    #[cfg(feature = "remap")]
+    programs: RwLock<Arc<Programs>>,
+    /// Bytes that the programs have kept since they were compiled.
+    #[cfg(feature = "remap")]
+    kept: AtomicI64,
+}
+
+/// The programs of a lane.
+#[derive(Debug)]
+struct Programs {
     conditions: Vec<Program>,
-    program: Option<Program>,
+    remap: Option<Program>,
 }
 
 /// A part of `transform` that cannot be used.
@@ -60,12 +84,16 @@ impl StepsError {
     }
 }
 
+/// What the programs of a file have used of their limits.
+#[derive(Debug, Default)]
+pub struct ProgramBudget(Budget);
+
 /// Checks `remap` of a sink.
 ///
 /// # Errors
 /// The compiler's diagnostics.
-pub fn check_program(source: &str) -> Result<(), String> {
-    Program::compile(source, Purpose::Remap).map(|_| ())
+pub fn check_program(source: &str, budget: &mut ProgramBudget) -> Result<(), String> {
+    Program::compile(source, Purpose::Remap, &mut budget.0).map(|_| ())
 }
 
 impl Steps {
@@ -73,16 +101,20 @@ impl Steps {
     ///
     /// # Errors
     /// All parts that cannot be used.
-    pub fn check(settings: &TransformSettings) -> Result<(), Vec<StepsError>> {
+    pub fn check(settings: &TransformSettings, budget: &mut ProgramBudget) -> Result<(), Vec<StepsError>> {
         let redactions = settings.redact.iter().enumerate().filter_map(|(index, redaction)| {
             super::redact::check(redaction).err().map(|problem| StepsError::new("redact", Some(index), problem))
         });
         let mut errors: Vec<_> = redactions.collect();
-        for (index, source) in settings.drop.iter().enumerate() {
-            let compiled = Program::compile(source, Purpose::Condition);
+        if settings.drop.len() > MAX_CONDITIONS {
+            let problem = format!("{} conditions; there are at most {MAX_CONDITIONS}", settings.drop.len());
+            errors.push(StepsError::new("drop", None, problem));
+        }
+        for (index, source) in settings.drop.iter().enumerate().take(MAX_CONDITIONS) {
+            let compiled = Program::compile(source, Purpose::Condition, &mut budget.0);
             errors.extend(compiled.err().map(|problem| StepsError::new("drop", Some(index), problem)));
         }
-        let remap = settings.remap.as_deref().and_then(|source| check_program(source).err());
+        let remap = settings.remap.as_deref().and_then(|source| check_program(source, budget).err());
         errors.extend(remap.map(|problem| StepsError::new("remap", None, problem)));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
@@ -103,14 +135,24 @@ impl Steps {
         }
         let redactor = Redactor::new(&settings.redact, keys)
             .map_err(|(index, problem)| StepsError::new("redact", Some(index), problem))?;
+        let mut budget = Budget::default();
         let conditions = settings.drop.iter().enumerate().map(|(index, source)| {
-            Program::compile(source, Purpose::Condition)
+            Program::compile(source, Purpose::Condition, &mut budget)
                 .map_err(|problem| StepsError::new("drop", Some(index), problem))
         });
         let conditions: Vec<_> = conditions.collect::<Result<_, _>>()?;
-        let program = remap.map(|source| Program::compile(source, Purpose::Remap)).transpose();
-        let program = program.map_err(|problem| StepsError::new("remap", None, problem))?;
-        Ok(Some(Self { schema, redactor, conditions, program }))
+        let remap = remap.map(|source| Program::compile(source, Purpose::Remap, &mut budget)).transpose();
+        let remap = remap.map_err(|problem| StepsError::new("remap", None, problem))?;
+        let programs = Programs { conditions, remap };
+        Ok(Some(Self {
+            schema,
+            redactor,
+            has_programs: programs.remap.is_some() || !programs.conditions.is_empty(),
+            #[cfg(feature = "remap")]
+            programs: RwLock::new(Arc::new(programs)),
+            #[cfg(feature = "remap")]
+            kept: AtomicI64::new(0),
+        }))
     }
 
     /// Applies the steps to the event that begins at `start`. A dropped event is removed from `out`.
@@ -126,7 +168,7 @@ impl Steps {
 
     /// Whether there is a program of the user.
     pub fn has_programs(&self) -> bool {
-        self.program.is_some() || !self.conditions.is_empty()
+        self.has_programs
     }
 
     pub(super) fn unmatched_redactions(&self) -> impl Iterator<Item = &str> {
@@ -161,8 +203,42 @@ impl Steps {
 }
 
 #[cfg(feature = "remap")]
+impl Programs {
+    /// # Errors
+    /// If there is no thread for the compiler.
+    fn again(&self) -> Result<Self, String> {
+        let conditions = self.conditions.iter().map(Program::again).collect::<Result<_, _>>()?;
+        Ok(Self { conditions, remap: self.remap.as_ref().map(Program::again).transpose()? })
+    }
+}
+
+#[cfg(feature = "remap")]
 impl Steps {
     fn run(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped) {
+        let kept = Kept::start();
+        let capacity = out.capacity();
+        let programs = self.programs.read().clone();
+        self.run_programs(&programs, out, start, mapped);
+        let grown = out.capacity().saturating_sub(capacity) as i64;
+        let kept = kept.bytes() - grown;
+        if kept > 0 && self.kept.fetch_add(kept, Ordering::Relaxed) + kept > MAX_KEPT {
+            self.forget(&programs);
+        }
+    }
+
+    /// Gives back what regular expressions remember of the texts that they have searched. Without a new program they
+    /// would keep it as long as the lane lives.
+    fn forget(&self, programs: &Programs) {
+        match programs.again() {
+            Ok(programs) => {
+                *self.programs.write() = Arc::new(programs);
+                self.kept.store(0, Ordering::Relaxed);
+            }
+            Err(reason) => tracing::warn!(reason, "the programs of a pipeline cannot be compiled again"),
+        }
+    }
+
+    fn run_programs(&self, programs: &Programs, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped) {
         use vrl::value::Value;
 
         let bytes = &out[start..];
@@ -179,8 +255,9 @@ impl Steps {
             mapped.remap_error = Some("the event is not valid JSON".to_owned());
             return self.redact(out, start);
         };
-        for (index, condition) in self.conditions.iter().enumerate() {
-            match condition.run(&mut event) {
+        let mut control = Control::start();
+        for (index, condition) in programs.conditions.iter().enumerate() {
+            match condition.run(&mut event, &mut control) {
                 Run::Done(Value::Boolean(true)) => {
                     out.truncate(start);
                     mapped.dropped = Some(Dropped::Condition);
@@ -191,9 +268,9 @@ impl Steps {
                 Run::Overran(reason) => return self.overrun(out, start, mapped, format!("drop[{index}]: {reason}")),
             }
         }
-        if let Some(program) = &self.program {
+        if let Some(program) = &programs.remap {
             let provenance = Provenance::of(&event);
-            match program.run(&mut event) {
+            match program.run(&mut event, &mut control) {
                 Run::Done(_) => {}
                 Run::Aborted => {
                     out.truncate(start);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use s1_forwarder::record::Stream;
-use s1_forwarder::transform::{Dropped, FAILED_TAG, OVERRAN_TAG, Schema, Steps};
+use s1_forwarder::transform::{Dropped, FAILED_TAG, OVERRAN_TAG, ProgramBudget, Schema, Steps, check_program};
 use serde_json::{Value, json};
 
 use super::{mapper, run, settings};
@@ -16,7 +16,7 @@ fn record() -> Value {
 }
 
 fn problem(transform: &str) -> String {
-    let errors = Steps::check(&settings(transform)).unwrap_err();
+    let errors = Steps::check(&settings(transform), &mut ProgramBudget::default()).unwrap_err();
     errors.iter().map(|error| format!("{error}\n")).collect()
 }
 
@@ -33,6 +33,53 @@ fn conditions_and_abort_drop_events() {
         assert_eq!((mapped.dropped, event.is_none()), (dropped, dropped.is_some()), "{transform}");
         assert_eq!(mapped.remap_error, None);
     }
+}
+
+/// The limits are those of an event, not of each program.
+#[test]
+fn conditions_share_the_limits_of_an_event() {
+    let condition = "'x = 0; x = x + 1; ".to_owned() + &"x = x + 1; ".repeat(300) + "x < 0'";
+    let conditions = |count: usize| format!("drop: [{}]", vec![condition.clone(); count].join(", "));
+    assert_eq!(run(&conditions(2), Schema::Ecs, &record()).1.remap_error, None);
+    let (event, mapped) = run(&conditions(60), Schema::Ecs, &record());
+    let reason = mapped.remap_error.unwrap();
+    assert!(reason.contains("more than 10,000 expressions for one event"), "{reason}");
+    assert_eq!(event.unwrap()["tags"], json!([FAILED_TAG]));
+    assert!(problem(&format!("drop: [{}]", vec!["'false'"; 65].join(", "))).starts_with("drop: 65 conditions"));
+}
+
+/// What the compiler does for each call and block grows with what was assigned before.
+#[test]
+fn what_would_take_long_to_compile_is_refused_at_once() {
+    let paths = |count: usize| {
+        let name = |number: usize| {
+            format!(".{}{}", (b'a' + (number / 26) as u8) as char, (b'a' + (number % 26) as u8) as char)
+        };
+        (0..count).map(|number| format!("{} = 1; ", name(number))).collect::<String>()
+    };
+    let nested = format!("{}1{}; ", "if .aa == 1 { ".repeat(60), " }".repeat(60)).repeat(8);
+    for program in [
+        paths(600) + &nested,
+        paths(500) + &"for_each([1]) -> |i, v| { 1 }; ".repeat(200),
+        paths(400) + &"x = to_int(.zz) ?? 1; ".repeat(200),
+        paths(400) + "x = " + &"downcase(".repeat(40) + "\"a\"" + &")".repeat(40),
+    ] {
+        let problem = problem(&format!("remap: '{program}'"));
+        assert!(problem.contains("too long to compile"), "{problem}");
+    }
+    let usual = (0..40).map(|number| format!(".field{number} = downcase(to_string(.event.action) ?? \"none\"); "));
+    let usual = format!("remap: '{}'", usual.collect::<String>());
+    assert_eq!(Steps::check(&settings(&usual), &mut ProgramBudget::default()), Ok(()));
+
+    // All programs of a file have one limit.
+    let mut budget = ProgramBudget::default();
+    let half = paths(100) + &"x = downcase(\"a\"); ".repeat(150);
+    assert_eq!(check_program(&half, &mut budget), Ok(()));
+    assert!(check_program(&half, &mut budget).unwrap_err().contains("too long to compile"));
+    let mut budget = ProgramBudget::default();
+    assert_eq!(check_program(&("x = [".to_owned() + &"r'a', ".repeat(30) + "1]"), &mut budget), Ok(()));
+    let one_more = check_program(&("x = [".to_owned() + &"r'a', ".repeat(30) + "1]"), &mut budget).unwrap_err();
+    assert!(one_more.contains("more than 32 regular expressions in the programs of this file"), "{one_more}");
 }
 
 #[test]
@@ -163,7 +210,7 @@ fn what_could_take_any_memory_or_stack_is_refused() {
     }
     let usual = "remap: |\n".to_owned()
         + &"  .a = .b\n  .c.d = upcase(.e) ?? \"x\"\n  m = \"a\" + to_string(.f) ?? \"\"\n".repeat(40);
-    assert_eq!(Steps::check(&settings(&usual)), Ok(()), "moving fields is not complex");
+    assert_eq!(Steps::check(&settings(&usual), &mut ProgramBudget::default()), Ok(()), "moving fields is not complex");
     for (transform, expected) in [
         ("remap: '.x = \"aaaaaaaaaaaaaaaa\" * 100000000000'", "repeats it"),
         ("remap: '.x = .y * 2'", "repeats it"),
@@ -183,7 +230,7 @@ fn what_could_take_any_memory_or_stack_is_refused() {
     for allowed in
         ["remap: '.x = 2 * 3'", "remap: '.x = to_int(.y) ?? 0'", "remap: '.x = (2 + 1) * length(string!(.message))'"]
     {
-        assert_eq!(Steps::check(&settings(allowed)), Ok(()), "{allowed}");
+        assert_eq!(Steps::check(&settings(allowed), &mut ProgramBudget::default()), Ok(()), "{allowed}");
     }
 }
 

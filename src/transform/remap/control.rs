@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp};
+use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
 use tokio::time::Instant;
 use vrl::compiler::runtime::ExecutionControl;
 
@@ -29,7 +29,7 @@ thread_local! {
 
 /// A call of a function, by where it is in the source of its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Call {
+pub(in crate::transform) struct Call {
     pub function: &'static str,
     /// The place of an argument, as a number of bytes.
     pub offset: usize,
@@ -37,14 +37,15 @@ pub(super) struct Call {
 
 /// Why a program was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(in crate::transform) enum Ended {
     /// It reached a limit of work or memory.
     Limit(&'static str),
     /// It took longer than [`MAX_TIME`]. The call is the last one before that.
     Overran(Option<Call>),
 }
 
-pub(super) struct Control {
+/// The limits of all programs that run on one event.
+pub(in crate::transform) struct Control {
     begun: Instant,
     begun_on_processor: Duration,
     expressions: u32,
@@ -54,12 +55,17 @@ pub(super) struct Control {
 }
 
 impl Control {
+    /// Begins with an event.
     pub fn start() -> Self {
         let allocated = allocatedp::read().ok();
         let before = allocated.as_ref().map_or(0, |bytes| bytes.get());
-        LAST_CALL.set(None);
         MEASURED.set(0);
         Self { begun: Instant::now(), begun_on_processor: processor_time(), expressions: 0, allocated, before }
+    }
+
+    /// Another program runs on the event.
+    pub fn next_program(&self) {
+        LAST_CALL.set(None);
     }
 
     /// An argument of `call` was evaluated to measure it.
@@ -98,6 +104,28 @@ impl ExecutionControl for Control {
         } else {
             ControlFlow::Continue(())
         }
+    }
+}
+
+/// What this thread allocates and does not give back.
+pub(in crate::transform) struct Kept {
+    allocated: Option<ThreadLocal<u64>>,
+    deallocated: Option<ThreadLocal<u64>>,
+    before: i64,
+}
+
+impl Kept {
+    pub fn start() -> Self {
+        let mut kept = Self { allocated: allocatedp::read().ok(), deallocated: deallocatedp::read().ok(), before: 0 };
+        kept.before = kept.bytes();
+        kept
+    }
+
+    /// The number of bytes since the start. It is negative if more was given back.
+    pub fn bytes(&self) -> i64 {
+        let (Some(allocated), Some(deallocated)) = (&self.allocated, &self.deallocated) else { return 0 };
+        // Both count from the thread's beginning and wrap around.
+        allocated.get().wrapping_sub(deallocated.get()).cast_signed().wrapping_sub(self.before)
     }
 }
 

@@ -20,19 +20,33 @@ use crate::transform::schema_paths::READ_ONLY;
 const MAX_DEPTH: usize = 64;
 /// Largest index of a list: assigning to an element fills all elements before it.
 const MAX_INDEX: isize = 1_000;
-/// Most regular expressions of a program.
+/// Most regular expressions of a pipeline's programs. Each keeps up to 4 MiB for each thread.
 const MAX_REGEXES: usize = 32;
+
+/// Most work of the compiler for the programs of a pipeline: about 10 s in a debug build, 1 s in a release build. For
+/// each call and each block the compiler copies what it knows of the types, as often as it is nested.
+const MAX_COMPILER_WORK: u64 = 1_250_000;
+/// The work of a call, where that of a block is 1. Arguments are calls too, since they are measured.
+const WORK_OF_CALL: u64 = 32;
 
 /// Largest type that the compiler may have to follow: it computes the type of each value, part by part, and a program
 /// can double it in each line.
 const MAX_TYPE: u64 = 5_000;
 
+/// What the programs of a pipeline have used of their limits.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::transform) struct Budget {
+    regexes: usize,
+    compiler_work: u64,
+}
+
 /// The source with what measures its arguments.
 ///
 /// # Errors
 /// What is refused, with its place.
-pub(super) fn check(source: &str, program: Program) -> Result<Measured, Vec<Diagnostic>> {
-    let mut guard = Guard { found: Vec::new(), work: Vec::new(), types: BTreeMap::new(), arguments: Vec::new() };
+pub(super) fn check(source: &str, program: Program, budget: &mut Budget) -> Result<Measured, Vec<Diagnostic>> {
+    let mut guard =
+        Guard { found: Vec::new(), work: Vec::new(), types: BTreeMap::new(), arguments: Vec::new(), budget: *budget };
     for root in program.0 {
         if let RootExpr::Expr(expression) = root.into_inner() {
             guard.expression(expression, 0);
@@ -41,6 +55,7 @@ pub(super) fn check(source: &str, program: Program) -> Result<Measured, Vec<Diag
     if !guard.found.is_empty() {
         return Err(guard.found);
     }
+    *budget = guard.budget;
     // Any of the regular expressions may get there in a variable.
     let most = regexes::longest_text(guard.work.iter().copied().max().unwrap_or_default());
     let together = regexes::longest_text(guard.work.iter().sum());
@@ -60,6 +75,7 @@ struct Guard {
     types: BTreeMap<String, u64>,
     /// The arguments that have to be measured.
     arguments: Vec<Place>,
+    budget: Budget,
 }
 
 impl Guard {
@@ -74,6 +90,17 @@ impl Guard {
         }
     }
 
+    /// Counts what the compiler does for a call or a block.
+    fn compiler_work(&mut self, span: Span, weight: u64, depth: usize) {
+        let types = self.types.values().fold(1, |sum: u64, size| sum.saturating_add(*size));
+        let work = types.saturating_mul(weight).saturating_mul(depth as u64);
+        self.budget.compiler_work = self.budget.compiler_work.saturating_add(work);
+        if self.budget.compiler_work > MAX_COMPILER_WORK {
+            let message = "the programs of this file would take too long to compile".to_owned();
+            self.refuse_once(span, message, "assign to fewer paths before so many calls and conditions");
+        }
+    }
+
     /// Returns how large the expression's type can be at most.
     fn expression(&mut self, node: Node<Expr>, depth: usize) -> u64 {
         let span = node.span();
@@ -81,7 +108,7 @@ impl Guard {
             self.refuse_once(span, format!("nested more than {MAX_DEPTH} levels deep"), "too deep");
             return 1;
         }
-        let size = self.inner(node, depth + 1);
+        let size = self.inner(node, span, depth + 1);
         if size > MAX_TYPE {
             self.refuse_once(span, "the type of this value is too complex".to_owned(), "it grows with each line");
             return 1;
@@ -89,14 +116,17 @@ impl Guard {
         size
     }
 
-    fn inner(&mut self, node: Node<Expr>, depth: usize) -> u64 {
+    fn inner(&mut self, node: Node<Expr>, span: Span, depth: usize) -> u64 {
         match node.into_inner() {
             Expr::Literal(literal) => {
                 self.literal(&literal);
                 1
             }
             Expr::Container(container) => self.container(container.into_inner(), depth),
-            Expr::IfStatement(statement) => self.condition(statement.into_inner(), depth),
+            Expr::IfStatement(statement) => {
+                self.compiler_work(span, 2, depth);
+                self.condition(statement.into_inner(), depth)
+            }
             Expr::Op(operation) => {
                 let operation = operation.into_inner();
                 let opcode = *operation.1.inner();
@@ -106,6 +136,7 @@ impl Guard {
                     self.refuse(operation.1.span(), message, label);
                 }
                 let both = self.expression(*operation.0, depth).saturating_add(self.expression(*operation.2, depth));
+                self.compiler_work(span, 2, depth);
                 match opcode {
                     Opcode::Err | Opcode::Or | Opcode::And | Opcode::Merge => both,
                     _ => 1,
@@ -167,15 +198,20 @@ impl Guard {
             Ok(work) => self.work.push(work),
             Err(problem) => self.refuse(literal.span(), problem, "use smaller counts of repetitions"),
         }
-        if self.work.len() == MAX_REGEXES + 1 {
-            self.refuse(literal.span(), format!("more than {MAX_REGEXES} regular expressions"), "one too many");
+        self.budget.regexes += 1;
+        if self.budget.regexes == MAX_REGEXES + 1 {
+            let message = format!("more than {MAX_REGEXES} regular expressions in the programs of this file");
+            self.refuse(literal.span(), message, "one too many");
         }
     }
 
     fn container(&mut self, container: Container, depth: usize) -> u64 {
         match container {
             Container::Group(group) => self.expression(group.into_inner().into_inner(), depth),
-            Container::Block(block) => self.block(block.into_inner(), depth),
+            Container::Block(block) => {
+                self.compiler_work(block.span(), 1, depth);
+                self.block(block.into_inner(), depth)
+            }
             Container::Array(array) => self.sum(array.into_inner().into_iter(), depth),
             Container::Object(object) => self.sum(object.into_inner().into_iter().map(|(_, node)| node), depth),
         }
@@ -209,6 +245,7 @@ impl Guard {
     }
 
     fn call(&mut self, call: FunctionCall, depth: usize) -> u64 {
+        self.compiler_work(call.ident.span(), WORK_OF_CALL, depth);
         let name: &str = call.ident.inner();
         if is_withheld(name) || name == argument::NAME {
             let message = format!("the function `{name}` of VRL cannot be called here");

@@ -24,7 +24,9 @@ use vrl::path::{OwnedTargetPath, parse_target_path};
 use vrl::value::{Secrets, Value};
 
 use self::argument::Measured;
-use self::control::{Call, Control, Ended};
+use self::control::{Call, Ended};
+pub(super) use self::control::{Control, Kept};
+pub(super) use self::guard::Budget;
 pub(super) use self::provenance::Provenance;
 use super::schema_paths::READ_ONLY;
 
@@ -59,6 +61,7 @@ static FUNCTIONS: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(|| {
 /// A compiled program.
 pub(super) struct Program {
     source: String,
+    purpose: Purpose,
     /// The source that was compiled.
     measured: Measured,
     compiled: Compiled,
@@ -93,30 +96,42 @@ impl fmt::Debug for Program {
 }
 
 impl Program {
+    /// Compiles a program within what the others of its pipeline have left of `budget`.
+    ///
     /// # Errors
     /// The compiler's diagnostics, with lines, columns and carets.
-    pub fn compile(source: &str, purpose: Purpose) -> Result<Self, String> {
+    pub fn compile(source: &str, purpose: Purpose, budget: &mut Budget) -> Result<Self, String> {
         if source.len() > MAX_SOURCE {
             return Err(format!("{} bytes; a program has at most {MAX_SOURCE}", source.len()));
         }
         let text = source.to_owned();
+        let mut used = *budget;
         let compiler = std::thread::Builder::new().name("vrl-compiler".to_owned()).stack_size(COMPILER_STACK);
-        let thread = compiler.spawn(move || compile(&text, purpose));
+        let thread = compiler.spawn(move || compile(&text, purpose, &mut used).map(|compiled| (compiled, used)));
         let thread = thread.map_err(|error| format!("no thread for the compiler: {error}"))?;
         let joined = thread.join().map_err(|_| "the compiler failed on this program".to_owned())?;
-        let (measured, compiled) = joined?;
-        Ok(Self { source: source.to_owned(), measured, compiled })
+        let ((measured, compiled), used) = joined?;
+        *budget = used;
+        Ok(Self { source: source.to_owned(), purpose, measured, compiled })
     }
 
-    /// Runs the program on `event`.
-    pub fn run(&self, event: &mut Value) -> Run {
+    /// Compiles the program again. A new one has nothing of what its regular expressions remember of texts.
+    ///
+    /// # Errors
+    /// If there is no thread for the compiler.
+    pub fn again(&self) -> Result<Self, String> {
+        Self::compile(&self.source, self.purpose, &mut Budget::default())
+    }
+
+    /// Runs the program on `event`, within what is left of the event's limits.
+    pub fn run(&self, event: &mut Value, control: &mut Control) -> Run {
         let mut runtime = Runtime::new(RuntimeState::default());
         let (mut metadata, mut secrets) = (Value::Object(Default::default()), Secrets::default());
         let mut target = TargetValueRef { value: event, metadata: &mut metadata, secrets: &mut secrets };
-        let mut control = Control::start();
+        control.next_program();
         // Not the worker's time zone.
         let zone = TimeZone::parse("UTC").unwrap_or_default();
-        let result = runtime.resolve_with_control(&mut target, &self.compiled, &zone, &mut control);
+        let result = runtime.resolve_with_control(&mut target, &self.compiled, &zone, control);
         // Also after the last expression.
         match control.ended() {
             Some(Ended::Limit(reason)) => return Run::Failed(reason.to_owned()),
@@ -175,7 +190,7 @@ pub(super) fn is_too_complex(event: &[u8]) -> bool {
 }
 
 /// Runs on a thread with a large stack.
-fn compile(source: &str, purpose: Purpose) -> Result<(Measured, Compiled), String> {
+fn compile(source: &str, purpose: Purpose, budget: &mut Budget) -> Result<(Measured, Compiled), String> {
     let print = |mut list: DiagnosticList| {
         list.truncate(MAX_DIAGNOSTICS);
         print(&Formatter::new(source, list).to_string())
@@ -184,7 +199,7 @@ fn compile(source: &str, purpose: Purpose) -> Result<(Measured, Compiled), Strin
         let messages: DiagnosticMessages = vec![Box::new(error)];
         print(messages.into())
     })?;
-    let measured = guard::check(source, parsed).map_err(|refused| print(refused.into()))?;
+    let measured = guard::check(source, parsed, budget).map_err(|refused| print(refused.into()))?;
     let state = TypeState::default();
     let compile = |source: &str| vrl::compiler::compile_with_state(source, &FUNCTIONS, &state, config(purpose));
     // What is wrong with it is said of the user's source.

@@ -126,12 +126,13 @@ fn no_call_of_a_function_takes_long_or_much_memory() {
         let name = names().find(|name| call.starts_with(&format!("{name}(")) || call.starts_with(&format!("{name}!(")));
         called.insert(name.unwrap_or_else(|| panic!("{call} calls no function")));
         let source = format!("text = string!(.text)\n.result = {call}\n");
-        let program = Program::compile(&source, Purpose::Remap).unwrap_or_else(|error| panic!("{call}: {error}"));
+        let program = Program::compile(&source, Purpose::Remap, &mut Budget::default())
+            .unwrap_or_else(|error| panic!("{call}: {error}"));
         let named = inputs.iter().filter(|(name, _)| source.contains(&format!(".{name}")));
         let named = named.map(|(name, value)| (KeyString::from(*name), value.clone()));
         let mut event = Value::Object(named.collect());
         let before = (control::processor_time(), allocated.get());
-        let run = program.run(&mut event);
+        let run = program.run(&mut event, &mut Control::start());
         let (time, memory) = (control::processor_time() - before.0, allocated.get() - before.1);
         if let Run::Failed(reason) = &run
             && reason.contains("larger than")
@@ -148,6 +149,33 @@ fn no_call_of_a_function_takes_long_or_much_memory() {
 }
 
 /// The examples of VRL's own documentation.
+/// An expression remembers how texts went, up to some MiB for each thread.
+#[test]
+fn what_expressions_remember_of_texts_is_given_back() {
+    use crate::transform::{Keys, Mapped, Schema, Steps, TransformSettings};
+    let condition = |number: u32| format!("match(to_string(.text) ?? \"\", r'[ab]*a[ab]{{{}}}[xy]')", 100 + number);
+    let conditions: Vec<_> = (0..8).map(condition).collect();
+    let settings: TransformSettings = serde_json::from_value(serde_json::json!({ "drop": conditions })).unwrap();
+    let steps = Steps::new(&settings, Schema::Raw, None, Keys::Configured).unwrap().unwrap();
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut out = Vec::with_capacity(4096);
+    let kept = Kept::start();
+    let mut most = 0;
+    for _ in 0..150 {
+        let text: String = (0..1_000).map(|_| if random.bool() { 'a' } else { 'b' }).collect();
+        out.clear();
+        out.extend_from_slice(serde_json::json!({ "text": text }).to_string().as_bytes());
+        let mut mapped = Mapped::default();
+        steps.apply(&mut out, 0, &mut mapped);
+        assert_eq!(mapped.remap_error, None);
+        drop(text);
+        most = most.max(kept.bytes());
+    }
+    // One event may take it over the limit.
+    assert!(most > 1024 * 1024, "these expressions remember nothing: {most}");
+    assert!(most < 8 * 1024 * 1024, "{most} bytes are kept");
+}
+
 #[test]
 fn what_measures_arguments_changes_no_result() {
     let all = vrl::stdlib::all();
@@ -166,7 +194,7 @@ fn what_measures_arguments_changes_no_result() {
                 (result.is_ok(), result.ok(), event)
             };
             let Ok(theirs) = vrl::compiler::compile(example.source, &all) else { continue };
-            let ours = match Program::compile(example.source, Purpose::Remap) {
+            let ours = match Program::compile(example.source, Purpose::Remap, &mut Budget::default()) {
                 Ok(ours) => ours,
                 Err(problem) => {
                     let refusals = ["cannot be called here", "a text multiplied", "read-only"];

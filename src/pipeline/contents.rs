@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 
 use super::yaml::MAX_BYTES;
-use crate::settings::{Answers, not_a_regular_file, read_regular};
+use crate::settings::{Answers, FilePath, not_a_regular_file, read_regular};
 
 /// Identifies the version of a file that was read.
 #[derive(Debug, Clone)]
@@ -47,21 +47,22 @@ pub(super) enum Contents {
 const SETTLES_IN: Duration = Duration::from_secs(2);
 
 /// The contents of these files, except for those that have their known version by times and size. A file system that
-/// does not answer makes its own files unreadable.
+/// does not answer makes its own files unreadable. Tenants' links are followed within the directory of the file only.
 pub(super) fn read_contents(
     files: Vec<(Arc<Path>, Option<Arc<Version>>)>,
+    are_tenants: bool,
 ) -> impl Iterator<Item = (Arc<Path>, Contents)> {
     let unreadable = |error: io::Error| match error.kind() {
         ErrorKind::NotFound => Contents::Gone,
         ErrorKind::FileTooLarge => Contents::Unreadable("larger than 1 MiB".to_owned()),
         _ => Contents::Unreadable(format!("cannot be read: {error}")),
     };
-    let answers = Answers::new(files, |path, known| read_changed(path, known.as_deref()).transpose());
+    let answers = Answers::new(files, move |path, known| read_changed(path, known.as_deref(), are_tenants).transpose());
     answers.map(move |(path, answer)| (path, answer.unwrap_or_else(unreadable)))
 }
 
 /// `None` if times and size of the file are unchanged.
-fn read_changed(path: &Path, known: Option<&Version>) -> io::Result<Option<Contents>> {
+fn read_changed(path: &Path, known: Option<&Version>, is_tenants: bool) -> io::Result<Option<Contents>> {
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(not_a_regular_file());
@@ -71,7 +72,11 @@ fn read_changed(path: &Path, known: Option<&Version>) -> io::Result<Option<Conte
         return Ok(None);
     }
     let stamp = stamp.settled();
-    let bytes = read_regular(path, MAX_BYTES)?;
+    let bytes = if is_tenants {
+        FilePath::in_its_directory(path).read_here(MAX_BYTES)?
+    } else {
+        read_regular(path, MAX_BYTES)?
+    };
     Ok(Some(Text::new(bytes).contents_at(stamp, known.map(|known| &known.hash))))
 }
 

@@ -45,7 +45,7 @@ impl Defaults {
             Err(error) if error.kind() == ErrorKind::NotFound => self.canonical = Some(self.path.clone()),
             Err(_) => {}
         }
-        let read = read_contents(vec![(self.path.as_path().into(), self.version.clone())]).next();
+        let read = read_contents(vec![(self.path.as_path().into(), self.version.clone())], false).next();
         let Some((_, contents)) = read else { return false };
         match contents {
             Contents::Same(version) => {

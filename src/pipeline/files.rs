@@ -393,7 +393,7 @@ impl Files {
                 files.push((path, version.cloned()));
             }
         }
-        resources.into_iter().chain(read_contents(files))
+        resources.into_iter().chain(read_contents(files, self.tenants.for_files))
     }
 
     /// Takes a file as it is now. True if it changed.

@@ -44,6 +44,14 @@ impl FilePath {
         }
     }
 
+    /// The path of a tenant's file, which stays in the directory that it is in.
+    pub fn in_its_directory(path: &Path) -> Self {
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new(".")).to_owned();
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        Self { path: directory.join(name), beneath: Some(directory) }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -72,12 +80,18 @@ impl FilePath {
             return read_file(&self.path, max);
         }
         let own = self.clone();
-        ask_file_system(&self.path, move |_| {
-            let mut options = OpenOptions::new();
-            // Without the flag, opening a pipe waits for a writer.
-            options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-            read_opened(own.open(&options)?, max)
-        })
+        ask_file_system(&self.path, move |_| own.read_here(max))
+    }
+
+    /// The same on the caller's thread, for as long as the file system takes.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_here(&self, max: usize) -> io::Result<Vec<u8>> {
+        let mut options = OpenOptions::new();
+        // Without the flag, opening a pipe waits for a writer.
+        options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        read_opened(self.open(&options)?, max)
     }
 
     /// Opens or creates the file. Of a tenant's path, links are followed within the directory only, and the identity

@@ -78,6 +78,8 @@ async fn links_lead_to_no_file_of_another_tenant() {
         { "type": "file", "name": "inside", "path": directory.join("new/{stream}.ndjson") },
     ]);
     harness.put("writer", &writer);
+    // What is wrong with a file is said with its words.
+    symlink("../conf", harness.path("pipelines/linked.yaml")).unwrap();
     let flags = ["--files-dir", "files/{pipeline}", "--allow-private-destinations"];
     let mut worker = harness.worker_with(&[&FLAGS[..], &flags[..]].concat());
     harness.delivered(&[Kind::Activities]).await;
@@ -86,6 +88,10 @@ async fn links_lead_to_no_file_of_another_tenant() {
         assert!(lane["error"].as_str().unwrap().contains("leads out of"), "{lane}");
     }
     worker.lane("writer/activities/inside", |lane| lane["delivered"] == json!(50)).await;
+    worker.logged(&["linked.yaml", "leads out of"]).await;
+    let check = harness.command(&[&["check", "--offline", "pipelines"], &FLAGS[..], &flags[..2]].concat()).await;
+    let printed = check.stdout + &check.stderr;
+    assert!(printed.contains("leads out of") && !printed.contains("foreign"), "{printed}");
     assert_eq!(std::fs::read_to_string(harness.path("conf")).unwrap(), "foreign\n");
     assert_eq!(std::fs::read_dir(harness.path("outside")).unwrap().count(), 0);
 }

@@ -20,7 +20,6 @@ use super::{
 use crate::record::{Clock, Stream, Timestamp};
 use crate::settings::{ClientError, Id, SecretError};
 use crate::telemetry::{LaneMetrics, Meter};
-use crate::visible::excerpt;
 
 /// Timeout of a list of findings, for which consoles need longer.
 const FINDINGS_TIMEOUT: Duration = Duration::from_secs(60);
@@ -287,7 +286,7 @@ impl Client {
         }
         let answer = self.object("system/info").await.ok()?;
         let envelope: Envelope = serde_json::from_slice(&answer).ok()?;
-        envelope.data?.release.map(|release| excerpt(&release)).filter(|release| !release.is_empty())
+        envelope.data?.release.map(|release| self.redactor.excerpt(&release)).filter(|release| !release.is_empty())
     }
 
     /// Removes secrets from texts of the console, for use in errors and logs.

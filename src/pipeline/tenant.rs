@@ -395,7 +395,9 @@ impl Check<'_> {
         let text = match text.trim().split_once("://") {
             None if is_address => format!("https://{}", text.trim()),
             // Of other schemes the parser reads no addresses.
-            Some(("tls" | "tcp" | "udp", rest)) => format!("https://{rest}"),
+            Some((scheme, rest)) if ["tls", "tcp", "udp"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
+                format!("https://{rest}")
+            }
             _ => text.trim().to_owned(),
         };
         let refused = Url::parse(&text).ok().and_then(|url| self.rules.private.check(&url).err());
@@ -594,6 +596,7 @@ mod tests {
                     (format!("sinks: [{{ type: http, url: '{url}' }}]"), "sinks[0].url"),
                     (format!("sinks: [{{ type: loki, tls: {{}}, urls: ['{url}'] }}]"), "sinks[0].urls[0]"),
                     (format!("sinks: [{{ auth: {{ type: oauth2, token_url: '{url}' }} }}]"), "sinks[0].auth.token_url"),
+                    (format!("sinks: [{{ type: syslog, address: 'TCP://{host}:514' }}]"), "sinks[0].address"),
                 ] {
                     assert_eq!(refused(&rules(), &text).last().map(String::as_str), Some(key), "{text}");
                 }

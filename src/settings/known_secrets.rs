@@ -139,7 +139,8 @@ impl Spelling {
         let only = |is_next: bool| [after.filter(|_| is_next), None];
         match (self.code, unit) {
             (Code::Plain, Unit::Char(char)) => only(next.is_some_and(|next| {
-                char.eq_ignore_ascii_case(&next)
+                char == next
+                    || char.to_lowercase().eq(next.to_lowercase())
                     || (!next.is_ascii() && matches!(char, '?' | char::REPLACEMENT_CHARACTER))
             })),
             (Code::Plain, Unit::Named) => only(next.is_some_and(|next| !next.is_ascii_alphanumeric())),

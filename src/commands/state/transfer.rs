@@ -201,9 +201,14 @@ impl Import {
     pub fn read(file: &Path) -> anyhow::Result<Self> {
         let source = Source::of(file)?;
         let mut lanes = Vec::new();
+        let mut named = BTreeSet::new();
         for stored in source.read()? {
             let Stored { lane, is_repair, .. } = stored?;
-            lanes.extend(Some(lane).filter(|_| !is_repair));
+            if is_repair {
+                continue;
+            }
+            ensure!(named.insert(lane.to_string()), "the export is damaged: it has two checkpoints of lane {lane}");
+            lanes.push(lane);
         }
         Ok(Self { source, lanes })
     }

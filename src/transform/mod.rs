@@ -1,6 +1,7 @@
 //! What makes an event of a record: the mapping, which is the crate `s1-forwarder-mapping`, and after it what the user
 //! wants done to events (`steps.rs`).
 
+mod mapped;
 mod mapper;
 #[cfg(not(feature = "remap"))]
 mod no_remap;
@@ -19,7 +20,8 @@ pub use s1_forwarder_mapping::{
     schema_name,
 };
 
-pub use self::mapper::{Dropped, Mapped, Mapper};
+pub use self::mapped::{Dropped, Mapped};
+pub use self::mapper::Mapper;
 pub use self::redact::Keys;
 pub use self::redaction::{Redaction, With};
 pub use self::settings::TransformSettings;

@@ -11,8 +11,8 @@ use parking_lot::RwLock;
 use s1_forwarder_mapping::REDACTED;
 
 #[cfg(feature = "remap")]
-use super::mapper::Dropped;
-use super::mapper::Mapped;
+use super::mapped::Dropped;
+use super::mapped::Mapped;
 #[cfg(not(feature = "remap"))]
 use super::no_remap::{Budget, Program, Purpose};
 use super::redact::{Keys, Redactor};

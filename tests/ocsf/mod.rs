@@ -16,7 +16,9 @@ fn examples() -> Vec<Value> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/mapping/tests/data/ocsf");
     let folders = ["valid", "invalid"].map(|folder| directory.join(folder));
     let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
-    files.map(|file| serde_json::from_slice(&fs::read(file.unwrap().path()).unwrap()).unwrap()).collect()
+    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files.iter().map(|file| serde_json::from_slice(&fs::read(file).unwrap()).unwrap()).collect()
 }
 
 /// JSON pointers to all values below `value`.
@@ -35,7 +37,7 @@ fn pointers(value: &Value, pointer: &str, found: &mut Vec<String>) {
 
 /// The event with another value at `pointer`, and the event without the value.
 fn changed(event: &Value, pointer: &str) -> Vec<Value> {
-    let replaced = [json!(7), json!("x"), json!([]), json!({}), json!({ "unknown": 1 })].map(|other| {
+    let replaced = [json!(7), json!("x"), json!({ "unknown": 1 })].map(|other| {
         let mut event = event.clone();
         *event.pointer_mut(pointer).unwrap() = other;
         event
@@ -55,10 +57,12 @@ fn changed(event: &Value, pointer: &str) -> Vec<Value> {
 fn the_check_of_events_agrees_with_a_library() {
     let mut validators = BTreeMap::new();
     let mut counts = [0, 0];
-    for example in examples() {
+    for (index, example) in examples().into_iter().enumerate() {
         let mut found = Vec::new();
         pointers(&example, "", &mut found);
-        let broken = found.iter().filter(|pointer| *pointer != "/class_uid").flat_map(|at| changed(&example, at));
+        // Every fourth place, another one in each example: all of them take a minute.
+        let places = found.iter().skip(index % 4).step_by(4).filter(|pointer| *pointer != "/class_uid");
+        let broken = places.flat_map(|at| changed(&example, at));
         for event in broken.chain([example.clone()]) {
             let Some(schema) = validity::schema_of(&event) else { continue };
             let validator = validators

@@ -1,0 +1,34 @@
+//! What became of a record.
+
+use s1_forwarder_mapping as mapping;
+
+/// The result of mapping one record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mapped {
+    /// The table of activity types does not have the type of this activity.
+    pub unknown_activity: bool,
+    /// The record was not JSON, and was repaired before it was mapped.
+    pub repaired: bool,
+    /// The user's settings drop the event: there is none.
+    pub dropped: Option<Dropped>,
+    /// Why the user's program failed. The event is as it was mapped, and tagged.
+    pub remap_error: Option<String>,
+    /// It failed because it took too long.
+    pub remap_overran: bool,
+}
+
+impl From<mapping::Mapped> for Mapped {
+    fn from(mapped: mapping::Mapped) -> Self {
+        let mapping::Mapped { unknown_activity, repaired } = mapped;
+        Self { unknown_activity, repaired, ..Self::default() }
+    }
+}
+
+/// What drops an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// A condition of `drop`.
+    Condition,
+    /// `abort` in `remap`.
+    Remap,
+}

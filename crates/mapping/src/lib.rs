@@ -18,6 +18,7 @@ mod ocsf;
 mod placeholders;
 mod schema;
 mod secrets;
+mod used;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -9,6 +9,12 @@ use super::value::{Value, unescape};
 /// A JSON object of a record whose fields are known by name. `null`, `""`, `[]` and `{}` count as absent. Unknown keys,
 /// and values of an unexpected shape, are kept in `other`: a record never fails because of its fields.
 pub trait Block<'a>: Default {
+    /// How many fields the block has, those of its blocks included.
+    const FIELDS: u16;
+
+    /// The number of the field at `index` in [`Self::keys`], or of the first field of the block there.
+    fn offset(index: usize) -> u16;
+
     /// The keys of the fields.
     fn keys() -> &'static KeyTable;
 
@@ -21,11 +27,11 @@ pub trait Block<'a>: Default {
     /// Calls `visitor` with every value that has not been taken: fields in the order of declaration, then `other`.
     fn visit(&self, visitor: &mut impl Visitor<'a>);
 
-    /// Whether the field `name` (in `snake_case`) exists and has a value that was not taken.
-    fn has_field(&self, name: &str) -> bool;
+    /// Whether the field `name` (in `snake_case`) exists and has a value that `is_left`.
+    fn has_field(&self, name: &str, is_left: impl Fn(Value<'a>) -> bool) -> bool;
 
     /// As [`Block::has_field`], by the console's key.
-    fn has_key(&self, key: &str) -> bool;
+    fn has_key(&self, key: &str, is_left: impl Fn(Value<'a>) -> bool) -> bool;
 }
 
 /// Receives the values of a block that were not taken.
@@ -53,13 +59,18 @@ pub trait ReadBlock<'a>: std::fmt::Debug {
     /// False when the block was read before: if a key is repeated, its first value counts.
     fn is_unread(&self) -> bool;
 
+    /// Reads the block whose first field has the number `first_slot`.
+    ///
     /// # Errors
     /// When the next value is not a JSON object.
-    fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), JsonError>;
+    fn read(&mut self, reader: &mut Reader<'a>, first_slot: u16) -> Result<(), JsonError>;
 }
 
-/// Fills `block` from the next value, which must be an object.
-pub fn read_block<'a, B: Block<'a>>(block: &mut B, reader: &mut Reader<'a>) -> Result<(), JsonError> {
+/// Most fields of a record, with those of its blocks.
+pub const MAX_FIELDS: u16 = 511;
+
+/// Fills `block` from the next value, which must be an object. Its first field has the number `first_slot`.
+pub fn read_block<'a, B: Block<'a>>(block: &mut B, reader: &mut Reader<'a>, first_slot: u16) -> Result<(), JsonError> {
     let table = B::keys();
     if !reader.consume(b'{') {
         return Err(reader.syntax_error());
@@ -81,14 +92,15 @@ pub fn read_block<'a, B: Block<'a>>(block: &mut B, reader: &mut Reader<'a>) -> R
         };
         expected = index.map_or(expected, |index| table.next[index]);
         let is_object = reader.peek() == Some(b'{');
+        let slot = index.map_or(0, |index| first_slot + B::offset(index));
         match index.map_or(Slot::Unknown, |index| block.slot(index)) {
             Slot::Field(field) if field.raw().is_empty() => {
-                let value = Value::new(reader.value()?);
+                let value = Value::of_field(reader.value()?, slot);
                 if !value.is_empty() {
                     *field = value;
                 }
             }
-            Slot::Block(inner) if is_object && inner.is_unread() => inner.read(reader)?,
+            Slot::Block(inner) if is_object && inner.is_unread() => inner.read(reader, slot)?,
             _ => {
                 let value = Value::new(reader.value()?);
                 if !value.is_empty() {
@@ -101,6 +113,17 @@ pub fn read_block<'a, B: Block<'a>>(block: &mut B, reader: &mut Reader<'a>) -> R
         }
         return if reader.consume(b'}') { Ok(()) } else { Err(reader.syntax_error()) };
     }
+}
+
+/// Reads a block out of `text`, a value of a record `Outer` of its own. Its fields are numbered after those of `Outer`.
+///
+/// # Errors
+/// When the text does not begin with a JSON object.
+pub fn read_inside<'a, Outer: Block<'a>, Inner: Block<'a> + ReadBlock<'a>>(text: &'a str) -> Result<Inner, JsonError> {
+    const { assert!(Outer::FIELDS + Inner::FIELDS <= MAX_FIELDS) };
+    let mut block = Inner::default();
+    block.read(&mut Reader::new(text), Outer::FIELDS + 1)?;
+    Ok(block)
 }
 
 /// A hash table of keys that is built at compile time. A record has a hundred keys: comparing each with a hundred names
@@ -196,6 +219,17 @@ const fn hash(key: &[u8]) -> usize {
     mixed % 512
 }
 
+/// The offset of each block after `own` fields, then the number of all fields. `inner` are the fields of the blocks.
+pub const fn offsets<const N: usize>(own: u16, inner: &[u16]) -> [u16; N] {
+    let mut offsets = [own; N];
+    let mut index = 0;
+    while index < inner.len() {
+        offsets[index + 1] = offsets[index] + inner[index];
+        index += 1;
+    }
+    offsets
+}
+
 /// Declares blocks. Each field has a name in `snake_case`, which is also its name in the vendor namespace, and the
 /// console's key. Fields that are blocks themselves come last.
 macro_rules! block {
@@ -214,17 +248,31 @@ macro_rules! block {
         }
 
         const _: () = {
-            use $crate::block::{Block, KeyTable, ReadBlock, Slot, Visitor, read_block};
+            use $crate::block::{Block, KeyTable, ReadBlock, Slot, Visitor, offsets, read_block};
             use $crate::{JsonError, Reader, Value};
 
             #[allow(non_camel_case_types)]
             #[derive(Clone, Copy)]
             enum Member { $($field,)* $($($inner,)*)? }
 
+            const OWN: u16 = <[&str]>::len(&[$($key),*]) as u16;
+            const INNER: &[u16] = &[$($(<$kind<'static> as Block<'static>>::FIELDS,)*)?];
+            const OFFSETS: [u16; INNER.len() + 1] = offsets(OWN, INNER);
+
             static KEYS: KeyTable = KeyTable::new(&[$($key,)* $($($inner_key,)*)?]);
             static MEMBERS: &[Member] = &[$(Member::$field,)* $($(Member::$inner,)*)?];
 
             impl<'a> Block<'a> for $name<'a> {
+                const FIELDS: u16 = OFFSETS[INNER.len()];
+
+                #[inline]
+                fn offset(index: usize) -> u16 {
+                    match index.checked_sub(usize::from(OWN)) {
+                        Some(inner) => OFFSETS[inner],
+                        None => index as u16,
+                    }
+                }
+
                 #[inline]
                 fn keys() -> &'static KeyTable {
                     &KEYS
@@ -255,18 +303,20 @@ macro_rules! block {
                     }
                 }
 
-                fn has_field(&self, name: &str) -> bool {
+                fn has_field(&self, name: &str, is_left: impl Fn(Value<'a>) -> bool) -> bool {
+                    let _ = &is_left;
                     match name {
-                        $(stringify!($field) => !self.$field.is_empty(),)*
+                        $(stringify!($field) => !self.$field.is_empty() && is_left(self.$field),)*
                         $($(stringify!($inner) => self.$inner.present,)*)?
                         _ => false,
                     }
                 }
 
-                fn has_key(&self, key: &str) -> bool {
+                fn has_key(&self, key: &str, is_left: impl Fn(Value<'a>) -> bool) -> bool {
+                    let _ = &is_left;
                     let Some(index) = KEYS.find(key) else { return false };
                     match MEMBERS[index] {
-                        $(Member::$field => !self.$field.is_empty(),)*
+                        $(Member::$field => !self.$field.is_empty() && is_left(self.$field),)*
                         $($(Member::$inner => self.$inner.present,)*)?
                     }
                 }
@@ -278,9 +328,9 @@ macro_rules! block {
                     !self.present
                 }
 
-                fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), JsonError> {
+                fn read(&mut self, reader: &mut Reader<'a>, first_slot: u16) -> Result<(), JsonError> {
                     self.present = true;
-                    read_block(self, reader)
+                    read_block(self, reader, first_slot)
                 }
             }
         };
@@ -297,7 +347,8 @@ macro_rules! block {
             /// When the next value is not a JSON object.
             pub fn read(reader: &mut $crate::Reader<'a>) -> Result<Self, $crate::JsonError> {
                 let mut block = Self::default();
-                $crate::block::ReadBlock::read(&mut block, reader)?;
+                const { assert!(<$name<'static> as $crate::block::Block<'static>>::FIELDS <= $crate::block::MAX_FIELDS) };
+                $crate::block::ReadBlock::read(&mut block, reader, 1)?;
                 Ok(block)
             }
         }
@@ -326,7 +377,7 @@ mod tests {
     fn known_keys_fill_fields_and_unknown_keys_are_kept() {
         let text =
             r#"{"filePath":"a","innerInfo":{"name":1,"x":[2]},"fileP\u0061th":"b","new":{"y":3},"empty":null,"id":""}"#;
-        let mut outer = read(text).unwrap();
+        let outer = read(text).unwrap();
         assert_eq!(outer.file_path.raw(), "\"a\"");
         assert_eq!(outer.inner.name.raw(), "1");
         let other = |block: &Vec<(Cow<'_, str>, Value<'_>)>| {
@@ -334,10 +385,17 @@ mod tests {
         };
         assert_eq!(other(&outer.inner.other), ["x=[2]"]);
         assert_eq!(other(&outer.other), ["filePath=\"b\"", "new={\"y\":3}"]);
-        assert!(outer.has_field("file_path") && outer.has_field("inner"));
-        assert!(!outer.has_field("id") && !outer.has_field("new"));
-        outer.file_path.take();
-        assert!(!outer.has_field("file_path"));
+        let has = |name| outer.has_field(name, |_| true);
+        assert!(has("file_path") && has("inner") && !has("id") && !has("new"));
+        assert!(!outer.has_field("file_path", |_| false));
+    }
+
+    #[test]
+    fn fields_are_numbered_those_of_inner_blocks_too() {
+        let outer = read(r#"{"innerInfo":{"name":"c"},"id":"b","filePath":"a","filePath":"d"}"#).unwrap();
+        let values = [outer.file_path, outer.id, outer.inner.name, outer.other[0].1];
+        assert_eq!(values.map(Value::slot), [1, 2, 3, 0]);
+        assert_eq!((Outer::FIELDS, outer.id.get("x").slot()), (3, 0));
     }
 
     #[test]

@@ -16,31 +16,52 @@ pub enum Kind {
 }
 
 /// A value of a record, borrowed and never converted: digits and escapes are as received. The default is an absent
-/// value.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// value. Values are equal if their texts are, wherever they are from.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Value<'a> {
     raw: &'a str,
+    /// The number of its field in the record, from 1. 0 for other values: those without a field, and parts of a value.
+    slot: u16,
     mismatched: bool,
 }
+
+impl PartialEq for Value<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.raw == other.raw
+    }
+}
+
+impl Eq for Value<'_> {}
 
 impl<'a> Value<'a> {
     /// `raw` is one JSON value without white space around it; "" is an absent value.
     #[inline]
     pub const fn new(raw: &'a str) -> Self {
-        Self { raw, mismatched: false }
+        Self { raw, slot: 0, mismatched: false }
     }
 
-    /// Returns the value and leaves an absent one. A mapping takes the values that have a field in the event; the
-    /// values that remain go to the vendor namespace.
+    /// The value of the field with this number.
     #[inline]
-    pub fn take(&mut self) -> Self {
-        std::mem::take(self)
+    pub(crate) const fn of_field(raw: &'a str, slot: u16) -> Self {
+        Self { raw, slot, mismatched: false }
     }
 
-    /// Marks a value whose type does not fit its field of the event.
+    /// The number of its field in the record; 0 if it is no field's value.
     #[inline]
-    pub fn mark_mismatched(&mut self) {
-        self.mismatched = true;
+    pub const fn slot(self) -> u16 {
+        self.slot
+    }
+
+    /// The same value without its number: who uses it leaves the field for others.
+    #[inline]
+    pub const fn kept(self) -> Self {
+        Self { slot: 0, ..self }
+    }
+
+    /// The same value, marked: its type does not fit its field of the event.
+    #[inline]
+    pub const fn mismatched(self) -> Self {
+        Self { mismatched: true, ..self }
     }
 
     /// Whether the value was marked. A mismatched scalar is written as text in the vendor namespace.

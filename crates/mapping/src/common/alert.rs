@@ -20,106 +20,93 @@ pub fn matched<'a>(info: &AlertInfo<'a>, target: &AlertTarget<'a>) -> Matched<'a
     matched
 }
 
-/// The fields of a detection in an alert. `none` replaces addresses, which alerts do not have.
-pub fn detection<'v, 'a>(
-    alert: &'v mut Alert<'a>,
-    kind: Option<EventKind>,
-    none: &'v mut [Value<'a>; 2],
-) -> Detection<'v, 'a> {
-    let (info, rule, target) = (&mut alert.alert_info, &mut alert.rule_info, &mut alert.target_process_info);
-    let (current, detected) = (&mut alert.agent_realtime_info, &mut alert.agent_detection_info);
-    let (container, pod) = (&mut alert.container_info, &mut alert.kubernetes_info);
+/// The fields of a detection in an alert. Alerts have no addresses.
+pub fn detection<'a>(alert: &Alert<'a>, kind: Option<EventKind>) -> Detection<'a> {
+    let (info, rule, target) = (&alert.alert_info, &alert.rule_info, &alert.target_process_info);
+    let (current, detected) = (&alert.agent_realtime_info, &alert.agent_detection_info);
+    let (container, pod) = (&alert.container_info, &alert.kubernetes_info);
     Detection {
         kind,
         event_type: info.event_type,
-        rule: Rule {
-            id: &mut rule.id,
-            name: &mut rule.name,
-            description: &mut rule.description,
-            category: &mut rule.query_type,
-        },
-        source: Peer { ip: &mut info.src_ip, port: &mut info.src_port },
-        destination: Peer { ip: &mut info.dst_ip, port: &mut info.dst_port },
+        rule: Rule { id: rule.id, name: rule.name, description: rule.description, category: rule.query_type },
+        source: Peer { ip: info.src_ip, port: info.src_port },
+        destination: Peer { ip: info.dst_ip, port: info.dst_port },
         direction: info.net_event_direction,
-        machine_ip: &mut info.src_machine_ip,
-        dns_request: &mut info.dns_request,
-        dns_response: &mut info.dns_response,
-        login: Login {
-            name: &mut info.logins_user_name,
-            domain: &mut info.login_account_domain,
-            sid: &mut info.login_account_sid,
-        },
+        machine_ip: info.src_machine_ip,
+        dns_request: info.dns_request,
+        dns_response: info.dns_response,
+        login: Login { name: info.logins_user_name, domain: info.login_account_domain, sid: info.login_account_sid },
         registry: Registry {
-            key_path: &mut info.registry_key_path,
-            path: &mut info.registry_path,
-            data: &mut info.registry_value,
+            key_path: info.registry_key_path,
+            path: info.registry_path,
+            data: info.registry_value,
             old_data_type: info.registry_old_value_type,
         },
-        module_path: &mut info.module_path,
-        module_sha1: &mut info.module_sha1,
+        module_path: info.module_path,
+        module_sha1: info.module_sha1,
         indicator_type: info.ti_indicator_type,
-        indicator_value: &mut info.ti_indicator_value,
-        indicator_source: &mut info.ti_indicator_source,
-        process: process(&mut alert.source_process_info),
-        parent: process(&mut alert.source_parent_process_info),
+        indicator_value: info.ti_indicator_value,
+        indicator_source: info.ti_indicator_source,
+        process: process(&alert.source_process_info),
+        parent: process(&alert.source_parent_process_info),
         target: Target {
-            name: &mut target.tgt_proc_name,
-            pid: &mut target.tgt_proc_pid,
-            command_line: &mut target.tgt_proc_cmd_line,
-            executable: &mut target.tgt_proc_image_path,
-            entity_id: &mut target.tgt_proc_uid,
-            start: &mut target.tgt_process_start_time,
+            name: target.tgt_proc_name,
+            pid: target.tgt_proc_pid,
+            command_line: target.tgt_proc_cmd_line,
+            executable: target.tgt_proc_image_path,
+            entity_id: target.tgt_proc_uid,
+            start: target.tgt_process_start_time,
         },
         file: File {
-            path: &mut target.tgt_file_path,
-            sha1: &mut target.tgt_file_hash_sha1,
-            sha256: &mut target.tgt_file_hash_sha256,
-            created: &mut target.tgt_file_created_at,
-            mtime: &mut target.tgt_file_modified_at,
+            path: target.tgt_file_path,
+            sha1: target.tgt_file_hash_sha1,
+            sha256: target.tgt_file_hash_sha256,
+            created: target.tgt_file_created_at,
+            mtime: target.tgt_file_modified_at,
             is_signed: target.tgt_file_is_signed,
         },
         host: Host {
-            names: [&mut current.name, &mut detected.name],
-            id: &mut current.id,
-            kind: if current.machine_type.is_empty() { &mut detected.machine_type } else { &mut current.machine_type },
+            names: [current.name, detected.name],
+            id: current.id,
+            kind: if current.machine_type.is_empty() { detected.machine_type } else { current.machine_type },
             os: Os {
                 kind: [detected.os_family, current.os],
                 family: detected.os_family,
-                name: if detected.os_name.is_empty() { &mut current.os } else { &mut detected.os_name },
-                version: &mut detected.os_revision,
+                name: if detected.os_name.is_empty() { current.os } else { detected.os_name },
+                version: detected.os_revision,
             },
-            addresses: none.each_mut(),
+            addresses: [Value::default(); 2],
             mac: Value::default(),
         },
         container: Container {
-            id: &mut container.id,
-            name: &mut container.name,
-            image: &mut container.image,
+            id: container.id,
+            name: container.name,
+            image: container.image,
             labels: container.labels,
         },
         pod: Pod {
             is_set: !pod.is_empty(),
-            cluster: &mut pod.cluster,
-            namespace: &mut pod.namespace,
-            name: &mut pod.pod,
-            controller_kind: &mut pod.controller_kind,
+            cluster: pod.cluster,
+            namespace: pod.namespace,
+            name: pod.pod,
+            controller_kind: pod.controller_kind,
         },
     }
 }
 
-fn process<'v, 'a>(process: &'v mut AlertProcess<'a>) -> Process<'v, 'a> {
+fn process<'a>(process: &AlertProcess<'a>) -> Process<'a> {
     let user = users(process);
     Process {
-        name: &mut process.name,
-        pid: &mut process.pid,
-        command_line: &mut process.commandline,
-        executable: &mut process.file_path,
-        md5: &mut process.file_hash_md5,
-        sha1: &mut process.file_hash_sha1,
-        sha256: &mut process.file_hash_sha256,
-        entity_id: &mut process.unique_id,
-        start: &mut process.pid_starttime,
-        signer: &mut process.file_signer_identity,
+        name: process.name,
+        pid: process.pid,
+        command_line: process.commandline,
+        executable: process.file_path,
+        md5: process.file_hash_md5,
+        sha1: process.file_hash_sha1,
+        sha256: process.file_hash_sha256,
+        entity_id: process.unique_id,
+        start: process.pid_starttime,
+        signer: process.file_signer_identity,
         user,
     }
 }

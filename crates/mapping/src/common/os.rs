@@ -2,10 +2,11 @@ use s1_forwarder_record::Value;
 
 use super::classification::Word;
 
-/// References to the fields of an operating system.
-pub struct Os<'v, 'a> {
-    pub name: &'v mut Value<'a>,
-    pub version: &'v mut Value<'a>,
+/// The values of an operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Os<'a> {
+    pub name: Value<'a>,
+    pub version: Value<'a>,
     /// Possible types; the first that ECS has is used.
     pub kind: [Value<'a>; 2],
     /// The family, if the record has one in addition to the type.

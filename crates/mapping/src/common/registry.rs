@@ -5,17 +5,17 @@ use s1_forwarder_record::{Escaped, Value};
 use super::placeholder::is_placeholder;
 
 /// The registry part of an alert. The path may be in either of two keys.
-pub struct Registry<'v, 'a> {
-    pub key_path: &'v mut Value<'a>,
-    pub path: &'v mut Value<'a>,
+pub struct Registry<'a> {
+    pub key_path: Value<'a>,
+    pub path: Value<'a>,
     /// The data that was written.
-    pub data: &'v mut Value<'a>,
+    pub data: Value<'a>,
     pub old_data_type: Value<'a>,
 }
 
-impl<'a> Registry<'_, 'a> {
+impl<'a> Registry<'a> {
     /// The path of the key, unless the other path is longer by the name of a value.
-    pub fn longest_path(&mut self) -> &mut Value<'a> {
+    pub fn longest_path(&self) -> Value<'a> {
         let is_within = match (set(self.key_path), set(self.path)) {
             (Some(key), Some(path)) => path.raw().strip_prefix(key.raw()).is_some_and(|rest| rest.starts_with(r"\\")),
             (key, _) => key.is_none(),
@@ -24,7 +24,7 @@ impl<'a> Registry<'_, 'a> {
     }
 }
 
-pub fn set<'a>(value: &Value<'a>) -> Option<Escaped<'a>> {
+pub fn set(value: Value<'_>) -> Option<Escaped<'_>> {
     value.escaped().filter(|text| !is_placeholder(*text))
 }
 

@@ -1,7 +1,8 @@
 //! Maps `/activities` to ECS. The number of the type says what happened; the keys of `data` say what it is about.
 
 use s1_forwarder_record::activity::{Activity, ActivityData};
-use s1_forwarder_record::{Escaped, Kind, Reader, Value};
+use s1_forwarder_record::block::read_inside;
+use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::activity_event::{self, Tail};
 use super::common_fields::CommonFields;
@@ -16,10 +17,10 @@ use crate::common::rule_hit::is_hit;
 const MANAGEMENT_UPDATED: u32 = 26;
 
 /// Returns true if the type is not in the table.
-pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &mut Activity<'_>) -> bool {
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &Activity<'_>) -> bool {
     let number = activity_class::number(activity);
-    let mut data = match activity.data.kind() {
-        Kind::Object => ActivityData::read(&mut Reader::new(activity.data.raw())).unwrap_or_default(),
+    let data = match activity.data.kind() {
+        Kind::Object => read_inside::<Activity<'_>, ActivityData<'_>>(activity.data.raw()).unwrap_or_default(),
         _ => ActivityData::default(),
     };
     if is_hit(number, &data) {
@@ -28,40 +29,41 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &m
     }
     let class = activity_class::classify(number, activity, &data);
     let is_console = number == Some(MANAGEMENT_UPDATED);
-    let version = if class.is("package") { part::version(activity, &mut data) } else { Value::default() };
+    let version = if class.is("package") { part::version(activity, &data) } else { Value::default() };
+    event.used.mark(version);
     let (agent_id, threat_id, agent_uuid) = (activity.agent_id, activity.threat_id, data.uuid);
     let of_agent = activity.user_id.is_empty() && !activity.agent_id.is_empty();
     let origin = RemoteOrigin::of(data.file_display_name);
     let message = activity.primary_description.escaped();
 
-    activity_event::head(event, common, activity, &mut if is_console { Value::default() } else { version });
-    event_object(event, common, activity, &mut data, &class, message);
-    activity_user::write(event, activity, &mut data, &class, origin);
+    activity_event::head(event, common, activity, if is_console { Value::default() } else { version });
+    event_object(event, common, activity, &data, &class, message);
+    activity_user::write(event, activity, &data, &class, origin);
     match (class.subject, origin) {
-        (Subject::Firewall, _) => part::connection(event, &mut data),
+        (Subject::Firewall, _) => part::connection(event, &data),
         (_, Some(origin)) => origin.write_source(event),
-        (_, None) if !of_agent => part::source(event, &mut data),
+        (_, None) if !of_agent => part::source(event, &data),
         _ => {}
     }
     if class.subject == Subject::Device {
-        part::device(event, &mut data);
+        part::device(event, &data);
     }
-    part::rule(event, &mut data);
-    part::process(event, &mut data, class.subject == Subject::Firewall);
-    part::host(event, activity, &mut data, of_agent);
+    part::rule(event, &data);
+    part::process(event, &data, class.subject == Subject::Firewall);
+    part::host(event, activity, &data, of_agent);
     part::package(event, &class, version);
     if class.is("threat") {
         part::indicator(event, activity, &data);
     }
-    part::file(event, activity, &mut data, &class);
+    part::file(event, activity, &data, &class);
     let url = event.open("url");
-    event.keyword("original", &mut data.download_url);
+    event.keyword("original", data.download_url);
     event.close(url);
     let names = NamesInData {
         level: data.scope_level,
-        account: [&mut data.account_name, &mut Value::default()],
+        account: [data.account_name, Value::default()],
         site: data.site_name,
-        group: [&mut data.group_name, &mut Value::default()],
+        group: [data.group_name, Value::default()],
     };
     let site_name = organization::write_of_activity(event, activity, names);
     let keys = JoinKeys { agent_uuid, threat_id, alert_id: data.alert_id, ..JoinKeys::default() };
@@ -73,8 +75,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &m
 fn event_object<'a>(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
-    activity: &mut Activity<'a>,
-    data: &mut ActivityData<'a>,
+    activity: &Activity<'a>,
+    data: &ActivityData<'a>,
     class: &Class,
     message: Option<Escaped<'a>>,
 ) {
@@ -96,7 +98,7 @@ fn event_object<'a>(
     };
     event.optional("reason", [data.reason, comments].into_iter().find(is_reason).and_then(Value::escaped));
     if class.subject == Subject::Device {
-        event.date("start", &mut data.event_time);
+        event.date("start", data.event_time);
     }
     activity_event::fields(event, common, activity, class.severity);
     event.close(open);

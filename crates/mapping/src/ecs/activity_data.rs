@@ -12,12 +12,13 @@ use crate::common::classification::Word;
 use crate::common::os::os_type;
 use crate::common::placeholder::first_scalar;
 use crate::common::remote_origin;
+use crate::used::Used;
 
 /// The package version of an activity.
-pub(super) fn version<'a>(activity: &mut Activity<'a>, data: &mut ActivityData<'a>) -> Value<'a> {
-    for value in [&mut data.new_agent_version, &mut activity.agent_updated_version, &mut data.version] {
-        if is_set(*value) {
-            return value.take();
+pub(super) fn version<'a>(activity: &Activity<'a>, data: &ActivityData<'a>) -> Value<'a> {
+    for value in [data.new_agent_version, activity.agent_updated_version, data.version] {
+        if is_set(value) {
+            return value;
         }
     }
     Value::default()
@@ -25,7 +26,7 @@ pub(super) fn version<'a>(activity: &mut Activity<'a>, data: &mut ActivityData<'
 
 /// Writes `package.*`: the agent, unless the console itself or an app of the marketplace was changed. The console does
 /// not name the app.
-pub(super) fn package(event: &mut Event<'_>, class: &Class, mut version: Value<'_>) {
+pub(super) fn package(event: &mut Event<'_>, class: &Class, version: Value<'_>) {
     if !class.is("package") {
         return;
     }
@@ -35,32 +36,27 @@ pub(super) fn package(event: &mut Event<'_>, class: &Class, mut version: Value<'
         action if action.starts_with("marketplace-") => {}
         _ => event.json.word("name", "SentinelOne Agent"),
     }
-    event.keyword("version", &mut version);
+    event.keyword("version", version);
     event.close(open);
 }
 
 /// Writes the address of a console user.
-pub(super) fn source(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
+pub(super) fn source(event: &mut Event<'_>, data: &ActivityData<'_>) {
     let open = event.open("source");
-    event.ip("ip", &mut data.ip_address);
+    event.ip("ip", data.ip_address);
     event.close(open);
 }
 
 /// Writes `host.*` of an endpoint. `ipAddress` is its address if no user acted (`of_agent`).
-pub(super) fn host<'a>(
-    event: &mut Event<'_>,
-    activity: &mut Activity<'a>,
-    data: &mut ActivityData<'a>,
-    of_agent: bool,
-) {
+pub(super) fn host<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &ActivityData<'a>, of_agent: bool) {
     let open = event.open("host");
-    endpoint::names(event, [&mut data.computer_name]);
-    event.keyword("id", &mut activity.agent_id);
-    // The address of a console user was taken above, or is not a valid address.
-    let ip_address = if of_agent { &mut data.ip_address } else { &mut Value::default() };
-    let values = [&mut data.agentipv4, &mut data.ip_addresses, ip_address, &mut data.external_ip];
-    endpoint::addresses(event, Value::default(), &values.each_ref().map(|value| **value));
-    values.into_iter().for_each(Event::take_address);
+    endpoint::names(event, [data.computer_name]);
+    event.keyword("id", activity.agent_id);
+    // The address of a console user is written above, or is not a valid address.
+    let ip_address = if of_agent { data.ip_address } else { Value::default() };
+    let values = [data.agentipv4, data.ip_addresses, ip_address, data.external_ip];
+    endpoint::addresses(event, Value::default(), &values);
+    values.into_iter().for_each(|value| event.mark_address(value));
     if !event.is_empty(&open) {
         os(event, activity, data);
     }
@@ -73,15 +69,15 @@ pub(super) fn indicator(event: &mut Event<'_>, activity: &Activity<'_>, data: &A
     let open = event.open("indicator");
     event.json.word("type", "file");
     let file = event.open("file");
-    // Uses copies: `file` takes these values.
-    event.hashes([&mut { activity.hash }, &mut { data.file_content_hash }]);
+    // `file` has these values too, and marks them.
+    event.hashes([activity.hash.kept(), data.file_content_hash.kept()]);
     event.close(file);
     event.close(open);
     event.close(threat);
 }
 
 /// Without an endpoint, the platform is that of an exclusion or a blocklist entry.
-fn os<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data: &mut ActivityData<'a>) {
+fn os<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &ActivityData<'a>) {
     let kind = [activity.os_family, data.os_family, data.os_type];
     let family = first_scalar(kind);
     let Some(text) = family.escaped().filter(|text| !is_placeholder(*text)) else { return };
@@ -90,41 +86,41 @@ fn os<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data: &mut Activit
         event.json.word("type", kind);
     }
     event.json.escaped("family", text);
-    for value in [&mut activity.os_family, &mut data.os_family, &mut data.os_type] {
-        if *value == family {
-            value.take();
+    for value in [activity.os_family, data.os_family, data.os_type] {
+        if value == family {
+            event.used.mark(value);
         }
     }
     event.close(os);
 }
 
 /// Writes `file.*`: the file that was detected, fetched, blocked or excluded.
-pub(super) fn file<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data: &mut ActivityData<'a>, class: &Class) {
+pub(super) fn file<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &ActivityData<'a>, class: &Class) {
     let open = event.open("file");
-    let excluded = if class.is("configuration") { Excluded::of(activity, data, class) } else { None };
-    let path = event.keyword("path", &mut data.file_path);
+    let excluded = if class.is("configuration") { Excluded::of(event.used, activity, data, class) } else { None };
+    let path = event.keyword("path", data.file_path);
     let path = match excluded {
-        Some(Excluded::Path) if path.is_none() => event.keyword("path", &mut data.value),
+        Some(Excluded::Path) if path.is_none() => event.keyword("path", data.value),
         _ => path,
     };
     let has_name = remote_origin::name_of(data.file_display_name).is_some()
-        && event.keyword("name", &mut data.file_display_name).is_some();
+        && event.keyword("name", data.file_display_name).is_some();
     if !has_name {
         event.optional("name", path.map(Escaped::last_segment).filter(|name| !name.raw().is_empty()));
     }
     let repeated = activity.hash;
-    let none = &mut Value::default();
-    let excluded_hash = if excluded == Some(Excluded::Hash) { &mut data.value } else { none };
-    event.hashes([&mut activity.hash, &mut data.file_content_hash, &mut *excluded_hash]);
-    for value in [&mut data.file_content_hash, excluded_hash] {
-        if activity.hash.is_empty() && *value == repeated {
-            value.take();
+    let none = Value::default();
+    let excluded_hash = if excluded == Some(Excluded::Hash) { data.value } else { none };
+    event.hashes([activity.hash, data.file_content_hash, excluded_hash]);
+    for value in [data.file_content_hash, excluded_hash] {
+        if event.used.left(activity.hash).is_empty() && value == repeated {
+            event.used.mark(value);
         }
     }
     match (excluded, data.value.escaped()) {
         (Some(Excluded::Signer), _) => {
             let signature = event.open("code_signature");
-            event.keyword("subject_name", &mut data.value);
+            event.keyword("subject_name", data.value);
             event.close(signature);
         }
         // The text stays in the record: ECS has extensions without the dot.
@@ -149,11 +145,13 @@ enum Excluded {
 }
 
 impl Excluded {
-    fn of(activity: &Activity<'_>, data: &ActivityData<'_>, class: &Class) -> Option<Self> {
+    fn of(used: &Used, activity: &Activity<'_>, data: &ActivityData<'_>, class: &Class) -> Option<Self> {
         let text = data.value.escaped()?.raw();
         let kind = Word::of_value(data.exclusion_type);
         let is_hash = matches!(text.len(), 32 | 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let has_platform = [data.os_family, activity.os_family].iter().any(|family| family.escaped().is_some());
+        // The platform of an endpoint is used by now.
+        let families = [data.os_family, activity.os_family];
+        let has_platform = families.iter().any(|family| used.left(*family).escaped().is_some());
         let is_entry = has_platform || ["exclusion", "blacklist"].iter().any(|word| class.action.contains(word));
         let is_path = text.starts_with('/') || text.contains("\\\\");
         match kind.as_str() {
@@ -168,68 +166,58 @@ impl Excluded {
 }
 
 /// Writes `process.*`; only firewall activities contain the process itself.
-pub(super) fn process(event: &mut Event<'_>, data: &mut ActivityData<'_>, is_firewall: bool) {
+pub(super) fn process(event: &mut Event<'_>, data: &ActivityData<'_>, is_firewall: bool) {
     let open = event.open("process");
     if is_firewall {
         let application = data.application.escaped();
-        event.keyword("executable", &mut data.application);
-        if event.keyword("name", &mut data.process_name).is_none() {
+        event.keyword("executable", data.application);
+        if event.keyword("name", data.process_name).is_none() {
             event.optional("name", application.map(Escaped::last_segment).filter(|name| !name.raw().is_empty()));
         }
-        event.long("pid", &mut data.process_id);
+        event.long("pid", data.process_id);
     }
-    event.keyword("command_line", &mut data.escaped_malicious_process_arguments);
+    event.keyword("command_line", data.escaped_malicious_process_arguments);
     event.close(open);
 }
 
 /// Writes `device.*` of device control. ECS also has fields for the vendor and product numbers of a USB device.
-pub(super) fn device(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
+pub(super) fn device(event: &mut Event<'_>, data: &ActivityData<'_>) {
     let open = event.open("device");
-    if event.keyword("id", &mut data.u_id).is_none() {
-        event.keyword("id", &mut data.uid);
+    if event.keyword("id", data.u_id).is_none() {
+        event.keyword("id", data.uid);
     }
-    event.keyword("serial_number", &mut data.serial);
-    event.keyword("manufacturer", &mut data.manufacturer_name);
-    for (name, value) in [("vendor", &mut data.vendor_id), ("product", &mut data.product_id)] {
+    event.keyword("serial_number", data.serial);
+    event.keyword("manufacturer", data.manufacturer_name);
+    for (name, value) in [("vendor", data.vendor_id), ("product", data.product_id)] {
         let object = event.open(name);
         event.keyword("id", value);
         event.close(object);
     }
     let object = event.open("model");
-    event.keyword("name", &mut data.device_name);
+    event.keyword("name", data.device_name);
     event.close(object);
     event.close(open);
 }
 
 /// Writes the rule that acted or was changed.
-pub(super) fn rule(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
+pub(super) fn rule(event: &mut Event<'_>, data: &ActivityData<'_>) {
     let open = event.open("rule");
-    event.keyword("id", &mut data.rule_id);
-    event.keyword("name", &mut data.rule_name);
+    event.keyword("id", data.rule_id);
+    event.keyword("name", data.rule_name);
     event.close(open);
 }
 
 /// Writes `source`, `destination` and `network` of a firewall activity. For inbound traffic the remote host is the
 /// source.
-pub(super) fn connection(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
+pub(super) fn connection(event: &mut Event<'_>, data: &ActivityData<'_>) {
     let direction = first_scalar([data.reported_direction, data.direction]);
     let inbound = direction.escaped().is_some_and(|text| text.is("inbound") || text.is("incoming"));
     let outbound = direction.escaped().is_some_and(|text| text.is("outbound") || text.is("outgoing"));
     let local = if inbound { "destination" } else { "source" };
     let remote = if inbound { "source" } else { "destination" };
-    peer(
-        event,
-        local,
-        [&mut data.reported_local_host, &mut data.local_host],
-        [&mut data.reported_local_port, &mut data.local_port],
-    );
-    let ports = if data.remote_port.is_empty() { &mut data.port } else { &mut data.remote_port };
-    peer(
-        event,
-        remote,
-        [&mut data.reported_remote_host, &mut data.remote_host],
-        [&mut data.reported_remote_port, ports],
-    );
+    peer(event, local, [data.reported_local_host, data.local_host], [data.reported_local_port, data.local_port]);
+    let ports = if data.remote_port.is_empty() { data.port } else { data.remote_port };
+    peer(event, remote, [data.reported_remote_host, data.remote_host], [data.reported_remote_port, ports]);
     let open = event.open("network");
     network::transport(event, first_scalar([data.reported_protocol, data.protocol]));
     if inbound || outbound {
@@ -238,7 +226,7 @@ pub(super) fn connection(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
     event.close(open);
 }
 
-fn peer(event: &mut Event<'_>, name: &'static str, hosts: [&mut Value<'_>; 2], ports: [&mut Value<'_>; 2]) {
+fn peer(event: &mut Event<'_>, name: &'static str, hosts: [Value<'_>; 2], ports: [Value<'_>; 2]) {
     let open = event.open(name);
     let [first_host, second_host] = hosts;
     let host = if first_host.escaped().is_some() { first_host } else { second_host };

@@ -16,29 +16,19 @@ use crate::copy::KeyCase;
 /// Names of the vendor object that do not come from keys of the record.
 const RESERVED: &[&str] = &["severity", "type", "agent", "site", "data"];
 
-pub(super) fn head(
-    event: &mut Event<'_>,
-    common: &CommonFields<'_>,
-    activity: &mut Activity<'_>,
-    version: &mut Value<'_>,
-) {
-    // Uses copies: `event.created` takes the dates.
-    event.head(common, [&mut { activity.created_at }, &mut { activity.updated_at }], [version]);
-    event.keyword("message", &mut activity.primary_description);
+pub(super) fn head(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &Activity<'_>, version: Value<'_>) {
+    // `event.created` marks its date.
+    event.head(common, [activity.created_at.kept(), activity.updated_at.kept()], [version]);
+    event.keyword("message", activity.primary_description);
 }
 
 /// Writes the fields of the open event object that do not depend on the class.
-pub(super) fn fields(
-    event: &mut Event<'_>,
-    common: &CommonFields<'_>,
-    activity: &mut Activity<'_>,
-    severity: Severity,
-) {
+pub(super) fn fields(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &Activity<'_>, severity: Severity) {
     event.severity(severity);
     event.optional("code", activity.activity_type.escaped());
-    event.keyword("id", &mut activity.id);
+    event.keyword("id", activity.id);
     event.threat_url(common, activity.threat_id);
-    event.date("created", &mut activity.created_at);
+    event.date("created", activity.created_at);
     event.provenance(common);
 }
 
@@ -55,7 +45,7 @@ pub(super) struct Tail<'a> {
 pub(super) fn tail<'a>(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
-    activity: &mut Activity<'a>,
+    activity: &Activity<'a>,
     tail: &Tail<'a>,
     data: &impl Block<'a>,
 ) {
@@ -65,7 +55,7 @@ pub(super) fn tail<'a>(
     event.json.word("severity", tail.severity.word());
     if let Some(number) = number(activity) {
         event.json.number("type", itoa::Buffer::new().format(number));
-        activity.activity_type.take();
+        event.used.mark(activity.activity_type);
     }
     organization::agent_and_site(event, tail.agent_id, [activity.site_id], [tail.site_name]);
     let open = event.json.open("data");
@@ -74,14 +64,14 @@ pub(super) fn tail<'a>(
     }
     let flattened = event.json.open("flattened");
     match activity.data.kind() {
-        Kind::Object => write_remaining(&mut event.json, data, KeyCase::AsReceived, &[]),
+        Kind::Object => write_remaining(&mut event.json, event.used, data, KeyCase::AsReceived, &[]),
         // An ECS flattened field must be an object.
         _ => drop(event.json.value("value", activity.data, KeyCase::AsReceived)),
     }
     event.json.close(flattened);
     event.json.close(open);
-    activity.data.take();
-    write_remaining(&mut event.json, activity, KeyCase::Snake, RESERVED);
+    event.used.mark(activity.data);
+    write_remaining(&mut event.json, event.used, activity, KeyCase::Snake, RESERVED);
     event.json.close(object);
     event.json.close(vendor);
     event.json.raw(b"}");

@@ -13,29 +13,29 @@ use crate::common::remote_origin::RemoteOrigin;
 /// a threat that came from another host.
 pub(super) fn write<'a>(
     event: &mut Event<'_>,
-    activity: &mut Activity<'a>,
-    data: &mut ActivityData<'a>,
+    activity: &Activity<'a>,
+    data: &ActivityData<'a>,
     class: &Class,
     origin: Option<RemoteOrigin<'a>>,
 ) {
     let is_iam = class.is("iam");
     let by_user = is_set(data.by_user);
     let open = event.open("user");
-    event.keyword("id", &mut activity.user_id);
+    event.keyword("id", activity.user_id);
     let mut actor = match () {
-        () if by_user => name(event, &mut data.by_user),
+        () if by_user => name(event, data.by_user),
         // The names in a hit are those of the rule's owner.
         () if class.is_rule_alert => Named::default(),
-        () => first_name(event, [&mut data.username, &mut data.user_name]),
+        () => first_name(event, [data.username, data.user_name]),
     };
-    let logged_in = &mut data.last_logged_in_user_name;
+    let logged_in = data.last_logged_in_user_name;
     match origin.and_then(|origin| origin.user) {
         // Who is logged in at the attacked host is not who came from the other host.
         Some(user) => {
             if !actor.is_set {
                 user.write(event);
             }
-            user::related(event, *logged_in);
+            user::related(event, logged_in);
         }
         None if !actor.is_set && !by_user && !class.is_rule_alert => actor = first_name(event, [logged_in]),
         None => {}
@@ -43,16 +43,16 @@ pub(super) fn write<'a>(
     if by_user {
         event.optional("full_name", actor.display);
     } else {
-        full_name(event, &mut data.full_name, actor);
+        full_name(event, data.full_name, actor);
     }
     if !is_iam {
         if !actor.has_email {
-            user::email(event, &mut data.email);
+            user::email(event, data.email);
         }
         user::related(event, data.recovery_email);
     }
     if class.is("authentication") {
-        roles(event, [&mut data.role]);
+        roles(event, [data.role]);
     }
     if is_iam || by_user {
         target(event, data, is_iam, by_user);
@@ -64,27 +64,27 @@ pub(super) fn write<'a>(
 }
 
 /// `user.target.*`
-fn target(event: &mut Event<'_>, data: &mut ActivityData<'_>, is_iam: bool, by_user: bool) {
+fn target(event: &mut Event<'_>, data: &ActivityData<'_>, is_iam: bool, by_user: bool) {
     let open = event.open("target");
     if is_iam {
-        event.keyword("id", &mut data.user_id);
+        event.keyword("id", data.user_id);
     }
     let mut target = Named::default();
     if by_user {
-        target = first_name(event, [&mut data.username, &mut data.user_name]);
-        full_name(event, &mut data.full_name, target);
+        target = first_name(event, [data.username, data.user_name]);
+        full_name(event, data.full_name, target);
     }
     if is_iam {
-        if !target.has_email && !user::email(event, &mut data.email) {
-            user::email(event, &mut data.recovery_email);
+        if !target.has_email && !user::email(event, data.email) {
+            user::email(event, data.recovery_email);
         }
-        roles(event, [&mut data.role, &mut data.role_name]);
+        roles(event, [data.role, data.role_name]);
     }
     event.close(open);
 }
 
 /// Writes `full_name` of the open user object: the given one, else a name that is one of a person.
-fn full_name(event: &mut Event<'_>, given: &mut Value<'_>, named: Named<'_>) {
+fn full_name(event: &mut Event<'_>, given: Value<'_>, named: Named<'_>) {
     match event.keyword("full_name", given) {
         Some(text) => event.related.user.insert(text),
         None => drop(event.optional("full_name", named.display)),
@@ -92,7 +92,7 @@ fn full_name(event: &mut Event<'_>, given: &mut Value<'_>, named: Named<'_>) {
 }
 
 /// Writes the different roles of the open user object.
-fn roles<const N: usize>(event: &mut Event<'_>, roles: [&mut Value<'_>; N]) {
+fn roles<const N: usize>(event: &mut Event<'_>, roles: [Value<'_>; N]) {
     let list = event.json.open_list("roles");
     let mut first = None;
     for role in roles {
@@ -100,7 +100,7 @@ fn roles<const N: usize>(event: &mut Event<'_>, roles: [&mut Value<'_>; N]) {
         if first.replace(text) != Some(text) {
             event.json.element(text);
         }
-        role.take();
+        event.used.mark(role);
     }
     event.json.close(list);
 }
@@ -148,14 +148,14 @@ struct Named<'a> {
     display: Option<Escaped<'a>>,
 }
 
-fn first_name<'a, const N: usize>(event: &mut Event<'_>, values: [&mut Value<'a>; N]) -> Named<'a> {
-    values.into_iter().find(|value| is_set(**value)).map(|value| name(event, value)).unwrap_or_default()
+fn first_name<'a, const N: usize>(event: &mut Event<'_>, values: [Value<'a>; N]) -> Named<'a> {
+    values.into_iter().find(|value| is_set(*value)).map(|value| name(event, value)).unwrap_or_default()
 }
 
 /// Writes the name of the open user object. For an e-mail address it writes the local part and `email`.
-fn name<'a>(event: &mut Event<'_>, value: &mut Value<'a>) -> Named<'a> {
+fn name<'a>(event: &mut Event<'_>, value: Value<'a>) -> Named<'a> {
     let Some(text) = value.escaped() else { return Named::default() };
-    let display = display_name(*value);
+    let display = display_name(value);
     let Some((local, _)) = principal(text) else {
         return Named { is_set: user::name_and_domain(event, value), has_email: false, display };
     };
@@ -163,6 +163,6 @@ fn name<'a>(event: &mut Event<'_>, value: &mut Value<'a>) -> Named<'a> {
     event.json.escaped("email", text);
     event.related.user.add(local);
     event.related.user.add(text);
-    value.take();
+    event.used.mark(value);
     Named { is_set: true, has_email: true, display }
 }

@@ -14,11 +14,9 @@ use crate::common::remaining::write_remaining;
 use crate::common::severity::Severity;
 use crate::copy::KeyCase;
 
-pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &mut Agent<'_>) {
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &Agent<'_>) {
     let severity = if boolean(agent.infected) == Some(true) { Severity::Medium } else { Severity::Informational };
-    // `event.id` contains the date, which `head` takes.
-    let (updated, mut version) = (agent.updated_at, agent.agent_version);
-    event.head(common, [&mut agent.updated_at, &mut { agent.created_at }], [&mut version]);
+    event.head(common, [agent.updated_at, agent.created_at], [agent.agent_version]);
     event.sentence(
         "message",
         &[
@@ -27,17 +25,16 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &mut 
             (", ", agent.network_status.escaped()),
         ],
     );
-    agent.agent_version = version;
-    event_object(event, common, agent, updated, severity);
+    event_object(event, common, agent, severity);
     user_object(event, agent);
     host(event, agent);
-    organization::write(event, [&mut agent.account_id], [&mut agent.account_name]);
-    organization::group(event, [&mut agent.group_id], [&mut agent.group_name]);
+    organization::write(event, [agent.account_id], [agent.account_name]);
+    organization::group(event, [agent.group_id], [agent.group_name]);
     cloud::write(event, agent.cloud_providers, false);
     let device = event.open("device");
-    event.keyword("serial_number", &mut agent.serial_number);
+    event.keyword("serial_number", agent.serial_number);
     let model = event.open("model");
-    event.keyword("name", &mut agent.model_name);
+    event.keyword("name", agent.model_name);
     event.close(model);
     event.close(device);
     event.tail();
@@ -46,20 +43,14 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &mut 
     let object = event.json.open("agent");
     event.json.word("severity", severity.word());
     organization::agent_and_site(event, Value::default(), [agent.site_id], [agent.site_name]);
-    write_remaining(&mut event.json, agent, KeyCase::Snake, &["severity", "site"]);
+    write_remaining(&mut event.json, event.used, agent, KeyCase::Snake, &["severity", "site"]);
     event.json.close(object);
     event.json.close(vendor);
     event.json.raw(b"}");
 }
 
 /// `event.id` is the agent's id and the time of the change: with the id alone, all states would be one event.
-fn event_object(
-    event: &mut Event<'_>,
-    common: &CommonFields<'_>,
-    agent: &mut Agent<'_>,
-    updated: Value<'_>,
-    severity: Severity,
-) {
+fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &Agent<'_>, severity: Severity) {
     let open = event.open("event");
     event.json.word("kind", "state");
     event.words("category", ["host"]);
@@ -67,45 +58,45 @@ fn event_object(
     event.json.word("action", "agent-inventory");
     event.severity(severity);
     if is_set(agent.id) {
-        event.sentence("id", &[("", agent.id.escaped()), (":", updated.escaped())]);
+        event.sentence("id", &[("", agent.id.escaped()), (":", agent.updated_at.escaped())]);
     }
-    event.date("created", &mut agent.created_at);
+    event.date("created", agent.created_at);
     event.provenance(common);
     event.close(open);
 }
 
-fn user_object(event: &mut Event<'_>, agent: &mut Agent<'_>) {
+fn user_object(event: &mut Event<'_>, agent: &Agent<'_>) {
     let open = event.open("user");
-    if user::name_and_domain(event, &mut agent.last_logged_in_user_name) {
+    if user::name_and_domain(event, agent.last_logged_in_user_name) {
         user::related(event, agent.os_username);
     } else {
-        user::name_and_domain(event, &mut agent.os_username);
+        user::name_and_domain(event, agent.os_username);
     }
-    let directory = &mut agent.active_directory;
-    if user::email(event, &mut directory.mail) {
+    let directory = &agent.active_directory;
+    if user::email(event, directory.mail) {
         user::related(event, directory.user_principal_name);
     } else {
-        user::email(event, &mut directory.user_principal_name);
+        user::email(event, directory.user_principal_name);
     }
     event.close(open);
 }
 
-fn host(event: &mut Event<'_>, agent: &mut Agent<'_>) {
+fn host(event: &mut Event<'_>, agent: &Agent<'_>) {
     let open = event.open("host");
-    endpoint::names(event, [&mut agent.computer_name]);
-    event.keyword("id", &mut agent.id);
-    endpoint::domain(event, [&mut agent.domain]);
-    event.keyword("type", &mut agent.machine_type);
+    endpoint::names(event, [agent.computer_name]);
+    event.keyword("id", agent.id);
+    endpoint::domain(event, [agent.domain]);
+    event.keyword("type", agent.machine_type);
     if let Some(architecture) = architecture(agent) {
         event.json.word("architecture", architecture);
     }
-    let mut os = Os {
+    let os = Os {
         kind: [agent.os_type, Value::default()],
-        family: Value::default(),
-        name: &mut agent.os_name,
-        version: &mut agent.os_revision,
+        name: agent.os_name,
+        version: agent.os_revision,
+        ..Os::default()
     };
-    endpoint::os(event, &mut os);
+    endpoint::os(event, &os);
     endpoint::addresses(event, agent.network_interfaces, &[agent.last_ip_to_mgmt, agent.external_ip]);
     event.close(open);
 }

@@ -15,7 +15,7 @@ use crate::common::remaining::write_remaining;
 use crate::common::severity::Severity;
 use crate::copy::KeyCase;
 
-pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut Alert<'_>) {
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Alert<'_>) {
     let info = &alert.alert_info;
     let severity = alert.rule_info.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
     let severity = severity.judged([info.analyst_verdict]);
@@ -26,9 +26,9 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut 
         ..JoinKeys::default()
     };
     let matched = matched(info, &alert.target_process_info);
-    // Uses copies: `event.created` takes the date.
-    let times = [&mut { info.created_at }, &mut { info.reported_at }, &mut { info.updated_at }];
-    event.head(common, times, [&mut alert.agent_detection_info.version]);
+    // Only `event.created` marks its date.
+    let times = [info.created_at, info.reported_at.kept(), info.updated_at.kept()];
+    event.head(common, times, [alert.agent_detection_info.version]);
     let name = first_scalar([alert.agent_realtime_info.name, alert.agent_detection_info.name]);
     event.sentence(
         "message",
@@ -39,8 +39,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut 
         ],
     );
     event_object(event, common, alert, matched, severity);
-    detection::write(event, &mut detection(alert, matched.kind, &mut [Value::default(); 2]));
-    organization::write(event, [&mut alert.agent_detection_info.account_id], [&mut Value::default()]);
+    detection::write(event, &detection(alert, matched.kind));
+    organization::write(event, [alert.agent_detection_info.account_id], []);
     event.tail();
 
     let vendor = vendor::open(event, common, &keys);
@@ -48,7 +48,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut 
     event.json.word("severity", severity.word());
     event.optional("id", alert_id.escaped());
     organization::agent_and_site(event, agent_id, [alert.agent_detection_info.site_id], [Value::default()]);
-    write_remaining(&mut event.json, alert, KeyCase::Snake, &["severity", "id", "agent", "site"]);
+    write_remaining(&mut event.json, event.used, alert, KeyCase::Snake, &["severity", "id", "agent", "site"]);
     event.json.close(object);
     event.json.close(vendor);
     event.json.raw(b"}");
@@ -57,17 +57,17 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut 
 fn event_object(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
-    alert: &mut Alert<'_>,
+    alert: &Alert<'_>,
     matched: Matched<'_>,
     severity: Severity,
 ) {
-    let info = &mut alert.alert_info;
+    let info = &alert.alert_info;
     let open = event.open("event");
     matched.classify(event);
     event.severity(severity);
-    event.keyword("id", &mut info.alert_id);
-    event.date("start", &mut { info.created_at });
-    event.date("created", &mut info.created_at);
+    event.keyword("id", info.alert_id);
+    event.date("start", info.created_at);
+    event.date("created", info.created_at);
     event.provenance(common);
     event.close(open);
 }

@@ -23,8 +23,8 @@ impl Event<'_> {
     pub fn head<const T: usize, const V: usize>(
         &mut self,
         common: &CommonFields<'_>,
-        times: [&mut Value<'_>; T],
-        versions: [&mut Value<'_>; V],
+        times: [Value<'_>; T],
+        versions: [Value<'_>; V],
     ) {
         self.times(times);
         self.json.raw(b",");
@@ -40,7 +40,7 @@ impl Event<'_> {
 
     /// Opens the event and writes `@timestamp`: the first valid date of `times`. ECS requires a time, so the time of
     /// mapping is used if there is none.
-    pub fn times<const T: usize>(&mut self, times: [&mut Value<'_>; T]) {
+    pub fn times<const T: usize>(&mut self, times: [Value<'_>; T]) {
         self.json.raw(b"{");
         if !times.into_iter().any(|time| self.date("@timestamp", time)) {
             self.json.word("@timestamp", &Timestamp::now().to_string());

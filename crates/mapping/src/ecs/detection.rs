@@ -13,27 +13,27 @@ use crate::common::detection::{Detection, File, Login, Process, Rule, Target, of
 use crate::common::event_kind::EventKind;
 
 /// Writes all objects of the event except `event`, `organization`, `group` and those after them.
-pub(super) fn write(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
-    rule(event, &mut detection.rule);
+pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
+    rule(event, &detection.rule);
     connection(event, detection);
     dns::write(event, detection.dns_request, detection.dns_response);
     user_object(event, detection);
-    registry::write(event, detection.event_type, &mut detection.registry);
+    registry::write(event, detection.event_type, &detection.registry);
     process(event, detection);
-    file(event, &mut detection.file);
+    file(event, &detection.file);
     dll(event, detection);
     indicator(event, detection);
     host(event, detection);
-    let container = &mut detection.container;
+    let container = &detection.container;
     workload::container_fields(event, container.id, container.name, container.image, container.labels);
-    let pod = &mut detection.pod;
+    let pod = &detection.pod;
     if pod.is_set {
         let none = Value::default();
         workload::kubernetes_fields(event, pod.cluster, pod.namespace, pod.name, pod.controller_kind, none);
     }
 }
 
-fn rule(event: &mut Event<'_>, rule: &mut Rule<'_, '_>) {
+fn rule(event: &mut Event<'_>, rule: &Rule<'_>) {
     let open = event.open("rule");
     event.keyword("id", rule.id);
     event.keyword("name", rule.name);
@@ -44,14 +44,14 @@ fn rule(event: &mut Event<'_>, rule: &mut Rule<'_, '_>) {
 }
 
 /// The address of the machine that logged in is the source of a login. It is never the endpoint's own address.
-fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
+fn connection(event: &mut Event<'_>, detection: &Detection<'_>) {
     let open = event.open("source");
     let machine = detection.machine_ip.escaped().and_then(Address::of);
     let of_login = detection.kind == Some(EventKind::Login) && machine.is_some_and(|address| !address.is_unspecified());
     let [first, second] = if of_login {
-        [&mut *detection.machine_ip, &mut *detection.source.ip]
+        [detection.machine_ip, detection.source.ip]
     } else {
-        [&mut *detection.source.ip, &mut *detection.machine_ip]
+        [detection.source.ip, detection.machine_ip]
     };
     event.ip("ip", first);
     if let Some(other) = if of_login { second.escaped().and_then(Address::of) } else { machine } {
@@ -64,7 +64,7 @@ fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     event.port("port", detection.destination.port);
     event.close(open);
     let open = event.open("network");
-    let is_dns = is_set(*detection.dns_request) || is_set(*detection.dns_response);
+    let is_dns = is_set(detection.dns_request) || is_set(detection.dns_response);
     network::by_event_type(event, detection.event_type, is_dns);
     match Word::of_value(detection.direction).as_str() {
         "outgoing" | "outbound" => event.json.word("direction", "egress"),
@@ -75,9 +75,9 @@ fn connection(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
 }
 
 /// The user who logged in, else the user of the process.
-fn user_object(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
-    let login = &mut detection.login;
-    let is_login = [&*login.name, &*login.domain, &*login.sid].into_iter().any(|value| of_login(*value).is_some());
+fn user_object(event: &mut Event<'_>, detection: &Detection<'_>) {
+    let login = &detection.login;
+    let is_login = [&login.name, &login.domain, &login.sid].into_iter().any(|value| of_login(*value).is_some());
     let open = event.open("user");
     if is_login {
         login_user(event, login);
@@ -87,38 +87,38 @@ fn user_object(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     event.close(open);
 }
 
-fn login_user(event: &mut Event<'_>, login: &mut Login<'_, '_>) {
-    if of_login(*login.sid).is_some() {
+fn login_user(event: &mut Event<'_>, login: &Login<'_>) {
+    if of_login(login.sid).is_some() {
         event.keyword("id", login.sid);
     }
-    let has_domain = of_login(*login.domain).is_some();
+    let has_domain = of_login(login.domain).is_some();
     if has_domain {
         event.keyword("domain", login.domain);
     }
-    let Some(account) = of_login(*login.name).and_then(Account::of_text) else { return };
+    let Some(account) = of_login(login.name).and_then(Account::of_text) else { return };
     if has_domain {
         account.without_domain().write(event);
     } else {
         account.write(event);
     }
     if account.domain.is_none() {
-        login.name.take();
+        event.used.mark(login.name);
     }
 }
 
-fn dll(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
+fn dll(event: &mut Event<'_>, detection: &Detection<'_>) {
     let open = event.open("dll");
     event.keyword("path", detection.module_path);
-    event.hashes([&mut *detection.module_sha1]);
+    event.hashes([detection.module_sha1]);
     event.close(open);
 }
 
 /// The indicator of a threat intelligence feed. If its type is unknown, type and value stay in the record.
-fn indicator(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
+fn indicator(event: &mut Event<'_>, detection: &Detection<'_>) {
     let threat = event.open("threat");
     let open = event.open("indicator");
     let kind = Word::of_value(detection.indicator_type);
-    let value = &mut *detection.indicator_value;
+    let value = detection.indicator_value;
     match kind.as_str() {
         "ip" | "ipv4" | "ipv6" | "ipv4_addr" | "ipv6_addr" => {
             let is_v6 = value.escaped().is_some_and(|text| text.raw().contains(':'));
@@ -155,16 +155,16 @@ fn indicator(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
 
 /// For a process that was started, ECS has the started process and its parent. The parent's parent stays in the record.
 /// For all other events, the process is the one that acted.
-fn process(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
+fn process(event: &mut Event<'_>, detection: &Detection<'_>) {
     let is_start = detection.kind == Some(EventKind::ProcessCreation) && detection.target.is_set();
     let open = event.open("process");
     let parent = if is_start {
-        target_fields(event, &mut detection.target);
+        target_fields(event, &detection.target);
         relate_process(event, &detection.parent);
-        &mut detection.process
+        &detection.process
     } else {
-        process_fields(event, &mut detection.process);
-        &mut detection.parent
+        process_fields(event, &detection.process);
+        &detection.parent
     };
     let open_parent = event.open("parent");
     process_fields(event, parent);
@@ -172,7 +172,7 @@ fn process(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     event.close(open);
 }
 
-fn target_fields(event: &mut Event<'_>, target: &mut Target<'_, '_>) {
+fn target_fields(event: &mut Event<'_>, target: &Target<'_>) {
     let of_path = target.executable.escaped().map(Escaped::last_segment).filter(|name| !name.raw().is_empty());
     if event.keyword("name", target.name).is_none() {
         event.optional("name", of_path);
@@ -185,19 +185,19 @@ fn target_fields(event: &mut Event<'_>, target: &mut Target<'_, '_>) {
 }
 
 /// Adds a process without a field to `related`.
-fn relate_process(event: &mut Event<'_>, process: &Process<'_, '_>) {
-    for hash in [&*process.md5, &*process.sha1, &*process.sha256] {
+fn relate_process(event: &mut Event<'_>, process: &Process<'_>) {
+    for hash in [&process.md5, &process.sha1, &process.sha256] {
         event.relate_hash(*hash);
     }
     process.user.relate(event);
 }
 
-fn process_fields(event: &mut Event<'_>, process: &mut Process<'_, '_>) {
+fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
     event.keyword("name", process.name);
     event.long("pid", process.pid);
     event.keyword("command_line", process.command_line);
     event.keyword("executable", process.executable);
-    event.hashes([&mut *process.md5, &mut *process.sha1, &mut *process.sha256]);
+    event.hashes([process.md5, process.sha1, process.sha256]);
     event.keyword("entity_id", process.entity_id);
     event.date("start", process.start);
     let signature = event.open("code_signature");
@@ -207,7 +207,7 @@ fn process_fields(event: &mut Event<'_>, process: &mut Process<'_, '_>) {
 }
 
 /// Dates and signature without path and hashes are the console's defaults: there is no file.
-fn file(event: &mut Event<'_>, file: &mut File<'_, '_>) {
+fn file(event: &mut Event<'_>, file: &File<'_>) {
     if [&file.path, &file.sha1, &file.sha256].into_iter().all(|value| value.escaped().is_none_or(is_placeholder)) {
         return;
     }
@@ -215,7 +215,7 @@ fn file(event: &mut Event<'_>, file: &mut File<'_, '_>) {
     if let Some(path) = event.keyword("path", file.path) {
         event.optional("name", Some(path.last_segment()).filter(|name| !name.raw().is_empty()));
     }
-    event.hashes([&mut *file.sha1, &mut *file.sha256]);
+    event.hashes([file.sha1, file.sha256]);
     event.date("created", file.created);
     event.date("mtime", file.mtime);
     let signed = match Word::of_value(file.is_signed).as_str() {
@@ -231,18 +231,18 @@ fn file(event: &mut Event<'_>, file: &mut File<'_, '_>) {
     event.close(open);
 }
 
-fn host(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
-    let host = &mut detection.host;
+fn host(event: &mut Event<'_>, detection: &Detection<'_>) {
+    let host = &detection.host;
     let open = event.open("host");
-    let [first, second] = &mut host.names;
-    endpoint::names(event, [&mut **first, &mut **second]);
+    let [first, second] = host.names;
+    endpoint::names(event, [first, second]);
     event.keyword("id", host.id);
     event.keyword("type", host.kind);
-    endpoint::os(event, &mut host.os);
+    endpoint::os(event, &host.os);
     endpoint::macs(event, host.mac);
-    let [first, second] = &mut host.addresses;
-    let values = [&mut **first, &mut **second];
-    endpoint::addresses(event, Value::default(), &values.each_ref().map(|value| **value));
-    values.into_iter().for_each(Event::take_address);
+    let [first, second] = host.addresses;
+    let values = [first, second];
+    endpoint::addresses(event, Value::default(), &values);
+    values.into_iter().for_each(|value| event.mark_address(value));
     event.close(open);
 }

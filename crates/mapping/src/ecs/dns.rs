@@ -8,7 +8,7 @@ use crate::common::dns::{Answer, Data};
 
 /// Writes question and answers. The response is one text with semicolons, which stays in the record unless it is a
 /// single answer.
-pub(super) fn write(event: &mut Event<'_>, request: &mut Value<'_>, response: &mut Value<'_>) {
+pub(super) fn write(event: &mut Event<'_>, request: Value<'_>, response: Value<'_>) {
     let open = event.open("dns");
     let question = event.open("question");
     if let Some(name) = event.keyword("name", request)
@@ -20,7 +20,7 @@ pub(super) fn write(event: &mut Event<'_>, request: &mut Value<'_>, response: &m
     if let Some(text) = response.escaped() {
         write_answers(event, text);
         if text.split(';').next() == Some(text) && Answer::of(text).is_some_and(|answer| answer.data() == text) {
-            response.take();
+            event.used.mark(response);
         }
     }
     event.close(open);

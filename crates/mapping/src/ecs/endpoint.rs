@@ -7,7 +7,7 @@ use crate::common::address::Address;
 use crate::common::os::{Os, os_type};
 
 /// Writes `host.name` and `host.hostname`.
-pub(super) fn names<const N: usize>(event: &mut Event<'_>, names: [&mut Value<'_>; N]) {
+pub(super) fn names<const N: usize>(event: &mut Event<'_>, names: [Value<'_>; N]) {
     for value in names {
         if let Some(name) = event.keyword("name", value) {
             event.json.escaped("hostname", name);
@@ -18,7 +18,7 @@ pub(super) fn names<const N: usize>(event: &mut Event<'_>, names: [&mut Value<'_
 }
 
 /// Writes `host.domain`. `WORKGROUP` is the console's word for a host without a domain.
-pub(super) fn domain<const N: usize>(event: &mut Event<'_>, domains: [&mut Value<'_>; N]) {
+pub(super) fn domain<const N: usize>(event: &mut Event<'_>, domains: [Value<'_>; N]) {
     for value in domains {
         if value.escaped().is_some_and(|domain| domain.is("workgroup")) {
             continue;
@@ -31,7 +31,7 @@ pub(super) fn domain<const N: usize>(event: &mut Event<'_>, domains: [&mut Value
 }
 
 /// Writes `host.os.*`. Type and family stay in the record: ECS does not have all words of the console.
-pub(super) fn os(event: &mut Event<'_>, os: &mut Os<'_, '_>) {
+pub(super) fn os(event: &mut Event<'_>, os: &Os<'_>) {
     let open = event.open("os");
     if let Some(kind) = os.kind.into_iter().find_map(os_type) {
         event.json.word("type", kind);

@@ -1,5 +1,5 @@
-//! Writes one event. Each method writes a value of the record into a field of a certain type and takes it from the
-//! record. Values that remain in the record go to the vendor namespace.
+//! Writes one event. Each method writes a value of the record into a field of a certain type and marks it as
+//! used. Values that are not marked go to the vendor namespace.
 
 use s1_forwarder_record::{Escaped, Kind, Value};
 
@@ -13,11 +13,13 @@ use crate::common::severity::Severity;
 use crate::common::text_set::TextSet;
 use crate::copy::{KeyCase, Sibling};
 use crate::json::{Json, OpenContainer};
+use crate::used::Used;
 
 /// Buffers that are reused for the next event, so that mapping does not allocate.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scratch {
     pub related: Related,
+    used: Used,
     errors: String,
     pub siblings: Vec<Sibling>,
     path: Vec<&'static str>,
@@ -29,6 +31,8 @@ pub(super) struct Scratch {
 pub(super) struct Event<'o> {
     pub json: Json<'o>,
     pub related: &'o mut Related,
+    /// Fields of the record that need not be repeated in the vendor namespace.
+    pub used: &'o mut Used,
     errors: &'o mut String,
     path: &'o mut Vec<&'static str>,
     sets: &'o mut [TextSet; 2],
@@ -42,11 +46,13 @@ pub(super) struct Object(OpenContainer);
 impl<'o> Event<'o> {
     pub fn new(out: &'o mut Vec<u8>, scratch: &'o mut Scratch) -> Self {
         scratch.related.clear();
+        scratch.used.clear();
         scratch.errors.clear();
         scratch.path.clear();
         Self {
             json: Json::new(out, &mut scratch.siblings),
             related: &mut scratch.related,
+            used: &mut scratch.used,
             errors: &mut scratch.errors,
             path: &mut scratch.path,
             sets: &mut scratch.sets,
@@ -83,8 +89,8 @@ impl<'o> Event<'o> {
 
     /// The value does not fit the type of the field: it stays in the record, as text, and `error.message` names the
     /// field.
-    fn mismatch(&mut self, name: &str, value: &mut Value<'_>, expected: &str) {
-        value.mark_mismatched();
+    fn mismatch(&mut self, name: &str, value: Value<'_>, expected: &str) {
+        self.used.mismatch(value);
         self.add_error(name, expected);
     }
 
@@ -113,15 +119,15 @@ impl<'o> Event<'o> {
 
     /// Writes a text; numbers and booleans become text. A placeholder such as `N/A` stays in the record.
     #[inline]
-    pub fn keyword<'a>(&mut self, name: &str, value: &mut Value<'a>) -> Option<Escaped<'a>> {
+    pub fn keyword<'a>(&mut self, name: &str, value: Value<'a>) -> Option<Escaped<'a>> {
         let text = value.escaped().filter(|text| !is_placeholder(*text))?;
-        value.take();
+        self.used.mark(value);
         self.json.escaped(name, text);
         Some(text)
     }
 
     /// Writes a whole number, from a number or from text.
-    pub fn long(&mut self, name: &str, value: &mut Value<'_>) {
+    pub fn long<'a>(&mut self, name: &str, value: Value<'a>) {
         let Some(text) = self.scalar(name, value, "a whole number") else { return };
         match text.trim().raw().parse::<i64>() {
             Ok(number) => self.whole_number(name, value, text, number),
@@ -130,17 +136,17 @@ impl<'o> Event<'o> {
     }
 
     /// If the digits change (`007`), the value also stays in the record.
-    fn whole_number(&mut self, name: &str, value: &mut Value<'_>, text: Escaped<'_>, number: i64) {
+    fn whole_number<'a>(&mut self, name: &str, value: Value<'a>, text: Escaped<'_>, number: i64) {
         let mut buffer = itoa::Buffer::new();
         let digits = buffer.format(number);
         self.json.number(name, digits);
         if digits == text.raw() {
-            value.take();
+            self.used.mark(value);
         }
     }
 
     /// Writes a port. The console has 0 where there is none.
-    pub fn port(&mut self, name: &str, value: &mut Value<'_>) {
+    pub fn port<'a>(&mut self, name: &str, value: Value<'a>) {
         let Some(text) = self.scalar(name, value, "a port") else { return };
         match text.trim().raw().parse::<u16>() {
             Ok(0) => {}
@@ -150,15 +156,15 @@ impl<'o> Event<'o> {
     }
 
     /// Writes a boolean, from a boolean or from text.
-    pub fn boolean(&mut self, name: &str, value: &mut Value<'_>) {
+    pub fn boolean<'a>(&mut self, name: &str, value: Value<'a>) {
         if value.is_empty() {
             return;
         }
-        match boolean(*value) {
+        match boolean(value) {
             Some(boolean) => {
                 self.json.boolean(name, boolean);
                 if value.escaped().is_some_and(|text| text.raw() == if boolean { "true" } else { "false" }) {
-                    value.take();
+                    self.used.mark(value);
                 }
             }
             None => self.mismatch(name, value, "a boolean"),
@@ -169,7 +175,7 @@ impl<'o> Event<'o> {
     /// that has to be rewritten also stays in the record. The first day of 1970, and what is before it, means that
     /// there is no date. Returns true if a date was written.
     #[inline]
-    pub fn date(&mut self, name: &str, value: &mut Value<'_>) -> bool {
+    pub fn date<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
         let Some(text) = self.scalar(name, value, "a date") else { return false };
         if is_placeholder(text) {
             return false;
@@ -179,7 +185,7 @@ impl<'o> Event<'o> {
             Date::Missing => false,
             Date::At(_) if raw.ends_with('Z') && raw.as_bytes().get(10) == Some(&b'T') => {
                 self.json.escaped(name, text);
-                value.take();
+                self.used.mark(value);
                 true
             }
             Date::At(time) => {
@@ -195,7 +201,7 @@ impl<'o> Event<'o> {
 
     /// Writes one address.
     #[inline]
-    pub fn ip<'a>(&mut self, name: &str, value: &mut Value<'a>) {
+    pub fn ip<'a>(&mut self, name: &str, value: Value<'a>) {
         let Some(text) = self.scalar(name, value, "an IP address") else { return };
         if is_placeholder(text) {
             return;
@@ -206,19 +212,19 @@ impl<'o> Event<'o> {
                 self.json.escaped(name, address.as_escaped());
                 self.related.add_ip(&address);
                 if address.as_escaped() == text {
-                    value.take();
+                    self.used.mark(value);
                 }
             }
             None => self.mismatch(name, value, "an IP address"),
         }
     }
 
-    /// Takes a value that is exactly one address, which a list of addresses already contains.
-    pub fn take_address(value: &mut Value<'_>) {
+    /// Uses up a value that is exactly one address, which a list of addresses already contains.
+    pub fn mark_address<'a>(&mut self, value: Value<'a>) {
         let is_same =
             |text| Address::of(text).is_some_and(|address| !address.is_unspecified() && address.as_escaped() == text);
         if value.escaped().is_some_and(is_same) {
-            value.take();
+            self.used.mark(value);
         }
     }
 
@@ -255,7 +261,7 @@ impl<'o> Event<'o> {
 
     /// Writes `hash.*` of the open object and adds the hashes to `related.hash`. The length of a value shows its kind;
     /// values that are not hashes stay in the record.
-    pub fn hashes<'a, const N: usize>(&mut self, values: [&mut Value<'a>; N]) {
+    pub fn hashes<'a, const N: usize>(&mut self, values: [Value<'a>; N]) {
         let open = self.open("hash");
         let mut seen = [""; N];
         for (index, value) in values.into_iter().enumerate() {
@@ -266,7 +272,7 @@ impl<'o> Event<'o> {
             seen[index] = kind;
             self.json.escaped(kind, text);
             self.related.hash.add_lower_case(text);
-            value.take();
+            self.used.mark(value);
         }
         self.close(open);
     }
@@ -328,7 +334,7 @@ impl<'o> Event<'o> {
         self.json.close(list);
     }
 
-    fn scalar<'a>(&mut self, name: &str, value: &mut Value<'a>, expected: &str) -> Option<Escaped<'a>> {
+    fn scalar<'a>(&mut self, name: &str, value: Value<'a>, expected: &str) -> Option<Escaped<'a>> {
         let text = value.escaped();
         if text.is_none() && !value.is_empty() {
             self.mismatch(name, value, expected);

@@ -12,9 +12,9 @@ use crate::common::remaining::write_remaining;
 use crate::common::severity::Severity;
 use crate::copy::KeyCase;
 
-pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &mut Group<'_>) {
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &Group<'_>) {
     let severity = Severity::Informational;
-    event.head(common, [&mut group.updated_at, &mut { group.created_at }], [&mut Value::default()]);
+    event.head(common, [group.updated_at, group.created_at], []);
     let open = event.open("event");
     event.json.word("kind", "state");
     event.words("category", ["configuration"]);
@@ -22,14 +22,14 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &mut 
     event.json.word("action", "group-inventory");
     event.severity(severity);
     event.optional("id", group.id.escaped());
-    event.date("created", &mut group.created_at);
+    event.date("created", group.created_at);
     event.provenance(common);
     event.close(open);
-    organization::group(event, [&mut group.id], [&mut group.name]);
+    organization::group(event, [group.id], [group.name]);
     let open = event.open("user");
     event.optional("full_name", display_name(group.creator));
-    user::name_and_domain(event, &mut group.creator);
-    event.keyword("id", &mut group.creator_id);
+    user::name_and_domain(event, group.creator);
+    event.keyword("id", group.creator_id);
     event.close(open);
     event.tail();
 
@@ -37,7 +37,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &mut 
     let object = event.json.open("group");
     event.json.word("severity", severity.word());
     organization::agent_and_site(event, Value::default(), [group.site_id], [Value::default()]);
-    write_remaining(&mut event.json, group, KeyCase::Snake, &["severity", "site"]);
+    write_remaining(&mut event.json, event.used, group, KeyCase::Snake, &["severity", "site"]);
     event.json.close(object);
     event.json.close(vendor);
     event.json.raw(b"}");

@@ -121,33 +121,33 @@ impl SchemaMapper for Ecs {
         let mut mapped = Mapped::default();
         match self.stream {
             Stream::Threats => {
-                let mut threat = Threat::read(&mut reader)?;
-                threat::map(&mut event, &finish(&mut reader)?, &mut threat, enrichment.and_then(Enrichment::read));
+                let threat = Threat::read(&mut reader)?;
+                threat::map(&mut event, &finish(&mut reader)?, &threat, enrichment.and_then(Enrichment::read));
             }
             Stream::Activities => {
-                let mut activity = Activity::read(&mut reader)?;
-                mapped.unknown_activity = activity::map(&mut event, &finish(&mut reader)?, &mut activity);
+                let activity = Activity::read(&mut reader)?;
+                mapped.unknown_activity = activity::map(&mut event, &finish(&mut reader)?, &activity);
             }
             Stream::Agents => {
-                let mut agent = Agent::read(&mut reader)?;
-                agent::map(&mut event, &finish(&mut reader)?, &mut agent);
+                let agent = Agent::read(&mut reader)?;
+                agent::map(&mut event, &finish(&mut reader)?, &agent);
             }
             Stream::Alerts => {
-                let mut alert = Alert::read(&mut reader)?;
-                alert::map(&mut event, &finish(&mut reader)?, &mut alert);
+                let alert = Alert::read(&mut reader)?;
+                alert::map(&mut event, &finish(&mut reader)?, &alert);
             }
             Stream::Groups => {
-                let mut group = Group::read(&mut reader)?;
-                group::map(&mut event, &finish(&mut reader)?, &mut group);
+                let group = Group::read(&mut reader)?;
+                group::map(&mut event, &finish(&mut reader)?, &group);
             }
             Stream::UnifiedAlerts => {
-                let mut alert = UnifiedAlert::read(&mut reader)?;
-                unified_alert::map(&mut event, &finish(&mut reader)?, &mut alert);
+                let alert = UnifiedAlert::read(&mut reader)?;
+                unified_alert::map(&mut event, &finish(&mut reader)?, &alert);
             }
             Stream::Vulnerabilities => {
-                let mut finding = Vulnerability::read(&mut reader)?;
+                let finding = Vulnerability::read(&mut reader)?;
                 let common = finish(&mut reader)?;
-                vulnerability::map(&mut event, &common, &mut finding, &content_version(received));
+                vulnerability::map(&mut event, &common, &finding, &content_version(received));
             }
         }
         Ok(mapped)

@@ -10,8 +10,8 @@ use crate::common::placeholder::first_scalar;
 /// Writes the first account id and the first account name.
 pub(super) fn write<'a, const I: usize, const N: usize>(
     event: &mut Event<'_>,
-    ids: [&mut Value<'a>; I],
-    names: [&mut Value<'a>; N],
+    ids: [Value<'a>; I],
+    names: [Value<'a>; N],
 ) {
     id_and_name(event, "organization", ids, names);
 }
@@ -19,8 +19,8 @@ pub(super) fn write<'a, const I: usize, const N: usize>(
 /// Writes the endpoint group.
 pub(super) fn group<'a, const I: usize, const N: usize>(
     event: &mut Event<'_>,
-    ids: [&mut Value<'a>; I],
-    names: [&mut Value<'a>; N],
+    ids: [Value<'a>; I],
+    names: [Value<'a>; N],
 ) {
     id_and_name(event, "group", ids, names);
 }
@@ -28,8 +28,8 @@ pub(super) fn group<'a, const I: usize, const N: usize>(
 fn id_and_name<'a, const I: usize, const N: usize>(
     event: &mut Event<'_>,
     object: &'static str,
-    ids: [&mut Value<'a>; I],
-    names: [&mut Value<'a>; N],
+    ids: [Value<'a>; I],
+    names: [Value<'a>; N],
 ) {
     let open = event.open(object);
     first(event, "id", ids);
@@ -37,7 +37,7 @@ fn id_and_name<'a, const I: usize, const N: usize>(
     event.close(open);
 }
 
-fn first<const N: usize>(event: &mut Event<'_>, name: &str, values: [&mut Value<'_>; N]) {
+fn first<const N: usize>(event: &mut Event<'_>, name: &str, values: [Value<'_>; N]) {
     for value in values {
         if event.keyword(name, value).is_some() {
             break;
@@ -62,26 +62,26 @@ pub(super) fn agent_and_site<const N: usize>(
 }
 
 /// The names in `data` of an activity, which many activities have only there.
-pub(super) struct NamesInData<'v, 'a> {
+pub(super) struct NamesInData<'a> {
     /// `scopeLevel`: an activity of an account is about no site, one of a site about no group.
     pub level: Value<'a>,
-    pub account: [&'v mut Value<'a>; 2],
+    pub account: [Value<'a>; 2],
     pub site: Value<'a>,
-    pub group: [&'v mut Value<'a>; 2],
+    pub group: [Value<'a>; 2],
 }
 
 /// Writes the account and the endpoint group of an activity, and returns the name of its site.
 pub(super) fn write_of_activity<'a>(
     event: &mut Event<'_>,
-    activity: &mut Activity<'a>,
-    names: NamesInData<'_, 'a>,
+    activity: &Activity<'a>,
+    names: NamesInData<'a>,
 ) -> Value<'a> {
     let level = Word::of_value(names.level);
     let has_site = !matches!(level.as_str(), "global" | "tenant" | "account");
     let has_group = has_site && level.as_str() != "site";
     let [account, other_account] = names.account;
-    write(event, [&mut activity.account_id], [&mut activity.account_name, account, other_account]);
-    let (id, name) = ([&mut activity.group_id], &mut activity.group_name);
+    write(event, [activity.account_id], [activity.account_name, account, other_account]);
+    let (id, name) = ([activity.group_id], activity.group_name);
     if has_group {
         let [first, second] = names.group;
         group(event, id, [name, first, second]);

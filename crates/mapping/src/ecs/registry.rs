@@ -6,7 +6,7 @@ use super::event::Event;
 use crate::common::registry::{Registry, data_type, hive, set};
 
 /// The path of a value ends in the value's name: of an event about a value, and of any event with data.
-pub(super) fn write(event: &mut Event<'_>, event_type: Value<'_>, registry: &mut Registry<'_, '_>) {
+pub(super) fn write(event: &mut Event<'_>, event_type: Value<'_>, registry: &Registry<'_>) {
     let received = set(registry.longest_path());
     let of_value = set(registry.data).is_some()
         || event_type.escaped().is_some_and(|text| text.raw().to_ascii_uppercase().contains("VALUE"));
@@ -14,7 +14,7 @@ pub(super) fn write(event: &mut Event<'_>, event_type: Value<'_>, registry: &mut
     if let Some(text) = received
         && write_path(event, text, of_value)
     {
-        registry.longest_path().take();
+        event.used.mark(registry.longest_path());
     }
     let data = event.open("data");
     if let Some(text) = set(registry.data) {
@@ -24,7 +24,7 @@ pub(super) fn write(event: &mut Event<'_>, event_type: Value<'_>, registry: &mut
         let list = event.json.open_list("strings");
         event.json.element(text);
         event.json.close(list);
-        registry.data.take();
+        event.used.mark(registry.data);
     }
     event.close(data);
     event.close(open);

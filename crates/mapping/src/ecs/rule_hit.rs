@@ -1,8 +1,8 @@
 //! Hits of detection rules in the activity log: `data` has the values of an alert under keys in lower case. They are
 //! mapped as the alert is, whatever the number of their type.
 
-use s1_forwarder_record::Reader;
 use s1_forwarder_record::activity::{Activity, RuleHit};
+use s1_forwarder_record::block::read_inside;
 
 use super::activity_event::{self, Tail};
 use super::common_fields::CommonFields;
@@ -12,8 +12,8 @@ use super::organization::{self, NamesInData};
 use super::vendor::JoinKeys;
 use crate::common::rule_hit::{detection, matched, severity};
 
-pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &mut Activity<'_>) {
-    let mut hit = RuleHit::read(&mut Reader::new(activity.data.raw())).unwrap_or_default();
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &Activity<'_>) {
+    let hit = read_inside::<Activity<'_>, RuleHit<'_>>(activity.data.raw()).unwrap_or_default();
     let severity = severity(&hit);
     let keys = JoinKeys {
         agent_uuid: hit.origagentuuid,
@@ -23,18 +23,18 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &m
     };
     let agent_id = activity.agent_id;
     let matched = matched(&hit);
-    activity_event::head(event, common, activity, &mut hit.origagentversion);
+    activity_event::head(event, common, activity, hit.origagentversion);
     let open = event.open("event");
     matched.classify(event);
-    event.date("start", &mut hit.detectedat);
+    event.date("start", hit.detectedat);
     activity_event::fields(event, common, activity, severity);
     event.close(open);
-    detection::write(event, &mut detection(&mut hit, activity, matched.kind));
+    detection::write(event, &detection(&hit, activity, matched.kind));
     let names = NamesInData {
         level: hit.scope_level,
-        account: [&mut hit.account_name, &mut hit.accountname],
+        account: [hit.account_name, hit.accountname],
         site: hit.site_name,
-        group: [&mut hit.group_name, &mut hit.groupname],
+        group: [hit.group_name, hit.groupname],
     };
     let site_name = organization::write_of_activity(event, activity, names);
     activity_event::tail(

@@ -26,11 +26,10 @@ const RESERVED: &[&str] =
 pub(super) fn map(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
-    threat: &mut Threat<'_>,
+    threat: &Threat<'_>,
     enrichment: Option<Enrichment>,
 ) {
     let threat_ids = if enrichment.is_some() { threat_ids(threat) } else { Vec::new() };
-    // The vendor namespace repeats these values, so they are copied before they are taken.
     let id = first_scalar([threat.id, threat.threat_info.threat_id]);
     let info = &threat.threat_info;
     let repeated = [
@@ -53,30 +52,26 @@ pub(super) fn map(
     event_object(event, common, threat, id, severity);
     rule(event, &threat.threat_info);
     threat_object(event, threat);
-    file(event, &mut threat.threat_info);
+    file(event, &threat.threat_info);
     user_object(event, threat, origin);
     if let Some(origin) = origin {
         origin.write_source(event);
     }
     host(event, threat);
-    let (current, detected) = (&mut threat.agent_realtime_info, &mut threat.agent_detection_info);
+    let (current, detected) = (&threat.agent_realtime_info, &threat.agent_detection_info);
     organization::write(
         event,
-        [&mut current.account_id, &mut detected.account_id],
-        [&mut current.account_name, &mut detected.account_name],
+        [current.account_id, detected.account_id],
+        [current.account_name, detected.account_name],
     );
-    organization::group(
-        event,
-        [&mut current.group_id, &mut detected.group_id],
-        [&mut current.group_name, &mut detected.group_name],
-    );
+    organization::group(event, [current.group_id, detected.group_id], [current.group_name, detected.group_name]);
     let on_ecs = threat.kubernetes_info.is_empty() && !threat.ecs_info.is_empty();
     cloud::write(event, threat.agent_detection_info.cloud_providers, on_ecs);
-    workload::container(event, &mut threat.container_info);
+    workload::container(event, &threat.container_info);
     if on_ecs {
-        workload::ecs_task(event, &mut threat.ecs_info);
+        workload::ecs_task(event, &threat.ecs_info);
     } else {
-        workload::kubernetes(event, &mut threat.kubernetes_info);
+        workload::kubernetes(event, &threat.kubernetes_info);
     }
     if let Some(enrichment) = &enrichment {
         enrichment.add_related(event);
@@ -98,8 +93,10 @@ pub(super) fn map(
         [current.site_name, detected.site_name],
     );
     // An id that is no id would repeat the name of the one above.
-    event.json.value("original_id", threat.id.take(), KeyCase::Snake);
-    write_remaining(&mut event.json, threat, KeyCase::Snake, RESERVED);
+    let original = event.used.left(threat.id);
+    event.json.value("original_id", original, KeyCase::Snake);
+    event.used.mark(threat.id);
+    write_remaining(&mut event.json, event.used, threat, KeyCase::Snake, RESERVED);
     if let Some(enrichment) = &enrichment {
         enrichment.write(event, &threat_ids);
     }
@@ -125,15 +122,16 @@ fn threat_ids(threat: &Threat<'_>) -> Vec<String> {
 
 /// `@timestamp` of a new threat (created and updated within a minute) is its detection time, later the time of its
 /// change.
-fn head(event: &mut Event<'_>, common: &CommonFields<'_>, threat: &mut Threat<'_>) {
-    let info = &mut threat.threat_info;
-    // Uses copies: fields of `event` take these two.
-    let (mut identified, mut created) = (info.identified_at, info.created_at);
-    let versions = [&mut threat.agent_realtime_info.agent_version, &mut threat.agent_detection_info.agent_version];
+fn head(event: &mut Event<'_>, common: &CommonFields<'_>, threat: &Threat<'_>) {
+    let info = &threat.threat_info;
+    // `event.start` and `event.created` have these two, and mark them.
+    let identified = info.identified_at.kept();
+    let created = info.created_at.kept();
+    let versions = [threat.agent_realtime_info.agent_version, threat.agent_detection_info.agent_version];
     if is_new(info.created_at, info.updated_at) && time(identified).is_some() {
-        event.head(common, [&mut identified], versions);
+        event.head(common, [identified], versions);
     } else {
-        event.head(common, [&mut info.updated_at, &mut identified, &mut created], versions);
+        event.head(common, [info.updated_at, identified, created], versions);
     }
 }
 
@@ -157,11 +155,11 @@ fn computer_name<'a>(threat: &Threat<'a>) -> Value<'a> {
 fn event_object(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
-    threat: &mut Threat<'_>,
+    threat: &Threat<'_>,
     id: Value<'_>,
     severity: Severity,
 ) {
-    let info = &mut threat.threat_info;
+    let info = &threat.threat_info;
     let mitigation = Word::of_value(info.mitigation_status);
     let open = event.open("event");
     event.json.word("kind", "alert");
@@ -178,10 +176,10 @@ fn event_object(
     event.optional("id", id.escaped());
     event.threat_url(common, id);
     if !id.is_empty() {
-        if threat.id == id { &mut threat.id } else { &mut info.threat_id }.take();
+        event.used.mark(if threat.id == id { threat.id } else { info.threat_id });
     }
-    event.date("created", &mut info.created_at);
-    event.date("start", &mut info.identified_at);
+    event.date("created", info.created_at);
+    event.date("start", info.identified_at);
     event.techniques.read(threat.indicators);
     event.reasons();
     event.provenance(common);
@@ -241,10 +239,10 @@ fn threat_object(event: &mut Event<'_>, threat: &Threat<'_>) {
         "n/a" => event.json.word("confidence", "Not Specified"),
         _ => {}
     }
-    // Uses copies: `file` takes these values.
+    // `file` has these values too, and marks them.
     let open_file = event.open("file");
-    let hashes = [&mut { info.md5 }, &mut { info.sha1 }, &mut { info.sha256 }];
-    file_fields(event, info, &mut { info.file_path }, &mut { info.file_extension }, &mut { info.file_size }, hashes);
+    let hashes = [info.md5.kept(), info.sha1.kept(), info.sha256.kept()];
+    file_fields(event, info, info.file_path.kept(), info.file_extension.kept(), info.file_size.kept(), hashes);
     event.close(open_file);
     event.close(indicator);
     event.close(open);
@@ -253,10 +251,10 @@ fn threat_object(event: &mut Event<'_>, threat: &Threat<'_>) {
 fn file_fields<'a>(
     event: &mut Event<'_>,
     info: &ThreatInfo<'a>,
-    path: &mut Value<'a>,
-    extension: &mut Value<'a>,
-    size: &mut Value<'a>,
-    hashes: [&mut Value<'a>; 3],
+    path: Value<'a>,
+    extension: Value<'a>,
+    size: Value<'a>,
+    hashes: [Value<'a>; 3],
 ) {
     let of_path = path.escaped().filter(|path| !is_placeholder(*path)).and_then(file_name);
     let given = || remote_origin::name_of(first_scalar([info.file_display_name, info.threat_name]));
@@ -268,7 +266,7 @@ fn file_fields<'a>(
             event.json.lower_case("extension", plain);
             let is_lower_case = plain.raw().bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
             if plain == text && is_lower_case {
-                extension.take();
+                event.used.mark(extension);
             }
         }
     }
@@ -277,7 +275,7 @@ fn file_fields<'a>(
 }
 
 /// Writes `file` and `process`. If the behaviour of an executable was detected, the file is also the process.
-fn file(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
+fn file(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
     let is = |value: Value<'_>, word: &str| value.escaped().is_some_and(|text| text.is(word));
     let executable = info.file_path.escaped().filter(|path| {
         !is_placeholder(*path)
@@ -288,11 +286,8 @@ fn file(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
 
     let is_file = names_file(info) || [info.md5, info.sha1, info.sha256].into_iter().any(is_set);
     let open = event.open("file");
-    let (mut path, mut extension, mut size) = (info.file_path, info.file_extension, info.file_size);
-    let (mut md5, mut sha1, mut sha256) = (info.md5, info.sha1, info.sha256);
-    file_fields(event, info, &mut path, &mut extension, &mut size, [&mut md5, &mut sha1, &mut sha256]);
-    (info.file_path, info.file_extension, info.file_size) = (path, extension, size);
-    (info.md5, info.sha1, info.sha256) = (md5, sha1, sha256);
+    let hashes = [info.md5, info.sha1, info.sha256];
+    file_fields(event, info, info.file_path, info.file_extension, info.file_size, hashes);
     // The console has `NotSigned` for what is no file as well.
     if is_file {
         signature(event, info);
@@ -305,19 +300,19 @@ fn file(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
         event.json.escaped("executable", executable);
         if RemoteOrigin::of(info.originator_process).is_none() {
             let parent = event.open("parent");
-            event.keyword("name", &mut info.originator_process);
+            event.keyword("name", info.originator_process);
             event.close(parent);
         }
     } else if RemoteOrigin::of(info.originator_process).is_none() {
-        event.keyword("name", &mut info.originator_process);
+        event.keyword("name", info.originator_process);
     }
-    event.keyword("command_line", &mut info.malicious_process_arguments);
+    event.keyword("command_line", info.malicious_process_arguments);
     ProcessUser::of(info.process_user).write(event);
     event.close(open);
 }
 
 /// Writes `code_signature`. For a file without a signature, `valid` is left out.
-fn signature(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
+fn signature(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
     let exists = match Word::of_value(info.file_verification_type).as_str() {
         word if word.starts_with("signed") => Some(true),
         "notsigned" | "not_signed" | "unsigned" => Some(false),
@@ -329,9 +324,9 @@ fn signature(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
     }
     let has_certificate = first_scalar([info.publisher_name, info.certificate_id]).escaped().is_some();
     if exists == Some(true) || (exists.is_none() && has_certificate) {
-        event.boolean("valid", &mut info.is_valid_certificate);
+        event.boolean("valid", info.is_valid_certificate);
     }
-    event.keyword("subject_name", &mut info.publisher_name);
+    event.keyword("subject_name", info.publisher_name);
     event.close(open);
 }
 
@@ -350,22 +345,22 @@ fn names_file(info: &ThreatInfo<'_>) -> bool {
 
 /// The user is the one who came from another host, or the one of the malicious process. Only if neither is known, it is
 /// the one who was logged in to the endpoint.
-fn user_object(event: &mut Event<'_>, threat: &mut Threat<'_>, origin: Option<RemoteOrigin<'_>>) {
-    let detected = &mut threat.agent_detection_info;
+fn user_object(event: &mut Event<'_>, threat: &Threat<'_>, origin: Option<RemoteOrigin<'_>>) {
+    let detected = &threat.agent_detection_info;
     let process_user = ProcessUser::of(threat.threat_info.process_user).effective;
     let actor = origin.and_then(|origin| origin.user).or(process_user);
     let interactive = Account::of(detected.agent_last_logged_in_user_name);
     let open = event.open("user");
     match actor {
         Some(actor) => actor.write(event),
-        None => drop(user::name_and_domain(event, &mut detected.agent_last_logged_in_user_name)),
+        None => drop(user::name_and_domain(event, detected.agent_last_logged_in_user_name)),
     }
     let is_interactive = match (actor, interactive) {
         (Some(actor), Some(interactive)) => actor.may_be(interactive),
         (actor, _) => actor.is_none(),
     };
     if is_interactive {
-        user::email(event, &mut detected.agent_last_logged_in_user_mail);
+        user::email(event, detected.agent_last_logged_in_user_mail);
     }
     event.close(open);
     user::related(event, detected.agent_last_logged_in_user_name);
@@ -377,24 +372,24 @@ fn user_object(event: &mut Event<'_>, threat: &mut Threat<'_>, origin: Option<Re
     }
 }
 
-fn host(event: &mut Event<'_>, threat: &mut Threat<'_>) {
-    let (current, detected) = (&mut threat.agent_realtime_info, &mut threat.agent_detection_info);
+fn host(event: &mut Event<'_>, threat: &Threat<'_>) {
+    let (current, detected) = (&threat.agent_realtime_info, &threat.agent_detection_info);
     let open = event.open("host");
-    endpoint::names(event, [&mut current.agent_computer_name, &mut detected.agent_computer_name]);
-    event.keyword("id", &mut current.agent_id);
-    endpoint::domain(event, [&mut current.agent_domain, &mut detected.agent_domain]);
-    event.keyword("type", &mut current.agent_machine_type);
-    let mut os = Os {
-        name: if current.agent_os_name.is_empty() { &mut detected.agent_os_name } else { &mut current.agent_os_name },
+    endpoint::names(event, [current.agent_computer_name, detected.agent_computer_name]);
+    event.keyword("id", current.agent_id);
+    endpoint::domain(event, [current.agent_domain, detected.agent_domain]);
+    event.keyword("type", current.agent_machine_type);
+    let os = Os {
+        name: if current.agent_os_name.is_empty() { detected.agent_os_name } else { current.agent_os_name },
         version: if current.agent_os_revision.is_empty() {
-            &mut detected.agent_os_revision
+            detected.agent_os_revision
         } else {
-            &mut current.agent_os_revision
+            current.agent_os_revision
         },
         kind: [current.agent_os_type, Value::default()],
-        family: Value::default(),
+        ..Os::default()
     };
-    endpoint::os(event, &mut os);
+    endpoint::os(event, &os);
     endpoint::addresses(
         event,
         current.network_interfaces,

@@ -24,10 +24,11 @@ use crate::copy::KeyCase;
 /// Names of the vendor object that do not come from keys of the record.
 const RESERVED: &[&str] = &["severity", "original_severity", "site"];
 
-pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut UnifiedAlert<'_>) {
+pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &UnifiedAlert<'_>) {
     let host = Host::of(alert);
     let (given, severity) = severity(alert);
-    let console_severity = alert.severity.take();
+    let console_severity = alert.severity;
+    event.used.mark(console_severity);
     let keys = join_keys(alert, host);
 
     head(event, common, alert, host);
@@ -42,17 +43,13 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut 
     user_object(event, alert, host);
     source(event, alert);
     host_object(event, host);
-    let (current, detected) = (&mut alert.real_time.scope, &mut alert.detection_time.scope);
+    let (current, detected) = (&alert.real_time.scope, &alert.detection_time.scope);
     organization::write(
         event,
-        [&mut current.account.id, &mut detected.account_id],
-        [&mut current.account.name, &mut detected.account_name],
+        [current.account.id, detected.account_id],
+        [current.account.name, detected.account_name],
     );
-    organization::group(
-        event,
-        [&mut current.group.id, &mut detected.group_id],
-        [&mut current.group.name, &mut detected.group_name],
-    );
+    organization::group(event, [current.group.id, detected.group_id], [current.group.name, detected.group_name]);
     cloud::write_detected(event, host.detected.get("cloud"));
     kubernetes(event, host.detected.get("kubernetes"));
     related(event, alert);
@@ -72,7 +69,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut 
         [current.site.id, detected.site_id],
         [current.site.name, detected.site_name],
     );
-    write_remaining(&mut event.json, alert, KeyCase::Snake, RESERVED);
+    write_remaining(&mut event.json, event.used, alert, KeyCase::Snake, RESERVED);
     event.json.close(object);
     event.json.close(vendor);
     event.json.raw(b"}");
@@ -91,10 +88,10 @@ fn join_keys<'a>(alert: &UnifiedAlert<'a>, host: Host<'a>) -> JoinKeys<'a> {
 /// `@timestamp` of a new alert is its detection time, else the time of its change. The observer is the detecting
 /// product.
 fn head(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
-    let (mut detected, mut updated, mut created) = (alert.detected_at, alert.updated_at, alert.created_at);
+    let [detected, updated, created] = [alert.detected_at, alert.updated_at, alert.created_at].map(Value::kept);
     match is_new(alert) {
-        true => event.times([&mut detected, &mut updated, &mut created]),
-        false => event.times([&mut updated, &mut detected, &mut created]),
+        true => event.times([detected, updated, created]),
+        false => event.times([updated, detected, created]),
     }
     event.json.raw(b",");
     event.json.raw(common.head);
@@ -116,7 +113,7 @@ fn head(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &UnifiedAlert<'
     event.json.close(open);
 }
 
-fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut UnifiedAlert<'_>, severity: Severity) {
+fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &UnifiedAlert<'_>, severity: Severity) {
     let result = Word::of_value(alert.result);
     let open = event.open("event");
     event.json.word("kind", "alert");
@@ -129,8 +126,8 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut Un
     event.json.word("outcome", classification::outcome(result.as_str(), None));
     event.severity(severity);
     let id = alert.id.escaped();
-    event.keyword("id", &mut alert.id);
-    if event.keyword("url", &mut alert.self_link).is_none()
+    event.keyword("id", alert.id);
+    if event.keyword("url", alert.self_link).is_none()
         && let Some(id) = id.filter(|id| !is_placeholder(*id))
     {
         event.json.name("url");
@@ -138,14 +135,14 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &mut Un
             event.json.raw(part.as_bytes());
         }
     }
-    event.date("created", &mut alert.created_at);
+    event.date("created", alert.created_at);
     let start = time(alert.first_seen_at);
-    event.date("start", &mut alert.first_seen_at);
+    event.date("start", alert.first_seen_at);
     if !matches!((start, time(alert.last_seen_at)), (Some(start), Some(end)) if end < start) {
-        event.date("end", &mut alert.last_seen_at);
+        event.date("end", alert.last_seen_at);
     }
     if alert.description.escaped().is_some_and(|text| !text.is("not available")) {
-        event.keyword("reason", &mut alert.description);
+        event.keyword("reason", alert.description);
     }
     event.techniques.read_attacks(alert.indicators);
     event.provenance(common);
@@ -183,95 +180,95 @@ fn subject(alert: &UnifiedAlert<'_>) -> Option<&'static str> {
     }
 }
 
-fn rule(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
-    let analytics = &mut alert.analytics;
+fn rule(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
+    let analytics = &alert.analytics;
     if analytics.uid.is_empty() && analytics.name.is_empty() && analytics.category.is_empty() {
         return;
     }
     let is_custom = Word::is(analytics.category, "custom_rule");
     let open = event.open("rule");
-    event.keyword("id", &mut analytics.uid);
-    if event.keyword("name", &mut analytics.name).is_none() && is_custom {
+    event.keyword("id", analytics.uid);
+    if event.keyword("name", analytics.name).is_none() && is_custom {
         event.optional("name", alert.name.escaped());
     }
-    event.keyword("category", &mut analytics.category);
+    event.keyword("category", analytics.category);
     event.optional("ruleset", alert.detection_source.product.escaped());
     event.close(open);
 }
 
 /// The file is the process image if the command line contains its name; else it is the detected file, and the command
 /// line names the image.
-fn process(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
+fn process(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
     let user = process_user(alert);
-    let process = &mut alert.process;
+    let process = &alert.process;
     let name = process.file.name.text().unwrap_or_default().to_lowercase();
     let is_image = !name.is_empty() && process.cmd_line.text().is_some_and(|line| line.to_lowercase().contains(&name));
     let is_file = |path: &Escaped<'_>| !path.last_segment().raw().is_empty();
     let executable = process.cmd_line.escaped().and_then(command_line::executable).filter(is_file);
     let open = event.open("process");
-    event.keyword("command_line", &mut process.cmd_line);
+    event.keyword("command_line", process.cmd_line);
     if is_image {
         event.optional("name", process.file.name.escaped());
         event.optional("executable", process.file.path.escaped());
-        event.hashes([&mut { process.file.md5 }, &mut { process.file.sha1 }, &mut { process.file.sha256 }]);
+        event.hashes([process.file.md5.kept(), process.file.sha1.kept(), process.file.sha256.kept()]);
     } else if let Some(executable) = executable {
         event.optional("name", Some(executable.last_segment()));
         event.optional("executable", Some(executable).filter(|path| path.last_segment() != *path));
     }
     let parent = event.open("parent");
-    event.keyword("name", &mut process.parent_name);
+    event.keyword("name", process.parent_name);
     event.close(parent);
     user.write(event);
     event.close(open);
 }
 
-fn file(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
-    let file = &mut alert.process.file;
+fn file(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
+    let file = &alert.process.file;
     let open = event.open("file");
-    event.keyword("name", &mut file.name);
-    event.keyword("path", &mut file.path);
-    event.hashes([&mut file.md5, &mut file.sha1, &mut file.sha256]);
-    event.long("size", &mut file.size);
+    event.keyword("name", file.name);
+    event.keyword("path", file.path);
+    event.hashes([file.md5, file.sha1, file.sha256]);
+    event.long("size", file.size);
     let signature = event.open("code_signature");
-    event.keyword("subject_name", &mut file.cert_subject);
+    event.keyword("subject_name", file.cert_subject);
     event.close(signature);
     event.close(open);
 }
 
 /// The user is the attacked one, or the one of the process. Only if neither is known, it is the one who was logged in.
-fn user_object(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>, host: Host<'_>) {
+fn user_object(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
     let process_user = process_user(alert).effective;
     let is_identity = Word::is(host.current.get("category"), "identity");
     let identity = Account::of(if is_identity { host.current.get("name") } else { Value::default() });
     let logged_in = [host.at_detection("lastLoggedInUser"), host.current.get("lastLoggedInUser")];
     let interactive = Account::of(first_scalar(logged_in));
-    let target = &mut alert.detection_time.target_user;
+    let target = &alert.detection_time.target_user;
     let open = event.open("user");
     if let Some(account) = Account::of(target.name) {
         if is_set(target.domain) {
             account.without_domain().write(event);
-            event.keyword("domain", &mut target.domain);
+            event.keyword("domain", target.domain);
             if account.domain.is_none() {
-                target.name.take();
+                event.used.mark(target.name);
             }
         } else {
-            user::name_and_domain(event, &mut target.name);
+            user::name_and_domain(event, target.name);
         }
     } else if is_set(target.domain) || is_set(target.email_address) {
-        event.keyword("domain", &mut target.domain);
+        event.keyword("domain", target.domain);
     } else if let Some(account) = identity.or(process_user).or(interactive) {
         account.write(event);
     }
-    user::email(event, &mut target.email_address);
-    if let Some(name) = event.keyword("full_name", &mut target.display_name) {
+    user::email(event, target.email_address);
+    if let Some(name) = event.keyword("full_name", target.display_name) {
         event.related.user.add(name);
     }
     event.close(open);
     interactive.into_iter().for_each(|account| account.relate(event));
 }
 
-fn source(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
-    let attacker = &mut alert.detection_time.attacker;
+fn source(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
+    let attacker = &alert.detection_time.attacker;
     let open = event.open("source");
     let [ip, of_host] = [attacker.ip, attacker.host].map(|value| {
         let address = value.escaped().and_then(Address::of);
@@ -284,14 +281,14 @@ fn source(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
             event.optional("address", name.filter(|name| Address::of(*name).is_none()));
         }
     }
-    event.ip("ip", &mut attacker.ip);
+    event.ip("ip", attacker.ip);
     // A host may be named by its address, which is no domain.
     match of_host {
-        Some(_) if ip.is_none() => event.ip("ip", &mut attacker.host),
+        Some(_) if ip.is_none() => event.ip("ip", attacker.host),
         Some(address) => event.related.add_ip(&address),
         None if attacker.host.escaped().and_then(Address::of).is_some() => {}
         None => {
-            if let Some(host) = event.keyword("domain", &mut attacker.host) {
+            if let Some(host) = event.keyword("domain", attacker.host) {
                 event.related.hosts.add(host);
             }
         }
@@ -304,8 +301,8 @@ fn host_object(event: &mut Event<'_>, host: Host<'_>) {
         return;
     }
     let open = event.open("host");
-    endpoint::names(event, [&mut { host.current.get("name") }]);
-    endpoint::domain(event, [&mut { host.at_detection("domain") }]);
+    endpoint::names(event, [host.current.get("name").kept()]);
+    endpoint::domain(event, [host.at_detection("domain").kept()]);
     if let Some(kind) = host.current.get("subcategory").escaped().filter(|kind| !is_placeholder(*kind)) {
         event.json.lower_case("type", kind);
     }
@@ -332,11 +329,10 @@ fn kubernetes(event: &mut Event<'_>, kubernetes: Value<'_>) {
     if !kubernetes.entries().any(|(_, value)| is_present(value)) {
         return;
     }
-    let mut text = ["containerId", "containerName", "containerImageName"].map(|key| kubernetes.get(key));
-    let [id, name, image] = text.each_mut();
+    let [id, name, image] = ["containerId", "containerName", "containerImageName"].map(|key| kubernetes.get(key));
     workload::container_fields(event, id, name, image, kubernetes.get("containerLabels"));
-    let mut text = ["clusterName", "namespaceName", "podName", "controllerType"].map(|key| kubernetes.get(key));
-    let [cluster, namespace, pod, controller] = text.each_mut();
+    let pod = ["clusterName", "namespaceName", "podName", "controllerType"].map(|key| kubernetes.get(key));
+    let [cluster, namespace, pod, controller] = pod;
     workload::kubernetes_fields(event, cluster, namespace, pod, controller, kubernetes.get("podLabels"));
 }
 

@@ -41,17 +41,17 @@ impl ProcessUser<'_> {
 
 /// Writes `name` and, if the text has one, `domain` of the open user object. Returns false if there is no name. A text
 /// that was split stays in the record.
-pub(super) fn name_and_domain(event: &mut Event<'_>, value: &mut Value<'_>) -> bool {
-    let Some(account) = Account::of(*value) else { return false };
+pub(super) fn name_and_domain(event: &mut Event<'_>, value: Value<'_>) -> bool {
+    let Some(account) = Account::of(value) else { return false };
     account.write(event);
     if value.escaped() == Some(account.name) {
-        value.take();
+        event.used.mark(value);
     }
     true
 }
 
 /// Writes `email` of the open user object. Returns false if there is none.
-pub(super) fn email(event: &mut Event<'_>, value: &mut Value<'_>) -> bool {
+pub(super) fn email(event: &mut Event<'_>, value: Value<'_>) -> bool {
     if value.escaped().is_none_or(is_placeholder) {
         return false;
     }

@@ -6,16 +6,16 @@ use s1_forwarder_record::{Escaped, Kind, Value};
 use super::event::{Event, is_placeholder};
 use crate::common::workload::{Image, split_label};
 
-pub(super) fn container(event: &mut Event<'_>, container: &mut Container<'_>) {
-    container_fields(event, &mut container.id, &mut container.name, &mut container.image, container.labels);
+pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>) {
+    container_fields(event, container.id, container.name, container.image, container.labels);
 }
 
 /// Labels stay in the record, and so does an image that was split.
 pub(super) fn container_fields(
     event: &mut Event<'_>,
-    id: &mut Value<'_>,
-    name: &mut Value<'_>,
-    image: &mut Value<'_>,
+    id: Value<'_>,
+    name: Value<'_>,
+    image: Value<'_>,
     labels: Value<'_>,
 ) {
     let open = event.open("container");
@@ -24,7 +24,7 @@ pub(super) fn container_fields(
     if let Some(text) = image.escaped().filter(|text| !is_placeholder(*text)) {
         write_image(event, text);
         if text.raw() == Image::of(text.raw()).name {
-            image.take();
+            event.used.mark(image);
         }
     }
     write_labels(event, labels);
@@ -63,26 +63,26 @@ fn write_labels(event: &mut Event<'_>, labels: Value<'_>) {
     event.close(open);
 }
 
-pub(super) fn kubernetes(event: &mut Event<'_>, kubernetes: &mut Kubernetes<'_>) {
+pub(super) fn kubernetes(event: &mut Event<'_>, kubernetes: &Kubernetes<'_>) {
     if kubernetes.is_empty() {
         return;
     }
     kubernetes_fields(
         event,
-        &mut kubernetes.cluster,
-        &mut kubernetes.namespace,
-        &mut kubernetes.pod,
-        &mut kubernetes.controller_kind,
+        kubernetes.cluster,
+        kubernetes.namespace,
+        kubernetes.pod,
+        kubernetes.controller_kind,
         Value::default(),
     );
 }
 
 pub(super) fn kubernetes_fields(
     event: &mut Event<'_>,
-    cluster: &mut Value<'_>,
-    namespace: &mut Value<'_>,
-    pod: &mut Value<'_>,
-    controller_kind: &mut Value<'_>,
+    cluster: Value<'_>,
+    namespace: Value<'_>,
+    pod: Value<'_>,
+    controller_kind: Value<'_>,
     pod_labels: Value<'_>,
 ) {
     let open = event.open("orchestrator");
@@ -106,14 +106,14 @@ pub(super) fn kubernetes_fields(
     event.close(open);
 }
 
-pub(super) fn ecs_task(event: &mut Event<'_>, task: &mut EcsTask<'_>) {
+pub(super) fn ecs_task(event: &mut Event<'_>, task: &EcsTask<'_>) {
     let open = event.open("orchestrator");
     event.json.word("type", "ecs");
     let cluster = event.open("cluster");
-    event.keyword("name", &mut task.cluster_name);
+    event.keyword("name", task.cluster_name);
     event.close(cluster);
     let resource = event.open("resource");
-    event.keyword("name", &mut task.service_name);
+    event.keyword("name", task.service_name);
     event.close(resource);
     event.close(open);
 }

@@ -1,7 +1,8 @@
 //! Maps `/activities`. The number of the type says what happened; the keys of `data` say what it is about.
 
 use s1_forwarder_record::activity::{Activity, ActivityData};
-use s1_forwarder_record::{Escaped, Kind, Reader, Value};
+use s1_forwarder_record::block::read_inside;
+use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::activity_class::Plan;
 use super::activity_end::finish;
@@ -16,8 +17,7 @@ use super::event::{Event, Profile};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware};
 use super::metadata::{Common, Metadata};
-use super::user::{UserType, take_account};
-use super::workload::Cloud;
+use super::user::{UserType, mark_account};
 use super::{entity, rule_hit};
 use crate::common::account::{Account, display_name};
 use crate::common::activity_class::{Class, classify, is_unknown, number};
@@ -27,10 +27,10 @@ use crate::common::remote_origin;
 use crate::common::rule_hit::is_hit;
 
 /// Returns true if the type is not in the table.
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &mut Activity<'_>) -> bool {
+pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activity<'_>) -> bool {
     let number = number(activity);
-    let mut data = match activity.data.kind() {
-        Kind::Object => ActivityData::read(&mut Reader::new(activity.data.raw())).unwrap_or_default(),
+    let data = match activity.data.kind() {
+        Kind::Object => read_inside::<Activity<'_>, ActivityData<'_>>(activity.data.raw()).unwrap_or_default(),
         _ => ActivityData::default(),
     };
     if is_hit(number, &data) {
@@ -55,17 +55,17 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &mut Act
     };
     metadata.time(event, [activity.created_at, activity.updated_at]);
     event.severity(class.severity);
-    event.text("message", &mut activity.primary_description);
-    states(event, &plan, activity, &mut data);
+    event.text("message", activity.primary_description);
+    states(event, &plan, activity, &data);
     let of_agent = activity.user_id.is_empty() && !activity.agent_id.is_empty();
     let user = ConsoleUser::of(activity, &data, &class);
-    actor(event, activity, &mut data, &user);
+    actor(event, activity, &data, &user);
     if [&AUTHENTICATION, &ACCOUNT_CHANGE, &ENTITY_MANAGEMENT].into_iter().any(|known| known.is(plan.class)) && !of_agent
     {
-        source(event, &mut data);
+        source(event, &data);
     }
-    device(event, activity, &mut data, of_agent);
-    body(event, common, &plan, &class, activity, &mut data, &user);
+    device(event, activity, &data, of_agent);
+    body(event, common, &plan, &class, activity, &data, &user);
     disposition(event, &plan);
     event.tail(common, &metadata);
     finish(event, activity, &metadata, &data);
@@ -73,7 +73,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &mut Act
 }
 
 /// Status, the reason of a failure, and comments.
-fn states(event: &mut Event<'_>, plan: &Plan, activity: &mut Activity<'_>, data: &mut ActivityData<'_>) {
+fn states(event: &mut Event<'_>, plan: &Plan, activity: &Activity<'_>, data: &ActivityData<'_>) {
     let status = plan.status.unwrap_or(0);
     if status == 99 {
         match data.global_status.escaped().filter(|text| !is_placeholder(*text)) {
@@ -84,11 +84,11 @@ fn states(event: &mut Event<'_>, plan: &Plan, activity: &mut Activity<'_>, data:
         event.status(status, "");
     }
     // The states of findings are no failures.
-    if status == 2 && !plan.class.is(&DETECTION_FINDING) && event.text("status_detail", &mut data.reason).is_none() {
-        event.text("status_detail", &mut activity.secondary_description);
+    if status == 2 && !plan.class.is(&DETECTION_FINDING) && event.text("status_detail", data.reason).is_none() {
+        event.text("status_detail", activity.secondary_description);
     }
     if plan.class.is(&ENTITY_MANAGEMENT) || plan.class.is(&DETECTION_FINDING) {
-        event.text("comment", &mut activity.comments);
+        event.text("comment", activity.comments);
     }
 }
 
@@ -117,7 +117,7 @@ impl<'a> ConsoleUser<'a> {
             Some(account) => event.account(account, UserType::Admin),
             None => event.user_type(UserType::Admin),
         }
-        let given = if self.by_user { Value::default() } else { data.full_name };
+        let given = if self.by_user { Value::default() } else { event.used.left(data.full_name) };
         if event.optional("full_name", given.escaped()).is_none() {
             event.optional("full_name", display_name(actor_name(data)));
         }
@@ -125,27 +125,27 @@ impl<'a> ConsoleUser<'a> {
         let email = [actor_name(data), if self.by_user { Value::default() } else { data.email }]
             .into_iter()
             .find(|value| value.escaped().is_some_and(super::event::is_email));
-        event.email("email_addr", &mut email.unwrap_or_default());
+        event.email("email_addr", email.unwrap_or_default().kept());
         event.close(open);
     }
 }
 
-fn actor(event: &mut Event<'_>, activity: &mut Activity<'_>, data: &mut ActivityData<'_>, user: &ConsoleUser<'_>) {
+fn actor(event: &mut Event<'_>, activity: &Activity<'_>, data: &ActivityData<'_>, user: &ConsoleUser<'_>) {
     let origin = remote_origin::RemoteOrigin::of(data.file_display_name).and_then(|origin| origin.user);
     let logged_in = Account::of(data.last_logged_in_user_name);
     let open = event.open_actor();
     if user.is_set {
         user.write(event, "user", data);
         if is_set(activity.user_id) {
-            activity.user_id.take();
+            event.used.mark(activity.user_id);
         }
         if !user.by_user && is_set(data.full_name) {
-            data.full_name.take();
+            event.used.mark(data.full_name);
         }
     } else if let Some(account) = origin.or(logged_in) {
         event.user("user", account, UserType::User);
         if origin.is_none() {
-            take_account(&mut data.last_logged_in_user_name);
+            mark_account(event, data.last_logged_in_user_name);
         }
     } else {
         event.json.word("app_name", "SentinelOne");
@@ -154,46 +154,35 @@ fn actor(event: &mut Event<'_>, activity: &mut Activity<'_>, data: &mut Activity
 }
 
 /// The address of a console user.
-fn source(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
+fn source(event: &mut Event<'_>, data: &ActivityData<'_>) {
     let endpoint = event.open("src_endpoint");
-    event.ip("ip", &mut data.ip_address);
+    event.ip("ip", data.ip_address);
     event.close(endpoint);
 }
 
 /// `ipAddress` is that of the endpoint if no user acted (`of_agent`).
-fn device<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, data: &mut ActivityData<'a>, of_agent: bool) {
+fn device<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &ActivityData<'a>, of_agent: bool) {
     if !is_set(activity.agent_id) && !is_set(data.computer_name) {
         return;
     }
     let none = Value::default();
-    let mut device = Device {
-        uid: &mut { activity.agent_id },
-        uid_alt: [&mut data.uuid, &mut Value::default()],
-        names: [&mut { data.computer_name }, &mut Value::default()],
-        domains: [&mut Value::default(), &mut Value::default()],
-        kind: &mut Value::default(),
-        os: Os {
-            kind: [activity.os_family, first_scalar([data.os_family, data.os_type])],
-            family: none,
-            name: &mut Value::default(),
-            version: &mut Value::default(),
-        },
-        os_arch: none,
-        interfaces: none,
+    let device = Device {
+        uid: activity.agent_id.kept(),
+        uid_alt: [data.uuid, Value::default()],
+        names: [data.computer_name.kept(), Value::default()],
+        os: Os { kind: [activity.os_family, first_scalar([data.os_family, data.os_type])], ..Os::default() },
         addresses: [data.agentipv4, data.ip_addresses, if of_agent { data.ip_address } else { none }, none],
         external: data.external_ip,
-        macs: none,
-        agent_versions: [&mut Value::default(), &mut Value::default()],
         is_managed: true,
         place: Place {
-            account_id: [&mut { activity.account_id }, &mut Value::default()],
-            account_name: [&mut activity.account_name, &mut { data.account_name }],
-            site_id: [&mut activity.site_id, &mut Value::default()],
-            site_name: [&mut activity.site_name, &mut { data.site_name }],
-            group_id: [&mut activity.group_id, &mut Value::default()],
-            group_name: [&mut activity.group_name, &mut { data.group_name }],
+            account_id: [activity.account_id.kept(), Value::default()],
+            account_name: [activity.account_name, data.account_name.kept()],
+            site_id: [activity.site_id, Value::default()],
+            site_name: [activity.site_name, data.site_name.kept()],
+            group_id: [activity.group_id, Value::default()],
+            group_name: [activity.group_name, data.group_name.kept()],
         },
-        cloud: Cloud::default(),
+        ..Device::default()
     };
     device.write(event, |_| {});
 }
@@ -204,8 +193,8 @@ fn body<'a>(
     common: &Common<'_>,
     plan: &Plan,
     class: &Class,
-    activity: &mut Activity<'a>,
-    data: &mut ActivityData<'a>,
+    activity: &Activity<'a>,
+    data: &ActivityData<'a>,
     user: &ConsoleUser<'_>,
 ) {
     let is = |known: &super::class::Class| plan.class.is(known);
@@ -232,23 +221,23 @@ fn body<'a>(
         () => {}
     }
     if is_set(activity.agent_id) {
-        activity.agent_id.take();
+        event.used.mark(activity.agent_id);
     }
     if is_set(data.computer_name) {
-        data.computer_name.take();
+        event.used.mark(data.computer_name);
     }
     if user.account.is_some() && user.by_user {
-        take_account(&mut data.by_user);
+        mark_account(event, data.by_user);
     }
     // It is the user who acted, or the one who was changed.
     if is(&ACCOUNT_CHANGE) || (user.account.is_some() && !user.by_user) {
-        let name = if is_set(data.username) { &mut data.username } else { &mut data.user_name };
-        take_account(name);
+        let name = if is_set(data.username) { data.username } else { data.user_name };
+        mark_account(event, name);
     }
 }
 
 /// The user that was changed.
-fn target(event: &mut Event<'_>, data: &mut ActivityData<'_>, user: &ConsoleUser<'_>) {
+fn target(event: &mut Event<'_>, data: &ActivityData<'_>, user: &ConsoleUser<'_>) {
     let Some(account) = target_name(data) else { return };
     let open = event.open("user");
     event.optional("uid", data.user_id.escaped());
@@ -258,26 +247,26 @@ fn target(event: &mut Event<'_>, data: &mut ActivityData<'_>, user: &ConsoleUser
     }
     let is_email = |value: &Value<'_>| value.escaped().is_some_and(super::event::is_email);
     let email = [data.email, data.username, data.recovery_email].into_iter().find(is_email);
-    event.email("email_addr", &mut email.unwrap_or_default());
+    event.email("email_addr", email.unwrap_or_default().kept());
     event.close(open);
 }
 
-fn file<'a>(event: &mut Event<'_>, name: &str, activity: &mut Activity<'a>, data: &mut ActivityData<'a>) -> bool {
+fn file<'a>(event: &mut Event<'_>, name: &str, activity: &Activity<'a>, data: &ActivityData<'a>) -> bool {
     let display = data.file_display_name.escaped().filter(|_| remote_origin::name_of(data.file_display_name).is_some());
     let repeated = activity.hash;
     let object = File {
         name: display,
-        path: &mut data.file_path,
-        hashes: [&mut activity.hash, &mut data.file_content_hash],
+        path: data.file_path,
+        hashes: [activity.hash, data.file_content_hash],
         kind: FileType::Unknown,
     };
     let written = object.name();
     let is_written = object.write(event, name, |_| {});
     if written.is_some() && written == display {
-        data.file_display_name.take();
+        event.used.mark(data.file_display_name);
     }
-    if is_written && activity.hash.is_empty() && data.file_content_hash == repeated {
-        data.file_content_hash.take();
+    if is_written && event.used.left(activity.hash).is_empty() && data.file_content_hash == repeated {
+        event.used.mark(data.file_content_hash);
     }
     is_written
 }
@@ -288,8 +277,8 @@ fn finding<'a>(
     common: &Common<'_>,
     plan: &Plan,
     class: &Class,
-    activity: &mut Activity<'a>,
-    data: &mut ActivityData<'a>,
+    activity: &Activity<'a>,
+    data: &ActivityData<'a>,
 ) {
     let (threat, id) = (activity.threat_id, first_scalar([activity.threat_id, data.alert_id]));
     let title = data.file_display_name.escaped().filter(|_| remote_origin::name_of(data.file_display_name).is_some());
@@ -299,11 +288,11 @@ fn finding<'a>(
         event.sentence("title", &[("", Some(Escaped::plain("SentinelOne threat "))), ("", id.escaped())]);
     }
     for (name, value) in
-        [("types", &mut { data.threat_classification }), ("data_sources", &mut data.threat_classification_source)]
+        [("types", data.threat_classification.kept()), ("data_sources", data.threat_classification_source)]
     {
         event.list_of(name, value.escaped());
-        if is_set(*value) {
-            value.take();
+        if is_set(value) {
+            event.used.mark(value);
         }
     }
     if is_set(threat) {
@@ -316,7 +305,7 @@ fn finding<'a>(
     }
     event.json.boolean("is_alert", plan.activity == 1);
     // The words stay in the record: they may be those of before and after.
-    event.confidence(&mut first_scalar([data.confidence_level, other(data, "newConfidenceLevel")]));
+    event.confidence(first_scalar([data.confidence_level, other(data, "newConfidenceLevel")]).kept());
     let malware = Malware {
         name: title,
         uid: first_scalar([activity.hash, data.file_content_hash])
@@ -328,7 +317,7 @@ fn finding<'a>(
     };
     malware.write(event, |_| {});
     if is_set(data.threat_classification) {
-        data.threat_classification.take();
+        event.used.mark(data.threat_classification);
     }
     let list = event.open_list("evidences");
     let element = event.open_element();
@@ -336,7 +325,7 @@ fn finding<'a>(
     event.close(element);
     event.close(list);
     if is_set(data.alert_id) && data.alert_id == id {
-        data.alert_id.take();
+        event.used.mark(data.alert_id);
     }
 }
 

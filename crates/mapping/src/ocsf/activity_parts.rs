@@ -15,7 +15,7 @@ use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
 pub(super) const CONSOLE: &str = "SentinelOne Management Console";
 
 /// The agent, unless the console itself or an app of the marketplace was changed.
-pub(super) fn app<'a>(event: &mut Event<'_>, class: &Class, activity: &mut Activity<'a>, data: &mut ActivityData<'a>) {
+pub(super) fn app<'a>(event: &mut Event<'_>, class: &Class, activity: &Activity<'a>, data: &ActivityData<'a>) {
     let open = event.open("app");
     match class.action {
         "management-updated" => {
@@ -33,7 +33,7 @@ pub(super) fn app<'a>(event: &mut Event<'_>, class: &Class, activity: &mut Activ
             event.json.word("name", "SentinelOne Agent");
         }
     }
-    event.first("version", [&mut data.new_agent_version, &mut activity.agent_updated_version, &mut data.version]);
+    event.first("version", [data.new_agent_version, activity.agent_updated_version, data.version]);
     event.close(open);
 }
 
@@ -59,15 +59,10 @@ pub(super) fn scan(event: &mut Event<'_>, class: &Class, by_user: bool) {
 }
 
 /// The connection of a firewall activity, or the one to an endpoint's shell.
-pub(super) fn connection<'a>(
-    event: &mut Event<'_>,
-    class: &Class,
-    activity: &Activity<'a>,
-    data: &mut ActivityData<'a>,
-) {
+pub(super) fn connection<'a>(event: &mut Event<'_>, class: &Class, activity: &Activity<'a>, data: &ActivityData<'a>) {
     if class.subject != Subject::Firewall {
         let open = event.open("src_endpoint");
-        event.ip("ip", &mut data.ip_address);
+        event.ip("ip", data.ip_address);
         event.close(open);
         let open = event.open("dst_endpoint");
         event.optional("hostname", data.computer_name.escaped());
@@ -81,17 +76,17 @@ pub(super) fn connection<'a>(
     peer(
         event,
         local,
-        [&mut data.reported_local_host, &mut data.local_host],
-        [&mut data.reported_local_port, &mut data.local_port],
+        [data.reported_local_host, data.local_host],
+        [data.reported_local_port, data.local_port],
         (data.computer_name, activity.agent_id),
     );
-    let ports = if data.remote_port.is_empty() { &mut data.port } else { &mut data.remote_port };
+    let ports = if data.remote_port.is_empty() { data.port } else { data.remote_port };
     let none = Value::default();
     peer(
         event,
         remote,
-        [&mut data.reported_remote_host, &mut data.remote_host],
-        [&mut data.reported_remote_port, ports],
+        [data.reported_remote_host, data.remote_host],
+        [data.reported_remote_port, ports],
         (none, none),
     );
     let open = event.open("connection_info");
@@ -108,8 +103,8 @@ pub(super) fn connection<'a>(
     if is_set(data.rule_id) || is_set(data.rule_name) {
         event.using(Profile::SecurityControl);
         let rule = event.open("firewall_rule");
-        event.text("uid", &mut data.rule_id);
-        event.text("name", &mut data.rule_name);
+        event.text("uid", data.rule_id);
+        event.text("name", data.rule_name);
         event.close(rule);
     }
 }
@@ -118,14 +113,14 @@ pub(super) fn connection<'a>(
 fn peer<'a>(
     event: &mut Event<'_>,
     name: &str,
-    hosts: [&mut Value<'a>; 2],
-    ports: [&mut Value<'a>; 2],
+    hosts: [Value<'a>; 2],
+    ports: [Value<'a>; 2],
     device: (Value<'a>, Value<'a>),
 ) {
     let [first, second] = hosts;
-    let host = if is_set(*first) { first } else { second };
+    let host = if is_set(first) { first } else { second };
     let open = event.open(name);
-    if address(*host).is_some() {
+    if address(host).is_some() {
         event.ip("ip", host);
     } else if host.escaped().and_then(Address::of).is_none() {
         event.observed(Observable::Hostname, "hostname", host);
@@ -136,26 +131,26 @@ fn peer<'a>(
         return event.close(open);
     }
     let [first, second] = ports;
-    event.port("port", if is_set(*first) { first } else { second });
+    event.port("port", if is_set(first) { first } else { second });
     event.close(open);
 }
 
-pub(super) fn peripheral(event: &mut Event<'_>, data: &mut ActivityData<'_>) {
+pub(super) fn peripheral(event: &mut Event<'_>, data: &ActivityData<'_>) {
     let open = event.open("peripheral_device");
     let name = peripheral_name(data);
     event.optional("name", name.and_then(Value::escaped));
     if name == Some(data.device_name) {
-        data.device_name.take();
+        event.used.mark(data.device_name);
     }
     let class = other(data, "deviceClass");
     event.optional("class", class.escaped());
-    event.first("uid", [&mut data.u_id, &mut data.uid]);
-    event.text("serial_number", &mut data.serial);
-    event.text("vendor_name", &mut data.manufacturer_name);
+    event.first("uid", [data.u_id, data.uid]);
+    event.text("serial_number", data.serial);
+    event.text("vendor_name", data.manufacturer_name);
     let list = event.json.open_list("vendor_id_list");
     if let Some(id) = data.vendor_id.escaped().filter(|id| !is_placeholder(*id)) {
         event.json.element(id);
-        data.vendor_id.take();
+        event.used.mark(data.vendor_id);
     }
     event.json.close(list);
     match class.text().unwrap_or_default().to_lowercase() {

@@ -9,7 +9,7 @@ use super::event::{Event, address};
 use super::metadata::{Common, Metadata};
 use super::observables::Kind;
 use super::unmapped;
-use super::user::{UserType, take_account};
+use super::user::{UserType, mark_account};
 use super::workload::Cloud;
 use crate::common::account::Account;
 use crate::common::agent::architecture;
@@ -19,7 +19,7 @@ use crate::common::severity::Severity;
 
 const COLLECT: u8 = 2;
 
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, agent: &mut Agent<'_>) {
+pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, agent: &Agent<'_>) {
     let is_infected = boolean(agent.infected) == Some(true);
     // The class requires a device, and a device one of these.
     let is_device = is_set(agent.id)
@@ -61,57 +61,57 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, agent: &mut Agent<
     unmapped::write(event, agent, &[], |_| {});
 }
 
-fn device(event: &mut Event<'_>, agent: &mut Agent<'_>, is_infected: bool) {
+fn device(event: &mut Event<'_>, agent: &Agent<'_>, is_infected: bool) {
     let is_gone = [agent.is_decommissioned, agent.is_uninstalled].into_iter().any(|gone| boolean(gone) == Some(true));
     let (architecture, arch) = (architecture(agent), agent.os_arch);
-    let mut device = Device {
-        uid: &mut agent.id,
-        uid_alt: [&mut agent.uuid, &mut Value::default()],
-        names: [&mut agent.computer_name, &mut Value::default()],
-        domains: [&mut agent.domain, &mut Value::default()],
-        kind: &mut agent.machine_type,
+    let device = Device {
+        uid: agent.id,
+        uid_alt: [agent.uuid, Value::default()],
+        names: [agent.computer_name, Value::default()],
+        domains: [agent.domain, Value::default()],
+        kind: agent.machine_type,
         os: Os {
             kind: [agent.os_type, Value::default()],
-            family: Value::default(),
-            name: &mut agent.os_name,
-            version: &mut agent.os_revision,
+            name: agent.os_name,
+            version: agent.os_revision,
+            ..Os::default()
         },
         os_arch: arch,
         interfaces: agent.network_interfaces,
         addresses: [agent.last_ip_to_mgmt, Value::default(), Value::default(), Value::default()],
         external: agent.external_ip,
-        macs: Value::default(),
-        agent_versions: [&mut agent.agent_version, &mut Value::default()],
+        agent_versions: [agent.agent_version, Value::default()],
         is_managed: !is_gone,
         place: Place {
-            account_id: [&mut agent.account_id, &mut Value::default()],
-            account_name: [&mut agent.account_name, &mut Value::default()],
-            site_id: [&mut agent.site_id, &mut Value::default()],
-            site_name: [&mut agent.site_name, &mut Value::default()],
-            group_id: [&mut agent.group_id, &mut Value::default()],
-            group_name: [&mut agent.group_name, &mut Value::default()],
+            account_id: [agent.account_id, Value::default()],
+            account_name: [agent.account_name, Value::default()],
+            site_id: [agent.site_id, Value::default()],
+            site_name: [agent.site_name, Value::default()],
+            group_id: [agent.group_id, Value::default()],
+            group_name: [agent.group_name, Value::default()],
         },
         cloud: Cloud::of(agent.cloud_providers),
+        ..Device::default()
     };
     device.write(event, |event| {
         for (name, value) in [
-            ("created_time", &mut agent.created_at),
-            ("first_seen_time", &mut agent.registered_at),
-            ("last_seen_time", &mut agent.last_active_date),
-            ("modified_time", &mut agent.updated_at),
-            ("boot_time", &mut agent.os_start_time),
+            ("created_time", agent.created_at),
+            ("first_seen_time", agent.registered_at),
+            ("last_seen_time", agent.last_active_date),
+            ("modified_time", agent.updated_at),
+            ("boot_time", agent.os_start_time),
         ] {
             event.time(name, value);
         }
-        event.text("model", &mut agent.model_name);
+        event.text("model", agent.model_name);
         let (id, caption) = if is_infected { (3, "High") } else { (0, "Info") };
         event.choice("risk_level", id, caption);
         let open = event.open("hw_info");
-        event.text("serial_number", &mut agent.serial_number);
-        event.text("cpu_type", &mut agent.cpu_id);
-        event.integer("cpu_count", &mut agent.cpu_count);
-        event.integer("cpu_cores", &mut agent.core_count);
-        event.integer("ram_size", &mut agent.total_memory);
+        event.text("serial_number", agent.serial_number);
+        event.text("cpu_type", agent.cpu_id);
+        event.integer("cpu_count", agent.cpu_count);
+        event.integer("cpu_cores", agent.core_count);
+        event.integer("ram_size", agent.total_memory);
         if let Some(bits) = bits(arch) {
             event.json.number("cpu_bits", bits);
         }
@@ -121,22 +121,22 @@ fn device(event: &mut Event<'_>, agent: &mut Agent<'_>, is_infected: bool) {
             None => {}
         }
         event.close(open);
-        let names = [&mut agent.last_logged_in_user_name, &mut agent.os_username];
-        if let Some(name) = names.into_iter().find(|name| Account::of(**name).is_some())
-            && let Some(account) = Account::of(*name)
+        let names = [agent.last_logged_in_user_name, agent.os_username];
+        if let Some(name) = names.into_iter().find(|name| Account::of(*name).is_some())
+            && let Some(account) = Account::of(name)
         {
             let open = event.open("owner");
             event.account(account, UserType::User);
-            event.email("email_addr", &mut agent.active_directory.mail);
-            event.text("uid_alt", &mut agent.active_directory.user_principal_name);
+            event.email("email_addr", agent.active_directory.mail);
+            event.text("uid_alt", agent.active_directory.user_principal_name);
             event.close(open);
-            take_account(name);
+            mark_account(event, name);
         }
     });
     if bits(agent.os_arch).is_some_and(|bits| agent.os_arch.text().is_some_and(|text| text.starts_with(bits))) {
-        agent.os_arch.take();
+        event.used.mark(agent.os_arch);
     }
     if are_interfaces_mapped(agent.network_interfaces) {
-        agent.network_interfaces.take();
+        event.used.mark(agent.network_interfaces);
     }
 }

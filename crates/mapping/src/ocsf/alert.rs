@@ -11,8 +11,8 @@ use super::finding::{Action, Verdict};
 use super::metadata::{Common, Metadata};
 use super::threat::resource;
 use super::unmapped;
-use super::user::take_process_user;
-use super::workload::{self, Cloud};
+use super::user::mark_process_user;
+use super::workload;
 use crate::common::alert::{detection as view, matched};
 use crate::common::classification::Word;
 use crate::common::os::Os;
@@ -24,7 +24,7 @@ const CREATE: u8 = 1;
 const UPDATE: u8 = 2;
 const CLOSE: u8 = 3;
 
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &mut Alert<'_>) {
+pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>) {
     let info = &alert.alert_info;
     let severity = alert.rule_info.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
     let severity = severity.judged([info.analyst_verdict]);
@@ -58,7 +58,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &mut Alert<
     finding(event, common, alert);
     states(event, alert);
     device(event, alert);
-    let mut extra = Extra {
+    let extra = Extra {
         storyline: alert.source_process_info.storyline,
         integrity: [alert.source_process_info.integrity_level, alert.source_parent_process_info.integrity_level],
         file_id: alert.target_process_info.tgt_file_id,
@@ -66,24 +66,23 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &mut Alert<
     let is_actor = is_process(alert.source_process_info.pid, alert.source_process_info.unique_id);
     let parent = &alert.source_parent_process_info;
     let has_parent = is_actor && is_process(parent.pid, parent.unique_id);
-    detection::write(event, &mut view(alert, kind, &mut [Value::default(); 2]), &mut extra);
-    alert.target_process_info.tgt_file_id = extra.file_id;
+    detection::write(event, &view(alert, kind), &extra);
     if is_actor && alert.source_process_info.effective_user.is_empty() {
-        take_process_user(&mut alert.source_process_info.user);
+        mark_process_user(event, alert.source_process_info.user);
     }
     if has_parent && alert.source_parent_process_info.effective_user.is_empty() {
-        take_process_user(&mut alert.source_parent_process_info.user);
+        mark_process_user(event, alert.source_parent_process_info.user);
     }
-    take_repeated(alert);
+    mark_repeated(event, alert);
     event.tail(common, &metadata);
     unmapped::write(event, alert, &[], |_| {});
 }
 
-fn finding(event: &mut Event<'_>, common: &Common<'_>, alert: &mut Alert<'_>) {
-    let (info, rule) = (&mut alert.alert_info, &mut alert.rule_info);
+fn finding(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>) {
+    let (info, rule) = (&alert.alert_info, &alert.rule_info);
     let finding = Finding {
         uid: info.alert_id.escaped(),
-        rule: [&mut rule.id, &mut rule.name, &mut rule.description, &mut rule.query_type],
+        rule: [rule.id, rule.name, rule.description, rule.query_type],
         created: info.created_at,
         modified: info.updated_at,
         matched: [info.dv_event_id, info.event_type],
@@ -91,55 +90,45 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, alert: &mut Alert<'_>) {
     finding.write(event, common);
 }
 
-fn states(event: &mut Event<'_>, alert: &mut Alert<'_>) {
-    let (info, rule) = (&mut alert.alert_info, &alert.rule_info);
+fn states(event: &mut Event<'_>, alert: &Alert<'_>) {
+    let (info, rule) = (&alert.alert_info, &alert.rule_info);
     let verdict = Verdict::of(info.analyst_verdict);
     event.json.boolean("is_alert", verdict != Some(Verdict::FalsePositive));
-    event.incident_status(&mut info.incident_status);
+    event.incident_status(info.incident_status);
     if let Some(verdict) = verdict {
         event.verdict(verdict);
-        Verdict::take(&mut info.analyst_verdict);
+        Verdict::mark(event, info.analyst_verdict);
     }
     // The word stays in the record: it says how the alert is treated.
-    event.confidence(&mut { rule.treat_as_threat });
+    event.confidence(rule.treat_as_threat.kept());
     event.disposition(19);
     event.action(Action::Observed);
 }
 
-fn device(event: &mut Event<'_>, alert: &mut Alert<'_>) {
-    let (current, detected) = (&mut alert.agent_realtime_info, &mut alert.agent_detection_info);
-    let (container, in_kubernetes) = (&mut alert.container_info, !alert.kubernetes_info.is_empty());
-    let none = Value::default();
-    let mut device = Device {
-        uid: &mut current.id,
-        uid_alt: [&mut current.uuid, &mut detected.uuid],
-        names: [&mut current.name, &mut detected.name],
-        domains: [&mut Value::default(), &mut Value::default()],
-        kind: if is_set(current.machine_type) { &mut current.machine_type } else { &mut detected.machine_type },
+fn device(event: &mut Event<'_>, alert: &Alert<'_>) {
+    let (current, detected) = (&alert.agent_realtime_info, &alert.agent_detection_info);
+    let (container, in_kubernetes) = (&alert.container_info, !alert.kubernetes_info.is_empty());
+    let device = Device {
+        uid: current.id,
+        uid_alt: [current.uuid, detected.uuid],
+        names: [current.name, detected.name],
+        kind: if is_set(current.machine_type) { current.machine_type } else { detected.machine_type },
         os: Os {
             kind: [detected.os_family, current.os],
-            family: none,
-            name: if is_set(detected.os_name) { &mut detected.os_name } else { &mut current.os },
-            version: &mut detected.os_revision,
+            name: if is_set(detected.os_name) { detected.os_name } else { current.os },
+            version: detected.os_revision,
+            ..Os::default()
         },
-        os_arch: none,
-        interfaces: none,
-        addresses: [none; 4],
-        external: none,
-        macs: none,
-        agent_versions: [&mut detected.version, &mut Value::default()],
+        agent_versions: [detected.version, Value::default()],
         is_managed: boolean(current.is_decommissioned) != Some(true),
         place: Place {
-            account_id: [&mut detected.account_id, &mut Value::default()],
-            account_name: [&mut Value::default(), &mut Value::default()],
-            site_id: [&mut detected.site_id, &mut Value::default()],
-            site_name: [&mut Value::default(), &mut Value::default()],
-            group_id: [&mut Value::default(), &mut Value::default()],
-            group_name: [&mut Value::default(), &mut Value::default()],
+            account_id: [detected.account_id, Value::default()],
+            site_id: [detected.site_id, Value::default()],
+            ..Place::default()
         },
-        cloud: Cloud::default(),
+        ..Device::default()
     };
-    let (id, name) = (*device.uid, first_scalar([*device.names[0], *device.names[1]]));
+    let (id, name) = (device.uid, first_scalar([device.names[0], device.names[1]]));
     device.write(event, |event| {
         if workload::container(event, container, in_kubernetes) {
             event.using(Profile::Container);
@@ -148,23 +137,23 @@ fn device(event: &mut Event<'_>, alert: &mut Alert<'_>) {
     resource(event, id, name);
 }
 
-/// Takes the values that the event has in more than one place.
-fn take_repeated(alert: &mut Alert<'_>) {
-    let info = &mut alert.alert_info;
+/// Marks the values that the event has in more than one place.
+fn mark_repeated(event: &mut Event<'_>, alert: &Alert<'_>) {
+    let info = &alert.alert_info;
     for value in [
-        &mut info.alert_id,
-        &mut info.event_type,
-        &mut info.dv_event_id,
-        &mut alert.source_process_info.storyline,
-        &mut alert.agent_detection_info.account_id,
+        info.alert_id,
+        info.event_type,
+        info.dv_event_id,
+        alert.source_process_info.storyline,
+        alert.agent_detection_info.account_id,
     ] {
-        if is_set(*value) {
-            value.take();
+        if is_set(value) {
+            event.used.mark(value);
         }
     }
-    for value in [&mut info.created_at, &mut info.updated_at, &mut info.reported_at] {
-        if super::event::time(*value).is_some() {
-            value.take();
+    for value in [info.created_at, info.updated_at, info.reported_at] {
+        if super::event::time(value).is_some() {
+            event.used.mark(value);
         }
     }
 }

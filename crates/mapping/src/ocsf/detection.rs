@@ -27,16 +27,16 @@ pub(super) struct Extra<'a> {
 }
 
 /// Writes `actor` and `evidences`.
-pub(super) fn write<'a>(event: &mut Event<'_>, detection: &mut Detection<'_, 'a>, extra: &mut Extra<'a>) {
+pub(super) fn write<'a>(event: &mut Event<'_>, detection: &Detection<'a>, extra: &Extra<'a>) {
     actor(event, detection, &extra.integrity);
     let list = event.open_list("evidences");
-    target_process(event, &mut detection.target);
-    target_file(event, &mut detection.file, &mut extra.file_id);
+    target_process(event, &detection.target);
+    target_file(event, &detection.file, extra.file_id);
     network(event, detection);
     dns(event, detection);
     registry(event, detection);
     module(event, detection);
-    login(event, &mut detection.login);
+    login(event, &detection.login);
     data(event, detection, extra.storyline);
     event.close(list);
 }
@@ -47,8 +47,8 @@ pub(super) fn is_process(pid: Value<'_>, id: Value<'_>) -> bool {
 }
 
 /// The process that acted. Without a number or an id, OCSF has no process, and the actor is its user.
-fn actor(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, integrity: &[Value<'_>; 2]) {
-    let has_process = is_process(*detection.process.pid, *detection.process.entity_id);
+fn actor(event: &mut Event<'_>, detection: &Detection<'_>, integrity: &[Value<'_>; 2]) {
+    let has_process = is_process(detection.process.pid, detection.process.entity_id);
     let account = detection.process.user.effective;
     if !has_process && account.is_none() {
         return;
@@ -56,10 +56,10 @@ fn actor(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, integrity: &[
     let open = event.open_actor();
     if has_process {
         let process = event.open("process");
-        process_fields(event, &mut detection.process, integrity[0]);
-        if is_process(*detection.parent.pid, *detection.parent.entity_id) {
+        process_fields(event, &detection.process, integrity[0]);
+        if is_process(detection.parent.pid, detection.parent.entity_id) {
             let parent = event.open("parent_process");
-            process_fields(event, &mut detection.parent, integrity[1]);
+            process_fields(event, &detection.parent, integrity[1]);
             event.close(parent);
         }
         event.close(process);
@@ -69,7 +69,7 @@ fn actor(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, integrity: &[
     event.close(open);
 }
 
-fn process_fields(event: &mut Event<'_>, process: &mut Process<'_, '_>, integrity: Value<'_>) {
+fn process_fields(event: &mut Event<'_>, process: &Process<'_>, integrity: Value<'_>) {
     let name = process.name.escaped();
     event.observed(Kind::ProcessName, "name", process.name);
     event.integer("pid", process.pid);
@@ -93,18 +93,18 @@ fn process_fields(event: &mut Event<'_>, process: &mut Process<'_, '_>, integrit
     }
     let file = File {
         name,
-        path: &mut *process.executable,
-        hashes: [&mut *process.md5, &mut *process.sha1, &mut *process.sha256],
+        path: process.executable,
+        hashes: [process.md5, process.sha1, process.sha256],
         kind: FileType::Executable,
     };
-    let signer = &mut *process.signer;
+    let signer = process.signer;
     file.write(event, "file", |event| {
         event.text("company_name", signer);
     });
 }
 
-fn target_process(event: &mut Event<'_>, target: &mut view::Target<'_, '_>) {
-    if !is_process(*target.pid, *target.entity_id) {
+fn target_process(event: &mut Event<'_>, target: &view::Target<'_>) {
+    if !is_process(target.pid, target.entity_id) {
         return;
     }
     let element = event.open_element();
@@ -119,15 +119,10 @@ fn target_process(event: &mut Event<'_>, target: &mut view::Target<'_, '_>) {
     event.close(element);
 }
 
-fn target_file<'a>(event: &mut Event<'_>, file: &mut view::File<'_, 'a>, id: &mut Value<'a>) {
+fn target_file<'a>(event: &mut Event<'_>, file: &view::File<'a>, id: Value<'a>) {
     let element = event.open_element();
-    let (created, modified) = (&mut *file.created, &mut *file.mtime);
-    let object = File {
-        name: None,
-        path: &mut *file.path,
-        hashes: [&mut *file.sha1, &mut *file.sha256],
-        kind: FileType::Unknown,
-    };
+    let (created, modified) = (file.created, file.mtime);
+    let object = File { name: None, path: file.path, hashes: [file.sha1, file.sha256], kind: FileType::Unknown };
     object.write(event, "file", |event| {
         event.text("uid", id);
         event.time("created_time", created);
@@ -146,13 +141,13 @@ pub(super) fn direction(event: &mut Event<'_>, direction: Value<'_>) {
 }
 
 /// The address of the machine that logged in is the source of a login.
-fn network(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
-    let of_login = detection.kind == Some(EventKind::Login) && address(*detection.machine_ip).is_some();
+fn network(event: &mut Event<'_>, detection: &Detection<'_>) {
+    let of_login = detection.kind == Some(EventKind::Login) && address(detection.machine_ip).is_some();
     let element = event.open_element();
     let mut has_peer = false;
-    for (name, peer) in [("src_endpoint", &mut detection.source), ("dst_endpoint", &mut detection.destination)] {
-        let ip = if of_login && name == "src_endpoint" { &mut *detection.machine_ip } else { &mut *peer.ip };
-        if address(*ip).is_none() {
+    for (name, peer) in [("src_endpoint", &detection.source), ("dst_endpoint", &detection.destination)] {
+        let ip = if of_login && name == "src_endpoint" { detection.machine_ip } else { peer.ip };
+        if address(ip).is_none() {
             continue;
         }
         let endpoint = event.open(name);
@@ -173,7 +168,7 @@ fn network(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     event.close(element);
 }
 
-fn dns(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
+fn dns(event: &mut Event<'_>, detection: &Detection<'_>) {
     let element = event.open_element();
     let query = event.open("query");
     if let Some(name) = event.text("hostname", detection.dns_request)
@@ -186,8 +181,8 @@ fn dns(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
 }
 
 /// The path of a value ends in the value's name: of an event about a value, and of any event with data.
-fn registry(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
-    let registry = &mut detection.registry;
+fn registry(event: &mut Event<'_>, detection: &Detection<'_>) {
+    let registry = &detection.registry;
     let Some(path) = set(registry.longest_path()) else { return };
     event.uses_windows = true;
     let of_value = set(registry.data).is_some()
@@ -211,34 +206,30 @@ fn registry(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
     event.close(element);
 }
 
-fn module(event: &mut Event<'_>, detection: &mut Detection<'_, '_>) {
+fn module(event: &mut Event<'_>, detection: &Detection<'_>) {
     let element = event.open_element();
-    let file = File {
-        name: None,
-        path: &mut *detection.module_path,
-        hashes: [&mut *detection.module_sha1],
-        kind: FileType::Unknown,
-    };
+    let file =
+        File { name: None, path: detection.module_path, hashes: [detection.module_sha1], kind: FileType::Unknown };
     file.write(event, "file", |_| {});
     event.close(element);
 }
 
-fn login(event: &mut Event<'_>, login: &mut view::Login<'_, '_>) {
-    let account = of_login(*login.name).and_then(Account::of_text);
-    if account.is_none() && of_login(*login.sid).is_none() {
+fn login(event: &mut Event<'_>, login: &view::Login<'_>) {
+    let account = of_login(login.name).and_then(Account::of_text);
+    if account.is_none() && of_login(login.sid).is_none() {
         return;
     }
     let element = event.open_element();
     let user = event.open("user");
     match account {
-        Some(account) if of_login(*login.domain).is_some() => {
+        Some(account) if of_login(login.domain).is_some() => {
             event.text("domain", login.domain);
             event.account(account.without_domain(), UserType::User);
         }
         Some(account) => event.account(account, UserType::User),
         None => {}
     }
-    if of_login(*login.sid).is_some() {
+    if of_login(login.sid).is_some() {
         event.text("uid", login.sid);
     }
     event.close(user);
@@ -246,7 +237,7 @@ fn login(event: &mut Event<'_>, login: &mut view::Login<'_, '_>) {
 }
 
 /// What has no attribute of its own: the storyline, DNS answers, the indicator of a feed.
-fn data(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, storyline: Value<'_>) {
+fn data(event: &mut Event<'_>, detection: &Detection<'_>, storyline: Value<'_>) {
     let element = event.open_element();
     let data = event.open("data");
     event.optional("storyline", storyline.escaped());
@@ -260,13 +251,9 @@ fn data(event: &mut Event<'_>, detection: &mut Detection<'_, '_>, storyline: Val
     event.close(data);
     // A container alone is no evidence. Usually it is in the device.
     if !event.is_empty(&element) {
-        let container = &mut detection.container;
-        workload::fields(
-            event,
-            [&mut *container.id, &mut *container.name, &mut *container.image],
-            container.labels,
-            detection.pod.is_set,
-        );
+        let container = &detection.container;
+        let values = [container.id, container.name, container.image].map(|value| event.used.left(value));
+        workload::fields(event, values, container.labels, detection.pod.is_set);
     }
     event.close(element);
 }
@@ -285,16 +272,16 @@ fn observe_indicator(event: &mut Event<'_>, kind: Value<'_>, value: Escaped<'_>)
 }
 
 /// The values of the rule that made an alert or a hit.
-pub(super) struct Finding<'v, 'a> {
+pub(super) struct Finding<'a> {
     pub uid: Option<Escaped<'a>>,
-    pub rule: [&'v mut Value<'a>; 4],
+    pub rule: [Value<'a>; 4],
     pub created: Value<'a>,
     pub modified: Value<'a>,
     /// Id and type of the event that the rule matched.
     pub matched: [Value<'a>; 2],
 }
 
-impl Finding<'_, '_> {
+impl Finding<'_> {
     /// Writes `finding_info`.
     pub fn write(self, event: &mut Event<'_>, common: &Common<'_>) {
         let [id, name, description, category] = self.rule;
@@ -304,9 +291,9 @@ impl Finding<'_, '_> {
         event.optional("title", title);
         event.optional("desc", description.escaped());
         event.list_of("types", Some(Escaped::plain("Custom rule")));
-        event.time("created_time", &mut { self.created });
-        event.time("modified_time", &mut { self.modified });
-        if is_set(*id) || is_set(*name) {
+        event.time("created_time", self.created.kept());
+        event.time("modified_time", self.modified.kept());
+        if is_set(id) || is_set(name) {
             let analytic = event.open("analytic");
             event.text("uid", id);
             event.text("name", name);

@@ -9,15 +9,16 @@ use crate::common::classification::Word;
 use crate::common::os::{Os, os_type};
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
 
-/// References to the values of an endpoint.
-pub(super) struct Device<'v, 'a> {
-    pub uid: &'v mut Value<'a>,
-    pub uid_alt: [&'v mut Value<'a>; 2],
-    pub names: [&'v mut Value<'a>; 2],
-    pub domains: [&'v mut Value<'a>; 2],
+/// The values of an endpoint.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Device<'a> {
+    pub uid: Value<'a>,
+    pub uid_alt: [Value<'a>; 2],
+    pub names: [Value<'a>; 2],
+    pub domains: [Value<'a>; 2],
     /// The console's word for the type of the machine.
-    pub kind: &'v mut Value<'a>,
-    pub os: Os<'v, 'a>,
+    pub kind: Value<'a>,
+    pub os: Os<'a>,
     /// `64 bit`
     pub os_arch: Value<'a>,
     pub interfaces: Value<'a>,
@@ -26,27 +27,28 @@ pub(super) struct Device<'v, 'a> {
     /// The address that the console sees, used if there is no other.
     pub external: Value<'a>,
     pub macs: Value<'a>,
-    pub agent_versions: [&'v mut Value<'a>; 2],
+    pub agent_versions: [Value<'a>; 2],
     pub is_managed: bool,
-    pub place: Place<'v, 'a>,
+    pub place: Place<'a>,
     pub cloud: Cloud<'a>,
 }
 
 /// The account, the site and the group of an endpoint, in order of preference.
-pub(super) struct Place<'v, 'a> {
-    pub account_id: [&'v mut Value<'a>; 2],
-    pub account_name: [&'v mut Value<'a>; 2],
-    pub site_id: [&'v mut Value<'a>; 2],
-    pub site_name: [&'v mut Value<'a>; 2],
-    pub group_id: [&'v mut Value<'a>; 2],
-    pub group_name: [&'v mut Value<'a>; 2],
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place<'a> {
+    pub account_id: [Value<'a>; 2],
+    pub account_name: [Value<'a>; 2],
+    pub site_id: [Value<'a>; 2],
+    pub site_name: [Value<'a>; 2],
+    pub group_id: [Value<'a>; 2],
+    pub group_name: [Value<'a>; 2],
 }
 
-impl Device<'_, '_> {
+impl Device<'_> {
     /// Whether there is one of the values that a device needs.
     pub fn is_set(&self) -> bool {
-        is_set(*self.uid)
-            || self.names.iter().any(|name| is_set(**name))
+        is_set(self.uid)
+            || self.names.iter().any(|name| is_set(*name))
             || self.ip().is_some()
             || is_set(self.cloud.instance)
     }
@@ -68,7 +70,7 @@ impl Device<'_, '_> {
 
     /// Writes the object with what `more` writes into it. Without one of the values that OCSF requires, there is no
     /// device.
-    pub fn write(&mut self, event: &mut Event<'_>, more: impl FnOnce(&mut Event<'_>)) -> bool {
+    pub fn write(&self, event: &mut Event<'_>, more: impl FnOnce(&mut Event<'_>)) -> bool {
         if !self.is_set() {
             return false;
         }
@@ -83,17 +85,17 @@ impl Device<'_, '_> {
     }
 
     /// Writes the attributes of the open device object.
-    pub fn write_fields(&mut self, event: &mut Event<'_>) {
+    pub fn write_fields(&self, event: &mut Event<'_>) {
         let ip = self.ip();
         let uid = event.text("uid", self.uid);
-        let [first, second] = &mut self.uid_alt;
+        let [first, second] = self.uid_alt;
         let uid_alt = event.first("uid_alt", [first, second]);
-        let [first, second] = &mut self.names;
+        let [first, second] = self.names;
         if let Some(name) = event.first("hostname", [first, second]) {
             event.observe(Kind::Hostname, "hostname", name);
             event.json.escaped("name", name);
         }
-        let [first, second] = &mut self.domains;
+        let [first, second] = self.domains;
         event.first("domain", [first, second]);
         type_of(event, self.kind);
         if let Some(ip) = ip {
@@ -103,7 +105,7 @@ impl Device<'_, '_> {
         self.os(event);
         self.place.group(event);
         self.place.org(event);
-        let versions = &mut self.agent_versions;
+        let versions = self.agent_versions;
         agent(event, uid, uid_alt, versions);
         event.json.boolean("is_managed", self.is_managed);
         for (name, value) in
@@ -117,11 +119,11 @@ impl Device<'_, '_> {
     }
 
     /// OCSF requires the name of a system; without one it is that of its type.
-    fn os(&mut self, event: &mut Event<'_>) {
-        let os = &mut self.os;
+    fn os(&self, event: &mut Event<'_>) {
+        let os = &self.os;
         let known = os.kind.into_iter().find_map(os_choice);
         let word = first_scalar(os.kind).escaped();
-        if known.is_none() && word.is_none() && !is_set(*os.name) {
+        if known.is_none() && word.is_none() && !is_set(os.name) {
             return;
         }
         let open = event.open("os");
@@ -144,11 +146,11 @@ impl Device<'_, '_> {
     }
 }
 
-impl Place<'_, '_> {
-    fn group(&mut self, event: &mut Event<'_>) {
+impl Place<'_> {
+    fn group(&self, event: &mut Event<'_>) {
         let list = event.open_list("groups");
         let element = event.open_element();
-        let ([id, other_id], [name, other_name]) = (&mut self.group_id, &mut self.group_name);
+        let ([id, other_id], [name, other_name]) = (self.group_id, self.group_name);
         let has_id = event.first("uid", [id, other_id]).is_some();
         if event.first("name", [name, other_name]).is_some() || has_id {
             event.json.word("type", "SentinelOne group");
@@ -158,17 +160,17 @@ impl Place<'_, '_> {
     }
 
     /// Writes account and site. An organization needs an id or a name, so a site alone has no place there.
-    pub fn org(&mut self, event: &mut Event<'_>) {
-        let any = |values: &[&mut Value<'_>; 2]| values.iter().any(|value| is_set(**value));
+    pub fn org(&self, event: &mut Event<'_>) {
+        let any = |values: &[Value<'_>; 2]| values.iter().any(|value| is_set(*value));
         if !any(&self.account_id) && !any(&self.account_name) {
             return;
         }
         let open = event.open("org");
         for (name, values) in [
-            ("uid", &mut self.account_id),
-            ("name", &mut self.account_name),
-            ("ou_uid", &mut self.site_id),
-            ("ou_name", &mut self.site_name),
+            ("uid", self.account_id),
+            ("name", self.account_name),
+            ("ou_uid", self.site_id),
+            ("ou_name", self.site_name),
         ] {
             let [first, second] = values;
             event.first(name, [first, second]);
@@ -177,13 +179,8 @@ impl Place<'_, '_> {
     }
 }
 
-fn agent(
-    event: &mut Event<'_>,
-    uid: Option<Escaped<'_>>,
-    uid_alt: Option<Escaped<'_>>,
-    versions: &mut [&mut Value<'_>; 2],
-) {
-    if uid.or(uid_alt).is_none() && !versions.iter().any(|version| is_set(**version)) {
+fn agent(event: &mut Event<'_>, uid: Option<Escaped<'_>>, uid_alt: Option<Escaped<'_>>, versions: [Value<'_>; 2]) {
+    if uid.or(uid_alt).is_none() && !versions.iter().any(|version| is_set(*version)) {
         return;
     }
     let list = event.open_list("agent_list");
@@ -200,8 +197,8 @@ fn agent(
 }
 
 /// Writes the type of a machine. A word that OCSF does not have stays in the record.
-fn type_of(event: &mut Event<'_>, kind: &mut Value<'_>) {
-    let (id, caption) = match Word::of_value(*kind).as_str() {
+fn type_of(event: &mut Event<'_>, kind: Value<'_>) {
+    let (id, caption) = match Word::of_value(kind).as_str() {
         "server" => (1, "Server"),
         "desktop" | "workstation" => (2, "Desktop"),
         "laptop" => (3, "Laptop"),
@@ -215,7 +212,7 @@ fn type_of(event: &mut Event<'_>, kind: &mut Value<'_>) {
             Some(text) => {
                 event.json.number("type_id", "99");
                 event.json.escaped("type", text);
-                kind.take();
+                event.used.mark(kind);
                 return;
             }
             None => return event.choice("type", 0, "Unknown"),
@@ -223,7 +220,7 @@ fn type_of(event: &mut Event<'_>, kind: &mut Value<'_>) {
     };
     event.choice("type", id, caption);
     if kind.escaped().is_some_and(|text| text.is(caption)) {
-        kind.take();
+        event.used.mark(kind);
     }
 }
 

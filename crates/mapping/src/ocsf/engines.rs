@@ -65,8 +65,8 @@ impl<'a> Engines<'a> {
         event.close(list);
     }
 
-    /// Takes the lists if the analytics have all of them.
-    pub fn take(self, info: &mut ThreatInfo<'_>) {
+    /// Marks the lists if the analytics have all of them.
+    pub fn mark(self, event: &mut Event<'_>, info: &ThreatInfo<'_>) {
         let is_mapped = |value: Value<'_>| value.escaped().is_some_and(|text| !is_placeholder(text));
         let mut is_complete = true;
         for engine in self.detected.elements() {
@@ -81,10 +81,10 @@ impl<'a> Engines<'a> {
         let is_title = |title: Value<'_>| self.each().any(|(_, known)| known.raw() == title.raw());
         if self.titles.kind() == Kind::Array && self.titles.elements().all(|title| is_mapped(title) && is_title(title))
         {
-            info.engines.take();
+            event.used.mark(info.engines);
         }
         if has_keys {
-            info.detection_engines.take();
+            event.used.mark(info.detection_engines);
         }
     }
 }

@@ -7,6 +7,7 @@ use super::activity_values::{other, target_name};
 use super::event::Event;
 use crate::common::activity_class::Class;
 use crate::common::placeholder::{first_scalar, is_set};
+use crate::used::Used;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -47,11 +48,43 @@ impl Kind {
 
 /// Whether the record names something that can be the entity.
 pub(super) fn is_named(activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {
-    name(activity, data).escaped().is_some()
+    name(activity, data, &Place::of(activity)).escaped().is_some()
+}
+
+/// The account, the site and the group of an activity.
+struct Place<'a> {
+    account_name: Value<'a>,
+    site_id: Value<'a>,
+    site_name: Value<'a>,
+    group_id: Value<'a>,
+    group_name: Value<'a>,
+}
+
+impl<'a> Place<'a> {
+    fn of(activity: &Activity<'a>) -> Self {
+        Self {
+            account_name: activity.account_name,
+            site_id: activity.site_id,
+            site_name: activity.site_name,
+            group_id: activity.group_id,
+            group_name: activity.group_name,
+        }
+    }
+
+    /// Without what the device has.
+    fn left(self, used: &Used) -> Self {
+        Self {
+            account_name: used.left(self.account_name),
+            site_id: used.left(self.site_id),
+            site_name: used.left(self.site_name),
+            group_id: used.left(self.group_id),
+            group_name: used.left(self.group_name),
+        }
+    }
 }
 
 /// The most specific name.
-fn name<'a>(activity: &Activity<'a>, data: &ActivityData<'a>) -> Value<'a> {
+fn name<'a>(activity: &Activity<'a>, data: &ActivityData<'a>, place: &Place<'a>) -> Value<'a> {
     let own = first_scalar([
         data.rule_name,
         data.role_name,
@@ -65,11 +98,11 @@ fn name<'a>(activity: &Activity<'a>, data: &ActivityData<'a>) -> Value<'a> {
     let scope = first_scalar([
         data.scope_name,
         data.group_name,
-        activity.group_name,
+        place.group_name,
         data.site_name,
-        activity.site_name,
+        place.site_name,
         data.account_name,
-        activity.account_name,
+        place.account_name,
     ]);
     first_scalar([own, data.file_content_hash, activity.hash, scope, data.computer_name, activity.agent_id])
 }
@@ -77,7 +110,8 @@ fn name<'a>(activity: &Activity<'a>, data: &ActivityData<'a>) -> Value<'a> {
 /// Writes the entity. Its values stay in the record, which says more of it.
 pub(super) fn write(event: &mut Event<'_>, class: &Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
     let kind = Kind::of(class, activity, data);
-    let fallback = name(activity, data).escaped();
+    let place = Place::of(activity).left(event.used);
+    let fallback = name(activity, data, &place).escaped();
     let open = event.open("entity");
     match kind {
         Kind::Device => {
@@ -88,22 +122,22 @@ pub(super) fn write(event: &mut Event<'_>, class: &Class, activity: &Activity<'_
         }
         Kind::Group => {
             event.choice("type", 3, "Group");
-            event.optional("name", first_scalar([data.group_name, activity.group_name]).escaped().or(fallback));
+            event.optional("name", first_scalar([data.group_name, place.group_name]).escaped().or(fallback));
             let group = event.open("group");
-            event.optional("uid", activity.group_id.escaped());
-            event.optional("name", first_scalar([data.group_name, activity.group_name]).escaped());
+            event.optional("uid", place.group_id.escaped());
+            event.optional("name", first_scalar([data.group_name, place.group_name]).escaped());
             event.close(group);
         }
         Kind::Organization => {
             event.choice("type", 4, "Organization");
-            let site = first_scalar([data.site_name, activity.site_name]);
-            let account = first_scalar([data.account_name, activity.account_name]);
+            let site = first_scalar([data.site_name, place.site_name]);
+            let account = first_scalar([data.account_name, place.account_name]);
             event.optional("name", first_scalar([data.scope_name, site, account]).escaped().or(fallback));
             if is_set(activity.account_id) || is_set(account) {
                 let org = event.open("org");
                 event.optional("uid", activity.account_id.escaped());
                 event.optional("name", account.escaped());
-                event.optional("ou_uid", activity.site_id.escaped());
+                event.optional("ou_uid", place.site_id.escaped());
                 event.optional("ou_name", site.escaped());
                 event.close(org);
             }

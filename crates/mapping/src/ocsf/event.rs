@@ -1,5 +1,5 @@
-//! Writes one event. Each method writes a value of the record into an attribute of a certain type and takes it from the
-//! record. Values that remain in the record go to `unmapped`.
+//! Writes one event. Each method writes a value of the record into an attribute of a certain type and marks it as
+//! used. Values that are not marked go to `unmapped`.
 
 use s1_forwarder_record::{Escaped, Timestamp, Value};
 
@@ -14,11 +14,13 @@ use crate::common::placeholder::is_placeholder;
 use crate::common::severity::Severity;
 use crate::copy::Sibling;
 use crate::json::{Json, OpenContainer};
+use crate::used::Used;
 
 /// Buffers that are reused for the next event, so that mapping does not allocate.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scratch {
     observables: Observables,
+    used: Used,
     pub siblings: Vec<Sibling>,
     path: String,
     pub attacks: Attacks,
@@ -51,6 +53,8 @@ pub(super) struct Event<'o> {
     pub class: &'static Class,
     pub attacks: &'o mut Attacks,
     observables: &'o mut Observables,
+    /// Fields of the record that need not be repeated in `unmapped`.
+    pub used: &'o mut Used,
     /// The path of the open object.
     path: &'o mut String,
     profiles: u8,
@@ -70,12 +74,14 @@ impl<'o> Event<'o> {
     pub fn new(out: &'o mut Vec<u8>, scratch: &'o mut Scratch) -> Self {
         scratch.observables.clear();
         scratch.path.clear();
+        scratch.used.clear();
         scratch.attacks.clear();
         Self {
             json: Json::new(out, &mut scratch.siblings),
             class: &BASE_EVENT,
             attacks: &mut scratch.attacks,
             observables: &mut scratch.observables,
+            used: &mut scratch.used,
             path: &mut scratch.path,
             profiles: 0,
             uses_windows: false,
@@ -167,15 +173,15 @@ impl<'o> Event<'o> {
 
     /// Writes a text; numbers and booleans become text. A placeholder such as `N/A` stays in the record.
     #[inline]
-    pub fn text<'a>(&mut self, name: &str, value: &mut Value<'a>) -> Option<Escaped<'a>> {
+    pub fn text<'a>(&mut self, name: &str, value: Value<'a>) -> Option<Escaped<'a>> {
         let text = value.escaped().filter(|text| !is_placeholder(*text))?;
-        value.take();
+        self.used.mark(value);
         self.json.escaped(name, text);
         Some(text)
     }
 
     /// As [`Self::text`], for an observable.
-    pub fn observed<'a>(&mut self, kind: Kind, name: &str, value: &mut Value<'a>) -> Option<Escaped<'a>> {
+    pub fn observed<'a>(&mut self, kind: Kind, name: &str, value: Value<'a>) -> Option<Escaped<'a>> {
         let text = self.text(name, value)?;
         self.observe(kind, name, text);
         Some(text)
@@ -191,16 +197,16 @@ impl<'o> Event<'o> {
         text
     }
 
-    /// Writes the first value that is set, and takes it.
-    pub fn first<'a, const N: usize>(&mut self, name: &str, values: [&mut Value<'a>; N]) -> Option<Escaped<'a>> {
+    /// Writes the first value that is set.
+    pub fn first<'a, const N: usize>(&mut self, name: &str, values: [Value<'a>; N]) -> Option<Escaped<'a>> {
         values.into_iter().find_map(|value| self.text(name, value))
     }
 
     /// Writes a time in milliseconds, without the digits after them. Returns whether there was one.
-    pub fn time(&mut self, name: &str, value: &mut Value<'_>) -> bool {
-        let Some(time) = time(*value) else { return false };
+    pub fn time<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
+        let Some(time) = time(value) else { return false };
         self.timestamp(name, time);
-        value.take();
+        self.used.mark(value);
         true
     }
 
@@ -209,27 +215,27 @@ impl<'o> Event<'o> {
     }
 
     /// Writes a whole number, from a number or from text. A value of another type stays in the record.
-    pub fn integer(&mut self, name: &str, value: &mut Value<'_>) {
-        let Some(number) = integer(*value) else { return };
+    pub fn integer<'a>(&mut self, name: &str, value: Value<'a>) {
+        let Some(number) = integer(value) else { return };
         self.json.number(name, itoa::Buffer::new().format(number));
         if value.escaped().is_some_and(|text| text.raw() == itoa::Buffer::new().format(number)) {
-            value.take();
+            self.used.mark(value);
         }
     }
 
     /// Writes a port. The console has 0 where there is none.
-    pub fn port(&mut self, name: &str, value: &mut Value<'_>) {
-        if integer(*value).is_some_and(|port| (1..=65_535).contains(&port)) {
+    pub fn port<'a>(&mut self, name: &str, value: Value<'a>) {
+        if integer(value).is_some_and(|port| (1..=65_535).contains(&port)) {
             self.integer(name, value);
         }
     }
 
     /// Writes an address.
-    pub fn ip(&mut self, name: &str, value: &mut Value<'_>) -> bool {
-        let Some(address) = address(*value) else { return false };
+    pub fn ip<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
+        let Some(address) = address(value) else { return false };
         self.address(name, &address);
         if value.escaped() == Some(address.as_escaped()) {
-            value.take();
+            self.used.mark(value);
         }
         true
     }
@@ -242,13 +248,13 @@ impl<'o> Event<'o> {
     }
 
     /// Writes an e-mail address; other texts stay in the record.
-    pub fn email(&mut self, name: &str, value: &mut Value<'_>) -> bool {
+    pub fn email<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
         value.escaped().is_some_and(is_email) && self.observed(Kind::EmailAddress, name, value).is_some()
     }
 
     /// Writes `hashes` of the open object. The length of a value shows its algorithm; values that are no hashes stay in
     /// the record.
-    pub fn hashes<const N: usize>(&mut self, values: [&mut Value<'_>; N]) {
+    pub fn hashes<'a, const N: usize>(&mut self, values: [Value<'a>; N]) {
         let list = self.open_list("hashes");
         let mut seen = [""; N];
         for (index, value) in values.into_iter().enumerate() {
@@ -266,7 +272,7 @@ impl<'o> Event<'o> {
             self.choice("algorithm", id, caption);
             self.lower_case("value", Kind::Hash, text);
             self.close(element);
-            value.take();
+            self.used.mark(value);
         }
         self.close(list);
     }

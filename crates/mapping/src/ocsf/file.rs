@@ -14,16 +14,16 @@ pub(super) enum FileType {
     Executable,
 }
 
-/// References to the values of a file. The default of a value is an absent one.
-pub(super) struct File<'v, 'a, const H: usize> {
+/// The values of a file.
+pub(super) struct File<'a, const H: usize> {
     /// The name, if the path does not end in one.
     pub name: Option<Escaped<'a>>,
-    pub path: &'v mut Value<'a>,
-    pub hashes: [&'v mut Value<'a>; H],
+    pub path: Value<'a>,
+    pub hashes: [Value<'a>; H],
     pub kind: FileType,
 }
 
-impl<'a, const H: usize> File<'_, 'a, H> {
+impl<'a, const H: usize> File<'a, H> {
     /// The name, which OCSF requires.
     pub fn name(&self) -> Option<Escaped<'a>> {
         let of_path = self.path.escaped().filter(|path| !is_placeholder(*path)).and_then(file_name);
@@ -31,7 +31,7 @@ impl<'a, const H: usize> File<'_, 'a, H> {
     }
 
     /// Writes the object with what `more` writes into it. Without a name, there is no file.
-    pub fn write(mut self, event: &mut Event<'_>, name: &str, more: impl FnOnce(&mut Event<'_>)) -> bool {
+    pub fn write(self, event: &mut Event<'_>, name: &str, more: impl FnOnce(&mut Event<'_>)) -> bool {
         let Some(file) = self.name() else { return false };
         let open = event.open(name);
         self.write_fields(event, file);
@@ -41,16 +41,16 @@ impl<'a, const H: usize> File<'_, 'a, H> {
     }
 
     /// As [`Self::write`], into the open element of a list.
-    pub fn write_element(mut self, event: &mut Event<'_>) {
+    pub fn write_element(self, event: &mut Event<'_>) {
         if let Some(file) = self.name() {
             self.write_fields(event, file);
         }
     }
 
-    fn write_fields(&mut self, event: &mut Event<'_>, file: Escaped<'_>) {
+    fn write_fields(&self, event: &mut Event<'_>, file: Escaped<'_>) {
         event.json.escaped("name", file);
         event.observe(Kind::FileName, "name", file);
-        if is_set(*self.path) {
+        if is_set(self.path) {
             event.observed(Kind::FilePath, "path", self.path);
         }
         match self.kind {
@@ -58,6 +58,6 @@ impl<'a, const H: usize> File<'_, 'a, H> {
             FileType::Regular => event.choice("type", 1, "Regular File"),
             FileType::Executable => event.choice("type", 8, "Executable File"),
         }
-        event.hashes(self.hashes.each_mut().map(|value| &mut **value));
+        event.hashes(self.hashes);
     }
 }

@@ -10,8 +10,8 @@ use crate::common::severity::Severity;
 
 impl Event<'_> {
     /// Writes the state of an incident. A known word has a number of its own; another one is the name of the state.
-    pub fn incident_status(&mut self, value: &mut Value<'_>) {
-        let id = match Word::of_value(*value).as_str() {
+    pub fn incident_status(&mut self, value: Value<'_>) {
+        let id = match Word::of_value(value).as_str() {
             "" => return,
             "unresolved" | "new" => 1,
             "in_progress" => 2,
@@ -19,14 +19,14 @@ impl Event<'_> {
             _ => return self.other_word("status", value),
         };
         self.status(id, "");
-        value.take();
+        self.used.mark(value);
     }
 
-    fn other_word(&mut self, name: &str, value: &mut Value<'_>) {
+    fn other_word(&mut self, name: &str, value: Value<'_>) {
         let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) else { return };
         self.json.number(&format!("{name}_id"), "99");
         self.json.escaped(name, text);
-        value.take();
+        self.used.mark(value);
     }
 
     /// Writes the attacks that were read into the open object.
@@ -55,8 +55,8 @@ impl Event<'_> {
     }
 
     /// Writes the confidence of a detection.
-    pub fn confidence(&mut self, value: &mut Value<'_>) {
-        let (id, caption) = match Word::of_value(*value).as_str() {
+    pub fn confidence(&mut self, value: Value<'_>) {
+        let (id, caption) = match Word::of_value(value).as_str() {
             "malicious" => (3, "High"),
             "suspicious" => (2, "Medium"),
             "informational" => (1, "Low"),
@@ -67,7 +67,7 @@ impl Event<'_> {
             self.using(Profile::SecurityControl);
         }
         self.choice("confidence", id, caption);
-        value.take();
+        self.used.mark(value);
     }
 
     pub fn disposition(&mut self, id: u16) {
@@ -102,8 +102,8 @@ impl Event<'_> {
         self.choice("action", id, caption);
     }
 
-    pub fn ticket(&mut self, id: &mut Value<'_>) {
-        if is_set(*id) {
+    pub fn ticket(&mut self, id: Value<'_>) {
+        if is_set(id) {
             self.using(Profile::Incident);
             let list = self.open_list("tickets");
             let element = self.open_element();
@@ -144,10 +144,10 @@ impl Verdict {
         })
     }
 
-    /// Takes the word if the verdict says the same.
-    pub fn take(value: &mut Value<'_>) {
-        if matches!(Word::of_value(*value).as_str(), "undefined" | "true_positive" | "false_positive" | "suspicious") {
-            value.take();
+    /// Marks the word if the verdict says the same.
+    pub fn mark(event: &mut Event<'_>, value: Value<'_>) {
+        if matches!(Word::of_value(value).as_str(), "undefined" | "true_positive" | "false_positive" | "suspicious") {
+            event.used.mark(value);
         }
     }
 }

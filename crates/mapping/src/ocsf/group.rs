@@ -8,7 +8,7 @@ use super::metadata::{Common, Metadata};
 use super::unmapped;
 use crate::common::severity::Severity;
 
-pub(super) fn map<'a>(event: &mut Event<'_>, common: &Common<'_>, group: &mut Group<'a>) {
+pub(super) fn map<'a>(event: &mut Event<'_>, common: &Common<'_>, group: &Group<'a>) {
     event.begin(&BASE_EVENT, OTHER, "group-inventory");
     let mut metadata =
         Metadata { record_id: group.id, logged: group.updated_at, modified: group.updated_at, ..Metadata::default() };

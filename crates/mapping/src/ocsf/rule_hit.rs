@@ -1,7 +1,8 @@
 //! Hits of detection rules in the activity log. They are mapped as the alert is, whatever the number of their type.
 
+use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, RuleHit};
-use s1_forwarder_record::{Reader, Value};
+use s1_forwarder_record::block::read_inside;
 
 use super::activity_end::finish;
 use super::class::{BASE_EVENT, DETECTION_FINDING, OTHER};
@@ -11,16 +12,16 @@ use super::event::{Event, Profile, time};
 use super::finding::Action;
 use super::metadata::{Common, Metadata};
 use super::threat::resource;
-use super::user::take_process_user;
-use super::workload::{self, Cloud};
+use super::user::mark_process_user;
+use super::workload;
 use crate::common::os::Os;
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::common::rule_hit::{detection as view, matched, severity};
 
 const CREATE: u8 = 1;
 
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &mut Activity<'_>) {
-    let mut hit = RuleHit::read(&mut Reader::new(activity.data.raw())).unwrap_or_default();
+pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activity<'_>) {
+    let hit = read_inside::<Activity<'_>, RuleHit<'_>>(activity.data.raw()).unwrap_or_default();
     let severity = severity(&hit);
     let id = first_scalar([hit.alertid, activity.threat_id]);
     let is_finding = is_set(id);
@@ -39,26 +40,26 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &mut Act
     };
     metadata.time(event, [activity.created_at, activity.updated_at]);
     event.severity(severity);
-    event.text("message", &mut activity.primary_description);
+    event.text("message", activity.primary_description);
     if is_finding {
-        finding(event, common, activity, &mut hit, id);
+        finding(event, common, activity, &hit, id);
     }
-    device(event, activity, &mut hit);
+    device(event, activity, &hit);
     if is_finding {
         let kind = matched(&hit).kind;
-        let mut extra = Extra { storyline: hit.sourceprocessstoryline, ..Extra::default() };
+        let extra = Extra { storyline: hit.sourceprocessstoryline, ..Extra::default() };
         let is_actor = is_process(hit.sourceprocesspid, hit.sourceprocesskey);
         let has_parent = is_actor && is_process(hit.sourceparentprocesspid, hit.sourceparentprocesskey);
-        detection::write(event, &mut view(&mut hit, activity, kind), &mut extra);
+        detection::write(event, &view(&hit, activity, kind), &extra);
         if is_actor {
-            take_process_user(&mut hit.sourceprocessusername);
+            mark_process_user(event, hit.sourceprocessusername);
         }
         if has_parent {
-            take_process_user(&mut hit.sourceparentprocessusername);
+            mark_process_user(event, hit.sourceparentprocessusername);
         }
-        for value in [&mut hit.sourceprocessstoryline, &mut hit.alertid, &mut hit.dveventid] {
-            if is_set(*value) {
-                value.take();
+        for value in [hit.sourceprocessstoryline, hit.alertid, hit.dveventid] {
+            if is_set(value) {
+                event.used.mark(value);
             }
         }
     }
@@ -66,18 +67,12 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &mut Act
     finish(event, activity, &metadata, &hit);
 }
 
-fn finding<'a>(
-    event: &mut Event<'_>,
-    common: &Common<'_>,
-    activity: &Activity<'a>,
-    hit: &mut RuleHit<'a>,
-    id: Value<'a>,
-) {
+fn finding<'a>(event: &mut Event<'_>, common: &Common<'_>, activity: &Activity<'a>, hit: &RuleHit<'a>, id: Value<'a>) {
     event.status(1, "");
     let created = if time(hit.detectedat).is_some() { hit.detectedat } else { activity.created_at };
     let finding = Finding {
         uid: id.escaped(),
-        rule: [&mut hit.ruleid, &mut hit.rulename, &mut hit.ruledescription, &mut hit.querytype],
+        rule: [hit.ruleid, hit.rulename, hit.ruledescription, hit.querytype],
         created,
         modified: Value::default(),
         matched: [hit.dveventid, hit.dveventtype],
@@ -87,45 +82,42 @@ fn finding<'a>(
     event.disposition(19);
     event.action(Action::Observed);
     if time(hit.detectedat).is_some() {
-        hit.detectedat.take();
+        event.used.mark(hit.detectedat);
     }
 }
 
-fn device<'a>(event: &mut Event<'_>, activity: &mut Activity<'a>, hit: &mut RuleHit<'a>) {
+fn device<'a>(event: &mut Event<'_>, activity: &Activity<'a>, hit: &RuleHit<'a>) {
     let none = Value::default();
-    let mut device = Device {
-        uid: if is_set(activity.agent_id) { &mut activity.agent_id } else { &mut hit.origagentid },
-        uid_alt: [&mut hit.origagentuuid, &mut Value::default()],
-        names: [&mut hit.origagentname, &mut hit.computer_name],
-        domains: [&mut Value::default(), &mut Value::default()],
-        kind: &mut hit.origagentmachinetype,
+    let device = Device {
+        uid: if is_set(activity.agent_id) { activity.agent_id } else { hit.origagentid },
+        uid_alt: [hit.origagentuuid, Value::default()],
+        names: [hit.origagentname, hit.computer_name],
+        kind: hit.origagentmachinetype,
         os: Os {
             kind: [hit.origagentosfamily, activity.os_family],
-            family: none,
-            name: &mut hit.origagentosname,
-            version: &mut hit.origagentosrevision,
+            name: hit.origagentosname,
+            version: hit.origagentosrevision,
+            ..Os::default()
         },
-        os_arch: none,
-        interfaces: none,
         addresses: [hit.agentipv4, none, none, none],
         external: hit.externalip,
         macs: hit.physical,
-        agent_versions: [&mut hit.origagentversion, &mut Value::default()],
+        agent_versions: [hit.origagentversion, Value::default()],
         is_managed: true,
         place: Place {
-            account_id: [&mut { activity.account_id }, &mut Value::default()],
-            account_name: [&mut activity.account_name, &mut { hit.account_name }],
-            site_id: [&mut activity.site_id, &mut { hit.origagentsiteid }],
-            site_name: [&mut activity.site_name, &mut { hit.site_name }],
-            group_id: [&mut activity.group_id, &mut Value::default()],
-            group_name: [&mut activity.group_name, &mut { hit.group_name }],
+            account_id: [activity.account_id.kept(), Value::default()],
+            account_name: [activity.account_name, hit.account_name.kept()],
+            site_id: [activity.site_id, hit.origagentsiteid.kept()],
+            site_name: [activity.site_name, hit.site_name.kept()],
+            group_id: [activity.group_id, Value::default()],
+            group_name: [activity.group_name, hit.group_name.kept()],
         },
-        cloud: Cloud::default(),
+        ..Device::default()
     };
-    let (id, name) = (*device.uid, first_scalar([*device.names[0], *device.names[1]]));
+    let (id, name) = (device.uid, first_scalar([device.names[0], device.names[1]]));
     let in_kubernetes = is_set(hit.k8spod) || is_set(hit.k8sclustername);
     device.write(event, |event| {
-        let container = [&mut hit.k8scontainerid, &mut hit.k8scontainername, &mut hit.k8scontainerimage];
+        let container = [hit.k8scontainerid, hit.k8scontainername, hit.k8scontainerimage];
         if workload::fields(event, container, hit.k8scontainerlabels, in_kubernetes) {
             event.using(Profile::Container);
         }

@@ -14,7 +14,7 @@ use super::metadata::{Common, Metadata};
 use super::mitigation::Mitigation;
 use super::observables::Kind;
 use super::unmapped;
-use super::user::{UserType, take_account, take_process_user};
+use super::user::{UserType, mark_account, mark_process_user};
 use super::workload::{self, Cloud};
 use crate::common::account::{Account, ProcessUser};
 use crate::common::classification::Word;
@@ -29,12 +29,7 @@ const CREATE: u8 = 1;
 const UPDATE: u8 = 2;
 const CLOSE: u8 = 3;
 
-pub(super) fn map(
-    event: &mut Event<'_>,
-    common: &Common<'_>,
-    threat: &mut Threat<'_>,
-    enrichment: Option<&Enrichment>,
-) {
+pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, threat: &Threat<'_>, enrichment: Option<&Enrichment>) {
     let severity = severity(threat);
     let id = first_scalar([threat.id, threat.threat_info.threat_id]);
     let info = &threat.threat_info;
@@ -66,13 +61,13 @@ pub(super) fn map(
     finding_info(event, common, threat, id, enrichment);
     event.write_own_attacks();
     states(event, threat);
-    event.ticket(&mut threat.threat_info.external_ticket_id);
+    event.ticket(threat.threat_info.external_ticket_id);
     if let Some(enrichment) = enrichment {
         enrichment::comment(event, enrichment);
     }
     let in_device = device(event, threat);
     Cloud::of(threat.agent_detection_info.cloud_providers).write(event);
-    actor(event, &mut threat.threat_info);
+    actor(event, &threat.threat_info);
     evidences(event, threat, in_device);
     Mitigation::of(threat.mitigation_status).write_remediation(event);
     observe_external(event, threat.agent_detection_info.external_ip);
@@ -119,20 +114,20 @@ fn malware(event: &mut Event<'_>, info: &ThreatInfo<'_>, severity: Severity) {
     malware.write(event, |event| {
         let list = event.open_list("files");
         let element = event.open_element();
-        // Uses copies: the evidence takes these values.
-        let (mut path, mut hashes) = (info.file_path, [info.md5, info.sha1, info.sha256]);
-        file_of(info, &mut path, &mut hashes).write_element(event);
+        // The values are in the evidence too, which marks them.
+        let hashes = [info.md5, info.sha1, info.sha256].map(Value::kept);
+        file_of(info, info.threat_name, info.file_path.kept(), hashes).write_element(event);
         event.close(element);
         event.close(list);
     });
 }
 
-fn file_of<'v, 'a>(info: &ThreatInfo<'a>, path: &'v mut Value<'a>, hashes: &'v mut [Value<'a>; 3]) -> File<'v, 'a, 3> {
+fn file_of<'a>(info: &ThreatInfo<'a>, name: Value<'a>, path: Value<'a>, hashes: [Value<'a>; 3]) -> File<'a, 3> {
     let is_executable = info.file_extension_type.escaped().is_some_and(|text| text.is("executable"));
     File {
-        name: remote_origin::name_of(first_scalar([info.file_display_name, info.threat_name])),
+        name: remote_origin::name_of(first_scalar([info.file_display_name, name])),
         path,
-        hashes: hashes.each_mut(),
+        hashes,
         kind: if is_executable { FileType::Executable } else { FileType::Regular },
     }
 }
@@ -140,36 +135,36 @@ fn file_of<'v, 'a>(info: &ThreatInfo<'a>, path: &'v mut Value<'a>, hashes: &'v m
 fn finding_info<'a>(
     event: &mut Event<'_>,
     common: &Common<'_>,
-    threat: &mut Threat<'a>,
+    threat: &Threat<'a>,
     id: Value<'a>,
     enrichment: Option<&Enrichment>,
 ) {
-    let info = &mut threat.threat_info;
+    let info = &threat.threat_info;
     let engines = Engines::of(info);
     let open = event.open("finding_info");
     event.finding_uid(common, id.escaped());
     if is_set(threat.id) {
-        threat.id.take();
+        event.used.mark(threat.id);
     }
     if info.threat_id.text() == id.text() {
-        info.threat_id.take();
+        event.used.mark(info.threat_id);
     } else {
-        event.text("uid_alt", &mut info.threat_id);
+        event.text("uid_alt", info.threat_id);
     }
-    if event.text("title", &mut info.threat_name).is_none()
+    if event.text("title", info.threat_name).is_none()
         && event.optional("title", info.file_display_name.escaped()).is_none()
         && let Some(id) = id.escaped()
     {
         event.sentence("title", &[("", Some(Escaped::plain("SentinelOne threat "))), ("", Some(id))]);
     }
     engines.describe(event, info.classification.escaped());
-    event.time("created_time", &mut info.created_at);
-    event.time("modified_time", &mut info.updated_at);
-    event.time("first_seen_time", &mut info.identified_at);
-    for (name, value) in [("types", &mut info.classification), ("data_sources", &mut info.classification_source)] {
+    event.time("created_time", info.created_at);
+    event.time("modified_time", info.updated_at);
+    event.time("first_seen_time", info.identified_at);
+    for (name, value) in [("types", info.classification), ("data_sources", info.classification_source)] {
         event.list_of(name, value.escaped());
-        if is_set(*value) {
-            value.take();
+        if is_set(value) {
+            event.used.mark(value);
         }
     }
     if is_set(id) {
@@ -183,30 +178,30 @@ fn finding_info<'a>(
     event.close(open);
     // `metadata.event_code` has it too.
     if is_set(info.detection_type) {
-        info.detection_type.take();
+        event.used.mark(info.detection_type);
     }
-    engines.take(info);
+    engines.mark(event, info);
     if is_set(id) {
         event.using(Profile::Incident);
         event.threat_url(common, id.escaped());
     }
 }
 
-fn states(event: &mut Event<'_>, threat: &mut Threat<'_>) {
+fn states(event: &mut Event<'_>, threat: &Threat<'_>) {
     let is_detecting =
         [threat.agent_detection_info.agent_mitigation_mode, threat.agent_realtime_info.agent_mitigation_mode]
             .into_iter()
             .find(|mode| is_set(*mode))
             .is_some_and(|mode| Word::is(mode, "detect"));
-    let info = &mut threat.threat_info;
+    let info = &threat.threat_info;
     let is_benign = Word::is(info.mitigation_status, "marked_as_benign");
     let verdict = Verdict::of(info.analyst_verdict);
     event.json.boolean("is_alert", verdict != Some(Verdict::FalsePositive));
-    event.incident_status(&mut info.incident_status);
-    event.confidence(&mut info.confidence_level);
+    event.incident_status(info.incident_status);
+    event.confidence(info.confidence_level);
     if let Some(verdict) = verdict {
         event.verdict(if verdict == Verdict::Unknown && is_benign { Verdict::Benign } else { verdict });
-        Verdict::take(&mut info.analyst_verdict);
+        Verdict::mark(event, info.analyst_verdict);
     }
     let mitigation = Mitigation::of(threat.mitigation_status);
     if let Some((disposition, action)) = mitigation.outcome(
@@ -221,54 +216,53 @@ fn states(event: &mut Event<'_>, threat: &mut Threat<'_>) {
 }
 
 /// Returns whether the container is in the device.
-fn device(event: &mut Event<'_>, threat: &mut Threat<'_>) -> bool {
-    let (current, detected) = (&mut threat.agent_realtime_info, &mut threat.agent_detection_info);
+fn device(event: &mut Event<'_>, threat: &Threat<'_>) -> bool {
+    let (current, detected) = (&threat.agent_realtime_info, &threat.agent_detection_info);
     let is_gone = boolean(current.agent_is_decommissioned) == Some(true);
-    let (container, in_kubernetes) = (&mut threat.container_info, !threat.kubernetes_info.is_empty());
+    let (container, in_kubernetes) = (&threat.container_info, !threat.kubernetes_info.is_empty());
     let mut has_container = false;
-    let mut device = Device {
-        uid: &mut current.agent_id,
-        uid_alt: [&mut current.agent_uuid, &mut detected.agent_uuid],
-        names: [&mut current.agent_computer_name, &mut detected.agent_computer_name],
-        domains: [&mut current.agent_domain, &mut detected.agent_domain],
-        kind: &mut current.agent_machine_type,
+    let device = Device {
+        uid: current.agent_id,
+        uid_alt: [current.agent_uuid, detected.agent_uuid],
+        names: [current.agent_computer_name, detected.agent_computer_name],
+        domains: [current.agent_domain, detected.agent_domain],
+        kind: current.agent_machine_type,
         os: Os {
             kind: [current.agent_os_type, Value::default()],
-            family: Value::default(),
-            name: if is_set(current.agent_os_name) { &mut current.agent_os_name } else { &mut detected.agent_os_name },
+            name: if is_set(current.agent_os_name) { current.agent_os_name } else { detected.agent_os_name },
             version: if is_set(current.agent_os_revision) {
-                &mut current.agent_os_revision
+                current.agent_os_revision
             } else {
-                &mut detected.agent_os_revision
+                detected.agent_os_revision
             },
+            ..Os::default()
         },
-        os_arch: Value::default(),
         interfaces: current.network_interfaces,
         addresses: [detected.agent_ip_v4, detected.agent_ip_v6, Value::default(), Value::default()],
         external: detected.external_ip,
-        macs: Value::default(),
-        agent_versions: [&mut current.agent_version, &mut detected.agent_version],
+        agent_versions: [current.agent_version, detected.agent_version],
         is_managed: !is_gone,
         place: Place {
-            account_id: [&mut current.account_id, &mut detected.account_id],
-            account_name: [&mut current.account_name, &mut detected.account_name],
-            site_id: [&mut current.site_id, &mut detected.site_id],
-            site_name: [&mut current.site_name, &mut detected.site_name],
-            group_id: [&mut current.group_id, &mut detected.group_id],
-            group_name: [&mut current.group_name, &mut detected.group_name],
+            account_id: [current.account_id, detected.account_id],
+            account_name: [current.account_name, detected.account_name],
+            site_id: [current.site_id, detected.site_id],
+            site_name: [current.site_name, detected.site_name],
+            group_id: [current.group_id, detected.group_id],
+            group_name: [current.group_name, detected.group_name],
         },
         cloud: Cloud::of(detected.cloud_providers),
+        ..Device::default()
     };
-    let (id, name) = (*device.uid, first_scalar([*device.names[0], *device.names[1]]));
+    let (id, name) = (device.uid, first_scalar([device.names[0], device.names[1]]));
     let is_device = device.write(event, |event| {
-        let name = &mut detected.agent_last_logged_in_user_name;
-        if let Some(account) = Account::of(*name) {
+        let name = detected.agent_last_logged_in_user_name;
+        if let Some(account) = Account::of(name) {
             let owner = event.open("owner");
             event.account(account, UserType::User);
-            event.email("email_addr", &mut detected.agent_last_logged_in_user_mail);
-            event.text("uid_alt", &mut detected.agent_last_logged_in_upn);
+            event.email("email_addr", detected.agent_last_logged_in_user_mail);
+            event.text("uid_alt", detected.agent_last_logged_in_upn);
             event.close(owner);
-            take_account(name);
+            mark_account(event, name);
         }
         has_container = workload::container(event, container, in_kubernetes);
         if has_container {
@@ -277,14 +271,14 @@ fn device(event: &mut Event<'_>, threat: &mut Threat<'_>) -> bool {
     });
     resource(event, id, name);
     if is_device && are_interfaces_mapped(threat.agent_realtime_info.network_interfaces) {
-        threat.agent_realtime_info.network_interfaces.take();
+        event.used.mark(threat.agent_realtime_info.network_interfaces);
     }
     has_container
 }
 
 /// The user whose process it was, or who came from another host. A user of the console who made the detection comes
 /// first; the other one is in the evidence.
-fn actor(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
+fn actor(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
     let origin = RemoteOrigin::of(info.originator_process).and_then(|origin| origin.user);
     let of_process = origin.or(ProcessUser::of(info.process_user).effective);
     let by_user = matches!(Word::of_value(info.initiated_by).as_str(), "dv_command" | "console_api" | "star_manual");
@@ -294,8 +288,8 @@ fn actor(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
     let user = event.open("user");
     if initiator.is_some() {
         event.account(account, UserType::Admin);
-        event.text("uid", &mut info.initiating_user_id);
-        take_account(&mut info.initiating_username);
+        event.text("uid", info.initiating_user_id);
+        mark_account(event, info.initiating_username);
     } else {
         event.account(account, UserType::Unknown);
     }
@@ -304,26 +298,26 @@ fn actor(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
 }
 
 /// The file with the user and what else the record says of the process, and the host that an attack came from.
-fn evidences(event: &mut Event<'_>, threat: &mut Threat<'_>, in_device: bool) {
-    let info = &mut threat.threat_info;
+fn evidences(event: &mut Event<'_>, threat: &Threat<'_>, in_device: bool) {
+    let info = &threat.threat_info;
     let origin = RemoteOrigin::of(info.originator_process);
     let list = event.open_list("evidences");
     let element = event.open_element();
     file(event, info);
     if let Some(account) = ProcessUser::of(info.process_user).effective {
         event.user("user", account, UserType::Unknown);
-        take_process_user(&mut info.process_user);
+        mark_process_user(event, info.process_user);
     }
     let data = event.open("data");
     if origin.is_none() {
-        event.text("originator_process", &mut info.originator_process);
+        event.text("originator_process", info.originator_process);
     }
-    event.text("arguments", &mut info.malicious_process_arguments);
-    event.text("storyline", &mut info.storyline);
+    event.text("arguments", info.malicious_process_arguments);
+    event.text("storyline", info.storyline);
     event.close(data);
     // A container alone is no evidence.
     if !in_device && !event.is_empty(&element) {
-        workload::container(event, &mut threat.container_info, !threat.kubernetes_info.is_empty());
+        workload::container(event, &threat.container_info, !threat.kubernetes_info.is_empty());
     }
     event.close(element);
     if let Some(address) = origin.and_then(|origin| origin.address) {
@@ -336,28 +330,29 @@ fn evidences(event: &mut Event<'_>, threat: &mut Threat<'_>, in_device: bool) {
     event.close(list);
 }
 
-fn file(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
-    let (mut path, mut hashes) = (info.file_path, [info.md5, info.sha1, info.sha256]);
+fn file(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
     let is_valid = boolean(info.is_valid_certificate) == Some(true);
     let is_signed = is_valid
         || info
             .file_verification_type
             .escaped()
             .is_some_and(|text| text.raw().to_ascii_lowercase().starts_with("signed"));
-    let (extension, size, publisher) =
-        (&mut { info.file_extension }, &mut { info.file_size }, &mut { info.publisher_name });
-    let is_written = file_of(info, &mut path, &mut hashes).write(event, "file", |event| {
+    let extension = info.file_extension;
+    // Usually the threat's name is the title.
+    let name = event.used.left(info.threat_name);
+    let file = file_of(info, name, info.file_path, [info.md5, info.sha1, info.sha256]);
+    file.write(event, "file", |event| {
         if let Some(text) = extension.escaped() {
             let plain = Escaped::plain(text.raw().trim_start_matches('.'));
-            if is_set(*extension) && !plain.raw().is_empty() {
+            if is_set(extension) && !plain.raw().is_empty() {
                 event.json.lower_case("ext", plain);
                 if plain == text {
-                    extension.take();
+                    event.used.mark(extension);
                 }
             }
         }
-        event.integer("size", size);
-        event.text("company_name", publisher);
+        event.integer("size", info.file_size);
+        event.text("company_name", info.publisher_name);
         if is_signed {
             let list = event.open_list("signatures");
             let element = event.open_element();
@@ -368,11 +363,6 @@ fn file(event: &mut Event<'_>, info: &mut ThreatInfo<'_>) {
             event.close(list);
         }
     });
-    if is_written {
-        (info.file_extension, info.file_size, info.publisher_name) = (*extension, *size, *publisher);
-        info.file_path = path;
-        [info.md5, info.sha1, info.sha256] = hashes;
-    }
 }
 
 pub(super) fn resource(event: &mut Event<'_>, id: Value<'_>, name: Value<'_>) {

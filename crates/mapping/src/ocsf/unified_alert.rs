@@ -11,7 +11,7 @@ use super::finding::{Action, Malware, Verdict};
 use super::metadata::{Common, Metadata};
 use super::observables::Kind;
 use super::unmapped;
-use super::user::{UserType, take_account, take_process_user};
+use super::user::{UserType, mark_account, mark_process_user};
 use super::workload::{self, Cloud};
 use crate::common::account::Account;
 use crate::common::address::Address;
@@ -26,7 +26,7 @@ const CREATE: u8 = 1;
 const UPDATE: u8 = 2;
 const CLOSE: u8 = 3;
 
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &mut UnifiedAlert<'_>) {
+pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>) {
     let host = Host::of(alert);
     let (_, severity) = severity(alert);
     let activity = match () {
@@ -49,7 +49,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &mut Unifie
         _ => metadata.time(event, [alert.updated_at, alert.detected_at, alert.created_at]),
     }
     if metadata.original_time == alert.detected_at {
-        alert.detected_at.take();
+        event.used.mark(alert.detected_at);
     }
     event_severity(event, alert, severity);
     event.sentence("message", &[("", alert.name.escaped()), (" on ", host.current.get("name").escaped())]);
@@ -58,7 +58,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &mut Unifie
     finding_info(event, common, alert);
     event.write_own_attacks();
     states(event, alert, host);
-    event.ticket(&mut alert.ticket_id);
+    event.ticket(alert.ticket_id);
     assignee(event, alert);
     device(event, alert, host);
     Cloud::detected(host.detected.get("cloud")).write(event);
@@ -75,12 +75,12 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &mut Unifie
 }
 
 /// `UNKNOWN` and a missing severity are no severity.
-fn event_severity(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>, severity: Severity) {
+fn event_severity(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, severity: Severity) {
     match alert.severity.escaped().filter(|word| !is_placeholder(*word)).and_then(Severity::of_word) {
         Some(given) => {
             event.severity(severity);
             if given == severity {
-                alert.severity.take();
+                event.used.mark(alert.severity);
             }
         }
         None => event.choice("severity", 0, "Unknown"),
@@ -99,32 +99,35 @@ fn malware(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, severity: Severity) 
     malware.write(event, |event| {
         let list = event.open_list("files");
         let element = event.open_element();
-        // Uses copies: the evidence takes these values.
-        let (mut path, mut hashes) = (file.path, [file.md5, file.sha1, file.sha256]);
-        let object =
-            File { name: file.name.escaped(), path: &mut path, hashes: hashes.each_mut(), kind: FileType::Regular };
+        // The values are in the evidence too, which marks them.
+        let object = File {
+            name: file.name.escaped(),
+            path: file.path.kept(),
+            hashes: [file.md5, file.sha1, file.sha256].map(Value::kept),
+            kind: FileType::Regular,
+        };
         object.write_element(event);
         event.close(element);
         event.close(list);
     });
 }
 
-fn finding_info(event: &mut Event<'_>, common: &Common<'_>, alert: &mut UnifiedAlert<'_>) {
+fn finding_info(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>) {
     let id = alert.id;
     let open = event.open("finding_info");
     event.finding_uid(common, alert.id.escaped());
     if is_set(alert.id) {
-        alert.id.take();
+        event.used.mark(alert.id);
     }
-    event.text("uid_alt", &mut alert.external_id);
-    event.text("title", &mut alert.name);
-    event.text("desc", &mut alert.description);
+    event.text("uid_alt", alert.external_id);
+    event.text("title", alert.name);
+    event.text("desc", alert.description);
     event.list_of("types", alert.classification.escaped());
     for (name, value) in [
-        ("created_time", &mut alert.created_at),
-        ("modified_time", &mut alert.updated_at),
-        ("first_seen_time", &mut alert.first_seen_at),
-        ("last_seen_time", &mut alert.last_seen_at),
+        ("created_time", alert.created_at),
+        ("modified_time", alert.updated_at),
+        ("first_seen_time", alert.first_seen_at),
+        ("last_seen_time", alert.last_seen_at),
     ] {
         event.time(name, value);
     }
@@ -134,12 +137,12 @@ fn finding_info(event: &mut Event<'_>, common: &Common<'_>, alert: &mut UnifiedA
     sources().flatten().for_each(|source| event.json.element(source));
     event.json.close(list);
     if is_complete && alert.data_sources.kind() == s1_forwarder_record::Kind::Array {
-        alert.data_sources.take();
+        event.used.mark(alert.data_sources);
     }
     let product = event.open("product");
-    let name = event.text("name", &mut alert.detection_source.product);
+    let name = event.text("name", alert.detection_source.product);
     if event.optional("vendor_name", alert.detection_source.vendor.escaped()).is_some() && name.is_some() {
-        alert.detection_source.vendor.take();
+        event.used.mark(alert.detection_source.vendor);
     }
     event.close_if(product, name.is_some());
     analytic(event, alert);
@@ -151,9 +154,9 @@ fn finding_info(event: &mut Event<'_>, common: &Common<'_>, alert: &mut UnifiedA
     if url(event, common, link, id) {
         event.using(Profile::Incident);
     }
-    for value in [&mut alert.classification, &mut alert.self_link] {
-        if is_set(*value) {
-            value.take();
+    for value in [alert.classification, alert.self_link] {
+        if is_set(value) {
+            event.used.mark(value);
         }
     }
 }
@@ -167,19 +170,19 @@ fn url(event: &mut Event<'_>, common: &Common<'_>, link: Value<'_>, id: Value<'_
     true
 }
 
-fn analytic(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
-    let analytics = &mut alert.analytics;
+fn analytic(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
+    let analytics = &alert.analytics;
     if ![analytics.uid, analytics.name, analytics.category].into_iter().any(is_set) {
         return;
     }
     let kind = Word::of_value(analytics.type_value);
     let is_reputation = Word::is(analytics.category, "reputation");
     let open = event.open("analytic");
-    event.text("uid", &mut analytics.uid);
-    if event.text("name", &mut analytics.name).is_none() {
+    event.text("uid", analytics.uid);
+    if event.text("name", analytics.name).is_none() {
         event.optional("name", analytics.category.escaped());
     }
-    event.text("category", &mut analytics.category);
+    event.text("category", analytics.category);
     let (id, caption) = match kind.as_str() {
         "rule" => (1, "Rule"),
         "behavioral" | "dynamic" => (2, "Behavioral"),
@@ -200,7 +203,7 @@ fn analytic(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
         Some(word) => {
             event.json.number("type_id", "99");
             event.json.escaped("type", word);
-            analytics.type_value.take();
+            event.used.mark(analytics.type_value);
         }
         None => event.choice("type", id, caption),
     }
@@ -220,7 +223,7 @@ fn related_events(event: &mut Event<'_>, indicators: Value<'_>) {
         event.optional("title", first_scalar([get("title"), get("type")]).escaped());
         event.optional("type", get("type").escaped());
         event.optional("desc", get("message").escaped());
-        event.time("created_time", &mut first_scalar([get("eventTime"), get("createdAt")]));
+        event.time("created_time", first_scalar([get("eventTime"), get("createdAt")]).kept());
         if let Some(severity) = get("severity").escaped().and_then(Severity::of_word) {
             event.choice("severity", severity_id(severity), severity.capitalised());
         }
@@ -229,15 +232,15 @@ fn related_events(event: &mut Event<'_>, indicators: Value<'_>) {
     event.close(list);
 }
 
-fn states(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>, host: Host<'_>) {
+fn states(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
     let verdict = Verdict::of(alert.analyst_verdict);
     event.json.boolean("is_alert", verdict != Some(Verdict::FalsePositive));
-    event.incident_status(&mut alert.status);
-    event.confidence(&mut alert.confidence_level);
+    event.incident_status(alert.status);
+    event.confidence(alert.confidence_level);
     if let Some(verdict) = verdict {
         event.verdict(verdict);
         if verdict == Verdict::Unknown {
-            alert.analyst_verdict.take();
+            event.used.mark(alert.analyst_verdict);
         }
     }
     let report = alert.mitigation_details.get("reports").elements().last().unwrap_or_default();
@@ -257,30 +260,29 @@ fn states(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>, host: Host<'_>) {
     event.action(action);
 }
 
-fn assignee(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
-    let assignee = &mut alert.assignee;
+fn assignee(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
+    let assignee = &alert.assignee;
     // A user needs an id or a name.
     if !is_set(assignee.user_id) {
         return;
     }
     event.using(Profile::Incident);
     let open = event.open("assignee");
-    event.text("uid", &mut assignee.user_id);
-    event.text("full_name", &mut assignee.full_name);
-    event.email("email_addr", &mut assignee.email);
+    event.text("uid", assignee.user_id);
+    event.text("full_name", assignee.full_name);
+    event.email("email_addr", assignee.email);
     event.user_type(UserType::Admin);
     event.close(open);
 }
 
 /// The id of the agent is not in the record, so the device has none.
-fn device<'a>(event: &mut Event<'_>, alert: &mut UnifiedAlert<'a>, host: Host<'a>) {
+fn device<'a>(event: &mut Event<'_>, alert: &UnifiedAlert<'a>, host: Host<'a>) {
     if !host.is_machine() {
         return;
     }
-    let (current, detected) = (&mut alert.real_time.scope, &mut alert.detection_time.scope);
+    let (current, detected) = (&alert.real_time.scope, &alert.detection_time.scope);
     let at_detection = |key: &str| host.at_detection(key);
     let get = |key: &str| host.current.get(key);
-    let none = Value::default();
     let kind = [get("subcategory"), get("category")]
         .into_iter()
         .find(|kind| {
@@ -290,34 +292,31 @@ fn device<'a>(event: &mut Event<'_>, alert: &mut UnifiedAlert<'a>, host: Host<'a
             )
         })
         .unwrap_or_default();
-    let mut device = Device {
-        uid: &mut Value::default(),
-        uid_alt: [&mut get("agentUuid"), &mut Value::default()],
-        names: [&mut get("name"), &mut Value::default()],
-        domains: [&mut at_detection("domain"), &mut Value::default()],
-        kind: &mut { kind },
+    let device = Device {
+        uid_alt: [get("agentUuid"), Value::default()],
+        names: [get("name"), Value::default()],
+        domains: [at_detection("domain"), Value::default()],
+        kind: kind.kept(),
         os: Os {
             kind: [at_detection("osType"), get("osType")],
-            family: none,
-            name: &mut first_scalar([at_detection("osName"), get("osVersion")]),
-            version: &mut at_detection("osRevision"),
+            name: first_scalar([at_detection("osName"), get("osVersion")]).kept(),
+            version: at_detection("osRevision"),
+            ..Os::default()
         },
-        os_arch: none,
-        interfaces: none,
         addresses: ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses"].map(at_detection),
         external: at_detection("consoleIpAddress"),
-        macs: none,
-        agent_versions: [&mut get("agentVersion"), &mut Value::default()],
+        agent_versions: [get("agentVersion"), Value::default()],
         is_managed: is_set(get("agentUuid")) && boolean(get("decommissioned")) != Some(true),
         place: Place {
-            account_id: [&mut current.account.id, &mut detected.account_id],
-            account_name: [&mut current.account.name, &mut detected.account_name],
-            site_id: [&mut current.site.id, &mut detected.site_id],
-            site_name: [&mut current.site.name, &mut detected.site_name],
-            group_id: [&mut current.group.id, &mut detected.group_id],
-            group_name: [&mut current.group.name, &mut detected.group_name],
+            account_id: [current.account.id, detected.account_id],
+            account_name: [current.account.name, detected.account_name],
+            site_id: [current.site.id, detected.site_id],
+            site_name: [current.site.name, detected.site_name],
+            group_id: [current.group.id, detected.group_id],
+            group_name: [current.group.name, detected.group_name],
         },
         cloud: Cloud::detected(host.detected.get("cloud")),
+        ..Device::default()
     };
     device.write(event, |event| {
         let user = first_scalar([at_detection("lastLoggedInUser"), get("lastLoggedInUser")]);
@@ -358,17 +357,17 @@ fn resources(event: &mut Event<'_>, assets: Value<'_>) {
 }
 
 /// The process has neither number nor id, so its file and its command line are evidence without it.
-fn evidences(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>, host: Host<'_>) {
+fn evidences(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
     let list = event.open_list("evidences");
     let element = event.open_element();
-    let process = &mut alert.process;
-    let file = &mut process.file;
-    let (company, size) = (&mut file.cert_subject, &mut file.size);
+    let process = &alert.process;
+    let file = &process.file;
+    let (company, size) = (file.cert_subject, file.size);
     let name = file.name;
     let object = File {
         name: name.escaped(),
-        path: &mut file.path,
-        hashes: [&mut file.md5, &mut file.sha1, &mut file.sha256],
+        path: file.path,
+        hashes: [file.md5, file.sha1, file.sha256],
         kind: FileType::Regular,
     };
     let written = object.name();
@@ -377,60 +376,60 @@ fn evidences(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>, host: Host<'_>
         event.integer("size", size);
     });
     if written.is_some() && written == name.escaped() {
-        file.name.take();
+        event.used.mark(file.name);
     }
     let data = event.open("data");
-    event.text("cmd_line", &mut process.cmd_line);
-    event.text("parent_name", &mut process.parent_name);
-    event.text("storyline", &mut alert.storyline_id);
+    event.text("cmd_line", process.cmd_line);
+    event.text("parent_name", process.parent_name);
+    event.text("storyline", alert.storyline_id);
     event.close(data);
     // A container alone is no evidence.
     if !event.is_empty(&element) {
         let kubernetes = host.detected.get("kubernetes");
-        let mut values = ["containerId", "containerName", "containerImageName"].map(|key| kubernetes.get(key));
-        workload::fields(event, values.each_mut(), kubernetes.get("containerLabels"), true);
+        let values = ["containerId", "containerName", "containerImageName"].map(|key| kubernetes.get(key));
+        workload::fields(event, values, kubernetes.get("containerLabels"), true);
     }
     event.close(element);
     if process.user_domain.is_empty() {
-        take_process_user(&mut process.username);
+        mark_process_user(event, process.username);
     }
     attacker(event, alert);
     target_user(event, alert);
     event.close(list);
 }
 
-fn attacker(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
-    let attacker = &mut alert.detection_time.attacker;
+fn attacker(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
+    let attacker = &alert.detection_time.attacker;
     let element = event.open_element();
     let endpoint = event.open("src_endpoint");
-    let has_ip = event.ip("ip", &mut attacker.ip);
+    let has_ip = event.ip("ip", attacker.ip);
     match address(attacker.host) {
-        Some(_) if !has_ip => _ = event.ip("ip", &mut attacker.host),
+        Some(_) if !has_ip => _ = event.ip("ip", attacker.host),
         Some(_) => {}
         None if attacker.host.escaped().and_then(Address::of).is_some() => {}
-        None => _ = event.observed(Kind::Hostname, "hostname", &mut attacker.host),
+        None => _ = event.observed(Kind::Hostname, "hostname", attacker.host),
     }
     event.close(endpoint);
     event.close(element);
 }
 
-fn target_user(event: &mut Event<'_>, alert: &mut UnifiedAlert<'_>) {
-    let target = &mut alert.detection_time.target_user;
+fn target_user(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
+    let target = &alert.detection_time.target_user;
     let Some(account) = Account::of(target.name) else { return };
     let element = event.open_element();
     let user = event.open("user");
     if is_set(target.domain) {
-        event.text("domain", &mut target.domain);
+        event.text("domain", target.domain);
         event.account(account.without_domain(), UserType::User);
         if account.domain.is_none() {
-            target.name.take();
+            event.used.mark(target.name);
         }
     } else {
         event.account(account, UserType::User);
-        take_account(&mut target.name);
+        mark_account(event, target.name);
     }
-    event.email("email_addr", &mut target.email_address);
-    event.text("full_name", &mut target.display_name);
+    event.email("email_addr", target.email_address);
+    event.text("full_name", target.display_name);
     event.close(user);
     event.close(element);
 }

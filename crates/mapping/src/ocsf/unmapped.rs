@@ -17,7 +17,7 @@ pub(super) fn write<'a>(
 ) {
     let open = event.json.open("unmapped");
     first(event);
-    write_remaining(&mut event.json, block, KeyCase::AsReceived, reserved);
+    write_remaining(&mut event.json, event.used, block, KeyCase::AsReceived, reserved);
     event.json.close(open);
     event.json.raw(b"}");
 }

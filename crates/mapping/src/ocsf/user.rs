@@ -58,9 +58,9 @@ impl Event<'_> {
     }
 }
 
-/// Takes a text of which name and domain were written, if it is nothing else.
-pub(super) fn take_account(value: &mut Value<'_>) {
-    let Some(account) = Account::of(*value) else { return };
+/// Marks a text of which name and domain were written, if it is nothing else.
+pub(super) fn mark_account(event: &mut Event<'_>, value: Value<'_>) {
+    let Some(account) = Account::of(value) else { return };
     let length = account.domain.map_or(0, |domain| domain.raw().len()) + account.name.raw().len();
     // In escaped text, a backslash has two characters.
     let separator = match (account.domain, account.text.raw().contains('\\')) {
@@ -69,13 +69,13 @@ pub(super) fn take_account(value: &mut Value<'_>) {
         (Some(_), false) => 1,
     };
     if value.escaped().is_some_and(|text| text.raw().len() == length + separator) {
-        value.take();
+        event.used.mark(value);
     }
 }
 
-/// As [`take_account`], for the user of a process, which can be a list of several users.
-pub(super) fn take_process_user(value: &mut Value<'_>) {
-    if ProcessUser::of(*value).effective == Account::of(*value) {
-        take_account(value);
+/// As [`mark_account`], for the user of a process, which can be a list of several users.
+pub(super) fn mark_process_user(event: &mut Event<'_>, value: Value<'_>) {
+    if ProcessUser::of(value).effective == Account::of(value) {
+        mark_account(event, value);
     }
 }

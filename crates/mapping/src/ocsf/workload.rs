@@ -76,19 +76,14 @@ impl<'a> Cloud<'a> {
 }
 
 /// Writes a container. It needs an id or a name.
-pub(super) fn container(event: &mut Event<'_>, container: &mut Container<'_>, in_kubernetes: bool) -> bool {
-    fields(event, [&mut container.id, &mut container.name, &mut container.image], container.labels, in_kubernetes)
+pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>, in_kubernetes: bool) -> bool {
+    fields(event, [container.id, container.name, container.image], container.labels, in_kubernetes)
 }
 
 /// As [`container`], with id, name and image. Labels stay in the record.
-pub(super) fn fields(
-    event: &mut Event<'_>,
-    values: [&mut Value<'_>; 3],
-    labels: Value<'_>,
-    in_kubernetes: bool,
-) -> bool {
+pub(super) fn fields(event: &mut Event<'_>, values: [Value<'_>; 3], labels: Value<'_>, in_kubernetes: bool) -> bool {
     let [id, name, image] = values;
-    if !is_set(*id) && !is_set(*name) {
+    if !is_set(id) && !is_set(name) {
         return false;
     }
     let open = event.open("container");

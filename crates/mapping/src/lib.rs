@@ -216,8 +216,8 @@ impl Mapper {
         Err(MapError(reason))
     }
 
-    /// Appends the record itself. If something has to read it, such as JSON of its sink, it is repaired first. What cannot be
-    /// repaired becomes a JSON string in such a sink.
+    /// Appends the record itself. If something has to read it, such as JSON of its sink, it is repaired first. What
+    /// cannot be repaired becomes a JSON string in such a sink.
     fn map_raw(&self, record: &[u8], enrichment: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Mapped, MapError> {
         let is_read = self.embeds_raw || self.reads_raw;
         let checked =

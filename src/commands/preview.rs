@@ -14,9 +14,10 @@ use super::{OneFileArgs, RateArgs, UsageError, note};
 use crate::console::{self, Client, ConsoleError, Limiters};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Facts, Stream};
-use crate::settings::FullJitter;
+use crate::settings::{FullJitter, Tls};
+use crate::sink::{self, Batch, MaskedRequest, SharedSinkResources, Sink, SinkSettings};
 use crate::source::{LatestRecords, Pull};
-use crate::transform::{Keys, Mapper, Origin};
+use crate::transform::{Keys, MapError, Mapper, Origin};
 
 /// Larger than any page of a thousand records.
 const PAGE_BYTES: usize = 64 << 20;
@@ -42,6 +43,12 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
 
+    /// Print the requests that the sink would send: method, URL, headers, and the body before compression
+    ///
+    /// Nobody but the console is asked. Credentials are neither read nor printed: `***` stands for them.
+    #[arg(long, requires = "sink")]
+    as_sent: bool,
+
     /// Number of records per stream
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
@@ -64,8 +71,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut settings = console::ConsoleSettings::clone(&pipeline.console);
     settings.requests_per_second = Some(args.rate.requests_per_second);
     let client = Arc::new(Client::connect(&settings, &Limiters::default(), Clock::System)?);
+    if let (true, Some(name)) = (args.as_sent, args.sink.as_deref()) {
+        let sink = pipeline.sink(name)?;
+        pulls.retain(|pull| sink.takes(pull.stream));
+        if pulls.is_empty() {
+            return Err(UsageError(format!("sink {name} takes none of these streams")).into());
+        }
+    }
     for pull in pulls {
-        let mut printer = EventPrinter::new(&pipeline, args.sink.as_deref(), &pull, &client)?;
+        let mut printer = EventPrinter::new(&pipeline, &args, &pull, &client)?;
         if let Err(error) = printer.print_latest(LatestRecords::new(client.clone(), pull, args.limit as usize)).await {
             return if is_closed_pipe(&error) { Ok(ExitCode::SUCCESS) } else { Err(error) };
         }
@@ -76,21 +90,35 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Prints the events of one stream.
 struct EventPrinter {
     stream: Stream,
+    host: String,
     mapper: Mapper,
-    /// `None` if standard output is not a terminal.
-    pretty: Option<Pretty>,
+    output: Output,
     printed: usize,
     /// By `drop` and `remap`.
     dropped: usize,
 }
 
+enum Output {
+    /// One JSON object per line.
+    Lines,
+    Pretty(Pretty),
+    /// As the sink would send them.
+    Requests(RequestPrinter),
+}
+
 impl EventPrinter {
-    fn new(pipeline: &Pipeline, sink: Option<&str>, pull: &Pull, client: &Client) -> anyhow::Result<Self> {
+    fn new(pipeline: &Pipeline, args: &Args, pull: &Pull, client: &Client) -> anyhow::Result<Self> {
         let stream = pull.stream;
-        let origin = Origin { pipeline: pipeline.name.clone(), console_host: client.host().to_owned(), stream };
-        let (mapper, _) = pipeline.mapper(origin, sink, None, Keys::Configured)?;
+        let host = client.host().to_owned();
+        let origin = Origin { pipeline: pipeline.name.clone(), console_host: host.clone(), stream };
+        let (mapper, _) = pipeline.mapper(origin, args.sink.as_deref(), None, Keys::Configured)?;
         let pretty = Pretty::for_output(io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
-        Ok(Self { stream, mapper, pretty, printed: 0, dropped: 0 })
+        let output = match (&args.sink, pretty) {
+            (Some(sink), _) if args.as_sent => Output::Requests(RequestPrinter::new(pipeline, sink, stream)?),
+            (_, Some(pretty)) => Output::Pretty(pretty),
+            (_, None) => Output::Lines,
+        };
+        Ok(Self { stream, host, mapper, output, printed: 0, dropped: 0 })
     }
 
     async fn print_latest(&mut self, mut latest: LatestRecords) -> anyhow::Result<()> {
@@ -106,6 +134,9 @@ impl EventPrinter {
             match more.await {
                 Ok(more) => {
                     printed?;
+                    if let Output::Requests(requests) = &mut self.output {
+                        requests.print(!more).await?;
+                    }
                     failed = 0;
                     if !more {
                         break;
@@ -132,7 +163,7 @@ impl EventPrinter {
     fn print(&mut self, record: &[u8], facts: &Facts<'_>) -> io::Result<()> {
         let mut event = Vec::new();
         // A record that cannot be mapped is printed as the error event that a sink would receive.
-        match self.mapper.map(record, &mut event) {
+        let error = match self.mapper.map(record, &mut event) {
             Ok(mapped) if mapped.dropped.is_some() => {
                 self.dropped += 1;
                 return Ok(());
@@ -141,22 +172,110 @@ impl EventPrinter {
                 if let Some(reason) = mapped.remap_error {
                     note(format!("stream {}, record {}: {reason}", self.stream, facts.record_id(record)));
                 }
+                None
             }
-            Err(_) => {}
-        }
+            Err(error) => Some(error),
+        };
         self.printed += 1;
-        let mut out = io::stdout().lock();
-        match &self.pretty {
-            None => {
-                event.push(b'\n');
-                out.write_all(&event)?;
+        match &mut self.output {
+            Output::Requests(requests) => {
+                let identity = facts.identity(&self.host, record);
+                requests.batch.push_with(&facts.record_id(record), identity, facts.time, |out| {
+                    out.extend_from_slice(&event);
+                    error.map(|MapError(reason)| reason.into())
+                });
+                if let Some(labels) = self.mapper.labels() {
+                    requests.batch.label_last(labels.clone());
+                }
+                Ok(())
             }
-            Some(pretty) => {
+            Output::Lines => {
+                event.push(b'\n');
+                write_out(&event)
+            }
+            Output::Pretty(pretty) => {
                 let time = facts.time.map(|time| time.to_string()).unwrap_or_default();
-                let text = pretty.event(&format!("{} {} {time}", self.stream, facts.record_id(record)), &event);
-                out.write_all(text.as_bytes())?;
+                write_out(
+                    pretty.event(&format!("{} {} {time}", self.stream, facts.record_id(record)), &event).as_bytes(),
+                )
             }
         }
-        out.flush()
     }
+}
+
+fn write_out(text: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text)?;
+    out.flush()
+}
+
+/// Collects the events of one stream, and prints the requests that deliver them.
+struct RequestPrinter {
+    name: String,
+    sink: Arc<dyn Sink>,
+    batch: Batch,
+}
+
+impl RequestPrinter {
+    fn new(pipeline: &Pipeline, name: &str, stream: Stream) -> anyhow::Result<Self> {
+        let mut settings = SinkSettings::clone(pipeline.sink(name)?);
+        // No request is made, so the secrets of connections are not read.
+        settings.common.tls = Tls::default();
+        settings.common.proxy = None;
+        let shared = SharedSinkResources::default().with_masked_secrets();
+        let context = pipeline.lane_context(&settings, stream, shared);
+        Ok(Self { name: name.to_owned(), sink: sink::build(&settings, &context)?, batch: Batch::new(stream) })
+    }
+
+    /// Prints full requests; with `all`, also one for the rest.
+    async fn print(&mut self, all: bool) -> anyhow::Result<()> {
+        let mut events: Vec<usize> = (0..self.batch.len()).collect();
+        while !events.is_empty() {
+            let length = self.request_length(&events);
+            if length == events.len() && !all {
+                break;
+            }
+            let rest = events.split_off(length);
+            let part = self.batch.select(std::mem::replace(&mut events, rest));
+            let request = self.sink.masked(&part).await.map_err(|reason| {
+                let what = if part.len() == 1 { "an event would not be sent" } else { "no request" };
+                anyhow::anyhow!("sink {}: {what}: {reason}", self.name)
+            })?;
+            write_out(&text(request))?;
+        }
+        self.batch = self.batch.select(events);
+        Ok(())
+    }
+
+    /// How many of these events the next request has.
+    fn request_length(&self, events: &[usize]) -> usize {
+        let limits = self.sink.limits();
+        let mut bytes = 0_usize;
+        let mut labels = None;
+        for (length, event) in events.iter().filter_map(|index| self.batch.event(*index)).enumerate() {
+            bytes = bytes.saturating_add(event.body.len() + limits.framing);
+            let is_full = length >= limits.events || bytes > limits.bytes;
+            let differs = self.sink.separates_labels() && *labels.get_or_insert(event.labels) != event.labels;
+            if length > 0 && (is_full || differs) {
+                return length;
+            }
+        }
+        events.len()
+    }
+}
+
+/// The request as HTTP writes it, and an empty line.
+fn text(request: MaskedRequest) -> Vec<u8> {
+    let MaskedRequest { method, url, headers, body } = request;
+    let mut text = format!("{method} {url}\n");
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\n"));
+    }
+    text.push('\n');
+    match String::from_utf8(body) {
+        Ok(body) => text.push_str(body.trim_end_matches('\n')),
+        Err(error) => text.push_str(&format!("({} bytes that are no text)", error.as_bytes().len())),
+    }
+    text.push_str("\n\n");
+    text.into_bytes()
 }

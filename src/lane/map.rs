@@ -304,7 +304,17 @@ impl Filler {
             let Record { id, identity, time, .. } = record;
             let (body, record_id, identity, time) = (mapper.cut(bytes), id.as_str(), *identity, *time);
             let (error, labels) = (None, mapper.labels());
-            return open.batch.push(Event { body: &body, record_id, identity, time, error, labels, truncated: true });
+            let (truncated, framed_at) = (true, None);
+            return open.batch.push(Event {
+                body: &body,
+                record_id,
+                identity,
+                time,
+                error,
+                labels,
+                truncated,
+                framed_at,
+            });
         }
         let mut dropped = None;
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| {

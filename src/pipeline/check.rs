@@ -10,6 +10,7 @@ use super::yaml::Node;
 use super::{Case, Pipeline};
 use crate::record::{Stream, Timestamp};
 use crate::settings::{Id, Tls, check_name, check_token};
+use crate::sink::integration::Content;
 use crate::sink::{BuildError, SharedSinkResources};
 use crate::{console, sink, source, transform};
 
@@ -372,6 +373,51 @@ pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Pr
     }
 }
 
+/// Says so if a sink does not follow `transform.schema`, because its destination reads raw records.
+pub(super) fn schemas(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
+    let (Some(_), schema) = (root.nearest(&["transform"]).get("schema"), pipeline.transform.schema) else { return };
+    for (index, sink) in pipeline.sinks.iter().enumerate() {
+        let own = sink.default_schema().filter(|own| sink.common.schema.is_none() && *own != schema);
+        let Some(own) = own else { continue };
+        let message = format!(
+            "the destination has a parser for the console's own records, so this sink sends `{}` whatever \
+             `transform.schema` says: write `schema: {}` on the sink if that is meant, otherwise `schema: {}`",
+            own.name(),
+            own.name(),
+            schema.name()
+        );
+        let node = root.get("sinks").and_then(|sinks| sinks.list().get(index)).unwrap_or(root);
+        problems.push(Problem::at(&node.place, &format!("sinks[{index}].schema"), Severity::Warning, message));
+    }
+}
+
+/// What is pulled beside the records has no place in the content of a destination's integration.
+pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
+    for (index, sink) in pipeline.sinks.iter().enumerate() {
+        if sink.content() != Content::Integration {
+            continue;
+        }
+        for pull in pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {
+            let stream = pull.stream.name();
+            let mut report = Report { root, problems };
+            if pull.marker {
+                let message = format!(
+                    "sinks[{index}] has `content: integration`, which knows records only, and a marker is none: leave \
+                     it out, or `{stream}` out of that sink"
+                );
+                report.error(&["streams", stream, "marker"], message);
+            }
+            if !pull.include.is_empty() && sink.kind.name() == "azure_logs" {
+                let message = format!(
+                    "sinks[{index}] has `content: integration`, whose tables have no column for this: it is left out \
+                     there"
+                );
+                report.push(&["streams", stream, "include"], Severity::Warning, message);
+            }
+        }
+    }
+}
+
 /// Compiles the programs and checks the redactions.
 pub(super) fn steps(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     let mut budget = transform::ProgramBudget::default();
@@ -406,7 +452,10 @@ pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Proble
     let nodes = root.get("sinks").map_or(&[][..], Node::list);
     for (index, (node, sink)) in nodes.iter().zip(&pipeline.sinks).enumerate() {
         let Some(context) = pipeline.sink_context(sink, SharedSinkResources::default()) else { continue };
-        let Err(error) = sink::build(sink, &context) else { continue };
+        let streams: Vec<Stream> =
+            pipeline.pulls.iter().map(|pull| pull.stream).filter(|stream| sink.takes(*stream)).collect();
+        let built = sink.check_streams(&streams).and_then(|()| sink::build(sink, &context));
+        let Err(error) = built else { continue };
         let key = match &error {
             BuildError::Compression { .. } => "compression",
             BuildError::Placeholder { key, .. } => key,

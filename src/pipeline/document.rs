@@ -240,6 +240,8 @@ pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) ->
     if !problems[before..].iter().any(Problem::is_error) {
         check::detections(root, &pipeline, problems);
         check::builds(root, &pipeline, problems);
+        check::schemas(root, &pipeline, problems);
+        check::contents(root, &pipeline, problems);
         check::steps(root, &pipeline, problems);
     }
     (!problems[before..].iter().any(Problem::is_error)).then_some(pipeline)

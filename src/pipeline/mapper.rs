@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Pipeline;
+use crate::sink::SinkSettings;
 use crate::transform::{Keys, Mapper, Origin, Schema, Steps, StepsError};
 
 /// There is no such mapper.
@@ -15,6 +16,18 @@ pub enum MapperError {
 }
 
 impl Pipeline {
+    /// The sink of this name.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn sink(&self, name: &str) -> Result<&Arc<SinkSettings>, MapperError> {
+        let no_sink = || MapperError::NoSink {
+            name: name.to_owned(),
+            sinks: self.sinks.iter().map(|sink| sink.name().to_owned()).collect(),
+        };
+        self.sinks.iter().find(|sink| sink.name() == name).ok_or_else(no_sink)
+    }
+
     /// Maps as the sink of this name does, or as `transform` says. `schema` overrides both.
     ///
     /// # Errors
@@ -26,12 +39,7 @@ impl Pipeline {
         schema: Option<Schema>,
         keys: Keys,
     ) -> Result<(Mapper, Schema), MapperError> {
-        let no_sink = |name: &str| MapperError::NoSink {
-            name: name.to_owned(),
-            sinks: self.sinks.iter().map(|sink| sink.name().to_owned()).collect(),
-        };
-        let find = |name| self.sinks.iter().find(|sink| sink.name() == name).ok_or_else(|| no_sink(name));
-        let sink = sink.map(find).transpose()?;
+        let sink = sink.map(|name| self.sink(name)).transpose()?;
         let own = sink.map_or(self.transform.schema, |sink| sink.schema(self.transform.schema));
         let schema = schema.unwrap_or(own);
         let remap = sink.and_then(|sink| sink.common.remap.as_deref());

@@ -34,6 +34,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::record::Stream;
 use crate::settings::Period;
 use crate::{console, sink, source, transform};
 
@@ -98,19 +99,30 @@ impl Pipeline {
         shared: sink::SharedSinkResources,
     ) -> Option<sink::SinkContext> {
         let pull = self.pulls.iter().find(|pull| sink.takes(pull.stream))?;
+        Some(self.lane_context(sink, pull.stream, shared))
+    }
+
+    /// The context of the sink's lane of this stream, without a lane.
+    pub fn lane_context(
+        &self,
+        sink: &sink::SinkSettings,
+        stream: Stream,
+        shared: sink::SharedSinkResources,
+    ) -> sink::SinkContext {
+        let schema = sink.schema(self.transform.schema);
         let (labels, console_labels) = self.transform.sample_labels();
-        Some(sink::SinkContext {
+        sink::SinkContext {
             pipeline: self.name.clone(),
-            stream: pull.stream,
+            stream,
             sink: sink.name().to_owned(),
             shard: 0,
             console_host: self.console.url.host().to_owned(),
             console: None,
             labels,
             console_labels,
-            schema: sink.schema(self.transform.schema),
-            schema_name: "",
+            schema,
+            schema_name: transform::schema_name(schema),
             shared,
-        })
+        }
     }
 }

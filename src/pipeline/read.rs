@@ -140,6 +140,10 @@ pub(super) fn not_this_but(word: &str, known: &[&str], candidate: &str) -> Strin
 
 pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
     match likely(key, known.iter().copied()) {
+        // Sinks of other types have it.
+        _ if key == "content" && known.contains(&"batch") => {
+            "unknown key: this type of sink has no SentinelOne integration of its own; leave it out".to_owned()
+        }
         Some(candidate) => did_you_mean(candidate),
         None if known.is_empty() => "unknown key; there are none here".to_owned(),
         None => format!("unknown key; the keys here are {}", known.join(", ")),

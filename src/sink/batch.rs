@@ -1,5 +1,5 @@
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::record::{Identity, Stream, Timestamp};
 use crate::settings::Labels;
@@ -15,6 +15,9 @@ pub struct Batch {
     buffer: Vec<u8>,
     record_ids: String,
     entries: Vec<Entry>,
+    /// When a sink first wrote a request with these events. Selections of the batch share it, so that each attempt
+    /// writes the same bytes.
+    framed_at: Arc<OnceLock<Timestamp>>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,11 +49,13 @@ pub struct Event<'a> {
     /// True if the record was too large to be pulled. The body is its beginning. It is not sent, but becomes a dead
     /// letter.
     pub truncated: bool,
+    /// See [`Batch::framed_at`]; `None` if nobody has asked for it.
+    pub framed_at: Option<Timestamp>,
 }
 
 impl Batch {
     pub fn new(stream: Stream) -> Self {
-        Self { stream, buffer: Vec::new(), record_ids: String::new(), entries: Vec::new() }
+        Self { stream, buffer: Vec::new(), record_ids: String::new(), entries: Vec::new(), framed_at: Arc::default() }
     }
 
     pub fn stream(&self) -> Stream {
@@ -63,6 +68,12 @@ impl Batch {
 
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// When a request with these events was first written: the moment of the first call, also for selections of the
+    /// batch.
+    pub fn framed_at(&self) -> Timestamp {
+        *self.framed_at.get_or_init(Timestamp::now)
     }
 
     /// Bytes of all bodies.
@@ -153,7 +164,7 @@ impl Batch {
 
     /// Returns a new batch of the events at `indices`, in that order. Indices out of range are skipped.
     pub fn select(&self, indices: impl IntoIterator<Item = usize>) -> Self {
-        let mut selected = Self::new(self.stream);
+        let mut selected = Self { framed_at: self.framed_at.clone(), ..Self::new(self.stream) };
         indices.into_iter().filter_map(|index| self.event(index)).for_each(|event| selected.push(event));
         selected
     }
@@ -167,6 +178,7 @@ impl Batch {
             error: entry.error.as_deref(),
             labels: entry.labels.as_ref(),
             truncated: entry.truncated,
+            framed_at: self.framed_at.get().copied(),
         }
     }
 }
@@ -193,6 +205,7 @@ mod tests {
                 error: None,
                 labels: None,
                 truncated: number == 1,
+                framed_at: None,
             };
             batch.push(event);
         }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::compression::Compression;
+use super::integration::Content;
 use super::{BuildError, Limits, Sink, SinkContext};
 use crate::record::Stream;
 use crate::settings::{ByteSize, HttpSettings, Period, Proxy, Reach, Schema, Tls};
@@ -37,6 +38,29 @@ pub trait SinkType {
     /// Whether a batch may have events with different labels.
     fn mixes_labels(&self) -> bool {
         false
+    }
+
+    /// The schema of its events if `schema` does not stand on the sink itself; `None`: that of the pipeline.
+    fn default_schema(&self) -> Option<Schema> {
+        None
+    }
+
+    /// Whose names and framing the events have.
+    fn content(&self) -> Content {
+        Content::Forwarder
+    }
+
+    /// Whether the lanes of a sink differ in what [`Sink::probe`] can find.
+    fn probes_each_stream(&self) -> bool {
+        false
+    }
+
+    /// Checks that the destination has a place for the records of these streams.
+    ///
+    /// # Errors
+    /// With the streams that it does not know.
+    fn check_streams(&self, _streams: &[Stream]) -> Result<(), BuildError> {
+        Ok(())
     }
 
     /// The sink of one lane. Opens no connection, so that it can also validate settings.

@@ -35,6 +35,8 @@ pub struct SinkContext {
 pub struct SharedSinkResources {
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) ambient: Ambient,
+    /// No secret is read, for requests that are only looked at.
+    pub(crate) masks_secrets: bool,
     #[cfg(feature = "kafka")]
     pub(crate) producers: Arc<super::kafka::Producers>,
     #[cfg(feature = "kafka")]
@@ -57,6 +59,7 @@ impl SharedSinkResources {
         Self {
             tokens: Arc::default(),
             ambient: Ambient::default(),
+            masks_secrets: false,
             #[cfg(feature = "kafka")]
             producers: Arc::default(),
             #[cfg(feature = "kafka")]
@@ -67,6 +70,11 @@ impl SharedSinkResources {
     /// Replaces the environment that the identities of clouds are taken from.
     pub fn with_ambient(self, ambient: Ambient) -> Self {
         Self { ambient, ..self }
+    }
+
+    /// For [`Sink::masked`](super::Sink::masked): where a secret is a part of the body, `***` stands for it.
+    pub fn with_masked_secrets(self) -> Self {
+        Self { masks_secrets: true, ..self }
     }
 
     /// Called when this process has acquired the lease of a shard.

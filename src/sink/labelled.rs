@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext, SinkSettings};
+use super::{Attempt, Batch, BuildError, Limits, MaskedRequest, Outcome, Probe, Sink, SinkContext, SinkSettings};
 use crate::settings::{Labels, UsedProxy};
 
 /// Most instances that are kept. They share HTTP clients and tokens, so that another one costs little.
@@ -83,6 +83,21 @@ impl Sink for LabelledSink {
 
     fn probe(&self) -> BoxFuture<'_, Probe> {
         self.sample.probe()
+    }
+
+    fn rehearse<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Option<Probe>> {
+        self.sample.rehearse(batch)
+    }
+
+    fn masked<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, String>> {
+        async {
+            let sink = match batch.event(0).and_then(|event| event.labels) {
+                Some(labels) => self.instance(labels).map_err(|error| error.to_string())?,
+                None => self.sample.clone(),
+            };
+            sink.masked(batch).await
+        }
+        .boxed()
     }
 
     fn proxies(&self) -> Vec<UsedProxy> {

@@ -15,6 +15,7 @@ pub mod deliver;
 mod failover;
 pub mod file;
 pub mod http;
+pub mod integration;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod labelled;
@@ -30,6 +31,7 @@ use std::fmt::{Debug, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::checkpoint::{CheckpointBackend, CheckpointUpdate};
@@ -54,6 +56,20 @@ pub trait Sink: Send + Sync + Debug {
     /// Detects a wrong address, wrong credentials and missing rights, as far as possible without a delivery.
     fn probe(&self) -> BoxFuture<'_, Probe>;
 
+    /// Whether the destination's own content can read these events. Nothing is delivered. `None` if nobody can say,
+    /// which an empty batch shows without a request.
+    fn rehearse<'a>(&'a self, _batch: &'a Batch) -> BoxFuture<'a, Option<Probe>> {
+        std::future::ready(None).boxed()
+    }
+
+    /// The request that would deliver the batch, for people to look at.
+    ///
+    /// # Errors
+    /// If there is none: the sink does not speak HTTP, or the batch is too large.
+    fn masked<'a>(&'a self, _batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, String>> {
+        std::future::ready(Err("it sends no HTTP requests".to_owned())).boxed()
+    }
+
     /// The proxies on the way to it.
     fn proxies(&self) -> Vec<UsedProxy> {
         Vec::new()
@@ -68,6 +84,16 @@ pub trait Sink: Send + Sync + Debug {
     fn transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {
         None
     }
+}
+
+/// A request as it would be sent, with `***` for credentials, which are not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaskedRequest {
+    pub method: ::http::Method,
+    pub url: String,
+    pub headers: Vec<(String, String)>,
+    /// Before compression.
+    pub body: Vec<u8>,
 }
 
 /// A sink that stores its lane's checkpoint and commits it together with the events that it covers. It has one

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 pub use super::common::{BatchSettings, Common, Compression, Defaults, RetrySettings, SinkType};
 use super::http::generic::Format;
 use super::http::splunk_hec;
+use super::integration::Content;
 use super::{BuildError, Sink, SinkContext};
 use crate::record::Stream;
 use crate::settings::{ByteSize, Period, Schema};
@@ -200,9 +201,33 @@ impl SinkSettings {
     pub fn schema(&self, default: Schema) -> Schema {
         let implied = match &self.kind {
             Kind::Syslog(settings) => settings.implied_schema(),
+            _ if self.content() == Content::Integration => Some(Schema::Raw),
             _ => None,
         };
-        implied.or(self.common.schema).unwrap_or(default)
+        implied.or(self.common.schema).or(self.default_schema()).unwrap_or(default)
+    }
+
+    /// The schema if `schema` does not stand on the sink; `None`: that of the pipeline.
+    pub fn default_schema(&self) -> Option<Schema> {
+        self.kind.as_type().default_schema()
+    }
+
+    /// Whose names and framing the events have.
+    pub fn content(&self) -> Content {
+        self.kind.as_type().content()
+    }
+
+    /// Whether the lanes of a sink differ in what a probe can find.
+    pub fn probes_each_stream(&self) -> bool {
+        self.kind.as_type().probes_each_stream()
+    }
+
+    /// Checks that the destination has a place for the records of these streams.
+    ///
+    /// # Errors
+    /// With the streams that it does not know.
+    pub fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
+        self.kind.as_type().check_streams(streams)
     }
 
     /// Maximum number of concurrent deliveries.
@@ -276,6 +301,15 @@ impl SinkSettings {
     /// If the settings contradict each other or refer to something that does not exist.
     pub fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let kind = self.kind.as_type();
+        let own_schema = self.common.schema.filter(|schema| *schema != Schema::Raw);
+        if let (Content::Integration, Some(schema)) = (kind.content(), own_schema) {
+            let problem = format!(
+                "`{}` excludes `content: integration`: the destination's integration reads the console's own records",
+                schema.name()
+            );
+            return Err(BuildError::value("schema", problem));
+        }
+        kind.check_streams(&[context.stream])?;
         let known = kind.defaults().compressions;
         if let Some(compression) = self.common.compression.filter(|compression| !known.contains(compression)) {
             return Err(BuildError::Compression { type_name: self.kind.name(), compression, known });

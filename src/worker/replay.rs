@@ -295,6 +295,7 @@ fn push(batch: &mut Batch, letter: &StoredDeadLetter) {
         error: letter.error.as_deref(),
         labels: letter.labels.as_ref(),
         truncated: false,
+        framed_at: None,
     });
 }
 

@@ -27,6 +27,36 @@ fn every_destination_has_an_example_that_init_completes() {
     }
 }
 
+/// With the destination's own integration: its names instead of the example's, and only the streams that it knows.
+#[test]
+fn an_integration_brings_its_names_and_streams() {
+    let directory = tempfile::tempdir().unwrap();
+    for (sink, streams) in [
+        ("elasticsearch", ""),
+        ("splunk_hec", ""),
+        ("azure_logs", ""),
+        ("google_secops", "[threats, activities]"),
+        ("sekoia", "[threats, activities]"),
+        ("panther", "[activities]"),
+        ("datadog", "[threats, activities]"),
+        ("sumo", ""),
+    ] {
+        let file = directory.path().join(format!("{}.yaml", sink.replace('_', "-")));
+        let (code, out, errors) = run(program()
+            .args(["init", "--offline", "--console", "https://c.example", "--token-file", "c.token", "--sink", sink])
+            .args(["--streams", "threats,activities,agents", "--set", "content=integration"])
+            .arg(&file));
+        assert!(code == 0 && out.contains("1 valid"), "{sink}: {out}{errors}");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains("    content: integration\n"), "{text}");
+        let is_limited = text.contains(&format!("    streams: {streams}\n"));
+        assert_eq!(is_limited, !streams.is_empty(), "{sink}: {text}");
+        for name in ["\n    data_stream:", "\n    stream_name:", "\n    source_category:"] {
+            assert!(!text.contains(name), "{sink}: {text}");
+        }
+    }
+}
+
 /// As a new user: the written file runs as it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_written_file_is_checked_and_runs() {

@@ -16,6 +16,7 @@ const ACROSS_KEYS: &[(&str, &str)] = &[
     ("Bad Name", "the name of the file is wrong, and not its contents"),
     ("clouds", "which kinds of credentials exclude or need each other is checked when a sink is built"),
     ("kafka_options", "a placeholder names a label that another key must define; librdkafka has the options"),
+    ("integrations", "which streams a destination has a place for is checked when a sink is built"),
     ("tokens", "what stands around a token is not looked at by the schema"),
     ("placeholder", "a placeholder names a label that another key must define"),
 ];

@@ -5,6 +5,7 @@ mod crates;
 mod definition;
 mod dependencies;
 mod image;
+mod integrations;
 mod layering;
 mod monitoring;
 mod reference_docs;

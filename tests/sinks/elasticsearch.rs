@@ -2,7 +2,9 @@
 //! on demand.
 
 use s1_forwarder::failure::Failure;
-use s1_forwarder::record::Stream;
+use std::collections::{BTreeMap, BTreeSet};
+
+use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
 use serde_json::{Value, json};
@@ -34,6 +36,29 @@ async fn documents_that_are_busy_come_again_and_the_others_do_not() {
         document["data_stream"],
         json!({ "type": "logs", "dataset": "sentinel_one.activities", "namespace": "default" })
     );
+}
+
+/// Detection rules look for new documents by `event.ingested`. Each attempt writes the same bytes, also of a part of the
+/// batch: the time is that of the first one.
+#[tokio::test]
+async fn each_attempt_has_the_time_of_the_first() {
+    let elastic = Double::start(Elastic { busy: 2, busy_ends: &['1', '2', '3'], ..Elastic::new() }).await;
+    elastic.script([FaultRule::Answer(Reply::new(413, "")), FaultRule::AcceptAndReset]);
+    let begun = Timestamp::now();
+    assert_eq!(deliver(sink(keys(&elastic, json!({}))), &batch(0..20)).await.result, Ok(()));
+    let ended = Timestamp::now();
+    let mut written: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for request in elastic.deliveries() {
+        let mut lines = request.body.lines();
+        while let (Some(action), Some(document)) = (lines.next(), lines.next()) {
+            written.entry(action.to_owned()).or_default().insert(document.to_owned());
+        }
+    }
+    assert!(elastic.deliveries().len() > 4 && written.len() == 20);
+    assert!(written.values().all(|documents| documents.len() == 1), "{written:?}");
+    let document: Value = serde_json::from_str(written.values().next().unwrap().first().unwrap()).unwrap();
+    let time = Timestamp::parse(document["event"]["ingested"].as_str().unwrap()).unwrap();
+    assert!(begun <= time && time <= ended, "{document}");
 }
 
 #[tokio::test]

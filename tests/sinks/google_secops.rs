@@ -38,6 +38,30 @@ async fn raw_records_arrive_as_they_are_under_one_token() {
     }
 }
 
+/// The log type selects the parser, and each parser reads its own records.
+#[tokio::test]
+async fn the_log_type_follows_the_stream() {
+    let secops = Double::start(SecOps::default()).await;
+    for (stream, log_type) in [
+        (Stream::Threats, "SENTINELONE_ALERT"),
+        (Stream::Alerts, "SENTINELONE_ALERT"),
+        (Stream::Activities, "SENTINELONE_ACTIVITY"),
+    ] {
+        let lane = sink_in(keys(&secops, json!({})), &context(stream));
+        assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
+        let path = &secops.deliveries().last().unwrap().path.clone();
+        assert!(path.ends_with(&format!("/logTypes/{log_type}/logs:import")), "{path}");
+    }
+    for stream in [Stream::Agents, Stream::Groups, Stream::UnifiedAlerts, Stream::Vulnerabilities] {
+        let error = settings(keys(&secops, json!({}))).build(&context(stream)).unwrap_err().to_string();
+        assert!(error.contains(&format!("no log type for {stream}")) && error.contains("`log_type`"), "{error}");
+        let own = keys(&secops, json!({ "log_type": "OWN_{stream}" }));
+        settings(own).build(&context(stream)).unwrap();
+    }
+    assert_eq!(settings(keys(&secops, json!({}))).schema(Schema::Ecs), Schema::Raw);
+    assert_eq!(settings(keys(&secops, json!({ "schema": "ecs" }))).schema(Schema::Raw), Schema::Ecs);
+}
+
 #[tokio::test]
 async fn a_token_that_ended_is_replaced() {
     let secops = Double::start(SecOps::default()).await;

@@ -8,6 +8,7 @@ mod file;
 mod google_secops;
 mod http;
 mod intakes;
+mod integrations;
 mod loki;
 mod otlp;
 mod sekoia;

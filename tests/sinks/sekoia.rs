@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::Stream;
+use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
 
@@ -29,6 +30,17 @@ async fn events_arrive_as_texts_by_either_address() {
             sent.events().map(|event| (String::from_utf8(event.body.to_vec()).unwrap(), time.clone())).collect();
         assert_eq!(intake.contract(|intake| intake.events.clone()), expected, "{format}");
     }
+}
+
+#[test]
+fn records_are_sent_as_the_console_has_them() {
+    let settings = |more: Value| {
+        let mut keys = json!({ "type": "sekoia", "intake_key": "k" });
+        keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        crate::support::batches::settings(keys)
+    };
+    assert_eq!(settings(json!({})).schema(Schema::Ocsf), Schema::Raw);
+    assert_eq!(settings(json!({ "schema": "ecs" })).schema(Schema::Raw), Schema::Ecs);
 }
 
 /// Each quote of an event is escaped: requests are cut by what they are then.

@@ -50,7 +50,8 @@ async fn elasticsearch_gets_documents_under_their_identities() {
         assert_eq!(lines.next().unwrap(), format!(r#"{{"create":{{"_id":"{}"}}}}"#, event.identity));
         let document = lines.next().unwrap();
         let body = std::str::from_utf8(event.body).unwrap();
-        assert!(document.starts_with(r#"{"data_stream":{"#) && document.ends_with(&body[1..]), "{document}");
+        assert!(document.starts_with(r#"{"event":{"ingested":"20"#), "{document}");
+        assert!(document.contains(r#""},"data_stream":{"#) && document.ends_with(&body[1..]), "{document}");
     }
     assert!(seen.body.ends_with('\n') && lines.next().is_none());
 }

@@ -75,7 +75,7 @@ impl Contract for SecOps {
         if if imports { self.may_not_import } else { self.may_not_look } {
             return refusal(403, "PERMISSION_DENIED", "Permission denied on resource");
         }
-        let known = ["SENTINEL_EDR", "SENTINELONE_ALERT"].contains(&log_type);
+        let known = ["SENTINELONE_ACTIVITY", "SENTINELONE_ALERT", "OWN_AGENTS"].contains(&log_type);
         match (imports, asked.method.as_str()) {
             (false, "GET") if known => Reply::new(200, r#"{"name":"x"}"#),
             (false, "GET") => refusal(404, "NOT_FOUND", "no such log type"),

@@ -16,6 +16,7 @@ mod enrichment;
 mod files_that_hang;
 mod findings;
 mod guides;
+mod integrations;
 mod kill;
 mod listener;
 mod logs;

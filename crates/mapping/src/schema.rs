@@ -13,3 +13,14 @@ pub enum Schema {
     /// The record's own bytes, without line breaks between tokens.
     Raw,
 }
+
+impl Schema {
+    /// The name in pipeline files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ecs => "ecs",
+            Self::Ocsf => "ocsf",
+            Self::Raw => "raw",
+        }
+    }
+}

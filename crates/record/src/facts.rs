@@ -181,7 +181,7 @@ fn go_on_if(condition: bool) -> ControlFlow<()> {
 
 /// Calls `visit` with each key and its value, until it breaks off. Works on bytes, not on text: a record that is not
 /// valid UTF-8 still has an id and a time.
-pub(super) fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a [u8]) -> ControlFlow<()>) {
+pub fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a [u8]) -> ControlFlow<()>) {
     let mut at = scan::skip_space(object, 0);
     if object.get(at) != Some(&b'{') {
         return;
@@ -211,7 +211,7 @@ pub(super) fn for_each_entry<'a>(object: &'a [u8], mut visit: impl FnMut(&'a [u8
 }
 
 /// The first value under `name` in an object, else nothing.
-pub(super) fn member<'a>(object: &'a [u8], name: &str) -> &'a [u8] {
+pub fn member<'a>(object: &'a [u8], name: &str) -> &'a [u8] {
     let mut found: &[u8] = b"";
     for_each_entry(object, |key, value| {
         let is_it = key == name.as_bytes();

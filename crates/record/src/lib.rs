@@ -36,7 +36,7 @@ pub use clock::Clock;
 pub use connection::{Connection, parse_connection};
 pub use content::stable_fields_hash;
 pub use cursor::Cursor;
-pub use facts::{Facts, facts, one_line};
+pub use facts::{Facts, facts, for_each_entry, member, one_line};
 pub use identity::{Identity, IdentityError};
 pub use json::{JsonError, MAX_DEPTH, Reader};
 pub use page::{Page, PageError, parse_page};

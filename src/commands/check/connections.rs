@@ -5,13 +5,18 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 
 use super::{Check, Finding, console};
-use crate::console::Limiters;
+use crate::console::{Client, Limiters};
 use crate::pipeline::Pipeline;
-use crate::sink::{self, Probe, SharedSinkResources};
-use crate::transform::{Keys, Steps};
+use crate::record::{Clock, Stream};
+use crate::sink::integration::Content;
+use crate::sink::{self, Batch, Probe, SharedSinkResources, Sink, SinkSettings};
+use crate::source::{LatestRecords, Pull};
+use crate::transform::{Keys, MapError, Origin, Steps};
 
 /// Pipelines that are tested concurrently.
 const CONCURRENCY: usize = 16;
+/// Larger than a page of one record.
+const PAGE_BYTES: usize = 64 << 20;
 
 /// Tests the connections of each pipeline, in the given order. Paused pipelines are tested too.
 pub async fn check_all(pipelines: &[Arc<Pipeline>]) -> Vec<Vec<Finding>> {
@@ -40,28 +45,77 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
         Ok(()) => Finding::new("redact", Check::Verified, ""),
         Err(reason) => Finding::new("redact", Check::Failed, reason),
     }));
+    let mut client = None;
     for sink in &pipeline.sinks {
-        let subject = format!("sink {}", sink.name());
-        let Some(context) = pipeline.sink_context(sink, shared.clone()) else { continue };
-        let (check, detail) = match sink::build(sink, &context) {
-            Ok(sink) => {
-                let (check, detail) = match sink.probe().await {
-                    Probe::Verified(detail) => (Check::Verified, detail),
-                    Probe::Reached(detail) => (Check::Reached, detail),
-                    Probe::Failed(detail) => (Check::Failed, detail),
-                };
-                // Whether the proxy is to blame for a failure, the detail of the sink says.
-                let of_proxy = if check == Check::Failed { Check::Skipped } else { Check::Verified };
-                findings.extend(
-                    sink.proxies()
-                        .into_iter()
-                        .map(|proxy| Finding::new("proxy", of_proxy, format!("{proxy} on the way to the {subject}"))),
-                );
-                (check, detail)
+        let mut streams: Vec<Stream> =
+            pipeline.pulls.iter().map(|pull| pull.stream).filter(|stream| sink.takes(*stream)).collect();
+        let each = sink.probes_each_stream();
+        if !each {
+            streams.truncate(1);
+        }
+        for stream in streams {
+            let subject = match each {
+                true => format!("sink {} ({stream})", sink.name()),
+                false => format!("sink {}", sink.name()),
+            };
+            let context = pipeline.lane_context(sink, stream, shared.clone());
+            let built = match sink::build(sink, &context) {
+                Ok(built) => built,
+                Err(error) => {
+                    findings.push(Finding::new(&subject, Check::Failed, error.to_string()));
+                    continue;
+                }
+            };
+            let mut probe = built.probe().await;
+            if sink.content() == Content::Integration && matches!(probe, Probe::Verified(_)) {
+                let client = client.get_or_insert_with(|| {
+                    Client::connect(&pipeline.console, limiters, Clock::System).map(Arc::new).ok()
+                });
+                if let Some(rehearsed) = rehearse(pipeline, sink, stream, &*built, client.as_ref()).await {
+                    probe = probe.and(rehearsed);
+                }
             }
-            Err(error) => (Check::Failed, error.to_string()),
-        };
-        findings.push(Finding::new(&subject, check, detail));
+            let (check, detail) = match probe {
+                Probe::Verified(detail) => (Check::Verified, detail),
+                Probe::Reached(detail) => (Check::Reached, detail),
+                Probe::Failed(detail) => (Check::Failed, detail),
+            };
+            // Whether the proxy is to blame for a failure, the detail of the sink says.
+            let of_proxy = if check == Check::Failed { Check::Skipped } else { Check::Verified };
+            let proxies = built.proxies().into_iter();
+            findings.extend(
+                proxies.map(|proxy| Finding::new("proxy", of_proxy, format!("{proxy} on the way to the {subject}"))),
+            );
+            findings.push(Finding::new(&subject, check, detail));
+        }
     }
     findings
+}
+
+/// Whether the destination's own content can read the stream's newest record. `None` if nobody can say.
+async fn rehearse(
+    pipeline: &Pipeline,
+    settings: &SinkSettings,
+    stream: Stream,
+    sink: &dyn Sink,
+    client: Option<&Arc<Client>>,
+) -> Option<Probe> {
+    // Most destinations cannot say: no record is pulled for them.
+    sink.rehearse(&Batch::new(stream)).await?;
+    let client = client?;
+    let pull = pipeline.pulls.iter().find(|pull| pull.stream == stream)?;
+    let origin = Origin { pipeline: pipeline.name.clone(), console_host: client.host().to_owned(), stream };
+    let (mut mapper, _) = pipeline.mapper(origin, Some(settings.name()), None, Keys::Configured).ok()?;
+    let mut batch = Batch::new(stream);
+    let mut latest = LatestRecords::new(client.clone(), Pull::clone(pull), 1);
+    let read = latest.next(PAGE_BYTES, |record, facts| {
+        let identity = facts.identity(client.host(), record);
+        batch.push_with(&facts.record_id(record), identity, facts.time, |out| {
+            mapper.map(record, out).err().map(|MapError(reason)| reason.into())
+        });
+    });
+    // What is wrong with the console has a finding of its own.
+    read.await.ok()?;
+    let event = batch.event(0)?;
+    if event.body.is_empty() { None } else { sink.rehearse(&batch).await }
 }

@@ -89,6 +89,13 @@ impl Example {
         self
     }
 
+    /// The streams that it pulls.
+    pub fn stream_names(&self) -> Vec<Stream> {
+        let lines = self.lines.iter().skip_while(|line| !line.starts_with("streams:")).skip(1);
+        let names = lines.take_while(|line| line.starts_with(' ')).filter_map(|line| line.trim().split_once(':'));
+        names.filter_map(|(name, _)| name.parse().ok()).collect()
+    }
+
     /// Sets a key of the sink to a value in YAML. Without a value, the key becomes a comment.
     pub fn set(&mut self, key: &str, value: &str) {
         let lines = &mut self.lines[self.sink..];

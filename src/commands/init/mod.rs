@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use dialoguer::{Input, MultiSelect, Select};
+use dialoguer::{Confirm, Input, MultiSelect, Select};
 
 use super::{Format, UsageError, check, note};
 use crate::console::ConsoleUrl;
 use crate::pipeline::stem;
 use crate::record::Stream;
 use crate::settings::check_name;
+use crate::sink::integration::{INTEGRATIONS, Integration};
 use crate::sink::settings as sink_settings;
 
 use example::{Example, file_of};
@@ -47,6 +48,8 @@ pub struct Args {
 
     /// A key of the sink with its value in YAML, such as `url=https://splunk.example:8088`; `KEY=` leaves the key out
     /// (repeatable)
+    ///
+    /// content=integration is for the destination's own SentinelOne integration, with its names and streams.
     ///
     /// The example of elasticsearch has an API key. For an OpenSearch without security: --set api_key=
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
@@ -83,6 +86,7 @@ pub async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let mut example = Example::of(sink).with_context(|| format!("there is no example of {sink}"))?;
     example.name(&name).console(console).token_file(token_file).streams(&args.streams);
     args.set.iter().for_each(|(key, value)| example.set(key, value));
+    args.use_names_of_integration(sink, &mut example);
     write(&args.file, &example.text(), args.force)?;
     note(format!("wrote {}", args.file.display()));
     note_missing_secrets(&args, token_file, &example);
@@ -105,7 +109,37 @@ fn note_missing_secrets(args: &Args, token_file: &str, example: &Example) {
     }
 }
 
+/// Keys of the examples that name what an integration has names of its own for.
+const NAMES: [&str; 3] = ["data_stream", "stream_name", "source_category"];
+
+fn integration_of(sink: &str) -> Option<&'static Integration> {
+    INTEGRATIONS.into_iter().find(|integration| integration.sink == sink)
+}
+
 impl Args {
+    fn has_content(&self) -> bool {
+        self.set.iter().any(|(key, value)| key == "content" && value == "integration")
+    }
+
+    fn is_set(&self, name: &str) -> bool {
+        self.set.iter().any(|(key, _)| key == name)
+    }
+
+    /// Leaves the integration's names to the sink, and its `streams` to those that the integration knows.
+    fn use_names_of_integration(&self, sink: &str, example: &mut Example) {
+        let by_stream = self.has_content() || (sink == "google_secops" && !self.is_set("log_type"));
+        let Some(integration) = integration_of(sink).filter(|_| by_stream) else { return };
+        if self.has_content() {
+            NAMES.iter().filter(|name| !self.is_set(name)).for_each(|name| example.set(name, ""));
+        }
+        let streams = example.stream_names();
+        let known: Vec<&str> =
+            streams.iter().filter(|stream| integration.name(**stream).is_some()).map(|stream| stream.name()).collect();
+        if known.len() < streams.len() && !known.is_empty() && !self.is_set("streams") {
+            example.set("streams", &format!("[{}]", known.join(", ")));
+        }
+    }
+
     /// Asks for what the flags do not say, if there is a terminal.
     fn ask(&mut self) -> anyhow::Result<()> {
         if !stdin().is_terminal() || !stderr().is_terminal() {
@@ -137,9 +171,20 @@ impl Args {
                 Select::new().with_prompt("Destination").items(sink_settings::types()).default(0).interact()?;
             self.sink = sink_settings::types().get(chosen).map(|&name| name.to_owned());
         }
+        let integration = self.sink.as_deref().and_then(integration_of);
+        if let Some(integration) = integration.filter(|_| !self.is_set("content")) {
+            let prompt = format!(
+                "Is the SentinelOne content of {} installed? Its rules and dashboards then work on the console's own records",
+                integration.title
+            );
+            if Confirm::new().with_prompt(prompt).default(false).interact()? {
+                self.set.push(("content".to_owned(), "integration".to_owned()));
+            }
+        }
         let keys = self.sink.as_deref().and_then(Example::of).map(|example| example.keys()).unwrap_or_default();
         for (key, value) in keys {
-            if asks_for_sink && self.set.iter().all(|(given, _)| *given != key) {
+            let is_named = self.has_content() && NAMES.contains(&key.as_str());
+            if asks_for_sink && !is_named && self.set.iter().all(|(given, _)| *given != key) {
                 let prompt = format!("{key} (empty: leave it out)");
                 let value = Input::new().with_prompt(prompt).with_initial_text(value).allow_empty(true);
                 self.set.push((key, value.interact_text()?));

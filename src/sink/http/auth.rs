@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::aws::{Aws, AwsSigner};
+use super::endpoint::Endpoint;
 use super::exchange::Response;
 use super::header::header_name;
 use super::oauth::ClientCredentials;
@@ -204,6 +205,34 @@ impl Authenticator {
         Ok(())
     }
 
+    /// Adds the headers of [`Self::apply`] and [`Self::sign`] with `***` for credentials, which are not read.
+    pub(crate) fn mask(&self, headers: &mut HeaderMap) {
+        for SecretHeader { name, prefix, .. } in &self.headers {
+            insert_masked(name, prefix, headers);
+        }
+        if self.basic.is_some() {
+            insert_masked(&AUTHORIZATION, "Basic ", headers);
+        }
+        if self.oauth.is_some() {
+            insert_masked(&AUTHORIZATION, "Bearer ", headers);
+        }
+        if self.aws.is_some() {
+            insert_masked(&AUTHORIZATION, "", headers);
+        }
+    }
+
+    /// [`Self::address`] as [`Endpoint::masked`] prints it.
+    pub(crate) fn masked_address(&self, endpoint: &Endpoint) -> String {
+        let masked = endpoint.masked();
+        if self.path.is_none() {
+            return masked;
+        }
+        match masked.split_once('?') {
+            Some((path, query)) => format!("{path}/***?{query}"),
+            None => format!("{masked}/***"),
+        }
+    }
+
     /// Adds a signature over the whole request, where the credentials are such.
     pub(crate) async fn sign(
         &self,
@@ -245,6 +274,12 @@ impl Authenticator {
             changed = true;
         }
         changed
+    }
+}
+
+fn insert_masked(name: &HeaderName, prefix: &str, headers: &mut HeaderMap) {
+    if let Ok(value) = HeaderValue::from_str(&format!("{prefix}***")) {
+        headers.insert(name.clone(), value);
     }
 }
 

@@ -1,7 +1,10 @@
 //! `type: azure_logs`: Microsoft Sentinel and other workspaces, with Azure Monitor's Logs Ingestion API.
 
+mod columns;
+
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -11,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use self::columns::{Declared, declared};
 use super::azure_identity::token_url;
 use super::event_time::time_or_now;
 use super::framing::write_string;
@@ -21,6 +25,7 @@ use super::{
 };
 use crate::settings::{HttpSettings, Schema, Secret};
 use crate::sink::common::{Compression, Defaults};
+use crate::sink::integration::{AZURE_LOGS, Content, Integration};
 use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: azure_logs`: a table of Microsoft Sentinel, with a data collection rule. Azure Monitor does not deduplicate;
@@ -32,9 +37,12 @@ pub struct AzureLogsSettings {
     pub url: Endpoint,
     /// Immutable id of the data collection rule: `dcr-` and 32 hex digits.
     pub dcr_immutable_id: String,
-    /// Stream that the rule declares; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced.
-    #[serde(default = "default_stream")]
-    pub stream_name: String,
+    /// Stream that the rule declares; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced. Default:
+    /// `Custom-SentinelOne`; with `content: integration`, by stream.
+    pub stream_name: Option<String>,
+    /// `integration`: rows of the columns that Microsoft's SentinelOne solution declares (docs/integrations.md).
+    #[serde(default)]
+    pub content: Content,
     /// Directory (tenant) of the application.
     pub tenant_id: Option<String>,
     /// Client id of the application, or of a user-assigned managed identity.
@@ -62,9 +70,7 @@ pub struct AzureLogsSettings {
     pub headers: BTreeMap<String, Secret>,
 }
 
-fn default_stream() -> String {
-    "Custom-SentinelOne".to_owned()
-}
+const STREAM: &str = "Custom-SentinelOne";
 
 /// Azure clouds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -113,14 +119,32 @@ impl DestinationType for AzureLogsSettings {
         compressions: &[Compression::Gzip, Compression::None],
     };
 
+    const INTEGRATION: Option<&'static Integration> = Some(&AZURE_LOGS);
+
+    fn content(&self) -> Content {
+        self.content
+    }
+
+    fn probes_each_stream(&self) -> bool {
+        self.content == Content::Integration
+    }
+
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<AzureLogs>, BuildError> {
         let grant = self.grant(&context.shared.ambient)?;
         let auth = Authenticator::with_headers(&self.headers)?.with_token(grant, &context.shared.tokens, http)?;
-        let stream = context.fill("stream_name", &self.stream_name)?;
+        let (name, form) = match self.content {
+            Content::Forwarder => (STREAM, Form::Own(Row::new(context))),
+            Content::Integration => {
+                let name = AZURE_LOGS.name_of(context.stream)?;
+                let declared = declared(context.stream).ok_or_else(|| BuildError::value("streams", NO_COLUMNS))?;
+                (name, Form::Declared(declared))
+            }
+        };
+        let stream = context.fill("stream_name", self.stream_name.as_deref().unwrap_or(name))?;
         let rule = id_segment("dcr_immutable_id", &self.dcr_immutable_id, "`dcr-` and 32 hex digits")?;
         let path = format!("dataCollectionRules/{rule}/streams/{}", segment("stream_name", &stream)?);
         let endpoint = self.url.join(&path).with_query("api-version", API_VERSION);
-        let destination = AzureLogs { row: Row::new(context) };
+        let destination = AzureLogs { form, is_shortened: AtomicBool::new(false) };
         Ok(Parts::new(auth, HeaderMap::new(), endpoint, destination))
     }
 }
@@ -232,8 +256,23 @@ fn write_text_columns(text: &str, out: &mut Vec<u8>) {
 
 #[derive(Debug)]
 pub(crate) struct AzureLogs {
-    row: Row,
+    form: Form,
+    /// A column had no room for all of its value since the last answer.
+    is_shortened: AtomicBool,
 }
+
+#[derive(Debug)]
+enum Form {
+    /// The forwarder's columns.
+    Own(Row),
+    /// The columns of Microsoft's solution.
+    Declared(Declared),
+}
+
+const NO_COLUMNS: &str = "Microsoft's solution has no table for this stream";
+
+const SHORTENED: &str = "a value is longer than the 64 KB of a column: parts of it are left out, so that the rest can be \
+                         read";
 
 /// `{"error":{"code":"..","message":".."}}`
 #[derive(Deserialize)]
@@ -260,7 +299,14 @@ impl Destination for AzureLogs {
     }
 
     fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
-        self.row.write(event, out);
+        match &self.form {
+            Form::Own(row) => row.write(event, out),
+            Form::Declared(declared) => {
+                if !declared.write(event, out) {
+                    self.is_shortened.store(true, Ordering::Relaxed);
+                }
+            }
+        }
     }
 
     /// A request is accepted or refused as a whole.
@@ -273,6 +319,17 @@ impl Destination for AzureLogs {
             }
             (_, outcome) => outcome,
         }
+    }
+
+    fn confirm<'a>(
+        &'a self,
+        outcome: Outcome,
+        _response: ResponseView<'a>,
+        _client: &'a SinkClient,
+    ) -> BoxFuture<'a, Outcome> {
+        let is_shortened = outcome == Outcome::Delivered && self.is_shortened.swap(false, Ordering::Relaxed);
+        let outcome = if is_shortened { Outcome::DeliveredWithWarning(SHORTENED.to_owned()) } else { outcome };
+        std::future::ready(outcome).boxed()
     }
 
     /// An empty array is accepted if token, role, rule and stream are right.

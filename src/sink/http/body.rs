@@ -170,6 +170,7 @@ pub(crate) fn framing_bytes(destination: &impl Destination) -> usize {
         error: None,
         labels: None,
         truncated: false,
+        framed_at: Some(Timestamp::now()),
     };
     let mut out = Vec::new();
     write_event(destination, 1, event, &mut out);

@@ -124,6 +124,16 @@ impl SinkClient {
         if self.auth.has_credentials() { "accepts the credentials" } else { "accepts requests without credentials" }
     }
 
+    /// Adds the headers of all requests, with `***` for credentials, which are not read.
+    pub(super) fn mask(&self, headers: &mut HeaderMap) {
+        headers.extend(self.headers.iter().cloned());
+        self.auth.mask(headers);
+    }
+
+    pub(super) fn masked_address(&self, endpoint: &Endpoint) -> String {
+        self.auth.masked_address(endpoint)
+    }
+
     /// The proxy that a request for this URL goes through.
     pub(super) fn proxy(&self, url: &Url) -> Option<UsedProxy> {
         self.client.settings().way().proxy(url)

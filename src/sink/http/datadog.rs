@@ -18,6 +18,7 @@ use super::{Authenticator, Destination, DestinationType, Endpoint, Framing, Part
 use crate::record::Reader;
 use crate::settings::{HttpSettings, Secret};
 use crate::sink::common::{Compression, Defaults};
+use crate::sink::integration::{Content, DATADOG, Integration};
 use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: datadog`: Datadog's logs intake. Datadog does not deduplicate; the attribute `event_id` identifies
@@ -44,6 +45,9 @@ pub struct DatadogSettings {
     /// replaced.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// `integration`: the records and tags of Datadog's SentinelOne integration (docs/integrations.md).
+    #[serde(default)]
+    pub content: Content,
     /// Headers of every request; each value may be a secret.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
@@ -90,6 +94,12 @@ impl DestinationType for DatadogSettings {
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
     };
 
+    const INTEGRATION: Option<&'static Integration> = Some(&DATADOG);
+
+    fn content(&self) -> Content {
+        self.content
+    }
+
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Datadog>, BuildError> {
         let auth = Authenticator::with_headers(&self.headers)?.with_header(
             HeaderName::from_static("dd-api-key"),
@@ -117,6 +127,9 @@ impl DatadogSettings {
     fn constant_members(&self, context: &SinkContext) -> Result<String, BuildError> {
         let mut tags = BTreeMap::from([("pipeline", context.pipeline.clone()), ("stream", context.stream.to_string())]);
         tags.extend(context.labels.iter().map(|(name, value)| (name.as_str(), value.clone())));
+        if self.content == Content::Integration {
+            tags.insert("endpoint", DATADOG.name_of(context.stream)?.to_owned());
+        }
         for (name, value) in &self.tags {
             tags.insert(name, context.fill("tags", value)?);
         }

@@ -11,8 +11,10 @@ use super::endpoint::Endpoint;
 use super::exchange::{RequestError, Response};
 use super::framing::Framing;
 use super::response::ResponseView;
-use crate::settings::HttpSettings;
+use crate::record::Stream;
+use crate::settings::{HttpSettings, Schema};
 use crate::sink::common::Defaults;
+use crate::sink::integration::{Content, Integration};
 use crate::sink::{Batch, BuildError, Event, Outcome, Probe, SinkContext};
 
 /// The settings of an HTTP destination. Every implementation is a [`SinkType`](crate::sink::common::SinkType).
@@ -20,6 +22,30 @@ pub(crate) trait DestinationType {
     type Destination: Destination;
 
     const DEFAULTS: Defaults;
+
+    /// See [`SinkType::default_schema`](crate::sink::common::SinkType::default_schema).
+    const DEFAULT_SCHEMA: Option<Schema> = None;
+
+    /// What the destination's own SentinelOne integration calls the streams. Types that have it have `content`.
+    const INTEGRATION: Option<&'static Integration> = None;
+
+    /// See [`SinkType::content`](crate::sink::common::SinkType::content).
+    fn content(&self) -> Content {
+        Content::Forwarder
+    }
+
+    /// See [`SinkType::probes_each_stream`](crate::sink::common::SinkType::probes_each_stream).
+    fn probes_each_stream(&self) -> bool {
+        false
+    }
+
+    /// See [`SinkType::check_streams`](crate::sink::common::SinkType::check_streams).
+    fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
+        match (self.content(), Self::INTEGRATION) {
+            (Content::Integration, Some(integration)) => integration.check(streams, ""),
+            _ => Ok(()),
+        }
+    }
 
     /// The destination of one lane, and how it is reached. `http` is for requests to a token endpoint.
     ///
@@ -86,9 +112,9 @@ pub(crate) trait Destination: Send + Sync + Debug + 'static {
     fn judge(&self, response: &ResponseView<'_>) -> Outcome;
 
     /// Runs before the first request with events, and again before the next one if it returns false. The request is
-    /// sent in any case.
-    fn prepare<'a>(&'a self, _client: &'a SinkClient) -> BoxFuture<'a, bool> {
-        std::future::ready(true).boxed()
+    /// sent in both cases. After an error it is not sent, and the attempt has that outcome.
+    fn prepare<'a>(&'a self, _client: &'a SinkClient) -> BoxFuture<'a, Result<bool, Outcome>> {
+        std::future::ready(Ok(true)).boxed()
     }
 
     /// Sends a request with events. Overridden where the destination must know which requests have no response yet.
@@ -107,6 +133,11 @@ pub(crate) trait Destination: Send + Sync + Debug + 'static {
         _client: &'a SinkClient,
     ) -> BoxFuture<'a, Outcome> {
         std::future::ready(outcome).boxed()
+    }
+
+    /// See [`Sink::rehearse`](crate::sink::Sink::rehearse).
+    fn rehearse<'a>(&'a self, _batch: &'a Batch, _client: &'a SinkClient) -> BoxFuture<'a, Option<Probe>> {
+        std::future::ready(None).boxed()
     }
 
     /// See [`Sink::probe`](crate::sink::Sink::probe). `endpoint` is the one that batches are posted to.

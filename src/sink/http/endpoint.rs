@@ -16,6 +16,8 @@ pub struct Endpoint {
     url: Url,
     /// What the sink appended to the configured path.
     appended: String,
+    /// Bytes of the configured query. The sink appends to it.
+    own_query: usize,
 }
 
 impl Endpoint {
@@ -32,6 +34,20 @@ impl Endpoint {
         format!("{self}{hidden}{}", self.appended)
     }
 
+    /// The URL with `***` for the configured path and query, which may hold secrets.
+    pub fn masked(&self) -> String {
+        let path = self.with_path().replacen('…', "***", 1);
+        let query = self.url.query().unwrap_or_default();
+        let appended = query.get(self.own_query..).unwrap_or_default().trim_start_matches('&');
+        let own = if self.own_query > 0 { "***" } else { "" };
+        match (own, appended) {
+            ("", "") => path,
+            (own, "") => format!("{path}?{own}"),
+            ("", appended) => format!("{path}?{appended}"),
+            (own, appended) => format!("{path}?{own}&{appended}"),
+        }
+    }
+
     /// Appends `path`, which has no leading slash, to the URL's own path unless that ends with it.
     pub fn join(&self, path: &str) -> Self {
         let own = self.url.path().trim_end_matches('/');
@@ -43,17 +59,18 @@ impl Endpoint {
         let added = url.path().get(base.len()..).unwrap_or_default();
         let before = if is_there.is_some() { "" } else { self.appended.as_str() };
         let appended = format!("{before}{added}");
-        Self { url, appended }
+        Self { url, appended, own_query: self.own_query }
     }
 
     /// Removes `part` and everything after it from the path: users give URLs with and without it.
     pub fn up_to(&self, part: &str) -> Self {
-        let mut url = self.url.clone();
+        let (mut url, mut own_query) = (self.url.clone(), self.own_query);
         if let Some((before, _)) = self.url.path().split_once(part) {
             url.set_path(before);
             url.set_query(None);
+            own_query = 0;
         }
-        Self { url, appended: String::new() }
+        Self { url, appended: String::new(), own_query }
     }
 
     pub fn with_query(mut self, name: &str, value: &str) -> Self {
@@ -121,7 +138,8 @@ impl FromStr for Endpoint {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(EndpointError::Credentials);
         }
-        Ok(Self { url, appended: String::new() })
+        let own_query = url.query().map_or(0, str::len);
+        Ok(Self { url, appended: String::new(), own_query })
     }
 }
 
@@ -180,6 +198,22 @@ mod tests {
             (of("https://h/").join("logs-a b-c/_bulk"), "https://h/logs-a%20b-c/_bulk"),
         ] {
             assert_eq!(endpoint.with_path(), shown);
+        }
+    }
+
+    #[test]
+    fn a_masked_url_has_what_the_sink_appended() {
+        let parsed = |text: &str| text.parse::<Endpoint>().unwrap();
+        for (endpoint, shown) in [
+            (
+                parsed("https://h:1").join("logs-a/_bulk").with_query("pipeline", "p"),
+                "https://h:1/logs-a/_bulk?pipeline=p",
+            ),
+            (parsed("https://h/CANARY?key=CANARY").join("v1").with_query("a", "b"), "https://h/***/v1?***&a=b"),
+            (parsed("https://h/in/CANARY?key=CANARY"), "https://h/***?***"),
+            (parsed("https://h/x/services/collector?t=CANARY").up_to("/services").join("ack"), "https://h/***/ack"),
+        ] {
+            assert_eq!(endpoint.masked(), shown);
         }
     }
 

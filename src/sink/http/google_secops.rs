@@ -20,13 +20,14 @@ use super::{
     Ambient, Authenticator, Destination, DestinationType, Endpoint, Framing, Grant, Parts, ResponseView, SinkClient,
     TokenEndpointSettings,
 };
-use crate::record::Timestamp;
-use crate::settings::{HttpSettings, Secret};
+use crate::record::{Stream, Timestamp};
+use crate::settings::{HttpSettings, Schema, Secret};
 use crate::sink::common::{Compression, Defaults};
+use crate::sink::integration::{Content, GOOGLE_SECOPS, Integration};
 use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
-/// `type: google_secops`: Google Security Operations (Chronicle). Its parsers read the console's own records
-/// (`schema: raw`). The label `event_id` identifies duplicates.
+/// `type: google_secops`: Google Security Operations (Chronicle). Its parsers read the console's own records, which the
+/// sink sends unless `schema` stands on it. The label `event_id` identifies duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GoogleSecopsSettings {
@@ -36,9 +37,12 @@ pub struct GoogleSecopsSettings {
     pub location: String,
     /// Customer id of the instance, a UUID.
     pub instance: String,
-    /// Log type, which selects the parser; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced.
-    #[serde(default = "default_log_type")]
-    pub log_type: String,
+    /// Log type, which selects the parser; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced. Default:
+    /// `SENTINELONE_ALERT` for threats and alerts, `SENTINELONE_ACTIVITY` for activities. Other streams have none.
+    pub log_type: Option<String>,
+    /// `integration`: as by default, but without another `schema` (docs/integrations.md).
+    #[serde(default)]
+    pub content: Content,
     /// Key of a service account: the JSON file that Google issues.
     pub service_account: Option<Secret>,
     /// Configuration of workload identity federation instead of a key: the JSON file that gcloud writes. It names the
@@ -66,10 +70,6 @@ pub struct GoogleSecopsSettings {
     pub headers: BTreeMap<String, Secret>,
 }
 
-fn default_log_type() -> String {
-    "SENTINEL_EDR".to_owned()
-}
-
 fn default_version() -> String {
     "v1alpha".to_owned()
 }
@@ -92,6 +92,26 @@ impl DestinationType for GoogleSecopsSettings {
         concurrency_max: usize::MAX,
         compressions: &[Compression::None, Compression::Gzip],
     };
+
+    const DEFAULT_SCHEMA: Option<Schema> = Some(Schema::Raw);
+
+    const INTEGRATION: Option<&'static Integration> = Some(&GOOGLE_SECOPS);
+
+    fn content(&self) -> Content {
+        self.content
+    }
+
+    fn probes_each_stream(&self) -> bool {
+        self.log_type.is_none()
+    }
+
+    /// No other content exists, so that the names of the integration are the default.
+    fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
+        match &self.log_type {
+            Some(_) => Ok(()),
+            None => GOOGLE_SECOPS.check(streams, "; or give a `log_type` of your own"),
+        }
+    }
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<GoogleSecops>, BuildError> {
         let grant = self.grant(&context.shared.ambient)?;
@@ -138,7 +158,8 @@ impl GoogleSecopsSettings {
                     .map_err(|_| BuildError::value("location", "not the name of a region"))?
             }
         };
-        let log_type = context.fill("log_type", &self.log_type)?;
+        let default = GOOGLE_SECOPS.name(context.stream).unwrap_or_default();
+        let log_type = context.fill("log_type", self.log_type.as_deref().unwrap_or(default))?;
         let log_type = segment("log_type", &log_type)?;
         let version = id_segment("api_version", &self.api_version, "`v1alpha`")?;
         Ok(base.join(&format!("{version}/{}/logTypes/{log_type}", self.instance()?)))

@@ -75,11 +75,30 @@ pub(crate) use token_source::TokenSource;
 pub(crate) use token_source::{Grant, Tokens};
 
 use super::common::{Common, Defaults, SinkType};
+use super::integration::Content;
 use super::{BuildError, Sink, SinkContext};
+use crate::record::Stream;
+use crate::settings::Schema;
 
 impl<T: DestinationType> SinkType for T {
     fn defaults(&self) -> Defaults {
         T::DEFAULTS
+    }
+
+    fn default_schema(&self) -> Option<Schema> {
+        T::DEFAULT_SCHEMA
+    }
+
+    fn content(&self) -> Content {
+        T::content(self)
+    }
+
+    fn probes_each_stream(&self) -> bool {
+        T::probes_each_stream(self)
+    }
+
+    fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
+        T::check_streams(self, streams)
     }
 
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
@@ -143,6 +162,10 @@ fn destinations(schema: crate::settings::Schema) -> Vec<(&'static str, Judge, Ma
         keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         keys
     };
+    let integration = |mut keys: Value| {
+        keys["content"] = json!("integration");
+        keys
+    };
     let azure = json!({
         "url": url, "dcr_immutable_id": "dcr-1", "stream_name": "Custom-s1", "managed_identity": true,
     });
@@ -158,7 +181,7 @@ fn destinations(schema: crate::settings::Schema) -> Vec<(&'static str, Judge, Ma
         ),
         of("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(json!({})))),
         of("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(json!({ "index": "i" })))),
-        of("azure_logs", parts::<azure_logs::AzureLogsSettings>(schema, azure)),
+        of("azure_logs", parts::<azure_logs::AzureLogsSettings>(schema, azure.clone())),
         of("google_secops", parts::<google_secops::GoogleSecopsSettings>(schema, secops)),
         of("sekoia", parts::<sekoia::SekoiaSettings>(schema, http(json!({ "intake_key": "k" })))),
         of("sekoia", parts::<sekoia::SekoiaSettings>(schema, http(json!({ "intake_key": "k", "format": "batch" })))),
@@ -170,6 +193,10 @@ fn destinations(schema: crate::settings::Schema) -> Vec<(&'static str, Judge, Ma
         of("otlp", parts::<otlp::OtlpSettings>(schema, http(json!({})))),
         of("otlp", parts::<otlp::OtlpSettings>(schema, http(json!({ "encoding": "json" })))),
         of("loki", parts::<loki::LokiSettings>(schema, http(json!({ "labels": { "job": "s1" } })))),
+        of("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(integration(json!({}))))),
+        of("splunk_hec", parts::<splunk_hec::SplunkHecSettings>(schema, http(integration(json!({ "token": "t" }))))),
+        of("azure_logs", parts::<azure_logs::AzureLogsSettings>(schema, integration(azure))),
+        of("datadog", parts::<datadog::DatadogSettings>(schema, integration(json!({ "api_key": "k" })))),
     ]
 }
 

@@ -13,6 +13,7 @@ use super::generic::{Format, Generic};
 use super::{Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Secret};
 use crate::sink::common::{Compression, Defaults};
+use crate::sink::integration::{Content, Integration, PANTHER};
 use crate::sink::line::Line;
 use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
@@ -28,6 +29,9 @@ pub struct PantherSettings {
     /// Send `{id, pipeline, stream, labels, record}` instead of the event alone.
     #[serde(default)]
     pub envelope: bool,
+    /// `integration`: what the schema SentinelOne.Activity and Panther's rules read (docs/integrations.md).
+    #[serde(default)]
+    pub content: Content,
     /// Headers of every request. A source with a shared secret expects it in the header that the source names.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
@@ -49,7 +53,14 @@ impl DestinationType for PantherSettings {
         compressions: &[Compression::Gzip, Compression::None],
     };
 
+    const INTEGRATION: Option<&'static Integration> = Some(&PANTHER);
+
+    fn content(&self) -> Content {
+        self.content
+    }
+
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Panther>, BuildError> {
+        self.content.check_envelope(self.envelope)?;
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;
         let destination =
             Panther(Generic { format: self.format, line: Line::new(self.envelope, context), accept: None });

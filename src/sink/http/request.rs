@@ -23,7 +23,7 @@ use crate::record::Timestamp;
 use crate::settings::{HttpSettings, UsedProxy};
 use crate::sink::common::{Common, Compression, Defaults};
 use crate::sink::failover::Failover;
-use crate::sink::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext, TOO_LARGE};
+use crate::sink::{Attempt, Batch, BuildError, Limits, MaskedRequest, Outcome, Probe, Sink, SinkContext, TOO_LARGE};
 
 /// The status that says that the credentials are not valid. After a 403 they are valid and lack a permission.
 const UNAUTHENTICATED: &str = "401";
@@ -91,7 +91,13 @@ impl<D: Destination> HttpSink<D> {
     async fn attempt_once(&self, batch: &Batch, used: &mut UsedSecrets) -> Attempt {
         let (index, Target { endpoint, destination, is_prepared }) = self.targets.current();
         if !is_prepared.load(Ordering::Relaxed) {
-            is_prepared.store(destination.prepare(&self.client).await, Ordering::Relaxed);
+            match destination.prepare(&self.client).await {
+                Ok(is_ready) => is_prepared.store(is_ready, Ordering::Relaxed),
+                Err(outcome) => {
+                    let status = "unprepared".to_owned();
+                    return Attempt { outcome: name_address(outcome, endpoint), bytes: 0, status };
+                }
+            }
         }
         let (body, headers) = match self.request(destination, batch, used).await {
             Ok(request) => request,
@@ -170,14 +176,7 @@ impl<D: Destination> HttpSink<D> {
         let over_uncompressed = signature.as_mut().filter(|_| signs_uncompressed);
         let body = encode(destination, batch, self.compression, &self.limits, over_uncompressed).await?;
 
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(destination.content_type()));
-        if let Some(encoding) = content_encoding(self.compression) {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
-        }
-        if let Ok(value) = HeaderValue::from_str(&id) {
-            headers.insert(HeaderName::from_static("idempotency-key"), value);
-        }
+        let mut headers = self.headers(destination, &id);
         if let (Some(signer), Some(mut signature)) = (signer, signature) {
             if !signs_uncompressed {
                 signature.update(&body);
@@ -185,6 +184,34 @@ impl<D: Destination> HttpSink<D> {
             signer.finish(signature, &id, seconds, &mut headers);
         }
         Ok((body, headers))
+    }
+
+    /// The headers that describe a batch.
+    fn headers(&self, destination: &D, id: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(destination.content_type()));
+        if let Some(encoding) = content_encoding(self.compression) {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        if let Ok(value) = HeaderValue::from_str(id) {
+            headers.insert(HeaderName::from_static("idempotency-key"), value);
+        }
+        headers
+    }
+
+    async fn masked_request(&self, batch: &Batch) -> Result<MaskedRequest, String> {
+        let (_, Target { endpoint, destination, .. }) = self.targets.current();
+        let body = encode(destination, batch, Compression::None, &self.limits, None).await;
+        let body = body.map_err(|error| error.to_string())?;
+        let id = batch_id(batch);
+        let mut headers = self.headers(destination, &id);
+        self.client.mask(&mut headers);
+        if let Some(signer) = self.client.signer() {
+            signer.mask(&id, Timestamp::now().seconds(), &mut headers);
+        }
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        Ok(MaskedRequest { method: Method::POST, url: self.client.masked_address(endpoint), headers, body })
     }
 }
 
@@ -220,6 +247,14 @@ impl<D: Destination> Sink for HttpSink<D> {
 
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
         self.attempt(batch).boxed()
+    }
+
+    fn rehearse<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Option<Probe>> {
+        self.targets.current().1.destination.rehearse(batch, &self.client)
+    }
+
+    fn masked<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, String>> {
+        self.masked_request(batch).boxed()
     }
 
     fn proxies(&self) -> Vec<UsedProxy> {

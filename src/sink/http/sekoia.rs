@@ -15,12 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::event_time::time_or_now;
 use super::framing::{write_body_as_string, write_string};
 use super::{Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient};
-use crate::settings::{Credential, HttpSettings, Secret};
+use crate::settings::{Credential, HttpSettings, Schema, Secret};
 use crate::sink::common::{Compression, Defaults};
+use crate::sink::integration::{Content, Integration, SEKOIA};
 use crate::sink::{Batch, BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
-/// `type: sekoia`: an intake of Sekoia.io. Its format for SentinelOne reads the console's own records (`schema: raw`).
-/// Sekoia.io does not deduplicate.
+/// `type: sekoia`: an intake of Sekoia.io. Its format for SentinelOne reads the console's own records, which the sink
+/// sends unless `schema` stands on it. Sekoia.io does not deduplicate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SekoiaSettings {
@@ -33,6 +34,9 @@ pub struct SekoiaSettings {
     /// Which path of the intake is used.
     #[serde(default)]
     pub format: Format,
+    /// `integration`: only what Sekoia.io's format for SentinelOne knows (docs/integrations.md).
+    #[serde(default)]
+    pub content: Content,
     /// Headers of every request; each value may be a secret.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
@@ -70,8 +74,18 @@ impl DestinationType for SekoiaSettings {
         compressions: &[Compression::Gzip, Compression::None],
     };
 
-    fn parts(&self, _context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Sekoia>, BuildError> {
-        let key = Arc::new(Credential::token(self.intake_key.clone()));
+    const DEFAULT_SCHEMA: Option<Schema> = Some(Schema::Raw);
+
+    const INTEGRATION: Option<&'static Integration> = Some(&SEKOIA);
+
+    fn content(&self) -> Content {
+        self.content
+    }
+
+    fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Sekoia>, BuildError> {
+        let is_masked = context.shared.masks_secrets;
+        let key = if is_masked { Secret::Literal("***".to_owned()) } else { self.intake_key.clone() };
+        let key = Arc::new(Credential::token(key));
         let auth = Authenticator::with_headers(&self.headers)?.with_credential(KEY_HEADER, "", key.clone());
         let endpoint = self.url.join(match self.format {
             Format::Array => "array",

@@ -92,6 +92,11 @@ impl Signer {
         Ok((signature, secret))
     }
 
+    /// Adds the headers of a signature without one.
+    pub(crate) fn mask(&self, id: &str, seconds: i64, headers: &mut HeaderMap) {
+        self.insert("***", id, seconds, headers);
+    }
+
     /// Adds the signature and the headers that a receiver needs to verify it.
     pub(crate) fn finish(&self, signature: Signature, id: &str, seconds: i64, headers: &mut HeaderMap) {
         let digest = signature.finalize().into_bytes();
@@ -101,6 +106,10 @@ impl Signer {
             Form::Hex => hex::encode(digest),
             Form::Base64 => BASE64_STANDARD.encode(digest),
         };
+        self.insert(&text, id, seconds, headers);
+    }
+
+    fn insert(&self, text: &str, id: &str, seconds: i64, headers: &mut HeaderMap) {
         let mut insert = |name: HeaderName, text: &str| {
             if let Ok(value) = HeaderValue::from_str(text) {
                 headers.insert(name, value);
@@ -110,7 +119,7 @@ impl Signer {
             insert(HeaderName::from_static("webhook-id"), id);
             insert(HeaderName::from_static("webhook-timestamp"), &seconds.to_string());
         }
-        insert(self.header.clone(), &text);
+        insert(self.header.clone(), text);
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
 use crate::settings::{HttpSettings, Secret};
 use crate::sink::common::{Compression, Defaults};
+use crate::sink::integration::{Content, Integration, SUMO};
 use crate::sink::line::Line;
 use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
@@ -25,7 +26,7 @@ pub struct SumoSettings {
     pub code: Option<Secret>,
     /// Token of a source with token authentication, sent in the header `x-sumo-token`.
     pub token: Option<Secret>,
-    /// `_sourceCategory`; default `sentinelone/{stream}`. Here and below `{pipeline}`, `{stream}` and `{label.NAME}`
+    /// `_sourceCategory`; default `sentinelone/{stream}`, or `sentinelone` with `content: integration`. Here and below `{pipeline}`, `{stream}` and `{label.NAME}`
     /// are replaced.
     pub source_category: Option<String>,
     /// `_sourceHost`; default: the console's host.
@@ -38,6 +39,9 @@ pub struct SumoSettings {
     /// Send `{id, pipeline, stream, labels, record}` instead of the event alone.
     #[serde(default)]
     pub envelope: bool,
+    /// `integration`: the category and fields of Sumo Logic's app and Cloud SIEM (docs/integrations.md).
+    #[serde(default)]
+    pub content: Content,
     /// Headers of every request; each value may be a secret.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
@@ -56,7 +60,14 @@ impl DestinationType for SumoSettings {
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
     };
 
+    const INTEGRATION: Option<&'static Integration> = Some(&SUMO);
+
+    fn content(&self) -> Content {
+        self.content
+    }
+
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Sumo>, BuildError> {
+        self.content.check_envelope(self.envelope)?;
         let mut auth = Authenticator::with_headers(&self.headers)?;
         if let Some(code) = &self.code {
             auth = auth.with_path(code);
@@ -78,14 +89,23 @@ impl SumoSettings {
             headers.insert(HeaderName::from_static(name), value);
             Ok::<_, BuildError>(())
         };
-        let category = self.source_category.as_deref().unwrap_or("sentinelone/{stream}");
+        let mut all_fields = self.fields.clone();
+        let mut category = "sentinelone/{stream}";
+        if self.content == Content::Integration {
+            let parser = SUMO.name_of(context.stream)?;
+            for (name, value) in [("_siemForward", "true"), ("_parser", parser)] {
+                all_fields.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            }
+            category = "sentinelone";
+        }
+        let category = self.source_category.as_deref().unwrap_or(category);
         insert("x-sumo-category", "source_category", &context.fill("source_category", category)?)?;
         let host = self.source_host.as_deref().map(|host| context.fill("source_host", host)).transpose()?;
         insert("x-sumo-host", "source_host", host.as_deref().unwrap_or(&context.console_host))?;
         let name = self.source_name.as_deref().unwrap_or("{pipeline}");
         insert("x-sumo-name", "source_name", &context.fill("source_name", name)?)?;
         let mut fields = Vec::new();
-        for (name, value) in &self.fields {
+        for (name, value) in &all_fields {
             let value = context.fill("fields", value)?;
             if name.contains([',', '=']) || value.contains(',') {
                 return Err(BuildError::value(

@@ -23,7 +23,7 @@ fn context(schema: Schema) -> SinkContext {
 }
 
 fn destination(schema: Schema) -> AzureLogs {
-    AzureLogs { row: Row::new(&context(schema)) }
+    AzureLogs { form: Form::Own(Row::new(&context(schema))), is_shortened: AtomicBool::new(false) }
 }
 
 #[test]

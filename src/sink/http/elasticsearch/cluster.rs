@@ -18,6 +18,10 @@ pub(super) struct Cluster {
     pub(super) storage: Storage,
     /// Installed if it is missing.
     pub(super) template: Option<&'static Template>,
+    /// With `content: integration`, the data set of Elastic's integration.
+    pub(super) dataset: Option<&'static str>,
+    /// The ingest pipeline that the settings name.
+    pub(super) ingest_pipeline: Option<String>,
     /// OpenSearch Serverless, which has no information about the cluster.
     pub(super) is_serverless: bool,
 }

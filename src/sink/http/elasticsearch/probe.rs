@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Storage};
+use super::package;
 use super::pattern::matches;
 use super::templates::{self, ADVICE};
 use crate::sink::Probe;
@@ -72,6 +73,10 @@ impl ClusterProbe<'_> {
         let rights = self.rights().await?;
         if rights.may_create == Some(false) {
             return Err(self.failed(format!("the credentials lack the privilege `create_doc` on `{name}`")));
+        }
+        if let Some(dataset) = self.cluster.dataset {
+            let pipeline = package::pipeline(self.cluster, dataset, self.client).await?;
+            return Ok(self.good(format!("`{name}` has the pipeline `{pipeline}`"), &rights));
         }
         if self.cluster.storage == Storage::Index {
             return self.check_index(&rights, hidden).await;
@@ -140,6 +145,9 @@ impl ClusterProbe<'_> {
         }
         let response = self.get(self.base).await?;
         match (response.status.as_u16(), read::<Cluster>(&response)) {
+            (200, Some(_)) if self.cluster.dataset.is_some() && package::is_opensearch(&response) => {
+                Err(self.failed(package::NO_PACKAGE.to_owned()))
+            }
             (200, Some(_)) => Ok(false),
             (200, None) => Err(self.failed(not_from("Elasticsearch", &reason(&response)))),
             (401 | 403, _) if response.status == StatusCode::UNAUTHORIZED || refuses_signature(&response) => {

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
-use serde::Deserialize;
 use tracing::{info, warn};
 
+use super::package::Information;
 use super::pattern::matches;
 use crate::settings::Schema;
 use crate::sink::http::exchange::{RequestError, Response};
@@ -114,18 +114,6 @@ async fn try_install(template: &Template, base: &Endpoint, client: &SinkClient) 
 async fn put(url: &Endpoint, body: impl Into<Bytes>, client: &SinkClient) -> Result<Response, RequestError> {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
     client.send(Method::PUT, url.url(), headers, body.into()).await
-}
-
-/// The answer to `GET /`.
-#[derive(Deserialize)]
-struct Information {
-    version: Version,
-}
-
-#[derive(Deserialize)]
-struct Version {
-    /// Absent for Elasticsearch.
-    distribution: Option<String>,
 }
 
 #[cfg(test)]

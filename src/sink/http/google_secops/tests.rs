@@ -44,7 +44,7 @@ fn each_response_has_its_outcome() {
         (400, r#"{"error":{"code":400,"message":"Invalid log type: X"}}"#, "Misconfigured"),
         (400, r#"{"error":{"code":400,"message":"Log type not found"}}"#, "Misconfigured"),
         (400, r#"{"error":{"code":400,"message":"Unknown forwarder"}}"#, "Misconfigured"),
-        (400, r#"{"error":{"code":400,"message":"entry 7: log type SENTINEL_EDR has no field x"}}"#, "Refused"),
+        (400, r#"{"error":{"code":400,"message":"entry 7: log type SENTINELONE_ALERT has no field x"}}"#, "Refused"),
         (400, r#"{"error":{"code":400,"message":"Request payload size exceeds the limit"}}"#, "TooLarge"),
         (400, "<html>", "Misconfigured"),
         (401, r#"{"error":{"code":401,"message":"x","status":"UNAUTHENTICATED"}}"#, "Unauthorized"),
@@ -88,7 +88,7 @@ fn the_url_names_the_instance_and_the_log_type() {
     for (more, expected) in [
         (
             json!({}),
-            "https://chronicle.europe-west2.rep.googleapis.com/v1alpha/projects/p/locations/europe-west2/instances/i/logTypes/SENTINEL_EDR/logs:import",
+            "https://chronicle.europe-west2.rep.googleapis.com/v1alpha/projects/p/locations/europe-west2/instances/i/logTypes/SENTINELONE_ALERT/logs:import",
         ),
         (
             json!({ "url": "http://h:1/", "project": "example.com:p", "log_type": "S1_{stream}", "api_version": "v1" }),

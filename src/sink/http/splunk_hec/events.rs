@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde_json::json;
 
+use crate::record::member;
 use crate::sink::http::framing::label_members;
 use crate::sink::{BuildError, Event, SinkContext};
 
@@ -45,6 +46,17 @@ pub(crate) struct Events {
     before: String,
     /// What follows the fields of the event itself: the indexed fields of the lane.
     after: String,
+    /// Whether the record's site is an indexed field.
+    has_site: bool,
+}
+
+/// The objects of a record that may name its site; the first is the record itself.
+const SITES: [&str; 3] = ["", "agentRealtimeInfo", "agentDetectionInfo"];
+
+/// The JSON text of the site's name, if the record has one.
+fn site(record: &[u8]) -> Option<&[u8]> {
+    let objects = SITES.iter().map(|name| if name.is_empty() { record } else { member(record, name) });
+    objects.map(|object| member(object, "siteName")).find(|value| value.starts_with(b"\"") && *value != b"\"\"")
 }
 
 impl Events {
@@ -54,7 +66,13 @@ impl Events {
         Self {
             before: format!(r#"{}"event":"#, keys.collect::<String>()),
             after: format!(r#","pipeline":{},"stream":"{}"{labels}}}}}"#, json!(context.pipeline), context.stream),
+            has_site: false,
         }
+    }
+
+    /// With `has_site`, the record's site is the indexed field `siteName`.
+    pub(crate) fn with_site(self, has_site: bool) -> Self {
+        Self { has_site, ..self }
     }
 
     pub(crate) fn write(&self, event: Event<'_>, out: &mut Vec<u8>) {
@@ -69,6 +87,12 @@ impl Events {
         let _ = write!(out, r#","fields":{{"event_id":"{}""#, event.identity);
         if let Some(error) = event.error {
             let _ = write!(out, r#","error":{}"#, json!(error));
+        }
+        if self.has_site
+            && let Some(site) = site(event.body)
+        {
+            out.extend_from_slice(br#","siteName":"#);
+            out.extend_from_slice(site);
         }
         out.extend_from_slice(self.after.as_bytes());
         out.push(b'\n');

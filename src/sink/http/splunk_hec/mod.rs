@@ -20,6 +20,7 @@ use super::exchange::{RequestError, Response};
 use super::{Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient, Target};
 use crate::settings::{HttpSettings, Secret};
 use crate::sink::common::{Compression, Defaults};
+use crate::sink::integration::{self, Content, Integration};
 use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
 use acks::{AckStatus, Acknowledgement, Acks};
 use events::{Events, Metadata};
@@ -45,12 +46,16 @@ pub struct SplunkHecSettings {
     pub index: Option<String>,
     /// Source; default `s1:{stream}`.
     pub source: Option<String>,
-    /// Source type; default `sentinelone:` and the stream's singular.
+    /// Source type; default `sentinelone:` and the stream's singular; with `content: integration`, that of Splunk's
+    /// app.
     pub sourcetype: Option<String>,
     /// Host; default: the console's host.
     pub host: Option<String>,
     /// Wait until the indexers have the events; for tokens with indexer acknowledgement. `{}` has the defaults.
     pub acknowledgement: Option<Acknowledgement>,
+    /// `integration`: records, source types and the indexed field `siteName` of Splunk's app (docs/integrations.md).
+    #[serde(default)]
+    pub content: Content,
     /// Headers of every request; each value may be a secret.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
@@ -88,9 +93,24 @@ impl DestinationType for SplunkHecSettings {
         compressions: &[Compression::Gzip, Compression::None],
     };
 
+    const INTEGRATION: Option<&'static Integration> = Some(&integration::SPLUNK_HEC);
+
+    fn content(&self) -> Content {
+        self.content
+    }
+
+    fn probes_each_stream(&self) -> bool {
+        self.content == Content::Integration
+    }
+
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<SplunkHec>, BuildError> {
         let auth = Authenticator::with_headers(&self.headers)?.with_header(AUTHORIZATION, "Splunk ", &self.token);
-        let metadata = self.metadata().fill(context)?;
+        let is_integration = self.content == Content::Integration;
+        if is_integration && self.endpoint == Kind::Raw {
+            let problem = "`raw` excludes `content: integration`: lines have no indexed fields, such as `siteName`";
+            return Err(BuildError::value("endpoint", problem));
+        }
+        let metadata = self.metadata(context)?.fill(context)?;
         let mut headers = HeaderMap::new();
         let channel = self.acknowledgement.as_ref().map(Acknowledgement::channel).transpose()?;
         if let Some(channel) = &channel {
@@ -104,13 +124,16 @@ impl DestinationType for SplunkHecSettings {
                     Acks::new(collector.join("ack").with_query("channel", channel), settings)
                 });
             let (endpoint, events) = match self.endpoint {
-                Kind::Event => (collector.join("event"), Some(Events::new(&metadata, context))),
+                Kind::Event => {
+                    (collector.join("event"), Some(Events::new(&metadata, context).with_site(is_integration)))
+                }
                 Kind::Raw => {
                     let raw = collector.join("raw");
                     (metadata.iter().fold(raw, |raw, (key, value)| raw.with_query(key, value)), None)
                 }
             };
-            Target::new(endpoint, SplunkHec { collector, events, acks })
+            let blank = is_integration.then(|| blank_event(&metadata));
+            Target::new(endpoint, SplunkHec { collector, events, acks, blank })
         };
         let targets = addresses(self.url.as_ref(), &self.urls)?.into_iter().map(target).collect();
         Ok(Parts { auth, headers, targets })
@@ -118,13 +141,17 @@ impl DestinationType for SplunkHecSettings {
 }
 
 impl SplunkHecSettings {
-    fn metadata(&self) -> Metadata<'_> {
-        Metadata {
+    fn metadata(&self, context: &SinkContext) -> Result<Metadata<'_>, BuildError> {
+        let own = match self.content {
+            Content::Forwarder => None,
+            Content::Integration => Some(integration::SPLUNK_HEC.name_of(context.stream)?),
+        };
+        Ok(Metadata {
             index: self.index.as_deref(),
             source: self.source.as_deref(),
-            sourcetype: self.sourcetype.as_deref(),
+            sourcetype: self.sourcetype.as_deref().or(own),
             host: self.host.as_deref(),
-        }
+        })
     }
 }
 
@@ -134,6 +161,15 @@ pub(crate) struct SplunkHec {
     /// `None` for `endpoint: raw`.
     events: Option<Events>,
     acks: Option<Acks>,
+    /// For the probe: an event without content, which no collector takes, with index and source type.
+    blank: Option<String>,
+}
+
+fn blank_event(metadata: &events::Filled) -> String {
+    let mut event: serde_json::Map<String, serde_json::Value> =
+        metadata.iter().map(|(key, value)| ((*key).to_owned(), value.as_str().into())).collect();
+    event.insert("event".to_owned(), "".into());
+    serde_json::Value::Object(event).to_string()
 }
 
 impl Destination for SplunkHec {
@@ -196,7 +232,7 @@ impl Destination for SplunkHec {
     }
 
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
-        probe::probe(&self.collector, endpoint, self.acks.as_ref(), client).boxed()
+        probe::probe(&self.collector, endpoint, self.acks.as_ref(), self.blank.as_deref(), client).boxed()
     }
 }
 

@@ -14,6 +14,7 @@ pub(super) async fn probe(
     collector: &Endpoint,
     endpoint: &Endpoint,
     acks: Option<&Acks>,
+    blank: Option<&str>,
     client: &SinkClient,
 ) -> Probe {
     // An empty request is refused as such (code 5) only if the token is valid.
@@ -32,14 +33,25 @@ pub(super) async fn probe(
             Err(probe) => return probe,
         }
     }
+    let mut verified =
+        format!("{endpoint} accepts the token; only an event can show whether it may write to the index");
+    if let Some(blank) = blank {
+        match ask(client, Method::POST, endpoint, Bytes::from(blank.to_owned())).await {
+            // It refuses nothing but that the event is blank.
+            Ok((Some(12 | 13), _)) => verified = format!("{endpoint} accepts the token, the index and the source type"),
+            Ok((code @ Some(6 | 7), reason)) => {
+                return Probe::Failed(format!("{endpoint}: {}", explained(code, reason)));
+            }
+            Ok(_) => {}
+            Err(probe) => return probe,
+        }
+    }
     // Other implementations of HEC have no health endpoint: only an unhealthy response counts.
     match ask(client, Method::GET, &collector.join("health"), Bytes::new()).await {
         Ok((Some(18..=20 | 23), reason)) => {
             Probe::Failed(format!("{endpoint} accepts the token but is unavailable: {reason}"))
         }
-        _ => Probe::Verified(format!(
-            "{endpoint} accepts the token; only an event can show whether it may write to the index"
-        )),
+        _ => Probe::Verified(verified),
     }
 }
 

@@ -1,0 +1,172 @@
+//! What the destinations' own SentinelOne integrations call the records of each stream. docs/integrations.md prints it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::BuildError;
+use crate::record::Stream;
+
+/// `content:` of a sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// Events and names of the forwarder.
+    #[default]
+    Forwarder,
+    /// The console's own records in the form and under the names of the destination's own SentinelOne integration.
+    Integration,
+}
+
+impl Content {
+    /// Checks that no envelope is around the records of an integration.
+    pub(crate) fn check_envelope(self, has_envelope: bool) -> Result<(), BuildError> {
+        if self == Self::Integration && has_envelope {
+            let problem = "excludes `content: integration`: the integration reads the keys of the record itself";
+            return Err(BuildError::value("envelope", problem));
+        }
+        Ok(())
+    }
+}
+
+/// The SentinelOne content of one destination.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Integration {
+    /// The type of its sink.
+    pub sink: &'static str,
+    /// Such as "Splunk's app".
+    pub title: &'static str,
+    /// What a name is, such as "source type".
+    pub what: &'static str,
+    /// Names of the streams that it knows.
+    pub names: &'static [(Stream, &'static str)],
+}
+
+/// A name is the part of the data set after `sentinel_one.`.
+pub(crate) const ELASTICSEARCH: Integration = Integration {
+    sink: "elasticsearch",
+    title: "Elastic's integration",
+    what: "data set",
+    names: &[
+        (Stream::Threats, "threat"),
+        (Stream::Activities, "activity"),
+        (Stream::Agents, "agent"),
+        (Stream::Alerts, "alert"),
+        (Stream::Groups, "group"),
+        (Stream::UnifiedAlerts, "unified_alert"),
+        (Stream::Vulnerabilities, "application_risk"),
+    ],
+};
+
+pub(crate) const SPLUNK_HEC: Integration = Integration {
+    sink: "splunk_hec",
+    title: "Splunk's app",
+    what: "source type",
+    names: &[
+        (Stream::Threats, "sentinelone:channel:threats"),
+        (Stream::Activities, "sentinelone:channel:activities"),
+        (Stream::Agents, "sentinelone:channel:agents"),
+        (Stream::Groups, "sentinelone:channel:groups"),
+        (Stream::UnifiedAlerts, "sentinelone:channel:uam_alerts"),
+        (Stream::Vulnerabilities, "sentinelone:channel:application_management:risks"),
+    ],
+};
+
+/// The names follow no pattern: they are those of two of Microsoft's rules.
+pub(crate) const AZURE_LOGS: Integration = Integration {
+    sink: "azure_logs",
+    title: "Microsoft's solution",
+    what: "stream of a data collection rule",
+    names: &[
+        (Stream::Threats, "Custom-SentinelOneThreats_API"),
+        (Stream::Activities, "Custom-SentinelOneActivities_CL"),
+        (Stream::Agents, "Custom-SentinelOneAgents_CL"),
+        (Stream::Alerts, "Custom-SentinelOneAlerts_API"),
+        (Stream::Groups, "Custom-SentinelOneGroups_CL"),
+        (Stream::UnifiedAlerts, "Custom-SentinelOneAlertsV2_CL"),
+    ],
+};
+
+pub(crate) const GOOGLE_SECOPS: Integration = Integration {
+    sink: "google_secops",
+    title: "Google SecOps",
+    what: "log type",
+    names: &[
+        (Stream::Threats, "SENTINELONE_ALERT"),
+        (Stream::Activities, "SENTINELONE_ACTIVITY"),
+        (Stream::Alerts, "SENTINELONE_ALERT"),
+    ],
+};
+
+/// The intake recognises the kind of a record by its keys.
+pub(crate) const SEKOIA: Integration = Integration {
+    sink: "sekoia",
+    title: "Sekoia.io",
+    what: "format",
+    names: &[(Stream::Threats, "SentinelOne EDR"), (Stream::Activities, "SentinelOne EDR")],
+};
+
+/// The user attaches the schema to the source.
+pub(crate) const PANTHER: Integration = Integration {
+    sink: "panther",
+    title: "Panther",
+    what: "schema",
+    names: &[(Stream::Activities, "SentinelOne.Activity")],
+};
+
+pub(crate) const DATADOG: Integration = Integration {
+    sink: "datadog",
+    title: "Datadog's integration",
+    what: "tag `endpoint`",
+    names: &[
+        (Stream::Threats, "threats"),
+        (Stream::Activities, "activities"),
+        (Stream::Alerts, "cloud_detection_alerts"),
+    ],
+};
+
+const SUMO_PARSER: &str = "/Parsers/System/SentinelOne/SentinelOne MGMT API";
+
+pub(crate) const SUMO: Integration = Integration {
+    sink: "sumo",
+    title: "Sumo Logic's app",
+    what: "parser",
+    names: &[(Stream::Threats, SUMO_PARSER), (Stream::Activities, SUMO_PARSER), (Stream::Agents, SUMO_PARSER)],
+};
+
+/// All of them, in the order in which they are documented.
+pub const INTEGRATIONS: [&Integration; 8] =
+    [&ELASTICSEARCH, &SPLUNK_HEC, &AZURE_LOGS, &GOOGLE_SECOPS, &SEKOIA, &PANTHER, &DATADOG, &SUMO];
+
+impl Integration {
+    /// `None` if the integration does not know the stream.
+    pub fn name(&self, stream: Stream) -> Option<&'static str> {
+        self.names.iter().find(|(known, _)| *known == stream).map(|(_, name)| *name)
+    }
+
+    /// As [`Self::name`].
+    ///
+    /// # Errors
+    /// If the integration does not know the stream.
+    pub(crate) fn name_of(&self, stream: Stream) -> Result<&'static str, BuildError> {
+        self.name(stream).ok_or_else(|| self.unknown(&[stream.name()], ""))
+    }
+
+    /// Checks that the integration knows `streams`. `otherwise` is another way out, if there is one.
+    pub(crate) fn check(&self, streams: &[Stream], otherwise: &str) -> Result<(), BuildError> {
+        let unknown = streams.iter().filter(|stream| self.name(**stream).is_none());
+        let unknown: Vec<&str> = unknown.map(|stream| stream.name()).collect();
+        if unknown.is_empty() { Ok(()) } else { Err(self.unknown(&unknown, otherwise)) }
+    }
+
+    fn unknown(&self, streams: &[&str], otherwise: &str) -> BuildError {
+        let known: Vec<&str> = self.names.iter().map(|(stream, _)| stream.name()).collect();
+        let problem = format!(
+            "{} has no {} for {}: name the sink's `streams`, of {}{otherwise}",
+            self.title,
+            self.what,
+            streams.join(", "),
+            known.join(", ")
+        );
+        BuildError::value("streams", problem)
+    }
+}

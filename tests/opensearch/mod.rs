@@ -1,5 +1,6 @@
 //! `elasticsearch` against a real OpenSearch, with the index template that is shipped.
 
+mod package;
 mod quickstart;
 
 use std::collections::BTreeMap;

@@ -6,22 +6,18 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::failure::Failure;
 use s1_forwarder::record::{Stream, Timestamp, facts};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::integration::{Content, INTEGRATIONS};
 use s1_forwarder::sink::settings::types;
 use s1_forwarder::sink::{Batch, Outcome, Probe, Sink, SinkContext};
-use s1_forwarder::transform::{Mapper, Origin, TransformSettings};
 use serde_json::{Value, json};
 
-use crate::support::batches::{context, settings};
+use crate::support::batches::{HOST, context, raw_records, settings};
 use crate::support::deliver::deliver;
 use crate::support::double::{Contract, Double, Received, Reply};
 use crate::support::elastic::Elastic;
-
-const HOST: &str = "usea1-acme.sentinelone.net";
 
 /// A destination that answers a request without remembering any.
 struct Destination(fn(&Received) -> Reply);
@@ -34,41 +30,6 @@ impl Contract for Destination {
     fn delivers(&self, request: &Received) -> bool {
         request.method == "POST" && !request.path.contains("token")
     }
-}
-
-/// Records of each stream as the console sends them, but for its secrets.
-fn records(stream: Stream) -> Batch {
-    let console = Console::new(&Setup {
-        activities: 40,
-        threats: 40,
-        agents: 40,
-        alerts: 40,
-        unified_alerts: 40,
-        vulnerabilities: 40,
-        ..Setup::new(1_767_225_600_000_000)
-    });
-    let kind = match stream {
-        Stream::Threats => Kind::Threats,
-        Stream::Activities => Kind::Activities,
-        Stream::Agents => Kind::Agents,
-        Stream::Alerts => Kind::Alerts,
-        Stream::Groups => Kind::Groups,
-        Stream::UnifiedAlerts => Kind::UnifiedAlerts,
-        Stream::Vulnerabilities => Kind::Vulnerabilities,
-    };
-    let origin = Origin { pipeline: "acme".to_owned(), console_host: HOST.to_owned(), stream };
-    let mut mapper = Mapper::new(&TransformSettings::default(), Schema::Raw, origin).with_raw_embedded(true);
-    let mut batch = Batch::new(stream);
-    for id in console.ids(kind) {
-        let record = console.record(kind, id).unwrap();
-        let facts = facts(stream, &record);
-        batch.push_with(&facts.id, facts.identity(HOST, &record), facts.time, |out| {
-            mapper.map(&record, out).unwrap();
-            None
-        });
-    }
-    assert!(batch.len() >= 3, "{stream}");
-    batch
 }
 
 fn integration(keys: Value, stream: Stream) -> Arc<dyn Sink> {
@@ -168,7 +129,7 @@ async fn elastic_gets_what_its_own_collector_sends_and_labels() {
     ] {
         let elastic = Double::start(Destination(elasticsearch)).await;
         let lane = integration(json!({ "type": "elasticsearch", "url": elastic.url(), "api_key": "k" }), stream);
-        let sent = records(stream);
+        let sent = raw_records(stream);
         assert_eq!(deliver(lane, &sent).await.delivered, sent.len() as u64);
         let requests = elastic.requests();
         assert_eq!(requests.len(), 2, "only the cluster's name was asked for");
@@ -213,7 +174,7 @@ async fn elastic_takes_another_namespace_and_a_name_given_by_hand() {
             continue;
         }
         assert_eq!(
-            integration(keys, Stream::Threats).send(&records(Stream::Threats)).await.outcome,
+            integration(keys, Stream::Threats).send(&raw_records(Stream::Threats)).await.outcome,
             Outcome::Delivered
         );
         let request = elastic.requests().pop().unwrap();
@@ -230,7 +191,7 @@ async fn elastic_takes_another_namespace_and_a_name_given_by_hand() {
 async fn opensearch_gets_nothing_and_is_named() {
     let opensearch = Double::start(Elastic { distribution: Some("opensearch"), ..Elastic::new() }).await;
     let keys = json!({ "type": "elasticsearch", "url": opensearch.url(), "api_key": "aWQ6a2V5" });
-    let delivered = deliver(integration(keys.clone(), Stream::Threats), &records(Stream::Threats)).await;
+    let delivered = deliver(integration(keys.clone(), Stream::Threats), &raw_records(Stream::Threats)).await;
     let Err(Failure::Misconfigured(reason)) = &delivered.result else { panic!("{delivered:?}") };
     assert!(reason.contains("this is OpenSearch"), "{reason}");
     assert_eq!((delivered.dead_letters_counted, opensearch.deliveries().len()), (0, 0));
@@ -252,7 +213,7 @@ async fn a_cluster_that_cannot_be_asked_is_no_opensearch() {
     }))
     .await;
     let keys = json!({ "type": "elasticsearch", "url": elastic.url(), "api_key": "k" });
-    let attempt = integration(keys, Stream::Threats).send(&records(Stream::Threats)).await;
+    let attempt = integration(keys, Stream::Threats).send(&raw_records(Stream::Threats)).await;
     assert!(matches!(attempt.outcome, Outcome::RetryLater { .. }) && elastic.deliveries().is_empty(), "{attempt:?}");
     let elastic = Double::start(Destination(|request| match request.method.as_str() {
         "GET" => Reply::new(403, r#"{"error":{"type":"security_exception"}}"#),
@@ -260,7 +221,10 @@ async fn a_cluster_that_cannot_be_asked_is_no_opensearch() {
     }))
     .await;
     let keys = json!({ "type": "elasticsearch", "url": elastic.url(), "api_key": "k" });
-    assert_eq!(integration(keys, Stream::Threats).send(&records(Stream::Threats)).await.outcome, Outcome::Delivered);
+    assert_eq!(
+        integration(keys, Stream::Threats).send(&raw_records(Stream::Threats)).await.outcome,
+        Outcome::Delivered
+    );
 }
 
 /// A cluster where the package's assets are installed: the data stream of threats exists, that of alerts would be made by
@@ -402,7 +366,7 @@ async fn splunk_gets_the_apps_source_types_and_the_site() {
         (Stream::Vulnerabilities, "application_management:risks", false),
     ] {
         let keys = json!({ "type": "splunk_hec", "url": hec.url(), "token": "t", "index": "sentinelone" });
-        let sent = records(stream);
+        let sent = raw_records(stream);
         assert_eq!(integration(keys, stream).send(&sent).await.outcome, Outcome::Delivered);
         let request = hec.requests().pop().unwrap();
         let objects = serde_json::Deserializer::from_str(&request.body).into_iter::<Value>().map(Result::unwrap);
@@ -421,7 +385,7 @@ async fn splunk_gets_the_apps_source_types_and_the_site() {
         assert_eq!(sites > 0, has_site, "{stream}");
     }
     let own = json!({ "type": "splunk_hec", "url": hec.url(), "token": "t", "sourcetype": "own:{stream}" });
-    integration(own, Stream::Threats).send(&records(Stream::Threats)).await;
+    integration(own, Stream::Threats).send(&raw_records(Stream::Threats)).await;
     assert!(hec.requests().pop().unwrap().body.contains(r#""sourcetype":"own:threats""#), "a key by hand holds");
 }
 
@@ -571,7 +535,7 @@ fn azure(azure: &Double<Destination>) -> Value {
 async fn microsoft_gets_all_columns_that_its_rules_declare() {
     let service = Double::start(Destination(microsoft)).await;
     for (stream, name, columns) in MICROSOFT {
-        let sent = records(stream);
+        let sent = raw_records(stream);
         let delivered = deliver(integration(azure(&service), stream), &sent).await;
         assert_eq!((&delivered.result, delivered.dead_letters_counted), (&Ok(()), 0), "{:?}", delivered.dead_letters);
         let requests = service.deliveries();
@@ -615,7 +579,7 @@ async fn a_value_that_is_too_long_for_a_column_is_shortened_with_a_warning() {
     let rows = service.deliveries().pop().unwrap().json().unwrap();
     let kept: Vec<Value> = serde_json::from_str(rows[0]["indicators"].as_str().unwrap()).unwrap();
     assert!((15..20).contains(&kept.len()), "{}", kept.len());
-    assert_eq!(lane.send(&records(Stream::Threats)).await.outcome, Outcome::Delivered);
+    assert_eq!(lane.send(&raw_records(Stream::Threats)).await.outcome, Outcome::Delivered);
 }
 
 #[tokio::test]
@@ -627,7 +591,63 @@ async fn microsoft_takes_a_stream_given_by_hand() {
     .await;
     let mut keys = azure(&service);
     keys["stream_name"] = json!("Custom-own_{stream}");
-    assert_eq!(integration(keys, Stream::Threats).send(&records(Stream::Threats)).await.outcome, Outcome::Delivered);
+    assert_eq!(
+        integration(keys, Stream::Threats).send(&raw_records(Stream::Threats)).await.outcome,
+        Outcome::Delivered
+    );
+}
+
+/// The shipped template declares what the sink sends, and its transformations read all of it.
+#[tokio::test]
+async fn the_template_for_azure_declares_what_is_sent() {
+    let template: Value = serde_json::from_str(include_str!("../../deploy/azure/template.json")).unwrap();
+    let resource = |name: &str| {
+        let resources = template["resources"].as_array().unwrap().iter();
+        resources.clone().find(|resource| resource["name"].as_str().unwrap().contains(name)).unwrap().clone()
+    };
+    let columns = |declared: &Value| -> BTreeMap<String, String> {
+        let columns = declared["columns"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        columns.map(|column| (text(&column["name"]), text(&column["type"]))).collect()
+    };
+    let rule = &resource("s1-forwarder-sentinelone")["properties"];
+    assert_eq!(rule["streamDeclarations"].as_object().unwrap().len(), MICROSOFT.len());
+    for (stream, name, names) in MICROSOFT {
+        let kinds = ["string", "datetime", "boolean", "real", "dynamic"];
+        let expected = names
+            .iter()
+            .zip(kinds)
+            .flat_map(|(names, kind)| names.split_whitespace().map(move |name| (name.to_owned(), kind.to_owned())));
+        assert_eq!(columns(&rule["streamDeclarations"][name]), expected.collect(), "{stream}");
+        let flow = rule["dataFlows"].as_array().unwrap().iter().find(|flow| flow["streams"] == json!([name])).unwrap();
+        let table = name.replace("_API", "_CL");
+        assert_eq!(flow["outputStream"], table, "{stream}");
+        let transformation = flow["transformKql"].as_str().unwrap();
+        let words: BTreeSet<&str> = transformation.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+        assert!(words.contains("TimeGenerated"), "{stream}");
+        for name in names.iter().flat_map(|names| names.split_whitespace()) {
+            assert!(words.contains(name), "{stream}: {name} goes nowhere");
+        }
+    }
+    // The forwarder's own rows.
+    let own = columns(&resource("s1-forwarder-own")["properties"]["streamDeclarations"]["Custom-SentinelOne"]);
+    assert_eq!(own, columns(&resource("S1Forwarder_CL")["properties"]["schema"]));
+    let service = Double::start(Destination(|request| match request.path.ends_with("/token") {
+        true => microsoft(request),
+        false => Reply::new(204, ""),
+    }))
+    .await;
+    for schema in [Schema::Ecs, Schema::Raw] {
+        let context = SinkContext { schema, ..context(Stream::Activities) };
+        let lane = settings(azure(&service)).build(&context).unwrap();
+        let sent = crate::support::batches::batch(0..3);
+        assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
+        let rows = service.deliveries().pop().unwrap();
+        assert!(rows.path.ends_with("/streams/Custom-SentinelOne"));
+        for name in rows.json().unwrap()[0].as_object().unwrap().keys() {
+            assert!(own.contains_key(name), "{name} is not declared");
+        }
+    }
 }
 
 // Google SecOps
@@ -666,7 +686,7 @@ async fn google_gets_each_stream_under_the_log_type_whose_parser_reads_it() {
             let settings = settings(keys);
             let schema = settings.schema(Schema::Ecs);
             let lane = settings.build(&SinkContext { schema, ..context(stream) }).unwrap();
-            assert_eq!((schema, lane.send(&records(stream)).await.outcome), (Schema::Raw, Outcome::Delivered));
+            assert_eq!((schema, lane.send(&raw_records(stream)).await.outcome), (Schema::Raw, Outcome::Delivered));
         }
     }
 }
@@ -695,7 +715,7 @@ async fn sekoia_gets_records_that_its_format_recognises_with_their_time() {
     let intake = Double::start(Destination(sekoia)).await;
     for stream in [Stream::Threats, Stream::Activities] {
         let keys = json!({ "type": "sekoia", "url": intake.url(), "intake_key": "k" });
-        assert_eq!(integration(keys, stream).send(&records(stream)).await.outcome, Outcome::Delivered);
+        assert_eq!(integration(keys, stream).send(&raw_records(stream)).await.outcome, Outcome::Delivered);
     }
 }
 
@@ -704,7 +724,7 @@ async fn sekoia_gets_records_that_its_format_recognises_with_their_time() {
 #[tokio::test]
 async fn panther_gets_activities_at_the_root_of_each_line() {
     let source = Double::start(Destination(|_| Reply::new(200, ""))).await;
-    let sent = records(Stream::Activities);
+    let sent = raw_records(Stream::Activities);
     let keys = json!({ "type": "panther", "url": format!("{}/http/1", source.url()) });
     assert_eq!(integration(keys, Stream::Activities).send(&sent).await.outcome, Outcome::Delivered);
     let body = source.requests().pop().unwrap().body;
@@ -724,7 +744,7 @@ async fn datadog_gets_records_under_the_integrations_source_and_endpoint() {
     for (stream, endpoint) in
         [(Stream::Threats, "threats"), (Stream::Activities, "activities"), (Stream::Alerts, "cloud_detection_alerts")]
     {
-        let sent = records(stream);
+        let sent = raw_records(stream);
         let keys = json!({ "type": "datadog", "url": intake.url(), "api_key": "k" });
         assert_eq!(integration(keys, stream).send(&sent).await.outcome, Outcome::Delivered);
         let logs = intake.requests().pop().unwrap().json().unwrap();
@@ -741,7 +761,7 @@ async fn datadog_gets_records_under_the_integrations_source_and_endpoint() {
         }
     }
     let own = json!({ "type": "datadog", "url": intake.url(), "api_key": "k", "tags": { "endpoint": "own" } });
-    integration(own, Stream::Alerts).send(&records(Stream::Alerts)).await;
+    integration(own, Stream::Alerts).send(&raw_records(Stream::Alerts)).await;
     assert!(intake.requests().pop().unwrap().body.contains("endpoint:own,"), "a key by hand holds");
 }
 
@@ -751,7 +771,7 @@ async fn datadog_gets_records_under_the_integrations_source_and_endpoint() {
 async fn sumo_gets_records_of_one_category_with_the_parser_of_cloud_siem() {
     let source = Double::start(Destination(|_| Reply::new(200, ""))).await;
     for stream in [Stream::Threats, Stream::Activities, Stream::Agents] {
-        let sent = records(stream);
+        let sent = raw_records(stream);
         let keys = json!({ "type": "sumo", "url": format!("{}/receiver", source.url()), "fields": { "team": "{label.customer}" } });
         assert_eq!(integration(keys, stream).send(&sent).await.outcome, Outcome::Delivered);
         let request = source.requests().pop().unwrap();
@@ -778,7 +798,7 @@ async fn sumo_gets_records_of_one_category_with_the_parser_of_cloud_siem() {
         "type": "sumo", "url": format!("{}/receiver", source.url()), "source_category": "edr/{stream}",
         "fields": { "_parser": "own" },
     });
-    integration(own, Stream::Threats).send(&records(Stream::Threats)).await;
+    integration(own, Stream::Threats).send(&raw_records(Stream::Threats)).await;
     let request = source.requests().pop().unwrap();
     assert_eq!(request.header("x-sumo-category"), "edr/threats");
     assert_eq!(request.header("x-sumo-fields"), "_parser=own,_siemForward=true");

@@ -1,9 +1,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use s1_forwarder::record::{Identity, Stream, Timestamp};
+use s1_forwarder::emulator::{Console, Kind, Setup};
+use s1_forwarder::record::{Identity, Stream, Timestamp, facts};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::{Batch, SharedSinkResources, Sink, SinkContext, SinkSettings};
+use s1_forwarder::transform::{Mapper, Origin, TransformSettings};
+
+/// The console's host.
+pub const HOST: &str = "usea1-acme.sentinelone.net";
 
 /// The context of a lane of the pipeline `acme`.
 pub fn context(stream: Stream) -> SinkContext {
@@ -68,4 +73,39 @@ pub fn push_text_at(batch: &mut Batch, id: &str, text: &str, time: Timestamp) {
         out.extend_from_slice(body.as_bytes());
         None
     });
+}
+
+/// Records of the emulated console as it sends them, but for its secrets.
+pub fn raw_records(stream: Stream) -> Batch {
+    let console = Console::new(&Setup {
+        activities: 40,
+        threats: 40,
+        agents: 40,
+        alerts: 40,
+        unified_alerts: 40,
+        vulnerabilities: 40,
+        ..Setup::new(1_767_225_600_000_000)
+    });
+    let kind = match stream {
+        Stream::Threats => Kind::Threats,
+        Stream::Activities => Kind::Activities,
+        Stream::Agents => Kind::Agents,
+        Stream::Alerts => Kind::Alerts,
+        Stream::Groups => Kind::Groups,
+        Stream::UnifiedAlerts => Kind::UnifiedAlerts,
+        Stream::Vulnerabilities => Kind::Vulnerabilities,
+    };
+    let origin = Origin { pipeline: "acme".to_owned(), console_host: HOST.to_owned(), stream };
+    let mut mapper = Mapper::new(&TransformSettings::default(), Schema::Raw, origin).with_raw_embedded(true);
+    let mut batch = Batch::new(stream);
+    for id in console.ids(kind) {
+        let record = console.record(kind, id).unwrap();
+        let facts = facts(stream, &record);
+        batch.push_with(&facts.id, facts.identity(HOST, &record), facts.time, |out| {
+            mapper.map(&record, out).unwrap();
+            None
+        });
+    }
+    assert!(batch.len() >= 3, "{stream}");
+    batch
 }

@@ -30,6 +30,7 @@ mod preview;
 #[cfg(feature = "remap")]
 mod programs;
 mod quickstart;
+mod recipes;
 mod reload;
 mod renamed;
 mod secrets;

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use self::columns::{Declared, declared};
+use self::columns::{COLUMN_BYTES, Declared, declared};
 use super::azure_identity::token_url;
 use super::event_time::time_or_now;
 use super::framing::write_string;
@@ -97,9 +97,6 @@ impl Cloud {
 }
 
 const API_VERSION: &str = "2023-01-01";
-
-/// Azure Monitor truncates a column above 64 KB without an error.
-const COLUMN_BYTES: usize = 60_000;
 
 impl DestinationType for AzureLogsSettings {
     type Destination = AzureLogs;

@@ -20,8 +20,8 @@ pub(super) enum Type {
 
 pub(super) type Column = (&'static str, Type);
 
-/// Azure Monitor truncates a longer text without an error, and truncated JSON is none.
-const TEXT_BYTES: usize = super::COLUMN_BYTES;
+/// Azure Monitor truncates a column above 64 KB without an error, and truncated JSON is none.
+pub(super) const COLUMN_BYTES: usize = 60_000;
 
 const ACTIVITIES: [Column; 22] = [
     ("agentUpdatedVersion", Type::String),
@@ -239,7 +239,7 @@ fn begin_column(name: &str, begin: usize, out: &mut Vec<u8>) {
 
 /// Objects, lists, numbers and booleans become texts in columns for texts.
 fn write_value(kind: Type, value: &[u8], out: &mut Vec<u8>) -> bool {
-    let is_whole = value.len() <= TEXT_BYTES;
+    let is_whole = value.len() <= COLUMN_BYTES;
     let is_container = value.starts_with(b"{") || value.starts_with(b"[");
     let value = if is_whole || !is_container { Cow::Borrowed(value) } else { Cow::Owned(shortened(value)) };
     if kind != Type::String || value.starts_with(b"\"") {
@@ -252,7 +252,7 @@ fn write_value(kind: Type, value: &[u8], out: &mut Vec<u8>) -> bool {
 
 fn write_text(text: &[u8], out: &mut Vec<u8>) -> bool {
     write_string(&String::from_utf8_lossy(text), out);
-    text.len() <= TEXT_BYTES
+    text.len() <= COLUMN_BYTES
 }
 
 /// An object or a list without the parts that do not fit, the largest first, so that the rest is still JSON.
@@ -264,7 +264,7 @@ fn shortened(value: &[u8]) -> Vec<u8> {
     let mut length = value.len();
     let mut left_out = vec![false; parts.len()];
     for index in by_size {
-        if length <= TEXT_BYTES {
+        if length <= COLUMN_BYTES {
             break;
         }
         if let (Some(flag), Some(part)) = (left_out.get_mut(index), parts.get(index)) {
@@ -340,7 +340,7 @@ mod tests {
         let (row_, is_whole) = row(Stream::Threats, &record, None);
         let text = row_["indicators"].as_str().unwrap();
         let kept: Vec<Value> = serde_json::from_str(text).unwrap();
-        assert!(!is_whole && text.len() <= TEXT_BYTES && kept.len() == 14, "{} {}", text.len(), kept.len());
+        assert!(!is_whole && text.len() <= COLUMN_BYTES && kept.len() == 14, "{} {}", text.len(), kept.len());
         let info = json!({ "id": "7", "large": "x".repeat(70_000), "name": "a, b: {" });
         let (row_, is_whole) = row(Stream::Threats, &json!({ "threatInfo": info }).to_string(), None);
         let kept: Value = serde_json::from_str(row_["threatInfo"].as_str().unwrap()).unwrap();

@@ -1,0 +1,161 @@
+//! The shipped pipelines for destinations without a sink of their own, against what these destinations read.
+
+use std::collections::BTreeMap;
+
+use s1_forwarder::emulator::Kind;
+use serde_json::{Value, json};
+
+use crate::support::double::{Contract, Double, Received, Reply};
+use crate::support::harness::Harness;
+
+/// A destination that takes only what its content reads.
+struct Recipe(fn(&Received) -> Result<Reply, String>);
+
+impl Contract for Recipe {
+    fn answer(&mut self, request: &Received) -> Reply {
+        (self.0)(request).unwrap_or_else(|problem| Reply::new(422, problem))
+    }
+
+    fn delivers(&self, request: &Received) -> bool {
+        request.method == "POST"
+    }
+}
+
+fn lines(request: &Received) -> Vec<Value> {
+    request.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn ensure(holds: bool, what: &Value) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what.to_string()) }
+}
+
+/// All records of the stream arrive through the shipped file, whose address and secrets are this test's.
+async fn runs(
+    name: &str,
+    address: &str,
+    secret: Option<&str>,
+    recipe: fn(&Received) -> Result<Reply, String>,
+) -> Vec<Received> {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats, setup.alerts) = (40, 20, 20)).await;
+    let destination = Double::start(Recipe(recipe)).await;
+    if let Some(secret) = secret {
+        harness.write(&format!("pipelines/secrets/{secret}"), "c4nary");
+    }
+    let url = destination.url();
+    let text =
+        harness.shipped(name, &[(address, &url)]).replace("since: 1d", "since: 30d").replace("since: 7d", "since: 30d");
+    harness.write(&format!("pipelines/{name}.yaml"), &text);
+    let done = harness.once(&[]).await;
+    assert_eq!(done.code, Some(0), "{name}: {}{}", done.stdout, done.stderr);
+    let requests = destination.deliveries();
+    assert!(requests.iter().all(|request| request.status < 300), "{name}: {requests:?}");
+    let sent: usize = requests.iter().map(|request| request.body.lines().count()).sum();
+    let has_alerts = text.contains("\n  alerts:");
+    let of = |kind| harness.console().ids(kind).len();
+    let owed = of(Kind::Threats) + of(Kind::Activities) + if has_alerts { of(Kind::Alerts) } else { 0 };
+    assert_eq!(sent, owed, "{name}");
+    requests
+}
+
+/// The modelling rules of the pack tell records by `eventType`, and the collector reads `_time`.
+#[cfg(feature = "remap")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cortex_xsiam_gets_records_with_their_type_and_time() {
+    let address = "https://api-acme.xdr.eu.paloaltonetworks.com";
+    let requests = runs("cortex_xsiam", address, Some("xsiam.key"), |request| {
+        ensure(request.path == "/logs/v1/event" && request.header("authorization") == "c4nary", &json!(request.path))?;
+        for record in lines(request) {
+            let created = match record["eventType"].as_str() {
+                Some("Threat") => &record["threatInfo"]["createdAt"],
+                Some("Alert") => &record["alertInfo"]["createdAt"],
+                Some("Activity") if record["activityType"].is_number() => &record["createdAt"],
+                _ => &Value::Null,
+            };
+            ensure(created.is_string() && record["_time"] == *created, &record)?;
+        }
+        Ok(Reply::new(200, r#"{"error":"false"}"#))
+    })
+    .await;
+    let mut types: BTreeMap<String, usize> = BTreeMap::new();
+    for record in requests.iter().flat_map(lines) {
+        *types.entry(record["eventType"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    assert_eq!(types.keys().map(String::as_str).collect::<Vec<_>>(), ["Activity", "Alert", "Threat"]);
+}
+
+/// The conditions of its JSON parser are these words in the text.
+#[cfg(feature = "remap")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exabeam_gets_records_that_its_parser_takes() {
+    runs("exabeam", "https://api.eu.exabeam.cloud", Some("exabeam.token"), |request| {
+        ensure(request.header("authorization") == "Bearer c4nary", &json!(request.path))?;
+        for record in lines(request) {
+            let is_taken = ["s1domain", "siteId", "_time", "accountId"].iter().all(|key| record[*key].is_string());
+            ensure(is_taken || record["siteId"].is_null(), &record)?;
+            ensure(record["s1domain"].is_string() && record["_time"].is_string(), &record)?;
+        }
+        Ok(Reply::new(200, ""))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn devo_gets_each_stream_in_its_table() {
+    runs("devo", "https://http-eu.devo.io", None, |request| {
+        let table = request.path.strip_prefix("/stream/acme/token!TOKEN/usea1-acme/").unwrap_or_default();
+        for record in lines(request) {
+            let is_in_place = match table {
+                "edr.sentinelone.agent.threats" => record["threatInfo"].is_object(),
+                "edr.sentinelone.management.activities" => record["activityType"].is_number(),
+                _ => false,
+            };
+            ensure(is_in_place, &record)?;
+        }
+        Ok(Reply::new(200, ""))
+    })
+    .await;
+}
+
+/// Lines without a valid time get that of the receipt, and long ones are skipped: neither is answered with an error.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn victorialogs_gets_lines_with_time_and_message() {
+    runs("victorialogs", "https://victorialogs.example:9428", None, |request| {
+        let query: BTreeMap<String, String> =
+            url::form_urlencoded::parse(request.query.as_bytes()).into_owned().collect();
+        ensure(request.path == "/insert/jsonline", &json!(request.path))?;
+        for line in request.body.lines() {
+            let event: Value = serde_json::from_str(line).unwrap();
+            let time = event[query["_time_field"].as_str()].as_str().unwrap_or_default();
+            ensure(s1_forwarder::record::Timestamp::parse(time).is_ok() && line.len() < 256 * 1_024, &event)?;
+            ensure(event[query["_msg_field"].as_str()].is_string(), &event)?;
+            for field in query["_stream_fields"].split(',') {
+                let value = field.split('.').fold(&event, |value, name| &value[name]);
+                ensure(value.is_string(), &event)?;
+            }
+        }
+        Ok(Reply::new(200, ""))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clickhouse_gets_rows_of_the_documented_table() {
+    runs("clickhouse", "https://clickhouse.example:8443", Some("clickhouse.key"), |request| {
+        let query: BTreeMap<String, String> =
+            url::form_urlencoded::parse(request.query.as_bytes()).into_owned().collect();
+        ensure(
+            request.header("x-clickhouse-user") == "s1" && request.header("x-clickhouse-key") == "c4nary",
+            &json!("key"),
+        )?;
+        ensure(query["query"] == "INSERT INTO sentinelone FORMAT JSONEachRow", &json!(query))?;
+        ensure(query["async_insert"] == "1" && query["wait_for_async_insert"] == "1", &json!(query))?;
+        for row in lines(request) {
+            let is_row = ["id", "pipeline", "stream"].iter().all(|column| row[*column].is_string());
+            ensure(is_row && row["labels"].is_object() && row["record"].is_object(), &row)?;
+            let columns = ["id", "labels", "pipeline", "record", "stream"];
+            ensure(row.as_object().unwrap().keys().all(|key| columns.contains(&key.as_str())), &row)?;
+        }
+        Ok(Reply::new(200, ""))
+    })
+    .await;
+}

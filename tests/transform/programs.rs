@@ -44,7 +44,7 @@ fn conditions_share_the_limits_of_an_event() {
     let (event, mapped) = run(&conditions(60), Schema::Ecs, &record());
     let reason = mapped.remap_error.unwrap();
     assert!(reason.contains("more than 10,000 expressions for one event"), "{reason}");
-    assert_eq!(event.unwrap()["tags"], json!([FAILED_TAG]));
+    assert!(event.unwrap()["tags"].as_array().unwrap().contains(&json!(FAILED_TAG)));
     assert!(problem(&format!("drop: [{}]", vec!["'false'"; 65].join(", "))).starts_with("drop: 65 conditions"));
 }
 

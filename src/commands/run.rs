@@ -273,8 +273,15 @@ fn describe_dead_letters(new: u64, stored: Option<u64>) -> String {
 }
 
 fn complete(metrics: &LaneMetrics) -> String {
-    let Some(behind) = metrics.console_behind() else { return "complete".to_owned() };
-    format!("complete up to the console's clock, which is {} s behind this machine's", behind.as_secs())
+    let clock = metrics
+        .console_behind()
+        .map(|behind| format!(" up to the console's clock, which is {} s behind this machine's", behind.as_secs()));
+    let silence = match (metrics.silent(), metrics.newest_record()) {
+        (Some(true), Some(newest)) => format!(", silent: the console shows nothing new since {newest}"),
+        (Some(true), None) => ", silent: the console has never shown a record".to_owned(),
+        _ => String::new(),
+    };
+    format!("complete{}{silence}", clock.unwrap_or_default())
 }
 
 /// SIGTERM and SIGINT.
@@ -337,7 +344,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::record::Stream;
+    use crate::record::{Stream, Timestamp};
     use crate::worker::LaneReport;
 
     #[test]
@@ -350,5 +357,11 @@ mod tests {
         metrics.set_console_behind(Duration::from_secs(7200));
         let text = summary(&report).to_string();
         assert!(text.contains("complete up to the console's clock, which is 7200 s behind this machine's"), "{text}");
+        metrics.set_console_behind(Duration::ZERO);
+        metrics.set_silent(Some(true));
+        assert!(summary(&report).to_string().contains("complete, silent: the console has never shown a record"));
+        metrics.set_newest_record(Some(Timestamp::from_micros(1_790_000_000_000_000)));
+        let text = summary(&report).to_string();
+        assert!(text.contains("complete, silent: the console shows nothing new since 2026-09-21T"), "{text}");
     }
 }

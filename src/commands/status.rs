@@ -18,7 +18,7 @@ use super::output::{print_json, print_lines};
 use super::{Format, UsageError, note, print_line};
 use crate::pipeline;
 use crate::record::Timestamp;
-use crate::server::{Cluster, File, PeerClient, SourceProblem, Status, WebConfig};
+use crate::server::{Cluster, File, PeerClient, SourceProblem, Status, Summary, WebConfig};
 use crate::settings::{HttpSettings, Period, Reach, Secret, Tls, TlsFile};
 
 /// A larger response is not from a worker.
@@ -29,8 +29,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Print the lanes of a running worker, and which worker holds which shards
 ///
-/// Failing lanes come first, and then renamed ones. On a terminal, errors are shortened to its width, and columns
-/// without room are left out; NO_COLOR turns colours off. Elsewhere, all is printed as with --wide.
+/// Failing lanes come first, and then renamed and silent ones. On a terminal, errors are shortened to its width, and
+/// columns without room are left out; NO_COLOR turns colours off. Elsewhere, all is printed as with --wide.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Address of the worker (its --listen); without http:// or https://, --web-config decides which
@@ -57,6 +57,10 @@ pub struct Args {
     #[arg(long)]
     failing: bool,
 
+    /// Only lanes whose console has fallen silent
+    #[arg(long, conflicts_with = "failing")]
+    silent: bool,
+
     /// Only this pipeline; may be repeated
     #[arg(long = "pipeline", value_name = "NAME")]
     pipelines: Vec<String>,
@@ -81,6 +85,7 @@ struct Sums {
     up: usize,
     /// Of those that are up.
     renamed: usize,
+    silent: usize,
 }
 
 /// # Errors
@@ -115,7 +120,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 impl Args {
     fn is_filtered(&self) -> bool {
-        self.failing || !self.pipelines.is_empty()
+        self.failing || self.silent || !self.pipelines.is_empty()
     }
 
     fn client(&self) -> anyhow::Result<PeerClient> {
@@ -135,7 +140,11 @@ impl Args {
     async fn request(&self, client: &PeerClient, base: &str) -> anyhow::Result<Status> {
         let workers = if self.all { "all" } else { "this" };
         // The sums over some pipelines need all of their lanes.
-        let state = if self.failing && self.pipelines.is_empty() { "failing" } else { "" };
+        let state = match (self.pipelines.is_empty(), self.failing, self.silent) {
+            (true, true, _) => "failing",
+            (true, _, true) => "silent",
+            _ => "",
+        };
         request_status(client, &format!("{base}/api/v1/lanes?workers={workers}&state={state}")).await
     }
 
@@ -155,18 +164,23 @@ impl Args {
         let is_wanted = |name: &String| self.pipelines.is_empty() || self.pipelines.contains(name);
         status.lanes.retain(|lane| is_wanted(&lane.pipeline));
         let sums = if self.pipelines.is_empty() {
-            Sums { lanes: status.summary.lanes, up: status.summary.up, renamed: status.summary.renamed() }
+            let Summary { lanes, up, silent, .. } = status.summary;
+            Sums { lanes, up, renamed: status.summary.renamed(), silent }
         } else {
             let up = status.lanes.iter().filter(|lane| lane.up);
             let renamed = up.clone().filter(|lane| lane.needs_attention()).count();
-            Sums { lanes: status.lanes.len(), up: up.count(), renamed }
+            let silent = status.lanes.iter().filter(|lane| lane.silent == Some(true)).count();
+            Sums { lanes: status.lanes.len(), up: up.count(), renamed, silent }
         };
         status.lanes.retain(|lane| !self.failing || lane.needs_attention());
+        status.lanes.retain(|lane| !self.silent || lane.silent == Some(true));
         if let Format::Table = self.format {
-            status.lanes.sort_by_key(|lane| (lane.up, !lane.needs_attention()));
+            status.lanes.sort_by_key(|lane| (lane.up, !lane.needs_attention(), lane.silent != Some(true)));
         }
         status.matching = status.lanes.len();
-        status.files.retain(|file| is_wanted(&file.pipeline) && !(self.failing && file.problem.is_none()));
+        status
+            .files
+            .retain(|file| is_wanted(&file.pipeline) && !((self.failing || self.silent) && file.problem.is_none()));
         sums
     }
 
@@ -195,7 +209,11 @@ impl Args {
                 0 => String::new(),
                 count => format!(", {count} renamed (each says what to do)"),
             };
-            print_lines(format!("{} up, {failing}{renamed}", sums.up - sums.renamed.min(sums.up)))?;
+            let silent = match sums.silent {
+                0 => String::new(),
+                count => format!(", {count} silent"),
+            };
+            print_lines(format!("{} up, {failing}{renamed}{silent}", sums.up - sums.renamed.min(sums.up)))?;
         }
         for answer in &status.workers {
             if let Some(problem) = &answer.problem {
@@ -217,6 +235,7 @@ impl Args {
     fn explain_no_lanes(&self, status: &Status) -> String {
         let in_state = |state: &str| status.files.iter().filter(|file| file.state == state).count();
         match (self.pipelines.is_empty(), self.failing) {
+            _ if self.silent => "no lane is silent".to_owned(),
             (_, true) => "no lane is failing".to_owned(),
             (false, false) if in_state("elsewhere") > 0 => {
                 format!("no lane of {} runs in this worker; --all asks the others too", self.pipelines.join(", "))

@@ -11,10 +11,12 @@ use crate::checkpoint::ledger::{Accounting, Ledger};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, StateError};
 use crate::failure::Failure;
 use crate::record::{Identity, Timestamp};
-use crate::source::{Pass, PositionPart, PositionReader, RecordKey, SourcePosition};
+use crate::source::{Pass, PositionPart, PositionReader, RecordKey, Rhythm, SourcePosition};
 
 /// Comes first in a stored checkpoint. Each change of the structs that it is made of needs another one.
-const VERSION: u64 = 4;
+const VERSION: u64 = 5;
+/// The first layout with a rhythm.
+const WITH_RHYTHM: u64 = 5;
 /// The oldest layout that is read. It ends before [`LaneCheckpoint::sink_type`].
 const OLDEST: u64 = 3;
 /// A record cannot be created later than so long from now, whatever the clocks of its console say: the sums of such
@@ -24,7 +26,7 @@ const FUTURE: Duration = Duration::from_secs(86_400);
 const COPY: u8 = 0;
 
 /// What a lane stores in one write: its position, what it has accounted for, and the settings that both were made
-/// under. The version and the position come first, then the fields in this order, and the type of the sink.
+/// under. The version and the position come first, then the fields in this order, the type of the sink and the rhythm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneCheckpoint {
     /// The console that the position's keys belong to.
@@ -46,6 +48,9 @@ pub struct LaneCheckpoint {
     /// The type of the sink that the events went to. Empty in a checkpoint of an earlier release.
     #[serde(skip)]
     pub sink_type: Box<str>,
+    /// When the console showed records. Empty in a checkpoint of an earlier release.
+    #[serde(skip)]
+    pub rhythm: Rhythm,
     /// The position's part of the journal.
     log: ChangeLog,
     /// The last part of the position, until the others are read.
@@ -92,8 +97,8 @@ impl LaneCheckpoint {
         position: SourcePosition,
         ledger: Ledger,
     ) -> Self {
-        let (log, last_part, sink_type) = Default::default();
-        Self { host, scope, since, since_resolved, position, settled: 0, ledger, sink_type, log, last_part }
+        let (log, last_part, sink_type, rhythm) = Default::default();
+        Self { host, scope, since, since_resolved, position, settled: 0, ledger, sink_type, rhythm, log, last_part }
     }
 
     /// Adds the events at these indices of a batch, which were delivered or kept as dead letters.
@@ -143,6 +148,7 @@ impl LaneCheckpoint {
     /// The lane begins at `position` again. Its journal is left.
     pub fn restart(&mut self, position: SourcePosition) {
         self.position = position;
+        self.rhythm = Rhythm::default();
         self.log.leave(&mut self.position, &mut self.ledger);
         self.last_part = None;
     }
@@ -167,7 +173,8 @@ impl LaneCheckpoint {
         let mut out = postcard::to_extend(&VERSION, out).unwrap_or_default();
         out.append(&mut self.log.encode(&self.position));
         let out = postcard::to_extend(self, out).unwrap_or_default();
-        postcard::to_extend(&self.sink_type, out).unwrap_or_default()
+        let out = postcard::to_extend(&self.sink_type, out).unwrap_or_default();
+        postcard::to_extend(&self.rhythm, out).unwrap_or_default()
     }
 
     /// True for the bytes of a copy.
@@ -192,6 +199,9 @@ impl LaneCheckpoint {
         let (mut checkpoint, mut rest): (Self, _) = postcard::take_from_bytes(rest)?;
         if version > OLDEST {
             (checkpoint.sink_type, rest) = postcard::take_from_bytes(rest)?;
+        }
+        if version >= WITH_RHYTHM {
+            (checkpoint.rhythm, rest) = postcard::take_from_bytes(rest)?;
         }
         if !rest.is_empty() {
             return Err(LaneCheckpointError::Damaged);
@@ -273,7 +283,16 @@ mod tests {
         let since = Timestamp::from_micros(1_700_000_000_000_000);
         let (host, position) = ("console.example".into(), SourcePosition::starting_at(since));
         let begun = LaneCheckpoint::begin(host, "".into(), "1d".into(), since, position, ledger(since));
-        LaneCheckpoint { settled: 7, sink_type: "http".into(), ..begun }
+        let mut checkpoint = LaneCheckpoint { settled: 7, sink_type: "http".into(), ..begun };
+        hear(&mut checkpoint, since);
+        checkpoint
+    }
+
+    /// A complete poll at this time, which has shown a record of it.
+    fn hear(checkpoint: &mut LaneCheckpoint, time: Timestamp) {
+        let mut heard = checkpoint.rhythm.listen(&Pull::of(Stream::Activities));
+        heard.see(time, time);
+        checkpoint.rhythm.complete(&heard, time, true);
     }
 
     #[test]
@@ -285,17 +304,21 @@ mod tests {
             assert_eq!(LaneCheckpoint::decode(&bytes[..cut]), Err(LaneCheckpointError::Damaged));
         }
         assert_eq!(LaneCheckpoint::decode(&[&*bytes, &[0]].concat()), Err(LaneCheckpointError::Damaged));
-        assert_eq!(LaneCheckpoint::decode(&[&[5], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(5)));
+        assert_eq!(LaneCheckpoint::decode(&[&[6], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(6)));
         assert_eq!(LaneCheckpoint::decode(&[&[2], &bytes[1..]].concat()), Err(LaneCheckpointError::Older(2)));
         assert_eq!(LaneCheckpoint::decode(&[77]), Err(LaneCheckpointError::Newer(77)), "whatever follows");
     }
 
     #[test]
-    fn a_checkpoint_of_the_release_before_is_read_without_the_type_of_its_sink() {
+    fn checkpoints_of_earlier_releases_are_read_without_what_they_do_not_have() {
         let checkpoint = checkpoint(|since| Ledger::begin(since, String::new(), true));
         let bytes = checkpoint.encode();
-        let older = [&[3], &bytes[1..bytes.len() - 1 - "http".len()]].concat();
-        let expected = LaneCheckpoint { sink_type: "".into(), ..checkpoint };
+        let without_rhythm = bytes.len() - postcard::to_allocvec(&checkpoint.rhythm).unwrap().len();
+        let expected = LaneCheckpoint { rhythm: Rhythm::default(), ..checkpoint };
+        let older = [&[4], &bytes[1..without_rhythm]].concat();
+        assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&expected));
+        let older = [&[3], &bytes[1..without_rhythm - 1 - "http".len()]].concat();
+        let expected = LaneCheckpoint { sink_type: "".into(), ..expected };
         assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&expected));
     }
 
@@ -328,6 +351,7 @@ mod tests {
         let earlier = SourcePosition::starting_at(Timestamp::from_micros(1_600_000_000_000_000));
         checkpoint.restart(earlier.clone());
         assert_eq!(checkpoint.position, earlier);
+        assert_eq!(checkpoint.rhythm, Rhythm::default());
         assert_eq!(LaneCheckpoint::decode(&checkpoint.encode()).unwrap().position, earlier);
     }
 
@@ -371,6 +395,7 @@ mod tests {
                 let identity = Identity::of("console.example", Stream::Activities, &id.to_string(), "");
                 lane.account(&passes, &pending, [(&record_key, identity)].into_iter(), start);
                 lane.position.finish(&passes, context, false);
+                hear(&mut lane, start);
                 if minutes % 10 == 0 {
                     lane.take_appends(start);
                     let bytes = lane.encode().len();

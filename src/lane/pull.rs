@@ -14,7 +14,7 @@ use crate::console::{ConsoleError, Endpoint};
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 use crate::settings::FullJitter;
-use crate::source::{Action, Learned, Poll, PollContext, PollEnd, Request, SourcePosition};
+use crate::source::{Action, Heard, Learned, Poll, PollContext, PollEnd, Request, SourcePosition};
 use crate::telemetry::{LaneState, TokenProblem};
 
 /// Backoff for a console that fails.
@@ -47,6 +47,16 @@ pub struct PullStage<'a> {
     pub other_failure: Option<LaneState>,
     /// What the reasons of failures begin with.
     pub prefix: String,
+    /// Hears what the console shows.
+    pub heard: Heard,
+}
+
+/// A poll that has ended.
+pub struct Polled {
+    pub context: PollContext,
+    pub end: PollEnd,
+    /// None if it had nothing to ask for.
+    pub heard: Option<Heard>,
 }
 
 impl PullStage<'_> {
@@ -60,7 +70,7 @@ impl PullStage<'_> {
         position: SourcePosition,
         pass: usize,
         pages: mpsc::Sender<PulledPage>,
-    ) -> Result<Option<(PollContext, PollEnd)>, Failure> {
+    ) -> Result<Option<Polled>, Failure> {
         let Lane { pull, client, budget, delivery, .. } = self.lane;
         let meter = &delivery.meter;
         let start = match pull.window {
@@ -69,9 +79,11 @@ impl PullStage<'_> {
         };
         let Some(mut poll) = Poll::new(client, meter.clone(), pull.clone(), position, pass, start, *self.learned)
         else {
-            return Ok(Some((PollContext { pass, start, ..PollContext::default() }, PollEnd::NotDue)));
+            let context = PollContext { pass, start, ..PollContext::default() };
+            return Ok(Some(Polled { context, end: PollEnd::NotDue, heard: None }));
         };
 
+        poll.listen(self.heard.clone());
         if let Some(known) = &self.lane.known {
             poll.skip_accounted(known.clone());
         }
@@ -113,7 +125,8 @@ impl PullStage<'_> {
                 Action::Done(context) => {
                     *self.learned = poll.learned();
                     meter.set_console_failure(self.other_failure.clone());
-                    return Ok(Some((context, poll.into_end())));
+                    let heard = poll.take_heard();
+                    return Ok(Some(Polled { context, end: poll.into_end(), heard }));
                 }
             };
             // A sleep of no time takes a millisecond, and wakes the lane once more.

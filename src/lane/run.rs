@@ -12,7 +12,7 @@ use super::backoff::{Backoff, Refusals, spread};
 use super::checkpoint_writer::{CheckpointWriter, waits};
 use super::lane_checkpoint::LaneCheckpoint;
 use super::poll_schedule::PollSchedule;
-use super::pull::PullStage;
+use super::pull::{Polled, PullStage};
 use super::send::{SendStage, report};
 use super::sizing::Sizing;
 use super::{Lane, LaneEnd, map};
@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::record::Scope;
 use crate::sink::deliver::DeliveryError;
 use crate::sink::settings::RetrySettings;
-use crate::source::{Learned, MAIN, Pass, PollContext, PollEnd};
+use crate::source::{Learned, MAIN, Pass, PollEnd};
 use crate::telemetry::{LaneState, lane_span};
 
 /// Pages that wait between source and transform.
@@ -135,6 +135,9 @@ impl Lane {
             self.delivery.meter.set_store_failure(None);
         }
         report(&self.delivery.meter.lane, &checkpoint.position);
+        // It is not known whether the console is silent before a poll has asked it.
+        self.delivery.meter.lane.set_newest_record(checkpoint.rhythm.newest());
+        self.delivery.meter.lane.set_silent(None);
         let (now, passes) = (self.delivery.clock.now(), self.pull.passes());
         let random = self.random.fork();
         Ok(Box::new(LaneProgress {
@@ -197,7 +200,7 @@ impl Lane {
         let begun = (Instant::now(), self.delivery.clock.now());
         let passes = self.pull.passes();
         match self.session(progress, &passes, pass, stop).await {
-            Ok(Some((context, end))) => {
+            Ok(Some(Polled { context, end, .. })) => {
                 progress.schedule.done(&passes, context, begun, &progress.checkpoint.position);
                 (progress.token_backoff, progress.sink_backoff, progress.refusals) = Default::default();
                 self.delivery.meter.set_sink_failure(None);
@@ -252,7 +255,7 @@ impl Lane {
         passes: &[Pass],
         pass: usize,
         stop: &CancellationToken,
-    ) -> Result<Option<(PollContext, PollEnd)>, (Side, Failure)> {
+    ) -> Result<Option<Polled>, (Side, Failure)> {
         let (pages, pulled) = mpsc::channel(PAGES);
         let (batches, mapped) = mpsc::channel(BATCHES);
         let (pull_random, send_random) = (self.random.fork(), self.random.fork());
@@ -271,6 +274,7 @@ impl Lane {
             gives_way_after: (passes.len() > 1).then(|| if schedule.is_failing(pass) { 1 } else { MOST_FAILURES }),
             other_failure: schedule.failure(Some(pass)),
             prefix: name.map(|name| format!("{name}: ")).unwrap_or_default(),
+            heard: checkpoint.rhythm.listen(&self.pull),
         };
         let map = map::run(self, pulled, batches);
         let mut stage = SendStage::new(self, sink, passes, checkpoint, writer, send_random);
@@ -289,8 +293,8 @@ impl Lane {
             DeliveryError::DeadLetters(failure) => (Side::DeadLetters, failure),
         })?;
         let polled = pulled.unwrap_or(Ok(None)).map_err(|failure| (Side::Console, failure))?;
-        if let Some((context, end)) = &polled {
-            stage.finish(*context, end).await;
+        if let Some(polled) = &polled {
+            stage.finish(polled).await;
         }
         Ok(polled)
     }

@@ -9,18 +9,19 @@ use tokio::sync::mpsc;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::{Instrument, info, warn};
 
 use super::Lane;
 use super::checkpoint_writer::CheckpointWriter;
 use super::lane_checkpoint::LaneCheckpoint;
 use super::pending_batch::PendingBatch;
+use super::pull::Polled;
 use crate::checkpoint::{CheckpointUpdate, JournalChange};
 use crate::failure::Failure;
 use crate::record::Timestamp;
 use crate::sink::TransactionalSink;
 use crate::sink::deliver::{DeliveryError, SinkAnswers, Transaction};
-use crate::source::{Pass, PollContext, PollEnd, SourcePosition};
+use crate::source::{Heard, Pass, PollContext, PollEnd, SourcePosition};
 use crate::telemetry::LaneMetrics;
 
 /// After this long without any delivery, or while its store stores nothing, a lane gives its bytes back and returns to
@@ -224,8 +225,40 @@ impl<'a> SendStage<'a> {
         report(&self.lane.delivery.meter.lane, &self.checkpoint.position);
     }
 
+    /// Adds what a complete poll has shown to the lane's rhythm, and reports whether the console is silent.
+    fn hear(&mut self, context: PollContext, heard: &Heard) {
+        let (pull, rhythm) = (&self.lane.pull, &mut self.checkpoint.rhythm);
+        if pull.window.is_some() {
+            return;
+        }
+        rhythm.complete(heard, context.start, context.pass == 0);
+        let lane = &self.lane.delivery.meter.lane;
+        lane.set_newest_record(rhythm.newest());
+        let is_silent = rhythm.is_silent(pull);
+        let was_silent = lane.set_silent(is_silent);
+        let is_silent = is_silent == Some(true);
+        if is_silent != (was_silent == Some(true)) {
+            let newest_record = rhythm.newest().map(|newest| newest.to_string());
+            let after = rhythm.threshold(pull).map(|threshold| threshold.as_secs());
+            if is_silent {
+                warn!(
+                    newest_record,
+                    after_seconds = after,
+                    "the console is silent: it has shown nothing new for longer than usual"
+                );
+            } else {
+                info!(newest_record, "the console is not silent any more");
+            }
+        }
+    }
+
     /// Stores how the poll has ended. Everything that it returned is settled.
-    pub async fn finish(&mut self, context: PollContext, end: &PollEnd) {
+    pub async fn finish(&mut self, polled: &Polled) {
+        let Polled { context, end, heard } = polled;
+        let context = *context;
+        if let (PollEnd::Complete, Some(heard)) = (end, heard) {
+            self.hear(context, heard);
+        }
         let position = &mut self.checkpoint.position;
         match end {
             PollEnd::Complete => position.finish(self.passes, context, self.lane.pull.marker),

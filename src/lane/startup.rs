@@ -8,7 +8,7 @@ use crate::checkpoint::ledger::Ledger;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange};
 use crate::failure::Failure;
 use crate::record::Timestamp;
-use crate::source::{By, Since, SourcePosition};
+use crate::source::{By, Rhythm, Since, SourcePosition};
 
 impl Lane {
     /// Claims the lane's checkpoint, or stores a new one that begins at `since` before anything is pulled.
@@ -50,6 +50,10 @@ impl Lane {
             checkpoint.position.forget_others(&passes);
         }
         checkpoint.sink_type = self.delivery.meter.sink_type().into();
+        if checkpoint.host != host || checkpoint.ledger.asked() != asked {
+            // Other records: their rhythm is not known.
+            checkpoint.rhythm = Rhythm::default();
+        }
         if checkpoint.host != host {
             info!(was = %checkpoint.host, is = %host, "the console has changed: keeping the time and forgetting the keys");
             checkpoint.position.forget_keys();

@@ -139,6 +139,16 @@ pub(super) fn streams(root: &Node, streams: &source::StreamSettings, problems: &
             let message = "every lane remembers all records of its overlap; minutes are usual, a day is the most that makes sense";
             report.push(&["streams", stream, "overlap"], Severity::Warning, message);
         }
+        if let source::SilentAfter::Period(period) = pull.silent_after {
+            if !source::has_own_time(pull.stream) {
+                let message = "a pause of this stream says nothing: it lists what there is, and changes when somebody changes \
+                               it; leave the key out";
+                report.error(&["streams", stream, "silent_after"], message);
+            } else if period.0.is_zero() {
+                let message = "0 would call every pause a silence; `off` turns it off";
+                report.error(&["streams", stream, "silent_after"], message);
+            }
+        }
         if let source::Since::At(time) = pull.since
             && time > Timestamp::now()
         {

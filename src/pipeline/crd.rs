@@ -120,7 +120,7 @@ fn status() -> Value {
         })
     };
     let conditions = json!({
-        "type": text("`Ready`, `ConsoleReachable`, `TokenValid`, `Delivering` or `Complete`."),
+        "type": text("`Ready`, `ConsoleReachable`, `TokenValid`, `Delivering`, `Complete` or `Receiving`."),
         "status": { "type": "string", "enum": ["True", "False", "Unknown"] },
         "reason": text("One word for programs."),
         "message": text("What is wrong, in words."),

@@ -34,6 +34,7 @@ impl Pipeline {
             applies("interval", period(pull.interval));
             applies("overlap", period(pull.overlap));
             applies("since", value_of(&pull.since));
+            applies("silent_after", value_of(&pull.silent_after));
             if pull.stream == Stream::Alerts {
                 applies("lookback", period(pull.lookback));
             }

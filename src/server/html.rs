@@ -94,13 +94,14 @@ pub(super) fn state_class(state: &str, up: bool) -> &'static str {
 /// Characters of an error in a row. The list of the last errors has all of it.
 const MOST_ERROR: usize = 300;
 
-/// What a lane does, or what it waits for.
-pub(super) fn lane_state(lane: &Lane) -> Markup {
+/// What a lane does, or what it waits for, and whether its console is silent.
+pub(super) fn lane_state(lane: &Lane, now: Timestamp) -> Markup {
     html! {
         @match lane.describe_wait() {
             Some(wait) => span.soft { (wait) },
             None => span class=(state_class(&lane.state, lane.up)) { (lane.state.replace('_', " ")) },
         }
+        @if let Some(silence) = lane.describe_silence(now) { ", " span.soft { (silence) } }
     }
 }
 

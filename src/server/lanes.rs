@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
+use super::duration::HumanDuration;
 use super::overview::{self, EqualErrors, PipelineRow};
 use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
@@ -65,6 +66,9 @@ pub struct Summary {
     pub lanes: usize,
     /// Lanes that do not fail.
     pub up: usize,
+    /// Lanes whose console has fallen silent.
+    #[serde(default)]
+    pub silent: usize,
     /// Number of lanes by state.
     pub states: BTreeMap<Cow<'static, str>, usize>,
     pub pulled_per_second: f64,
@@ -149,6 +153,13 @@ pub struct Lane {
     pub complete_until: Option<String>,
     /// Seconds since `complete_until`.
     pub lag_seconds: Option<f64>,
+    /// The time of the newest record that the console has shown in a complete poll.
+    #[serde(default)]
+    pub newest_record: Option<String>,
+    /// Whether the console has shown nothing new for longer than the lane's `silent_after`, as of the last complete
+    /// poll. Null before the first one since the start, and for lanes that are not judged.
+    #[serde(default)]
+    pub silent: Option<bool>,
     /// When the pipeline's API token expires: a time, or `never`.
     pub token_expires: Option<String>,
     /// Result of the last comparison with the console's count.
@@ -270,6 +281,7 @@ impl Summary {
     fn add(&mut self, lane: &Facts<'_>, pulled_per_second: f64) {
         self.lanes += 1;
         self.up += usize::from(lane.up);
+        self.silent += usize::from(lane.silent);
         match self.states.get_mut(lane.state) {
             Some(count) => *count += 1,
             None => _ = self.states.insert(lane.state.to_owned().into(), 1),
@@ -286,6 +298,7 @@ impl Summary {
     pub(super) fn merge(&mut self, other: &Self) {
         self.lanes += other.lanes;
         self.up += other.up;
+        self.silent += other.silent;
         for (state, count) in &other.states {
             *self.states.entry(state.clone()).or_default() += count;
         }
@@ -340,6 +353,18 @@ impl Lane {
         needs_attention(self.up, &self.state)
     }
 
+    /// Since when a silent lane is so, in words; else nothing.
+    pub fn describe_silence(&self, now: Timestamp) -> Option<String> {
+        if self.silent != Some(true) {
+            return None;
+        }
+        let newest = self.newest_record.as_deref().and_then(|text| Timestamp::parse(text).ok());
+        Some(match newest {
+            Some(newest) => format!("silent for {}", HumanDuration(now.since(newest))),
+            None => "silent: no record yet".to_owned(),
+        })
+    }
+
     /// What is wrong with the programs of a lane that runs: events are forwarded as they were mapped.
     pub fn remap_problem(&self) -> Option<String> {
         let last = self.last_remap_error.as_ref().filter(|_| self.remap_errors > 0)?;
@@ -367,6 +392,8 @@ impl Lane {
             next_attempt: time(lane.next_attempt()),
             complete_until: time(lane.complete_until()),
             lag_seconds: lane.lag(now).map(|lag| lag.as_secs_f64()),
+            newest_record: time(lane.newest_record()),
+            silent: lane.silent(),
             token_expires: view.token_expires.map(expiry),
             verified: lane.verification().map(|verification| Verified {
                 missing_records: verification.missing_records,

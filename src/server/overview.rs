@@ -27,6 +27,12 @@ pub struct PipelineRow {
     pub lanes: usize,
     /// Those that do not fail.
     pub up: usize,
+    /// Those whose console has fallen silent.
+    #[serde(default)]
+    pub silent: usize,
+    /// The newest record of any of them.
+    #[serde(default)]
+    pub newest_record: Option<String>,
     /// Those that fail with the error of the worst one.
     pub equal_errors: usize,
     /// The most urgent state, and of those the largest lag.
@@ -64,6 +70,12 @@ impl PipelineRow {
             worker: None,
             lanes: lanes.len(),
             up: lanes.iter().filter(|(lane, _)| lane.up).count(),
+            silent: lanes.iter().filter(|(lane, _)| lane.silent).count(),
+            newest_record: lanes
+                .iter()
+                .filter_map(|(_, view)| view.metrics.newest_record())
+                .max()
+                .map(|time| time.to_string()),
             equal_errors: lanes.iter().filter(|(_, view)| has_error(view) == Some(true)).count(),
             worst: Lane::of(worst, now),
             lag_seconds: Some(facts.lag).filter(|lag| *lag >= 0.0),

@@ -21,12 +21,13 @@ const MOST_TEXT: usize = 300;
 const MOST_ERRORS: usize = 10;
 
 /// Titles of the columns, each with its sort order if it has one.
-const COLUMNS: [(&str, Option<Sort>); 9] = [
+const COLUMNS: [(&str, Option<Sort>); 10] = [
     ("Pipeline", Some(Sort::Name)),
     ("Lanes", None),
     ("State", Some(Sort::State)),
     ("Lag", Some(Sort::Lag)),
     ("Last success", Some(Sort::LastSuccess)),
+    ("Newest record", None),
     ("Events/s", Some(Sort::Rate)),
     ("Delivered", None),
     ("Dead letters", Some(Sort::DeadLetters)),
@@ -76,6 +77,13 @@ fn cards(status: &Status, query: &LaneQuery) -> Markup {
                         b class=(state_class(state, up)) { (count) }
                         a href={ (filtered.link()) "#pipelines" } { (state.replace('_', " ")) }
                     }
+                }
+            }
+            @if summary.silent > 0 {
+                @let filtered = LaneQuery { state: "silent".to_owned(), page: 1, ..query.clone() };
+                li {
+                    b.soft { (summary.silent) }
+                    a href={ (filtered.link()) "#pipelines" } { "silent" }
                 }
             }
             li { b { (format_args!("{:.1}", summary.delivered_per_second)) } "events/s delivered" }
@@ -297,7 +305,8 @@ fn column(title: &str, sort: Option<Sort>, query: &LaneQuery) -> Markup {
 
 /// The filter. It works without scripts: the browser sends the fields as the query of a link.
 fn form(query: &LaneQuery) -> Markup {
-    let states = [("", "all"), ("failing", "all that fail"), ("up", "all that are up")];
+    let states =
+        [("", "all"), ("failing", "all that fail"), ("up", "all that are up"), ("silent", "all that are silent")];
     let fields =
         [("Pipeline", "pipeline", &query.pipeline), ("Stream", "stream", &query.stream), ("Sink", "sink", &query.sink)];
     html! {
@@ -372,10 +381,12 @@ fn pipeline_row(row: &PipelineRow, columns: usize, now: Timestamp) -> Markup {
                 th.name scope="row" { (pipeline_link(&row.pipeline)) }
                 td.t data-label="Lanes" {
                     @if failing > 0 { (failing) " of " (row.lanes) " failing" } @else { (row.lanes) " up" }
+                    @if row.silent > 0 { ", " (row.silent) " silent" }
                 }
-                td data-label="State" { (lane_state(worst)) }
+                td data-label="State" { (lane_state(worst, now)) }
                 td.n data-label="Lag" { (lag(row.lag_seconds)) }
                 td.t data-label="Last success" { (relative_time(row.last_success.as_deref(), now, "never")) }
+                td.t data-label="Newest record" { (relative_time(row.newest_record.as_deref(), now, "–")) }
                 td.n data-label="Events/s" { (format_args!("{:.1}", row.delivered_per_second)) }
                 td.n data-label="Delivered" { (row.delivered) }
                 td.n data-label="Dead letters" { (row.dead_letters) }

@@ -12,12 +12,13 @@ use super::page::consequence;
 use crate::record::Timestamp;
 
 /// The columns of the lanes.
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "Stream",
     "Sink",
     "State",
     "Lag",
     "Last success",
+    "Newest record",
     "Next attempt",
     "Events/s",
     "Delivered",
@@ -180,9 +181,10 @@ fn lane_row(lane: &Lane, now: Timestamp) -> Markup {
             tr {
                 th.name scope="row" { span { (lane.stream) } }
                 td.name data-label="Sink" { span { (lane.sink) } }
-                td data-label="State" { (lane_state(lane)) }
+                td data-label="State" { (lane_state(lane, now)) }
                 td.n data-label="Lag" { (lag(lane.lag_seconds)) }
                 td.t data-label="Last success" { (relative_time(lane.last_success.as_deref(), now, "never")) }
+                td.t data-label="Newest record" { (relative_time(lane.newest_record.as_deref(), now, "–")) }
                 td.t data-label="Next attempt" { (relative_time(lane.next_attempt.as_deref(), now, next)) }
                 td.n data-label="Events/s" { (format_args!("{:.1}", lane.delivered_per_second)) }
                 td.n data-label="Delivered" { (lane.delivered) }

@@ -45,7 +45,7 @@ pub(super) struct LaneQuery {
     pub pipeline: String,
     pub stream: String,
     pub sink: String,
-    /// A state's name, `failing` or `up`; empty for all.
+    /// A state's name, `failing`, `up` or `silent`; empty for all.
     pub state: String,
     pub sort: Option<Sort>,
     pub descending: Option<bool>,
@@ -126,8 +126,8 @@ impl Parameters {
             _ => Err(error(key, &format!("a number from 1 to {most}"))),
         };
         let state = self.state.replace(' ', "_");
-        if !(state.is_empty() || STATES.contains(&&*state) || matches!(&*state, "failing" | "up")) {
-            return Err(error("state", &format!("failing, up or one of {}", STATES.join(", "))));
+        if !(state.is_empty() || STATES.contains(&&*state) || matches!(&*state, "failing" | "up" | "silent")) {
+            return Err(error("state", &format!("failing, up, silent or one of {}", STATES.join(", "))));
         }
         let sort = match &*self.sort {
             "" => None,
@@ -210,6 +210,7 @@ impl LaneQuery {
             "" => true,
             "failing" => needs_attention(lane.up, lane.state),
             "up" => lane.up,
+            "silent" => lane.silent,
             state => state == lane.state,
         };
         has_state && contains(pipeline, &self.pipeline) && contains(stream, &self.stream) && contains(sink, &self.sink)
@@ -237,6 +238,7 @@ pub(super) struct Facts<'a> {
     pub name: (&'a str, &'a str, &'a str),
     pub state: &'a str,
     pub up: bool,
+    pub silent: bool,
     /// Seconds; negative if unknown.
     pub lag: f64,
     /// Events delivered per second.
@@ -255,6 +257,7 @@ impl<'a> Facts<'a> {
             name: (&lane.pipeline, lane.stream.name(), &lane.sink),
             state,
             up,
+            silent: lane.silent() == Some(true),
             lag: lane.lag(now).map_or(-1.0, |lag| lag.as_secs_f64()),
             rate: view.delivered_per_second,
             dead_letters: shown_dead_letters(lane),
@@ -268,6 +271,7 @@ impl<'a> Facts<'a> {
             name: (&lane.pipeline, &lane.stream, &lane.sink),
             state: &lane.state,
             up: lane.up,
+            silent: lane.silent == Some(true),
             lag: lane.lag_seconds.unwrap_or(-1.0),
             rate: lane.delivered_per_second,
             dead_letters: lane.shown_dead_letters(),
@@ -296,6 +300,7 @@ impl<'a> Facts<'a> {
             name: (worst.name.0, "", ""),
             state: worst.state,
             up: worst.up,
+            silent: worst.silent,
             lag: lanes.clone().map(|lane| lane.lag).fold(-1.0, f64::max),
             rate: lanes.clone().map(|lane| lane.rate).sum(),
             dead_letters: lanes.clone().fold(0, |sum, lane| sum.saturating_add(lane.dead_letters)),
@@ -338,7 +343,8 @@ mod tests {
         assert_eq!(query(|_| {}), Ok(LaneQuery { page: 1, ..LaneQuery::default() }));
         let refused = |change: fn(&mut Parameters)| query(change).unwrap_err().to_string();
         assert!(
-            refused(|it| it.state = "broken".into()).starts_with("state: expected failing, up or one of stopped, ")
+            refused(|it| it.state = "broken".into())
+                .starts_with("state: expected failing, up, silent or one of stopped, ")
         );
         assert!(refused(|it| it.sort = "size".into()).starts_with("sort: expected one of state, name, "));
         assert_eq!(refused(|it| it.order = "up".into()), "order: expected desc or asc");

@@ -16,9 +16,11 @@ mod recorder;
 mod requests;
 mod responses;
 mod returned;
+mod rhythm;
 mod scope_list;
 mod selection;
 mod settings;
+mod silent_after;
 mod since;
 mod stored;
 mod tail;
@@ -35,10 +37,12 @@ pub use position::{MAIN, SourcePosition};
 pub use pull::{Include, Pull, VOLATILE};
 pub use requests::Request;
 pub use responses::read_page;
+pub use rhythm::{Heard, Rhythm, has_own_time};
 pub use settings::{
     Activities, Agents, AlertView, Alerts, FindingSeverity, Groups, Mode, StreamSettings, Threats, UnifiedAlerts,
     Vulnerabilities,
 };
+pub use silent_after::SilentAfter;
 pub use since::Since;
 pub use stored::{PositionPart, PositionReader};
 pub use window::{By, Window};

@@ -16,7 +16,7 @@ use super::responses::PageReader;
 use super::scope_list::ScopeList;
 use super::selection::Selection;
 use super::tail::{Span, Tail};
-use super::{Keys, Page, PollContext, Pull, Record, Snapshot, SourcePosition, Stage};
+use super::{Heard, Keys, Page, PollContext, Pull, Record, Snapshot, SourcePosition, Stage};
 use crate::console::{Client, ConsoleError};
 use crate::record::{self, Level, Scope, Stream, Timestamp};
 use crate::telemetry::Meter;
@@ -205,6 +205,16 @@ impl Poll {
     /// Skips the records with these keys (`RecordKey::id`).
     pub fn skip_accounted(&mut self, accounted: Arc<HashSet<u64>>) {
         self.selection.accounted = Some(accounted);
+    }
+
+    /// Tells `heard` of every record that the console shows.
+    pub fn listen(&mut self, heard: Heard) {
+        self.selection.heard = Some(heard);
+    }
+
+    /// What the console has shown, if anybody [listens](Self::listen). It is taken away.
+    pub fn take_heard(&mut self) -> Option<Heard> {
+        self.selection.heard.take()
     }
 
     /// Number of keys in memory: what grows with the records that are read.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::findings::position_name;
 use super::position::{MAIN, SNAPSHOT};
-use super::{By, Findings, Keys, Pass, Since, Window};
+use super::{By, Findings, Keys, Pass, SilentAfter, Since, Window};
 use crate::console::{ConsoleSettings, Endpoint};
 use crate::record::{Facts, Level, Scope, Stream, Timestamp};
 use crate::settings::{Id, Period};
@@ -22,6 +22,8 @@ pub struct Pull {
     pub since: Since,
     /// How late a record may become visible and still be caught.
     pub overlap: Duration,
+    /// When the lane is reported as silent.
+    pub silent_after: SilentAfter,
     /// Activity types that are dropped, sorted.
     pub exclude_types: Vec<u32>,
     /// Activity types to pull, all when empty, sorted.
@@ -112,6 +114,7 @@ impl Pull {
             interval,
             since,
             overlap: if is_finding { FINDINGS_OVERLAP } else { 5 * MINUTE },
+            silent_after: SilentAfter::Auto,
             exclude_types: Vec::new(),
             types: Vec::new(),
             include_hidden: false,

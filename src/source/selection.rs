@@ -9,7 +9,7 @@ use std::time::Duration;
 use compact_str::{CompactString, ToCompactString};
 
 use super::returned::{Returned, ReturnedVersions};
-use super::{By, Keys, Known, Page, Pass, PollContext, Pull, Record, RecordKey, Snapshot, SourcePosition};
+use super::{By, Heard, Keys, Known, Page, Pass, PollContext, Pull, Record, RecordKey, Snapshot, SourcePosition};
 use crate::checkpoint::encoding::CONTENT_HASH;
 use crate::record::{Facts, Identity, Stream, Timestamp, facts, stable_fields_hash};
 use crate::telemetry::{Meter, SkipReason};
@@ -36,6 +36,8 @@ pub(super) struct Selection {
     pub returned: ReturnedVersions,
     /// The records that are accounted for elsewhere, whatever their version.
     pub accounted: Option<Arc<HashSet<u64>>>,
+    /// Hears every record that is shown.
+    pub heard: Option<Heard>,
     /// How far the poll had read when it last forgot keys.
     forgotten_until: Timestamp,
     /// Records shown since then.
@@ -62,8 +64,8 @@ impl Selection {
     ) -> Self {
         let forgotten_until =
             position.of_pass(context.pass).map(|pass_position| pass_position.bound.whole_second()).unwrap_or_default();
-        let (returned, accounted) = Default::default();
-        Self { host, meter, pull, passes, context, position, returned, accounted, forgotten_until, shown: 0 }
+        let (returned, accounted, heard) = Default::default();
+        Self { host, meter, pull, passes, context, position, returned, accounted, heard, forgotten_until, shown: 0 }
     }
 
     /// Findings are listed in no order of time.
@@ -97,6 +99,9 @@ impl Selection {
             By::Creation => facts.created,
         };
         let context = self.context;
+        if let (Some(heard), Some(time)) = (&mut self.heard, facts.time) {
+            heard.see(time, context.start);
+        }
         if let Some(snapshot) = context.snapshot.or(self.pull.named_by) {
             facts.version = snapshot.seconds().to_string().into();
         }

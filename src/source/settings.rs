@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::findings::DEFAULT_RESYNC;
-use super::{Findings, Include, Pull, Since};
+use super::{Findings, Include, Pull, SilentAfter, Since};
 use crate::record::Stream;
 use crate::settings::Period;
 
@@ -38,6 +38,9 @@ pub struct Threats {
     pub since: Option<Since>,
     /// How late a record may become visible and still be caught.
     pub overlap: Option<Period>,
+    /// How long the console may show no new record before the lane is reported as silent: a period, `auto` (by the
+    /// lane's own rhythm) or `off`.
+    pub silent_after: SilentAfter,
     /// Fetched for each threat that is sent, and put into its event: one more request each.
     pub include: Vec<Include>,
 }
@@ -52,6 +55,9 @@ pub struct Activities {
     pub since: Option<Since>,
     /// How late a record may become visible and still be caught.
     pub overlap: Option<Period>,
+    /// How long the console may show no new record before the lane is reported as silent: a period, `auto` (by the
+    /// lane's own rhythm) or `off`.
+    pub silent_after: SilentAfter,
     /// Activity types that are not delivered.
     pub exclude_types: Vec<u32>,
     /// Activity types to pull. An empty list pulls all.
@@ -70,6 +76,9 @@ pub struct Agents {
     pub since: Option<Since>,
     /// How late a change may become visible and still be caught.
     pub overlap: Option<Period>,
+    /// How long the console may show no new record before the lane is reported as silent: a period, `auto` (by the
+    /// lane's own rhythm) or `off`.
+    pub silent_after: SilentAfter,
     /// Changes as they come, or full inventories.
     pub mode: Mode,
     /// Keys of the record that change with every check-in of an agent: an agent in which nothing else changed is not
@@ -102,6 +111,9 @@ pub struct Alerts {
     pub since: Option<Since>,
     /// How late an alert may become visible and still be caught.
     pub overlap: Option<Period>,
+    /// How long the console may show no new record before the lane is reported as silent: a period, `auto` (by the
+    /// lane's own rhythm) or `off`.
+    pub silent_after: SilentAfter,
     /// How long after its creation an alert is looked at again, every 10 minutes, for another status or verdict;
     /// `0s` turns this off.
     pub lookback: Option<Period>,
@@ -117,6 +129,8 @@ pub struct Groups {
     pub since: Option<Since>,
     /// How late a change may become visible and still be caught.
     pub overlap: Option<Period>,
+    /// `auto` or `off`, which are the same here: this stream is never reported as silent.
+    pub silent_after: SilentAfter,
 }
 
 /// `streams.unified_alerts`.
@@ -129,6 +143,9 @@ pub struct UnifiedAlerts {
     pub since: Option<Since>,
     /// How late an alert may become visible and still be caught.
     pub overlap: Option<Period>,
+    /// How long the console may show no new record before the lane is reported as silent: a period, `auto` (by the
+    /// lane's own rhythm) or `off`.
+    pub silent_after: SilentAfter,
     /// Products that detect, as the console spells them (EDR, CWS, STAR, Identity, …). An empty list pulls all.
     pub products: Vec<String>,
     /// The console's view to pull.
@@ -181,6 +198,8 @@ pub struct Vulnerabilities {
     pub since: Option<Since>,
     /// How far each window reaches back into the one before it.
     pub overlap: Option<Period>,
+    /// `auto` or `off`, which are the same here: this stream is never reported as silent.
+    pub silent_after: SilentAfter,
     /// Severities to pull. An empty list pulls all.
     pub severities: Vec<FindingSeverity>,
     /// Also pull findings that are gone, as `status: Removed`.
@@ -227,16 +246,16 @@ impl StreamSettings {
         let Self { threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities } = self;
         let threats = threats.as_ref().map(|given| Pull {
             include: sorted(&given.include),
-            ..pull(Stream::Threats, given.interval, given.since, given.overlap)
+            ..pull(Stream::Threats, given.interval, given.since, given.overlap, given.silent_after)
         });
         let activities = activities.as_ref().map(|given| Pull {
             exclude_types: sorted(&given.exclude_types),
             types: sorted(&given.types),
             include_hidden: given.include_hidden,
-            ..pull(Stream::Activities, given.interval, given.since, given.overlap)
+            ..pull(Stream::Activities, given.interval, given.since, given.overlap, given.silent_after)
         });
         let agents = agents.as_ref().map(|given| {
-            let usual = pull(Stream::Agents, given.interval, given.since, given.overlap);
+            let usual = pull(Stream::Agents, given.interval, given.since, given.overlap, given.silent_after);
             Pull {
                 snapshot: given.mode == Mode::Snapshot,
                 volatile: given.volatile.as_deref().map_or(usual.volatile, sorted),
@@ -246,30 +265,39 @@ impl StreamSettings {
             }
         });
         let alerts = alerts.as_ref().map(|given| {
-            let usual = pull(Stream::Alerts, given.interval, given.since, given.overlap);
+            let usual = pull(Stream::Alerts, given.interval, given.since, given.overlap, given.silent_after);
             Pull { lookback: given.lookback.map_or(usual.lookback, |period| period.0), ..usual }
         });
-        let groups = groups.as_ref().map(|given| pull(Stream::Groups, given.interval, given.since, given.overlap));
+        let groups = groups
+            .as_ref()
+            .map(|given| pull(Stream::Groups, given.interval, given.since, given.overlap, given.silent_after));
         let unified_alerts = unified_alerts.as_ref().map(|given| Pull {
             products: given.products.clone(),
             view: given.view.word(),
-            ..pull(Stream::UnifiedAlerts, given.interval, given.since, given.overlap)
+            ..pull(Stream::UnifiedAlerts, given.interval, given.since, given.overlap, given.silent_after)
         });
         let vulnerabilities = vulnerabilities.as_ref().map(|given| Pull {
             findings: Some(findings(given)),
-            ..pull(Stream::Vulnerabilities, given.interval, given.since, given.overlap)
+            ..pull(Stream::Vulnerabilities, given.interval, given.since, given.overlap, given.silent_after)
         });
         [threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities].into_iter().flatten().collect()
     }
 }
 
-fn pull(stream: Stream, interval: Option<Period>, since: Option<Since>, overlap: Option<Period>) -> Pull {
+fn pull(
+    stream: Stream,
+    interval: Option<Period>,
+    since: Option<Since>,
+    overlap: Option<Period>,
+    silent_after: SilentAfter,
+) -> Pull {
     let usual = Pull::of(stream);
     let or = |given: Option<Period>, usual: Duration| given.map_or(usual, |period| period.0);
     Pull {
         interval: or(interval, usual.interval),
         since: since.unwrap_or(usual.since),
         overlap: or(overlap, usual.overlap),
+        silent_after,
         ..usual
     }
 }

@@ -72,6 +72,11 @@ const FAMILIES: &[Family] = &[
         metric: metrics::VERIFIED_UNTIL,
         samples: Samples::Gauge(|lane, _| lane.verification().map(|result| seconds(result.until))),
     },
+    Family { metric: metrics::NEWEST_RECORD, samples: Samples::Gauge(|lane, _| lane.newest_record().map(seconds)) },
+    Family {
+        metric: metrics::LANE_SILENT,
+        samples: Samples::Gauge(|lane, _| lane.silent().map(|silent| if silent { 1.0 } else { 0.0 })),
+    },
     Family {
         metric: metrics::LANE_UP,
         samples: Samples::Gauge(|lane, _| Some(if lane.state_name().1 { 1.0 } else { 0.0 })),
@@ -152,19 +157,19 @@ impl Samples {
     fn write(&self, scrape: &Scrape, written: &mut Written, lines: &mut Lines) -> bool {
         let Scrape { telemetry, lanes, now } = scrape;
         match self {
-            Self::Counter(value) => written.lanes(lanes, lines, |lane, lines| lines.lane(lane, None, value(lane))),
+            Self::Counter(value) => written.lanes(lanes, lines, |lane, lines| lines.lane(lane, &[], value(lane))),
             Self::Gauge(value) => written.lanes(lanes, lines, |lane, lines| {
                 if let Some(value) = value(lane, *now) {
-                    lines.lane(lane, None, value);
+                    lines.lane(lane, &[], value);
                 }
             }),
             Self::Skipped => written.lanes(lanes, lines, |lane, lines| {
                 for reason in SkipReason::ALL {
-                    lines.lane(lane, Some(("reason", reason.label())), lane.skipped(reason));
+                    lines.lane(lane, &[("reason", reason.label())], lane.skipped(reason));
                 }
             }),
             Self::State => {
-                written.lanes(lanes, lines, |lane, lines| lines.lane(lane, Some(("state", lane.state_name().0)), 1_u64))
+                written.lanes(lanes, lines, |lane, lines| lines.lane(lane, &[("state", lane.state_name().0)], 1_u64))
             }
             Self::ConsoleRequests => written.pipelines(telemetry, lines, |name, pipeline, lines| {
                 let lanes = pipeline.summed().map(|lane| (lane.stream.name(), &*lane.console_requests));
@@ -292,12 +297,10 @@ impl Lines {
         Self { metric, line_prefix, has_header: false, text: String::new() }
     }
 
-    fn lane(&mut self, lane: &LaneMetrics, more: Option<(&str, &str)>, value: impl Into<Value>) {
+    fn lane(&mut self, lane: &LaneMetrics, more: &[(&str, &str)], value: impl Into<Value>) {
         self.begin();
         self.text.push_str(lane.labels());
-        if let Some((name, text)) = more {
-            label(&mut self.text, name, text);
-        }
+        more.iter().for_each(|(name, text)| label(&mut self.text, name, text));
         self.end(value);
     }
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -283,6 +283,9 @@ pub struct LaneMetrics {
     pub sink_requests: StatusCounts,
     skipped: [AtomicU64; 4],
     complete_until: AtomicI64,
+    newest_record: AtomicI64,
+    /// 0 and 1, or another number while it is unknown.
+    silent: AtomicU8,
     /// Boxed: few lanes read snapshots.
     snapshot: Mutex<Option<Box<(Timestamp, u64)>>>,
     last_success: AtomicI64,
@@ -343,6 +346,8 @@ impl LaneMetrics {
             sink_requests: StatusCounts::default(),
             skipped: Default::default(),
             complete_until: AtomicI64::new(i64::MIN),
+            newest_record: AtomicI64::new(i64::MIN),
+            silent: AtomicU8::new(UNKNOWN),
             snapshot: Mutex::new(None),
             last_success: AtomicI64::new(i64::MIN),
             next_attempt: AtomicI64::new(i64::MIN),
@@ -446,6 +451,28 @@ impl LaneMetrics {
     /// See [`Self::set_complete_until`]; `None` before the first checkpoint.
     pub fn complete_until(&self) -> Option<Timestamp> {
         known_time(self.complete_until.load(Ordering::Relaxed))
+    }
+
+    /// The time of the newest record that the console has shown in a complete poll.
+    pub fn set_newest_record(&self, time: Option<Timestamp>) {
+        self.newest_record.store(time.map_or(i64::MIN, Timestamp::micros), Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_newest_record`].
+    pub fn newest_record(&self) -> Option<Timestamp> {
+        known_time(self.newest_record.load(Ordering::Relaxed))
+    }
+
+    /// Whether the console had shown nothing new for longer than the lane's `silent_after` when it was last asked;
+    /// `None` before the first complete poll since the start, and for a lane that is not judged. Returns the value
+    /// before.
+    pub fn set_silent(&self, silent: Option<bool>) -> Option<bool> {
+        known_bool(self.silent.swap(silent.map_or(UNKNOWN, u8::from), Ordering::Relaxed))
+    }
+
+    /// See [`Self::set_silent`].
+    pub fn silent(&self) -> Option<bool> {
+        known_bool(self.silent.load(Ordering::Relaxed))
     }
 
     /// How much earlier than ours the console's clock is, where polls end at its time for that reason.
@@ -667,6 +694,13 @@ fn replace_if_different(last: &Mutex<Box<str>>, text: &str) -> bool {
         *last = text.into();
     }
     changed
+}
+
+/// Neither false nor true.
+const UNKNOWN: u8 = 2;
+
+fn known_bool(value: u8) -> Option<bool> {
+    (value != UNKNOWN).then_some(value == 1)
 }
 
 fn known_time(micros: i64) -> Option<Timestamp> {

@@ -99,6 +99,13 @@ metrics! {
         "Records that the console counts and the lane does not account for, among those created in the last compared day.";
     VERIFIED_UNTIL = Gauge "verified_until_timestamp_seconds" LANE, "Unix time",
         "Creation time up to which the lane's records have been compared with the console's count.";
+    NEWEST_RECORD = Gauge "newest_record_timestamp_seconds" LANE, "Unix time",
+        "Time of the newest record that the console has shown in a complete poll, new or not: the record's own time. Absent \
+         before there was one.";
+    LANE_SILENT = Gauge "lane_silent" LANE, "0 or 1",
+        "1 while the console shows no new record for longer than the lane's `silent_after`, as of the last complete poll. \
+         A silent lane does not fail: `lane_up` is 1. Absent until the first complete poll since the start, and for lanes \
+         that are not judged (docs/streams.md).";
     LANE_UP = Gauge "lane_up" LANE, "0 or 1",
         "1 while the lane runs, 0 while it fails.";
     LANE_STATE = Gauge "lane_state" &["pipeline", "stream", "sink", "state"], "1",

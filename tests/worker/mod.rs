@@ -36,6 +36,7 @@ mod renamed;
 mod secrets;
 mod secrets_elsewhere;
 mod shutdown;
+mod silence;
 mod sink_input;
 mod state_input;
 mod state_of_lanes;

@@ -130,9 +130,16 @@ pub fn lanes(lanes: &[Lane], now: Timestamp, style: Style) -> String {
         None => lane.describe_skipped(),
         Some(_) => lane.skipped.values().fold(0_u64, |sum, count| sum.saturating_add(*count)).to_string(),
     });
+    let state = |lane: &Lane| {
+        let state = lane.describe_wait().unwrap_or_else(|| lane.state.replace('_', " "));
+        lane.describe_silence(now).map_or_else(|| state.clone(), |silence| format!("{state}, {silence}"))
+    };
+    let newest = cells(&|lane| {
+        time(&lane.newest_record).map_or("-".to_owned(), |newest| format!("{} ago", HumanDuration(now.since(newest))))
+    });
     let mut columns = vec![
         Column::text("LANE", cells(&|lane| format!("{}/{}/{}", lane.pipeline, lane.stream, lane.sink))),
-        Column::text("STATE", cells(&|lane| lane.describe_wait().unwrap_or_else(|| lane.state.replace('_', " ")))),
+        Column::text("STATE", cells(&state)),
     ];
     if failing.iter().any(|text| !text.is_empty()) {
         columns.push(Column::number("FAILING FOR", failing));
@@ -141,6 +148,7 @@ pub fn lanes(lanes: &[Lane], now: Timestamp, style: Style) -> String {
     columns.push(Column::number("LAG", cells(&lag)).dispensable(2));
     columns.push(Column::number("NEXT", next).dispensable(4));
     if style.width.is_none() {
+        columns.push(Column::number("NEWEST RECORD", newest));
         columns.push(Column::number("PULLED", cells(&|lane| lane.pulled.to_string())));
     }
     columns.push(Column::number("DELIVERED", cells(&|lane| lane.delivered.to_string())).dispensable(3));

@@ -28,6 +28,8 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("snapshot_records", "gauge", &["pipeline", "stream", "sink"]),
     ("verified_missing_records", "gauge", &["pipeline", "stream", "sink"]),
     ("verified_until_timestamp_seconds", "gauge", &["pipeline", "stream", "sink"]),
+    ("newest_record_timestamp_seconds", "gauge", &["pipeline", "stream", "sink"]),
+    ("lane_silent", "gauge", &["pipeline", "stream", "sink"]),
     ("lane_up", "gauge", &["pipeline", "stream", "sink"]),
     ("lane_state", "gauge", &["pipeline", "stream", "sink", "state"]),
     ("arrival_delay_seconds", "histogram", &["stream"]),
@@ -147,6 +149,8 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     lane.set_complete_until(now);
     lane.succeeded(now);
     lane.set_dead_letters_stored(Some(0));
+    lane.set_newest_record(Some(now));
+    lane.set_silent(Some(false));
     lane.set_snapshot(now, 12);
     lane.set_verification(Verification { missing_records: 0, until: now });
     lane.console_requests.count("200");

@@ -187,7 +187,7 @@ impl View<'_> {
     }
 
     /// Each type of condition.
-    fn judgements(&self) -> [(&'static str, Judgement); 5] {
+    fn judgements(&self) -> [(&'static str, Judgement); 6] {
         let of_lanes = |judge: fn(&Self) -> Judgement| match self.idle() {
             Some(reason) => ("Unknown", reason, String::new()),
             None => judge(self),
@@ -198,6 +198,7 @@ impl View<'_> {
             ("TokenValid", of_lanes(Self::token_valid)),
             ("Delivering", of_lanes(Self::delivering)),
             ("Complete", of_lanes(Self::complete)),
+            ("Receiving", of_lanes(Self::receiving)),
         ]
     }
 
@@ -328,6 +329,31 @@ impl View<'_> {
             }
             Some(until) => ("True", "Compared", format!("nothing is missing until {until}")),
         }
+    }
+}
+
+impl View<'_> {
+    /// Whether the console shows new records. It may have none, or the token may not see them any more.
+    fn receiving(&self) -> Judgement {
+        let silent = || self.lanes.iter().filter(|lane| lane.silent() == Some(true));
+        if let Some(first) = silent().next() {
+            let what = match first.newest_record() {
+                Some(newest) => format!("the console has shown nothing new since {newest}"),
+                None => "the console has never shown a record".to_owned(),
+            };
+            let mut message = format!("{}/{}: {what}", first.stream.name(), first.sink);
+            let more = silent().count() - 1;
+            if more > 0 {
+                message.push_str(&format!(" (silent lanes: {})", more + 1));
+            }
+            return ("False", "Silent", message);
+        }
+        if self.lanes.iter().any(|lane| lane.silent() == Some(false)) {
+            return ("True", "RecordsShown", String::new());
+        }
+        // Before the first complete poll, and where no lane is judged.
+        let reason = if self.lanes.iter().any(|lane| lane.last_success().is_some()) { "NotJudged" } else { "Starting" };
+        ("Unknown", reason, String::new())
     }
 }
 
@@ -475,6 +501,26 @@ mod tests {
         }
         let message = &status(&running, &lanes).conditions[4].message;
         assert!(message.contains("verify kubernetes-resources:acme --pipeline acme.console --repair"), "{message}");
+    }
+
+    #[test]
+    fn a_silent_lane_is_named_with_its_newest_record() {
+        let running = file(Activity::Running, None);
+        let lanes = [lane(Stream::Threats, LaneState::Running), lane(Stream::Activities, LaneState::Running)];
+        let receiving = || judged(&status(&running, &lanes))[5].clone();
+        assert_eq!(receiving(), "Unknown Starting");
+        lanes[0].succeeded(NOW);
+        assert_eq!(receiving(), "Unknown NotJudged", "threats are rare");
+        lanes[1].set_silent(Some(false));
+        assert_eq!(receiving(), "True RecordsShown");
+        lanes[1].set_silent(Some(true));
+        lanes[1].set_newest_record(Some(NOW));
+        let silent = status(&running, &lanes);
+        assert_eq!((judged(&silent)[0].as_str(), receiving().as_str()), ("True Running", "False Silent"));
+        let message = "activities/siem: the console has shown nothing new since 2027-01-15T08:00:00.500000Z";
+        assert_eq!(silent.conditions[5].message, message);
+        lanes[0].set_silent(Some(true));
+        assert!(status(&running, &lanes).conditions[5].message.ends_with("has never shown a record (silent lanes: 2)"));
     }
 
     #[test]

@@ -1,0 +1,114 @@
+//! A console that falls silent: it answers, and shows nothing new.
+
+use std::time::Duration;
+
+use s1_forwarder::emulator::{Fault, Faults, Kind, system_clock};
+use s1_forwarder::record::Timestamp;
+use serde_json::{Value, json};
+
+use crate::support::harness::Harness;
+use crate::support::process::Process;
+
+const AFTER: Duration = Duration::from_secs(4);
+
+/// Activities that are read once: a restart does not show the newest again.
+fn streams() -> Value {
+    json!({
+        "activities": { "interval": "300ms", "since": "30d", "overlap": "1s", "silent_after": "4s" },
+        "threats": { "interval": "300ms", "since": "30d" },
+    })
+}
+
+fn micros(time: &Value) -> i64 {
+    Timestamp::parse(time.as_str().unwrap()).unwrap().micros()
+}
+
+/// Looks at the lane until it is silent. It is not so sooner than `silent_after` after `newest`, which it names.
+async fn falls_silent(worker: &mut Process, newest: i64) {
+    let lane = worker
+        .lane("acme/activities/siem", |lane| {
+            let now = system_clock();
+            assert!(lane["silent"] != true || now - newest >= AFTER.as_micros() as i64, "{now}: {lane}");
+            lane["silent"] == true
+        })
+        .await;
+    assert_eq!((micros(&lane["newest_record"]), &lane["up"]), (newest, &json!(true)), "{lane}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_console_that_falls_silent_is_seen_within_its_threshold_and_not_before_over_a_restart() {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (20, 5)).await;
+    harness.put_changed("acme", json!({ "streams": streams() }));
+    // A scope that the token does not see: the console answers with empty lists.
+    harness.put_changed("gone", json!({ "streams": streams(), "console": { "accounts": ["999999999999999999"] } }));
+    let newest = system_clock();
+    harness.console().generate(Kind::Activities, newest);
+    let mut worker = harness.worker();
+    worker
+        .lane("acme/activities/siem", |lane| lane["silent"] == false && micros(&lane["newest_record"]) == newest)
+        .await;
+    falls_silent(&mut worker, newest).await;
+    let metrics = worker.metrics().await;
+    let acme = [("pipeline", "acme"), ("stream", "activities")];
+    assert_eq!((metrics.sum("lane_silent", &acme), metrics.sum("lane_up", &acme)), (1, 1));
+    assert_eq!(metrics.sum("newest_record_timestamp_seconds", &acme), newest as u64 / 1_000_000);
+    worker.logged(&["WARN", "the console is silent", "\"pipeline\":\"acme\"", "\"stream\":\"activities\""]).await;
+
+    // Threats come rarely, and nobody has said how often they should come.
+    let lane = worker.lane("acme/threats/siem", |lane| lane["newest_record"].is_string()).await;
+    assert_eq!(lane["silent"], Value::Null);
+    assert!(!metrics.samples("lane_silent").any(|(labels, _)| labels.contains("threats")));
+    let lane = worker.lane("gone/activities/siem", |lane| lane["silent"] == true).await;
+    assert_eq!(lane["newest_record"], Value::Null);
+    assert_eq!(metrics.samples("newest_record_timestamp_seconds").filter(|(of, _)| of.contains("gone")).count(), 0);
+
+    let (_, page) = worker.get("/?state=silent").await;
+    assert!(page.contains("1 silent") && page.contains("Pipelines 1 to 2 of 2"), "{page}");
+    let (_, page) = worker.get("/pipelines/gone").await;
+    assert!(page.contains("silent: no record yet"), "{page}");
+    let url = worker.url().await;
+    let status = harness.command(&["status", "--url", &url, "--silent", "--wide"]).await.stdout;
+    assert!(status.contains("acme/activities/siem") && status.contains("running, silent for "), "{status}");
+    assert!(!status.contains("threats") && status.trim_end().ends_with("4 up, 0 failing, 2 silent"), "{status}");
+
+    // The rhythm is in the checkpoint: this worker sees no record at all.
+    worker.signal("TERM").await;
+    assert_eq!(worker.exit().await.code, Some(0));
+    let mut worker = harness.worker();
+    falls_silent(&mut worker, newest).await;
+    assert_eq!(worker.metrics().await.sum("records_pulled_total", &acme), 0, "the console has shown it again");
+
+    // A failing console has another alert.
+    harness.console().set_faults(Faults::default().with(Fault::Unavailable, 1.0));
+    worker.lane("acme/activities/siem", |lane| lane["up"] == false && lane["silent"] == true).await;
+    harness.console().set_faults(Faults::default());
+    let later = system_clock();
+    harness.console().generate(Kind::Activities, later);
+    worker
+        .lane("acme/activities/siem", |lane| lane["silent"] == false && micros(&lane["newest_record"]) == later)
+        .await;
+    worker.logged(&["INFO", "the console is not silent any more"]).await;
+
+    // `state set` starts the rhythm again, with the records that are read again.
+    worker.signal("TERM").await;
+    assert_eq!(worker.exit().await.code, Some(0));
+    let set = harness.command(&["state", "set", "acme/activities/siem", "--to", "now"]).await;
+    assert_eq!(set.code, Some(0), "{}", set.stderr);
+    let mut worker = harness.worker();
+    let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "running").await;
+    assert_eq!(lane["newest_record"], Value::Null, "{lane}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_summary_of_a_run_names_silent_lanes() {
+    let harness = Harness::new(|setup| setup.activities = 0).await;
+    let newest = system_clock() - 3_600_000_000;
+    harness.console().generate(Kind::Activities, newest);
+    harness.put_changed("acme", json!({ "streams": { "activities": { "silent_after": "30m" } } }));
+    harness.put_changed("globex", json!({ "streams": { "activities": { "silent_after": "2h" } } }));
+    let exit = harness.once(&[]).await;
+    let rows: Vec<&str> = exit.stdout.lines().filter(|line| line.contains("complete")).collect();
+    let silent = format!("silent: the console shows nothing new since {}", Timestamp::from_micros(newest));
+    assert!(rows.len() == 2 && rows[0].contains(&silent) && !rows[1].contains("silent"), "{}", exit.stdout);
+    assert_eq!(exit.code, Some(0), "silence is no failure");
+}

@@ -13,7 +13,7 @@ impl Pull {
     ///
     /// # Errors
     /// See [`ConsoleError`]. A count that cannot be read is a transient failure.
-    pub async fn count(&self, client: &Client, window: Window, meter: &Meter) -> Result<u64, ConsoleError> {
+    pub async fn count(&self, client: &Client, window: Window, meter: Option<&Meter>) -> Result<u64, ConsoleError> {
         if let Some(findings) = &self.findings {
             let mut scan = FindingsScan::detected(findings.clone());
             let mut sum = self.ask(Request::count_findings(&scan, window), client, meter).await?;
@@ -31,8 +31,8 @@ impl Pull {
         Ok(all.saturating_sub(self.ask(Request::count_in_window(self, window, &excluded), client, meter).await?))
     }
 
-    async fn ask(&self, request: Request, client: &Client, meter: &Meter) -> Result<u64, ConsoleError> {
-        let body = request.send(client, client.permit().await, Some(meter)).await?;
+    async fn ask(&self, request: Request, client: &Client, meter: Option<&Meter>) -> Result<u64, ConsoleError> {
+        let body = request.send(client, client.permit().await, meter).await?;
         let count = read_page(self.stream, &body, client.redactor())?.total_items;
         count.ok_or_else(|| ConsoleError::transient("the console's count cannot be read"))
     }

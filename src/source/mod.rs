@@ -38,6 +38,7 @@ pub use pull::{Include, Pull, VOLATILE};
 pub use requests::Request;
 pub use responses::read_page;
 pub use rhythm::{Heard, Rhythm, has_own_time};
+pub use scope_list::visible_scopes;
 pub use settings::{
     Activities, Agents, AlertView, Alerts, FindingSeverity, Groups, Mode, StreamSettings, Threats, UnifiedAlerts,
     Vulnerabilities,

@@ -15,7 +15,7 @@ use crate::telemetry::Meter;
 
 /// Largest body of a count, or of one alert in brief.
 const SMALL_BYTES: usize = 64 * 1024;
-/// Largest page of accounts or sites.
+/// Largest page of accounts, sites or groups.
 const SCOPES_BYTES: usize = 16 * 1024 * 1024;
 
 /// The console's answer to one request.
@@ -216,13 +216,17 @@ impl Request {
         Self::list(Endpoint::of(Stream::Vulnerabilities).path, query, ScopeFilter::None, size)
     }
 
-    /// A page of the accounts, or of the sites, that the token may see.
-    pub(super) fn scopes(level: Level, cursor: Option<&str>) -> Self {
-        let path = if level == Level::Account { "accounts" } else { "sites" };
+    /// A page of the accounts, sites or groups that the token may see, narrowed by `scope`.
+    pub(super) fn scopes(level: Level, cursor: Option<&str>, scope: ScopeFilter) -> Self {
+        let (path, limit) = match level {
+            Level::Account => ("accounts", 1000),
+            Level::Site => ("sites", 1000),
+            Level::Group => ("groups", Endpoint::of(Stream::Groups).max_limit),
+        };
         let mut query = vec![("sortBy".into(), "id".to_owned()), ("sortOrder".into(), "asc".to_owned())];
         query.extend(cursor.map(|cursor| ("cursor".into(), cursor.to_owned())));
-        let size = Size::Fixed { limit: Some(1000), max_bytes: SCOPES_BYTES };
-        Self::list(path, query, ScopeFilter::Pipeline, size)
+        let size = Size::Fixed { limit: Some(limit), max_bytes: SCOPES_BYTES };
+        Self::list(path, query, scope, size)
     }
 
     /// The newest notes, or timeline items, of a threat.

@@ -9,10 +9,29 @@ use compact_str::{CompactString, ToCompactString};
 use super::pager::{Next, Pager};
 use super::requests::{Answer, Request};
 use super::responses::read_page;
-use crate::console::{ConsoleError, Redactor};
+use crate::console::{Client, ConsoleError, Redactor, ScopeFilter};
 use crate::record::{Kind, Level, Scope, Stream, Timestamp, Value};
 
-/// The accounts, or the sites, page by page.
+/// A list of more pages is not read.
+const MOST_PAGES: usize = 100;
+
+/// All accounts, sites or groups that the token can see, whatever the pipeline's scope is. None if there are too many.
+///
+/// # Errors
+/// See [`ConsoleError`]. A role may be without permission to list them.
+pub async fn visible_scopes(client: &Client, level: Level) -> Result<Option<Vec<Arc<Scope>>>, ConsoleError> {
+    let mut list = ScopeList::of(level);
+    for _ in 0..MOST_PAGES {
+        let request = Request::scopes(level, list.pager.cursor.as_deref(), ScopeFilter::None);
+        let body = request.send(client, client.permit().await, None).await?;
+        if list.add(&body, client.redactor())? {
+            return Ok(Some(list.scopes.into_values().collect()));
+        }
+    }
+    Ok(None)
+}
+
+/// The accounts, sites or groups, page by page.
 #[derive(Debug)]
 pub(super) struct ScopeList {
     level: Level,
@@ -29,7 +48,7 @@ impl ScopeList {
 
     /// The next page.
     pub fn request(&self) -> Request {
-        Request::scopes(self.level, self.pager.cursor.as_deref())
+        Request::scopes(self.level, self.pager.cursor.as_deref(), ScopeFilter::Pipeline)
     }
 
     /// Takes an answer, and returns the scopes once the list is complete. Accounts that the token may not list, or of

@@ -23,7 +23,7 @@ async fn question(pull: Pull, pass: usize) -> String {
 async fn count(pull: &Pull, by: By, answers: &[String]) -> (u64, Vec<String>) {
     let talk = Talk::new(pull.clone(), no_history);
     answers.iter().for_each(|answer| talk.script.push(answer.clone()));
-    let count = pull.count(&talk.client, window(by), &talk.meter).await.unwrap();
+    let count = pull.count(&talk.client, window(by), Some(&talk.meter)).await.unwrap();
     let asked = talk.script.requests().iter().map(|asked| short(asked)).collect();
     (count, asked)
 }
@@ -186,6 +186,6 @@ async fn a_count_that_cannot_be_read_is_none() {
     ] {
         let talk = Talk::new(pull.clone(), no_history);
         talk.script.push(answer);
-        assert!(pull.count(&talk.client, window(By::Order), &talk.meter).await.is_err(), "{}", pull.stream);
+        assert!(pull.count(&talk.client, window(By::Order), Some(&talk.meter)).await.is_err(), "{}", pull.stream);
     }
 }

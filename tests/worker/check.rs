@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use s1_forwarder::emulator::{Kind, Setup, Token, system_clock};
+use s1_forwarder::emulator::{self, Kind, Setup, Token, system_clock};
 use serde_json::{Value, json};
 
 use crate::support::harness::Harness;
@@ -92,4 +92,59 @@ async fn what_is_good_and_what_is_not_is_distinguished() {
     assert!(harness.sink.ledger().counts().is_empty(), "nothing is delivered");
     assert!(harness.sink.requests().iter().all(|seen| seen.method == "OPTIONS"), "nothing is posted");
     assert!(!harness.path("state").exists(), "no state is touched");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_are_counted_and_the_scope_is_compared_with_what_the_token_sees() {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats, setup.alerts) = (20, 20, 0)).await;
+    let console = |changes: Value| {
+        let streams = json!({ "activities": null, "threats": {}, "alerts": {}, "groups": {} });
+        harness.put_changed("acme", json!({ "streams": streams, "console": changes }));
+    };
+    console(json!({}));
+    let (code, findings) = check(&harness).await;
+    assert_eq!(code, Some(0), "an empty stream is no failure: {findings:#?}");
+    assert_eq!(findings["stream threats"].1, "can be read; 20 records in all that the token sees");
+    assert_eq!(findings["scope"].1, "tenant: all accounts of this console");
+    let table = harness.command(&["check", "--pipelines", "pipelines"]).await.stdout;
+    let row = table.lines().find(|line| line.contains("stream alerts")).unwrap();
+    assert!(row.contains("warning") && row.contains("has no record in all that the token sees"), "{table}");
+
+    let threat = harness.console().record(Kind::Threats, harness.console().ids(Kind::Threats)[0]).unwrap();
+    let threat: Value = serde_json::from_slice(&threat).unwrap();
+    let id = |key: &str| threat["agentRealtimeInfo"][key].as_str().unwrap().parse::<u64>().unwrap();
+    let (account, site, group) = (id("accountId"), id("siteId"), id("groupId"));
+    console(json!({ "accounts": [account], "sites": [site], "groups": [group] }));
+    let (code, findings) = check(&harness).await;
+    assert_eq!(code, Some(0), "{findings:#?}");
+    for (name, kind, id) in [("accounts", Kind::Accounts, account), ("sites", Kind::Sites, site)] {
+        let record: Value = serde_json::from_slice(&harness.console().record(kind, id).unwrap()).unwrap();
+        let seen = format!("the token sees {}", record["name"].as_str().unwrap());
+        assert_eq!(findings[name], ("verified".to_owned(), seen), "{findings:#?}");
+    }
+    assert_eq!(findings["groups"].0, "verified");
+    assert!(findings["stream threats"].1.ends_with("in this scope"), "{findings:#?}");
+
+    // The console answers with empty lists, and every other finding is good.
+    let wrong = 999_999_999_999_999_999_u64;
+    let gone = 999_999_999_999_999_998_u64;
+    console(json!({ "accounts": [account, wrong], "groups": [gone] }));
+    let (code, findings) = check(&harness).await;
+    assert_eq!(code, Some(1), "{findings:#?}");
+    for (name, id) in [("accounts", wrong), ("groups", gone)] {
+        let (result, detail) = &findings[name];
+        assert!(result == "failed" && detail.contains(&format!("does not see {id}: ")), "{name}: {detail}");
+        assert!(!detail.contains(&account.to_string()), "{detail}");
+    }
+    assert_eq!(findings["stream threats"].0, "verified");
+
+    // A token of one site may not list accounts: nothing is said of them.
+    harness.console().set_token(Token::new(Setup::TOKEN).scoped(emulator::Scope::Sites(vec![site])));
+    console(json!({ "accounts": [account], "sites": [site] }));
+    let (code, findings) = check(&harness).await;
+    assert_eq!((code, findings["accounts"].0.as_str(), findings["sites"].0.as_str()), (Some(0), "reached", "verified"));
+    assert!(
+        findings["accounts"].1.starts_with("not known whether the token sees them: its role may not list accounts")
+    );
+    assert!(findings["scope"].1.starts_with("site: ") && findings["scope"].1.ends_with(" as Viewer"), "{findings:#?}");
 }

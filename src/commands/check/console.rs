@@ -1,5 +1,7 @@
-//! Tests one console in the order in which a person would doubt: address, token, owner, scope, clock, streams, rate.
+//! Tests one console in the order in which a person would doubt: address, token, owner, scope, clock, streams with
+//! their counts, rate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Check, Finding};
@@ -7,9 +9,9 @@ use crate::console::{
     self, Client, ConsoleError, ConsoleSettings, ConsoleUrl, Endpoint, Limiters, ReachError, Reached, reach,
 };
 use crate::pipeline::Pipeline;
-use crate::record::{Clock, Timestamp};
-use crate::settings::UsedProxy;
-use crate::source::Request;
+use crate::record::{Clock, Level, Scope, Timestamp};
+use crate::settings::{Id, UsedProxy};
+use crate::source::{By, Pull, Request, Window, visible_scopes};
 
 /// A token that expires within this time gets a warning.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -17,6 +19,8 @@ const SOON: Duration = Duration::from_secs(14 * 86_400);
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 /// Connectors quote this rate per token from SentinelOne's documentation.
 const CONSOLE_RATE: f64 = 25.0;
+/// Names of accounts, sites or groups in one row.
+const MOST_NAMES: usize = 10;
 /// Larger than one record of any stream.
 const ONE_RECORD: usize = 4 * 1024 * 1024;
 
@@ -28,8 +32,9 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
     let reached = reach(settings).await;
     let mut findings: Vec<Finding> = console::proxy(settings).map(|proxy| via(&proxy, &reached)).into_iter().collect();
     findings.push(address(&settings.url, reached));
-    let rest = ["token", "owner", "scope", "clock"].map(str::to_owned).into_iter();
-    let mut rest: Vec<String> = rest.chain(streams.iter().map(|pull| format!("stream {}", pull.stream))).collect();
+    let rest = ["token", "owner", "scope"].into_iter().chain(levels(settings).map(|(name, ..)| name)).chain(["clock"]);
+    let mut rest: Vec<String> =
+        rest.map(str::to_owned).chain(streams.iter().map(|pull| format!("stream {}", pull.stream))).collect();
     if findings.iter().any(|finding| finding.check == Check::Failed) {
         return skip(findings, rest);
     }
@@ -50,12 +55,15 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
         }
     }
     findings.extend(user(&client).await);
+    for (name, level, ids) in levels(settings) {
+        findings.push(given_scopes(&client, name, level, ids).await);
+    }
     findings.extend(client.time().map(|console| clock(console, Timestamp::now())));
     for pull in streams {
         let subject = format!("stream {}", pull.stream);
         let probe = Request::probe(pull.stream, ONE_RECORD);
         findings.push(match probe.send(&client, client.permit().await, None).await {
-            Ok(_) => verified(&subject, "can be read"),
+            Ok(_) => counted(&subject, count(&client, pull).await, settings),
             Err(error @ ConsoleError::Forbidden(_)) => {
                 let permission = Endpoint::permission(pull.stream);
                 let advice = "give it to the token's role, or correct `accounts`, `sites` and `groups`";
@@ -70,6 +78,64 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
     }
     findings.push(rate(settings));
     findings
+}
+
+/// The keys of the settings that name a scope, with their ids.
+fn levels(settings: &ConsoleSettings) -> impl Iterator<Item = (&'static str, Level, &[Id])> {
+    let all = [
+        ("accounts", Level::Account, &*settings.accounts),
+        ("sites", Level::Site, &*settings.sites),
+        ("groups", Level::Group, &*settings.groups),
+    ];
+    all.into_iter().filter(|(.., ids)| !ids.is_empty())
+}
+
+/// Whether the token sees what the settings name. A console answers an id that it does not see like one without
+/// records.
+async fn given_scopes(client: &Client, name: &str, level: Level, ids: &[Id]) -> Finding {
+    let unknown = |reason: String| reached(name, format!("not known whether the token sees them: {reason}"));
+    match visible_scopes(client, level).await {
+        Ok(Some(seen)) if seen.is_empty() && level == Level::Account => {
+            unknown("the console lists no accounts for it".to_owned())
+        }
+        Ok(Some(seen)) => compare(name, ids, &seen, |text| client.redactor().scrub(text)),
+        Ok(None) => unknown("the console lists too many".to_owned()),
+        Err(error @ ConsoleError::Forbidden(_)) => unknown(format!("its role may not list {name} ({error})")),
+        Err(error) => unknown(error.to_string()),
+    }
+}
+
+fn compare(name: &str, ids: &[Id], seen: &[Arc<Scope>], shown: impl Fn(&str) -> String) -> Finding {
+    let find = |id: &Id| seen.iter().find(|scope| *scope.id == *id.to_string());
+    let missing: Vec<String> = ids.iter().filter(|id| find(id).is_none()).map(Id::to_string).collect();
+    if !missing.is_empty() {
+        let detail = format!(
+            "the token does not see {}: correct `console.{name}`, or give the token's user access; the console sends nothing \
+             of what the token does not see",
+            missing.join(", ")
+        );
+        return failed(name, detail);
+    }
+    let names = ids.iter().filter_map(find).map(|scope| scope.name.as_deref().unwrap_or(&scope.id));
+    verified(name, format!("the token sees {}", shown(&names.take(MOST_NAMES).collect::<Vec<_>>().join(", "))))
+}
+
+/// All records of the stream in the pipeline's scope.
+async fn count(client: &Client, pull: &Pull) -> Result<u64, ConsoleError> {
+    let window = Window { from: Timestamp::default(), to: client.latest_time(), by: By::Creation };
+    pull.count(client, window, None).await
+}
+
+fn counted(subject: &str, count: Result<u64, ConsoleError>, settings: &ConsoleSettings) -> Finding {
+    let scope = if levels(settings).next().is_some() { "in this scope" } else { "in all that the token sees" };
+    match count {
+        Ok(0) => verified(subject, "can be read").warn(format!(
+            "the console has no record {scope}: is the scope right, and may the role see this kind of record?"
+        )),
+        Ok(1) => verified(subject, format!("can be read; 1 record {scope}")),
+        Ok(count) => verified(subject, format!("can be read; {count} records {scope}")),
+        Err(error) => verified(subject, format!("can be read; it is not known how many records there are: {error}")),
+    }
 }
 
 /// The proxy on the way to the console. An operator may not know of one that the environment names.
@@ -195,7 +261,14 @@ async fn user(client: &Client) -> [Finding; 2] {
         })
         .collect();
     let roles = if roles.is_empty() { String::new() } else { format!(": {}", roles.join(", ")) };
-    [owner, verified("scope", shown(format!("{scope}{roles}")))]
+    let words = match scope {
+        "tenant" | "global" => ": all accounts of this console",
+        "account" => ": all sites of the accounts that its user belongs to",
+        "site" => ": only the sites that its user belongs to",
+        "group" => ": only the groups that its user belongs to",
+        _ => "",
+    };
+    [owner, verified("scope", shown(format!("{scope}{}", if roles.is_empty() { words } else { &roles })))]
 }
 
 fn clock(console: Timestamp, local: Timestamp) -> Finding {

@@ -17,8 +17,9 @@ pub use report::{Check, Finding, PipelineReport, Report};
 /// Validate pipeline files and test their connections
 ///
 /// First, all errors of all files are reported with their places. Then each console is tested: reachable, token valid
-/// and when it expires, its owner and scope, clock, permission for each stream, rate limit. Each sink is `verified`,
-/// `reached, credentials not testable` or `failed`. Nothing is delivered, and no state is read or written. The `tests`
+/// and when it expires, its owner and scope, whether it sees the accounts, sites and groups of the file, clock,
+/// permission and number of records of each stream, rate limit. Each sink is `verified`, `reached, credentials not
+/// testable` or `failed`. Nothing is delivered, and no state is read or written. The `tests`
 /// of the files run too.
 ///
 /// Exit codes: 0 everything is valid; 1 a connection or a test failed; 2 a file is invalid, or there is none.

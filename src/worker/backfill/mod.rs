@@ -372,7 +372,7 @@ impl Job {
         let (meter, started) = (self.meter(), Instant::now());
         let mut waits = FullJitter::new(COUNT_WAITS.0, COUNT_WAITS.1, self.context.fork_random());
         loop {
-            match self.spec.pull.count(client, window, &meter).await {
+            match self.spec.pull.count(client, window, Some(&meter)).await {
                 Ok(count) => return Ok(count),
                 Err(ConsoleError::Transient { reason, after, .. })
                     if started.elapsed() < self.backfill.once_timeout =>

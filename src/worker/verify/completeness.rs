@@ -86,11 +86,11 @@ impl CompletenessChecker {
     }
 
     async fn try_count(&self, window: Window) -> Result<u64, ConsoleError> {
-        let known = self.pull.count(&self.client, window, &self.meter).await?;
+        let known = self.pull.count(&self.client, window, Some(&self.meter)).await?;
         if known <= TRUSTED_COUNT {
             return Ok(known);
         }
-        count_in_parts(window, known, |part| self.pull.count(&self.client, part, &self.meter)).await
+        count_in_parts(window, known, |part| self.pull.count(&self.client, part, Some(&self.meter))).await
     }
 
     /// Reads all records created in `hours`. A record that changed later than `settled_until` is not unknown: the lane

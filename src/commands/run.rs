@@ -69,6 +69,12 @@ pub struct Args {
     #[arg(long, value_name = "PERIOD|forever", default_value = "forever")]
     renamed_wait: RenamedWait,
 
+    /// Also count delivered events and their bytes by the value of this label of events; may be repeated
+    ///
+    /// A lane has at most 1,000 values, the process 20,000; the rest is counted as `other`. See docs/metrics.md.
+    #[arg(long = "metrics-label", value_name = "NAME", value_delimiter = ',')]
+    metrics_labels: Vec<String>,
+
     /// In this run, keep any number of refused events of this lane as dead letters
     ///
     /// A lane stops when its sink refuses ten events in a row, since a wrong setting is likely. Use this if the events
@@ -105,7 +111,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok((before, limit)) => info!(before, limit, "the limit of open files is raised as far as this process may"),
         Err(error) => warn!(%error, "the limit of open files cannot be raised"),
     }
-    let telemetry = Arc::new(Telemetry::new());
+    let telemetry = Arc::new(Telemetry::new().counting_labels(args.metrics_labels.clone()));
     let signals = Signals::new()?;
     #[cfg(feature = "traces")]
     let traces = start_traces(args.otlp_traces.as_ref())?;

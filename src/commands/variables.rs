@@ -45,6 +45,7 @@ pub const VARIABLES: &[(&str, &str, Commands)] = &[
     ("S1_FORWARDER_SHARDS", "shards", Only("run")),
     ("S1_FORWARDER_LEASE", "lease", Only("run")),
     ("S1_FORWARDER_RENAMED_WAIT", "renamed-wait", Only("run")),
+    ("S1_FORWARDER_METRICS_LABEL", "metrics-label", Only("run")),
     ("S1_FORWARDER_LISTEN", "listen", Only("run")),
     ("S1_FORWARDER_LISTEN_PROBES", "listen-probes", Only("run")),
     ("S1_FORWARDER_WEB_CONFIG", "web-config", Only("run")),

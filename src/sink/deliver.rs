@@ -27,7 +27,7 @@ use crate::checkpoint::CheckpointUpdate;
 use crate::failure::Failure;
 use crate::record::Clock;
 use crate::settings::{FullJitter, Labels};
-use crate::telemetry::{BatchSpan, LaneState, Meter};
+use crate::telemetry::{BatchSpan, DeliveredEvent, LaneState, Meter};
 
 /// If this many events in a row are refused and none is accepted, the configuration is wrong.
 const MISCONFIGURED_FROM: usize = 10;
@@ -74,6 +74,8 @@ struct BatchDelivery<'a> {
     settled: &'a Settled,
     /// The unsent parts, in order, as indices of the batch.
     parts: VecDeque<Vec<usize>>,
+    /// Of each event, where the destination does not count its body.
+    event_bytes: Option<Vec<u32>>,
     accepted: usize,
     refused: Vec<Refusal>,
     /// Number of those that the sink accepted without naming them. They count as delivered.
@@ -149,6 +151,7 @@ impl Delivery {
             batch,
             settled,
             parts,
+            event_bytes: None,
             accepted: 0,
             refused,
             accepted_unnamed: 0,
@@ -273,7 +276,15 @@ impl BatchDelivery<'_> {
 
     /// Settles the events, retries them (after a 429, 5xx or timeout), sends halves, or ends the delivery.
     async fn act_on(&mut self, part: Vec<usize>, attempt: Attempt) -> Result<(), Failure> {
-        let Attempt { outcome, bytes, status } = attempt;
+        let Attempt { outcome, bytes, event_bytes, status } = attempt;
+        if let Some(event_bytes) = event_bytes {
+            let all = self.event_bytes.get_or_insert_with(|| vec![0; self.batch.len()]);
+            for (index, bytes) in part.iter().zip(&event_bytes) {
+                if let Some(counted) = all.get_mut(*index) {
+                    *counted = *bytes;
+                }
+            }
+        }
         match outcome {
             Outcome::Delivered => self.accept(part, bytes),
             Outcome::DeliveredWithWarning(warning) | Outcome::SlowDown(warning) => {
@@ -306,12 +317,20 @@ impl BatchDelivery<'_> {
         let Delivery { meter, health, .. } = self.delivery;
         meter.lane.delivered.fetch_add(part.len() as u64, Ordering::Relaxed);
         meter.lane.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
+        meter.delivered(part.iter().filter_map(|index| self.delivered_event(*index)));
         self.accepted += part.len();
         self.settled.mark(part);
         self.blocked_since = None;
         health.accepted();
         self.waits = self.delivery.waits(&mut self.random);
         meter.set_sink_failure(None);
+    }
+
+    fn delivered_event(&self, index: usize) -> Option<DeliveredEvent<'_>> {
+        let event = self.batch.event(index)?;
+        let counted = self.event_bytes.as_ref().and_then(|event_bytes| event_bytes.get(index));
+        let bytes = counted.map_or(event.body.len() as u64, |bytes| u64::from(*bytes));
+        Some(DeliveredEvent { bytes, time: event.time, labels: event.labels.map(|labels| &**labels) })
     }
 
     /// The sink refused `count` events of `part` without saying which.
@@ -540,6 +559,12 @@ impl BatchDelivery<'_> {
         }
         let accepted = self.accepted_unnamed.min(refused.len());
         meter.lane.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
+        if accepted > 0 {
+            // Which of them were accepted is not known: each has the average size.
+            let sizes = self.refused.iter().filter_map(|refusal| self.delivered_event(refusal.index));
+            let bytes = sizes.map(|event| event.bytes).sum::<u64>() * accepted as u64 / refused.len() as u64;
+            meter.lane.delivered_event_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
         meter.lane.dead_letters.fetch_add((refused.len() - accepted) as u64, Ordering::Relaxed);
         dead_letters.show(&meter.lane);
         if let Some(DeadLetter { reason, record_id, .. }) = refused.first() {

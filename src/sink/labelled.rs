@@ -65,7 +65,7 @@ impl LabelledSink {
             Ok(sink) => sink.send(batch).await,
             Err(error) => {
                 let outcome = Outcome::Misconfigured(format!("with the labels {labels:?}: {error}"));
-                Attempt { outcome, bytes: 0, status: "labels".to_owned() }
+                Attempt { outcome, bytes: 0, event_bytes: None, status: "labels".to_owned() }
             }
         }
     }

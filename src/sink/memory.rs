@@ -157,7 +157,12 @@ impl Sink for MemorySink {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             self.accept(batch, &outcome);
             let bytes = batch.body_bytes() as u64;
-            Attempt { outcome: outcome.unwrap_or(Outcome::Delivered), bytes, status: "ok".to_owned() }
+            Attempt {
+                outcome: outcome.unwrap_or(Outcome::Delivered),
+                bytes,
+                event_bytes: None,
+                status: "ok".to_owned(),
+            }
         })
     }
 

@@ -153,6 +153,9 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// Bytes sent: a request's body after compression; for Kafka, keys and values.
     pub bytes: u64,
+    /// Bytes of each event as the destination counts what it takes in, before compression and without framing. `None`:
+    /// those of the events' bodies.
+    pub event_bytes: Option<Box<[u32]>>,
     /// The label of `sink_requests_total`: an HTTP status, a Kafka error name, `ok`, `timeout`, `connect`, …
     pub status: String,
 }

@@ -122,10 +122,10 @@ pub(crate) async fn write_lines(
         Err(_) => Err(io::Error::other("the writing task ended early")),
     };
     match written {
-        Ok(()) => Attempt { outcome: Outcome::Delivered, bytes, status: "ok".to_owned() },
+        Ok(()) => Attempt { outcome: Outcome::Delivered, bytes, event_bytes: None, status: "ok".to_owned() },
         Err(error) => {
             let outcome = Failure::of_io(&error, error.to_string()).into();
-            Attempt { outcome, bytes: 0, status: "io".to_owned() }
+            Attempt { outcome, bytes: 0, event_bytes: None, status: "io".to_owned() }
         }
     }
 }

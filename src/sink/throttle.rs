@@ -253,7 +253,7 @@ mod tests {
     }
 
     fn attempt(outcome: Outcome) -> Attempt {
-        Attempt { outcome, bytes: 0, status: String::new() }
+        Attempt { outcome, bytes: 0, event_bytes: None, status: String::new() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::metrics::{self, METRIC_PREFIX, Metric};
 use super::registry::Pipeline;
-use super::{Activity, LaneMetrics, SkipReason, StatusCounts, Telemetry};
+use super::{Activity, LabelCount, LaneMetrics, SkipReason, StatusCounts, Telemetry};
 use crate::record::Timestamp;
 
 /// A metric whose samples come from the lanes or the pipeline files.
@@ -26,6 +26,8 @@ enum Samples {
     /// One gauge per lane; no sample while the value is unknown.
     Gauge(fn(&LaneMetrics, Timestamp) -> Option<f64>),
     Skipped,
+    /// One counter per lane and value of a label.
+    Labels(fn(LabelCount) -> u64),
     /// The name of the lane's state is a label.
     State,
     ConsoleRequests,
@@ -54,6 +56,12 @@ const FAMILIES: &[Family] = &[
     },
     Family { metric: metrics::SINK_WARNINGS, samples: Samples::Counter(|lane| lane.sink_warnings.load(Relaxed)) },
     Family { metric: metrics::DELIVERED_BYTES, samples: Samples::Counter(|lane| lane.delivered_bytes.load(Relaxed)) },
+    Family {
+        metric: metrics::DELIVERED_EVENT_BYTES,
+        samples: Samples::Counter(|lane| lane.delivered_event_bytes.load(Relaxed)),
+    },
+    Family { metric: metrics::LABEL_EVENTS, samples: Samples::Labels(|count| count.events) },
+    Family { metric: metrics::LABEL_EVENT_BYTES, samples: Samples::Labels(|count| count.bytes) },
     Family { metric: metrics::LAG, samples: Samples::Gauge(|lane, now| lane.lag(now).map(|lag| lag.as_secs_f64())) },
     Family { metric: metrics::LAST_SUCCESS, samples: Samples::Gauge(|lane, _| lane.last_success().map(seconds)) },
     Family {
@@ -167,6 +175,11 @@ impl Samples {
                 for reason in SkipReason::ALL {
                     lines.lane(lane, &[("reason", reason.label())], lane.skipped(reason));
                 }
+            }),
+            Self::Labels(value) => written.lanes(lanes, lines, |lane, lines| {
+                lane.for_each_label_count(|name, text, count| {
+                    lines.lane(lane, &[("label", name), ("value", text)], value(count))
+                });
             }),
             Self::State => {
                 written.lanes(lanes, lines, |lane, lines| lines.lane(lane, &[("state", lane.state_name().0)], 1_u64))

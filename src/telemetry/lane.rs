@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::exposition::label;
+use super::label_counts::{CountedLabels, LabelCount, LabelCounts};
 use super::notices::Notices;
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
@@ -272,13 +273,12 @@ pub struct LaneMetrics {
     pub repaired: AtomicU64,
     pub(super) repair_notices: Notices,
     pub remap_errors: AtomicU64,
-    /// Boxed: few lanes have programs that fail.
-    remap_failures: Mutex<Option<Box<RemapFailures>>>,
+    /// Boxed: few lanes have any of it.
+    rare: Mutex<Option<Box<Rare>>>,
     pub unknown_activity_types: AtomicU64,
     pub delivered_bytes: AtomicU64,
+    pub delivered_event_bytes: AtomicU64,
     pub sink_warnings: AtomicU64,
-    /// The text of the last one.
-    sink_warning: Mutex<Box<str>>,
     pub console_requests: Arc<StatusCounts>,
     pub sink_requests: StatusCounts,
     skipped: [AtomicU64; 4],
@@ -305,13 +305,16 @@ pub struct LaneMetrics {
     errors: Mutex<Vec<RecentError>>,
 }
 
-/// What a lane knows of the failures of the user's program.
+/// What few lanes have: there are tens of thousands.
 #[derive(Debug, Default)]
-struct RemapFailures {
-    /// The text of the last one.
-    last: String,
+struct Rare {
+    /// The text of the last warning of the sink.
+    sink_warning: String,
+    /// The text of the last failure of the user's program.
+    remap_error: String,
     /// How often the program took too long.
-    overruns: u64,
+    remap_overruns: u64,
+    label_counts: LabelCounts,
 }
 
 impl LaneMetrics {
@@ -337,11 +340,11 @@ impl LaneMetrics {
             repaired: AtomicU64::new(0),
             repair_notices: Notices::default(),
             remap_errors: AtomicU64::new(0),
-            remap_failures: Mutex::default(),
+            rare: Mutex::default(),
             unknown_activity_types: AtomicU64::new(0),
             delivered_bytes: AtomicU64::new(0),
+            delivered_event_bytes: AtomicU64::new(0),
             sink_warnings: AtomicU64::new(0),
-            sink_warning: Mutex::default(),
             console_requests: Arc::default(),
             sink_requests: StatusCounts::default(),
             skipped: Default::default(),
@@ -416,30 +419,38 @@ impl LaneMetrics {
     /// line.
     pub fn sink_warned(&self, warning: &str) -> bool {
         self.sink_warnings.fetch_add(1, Ordering::Relaxed);
-        replace_if_different(&self.sink_warning, warning)
+        replace_if_different(&mut self.rare.lock().get_or_insert_default().sink_warning, warning)
     }
 
     /// Counts an event on which the user's program failed. Returns true if the text changed, which is worth a log line.
     pub fn remap_failed(&self, reason: &str, overran: bool) -> bool {
         self.remap_errors.fetch_add(1, Ordering::Relaxed);
-        let mut failures = self.remap_failures.lock();
-        let failures = failures.get_or_insert_default();
-        failures.overruns += u64::from(overran);
-        if failures.last == reason {
-            return false;
+        let mut rare = self.rare.lock();
+        let rare = rare.get_or_insert_default();
+        rare.remap_overruns += u64::from(overran);
+        replace_if_different(&mut rare.remap_error, reason)
+    }
+
+    /// Counts delivered events by the value of a label. The caller runs within the lane's span.
+    pub fn count_label(&self, labels: &CountedLabels, name: &str, value: &str, count: LabelCount) {
+        self.rare.lock().get_or_insert_default().label_counts.add(labels, name, value, count);
+    }
+
+    /// Calls `visit` with each label, value and count, under the lock.
+    pub fn for_each_label_count(&self, visit: impl FnMut(&str, &str, LabelCount)) {
+        if let Some(rare) = self.rare.lock().as_ref() {
+            rare.label_counts.for_each(visit);
         }
-        reason.clone_into(&mut failures.last);
-        true
     }
 
     /// Events on which the user's program took too long.
     pub fn remap_overruns(&self) -> u64 {
-        self.remap_failures.lock().as_ref().map_or(0, |failures| failures.overruns)
+        self.rare.lock().as_ref().map_or(0, |rare| rare.remap_overruns)
     }
 
     /// The reason of the last failure of the user's program.
     pub fn last_remap_error(&self) -> Option<String> {
-        self.remap_failures.lock().as_ref().map(|failures| failures.last.clone())
+        self.rare.lock().as_ref().map(|rare| rare.remap_error.clone()).filter(|error| !error.is_empty())
     }
 
     /// Sets the time up to which the lane is complete: the start of the last poll that reached its end and whose
@@ -687,11 +698,10 @@ pub struct RecentError {
 }
 
 /// True if `text` was different.
-fn replace_if_different(last: &Mutex<Box<str>>, text: &str) -> bool {
-    let mut last = last.lock();
-    let changed = **last != *text;
+fn replace_if_different(last: &mut String, text: &str) -> bool {
+    let changed = *last != text;
     if changed {
-        *last = text.into();
+        text.clone_into(last);
     }
     changed
 }

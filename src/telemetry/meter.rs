@@ -1,12 +1,15 @@
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
-use super::{LaneMetrics, LaneState, Telemetry};
+use super::{LabelCount, LaneMetrics, LaneState, Telemetry};
 use crate::record::{Clock, Stream, Timestamp};
+
+/// The labels of an event, by name.
+type Labels = std::collections::BTreeMap<String, String>;
 
 /// Reports one lane's progress: to the lane's own counters and state, and to the process's histograms. Clones report
 /// for the same lane.
@@ -17,6 +20,21 @@ pub struct Meter {
     sink_type: Arc<str>,
     clock: Clock,
     failures: Arc<Mutex<Failures>>,
+    /// The labels of events that have none of their own.
+    labels: Arc<Labels>,
+    /// Records from then on show how long events take; the latest time while there are none.
+    latency_from: Arc<AtomicI64>,
+}
+
+/// An event that the sink has acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub struct DeliveredEvent<'a> {
+    /// As the destination counts it: see `delivered_event_bytes_total`.
+    pub bytes: u64,
+    /// The record's own time.
+    pub time: Option<Timestamp>,
+    /// Its labels, if the events of the lane differ in them.
+    pub labels: Option<&'a Labels>,
 }
 
 /// Current failures of a lane's parts, which fail and recover independently. The lane's state is the most severe of
@@ -93,7 +111,60 @@ impl Meter {
     }
 
     pub fn with_metrics(lane: Arc<LaneMetrics>, telemetry: &Arc<Telemetry>, sink_type: &str, clock: Clock) -> Self {
-        Self { lane, telemetry: telemetry.clone(), sink_type: sink_type.into(), clock, failures: Arc::default() }
+        Self {
+            lane,
+            telemetry: telemetry.clone(),
+            sink_type: sink_type.into(),
+            clock,
+            failures: Arc::default(),
+            labels: Arc::default(),
+            latency_from: Arc::new(AtomicI64::new(i64::MAX)),
+        }
+    }
+
+    /// With the labels of events that have none of their own.
+    #[must_use]
+    pub fn labelled(self, labels: &Labels) -> Self {
+        let is_counted = !self.telemetry.counted_labels().names().is_empty();
+        if is_counted { Self { labels: Arc::new(labels.clone()), ..self } } else { self }
+    }
+
+    /// The latency of events is measured whose records are newer than `time`; of none without it.
+    pub fn measure_latency_from(&self, time: Option<Timestamp>) {
+        self.latency_from.store(time.map_or(i64::MAX, Timestamp::micros), Ordering::Relaxed);
+    }
+
+    /// The sink has acknowledged events of one batch. The caller runs within the lane's span.
+    pub fn delivered<'a>(&'a self, events: impl Iterator<Item = DeliveredEvent<'a>> + Clone) {
+        let bytes = events.clone().map(|event| event.bytes).sum();
+        self.lane.delivered_event_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let from = self.latency_from.load(Ordering::Relaxed);
+        if from != i64::MAX {
+            let (now, from) = (self.clock.now(), Timestamp::from_micros(from));
+            let times = events.clone().filter_map(|event| event.time).filter(|time| *time > from);
+            let latencies = times.map(|time| now.since(time));
+            self.telemetry.process().observe_event_latency(self.lane.stream, &self.sink_type, latencies);
+        }
+        let labels = self.telemetry.counted_labels();
+        for name in labels.names() {
+            // The events of a batch mostly have one value.
+            let mut run: Option<(&str, LabelCount)> = None;
+            for event in events.clone() {
+                let Some(value) = event.labels.unwrap_or(&self.labels).get(name) else { continue };
+                let one = LabelCount { events: 1, bytes: event.bytes };
+                match &mut run {
+                    Some((same, count)) if *same == value.as_str() => count.add(one),
+                    _ => {
+                        if let Some((value, count)) = run.replace((value, one)) {
+                            self.lane.count_label(labels, name, value, count);
+                        }
+                    }
+                }
+            }
+            if let Some((value, count)) = run {
+                self.lane.count_label(labels, name, value, count);
+            }
+        }
     }
 
     /// The type of the lane's sink.

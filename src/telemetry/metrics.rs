@@ -87,6 +87,15 @@ metrics! {
          text.";
     DELIVERED_BYTES = Counter "delivered_bytes_total" LANE, "bytes",
         "Bytes sent to the sink and acknowledged: request bodies after compression; for Kafka, keys and values.";
+    DELIVERED_EVENT_BYTES = Counter "delivered_event_bytes_total" LANE, "bytes",
+        "Bytes of the acknowledged events before compression and without framing, as destinations count what they take in: \
+         of `splunk_hec` the value of `event`, of `elasticsearch` the document, of `azure_logs` and `datadog` the element of \
+         the list, of `syslog` the message without its header, of the others the event itself.";
+    LABEL_EVENTS = Counter "label_events_delivered_total" &["pipeline", "stream", "sink", "label", "value"], "events",
+        "Events that the sink acknowledged, by the value of a label that `--metrics-label` names. A lane has at most 1,000 \
+         values, a process 20,000; the rest is counted as `other`.";
+    LABEL_EVENT_BYTES = Counter "label_delivered_event_bytes_total" &["pipeline", "stream", "sink", "label", "value"], "bytes",
+        "As `delivered_event_bytes_total`, by the value of a label that `--metrics-label` names.";
     LAG = Gauge "lag_seconds" LANE, "seconds",
         "Now minus the time up to which the lane is complete. Absent until that time is known.";
     LAST_SUCCESS = Gauge "last_success_timestamp_seconds" LANE, "Unix time",
@@ -159,6 +168,9 @@ metrics! {
         "Poll start minus timestamp of records that an earlier complete poll over their time did not return. This is at \
          most how late they became visible: one that no count showed is found when its time is closed, up to half an \
          `overlap` and two intervals later. Use it to tune `overlap`.";
+    EVENT_LATENCY = Histogram "event_latency_seconds" &["stream", "type"], "seconds",
+        "Time from a record's own time to the acknowledgement of its event, by sink type. Only of records that are newer than \
+         the lane's first complete poll: a history that is read late says nothing.";
     CONSOLE_REQUEST_DURATION = Histogram "console_request_duration_seconds" &["stream"], "seconds",
         "Time from a console request to the end of its response.";
     SINK_REQUEST_DURATION = Histogram "sink_request_duration_seconds" &["type"], "seconds",

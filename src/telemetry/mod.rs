@@ -9,6 +9,7 @@
 mod exposition;
 mod health;
 mod history;
+mod label_counts;
 mod lane;
 mod logs;
 mod meter;
@@ -25,12 +26,13 @@ mod traces;
 
 pub use health::{Health, Part};
 pub use history::HistorySample;
+pub use label_counts::{CountedLabels, LabelCount};
 pub use lane::{
     LaneMetrics, LaneState, LimitWaitGuard, Misconfiguration, RecentError, SkipReason, StatusCounts, TokenProblem,
     Verification, describe_skipped,
 };
 pub use logs::{LogError, LogFormat, init_logs, lane_span};
-pub use meter::Meter;
+pub use meter::{DeliveredEvent, Meter};
 pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};
 pub use process::ProcessMetrics;
 pub use registry::{Activity, ClusterView, FileStatus, LaneView, SettingsSource, Snapshot, Telemetry};

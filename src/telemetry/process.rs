@@ -24,6 +24,10 @@ const HANDOVER_SECONDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20
 const ARRIVAL_SECONDS: &[f64] =
     &[1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 450.0, 600.0, 1800.0, 3600.0, 21600.0, 86400.0];
 
+/// From a second to a day: what of a contract about delays can be seen.
+pub(super) const LATENCY_SECONDS: &[f64] =
+    &[1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 21600.0, 86400.0];
+
 /// Metrics of the process as a whole. Their labels have few values.
 #[derive(Debug)]
 pub struct ProcessMetrics {
@@ -47,6 +51,7 @@ pub struct ProcessMetrics {
     arrival_delay: HistogramVec,
     console_requests: HistogramVec,
     sink_requests: HistogramVec,
+    event_latency: HistogramVec,
 }
 
 impl Default for ProcessMetrics {
@@ -91,8 +96,9 @@ impl Default for ProcessMetrics {
             arrival_delay: histogram(&metrics::ARRIVAL_DELAY, ARRIVAL_SECONDS),
             console_requests: histogram(&metrics::CONSOLE_REQUEST_DURATION, REQUEST_SECONDS),
             sink_requests: histogram(&metrics::SINK_REQUEST_DURATION, REQUEST_SECONDS),
+            event_latency: histogram(&metrics::EVENT_LATENCY, LATENCY_SECONDS),
         };
-        let collectors: [Box<dyn Collector>; 18] = [
+        let collectors: [Box<dyn Collector>; 19] = [
             Box::new(build),
             Box::new(process.in_flight_bytes.clone()),
             Box::new(process.memory_budget.clone()),
@@ -111,6 +117,7 @@ impl Default for ProcessMetrics {
             Box::new(process.arrival_delay.clone()),
             Box::new(process.console_requests.clone()),
             Box::new(process.sink_requests.clone()),
+            Box::new(process.event_latency.clone()),
         ];
         for collector in collectors {
             process.registry.register(collector).expect("each name is registered once");
@@ -199,6 +206,19 @@ impl ProcessMetrics {
     /// `sink_type` is the sink's `type:` in the pipeline file.
     pub fn observe_sink_request(&self, sink_type: &str, time: Duration) {
         self.sink_requests.with_label_values(&[sink_type]).observe(time.as_secs_f64());
+    }
+
+    /// Each of a batch of events arrived so long after its record's own time.
+    pub fn observe_event_latency(&self, stream: Stream, sink_type: &str, latencies: impl Iterator<Item = Duration>) {
+        let mut histogram = None;
+        for latency in latencies {
+            let histogram = histogram
+                .get_or_insert_with(|| self.event_latency.with_label_values(&[stream.name(), sink_type]).local());
+            histogram.observe(latency.as_secs_f64());
+        }
+        if let Some(histogram) = histogram {
+            histogram.flush();
+        }
     }
 
     /// These metrics as Prometheus text.

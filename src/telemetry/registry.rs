@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::history::{History, HistorySample};
-use super::{Health, LaneMetrics, LaneState, ProcessMetrics};
+use super::{CountedLabels, Health, LaneMetrics, LaneState, ProcessMetrics};
 use crate::record::{Stream, Timestamp};
 
 /// What the pipeline of a file is doing (label `state` of `pipelines`).
@@ -112,6 +112,7 @@ pub struct Telemetry {
     /// By name: `console_requests_total` and `sink_requests_total` are sums over one pipeline's lanes.
     pipelines: RwLock<BTreeMap<String, Pipeline>>,
     settings: RwLock<Option<Arc<dyn SettingsSource>>>,
+    counted_labels: CountedLabels,
     /// What is wrong outside of pipeline files, by path.
     source_problems: RwLock<BTreeMap<PathBuf, String>>,
 }
@@ -158,6 +159,17 @@ struct Sample {
 impl Telemetry {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Counts events by the values of these labels too: `--metrics-label`.
+    #[must_use]
+    pub fn counting_labels(self, names: Vec<String>) -> Self {
+        Self { counted_labels: CountedLabels::new(names), ..self }
+    }
+
+    /// See [`Self::counting_labels`].
+    pub fn counted_labels(&self) -> &CountedLabels {
+        &self.counted_labels
     }
 
     /// Metrics of the process as a whole.

@@ -250,7 +250,7 @@ impl WorkerContext {
             sink,
             retry: spec.sink.common.retry,
             dead_letters: self.dead_letters.clone(),
-            meter: meter.clone(),
+            meter: meter.clone().labelled(&spec.transform.labels),
             clock: self.clock(),
             health: Health::new(self.options.accept_refusals.contains(&spec.id)),
             throttle: Throttle::new(spec.sink.concurrency()),

@@ -120,7 +120,7 @@ impl Sink for CommittingSink {
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
         Box::pin(async {
             self.kept.lock().unwrap().uncommitted += batch.len();
-            Attempt { outcome: Outcome::Delivered, bytes: 1, status: "ok".to_owned() }
+            Attempt { outcome: Outcome::Delivered, bytes: 1, event_bytes: None, status: "ok".to_owned() }
         })
     }
 
@@ -174,7 +174,7 @@ impl TransactionalSink for CommittingSink {
                 kept.taken.extend(batch.events().map(|event| event.identity.to_string()));
                 kept.keep(&update);
             }
-            Attempt { outcome, bytes: 1, status: "ok".to_owned() }
+            Attempt { outcome, bytes: 1, event_bytes: None, status: "ok".to_owned() }
         })
     }
 

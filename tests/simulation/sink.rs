@@ -267,7 +267,7 @@ impl Sink for Destination {
             wire.done = true;
             let (taken, reported, outcome) = (reply.taken.len(), reply.reported, reply.outcome);
             self.simulation.note(format_args!("{self:?}: {taken} accepted, reported {reported}: {outcome:?}"));
-            Attempt { outcome, bytes: batch.body_bytes() as u64, status: "sim".to_owned() }
+            Attempt { outcome, bytes: batch.body_bytes() as u64, event_bytes: None, status: "sim".to_owned() }
         })
     }
 

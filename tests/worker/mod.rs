@@ -13,6 +13,7 @@ mod check;
 mod console_input;
 mod dead_letters;
 mod enrichment;
+mod event_bytes;
 mod files_that_hang;
 mod findings;
 mod guides;

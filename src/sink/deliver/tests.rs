@@ -34,7 +34,7 @@ impl Script {
             (_, "") => "scripted",
             (_, status) => status,
         };
-        Attempt { outcome, bytes: 1, status: status.to_owned() }
+        Attempt { outcome, bytes: 1, event_bytes: None, status: status.to_owned() }
     }
 }
 

@@ -306,6 +306,10 @@ impl Destination for AzureLogs {
         }
     }
 
+    fn surroundings(&self) -> Option<usize> {
+        Some(0)
+    }
+
     /// A request is accepted or refused as a whole.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
         match (response.status.as_u16(), response.expect_json("Azure Monitor")) {

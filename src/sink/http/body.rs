@@ -69,6 +69,14 @@ impl EncoderScratch {
     }
 }
 
+/// The body of a request.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) bytes: Vec<u8>,
+    /// See [`Attempt::event_bytes`](crate::sink::Attempt::event_bytes).
+    pub(crate) event_bytes: Option<Box<[u32]>>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EncodeError {
     #[error("cannot compress: {0}")]
@@ -85,7 +93,7 @@ pub(crate) async fn encode(
     compression: Compression,
     limits: &Limits,
     signature: Option<&mut Signature>,
-) -> Result<Vec<u8>, EncodeError> {
+) -> Result<Body, EncodeError> {
     // Never closed, so this always yields a permit.
     let _permit = ENCODE_PERMITS.acquire().await.ok();
     let mut scratch = EncoderScratch::take();
@@ -104,7 +112,7 @@ async fn encode_with(
     compression: Compression,
     limits: &Limits,
     mut signature: Option<&mut Signature>,
-) -> Result<Vec<u8>, EncodeError> {
+) -> Result<Body, EncodeError> {
     let most_bytes = if batch.len() > 1 { limits.bytes } else { limits.most_bytes };
     let mut encoder = Encoder::new(compression, batch, gzip)?;
     let mut written = 0;
@@ -118,10 +126,17 @@ async fn encode_with(
         chunk.clear();
         Ok::<_, EncodeError>(())
     };
+    let surroundings = destination.surroundings();
+    let mut event_bytes = surroundings.map(|_| Vec::with_capacity(batch.len()));
     destination.open(batch, chunk);
     for (index, event) in batch.events().enumerate() {
         let begin = chunk.len();
         write_event(destination, index, event, chunk);
+        if let (Some(event_bytes), Some(surroundings)) = (&mut event_bytes, surroundings) {
+            let separator = if index > 0 { destination.framing().separator.len() } else { 0 };
+            let bytes = (chunk.len() - begin).saturating_sub(separator + surroundings);
+            event_bytes.push(u32::try_from(bytes).unwrap_or(u32::MAX));
+        }
         check("the event", chunk.len() - begin, limits.event_bytes)?;
         if chunk.len() >= CHUNK {
             drain(chunk, &mut encoder)?;
@@ -132,7 +147,7 @@ async fn encode_with(
     drain(chunk, &mut encoder)?;
     let body = encoder.finish()?;
     check("the request", body.len(), limits.wire_bytes)?;
-    Ok(body)
+    Ok(Body { bytes: body, event_bytes: event_bytes.map(Vec::into_boxed_slice) })
 }
 
 fn check(what: &'static str, bytes: usize, limit: usize) -> Result<(), EncodeError> {
@@ -286,7 +301,7 @@ mod tests {
 
     async fn outcome(events: usize, compression: Compression, limits: Limits) -> String {
         match encode(&Texts, &batch(events), compression, &limits, None).await {
-            Ok(body) => format!("{} bytes", body.len()),
+            Ok(body) => format!("{} bytes", body.bytes.len()),
             Err(error) => error.to_string(),
         }
     }
@@ -324,9 +339,9 @@ mod tests {
         for events in [2_000, 1, 3_000, 500, 7, 0, 10_000, 40, 2_000] {
             let error = outcome(2_000, Compression::Gzip, Limits { bytes: 150_000, ..Limits::NONE }).await;
             assert!(error.starts_with("the request before compression"), "{error}");
-            let plain = encode(&Texts, &batch(events), Compression::None, &Limits::NONE, None).await.unwrap();
+            let plain = encode(&Texts, &batch(events), Compression::None, &Limits::NONE, None).await.unwrap().bytes;
             for _ in 0..3 {
-                let body = encode(&Texts, &batch(events), Compression::Gzip, &Limits::NONE, None).await.unwrap();
+                let body = encode(&Texts, &batch(events), Compression::Gzip, &Limits::NONE, None).await.unwrap().bytes;
                 let mut inflated = Vec::new();
                 flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut inflated).unwrap();
                 assert!(inflated == plain, "{} bytes of {}", inflated.len(), plain.len());

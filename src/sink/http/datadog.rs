@@ -196,6 +196,10 @@ impl Destination for Datadog {
         out.push(b'}');
     }
 
+    fn surroundings(&self) -> Option<usize> {
+        Some(0)
+    }
+
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
         response.expect_json("Datadog")
     }

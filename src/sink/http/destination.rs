@@ -103,6 +103,11 @@ pub(crate) trait Destination: Send + Sync + Debug + 'static {
     /// Appends one event, without the separator.
     fn event(&self, event: Event<'_>, out: &mut Vec<u8>);
 
+    /// Set if the destination counts what `event` appends, less so many bytes, and not the body of the event.
+    fn surroundings(&self) -> Option<usize> {
+        None
+    }
+
     /// Maximum number of bytes of a response that are read. The rest is ignored.
     fn max_response_bytes(&self) -> usize {
         64 * 1024

@@ -29,6 +29,10 @@ use crate::sink::common::{Compression, Defaults};
 use crate::sink::integration::{Content, ELASTICSEARCH, Integration};
 use crate::sink::{Batch, BuildError, Event, Limits, Outcome, Probe, SinkContext};
 
+/// The line before a document, around the identity, which has 32 digits.
+const ACTION: (&str, &str) = (r#"{"create":{"_id":""#, "\"}}\n");
+const IDENTITY_BYTES: usize = 32;
+
 /// `type: elasticsearch`: a data stream of Elasticsearch or OpenSearch. The identity of an event is the `_id` of its
 /// document, so that a document that is sent again is recognised until the data stream rolls over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -189,9 +193,14 @@ impl Destination for Elasticsearch {
 
     fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
         // Writing into a Vec cannot fail.
-        let _ = writeln!(out, r#"{{"create":{{"_id":"{}"}}}}"#, event.identity);
+        let _ = write!(out, "{}{}{}", ACTION.0, event.identity, ACTION.1);
         self.documents.write(event, out);
         out.push(b'\n');
+    }
+
+    /// The line before the document, and the end of its own line.
+    fn surroundings(&self) -> Option<usize> {
+        Some(ACTION.0.len() + IDENTITY_BYTES + ACTION.1.len() + "\n".len())
     }
 
     fn max_response_bytes(&self) -> usize {

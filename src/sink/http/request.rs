@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use sha2::{Digest, Sha256};
 
 use super::auth::AuthError;
-use super::body::{EncodeError, content_encoding, encode, framing_bytes};
+use super::body::{Body, EncodeError, content_encoding, encode, framing_bytes};
 use super::client::SinkClient;
 use super::destination::{Destination, Parts, Target};
 use super::endpoint::Endpoint;
@@ -99,9 +99,9 @@ impl<D: Destination> HttpSink<D> {
                 }
             }
         }
-        let (body, headers) = match self.request(destination, batch, used).await {
+        let (Body { bytes: body, event_bytes }, headers) = match self.request(destination, batch, used).await {
             Ok(request) => request,
-            Err(error) => return Attempt { outcome: error.outcome, bytes: 0, status: error.label },
+            Err(error) => return Attempt { outcome: error.outcome, bytes: 0, event_bytes: None, status: error.label },
         };
         let bytes = body.len() as u64;
         let max_bytes = destination.max_response_bytes();
@@ -122,7 +122,7 @@ impl<D: Destination> HttpSink<D> {
         if is_unavailable {
             self.targets.leave(index);
         }
-        Attempt { outcome, bytes, status }
+        Attempt { outcome, bytes, event_bytes, status }
     }
 
     /// The outcome of a response, with what it says about the size of requests.
@@ -162,7 +162,7 @@ impl<D: Destination> HttpSink<D> {
         destination: &D,
         batch: &Batch,
         used: &mut UsedSecrets,
-    ) -> Result<(Vec<u8>, HeaderMap), RequestError> {
+    ) -> Result<(Body, HeaderMap), RequestError> {
         let id = batch_id(batch);
         let seconds = Timestamp::now().seconds();
         let signer = self.client.signer();
@@ -179,7 +179,7 @@ impl<D: Destination> HttpSink<D> {
         let mut headers = self.headers(destination, &id);
         if let (Some(signer), Some(mut signature)) = (signer, signature) {
             if !signs_uncompressed {
-                signature.update(&body);
+                signature.update(&body.bytes);
             }
             signer.finish(signature, &id, seconds, &mut headers);
         }
@@ -228,7 +228,7 @@ fn name_address(outcome: Outcome, endpoint: &Endpoint) -> Outcome {
 
 /// The batch has to be halved before it is sent.
 fn unsent(reason: String) -> Attempt {
-    Attempt { outcome: Outcome::TooLarge(reason), bytes: 0, status: TOO_LARGE.to_owned() }
+    Attempt { outcome: Outcome::TooLarge(reason), bytes: 0, event_bytes: None, status: TOO_LARGE.to_owned() }
 }
 
 /// An id made from the identities of the events, so that a receiver recognises a batch that is sent again.

@@ -99,7 +99,7 @@ impl KafkaSink {
             Ok(producer) => producer,
             Err(failure) => {
                 let status = if matches!(failure, Failure::SecretUnreadable(_)) { "secret" } else { "options" };
-                return Attempt { outcome: failure.into(), bytes: 0, status: status.to_owned() };
+                return Attempt { outcome: failure.into(), bytes: 0, event_bytes: None, status: status.to_owned() };
             }
         };
         if self.refused.swap(false, Ordering::Relaxed) {
@@ -129,7 +129,7 @@ impl KafkaSink {
             }
         }
         self.refused.store(matches!(outcome, Outcome::Misconfigured(_)), Ordering::Relaxed);
-        Attempt { outcome, bytes, status }
+        Attempt { outcome, bytes, event_bytes: None, status }
     }
 
     /// Queues the events and waits for their reports. A future that is dropped before purges the queue: another worker

@@ -117,7 +117,8 @@ impl TransactionalKafkaSink {
     }
 
     async fn transact(&self, batch: &Batch, update: CheckpointUpdate) -> Attempt {
-        let attempt = |outcome, status: &str| Attempt { outcome, bytes: 0, status: status.to_owned() };
+        let attempt =
+            |outcome, status: &str| Attempt { outcome, bytes: 0, event_bytes: None, status: status.to_owned() };
         // Records of an unknown lane aborted a shared transaction. A separate transaction shows whether they are this
         // lane's.
         let mut is_suspect = false;
@@ -139,7 +140,7 @@ impl TransactionalKafkaSink {
                 Ok(None) => {
                     self.plain.policy.forget();
                     self.end_quarantine();
-                    return Attempt { outcome: Outcome::Delivered, bytes, status: "ok".to_owned() };
+                    return Attempt { outcome: Outcome::Delivered, bytes, event_bytes: None, status: "ok".to_owned() };
                 }
                 Err(error) => return attempt(error.into(), "superseded"),
                 Ok(Some(abort)) => abort,

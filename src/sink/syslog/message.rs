@@ -40,14 +40,16 @@ pub(super) struct TooLong {
 }
 
 impl Encoder {
-    /// Appends the message of `event` with its frame. `version` is that of the console, for the header of CEF.
+    /// Appends the message of `event` with its frame, and returns its bytes without frame and header. `version` is
+    /// that of the console, for the header of CEF.
     ///
     /// # Errors
     /// If the message cannot be shortened to the allowed length. Nothing is appended then.
-    pub fn write(&self, event: Event<'_>, version: &str, now: Timestamp, out: &mut Vec<u8>) -> Result<(), TooLong> {
+    pub fn write(&self, event: Event<'_>, version: &str, now: Timestamp, out: &mut Vec<u8>) -> Result<usize, TooLong> {
         let mut message = Vec::with_capacity(event.body.len() + 256);
         self.write_header(event, now, &mut message);
-        let room = self.max_bytes.checked_sub(message.len());
+        let header = message.len();
+        let room = self.max_bytes.checked_sub(header);
         let too_long = || TooLong { max_bytes: self.max_bytes };
         let room = room.ok_or_else(too_long)?;
         match self.payload {
@@ -75,7 +77,7 @@ impl Encoder {
             }
             None => out.extend_from_slice(&message),
         }
-        Ok(())
+        Ok(message.len() - header)
     }
 
     /// Everything before the payload.

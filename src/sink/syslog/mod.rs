@@ -138,6 +138,8 @@ struct Encoded {
     /// Ends of the messages in `bytes`, each with the index of its event.
     ends: Vec<(usize, usize)>,
     rejected: Vec<Rejection>,
+    /// Bytes of each event's message without its header.
+    event_bytes: Vec<u32>,
 }
 
 impl Sink for Syslog {
@@ -178,12 +180,22 @@ impl Syslog {
             Payload::Json => String::new(),
         };
         let now = Timestamp::now();
-        let mut encoded =
-            Encoded { bytes: Vec::with_capacity(batch.body_bytes()), ends: Vec::new(), rejected: Vec::new() };
+        let mut encoded = Encoded {
+            bytes: Vec::with_capacity(batch.body_bytes()),
+            ends: Vec::new(),
+            rejected: Vec::new(),
+            event_bytes: Vec::new(),
+        };
         for (index, event) in batch.events().enumerate() {
             match self.encoder.write(event, &version, now, &mut encoded.bytes) {
-                Ok(()) => encoded.ends.push((encoded.bytes.len(), index)),
-                Err(error) => encoded.rejected.push(too_long(index, &error)),
+                Ok(bytes) => {
+                    encoded.ends.push((encoded.bytes.len(), index));
+                    encoded.event_bytes.push(u32::try_from(bytes).unwrap_or(u32::MAX));
+                }
+                Err(error) => {
+                    encoded.rejected.push(too_long(index, &error));
+                    encoded.event_bytes.push(0);
+                }
             }
         }
         encoded
@@ -192,14 +204,14 @@ impl Syslog {
     async fn send_stream(&self, encoded: Encoded) -> Attempt {
         let sent = encoded.bytes.len() as u64;
         if encoded.ends.is_empty() {
-            return settled(encoded.rejected, Vec::new(), 0);
+            return settled(encoded, Vec::new(), 0);
         }
         let (index, connection) = match self.connection().await {
             Ok(connection) => connection,
             Err(attempt) => return attempt,
         };
         match connection.deliver(&encoded.bytes, self.timeout).await {
-            Ok(()) => settled(encoded.rejected, Vec::new(), sent),
+            Ok(()) => settled(encoded, Vec::new(), sent),
             Err(lost) => {
                 let address = &self.receivers.all()[index].address;
                 self.receivers.leave(index);
@@ -260,12 +272,12 @@ impl Syslog {
                     // The system says so of an earlier datagram. This one was not sent.
                     self.leave_socket(receiver).await;
                     let left = encoded.ends[place..].iter().map(|(_, index)| *index).collect();
-                    return settled(encoded.rejected, left, sent);
+                    return settled(encoded, left, sent);
                 }
             }
             begin = end;
         }
-        settled(encoded.rejected, Vec::new(), sent)
+        settled(encoded, Vec::new(), sent)
     }
 
     async fn socket(&self) -> Result<(usize, Arc<UdpSocket>), DialError> {
@@ -343,27 +355,35 @@ fn is_too_long(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error())
 }
 
-fn settled(rejected: Vec<Rejection>, retry: Vec<usize>, bytes: u64) -> Attempt {
+fn settled(encoded: Encoded, retry: Vec<usize>, bytes: u64) -> Attempt {
+    let Encoded { rejected, event_bytes, .. } = encoded;
     let outcome = if rejected.is_empty() && retry.is_empty() {
         Outcome::Delivered
     } else {
         Outcome::Partial { rejected, retry, after: None }
     };
-    Attempt { outcome, bytes, status: "ok".to_owned() }
+    Attempt { outcome, bytes, event_bytes: Some(event_bytes.into()), status: "ok".to_owned() }
 }
 
 fn retry(reason: String, status: &str) -> Attempt {
-    Attempt { outcome: Outcome::RetryLater { reason, after: None }, bytes: 0, status: status.to_owned() }
+    let outcome = Outcome::RetryLater { reason, after: None };
+    Attempt { outcome, bytes: 0, event_bytes: None, status: status.to_owned() }
 }
 
 fn failed(error: &DialError) -> Attempt {
     match error {
         DialError::Unreachable(reason) => retry(reason.clone(), "connect"),
-        DialError::Tls(_) => {
-            Attempt { outcome: Outcome::SecretUnreadable(error.to_string()), bytes: 0, status: "tls".to_owned() }
-        }
-        DialError::NotReachable(_) => {
-            Attempt { outcome: Outcome::Misconfigured(error.to_string()), bytes: 0, status: "address".to_owned() }
-        }
+        DialError::Tls(_) => Attempt {
+            outcome: Outcome::SecretUnreadable(error.to_string()),
+            bytes: 0,
+            event_bytes: None,
+            status: "tls".to_owned(),
+        },
+        DialError::NotReachable(_) => Attempt {
+            outcome: Outcome::Misconfigured(error.to_string()),
+            bytes: 0,
+            event_bytes: None,
+            status: "address".to_owned(),
+        },
     }
 }

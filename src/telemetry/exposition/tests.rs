@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::record::Stream;
-use crate::telemetry::{FileStatus, LaneState, METRICS, Misconfiguration, Verification};
+use crate::telemetry::{CountedLabels, FileStatus, LaneState, METRICS, Misconfiguration, Verification};
 
 /// The metrics that users rely on: name, type, labels.
 const CONTRACT: &[(&str, &str, &[&str])] = &[
@@ -22,6 +22,9 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("unknown_activity_types_total", "counter", &["pipeline", "stream", "sink"]),
     ("sink_warnings_total", "counter", &["pipeline", "stream", "sink"]),
     ("delivered_bytes_total", "counter", &["pipeline", "stream", "sink"]),
+    ("delivered_event_bytes_total", "counter", &["pipeline", "stream", "sink"]),
+    ("label_events_delivered_total", "counter", &["pipeline", "stream", "sink", "label", "value"]),
+    ("label_delivered_event_bytes_total", "counter", &["pipeline", "stream", "sink", "label", "value"]),
     ("lag_seconds", "gauge", &["pipeline", "stream", "sink"]),
     ("last_success_timestamp_seconds", "gauge", &["pipeline", "stream", "sink"]),
     ("snapshot_timestamp_seconds", "gauge", &["pipeline", "stream", "sink"]),
@@ -34,6 +37,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("lane_state", "gauge", &["pipeline", "stream", "sink", "state"]),
     ("arrival_delay_seconds", "histogram", &["stream"]),
     ("console_requests_total", "counter", &["pipeline", "stream", "status"]),
+    ("event_latency_seconds", "histogram", &["stream", "type"]),
     ("console_request_duration_seconds", "histogram", &["stream"]),
     ("sink_requests_total", "counter", &["pipeline", "sink", "status"]),
     ("sink_request_duration_seconds", "histogram", &["type"]),
@@ -155,6 +159,8 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     lane.set_verification(Verification { missing_records: 0, until: now });
     lane.console_requests.count("200");
     lane.sink_requests.count("ok");
+    lane.count_label(&CountedLabels::default(), "customer", "acme", LabelCount { events: 1, bytes: 2 });
+    telemetry.process().observe_event_latency(Stream::Threats, "kafka", std::iter::once(Duration::from_secs(2)));
     telemetry.set_token_expiry("acme", Some(now));
     telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", Activity::Running, None));
     telemetry.process().observe_arrival_delay(Stream::Threats, Duration::from_secs(2));

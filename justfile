@@ -104,7 +104,7 @@ bench-exactly-once:
 # The chart's rules, and its dashboards on a Prometheus that scrapes workers (needs prometheus, promtool, Python).
 alerts:
     promtool check rules deploy/helm/s1-forwarder/files/alerts.yaml
-    promtool test rules deploy/helm/s1-forwarder/ci/alerts.test
+    promtool test rules deploy/helm/s1-forwarder/ci/alerts.test deploy/helm/s1-forwarder/ci/volume.test
     cargo build --locked --quiet
     python3 .ci/alerts.py "${CARGO_TARGET_DIR:-target}/debug/s1-forwarder"
 

@@ -252,6 +252,9 @@ def check_dashboards(api):
             expression = re.sub(r"\$(namespace|job|pipeline)\b", ".*", expression)
             assert "$" not in expression, f"{name}: unknown variable in {expression}"
             values = [float(sample["value"][1]) for sample in query(api, expression)]
+            if "offset 1w" in expression:
+                # No data is so old here: it is valid.
+                continue
             if all(map(math.isnan, values)):
                 missing.append(f"{name}: {expression}")
         return missing

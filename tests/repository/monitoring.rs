@@ -43,7 +43,7 @@ fn each_alert_has_its_runbook_and_each_runbook_its_alert() {
 /// the same name are tested not to fire.
 #[test]
 fn each_alert_is_tested() {
-    let text = read("deploy/helm/s1-forwarder/ci/alerts.test");
+    let text = ["alerts", "volume"].map(|name| read(&format!("deploy/helm/s1-forwarder/ci/{name}.test"))).concat();
     for (name, _) in alerts() {
         let sample = format!("alertname=\"{name}\", alertstate=\"firing\", severity=");
         let rule_test = format!("alertname: {name}\n        exp_alerts:");

@@ -17,6 +17,8 @@ use super::error::{code_of, failure_of};
 use super::{Events, Tokens};
 use crate::failure::Failure;
 
+/// Timeout of one answer of the brokers.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// By default, brokers create a topic that a producer or an administrator asks for, with the brokers' own settings.
 pub(super) const NO_CREATION: (&str, &str) = ("allow.auto.create.topics", "false");
 

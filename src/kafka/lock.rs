@@ -8,8 +8,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as RdKafkaError;
 use tokio::time::Instant;
 
-use super::connect::on_thread;
-use super::topic::{ANSWER_TIMEOUT, Topic};
+use super::connect::{ANSWER_TIMEOUT, on_thread};
+use super::topic::Topic;
 use super::{Events, PROCESS};
 use crate::failure::Failure;
 

@@ -11,9 +11,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use super::Events;
-use super::connect::partitions;
+use super::connect::{ANSWER_TIMEOUT, partitions};
 use super::error::{code_of, is_moving};
-use super::topic::{ANSWER_TIMEOUT, Topic};
+use super::topic::Topic;
 use crate::failure::Failure;
 
 /// Timeout of a read without progress. An open transaction hides the records after it until it ends or times out.

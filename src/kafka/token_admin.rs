@@ -22,8 +22,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::connect::on_thread;
-use super::topic::ANSWER_TIMEOUT;
+use super::connect::{ANSWER_TIMEOUT, on_thread};
 use super::{Connect, Events};
 use crate::settings::{ClientError, Dialled, tls_client_of};
 

@@ -8,14 +8,12 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode as Code};
 use tokio::time::{Instant, sleep};
 
-use super::connect::{NO_CREATION, close, find_partitions, on_thread};
+use super::connect::{ANSWER_TIMEOUT, NO_CREATION, close, find_partitions, on_thread};
 use super::error::{Class, class};
 use super::token_admin::{AdminError, Setting, TokenAdmin};
 use super::{Connect, Events};
 use crate::failure::Failure;
 
-/// Timeout of one answer of the brokers.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Timeout of a check whether the brokers answer.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Only this program reads the topic. A few partitions distribute it over the brokers.

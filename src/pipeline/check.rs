@@ -401,7 +401,7 @@ pub(super) fn schemas(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Probl
     }
 }
 
-/// What is pulled beside the records has no place in the content of a destination's integration.
+/// What is pulled next to the records has no place in the content of a destination's integration.
 pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     for (index, sink) in pipeline.sinks.iter().enumerate() {
         if sink.content() != Content::Integration {

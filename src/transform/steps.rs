@@ -226,7 +226,7 @@ impl Steps {
         }
     }
 
-    /// Gives back what regular expressions remember of the texts that they have searched. Without a new program they
+    /// Frees what regular expressions remember of the texts that they have searched. Without a new program they
     /// would keep it as long as the lane lives.
     fn forget(&self, programs: &Programs) {
         match programs.again() {

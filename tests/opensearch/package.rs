@@ -1,5 +1,6 @@
-//! What `content: integration` sends, through the moves of Elastic's ingest pipelines on a real node. The node simulates
-//! them, since it takes no pipeline of its own. The moves are those that can fail: a field that is there already.
+//! What `content: integration` sends, through the moves of Elastic's ingest pipelines on a real node. The node
+//! simulates them, since it takes no pipeline of its own. The moves are those that can fail: a field that is there
+//! already.
 
 use std::collections::BTreeSet;
 

@@ -38,8 +38,8 @@ async fn documents_that_are_busy_come_again_and_the_others_do_not() {
     );
 }
 
-/// Detection rules look for new documents by `event.ingested`. Each attempt writes the same bytes, also of a part of the
-/// batch: the time is that of the first one.
+/// Detection rules look for new documents by `event.ingested`. Each attempt writes the same bytes, also of a part of
+/// the batch: the time is that of the first one.
 #[tokio::test]
 async fn each_attempt_has_the_time_of_the_first() {
     let elastic = Double::start(Elastic { busy: 2, busy_ends: &['1', '2', '3'], ..Elastic::new() }).await;

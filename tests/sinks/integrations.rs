@@ -186,7 +186,7 @@ async fn elastic_takes_another_namespace_and_a_name_given_by_hand() {
     }
 }
 
-/// OpenSearch has no such package: its documents would be records as text, for good.
+/// OpenSearch has no such package: its documents would be records as text, permanently.
 #[tokio::test]
 async fn opensearch_gets_nothing_and_is_named() {
     let opensearch = Double::start(Elastic { distribution: Some("opensearch"), ..Elastic::new() }).await;
@@ -227,8 +227,8 @@ async fn a_cluster_that_cannot_be_asked_is_no_opensearch() {
     );
 }
 
-/// A cluster where the package's assets are installed: the data stream of threats exists, that of alerts would be made by
-/// its template. Its pipeline fails for records with `broken` in them.
+/// A cluster where the package's assets are installed: the data stream of threats exists, that of alerts would be made
+/// by its template. Its pipeline fails for records with `broken` in them.
 fn with_package(request: &Received) -> Reply {
     let pipeline = |name: &str| format!("logs-sentinel_one.{name}-2.8.2");
     match (request.method.as_str(), request.path.as_str()) {

@@ -70,8 +70,8 @@ struct SinkReport {
 /// The result of testing one connection, one permission, or one record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// `proxy`, `console`, `token`, `owner`, `scope`, `accounts`, `sites`, `groups`, `clock`, `stream NAME`, `rate limit`,
-    /// `redact`, `sink NAME`, `test NAME`.
+    /// `proxy`, `console`, `token`, `owner`, `scope`, `accounts`, `sites`, `groups`, `clock`, `stream NAME`, `rate
+    /// limit`, `redact`, `sink NAME`, `test NAME`.
     pub subject: String,
     pub check: Check,
     pub detail: String,

@@ -43,8 +43,8 @@ pub struct ElasticsearchSettings {
     /// Several nodes of the cluster instead of `url`. A lane uses one of them until it is unavailable.
     #[serde(default)]
     pub urls: Vec<Endpoint>,
-    /// Data stream; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced. With `content: integration` the default is
-    /// `logs-sentinel_one.DATASET-NAMESPACE`, as Elastic's integration has it.
+    /// Data stream; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced. With `content: integration` the default
+    /// is `logs-sentinel_one.DATASET-NAMESPACE`, as Elastic's integration has it.
     #[schemars(extend("default" = DATA_STREAM))]
     pub data_stream: Option<String>,
     /// Index or alias instead of a data stream, with the same placeholders.

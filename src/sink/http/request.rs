@@ -95,7 +95,8 @@ impl<D: Destination> HttpSink<D> {
                 Ok(is_ready) => is_prepared.store(is_ready, Ordering::Relaxed),
                 Err(outcome) => {
                     let status = "unprepared".to_owned();
-                    return Attempt { outcome: name_address(outcome, endpoint), bytes: 0, status };
+                    let outcome = name_address(outcome, endpoint);
+                    return Attempt { outcome, bytes: 0, event_bytes: None, status };
                 }
             }
         }
@@ -202,7 +203,7 @@ impl<D: Destination> HttpSink<D> {
     async fn masked_request(&self, batch: &Batch) -> Result<MaskedRequest, String> {
         let (_, Target { endpoint, destination, .. }) = self.targets.current();
         let body = encode(destination, batch, Compression::None, &self.limits, None).await;
-        let body = body.map_err(|error| error.to_string())?;
+        let body = body.map_err(|error| error.to_string())?.bytes;
         let id = batch_id(batch);
         let mut headers = self.headers(destination, &id);
         self.client.mask(&mut headers);

@@ -26,8 +26,8 @@ pub struct SumoSettings {
     pub code: Option<Secret>,
     /// Token of a source with token authentication, sent in the header `x-sumo-token`.
     pub token: Option<Secret>,
-    /// `_sourceCategory`; default `sentinelone/{stream}`, or `sentinelone` with `content: integration`. Here and below `{pipeline}`, `{stream}` and `{label.NAME}`
-    /// are replaced.
+    /// `_sourceCategory`; default `sentinelone/{stream}`, or `sentinelone` with `content: integration`. Here and below
+    /// `{pipeline}`, `{stream}` and `{label.NAME}` are replaced.
     pub source_category: Option<String>,
     /// `_sourceHost`; default: the console's host.
     pub source_host: Option<String>,

@@ -107,7 +107,7 @@ impl ExecutionControl for Control {
     }
 }
 
-/// What this thread allocates and does not give back.
+/// Bytes that this thread allocates and does not free.
 pub(in crate::transform) struct Kept {
     allocated: Option<ThreadLocal<u64>>,
     deallocated: Option<ThreadLocal<u64>>,
@@ -121,7 +121,7 @@ impl Kept {
         kept
     }
 
-    /// The number of bytes since the start. It is negative if more was given back.
+    /// The number of bytes since the start. It is negative if it frees more.
     pub fn bytes(&self) -> i64 {
         let (Some(allocated), Some(deallocated)) = (&self.allocated, &self.deallocated) else { return 0 };
         // Both count from the thread's beginning and wrap around.

@@ -67,8 +67,9 @@ impl Documents {
         Self { data_stream: parts(data_stream), form }
     }
 
-    /// For the ingest pipeline of Elastic's integration, which moves parts of the record to names such as `event.id` and
-    /// fails where one is taken: the document has nothing but what the integration's own collector sends, and `labels`.
+    /// For the ingest pipeline of Elastic's integration, which moves parts of the record to names such as `event.id`
+    /// and fails where one is taken: the document has nothing but what the integration's own collector sends, and
+    /// `labels`.
     pub(super) fn for_package(dataset: &str, data_stream: &str, context: &SinkContext) -> Self {
         let mut labels = context.labels.clone();
         labels.remove(IDENTITY_LABEL);

@@ -38,19 +38,32 @@ pub(super) struct Merged<'a> {
     out: &'a mut Vec<u8>,
     /// Whether the object has a member yet.
     is_begun: bool,
+    /// Members of the event that get other names.
+    renamed: Vec<&'a str>,
 }
 
 impl<'a> Merged<'a> {
     pub(super) fn begin(event: &'a [u8], out: &'a mut Vec<u8>) -> Self {
         out.push(b'{');
-        Self { event, out, is_begun: false }
+        Self { event, out, is_begun: false, renamed: Vec::new() }
     }
 
     /// Writes a member with this name, unless the event has one. `name` needs no escapes.
     pub(super) fn member(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        if has_member(self.event, name) {
-            return;
+        if !has_member(self.event, name) {
+            self.write(name, write);
         }
+    }
+
+    /// Writes a member that says where the event is from. If the event has one of this name, it becomes `own.NAME`.
+    pub(super) fn origin(&mut self, name: &'a str, write: impl FnOnce(&mut Vec<u8>)) {
+        if has_member(self.event, name) {
+            self.renamed.push(name);
+        }
+        self.write(name, write);
+    }
+
+    fn write(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
         if self.is_begun {
             self.out.push(b',');
         }
@@ -62,7 +75,10 @@ impl<'a> Merged<'a> {
     }
 
     /// Writes the event's members, and the end of the object.
-    pub(super) fn end(self) {
+    pub(super) fn end(mut self) {
+        if !self.renamed.is_empty() {
+            return self.end_renamed();
+        }
         let members = self.event.trim_ascii().strip_prefix(b"{").unwrap_or(self.event).trim_ascii_start();
         if self.is_begun && members != b"}" {
             self.out.push(b',');
@@ -71,15 +87,27 @@ impl<'a> Merged<'a> {
     }
 }
 
+impl Merged<'_> {
+    fn end_renamed(&mut self) {
+        // A member was found in it, so that it is text.
+        let event = std::str::from_utf8(self.event).unwrap_or_default();
+        for (name, value) in members(event) {
+            let own = if self.renamed.contains(&name) { "own." } else { "" };
+            self.write(&format!("{own}{name}"), |out| out.extend_from_slice(value.as_bytes()));
+        }
+        self.out.push(b'}');
+    }
+}
+
 /// Whether the object `event` has a member with this name. Names that the forwarder writes have no needless escapes.
 pub(super) fn has_member(event: &[u8], name: &str) -> bool {
     // Nearly always the name occurs nowhere, and the event is not read.
     let occurs = memchr::memmem::find(event, name.as_bytes()).is_some();
-    occurs && std::str::from_utf8(event).is_ok_and(|event| members(event).any(|member| member == name))
+    occurs && std::str::from_utf8(event).is_ok_and(|event| members(event).any(|(member, _)| member == name))
 }
 
-/// The names of the members of an object.
-fn members(object: &str) -> impl Iterator<Item = &str> {
+/// The names of the members of an object, with their values.
+fn members(object: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut reader = Reader::new(object);
     let mut begins = reader.consume(b'{');
     std::iter::from_fn(move || {
@@ -88,8 +116,8 @@ fn members(object: &str) -> impl Iterator<Item = &str> {
             return None;
         }
         let (name, _) = reader.key().ok()?;
-        reader.value().ok()?;
-        Some(name)
+        let value = reader.value().ok()?;
+        Some((name, value))
     })
 }
 

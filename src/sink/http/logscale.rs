@@ -144,9 +144,9 @@ impl Structured {
         // A mapped event is an object. Its keys become attributes.
         let is_text = self.raw || !event.body.starts_with(b"{");
         let mut attributes = Merged::begin(if is_text { b"{}" } else { event.body }, out);
-        attributes.member("event_id", |out| _ = write!(out, r#""{}""#, event.identity));
+        attributes.origin("event_id", |out| _ = write!(out, r#""{}""#, event.identity));
         for (name, value) in &self.origin {
-            attributes.member(name, |out| write_string(value, out));
+            attributes.origin(name, |out| write_string(value, out));
         }
         if let Some(error) = event.error {
             attributes.member("error_message", |out| write_string(error, out));
@@ -207,7 +207,7 @@ mod tests {
     use crate::sink::http::destination::judged;
 
     #[test]
-    fn an_attribute_of_the_event_itself_holds() {
+    fn no_event_says_where_it_is_from() {
         let structured = Structured {
             open: String::new(),
             origin: vec![("pipeline".to_owned(), "acme".to_owned()), ("stream".to_owned(), "threats".to_owned())],
@@ -227,7 +227,10 @@ mod tests {
             serde_json::from_slice::<serde_json::Value>(&out).unwrap()["attributes"].take()
         };
         let id = batch.event(0).unwrap().identity.to_string();
-        assert_eq!(written(0), json!({ "event_id": id, "pipeline": "own", "stream": "threats", "a": { "stream": 1 } }));
+        assert_eq!(
+            written(0),
+            json!({ "event_id": id, "pipeline": "acme", "own.pipeline": "own", "stream": "threats", "a": { "stream": 1 } })
+        );
         assert_eq!(written(1), json!({ "event_id": id, "pipeline": "acme", "stream": "threats" }));
     }
 

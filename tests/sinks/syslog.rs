@@ -134,6 +134,7 @@ async fn tls_is_verified_and_shows_a_client_certificate() {
     let without = lane("localhost", json!({ "ca_file": ca_file }));
     let outcome = without.send(&batch(6..7)).await.outcome;
     assert!(lost(&outcome).contains("certificate") || lost(&outcome).contains("connection"), "{outcome:?}");
+    assert!(matches!(without.probe().await, Probe::Failed(_)));
     assert_eq!(ids(&receiver.messages()).len(), 6);
 }
 
@@ -164,6 +165,18 @@ async fn a_receiver_that_takes_nothing_for_the_timeout_is_left() {
     stuck.behave(Behaviour::Reads);
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered, "over a new connection");
     assert_eq!(stuck.connections(), 2);
+}
+
+/// It takes longer than the timeout for a batch, and something all the time.
+#[tokio::test]
+async fn a_slow_receiver_gets_everything_once() {
+    let slow = SyslogReceiver::start(Behaviour::ReadsSlowly(Duration::from_millis(120))).await;
+    let lane = sink(with(keys(slow.address()), json!({ "timeout": "2s" })));
+    let begun = tokio::time::Instant::now();
+    assert_eq!(lane.send(&large_batch()).await.outcome, Outcome::Delivered);
+    assert!(begun.elapsed() > Duration::from_secs(4), "the receiver was not slow");
+    assert_eq!(ids(&slow.messages()), (0..1_000).collect::<Vec<_>>());
+    assert_eq!(slow.connections(), 1);
 }
 
 /// As when a firewall or the receiver's host forgets a connection: bytes are acknowledged, and nobody keeps them.

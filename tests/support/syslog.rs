@@ -15,6 +15,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
     Reads,
+    /// Waits so long after each 100 KB.
+    ReadsSlowly(Duration),
     /// Accepts connections and never reads from them.
     Stops,
     /// Takes everything, keeps nothing, and closes the connection so long after the first bytes.
@@ -104,7 +106,8 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
         let state = state.clone();
         connections.spawn(async move {
             match behaviour {
-                Behaviour::Reads => read(stream, &state).await,
+                Behaviour::Reads => read(stream, &state, Duration::ZERO).await,
+                Behaviour::ReadsSlowly(pause) => read(stream, &state, pause).await,
                 Behaviour::Stops => {
                     std::future::pending::<()>().await;
                     drop(stream);
@@ -123,10 +126,15 @@ async fn drop_and_close(mut stream: TcpStream, after: Duration) {
     let _ = tokio::time::timeout(after, async { while stream.read(&mut bytes).await.unwrap() > 0 {} }).await;
 }
 
-async fn read(mut stream: TcpStream, state: &State) {
+async fn read(mut stream: TcpStream, state: &State, pause: Duration) {
     let mut pending = Vec::new();
+    let mut unpaused = 0;
     while let Ok(count @ 1..) = stream.read_buf(&mut pending).await {
-        let _ = count;
+        unpaused += count;
+        if unpaused >= 100_000 && !pause.is_zero() {
+            unpaused = 0;
+            tokio::time::sleep(pause).await;
+        }
         while let Some((message, rest)) = next_message(&pending) {
             state.messages.lock().push(message);
             pending.drain(..rest);

@@ -7,14 +7,14 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::send_queue::{Ends, next_reading};
+use super::send_queue::{Ends, Queue, next_reading};
 use crate::settings::Dialled;
 
 /// How long a connection has to stay open after its send queue was empty.
@@ -81,7 +81,8 @@ impl Connection {
         self.loss.token.is_cancelled()
     }
 
-    /// Writes whole messages, and waits until they count as delivered. `longest` limits both parts.
+    /// Writes whole messages, and waits until they count as delivered. `longest` is how long the receiver may take
+    /// nothing. One that takes a little at a time is waited for.
     ///
     /// # Errors
     /// When the connection was lost before. The messages may have arrived.
@@ -104,25 +105,32 @@ impl Connection {
             return Err(self.lose("an earlier message was written in part only".to_owned()));
         }
         writer.is_incomplete = true;
-        let write = async {
-            let stream = writer.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-            stream.write_all(messages).await?;
-            stream.flush().await
-        };
-        match timeout(longest, write).await {
-            Ok(Ok(())) => {
+        let stream = writer.stream.as_mut().ok_or_else(|| self.lose("the connection is closed".to_owned()))?;
+        match write_all(stream, messages, longest).await {
+            Some(Ok(())) => {
                 writer.is_incomplete = false;
                 Ok(())
             }
-            Ok(Err(error)) => Err(self.lose(closed_by(&error))),
-            Err(_) => Err(self.lose(format!("the receiver took nothing for {}", seconds(longest)))),
+            Some(Err(error)) => Err(self.lose(closed_by(&error))),
+            None => Err(self.lose(format!("the receiver took nothing for {}", seconds(longest)))),
         }
     }
 
     async fn drain(&self, longest: Duration) -> Result<(), Lost> {
-        let drained = async { while !next_reading().await.is_drained(self.ends) {} };
-        if timeout(longest, drained).await.is_err() {
-            return Err(self.lose(format!("the receiver did not take everything within {}", seconds(longest))));
+        let mut last = None;
+        let mut taken_at = Instant::now();
+        loop {
+            match next_reading().await.queue(self.ends) {
+                Queue::Bytes(0) | Queue::Unlisted => break,
+                queue if last != Some(queue) => {
+                    last = Some(queue);
+                    taken_at = Instant::now();
+                }
+                _ if taken_at.elapsed() >= longest => {
+                    return Err(self.lose(format!("the receiver took nothing more for {}", seconds(longest))));
+                }
+                _ => {}
+            }
         }
         sleep(GRACE).await;
         Ok(())
@@ -141,6 +149,31 @@ impl Drop for Connection {
         if let (Some(stream), Ok(runtime)) = (stream, Handle::try_current()) {
             runtime.spawn(close(stream));
         }
+    }
+}
+
+/// `None` when nothing could be written for `longest`.
+async fn write_all(
+    stream: &mut (impl AsyncWrite + Unpin),
+    mut bytes: &[u8],
+    longest: Duration,
+) -> Option<io::Result<()>> {
+    while !bytes.is_empty() {
+        match timeout(longest, stream.write(bytes)).await.ok()? {
+            Ok(0) => return Some(Err(io::ErrorKind::WriteZero.into())),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) => return Some(Err(error)),
+        }
+    }
+    timeout(longest, stream.flush()).await.ok()
+}
+
+/// Why a receiver closes a new connection within a moment, if it does.
+pub(super) async fn closed_at_once(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
+    match timeout(GRACE, stream.read(&mut [0; 256])).await.ok()? {
+        Ok(0) => Some("the receiver closed the connection at once".to_owned()),
+        Ok(_) => None,
+        Err(error) => Some(closed_by(&error)),
     }
 }
 

@@ -268,9 +268,13 @@ impl Syslog {
                     let reason = format!("the datagram is too long for the network: {error}; set a smaller max_bytes");
                     encoded.rejected.push(Rejection { index, status: TOO_LARGE.to_owned(), reason });
                 }
-                Err(_) => {
+                Err(error) => {
                     // The system says so of an earlier datagram. This one was not sent.
                     self.leave_socket(receiver).await;
+                    if place == 0 {
+                        let address = &self.receivers.all()[receiver].address;
+                        return failed(&DialError::Unreachable(format!("{address}: {error}")));
+                    }
                     let left = encoded.ends[place..].iter().map(|(_, index)| *index).collect();
                     return settled(encoded, left, sent);
                 }
@@ -329,7 +333,11 @@ impl Syslog {
             "this system does not say what a receiver has taken: what was written counts as delivered a second later"
         };
         match dialer.dial().await {
-            Ok((stream, _)) => {
+            Ok((mut stream, _)) => {
+                // A client hears only after its own handshake that its certificate was refused.
+                if let Some(reason) = connection::closed_at_once(&mut stream).await {
+                    return Probe::Failed(format!("{address}: {reason}"));
+                }
                 connection::close(stream).await;
                 Probe::Reached(format!("{address}: syslog has no acknowledgements, {known}"))
             }

@@ -1,8 +1,9 @@
 //! The bytes that a TCP connection's peer has not acknowledged: the send queues of this process's network, which the
 //! kernel lists in `/proc/self/net/tcp` and `tcp6`. All connections share one reading a second.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -16,25 +17,46 @@ static LAST: Mutex<Option<Arc<Reading>>> = Mutex::const_new(None);
 /// Local address and peer of a connection.
 pub(super) type Ends = (SocketAddr, SocketAddr);
 
+/// The addresses and ports of both ends. A scope, which only one side may know, is not part of it.
+type Key = ((IpAddr, u16), (IpAddr, u16));
+
+fn key((local, peer): Ends) -> Key {
+    ((local.ip(), local.port()), (peer.ip(), peer.port()))
+}
+
 /// The send queues at one moment.
 #[derive(Debug)]
 pub(super) struct Reading {
     begun: Instant,
-    /// Connections with a queue that is not empty; `None` where the kernel does not say.
-    waiting: Option<Vec<Ends>>,
+    /// The bytes in the queue of each connection; `None` where they could not be read.
+    queues: Option<HashMap<Key, u32>>,
+}
+
+/// What of a connection the peer's kernel has not acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// This system lists no send queues: what was written counts as acknowledged.
+    Unlisted,
+    /// It cannot be read now, or has no such connection.
+    Unknown,
+    Bytes(u32),
 }
 
 impl Reading {
-    /// Whether the peer's kernel has acknowledged everything that was written before this reading. Where that cannot be
-    /// known, it counts as acknowledged.
-    pub fn is_drained(&self, ends: Ends) -> bool {
-        self.waiting.as_ref().is_none_or(|waiting| !waiting.contains(&ends))
+    /// What was written before this reading and is not acknowledged.
+    pub fn queue(&self, ends: Ends) -> Queue {
+        match &self.queues {
+            Some(queues) => queues.get(&key(ends)).map_or(Queue::Unknown, |bytes| Queue::Bytes(*bytes)),
+            None if is_known() => Queue::Unknown,
+            None => Queue::Unlisted,
+        }
     }
 }
 
 /// Whether this system lists send queues.
 pub(super) fn is_known() -> bool {
-    cfg!(target_os = "linux")
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    *KNOWN.get_or_init(|| read().is_some())
 }
 
 /// A reading that began after the call.
@@ -49,23 +71,27 @@ pub(super) async fn next_reading() -> Arc<Reading> {
     }
     let begun = Instant::now();
     // The kernel writes the list while it is read, which takes long with many connections.
-    let waiting = tokio::task::spawn_blocking(read).await.unwrap_or_default();
-    let reading = Arc::new(Reading { begun, waiting });
+    let queues = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+    let reading = Arc::new(Reading { begun, queues });
     *last = Some(reading.clone());
     reading
 }
 
 #[cfg(target_os = "linux")]
-fn read() -> Option<Vec<Ends>> {
+fn read() -> Option<HashMap<Key, u32>> {
     let v4 = procfs::net::tcp().ok()?;
-    // A kernel without IPv6 has no such file.
-    let v6 = procfs::net::tcp6().unwrap_or_default();
-    let waiting = v4.into_iter().chain(v6).filter(|entry| entry.tx_queue > 0);
-    Some(waiting.map(|entry| (entry.local_address, entry.remote_address)).collect())
+    let v6 = match procfs::net::tcp6() {
+        Ok(v6) => v6,
+        // A kernel without IPv6.
+        Err(procfs::ProcError::NotFound(_)) => Vec::new(),
+        Err(_) => return None,
+    };
+    let queues = v4.into_iter().chain(v6);
+    Some(queues.map(|entry| (key((entry.local_address, entry.remote_address)), entry.tx_queue)).collect())
 }
 
 #[cfg(not(target_os = "linux"))]
-fn read() -> Option<Vec<Ends>> {
+fn read() -> Option<HashMap<Key, u32>> {
     None
 }
 
@@ -84,18 +110,26 @@ mod tests {
         let ends = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
         let (mut peer, _) = listener.accept().await.unwrap();
         stream.write_all(b"small").await.unwrap();
-        assert!(next_reading().await.is_drained(ends), "the peer's kernel has it");
+        assert_eq!(next_reading().await.queue(ends), Queue::Bytes(0), "the peer's kernel has it");
+        let nobody = (SocketAddr::from(([127, 0, 0, 1], 1)), ends.1);
+        assert_eq!(next_reading().await.queue(nobody), Queue::Unknown);
+        let unread = Reading { begun: Instant::now(), queues: None };
+        assert_eq!(unread.queue(ends), Queue::Unknown, "it may have something");
         // More than both kernels take while nobody reads.
         let sent = tokio::spawn(async move { (stream.write_all(&vec![0; 64 << 20]).await, stream) });
-        tokio::time::timeout(Duration::from_secs(30), async { while next_reading().await.is_drained(ends) {} })
-            .await
-            .unwrap();
+        tokio::time::timeout(Duration::from_secs(30), async {
+            while next_reading().await.queue(ends) == Queue::Bytes(0) {}
+        })
+        .await
+        .unwrap();
         let mut bytes = vec![0; 5 + (64 << 20)];
         peer.read_exact(&mut bytes).await.unwrap();
         let (written, _stream) = sent.await.unwrap();
         written.unwrap();
-        tokio::time::timeout(Duration::from_secs(30), async { while !next_reading().await.is_drained(ends) {} })
-            .await
-            .unwrap();
+        tokio::time::timeout(Duration::from_secs(30), async {
+            while next_reading().await.queue(ends) != Queue::Bytes(0) {}
+        })
+        .await
+        .unwrap();
     }
 }

@@ -271,6 +271,7 @@ fn tls(connect: &Connect) -> Result<Option<rustls::ClientConfig>, AdminError> {
     }
     let is_known = |key: &str, value: &str| match key {
         "ssl.ca.pem" | "ssl.certificate.pem" | "ssl.key.pem" => true,
+        // The system's authorities.
         "ssl.ca.location" => value == "probe",
         _ => false,
     };

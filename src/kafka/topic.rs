@@ -159,8 +159,15 @@ impl Topic {
     /// Returns the topic's settings. None if the user has no right to describe them.
     async fn settings(&self) -> Result<Option<Vec<Setting>>, Failure> {
         if self.has_tokens() {
-            let Ok(admin) = TokenAdmin::connect(&self.connect).await else { return Ok(None) };
-            return Ok(admin.settings(&self.name).await.ok());
+            let found = self.settings_with_token().await;
+            return match found {
+                Ok(settings) => Ok(Some(settings)),
+                Err(AdminError::Refused(_)) => Ok(None),
+                Err(error @ (AdminError::Option(_) | AdminError::Tls(_))) => {
+                    Err(Failure::Misconfigured(format!("the settings of the {} cannot be read: {error}", self.title)))
+                }
+                Err(error) => Err(Failure::transient(format!("{}: {error}", self.title))),
+            };
         }
         let admin = self.admin().await?;
         let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
@@ -212,6 +219,10 @@ impl Topic {
     async fn create_with_token(&self) -> Result<bool, AdminError> {
         let admin = TokenAdmin::connect(&self.connect).await?;
         admin.create(&self.connect, &self.name, PARTITIONS, &SETTINGS).await
+    }
+
+    async fn settings_with_token(&self) -> Result<Vec<Setting>, AdminError> {
+        TokenAdmin::connect(&self.connect).await?.settings(&self.name).await
     }
 
     async fn compact_with_token(&self) -> Result<(), AdminError> {

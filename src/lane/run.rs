@@ -135,7 +135,7 @@ impl Lane {
             self.delivery.meter.set_store_failure(None);
         }
         report(&self.delivery.meter.lane, &checkpoint.position);
-        self.delivery.meter.measure_latency_from(checkpoint.rhythm.first_poll());
+        self.delivery.meter.measure_latency_from(checkpoint.rhythm.latency_from(&self.pull));
         // It is not known whether the console is silent before a poll has asked it.
         self.delivery.meter.lane.set_newest_record(checkpoint.rhythm.newest());
         self.delivery.meter.lane.set_silent(None);

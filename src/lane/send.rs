@@ -232,7 +232,7 @@ impl<'a> SendStage<'a> {
             return;
         }
         rhythm.complete(heard, context.start, context.pass == 0);
-        self.lane.delivery.meter.measure_latency_from(rhythm.first_poll());
+        self.lane.delivery.meter.measure_latency_from(rhythm.latency_from(pull));
         let lane = &self.lane.delivery.meter.lane;
         lane.set_newest_record(rhythm.newest());
         let is_silent = rhythm.is_silent(pull);

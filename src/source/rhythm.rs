@@ -9,7 +9,7 @@ use crate::record::{Stream, Timestamp};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const DAY_MICROS: i64 = 86_400_000_000;
-/// The days whose pauses count, today included.
+/// The days whose pauses count, up to the one of the newest record.
 const DAYS: u32 = 14;
 /// Of so many of them a stream must have records, unless some of its records come daily by nature.
 const LEAST_DAYS: usize = 10;
@@ -80,9 +80,10 @@ impl Rhythm {
         self.newest
     }
 
-    /// The start of the first complete poll.
-    pub fn first_poll(&self) -> Option<Timestamp> {
-        self.first_poll
+    /// Since when the delivery of records is measured: the start of the first complete poll. None for streams that show
+    /// old records again.
+    pub fn latency_from(&self, pull: &Pull) -> Option<Timestamp> {
+        self.first_poll.filter(|_| !pull.snapshot && has_own_time(pull.stream))
     }
 
     /// Before a poll.
@@ -113,8 +114,9 @@ impl Rhythm {
             self.first_poll.get_or_insert(start);
             self.last_poll = Some(start);
         }
-        let today = day_of(start);
-        self.days.0.retain(|(day, _)| day.saturating_add(DAYS) > today);
+        // The days up to the newest record: silence must not take away the days by which it is judged.
+        let last = day_of(self.newest.unwrap_or(start));
+        self.days.0.retain(|(day, _)| day.saturating_add(DAYS) > last);
     }
 
     /// After how long the lane is silent. None if it is not judged.
@@ -347,8 +349,12 @@ mod tests {
                 case.poll(day * 24 + 12, &[day * 24 + 12]);
             }
             assert!(case.threshold_hours().is_some(), "{stream}");
-            // Days later there are not enough days with records any more.
-            case.poll(14 * 24, &[]);
+            // A silence does not change by which days it is judged.
+            assert!(case.silent_from(11 * 24).is_some(), "{stream}");
+            case.poll(30 * 24, &[]);
+            assert_eq!(case.rhythm.is_silent(&case.pull), Some(true), "{stream}");
+            // Records of another fortnight count for themselves.
+            case.poll(40 * 24, &[40 * 24]);
             assert_eq!(case.threshold_hours(), None, "{stream}");
         }
         // The history that a first poll reads is enough.

@@ -36,7 +36,10 @@ impl LabelCount {
 }
 
 impl CountedLabels {
-    pub fn new(names: Vec<String>) -> Self {
+    /// A name that is given twice counts once.
+    pub fn new(mut names: Vec<String>) -> Self {
+        names.sort_unstable();
+        names.dedup();
         Self { names, ..Self::default() }
     }
 

@@ -191,6 +191,9 @@ impl Telemetry {
                 let lane = &mut lanes[index];
                 lane.running = true;
                 lane.metrics.set_state(Timestamp::now(), LaneState::Starting);
+                // Another worker may have run it meanwhile.
+                lane.metrics.set_newest_record(None);
+                lane.metrics.set_silent(None);
                 lane.metrics.clone()
             }
             Err(index) => {

@@ -389,6 +389,9 @@ pub(super) fn schemas(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Probl
     for (index, sink) in pipeline.sinks.iter().enumerate() {
         let own = sink.default_schema().filter(|own| sink.common.schema.is_none() && *own != schema);
         let Some(own) = own else { continue };
+        if sink.content() == Content::Integration {
+            continue;
+        }
         let message = format!(
             "the destination has a parser for the console's own records, so this sink sends `{}` whatever \
              `transform.schema` says: write `schema: {}` on the sink if that is meant, otherwise `schema: {}`",

@@ -142,7 +142,9 @@ impl Batch {
 
     /// Moves the last event into a batch of its own.
     pub fn split_last(&mut self) -> Self {
-        let last = self.select(self.len().checked_sub(1));
+        let mut last = self.select(self.len().checked_sub(1));
+        // It is framed with the events that follow.
+        last.framed_at = Arc::default();
         self.discard_last();
         last
     }

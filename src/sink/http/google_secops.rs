@@ -102,7 +102,7 @@ impl DestinationType for GoogleSecopsSettings {
     }
 
     fn probes_each_stream(&self) -> bool {
-        self.log_type.is_none()
+        self.log_type.as_ref().is_none_or(|log_type| log_type.contains('{'))
     }
 
     /// No other content exists, so that the names of the integration are the default.

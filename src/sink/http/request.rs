@@ -202,7 +202,9 @@ impl<D: Destination> HttpSink<D> {
 
     async fn masked_request(&self, batch: &Batch) -> Result<MaskedRequest, String> {
         let (_, Target { endpoint, destination, .. }) = self.targets.current();
-        let body = encode(destination, batch, Compression::None, &self.limits, None).await;
+        // The limit of the body is one of the compressed body.
+        let limits = Limits { wire_bytes: usize::MAX, ..self.limits };
+        let body = encode(destination, batch, Compression::None, &limits, None).await;
         let body = body.map_err(|error| error.to_string())?.bytes;
         let id = batch_id(batch);
         let mut headers = self.headers(destination, &id);

@@ -50,13 +50,20 @@ pub(super) async fn refuse_opensearch(base: &Endpoint, client: &SinkClient) -> R
 const INSTALL: &str = "install the assets of the SentinelOne integration in Kibana (Integrations, SentinelOne, Settings); \
                        no agent and no policy is needed";
 
+/// The ingest pipeline of a data stream.
+pub(super) struct Pipeline {
+    pub(super) name: String,
+    /// There is no data stream yet: the first document creates it by its template.
+    pub(super) creates_stream: bool,
+}
+
 /// The ingest pipeline of the data stream, which turns records into the package's documents.
 ///
 /// # Errors
 /// If it is not the package's, or nobody can say.
-pub(super) async fn pipeline(cluster: &Cluster, dataset: &str, client: &SinkClient) -> Result<String, Probe> {
+pub(super) async fn pipeline(cluster: &Cluster, dataset: &str, client: &SinkClient) -> Result<Pipeline, Probe> {
     if let Some(own) = &cluster.ingest_pipeline {
-        return Ok(own.clone());
+        return Ok(Pipeline { name: own.clone(), creates_stream: false });
     }
     let Cluster { base, name, .. } = cluster;
     let not_permitted = || Probe::Reached(format!("{base}: not permitted to look at the pipeline of `{name}`"));
@@ -83,7 +90,7 @@ pub(super) async fn pipeline(cluster: &Cluster, dataset: &str, client: &SinkClie
     let found = if is_missing { of_template(&body) } else { of_indices(&body) };
     let found = found.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
     if found.contains(&format!("sentinel_one.{dataset}-")) {
-        return Ok(found);
+        return Ok(Pipeline { name: found, creates_stream: is_missing });
     }
     let has = if found.is_empty() { "no ingest pipeline".to_owned() } else { format!("the ingest pipeline `{found}`") };
     Err(Probe::Failed(format!(
@@ -101,7 +108,7 @@ pub(super) async fn simulate(
     documents: impl Iterator<Item = (String, Vec<u8>)>,
     client: &SinkClient,
 ) -> Result<Probe, Probe> {
-    let pipeline = pipeline(cluster, dataset, client).await?;
+    let Pipeline { name: pipeline, .. } = pipeline(cluster, dataset, client).await?;
     let Cluster { base, name, .. } = cluster;
     let mut docs = Vec::new();
     for (id, document) in documents {

@@ -62,6 +62,10 @@ struct Template {
     data_stream: Option<Value>,
 }
 
+fn no_auto_configure(name: &str) -> String {
+    format!("data stream `{name}` does not exist, and the credentials lack `auto_configure` to create it")
+}
+
 const TEMPLATES: &str = "index_templates.name,index_templates.index_template.index_patterns,\
                          index_templates.index_template.priority,index_templates.index_template.data_stream";
 
@@ -76,7 +80,10 @@ impl ClusterProbe<'_> {
         }
         if let Some(dataset) = self.cluster.dataset {
             let pipeline = package::pipeline(self.cluster, dataset, self.client).await?;
-            return Ok(self.good(format!("`{name}` has the pipeline `{pipeline}`"), &rights));
+            if pipeline.creates_stream && rights.may_create_stream == Some(false) {
+                return Err(self.failed(no_auto_configure(name)));
+            }
+            return Ok(self.good(format!("`{name}` has the pipeline `{}`", pipeline.name), &rights));
         }
         if self.cluster.storage == Storage::Index {
             return self.check_index(&rights, hidden).await;
@@ -221,9 +228,7 @@ impl ClusterProbe<'_> {
             return Err(self.failed(problem));
         }
         if rights.may_create_stream == Some(false) {
-            let problem =
-                format!("data stream `{name}` does not exist, and the credentials lack `auto_configure` to create it");
-            return Err(self.failed(problem));
+            return Err(self.failed(no_auto_configure(name)));
         }
         Ok(self.good(
             format!("the first document creates data stream `{name}` by the index template `{template}`{missing}"),

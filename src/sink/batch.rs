@@ -218,4 +218,21 @@ mod tests {
         let events: Vec<_> = selected.events().map(|event| (event.body, event.record_id, event.truncated)).collect();
         assert_eq!(events, [(&b"{\"a\":1}"[..], "12", false), (&b"{\"a\":1}"[..], "12", true)]);
     }
+
+    /// Parts of a batch are sent again with its time. The event that did not fit begins the next batch.
+    #[test]
+    fn the_time_of_framing_is_that_of_a_batch_and_its_parts() {
+        let mut batch = Batch::new(Stream::Threats);
+        for number in 0..3_u8 {
+            let identity = Identity::of("console.example", Stream::Threats, &number.to_string(), "");
+            batch.push_with("1", identity, None, |out| {
+                out.extend_from_slice(b"{}");
+                None
+            });
+        }
+        let framed_at = batch.framed_at();
+        assert_eq!(batch.select([0]).event(0).unwrap().framed_at, Some(framed_at));
+        assert_eq!(batch.split_last().event(0).unwrap().framed_at, None);
+        assert_eq!(batch.event(1).unwrap().framed_at, Some(framed_at));
+    }
 }

@@ -260,7 +260,8 @@ async fn datagrams_are_sent_once() {
     assert_eq!(lane.send(&batch(3..4)).await.outcome, Outcome::Delivered, "nobody knows");
     tokio::time::sleep(Duration::from_millis(50)).await;
     let refused = lane.send(&batch(4..6)).await.outcome;
-    assert_eq!(refused, Outcome::Partial { rejected: Vec::new(), retry: vec![0, 1], after: None }, "the system knows");
+    // The system knows of the one before.
+    assert!(lost(&refused).contains("refused") && lost(&refused).contains(&address.to_string()), "{refused:?}");
 }
 
 #[tokio::test]

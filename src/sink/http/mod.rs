@@ -3,76 +3,42 @@
 //! They differ in endpoint, authentication, framing, limits and the meaning of responses: that is a `Destination`.
 //! Encoding, signing, sending and the classification of transport errors are shared.
 //!
-//! A new destination is a file in this folder and a line in the list in `sink/settings.rs`.
+//! A new destination is a file in `destination/` and a line in the list in `sink/settings.rs`.
 
-mod accept;
-mod ambient;
 mod auth;
-mod aws;
-mod azure_identity;
-pub mod azure_logs;
-mod body;
-mod client;
-pub mod datadog;
 mod destination;
-pub mod elasticsearch;
-mod endpoint;
-mod environment;
-mod event_time;
-mod exchange;
-mod external_account;
-mod framing;
-pub mod generic;
-mod google_metadata;
-pub mod google_secops;
-mod header;
-pub mod logscale;
-pub mod loki;
-mod oauth;
-pub mod otlp;
-pub mod panther;
-mod renewable;
-mod request;
-mod response;
-pub mod sekoia;
-mod service_account;
-mod signature;
-mod size_limiter;
-pub mod splunk_hec;
-pub mod sumo;
-mod token_error;
-mod token_request;
-mod token_response;
-mod token_source;
-mod url_part;
-mod used_secrets;
+mod identity;
+mod transport;
 
 use std::sync::Arc;
 
-pub use accept::{Accept, Pointer, PointerError};
-pub use ambient::Ambient;
 pub use auth::Auth;
-pub use aws::Aws;
+pub use auth::oauth::{ClientCredentials, CredentialsIn};
+pub use auth::signature::{Form, Hmac, Signed};
+pub use auth::token_request::TokenEndpointSettings;
+pub use destination::accept::{Accept, Pointer, PointerError};
+pub use destination::{
+    azure_logs, datadog, elasticsearch, generic, google_secops, logscale, loki, otlp, panther, sekoia, splunk_hec, sumo,
+};
+pub use identity::ambient::Ambient;
+pub use identity::aws::Aws;
 #[cfg(feature = "kafka")]
-pub use aws::AwsMskIam;
-pub use endpoint::{Endpoint, EndpointError};
-pub use oauth::{ClientCredentials, CredentialsIn};
-pub use response::ResponseView;
-pub use signature::{Form, Hmac, Signed};
-pub use token_request::TokenEndpointSettings;
+pub use identity::aws::AwsMskIam;
+pub use transport::endpoint::{Endpoint, EndpointError};
+pub use transport::response::ResponseView;
 
 pub(crate) use auth::Authenticator;
 #[cfg(feature = "kafka")]
-pub(crate) use aws::{AwsCredentials, AwsSource};
-pub(crate) use client::SinkClient;
+pub(crate) use auth::token_error::TokenError;
+#[cfg(feature = "kafka")]
+pub(crate) use auth::token_source::TokenSource;
+pub(crate) use auth::token_source::{Grant, Tokens};
 pub(crate) use destination::{Destination, DestinationType, Parts, Target};
-pub(crate) use framing::Framing;
-pub(crate) use request::HttpSink;
 #[cfg(feature = "kafka")]
-pub(crate) use token_error::TokenError;
-#[cfg(feature = "kafka")]
-pub(crate) use token_source::TokenSource;
-pub(crate) use token_source::{Grant, Tokens};
+pub(crate) use identity::aws::{AwsCredentials, AwsSource};
+pub(crate) use transport::client::SinkClient;
+pub(crate) use transport::framing::Framing;
+pub(crate) use transport::request::HttpSink;
 
 use super::common::{Common, Defaults, SinkType};
 use super::integration::Content;
@@ -152,7 +118,7 @@ fn destinations(schema: crate::settings::Schema) -> Vec<(&'static str, Judge, Ma
         let framed = target.clone();
         (
             Box::new(move |response| target.destination.judge(response)),
-            Box::new(move |batch| body::body_of(&framed.destination, batch)),
+            Box::new(move |batch| transport::body::body_of(&framed.destination, batch)),
         )
     }
 

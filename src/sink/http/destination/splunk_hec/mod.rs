@@ -1,0 +1,251 @@
+//! `type: splunk_hec`: Splunk's HTTP Event Collector.
+
+mod acks;
+pub(crate) mod events;
+mod judge;
+mod probe;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::settings::{HttpSettings, Secret};
+use crate::sink::common::{Compression, Defaults};
+use crate::sink::http::transport::endpoint::addresses;
+use crate::sink::http::transport::exchange::{RequestError, Response};
+use crate::sink::http::{
+    Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient, Target,
+};
+use crate::sink::integration::{self, Content, Integration};
+use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use acks::{AckStatus, Acknowledgement, Acks};
+use events::{Events, Metadata};
+use judge::ResponseBody;
+
+/// `type: splunk_hec`: Splunk's HTTP Event Collector. Splunk does not deduplicate; `dedup` by the indexed field
+/// `event_id` does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SplunkHecSettings {
+    /// URL of the collector without path, such as `https://splunk.example:8088`.
+    pub url: Option<Endpoint>,
+    /// Several collectors instead of `url`. A lane uses one of them until it is unavailable.
+    #[serde(default)]
+    pub urls: Vec<Endpoint>,
+    /// Token of the collector.
+    pub token: Secret,
+    /// Which endpoint of the collector accepts the events.
+    #[serde(default)]
+    pub endpoint: Kind,
+    /// Index of the events; default: the token's. Here and below `{pipeline}`, `{stream}` and `{label.NAME}` are
+    /// replaced.
+    pub index: Option<String>,
+    /// Source; default `s1:{stream}`.
+    pub source: Option<String>,
+    /// Source type; default `sentinelone:` and the stream's singular; with `content: integration`, that of Splunk's
+    /// app.
+    pub sourcetype: Option<String>,
+    /// Host; default: the console's host.
+    pub host: Option<String>,
+    /// Wait until the indexers have the events; for tokens with indexer acknowledgement. `{}` has the defaults.
+    pub acknowledgement: Option<Acknowledgement>,
+    /// `integration`: records, source types and the indexed field `siteName` of Splunk's app (docs/integrations.md).
+    #[serde(default)]
+    pub content: Content,
+    /// Headers of every request; each value may be a secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+}
+
+/// Endpoints of a collector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Events as objects with time and indexed fields.
+    #[default]
+    Event,
+    /// Events as lines; the source type extracts their time.
+    Raw,
+}
+
+const CHANNEL: HeaderName = HeaderName::from_static("x-splunk-request-channel");
+
+impl DestinationType for SplunkHecSettings {
+    type Destination = SplunkHec;
+
+    /// Splunk Cloud advises at most 1 MB a request; a collector on premises accepts 800 MiB
+    /// (`max_content_length` in <https://docs.splunk.com/Documentation/Splunk/latest/Admin/Limitsconf>).
+    const DEFAULTS: Defaults = Defaults {
+        limits: Limits {
+            events: 1_000,
+            bytes: 1_000_000,
+            event_bytes: 900_000,
+            most_bytes: 838_860_800,
+            ..Limits::NONE
+        },
+        flush: Duration::from_secs(1),
+        concurrency: 4,
+        concurrency_max: usize::MAX,
+        compressions: &[Compression::Gzip, Compression::None],
+    };
+
+    const INTEGRATION: Option<&'static Integration> = Some(&integration::SPLUNK_HEC);
+
+    fn content(&self) -> Content {
+        self.content
+    }
+
+    fn probes_each_stream(&self) -> bool {
+        self.content == Content::Integration
+    }
+
+    fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<SplunkHec>, BuildError> {
+        let auth = Authenticator::with_headers(&self.headers)?.with_header(AUTHORIZATION, "Splunk ", &self.token);
+        let is_integration = self.content == Content::Integration;
+        if is_integration && self.endpoint == Kind::Raw {
+            let problem = "`raw` excludes `content: integration`: lines have no indexed fields, such as `siteName`";
+            return Err(BuildError::value("endpoint", problem));
+        }
+        let metadata = self.metadata(context)?.fill(context)?;
+        let mut headers = HeaderMap::new();
+        let channel = self.acknowledgement.as_ref().map(Acknowledgement::channel).transpose()?;
+        if let Some(channel) = &channel {
+            headers.insert(CHANNEL, HeaderValue::from_str(channel).map_err(|_| acks::invalid_channel())?);
+        }
+        let target = |url: &Endpoint| {
+            let collector = url.up_to("/services/collector").join("services/collector");
+            // Ids of requests count for each collector.
+            let acks =
+                self.acknowledgement.as_ref().zip(channel.as_ref()).map(|(settings, channel)| {
+                    Acks::new(collector.join("ack").with_query("channel", channel), settings)
+                });
+            let (endpoint, events) = match self.endpoint {
+                Kind::Event => {
+                    (collector.join("event"), Some(Events::new(&metadata, context).with_site(is_integration)))
+                }
+                Kind::Raw => {
+                    let raw = collector.join("raw");
+                    (metadata.iter().fold(raw, |raw, (key, value)| raw.with_query(key, value)), None)
+                }
+            };
+            let blank = is_integration.then(|| blank_event(&metadata));
+            Target::new(endpoint, SplunkHec { collector, events, acks, blank })
+        };
+        let targets = addresses(self.url.as_ref(), &self.urls)?.into_iter().map(target).collect();
+        Ok(Parts { auth, headers, targets })
+    }
+}
+
+impl SplunkHecSettings {
+    fn metadata(&self, context: &SinkContext) -> Result<Metadata<'_>, BuildError> {
+        let own = match self.content {
+            Content::Forwarder => None,
+            Content::Integration => Some(integration::SPLUNK_HEC.name_of(context.stream)?),
+        };
+        Ok(Metadata {
+            index: self.index.as_deref(),
+            source: self.source.as_deref(),
+            sourcetype: self.sourcetype.as_deref().or(own),
+            host: self.host.as_deref(),
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct SplunkHec {
+    collector: Endpoint,
+    /// `None` for `endpoint: raw`.
+    events: Option<Events>,
+    acks: Option<Acks>,
+    /// For the probe: an event without content, which no collector takes, with index and source type.
+    blank: Option<String>,
+}
+
+fn blank_event(metadata: &events::Filled) -> String {
+    let mut event: serde_json::Map<String, serde_json::Value> =
+        metadata.iter().map(|(key, value)| ((*key).to_owned(), value.as_str().into())).collect();
+    event.insert("event".to_owned(), "".into());
+    serde_json::Value::Object(event).to_string()
+}
+
+impl Destination for SplunkHec {
+    fn content_type(&self) -> &'static str {
+        if self.events.is_some() { "application/json" } else { "text/plain" }
+    }
+
+    fn event(&self, event: Event<'_>, out: &mut Vec<u8>) {
+        match &self.events {
+            Some(events) => events.write(event, out),
+            None => {
+                out.extend_from_slice(event.body);
+                out.push(b'\n');
+            }
+        }
+    }
+
+    fn judge(&self, response: &ResponseView<'_>) -> Outcome {
+        judge::judge(response)
+    }
+
+    fn send<'a>(
+        &'a self,
+        request: BoxFuture<'a, Result<Response, RequestError>>,
+    ) -> BoxFuture<'a, Result<Response, RequestError>> {
+        match &self.acks {
+            Some(acks) => acks.track(request).boxed(),
+            None => request,
+        }
+    }
+
+    /// Waits for the acknowledgement of accepted events, be it all of them or those before a refused one.
+    fn confirm<'a>(
+        &'a self,
+        outcome: Outcome,
+        response: ResponseView<'a>,
+        client: &'a SinkClient,
+    ) -> BoxFuture<'a, Outcome> {
+        async move {
+            let Some(acks) = &self.acks else { return outcome };
+            let accepted_all =
+                matches!(outcome, Outcome::Delivered | Outcome::DeliveredWithWarning(_) | Outcome::SlowDown(_));
+            let Some(id) = ResponseBody::of(&response).and_then(|body| body.ack_id) else {
+                if accepted_all {
+                    acks.warn_unsupported();
+                }
+                return outcome;
+            };
+            let pending = acks.pending_request(id);
+            if !accepted_all && !matches!(outcome, Outcome::Partial { .. }) {
+                return outcome;
+            }
+            match acks.wait_for(id, pending, client).await {
+                AckStatus::Acknowledged => outcome,
+                AckStatus::Unknown(reason) => unacknowledged(outcome, response.events, reason),
+                AckStatus::QueryRefused(refusal) => refusal,
+            }
+        }
+        .boxed()
+    }
+
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
+        probe::probe(&self.collector, endpoint, self.acks.as_ref(), self.blank.as_deref(), client).boxed()
+    }
+}
+
+/// The events that `outcome` calls delivered have to be sent again.
+fn unacknowledged(outcome: Outcome, events: usize, reason: String) -> Outcome {
+    match outcome {
+        Outcome::Partial { rejected, .. } => {
+            let refused = |index: &usize| rejected.iter().any(|rejection| rejection.index == *index);
+            let retry = (0..events).filter(|index| !refused(index)).collect();
+            Outcome::Partial { rejected, retry, after: None }
+        }
+        _ => Outcome::RetryLater { reason, after: None },
+    }
+}

@@ -1,0 +1,76 @@
+//! Probes URL, token, acknowledgement and health. A collector does not report which indexes a token may write to.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+use super::acks::Acks;
+use super::judge::{HEC, ResponseBody, advised};
+use crate::sink::Probe;
+use crate::sink::http::transport::exchange::RequestError;
+use crate::sink::http::transport::response::not_from;
+use crate::sink::http::{Endpoint, SinkClient};
+
+pub(super) async fn probe(
+    collector: &Endpoint,
+    endpoint: &Endpoint,
+    acks: Option<&Acks>,
+    blank: Option<&str>,
+    client: &SinkClient,
+) -> Probe {
+    // An empty request is refused as such (code 5) only if the token is valid.
+    let found = match ask(client, Method::POST, endpoint, Bytes::new()).await {
+        Ok((Some(5), _)) => None,
+        Ok((code, reason)) => Some(format!("{endpoint}: {}", explained(code, reason))),
+        Err(probe) => return probe,
+    };
+    if let Some(reason) = found {
+        return Probe::Failed(reason);
+    }
+    if let Some(acks) = acks {
+        match ask(client, Method::POST, acks.endpoint(), Bytes::from_static(br#"{"acks":[0]}"#)).await {
+            Ok((Some(code), reason)) => return Probe::Failed(format!("{endpoint}: {}", advised(code, reason))),
+            Ok((None, _)) => {}
+            Err(probe) => return probe,
+        }
+    }
+    let mut verified =
+        format!("{endpoint} accepts the token; only an event can show whether it may write to the index");
+    if let Some(blank) = blank {
+        match ask(client, Method::POST, endpoint, Bytes::from(blank.to_owned())).await {
+            // It refuses nothing but that the event is blank.
+            Ok((Some(12 | 13), _)) => verified = format!("{endpoint} accepts the token, the index and the source type"),
+            Ok((code @ Some(6 | 7), reason)) => {
+                return Probe::Failed(format!("{endpoint}: {}", explained(code, reason)));
+            }
+            Ok(_) => {}
+            Err(probe) => return probe,
+        }
+    }
+    // Other implementations of HEC have no health endpoint: only an unhealthy response counts.
+    match ask(client, Method::GET, &collector.join("health"), Bytes::new()).await {
+        Ok((Some(18..=20 | 23), reason)) => {
+            Probe::Failed(format!("{endpoint} accepts the token but is unavailable: {reason}"))
+        }
+        _ => Probe::Verified(verified),
+    }
+}
+
+fn explained(code: Option<u16>, reason: String) -> String {
+    match code {
+        Some(code) => advised(code, reason),
+        None => not_from(HEC, &reason),
+    }
+}
+
+/// The code of the response, and its reason.
+async fn ask(
+    client: &SinkClient,
+    method: Method,
+    endpoint: &Endpoint,
+    body: Bytes,
+) -> Result<(Option<u16>, String), Probe> {
+    let response = client.send(method, endpoint.url(), HeaderMap::new(), body).await;
+    let response = response.map_err(RequestError::into_probe)?;
+    let view = response.view(0);
+    Ok((ResponseBody::of(&view).map(|body| body.code), view.reason()))
+}

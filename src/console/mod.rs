@@ -7,6 +7,7 @@ mod error;
 mod limiter;
 mod reach;
 mod redactor;
+#[cfg(any(test, feature = "testing"))]
 pub mod scripted;
 mod settings;
 mod tokens;

@@ -20,6 +20,7 @@ pub mod integration;
 pub mod kafka;
 mod labelled;
 mod line;
+#[cfg(any(test, feature = "testing"))]
 pub mod memory;
 mod safe_part;
 pub mod settings;

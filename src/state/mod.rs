@@ -9,6 +9,7 @@ mod kafka;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod location;
+#[cfg(any(test, feature = "testing"))]
 mod memory;
 
 use async_trait::async_trait;
@@ -22,6 +23,7 @@ pub use kafka::KafkaStore;
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::KubernetesStore;
 pub use location::{Access, Location, LocationError, process_identity};
+#[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryStore;
 
 /// A store of many lanes' checkpoints.

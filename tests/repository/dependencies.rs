@@ -9,7 +9,7 @@ fn dependencies(manifest: &str) -> impl Iterator<Item = &str> {
     let sections = HEADS.iter().filter_map(|head| manifest.split(head).nth(1)?.split("\n[").next());
     let lines = sections.flat_map(|section| section.lines()).filter(|line| !line.starts_with('#'));
     let names = lines.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.trim_end_matches(".workspace"));
-    names.filter(|name| !name.starts_with("s1-forwarder-"))
+    names.filter(|name| !name.starts_with("s1-forwarder"))
 }
 
 #[test]

@@ -9,7 +9,8 @@ use super::placeholder::{boolean, is_set};
 use super::remote_origin::RemoteOrigin;
 use super::severity::Severity;
 
-const USER_2FA_MODIFIED: u32 = 67;
+/// A user changed the own profile, or gave a role to another user.
+const USER_MODIFIED: u32 = 37;
 const LOGIN_RELATED: u32 = 138;
 /// Hits of custom rules and of platform rules.
 pub const RULE_HITS: [u32; 2] = [3608, 3784];
@@ -46,11 +47,17 @@ pub struct Class {
     /// "" if the activity has no outcome.
     pub outcome: &'static str,
     pub severity: Severity,
+    /// What it is about, as in [`activity_types::ActivityType`].
+    pub object: &'static str,
+    /// The activity switches something on or off.
+    pub switched: Option<bool>,
     pub is_unknown: bool,
     /// The console itself acted, not a user.
     pub is_system: bool,
     /// A detection rule matched, so that names of users are those of the rule's owner.
     pub is_rule_alert: bool,
+    /// A user gave a role to another one.
+    pub is_role_grant: bool,
 }
 
 impl Class {
@@ -106,9 +113,12 @@ pub fn classify(number: Option<u32>, activity: &Activity<'_>, data: &ActivityDat
         action: if number.is_none() { "activity" } else { "" },
         outcome: "",
         severity: Severity::Informational,
+        object: "",
+        switched: None,
         is_unknown: false,
         is_system: boolean(data.system) == Some(true) && activity.user_id.is_empty(),
         is_rule_alert: number.is_some_and(|number| RULE_HITS.contains(&number)),
+        is_role_grant: number == Some(USER_MODIFIED) && is_set(data.by_user) && is_set(data.role_name),
     };
     if let Some(row) = row {
         class.kind = row.kind;
@@ -116,9 +126,20 @@ pub fn classify(number: Option<u32>, activity: &Activity<'_>, data: &ActivityDat
         class.action = row.action;
         class.outcome = row.outcome;
         class.severity = row.severity;
+        class.object = row.object;
+        if let Some(off) = row.off_severity {
+            class.switched = switched(data.new_value);
+            class.severity = match class.switched {
+                Some(true) => Severity::Low,
+                Some(false) => off,
+                None => row.severity,
+            };
+        }
     } else {
         class.is_unknown = true;
-        class.action = number.and_then(activity_types::group_default).map_or(class.action, |group| group.action);
+        let group = number.and_then(activity_types::group_default);
+        class.action = group.map_or(class.action, |group| group.action);
+        class.object = group.map_or("", |group| group.object);
         by_subject(&mut class, activity, data);
     }
     refine(&mut class, activity, data);
@@ -258,6 +279,15 @@ fn by_group(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>)
     }
 }
 
+/// Whether a new value is that of a switch that is on, or off.
+fn switched(value: Value<'_>) -> Option<bool> {
+    match Word::of_value(value).as_str() {
+        "true" | "on" | "enabled" | "enable" | "1" => Some(true),
+        "false" | "off" | "disabled" | "disable" | "0" => Some(false),
+        _ => None,
+    }
+}
+
 /// Adds what depends on the record and not only on its type.
 fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
     let is_remote = class.is("malware") && RemoteOrigin::of(data.file_display_name).is_some();
@@ -272,7 +302,7 @@ fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
     }
     let confidence = Severity::of_confidence(data.confidence_level, data.threat_classification, false);
     if let Some(severity) = confidence {
-        class.severity = severity.judged([data.threat_classification]);
+        class.severity = severity;
     }
     match Word::of_value(data.new_status).as_str() {
         // The threat is active again.
@@ -290,13 +320,31 @@ fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
             _ => {}
         }
     }
+    if class.is_role_grant {
+        class.action = "user-role-added";
+        class.severity = Severity::Medium;
+    }
+    // Whoever makes an administrator gives all rights.
+    if class.is("iam") && class.has_type("creation") && is_administrator(data) {
+        class.severity = class.severity.max(Severity::Medium);
+    }
     match class.number {
-        // Disabling two-factor authentication is more severe than enabling it.
-        Some(USER_2FA_MODIFIED) if boolean(data.new_value) == Some(false) => class.severity = Severity::Medium,
         Some(LOGIN_RELATED) => class.outcome = login_outcome(activity),
         Some(DEVICE_APPROVED) => device(class, data.event_type),
         _ => {}
     }
+}
+
+fn is_administrator(data: &ActivityData<'_>) -> bool {
+    Word::is(data.role, "admin") || Word::is(data.role_name, "admin")
+}
+
+/// The reason that a record gives. Consoles give that of a failed login in either of two keys.
+pub fn reason<'a>(activity: &Activity<'a>, data: &ActivityData<'a>, has_failed: bool) -> Value<'a> {
+    let message = activity.primary_description.escaped();
+    let is_reason = |value: &Value<'a>| is_set(*value) && value.escaped() != message && boolean(*value).is_none();
+    let comments = if has_failed { activity.comments } else { Value::default() };
+    [data.reason, comments].into_iter().find(is_reason).unwrap_or_default()
 }
 
 /// One type is for devices that were connected and for those that were disconnected.

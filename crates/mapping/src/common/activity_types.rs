@@ -17,6 +17,10 @@ pub struct ActivityType {
     /// "" if the type has no outcome.
     pub outcome: &'static str,
     pub severity: Severity,
+    /// The severity of switching off what the type is a switch of.
+    pub off_severity: Option<Severity>,
+    /// What the type is about: a `role`, the `agent`, a `CIS scan`. "" for what only the record can tell.
+    pub object: &'static str,
     pub ocsf: Ocsf,
 }
 
@@ -54,6 +58,8 @@ fn types() -> Vec<ActivityType> {
         action: cell("ecs_event_action"),
         outcome: cell("ecs_event_outcome"),
         severity: Severity::of_id(cell("severity_id").parse().unwrap_or(0)),
+        off_severity: cell("off_severity_id").parse().ok().map(Severity::of_id),
+        object: cell("object"),
         ocsf: ocsf(cell),
     })
 }
@@ -67,6 +73,8 @@ fn groups() -> Vec<ActivityType> {
         action: cell("ecs_event_action"),
         outcome: "",
         severity: Severity::Informational,
+        off_severity: None,
+        object: cell("object"),
         ocsf: ocsf(cell),
     })
 }
@@ -129,7 +137,7 @@ mod tests {
         let types = types();
         assert_eq!(types.len(), 413);
         for row in &types {
-            assert!(["event", "alert", "enrichment"].contains(&row.kind), "{row:?}");
+            assert!(["event", "alert"].contains(&row.kind), "{row:?}");
             assert!(!row.categories.is_empty() && !row.types.is_empty() && !row.action.is_empty(), "{row:?}");
             assert!(["", "success", "failure", "unknown"].contains(&row.outcome), "{row:?}");
         }

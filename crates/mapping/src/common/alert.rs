@@ -1,14 +1,17 @@
 //! The detection in an alert.
 
-use s1_forwarder_record::Value;
 use s1_forwarder_record::alert::{Alert, AlertInfo, AlertProcess, AlertTarget};
+use s1_forwarder_record::{Escaped, Value};
 
 use super::account::{Account, ProcessUser};
 use super::detection::{Container, Detection, File, Host, Login, Peer, Pod, Process, Rule, Target};
 use super::event_kind::EventKind;
 use super::matched::Matched;
 use super::os::Os;
+use super::placeholder::first_scalar;
 use super::registry::Registry;
+use super::severity::Severity;
+use super::threat::is_new;
 
 pub fn matched<'a>(info: &AlertInfo<'a>, target: &AlertTarget<'a>) -> Matched<'a> {
     let login = [info.login_is_successful, info.logins_user_name, info.login_account_sid, info.login_type];
@@ -18,6 +21,27 @@ pub fn matched<'a>(info: &AlertInfo<'a>, target: &AlertTarget<'a>) -> Matched<'a
         matched.kind = Some(EventKind::Indicator);
     }
     matched
+}
+
+/// The severity of the rule. A verdict does not change it.
+pub fn severity(alert: &Alert<'_>) -> Severity {
+    alert.rule_info.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational)
+}
+
+/// What the time of the event is: that of a new alert, later that of its change.
+pub fn times<'a>(info: &AlertInfo<'a>) -> [Value<'a>; 3] {
+    if is_new(info.created_at, info.updated_at) {
+        [info.created_at, info.reported_at.kept(), info.updated_at.kept()]
+    } else {
+        [info.updated_at, info.created_at, info.reported_at.kept()]
+    }
+}
+
+/// The process that the message names: the one that was started, else the one that acted.
+pub fn subject<'a>(alert: &Alert<'a>, kind: Option<EventKind>) -> Option<Escaped<'a>> {
+    let target = &alert.target_process_info;
+    let started = if kind == Some(EventKind::ProcessCreation) { target.tgt_proc_name } else { Value::default() };
+    first_scalar([started, alert.source_process_info.name]).escaped()
 }
 
 /// The fields of a detection in an alert. Alerts have no addresses.

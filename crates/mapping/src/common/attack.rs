@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use s1_forwarder_record::Escaped;
 
 use super::classification::Word;
+use super::placeholder::is_placeholder;
 use crate::json::Json;
 
 /// The id of a technique, and of a sub-technique if the text names one.
@@ -47,28 +48,68 @@ pub fn write_reference(json: &mut Json<'_>, id: &str) {
     json.element_of(&["https://attack.mitre.org/", folder, technique, slash, number, "/"]);
 }
 
-/// Id and name of a tactic by its name in any spelling, with the two tactics into which ATT&CK 19 split defense
-/// evasion.
-pub fn tactic(name: Escaped<'_>) -> Option<(&'static str, &'static str)> {
-    Some(match Word::of(name).as_str() {
-        "reconnaissance" => ("TA0043", "Reconnaissance"),
-        "resource_development" => ("TA0042", "Resource Development"),
-        "initial_access" => ("TA0001", "Initial Access"),
-        "execution" => ("TA0002", "Execution"),
-        "persistence" => ("TA0003", "Persistence"),
-        "privilege_escalation" => ("TA0004", "Privilege Escalation"),
-        "defense_evasion" | "defence_evasion" => ("TA0005", "Defense Evasion"),
-        "stealth" => ("TA0005", "Stealth"),
-        "defense_impairment" | "defence_impairment" => ("TA0112", "Defense Impairment"),
-        "credential_access" => ("TA0006", "Credential Access"),
-        "discovery" => ("TA0007", "Discovery"),
-        "lateral_movement" => ("TA0008", "Lateral Movement"),
-        "collection" => ("TA0009", "Collection"),
-        "exfiltration" => ("TA0010", "Exfiltration"),
-        "command_and_control" => ("TA0011", "Command and Control"),
-        "impact" => ("TA0040", "Impact"),
-        _ => return None,
-    })
+/// What the console has in the place of a technique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Technique<'a> {
+    Known(TechniqueId<'a>),
+    /// The id of a tactic.
+    Tactic(Escaped<'a>),
+    Named(Escaped<'a>),
+}
+
+impl<'a> Technique<'a> {
+    /// `None` for a placeholder, and for a text that looks like an id and is none, such as a masked one.
+    pub fn of(text: Escaped<'a>) -> Option<Self> {
+        if let Some(id) = TechniqueId::of(text) {
+            return Some(Self::Known(id));
+        }
+        let trimmed = text.trim();
+        let word = trimmed.raw();
+        if is_tactic_id(word) {
+            return Some(Self::Tactic(trimmed));
+        }
+        let digits = word.strip_prefix("TA").or_else(|| word.strip_prefix('T'));
+        let is_masked = digits.is_some_and(|digits| {
+            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+        });
+        (!is_masked && !is_placeholder(text)).then_some(Self::Named(text))
+    }
+}
+
+pub fn is_tactic_id(text: &str) -> bool {
+    text.strip_prefix("TA").is_some_and(|digits| digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Tactics by the words of their names. Two are those into which ATT&CK 19 split defense evasion.
+const TACTICS: [(&str, &str, &str); 16] = [
+    ("reconnaissance", "TA0043", "Reconnaissance"),
+    ("resource_development", "TA0042", "Resource Development"),
+    ("initial_access", "TA0001", "Initial Access"),
+    ("execution", "TA0002", "Execution"),
+    ("persistence", "TA0003", "Persistence"),
+    ("privilege_escalation", "TA0004", "Privilege Escalation"),
+    ("defense_evasion", "TA0005", "Defense Evasion"),
+    ("stealth", "TA0005", "Stealth"),
+    ("defense_impairment", "TA0112", "Defense Impairment"),
+    ("credential_access", "TA0006", "Credential Access"),
+    ("discovery", "TA0007", "Discovery"),
+    ("lateral_movement", "TA0008", "Lateral Movement"),
+    ("collection", "TA0009", "Collection"),
+    ("exfiltration", "TA0010", "Exfiltration"),
+    ("command_and_control", "TA0011", "Command and Control"),
+    ("impact", "TA0040", "Impact"),
+];
+
+/// Id and name of a tactic by its name in any spelling, or by its id.
+pub fn tactic(text: Escaped<'_>) -> Option<(&'static str, &'static str)> {
+    let word = Word::of(text);
+    let word = match word.as_str() {
+        "defence_evasion" => "defense_evasion",
+        "defence_impairment" => "defense_impairment",
+        word => word,
+    };
+    let is = |id: &str| id.len() == word.len() && id.eq_ignore_ascii_case(word);
+    TACTICS.into_iter().find(|(known, id, _)| *known == word || is(id)).map(|(_, id, name)| (id, name))
 }
 
 #[cfg(test)]
@@ -81,6 +122,20 @@ mod tests {
         assert_eq!(technique_name("T1059.001"), Some("PowerShell"));
         assert_eq!(technique_name("T1001"), Some("Data Obfuscation"));
         assert_eq!(technique_name("T9999"), None);
+    }
+
+    #[test]
+    fn a_tactic_in_the_place_of_a_technique_is_a_tactic() {
+        let technique = |text| Technique::of(Escaped::plain(text));
+        assert_eq!(technique("TA0009"), Some(Technique::Tactic(Escaped::plain("TA0009"))));
+        assert_eq!(technique("T1202"), Some(Technique::Known(TechniqueId { technique: "T1202", sub: None })));
+        assert_eq!(technique("Task Scheduling"), Some(Technique::Named(Escaped::plain("Task Scheduling"))));
+        for masked in ["T7", "T10599", "TA7", "T1059.1"] {
+            assert_eq!(technique(masked), None, "{masked}");
+        }
+        assert_eq!(tactic(Escaped::plain("TA0009")), Some(("TA0009", "Collection")));
+        assert_eq!(tactic(Escaped::plain("Defence evasion")), Some(("TA0005", "Defense Evasion")));
+        assert_eq!(tactic(Escaped::plain("TA0999")), None);
     }
 
     #[test]

@@ -29,10 +29,7 @@ fn severity(stream: Stream, record: Value<'_>) -> Option<Severity> {
     match stream {
         Stream::Threats => {
             let info = record.get("threatInfo");
-            let [confidence, classification, mitigation, verdict] =
-                ["confidenceLevel", "classification", "mitigationStatus", "analystVerdict"].map(|name| info.get(name));
-            let severity = Severity::of_confidence(confidence, classification, false)?;
-            Some(severity.judged([verdict, classification, mitigation]))
+            Severity::of_confidence(info.get("confidenceLevel"), info.get("classification"), false)
         }
         Stream::Alerts => of_word(record.get("ruleInfo").get("severity")),
         Stream::UnifiedAlerts | Stream::Vulnerabilities => of_word(record.get("severity")),

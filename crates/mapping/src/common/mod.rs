@@ -4,6 +4,7 @@
 pub(super) mod account;
 pub(super) mod activity_class;
 pub(super) mod activity_types;
+pub(super) mod activity_users;
 pub(super) mod address;
 pub(super) mod agent;
 pub(super) mod alert;
@@ -16,6 +17,7 @@ pub(super) mod dns;
 pub(super) mod enrichment;
 pub(super) mod event_kind;
 pub(super) mod hash;
+pub(super) mod incident_change;
 pub(super) mod known;
 pub(super) mod matched;
 pub(super) mod os;

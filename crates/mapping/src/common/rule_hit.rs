@@ -130,7 +130,5 @@ pub fn detection<'a>(hit: &RuleHit<'a>, activity: &Activity<'a>, kind: Option<Ev
 
 /// As that of the alert.
 pub fn severity(hit: &RuleHit<'_>) -> Severity {
-    let severity = hit.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
-    let verdict = hit.other.iter().find(|(key, _)| key.eq_ignore_ascii_case("analystverdict"));
-    severity.judged([verdict.map_or_else(Value::default, |(_, verdict)| *verdict)])
+    hit.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational)
 }

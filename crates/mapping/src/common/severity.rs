@@ -67,15 +67,6 @@ impl Severity {
         }
     }
 
-    /// Informational if one of the judgements (verdict, classification, mitigation) is that the detection is harmless.
-    pub fn judged<const N: usize>(self, judgements: [Value<'_>; N]) -> Self {
-        let is_harmless = |value: Value<'_>| {
-            let word = Word::of_value(value);
-            word.as_str().starts_with("false_positive") || matches!(word.as_str(), "benign" | "marked_as_benign")
-        };
-        if judgements.into_iter().any(is_harmless) { Self::Informational } else { self }
-    }
-
     /// From the severity of a custom rule (`Low`) or of its hit (`E_LOW`).
     pub fn of_word(word: Escaped<'_>) -> Option<Self> {
         let word = word.raw().to_ascii_lowercase();
@@ -86,26 +77,6 @@ impl Severity {
             "high" => Some(Self::High),
             "critical" => Some(Self::Critical),
             _ => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn harmless_detections_are_informational() {
-        let judged = |words: [&str; 2]| {
-            let raw = words.map(|word| format!("\"{word}\""));
-            Severity::High.judged([Value::new(&raw[0]), Value::new(&raw[1])])
-        };
-        for words in [["False positive", ""], ["FALSE_POSITIVE_BENIGN", "x"], ["", "benign"], ["", "marked_as_benign"]]
-        {
-            assert_eq!(judged(words), Severity::Informational, "{words:?}");
-        }
-        for words in [["TRUE_POSITIVE_BENIGN_BUT_SUSPICIOUS", ""], ["undefined", "mitigated"], ["", ""]] {
-            assert_eq!(judged(words), Severity::High, "{words:?}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What is decided about a unified alert in all schemas. The host is the primary asset, else the first one.
 
+use std::borrow::Cow;
+
 use s1_forwarder_record::Value;
 use s1_forwarder_record::unified_alert::UnifiedAlert;
 
@@ -13,23 +15,51 @@ pub use super::threat::time;
 #[derive(Clone, Copy, Default)]
 pub struct Host<'a> {
     pub current: Value<'a>,
-    pub detected: Value<'a>,
+    /// What the state at detection time is a part of.
+    detected: [Value<'a>; 2],
+    state: Value<'a>,
 }
 
 impl<'a> Host<'a> {
+    /// Older consoles have one asset in the place of each list.
     pub fn of(alert: &UnifiedAlert<'a>) -> Self {
-        Self { current: primary(alert.assets), detected: primary(alert.detection_time.assets) }
+        let [current, detected] = [alert.assets, alert.detection_time.assets].map(primary);
+        let current = if current.is_empty() { other(&alert.other, "asset") } else { current };
+        if !detected.is_empty() {
+            let parts = ["cloud", "kubernetes"].map(|key| detected.get(key));
+            return Self { current, detected: parts, state: detected.get("asset") };
+        }
+        let other = |key| other(&alert.detection_time.other, key);
+        let asset = other("asset");
+        let inner = asset.get("asset");
+        Self {
+            current,
+            detected: ["cloud", "kubernetes"].map(other),
+            state: if inner.is_empty() { asset } else { inner },
+        }
     }
 
     /// A value of the asset at detection time.
     pub fn at_detection(self, key: &str) -> Value<'a> {
-        self.detected.get("asset").get(key)
+        self.state.get(key)
+    }
+
+    pub fn cloud(self) -> Value<'a> {
+        self.detected[0]
+    }
+
+    pub fn kubernetes(self) -> Value<'a> {
+        self.detected[1]
     }
 
     pub fn is_machine(self) -> bool {
         let category = Word::of_value(self.current.get("category"));
         matches!(category.as_str(), "server" | "workstation") || self.current.get("agentUuid").escaped().is_some()
     }
+}
+
+fn other<'a>(others: &[(Cow<'a, str>, Value<'a>)], key: &str) -> Value<'a> {
+    others.iter().find(|(known, _)| known == key).map(|(_, value)| *value).unwrap_or_default()
 }
 
 /// The asset with `primary: true`, else the first one.
@@ -74,10 +104,9 @@ pub fn is_new(alert: &UnifiedAlert<'_>) -> bool {
     }
 }
 
-/// The severity that the console gave, and that of the event.
-pub fn severity(alert: &UnifiedAlert<'_>) -> (Severity, Severity) {
-    let given = alert.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
-    (given, given.judged([alert.analyst_verdict, alert.classification, alert.result]))
+/// The severity that the console gave. A verdict does not change it.
+pub fn severity(alert: &UnifiedAlert<'_>) -> Severity {
+    alert.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational)
 }
 
 /// The domain of the process's user may be in a value of its own.

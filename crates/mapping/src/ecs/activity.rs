@@ -2,15 +2,16 @@
 
 use s1_forwarder_record::activity::{Activity, ActivityData};
 use s1_forwarder_record::block::read_inside;
-use s1_forwarder_record::{Escaped, Kind, Value};
+use s1_forwarder_record::{Kind, Value};
 
 use super::activity_event::{self, Tail};
 use super::common_fields::CommonFields;
-use super::event::{Event, boolean, is_placeholder};
+use super::event::Event;
 use super::organization::NamesInData;
 use super::vendor::JoinKeys;
 use super::{activity_data as part, activity_user, organization, rule_hit};
 use crate::common::activity_class::{self, Class, Subject};
+use crate::common::incident_change::IncidentChange;
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::rule_hit::is_hit;
 
@@ -34,10 +35,9 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &A
     let (agent_id, threat_id, agent_uuid) = (activity.agent_id, activity.threat_id, data.uuid);
     let of_agent = activity.user_id.is_empty() && !activity.agent_id.is_empty();
     let origin = RemoteOrigin::of(data.file_display_name);
-    let message = activity.primary_description.escaped();
 
     activity_event::head(event, common, activity, if is_console { Value::default() } else { version });
-    event_object(event, common, activity, &data, &class, message);
+    event_object(event, common, activity, &data, &class);
     activity_user::write(event, activity, &data, &class, origin);
     match (class.subject, origin) {
         (Subject::Firewall, _) => part::connection(event, &data),
@@ -52,9 +52,6 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &A
     part::process(event, &data, class.subject == Subject::Firewall);
     part::host(event, activity, &data, of_agent);
     part::package(event, &class, version);
-    if class.is("threat") {
-        part::indicator(event, activity, &data);
-    }
     part::file(event, activity, &data, &class);
     let url = event.open("url");
     event.keyword("original", data.download_url);
@@ -78,7 +75,6 @@ fn event_object<'a>(
     activity: &Activity<'a>,
     data: &ActivityData<'a>,
     class: &Class,
-    message: Option<Escaped<'a>>,
 ) {
     let open = event.open("event");
     event.json.word("kind", class.kind);
@@ -91,15 +87,20 @@ fn event_object<'a>(
     if !class.outcome.is_empty() {
         event.json.word("outcome", class.outcome);
     }
-    // Consoles give the reason of a failed login in either of these. Both stay in the record.
-    let comments = if class.outcome == "failure" { activity.comments } else { Value::default() };
-    let is_reason = |value: &Value<'a>| {
-        value.escaped().is_some_and(|text| !is_placeholder(text) && Some(text) != message) && boolean(*value).is_none()
-    };
-    event.optional("reason", [data.reason, comments].into_iter().find(is_reason).and_then(Value::escaped));
+    reason(event, activity, data, class);
     if class.subject == Subject::Device {
         event.date("start", data.event_time);
     }
     activity_event::fields(event, common, activity, class.severity);
     event.close(open);
+}
+
+/// Why something failed, or what an analyst decided. The values stay in the record.
+fn reason<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &ActivityData<'a>, class: &Class) {
+    let change = IncidentChange::of(data);
+    let (status, verdict) = (change.status.escaped(), change.verdict.escaped());
+    if status.or(verdict).is_some() {
+        return event.sentence("reason", &[("", status), ("; ", verdict)]);
+    }
+    event.optional("reason", activity_class::reason(activity, data, class.outcome == "failure").escaped());
 }

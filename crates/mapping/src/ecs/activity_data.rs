@@ -31,9 +31,9 @@ pub(super) fn package(event: &mut Event<'_>, class: &Class, version: Value<'_>) 
         return;
     }
     let open = event.open("package");
-    match class.action {
-        "management-updated" => event.json.word("name", "SentinelOne Management Console"),
-        action if action.starts_with("marketplace-") => {}
+    match class.object {
+        "console" => event.json.word("name", "SentinelOne Management Console"),
+        "marketplace app" => {}
         _ => event.json.word("name", "SentinelOne Agent"),
     }
     event.keyword("version", version);
@@ -61,19 +61,6 @@ pub(super) fn host<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &Ac
         os(event, activity, data);
     }
     event.close(open);
-}
-
-/// Writes the indicator of a hash that the cloud found to be malicious.
-pub(super) fn indicator(event: &mut Event<'_>, activity: &Activity<'_>, data: &ActivityData<'_>) {
-    let threat = event.open("threat");
-    let open = event.open("indicator");
-    event.json.word("type", "file");
-    let file = event.open("file");
-    // `file` has these values too, and marks them.
-    event.hashes([activity.hash.kept(), data.file_content_hash.kept()]);
-    event.close(file);
-    event.close(open);
-    event.close(threat);
 }
 
 /// Without an endpoint, the platform is that of an exclusion or a blocklist entry.
@@ -130,7 +117,8 @@ pub(super) fn file<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &Ac
                 event.json.lower_case("extension", extension);
             }
         }
-        _ => {}
+        (Some(Excluded::Path), _) if data.file_path.is_empty() => event.extension(data.value),
+        _ => event.extension(first_scalar([data.file_path, data.file_display_name])),
     }
     event.close(open);
 }
@@ -152,7 +140,7 @@ impl Excluded {
         // The platform of an endpoint is used by now.
         let families = [data.os_family, activity.os_family];
         let has_platform = families.iter().any(|family| used.left(*family).escaped().is_some());
-        let is_entry = has_platform || ["exclusion", "blacklist"].iter().any(|word| class.action.contains(word));
+        let is_entry = has_platform || class.object == "exclusion";
         let is_path = text.starts_with('/') || text.contains("\\\\");
         match kind.as_str() {
             "certificate" | "signer" | "signer_identity" => Some(Self::Signer),

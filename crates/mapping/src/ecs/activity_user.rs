@@ -7,6 +7,7 @@ use super::event::{Event, is_placeholder, is_set};
 use super::user;
 use crate::common::account::{display_name, principal};
 use crate::common::activity_class::Class;
+use crate::common::activity_users::Users;
 use crate::common::remote_origin::RemoteOrigin;
 
 /// Writes `user.*`. If `byUser` is set, it is the acting user and `username` is the target. `origin` names the user of
@@ -19,9 +20,12 @@ pub(super) fn write<'a>(
     origin: Option<RemoteOrigin<'a>>,
 ) {
     let is_iam = class.is("iam");
-    let by_user = is_set(data.by_user);
+    let users = Users::of(activity, data, class);
+    let by_user = users.by_user;
     let open = event.open("user");
-    event.keyword("id", activity.user_id);
+    if event.keyword("id", users.actor_id).is_none() {
+        event.optional("id", users.described.id);
+    }
     let mut actor = match () {
         () if by_user => name(event, data.by_user),
         // The names in a hit are those of the rule's owner.
@@ -45,17 +49,22 @@ pub(super) fn write<'a>(
     } else {
         full_name(event, data.full_name, actor);
     }
+    if let Some(email) = users.described.email.filter(|_| !actor.has_email) {
+        event.json.escaped("email", email);
+        event.related.user.add(email);
+    }
     if !is_iam {
         if !actor.has_email {
             user::email(event, data.email);
         }
         user::related(event, data.recovery_email);
     }
-    if class.is("authentication") {
+    let has_target = by_user || is_set(users.target_id);
+    if class.is("authentication") || is_iam && !has_target {
         roles(event, [data.role]);
     }
     if is_iam || by_user {
-        target(event, data, is_iam, by_user);
+        target(event, data, class, &users, has_target);
     }
     if is_iam && class.has_type("change") {
         changes(event, data);
@@ -63,14 +72,15 @@ pub(super) fn write<'a>(
     event.close(open);
 }
 
-/// `user.target.*`
-fn target(event: &mut Event<'_>, data: &ActivityData<'_>, is_iam: bool, by_user: bool) {
+/// `user.target.*`. A role without a user who was changed is that of the actor.
+fn target(event: &mut Event<'_>, data: &ActivityData<'_>, class: &Class, users: &Users<'_>, has_target: bool) {
+    let is_iam = class.is("iam");
     let open = event.open("target");
     if is_iam {
-        event.keyword("id", data.user_id);
+        event.keyword("id", users.target_id);
     }
     let mut target = Named::default();
-    if by_user {
+    if users.by_user {
         target = first_name(event, [data.username, data.user_name]);
         full_name(event, data.full_name, target);
     }
@@ -78,7 +88,9 @@ fn target(event: &mut Event<'_>, data: &ActivityData<'_>, is_iam: bool, by_user:
         if !target.has_email && !user::email(event, data.email) {
             user::email(event, data.recovery_email);
         }
-        roles(event, [data.role, data.role_name]);
+        if has_target && class.object != "role" {
+            roles(event, [data.role, data.role_name]);
+        }
     }
     event.close(open);
 }

@@ -94,7 +94,7 @@ fn host(event: &mut Event<'_>, agent: &Agent<'_>) {
         kind: [agent.os_type, Value::default()],
         name: agent.os_name,
         version: agent.os_revision,
-        ..Os::default()
+        family: agent.os_type,
     };
     endpoint::os(event, &os);
     endpoint::addresses(event, agent.network_interfaces, &[agent.last_ip_to_mgmt, agent.external_ip]);

@@ -8,17 +8,17 @@ use super::detection;
 use super::event::Event;
 use super::organization;
 use super::vendor::{self, JoinKeys};
-use crate::common::alert::{detection, matched};
+use crate::common::alert::{detection, matched, severity, subject, times};
 use crate::common::matched::Matched;
 use crate::common::placeholder::first_scalar;
 use crate::common::remaining::write_remaining;
 use crate::common::severity::Severity;
+use crate::common::threat::{ALERT_PAGE, alert_page_id};
 use crate::copy::KeyCase;
 
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Alert<'_>) {
     let info = &alert.alert_info;
-    let severity = alert.rule_info.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
-    let severity = severity.judged([info.analyst_verdict]);
+    let severity = severity(alert);
     let (agent_id, alert_id) = (alert.agent_realtime_info.id, info.alert_id);
     let keys = JoinKeys {
         agent_uuid: first_scalar([alert.agent_realtime_info.uuid, alert.agent_detection_info.uuid]),
@@ -26,17 +26,11 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Aler
         ..JoinKeys::default()
     };
     let matched = matched(info, &alert.target_process_info);
-    // Only `event.created` marks its date.
-    let times = [info.created_at, info.reported_at.kept(), info.updated_at.kept()];
-    event.head(common, times, [alert.agent_detection_info.version]);
+    event.head(common, times(info), [alert.agent_detection_info.version]);
     let name = first_scalar([alert.agent_realtime_info.name, alert.agent_detection_info.name]);
     event.sentence(
         "message",
-        &[
-            ("", alert.rule_info.name.escaped()),
-            (" on ", name.escaped()),
-            (": ", alert.source_process_info.name.escaped()),
-        ],
+        &[("", alert.rule_info.name.escaped()), (" on ", name.escaped()), (": ", subject(alert, matched.kind))],
     );
     event_object(event, common, alert, matched, severity);
     detection::write(event, &detection(alert, matched.kind));
@@ -66,6 +60,9 @@ fn event_object(
     matched.classify(event);
     event.severity(severity);
     event.keyword("id", info.alert_id);
+    if let Some(id) = alert_page_id(info.alert_id) {
+        event.url(&[common.console_host, ALERT_PAGE, id.raw()]);
+    }
     event.date("start", info.created_at);
     event.date("created", info.created_at);
     event.provenance(common);

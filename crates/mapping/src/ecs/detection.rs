@@ -214,6 +214,7 @@ fn file(event: &mut Event<'_>, file: &File<'_>) {
     let open = event.open("file");
     if let Some(path) = event.keyword("path", file.path) {
         event.optional("name", Some(path.last_segment()).filter(|name| !name.raw().is_empty()));
+        event.extension(file.path);
     }
     event.hashes([file.sha1, file.sha256]);
     event.date("created", file.created);

@@ -11,6 +11,7 @@ use crate::common::hash::hash;
 pub(super) use crate::common::placeholder::{boolean, is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::text_set::TextSet;
+use crate::common::threat::{extension, file_name};
 use crate::copy::{KeyCase, Sibling};
 use crate::json::{Json, OpenContainer};
 use crate::used::Used;
@@ -124,6 +125,22 @@ impl<'o> Event<'o> {
         self.used.mark(value);
         self.json.escaped(name, text);
         Some(text)
+    }
+
+    /// Writes `extension` of the open file object.
+    pub fn extension(&mut self, path: Value<'_>) {
+        let name = path.escaped().filter(|path| !is_placeholder(*path)).and_then(file_name);
+        if let Some(extension) = name.and_then(extension) {
+            self.json.lower_case("extension", extension);
+        }
+    }
+
+    /// Writes the address of the console's page.
+    pub fn url(&mut self, parts: &[&str]) {
+        self.json.name("url");
+        self.json.raw(b"\"https://");
+        parts.iter().for_each(|part| self.json.raw(part.as_bytes()));
+        self.json.raw(b"\"");
     }
 
     /// Writes a whole number, from a number or from text.

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Cursor, Escaped, Value};
 
-use crate::common::attack::{self, TechniqueId};
+use crate::common::attack::{self, Technique, is_tactic_id};
 use crate::common::placeholder::is_placeholder;
 use crate::common::text_set::TextSet;
 use crate::json::Json;
@@ -97,7 +97,7 @@ impl Techniques {
     fn add_tactic(&mut self, name: Option<Escaped<'_>>, id: Option<Escaped<'_>>) {
         let [name, id] = [name, id].map(|text| text.filter(|text| !is_placeholder(*text)));
         let Some(name) = name.or(id) else { return };
-        match attack::tactic(name) {
+        match attack::tactic(name).or_else(|| id.and_then(attack::tactic)) {
             Some((known, _)) if !self.tactic_ids.add(Escaped::plain(known)) => {}
             Some((_, known)) => self.tactics.insert(Escaped::plain(known)),
             None => match id.filter(|id| is_tactic_id(id.raw())) {
@@ -108,11 +108,13 @@ impl Techniques {
         }
     }
 
-    /// Adds a technique by its id, which threats have in the place of a name.
+    /// Adds a technique by its id, which threats have in the place of a name. The id may be that of a tactic.
     fn add(&mut self, id: Option<Escaped<'_>>, name: Option<Escaped<'_>>) {
-        let Some(ids) = id.and_then(TechniqueId::of) else {
-            let name = name.or(id).filter(|name| !is_placeholder(*name));
-            return name.into_iter().for_each(|name| self.other_names.insert(name));
+        let ids = match id.and_then(Technique::of).or_else(|| name.and_then(Technique::of)) {
+            Some(Technique::Known(ids)) => ids,
+            Some(Technique::Tactic(id)) => return self.add_tactic(Some(id), Some(id)),
+            Some(Technique::Named(text)) => return self.other_names.insert(name.unwrap_or(text)),
+            None => return,
         };
         // With a sub-technique, the name as received is the name of that.
         let (own_name, sub_name) = if ids.sub.is_some() { (None, name) } else { (name, None) };
@@ -129,10 +131,6 @@ impl Techniques {
             self.sub_names.insert(Escaped::plain(&format!("{}: {}", own.raw(), name.raw())));
         }
     }
-}
-
-fn is_tactic_id(text: &str) -> bool {
-    text.strip_prefix("TA").is_some_and(|digits| digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn write_ids(json: &mut Json<'_>, ids: &TextSet) {

@@ -11,6 +11,7 @@ use super::event::Event;
 use super::organization::{self, NamesInData};
 use super::vendor::JoinKeys;
 use crate::common::rule_hit::{detection, matched, severity};
+use crate::common::threat::{ALERT_PAGE, alert_page_id};
 
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &Activity<'_>) {
     let hit = read_inside::<Activity<'_>, RuleHit<'_>>(activity.data.raw()).unwrap_or_default();
@@ -28,6 +29,9 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &A
     matched.classify(event);
     event.date("start", hit.detectedat);
     activity_event::fields(event, common, activity, severity);
+    if let Some(id) = alert_page_id(hit.alertid).filter(|_| activity.threat_id.is_empty()) {
+        event.url(&[common.console_host, ALERT_PAGE, id.raw()]);
+    }
     event.close(open);
     detection::write(event, &detection(&hit, activity, matched.kind));
     let names = NamesInData {

@@ -16,7 +16,7 @@ use crate::common::placeholder::first_scalar;
 use crate::common::remaining::write_remaining;
 use crate::common::remote_origin::{self, RemoteOrigin};
 use crate::common::severity::Severity;
-use crate::common::threat::{file_name, is_new, severity, time};
+use crate::common::threat::{file_name, file_size, fileless_process, is_new, is_without_file, severity, time};
 use crate::copy::KeyCase;
 
 /// Names of the vendor object that do not come from keys of the record.
@@ -242,7 +242,9 @@ fn threat_object(event: &mut Event<'_>, threat: &Threat<'_>) {
     // `file` has these values too, and marks them.
     let open_file = event.open("file");
     let hashes = [info.md5.kept(), info.sha1.kept(), info.sha256.kept()];
-    file_fields(event, info, info.file_path.kept(), info.file_extension.kept(), info.file_size.kept(), hashes);
+    if !is_without_file(info) {
+        file_fields(event, info, info.file_path.kept(), info.file_extension.kept(), info.file_size.kept(), hashes);
+    }
     event.close(open_file);
     event.close(indicator);
     event.close(open);
@@ -269,8 +271,10 @@ fn file_fields<'a>(
                 event.used.mark(extension);
             }
         }
+    } else {
+        event.extension(path);
     }
-    event.long("size", size);
+    event.long("size", file_size(size));
     event.hashes(hashes);
 }
 
@@ -287,7 +291,9 @@ fn file(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
     let is_file = names_file(info) || [info.md5, info.sha1, info.sha256].into_iter().any(is_set);
     let open = event.open("file");
     let hashes = [info.md5, info.sha1, info.sha256];
-    file_fields(event, info, info.file_path, info.file_extension, info.file_size, hashes);
+    if !is_without_file(info) {
+        file_fields(event, info, info.file_path, info.file_extension, info.file_size, hashes);
+    }
     // The console has `NotSigned` for what is no file as well.
     if is_file {
         signature(event, info);
@@ -295,20 +301,33 @@ fn file(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
     event.close(open);
 
     let open = event.open("process");
-    if let Some(executable) = executable {
+    let fileless = if is_without_file(info) { fileless_process(info) } else { None };
+    if let Some(name) = fileless {
+        event.json.escaped("name", name);
+        if info.originator_process.escaped() == Some(name) {
+            event.used.mark(info.originator_process);
+        } else {
+            originator(event, info);
+        }
+    } else if let Some(executable) = executable {
         event.optional("name", file_name(executable));
         event.json.escaped("executable", executable);
-        if RemoteOrigin::of(info.originator_process).is_none() {
-            let parent = event.open("parent");
-            event.keyword("name", info.originator_process);
-            event.close(parent);
-        }
+        originator(event, info);
     } else if RemoteOrigin::of(info.originator_process).is_none() {
         event.keyword("name", info.originator_process);
     }
     event.keyword("command_line", info.malicious_process_arguments);
     ProcessUser::of(info.process_user).write(event);
     event.close(open);
+}
+
+/// Writes the parent of the open process.
+fn originator(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
+    if RemoteOrigin::of(info.originator_process).is_none() {
+        let parent = event.open("parent");
+        event.keyword("name", info.originator_process);
+        event.close(parent);
+    }
 }
 
 /// Writes `code_signature`. For a file without a signature, `valid` is left out.
@@ -336,11 +355,12 @@ fn names_process(info: &ThreatInfo<'_>) -> bool {
     let is_fileless = boolean(info.is_fileless) == Some(true);
     (is_set(info.originator_process) && remote_origin::name_of(info.originator_process).is_some())
         || (is_fileless && (is_set(info.malicious_process_arguments) || is_set(info.process_user)))
+        || (is_without_file(info) && fileless_process(info).is_some())
 }
 
 fn names_file(info: &ThreatInfo<'_>) -> bool {
     let name = remote_origin::name_of(first_scalar([info.file_display_name, info.threat_name]));
-    is_set(info.file_path) || name.is_some()
+    !is_without_file(info) && (is_set(info.file_path) || name.is_some())
 }
 
 /// The user is the one who came from another host, or the one of the malicious process. Only if neither is known, it is
@@ -387,7 +407,7 @@ fn host(event: &mut Event<'_>, threat: &Threat<'_>) {
             current.agent_os_revision
         },
         kind: [current.agent_os_type, Value::default()],
-        ..Os::default()
+        family: current.agent_os_type,
     };
     endpoint::os(event, &os);
     endpoint::addresses(

@@ -16,6 +16,7 @@ use crate::common::os::os_type;
 use crate::common::placeholder::first_scalar;
 use crate::common::remaining::write_remaining;
 use crate::common::severity::Severity;
+use crate::common::threat::file_size;
 use crate::common::unified_alert::{
     Host, alert_id, is_engine, is_new, is_sentinel_one, process_user, severity, threat_id, time,
 };
@@ -26,7 +27,7 @@ const RESERVED: &[&str] = &["severity", "original_severity", "site"];
 
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &UnifiedAlert<'_>) {
     let host = Host::of(alert);
-    let (given, severity) = severity(alert);
+    let severity = severity(alert);
     let console_severity = alert.severity;
     event.used.mark(console_severity);
     let keys = join_keys(alert, host);
@@ -50,16 +51,16 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Unif
         [current.account.name, detected.account_name],
     );
     organization::group(event, [current.group.id, detected.group_id], [current.group.name, detected.group_name]);
-    cloud::write_detected(event, host.detected.get("cloud"));
-    kubernetes(event, host.detected.get("kubernetes"));
+    cloud::write_detected(event, host.cloud());
+    kubernetes(event, host.kubernetes());
     related(event, alert);
     event.tail();
 
     let vendor = vendor::open(event, common, &keys);
     let object = event.json.open("unified_alert");
     let word = match console_severity.escaped() {
-        Some(word) if severity == given => word.decode().to_lowercase(),
-        _ => severity.word().to_owned(),
+        Some(word) => word.decode().to_lowercase(),
+        None => severity.word().to_owned(),
     };
     event.vendor_severity(&word, console_severity);
     let (current, detected) = (&alert.real_time.scope, &alert.detection_time.scope);
@@ -130,10 +131,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Unifie
     if event.keyword("url", alert.self_link).is_none()
         && let Some(id) = id.filter(|id| !is_placeholder(*id))
     {
-        event.json.name("url");
-        for part in ["\"https://", common.console_host, "/incidents/unified-alerts?alertId=", id.raw(), "\""] {
-            event.json.raw(part.as_bytes());
-        }
+        event.url(&[common.console_host, "/incidents/unified-alerts?alertId=", id.raw()]);
     }
     event.date("created", alert.created_at);
     let start = time(alert.first_seen_at);
@@ -227,8 +225,9 @@ fn file(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
     let open = event.open("file");
     event.keyword("name", file.name);
     event.keyword("path", file.path);
+    event.extension(first_scalar([file.path, file.name]));
     event.hashes([file.md5, file.sha1, file.sha256]);
-    event.long("size", file.size);
+    event.long("size", file_size(file.size));
     let signature = event.open("code_signature");
     event.keyword("subject_name", file.cert_subject);
     event.close(signature);
@@ -310,6 +309,9 @@ fn host_object(event: &mut Event<'_>, host: Host<'_>) {
     let kinds = [host.at_detection("osType"), host.current.get("osType")];
     if let Some(kind) = kinds.into_iter().find_map(os_type) {
         event.json.word("type", kind);
+    }
+    if let Some(family) = first_scalar(kinds).escaped() {
+        event.json.lower_case("family", family);
     }
     event.optional("name", host.at_detection("osName").escaped());
     event.optional("version", host.at_detection("osRevision").escaped());

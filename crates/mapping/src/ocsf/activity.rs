@@ -10,17 +10,20 @@ use super::activity_parts::{CONSOLE, app, connection, peripheral, scan};
 use super::activity_values::{actor_name, other, target_name};
 use super::class::{
     ACCOUNT_CHANGE, APPLICATION_LIFECYCLE, AUTHENTICATION, DETECTION_FINDING, ENTITY_MANAGEMENT,
-    FILE_REMEDIATION_ACTIVITY, NETWORK_ACTIVITY, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, SCAN_ACTIVITY,
+    FILE_REMEDIATION_ACTIVITY, NETWORK_ACTIVITY, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, SCAN_ACTIVITY, USER_ACCESS,
 };
 use super::device::{Device, Place};
 use super::event::{Event, Profile};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware};
 use super::metadata::{Common, Metadata};
+use super::observables::Kind as Observable;
 use super::user::{UserType, mark_account};
 use super::{entity, rule_hit};
 use crate::common::account::{Account, display_name};
-use crate::common::activity_class::{Class, classify, is_unknown, number};
+use crate::common::activity_class::{Class, classify, is_unknown, number, reason};
+use crate::common::activity_users::Users;
+use crate::common::classification::Word;
 use crate::common::os::Os;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
 use crate::common::remote_origin;
@@ -59,8 +62,11 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activit
     states(event, &plan, activity, &data);
     let of_agent = activity.user_id.is_empty() && !activity.agent_id.is_empty();
     let user = ConsoleUser::of(activity, &data, &class);
-    actor(event, activity, &data, &user);
-    if [&AUTHENTICATION, &ACCOUNT_CHANGE, &ENTITY_MANAGEMENT].into_iter().any(|known| known.is(plan.class)) && !of_agent
+    actor(event, &data, &user);
+    if [&AUTHENTICATION, &ACCOUNT_CHANGE, &USER_ACCESS, &ENTITY_MANAGEMENT]
+        .into_iter()
+        .any(|known| known.is(plan.class))
+        && !of_agent
     {
         source(event, &data);
     }
@@ -84,7 +90,10 @@ fn states(event: &mut Event<'_>, plan: &Plan, activity: &Activity<'_>, data: &Ac
         event.status(status, "");
     }
     // The states of findings are no failures.
-    if status == 2 && !plan.class.is(&DETECTION_FINDING) && event.text("status_detail", data.reason).is_none() {
+    if status == 2
+        && !plan.class.is(&DETECTION_FINDING)
+        && event.text("status_detail", reason(activity, data, true)).is_none()
+    {
         event.text("status_detail", activity.secondary_description);
     }
     if plan.class.is(&ENTITY_MANAGEMENT) || plan.class.is(&DETECTION_FINDING) {
@@ -95,51 +104,69 @@ fn states(event: &mut Event<'_>, plan: &Plan, activity: &Activity<'_>, data: &Ac
 /// Who acted.
 struct ConsoleUser<'a> {
     account: Option<Account<'a>>,
-    /// `byUser` acted on `username`.
-    by_user: bool,
     is_set: bool,
-    id: Value<'a>,
+    kind: UserType,
+    users: Users<'a>,
 }
 
 impl<'a> ConsoleUser<'a> {
     fn of(activity: &Activity<'a>, data: &ActivityData<'a>, class: &Class) -> Self {
         // The names in a hit are those of the rule's owner.
         let account = if class.is_rule_alert { None } else { Account::of(actor_name(data)) };
+        let users = Users::of(activity, data, class);
         let is_set = is_set(activity.user_id) || account.is_some();
-        Self { account, by_user: crate::common::placeholder::is_set(data.by_user), is_set, id: activity.user_id }
+        // If another user was changed, the role is his.
+        let role = if users.by_user { Value::default() } else { data.role };
+        Self { account, is_set, kind: user_type(role), users }
     }
 
     /// Writes the user with the values that `data` has of it.
     fn write(&self, event: &mut Event<'_>, name: &str, data: &ActivityData<'_>) {
         let open = event.open(name);
-        event.optional("uid", self.id.escaped());
+        let Users { by_user, actor_id, described, .. } = self.users;
+        event.optional("uid", actor_id.escaped().or(described.id));
         match self.account {
-            Some(account) => event.account(account, UserType::Admin),
-            None => event.user_type(UserType::Admin),
+            Some(account) => event.account(account, self.kind),
+            None => event.user_type(self.kind),
         }
-        let given = if self.by_user { Value::default() } else { event.used.left(data.full_name) };
+        let given = if by_user { Value::default() } else { event.used.left(data.full_name) };
         if event.optional("full_name", given.escaped()).is_none() {
             event.optional("full_name", display_name(actor_name(data)));
         }
         // An e-mail address is a name as well.
-        let email = [actor_name(data), if self.by_user { Value::default() } else { data.email }]
+        let email = [actor_name(data), if by_user { Value::default() } else { data.email }]
             .into_iter()
             .find(|value| value.escaped().is_some_and(super::event::is_email));
-        event.email("email_addr", email.unwrap_or_default().kept());
+        if !event.email("email_addr", email.unwrap_or_default().kept())
+            && let Some(email) = described.email
+        {
+            event.json.escaped("email_addr", email);
+            event.observe(Observable::EmailAddress, "email_addr", email);
+        }
         event.close(open);
     }
 }
 
-fn actor(event: &mut Event<'_>, activity: &Activity<'_>, data: &ActivityData<'_>, user: &ConsoleUser<'_>) {
+/// The kind of a console user. Most activities do not name the role of the user who acted.
+fn user_type(role: Value<'_>) -> UserType {
+    let role = Word::of_value(role);
+    if role.as_str().is_empty() || role.as_str().split('_').any(|word| word == "admin") {
+        UserType::Admin
+    } else {
+        UserType::User
+    }
+}
+
+fn actor(event: &mut Event<'_>, data: &ActivityData<'_>, user: &ConsoleUser<'_>) {
     let origin = remote_origin::RemoteOrigin::of(data.file_display_name).and_then(|origin| origin.user);
     let logged_in = Account::of(data.last_logged_in_user_name);
     let open = event.open_actor();
     if user.is_set {
         user.write(event, "user", data);
-        if is_set(activity.user_id) {
-            event.used.mark(activity.user_id);
+        if is_set(user.users.actor_id) {
+            event.used.mark(user.users.actor_id);
         }
-        if !user.by_user && is_set(data.full_name) {
+        if !user.users.by_user && is_set(data.full_name) {
             event.used.mark(data.full_name);
         }
     } else if let Some(account) = origin.or(logged_in) {
@@ -206,7 +233,11 @@ fn body<'a>(
             event.close(service);
         }
         () if is(&ACCOUNT_CHANGE) => target(event, data, user),
-        () if is(&ENTITY_MANAGEMENT) => entity::write(event, class, activity, data),
+        () if is(&USER_ACCESS) => {
+            target(event, data, user);
+            event.list_of("privileges", data.role_name.escaped());
+        }
+        () if is(&ENTITY_MANAGEMENT) => entity::write(event, class, activity, data, &user.users),
         () if is(&APPLICATION_LIFECYCLE) => app(event, class, activity, data),
         () if is(&SCAN_ACTIVITY) => scan(event, class, user.is_set),
         () if is(&NETWORK_ACTIVITY) => connection(event, class, activity, data),
@@ -226,11 +257,11 @@ fn body<'a>(
     if is_set(data.computer_name) {
         event.used.mark(data.computer_name);
     }
-    if user.account.is_some() && user.by_user {
+    if user.account.is_some() && user.users.by_user {
         mark_account(event, data.by_user);
     }
     // It is the user who acted, or the one who was changed.
-    if is(&ACCOUNT_CHANGE) || (user.account.is_some() && !user.by_user) {
+    if is(&ACCOUNT_CHANGE) || is(&USER_ACCESS) || (user.account.is_some() && !user.users.by_user) {
         let name = if is_set(data.username) { data.username } else { data.user_name };
         mark_account(event, name);
     }
@@ -240,9 +271,11 @@ fn body<'a>(
 fn target(event: &mut Event<'_>, data: &ActivityData<'_>, user: &ConsoleUser<'_>) {
     let Some(account) = target_name(data) else { return };
     let open = event.open("user");
-    event.optional("uid", data.user_id.escaped());
+    if event.optional("uid", user.users.target_id.escaped()).is_some() {
+        event.used.mark(user.users.target_id);
+    }
     event.account(account, UserType::Unknown);
-    if user.by_user {
+    if user.users.by_user {
         event.optional("full_name", data.full_name.escaped());
     }
     let is_email = |value: &Value<'_>| value.escaped().is_some_and(super::event::is_email);
@@ -304,6 +337,9 @@ fn finding<'a>(
         event.threat_url(common, threat.escaped());
     }
     event.json.boolean("is_alert", plan.activity == 1);
+    if let Some(verdict) = plan.verdict {
+        event.verdict(verdict);
+    }
     // The words stay in the record: they may be those of before and after.
     event.confidence(first_scalar([data.confidence_level, other(data, "newConfidenceLevel")]).kept());
     let malware = Malware {

@@ -6,15 +6,17 @@ use s1_forwarder_record::activity::{Activity, ActivityData};
 use super::activity_values::{actor_name, peripheral_name, target_name};
 use super::class::{
     ACCOUNT_CHANGE, AUTHENTICATION, BASE_EVENT, Class, DETECTION_FINDING, ENTITY_MANAGEMENT, FILE_REMEDIATION_ACTIVITY,
-    NETWORK_ACTIVITY, OTHER, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY,
+    NETWORK_ACTIVITY, OTHER, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, USER_ACCESS,
 };
 use super::entity;
 use super::event::address;
+use super::finding::Verdict;
 use crate::common::account::Account;
 use crate::common::activity_class::{self as common, Subject};
 use crate::common::activity_types::{Ocsf, find, group_default};
 use crate::common::address::Address;
 use crate::common::classification::Word;
+use crate::common::incident_change::IncidentChange;
 use crate::common::placeholder::is_set;
 use crate::common::remote_origin;
 
@@ -31,12 +33,17 @@ pub(super) struct Plan {
     pub activity: u8,
     pub status: Option<u16>,
     pub disposition: Option<u16>,
+    pub verdict: Option<Verdict>,
     is_firewall: bool,
+    object: &'static str,
 }
 
 impl Plan {
     pub fn of(class: &common::Class, activity: &Activity<'_>, data: &ActivityData<'_>) -> Self {
         let row = match class.number.and_then(find) {
+            Some(_) if class.is_role_grant => {
+                Ocsf { class: USER_ACCESS.uid, activity: ASSIGN_PRIVILEGES, status: Some(1), disposition: None }
+            }
             Some(row) => row.ocsf,
             None => unknown(class, data),
         };
@@ -45,7 +52,9 @@ impl Plan {
             activity: row.activity,
             status: row.status,
             disposition: row.disposition,
+            verdict: None,
             is_firewall: class.subject == Subject::Firewall,
+            object: class.object,
         };
         // What the record says in addition to its type.
         if !plan.class.is(&DETECTION_FINDING) && matches!(plan.status, None | Some(0)) {
@@ -63,6 +72,14 @@ impl Plan {
                 _ => None,
             };
         }
+        match class.switched {
+            Some(is_on) if plan.class.is(&ENTITY_MANAGEMENT) => plan.activity = if is_on { ENABLE } else { DISABLE },
+            Some(false) if plan.activity == MFA_ENABLE => plan.activity = MFA_DISABLE,
+            _ => {}
+        }
+        if plan.class.is(&DETECTION_FINDING) {
+            plan.take_change(&IncidentChange::of(data));
+        }
         if class.number == Some(DEVICE_APPROVED) && Word::is(data.event_type, "disconnected") {
             plan.activity = 2;
         }
@@ -73,13 +90,28 @@ impl Plan {
         plan
     }
 
+    /// The state and the verdict that an analyst gave to a threat.
+    fn take_change(&mut self, change: &IncidentChange<'_>) {
+        match change.status_word().as_str() {
+            "unresolved" | "new" => self.status = Some(1),
+            "in_progress" => self.status = Some(2),
+            "resolved" => {
+                self.status = Some(4);
+                self.activity = CLOSE;
+            }
+            _ => {}
+        }
+        self.verdict = Verdict::of(change.verdict);
+    }
+
     /// The class to use instead if the record has not what this one requires.
     fn fallback(&self, activity: &Activity<'_>, data: &ActivityData<'_>) -> Option<&'static Class> {
         let is_device = is_set(activity.agent_id) || is_set(data.computer_name);
         let (is_possible, other): (bool, &'static Class) = match () {
             () if self.class.is(&AUTHENTICATION) => (has_user(activity, data), &BASE_EVENT),
+            () if self.class.is(&USER_ACCESS) => (target_name(data).is_some(), &ACCOUNT_CHANGE),
             () if self.class.is(&ACCOUNT_CHANGE) => (target_name(data).is_some(), &ENTITY_MANAGEMENT),
-            () if self.class.is(&ENTITY_MANAGEMENT) => (entity::is_named(activity, data), &BASE_EVENT),
+            () if self.class.is(&ENTITY_MANAGEMENT) => (entity::is_named(self.object, activity, data), &BASE_EVENT),
             () if self.class.is(&FILE_REMEDIATION_ACTIVITY) => {
                 (is_set(activity.id) && has_file(data), &REMEDIATION_ACTIVITY)
             }
@@ -107,6 +139,9 @@ impl Plan {
     }
 
     fn change(&mut self, other: &'static Class) {
+        if self.class.is(&USER_ACCESS) {
+            self.activity = OTHER;
+        }
         if self.class.is(&ACCOUNT_CHANGE) {
             // The numbers of activities differ.
             self.activity = match self.activity {
@@ -131,6 +166,13 @@ impl Plan {
 }
 
 const DEVICE_APPROVED: u32 = 5126;
+
+const CLOSE: u8 = 3;
+const ENABLE: u8 = 8;
+const DISABLE: u8 = 9;
+const MFA_ENABLE: u8 = 10;
+const MFA_DISABLE: u8 = 11;
+const ASSIGN_PRIVILEGES: u8 = 1;
 
 /// A type that is not in the table: by what the record is about, else by the group of the type.
 fn unknown(class: &common::Class, data: &ActivityData<'_>) -> Ocsf {

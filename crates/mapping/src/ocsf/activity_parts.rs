@@ -17,12 +17,12 @@ pub(super) const CONSOLE: &str = "SentinelOne Management Console";
 /// The agent, unless the console itself or an app of the marketplace was changed.
 pub(super) fn app<'a>(event: &mut Event<'_>, class: &Class, activity: &Activity<'a>, data: &ActivityData<'a>) {
     let open = event.open("app");
-    match class.action {
-        "management-updated" => {
+    match class.object {
+        "console" => {
             event.json.word("vendor_name", "SentinelOne");
             event.json.word("name", CONSOLE);
         }
-        action if action.starts_with("marketplace-") => {
+        "marketplace app" => {
             let name = other(data, "appName").escaped();
             if event.optional("name", name).is_none() {
                 event.json.word("name", "Singularity Marketplace app");
@@ -38,17 +38,8 @@ pub(super) fn app<'a>(event: &mut Event<'_>, class: &Class, activity: &Activity<
 }
 
 pub(super) fn scan(event: &mut Event<'_>, class: &Class, by_user: bool) {
-    let has = |word: &str| class.action.contains(word);
     let open = event.open("scan");
-    event.json.word(
-        "name",
-        match () {
-            () if has("on-demand") => "on-demand scan",
-            () if has("cis") => "CIS scan",
-            () if has("inventory") || has("ranger") => "inventory scan",
-            () => "full disk scan",
-        },
-    );
+    event.json.word("name", if class.object.is_empty() { "full disk scan" } else { class.object });
     if by_user {
         event.choice("type", 1, "Manual");
     } else {

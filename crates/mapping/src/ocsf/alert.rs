@@ -13,11 +13,10 @@ use super::threat::resource;
 use super::unmapped;
 use super::user::mark_process_user;
 use super::workload;
-use crate::common::alert::{detection as view, matched};
+use crate::common::alert::{detection as view, matched, severity, subject, times};
 use crate::common::classification::Word;
 use crate::common::os::Os;
 use crate::common::placeholder::{boolean, first_scalar, is_set};
-use crate::common::severity::Severity;
 use crate::common::threat::is_new;
 
 const CREATE: u8 = 1;
@@ -26,8 +25,7 @@ const CLOSE: u8 = 3;
 
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>) {
     let info = &alert.alert_info;
-    let severity = alert.rule_info.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational);
-    let severity = severity.judged([info.analyst_verdict]);
+    let severity = severity(alert);
     let activity = match () {
         () if is_new(info.created_at, info.updated_at) => CREATE,
         () if Word::is(info.incident_status, "resolved") => CLOSE,
@@ -43,18 +41,14 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>)
         tenant: alert.agent_detection_info.account_id,
         ..Metadata::default()
     };
-    metadata.time(event, [info.created_at, info.reported_at, info.updated_at]);
+    metadata.time(event, times(info));
     event.severity(severity);
+    let kind = matched(info, &alert.target_process_info).kind;
     let name = first_scalar([alert.agent_realtime_info.name, alert.agent_detection_info.name]);
     event.sentence(
         "message",
-        &[
-            ("", alert.rule_info.name.escaped()),
-            (" on ", name.escaped()),
-            (": ", alert.source_process_info.name.escaped()),
-        ],
+        &[("", alert.rule_info.name.escaped()), (" on ", name.escaped()), (": ", subject(alert, kind))],
     );
-    let kind = matched(info, &alert.target_process_info).kind;
     finding(event, common, alert);
     states(event, alert);
     device(event, alert);
@@ -81,7 +75,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>)
 fn finding(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>) {
     let (info, rule) = (&alert.alert_info, &alert.rule_info);
     let finding = Finding {
-        uid: info.alert_id.escaped(),
+        uid: info.alert_id,
         rule: [rule.id, rule.name, rule.description, rule.query_type],
         created: info.created_at,
         modified: info.updated_at,

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Cursor, Escaped, Value};
 
-use crate::common::attack::{TechniqueId, tactic, technique_name};
+use crate::common::attack::{Technique, TechniqueId, tactic, technique_name};
 use crate::common::placeholder::is_placeholder;
 use crate::common::text_set::TextSet;
 use crate::json::Json;
@@ -63,9 +63,8 @@ impl Attacks {
         let name = value.get("name").escaped();
         let mut has_technique = false;
         for technique in value.get("techniques").elements() {
-            has_technique = true;
             let [id, link] = ["name", "link"].map(|key| technique.get(key).escaped());
-            self.add(Attack { tactic: name, technique: id, link, ..Attack::default() });
+            has_technique |= self.add_technique(Attack { tactic: name, technique: id, link, ..Attack::default() });
         }
         if !has_technique {
             self.add(Attack { tactic: name, ..Attack::default() });
@@ -77,15 +76,35 @@ impl Attacks {
         for attack in indicators.elements().flat_map(|indicator| indicator.get("attacks").elements()) {
             let (tactic, technique) = (attack.get("tactic"), attack.get("technique"));
             let sub = attack.get("sub_technique").get("uid").escaped();
-            self.add(Attack {
+            let attack = Attack {
                 tactic: tactic.get("name").escaped(),
                 tactic_id: tactic.get("uid").escaped(),
                 technique: sub.or(technique.get("uid").escaped()),
                 technique_name: technique.get("name").escaped(),
                 link: None,
                 version: attack.get("version").escaped(),
-            });
+            };
+            if !self.add_technique(attack) {
+                self.add(Attack { technique: None, technique_name: None, ..attack });
+            }
         }
+    }
+
+    /// Adds an attack if it has a technique. The id of a tactic in its place is an attack of its own.
+    fn add_technique(&mut self, attack: Attack<'_>) -> bool {
+        let of_name = || attack.technique_name.and_then(Technique::of);
+        match attack.technique.and_then(Technique::of).or_else(of_name) {
+            Some(Technique::Known(id)) => {
+                self.add(Attack { technique: Some(Escaped::plain(id.sub.unwrap_or(id.technique))), ..attack });
+            }
+            Some(Technique::Named(name)) => self.add(Attack { technique: Some(name), ..attack }),
+            Some(Technique::Tactic(id)) => {
+                self.add(Attack { tactic_id: Some(id), version: attack.version, ..Attack::default() });
+                return false;
+            }
+            None => return false,
+        }
+        true
     }
 
     /// Adds an attack, unless its tactic and technique are there already. What has neither is no attack.
@@ -95,6 +114,8 @@ impl Attacks {
         if name.or(id).is_none() && technique.is_none() {
             return;
         }
+        let known = attack.tactic.and_then(tactic).or_else(|| attack.tactic_id.and_then(tactic));
+        let name = known.map(|(_, name)| name).or(name);
         self.key.clear();
         for part in [name.or(id).unwrap_or_default(), "\n", technique.unwrap_or_default()] {
             self.key.push_str(part);
@@ -109,10 +130,9 @@ impl Attacks {
         // An element begins after a bracket or a comma that is written here.
         self.json.push(b'{');
         let mut json = Json::new(&mut self.json, &mut siblings);
-        let known = attack.tactic.and_then(tactic);
         if name.or(id).is_some() {
             let open = json.open("tactic");
-            if let Some(name) = known.map(|(_, name)| name).or(name) {
+            if let Some(name) = name {
                 json.word("name", name);
             }
             if let Some(id) = known.map(|(id, _)| id).or(id) {

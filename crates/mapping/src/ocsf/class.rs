@@ -130,6 +130,16 @@ pub(super) static ENTITY_MANAGEMENT: Class = Class {
     has_actor: true,
 };
 
+pub(super) static USER_ACCESS: Class = Class {
+    uid: 3005,
+    name: "User Access Management",
+    category: "Identity & Access Management",
+    activities: &["Assign Privileges", "Revoke Privileges"],
+    statuses: OUTCOMES,
+    has_device: false,
+    has_actor: true,
+};
+
 pub(super) static NETWORK_ACTIVITY: Class = Class {
     uid: 4001,
     name: "Network Activity",
@@ -201,7 +211,7 @@ pub(super) static FILE_REMEDIATION_ACTIVITY: Class = Class {
     has_actor: false,
 };
 
-static CLASSES: [&Class; 13] = [
+static CLASSES: [&Class; 14] = [
     &BASE_EVENT,
     &PERIPHERAL_ACTIVITY,
     &VULNERABILITY_FINDING,
@@ -209,6 +219,7 @@ static CLASSES: [&Class; 13] = [
     &ACCOUNT_CHANGE,
     &AUTHENTICATION,
     &ENTITY_MANAGEMENT,
+    &USER_ACCESS,
     &NETWORK_ACTIVITY,
     &DEVICE_INVENTORY_INFO,
     &APPLICATION_LIFECYCLE,

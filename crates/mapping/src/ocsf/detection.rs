@@ -15,7 +15,8 @@ use crate::common::detection::{self as view, Detection, Process, of_login};
 use crate::common::event_kind::EventKind;
 use crate::common::hash::hash;
 use crate::common::placeholder::{is_placeholder, is_set};
-use crate::common::registry::set;
+use crate::common::registry::{hive, set};
+use crate::common::threat::{ALERT_PAGE, alert_page_id};
 
 /// Values of an alert that a hit does not have.
 #[derive(Debug, Default)]
@@ -30,6 +31,7 @@ pub(super) struct Extra<'a> {
 pub(super) fn write<'a>(event: &mut Event<'_>, detection: &Detection<'a>, extra: &Extra<'a>) {
     actor(event, detection, &extra.integrity);
     let list = event.open_list("evidences");
+    source_process(event, &detection.process);
     target_process(event, &detection.target);
     target_file(event, &detection.file, extra.file_id);
     network(event, detection);
@@ -101,6 +103,21 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>, integrity: Value
     file.write(event, "file", |event| {
         event.text("company_name", signer);
     });
+}
+
+/// The process that acted: `actor` says more of it.
+fn source_process(event: &mut Event<'_>, process: &Process<'_>) {
+    if !is_process(process.pid, process.entity_id) {
+        return;
+    }
+    let element = event.open_element();
+    let open = event.open("process");
+    event.optional("name", process.name.escaped());
+    event.integer("pid", process.pid.kept());
+    event.optional("uid", process.entity_id.escaped());
+    event.optional("cmd_line", process.command_line.escaped());
+    event.close(open);
+    event.close(element);
 }
 
 fn target_process(event: &mut Event<'_>, target: &view::Target<'_>) {
@@ -192,18 +209,32 @@ fn registry(event: &mut Event<'_>, detection: &Detection<'_>) {
         Some((key, value)) => {
             let open = event.open("reg_value");
             event.json.escaped("name", value);
-            event.json.escaped("path", key);
-            event.observe(Kind::RegistryKey, "path", key);
+            registry_path(event, key);
             event.text("reg_string_data", registry.data);
             event.close(open);
         }
         None => {
             let open = event.open("reg_key");
-            event.observed(Kind::RegistryKey, "path", registry.longest_path());
+            if registry_path(event, path) {
+                event.used.mark(registry.longest_path());
+            }
             event.close(open);
         }
     }
     event.close(element);
+}
+
+/// Writes `path` with the short name of its hive. Returns whether that is the text as received.
+fn registry_path(event: &mut Event<'_>, path: Escaped<'_>) -> bool {
+    let known = hive(path).filter(|(hive, _)| !path.raw().starts_with(hive));
+    let short = known.map(|(hive, rest)| {
+        let separator = if rest.raw().is_empty() { "" } else { r"\\" };
+        [hive, separator, rest.raw()].concat()
+    });
+    let path = short.as_deref().map_or(path, Escaped::plain);
+    event.json.escaped("path", path);
+    event.observe(Kind::RegistryKey, "path", path);
+    short.is_none()
 }
 
 fn module(event: &mut Event<'_>, detection: &Detection<'_>) {
@@ -273,7 +304,7 @@ fn observe_indicator(event: &mut Event<'_>, kind: Value<'_>, value: Escaped<'_>)
 
 /// The values of the rule that made an alert or a hit.
 pub(super) struct Finding<'a> {
-    pub uid: Option<Escaped<'a>>,
+    pub uid: Value<'a>,
     pub rule: [Value<'a>; 4],
     pub created: Value<'a>,
     pub modified: Value<'a>,
@@ -287,7 +318,7 @@ impl Finding<'_> {
         let [id, name, description, category] = self.rule;
         let title = name.escaped();
         let open = event.open("finding_info");
-        event.finding_uid(common, self.uid);
+        event.finding_uid(common, self.uid.escaped());
         event.optional("title", title);
         event.optional("desc", description.escaped());
         event.list_of("types", Some(Escaped::plain("Custom rule")));
@@ -301,6 +332,9 @@ impl Finding<'_> {
             event.choice("type", 1, "Rule");
             event.text("category", category);
             event.close(analytic);
+        }
+        if let Some(id) = alert_page_id(self.uid) {
+            event.url(&["https://", common.console_host, ALERT_PAGE, id.raw()]);
         }
         let [matched, kind] = self.matched;
         if is_set(matched) {

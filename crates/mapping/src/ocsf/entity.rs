@@ -6,6 +6,7 @@ use s1_forwarder_record::activity::{Activity, ActivityData};
 use super::activity_values::{other, target_name};
 use super::event::Event;
 use crate::common::activity_class::Class;
+use crate::common::activity_users::Users;
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::used::Used;
 
@@ -21,34 +22,48 @@ enum Kind {
 
 impl Kind {
     fn of(class: &Class, activity: &Activity<'_>, data: &ActivityData<'_>) -> Self {
-        let has = |word: &str| class.action.split('-').any(|part| part == word || part.strip_suffix('s') == Some(word));
         let is_device = is_set(activity.agent_id) || is_set(data.computer_name);
-        match () {
-            () if class.is("iam") && has("user") => Self::Other("User"),
-            () if is_device && ["host", "file", "process"].into_iter().any(|category| class.is(category)) => {
-                Self::Device
-            }
-            () if has("exclusion") || has("blacklist") => Self::Other("Exclusion or block list entry"),
-            () if has("role") => Self::Other("Role"),
-            () if has("tag") => Self::Other("Tag"),
-            () if has("rule") => Self::Other("Rule"),
-            () if has("location") => Self::Other("Location"),
-            () if has("script") => Self::Other("Script"),
-            () if has("package") => Self::Other("Package"),
-            () if has("token") => Self::Other("Token"),
-            () if has("credential") => Self::Other("Credential"),
-            () if is_set(data.policy_name) || is_set(data.policy.get("id")) || has("policy") => Self::Policy,
-            () if has("group") => Self::Group,
-            () if has("site") || has("account") => Self::Organization,
-            () if is_device => Self::Device,
-            () => Self::Organization,
+        let is_about_device = is_device && ["host", "file", "process"].into_iter().any(|word| class.is(word));
+        match class.object {
+            "user" => Self::Other("User"),
+            _ if is_about_device => Self::Device,
+            "exclusion" => Self::Other("Exclusion or block list entry"),
+            "role" => Self::Other("Role"),
+            "tag" => Self::Other("Tag"),
+            "rule" => Self::Other("Rule"),
+            "location" => Self::Other("Location"),
+            "script" => Self::Other("Script"),
+            "package" => Self::Other("Package"),
+            "token" => Self::Other("Token"),
+            "credential" => Self::Other("Credential"),
+            "password" => Self::Other("Password"),
+            "cloud account" => Self::Other("Cloud account"),
+            "policy" => Self::Policy,
+            _ if is_set(data.policy_name) || is_set(data.policy.get("id")) => Self::Policy,
+            "group" => Self::Group,
+            "organization" => Self::Organization,
+            _ if is_device => Self::Device,
+            _ => Self::Organization,
+        }
+    }
+
+    /// The id of what is no device, group, organization or policy.
+    fn id<'a>(self, data: &ActivityData<'a>, users: &Users<'a>) -> Value<'a> {
+        match self {
+            Self::Other("User") => users.target_id,
+            Self::Other("Rule") => data.rule_id,
+            Self::Other("Role") => other(data, "roleId"),
+            Self::Other("Tag") => other(data, "tagId"),
+            Self::Other("Location") => other(data, "locationId"),
+            Self::Other("Script") => other(data, "scriptId"),
+            _ => Value::default(),
         }
     }
 }
 
 /// Whether the record names something that can be the entity.
-pub(super) fn is_named(activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {
-    name(activity, data, &Place::of(activity)).escaped().is_some()
+pub(super) fn is_named(object: &str, activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {
+    object == "user" && target_name(data).is_some() || name(activity, data, &Place::of(activity)).escaped().is_some()
 }
 
 /// The account, the site and the group of an activity.
@@ -108,7 +123,13 @@ fn name<'a>(activity: &Activity<'a>, data: &ActivityData<'a>, place: &Place<'a>)
 }
 
 /// Writes the entity. Its values stay in the record, which says more of it.
-pub(super) fn write(event: &mut Event<'_>, class: &Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
+pub(super) fn write(
+    event: &mut Event<'_>,
+    class: &Class,
+    activity: &Activity<'_>,
+    data: &ActivityData<'_>,
+    users: &Users<'_>,
+) {
     let kind = Kind::of(class, activity, data);
     let place = Place::of(activity).left(event.used);
     let fallback = name(activity, data, &place).escaped();
@@ -156,12 +177,14 @@ pub(super) fn write(event: &mut Event<'_>, class: &Class, activity: &Activity<'_
             event.json.word("type", word);
             let user = target_name(data).map(|account| account.text).filter(|_| word == "User");
             let known = match word {
+                "Role" => first_scalar([data.role_name]).escaped(),
                 "Exclusion or block list entry" => {
                     first_scalar([data.value, data.file_content_hash, activity.hash]).escaped()
                 }
                 _ => user,
             };
             event.optional("name", known.or(fallback));
+            event.optional("uid", kind.id(data, users).escaped());
         }
     }
     event.close(open);

@@ -17,27 +17,94 @@ struct Report<'a> {
     ended: Option<Timestamp>,
     action: Value<'a>,
     status: Value<'a>,
+    /// The action was applied to something, as far as the counters tell.
+    has_effect: bool,
+    /// What the action was for was not there.
+    is_not_found: bool,
 }
 
 impl Report<'_> {
     fn is(&self, status: &str) -> bool {
         Word::is(self.status, status)
     }
+
+    fn is_success(&self) -> bool {
+        self.has_effect && self.is("success")
+    }
+}
+
+/// What a successful action did to a threat. A later one is the stronger one: the times of reports are those of
+/// different clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Effect {
+    Corrected,
+    Isolated,
+    Killed,
+    Quarantined,
+    Restored,
+}
+
+impl Effect {
+    pub fn of(action: Value<'_>) -> Self {
+        match Word::of_value(action).as_str() {
+            "quarantine" => Self::Quarantined,
+            "kill" => Self::Killed,
+            "network_quarantine" => Self::Isolated,
+            "unquarantine" | "restore_macros" => Self::Restored,
+            _ => Self::Corrected,
+        }
+    }
+
+    /// `disposition_id`
+    fn disposition(self) -> u16 {
+        match self {
+            Self::Corrected => 11,
+            Self::Isolated => 4,
+            Self::Killed => 2,
+            Self::Quarantined => 3,
+            Self::Restored => 9,
+        }
+    }
+}
+
+/// `disposition_id` of the strongest of these actions, which were successful.
+pub(super) fn strongest<'a>(actions: impl Iterator<Item = Value<'a>>) -> Option<u16> {
+    actions.map(Effect::of).max().map(Effect::disposition)
 }
 
 impl<'a> Mitigation<'a> {
     pub fn of(reports: Value<'a>) -> Self {
         let mut reports: SmallVec<[Report<'a>; 8]> = reports
             .elements()
-            .map(|report| Report {
-                ended: time(report.get("mitigationEndedAt")),
-                action: report.get("action"),
-                status: report.get("status"),
+            .map(|report| {
+                let counters = report.get("actionsCounters");
+                let count = |key: &str| counters.get(key).escaped().and_then(|text| text.raw().parse::<u32>().ok());
+                let has_failed = count("success") == Some(0) && count("total").is_none_or(|total| total > 0);
+                Report {
+                    ended: time(report.get("mitigationEndedAt")),
+                    action: report.get("action"),
+                    status: report.get("status"),
+                    has_effect: !has_failed,
+                    is_not_found: has_failed && count("notFound").is_some_and(|count| count > 0),
+                }
             })
             .collect();
         // The sort is stable: reports of one time stay in the order of the record.
         reports.sort_by_key(|report| report.ended);
         Self(reports)
+    }
+
+    /// The strongest successful action. What was restored is no longer quarantined.
+    fn effect(&self) -> Option<Effect> {
+        let effects = self.0.iter().filter(|report| report.is_success()).map(|report| Effect::of(report.action));
+        let mut strongest = None;
+        for effect in effects {
+            strongest = match (strongest, effect) {
+                (Some(Effect::Restored), Effect::Quarantined) => Some(Effect::Quarantined),
+                _ => strongest.max(Some(effect)),
+            };
+        }
+        strongest
     }
 
     /// `disposition_id` and `action` of a threat with this mitigation status; `None` for a status that says nothing.
@@ -49,8 +116,7 @@ impl<'a> Mitigation<'a> {
         is_detecting: bool,
     ) -> Option<(u16, Action)> {
         let any = |status: &str| self.0.iter().any(|report| report.is(status));
-        let (success, failed) = (any("success"), any("failed"));
-        let last = self.0.iter().rev().find(|report| report.is("success")).map(|report| Word::of_value(report.action));
+        let (effect, failed) = (self.effect(), any("failed"));
         let allowed = if is_detecting { Action::Observed } else { Action::Allowed };
         let (is_mitigated, action) = match Word::of_value(status).as_str() {
             "marked_as_benign" => return Some((10, Action::Allowed)),
@@ -59,17 +125,15 @@ impl<'a> Mitigation<'a> {
             _ if preemptively => (true, Action::Denied),
             _ => return None,
         };
-        let disposition = match last.as_ref().map(Word::as_str) {
+        let disposition = match effect {
             _ if preemptively => return Some((2, Action::Denied)),
-            Some("unquarantine" | "restore_macros") => return Some((9, allowed)),
-            _ if success && failed => 12,
-            _ if !success && (any("pending") || any("pending_reboot")) => 14,
+            Some(Effect::Restored) => return Some((9, allowed)),
+            Some(_) if failed => 12,
+            None if any("pending") || any("pending_reboot") => 14,
             None if has_failed => 13,
             _ if !is_mitigated => 15,
-            Some("quarantine") => 3,
-            Some("network_quarantine") => 4,
-            Some("kill") => 2,
-            _ => 11,
+            Some(effect) => effect.disposition(),
+            None => 11,
         };
         Some((disposition, action))
     }
@@ -81,7 +145,12 @@ impl<'a> Mitigation<'a> {
         for report in &self.0 {
             let Some(action) = present(report.action) else { continue };
             parts.push((if parts.is_empty() { "" } else { "; " }, Some(action)));
-            parts.push((": ", present(report.status)));
+            let status = match report.is("success") {
+                true if report.is_not_found => Some(Escaped::plain("not found")),
+                true if !report.has_effect => Some(Escaped::plain("without effect")),
+                _ => present(report.status),
+            };
+            parts.push((": ", status));
         }
         if !parts.is_empty() {
             let open = event.open("remediation");
@@ -96,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_successful_action_decides() {
+    fn the_strongest_successful_action_decides() {
         let report = |action: &str, status: &str, ended: &str| {
             format!(r#"{{"action":"{action}","status":"{status}","mitigationEndedAt":"2026-01-01T00:00:{ended}Z"}}"#)
         };
@@ -109,12 +178,18 @@ mod tests {
         assert_eq!(outcome("mitigated", &[quarantine.clone(), kill.clone()]), Some((3, Action::Denied)));
         assert_eq!(
             outcome("mitigated", &[kill.clone(), report("rollback", "success", "03")]),
-            Some((11, Action::Denied))
+            Some((2, Action::Denied))
         );
         assert_eq!(
             outcome("mitigated", &[kill.clone(), report("quarantine", "failed", "03")]),
             Some((12, Action::Denied))
         );
+        for ended in ["00", "02"] {
+            let reports = [report("kill", "success", ended), report("quarantine", "success", "01")];
+            assert_eq!(outcome("mitigated", &reports), Some((3, Action::Denied)), "{ended}");
+        }
+        let restored_before = [report("unquarantine", "success", "01"), quarantine.clone()];
+        assert_eq!(outcome("mitigated", &restored_before), Some((3, Action::Denied)));
         let restored = [quarantine, report("unquarantine", "success", "04")];
         assert_eq!(outcome("not_mitigated", &restored), Some((9, Action::Allowed)));
         assert_eq!(outcome("not_mitigated", &[report("kill", "pending-reboot", "01")]), Some((14, Action::Allowed)));
@@ -126,5 +201,19 @@ mod tests {
         assert_eq!(none.outcome(status, false, true, false), Some((13, Action::Allowed)));
         assert_eq!(none.outcome(status, false, false, true), Some((15, Action::Observed)));
         assert_eq!(none.outcome(status, true, false, true), Some((2, Action::Denied)));
+    }
+
+    #[test]
+    fn a_report_with_nothing_found_has_no_effect() {
+        let outcome = |counters: &str| {
+            let list = format!(r#"[{{"action":"quarantine","status":"success","actionsCounters":{counters}}}]"#);
+            Mitigation::of(Value::new(&list)).outcome(Value::new("\"mitigated\""), false, false, false)
+        };
+        assert_eq!(outcome(r#"{"success":0,"notFound":1,"total":1}"#), Some((11, Action::Denied)));
+        assert_eq!(outcome(r#"{"success":0,"failed":1,"total":1}"#), Some((11, Action::Denied)));
+        assert_eq!(outcome(r#"{"success":1,"notFound":1,"total":2}"#), Some((3, Action::Denied)));
+        for unknown in ["null", "{}", r#"{"success":0,"total":0}"#] {
+            assert_eq!(outcome(unknown), Some((3, Action::Denied)), "{unknown}");
+        }
     }
 }

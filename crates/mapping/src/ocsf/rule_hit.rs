@@ -71,7 +71,7 @@ fn finding<'a>(event: &mut Event<'_>, common: &Common<'_>, activity: &Activity<'
     event.status(1, "");
     let created = if time(hit.detectedat).is_some() { hit.detectedat } else { activity.created_at };
     let finding = Finding {
-        uid: id.escaped(),
+        uid: id,
         rule: [hit.ruleid, hit.rulename, hit.ruledescription, hit.querytype],
         created,
         modified: Value::default(),

@@ -23,7 +23,7 @@ use crate::common::os::Os;
 use crate::common::placeholder::{boolean, first_scalar, is_set};
 use crate::common::remote_origin::{self, RemoteOrigin};
 use crate::common::severity::Severity;
-use crate::common::threat::{is_new, severity, time};
+use crate::common::threat::{file_size, fileless_process, is_new, is_without_file, severity, time};
 
 const CREATE: u8 = 1;
 const UPDATE: u8 = 2;
@@ -112,6 +112,9 @@ fn malware(event: &mut Event<'_>, info: &ThreatInfo<'_>, severity: Severity) {
         severity,
     };
     malware.write(event, |event| {
+        if is_without_file(info) {
+            return;
+        }
         let list = event.open_list("files");
         let element = event.open_element();
         // The values are in the evidence too, which marks them.
@@ -309,6 +312,10 @@ fn evidences(event: &mut Event<'_>, threat: &Threat<'_>, in_device: bool) {
         mark_process_user(event, info.process_user);
     }
     let data = event.open("data");
+    // OCSF has no process without a number.
+    if is_without_file(info) {
+        event.optional("process", fileless_process(info));
+    }
     if origin.is_none() {
         event.text("originator_process", info.originator_process);
     }
@@ -331,6 +338,9 @@ fn evidences(event: &mut Event<'_>, threat: &Threat<'_>, in_device: bool) {
 }
 
 fn file(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
+    if is_without_file(info) {
+        return;
+    }
     let is_valid = boolean(info.is_valid_certificate) == Some(true);
     let is_signed = is_valid
         || info
@@ -351,7 +361,7 @@ fn file(event: &mut Event<'_>, info: &ThreatInfo<'_>) {
                 }
             }
         }
-        event.integer("size", info.file_size);
+        event.integer("size", file_size(info.file_size));
         event.text("company_name", info.publisher_name);
         if is_signed {
             let list = event.open_list("signatures");

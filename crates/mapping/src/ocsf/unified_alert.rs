@@ -9,6 +9,7 @@ use super::event::{Event, Profile, address, is_email, severity_id};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware, Verdict};
 use super::metadata::{Common, Metadata};
+use super::mitigation::strongest;
 use super::observables::Kind;
 use super::unmapped;
 use super::user::{UserType, mark_account, mark_process_user};
@@ -20,6 +21,7 @@ use crate::common::hash::hash;
 use crate::common::os::Os;
 use crate::common::placeholder::{boolean, first_scalar, is_placeholder, is_set};
 use crate::common::severity::Severity;
+use crate::common::threat::file_size;
 use crate::common::unified_alert::{Host, is_new, process_user, severity, threat_id};
 
 const CREATE: u8 = 1;
@@ -28,7 +30,7 @@ const CLOSE: u8 = 3;
 
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>) {
     let host = Host::of(alert);
-    let (_, severity) = severity(alert);
+    let severity = severity(alert);
     let activity = match () {
         () if is_new(alert) => CREATE,
         () if Word::is(alert.status, "resolved") => CLOSE,
@@ -61,7 +63,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
     event.ticket(alert.ticket_id);
     assignee(event, alert);
     device(event, alert, host);
-    Cloud::detected(host.detected.get("cloud")).write(event);
+    Cloud::detected(host.cloud()).write(event);
     resources(event, alert.assets);
     if let Some(account) = process_user(alert).effective {
         let open = event.open_actor();
@@ -77,11 +79,9 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
 /// `UNKNOWN` and a missing severity are no severity.
 fn event_severity(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, severity: Severity) {
     match alert.severity.escaped().filter(|word| !is_placeholder(*word)).and_then(Severity::of_word) {
-        Some(given) => {
+        Some(_) => {
             event.severity(severity);
-            if given == severity {
-                event.used.mark(alert.severity);
-            }
+            event.used.mark(alert.severity);
         }
         None => event.choice("severity", 0, "Unknown"),
     }
@@ -243,14 +243,12 @@ fn states(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
             event.used.mark(alert.analyst_verdict);
         }
     }
-    let report = alert.mitigation_details.get("reports").elements().last().unwrap_or_default();
+    let is_done = |report: &Value<'_>| !report.get("successCount").escaped().is_some_and(|count| count.is("0"));
+    let reports = alert.mitigation_details.get("reports").elements().filter(is_done);
+    let done = strongest(reports.map(|report| report.get("mitigationActionType")));
     let is_detecting = Word::is(host.current.get("policy"), "detect");
     let (disposition, action) = match Word::of_value(alert.result).as_str() {
-        "mitigated" | "blocked" => match Word::of_value(report.get("mitigationActionType")).as_str() {
-            "quarantine" => (3, Action::Denied),
-            "kill" => (2, Action::Denied),
-            _ => (11, Action::Denied),
-        },
+        "mitigated" | "blocked" => (done.unwrap_or(11), Action::Denied),
         "unmitigated" | "not_mitigated" if is_detecting => (15, Action::Observed),
         "unmitigated" | "not_mitigated" => (15, Action::Allowed),
         "benign" | "marked_as_benign" => (10, Action::Allowed),
@@ -315,7 +313,7 @@ fn device<'a>(event: &mut Event<'_>, alert: &UnifiedAlert<'a>, host: Host<'a>) {
             group_id: [current.group.id, detected.group_id],
             group_name: [current.group.name, detected.group_name],
         },
-        cloud: Cloud::detected(host.detected.get("cloud")),
+        cloud: Cloud::detected(host.cloud()),
         ..Device::default()
     };
     device.write(event, |event| {
@@ -373,7 +371,7 @@ fn evidences(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
     let written = object.name();
     object.write(event, "file", |event| {
         event.text("company_name", company);
-        event.integer("size", size);
+        event.integer("size", file_size(size));
     });
     if written.is_some() && written == name.escaped() {
         event.used.mark(file.name);
@@ -385,7 +383,7 @@ fn evidences(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
     event.close(data);
     // A container alone is no evidence.
     if !event.is_empty(&element) {
-        let kubernetes = host.detected.get("kubernetes");
+        let kubernetes = host.kubernetes();
         let values = ["containerId", "containerName", "containerImageName"].map(|key| kubernetes.get(key));
         workload::fields(event, values, kubernetes.get("containerLabels"), true);
     }

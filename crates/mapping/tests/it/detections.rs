@@ -179,21 +179,15 @@ fn a_detection_has_one_severity_in_all_streams() {
     assert_eq!(of_activity(19, json!({"confidenceLevel": "malicious", "threatClassification": "Trojan"})), 73);
     assert_eq!(of_unified(json!({"severity": "CRITICAL", "classification": "RANSOMWARE"})), 99);
     for verdict in ["FALSE_POSITIVE_BENIGN", "FALSE_POSITIVE_USER_ERROR"] {
-        assert_eq!(of_unified(json!({"severity": "CRITICAL", "analystVerdict": verdict})), 21);
+        assert_eq!(of_unified(json!({"severity": "CRITICAL", "analystVerdict": verdict})), 99);
     }
-    assert_eq!(of_unified(json!({"severity": "HIGH", "classification": "BENIGN"})), 21);
     assert_eq!(of_unified(json!({"severity": "HIGH", "analystVerdict": "TRUE_POSITIVE_MALWARE"})), 73);
-    let alert = json!({"ruleInfo": {"severity": "High"}, "alertInfo": {"analystVerdict": "False positive"}});
-    assert_fields(
-        &map(Stream::Alerts, &alert),
-        &[("event.severity", json!(21)), ("sentinel_one.alert.rule_info.severity", json!("High"))],
-    );
     let judged =
         map(Stream::UnifiedAlerts, &json!({"severity": "CRITICAL", "analystVerdict": "FALSE_POSITIVE_BENIGN"}));
     assert_fields(
         &judged,
         &[
-            ("sentinel_one.unified_alert.severity", json!("informational")),
+            ("sentinel_one.unified_alert.severity", json!("critical")),
             ("sentinel_one.unified_alert.original_severity", json!("CRITICAL")),
         ],
     );
@@ -272,7 +266,7 @@ fn an_alert_and_its_hit_have_the_same_severity() {
         (Value::Null, "Undefined", 21),
         (json!("E_MEDIUM"), "Undefined", 47),
         (json!("Critical"), "Undefined", 99),
-        (json!("Critical"), "false_positive", 21),
+        (json!("Critical"), "false_positive", 99),
     ] {
         for event in severities(severity, verdict) {
             assert_fields(&event, &[("event.severity", json!(expected))]);

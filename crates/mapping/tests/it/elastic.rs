@@ -57,7 +57,6 @@ pub const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("group", "event.kind", "an inventory is a state"),
     ("group", "event.category", "an endpoint group holds machines: configuration, not identity management"),
     ("unified_alert", "@timestamp", "a new alert is dated by its detection"),
-    ("unified_alert", "event.severity", "a false positive is informational"),
     ("unified_alert", "event.end", "not before its start"),
     ("unified_alert", "file.name", "`Unknown file` means that there is no file"),
     ("unified_alert", "file.path", "`Unknown file` means that there is no file"),

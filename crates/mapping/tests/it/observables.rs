@@ -233,14 +233,15 @@ fn the_object_of_an_exclusion_is_a_file() {
 }
 
 #[test]
-fn a_hash_with_a_verdict_of_the_cloud_is_an_indicator() {
+fn a_hash_with_a_verdict_of_the_cloud_is_an_entry_of_the_block_list() {
     let sha1 = "02699626f388ed830012e5b787640e71c56d42d8";
     let event = activity(2, json!({"hash": sha1}), json!({"osFamily": "windows"}));
     assert_fields(
         &event,
         &[
-            ("event.kind", json!("enrichment")),
-            ("threat.indicator", json!({"type": "file", "file": {"hash": {"sha1": sha1}}})),
+            ("event.kind", json!("event")),
+            ("event.category", json!(["configuration"])),
+            ("file", json!({"hash": {"sha1": sha1}})),
             ("host", Value::Null),
         ],
     );

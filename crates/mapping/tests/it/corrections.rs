@@ -1,0 +1,511 @@
+//! Records whose events once said something else than the record, each as a whole event of both schemas.
+
+use s1_forwarder_mapping::Schema;
+use s1_forwarder_record::Stream;
+use serde_json::{Value, json};
+
+use super::support::{assert_fields, at, faults, map_to};
+
+fn activity(number: u32, fields: Value, data: Value) -> Value {
+    let mut record = json!({"activityType": number, "id": "1", "createdAt": "2026-01-01T00:00:00Z", "data": data});
+    for (key, value) in fields.as_object().unwrap() {
+        record[key] = value.clone();
+    }
+    record
+}
+
+fn threat(info: Value, others: Value) -> Value {
+    let mut record = json!({"id": "1", "threatInfo": {"threatId": "1", "threatName": "x.exe", "classification": "Malware",
+        "confidenceLevel": "malicious", "mitigationStatus": "mitigated", "identifiedAt": "2026-01-01T00:00:00Z",
+        "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:01Z"}});
+    for (key, value) in info.as_object().unwrap() {
+        record["threatInfo"][key] = value.clone();
+    }
+    for (key, value) in others.as_object().unwrap() {
+        record[key] = value.clone();
+    }
+    record
+}
+
+/// Checks the whole event of each schema, and in each what it must say.
+#[track_caller]
+fn check(name: &str, stream: Stream, record: &Value, ecs: &[(&str, Value)], ocsf: &[(&str, Value)]) {
+    for (schema, prefix, expected) in [(Schema::Ecs, "", ecs), (Schema::Ocsf, "ocsf-", ocsf)] {
+        let event = map_to(schema, stream, record);
+        assert_eq!(faults(schema, &event), Vec::<String>::new(), "{name}: {event:#}");
+        assert_fields(&event, expected);
+        insta::assert_snapshot!(format!("{prefix}{name}"), format!("{event:#}"));
+    }
+}
+
+#[test]
+fn the_id_of_a_changed_user_is_no_actors() {
+    let described =
+        "<ManagementUser at 0x7f6e with id=1712986475444464777, email='admin@acme.example', user_scope='account'>";
+    check(
+        "user-added-by-another",
+        Stream::Activities,
+        &activity(
+            23,
+            json!({"userId": "1732588998690212150", "description": described,
+                "primaryDescription": "The management user Admin A added user User B as Viewer."}),
+            json!({"byUser": "Admin A", "username": "User B", "role": "Viewer"}),
+        ),
+        &[
+            ("user.id", json!("1712986475444464777")),
+            ("user.name", json!("Admin A")),
+            ("user.email", json!("admin@acme.example")),
+            ("user.target.id", json!("1732588998690212150")),
+            ("user.target.roles", json!(["Viewer"])),
+            ("event.severity", json!(21)),
+        ],
+        &[
+            ("actor.user.uid", json!("1712986475444464777")),
+            ("actor.user.name", json!("Admin A")),
+            ("actor.user.email_addr", json!("admin@acme.example")),
+            ("user.uid", json!("1732588998690212150")),
+            ("user.name", json!("User B")),
+        ],
+    );
+    // Without a description, nobody knows the actor's id.
+    for number in [24, 25, 140, 141, 142, 146, 1024] {
+        let record = activity(number, json!({"userId": "7"}), json!({"byUser": "Admin A", "username": "User B"}));
+        assert_fields(
+            &map_to(Schema::Ecs, Stream::Activities, &record),
+            &[("user.id", Value::Null), ("user.name", json!("Admin A")), ("user.target.id", json!("7"))],
+        );
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_fields(&event, &[("actor.user.uid", Value::Null), ("user.uid", json!("7"))]);
+    }
+    // A description of the changed user says nothing of the actor.
+    let of_target = activity(
+        23,
+        json!({"userId": "7", "description": "<ManagementUser with id=7, email='b@acme.example'>"}),
+        json!({"byUser": "Admin A", "username": "User B"}),
+    );
+    let event = map_to(Schema::Ecs, Stream::Activities, &of_target);
+    assert_fields(&event, &[("user.id", Value::Null), ("user.email", Value::Null), ("user.target.id", json!("7"))]);
+    // Where both are one, the id is that of both.
+    let own = activity(67, json!({"userId": "7"}), json!({"byUser": "API", "username": "API", "newValue": true}));
+    assert_fields(&map_to(Schema::Ecs, Stream::Activities, &own), &[("user.id", json!("7"))]);
+    assert_fields(&map_to(Schema::Ocsf, Stream::Activities, &own), &[("actor.user.uid", json!("7"))]);
+    // Of other activities, `byUser` is the user with the id.
+    let of_agent =
+        activity(54, json!({"userId": "7", "agentId": "8"}), json!({"byUser": "Admin A", "computerName": "c"}));
+    assert_fields(&map_to(Schema::Ecs, Stream::Activities, &of_agent), &[("user.id", json!("7"))]);
+}
+
+#[test]
+fn a_user_whose_right_was_changed_is_the_entity() {
+    check(
+        "token-right-withdrawn",
+        Stream::Activities,
+        &activity(111, json!({"userId": "1716583470262263007"}), json!({"byUser": "Admin A", "username": "Dave"})),
+        &[("user.id", Value::Null), ("user.target.id", json!("1716583470262263007"))],
+        &[
+            ("actor.user.uid", Value::Null),
+            ("entity", json!({"type_id": 99, "type": "User", "name": "Dave", "uid": "1716583470262263007"})),
+        ],
+    );
+}
+
+#[test]
+fn a_role_is_a_role_whoever_made_it() {
+    for (number, activity_id) in [(107, 1), (108, 3), (109, 4)] {
+        let record = activity(
+            number,
+            json!({"userId": "900", "primaryDescription": "The Management user user1 changed role R1"}),
+            json!({"username": "user1", "roleName": "R1", "roleId": "12"}),
+        );
+        check(
+            &format!("role-{number}"),
+            Stream::Activities,
+            &record,
+            &[("user.id", json!("900")), ("user.name", json!("user1")), ("user.target", Value::Null)],
+            &[
+                ("activity_id", json!(activity_id)),
+                ("entity", json!({"type_id": 99, "type": "Role", "name": "R1", "uid": "12"})),
+                ("actor.user.name", json!("user1")),
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_role_that_another_user_was_given_is_a_grant() {
+    check(
+        "role-granted",
+        Stream::Activities,
+        &activity(
+            37,
+            json!({"userId": "7", "primaryDescription": "The management user A added user B to role Admin in scope S"}),
+            json!({"byUser": "A", "username": "B", "roleName": "Admin", "scopeLevelName": "Site"}),
+        ),
+        &[
+            ("event.action", json!("user-role-added")),
+            ("event.severity", json!(47)),
+            ("user.target.roles", json!(["Admin"])),
+        ],
+        &[
+            ("class_uid", json!(3005)),
+            ("activity_name", json!("Assign Privileges")),
+            ("privileges", json!(["Admin"])),
+            ("user.name", json!("B")),
+            ("severity_id", json!(3)),
+        ],
+    );
+    check(
+        "own-profile-changed",
+        Stream::Activities,
+        &activity(
+            37,
+            json!({"userId": "7"}),
+            json!({"username": "B", "role": "Viewer", "recoveryEmail": "b@acme.example"}),
+        ),
+        &[("event.action", json!("user-modified-own-profile")), ("user.roles", json!(["Viewer"]))],
+        &[("class_uid", json!(3001)), ("actor.user.type", json!("User"))],
+    );
+    let added =
+        |role: &str| activity(23, json!({"userId": "7"}), json!({"byUser": "A", "username": "B", "role": role}));
+    for (role, severity) in [("Admin", 47), ("Viewer", 21)] {
+        let event = map_to(Schema::Ecs, Stream::Activities, &added(role));
+        assert_fields(&event, &[("event.severity", json!(severity))]);
+    }
+}
+
+#[test]
+fn the_counters_decide_and_not_the_clocks() {
+    let report = |action: &str, counters: Value, ended: &str| json!({"action": action, "actionsCounters": counters, "mitigationEndedAt": ended, "status": "success"});
+    let nothing = json!({"failed": 0, "notFound": 1, "pendingReboot": 0, "success": 0, "total": 1});
+    let one = json!({"failed": 0, "notFound": 0, "pendingReboot": 0, "success": 1, "total": 1});
+    check(
+        "nothing-found-to-quarantine",
+        Stream::Threats,
+        &threat(json!({}), json!({"mitigationStatus": [report("quarantine", nothing, "2026-01-01T00:00:02Z")]})),
+        &[("event.outcome", json!("success"))],
+        &[("disposition", json!("Corrected")), ("remediation.desc", json!("quarantine: not found"))],
+    );
+    let reports =
+        json!([report("quarantine", one, "2026-01-01T00:00:01Z"), report("kill", Value::Null, "2026-01-01T00:00:02Z")]);
+    check(
+        "quarantined-and-killed",
+        Stream::Threats,
+        &threat(json!({}), json!({"mitigationStatus": reports})),
+        &[("event.outcome", json!("success"))],
+        &[("disposition", json!("Quarantined")), ("remediation.desc", json!("quarantine: success; kill: success"))],
+    );
+    let details = json!({"reports": [
+        {"mitigationActionType": "QUARANTINE", "successCount": 1}, {"mitigationActionType": "KILL", "successCount": 1}]});
+    let unified = json!({"id": "u", "result": "MITIGATED", "mitigationDetails": details});
+    assert_fields(&map_to(Schema::Ocsf, Stream::UnifiedAlerts, &unified), &[("disposition", json!("Quarantined"))]);
+    let details = json!({"reports": [{"mitigationActionType": "QUARANTINE", "successCount": 0}]});
+    let unified = json!({"id": "u", "result": "MITIGATED", "mitigationDetails": details});
+    assert_fields(&map_to(Schema::Ocsf, Stream::UnifiedAlerts, &unified), &[("disposition", json!("Corrected"))]);
+}
+
+#[test]
+fn an_incident_has_its_new_state() {
+    let about = |number, data| activity(number, json!({"threatId": "5", "userId": "7"}), data);
+    check(
+        "incident-resolved",
+        Stream::Activities,
+        &about(2028, json!({"username": "u", "newIncidentStatus": "resolved", "oldIncidentStatus": "unresolved"})),
+        &[("event.reason", json!("resolved"))],
+        &[("activity_name", json!("Close")), ("status_id", json!(4)), ("status", json!("Resolved"))],
+    );
+    check(
+        "false-positive",
+        Stream::Activities,
+        &about(2030, json!({"username": "u", "newAnalystVerdict": "false_positive"})),
+        &[("event.reason", json!("false_positive"))],
+        &[("activity_name", json!("Update")), ("verdict_id", json!(1)), ("status_id", json!(0))],
+    );
+    for (number, key, value, path, expected) in [
+        (2028, "newIncidentStatusTitle", "In progress", "status_id", 2),
+        (2028, "newIncidentStatus", "unresolved", "status_id", 1),
+        (6054, "newIncidentStatus", "resolved", "status_id", 4),
+        (2030, "newAnalystVerdictTitle", "True positive", "verdict_id", 2),
+        (6055, "newAnalystVerdict", "suspicious", "verdict_id", 4),
+    ] {
+        let record = about(number, json!({ key: value }));
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_fields(&event, &[(path, json!(expected))]);
+        assert_eq!(at(&event, "activity_id") == 3, expected == 4 && path == "status_id", "{event:#}");
+        assert_fields(&map_to(Schema::Ecs, Stream::Activities, &record), &[("event.reason", json!(value))]);
+    }
+}
+
+#[test]
+fn tactics_in_the_place_of_techniques_are_tactics() {
+    let techniques = json!([{"link": "https://attack.mitre.org/techniques/TA0009/", "name": "TA0009"},
+        {"link": "https://attack.mitre.org/techniques/T1202/", "name": "T1202"}, {"link": "", "name": "T7"}]);
+    let tactics = json!([{"name": "Defense Evasion", "source": "MITRE", "techniques": techniques}]);
+    let indicators = json!([{"category": "Evasion", "description": "d", "ids": [427], "tactics": tactics}]);
+    check(
+        "tactic-as-technique",
+        Stream::Threats,
+        &threat(json!({}), json!({"indicators": indicators})),
+        &[
+            ("threat.tactic.id", json!(["TA0005", "TA0009"])),
+            ("threat.tactic.name", json!(["Defense Evasion", "Collection"])),
+            ("threat.technique.id", json!(["T1202"])),
+            ("threat.technique.name", json!(["Indirect Command Execution"])),
+        ],
+        &[(
+            "attacks",
+            json!([
+                {"tactic": {"name": "Collection", "uid": "TA0009"}},
+                {"tactic": {"name": "Defense Evasion", "uid": "TA0005"}, "technique": {
+                    "uid": "T1202", "name": "Indirect Command Execution",
+                    "src_url": "https://attack.mitre.org/techniques/T1202/"}}
+            ]),
+        )],
+    );
+    let attacks = json!([{"tactic": {"name": "Evasion", "uid": "TA0005"}, "technique": {"name": "x", "uid": "TA0009"}},
+        {"tactic": {"name": "Execution", "uid": "TA0002"}, "technique": {"name": "T1202", "uid": "T7"}}]);
+    let unified = json!({"id": "u", "indicators": [{"attacks": attacks}]});
+    assert_fields(
+        &map_to(Schema::Ecs, Stream::UnifiedAlerts, &unified),
+        &[
+            ("threat.tactic.id", json!(["TA0005", "TA0009", "TA0002"])),
+            ("threat.technique.name", json!(["Indirect Command Execution"])),
+        ],
+    );
+    let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &unified);
+    let attacks: Vec<_> = at(&event, "attacks")
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|attack| (at(attack, "tactic.uid").clone(), at(attack, "technique.uid").clone()))
+        .collect();
+    let expected = [("TA0009", Value::Null), ("TA0005", Value::Null), ("TA0002", json!("T1202"))]
+        .map(|(tactic, technique)| (json!(tactic), technique));
+    assert_eq!(attacks, expected);
+}
+
+#[test]
+fn a_threat_without_a_file_is_a_process() {
+    let info = json!({"threatName": "cmd.exe (interactive session)", "isFileless": true, "filePath": "", "fileSize": 0,
+        "sha1": "", "fileVerificationType": "NotSigned", "mitigationStatus": "not_mitigated",
+        "originatorProcess": "explorer.exe", "processUser": "ACME\\jane"});
+    check(
+        "fileless",
+        Stream::Threats,
+        &threat(info, json!({})),
+        &[
+            ("file", Value::Null),
+            ("threat.indicator", json!({"confidence": "High"})),
+            ("process.name", json!("cmd.exe")),
+            ("process.parent.name", json!("explorer.exe")),
+        ],
+        &[
+            (
+                "malware",
+                json!([{"name": "cmd.exe (interactive session)", "classification_ids": [99],
+                "classifications": ["Malware"], "severity_id": 4, "severity": "High"}]),
+            ),
+            (
+                "evidences",
+                json!([{"user": {"name": "jane", "domain": "ACME", "type_id": 0, "type": "Unknown"},
+                "data": {"process": "cmd.exe", "originator_process": "explorer.exe"}}]),
+            ),
+        ],
+    );
+    // A size of 0 was not measured.
+    let unmeasured = threat(json!({"filePath": "/a/x.exe", "fileSize": 0}), json!({}));
+    let event = map_to(Schema::Ecs, Stream::Threats, &unmeasured);
+    assert_fields(&event, &[("file.size", Value::Null), ("sentinel_one.threat.threat_info.file_size", json!(0))]);
+    let event = map_to(Schema::Ocsf, Stream::Threats, &unmeasured);
+    assert_eq!(event.pointer("/evidences/0/file/size"), None);
+}
+
+#[test]
+fn an_older_unified_alert_has_a_host() {
+    let asset =
+        json!({"id": "a1", "name": "web-1", "agentUuid": "ff81", "category": "Workstation", "osType": "WINDOWS"});
+    let state = json!({"ipV4": "1.2.3.4", "osType": "WINDOWS", "lastLoggedInUser": "jane", "domain": "ACME"});
+    for (name, detected) in [("unified-alert-with-one-asset", state.clone()), ("", json!({ "asset": state }))] {
+        let alert = json!({"id": "u1", "name": "x", "detectedAt": "2026-01-01T00:00:00Z", "asset": asset,
+            "detectionTime": {"asset": detected}});
+        let ecs = [
+            ("host.name", json!("web-1")),
+            ("host.ip", json!(["1.2.3.4"])),
+            ("host.os.family", json!("windows")),
+            ("user.name", json!("jane")),
+        ];
+        let ocsf = [("device.hostname", json!("web-1")), ("device.ip", json!("1.2.3.4"))];
+        if name.is_empty() {
+            assert_fields(&map_to(Schema::Ecs, Stream::UnifiedAlerts, &alert), &ecs);
+            assert_fields(&map_to(Schema::Ocsf, Stream::UnifiedAlerts, &alert), &ocsf);
+        } else {
+            check(name, Stream::UnifiedAlerts, &alert, &ecs, &ocsf);
+        }
+    }
+}
+
+#[test]
+fn entities_have_their_ids() {
+    check(
+        "rule-failed",
+        Stream::Activities,
+        &activity(3604, json!({"userId": "7"}), json!({"username": "u", "ruleName": "r", "ruleId": "77"})),
+        &[("rule", json!({"id": "77", "name": "r"}))],
+        &[("entity", json!({"type_id": 99, "type": "Rule", "name": "r", "uid": "77"}))],
+    );
+}
+
+#[test]
+fn a_failed_login_has_its_reason() {
+    check(
+        "login-without-a-site",
+        Stream::Activities,
+        &activity(
+            133,
+            json!({"userId": "900", "comments": "no active site"}),
+            json!({"username": "u", "reason": null}),
+        ),
+        &[("event.reason", json!("no active site"))],
+        &[("status_detail", json!("no active site")), ("unmapped", Value::Null)],
+    );
+}
+
+#[test]
+fn a_user_is_no_administrator_by_logging_in() {
+    let event = |role| {
+        let record = activity(27, json!({"userId": "7"}), json!({"username": "u", "role": role}));
+        map_to(Schema::Ocsf, Stream::Activities, &record)
+    };
+    for (role, kind) in [("Viewer", "User"), ("Admin", "Admin"), ("IR Admin", "Admin"), ("", "Admin")] {
+        assert_fields(&event(role), &[("actor.user.type", json!(kind)), ("user.type", json!(kind))]);
+    }
+}
+
+#[test]
+fn the_cloud_adds_to_the_block_list_as_a_user_does() {
+    let hash = "02699626f388ed830012e5b787640e71c56d42d8";
+    check(
+        "hash-blocked-by-the-cloud",
+        Stream::Activities,
+        &activity(2, json!({"hash": hash}), json!({"fileContentHash": hash})),
+        &[
+            ("event.category", json!(["configuration"])),
+            ("event.type", json!(["creation"])),
+            ("file.hash.sha1", json!(hash)),
+            ("threat", Value::Null),
+        ],
+        &[("class_uid", json!(3004)), ("activity_name", json!("Create")), ("entity.name", json!(hash))],
+    );
+}
+
+#[test]
+fn a_role_without_a_changed_user_is_the_actors() {
+    for number in [112, 113, 147] {
+        let record = activity(number, json!({"userId": "7"}), json!({"username": "jane", "role": "Admin"}));
+        let event = map_to(Schema::Ecs, Stream::Activities, &record);
+        assert_fields(&event, &[("user.roles", json!(["Admin"])), ("user.target", Value::Null)]);
+    }
+    let record = activity(112, json!({"userId": "7"}), json!({"username": "jane", "role": "Admin"}));
+    check("own-token", Stream::Activities, &record, &[("user.roles", json!(["Admin"]))], &[]);
+}
+
+#[test]
+fn a_verdict_does_not_lower_the_severity_and_is_dated() {
+    let info = json!({"alertId": "9", "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-06-01T00:00:00Z",
+        "eventType": "PROCESSCREATION", "analystVerdict": "False positive"});
+    let alert = json!({"alertInfo": info, "ruleInfo": {"name": "r", "severity": "Critical"},
+        "agentRealtimeInfo": {"id": "11", "name": "cent7"},
+        "sourceProcessInfo": {"name": "sendmail.postfix", "pid": "7", "uniqueId": "AB"},
+        "targetProcessInfo": {"tgtProcName": "sh", "tgtProcPid": "8", "tgtProcUid": "CD"}});
+    check(
+        "alert-judged-later",
+        Stream::Alerts,
+        &alert,
+        &[
+            ("event.severity", json!(99)),
+            ("@timestamp", json!("2026-06-01T00:00:00Z")),
+            ("event.start", json!("2026-01-01T00:00:00Z")),
+            ("message", json!("r on cent7: sh")),
+            (
+                "event.url",
+                json!(
+                    "https://console.example.com/incidents/unified-alerts?alertsTable.filters=externalId__FULLTEXT%3D9"
+                ),
+            ),
+        ],
+        &[
+            ("severity_id", json!(5)),
+            ("time", json!(1_780_272_000_000_i64)),
+            ("is_alert", json!(false)),
+            ("verdict_id", json!(1)),
+            ("message", json!("r on cent7: sh")),
+        ],
+    );
+    let event = map_to(Schema::Ocsf, Stream::Alerts, &alert);
+    let processes: Vec<_> = [0, 1].map(|index| event["evidences"][index]["process"]["name"].clone()).into();
+    assert_eq!(processes, [json!("sendmail.postfix"), json!("sh")]);
+    for verdict in ["false_positive", "undefined"] {
+        let threat = threat(json!({ "analystVerdict": verdict, "mitigationStatus": "marked_as_benign" }), json!({}));
+        assert_fields(&map_to(Schema::Ecs, Stream::Threats, &threat), &[("event.severity", json!(73))]);
+        let unified = json!({"id": "u", "severity": "HIGH", "analystVerdict": "FALSE_POSITIVE_BENIGN"});
+        assert_fields(&map_to(Schema::Ocsf, Stream::UnifiedAlerts, &unified), &[("severity_id", json!(4))]);
+    }
+}
+
+#[test]
+fn switching_a_protection_off_is_more_severe_than_switching_it_on() {
+    let switch = |number, value| activity(number, json!({"userId": "7"}), json!({"username": "u", "newValue": value}));
+    for number in [56, 68, 76, 84, 105] {
+        for (value, severity, activity_id) in [
+            (json!(true), 21, 8),
+            (json!("on"), 21, 8),
+            (json!(false), 47, 9),
+            (json!("Off"), 47, 9),
+            (json!({"engines": 1}), 0, 3),
+        ] {
+            let record = switch(number, value.clone());
+            let event = map_to(Schema::Ecs, Stream::Activities, &record);
+            if severity > 0 {
+                assert_fields(&event, &[("event.severity", json!(severity))]);
+            }
+            let mut record = record;
+            record["siteName"] = json!("s");
+            let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+            assert_fields(&event, &[("activity_id", json!(activity_id))]);
+        }
+    }
+    let mut record = switch(76, json!("off"));
+    record["siteName"] = json!("Site");
+    check("protection-off", Stream::Activities, &record, &[("event.severity", json!(47))], &[]);
+    let factor = |value| map_to(Schema::Ocsf, Stream::Activities, &switch(67, json!(value)));
+    assert_fields(&factor(true), &[("activity_name", json!("MFA Factor Enable")), ("severity_id", json!(2))]);
+    assert_fields(&factor(false), &[("activity_name", json!("MFA Factor Disable")), ("severity_id", json!(3))]);
+}
+
+#[test]
+fn files_and_hosts_have_the_same_fields_in_all_streams() {
+    let threat =
+        threat(json!({"filePath": "/a/x.EXE"}), json!({"agentRealtimeInfo": {"agentOsType": "windows_legacy"}}));
+    let alert = json!({"targetProcessInfo": {"tgtFilePath": "C:\\a\\x.EXE"}, "agentDetectionInfo": {"osFamily": "windows_legacy"},
+        "agentRealtimeInfo": {"name": "c"}});
+    let unified = json!({"process": {"file": {"name": "x.EXE"}}, "assets": [{"name": "c", "category": "Server",
+        "osType": "WINDOWS_LEGACY"}]});
+    let activity = activity(
+        19,
+        json!({"threatId": "5", "agentId": "8", "osFamily": "windows_legacy"}),
+        json!({"filePath": "C:\\a\\x.EXE", "fileDisplayName": "x.EXE"}),
+    );
+    for (stream, record) in [
+        (Stream::Threats, threat),
+        (Stream::Alerts, alert),
+        (Stream::UnifiedAlerts, unified),
+        (Stream::Activities, activity),
+    ] {
+        let event = map_to(Schema::Ecs, stream, &record);
+        assert_fields(&event, &[("file.extension", json!("exe")), ("host.os.family", json!("windows_legacy"))]);
+    }
+    let key = json!({"alertInfo": {"alertId": "9", "registryKeyPath": "MACHINE\\SOFTWARE\\Run\\x", "registryValue": "1",
+        "eventType": "REGVALUEMODIFIED"}});
+    let event = map_to(Schema::Ocsf, Stream::Alerts, &key);
+    assert_eq!(event["evidences"][0]["reg_value"]["path"], json!("HKLM\\SOFTWARE\\Run"));
+    assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new());
+}

@@ -66,6 +66,7 @@ block! {
         ip_address = "ipAddress",
         ip_addresses = "ipAddresses",
         new_agent_version = "newAgentVersion",
+        new_confidence_level = "newConfidenceLevel",
         new_analyst_verdict = "newAnalystVerdict",
         new_analyst_verdict_title = "newAnalystVerdictTitle",
         new_incident_status = "newIncidentStatus",
@@ -113,6 +114,7 @@ block! {
         process_id = "processId",
         rule_name = "ruleName",
         rule_id = "ruleId",
+        rule_description = "ruleDescription",
     }
 
     /// `data` of a hit of a detection rule (types 3608 and 3784): the fields of an alert with keys in lower case.

@@ -5,7 +5,7 @@ use s1_forwarder_record::activity::{Activity, ActivityData};
 
 use super::activity_types;
 use super::classification::{Word, categories, outcome};
-use super::placeholder::{boolean, is_set};
+use super::placeholder::{boolean, first_scalar, is_set};
 use super::remote_origin::RemoteOrigin;
 use super::severity::Severity;
 
@@ -137,9 +137,7 @@ pub fn classify(number: Option<u32>, activity: &Activity<'_>, data: &ActivityDat
         }
     } else {
         class.is_unknown = true;
-        let group = number.and_then(activity_types::group_default);
-        class.action = group.map_or(class.action, |group| group.action);
-        class.object = group.map_or("", |group| group.object);
+        class.action = number.and_then(activity_types::unpublished_action).unwrap_or(class.action);
         by_subject(&mut class, activity, data);
     }
     refine(&mut class, activity, data);
@@ -257,7 +255,7 @@ fn by_subject(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_
         Subject::User if says("deleted the user") => class.set(&["iam"], &["user", "deletion"]),
         Subject::User if says("added the user") || says("added user") => class.set(&["iam"], &["user", "creation"]),
         Subject::User => class.set(&["iam"], &["user", "info"]),
-        Subject::Other => by_group(class, activity, data),
+        Subject::Other => by_endpoint(class, activity, data),
     }
     class.outcome = match () {
         () if Word::is(data.global_status, "success") => "success",
@@ -268,14 +266,12 @@ fn by_subject(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_
     };
 }
 
-/// By the defaults of the type's group, else by whether it is about an endpoint.
-fn by_group(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
-    match class.number.and_then(activity_types::group_default).filter(|group| !group.categories.is_empty()) {
-        Some(group) => class.set(&group.categories, &group.types),
-        None if activity.agent_id.is_empty() && data.computer_name.is_empty() => {
-            class.set(&["configuration"], &["info"]);
-        }
-        None => class.set(&["host"], &["info"]),
+/// By whether it is about an endpoint.
+fn by_endpoint(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
+    if activity.agent_id.is_empty() && data.computer_name.is_empty() {
+        class.set(&["configuration"], &["info"]);
+    } else {
+        class.set(&["host"], &["info"]);
     }
 }
 
@@ -300,7 +296,8 @@ fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
     if is_remote {
         add(&mut class.categories, "intrusion_detection");
     }
-    let confidence = Severity::of_confidence(data.confidence_level, data.threat_classification, false);
+    let confidence = first_scalar([data.new_confidence_level, data.confidence_level]);
+    let confidence = Severity::of_confidence(confidence, data.threat_classification, false);
     if let Some(severity) = confidence {
         class.severity = severity;
     }

@@ -11,6 +11,7 @@ pub(super) mod alert;
 pub(super) mod attack;
 pub(super) mod classification;
 pub(super) mod cloud;
+pub(super) mod connection;
 pub(super) mod date;
 pub(super) mod detection;
 pub(super) mod dns;

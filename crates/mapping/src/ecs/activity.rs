@@ -12,6 +12,7 @@ use super::vendor::JoinKeys;
 use super::{activity_data as part, activity_user, organization, rule_hit};
 use crate::common::activity_class::{self, Class, Subject};
 use crate::common::incident_change::IncidentChange;
+use crate::common::placeholder::first_scalar;
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::rule_hit::is_hit;
 
@@ -42,6 +43,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &A
     match (class.subject, origin) {
         (Subject::Firewall, _) => part::connection(event, &data),
         (_, Some(origin)) => origin.write_source(event),
+        // The address is that of the endpoint to which the device was connected.
+        (Subject::Device, None) => part::source(event, &data),
         (_, None) if !of_agent => part::source(event, &data),
         _ => {}
     }
@@ -63,7 +66,16 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &A
         group: [data.group_name, Value::default()],
     };
     let site_name = organization::write_of_activity(event, activity, names);
-    let keys = JoinKeys { agent_uuid, threat_id, alert_id: data.alert_id, ..JoinKeys::default() };
+    let keys = JoinKeys {
+        agent_uuid,
+        threat_id,
+        alert_id: data.alert_id,
+        confidence: data.confidence_level,
+        classification: [data.threat_classification, data.threat_classification_source],
+        site: [activity.site_id, site_name],
+        account_name: first_scalar([activity.account_name, data.account_name]),
+        ..JoinKeys::default()
+    };
     let Class { severity, is_system, .. } = class;
     activity_event::tail(event, common, activity, &Tail { agent_id, site_name, severity, keys, is_system }, &data);
     class.is_unknown

@@ -9,6 +9,7 @@ use super::network;
 use crate::common::activity_class::Class;
 use crate::common::address::Address;
 use crate::common::classification::Word;
+use crate::common::connection::{Connection, Peer};
 use crate::common::os::os_type;
 use crate::common::placeholder::first_scalar;
 use crate::common::remote_origin;
@@ -192,33 +193,30 @@ pub(super) fn rule(event: &mut Event<'_>, data: &ActivityData<'_>) {
     let open = event.open("rule");
     event.keyword("id", data.rule_id);
     event.keyword("name", data.rule_name);
+    event.keyword("description", data.rule_description);
     event.close(open);
 }
 
 /// Writes `source`, `destination` and `network` of a firewall activity. For inbound traffic the remote host is the
 /// source.
 pub(super) fn connection(event: &mut Event<'_>, data: &ActivityData<'_>) {
-    let direction = first_scalar([data.reported_direction, data.direction]);
-    let inbound = direction.escaped().is_some_and(|text| text.is("inbound") || text.is("incoming"));
-    let outbound = direction.escaped().is_some_and(|text| text.is("outbound") || text.is("outgoing"));
-    let local = if inbound { "destination" } else { "source" };
-    let remote = if inbound { "source" } else { "destination" };
-    peer(event, local, [data.reported_local_host, data.local_host], [data.reported_local_port, data.local_port]);
-    let ports = if data.remote_port.is_empty() { data.port } else { data.remote_port };
-    peer(event, remote, [data.reported_remote_host, data.remote_host], [data.reported_remote_port, ports]);
+    let connection = Connection::of(data);
+    let inbound = connection.is_inbound();
+    let (local, remote) = if inbound { ("destination", "source") } else { ("source", "destination") };
+    peer(event, local, connection.local);
+    peer(event, remote, connection.remote);
     let open = event.open("network");
-    network::transport(event, first_scalar([data.reported_protocol, data.protocol]));
-    if inbound || outbound {
+    network::transport(event, connection.protocol);
+    if inbound || connection.is_outbound() {
         event.json.word("direction", if inbound { "ingress" } else { "egress" });
     }
     event.close(open);
 }
 
-fn peer(event: &mut Event<'_>, name: &'static str, hosts: [Value<'_>; 2], ports: [Value<'_>; 2]) {
+fn peer(event: &mut Event<'_>, name: &'static str, peer: Peer<'_>) {
+    let Peer { host, port } = peer;
     let open = event.open(name);
-    let [first_host, second_host] = hosts;
-    let host = if first_host.escaped().is_some() { first_host } else { second_host };
-    if let Some(text) = host.escaped().filter(|text| !is_placeholder(*text)) {
+    if let Some(text) = host.escaped() {
         if Address::of(text).is_some() {
             event.ip("ip", host);
         } else {
@@ -226,7 +224,6 @@ fn peer(event: &mut Event<'_>, name: &'static str, hosts: [Value<'_>; 2], ports:
             event.related.hosts.add(text);
         }
     }
-    let [first_port, second_port] = ports;
-    event.port("port", if first_port.escaped().is_some() { first_port } else { second_port });
+    event.port("port", port);
     event.close(open);
 }

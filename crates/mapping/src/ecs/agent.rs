@@ -39,11 +39,13 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &Agen
     event.close(device);
     event.tail();
 
-    let vendor = vendor::open(event, common, &JoinKeys::default());
+    let keys =
+        JoinKeys { site: [agent.site_id, agent.site_name], account_name: agent.account_name, ..JoinKeys::default() };
+    let vendor = vendor::open(event, common, &keys);
     let object = event.json.open("agent");
     event.json.word("severity", severity.word());
-    organization::agent_and_site(event, Value::default(), [agent.site_id], [agent.site_name]);
-    write_remaining(&mut event.json, event.used, agent, KeyCase::Snake, &["severity", "site"]);
+    organization::agent_and_site(event, agent.id, [agent.site_id], [agent.site_name]);
+    write_remaining(&mut event.json, event.used, agent, KeyCase::Snake, &["severity", "agent", "site"]);
     event.json.close(object);
     event.json.close(vendor);
     event.json.raw(b"}");

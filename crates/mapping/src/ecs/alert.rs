@@ -23,6 +23,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Aler
     let keys = JoinKeys {
         agent_uuid: first_scalar([alert.agent_realtime_info.uuid, alert.agent_detection_info.uuid]),
         storyline: alert.source_process_info.storyline,
+        site: [alert.agent_detection_info.site_id, Value::default()],
         ..JoinKeys::default()
     };
     let matched = matched(info, &alert.target_process_info);

@@ -33,7 +33,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &Grou
     event.close(open);
     event.tail();
 
-    let vendor = vendor::open(event, common, &JoinKeys::default());
+    let keys = JoinKeys { site: [group.site_id, Value::default()], ..JoinKeys::default() };
+    let vendor = vendor::open(event, common, &keys);
     let object = event.json.open("group");
     event.json.word("severity", severity.word());
     organization::agent_and_site(event, Value::default(), [group.site_id], [Value::default()]);

@@ -10,6 +10,7 @@ use super::detection;
 use super::event::Event;
 use super::organization::{self, NamesInData};
 use super::vendor::JoinKeys;
+use crate::common::placeholder::first_scalar;
 use crate::common::rule_hit::{detection, matched, severity};
 use crate::common::threat::{ALERT_PAGE, alert_page_id};
 
@@ -21,6 +22,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &A
         alert_id: hit.alertid,
         threat_id: activity.threat_id,
         storyline: hit.sourceprocessstoryline,
+        ..JoinKeys::default()
     };
     let agent_id = activity.agent_id;
     let matched = matched(&hit);
@@ -41,6 +43,9 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &A
         group: [hit.group_name, hit.groupname],
     };
     let site_name = organization::write_of_activity(event, activity, names);
+    let site = [activity.site_id, site_name];
+    let account_name = first_scalar([activity.account_name, hit.account_name, hit.accountname]);
+    let keys = JoinKeys { site, account_name, ..keys };
     activity_event::tail(
         event,
         common,

@@ -20,8 +20,19 @@ use crate::common::threat::{file_name, file_size, fileless_process, is_new, is_w
 use crate::copy::KeyCase;
 
 /// Names of the vendor object that do not come from keys of the record.
-const RESERVED: &[&str] =
-    &["severity", "id", "original_id", "name", "created_at", "identified_at", "engines", "detection", "agent", "site"];
+const RESERVED: &[&str] = &[
+    "severity",
+    "id",
+    "original_id",
+    "name",
+    "created_at",
+    "identified_at",
+    "confidence_level",
+    "engines",
+    "detection",
+    "agent",
+    "site",
+];
 
 pub(super) fn map(
     event: &mut Event<'_>,
@@ -37,13 +48,21 @@ pub(super) fn map(
         ("name", info.threat_name),
         ("created_at", info.created_at),
         ("identified_at", info.identified_at),
+        ("confidence_level", info.confidence_level),
     ];
     let agent_id = threat.agent_realtime_info.agent_id;
     let severity = severity(threat);
     let origin = RemoteOrigin::of(info.originator_process);
+    let (current, detected) = (&threat.agent_realtime_info, &threat.agent_detection_info);
     let keys = JoinKeys {
-        agent_uuid: first_scalar([threat.agent_realtime_info.agent_uuid, threat.agent_detection_info.agent_uuid]),
+        agent_uuid: first_scalar([current.agent_uuid, detected.agent_uuid]),
         storyline: info.storyline,
+        classification: [info.classification, info.classification_source],
+        site: [
+            first_scalar([current.site_id, detected.site_id]),
+            first_scalar([current.site_name, detected.site_name]),
+        ],
+        account_name: first_scalar([current.account_name, detected.account_name]),
         ..JoinKeys::default()
     };
 

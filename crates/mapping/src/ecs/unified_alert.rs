@@ -78,11 +78,18 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Unif
 
 /// The ids of the same detection in other streams.
 fn join_keys<'a>(alert: &UnifiedAlert<'a>, host: Host<'a>) -> JoinKeys<'a> {
+    let (current, detected) = (&alert.real_time.scope, &alert.detection_time.scope);
     JoinKeys {
         agent_uuid: host.current.get("agentUuid"),
         alert_id: alert_id(alert),
         threat_id: threat_id(alert),
         storyline: alert.storyline_id,
+        site: [
+            first_scalar([current.site.id, detected.site_id]),
+            first_scalar([current.site.name, detected.site_name]),
+        ],
+        account_name: first_scalar([current.account.name, detected.account_name]),
+        ..JoinKeys::default()
     }
 }
 

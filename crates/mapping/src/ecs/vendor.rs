@@ -3,34 +3,48 @@
 use s1_forwarder_record::{Identity, Value};
 
 use super::common_fields::CommonFields;
-use super::event::{Event, is_placeholder};
+use super::event::Event;
 use crate::json::{Json, OpenContainer};
 
-/// Ids that have the same path in all streams, so that the events of one detection can be joined. A stream whose own
-/// object has such a path leaves it empty here.
+/// Ids that have the same path in all streams, so that the events of one detection can be joined, and values at the paths
+/// that Elastic's package has since its version 2. A stream whose own object has such a path leaves it empty here.
 #[derive(Debug, Default)]
 pub(super) struct JoinKeys<'a> {
     pub agent_uuid: Value<'a>,
     pub alert_id: Value<'a>,
     pub threat_id: Value<'a>,
     pub storyline: Value<'a>,
+    /// `threat.confidence_level` of a stream that has no such path of its own.
+    pub confidence: Value<'a>,
+    /// Classification and its source.
+    pub classification: [Value<'a>; 2],
+    /// Id and name.
+    pub site: [Value<'a>; 2],
+    pub account_name: Value<'a>,
 }
 
 /// Opens `sentinel_one` and writes what is there in the events of all streams.
 pub(super) fn open(event: &mut Event<'_>, common: &CommonFields<'_>, keys: &JoinKeys<'_>) -> OpenContainer {
     let open = open_with_identity(&mut event.json, common.identity);
     event.optional("storyline_id", keys.storyline.escaped());
-    for (object, name, value) in
-        [("agent", "uuid", keys.agent_uuid), ("alert", "id", keys.alert_id), ("threat", "id", keys.threat_id)]
-    {
-        // The same `N/A` in two events would join strangers.
-        if let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) {
-            let object = event.json.open(object);
-            event.json.escaped(name, text);
-            event.json.close(object);
-        }
-    }
+    object(event, "agent", [("uuid", keys.agent_uuid)]);
+    object(event, "alert", [("id", keys.alert_id)]);
+    object(event, "threat", [("id", keys.threat_id), ("confidence_level", keys.confidence)]);
+    let [name, source] = keys.classification;
+    object(event, "threat_classification", [("name", name), ("source", source)]);
+    let [id, name] = keys.site;
+    object(event, "site", [("id", id), ("name", name)]);
+    object(event, "account", [("name", keys.account_name)]);
     open
+}
+
+/// Writes an object with the values that say something: the same `N/A` in two events would join strangers.
+fn object<const N: usize>(event: &mut Event<'_>, name: &str, values: [(&str, Value<'_>); N]) {
+    let open = event.json.open(name);
+    for (name, value) in values {
+        event.optional(name, value.escaped());
+    }
+    event.json.close(open);
 }
 
 pub(super) fn open_with_identity(json: &mut Json<'_>, identity: Identity) -> OpenContainer {

@@ -7,7 +7,7 @@ use s1_forwarder_record::{Escaped, Kind, Value};
 use super::activity_class::Plan;
 use super::activity_end::finish;
 use super::activity_parts::{CONSOLE, app, connection, peripheral, scan};
-use super::activity_values::{actor_name, other, target_name};
+use super::activity_values::{actor_name, target_name};
 use super::class::{
     ACCOUNT_CHANGE, APPLICATION_LIFECYCLE, AUTHENTICATION, DETECTION_FINDING, ENTITY_MANAGEMENT,
     FILE_REMEDIATION_ACTIVITY, NETWORK_ACTIVITY, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, SCAN_ACTIVITY, USER_ACCESS,
@@ -341,7 +341,7 @@ fn finding<'a>(
         event.verdict(verdict);
     }
     // The words stay in the record: they may be those of before and after.
-    event.confidence(first_scalar([data.confidence_level, other(data, "newConfidenceLevel")]).kept());
+    event.confidence(first_scalar([data.new_confidence_level, data.confidence_level]).kept());
     let malware = Malware {
         name: title,
         uid: first_scalar([activity.hash, data.file_content_hash])

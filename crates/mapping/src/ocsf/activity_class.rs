@@ -13,9 +13,10 @@ use super::event::address;
 use super::finding::Verdict;
 use crate::common::account::Account;
 use crate::common::activity_class::{self as common, Subject};
-use crate::common::activity_types::{Ocsf, find, group_default};
+use crate::common::activity_types::{Ocsf, find};
 use crate::common::address::Address;
 use crate::common::classification::Word;
+use crate::common::connection::Connection;
 use crate::common::incident_change::IncidentChange;
 use crate::common::placeholder::is_set;
 use crate::common::remote_origin;
@@ -134,8 +135,8 @@ impl Plan {
         // An address that means that there is none is no endpoint.
         let is_host =
             |host: Value<'_>| address(host).is_some() || host.escaped().is_some_and(|text| Address::of(text).is_none());
-        let first = |values: [Value<'_>; 2]| values.into_iter().find(|value| is_set(*value)).is_some_and(is_host);
-        first([data.reported_local_host, data.local_host]) || first([data.reported_remote_host, data.remote_host])
+        let connection = Connection::of(data);
+        is_host(connection.local.host) || is_host(connection.remote.host)
     }
 
     fn change(&mut self, other: &'static Class) {
@@ -174,7 +175,7 @@ const MFA_ENABLE: u8 = 10;
 const MFA_DISABLE: u8 = 11;
 const ASSIGN_PRIVILEGES: u8 = 1;
 
-/// A type that is not in the table: by what the record is about, else by the group of the type.
+/// A type that is not in the table: by what the record is about.
 fn unknown(class: &common::Class, data: &ActivityData<'_>) -> Ocsf {
     let of = |class: &Class, activity| Ocsf { class: class.uid, activity, status: None, disposition: None };
     match class.subject {
@@ -192,7 +193,7 @@ fn unknown(class: &common::Class, data: &ActivityData<'_>) -> Ocsf {
         Subject::User if class.has_type("creation") => of(&ACCOUNT_CHANGE, 1),
         Subject::User if class.has_type("deletion") => of(&ACCOUNT_CHANGE, 6),
         Subject::User => of(&ACCOUNT_CHANGE, OTHER),
-        Subject::Other => class.number.and_then(group_default).map_or_else(|| of(&BASE_EVENT, OTHER), |row| row.ocsf),
+        Subject::Other => of(&BASE_EVENT, OTHER),
     }
 }
 

@@ -9,7 +9,8 @@ use super::event::{Event, Profile, address};
 use super::observables::Kind as Observable;
 use crate::common::activity_class::{Class, Subject};
 use crate::common::address::Address;
-use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
+use crate::common::connection::{Connection, Peer};
+use crate::common::placeholder::{is_placeholder, is_set};
 
 /// The console, as a product and as the service that users log in to.
 pub(super) const CONSOLE: &str = "SentinelOne Management Console";
@@ -61,29 +62,15 @@ pub(super) fn connection<'a>(event: &mut Event<'_>, class: &Class, activity: &Ac
         event.close(open);
         return;
     }
-    let direction = first_scalar([data.reported_direction, data.direction]);
-    let is_inbound = direction.escaped().is_some_and(|text| text.is("inbound") || text.is("incoming"));
-    let (local, remote) = if is_inbound { ("dst_endpoint", "src_endpoint") } else { ("src_endpoint", "dst_endpoint") };
-    peer(
-        event,
-        local,
-        [data.reported_local_host, data.local_host],
-        [data.reported_local_port, data.local_port],
-        (data.computer_name, activity.agent_id),
-    );
-    let ports = if data.remote_port.is_empty() { data.port } else { data.remote_port };
+    let connection = Connection::of(data);
+    let (local, remote) =
+        if connection.is_inbound() { ("dst_endpoint", "src_endpoint") } else { ("src_endpoint", "dst_endpoint") };
     let none = Value::default();
-    peer(
-        event,
-        remote,
-        [data.reported_remote_host, data.remote_host],
-        [data.reported_remote_port, ports],
-        (none, none),
-    );
+    peer(event, local, connection.local, [data.computer_name, activity.agent_id]);
+    peer(event, remote, connection.remote, [none, none]);
     let open = event.open("connection_info");
-    detection::direction(event, direction);
-    let protocol = first_scalar([data.reported_protocol, data.protocol]);
-    match protocol.escaped().filter(|text| !is_placeholder(*text)) {
+    detection::direction(event, connection.direction);
+    match connection.protocol.escaped() {
         Some(text) if text.raw().parse::<u8>().is_ok() => {
             event.json.number("protocol_num", text.raw().trim_start_matches('+'))
         }
@@ -96,33 +83,25 @@ pub(super) fn connection<'a>(event: &mut Event<'_>, class: &Class, activity: &Ac
         let rule = event.open("firewall_rule");
         event.text("uid", data.rule_id);
         event.text("name", data.rule_name);
+        event.text("desc", data.rule_description);
         event.close(rule);
     }
 }
 
 /// An endpoint needs an address or a name. The local one is the device at least.
-fn peer<'a>(
-    event: &mut Event<'_>,
-    name: &str,
-    hosts: [Value<'a>; 2],
-    ports: [Value<'a>; 2],
-    device: (Value<'a>, Value<'a>),
-) {
-    let [first, second] = hosts;
-    let host = if is_set(first) { first } else { second };
+fn peer<'a>(event: &mut Event<'_>, name: &str, peer: Peer<'a>, device: [Value<'a>; 2]) {
     let open = event.open(name);
-    if address(host).is_some() {
-        event.ip("ip", host);
-    } else if host.escaped().and_then(Address::of).is_none() {
-        event.observed(Observable::Hostname, "hostname", host);
+    if address(peer.host).is_some() {
+        event.ip("ip", peer.host);
+    } else if peer.host.escaped().and_then(Address::of).is_none() {
+        event.observed(Observable::Hostname, "hostname", peer.host);
     }
-    event.optional("name", device.0.escaped());
-    event.optional("uid", device.1.escaped());
-    if event.is_empty(&open) {
-        return event.close(open);
+    let [name, id] = device;
+    event.optional("name", name.escaped());
+    event.optional("uid", id.escaped());
+    if !event.is_empty(&open) {
+        event.port("port", peer.port);
     }
-    let [first, second] = ports;
-    event.port("port", if is_set(first) { first } else { second });
     event.close(open);
 }
 

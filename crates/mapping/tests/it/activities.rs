@@ -185,7 +185,7 @@ fn each_kind_with_fields_of_its_own() {
                     "accountId": 225494730938493800_i64}),
             ),
         ),
-        ("of-a-known-group", activity(2005, of_agent(), json!({"computerName": "web-1"}))),
+        ("of-a-known-number", activity(2017, of_agent(), json!({"computerName": "web-1"}))),
         ("of-unknown-type", activity(99_999, of_user(), json!({"username": "jane"}))),
         (
             "of-unknown-type-with-uncertain-words",
@@ -215,5 +215,5 @@ fn unknown_types_are_reported() {
     let mut mapper = mapper(Stream::Activities, false);
     let mut unknown = |record: &str| mapper.map(record.as_bytes(), &mut Vec::new()).unwrap().unknown_activity;
     assert!(!unknown(r#"{"activityType":27}"#) && !unknown(r#"{"activityType":"3608","data":{}}"#));
-    assert!(unknown(r#"{"activityType":99999}"#) && unknown(r#"{"activityType":2005}"#) && unknown("{}"));
+    assert!(unknown(r#"{"activityType":99999}"#) && unknown(r#"{"activityType":2017}"#) && unknown("{}"));
 }

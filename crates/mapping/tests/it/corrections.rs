@@ -509,3 +509,114 @@ fn files_and_hosts_have_the_same_fields_in_all_streams() {
     assert_eq!(event["evidences"][0]["reg_value"]["path"], json!("HKLM\\SOFTWARE\\Run"));
     assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new());
 }
+
+#[test]
+fn values_are_at_the_paths_of_elastics_package() {
+    let of_threat = threat(
+        json!({"classificationSource": "Cloud"}),
+        json!({"agentRealtimeInfo": {"siteId": "5", "siteName": "Site", "accountName": "Acme", "agentId": "11"}}),
+    );
+    let site = json!({"id": "5", "name": "Site"});
+    let of_threats = [
+        ("sentinel_one.site", site.clone()),
+        ("sentinel_one.account", json!({"name": "Acme"})),
+        ("sentinel_one.threat_classification", json!({"name": "Malware", "source": "Cloud"})),
+        ("sentinel_one.threat.confidence_level", json!("malicious")),
+        ("sentinel_one.threat.agent.id", json!("11")),
+    ];
+    assert_fields(&map_to(Schema::Ecs, Stream::Threats, &of_threat), &of_threats);
+    let about_threat = activity(
+        19,
+        json!({"threatId": "5", "siteId": "5", "siteName": "Site", "accountName": "Acme"}),
+        json!({"threatClassification": "Malware", "threatClassificationSource": "Cloud", "confidenceLevel": "malicious"}),
+    );
+    let event = map_to(Schema::Ecs, Stream::Activities, &about_threat);
+    assert_fields(&event, &of_threats[..4]);
+    assert_fields(&event, &[("sentinel_one.threat.id", json!("5"))]);
+    let agent = json!({"id": "11", "siteId": "5", "siteName": "Site", "accountName": "Acme"});
+    let event = map_to(Schema::Ecs, Stream::Agents, &agent);
+    assert_fields(&event, &of_threats[..2]);
+    assert_fields(&event, &[("sentinel_one.agent.agent.id", json!("11"))]);
+    let scope = json!({"site": {"id": "5", "name": "Site"}, "account": {"name": "Acme"}});
+    let unified = json!({"id": "u", "realTime": {"scope": scope}});
+    assert_fields(&map_to(Schema::Ecs, Stream::UnifiedAlerts, &unified), &of_threats[..2]);
+    let alert = json!({"agentRealtimeInfo": {"id": "11"}, "agentDetectionInfo": {"siteId": "5"}});
+    let event = map_to(Schema::Ecs, Stream::Alerts, &alert);
+    assert_fields(&event, &[("sentinel_one.alert.agent.id", json!("11")), ("sentinel_one.site", json!({"id": "5"}))]);
+    let group = json!({"id": "7", "siteId": "5"});
+    assert_fields(&map_to(Schema::Ecs, Stream::Groups, &group), &[("sentinel_one.site", json!({"id": "5"}))]);
+}
+
+#[test]
+fn a_number_whose_meaning_is_a_guess_is_a_base_event() {
+    for number in [2017, 6003, 7100, 16_006] {
+        let record = activity(number, json!({"siteName": "s"}), json!({"username": "u"}));
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_fields(&event, &[("class_uid", json!(0)), ("activity_id", json!(99))]);
+        let event = map_to(Schema::Ecs, Stream::Activities, &record);
+        assert_fields(&event, &[("event.category", json!(["configuration"])), ("event.type", json!(["info"]))]);
+    }
+    check(
+        "disconnected-as-mitigation",
+        Stream::Activities,
+        &activity(2005, json!({"agentId": "8", "threatId": "5"}), json!({"computerName": "c"})),
+        &[("event.category", json!(["host"])), ("event.outcome", json!("success"))],
+        &[("class_uid", json!(7001)), ("disposition", json!("Isolated"))],
+    );
+    let record = activity(16_002, json!({}), json!({"alertId": "01911119-abcd"}));
+    let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+    assert_fields(&event, &[("class_uid", json!(2004)), ("activity_name", json!("Update"))]);
+    let event = map_to(Schema::Ecs, Stream::Activities, &record);
+    assert_fields(&event, &[("event.action", json!("unified-alert-analyst-verdict-changed"))]);
+}
+
+#[test]
+fn a_new_confidence_is_the_one_that_counts() {
+    let record = activity(
+        2036,
+        json!({"threatId": "5"}),
+        json!({"newConfidenceLevel": "malicious", "confidenceLevel": "suspicious"}),
+    );
+    assert_fields(&map_to(Schema::Ecs, Stream::Activities, &record), &[("event.severity", json!(73))]);
+    assert_fields(&map_to(Schema::Ocsf, Stream::Activities, &record), &[("confidence", json!("High"))]);
+}
+
+#[test]
+fn a_firewall_and_a_device_name_both_ends() {
+    let rule = json!({"ruleId": "1", "ruleName": "block smb", "ruleDescription": "no shares", "application": "C:\\a\\b.exe",
+        "processName": "b.exe", "direction": "any", "protocol": "any", "localHost": "any", "remoteHost": "any"});
+    let with = |others: Value| {
+        let mut data = rule.clone();
+        others.as_object().unwrap().iter().for_each(|(key, value)| data[key] = value.clone());
+        activity(5232, json!({"agentId": "8", "siteName": "s"}), data)
+    };
+    let ecs = [
+        ("source.ip", json!("10.0.0.1")),
+        ("destination.ip", json!("192.0.2.7")),
+        ("destination.port", json!(445)),
+        ("network.direction", json!("egress")),
+        ("rule", json!({"id": "1", "name": "block smb", "description": "no shares"})),
+    ];
+    let ocsf = [
+        ("dst_endpoint", json!({"ip": "192.0.2.7", "port": 445})),
+        ("connection_info.direction", json!("Outbound")),
+        ("firewall_rule", json!({"uid": "1", "name": "block smb", "desc": "no shares"})),
+    ];
+    let reported =
+        with(json!({"reportedLocalHost": "10.0.0.1", "reportedRemoteHost": "192.0.2.7", "reportedRemotePort": "445",
+        "reportedDirection": "outbound", "reportedProtocol": "tcp"}));
+    check("firewall-as-reported", Stream::Activities, &reported, &ecs, &ocsf);
+    let plain =
+        with(json!({"localHost": "10.0.0.1", "remoteHost": "192.0.2.7", "port": "445", "direction": "outbound",
+        "protocol": "tcp"}));
+    check("firewall", Stream::Activities, &plain, &ecs, &ocsf);
+    let device = json!({"deviceName": "Flash", "eventType": "connected", "ipAddress": "10.1.2.3", "computerName": "c",
+        "uId": "0951:1666", "deviceClass": "08h"});
+    check(
+        "device-connected",
+        Stream::Activities,
+        &activity(5126, json!({"agentId": "8"}), device),
+        &[("source.ip", json!("10.1.2.3")), ("host.ip", json!(["10.1.2.3"])), ("device.id", json!("0951:1666"))],
+        &[("device.ip", json!("10.1.2.3")), ("peripheral_device.uid", json!("0951:1666"))],
+    );
+}

@@ -9,6 +9,8 @@ pub struct Mapped {
     pub unknown_activity: bool,
     /// The record was not JSON, and was repaired before it was mapped.
     pub repaired: bool,
+    /// The record may have leaves that no mapping knows.
+    pub drifted: bool,
     /// The user's settings drop the event: there is none.
     pub dropped: Option<Dropped>,
     /// Why the user's program failed. The event is as it was mapped, and tagged.
@@ -19,8 +21,8 @@ pub struct Mapped {
 
 impl From<mapping::Mapped> for Mapped {
     fn from(mapped: mapping::Mapped) -> Self {
-        let mapping::Mapped { unknown_activity, repaired } = mapped;
-        Self { unknown_activity, repaired, ..Self::default() }
+        let mapping::Mapped { unknown_activity, repaired, drifted } = mapped;
+        Self { unknown_activity, repaired, drifted, ..Self::default() }
     }
 }
 

@@ -17,7 +17,7 @@ mod words;
 
 pub use s1_forwarder_mapping::{
     Labeler, MapError, OTHER, Origin, Schema, Snapshot, UNKNOWN, check_label, coverage, knows_activity_type,
-    schema_name,
+    schema_name, unknown_leaves,
 };
 
 pub use self::mapped::{Dropped, Mapped};

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use super::drift::{Keys, Place};
 use super::fnv::fnv1a;
 
 /// How the keys of a copied object are written.
@@ -20,10 +21,24 @@ pub(super) struct Sibling {
     to: usize,
 }
 
+impl Sibling {
+    /// Of the name.
+    pub fn fingerprint(self) -> u64 {
+        self.fingerprint
+    }
+}
+
 /// Appends the valid JSON `text` without values that are empty, at any depth. Returns false, and appends nothing, if
-/// nothing remains.
-pub(super) fn value(out: &mut Vec<u8>, siblings: &mut Vec<Sibling>, text: &str, key_case: KeyCase) -> bool {
-    Copier { bytes: text.as_bytes(), text, at: 0, out, siblings, key_case }.value()
+/// nothing remains. `keys` looks at the keys that are written; `place` is that of the value.
+pub(super) fn value(
+    out: &mut Vec<u8>,
+    siblings: &mut Vec<Sibling>,
+    text: &str,
+    key_case: KeyCase,
+    keys: &mut Keys,
+    place: Place,
+) -> bool {
+    Copier { bytes: text.as_bytes(), text, at: 0, out, siblings, key_case, keys }.value(place)
 }
 
 /// Appends `"name":` for a key (escaped). The name differs from all `siblings` and from names that `is_used` reports:
@@ -90,13 +105,14 @@ struct Copier<'a, 'o> {
     out: &'o mut Vec<u8>,
     siblings: &'o mut Vec<Sibling>,
     key_case: KeyCase,
+    keys: &'o mut Keys,
 }
 
 impl Copier<'_, '_> {
-    fn value(&mut self) -> bool {
+    fn value(&mut self, place: Place) -> bool {
         match self.peek() {
-            b'{' => self.object(),
-            b'[' => self.list(),
+            b'{' => self.object(place),
+            b'[' => self.list(place),
             b'"' => {
                 let start = self.at;
                 self.skip_string();
@@ -123,7 +139,7 @@ impl Copier<'_, '_> {
         }
     }
 
-    fn object(&mut self) -> bool {
+    fn object(&mut self, outer: Place) -> bool {
         let (start, first_sibling) = (self.out.len(), self.siblings.len());
         self.out.push(b'{');
         self.at += 1;
@@ -151,7 +167,9 @@ impl Copier<'_, '_> {
                 self.out.push(b',');
             }
             let sibling = name(self.out, key, self.key_case, &self.siblings[first_sibling..], |_| false);
-            if self.value() {
+            let place = self.keys.place(outer, sibling.fingerprint);
+            if self.value(place.unwrap_or(Place::ANY)) {
+                self.keys.note(place);
                 self.siblings.push(sibling);
             } else {
                 self.out.truncate(before);
@@ -161,7 +179,7 @@ impl Copier<'_, '_> {
         self.close(start, b'}')
     }
 
-    fn list(&mut self) -> bool {
+    fn list(&mut self, place: Place) -> bool {
         let start = self.out.len();
         self.out.push(b'[');
         self.at += 1;
@@ -178,7 +196,7 @@ impl Copier<'_, '_> {
             if before > start + 1 {
                 self.out.push(b',');
             }
-            if !self.value() {
+            if !self.value(place) {
                 self.out.truncate(before);
             }
         }
@@ -233,7 +251,7 @@ mod tests {
 
     fn copied(text: &str, key_case: KeyCase) -> String {
         let mut out = b"x".to_vec();
-        let wrote = value(&mut out, &mut Vec::new(), text, key_case);
+        let wrote = value(&mut out, &mut Vec::new(), text, key_case, &mut Keys::default(), Place::ANY);
         assert_eq!(wrote, out.len() > 1, "{text}");
         String::from_utf8(out[1..].to_vec()).unwrap()
     }

@@ -3,12 +3,15 @@ use std::borrow::Cow;
 use s1_forwarder_record::{Escaped, Kind, Value, string_end};
 
 use super::copy::{self, KeyCase, Sibling};
+use super::drift::{Keys, Place};
 
 /// Writes JSON into the output buffer, front to back. Objects and arrays without content are not written.
 #[derive(Debug)]
 pub(super) struct Json<'o> {
     out: &'o mut Vec<u8>,
     siblings: &'o mut Vec<Sibling>,
+    /// Looks at the keys of the record that are copied.
+    pub keys: Keys,
 }
 
 /// An object or array that is not closed yet.
@@ -22,7 +25,11 @@ pub(super) struct OpenContainer {
 impl<'o> Json<'o> {
     /// `siblings` is scratch space, to be reused for the next event.
     pub fn new(out: &'o mut Vec<u8>, siblings: &'o mut Vec<Sibling>) -> Self {
-        Self { out, siblings }
+        Self { out, siblings, keys: Keys::default() }
+    }
+
+    pub fn looking_at(self, keys: Keys) -> Self {
+        Self { keys, ..self }
     }
 
     /// Writes bytes that are JSON.
@@ -206,13 +213,14 @@ impl<'o> Json<'o> {
     pub fn value(&mut self, name: &str, value: Value<'_>, key_case: KeyCase) -> bool {
         let start = self.out.len();
         self.name(name);
-        self.copy_value(start, value, key_case)
+        self.copy_value(start, value, key_case, Place::of_field(value))
     }
 
     /// As [`Json::value`], with a name made from a key of the record. `siblings` are the names that were made for this
-    /// object so far; `is_used` reports its other names.
+    /// object so far; `is_used` reports its other names. `outer` is the place of the object in the record.
     pub fn keyed_value(
         &mut self,
+        outer: Place,
         key: &str,
         value: Value<'_>,
         key_case: KeyCase,
@@ -222,19 +230,21 @@ impl<'o> Json<'o> {
         let start = self.out.len();
         self.comma();
         let sibling = copy::name(self.out, &escape(key), key_case, siblings, is_used);
-        if self.copy_value(start, value, key_case) {
+        let place = self.keys.place(outer, sibling.fingerprint());
+        if self.copy_value(start, value, key_case, place.unwrap_or(Place::ANY)) {
+            self.keys.note(place);
             siblings.push(sibling);
         }
     }
 
-    fn copy_value(&mut self, start: usize, value: Value<'_>, key_case: KeyCase) -> bool {
+    fn copy_value(&mut self, start: usize, value: Value<'_>, key_case: KeyCase, place: Place) -> bool {
         let wrote = match (value.kind(), value.is_mismatched()) {
             (Kind::Absent | Kind::Null, _) => false,
             (Kind::Number | Kind::Bool, true) => {
                 self.string(Escaped::plain(value.raw()));
                 true
             }
-            _ => copy::value(self.out, self.siblings, value.raw(), key_case),
+            _ => copy::value(self.out, self.siblings, value.raw(), key_case, &mut self.keys, place),
         };
         if !wrote {
             self.out.truncate(start);

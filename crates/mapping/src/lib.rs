@@ -9,6 +9,7 @@
 mod common;
 mod copy;
 pub mod coverage;
+mod drift;
 mod ecs;
 mod fnv;
 mod json;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use s1_forwarder_record::{Identity, JsonError, Scope, facts, one_line, read_object, repair};
 
 use self::common::known::Known;
+pub use self::drift::unknown_leaves;
 use self::ecs::Ecs;
 pub use self::labels::{Labeler, Labels, OTHER, UNKNOWN, check as check_label, from_console as labels_from_console};
 pub use self::mapping::{MapError, Mapped, Origin, Snapshot};

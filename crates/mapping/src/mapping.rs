@@ -35,6 +35,8 @@ pub struct Mapped {
     pub unknown_activity: bool,
     /// The record was not JSON, and was repaired before it was mapped.
     pub repaired: bool,
+    /// The record may have leaves that no mapping knows: [`unknown_leaves`](crate::unknown_leaves) names them.
+    pub drifted: bool,
 }
 
 /// A complete inventory of agents, which one event reports.

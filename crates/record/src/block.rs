@@ -154,6 +154,11 @@ impl KeyTable {
         Self { slots, keys, first, next }
     }
 
+    /// The list that the table was built from.
+    pub fn names(&self) -> &'static [&'static str] {
+        self.keys
+    }
+
     /// The index of `key` in the list that the table was built from.
     #[inline]
     pub fn find(&self, key: &str) -> Option<usize> {

@@ -4,6 +4,8 @@ use s1_forwarder_record::Value;
 use s1_forwarder_record::block::{Block, Visitor};
 
 use crate::copy::{KeyCase, Sibling, is_secret};
+use crate::drift::Place;
+use crate::fnv::fnv1a;
 use crate::json::Json;
 use crate::used::Used;
 
@@ -15,7 +17,37 @@ pub fn write_remaining<'a>(
     key_case: KeyCase,
     reserved: &[&str],
 ) {
-    block.visit(&mut RemainingWriter { json, used, key_case, reserved, siblings: Vec::new() });
+    write_block(json, used, block, key_case, reserved, &Path { outer: None, key: "" });
+}
+
+/// As [`write_remaining`], for `data` of an activity, with the console's keys.
+pub fn write_remaining_data<'a>(json: &mut Json<'_>, used: &Used, data: &impl Block<'a>) {
+    let record = Path { outer: None, key: "" };
+    write_block(json, used, data, KeyCase::AsReceived, &[], &Path { outer: Some(&record), key: "data" });
+}
+
+fn write_block<'a>(
+    json: &mut Json<'_>,
+    used: &Used,
+    block: &impl Block<'a>,
+    key_case: KeyCase,
+    reserved: &[&str],
+    path: &Path<'_>,
+) {
+    block.visit(&mut RemainingWriter { json, used, key_case, reserved, path, siblings: Vec::new() });
+}
+
+/// Where a block is in the record.
+struct Path<'p> {
+    /// None for the record itself.
+    outer: Option<&'p Path<'p>>,
+    key: &'static str,
+}
+
+impl Path<'_> {
+    fn place(&self) -> Place {
+        self.outer.map_or(Place::TOP, |outer| outer.place().below(fnv1a(self.key.as_bytes())))
+    }
 }
 
 struct RemainingWriter<'j, 'o, 'r> {
@@ -23,6 +55,7 @@ struct RemainingWriter<'j, 'o, 'r> {
     used: &'j Used,
     key_case: KeyCase,
     reserved: &'r [&'r str],
+    path: &'r Path<'r>,
     siblings: Vec<Sibling>,
 }
 
@@ -37,7 +70,7 @@ impl<'a> Visitor<'a> for RemainingWriter<'_, '_, '_> {
 
     fn block(&mut self, name: &'static str, key: &'static str, block: &impl Block<'a>) {
         let open = self.json.open(if self.key_case == KeyCase::Snake { name } else { key });
-        write_remaining(self.json, self.used, block, self.key_case, &[]);
+        write_block(self.json, self.used, block, self.key_case, &[], &Path { outer: Some(self.path), key });
         self.json.close(open);
     }
 
@@ -54,6 +87,6 @@ impl<'a> Visitor<'a> for RemainingWriter<'_, '_, '_> {
                     KeyCase::AsReceived => owner.has_key(name, is_left),
                 }
         };
-        self.json.keyed_value(key, value, key_case, &mut self.siblings, is_used);
+        self.json.keyed_value(self.path.place(), key, value, key_case, &mut self.siblings, is_used);
     }
 }

@@ -9,7 +9,7 @@ use super::event::Event;
 use super::organization;
 use super::vendor::{self, JoinKeys};
 use crate::common::activity_class::number;
-use crate::common::remaining::write_remaining;
+use crate::common::remaining::{write_remaining, write_remaining_data};
 use crate::common::severity::Severity;
 use crate::copy::KeyCase;
 
@@ -64,7 +64,7 @@ pub(super) fn tail<'a>(
     }
     let flattened = event.json.open("flattened");
     match activity.data.kind() {
-        Kind::Object => write_remaining(&mut event.json, event.used, data, KeyCase::AsReceived, &[]),
+        Kind::Object => write_remaining_data(&mut event.json, event.used, data),
         // An ECS flattened field must be an object.
         _ => drop(event.json.value("value", activity.data, KeyCase::AsReceived)),
     }

@@ -48,6 +48,8 @@ use super::json::Json;
 use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
 use crate::common::enrichment::Enrichment;
 use crate::common::known::Known;
+use crate::copy::KeyCase;
+use crate::drift::{Keys, Places};
 use crate::labels::Labels;
 
 /// The name with the version, for the Kafka header.
@@ -67,6 +69,8 @@ pub(super) struct Ecs {
     scope: Option<Arc<Scope>>,
     /// `event.module` to `event.timezone`.
     provenance: Vec<u8>,
+    /// The keys that records are known to have.
+    known: &'static Places,
     scratch: Scratch,
 }
 
@@ -80,6 +84,7 @@ impl Ecs {
             observer: observer(origin),
             scope: None,
             provenance: provenance(origin.stream),
+            known: Places::of(origin.stream, KeyCase::Snake),
             scratch: Scratch::default(),
         }
     }
@@ -104,6 +109,7 @@ impl SchemaMapper for Ecs {
     ) -> Result<Mapped, JsonError> {
         let mut reader = Reader::new(record);
         let mut event = Event::new(out, &mut self.scratch);
+        event.json.keys = Keys::new(self.known);
         let mut common = CommonFields {
             head: &self.head,
             observer: &self.observer,
@@ -150,6 +156,7 @@ impl SchemaMapper for Ecs {
                 vulnerability::map(&mut event, &common, &finding, &content_version(received));
             }
         }
+        mapped.drifted = event.json.keys.has_strange();
         Ok(mapped)
     }
 

@@ -50,6 +50,8 @@ use super::common::known::Known;
 use super::common::severity::Severity;
 use super::json::Json;
 use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
+use crate::copy::KeyCase;
+use crate::drift::{Keys, Places};
 use crate::labels::Labels;
 
 /// The name with the version, for the Kafka header.
@@ -65,6 +67,8 @@ pub(super) struct Ocsf {
     metadata: Vec<u8>,
     /// The scope of the next records, if they do not contain it.
     scope: Option<Arc<Scope>>,
+    /// The keys that records are known to have.
+    known: &'static Places,
     scratch: Scratch,
 }
 
@@ -76,6 +80,7 @@ impl Ocsf {
             keep_original,
             metadata: metadata(origin, labels),
             scope: None,
+            known: Places::of(origin.stream, KeyCase::AsReceived),
             scratch: Scratch::default(),
         }
     }
@@ -100,6 +105,7 @@ impl SchemaMapper for Ocsf {
     ) -> Result<Mapped, JsonError> {
         let mut reader = Reader::new(record);
         let mut event = Event::new(out, &mut self.scratch);
+        event.json.keys = Keys::new(self.known);
         let mut common = Common {
             metadata: &self.metadata,
             console_host: &self.console_host,
@@ -144,6 +150,7 @@ impl SchemaMapper for Ocsf {
                 vulnerability::map(&mut event, &finish(&mut reader)?, &finding);
             }
         }
+        mapped.drifted = event.json.keys.has_strange();
         Ok(mapped)
     }
 

@@ -8,6 +8,7 @@ mod corrections;
 mod damage;
 mod detections;
 mod docs;
+mod drift;
 mod elastic;
 mod generated;
 mod joins;

@@ -1,0 +1,173 @@
+//! Leaves that no mapping knows are found wherever they are, and nothing else is.
+
+use std::collections::BTreeSet;
+
+use s1_forwarder_emulator::{Console, Kind, Setup};
+use s1_forwarder_mapping::{Schema, unknown_leaves};
+use s1_forwarder_record::Stream;
+use serde_json::{Value, json};
+
+use super::support::mapper_to;
+
+fn unknown(stream: Stream, record: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    unknown_leaves(stream, record.as_bytes(), &mut |path| found.push(path.to_owned()));
+    found.sort();
+    found
+}
+
+/// Whether mapping the record says that it may have such leaves.
+fn drifted(schema: Schema, stream: Stream, record: &str) -> bool {
+    mapper_to(schema, stream, false).map(record.as_bytes(), &mut Vec::new()).unwrap().drifted
+}
+
+fn probes(stream: Stream) -> Vec<Value> {
+    let probes: Value = serde_json::from_str(include_str!("../data/probes.json")).unwrap();
+    match &probes[stream.name()] {
+        Value::Array(kinds) => kinds.iter().map(|kind| kind["record"].clone()).collect(),
+        record => vec![record.clone()],
+    }
+}
+
+#[test]
+fn a_new_key_is_found_in_five_places() {
+    let threat = json!({
+        "id": "1", "brandNew": true,
+        "threatInfo": { "threatName": "x", "brandNew": { "deep": [1, 2], "empty": null } },
+        "indicators": [{ "category": "c", "tactics": [{ "name": "t", "techniques": [{ "name": "T1", "brandNew": "x" }] }] }],
+        "agentDetectionInfo": { "cloudProviders": { "Acme": { "cloudAccount": "1", "brandNew": "x" } } },
+    });
+    let activity = json!({ "id": "1", "activityType": 27, "data": { "username": "j", "brandNew": "x", "policy": { "id": "1", "brandNew": 7 } } });
+    for (stream, record, expected) in [
+        (
+            Stream::Threats,
+            threat.to_string(),
+            [
+                "agentDetectionInfo.cloudProviders.Acme.brandNew",
+                "brandNew",
+                "indicators.tactics.techniques.brandNew",
+                "threatInfo.brandNew.deep",
+                "threatInfo.brandNew.deep",
+            ]
+            .as_slice(),
+        ),
+        (Stream::Activities, activity.to_string(), &["data.brandNew", "data.policy.brandNew"]),
+        // A hit of a rule has a type of its own.
+        (
+            Stream::Activities,
+            json!({ "id": "1", "activityType": 3608, "data": { "ruleid": "1", "alertid": "2", "brandNew": "x" } })
+                .to_string(),
+            &["data.brandNew"],
+        ),
+        // What is no object where one was before.
+        (Stream::Threats, json!({ "id": "1", "threatInfo": "moved" }).to_string(), &["threatInfo"]),
+        // A record that has to be repaired.
+        (Stream::Groups, r#"{"id":"1","name":"\ud83d","brandNew":"x"}"#.to_owned(), &["brandNew"]),
+    ] {
+        assert_eq!(unknown(stream, &record), expected);
+        for schema in [Schema::Ecs, Schema::Ocsf] {
+            assert!(drifted(schema, stream, &record), "{schema:?}: {record}");
+        }
+    }
+    for known in [
+        r#"{"id":"1","brandNew":null,"threatInfo":{"brandNew":{"a":[""]}}}"#,
+        r#"{"id":"1","id":"2","threatInfo":{"licenseKey":"x"}}"#,
+        "nonsense",
+        "",
+    ] {
+        assert_eq!(unknown(Stream::Threats, known), Vec::<String>::new(), "{known}");
+    }
+}
+
+/// Adds a key to each object of a record in turn: mapping notices each. What is open to any key is left out.
+#[test]
+fn no_place_of_a_new_key_is_overlooked() {
+    fn pointers(value: &Value, pointer: &str, found: &mut Vec<String>) {
+        match value {
+            Value::Object(entries) => {
+                found.push(pointer.to_owned());
+                entries.iter().for_each(|(key, value)| pointers(value, &format!("{pointer}/{key}"), found));
+            }
+            Value::Array(elements) => {
+                elements.iter().enumerate().for_each(|(at, value)| pointers(value, &format!("{pointer}/{at}"), found));
+            }
+            _ => {}
+        }
+    }
+    let open = ["/rawData", "/containerizedWorkloadCounts", "/data/newValue", "/data/oldValue", "/cloudProviders"];
+    let mut places = 0;
+    for stream in Stream::ALL {
+        for record in probes(stream) {
+            let mut found = Vec::new();
+            pointers(&record, "", &mut found);
+            found.retain(|pointer| !open.iter().any(|end| pointer.ends_with(end)));
+            for pointer in found {
+                let mut changed = record.clone();
+                changed.pointer_mut(&pointer).unwrap()["brandNew"] = "x".into();
+                let text = changed.to_string();
+                assert_eq!(unknown(stream, &text).len(), 1, "{stream} {pointer}: {:?}", unknown(stream, &text));
+                for schema in [Schema::Ecs, Schema::Ocsf] {
+                    assert!(drifted(schema, stream, &text), "{schema:?} {stream} {pointer}");
+                }
+                places += 1;
+            }
+        }
+    }
+    assert!(places > 80, "{places}");
+}
+
+/// Otherwise each of these records would be walked for nothing.
+#[test]
+fn records_without_unknown_leaves_are_not_suspected() {
+    let setup = Setup { activities: 800, threats: 60, agents: 60, alerts: 60, ..Setup::new(1_790_000_000_000_000) };
+    let console = Console::new(&setup);
+    for (stream, kind) in [
+        (Stream::Activities, Kind::Activities),
+        (Stream::Threats, Kind::Threats),
+        (Stream::Agents, Kind::Agents),
+        (Stream::Alerts, Kind::Alerts),
+    ] {
+        let mut records: Vec<String> = probes(stream).iter().map(Value::to_string).collect();
+        for id in console.ids(kind) {
+            records.push(String::from_utf8(console.record(kind, id).unwrap()).unwrap());
+        }
+        let found: BTreeSet<String> = records.iter().flat_map(|record| unknown(stream, record)).collect();
+        assert_eq!(found, BTreeSet::new(), "{stream}");
+        for record in records {
+            for schema in [Schema::Ecs, Schema::Ocsf] {
+                assert!(!drifted(schema, stream, &record), "{schema:?}: {record}");
+            }
+        }
+    }
+    for stream in [Stream::Groups, Stream::UnifiedAlerts, Stream::Vulnerabilities] {
+        for record in probes(stream) {
+            assert_eq!(unknown(stream, &record.to_string()), Vec::<String>::new(), "{stream}");
+        }
+    }
+}
+
+#[test]
+fn a_path_has_names_of_fields_only() {
+    for (key, shown) in [
+        ("brandNewField2", "brandNewField2"),
+        ("k8s_cluster-name", "k8s_cluster-name"),
+        ("escapedMaliciousProcessArguments", "escapedMaliciousProcessArguments"),
+        ("225494730938493804", "*"),
+        ("f47ac10b-58cc-4372-a567-0e02b2c3d479", "*"),
+        ("da39a3ee5e6b4b0d3255bfef95601890afd80709", "*"),
+        ("jane@acme.example", "*"),
+        ("198.51.100.7", "*"),
+        ("a\u{1b}[31mb", "*"),
+        ("line\nbreak", "*"),
+        ("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9", "*"),
+        ("wJalrXUtnFEMIbPxRfiCYEXAMPLEKEYabc", "*"),
+        ("", "*"),
+        ("é", "*"),
+    ] {
+        let record = json!({ "id": "1", "new": { key: "the value" } }).to_string();
+        assert_eq!(unknown(Stream::Groups, &record), [format!("new.{shown}")], "{key}");
+    }
+    let deep =
+        format!(r#"{{"id":"1",{}1{}}}"#, r#""new":{"#.repeat(30).trim_end_matches('{').to_owned() + "", "}".repeat(29));
+    assert_eq!(unknown(Stream::Groups, &deep), [["new"; 8].join(".")]);
+}

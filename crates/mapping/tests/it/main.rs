@@ -10,6 +10,7 @@ mod detections;
 mod docs;
 mod drift;
 mod elastic;
+mod expectations;
 mod generated;
 mod joins;
 mod labels;

@@ -244,7 +244,15 @@ impl<'o> Json<'o> {
                 self.string(Escaped::plain(value.raw()));
                 true
             }
-            _ => copy::value(self.out, self.siblings, value.raw(), key_case, &mut self.keys, place),
+            // Most values are scalars, which are copied as they are.
+            (Kind::String, _) if value.raw() == "\"\"" => false,
+            (Kind::String | Kind::Number | Kind::Bool, _) => {
+                self.raw(value.raw().as_bytes());
+                true
+            }
+            (Kind::Array | Kind::Object, _) => {
+                copy::value(self.out, self.siblings, value.raw(), key_case, &mut self.keys, place)
+            }
         };
         if !wrote {
             self.out.truncate(start);

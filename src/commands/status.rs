@@ -194,7 +194,9 @@ impl Args {
     fn print_tables(&self, status: &Status, sums: Sums, unknown: &[String]) -> anyhow::Result<()> {
         let style = self.style();
         // The table of the workers counts all pipelines.
-        if let Some(cluster) = status.cluster.as_ref().filter(|_| !self.is_filtered()) {
+        if let Some(cluster) = status.cluster.as_ref()
+            && !self.is_filtered()
+        {
             print_lines(table::render(workers(cluster, &status.files), Style { width: None, ..style }, |_| None))?;
         }
         if !status.lanes.is_empty() {

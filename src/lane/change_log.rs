@@ -50,7 +50,8 @@ impl ChangeLog {
             self.leave(position, ledger);
             return None;
         }
-        let changes = position.change_count().filter(|_| !self.journal.is_empty() && !self.is_long(size as u64));
+        let changes =
+            if !self.journal.is_empty() && !self.is_long(size as u64) { position.change_count() } else { None };
         if changes.is_some_and(|changes| changes <= MOST_CHANGES) {
             return None;
         }

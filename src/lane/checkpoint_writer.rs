@@ -147,7 +147,9 @@ impl CheckpointWriter {
     /// [refused](Self::is_refused). A copy is tried once.
     pub async fn flush(&mut self, checkpoint: &mut LaneCheckpoint) {
         while self.main.has_changes() && !self.is_refused() {
-            if let Some(retry_at) = self.main.retry_at().filter(|_| self.main.writing.is_none()) {
+            if let Some(retry_at) = self.main.retry_at()
+                && self.main.writing.is_none()
+            {
                 sleep_until(retry_at).await;
             }
             self.main.flush_once(checkpoint).await;

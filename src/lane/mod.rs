@@ -105,7 +105,7 @@ impl Lane {
     /// The sink, when it stores the lane's checkpoint. Backfills and repairs run next to the worker's lane: they leave
     /// its checkpoint alone and deliver at least once.
     fn transactional_sink(&self) -> Option<Arc<dyn TransactionalSink>> {
-        self.delivery.sink.clone().transactional().filter(|_| self.pull.window.is_none())
+        if self.pull.window.is_none() { self.delivery.sink.clone().transactional() } else { None }
     }
 
     /// The backend of its checkpoint and, where that is a transactional sink, the one for a copy.

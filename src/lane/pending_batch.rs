@@ -51,7 +51,7 @@ impl PendingBatch {
 
     /// The position's watermark once this batch and those before it are settled.
     pub fn watermark(&self) -> Option<Timestamp> {
-        self.newest.filter(|_| self.ordered)
+        if self.ordered { self.newest } else { None }
     }
 
     /// What a checkpoint remembers of the events at `indices`.

@@ -293,7 +293,9 @@ fn covering(
 ) -> (LaneCheckpoint, CheckpointUpdate) {
     let (mut checkpoint, mut journal) = (before.clone(), journal.clone());
     checkpoint.settle(passes, pending, settled, now);
-    if let Some(watermark) = pending.watermark().filter(|_| settled.len() == pending.batch.len()) {
+    if let Some(watermark) = pending.watermark()
+        && settled.len() == pending.batch.len()
+    {
         checkpoint.position.advance(passes, pending.context, watermark);
     }
     journal.appends.append(&mut checkpoint.take_appends(now));

@@ -373,7 +373,9 @@ pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Pr
     let twice = |sink: &&Arc<sink::SinkSettings>| {
         takes(sink, UNIFIED) && (takes(sink, Stream::Threats.name()) || takes(sink, Stream::Alerts.name()))
     };
-    if let Some(sink) = pipeline.sinks.iter().find(twice).filter(|_| whole) {
+    if let Some(sink) = pipeline.sinks.iter().find(twice)
+        && whole
+    {
         let message = format!(
             "sink `{}` would get one detection several times, as a unified alert and as a threat or an alert, under different \
              ids; docs/streams.md says which streams to choose",

@@ -60,7 +60,7 @@ impl Defaults {
                 if let Some(tree) = &tree {
                     document::check_defaults(&tree.clone(), &mut self.problems);
                 }
-                let valid = tree.filter(|_| !self.problems.iter().any(Problem::is_error));
+                let valid = if self.problems.iter().any(Problem::is_error) { None } else { tree };
                 let usable = valid.is_some();
                 self.tree = valid.or_else(|| self.tree.take());
                 usable

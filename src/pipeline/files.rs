@@ -385,7 +385,8 @@ impl Files {
         let mut resources = Vec::new();
         let mut files = Vec::new();
         for path in paths {
-            let version = self.files.get(&path).and_then(|file| file.version.as_ref()).filter(|_| !even_if_equal);
+            let known = self.files.get(&path).and_then(|file| file.version.as_ref());
+            let version = if even_if_equal { None } else { known };
             if is_resource(&path) {
                 let contents = self.resources.read(&path, version.map(|version| &version.hash));
                 resources.push((path, contents.unwrap_or(Contents::Gone)));
@@ -441,7 +442,10 @@ impl Files {
 
     /// The running version of a resource that is being deleted, paused, so that its lanes drain.
     fn paused_for_deletion(&self, path: &Path) -> Option<Arc<Pipeline>> {
-        let running = self.running_version(path).filter(|_| self.resources.is_deleted(path))?;
+        if !self.resources.is_deleted(path) {
+            return None;
+        }
+        let running = self.running_version(path)?;
         Some(Arc::new(Pipeline { enabled: false, ..(**running).clone() }))
     }
 
@@ -492,7 +496,7 @@ impl Files {
             // Its text is made from the resource, so nobody sees its lines.
             problems.iter_mut().filter(|problem| *problem.file == **path).for_each(Problem::unplace);
         }
-        let valid = pipeline.filter(|_| !problems.iter().any(Problem::is_error)).map(Arc::new);
+        let valid = if problems.iter().any(Problem::is_error) { None } else { pipeline.map(Arc::new) };
         problems.shrink_to_fit();
         File { version: Some(version), valid, problems, name: given_name.into(), name_place, source_place }
     }
@@ -645,7 +649,10 @@ impl Files {
 
     fn problems_of(&self, path: &Path, file: &File) -> Vec<Problem> {
         let mut problems = file.problems.clone();
-        let Some(valid) = file.valid.as_ref().filter(|_| self.is_invalid(path, file)) else { return problems };
+        if !self.is_invalid(path, file) {
+            return problems;
+        }
+        let Some(valid) = file.valid.as_ref() else { return problems };
         let mut push = |key: &str, place: (u32, u32), message: String| {
             let place = Place { file: path.into(), line: place.0, column: place.1 };
             let mut problem = Problem::at(&place, key, Severity::Error, message);

@@ -50,7 +50,7 @@ pub(super) fn read_with<'de, T>(
     let mut found = found.into_inner();
     let failed = found.iter().any(Problem::is_error);
     problems.append(&mut found);
-    value.filter(|_| !failed)
+    if failed { None } else { value }
 }
 
 /// The keys that a struct accepts, from its derived implementation.
@@ -300,7 +300,8 @@ impl<'de> Reader<'de, '_> {
             self.report_missing(key);
             return;
         }
-        let message = error.shown.filter(|_| !is_secretive(self.key)).unwrap_or(error.message);
+        let shown = if is_secretive(self.key) { None } else { error.shown };
+        let message = shown.unwrap_or(error.message);
         self.report(&self.node.place, self.key, Severity::Error, message);
     }
 

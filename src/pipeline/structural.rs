@@ -206,7 +206,9 @@ pub(super) fn tagged(forms: &[Value]) -> Schema {
             let message = format!("unknown key; `{key}` is a key of {}", names.join(", "));
             rule(format!("!has(self.{}) || {}", escape(key), is_one_of(names)), message);
         }
-        if let Some(names) = needed_by.get(key).filter(|_| is_visible(schema)) {
+        if let Some(names) = needed_by.get(key)
+            && is_visible(schema)
+        {
             let rule_text = format!("!({}) || has(self.{})", is_one_of(names), escape(key));
             rule(rule_text, format!("missing key `{key}`"));
         }
@@ -363,7 +365,7 @@ fn members(result: &mut Schema, given: &Schema, key: &str) {
 /// The description of the place, else that of the form; and the default.
 fn describe(result: &mut Schema, given: &Schema) {
     let own = given.get("description").and_then(Value::as_str);
-    let words = result.get("description").and_then(Value::as_str).filter(|_| result.contains_key("enum"));
+    let words = if result.contains_key("enum") { result.get("description").and_then(Value::as_str) } else { None };
     let mut text = match (own, words) {
         (Some(own), Some(words)) if own != words => format!("{own} {words}"),
         (Some(own), _) => own.to_owned(),
@@ -374,7 +376,9 @@ fn describe(result: &mut Schema, given: &Schema) {
         Some(default @ (Value::Bool(_) | Value::Number(_))) => Some(default.to_string()),
         _ => None,
     };
-    if let Some(default) = default.filter(|_| !text.contains("efault")) {
+    if let Some(default) = default
+        && !text.contains("efault")
+    {
         text = format!("{text} Default: `{default}`.");
     }
     if !text.is_empty() {

@@ -30,9 +30,8 @@ impl Fleet {
     pub async fn status(&self, telemetry: &Telemetry, query: &LaneQuery, rows: Rows, all: bool) -> Status {
         let snapshot = telemetry.snapshot();
         let now = Timestamp::now();
-        let Some(view) = snapshot.cluster.as_ref().filter(|_| all) else {
-            return Status::of(&snapshot, query, rows, now);
-        };
+        let view = if all { snapshot.cluster.as_ref() } else { None };
+        let Some(view) = view else { return Status::of(&snapshot, query, rows, now) };
         // Any of the page's rows may be on any worker: each sends its rows up to the end of the page.
         let page = query.rows();
         let limit = query.limit.map(|_| page.end.min(MOST_WANTED));
@@ -87,7 +86,10 @@ impl Fleet {
     /// A pipeline of this worker, else of the worker that runs it. `None` if no worker knows it.
     pub async fn pipeline(&self, telemetry: &Telemetry, pipeline: &str) -> Option<PipelineDetails> {
         let own = PipelineDetails::of(telemetry, pipeline, Timestamp::now())?;
-        let Some(view) = telemetry.cluster().filter(|_| own.lanes.is_empty()) else { return Some(own) };
+        if !own.lanes.is_empty() {
+            return Some(own);
+        }
+        let Some(view) = telemetry.cluster() else { return Some(own) };
         // Its shard may just be moving, so that nobody is known to have it.
         let holder = own.files.iter().find_map(|file| file.worker.clone());
         let name = utf8_percent_encode(pipeline, NON_ALPHANUMERIC);

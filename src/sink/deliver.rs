@@ -507,7 +507,10 @@ impl BatchDelivery<'_> {
     /// Fails after too many refusals in a row: a wrong index must not turn a customer's history into dead letters.
     /// Returns the number of events that it added to the count.
     fn check_refusals(&self) -> Result<usize, Failure> {
-        let Some(first) = self.refused.first().filter(|_| self.accepted == 0) else { return Ok(0) };
+        if self.accepted != 0 {
+            return Ok(0);
+        }
+        let Some(first) = self.refused.first() else { return Ok(0) };
         let refused = self.refused.len();
         let in_a_row = self.delivery.health.count_refused(refused);
         if in_a_row < MISCONFIGURED_FROM || self.delivery.health.accepts_refusals() {

@@ -83,7 +83,7 @@ impl Rhythm {
     /// Since when the delivery of records is measured: the start of the first complete poll. None for streams that show
     /// old records again.
     pub fn latency_from(&self, pull: &Pull) -> Option<Timestamp> {
-        self.first_poll.filter(|_| !pull.snapshot && has_own_time(pull.stream))
+        if !pull.snapshot && has_own_time(pull.stream) { self.first_poll } else { None }
     }
 
     /// Before a poll.

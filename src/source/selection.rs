@@ -112,7 +112,7 @@ impl Selection {
         } else if self.pull.window.is_some_and(|window| !window.holds(order)) {
             Err(Rejection::Skip(SkipReason::Filtered))
         } else {
-            self.accept(&mut record_key, order.is_some(), Some(bytes).filter(|_| !page.cut))
+            self.accept(&mut record_key, order.is_some(), if page.cut { None } else { Some(bytes) })
         };
         // A time after the end of the window, as of a record that changed when it was listed already, says nothing of
         // how far the poll has read.
@@ -160,7 +160,7 @@ impl Selection {
             return Err(Rejection::Skip(SkipReason::Duplicate));
         }
         // Versions of these may differ in nothing of interest.
-        let record = record.filter(|_| self.pull.drops_unchanged());
+        let record = if self.pull.drops_unchanged() { record } else { None };
         key.content = record.map(|record| stable_fields_hash(record, &self.pull.volatile) & CONTENT_HASH);
         // Records that change: a poll returns one version of each.
         if self.is_scan() || pass.keys == Keys::Latest || key.content.is_some() {
@@ -235,8 +235,8 @@ impl Selection {
             let before = std::mem::replace(&mut self.forgotten_until, newest);
             self.position.advance(&self.passes, self.context, before);
             // Another version of an agent may follow under a later time, and must not overtake the first.
-            if let Some(pass_position) =
-                self.position.of_pass(self.context.pass).filter(|_| self.pass().keys == Keys::Latest)
+            if self.pass().keys == Keys::Latest
+                && let Some(pass_position) = self.position.of_pass(self.context.pass)
             {
                 self.returned.forget_before(pass_position.first_kept_second());
             }

@@ -541,7 +541,9 @@ impl LaneMetrics {
     /// Changes the state. Returns true if the kind of state changed, which is worth a log line.
     pub fn set_state(&self, now: Timestamp, state: LaneState) -> bool {
         let mut current = self.state.lock();
-        if let Some(error) = state.error().filter(|_| *current != state) {
+        if let Some(error) = state.error()
+            && *current != state
+        {
             self.remember_error(now, state.name(), error);
         }
         let changed = (current.name(), current.reason()) != (state.name(), state.reason());

@@ -70,7 +70,7 @@ pub fn init_logs(format: Option<LogFormat>, level: &str) -> Result<(), LogError>
 fn filter(level: &str) -> Option<EnvFilter> {
     let is_level = |part: &str| part.contains(['=', '[']) || part.trim().parse::<LevelFilter>().is_ok();
     let filter = EnvFilter::builder().parse(format!("{WITHOUT_REPORTED},{level}")).ok();
-    filter.filter(|_| level.split(',').all(is_level))
+    if level.split(',').all(is_level) { filter } else { None }
 }
 
 /// Adds `pipeline`, `stream` and `sink` to every log line of the futures that it instruments.

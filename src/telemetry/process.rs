@@ -166,7 +166,9 @@ impl ProcessMetrics {
     /// The pipeline files were read again. `changed_at` is `None` if none of them has changed.
     pub fn set_reloaded(&self, is_valid: bool, changed_at: Option<Timestamp>) {
         self.reload_successful.set(i64::from(is_valid));
-        if let Some(time) = changed_at.filter(|_| is_valid) {
+        if let Some(time) = changed_at
+            && is_valid
+        {
             self.reload_success_time.set(time.micros() / 1_000_000);
         }
     }

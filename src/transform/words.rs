@@ -184,10 +184,12 @@ impl<'t> Spelling<'t> {
         let rest = self.bytes.get(at..)?;
         let first = *rest.first()?;
         if first.is_ascii() {
-            return match percent_encoded(rest).filter(|_| self.places.is_empty()) {
-                Some(byte) => Some((char::from(byte), ENCODED)),
-                None => Some((char::from(first), 1)),
-            };
+            if let Some(byte) = percent_encoded(rest)
+                && self.places.is_empty()
+            {
+                return Some((char::from(byte), ENCODED));
+            }
+            return Some((char::from(first), 1));
         }
         let longest = &rest[..rest.len().min(char::MAX_LEN_UTF8)];
         let found = longest.utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next());

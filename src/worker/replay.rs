@@ -226,7 +226,7 @@ impl Replay<'_> {
             tokio::pin!(delivering);
             loop {
                 let refusing_since = delivery.health.answers().refusing_since;
-                let give_up_at = refusing_since.map(|since| since + self.once_timeout).filter(|_| !given_up);
+                let give_up_at = if !given_up { refusing_since.map(|since| since + self.once_timeout) } else { None };
                 tokio::select! {
                     result = &mut delivering => break result,
                     () = delivery.health.changed() => {}

@@ -468,7 +468,7 @@ fn flags(command: &Command, inherited: &[String]) -> String {
 fn flag(flag: &Arg) -> String {
     let value = flag.get_value_names().and_then(<[_]>::first).map(ToString::to_string);
     let takes_value = matches!(flag.get_action(), ArgAction::Set | ArgAction::Append);
-    let value = value.filter(|_| takes_value);
+    let value = if takes_value { value } else { None };
     let name = match (flag.get_long(), value) {
         (Some(long), Some(value)) => format!("--{long} {value}"),
         (Some(long), None) => format!("--{long}"),

@@ -217,7 +217,7 @@ impl Kubernetes {
     pub async fn apply(&self, manifest: &str, more: &str) -> kube::Result<Value> {
         let [namespace, name] = ["  namespace: ", "  name: "].map(|name| field(manifest, name));
         let (resource, capabilities) = self.kind_of(manifest).await?;
-        let namespace = Some(namespace).filter(|_| capabilities.scope == Scope::Namespaced);
+        let namespace = if capabilities.scope == Scope::Namespaced { Some(namespace) } else { None };
         let path = DynamicObject::url_path(&resource, namespace);
         let path = format!("{path}/{name}?fieldManager=test&force=true&fieldValidation=Strict{more}");
         let patch = http::Request::patch(path).header("content-type", "application/apply-patch+yaml");

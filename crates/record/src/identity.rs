@@ -63,8 +63,10 @@ impl FromStr for Identity {
     type Err = IdentityError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let number = u128::from_str_radix(text, 16).ok().filter(|_| digits).ok_or(IdentityError)?;
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(IdentityError);
+        }
+        let number = u128::from_str_radix(text, 16).map_err(|_| IdentityError)?;
         Ok(Self(number.to_be_bytes()))
     }
 }

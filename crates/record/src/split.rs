@@ -192,7 +192,7 @@ impl<R: BufRead> RecordSplitter<R> {
             }
         }
         let key = scan::skip_space(&self.text, inside);
-        let key_end = scan::string_end(&self.text, key).filter(|_| self.text.get(key) == Some(&b'"'));
+        let key_end = if self.text.get(key) == Some(&b'"') { scan::string_end(&self.text, key) } else { None };
         Ok(key_end.is_some_and(|end| is_page_key(&self.text[key + 1..end - 1])))
     }
 

@@ -209,10 +209,10 @@ impl Report {
 
 /// Colours appear on terminals only, and not if `NO_COLOR` is set.
 fn colored(text: &str, color: Option<Color>) -> Cell {
-    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    match color.filter(|_| wanted) {
-        Some(color) => Cell::new(text).fg(color),
-        None => Cell::new(text),
+    let is_wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    match color {
+        Some(color) if is_wanted => Cell::new(text).fg(color),
+        _ => Cell::new(text),
     }
 }
 
@@ -239,7 +239,7 @@ impl PipelineReport {
             streams: pipeline.map(streams),
             sinks: pipeline.map(sinks),
             findings,
-            settings: pipeline.filter(|_| settings).map(Pipeline::effective),
+            settings: if settings { pipeline.map(Pipeline::effective) } else { None },
         }
     }
 

@@ -128,7 +128,10 @@ impl Args {
     /// Leaves the integration's names to the sink, and its `streams` to those that the integration knows.
     fn use_names_of_integration(&self, sink: &str, example: &mut Example) {
         let by_stream = self.has_content() || (sink == "google_secops" && !self.is_set("log_type"));
-        let Some(integration) = integration_of(sink).filter(|_| by_stream) else { return };
+        if !by_stream {
+            return;
+        }
+        let Some(integration) = integration_of(sink) else { return };
         if self.has_content() {
             NAMES.iter().filter(|name| !self.is_set(name)).for_each(|name| example.set(name, ""));
         }
@@ -172,7 +175,9 @@ impl Args {
             self.sink = sink_settings::types().get(chosen).map(|&name| name.to_owned());
         }
         let integration = self.sink.as_deref().and_then(integration_of);
-        if let Some(integration) = integration.filter(|_| !self.is_set("content")) {
+        if let Some(integration) = integration
+            && !self.is_set("content")
+        {
             let prompt = format!(
                 "Is the SentinelOne content of {} installed? Its rules and dashboards then work on the console's own records",
                 integration.title

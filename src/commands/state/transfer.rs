@@ -236,7 +236,9 @@ impl Target<'_> {
         self.store.prepare().await?;
         let existing: BTreeSet<CheckpointKey> = self.store.list().await?.into_iter().collect();
         let mut conflicts = lanes.iter().filter(|lane| existing.contains(*lane));
-        if let Some(first) = conflicts.next().filter(|_| !self.replace) {
+        if let Some(first) = conflicts.next()
+            && !self.replace
+        {
             let more = match conflicts.count() {
                 0 => String::new(),
                 more => format!(", and of {more} more"),

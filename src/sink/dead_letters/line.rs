@@ -106,7 +106,7 @@ pub fn write_line(dead_letter: &DeadLetter<'_>, out: &mut Vec<u8>) {
     let event = one_line
         .and_then(|text| serde_json::from_str::<&RawValue>(text).ok())
         .filter(|event| event.get().len() == dead_letter.event.len());
-    let event_text = text.filter(|_| event.is_none()).map(Cow::Borrowed);
+    let event_text = if event.is_none() { text.map(Cow::Borrowed) } else { None };
     let event_base64 = text.is_none().then(|| Cow::Owned(BASE64_STANDARD.encode(dead_letter.event)));
     let line = Line {
         v: VERSION,

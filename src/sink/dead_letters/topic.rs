@@ -55,7 +55,7 @@ impl Topic {
         let called_at = Instant::now();
         let mut used = self.used.lock().await;
         let is_fresh = used.added <= self.max / RECOUNT_FRACTION;
-        let known = used.shares.as_mut().filter(|_| is_fresh);
+        let known = if is_fresh { used.shares.as_mut() } else { None };
         if known.is_none_or(|shares| shares.reserve(more, &self.place).is_err()) {
             if let Some(failure) = used.failed.after(called_at) {
                 return Err(self.failed(failure));

@@ -122,7 +122,9 @@ impl Messages {
             headers = insert(headers, "event_time", &time.to_string());
         }
         // A mapped event contains the error itself.
-        if let Some(error) = event.error.filter(|_| self.raw) {
+        if let Some(error) = event.error
+            && self.raw
+        {
             headers = insert(headers, "error", error);
         }
         headers = self.headers.iter().fold(headers, |headers, (key, value)| insert(headers, key, value));

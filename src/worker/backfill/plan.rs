@@ -62,7 +62,8 @@ pub async fn split<E, F: Future<Output = Result<u64, E>>>(
     let most = (total / wanted.max(1)).max(MIN_PAGES * page as u64);
     let mut slices = vec![Slice::new(window, total)];
     loop {
-        let splits: Vec<_> = slices.iter().map(|slice| halves(slice).filter(|_| slice.count > most)).collect();
+        let split = |slice: &Slice| if slice.count > most { halves(slice) } else { None };
+        let splits: Vec<_> = slices.iter().map(split).collect();
         if splits.iter().all(Option::is_none) {
             return Ok(slices);
         }
@@ -84,9 +85,12 @@ pub async fn count_in_parts<E, F: Future<Output = Result<u64, E>>>(
     let mut sum = 0;
     let mut open = vec![Slice::new(window, known)];
     while let Some(slice) = open.pop() {
-        match halves(&slice).filter(|_| slice.count > TRUSTED_COUNT) {
-            Some(halves) => open.extend(halve(slice, Some(halves), &count).await?),
-            None => sum += slice.count,
+        if let Some(halves) = halves(&slice)
+            && slice.count > TRUSTED_COUNT
+        {
+            open.extend(halve(slice, Some(halves), &count).await?);
+        } else {
+            sum += slice.count;
         }
     }
     Ok(sum)

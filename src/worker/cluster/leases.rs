@@ -163,15 +163,12 @@ impl Leases {
             labels.insert(FREE.to_owned(), "true".to_owned());
         }
         let name = self.name(call);
+        let address = if kind == WORKER { self.address.clone() } else { None };
         let metadata = ObjectMeta {
             name: Some(name.clone()),
             resource_version: version.cloned(),
             labels: Some(labels),
-            annotations: self
-                .address
-                .clone()
-                .filter(|_| kind == WORKER)
-                .map(|address| [(ADDRESS.to_owned(), address)].into()),
+            annotations: address.map(|address| [(ADDRESS.to_owned(), address)].into()),
             ..ObjectMeta::default()
         };
         let lease = Lease { metadata, spec: Some(spec) };

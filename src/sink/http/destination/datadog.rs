@@ -185,7 +185,8 @@ impl Destination for Datadog {
         let _ = write!(out, r#""event_id":"{}","#, event.identity);
         out.extend_from_slice(self.constant.as_bytes());
         let message = String::from_utf8_lossy(event.body);
-        match message.strip_prefix(ECS_TIME).filter(|_| replaced.is_some()) {
+        let after_time = if replaced.is_some() { message.strip_prefix(ECS_TIME) } else { None };
+        match after_time {
             // The event's own member of that name holds. The log has the own time next to the message, too.
             Some(rest) if has_member(event.body, OWN_TIME) => {
                 let time = Reader::new(rest).value().unwrap_or_default();

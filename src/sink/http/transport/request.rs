@@ -174,7 +174,7 @@ impl<D: Destination> HttpSink<D> {
             signature = Some(started);
         }
         let signs_uncompressed = signer.is_some_and(|signer| signer.signed == Signed::Body);
-        let over_uncompressed = signature.as_mut().filter(|_| signs_uncompressed);
+        let over_uncompressed = if signs_uncompressed { signature.as_mut() } else { None };
         let body = encode(destination, batch, self.compression, &self.limits, over_uncompressed).await?;
 
         let mut headers = self.headers(destination, &id);

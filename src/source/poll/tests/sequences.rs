@@ -194,7 +194,9 @@ impl Lane {
             self.position.take(&passes, page.context, &record.record_key);
         }
         let newest = page.records.iter().filter_map(|record| record.order).max();
-        if let Some(watermark) = newest.filter(|_| page.ordered) {
+        if let Some(watermark) = newest
+            && page.ordered
+        {
             self.position.advance(&passes, page.context, watermark);
         }
     }

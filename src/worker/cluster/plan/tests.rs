@@ -200,7 +200,9 @@ impl Simulation {
         let answer = self.execute(&name, call);
         let back = self.random_up_to(self.latency);
         let is_lost = self.random.u32(..1000) < self.losses || self.workers[index].disconnected_until > self.now;
-        if let Some(pending) = self.workers[index].pending.get_mut(&id).filter(|_| !is_lost) {
+        if let Some(pending) = self.workers[index].pending.get_mut(&id)
+            && !is_lost
+        {
             pending.answer = answer;
             self.at(self.now + back, index, Incident::CallEnds(id));
         }

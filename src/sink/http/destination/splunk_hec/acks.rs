@@ -88,7 +88,7 @@ const REMEMBERED: usize = 4_096;
 impl Requests {
     fn register(&mut self, id: u64) {
         self.pending.retain(|_, sender| !sender.is_closed());
-        let oldest = self.issued.first().copied().filter(|_| self.issued.len() >= REMEMBERED);
+        let oldest = if self.issued.len() >= REMEMBERED { self.issued.first().copied() } else { None };
         if self.issued.contains(&id) || oldest.is_some_and(|oldest| id < oldest) {
             self.issued.clear();
             if !self.pending.is_empty() {

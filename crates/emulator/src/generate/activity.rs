@@ -167,7 +167,7 @@ pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
         "username": content.user.map(|index| org.users[index].name.clone()),
     };
     if kind == 3608 {
-        content.data.insert("alertId".into(), json!(alert.to_string()));
+        content.data.insert("alertid".into(), json!(alert.to_string()));
     }
     if let Value::Object(common) = &mut common {
         // Keys of the type replace common keys.
@@ -217,7 +217,7 @@ fn of(topic: Topic, org: &Organization, random: &mut Random, at: i64) -> (u32, C
         Topic::Device(kind) => (kind, on_endpoint(device(random, kind, endpoint, at))),
         Topic::Firewall => (5232, on_endpoint(firewall(random, endpoint))),
         Topic::Rule(kind) => match kind {
-            3608 => (kind, on_endpoint(rule(random, person, at, endpoint))),
+            3608 => (kind, on_endpoint(hit(random, person, at, endpoint))),
             _ => (kind, by_user(rule(random, person, at, endpoint))),
         },
         Topic::Fetch(kind) => (kind, on_endpoint(by_user(fetch(endpoint, person, at)))),
@@ -259,12 +259,25 @@ fn account(random: &mut Random, kind: u32, user: &User, admin: &User) -> Content
         37 => json!({ "email": user.email, "twoFa": true }),
         _ => json!(user.email),
     };
-    let primary = format!("The management user {} changed the user {}.", admin.name, user.name);
+    // These are about the user's own settings, or about a role.
+    let is_own = matches!(kind, 107 | 112 | 147);
+    let primary = match kind {
+        37 => format!(
+            "The management user {} added user {} to role {} in scope Account.",
+            admin.name, user.name, user.role
+        ),
+        _ if is_own => format!("The management user {} changed a setting of its own.", user.name),
+        _ => format!("The management user {} changed the user {}.", admin.name, user.name),
+    };
+    let description = match kind {
+        23 => format!("<ManagementUser at 0x7f6e with id={}, email='{}', user_scope='account'>", admin.id, admin.email),
+        _ => user.name.clone(),
+    };
     Content {
         comments: if kind == 67 { json!("True") } else { Value::Null },
-        description: json!(user.name),
+        description: json!(description),
         ..Content::new(primary).with(object! {
-            "byUser": admin.name.as_str(), "role": user.role, "roleName": user.role, "oldRole": "Viewer",
+            "byUser": (!is_own).then(|| admin.name.clone()), "role": user.role, "roleName": user.role, "oldRole": "Viewer",
             "userScope": user.scope, "scopeLevelName": "Account", "newValue": value, "email": user.email.as_str(),
             "description": text_or_null(random, 0.3, || "Joined the SOC".into()), "oldDescription": "",
             "modifiedFields": "email, role", "recoveryEmail": user.email.as_str(), "globalTwoFaEnabled": true,
@@ -431,6 +444,33 @@ fn rule(random: &mut Random, user: &User, at: i64, endpoint: &Endpoint) -> Conte
             "userId": user.id, "userName": user.name.as_str(), "scopeId": "225494730938493804",
             "computerName": endpoint.name.as_str(),
         })
+    }
+}
+
+/// A hit of a rule: all keys are in lower case.
+fn hit(random: &mut Random, owner: &User, at: i64, endpoint: &Endpoint) -> Content {
+    let index = random.below(RULES.len() as u64) as usize;
+    let (name, severity, query) = RULES[index];
+    let process = "powershell.exe";
+    Content {
+        secondary: json!(random.hex(40)),
+        ..Content::new(format!("Alert created for {process} from Custom Rule: {name}, detected on {}.", endpoint.name))
+            .with(object! {
+                "agentipv4": endpoint.addresses[0].as_str(), "datasourcename": "SentinelOne",
+                "detectedat": at.div_euclid(1_000), "dnsrequest": "", "dnsresponse": "", "dstip": "192.0.2.77", "dstport": 443,
+                "dveventtype": "TCPV4", "neteventdirection": "OUTGOING", "externalip": endpoint.external.as_str(),
+                "origagentname": endpoint.name.as_str(), "origagentuuid": endpoint.uuid.as_str(),
+                "origagentmachinetype": endpoint.machine, "origagentosfamily": endpoint.os.kind,
+                "origagentosname": endpoint.os.name, "origagentosrevision": endpoint.os.revision,
+                "origagentversion": endpoint.version, "querytype": "events", "querydetails": query,
+                "ruledescription": "", "ruleid": content::rule_id(index), "rulename": name, "rulescopelevel": "E_ACCOUNT",
+                "severity": format!("E_{}", severity.to_uppercase()), "sourceprocessname": process,
+                "sourceprocesspid": 400 + random.below(30_000), "sourceprocesscommandline": content::arguments(random),
+                "sourceprocessfilepath": format!("C:\\Windows\\System32\\{process}"),
+                "sourceprocesssha1": random.hex(40), "sourceprocesskey": random.hex(16).to_uppercase(),
+                "sourceprocessusername": endpoint.user.as_str(), "tiindicatorsource": "", "tiindicatortype": "",
+                "tiindicatorvalue": "", "userid": owner.id,
+            })
     }
 }
 

@@ -78,6 +78,11 @@ pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
             "name": endpoint.name.as_str(), "osName": endpoint.os.name, "osFamily": endpoint.os.kind,
             "osRevision": endpoint.os.revision, "machineType": endpoint.machine, "version": endpoint.version,
         },
+        "agentRealtimeInfo": object! {
+            "id": endpoint.id.to_string(), "infected": true, "isActive": endpoint.active,
+            "isDecommissioned": endpoint.decommissioned, "machineType": endpoint.machine, "name": endpoint.name.as_str(),
+            "os": endpoint.os.kind, "uuid": endpoint.uuid.as_str(),
+        },
         "containerInfo": object! {
             "id": text(endpoint.kubernetes, "3f4e1c"), "name": text(endpoint.kubernetes, "web"),
             "image": text(endpoint.kubernetes, "registry.acme.example/web:1.14"),

@@ -97,6 +97,12 @@ pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
         "kubernetesInfo": kubernetes(endpoint), "whiteningOptions": if signed { json!(["hash", "path", "certificate"]) } else { json!(["hash", "path"]) },
     };
     fill_hashes(random, &mut body["threatInfo"]);
+    if body["threatInfo"]["isFileless"] == true {
+        without_file(&mut body["threatInfo"]);
+    }
+    if endpoint.id % MASKED == 0 {
+        body["agentDetectionInfo"]["externalIp"] = json!("922.174.1.225");
+    }
     if !*older {
         body["ecsInfo"] = ecs(random, endpoint);
     }
@@ -105,6 +111,23 @@ pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
         body["agentRealtimeInfo"] = Value::Null;
     }
     NewRecord::new(Kind::Threats, body, account.id, group.id)
+}
+
+/// One of so many endpoints has an address that somebody has masked.
+const MASKED: u64 = 37;
+
+/// The console has the name of the process in the place of that of a file.
+fn without_file(info: &mut Value) {
+    let name = format!("{} (interactive session)", info["originatorProcess"].as_str().unwrap_or("cmd.exe"));
+    for (key, value) in
+        [("threatName", json!(name)), ("fileSize", json!(0)), ("fileVerificationType", json!("NotSigned"))]
+    {
+        info[key] = value;
+    }
+    for key in ["filePath", "fileExtension", "sha1", "sha256", "md5", "publisherName", "certificateId"] {
+        info[key] = json!("");
+    }
+    info["isValidCertificate"] = json!(false);
 }
 
 /// The next change of a threat: a mitigation is reported, or an analyst changes verdict or status.

@@ -13,7 +13,7 @@ use crate::token::FIRST_USER;
 pub(super) fn generate(generator: &mut Generator, at: i64, now: i64) -> NewRecord {
     let counter = generator.id(at);
     let external = generator.id(at);
-    let Generator { org, random, .. } = generator;
+    let Generator { org, random, older, .. } = generator;
     let endpoint = &org.agents[content::agent_index(random, org)];
     let (account, site, group) = org.group(endpoint.group);
     let millis = at.div_euclid(1_000);
@@ -53,7 +53,7 @@ pub(super) fn generate(generator: &mut Generator, at: i64, now: i64) -> NewRecor
         "siteName": site.name, "groupId": group.id.to_string(), "groupName": group.name });
     let created = time::print_millis(at - random.within(0..75_000));
     let seen = time::print_millis(at - random.within(0..10 * SECOND));
-    let body = object! {
+    let mut body = object! {
         "id": id, "externalId": if engine { external.to_string() } else { random.uuid() }, "name": name,
         "description": text_empty_or_null(random, 0.8, || "Analysis detected a malicious file".into()),
         "severity": *random.choose_weighted(&[(10, "CRITICAL"), (25, "HIGH"), (40, "MEDIUM"), (15, "LOW"), (5, "INFO"), (5, "UNKNOWN")]),
@@ -107,6 +107,11 @@ pub(super) fn generate(generator: &mut Generator, at: i64, now: i64) -> NewRecor
         "sloDetails": json!({ "timeToResponseData": slo(at), "timeToResolveData": Value::Null }),
         "mitigationDetails": json!({ "reports": [{ "mitigationActionType": "KILL", "successCount": 1, "initiatedBy": "SYSTEM" }] }),
     };
+    if *older {
+        // The single asset precedes the lists.
+        body["asset"] = body["assets"][0].clone();
+        body["detectionTime"]["asset"] = body["detectionTime"]["assets"][0]["asset"].clone();
+    }
     let mut record = NewRecord::new(Kind::UnifiedAlerts, body, account.id, group.id);
     record.site = site.id;
     let mut changed = at + random.within(MINUTE..HOUR);

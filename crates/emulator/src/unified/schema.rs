@@ -14,7 +14,7 @@ Query: alerts=AlertConnection alertNotes=Notes alertTimeline=TimelineConnection
 AlertConnection: totalCount pageInfo=PageInfo edges=AlertEdge
 AlertEdge: cursor node=UnifiedAlert
 PageInfo: hasNextPage hasPreviousPage startCursor endCursor
-UnifiedAlert: id externalId name description severity status analystVerdict classification confidenceLevel result detectedAt createdAt updatedAt firstSeenAt lastSeenAt storylineId ticketId noteExists dataSources attackSurfaces detectionSource=DetectionSource analytics=Analytics assignee=User assets=Asset process=Process realTime=RealTime detectionTime=DetectionTime labels+ primaryIndicatorType+ incident=Incident+ attackPathExists+ exclusionHashes=Hashes+ aiInvestigation=AiInvestigation+ sloDetails=SloDetails+ mitigationDetails=MitigationDetails+
+UnifiedAlert: id externalId name description severity status analystVerdict classification confidenceLevel result detectedAt createdAt updatedAt firstSeenAt lastSeenAt storylineId ticketId noteExists dataSources attackSurfaces detectionSource=DetectionSource analytics=Analytics assignee=User assets=Asset asset=Asset process=Process realTime=RealTime detectionTime=DetectionTime labels+ primaryIndicatorType+ incident=Incident+ attackPathExists+ exclusionHashes=Hashes+ aiInvestigation=AiInvestigation+ sloDetails=SloDetails+ mitigationDetails=MitigationDetails+
 DetectionSource: product vendor
 Analytics: category name typeValue uid
 User: userId fullName email
@@ -27,7 +27,7 @@ Scope: account=Account site=Site group=Group
 Account: id name
 Site: id name
 Group: id name
-DetectionTime: scope=DetectionScope attacker=Attacker targetUser=TargetUser assets=DetectionAsset
+DetectionTime: scope=DetectionScope attacker=Attacker targetUser=TargetUser assets=DetectionAsset asset=AssetAtDetection
 DetectionScope: accountId accountName siteName groupName siteId+ groupId+
 Attacker: host ip
 TargetUser: name domain emailAddress displayName+

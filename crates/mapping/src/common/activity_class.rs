@@ -321,7 +321,7 @@ fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
         class.action = "user-role-added";
         class.severity = Severity::Medium;
     }
-    // Whoever makes an administrator gives all rights.
+    // An administrator has all rights.
     if class.is("iam") && class.has_type("creation") && is_administrator(data) {
         class.severity = class.severity.max(Severity::Medium);
     }

@@ -22,7 +22,7 @@ pub struct Users<'a> {
 
 impl<'a> Users<'a> {
     /// If a user changed another one, `userId` is the id of the one who was changed: a user who was added has an id that
-    /// is as old as the activity, and all changes of one user have one id, whoever made them.
+    /// is as old as the activity, and all changes of one user have one id, however many users made them.
     pub fn of(activity: &Activity<'a>, data: &ActivityData<'a>, class: &Class) -> Self {
         let by_user = is_set(data.by_user);
         if !(by_user && class.is("iam")) || is_one_user(data) {

@@ -60,7 +60,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, threat: &Threat<'_
     malware(event, &threat.threat_info, severity);
     finding_info(event, common, threat, id, enrichment);
     event.write_own_attacks();
-    states(event, threat);
+    let mitigation = Mitigation::of(threat.mitigation_status);
+    states(event, threat, &mitigation);
     event.ticket(threat.threat_info.external_ticket_id);
     if let Some(enrichment) = enrichment {
         enrichment::comment(event, enrichment);
@@ -69,7 +70,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, threat: &Threat<'_
     Cloud::of(threat.agent_detection_info.cloud_providers).write(event);
     actor(event, &threat.threat_info);
     evidences(event, threat, in_device);
-    Mitigation::of(threat.mitigation_status).write_remediation(event);
+    mitigation.write_remediation(event);
     observe_external(event, threat.agent_detection_info.external_ip);
     event.tail(common, &metadata);
     unmapped::write(event, threat, &enrichment::RESERVED, |event| {
@@ -190,7 +191,7 @@ fn finding_info<'a>(
     }
 }
 
-fn states(event: &mut Event<'_>, threat: &Threat<'_>) {
+fn states(event: &mut Event<'_>, threat: &Threat<'_>, mitigation: &Mitigation<'_>) {
     let is_detecting =
         [threat.agent_detection_info.agent_mitigation_mode, threat.agent_realtime_info.agent_mitigation_mode]
             .into_iter()
@@ -206,7 +207,6 @@ fn states(event: &mut Event<'_>, threat: &Threat<'_>) {
         event.verdict(if verdict == Verdict::Unknown && is_benign { Verdict::Benign } else { verdict });
         Verdict::mark(event, info.analyst_verdict);
     }
-    let mitigation = Mitigation::of(threat.mitigation_status);
     if let Some((disposition, action)) = mitigation.outcome(
         info.mitigation_status,
         boolean(info.mitigated_preemptively) == Some(true),

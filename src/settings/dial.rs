@@ -76,20 +76,16 @@ impl Dialer {
     /// If there is none within the timeout.
     pub async fn dial(&self) -> Result<(Box<dyn Dialled>, (SocketAddr, SocketAddr)), DialError> {
         let longest = self.timeout.min(CONNECT_TIMEOUT);
-        match timeout(longest, self.open()).await {
+        match timeout(longest, self.open(longest)).await {
             Ok(opened) => opened,
-            Err(_) => {
-                let reason = format!("no answer within {}", Period(longest));
-                Err(self.unreachable(&io::Error::new(io::ErrorKind::TimedOut, reason)))
-            }
+            Err(_) => Err(self.unreachable(&no_answer(longest))),
         }
     }
 
-    async fn open(&self) -> Result<(Box<dyn Dialled>, (SocketAddr, SocketAddr)), DialError> {
+    async fn open(&self, longest: Duration) -> Result<(Box<dyn Dialled>, (SocketAddr, SocketAddr)), DialError> {
         let addresses = self.addresses().await?;
         let opened = async {
-            // The next one is tried if one fails.
-            let stream = TcpStream::connect(addresses.as_slice()).await?;
+            let stream = connect(&addresses, longest).await?;
             stream.set_nodelay(true)?;
             let ends = (stream.local_addr()?, stream.peer_addr()?);
             Ok((stream, ends))
@@ -113,5 +109,52 @@ impl Dialer {
 
     fn unreachable(&self, error: &io::Error) -> DialError {
         DialError::Unreachable(describe_connect_error(error, self, self.plain))
+    }
+}
+
+/// Connects to the first address that answers. Each has a share of the time, so that one that is silent leaves time for
+/// the others.
+async fn connect(addresses: &[SocketAddr], longest: Duration) -> io::Result<TcpStream> {
+    let share = longest / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failure = error,
+            Err(_) => failure = no_answer(share),
+        }
+    }
+    Err(failure)
+}
+
+fn no_answer(within: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {}", Period(within)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    /// As behind a firewall that drops packets: Linux answers nothing once the queue of a listener is full.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn an_address_that_is_silent_leaves_time_for_the_next_one() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let silent = socket.listen(1).unwrap();
+        let address = silent.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            waiting.push(stream.unwrap());
+        }
+        let there = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let both = [address, there.local_addr().unwrap()];
+        let longest = Duration::from_secs(1);
+        let connected = timeout(longest, connect(&both, longest)).await.unwrap().unwrap();
+        assert_eq!(connected.peer_addr().unwrap(), both[1]);
+        let failure = connect(&both[..1], longest).await.unwrap_err();
+        assert_eq!(failure.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -277,7 +277,7 @@ async fn long_events_are_shortened_to_max_bytes() {
     });
     let Outcome::Partial { rejected, retry, .. } = lane.send(&events).await.outcome else { panic!() };
     assert_eq!((rejected[0].index, rejected.len(), retry.len()), (2, 1, 0));
-    assert!(rejected[0].reason.contains("max_bytes"), "{rejected:?}");
+    assert!(rejected[0].reason.contains("more than `max_bytes: 1024`; raise it"), "{rejected:?}");
     let messages = receiver.messages();
     assert_eq!(ids(&messages), [0, 1]);
     assert!(messages[1].len() <= 1024 && messages[1].ends_with("…\"}"), "{}", messages[1]);
@@ -423,6 +423,79 @@ async fn cef_is_shortened_from_its_end_and_keeps_its_keys() {
         };
         assert_eq!((is_cut("msg"), is_cut("cs5")), expected, "{max_bytes}");
     }
+}
+
+#[tokio::test]
+async fn what_identifies_stays_whole_in_cef_and_free_texts_are_cut_before_names() {
+    let sha256 = "3b".repeat(32);
+    let event = json!({
+        "@timestamp": "2026-03-01T10:20:30.123456Z",
+        "event": { "action": "a-threat-that-has-a-long-name", "severity": 47 },
+        "file": { "path": "C:\\Users\\jane\\".repeat(8), "hash": { "sha256": sha256 }, "size": 123_456_789 },
+        "host": { "id": "ff819e70-af13-381e-b537-eb0eb4d6045d", "ip": ["2001:db8:85a3:0:0:8a2e:370:7334"] },
+        "message": "a sentence | ".repeat(40),
+        "process": { "command_line": "cmd /c =".repeat(40) },
+        "user": { "name": "a user with a very long name of many words" },
+    });
+    let whole = cef_event(Stream::Alerts, &event);
+    let size = cef_messages(Stream::Alerts, json!({}), &whole).await[0].len();
+    for (less, cut) in [
+        (0, vec![]),
+        (300, vec!["msg"]),
+        (600, vec!["msg", "cs5"]),
+        (900, vec!["msg", "cs5", "filePath"]),
+        (1_020, vec!["msg", "cs5", "filePath", "name"]),
+        (1_085, vec!["msg", "cs5", "filePath", "name", "suser"]),
+    ] {
+        let max_bytes = size - less;
+        let messages = cef_messages(Stream::Alerts, json!({ "max_bytes": max_bytes }), &whole).await;
+        let [message] = messages.as_slice() else { panic!("{messages:?}") };
+        assert!(message.len() <= max_bytes, "{} of {max_bytes}", message.len());
+        let mut found = extension(message);
+        let name = message.split("|a-threat-that-has-a-long-name|").nth(1).unwrap().split("|5|").next().unwrap();
+        found.insert("name".to_owned(), name.to_owned());
+        let texts = ["msg", "cs5", "filePath", "name", "suser"];
+        let is_cut: Vec<_> = texts.into_iter().filter(|key| found[*key].ends_with('…')).collect();
+        assert_eq!(is_cut, cut, "{less}: {message}");
+        assert!(cut.iter().all(|key| found[*key].chars().count() > 16), "{message}");
+        let identity = Identity::of("h", Stream::Alerts, "1", "").to_string();
+        for (key, value) in [
+            ("externalId", identity.as_str()),
+            ("fileHash", &sha256),
+            ("fsize", "123456789"),
+            ("deviceExternalId", "ff819e70-af13-381e-b537-eb0eb4d6045d"),
+            ("c6a1", "2001:db8:85a3:0:0:8a2e:370:7334"),
+            ("rt", "1772360430123"),
+            ("act", "a-threat-that-has-a-long-name"),
+        ] {
+            assert_eq!(found[key], value, "{less}");
+        }
+    }
+
+    // The reason says what would be enough.
+    let receiver = SyslogReceiver::start(Behaviour::Reads).await;
+    let more = json!({ "payload": "cef", "schema": "ecs", "max_bytes": 480 });
+    let lane = sink_in(with(keys(receiver.address()), more), &context(Stream::Alerts));
+    let Outcome::Partial { rejected, .. } = lane.send(&whole).await.outcome else { panic!() };
+    let least = rejected[0].reason.strip_prefix("the message has ").and_then(|text| text.split(' ').next());
+    let least: u64 = least.unwrap_or_else(|| panic!("{rejected:?}")).parse().unwrap();
+    for (max_bytes, is_enough) in [(least - 1, false), (least, true)] {
+        let more = json!({ "payload": "cef", "schema": "ecs", "max_bytes": max_bytes });
+        let lane = sink_in(with(keys(receiver.address()), more), &context(Stream::Alerts));
+        assert_eq!(lane.send(&whole).await.outcome == Outcome::Delivered, is_enough, "{max_bytes}");
+    }
+}
+
+#[tokio::test]
+async fn json_in_cef_is_shortened_as_json() {
+    let texts: Vec<String> = (0..40).map(|number| format!("group = {number} \\ \"{}\"", "text ".repeat(20))).collect();
+    let event = json!({ "event": { "kind": "state" }, "group": { "name": "g", "notes": texts }, "message": "Group g" });
+    let more = json!({ "max_bytes": 1_000 });
+    let messages = cef_messages(Stream::Groups, more, &cef_event(Stream::Groups, &event)).await;
+    assert!(messages[0].len() <= 1_000, "{}", messages[0].len());
+    let msg: Value = serde_json::from_str(&extension(&messages[0])["msg"]).unwrap();
+    assert_eq!((&msg["group"]["name"], &msg["message"]), (&json!("g"), &json!("Group g")));
+    assert!(msg["group"]["notes"][0].as_str().unwrap().ends_with('…'), "{msg}");
 }
 
 #[test]

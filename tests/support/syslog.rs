@@ -34,6 +34,7 @@ struct State {
     behaviour: Mutex<Behaviour>,
     messages: Mutex<Vec<String>>,
     connections: watch::Sender<usize>,
+    is_paused: watch::Sender<bool>,
 }
 
 impl Drop for SyslogReceiver {
@@ -59,6 +60,7 @@ impl SyslogReceiver {
             behaviour: Mutex::new(behaviour),
             messages: Mutex::default(),
             connections: watch::Sender::new(0),
+            is_paused: watch::Sender::new(false),
         });
         let task = tokio::spawn(accept(listener, state.clone()));
         Self { address, state, task }
@@ -70,6 +72,11 @@ impl SyslogReceiver {
 
     pub fn behave(&self, behaviour: Behaviour) {
         *self.state.behaviour.lock() = behaviour;
+    }
+
+    /// Reads from no connection, or again from all of them, where its behaviour is to read.
+    pub fn pause(&self, is_paused: bool) {
+        self.state.is_paused.send_replace(is_paused);
     }
 
     /// The messages that were read, without frames.
@@ -129,7 +136,12 @@ async fn drop_and_close(mut stream: TcpStream, after: Duration) {
 async fn read(mut stream: TcpStream, state: &State, pause: Duration) {
     let mut pending = Vec::new();
     let mut unpaused = 0;
-    while let Ok(count @ 1..) = stream.read_buf(&mut pending).await {
+    let mut is_paused = state.is_paused.subscribe();
+    loop {
+        is_paused.wait_for(|is_paused| !is_paused).await.unwrap();
+        // Little at a time: a pause holds at once.
+        pending.reserve(16_384);
+        let Ok(count @ 1..) = stream.read_buf(&mut pending).await else { return };
         unpaused += count;
         if unpaused >= 100_000 && !pause.is_zero() {
             unpaused = 0;

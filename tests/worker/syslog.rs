@@ -47,6 +47,46 @@ async fn a_killed_worker_loses_nothing_and_repeats_what_was_on_the_connection() 
     assert!(repeated as usize <= bound, "{repeated} events came again, more than {bound}");
 }
 
+/// A queue that does not drain is back-pressure, and after `timeout` a lost connection. One of two receivers comes back
+/// before that, the other one does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receivers_that_stop_reading_for_less_and_for_longer_than_the_timeout_lose_nothing() {
+    let harness = Harness::new(|setup| setup.activities = 3_000).await;
+    let (patient, hasty) =
+        (SyslogReceiver::start(Behaviour::Reads).await, SyslogReceiver::start(Behaviour::Reads).await);
+    let named = |receiver, name: &str, timeout: &str| {
+        let mut sink = sink(receiver);
+        (sink["name"], sink["timeout"]) = (json!(name), json!(timeout));
+        sink
+    };
+    let sinks = [named(&patient, "patient", "60s"), named(&hasty, "hasty", "1s")];
+    harness.put_changed("acme", json!({ "sinks": sinks }));
+    let worker = harness.worker();
+    for receiver in [&patient, &hasty] {
+        until("a message", async || (!receiver.messages().is_empty()).then_some(())).await;
+        receiver.pause(true);
+    }
+    // The worker has left a connection twice. The other one has waited as long.
+    hasty.accepted(3).await;
+    let waiting = patient.messages().len();
+    for receiver in [&patient, &hasty] {
+        receiver.pause(false);
+    }
+    let owed = harness.owed(Kind::Activities);
+    for receiver in [&patient, &hasty] {
+        until("everything", async || (arrived(&receiver.messages()).len() >= owed.len()).then_some(())).await;
+        harness.assert_all_arrived(&[Kind::Activities], &arrived(&receiver.messages()));
+    }
+    assert!(waiting < owed.len(), "the receiver had everything before it stopped");
+    assert_eq!((patient.connections(), patient.messages().len()), (1, owed.len()), "a wait is no loss");
+    worker.signal("TERM").await;
+    assert_eq!(worker.exit().await.code, Some(0));
+    let repeated = hasty.messages().len() - owed.len();
+    let bound = (hasty.connections() - 1) * CONCURRENCY * BATCH;
+    println!("{} connections: {repeated} events came again (at most {bound})", hasty.connections());
+    assert!(repeated <= bound, "{repeated} of at most {bound}");
+}
+
 /// VRL's parser shares no code with the program, and reads the messages of all streams.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_stream_arrives_as_cef_that_another_parser_reads() {

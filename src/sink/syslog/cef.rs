@@ -3,12 +3,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use super::cef_fields::{COMMON, Field, Form, of_stream};
-use super::shorten::MARK;
+use super::cef_fields::{COMMON, Cut, Field, Form, of_stream};
+use super::shorten::{self, MARK};
 use crate::record::{Kind, Stream, Timestamp, Value};
+use crate::settings::Schema;
 
 /// Longest name in the header, in characters.
 const NAME: usize = 128;
@@ -23,11 +25,22 @@ pub(super) struct Device<'a> {
     pub stream: Stream,
 }
 
-/// A key of the extension with its value, which is not escaped.
+/// A message as its parts, which are not escaped.
+#[derive(Debug)]
+struct Message<'a> {
+    version: &'a str,
+    class: Cow<'a, str>,
+    name: Cow<'a, str>,
+    severity: &'static str,
+    extension: Vec<Entry<'a>>,
+}
+
+/// A key of the extension with its value.
 #[derive(Debug)]
 struct Entry<'a> {
     key: &'static str,
     label: Option<&'static str>,
+    cut: Cut,
     value: Cow<'a, str>,
 }
 
@@ -56,57 +69,86 @@ static PATHS: LazyLock<HashMap<Stream, Paths>> = LazyLock::new(|| {
     Stream::ALL.iter().map(|stream| (*stream, paths(*stream))).collect()
 });
 
-/// The event as CEF of at most `room` bytes. If it is longer, `msg` is shortened first, then the other values from the
-/// last one to the first, each as far as necessary; the ends are marked. `None` if it is still longer.
-pub(super) fn write(event: Value<'_>, device: &Device<'_>, identity: &str, room: usize) -> Option<String> {
+/// The event as CEF of at most `room` bytes. A longer one is shortened, each text only as far as necessary, and what
+/// was cut is marked. First go the texts of [`Cut::Early`] from the last one, `msg`, to the first, then the header's
+/// name, then the values of [`Cut::Late`] from the last to the first.
+///
+/// # Errors
+/// The fewest bytes that the event takes, if these are more.
+pub(super) fn write(event: Value<'_>, device: &Device<'_>, identity: &str, room: usize) -> Result<String, usize> {
     let about = event.get("event");
-    let action = about.get("action").text().unwrap_or(Cow::Borrowed(device.stream.name()));
-    let message = event.get("message").text();
-    let mut header = String::from("CEF:0|SentinelOne|Management|");
-    escape_header(device.version, &mut header);
-    header.push('|');
-    escape_header(&action, &mut header);
-    header.push('|');
-    let name: String = message.as_deref().unwrap_or(&action).chars().take(NAME).collect();
-    escape_header(&name, &mut header);
-    header.push('|');
-    header.push_str(severity(about));
-    header.push('|');
-
-    let mut entries = vec![Entry { key: "externalId", label: None, value: Cow::Borrowed(identity) }];
-    entries.extend(values(event, device.stream));
+    let class = about.get("action").text().unwrap_or(Cow::Borrowed(device.stream.name()));
+    let text = event.get("message").text();
+    let name: String = text.as_deref().unwrap_or(&class).chars().take(NAME).collect();
+    let mut extension = vec![entry_of("externalId", Cut::Never, Cow::Borrowed(identity))];
+    extension.extend(values(event, device.stream));
     let is_error = about.get("kind").text().is_some_and(|kind| kind == "pipeline_error");
-    let msg = match of_stream(device.stream) {
-        Some(_) if !is_error => message,
-        _ => Some(Cow::Borrowed(event.raw())),
-    };
-    entries.extend(msg.map(|value| Entry { key: "msg", label: None, value }));
-    let whole = with_extension(&header, &entries);
-    let excess = whole.len().saturating_sub(room);
-    if excess == 0 {
-        return Some(whole);
+    let is_whole = is_error || of_stream(device.stream).is_none();
+    if is_whole {
+        extension.push(entry_of("msg", Cut::Never, Cow::Borrowed(event.raw())));
+    } else if let Some(text) = text {
+        extension.push(entry_of("msg", Cut::Early, text));
     }
-    shorten(&mut entries, excess)?;
-    Some(with_extension(&header, &entries))
+    let name = Cow::Owned(name);
+    let mut message = Message { version: device.version, class, name, severity: severity(about), extension };
+    let whole = message.to_string();
+    if whole.len() <= room {
+        return Ok(whole);
+    }
+    if is_whole {
+        message.shorten_json(whole.len() - room);
+    }
+    message.shorten(message.to_string().len().saturating_sub(room));
+    let shortened = message.to_string();
+    if shortened.len() <= room { Ok(shortened) } else { Err(shortened.len()) }
 }
 
-fn with_extension(header: &str, entries: &[Entry<'_>]) -> String {
-    let mut text = header.to_owned();
-    for (index, entry) in entries.iter().enumerate() {
-        if index > 0 {
-            text.push(' ');
+fn entry_of<'a>(key: &'static str, cut: Cut, value: Cow<'a, str>) -> Entry<'a> {
+    Entry { key, label: None, cut, value }
+}
+
+impl fmt::Display for Message<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, class, name, severity, extension } = self;
+        let (version, class, name) = (escaped_header(version), escaped_header(class), escaped_header(name));
+        write!(formatter, "CEF:0|SentinelOne|Management|{version}|{class}|{name}|{severity}|")?;
+        for (index, Entry { key, label, value, .. }) in extension.iter().enumerate() {
+            let space = if index > 0 { " " } else { "" };
+            formatter.write_str(space)?;
+            if let Some(label) = label {
+                write!(formatter, "{key}Label={label} ")?;
+            }
+            write!(formatter, "{key}={}", escaped_value(value))?;
         }
-        if let Some(label) = entry.label {
-            text.push_str(entry.key);
-            text.push_str("Label=");
-            text.push_str(label);
-            text.push(' ');
-        }
-        text.push_str(entry.key);
-        text.push('=');
-        escape_value(&entry.value, &mut text);
+        Ok(())
     }
-    text
+}
+
+impl Message<'_> {
+    /// Shortens texts until `excess` escaped bytes are gone, or none is left to be cut.
+    fn shorten(&mut self, excess: usize) {
+        let excess = self.shorten_values(Cut::Early, excess);
+        let excess = excess - cut(&mut self.name, excess, escaped_header);
+        self.shorten_values(Cut::Late, excess);
+    }
+
+    /// Shortens values, the last first. Returns how many of the `excess` bytes are left.
+    fn shorten_values(&mut self, which: Cut, mut excess: usize) -> usize {
+        for entry in self.extension.iter_mut().rev().filter(|entry| entry.cut == which) {
+            excess -= cut(&mut entry.value, excess, escaped_value);
+        }
+        excess
+    }
+
+    /// Shortens the event in `msg` as JSON, which stays JSON.
+    fn shorten_json(&mut self, excess: usize) {
+        let Some(Entry { value, .. }) = self.extension.last_mut() else { return };
+        let size = |json: &str| escaped_value(json).len();
+        let room = size(value).saturating_sub(excess);
+        if let Some(json) = shorten::json(value.as_bytes(), Schema::Ecs, room, size) {
+            *value = Cow::Owned(json);
+        }
+    }
 }
 
 /// The severity of CEF for that of `event.*`.
@@ -156,12 +198,12 @@ fn collect<'a>(object: Value<'a>, paths: &Paths, path: &mut String, found: &mut 
 }
 
 fn entry<'a>(field: &Field, value: Value<'a>) -> Option<Entry<'a>> {
-    let Field { key, label, form, .. } = *field;
+    let Field { key, label, form, cut, .. } = *field;
     let first = || match value.kind() {
         Kind::Array => value.elements().next().and_then(Value::text),
         _ => value.text(),
     };
-    let plain = |value| Some(Entry { key, label, value });
+    let plain = |value| Some(Entry { key, label, cut, value });
     match form {
         Form::Text if value.kind() == Kind::Array => {
             let texts: Vec<_> = value.elements().filter_map(Value::text).collect();
@@ -172,7 +214,7 @@ fn entry<'a>(field: &Field, value: Value<'a>) -> Option<Entry<'a>> {
             let address = first()?;
             match address.parse() {
                 Ok(IpAddr::V4(_)) => plain(address),
-                Ok(IpAddr::V6(_)) => Some(Entry { key: v6_key, label: Some(v6_label), value: address }),
+                Ok(IpAddr::V6(_)) => Some(Entry { key: v6_key, label: Some(v6_label), cut, value: address }),
                 Err(_) => None,
             }
         }
@@ -189,61 +231,52 @@ fn entry<'a>(field: &Field, value: Value<'a>) -> Option<Entry<'a>> {
     }
 }
 
-/// Shortens values, the last first, until they have `excess` bytes less. `None` if they are too short for that.
-fn shorten(entries: &mut [Entry<'_>], mut excess: usize) -> Option<()> {
-    for entry in entries.iter_mut().rev() {
-        if excess == 0 {
-            break;
-        }
-        if let Some(value) = cut(&entry.value, excess) {
-            excess = excess.saturating_sub(escaped_size(&entry.value) - escaped_size(&value));
-            entry.value = Cow::Owned(value);
-        }
+/// Cuts a text so that it has `excess` escaped bytes less, where that leaves [`LEAST`] characters, and marks its end.
+/// Returns how many of these bytes are gone.
+fn cut(value: &mut Cow<'_, str>, excess: usize, escape: fn(&str) -> String) -> usize {
+    if excess == 0 {
+        return 0;
     }
-    (excess == 0).then_some(())
-}
-
-fn escaped_size(value: &str) -> usize {
-    let mut escaped = String::with_capacity(value.len());
-    escape_value(value, &mut escaped);
-    escaped.len()
-}
-
-/// The beginning of `value` with a mark, shorter by `excess` escaped bytes where that leaves [`LEAST`] characters.
-/// `None` if it is too short to be cut.
-fn cut(value: &str, excess: usize) -> Option<String> {
-    let least = value.char_indices().nth(LEAST)?.0;
+    let Some((least, _)) = value.char_indices().nth(LEAST) else { return 0 };
     let mut saved = 0;
     let mut end = value.len();
     for (index, character) in value.char_indices().rev() {
         if index < least || saved >= excess + MARK.len() {
             break;
         }
-        saved += escaped_size(character.encode_utf8(&mut [0; 4]));
+        saved += escape(character.encode_utf8(&mut [0; 4])).len();
         end = index;
     }
-    (saved > MARK.len()).then(|| format!("{}{MARK}", &value[..end]))
+    if saved <= MARK.len() {
+        return 0;
+    }
+    *value = Cow::Owned(format!("{}{MARK}", &value[..end]));
+    excess.min(saved - MARK.len())
 }
 
 /// A header ends its parts with `|`. It has no line breaks.
-fn escape_header(text: &str, out: &mut String) {
+fn escaped_header(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
-            '\\' | '|' => out.extend(['\\', character]),
-            character if character.is_control() => out.push(' '),
-            character => out.push(character),
+            '\\' | '|' => escaped.extend(['\\', character]),
+            character if character.is_control() => escaped.push(' '),
+            character => escaped.push(character),
         }
     }
+    escaped
 }
 
-fn escape_value(text: &str, out: &mut String) {
+fn escaped_value(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
-            '\\' | '=' => out.extend(['\\', character]),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            character if character.is_control() => out.push(' '),
-            character => out.push(character),
+            '\\' | '=' => escaped.extend(['\\', character]),
+            '\n' => escaped.push_str("\\n"),
+            '\r' => escaped.push_str("\\r"),
+            character if character.is_control() => escaped.push(' '),
+            character => escaped.push(character),
         }
     }
+    escaped
 }

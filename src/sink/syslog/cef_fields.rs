@@ -10,8 +10,27 @@ pub(super) struct Field {
     /// The value of the key's `…Label`, for keys that users name.
     pub label: Option<&'static str>,
     pub form: Form,
+    pub cut: Cut,
     /// Paths of the event, the preferred one first.
     pub paths: &'static [&'static str],
+}
+
+/// When a value is cut so that its message fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Before others: sentences, commands, paths.
+    Early,
+    /// Names and other words.
+    Late,
+    /// Never: an id, a hash, an address, a time or a number is worth nothing in part.
+    Never,
+}
+
+impl Field {
+    /// It is cut before others.
+    const fn early(self) -> Self {
+        Self { cut: Cut::Early, ..self }
+    }
 }
 
 /// How a value is written.
@@ -30,11 +49,16 @@ pub(super) enum Form {
 }
 
 const fn text(key: &'static str, paths: &'static [&'static str]) -> Field {
-    Field { key, label: None, form: Form::Text, paths }
+    Field { key, label: None, form: Form::Text, cut: Cut::Late, paths }
+}
+
+/// One that is never cut.
+const fn exact(key: &'static str, paths: &'static [&'static str]) -> Field {
+    Field { cut: Cut::Never, ..text(key, paths) }
 }
 
 const fn labelled(key: &'static str, label: &'static str, paths: &'static [&'static str]) -> Field {
-    Field { key, label: Some(label), form: Form::Text, paths }
+    Field { key, label: Some(label), form: Form::Text, cut: Cut::Late, paths }
 }
 
 const fn address(
@@ -43,52 +67,58 @@ const fn address(
     v6_label: &'static str,
     paths: &'static [&'static str],
 ) -> Field {
-    Field { key, label: None, form: Form::Address { v6_key, v6_label }, paths }
+    Field { key, label: None, form: Form::Address { v6_key, v6_label }, cut: Cut::Never, paths }
 }
 
 const fn time(key: &'static str, paths: &'static [&'static str]) -> Field {
-    Field { key, label: None, form: Form::Time, paths }
+    Field { key, label: None, form: Form::Time, cut: Cut::Never, paths }
 }
 
 /// The same for all streams.
 pub(super) const COMMON: &[Field] = &[
     time("rt", &["@timestamp"]),
     text("cat", &["event.category"]),
-    text("act", &["event.action"]),
-    text("outcome", &["event.outcome"]),
-    text("reason", &["event.reason"]),
+    exact("act", &["event.action"]),
+    exact("outcome", &["event.outcome"]),
+    text("reason", &["event.reason"]).early(),
     time("start", &["event.start"]),
     time("end", &["event.end"]),
     text("dvchost", &["host.name"]),
     address("dvc", "c6a1", "Device IPv6 Address", &["host.ip"]),
-    Field { key: "dvcmac", label: None, form: Form::Mac, paths: &["host.mac"] },
-    text("deviceExternalId", &["host.id"]),
+    Field { key: "dvcmac", label: None, form: Form::Mac, cut: Cut::Never, paths: &["host.mac"] },
+    exact("deviceExternalId", &["host.id"]),
     text("deviceNtDomain", &["host.domain"]),
     address("src", "c6a2", "Source IPv6 Address", &["source.ip"]),
-    text("spt", &["source.port"]),
+    exact("spt", &["source.port"]),
     text("shost", &["source.domain"]),
     text("suser", &["user.name"]),
-    text("suid", &["user.id"]),
+    exact("suid", &["user.id"]),
     text("sntdom", &["user.domain"]),
     text("spriv", &["user.roles"]),
-    text("sproc", &["process.executable", "process.name"]),
-    text("spid", &["process.pid"]),
+    text("sproc", &["process.executable", "process.name"]).early(),
+    exact("spid", &["process.pid"]),
     address("dst", "c6a3", "Destination IPv6 Address", &["destination.ip"]),
-    text("dpt", &["destination.port"]),
+    exact("dpt", &["destination.port"]),
     text("duser", &["user.target.name"]),
-    text("duid", &["user.target.id"]),
+    exact("duid", &["user.target.id"]),
     text("dpriv", &["user.target.roles"]),
     text("destinationDnsDomain", &["dns.question.name"]),
-    text("proto", &["network.transport"]),
-    Field { key: "deviceDirection", label: None, form: Form::Direction, paths: &["network.direction"] },
+    exact("proto", &["network.transport"]),
+    Field {
+        key: "deviceDirection",
+        label: None,
+        form: Form::Direction,
+        cut: Cut::Never,
+        paths: &["network.direction"],
+    },
     text("fname", &["file.name"]),
-    text("filePath", &["file.path"]),
-    text(
+    text("filePath", &["file.path"]).early(),
+    exact(
         "fileHash",
         &["file.hash.sha256", "file.hash.sha1", "file.hash.md5", "process.hash.sha256", "process.hash.sha1"],
     ),
-    text("fsize", &["file.size"]),
-    text("request", &["url.original"]),
+    exact("fsize", &["file.size"]),
+    text("request", &["url.original"]).early(),
     labelled("flexString1", "Account", &["organization.name", "organization.id"]),
 ];
 
@@ -98,7 +128,7 @@ const THREATS: &[Field] = &[
     labelled("cs2", "Classification", &["sentinel_one.threat.threat_info.classification"]),
     labelled("cs3", "Mitigation status", &["sentinel_one.threat.threat_info.mitigation_status"]),
     labelled("cs4", "Site", &["sentinel_one.threat.site.name", "sentinel_one.threat.site.id"]),
-    labelled("cs5", "Command line", &["process.command_line"]),
+    labelled("cs5", "Command line", &["process.command_line"]).early(),
     labelled("cs6", "ATT&CK techniques", &["threat.technique.subtechnique.id", "threat.technique.id"]),
     labelled("flexString2", "Analyst verdict", &["sentinel_one.threat.threat_info.analyst_verdict"]),
 ];
@@ -109,8 +139,8 @@ const ALERTS: &[Field] = &[
     labelled("cs2", "Event type", &["sentinel_one.alert.alert_info.event_type"]),
     labelled("cs3", "Incident status", &["sentinel_one.alert.alert_info.incident_status"]),
     labelled("cs4", "Site", &["sentinel_one.alert.site.name", "sentinel_one.alert.site.id"]),
-    labelled("cs5", "Command line", &["process.command_line"]),
-    labelled("cs6", "Parent process", &["process.parent.executable", "process.parent.name"]),
+    labelled("cs5", "Command line", &["process.command_line"]).early(),
+    labelled("cs6", "Parent process", &["process.parent.executable", "process.parent.name"]).early(),
     labelled("flexString2", "Analyst verdict", &["sentinel_one.alert.alert_info.analyst_verdict"]),
 ];
 
@@ -120,17 +150,17 @@ const UNIFIED_ALERTS: &[Field] = &[
     labelled("cs2", "Classification", &["sentinel_one.unified_alert.classification"]),
     labelled("cs3", "Status", &["sentinel_one.unified_alert.status"]),
     labelled("cs4", "Site", &["sentinel_one.unified_alert.site.name", "sentinel_one.unified_alert.site.id"]),
-    labelled("cs5", "Command line", &["process.command_line"]),
+    labelled("cs5", "Command line", &["process.command_line"]).early(),
     labelled("cs6", "ATT&CK techniques", &["threat.technique.subtechnique.id", "threat.technique.id"]),
     labelled("flexString2", "Analyst verdict", &["sentinel_one.unified_alert.analyst_verdict"]),
 ];
 
 const ACTIVITIES: &[Field] = &[
     labelled("cs1", "Activity type", &["event.code"]),
-    labelled("cs2", "Comments", &["sentinel_one.activity.comments"]),
+    labelled("cs2", "Comments", &["sentinel_one.activity.comments"]).early(),
     labelled("cs3", "Rule", &["rule.name"]),
     labelled("cs4", "Site", &["sentinel_one.activity.site.name", "sentinel_one.activity.site.id"]),
-    labelled("cs5", "Command line", &["process.command_line"]),
+    labelled("cs5", "Command line", &["process.command_line"]).early(),
     labelled("cs6", "Group", &["group.name"]),
     labelled("flexString2", "Device", &["device.model.name"]),
 ];

@@ -32,10 +32,14 @@ pub(super) struct Encoder {
     pub schema: Schema,
 }
 
-/// An event has no message of the allowed length, whatever is left out.
+/// An event has no message of the allowed length, however much its texts are shortened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the event cannot be shortened to `max_bytes: {max_bytes}`")]
+#[error(
+    "the message has {least} bytes after all its texts were shortened, more than `max_bytes: {max_bytes}`; raise it as \
+     far as the receiver allows, and send the dead letter again"
+)]
 pub(super) struct TooLong {
+    least: usize,
     max_bytes: usize,
 }
 
@@ -49,21 +53,23 @@ impl Encoder {
         let mut message = Vec::with_capacity(event.body.len() + 256);
         self.write_header(event, now, &mut message);
         let header = message.len();
-        let room = self.max_bytes.checked_sub(header);
-        let too_long = || TooLong { max_bytes: self.max_bytes };
-        let room = room.ok_or_else(too_long)?;
+        let room = self.max_bytes.saturating_sub(header);
         match self.payload {
             Payload::Cef => {
                 let text = std::str::from_utf8(event.body).unwrap_or_default();
                 let device = cef::Device { version, stream: self.stream };
                 let cef = cef::write(Value::new(text), &device, &event.identity.to_string(), room);
-                message.extend_from_slice(cef.ok_or_else(too_long)?.as_bytes());
+                let cef = cef.map_err(|least| self.too_long(header + least))?;
+                message.extend_from_slice(cef.as_bytes());
             }
             Payload::Json if event.body.len() <= room => message.extend_from_slice(event.body),
-            Payload::Json => {
-                let shortened = shorten::json(event.body, self.schema, room);
-                message.extend_from_slice(&shortened.ok_or_else(too_long)?);
-            }
+            Payload::Json => match shorten::json(event.body, self.schema, room, str::len) {
+                Some(json) => message.extend_from_slice(json.as_bytes()),
+                None => message.extend_from_slice(event.body),
+            },
+        }
+        if message.len() > self.max_bytes {
+            return Err(self.too_long(message.len()));
         }
         match self.framing {
             Some(Framing::OctetCounting) => {
@@ -78,6 +84,10 @@ impl Encoder {
             None => out.extend_from_slice(&message),
         }
         Ok(message.len() - header)
+    }
+
+    fn too_long(&self, least: usize) -> TooLong {
+        TooLong { least, max_bytes: self.max_bytes }
     }
 
     /// Everything before the payload.

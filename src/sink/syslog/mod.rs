@@ -7,23 +7,23 @@ mod address;
 mod cef;
 mod cef_fields;
 mod connection;
+mod datagrams;
 mod message;
 mod send_queue;
 mod settings;
 mod shorten;
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::net::UdpSocket;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use self::address::{Carrier, SyslogAddress};
 use self::connection::Connection;
+use self::datagrams::Datagrams;
 use self::message::{Encoder, TooLong};
 use self::settings::{DEFAULTS, Payload};
 use super::common::{Common, Defaults, SinkType};
@@ -80,6 +80,7 @@ impl SinkType for SyslogSettings {
                 timeout: common.timeout().0,
                 plain: "tcp",
             },
+            datagrams: Datagrams::default(),
         });
         let lane = (&context.pipeline, context.stream.name(), &context.sink);
         Ok(Arc::new(Syslog {
@@ -100,7 +101,6 @@ impl SinkType for SyslogSettings {
             limits: common.limits(&DEFAULTS),
             timeout: common.timeout().0,
             connection: Mutex::default(),
-            socket: Mutex::default(),
             console: context.console.clone(),
         }))
     }
@@ -110,6 +110,8 @@ impl SinkType for SyslogSettings {
 struct Receiver {
     address: SyslogAddress,
     dialer: Dialer,
+    /// For UDP.
+    datagrams: Datagrams,
 }
 
 #[derive(Debug)]
@@ -120,8 +122,6 @@ struct Syslog {
     limits: Limits,
     timeout: Duration,
     connection: Mutex<Current>,
-    /// The socket of UDP with the index of its receiver.
-    socket: Mutex<Option<(usize, Arc<UdpSocket>)>>,
     console: Option<Arc<Client>>,
 }
 
@@ -255,14 +255,18 @@ impl Syslog {
 
     /// Sends each message once. Of a datagram that was sent nobody knows whether it arrived.
     async fn send_datagrams(&self, mut encoded: Encoded) -> Attempt {
-        let (receiver, socket) = match self.socket().await {
-            Ok(socket) => socket,
-            Err(error) => return failed(&error),
+        let (receiver, Receiver { address, dialer, datagrams }) = self.receivers.current();
+        let peer = match datagrams.peer(async || dialer.addresses().await).await {
+            Ok(peer) => peer,
+            Err(error) => {
+                self.receivers.leave(receiver);
+                return failed(&error);
+            }
         };
         let mut begin = 0;
         let mut sent = 0;
         for (place, &(end, index)) in encoded.ends.iter().enumerate() {
-            match socket.send(&encoded.bytes[begin..end]).await {
+            match peer.socket.send(&encoded.bytes[begin..end]).await {
                 Ok(bytes) => sent += bytes as u64,
                 Err(error) if is_too_long(&error) => {
                     let reason = format!("the datagram is too long for the network: {error}; set a smaller max_bytes");
@@ -270,9 +274,9 @@ impl Syslog {
                 }
                 Err(error) => {
                     // The system says so of an earlier datagram. This one was not sent.
-                    self.leave_socket(receiver).await;
+                    datagrams.leave(&peer).await;
+                    self.receivers.leave(receiver);
                     if place == 0 {
-                        let address = &self.receivers.all()[receiver].address;
                         return failed(&DialError::Unreachable(format!("{address}: {error}")));
                     }
                     let left = encoded.ends[place..].iter().map(|(_, index)| *index).collect();
@@ -284,40 +288,8 @@ impl Syslog {
         settled(encoded, Vec::new(), sent)
     }
 
-    async fn socket(&self) -> Result<(usize, Arc<UdpSocket>), DialError> {
-        let mut open = self.socket.lock().await;
-        if let Some((index, socket)) = &*open {
-            return Ok((*index, socket.clone()));
-        }
-        let (index, receiver) = self.receivers.current();
-        let bound = async {
-            let addresses = receiver.dialer.addresses().await?;
-            let unusable = |error: std::io::Error| DialError::Unreachable(format!("{}: {error}", receiver.address));
-            let peer =
-                *addresses.first().ok_or_else(|| DialError::Unreachable("the name has no address".to_owned()))?;
-            let socket = UdpSocket::bind(unspecified(peer)).await.map_err(unusable)?;
-            socket.connect(peer).await.map_err(unusable)?;
-            Ok(Arc::new(socket))
-        };
-        match bound.await {
-            Ok(socket) => {
-                *open = Some((index, socket.clone()));
-                Ok((index, socket))
-            }
-            Err(error) => {
-                self.receivers.leave(index);
-                Err(error)
-            }
-        }
-    }
-
-    async fn leave_socket(&self, index: usize) {
-        self.receivers.leave(index);
-        *self.socket.lock().await = None;
-    }
-
     async fn probe_one(&self, receiver: &Receiver) -> Probe {
-        let Receiver { address, dialer } = receiver;
+        let Receiver { address, dialer, .. } = receiver;
         if self.carrier == Carrier::Udp {
             return match dialer.addresses().await {
                 Ok(_) => Probe::Reached(format!(
@@ -343,14 +315,6 @@ impl Syslog {
             }
             Err(error) => Probe::Failed(error.to_string()),
         }
-    }
-}
-
-/// The address that a socket binds to in order to reach `peer`.
-fn unspecified(peer: SocketAddr) -> SocketAddr {
-    match peer {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     }
 }
 

@@ -10,13 +10,16 @@ pub(super) const MARK: &str = "…";
 /// In `tags`, or in `metadata.labels`, of an event that was shortened.
 const TAG: &str = "shortened";
 
+/// The length of SHA-512 in hexadecimal digits.
+const LONGEST_EXACT: usize = 128;
+
 /// Longest text in characters and longest list, for each attempt.
 const STEPS: [(usize, usize); 5] = [(1024, 64), (256, 16), (64, 8), (32, 4), (16, 2)];
 
-/// An event of at most `room` bytes as JSON. First it loses the copy of the record, if it has one. Then all its texts
-/// and lists are shortened step by step, until it fits. What was shortened ends with `…`. `None` if it never fits, or
-/// is no JSON object.
-pub(super) fn json(event: &[u8], schema: Schema, room: usize) -> Option<Vec<u8>> {
+/// An event as JSON whose `size` is at most `room`, or the shortest form of it. First it loses the copy of the record,
+/// if it has one. Then its texts and lists are shortened step by step, until it fits. What was shortened ends with `…`.
+/// Ids, hashes, addresses and times are not shortened. `None` if it is no JSON object.
+pub(super) fn json(event: &[u8], schema: Schema, room: usize, size: impl Fn(&str) -> usize) -> Option<String> {
     let mut event: Map<String, Value> = serde_json::from_slice(event).ok()?;
     let tags = match schema {
         Schema::Ecs => {
@@ -35,18 +38,20 @@ pub(super) fn json(event: &[u8], schema: Schema, room: usize) -> Option<Vec<u8>>
         tags.insert(0, TAG.into());
     }
     let mut event = Value::Object(event);
+    let mut text = serde_json::to_string(&event).ok()?;
     for (characters, elements) in STEPS {
-        let bytes = serde_json::to_vec(&event).ok()?;
-        if bytes.len() <= room {
-            return Some(bytes);
+        if size(&text) <= room {
+            break;
         }
         shorten(&mut event, characters, elements);
+        text = serde_json::to_string(&event).ok()?;
     }
-    serde_json::to_vec(&event).ok().filter(|bytes| bytes.len() <= room)
+    Some(text)
 }
 
 fn shorten(value: &mut Value, characters: usize, elements: usize) {
     match value {
+        Value::String(string) if is_exact(string) => {}
         Value::String(string) => text(string, characters),
         Value::Array(list) => {
             if list.len() > elements {
@@ -62,6 +67,13 @@ fn shorten(value: &mut Value, characters: usize, elements: usize) {
         Value::Object(map) => map.values_mut().for_each(|value| shorten(value, characters, elements)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// Ids, hashes, addresses and times: digits, also hexadecimal ones, and what stands between them. A part of one is worth
+/// nothing.
+fn is_exact(text: &str) -> bool {
+    text.len() <= LONGEST_EXACT
+        && text.chars().all(|character| character.is_ascii_hexdigit() || "-:.+TZ".contains(character))
 }
 
 fn is_marked(text: &str) -> bool {
@@ -85,14 +97,14 @@ mod tests {
         let event = serde_json::json!({
             "event": { "original": "x".repeat(5000), "severity": 73 },
             "message": "é".repeat(2000),
-            "related": { "hash": vec!["a".repeat(40); 100] },
+            "related": { "hosts": vec!["host ".repeat(8); 100] },
             "tags": ["sentinel_one"],
         });
         let event = serde_json::to_vec(&event).unwrap();
         let at = |room| -> Value {
-            let bytes = json(&event, Schema::Ecs, room).unwrap();
-            assert!(bytes.len() <= room, "{} of {room}", bytes.len());
-            serde_json::from_slice(&bytes).unwrap()
+            let text = json(&event, Schema::Ecs, room, str::len).unwrap();
+            assert!(text.len() <= room, "{} of {room}", text.len());
+            serde_json::from_str(&text).unwrap()
         };
         let only_without_original = at(9_000);
         assert_eq!(only_without_original["event"], serde_json::json!({ "severity": 73 }));
@@ -102,10 +114,27 @@ mod tests {
         let small = at(1_000);
         let message = small["message"].as_str().unwrap();
         assert!(message.ends_with('…') && message.chars().count() <= 256, "{message}");
-        let hashes = small["related"]["hash"].as_array().unwrap();
-        assert!(hashes.len() <= 16 && hashes.last().unwrap().as_str().unwrap().ends_with('…'), "{hashes:?}");
-        assert_eq!(json(&event, Schema::Ecs, 100), None, "keys are never cut");
-        assert_eq!(json(b"[1]", Schema::Raw, 100), None);
+        let hosts = small["related"]["hosts"].as_array().unwrap();
+        assert!(hosts.len() <= 16 && hosts.last().unwrap().as_str().unwrap().ends_with('…'), "{hosts:?}");
+        let least: Value = serde_json::from_str(&json(&event, Schema::Ecs, 0, str::len).unwrap()).unwrap();
+        assert_eq!(least["message"], format!("{}…", "é".repeat(15)));
+        let keys: Vec<_> = least.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["event", "message", "related", "tags"], "keys are never cut");
+        assert_eq!(json(b"[1]", Schema::Raw, 100, str::len), None);
+    }
+
+    #[test]
+    fn ids_hashes_addresses_and_times_stay_whole() {
+        let exact = serde_json::json!({
+            "@timestamp": "2026-03-01T10:20:30.123456Z",
+            "id": "225494730938493804",
+            "identity": "820198a81955184346e0e55ce8b06e03",
+            "ip": "2001:db8:85a3:0:0:8a2e:370:7334",
+            "sha512": "0a".repeat(64),
+            "uuid": "ff819e70-af13-381e-b537-eb0eb4d6045d",
+        });
+        let least = json(exact.to_string().as_bytes(), Schema::Raw, 0, str::len).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&least).unwrap(), exact);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use s1_forwarder::emulator::Kind;
+use s1_forwarder::emulator::{Kind, system_clock};
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::{Batch, Outcome, Probe};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use crate::support::harness::Harness;
 use crate::support::kafka::Broker;
 use crate::support::kcat;
 use crate::support::oauth::TokenEndpoint;
+use crate::support::process::until;
 use crate::support::proxy::Proxy;
 use crate::support::tls::{Authority, TlsFront};
 
@@ -160,11 +161,22 @@ async fn real_checkpoints_with_a_client_certificate_from_files() {
     assert!(listed.stdout.contains("acme/activities/siem"), "{}{}", listed.stdout, listed.stderr);
 }
 
-/// A token that the broker's development validator takes: claims without a signature. It ends in an hour, the first one
-/// has ended already.
+/// A token that the broker's development validator takes. It ends in an hour, the first one has ended already.
 fn unsigned(number: u32) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let ends = if number == 1 { now - 3_600 } else { now + 3_600 };
+    unsigned_until(number, if number == 1 { now - 3_600 } else { now + 3_600 })
+}
+
+/// How long a short token lasts, in seconds.
+const SHORT: u64 = 6;
+
+fn short(number: u32) -> String {
+    unsigned_until(number, SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + SHORT)
+}
+
+/// Claims without a signature.
+fn unsigned_until(number: u32, ends: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = json!({ "sub": "forwarder", "iat": now - 7_200, "exp": ends, "jti": number });
     format!("{}.{}.", part(json!({ "alg": "none" })), part(claims))
@@ -249,11 +261,52 @@ async fn real_tokens_serve_exactly_once() {
         let exit = harness.once(&[]).await;
         assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     }
-    let headers = kcat::committed(&cluster.broker.address(), "tokens", "%h\n");
+    let owed: Vec<_> = harness.owed(Kind::Activities).into_iter().collect();
+    assert_eq!(committed_ids(&cluster, "tokens"), owed);
+}
+
+/// The broker ends a connection whose token has ended. A worker that delivers all the time fetches tokens in time, and
+/// has no error.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_tokens_are_renewed_before_they_end() {
+    let Some(cluster) = Cluster::start(&["least", "once"]).await else { return };
+    let harness = Harness::new(|setup| (setup.activities, setup.rate) = (50, 20.0)).await;
+    let endpoints = [
+        TokenEndpoint::start_with("s3cret", SHORT, short).await,
+        TokenEndpoint::start_with("s3cret", SHORT, short).await,
+    ];
+    let mut least = cluster.oauth("least", &endpoints[0]);
+    least["name"] = json!("least");
+    let mut once = cluster.oauth("once", &endpoints[1]);
+    let more = json!({ "name": "once", "delivery": "exactly_once", "checkpoint_topic": "lanes" });
+    once.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let streams = json!({ "activities": { "interval": "300ms" } });
+    harness.put_changed("acme", json!({ "streams": streams, "sinks": [least, once] }));
+    let mut worker = harness.worker();
+    for endpoint in &endpoints {
+        until("the third token", async || (endpoint.issued() >= 3).then_some(())).await;
+    }
+    harness.console().set_rate(0.0, system_clock());
+    let owed = harness.owed(Kind::Activities);
+    for topic in ["least", "once"] {
+        until("everything", async || (committed_ids(&cluster, topic).len() >= owed.len()).then_some(())).await;
+        assert_eq!(committed_ids(&cluster, topic), owed.iter().cloned().collect::<Vec<_>>(), "{topic}");
+    }
+    for lane in ["acme/activities/least", "acme/activities/once"] {
+        let lane = worker.lane(lane, |_| true).await;
+        assert!(lane["last_error"].is_null(), "{lane}");
+    }
+    worker.signal("TERM").await;
+    assert_eq!(worker.exit().await.code, Some(0));
+}
+
+/// The identities of the events in a topic, sorted.
+fn committed_ids(cluster: &Cluster, topic: &str) -> Vec<String> {
+    let headers = kcat::committed(&cluster.broker.address(), topic, "%h\n");
     let id = |headers: &str| headers.split(',').find_map(|header| header.strip_prefix("id=")).unwrap().to_owned();
     let mut ids: Vec<_> = headers.lines().map(id).collect();
     ids.sort();
-    assert_eq!(ids, harness.owed(Kind::Activities).into_iter().collect::<Vec<_>>());
+    ids
 }
 
 #[tokio::test]

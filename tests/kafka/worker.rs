@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use s1_forwarder::emulator::Setup;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::support::harness::everything_arrives;
 use crate::support::harness::{Destination, Harness, setting};
 use crate::support::kafka::Broker;
+use crate::support::page::{block, run_all, with};
 
 /// One topic for each stream on a broker.
 struct Topics(Arc<Broker>);
@@ -120,4 +122,32 @@ async fn ocsf_arrives_in_kafka_as_shipped() {
     }
     let owed = [s1_forwarder::emulator::Kind::Activities, s1_forwarder::emulator::Kind::Threats];
     assert_eq!(arrived, owed.map(|kind| harness.owed(kind).len()).iter().sum::<usize>());
+}
+
+/// docs/sinks/kafka.md, followed literally.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_ends_with_a_first_event() {
+    let Some(broker) = tokio::task::spawn_blocking(Broker::shared).await.unwrap() else { return };
+    let harness = Harness::new(|setup| setup.threats = 10).await;
+    let block = |language| block("sinks/kafka.md", "The first event", language);
+    let (console, address) = (harness.server.url(), broker.address());
+    let file = with(
+        &block("yaml"),
+        &[
+            ("https://usea1-acme.sentinelone.net", &console),
+            ("127.0.0.1:9092", &address),
+            ("s1.{stream}", "page.{stream}"),
+        ],
+    );
+    harness.write("acme.yaml", &file);
+    std::fs::create_dir(harness.path("secrets")).unwrap();
+    harness.write("secrets/acme.token", Setup::TOKEN);
+    let commands = with(&block("sh"), &[("127.0.0.1:9092", &address), ("s1.threats", "page.threats")]);
+    assert!(commands.starts_with("kafka-topics.sh") && commands.contains("--create --topic page.threats\n"));
+    broker.create_topic("page.threats", 1, &[]).await;
+    run_all(&harness, &commands).await;
+    let kcat = commands.lines().last().unwrap();
+    let output = std::process::Command::new("sh").args(["-c", kcat]).output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.starts_with("key ") && printed.contains("\nheaders id="), "{kcat}: {output:?}");
 }

@@ -10,6 +10,8 @@ mod http;
 mod intakes;
 mod integrations;
 mod loki;
+#[cfg(feature = "kafka")]
+mod msk;
 mod otlp;
 mod sekoia;
 mod settings;

@@ -109,6 +109,37 @@ impl Signatures {
     }
 }
 
+impl Signatures {
+    /// The same for a request whose signature is in its query. `User-Agent` is added after it was signed.
+    pub fn verify_presigned(&self, url: &url::Url) -> Result<(), &'static str> {
+        let pairs: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
+        let get = |name: &str| pairs.get(name).map_or("", String::as_str);
+        let date = get("X-Amz-Date");
+        let (id, scope) = get("X-Amz-Credential").split_once('/').ok_or("no scope")?;
+        let key = self.keys.iter().find(|key| key.id == id).ok_or("The security token is expired")?;
+        if key.session.as_deref().unwrap_or("") != get("X-Amz-Security-Token") {
+            return Err("The security token included in the request is invalid.");
+        } else if scope != format!("{}/{REGION}/{}/aws4_request", &date[..8], self.service) {
+            return Err("Credential should be scoped to a valid region.");
+        } else if get("X-Amz-Algorithm") != "AWS4-HMAC-SHA256" || get("X-Amz-SignedHeaders") != "host" {
+            return Err("the host alone is signed");
+        } else if !get("X-Amz-Expires").parse::<u32>().is_ok_and(|seconds| (1..=900).contains(&seconds)) {
+            return Err("a presigned request holds for 15 minutes at most");
+        }
+        let signed = url.query().unwrap_or_default().split('&');
+        let signed: Vec<&str> =
+            signed.filter(|pair| !pair.starts_with("X-Amz-Signature=") && !pair.starts_with("User-Agent=")).collect();
+        let host = format!("host:{}\n", url.host_str().unwrap_or_default());
+        let nothing = hex(&Sha256::digest(b""));
+        let canonical = ["GET", url.path(), &query(&signed.join("&")), &host, "host", nothing.as_str()].join("\n");
+        let text = ["AWS4-HMAC-SHA256", date, scope, &hex(&Sha256::digest(canonical))].join("\n");
+        let secret = format!("AWS4{}", key.secret).into_bytes();
+        let signing = scope.split('/').fold(secret, |key, part| hmac_sha256(&key, part.as_bytes()));
+        let is_right = hex(&hmac_sha256(&signing, text.as_bytes())) == get("X-Amz-Signature");
+        if is_right { Ok(()) } else { Err("The request signature we calculated does not match") }
+    }
+}
+
 fn encode(text: &str, also: &[u8]) -> String {
     text.bytes()
         .map(|byte| match byte {

@@ -69,7 +69,8 @@ impl Broker {
     }
 
     /// One that has, in addition to its open listener, one with TLS and SASL (users `alice` with SCRAM-SHA-512 and
-    /// `bob` with PLAIN, password `s3cret pass`; unsigned OAUTHBEARER tokens) and one that wants a client certificate.
+    /// `bob` with PLAIN, password `s3cret pass`; unsigned OAUTHBEARER tokens, whose end ends the session) and one that
+    /// wants a client certificate.
     pub fn start_secure(authority: &Authority) -> Option<Self> {
         Self::start_with(Some(authority))
     }
@@ -310,7 +311,8 @@ fn more_listeners((sasl, ssl): (u16, u16)) -> (String, String) {
          super.users=User:ANONYMOUS\nallow.everyone.if.no.acl.found=true\n\
          ssl.keystore.type=PEM\nssl.keystore.location=server.pem\nssl.truststore.type=PEM\n\
          ssl.truststore.location=ca.pem\nlistener.name.ssl.ssl.client.auth=required\n\
-         sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN,OAUTHBEARER\n",
+         sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN,OAUTHBEARER\n\
+         listener.name.sasl_ssl.oauthbearer.connections.max.reauth.ms=3600000\n",
         &login("scram-sha-512", "scram.ScramLoginModule", ""),
         &login("plain", "plain.PlainLoginModule", "user_bob=\"s3cret pass\""),
         &login("oauthbearer", "oauthbearer.OAuthBearerLoginModule", "unsecuredLoginStringClaim_sub=\"broker\""),

@@ -22,8 +22,11 @@ pub mod kubernetes;
 pub mod ledger;
 pub mod logs;
 pub mod logscale;
+#[cfg(feature = "kafka")]
+pub mod msk;
 pub mod oauth;
 pub mod opensearch;
+pub mod page;
 pub mod panther;
 pub mod ports;
 pub mod process;

@@ -22,7 +22,6 @@ impl Rsyslog {
         let (certificate, key) = issued.write(directory, "server");
         let ca = directory.join("ca.pem");
         std::fs::write(&ca, authority).unwrap();
-        let modules = files.join("usr/lib/x86_64-linux-gnu/rsyslog");
         let configuration = format!(
             r#"global(workDirectory="{directory}" maxMessageSize="64k" defaultNetstreamDriver="gtls"
        defaultNetstreamDriverCAFile="{ca}" defaultNetstreamDriverCertFile="{certificate}"
@@ -38,7 +37,13 @@ input(type="imtcp" port="{port}" address="127.0.0.1" ruleset="in")
             key = key.display(),
             log = directory.join("out.log").display(),
         );
+        Self::start_with(files, directory, &configuration, port).await
+    }
+
+    /// Starts it with this configuration, which writes to `out.log` in `directory`.
+    pub async fn start_with(files: &Path, directory: &Path, configuration: &str, port: u16) -> Self {
         std::fs::write(directory.join("rsyslog.conf"), configuration).unwrap();
+        let modules = files.join("usr/lib/x86_64-linux-gnu/rsyslog");
         let program = files.join("usr/sbin/rsyslogd");
         let child = spawn(&program, directory, &modules);
         let server = Self { directory: directory.to_owned(), program, port, child };

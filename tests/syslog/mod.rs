@@ -4,11 +4,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use s1_forwarder::emulator::{Kind, system_clock};
+use s1_forwarder::emulator::{Kind, Setup, system_clock};
 use serde_json::{Value, json};
 
 use crate::support::cache::{or_skip, run};
 use crate::support::harness::Harness;
+use crate::support::page::{block, run_all, with};
 use crate::support::ports;
 use crate::support::process::until;
 use crate::support::rsyslog::Rsyslog;
@@ -67,6 +68,27 @@ async fn rsyslog_loses_nothing_when_it_is_stopped_and_everything_arrives_whole()
         "{} messages, {repeated} again after two stops; after a kill of rsyslog {lost} are missing",
         messages.len()
     );
+}
+
+/// docs/sinks/syslog.md, followed literally.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_ends_with_a_first_event() {
+    let Some(files) = or_skip("rsyslog", test_servers::rsyslog()) else { return };
+    let harness = Harness::new(|setup| setup.activities = 20).await;
+    let port = ports::free();
+    let block = |language| block("sinks/syslog.md", "The first event", language);
+    let (log, own_port) = (harness.path("out.log").display().to_string(), port.to_string());
+    let configuration = with(&block("text"), &[("/var/log/s1.log", &log), ("5514", &own_port)]);
+    let rsyslog = Rsyslog::start_with(&files, harness.root(), &configuration, port).await;
+    let console = harness.server.url();
+    let file = with(&block("yaml"), &[("https://usea1-acme.sentinelone.net", &console), ("5514", &own_port)]);
+    harness.write("acme.yaml", &file);
+    std::fs::create_dir(harness.path("secrets")).unwrap();
+    harness.write("secrets/acme.token", Setup::TOKEN);
+    let commands = block("sh");
+    run_all(&harness, &commands).await;
+    assert!(commands.ends_with("tail -n 1 /var/log/s1.log\n"), "{commands}");
+    until("the first event", async || rsyslog.messages().last().filter(|last| last.contains("] {")).cloned()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,15 +17,16 @@ const SEARCHED: usize = 8 * 1024;
 /// More than any text needs that its author did not make for this. The rest of such a text is removed.
 const MOST_STEPS: usize = 1_000_000;
 /// How many escapes may surround one another, as of a form in HTML in JSON.
-const LAYERS: usize = 3;
+const LAYERS: usize = 4;
 /// Longest text of a named character of HTML, without `&` and `;`.
 const LONGEST_NAME: usize = 31;
 
 /// The secrets that a peer was sent, and may repeat.
 ///
 /// A secret is found if it is repeated plainly, in other case, percent-encoded, as in a form, escaped as in JSON, C or
-/// HTML, in base64 (also within a longer text), in hexadecimal digits, and with `?` for characters beyond ASCII. These
-/// may be mixed, and surround one another.
+/// HTML, in quoted-printable, in base64 (also within a longer text), as a list of its bytes (hexadecimal or decimal,
+/// with or without something between them), and with `?` for characters beyond ASCII. These may be mixed, and surround
+/// one another.
 #[derive(Debug, Clone, Default)]
 pub struct KnownSecrets(Vec<SecretString>);
 
@@ -107,8 +108,12 @@ struct Spelling {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Code {
-    /// The secret itself, or its hexadecimal digits.
+    /// The secret itself.
     Plain,
+    /// Its bytes in two hexadecimal digits each. `0x` and signs between them are not part of it.
+    Hexadecimal,
+    /// Its bytes as decimal numbers with commas. Blanks are not part of it.
+    Decimal,
     /// The part of a text in base64 that depends on nothing but the secret.
     Base64,
 }
@@ -120,7 +125,11 @@ impl Spelling {
         }
         let mut all = vec![
             Self { text: secret.to_owned(), code: Code::Plain },
-            Self { text: hex::encode(secret), code: Code::Plain },
+            Self { text: hex::encode(secret), code: Code::Hexadecimal },
+            Self {
+                text: secret.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(","),
+                code: Code::Decimal,
+            },
         ];
         for before in 0..3 {
             let encoded = BASE64_STANDARD_NO_PAD.encode([&b"\0\0"[..before], secret.as_bytes()].concat());
@@ -137,7 +146,9 @@ impl Spelling {
         let next = self.text.get(so_far..).and_then(|rest| rest.chars().next());
         let after = next.map(|next| so_far + next.len_utf8());
         let only = |is_next: bool| [after.filter(|_| is_next), None];
+        let is_within = so_far > 0 && next.is_some();
         match (self.code, unit) {
+            (_, Unit::Nothing) => [Some(so_far).filter(|_| is_within), None],
             (Code::Plain, Unit::Char(char)) => only(next.is_some_and(|next| {
                 char == next
                     || char.to_lowercase().eq(next.to_lowercase())
@@ -148,6 +159,12 @@ impl Spelling {
                 let of_utf8 = self.text.as_bytes().get(so_far) == Some(&byte);
                 [of_utf8.then_some(so_far + 1), after.filter(|_| next == Some(char::from(byte)))]
             }
+            (Code::Hexadecimal, Unit::Char(char)) => [
+                after.filter(|_| next.is_some_and(|next| next.eq_ignore_ascii_case(&char))),
+                Some(so_far).filter(|_| is_within && so_far.is_multiple_of(2) && is_between_bytes(char)),
+            ],
+            (Code::Decimal, Unit::Char(' ' | '\n' | '\r' | '\t')) if is_within => [Some(so_far), None],
+            (Code::Decimal, Unit::Char(char)) => only(next == Some(char)),
             (Code::Base64, Unit::Char(' ' | '\n' | '\r')) if so_far > 0 => [Some(so_far), None],
             (Code::Base64, Unit::Char(char)) => only(match char {
                 '-' => next == Some('+'),
@@ -155,7 +172,9 @@ impl Spelling {
                 _ => next == Some(char),
             }),
             (Code::Base64, Unit::Named) => only(matches!(next, Some('+' | '/'))),
-            (Code::Base64, Unit::Byte(_)) => [None, None],
+            (Code::Hexadecimal | Code::Decimal, Unit::Named | Unit::Byte(_)) | (Code::Base64, Unit::Byte(_)) => {
+                [None, None]
+            }
         }
     }
 }
@@ -178,7 +197,7 @@ impl Starts {
 }
 
 fn begins_escape(char: char) -> bool {
-    matches!(char, '%' | '\\' | '&' | '+')
+    matches!(char, '%' | '\\' | '&' | '+' | '=')
 }
 
 /// A search in a text.
@@ -194,7 +213,7 @@ impl Search<'_> {
     fn range(&mut self, spelling: &Spelling, at: usize, readings: &[(Unit, usize)]) -> Option<(usize, usize)> {
         let end = self.end(spelling, readings)?;
         match spelling.code {
-            Code::Plain => Some((at, end)),
+            Code::Plain | Code::Hexadecimal | Code::Decimal => Some((at, end)),
             // The characters around it have bits of the secret too.
             Code::Base64 => {
                 let start = self.text[..at].trim_end_matches(is_of_base64).len();
@@ -234,6 +253,11 @@ impl Search<'_> {
     }
 }
 
+/// What dumps write between two bytes, or `0x` before one.
+fn is_between_bytes(char: char) -> bool {
+    char.is_ascii_whitespace() || matches!(char, ':' | '-' | ',' | ';' | '.' | '_' | '|' | '0' | 'x' | 'X')
+}
+
 /// With the signs of those escapes in which `+`, `/` and `=` may be spelt.
 fn is_of_base64(char: char) -> bool {
     char.is_ascii_alphanumeric() || matches!(char, '+' | '/' | '-' | '_' | '=' | '%' | '\\' | '&' | '#' | ';')
@@ -242,7 +266,7 @@ fn is_of_base64(char: char) -> bool {
 /// The text ends here, or within an escape that begins here.
 fn is_at_end(text: &str, at: usize) -> bool {
     let rest = &text[at..];
-    rest.is_empty() || (rest.starts_with(['%', '\\', '&']) && rest.len() <= LONGEST_NAME)
+    rest.is_empty() || (rest.starts_with(['%', '\\', '&', '=']) && rest.len() <= LONGEST_NAME)
 }
 
 /// Those names of HTML that an escape may have within it.
@@ -270,6 +294,8 @@ enum Unit {
     Byte(u8),
     /// Another named character of HTML: any that is no letter or digit of ASCII.
     Named,
+    /// The end of a line that was only broken.
+    Nothing,
 }
 
 impl Unit {
@@ -302,6 +328,7 @@ fn decode(text: &str, at: usize, layers: usize) -> Option<(Unit, usize)> {
         Unit::Char('%') => reader.percent(),
         Unit::Char('\\') => reader.backslash(),
         Unit::Char('&') => reader.ampersand(),
+        Unit::Char('=') => reader.equals(),
         _ => None,
     };
     Some(decoded.map_or(plain, |unit| (unit, reader.at)))
@@ -318,9 +345,15 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn char(&mut self) -> Option<char> {
-        let (Unit::Char(char), next) = decode(self.text, self.at, self.layers)? else { return None };
-        self.at = next;
-        Some(char)
+        loop {
+            let (unit, next) = decode(self.text, self.at, self.layers)?;
+            self.at = next;
+            match unit {
+                Unit::Char(char) => return Some(char),
+                Unit::Nothing => {}
+                Unit::Byte(_) | Unit::Named => return None,
+            }
+        }
     }
 
     /// A number of this many digits.
@@ -360,6 +393,15 @@ impl Reader<'_> {
     fn second_surrogate(&mut self) -> Option<u32> {
         let is_escape = matches!(self.char()?, '\\' | '%') && self.char()? == 'u';
         if is_escape { self.number(4, 16) } else { None }
+    }
+
+    /// Of quoted-printable: a byte, or a line that was broken.
+    fn equals(&mut self) -> Option<Unit> {
+        self.attempt(Self::byte).or_else(|| match self.char()? {
+            '\n' => Some(Unit::Nothing),
+            '\r' => (self.char()? == '\n').then_some(Unit::Nothing),
+            _ => None,
+        })
     }
 
     /// As in JSON, C, Rust and Python.

@@ -4,8 +4,11 @@ use std::os::unix::fs::symlink;
 
 use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::harness::Harness;
+use crate::support::oauth::TokenEndpoint;
+use crate::support::syslog::{Behaviour, SyslogReceiver};
 
 /// A pipeline with its secrets where a tenant's may be, at the same console by another address.
 fn tenant(harness: &Harness, host: &str, name: &str) -> Value {
@@ -30,6 +33,47 @@ async fn addresses_of_the_worker_are_refused_when_a_name_is_resolved() {
     let lane = worker.lane("globex/activities/siem", |lane| !lane["error"].is_null()).await;
     assert!(lane["error"].as_str().unwrap().contains("not a public address"), "{lane}");
     assert!(harness.console().request_log().is_empty(), "nothing was asked");
+}
+
+/// What is no HTTP request of a sink: the one for its token, and a connection of `syslog`. Their names are resolved to
+/// an address of the worker, next to one that the tenant may use.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn token_endpoints_and_syslog_at_addresses_of_the_worker_are_refused() {
+    const ALLOWED: &str = "127.0.0.2";
+    let harness = Harness::new(|setup| setup.activities = 50).await;
+    let listener = TcpListener::bind((ALLOWED, 0)).await.unwrap();
+    let console = listener.local_addr().unwrap();
+    let server = harness.server.url().strip_prefix("http://").unwrap().to_owned();
+    let passes_on = tokio::spawn(async move {
+        loop {
+            let (mut outside, _) = listener.accept().await.unwrap();
+            let mut inside = TcpStream::connect(&server).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut outside, &mut inside).await });
+        }
+    });
+    let tokens = TokenEndpoint::start("s3cret", 3_600).await;
+    let syslog = SyslogReceiver::start(Behaviour::Reads).await;
+    let mut pipeline = tenant(&harness, "127.0.0.1", "acme");
+    pipeline["console"]["url"] = json!(format!("http://{console}"));
+    let auth = json!({
+        "type": "oauth2", "token_url": tokens.url().replace("127.0.0.1", "localhost"), "client_id": "client",
+        "client_secret": "s3cret",
+    });
+    pipeline["sinks"] = json!([
+        { "type": "http", "name": "intake", "url": format!("http://{console}/intake"), "auth": auth },
+        { "type": "syslog", "name": "collector", "address": format!("tcp://localhost:{}", syslog.address().port()) },
+    ]);
+    harness.put("acme", &pipeline);
+    let network = format!("--allow-private-destinations={ALLOWED}/32");
+    let mut worker = harness.worker_with(&[&FLAGS[..], &[network.as_str()]].concat());
+    for lane in ["acme/activities/intake", "acme/activities/collector"] {
+        let lane = worker.lane(lane, |lane| !lane["error"].is_null()).await;
+        assert!(lane["error"].as_str().unwrap().contains("not a public address"), "{lane}");
+    }
+    assert!(!harness.console().request_log().is_empty(), "the console is where it may be");
+    assert_eq!((tokens.forms().len(), syslog.connections()), (0, 0));
+    passes_on.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -52,7 +52,7 @@ impl Args {
 /// If the result cannot be printed.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = pipeline::read(args.files.locations(), &args.files.options.get()).await;
-    let tests = loaded.pipelines.iter().map(|pipeline| cases::run(pipeline));
+    let tests = loaded.pipelines.iter().map(|pipeline| cases::run(pipeline, cases::LONGEST));
     let mut findings: Vec<Vec<Finding>> = tests.collect();
     if args.offline {
         for (findings, pipeline) in findings.iter_mut().zip(&loaded.pipelines) {

@@ -14,6 +14,10 @@ fn utf16(text: &str, digits: impl Fn(u16) -> String) -> String {
     text.encode_utf16().map(digits).collect()
 }
 
+fn listed(text: &str, between: &str, write: impl Fn(u8) -> String) -> String {
+    text.bytes().map(write).collect::<Vec<_>>().join(between)
+}
+
 fn in_json(text: &str) -> String {
     let json = serde_json::to_string(text).unwrap();
     json[1..json.len() - 1].to_owned()
@@ -33,7 +37,7 @@ fn named(char: char) -> String {
     }
 }
 
-const WRITERS: [(&str, Write); 27] = [
+const WRITERS: [(&str, Write); 36] = [
     ("plain", str::to_owned),
     ("upper case", str::to_ascii_uppercase),
     ("lower case", str::to_ascii_lowercase),
@@ -73,11 +77,30 @@ const WRITERS: [(&str, Write); 27] = [
     ("HTML, decimal", |text| per_char(text, |char| format!("&#{};", u32::from(char)))),
     ("HTML, hexadecimal", |text| per_char(text, |char| format!("&#x{:x};", u32::from(char)))),
     ("HTML, upper case", |text| per_char(text, |char| format!("&#X{:04X};", u32::from(char)))),
+    ("quoted-printable, all", |text| text.bytes().map(|byte| format!("={byte:02X}")).collect()),
+    ("quoted-printable in lines", |text| {
+        let char = |char: char| match char {
+            '=' => "=3D".to_owned(),
+            char if char.is_ascii() => char.to_string(),
+            char => char.to_string().bytes().map(|byte| format!("={byte:02x}")).collect(),
+        };
+        let chars: Vec<String> = text.chars().map(char).collect();
+        chars.chunks(3).map(<[String]>::concat).collect::<Vec<_>>().join("=\r\n")
+    }),
     ("ASCII", |text| per_char(text, |char| if char.is_ascii() { char } else { '?' }.to_string())),
     ("another character set", |text| {
         per_char(text, |char| if char.is_ascii() { char } else { char::REPLACEMENT_CHARACTER }.to_string())
     }),
     ("hexadecimal", |text| hex::encode(text)),
+    ("hexadecimal, upper case", |text| hex::encode_upper(text)),
+    ("hexadecimal with blanks", |text| listed(text, " ", |byte| format!("{byte:02x}"))),
+    ("hexadecimal with colons", |text| listed(text, ":", |byte| format!("{byte:02X}"))),
+    ("hexadecimal literals", |text| listed(text, ", 0x", |byte| format!("{byte:02x}"))),
+    ("hexadecimal by four", |text| {
+        hex::encode(text).as_bytes().chunks(4).map(|part| String::from_utf8_lossy(part)).collect::<Vec<_>>().join(" ")
+    }),
+    ("decimal", |text| listed(text, ",", |byte| byte.to_string())),
+    ("decimal with blanks", |text| listed(text, ", ", |byte| byte.to_string())),
     ("base64", |text| BASE64_STANDARD.encode(text)),
     ("base64 in lines", |text| {
         let encoded = BASE64_STANDARD.encode(text);
@@ -142,10 +165,17 @@ fn a_secret_is_removed_in_every_spelling() {
             check(how, write(&secret).trim_end());
         }
         // A form in JSON, JSON in HTML, and so on; and base64 in them.
-        for (outer, wrap) in &WRITERS[3..22] {
-            let (inner, write) = WRITERS[random.usize(3..22)];
+        for (outer, wrap) in &WRITERS[3..24] {
+            let (inner, write) = WRITERS[random.usize(3..24)];
             check(&format!("{outer} of {inner}"), &wrap(&write(&secret)));
             check(&format!("{outer} of base64"), &wrap(&BASE64_STANDARD.encode(&secret)));
+        }
+        // As many escapes around one another as are read.
+        let layers: Vec<_> = (0..LAYERS).map(|_| WRITERS[random.usize(3..23)]).collect();
+        let names: Vec<_> = layers.iter().map(|(name, _)| *name).collect();
+        let spelt = layers.iter().fold(secret.clone(), |text, (_, write)| write(&text));
+        if spelt.len() < 10_000 {
+            check(&names.join(", "), &spelt);
         }
         for encoded in in_base64(&secret) {
             check("base64 in a text", &encoded);
@@ -160,7 +190,7 @@ fn a_secret_is_removed_in_mixed_spellings() {
     for secret in secrets() {
         let known = known(&secret);
         for _ in 0..5 {
-            let spelt: String = secret.chars().map(|char| WRITERS[random.usize(3..22)].1(&char.to_string())).collect();
+            let spelt: String = secret.chars().map(|char| WRITERS[random.usize(3..24)].1(&char.to_string())).collect();
             let scrubbed = known.scrub(&format!("<{spelt}>"));
             assert_eq!(scrubbed, "<***>", "{secret:?} as {spelt}");
         }
@@ -190,7 +220,7 @@ fn an_excerpt_shows_no_part_of_a_secret() {
     let secret = "cAnArY-öäü-0123456789abcdefghijklmnop";
     let known = known(secret);
     let spellings =
-        [WRITERS[0].1, WRITERS[6].1, WRITERS[13].1, WRITERS[20].1, WRITERS[25].1].map(|write| write(secret));
+        [WRITERS[0].1, WRITERS[6].1, WRITERS[13].1, WRITERS[20].1, WRITERS[34].1].map(|write| write(secret));
     for spelt in &spellings {
         for cut in (0..=spelt.len() + 2).step_by(5) {
             let text = format!("answer:{}{spelt} {}", " ".repeat(SEARCHED - 7 - cut), "x".repeat(SEARCHED));

@@ -4,9 +4,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::StatusCode;
 
+use super::advice;
 use super::transport::{Response, TransportError, TruncatedBody};
 use crate::failure::Failure;
-use crate::record::{Timestamp, parse_page};
+use crate::record::{Stream, Timestamp, parse_page};
 use crate::settings::{KnownSecrets, retry_after};
 
 /// A request without a usable response. The texts contain no secrets: only status, code, title and detail.
@@ -46,6 +47,15 @@ pub enum ConsoleError {
 }
 
 impl ConsoleError {
+    /// What to change so that records of this stream can be read, unless the text says it.
+    pub fn advice(&self, stream: Stream) -> Option<String> {
+        match self {
+            Self::Forbidden(_) => Some(advice::of_permission(stream)),
+            Self::Missing(_) => Some(advice::REMOVE_STREAM.to_owned()),
+            _ => None,
+        }
+    }
+
     /// A failure without `Retry-After`.
     pub fn transient(reason: impl Into<String>) -> Self {
         Self::Transient { reason: reason.into(), after: None, timed_out: false }
@@ -54,7 +64,8 @@ impl ConsoleError {
     /// Classifies a status other than 200. `with_cursor`: the request had a cursor.
     pub(super) fn from_status(response: &Response, secrets: &KnownSecrets, now: Timestamp, with_cursor: bool) -> Self {
         let Response { status, headers, body } = response;
-        let reason = describe(*status, body, secrets);
+        let advice = advice::of_status(*status).map(|advice| format!("; {advice}")).unwrap_or_default();
+        let reason = format!("{}{advice}", describe(*status, body, secrets));
         let now = UNIX_EPOCH + Duration::from_micros(now.micros().try_into().unwrap_or_default());
         match status.as_u16() {
             400 if with_cursor => Self::BadCursor(reason),
@@ -66,7 +77,6 @@ impl ConsoleError {
                 after: retry_after(headers, now),
                 timed_out: *status == StatusCode::GATEWAY_TIMEOUT,
             },
-            300..=399 => Self::BadRequest(format!("{reason}; is `console.url` the console's own address?")),
             _ => Self::BadRequest(reason),
         }
     }

@@ -1,5 +1,6 @@
 //! The SentinelOne management console: requests, pages and cursors, errors, rate limit.
 
+pub mod advice;
 mod alert_fields;
 mod client;
 mod endpoint;

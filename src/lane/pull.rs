@@ -10,7 +10,7 @@ use super::enrich::{self, Enricher};
 use super::map::PulledPage;
 use super::sizing::{EXPANSION, PageBudget, SMALL_PAGE, Sizing};
 use super::{Lane, Reservation};
-use crate::console::{ConsoleError, Endpoint};
+use crate::console::{ConsoleError, advice};
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 use crate::settings::FullJitter;
@@ -266,27 +266,15 @@ impl PullStage<'_> {
     /// Reports a refusal. A refused token may have expired or have been revoked: the console, or an earlier answer of
     /// it, can tell.
     async fn refused(&self, error: ConsoleError) -> Failure {
-        let mut reason = format!("{}{error}", self.prefix);
-        if let ConsoleError::Unauthorized(_) = error {
+        let advice = if let ConsoleError::Unauthorized(_) = error {
             let (meter, now) = (&self.lane.delivery.meter, self.lane.delivery.clock.now());
             let expiry = self.lane.client.token_expiry().await.ok().flatten().or_else(|| meter.known_token_expiry());
-            reason += &match expiry {
-                Some(expiry) if expiry <= now => format!("; the token expired at {expiry}: create a new one"),
-                Some(expiry) => {
-                    let valid = if expiry.is_never() {
-                        "never expires".to_owned()
-                    } else {
-                        format!("was valid until {expiry}")
-                    };
-                    format!("; the token {valid}: it was revoked or replaced, or its user was disabled or deleted")
-                }
-                None => "; the token is wrong, revoked or expired".to_owned(),
-            };
-        }
-        if let ConsoleError::Forbidden(_) = error {
-            let permission = Endpoint::permission(self.lane.pull.stream);
-            reason += &format!("; the permission is \"{permission}\": give it to the token's role");
-        }
+            Some(advice::of_token(expiry, now))
+        } else {
+            error.advice(self.lane.pull.stream)
+        };
+        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+        let reason = format!("{}{error}{advice}", self.prefix);
         let token_problem = match error {
             ConsoleError::Unauthorized(_) => Some(TokenProblem::Refused),
             ConsoleError::NoToken(_) => Some(TokenProblem::Unreadable),

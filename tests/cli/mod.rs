@@ -281,7 +281,7 @@ fn check_advises_where_something_else_answers_than_a_console() {
         (
             BUSY,
             " token ",
-            "503 Service Unavailable; the console, or a proxy before it, is not available now: try again",
+            "503 Service Unavailable; the console, or a proxy before it, is not available now: if this lasts",
         ),
     ] {
         let directory = tempfile::tempdir().unwrap();

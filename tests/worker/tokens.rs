@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use s1_forwarder::emulator::{Kind, Setup, Token, system_clock};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::harness::Harness;
 use crate::support::process::until;
@@ -113,6 +113,30 @@ async fn revoked_and_expired_tokens_are_told_apart() {
     let mut worker = harness.worker();
     let unknown = error(&mut worker).await;
     assert!(unknown.contains("the token is wrong, revoked or expired"), "nothing was known before: {unknown}");
+}
+
+/// Both print the row of one table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_says_what_check_advises() {
+    let harness = Harness::new(|setup| setup.activities = 20).await;
+    harness.put_changed("acme", json!({}));
+    let forbidden = Token { forbidden: vec![Kind::Activities], ..token(Setup::TOKEN, 30, false) };
+    for (tokens, subject, part) in [
+        (Vec::new(), "token", "the token is wrong, revoked or expired"),
+        (vec![forbidden], "stream activities", "give it to the token's role, or correct `accounts`"),
+    ] {
+        harness.console().set_tokens(tokens);
+        let check = harness.command(&["check", "--pipelines", "pipelines", "--format", "json"]).await;
+        let report: Value = serde_json::from_str(&check.stdout).unwrap();
+        let findings = report["pipelines"][0]["findings"].as_array().unwrap();
+        let finding = findings.iter().find(|finding| finding["subject"] == subject).unwrap();
+        let advice = finding["detail"].as_str().unwrap().split_once("; ").unwrap().1;
+        assert!(finding["check"] == "failed" && advice.contains(part), "{finding}");
+        let mut worker = harness.worker();
+        let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "console_refused").await;
+        assert_eq!(lane["error"].as_str().unwrap().split_once("; ").unwrap().1, advice);
+        worker.kill().await;
+    }
 }
 
 /// No retry helps, so a job that runs once does not wait for its whole timeout.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Check, Finding};
-use crate::console::{
-    self, Client, ConsoleError, ConsoleSettings, ConsoleUrl, Endpoint, Limiters, ReachError, Reached, reach,
-};
+use crate::console::advice::{self, IS_IT_THE_CONSOLE};
+use crate::console::{self, Client, ConsoleError, ConsoleSettings, ConsoleUrl, Limiters, ReachError, Reached, reach};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Level, Scope, Timestamp};
 use crate::settings::{Id, UsedProxy};
@@ -64,16 +63,14 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
         let probe = Request::probe(pull.stream, ONE_RECORD);
         findings.push(match probe.send(&client, client.permit().await, None).await {
             Ok(_) => counted(&subject, count(&client, pull).await, settings),
-            Err(error @ ConsoleError::Forbidden(_)) => {
-                let permission = Endpoint::permission(pull.stream);
-                let advice = "give it to the token's role, or correct `accounts`, `sites` and `groups`";
-                failed(&subject, format!("{error}; the permission is \"{permission}\": {advice}"))
+            Err(error) => {
+                let advice = match error {
+                    ConsoleError::Missing(_) if is_odd => Some(IS_IT_THE_CONSOLE.to_owned()),
+                    _ => error.advice(pull.stream),
+                };
+                let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+                failed(&subject, format!("{error}{advice}"))
             }
-            Err(error @ ConsoleError::Missing(_)) => {
-                let advice = if is_odd { IS_IT_THE_CONSOLE } else { "the console does not have it: remove the stream" };
-                failed(&subject, format!("{error}; {advice}"))
-            }
-            Err(error) => failed(&subject, with_advice(&error)),
         });
     }
     findings.push(rate(settings));
@@ -179,36 +176,18 @@ async fn token(client: &Client) -> Result<Finding, Finding> {
             finding
         }
         Err(error @ ConsoleError::Unauthorized(_)) => {
-            return Err(failed("token", format!("{error}; the token is wrong, revoked or expired")));
+            return Err(failed("token", format!("{error}; {}", advice::of_token(None, Timestamp::now()))));
         }
         Err(error @ ConsoleError::NoToken(_)) => return Err(failed("token", error.to_string())),
-
         Err(error @ (ConsoleError::Forbidden(_) | ConsoleError::Missing(_))) => {
             reached("token", format!("the console does not report when it expires: {error}"))
         }
-        Err(error) => failed("token", with_advice(&error)),
+        Err(error) => failed("token", error.to_string()),
     };
     if client.token_in_use() > 0 {
         finding.detail += "; this is the second token, the first is refused";
     }
     Ok(finding)
-}
-
-const IS_IT_THE_CONSOLE: &str = "is `console.url` the console's own address?";
-
-/// What to do about an answer that says nothing of the settings.
-fn with_advice(error: &ConsoleError) -> String {
-    let text = error.to_string();
-    let advice = match error {
-        ConsoleError::Transient { .. } if text.contains(" answered 429") => {
-            "others use this token too, or `requests_per_second` is too high"
-        }
-        ConsoleError::Transient { .. } if text.contains(" answered 5") => {
-            "the console, or a proxy before it, is not available now: try again later, and ask its operator if it stays"
-        }
-        _ => return text,
-    };
-    format!("{text}; {advice}")
 }
 
 fn expires(expiry: Option<Timestamp>, now: Timestamp) -> Finding {

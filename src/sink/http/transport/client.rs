@@ -111,7 +111,7 @@ impl SinkClient {
                 Probe::Reached(format!("{endpoint} asks for a signature, which only events have"))
             }
             Outcome::Unauthorized(reason) => Probe::Failed(format!("{endpoint}: credentials refused: {reason}")),
-            Outcome::Misconfigured(reason) => Probe::Failed(format!("{endpoint}: {reason}; check `url`")),
+            Outcome::Misconfigured(reason) => Probe::Failed(format!("{endpoint}: {reason}")),
             Outcome::RetryLater { reason, .. } => Probe::Failed(format!("{endpoint}: unavailable: {reason}")),
             _ if response.is_html() => Probe::Failed(format!("{endpoint}: {}", response.html_reason())),
             _ => Probe::Verified(format!("{endpoint} {}", self.accepts())),

@@ -76,7 +76,7 @@ impl ResponseView<'_> {
             408 | 425 | 429 | 500..=599 if self.names_size() => Outcome::TooLarge(self.reason()),
             408 | 425 | 429 | 500..=599 => self.retry_later(),
             413 => Outcome::TooLarge(self.reason()),
-            _ => Outcome::Misconfigured(self.reason()),
+            _ => Outcome::Misconfigured(format!("{}; check `url`", self.reason())),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::console::{self, Client, ConsoleError, Limiters};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Facts, Stream};
 use crate::settings::{FullJitter, Tls};
-use crate::sink::{self, Batch, MaskedRequest, SharedSinkResources, Sink, SinkSettings};
+use crate::sink::{self, Batch, MaskedRequest, NoRequest, SharedSinkResources, Sink, SinkSettings};
 use crate::source::{LatestRecords, Pull};
 use crate::transform::{Keys, MapError, Mapper, Origin};
 
@@ -236,12 +236,22 @@ impl RequestPrinter {
                 break;
             }
             let rest = events.split_off(length);
-            let part = self.batch.select(std::mem::replace(&mut events, rest));
-            let request = self.sink.masked(&part).await.map_err(|reason| {
-                let what = if part.len() == 1 { "an event would not be sent" } else { "no request" };
-                anyhow::anyhow!("sink {}: {what}: {reason}", self.name)
-            })?;
-            write_out(&text(request))?;
+            let mut parts = vec![std::mem::replace(&mut events, rest)];
+            while let Some(mut part) = parts.pop() {
+                let batch = self.batch.select(part.clone());
+                match self.sink.masked(&batch).await {
+                    Ok(request) => write_out(&text(request))?,
+                    // As a lane does.
+                    Err(NoRequest::TooLarge(_)) if part.len() > 1 => {
+                        let half = part.split_off(part.len() / 2);
+                        parts.extend([half, part]);
+                    }
+                    Err(NoRequest::TooLarge(reason)) => {
+                        note(format!("sink {}: an event would be a dead letter: {reason}", self.name));
+                    }
+                    Err(NoRequest::Other(reason)) => anyhow::bail!("sink {}: {reason}", self.name),
+                }
+            }
         }
         self.batch = self.batch.select(events);
         Ok(())

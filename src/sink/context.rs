@@ -74,7 +74,7 @@ impl SharedSinkResources {
 
     /// For [`Sink::masked`](super::Sink::masked): where a secret is a part of the body, `***` stands for it.
     pub fn with_masked_secrets(self) -> Self {
-        Self { masks_secrets: true, ..self }
+        Self { masks_secrets: true, tokens: Arc::new(Tokens::unread()), ..self }
     }
 
     /// Called when this process has acquired the lease of a shard.

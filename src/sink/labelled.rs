@@ -7,7 +7,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::{Attempt, Batch, BuildError, Limits, MaskedRequest, Outcome, Probe, Sink, SinkContext, SinkSettings};
+use super::{
+    Attempt, Batch, BuildError, Limits, MaskedRequest, NoRequest, Outcome, Probe, Sink, SinkContext, SinkSettings,
+};
 use crate::settings::{Labels, UsedProxy};
 
 /// Most instances that are kept. They share HTTP clients and tokens, so that another one costs little.
@@ -89,10 +91,10 @@ impl Sink for LabelledSink {
         self.sample.rehearse(batch)
     }
 
-    fn masked<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, String>> {
+    fn masked<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, NoRequest>> {
         async {
             let sink = match batch.event(0).and_then(|event| event.labels) {
-                Some(labels) => self.instance(labels).map_err(|error| error.to_string())?,
+                Some(labels) => self.instance(labels).map_err(|error| NoRequest::Other(error.to_string()))?,
                 None => self.sample.clone(),
             };
             sink.masked(batch).await

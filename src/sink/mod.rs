@@ -67,8 +67,8 @@ pub trait Sink: Send + Sync + Debug {
     ///
     /// # Errors
     /// If there is none: the sink does not speak HTTP, or the batch is too large.
-    fn masked<'a>(&'a self, _batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, String>> {
-        std::future::ready(Err("it sends no HTTP requests".to_owned())).boxed()
+    fn masked<'a>(&'a self, _batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, NoRequest>> {
+        std::future::ready(Err(NoRequest::Other("it sends no HTTP requests".to_owned()))).boxed()
     }
 
     /// The proxies on the way to it.
@@ -85,6 +85,16 @@ pub trait Sink: Send + Sync + Debug {
     fn transactional(self: Arc<Self>) -> Option<Arc<dyn TransactionalSink>> {
         None
     }
+}
+
+/// There is no request to look at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoRequest {
+    /// A lane would send the batch in halves.
+    #[error("{0}")]
+    TooLarge(String),
+    #[error("{0}")]
+    Other(String),
 }
 
 /// A request as it would be sent, with `***` for credentials, which are not read.

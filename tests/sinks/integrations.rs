@@ -322,13 +322,22 @@ async fn a_key_that_may_not_look_is_no_failure() {
     assert!(matches!(lane.probe().await, Probe::Verified(_)));
     let found = lane.rehearse(&newest(Stream::Threats, "{}")).await.unwrap();
     assert!(matches!(&found, Probe::Reached(text) if text.contains("not permitted to try")), "{found:?}");
+    // A cluster that says neither what it is nor what the key may do.
+    let unknown = Double::start(Destination(|request| match (request.method.as_str(), request.path.as_str()) {
+        ("GET", "/") => Reply::new(403, r#"{"error":{"type":"security_exception"}}"#),
+        _ => with_package(request),
+    }))
+    .await;
+    let keys = json!({ "type": "elasticsearch", "url": unknown.url(), "api_key": "k" });
+    let found = integration(keys, Stream::Threats).probe().await;
+    assert!(matches!(&found, Probe::Reached(text) if text.contains("or OpenSearch, which has no")), "{found:?}");
 }
 
 // Splunk
 
-/// A collector takes no blank event, and says whether index and source type are allowed.
+/// A collector takes no blank event, and some say first that they do not know its index.
 #[tokio::test]
-async fn a_probe_of_splunk_shows_whether_the_index_is_allowed() {
+async fn a_probe_of_splunk_names_an_index_that_is_refused_and_claims_no_other() {
     fn hec(request: &Received) -> Reply {
         let said = |code: u16, text: &str| Reply::new(400, json!({ "text": text, "code": code }).to_string());
         match request.json() {
@@ -343,7 +352,10 @@ async fn a_probe_of_splunk_shows_whether_the_index_is_allowed() {
     let splunk = Double::start(Destination(hec)).await;
     let keys = |index| json!({ "type": "splunk_hec", "url": splunk.url(), "token": "t", "index": index });
     let good = integration(keys("sentinelone"), Stream::Threats).probe().await;
-    assert!(matches!(&good, Probe::Verified(text) if text.contains("the index and the source type")), "{good:?}");
+    assert!(
+        matches!(&good, Probe::Verified(text) if text.contains("only an event can show whether it may write to the index")),
+        "{good:?}"
+    );
     let bad = integration(keys("other"), Stream::Threats).probe().await;
     assert!(matches!(&bad, Probe::Failed(text) if text.contains("Incorrect index")), "{bad:?}");
     assert!(splunk.requests().iter().all(|request| request.status == 400 || request.method == "GET"));

@@ -91,7 +91,8 @@ async fn requests_are_shown_as_they_would_be_sent_and_nobody_is_asked() {
         { "type": "sekoia", "url": url, "intake_key": absent },
         { "type": "sumo", "url": format!("{url}/c4nary/x?key=c4nary"), "code": absent, "source_category": "{label.site}" },
         { "type": "azure_logs", "url": url, "dcr_immutable_id": "dcr-1", "tenant_id": "t", "client_id": "c",
-          "client_secret": absent, "authority": url, "content": "integration" },
+          "client_secret": absent, "authority": url, "content": "integration",
+          "oauth2": { "tls": { "ca_file": harness.path("absent") } } },
         { "type": "http", "url": url, "auth": { "type": "hmac", "secret": absent } },
         { "type": "elasticsearch", "url": format!("{url}/base"), "content": "integration",
           "auth": { "type": "basic", "user": "u", "password": absent } },
@@ -153,6 +154,12 @@ async fn requests_are_shown_as_they_would_be_sent_and_nobody_is_asked() {
     let elastic = show("elasticsearch").await;
     assert!(elastic[0].0.starts_with(&format!("POST {url}/***/logs-sentinel_one.threat-default/_bulk?filter_path=")));
     assert_eq!((elastic[0].1["authorization"].as_str(), elastic[0].2.lines().count()), ("Basic ***", 12));
+
+    // A record as text is longer than it was: what was meant for one request is sent in halves.
+    pipeline["sinks"][5]["batch"] = json!({ "bytes": elastic[0].2.len() - 1 });
+    harness.put("acme", &pipeline);
+    let halves: Vec<_> = show("elasticsearch").await.iter().map(|(.., body)| body.lines().count()).collect();
+    assert_eq!((elastic.len(), halves), (1, vec![6, 6]));
 
     let stdout = preview("stdout", "threats").await;
     assert!(stdout.code == Some(1) && stdout.stderr.contains("no HTTP requests"), "{}", stdout.stderr);

@@ -35,13 +35,20 @@ pub(crate) enum Grant {
 pub(crate) struct Tokens {
     sources: Mutex<Vec<Weak<TokenSource>>>,
     aws: Mutex<Vec<Weak<AwsSource>>>,
+    /// No token is fetched, and no file of a connection to an endpoint is read.
+    is_unread: bool,
 }
 
 impl Tokens {
+    /// Sources that nobody asks, for requests that are only looked at.
+    pub(crate) fn unread() -> Self {
+        Self { is_unread: true, ..Self::default() }
+    }
+
     /// The source for these settings. It is dropped with the last sink that uses it. `http` are the sink's own
     /// settings, whose proxy and timeout apply to the token endpoint as well.
     pub(crate) fn source(&self, grant: Grant, http: &HttpSettings) -> Result<Arc<TokenSource>, BuildError> {
-        let http = grant.endpoint().http(http)?;
+        let http = grant.endpoint().http(http, self.is_unread)?;
         let equal = |source: &TokenSource| source.grant == grant && source.http == http;
         Ok(shared(&self.sources, equal, || TokenSource {
             secret: grant.credential(),
@@ -53,7 +60,7 @@ impl Tokens {
 
     /// [`source`](Self::source) for credentials of AWS.
     pub(crate) fn aws(&self, grant: AwsGrant, http: &HttpSettings) -> Result<Arc<AwsSource>, BuildError> {
-        let http = grant.endpoint.http(http)?;
+        let http = grant.endpoint.http(http, self.is_unread)?;
         let equal = |source: &AwsSource| source.grant == grant && source.http == http;
         Ok(shared(&self.aws, equal, || AwsSource::new(grant.clone(), http.clone())))
     }
@@ -73,11 +80,13 @@ fn shared<T>(sources: &Mutex<Vec<Weak<T>>>, equal: impl Fn(&T) -> bool, new: imp
 
 impl TokenEndpointSettings {
     /// The settings for requests to the token endpoint. `http` are those of the sink.
-    fn http(&self, http: &HttpSettings) -> Result<HttpSettings, BuildError> {
+    fn http(&self, http: &HttpSettings, is_unread: bool) -> Result<HttpSettings, BuildError> {
         let proxy = self.proxy.as_ref().or(http.proxy.as_ref()).cloned();
         let http = HttpSettings { tls: self.tls.clone(), proxy, ..http.clone() };
-        // Settings that no client can use are found here.
-        http.client()?;
+        if !is_unread {
+            // Settings that no client can use are found here.
+            http.client()?;
+        }
         Ok(http)
     }
 }

@@ -23,7 +23,9 @@ use crate::sink::http::auth::AuthError;
 use crate::sink::http::auth::signature::Signed;
 use crate::sink::http::auth::used_secrets::UsedSecrets;
 use crate::sink::http::destination::{Destination, Parts, Target};
-use crate::sink::{Attempt, Batch, BuildError, Limits, MaskedRequest, Outcome, Probe, Sink, SinkContext, TOO_LARGE};
+use crate::sink::{
+    Attempt, Batch, BuildError, Limits, MaskedRequest, NoRequest, Outcome, Probe, Sink, SinkContext, TOO_LARGE,
+};
 
 /// The status that says that the credentials are not valid. After a 403 they are valid and lack a permission.
 const UNAUTHENTICATED: &str = "401";
@@ -200,12 +202,16 @@ impl<D: Destination> HttpSink<D> {
         headers
     }
 
-    async fn masked_request(&self, batch: &Batch) -> Result<MaskedRequest, String> {
+    async fn masked_request(&self, batch: &Batch) -> Result<MaskedRequest, NoRequest> {
         let (_, Target { endpoint, destination, .. }) = self.targets.current();
         // The limit of the body is one of the compressed body.
         let limits = Limits { wire_bytes: usize::MAX, ..self.limits };
         let body = encode(destination, batch, Compression::None, &limits, None).await;
-        let body = body.map_err(|error| error.to_string())?.bytes;
+        let body = body.map_err(|error| match error {
+            EncodeError::TooLarge { .. } => NoRequest::TooLarge(error.to_string()),
+            EncodeError::Compress(_) => NoRequest::Other(error.to_string()),
+        })?;
+        let body = body.bytes;
         let id = batch_id(batch);
         let mut headers = self.headers(destination, &id);
         self.client.mask(&mut headers);
@@ -256,7 +262,7 @@ impl<D: Destination> Sink for HttpSink<D> {
         self.targets.current().1.destination.rehearse(batch, &self.client)
     }
 
-    fn masked<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, String>> {
+    fn masked<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, NoRequest>> {
         self.masked_request(batch).boxed()
     }
 

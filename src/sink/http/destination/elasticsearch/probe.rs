@@ -83,7 +83,16 @@ impl ClusterProbe<'_> {
             if pipeline.creates_stream && rights.may_create_stream == Some(false) {
                 return Err(self.failed(no_auto_configure(name)));
             }
-            return Ok(self.good(format!("`{name}` has the pipeline `{}`", pipeline.name), &rights));
+            let found = format!("`{name}` has the pipeline `{}`", pipeline.name);
+            // Elasticsearch tells every user about its privileges, OpenSearch tells nobody.
+            if hidden && rights.may_create.is_none() {
+                return Ok(Probe::Reached(format!(
+                    "{base} {}; {found}; not known whether this is Elasticsearch, or OpenSearch, which has no SentinelOne \
+                     integration: the credentials may not read the cluster's information",
+                    self.client.accepts()
+                )));
+            }
+            return Ok(self.good(found, &rights));
         }
         if self.cluster.storage == Storage::Index {
             return self.check_index(&rights, hidden).await;

@@ -1,6 +1,8 @@
 //! Runs the `tests` of a pipeline file.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::report::{Check, Finding, TEST};
 use crate::pipeline::{Case, Pipeline};

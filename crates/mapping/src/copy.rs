@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 
-use super::drift::{Keys, Place};
 use super::fnv::fnv1a;
+use super::keys::{Keys, Place};
 
 /// How the keys of a copied object are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

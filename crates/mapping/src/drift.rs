@@ -5,7 +5,7 @@
 //! look at the keys that they copy anyway ([`Keys`]): only a record of which they copied a strange key is walked.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use s1_forwarder_record::activity::{Activity, ActivityData, RuleHit};
@@ -20,16 +20,20 @@ use s1_forwarder_record::{Kind, Reader, Stream, Value, read_object, repair};
 
 use super::common::remaining::{write_remaining, write_remaining_data};
 use super::copy::{KeyCase, is_secret};
-use super::fnv::fnv1a;
 use super::json::Json;
+use super::keys::{Keys, Places};
 use super::mapping::check;
 use super::used::Used;
 
 /// `STREAM PATH` in each line.
 const KNOWN_FIELDS: &str = include_str!("data/known-fields.txt");
 
-/// A path goes no deeper. What is below counts, without a name of its own.
+/// A path has no more keys. What is below counts, without a name of its own.
 const MOST_KEYS: usize = 8;
+
+/// Objects and lists inside a field that are walked; what is deeper is one leaf. Each level is scanned again, and records
+/// of the console have eight.
+const MOST_LEVELS: u32 = 16;
 
 /// Longest key that a path names.
 const LONGEST_KEY: usize = 48;
@@ -45,7 +49,7 @@ pub fn unknown_leaves(stream: Stream, record: &[u8], visit: &mut dyn FnMut(&str)
             None => return,
         },
     };
-    let mut walk = Walk { known: Some(known(stream)), path: Vec::new(), visit };
+    let mut walk = Walk { known: Some(known(stream)), path: Vec::new(), levels: 0, visit };
     match stream {
         Stream::Threats => walk_record::<Threat<'_>>(&text, &mut walk),
         Stream::Activities => walk_record::<Activity<'_>>(&text, &mut walk),
@@ -119,6 +123,7 @@ struct Walk<'v> {
     /// The fields at the path; `None` below a strange key.
     known: Option<&'static Fields>,
     path: Vec<Box<str>>,
+    levels: u32,
     visit: &'v mut dyn FnMut(&str),
 }
 
@@ -136,15 +141,23 @@ impl Walk<'_> {
         if value.is_empty() || self.known.is_some_and(Fields::is_open) {
             return;
         }
+        self.levels += 1;
         match value.kind() {
+            Kind::Object | Kind::Array if self.levels > MOST_LEVELS => self.leaf(),
             Kind::Object => {
                 for (key, value) in value.entries().filter(|(key, _)| !is_secret(key)) {
                     self.enter(&key, |walk| walk.value(value));
                 }
             }
             Kind::Array => value.elements().for_each(|element| self.value(element)),
-            _ if self.known.is_some() => {}
-            _ => (self.visit)(&self.path[..self.path.len().min(MOST_KEYS)].join(".")),
+            _ => self.leaf(),
+        }
+        self.levels -= 1;
+    }
+
+    fn leaf(&mut self) {
+        if self.known.is_none() {
+            (self.visit)(&self.path[..self.path.len().min(MOST_KEYS)].join("."));
         }
     }
 }
@@ -196,169 +209,51 @@ fn name_of(key: &str) -> &str {
     if is_name { key } else { "*" }
 }
 
-/// Identifies a key of a record by the keys around it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Place(u64);
-
-impl Place {
-    /// Nobody looks at the keys that are below.
-    pub const ANY: Self = Self(0);
-    /// The record itself.
-    pub const TOP: Self = Self(MIX);
-
-    /// The place of a field; [`Self::ANY`] for other values.
-    #[inline]
-    pub fn of_field(value: Value<'_>) -> Self {
-        Self(u64::from(value.slot()).wrapping_mul(MIX))
-    }
-
-    /// `fingerprint` is that of the key.
-    #[inline]
-    pub fn below(self, fingerprint: u64) -> Self {
-        Self((self.0 ^ fingerprint).wrapping_mul(MIX) | 1)
-    }
+/// The places of the known keys of a stream, in events whose vendor namespace has keys in this case.
+pub(crate) fn places(stream: Stream, key_case: KeyCase) -> &'static Places {
+    static ALL: LazyLock<BTreeMap<(&str, bool), Places>> = LazyLock::new(|| {
+        let cases = [KeyCase::Snake, KeyCase::AsReceived];
+        let pairs = Stream::ALL.iter().flat_map(|stream| cases.map(|key_case| (*stream, key_case)));
+        pairs.map(|(stream, case)| ((stream.name(), case == KeyCase::Snake), learn(stream, case))).collect()
+    });
+    static NONE: LazyLock<Places> = LazyLock::new(|| Keys::learning().into_learned());
+    ALL.get(&(stream.name(), key_case == KeyCase::Snake)).unwrap_or(&NONE)
 }
 
-/// Spreads bits (the golden ratio).
-const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// The places of all known keys that the writers of one schema may come across.
-#[derive(Debug)]
-pub(crate) struct Places {
-    /// A hash table whose empty slots are 0.
-    slots: Box<[u64]>,
-    shift: u32,
+/// The places that the writers come across in a record with all known fields.
+fn learn(stream: Stream, key_case: KeyCase) -> Places {
+    let record = known(stream).to_json();
+    let text = record.to_string();
+    let data = record.get("data").unwrap_or(&record).to_string();
+    let keys = Keys::learning();
+    let keys = match stream {
+        Stream::Threats => learn_block(keys, &read::<Threat<'_>>(&text), key_case),
+        Stream::Activities => {
+            let keys = learn_block(keys, &read::<Activity<'_>>(&text), key_case);
+            let keys = learn_data(keys, &read_inside::<Activity<'_>, ActivityData<'_>>(&data).unwrap_or_default());
+            learn_data(keys, &read_inside::<Activity<'_>, RuleHit<'_>>(&data).unwrap_or_default())
+        }
+        Stream::Agents => learn_block(keys, &read::<Agent<'_>>(&text), key_case),
+        Stream::Alerts => learn_block(keys, &read::<Alert<'_>>(&text), key_case),
+        Stream::Groups => learn_block(keys, &read::<Group<'_>>(&text), key_case),
+        Stream::UnifiedAlerts => learn_block(keys, &read::<UnifiedAlert<'_>>(&text), key_case),
+        Stream::Vulnerabilities => learn_block(keys, &read::<Vulnerability<'_>>(&text), key_case),
+    };
+    keys.into_learned()
 }
 
-impl Places {
-    fn new(places: &HashSet<Place>) -> Self {
-        let size = (places.len() * 4).next_power_of_two().max(64);
-        let mut table = Self { slots: vec![0; size].into(), shift: u64::BITS - size.trailing_zeros() };
-        for place in places {
-            let mut at = table.first(*place);
-            while table.slots[at] != 0 {
-                at = (at + 1) % size;
-            }
-            table.slots[at] = place.0;
-        }
-        table
-    }
-
-    #[inline]
-    fn first(&self, place: Place) -> usize {
-        (place.0.wrapping_mul(MIX) >> self.shift) as usize
-    }
-
-    #[inline]
-    fn has(&self, place: Place) -> bool {
-        let mut at = self.first(place);
-        loop {
-            match self.slots[at] {
-                0 => return false,
-                found if found == place.0 => return true,
-                _ => at = (at + 1) % self.slots.len(),
-            }
-        }
-    }
-
-    /// Those of a stream, in events whose vendor namespace has keys in this case.
-    pub fn of(stream: Stream, key_case: KeyCase) -> &'static Self {
-        static ALL: LazyLock<BTreeMap<(&str, bool), Places>> = LazyLock::new(|| {
-            let cases = [KeyCase::Snake, KeyCase::AsReceived];
-            let pairs = Stream::ALL.iter().flat_map(|stream| cases.map(|key_case| (*stream, key_case)));
-            pairs.map(|(stream, case)| ((stream.name(), case == KeyCase::Snake), Places::learn(stream, case))).collect()
-        });
-        static NONE: LazyLock<Places> = LazyLock::new(|| Places::new(&HashSet::new()));
-        ALL.get(&(stream.name(), key_case == KeyCase::Snake)).unwrap_or(&NONE)
-    }
-
-    /// The places that the writers come across in a record with all known fields.
-    fn learn(stream: Stream, key_case: KeyCase) -> Self {
-        let record = known(stream).to_json();
-        let text = record.to_string();
-        let data = record.get("data").unwrap_or(&record).to_string();
-        let mut keys = Keys { learned: Some(HashSet::new()), ..Keys::default() };
-        match stream {
-            Stream::Threats => keys.learn(&read::<Threat<'_>>(&text), key_case),
-            Stream::Activities => {
-                keys.learn(&read::<Activity<'_>>(&text), key_case);
-                keys.learn_data(&read_inside::<Activity<'_>, ActivityData<'_>>(&data).unwrap_or_default());
-                keys.learn_data(&read_inside::<Activity<'_>, RuleHit<'_>>(&data).unwrap_or_default());
-            }
-            Stream::Agents => keys.learn(&read::<Agent<'_>>(&text), key_case),
-            Stream::Alerts => keys.learn(&read::<Alert<'_>>(&text), key_case),
-            Stream::Groups => keys.learn(&read::<Group<'_>>(&text), key_case),
-            Stream::UnifiedAlerts => keys.learn(&read::<UnifiedAlert<'_>>(&text), key_case),
-            Stream::Vulnerabilities => keys.learn(&read::<Vulnerability<'_>>(&text), key_case),
-        }
-        Self::new(&keys.learned.unwrap_or_default())
-    }
+fn learn_block<'a>(keys: Keys, block: &impl Block<'a>, key_case: KeyCase) -> Keys {
+    learn_what(keys, |json| write_remaining(json, &Used::default(), block, key_case, &[]))
 }
 
-/// Looks at the keys that a writer copies.
-#[derive(Debug, Default)]
-pub(crate) struct Keys {
-    known: Option<&'static Places>,
-    /// While the places of known keys are being collected.
-    learned: Option<HashSet<Place>>,
-    has_strange: bool,
+fn learn_data<'a>(keys: Keys, data: &impl Block<'a>) -> Keys {
+    learn_what(keys, |json| write_remaining_data(json, &Used::default(), data))
 }
 
-impl Keys {
-    pub fn new(known: &'static Places) -> Self {
-        Self { known: Some(known), ..Self::default() }
-    }
-
-    /// A key that may be unknown was written with its value.
-    pub fn has_strange(&self) -> bool {
-        self.has_strange
-    }
-
-    /// The place of a key inside `outer`, by its fingerprint; `None` if the key is strange.
-    #[inline]
-    pub fn place(&mut self, outer: Place, fingerprint: u64) -> Option<Place> {
-        if outer == Place::ANY {
-            return Some(Place::ANY);
-        }
-        let place = outer.below(fingerprint);
-        match self.known {
-            Some(known) if known.has(place) => Some(place),
-            known => self.other_place(known, outer, place),
-        }
-    }
-
-    #[cold]
-    fn other_place(&mut self, known: Option<&Places>, outer: Place, place: Place) -> Option<Place> {
-        if let Some(learned) = &mut self.learned {
-            learned.insert(place);
-            return Some(place);
-        }
-        let known = known?;
-        let any_key = outer.below(fnv1a(b"*"));
-        match () {
-            () if known.has(any_key) => Some(any_key),
-            () if known.has(outer.below(fnv1a(b"**"))) => Some(Place::ANY),
-            () => None,
-        }
-    }
-
-    /// A value was written whose key has no place.
-    pub fn note(&mut self, place: Option<Place>) {
-        self.has_strange |= place.is_none();
-    }
-
-    fn learn<'a>(&mut self, block: &impl Block<'a>, key_case: KeyCase) {
-        self.learning(|json| write_remaining(json, &Used::default(), block, key_case, &[]));
-    }
-
-    fn learn_data<'a>(&mut self, data: &impl Block<'a>) {
-        self.learning(|json| write_remaining_data(json, &Used::default(), data));
-    }
-
-    fn learning(&mut self, write: impl FnOnce(&mut Json<'_>)) {
-        let (mut out, mut siblings) = (b"{".to_vec(), Vec::new());
-        let mut json = Json::new(&mut out, &mut siblings).looking_at(std::mem::take(self));
-        write(&mut json);
-        *self = json.keys;
-    }
+fn learn_what(keys: Keys, writes: impl FnOnce(&mut Json<'_>)) -> Keys {
+    let (mut out, mut siblings) = (b"{".to_vec(), Vec::new());
+    let mut json = Json::new(&mut out, &mut siblings);
+    json.keys = keys;
+    writes(&mut json);
+    json.keys
 }

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use s1_forwarder_record::{Escaped, Kind, Value, string_end};
 
 use super::copy::{self, KeyCase, Sibling};
-use super::drift::{Keys, Place};
+use super::keys::{Keys, Place};
 
 /// Writes JSON into the output buffer, front to back. Objects and arrays without content are not written.
 #[derive(Debug)]
@@ -26,10 +26,6 @@ impl<'o> Json<'o> {
     /// `siblings` is scratch space, to be reused for the next event.
     pub fn new(out: &'o mut Vec<u8>, siblings: &'o mut Vec<Sibling>) -> Self {
         Self { out, siblings, keys: Keys::default() }
-    }
-
-    pub fn looking_at(self, keys: Keys) -> Self {
-        Self { keys, ..self }
     }
 
     /// Writes bytes that are JSON.

@@ -13,6 +13,7 @@ mod drift;
 mod ecs;
 mod fnv;
 mod json;
+mod keys;
 mod labels;
 mod mapping;
 mod ocsf;

@@ -49,7 +49,8 @@ use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
 use crate::common::enrichment::Enrichment;
 use crate::common::known::Known;
 use crate::copy::KeyCase;
-use crate::drift::{Keys, Places};
+use crate::drift::places;
+use crate::keys::{Keys, Places};
 use crate::labels::Labels;
 
 /// The name with the version, for the Kafka header.
@@ -84,7 +85,7 @@ impl Ecs {
             observer: observer(origin),
             scope: None,
             provenance: provenance(origin.stream),
-            known: Places::of(origin.stream, KeyCase::Snake),
+            known: places(origin.stream, KeyCase::Snake),
             scratch: Scratch::default(),
         }
     }

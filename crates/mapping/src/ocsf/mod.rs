@@ -51,7 +51,8 @@ use super::common::severity::Severity;
 use super::json::Json;
 use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
 use crate::copy::KeyCase;
-use crate::drift::{Keys, Places};
+use crate::drift::places;
+use crate::keys::{Keys, Places};
 use crate::labels::Labels;
 
 /// The name with the version, for the Kafka header.
@@ -80,7 +81,7 @@ impl Ocsf {
             keep_original,
             metadata: metadata(origin, labels),
             scope: None,
-            known: Places::of(origin.stream, KeyCase::AsReceived),
+            known: places(origin.stream, KeyCase::AsReceived),
             scratch: Scratch::default(),
         }
     }

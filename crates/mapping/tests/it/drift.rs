@@ -167,7 +167,11 @@ fn a_path_has_names_of_fields_only() {
         let record = json!({ "id": "1", "new": { key: "the value" } }).to_string();
         assert_eq!(unknown(Stream::Groups, &record), [format!("new.{shown}")], "{key}");
     }
-    let deep =
-        format!(r#"{{"id":"1",{}1{}}}"#, r#""new":{"#.repeat(30).trim_end_matches('{').to_owned() + "", "}".repeat(29));
-    assert_eq!(unknown(Stream::Groups, &deep), [["new"; 8].join(".")]);
+    // A path ends somewhere, and so does the search.
+    let nested = |levels: usize, end: &str| {
+        format!(r#"{{"id":"1","new":{}{end}{}}}"#, r#"{"a":"#.repeat(levels), "}".repeat(levels))
+    };
+    let path = format!("new{}", ".a".repeat(7));
+    assert_eq!(unknown(Stream::Groups, &nested(10, "1")), [path.as_str()]);
+    assert_eq!(unknown(Stream::Groups, &nested(30, r#"[1,2,{"b":3}]"#)), [path.as_str()]);
 }

@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use super::note;
 use super::output::{Table, is_closed_pipe, json_lines, note_lines};
+use super::unmapped::Unmapped;
 use crate::console::ConsoleUrl;
 use crate::pipeline;
 use crate::record::{RecordSplitter, Stream, repair};
@@ -39,7 +40,8 @@ pub struct Args {
     /// Host of the console, for observer.hostname and links
     #[arg(long, value_name = "HOST", value_parser = ConsoleUrl::parse)]
     pub console_host: Option<ConsoleUrl>,
-    /// Print on stderr how many fields of the records were mapped, and how
+    /// Print on stderr how many fields of the records were mapped, and how, and what no mapping knows: activity types
+    /// and fields, with how often they are there and the id of a record
     #[arg(long)]
     pub report: bool,
 }
@@ -61,15 +63,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Some((mapper, schema)) = mapper(args)? else { return Ok(ExitCode::from(2)) };
     let input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let output = json_lines();
-    let coverage = args.report.then(Coverage::default);
-    let mut run = Run { mapper, schema, output, coverage, records: 0, faults: 0, dropped: 0, failed: 0, repaired: 0 };
+    let report = args.report.then(Report::default);
+    let mut run = Run { mapper, schema, output, report, records: 0, faults: 0, dropped: 0, failed: 0, repaired: 0 };
     match run.map(args.stream, input) {
         // The reader has closed the pipe.
         Err(error) if is_closed_pipe(&error) => return Ok(ExitCode::SUCCESS),
         result => result?,
     }
-    if let Some(coverage) = &run.coverage {
-        note_lines(table(args.stream, run.records, coverage));
+    if let Some(report) = &run.report {
+        note_lines(table(args.stream, run.records, &report.coverage));
+        note_lines(format!("\n{}", report.unmapped.text(args.stream)));
     }
     if run.dropped > 0 {
         note(format!("{} of {} records are dropped by the pipeline", run.dropped, run.records));
@@ -127,11 +130,18 @@ fn mapper(args: &Args) -> anyhow::Result<Option<(Mapper, Schema)>> {
         .with_context(|| path.display().to_string())
 }
 
+/// What `--report` prints.
+#[derive(Debug, Default)]
+struct Report {
+    coverage: Coverage,
+    unmapped: Unmapped,
+}
+
 struct Run<W> {
     mapper: Mapper,
     schema: Schema,
     output: W,
-    coverage: Option<Coverage>,
+    report: Option<Report>,
     records: u64,
     faults: u64,
     /// By `drop` and `remap`.
@@ -179,11 +189,12 @@ impl<W: Write> Run<W> {
                             show(reason);
                         }
                     }
-                    if let Some(coverage) = &mut self.coverage {
+                    if let Some(report) = &mut self.report {
                         let repaired = if mapped.repaired { repair(record.bytes) } else { None };
                         let mapped_record = repaired.as_deref().map_or(record.bytes, str::as_bytes);
                         let read = |bytes| serde_json::from_slice(bytes).context("the event cannot be read back");
-                        coverage.add(self.schema, stream, &read(mapped_record)?, &read(&event)?);
+                        report.unmapped.add(stream, mapped_record);
+                        report.coverage.add(self.schema, stream, &read(mapped_record)?, &read(&event)?);
                     }
                 }
             }
@@ -213,12 +224,12 @@ mod tests {
         let origin = Origin { pipeline: "p".to_owned(), console_host: "h".to_owned(), stream };
         let settings = TransformSettings { keep_original: Some(false), ..TransformSettings::default() };
         let mapper = Mapper::new(&settings, schema, origin);
-        let coverage = (schema == Schema::Ecs).then(Coverage::default);
+        let report = (schema == Schema::Ecs).then(Report::default);
         let mut run = Run {
             mapper,
             schema,
             output: Vec::new(),
-            coverage,
+            report,
             records: 0,
             faults: 0,
             dropped: 0,
@@ -226,7 +237,7 @@ mod tests {
             repaired: 0,
         };
         let error = run.map(stream, input.as_ref()).err().map(|error| error.to_string());
-        (String::from_utf8(run.output).unwrap(), run.faults, error, run.coverage.unwrap_or_default())
+        (String::from_utf8(run.output).unwrap(), run.faults, error, run.report.unwrap_or_default().coverage)
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod one_file;
 mod output;
 mod pretty;
 mod process;
+mod unmapped;
 mod variables;
 
 pub mod activity_types;

@@ -2,7 +2,7 @@
 //! Known are the fields of the record types and what `data/known-fields.txt` lists.
 //!
 //! [`unknown_leaves`] walks a record and names the leaves. That is too dear for each record of a lane, so the writers
-//! look at the keys that they copy anyway ([`Keys`]): only a record of which they copied a strange key is walked.
+//! look at the keys that they copy anyway (`keys.rs`): only a record of which they copied a strange key is walked.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -31,16 +31,16 @@ const KNOWN_FIELDS: &str = include_str!("data/known-fields.txt");
 /// A path has no more keys. What is below counts, without a name of its own.
 const MOST_KEYS: usize = 8;
 
-/// Objects and lists inside a field that are walked; what is deeper is one leaf. Each level is scanned again, and records
-/// of the console have eight.
+/// Objects and lists inside a field that are walked; what is deeper is one leaf, since each level is scanned again.
+/// Records of the console have eight.
 const MOST_LEVELS: u32 = 16;
 
 /// Longest key that a path names.
 const LONGEST_KEY: usize = 48;
 
-/// Calls `visit` with the path of each leaf that no mapping knows, such as `threatInfo.newField`. A list adds nothing to
-/// a path. A path is made for logs: it has no value of the record, and `*` stands for a key that is not the name of a
-/// field, such as an id or an address. A record that is not JSON is repaired first; one that cannot be has no leaves.
+/// Calls `visit` with the path of each leaf that no mapping knows, such as `threatInfo.newField`. A list adds nothing
+/// to a path. A path is made for logs: it has no value of the record, and `*` stands for a key that is not the name of
+/// a field, such as an id or an address. A record that is not JSON is repaired first; one that cannot be has no leaves.
 pub fn unknown_leaves(stream: Stream, record: &[u8], visit: &mut dyn FnMut(&str)) {
     let text = match check(record) {
         Ok(text) if read_object(text).is_ok() => Cow::Borrowed(text),

@@ -21,7 +21,7 @@ use crate::sink::deliver::Settled;
 use crate::sink::{Event, Limits};
 use crate::source::{Page, Record};
 use crate::telemetry::{LaneState, Meter, SkipReason};
-use crate::transform::{Dropped, Mapped, Mapper, Origin, Schema, Snapshot};
+use crate::transform::{Dropped, Mapped, Mapper, Origin, Schema, Snapshot, unknown_leaves};
 
 /// A page with the reservation of its bytes. Boxed: a channel allocates 32 slots at once, and each poll makes one.
 pub type PulledPage = Box<(Page, Reservation)>;
@@ -316,6 +316,7 @@ impl Filler {
                 framed_at,
             });
         }
+        let stream = open.batch.stream();
         let mut dropped = None;
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
             match mapper.map_record(bytes, Some(record.identity), record.enrichment.as_deref(), buffer) {
@@ -323,6 +324,9 @@ impl Filler {
                     dropped = mapped.dropped;
                     if mapped.repaired {
                         meter.repaired(&record.id);
+                    }
+                    if mapped.drifted {
+                        unknown_leaves(stream, bytes, &mut |path| meter.unmapped_field(path));
                     }
                     if mapped.remap_overran
                         && let Some(overruns) = overruns

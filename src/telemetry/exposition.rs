@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::metrics::{self, METRIC_PREFIX, Metric};
 use super::registry::Pipeline;
 use super::{Activity, LabelCount, LaneMetrics, SkipReason, StatusCounts, Telemetry};
-use crate::record::Timestamp;
+use crate::record::{Stream, Timestamp};
 
 /// A metric whose samples come from the lanes or the pipeline files.
 struct Family {
@@ -34,6 +34,8 @@ enum Samples {
     SinkRequests,
     TokenExpiry,
     Pipelines,
+    /// By stream, over all lanes.
+    UnmappedFields,
 }
 
 const FAMILIES: &[Family] = &[
@@ -54,6 +56,7 @@ const FAMILIES: &[Family] = &[
         metric: metrics::UNKNOWN_ACTIVITY_TYPES,
         samples: Samples::Counter(|lane| lane.unknown_activity_types.load(Relaxed)),
     },
+    Family { metric: metrics::UNMAPPED_FIELDS, samples: Samples::UnmappedFields },
     Family { metric: metrics::SINK_WARNINGS, samples: Samples::Counter(|lane| lane.sink_warnings.load(Relaxed)) },
     Family { metric: metrics::DELIVERED_BYTES, samples: Samples::Counter(|lane| lane.delivered_bytes.load(Relaxed)) },
     Family {
@@ -197,6 +200,12 @@ impl Samples {
                     lines.sample(&[("pipeline", name)], seconds(expires));
                 }
             }),
+            Self::UnmappedFields => {
+                for stream in Stream::ALL {
+                    lines.sample(&[("stream", stream.name())], telemetry.unmapped_fields().leaves(stream));
+                }
+                true
+            }
             Self::Pipelines => {
                 pipelines(telemetry, lines);
                 true

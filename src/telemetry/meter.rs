@@ -196,6 +196,11 @@ impl Meter {
         self.lane.tell_repair(self.clock.now(), record_id);
     }
 
+    /// A record has a leaf that no mapping knows. `path` was made for logs. The caller runs within the lane's span.
+    pub fn unmapped_field(&self, path: &str) {
+        self.telemetry.unmapped_fields().count(self.lane.stream, path);
+    }
+
     /// The console returned a record that an earlier complete poll over its time did not return.
     pub fn arrived_late(&self, delay: Duration) {
         self.telemetry.process().observe_arrival_delay(self.lane.stream, delay);

@@ -82,6 +82,9 @@ metrics! {
          After ten within an hour, the lane is `misconfigured`.";
     UNKNOWN_ACTIVITY_TYPES = Counter "unknown_activity_types_total" LANE, "records",
         "Activities whose type is not in the mapping table (see docs/mapping-ecs.md).";
+    UNMAPPED_FIELDS = Counter "unmapped_fields_total" &["stream"], "fields",
+        "Leaves of records that no mapping knows, in all lanes of the process: the sign that a console has changed. Events \
+         have them in the vendor's name space. The log names each path once. Lanes with `schema: raw` do not count.";
     SINK_WARNINGS = Counter "sink_warnings_total" LANE, "batches",
         "Batches that the sink accepted with a warning, such as full queues or documents in a failure store. The log has the \
          text.";

@@ -23,6 +23,7 @@ mod traces;
 #[cfg(not(feature = "traces"))]
 #[path = "no_traces.rs"]
 mod traces;
+mod unmapped;
 
 pub use health::{Health, Part};
 pub use history::HistorySample;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::history::{History, HistorySample};
+use super::unmapped::UnmappedFields;
 use super::{CountedLabels, Health, LaneMetrics, LaneState, ProcessMetrics};
 use crate::record::{Stream, Timestamp};
 
@@ -113,6 +114,7 @@ pub struct Telemetry {
     pipelines: RwLock<BTreeMap<String, Pipeline>>,
     settings: RwLock<Option<Arc<dyn SettingsSource>>>,
     counted_labels: CountedLabels,
+    unmapped_fields: UnmappedFields,
     /// What is wrong outside of pipeline files, by path.
     source_problems: RwLock<BTreeMap<PathBuf, String>>,
 }
@@ -170,6 +172,10 @@ impl Telemetry {
     /// See [`Self::counting_labels`].
     pub fn counted_labels(&self) -> &CountedLabels {
         &self.counted_labels
+    }
+
+    pub(super) fn unmapped_fields(&self) -> &UnmappedFields {
+        &self.unmapped_fields
     }
 
     /// Metrics of the process as a whole.

@@ -118,3 +118,49 @@ fn is_balanced(metrics: &Metrics, labels: &[(&str, &str)]) -> bool {
     }
     balanced
 }
+
+/// A console of a newer release: two fields that nobody knows, one of them in `data`, and keys that are data.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fields_that_no_mapping_knows_are_counted_and_named_once() {
+    let harness = Harness::new(|_| {}).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let record = |number: u64| {
+        let data = json!({ "username": "jane", "brandNew": { "deep": number }, "byId": { (4_711_000_000 + number).to_string(): "x" } });
+        let created = format!("2026-01-31T00:00:0{number}.000000Z");
+        json!({ "id": number.to_string(), "activityType": 27, "createdAt": created, "data": data, "alsoNew": "secret" })
+    };
+    let records: Vec<_> = (1..4).map(record).collect();
+    let page = json!({ "data": records, "pagination": { "nextCursor": null, "totalItems": 3 } }).to_string();
+    let app = axum::Router::new().fallback(async move || page.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let streams = json!({ "activities": { "since": "2026-01-01" } });
+    harness.put_changed(
+        "acme",
+        json!({ "console": { "url": url }, "streams": streams, "transform": { "schema": "ecs" } }),
+    );
+    let mut worker = harness.worker();
+    let metrics = until("all are delivered", async || {
+        let metrics = worker.metrics().await;
+        (metrics.sum("events_delivered_total", &[]) == 3).then_some(metrics)
+    })
+    .await;
+    assert_eq!(metrics.sum("unmapped_fields_total", &[("stream", "activities")]), 9);
+    assert_eq!(metrics.sum("unmapped_fields_total", &[]), 9);
+    let lines = worker
+        .log()
+        .into_iter()
+        .filter(|line| line["message"].as_str().unwrap_or_default().contains("no mapping knows"));
+    let mut named: Vec<String> = lines
+        .map(|line| {
+            assert_eq!(
+                (&line["pipeline"], &line["stream"], &line["level"]),
+                (&"acme".into(), &"activities".into(), &"INFO".into())
+            );
+            line["path"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    named.sort();
+    assert_eq!(named, ["alsoNew", "data.brandNew.deep", "data.byId.*"]);
+    assert!(!worker.log_text().contains("secret\""), "{}", worker.log_text());
+}

@@ -20,6 +20,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("remap_errors_total", "counter", &["pipeline", "stream", "sink"]),
     ("remap_overruns_total", "counter", &["pipeline", "stream", "sink"]),
     ("unknown_activity_types_total", "counter", &["pipeline", "stream", "sink"]),
+    ("unmapped_fields_total", "counter", &["stream"]),
     ("sink_warnings_total", "counter", &["pipeline", "stream", "sink"]),
     ("delivered_bytes_total", "counter", &["pipeline", "stream", "sink"]),
     ("delivered_event_bytes_total", "counter", &["pipeline", "stream", "sink"]),

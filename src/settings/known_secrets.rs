@@ -146,7 +146,7 @@ impl Spelling {
         let next = self.text.get(so_far..).and_then(|rest| rest.chars().next());
         let after = next.map(|next| so_far + next.len_utf8());
         let only = |is_next: bool| [after.filter(|_| is_next), None];
-        let is_within = so_far > 0 && next.is_some();
+        let is_within = (1..self.text.len()).contains(&so_far);
         match (self.code, unit) {
             (_, Unit::Nothing) => [Some(so_far).filter(|_| is_within), None],
             (Code::Plain, Unit::Char(char)) => only(next.is_some_and(|next| {

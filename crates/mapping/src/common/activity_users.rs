@@ -21,8 +21,8 @@ pub struct Users<'a> {
 }
 
 impl<'a> Users<'a> {
-    /// If a user changed another one, `userId` is the id of the one who was changed: a user who was added has an id that
-    /// is as old as the activity, and all changes of one user have one id, however many users made them.
+    /// If a user changed another one, `userId` is the id of the one who was changed: a user who was added has an id
+    /// that is as old as the activity, and all changes of one user have one id, however many users made them.
     pub fn of(activity: &Activity<'a>, data: &ActivityData<'a>, class: &Class) -> Self {
         let by_user = is_set(data.by_user);
         if !(by_user && class.is("iam")) || is_one_user(data) {
@@ -47,7 +47,7 @@ fn is_one_user(data: &ActivityData<'_>) -> bool {
     names.into_iter().filter_map(Account::of).any(|target| actor.may_be(target))
 }
 
-/// The user of a description such as `<ManagementUser at 0x7f6e with id=1712986475444464777, email='jane@acme.example'>`.
+/// The user of a description such as `<ManagementUser at 0x7f6e with id=17, email='jane@acme.example'>`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Described<'a> {
     pub id: Option<Escaped<'a>>,

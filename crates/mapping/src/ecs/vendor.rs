@@ -6,8 +6,8 @@ use super::common_fields::CommonFields;
 use super::event::Event;
 use crate::json::{Json, OpenContainer};
 
-/// Ids that have the same path in all streams, so that the events of one detection can be joined, and values at the paths
-/// that Elastic's package has since its version 2. A stream whose own object has such a path leaves it empty here.
+/// Ids that have the same path in all streams, so that the events of one detection can be joined, and values at the
+/// paths that Elastic's package has since its version 2. A stream with such a path in its own object leaves it empty.
 #[derive(Debug, Default)]
 pub(super) struct JoinKeys<'a> {
     pub agent_uuid: Value<'a>,

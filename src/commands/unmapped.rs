@@ -98,7 +98,7 @@ mod tests {
         let lines: Vec<Vec<String>> = unmapped
             .text(Stream::Activities)
             .lines()
-            .filter(|line| line.starts_with("activities"))
+            .filter(|line| line.trim_start().starts_with("activities"))
             .map(|line| line.split_whitespace().map(str::to_owned).collect())
             .collect();
         let expected = [

@@ -83,6 +83,14 @@ impl LabelCounts {
         counts.entry(key).or_default().add(count);
     }
 
+    /// Forgets all values: others may take their room in the process.
+    pub fn clear(&mut self, labels: &CountedLabels) {
+        let own = self.0.keys().filter(|(_, value)| value != OTHER).count();
+        labels.values.fetch_sub(own, Ordering::Relaxed);
+        labels.is_full.store(false, Ordering::Relaxed);
+        self.0.clear();
+    }
+
     /// Calls `visit` with each label, value and count.
     pub fn for_each(&self, mut visit: impl FnMut(&str, &str, LabelCount)) {
         self.0.iter().for_each(|((name, value), count)| visit(name, value, *count));
@@ -125,5 +133,22 @@ mod tests {
             values(&lanes[20]).into_iter().collect::<Vec<_>>(),
             [("other".to_owned(), LabelCount { events: 1_000, bytes: 10_000 })]
         );
+    }
+    #[test]
+    fn a_lane_that_has_ended_leaves_room_for_others() {
+        let labels = CountedLabels::new(vec!["site".to_owned()]);
+        let mut lanes: Vec<LabelCounts> = (0..21).map(|_| LabelCounts::default()).collect();
+        for lane in &mut lanes {
+            (0..1_100).for_each(|site| lane.add(&labels, "site", &site.to_string(), ONE));
+        }
+        lanes[0].clear(&labels);
+        assert_eq!(values(&lanes[0]).len(), 0);
+        (0..1_100).for_each(|site| lanes[20].add(&labels, "site", &site.to_string(), ONE));
+        // It had `other` already.
+        assert_eq!(values(&lanes[20]).len(), 1_000);
+        lanes[0].add(&labels, "site", "1", ONE);
+        assert_eq!(values(&lanes[0])["1"], ONE, "one place was left");
+        lanes[0].add(&labels, "site", "2", ONE);
+        assert_eq!(values(&lanes[0])["other"], ONE);
     }
 }

@@ -436,6 +436,13 @@ impl LaneMetrics {
         self.rare.lock().get_or_insert_default().label_counts.add(labels, name, value, count);
     }
 
+    /// Forgets the counts by label. Those of a lane that has ended would keep others from being counted.
+    pub(super) fn forget_label_counts(&self, labels: &CountedLabels) {
+        if let Some(rare) = self.rare.lock().as_mut() {
+            rare.label_counts.clear(labels);
+        }
+    }
+
     /// Calls `visit` with each label, value and count, under the lock.
     pub fn for_each_label_count(&self, visit: impl FnMut(&str, &str, LabelCount)) {
         if let Some(rare) = self.rare.lock().as_ref() {

@@ -240,6 +240,7 @@ impl Telemetry {
 
     /// Removes the lane from metrics and the status page.
     pub fn end_lane(&self, lane: &LaneMetrics) {
+        lane.forget_label_counts(&self.counted_labels);
         let mut pipelines = write(&self.pipelines);
         let Some(pipeline) = pipelines.get_mut(&lane.pipeline) else { return };
         let ended = |other: &&mut Lane| other.metrics.stream == lane.stream && other.metrics.sink == lane.sink;

@@ -17,7 +17,8 @@
 //!   sink together with the events.
 //!
 //! Around them, [`pipeline`] reads the customers' files (made of [`settings`]) and [`worker`] runs a lane for each
-//! stream and sink in them. [`telemetry`] and [`server`] report how the lanes do, and [`commands`] is the command line.
+//! stream and sink in them. [`telemetry`] and [`server`] report how the lanes do, [`usage`] is what they did by hour,
+//! and [`commands`] is the command line.
 //! [`emulator`] is a console for tests and demos. It is a crate of its own in `crates/`, as [`record`] is.
 //!
 //! `ARCHITECTURE.md` has the terms, the way of a record by function, and the order of imports between modules, which
@@ -47,6 +48,7 @@ pub mod source;
 pub mod state;
 pub mod telemetry;
 pub mod transform;
+pub mod usage;
 pub mod worker;
 
 pub use s1_forwarder_emulator as emulator;

@@ -47,7 +47,8 @@ impl FromStr for LaneId {
 ///
 /// Written `pipeline/stream/sink` for a lane of the worker. Commands store theirs in areas of their own, with a suffix
 /// after the sink's name: `+plan` and `+slice-000007` for backfills, `+GENERATION-HOUR-all-NUMBER` (or `-part-`) for
-/// repairs. No sink's name contains a `+`.
+/// repairs. What a lane did is stored as `+usage`, and what its backfills did as `+backfill-usage`. No sink's name
+/// contains a `+`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CheckpointKey {
     /// The lane.
@@ -76,6 +77,10 @@ pub enum Part {
         /// Counts the repairs of the hour.
         number: u32,
     },
+    /// What the lane did ([`crate::usage`]); not a checkpoint, but stored like one.
+    Usage,
+    /// What backfills of the lane did.
+    BackfillUsage,
 }
 
 impl From<LaneId> for CheckpointKey {
@@ -113,16 +118,25 @@ impl fmt::Display for Part {
             Self::Repair { generation, hour, whole, number } => {
                 write!(formatter, "+{generation}-{}-{}-{number}", hour.0, if *whole { "all" } else { "part" })
             }
+            Self::Usage => formatter.write_str("+usage"),
+            Self::BackfillUsage => formatter.write_str("+backfill-usage"),
         }
     }
 }
 
 impl Part {
+    /// True for what lanes and backfills did, which is no checkpoint.
+    pub const fn is_usage(self) -> bool {
+        matches!(self, Self::Usage | Self::BackfillUsage)
+    }
+
     /// From a suffix without its `+`.
     fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split('-').collect();
         match parts[..] {
             ["plan"] => Some(Self::BackfillPlan),
+            ["usage"] => Some(Self::Usage),
+            ["backfill", "usage"] => Some(Self::BackfillUsage),
             ["slice", number] => Some(Self::BackfillSlice(number.parse().ok()?)),
             [generation, hour, whole @ ("all" | "part"), number] => Some(Self::Repair {
                 generation: generation.parse().ok()?,
@@ -149,6 +163,8 @@ mod tests {
             (Part::BackfillSlice(7), "acme/threats/siem+slice-000007"),
             (repair(true), "acme/threats/siem+3-472222-all-1"),
             (repair(false), "acme/threats/siem+3-472222-part-1"),
+            (Part::Usage, "acme/threats/siem+usage"),
+            (Part::BackfillUsage, "acme/threats/siem+backfill-usage"),
         ] {
             let key = CheckpointKey { lane: lane.clone(), part };
             assert_eq!(key.to_string(), name);

@@ -19,7 +19,7 @@ use crate::record::{Stream, Timestamp};
 use crate::settings::kubernetes::Kubernetes;
 use crate::source::{MAIN, SourcePosition, Stage};
 use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store, process_identity};
-use crate::worker::{Answer, Options, RenameRequests, release_name, rename_checkpoint};
+use crate::worker::{Answer, Options, RenameRequests, release_name, rename_checkpoint, usage_area};
 
 /// A worker answers a request within a second, unless its disk is slow.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,6 +69,9 @@ enum Command {
     Delete {
         /// The lane: PIPELINE/STREAM/SINK, or PIPELINE for all its lanes
         name: String,
+        /// Remove what the lane did, which `report` shows, and not its checkpoint
+        #[arg(long)]
+        usage: bool,
     },
     /// Let another file have the name of a tenant's pipeline
     ///
@@ -80,8 +83,8 @@ enum Command {
     },
     /// Write all checkpoints to a file, as a backup or to move them to another store
     ///
-    /// The export includes the ledgers, so `verify` works with the new store. Stop the worker before you move its
-    /// state: events that it delivers after the export are delivered again.
+    /// The export includes the ledgers and what the lanes did, so `verify` and `report` work with the new store. Stop the
+    /// worker before you move its state: events that it delivers after the export are delivered again.
     Export {
         /// The file to write; `-` is standard output
         #[arg(default_value = "-")]
@@ -188,7 +191,8 @@ async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyho
             print_line(format!("{key} continues from {to}"))?;
         }
         Command::Rename { from, to } => rename(store, state, &from, &to).await?,
-        Command::Delete { name } => {
+        Command::Delete { name, usage: true } => delete_usage(store, state, &name).await?,
+        Command::Delete { name, usage: false } => {
             for lane in lanes_of(store, &name).await? {
                 delete(store, &lane.into()).await?;
             }
@@ -228,6 +232,25 @@ async fn delete(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<()> {
         store.delete(key).await?;
         print_line(format!("{key} starts at its `since` again"))?;
     }
+    Ok(())
+}
+
+/// Removes what lanes did, by the worker and by commands.
+async fn delete_usage(store: &dyn Store, StateArgs { state, instance }: &StateArgs, name: &str) -> anyhow::Result<()> {
+    let access = Access::Write { owner: &process_identity() };
+    let by_commands = state.open(instance, access, Some(usage_area())).await?;
+    let is_named =
+        |key: &CheckpointKey| key.part.is_usage() && (key.lane.pipeline == name || key.lane.to_string() == name);
+    let mut found = false;
+    for store in [store, &*by_commands] {
+        for key in store.list_all().await?.into_iter().filter(is_named) {
+            found = true;
+            store.delete(&key).await?;
+            print_line(format!("{key} is removed"))?;
+        }
+    }
+    by_commands.close().await;
+    ensure!(found, "it is not stored what a lane `{name}` did");
     Ok(())
 }
 

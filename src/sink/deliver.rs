@@ -563,12 +563,17 @@ impl BatchDelivery<'_> {
         let accepted = self.accepted_unnamed.min(refused.len());
         meter.lane.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
         if accepted > 0 {
-            // Which of them were accepted is not known: each has the average size.
+            // Which of them were accepted is not known: each has the average size, and labels are those of the first.
             let sizes = self.refused.iter().filter_map(|refusal| self.delivered_event(refusal.index));
             let bytes = sizes.map(|event| event.bytes).sum::<u64>() * accepted as u64 / refused.len() as u64;
-            meter.lane.delivered_event_bytes.fetch_add(bytes, Ordering::Relaxed);
+            let up_to = |place: usize| bytes * place as u64 / accepted as u64;
+            let unnamed = self.refused.iter().take(accepted).enumerate();
+            meter.delivered(unnamed.filter_map(|(place, refusal)| {
+                let event = self.delivered_event(refusal.index)?;
+                Some(DeliveredEvent { bytes: up_to(place + 1) - up_to(place), time: None, ..event })
+            }));
         }
-        meter.lane.dead_letters.fetch_add((refused.len() - accepted) as u64, Ordering::Relaxed);
+        meter.dead_lettered((refused.len() - accepted) as u64);
         dead_letters.show(&meter.lane);
         if let Some(DeadLetter { reason, record_id, .. }) = refused.first() {
             let list = || dead_letters.list_command_for(&meter.lane);

@@ -160,7 +160,7 @@ impl Store for FileStore {
         .await
     }
 
-    async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
+    async fn list_all(&self) -> Result<Vec<CheckpointKey>, StateError> {
         let root = self.lanes.clone();
         blocking(move || list(&root)).await
     }

@@ -116,12 +116,16 @@ impl CheckpointBackend for KafkaStore {
 
 #[async_trait]
 impl Store for KafkaStore {
-    async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
+    async fn list_all(&self) -> Result<Vec<CheckpointKey>, StateError> {
         let names = self.call(async |topic| self.id.names(topic).await).await?;
         let own = names.iter().filter_map(|name| name.strip_prefix(&self.prefix));
         let mut keys: Vec<CheckpointKey> = own.filter_map(|name| name.parse().ok()).collect();
         keys.sort();
         Ok(keys)
+    }
+
+    fn reads_single_objects(&self) -> bool {
+        false
     }
 
     async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {

@@ -39,7 +39,7 @@ const CHUNKS: &str = "chunks";
 /// Checkpoints as objects of a namespace.
 ///
 /// `INSTANCE-checkpoint-HASH` holds the checkpoint of one lane, whose name is in an annotation; so is the process that
-/// writes it. Every write names the version that this process wrote or claimed last: a process that lost its lane gets
+/// writes it. `INSTANCE-usage-HASH` holds what the lane did. Every write names the version that this process wrote or claimed last: a process that lost its lane gets
 /// a conflict. A checkpoint above 256 KiB is in chunks, written under new names before the head that names them.
 #[derive(Debug)]
 pub struct KubernetesStore {
@@ -77,7 +77,8 @@ impl KubernetesStore {
     }
 
     fn name(&self, lane: &CheckpointKey) -> String {
-        format!("{}-checkpoint-{}", self.instance, hash(lane))
+        let kind = if lane.part.is_usage() { "usage" } else { CHECKPOINT };
+        format!("{}-{kind}-{}", self.instance, hash(lane))
     }
 
     fn remember(&self, lane: &CheckpointKey, head: &ConfigMap) {
@@ -268,7 +269,7 @@ impl CheckpointBackend for KubernetesStore {
 
 #[async_trait]
 impl Store for KubernetesStore {
-    async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
+    async fn list_all(&self) -> Result<Vec<CheckpointKey>, StateError> {
         let mut parameters = ListParams::default().labels(&selector(&self.instance, CHECKPOINT)).limit(PAGE);
         let mut lanes = Vec::new();
         loop {

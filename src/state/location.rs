@@ -115,7 +115,7 @@ impl Location {
     /// # Errors
     /// When something of it cannot be removed.
     pub async fn remove_area(&self, area: &Path, store: &dyn Store) -> Result<(), StateError> {
-        for lane in store.list().await? {
+        for lane in store.list_all().await? {
             store.delete(&lane).await?;
         }
         let Self::File(directory) = self else { return Ok(()) };

@@ -49,7 +49,7 @@ impl MemoryStore {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
+    async fn list_all(&self) -> Result<Vec<CheckpointKey>, StateError> {
         if self.is_unlisted.load(Ordering::Relaxed) {
             let source = ErrorKind::PermissionDenied.into();
             return Err(StateError::Io { action: "list", path: "memory".into(), source });

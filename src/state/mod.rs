@@ -29,8 +29,20 @@ pub use memory::MemoryStore;
 /// A store of many lanes' checkpoints.
 #[async_trait]
 pub trait Store: CheckpointBackend {
-    /// The keys of all checkpoints, sorted.
-    async fn list(&self) -> Result<Vec<CheckpointKey>, StateError>;
+    /// The keys of everything that is stored, sorted.
+    async fn list_all(&self) -> Result<Vec<CheckpointKey>, StateError>;
+
+    /// The keys of all checkpoints, sorted: of everything but what lanes did.
+    async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
+        let mut keys = self.list_all().await?;
+        keys.retain(|key| !key.part.is_usage());
+        Ok(keys)
+    }
+
+    /// Whether an object is read without the others. A topic is read as a whole, once for all that wait for it.
+    fn reads_single_objects(&self) -> bool {
+        true
+    }
 
     /// Moves a checkpoint with its journal to another key, which must not have one.
     async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError>;

@@ -12,6 +12,7 @@ use super::label_counts::{CountedLabels, LabelCount, LabelCounts};
 use super::notices::Notices;
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
+use crate::usage::LaneUsage;
 
 /// Why a record needs no delivery (label `reason` of `records_skipped_total`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,6 +280,8 @@ pub struct LaneMetrics {
     pub delivered_bytes: AtomicU64,
     pub delivered_event_bytes: AtomicU64,
     pub sink_warnings: AtomicU64,
+    /// What it did by hour, until that is stored.
+    pub usage: LaneUsage,
     pub console_requests: Arc<StatusCounts>,
     pub sink_requests: StatusCounts,
     skipped: [AtomicU64; 4],
@@ -345,6 +348,7 @@ impl LaneMetrics {
             delivered_bytes: AtomicU64::new(0),
             delivered_event_bytes: AtomicU64::new(0),
             sink_warnings: AtomicU64::new(0),
+            usage: LaneUsage::default(),
             console_requests: Arc::default(),
             sink_requests: StatusCounts::default(),
             skipped: Default::default(),

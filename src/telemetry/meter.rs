@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::{LabelCount, LaneMetrics, LaneState, Telemetry};
 use crate::record::{Clock, Stream, Timestamp};
+use crate::usage::Counts;
 
 /// The labels of an event, by name.
 type Labels = std::collections::BTreeMap<String, String>;
@@ -136,15 +137,24 @@ impl Meter {
 
     /// The sink has acknowledged events of one batch. The caller runs within the lane's span.
     pub fn delivered<'a>(&'a self, events: impl Iterator<Item = DeliveredEvent<'a>> + Clone) {
-        let bytes = events.clone().map(|event| event.bytes).sum();
-        self.lane.delivered_event_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let mut counts = Counts::default();
+        for event in events.clone() {
+            counts.events += 1;
+            counts.bytes += event.bytes;
+        }
+        if counts.events == 0 {
+            return;
+        }
+        self.lane.delivered_event_bytes.fetch_add(counts.bytes, Ordering::Relaxed);
+        let now = self.clock.now();
         let from = self.latency_from.load(Ordering::Relaxed);
         if from != i64::MAX {
-            let (now, from) = (self.clock.now(), Timestamp::from_micros(from));
+            let from = Timestamp::from_micros(from);
             let times = events.clone().filter_map(|event| event.time).filter(|time| *time > from);
-            let latencies = times.map(|time| now.since(time));
+            let latencies = times.map(|time| now.since(time)).inspect(|latency| counts.latency.add(*latency));
             self.telemetry.process().observe_event_latency(self.lane.stream, &self.sink_type, latencies);
         }
+        self.lane.usage.count(now, &counts);
         let labels = self.telemetry.counted_labels();
         for name in labels.names() {
             // The events of a batch mostly have one value.
@@ -164,6 +174,14 @@ impl Meter {
             if let Some((value, count)) = run {
                 self.lane.count_label(labels, name, value, count);
             }
+        }
+    }
+
+    /// Events were stored as dead letters.
+    pub fn dead_lettered(&self, dead_letters: u64) {
+        if dead_letters > 0 {
+            self.lane.dead_letters.fetch_add(dead_letters, Ordering::Relaxed);
+            self.lane.usage.count(self.clock.now(), &Counts { dead_letters, ..Counts::default() });
         }
     }
 

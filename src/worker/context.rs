@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 use super::renames::Renames;
 use super::spec::LaneSpec;
 use super::start_times::{StartTimes, StartWaits};
+use super::usage::UsageWriter;
 use super::{Options, StartError};
 use crate::console::{self, Client, Limiters};
 use crate::lane::{Budget, Lane, Programs, Remembered};
@@ -49,6 +50,8 @@ pub struct WorkerContext {
     start_times: StartTimes,
     /// Which lanes may begin at `since`.
     pub renames: Renames,
+    /// Stores what the lanes did.
+    pub(super) usage: UsageWriter,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -136,6 +139,8 @@ impl WorkerContext {
             program_threads: ProgramThreads::default(),
             start_times: StartTimes::default(),
             renames: Renames::default(),
+            // Each process needs another one, whatever its seed is.
+            usage: UsageWriter::new(&mut fastrand::Rng::new()),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
             telemetry,

@@ -79,6 +79,11 @@ impl LaneRunner {
         self.wait(self.waits.open).await;
         let end = self.restart_until_end(&meter).await;
         meter.lane.requeue_in_flight();
+        if self.detached.is_none() {
+            // Boxed: it would enlarge the future of each lane.
+            let is_held = !self.abort.is_cancelled() && !self.deadline.has_passed();
+            Box::pin(self.context.end_usage(&meter.lane, is_held)).await;
+        }
         self.context.tell_pending_of(&meter.lane, None);
         if self.once_timeout.is_none() {
             meter.end();
@@ -110,6 +115,9 @@ impl LaneRunner {
                 },
                 end = &mut forced_end => return end,
             };
+            if self.detached.is_none() {
+                self.context.begin_usage(&meter.lane, self.shard);
+            }
             match self.start(meter) {
                 Ok(mut running) => {
                     if delay.take().is_some() {

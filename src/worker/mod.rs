@@ -17,6 +17,7 @@ mod resources;
 mod spec;
 mod start_times;
 mod supervisor;
+mod usage;
 mod valid_pipelines;
 mod verify;
 
@@ -44,6 +45,7 @@ pub use owners::{read_files_beside, release_name};
 pub use renames::{Answer, RenameRequests, rename_checkpoint};
 pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use spec::LaneSpec;
+pub use usage::{UsageStoreError, area as usage_area};
 pub use verify::{
     IncompleteHours, Repair, Verify, VerifyError, VerifyProgress, VerifyReport, area as repairs_area, run_verify,
 };

@@ -113,6 +113,7 @@ pub async fn run_once(
     let lanes = tokio::select! {
         lanes = join_all(lanes) => lanes,
         never = waiting.log_regularly() => match never {},
+        never = context.keep_usage() => match never {},
     };
     let measured = context.measure_dead_letters_once().await;
     if let Err(error) = &measured {

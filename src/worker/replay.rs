@@ -11,7 +11,9 @@ use tracing::Instrument;
 
 use super::context::{LaneMode, WorkerContext};
 use super::spec::LaneSpec;
+use super::usage::CommandUsage;
 use super::{BuildLaneError, Options};
+use crate::checkpoint::Part;
 use crate::pipeline::Pipeline;
 use crate::record::{Stream, Timestamp};
 use crate::sink::dead_letters::{DeadLetterPartition, Location, StoredDeadLetter};
@@ -96,11 +98,13 @@ pub async fn replay(
     let instance = options.instance.clone();
     let _lock = dead_letters.lock().await?;
     let telemetry = Arc::new(Telemetry::new());
+    let usage = CommandUsage::new(&options);
     let store = options.read_state(None).await?;
     let context = WorkerContext::with_store(store, options, telemetry.clone());
     let mut replay = Replay {
         context,
         telemetry,
+        usage,
         pipelines,
         once_timeout,
         stop,
@@ -108,18 +112,17 @@ pub async fn replay(
         left: filter.limit.unwrap_or(usize::MAX),
         filter,
     };
-    for partition in dead_letters.partitions(&instance).await? {
-        if replay.left == 0 || replay.stop.is_cancelled() {
-            break;
-        }
-        replay.send_partition(partition).await?;
-    }
+    let sent = replay.send_partitions(dead_letters, &instance).await;
+    // Also after an error.
+    replay.usage.write().await;
+    sent?;
     Ok(replay.report)
 }
 
 struct Replay<'a> {
     context: Arc<WorkerContext>,
     telemetry: Arc<Telemetry>,
+    usage: CommandUsage,
     pipelines: &'a [Arc<Pipeline>],
     filter: Filter,
     once_timeout: Duration,
@@ -143,6 +146,16 @@ struct OpenPartition {
 }
 
 impl Replay<'_> {
+    async fn send_partitions(&mut self, dead_letters: &Location, instance: &str) -> io::Result<()> {
+        for partition in dead_letters.partitions(instance).await? {
+            if self.left == 0 || self.stop.is_cancelled() {
+                break;
+            }
+            self.send_partition(partition).await?;
+        }
+        Ok(())
+    }
+
     async fn send_partition(&mut self, partition: DeadLetterPartition) -> io::Result<()> {
         let mut open = OpenPartition { partition, settled: BTreeSet::new(), settled_bytes: 0 };
         let result = self.send_all(&mut open).await;
@@ -237,6 +250,8 @@ impl Replay<'_> {
                 }
             }
         };
+        self.usage.take(&delivery.meter.lane, Part::Usage);
+        self.usage.write_if_due().await;
         let done = settled.indices(true);
         let refused = usize::try_from(dead_letters() - before).unwrap_or(done.len()).min(done.len());
         let left = batch.len() - done.len();

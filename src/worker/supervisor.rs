@@ -159,6 +159,8 @@ impl Supervisor {
         reporting.spawn(async move { context.measure_dead_letters().await });
         let context = self.context.clone();
         reporting.spawn(async move { context.tell_pending().await });
+        let context = self.context.clone();
+        reporting.spawn(async move { match context.keep_usage().await {} });
         #[cfg(feature = "kubernetes")]
         if let Some(resources) = self.watch.resources() {
             reporting.spawn(resources::report(self.context.clone(), resources));

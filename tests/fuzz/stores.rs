@@ -7,6 +7,7 @@ use crate::record::{Identity, Stream, Timestamp};
 use crate::sink::dead_letters::{DeadLetter, fuzzed};
 use crate::source::SourcePosition;
 use crate::state::envelope;
+use crate::usage::{Delta, Session, Usage, hour_of};
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
@@ -53,6 +54,39 @@ fn checkpoints() {
                 ledger.take_appends(NOW);
                 ledger.count(NOW, Identity::of("h", Stream::Threats, "1", ""));
                 checkpoint.position.key_count().min(9).to_string()
+            }
+            Err(error) => outline(&error.to_string()),
+        }
+    });
+}
+
+/// What lanes did: as it is stored, and what is compressed in it.
+#[test]
+fn usages() {
+    let mut usage = Usage::default();
+    for hour in 0..200_u32 {
+        let now = NOW.minus(std::time::Duration::from_secs(3_600) * (200 - hour));
+        let mut delta = Delta::default();
+        delta.at(now).events = 7;
+        delta.verify(hour_of(now), u64::from(hour % 3));
+        usage.add(&delta, Session { from: now, until: now, is_over: false, write: (u64::from(hour), 1) });
+    }
+    let bytes = usage.encode();
+    let columns = zstd::bulk::decompress(&bytes[1..], 1 << 20).unwrap();
+    let seeds = vec![[&[0][..], &columns].concat(), [&[1][..], &bytes].concat()];
+    Target { name: "usages", seeds, words: &["\u{7f}"], header: 1 }.run(|input| {
+        let Some((kind, bytes)) = input.split_first() else { return String::new() };
+        let bytes = match kind % 2 {
+            0 => [&[1], &zstd::bulk::compress(bytes, 1).unwrap()[..]].concat(),
+            _ => bytes.to_owned(),
+        };
+        match Usage::decode(&bytes) {
+            Ok(mut usage) => {
+                let period = usage.within(NOW.minus(std::time::Duration::from_secs(40 * 86_400)), NOW);
+                let recent = usage.events_of_day(NOW, 1);
+                usage.merge(&usage.clone());
+                Usage::decode(&usage.encode()).unwrap();
+                format!("{} {}", period.not_counted.len().min(3), recent > 0)
             }
             Err(error) => outline(&error.to_string()),
         }

@@ -17,6 +17,7 @@ const LEVELS: &[&[&str]] = &[
     &["checkpoint"],
     &["settings"],
     &["telemetry"],
+    &["usage"],
 ];
 
 /// Crates of their own.

@@ -19,12 +19,12 @@ async fn lanes_go_on_from_another_directory_and_what_is_not_whole_is_refused() {
     let lines: Vec<_> = exported.stdout.lines().collect();
     let cut = lines[..lines.len() - 1].join("\n") + "\n";
     let left_out = [&lines[..1], &lines[2..]].concat().join("\n") + "\n";
-    let newer = exported.stdout.replacen("\"v\":1", "\"v\":2", 1);
+    let newer = exported.stdout.replacen("\"v\":1", "\"v\":3", 1);
     for (text, reported) in [
         (damaged.as_str(), "is damaged"),
         (&cut, "is truncated"),
         (&left_out, "is damaged"),
-        (&newer, "a newer release wrote it (version 2, this release reads up to 1): use that release"),
+        (&newer, "a newer release wrote it (version 3, this release reads up to 2): use that release"),
         ("something else\n", "not a file of `state export`"),
     ] {
         fs::write(harness.path("wrong"), text).unwrap();

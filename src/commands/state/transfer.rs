@@ -20,9 +20,12 @@ use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange};
 use crate::lane::LaneCheckpoint;
 use crate::settings::PRIVATE;
 use crate::state::{Access, StateError, Store, process_identity};
-use crate::worker::repairs_area;
+use crate::usage::Usage;
+use crate::worker::{repairs_area, usage_area};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Of lines that earlier releases read too.
+const OLDEST: u32 = 1;
 /// Lanes that are read concurrently. A Kafka topic is read once for all of them.
 const CONCURRENT_READS: usize = 16;
 /// A running lane may replace its journal after its checkpoint was read and before the journal is read.
@@ -57,6 +60,16 @@ enum Item {
         lane: String,
         base64: String,
     },
+    /// What a lane did: `lane` is the name of the object.
+    Usage {
+        lane: String,
+        base64: String,
+    },
+    /// What commands did next to the worker.
+    CommandUsage {
+        lane: String,
+        base64: String,
+    },
     /// The last line: the number of checkpoints, and the checksum of all lines before it.
     End {
         checkpoints: u64,
@@ -70,10 +83,19 @@ struct Version {
     v: u32,
 }
 
-/// A lane's checkpoint and the journal that it refers to.
+/// What a lane has in the state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Checkpoint,
+    Repair,
+    Usage,
+    CommandUsage,
+}
+
+/// An object of a lane, and the journal that a checkpoint refers to.
 struct Stored {
     lane: CheckpointKey,
-    is_repair: bool,
+    kind: Kind,
     bytes: Vec<u8>,
     journal: BTreeMap<u64, Vec<u8>>,
 }
@@ -86,13 +108,17 @@ pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow
     };
     let mut writer = Writer { out: BufWriter::new(out), crc: crc32fast::Hasher::new(), checkpoints: 0, failed: 0 };
     writer.line(Item::Export { from: state.state.to_string() })?;
-    let lanes = store.list().await?;
-    copy(store, &lanes, false, &mut writer).await?;
+    let all = store.list_all().await?;
+    let (usages, lanes): (Vec<_>, Vec<_>) = all.into_iter().partition(|key| key.part.is_usage());
+    copy(store, &lanes, Kind::Checkpoint, &mut writer).await?;
     let pipelines: BTreeSet<&str> = lanes.iter().map(|key| key.lane.pipeline.as_str()).collect();
     for pipeline in pipelines {
         let repairs = state.state.open(&state.instance, Access::Read, Some(&repairs_area(pipeline))).await?;
-        copy(&*repairs, &repairs.list().await?, true, &mut writer).await?;
+        copy(&*repairs, &repairs.list().await?, Kind::Repair, &mut writer).await?;
     }
+    copy(store, &usages, Kind::Usage, &mut writer).await?;
+    let by_commands = state.state.open(&state.instance, Access::Read, Some(usage_area())).await?;
+    copy(&*by_commands, &by_commands.list_all().await?, Kind::CommandUsage, &mut writer).await?;
     let failed = writer.failed;
     note(format!("{} checkpoints exported", writer.end()?));
     ensure!(failed == 0, "{failed} could not be read; the others are exported");
@@ -109,13 +135,8 @@ fn create(file: &Path) -> std::io::Result<File> {
     Ok(created)
 }
 
-async fn copy(
-    store: &dyn Store,
-    lanes: &[CheckpointKey],
-    are_repairs: bool,
-    writer: &mut Writer<'_>,
-) -> anyhow::Result<()> {
-    let mut read = stream::iter(lanes).map(|lane| read_lane(store, lane, are_repairs)).buffered(CONCURRENT_READS);
+async fn copy(store: &dyn Store, lanes: &[CheckpointKey], kind: Kind, writer: &mut Writer<'_>) -> anyhow::Result<()> {
+    let mut read = stream::iter(lanes).map(|lane| read_lane(store, lane, kind)).buffered(CONCURRENT_READS);
     while let Some(stored) = read.next().await {
         match stored {
             Ok(stored) => writer.stored(stored)?,
@@ -129,7 +150,12 @@ async fn copy(
     Ok(())
 }
 
-async fn read_lane(store: &dyn Store, lane: &CheckpointKey, is_repair: bool) -> anyhow::Result<Stored> {
+async fn read_lane(store: &dyn Store, lane: &CheckpointKey, kind: Kind) -> anyhow::Result<Stored> {
+    if lane.part.is_usage() {
+        let bytes = store.load(lane).await?.with_context(|| format!("{lane} was deleted during the export"))?;
+        Usage::decode(&bytes).with_context(|| lane.to_string())?;
+        return Ok(Stored { lane: lane.clone(), kind, bytes, journal: BTreeMap::new() });
+    }
     let mut retries = 0;
     loop {
         let bytes = store
@@ -143,7 +169,7 @@ async fn read_lane(store: &dyn Store, lane: &CheckpointKey, is_repair: bool) -> 
             false => checkpoint.journal(store, lane).await,
         };
         match read {
-            Ok(journal) => return Ok(Stored { lane: lane.clone(), is_repair, bytes, journal }),
+            Ok(journal) => return Ok(Stored { lane: lane.clone(), kind, bytes, journal }),
             Err(StateError::Journal { .. }) if retries < RETRIES => retries += 1,
             Err(error) => return Err(error.into()),
         }
@@ -160,19 +186,25 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn stored(&mut self, stored: Stored) -> anyhow::Result<()> {
-        let Stored { lane, is_repair, bytes, journal } = stored;
+        let Stored { lane, kind, bytes, journal } = stored;
         let lane = lane.to_string();
         for (segment, bytes) in journal {
             self.line(Item::Journal { lane: lane.clone(), segment, base64: BASE64_STANDARD.encode(bytes) })?;
         }
         let base64 = BASE64_STANDARD.encode(bytes);
-        self.line(if is_repair { Item::Repair { lane, base64 } } else { Item::Checkpoint { lane, base64 } })?;
-        self.checkpoints += u64::from(!is_repair);
+        self.line(match kind {
+            Kind::Checkpoint => Item::Checkpoint { lane, base64 },
+            Kind::Repair => Item::Repair { lane, base64 },
+            Kind::Usage => Item::Usage { lane, base64 },
+            Kind::CommandUsage => Item::CommandUsage { lane, base64 },
+        })?;
+        self.checkpoints += u64::from(kind == Kind::Checkpoint);
         Ok(())
     }
 
     fn line(&mut self, item: Item) -> anyhow::Result<()> {
-        let mut line = serde_json::to_vec(&Line { v: VERSION, item })?;
+        let v = if matches!(item, Item::Usage { .. } | Item::CommandUsage { .. }) { VERSION } else { OLDEST };
+        let mut line = serde_json::to_vec(&Line { v, item })?;
         line.push(b'\n');
         self.crc.update(&line);
         self.out.write_all(&line).context("cannot write the export")
@@ -190,7 +222,8 @@ impl Writer<'_> {
 /// An export that was read to its end and is complete and undamaged.
 pub struct Import {
     source: Source,
-    lanes: Vec<CheckpointKey>,
+    /// What goes into the state itself, and not into an area of it.
+    keys: Vec<CheckpointKey>,
 }
 
 impl Import {
@@ -200,27 +233,28 @@ impl Import {
     /// If it cannot be read, is damaged, or is of a newer release.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
         let source = Source::of(file)?;
-        let mut lanes = Vec::new();
+        let mut keys = Vec::new();
         let mut named = BTreeSet::new();
         for stored in source.read()? {
-            let Stored { lane, is_repair, .. } = stored?;
-            if is_repair {
+            let Stored { lane, kind, .. } = stored?;
+            if matches!(kind, Kind::Repair | Kind::CommandUsage) {
                 continue;
             }
             ensure!(named.insert(lane.to_string()), "the export is damaged: it has two checkpoints of lane {lane}");
-            lanes.push(lane);
+            keys.push(lane);
         }
-        Ok(Self { source, lanes })
+        Ok(Self { source, keys })
     }
 
     /// Writes the checkpoints into `store`.
     pub async fn write(&self, store: &dyn Store, state: &StateArgs, replace: bool) -> anyhow::Result<()> {
         let target = Target { state, store, replace };
-        target.refuse_to_replace(&self.lanes).await?;
+        target.refuse_to_replace(&self.keys).await?;
         for stored in self.source.read()? {
             target.put(stored?).await?;
         }
-        Ok(print_line(format!("{} checkpoints imported into {}", self.lanes.len(), state.state))?)
+        let checkpoints = self.keys.iter().filter(|key| !key.part.is_usage()).count();
+        Ok(print_line(format!("{checkpoints} checkpoints imported into {}", state.state))?)
     }
 }
 
@@ -232,10 +266,10 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    async fn refuse_to_replace(&self, lanes: &[CheckpointKey]) -> anyhow::Result<()> {
+    async fn refuse_to_replace(&self, keys: &[CheckpointKey]) -> anyhow::Result<()> {
         self.store.prepare().await?;
         let existing: BTreeSet<CheckpointKey> = self.store.list().await?.into_iter().collect();
-        let mut conflicts = lanes.iter().filter(|lane| existing.contains(*lane));
+        let mut conflicts = keys.iter().filter(|key| existing.contains(*key));
         if let Some(first) = conflicts.next()
             && !self.replace
         {
@@ -249,15 +283,16 @@ impl Target<'_> {
     }
 
     async fn put(&self, stored: Stored) -> anyhow::Result<()> {
-        if !stored.is_repair {
-            return self.put_into(self.store, stored).await;
-        }
+        let area = match stored.kind {
+            Kind::Checkpoint | Kind::Usage => return self.put_into(self.store, stored).await,
+            Kind::Repair => repairs_area(&stored.lane.lane.pipeline),
+            Kind::CommandUsage => usage_area().to_owned(),
+        };
         let StateArgs { state, instance } = self.state;
-        let area = repairs_area(&stored.lane.lane.pipeline);
         let access = Access::Write { owner: &process_identity() };
-        let repairs = state.open(instance, access, Some(&area)).await?;
-        let result = self.put_into(&*repairs, stored).await;
-        repairs.close().await;
+        let opened = state.open(instance, access, Some(&area)).await?;
+        let result = self.put_into(&*opened, stored).await;
+        opened.close().await;
         result
     }
 
@@ -265,11 +300,19 @@ impl Target<'_> {
         let Stored { lane, mut bytes, journal, .. } = stored;
         // After the claim, no other process writes this lane.
         if let Some(replaced) = store.claim(&lane).await? {
+            if !self.replace && lane.part.is_usage() {
+                note(format!("{lane} stays as it is in the store: --replace takes that of the export"));
+                return Ok(());
+            }
             if !self.replace {
                 return Err(StateError::Exists(lane).into());
             }
             // This deletes the journal too, which must not be mixed with the imported one.
             store.delete(&lane).await?;
+            if lane.part.is_usage() {
+                store.commit(&lane, bytes.into()).await?;
+                return Ok(());
+            }
             let time = |bytes: &[u8]| match LaneCheckpoint::decode(bytes) {
                 Ok(checkpoint) => checkpoint.position.complete_until().to_string(),
                 Err(_) => "an unreadable checkpoint".to_owned(),
@@ -277,7 +320,7 @@ impl Target<'_> {
             print_line(format!("{lane} moved from {} to {}", time(&replaced), time(&bytes)))?;
         }
         let mut appends = Vec::new();
-        if store.keeps_journals() {
+        if lane.part.is_usage() || store.keeps_journals() {
             appends.extend(journal.into_iter().map(|(segment, bytes)| Append { segment, offset: 0, bytes }));
         } else if !LaneCheckpoint::is_copy(&bytes) {
             let mut checkpoint = LaneCheckpoint::decode(&bytes)?;
@@ -375,9 +418,11 @@ impl Reader<'_> {
             }
             Item::Checkpoint { lane, base64 } => {
                 self.checkpoints += 1;
-                self.stored(&lane, &base64, false).map(Some)
+                self.stored(&lane, &base64, Kind::Checkpoint).map(Some)
             }
-            Item::Repair { lane, base64 } => self.stored(&lane, &base64, true).map(Some),
+            Item::Repair { lane, base64 } => self.stored(&lane, &base64, Kind::Repair).map(Some),
+            Item::Usage { lane, base64 } => self.stored(&lane, &base64, Kind::Usage).map(Some),
+            Item::CommandUsage { lane, base64 } => self.stored(&lane, &base64, Kind::CommandUsage).map(Some),
             Item::End { checkpoints, crc32 } => {
                 ensure!(crc32 == before.finalize(), "it is damaged: its checksum is wrong");
                 ensure!(checkpoints == self.checkpoints && self.journal.is_none(), "it is damaged: lines are missing");
@@ -387,13 +432,19 @@ impl Reader<'_> {
         }
     }
 
-    fn stored(&mut self, name: &str, base64: &str, is_repair: bool) -> anyhow::Result<Stored> {
+    fn stored(&mut self, name: &str, base64: &str, kind: Kind) -> anyhow::Result<Stored> {
         let lane: CheckpointKey = name.parse().with_context(|| format!("it is damaged: `{name}` is not a lane"))?;
         let (of, journal) = self.journal.take().unwrap_or_else(|| (name.to_owned(), BTreeMap::new()));
         let bytes = BASE64_STANDARD.decode(base64)?;
+        let is_usage = matches!(kind, Kind::Usage | Kind::CommandUsage);
+        ensure!(is_usage == lane.part.is_usage(), "it is damaged: {lane} is something else");
+        if is_usage {
+            Usage::decode(&bytes).with_context(|| lane.to_string())?;
+            return Ok(Stored { lane, kind, bytes, journal });
+        }
         let checkpoint = LaneCheckpoint::decode(&bytes).with_context(|| format!("lane {lane}"))?;
         let complete = LaneCheckpoint::is_copy(&bytes) || checkpoint.is_complete_with(&journal);
         ensure!(of == name && complete, "it is damaged: a part of the journal of {lane} is missing");
-        Ok(Stored { lane, is_repair, bytes, journal })
+        Ok(Stored { lane, kind, bytes, journal })
     }
 }

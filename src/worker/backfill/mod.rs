@@ -20,6 +20,7 @@ use tracing::{Instrument, info, warn};
 use super::context::WorkerContext;
 use super::lane_runner::{DetachedLane, LaneRunner};
 use super::start_times::StartWaits;
+use super::usage::CommandUsage;
 use super::{LaneSpec, Options, StartError};
 use crate::checkpoint::{CheckpointKey, LaneId, Part, StateError};
 use crate::console::{Client, ConsoleError, Endpoint};
@@ -38,6 +39,8 @@ pub use progress::{BackfillProgress, Progress};
 
 /// Area of all backfills in the state.
 const AREA: &str = "backfill";
+/// Interval at which it is looked whether what the backfill did is to be stored.
+const USAGE_INTERVAL: Duration = Duration::from_secs(60);
 /// First and longest wait between two attempts to get a count from the console.
 const COUNT_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -124,6 +127,7 @@ pub async fn run_backfill(
     // The area has its own names and its own lock, so that it is independent of the worker's checkpoints.
     let store = options.open_state(Some(&area)).await?;
     let telemetry = Arc::new(Telemetry::new());
+    let usage = CommandUsage::new(&options);
     let context = WorkerContext::with_store(store.clone(), options, telemetry.clone());
     let jobs = specs.into_iter().map(|spec| {
         let job = Job {
@@ -138,7 +142,20 @@ pub async fn run_backfill(
         };
         job.run()
     });
-    let reports = join_all(jobs).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let counting = async {
+        loop {
+            sleep(USAGE_INTERVAL).await;
+            progress.take_usage(&usage);
+            usage.write_if_due().await;
+        }
+    };
+    let reports = tokio::select! {
+        reports = join_all(jobs) => reports,
+        () = counting => Vec::new(),
+    };
+    progress.take_usage(&usage);
+    usage.write().await;
+    let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
     if reports.iter().all(|report| matches!(report.end, BackfillEnd::Complete { .. })) {
         // A complete backfill leaves nothing in the state: the same command pulls the window again.
         context.options.state.remove_area(&area, &*store).await?;

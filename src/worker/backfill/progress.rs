@@ -3,7 +3,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::checkpoint::Part;
 use crate::telemetry::LaneMetrics;
+use crate::worker::usage::CommandUsage;
 
 /// Counters of a running backfill, for the display of its progress.
 #[derive(Debug, Default)]
@@ -39,6 +41,11 @@ impl BackfillProgress {
 
     pub(super) fn add_slice(&self, slice: Arc<LaneMetrics>) {
         self.slices.lock().push(slice);
+    }
+
+    /// Takes what the slices did since the last time.
+    pub(super) fn take_usage(&self, usage: &CommandUsage) {
+        self.slices.lock().iter().for_each(|slice| usage.take(slice, Part::BackfillUsage));
     }
 
     pub fn progress(&self) -> Progress {

@@ -1,12 +1,13 @@
 //! A checkpoint gets another name, with everything that belongs to its lane.
 
-use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange};
+use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange, Part};
 use crate::lane::LaneCheckpoint;
 use crate::state::{Access, LaneId, StateError, Store};
-use crate::worker::{Options, repairs_area};
+use crate::usage::Usage;
+use crate::worker::{Options, repairs_area, usage_area};
 
-/// Renames a lane's checkpoint with its journal, and the repairs that complete its ledger. The new name must have no
-/// checkpoint. After a crash the call can be repeated.
+/// Renames a lane's checkpoint with its journal, the repairs that complete its ledger, and what the lane did. The new
+/// name must have no checkpoint. After a crash the call can be repeated.
 ///
 /// # Errors
 /// If there is no such checkpoint, the new name has one, or another process writes one of them.
@@ -18,7 +19,11 @@ pub async fn rename_checkpoint(
 ) -> Result<(), StateError> {
     let repairs = copy_repairs(options, from, to).await?;
     let key = to.clone().into();
-    store.rename(&from.clone().into(), &key).await?;
+    match store.rename(&from.clone().into(), &key).await {
+        // An earlier call has come so far.
+        Err(StateError::Unknown(_)) if has_usage_alone(store, from, to).await? => {}
+        renamed => renamed?,
+    }
     // A copy would yield to what the sink has of a lane of the new name. A damaged one is renamed as it is.
     if store.load(&key).await?.is_some_and(|bytes| LaneCheckpoint::is_copy(&bytes))
         && let Some(bytes) = store.claim(&key).await?
@@ -33,7 +38,50 @@ pub async fn rename_checkpoint(
         }
         area.close().await;
     }
+    move_usage(store, &usage_key(from, Part::Usage), &usage_key(to, Part::Usage)).await?;
+    let by_commands = options.state.open(&options.instance, Access::Read, Some(usage_area())).await?;
+    let mut keys = by_commands.list_all().await?;
+    keys.retain(|key| key.lane == *from);
+    if !keys.is_empty() {
+        let by_commands = options.open_state(Some(usage_area())).await?;
+        for key in keys {
+            move_usage(&*by_commands, &key, &usage_key(to, key.part)).await?;
+        }
+        by_commands.close().await;
+    }
     Ok(())
+}
+
+fn usage_key(lane: &LaneId, part: Part) -> CheckpointKey {
+    CheckpointKey { lane: lane.clone(), part }
+}
+
+/// The new name has the checkpoint, and the old one still what the lane did.
+async fn has_usage_alone(store: &dyn Store, from: &LaneId, to: &LaneId) -> Result<bool, StateError> {
+    let has_usage = store.load(&usage_key(from, Part::Usage)).await?.is_some();
+    Ok(has_usage && store.load(&to.clone().into()).await?.is_some())
+}
+
+/// Moves what a lane did, and adds it to what a lane of the new name did before.
+async fn move_usage(store: &dyn Store, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
+    let Some(old) = store.load(from).await? else { return Ok(()) };
+    let new = store.claim(to).await?;
+    let merged = new.as_deref().and_then(|new| {
+        let mut merged = Usage::decode(new).ok()?;
+        merged.merge(&Usage::decode(&old).ok()?);
+        Some(merged.encode())
+    });
+    match (new, merged) {
+        (None, _) => store.rename(from, to).await,
+        // What cannot be read stays where it is.
+        (Some(_), None) => Ok(()),
+        // A call that was interrupted before it removed the old one.
+        (Some(new), _) if new == old => store.delete(from).await,
+        (Some(_), Some(merged)) => {
+            store.commit(to, merged.into()).await?;
+            store.delete(from).await
+        }
+    }
 }
 
 /// Copies the repairs of a lane, and returns their keys.

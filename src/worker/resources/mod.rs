@@ -203,7 +203,7 @@ impl Reporter {
         if pipelines.is_empty() {
             return Ok(Vec::new());
         }
-        let mut keys = self.context.store().list().await.map_err(|error| error.to_string())?;
+        let mut keys = self.context.store().list_all().await.map_err(|error| error.to_string())?;
         keys.retain(|key| pipelines.contains(key.lane.pipeline.as_str()));
         Ok(keys)
     }

@@ -75,21 +75,23 @@ async fn check(context: &WorkerContext, spec: &LaneSpec) -> Result<Check, Verify
     let mut records = 0;
     let mut ledger = None;
     for hour in (hours.start.0..hours.end.0).map(Hour) {
-        let count = checker.count(hour..hour.plus(1)).await?;
-        if count <= account.expected(id.stream, &(hour..hour.plus(1))) {
-            continue;
+        let hours = hour..hour.plus(1);
+        let count = checker.count(hours.clone()).await?;
+        let mut missing = 0;
+        if count > account.expected(id.stream, &hours) {
+            // Repairs are rare, and finding them requires a listing. Most lanes lack nothing and do not need it.
+            let ledger = match &mut ledger {
+                Some(ledger) => ledger,
+                None => ledger.insert(ledger_with_repairs(context, id, live.clone()).await?),
+            };
+            if count > ledger.account(hours.clone()).await?.expected(id.stream, &hours)
+                && let Some(incomplete) = confirm(ledger, &mut checker, id.stream, hours, context.clock().now()).await?
+            {
+                missing = incomplete.missing;
+            }
         }
-        // Repairs are rare, and finding them requires a listing. Most lanes lack nothing and do not need it.
-        let ledger = match &mut ledger {
-            Some(ledger) => ledger,
-            None => ledger.insert(ledger_with_repairs(context, id, live.clone()).await?),
-        };
-        if count > ledger.account(hour..hour.plus(1)).await?.expected(id.stream, &(hour..hour.plus(1)))
-            && let Some(incomplete) =
-                confirm(ledger, &mut checker, id.stream, hour..hour.plus(1), context.clock().now()).await?
-        {
-            records += incomplete.missing;
-        }
+        lane.usage.verify(hour.0, missing);
+        records += missing;
     }
     let previous = lane.set_verification(Verification { missing_records: records, until });
     if records > 0 && previous.is_none_or(|previous| previous.missing_records != records) {

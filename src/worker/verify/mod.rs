@@ -20,6 +20,8 @@ use super::context::{BuildLaneError, WorkerContext};
 use super::lane_runner::{DetachedLane, LaneRunner};
 use super::spec::LaneSpec;
 use super::start_times::StartWaits;
+use super::usage::CommandUsage;
+use crate::checkpoint::Part;
 use crate::checkpoint::ledger::{Accounting, Hour};
 use crate::console::ConsoleError;
 use crate::lane::{LaneCheckpointError, LaneEnd};
@@ -29,6 +31,7 @@ use crate::settings::ClientError;
 use crate::sink::Deadline;
 use crate::state::{LaneId, StateError};
 use crate::telemetry::{Meter, Telemetry};
+use crate::usage::Delta;
 
 use completeness::{CompletenessChecker, window};
 use ledger_reader::{Account, LedgerReader, live_backend};
@@ -152,6 +155,20 @@ pub async fn run_verify(
     progress: Arc<VerifyProgress>,
     stop: CancellationToken,
 ) -> Result<Vec<VerifyReport>, VerifyError> {
+    let usage = CommandUsage::new(&options);
+    let reports = verify_lanes(verify, options, progress, &usage, stop).await;
+    // Also after an error.
+    usage.write().await;
+    reports
+}
+
+async fn verify_lanes(
+    verify: Verify,
+    options: Options,
+    progress: Arc<VerifyProgress>,
+    usage: &CommandUsage,
+    stop: CancellationToken,
+) -> Result<Vec<VerifyReport>, VerifyError> {
     let specs = specs(&verify)?;
     let live = options.read_state(None).await?;
     let repairs = options.open_state(Some(&verify.area())).await?;
@@ -167,7 +184,7 @@ pub async fn run_verify(
         let random = context.fork_random();
         let checker = CompletenessChecker::new(client, meter, &spec.pull, id.clone(), verify.once_timeout, random);
         let (context, span) = (context.clone(), spec.span());
-        let job = Job { verify: &verify, spec, context, ledger, checker, progress: &progress };
+        let job = Job { verify: &verify, spec, context, ledger, checker, progress: &progress, usage };
         match stop.run_until_cancelled(job.run(&stop).instrument(span)).await {
             Some(report) => reports.push(report?),
             None => break,
@@ -204,6 +221,7 @@ struct Job<'a> {
     ledger: LedgerReader,
     checker: CompletenessChecker,
     progress: &'a VerifyProgress,
+    usage: &'a CommandUsage,
 }
 
 impl Job<'_> {
@@ -233,7 +251,9 @@ impl Job<'_> {
                 let end = end.min(hours.end);
                 report.not_judged.push(format!("from {next} to {end}: the ledger has only whole days this long ago"));
             } else {
-                self.compare(next..end, &account, &mut report, stop).await?;
+                let missing = self.compare(next..end, &account, &mut report, stop).await?;
+                self.remember(next..end, missing);
+                self.usage.write_if_due().await;
             }
             self.progress.done.fetch_add(u64::from(end.0 - next.0), Ordering::Relaxed);
             next = end;
@@ -257,13 +277,22 @@ impl Job<'_> {
         if hours.start < hours.end { hours } else { requested.start..requested.start }
     }
 
+    /// For `report`: these hours were compared, and so many records are missing. Of a day it is not known in which hour.
+    fn remember(&self, hours: Range<Hour>, missing: u64) {
+        let mut compared = Delta::default();
+        (hours.start.0..hours.end.0).for_each(|hour| compared.verify(hour, 0));
+        compared.verify(hours.start.0, missing);
+        self.usage.add(self.spec.id.clone(), Part::Usage, &compared);
+    }
+
+    /// Returns the number of records that are missing afterwards.
     async fn compare(
         &mut self,
         hours: Range<Hour>,
         account: &Account,
         report: &mut VerifyReport,
         stop: &CancellationToken,
-    ) -> Result<(), VerifyError> {
+    ) -> Result<u64, VerifyError> {
         let stream = self.spec.id.stream;
         let expected = account.expected(stream, &hours);
         let counted = self.checker.count(hours.clone()).await?;
@@ -272,20 +301,21 @@ impl Job<'_> {
         report.accounted += expected;
         if counted <= expected {
             report.purged += expected - counted;
-            return Ok(());
+            return Ok(0);
         }
         let Some(mut incomplete) = self.confirm(&hours).await? else {
             // The ledger has them meanwhile.
             report.accounted += counted - expected;
-            return Ok(());
+            return Ok(0);
         };
         // The console may also have lost records of this hour, which only identities show.
         report.purged += (expected + incomplete.missing).saturating_sub(counted);
         if self.verify.repair {
             incomplete.repair = self.repair_all(&hours, incomplete.examples.is_empty(), stop).await?;
         }
+        let missing = if let Repair::Done(_) = incomplete.repair { 0 } else { incomplete.missing };
         report.incomplete.push(incomplete);
-        Ok(())
+        Ok(missing)
     }
 
     async fn confirm(&mut self, hours: &Range<Hour>) -> Result<Option<IncompleteHours>, VerifyError> {
@@ -350,6 +380,7 @@ impl Job<'_> {
         });
         let exit = tokio::spawn(runner.run(None)).await;
         let lane = &meter.lane;
+        self.usage.take(lane, Part::Usage);
         let delivered = lane.delivered.load(Ordering::Relaxed) + lane.dead_letters.load(Ordering::Relaxed);
         Ok(match exit {
             Ok(LaneEnd::Complete) => Ok(delivered),

@@ -1,0 +1,152 @@
+//! What a running lane has counted, in memory.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::{Counts, DAY, Delta, Usage, hour_of};
+use crate::record::Timestamp;
+
+/// What was counted is written after this. The worker looks once a minute, so that a kill loses less than 20 minutes.
+const CHANGED_AFTER: Duration = Duration::from_secs(18 * 60);
+/// A lane that counts nothing says so this often: a report then knows up to when that holds.
+const UNCHANGED_AFTER: Duration = Duration::from_secs(3 * 3_600);
+/// Part of these times by which lanes differ, so that lanes that start together do not write together.
+const SPREAD: f64 = 0.5;
+
+/// What one lane of this process has counted since the last write: about a hundred bytes, and 150 more for each hour
+/// that is not written yet.
+#[derive(Debug, Default)]
+pub struct LaneUsage(Mutex<Live>);
+
+#[derive(Debug, Default)]
+struct Live {
+    /// Boxed: most lanes have none most of the time.
+    pending: Option<Box<Delta>>,
+    running: Option<Running>,
+    recent: Option<Recent>,
+}
+
+/// Set while a worker counts the lane.
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    since: Timestamp,
+    /// When it was written, or earlier for the first time.
+    written: Timestamp,
+    /// The store knows that this process counts: if it is killed, the next one knows that counts may be lost.
+    is_stored: bool,
+    shard: u32,
+}
+
+/// The events of the present day and of the one before, in UTC, over restarts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recent {
+    day: u32,
+    pub today: u64,
+    pub yesterday: u64,
+}
+
+impl Recent {
+    pub fn of(usage: &Usage, now: Timestamp) -> Self {
+        let day = hour_of(now) / DAY;
+        Self { day, today: usage.events_of_day(now, 0), yesterday: usage.events_of_day(now, 1) }
+    }
+
+    /// The same at a later time.
+    fn at(self, now: Timestamp) -> Self {
+        let day = hour_of(now) / DAY;
+        match day.saturating_sub(self.day) {
+            0 => self,
+            1 => Self { day, today: 0, yesterday: self.today },
+            _ => Self { day, today: 0, yesterday: 0 },
+        }
+    }
+}
+
+impl LaneUsage {
+    /// Adds to the counts of the hour of `now`.
+    pub fn count(&self, now: Timestamp, counts: &Counts) {
+        let mut live = self.0.lock();
+        live.pending.get_or_insert_default().at(now).merge(counts);
+        if let Some(recent) = &mut live.recent {
+            *recent = recent.at(now);
+            recent.today += counts.events;
+        }
+    }
+
+    /// The records created in this hour were compared with the console, and so many were missing.
+    pub fn verify(&self, hour: u32, missing: u64) {
+        self.0.lock().pending.get_or_insert_default().verify(hour, missing);
+    }
+
+    /// A worker begins to count the lane, whose pipeline is of this shard. `spread` is between 0 and 1. False if it
+    /// counts it already.
+    pub fn begin(&self, now: Timestamp, shard: u32, spread: f64) -> bool {
+        let written = now.minus(CHANGED_AFTER.mul_f64(SPREAD * spread));
+        let mut live = self.0.lock();
+        if live.running.is_some() {
+            return false;
+        }
+        live.running = Some(Running { since: now, written, is_stored: false, shard });
+        live.recent = None;
+        true
+    }
+
+    /// The worker counts no more. Returns its session, if it had begun.
+    pub fn end(&self) -> Option<(Timestamp, u32)> {
+        self.0.lock().running.take().map(|running| (running.since, running.shard))
+    }
+
+    /// When the running session began, and its shard, if the lane is to be written at `now`. `has_polled`: a lane that
+    /// has not done anything has nothing to say.
+    pub fn due(&self, now: Timestamp, has_polled: bool) -> Option<(Timestamp, u32)> {
+        let live = self.0.lock();
+        let running = live.running?;
+        let after = match live.pending {
+            Some(_) if !running.is_stored => Duration::ZERO,
+            Some(_) => CHANGED_AFTER,
+            None => UNCHANGED_AFTER,
+        };
+        let is_due = (live.pending.is_some() || has_polled) && now.since(running.written) >= after;
+        is_due.then_some((running.since, running.shard))
+    }
+
+    /// The shard of a lane whose stored counts this process has not read.
+    pub fn is_unread(&self) -> Option<u32> {
+        let live = self.0.lock();
+        live.running.filter(|_| live.recent.is_none()).map(|running| running.shard)
+    }
+
+    pub fn has_pending(&self) -> bool {
+        self.0.lock().pending.is_some()
+    }
+
+    /// What is not written yet. The caller writes it.
+    pub fn take(&self) -> Delta {
+        self.0.lock().pending.take().map(|delta| *delta).unwrap_or_default()
+    }
+
+    /// It was written at `now`.
+    pub fn written(&self, now: Timestamp) {
+        if let Some(running) = &mut self.0.lock().running {
+            running.written = now;
+            running.is_stored = true;
+        }
+    }
+
+    /// The store has these counts of the present and the last day.
+    pub fn set_stored(&self, stored: &Usage, now: Timestamp) {
+        let mut live = self.0.lock();
+        let mut recent = Recent::of(stored, now);
+        if let Some(pending) = &live.pending {
+            recent.today += pending.events_of_day(recent.day);
+            recent.yesterday += pending.events_of_day(recent.day.saturating_sub(1));
+        }
+        live.recent = Some(recent);
+    }
+
+    /// The events of today and yesterday; none until the store has been read.
+    pub fn recent(&self, now: Timestamp) -> Option<Recent> {
+        self.0.lock().recent.map(|recent| recent.at(now))
+    }
+}

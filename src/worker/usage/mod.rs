@@ -1,0 +1,309 @@
+//! Stores what the worker's lanes did, next to their checkpoints.
+//!
+//! One task looks after all lanes: a lane has no timer, and no object of its own in memory but what is not written yet.
+//! A write reads what is stored and adds to it. A lane does not wait for any of this.
+
+mod by_commands;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
+use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
+use tracing::{debug, warn};
+
+use super::context::WorkerContext;
+use crate::checkpoint::{CheckpointKey, LaneId, Part, StateError};
+use crate::record::Timestamp;
+use crate::telemetry::{LaneMetrics, lane_span};
+use crate::usage::{Counts, Delta, Session, Usage, UsageError};
+
+pub use by_commands::{CommandUsage, area};
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Interval at which the stored counts of lanes that have begun are read.
+const READ_INTERVAL: Duration = Duration::from_secs(2);
+/// Lanes that are read each time. The stores also serve lanes that start.
+const READ_AT_ONCE: usize = 100;
+/// Concurrent reads or writes.
+const CALLS: usize = 8;
+/// Timeout of one of them.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Timeout of the last write of a lane. Thousands of lanes may end together.
+const LAST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What cannot be read, or written.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageStoreError {
+    #[error(transparent)]
+    State(StateError),
+    #[error("{place} is damaged ({reason}); `state delete LANE --usage` removes it, or restore it from a backup")]
+    Damaged { place: String, reason: &'static str },
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// A command does not make a state.
+    #[error("there is no directory {}", .0.display())]
+    NoState(PathBuf),
+    #[error("the state store has not answered within {} s", .0.as_secs())]
+    NoAnswer(Duration),
+}
+
+impl From<StateError> for UsageStoreError {
+    fn from(error: StateError) -> Self {
+        match error {
+            // The words of a checkpoint would be wrong.
+            StateError::Damaged { place, reason } => Self::Damaged { place, reason },
+            error => Self::State(error),
+        }
+    }
+}
+
+/// Writes what lanes did.
+#[derive(Debug)]
+pub struct UsageWriter {
+    /// Names this process in what it writes.
+    process: u64,
+    writes: AtomicU64,
+    lanes: Mutex<HashMap<LaneId, Arc<tokio::sync::Mutex<Kept>>>>,
+    /// A lane has begun whose stored counts are not read.
+    has_unread: AtomicBool,
+}
+
+/// What is kept of a lane from one write to the next.
+#[derive(Debug, Default)]
+struct Kept {
+    /// What is stored, compressed, where reading it again means reading the objects of all lanes.
+    stored: Option<Vec<u8>>,
+    /// The number and the content of a write that was interrupted, or whose answer was lost. It may be stored.
+    in_doubt: Option<(u64, Delta)>,
+}
+
+impl UsageWriter {
+    pub fn new(random: &mut fastrand::Rng) -> Self {
+        Self {
+            process: random.u64(1..),
+            writes: AtomicU64::default(),
+            lanes: Mutex::default(),
+            has_unread: AtomicBool::default(),
+        }
+    }
+
+    fn lane(&self, id: &LaneId) -> Arc<tokio::sync::Mutex<Kept>> {
+        self.lanes.lock().entry(id.clone()).or_default().clone()
+    }
+
+    /// Removes what nobody uses.
+    fn tidy(&self, id: &LaneId) {
+        let mut lanes = self.lanes.lock();
+        let is_unused = lanes.get_mut(id).and_then(Arc::get_mut).map(tokio::sync::Mutex::get_mut);
+        if is_unused.is_some_and(|kept| kept.stored.is_none() && kept.in_doubt.is_none()) {
+            lanes.remove(id);
+        }
+    }
+}
+
+impl WorkerContext {
+    /// The worker begins to run a lane, whose pipeline is of this shard, or begins again.
+    pub fn begin_usage(&self, lane: &LaneMetrics, shard: u32) {
+        if lane.usage.begin(self.clock().now(), shard, fastrand::f64()) {
+            self.usage.has_unread.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The worker runs the lane no more, and stores what it did. `is_held`: no other worker has taken the lane over.
+    pub async fn end_usage(&self, lane: &LaneMetrics, is_held: bool) {
+        let id = id_of(lane);
+        let ended = lane.usage.end().filter(|_| is_held);
+        let is_known = lane.last_success().is_some() || lane.usage.has_pending();
+        if let Some((since, shard)) = ended.filter(|_| is_known) {
+            let write = self.write_usage(lane, since, shard, true);
+            let written = timeout(LAST_TIMEOUT, write).await.unwrap_or(Err(UsageStoreError::NoAnswer(LAST_TIMEOUT)));
+            if let Err(error) = written {
+                span_of(lane).in_scope(
+                    || warn!(%error, "what the lane did in the last minutes was not stored: `report` does not show it"),
+                );
+            }
+        }
+        // If the lane comes back, another worker may have written meanwhile.
+        self.usage.lanes.lock().remove(&id);
+    }
+
+    /// Counts the minutes in which lanes fail or are silent, and stores what the lanes did. Never returns.
+    pub async fn keep_usage(&self) -> Infallible {
+        let minutes = async {
+            let mut tick = interval_at(tokio::time::Instant::now() + MINUTE, MINUTE);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tick.tick().await;
+                self.count_minutes();
+            }
+        };
+        let writes = async {
+            loop {
+                sleep(MINUTE).await;
+                self.write_due().await;
+            }
+        };
+        let reads = async {
+            loop {
+                sleep(READ_INTERVAL).await;
+                if self.usage.has_unread.swap(false, Ordering::Relaxed) && !self.read_stored().await {
+                    self.usage.has_unread.store(true, Ordering::Relaxed);
+                }
+            }
+        };
+        tokio::join!(minutes, writes, reads).0
+    }
+
+    fn count_minutes(&self) {
+        let now = self.clock().now();
+        for lane in self.telemetry.running_lanes() {
+            let (_, is_up) = lane.state_name();
+            let failing_minutes = u64::from(!is_up);
+            let silent_minutes = u64::from(lane.silent() == Some(true));
+            if failing_minutes + silent_minutes > 0 {
+                lane.usage.count(now, &Counts { failing_minutes, silent_minutes, ..Counts::default() });
+            }
+        }
+    }
+
+    async fn write_due(&self) {
+        let now = self.clock().now();
+        let due = self.telemetry.running_lanes().into_iter().filter_map(|lane| {
+            let (since, shard) = lane.usage.due(now, lane.last_success().is_some())?;
+            Some((lane, since, shard))
+        });
+        let mut writes = stream::iter(due)
+            .map(|(lane, since, shard)| async move {
+                let write = timeout(TIMEOUT, self.write_usage(&lane, since, shard, false)).await;
+                (lane, write.unwrap_or(Err(UsageStoreError::NoAnswer(TIMEOUT))))
+            })
+            .buffer_unordered(CALLS);
+        let mut is_told = false;
+        while let Some((lane, written)) = writes.next().await {
+            let Err(error) = written else { continue };
+            if !std::mem::replace(&mut is_told, true) {
+                span_of(&lane).in_scope(
+                    || warn!(%error, "what lanes did cannot be stored: it is kept in memory and tried again"),
+                );
+            }
+            if let UsageStoreError::NoAnswer(_) = error {
+                break;
+            }
+        }
+    }
+
+    /// Reads the stored counts of some lanes that have begun, for the events of today and yesterday. True if those of
+    /// all lanes are known.
+    async fn read_stored(&self) -> bool {
+        let lanes = self.telemetry.running_lanes().into_iter();
+        let mut unread: Vec<_> = lanes.filter_map(|lane| Some((lane.usage.is_unread()?, lane))).collect();
+        // A topic is read once for all that wait for it.
+        let at_once = if self.store().reads_single_objects() { READ_AT_ONCE } else { usize::MAX };
+        let mut is_complete = unread.len() <= at_once;
+        unread.truncate(at_once);
+        let calls = if self.store().reads_single_objects() { CALLS } else { unread.len().max(1) };
+        let mut reads = stream::iter(unread)
+            .map(|(shard, lane)| async move {
+                let read = timeout(TIMEOUT, self.read_usage(&lane, shard)).await;
+                (lane, read.unwrap_or(Err(UsageStoreError::NoAnswer(TIMEOUT))))
+            })
+            .buffer_unordered(calls);
+        while let Some((lane, read)) = reads.next().await {
+            if let Err(error) = read {
+                is_complete = false;
+                span_of(&lane).in_scope(|| debug!(%error, "what the lane did before cannot be read"));
+            }
+        }
+        is_complete
+    }
+
+    async fn read_usage(&self, lane: &LaneMetrics, shard: u32) -> Result<(), UsageStoreError> {
+        let store = self.shard_store(shard);
+        let key = key_of(lane);
+        let usage = if store.reads_single_objects() {
+            decode(&store.load(&key).await?.unwrap_or_default())?
+        } else {
+            let kept = self.usage.lane(&key.lane);
+            let mut kept = kept.lock().await;
+            let stored = store.claim(&key).await?.unwrap_or_default();
+            let usage = decode(&stored)?;
+            kept.stored = Some(stored);
+            usage
+        };
+        lane.usage.set_stored(&usage, self.clock().now());
+        Ok(())
+    }
+
+    /// Adds what the lane did since the last write to what is stored. It can be interrupted: what is then in doubt is
+    /// looked for by the next write.
+    async fn write_usage(
+        &self,
+        lane: &LaneMetrics,
+        since: Timestamp,
+        shard: u32,
+        is_over: bool,
+    ) -> Result<(), UsageStoreError> {
+        let store = self.shard_store(shard);
+        let key = key_of(lane);
+        let entry = self.usage.lane(&key.lane);
+        let mut kept = entry.lock().await;
+        let mut has_conflicted = false;
+        let written = loop {
+            let stored = match kept.stored.take() {
+                Some(stored) => stored,
+                None => store.claim(&key).await?.unwrap_or_default(),
+            };
+            let mut usage = decode(&stored)?;
+            let in_doubt = kept.in_doubt.take().filter(|(number, _)| usage.write() != (self.usage.process, *number));
+            let mut delta = in_doubt.map(|(_, delta)| delta).unwrap_or_default();
+            let now = self.clock().now();
+            let number = self.usage.writes.fetch_add(1, Ordering::Relaxed);
+            delta.merge(&lane.usage.take());
+            usage.add(&delta, Session { from: since, until: now, is_over, write: (self.usage.process, number) });
+            kept.in_doubt = Some((number, delta));
+            let encoded = usage.encode();
+            match store.commit(&key, encoded.clone().into()).await {
+                Ok(_) => {
+                    kept.in_doubt = None;
+                    kept.stored = (!store.reads_single_objects()).then_some(encoded);
+                    lane.usage.written(now);
+                    lane.usage.set_stored(&usage, now);
+                    break Ok(());
+                }
+                // Another process has written: what it wrote is read again.
+                Err(error) if error.is_superseded() && !has_conflicted => has_conflicted = true,
+                Err(error) => break Err(error.into()),
+            }
+        };
+        drop(kept);
+        drop(entry);
+        self.usage.tidy(&key.lane);
+        written
+    }
+}
+
+/// What is stored: of a lane that is new, nothing.
+fn decode(stored: &[u8]) -> Result<Usage, UsageError> {
+    if stored.is_empty() { Ok(Usage::default()) } else { Usage::decode(stored) }
+}
+
+fn id_of(lane: &LaneMetrics) -> LaneId {
+    LaneId { pipeline: lane.pipeline.clone(), stream: lane.stream, sink: lane.sink.clone() }
+}
+
+fn key_of(lane: &LaneMetrics) -> CheckpointKey {
+    CheckpointKey { lane: id_of(lane), part: Part::Usage }
+}
+
+fn span_of(lane: &LaneMetrics) -> tracing::Span {
+    lane_span(&lane.pipeline, lane.stream, &lane.sink)
+}
+
+#[cfg(test)]
+mod tests;

@@ -71,6 +71,11 @@ impl Document<'_> {
     }
 }
 
+/// A number that may not be known.
+pub(super) fn number(number: Option<u64>) -> String {
+    number.map_or("–".to_owned(), |number| number.to_string())
+}
+
 /// A table whose columns have no links.
 pub(super) fn table(caption: &str, columns: &[&str], rows: &Markup) -> Markup {
     html! {

@@ -160,6 +160,12 @@ pub struct Lane {
     /// poll. Null before the first one since the start, and for lanes that are not judged.
     #[serde(default)]
     pub silent: Option<bool>,
+    /// Events that the sink acknowledged on this day and on the one before, in UTC, over restarts. Null until the state
+    /// store has been read.
+    #[serde(default)]
+    pub events_today: Option<u64>,
+    #[serde(default)]
+    pub events_yesterday: Option<u64>,
     /// When the pipeline's API token expires: a time, or `never`.
     pub token_expires: Option<String>,
     /// Result of the last comparison with the console's count.
@@ -374,6 +380,7 @@ impl Lane {
     pub(super) fn of(view: &LaneView, now: Timestamp) -> Self {
         let lane = &view.metrics;
         let state = lane.state();
+        let recent = lane.usage.recent(now);
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
         Self {
             pipeline: lane.pipeline.clone(),
@@ -394,6 +401,8 @@ impl Lane {
             lag_seconds: lane.lag(now).map(|lag| lag.as_secs_f64()),
             newest_record: time(lane.newest_record()),
             silent: lane.silent(),
+            events_today: recent.map(|recent| recent.today),
+            events_yesterday: recent.map(|recent| recent.yesterday),
             token_expires: view.token_expires.map(expiry),
             verified: lane.verification().map(|verification| Verified {
                 missing_records: verification.missing_records,

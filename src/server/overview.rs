@@ -41,6 +41,11 @@ pub struct PipelineRow {
     pub lag_seconds: Option<f64>,
     /// The earliest; null if one of the lanes had none.
     pub last_success: Option<String>,
+    /// Sums over these lanes, in the sense of [`Lane::events_today`]; null if one of them is not known.
+    #[serde(default)]
+    pub events_today: Option<u64>,
+    #[serde(default)]
+    pub events_yesterday: Option<u64>,
     /// Sums over these lanes.
     pub delivered: u64,
     pub dead_letters: u64,
@@ -64,6 +69,7 @@ pub struct EqualErrors {
 impl PipelineRow {
     fn of(facts: &Facts<'_>, worst: &LaneView, lanes: &[(Facts<'_>, &LaneView)], now: Timestamp) -> Self {
         let error = worst.metrics.state().error().map(str::to_owned);
+        let recent: Vec<_> = lanes.iter().map(|(_, view)| view.metrics.usage.recent(now)).collect();
         let has_error = |view: &LaneView| view.metrics.read_error(|other| error.as_deref() == Some(other));
         Self {
             pipeline: worst.metrics.pipeline.clone(),
@@ -80,6 +86,8 @@ impl PipelineRow {
             worst: Lane::of(worst, now),
             lag_seconds: Some(facts.lag).filter(|lag| *lag >= 0.0),
             last_success: facts.last_success().map(|time| time.to_string()),
+            events_today: recent.iter().map(|recent| Some(recent.as_ref()?.today)).sum(),
+            events_yesterday: recent.iter().map(|recent| Some(recent.as_ref()?.yesterday)).sum(),
             delivered: lanes.iter().map(|(_, view)| view.metrics.delivered.load(Relaxed)).sum(),
             dead_letters: facts.dead_letters,
             delivered_per_second: facts.rate,

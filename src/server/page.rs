@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::duration::HumanDuration;
-use super::html::{Document, cut, day, elapsed, error_row, lag, lane_state, relative_time, state_class, table};
+use super::html::{Document, cut, day, elapsed, error_row, lag, lane_state, number, relative_time, state_class, table};
 use super::lanes::{Cluster, File, SourceProblem, Status};
 use super::overview::{EqualErrors, PipelineRow};
 use super::query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, MOST_WANTED, STATES, Sort};
@@ -21,7 +21,7 @@ const MOST_TEXT: usize = 300;
 const MOST_ERRORS: usize = 10;
 
 /// Titles of the columns, each with its sort order if it has one.
-const COLUMNS: [(&str, Option<Sort>); 10] = [
+const COLUMNS: [(&str, Option<Sort>); 12] = [
     ("Pipeline", Some(Sort::Name)),
     ("Lanes", None),
     ("State", Some(Sort::State)),
@@ -29,6 +29,8 @@ const COLUMNS: [(&str, Option<Sort>); 10] = [
     ("Last success", Some(Sort::LastSuccess)),
     ("Newest record", None),
     ("Events/s", Some(Sort::Rate)),
+    ("Today", None),
+    ("Yesterday", None),
     ("Delivered", None),
     ("Dead letters", Some(Sort::DeadLetters)),
     ("Token expires", Some(Sort::TokenExpiry)),
@@ -388,6 +390,8 @@ fn pipeline_row(row: &PipelineRow, columns: usize, now: Timestamp) -> Markup {
                 td.t data-label="Last success" { (relative_time(row.last_success.as_deref(), now, "never")) }
                 td.t data-label="Newest record" { (relative_time(row.newest_record.as_deref(), now, "–")) }
                 td.n data-label="Events/s" { (format_args!("{:.1}", row.delivered_per_second)) }
+                td.n data-label="Today" { (number(row.events_today)) }
+                td.n data-label="Yesterday" { (number(row.events_yesterday)) }
                 td.n data-label="Delivered" { (row.delivered) }
                 td.n data-label="Dead letters" { (row.dead_letters) }
                 td.n data-label="Token expires" { (worst.token_expires.as_deref().map_or("–", day)) }

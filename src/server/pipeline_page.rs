@@ -6,13 +6,13 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::chart::chart;
 use super::details::{Incident, PipelineDetails, advice};
 use super::duration::HumanDuration;
-use super::html::{Document, cut, day, error_row, lag, lane_state, relative_time, state_class, table};
+use super::html::{Document, cut, day, error_row, lag, lane_state, number, relative_time, state_class, table};
 use super::lanes::Lane;
 use super::page::consequence;
 use crate::record::Timestamp;
 
 /// The columns of the lanes.
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 13] = [
     "Stream",
     "Sink",
     "State",
@@ -21,6 +21,8 @@ const COLUMNS: [&str; 11] = [
     "Newest record",
     "Next attempt",
     "Events/s",
+    "Today",
+    "Yesterday",
     "Delivered",
     "Skipped",
     "Dead letters",
@@ -187,6 +189,8 @@ fn lane_row(lane: &Lane, now: Timestamp) -> Markup {
                 td.t data-label="Newest record" { (relative_time(lane.newest_record.as_deref(), now, "–")) }
                 td.t data-label="Next attempt" { (relative_time(lane.next_attempt.as_deref(), now, next)) }
                 td.n data-label="Events/s" { (format_args!("{:.1}", lane.delivered_per_second)) }
+                td.n data-label="Today" { (number(lane.events_today)) }
+                td.n data-label="Yesterday" { (number(lane.events_yesterday)) }
                 td.n data-label="Delivered" { (lane.delivered) }
                 td.n data-label="Skipped" { (skipped) }
                 td.n data-label="Dead letters" { (lane.shown_dead_letters()) }

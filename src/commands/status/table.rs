@@ -149,6 +149,9 @@ pub fn lanes(lanes: &[Lane], now: Timestamp, style: Style) -> String {
     columns.push(Column::number("NEXT", next).dispensable(4));
     if style.width.is_none() {
         columns.push(Column::number("NEWEST RECORD", newest));
+        let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
+        columns.push(Column::number("TODAY", cells(&|lane| number(lane.events_today))));
+        columns.push(Column::number("YESTERDAY", cells(&|lane| number(lane.events_yesterday))));
         columns.push(Column::number("PULLED", cells(&|lane| lane.pulled.to_string())));
     }
     columns.push(Column::number("DELIVERED", cells(&|lane| lane.delivered.to_string())).dispensable(3));

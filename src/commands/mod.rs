@@ -19,6 +19,7 @@ pub mod emulate;
 pub mod init;
 pub mod map;
 pub mod preview;
+pub mod report;
 pub mod run;
 pub mod schema;
 pub mod shell;
@@ -98,6 +99,7 @@ enum Command {
     DeadLetters(Box<dead_letters::Args>),
     State(state::Args),
     Status(status::Args),
+    Report(report::Args),
     Verify(Box<verify::Args>),
     Emulate(emulate::Args),
     Map(map::Args),
@@ -203,6 +205,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Preview(args) => preview::run(args).await,
         Command::State(args) => state::run(args).await,
         Command::Status(args) => status::run(args).await,
+        Command::Report(args) => report::run(args).await,
         Command::Verify(args) => verify::run(*args).await,
         Command::Emulate(args) => emulate::run(args).await,
         Command::ActivityTypes(args) => activity_types::run(args).await,

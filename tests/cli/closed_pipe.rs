@@ -71,6 +71,8 @@ async fn a_closed_output_ends_no_command_in_a_panic() {
         (&["dead-letters", "purge", "--all"], &[0]),
         (&backfill, &[0, 1]),
         (&verify, &[0, 1]),
+        (&["report", "--from", "2d", "--to", "now"], &[0]),
+        (&["report", "--from", "2d", "--to", "now", "--format", "html"], &[0]),
         (&["state", "list"], &[0]),
         (&["state", "show", "acme/activities/siem"], &[0]),
         (&["state", "set", "acme/activities/siem", "--to", "2026-01-01"], &[0]),

@@ -95,7 +95,7 @@ async fn event_bytes_and_latency_are_those_that_receivers_find() {
         ("file", lines(&std::fs::read_to_string(harness.path("out.ndjson")).unwrap())),
     ];
     let metrics = worker.metrics().await;
-    for (sink, bytes) in found {
+    for (sink, bytes) in found.clone() {
         assert!(bytes > 10_000, "{sink}: {bytes}");
         assert_eq!(metrics.sum("delivered_event_bytes_total", &[("sink", sink)]), bytes, "{sink}");
         let of = [("sink", sink), ("label", "customer"), ("value", "acme-eu")];
@@ -112,5 +112,16 @@ async fn event_bytes_and_latency_are_those_that_receivers_find() {
             .map(|(_, sum)| sum)
             .sum();
         assert!(sum >= events as f64, "the record was a second old: {sum}");
+    }
+
+    // After a clean stop, the state says the same.
+    worker.signal("TERM").await;
+    assert_eq!(worker.exit().await.code, Some(0));
+    let rows = super::usage::report(&harness, &[]).await;
+    for (sink, bytes) in found {
+        let counts = &rows[&format!("acme/activities/{sink}")]["counts"];
+        assert_eq!((&counts["events"], &counts["event_bytes"]), (&json!(ACTIVITIES + 1), &json!(bytes)), "{sink}");
+        assert_eq!(counts["latency"]["measured"], 1, "{sink}");
+        assert!(counts["latency"]["median"]["at_most_seconds"].as_u64().is_some_and(|bound| bound >= 1), "{counts}");
     }
 }

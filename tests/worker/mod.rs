@@ -50,4 +50,5 @@ mod transfer;
 #[cfg(feature = "remap")]
 mod transform;
 mod unified;
+mod usage;
 mod verify;

@@ -69,8 +69,8 @@ fn shorten(value: &mut Value, characters: usize, elements: usize) {
     }
 }
 
-/// Ids, hashes, addresses and times: digits, also hexadecimal ones, and what stands between them. A part of one is worth
-/// nothing.
+/// Ids, hashes, addresses and times: digits, also hexadecimal ones, and what stands between them. A part of one is
+/// worth nothing.
 fn is_exact(text: &str) -> bool {
     text.len() <= LONGEST_EXACT
         && text.chars().all(|character| character.is_ascii_hexdigit() || "-:.+TZ".contains(character))

@@ -95,7 +95,7 @@ async fn event_bytes_and_latency_are_those_that_receivers_find() {
         ("file", lines(&std::fs::read_to_string(harness.path("out.ndjson")).unwrap())),
     ];
     let metrics = worker.metrics().await;
-    for (sink, bytes) in found.clone() {
+    for (sink, bytes) in found {
         assert!(bytes > 10_000, "{sink}: {bytes}");
         assert_eq!(metrics.sum("delivered_event_bytes_total", &[("sink", sink)]), bytes, "{sink}");
         let of = [("sink", sink), ("label", "customer"), ("value", "acme-eu")];

@@ -249,7 +249,7 @@ async fn a_month_of_many_pipelines_fits_in_memory() {
     }
     drop(store);
     for format in ["table", "csv", "json", "html"] {
-        let begun = std::time::Instant::now();
+        let begun = tokio::time::Instant::now();
         let arguments = ["report", "--from", "30d", "--to", "now", "--format", format];
         let process = Process::spawn(program(directory.path(), &arguments));
         let (id, mut peak) = (process.id(), 0);

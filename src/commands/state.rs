@@ -83,8 +83,8 @@ enum Command {
     },
     /// Write all checkpoints to a file, as a backup or to move them to another store
     ///
-    /// The export includes the ledgers and what the lanes did, so `verify` and `report` work with the new store. Stop the
-    /// worker before you move its state: events that it delivers after the export are delivered again.
+    /// The export includes the ledgers and what the lanes did, so `verify` and `report` work with the new store. Stop
+    /// the worker before you move its state: events that it delivers after the export are delivered again.
     Export {
         /// The file to write; `-` is standard output
         #[arg(default_value = "-")]

@@ -39,8 +39,9 @@ const CHUNKS: &str = "chunks";
 /// Checkpoints as objects of a namespace.
 ///
 /// `INSTANCE-checkpoint-HASH` holds the checkpoint of one lane, whose name is in an annotation; so is the process that
-/// writes it. `INSTANCE-usage-HASH` holds what the lane did. Every write names the version that this process wrote or claimed last: a process that lost its lane gets
-/// a conflict. A checkpoint above 256 KiB is in chunks, written under new names before the head that names them.
+/// writes it. `INSTANCE-usage-HASH` holds what the lane did. Every write names the version that this process wrote or
+/// claimed last: a process that lost its lane gets a conflict. A checkpoint above 256 KiB is in chunks, written under
+/// new names before the head that names them.
 #[derive(Debug)]
 pub struct KubernetesStore {
     maps: Api<ConfigMap>,

@@ -93,7 +93,8 @@ fn main() -> ExitCode {
         "stream", "lane", "value", "ratio", "committed", "allocations", "copied"
     );
     for stream in STREAMS {
-        let (lane, value) = (instructions("lane", stream), instructions("value", stream));
+        let lane = instructions("lane", stream);
+        let value = instructions("value", stream);
         let (allocations, delivered) = in_process(stream);
         let copied = copied(stream) / delivered;
         let ratio = lane / value;
@@ -107,7 +108,8 @@ fn main() -> ExitCode {
         "instructions for a record in a lane and in a round trip; allocations for a record; bytes copied by memcpy and \
          memmove for a byte of events"
     );
-    let (poll, value) = (instructions("idle", Stream::Activities), instructions("value", Stream::Activities));
+    let poll = instructions("idle", Stream::Activities);
+    let value = instructions("value", Stream::Activities);
     let ratio = poll / value;
     let before = ratios.compare("idle", ratio);
     println!("\nan idle lane, instructions for a poll: {poll:.0}, {ratio:.3} round trips ({before} committed)");
@@ -155,14 +157,16 @@ fn compare_schemas() -> Option<String> {
     println!("\n{:<12}{:>12}{:>12}{:>8}{:>12}{:>8}", "stream", "ecs", "ocsf", "ratio", "remap", "ratio");
     let mut dear = None;
     for stream in MAPPED {
-        let (ecs, ocsf) = (instructions("ecs", stream), instructions("ocsf", stream));
+        let ecs = instructions("ecs", stream);
+        let ocsf = instructions("ocsf", stream);
         let ratio = ocsf / ecs;
         if ratio > MOST_OF_OCSF {
             dear = Some(format!("an event in OCSF costs more than {MOST_OF_OCSF} times one in ECS: {stream}"));
         }
         print!("{:<12}{ecs:>12.0}{ocsf:>12.0}{ratio:>8.3}", stream.name());
         if cfg!(feature = "remap") {
-            let (remap, value) = (instructions("remap", stream) - ecs, instructions("value", stream));
+            let remap = instructions("remap", stream) - ecs;
+            let value = instructions("value", stream);
             print!("{remap:>12.0}{:>8.3}", remap / value);
             if remap / value > MOST_OF_REMAP {
                 dear = Some(format!("a remap costs more than {MOST_OF_REMAP} round trips: {stream}"));
@@ -178,7 +182,8 @@ fn compare_ages() -> Option<String> {
     let mut growing = None;
     println!();
     for (store, journals) in [("with journals", true), ("without", false)] {
-        let (young, old) = (kept_bytes(1, journals), kept_bytes(95, journals));
+        let young = kept_bytes(1, journals);
+        let old = kept_bytes(95, journals);
         println!("bytes in memory of a lane after a day and after 95, {store}: {young} and {old}");
         if old > young + MOST_MORE {
             growing = Some(format!("a lane's memory grows with its age, {store}"));
@@ -190,7 +195,8 @@ fn compare_ages() -> Option<String> {
 /// Bytes in memory of position and ledger of a lane that has delivered an activity a minute for so many days.
 fn kept_bytes(days: u32, journals: bool) -> u64 {
     const MINUTE: Duration = Duration::from_secs(60);
-    let (passes, begin) = (common::pull(Stream::Activities).passes(), Timestamp::from_micros(1_767_225_600_000_000));
+    let passes = common::pull(Stream::Activities).passes();
+    let begin = Timestamp::from_micros(1_767_225_600_000_000);
     let before = IN_USE.load(Ordering::Relaxed);
     let mut position = SourcePosition::starting_at(begin);
     position.align(&passes);
@@ -260,12 +266,14 @@ fn copied(stream: Stream) -> f64 {
 fn in_process(stream: Stream) -> (f64, f64) {
     let records = common::records(stream, MANY);
     let count = |count: usize| {
-        let (records, before) = (records[..count].to_vec(), ALLOCATIONS.load(Ordering::Relaxed));
+        let records = records[..count].to_vec();
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
         let sink = common::run_lane(stream, records);
         let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
         (allocations as f64, sink.bytes.load(Ordering::Relaxed) as f64)
     };
-    let (few, many) = (count(FEW), count(MANY));
+    let few = count(FEW);
+    let many = count(MANY);
     let each = |few: f64, many: f64| (many - few) / (MANY - FEW) as f64;
     (each(few.0, many.0), each(few.1, many.1))
 }

@@ -41,7 +41,8 @@ fn round_trip_all(records: &[Vec<u8>], out: &mut Vec<u8>) {
 /// The best of several rounds, alternating, so that both see the same machine.
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn ratio(stream: Stream, records: &[Vec<u8>]) -> (Duration, Duration) {
-    let (mut out, mut mapper) = (Vec::new(), mapper(stream));
+    let mut out = Vec::new();
+    let mut mapper = mapper(stream);
     let mut best = (Duration::MAX, Duration::MAX);
     for _ in 0..60 {
         let start = std::time::Instant::now();
@@ -59,7 +60,8 @@ fn mapping(criterion: &mut Criterion, stream: Stream) {
     let mut group = criterion.benchmark_group(stream.name());
     group.throughput(Throughput::Bytes(bytes as u64));
     group.sample_size(20).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
-    let (mut out, mut mapper) = (Vec::new(), mapper(stream));
+    let mut out = Vec::new();
+    let mut mapper = mapper(stream);
     group.bench_function("map", |bencher| bencher.iter(|| map_all(&mut mapper, &records, &mut out)));
     group.bench_function("value", |bencher| bencher.iter(|| round_trip_all(&records, &mut out)));
     group.bench_function("facts", |bencher| {
@@ -71,7 +73,8 @@ fn mapping(criterion: &mut Criterion, stream: Stream) {
 
 /// A batch's body, as it is compressed.
 fn encoding(criterion: &mut Criterion) {
-    let (mut body, mut mapper) = (Vec::new(), mapper(Stream::Activities));
+    let mut body = Vec::new();
+    let mut mapper = mapper(Stream::Activities);
     for record in common::records(Stream::Activities, 1_000) {
         mapper.map(&record, &mut body).unwrap();
         body.push(b'\n');

@@ -190,7 +190,8 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
 pub fn run_lane(stream: Stream, records: Vec<Vec<u8>>) -> Arc<MemorySink> {
     let count = records.len();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (console, sink) = (pages(records, Duration::ZERO), sink(Duration::ZERO));
+    let console = pages(records, Duration::ZERO);
+    let sink = sink(Duration::ZERO);
     runtime.block_on(lane(stream, console, sink.clone()).run(CancellationToken::new()));
     assert_eq!(sink.total(), count);
     sink
@@ -200,8 +201,9 @@ pub fn run_lane(stream: Stream, records: Vec<Vec<u8>>) -> Arc<MemorySink> {
 pub fn run_idle_lane(requests: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let (clock, stop, sent) =
-            (Clock::simulated(Timestamp::from_micros(NOW)), CancellationToken::new(), AtomicUsize::new(0));
+        let clock = Clock::simulated(Timestamp::from_micros(NOW));
+        let stop = CancellationToken::new();
+        let sent = AtomicUsize::new(0);
         let asked = stop.clone();
         let console = ScriptedTransport::new(move |_| {
             if sent.fetch_add(1, Ordering::Relaxed) + 1 == requests {

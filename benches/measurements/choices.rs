@@ -12,7 +12,8 @@ pub fn batches(size: Size) -> Vec<Row> {
     let events = size.of(100_000);
     let console = Console::start(events, &[]);
     let row = |batch: &usize| {
-        let (sink, place) = (NullSink::start("take"), Place::new());
+        let sink = NullSink::start("take");
+        let place = Place::new();
         let batches = format!("    batch: {{ events: {batch}, bytes: 64MiB }}\n");
         place.pipeline("acme", &pipeline(&console.host(0), HISTORY, &sink.url(), &batches));
         forward(&place, events, &format!("batches of {batch} events"), &sink)
@@ -25,7 +26,8 @@ pub fn versions(size: Size) -> Vec<Row> {
     let events = size.of(100_000);
     let console = Console::start(events, &[]);
     let row = |version: &str| {
-        let (sink, place) = (NullSink::start("take"), Place::new());
+        let sink = NullSink::start("take");
+        let place = Place::new();
         let front = Front::start(version, &[console.port, sink.port]);
         let tls = format!("tls: {{ ca_file: {} }}\n", front.authority);
         let [to_console, to_sink] = [0, 1].map(|server| format!("https://127.0.0.1:{}", front.ports[server]));
@@ -39,7 +41,8 @@ pub fn versions(size: Size) -> Vec<Row> {
 fn forward(place: &Place, events: usize, what: &str, sink: &NullSink) -> Row {
     let usage = place.run_once(&[]);
     let (requests, bytes) = sink.taken();
-    let (user, system) = (micros(usage.user, events), micros(usage.system, events));
+    let user = micros(usage.user, events);
+    let system = micros(usage.system, events);
     let length = bytes as f64 / events as f64;
     let figures = json!({ "events": events, "user_us": user, "system_us": system, "requests": requests,
         "wire_bytes": length, "peak_rss": usage.peak_rss });

@@ -24,13 +24,15 @@ struct Life {
 pub fn hour(size: Size) -> Vec<Row> {
     let seconds = size.of(360) as u64;
     let console = Console::live(RECORDS_PER_SECOND, 0, &[]);
-    let (sink, place) = (NullSink::start("take"), Place::new());
+    let sink = NullSink::start("take");
+    let place = Place::new();
     let stream = "activities: { since: now, include_hidden: true }";
     place.pipeline("acme", &pipeline(&console.host(0), stream, &sink.url(), ""));
     let live = |number: usize| {
         let worker = place.run(&[]);
         std::thread::sleep(Duration::from_secs(seconds));
-        let (memory, peak) = (kernel::rss(worker.process.id()), worker.process.so_far().peak_rss);
+        let memory = kernel::rss(worker.process.id());
+        let peak = worker.process.so_far().peak_rss;
         let delivered = worker.metric("events_delivered_total").iter().sum();
         // Every other life ends with SIGKILL.
         if number.is_multiple_of(2) {
@@ -41,7 +43,8 @@ pub fn hour(size: Size) -> Vec<Row> {
     };
     let lives: Vec<Life> = (0..10).map(live).collect();
     let (requests, _) = sink.taken();
-    let (early, late) = (&lives[EARLY], &lives[9]);
+    let early = &lives[EARLY];
+    let late = &lives[9];
     let all = |of: fn(&Life) -> u64| lives.iter().map(of).collect::<Vec<_>>();
     let per_second = lives.iter().map(|life| life.delivered).sum::<f64>() / (seconds * 10) as f64;
     let memory = json!({ "seconds": seconds * 10, "memory": all(|life| life.memory), "peak": all(|life| life.peak) });

@@ -36,7 +36,8 @@ pub struct Idle {
 
 /// Looks at idle lanes for `time` once all have polled, and the first checks of their pipelines are over.
 pub fn idle_lanes(lanes: usize, time: Duration) -> Idle {
-    let (console, sink) = (Console::start(0, &[]), NullSink::start("take"));
+    let console = Console::start(0, &[]);
+    let sink = NullSink::start("take");
     watch_idle(&idle_place(lanes, &console, &sink), lanes, time)
 }
 
@@ -88,7 +89,8 @@ pub fn idle(size: Size) -> Vec<Row> {
 /// CPU time of a scrape, without what the lanes use meanwhile.
 fn scrape(worker: &Worker, core: f64, ask: impl Fn()) -> f64 {
     const SCRAPES: u32 = 20;
-    let (before, begun) = (worker.process.so_far(), Instant::now());
+    let before = worker.process.so_far();
+    let begun = Instant::now();
     (0..SCRAPES).for_each(|_| ask());
     let used = (worker.process.so_far().cpu() - before.cpu()).as_secs_f64();
     (used - core * begun.elapsed().as_secs_f64()).max(0.0) / f64::from(SCRAPES)
@@ -115,7 +117,8 @@ struct Watched {
 }
 
 fn watch(worker: &Worker, time: Duration) -> Watched {
-    let (before, begun) = (worker.process.so_far(), Instant::now());
+    let before = worker.process.so_far();
+    let begun = Instant::now();
     let mut sizes = Vec::new();
     while begun.elapsed() < time {
         let next = Instant::now() + SCRAPE;
@@ -168,7 +171,8 @@ pub fn busy(size: Size) -> Vec<Row> {
 
 pub fn start(size: Size) -> Vec<Row> {
     let files = size.of(10_000);
-    let (console, sink) = (Console::start(0, &[]), NullSink::start("take"));
+    let console = Console::start(0, &[]);
+    let sink = NullSink::start("take");
     let place = idle_place(files, &console, &sink);
     let worker = place.run(&[]);
     wait_until("all files are loaded and the first request is out", Duration::from_secs(600), || {

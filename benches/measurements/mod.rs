@@ -131,7 +131,8 @@ fn scenario(name: &str, size: Size) {
 
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let (cpus, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
+    let cpus = read("/proc/cpuinfo");
+    let memory = read("/proc/meminfo");
     let model =
         cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("?", |(_, name)| name);
     let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();

@@ -43,12 +43,15 @@ fn equal_fields(program: &Path, kept: bool) -> Row {
     let mut mapper = common::mapper_to(Schema::Ecs, Stream::Activities, kept);
     let theirs: BTreeMap<String, Fields> =
         events_of(program, &records, kept).map(|event| (id(&event), fields(&event))).collect();
-    let (mut all, mut equal, mut others) = (0, 0, 0);
+    let mut all = 0;
+    let mut equal = 0;
+    let mut others = 0;
     for record in &records {
         let mut event = Vec::new();
         mapper.map(record, &mut event).unwrap();
         let event: Value = serde_json::from_slice(&event).unwrap();
-        let (ours, theirs) = (fields(&event), &theirs[&id(&event)]);
+        let ours = fields(&event);
+        let theirs = &theirs[&id(&event)];
         all += ours.len();
         equal += ours.iter().filter(|(path, value)| theirs.get(*path) == Some(*value)).count();
         others += theirs.keys().filter(|path| !ours.contains_key(*path)).count();
@@ -106,7 +109,8 @@ fn compare(program: &Path, events: usize, kept: bool, least: f64) -> Row {
     let rounds = (0..ROUNDS).map(|_| (whole::catch_up(2 * events, kept).0, run(program, events, kept)));
     let (ours, theirs): (Vec<_>, Vec<_>) = rounds.unzip();
     let least_of = |usages: Vec<Usage>| usages.into_iter().min_by_key(Usage::cpu).unwrap();
-    let (ours, theirs) = (least_of(ours), least_of(theirs));
+    let ours = least_of(ours);
+    let theirs = least_of(theirs);
     let ours = 2.0 * events as f64 / ours.cpu().as_secs_f64();
     let bento = events as f64 / theirs.cpu().as_secs_f64();
     let ratio = ours / bento;

@@ -36,7 +36,8 @@ pub fn overlap(_: Size) -> Vec<Row> {
     let serial = serial(&records);
     let begun = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let (console, sink) = (common::pages(records.clone(), DELAY), common::sink(DELAY));
+    let console = common::pages(records.clone(), DELAY);
+    let sink = common::sink(DELAY);
     let lane = common::lane(Stream::Activities, console, sink.clone());
     runtime.block_on(async { tokio::spawn(lane.run(CancellationToken::new())).await.unwrap() });
     let overlapped = begun.elapsed();

@@ -26,7 +26,8 @@ pub fn hosts(size: Size) -> Vec<Row> {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let mut process = Process::spawn(command.arg("tls-consoles").stdin(Stdio::piped()).stdout(Stdio::piped()));
     let mut lines = process.stdout().lines().map(Result::unwrap);
-    let (port, authority) = (lines.next().unwrap(), lines.next().unwrap());
+    let port = lines.next().unwrap();
+    let authority = lines.next().unwrap();
     let place = Place::new();
     for number in 0..lanes {
         let host = format!("https://h{number}.consoles.test");
@@ -106,7 +107,8 @@ pub fn front(version: &str, servers: &[&str]) {
         println!("{}", authority.path().display());
         let mut listening = JoinSet::new();
         for server in servers {
-            let (server, acceptor) = (format!("127.0.0.1:{server}"), acceptor.clone());
+            let server = format!("127.0.0.1:{server}");
+            let acceptor = acceptor.clone();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             println!("{}", listener.local_addr().unwrap().port());
             listening.spawn(async move {
@@ -141,7 +143,8 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor) -> std::io::Result<()> 
 }
 
 async fn skip_request(stream: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<()> {
-    let (mut line, mut body) = (String::new(), 0);
+    let mut line = String::new();
+    let mut body = 0;
     loop {
         line.clear();
         if stream.read_line(&mut line).await? == 0 {

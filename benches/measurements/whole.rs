@@ -86,7 +86,8 @@ pub fn backfill(size: Size) -> Vec<Row> {
 /// What the worker asks of the kernel for a batch of a thousand events: pulling, inflating, sending, the checkpoint.
 pub fn syscalls(_: Size) -> Vec<Row> {
     const GOAL: &str = "system calls for a batch of 1,000 events";
-    let (few, many) = (20, 60);
+    let few = 20;
+    let many = 60;
     let count = |batches: usize| {
         let (_console, _sink, place) = world(batches * 1_000, false);
         let trace = place.path("trace");

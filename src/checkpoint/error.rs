@@ -131,7 +131,8 @@ mod tests {
             (failed(Failure::Superseded("b".to_owned())), "superseded"),
             (failed(Failure::transient("no broker")), "transient"),
         ] {
-            let (text, superseded) = (error.to_string(), error.is_superseded());
+            let text = error.to_string();
+            let superseded = error.is_superseded();
             let failure = Failure::from(error);
             let found = match &failure {
                 Failure::Transient { .. } => "transient",

@@ -67,7 +67,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         sink.kind.name() == "stdout" && args.sink.as_deref().is_none_or(|name| name == sink.name())
     };
     let quiet = backfill.pipeline.sinks.iter().any(|sink| printed(sink));
-    let (progress, stop) = (Arc::new(BackfillProgress::default()), CancellationToken::new());
+    let progress = Arc::new(BackfillProgress::default());
+    let stop = CancellationToken::new();
     let running = run_backfill(backfill, args.window.delivery.options(), progress.clone(), stop.clone());
     let mut display = ProgressDisplay::new();
     let Some(reports) = run_with_progress(running, &stop, || display.show(&progress.progress())).await? else {

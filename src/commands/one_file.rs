@@ -40,7 +40,8 @@ impl OneFileArgs {
     }
 
     fn choose(&self, mut loaded: Loaded) -> Result<Arc<Pipeline>, String> {
-        let (file, found) = (&self.file, loaded.pipelines.len());
+        let file = &self.file;
+        let found = loaded.pipelines.len();
         let names: Vec<String> = loaded.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect();
         if let Some(name) = &self.pipeline {
             loaded.pipelines.retain(|pipeline| pipeline.name == *name);

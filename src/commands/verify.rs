@@ -65,7 +65,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         resend: args.resend,
         once_timeout: args.window.timeout.once_timeout.0,
     };
-    let (progress, stop) = (Arc::new(VerifyProgress::default()), CancellationToken::new());
+    let progress = Arc::new(VerifyProgress::default());
+    let stop = CancellationToken::new();
     let running = run_verify(verify, args.window.delivery.options(), progress.clone(), stop.clone());
     let mut display = ProgressDisplay::new();
     let Some(reports) = run_with_progress(running, &stop, || display.show(&progress)).await? else {
@@ -159,7 +160,8 @@ impl ProgressDisplay {
     }
 
     fn show(&mut self, progress: &VerifyProgress) {
-        let (done, total) = (progress.done.load(Ordering::Relaxed), progress.total.load(Ordering::Relaxed));
+        let done = progress.done.load(Ordering::Relaxed);
+        let total = progress.total.load(Ordering::Relaxed);
         match &self.bar {
             Some(bar) => {
                 bar.set_length(total);

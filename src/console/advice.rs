@@ -63,7 +63,9 @@ mod tests {
         }
         let forbidden = of_permission(Stream::Threats);
         assert!(forbidden.contains(&format!("\"{}\"", Endpoint::permission(Stream::Threats))), "{forbidden}");
-        let (past, now, later) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z");
+        let past = "2026-01-01T00:00:00Z";
+        let now = "2026-01-02T00:00:00Z";
+        let later = "2026-01-03T00:00:00Z";
         let at = |text: &str| Timestamp::parse(text).unwrap();
         for (expiry, part) in [
             (Some(past), "create a new one"),

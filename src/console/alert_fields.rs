@@ -108,7 +108,8 @@ impl UnknownFields {
         if named.is_empty() {
             named.extend(selected);
         }
-        let (mut unknown, now) = (self.0.lock(), Instant::now());
+        let mut unknown = self.0.lock();
+        let now = Instant::now();
         named.retain(|index| !unknown.contains_key(index));
         unknown.extend(named.iter().map(|index| (*index, now)));
         if !named.is_empty() {

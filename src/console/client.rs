@@ -237,7 +237,8 @@ impl Client {
     /// # Errors
     /// As [`Self::list`].
     pub async fn object(&self, path: &str) -> Result<Bytes, ConsoleError> {
-        let (permit, url) = (self.permit().await, self.url_of(path, std::iter::empty()));
+        let permit = self.permit().await;
+        let url = self.url_of(path, std::iter::empty());
         self.request(permit, self.call(&url), None).await
     }
 
@@ -296,7 +297,9 @@ impl Client {
 
     /// A GET request with a small response.
     pub(super) fn call<'a>(&self, url: &'a Url) -> ApiCall<'a> {
-        let (body, token_in_body, with_cursor) = (None, false, false);
+        let body = None;
+        let token_in_body = false;
+        let with_cursor = false;
         ApiCall { url, body, token_in_body, max_bytes: SMALL_RESPONSE, with_cursor, timeout: self.timeout }
     }
 

@@ -217,7 +217,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_smallest_rate_of_all_handles_applies() {
         let limiters = Limiters::default();
-        let (fast, other) = (limiters.join(key("a"), 100.0), limiters.join(key("b"), 100.0));
+        let fast = limiters.join(key("a"), 100.0);
+        let other = limiters.join(key("b"), 100.0);
         let slow = limiters.join(key("a"), 1.0);
         assert!(time_for(&fast, 4).await >= Duration::from_millis(2_990));
         assert!(time_for(&other, 4).await < Duration::from_millis(100), "another token has its own limiter");
@@ -241,7 +242,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_that_waits_hears_of_another_rate() {
         let limiters = Limiters::default();
-        let (fast, slow) = (Arc::new(limiters.join(key("a"), 10.0)), limiters.join(key("a"), 0.001));
+        let fast = Arc::new(limiters.join(key("a"), 10.0));
+        let slow = limiters.join(key("a"), 0.001);
         fast.ready().await;
         let begun = Instant::now();
         let waiting = tokio::spawn({

@@ -27,7 +27,8 @@ impl Tokens {
 
     /// The indexes of all tokens, the one in use first.
     pub fn indexes(&self) -> impl Iterator<Item = usize> + use<> {
-        let (in_use, count) = (self.in_use(), self.credentials.len());
+        let in_use = self.in_use();
+        let count = self.credentials.len();
         std::iter::once(in_use).chain((0..count).filter(move |index| *index != in_use))
     }
 

@@ -122,7 +122,8 @@ impl HttpTransport {
         authorization.set_sensitive(true);
         // A resolver does not see an address in place of a name.
         self.0.settings().may_reach(&request.url).map_err(|error| TransportError::Connect(error.to_string()))?;
-        let (json, timeout) = (HeaderValue::from_static("application/json"), request.timeout);
+        let json = HeaderValue::from_static("application/json");
+        let timeout = request.timeout;
         let method = if request.body.is_some() { Method::POST } else { Method::GET };
         let mut asked = reqwest::Request::new(method, request.url);
         let headers = asked.headers_mut();
@@ -138,7 +139,8 @@ impl HttpTransport {
             *asked.timeout_mut() = Some(timeout);
         }
         let mut answer = self.0.get().execute(asked).await.map_err(fail)?;
-        let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
+        let status = answer.status();
+        let headers = std::mem::take(answer.headers_mut());
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             return Err(TransportError::Connect(describe_proxy_refusal(answer.url(), &way)));
         }
@@ -233,7 +235,8 @@ fn inflate(mut gzip: &[u8], max_bytes: usize) -> Result<Vec<u8>, TransportError>
     let mut length = 0;
     let mut member = Decompress::new_gzip(WINDOW_BITS);
     loop {
-        let (before_in, before_out) = (member.total_in(), member.total_out());
+        let before_in = member.total_in();
+        let before_out = member.total_out();
         let status = member.decompress(gzip, &mut bytes[length..], FlushDecompress::Finish).map_err(broken_off)?;
         gzip = &gzip[(member.total_in() - before_in) as usize..];
         length += (member.total_out() - before_out) as usize;
@@ -289,7 +292,8 @@ mod tests {
     }
 
     fn transport(timeout: Duration, reach: Reach) -> HttpTransport {
-        let (tls, timeout) = (Tls::default(), Period(timeout));
+        let tls = Tls::default();
+        let timeout = Period(timeout);
         HttpTransport::new(HttpSettings { tls, proxy: None, timeout, reach }).unwrap()
     }
 
@@ -299,7 +303,8 @@ mod tests {
         let tenants = Reach::Tenant { private: PrivateDestinations::default(), is_operators_proxy: false };
         for (reach, expected) in [(tenants, "is not a public address"), (Reach::Everywhere, "Connection refused")] {
             let transport = transport(timeout, reach);
-            let (url, token) = ("http://127.0.0.1:1/web/api".parse().unwrap(), SecretString::from("token"));
+            let url = "http://127.0.0.1:1/web/api".parse().unwrap();
+            let token = SecretString::from("token");
             let request = Request { url, token, body: None, timeout, max_bytes: 1 };
             let error = transport.send(request).await.unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
@@ -320,7 +325,8 @@ mod tests {
                 connections.push(connection);
             }
         });
-        let (short, long) = (Duration::from_millis(200), Duration::from_secs(30));
+        let short = Duration::from_millis(200);
+        let long = Duration::from_secs(30);
         for (of_client, of_request) in [(long, short), (short, long)] {
             let transport = transport(of_client, Reach::Everywhere);
             let token = SecretString::from("token");
@@ -382,7 +388,8 @@ mod tests {
 
     #[test]
     fn gzip_members_may_follow_one_another_and_nothing_else() {
-        let (one, other) = (gzip(&vec![b'x'; 100_000]), gzip(b"yz"));
+        let one = gzip(&vec![b'x'; 100_000]);
+        let other = gzip(b"yz");
         let both = read(true, 100_002, &[&*one, &*other].concat()).unwrap();
         assert_eq!((both.len(), &both[99_998..]), (100_002, &b"xxyz"[..]));
         assert!(matches!(read(true, 200_000, &[&*one, b"no gzip member"].concat()), Err(TransportError::Broken(_))));

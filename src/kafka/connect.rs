@@ -105,7 +105,8 @@ pub(crate) async fn find_partitions(
     topic: &str,
     timeout: Duration,
 ) -> Result<Result<usize, Code>, Failure> {
-    let (connect, topic) = (connect.clone(), topic.to_owned());
+    let connect = connect.clone();
+    let topic = topic.to_owned();
     on_thread(move || {
         // A producer has a thread that fetches tokens and reports the brokers' errors. An `AdminClient` has none.
         let client: Producer = connect.client(&[NO_CREATION, ("enable.idempotence", "false")])?;

@@ -190,7 +190,9 @@ impl Group {
     async fn gather(&mut self, first: SlotRequest, is_shared: bool) -> (Vec<Part>, bool) {
         let mut joining = FuturesUnordered::new();
         let mut parts = Vec::new();
-        let (mut is_abandoned, mut slots, mut is_open) = (false, 0, true);
+        let mut is_abandoned = false;
+        let mut slots = 0;
+        let mut is_open = true;
         let deadline = Instant::now() + WINDOW;
         let mut next = Some(first);
         loop {

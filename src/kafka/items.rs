@@ -87,7 +87,8 @@ impl Items {
         let writer = self.writer().await?;
         let mut sent = Sent::default();
         for (group, bytes) in items {
-            let (id, partition) = (fastrand::u128(..), Topic::partition_of(&group, writer.partitions));
+            let id = fastrand::u128(..);
+            let partition = Topic::partition_of(&group, writer.partitions);
             let parts = bytes.chunks(MAX_PART_BYTES).count().to_string();
             for (number, part) in bytes.chunks(MAX_PART_BYTES).enumerate() {
                 let headers = OwnedHeaders::new().insert(Header { key: PARTS, value: Some(&parts) });
@@ -190,7 +191,9 @@ fn key(group: &str, id: u128, number: usize) -> String {
 /// Returns group, id and part number.
 fn parse(message: &BorrowedMessage<'_>) -> Option<(String, u128, u32)> {
     let mut parts = std::str::from_utf8(message.key()?).ok()?.rsplitn(3, '/');
-    let (number, id, group) = (parts.next()?, parts.next()?, parts.next()?);
+    let number = parts.next()?;
+    let id = parts.next()?;
+    let group = parts.next()?;
     Some((group.to_owned(), u128::from_str_radix(id, 16).ok()?, number.parse().ok()?))
 }
 

@@ -52,7 +52,8 @@ impl LaneRecords {
     }
 
     fn message(&self, suffix: impl Display, value: Option<Vec<u8>>) -> Message {
-        let (topic, key) = (self.topic.clone(), format!("{}{suffix}", self.lane));
+        let topic = self.topic.clone();
+        let key = format!("{}{suffix}", self.lane);
         Message { topic, partition: self.partition, key, value, headers: None }
     }
 

@@ -39,7 +39,8 @@ impl Topic {
     pub(super) fn scan(&self, mut visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>) -> Result<bool, Failure> {
         let failed = |error: RdKafkaError| self.failure(&error);
         // The high watermark includes open transactions; the last stable offset does not.
-        let (all, stable) = (self.consumer("read_uncommitted")?, self.consumer("read_committed")?);
+        let all = self.consumer("read_uncommitted")?;
+        let stable = self.consumer("read_committed")?;
         let found = partitions(all.client(), &self.name, ANSWER_TIMEOUT);
         let Some(count) = self.count(found)? else { return Ok(false) };
         let mut ends = HashMap::new();

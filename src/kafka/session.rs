@@ -43,7 +43,8 @@ fn quarantine_of(id: &str) -> String {
 
 /// Initialises a producer with this transactional id. It fences the id's last holder and ends its open transaction.
 async fn initialise(connect: &Connect, id: &str) -> Result<Producer, Failure> {
-    let (connect, id) = (connect.clone(), id.to_owned());
+    let connect = connect.clone();
+    let id = id.to_owned();
     let initialise = move || {
         let producer: Producer = connect.client(&[("transactional.id", id.as_str())])?;
         let failed = |error| connect.failure(&error, &format!("transactional id {id}"));

@@ -126,7 +126,8 @@ impl Snapshot {
                 "the checkpoint of {lane} was written by a newer release (format {format}, this one reads up to {FORMAT}); use that release"
             )));
         }
-        let (sequence, chunks) = (headers.number("sequence"), headers.number("chunks"));
+        let sequence = headers.number("sequence");
+        let chunks = headers.number("chunks");
         let mut checkpoint = head.clone();
         for (_, chunk) in self.chunks.get(lane).into_iter().flat_map(|all| all.range((sequence, 0)..(sequence, chunks)))
         {
@@ -191,8 +192,11 @@ mod tests {
     fn read(messages: Vec<send::Message>) -> Snapshot {
         let mut snapshot = Snapshot::of([LANE.to_owned(), segment_key(LANE, 7)].into());
         for message in messages {
-            let (key, value, headers) = (Some(message.key.into_bytes()), message.value, message.headers);
-            let (topic, partition) = (message.topic, message.partition);
+            let key = Some(message.key.into_bytes());
+            let value = message.value;
+            let headers = message.headers;
+            let topic = message.topic;
+            let partition = message.partition;
             snapshot.add(&OwnedMessage::new(value, key, topic, Timestamp::NotAvailable, partition, 0, headers));
         }
         snapshot
@@ -205,7 +209,8 @@ mod tests {
     #[test]
     fn a_large_checkpoint_is_split_and_reassembled() {
         let (stored, mut written) = write(&[10, 600_000]);
-        let (first, split) = (&written[0], &written[1]);
+        let first = &written[0];
+        let split = &written[1];
         assert_eq!(first.len(), 1);
         assert_eq!((split.len(), split.last().unwrap().key.as_str()), (4, LANE), "the head comes last");
         assert!(split.iter().all(|message| message.partition == first[0].partition));

@@ -86,7 +86,8 @@ impl Budget {
     pub fn new(total: usize) -> Arc<Self> {
         let units = (total / UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         let common = if total < LEAST_WITH_RESERVE { 0 } else { units / RESERVE };
-        let (total, sums) = ((units - common) * UNIT, Mutex::default());
+        let total = (units - common) * UNIT;
+        let sums = Mutex::default();
         Arc::new(Self {
             total,
             free: Arc::new(Semaphore::new(units - common)),
@@ -114,7 +115,8 @@ impl Entry {
 
 impl Sums {
     fn of(entry: Entry) -> Self {
-        let (used, active) = (entry.held, usize::from(entry.claims > 0));
+        let used = entry.held;
+        let active = usize::from(entry.claims > 0);
         let (quiet_bytes, live) = if entry.is_live() { (0, active) } else { (used, 0) };
         Self { used, quiet_bytes, live, active }
     }
@@ -305,7 +307,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_budget_is_shared_and_released() {
         let budget = Budget::new(100 * KIB);
-        let (first, second) = (budget.lane(), budget.lane());
+        let first = budget.lane();
+        let second = budget.lane();
         let held = first.reserve(100 * KIB).await;
         assert_eq!(budget.used(), 100 * KIB);
         assert!(timeout(MOMENT, second.reserve(KIB)).await.is_err(), "nothing is left");
@@ -370,7 +373,8 @@ mod tests {
             let _paused_while_held = lane.reserve(KIB).await;
             lane.pause(true);
         }
-        let (quiet, live) = (budget.lane(), budget.lane());
+        let quiet = budget.lane();
+        let live = budget.lane();
         live.set_proven(true);
         assert_eq!((budget.used(), quiet.share(), live.share()), (0, 100 * KIB, 100 * KIB));
     }
@@ -388,7 +392,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_live_lane_that_has_nothing_takes_a_small_page_from_the_common_reserve() {
         let budget = Budget::new(16 << 20);
-        let (hanging, healthy, dead) = (budget.lane(), budget.lane(), budget.lane());
+        let hanging = budget.lane();
+        let healthy = budget.lane();
+        let dead = budget.lane();
         let everything = hanging.reserve(hanging.total()).await;
         assert_eq!(budget.used(), 15 << 20);
         healthy.set_proven(true);

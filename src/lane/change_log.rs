@@ -60,7 +60,8 @@ impl ChangeLog {
         } else {
             let whole = position.whole();
             ledger.release(self.journal.drop_all());
-            (self.whole_bytes, self.whole_size) = (whole.len() as u64, size as u64);
+            self.whole_bytes = whole.len() as u64;
+            self.whole_size = size as u64;
             whole
         };
         position.record_changes();

@@ -132,7 +132,8 @@ impl CheckpointWriter {
             }
             Some(copy) => {
                 // Boxed: few lanes write a copy.
-                let (main, copy_due) = (self.main.wait_until_due().boxed(), copy.wait_until_due().boxed());
+                let main = self.main.wait_until_due().boxed();
+                let copy_due = copy.wait_until_due().boxed();
                 tokio::select! {
                     biased;
                     () = main, if !in_flight => &mut self.main,
@@ -239,7 +240,8 @@ impl BackendWriter {
 
     /// The sink has committed everything with events.
     fn saved_elsewhere(&mut self) {
-        (self.changed, self.saved_at) = (Changed::Nothing, Instant::now());
+        self.changed = Changed::Nothing;
+        self.saved_at = Instant::now();
     }
 
     fn journal_change(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
@@ -289,8 +291,10 @@ impl BackendWriter {
     /// Begins to write, or continues, and returns when the checkpoint is written or could not be.
     async fn write(&mut self, checkpoint: &mut LaneCheckpoint) {
         if self.writing.is_none() {
-            let (backend, key) = (self.backend.clone(), self.key.clone());
-            (self.changed, self.begun_at) = (Changed::Nothing, Instant::now());
+            let backend = self.backend.clone();
+            let key = self.key.clone();
+            self.changed = Changed::Nothing;
+            self.begun_at = Instant::now();
             self.writing = Some(if self.is_copy {
                 let copy = checkpoint.copy();
                 self.pace = Duration::from_secs(copy.len() as u64 / COPY_RATE);
@@ -338,7 +342,8 @@ impl BackendWriter {
     fn retry(&mut self) -> &mut Failing {
         self.changed = Changed::Soon;
         let failing = self.failing.get_or_insert_with(|| {
-            let (since, waits) = (self.begun_at, waits(&mut self.random));
+            let since = self.begun_at;
+            let waits = waits(&mut self.random);
             Box::new(Failing { since, retry_at: since, waits, refusals: Refusals::default() })
         });
         failing.retry_at = Instant::now() + failing.waits.wait();

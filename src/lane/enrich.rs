@@ -46,7 +46,8 @@ impl Enricher<'_> {
     /// When the console refuses the token: no further request would succeed.
     pub async fn enrich(&self, page: &mut Page, share: usize, random: &mut fastrand::Rng) -> Result<(), ConsoleError> {
         for record in &mut page.records {
-            let (mut found, mut errors) = (Map::new(), Vec::new());
+            let mut found = Map::new();
+            let mut errors = Vec::new();
             for include in self.include {
                 match self.fetch(&record.id, *include, self.largest(share), random).await {
                     Ok((items, count)) => {

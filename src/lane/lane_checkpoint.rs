@@ -162,7 +162,8 @@ impl LaneCheckpoint {
     /// ledger starts at the copy's position.
     pub fn copy(&self) -> Vec<u8> {
         let mut copy = self.clone();
-        let (from, asked) = (copy.position.newest(), copy.ledger.asked().to_owned());
+        let from = copy.position.newest();
+        let asked = copy.ledger.asked().to_owned();
         copy.ledger.restart(from, asked, false);
         copy.log = ChangeLog::default();
         copy.encode_after(vec![COPY])
@@ -231,7 +232,8 @@ impl LaneCheckpoint {
     pub fn read_position(&mut self, segments: &BTreeMap<u64, Vec<u8>>) -> bool {
         let Some(last) = &self.last_part else { return true };
         let Some(position) = self.log.read(segments, (**last).clone()) else { return false };
-        (self.position, self.last_part) = (position, None);
+        self.position = position;
+        self.last_part = None;
         true
     }
 
@@ -281,7 +283,8 @@ mod tests {
 
     fn checkpoint(ledger: impl FnOnce(Timestamp) -> Ledger) -> LaneCheckpoint {
         let since = Timestamp::from_micros(1_700_000_000_000_000);
-        let (host, position) = ("console.example".into(), SourcePosition::starting_at(since));
+        let host = "console.example".into();
+        let position = SourcePosition::starting_at(since);
         let begun = LaneCheckpoint::begin(host, "".into(), "1d".into(), since, position, ledger(since));
         let mut checkpoint = LaneCheckpoint { settled: 7, sink_type: "http".into(), ..begun };
         hear(&mut checkpoint, since);

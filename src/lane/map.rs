@@ -302,9 +302,14 @@ impl Filler {
         let bytes = &page.body[record.range.clone()];
         if page.cut {
             let Record { id, identity, time, .. } = record;
-            let (body, record_id, identity, time) = (mapper.cut(bytes), id.as_str(), *identity, *time);
-            let (error, labels) = (None, mapper.labels());
-            let (truncated, framed_at) = (true, None);
+            let body = mapper.cut(bytes);
+            let record_id = id.as_str();
+            let identity = *identity;
+            let time = *time;
+            let error = None;
+            let labels = mapper.labels();
+            let truncated = true;
+            let framed_at = None;
             return open.batch.push(Event {
                 body: &body,
                 record_id,

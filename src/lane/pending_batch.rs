@@ -148,7 +148,8 @@ mod tests {
     fn an_event_that_is_moved_to_the_next_batch_takes_along_what_is_known_of_its_page() {
         let mut full = batch_of(1..4);
         full.context = PollContext { pass: 2, start: AT, ..PollContext::default() };
-        (full.newest, full.ordered) = (Some(AT), false);
+        full.newest = Some(AT);
+        full.ordered = false;
         let next = full.split_last();
         let ids = |pending: &PendingBatch| pending.record_keys.iter().map(|key| key.id).collect::<Vec<_>>();
         assert_eq!((ids(&full), ids(&next)), (vec![1, 2], vec![3]));

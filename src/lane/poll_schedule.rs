@@ -93,7 +93,8 @@ impl PollSchedule {
     pub fn give_up(&mut self, pass: usize, failure: LaneState) {
         self.is_refused = true;
         if let Some(pass) = self.passes.get_mut(pass) {
-            (pass.due, pass.failure) = (None, Some(failure));
+            pass.due = None;
+            pass.failure = Some(failure);
         }
     }
 

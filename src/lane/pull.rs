@@ -140,7 +140,8 @@ impl PullStage<'_> {
                 return Err(full);
             }
             let mut permit = client.permit_for(&meter.lane).await;
-            let (is_page, total) = (request.is_page(), budget.total());
+            let is_page = request.is_page();
+            let total = budget.total();
             share = budget.share();
             let mut plan = self.sizing.plan(share, total, budget.is_proven() || !found_new);
             if is_page {
@@ -267,7 +268,8 @@ impl PullStage<'_> {
     /// it, can tell.
     async fn refused(&self, error: ConsoleError) -> Failure {
         let advice = if let ConsoleError::Unauthorized(_) = error {
-            let (meter, now) = (&self.lane.delivery.meter, self.lane.delivery.clock.now());
+            let meter = &self.lane.delivery.meter;
+            let now = self.lane.delivery.clock.now();
             let expiry = self.lane.client.token_expiry().await.ok().flatten().or_else(|| meter.known_token_expiry());
             Some(advice::of_token(expiry, now))
         } else {
@@ -312,7 +314,8 @@ impl RetryState {
         if is_over {
             *self = Self { is_within_window: self.is_within_window, ..Self::new(random) };
         }
-        (self.timeouts, self.failures) = (0, 0);
+        self.timeouts = 0;
+        self.failures = 0;
         is_over
     }
 }

@@ -92,7 +92,8 @@ impl Lane {
                 }
                 // The session with a transactional sink has ended: reopen the lane and read its checkpoint again.
                 lane.delivery.meter.lane.requeue_in_flight();
-                (lane.first_poll_after, reopening) = (Duration::ZERO, true);
+                lane.first_poll_after = Duration::ZERO;
+                reopening = true;
                 if opened.elapsed() < SHORT_OWNERSHIP {
                     // Sessions that end as soon as they begin must not keep the brokers and the console busy.
                     let waits = between_sessions.get_or_insert_with(|| Box::new(waits(&mut lane.random)));
@@ -139,7 +140,8 @@ impl Lane {
         // It is not known whether the console is silent before a poll has asked it.
         self.delivery.meter.lane.set_newest_record(checkpoint.rhythm.newest());
         self.delivery.meter.lane.set_silent(None);
-        let (now, passes) = (self.delivery.clock.now(), self.pull.passes());
+        let now = self.delivery.clock.now();
+        let passes = self.pull.passes();
         let random = self.random.fork();
         Ok(Box::new(LaneProgress {
             schedule: PollSchedule::new(&passes, &checkpoint.position, now, self.first_poll_after, self.once),
@@ -259,7 +261,8 @@ impl Lane {
     ) -> Result<Option<Polled>, (Side, Failure)> {
         let (pages, pulled) = mpsc::channel(PAGES);
         let (batches, mapped) = mpsc::channel(BATCHES);
-        let (pull_random, send_random) = (self.random.fork(), self.random.fork());
+        let pull_random = self.random.fork();
+        let send_random = self.random.fork();
         let LaneProgress { checkpoint, writer, sizing, learned, schedule, sink_backoff, .. } = progress;
         let is_probing = *sink_backoff != Backoff::default();
         let sink = self.transactional_sink();
@@ -322,7 +325,8 @@ impl Lane {
         let next_attempt = self.delivery.clock.now().plus(wait);
         lane.set_next_attempt(Some(next_attempt));
         if is_refused {
-            let (seconds, state) = (wait.as_secs(), lane.state());
+            let seconds = wait.as_secs();
+            let state = lane.state();
             let error = state.error();
             self.span().in_scope(|| info!(%next_attempt, seconds, error, "the lane is paused until its next attempt"));
         }

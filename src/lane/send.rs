@@ -156,7 +156,8 @@ impl<'a> SendStage<'a> {
             self.checkpoint.exclude(self.passes, &pending, delivery.clock.now());
             self.writer.moved_on();
         }
-        let (context, watermark) = (pending.context, pending.watermark());
+        let context = pending.context;
+        let watermark = pending.watermark();
         if pending.batch.is_empty() {
             // Nothing of it is to be delivered: it is settled when the batches before it are.
             match self.in_flight.back_mut() {
@@ -168,8 +169,11 @@ impl<'a> SendStage<'a> {
         let committed = Committed::default();
         let transaction = self.sink.clone().map(|sink| {
             let journal = self.writer.journal_change(self.checkpoint);
-            let (before, passes, pending) = (self.checkpoint.clone(), self.passes.to_vec(), pending.clone());
-            let (now, committed) = (delivery.clock.now(), committed.clone());
+            let before = self.checkpoint.clone();
+            let passes = self.passes.to_vec();
+            let pending = pending.clone();
+            let now = delivery.clock.now();
+            let committed = committed.clone();
             let update = move |settled: &[usize]| {
                 let (checkpoint, update) = covering(&before, &journal, &passes, &pending, settled, now);
                 *committed.lock() = Some((settled.len(), checkpoint));
@@ -177,7 +181,9 @@ impl<'a> SendStage<'a> {
             };
             Transaction { sink, update: Box::new(update) }
         });
-        let (sent, random, stop) = (pending.clone(), self.random.fork(), self.stop.clone());
+        let sent = pending.clone();
+        let random = self.random.fork();
+        let stop = self.stop.clone();
         let delivering =
             async move { delivery.deliver(&sent.batch, &sent.settled, random, transaction.as_ref(), &stop).await };
         // For its log lines: a task does not inherit the span of the lane.
@@ -227,7 +233,8 @@ impl<'a> SendStage<'a> {
 
     /// Adds what a complete poll has shown to the lane's rhythm, and reports whether the console is silent.
     fn hear(&mut self, context: PollContext, heard: &Heard) {
-        let (pull, rhythm) = (&self.lane.pull, &mut self.checkpoint.rhythm);
+        let pull = &self.lane.pull;
+        let rhythm = &mut self.checkpoint.rhythm;
         if pull.window.is_some() {
             return;
         }
@@ -291,7 +298,8 @@ fn covering(
     settled: &[usize],
     now: Timestamp,
 ) -> (LaneCheckpoint, CheckpointUpdate) {
-    let (mut checkpoint, mut journal) = (before.clone(), journal.clone());
+    let mut checkpoint = before.clone();
+    let mut journal = journal.clone();
     checkpoint.settle(passes, pending, settled, now);
     if let Some(watermark) = pending.watermark()
         && settled.len() == pending.batch.len()

@@ -22,7 +22,8 @@ impl Lane {
         }
         let (backend, copies) = self.backends();
         let stored = claim(&*backend, copies.as_deref(), &self.key).await?;
-        let (host, scope) = (Box::from(self.client.host()), self.client.scope().into_boxed_str());
+        let host = Box::from(self.client.host());
+        let scope = self.client.scope().into_boxed_str();
         let asked = format!("{scope}{}", self.pull.narrowed_by());
         // The console's count verifies a backfill. The identities of what a repair delivered have to be known.
         let is_backfill = self.pull.window.is_some_and(|window| window.by == By::Order);

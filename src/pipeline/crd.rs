@@ -86,7 +86,8 @@ fn sinks() -> Value {
     let types = sink::settings::types().iter().filter(|name| **name != "stdout");
     let forms: Vec<Value> = types.filter_map(|name| sink::settings::schema(name)).collect();
     let name = "(has(NAME.name) ? NAME.name : NAME.type)";
-    let (one, other) = (name.replace("NAME", "one"), name.replace("NAME", "other"));
+    let one = name.replace("NAME", "one");
+    let other = name.replace("NAME", "other");
     let mut sink = tagged(&forms);
     if let Some(name) = sink.get_mut("properties").and_then(|properties| properties.get_mut("name")) {
         name["maxLength"] = 63.into();

@@ -230,7 +230,9 @@ pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) ->
         (Some(name), Some(enabled), Some(console), Some(streams), Some(transform)) => {
             let sinks = sinks.into_iter().flatten().map(Arc::new).collect();
             let pulls = streams.pulls().into_iter().map(|pull| Arc::new(pull.with_scopes(&console))).collect();
-            let (console, streams, transform) = (Arc::new(console), Arc::new(streams), Arc::new(transform));
+            let console = Arc::new(console);
+            let streams = Arc::new(streams);
+            let transform = Arc::new(transform);
             let tests = tests.into();
             let path = file.to_owned();
             Pipeline { name, renamed_from, path, enabled, console, streams, pulls, transform, sinks, tests }
@@ -360,7 +362,8 @@ fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<sink::Sin
         let wanted = |entry: &&Entry| entry.key != "type" && common_keys.contains(&entry.key.as_str()) == common;
         Node::new(Value::Map(entries.iter().filter(wanted).cloned().collect()), node.place.clone())
     };
-    let (common, own) = (part(true), part(false));
+    let common = part(true);
+    let own = part(false);
     let common = read(&common, key, problems);
     let required = || sink::settings::schema(type_name).as_ref().map(required_by).unwrap_or_default();
     let kind =

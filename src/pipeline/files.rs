@@ -266,7 +266,8 @@ impl Files {
         };
         let is_defaults = |path: &mut Arc<Path>| self.defaults.as_ref().is_some_and(|defaults| defaults.is_at(path));
         let mut left_out: Vec<_> = paths.extract_if(.., is_defaults).collect();
-        let (mut touched, mut names) = (BTreeSet::new(), std::mem::take(&mut self.reassigned));
+        let mut touched = BTreeSet::new();
+        let mut names = std::mem::take(&mut self.reassigned);
         for (path, contents) in self.read(paths, defaults_changed) {
             let claimed = self.claimed(&path);
             let rivals = self.rivals(&path);
@@ -288,7 +289,8 @@ impl Files {
         let current_problems = self.problems_of_other_paths();
         for (path, problems) in &current_problems {
             if previous_problems.get(path) != Some(problems) {
-                let (path, problems) = (path.clone(), problems.clone());
+                let path = path.clone();
+                let problems = problems.clone();
                 changes.invalid.push(InvalidFile { path, still_running: None, problems });
             }
         }
@@ -333,7 +335,8 @@ impl Files {
     /// `None` if there is no such file.
     pub fn report(&self, path: &Path) -> Option<FileReport> {
         let (path, file) = self.files.get_key_value(path)?;
-        let (pipeline, problems) = (file.valid.clone(), self.problems_of(path, file));
+        let pipeline = file.valid.clone();
+        let problems = self.problems_of(path, file);
         let generation = file.version.as_ref().and_then(|version| version.generation);
         Some(FileReport { path: path.to_path_buf(), pipeline, problems, generation })
     }
@@ -567,8 +570,8 @@ impl Files {
                 }
                 continue;
             };
-            let (still_running, problems) =
-                (self.running_names.get::<Path>(path).cloned(), self.problems_of(path, file));
+            let still_running = self.running_names.get::<Path>(path).cloned();
+            let problems = self.problems_of(path, file);
             // An unchanged file with the same name was reported before.
             if self.invalid.insert(path.clone()) || touched.contains(path) {
                 changes.invalid.push(InvalidFile { path: path.clone(), still_running, problems });

@@ -6,7 +6,8 @@ use super::problem::Problem;
 
 /// The problems of a text as a pipeline file, for the fuzzing.
 pub(crate) fn fuzzed(text: &str) -> Vec<Problem> {
-    let (file, mut problems): (Arc<Path>, _) = (Path::new("acme.yaml").into(), Vec::new());
+    let file: Arc<Path> = Path::new("acme.yaml").into();
+    let mut problems: _ = Vec::new();
     if let Some(root) = document::tree(text, &file, &mut problems) {
         document::check_defaults(&root.clone(), &mut Vec::new());
         document::pipeline(&root, &file, &mut problems);

@@ -9,7 +9,8 @@ use super::{Files, Scan};
 /// The pipeline files at `locations`, not read yet, and a watch of their changes. The watch starts before the first
 /// scan, so that no change between the two is missed.
 pub async fn open(locations: &[Location], options: &FileOptions) -> (Files, Watch) {
-    let (locations, options) = (split(locations), options.clone());
+    let locations = split(locations);
+    let options = options.clone();
     // The file system may not answer.
     let opened = tokio::task::spawn_blocking(move || {
         let resources = Resources::default();

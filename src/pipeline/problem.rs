@@ -83,7 +83,8 @@ impl Problem {
 
     /// Removes line and column.
     pub(super) fn unplace(&mut self) {
-        (self.line, self.column) = (0, 0);
+        self.line = 0;
+        self.column = 0;
     }
 
     /// True for problems made by [`Self::missing_key`].

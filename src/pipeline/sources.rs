@@ -67,10 +67,12 @@ impl Source {
     }
 
     pub fn list(&mut self) -> Listing {
-        let (known, listed) = (self.last_found, self.listed);
+        let known = self.last_found;
+        let listed = self.listed;
         match ask_file_system(&self.path, move |path| list_path(path, known, listed)) {
             Ok(Found { kind, files, stamp }) => {
-                (self.last_found, self.listed) = (kind, stamp);
+                self.last_found = kind;
+                self.listed = stamp;
                 let left_out = std::mem::take(&mut self.left_out);
                 Listing::Files(files.unwrap_or_else(|| left_out.into_iter().collect()))
             }

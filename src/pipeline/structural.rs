@@ -163,7 +163,8 @@ fn enumeration(words: &[(String, String)]) -> Schema {
 pub(super) fn tagged(forms: &[Value]) -> Schema {
     let mut properties: BTreeMap<String, Schema> = BTreeMap::new();
     // The types that have a key, and those that need it.
-    let (mut types_of, mut needed_by) = (BTreeMap::<String, Vec<&str>>::new(), BTreeMap::<String, Vec<&str>>::new());
+    let mut types_of = BTreeMap::<String, Vec<&str>>::new();
+    let mut needed_by = BTreeMap::<String, Vec<&str>>::new();
     let mut types = Vec::new();
     // The forms of keys whose values have types of their own, of all types that have the key.
     let mut inner: BTreeMap<&String, Vec<Value>> = BTreeMap::new();

@@ -327,7 +327,8 @@ fn explain(info: &str, line: &str) -> String {
 /// Whether a line has a placeholder such as `{stream}` as a part of a text outside of quotes. Alone, it is a mapping.
 fn has_bare_placeholder(line: &str) -> bool {
     line.match_indices('{').any(|(at, _)| {
-        let (before, rest) = (&line[..at], &line[at + 1..]);
+        let before = &line[..at];
+        let rest = &line[at + 1..];
         let Some((name, after)) = rest.split_once('}') else { return false };
         let is_name =
             !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));

@@ -200,7 +200,9 @@ mod tests {
     fn a_request_that_is_given_up_holds_up_nobody() {
         let checks = Checks::default();
         let running = checks.turn(address(1)).now_or_never().unwrap().unwrap();
-        let (gone, has_turn, mut last) = (ask(&checks, 2), ask(&checks, 3), vec![ask(&checks, 4)]);
+        let gone = ask(&checks, 2);
+        let has_turn = ask(&checks, 3);
+        let mut last = vec![ask(&checks, 4)];
         drop(gone);
         drop(running);
         // It was given its turn, and did not see it.

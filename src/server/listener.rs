@@ -73,9 +73,12 @@ pub(super) async fn serve(
                 }
             };
             let Some(place) = open.enter(peer.ip(), limits).map(Arc::new) else { continue };
-            let (router, tls, watcher) = (router.clone(), tls(), graceful.watcher());
+            let router = router.clone();
+            let tls = tls();
+            let watcher = graceful.watcher();
             let client = Client(peer.ip());
-            let (seen, gives_way) = (place.clone(), place.gives_way.clone());
+            let seen = place.clone();
+            let gives_way = place.gives_way.clone();
             let served = async move {
                 // What went wrong with a client is of no interest.
                 match tls {

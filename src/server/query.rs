@@ -358,8 +358,10 @@ mod tests {
         let asked = query(|it| {
             it.pipeline = "a&b=<c>".into();
             it.state = "sink failing".into();
-            (it.sort, it.order) = ("lag".into(), "asc".into());
-            (it.page, it.limit) = ("3".into(), "20".into());
+            it.sort = "lag".into();
+            it.order = "asc".into();
+            it.page = "3".into();
+            it.limit = "20".into();
             it.workers = "this".into();
         })
         .unwrap();

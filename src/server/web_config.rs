@@ -178,7 +178,8 @@ impl Loaded {
         for (user, password) in &settings.basic_auth_users {
             check_hash(password).map_err(|reason| contradiction(format!("basic_auth_users: {user}: {reason}")))?;
         }
-        let (mut tokens, mut own_token) = (Vec::new(), None);
+        let mut tokens = Vec::new();
+        let mut own_token = None;
         for token in &settings.bearer_tokens {
             let digest = match token {
                 Token { file: Some(file), sha256: None } => {

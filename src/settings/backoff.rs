@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn waits_spread_over_the_whole_window_and_stay_within_it() {
-        let (initial, max) = (Duration::from_millis(500), Duration::from_secs(4));
+        let initial = Duration::from_millis(500);
+        let max = Duration::from_secs(4);
         let mut longest = [Duration::ZERO; 6];
         let mut shortest = [Duration::MAX; 6];
         for seed in 0..500 {

@@ -245,7 +245,8 @@ mod tests {
     #[test]
     fn no_link_leads_out_of_a_tenants_directory() {
         let outer = tempfile::tempdir().unwrap();
-        let (own, other) = (outer.path().join("acme"), outer.path().join("victim"));
+        let own = outer.path().join("acme");
+        let other = outer.path().join("victim");
         for directory in [&own, &other] {
             fs::create_dir(directory).unwrap();
         }

@@ -66,7 +66,8 @@ impl Hanging {
     }
 
     fn add(&mut self) {
-        (self.calls, self.since) = (self.calls + 1, Some(Instant::now()));
+        self.calls += 1;
+        self.since = Some(Instant::now());
     }
 }
 
@@ -158,14 +159,19 @@ impl<Q: Send + Sync + 'static, T: Send + 'static> Answers<Q, T> {
         questions: Vec<(Arc<Path>, Q)>,
         ask: impl Fn(&Path, &Q) -> Option<Result<T>> + Send + Sync + 'static,
     ) -> Self {
-        let (questions, ask) = (Arc::new(questions), Arc::new(ask));
+        let questions = Arc::new(questions);
+        let ask = Arc::new(ask);
         Self { questions, ask, thread: None, next: 0, patience: PATIENCE }
     }
 
     fn spawn(&self) -> Result<Thread<T>> {
-        let (questions, ask, from, patience) = (self.questions.clone(), self.ask.clone(), self.next, self.patience);
+        let questions = self.questions.clone();
+        let ask = self.ask.clone();
+        let from = self.next;
+        let patience = self.patience;
         let progress = Arc::new(Progress { at: from.into(), ..Progress::default() });
-        let (own, (send, answers)) = (progress.clone(), sync_channel(AHEAD));
+        let own = progress.clone();
+        let (send, answers) = sync_channel(AHEAD);
         std::thread::Builder::new().name("read-file".to_owned()).spawn(move || {
             for (index, (path, question)) in questions.iter().enumerate().skip(from) {
                 let is_tried = SILENT.lock().patience(path, patience).is_some();
@@ -275,7 +281,8 @@ mod tests {
     /// A file system whose paths answer with the lengths of their names, except for those with `dead` in them while
     /// `alive` is not set.
     fn answers(paths: &[&str], patience: Duration, alive: &Arc<AtomicBool>) -> Answers<(), usize> {
-        let (questions, alive) = (paths.iter().map(|path| (Path::new(path).into(), ())).collect(), alive.clone());
+        let questions = paths.iter().map(|path| (Path::new(path).into(), ())).collect();
+        let alive = alive.clone();
         let mut answers = Answers::new(questions, move |path, ()| {
             let name = path.file_name()?.to_string_lossy();
             while name.contains("dead") && !alive.load(Ordering::SeqCst) {
@@ -299,7 +306,8 @@ mod tests {
         let expected = expected.map(|(path, answer)| (path.to_owned(), answer));
         assert_eq!(collected(answers(&paths, SHORT, &alive)), expected);
         // Each has its thread, and gets no second one.
-        let (begun, minute) = (Instant::now(), Duration::from_secs(60));
+        let begun = Instant::now();
+        let minute = Duration::from_secs(60);
         assert_eq!(collected(answers(&paths, minute, &alive)), expected);
         assert!(begun.elapsed() < minute);
         alive.store(true, Ordering::SeqCst);
@@ -332,7 +340,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_hangs_is_tried_again_after_a_while() {
-        let (path, mut silent) = (Path::new("e/dead"), Silent::default());
+        let path = Path::new("e/dead");
+        let mut silent = Silent::default();
         let mut tried = Vec::new();
         for minute in 0..60 {
             if silent.patience(path, PATIENCE).is_some() {

@@ -331,8 +331,9 @@ impl TlsFiles {
                 Err(source) => Err(ClientError::Unreadable { role, path: file.place(), source }),
             }
         };
-        let (ca, cert, key) =
-            (read(Role::Ca, &tls.ca_file)?, read(Role::Cert, &tls.cert_file)?, read(Role::Key, &tls.key_file)?);
+        let ca = read(Role::Ca, &tls.ca_file)?;
+        let cert = read(Role::Cert, &tls.cert_file)?;
+        let key = read(Role::Key, &tls.key_file)?;
         let mut hash = Sha256::new();
         for (_, contents) in [&ca, &cert, &key].into_iter().flatten() {
             hash.update((contents.len() as u64).to_be_bytes());
@@ -457,7 +458,8 @@ mod tests {
 
     #[test]
     fn equal_settings_share_a_client() {
-        let (one, two) = (settings(Tls::default()), settings(Tls::default()));
+        let one = settings(Tls::default());
+        let two = settings(Tls::default());
         one.client().unwrap();
         two.client().unwrap();
         let clients = CLIENTS.lock();
@@ -472,7 +474,8 @@ mod tests {
             let files = TlsFiles::read(&settings.tls).unwrap();
             SharedClient { files: files.fingerprint, client: settings.build(&files).unwrap(), used }
         };
-        let (gone, asked_for) = (of(1), of(2));
+        let gone = of(1);
+        let asked_for = of(2);
         let mut clients = HashMap::from([
             (gone.clone(), shared(&gone, begun)),
             (asked_for.clone(), shared(&asked_for, begun + FORGET_AFTER / 2)),

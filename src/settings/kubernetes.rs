@@ -212,7 +212,8 @@ mod tests {
     #[test]
     fn a_proxy_leads_to_the_api_servers_that_no_proxy_does_not_have() {
         let server = |text: &'static str| Uri::from_static(text);
-        let (near, far) = (server("https://10.1.2.3:6443"), server("https://api.cloud.example"));
+        let near = server("https://10.1.2.3:6443");
+        let far = server("https://api.cloud.example");
         let environment = Some("proxy.corp.example:3128");
         let chosen = |server: &Uri, named: Option<&str>, exceptions: &str| {
             proxy_to(server, named, environment, exceptions).unwrap().map(|proxy| proxy.to_string())

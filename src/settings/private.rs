@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn a_link_in_the_place_of_a_private_file_is_not_followed() {
         let directory = tempfile::tempdir().unwrap();
-        let (foreign, link) = (directory.path().join("foreign"), directory.path().join("link"));
+        let foreign = directory.path().join("foreign");
+        let link = directory.path().join("link");
         std::fs::write(&foreign, "foreign").unwrap();
         symlink(&foreign, &link).unwrap();
         let opened = private_file().write(true).create(true).truncate(true).open(&link).map_err(not_followed);

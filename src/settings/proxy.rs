@@ -41,7 +41,8 @@ impl Proxy {
     pub fn secrets(&self) -> Vec<SecretString> {
         let Some(password) = self.0.password() else { return Vec::new() };
         let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let (user, password) = (decoded(self.0.username()), decoded(password));
+        let user = decoded(self.0.username());
+        let password = decoded(password);
         let header = BASE64_STANDARD.encode(format!("{user}:{password}"));
         vec![SecretString::from(password), SecretString::from(header)]
     }

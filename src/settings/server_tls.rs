@@ -58,7 +58,8 @@ impl ServerTls {
             hash.update(&contents);
             Ok(contents)
         };
-        let (cert, key) = (read(Role::Cert, &files.cert)?, read(Role::Key, &files.key)?);
+        let cert = read(Role::Cert, &files.cert)?;
+        let key = read(Role::Key, &files.key)?;
         let identity = Identity::read(&files.cert, &cert, &files.key, &key)?;
         let mut authorities = |role, path: &Path| roots(role, path, certificates(role, path, &read(role, path)?)?);
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -107,7 +107,8 @@ impl Batch {
         time: Option<Timestamp>,
         write: impl FnOnce(&mut Vec<u8>) -> Option<Box<str>>,
     ) {
-        let (id_start, body_start) = (self.record_ids.len(), self.buffer.len());
+        let id_start = self.record_ids.len();
+        let body_start = self.buffer.len();
         self.record_ids.push_str(record_id);
         let error = write(&mut self.buffer);
         self.entries.push(Entry {

@@ -110,7 +110,8 @@ pub struct Common {
 
 impl Common {
     pub(super) fn http(&self) -> HttpSettings {
-        let (tls, proxy) = (self.tls.clone(), self.proxy.clone());
+        let tls = self.tls.clone();
+        let proxy = self.proxy.clone();
         HttpSettings { tls, proxy, timeout: self.timeout(), reach: self.reach.clone() }
     }
 

@@ -145,7 +145,9 @@ impl Delivery {
         stop: &CancellationToken,
     ) -> Result<usize, DeliveryError> {
         let waits = self.waits(&mut random);
-        let (parts, refused, oversized) = (VecDeque::new(), Vec::new(), Vec::new());
+        let parts = VecDeque::new();
+        let refused = Vec::new();
+        let oversized = Vec::new();
         let mut delivery = BatchDelivery {
             delivery: self,
             batch,

@@ -42,7 +42,8 @@ impl SinkType for FileSettings {
         if path.path().file_name().is_none() {
             return Err(BuildError::value("path", format!("`{}` is not the path of a file", self.path)));
         }
-        let (limits, line) = (common.limits(&LOCAL_DEFAULTS), Line::new(self.envelope, context));
+        let limits = common.limits(&LOCAL_DEFAULTS);
+        let line = Line::new(self.envelope, context);
         Ok(Arc::new(File { path, limits, line, writers: writers_of(&context.pipeline) }))
     }
 }

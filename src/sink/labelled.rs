@@ -26,7 +26,8 @@ pub fn build(settings: &SinkSettings, context: &SinkContext) -> Result<Arc<dyn S
     if context.console_labels.is_empty() || settings.mixes_labels() {
         return Ok(sample);
     }
-    let (settings, context) = (settings.clone(), context.clone());
+    let settings = settings.clone();
+    let context = context.clone();
     Ok(Arc::new(LabelledSink { settings, context, sample, instances: Mutex::default() }))
 }
 

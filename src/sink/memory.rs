@@ -80,7 +80,9 @@ impl MemorySink {
     pub fn counting(limits: Limits, delay: Duration) -> Arc<Self> {
         let mut sink = Self::accepting(Clock::System);
         if let Some(sink) = Arc::get_mut(&mut sink) {
-            (sink.limits, sink.delay, sink.keeps_events) = (limits, delay, false);
+            sink.limits = limits;
+            sink.delay = delay;
+            sink.keeps_events = false;
         }
         sink
     }

@@ -42,7 +42,8 @@ impl SinkType for StdoutSettings {
     }
 
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
-        let (limits, line) = (common.limits(&LOCAL_DEFAULTS), Line::new(self.envelope, context));
+        let limits = common.limits(&LOCAL_DEFAULTS);
+        let line = Line::new(self.envelope, context);
         Ok(Arc::new(Stdout { limits, line, writers: writers_of(&context.pipeline) }))
     }
 }
@@ -147,7 +148,8 @@ mod tests {
         let of_pipelines: Vec<_> = (0..2 * MAX_WRITERS).map(|index| writers_of(&format!("p{}", index / 16))).collect();
         let mut writers = tokio::task::JoinSet::new();
         for own in of_pipelines {
-            let (batch, hang) = (batch.clone(), hang.clone());
+            let batch = batch.clone();
+            let hang = hang.clone();
             writers.spawn(async move {
                 let write = move |_: &[u8]| (hang.wait(), Ok(())).1;
                 write_lines(&own, &Line::plain(), &batch, write).await.outcome

@@ -86,7 +86,10 @@ pub mod seconds {
     }
 
     pub fn serialize<S: Serializer>(seconds: &BTreeMap<i64, Second>, serializer: S) -> Result<S::Ok, S::Error> {
-        let (mut codes, mut counts, mut keys, mut versions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut codes = Vec::new();
+        let mut counts = Vec::new();
+        let mut keys = Vec::new();
+        let mut versions = Vec::new();
         let mut previous = 0;
         for (second, records) in seconds {
             let mut code = second.wrapping_sub(std::mem::replace(&mut previous, *second)) << 2;
@@ -109,9 +112,11 @@ pub mod seconds {
     ) -> Result<Cow<'static, BTreeMap<i64, Second>>, D::Error> {
         let damaged = || D::Error::custom("keys and their times do not match");
         let Columns { seconds, counts, keys, versions } = Columns::deserialize(deserializer)?;
-        let (mut counts, mut keys) = (counts.into_iter(), keys.read().into_iter());
+        let mut counts = counts.into_iter();
+        let mut keys = keys.read().into_iter();
         let mut versions = versions.into_iter().map(|version| u64::from(u32::from_le_bytes(version)));
-        let (mut read, mut second) = (BTreeMap::new(), 0_i64);
+        let mut read = BTreeMap::new();
+        let mut second = 0_i64;
         for code in seconds {
             let several = code & HAS_SEVERAL != 0;
             let count = if several { counts.next().ok_or_else(damaged)? as usize } else { 1 };
@@ -159,7 +164,8 @@ mod tests {
             snapshot: false,
             findings_of: None,
         };
-        let (last, versions) = (Keys::Latest, Keys::Versions);
+        let last = Keys::Latest;
+        let versions = Keys::Versions;
         let mut passes = [pass(MAIN, versions), pass("again", last), pass("all", versions), pass("findings", last)];
         passes[2].snapshot = true;
         passes[3].findings_of = Some(None);
@@ -168,7 +174,9 @@ mod tests {
         position.align(&passes);
         for (offset, key) in keys {
             let time = start().plus(Duration::from_micros(offset.unsigned_abs()));
-            let (id, version, content) = (*key, key.rotate_left(7), Some((key ^ 77) & CONTENT_HASH));
+            let id = *key;
+            let version = key.rotate_left(7);
+            let content = Some((key ^ 77) & CONTENT_HASH);
             let record_key = RecordKey { id, version, content, time, created: Some(time) };
             position.take(&passes, PollContext { start: start(), ..PollContext::default() }, &record_key);
         }

@@ -174,8 +174,9 @@ mod tests {
     fn a_window_asks_twice_and_a_sweep_once() {
         let findings = Findings { severities: "HIGH".to_owned(), ..Findings::default() };
         let time = |text: &str| Timestamp::parse(text).unwrap();
-        let (since, from, to) =
-            (Timestamp::default(), time("2026-01-01T00:00:00.000000Z"), time("2026-01-02T00:00:00.000000Z"));
+        let since = Timestamp::default();
+        let from = time("2026-01-01T00:00:00.000000Z");
+        let to = time("2026-01-02T00:00:00.000000Z");
         let scope = Arc::new(Scope { level: Level::Site, id: "7".into(), name: None });
         let mut delta = FindingsScan::new(findings.clone(), Some(scope), false);
         let texts = |scan: &FindingsScan| {

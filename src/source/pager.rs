@@ -105,7 +105,8 @@ impl Pager {
 
     /// A record was new: the console's count will not be compared.
     pub fn found_new(&mut self) {
-        (self.found_new, self.shown) = (true, HashSet::new());
+        self.found_new = true;
+        self.shown = HashSet::new();
     }
 
     /// Whether another walk, from where this one got to, may find new records.

@@ -107,8 +107,11 @@ impl PassPosition {
 
     pub(super) fn set_head(&mut self, head: Head) {
         let time = |from_bound: i64| Timestamp::from_micros(head.bound.micros().wrapping_add(from_bound));
-        (self.bound, self.watermark, self.snapshot) = (head.bound, time(head.watermark), head.snapshot);
-        (self.complete, self.swept) = (head.complete.map(time), head.swept.map(time));
+        self.bound = head.bound;
+        self.watermark = time(head.watermark);
+        self.snapshot = head.snapshot;
+        self.complete = head.complete.map(time);
+        self.swept = head.swept.map(time);
     }
 
     /// The time up to which the pass is complete.
@@ -185,12 +188,14 @@ impl PassPosition {
     /// Keeps the times and forgets the keys: another console's records have other identities. A snapshot begins again.
     pub fn forget_keys(&mut self) {
         self.seconds.clear();
-        (self.snapshot, self.complete) = (None, None);
+        self.snapshot = None;
+        self.complete = None;
     }
 
     /// Begins a snapshot of another time: reads everything from `since` on again.
     pub(super) fn begin_snapshot(&mut self, time: Timestamp, since: Timestamp) {
-        (self.bound, self.watermark) = (since, since);
+        self.bound = since;
+        self.watermark = since;
         self.seconds.clear();
         self.snapshot = Some(Snapshot { time, taken: 0, stage: Stage::Reading });
     }

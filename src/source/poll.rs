@@ -466,7 +466,9 @@ impl Poll {
     }
 
     fn begin_walk(&mut self, from: Timestamp) {
-        (self.pager, self.progress.newest, self.phase) = (Pager::from(from), from, Phase::Paging);
+        self.pager = Pager::from(from);
+        self.progress.newest = from;
+        self.phase = Phase::Paging;
         self.null_answers = 0;
         self.selection.returned.begin_list();
     }

@@ -256,7 +256,8 @@ impl SourcePosition {
                 match noted.iter_mut().find(is_same) {
                     Some(noted) => noted.passes.push(index),
                     None => {
-                        let (passes, moves) = ([index].into_iter().collect(), pass.findings_of.is_some());
+                        let passes = [index].into_iter().collect();
+                        let moves = pass.findings_of.is_some();
                         noted.push(Noted { passes, moves, second, key, version });
                     }
                 }
@@ -321,7 +322,8 @@ impl SourcePosition {
         }
         let since = *self.contents_since.get_or_insert(now);
         if now.since(since) >= CONTENT_KEPT {
-            (self.old_contents, self.contents_since) = (std::mem::take(&mut self.contents), Some(now));
+            self.old_contents = std::mem::take(&mut self.contents);
+            self.contents_since = Some(now);
             self.recorder.replaced();
         }
     }

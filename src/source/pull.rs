@@ -149,19 +149,23 @@ impl Pull {
         match self.stream {
             _ if self.window.is_some() => vec![main],
             Stream::Agents if self.snapshot => {
-                let (sort_by, time_filter) = ("createdAt", "createdAt");
+                let sort_by = "createdAt";
+                let time_filter = "createdAt";
                 vec![Pass { name: SNAPSHOT.into(), sort_by, time_filter, by: By::Creation, snapshot: true, ..main }]
             }
             Stream::Alerts => {
                 let main = Pass { keys: Keys::Latest, ..main };
-                let (every, reach) = (LOOKBACK_EVERY, self.lookback);
+                let every = LOOKBACK_EVERY;
+                let reach = self.lookback;
                 let lookback = Pass { name: LOOKBACK.into(), every, reach, ..main.clone() };
                 if reach.is_zero() { vec![main] } else { vec![main, lookback] }
             }
             Stream::UnifiedAlerts => {
                 let Endpoint { sort_by, time_filter, .. } = Endpoint::by_creation(self.stream);
                 // What was never updated, or became visible too late for the first pass.
-                let (by, every, reach) = (By::Creation, self.interval.max(NET_EVERY), self.overlap.max(DAY));
+                let by = By::Creation;
+                let every = self.interval.max(NET_EVERY);
+                let reach = self.overlap.max(DAY);
                 let net = Pass { name: NET.into(), sort_by, time_filter, by, every, reach, ..main.clone() };
                 vec![main, net]
             }

@@ -67,7 +67,8 @@ impl Recorder {
             |keys: &SharedKeys<'_>| keys.seconds.get(&noted.second).is_some_and(|records| records.has(noted.key));
         let after_key = changes.keys.iter().rposition(has_key).unwrap_or_default();
         let place = changes.keys.iter().rposition(of).filter(|place| *place >= after_key).unwrap_or_else(|| {
-            let (passes, moves) = (names().cloned().collect(), noted.moves);
+            let passes = names().cloned().collect();
+            let moves = noted.moves;
             changes.keys.push(SharedKeys { passes, moves, seconds: Cow::default() });
             changes.keys.len() - 1
         });

@@ -148,7 +148,8 @@ impl Request {
 
     /// One record of a stream, or none: whether the token may read it, and the console's time.
     pub fn probe(stream: Stream, max_bytes: usize) -> Self {
-        let (endpoint, size) = (Endpoint::of(stream), Size::Fixed { limit: Some(1), max_bytes });
+        let endpoint = Endpoint::of(stream);
+        let size = Size::Fixed { limit: Some(1), max_bytes };
         match stream {
             Stream::UnifiedAlerts => {
                 let variables = alert_variables(&Pull::of(stream), (endpoint.sort_by, "ASC"), None, None, None);
@@ -307,7 +308,8 @@ fn alert_variables(
     let mut filters = Vec::new();
     if from.is_some() || to.is_some() {
         // In milliseconds, as alerts show their times.
-        let (start, end) = (from.map(Timestamp::millis), to.map(Timestamp::millis));
+        let start = from.map(Timestamp::millis);
+        let end = to.map(Timestamp::millis);
         let range = json!({ "start": start, "startInclusive": true, "end": end, "endInclusive": true });
         filters.push(json!({ "fieldId": by, "dateTimeRange": range }));
     }

@@ -202,9 +202,11 @@ impl Selection {
 
     /// Adds the event that says that a snapshot is complete, unless it was delivered before a kill.
     pub fn mark_complete(&self, snapshot: Snapshot, page: &mut Page) {
-        let (id, version) = (MARKER_ID.to_compact_string(), snapshot.time.seconds().to_string());
+        let id = MARKER_ID.to_compact_string();
+        let version = snapshot.time.seconds().to_string();
         let identity = Identity::of(&self.host, self.pull.stream, &id, &version);
-        let (key, start) = (identity.key(), self.context.start);
+        let key = identity.key();
+        let start = self.context.start;
         let record_key = RecordKey { id: key, version: key, content: None, time: start, created: None };
         self.count_pulled(page.shown);
         if self.position.knows(self.pass(), self.context, &record_key, false) == Known::Taken {
@@ -272,7 +274,8 @@ mod tests {
         position.align(&pull.passes());
         let context = PollContext { start: time(1_000_000), ..PollContext::default() };
         let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System);
-        let (host, passes) = ("console.example".into(), pull.passes());
+        let host = "console.example".into();
+        let passes = pull.passes();
         let mut selection = Selection::new(host, meter, Arc::new(pull), passes, context, position);
         for second in 1..20 {
             assert_eq!(page(&mut selection, second, KEPT_RECORDS / 10), time(0));

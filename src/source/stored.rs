@@ -97,7 +97,8 @@ impl SourcePosition {
         old_contents: &'a HashMap<u64, u64>,
     ) -> Vec<u8> {
         let Self { since, contents_since, .. } = *self;
-        let (contents, old_contents) = (Cow::Borrowed(contents), Cow::Borrowed(old_contents));
+        let contents = Cow::Borrowed(contents);
+        let old_contents = Cow::Borrowed(old_contents);
         let part = PositionPart { since, contents_since, passes, keys, contents, old_contents };
         // A `Vec` accepts every byte, and all of it can be serialized.
         postcard::to_stdvec(&part).unwrap_or_default()
@@ -115,7 +116,8 @@ pub struct PositionReader {
 impl PositionReader {
     pub fn apply(&mut self, part: PositionPart<'_>) {
         let Self { position, moved } = self;
-        (position.since, position.contents_since) = (part.since, part.contents_since);
+        position.since = part.since;
+        position.contents_since = part.contents_since;
         for (name, head) in part.passes {
             pass_of(position, &name).set_head(head);
         }
@@ -158,7 +160,8 @@ impl PositionReader {
     /// The same after `last`, which is a part that has changed and is to be stored again with what changes next.
     pub fn finish_recording(mut self, last: PositionPart<'static>) -> SourcePosition {
         let passes = self.position.heads().collect();
-        let (keys, contents) = (last.keys.to_vec(), last.contents.clone().into_owned());
+        let keys = last.keys.to_vec();
+        let contents = last.contents.clone().into_owned();
         self.apply(last);
         let changes = Changes { passes, keys, contents };
         SourcePosition { recorder: Recorder(Some(Box::new(changes))), ..self.finish() }

@@ -149,9 +149,11 @@ impl Tail {
                     break;
                 }
                 self.parts.insert(0, part);
-                (part.to, records) = (part.from, 0);
+                part.to = part.from;
+                records = 0;
             }
-            (part.from, records) = (Timestamp::from_micros(second * 1_000_000), records + known);
+            part.from = Timestamp::from_micros(second * 1_000_000);
+            records += known;
         }
         let counted: usize = self.parts.iter().map(|part| known(pass_position, *part)).sum();
         if records + counted == known(pass_position, open) {

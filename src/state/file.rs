@@ -121,7 +121,8 @@ impl CheckpointBackend for FileStore {
 
     /// Writes the journal first, then the checkpoint that refers to it. Then it removes the dropped segments.
     async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
-        let (path, directory) = (self.path(key), self.journal(key));
+        let path = self.path(key);
+        let directory = self.journal(key);
         self.in_turn(&path.clone(), move || {
             update.journal.appends.iter().try_for_each(|append| append_durably(&directory, append))?;
             write_durably(&path, &envelope::seal(&update.checkpoint))?;
@@ -166,8 +167,12 @@ impl Store for FileStore {
     }
 
     async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
-        let (old_journal, new_journal) = (self.journal(from), self.journal(to));
-        let (old, new, from, to) = (self.path(from), self.path(to), from.clone(), to.clone());
+        let old_journal = self.journal(from);
+        let new_journal = self.journal(to);
+        let old = self.path(from);
+        let new = self.path(to);
+        let from = from.clone();
+        let to = to.clone();
         // A lane that was aborted may still write.
         self.in_turn(&old.clone(), move || {
             if !old.exists() {
@@ -190,7 +195,9 @@ impl Store for FileStore {
     }
 
     async fn delete(&self, key: &CheckpointKey) -> Result<(), StateError> {
-        let (path, journal, key) = (self.path(key), self.journal(key), key.clone());
+        let path = self.path(key);
+        let journal = self.journal(key);
+        let key = key.clone();
         blocking(move || match fs::remove_file(&path) {
             Ok(()) => {
                 remove(&journal, fs::remove_dir_all)?;
@@ -488,7 +495,8 @@ mod tests {
         }));
         assert!(futures_util::poll!(&mut write).is_pending());
         drop(write);
-        let (seen, other) = (path.clone(), directory.path().join("other"));
+        let seen = path.clone();
+        let other = directory.path().join("other");
         let mut next = Box::pin(store.in_turn(&path, move || read(&seen)));
         assert!(futures_util::poll!(&mut next).is_pending());
         store.in_turn(&other, || Ok(())).await.unwrap();

@@ -57,7 +57,8 @@ impl History {
         let first = self.last == 0;
         let steps = step.saturating_sub(self.last).max(1);
         let new = delivered.saturating_sub(self.delivered);
-        (self.last, self.delivered) = (step, delivered);
+        self.last = step;
+        self.delivered = delivered;
         if first {
             // The counters may come from an earlier run of the lanes, or from a part of a step.
             return;
@@ -102,7 +103,8 @@ mod tests {
         let samples = history.samples();
         assert_eq!(samples.len(), History::MOST);
         assert!(samples.iter().all(|sample| sample.delivered_per_second == 2.0), "{samples:?}");
-        let (last, before) = (samples[History::MOST - 1], samples[History::MOST - 2]);
+        let last = samples[History::MOST - 1];
+        let before = samples[History::MOST - 2];
         assert_eq!((last.lag_seconds, before.lag_seconds), (None, Some(1498.0)));
         assert_eq!(last.time.since(before.time), History::STEP);
         assert_eq!(History::step(last.time), 1_499);

@@ -91,7 +91,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonMembers> for Jso
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let (mut time, mut own) = (String::new(), String::new());
+        let mut time = String::new();
+        let mut own = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         context.format_fields(Writer::new(&mut own), event)?;
         let mut fields = parse_fields(&own)?;

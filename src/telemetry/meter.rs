@@ -336,7 +336,8 @@ mod tests {
     #[test]
     fn a_lane_that_fails_again_and_again_does_not_fill_the_log() {
         let begin = Timestamp::from_micros(1_790_000_000_000_000);
-        let (mut lines, mut logged) = (LogLines::default(), 0);
+        let mut lines = LogLines::default();
+        let mut logged = 0;
         for second in 0..3_600 {
             logged += u64::from(lines.take(begin.plus(Duration::from_secs(second))).is_some());
         }

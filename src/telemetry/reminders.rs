@@ -51,7 +51,8 @@ mod tests {
         let clock = Clock::simulated(Timestamp::from_micros(1_790_000_000_000_000));
         let telemetry = Arc::new(Telemetry::default());
         let meter = |stream| Meter::start(&telemetry, "acme", stream, "siem", "http", clock);
-        let (threats, activities) = (meter(Stream::Threats), meter(Stream::Activities));
+        let threats = meter(Stream::Threats);
+        let activities = meter(Stream::Activities);
         let after = async |minutes: u64| {
             tokio::time::advance(Duration::from_secs(60 * minutes)).await;
             json_lines(|| telemetry.remind_of_failures(clock.now()))

@@ -87,11 +87,13 @@ impl HttpClient for Client {
         let client = self.client.clone();
         let sending = self.runtime.spawn(async move {
             let response = client.execute(request.try_into()?).await?;
-            let (status, headers) = (response.status(), response.headers().clone());
+            let status = response.status();
+            let headers = response.headers().clone();
             // The exporter logs the body of a refusal, which may repeat the headers of the request.
             let body = if status.is_success() { response.bytes().await? } else { Bytes::new() };
             let mut answer = Response::new(body);
-            (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
+            *answer.status_mut() = status;
+            *answer.headers_mut() = headers;
             Ok(answer)
         });
         sending.await?

@@ -67,7 +67,8 @@ impl Redactor {
                     })
                 }
             };
-            let (path, everywhere) = (redaction.path.clone(), redaction.everywhere);
+            let path = redaction.path.clone();
+            let everywhere = redaction.everywhere;
             Ok::<_, String>(Rule { path, action, everywhere, matched: AtomicBool::new(false) })
         };
         let rules =

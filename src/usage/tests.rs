@@ -17,8 +17,11 @@ fn session(until: Timestamp, process: u64) -> Session {
 fn one_event(now: Timestamp, seconds: u64) -> Delta {
     let mut delta = Delta::default();
     let counts = delta.at(now);
-    (counts.events, counts.bytes, counts.dead_letters) = (1, 700, 2);
-    (counts.failing_minutes, counts.silent_minutes) = (3, 4);
+    counts.events = 1;
+    counts.bytes = 700;
+    counts.dead_letters = 2;
+    counts.failing_minutes = 3;
+    counts.silent_minutes = 4;
     counts.latency.add(Duration::from_secs(seconds));
     delta
 }
@@ -138,7 +141,8 @@ fn the_fullest_object_has_at_most_twelve_kilobytes() {
         let counts = delta.at(now);
         counts.events = random.u64(500_000..1_000_000);
         counts.bytes = counts.events * random.u64(700..900) + random.u64(..1_000);
-        (counts.dead_letters, counts.failing_minutes) = (random.u64(..100), random.u64(..=60));
+        counts.dead_letters = random.u64(..100);
+        counts.failing_minutes = random.u64(..=60);
         counts.silent_minutes = random.u64(..=60);
         counts.latency.0.iter_mut().for_each(|bucket| *bucket = random.u64(..80_000));
         delta.verify(hour_of(now), random.u64(..4));
@@ -183,7 +187,8 @@ fn what_a_kill_may_have_lost_is_said() {
 
 #[test]
 fn two_of_one_lane_are_added() {
-    let (mut one, mut other) = (Usage::default(), Usage::default());
+    let mut one = Usage::default();
+    let mut other = Usage::default();
     let at = |hour| START.plus(hours(hour));
     one.add(&one_event(at(0), 1), session(at(0), 1));
     other.add(&one_event(at(0), 1), session(at(0), 2));

@@ -52,11 +52,13 @@ impl Checks {
         wait: impl Fn() -> Duration,
     ) {
         if self.expiry.is_due(now) || self.expiry.state.is_replaced() {
-            let (context, lanes) = (context.clone(), lanes());
+            let context = context.clone();
+            let lanes = lanes();
             self.expiry.start(wait(), |known| expiry::check(context, lanes, known));
         }
         if self.ledgers.is_due(now) {
-            let (context, lanes) = (context.clone(), lanes());
+            let context = context.clone();
+            let lanes = lanes();
             self.ledgers.start(wait(), |()| async { ((), verify::check_ledgers(context, lanes).await) });
         }
     }
@@ -82,7 +84,9 @@ impl<T: Default + Send + 'static> Repeated<T> {
     fn is_due(&mut self, now: Instant) -> bool {
         if let Some(ended) = self.running.as_mut().and_then(|running| unconstrained(running).now_or_never()) {
             let (state, pause) = ended.unwrap_or_else(|_| (T::default(), AFTER_PANIC));
-            (self.state, self.due, self.running) = (state, now + pause, None);
+            self.state = state;
+            self.due = now + pause;
+            self.running = None;
         }
         self.running.is_none() && self.due <= now
     }

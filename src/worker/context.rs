@@ -313,7 +313,8 @@ impl WorkerContext {
         let mut all = self.steps.lock();
         let of_pipeline = all.entry(spec.id.pipeline.clone()).or_default();
         of_pipeline.retain(|cached| cached.steps.strong_count() > 0);
-        let (settings, remap) = (spec.transform.clone(), remap.cloned());
+        let settings = spec.transform.clone();
+        let remap = remap.cloned();
         of_pipeline.push(CachedSteps { settings, schema, remap, steps: Arc::downgrade(&steps) });
         Ok(Some(steps))
     }

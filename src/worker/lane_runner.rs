@@ -218,12 +218,14 @@ impl LaneRunner {
 
 /// Resolves when the lane has made no progress for `timeout`.
 async fn no_progress(lane: &LaneMetrics, timeout: Duration) {
-    let (mut last, mut changed_at) = (Progress::default(), Instant::now());
+    let mut last = Progress::default();
+    let mut changed_at = Instant::now();
     loop {
         sleep(PROGRESS_CHECK.min(timeout)).await;
         let now = last.updated(lane);
         if now != last {
-            (last, changed_at) = (now, Instant::now());
+            last = now;
+            changed_at = Instant::now();
         } else if changed_at.elapsed() >= timeout {
             return;
         }

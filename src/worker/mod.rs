@@ -132,7 +132,8 @@ impl OpenedWorker {
     pub async fn start(self) -> Result<Worker, StartError> {
         let Self { context, telemetry } = self;
         let stop = CancellationToken::new();
-        let (health, store) = (telemetry.health(), context.store());
+        let health = telemetry.health();
+        let store = context.store();
         let report = |result| health.set_state_store(result);
         retry_while_transient("the state store", async || store.reach().await, |_| true, report).await?;
         let Options { instance, identity, .. } = &context.options;

@@ -89,9 +89,11 @@ pub async fn run_once(
     let waiting = Arc::new(Waiting::default());
     let lanes = specs.into_iter().map(|spec| {
         let waiting = waiting.clone();
-        let (context, stop) = (context.clone(), stop.child_token());
+        let context = context.clone();
+        let stop = stop.child_token();
         async move {
-            let (id, metrics) = (spec.id.clone(), context.meter(&spec).lane);
+            let id = spec.id.clone();
+            let metrics = context.meter(&spec).lane;
             waiting.0.lock().insert(id.clone(), metrics.clone());
             let runner = Box::new(LaneRunner {
                 spec,

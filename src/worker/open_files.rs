@@ -31,7 +31,8 @@ pub(super) fn limit() -> Option<usize> {
 /// The open files that these lanes may need when none of them is busy: a connection to each console, one for each sink
 /// of a pipeline, and others.
 pub(super) fn needed<'a>(lanes: impl Iterator<Item = &'a LaneSpec>) -> usize {
-    let (mut consoles, mut sinks) = (HashSet::new(), HashSet::new());
+    let mut consoles = HashSet::new();
+    let mut sinks = HashSet::new();
     for lane in lanes {
         consoles.insert(lane.console.url.host());
         sinks.insert((&*lane.id.pipeline, &*lane.id.sink));

@@ -497,7 +497,9 @@ async fn load(store: &dyn Store, lane: LaneId) -> Result<Option<(Found, Option<L
 
 /// Why the lane waits, and the command that ends it.
 fn renamed(found: &Found, lane: Beginning<'_>, verdict: Verdict) -> String {
-    let (old, new, options) = (&found.lane, lane.id(), &lane.context.options);
+    let old = &found.lane;
+    let new = lane.id();
+    let options = &lane.context.options;
     let (from, to) = match old.sink == new.sink {
         true => (old.pipeline.clone(), new.pipeline.clone()),
         false => (old.to_string(), new.to_string()),

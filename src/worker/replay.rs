@@ -228,7 +228,8 @@ impl Replay<'_> {
         open: &mut OpenPartition,
     ) -> io::Result<bool> {
         let ReplayBatch { batch, numbers } = replay_batch;
-        let (settled, stop) = (Settled::none_of(batch.len()), self.stop.child_token());
+        let settled = Settled::none_of(batch.len());
+        let stop = self.stop.child_token();
         let dead_letters = || delivery.meter.lane.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
         let before = dead_letters();
         let refused_before = delivery.health.refused();

@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn lanes_of_a_console_are_spread_evenly_and_consoles_by_chance() {
-        let (times, mut random) = (StartTimes::default(), fastrand::Rng::with_seed(1));
+        let times = StartTimes::default();
+        let mut random = fastrand::Rng::with_seed(1);
         let mut polls = |host: &str, lanes: usize| -> Vec<_> {
             let next = |_| {
                 let StartWaits { open, first_poll } = times.next(host, 10_001, INTERVAL, &mut random);
@@ -93,10 +94,12 @@ mod tests {
 
     #[test]
     fn no_first_poll_waits_for_other_lanes_to_open_and_a_single_lane_waits_for_nothing() {
-        let (times, mut random) = (StartTimes::default(), fastrand::Rng::with_seed(1));
+        let times = StartTimes::default();
+        let mut random = fastrand::Rng::with_seed(1);
         let waits: Vec<_> = (0..100).map(|_| times.next("console", 100, INTERVAL, &mut random)).collect();
         let opens: Vec<_> = waits.iter().map(|waits| waits.open).collect();
-        let (first, last) = (opens.iter().min().unwrap(), opens.iter().max().unwrap());
+        let first = opens.iter().min().unwrap();
+        let last = opens.iter().max().unwrap();
         assert!(*first < Duration::from_millis(5) && *last > Duration::from_millis(45), "{first:?} to {last:?}");
         assert!(most(&opens, Duration::from_millis(5)) < 30, "they open one after the other");
         let polls = || waits.iter().map(|waits| waits.open + waits.first_poll);

@@ -329,7 +329,8 @@ impl Supervisor {
     }
 
     fn run_due_checks(&mut self) {
-        let (context, now) = (&self.context, Instant::now());
+        let context = &self.context;
+        let now = Instant::now();
         let longest = for_all(self.pipelines.len(), checks::TIME_PER_CHECK).min(checks::INTERVAL);
         let wait = || until_lanes_wake(context.clock().now(), context.random_wait(longest));
         for RunningPipeline { lanes, checks, .. } in self.pipelines.values_mut() {

@@ -47,7 +47,8 @@ async fn a_closed_output_ends_no_command_in_a_panic() {
     let run_once = ["run", "--once", "--pipelines", "pipelines", "--accept-refusals", "acme/threats/siem"];
     let window = ["--from", "2d", "--to", "now", "--requests-per-second", "1000"];
     let backfill = ["backfill", file, "--stream", "threats", "--once-timeout", "1s"];
-    let (backfill, verify) = ([&backfill[..], &window].concat(), [&["verify", file][..], &window].concat());
+    let backfill = [&backfill[..], &window].concat();
+    let verify = [&["verify", file][..], &window].concat();
     let init =
         ["init", "new.yaml", "--offline", "--console", "https://c.example", "--token-file", "t", "--sink", "file"];
     for (arguments, codes) in [
@@ -86,7 +87,8 @@ async fn a_closed_output_ends_no_command_in_a_panic() {
         (&["demo", "--for", "1s"], &[0]),
     ] {
         let (code, errors) = run(&harness, arguments, false).await;
-        let (code, is_quiet) = (code.unwrap(), !errors.contains("panicked"));
+        let code = code.unwrap();
+        let is_quiet = !errors.contains("panicked");
         assert!(codes.contains(&code) && is_quiet, "{arguments:?}: {code}\n{errors}");
     }
     // With `2>&1 | head` nobody reads what is written about errors either.

@@ -65,7 +65,8 @@ async fn a_written_file_is_checked_and_runs() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("secrets")).unwrap();
     write(directory.path(), "secrets/acme.token", Setup::TOKEN);
-    let (path, url) = (directory.path().to_owned(), server.url());
+    let path = directory.path().to_owned();
+    let url = server.url();
     let commands = move || {
         let events = path.join("events.ndjson");
         let mut init = program();

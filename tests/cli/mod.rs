@@ -136,7 +136,8 @@ fn check_reports_failed_connections_with_1() {
     // Nobody listens at the console's address.
     let (code, out, errors) = run(command.env("S1_CLI_TEST_TOKEN", "canary5e1"));
     let report: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{errors}"));
-    let (findings, all) = (report["pipelines"][0]["findings"].clone(), format!("{out}{errors}"));
+    let findings = report["pipelines"][0]["findings"].clone();
+    let all = format!("{out}{errors}");
     assert_eq!(
         (code, &findings[0]["subject"], &findings[0]["check"]),
         (1, &"console".into(), &"failed".into()),
@@ -310,7 +311,8 @@ async fn activity_types_lists_what_the_mapping_has_no_row_for() {
     let listed: Vec<u32> = out.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
     let table = include_str!("../../crates/mapping/src/data/activity-categories.csv");
     let known: Vec<u32> = table.lines().filter_map(|line| line.split(',').next()?.parse().ok()).collect();
-    let (total, listed) = (listed.last().copied().unwrap(), &listed[..listed.len() - 1]);
+    let total = listed.last().copied().unwrap();
+    let listed = &listed[..listed.len() - 1];
     assert_eq!(total as usize, listed.len(), "{out}");
     assert!(!listed.is_empty() && listed.iter().all(|kind| !known.contains(kind)), "{out}");
     assert!(known.contains(&27) && !listed.contains(&27));
@@ -378,7 +380,8 @@ fn seed(directory: &Path) {
     use s1_forwarder::source::SourcePosition;
     use s1_forwarder::state::FileStore;
     let since = Timestamp::parse("2026-01-31T00:00:00Z").unwrap();
-    let (host, position) = ("console.example".to_owned(), SourcePosition::starting_at(since));
+    let host = "console.example".to_owned();
+    let position = SourcePosition::starting_at(since);
     let ledger = Ledger::begin(since, String::new(), true);
     let checkpoint = LaneCheckpoint::begin(host.into(), "".into(), "1d".into(), since, position, ledger);
     let store = FileStore::open(directory).unwrap();

@@ -31,7 +31,8 @@ fn texts(status: &Value, key: &str) -> Vec<String> {
 async fn each_worker_shows_the_lanes_of_all() {
     let Some(kubernetes) = Kubernetes::start().await else { return };
     let mut harness = ClusterHarness::new(&kubernetes, PIPELINES).await;
-    let (first, second) = (harness.add().await, harness.add().await);
+    let first = harness.add().await;
+    let second = harness.add().await;
     harness.even().await;
     for name in [&first, &second] {
         let worker = &mut harness.worker(name).process;

@@ -53,7 +53,8 @@ impl Link {
 async fn join(client: TcpStream, server: SocketAddr, mut cut: watch::Receiver<bool>) {
     let _ = cut.wait_for(|is_cut| !is_cut).await;
     let Ok(upstream) = TcpStream::connect(server).await else { return };
-    let ((read, write), (up_read, up_write)) = (client.into_split(), upstream.into_split());
+    let (read, write) = client.into_split();
+    let (up_read, up_write) = upstream.into_split();
     let one = tokio::spawn(copy(read, up_write, cut.clone()));
     let other = tokio::spawn(copy(up_read, write, cut));
     let _ = tokio::join!(one, other);

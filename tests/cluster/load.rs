@@ -95,7 +95,8 @@ async fn the_load_on_the_api_server_is_what_the_docs_compute() {
     let busy = setting("S1_FORWARDER_CLUSTER_BUSY", lanes / 20);
     let seconds = setting("S1_FORWARDER_CLUSTER_LEASE", LEASE.as_secs() as usize);
     let watched = Duration::from_secs(setting("S1_FORWARDER_CLUSTER_WATCH", 8) as u64);
-    let (lease, interval) = (seconds as f64, seconds as f64 / 3.0);
+    let lease = seconds as f64;
+    let interval = seconds as f64 / 3.0;
 
     let quiet = tokio::task::spawn_blocking(|| Arc::new(Console::new(&Setup::new(system_clock())))).await.unwrap();
     let quiet = Server::start(quiet, ([127, 0, 0, 1], 0).into()).await.unwrap();
@@ -132,7 +133,8 @@ async fn the_load_on_the_api_server_is_what_the_docs_compute() {
     let saved = busy as f64 / interval;
     after.print(&before, "with busy lanes");
     println!("  computed: PUT configmaps {saved:.1}/s");
-    let (least, most) = (saved * 0.2, saved * 1.2 + lanes as f64 / IDLE_INTERVAL.as_secs_f64());
+    let least = saved * 0.2;
+    let most = saved * 1.2 + lanes as f64 / IDLE_INTERVAL.as_secs_f64();
     let written = after.rate(&before, "PUT configmaps");
     assert!((least..=most).contains(&written), "{written} checkpoints a second, not {least} to {most}");
 

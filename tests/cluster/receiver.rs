@@ -27,8 +27,8 @@ impl Contract for Arrivals {
 
     /// The path names the pipeline.
     fn answer(&mut self, request: &Received) -> Reply {
-        let (pipeline, worker) =
-            (request.path.trim_start_matches('/').to_owned(), request.header("x-worker").to_owned());
+        let pipeline = request.path.trim_start_matches('/').to_owned();
+        let worker = request.header("x-worker").to_owned();
         assert!(request.method == "POST" && !worker.is_empty(), "{request:?}");
         let arrival = Arrival { at: Instant::now(), worker };
         for event in lines(&request.body).unwrap() {

@@ -16,7 +16,8 @@ async fn a_worker_waits_for_the_api_server_at_its_start() {
         Process::spawn(command)
     };
     kubernetes.stop_api();
-    let (mut waits, mut leaves) = (worker(), worker());
+    let mut waits = worker();
+    let mut leaves = worker();
     for worker in [&mut waits, &mut leaves] {
         worker.logged(&["WARN", "waits until the state store can be reached", "the API server"]).await;
         let (ready, why) = worker.get("/readyz").await;

@@ -27,7 +27,8 @@ fn lane(sink: &str) -> CheckpointKey {
 async fn whoever_lost_a_checkpoint_cannot_overwrite_the_next_owners() {
     let Some(kubernetes) = Kubernetes::shared().await else { return };
     let tenant = kubernetes.tenant().await;
-    let (first, second) = (store(&tenant, "first").await, store(&tenant, "second").await);
+    let first = store(&tenant, "first").await;
+    let second = store(&tenant, "second").await;
     let lane = lane("siem");
     assert_eq!(first.claim(&lane).await.unwrap(), None);
     first.commit(&lane, b"one".to_vec().into()).await.unwrap();
@@ -51,7 +52,8 @@ async fn whoever_lost_a_checkpoint_cannot_overwrite_the_next_owners() {
 async fn a_large_checkpoint_is_cut_and_its_old_parts_go() {
     let Some(kubernetes) = Kubernetes::shared().await else { return };
     let tenant = kubernetes.tenant().await;
-    let (first, second) = (store(&tenant, "first").await, store(&tenant, "second").await);
+    let first = store(&tenant, "first").await;
+    let second = store(&tenant, "second").await;
     let lane = lane("siem");
     let large = |byte: u8| vec![byte; 900 << 10];
     first.commit(&lane, large(1).into()).await.unwrap();
@@ -72,7 +74,8 @@ async fn checkpoints_are_listed_renamed_and_deleted() {
     let Some(kubernetes) = Kubernetes::shared().await else { return };
     let tenant = kubernetes.tenant().await;
     let store = store(&tenant, "first").await;
-    let (one, other) = (lane("siem"), lane("bus"));
+    let one = lane("siem");
+    let other = lane("bus");
     store.commit(&one, b"one".to_vec().into()).await.unwrap();
     store.commit(&other, vec![7; 600 << 10].into()).await.unwrap();
     assert_eq!(store.list().await.unwrap(), [other.clone(), one.clone()]);

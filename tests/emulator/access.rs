@@ -67,7 +67,8 @@ async fn a_token_expires_in_time_and_its_details_say_so() {
 #[tokio::test]
 async fn tokens_see_their_scope_only() {
     let client = Client::new(&Setup { activities: 900, threats: 90, agents: 60, alerts: 60, ..Setup::new(NOW) }).await;
-    let (accounts, sites) = (client.console.ids(Kind::Accounts), client.console.ids(Kind::Sites));
+    let accounts = client.console.ids(Kind::Accounts);
+    let sites = client.console.ids(Kind::Sites);
     let of_account = Scope::Accounts(vec![accounts[0]]);
     let of_sites = Scope::Sites(vec![sites[1], sites[3]]);
     client.console.set_token(Token::new("account").scoped(of_account.clone()));

@@ -86,7 +86,9 @@ impl Client {
 
     /// The ids of every page of a list, in order, and the number of pages.
     pub async fn walk(&self, target: &str) -> (Vec<String>, usize) {
-        let (mut ids, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+        let mut ids = Vec::new();
+        let mut cursor = String::new();
+        let mut pages = 0;
         loop {
             let page = self.page(&format!("{target}{cursor}")).await;
             ids.extend(ids_of(&page));
@@ -106,7 +108,8 @@ impl Client {
 impl Got {
     pub async fn of(request: reqwest::RequestBuilder) -> reqwest::Result<Self> {
         let response = request.send().await?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
         Ok(Self { status, headers, text: response.text().await? })
     }
 

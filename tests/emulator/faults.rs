@@ -189,7 +189,9 @@ fn every_preset_is_known_by_its_name() {
 #[tokio::test]
 async fn a_console_goes_away_and_comes_back() {
     let client = Client::new(&Setup { threats: 5, ..Setup::new(NOW) }).await;
-    let (console, address, http) = (client.console.clone(), client.address(), reqwest::Client::new());
+    let console = client.console.clone();
+    let address = client.address();
+    let http = reqwest::Client::new();
     let status = format!("http://{address}/web/api/v2.1/system/status");
     assert_eq!(http.get(&status).send().await.unwrap().status(), 200);
     client.stop().await;

@@ -25,7 +25,8 @@ async fn time_filters_are_exact_at_their_ends() {
             for sort in ["id", "createdAt"] {
                 let target = format!("{}?limit=1000&sortBy={sort}&{field}__{operator}={text}", kind.path());
                 let page = client.page(&target).await;
-                let (mut got, mut wanted) = (ids_of(&page), ids(&expected, |version| keep(time(version))));
+                let mut got = ids_of(&page);
+                let mut wanted = ids(&expected, |version| keep(time(version)));
                 assert_eq!(page["pagination"]["totalItems"], wanted.len(), "{target}");
                 got.sort_unstable();
                 wanted.sort_unstable();
@@ -34,7 +35,8 @@ async fn time_filters_are_exact_at_their_ends() {
         }
     }
     let expected = client.console.visible_versions(Kind::Activities, &Scope::Global);
-    let (from, to) = ((NOW - 43_200 * SECOND) / 1000, NOW / 1000);
+    let from = (NOW - 43_200 * SECOND) / 1000;
+    let to = NOW / 1000;
     let page = client.page(&format!("/activities?limit=1000&createdAt__between={from}-{to}")).await;
     assert_eq!(
         ids_of(&page).len(),
@@ -132,8 +134,8 @@ async fn hidden_activities_and_decommissioned_agents_are_shown_when_asked_for() 
     assert_eq!(client.walk("/activities?limit=1000&includeHidden=True").await.0.len(), 3_000);
     assert_eq!(client.walk("/activities?limit=1000").await.0.len() as u64, shown);
 
-    let (active, gone) =
-        (count("/agents?countOnly=true").await, count("/agents?countOnly=true&isDecommissioned=True").await);
+    let active = count("/agents?countOnly=true").await;
+    let gone = count("/agents?countOnly=true&isDecommissioned=True").await;
     assert!(gone > 0 && active > 0);
     assert_eq!(active + gone, 200);
     assert_eq!(count("/agents?countOnly=true&isDecommissioned=True,False").await, 200);

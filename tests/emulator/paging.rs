@@ -141,7 +141,8 @@ async fn records_that_change_while_paged_move() {
     let client = Client::new(&Setup { agents: 30, ..Setup::new(NOW) }).await;
     let target = "/agents?limit=10&sortBy=updatedAt&sortOrder=asc";
     let first = client.page(target).await;
-    let (seen, unseen) = (ids_of(&first)[3].clone(), client.walk(target).await.0[15].clone());
+    let seen = ids_of(&first)[3].clone();
+    let unseen = client.walk(target).await.0[15].clone();
     for id in [&seen, &unseen] {
         assert!(client.console.change_randomly(Kind::Agents, id.parse().unwrap(), NOW + SECOND));
     }

@@ -84,7 +84,8 @@ async fn age_and_scans_move_without_a_change() {
         assert_ne!(before["lastScanDate"], after["lastScanDate"]);
         let rest = |record: &Value| {
             let mut record = record.clone();
-            (record["daysDetected"], record["lastScanDate"]) = (Value::Null, Value::Null);
+            record["daysDetected"] = Value::Null;
+            record["lastScanDate"] = Value::Null;
             record
         };
         assert_eq!(rest(before), rest(after));

@@ -53,7 +53,8 @@ async fn pages_hold_every_alert_once_in_order() {
     assert!(all.iter().any(|node| node["updatedAt"].is_null()), "some were never updated");
 
     let range = |start: Value, end: Value| json!([{ "fieldId": "updatedAt", "dateTimeRange": { "start": start, "startInclusive": true, "end": end } }]);
-    let (mid, now) = ((NOW - 43_200 * SECOND) / 1_000, NOW / 1_000);
+    let mid = (NOW - 43_200 * SECOND) / 1_000;
+    let now = NOW / 1_000;
     let sort = json!({ "by": "updatedAt", "order": "ASC" });
     let dated = walk(&client, json!({ "first": 50, "sort": sort, "filters": range(Value::Null, now.into()) })).await;
     let young = walk(&client, json!({ "first": 50, "sort": sort, "filters": range(mid.into(), now.into()) })).await;

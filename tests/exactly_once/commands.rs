@@ -18,8 +18,10 @@ async fn a_backfill_leaves_the_transactions_of_a_running_worker_alone() {
     let worker = harness.worker();
     until("the history is delivered", async || (bus.arrived().len() >= 600).then_some(())).await;
 
-    let (from, to) = (system_clock() - 2 * 86_400_000_000, system_clock() - 5_000_000);
-    let (from, to) = (print_time(from), print_time(to));
+    let from = system_clock() - 2 * 86_400_000_000;
+    let to = system_clock() - 5_000_000;
+    let from = print_time(from);
+    let to = print_time(to);
     let arguments = ["backfill", "pipelines/acme.yaml", "--stream", "activities", "--from", &from, "--to", &to];
     let done = harness.command(&[&arguments[..], &["--requests-per-second", "100"]].concat()).await;
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);

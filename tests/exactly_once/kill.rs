@@ -14,7 +14,8 @@ use crate::support::process::until;
 async fn a_worker_that_is_killed_again_and_again_delivers_everything_once() {
     let Some(bus) = Bus::without_topics().await else { return };
     let kills = setting("S1_FORWARDER_KILLS", 6);
-    let (activities, threats) = (1_000 + 400 * kills, 200 + 100 * kills);
+    let activities = 1_000 + 400 * kills;
+    let threats = 200 + 100 * kills;
     let harness =
         Harness::new(|setup| (setup.activities, setup.threats, setup.rate) = (activities, threats, 100.0)).await;
     bus.put(&harness, "acme", json!({}));

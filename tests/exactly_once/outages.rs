@@ -44,7 +44,8 @@ async fn delivered(worker: &mut Process, pipeline: &str) -> u64 {
 
 /// Waits until more is delivered than there is now. Returns how long that took.
 async fn goes_on(worker: &mut Process, pipeline: &str) -> Duration {
-    let (begun, before) = (Instant::now(), delivered(worker, pipeline).await);
+    let begun = Instant::now();
+    let before = delivered(worker, pipeline).await;
     while delivered(worker, pipeline).await == before {
         assert!(begun.elapsed() < 4 * PATIENCE, "{pipeline} stands still\n{}", worker.log_text());
         sleep(Duration::from_millis(100)).await;

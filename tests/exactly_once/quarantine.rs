@@ -23,7 +23,8 @@ struct Secure {
 impl Secure {
     async fn start() -> Option<Self> {
         let started = tokio::task::spawn_blocking(|| {
-            let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+            let authority = Authority::new();
+            let directory = tempfile::tempdir().unwrap();
             std::fs::write(directory.path().join("ca.pem"), authority.certificate()).unwrap();
             Some(Self { broker: Arc::new(Broker::start_secure(&authority)?), directory })
         });

@@ -18,7 +18,8 @@ const MOST_ROUNDS: usize = 6;
 #[ignore = "a measurement: `just bench-exactly-once`"]
 async fn exactly_once_keeps_most_of_the_throughput() {
     let Some(broker) = tokio::task::spawn_blocking(Broker::start).await.unwrap() else { return };
-    let (lanes, records) = (setting("S1_FORWARDER_LANES", 40), setting("S1_FORWARDER_BENCH_RECORDS", 5_000));
+    let lanes = setting("S1_FORWARDER_LANES", 40);
+    let records = setting("S1_FORWARDER_BENCH_RECORDS", 5_000);
     let harness = Harness::new(|setup| (setup.activities, setup.threats) = (records, records)).await;
     // One after the other, so that neither has the warmer caches, and the fastest of each: what else the machine does
     // only adds.

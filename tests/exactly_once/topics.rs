@@ -33,7 +33,8 @@ async fn an_empty_topic_is_compacted_and_keeps_its_other_settings() {
     );
 
     let place = |topic: &str| format!("kafka://{}/{topic}", bus.broker.address());
-    let (state, dead_letters) = (place("lanes"), place("dead_letters"));
+    let state = place("lanes");
+    let dead_letters = place("dead_letters");
     for _ in 0..2 {
         assert_done(&harness.once(&["--state", &state, "--dead-letters", &dead_letters]).await);
     }
@@ -50,7 +51,8 @@ async fn commands_that_only_ask_make_no_topic() {
     let harness = harness().await;
     bus.put(&harness, "acme", json!({}));
     let place = |topic: &str| format!("kafka://{}/{topic}", bus.broker.address());
-    let (state, dead_letters) = (place("lanes"), place("dead_letters"));
+    let state = place("lanes");
+    let dead_letters = place("dead_letters");
     let flags: [&[&str]; 3] = [
         &["check", "--pipelines", "pipelines"],
         &["state", "list", "--state", &state],

@@ -276,7 +276,8 @@ impl Mount {
 
 #[tokio::test]
 async fn a_mounted_config_map_or_secret_is_followed_through_its_swap() {
-    let (slow, quick) = (pipeline("60s"), pipeline("30s"));
+    let slow = pipeline("60s");
+    let quick = pipeline("30s");
     let mut mount = Mount::new(&[("acme.yaml", &slow), ("umbrella.yaml", &slow), ("notes", "no pipeline")]);
     let paths = [mount.root.path().to_owned()];
     let mut watch = Watch::new(&paths, None);
@@ -318,7 +319,8 @@ fn defaults_are_inherited_and_their_change_reaches_every_pipeline() {
     let mut files = Files::new(&[scene.directory.path().to_owned()], &with_defaults(&defaults));
     let changes = files.rescan(&Scan::All);
     assert_eq!(summary(&changes, scene.directory.path()), "+acme +globex", "{:?}", files.problems());
-    let (acme, globex) = (&changes.started[0], &changes.started[1]);
+    let acme = &changes.started[0];
+    let globex = &changes.started[1];
     let reference = |token: &s1_forwarder::settings::Secret| token.reference();
     assert_eq!(reference(acme.console.token.first()), format!("file:{}", scene.path("acme.token").display()));
     assert_eq!(
@@ -351,7 +353,8 @@ fn defaults_are_inherited_and_their_change_reaches_every_pipeline() {
 fn defaults_next_to_the_pipelines_are_never_one() {
     let complete = format!("# Of all.\n{}", pipeline("60s"));
     let scene = Scene::new(&[("acme.yaml", "{}\n"), ("defaults.yaml", &complete)]);
-    let (directory, defaults) = (scene.directory.path(), scene.path("defaults.yaml"));
+    let directory = scene.directory.path();
+    let defaults = scene.path("defaults.yaml");
     // Named by another path than the one that the directory has.
     let named = directory.join("..").join(directory.file_name().unwrap()).join("defaults.yaml");
     let mut files = Files::new(&[directory.to_owned()], &with_defaults(&named));

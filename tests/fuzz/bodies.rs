@@ -101,7 +101,8 @@ impl Console {
     }
 
     fn poll(&self, stream: usize) -> Poll {
-        let (pull, meter) = (Pull::of(Stream::ALL[stream]), self.meters[stream].clone());
+        let pull = Pull::of(Stream::ALL[stream]);
+        let meter = self.meters[stream].clone();
         let position = SourcePosition::starting_at(START.minus(std::time::Duration::from_secs(300)));
         Poll::new(&self.client, meter, Arc::new(pull), position, 0, START, Learned::default()).unwrap()
     }
@@ -110,7 +111,9 @@ impl Console {
     fn drive(&self, stream: usize, answers: &[Bytes]) -> String {
         // An answer is followed by a page and by the next question.
         let most = 3 * answers.len() + 100;
-        let (mut poll, mut answers, mut result) = (self.poll(stream), answers.iter(), String::new());
+        let mut poll = self.poll(stream);
+        let mut answers = answers.iter();
+        let mut result = String::new();
         for _ in 0..most {
             match poll.next_action() {
                 Action::Ask(request) => {

@@ -71,7 +71,8 @@ fn pipeline_files() {
         let Ok(text) = std::str::from_utf8(input) else { return String::new() };
         let problems = fuzzed(text);
         assert!(problems.len() < 2_000, "{} problems", problems.len());
-        let (mut result, lines) = (String::new(), u32::try_from(text.split(['\n', '\r']).count()).unwrap() + 1);
+        let mut result = String::new();
+        let lines = u32::try_from(text.split(['\n', '\r']).count()).unwrap() + 1;
         for problem in &problems {
             assert!(problem.line <= lines, "line {} of {lines}", problem.line);
             result += &outline(&problem.message);

@@ -107,11 +107,14 @@ impl Target {
         let seed = variable("S1_FORWARDER_FUZZ_SEED").unwrap_or(1);
         let current = Arc::new(Mutex::new((Instant::now(), Vec::new())));
         let watch = Watch::start(&self, current.clone());
-        let (mut count, mut slowest, begun) = (0_u64, (Duration::ZERO, Vec::new()), Instant::now());
+        let mut count = 0_u64;
+        let mut slowest = (Duration::ZERO, Vec::new());
+        let begun = Instant::now();
         let mut results = HashSet::new();
         let mut attempt = |target: &Self, input: &[u8]| -> bool {
             count += 1;
-            let (started, before) = (Instant::now(), processor_time());
+            let started = Instant::now();
+            let before = processor_time();
             {
                 let mut current = current.lock();
                 current.0 = started;
@@ -132,7 +135,8 @@ impl Target {
         for input in self.kept().iter().chain(&self.seeds.clone()) {
             attempt(&self, input);
         }
-        let (first, bound) = (self.seeds.len(), bound());
+        let first = self.seeds.len();
+        let bound = bound();
         let mut mutator = Mutator::new(seed, self.words, self.header);
         let mut made = 0_u64;
         loop {

@@ -161,13 +161,14 @@ impl Mutator {
                 bytes.splice(at..at, part);
             }
             5 => {
-                let (place, part) = (self.range(bytes), other[self.range(other)].to_vec());
+                let place = self.range(bytes);
+                let part = other[self.range(other)].to_vec();
                 bytes.splice(place, part);
             }
             6 => bytes.truncate(at),
             7 => {
-                let (part, times) =
-                    (bytes[self.range(bytes)].to_vec(), self.one_of(&LENGTHS.iter().collect::<Vec<_>>()));
+                let part = bytes[self.range(bytes)].to_vec();
+                let times = self.one_of(&LENGTHS.iter().collect::<Vec<_>>());
                 let times = (*times).min(MOST_BYTES / part.len().max(1));
                 bytes.splice(at..at, part.repeat(times));
             }
@@ -188,7 +189,8 @@ impl Mutator {
                 bytes.splice(at..at, random);
             }
             10 => {
-                let (place, word) = (self.range(bytes), self.word());
+                let place = self.range(bytes);
+                let word = self.word();
                 bytes.splice(place, word.bytes());
             }
             _ => {
@@ -255,7 +257,8 @@ impl Mutator {
                 map.insert(self.word().to_owned(), value);
             }
             (2, Value::Object(map)) => {
-                let (key, value) = (self.word().to_owned(), self.hostile());
+                let key = self.word().to_owned();
+                let value = self.hostile();
                 map.insert(key, value);
             }
             (0, Value::Array(list)) if !list.is_empty() => drop(list.remove(self.below(list.len()))),

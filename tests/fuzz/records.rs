@@ -106,7 +106,8 @@ fn records() {
     let variants = Stream::ALL.len() * SCHEMAS.len() * 4;
     let mappers: Vec<_> = (0..variants)
         .map(|number| {
-            let (stream, rest) = (number % Stream::ALL.len(), number / Stream::ALL.len());
+            let stream = number % Stream::ALL.len();
+            let rest = number / Stream::ALL.len();
             let mapper = mapper(Stream::ALL[stream], SCHEMAS[rest % SCHEMAS.len()], rest / SCHEMAS.len());
             (RefCell::new(mapper), SCHEMAS[rest % SCHEMAS.len()])
         })

@@ -159,7 +159,8 @@ async fn a_kill_between_letter_and_checkpoint_loses_none() {
     worker.lane("acme/activities/siem", |lane| lane["up"] == true).await;
     // What its first poll changed is in the checkpoint by then; no other can be written any more.
     tokio::time::sleep(Duration::from_millis(700)).await;
-    let (lane, aside) = (harness.path("state/lanes/acme/activities"), harness.path("aside"));
+    let lane = harness.path("state/lanes/acme/activities");
+    let aside = harness.path("aside");
     fs::rename(&lane, &aside).unwrap();
     fs::write(&lane, "in the way").unwrap();
     harness.console().generate_oversized(Kind::Activities, system_clock(), 150_000);

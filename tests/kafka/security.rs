@@ -30,7 +30,8 @@ struct Cluster {
 impl Cluster {
     async fn start(topics: &[&str]) -> Option<Arc<Self>> {
         let cluster = tokio::task::spawn_blocking(|| {
-            let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+            let authority = Authority::new();
+            let directory = tempfile::tempdir().unwrap();
             std::fs::write(directory.path().join("ca.pem"), authority.certificate()).unwrap();
             Some(Arc::new(Self { broker: Broker::start_secure(&authority)?, authority, directory }))
         });
@@ -150,7 +151,9 @@ async fn real_checkpoints_with_a_client_certificate_from_files() {
     harness.put_changed("acme", json!({}));
     let (cert_file, key_file) = cluster.authority.issue(&["forwarder"]).write(cluster.directory.path(), "client");
     let ca_file = cluster.directory.path().join("ca.pem");
-    let (ca_file, cert_file, key_file) = (ca_file.display(), cert_file.display(), key_file.display());
+    let ca_file = ca_file.display();
+    let cert_file = cert_file.display();
+    let key_file = key_file.display();
     let state = format!(
         "kafka://{}/lanes?security.protocol=ssl&ssl.ca.pem=file:{ca_file}&ssl.certificate.pem=file:{cert_file}&ssl.key.pem=file:{key_file}",
         cluster.broker.ssl_address()

@@ -48,8 +48,8 @@ async fn everything_arrives_in_kafka_once_though_the_broker_goes_away() {
     for topic in TOPICS {
         broker.create_topic(topic, 3, &[]).await;
     }
-    let (activities, threats) =
-        (setting("S1_FORWARDER_E2E_ACTIVITIES", 5_000), setting("S1_FORWARDER_E2E_THREATS", 1_000));
+    let activities = setting("S1_FORWARDER_E2E_ACTIVITIES", 5_000);
+    let threats = setting("S1_FORWARDER_E2E_THREATS", 1_000);
     let harness = Harness::new(|setup| (setup.activities, setup.threats) = (activities, threats)).await;
     let away = tokio::spawn({
         let broker = broker.clone();
@@ -130,7 +130,8 @@ async fn the_page_ends_with_a_first_event() {
     let Some(broker) = tokio::task::spawn_blocking(Broker::shared).await.unwrap() else { return };
     let harness = Harness::new(|setup| setup.threats = 10).await;
     let block = |language| block("sinks/kafka.md", "The first event", language);
-    let (console, address) = (harness.server.url(), broker.address());
+    let console = harness.server.url();
+    let address = broker.address();
     let file = with(
         &block("yaml"),
         &[

@@ -129,7 +129,8 @@ fn check_rules(object: &Value) {
     for alert in alerts {
         assert_ne!(alert["alert"], "S1ForwarderMapErrors", "it is disabled");
         assert_eq!(alert["labels"]["team"], "security", "{alert}");
-        let (severity, patience) = (&alert["labels"]["severity"], &alert["for"]);
+        let severity = &alert["labels"]["severity"];
+        let patience = &alert["for"];
         assert!(severity.is_string(), "{alert}");
         if alert["alert"] == "S1ForwarderLaneLags" {
             assert!(severity == "info" && patience == "1h", "{alert}");
@@ -354,7 +355,8 @@ fn the_plain_manifests_are_those_of_the_chart() {
 #[tokio::test]
 async fn a_worker_runs_with_what_the_chart_gives_it() {
     let (Some(chart), Some(kubernetes)) = (Chart::new(), Kubernetes::shared().await) else { return };
-    let (harness, tenant) = (Harness::new(|setup| setup.activities = 20).await, kubernetes.tenant().await);
+    let harness = Harness::new(|setup| setup.activities = 20).await;
+    let tenant = kubernetes.tenant().await;
     harness.write("acme.yaml", &harness.pipeline(json!({})).to_string());
     let inline = format!("pipelines.inline.acme={}", harness.path("acme.yaml").display());
     let values = ["--skip-tests", "--set-file", &inline];

@@ -165,7 +165,8 @@ async fn dead_letters_in_secrets_are_listed_replayed_and_purged_next_to_a_worker
 async fn workers_and_a_purge_that_write_at_once_lose_no_letter_and_keep_none_twice() {
     let Some(kubernetes) = Kubernetes::shared().await else { return };
     let installation = Installation::new(&kubernetes).await;
-    let (one, other) = (installation.store().await, installation.store().await);
+    let one = installation.store().await;
+    let other = installation.store().await;
     let keep = async |store: &SecretStore, ids: std::ops::Range<u32>, status: &str| {
         for id in ids {
             store.keep(&[DeadLetter { status, ..letter("acme", &id.to_string(), "{}") }]).await.unwrap();
@@ -197,13 +198,15 @@ async fn workers_and_a_purge_that_write_at_once_lose_no_letter_and_keep_none_twi
 async fn a_pipeline_with_a_full_secret_leaves_room_for_the_others() {
     let Some(kubernetes) = Kubernetes::shared().await else { return };
     let installation = Installation::new(&kubernetes).await;
-    let (one, other) = (installation.store().await, installation.store().await);
+    let one = installation.store().await;
+    let other = installation.store().await;
     // What compresses well takes little.
     let tidy = json!({ "text": "x".repeat(2 << 20) }).to_string();
     one.keep(&[letter("noisy", "tidy", &tidy)]).await.unwrap();
     let mut kept = 0;
     let full = loop {
-        let (id, event) = (kept.to_string(), random_event(100_000));
+        let id = kept.to_string();
+        let event = random_event(100_000);
         match one.keep(&[letter("noisy", &id, &event)]).await {
             Ok(()) => kept += 1,
             Err(error) => break error,

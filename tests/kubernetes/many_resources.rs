@@ -29,7 +29,8 @@ const TOKENS: usize = 40;
 /// `status` of each resource, by name. Asked for in pages: one list of ten thousand takes the API server too long.
 async fn statuses(scene: &Scene<'_>, namespace: &str) -> BTreeMap<String, Value> {
     let client = scene.kubernetes.admin().await;
-    let (mut statuses, mut next) = (BTreeMap::new(), String::new());
+    let mut statuses = BTreeMap::new();
+    let mut next = String::new();
     loop {
         let path = format!("/apis/s1-forwarder.io/v1alpha1/namespaces/{namespace}/pipelines?limit=500&continue={next}");
         let list: Value = client.request(http::Request::get(path).body(Vec::new()).unwrap()).await.unwrap();
@@ -136,9 +137,11 @@ async fn the_status_of_many_resources_outlives_a_worker_and_is_a_bounded_load() 
     };
     until_within(patience, "every pipeline delivered everything", arrived).await;
 
-    let (before, at) = (writes(&kubernetes).await, Instant::now());
+    let before = writes(&kubernetes).await;
+    let at = Instant::now();
     sleep(Duration::from_secs(watched as u64)).await;
-    let (written, took) = (writes(&kubernetes).await - before, at.elapsed().as_secs_f64());
+    let written = writes(&kubernetes).await - before;
+    let took = at.elapsed().as_secs_f64();
     let most = (count as f64 / 30.0).min(REFRESHES_PER_SECOND * 3.0);
     println!("in peace: {:.1} statuses a second; at most {most:.1} are due", written / took);
     // One period more, since all began together.

@@ -470,7 +470,8 @@ async fn a_pipeline_becomes_ready_says_that_its_token_is_refused_and_becomes_rea
 async fn each_namespace_has_its_own_secrets_and_names() {
     let Some(kubernetes) = Kubernetes::start().await else { return };
     let Some(scene) = Scene::new(&kubernetes).await else { return };
-    let (acme, globex) = (scene.customer().await, scene.customer().await);
+    let acme = scene.customer().await;
+    let globex = scene.customer().await;
     scene.allow(&["*"]).await;
     // A Secret that only the first has, and a name that both have.
     scene.put_secret(&acme, "only-here", Setup::TOKEN).await;

@@ -10,7 +10,8 @@ use crate::support::kubernetes::Kubernetes;
 #[tokio::test]
 async fn a_worker_may_use_leases_in_its_own_namespace_only_and_after_a_restart_of_the_api_server() {
     let Some(kubernetes) = Kubernetes::start().await else { return };
-    let (own, other) = (kubernetes.tenant().await, kubernetes.tenant().await);
+    let own = kubernetes.tenant().await;
+    let other = kubernetes.tenant().await;
     let client = own.client().await;
     let leases: Api<Lease> = Api::namespaced(client.clone(), &own.name);
     let lease: Lease = serde_json::from_value(json!({ "metadata": { "name": "s1-forwarder-0" } })).unwrap();

@@ -332,10 +332,12 @@ async fn a_checkpoint_goes_into_the_sink_and_out_of_it_again() {
 /// The sink cannot read what is in the store: the sums come along, and the journal is left behind and removed.
 #[tokio::test(start_paused = true)]
 async fn a_journal_in_the_store_goes_into_the_sink_as_sums() {
-    let (harness, directory) = (LaneHarness::new(|setup| setup.activities = 600), tempfile::tempdir().unwrap());
+    let harness = LaneHarness::new(|setup| setup.activities = 600);
+    let directory = tempfile::tempdir().unwrap();
     let store = Arc::new(FileStore::open(directory.path()).unwrap());
     let with_store = |sink: Arc<dyn Sink>| Lane { store: store.clone(), ..lane(&harness, sink) };
-    let (plain, sink) = (MemorySink::accepting(harness.clock), Arc::new(CommittingSink::default()));
+    let plain = MemorySink::accepting(harness.clock);
+    let sink = Arc::new(CommittingSink::default());
     harness.run_once(with_store(plain.clone())).await;
     let id = with_store(plain.clone()).key;
     let sums = async |ledger: Vec<u8>| {

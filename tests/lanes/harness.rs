@@ -160,7 +160,8 @@ impl LaneHarness {
     }
 
     pub fn start(&self, lane: Lane) -> Running {
-        let (metrics, stop) = (lane.delivery.meter.lane.clone(), CancellationToken::new());
+        let metrics = lane.delivery.meter.lane.clone();
+        let stop = CancellationToken::new();
         Running { metrics, task: tokio::spawn(lane.run(stop.clone())), stop }
     }
 

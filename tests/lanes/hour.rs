@@ -75,7 +75,8 @@ fn assert_flat(tenths: &[Tenth]) {
         );
     }
     // The first tenth has no overlap to remember yet.
-    let (early, late) = (&tenths[2], &tenths[9]);
+    let early = &tenths[2];
+    let late = &tenths[9];
     assert!(tenths.iter().all(|tenth| tenth.bytes <= MOST_BYTES), "more than {MOST_BYTES} bytes");
     assert!(late.checkpoint <= 2 * early.checkpoint.max(2_000), "the checkpoint grows");
     assert!(late.bytes <= early.bytes * 3 / 2, "a write grows");

@@ -148,7 +148,8 @@ async fn ninety_lanes_whose_stores_stall_give_back_what_they_hold() {
         if number % 2 == 0 { &store.hangs } else { &store.fails }.store(true, Ordering::Relaxed);
     }
     sleep(Duration::from_secs(45)).await;
-    let (stalled, healthy) = (totals(&sinks[..90]), totals(&sinks[90..]));
+    let stalled = totals(&sinks[..90]);
+    let healthy = totals(&sinks[90..]);
     let others: Vec<_> = running.drain(90..).collect();
     others.iter().for_each(|lane| lane.task.abort());
     sleep(Duration::from_secs(20)).await;
@@ -173,7 +174,8 @@ async fn ninety_lanes_whose_stores_stall_give_back_what_they_hold() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_is_noticed_while_the_sink_takes_its_time() {
     let harness = LaneHarness::new(|setup| setup.activities = 2_500);
-    let (store, mut sink) = (Arc::<StallingStore>::default(), MemorySink::accepting(harness.clock));
+    let store = Arc::<StallingStore>::default();
+    let mut sink = MemorySink::accepting(harness.clock);
     Arc::get_mut(&mut sink).unwrap().delay = Duration::from_secs(300);
     let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     let interval = Duration::from_secs(310);
@@ -198,7 +200,8 @@ async fn lanes_that_waited_for_memory_together_do_not_ask_together() {
     let lane = |stream| harness.start(harness.lane(harness.pull(stream), "siem", sink.clone()));
     let running = [Stream::Activities, Stream::Threats, Stream::Agents].map(lane);
     sleep(Duration::from_secs(60)).await;
-    let (asked, delivered) = (harness.console.request_log().len(), sink.total());
+    let asked = harness.console.request_log().len();
+    let delivered = sink.total();
     drop(everything);
     sleep(Duration::from_millis(1_900)).await;
     let at_once = harness.console.request_log().len() - asked;

@@ -42,7 +42,8 @@ async fn steps_over(
     lane.once = true;
     let metrics = lane.delivery.meter.lane.clone();
     timeout(PATIENCE, harness.start(lane).task).await.unwrap_or_else(|_| panic!("{name} does not end")).unwrap();
-    let (counts, mut owed) = (sink.counts(), harness.owed(kind));
+    let counts = sink.counts();
+    let mut owed = harness.owed(kind);
     owed.retain(|_, id| !large.contains(id));
     assert_eq!(counts.keys().collect::<Vec<_>>(), owed.keys().collect::<Vec<_>>(), "{name}");
     assert!(counts.values().all(|count| *count == 1), "{name}: something came twice");
@@ -131,7 +132,8 @@ async fn a_record_that_is_too_large_is_stepped_over_when_it_is_still_in_its_plac
 
 #[tokio::test(start_paused = true)]
 async fn several_that_are_too_large_are_stepped_over_one_behind_the_other_and_each_once() {
-    let (first, second) = (page(&[large(&activity(4, ago(60)))], None), page(&[large(&activity(5, ago(60)))], None));
+    let first = page(&[large(&activity(4, ago(60)))], None);
+    let second = page(&[large(&activity(5, ago(60)))], None);
     let mut talk = in_front_of(&first).await;
     assert_eq!(ids(&talk.meets(&first, &[]).await.unwrap().unwrap()), ["4"]);
     assert_eq!(ids(&talk.meets(&second, &[]).await.unwrap().unwrap()), ["5"]);

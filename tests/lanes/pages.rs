@@ -274,7 +274,8 @@ async fn a_page_with_an_error_next_to_its_alerts_is_asked_for_three_times_more()
 /// rest.
 #[tokio::test(start_paused = true)]
 async fn what_is_not_in_order_moves_no_position_before_the_end_of_the_poll() {
-    let (harness, script) = (LaneHarness::new(|_| {}), Arc::new(ResponseQueue::default()));
+    let harness = LaneHarness::new(|_| {});
+    let script = Arc::new(ResponseQueue::default());
     let newest_first = page(&[activity(3, ago(60)), activity(2, ago(6_000))], Some("a"));
     // First the lane asks for the time; and the second page is null again and again.
     for response in [&newest_first, &newest_first, NULL, NULL] {

@@ -123,7 +123,8 @@ async fn a_restart_repeats_nothing_and_loses_nothing() {
 async fn a_poll_that_reached_its_end_moves_the_position_to_its_start() {
     let harness = LaneHarness::new(|setup| setup.activities = 100);
     let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", MemorySink::accepting(harness.clock));
-    (lane.once, lane.first_poll_after) = (true, Duration::from_secs(86_400));
+    lane.once = true;
+    lane.first_poll_after = Duration::from_secs(86_400);
     harness.start(lane).task.await.unwrap();
     let position = harness.checkpoint(Stream::Activities, "siem").unwrap().position;
     let age = harness.clock.now().since(position.complete().unwrap());
@@ -138,7 +139,8 @@ async fn a_stream_that_is_forbidden_waits_and_comes_back() {
         setup.threats = 20;
     });
     harness.console.set_faults(Faults { forbidden: vec![Kind::Threats], ..Faults::default() });
-    let (threats, activities) = (MemorySink::accepting(harness.clock), MemorySink::accepting(harness.clock));
+    let threats = MemorySink::accepting(harness.clock);
+    let activities = MemorySink::accepting(harness.clock);
     let forbidden = harness.start(harness.lane(harness.pull(Stream::Threats), "siem", threats.clone()));
     let allowed = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", activities.clone()));
     sleep(Duration::from_secs(1800)).await;
@@ -164,7 +166,8 @@ async fn a_console_that_answers_null_for_nothing_is_no_failure_once_its_count_ha
     let failed_at = running.metrics.last_error().unwrap().0;
     let asked = harness.console.request_log().len();
     sleep(Duration::from_secs(300)).await;
-    let (failed_last, asked) = (running.metrics.last_error().unwrap().0, harness.console.request_log().len() - asked);
+    let failed_last = running.metrics.last_error().unwrap().0;
+    let asked = harness.console.request_log().len() - asked;
     assert!(running.metrics.state().is_up() && failed_last == failed_at);
     assert!((20..=22).contains(&asked), "a page and a count for each of ten polls: {asked}");
     // It is still asked for its count: null may also be a failure.
@@ -191,14 +194,18 @@ async fn a_long_history_is_not_remembered() {
 
 async fn is_not_remembered(kind: Kind, stream: Stream, most_keys: usize) {
     let harness = LaneHarness::new(|setup| {
-        (setup.activities, setup.alerts, setup.span) = (12_000, 12_000, Duration::from_secs(300 * 86_400));
+        setup.activities = 12_000;
+        setup.alerts = 12_000;
+        setup.span = Duration::from_secs(300 * 86_400);
     });
     let lane = harness.lane(harness.pull(stream), "siem", MemorySink::accepting(harness.clock));
-    let (client, meter) = (lane.client.clone(), lane.delivery.meter.clone());
+    let client = lane.client.clone();
+    let meter = lane.delivery.meter.clone();
     let position = SourcePosition::starting_at(Timestamp::default());
     let mut poll =
         Poll::new(&client, meter, lane.pull.clone(), position, 0, harness.clock.now(), Learned::default()).unwrap();
-    let (mut arrived, mut most) = (0, 0);
+    let mut arrived = 0;
+    let mut most = 0;
     loop {
         match poll.next_action() {
             Action::Ask(request) => {
@@ -235,7 +242,8 @@ async fn excluded_types_are_dropped_and_counted() {
 #[tokio::test(start_paused = true)]
 async fn records_that_are_not_delivered_move_the_position_like_those_that_are() {
     let mut harness = LaneHarness::new(|setup| {
-        (setup.activities, setup.span) = (20_000, Duration::from_secs(300 * 86_400));
+        setup.activities = 20_000;
+        setup.span = Duration::from_secs(300 * 86_400);
     });
     harness.console_delay = Duration::from_secs(1);
     let all_types = harness.activity_types().into_iter().collect::<BTreeSet<_>>().into_iter().collect();

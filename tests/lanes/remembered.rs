@@ -41,7 +41,8 @@ fn hostile(harness: &LaneHarness, sink: Arc<MemorySink>) -> Lane {
 async fn a_console_that_invents_records_without_end_stops_its_own_lane() {
     let mut harness = LaneHarness::new(|setup| setup.activities = 300);
     harness.remembered = Remembered::new(MAX, 1 << 30);
-    let (sink, others) = (MemorySink::accepting(harness.clock), MemorySink::accepting(harness.clock));
+    let sink = MemorySink::accepting(harness.clock);
+    let others = MemorySink::accepting(harness.clock);
     let running = harness.start(hostile(&harness, sink.clone()));
     let honest = harness.lane(harness.pull(Stream::Activities), "honest", others.clone());
     let honest = harness.start(Lane { memory: harness.remembered.lane("globex"), ..honest });

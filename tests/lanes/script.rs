@@ -44,7 +44,8 @@ impl Talk {
 
     /// A poll of the stream's `pass`-th pass, of a lane that had come as far as `position` says.
     pub fn of_pass(pull: Pull, pass: usize, position: impl FnOnce(&mut SourcePosition, &Pull)) -> Self {
-        let (harness, script) = (LaneHarness::new(|_| {}), Arc::new(ResponseQueue::default()));
+        let harness = LaneHarness::new(|_| {});
+        let script = Arc::new(ResponseQueue::default());
         let client = Arc::new(harness.client(Arc::new(script.transport()), "siem"));
         let meter = Meter::start(&harness.telemetry, "acme", pull.stream, "siem", "memory", harness.clock);
         let mut begun = SourcePosition::starting_at(Timestamp::default());
@@ -180,7 +181,8 @@ pub fn large(record: &str) -> String {
 
 pub fn unified(id: &str, more: &str, next: Option<&str>) -> String {
     let node = format!(r#"{{"id":"{id}","createdAt":"{0}","updatedAt":"{0}","detectedAt":"{0}"{more}}}"#, ago(60));
-    let (has_next, end) = (next.is_some(), next.unwrap_or_default());
+    let has_next = next.is_some();
+    let end = next.unwrap_or_default();
     format!(
         r#"{{"data":{{"alerts":{{"totalCount":1,"pageInfo":{{"hasNextPage":{has_next},"endCursor":"{end}"}},"edges":[{{"cursor":"x","node":{node}}}]}}}}}}"#
     )

@@ -120,7 +120,8 @@ async fn a_run_ends_when_its_checkpoint_is_refused() {
             let harness = LaneHarness::new(|setup| setup.activities = 1_000);
             let sink = MemorySink::accepting(harness.clock);
             let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
-            (lane.once, lane.checkpoint_interval) = (true, checkpoint_interval);
+            lane.once = true;
+            lane.checkpoint_interval = checkpoint_interval;
             let running = harness.start(lane);
             sleep(Duration::from_millis(100)).await;
             assert_eq!(harness.store.checkpoints().len(), 1, "the lane has begun");
@@ -204,7 +205,8 @@ async fn batches_are_as_large_as_the_sink_takes_them_and_no_larger() {
     let harness = LaneHarness::new(|setup| setup.activities = 1_000);
     let most = Arc::new(AtomicUsize::new(0));
     let mut sink = {
-        let (most, budget) = (most.clone(), harness.budget.clone());
+        let most = most.clone();
+        let budget = harness.budget.clone();
         MemorySink::new(harness.clock, move |_, batch| {
             assert!(
                 budget.used() >= 3 * batch.allocated_bytes(),
@@ -217,7 +219,9 @@ async fn batches_are_as_large_as_the_sink_takes_them_and_no_larger() {
         })
     };
     let limits = &mut Arc::get_mut(&mut sink).unwrap().limits;
-    (limits.bytes, limits.framing, limits.copies) = (6_000, 10, 3);
+    limits.bytes = 6_000;
+    limits.framing = 10;
+    limits.copies = 3;
     harness.run_once(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone())).await;
     assert_eq!((sink.total(), sink.counts().len()), (1_000, 1_000));
     assert!(most.load(Ordering::Relaxed) > 4_500, "nearly full");
@@ -229,7 +233,8 @@ async fn a_batch_on_its_way_is_held_in_the_budget_as_often_as_the_sink_copies_it
     let harness = LaneHarness::new(|setup| setup.activities = 40);
     let held = Arc::new(AtomicUsize::new(0));
     let mut sink = {
-        let (held, budget) = (held.clone(), harness.budget.clone());
+        let held = held.clone();
+        let budget = harness.budget.clone();
         MemorySink::new(harness.clock, move |_, batch| {
             let record_keys = batch.len() * size_of::<RecordKey>();
             let expected =
@@ -380,7 +385,8 @@ async fn a_sink_may_limit_bytes_and_no_number_of_events() {
     let harness = LaneHarness::new(|setup| setup.activities = 300);
     let mut sink = MemorySink::accepting(harness.clock);
     let limits = &mut Arc::get_mut(&mut sink).unwrap().limits;
-    (limits.events, limits.bytes) = (usize::MAX, 1);
+    limits.events = usize::MAX;
+    limits.bytes = 1;
     let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     let metrics = lane.delivery.meter.lane.clone();
     harness.run_once(lane).await;

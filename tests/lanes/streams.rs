@@ -64,7 +64,8 @@ async fn every_stream_is_drained_from_a_console_with_faults() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_only_checked_in_is_not_sent_again() {
     let harness = LaneHarness::new(|setup| setup.agents = 50);
-    let (sink, agents) = (sink(&harness), harness.console.ids(Kind::Agents));
+    let sink = sink(&harness);
+    let agents = harness.console.ids(Kind::Agents);
     let listed: Vec<u64> = harness.owed(Kind::Agents).into_values().collect();
     let check_in = |minute: u32, change: &dyn Fn(&mut Value)| {
         let now = START.plus(minute * MINUTE);
@@ -131,7 +132,8 @@ async fn without_volatile_keys_every_check_in_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_lane_may_change_its_mode_and_change_back() {
     let harness = LaneHarness::new(|setup| setup.agents = 60);
-    let (sink, changes) = (sink(&harness), harness.pull(Stream::Agents));
+    let sink = sink(&harness);
+    let changes = harness.pull(Stream::Agents);
     let snapshot = Pull { snapshot: true, ..changes.clone() };
     let listed = harness.owed(Kind::Agents).len();
     for (round, (pull, wanted)) in
@@ -164,7 +166,8 @@ async fn decommissioned_agents_are_pulled_on_request() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_is_gone_is_forgotten_and_one_that_checks_in_is_not() {
     let harness = LaneHarness::new(|setup| setup.agents = 20);
-    let (sink, pull) = (sink(&harness), Pull { interval: DAY / 4, ..harness.pull(Stream::Agents) });
+    let sink = sink(&harness);
+    let pull = Pull { interval: DAY / 4, ..harness.pull(Stream::Agents) };
     let listed: Vec<u64> = harness.owed(Kind::Agents).into_values().collect();
     let (gone, there) = listed.split_at(5);
     let check_in = |agents: &[u64]| {
@@ -247,7 +250,8 @@ async fn what_analysts_make_of_an_alert_arrives_once_for_each_version() {
     });
     // An alert of yesterday, far outside the overlap.
     let yesterday = harness.console.generate(Kind::Alerts, START.minus(DAY).micros());
-    let (sink, pull) = (sink(&harness), Pull { lookback: 7 * DAY, ..harness.pull(Stream::Alerts) });
+    let sink = sink(&harness);
+    let pull = Pull { lookback: 7 * DAY, ..harness.pull(Stream::Alerts) };
     let running = start(&harness, pull.clone(), &sink);
     sleep(12 * MINUTE).await;
     assert_eq!(sink.total(), 31);
@@ -323,7 +327,8 @@ async fn a_poll_sends_one_version_of_an_alert_and_the_next_poll_the_other() {
 async fn a_missing_endpoint_is_reported_once_and_does_not_hold_up_a_run() {
     let harness = LaneHarness::new(|setup| setup.activities = 20);
     harness.console.set_faults(Faults { missing: vec![Kind::Alerts], ..Faults::default() });
-    let (alerts, activities) = (sink(&harness), sink(&harness));
+    let alerts = sink(&harness);
+    let activities = sink(&harness);
     let missing = start(&harness, harness.pull(Stream::Alerts), &alerts);
     let there = harness.start(harness.lane(harness.pull(Stream::Activities), "other", activities.clone()));
     sleep(6 * 60 * MINUTE).await;

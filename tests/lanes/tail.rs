@@ -33,13 +33,16 @@ async fn steady_state(counts: Counts, stream: Stream, kind: Kind, rate: f64) -> 
     harness.console.set_quirks(Quirks { counts, ..Quirks::default() });
     let sink = MemorySink::accepting(harness.clock);
     let running = harness.start(harness.lane(harness.pull(stream), "siem", sink.clone()));
-    let (mut owed, mut settled, mut random) = (0.0, [0; 3], fastrand::Rng::with_seed(5));
+    let mut owed = 0.0;
+    let mut settled = [0; 3];
+    let mut random = fastrand::Rng::with_seed(5);
     let mut begun = harness.clock.now();
     // Time is closed in steps, which must be many where few records come.
     let observed = if rate > 5.0 { 900 } else { 9_000 };
     for second in 0..SETTLED_AFTER + observed {
         if second == SETTLED_AFTER {
-            (settled, begun) = (figures(&running), harness.clock.now());
+            settled = figures(&running);
+            begun = harness.clock.now();
         }
         // Not in step with the polls.
         owed += rate * 2.0 * random.f64();
@@ -105,7 +108,8 @@ async fn a_busier_lane_keeps_up_within_the_rate_limit_of_its_console() {
 /// So many records appear a second, each up to a second after its own time, and the console takes so many requests a
 /// second. Looks at a lane with default settings, once time is closed as fast as it passes.
 async fn keeps_up(rate: i64, most_requests: f64) {
-    let (settled_after, observed) = (12 * INTERVAL.as_secs(), 6 * INTERVAL.as_secs());
+    let settled_after = 12 * INTERVAL.as_secs();
+    let observed = 6 * INTERVAL.as_secs();
     let mut harness = LaneHarness::new(|_| {});
     harness.requests_per_second = most_requests;
     let mut sink = MemorySink::accepting(harness.clock);
@@ -114,7 +118,9 @@ async fn keeps_up(rate: i64, most_requests: f64) {
     let store = Arc::new(CountingStore::default());
     let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     let running = harness.start(Lane { store: store.clone(), ..lane });
-    let (mut lag, mut settled, begun) = (Duration::ZERO, [0; 3], harness.clock.now());
+    let mut lag = Duration::ZERO;
+    let mut settled = [0; 3];
+    let begun = harness.clock.now();
     for second in 0..settled_after + observed {
         let now = harness.clock.now();
         (0..rate)

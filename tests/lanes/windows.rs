@@ -42,7 +42,8 @@ async fn windows_are_whole_and_apart(kind: Kind, stream: Stream, by: By, faults:
         let pull = Pull { since: Since::Now, ..harness.pull(stream) }.within(window);
         assert!(pull.overlap.is_zero(), "nothing comes late into it");
         let lane = harness.lane(pull.clone(), &format!("siem-{from}"), sink.clone());
-        let (client, meter) = (lane.client.clone(), lane.delivery.meter.clone());
+        let client = lane.client.clone();
+        let meter = lane.delivery.meter.clone();
         assert_eq!(harness.run_once(lane).await, LaneEnd::Complete);
         let owed = inside(&harness, kind, stream, window);
         assert!(owed.len() > 10, "{} in {window:?}", owed.len());
@@ -82,7 +83,8 @@ async fn a_count_leaves_out_what_the_stream_leaves_out() {
     let window = Window { from: Timestamp::default(), to: START, by: By::Order };
     let sink = MemorySink::accepting(harness.clock);
     let lane = harness.lane(pull.clone(), "siem", sink.clone());
-    let (client, meter) = (lane.client.clone(), lane.delivery.meter.clone());
+    let client = lane.client.clone();
+    let meter = lane.delivery.meter.clone();
     assert_eq!(pull.count(&client, window, Some(&meter)).await, Ok(2_000));
     let kinds = harness.activity_types();
     pull.exclude_types = vec![kinds[0]];
@@ -96,11 +98,13 @@ async fn a_count_leaves_out_what_the_stream_leaves_out() {
 #[tokio::test(start_paused = true)]
 async fn a_repair_remembers_identities_and_a_backfill_does_not() {
     for (by, remembers) in [(By::Creation, true), (By::Order, false)] {
-        let (harness, directory) = (LaneHarness::new(|setup| setup.activities = 50), tempfile::tempdir().unwrap());
+        let harness = LaneHarness::new(|setup| setup.activities = 50);
+        let directory = tempfile::tempdir().unwrap();
         let window = Window { from: START.minus(Duration::from_secs(86_400)), to: START, by };
         let sink = MemorySink::accepting(harness.clock);
         let lane = harness.lane(harness.pull(Stream::Activities).within(window), "siem", sink.clone());
-        let (store, id) = (Arc::new(FileStore::open(directory.path()).unwrap()), lane.key.clone());
+        let store = Arc::new(FileStore::open(directory.path()).unwrap());
+        let id = lane.key.clone();
         harness.run_once(Lane { store: store.clone(), ..lane }).await;
         let ledger = LaneCheckpoint::decode(&store.load(&id).await.unwrap().unwrap()).unwrap().ledger;
         let books = ledger.totals(&*store, &id, Hour(0)..Hour(u32::MAX)).await.unwrap();

@@ -110,7 +110,8 @@ async fn an_own_data_stream_is_no_duplicate_and_a_refusal_has_its_cause() {
 async fn what_is_sent_again_is_known_again() {
     let Some(node) = with_template().await else { return };
     let name = "logs-sentinel_one.again-test";
-    let (lane, sent) = (lane(&node, Stream::Activities, name), events(&["1", "2", "3"]));
+    let lane = lane(&node, Stream::Activities, name);
+    let sent = events(&["1", "2", "3"]);
     let found = lane.probe().await;
     assert!(
         matches!(&found, Probe::Verified(what) if what.contains("by the index template `s1-forwarder`")),

@@ -14,7 +14,9 @@ use crate::support::quickstart::{dashboard, monitor, pipeline};
 async fn the_quickstart_fills_its_dashboard_and_its_monitor() {
     let Some(node) = OpenSearch::shared().await else { return };
     let harness = Harness::new(|setup| {
-        (setup.activities, setup.threats, setup.agents) = (300, 100, 30);
+        setup.activities = 300;
+        setup.threats = 100;
+        setup.agents = 30;
         // All within the hour that the monitor looks at.
         setup.span = Duration::from_secs(1800);
     })

@@ -161,7 +161,8 @@ async fn a_fast_stream_does_not_move_a_slow_one() {
         setup.threats = 100;
     });
     harness.console.set_faults(Faults { forbidden: vec![Kind::Threats], ..Faults::default() });
-    let (activities, threats) = (taker(&harness), taker(&harness));
+    let activities = taker(&harness);
+    let threats = taker(&harness);
     let slow = harness.start(harness.lane(harness.pull(Stream::Threats), "siem", threats.clone()));
     let fast = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", activities.clone()));
     sleep(20 * MINUTE).await;
@@ -355,7 +356,8 @@ async fn empty_answers_are_fine() {
 async fn a_stream_that_the_console_lacks_is_reported_and_harms_no_other() {
     let harness = LaneHarness::new(|setup| setup.activities = 50);
     harness.console.set_faults(Faults { missing: vec![Kind::Threats], ..Faults::default() });
-    let (missing, present) = (taker(&harness), taker(&harness));
+    let missing = taker(&harness);
+    let present = taker(&harness);
     let without = harness.start(harness.lane(harness.pull(Stream::Threats), "siem", missing));
     let with = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", present.clone()));
     sleep(30 * MINUTE).await;

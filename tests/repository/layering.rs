@@ -79,7 +79,8 @@ fn imports(text: &str) -> BTreeSet<String> {
             found.insert(word(after));
             continue;
         };
-        let (mut depth, mut begins) = (1, true);
+        let mut depth = 1;
+        let mut begins = true;
         for (place, letter) in list.char_indices() {
             match letter {
                 '{' => depth += 1,
@@ -167,7 +168,8 @@ fn paths(code: &str) -> Vec<String> {
 
 /// Appends the paths of a list in braces, and returns how long it is.
 fn expand(prefix: &str, list: &str, found: &mut Vec<String>) -> usize {
-    let (mut at, mut path) = (0, String::new());
+    let mut at = 0;
+    let mut path = String::new();
     while let Some(letter) = list[at..].chars().next() {
         at += letter.len_utf8();
         match letter {

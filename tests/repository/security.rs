@@ -14,10 +14,12 @@ fn tests(directory: &Path, found: &mut BTreeMap<String, usize>) {
             tests(&path, found);
         } else if path.extension().is_some_and(|kind| kind == "rs") {
             let text = fs::read_to_string(&path).unwrap();
-            let (mut is_test, mut is_ignored) = (false, false);
+            let mut is_test = false;
+            let mut is_ignored = false;
             for line in text.lines().map(str::trim) {
                 if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
-                    (is_test, is_ignored) = (true, false);
+                    is_test = true;
+                    is_ignored = false;
                 } else if line.starts_with("#[ignore") {
                     is_ignored = true;
                 } else if let (true, Some((_, name))) = (is_test, line.split_once("fn ")) {

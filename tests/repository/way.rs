@@ -32,7 +32,8 @@ fn the_functions_and_types_on_the_way_of_a_record_exist() {
     let section = document.split("\n## ").find(|section| section.starts_with("The way of a record")).unwrap();
     let (steps, types) = section.split_once("On this way a record is in these types").unwrap();
     let types = types.split("\n\n").nth(1).unwrap();
-    let (functions, types) = (items(steps), items(types));
+    let functions = items(steps);
+    let types = items(types);
     assert!(!functions.is_empty() && !types.is_empty(), "the section names functions and types");
     assert_eq!((missing(&functions, &["fn"]), missing(&types, &["struct", "enum"])), (vec![], vec![]));
 }

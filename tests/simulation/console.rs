@@ -111,8 +111,8 @@ impl Wire {
         let mut in_a_row = crate::shared::lock(&self.empty_pages);
         let in_a_row = in_a_row.entry(query["variables"]["filters"].to_string()).or_default();
         let cursor = query["variables"]["after"].as_str().and_then(|cursor| BASE64_STANDARD.decode(cursor).ok());
-        let (mut page, unrest) =
-            (serde_json::from_slice(&answer.body).unwrap_or(Value::Null), !self.simulation.is_calm());
+        let mut page = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+        let unrest = !self.simulation.is_calm();
         match (cursor, page.pointer_mut("/data/alerts")) {
             (Some(mut cursor), Some(list))
                 if unrest

@@ -299,7 +299,8 @@ impl Ledger {
             }
             for ((name, before), (_, now)) in before.position.pass_positions().zip(checkpoint.position.pass_positions())
             {
-                let (old, new) = (before.snapshot, now.snapshot);
+                let old = before.snapshot;
+                let new = now.snapshot;
                 if old.map(|snapshot| snapshot.time) > new.map(|snapshot| snapshot.time) {
                     return Err(format!("snapshot {new:?} comes after {old:?}"));
                 }

@@ -59,7 +59,9 @@ fn every_schedule_keeps_the_promises() {
     let begun = Instant::now();
     let next = AtomicU64::new(0);
     let failing = Mutex::new(Vec::new());
-    let (records, repeats, over_budget) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let records = AtomicUsize::new(0);
+    let repeats = AtomicUsize::new(0);
+    let over_budget = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -102,7 +104,8 @@ fn every_schedule_keeps_the_promises() {
 #[test]
 fn the_same_seed_gives_the_same_schedule() {
     for seed in 0..25 {
-        let (one, two) = (schedule::run(seed, false), schedule::run(seed, false));
+        let one = schedule::run(seed, false);
+        let two = schedule::run(seed, false);
         assert_eq!(one.hash, two.hash, "seed {seed}");
     }
 }

@@ -177,8 +177,10 @@ impl Model {
 
     fn put(&self, state: &mut State, kind: Kind, id: u64, (created, changed): (i64, i64), visible: i64) {
         let whole = |micros: i64| micros - micros.rem_euclid(tick(kind));
-        let (created, changed) = (whole(created), whole(changed));
-        let (created_at, at) = (print(kind, created), print(kind, changed));
+        let created = whole(created);
+        let changed = whole(changed);
+        let created_at = print(kind, created);
+        let at = print(kind, changed);
         let fat = state.random.f64() < self.fat;
         let filler = "x".repeat(state.random.usize(..200) + if fat { 3_000 } else { 0 });
         let excluded = kind == Kind::Activities && state.random.u32(..5) == 0;
@@ -384,7 +386,9 @@ fn snapshot_identity(record_id: &str, time: Timestamp) -> Identity {
 fn shown_in(time: Timestamp, record_id: &str, id: u64, created: i64, appeared: i64) -> Version {
     let key = snapshot_identity(record_id, time).key();
     let lot = (key % 1_000_000) as f64 / 1e6;
-    let (changed, excluded, undated) = (time.micros(), false, false);
+    let changed = time.micros();
+    let excluded = false;
+    let undated = false;
     Version { id, key, time: created, changed, created, visible: appeared, appeared, undated, excluded, lot }
 }
 

@@ -175,7 +175,8 @@ impl Process {
             once: false,
             known: None,
         };
-        let (stop, switch) = (CancellationToken::new(), Arc::new(Switch::default()));
+        let stop = CancellationToken::new();
+        let switch = Arc::new(Switch::default());
         let mortal = Mortal { lane: Some(Box::pin(lane.run(stop.clone()))), switch: switch.clone() };
         let task = tokio::spawn(mortal);
         self.lanes[index].incarnations.push(incarnation);
@@ -309,9 +310,11 @@ impl Process {
         for (index, slot) in self.lanes.iter().enumerate() {
             let Some(metrics) = &slot.metrics else { continue };
             let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            let (pulled, delivered, dead_letters) =
-                (of(&metrics.pulled), of(&metrics.delivered), of(&metrics.dead_letters));
-            let (skipped, requeued) = (metrics.skipped_total(), of(&metrics.requeued));
+            let pulled = of(&metrics.pulled);
+            let delivered = of(&metrics.delivered);
+            let dead_letters = of(&metrics.dead_letters);
+            let skipped = metrics.skipped_total();
+            let requeued = of(&metrics.requeued);
             if pulled != delivered + dead_letters + skipped + requeued {
                 simulation.violation(format!(
                     "lane {index}: {pulled} pulled, {delivered} delivered, {dead_letters} dead letters, {skipped} skipped, \
@@ -322,8 +325,8 @@ impl Process {
             let reported = |of: fn(&crate::ledger::Incarnation) -> u64| {
                 slot.incarnations.iter().map(|incarnation| of(&ledger.incarnations[*incarnation])).sum()
             };
-            let (acknowledged, kept): (u64, u64) =
-                (reported(|incarnation| incarnation.acknowledged), reported(|incarnation| incarnation.dead_letters));
+            let acknowledged: u64 = reported(|incarnation| incarnation.acknowledged);
+            let kept: u64 = reported(|incarnation| incarnation.dead_letters);
             drop(ledger);
             if !slot.killed && (acknowledged, kept) != (delivered, dead_letters) {
                 simulation.violation(format!(

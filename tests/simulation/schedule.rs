@@ -223,8 +223,8 @@ fn check_end(simulation: &Simulation, calm_since: Timestamp) {
             simulation.violation(format!("lane {}: refused, but not among the dead letters: {lost:?}", lane.index));
         }
     }
-    let (most, allowed) =
-        (simulation.most_used.load(Ordering::Relaxed), simulation.plan.budget + SLACK * simulation.lanes.len());
+    let most = simulation.most_used.load(Ordering::Relaxed);
+    let allowed = simulation.plan.budget + SLACK * simulation.lanes.len();
     if most > allowed {
         simulation.violation(format!("{most} bytes were held of a budget of {}", simulation.plan.budget));
     }

@@ -100,7 +100,8 @@ impl Destination {
 
     /// Of which version of which record the event with this id and identity is.
     fn version(&self, record_id: &str, identity: Identity) -> Option<Version> {
-        let (model, plan) = (&self.simulation.model, &self.lane.plan);
+        let model = &self.simulation.model;
+        let plan = &self.lane.plan;
         match plan.stream {
             Stream::Agents if plan.snapshot => {
                 model.in_snapshot(record_id, identity, plan.interval, self.simulation.now())
@@ -136,7 +137,8 @@ impl Destination {
 
     /// The event that ends a snapshot comes when all the others are settled, and says how many they are.
     fn check_marker(&self, marker: &Version, body: &[u8]) {
-        let (plan, time) = (&self.lane.plan, Timestamp::from_micros(marker.changed));
+        let plan = &self.lane.plan;
+        let time = Timestamp::from_micros(marker.changed);
         let reported: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
         let ledger = lock(&self.lane.ledger);
         let owed = self.simulation.model.owed(plan, ledger.since().unwrap_or_default(), time);
@@ -253,8 +255,8 @@ impl Sink for Destination {
             let taken: Vec<_> = reply.taken.iter().map(|place| versions[*place].clone()).collect();
             let coin = random.bool();
             let mut wire = OnTheWire { at: self, may_arrive: taken, arrived: Vec::new(), done: false, coin };
-            let (there, back) =
-                (about(&mut random, self.lane.plan.latency), about(&mut random, self.lane.plan.latency));
+            let there = about(&mut random, self.lane.plan.latency);
+            let back = about(&mut random, self.lane.plan.latency);
             sleep(there + reply.takes).await;
             for version in std::mem::take(&mut wire.may_arrive) {
                 self.take(&version);
@@ -265,7 +267,9 @@ impl Sink for Destination {
             self.simulation.reach(Point::SinkAnswers, Some(self.lane.index)).await;
             self.record_reply(&versions, &reply);
             wire.done = true;
-            let (taken, reported, outcome) = (reply.taken.len(), reply.reported, reply.outcome);
+            let taken = reply.taken.len();
+            let reported = reply.reported;
+            let outcome = reply.outcome;
             self.simulation.note(format_args!("{self:?}: {taken} accepted, reported {reported}: {outcome:?}"));
             Attempt { outcome, bytes: batch.body_bytes() as u64, event_bytes: None, status: "sim".to_owned() }
         })

@@ -83,7 +83,8 @@ async fn credentials_come_from_instance_pod_or_web_identity() {
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let (web, pod) = (file("web", "canary-web\n"), file("pod", "canary-pod\n"));
+    let web = file("web", "canary-web\n");
+    let pod = file("pod", "canary-pod\n");
 
     let servers = Double::start(AwsServers::default()).await;
     deliver(&servers, &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &servers.url())], json!({})).await;
@@ -128,7 +129,8 @@ async fn credentials_that_end_are_renewed_with_the_token_that_is_in_the_file_the
         AwsServers { web_identity: "canary-old".to_owned(), lifetime: Duration::ZERO, ..AwsServers::default() };
     let servers = Double::start(servers).await;
     let elastic = domain(Signatures::of("es", [issued(1), issued(2)])).await;
-    let (file, url) = (file.to_str().unwrap(), servers.url());
+    let file = file.to_str().unwrap();
+    let url = servers.url();
     let variables = [("AWS_WEB_IDENTITY_TOKEN_FILE", file), ("AWS_ROLE_ARN", ROLE), ("AWS_ENDPOINT_URL_STS", &url)];
     let lane = sink_in(
         json!({ "manage_templates": false, "type": "elasticsearch", "url": elastic.url(), "auth": { "type": "aws", "region": REGION } }),

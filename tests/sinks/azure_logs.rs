@@ -125,7 +125,8 @@ async fn a_workload_identity_is_that_of_the_pod_and_its_token_is_read_each_time(
     std::fs::write(&file, "old").unwrap();
     let azure = Azure { federated: Some("old".to_owned()), token_lifetime: Duration::ZERO, ..Azure::default() };
     let azure = Double::start(azure).await;
-    let (url, path) = (azure.url(), file.to_str().unwrap().to_owned());
+    let url = azure.url();
+    let path = file.to_str().unwrap().to_owned();
     let variables = [
         ("AZURE_FEDERATED_TOKEN_FILE", path.as_str()),
         ("AZURE_CLIENT_ID", "app"),

@@ -27,7 +27,8 @@ fn keys(receiver: &Receiver, more: Value) -> Value {
 async fn logs_have_the_reserved_fields_and_the_event_as_message() {
     let receiver = intake().await;
     let lane = sink(keys(&receiver, json!({ "tags": { "env": "prod,eu", "team": "{pipeline}-soc" } })));
-    let (mut sent, time) = (Batch::new(Stream::Activities), Timestamp::now().minus(Duration::from_secs(600)));
+    let mut sent = Batch::new(Stream::Activities);
+    let time = Timestamp::now().minus(Duration::from_secs(600));
     (0..500).for_each(|id| push_at(&mut sent, &id.to_string(), time));
     assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
     assert_eq!(receiver.ledger().counts().len(), 500);
@@ -67,7 +68,8 @@ async fn raw_records_are_their_own_bytes_and_say_what_is_wrong() {
 #[tokio::test]
 async fn old_and_future_events_are_sent_with_the_current_time_and_keep_their_own() {
     let receiver = intake().await;
-    let (mut batch, now) = (Batch::new(Stream::Activities), Timestamp::now());
+    let mut batch = Batch::new(Stream::Activities);
+    let now = Timestamp::now();
     let hours = |hours: u64| Duration::from_secs(hours * 3_600);
     for (id, time) in [
         ("fresh", now.minus(hours(16))),
@@ -83,7 +85,8 @@ async fn old_and_future_events_are_sent_with_the_current_time_and_keep_their_own
     let logs: Vec<Value> = serde_json::from_str(&receiver.requests()[0].body).unwrap();
     assert_eq!(logs[0]["event_time"], Value::Null);
     for (log, event) in logs.iter().zip(batch.events()).skip(1) {
-        let (own, message) = (event.time.unwrap().to_string(), log["message"].as_str().unwrap());
+        let own = event.time.unwrap().to_string();
+        let message = log["message"].as_str().unwrap();
         let message: Value = serde_json::from_str(message).unwrap();
         assert_eq!((&log["event_time"], &message["event_time"]), (&json!(own), &json!(own)));
         assert_eq!((message.get("@timestamp"), &message["id"]), (None, &json!(event.record_id)));

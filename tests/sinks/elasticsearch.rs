@@ -267,7 +267,8 @@ async fn documents_may_go_into_an_index_or_alias() {
 
 #[tokio::test]
 async fn a_node_that_is_unavailable_is_replaced_by_the_next_one() {
-    let (one, other) = (Double::start(Elastic::new()).await, Double::start(Elastic::new()).await);
+    let one = Double::start(Elastic::new()).await;
+    let other = Double::start(Elastic::new()).await;
     let keys = |urls: [String; 2]| json!({ "type": "elasticsearch", "urls": urls, "api_key": "aWQ6a2V5" });
     let dead = "http://127.0.0.1:1".to_owned();
     for urls in [[dead.clone(), one.url()], [one.url(), dead]] {

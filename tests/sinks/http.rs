@@ -215,7 +215,8 @@ async fn a_refused_token_is_given_up_once() {
     let lane = sink(keys(&receiver, oauth(&endpoint, json!("s3cret"))));
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered);
     receiver.contract(|rules| rules.authorization = bearers(&["token-2"]));
-    let (one, two) = (batch(1..2), batch(2..3));
+    let one = batch(1..2);
+    let two = batch(2..3);
     let (one, two) = tokio::join!(lane.send(&one), lane.send(&two));
     assert_eq!((one.outcome, two.outcome), (Outcome::Delivered, Outcome::Delivered));
     assert_eq!(endpoint.issued(), 2, "both gave up the same token");

@@ -35,7 +35,8 @@ fn ago(minutes: u64) -> Timestamp {
 async fn a_lane_is_one_stream_whose_entries_have_their_time_and_identity() {
     let receiver = loki().await;
     let lane = sink(keys(&receiver, json!({ "labels": { "env": "prod", "stream": "{stream}-{label.customer}" } })));
-    let (mut sent, time) = (Batch::new(Stream::Activities), ago(10));
+    let mut sent = Batch::new(Stream::Activities);
+    let time = ago(10);
     (0..300).for_each(|id| push_at(&mut sent, &id.to_string(), time));
     assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
     assert_eq!(receiver.ledger().counts().len(), 300);

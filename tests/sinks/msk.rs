@@ -14,7 +14,8 @@ use crate::support::tls::Authority;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_presigned_request_is_the_token_of_msk_and_is_sent_again_before_the_session_ends() {
-    let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, authority.certificate()).unwrap();
     let broker = MskBroker::start(&authority, Signatures::of("kafka-cluster", [aws::key()])).await;
@@ -62,7 +63,8 @@ async fn the_shipped_file_for_msk_delivers_its_first_events() {
     let harness = Harness::new(|setup| (setup.activities, setup.threats) = (10, 10)).await;
     harness.write("ca.pem", &authority.certificate());
     let address = broker.address().to_string();
-    let (key, ca_file) = (aws::key(), harness.path("ca.pem").display().to_string());
+    let key = aws::key();
+    let ca_file = harness.path("ca.pem").display().to_string();
     let credentials = format!(
         "region: {REGION}\n      access_key_id: {}\n      secret_access_key: {{ file: secrets/msk.key }} #",
         key.id

@@ -177,7 +177,9 @@ async fn batches_that_the_collector_finds_too_large_are_halved() {
 async fn delivered_means_acknowledged() {
     let collector = Collector::start(Hec { acks: true, ack_after: 3, ..Hec::default() }).await;
     let lane = lane(&collector, acknowledged(json!({})));
-    let (one, two, three) = (batch(0..2), batch(2..4), batch(4..6));
+    let one = batch(0..2);
+    let two = batch(2..4);
+    let three = batch(4..6);
     let all = futures_util::future::join_all([lane.send(&one), lane.send(&two), lane.send(&three)]).await;
     assert!(all.iter().all(|attempt| attempt.outcome == Outcome::Delivered), "{all:?}");
     assert_eq!(collector.ledger().counts(), counts(0..6, 1));
@@ -229,7 +231,8 @@ async fn a_prefix_waits_for_its_acknowledgement_too() {
 async fn numbers_that_come_again_acknowledge_nothing() {
     let collector = Collector::start(Hec { acks: true, lose_acks: 1, ..Hec::default() }).await;
     let lane = lane(&collector, acknowledged(json!({ "timeout": "30s" })));
-    let (before, after) = (batch(0..1), batch(1..2));
+    let before = batch(0..1);
+    let after = batch(1..2);
     let old = tokio::spawn({
         let lane = lane.clone();
         async move { lane.send(&before).await }
@@ -254,7 +257,8 @@ async fn an_acknowledgement_of_a_new_request_does_not_settle_an_older_one() {
     for is_lost in [false, true] {
         let collector = Collector::start(Hec { acks: true, lose_acks: 1, ..Hec::default() }).await;
         let lane = lane(&collector, acknowledged(json!({ "timeout": "30s" })));
-        let (before, after) = (batch(0..1), batch(1..2));
+        let before = batch(0..1);
+        let after = batch(1..2);
         let old = tokio::spawn({
             let lane = lane.clone();
             async move { lane.send(&before).await }
@@ -293,7 +297,8 @@ async fn a_restart_while_nothing_is_pending_costs_nothing() {
 #[tokio::test]
 async fn a_collector_that_is_unavailable_is_replaced_by_the_next_one() {
     let hec = || Hec { acks: true, ..Hec::default() };
-    let (one, other) = (Collector::start(hec()).await, Collector::start(hec()).await);
+    let one = Collector::start(hec()).await;
+    let other = Collector::start(hec()).await;
     let mut keys = keys(&one, acknowledged(json!({})));
     keys.as_object_mut().unwrap().remove("url");
     keys["urls"] = json!([one.url(), other.url()]);
@@ -352,7 +357,8 @@ async fn a_collector_that_throttles_gets_fewer_requests() {
     let window = Arc::new(tokio::sync::Semaphore::new(8));
     let mut deliveries = tokio::task::JoinSet::new();
     for number in 0..200 {
-        let (delivery, window) = (delivery.clone(), window.clone());
+        let delivery = delivery.clone();
+        let window = window.clone();
         deliveries.spawn(async move {
             let _leave = window.acquire().await.unwrap();
             settle(&delivery, &batch(number * 2..number * 2 + 2)).await.unwrap();

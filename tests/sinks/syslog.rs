@@ -102,7 +102,8 @@ async fn batches_share_one_connection_in_their_order() {
 
 #[tokio::test]
 async fn tls_is_verified_and_shows_a_client_certificate() {
-    let (servers, clients) = (Authority::new(), Authority::new());
+    let servers = Authority::new();
+    let clients = Authority::new();
     let directory = tempfile::tempdir().unwrap();
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, servers.certificate()).unwrap();
@@ -224,7 +225,8 @@ async fn a_message_that_was_written_in_part_is_followed_by_no_other() {
 #[tokio::test]
 async fn the_next_receiver_takes_over() {
     let gone = SyslogReceiver::start(Behaviour::Reads).await;
-    let (closed, there) = (gone.address(), SyslogReceiver::start(Behaviour::Reads).await);
+    let closed = gone.address();
+    let there = SyslogReceiver::start(Behaviour::Reads).await;
     gone.kill().await;
     let addresses = json!([format!("tcp://{closed}"), format!("tcp://{}", there.address())]);
     let keys = json!({ "type": "syslog", "addresses": addresses, "schema": "raw", "timeout": "5s" });

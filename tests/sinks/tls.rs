@@ -29,7 +29,8 @@ fn keys(address: SocketAddr, tls: &Value) -> Value {
 
 #[tokio::test]
 async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
-    let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(Rules::default()).await;
     let front = TlsFront::start(receiver.address(), &authority.issue(&["127.0.0.1"]), None).await;
     let trusting = trust(&authority, directory.path());
@@ -57,7 +58,8 @@ async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
 
 #[tokio::test]
 async fn a_certificate_that_has_expired_is_named() {
-    let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(Rules::default()).await;
     let trusting = trust(&authority, directory.path());
     for (issued, part) in
@@ -76,7 +78,8 @@ async fn a_certificate_that_has_expired_is_named() {
 /// A certificate for another name, of an authority that nobody trusts.
 #[tokio::test]
 async fn a_server_is_trusted_by_the_fingerprint_of_its_certificate() {
-    let (authority, clients) = (Authority::new(), Authority::new());
+    let authority = Authority::new();
+    let clients = Authority::new();
     let directory = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(Rules::default()).await;
     let issued = authority.issue(&["SplunkServerDefaultCert"]);
@@ -96,7 +99,8 @@ async fn a_server_is_trusted_by_the_fingerprint_of_its_certificate() {
 
 #[tokio::test]
 async fn a_client_certificate_is_shown_and_may_be_renewed_on_disk() {
-    let (servers, clients) = (Authority::new(), Authority::new());
+    let servers = Authority::new();
+    let clients = Authority::new();
     let directory = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(Rules::default()).await;
     let front = TlsFront::start(receiver.address(), &servers.issue(&["127.0.0.1"]), Some(&clients)).await;
@@ -130,8 +134,10 @@ async fn a_client_certificate_is_shown_and_may_be_renewed_on_disk() {
 /// The certificates of a sink are not shown to its identity provider, and those of the provider may be renewed on disk.
 #[tokio::test]
 async fn a_token_endpoint_has_certificates_of_its_own() {
-    let (sinks, identities) = (Authority::new(), Authority::new());
-    let (directory, of_identities) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let sinks = Authority::new();
+    let identities = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
+    let of_identities = tempfile::tempdir().unwrap();
     let authorization = ["Bearer token-1".to_owned()].into();
     let receiver = Receiver::start(Rules { authorization, ..Rules::default() }).await;
     let endpoint = TokenEndpoint::start("s3cret", 3_600).await;
@@ -159,7 +165,8 @@ async fn a_token_endpoint_has_certificates_of_its_own() {
 
 #[tokio::test]
 async fn a_sink_goes_through_its_own_proxy_with_its_password() {
-    let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(Rules::default()).await;
     let front = TlsFront::start(receiver.address(), &authority.issue(&["siem.example"]), None).await;
     // "user:canary"

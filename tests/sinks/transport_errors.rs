@@ -108,7 +108,8 @@ async fn http_and_https_that_were_confused_are_told_apart() {
 
 #[tokio::test]
 async fn a_certificate_that_is_not_trusted_says_why_and_what_makes_it_so() {
-    let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, authority.certificate()).unwrap();
     let trusting = json!({ "tls": { "ca_file": ca_file } });

@@ -59,7 +59,8 @@ impl Signatures {
         let authorization = request.header("authorization").strip_prefix("AWS4-HMAC-SHA256 ");
         let parts = authorization.ok_or("Missing Authentication Token")?.split(", ");
         let parts: BTreeMap<&str, &str> = parts.filter_map(|part| part.split_once('=')).collect();
-        let (credential, signed) = (parts["Credential"], parts["SignedHeaders"]);
+        let credential = parts["Credential"];
+        let signed = parts["SignedHeaders"];
         let (id, scope) = credential.split_once('/').ok_or("no scope")?;
         let found = self.keys.iter().find(|key| key.id == id);
         let key = found.ok_or("The security token included in the request is expired")?;

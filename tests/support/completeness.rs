@@ -29,7 +29,9 @@ pub const PURGED: usize = 6;
 
 pub async fn two_streams() -> Harness {
     let harness = Harness::new(|setup| {
-        (setup.activities, setup.threats, setup.span) = (2_000, 300, Duration::from_secs(8 * 86_400));
+        setup.activities = 2_000;
+        setup.threats = 300;
+        setup.span = Duration::from_secs(8 * 86_400);
     })
     .await;
     let streams = json!({

@@ -273,7 +273,8 @@ impl<C: Contract> Double<C> {
     /// What happens from now on to deliveries without a scripted fault, each with its chance; nothing when empty.
     pub fn misbehave(&self, seed: u64, chances: Vec<(f64, FaultRule)>) {
         let mut inner = self.inner.lock().unwrap();
-        (inner.random, inner.chances) = (fastrand::Rng::with_seed(seed), chances);
+        inner.random = fastrand::Rng::with_seed(seed);
+        inner.chances = chances;
     }
 
     /// All requests so far.

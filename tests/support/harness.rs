@@ -150,7 +150,8 @@ impl Harness {
 
     /// The same up to an earlier moment.
     pub async fn verify_until(&self, to: i64, flags: &[&str]) -> Exit {
-        let (from, to) = (print_time(system_clock() - 9 * 86_400_000_000), print_time(to));
+        let from = print_time(system_clock() - 9 * 86_400_000_000);
+        let to = print_time(to);
         let arguments = ["verify", "pipelines/acme.yaml", "--from", &from, "--to", &to];
         self.command(&[&arguments[..], &["--requests-per-second", "1000"], flags].concat()).await
     }
@@ -177,7 +178,8 @@ impl Harness {
     /// Everything that is owed now arrived, and nothing but that and what was owed once.
     pub fn assert_all_arrived(&self, kinds: &[Kind], arrived: &BTreeMap<String, u32>) {
         let all = |of: fn(&Self, Kind) -> BTreeSet<String>| kinds.iter().flat_map(|kind| of(self, *kind)).collect();
-        let (owed, past): (BTreeSet<String>, BTreeSet<String>) = (all(Self::owed), all(Self::past));
+        let owed: BTreeSet<String> = all(Self::owed);
+        let past: BTreeSet<String> = all(Self::past);
         let missing: Vec<_> = owed.iter().filter(|id| !arrived.contains_key(*id)).collect();
         let strange: Vec<_> = arrived.keys().filter(|id| !owed.contains(*id) && !past.contains(*id)).collect();
         assert!(missing.is_empty(), "{} of {} are missing: {:?} …", missing.len(), owed.len(), missing[0]);

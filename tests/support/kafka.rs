@@ -85,7 +85,8 @@ impl Broker {
             std::fs::write(directory.path().join("ca.pem"), authority.certificate()).unwrap();
             (ports::free(), ports::free())
         });
-        let (port, controller) = (ports::free(), ports::free());
+        let port = ports::free();
+        let controller = ports::free();
         let broker = Self { port, controller, secure, directory, jars, process: Mutex::new(None) };
         broker.format(1);
         broker.run();
@@ -95,7 +96,8 @@ impl Broker {
     /// Another broker of the same cluster, with the number [`Self::OTHER`].
     pub fn start_other(&self) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (port, jars) = (ports::free(), self.jars.clone());
+        let port = ports::free();
+        let jars = self.jars.clone();
         let broker =
             Self { port, controller: self.controller, secure: None, directory, jars, process: Mutex::new(None) };
         broker.format(Self::OTHER);
@@ -172,7 +174,8 @@ impl Broker {
 
     fn rule(&self, change: &[&str], user: &str, operation: &str, what: [&str; 2]) -> Option<()> {
         let tools = or_skip("Kafka's tools", test_servers::kafka_tools())?;
-        let (principal, address) = (format!("User:{user}"), self.address());
+        let principal = format!("User:{user}");
+        let address = self.address();
         let mut command = Command::new("java");
         command.arg("-cp").arg(tools.join("*")).args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server"]);
         command.arg(&address).args(change).args(["--deny-principal", &principal, "--operation", operation]).args(what);

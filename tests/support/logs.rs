@@ -83,7 +83,8 @@ fn loki(request: &Received) -> Accepted {
         return (vec![], Err((415, "")));
     }
     let Some(push) = request.json() else { return (vec![], Err((400, "no JSON"))) };
-    let (mut events, mut refusal) = (Vec::new(), Ok(()));
+    let mut events = Vec::new();
+    let mut refusal = Ok(());
     let streams = push["streams"].as_array().cloned().unwrap_or_default();
     if streams.is_empty() {
         return (vec![], Err((422, "at least one valid stream is required for ingestion")));
@@ -190,7 +191,8 @@ fn otlp_protobuf(body: &[u8]) -> Option<Vec<Value>> {
 /// The fields of bytes with this number in a protobuf message.
 fn messages(mut message: &[u8], wanted: u64) -> Option<Vec<&[u8]>> {
     fn varint(message: &mut &[u8]) -> Option<u64> {
-        let (mut value, mut shift) = (0, 0);
+        let mut value = 0;
+        let mut shift = 0;
         loop {
             let (byte, rest) = message.split_first()?;
             *message = rest;

@@ -67,7 +67,8 @@ impl MskBroker {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let front = TlsFront::start(listener.local_addr().unwrap(), &authority.issue(&["127.0.0.1"]), None).await;
         let state = Arc::new(State { signatures, accepted: Mutex::default(), stored: Mutex::default() });
-        let (shared, address) = (state.clone(), front.address());
+        let shared = state.clone();
+        let address = front.address();
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();

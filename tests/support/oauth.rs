@@ -79,7 +79,8 @@ impl Contract for Tokens {
             return Reply::new(401, refusal.to_string());
         }
         self.issued += 1;
-        let (lifetime, token) = (self.lifetime, (self.token)(self.issued));
+        let lifetime = self.lifetime;
+        let token = (self.token)(self.issued);
         let body = format!(r#"{{"token_type":"Bearer","expires_in":{lifetime},"access_token":"{token}"}}"#);
         Reply::new(200, body).with("content-type", "application/json")
     }

@@ -107,7 +107,8 @@ impl OpenSearch {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
         let response = request.send().await.unwrap();
-        let (status, text) = (response.status().as_u16(), response.text().await.unwrap());
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 

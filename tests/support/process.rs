@@ -78,7 +78,8 @@ impl Process {
     pub async fn exit(mut self) -> Exit {
         let status = tokio::time::timeout(10 * PATIENCE, self.child.wait()).await;
         let status = status.unwrap_or_else(|_| panic!("the process does not end\n{}", self.log_text())).unwrap();
-        let (stdout, stderr) = (self.stdout.end().await, self.stderr.end().await);
+        let stdout = self.stdout.end().await;
+        let stderr = self.stderr.end().await;
         Exit { code: status.code(), stdout, stderr }
     }
 

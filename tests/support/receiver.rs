@@ -131,7 +131,8 @@ impl Rules {
 fn check_signature(request: &Received, signed: Signed, key: &[u8]) -> Result<(), Refusal> {
     let expected = match signed {
         Signed::StandardWebhooks => {
-            let (id, timestamp) = (request.header("webhook-id"), request.header("webhook-timestamp"));
+            let id = request.header("webhook-id");
+            let timestamp = request.header("webhook-timestamp");
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
             let sent: u64 = timestamp.parse().map_err(|_| (401, "no timestamp"))?;
             if now.abs_diff(sent) > 300 || id.is_empty() {

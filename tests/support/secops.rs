@@ -210,12 +210,14 @@ fn assertion(asked: &Received) -> Result<(), &'static str> {
     let (header, claims) = signed.split_once('.').ok_or("no JWT")?;
     let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| "no base64");
     let json = |text: &str| serde_json::from_slice::<Value>(&decode(text)?).map_err(|_| "no JSON");
-    let (header, claims) = (json(header)?, json(claims)?);
+    let header = json(header)?;
+    let claims = json(claims)?;
     if header["alg"] != "RS256" || header["kid"] != "0123456789abcdef" {
         return Err("wrong header");
     }
     let now = Timestamp::now().seconds();
-    let (issued, expires) = (claims["iat"].as_i64().ok_or("iat")?, claims["exp"].as_i64().ok_or("exp")?);
+    let issued = claims["iat"].as_i64().ok_or("iat")?;
+    let expires = claims["exp"].as_i64().ok_or("exp")?;
     if (now - issued).abs() > 60 || expires <= now || expires > issued + 3_600 {
         return Err("must be a short-lived token");
     }

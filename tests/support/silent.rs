@@ -17,7 +17,9 @@ pub struct Silent {
 impl Silent {
     /// Its files are below `root`. Names below `.silent.test` are those of the name server.
     pub fn new(root: &Path) -> Self {
-        let (library, marker, directory) = (root.join("silent.so"), root.join("silent"), root.join("mount"));
+        let library = root.join("silent.so");
+        let marker = root.join("silent");
+        let directory = root.join("mount");
         std::fs::create_dir(&directory).unwrap();
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/silent.c");
         let compiled = std::process::Command::new("cc")

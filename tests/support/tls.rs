@@ -83,7 +83,8 @@ impl Issued {
 
     /// The paths of certificate and key, written into `directory`.
     pub fn write(&self, directory: &std::path::Path, name: &str) -> (PathBuf, PathBuf) {
-        let (certificate, key) = (directory.join(format!("{name}.pem")), directory.join(format!("{name}.key")));
+        let certificate = directory.join(format!("{name}.pem"));
+        let key = directory.join(format!("{name}.key"));
         std::fs::write(&certificate, &self.certificate).unwrap();
         std::fs::write(&key, &self.key).unwrap();
         (certificate, key)

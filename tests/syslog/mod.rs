@@ -28,7 +28,8 @@ fn sink(harness: &Harness, port: u16) -> Value {
 async fn rsyslog_loses_nothing_when_it_is_stopped_and_everything_arrives_whole() {
     let Some(files) = or_skip("rsyslog", test_servers::rsyslog()) else { return };
     let harness = Harness::new(|setup| (setup.activities, setup.threats, setup.rate) = (4_000, 300, 50.0)).await;
-    let (authority, port) = (Authority::new(), ports::free());
+    let authority = Authority::new();
+    let port = ports::free();
     let issued = authority.issue(&["localhost"]);
     let mut rsyslog = Rsyslog::start(&files, harness.root(), &issued, &authority.certificate(), port).await;
     let streams = json!({ "threats": { "interval": "500ms", "since": "beginning" } });
@@ -77,7 +78,8 @@ async fn the_page_ends_with_a_first_event() {
     let harness = Harness::new(|setup| setup.activities = 20).await;
     let port = ports::free();
     let block = |language| block("sinks/syslog.md", "The first event", language);
-    let (log, own_port) = (harness.path("out.log").display().to_string(), port.to_string());
+    let log = harness.path("out.log").display().to_string();
+    let own_port = port.to_string();
     let configuration = with(&block("text"), &[("/var/log/s1.log", &log), ("5514", &own_port)]);
     let rsyslog = Rsyslog::start_with(&files, harness.root(), &configuration, port).await;
     let console = harness.server.url();
@@ -96,10 +98,14 @@ async fn cef_is_read_by_pycef() {
     let Some(files) = or_skip("rsyslog", test_servers::rsyslog()) else { return };
     let Some(pycef) = or_skip("pycef", test_servers::pycef()) else { return };
     let harness = Harness::new(|setup| {
-        (setup.activities, setup.threats, setup.alerts, setup.agents) = (200, 100, 100, 30);
+        setup.activities = 200;
+        setup.threats = 100;
+        setup.alerts = 100;
+        setup.agents = 30;
     })
     .await;
-    let (authority, port) = (Authority::new(), ports::free());
+    let authority = Authority::new();
+    let port = ports::free();
     let issued = authority.issue(&["localhost"]);
     let rsyslog = Rsyslog::start(&files, harness.root(), &issued, &authority.certificate(), port).await;
     let mut cef = sink(&harness, port);

@@ -62,9 +62,12 @@ async fn a_backfill_that_is_killed_three_times_ends_with_every_record() {
     let history: Vec<_> = harness.console().ids(Kind::Activities).into_iter().map(version).collect();
     let history = harness.identities(Kind::Activities, &history);
     assert_eq!(history.len(), activities);
-    let (batch, concurrency, kills) = (activities.div_ceil(60), 2, 3);
+    let batch = activities.div_ceil(60);
+    let concurrency = 2;
+    let kills = 3;
     let mut sink = harness.sink.settings();
-    (sink["batch"], sink["concurrency"]) = (json!({ "events": batch, "timeout": "50ms" }), json!(concurrency));
+    sink["batch"] = json!({ "events": batch, "timeout": "50ms" });
+    sink["concurrency"] = json!(concurrency);
     let streams = json!({ "activities": { "interval": "200ms", "since": "now", "include_hidden": true } });
     harness.put_changed("acme", json!({ "streams": streams, "sinks": [sink] }));
     // As in tests/worker/kill.rs: a disk that is slower than the sink would leave more unwritten than is in flight.
@@ -174,7 +177,8 @@ async fn each_sink_is_filled_by_itself_and_filters_hold() {
     let harness = Harness::new(|setup| (setup.activities, setup.threats) = (1_500, 300)).await;
     let window = Window::of(harness.console());
     let mut second = harness.sink.settings();
-    (second["name"], second["type"]) = (json!("copy"), json!("file"));
+    second["name"] = json!("copy");
+    second["type"] = json!("file");
     for key in ["url", "retry"] {
         second.as_object_mut().unwrap().remove(key);
     }
@@ -237,7 +241,8 @@ async fn agents_of_snapshots_are_named_as_the_snapshot_names_them() {
     assert_eq!(snapshot.len(), owed);
 
     let window = async |command: &str, days: i64, flags: &[&str]| {
-        let (from, to) = (print_time(system_clock() - days * DAY), print_time(system_clock()));
+        let from = print_time(system_clock() - days * DAY);
+        let to = print_time(system_clock());
         let arguments = [command, "pipelines/acme.yaml", "--stream", "agents", "--from", &from, "--to", &to];
         let done = harness.command(&[&arguments[..], &FAST, flags].concat()).await;
         assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);

@@ -113,7 +113,9 @@ async fn streams_are_counted_and_the_scope_is_compared_with_what_the_token_sees(
     let threat = harness.console().record(Kind::Threats, harness.console().ids(Kind::Threats)[0]).unwrap();
     let threat: Value = serde_json::from_slice(&threat).unwrap();
     let id = |key: &str| threat["agentRealtimeInfo"][key].as_str().unwrap().parse::<u64>().unwrap();
-    let (account, site, group) = (id("accountId"), id("siteId"), id("groupId"));
+    let account = id("accountId");
+    let site = id("siteId");
+    let group = id("groupId");
     console(json!({ "accounts": [account], "sites": [site], "groups": [group] }));
     let (code, findings) = check(&harness).await;
     assert_eq!(code, Some(0), "{findings:#?}");

@@ -62,7 +62,9 @@ async fn a_cursor_that_no_url_can_hold_is_named() {
 /// First an authority that did not issue the console's certificate, then a client certificate that it does not accept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_for_a_console_are_replaced_on_disk_without_a_restart() {
-    let (servers, clients, others) = (Authority::new(), Authority::new(), Authority::new());
+    let servers = Authority::new();
+    let clients = Authority::new();
+    let others = Authority::new();
     let harness = Harness::new(|setup| setup.activities = 30).await;
     let front = TlsFront::start(harness.server.address(), &servers.issue(&["127.0.0.1"]), Some(&clients)).await;
     harness.write("ca.pem", &others.certificate());

@@ -44,7 +44,8 @@ async fn notes_and_timeline_are_inside_the_threats_event() {
 
     let ecs = once(&harness, "ecs").await;
     for (id, event) in &ecs {
-        let (own, raw) = (&event["sentinel_one"]["threat"], &raw[id]["_enrichment"]);
+        let own = &event["sentinel_one"]["threat"];
+        let raw = &raw[id]["_enrichment"];
         let timeline = own["timeline"].as_array().unwrap();
         assert_eq!(own["timeline_count"], raw["timelineCount"]);
         assert_eq!(timeline[0]["description"]["primary"], "Threat detected");

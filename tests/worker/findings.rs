@@ -12,7 +12,9 @@ const PATH: &str = "/web/api/v2.1/application-management/risks";
 
 async fn harness() -> Harness {
     Harness::new(|setup| {
-        (setup.vulnerabilities, setup.agents, setup.span) = (400, 60, Duration::from_secs(90 * 86_400));
+        setup.vulnerabilities = 400;
+        setup.agents = 60;
+        setup.span = Duration::from_secs(90 * 86_400);
     })
     .await
 }
@@ -92,7 +94,8 @@ async fn changes_and_removals_come_with_the_next_window() {
     harness.put_changed("acme", json!({ "streams": streams() }));
     assert_eq!(harness.once(&[]).await.code, Some(0));
     let before = arrived(&harness, "acme");
-    let (swept, first) = (queries(&harness, 0).len(), events(&harness, "acme").len());
+    let swept = queries(&harness, 0).len();
+    let first = events(&harness, "acme").len();
     let mut open = before.keys();
     let [removed, rated] = [open.next().unwrap(), open.next().unwrap()];
     let now = system_clock();
@@ -139,7 +142,8 @@ async fn a_window_that_was_broken_off_begins_again() {
     })
     .await;
     worker.kill().await;
-    let (part, asked) = (ids(&harness, "acme").len(), queries(&harness, 0).len());
+    let part = ids(&harness, "acme").len();
+    let asked = queries(&harness, 0).len();
     let open = open(&harness, &Scope::Global);
     assert!(part > 0 && part < open.len(), "killed in the middle of the sweep: {part}");
     harness.console().set_faults(Faults::default());
@@ -172,7 +176,9 @@ async fn a_scope_without_licence_is_passed_over_and_wide_tokens_go_scope_by_scop
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn backfills_hold_what_was_detected_in_their_window() {
     let harness = Harness::new(|setup| {
-        (setup.vulnerabilities, setup.unified_alerts, setup.agents) = (300, 300, 60);
+        setup.vulnerabilities = 300;
+        setup.unified_alerts = 300;
+        setup.agents = 60;
         setup.span = Duration::from_secs(10 * 86_400);
     })
     .await;
@@ -183,7 +189,8 @@ async fn backfills_hold_what_was_detected_in_their_window() {
     let day = 86_400_000_000;
     let to = system_clock() / day * day;
     let from = to - 6 * day;
-    let (from_text, to_text) = (s1_forwarder::emulator::print_time(from), s1_forwarder::emulator::print_time(to));
+    let from_text = s1_forwarder::emulator::print_time(from);
+    let to_text = s1_forwarder::emulator::print_time(to);
     for (stream, kind) in [("vulnerabilities", Kind::Vulnerabilities), ("unified_alerts", Kind::UnifiedAlerts)] {
         let before = events(&harness, "acme").len();
         let arguments = ["backfill", "pipelines/acme.yaml", "--stream", stream, "--from", &from_text, "--to", &to_text];

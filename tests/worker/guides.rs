@@ -62,8 +62,12 @@ const ALL: [Guide; 5] = [SEKOIA, UNIZO, NOPSEC, NETWRIX, THREATDEFENCE];
 /// A console with some of everything, the guide's file with the addresses of this test, and the secrets that it names.
 async fn harness(guide: &Guide, to: &str, secret: &str) -> Harness {
     let harness = Harness::new(|setup| {
-        (setup.activities, setup.threats, setup.agents) = (300, 60, 40);
-        (setup.alerts, setup.unified_alerts, setup.vulnerabilities) = (50, 20, 120);
+        setup.activities = 300;
+        setup.threats = 60;
+        setup.agents = 40;
+        setup.alerts = 50;
+        setup.unified_alerts = 20;
+        setup.vulnerabilities = 120;
         // Within every `since` of the files.
         setup.span = Duration::from_secs(6 * 3600);
     })

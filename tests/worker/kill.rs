@@ -18,7 +18,8 @@ async fn a_worker_that_is_killed_again_and_again_loses_nothing() {
     let mut kills = setting("S1_FORWARDER_KILLS", 6);
     // More than the killed workers can deliver: a checkpoint that ran ahead would leave out what lies before the
     // overlap.
-    let (activities, threats) = (1_000 + 400 * kills, 200 + 100 * kills);
+    let activities = 1_000 + 400 * kills;
+    let threats = 200 + 100 * kills;
     let harness =
         Harness::new(|setup| (setup.activities, setup.threats, setup.rate) = (activities, threats, 100.0)).await;
     let mut sink = harness.sink.settings();
@@ -34,7 +35,8 @@ async fn a_worker_that_is_killed_again_and_again_loses_nothing() {
     harness.sink.misbehave(3, failing().into_iter().chain(slow).collect());
 
     let mut random = fastrand::Rng::with_seed(11);
-    let (mut shown, mut killed) = (0, 0);
+    let mut shown = 0;
+    let mut killed = 0;
     // On a busy machine a worker may need longer to send anything.
     while killed < kills || (shown == 0 && killed < 5 * kills) {
         let worker = harness.worker();

@@ -53,7 +53,8 @@ const TLS: &str = "tls_server_config:\n  cert_file: web.pem\n  key_file: web.key
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_need_credentials_and_probes_do_not() {
-    let (harness, authority) = (Harness::new(|setup| setup.activities = 20).await, Authority::new());
+    let harness = Harness::new(|setup| setup.activities = 20).await;
+    let authority = Authority::new();
     harness.put("acme", &harness.pipeline(serde_json::json!({})));
     authority.issue(&["127.0.0.1"]).write(harness.root(), "web");
     write_bcrypt(&harness, "web.yaml", TLS);
@@ -124,7 +125,9 @@ fn ca(harness: &Harness, authority: &Authority) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_and_tokens_are_replaced_without_a_restart() {
-    let (harness, first, second) = (Harness::new(|_| {}).await, Authority::new(), Authority::new());
+    let harness = Harness::new(|_| {}).await;
+    let first = Authority::new();
+    let second = Authority::new();
     first.issue(&["127.0.0.1"]).write(harness.root(), "web");
     write_bcrypt(&harness, "web.yaml", TLS);
     let worker = harness.worker_with(&["--web-config", "web.yaml"]);
@@ -148,13 +151,16 @@ async fn certificates_and_tokens_are_replaced_without_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_present_a_certificate_and_the_kubelet_has_an_address_of_its_own() {
-    let (harness, authority, clients) = (Harness::new(|_| {}).await, Authority::new(), Authority::new());
+    let harness = Harness::new(|_| {}).await;
+    let authority = Authority::new();
+    let clients = Authority::new();
     authority.issue(&["127.0.0.1"]).write(harness.root(), "web");
     harness.write("clients.pem", &clients.certificate());
     let asks = "  client_ca_file: clients.pem\n  client_auth_type: RequireAndVerifyClientCert\n  min_version: TLS13\n";
     harness.write("web.yaml", &format!("{TLS}{asks}"));
     let worker = harness.worker_with(&["--web-config", "web.yaml", "--listen-probes", "127.0.0.1:0"]);
-    let (probes, address) = (address(&worker, "listening for probes").await, address(&worker, "listening").await);
+    let probes = address(&worker, "listening for probes").await;
+    let address = address(&worker, "listening").await;
     let url = format!("https://{address}/metrics");
     let known = clients.issue(&["prometheus"]);
     let stranger = Authority::new().issue(&["prometheus"]);
@@ -218,7 +224,8 @@ async fn listen(name: &str, web: Option<&Path>) -> Listening {
     if let Some(file) = web {
         server = server.with_web_config(WebConfig::read(file).unwrap());
     }
-    let (telemetry, address) = (Arc::new(Telemetry::new()), server.address().to_string());
+    let telemetry = Arc::new(Telemetry::new());
+    let address = server.address().to_string();
     telemetry.start_lane(name, s1_forwarder::record::Stream::Threats, "siem");
     let (end, ended) = oneshot::channel::<()>();
     tokio::spawn(server.serve(telemetry.clone(), async {
@@ -246,7 +253,8 @@ async fn lanes_of_all(one: &Listening, other: &Listening, web: Option<&Path>) ->
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_ask_each_other_with_their_own_certificate_and_token() {
-    let (directory, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
     let path = |name: &str| directory.path().join(name);
     // As in a cluster: the certificate names the service, and the workers ask each other by address.
     authority.issue(&["s1-forwarder.example"]).write(directory.path(), "web");
@@ -266,7 +274,8 @@ async fn workers_ask_each_other_with_their_own_certificate_and_token() {
     ];
     for (name, text, problem) in &cases {
         std::fs::write(path(name), text).unwrap();
-        let (one, other) = (listen("acme", Some(&path(name))).await, listen("bolt", Some(&path(name))).await);
+        let one = listen("acme", Some(&path(name))).await;
+        let other = listen("bolt", Some(&path(name))).await;
         // Who asks from outside trusts the worker's certificate, whatever the workers trust.
         let asks = if problem.is_some() { "both.yaml" } else { name };
         let all = lanes_of_all(&one, &other, Some(&path(asks))).await;
@@ -283,7 +292,8 @@ async fn workers_ask_each_other_with_their_own_certificate_and_token() {
     }
     // One that is asked by a worker without credentials says so.
     std::fs::write(path("hash.yaml"), format!("bearer_tokens: [{{ sha256: {hash} }}]\n")).unwrap();
-    let (one, other) = (listen("acme", None).await, listen("bolt", Some(&path("hash.yaml"))).await);
+    let one = listen("acme", None).await;
+    let other = listen("bolt", Some(&path("hash.yaml"))).await;
     let all = lanes_of_all(&one, &other, None).await;
     let problem = all.workers[0].problem.as_deref().unwrap_or_default();
     assert!(problem.contains("refuses this worker's credentials"), "{problem}");

@@ -27,8 +27,8 @@ pub fn failing() -> Vec<(f64, FaultRule)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_arrives_at_an_http_sink_and_only_what_was_not_answered_twice() {
-    let (activities, threats) =
-        (setting("S1_FORWARDER_E2E_ACTIVITIES", 5_000), setting("S1_FORWARDER_E2E_THREATS", 1_000));
+    let activities = setting("S1_FORWARDER_E2E_ACTIVITIES", 5_000);
+    let threats = setting("S1_FORWARDER_E2E_THREATS", 1_000);
     let harness = Harness::new(|setup| (setup.activities, setup.threats) = (activities, threats)).await;
     // Batches above the second limit are refused with 413 and have to be halved.
     let rules = Rules { plain_bytes: Some(300_000), forgets_bodies: true, ..Rules::default() };

@@ -20,7 +20,9 @@ fn at<'v>(event: &'v Value, path: &str) -> Option<&'v Value> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_dashboard_and_the_monitor_ask_for_what_the_events_have() {
     let harness = Harness::new(|setup| {
-        (setup.activities, setup.threats, setup.agents) = (300, 100, 30);
+        setup.activities = 300;
+        setup.threats = 100;
+        setup.agents = 30;
         setup.span = Duration::from_secs(6 * 3600);
     })
     .await;

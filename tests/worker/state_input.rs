@@ -135,7 +135,8 @@ async fn only_the_owner_reads_state_and_dead_letters() {
     let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     assert!(harness.path("state/dead-letters/acme/activities.siem.ndjson").is_file(), "{}", exit.stdout);
-    let (mut left, mut files) = (vec![harness.path("state")], 0);
+    let mut left = vec![harness.path("state")];
+    let mut files = 0;
     while let Some(path) = left.pop() {
         let metadata = std::fs::metadata(&path).unwrap();
         let wanted = if metadata.is_dir() { 0o700 } else { 0o600 };
@@ -235,7 +236,8 @@ async fn a_store_that_fails_for_a_while_costs_nothing() {
     harness.put_changed("acme", json!({}));
     let mut worker = harness.worker();
     harness.delivered(&[Kind::Activities]).await;
-    let (lane, aside) = (harness.path("state/lanes/acme/activities"), harness.path("aside"));
+    let lane = harness.path("state/lanes/acme/activities");
+    let aside = harness.path("aside");
     fs::rename(&lane, &aside).unwrap();
     fs::write(&lane, "in the way").unwrap();
     harness.console().generate(Kind::Activities, system_clock());

@@ -28,7 +28,8 @@ async fn the_lanes_of_a_running_worker_are_a_table() {
 
     let filtered = |arguments: &'static [&'static str]| {
         let all = ["status", "--url", &url].into_iter().chain(arguments.iter().copied()).map(str::to_owned);
-        let (harness, all) = (&harness, all.collect::<Vec<_>>());
+        let harness = &harness;
+        let all = all.collect::<Vec<_>>();
         async move { harness.command(&all.iter().map(String::as_str).collect::<Vec<_>>()).await.stdout }
     };
     let failing = filtered(&["--failing"]).await;

@@ -20,7 +20,10 @@ const DAY: i64 = 86_400_000_000;
 
 async fn harness() -> Harness {
     Harness::new(|setup| {
-        (setup.activities, setup.threats, setup.agents, setup.alerts) = (2_500, 400, 600, 400);
+        setup.activities = 2_500;
+        setup.threats = 400;
+        setup.agents = 600;
+        setup.alerts = 400;
         setup.span = std::time::Duration::from_secs(10 * 86_400);
         // A console tells its time in whole seconds: what happened in the last one is owed to the next run.
         setup.now -= 5_000_000;
@@ -77,7 +80,8 @@ fn assert_arrived(harness: &Harness, pipeline: &str, expected: impl Fn(Kind) -> 
 async fn every_stream_is_drained_for_tokens_of_every_scope() {
     let harness = harness().await;
     let console = harness.console();
-    let (account, sites) = (console.ids(Kind::Accounts)[0], console.ids(Kind::Sites));
+    let account = console.ids(Kind::Accounts)[0];
+    let sites = console.ids(Kind::Sites);
     let scopes = [
         ("global", Scope::Global),
         ("account", Scope::Accounts(vec![account])),
@@ -103,7 +107,8 @@ async fn every_stream_is_drained_for_tokens_of_every_scope() {
 async fn scope_filters_hold_on_every_stream_and_a_customer_split_by_site_gets_each_record_once() {
     let harness = harness().await;
     // What does not belong to any site goes by the account, and is left out here.
-    let (account, sites) = (harness.console().ids(Kind::Accounts)[0], harness.console().ids(Kind::Sites));
+    let account = harness.console().ids(Kind::Accounts)[0];
+    let sites = harness.console().ids(Kind::Sites);
     let group = harness.console().ids(Kind::Groups)[4];
     let put = |name: &str, scope: Value| {
         harness.put_changed(name, json!({ "console": scope, "streams": streams(&json!({})) }));
@@ -121,7 +126,8 @@ async fn scope_filters_hold_on_every_stream_and_a_customer_split_by_site_gets_ea
     assert_arrived(&harness, "lisbon", expected(Scope::Sites(vec![sites[1]])));
     assert_arrived(&harness, "toronto", expected(Scope::Sites(vec![sites[2]])));
     assert_arrived(&harness, "acme", expected(Scope::Accounts(vec![account])));
-    let (lisbon, toronto) = (arrived(&harness, "lisbon"), arrived(&harness, "toronto"));
+    let lisbon = arrived(&harness, "lisbon");
+    let toronto = arrived(&harness, "toronto");
     for (stream, kind) in STREAMS {
         let mut both = [&lisbon[stream][..], &toronto[stream][..]].concat();
         both.sort_unstable();
@@ -176,9 +182,11 @@ async fn since_is_understood_in_every_form_on_every_stream() {
     assert_arrived(&harness, "time", since(noon));
     assert_arrived(&harness, "now", since(now));
     // The moment of the start is between two that the test knows.
-    let (got, most) = (arrived(&harness, "period"), since(now - DAY * 3 / 2));
+    let got = arrived(&harness, "period");
+    let most = since(now - DAY * 3 / 2);
     for (stream, kind) in STREAMS {
-        let (got, most) = (got.get(stream).map_or(0, Vec::len), most(kind).len());
+        let got = got.get(stream).map_or(0, Vec::len);
+        let most = most(kind).len();
         assert!(got <= most && got + 30 >= most, "{stream}: {got} of {most}");
     }
 }
@@ -243,7 +251,8 @@ async fn pipelines_on_one_console_share_its_rate_limit() {
     let of_the_slowest = |seen: &LoggedRequest| seen.query.contains(&slowest);
     let first = log.iter().position(of_the_slowest).unwrap();
     let last = log.iter().rposition(of_the_slowest).unwrap();
-    let (seen, took) = (last - first, (log[last].at - begun) as f64 / 1e6);
+    let seen = last - first;
+    let took = (log[last].at - begun) as f64 / 1e6;
     assert!(seen >= 25, "{seen} requests");
     // What was on its way when the slowest site said its rate arrives after it.
     assert!(took >= (seen - 8) as f64 / 10.0, "{seen} requests in {took:.1} s");

@@ -52,11 +52,12 @@ async fn a_killed_worker_loses_nothing_and_repeats_what_was_on_the_connection() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn receivers_that_stop_reading_for_less_and_for_longer_than_the_timeout_lose_nothing() {
     let harness = Harness::new(|setup| setup.activities = 3_000).await;
-    let (patient, hasty) =
-        (SyslogReceiver::start(Behaviour::Reads).await, SyslogReceiver::start(Behaviour::Reads).await);
+    let patient = SyslogReceiver::start(Behaviour::Reads).await;
+    let hasty = SyslogReceiver::start(Behaviour::Reads).await;
     let named = |receiver, name: &str, timeout: &str| {
         let mut sink = sink(receiver);
-        (sink["name"], sink["timeout"]) = (json!(name), json!(timeout));
+        sink["name"] = json!(name);
+        sink["timeout"] = json!(timeout);
         sink
     };
     let sinks = [named(&patient, "patient", "60s"), named(&hasty, "hasty", "1s")];
@@ -91,8 +92,12 @@ async fn receivers_that_stop_reading_for_less_and_for_longer_than_the_timeout_lo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_stream_arrives_as_cef_that_another_parser_reads() {
     let harness = Harness::new(|setup| {
-        (setup.activities, setup.threats, setup.agents) = (150, 60, 20);
-        (setup.alerts, setup.unified_alerts, setup.vulnerabilities) = (60, 60, 30);
+        setup.activities = 150;
+        setup.threats = 60;
+        setup.agents = 20;
+        setup.alerts = 60;
+        setup.unified_alerts = 60;
+        setup.vulnerabilities = 30;
     })
     .await;
     let receiver = SyslogReceiver::start(Behaviour::Reads).await;

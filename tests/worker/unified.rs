@@ -78,7 +78,8 @@ async fn every_alert_arrives_once_in_its_scope_and_again_when_it_changes() {
     assert!(undated > 5, "alerts that were never updated come by their detection: {undated}");
 
     // What changes, appears or appears late comes with the next run, and nothing else does.
-    let (before, now) = (of(&Scope::Global), system_clock());
+    let before = of(&Scope::Global);
+    let now = system_clock();
     for id in harness.console().ids(Kind::UnifiedAlerts).into_iter().step_by(100) {
         assert!(harness.console().change_randomly(Kind::UnifiedAlerts, id, now));
     }
@@ -112,7 +113,9 @@ async fn a_console_is_asked_for_what_its_release_knows() {
     }
     assert_eq!((requests[1], requests[2]), (requests[0] + 1, requests[0] + 1), "what is unknown is asked for once");
     let one = |harness: &Harness| events(harness, "acme")[0]["record"].clone();
-    let (full, part, core) = (one(&newest), one(&lacking), one(&older));
+    let full = one(&newest);
+    let part = one(&lacking);
+    let core = one(&older);
     assert!(
         full["labels"].is_array() && full["aiInvestigation"].is_object() && full["assets"][0]["primary"].is_boolean()
     );

@@ -314,7 +314,10 @@ impl State {
         let at = at.max(old.updated + kind.time_resolution());
         generate::set_time(kind, &mut record, at);
         let Ok(mut row) = Row::from_record(kind, &record, bytes(&record)) else { return false };
-        (row.account, row.site, row.group, row.hidden) = (old.account, old.site, old.group, old.hidden);
+        row.account = old.account;
+        row.site = old.site;
+        row.group = old.group;
+        row.hidden = old.hidden;
         if kind == Kind::Vulnerabilities {
             // The body of a finding does not contain the time of its last change.
             row.updated = at;
@@ -328,7 +331,9 @@ impl State {
         if kind == Kind::Vulnerabilities
             && let Some(agent) = self.table(Kind::Agents).find(row.agent)
         {
-            (row.account, row.site, row.group) = (agent.account, agent.site, agent.group);
+            row.account = agent.account;
+            row.site = agent.site;
+            row.group = agent.group;
         }
         if row.account == 0
             && kind != Kind::Users

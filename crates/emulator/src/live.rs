@@ -59,7 +59,8 @@ impl LiveGenerator {
                 ]);
             }
         }
-        let (random, late) = (Random::new(setup.seed, 2), (setup.late.0, late));
+        let random = Random::new(setup.seed, 2);
+        let late = (setup.late.0, late);
         let mut live = Self { random, events, due: setup.now, rate: setup.rate, late };
         live.schedule();
         live

@@ -93,7 +93,8 @@ impl<'t> Search<'t> {
     /// The entries within the time filters over this column.
     fn bounded(&self, column: Indexed) -> &'t [Entry] {
         let index = self.table.index(column);
-        let (mut low, mut high) = (i64::MIN, i64::MAX);
+        let mut low = i64::MIN;
+        let mut high = i64::MAX;
         for (_, from, to) in self.query.conditions.times.iter().filter(|(bounded, ..)| *bounded == self.query.sort) {
             low = low.max(*from);
             high = high.min(*to);

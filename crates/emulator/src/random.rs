@@ -68,7 +68,8 @@ impl Random {
 
     /// A random UUID, version 4.
     pub fn uuid(&mut self) -> String {
-        let (high, low) = (self.next(), self.next());
+        let high = self.next();
+        let low = self.next();
         format!(
             "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
             high >> 32,

@@ -179,7 +179,8 @@ impl KeyTable {
 
 /// The indices of [`KeyTable::first`] and [`KeyTable::next`].
 const fn alphabetical(keys: &[&str]) -> (u8, [u8; 256]) {
-    let (mut first, mut next) = (0, [0; 256]);
+    let mut first = 0;
+    let mut next = [0; 256];
     let mut index = 0;
     while index < keys.len() {
         if is_before(keys[index], keys[first]) {
@@ -200,7 +201,8 @@ const fn alphabetical(keys: &[&str]) -> (u8, [u8; 256]) {
 }
 
 const fn is_before(one: &str, other: &str) -> bool {
-    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let one = one.as_bytes();
+    let other = other.as_bytes();
     let mut at = 0;
     while at < one.len() && at < other.len() {
         if one[at] != other[at] {

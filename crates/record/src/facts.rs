@@ -308,8 +308,10 @@ mod tests {
     /// The pass ends where nothing is missing, so what follows may be anything; before that all of it counts.
     #[test]
     fn facts_are_found_wherever_they_are() {
-        let (id, block) = (r#""id":"7""#, r#""threatInfo":{"updatedAt":"2022-04-05T16:01:56Z"}"#);
-        let (other, second) = (r#""a":[1]"#, r#""threatInfo":{"updatedAt":"2023-01-01T00:00:00Z"}"#);
+        let id = r#""id":"7""#;
+        let block = r#""threatInfo":{"updatedAt":"2022-04-05T16:01:56Z"}"#;
+        let other = r#""a":[1]"#;
+        let second = r#""threatInfo":{"updatedAt":"2023-01-01T00:00:00Z"}"#;
         for entries in [[other, id, block, second], [block, other, second, id], [block, second, id, other]] {
             let record = format!("{{{}}}", entries.join(","));
             let facts = facts(Stream::Threats, record.as_bytes());
@@ -343,7 +345,8 @@ mod tests {
 
     #[test]
     fn line_breaks_between_tokens_do_not_change_the_identity() {
-        let (one, two) = (&b"{\"a\":\"x y\",\"b\":1}"[..], &b"{\"a\":\"x y\",\r\n\"b\":1\n}"[..]);
+        let one = &b"{\"a\":\"x y\",\"b\":1}"[..];
+        let two = &b"{\"a\":\"x y\",\r\n\"b\":1\n}"[..];
         let of = |record| facts(Stream::Groups, record).identity("h", record);
         assert_eq!(of(one), of(two));
         assert_eq!(compact(two), one);

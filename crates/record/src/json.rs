@@ -383,7 +383,8 @@ mod tests {
         ) {
             let expected = if is_same { &key } else { &expected };
             let text = format!("\"{key}\"{space}{end}");
-            let (mut one, mut other) = (Reader::new(&text), Reader::new(&text));
+            let mut one = Reader::new(&text);
+            let mut other = Reader::new(&text);
             match one.consume_key(expected) {
                 Some(read) => {
                     prop_assert_eq!((read, expected), (key.as_str(), &key));

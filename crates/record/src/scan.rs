@@ -88,7 +88,10 @@ impl Blocks {
     /// The position in this block after the bracket that closes the first one.
     #[inline]
     fn end_in(&mut self, block: &[u8; 64]) -> Option<usize> {
-        let (mut quotes, mut backslashes, mut opening, mut closing) = (0, 0, 0, 0);
+        let mut quotes = 0;
+        let mut backslashes = 0;
+        let mut opening = 0;
+        let mut closing = 0;
         for (index, chunk) in block.as_chunks::<16>().0.iter().enumerate() {
             let chunk = u8x16::new(*chunk);
             // `[` and `{` differ in this bit only, and so do `]` and `}`.
@@ -192,7 +195,9 @@ mod tests {
 
     /// The same, byte by byte.
     fn end_by_byte(bytes: &[u8], mut at: usize) -> Option<usize> {
-        let (mut depth, mut in_string, mut escapes) = (0, false, false);
+        let mut depth = 0;
+        let mut in_string = false;
+        let mut escapes = false;
         loop {
             let is_escaped = std::mem::take(&mut escapes);
             match bytes.get(at)? {

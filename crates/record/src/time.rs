@@ -108,8 +108,12 @@ fn parse_plain(text: &[u8]) -> Option<i64> {
     if !(is(4, b'-') && is(7, b'-') && is(10, b'T') && is(13, b':') && is(16, b':') && text.ends_with(b"Z")) {
         return None;
     }
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    let year = number(0, 4)?;
+    let month = number(5, 7)?;
+    let day = number(8, 10)?;
+    let hour = number(11, 13)?;
+    let minute = number(14, 16)?;
+    let second = number(17, 19)?;
     let digits = text.len().checked_sub(21).filter(|digits| *digits <= 9 && is(19, b'.'));
     let micros = match digits {
         None if text.len() == 20 => 0,

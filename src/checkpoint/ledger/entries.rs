@@ -59,7 +59,9 @@ pub fn sums(entries: &BTreeMap<Hour, Sum>) -> Vec<u8> {
 
 /// Reads one entry of [`sums`].
 pub fn parse_sum(entry: &[u8; SUM_BYTES]) -> (Hour, Sum) {
-    let (mut hour, mut count, mut xor) = ([0; 4], [0; 8], [0; 16]);
+    let mut hour = [0; 4];
+    let mut count = [0; 8];
+    let mut xor = [0; 16];
     hour.copy_from_slice(&entry[..4]);
     count.copy_from_slice(&entry[4..12]);
     xor.copy_from_slice(&entry[12..]);

@@ -93,7 +93,8 @@ impl Ledger {
     pub fn restart(&mut self, since: Timestamp, asked: String, journals: bool) {
         let mut released = std::mem::take(&mut self.released);
         released.extend(self.old_sums.drop_all().chain(self.identities.drop_all()));
-        let (generation, next_segment) = (self.generation + 1, self.next_segment);
+        let generation = self.generation + 1;
+        let next_segment = self.next_segment;
         *self = Self { generation, next_segment, released, ..Self::begin(since, asked, journals) };
     }
 
@@ -155,7 +156,8 @@ impl Ledger {
 
     /// Drops what is too old, and returns what has to be written to the journal before the checkpoint.
     pub fn take_appends(&mut self, now: Timestamp) -> Vec<Append> {
-        let (first_sum, first_identity) = (first_kept(now, SUM_HOURS), first_kept(now, IDENTITY_HOURS));
+        let first_sum = first_kept(now, SUM_HOURS);
+        let first_identity = first_kept(now, IDENTITY_HOURS);
         self.sums = self.sums.split_off(&first_sum);
         // Where the store has journals, of the time when it had none.
         self.days = self.days.split_off(&first_sum.day());

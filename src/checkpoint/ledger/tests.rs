@@ -141,7 +141,8 @@ async fn the_totals_of_two_ledgers_add_up() {
         }
         both.merge(ledger.totals(&store, &lane(), ALL).await.unwrap());
     }
-    let (hour, mut sum) = (Hour::of(ago(1)).unwrap(), Sum::default());
+    let hour = Hour::of(ago(1)).unwrap();
+    let mut sum = Sum::default();
     (0..5).for_each(|number| sum.add(identity(number)));
     assert_eq!((both.sums[&hour], both.identities[&hour].len()), (sum, 5));
 }
@@ -165,7 +166,8 @@ fn a_sum_identifies_its_records() {
 #[test]
 fn hours_begin_on_the_hour() {
     let at = |micros| Timestamp::from_micros(micros);
-    let (hour, micros) = (Hour(3), 3 * 3_600_000_000);
+    let hour = Hour(3);
+    let micros = 3 * 3_600_000_000;
     assert_eq!((hour.start(), hour.plus(1).start()), (at(micros), at(micros + 3_600_000_000)));
     assert_eq!([micros - 1, micros, micros + 1].map(|micros| Hour::of(at(micros)).unwrap().0), [2, 3, 3]);
     assert_eq!([micros - 1, micros, micros + 1].map(|micros| Hour::from(at(micros)).0), [3, 3, 4]);
@@ -174,7 +176,8 @@ fn hours_begin_on_the_hour() {
 
 #[test]
 fn a_segment_grows_to_its_size_before_the_next_begins() {
-    let (mut journal, mut next) = (Journal::default(), 7);
+    let mut journal = Journal::default();
+    let mut next = 7;
     let mut append = |bytes| {
         let append = journal.append(Hour(3), vec![0; bytes], &mut next);
         (append.segment, append.offset)
@@ -244,7 +247,8 @@ fn a_segment_stays_for_as_long_as_an_hour_in_it_is_kept() {
 #[test]
 fn the_oldest_identities_are_released_if_there_are_too_many() {
     let mut ledger = Ledger::begin(ago(40), String::new(), true);
-    let (first, second) = (Hour::of(ago(30)).unwrap(), Hour::of(ago(20)).unwrap());
+    let first = Hour::of(ago(30)).unwrap();
+    let second = Hour::of(ago(20)).unwrap();
     for number in 0..=MOST_SEGMENTS {
         let newest = if number == 0 { first } else { second };
         ledger.identities.append(newest, vec![0; 1 << 20], &mut ledger.next_segment);
@@ -260,8 +264,8 @@ fn the_oldest_identities_are_released_if_there_are_too_many() {
 #[tokio::test]
 async fn without_journals_only_sums_are_kept_and_old_ones_by_the_day() {
     for (busy, most_bytes) in [(1, 4_000), (3_600_000, 4_500)] {
-        let (directory, mut ledger) =
-            (tempfile::tempdir().unwrap(), Ledger::begin(ago(24 * 100), String::new(), false));
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::begin(ago(24 * 100), String::new(), false);
         for hours in (0..24 * 95).rev() {
             let created = ago(hours);
             ledger.sums.entry(Hour::of(created).unwrap()).or_default().merge(&Sum { count: busy, xor: [7; 16] });

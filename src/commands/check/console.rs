@@ -251,7 +251,8 @@ async fn user(client: &Client) -> [Finding; 2] {
 }
 
 fn clock(console: Timestamp, local: Timestamp) -> Finding {
-    let (ahead, behind) = (console.since(local), local.since(console));
+    let ahead = console.since(local);
+    let behind = local.since(console);
     let difference = ahead.max(behind);
     let direction = if ahead > behind { "ahead of" } else { "behind" };
     let finding = verified("clock", format!("the console's is {} s {direction} this host's", difference.as_secs()));

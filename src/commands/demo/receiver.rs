@@ -53,7 +53,9 @@ impl Received {
         self.events += 1;
         self.distinct.insert(hash.finish());
         if self.kinds.insert((pipeline.to_owned(), stream.to_owned())) {
-            let (pipeline, stream, event) = (pipeline.to_owned(), stream.to_owned(), event.to_owned());
+            let pipeline = pipeline.to_owned();
+            let stream = stream.to_owned();
+            let event = event.to_owned();
             self.first.push(FirstEvent { pipeline, stream, event });
         }
     }

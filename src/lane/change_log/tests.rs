@@ -84,7 +84,8 @@ impl Lane {
         let ledger = Ledger::begin(since, String::new(), true);
         let checkpoint =
             LaneCheckpoint::begin("console.example".into(), "".into(), "1d".into(), since, position, ledger);
-        let (store, random) = (Store::default(), fastrand::Rng::with_seed(7));
+        let store = Store::default();
+        let random = fastrand::Rng::with_seed(7);
         Self { checkpoint, passes, stream: pull.stream, store, random, batches: 0 }
     }
 
@@ -227,7 +228,8 @@ async fn a_lane_of_many_agents_writes_what_is_new() {
         .collect();
     let mut figures = Vec::new();
     for poll in 0..61_u32 {
-        let (begin, start) = (now().plus(900 * SECOND * poll), now().plus(900 * SECOND * (poll + 1)));
+        let begin = now().plus(900 * SECOND * poll);
+        let start = now().plus(900 * SECOND * (poll + 1));
         let changed = if poll == 0 { 100_000 } else { 20_000 };
         let context = PollContext { start, ..PollContext::default() };
         for batch in 0..changed / 1000 {
@@ -277,7 +279,8 @@ async fn a_journal_of_what_the_position_has_forgotten_does_not_grow() {
 #[tokio::test]
 async fn a_lane_with_a_week_of_alerts_writes_what_is_new() {
     let mut lane = Lane::new(&Pull::of(Stream::Alerts), now().minus(7 * DAY));
-    let (mut alerts, mut figures) = (Vec::new(), Vec::new());
+    let mut alerts = Vec::new();
+    let mut figures = Vec::new();
     let context = PollContext { start: now(), ..PollContext::default() };
     for batch in 0..100_u32 {
         let records: Vec<RecordKey> = (0..1000)

@@ -79,9 +79,11 @@ fn writer_with_seed(
     let random = fastrand::Rng::with_seed(seed);
     let main = BackendWriter::new(store.clone(), lane(), meter, Clock::System, INTERVAL, random);
     let since = Timestamp::default();
-    let (host, scope) = ("console.example".into(), "".into());
+    let host = "console.example".into();
+    let scope = "".into();
     let position = SourcePosition::starting_at(since);
-    let (text, ledger) = ("1d".into(), Ledger::begin(since, String::new(), false));
+    let text = "1d".into();
+    let ledger = Ledger::begin(since, String::new(), false);
     let checkpoint = LaneCheckpoint::begin(host, scope, text, since, position, ledger);
     (store, CheckpointWriter { main, copy: None, once: false }, checkpoint)
 }
@@ -257,7 +259,8 @@ async fn a_copy_is_written_although_another_process_requested_the_lane() {
         let (_, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
         let stored = Some(if by_hand { checkpoint.encode() } else { checkpoint.copy() });
         let store = Arc::new(Memory { stored, owned_elsewhere: Mutex::new(true), ..Memory::default() });
-        (writer.main.backend, writer.main.is_copy) = (store.clone(), true);
+        writer.main.backend = store.clone();
+        writer.main.is_copy = true;
         for settled in [5, 6] {
             checkpoint.settled = settled;
             writer.events_settled(true);

@@ -310,7 +310,8 @@ pub(super) fn remove(path: &Path, numbers: &BTreeSet<u64>) -> io::Result<usize> 
         BufWriter::new(private_file().write(true).create(true).truncate(true).open(&rest).map_err(not_followed)?);
     let mut lines = BufReader::new(&file);
     let mut line = Vec::new();
-    let (mut removed, mut has_rest) = (0, false);
+    let mut removed = 0;
+    let mut has_rest = false;
     for number in 0_u64.. {
         line.clear();
         lines.read_until(b'\n', &mut line)?;

@@ -79,7 +79,9 @@ mod tests {
 
     #[test]
     fn a_dead_letter_replaces_that_of_its_lane_and_identity_only() {
-        let (one, other, of_other_sink) = (line("siem", "1", "old"), line("siem", "2", ""), line("bus", "1", ""));
+        let one = line("siem", "1", "old");
+        let other = line("siem", "2", "");
+        let of_other_sink = line("bus", "1", "");
         let unknown = b"{\"v\":99}\n".to_vec();
         let stored = [one, other.clone(), of_other_sink.clone(), unknown.clone()].concat();
         let new = line("siem", "1", "new");

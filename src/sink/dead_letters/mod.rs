@@ -255,7 +255,8 @@ mod tests {
     fn dead_letters_are_appended_while_others_are_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("acme/threats.siem.ndjson");
-        let (mut lines, total) = (Vec::new(), 400);
+        let mut lines = Vec::new();
+        let total = 400;
         line::write_line(&dead_letter("acme", b"{}"), &mut lines);
         let removed = std::thread::scope(|scope| {
             let writer = scope

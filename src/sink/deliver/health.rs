@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_warning_is_logged_again_when_it_changes_and_every_hour() {
-        let (health, begin) = (Health::default(), Instant::now());
+        let health = Health::default();
+        let begin = Instant::now();
         let logs = |is_new, minutes: u64| health.logs_warning(is_new, begin + Duration::from_secs(60 * minutes));
         let logged = [(true, 0), (false, 59), (false, 60), (false, 119), (true, 119), (false, 178), (false, 179)];
         assert_eq!(logged.map(|(is_new, at)| logs(is_new, at)), [true, false, true, false, true, false, true]);

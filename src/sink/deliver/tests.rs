@@ -112,7 +112,8 @@ impl Case {
     fn new(answers: impl IntoIterator<Item = Outcome>) -> Self {
         let answers = std::sync::Mutex::new(answers.into_iter().collect());
         let sink = Arc::new(Script { answers, ..Script::default() });
-        let (clock, store) = (Clock::System, MemoryStore::default());
+        let clock = Clock::System;
+        let store = MemoryStore::default();
         let delivery = Delivery {
             sink: sink.clone(),
             retry: RetrySettings::default(),
@@ -141,8 +142,10 @@ impl Case {
             }
         }
         let transaction = update.map(|update| Transaction { sink: self.sink.clone(), update: Box::new(update) });
-        let (settled, begun) = (Settled::none_of(events), Instant::now());
-        let (random, stop) = (fastrand::Rng::with_seed(7), CancellationToken::new());
+        let settled = Settled::none_of(events);
+        let begun = Instant::now();
+        let random = fastrand::Rng::with_seed(7);
+        let stop = CancellationToken::new();
         let result = self.delivery.deliver(&batch, &settled, random, transaction.as_ref(), &stop).await;
         DeliveryResult { result, settled: settled.indices(true), waited: begun.elapsed() }
     }

@@ -70,7 +70,8 @@ impl Messages {
 
     /// Puts the events into the producer's queue, in order. Also returns the bytes of their keys and values.
     pub(super) async fn send(&self, batch: &Batch, producer: &Producer) -> (Sent, u64) {
-        let (mut sent, mut bytes) = (Sent::with_capacity(batch.len()), 0);
+        let mut sent = Sent::with_capacity(batch.len());
+        let mut bytes = 0;
         for (index, event) in batch.events().enumerate() {
             let key = self.key(event);
             bytes += (key.len() + event.body.len()) as u64;

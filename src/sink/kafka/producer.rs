@@ -100,7 +100,8 @@ impl SharedProducer {
 
     /// True if a partition of the topic has no leader now. The request renews the topic in librdkafka's cache.
     pub(crate) async fn lacks_leader(&self, topic: &str) -> bool {
-        let (producer, topic) = (self.queue.clone(), topic.to_owned());
+        let producer = self.queue.clone();
+        let topic = topic.to_owned();
         let lacking = tokio::task::spawn_blocking(move || {
             let metadata = producer.client().fetch_metadata(Some(&topic), PROBE_TIMEOUT);
             let has_none = |topic: &MetadataTopic| topic.partitions().iter().any(|partition| partition.leader() < 0);

@@ -223,7 +223,8 @@ mod tests {
 
     #[test]
     fn temporary_errors_are_tolerated_for_a_limited_time_after_the_last_delivery() {
-        let (start, tolerance) = (Instant::now(), ReportPolicy::new(Duration::from_secs(30)));
+        let start = Instant::now();
+        let tolerance = ReportPolicy::new(Duration::from_secs(30));
         let at = |code: Code, seconds: u64| {
             let now = start + Duration::from_secs(seconds);
             matches!(outcome(&batch(&["1"]), &[Report::Failed(code)], None, &tolerance, now), Outcome::Misconfigured(_))

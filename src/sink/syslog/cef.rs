@@ -110,7 +110,9 @@ fn entry_of<'a>(key: &'static str, cut: Cut, value: Cow<'a, str>) -> Entry<'a> {
 impl fmt::Display for Message<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { version, class, name, severity, extension } = self;
-        let (version, class, name) = (escaped_header(version), escaped_header(class), escaped_header(name));
+        let version = escaped_header(version);
+        let class = escaped_header(class);
+        let name = escaped_header(name);
         write!(formatter, "CEF:0|SentinelOne|Management|{version}|{class}|{name}|{severity}|")?;
         for (index, Entry { key, label, value, .. }) in extension.iter().enumerate() {
             let space = if index > 0 { " " } else { "" };

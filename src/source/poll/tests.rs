@@ -241,7 +241,8 @@ fn an_answer_without_scopes_is_a_failure() {
 /// A window is not asked for from its end to its beginning.
 #[test]
 fn a_poll_that_starts_before_its_bound_has_nothing_to_ask_for() {
-    let (pull, client) = (Arc::new(Pull::of(Stream::Activities)), client());
+    let pull = Arc::new(Pull::of(Stream::Activities));
+    let client = client();
     let position = || SourcePosition::starting_at(begin());
     let begins =
         |start| Poll::new(&client, meter(&pull), pull.clone(), position(), 0, start, Learned::default()).is_some();

@@ -67,7 +67,8 @@ fn contents_are_remembered_until_another_console_has_other_records() {
 fn a_snapshot_is_read_said_to_be_complete_and_done_before_the_next() {
     let (passes, mut position) = position(&Pull { snapshot: true, ..Pull::of(Stream::Agents) });
     let hour = Duration::from_secs(3600);
-    let (now, time) = (minute(10), minute(0));
+    let now = minute(10);
+    let time = minute(0);
     assert_eq!(position.next_snapshot(0, now, hour), Some(time));
     let context = PollContext { snapshot: Some(time), ..context(0, now) };
     assert!(position.take(&passes, context, &record_key(1, minute(-3))));
@@ -91,7 +92,8 @@ fn a_snapshot_is_read_said_to_be_complete_and_done_before_the_next() {
 #[test]
 fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
     let pull = Pull { lookback: Duration::from_secs(3600), ..Pull::of(Stream::Alerts) };
-    let (passes, mut position) = (pull.passes(), SourcePosition::starting_at(minute(-500_000)));
+    let passes = pull.passes();
+    let mut position = SourcePosition::starting_at(minute(-500_000));
     position.align(&passes);
     for (id, at) in [(1, minute(-400_000)), (2, minute(-70)), (3, minute(-50))] {
         assert!(position.take(&passes, context(0, minute(0)), &record_key(id, at)));
@@ -122,7 +124,8 @@ fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
 #[test]
 fn a_pass_in_another_order_begins_where_the_lane_does() {
     let pull = Pull::of(Stream::UnifiedAlerts);
-    let (passes, mut position) = (pull.passes(), SourcePosition::starting_at(minute(-500_000)));
+    let passes = pull.passes();
+    let mut position = SourcePosition::starting_at(minute(-500_000));
     position.enter(&passes, context(0, minute(0)));
     assert_eq!(position.of_pass(1).map(|pass_position| pass_position.bound), Some(minute(-500_000)));
     position.finish(&passes, context(1, minute(0)), false);

@@ -126,7 +126,8 @@ impl Program {
     /// Runs the program on `event`, within what is left of the event's limits.
     pub fn run(&self, event: &mut Value, control: &mut Control) -> Run {
         let mut runtime = Runtime::new(RuntimeState::default());
-        let (mut metadata, mut secrets) = (Value::Object(Default::default()), Secrets::default());
+        let mut metadata = Value::Object(Default::default());
+        let mut secrets = Secrets::default();
         let mut target = TargetValueRef { value: event, metadata: &mut metadata, secrets: &mut secrets };
         control.next_program();
         // Not the worker's time zone.

@@ -133,7 +133,8 @@ fn no_call_of_a_function_takes_long_or_much_memory() {
         let mut event = Value::Object(named.collect());
         let before = (control::processor_time(), allocated.get());
         let run = program.run(&mut event, &mut Control::start());
-        let (time, memory) = (control::processor_time() - before.0, allocated.get() - before.1);
+        let time = control::processor_time() - before.0;
+        let memory = allocated.get() - before.1;
         if let Run::Failed(reason) = &run
             && reason.contains("larger than")
         {
@@ -187,7 +188,8 @@ fn what_measures_arguments_changes_no_result() {
                 let mut event = example.input.map_or(Value::Object(ObjectMap::new()), |input| {
                     serde_json::from_str::<Value>(input).unwrap_or_else(|error| panic!("{input}: {error}"))
                 });
-                let (mut metadata, mut secrets) = (Value::Object(ObjectMap::new()), Secrets::default());
+                let mut metadata = Value::Object(ObjectMap::new());
+                let mut secrets = Secrets::default();
                 let mut target = TargetValueRef { value: &mut event, metadata: &mut metadata, secrets: &mut secrets };
                 let mut runtime = Runtime::new(RuntimeState::default());
                 let result = runtime.resolve(&mut target, compiled, &TimeZone::parse("UTC").unwrap());

@@ -307,7 +307,8 @@ impl Job {
     async fn pull(&self, open: Vec<(usize, Slice)>, whole: Window) -> (Option<String>, u64) {
         let slices = open.into_iter().map(|(number, slice)| self.pull_slice(number, slice, whole));
         let mut pulled = stream::iter(slices).buffer_unordered(self.backfill.parallel.max(1));
-        let (mut given_up, mut all_dead_letters) = (None, 0);
+        let mut given_up = None;
+        let mut all_dead_letters = 0;
         while let Some((failed, dead_letters)) = pulled.next().await {
             all_dead_letters += dead_letters;
             if let Some(reason) = failed {
@@ -370,7 +371,8 @@ impl Job {
             return Ok(BackfillEnd::Complete { counted });
         }
         // Slice by slice: the console may cap a large count, and the report names the slices that lack records.
-        let (mut counted, mut windows) = (0, Vec::new());
+        let mut counted = 0;
+        let mut windows = Vec::new();
         for (number, (slice, settled)) in plan.slices.iter().zip(settled).enumerate() {
             let whole = self.count(client, slice.window()).await?;
             let count = |window| self.count(client, window);
@@ -386,7 +388,8 @@ impl Job {
 
     /// The console's count. Transient failures are retried for the `once_timeout`.
     async fn count(&self, client: &Client, window: Window) -> Result<u64, BackfillError> {
-        let (meter, started) = (self.meter(), Instant::now());
+        let meter = self.meter();
+        let started = Instant::now();
         let mut waits = FullJitter::new(COUNT_WAITS.0, COUNT_WAITS.1, self.context.fork_random());
         loop {
             match self.spec.pull.count(client, window, Some(&meter)).await {
@@ -430,6 +433,8 @@ impl BackfillPlan {
 fn made_under(spec: &LaneSpec, client: &Client) -> String {
     let pull = &spec.pull;
     let mode = if pull.snapshot { " mode=snapshot" } else { "" };
-    let (host, scope, narrowed_by) = (client.host(), client.scope(), pull.narrowed_by());
+    let host = client.host();
+    let scope = client.scope();
+    let narrowed_by = pull.narrowed_by();
     format!("host={host} {scope}{narrowed_by} exclude_types={:?}{mode}", pull.exclude_types)
 }

@@ -53,8 +53,8 @@ impl BackfillProgress {
         let sum = |counter: fn(&LaneMetrics) -> &AtomicU64| {
             slices.iter().map(|slice| counter(slice).load(Ordering::Relaxed)).sum::<u64>()
         };
-        let (settled_before, dead_letters) =
-            (self.settled_before.load(Ordering::Relaxed), sum(|slice| &slice.dead_letters));
+        let settled_before = self.settled_before.load(Ordering::Relaxed);
+        let dead_letters = sum(|slice| &slice.dead_letters);
         Progress {
             total: self.total.load(Ordering::Relaxed),
             settled: settled_before + sum(|slice| &slice.delivered) + dead_letters,

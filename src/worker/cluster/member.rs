@@ -119,7 +119,8 @@ impl Member {
         // A renewal is sent after a third of the lease, and deliveries end after two thirds. One without an answer
         // leaves time for another one. A late listing is better than none.
         let timeout = if call == Call::List { self.lease } else { self.lease / 6 };
-        let (leases, sent) = (self.leases.clone(), self.now());
+        let leases = self.leases.clone();
+        let sent = self.now();
         self.calls.spawn(async move {
             let answer = leases.send(&call, timeout).await;
             (call, sent, answer)

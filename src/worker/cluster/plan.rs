@@ -198,7 +198,8 @@ impl LeasePlanner {
             heartbeat.pending = !calls.is_empty();
         }
         if !self.leaving && !self.listing.pending && now >= self.listing.due {
-            (self.listing.due, self.listing.pending) = (now + third, true);
+            self.listing.due = now + third;
+            self.listing.pending = true;
             calls.push(Call::List);
         }
         for (shard, lease) in self.owned.iter_mut().filter(|(_, lease)| !lease.pending && now >= lease.retry_at) {
@@ -339,7 +340,8 @@ impl LeasePlanner {
         let Answer::Written(version) = answer else { return Vec::new() };
         let observed = self.observed_shards.get(&shard);
         let vacant = observed.map_or(Duration::ZERO, |observed| now.saturating_sub(observed.changed_at));
-        let (retry_at, state) = (MonotonicTime::ZERO, ShardState::Active);
+        let retry_at = MonotonicTime::ZERO;
+        let state = ShardState::Active;
         self.owned.insert(shard, OwnedLease { version, renewed_at: sent, pending: false, retry_at, state });
         let mut events = vec![Event::Acquired { shard, until: self.delivery_deadline(sent), vacant }];
         if self.leaving {
@@ -354,7 +356,8 @@ impl LeasePlanner {
         lease.pending = false;
         match answer {
             Answer::Written(version) => {
-                (lease.version, lease.renewed_at) = (version, sent);
+                lease.version = version;
+                lease.renewed_at = sent;
                 vec![Event::Renewed(shard, until)]
             }
             Answer::Conflict(Some(record)) if record.holder.as_deref() == Some(&self.worker) => {
@@ -421,7 +424,8 @@ impl LeasePlanner {
         let own = (count(&self.worker), self.worker.as_str());
         let counts = members.iter().map(|name| (count(name), *name));
         let rank = counts.filter(|other| other.0 > own.0 || (other.0 == own.0 && other.1 < own.1)).count();
-        let (shards, workers) = (self.shards as usize, members.len().max(1));
+        let shards = self.shards as usize;
+        let workers = members.len().max(1);
         shards / workers + usize::from(rank < shards % workers)
     }
 

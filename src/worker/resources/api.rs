@@ -51,7 +51,8 @@ impl Api {
         let others = resource.finalizers.iter().map(String::as_str).filter(|finalizer| *finalizer != FINALIZER);
         let finalizers: Vec<&str> = others.chain(present.then_some(FINALIZER)).collect();
         // With these, the list of another version or of another resource is not replaced.
-        let (uid, version) = (&resource.uid, &resource.resource_version);
+        let uid = &resource.uid;
+        let version = &resource.resource_version;
         let metadata = json!({ "finalizers": finalizers, "uid": uid, "resourceVersion": version });
         let patch = Patch::Merge(json!({ "metadata": metadata }));
         let parameters = PatchParams { field_manager: Some(FINALIZER_MANAGER.to_owned()), ..PatchParams::default() };

@@ -144,7 +144,8 @@ impl Reporter {
         if let Some((resource, error)) = failed
             && !self.is_failing
         {
-            let (namespace, name) = (&resource.namespace, &resource.name);
+            let namespace = &resource.namespace;
+            let name = &resource.name;
             warn!(namespace, name, %error, "a Pipeline resource could not be updated; this goes on without further lines");
         }
         if !results.is_empty() {

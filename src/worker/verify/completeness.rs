@@ -106,7 +106,9 @@ impl CompletenessChecker {
         let position = SourcePosition::starting_at(window.from);
         let poll = Poll::new(&self.client, self.meter.clone(), pull, position, 0, window.to, Learned::default());
         let Some(mut poll) = poll else { return Ok(HourRecords::default()) };
-        let (mut records, mut limit, mut retry) = (HourRecords::default(), PAGE_RECORDS, self.retry_state());
+        let mut records = HourRecords::default();
+        let mut limit = PAGE_RECORDS;
+        let mut retry = self.retry_state();
         let mut reservation = None;
         loop {
             let request = match poll.next_action() {
@@ -114,7 +116,8 @@ impl CompletenessChecker {
                 Action::Emit(page) => {
                     retry = self.retry_state();
                     for record in &page.records {
-                        let (key, identity) = (record.record_key.id, self.identity(record));
+                        let key = record.record_key.id;
+                        let identity = self.identity(record);
                         records.sum.add(identity);
                         if record.record_key.time <= settled_until && !known.contains(&key) {
                             records.unknown.push(UnknownRecord { key, identity, id: record.id.to_string() });

@@ -149,7 +149,8 @@ impl Account {
         hours: Range<Hour>,
         with_identities: bool,
     ) -> Result<Self, VerifyError> {
-        let (key, mut retries) = (CheckpointKey::from(lane.clone()), 0);
+        let key = CheckpointKey::from(lane.clone());
+        let mut retries = 0;
         loop {
             let bytes = live.load(&key).await?;
             let checkpoint = LaneCheckpoint::decode(&bytes.ok_or_else(|| VerifyError::NoCheckpoint(lane.clone()))?)?;
@@ -198,7 +199,8 @@ impl Account {
     /// The hours of creation that can be compared: the ledger covers them, the lane is past them, and no further record
     /// is expected in them.
     pub fn comparable_hours(&self, stream: Stream, overlap: Duration, now: Timestamp) -> Range<Hour> {
-        let (ledger, position) = (self.ledger(), &self.checkpoint.position);
+        let ledger = self.ledger();
+        let position = &self.checkpoint.position;
         let start = Hour::from(ledger.since());
         let (start, covered) = match Accounting::of(stream) {
             Accounting::Records => {

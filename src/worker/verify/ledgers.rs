@@ -53,11 +53,13 @@ pub async fn check_ledgers(context: Arc<WorkerContext>, lanes: Vec<Arc<LaneSpec>
 
 /// Compares the hours that can be compared, and reports missing records.
 async fn check(context: &WorkerContext, spec: &LaneSpec) -> Result<Check, VerifyError> {
-    let (id, kind) = (&spec.id, spec.sink.kind.name());
+    let id = &spec.id;
+    let kind = spec.sink.kind.name();
     let Some(lane) = context.telemetry.lane(&id.pipeline, id.stream, &id.sink) else {
         return Ok(Check::NotBefore(context.clock().now()));
     };
-    let (live, now) = (live_backend(context, spec, context.store())?, context.clock().now());
+    let live = live_backend(context, spec, context.store())?;
+    let now = context.clock().now();
     let account = Account::sums_of_lane(&*live, id, Hour(0)..Hour(0)).await?;
     let comparable = account.comparable_hours(id.stream, spec.pull.overlap, now);
     let hours = comparable.start.max(comparable.end.minus(HOURS))..comparable.end;

@@ -177,13 +177,15 @@ async fn verify_lanes(
     let mut reports = Vec::new();
     for spec in specs {
         let client = context.client(&spec.id.pipeline, &spec.console)?;
-        let (id, kind) = (&spec.id, spec.sink.kind.name());
+        let id = &spec.id;
+        let kind = spec.sink.kind.name();
         let meter = Meter::detached(&telemetry, &id.pipeline, id.stream, &id.sink, kind, context.clock());
         let live = live_backend(&context, &spec, live.clone())?;
         let ledger = LedgerReader { lane: id.clone(), live, repairs: repairs.clone() };
         let random = context.fork_random();
         let checker = CompletenessChecker::new(client, meter, &spec.pull, id.clone(), verify.once_timeout, random);
-        let (context, span) = (context.clone(), spec.span());
+        let context = context.clone();
+        let span = spec.span();
         let job = Job { verify: &verify, spec, context, ledger, checker, progress: &progress, usage };
         match stop.run_until_cancelled(job.run(&stop).instrument(span)).await {
             Some(report) => reports.push(report?),
@@ -263,7 +265,8 @@ impl Job<'_> {
 
     /// The part of the requested hours that can be compared.
     fn comparable_hours(&self, account: &Account, not_judged: &mut Vec<String>) -> Range<Hour> {
-        let (now, overlap) = (self.context.clock().now(), self.spec.pull.overlap);
+        let now = self.context.clock().now();
+        let overlap = self.spec.pull.overlap;
         let requested = Hour::from(self.verify.from)..Hour::of(self.verify.to).unwrap_or(Hour(0));
         let comparable = account.comparable_hours(self.spec.id.stream, overlap, now);
         let hours = requested.start.max(comparable.start)..requested.end.min(comparable.end);
@@ -356,7 +359,8 @@ impl Job<'_> {
     ) -> Result<Result<u64, String>, VerifyError> {
         let account = self.ledger.account(hour..hour.plus(1)).await?;
         let known = account.totals.identities.get(&hour).filter(|_| !whole).cloned();
-        let (LaneId { pipeline, stream, sink }, telemetry) = (&self.spec.id, &self.context.telemetry);
+        let LaneId { pipeline, stream, sink } = &self.spec.id;
+        let telemetry = &self.context.telemetry;
         let kind = self.spec.sink.kind.name();
         let meter = Meter::detached(telemetry, pipeline, *stream, sink, kind, self.context.clock());
         let key = self.ledger.next_repair(&account, hour, whole).await?;

@@ -41,7 +41,8 @@ const BLOCKS: usize = 18;
 impl Sample {
     pub async fn take(worker: &mut Process, at: f64) -> Self {
         let rss = worker.kernel_count("VmRSS") as f64 / 1024.0;
-        let (descriptors, threads) = (worker.open_files() as f64, worker.kernel_count("Threads") as f64);
+        let descriptors = worker.open_files() as f64;
+        let threads = worker.kernel_count("Threads") as f64;
         let tasks = worker.metrics().await.samples("tasks").next().unwrap().1;
         Self { at, values: [rss, descriptors, threads, tasks] }
     }
@@ -91,7 +92,8 @@ impl Life {
 
     /// Medians of the life after its first fifth, in which it fills caches and pools.
     fn blocks(&self) -> Vec<Sample> {
-        let (begin, end) = (self.0[0].at, self.0[self.0.len() - 1].at);
+        let begin = self.0[0].at;
+        let end = self.0[self.0.len() - 1].at;
         let warm = begin + (end - begin) / 5.0;
         let warm: Vec<_> = self.0.iter().copied().filter(|sample| sample.at >= warm).collect();
         let size = warm.len().div_ceil(BLOCKS).max(1);
@@ -186,7 +188,8 @@ fn line(points: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
     let points: Vec<_> = points.collect();
     let count = points.len() as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
-    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let x = mean(|point| point.0);
+    let y = mean(|point| point.1);
     let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
     let slope = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum::<f64>() / spread;
     let rest: f64 = points.iter().map(|point| (point.1 - y - slope * (point.0 - x)).powi(2)).sum();

@@ -86,11 +86,13 @@ async fn nothing_grows_and_nothing_is_lost_in_a_long_run() {
     let mut scene = Scene::new(size).await;
     let mut disturbances = Disturbances::new(size.refuses_early());
     let mut worker = start(&scene, size).await;
-    let (mut life, mut kills) = (Life::default(), 0);
+    let mut life = Life::default();
+    let mut kills = 0;
     // What had arrived when the last process began: only this may come again because of a kill.
     let mut before = BTreeMap::new();
     let begun = Instant::now();
-    let (mut step, mut sample) = (interval(size.step), interval(size.sample));
+    let mut step = interval(size.step);
+    let mut sample = interval(size.sample);
     step.set_missed_tick_behavior(MissedTickBehavior::Delay);
     sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut samples = 0_usize;
@@ -110,7 +112,9 @@ async fn nothing_grows_and_nothing_is_lost_in_a_long_run() {
         if kills < KILLS && begun.elapsed() >= size.kill(kills + 1) {
             worker.kill().await;
             before = arrived_at_last(&scene).await;
-            (kills, life, worker) = (kills + 1, Life::default(), start(&scene, size).await);
+            kills = kills + 1;
+            life = Life::default();
+            worker = start(&scene, size).await;
         }
     }
     assert_eq!(kills, KILLS);
@@ -193,13 +197,15 @@ fn repeats(
     unanswered: &BTreeMap<String, u32>,
     before: &BTreeMap<String, u32>,
 ) -> (u32, u32) {
-    let (mut lost_answers, mut after_kills) = (0, 0);
+    let mut lost_answers = 0;
+    let mut after_kills = 0;
     for (event, count) in arrived {
         let lost = unanswered.get(event).copied().unwrap_or_default().min(count - 1);
         let repeated = count - 1 - lost;
         let allowed = if before.contains_key(event) { KILLS } else { 0 };
         assert!(repeated <= allowed, "{event} came {count} times, {lost} answers to it were lost");
-        (lost_answers, after_kills) = (lost_answers + lost, after_kills + repeated);
+        lost_answers = lost_answers + lost;
+        after_kills = after_kills + repeated;
     }
     (lost_answers, after_kills)
 }

@@ -62,7 +62,10 @@ impl Scene {
         let rate = RECORDS_PER_INTERVAL / size.interval.as_secs_f64();
         for number in 0..size.consoles() {
             let mut setup = Setup::new(system_clock());
-            (setup.seed, setup.activities, setup.threats, setup.rate) = (number as u64 + 1, 100, 20, rate);
+            setup.seed = number as u64 + 1;
+            setup.activities = 100;
+            setup.threats = 20;
+            setup.rate = rate;
             let console = tokio::task::spawn_blocking(move || Arc::new(Console::new(&setup))).await.unwrap();
             consoles.push(Server::start(console, ([127, 0, 0, 1], 0).into()).await.unwrap());
         }

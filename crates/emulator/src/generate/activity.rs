@@ -144,7 +144,8 @@ impl Content {
 pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     let (id, other) = (generator.id(at), generator.id(at));
     let Generator { org, random, older, threats, alerts, .. } = generator;
-    let (threat, alert) = (threats.choose(random, other), alerts.choose(random, other));
+    let threat = threats.choose(random, other);
+    let alert = alerts.choose(random, other);
     let topic = *random.choose_weighted(TOPICS);
     let (kind, mut content) = of(topic, org, random, at);
     let level = match content.endpoint {
@@ -200,7 +201,8 @@ pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
 fn of(topic: Topic, org: &Organization, random: &mut Random, at: i64) -> (u32, Content) {
     let index = content::agent_index(random, org);
     let user = random.below(org.users.len() as u64) as usize;
-    let (endpoint, person) = (&org.agents[index], &org.users[user]);
+    let endpoint = &org.agents[index];
+    let person = &org.users[user];
     let on_endpoint = |content: Content| Content { endpoint: Some(index), ..content };
     let by_user = |content: Content| Content { user: Some(user), ..content };
     match topic {
@@ -227,7 +229,8 @@ fn of(topic: Topic, org: &Organization, random: &mut Random, at: i64) -> (u32, C
 }
 
 fn login(random: &mut Random, kind: u32, user: &User) -> Content {
-    let (name, address) = (&user.name, &user.address);
+    let name = &user.name;
+    let address = &user.address;
     let (primary, reason) = match kind {
         27 => {
             (format!("The management user {name} logged in to the management console with IP Address {address}."), None)

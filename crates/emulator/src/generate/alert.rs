@@ -27,8 +27,11 @@ pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
         (10, "FILECREATION"),
     ]);
     let text = |is_set: bool, value: &str| if is_set { Value::from(value) } else { Value::Null };
-    let (network, dns, registry) = (event == "TCPV4", event == "DNS", event == "REGVALUEMODIFIED");
-    let (login, file) = (event == "LOGIN", event == "FILECREATION");
+    let network = event == "TCPV4";
+    let dns = event == "DNS";
+    let registry = event == "REGVALUEMODIFIED";
+    let login = event == "LOGIN";
+    let file = event == "FILECREATION";
     let indicator = random.chance(0.1);
     let intelligence = random.chance(0.05);
     let reported = at + random.within(20_000..200_000);

@@ -19,7 +19,9 @@ pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     let Generator { org, random, older, .. } = generator;
     let endpoint = &org.agents[content::agent_index(random, org)];
     let (account, site, group) = org.group(endpoint.group);
-    let (account_id, site_id, group_id) = (account.id.to_string(), site.id.to_string(), group.id.to_string());
+    let account_id = account.id.to_string();
+    let site_id = site.id.to_string();
+    let group_id = group.id.to_string();
     let (name, classification, confidence, extension_type) = *random.choose(MALWARE);
     let extension = name.rsplit_once('.').map_or_else(String::new, |(_, extension)| extension.to_uppercase());
     let dynamic = random.chance(0.4);

@@ -239,7 +239,8 @@ mod tests {
     #[test]
     fn the_pointer_that_is_missing_is_named() {
         let accept = Accept { zero: Some("/result/failed".parse().unwrap()), ..Accept::default() };
-        let (status, headers) = (http::StatusCode::OK, http::HeaderMap::new());
+        let status = http::StatusCode::OK;
+        let headers = http::HeaderMap::new();
         let outcome = accept.judge(&ResponseView {
             status,
             headers: &headers,

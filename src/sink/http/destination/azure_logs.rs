@@ -156,7 +156,8 @@ impl AzureLogsSettings {
         if let Some(tenant) = &self.tenant_id {
             id_segment("tenant_id", tenant, "a UUID or `contoso.onmicrosoft.com`")?;
         }
-        let (tenant_id, client_id) = (self.tenant_id.as_deref(), self.client_id.as_deref());
+        let tenant_id = self.tenant_id.as_deref();
+        let client_id = self.client_id.as_deref();
         match (&self.client_secret, &self.federated_token, self.managed_identity, self.workload_identity) {
             (Some(secret), None, false, false) => self.application(secret, CredentialsIn::Body),
             (None, Some(token), false, false) => self.application(token, CredentialsIn::Assertion),
@@ -165,7 +166,8 @@ impl AzureLogsSettings {
             }
             (None, None, true, false) => Ok(ambient.managed_identity(scope, client_id)),
             (None, None, false, true) => {
-                let (authority, endpoint) = (self.authority.clone(), self.oauth2.clone());
+                let authority = self.authority.clone();
+                let endpoint = self.oauth2.clone();
                 Ok(ambient.workload_identity(tenant_id, client_id, authority, self.cloud.addresses(), endpoint))
             }
             _ => Err(BuildError::value("client_secret", CREDENTIALS)),

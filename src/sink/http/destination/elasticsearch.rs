@@ -128,7 +128,8 @@ impl DestinationType for ElasticsearchSettings {
             let template = if manages { templates::of(context.schema, &name) } else { None };
             let is_serverless = matches!(&self.auth, Auth::Aws(aws) if aws.service == SERVERLESS);
             let ingest_pipeline = self.ingest_pipeline.clone();
-            let (base, name) = (url.clone(), name.clone());
+            let base = url.clone();
+            let name = name.clone();
             let cluster = Cluster { base, name, storage, template, dataset, ingest_pipeline, is_serverless };
             Target::new(endpoint, Elasticsearch { cluster, documents })
         };

@@ -125,7 +125,8 @@ impl DestinationType for GoogleSecopsSettings {
 
 impl GoogleSecopsSettings {
     fn grant(&self, ambient: &Ambient) -> Result<Grant, BuildError> {
-        let (token_url, endpoint) = (self.token_url.clone(), self.oauth2.clone());
+        let token_url = self.token_url.clone();
+        let endpoint = self.oauth2.clone();
         match (&self.service_account, &self.external_account, self.metadata_server) {
             (Some(key), None, false) => {
                 Ok(Grant::ServiceAccount(ServiceAccount { key: key.clone(), scope: SCOPE, token_url, endpoint }))
@@ -264,7 +265,8 @@ impl Destination for GoogleSecops {
     /// Reads the log type. Whether logs may be imported is known only after an import.
     fn probe<'a>(&'a self, _: &'a Endpoint, client: &'a SinkClient) -> BoxFuture<'a, Probe> {
         let judge = move |response: &ResponseView<'_>| {
-            let (host, reason) = (&self.log_type, response.reason());
+            let host = &self.log_type;
+            let reason = response.reason();
             match (response.status.as_u16(), self.judge(response)) {
                 (_, Outcome::Delivered) => {
                     Probe::Verified(format!("{host} accepts the service account and has the log type"))

@@ -118,7 +118,8 @@ impl AwsSource {
 
     fn time(&self) -> SystemTime {
         let offset = self.clock_offset.load(Ordering::Relaxed);
-        let (now, seconds) = (SystemTime::now(), Duration::from_secs(offset.unsigned_abs()));
+        let now = SystemTime::now();
+        let seconds = Duration::from_secs(offset.unsigned_abs());
         if offset < 0 { now - seconds } else { now + seconds }
     }
 

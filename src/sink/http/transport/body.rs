@@ -287,7 +287,8 @@ mod tests {
 
     /// Each event is a quote and 100 random alphanumeric characters.
     fn batch(events: usize) -> Batch {
-        let (mut batch, mut random) = (Batch::new(Stream::Activities), fastrand::Rng::with_seed(7));
+        let mut batch = Batch::new(Stream::Activities);
+        let mut random = fastrand::Rng::with_seed(7);
         for id in 0..events {
             let id = id.to_string();
             batch.push_with(&id, Identity::of("h", Stream::Activities, &id, ""), None, |out| {

@@ -64,7 +64,8 @@ impl Endpoint {
 
     /// Removes `part` and everything after it from the path: users give URLs with and without it.
     pub fn up_to(&self, part: &str) -> Self {
-        let (mut url, mut own_query) = (self.url.clone(), self.own_query);
+        let mut url = self.url.clone();
+        let mut own_query = self.own_query;
         if let Some((before, _)) = self.url.path().split_once(part) {
             url.set_path(before);
             url.set_query(None);

@@ -60,7 +60,8 @@ pub(crate) async fn exchange(
 ) -> Result<Response, RequestError> {
     let failed = |error| RequestError::of(&error, way, &secrets);
     let mut response = request.send().await.map_err(failed)?;
-    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let status = response.status();
+    let headers = std::mem::take(response.headers_mut());
     if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
         let outcome = Outcome::Misconfigured(describe_proxy_refusal(response.url(), way));
         return Err(RequestError { outcome, label: status.as_u16().to_string(), kind: ErrorKind::NotConnected });

@@ -152,7 +152,8 @@ pub(crate) fn judged_by(
     body: impl AsRef<[u8]>,
     events: usize,
 ) -> String {
-    let (status, headers) = (StatusCode::from_u16(status).unwrap_or_default(), HeaderMap::new());
+    let status = StatusCode::from_u16(status).unwrap_or_default();
+    let headers = HeaderMap::new();
     crate::sink::in_words(judge(&ResponseView {
         status,
         headers: &headers,

@@ -76,7 +76,8 @@ impl SizeLimiter {
     /// A request was answered in time.
     pub(crate) fn answered(&self) {
         let mut state = self.0.lock();
-        (state.timeouts, state.lost_connections) = (0, 0);
+        state.timeouts = 0;
+        state.lost_connections = 0;
     }
 
     /// A request got no answer in time. True if it has to be sent in halves: a destination that stores the events and

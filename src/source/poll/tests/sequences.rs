@@ -94,12 +94,14 @@ impl Console {
 
     /// None for an interruption.
     fn answer(&mut self, request: &Request) -> Option<Result<Bytes, ConsoleError>> {
-        (self.now, self.requests) = (self.now.plus(Duration::from_secs(2)), self.requests + 1);
+        self.now = self.now.plus(Duration::from_secs(2));
+        self.requests = self.requests + 1;
         let fault = self.faults.next().unwrap_or(Fault::Nothing);
         if request.parameter("createdAt__lt").is_some() {
             return if fault == Fault::Interruption { None } else { Some(self.count_of_part(request)) };
         }
-        let (listed, cursor) = (self.listed(request), request.parameter("cursor"));
+        let listed = self.listed(request);
+        let cursor = request.parameter("cursor");
         let (_, limit, max_bytes) = request.outline();
         if request.parameter("countOnly").is_some() && !matches!(fault, Fault::Failure | Fault::Null) {
             return Some(Ok(format!(r#"{{"data":[],"pagination":{{"totalItems":{}}}}}"#, listed.len()).into()));
@@ -155,7 +157,8 @@ struct Lane {
 impl Lane {
     /// One poll that starts at `start`. False when it was interrupted.
     fn poll(&mut self, console: &mut Console, start: Timestamp) -> Result<bool, TestCaseError> {
-        let (passes, since) = (self.pull.passes(), self.position.bound().whole_second());
+        let passes = self.pull.passes();
+        let since = self.position.bound().whole_second();
         let mut poll = poll_knowing(self.learned, &self.pull, self.position.for_poll(), start);
         let mut limit = LIMIT;
         for _ in 0..MAX_REQUESTS {

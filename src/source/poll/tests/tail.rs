@@ -80,7 +80,8 @@ fn a_poll_reads_what_is_new_and_asks_by_count_for_the_rest() {
 
 #[test]
 fn a_poll_that_leaves_the_time_open_moves_no_bound() {
-    let (passes, mut position) = (activities().passes(), steady());
+    let passes = activities().passes();
+    let mut position = steady();
     let before = position.clone();
     let context = PollContext { start: begin(), leaves_open: true, ..PollContext::default() };
     position.advance(&passes, context, second(-5));

@@ -89,7 +89,8 @@ impl Simulation {
         let index = self.workers.len();
         let name = format!("worker-{index}");
         let plan = LeasePlanner::new(&name, self.shards, LEASE);
-        let (until, pending) = (BTreeMap::new(), BTreeMap::new());
+        let until = BTreeMap::new();
+        let pending = BTreeMap::new();
         let [frozen_until, disconnected_until] = [MonotonicTime::ZERO; 2];
         self.workers.push(Worker { name, plan, until, pending, frozen_until, disconnected_until, crashed: false });
         self.at(self.now, index, Incident::Tick);
@@ -217,7 +218,8 @@ impl Simulation {
             }
             Ok(LeaseRecord { holder: holder.map(str::to_owned), version: version.clone(), duration: LEASE })
         };
-        let (shards, workers) = (&mut self.stored.shards, &mut self.stored.workers);
+        let shards = &mut self.stored.shards;
+        let workers = &mut self.stored.workers;
         let written = match call {
             Call::List => return Answer::Listed(self.stored.clone()),
             Call::DeleteHeartbeat(worker, version) => match workers.get(worker) {
@@ -263,7 +265,8 @@ impl Simulation {
         let owned = || self.workers.iter().map(|worker| (&worker.name, worker.crashed, &worker.plan.owned));
         let owned = || owned().collect::<Vec<_>>();
         assert_eq!(all, self.shards as usize, "{counts:?} at {:?}: {:?} {:?}", self.now, self.stored, owned());
-        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+        let least = counts.iter().min().unwrap();
+        let most = counts.iter().max().unwrap();
         assert!(most - least <= 1, "{counts:?}");
     }
 
@@ -306,13 +309,17 @@ proptest! {
     ) {
         let mut simulation = Simulation::new(shards, seed);
         (0..workers).for_each(|_| simulation.join());
-        (simulation.latency, simulation.losses, simulation.drain) = (Duration::from_millis(latency), losses, LEASE * 2);
+        simulation.latency = Duration::from_millis(latency);
+        simulation.losses = losses;
+        simulation.drain = LEASE * 2;
         for _ in 0..20 {
             let time = simulation.random_up_to(LEASE * 2);
             simulation.run_for(time);
             simulation.disturb();
         }
-        (simulation.latency, simulation.losses, simulation.drain) = (Duration::from_millis(50), 0, Duration::from_millis(200));
+        simulation.latency = Duration::from_millis(50);
+        simulation.losses = 0;
+        simulation.drain = Duration::from_millis(200);
         let now = simulation.now;
         for worker in &mut simulation.workers {
             worker.disconnected_until = now;
@@ -322,7 +329,8 @@ proptest! {
         simulation.assert_even();
         // Heartbeats of dead workers are deleted, and no shard moves.
         simulation.run_for(LEASE * (DELETE_HEARTBEAT_AFTER + 2));
-        let (acquired, alive) = (simulation.acquired, simulation.counts().len());
+        let acquired = simulation.acquired;
+        let alive = simulation.counts().len();
         prop_assert_eq!(simulation.stored.workers.len(), alive);
         simulation.run_for(LEASE * 20);
         prop_assert_eq!(simulation.acquired, acquired);
@@ -361,7 +369,8 @@ fn a_dead_workers_shards_are_acquired_after_its_lease_and_not_before() {
     let mut simulation = Simulation::new(8, 1);
     (0..2).for_each(|_| simulation.join());
     simulation.run_for(LEASE * 3);
-    let (begun, before) = (simulation.now, simulation.acquired);
+    let begun = simulation.now;
+    let before = simulation.acquired;
     simulation.workers[0].crashed = true;
     simulation.run_for(LEASE - LEASE / 3 - TICK);
     assert_eq!(simulation.acquired, before, "acquired too early");

@@ -140,8 +140,12 @@ fn cut_off(response: &ResponseView<'_>) -> Outcome {
 
 /// `items` has one element for each document, in the order of sending.
 fn judge_items<'a>(response: &ResponseView<'_>, items: impl Iterator<Item = &'a Created>) -> Outcome {
-    let (mut rejected, mut retry) = (Vec::new(), Vec::new());
-    let (mut settled, mut stop, mut busy, mut warning) = (0, None, None, None);
+    let mut rejected = Vec::new();
+    let mut retry = Vec::new();
+    let mut settled = 0;
+    let mut stop = None;
+    let mut busy = None;
+    let mut warning = None;
     for (index, item) in items.enumerate() {
         let advice = item.error.as_ref().and_then(ClusterError::advice);
         match (item.status, advice) {
@@ -327,7 +331,8 @@ mod tests {
             },
         });
         let refused = serde_json::json!({ "create": { "status": 400, "error": error } }).to_string();
-        let (status, headers) = (http::StatusCode::OK, http::HeaderMap::new());
+        let status = http::StatusCode::OK;
+        let headers = http::HeaderMap::new();
         let body = items([CREATED, &refused]);
         let outcome = judge(&ResponseView {
             status,

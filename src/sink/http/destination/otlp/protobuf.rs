@@ -44,7 +44,8 @@ fn varint(value: u64, out: &mut Vec<u8>) {
 
 /// The encoded number and how many of the bytes it takes.
 fn encode_varint(mut value: u64) -> ([u8; 10], usize) {
-    let (mut encoded, mut bytes) = ([0; 10], 1);
+    let mut encoded = [0; 10];
+    let mut bytes = 1;
     for byte in &mut encoded {
         *byte = value as u8 & 0x7f;
         value >>= 7;

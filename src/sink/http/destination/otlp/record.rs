@@ -36,7 +36,8 @@ struct Head {
 impl Writer {
     /// `attributes` of the resource.
     pub(super) fn new(encoding: Encoding, attributes: &BTreeMap<String, String>) -> Self {
-        let (mut resource, mut scope) = (Vec::new(), Vec::new());
+        let mut resource = Vec::new();
+        let mut scope = Vec::new();
         match encoding {
             Encoding::Protobuf => {
                 protobuf::message(1, &mut resource, |out| {

@@ -40,7 +40,8 @@ pub struct Acknowledgement {
 
 impl Default for Acknowledgement {
     fn default() -> Self {
-        let (interval, timeout) = (Period(Duration::from_secs(1)), Period(Duration::from_secs(300)));
+        let interval = Period(Duration::from_secs(1));
+        let timeout = Period(Duration::from_secs(300));
         Self { channel: None, interval, timeout }
     }
 }

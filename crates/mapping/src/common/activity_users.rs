@@ -12,6 +12,10 @@ use super::placeholder::is_set;
 pub struct Users<'a> {
     /// `byUser` acted; `username` is another user or, where both are one, the same.
     pub by_user: bool,
+    /// The role in the record is not that of the user who acted.
+    pub is_other: bool,
+    /// The record says which user was changed.
+    pub has_target: bool,
     /// `userId`, unless it is the id of the user who was changed.
     pub actor_id: Value<'a>,
     /// Id and address of the actor where only `description` has them.
@@ -21,30 +25,58 @@ pub struct Users<'a> {
 }
 
 impl<'a> Users<'a> {
-    /// If a user changed another one, `userId` is the id of the one who was changed: a user who was added has an id
-    /// that is as old as the activity, and all changes of one user have one id, however many users made them.
+    /// If a user changed another one, `userId` is the id of the one who was changed: a user who was added has an id that
+    /// is as old as the activity, and all changes of one user have one id, however many users made them. What is no
+    /// user, such as a role or a token without an owner, has no id of a user.
     pub fn of(activity: &Activity<'a>, data: &ActivityData<'a>, class: &Class) -> Self {
         let by_user = is_set(data.by_user);
-        if !(by_user && class.is("iam")) || is_one_user(data) {
-            let described = Described::default();
-            return Self { by_user, actor_id: activity.user_id, described, target_id: data.user_id };
+        let is_role = class.object == "role";
+        let is_named = target_names(data).into_iter().any(is_set);
+        let is_about_user = class.object == "user" || is_named && !is_role;
+        if !(by_user && class.is("iam") && is_about_user) {
+            return Self {
+                by_user,
+                is_other: by_user && (is_role || is_named && !is_one_user(data)),
+                has_target: is_set(data.user_id),
+                actor_id: activity.user_id,
+                described: Described::default(),
+                target_id: data.user_id,
+            };
         }
         let described = Described::of(activity.description);
+        // The description may be that of the user who was changed.
+        let is_of_target = described.id == activity.user_id.escaped();
+        // Two ids are two users, whatever their names.
+        let has_two_ids = described.id.is_some() && is_set(activity.user_id) && !is_of_target;
+        if !has_two_ids && is_one_user(data) {
+            return Self {
+                by_user,
+                is_other: false,
+                has_target: true,
+                actor_id: activity.user_id,
+                described: Described::default(),
+                target_id: data.user_id,
+            };
+        }
         Self {
             by_user,
+            is_other: true,
+            has_target: true,
             actor_id: Value::default(),
-            // The description may be that of the user who was changed.
-            described: if described.id == activity.user_id.escaped() { Described::default() } else { described },
+            described: if is_of_target { Described::default() } else { described },
             target_id: if is_set(activity.user_id) { activity.user_id } else { data.user_id },
         }
     }
 }
 
+fn target_names<'a>(data: &ActivityData<'a>) -> [Value<'a>; 3] {
+    [data.username, data.user_name, data.full_name]
+}
+
 /// Whether `byUser` names the user who was changed.
-fn is_one_user(data: &ActivityData<'_>) -> bool {
+pub fn is_one_user(data: &ActivityData<'_>) -> bool {
     let Some(actor) = Account::of(data.by_user) else { return false };
-    let names = [data.username, data.user_name, data.full_name];
-    names.into_iter().filter_map(Account::of).any(|target| actor.may_be(target))
+    target_names(data).into_iter().filter_map(Account::of).any(|target| actor.may_be(target))
 }
 
 /// The user of a description such as `<ManagementUser at 0x7f6e with id=17, email='jane@acme.example'>`.

@@ -59,12 +59,13 @@ pub(super) fn write<'a>(
         }
         user::related(event, data.recovery_email);
     }
-    let has_target = by_user || is_set(users.target_id);
-    if class.is("authentication") || is_iam && !has_target {
+    // The role of a role is no user's.
+    let is_role_change = by_user && class.object == "role";
+    if class.is("authentication") || is_iam && !users.has_target && !is_role_change {
         roles(event, [data.role]);
     }
     if is_iam || by_user {
-        target(event, data, class, &users, has_target);
+        target(event, data, class, &users);
     }
     if is_iam && class.has_type("change") {
         changes(event, data);
@@ -73,7 +74,7 @@ pub(super) fn write<'a>(
 }
 
 /// `user.target.*`. A role without a user who was changed is that of the actor.
-fn target(event: &mut Event<'_>, data: &ActivityData<'_>, class: &Class, users: &Users<'_>, has_target: bool) {
+fn target(event: &mut Event<'_>, data: &ActivityData<'_>, class: &Class, users: &Users<'_>) {
     let is_iam = class.is("iam");
     let open = event.open("target");
     if is_iam {
@@ -88,7 +89,7 @@ fn target(event: &mut Event<'_>, data: &ActivityData<'_>, class: &Class, users: 
         if !target.has_email && !user::email(event, data.email) {
             user::email(event, data.recovery_email);
         }
-        if has_target && class.object != "role" {
+        if users.has_target && class.object != "role" {
             roles(event, [data.role, data.role_name]);
         }
     }

@@ -115,8 +115,8 @@ impl<'a> ConsoleUser<'a> {
         let account = if class.is_rule_alert { None } else { Account::of(actor_name(data)) };
         let users = Users::of(activity, data, class);
         let is_set = is_set(activity.user_id) || account.is_some();
-        // If another user was changed, the role is his.
-        let role = if users.by_user { Value::default() } else { data.role };
+        // If another user was changed, or a role, the role is not that of the user who acted.
+        let role = if users.is_other { Value::default() } else { data.role };
         Self { account, is_set, kind: user_type(role), users }
     }
 

@@ -96,6 +96,45 @@ fn the_id_of_a_changed_user_is_no_actors() {
 }
 
 #[test]
+fn what_is_no_user_has_no_users_id() {
+    check(
+        "role-created-by-user",
+        Stream::Activities,
+        &activity(107, json!({"userId": "900"}), json!({"byUser": "Admin A", "roleName": "R1"})),
+        &[("user.id", json!("900")), ("user.name", json!("Admin A")), ("user.target", Value::Null)],
+        &[("actor.user.uid", json!("900")), ("entity.type", json!("Role")), ("entity.name", json!("R1"))],
+    );
+    for number in [42, 108, 109, 112, 113, 114] {
+        let record = activity(number, json!({"userId": "900"}), json!({"byUser": "Admin A", "role": "Admin"}));
+        let event = map_to(Schema::Ecs, Stream::Activities, &record);
+        assert_fields(&event, &[("user.id", json!("900")), ("user.target", Value::Null)]);
+        let of_actor = if [108, 109].contains(&number) { Value::Null } else { json!(["Admin"]) };
+        assert_fields(&event, &[("user.roles", of_actor)]);
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_fields(&event, &[("actor.user.uid", json!("900"))]);
+    }
+    // The token of another user.
+    let record = activity(113, json!({"userId": "7"}), json!({"byUser": "Admin A", "username": "Dave"}));
+    let event = map_to(Schema::Ecs, Stream::Activities, &record);
+    assert_fields(&event, &[("user.id", Value::Null), ("user.target.id", json!("7"))]);
+}
+
+#[test]
+fn two_ids_are_two_users_of_one_name() {
+    check(
+        "namesake-added",
+        Stream::Activities,
+        &activity(
+            23,
+            json!({"userId": "2", "description": "<ManagementUser at 0x7f with id=1, email='admin@acme.example'>"}),
+            json!({"byUser": "admin", "username": "admin@customer.example"}),
+        ),
+        &[("user.id", json!("1")), ("user.target.id", json!("2"))],
+        &[("actor.user.uid", json!("1")), ("user.uid", json!("2"))],
+    );
+}
+
+#[test]
 fn a_user_whose_right_was_changed_is_the_entity() {
     check(
         "token-right-withdrawn",

@@ -17,19 +17,62 @@ struct Report<'a> {
     ended: Option<Timestamp>,
     action: Value<'a>,
     status: Value<'a>,
-    /// The action was applied to something, as far as the counters tell.
-    has_effect: bool,
-    /// What the action was for was not there.
-    is_not_found: bool,
+    counters: Counters,
 }
 
+/// How many objects an action was for; `None` for what a report does not count.
+#[derive(Debug, Clone, Copy)]
+struct Counters {
+    success: Option<u32>,
+    failed: Option<u32>,
+    not_found: Option<u32>,
+    pending: Option<u32>,
+    total: Option<u32>,
+}
+
+impl Counters {
+    fn of(counters: Value<'_>) -> Self {
+        let count = |key: &str| counters.get(key).escaped().and_then(|text| text.raw().parse().ok());
+        Self {
+            success: count("success"),
+            failed: count("failed"),
+            not_found: count("notFound"),
+            pending: count("pendingReboot"),
+            total: count("total"),
+        }
+    }
+}
+
+fn is_some(count: Option<u32>) -> bool {
+    count.is_some_and(|count| count > 0)
+}
+
+/// The counters say more than the status: one status is for all objects of an action.
 impl Report<'_> {
     fn is(&self, status: &str) -> bool {
         Word::is(self.status, status)
     }
 
+    /// The action was applied to something, as far as the counters tell.
+    fn has_effect(&self) -> bool {
+        self.counters.success != Some(0) || self.counters.total == Some(0)
+    }
+
     fn is_success(&self) -> bool {
-        self.has_effect && self.is("success")
+        self.has_effect() && (self.is("success") || self.is("partial") || is_some(self.counters.success))
+    }
+
+    fn has_failed(&self) -> bool {
+        self.is("failed") || self.is("partial") || is_some(self.counters.failed)
+    }
+
+    fn is_pending(&self) -> bool {
+        self.is("pending") || self.is("pending_reboot") || is_some(self.counters.pending)
+    }
+
+    /// What the action was for was not there.
+    fn is_not_found(&self) -> bool {
+        !self.has_effect() && is_some(self.counters.not_found)
     }
 }
 
@@ -67,44 +110,43 @@ impl Effect {
     }
 }
 
-/// `disposition_id` of the strongest of these actions, which were successful.
-pub(super) fn strongest<'a>(actions: impl Iterator<Item = Value<'a>>) -> Option<u16> {
-    actions.map(Effect::of).max().map(Effect::disposition)
+/// The strongest of these actions, which were successful, in their order. What was quarantined after it was restored
+/// is quarantined.
+fn strongest<'a>(actions: impl Iterator<Item = Value<'a>>) -> Option<Effect> {
+    let mut strongest = None;
+    for effect in actions.map(Effect::of) {
+        strongest = match (strongest, effect) {
+            (Some(Effect::Restored), Effect::Quarantined) => Some(Effect::Quarantined),
+            _ => strongest.max(Some(effect)),
+        };
+    }
+    strongest
+}
+
+/// `disposition_id` and `action` of what was mitigated by these actions, which were successful. `left` is the action
+/// for what was restored.
+pub(super) fn mitigated<'a>(actions: impl Iterator<Item = Value<'a>>, left: Action) -> (u16, Action) {
+    match strongest(actions) {
+        Some(effect @ Effect::Restored) => (effect.disposition(), left),
+        Some(effect) => (effect.disposition(), Action::Denied),
+        None => (Effect::Corrected.disposition(), Action::Denied),
+    }
 }
 
 impl<'a> Mitigation<'a> {
     pub fn of(reports: Value<'a>) -> Self {
         let mut reports: SmallVec<[Report<'a>; 8]> = reports
             .elements()
-            .map(|report| {
-                let counters = report.get("actionsCounters");
-                let count = |key: &str| counters.get(key).escaped().and_then(|text| text.raw().parse::<u32>().ok());
-                let has_failed = count("success") == Some(0) && count("total").is_none_or(|total| total > 0);
-                Report {
-                    ended: time(report.get("mitigationEndedAt")),
-                    action: report.get("action"),
-                    status: report.get("status"),
-                    has_effect: !has_failed,
-                    is_not_found: has_failed && count("notFound").is_some_and(|count| count > 0),
-                }
+            .map(|report| Report {
+                ended: time(report.get("mitigationEndedAt")),
+                action: report.get("action"),
+                status: report.get("status"),
+                counters: Counters::of(report.get("actionsCounters")),
             })
             .collect();
         // The sort is stable: reports of one time stay in the order of the record.
         reports.sort_by_key(|report| report.ended);
         Self(reports)
-    }
-
-    /// The strongest successful action. What was restored is no longer quarantined.
-    fn effect(&self) -> Option<Effect> {
-        let effects = self.0.iter().filter(|report| report.is_success()).map(|report| Effect::of(report.action));
-        let mut strongest = None;
-        for effect in effects {
-            strongest = match (strongest, effect) {
-                (Some(Effect::Restored), Effect::Quarantined) => Some(Effect::Quarantined),
-                _ => strongest.max(Some(effect)),
-            };
-        }
-        strongest
     }
 
     /// `disposition_id` and `action` of a threat with this mitigation status; `None` for a status that says nothing.
@@ -115,8 +157,9 @@ impl<'a> Mitigation<'a> {
         has_failed: bool,
         is_detecting: bool,
     ) -> Option<(u16, Action)> {
-        let any = |status: &str| self.0.iter().any(|report| report.is(status));
-        let (effect, failed) = (self.effect(), any("failed"));
+        let effect = strongest(self.0.iter().filter(|report| report.is_success()).map(|report| report.action));
+        let any_failed = self.0.iter().any(Report::has_failed);
+        let is_counted = self.0.iter().any(|report| is_some(report.counters.failed));
         let allowed = if is_detecting { Action::Observed } else { Action::Allowed };
         let (is_mitigated, action) = match Word::of_value(status).as_str() {
             "marked_as_benign" => return Some((10, Action::Allowed)),
@@ -128,9 +171,9 @@ impl<'a> Mitigation<'a> {
         let disposition = match effect {
             _ if preemptively => return Some((2, Action::Denied)),
             Some(Effect::Restored) => return Some((9, allowed)),
-            Some(_) if failed => 12,
-            None if any("pending") || any("pending_reboot") => 14,
-            None if has_failed => 13,
+            Some(_) if any_failed => 12,
+            None if self.0.iter().any(Report::is_pending) => 14,
+            None if has_failed || is_counted => 13,
             _ if !is_mitigated => 15,
             Some(effect) => effect.disposition(),
             None => 11,
@@ -146,8 +189,8 @@ impl<'a> Mitigation<'a> {
             let Some(action) = present(report.action) else { continue };
             parts.push((if parts.is_empty() { "" } else { "; " }, Some(action)));
             let status = match report.is("success") {
-                true if report.is_not_found => Some(Escaped::plain("not found")),
-                true if !report.has_effect => Some(Escaped::plain("without effect")),
+                true if report.is_not_found() => Some(Escaped::plain("not found")),
+                true if !report.has_effect() => Some(Escaped::plain("without effect")),
                 _ => present(report.status),
             };
             parts.push((": ", status));
@@ -210,7 +253,9 @@ mod tests {
             Mitigation::of(Value::new(&list)).outcome(Value::new("\"mitigated\""), false, false, false)
         };
         assert_eq!(outcome(r#"{"success":0,"notFound":1,"total":1}"#), Some((11, Action::Denied)));
-        assert_eq!(outcome(r#"{"success":0,"failed":1,"total":1}"#), Some((11, Action::Denied)));
+        assert_eq!(outcome(r#"{"success":0,"failed":1,"total":1}"#), Some((13, Action::Denied)));
+        assert_eq!(outcome(r#"{"success":0,"pendingReboot":1,"total":1}"#), Some((14, Action::Denied)));
+        assert_eq!(outcome(r#"{"success":1,"failed":1,"total":2}"#), Some((12, Action::Denied)));
         assert_eq!(outcome(r#"{"success":1,"notFound":1,"total":2}"#), Some((3, Action::Denied)));
         for unknown in ["null", "{}", r#"{"success":0,"total":0}"#] {
             assert_eq!(outcome(unknown), Some((3, Action::Denied)), "{unknown}");

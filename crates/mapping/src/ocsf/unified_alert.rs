@@ -9,7 +9,7 @@ use super::event::{Event, Profile, address, is_email, severity_id};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware, Verdict};
 use super::metadata::{Common, Metadata};
-use super::mitigation::strongest;
+use super::mitigation::mitigated;
 use super::observables::Kind;
 use super::unmapped;
 use super::user::{UserType, mark_account, mark_process_user};
@@ -245,12 +245,12 @@ fn states(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
     }
     let is_done = |report: &Value<'_>| !report.get("successCount").escaped().is_some_and(|count| count.is("0"));
     let reports = alert.mitigation_details.get("reports").elements().filter(is_done);
-    let done = strongest(reports.map(|report| report.get("mitigationActionType")));
+    let actions = reports.map(|report| report.get("mitigationActionType"));
     let is_detecting = Word::is(host.current.get("policy"), "detect");
+    let left = if is_detecting { Action::Observed } else { Action::Allowed };
     let (disposition, action) = match Word::of_value(alert.result).as_str() {
-        "mitigated" | "blocked" => (done.unwrap_or(11), Action::Denied),
-        "unmitigated" | "not_mitigated" if is_detecting => (15, Action::Observed),
-        "unmitigated" | "not_mitigated" => (15, Action::Allowed),
+        "mitigated" | "blocked" => mitigated(actions, left),
+        "unmitigated" | "not_mitigated" => (15, left),
         "benign" | "marked_as_benign" => (10, Action::Allowed),
         _ => (19, Action::Observed),
     };

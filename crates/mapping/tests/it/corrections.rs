@@ -120,6 +120,47 @@ fn what_is_no_user_has_no_users_id() {
 }
 
 #[test]
+fn counters_say_what_became_of_a_threat() {
+    let reports = |action: &str, status: &str, counters: Value| json!({"action": action, "status": status, "actionsCounters": counters});
+    let partial = reports("quarantine", "partial", json!({"success": 3, "failed": 2, "total": 5}));
+    let killed = reports("kill", "success", json!({"success": 1, "failed": 0, "total": 1}));
+    let failed = reports("quarantine", "success", json!({"success": 0, "failed": 1, "total": 1}));
+    check(
+        "partly-quarantined",
+        Stream::Threats,
+        &threat(json!({}), json!({"mitigationStatus": [partial]})),
+        &[("event.outcome", json!("success"))],
+        &[("disposition", json!("Partially Corrected")), ("action", json!("Denied"))],
+    );
+    for (list, disposition) in [
+        (json!([killed, failed]), "Partially Corrected"),
+        (json!([failed]), "Uncorrected"),
+        (json!([killed]), "Blocked"),
+    ] {
+        let record = threat(json!({}), json!({"mitigationStatus": list}));
+        assert_fields(&map_to(Schema::Ocsf, Stream::Threats, &record), &[("disposition", json!(disposition))]);
+    }
+}
+
+#[test]
+fn a_unified_alert_is_restored_or_quarantined_as_last_reported() {
+    let alert = |actions: [&str; 2]| {
+        let reports = actions.map(|action| json!({"mitigationActionType": action, "successCount": 1}));
+        json!({"id": "u", "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z", "result": "MITIGATED",
+            "mitigationDetails": {"reports": reports}})
+    };
+    check(
+        "unified-alert-quarantined-again",
+        Stream::UnifiedAlerts,
+        &alert(["UNQUARANTINE", "QUARANTINE"]),
+        &[("event.outcome", json!("success"))],
+        &[("disposition", json!("Quarantined")), ("action", json!("Denied"))],
+    );
+    let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &alert(["QUARANTINE", "UNQUARANTINE"]));
+    assert_fields(&event, &[("disposition", json!("Restored")), ("action", json!("Allowed"))]);
+}
+
+#[test]
 fn two_ids_are_two_users_of_one_name() {
     check(
         "namesake-added",

@@ -35,14 +35,25 @@ pub fn is_without_file(info: &ThreatInfo<'_>) -> bool {
         && ![info.file_path, info.md5, info.sha1, info.sha256].into_iter().any(is_set)
 }
 
-/// The process of a detection without a file: `cmd.exe` of `cmd.exe (interactive session)`. Other words are no name.
+/// Extensions of what can be a process, or the script that an interpreter runs.
+const PROGRAMS: [&str; 20] = [
+    "exe", "com", "scr", "dll", "bat", "cmd", "ps1", "vbs", "vbe", "js", "jse", "wsf", "hta", "msi", "cpl", "jar",
+    "py", "sh", "bin", "elf",
+];
+
+/// The process of a detection without a file: `cmd.exe` of `cmd.exe (interactive session)`. Other words are no name, and
+/// one word may be that of a threat: it is a process if it is the originator, or has the extension of a program.
 pub fn fileless_process<'a>(info: &ThreatInfo<'a>) -> Option<Escaped<'a>> {
     let text = remote_origin::name_of(first_scalar([info.file_display_name, info.threat_name]))?.trim();
     let name = match text.raw().strip_suffix(')').and_then(|text| text.rsplit_once(" (")) {
         Some((name, _)) => Escaped::plain(name).trim(),
         None => text,
     };
-    let is_name = name != text || !name.raw().contains(' ');
+    let is_program = || {
+        let is_known = |end: Escaped<'_>| PROGRAMS.into_iter().any(|known| end.raw().eq_ignore_ascii_case(known));
+        !name.raw().contains(' ') && extension(name).is_some_and(is_known)
+    };
+    let is_name = name != text || info.originator_process.escaped() == Some(name) || is_program();
     (is_name && is_file_name(name.raw())).then_some(name)
 }
 
@@ -101,7 +112,7 @@ mod tests {
         assert_eq!(process("cmd.exe (interactive session)").as_deref(), Some("cmd.exe"));
         assert_eq!(process("My Tool.exe (CLI 1a2b)").as_deref(), Some("My Tool.exe"));
         assert_eq!(process("powershell.exe").as_deref(), Some("powershell.exe"));
-        for name in ["Suspicious activity detected", "(interactive session)", "", "N/A"] {
+        for name in ["Suspicious activity detected", "(interactive session)", "", "N/A", "Meterpreter", "Win32.Agent"] {
             assert_eq!(process(name), None, "{name}");
         }
     }

@@ -161,6 +161,23 @@ fn a_unified_alert_is_restored_or_quarantined_as_last_reported() {
 }
 
 #[test]
+fn the_name_of_a_threat_is_no_process() {
+    check(
+        "fileless-threat-with-a-name",
+        Stream::Threats,
+        &threat(
+            json!({"isFileless": true, "threatName": "Meterpreter", "originatorProcess": "powershell.exe"}),
+            json!({}),
+        ),
+        &[("process.name", json!("powershell.exe")), ("process.parent", Value::Null)],
+        &[("evidences", json!([{"data": {"originator_process": "powershell.exe"}}]))],
+    );
+    let bash = json!({"isFileless": true, "threatName": "bash", "originatorProcess": "bash"});
+    let event = map_to(Schema::Ecs, Stream::Threats, &threat(bash, json!({})));
+    assert_fields(&event, &[("process.name", json!("bash"))]);
+}
+
+#[test]
 fn two_ids_are_two_users_of_one_name() {
     check(
         "namesake-added",

@@ -13,13 +13,14 @@ use super::class::{
     FILE_REMEDIATION_ACTIVITY, NETWORK_ACTIVITY, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, SCAN_ACTIVITY, USER_ACCESS,
 };
 use super::device::{Device, Place};
+use super::entity::Entity;
 use super::event::{Event, Profile};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware};
 use super::metadata::{Common, Metadata};
 use super::observables::Kind as Observable;
+use super::rule_hit;
 use super::user::{UserType, mark_account};
-use super::{entity, rule_hit};
 use crate::common::account::{Account, display_name};
 use crate::common::activity_class::{Class, classify, is_unknown, number, reason};
 use crate::common::activity_users::Users;
@@ -237,7 +238,11 @@ fn body<'a>(
             target(event, data, user);
             event.list_of("privileges", data.role_name.escaped());
         }
-        () if is(&ENTITY_MANAGEMENT) => entity::write(event, class, activity, data, &user.users),
+        () if is(&ENTITY_MANAGEMENT) => {
+            if let Some(entity) = Entity::of(class, activity, data, &user.users) {
+                entity.write(event, activity, data);
+            }
+        }
         () if is(&APPLICATION_LIFECYCLE) => app(event, class, activity, data),
         () if is(&SCAN_ACTIVITY) => scan(event, class, user.is_set),
         () if is(&NETWORK_ACTIVITY) => connection(event, class, activity, data),

@@ -8,12 +8,13 @@ use super::class::{
     ACCOUNT_CHANGE, AUTHENTICATION, BASE_EVENT, Class, DETECTION_FINDING, ENTITY_MANAGEMENT, FILE_REMEDIATION_ACTIVITY,
     NETWORK_ACTIVITY, OTHER, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, USER_ACCESS,
 };
-use super::entity;
+use super::entity::Entity;
 use super::event::address;
 use super::finding::Verdict;
 use crate::common::account::Account;
 use crate::common::activity_class::{self as common, Subject};
 use crate::common::activity_types::{Ocsf, find};
+use crate::common::activity_users::Users;
 use crate::common::address::Address;
 use crate::common::classification::Word;
 use crate::common::connection::Connection;
@@ -36,7 +37,6 @@ pub(super) struct Plan {
     pub disposition: Option<u16>,
     pub verdict: Option<Verdict>,
     is_firewall: bool,
-    object: &'static str,
 }
 
 impl Plan {
@@ -55,7 +55,6 @@ impl Plan {
             disposition: row.disposition,
             verdict: None,
             is_firewall: class.subject == Subject::Firewall,
-            object: class.object,
         };
         // What the record says in addition to its type.
         if !plan.class.is(&DETECTION_FINDING) && matches!(plan.status, None | Some(0)) {
@@ -85,7 +84,7 @@ impl Plan {
             plan.activity = 2;
         }
         // As long as a class cannot be filled, there is another one. The last one is the base event.
-        while let Some(other) = plan.fallback(activity, data) {
+        while let Some(other) = plan.fallback(class, activity, data) {
             plan.change(other);
         }
         plan
@@ -106,13 +105,21 @@ impl Plan {
     }
 
     /// The class to use instead if the record has not what this one requires.
-    fn fallback(&self, activity: &Activity<'_>, data: &ActivityData<'_>) -> Option<&'static Class> {
+    fn fallback(
+        &self,
+        class: &common::Class,
+        activity: &Activity<'_>,
+        data: &ActivityData<'_>,
+    ) -> Option<&'static Class> {
         let is_device = is_set(activity.agent_id) || is_set(data.computer_name);
         let (is_possible, other): (bool, &'static Class) = match () {
             () if self.class.is(&AUTHENTICATION) => (has_user(activity, data), &BASE_EVENT),
             () if self.class.is(&USER_ACCESS) => (target_name(data).is_some(), &ACCOUNT_CHANGE),
             () if self.class.is(&ACCOUNT_CHANGE) => (target_name(data).is_some(), &ENTITY_MANAGEMENT),
-            () if self.class.is(&ENTITY_MANAGEMENT) => (entity::is_named(self.object, activity, data), &BASE_EVENT),
+            () if self.class.is(&ENTITY_MANAGEMENT) => {
+                let users = Users::of(activity, data, class);
+                (Entity::of(class, activity, data, &users).is_some(), &BASE_EVENT)
+            }
             () if self.class.is(&FILE_REMEDIATION_ACTIVITY) => {
                 (is_set(activity.id) && has_file(data), &REMEDIATION_ACTIVITY)
             }

@@ -11,9 +11,14 @@ pub(super) fn actor_name<'a>(data: &ActivityData<'a>) -> Value<'a> {
     first_scalar([data.by_user, data.username, data.user_name])
 }
 
-/// The user that was changed.
+/// The name of the user that was changed. If another user acted, the full name is that of the one who was changed.
+pub(super) fn target<'a>(data: &ActivityData<'a>) -> Value<'a> {
+    let full_name = if is_set(data.by_user) { data.full_name } else { Value::default() };
+    first_scalar([data.username, data.user_name, data.email, data.recovery_email, full_name])
+}
+
 pub(super) fn target_name<'a>(data: &ActivityData<'a>) -> Option<Account<'a>> {
-    Account::of(first_scalar([data.username, data.user_name, data.email, data.recovery_email]))
+    Account::of(target(data))
 }
 
 /// The name of a device of device control, else the class of the device.

@@ -3,12 +3,11 @@
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, ActivityData};
 
-use super::activity_values::{other, target_name};
+use super::activity_values::{other, target};
 use super::event::Event;
 use crate::common::activity_class::Class;
 use crate::common::activity_users::Users;
 use crate::common::placeholder::{first_scalar, is_set};
-use crate::used::Used;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -43,13 +42,34 @@ impl Kind {
             "group" => Self::Group,
             "organization" => Self::Organization,
             _ if is_device => Self::Device,
+            _ if !is_set(site_or_account(activity, data)) && is_set(group_name(activity, data)) => Self::Group,
             _ => Self::Organization,
         }
     }
 
-    /// The id of what is no device, group, organization or policy.
-    fn id<'a>(self, data: &ActivityData<'a>, users: &Users<'a>) -> Value<'a> {
+    /// The name that the record gives to what is of this kind, and to nothing else.
+    fn name<'a>(self, activity: &Activity<'a>, data: &ActivityData<'a>) -> Value<'a> {
         match self {
+            Self::Device => data.computer_name,
+            Self::Group => group_name(activity, data),
+            Self::Organization => site_or_account(activity, data),
+            Self::Policy => data.policy_name,
+            Self::Other(word) => match word {
+                "User" => target(data),
+                "Rule" => data.rule_name,
+                "Role" => data.role_name,
+                "Tag" => first_scalar(["tagName", "newTagName", "oldTagName"].map(|key| other(data, key))),
+                "Location" => other(data, "locationName"),
+                "Script" => other(data, "scriptName"),
+                "Exclusion or block list entry" => first_scalar([data.value, data.file_content_hash, activity.hash]),
+                _ => data.value,
+            },
+        }
+    }
+
+    fn id<'a>(self, activity: &Activity<'a>, data: &ActivityData<'a>, users: &Users<'a>) -> Value<'a> {
+        match self {
+            Self::Device => activity.agent_id,
             Self::Other("User") => users.target_id,
             Self::Other("Rule") => data.rule_id,
             Self::Other("Role") => other(data, "roleId"),
@@ -61,131 +81,113 @@ impl Kind {
     }
 }
 
-/// Whether the record names something that can be the entity.
-pub(super) fn is_named(object: &str, activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {
-    object == "user" && target_name(data).is_some() || name(activity, data, &Place::of(activity)).escaped().is_some()
+fn group_name<'a>(activity: &Activity<'a>, data: &ActivityData<'a>) -> Value<'a> {
+    first_scalar([data.group_name, activity.group_name])
 }
 
-/// The account, the site and the group of an activity.
-struct Place<'a> {
-    account_name: Value<'a>,
-    site_id: Value<'a>,
-    site_name: Value<'a>,
-    group_id: Value<'a>,
-    group_name: Value<'a>,
+fn site_name<'a>(activity: &Activity<'a>, data: &ActivityData<'a>) -> Value<'a> {
+    first_scalar([data.site_name, activity.site_name])
 }
 
-impl<'a> Place<'a> {
-    fn of(activity: &Activity<'a>) -> Self {
-        Self {
-            account_name: activity.account_name,
-            site_id: activity.site_id,
-            site_name: activity.site_name,
-            group_id: activity.group_id,
-            group_name: activity.group_name,
+fn account_name<'a>(activity: &Activity<'a>, data: &ActivityData<'a>) -> Value<'a> {
+    first_scalar([data.account_name, activity.account_name])
+}
+
+fn site_or_account<'a>(activity: &Activity<'a>, data: &ActivityData<'a>) -> Value<'a> {
+    first_scalar([data.scope_name, site_name(activity, data), account_name(activity, data)])
+}
+
+/// What an activity is about, with the name and the id of nothing else.
+pub(super) struct Entity<'a> {
+    kind: Kind,
+    name: Value<'a>,
+    id: Value<'a>,
+}
+
+impl<'a> Entity<'a> {
+    /// `None` if the record names neither it nor where it is.
+    pub fn of(class: &Class, activity: &Activity<'a>, data: &ActivityData<'a>, users: &Users<'a>) -> Option<Self> {
+        let entity = Self::of_kind(Kind::of(class, activity, data), activity, data, users);
+        let has_policy = entity.kind == Kind::Policy && is_set(data.policy.get("id"));
+        if entity.is_named() || has_policy {
+            return Some(entity);
         }
+        // What a device has, and what has no name, is of the device.
+        let device = Self::of_kind(Kind::Device, activity, data, users);
+        if device.is_named() {
+            return Some(device);
+        }
+        let places = [site_or_account(activity, data), group_name(activity, data), activity.account_id];
+        places.into_iter().any(is_set).then_some(entity)
     }
 
-    /// Without what the device has.
-    fn left(self, used: &Used) -> Self {
-        Self {
-            account_name: used.left(self.account_name),
-            site_id: used.left(self.site_id),
-            site_name: used.left(self.site_name),
-            group_id: used.left(self.group_id),
-            group_name: used.left(self.group_name),
-        }
+    fn of_kind(kind: Kind, activity: &Activity<'a>, data: &ActivityData<'a>, users: &Users<'a>) -> Self {
+        Self { kind, name: kind.name(activity, data), id: kind.id(activity, data, users) }
     }
-}
 
-/// The most specific name.
-fn name<'a>(activity: &Activity<'a>, data: &ActivityData<'a>, place: &Place<'a>) -> Value<'a> {
-    let own = first_scalar([
-        data.rule_name,
-        data.role_name,
-        data.policy_name,
-        data.policy.get("id"),
-        other(data, "tagName"),
-        other(data, "locationName"),
-        other(data, "scriptName"),
-        data.value,
-    ]);
-    let scope = first_scalar([
-        data.scope_name,
-        data.group_name,
-        place.group_name,
-        data.site_name,
-        place.site_name,
-        data.account_name,
-        place.account_name,
-    ]);
-    first_scalar([own, data.file_content_hash, activity.hash, scope, data.computer_name, activity.agent_id])
-}
+    fn is_named(&self) -> bool {
+        is_set(self.name) || is_set(self.id)
+    }
 
-/// Writes the entity. Its values stay in the record, which says more of it.
-pub(super) fn write(
-    event: &mut Event<'_>,
-    class: &Class,
-    activity: &Activity<'_>,
-    data: &ActivityData<'_>,
-    users: &Users<'_>,
-) {
-    let kind = Kind::of(class, activity, data);
-    let place = Place::of(activity).left(event.used);
-    let fallback = name(activity, data, &place).escaped();
-    let open = event.open("entity");
-    match kind {
-        Kind::Device => {
-            event.choice("type", 1, "Device");
-            let computer = data.computer_name.escaped();
-            event.optional("name", computer);
-            event.optional("uid", activity.agent_id.escaped());
-        }
-        Kind::Group => {
-            event.choice("type", 3, "Group");
-            event.optional("name", first_scalar([data.group_name, place.group_name]).escaped().or(fallback));
-            let group = event.open("group");
-            event.optional("uid", place.group_id.escaped());
-            event.optional("name", first_scalar([data.group_name, place.group_name]).escaped());
-            event.close(group);
-        }
-        Kind::Organization => {
-            event.choice("type", 4, "Organization");
-            let site = first_scalar([data.site_name, place.site_name]);
-            let account = first_scalar([data.account_name, place.account_name]);
-            event.optional("name", first_scalar([data.scope_name, site, account]).escaped().or(fallback));
-            if is_set(activity.account_id) || is_set(account) {
-                let org = event.open("org");
-                event.optional("uid", activity.account_id.escaped());
-                event.optional("name", account.escaped());
-                event.optional("ou_uid", place.site_id.escaped());
-                event.optional("ou_name", site.escaped());
-                event.close(org);
+    /// Writes the entity. Its values stay in the record, which says more of it.
+    pub fn write(&self, event: &mut Event<'_>, activity: &Activity<'_>, data: &ActivityData<'_>) {
+        let open = event.open("entity");
+        match self.kind {
+            Kind::Device => event.choice("type", 1, "Device"),
+            Kind::Group => event.choice("type", 3, "Group"),
+            Kind::Organization => event.choice("type", 4, "Organization"),
+            Kind::Policy => event.choice("type", 5, "Policy"),
+            Kind::Other(word) => {
+                event.json.number("type_id", "99");
+                event.json.word("type", word);
             }
         }
-        Kind::Policy => {
-            event.choice("type", 5, "Policy");
-            let id = data.policy.get("id");
-            event.optional("name", first_scalar([data.policy_name]).escaped().or(fallback));
-            let policy = event.open("policy");
-            event.optional("uid", id.escaped());
-            event.optional("name", data.policy_name.escaped());
-            event.close(policy);
-        }
-        Kind::Other(word) => {
-            event.json.number("type_id", "99");
-            event.json.word("type", word);
-            let user = target_name(data).map(|account| account.text).filter(|_| word == "User");
-            let known = match word {
-                "Role" => first_scalar([data.role_name]).escaped(),
-                "Exclusion or block list entry" => {
-                    first_scalar([data.value, data.file_content_hash, activity.hash]).escaped()
+        event.optional("name", self.name.escaped());
+        event.optional("uid", self.id.escaped());
+        let group = group_name(activity, data);
+        match self.kind {
+            Kind::Group if is_set(group) || is_set(activity.group_id) => write_group(event, activity, group),
+            Kind::Organization if self.is_named() || is_set(activity.account_id) => {
+                write_org(event, activity, data, Value::default());
+            }
+            Kind::Policy if is_set(data.policy_name) || is_set(data.policy.get("id")) => {
+                let policy = event.open("policy");
+                event.optional("uid", data.policy.get("id").escaped());
+                event.optional("name", data.policy_name.escaped());
+                event.close(policy);
+            }
+            // What has no name is of an account, a site or a group.
+            _ if !self.is_named() => {
+                let place = site_or_account(activity, data);
+                if is_set(place) || is_set(activity.account_id) {
+                    write_org(event, activity, data, place);
+                } else {
+                    write_group(event, activity, group);
                 }
-                _ => user,
-            };
-            event.optional("name", known.or(fallback));
-            event.optional("uid", kind.id(data, users).escaped());
+            }
+            _ => {}
         }
+        event.close(open);
     }
-    event.close(open);
+}
+
+fn write_group(event: &mut Event<'_>, activity: &Activity<'_>, name: Value<'_>) {
+    let group = event.open("group");
+    event.optional("uid", activity.group_id.escaped());
+    event.optional("name", name.escaped());
+    event.close(group);
+}
+
+/// Writes the account, else what is named `place`.
+fn write_org(event: &mut Event<'_>, activity: &Activity<'_>, data: &ActivityData<'_>, place: Value<'_>) {
+    let account = account_name(activity, data);
+    let has_account = is_set(activity.account_id) || is_set(account);
+    if has_account || is_set(place) {
+        let org = event.open("org");
+        event.optional("uid", activity.account_id.escaped());
+        event.optional("name", if has_account { account } else { place }.escaped());
+        event.optional("ou_uid", activity.site_id.escaped());
+        event.optional("ou_name", site_name(activity, data).escaped());
+        event.close(org);
+    }
 }

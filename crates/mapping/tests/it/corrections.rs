@@ -120,6 +120,43 @@ fn what_is_no_user_has_no_users_id() {
 }
 
 #[test]
+fn an_entity_has_the_name_of_nothing_else() {
+    check(
+        "tag-renamed",
+        Stream::Activities,
+        &activity(
+            3651,
+            json!({"siteName": "Berlin"}),
+            json!({"oldTagName": "a", "newTagName": "b", "tagId": "9", "ruleName": "r"}),
+        ),
+        &[("event.type", json!(["change"]))],
+        &[("entity", json!({"type_id": 99, "type": "Tag", "name": "b", "uid": "9"}))],
+    );
+    let entity = |number, fields: Value, data: Value| {
+        let event = map_to(Schema::Ocsf, Stream::Activities, &activity(number, fields, data));
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        event
+    };
+    let event = entity(5256, json!({}), json!({"ruleName": "block smb", "tagName": "t"}));
+    assert_fields(&event, &[("entity.type", json!("Tag")), ("entity.name", json!("t"))]);
+    let event = entity(25, json!({"userId": "7", "siteName": "Berlin"}), json!({"byUser": "A", "fullName": "User B"}));
+    assert_fields(&event, &[("user.name", json!("User B")), ("user.uid", json!("7")), ("entity", Value::Null)]);
+    let event = entity(37, json!({"userId": "7"}), json!({"byUser": "A", "roleName": "Admin"}));
+    assert_fields(&event, &[("entity.type", json!("User")), ("entity.name", Value::Null), ("entity.uid", json!("7"))]);
+    // What has no name of its own is of the account or the site.
+    for (number, kind) in [(3610, "Password"), (7200, "Cloud account"), (69, "Policy"), (5220, "Rule")] {
+        let event = entity(number, json!({"siteName": "Berlin"}), json!({}));
+        let expected =
+            [("entity.type", json!(kind)), ("entity.name", Value::Null), ("entity.org.name", json!("Berlin"))];
+        assert_fields(&event, &expected);
+    }
+    // Without a place either, it is no entity, and that of an endpoint is the endpoint.
+    assert_fields(&entity(3610, json!({}), json!({})), &[("class_uid", json!(0))]);
+    let event = entity(5228, json!({"agentId": "8"}), json!({"computerName": "c"}));
+    assert_fields(&event, &[("entity", json!({"type_id": 1, "type": "Device", "name": "c", "uid": "8"}))]);
+}
+
+#[test]
 fn counters_say_what_became_of_a_threat() {
     let reports = |action: &str, status: &str, counters: Value| json!({"action": action, "status": status, "actionsCounters": counters});
     let partial = reports("quarantine", "partial", json!({"success": 3, "failed": 2, "total": 5}));

@@ -64,7 +64,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
     assignee(event, alert);
     device(event, alert, host);
     Cloud::detected(host.cloud()).write(event);
-    resources(event, alert.assets);
+    resources(event, alert.assets, host.current);
     if let Some(account) = process_user(alert).effective {
         let open = event.open_actor();
         event.user("user", account, UserType::User);
@@ -325,9 +325,11 @@ fn device<'a>(event: &mut Event<'_>, alert: &UnifiedAlert<'a>, host: Host<'a>) {
 }
 
 /// What the assets say in addition stays in `unmapped.assets`.
-fn resources(event: &mut Event<'_>, assets: Value<'_>) {
+fn resources(event: &mut Event<'_>, assets: Value<'_>, only: Value<'_>) {
     let list = event.open_list("resources");
-    for asset in assets.elements() {
+    // Older consoles have one asset in the place of the list.
+    let only = Some(only).filter(|_| assets.elements().next().is_none());
+    for asset in assets.elements().chain(only) {
         let get = |key| asset.get(key);
         if !is_set(get("id")) && !is_set(get("name")) {
             continue;

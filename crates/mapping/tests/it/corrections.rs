@@ -157,6 +157,18 @@ fn an_entity_has_the_name_of_nothing_else() {
 }
 
 #[test]
+fn the_one_asset_of_an_older_console_is_a_resource() {
+    let asset = json!({"id": "9", "name": "c", "category": "Server", "osType": "WINDOWS"});
+    check(
+        "older-unified-alert",
+        Stream::UnifiedAlerts,
+        &json!({"id": "u", "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z", "asset": asset}),
+        &[("host.name", json!("c"))],
+        &[("resources", json!([{"uid": "9", "name": "c"}]))],
+    );
+}
+
+#[test]
 fn counters_say_what_became_of_a_threat() {
     let reports = |action: &str, status: &str, counters: Value| json!({"action": action, "status": status, "actionsCounters": counters});
     let partial = reports("quarantine", "partial", json!({"success": 3, "failed": 2, "total": 5}));

@@ -4,6 +4,7 @@ use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, ActivityData};
 
 use super::activity_types;
+use super::activity_users::is_administrator;
 use super::classification::{Word, categories, outcome};
 use super::placeholder::{boolean, first_scalar, is_set};
 use super::remote_origin::RemoteOrigin;
@@ -322,7 +323,7 @@ fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
         class.severity = Severity::Medium;
     }
     // An administrator has all rights.
-    if class.is("iam") && class.has_type("creation") && is_administrator(data) {
+    if class.is("iam") && class.has_type("creation") && [data.role, data.role_name].into_iter().any(is_administrator) {
         class.severity = class.severity.max(Severity::Medium);
     }
     match class.number {
@@ -330,10 +331,6 @@ fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
         Some(DEVICE_APPROVED) => device(class, data.event_type),
         _ => {}
     }
-}
-
-fn is_administrator(data: &ActivityData<'_>) -> bool {
-    Word::is(data.role, "admin") || Word::is(data.role_name, "admin")
 }
 
 /// The reason that a record gives. Consoles give that of a failed login in either of two keys.

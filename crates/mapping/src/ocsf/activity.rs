@@ -23,8 +23,7 @@ use super::rule_hit;
 use super::user::{UserType, mark_account};
 use crate::common::account::{Account, display_name};
 use crate::common::activity_class::{Class, classify, is_unknown, number, reason};
-use crate::common::activity_users::Users;
-use crate::common::classification::Word;
+use crate::common::activity_users::{Users, is_administrator};
 use crate::common::os::Os;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
 use crate::common::remote_origin;
@@ -150,12 +149,7 @@ impl<'a> ConsoleUser<'a> {
 
 /// The kind of a console user. Most activities do not name the role of the user who acted.
 fn user_type(role: Value<'_>) -> UserType {
-    let role = Word::of_value(role);
-    if role.as_str().is_empty() || role.as_str().split('_').any(|word| word == "admin") {
-        UserType::Admin
-    } else {
-        UserType::User
-    }
+    if !is_set(role) || is_administrator(role) { UserType::Admin } else { UserType::User }
 }
 
 fn actor(event: &mut Event<'_>, data: &ActivityData<'_>, user: &ConsoleUser<'_>) {

@@ -169,6 +169,24 @@ fn the_one_asset_of_an_older_console_is_a_resource() {
 }
 
 #[test]
+fn a_role_of_one_user_is_that_of_the_one_who_acted() {
+    check(
+        "own-second-factor",
+        Stream::Activities,
+        &activity(67, json!({"userId": "7"}), json!({"byUser": "bob", "username": "bob", "role": "Viewer"})),
+        &[("user.id", json!("7"))],
+        &[("actor.user.type", json!("User"))],
+    );
+    for (role, kind) in [("Administrator", "Admin"), ("Site Admin", "Admin"), ("Auditor", "User")] {
+        let record = activity(27, json!({"userId": "7"}), json!({"username": "bob", "role": role}));
+        assert_fields(&map_to(Schema::Ocsf, Stream::Activities, &record), &[("actor.user.type", json!(kind))]);
+        let record = activity(23, json!({"userId": "7"}), json!({"byUser": "A", "username": "bob", "role": role}));
+        let severity = if kind == "Admin" { 47 } else { 21 };
+        assert_fields(&map_to(Schema::Ecs, Stream::Activities, &record), &[("event.severity", json!(severity))]);
+    }
+}
+
+#[test]
 fn counters_say_what_became_of_a_threat() {
     let reports = |action: &str, status: &str, counters: Value| json!({"action": action, "status": status, "actionsCounters": counters});
     let partial = reports("quarantine", "partial", json!({"success": 3, "failed": 2, "total": 5}));

@@ -13,6 +13,8 @@ use super::severity::Severity;
 /// A user changed the own profile, or gave a role to another user.
 const USER_MODIFIED: u32 = 37;
 const LOGIN_RELATED: u32 = 138;
+/// A service user was created, changed or deleted.
+pub const SERVICE_USERS: [u32; 3] = [140, 141, 142];
 /// Hits of custom rules and of platform rules.
 pub const RULE_HITS: [u32; 2] = [3608, 3784];
 const DEVICE_BLOCKED: u32 = 5125;

@@ -7,7 +7,7 @@ use s1_forwarder_record::{Escaped, Kind, Value};
 use super::activity_class::Plan;
 use super::activity_end::finish;
 use super::activity_parts::{CONSOLE, app, connection, peripheral, scan};
-use super::activity_values::{actor_name, target_name};
+use super::activity_values::{actor_name, other, target_name};
 use super::class::{
     ACCOUNT_CHANGE, APPLICATION_LIFECYCLE, AUTHENTICATION, DETECTION_FINDING, ENTITY_MANAGEMENT,
     FILE_REMEDIATION_ACTIVITY, NETWORK_ACTIVITY, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, SCAN_ACTIVITY, USER_ACCESS,
@@ -22,7 +22,7 @@ use super::observables::Kind as Observable;
 use super::rule_hit;
 use super::user::{UserType, mark_account};
 use crate::common::account::{Account, display_name};
-use crate::common::activity_class::{Class, classify, is_unknown, number, reason};
+use crate::common::activity_class::{Class, SERVICE_USERS, classify, is_unknown, number, reason};
 use crate::common::activity_users::{Users, is_administrator};
 use crate::common::os::Os;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
@@ -227,9 +227,9 @@ fn body<'a>(
             event.json.word("name", CONSOLE);
             event.close(service);
         }
-        () if is(&ACCOUNT_CHANGE) => target(event, data, user),
+        () if is(&ACCOUNT_CHANGE) => target(event, class, data, user),
         () if is(&USER_ACCESS) => {
-            target(event, data, user);
+            target(event, class, data, user);
             event.list_of("privileges", data.role_name.escaped());
         }
         () if is(&ENTITY_MANAGEMENT) => {
@@ -267,13 +267,14 @@ fn body<'a>(
 }
 
 /// The user that was changed.
-fn target(event: &mut Event<'_>, data: &ActivityData<'_>, user: &ConsoleUser<'_>) {
+fn target(event: &mut Event<'_>, class: &Class, data: &ActivityData<'_>, user: &ConsoleUser<'_>) {
     let Some(account) = target_name(data) else { return };
     let open = event.open("user");
     if event.optional("uid", user.users.target_id.escaped()).is_some() {
         event.used.mark(user.users.target_id);
     }
-    event.account(account, UserType::Unknown);
+    let is_service = class.number.is_some_and(|number| SERVICE_USERS.contains(&number));
+    event.account(account, if is_service { UserType::Service } else { UserType::Unknown });
     if user.users.by_user {
         event.optional("full_name", data.full_name.escaped());
     }
@@ -335,6 +336,7 @@ fn finding<'a>(
         event.using(Profile::Incident);
         event.threat_url(common, threat.escaped());
     }
+    event.ticket(other(data, "newTicketId"));
     event.json.boolean("is_alert", plan.activity == 1);
     if let Some(verdict) = plan.verdict {
         event.verdict(verdict);

@@ -12,6 +12,7 @@ pub(super) enum UserType {
     Unknown,
     User,
     Admin,
+    Service,
 }
 
 impl UserType {
@@ -20,6 +21,7 @@ impl UserType {
             Self::Unknown => (0, "Unknown"),
             Self::User => (1, "User"),
             Self::Admin => (2, "Admin"),
+            Self::Service => (4, "Service"),
         }
     }
 }

@@ -157,18 +157,6 @@ fn an_entity_has_the_name_of_nothing_else() {
 }
 
 #[test]
-fn the_one_asset_of_an_older_console_is_a_resource() {
-    let asset = json!({"id": "9", "name": "c", "category": "Server", "osType": "WINDOWS"});
-    check(
-        "older-unified-alert",
-        Stream::UnifiedAlerts,
-        &json!({"id": "u", "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z", "asset": asset}),
-        &[("host.name", json!("c"))],
-        &[("resources", json!([{"uid": "9", "name": "c"}]))],
-    );
-}
-
-#[test]
 fn a_role_of_one_user_is_that_of_the_one_who_acted() {
     check(
         "own-second-factor",
@@ -184,6 +172,34 @@ fn a_role_of_one_user_is_that_of_the_one_who_acted() {
         let severity = if kind == "Admin" { 47 } else { 21 };
         assert_fields(&map_to(Schema::Ecs, Stream::Activities, &record), &[("event.severity", json!(severity))]);
     }
+}
+
+#[test]
+fn what_the_table_says_of_a_type_is_in_the_event() {
+    for number in [140, 141, 142] {
+        let record = activity(number, json!({"userId": "7"}), json!({"byUser": "Admin A", "username": "api-user"}));
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_fields(&event, &[("user.type", json!("Service")), ("actor.user.type", json!("Admin"))]);
+    }
+    check(
+        "ticket-changed",
+        Stream::Activities,
+        &activity(2029, json!({"threatId": "5", "userId": "7"}), json!({"oldTicketId": "", "newTicketId": "INC-1"})),
+        &[("event.action", json!("ticket-number-changed"))],
+        &[("tickets", json!([{"uid": "INC-1"}]))],
+    );
+}
+
+#[test]
+fn the_one_asset_of_an_older_console_is_a_resource() {
+    let asset = json!({"id": "9", "name": "c", "category": "Server", "osType": "WINDOWS"});
+    check(
+        "older-unified-alert",
+        Stream::UnifiedAlerts,
+        &json!({"id": "u", "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z", "asset": asset}),
+        &[("host.name", json!("c"))],
+        &[("resources", json!([{"uid": "9", "name": "c"}]))],
+    );
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn a_role_of_one_user_is_that_of_the_one_who_acted() {
         &[("user.id", json!("7"))],
         &[("actor.user.type", json!("User"))],
     );
-    for (role, kind) in [("Administrator", "Admin"), ("Site Admin", "Admin"), ("Auditor", "User")] {
+    for (role, kind) in [("Administrator", "Admin"), ("Site Admin", "Admin"), ("IR Team", "User")] {
         let record = activity(27, json!({"userId": "7"}), json!({"username": "bob", "role": role}));
         assert_fields(&map_to(Schema::Ocsf, Stream::Activities, &record), &[("actor.user.type", json!(kind))]);
         let record = activity(23, json!({"userId": "7"}), json!({"byUser": "A", "username": "bob", "role": role}));

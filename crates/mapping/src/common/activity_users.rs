@@ -26,9 +26,9 @@ pub struct Users<'a> {
 }
 
 impl<'a> Users<'a> {
-    /// If a user changed another one, `userId` is the id of the one who was changed: a user who was added has an id that
-    /// is as old as the activity, and all changes of one user have one id, however many users made them. What is no
-    /// user, such as a role or a token without an owner, has no id of a user.
+    /// If a user changed another one, `userId` is the id of the one who was changed: a user who was added has an id
+    /// that is as old as the activity, and all changes of one user have one id, however many users made them. What is
+    /// no user, such as a role or a token without an owner, has no id of a user.
     pub fn of(activity: &Activity<'a>, data: &ActivityData<'a>, class: &Class) -> Self {
         let by_user = is_set(data.by_user);
         let is_role = class.object == "role";

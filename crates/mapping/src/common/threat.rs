@@ -41,8 +41,8 @@ const PROGRAMS: [&str; 20] = [
     "py", "sh", "bin", "elf",
 ];
 
-/// The process of a detection without a file: `cmd.exe` of `cmd.exe (interactive session)`. Other words are no name, and
-/// one word may be that of a threat: it is a process if it is the originator, or has the extension of a program.
+/// The process of a detection without a file: `cmd.exe` of `cmd.exe (interactive session)`. Other words are no name,
+/// and one word may be that of a threat: it is a process if it is the originator, or has the extension of a program.
 pub fn fileless_process<'a>(info: &ThreatInfo<'a>) -> Option<Escaped<'a>> {
     let text = remote_origin::name_of(first_scalar([info.file_display_name, info.threat_name]))?.trim();
     let name = match text.raw().strip_suffix(')').and_then(|text| text.rsplit_once(" (")) {

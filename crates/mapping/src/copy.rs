@@ -140,7 +140,8 @@ impl Copier<'_, '_> {
     }
 
     fn object(&mut self, outer: Place) -> bool {
-        let (start, first_sibling) = (self.out.len(), self.siblings.len());
+        let start = self.out.len();
+        let first_sibling = self.siblings.len();
         self.out.push(b'{');
         self.at += 1;
         loop {

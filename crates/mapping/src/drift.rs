@@ -251,7 +251,8 @@ fn learn_data<'a>(keys: Keys, data: &impl Block<'a>) -> Keys {
 }
 
 fn learn_what(keys: Keys, writes: impl FnOnce(&mut Json<'_>)) -> Keys {
-    let (mut out, mut siblings) = (b"{".to_vec(), Vec::new());
+    let mut out = b"{".to_vec();
+    let mut siblings = Vec::new();
     let mut json = Json::new(&mut out, &mut siblings);
     json.keys = keys;
     writes(&mut json);

@@ -303,16 +303,19 @@ pub(super) fn quote_json_into(out: &mut Vec<u8>, json: &[u8], has_spaces: bool) 
     // Enough for the worst case and for writing eight bytes at once.
     out.resize(start + json.len() * 2 + 8, 0);
     let target = &mut out[start..];
-    let (mut from, mut to) = (0, 0);
+    let mut from = 0;
+    let mut to = 0;
     while let Some(chunk) = json.get(from..).and_then(|rest| rest.first_chunk::<8>()) {
         // All eight bytes are written. Those after the first quote or backslash are overwritten later.
         target[to..to + 8].copy_from_slice(chunk);
         let clean = leading_plain_bytes(*chunk);
-        (from, to) = (from + clean, to + clean);
+        from = from + clean;
+        to = to + clean;
         if clean < 8 {
             target[to] = b'\\';
             target[to + 1] = json[from];
-            (from, to) = (from + 1, to + 2);
+            from = from + 1;
+            to = to + 2;
         }
     }
     for &byte in &json[from..] {
@@ -364,10 +367,12 @@ mod tests {
 
     #[test]
     fn empty_containers_are_not_written() {
-        let (mut out, mut siblings) = (Vec::new(), Vec::new());
+        let mut out = Vec::new();
+        let mut siblings = Vec::new();
         let mut json = Json::new(&mut out, &mut siblings);
         json.raw(b"{");
-        let (outer, inner) = (json.open("a"), json.open_list("b"));
+        let outer = json.open("a");
+        let inner = json.open_list("b");
         json.close(inner);
         json.close(outer);
         json.word("c", "d");

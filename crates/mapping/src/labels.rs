@@ -106,7 +106,8 @@ impl Template {
 impl Labeler {
     /// `None` if no label has a field of the console.
     pub fn new(labels: &Labels, stream: Stream) -> Option<Self> {
-        let (mut fixed, mut templates) = (Labels::new(), Vec::new());
+        let mut fixed = Labels::new();
+        let mut templates = Vec::new();
         for (name, value) in labels {
             match Template::parse(value) {
                 Ok(Some(template)) => templates.push((name.clone(), template)),

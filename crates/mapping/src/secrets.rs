@@ -50,7 +50,8 @@ pub(super) fn redact(record: &[u8]) -> Cow<'_, [u8]> {
         return Cow::Borrowed(record);
     }
     ends.sort_unstable();
-    let (mut out, mut copied) = (Vec::with_capacity(record.len()), 0);
+    let mut out = Vec::with_capacity(record.len());
+    let mut copied = 0;
     for quote in ends {
         let Some((from, to)) = value_of_secret(record, quote).filter(|(from, _)| *from >= copied) else { continue };
         out.extend_from_slice(&record[copied..from]);

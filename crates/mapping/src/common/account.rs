@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn an_account_without_a_domain_may_be_one_with_a_domain() {
-        let (short, full) = (Value::new(r#""Jane""#), Value::new(r#""ACME\\jane""#));
+        let short = Value::new(r#""Jane""#);
+        let full = Value::new(r#""ACME\\jane""#);
         let account = |value| Account::of(value).unwrap();
         assert!(account(short).may_be(account(full)) && account(full).may_be(account(short)));
         assert!(!account(full).may_be(account(Value::new(r#""OTHER\\jane""#))));

@@ -81,7 +81,8 @@ impl Class {
     }
 
     fn set(&mut self, categories: &[&'static str], types: &[&'static str]) {
-        (self.categories, self.types) = ([""; 3], [""; 3]);
+        self.categories = [""; 3];
+        self.types = [""; 3];
         categories.iter().for_each(|word| add(&mut self.categories, word));
         types.iter().for_each(|word| add(&mut self.types, word));
     }

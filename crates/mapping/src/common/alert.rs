@@ -46,9 +46,13 @@ pub fn subject<'a>(alert: &Alert<'a>, kind: Option<EventKind>) -> Option<Escaped
 
 /// The fields of a detection in an alert. Alerts have no addresses.
 pub fn detection<'a>(alert: &Alert<'a>, kind: Option<EventKind>) -> Detection<'a> {
-    let (info, rule, target) = (&alert.alert_info, &alert.rule_info, &alert.target_process_info);
-    let (current, detected) = (&alert.agent_realtime_info, &alert.agent_detection_info);
-    let (container, pod) = (&alert.container_info, &alert.kubernetes_info);
+    let info = &alert.alert_info;
+    let rule = &alert.rule_info;
+    let target = &alert.target_process_info;
+    let current = &alert.agent_realtime_info;
+    let detected = &alert.agent_detection_info;
+    let container = &alert.container_info;
+    let pod = &alert.kubernetes_info;
     Detection {
         kind,
         event_type: info.event_type,

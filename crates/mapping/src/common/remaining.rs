@@ -78,7 +78,9 @@ impl<'a> Visitor<'a> for RemainingWriter<'_, '_, '_> {
         if is_secret(key) {
             return;
         }
-        let (key_case, reserved, used) = (self.key_case, self.reserved, self.used);
+        let key_case = self.key_case;
+        let reserved = self.reserved;
+        let used = self.used;
         let is_left = |value: Value<'a>| !used.has(value);
         let is_used = |name: &str| {
             reserved.contains(&name)

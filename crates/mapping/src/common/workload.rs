@@ -39,7 +39,8 @@ pub fn split_label(text: &str) -> Option<(&str, &str)> {
         Some(quoted) => quoted,
         None => text.split_once('=')?,
     };
-    let (name, value) = (name.trim(), value.trim());
+    let name = name.trim();
+    let value = value.trim();
     (!name.is_empty() && !value.is_empty()).then_some((name, value))
 }
 

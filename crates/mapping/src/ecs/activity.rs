@@ -33,7 +33,9 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &A
     let is_console = number == Some(MANAGEMENT_UPDATED);
     let version = if class.is("package") { part::version(activity, &data) } else { Value::default() };
     event.used.mark(version);
-    let (agent_id, threat_id, agent_uuid) = (activity.agent_id, activity.threat_id, data.uuid);
+    let agent_id = activity.agent_id;
+    let threat_id = activity.threat_id;
+    let agent_uuid = data.uuid;
     let of_agent = activity.user_id.is_empty() && !activity.agent_id.is_empty();
     let origin = RemoteOrigin::of(data.file_display_name);
 
@@ -110,7 +112,8 @@ fn event_object<'a>(
 /// Why something failed, or what an analyst decided. The values stay in the record.
 fn reason<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &ActivityData<'a>, class: &Class) {
     let change = IncidentChange::of(data);
-    let (status, verdict) = (change.status.escaped(), change.verdict.escaped());
+    let status = change.status.escaped();
+    let verdict = change.verdict.escaped();
     if status.or(verdict).is_some() {
         return event.sentence("reason", &[("", status), ("; ", verdict)]);
     }

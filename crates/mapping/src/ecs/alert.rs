@@ -19,7 +19,8 @@ use crate::copy::KeyCase;
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Alert<'_>) {
     let info = &alert.alert_info;
     let severity = severity(alert);
-    let (agent_id, alert_id) = (alert.agent_realtime_info.id, info.alert_id);
+    let agent_id = alert.agent_realtime_info.id;
+    let alert_id = info.alert_id;
     let keys = JoinKeys {
         agent_uuid: first_scalar([alert.agent_realtime_info.uuid, alert.agent_detection_info.uuid]),
         storyline: alert.source_process_info.storyline,

@@ -50,7 +50,8 @@ pub(super) fn write_detected(event: &mut Event<'_>, detected: Value<'_>) {
 
 /// Writes `region` and `availability_zone`. `location` may be either of them.
 fn region_and_zone(event: &mut Event<'_>, location: Value<'_>, region: Value<'_>, zone: Value<'_>) {
-    let (location, zone) = (location.escaped(), zone.escaped());
+    let location = location.escaped();
+    let zone = zone.escaped();
     let of_zone = location.or(zone).and_then(region_of_zone);
     event.optional("region", region.escaped().or(of_zone).or(location));
     event.optional("availability_zone", zone.or(location.filter(|_| of_zone.is_some())));

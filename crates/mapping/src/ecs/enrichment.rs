@@ -43,7 +43,8 @@ impl Enrichment {
 
 /// An item with the names of the vendor namespace, without empty values and ids of the threat.
 fn item_of(item: &Map<String, Value>, threat_ids: &[String]) -> Map<String, Value> {
-    let (mut named, mut description) = (Map::new(), Map::new());
+    let mut named = Map::new();
+    let mut description = Map::new();
     for (key, value) in item {
         let is_repeated = REPEATED_IDS.contains(&key.as_str())
             && value.as_str().is_some_and(|id| threat_ids.iter().any(|known| known == id));

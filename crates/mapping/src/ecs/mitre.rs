@@ -49,7 +49,8 @@ impl Techniques {
     pub fn read_attacks(&mut self, indicators: Value<'_>) {
         self.clear();
         for attack in indicators.elements().flat_map(|indicator| indicator.get("attacks").elements()) {
-            let (tactic, technique) = (attack.get("tactic"), attack.get("technique"));
+            let tactic = attack.get("tactic");
+            let technique = attack.get("technique");
             self.add_tactic(tactic.get("name").escaped(), tactic.get("uid").escaped());
             self.add(technique.get("uid").escaped(), technique.get("name").escaped());
         }
@@ -119,7 +120,8 @@ impl Techniques {
         // With a sub-technique, the name as received is the name of that.
         let (own_name, sub_name) = if ids.sub.is_some() { (None, name) } else { (name, None) };
         let known = |id| attack::technique_name(id).map(Escaped::plain);
-        let (id, sub) = (Escaped::plain(ids.technique), ids.sub.map(Escaped::plain));
+        let id = Escaped::plain(ids.technique);
+        let sub = ids.sub.map(Escaped::plain);
         if self.ids.add(id) && !self.names.add(known(ids.technique).or(own_name).unwrap_or(id)) {
             self.names.insert(id);
         }

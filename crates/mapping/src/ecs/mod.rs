@@ -162,7 +162,8 @@ impl SchemaMapper for Ecs {
     }
 
     fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
-        let (time, records) = (snapshot.time.to_string(), snapshot.records.to_string());
+        let time = snapshot.time.to_string();
+        let records = snapshot.records.to_string();
         let mut json = Json::new(out, &mut self.scratch.siblings);
         json.raw(b"{");
         json.word("@timestamp", &time);

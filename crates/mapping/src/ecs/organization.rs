@@ -81,7 +81,8 @@ pub(super) fn write_of_activity<'a>(
     let has_group = has_site && level.as_str() != "site";
     let [account, other_account] = names.account;
     write(event, [activity.account_id], [activity.account_name, account, other_account]);
-    let (id, name) = ([activity.group_id], activity.group_name);
+    let id = [activity.group_id];
+    let name = activity.group_name;
     if has_group {
         let [first, second] = names.group;
         group(event, id, [name, first, second]);

@@ -33,7 +33,8 @@ pub(super) fn write(event: &mut Event<'_>, event_type: Value<'_>, registry: &Reg
 /// Returns true if `registry.path` is the text as received.
 fn write_path(event: &mut Event<'_>, text: Escaped<'_>, of_value: bool) -> bool {
     let (hive, rest) = hive(text).unzip();
-    let (hive, rest) = (hive.map(Escaped::plain), rest.unwrap_or(text));
+    let hive = hive.map(Escaped::plain);
+    let rest = rest.unwrap_or(text);
     let present = |text: Escaped<'_>| !text.raw().is_empty();
     event.optional("hive", hive);
     event.sentence("path", &[("", hive), (r"\\", Some(rest).filter(|rest| present(*rest)))]);

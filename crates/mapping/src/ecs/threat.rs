@@ -53,7 +53,8 @@ pub(super) fn map(
     let agent_id = threat.agent_realtime_info.agent_id;
     let severity = severity(threat);
     let origin = RemoteOrigin::of(info.originator_process);
-    let (current, detected) = (&threat.agent_realtime_info, &threat.agent_detection_info);
+    let current = &threat.agent_realtime_info;
+    let detected = &threat.agent_detection_info;
     let keys = JoinKeys {
         agent_uuid: first_scalar([current.agent_uuid, detected.agent_uuid]),
         storyline: info.storyline,
@@ -77,7 +78,8 @@ pub(super) fn map(
         origin.write_source(event);
     }
     host(event, threat);
-    let (current, detected) = (&threat.agent_realtime_info, &threat.agent_detection_info);
+    let current = &threat.agent_realtime_info;
+    let detected = &threat.agent_detection_info;
     organization::write(
         event,
         [current.account_id, detected.account_id],
@@ -104,7 +106,8 @@ pub(super) fn map(
         event.json.value(name, value, KeyCase::Snake);
     }
     engines(event, &threat.threat_info);
-    let (current, detected) = (&threat.agent_realtime_info, &threat.agent_detection_info);
+    let current = &threat.agent_realtime_info;
+    let detected = &threat.agent_detection_info;
     organization::agent_and_site(
         event,
         agent_id,
@@ -126,7 +129,8 @@ pub(super) fn map(
 
 /// The ids that timeline items repeat.
 fn threat_ids(threat: &Threat<'_>) -> Vec<String> {
-    let (current, detected) = (&threat.agent_realtime_info, &threat.agent_detection_info);
+    let current = &threat.agent_realtime_info;
+    let detected = &threat.agent_detection_info;
     let ids = [
         threat.id,
         threat.threat_info.threat_id,
@@ -412,7 +416,8 @@ fn user_object(event: &mut Event<'_>, threat: &Threat<'_>, origin: Option<Remote
 }
 
 fn host(event: &mut Event<'_>, threat: &Threat<'_>) {
-    let (current, detected) = (&threat.agent_realtime_info, &threat.agent_detection_info);
+    let current = &threat.agent_realtime_info;
+    let detected = &threat.agent_detection_info;
     let open = event.open("host");
     endpoint::names(event, [current.agent_computer_name, detected.agent_computer_name]);
     event.keyword("id", current.agent_id);

@@ -44,7 +44,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Unif
     user_object(event, alert, host);
     source(event, alert);
     host_object(event, host);
-    let (current, detected) = (&alert.real_time.scope, &alert.detection_time.scope);
+    let current = &alert.real_time.scope;
+    let detected = &alert.detection_time.scope;
     organization::write(
         event,
         [current.account.id, detected.account_id],
@@ -63,7 +64,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Unif
         None => severity.word().to_owned(),
     };
     event.vendor_severity(&word, console_severity);
-    let (current, detected) = (&alert.real_time.scope, &alert.detection_time.scope);
+    let current = &alert.real_time.scope;
+    let detected = &alert.detection_time.scope;
     organization::agent_and_site(
         event,
         Value::default(),
@@ -78,7 +80,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Unif
 
 /// The ids of the same detection in other streams.
 fn join_keys<'a>(alert: &UnifiedAlert<'a>, host: Host<'a>) -> JoinKeys<'a> {
-    let (current, detected) = (&alert.real_time.scope, &alert.detection_time.scope);
+    let current = &alert.real_time.scope;
+    let detected = &alert.detection_time.scope;
     JoinKeys {
         agent_uuid: host.current.get("agentUuid"),
         alert_id: alert_id(alert),
@@ -177,7 +180,8 @@ fn categories(alert: &UnifiedAlert<'_>) -> impl Iterator<Item = &'static str> {
 /// For the agent's engines, a file that was found without being run is `file`; a detection of behaviour is `process`.
 fn subject(alert: &UnifiedAlert<'_>) -> Option<&'static str> {
     let any = |values: [Value<'_>; 2]| values.into_iter().any(is_set);
-    let (file, process) = (&alert.process.file, &alert.process);
+    let file = &alert.process.file;
+    let process = &alert.process;
     match Word::of_value(alert.analytics.type_value).as_str() {
         "static" if is_engine(alert) && any([file.name, file.path]) => Some("file"),
         "dynamic" if is_engine(alert) && any([process.cmd_line, process.parent_name]) => Some("process"),

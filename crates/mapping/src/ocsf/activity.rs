@@ -313,7 +313,8 @@ fn finding<'a>(
     activity: &Activity<'a>,
     data: &ActivityData<'a>,
 ) {
-    let (threat, id) = (activity.threat_id, first_scalar([activity.threat_id, data.alert_id]));
+    let threat = activity.threat_id;
+    let id = first_scalar([activity.threat_id, data.alert_id]);
     let title = data.file_display_name.escaped().filter(|_| remote_origin::name_of(data.file_display_name).is_some());
     let open = event.open("finding_info");
     event.optional("uid", id.escaped());

@@ -63,7 +63,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, agent: &Agent<'_>)
 
 fn device(event: &mut Event<'_>, agent: &Agent<'_>, is_infected: bool) {
     let is_gone = [agent.is_decommissioned, agent.is_uninstalled].into_iter().any(|gone| boolean(gone) == Some(true));
-    let (architecture, arch) = (architecture(agent), agent.os_arch);
+    let architecture = architecture(agent);
+    let arch = agent.os_arch;
     let device = Device {
         uid: agent.id,
         uid_alt: [agent.uuid, Value::default()],

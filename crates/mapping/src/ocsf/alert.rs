@@ -73,7 +73,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>)
 }
 
 fn finding(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>) {
-    let (info, rule) = (&alert.alert_info, &alert.rule_info);
+    let info = &alert.alert_info;
+    let rule = &alert.rule_info;
     let finding = Finding {
         uid: info.alert_id,
         rule: [rule.id, rule.name, rule.description, rule.query_type],
@@ -85,7 +86,8 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>) {
 }
 
 fn states(event: &mut Event<'_>, alert: &Alert<'_>) {
-    let (info, rule) = (&alert.alert_info, &alert.rule_info);
+    let info = &alert.alert_info;
+    let rule = &alert.rule_info;
     let verdict = Verdict::of(info.analyst_verdict);
     event.json.boolean("is_alert", verdict != Some(Verdict::FalsePositive));
     event.incident_status(info.incident_status);
@@ -100,8 +102,10 @@ fn states(event: &mut Event<'_>, alert: &Alert<'_>) {
 }
 
 fn device(event: &mut Event<'_>, alert: &Alert<'_>) {
-    let (current, detected) = (&alert.agent_realtime_info, &alert.agent_detection_info);
-    let (container, in_kubernetes) = (&alert.container_info, !alert.kubernetes_info.is_empty());
+    let current = &alert.agent_realtime_info;
+    let detected = &alert.agent_detection_info;
+    let container = &alert.container_info;
+    let in_kubernetes = !alert.kubernetes_info.is_empty();
     let device = Device {
         uid: current.id,
         uid_alt: [current.uuid, detected.uuid],
@@ -122,7 +126,8 @@ fn device(event: &mut Event<'_>, alert: &Alert<'_>) {
         },
         ..Device::default()
     };
-    let (id, name) = (device.uid, first_scalar([device.names[0], device.names[1]]));
+    let id = device.uid;
+    let name = first_scalar([device.names[0], device.names[1]]);
     device.write(event, |event| {
         if workload::container(event, container, in_kubernetes) {
             event.using(Profile::Container);

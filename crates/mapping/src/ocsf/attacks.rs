@@ -74,7 +74,8 @@ impl Attacks {
     /// Reads the indicators of a unified alert, which contain ids and names.
     pub fn read_attacks(&mut self, indicators: Value<'_>) {
         for attack in indicators.elements().flat_map(|indicator| indicator.get("attacks").elements()) {
-            let (tactic, technique) = (attack.get("tactic"), attack.get("technique"));
+            let tactic = attack.get("tactic");
+            let technique = attack.get("technique");
             let sub = attack.get("sub_technique").get("uid").escaped();
             let attack = Attack {
                 tactic: tactic.get("name").escaped(),
@@ -109,7 +110,8 @@ impl Attacks {
 
     /// Adds an attack, unless its tactic and technique are there already. What has neither is no attack.
     fn add(&mut self, attack: Attack<'_>) {
-        let (name, id) = (present(attack.tactic), present(attack.tactic_id));
+        let name = present(attack.tactic);
+        let id = present(attack.tactic_id);
         let technique = present(attack.technique).or(present(attack.technique_name));
         if name.or(id).is_none() && technique.is_none() {
             return;

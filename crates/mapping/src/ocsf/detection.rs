@@ -138,7 +138,8 @@ fn target_process(event: &mut Event<'_>, target: &view::Target<'_>) {
 
 fn target_file<'a>(event: &mut Event<'_>, file: &view::File<'a>, id: Value<'a>) {
     let element = event.open_element();
-    let (created, modified) = (file.created, file.mtime);
+    let created = file.created;
+    let modified = file.mtime;
     let object = File { name: None, path: file.path, hashes: [file.sha1, file.sha256], kind: FileType::Unknown };
     object.write(event, "file", |event| {
         event.text("uid", id);

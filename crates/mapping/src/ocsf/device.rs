@@ -55,7 +55,8 @@ impl Device<'_> {
 
     /// The first internal IPv4 address, else another internal one, else the external one.
     fn ip(&self) -> Option<crate::common::address::Address> {
-        let (mut v4, mut v6) = (None, None);
+        let mut v4 = None;
+        let mut v6 = None;
         let mut visit = |value: Value<'_>| {
             for text in value.escaped().into_iter().flat_map(|text| text.split(',')) {
                 let Some(address) = super::event::address_of(text) else { continue };
@@ -150,7 +151,8 @@ impl Place<'_> {
     fn group(&self, event: &mut Event<'_>) {
         let list = event.open_list("groups");
         let element = event.open_element();
-        let ([id, other_id], [name, other_name]) = (self.group_id, self.group_name);
+        let [id, other_id] = self.group_id;
+        let [name, other_name] = self.group_name;
         let has_id = event.first("uid", [id, other_id]).is_some();
         if event.first("name", [name, other_name]).is_some() || has_id {
             event.json.word("type", "SentinelOne group");

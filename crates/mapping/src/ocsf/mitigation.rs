@@ -213,10 +213,12 @@ mod tests {
             format!(r#"{{"action":"{action}","status":"{status}","mitigationEndedAt":"2026-01-01T00:00:{ended}Z"}}"#)
         };
         let outcome = |status: &str, reports: &[String]| {
-            let (status, list) = (format!("\"{status}\""), format!("[{}]", reports.join(",")));
+            let status = format!("\"{status}\"");
+            let list = format!("[{}]", reports.join(","));
             Mitigation::of(Value::new(&list)).outcome(Value::new(&status), false, false, false)
         };
-        let (kill, quarantine) = (report("kill", "success", "01"), report("quarantine", "success", "02"));
+        let kill = report("kill", "success", "01");
+        let quarantine = report("quarantine", "success", "02");
         assert_eq!(outcome("mitigated", &[]), Some((11, Action::Denied)));
         assert_eq!(outcome("mitigated", &[quarantine.clone(), kill.clone()]), Some((3, Action::Denied)));
         assert_eq!(

@@ -156,7 +156,8 @@ impl SchemaMapper for Ocsf {
     }
 
     fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
-        let (time, records) = (snapshot.time.to_string(), snapshot.records.to_string());
+        let time = snapshot.time.to_string();
+        let records = snapshot.records.to_string();
         let message = format!("Snapshot of {time} is complete: {records} {}", self.stream.name());
         let mut event = begin_own_event(
             &mut self.scratch,

@@ -111,7 +111,8 @@ mod tests {
         }
         assert_eq!(observables.entries.len(), MOST);
         observables.clear();
-        let (mut out, mut siblings) = (Vec::new(), Vec::new());
+        let mut out = Vec::new();
+        let mut siblings = Vec::new();
         observables.write(&mut Json::new(&mut out, &mut siblings));
         assert!(out.is_empty());
     }

@@ -114,7 +114,8 @@ fn device<'a>(event: &mut Event<'_>, activity: &Activity<'a>, hit: &RuleHit<'a>)
         },
         ..Device::default()
     };
-    let (id, name) = (device.uid, first_scalar([device.names[0], device.names[1]]));
+    let id = device.uid;
+    let name = first_scalar([device.names[0], device.names[1]]);
     let in_kubernetes = is_set(hit.k8spod) || is_set(hit.k8sclustername);
     device.write(event, |event| {
         let container = [hit.k8scontainerid, hit.k8scontainername, hit.k8scontainerimage];

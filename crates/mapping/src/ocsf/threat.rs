@@ -39,7 +39,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, threat: &Threat<'_
         () => UPDATE,
     };
     event.begin(&DETECTION_FINDING, activity, "");
-    let (current, detected) = (&threat.agent_realtime_info, &threat.agent_detection_info);
+    let current = &threat.agent_realtime_info;
+    let detected = &threat.agent_detection_info;
     let mut metadata = Metadata {
         record_id: id,
         logged: info.created_at,
@@ -220,9 +221,11 @@ fn states(event: &mut Event<'_>, threat: &Threat<'_>, mitigation: &Mitigation<'_
 
 /// Returns whether the container is in the device.
 fn device(event: &mut Event<'_>, threat: &Threat<'_>) -> bool {
-    let (current, detected) = (&threat.agent_realtime_info, &threat.agent_detection_info);
+    let current = &threat.agent_realtime_info;
+    let detected = &threat.agent_detection_info;
     let is_gone = boolean(current.agent_is_decommissioned) == Some(true);
-    let (container, in_kubernetes) = (&threat.container_info, !threat.kubernetes_info.is_empty());
+    let container = &threat.container_info;
+    let in_kubernetes = !threat.kubernetes_info.is_empty();
     let mut has_container = false;
     let device = Device {
         uid: current.agent_id,
@@ -256,7 +259,8 @@ fn device(event: &mut Event<'_>, threat: &Threat<'_>) -> bool {
         cloud: Cloud::of(detected.cloud_providers),
         ..Device::default()
     };
-    let (id, name) = (device.uid, first_scalar([device.names[0], device.names[1]]));
+    let id = device.uid;
+    let name = first_scalar([device.names[0], device.names[1]]);
     let is_device = device.write(event, |event| {
         let name = detected.agent_last_logged_in_user_name;
         if let Some(account) = Account::of(name) {

@@ -37,7 +37,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
         () => UPDATE,
     };
     event.begin(&DETECTION_FINDING, activity, "");
-    let (current, detected) = (&alert.real_time.scope, &alert.detection_time.scope);
+    let current = &alert.real_time.scope;
+    let detected = &alert.detection_time.scope;
     let mut metadata = Metadata {
         record_id: alert.id,
         logged: alert.created_at,
@@ -278,7 +279,8 @@ fn device<'a>(event: &mut Event<'_>, alert: &UnifiedAlert<'a>, host: Host<'a>) {
     if !host.is_machine() {
         return;
     }
-    let (current, detected) = (&alert.real_time.scope, &alert.detection_time.scope);
+    let current = &alert.real_time.scope;
+    let detected = &alert.detection_time.scope;
     let at_detection = |key: &str| host.at_detection(key);
     let get = |key: &str| host.current.get(key);
     let kind = [get("subcategory"), get("category")]
@@ -362,7 +364,8 @@ fn evidences(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
     let element = event.open_element();
     let process = &alert.process;
     let file = &process.file;
-    let (company, size) = (file.cert_subject, file.size);
+    let company = file.cert_subject;
+    let size = file.size;
     let name = file.name;
     let object = File {
         name: name.escaped(),

@@ -64,7 +64,8 @@ impl<'a> Cloud<'a> {
         event.using(Profile::Cloud);
         let open = event.open("cloud");
         event.json.escaped("provider", Escaped::plain(provider));
-        let (location, zone) = (self.location.escaped(), self.zone.escaped());
+        let location = self.location.escaped();
+        let zone = self.zone.escaped();
         let of_zone = location.or(zone).and_then(region_of_zone);
         event.optional("region", self.region.escaped().or(of_zone).or(location));
         event.optional("zone", zone.or(location.filter(|_| of_zone.is_some())));

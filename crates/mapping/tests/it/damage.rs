@@ -75,7 +75,8 @@ fn a_damaged_record_is_mapped_as_if_it_were_whole() {
             let (undamaged, expected) = map(&mut mapper, &whole);
             assert_eq!((mapped.unwrap().repaired, undamaged.unwrap().repaired), (true, false));
             let event = read(schema, &event);
-            let (mut comparable, mut expected) = (event.clone(), read(schema, &expected));
+            let mut comparable = event.clone();
+            let mut expected = read(schema, &expected);
             // A text may be escaped in two ways.
             for event in [&mut comparable, &mut expected] {
                 for path in ["/event/original", "/raw_data"] {

@@ -13,7 +13,8 @@ fn class(alert: &Value) -> (String, String, Value) {
     let words = |name| -> Vec<String> {
         at(&event, name).as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
     };
-    let (categories, types) = (words("event.category"), words("event.type"));
+    let categories = words("event.category");
+    let types = words("event.type");
     assert_eq!((categories[0].as_str(), types[0].as_str()), ("intrusion_detection", "info"));
     (categories[1..].join(" "), types[1..].join(" "), at(&event, "event.outcome").clone())
 }

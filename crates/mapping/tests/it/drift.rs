@@ -175,3 +175,21 @@ fn a_path_has_names_of_fields_only() {
     assert_eq!(unknown(Stream::Groups, &nested(10, "1")), [path.as_str()]);
     assert_eq!(unknown(Stream::Groups, &nested(30, r#"[1,2,{"b":3}]"#)), [path.as_str()]);
 }
+
+/// A mapping that looks into a record for a key knows the key.
+#[test]
+fn keys_that_the_mapping_reads_by_name_are_known() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = ["common", "ecs", "ocsf"].map(|part| std::fs::read_dir(folder.join(part)).unwrap());
+    let mut keys = BTreeSet::new();
+    for file in files.into_iter().flatten() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for (_, rest) in text.match_indices("other(data, \"").map(|(at, begin)| text.split_at(at + begin.len())) {
+            keys.insert(rest.split('"').next().unwrap().to_owned());
+        }
+    }
+    assert!(keys.len() >= 8, "{keys:?}");
+    let known = include_str!("../../src/data/known-fields.txt");
+    let unknown: Vec<_> = keys.iter().filter(|key| !known.contains(&format!("activities data.{key}"))).collect();
+    assert!(unknown.is_empty(), "not in known-fields.txt: {unknown:?}");
+}

@@ -126,7 +126,8 @@ fn what_elastic_maps_is_mapped_alike_or_better() {
     let mut wrong = Vec::new();
     for stream in Stream::ALL {
         let mut coverage = Coverage::default();
-        let (mut compared, mut alike) = (0, 0);
+        let mut compared = 0;
+        let mut alike = 0;
         let pairs = pairs(&directory, stream);
         assert!(!pairs.is_empty());
         for (name, input, expected) in pairs {

@@ -68,10 +68,12 @@ fn events_are_what_was_expected_before_anybody_saw_them() {
     let mut texts: BTreeMap<&str, String> = BTreeMap::new();
     let mut percents = Vec::new();
     for (schema, name) in [(Schema::Ecs, "ecs"), (Schema::Ocsf, "ocsf")] {
-        let (mut held, mut count) = (0, 0);
+        let mut held = 0;
+        let mut count = 0;
         for entry in &all {
             let word = |key: &str| entry[key].as_str().unwrap();
-            let (file, place) = (word("file"), word("record"));
+            let file = word("file");
+            let place = word("record");
             let text = texts.entry(file).or_insert_with(|| std::fs::read_to_string(root.join(file)).unwrap());
             let record = record(text, place);
             let stream: Stream = word("stream").parse().unwrap();

@@ -21,7 +21,8 @@ fn every_event_has_its_identity() {
         let expected = facts(stream, text.as_bytes()).identity(HOST, text.as_bytes());
         assert_fields(&map(stream, &record), &[("sentinel_one.identity", json!(expected.to_string()))]);
         // A lane passes the identity that it delivers under, which names a snapshot for example.
-        let (identity, mut out) = (Identity::from_bytes([7; 16]), Vec::new());
+        let identity = Identity::from_bytes([7; 16]);
+        let mut out = Vec::new();
         mapper(stream, false).map_record(text.as_bytes(), Some(identity), None, &mut out).unwrap();
         let event: Value = serde_json::from_slice(&out).unwrap();
         assert_fields(&event, &[("sentinel_one.identity", json!(identity.to_string()))]);
@@ -40,7 +41,8 @@ fn two_versions_of_a_threat_with_one_time_differ_in_their_identity() {
             json!({"createdAt": "2026-01-01T00:00:00Z", "identifiedAt": "2026-01-01T00:00:00Z", "updatedAt": updated});
         map(Stream::Threats, &json!({"id": "1", "threatInfo": info}))
     };
-    let (one, other) = (version("2026-01-01T00:00:10Z"), version("2026-01-01T00:00:20Z"));
+    let one = version("2026-01-01T00:00:10Z");
+    let other = version("2026-01-01T00:00:20Z");
     for path in ["@timestamp", "event.id"] {
         assert_eq!(at(&one, path), at(&other, path));
     }

@@ -477,7 +477,8 @@ fn a_unified_alert_is_dated_named_and_placed() {
     assert_fields(&map(Stream::UnifiedAlerts, &changed), &[("@timestamp", json!("2026-03-21T17:00:00.000Z"))]);
     let mut foreign = record;
     foreign["detectionSource"] = json!({ "product": "Mail Gateway", "vendor": "Example Security" });
-    (foreign["classification"], foreign["attackSurfaces"]) = (json!("UNKNOWN"), json!(["EMAIL"]));
+    foreign["classification"] = json!("UNKNOWN");
+    foreign["attackSurfaces"] = json!(["EMAIL"]);
     foreign["rawData"] = json!({ "ruleId": "r-1" });
     foreign["analytics"] = json!({ "category": "Custom Rule", "name": null, "uid": "1412136126226508571" });
     assert_fields(
@@ -564,7 +565,8 @@ fn a_finding_is_a_state_of_its_endpoint() {
         ],
     );
     let mut both = record.clone();
-    (both["nvdBaseScore"], both["nvdCvssVersion"]) = (json!("8.1"), json!("4.0"));
+    both["nvdBaseScore"] = json!("8.1");
+    both["nvdCvssVersion"] = json!("4.0");
     let event = map(Stream::Vulnerabilities, &both);
     assert_fields(&event, &[("vulnerability.score.base", json!(8.1)), ("vulnerability.score.version", json!("4.0"))]);
     let bare =

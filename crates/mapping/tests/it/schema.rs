@@ -17,7 +17,9 @@ static FIELDS: LazyLock<BTreeMap<&'static str, Field>> = LazyLock::new(|| {
     lines
         .map(|line| {
             let mut cells = line.split(',');
-            let (name, kind, list) = (cells.next().unwrap(), cells.next().unwrap(), cells.next().unwrap());
+            let name = cells.next().unwrap();
+            let kind = cells.next().unwrap();
+            let list = cells.next().unwrap();
             (name, Field { kind, is_list: list == "array" })
         })
         .collect()
@@ -165,7 +167,8 @@ fn categories(event: &Value, faults: &mut Vec<String>) {
     }
     let words =
         |name: &str| -> Vec<&str> { event[name].as_array().into_iter().flatten().filter_map(Value::as_str).collect() };
-    let (categories, types) = (words("category"), words("type"));
+    let categories = words("category");
+    let types = words("type");
     if categories.is_empty() || types.is_empty() {
         faults.push("event.category or event.type is missing".to_owned());
     }

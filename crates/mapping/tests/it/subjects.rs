@@ -152,7 +152,8 @@ fn an_exclusion_is_about_a_file_and_not_about_a_host() {
 fn the_reason_is_why_and_not_what_happened() {
     let event = |number: u32, fields: Value, data: Value| {
         let mut record = fields;
-        (record["activityType"], record["data"]) = (json!(number), data);
+        record["activityType"] = json!(number);
+        record["data"] = data;
         record["primaryDescription"] = json!("What happened.");
         map(Stream::Activities, &record)
     };
@@ -234,7 +235,8 @@ fn an_exclusion_is_one_without_platform_and_type_in_data() {
     let file = json!({"path": path, "extension": "exe", "name": "diskshadow.exe"});
     let event = |fields: Value, number: u32| {
         let mut record = fields;
-        (record["activityType"], record["data"]) = (json!(number), json!({"value": path}));
+        record["activityType"] = json!(number);
+        record["data"] = json!({"value": path});
         map(Stream::Activities, &record)
     };
     assert_fields(&event(json!({"osFamily": "windows"}), 3016), &[("file", file.clone()), ("host", Value::Null)]);

@@ -122,7 +122,8 @@ struct Seen {
 
 /// Maps so many records of a stream to each schema.
 fn map_varied(stream: Stream, count: usize) -> Seen {
-    let (numbers, event_types) = (activity_types(), EVENT_TYPES.split_whitespace().collect::<Vec<_>>());
+    let numbers = activity_types();
+    let event_types = EVENT_TYPES.split_whitespace().collect::<Vec<_>>();
     let mut random = fastrand::Rng::with_seed(19);
     let complete = complete_records(stream);
     let mut mappers = [Schema::Ecs, Schema::Ocsf].map(|schema| (schema, mapper_to(schema, stream, false)));

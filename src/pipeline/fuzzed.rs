@@ -7,7 +7,7 @@ use super::problem::Problem;
 /// The problems of a text as a pipeline file, for the fuzzing.
 pub(crate) fn fuzzed(text: &str) -> Vec<Problem> {
     let file: Arc<Path> = Path::new("acme.yaml").into();
-    let mut problems: _ = Vec::new();
+    let mut problems = Vec::new();
     if let Some(root) = document::tree(text, &file, &mut problems) {
         document::check_defaults(&root.clone(), &mut Vec::new());
         document::pipeline(&root, &file, &mut problems);

@@ -309,13 +309,13 @@ pub(super) fn quote_json_into(out: &mut Vec<u8>, json: &[u8], has_spaces: bool) 
         // All eight bytes are written. Those after the first quote or backslash are overwritten later.
         target[to..to + 8].copy_from_slice(chunk);
         let clean = leading_plain_bytes(*chunk);
-        from = from + clean;
-        to = to + clean;
+        from += clean;
+        to += clean;
         if clean < 8 {
             target[to] = b'\\';
             target[to + 1] = json[from];
-            from = from + 1;
-            to = to + 2;
+            from += 1;
+            to += 2;
         }
     }
     for &byte in &json[from..] {

@@ -112,7 +112,7 @@ async fn nothing_grows_and_nothing_is_lost_in_a_long_run() {
         if kills < KILLS && begun.elapsed() >= size.kill(kills + 1) {
             worker.kill().await;
             before = arrived_at_last(&scene).await;
-            kills = kills + 1;
+            kills += 1;
             life = Life::default();
             worker = start(&scene, size).await;
         }
@@ -204,8 +204,8 @@ fn repeats(
         let repeated = count - 1 - lost;
         let allowed = if before.contains_key(event) { KILLS } else { 0 };
         assert!(repeated <= allowed, "{event} came {count} times, {lost} answers to it were lost");
-        lost_answers = lost_answers + lost;
-        after_kills = after_kills + repeated;
+        lost_answers += lost;
+        after_kills += repeated;
     }
     (lost_answers, after_kills)
 }

@@ -95,7 +95,7 @@ impl Console {
     /// None for an interruption.
     fn answer(&mut self, request: &Request) -> Option<Result<Bytes, ConsoleError>> {
         self.now = self.now.plus(Duration::from_secs(2));
-        self.requests = self.requests + 1;
+        self.requests += 1;
         let fault = self.faults.next().unwrap_or(Fault::Nothing);
         if request.parameter("createdAt__lt").is_some() {
             return if fault == Fault::Interruption { None } else { Some(self.count_of_part(request)) };

@@ -73,7 +73,8 @@ impl Plan {
             };
         }
         match class.switched {
-            Some(is_on) if plan.class.is(&ENTITY_MANAGEMENT) => plan.activity = if is_on { ENABLE } else { DISABLE },
+            // Of other switches the entity is the site or policy that has the setting, which was updated.
+            Some(is_on) if class.number == Some(RANGER_STATUS) => plan.activity = if is_on { ENABLE } else { DISABLE },
             Some(false) if plan.activity == MFA_ENABLE => plan.activity = MFA_DISABLE,
             _ => {}
         }
@@ -174,6 +175,7 @@ impl Plan {
 }
 
 const DEVICE_APPROVED: u32 = 5126;
+const RANGER_STATUS: u32 = 3500;
 
 const CLOSE: u8 = 3;
 const ENABLE: u8 = 8;

@@ -3,6 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::StatusCode;
+use serde::de::IgnoredAny;
 
 use super::advice;
 use super::transport::{Response, TransportError, TruncatedBody};
@@ -50,6 +51,7 @@ impl ConsoleError {
     /// What to change so that records of this stream can be read, unless the text says it.
     pub fn advice(&self, stream: Stream) -> Option<String> {
         match self {
+            Self::Forbidden(reason) | Self::Missing(reason) if reason.ends_with(advice::IS_IT_THE_CONSOLE) => None,
             Self::Forbidden(_) => Some(advice::of_permission(stream)),
             Self::Missing(_) => Some(advice::REMOVE_STREAM.to_owned()),
             _ => None,
@@ -64,7 +66,10 @@ impl ConsoleError {
     /// Classifies a status other than 200. `with_cursor`: the request had a cursor.
     pub(super) fn from_status(response: &Response, secrets: &KnownSecrets, now: Timestamp, with_cursor: bool) -> Self {
         let Response { status, headers, body } = response;
-        let advice = advice::of_status(*status).map(|advice| format!("; {advice}")).unwrap_or_default();
+        // A console refuses in JSON. A page is from something before it, or from another server.
+        let is_page = matches!(status.as_u16(), 403 | 404 | 501) && serde_json::from_slice::<IgnoredAny>(body).is_err();
+        let advice = if is_page { Some(advice::IS_IT_THE_CONSOLE) } else { advice::of_status(*status) };
+        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
         let reason = format!("{}{advice}", describe(*status, body, secrets));
         let now = UNIX_EPOCH + Duration::from_micros(now.micros().try_into().unwrap_or_default());
         match status.as_u16() {

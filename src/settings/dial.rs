@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use url::Host;
 
@@ -76,16 +76,16 @@ impl Dialer {
     /// If there is none within the timeout.
     pub async fn dial(&self) -> Result<(Box<dyn Dialled>, (SocketAddr, SocketAddr)), DialError> {
         let longest = self.timeout.min(CONNECT_TIMEOUT);
-        match timeout(longest, self.open(longest)).await {
+        match timeout(longest, self.open(Instant::now() + longest)).await {
             Ok(opened) => opened,
             Err(_) => Err(self.unreachable(&no_answer(longest))),
         }
     }
 
-    async fn open(&self, longest: Duration) -> Result<(Box<dyn Dialled>, (SocketAddr, SocketAddr)), DialError> {
+    async fn open(&self, deadline: Instant) -> Result<(Box<dyn Dialled>, (SocketAddr, SocketAddr)), DialError> {
         let addresses = self.addresses().await?;
         let opened = async {
-            let stream = connect(&addresses, longest).await?;
+            let stream = connect(&addresses, deadline).await?;
             stream.set_nodelay(true)?;
             let ends = (stream.local_addr()?, stream.peer_addr()?);
             Ok((stream, ends))
@@ -112,12 +112,13 @@ impl Dialer {
     }
 }
 
-/// Connects to the first address that answers. Each has a share of the time, so that one that is silent leaves time for
-/// the others.
-async fn connect(addresses: &[SocketAddr], longest: Duration) -> io::Result<TcpStream> {
-    let share = longest / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+/// Connects to the first address that answers. Each has a share of the time that is left, so that one that is silent
+/// leaves time for the others.
+async fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
+    for (tried, address) in addresses.iter().enumerate() {
+        let others = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let share = deadline.saturating_duration_since(Instant::now()) / others;
         match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => failure = error,
@@ -152,9 +153,9 @@ mod tests {
         let there = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let both = [address, there.local_addr().unwrap()];
         let longest = Duration::from_secs(1);
-        let connected = timeout(longest, connect(&both, longest)).await.unwrap().unwrap();
+        let connected = timeout(longest, connect(&both, Instant::now() + longest)).await.unwrap().unwrap();
         assert_eq!(connected.peer_addr().unwrap(), both[1]);
-        let failure = connect(&both[..1], longest).await.unwrap_err();
+        let failure = connect(&both[..1], Instant::now() + longest).await.unwrap_err();
         assert_eq!(failure.kind(), io::ErrorKind::TimedOut);
     }
 }

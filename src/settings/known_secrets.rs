@@ -1,6 +1,7 @@
 //! Removes secrets from the words of a peer, in whatever spelling it repeats them.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
@@ -13,9 +14,15 @@ const SHORTEST: usize = 4;
 /// Stands in place of a secret.
 const REMOVED: &str = "***";
 /// Bytes of a foreign text that are searched before it is cut, and more than an excerpt needs.
-const SEARCHED: usize = 8 * 1024;
-/// More than any text needs that its author did not make for this. The rest of such a text is removed.
-const MOST_STEPS: usize = 1_000_000;
+const SEARCHED: usize = 4 * 1024;
+/// Steps for a text, and more for each of its bytes and for each byte and spelling: more than any text needs that its
+/// author did not make for this. The rest of such a text is removed.
+const LEAST_STEPS: usize = 20_000;
+const STEPS_OF_BYTE: usize = 20;
+/// Escapes of a text that are remembered at a time, a few MB.
+const MOST_DECODED: usize = 1 << 16;
+/// Digits of a character's number, leading zeros included.
+const MOST_DIGITS: usize = 32;
 /// How many escapes may surround one another, as of a form in HTML in JSON.
 const LAYERS: usize = 4;
 /// Longest text of a named character of HTML, without `&` and `;`.
@@ -54,7 +61,9 @@ impl KnownSecrets {
         }
         let spellings: Vec<Spelling> = self.0.iter().flat_map(|secret| Spelling::all(secret.expose_secret())).collect();
         let starts = Starts::of(&spellings);
-        let mut search = Search { text, is_cut, steps: MOST_STEPS };
+        let escapes = Escapes { text, decoded: RefCell::default() };
+        let steps = LEAST_STEPS + (STEPS_OF_BYTE + spellings.len()) * text.len();
+        let mut search = Search { text, escapes: &escapes, is_cut, steps };
         let mut out = String::with_capacity(text.len());
         let mut readings = Vec::new();
         let mut at = 0;
@@ -68,7 +77,7 @@ impl KnownSecrets {
                 continue;
             }
             readings.clear();
-            readings.extend(units(text, at));
+            readings.extend(escapes.units(at));
             let found = spellings.iter().filter_map(|spelling| search.range(spelling, at, &readings));
             // A secret may be the beginning of another one.
             let found = found.reduce(|(start, end), other| (start.min(other.0), end.max(other.1)));
@@ -203,6 +212,7 @@ fn begins_escape(char: char) -> bool {
 /// A search in a text.
 struct Search<'a> {
     text: &'a str,
+    escapes: &'a Escapes<'a>,
     is_cut: bool,
     /// How many more are taken.
     steps: usize,
@@ -241,7 +251,7 @@ impl Search<'_> {
                 farthest = farthest.max(Some(at));
                 continue;
             }
-            for (unit, next) in units(self.text, at) {
+            for (unit, next) in self.escapes.units(at) {
                 for matched in spelling.matched(matched, unit).into_iter().flatten() {
                     if seen.insert((next, matched)) {
                         reached.push((next, matched));
@@ -304,40 +314,67 @@ impl Unit {
     }
 }
 
-/// All readings of what stands at `at`, each with its end.
-fn units(text: &str, at: usize) -> impl Iterator<Item = (Unit, usize)> {
-    let is_escape = text[at..].starts_with(begins_escape);
-    let layers = if is_escape { LAYERS } else { 0 };
-    let mut last = None;
-    (0..=layers)
-        .filter_map(move |layers| decode(text, at, layers))
-        .filter(move |unit| last.replace(*unit) != Some(*unit))
+/// What stands at a place, and its end.
+type Decoded = Option<(Unit, usize)>;
+
+/// The escapes of a text. What stands at a place is decoded once: each layer reads the one below it several times.
+struct Escapes<'a> {
+    text: &'a str,
+    /// By place and number of layers.
+    decoded: RefCell<HashMap<(usize, usize), Decoded>>,
 }
 
-/// What stands at `at` after so many layers of escapes are removed, and its end.
-fn decode(text: &str, at: usize, layers: usize) -> Option<(Unit, usize)> {
-    let Some(layers) = layers.checked_sub(1) else {
-        let char = text.get(at..)?.chars().next()?;
-        return Some((Unit::Char(char), at + char.len_utf8()));
-    };
-    let plain = decode(text, at, layers)?;
-    let (unit, next) = plain;
-    let mut reader = Reader { text, at: next, layers };
-    let decoded = match unit {
-        Unit::Char('+') => Some(Unit::Char(' ')),
-        Unit::Char('%') => reader.percent(),
-        Unit::Char('\\') => reader.backslash(),
-        Unit::Char('&') => reader.ampersand(),
-        Unit::Char('=') => reader.equals(),
-        _ => None,
-    };
-    Some(decoded.map_or(plain, |unit| (unit, reader.at)))
+impl Escapes<'_> {
+    /// All readings of what stands at `at`, each with its end.
+    fn units(&self, at: usize) -> impl Iterator<Item = (Unit, usize)> {
+        let is_escape = self.text[at..].starts_with(begins_escape);
+        let layers = if is_escape { LAYERS } else { 0 };
+        let mut last = None;
+        (0..=layers)
+            .filter_map(move |layers| self.decode(at, layers))
+            .filter(move |unit| last.replace(*unit) != Some(*unit))
+    }
+
+    /// What stands at `at` after so many layers of escapes are removed, and its end.
+    fn decode(&self, at: usize, layers: usize) -> Decoded {
+        let char = self.text.get(at..)?.chars().next()?;
+        // What begins no escape is the same in all layers.
+        if layers == 0 || !begins_escape(char) {
+            return Some((Unit::Char(char), at + char.len_utf8()));
+        }
+        if let Some(decoded) = self.decoded.borrow().get(&(at, layers)) {
+            return *decoded;
+        }
+        let decoded = self.decode_escape(at, layers - 1);
+        let mut known = self.decoded.borrow_mut();
+        if known.len() >= MOST_DECODED {
+            known.clear();
+        }
+        known.insert((at, layers), decoded);
+        decoded
+    }
+
+    /// The characters of the escape may be written in so many layers of other escapes.
+    fn decode_escape(&self, at: usize, layers: usize) -> Decoded {
+        let plain = self.decode(at, layers)?;
+        let (unit, next) = plain;
+        let mut reader = Reader { escapes: self, at: next, layers };
+        let decoded = match unit {
+            Unit::Char('+') => Some(Unit::Char(' ')),
+            Unit::Char('%') => reader.percent(),
+            Unit::Char('\\') => reader.backslash(),
+            Unit::Char('&') => reader.ampersand(),
+            Unit::Char('=') => reader.equals(),
+            _ => None,
+        };
+        Some(decoded.map_or(plain, |unit| (unit, reader.at)))
+    }
 }
 
 /// Reads an escape after its first character.
 #[derive(Clone, Copy)]
 struct Reader<'a> {
-    text: &'a str,
+    escapes: &'a Escapes<'a>,
     at: usize,
     /// Of escapes in which the characters of this one may be written.
     layers: usize,
@@ -346,7 +383,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn char(&mut self) -> Option<char> {
         loop {
-            let (unit, next) = decode(self.text, self.at, self.layers)?;
+            let (unit, next) = self.escapes.decode(self.at, self.layers)?;
             self.at = next;
             match unit {
                 Unit::Char(char) => return Some(char),
@@ -432,12 +469,13 @@ impl Reader<'_> {
     /// Digits of a character, up to `end`.
     fn code_point(&mut self, radix: u32, end: char) -> Option<Unit> {
         let mut number: u32 = 0;
-        loop {
+        for _ in 0..=MOST_DIGITS {
             match self.char()? {
                 char if char == end => return char::from_u32(number).map(Unit::Char),
                 char => number = number.checked_mul(radix)?.checked_add(char.to_digit(radix)?)?,
             }
         }
+        None
     }
 
     fn ampersand(&mut self) -> Option<Unit> {

@@ -41,8 +41,9 @@ impl UnmappedFields {
 
     /// Counts a leaf. `path` was made for logs. The caller runs within the lane's span, which names the stream.
     pub fn count(&self, stream: Stream, path: &str) {
-        let mut streams = self.0.lock();
-        match streams.entry(stream).or_default().count(path) {
+        // Not while others wait for the lock: a log line may take long.
+        let line = self.0.lock().entry(stream).or_default().count(path);
+        match line {
             None => {}
             Some(Line::Path(path)) => info!(path, "records have a field that no mapping knows"),
             Some(Line::More(object)) => {

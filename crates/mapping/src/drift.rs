@@ -193,16 +193,17 @@ fn keys_of<'a, B: Block<'a>>(_: &B) -> &'static KeyTable {
     B::keys()
 }
 
-/// The key, or `*` if it is no name that somebody gave to a field: it has strange characters or many digits, or its
-/// case changes as in a random text.
+/// The key, or `*` if it is no name that somebody gave to a field, but may be that of a person, a host or a customer, or
+/// a random text: it has blanks or hyphens, no lower case, many digits, or its case changes often.
 fn name_of(key: &str) -> &str {
     let digits = key.bytes().filter(u8::is_ascii_digit).count();
     let most_digits = if key.len() > 20 { 1 } else { 4 };
     let cases: Vec<bool> = key.bytes().filter(u8::is_ascii_alphabetic).map(|byte| byte.is_ascii_uppercase()).collect();
     let changes = cases.windows(2).filter(|pair| pair[0] != pair[1]).count();
-    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'$' | b' ');
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
     let is_name = key.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'$'))
         && key.len() <= LONGEST_KEY
+        && key.bytes().any(|byte| byte.is_ascii_lowercase())
         && key.bytes().all(is_word)
         && digits <= most_digits
         && changes <= 2 + cases.len() / 4;

@@ -240,10 +240,27 @@ fn an_excerpt_shows_no_part_of_a_secret() {
 /// A peer knows the secret, and may choose its answer so that the search takes long.
 #[test]
 fn the_search_ends_whatever_the_text() {
-    for (secret, part) in
-        [("a".repeat(4_000) + "b", "a"), ("\\".repeat(4_000) + "b", "\\"), ("&#".repeat(2_000), "&#92;#")]
-    {
+    for (secret, part) in [
+        ("a".repeat(4_000) + "b", "a"),
+        ("\\".repeat(4_000) + "b", "\\"),
+        ("&".repeat(4_000) + "b", "&"),
+        ("&#".repeat(2_000), "&#92;#"),
+        ("a".repeat(4_000) + "b", "&%26%23%39%37%3b"),
+    ] {
         let text = part.repeat(100_000 / part.len());
         assert!(known(&secret).excerpt(&text).len() <= 200, "{part}");
+    }
+}
+
+/// Each layer reads the one below it several times: without a memory, that is 453 readings of one place.
+#[test]
+fn what_stands_at_a_place_is_decoded_once_for_each_layer() {
+    for part in ["&", "%", "\\", "&%26%23%39%37%3b"] {
+        let text = part.repeat(1_000);
+        let escapes = Escapes { text: &text, decoded: RefCell::default() };
+        let readings: usize = (0..text.len()).map(|at| escapes.units(at).count()).sum();
+        let decoded = escapes.decoded.borrow().len();
+        assert!((1..=(LAYERS + 1) * text.len()).contains(&readings), "{part}: {readings}");
+        assert!((1..=LAYERS * text.len()).contains(&decoded), "{part}: {decoded}");
     }
 }

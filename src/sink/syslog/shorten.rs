@@ -56,8 +56,11 @@ fn shorten(value: &mut Value, characters: usize, elements: usize) {
         Value::Array(list) => {
             if list.len() > elements {
                 list.truncate(elements);
-                // In a list of texts only: another type would break a destination's schema.
-                if let Some(Value::String(last)) = list.last_mut().filter(|last| !last.as_str().is_some_and(is_marked))
+                // In a list of texts only: another type would break a destination's schema, and so would the mark of
+                // an address. The event's tag says that something is missing.
+                if let Some(Value::String(last)) = list.last_mut()
+                    && !is_marked(last)
+                    && !is_exact(last)
                 {
                     last.push_str(MARK);
                 }

@@ -150,7 +150,11 @@ fn records_without_unknown_leaves_are_not_suspected() {
 fn a_path_has_names_of_fields_only() {
     for (key, shown) in [
         ("brandNewField2", "brandNewField2"),
-        ("k8s_cluster-name", "k8s_cluster-name"),
+        ("k8s_cluster_name", "k8s_cluster_name"),
+        ("John Smith", "*"),
+        ("acme-prod-eu", "*"),
+        ("LAPTOP-JSMITH", "*"),
+        ("SRV01", "*"),
         ("escapedMaliciousProcessArguments", "escapedMaliciousProcessArguments"),
         ("225494730938493804", "*"),
         ("f47ac10b-58cc-4372-a567-0e02b2c3d479", "*"),

@@ -188,7 +188,7 @@ impl TokenRequest {
 }
 
 fn by_status(response: &ResponseView<'_>) -> Outcome {
-    match response.by_status() {
+    match response.by_status_anywhere() {
         // `invalid_client` and similar errors have the status 400 or 401.
         Outcome::Refused(reason) => Outcome::Unauthorized(reason),
         other => other,

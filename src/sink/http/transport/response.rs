@@ -66,6 +66,16 @@ impl ResponseView<'_> {
 
     /// The outcome by status alone, for statuses that the destination does not define differently.
     pub fn by_status(&self) -> Outcome {
+        match self.by_status_anywhere() {
+            Outcome::Misconfigured(reason) if matches!(self.status.as_u16(), 404 | 405 | 410) => {
+                Outcome::Misconfigured(format!("{reason}; check `url`"))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The same of a server whose address is not the sink's `url`.
+    pub fn by_status_anywhere(&self) -> Outcome {
         match self.status.as_u16() {
             200..=299 => Outcome::Delivered,
             300..=399 => Outcome::Misconfigured(self.redirect()),
@@ -76,7 +86,7 @@ impl ResponseView<'_> {
             408 | 425 | 429 | 500..=599 if self.names_size() => Outcome::TooLarge(self.reason()),
             408 | 425 | 429 | 500..=599 => self.retry_later(),
             413 => Outcome::TooLarge(self.reason()),
-            _ => Outcome::Misconfigured(format!("{}; check `url`", self.reason())),
+            _ => Outcome::Misconfigured(self.reason()),
         }
     }
 

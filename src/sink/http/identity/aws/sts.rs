@@ -103,7 +103,7 @@ fn judge(response: &ResponseView<'_>) -> Outcome {
             Outcome::Unauthorized(response.quote(format!("{code}: {message}").as_bytes()))
         }
         Some(_) => response.retry_later(),
-        None => response.by_status(),
+        None => response.by_status_anywhere(),
     }
 }
 

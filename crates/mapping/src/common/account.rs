@@ -2,6 +2,7 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
+use super::classification::Word;
 use super::placeholder::is_placeholder;
 
 /// A user account as the console spells it in one text.
@@ -96,6 +97,11 @@ pub fn principal(text: Escaped<'_>) -> Option<(Escaped<'_>, Escaped<'_>)> {
     (is_part(name) && is_part(domain)).then_some((Escaped::plain(name), Escaped::plain(domain)))
 }
 
+/// Whether a role is one of an administrator: `Admin`, `Site Admin`, `Administrator`.
+pub fn is_administrator(role: Value<'_>) -> bool {
+    Word::of_value(role).as_str().split('_').any(|word| matches!(word, "admin" | "administrator"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,5 +146,21 @@ mod tests {
         assert!(account(short).may_be(account(full)) && account(full).may_be(account(short)));
         assert!(!account(full).may_be(account(Value::new(r#""OTHER\\jane""#))));
         assert!(!account(full).may_be(account(Value::new(r#""john""#))));
+    }
+
+    #[test]
+    fn a_word_makes_a_role_one_of_an_administrator() {
+        for (role, expected) in [
+            ("Admin", true),
+            ("Site Admin", true),
+            ("administrator", true),
+            ("IR Admin", true),
+            ("Adminless", false),
+            ("Viewer", false),
+            ("", false),
+        ] {
+            let raw = format!("\"{role}\"");
+            assert_eq!(is_administrator(Value::new(&raw)), expected, "{role}");
+        }
     }
 }

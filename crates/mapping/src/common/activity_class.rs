@@ -3,8 +3,8 @@
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, ActivityData};
 
+use super::account::is_administrator;
 use super::activity_types;
-use super::activity_users::is_administrator;
 use super::classification::{Word, categories, outcome};
 use super::placeholder::{boolean, first_scalar, is_set};
 use super::remote_origin::RemoteOrigin;

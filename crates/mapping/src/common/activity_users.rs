@@ -5,7 +5,6 @@ use s1_forwarder_record::{Escaped, Value};
 
 use super::account::{Account, principal};
 use super::activity_class::Class;
-use super::classification::Word;
 use super::placeholder::is_set;
 
 /// The users of an activity.
@@ -74,11 +73,6 @@ fn target_names<'a>(data: &ActivityData<'a>) -> [Value<'a>; 3] {
     [data.username, data.user_name, data.full_name]
 }
 
-/// Whether a role is one of an administrator: `Admin`, `Site Admin`, `Administrator`.
-pub fn is_administrator(role: Value<'_>) -> bool {
-    Word::of_value(role).as_str().split('_').any(|word| matches!(word, "admin" | "administrator"))
-}
-
 /// Whether `byUser` names the user who was changed.
 fn is_one_user(data: &ActivityData<'_>) -> bool {
     let Some(actor) = Account::of(data.by_user) else { return false };
@@ -112,22 +106,6 @@ impl<'a> Described<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_word_makes_a_role_one_of_an_administrator() {
-        for (role, expected) in [
-            ("Admin", true),
-            ("Site Admin", true),
-            ("administrator", true),
-            ("IR Admin", true),
-            ("Adminless", false),
-            ("Viewer", false),
-            ("", false),
-        ] {
-            let raw = format!("\"{role}\"");
-            assert_eq!(is_administrator(Value::new(&raw)), expected, "{role}");
-        }
-    }
 
     #[test]
     fn a_description_names_a_user() {

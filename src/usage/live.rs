@@ -35,6 +35,8 @@ struct Running {
     written: Timestamp,
     /// The store knows that this process counts: if it is killed, the next one knows that counts may be lost.
     is_stored: bool,
+    /// A write has taken what was pending, and has not succeeded.
+    is_in_doubt: bool,
     shard: u32,
 }
 
@@ -87,7 +89,7 @@ impl LaneUsage {
         if live.running.is_some() {
             return false;
         }
-        live.running = Some(Running { since: now, written, is_stored: false, shard });
+        live.running = Some(Running { since: now, written, is_stored: false, is_in_doubt: false, shard });
         live.recent = None;
         true
     }
@@ -102,12 +104,13 @@ impl LaneUsage {
     pub fn due(&self, now: Timestamp, has_polled: bool) -> Option<(Timestamp, u32)> {
         let live = self.0.lock();
         let running = live.running?;
-        let after = match live.pending {
-            Some(_) if !running.is_stored => Duration::ZERO,
-            Some(_) => CHANGED_AFTER,
-            None => UNCHANGED_AFTER,
+        let is_changed = live.pending.is_some() || running.is_in_doubt;
+        let after = match running.is_stored {
+            _ if !is_changed => UNCHANGED_AFTER,
+            true => CHANGED_AFTER,
+            false => Duration::ZERO,
         };
-        let is_due = (live.pending.is_some() || has_polled) && now.since(running.written) >= after;
+        let is_due = (is_changed || has_polled) && now.since(running.written) >= after;
         is_due.then_some((running.since, running.shard))
     }
 
@@ -121,9 +124,13 @@ impl LaneUsage {
         self.0.lock().pending.is_some()
     }
 
-    /// What is not written yet. The caller writes it.
+    /// What is not written yet. The caller writes it, and the lane is due until [`Self::written`].
     pub fn take(&self) -> Delta {
-        self.0.lock().pending.take().map(|delta| *delta).unwrap_or_default()
+        let mut live = self.0.lock();
+        if let Some(running) = &mut live.running {
+            running.is_in_doubt = true;
+        }
+        live.pending.take().map(|delta| *delta).unwrap_or_default()
     }
 
     /// It was written at `now`.
@@ -131,6 +138,7 @@ impl LaneUsage {
         if let Some(running) = &mut self.0.lock().running {
             running.written = now;
             running.is_stored = true;
+            running.is_in_doubt = false;
         }
     }
 

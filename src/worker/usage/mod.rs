@@ -186,14 +186,13 @@ impl WorkerContext {
             .buffer_unordered(CALLS);
         let mut is_told = false;
         while let Some((lane, written)) = writes.next().await {
-            let Err(error) = written else { continue };
-            if !std::mem::replace(&mut is_told, true) {
+            // One that has no answer does not keep those behind it from being written.
+            if let Err(error) = written
+                && !std::mem::replace(&mut is_told, true)
+            {
                 span_of(&lane).in_scope(
                     || warn!(%error, "what lanes did cannot be stored: it is kept in memory and tried again"),
                 );
-            }
-            if let UsageStoreError::NoAnswer(_) = error {
-                break;
             }
         }
     }

@@ -23,6 +23,8 @@ pub struct LaneUsage(Mutex<Live>);
 struct Live {
     /// Boxed: most lanes have none most of the time.
     pending: Option<Box<Delta>>,
+    /// A write has taken what was pending, and has not succeeded.
+    is_in_doubt: bool,
     running: Option<Running>,
     recent: Option<Recent>,
 }
@@ -35,8 +37,6 @@ struct Running {
     written: Timestamp,
     /// The store knows that this process counts: if it is killed, the next one knows that counts may be lost.
     is_stored: bool,
-    /// A write has taken what was pending, and has not succeeded.
-    is_in_doubt: bool,
     shard: u32,
 }
 
@@ -89,7 +89,7 @@ impl LaneUsage {
         if live.running.is_some() {
             return false;
         }
-        live.running = Some(Running { since: now, written, is_stored: false, is_in_doubt: false, shard });
+        live.running = Some(Running { since: now, written, is_stored: false, shard });
         live.recent = None;
         true
     }
@@ -104,7 +104,7 @@ impl LaneUsage {
     pub fn due(&self, now: Timestamp, has_polled: bool) -> Option<(Timestamp, u32)> {
         let live = self.0.lock();
         let running = live.running?;
-        let is_changed = live.pending.is_some() || running.is_in_doubt;
+        let is_changed = live.pending.is_some() || live.is_in_doubt;
         let after = match running.is_stored {
             _ if !is_changed => UNCHANGED_AFTER,
             true => CHANGED_AFTER,
@@ -120,6 +120,11 @@ impl LaneUsage {
         live.running.filter(|_| live.recent.is_none()).map(|running| running.shard)
     }
 
+    /// Whether a worker counts the lane.
+    pub fn is_running(&self) -> bool {
+        self.0.lock().running.is_some()
+    }
+
     pub fn has_pending(&self) -> bool {
         self.0.lock().pending.is_some()
     }
@@ -127,18 +132,17 @@ impl LaneUsage {
     /// What is not written yet. The caller writes it, and the lane is due until [`Self::written`].
     pub fn take(&self) -> Delta {
         let mut live = self.0.lock();
-        if let Some(running) = &mut live.running {
-            running.is_in_doubt = true;
-        }
+        live.is_in_doubt = true;
         live.pending.take().map(|delta| *delta).unwrap_or_default()
     }
 
     /// It was written at `now`.
     pub fn written(&self, now: Timestamp) {
-        if let Some(running) = &mut self.0.lock().running {
+        let mut live = self.0.lock();
+        live.is_in_doubt = false;
+        if let Some(running) = &mut live.running {
             running.written = now;
             running.is_stored = true;
-            running.is_in_doubt = false;
         }
     }
 

@@ -235,6 +235,15 @@ impl Usage {
         self.forget(now);
     }
 
+    /// Nobody knows whether these counts are stored: they are not added, and the time up to `until` becomes a gap.
+    pub fn lose(&mut self, delta: &Delta, until: Timestamp) {
+        let first = delta.hours.iter().map(|(hour, _)| hour_start(*hour)).min();
+        if let Some(from) = first.map(|from| from.max(self.since)).filter(|from| *from < until) {
+            self.gaps.push((from, until));
+            self.gaps.sort_unstable();
+        }
+    }
+
     /// Adds what another lane of this name did, and when that is known.
     pub fn merge(&mut self, other: &Self) {
         self.add_counts(other);
@@ -373,8 +382,8 @@ impl Usage {
         let since = self.since;
         self.gaps.retain(|(_, end)| *end > since);
         while self.gaps.len() > MOST_GAPS {
-            let (start, _) = self.gaps.remove(0);
-            self.gaps[0].0 = start;
+            let (start, end) = self.gaps.remove(0);
+            self.gaps[0] = (start, self.gaps[0].1.max(end));
         }
     }
 }

@@ -79,8 +79,32 @@ pub struct UsageWriter {
 struct Kept {
     /// What is stored, compressed, where reading it again means reading the objects of all lanes.
     stored: Option<Vec<u8>>,
-    /// The number and the content of a write that was interrupted, or whose answer was lost. It may be stored.
-    in_doubt: Option<(u64, Delta)>,
+    in_doubt: Option<InDoubt>,
+}
+
+/// A write that was interrupted, or whose answer was lost. It may be stored.
+#[derive(Debug)]
+struct InDoubt {
+    /// The write, and the one before it. If the store has any other, somebody else has written since.
+    write: (u64, u64),
+    /// `None`: the store has refused the write.
+    previous: Option<(u64, u64)>,
+    at: Timestamp,
+    delta: Delta,
+}
+
+impl InDoubt {
+    /// What is still to be added to what is stored. Nothing counts twice: what may be in it already becomes a gap.
+    fn rest(self, stored: &mut Usage) -> Delta {
+        if stored.write() == self.write {
+            return Delta::default();
+        }
+        if self.previous.is_none_or(|previous| previous == stored.write()) {
+            return self.delta;
+        }
+        stored.lose(&self.delta, self.at);
+        Delta::default()
+    }
 }
 
 impl UsageWriter {
@@ -95,6 +119,14 @@ impl UsageWriter {
 
     fn lane(&self, id: &LaneId) -> Arc<tokio::sync::Mutex<Kept>> {
         self.lanes.lock().entry(id.clone()).or_default().clone()
+    }
+
+    /// The lane has ended. If it comes back, another worker may have written meanwhile. A write that is in doubt stays.
+    fn end(&self, id: &LaneId) {
+        if let Some(kept) = self.lanes.lock().get_mut(id).and_then(Arc::get_mut) {
+            kept.get_mut().stored = None;
+        }
+        self.tidy(id);
     }
 
     /// Removes what nobody uses.
@@ -129,8 +161,7 @@ impl WorkerContext {
                 );
             }
         }
-        // If the lane comes back, another worker may have written meanwhile.
-        self.usage.lanes.lock().remove(&id);
+        self.usage.end(&id);
     }
 
     /// Counts the minutes in which lanes fail or are silent, and stores what the lanes did. Never returns.
@@ -254,29 +285,41 @@ impl WorkerContext {
         let mut kept = entry.lock().await;
         let mut has_conflicted = false;
         let written = loop {
+            // It has ended while this write waited: its last write says that it is over.
+            if !is_over && !lane.usage.is_running() {
+                break Ok(());
+            }
             let stored = match kept.stored.take() {
                 Some(stored) => stored,
                 None => store.claim(&key).await?.unwrap_or_default(),
             };
             let mut usage = decode(&stored)?;
-            let in_doubt = kept.in_doubt.take().filter(|(number, _)| usage.write() != (self.usage.process, *number));
-            let mut delta = in_doubt.map(|(_, delta)| delta).unwrap_or_default();
+            let previous = Some(usage.write());
+            let mut delta = kept.in_doubt.take().map(|in_doubt| in_doubt.rest(&mut usage)).unwrap_or_default();
             let now = self.clock().now();
-            let number = self.usage.writes.fetch_add(1, Ordering::Relaxed);
+            let write = (self.usage.process, self.usage.writes.fetch_add(1, Ordering::Relaxed));
             delta.merge(&lane.usage.take());
-            usage.add(&delta, Session { from: since, until: now, is_over, write: (self.usage.process, number) });
-            kept.in_doubt = Some((number, delta));
+            usage.add(&delta, Session { from: since, until: now, is_over, write });
+            kept.in_doubt = Some(InDoubt { write, previous, at: now, delta });
             let encoded = usage.encode();
             match store.commit(&key, encoded.clone().into()).await {
                 Ok(_) => {
                     kept.in_doubt = None;
-                    kept.stored = (!store.reads_single_objects()).then_some(encoded);
+                    let is_kept = !store.reads_single_objects() && lane.usage.is_running();
+                    kept.stored = is_kept.then_some(encoded);
                     lane.usage.written(now);
                     lane.usage.set_stored(&usage, now);
                     break Ok(());
                 }
                 // Another process has written: what it wrote is read again.
-                Err(error) if error.is_superseded() && !has_conflicted => has_conflicted = true,
+                Err(error) if error.is_superseded() => {
+                    if let Some(in_doubt) = &mut kept.in_doubt {
+                        in_doubt.previous = None;
+                    }
+                    if std::mem::replace(&mut has_conflicted, true) {
+                        break Err(error.into());
+                    }
+                }
                 Err(error) => break Err(error.into()),
             }
         };

@@ -163,6 +163,44 @@ async fn a_write_whose_answer_is_lost_counts_once() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_last_write_that_failed_is_made_up_for_when_the_lane_comes_back() {
+    for is_topic in [false, true] {
+        let store = Arc::new(LossyStore { is_topic, ..LossyStore::default() });
+        let clock = Clock::simulated(START);
+        let (context, lane) = process(&store, clock);
+        let session = async |context: &WorkerContext, lane: &LaneMetrics, events: u64| {
+            context.begin_usage(lane, 0);
+            count(context, lane, events);
+            context.end_usage(lane, true).await;
+            minutes(1).await;
+        };
+        let stored = || {
+            let usage = stored(&store);
+            (all(&usage).events, usage.gaps(START, clock.now()).count())
+        };
+        store.stored.fail_next(1);
+        session(&context, &lane, 5).await;
+        assert_eq!(stored(), (0, 0), "topic: {is_topic}");
+        session(&context, &lane, 7).await;
+        assert_eq!(stored(), (12, 0));
+        store.lost_answers.store(1, Ordering::Relaxed);
+        session(&context, &lane, 100).await;
+        session(&context, &lane, 1_000).await;
+        assert_eq!(stored(), (1_112, 0));
+        assert!(context.usage.lanes.lock().is_empty(), "nothing is kept of a lane that has ended");
+
+        // Another worker has written since: nobody knows whether it has added to these, so the time is a gap.
+        store.lost_answers.store(1, Ordering::Relaxed);
+        session(&context, &lane, 5).await;
+        let (other, its_lane) = process(&store, clock);
+        session(&other, &its_lane, 10_000).await;
+        assert_eq!(stored(), (11_117, 0));
+        session(&context, &lane, 7).await;
+        assert_eq!(stored(), (11_124, 1), "nothing counts twice");
+    }
+}
+
 /// Otherwise a kill would lose hours that no gap names, since the store does not know that the process counts.
 #[tokio::test(start_paused = true)]
 async fn a_first_write_that_failed_is_tried_again_in_a_minute() {

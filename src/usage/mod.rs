@@ -200,6 +200,8 @@ pub struct Period {
     /// Parts of the window of which nothing is said: they are parts of days that are no longer kept by the hour, or
     /// older than what is kept.
     pub not_counted: Vec<(Timestamp, Timestamp)>,
+    /// Days whose events have no latency: it is no longer kept, or was not measured.
+    pub without_latency: Vec<(Timestamp, Timestamp)>,
     /// Hours of creation that were compared with the console.
     pub verified_hours: u64,
     /// Records that were missing in them.
@@ -323,6 +325,14 @@ impl Usage {
             let summed = day * DAY..((day + 1) * DAY).min(self.days_until);
             if hours.start <= summed.start && summed.end <= hours.end {
                 period.counts.merge(counts);
+                if counts.events > 0 && counts.latency.measured() == 0 {
+                    let from = hour_start(summed.start);
+                    let to = hour_start(summed.end);
+                    match period.without_latency.last_mut() {
+                        Some(last) if last.1 == from => last.1 = to,
+                        _ => period.without_latency.push((from, to)),
+                    }
+                }
             } else if hours.start < summed.end {
                 let part = hour_start(summed.start.max(hours.start))..hour_start(summed.end.min(hours.end));
                 period.not_counted.push((part.start, part.end));

@@ -46,6 +46,8 @@ pub struct Row {
     pub is_backfill: bool,
     /// Nothing if the state does not say what the lane did.
     pub period: Option<Period>,
+    /// The state says of some part of the window what was counted.
+    has_counts: bool,
     /// The whole hours of the window that have begun.
     pub hours: u64,
     /// The time of which something is known, within the window.
@@ -69,6 +71,9 @@ pub enum Reason {
     NotStored,
     Killed,
     PartOfDay,
+    /// The other numbers of this time are known.
+    NoLatency,
+    Unreadable,
 }
 
 impl Reason {
@@ -78,6 +83,8 @@ impl Reason {
             Self::NotStored => "not_stored",
             Self::Killed => "killed",
             Self::PartOfDay => "part_of_day",
+            Self::NoLatency => "no_latency",
+            Self::Unreadable => "unreadable",
         }
     }
 
@@ -87,6 +94,8 @@ impl Reason {
             Self::NotStored => "not stored yet, or the lane did not run",
             Self::Killed => "a worker ended without storing what it had counted, or no worker ran the lane",
             Self::PartOfDay => "only whole days are kept this long ago",
+            Self::NoLatency => "latencies, which are kept for 62 days or were not measured",
+            Self::Unreadable => "what is stored cannot be read",
         }
     }
 }
@@ -116,7 +125,7 @@ impl Row {
     }
 
     pub fn counts(&self) -> Option<&Counts> {
-        self.period.as_ref().map(|period| &period.counts)
+        self.period.as_ref().filter(|_| self.has_counts).map(|period| &period.counts)
     }
 
     pub fn completeness(&self) -> Completeness {
@@ -182,8 +191,8 @@ pub async fn read(
             Err(error) => unreadable(id, true, window, &error),
         };
         // A backfill of another time says nothing.
-        let is_empty = row.counts().is_some_and(|counts| *counts == Counts::default());
-        if !is_empty || !row.not_known.is_empty() {
+        let is_empty = row.counts().is_none_or(|counts| *counts == Counts::default());
+        if !is_empty || !row.not_known.is_empty() || row.problem.is_some() {
             rows.push(row);
         }
     }
@@ -212,7 +221,23 @@ async fn load(store: &dyn Store, id: &LaneId, part: Part) -> Result<Option<Usage
 }
 
 fn unreadable(id: LaneId, is_backfill: bool, window: Window, error: &UsageStoreError) -> Row {
-    Row { problem: Some(error.to_string()), is_backfill, ..of_lane(id, None, window) }
+    let end = window.to.min(window.now);
+    let all = NotKnown { from: window.from, to: end, reason: Reason::Unreadable };
+    let not_known = if all.from < all.to { vec![all] } else { Vec::new() };
+    Row { problem: Some(error.to_string()), is_backfill, not_known, ..of_lane(id, None, window) }
+}
+
+/// Whether something was counted in a part of the window. Only latencies can be unknown of a time that is.
+fn has_counts(period: Option<&Period>, not_known: &[NotKnown], from: Timestamp, end: Timestamp) -> bool {
+    let Some(period) = period else { return false };
+    // What commands did next to a lane counts also where the lane's own counts are not known.
+    let mut known = period.counts != Counts::default();
+    let mut until = from;
+    for part in not_known.iter().filter(|part| part.reason != Reason::NoLatency) {
+        known |= until < part.from;
+        until = until.max(part.to);
+    }
+    known || until < end
 }
 
 fn of_lane(id: LaneId, usage: Option<Usage>, window: Window) -> Row {
@@ -236,14 +261,98 @@ fn of_lane(id: LaneId, usage: Option<Usage>, window: Window) -> Row {
     for part in period.iter().flat_map(|period| &period.not_counted) {
         add(part.0, part.1, Reason::PartOfDay);
     }
+    for part in period.iter().flat_map(|period| &period.without_latency) {
+        add(part.0, part.1, Reason::NoLatency);
+    }
     not_known.sort_by_key(|part| (part.from, part.to));
     let known = known.map(|(since, until)| (since.max(from), until.min(end))).filter(|known| known.0 < known.1);
-    Row { id, is_backfill: false, period, hours, known, not_known, problem: None }
+    let has_counts = has_counts(period.as_ref(), &not_known, from, end);
+    Row { id, is_backfill: false, period, has_counts, hours, known, not_known, problem: None }
 }
 
 /// Nobody knows of backfills that a kill has ended when they were running: no time is named.
 fn of_backfills(id: LaneId, usage: Option<Usage>, window: Window) -> Row {
     let mut row = of_lane(id, usage, window);
-    row.not_known.retain(|part| part.reason == Reason::PartOfDay);
-    Row { is_backfill: true, known: None, ..row }
+    row.not_known.retain(|part| matches!(part.reason, Reason::PartOfDay | Reason::NoLatency));
+    let has_counts = has_counts(row.period.as_ref(), &row.not_known, window.from, window.to.min(window.now));
+    Row { is_backfill: true, known: None, has_counts, ..row }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::usage::{Delta, Session};
+
+    const DAY: Duration = Duration::from_secs(86_400);
+    /// Midnight.
+    const NOW: Timestamp = Timestamp::from_micros(1_790_035_200_000_000);
+
+    fn id() -> LaneId {
+        "acme/threats/siem".parse().unwrap()
+    }
+
+    fn days_ago(days: u32) -> Timestamp {
+        NOW.minus(DAY * days)
+    }
+
+    fn window(from: u32, to: u32) -> Window {
+        Window { from: days_ago(from), to: days_ago(to), now: NOW }
+    }
+
+    /// An event of a second each hour, between these days.
+    fn usage(from: u32, to: u32) -> Usage {
+        let mut usage = Usage::default();
+        for hour in (to * 24..from * 24).rev() {
+            let until = NOW.minus(Duration::from_secs(3_600) * (hour + 1));
+            let mut delta = Delta::default();
+            delta.at(until).events = 1;
+            delta.at(until).latency.add(Duration::from_secs(1));
+            usage.add(&delta, Session { from: until, until, is_over: true, write: (1, 1) });
+        }
+        usage
+    }
+
+    fn reasons(row: &Row) -> Vec<(Timestamp, Timestamp, &'static str)> {
+        row.not_known.iter().map(|part| (part.from, part.to, part.reason.name())).collect()
+    }
+
+    #[test]
+    fn a_window_of_which_nothing_is_known_has_no_counts() {
+        let usage = usage(20, 10);
+        let events = |from, to| {
+            let row = of_lane(id(), Some(usage.clone()), window(from, to));
+            (row.counts().map(|counts| counts.events), reasons(&row).iter().map(|part| part.2).collect::<Vec<_>>())
+        };
+        assert_eq!(events(18, 16), (Some(48), vec![]));
+        assert_eq!(events(40, 30), (None, vec!["not_counted"]), "it did not exist");
+        assert_eq!(events(5, 2), (None, vec!["not_stored"]), "it was over");
+        assert_eq!(events(22, 18), (Some(48), vec!["not_counted"]));
+        let within_a_day = Window { from: days_ago(18), to: days_ago(18).plus(DAY / 2), now: NOW };
+        let row = of_lane(id(), Some(usage.clone()), within_a_day);
+        assert!(row.counts().is_none(), "{row:?}");
+        let row = of_backfills(id(), Some(usage.clone()), within_a_day);
+        assert!(row.counts().is_none() && row.not_known[0].reason == Reason::PartOfDay, "{row:?}");
+    }
+
+    #[test]
+    fn latencies_that_are_no_longer_kept_are_not_known() {
+        let row = of_lane(id(), Some(usage(100, 0)), window(90, 0));
+        let counts = row.counts().unwrap();
+        assert_eq!((counts.events, counts.latency.measured()), (90 * 24, 62 * 24));
+        assert_eq!(reasons(&row)[0], (days_ago(90), days_ago(62), "no_latency"));
+        let row = of_lane(id(), Some(usage(100, 0)), window(60, 0));
+        assert!(reasons(&row).iter().all(|part| part.2 != "no_latency"), "{row:?}");
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_says_so() {
+        let error = UsageStoreError::Usage(crate::usage::UsageError::Newer(9));
+        for is_backfill in [false, true] {
+            let row = unreadable(id(), is_backfill, window(2, 1), &error);
+            assert_eq!(reasons(&row), [(days_ago(2), days_ago(1), "unreadable")]);
+            assert!(row.counts().is_none() && row.problem.is_some());
+        }
+    }
 }

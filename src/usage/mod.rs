@@ -28,6 +28,8 @@ const MOST_MISSING: usize = 512;
 const COMPARED_BY_WORKER: u32 = 26;
 /// Gaps that are kept. Of more, the two oldest become one.
 const MOST_GAPS: usize = 32;
+/// A kill may lose what happened so long after the last write: lanes write every three hours, or 20 minutes after that.
+const MOST_LOST: Duration = Duration::from_secs(4 * 3_600);
 const HOUR: i64 = 3_600_000_000;
 const DAY: u32 = 24;
 
@@ -246,22 +248,38 @@ impl Usage {
         }
     }
 
-    /// Adds what another lane of this name did, and when that is known.
+    /// Adds what another lane of this name did, and when that is known. If the older one was killed, the time after it is
+    /// a gap.
     pub fn merge(&mut self, other: &Self) {
         self.add_counts(other);
         if other.until == Timestamp::default() {
             return;
         }
         let is_new = self.until == Timestamp::default();
+        self.gaps.extend(&other.gaps);
+        if !is_new {
+            let is_older = self.until < other.until;
+            let older = if is_older { &*self } else { other };
+            let newer = if is_older { other } else { &*self };
+            let end = newer.since.max(older.until.plus(MOST_LOST)).min(newer.until);
+            if older.is_open && older.until < end {
+                let gap = (older.until, end);
+                self.gaps.push(gap);
+            }
+        }
         self.since = if is_new { other.since } else { self.since.min(other.since) };
         if other.until > self.until {
             self.until = other.until;
             self.is_open = other.is_open;
-            self.write = other.write;
         }
-        self.gaps.extend(&other.gaps);
+        self.write = mark(other.write);
         self.gaps.sort_unstable();
         self.forget(hour_of(self.until));
+    }
+
+    /// Whether the last that happened to it was [`Self::merge`] with `other`.
+    pub fn has_merged(&self, other: &Self) -> bool {
+        self.write == mark(other.write)
     }
 
     /// Adds what commands did next to the worker that counts this lane. When that is known stays. Of an hour that both
@@ -396,6 +414,11 @@ impl Usage {
             self.gaps[0] = (start, self.gaps[0].1.max(end));
         }
     }
+}
+
+/// Names the merge of what this write has stored. The merge of a merge has another name.
+fn mark(write: (u64, u64)) -> (u64, u64) {
+    (write.0.wrapping_add(0x9E37_79B9_7F4A_7C15), write.1)
 }
 
 /// Whether the bit of an hour is set.

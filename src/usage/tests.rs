@@ -198,6 +198,9 @@ fn two_of_one_lane_are_added() {
     one.merge(&other);
     assert_eq!(one.within(at(0).aligned_to(hours(DAY)), at(200)).counts.events, expected);
     assert_eq!((one.until(), one.days_until), (Some(at(100)), hour_of(at(100)) - 71));
+    // `one` was killed, or counts on.
+    assert_eq!(one.gaps, [(at(0), at(4))]);
+    assert!(one.has_merged(&other) && !other.has_merged(&one) && !one.has_merged(&one));
     let before = one.clone();
     one.merge(&Usage::default());
     assert_eq!(one, before);

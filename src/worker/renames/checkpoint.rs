@@ -17,11 +17,14 @@ pub async fn rename_checkpoint(
     from: &LaneId,
     to: &LaneId,
 ) -> Result<(), StateError> {
+    let by_commands = options.state.open(&options.instance, Access::Read, Some(usage_area())).await?;
+    let mut keys = by_commands.list_all().await?;
+    keys.retain(|key| key.lane == *from);
     let repairs = copy_repairs(options, from, to).await?;
     let key = to.clone().into();
     match store.rename(&from.clone().into(), &key).await {
         // An earlier call has come so far.
-        Err(StateError::Unknown(_)) if has_usage_alone(store, from, to).await? => {}
+        Err(StateError::Unknown(_)) if has_usage_alone(store, !keys.is_empty(), from, to).await? => {}
         renamed => renamed?,
     }
     // A copy would yield to what the sink has of a lane of the new name. A damaged one is renamed as it is.
@@ -39,9 +42,6 @@ pub async fn rename_checkpoint(
         area.close().await;
     }
     move_usage(store, &usage_key(from, Part::Usage), &usage_key(to, Part::Usage)).await?;
-    let by_commands = options.state.open(&options.instance, Access::Read, Some(usage_area())).await?;
-    let mut keys = by_commands.list_all().await?;
-    keys.retain(|key| key.lane == *from);
     if !keys.is_empty() {
         let by_commands = options.open_state(Some(usage_area())).await?;
         for key in keys {
@@ -56,32 +56,34 @@ fn usage_key(lane: &LaneId, part: Part) -> CheckpointKey {
     CheckpointKey { lane: lane.clone(), part }
 }
 
-/// The new name has the checkpoint, and the old one still what the lane did.
-async fn has_usage_alone(store: &dyn Store, from: &LaneId, to: &LaneId) -> Result<bool, StateError> {
-    let has_usage = store.load(&usage_key(from, Part::Usage)).await?.is_some();
+/// The new name has the checkpoint, and the old one still what the lane did, or what commands did for it.
+async fn has_usage_alone(
+    store: &dyn Store,
+    is_of_commands: bool,
+    from: &LaneId,
+    to: &LaneId,
+) -> Result<bool, StateError> {
+    let has_usage = is_of_commands || store.load(&usage_key(from, Part::Usage)).await?.is_some();
     Ok(has_usage && store.load(&to.clone().into()).await?.is_some())
 }
 
 /// Moves what a lane did, and adds it to what a lane of the new name did before.
 async fn move_usage(store: &dyn Store, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
     let Some(old) = store.load(from).await? else { return Ok(()) };
-    let new = store.claim(to).await?;
-    let merged = new.as_deref().and_then(|new| {
-        let mut merged = Usage::decode(new).ok()?;
-        merged.merge(&Usage::decode(&old).ok()?);
-        Some(merged.encode())
-    });
-    match (new, merged) {
-        (None, _) => store.rename(from, to).await,
-        // What cannot be read stays where it is.
-        (Some(_), None) => Ok(()),
-        // A call that was interrupted before it removed the old one.
-        (Some(new), _) if new == old => store.delete(from).await,
-        (Some(_), Some(merged)) => {
-            store.commit(to, merged.into()).await?;
-            store.delete(from).await
-        }
+    let Some(new) = store.claim(to).await? else { return store.rename(from, to).await };
+    // A call that was interrupted before it removed the old one.
+    if new == old {
+        return store.delete(from).await;
     }
+    // What cannot be read stays where it is.
+    let Ok(old) = Usage::decode(&old) else { return Ok(()) };
+    let Ok(mut merged) = Usage::decode(&new) else { return Ok(()) };
+    // Another call that was interrupted.
+    if !merged.has_merged(&old) {
+        merged.merge(&old);
+        store.commit(to, merged.encode().into()).await?;
+    }
+    store.delete(from).await
 }
 
 /// Copies the repairs of a lane, and returns their keys.

@@ -8,8 +8,10 @@ use crate::checkpoint::{CheckpointBackend, CheckpointKey};
 use crate::pipeline::{self, FileOptions};
 use crate::record::{Clock, Timestamp};
 use crate::source::SourcePosition;
-use crate::state::MemoryStore;
+use crate::state::{FileStore, MemoryStore};
 use crate::telemetry::Telemetry;
+use crate::usage::{Delta, Session, Usage};
+use crate::worker::usage_area;
 
 const LEASE: Duration = Duration::from_secs(15);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -274,6 +276,41 @@ async fn lanes_that_run_are_not_renamed() {
     }
     rename().await.unwrap();
     assert!(rename().await.unwrap_err().to_string().contains("already has a checkpoint"));
+}
+
+/// As after a crash between any two of its steps.
+#[tokio::test]
+async fn a_rename_that_is_repeated_counts_what_the_lane_did_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let options = Options { state: Location::File(state.clone()), ..Options::default() };
+    let store = FileStore::open(&state).unwrap();
+    let [old, new] = ["acme/threats/siem+usage", "corp/threats/siem+usage"].map(key);
+    let now = Timestamp::from_micros(1_790_000_000_000_000);
+    let usage = |events, write| {
+        let mut delta = Delta::default();
+        delta.at(now).events = events;
+        let mut usage = Usage::default();
+        usage.add(&delta, Session { from: now, until: now, is_over: true, write });
+        usage.encode()
+    };
+    store.commit(&old.lane.clone().into(), vec![1].into()).await.unwrap();
+    store.commit(&new, usage(7, (2, 2)).into()).await.unwrap();
+    for repeated in [false, true, true] {
+        store.commit(&old, usage(5, (1, 1)).into()).await.unwrap();
+        rename_checkpoint(&store, &options, &old.lane, &new.lane).await.unwrap();
+        let renamed = Usage::decode(&store.load(&new).await.unwrap().unwrap()).unwrap();
+        assert_eq!(renamed.events_of_day(now, 0), 12, "repeated: {repeated}");
+        assert_eq!(store.load(&old).await.unwrap(), None);
+    }
+    // The last step is about what commands did.
+    let by_commands = options.open_state(Some(usage_area())).await.unwrap();
+    by_commands.commit(&old, usage(5, (3, 3)).into()).await.unwrap();
+    by_commands.close().await;
+    drop(by_commands);
+    rename_checkpoint(&store, &options, &old.lane, &new.lane).await.unwrap();
+    let by_commands = options.open_state(Some(usage_area())).await.unwrap();
+    assert_eq!(by_commands.list_all().await.unwrap(), [new]);
 }
 
 /// The others do not depend on the list.

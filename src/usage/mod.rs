@@ -5,6 +5,7 @@ mod encoding;
 mod live;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::record::Timestamp;
@@ -36,6 +37,13 @@ const DAY: u32 = 24;
 /// A whole hour of UTC, counted from 1970; 0 before.
 pub fn hour_of(time: Timestamp) -> u32 {
     u32::try_from(time.micros().div_euclid(HOUR)).unwrap_or(0)
+}
+
+/// The hours that are in a window as a whole.
+pub fn whole_hours(from: Timestamp, to: Timestamp) -> Range<u32> {
+    let begun = hour_of(from);
+    let first = if hour_start(begun) < from { begun + 1 } else { begun };
+    first..hour_of(to).max(first)
 }
 
 /// The beginning of an hour.
@@ -248,8 +256,8 @@ impl Usage {
         }
     }
 
-    /// Adds what another lane of this name did, and when that is known. If the older one was killed, the time after it is
-    /// a gap.
+    /// Adds what another lane of this name did, and when that is known. If the older one was killed, the time after it
+    /// is a gap.
     pub fn merge(&mut self, other: &Self) {
         self.add_counts(other);
         if other.until == Timestamp::default() {
@@ -329,11 +337,10 @@ impl Usage {
         hours.chain(of_day).fold(0, u64::saturating_add)
     }
 
-    /// What is known of the hours that begin in a window.
+    /// What is known of the whole hours of a window.
     pub fn within(&self, from: Timestamp, to: Timestamp) -> Period {
         let mut period = Period::default();
-        let hours = hour_of(from.plus(Duration::from_micros(HOUR.unsigned_abs() - 1)))
-            ..hour_of(to.plus(Duration::from_micros(HOUR.unsigned_abs() - 1)));
+        let hours = whole_hours(from, to);
         if hours.start >= hours.end {
             return period;
         }

@@ -99,9 +99,10 @@ fn a_part_of_a_day_is_not_guessed() {
     assert_eq!(events(30 * 24 - 5, 30 * 24 - 2), (3, Vec::new()));
     assert_eq!(events(28 * 24, 30 * 24), (48, Vec::new()));
     assert_eq!(events(5, 5), (0, Vec::new()));
-    // An hour belongs to a window if it begins in it.
+    // An hour belongs to a window if all of it is in it.
     let minutes = |minutes: u64| day.plus(hours(30 * 24 - 5)).plus(Duration::from_secs(minutes * 60));
-    assert_eq!(usage.within(minutes(0), minutes(61)).counts.events, 2);
+    assert_eq!(usage.within(minutes(0), minutes(61)).counts.events, 1);
+    assert_eq!(usage.within(minutes(1), minutes(120)).counts.events, 1);
     assert_eq!(usage.within(minutes(1), minutes(60)).counts.events, 0);
 }
 

@@ -2,13 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::checkpoint::ledger::Accounting;
 use crate::checkpoint::{CheckpointKey, Part};
 use crate::record::Timestamp;
 use crate::state::{LaneId, Store};
-use crate::usage::{Counts, LatencyBound, Period, Usage};
+use crate::usage::{Counts, LatencyBound, Period, Usage, hour_of, hour_start, whole_hours};
 use crate::worker::UsageStoreError;
+
+/// `--to now` is read so long before the report is made, at most.
+const A_MOMENT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
@@ -16,6 +20,20 @@ pub struct Window {
     pub to: Timestamp,
     /// When the report is made.
     pub now: Timestamp,
+}
+
+impl Window {
+    /// Up to when it can be known.
+    fn end(&self) -> Timestamp {
+        self.to.min(self.now)
+    }
+
+    /// The end of the hours that count. Of the present hour, all that has happened counts in a window that ends now.
+    fn counted_until(&self) -> Timestamp {
+        let hour = hour_of(self.end());
+        let ends_now = self.to.plus(A_MOMENT) >= self.now;
+        hour_start(if ends_now && hour_start(hour) < self.end() { hour + 1 } else { hour })
+    }
 }
 
 /// Which objects the state has of a lane.
@@ -71,6 +89,7 @@ pub enum Reason {
     NotStored,
     Killed,
     PartOfDay,
+    PartOfHour,
     /// The other numbers of this time are known.
     NoLatency,
     Unreadable,
@@ -83,6 +102,7 @@ impl Reason {
             Self::NotStored => "not_stored",
             Self::Killed => "killed",
             Self::PartOfDay => "part_of_day",
+            Self::PartOfHour => "part_of_hour",
             Self::NoLatency => "no_latency",
             Self::Unreadable => "unreadable",
         }
@@ -94,6 +114,7 @@ impl Reason {
             Self::NotStored => "not stored yet, or the lane did not run",
             Self::Killed => "a worker ended without storing what it had counted, or no worker ran the lane",
             Self::PartOfDay => "only whole days are kept this long ago",
+            Self::PartOfHour => "only whole hours are counted",
             Self::NoLatency => "latencies, which are kept for 62 days or were not measured",
             Self::Unreadable => "what is stored cannot be read",
         }
@@ -221,7 +242,7 @@ async fn load(store: &dyn Store, id: &LaneId, part: Part) -> Result<Option<Usage
 }
 
 fn unreadable(id: LaneId, is_backfill: bool, window: Window, error: &UsageStoreError) -> Row {
-    let end = window.to.min(window.now);
+    let end = window.end();
     let all = NotKnown { from: window.from, to: end, reason: Reason::Unreadable };
     let not_known = if all.from < all.to { vec![all] } else { Vec::new() };
     Row { problem: Some(error.to_string()), is_backfill, not_known, ..of_lane(id, None, window) }
@@ -241,9 +262,11 @@ fn has_counts(period: Option<&Period>, not_known: &[NotKnown], from: Timestamp, 
 }
 
 fn of_lane(id: LaneId, usage: Option<Usage>, window: Window) -> Row {
-    let Window { from, to, now } = window;
-    let end = to.min(now);
-    let hours = u64::try_from((end.seconds() - from.seconds()).max(0) / 3_600).unwrap_or_default();
+    let Window { from, .. } = window;
+    let end = window.end();
+    let range = whole_hours(from, window.counted_until());
+    let counted = hour_start(range.start)..hour_start(range.end);
+    let hours = u64::from(range.end - range.start);
     let known = usage.as_ref().and_then(|usage| usage.since().zip(usage.until()));
     let mut not_known = Vec::new();
     let mut add = |start: Timestamp, stop: Timestamp, reason| {
@@ -254,7 +277,9 @@ fn of_lane(id: LaneId, usage: Option<Usage>, window: Window) -> Row {
     let (since, until) = known.unwrap_or((end, end));
     add(from, since.min(end), Reason::NotCounted);
     add(until.max(from), end, Reason::NotStored);
-    let period = usage.as_ref().map(|usage| usage.within(from, to));
+    let period = usage.as_ref().map(|usage| usage.within(counted.start, counted.end));
+    add(from.max(since), counted.start.min(until).min(end), Reason::PartOfHour);
+    add(counted.end.max(from).max(since), end.min(until), Reason::PartOfHour);
     for gap in usage.iter().flat_map(|usage| usage.gaps(from, end)) {
         add(gap.0, gap.1, Reason::Killed);
     }
@@ -273,15 +298,14 @@ fn of_lane(id: LaneId, usage: Option<Usage>, window: Window) -> Row {
 /// Nobody knows of backfills that a kill has ended when they were running: no time is named.
 fn of_backfills(id: LaneId, usage: Option<Usage>, window: Window) -> Row {
     let mut row = of_lane(id, usage, window);
-    row.not_known.retain(|part| matches!(part.reason, Reason::PartOfDay | Reason::NoLatency));
-    let has_counts = has_counts(row.period.as_ref(), &row.not_known, window.from, window.to.min(window.now));
+    let is_of_backfills = |reason| matches!(reason, Reason::PartOfDay | Reason::PartOfHour | Reason::NoLatency);
+    row.not_known.retain(|part| is_of_backfills(part.reason));
+    let has_counts = has_counts(row.period.as_ref(), &row.not_known, window.from, window.end());
     Row { is_backfill: true, known: None, has_counts, ..row }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::usage::{Delta, Session};
 
@@ -334,6 +358,28 @@ mod tests {
         assert!(row.counts().is_none(), "{row:?}");
         let row = of_backfills(id(), Some(usage.clone()), within_a_day);
         assert!(row.counts().is_none() && row.not_known[0].reason == Reason::PartOfDay, "{row:?}");
+    }
+
+    #[test]
+    fn an_hour_counts_as_a_whole_or_not_at_all() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let usage = usage(5, 0);
+        let day = days_ago(2);
+        let row =
+            of_lane(id(), Some(usage.clone()), Window { from: day.plus(MINUTE), to: day.plus(MINUTE * 150), now: NOW });
+        assert_eq!((row.counts().map(|counts| counts.events), row.hours), (Some(1), 1));
+        let parts = [(day.plus(MINUTE), day.plus(MINUTE * 60)), (day.plus(MINUTE * 120), day.plus(MINUTE * 150))];
+        assert_eq!(reasons(&row), parts.map(|part| (part.0, part.1, "part_of_hour")));
+        // Within an hour.
+        let row =
+            of_lane(id(), Some(usage.clone()), Window { from: day.plus(MINUTE), to: day.plus(MINUTE * 50), now: NOW });
+        assert_eq!((row.counts(), row.hours), (None, 0));
+        // The hour that runs counts in a window that ends now.
+        let now = day.plus(MINUTE * 150);
+        let to = now.minus(Duration::from_millis(5));
+        let row = of_lane(id(), Some(usage), Window { from: day, to, now });
+        assert_eq!((row.counts().map(|counts| counts.events), row.hours), (Some(3), 3));
+        assert_eq!(reasons(&row), []);
     }
 
     #[test]

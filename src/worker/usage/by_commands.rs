@@ -3,18 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::UsageStoreError;
+use super::{InDoubt, UsageStoreError};
 use crate::checkpoint::{CheckpointKey, LaneId, Part, StateError};
 use crate::record::Timestamp;
-use crate::state::Location;
+use crate::state::{Location, Store};
 use crate::telemetry::LaneMetrics;
-use crate::usage::{Delta, Session, Usage};
+use crate::usage::{Delta, Session};
 use crate::worker::Options;
 
 /// A long command writes this often.
@@ -33,14 +34,31 @@ pub fn area() -> &'static Path {
 pub struct CommandUsage {
     options: Options,
     begun: Timestamp,
-    counted: Mutex<BTreeMap<CheckpointKey, Delta>>,
+    /// Names this command in what it writes.
+    process: u64,
+    writes: AtomicU64,
+    counted: Mutex<BTreeMap<CheckpointKey, Counted>>,
     written: Mutex<Instant>,
+}
+
+/// What is not stored yet of a lane.
+#[derive(Debug, Default)]
+struct Counted {
+    delta: Delta,
+    in_doubt: Option<InDoubt>,
 }
 
 impl CommandUsage {
     pub fn new(options: &Options) -> Self {
         let begun = options.clock.now();
-        Self { options: options.clone(), begun, counted: Mutex::default(), written: Mutex::new(Instant::now()) }
+        Self {
+            options: options.clone(),
+            begun,
+            process: fastrand::u64(1..),
+            writes: AtomicU64::default(),
+            counted: Mutex::default(),
+            written: Mutex::new(Instant::now()),
+        }
     }
 
     /// Takes what a lane of the command has counted since the last time: `part` is [`Part::Usage`], or
@@ -51,7 +69,7 @@ impl CommandUsage {
 
     pub fn add(&self, lane: LaneId, part: Part, delta: &Delta) {
         if !delta.is_empty() {
-            self.counted.lock().entry(CheckpointKey { lane, part }).or_default().merge(delta);
+            self.counted.lock().entry(CheckpointKey { lane, part }).or_default().delta.merge(delta);
         }
     }
 
@@ -62,19 +80,28 @@ impl CommandUsage {
         }
     }
 
-    /// Stores what was counted. What the command is about does not depend on it.
+    /// Stores what was counted. What the command is about does not depend on it. What cannot be stored is tried again
+    /// by the next call.
     pub async fn write(&self) {
         *self.written.lock() = Instant::now();
-        let counted = std::mem::take(&mut *self.counted.lock());
+        let mut counted = std::mem::take(&mut *self.counted.lock());
         if counted.is_empty() {
             return;
         }
-        if let Err(error) = self.try_write(counted).await {
-            warn!(%error, "what this command did was not stored: `report` does not show it");
+        if let Err(error) = self.try_write(&mut counted).await {
+            warn!(%error, "what this command did was not stored: unless a later write succeeds, `report` lacks it");
+        }
+        let mut kept = self.counted.lock();
+        for (key, mut rest) in counted {
+            if let Some(later) = kept.remove(&key) {
+                rest.delta.merge(&later.delta);
+            }
+            kept.insert(key, rest);
         }
     }
 
-    async fn try_write(&self, counted: BTreeMap<CheckpointKey, Delta>) -> Result<(), UsageStoreError> {
+    /// Removes what it has stored.
+    async fn try_write(&self, counted: &mut BTreeMap<CheckpointKey, Counted>) -> Result<(), UsageStoreError> {
         if let Location::File(directory) = &self.options.state
             && !directory.is_dir()
         {
@@ -87,25 +114,86 @@ impl CommandUsage {
                 opened => break opened?,
             }
         };
-        let session = Session {
-            from: self.begun,
-            until: self.options.clock.now(),
-            is_over: true,
-            write: (fastrand::u64(1..), 0),
-        };
         let mut result = Ok(());
-        for (key, delta) in counted {
-            let add = async {
-                let stored = store.claim(&key).await?;
-                let mut usage = stored.map_or_else(|| Ok(Usage::default()), |bytes| Usage::decode(&bytes))?;
-                usage.add(&delta, session);
-                store.commit(&key, usage.encode().into()).await?;
-                Ok(())
-            };
+        for (key, mut rest) in std::mem::take(counted) {
+            let added = self.add_to(&*store, &key, &mut rest).await;
             // One that is damaged does not keep the others from being written.
-            result = result.and(add.await);
+            if let Err(error) = added {
+                counted.insert(key, rest);
+                result = result.and(Err(error));
+            }
         }
         store.close().await;
         result
+    }
+
+    async fn add_to(
+        &self,
+        store: &dyn Store,
+        key: &CheckpointKey,
+        counted: &mut Counted,
+    ) -> Result<(), UsageStoreError> {
+        let mut usage = super::decode(&store.claim(key).await?.unwrap_or_default())?;
+        let previous = Some(usage.write());
+        let mut delta = counted.in_doubt.take().map(|in_doubt| in_doubt.rest(&mut usage)).unwrap_or_default();
+        delta.merge(&std::mem::take(&mut counted.delta));
+        let write = (self.process, self.writes.fetch_add(1, Ordering::Relaxed));
+        let at = self.options.clock.now();
+        usage.add(&delta, Session { from: self.begun, until: at, is_over: true, write });
+        let encoded = usage.encode();
+        counted.in_doubt = Some(InDoubt { write, previous, at, delta });
+        store.commit(key, encoded.into()).await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::CheckpointBackend;
+    use crate::state::FileStore;
+
+    /// One that another process writes, one that is damaged, and what has no directory.
+    #[tokio::test]
+    async fn what_cannot_be_stored_is_tried_again_and_counts_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let options = Options { state: Location::File(state.clone()), ..Options::default() };
+        let usage = CommandUsage::new(&options);
+        let keys =
+            ["acme/threats/siem+usage", "corp/threats/siem+usage"].map(|key| key.parse::<CheckpointKey>().unwrap());
+        let now = options.clock.now();
+        let count = |events| {
+            let mut delta = Delta::default();
+            delta.at(now).events = events;
+            keys.iter().for_each(|key| usage.add(key.lane.clone(), Part::Usage, &delta));
+        };
+        let events = async || {
+            let store = FileStore::open(&state.join(area())).unwrap();
+            let mut events = Vec::new();
+            for key in &keys {
+                let bytes = store.load(key).await.unwrap().unwrap_or_default();
+                events.push(super::super::decode(&bytes).map(|usage| usage.events_of_day(now, 0)).ok());
+            }
+            events
+        };
+        count(5);
+        usage.write().await;
+        assert!(!state.exists(), "a command makes no state");
+        std::fs::create_dir(&state).unwrap();
+        count(7);
+        usage.write().await;
+        assert_eq!(events().await, [Some(12), Some(12)]);
+        count(100);
+        let damaged = async |bytes: Vec<u8>| {
+            let store = FileStore::open(&state.join(area())).unwrap();
+            store.commit(&keys[0], bytes.into()).await.unwrap();
+        };
+        damaged(vec![1, 2, 3]).await;
+        usage.write().await;
+        assert_eq!(events().await, [None, Some(112)]);
+        damaged(Vec::new()).await;
+        usage.write().await;
+        assert_eq!(events().await, [Some(100), Some(112)], "the other one is not added again");
     }
 }

@@ -37,6 +37,8 @@ struct Running {
     written: Timestamp,
     /// The store knows that this process counts: if it is killed, the next one knows that counts may be lost.
     is_stored: bool,
+    /// What is stored cannot be read.
+    is_unreadable: bool,
     shard: u32,
 }
 
@@ -89,7 +91,7 @@ impl LaneUsage {
         if live.running.is_some() {
             return false;
         }
-        live.running = Some(Running { since: now, written, is_stored: false, shard });
+        live.running = Some(Running { since: now, written, is_stored: false, is_unreadable: false, shard });
         live.recent = None;
         true
     }
@@ -105,10 +107,12 @@ impl LaneUsage {
         let live = self.0.lock();
         let running = live.running?;
         let is_changed = live.pending.is_some() || live.is_in_doubt;
-        let after = match running.is_stored {
-            _ if !is_changed => UNCHANGED_AFTER,
-            true => CHANGED_AFTER,
-            false => Duration::ZERO,
+        let after = if !is_changed {
+            UNCHANGED_AFTER
+        } else if running.is_stored {
+            CHANGED_AFTER
+        } else {
+            Duration::ZERO
         };
         let is_due = (is_changed || has_polled) && now.since(running.written) >= after;
         is_due.then_some((running.since, running.shard))
@@ -117,7 +121,15 @@ impl LaneUsage {
     /// The shard of a lane whose stored counts this process has not read.
     pub fn is_unread(&self) -> Option<u32> {
         let live = self.0.lock();
-        live.running.filter(|_| live.recent.is_none()).map(|running| running.shard)
+        let is_unread = |running: &Running| live.recent.is_none() && !running.is_unreadable;
+        live.running.filter(is_unread).map(|running| running.shard)
+    }
+
+    /// What is stored cannot be read, now or later: the events of today and yesterday stay unknown until it is written.
+    pub fn set_unreadable(&self) {
+        if let Some(running) = &mut self.0.lock().running {
+            running.is_unreadable = true;
+        }
     }
 
     /// Whether a worker counts the lane.

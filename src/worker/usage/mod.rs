@@ -246,7 +246,10 @@ impl WorkerContext {
             .buffer_unordered(calls);
         while let Some((lane, read)) = reads.next().await {
             if let Err(error) = read {
-                is_complete = false;
+                match error {
+                    UsageStoreError::Usage(_) | UsageStoreError::Damaged { .. } => lane.usage.set_unreadable(),
+                    _ => is_complete = false,
+                }
                 span_of(&lane).in_scope(|| debug!(%error, "what the lane did before cannot be read"));
             }
         }

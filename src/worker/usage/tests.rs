@@ -289,4 +289,13 @@ async fn one_that_is_damaged_is_kept_as_it_is() {
     ));
     assert_eq!(store.stored.checkpoints()[&key], [1, 2, 3]);
     assert!(lane.usage.has_pending(), "it is tried again");
+
+    // It is read once, and does not keep others from being read.
+    let (context, lane) = process(&store, Clock::simulated(START));
+    store.reads.store(0, Ordering::Relaxed);
+    let keeping = context.clone();
+    let keeping = tokio::spawn(async move { keeping.keep_usage().await });
+    minutes(10).await;
+    assert_eq!((store.reads.load(Ordering::Relaxed), lane.usage.is_unread()), (1, None));
+    keeping.abort();
 }

@@ -7,7 +7,7 @@ use tracing::{Instrument, debug, warn};
 
 use super::completeness::CompletenessChecker;
 use super::ledger_reader::{Account, LedgerReader, live_backend};
-use super::{VerifyError, area, confirm};
+use super::{Confirmed, VerifyError, area, confirm};
 use crate::checkpoint::ledger::{Accounting, Hour};
 use crate::checkpoint::{CheckpointBackend, LaneId};
 use crate::record::Timestamp;
@@ -86,10 +86,13 @@ async fn check(context: &WorkerContext, spec: &LaneSpec) -> Result<Check, Verify
                 Some(ledger) => ledger,
                 None => ledger.insert(ledger_with_repairs(context, id, live.clone()).await?),
             };
-            if count > ledger.account(hours.clone()).await?.expected(id.stream, &hours)
-                && let Some(incomplete) = confirm(ledger, &mut checker, id.stream, hours, context.clock().now()).await?
-            {
-                missing = incomplete.missing;
+            if count > ledger.account(hours.clone()).await?.expected(id.stream, &hours) {
+                match confirm(ledger, &mut checker, id.stream, hours, context.clock().now()).await? {
+                    Confirmed::Complete => {}
+                    Confirmed::Incomplete(incomplete) => missing = incomplete.missing,
+                    // The next check compares it, if it is not too old.
+                    Confirmed::NotJudged => continue,
+                }
             }
         }
         lane.usage.verify(hour.0, missing);

@@ -253,8 +253,9 @@ impl Job<'_> {
                 let end = end.min(hours.end);
                 report.not_judged.push(format!("from {next} to {end}: the ledger has only whole days this long ago"));
             } else {
-                let missing = self.compare(next..end, &account, &mut report, stop).await?;
-                self.remember(next..end, missing);
+                if let Some(missing) = self.compare(next..end, &account, &mut report, stop).await? {
+                    self.remember(next..end, missing);
+                }
                 self.usage.write_if_due().await;
             }
             self.progress.done.fetch_add(u64::from(end.0 - next.0), Ordering::Relaxed);
@@ -289,28 +290,31 @@ impl Job<'_> {
         self.usage.add(self.spec.id.clone(), Part::Usage, &compared);
     }
 
-    /// Returns the number of records that are missing afterwards.
+    /// Returns the number of records that are missing afterwards; `None` if that cannot be judged.
     async fn compare(
         &mut self,
         hours: Range<Hour>,
         account: &Account,
         report: &mut VerifyReport,
         stop: &CancellationToken,
-    ) -> Result<u64, VerifyError> {
+    ) -> Result<Option<u64>, VerifyError> {
         let stream = self.spec.id.stream;
         let expected = account.expected(stream, &hours);
         let counted = self.checker.count(hours.clone()).await?;
+        let confirmed = if counted <= expected { None } else { Some(self.confirm(&hours).await?) };
+        if let Some(Confirmed::NotJudged) = confirmed {
+            let Range { start, end } = hours;
+            report.not_judged.push(format!("from {start} to {end}: {SUMMED_UP}"));
+            return Ok(None);
+        }
         report.hours += u64::from(hours.end.0 - hours.start.0);
         report.counted += counted;
         report.accounted += expected;
-        if counted <= expected {
-            report.purged += expected - counted;
-            return Ok(0);
-        }
-        let Some(mut incomplete) = self.confirm(&hours).await? else {
+        let Some(Confirmed::Incomplete(mut incomplete)) = confirmed else {
+            report.purged += expected.saturating_sub(counted);
             // The ledger has them meanwhile.
-            report.accounted += counted - expected;
-            return Ok(0);
+            report.accounted += counted.saturating_sub(expected);
+            return Ok(Some(0));
         };
         // The console may also have lost records of this hour, which only identities show.
         report.purged += (expected + incomplete.missing).saturating_sub(counted);
@@ -319,10 +323,10 @@ impl Job<'_> {
         }
         let missing = if let Repair::Done(_) = incomplete.repair { 0 } else { incomplete.missing };
         report.incomplete.push(incomplete);
-        Ok(missing)
+        Ok(Some(missing))
     }
 
-    async fn confirm(&mut self, hours: &Range<Hour>) -> Result<Option<IncompleteHours>, VerifyError> {
+    async fn confirm(&mut self, hours: &Range<Hour>) -> Result<Confirmed, VerifyError> {
         let now = self.context.clock().now();
         confirm(&mut self.ledger, &mut self.checker, self.spec.id.stream, hours.clone(), now).await
     }
@@ -345,8 +349,11 @@ impl Job<'_> {
             }
         }
         Ok(match self.confirm(hours).await? {
-            None => Repair::Done(delivered),
-            Some(incomplete) => Repair::Failed(format!("{} records are still missing", incomplete.missing)),
+            Confirmed::Complete => Repair::Done(delivered),
+            Confirmed::Incomplete(incomplete) => {
+                Repair::Failed(format!("{} records are still missing", incomplete.missing))
+            }
+            Confirmed::NotJudged => Repair::Failed(format!("{delivered} records were delivered, but {SUMMED_UP}")),
         })
     }
 
@@ -395,7 +402,28 @@ impl Job<'_> {
     }
 }
 
-/// Reads the records of `hours`, and compares them with the ledger as it is afterwards. `None` if no record is missing.
+const SUMMED_UP: &str = "the lane has summed up the day meanwhile; run `verify` again";
+
+/// What a second look has found.
+#[derive(Debug)]
+enum Confirmed {
+    /// No record is missing.
+    Complete,
+    Incomplete(IncompleteHours),
+    /// The lane has summed up the day meanwhile.
+    NotJudged,
+}
+
+impl Confirmed {
+    fn of(hours: Range<Hour>, missing: u64, examples: Vec<(Identity, String)>) -> Self {
+        match missing {
+            0 => Self::Complete,
+            _ => Self::Incomplete(IncompleteHours { hours, missing, examples, repair: Repair::NotRequested }),
+        }
+    }
+}
+
+/// Reads the records of `hours`, and compares them with the ledger as it is afterwards.
 /// `hours` is one hour, or a day of which the ledger has one count.
 async fn confirm(
     ledger: &mut LedgerReader,
@@ -403,25 +431,22 @@ async fn confirm(
     stream: Stream,
     hours: Range<Hour>,
     now: Timestamp,
-) -> Result<Option<IncompleteHours>, VerifyError> {
+) -> Result<Confirmed, VerifyError> {
     let before = ledger.account(hours.clone()).await?;
     let none = HashSet::new();
     let known = before.totals.identities.get(&hours.start).unwrap_or(&none);
     let mut records = checker.read(hours.clone(), known, before.settled_until(stream)).await?;
     let after = ledger.account(hours.clone()).await?;
     if before.checkpoint.ledger.days_until() <= hours.start && hours.start < after.checkpoint.ledger.days_until() {
-        // The lane has summed up the day meanwhile.
-        return Ok(None);
+        return Ok(Confirmed::NotJudged);
     }
-    let repair = Repair::NotRequested;
     if after.remembers(hours.start, now) {
         let known = after.totals.identities.get(&hours.start).unwrap_or(&none);
         records.unknown.retain(|record| !known.contains(&record.key));
         let missing = records.unknown.len() as u64;
         let examples = records.unknown.into_iter().take(MAX_EXAMPLES).map(|record| (record.identity, record.id));
-        let examples = examples.collect();
-        return Ok((missing > 0).then_some(IncompleteHours { hours, missing, examples, repair }));
+        return Ok(Confirmed::of(hours, missing, examples.collect()));
     }
     let missing = records.sum.count.saturating_sub(after.expected(stream, &hours));
-    Ok((missing > 0).then_some(IncompleteHours { hours, missing, examples: Vec::new(), repair }))
+    Ok(Confirmed::of(hours, missing, Vec::new()))
 }

@@ -43,7 +43,9 @@ async fn the_counts_balance_when_everything_is_quiet() {
     harness.sink.misbehave(7, failing());
     // One event of all is poison: whatever batch it is in is refused.
     harness.sink.contract(|rules| rules.event_bytes = Some(200_000));
-    harness.console().generate_oversized(Kind::Activities, system_clock() - 60_000_000, 250_000);
+    let time = system_clock() - 60_000_000;
+    let oversized = harness.console().generate_oversized(Kind::Activities, time, 250_000);
+    harness.console().update(Kind::Activities, oversized, time, |record| record["activityType"] = json!(19));
     let mut worker = harness.worker();
     until("the worker is at work under faults", async || {
         (harness.sink.ledger().counts().len() > 900 && worker.metrics().await.sum("dead_letters_total", &[]) == 1)

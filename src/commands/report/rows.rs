@@ -11,7 +11,7 @@ use crate::state::{LaneId, Store};
 use crate::usage::{Counts, LatencyBound, Period, Usage, hour_of, hour_start, whole_hours};
 use crate::worker::UsageStoreError;
 
-/// `--to now` is read so long before the report is made, at most.
+/// How long ago `--to now` was read when the report is made: less than this.
 const A_MOMENT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy)]

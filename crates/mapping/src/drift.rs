@@ -193,8 +193,8 @@ fn keys_of<'a, B: Block<'a>>(_: &B) -> &'static KeyTable {
     B::keys()
 }
 
-/// The key, or `*` if it is no name that somebody gave to a field, but may be that of a person, a host or a customer, or
-/// a random text: it has blanks or hyphens, no lower case, many digits, or its case changes often.
+/// The key, or `*` if nobody seems to have named a field so, and it may be a person, a host, a customer or a random
+/// text: it has blanks or hyphens, no lower case, many digits, or its case changes often.
 fn name_of(key: &str) -> &str {
     let digits = key.bytes().filter(u8::is_ascii_digit).count();
     let most_digits = if key.len() > 20 { 1 } else { 4 };

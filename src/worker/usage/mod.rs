@@ -1,7 +1,8 @@
 //! Stores what the worker's lanes did, next to their checkpoints.
 //!
 //! One task looks after all lanes: a lane has no timer, and no object of its own in memory but what is not written yet.
-//! A write reads what is stored and adds to it. A lane does not wait for any of this.
+//! A write reads what is stored and adds to it. A lane does not wait for any of this while it runs. One that begins
+//! again waits for the last write, ten seconds at most.
 
 mod by_commands;
 

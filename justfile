@@ -71,9 +71,10 @@ long-run PIPELINES="1000" SECONDS="3600":
     S1_FORWARDER_LONG_RUN_PIPELINES={{ PIPELINES }} S1_FORWARDER_LONG_RUN_SECONDS={{ SECONDS }} \
         cargo test --locked --test it -- --ignored --nocapture nothing_grows_and_nothing_is_lost
 
-# Instructions, allocations and copies of the hot path, built with the feature `remap` only (needs valgrind).
+# Instructions, allocations and copies of the hot path, built with the feature `remap` only (needs valgrind). Without
+# link-time optimization, which would take longer than everything else here and changes no ratio by much.
 bench-cost:
-    cargo bench --locked --no-default-features --features remap --bench cost -- --check
+    CARGO_PROFILE_BENCH_LTO=off CARGO_PROFILE_BENCH_CODEGEN_UNITS=16 cargo bench --locked --no-default-features --features remap --bench cost -- --check
 
 # A lane's tail and its neighbours, in simulated time: records pulled and requests at each rate, lag of a busy lane
 # within its console's rate limit, and what is left to ten lanes next to ninety that hang.

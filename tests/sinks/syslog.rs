@@ -242,6 +242,63 @@ async fn the_next_receiver_takes_over() {
     assert_eq!(outcome.status, "connect");
 }
 
+/// One that accepts connections and takes nothing is as unavailable as one that is gone.
+#[tokio::test]
+async fn a_receiver_that_takes_nothing_is_replaced_by_the_next_one() {
+    let stuck = SyslogReceiver::start(Behaviour::Stops).await;
+    let there = SyslogReceiver::start(Behaviour::Reads).await;
+    let addresses = json!([format!("tcp://{}", stuck.address()), format!("tcp://{}", there.address())]);
+    let keys = json!({ "type": "syslog", "addresses": addresses, "schema": "raw", "timeout": "1s" });
+    let large = large_batch();
+    let mut left = 0;
+    // Lanes begin with different receivers.
+    for number in 0..4 {
+        let mut context = context(Stream::Activities);
+        context.pipeline = format!("p{number}");
+        let lane = sink_in(keys.clone(), &context);
+        let mut outcome = lane.send(&large).await.outcome;
+        if outcome != Outcome::Delivered {
+            assert!(lost(&outcome).contains("took nothing"), "{outcome:?}");
+            left += 1;
+            outcome = lane.send(&large).await.outcome;
+        }
+        assert_eq!(outcome, Outcome::Delivered);
+    }
+    assert!((1..4).contains(&left), "{left}");
+}
+
+/// The system refuses a datagram because nobody took one before. Neither it nor those after it were sent.
+#[tokio::test]
+async fn datagrams_after_an_error_go_to_the_next_receiver() {
+    let closed = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let receiver = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let addresses = json!([format!("udp://{closed}"), format!("udp://{}", receiver.local_addr().unwrap())]);
+    let keys = json!({ "type": "syslog", "addresses": addresses, "schema": "raw" });
+    let whole = batch(0..20);
+    let mut bytes = vec![0; 65_536];
+    let mut cut = 0;
+    // Lanes begin with different receivers.
+    for number in 0..20 {
+        let mut context = context(Stream::Activities);
+        context.pipeline = format!("p{number}");
+        let lane = sink_in(keys.clone(), &context);
+        let outcome = lane.send(&whole).await.outcome;
+        while receiver.try_recv(&mut bytes).is_ok() {}
+        let Outcome::Partial { rejected, retry, .. } = outcome else {
+            assert_eq!(outcome, Outcome::Delivered);
+            continue;
+        };
+        assert!(rejected.is_empty() && retry[0] > 0 && retry.ends_with(&[19]), "{retry:?}");
+        assert_eq!(lane.send(&whole.select(retry.clone())).await.outcome, Outcome::Delivered);
+        for index in retry {
+            let count = receiver.recv(&mut bytes).await.unwrap();
+            assert_eq!(ids(&[String::from_utf8(bytes[..count].to_vec()).unwrap()]), [index as u32]);
+        }
+        cut += 1;
+    }
+    assert!(cut > 0, "no lane began with the closed port");
+}
+
 #[tokio::test]
 async fn datagrams_are_sent_once() {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -282,7 +339,9 @@ async fn long_events_are_shortened_to_max_bytes() {
     assert!(rejected[0].reason.contains("more than `max_bytes: 1024`; raise it"), "{rejected:?}");
     let messages = receiver.messages();
     assert_eq!(ids(&messages), [0, 1]);
-    assert!(messages[1].len() <= 1024 && messages[1].ends_with("…\"}"), "{}", messages[1]);
+    assert!(messages[1].len() <= 1024 && messages[1].contains("…\""), "{}", messages[1]);
+    assert!(messages[1].contains(r#""s1_forwarder_shortened":true"#), "{}", messages[1]);
+    assert!(!messages[0].contains("shortened"), "{}", messages[0]);
 }
 
 /// The extension of a CEF message as keys and values. A key is the word before an `=` that is not escaped. Other
@@ -395,6 +454,102 @@ async fn cef_has_the_keys_of_the_dictionary_and_escapes_what_ends_a_value() {
     );
 }
 
+/// The keys of all streams, each with the field that it is made from.
+const CEF_KEYS: &str = "cat event.category, act event.action, outcome event.outcome, reason event.reason, \
+    dvchost host.name, deviceExternalId host.id, deviceNtDomain host.domain, spt source.port, shost source.domain, \
+    suser user.name, suid user.id, sntdom user.domain, spriv user.roles, sproc process.executable, spid process.pid, \
+    dpt destination.port, duser user.target.name, duid user.target.id, dpriv user.target.roles, \
+    destinationDnsDomain dns.question.name, proto network.transport, fname file.name, filePath file.path, \
+    fileHash file.hash.sha256, fsize file.size, request url.original, msg message, \
+    flexString1=Account organization.name";
+
+/// The keys of a stream besides these, with their labels.
+const CEF_KEYS_OF: [(Stream, &str); 5] = [
+    (
+        Stream::Threats,
+        "dhost host.name, cs1=Threat_name sentinel_one.threat.name, \
+         cs2=Classification sentinel_one.threat.threat_info.classification, \
+         cs3=Mitigation_status sentinel_one.threat.threat_info.mitigation_status, \
+         cs4=Site sentinel_one.threat.site.name, cs5=Command_line process.command_line, \
+         cs6=ATT&CK_techniques threat.technique.id, \
+         flexString2=Analyst_verdict sentinel_one.threat.threat_info.analyst_verdict",
+    ),
+    (
+        Stream::Alerts,
+        "dhost host.name, cs1=Rule rule.name, cs2=Event_type sentinel_one.alert.alert_info.event_type, \
+         cs3=Incident_status sentinel_one.alert.alert_info.incident_status, cs4=Site sentinel_one.alert.site.name, \
+         cs5=Command_line process.command_line, cs6=Parent_process process.parent.executable, \
+         flexString2=Analyst_verdict sentinel_one.alert.alert_info.analyst_verdict",
+    ),
+    (
+        Stream::UnifiedAlerts,
+        "dhost host.name, cs1=Alert_name sentinel_one.unified_alert.name, \
+         cs2=Classification sentinel_one.unified_alert.classification, cs3=Status sentinel_one.unified_alert.status, \
+         cs4=Site sentinel_one.unified_alert.site.name, cs5=Command_line process.command_line, \
+         cs6=ATT&CK_techniques threat.technique.id, \
+         flexString2=Analyst_verdict sentinel_one.unified_alert.analyst_verdict",
+    ),
+    (
+        Stream::Activities,
+        "cs1=Activity_type event.code, cs2=Comments sentinel_one.activity.comments, cs3=Rule rule.name, \
+         cs4=Site sentinel_one.activity.site.name, cs5=Command_line process.command_line, cs6=Group group.name, \
+         flexString2=Device device.model.name",
+    ),
+    (
+        Stream::Agents,
+        "cs1=Operating_system host.os.full, cs2=Agent_version observer.version, \
+         cs3=Network_status sentinel_one.agent.network_status, cs4=Site sentinel_one.agent.site.name, \
+         cs5=Group group.name, cs6=Infected sentinel_one.agent.infected, \
+         flexString2=Operational_state sentinel_one.agent.operational_state",
+    ),
+];
+
+fn insert(event: &mut Value, path: &str, value: Value) {
+    let place = path.split('.').fold(event, |object, key| &mut object[key]);
+    *place = value;
+}
+
+/// An event with every field: each key has its own field's value, and there are no others.
+#[tokio::test]
+async fn every_key_of_cef_has_its_field() {
+    for (stream, own) in CEF_KEYS_OF {
+        let mut event = json!({});
+        let mut expected = BTreeMap::new();
+        for row in CEF_KEYS.split(", ").chain(own.split(", ")) {
+            let (key, path) = row.trim().split_once(' ').unwrap();
+            insert(&mut event, path.trim(), json!(format!("the {}", path.trim())));
+            let (key, label) = key.split_once('=').map_or((key, None), |(key, label)| (key, Some(label)));
+            expected.insert(key.to_owned(), format!("the {}", path.trim()));
+            expected.extend(label.map(|label| (format!("{key}Label"), label.replace('_', " "))));
+        }
+        for (key, path, value, written) in [
+            ("rt", "@timestamp", json!("2026-03-01T10:20:30.123456Z"), "1772360430123"),
+            ("start", "event.start", json!("2026-03-01T10:20:31Z"), "1772360431000"),
+            ("end", "event.end", json!("2026-03-01T10:20:32Z"), "1772360432000"),
+            ("dvc", "host.ip", json!(["10.0.0.1", "10.0.0.2"]), "10.0.0.1"),
+            ("dvcmac", "host.mac", json!(["00-11-22-33-44-55"]), "00:11:22:33:44:55"),
+            ("src", "source.ip", json!("10.0.0.3"), "10.0.0.3"),
+            ("dst", "destination.ip", json!("10.0.0.4"), "10.0.0.4"),
+            ("deviceDirection", "network.direction", json!("outbound"), "1"),
+        ] {
+            insert(&mut event, path, value);
+            expected.insert(key.to_owned(), written.to_owned());
+        }
+        expected.insert("externalId".to_owned(), Identity::of("h", stream, "1", "").to_string());
+        for (severity, written) in [(21, "3"), (47, "5"), (73, "8"), (99, "10"), (0, "0")] {
+            insert(&mut event, "event.severity", json!(severity));
+            let messages = cef_messages(stream, json!({}), &cef_event(stream, &event)).await;
+            assert_eq!(extension(&messages[0]), expected, "{stream}");
+            let header = format!("|the event.action|the message|{written}|externalId=");
+            assert!(messages[0].contains(&header), "{stream}: {}", messages[0]);
+        }
+        let page = include_str!("../../docs/sinks/syslog.md");
+        for key in expected.keys().filter(|key| !key.ends_with("Label")) {
+            assert!(page.contains(&format!("`{key}`")), "the page has no {key}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn streams_without_a_table_have_the_event_in_msg() {
     let event = json!({ "event": { "kind": "state" }, "group": { "name": "a=b" }, "message": "Group a=b" });
@@ -436,6 +591,7 @@ async fn what_identifies_stays_whole_in_cef_and_free_texts_are_cut_before_names(
         "file": { "path": "C:\\Users\\jane\\".repeat(8), "hash": { "sha256": sha256 }, "size": 123_456_789 },
         "host": { "id": "ff819e70-af13-381e-b537-eb0eb4d6045d", "ip": ["2001:db8:85a3:0:0:8a2e:370:7334"] },
         "message": "a sentence | ".repeat(40),
+        "organization": { "id": "225494730938493804" },
         "process": { "command_line": "cmd /c =".repeat(40) },
         "user": { "name": "a user with a very long name of many words" },
     });
@@ -465,6 +621,7 @@ async fn what_identifies_stays_whole_in_cef_and_free_texts_are_cut_before_names(
             ("externalId", identity.as_str()),
             ("fileHash", &sha256),
             ("fsize", "123456789"),
+            ("flexString1", "225494730938493804"),
             ("deviceExternalId", "ff819e70-af13-381e-b537-eb0eb4d6045d"),
             ("c6a1", "2001:db8:85a3:0:0:8a2e:370:7334"),
             ("rt", "1772360430123"),

@@ -136,8 +136,10 @@ impl Message<'_> {
 
     /// Shortens values, the last first. Returns how many of the `excess` bytes are left.
     fn shorten_values(&mut self, which: Cut, mut excess: usize) -> usize {
-        for entry in self.extension.iter_mut().rev().filter(|entry| entry.cut == which) {
-            excess -= cut(&mut entry.value, excess, escaped_value);
+        for Entry { cut: when, value, .. } in self.extension.iter_mut().rev() {
+            if *when == which && !shorten::is_exact(value) {
+                excess -= cut(value, excess, escaped_value);
+            }
         }
         excess
     }

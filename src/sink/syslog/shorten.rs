@@ -10,8 +10,13 @@ pub(super) const MARK: &str = "…";
 /// In `tags`, or in `metadata.labels`, of an event that was shortened.
 const TAG: &str = "shortened";
 
+/// A member of a raw record that was shortened, which has no tags.
+const RAW_MEMBER: &str = "s1_forwarder_shortened";
+
 /// The length of SHA-512 in hexadecimal digits.
 const LONGEST_EXACT: usize = 128;
+
+const EXACT_PREFIXES: [&str; 2] = ["S-1-", "arn:"];
 
 /// Longest text in characters and longest list, for each attempt.
 const STEPS: [(usize, usize); 5] = [(1024, 64), (256, 16), (64, 8), (32, 4), (16, 2)];
@@ -32,7 +37,10 @@ pub(super) fn json(event: &[u8], schema: Schema, room: usize, size: impl Fn(&str
             event.remove("raw_data");
             event.get_mut("metadata").and_then(|metadata| metadata.get_mut("labels"))
         }
-        Schema::Raw => None,
+        Schema::Raw => {
+            event.insert(RAW_MEMBER.to_owned(), true.into());
+            None
+        }
     };
     if let Some(Value::Array(tags)) = tags {
         tags.insert(0, TAG.into());
@@ -72,11 +80,12 @@ fn shorten(value: &mut Value, characters: usize, elements: usize) {
     }
 }
 
-/// Ids, hashes, addresses and times: digits, also hexadecimal ones, and what stands between them. A part of one is
-/// worth nothing.
-fn is_exact(text: &str) -> bool {
-    text.len() <= LONGEST_EXACT
-        && text.chars().all(|character| character.is_ascii_hexdigit() || "-:.+TZ".contains(character))
+/// Ids, hashes, addresses and times: digits, also hexadecimal ones, and what stands between them. Also a security
+/// identifier of Windows and a name of a resource in AWS. A part of one is worth nothing.
+pub(super) fn is_exact(text: &str) -> bool {
+    let is_digits = text.chars().all(|character| character.is_ascii_hexdigit() || "-:.,+TZ".contains(character));
+    let is_name = EXACT_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) && !text.contains(char::is_whitespace);
+    (is_digits || is_name) && text.len() <= LONGEST_EXACT
 }
 
 fn is_marked(text: &str) -> bool {
@@ -133,7 +142,10 @@ mod tests {
             "id": "225494730938493804",
             "identity": "820198a81955184346e0e55ce8b06e03",
             "ip": "2001:db8:85a3:0:0:8a2e:370:7334",
+            "resource": "arn:aws:ec2:eu-central-1:123456789012:instance/i-0abcd1234",
             "sha512": "0a".repeat(64),
+            "sid": "S-1-5-21-3623811015-3361044348-30300820-1013",
+            "techniques": "T1059.001,T1059.003,T1566",
             "uuid": "ff819e70-af13-381e-b537-eb0eb4d6045d",
         });
         let least = json(exact.to_string().as_bytes(), Schema::Raw, 0, str::len).unwrap();

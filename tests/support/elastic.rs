@@ -18,8 +18,9 @@ pub struct Elastic {
     pub is_serverless: bool,
     /// Whether `GET /` is allowed.
     pub may_monitor: bool,
-    /// `version.distribution`, which OpenSearch has.
+    /// `version.distribution`, which OpenSearch has unless it is set to name a version of Elasticsearch.
     pub distribution: Option<&'static str>,
+    pub tagline: &'static str,
     /// Privileges on the data stream.
     pub privileges: BTreeSet<&'static str>,
     /// Whether it can say what one may do.
@@ -50,6 +51,16 @@ pub struct Elastic {
 }
 
 impl Elastic {
+    pub fn opensearch() -> Self {
+        let tagline = "The OpenSearch Project: https://opensearch.org/";
+        Self { distribution: Some("opensearch"), tagline, ..Self::new() }
+    }
+
+    /// As managed clusters and Wazuh's indexer are set.
+    pub fn opensearch_in_compatibility_mode() -> Self {
+        Self { distribution: None, ..Self::opensearch() }
+    }
+
     pub fn new() -> Self {
         Self {
             authorization: "ApiKey aWQ6a2V5".to_owned(),
@@ -57,6 +68,7 @@ impl Elastic {
             is_serverless: false,
             may_monitor: true,
             distribution: None,
+            tagline: "You Know, for Search",
             privileges: ["create_doc", "auto_configure"].into(),
             tells_privileges: true,
             stream_exists: true,
@@ -105,7 +117,7 @@ impl Contract for Elastic {
                 if let Some(distribution) = self.distribution {
                     version["distribution"] = json!(distribution);
                 }
-                Reply::new(200, json!({ "version": version }).to_string())
+                Reply::new(200, json!({ "version": version, "tagline": self.tagline }).to_string())
             }
             ("GET", "/") => refusal(403, "security_exception", "cluster:monitor/main"),
             ("POST", "/_security/user/_has_privileges") if self.tells_privileges => self.reported_privileges(asked),

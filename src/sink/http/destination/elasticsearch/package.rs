@@ -17,19 +17,28 @@ pub(super) const NO_PACKAGE: &str = "this is OpenSearch, which has no SentinelOn
 /// The answer to `GET /`.
 #[derive(Deserialize)]
 pub(super) struct Information {
-    pub(super) version: Version,
+    version: Version,
+    #[serde(default)]
+    tagline: String,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Version {
+struct Version {
     /// Absent for Elasticsearch.
-    pub(super) distribution: Option<String>,
+    distribution: Option<String>,
+}
+
+impl Information {
+    /// With `compatibility.override_main_response_version` OpenSearch names no distribution, and a version of
+    /// Elasticsearch. Its tagline stays.
+    pub(super) fn is_opensearch(&self) -> bool {
+        self.version.distribution.as_deref() == Some("opensearch") || self.tagline.contains("OpenSearch")
+    }
 }
 
 /// Whether the answer to `GET /` is that of OpenSearch.
 pub(super) fn is_opensearch(response: &Response) -> bool {
-    serde_json::from_slice(&response.body)
-        .is_ok_and(|Information { version }| version.distribution.as_deref() == Some("opensearch"))
+    serde_json::from_slice(&response.body).is_ok_and(|information: Information| information.is_opensearch())
 }
 
 /// Nothing is sent to OpenSearch: its documents would stay as they are.

@@ -98,7 +98,7 @@ pub(super) async fn install(template: &Template, base: &Endpoint, client: &SinkC
 async fn try_install(template: &Template, base: &Endpoint, client: &SinkClient) -> Result<Response, RequestError> {
     let cluster = client.send_empty(Method::GET, base.url()).await?;
     let Ok(information) = serde_json::from_slice::<Information>(&cluster.body) else { return Ok(cluster) };
-    let is_opensearch = information.version.distribution.as_deref() == Some("opensearch");
+    let is_opensearch = information.is_opensearch();
     if template.is_composed {
         let free_form = if is_opensearch { FREE_FORM_OPENSEARCH } else { FREE_FORM_ELASTICSEARCH };
         let component = put(&base.join(&format!("_component_template/{FREE_FORM_NAME}")), free_form, client).await?;

@@ -46,7 +46,7 @@ pub use private::{PRIVATE, check_private_directory, create_private_directories, 
 pub use proxy::{Proxy, ProxyError, UsedProxy, begins_twice};
 pub use reachable::{NetworkError, NotReachable, PrivateDestination, PrivateDestinations, Reach};
 pub use read_file::{not_a_regular_file, read_file, read_regular};
-pub use renewable_client::{RenewableClient, is_html};
+pub use renewable_client::{RenewableClient, is_html, wants_tls};
 pub use request_error::{
     Proxies, RequestProblem, RequestWay, describe_proxy_refusal, describe_request_error, is_tls_error,
 };

@@ -54,3 +54,14 @@ impl RenewableClient {
 pub fn is_html(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
 }
+
+/// True for the answer of a port that wants TLS to a request without it: of Go, nginx, Tomcat and Apache.
+pub fn wants_tls(body: &[u8]) -> bool {
+    const TEXTS: [&str; 4] = [
+        "HTTP request to an HTTPS server",
+        "plain HTTP request was sent to HTTPS port",
+        "combination of host and port requires TLS",
+        "plain HTTP to an SSL-enabled server port",
+    ];
+    TEXTS.iter().any(|text| memchr::memmem::find(body, text.as_bytes()).is_some())
+}

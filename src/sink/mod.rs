@@ -307,11 +307,14 @@ pub enum Probe {
 
 impl Probe {
     /// What the outcome of a request without events shows of the destination `at`; `accepted` if it would have taken
-    /// events, or refuses only that there are none.
+    /// events. One that refuses the request may only want events in it.
     pub(crate) fn of(outcome: &Outcome, at: &impl Display, accepted: Self) -> Self {
-        match outcome.reason() {
-            Some(reason) if !matches!(outcome, Outcome::Refused(_)) => Self::Failed(format!("{at}: {reason}")),
-            _ => accepted,
+        match (outcome, outcome.reason()) {
+            (_, None) => accepted,
+            (Outcome::Refused(reason), _) => Self::Reached(format!(
+                "{at} refuses a request without events ({reason}): only an event can show whether it takes them"
+            )),
+            (_, Some(reason)) => Self::Failed(format!("{at}: {reason}")),
         }
     }
 

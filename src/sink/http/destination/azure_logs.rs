@@ -314,7 +314,8 @@ impl Destination for AzureLogs {
 
     /// A request is accepted or refused as a whole.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
-        match (response.status.as_u16(), response.expect_json("Azure Monitor")) {
+        let outcome = response.expect_refusal(response.expect_json("Azure Monitor"), "error", "Azure Monitor");
+        match (response.status.as_u16(), outcome) {
             (403, _) => Outcome::Unauthorized(format!("{} ({ROLE})", response.reason())),
             (404, _) => Outcome::Misconfigured(format!("{} (no such endpoint or rule)", response.reason())),
             (400, Outcome::Refused(reason)) if error_code(response).is_some_and(|code| is_misconfigured(&code)) => {

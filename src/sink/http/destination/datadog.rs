@@ -204,7 +204,7 @@ impl Destination for Datadog {
     }
 
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
-        response.expect_json("Datadog")
+        response.expect_refusal(response.expect_json("Datadog"), "errors", "Datadog")
     }
 
     /// An empty array delivers nothing, and is read only if the key is valid.
@@ -234,6 +234,7 @@ mod tests {
             (200, "<html>a login page</html>", "Misconfigured"),
             (302, "", "Misconfigured"),
             (400, bad, "Refused"),
+            (400, r#"{"message":"Bad Request"}"#, "Misconfigured"),
             (401, r#"{"errors":[{"status":"401","title":"Unauthorized"}]}"#, "Unauthorized"),
             (403, r#"{"errors":[{"status":"403","title":"Forbidden"}]}"#, "Unauthorized"),
             (404, "", "Misconfigured"),

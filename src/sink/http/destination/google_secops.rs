@@ -241,7 +241,7 @@ impl Destination for GoogleSecops {
 
     /// A request is accepted or refused as a whole, and only the message says why.
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
-        match response.expect_json("Google SecOps") {
+        match response.expect_refusal(response.expect_json("Google SecOps"), "error", "Google SecOps") {
             Outcome::RetryLater { reason, after } if response.status.as_u16() == 429 => {
                 Outcome::RetryLater { reason, after: after.or(Some(THROTTLED)) }
             }

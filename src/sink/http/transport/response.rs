@@ -1,10 +1,11 @@
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use serde::de::IgnoredAny;
 
-use crate::settings::{KnownSecrets, retry_after};
+use crate::settings::{KnownSecrets, retry_after, wants_tls};
 use crate::sink::{Outcome, Rejection};
 
 /// A response of the destination, borrowed, with the beginning of its body.
@@ -79,6 +80,9 @@ impl ResponseView<'_> {
         match self.status.as_u16() {
             200..=299 => Outcome::Delivered,
             300..=399 => Outcome::Misconfigured(self.redirect()),
+            400 | 422 if wants_tls(self.body) => {
+                Outcome::Misconfigured(format!("{}; the port wants TLS: write https://", self.reason()))
+            }
             // A proxy refuses the request, such as one without a valid client certificate.
             400 | 422 if self.is_html() => Outcome::Misconfigured(self.html_reason()),
             400 | 422 => Outcome::Refused(self.reason()),
@@ -112,6 +116,20 @@ impl ResponseView<'_> {
             Outcome::Delivered if !self.body.is_empty() && serde_json::from_slice::<IgnoredAny>(self.body).is_err() => {
                 self.unexpected(destination)
             }
+            outcome => outcome,
+        }
+    }
+
+    /// The same outcome, but for a refusal without `key`, which all refusals of `destination` have: it comes from
+    /// something on the way, and says nothing of the events.
+    pub fn expect_refusal(&self, outcome: Outcome, key: &str, destination: &str) -> Outcome {
+        let is_own = || match serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(self.body) {
+            Ok(body) => body.contains_key(key),
+            // The beginning of a long one.
+            Err(error) => error.is_eof() && !self.body.is_empty(),
+        };
+        match outcome {
+            Outcome::Refused(_) if !is_own() => self.unexpected(destination),
             outcome => outcome,
         }
     }
@@ -196,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_size_error_is_recognised_whatever_its_status() {
-        let of = |status, body: &str| judged_by(|response| response.by_status(), status, body, 4);
+        let outcome = |status, body: &str| judged_by(|response| response.by_status(), status, body, 4);
         for body in [
             "rpc error: code = ResourceExhausted desc = grpc: received message larger than max (281827 vs. 100000)",
             "rpc error: code = ResourceExhausted desc = trying to send message larger than max (5000000 vs. 4194304)",
@@ -204,7 +222,7 @@ mod tests {
             "http: request body too large",
         ] {
             for status in [408, 429, 500, 502, 503] {
-                assert_eq!(of(status, body), "TooLarge", "{status} {body}");
+                assert_eq!(outcome(status, body), "TooLarge", "{status} {body}");
             }
         }
         for body in [
@@ -214,7 +232,7 @@ mod tests {
             r#"{"error":{"code":429,"message":"Quota exceeded: request size per minute"}}"#,
             "",
         ] {
-            assert_eq!(of(429, body), "RetryLater", "{body}");
+            assert_eq!(outcome(429, body), "RetryLater", "{body}");
         }
     }
 
@@ -232,5 +250,34 @@ mod tests {
         let reason = response.reason();
         assert!(reason.starts_with("502 Bad Gateway: <html> [31m <b>Bad</b> Gatewayxxx"), "{reason}");
         assert!(reason.len() < 240 && !reason.contains(char::is_control), "{reason}");
+    }
+
+    #[test]
+    fn a_port_that_wants_tls_refuses_no_event() {
+        for body in [
+            "Client sent an HTTP request to an HTTPS server.\n",
+            "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>",
+            "Bad Request\nThis combination of host and port requires TLS.\n",
+            "<p>Reason: You're speaking plain HTTP to an SSL-enabled server port.<br /></p>",
+        ] {
+            assert_eq!(judged_by(|response| response.by_status(), 400, body, 4), "Misconfigured", "{body}");
+        }
+        assert_eq!(judged_by(|response| response.by_status(), 400, "bad event", 4), "Refused");
+    }
+
+    #[test]
+    fn a_refusal_in_another_form_comes_from_something_on_the_way() {
+        let expect = |response: &ResponseView<'_>| response.expect_refusal(response.by_status(), "error", "X");
+        for (body, expected) in [
+            (r#"{"error":{"code":"InvalidPayload"}}"#, "Refused"),
+            (r#"{"error":{"message":"it is cut o"#, "Refused"),
+            (r#"{"message":"Bad Request"}"#, "Misconfigured"),
+            ("Bad Request", "Misconfigured"),
+            ("[]", "Misconfigured"),
+            ("", "Misconfigured"),
+        ] {
+            assert_eq!(judged_by(expect, 400, body, 4), expected, "{body}");
+        }
+        assert_eq!(judged_by(expect, 503, "busy", 4), "RetryLater");
     }
 }

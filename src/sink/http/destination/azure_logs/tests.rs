@@ -40,6 +40,7 @@ fn each_response_has_its_outcome() {
         (400, r#"{"error":{"code":"MissingApiVersionParameter","message":"x"}}"#, "Misconfigured"),
         (400, r#"{"error":{"code":"InvalidPayload","message":"not JSON"}}"#, "Refused"),
         (400, "<html>Bad Request</html>", "Misconfigured"),
+        (400, r#"{"message":"Bad Request"}"#, "Misconfigured"),
         (401, r#"{"error":{"code":"InvalidToken","message":"expired"}}"#, "Unauthorized"),
         (403, r#"{"error":{"code":"OperationFailed","message":"no role"}}"#, "Unauthorized"),
         (404, r#"{"error":{"code":"NotFound","message":"rule"}}"#, "Misconfigured"),

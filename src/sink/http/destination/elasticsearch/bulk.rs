@@ -7,7 +7,8 @@ use crate::sink::{Outcome, Rejection};
 
 /// The parts of a response that are read. Without the filter it repeats a lot for each document.
 pub(super) const FILTER: &str = "took,errors,items.*.status,items.*.error.type,items.*.error.reason,\
-                                 items.*.error.caused_by.reason,items.*.error.caused_by.caused_by.reason,\
+                                 items.*.error.caused_by.type,items.*.error.caused_by.reason,\
+                                 items.*.error.caused_by.caused_by.type,items.*.error.caused_by.caused_by.reason,\
                                  items.*.failure_store";
 
 #[derive(Deserialize)]
@@ -46,7 +47,7 @@ struct Refused {
 
 /// A 400 that is no fault of a document, since every document gets it: type, beginning of the reason, and what to do.
 /// The rest of a reason is not compared, for it may quote a document.
-const OWN_REFUSALS: [(&str, &str, &str); 8] = [
+const OWN_REFUSALS: [(&str, &str, &str); 12] = [
     ("index_closed_exception", "", "open the index"),
     ("invalid_index_name_exception", "", "correct `data_stream` or `index`"),
     ("validation_exception", "", SHARDS),
@@ -54,6 +55,10 @@ const OWN_REFUSALS: [(&str, &str, &str); 8] = [
     ("illegal_argument_exception", "no write index is defined", "set `is_write_index` on one index of the alias"),
     ("illegal_argument_exception", "pipeline with id [", "create the ingest pipeline, or correct `ingest_pipeline`"),
     ("illegal_argument_exception", "no matching index template", "create an index template for the data stream"),
+    ("illegal_argument_exception", "composable template [", TEMPLATE),
+    ("illegal_argument_exception", "unknown setting [", TEMPLATE),
+    ("mapper_parsing_exception", "Failed to parse mapping", TEMPLATE),
+    ("invalid_alias_name_exception", "", "correct `data_stream` or `index`"),
     (
         "illegal_argument_exception",
         "only write ops with an op_type of create",
@@ -61,6 +66,7 @@ const OWN_REFUSALS: [(&str, &str, &str); 8] = [
     ),
 ];
 
+const TEMPLATE: &str = "correct the index template or its component templates";
 const SHARDS: &str = "the cluster creates no index: delete indices, add nodes or raise its limit of shards";
 
 impl ClusterError {
@@ -77,9 +83,13 @@ impl ClusterError {
 
     /// What to do, if no document is to blame.
     fn advice(&self) -> Option<&'static str> {
-        let reason = self.reason.as_deref().unwrap_or_default();
-        let known = OWN_REFUSALS.iter().find(|(kind, start, _)| self.kind == *kind && reason.starts_with(start));
-        known.map(|(_, _, advice)| *advice)
+        let chain = std::iter::successors(Some(self), |error| error.caused_by.as_deref());
+        let advice = |error: &Self| {
+            let reason = error.reason.as_deref().unwrap_or_default();
+            let known = OWN_REFUSALS.iter().find(|(kind, start, _)| error.kind == *kind && reason.starts_with(start));
+            known.map(|(_, _, advice)| *advice)
+        };
+        chain.take(3).find_map(advice)
     }
 }
 
@@ -114,7 +124,9 @@ pub(super) fn judge(response: &ResponseView<'_>) -> Outcome {
 
 /// A 400 for the whole request.
 fn judge_refusal(response: &ResponseView<'_>, reason: String) -> Outcome {
-    let Ok(Refused { error }) = serde_json::from_slice(response.body) else { return Outcome::Refused(reason) };
+    let Ok(Refused { error }) = serde_json::from_slice(response.body) else {
+        return response.expect_refusal(Outcome::Refused(reason), "error", "Elasticsearch");
+    };
     let reason = format!("{} {}", response.status.as_u16(), error.text(response));
     match error.advice() {
         Some(advice) => Outcome::Misconfigured(format!("{reason}; {advice}")),
@@ -273,7 +285,7 @@ mod tests {
     }
 
     /// Texts of OpenSearch 2.19 and of Elasticsearch.
-    const OWN: [(&str, &str); 9] = [
+    const OWN: [(&str, &str); 13] = [
         ("index_closed_exception", "closed"),
         ("invalid_index_name_exception", "Invalid index name [A], must be lowercase"),
         (
@@ -299,6 +311,13 @@ mod tests {
         ("illegal_argument_exception", "pipeline with id [s1] does not exist"),
         ("illegal_argument_exception", "no matching index template found for data stream [logs-s1-x]"),
         ("illegal_argument_exception", "only write ops with an op_type of create are allowed in data streams"),
+        ("illegal_argument_exception", "composable template [s1] template after composition is invalid"),
+        (
+            "illegal_argument_exception",
+            "unknown setting [index.foo] please check that any required plugins are installed",
+        ),
+        ("mapper_parsing_exception", "Failed to parse mapping: analyzer [own] has not been configured in mappings"),
+        ("invalid_alias_name_exception", "Invalid alias name [s1]: an index or data stream exists with the same name"),
     ];
 
     #[test]
@@ -313,6 +332,13 @@ mod tests {
             let whole = serde_json::json!({ "error": error, "status": 400 }).to_string();
             assert_eq!(judged(400, &whole), "Misconfigured", "{whole}");
         }
+        // The pipeline is in order, and one that it calls is not.
+        let error = serde_json::json!({
+            "type": "illegal_state_exception", "reason": "failed to execute pipeline [outer]",
+            "caused_by": { "type": "illegal_argument_exception", "reason": "pipeline with id [inner] does not exist" },
+        });
+        let item = serde_json::json!({ "create": { "status": 400, "error": error } }).to_string();
+        assert_eq!(judged(200, &items([&item, &item])), "Misconfigured", "{item}");
         // A reason may quote a document, which must not stop the lane.
         for reason in ["failed to parse: no write index is defined", "x: pipeline with id [s1] does not exist"] {
             let error = serde_json::json!({ "type": "illegal_argument_exception", "reason": reason });

@@ -47,6 +47,7 @@ fn each_response_has_its_outcome() {
         (400, r#"{"error":{"code":400,"message":"entry 7: log type SENTINELONE_ALERT has no field x"}}"#, "Refused"),
         (400, r#"{"error":{"code":400,"message":"Request payload size exceeds the limit"}}"#, "TooLarge"),
         (400, "<html>", "Misconfigured"),
+        (400, "", "Misconfigured"),
         (401, r#"{"error":{"code":401,"message":"x","status":"UNAUTHENTICATED"}}"#, "Unauthorized"),
         (403, r#"{"error":{"code":403,"message":"x","status":"PERMISSION_DENIED"}}"#, "Unauthorized"),
         (404, r#"{"error":{"code":404,"message":"x","status":"NOT_FOUND"}}"#, "Misconfigured"),

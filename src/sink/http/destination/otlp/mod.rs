@@ -228,8 +228,10 @@ impl Destination for Otlp {
             429 | 502..=504 => retry(),
             408 | 425 | 500..=599 if self.retry_server_errors => retry(),
             300..=399 | 408 | 425 | 500..=599 => Outcome::Misconfigured(self.reason(response)),
-            400 | 422 if !response.is_html() => Outcome::Refused(self.reason(response)),
-            _ => response.by_status(),
+            _ => match response.by_status() {
+                Outcome::Refused(_) => Outcome::Refused(self.reason(response)),
+                outcome => outcome,
+            },
         }
     }
 
@@ -244,7 +246,7 @@ impl Destination for Otlp {
             200..=299 if partial_success(self.response_encoding(response), response.body).is_some() => {
                 Probe::Verified(format!("{endpoint} {accepts}"))
             }
-            400 => Probe::Verified(format!("{endpoint} {accepts} and refuses an empty request")),
+            400 => Probe::of(&self.judge(response), endpoint, Probe::Verified(format!("{endpoint} {accepts}"))),
             200..=299 => Probe::Failed(format!("{endpoint}: {}", not_from(OTLP, &response.reason()))),
             _ => Probe::Failed(format!("{endpoint}: {}", self.reason(response))),
         };

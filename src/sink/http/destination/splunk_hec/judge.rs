@@ -29,7 +29,7 @@ pub(super) fn judge(response: &ResponseView<'_>) -> Outcome {
     let Some(ResponseBody { code, invalid, .. }) = ResponseBody::of(response) else {
         return match response.by_status() {
             Outcome::Delivered => response.unexpected(HEC),
-            other => other,
+            other => response.expect_refusal(other, "code", HEC),
         };
     };
     let invalid = invalid.filter(|index| *index < response.events);
@@ -87,6 +87,7 @@ mod tests {
             (401, r#"{"text":"Invalid authorization","code":3}"#, "Unauthorized"),
             (403, r#"{"text":"Invalid token","code":4}"#, "Unauthorized"),
             (400, r#"{"text":"No data","code":5}"#, "Misconfigured"),
+            (400, "Bad Request", "Misconfigured"),
             (400, r#"{"text":"Invalid data format","code":6,"invalid-event-number":1}"#, "rejected [1] retry [2, 3]"),
             (400, r#"{"text":"Invalid data format","code":6,"invalid-event-number":3}"#, "rejected [3] retry []"),
             (400, r#"{"text":"Invalid data format","code":6,"invalid-event-number":4}"#, "Refused"),

@@ -76,7 +76,7 @@ impl Connect {
 
     /// Classifies the error of a call. `what` names the transactional id or topic of the call.
     pub(super) fn failure(&self, error: &RdKafkaError, what: &str) -> Failure {
-        failure_of(error, what, self.events.recent())
+        failure_of(error, what, self.events.cause(code_of(error)))
     }
 }
 

@@ -86,6 +86,14 @@ impl Events {
         recent.error.as_ref().filter(|(at, _)| at.elapsed() < RECENT).map(|(_, error)| error.clone())
     }
 
+    /// What explains `code`, that of a call: the last broker error, or what may be wrong where brokers say nothing.
+    pub(crate) fn cause(&self, code: RDKafkaErrorCode) -> Option<BrokerError> {
+        use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, MessageTimedOut, OperationTimedOut};
+        let is_silence = matches!(code, AllBrokersDown | BrokerTransportFailure | MessageTimedOut | OperationTimedOut);
+        let silent = || BrokerError { code, reason: format!("{}{NO_ANSWER}", self.brokers) };
+        self.recent().or_else(|| is_silence.then(silent))
+    }
+
     /// Clears the last error after a delivery.
     pub(crate) fn forget(&self) {
         self.recent.lock().error = None;
@@ -137,8 +145,12 @@ impl ClientContext for Events {
 
 impl ConsumerContext for Events {}
 
+const NO_ANSWER: &str = "; does `brokers` name Kafka's listener, and does it want TLS (`options: { security.protocol: \
+                         SSL }`)?";
+
 /// What to change, by a part of librdkafka's text.
-const ADVICE: [(&str, &str); 6] = [
+const ADVICE: [(&str, &str); 7] = [
+    ("brokers are down", NO_ANSWER),
     // Four bytes of an answer in HTTP, read as its size.
     ("Invalid response size", "; the port speaks another protocol: does `brokers` name Kafka's listener?"),
     ("Connection refused", "; nothing listens there: is `brokers` right, and does the broker run?"),

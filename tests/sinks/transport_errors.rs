@@ -218,7 +218,13 @@ async fn a_proxy_that_fails_is_named_with_its_setting() {
 async fn brokers_that_are_none_are_told_apart() {
     let refused = format!("127.0.0.1:{}", ports::free());
     let web = Peer::start(Some(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")).await;
+    let silent = Peer::start(None).await;
+    // As a port with TLS does that gets no handshake.
+    let closing = Peer::start(Some(b"")).await;
+    const NOBODY: &str = "does `brokers` name Kafka's listener, and does it want TLS";
     for (broker, advice) in [
+        (silent.address.to_string(), NOBODY),
+        (closing.address.to_string(), NOBODY),
         (refused, "nothing listens there: is `brokers` right, and does the broker run?"),
         (web.address.to_string(), "the port speaks another protocol: does `brokers` name Kafka's listener?"),
     ] {

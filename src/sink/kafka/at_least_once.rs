@@ -114,7 +114,11 @@ impl KafkaSink {
             self.policy.forget();
             self.fatal.store(0, Ordering::Relaxed);
         }
-        let broker_error = producer.events.recent();
+        let timed_out = reports.contains(&Report::Failed(RDKafkaErrorCode::MessageTimedOut));
+        let broker_error = match timed_out {
+            true => producer.events.cause(RDKafkaErrorCode::MessageTimedOut),
+            false => producer.events.recent(),
+        };
         let status = reports::status(&reports);
         let mut outcome = reports::outcome(batch, &reports, broker_error.as_ref(), &self.policy, Instant::now());
         if let Some((code, reason)) = producer.fatal_error() {
@@ -162,7 +166,7 @@ impl KafkaSink {
             {
                 Err(Probe::Reached("the brokers respond; the topics depend on labels from the console".to_owned()))
             }
-            Err(error) => Err(reports::probe(topic, error, connect.events.recent().as_ref())),
+            Err(error) => Err(reports::probe(topic, error, connect.events.cause(error).as_ref())),
         }
     }
 }

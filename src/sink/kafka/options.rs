@@ -38,6 +38,14 @@ impl Options {
         if settings.brokers.iter().all(|broker| broker.trim().is_empty()) {
             return Err(BuildError::value("brokers", "name at least one, as HOST:PORT"));
         }
+        let has_scheme = |broker: &&String| {
+            let scheme = broker.split_once("://").map(|(scheme, _)| scheme.trim().to_ascii_lowercase());
+            scheme.is_some_and(|scheme| !["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"].contains(&&*scheme))
+        };
+        if let Some(broker) = settings.brokers.iter().find(has_scheme) {
+            let problem = format!("`{broker}`: write HOST:PORT; TLS is `options: {{ security.protocol: SSL }}`");
+            return Err(BuildError::value("brokers", problem));
+        }
         if common.proxy.is_some() {
             return Err(BuildError::value("proxy", "Kafka has no proxies"));
         }

@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use super::Endpoint;
 use crate::record::{Stream, Timestamp};
+use crate::settings::wants_tls;
 
 /// For an answer whose status says nothing of the stream.
 pub(super) fn of_status(status: StatusCode) -> Option<&'static str> {
@@ -20,6 +21,18 @@ pub(super) fn of_status(status: StatusCode) -> Option<&'static str> {
 
 /// For an answer from elsewhere.
 pub const IS_IT_THE_CONSOLE: &str = "is `console.url` the console's own address?";
+/// For a port that got a request without TLS.
+const WANTS_TLS: &str = "the port wants TLS: write https:// in `console.url`";
+
+/// For a body that no console writes, which is not about the token or a stream.
+pub fn of_foreign_body(body: &[u8]) -> &'static str {
+    if wants_tls(body) { WANTS_TLS } else { IS_IT_THE_CONSOLE }
+}
+
+/// Whether a text ends with the advice for an answer from elsewhere. It needs no other.
+pub fn is_from_elsewhere(reason: &str) -> bool {
+    reason.ends_with(IS_IT_THE_CONSOLE) || reason.ends_with(WANTS_TLS)
+}
 
 /// For records of a stream that the token may not read.
 pub(super) fn of_permission(stream: Stream) -> String {

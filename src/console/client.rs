@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use url::Url;
 
+use super::advice;
 use super::alert_fields::UnknownFields;
 use super::settings::DEFAULT_TIMEOUT;
 use super::tokens::Tokens;
@@ -259,8 +260,10 @@ impl Client {
         let url = self.url_of("users/api-token-details", std::iter::empty());
         let call = ApiCall { token_in_body: true, ..self.call(&url) };
         let answer = self.request(self.permit().await, call, None).await?;
-        let envelope: Envelope = serde_json::from_slice(&answer)
-            .map_err(|_| ConsoleError::transient("the answer about the token has an unexpected form"))?;
+        let envelope: Envelope = serde_json::from_slice(&answer).map_err(|_| {
+            let advice = advice::of_foreign_body(&answer);
+            ConsoleError::transient(format!("the answer about the token has an unexpected form; {advice}"))
+        })?;
         Ok(envelope.data.and_then(|details| Timestamp::parse(&details.expires_at?).ok()))
     }
 
@@ -399,7 +402,9 @@ impl Client {
             let error = ConsoleError::from_status(&response, &secrets, self.clock.now(), with_cursor);
             return Err(match error.without(&secrets) {
                 // Consoles differ in how they report an unknown token.
-                ConsoleError::BadRequest(reason) if call.token_in_body => ConsoleError::Unauthorized(reason),
+                ConsoleError::BadRequest(reason) if call.token_in_body && !advice::is_from_elsewhere(&reason) => {
+                    ConsoleError::Unauthorized(reason)
+                }
                 error => error,
             });
         }
@@ -448,5 +453,47 @@ fn status_label(outcome: &Result<Response, TransportError>) -> &str {
         Err(TransportError::Timeout(_)) => "timeout",
         Err(TransportError::Broken(_)) => "broken",
         Err(TransportError::TooLarge(_)) => "too_large",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::Limiters;
+    use crate::console::scripted::ScriptedTransport;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_release_is_asked_for_once_a_day_and_after_a_refusal_once_an_hour() {
+        let asked = Arc::new(Mutex::new(0));
+        let may_know = Arc::new(AtomicBool::new(true));
+        let transport = {
+            let asked = asked.clone();
+            let may_know = may_know.clone();
+            ScriptedTransport::new(move |_| {
+                *asked.lock() += 1;
+                let (status, body) = match may_know.load(Ordering::Relaxed) {
+                    true => (StatusCode::OK, r#"{"data":{"release":"S-25.1.4#19"}}"#),
+                    false => (StatusCode::FORBIDDEN, r#"{"errors":[{"code":4030010,"title":"Forbidden"}]}"#),
+                };
+                std::future::ready(Ok(Response { status, headers: HeaderMap::new(), body: body.into() }))
+            })
+        };
+        let settings = serde_json::from_str(r#"{"url": "https://console.example", "token": "t"}"#).unwrap();
+        let limiter = Limiters::default().join_for(&settings);
+        let client = Client::new(&settings, Arc::new(transport), limiter, Clock::System);
+        let minute = Duration::from_secs(60);
+        for (wait, known, requests) in [
+            (Duration::ZERO, true, 1),
+            (RELEASE_AGE - minute, true, 1),
+            (minute, true, 2),
+            (RELEASE_AGE, false, 3),
+            (RELEASE_UNKNOWN_AGE - minute, false, 3),
+            (minute, false, 4),
+        ] {
+            tokio::time::advance(wait).await;
+            may_know.store(known, Ordering::Relaxed);
+            assert_eq!(client.release().await.as_deref(), known.then_some("S-25.1.4#19"));
+            assert_eq!(*asked.lock(), requests);
+        }
     }
 }

@@ -51,7 +51,7 @@ impl ConsoleError {
     /// What to change so that records of this stream can be read, unless the text says it.
     pub fn advice(&self, stream: Stream) -> Option<String> {
         match self {
-            Self::Forbidden(reason) | Self::Missing(reason) if reason.ends_with(advice::IS_IT_THE_CONSOLE) => None,
+            Self::Forbidden(reason) | Self::Missing(reason) if advice::is_from_elsewhere(reason) => None,
             Self::Forbidden(_) => Some(advice::of_permission(stream)),
             Self::Missing(_) => Some(advice::REMOVE_STREAM.to_owned()),
             _ => None,
@@ -66,9 +66,12 @@ impl ConsoleError {
     /// Classifies a status other than 200. `with_cursor`: the request had a cursor.
     pub(super) fn from_status(response: &Response, secrets: &KnownSecrets, now: Timestamp, with_cursor: bool) -> Self {
         let Response { status, headers, body } = response;
-        // A console refuses in JSON. A page is from something before it, or from another server.
-        let is_page = matches!(status.as_u16(), 403 | 404 | 501) && serde_json::from_slice::<IgnoredAny>(body).is_err();
-        let advice = if is_page { Some(advice::IS_IT_THE_CONSOLE) } else { advice::of_status(*status) };
+        // A console refuses in JSON. Another answer is from something before it, or from another server. Nothing at all
+        // may be a console's refusal of the token.
+        let is_refusal = matches!(status.as_u16(), 400..=407 | 409..=424 | 501);
+        let says_nothing = body.is_empty() && !matches!(status.as_u16(), 403 | 404 | 501);
+        let is_foreign = is_refusal && !says_nothing && serde_json::from_slice::<IgnoredAny>(body).is_err();
+        let advice = if is_foreign { Some(advice::of_foreign_body(body)) } else { advice::of_status(*status) };
         let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
         let reason = format!("{}{advice}", describe(*status, body, secrets));
         let now = UNIX_EPOCH + Duration::from_micros(now.micros().try_into().unwrap_or_default());

@@ -43,7 +43,10 @@ pub async fn reach(settings: &ConsoleSettings) -> Result<Reached, ReachError> {
     let is_page = kind.starts_with("text/html");
     let odd = match response.status() {
         StatusCode::NOT_FOUND => Some("404 for what every console has"),
-        status if status.is_success() && is_page => Some("a web page instead of an answer of the API"),
+        StatusCode::BAD_REQUEST => Some("400 for what every console has"),
+        status if is_page && (status.is_success() || status.is_client_error()) => {
+            Some("a web page instead of an answer of the API")
+        }
         _ => None,
     };
     let url = response.url();

@@ -267,13 +267,16 @@ impl PullStage<'_> {
     /// Reports a refusal. A refused token may have expired or have been revoked: the console, or an earlier answer of
     /// it, can tell.
     async fn refused(&self, error: ConsoleError) -> Failure {
-        let advice = if let ConsoleError::Unauthorized(_) = error {
-            let meter = &self.lane.delivery.meter;
-            let now = self.lane.delivery.clock.now();
-            let expiry = self.lane.client.token_expiry().await.ok().flatten().or_else(|| meter.known_token_expiry());
-            Some(advice::of_token(expiry, now))
-        } else {
-            error.advice(self.lane.pull.stream)
+        let advice = match &error {
+            ConsoleError::Unauthorized(reason) if advice::is_from_elsewhere(reason) => None,
+            ConsoleError::Unauthorized(_) => {
+                let meter = &self.lane.delivery.meter;
+                let now = self.lane.delivery.clock.now();
+                let expiry =
+                    self.lane.client.token_expiry().await.ok().flatten().or_else(|| meter.known_token_expiry());
+                Some(advice::of_token(expiry, now))
+            }
+            error => error.advice(self.lane.pull.stream),
         };
         let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
         let reason = format!("{}{error}{advice}", self.prefix);

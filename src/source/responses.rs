@@ -3,8 +3,9 @@
 use tracing::warn;
 
 use super::pager::Pager;
+use crate::console::advice::IS_IT_THE_CONSOLE;
 use crate::console::{ConsoleError, Redactor};
-use crate::record::{self, Connection, Stream, parse_connection, parse_page};
+use crate::record::{self, Connection, PageError, Stream, parse_connection, parse_page};
 
 /// How often a page of unified alerts with an error next to its data is asked for again before it is used as it is.
 const PARTIAL_TRIES: usize = 3;
@@ -17,16 +18,24 @@ pub fn read_page<'a>(stream: Stream, body: &'a [u8], redactor: &Redactor) -> Res
     if stream == Stream::UnifiedAlerts {
         return Ok(read_alerts(body, redactor)?.page);
     }
-    let page = parse_page(body).map_err(|error| redactor.unreadable(&error))?;
+    let page = parse_page(body).map_err(|error| unreadable(&error, redactor))?;
     match page.errors.first() {
         None => Ok(page),
         Some(error) => Err(answered_with(error, redactor)),
     }
 }
 
+/// The error for an answer that is no page.
+fn unreadable(error: &PageError, redactor: &Redactor) -> ConsoleError {
+    match error {
+        PageError::Html => redactor.unreadable(&format!("{error}; {IS_IT_THE_CONSOLE}")),
+        _ => redactor.unreadable(error),
+    }
+}
+
 /// A page of unified alerts with the errors next to its data.
 fn read_alerts<'a>(body: &'a [u8], redactor: &Redactor) -> Result<Connection<'a>, ConsoleError> {
-    parse_connection(body, "alerts").map_err(|error| redactor.unreadable(&error))
+    parse_connection(body, "alerts").map_err(|error| unreadable(&error, redactor))
 }
 
 /// A 200 that holds an error.

@@ -275,10 +275,28 @@ fn answering(answer: &'static str) -> String {
 fn check_advises_where_something_else_answers_than_a_console() {
     const PAGE: &str =
         "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>";
+    const LOGIN: &str =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>";
+    const NULL: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nnull";
+    const PROXY: &str =
+        "HTTP/1.1 401 Unauthorized\r\nContent-Type: text/html\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>";
+    const TLS_PORT: &str = "HTTP/1.1 400 Bad Request\r\nContent-Length: 48\r\nConnection: close\r\n\r\n\
+                            Client sent an HTTP request to an HTTPS server.\n";
     const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     for (answer, subject, advice) in [
         (PAGE, " console ", "404 for what every console has: is `console.url` the console's own address?"),
         (PAGE, " stream threats ", "404 Not Found; is `console.url` the console's own address?"),
+        (LOGIN, " token ", "unexpected form; is `console.url` the console's own address?"),
+        (
+            LOGIN,
+            " stream threats ",
+            "failed   the answer is HTML, not JSON; is `console.url` the console's own address?",
+        ),
+        (NULL, " stream threats ", "failed   the answer is JSON, but not a page of records"),
+        (PROXY, " token ", "401 Unauthorized; is `console.url` the console's own address?"),
+        (TLS_PORT, " console ", "400 for what every console has"),
+        (TLS_PORT, " token ", "400 Bad Request; the port wants TLS: write https:// in `console.url`"),
+        (TLS_PORT, " stream threats ", "400 Bad Request; the port wants TLS: write https:// in `console.url`"),
         (
             BUSY,
             " token ",
@@ -290,6 +308,7 @@ fn check_advises_where_something_else_answers_than_a_console() {
         let (code, out, errors) = run(program().arg("check").arg(directory.path()).env("S1_CLI_TEST_TOKEN", "token"));
         let row = out.lines().find(|line| line.contains(subject)).unwrap_or_else(|| panic!("{out}{errors}"));
         assert!(code == 1 && row.contains(advice), "{advice} is not in {row}");
+        assert!(row.matches("is `console.url`").count() < 2, "{row}");
     }
 }
 

@@ -10,7 +10,7 @@ use crate::console::{self, Client, ConsoleError, ConsoleSettings, ConsoleUrl, Li
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Level, Scope, Timestamp};
 use crate::settings::{Id, UsedProxy};
-use crate::source::{By, Pull, Request, Window, visible_scopes};
+use crate::source::{By, Pull, Request, Window, read_page, visible_scopes};
 
 /// A token that expires within this time gets a warning.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -61,11 +61,15 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
     for pull in streams {
         let subject = format!("stream {}", pull.stream);
         let probe = Request::probe(pull.stream, ONE_RECORD);
-        findings.push(match probe.send(&client, client.permit().await, None).await {
-            Ok(_) => counted(&subject, count(&client, pull).await, settings),
+        let answer = probe.send(&client, client.permit().await, None).await;
+        let read = answer.and_then(|body| read_page(pull.stream, &body, client.redactor()).map(drop));
+        findings.push(match read {
+            Ok(()) => counted(&subject, count(&client, pull).await, settings),
             Err(error) => {
-                let advice = match error {
-                    ConsoleError::Missing(_) if is_odd => Some(IS_IT_THE_CONSOLE.to_owned()),
+                let advice = match &error {
+                    ConsoleError::Missing(reason) if is_odd && !advice::is_from_elsewhere(reason) => {
+                        Some(IS_IT_THE_CONSOLE.to_owned())
+                    }
                     _ => error.advice(pull.stream),
                 };
                 let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
@@ -174,6 +178,9 @@ async fn token(client: &Client) -> Result<Finding, Finding> {
                 return Err(finding);
             }
             finding
+        }
+        Err(ConsoleError::Unauthorized(reason)) if advice::is_from_elsewhere(&reason) => {
+            return Err(failed("token", reason));
         }
         Err(error @ ConsoleError::Unauthorized(_)) => {
             return Err(failed("token", format!("{error}; {}", advice::of_token(None, Timestamp::now()))));

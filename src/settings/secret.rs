@@ -59,11 +59,15 @@ const SCHEMES: [&str; 7] = ["ApiToken", "Bearer", "Token", "ApiKey", "Splunk", "
 /// The reason, and what to do, if the text has something around or instead of the token.
 pub fn check_token(text: &str) -> Result<(), String> {
     let text = text.trim();
-    let is_quote = |char: char| matches!(char, '"' | '\'' | '`');
+    let is_quote = |char: char| matches!(char, '"' | '\'' | '`' | '“' | '”' | '„' | '‘' | '’' | '‚' | '«' | '»');
     let first_word = text.split_whitespace().next().unwrap_or_default();
     let scheme = SCHEMES.iter().find(|scheme| scheme.eq_ignore_ascii_case(first_word) && first_word.len() < text.len());
     let placeholder = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-    let is_template = placeholder.is_some() || (text.starts_with("{{") && text.ends_with("}}"));
+    let stands_in = |open: &str, close: &str| text.starts_with(open) && text.ends_with(close);
+    let is_template = placeholder.is_some() || stands_in("{{", "}}") || stands_in("%", "%") || stands_in("<", ">");
+    // What follows may be the padding of base 64.
+    let assigned = text.split_once('=').filter(|(_, value)| !value.trim_matches('=').is_empty());
+    let is_assigned = assigned.is_some_and(|(name, _)| is_variable(&name.to_ascii_uppercase()));
     if text.starts_with(is_quote) || text.ends_with(is_quote) {
         Err("stands in quotes: remove them".to_owned())
     } else if let Some(scheme) = scheme {
@@ -72,7 +76,12 @@ pub fn check_token(text: &str) -> Result<(), String> {
         Err(format!("is ${{{name}}}, which is not replaced here: write {{ env: {name} }} in the pipeline file"))
     } else if is_template || text.strip_prefix('$').is_some_and(is_variable) {
         // Without braces it may be a token, so the text is not shown.
-        Err("is ${…}, $… or {{…}}, which is not replaced here: write { env: NAME } in the pipeline file".to_owned())
+        Err("is ${…}, $…, {{…}}, %…% or <…>, which is not replaced here: write { env: NAME } in the pipeline file"
+            .to_owned())
+    } else if text.contains(char::is_whitespace) {
+        Err("has a blank or a line break in it: leave nothing but the token".to_owned())
+    } else if is_assigned {
+        Err("begins with a name and `=`: remove them".to_owned())
     } else {
         Ok(())
     }
@@ -466,9 +475,16 @@ mod tests {
             (format!("{CANARY}'"), "stands in quotes: remove them"),
             ("${ACME_TOKEN}".to_owned(), "is ${ACME_TOKEN}, which is not replaced here: write { env: ACME_TOKEN }"),
             // It may be a token: it is not shown.
-            ("$ACME_TOKEN".to_owned(), "is ${…}, $… or {{…}}, which is not replaced here: write { env: NAME }"),
+            ("$ACME_TOKEN".to_owned(), "is ${…}, $…, {{…}}, %…% or <…>, which is not replaced here"),
             (format!("${{{CANARY}}}"), "not replaced here: write { env: NAME }"),
             (format!("{{{{ {CANARY} }}}}"), "not replaced here: write { env: NAME }"),
+            (format!("%{CANARY}%"), "not replaced here: write { env: NAME }"),
+            (format!("<{CANARY}>"), "not replaced here: write { env: NAME }"),
+            (format!("“{CANARY}”"), "stands in quotes: remove them"),
+            (format!("token={CANARY}"), "begins with a name and `=`"),
+            (format!("S1_TOKEN={CANARY}"), "begins with a name and `=`"),
+            (format!("my {CANARY}"), "has a blank"),
+            (format!("export S1_TOKEN={CANARY}"), "has a blank"),
         ] {
             let secret = Secret::Literal(contents.clone());
             let error = Credential::token(secret.clone()).get().unwrap_err();

@@ -143,6 +143,20 @@ impl Display for Table {
     }
 }
 
+/// Writes lines of JSON, with escapes if a terminal gets them. A closed pipe is an error.
+pub fn write_json(lines: &[u8]) -> Result<()> {
+    let mut out = json_lines();
+    out.write_all(lines)?;
+    out.flush()
+}
+
+/// Writes an event with colours, in which all other control characters are escaped. A closed pipe is an error.
+pub fn write_pretty(event: &str) -> Result<()> {
+    let mut out = stdout().lock();
+    out.write_all(event.as_bytes())?;
+    out.flush()
+}
+
 /// Standard output for lines of JSON, with escapes if it is a terminal.
 pub fn json_lines() -> Box<dyn Write> {
     let out = io::BufWriter::with_capacity(1 << 16, stdout().lock());

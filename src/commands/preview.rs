@@ -1,6 +1,6 @@
 //! `preview`: prints the newest records of a stream as mapped events, without state and sinks.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::map::warn_of_unmatched;
-use super::output::is_closed_pipe;
+use super::output::{is_closed_pipe, write_json, write_pretty};
 use super::pretty::Pretty;
 use super::{OneFileArgs, RateArgs, UsageError, note};
 use crate::console::{self, Client, ConsoleError, Limiters};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Facts, Stream};
-use crate::settings::{FullJitter, Tls};
+use crate::settings::{FullJitter, Schema, Tls};
 use crate::sink::{self, Batch, MaskedRequest, NoRequest, SharedSinkResources, Sink, SinkSettings};
 use crate::source::{LatestRecords, Pull};
 use crate::transform::{Keys, MapError, Mapper, Origin};
@@ -92,6 +92,7 @@ struct EventPrinter {
     stream: Stream,
     host: String,
     mapper: Mapper,
+    schema: Schema,
     output: Output,
     printed: usize,
     /// By `drop` and `remap`.
@@ -111,14 +112,14 @@ impl EventPrinter {
         let stream = pull.stream;
         let host = client.host().to_owned();
         let origin = Origin { pipeline: pipeline.name.clone(), console_host: host.clone(), stream };
-        let (mapper, _) = pipeline.mapper(origin, args.sink.as_deref(), None, Keys::Configured)?;
+        let (mapper, schema) = pipeline.mapper(origin, args.sink.as_deref(), None, Keys::Configured)?;
         let pretty = Pretty::for_output(io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
         let output = match (&args.sink, pretty) {
             (Some(sink), _) if args.as_sent => Output::Requests(RequestPrinter::new(pipeline, sink, stream)?),
             (_, Some(pretty)) => Output::Pretty(pretty),
             (_, None) => Output::Lines,
         };
-        Ok(Self { stream, host, mapper, output, printed: 0, dropped: 0 })
+        Ok(Self { stream, host, mapper, schema, output, printed: 0, dropped: 0 })
     }
 
     async fn print_latest(&mut self, mut latest: LatestRecords) -> anyhow::Result<()> {
@@ -169,12 +170,12 @@ impl EventPrinter {
                 return Ok(());
             }
             Ok(mapped) => {
-                if let Some(reason) = mapped.remap_error {
+                if let Some(reason) = &mapped.remap_error {
                     note(format!("stream {}, record {}: {reason}", self.stream, facts.record_id(record)));
                 }
-                None
+                mapped.error_beside(self.schema)
             }
-            Err(error) => Some(error),
+            Err(MapError(reason)) => Some(reason.into()),
         };
         self.printed += 1;
         match &mut self.output {
@@ -182,7 +183,7 @@ impl EventPrinter {
                 let identity = facts.identity(&self.host, record);
                 requests.batch.push_with(&facts.record_id(record), identity, facts.time, |out| {
                     out.extend_from_slice(&event);
-                    error.map(|MapError(reason)| reason.into())
+                    error
                 });
                 if let Some(labels) = self.mapper.labels() {
                     requests.batch.label_last(labels.clone());
@@ -191,22 +192,14 @@ impl EventPrinter {
             }
             Output::Lines => {
                 event.push(b'\n');
-                write_out(&event)
+                write_json(&event)
             }
             Output::Pretty(pretty) => {
                 let time = facts.time.map(|time| time.to_string()).unwrap_or_default();
-                write_out(
-                    pretty.event(&format!("{} {} {time}", self.stream, facts.record_id(record)), &event).as_bytes(),
-                )
+                write_pretty(&pretty.event(&format!("{} {} {time}", self.stream, facts.record_id(record)), &event))
             }
         }
     }
-}
-
-fn write_out(text: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text)?;
-    out.flush()
 }
 
 /// Collects the events of one stream, and prints the requests that deliver them.
@@ -240,7 +233,7 @@ impl RequestPrinter {
             while let Some(mut part) = parts.pop() {
                 let batch = self.batch.select(part.clone());
                 match self.sink.masked(&batch).await {
-                    Ok(request) => write_out(&text(request))?,
+                    Ok(request) => write_json(&text(request))?,
                     // As a lane does.
                     Err(NoRequest::TooLarge(_)) if part.len() > 1 => {
                         let half = part.split_off(part.len() / 2);

@@ -339,7 +339,7 @@ impl Filler {
                         let reason = mapped.remap_error.as_deref().unwrap_or_default();
                         *overran = overruns.lock().count(reason, now);
                     }
-                    count(meter, *schema, mapped)
+                    count(meter, *schema, &mapped)
                 }
                 Err(error) => {
                     let error = error.to_string();
@@ -366,12 +366,12 @@ impl Filler {
 }
 
 /// Counts what mapping a record has shown. Returns the error that goes next to a raw event: it has no place for a tag.
-fn count(meter: &Meter, schema: Schema, mapped: Mapped) -> Option<Box<str>> {
+fn count(meter: &Meter, schema: Schema, mapped: &Mapped) -> Option<Box<str>> {
     let lane = &meter.lane;
     lane.unknown_activity_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
-    let reason = mapped.remap_error?;
-    if lane.remap_failed(&reason, mapped.remap_overran) {
+    let reason = mapped.remap_error.as_ref()?;
+    if lane.remap_failed(reason, mapped.remap_overran) {
         tracing::warn!(reason, "a program of the pipeline failed on an event, which is forwarded as it was mapped");
     }
-    (schema == Schema::Raw).then(|| format!("remap: {reason}").into())
+    mapped.error_beside(schema)
 }

@@ -2,6 +2,8 @@
 
 use s1_forwarder_mapping as mapping;
 
+use crate::settings::Schema;
+
 /// The result of mapping one record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mapped {
@@ -17,6 +19,14 @@ pub struct Mapped {
     pub remap_error: Option<String>,
     /// It failed because it took too long.
     pub remap_overran: bool,
+}
+
+impl Mapped {
+    /// The error that goes next to a raw event on which a program failed: the event has no place for a tag.
+    pub fn error_beside(&self, schema: Schema) -> Option<Box<str>> {
+        let reason = self.remap_error.as_ref()?;
+        if schema == Schema::Raw { Some(format!("remap: {reason}").into()) } else { None }
+    }
 }
 
 impl From<mapping::Mapped> for Mapped {

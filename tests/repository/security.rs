@@ -54,3 +54,26 @@ fn each_threat_has_a_measure_and_tests_that_exist() {
         }
     }
 }
+
+/// Words of consoles and peers are escaped in `output.rs`. The other files print what is the program's own, what they
+/// escape themselves, or what is meant for a file.
+#[test]
+fn commands_write_to_a_terminal_where_words_are_escaped() {
+    const WRITERS: [&str; 4] = ["output.rs", "demo/terminal.rs", "state/transfer.rs", "status.rs"];
+    fn visit(directory: &Path, writers: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                visit(&path, writers);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            if ["stdout().lock()", "!(stdout()", "!(io::stdout()"].iter().any(|write| text.contains(write)) {
+                writers.insert(path.strip_prefix(root().join("src/commands")).unwrap().display().to_string());
+            }
+        }
+    }
+    let mut writers = BTreeSet::new();
+    visit(&root().join("src/commands"), &mut writers);
+    assert_eq!(writers, WRITERS.map(str::to_owned).into());
+}

@@ -105,13 +105,14 @@ async fn rehearse(
     let client = client?;
     let pull = pipeline.pulls.iter().find(|pull| pull.stream == stream)?;
     let origin = Origin { pipeline: pipeline.name.clone(), console_host: client.host().to_owned(), stream };
-    let (mut mapper, _) = pipeline.mapper(origin, Some(settings.name()), None, Keys::Configured).ok()?;
+    let (mut mapper, schema) = pipeline.mapper(origin, Some(settings.name()), None, Keys::Configured).ok()?;
     let mut batch = Batch::new(stream);
     let mut latest = LatestRecords::new(client.clone(), Pull::clone(pull), 1);
     let read = latest.next(PAGE_BYTES, |record, facts| {
         let identity = facts.identity(client.host(), record);
-        batch.push_with(&facts.record_id(record), identity, facts.time, |out| {
-            mapper.map(record, out).err().map(|MapError(reason)| reason.into())
+        batch.push_with(&facts.record_id(record), identity, facts.time, |out| match mapper.map(record, out) {
+            Ok(mapped) => mapped.error_beside(schema),
+            Err(MapError(reason)) => Some(reason.into()),
         });
     });
     // What is wrong with the console has a finding of its own.

@@ -189,15 +189,18 @@ async fn elastic_takes_another_namespace_and_a_name_given_by_hand() {
 /// OpenSearch has no such package: its documents would be records as text, permanently.
 #[tokio::test]
 async fn opensearch_gets_nothing_and_is_named() {
-    let opensearch = Double::start(Elastic { distribution: Some("opensearch"), ..Elastic::new() }).await;
-    let keys = json!({ "type": "elasticsearch", "url": opensearch.url(), "api_key": "aWQ6a2V5" });
-    let delivered = deliver(integration(keys.clone(), Stream::Threats), &raw_records(Stream::Threats)).await;
-    let Err(Failure::Misconfigured(reason)) = &delivered.result else { panic!("{delivered:?}") };
-    assert!(reason.contains("this is OpenSearch"), "{reason}");
-    assert_eq!((delivered.dead_letters_counted, opensearch.deliveries().len()), (0, 0));
-    let found = integration(keys, Stream::Threats).probe().await;
-    assert!(matches!(&found, Probe::Failed(reason) if reason.contains("this is OpenSearch")), "{found:?}");
+    for product in [Elastic::opensearch(), Elastic::opensearch_in_compatibility_mode()] {
+        let opensearch = Double::start(product).await;
+        let keys = json!({ "type": "elasticsearch", "url": opensearch.url(), "api_key": "aWQ6a2V5" });
+        let delivered = deliver(integration(keys.clone(), Stream::Threats), &raw_records(Stream::Threats)).await;
+        let Err(Failure::Misconfigured(reason)) = &delivered.result else { panic!("{delivered:?}") };
+        assert!(reason.contains("this is OpenSearch"), "{reason}");
+        assert_eq!((delivered.dead_letters_counted, opensearch.deliveries().len()), (0, 0));
+        let found = integration(keys, Stream::Threats).probe().await;
+        assert!(matches!(&found, Probe::Failed(reason) if reason.contains("this is OpenSearch")), "{found:?}");
+    }
     // Without the key, nobody asks.
+    let opensearch = Double::start(Elastic::opensearch()).await;
     let plain =
         json!({ "type": "elasticsearch", "url": opensearch.url(), "api_key": "aWQ6a2V5", "manage_templates": false });
     let sent = crate::support::batches::batch(0..3);
@@ -421,6 +424,12 @@ async fn the_site_is_that_of_the_record_before_its_agents() {
 
 // Microsoft Sentinel
 
+/// The columns of Microsoft's tables.
+const COLUMNS: &str = include_str!("../data/azure-columns.txt");
+
+/// Those of the functions that a rule's transformation takes that the template uses.
+const FUNCTIONS: [&str; 6] = ["iff", "isnull", "parse_json", "tobool", "todatetime", "tostring"];
+
 /// Stream of the rule, and what it declares: texts, times, booleans, numbers, and columns of any shape.
 const MICROSOFT: [(Stream, &str, [&str; 5]); 6] = [
     (
@@ -640,6 +649,16 @@ async fn the_template_for_azure_declares_what_is_sent() {
         for name in names.iter().flat_map(|names| names.split_whitespace()) {
             assert!(words.contains(name), "{stream}: {name} goes nowhere");
         }
+        let columns = COLUMNS.lines().find_map(|line| line.strip_prefix(&format!("{} | ", &table["Custom-".len()..])));
+        let (time, filled) = columns.unwrap_or_else(|| panic!("no columns of {table}")).split_once(" | ").unwrap();
+        let (_, projected) = transformation.split_once("| project ").unwrap();
+        let assigned = projected.split(", ").filter_map(|part| part.split_once(" = "));
+        let mut assigned: BTreeSet<&str> = assigned.map(|(column, _)| column).collect();
+        assert!(projected.starts_with(&format!("TimeGenerated = {time}, ")) && assigned.remove("TimeGenerated"));
+        assert_eq!(assigned, filled.split(' ').collect(), "{stream}");
+        let calls = transformation.match_indices('(').map(|(at, _)| transformation[..at].rsplit([' ', '(']).next());
+        let unknown: Vec<&str> = calls.flatten().filter(|function| !FUNCTIONS.contains(function)).collect();
+        assert!(unknown.is_empty(), "{stream}: rules take no {unknown:?}");
     }
     // The forwarder's own rows.
     let own = columns(&resource("s1-forwarder-own")["properties"]["streamDeclarations"]["Custom-SentinelOne"]);

@@ -21,7 +21,7 @@ pub(super) fn safe_part<'a>(key: &str, value: &'a str) -> Cow<'a, str> {
     let rule = match key {
         "topic" | "path" | "tenant" | "stream_name" | "log_type" => Rule::Name,
         "index" => Rule::LowerName,
-        "data_stream" => Rule::DataStream,
+        "data_stream" | "namespace" => Rule::DataStream,
         "source_category" | "source_host" | "source_name" | "fields" => Rule::Ascii,
         _ => Rule::Text,
     };
@@ -62,6 +62,7 @@ mod tests {
             ("index", "Acme EU-1", "acme_eu-1"),
             ("index", ".kibana", "_kibana"),
             ("data_stream", "Acme EU-1", "acme_eu_1"),
+            ("namespace", "Acme EU-1", "acme_eu_1"),
             ("data_stream", "a*?\"<>|,#:\\", "a__________"),
             ("source_category", "Zoë\r\nX: 1", "Zo___X: 1"),
             ("tags", "Zoë\n", "Zoë_"),

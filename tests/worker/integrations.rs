@@ -1,11 +1,12 @@
 //! `check` and `preview --as-sent` for sinks with the destination's own SentinelOne content.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use crate::support::double::{Contract, Double, Received, Reply};
 use crate::support::harness::Harness;
+use crate::support::secops::{KEY, SecOps};
 
 /// A cluster with the assets of Elastic's integration, whose pipeline for activities fails.
 struct Cluster;
@@ -58,6 +59,59 @@ async fn check_proves_each_stream_with_its_newest_record() {
     assert!(cluster.requests().iter().all(|request| !request.path.ends_with("/_bulk")), "nothing is delivered");
 }
 
+/// The token service of Azure and a data collection rule without the stream of threats.
+struct Rule;
+
+impl Contract for Rule {
+    fn answer(&mut self, request: &Received) -> Reply {
+        match request.path.as_str() {
+            path if path.ends_with("/token") => Reply::new(200, r#"{"access_token":"t","expires_in":3599}"#),
+            path if path.contains("/streams/Custom-SentinelOneThreats_API") => {
+                Reply::new(400, r#"{"error":{"code":"InvalidStream","message":"no such stream"}}"#)
+            }
+            path if path.contains("/streams/Custom-SentinelOneActivities_API") => Reply::new(204, ""),
+            _ => Reply::new(404, ""),
+        }
+    }
+}
+
+/// Each stream has a stream of its own in a rule, and a log type of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_asks_for_each_stream_of_a_rule_and_each_log_type() {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (20, 20)).await;
+    let rule = Double::start(Rule).await;
+    let secops = Double::start(SecOps::default()).await;
+    harness.write("client", "s");
+    harness.write("account", KEY);
+    let mut pipeline = harness.pipeline(json!({ "streams": { "activities": {}, "threats": {} } }));
+    pipeline["sinks"] = json!([
+        { "type": "azure_logs", "url": rule.url(), "dcr_immutable_id": "dcr-1", "tenant_id": "t", "client_id": "c",
+          "client_secret": { "file": harness.path("client") }, "authority": rule.url(), "content": "integration" },
+        { "type": "google_secops", "url": secops.url(), "token_url": format!("{}/token", secops.url()), "project": "p",
+          "location": "eu", "instance": "i", "service_account": { "file": harness.path("account") } },
+    ]);
+    harness.put("acme", &pipeline);
+    let exit = harness.command(&["check", "--pipelines", "pipelines", "--format", "json"]).await;
+    let report: Value = serde_json::from_str(&exit.stdout).unwrap_or_else(|_| panic!("{}{}", exit.stdout, exit.stderr));
+    let findings = report["pipelines"][0]["findings"].as_array().unwrap();
+    let found: BTreeMap<&str, &str> = findings
+        .iter()
+        .map(|finding| (finding["subject"].as_str().unwrap(), finding["check"].as_str().unwrap()))
+        .filter(|(subject, _)| subject.starts_with("sink "))
+        .collect();
+    let expected = [
+        ("sink azure_logs (activities)", "verified"),
+        ("sink azure_logs (threats)", "failed"),
+        ("sink google_secops (activities)", "verified"),
+        ("sink google_secops (threats)", "verified"),
+    ];
+    assert_eq!(found, expected.into(), "{report:#}");
+    let asked: BTreeSet<String> = secops.requests().into_iter().map(|request| request.path).collect();
+    for log_type in ["SENTINELONE_ACTIVITY", "SENTINELONE_ALERT"] {
+        assert!(asked.iter().any(|path| path.contains(&format!("/logTypes/{log_type}"))), "{asked:?}");
+    }
+}
+
 /// A request as it was printed: its first line, headers and body.
 fn requests(text: &str) -> Vec<(String, BTreeMap<String, String>, String)> {
     let mut requests = Vec::new();
@@ -96,6 +150,8 @@ async fn requests_are_shown_as_they_would_be_sent_and_nobody_is_asked() {
         { "type": "http", "url": url, "auth": { "type": "hmac", "secret": absent } },
         { "type": "elasticsearch", "url": format!("{url}/base"), "content": "integration",
           "auth": { "type": "basic", "user": "u", "password": absent } },
+        { "type": "http", "name": "failing", "url": url, "schema": "raw", "envelope": true,
+          "remap": ".count = to_int!(.threatInfo.threatName)" },
         { "type": "stdout" },
     ]);
     harness.put("acme", &pipeline);
@@ -151,6 +207,12 @@ async fn requests_are_shown_as_they_would_be_sent_and_nobody_is_asked() {
 
     let http = show("http").await;
     assert_eq!(http[0].1["webhook-signature"], "***");
+    let failing = show("failing").await;
+    let events: Vec<Value> = failing[0].2.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.len(), 6);
+    for event in &events {
+        assert!(event["error"].as_str().unwrap().starts_with("remap: remap: function call error"), "{event}");
+    }
     let elastic = show("elasticsearch").await;
     assert!(elastic[0].0.starts_with(&format!("POST {url}/***/logs-sentinel_one.threat-default/_bulk?filter_path=")));
     assert_eq!((elastic[0].1["authorization"].as_str(), elastic[0].2.lines().count()), ("Basic ***", 12));

@@ -88,14 +88,14 @@ pub fn run() {
         ["producer", brokers, events] => return kafka::produce(brokers, events.parse().unwrap()),
         _ => {}
     }
-    let has = |word: &str| words.iter().any(|given| given == word);
+    let is_named = |word: &str| words.iter().any(|given| given == word);
     let named = words.iter().any(|word| !word.starts_with("--"));
-    let size = Size { light: has("--light") };
+    let size = Size { light: is_named("--light") };
     println!("{}\n", machine());
     println!("| | goal | measured | |\n| --- | --- | --- | --- |");
     let mut rows = Vec::new();
     for (name, _) in SCENARIOS {
-        if named && !has(name) {
+        if named && !is_named(name) {
             continue;
         }
         for row in apart(name, size) {
@@ -105,7 +105,7 @@ pub fn run() {
             rows.push(row);
         }
     }
-    if has("--save") {
+    if is_named("--save") {
         save(&rows, size);
     }
 }

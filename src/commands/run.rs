@@ -143,8 +143,8 @@ fn start_traces(endpoint: Option<&url::Url>) -> anyhow::Result<Option<Traces>> {
     let variable = |name| std::env::var(name).is_ok_and(|value: String| !value.is_empty());
     let is_wanted =
         endpoint.is_some() || variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") || variable("OTEL_EXPORTER_OTLP_ENDPOINT");
-    let is = |name, value| std::env::var(name).is_ok_and(|text: String| text.eq_ignore_ascii_case(value));
-    if !is_wanted || is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
+    let variable_is = |name, value| std::env::var(name).is_ok_and(|text: String| text.eq_ignore_ascii_case(value));
+    if !is_wanted || variable_is("OTEL_SDK_DISABLED", "true") || variable_is("OTEL_TRACES_EXPORTER", "none") {
         return Ok(None);
     }
     let settings =

@@ -100,15 +100,18 @@ mod tests {
 
     #[test]
     fn an_authority_that_is_given_replaces_those_of_the_system() {
-        let given = |key: &str| BTreeMap::from([(key.to_owned(), Credential::new(Secret::Literal("x".to_owned())))]);
+        let options = |key: &str| BTreeMap::from([(key.to_owned(), Credential::new(Secret::Literal("x".to_owned())))]);
         let defaults = [("ssl.ca.location", "probe"), ("acks", "all")];
-        assert_eq!(resolve(defaults, &given("ssl.ca.pem")).unwrap().keys().collect::<Vec<_>>(), ["acks", "ssl.ca.pem"]);
-        assert_eq!(resolve(defaults, &given("client.id")).unwrap()["ssl.ca.location"], "probe");
+        assert_eq!(
+            resolve(defaults, &options("ssl.ca.pem")).unwrap().keys().collect::<Vec<_>>(),
+            ["acks", "ssl.ca.pem"]
+        );
+        assert_eq!(resolve(defaults, &options("client.id")).unwrap()["ssl.ca.location"], "probe");
     }
 
     #[test]
     fn what_would_break_a_promise_is_refused_by_name() {
-        let given = |key: &'static str, secret: Secret| check([(key, &secret)], &[("client.id", "ours")]).err();
+        let problem = |key: &'static str, secret: Secret| check([(key, &secret)], &[("client.id", "ours")]).err();
         let literal = |text: &str| Secret::Literal(text.to_owned());
         for (key, secret, part) in [
             ("client.id", literal("x"), "ours"),
@@ -122,12 +125,12 @@ mod tests {
             ("no.such.option", literal("1"), "No such configuration property"),
             ("linger.ms", literal("canary"), "Invalid value"),
         ] {
-            let invalid = given(key, secret).unwrap_or_else(|| panic!("{key} is accepted"));
+            let invalid = problem(key, secret).unwrap_or_else(|| panic!("{key} is accepted"));
             assert!(invalid.key == key && invalid.problem.contains(part), "{invalid:?}");
             assert!(!invalid.problem.contains("canary"), "{invalid:?}");
         }
         for (key, value) in [("acks", "all"), ("enable.ssl.certificate.verification", "true"), ("linger.ms", " 7 ")] {
-            assert_eq!(given(key, literal(value)), None, "{key}");
+            assert_eq!(problem(key, literal(value)), None, "{key}");
         }
     }
 }

@@ -43,9 +43,9 @@ mod tests {
     /// The names of properties that are arrays.
     fn arrays<'a>(schema: &'a serde_json::Value, found: &mut BTreeSet<&'a str>) {
         let is_array = |schema: &serde_json::Value| {
-            let has = |value: &serde_json::Value| value["type"].to_string().contains("array");
-            let any = ["anyOf", "oneOf"].iter().filter_map(|key| schema[key].as_array()).flatten().any(has);
-            any || has(schema)
+            let takes_list = |value: &serde_json::Value| value["type"].to_string().contains("array");
+            let any = ["anyOf", "oneOf"].iter().filter_map(|key| schema[key].as_array()).flatten().any(takes_list);
+            any || takes_list(schema)
         };
         match schema {
             serde_json::Value::Object(map) => {

@@ -267,12 +267,14 @@ impl Check<'_> {
 
     /// What a mapping lacks.
     fn mapping(&mut self, node: &Node, path: &str, key: &str) {
-        let is = |name: &str| node.get("type").and_then(Node::text) == Some(name);
-        if key == "auth" && (is("aws") || is("aws_msk_iam")) && node.get("access_key_id").and_then(Node::text).is_none()
+        let has_type = |name: &str| node.get("type").and_then(Node::text) == Some(name);
+        if key == "auth"
+            && (has_type("aws") || has_type("aws_msk_iam"))
+            && node.get("access_key_id").and_then(Node::text).is_none()
         {
             self.refuse(node, path, "a tenant's file cannot use the worker's identity in AWS; give `access_key_id`");
         }
-        if key == "sinks" && is("kafka") && !self.rules.private.all {
+        if key == "sinks" && has_type("kafka") && !self.rules.private.all {
             self.refuse(
                 node,
                 path,
@@ -280,7 +282,7 @@ impl Check<'_> {
                  them: a tenant's file has a Kafka sink only with --allow-private-destinations without a list",
             );
         }
-        if key == "sinks" && is("stdout") {
+        if key == "sinks" && has_type("stdout") {
             self.refuse(node, path, "a tenant's file cannot write to the worker's own output");
         }
     }

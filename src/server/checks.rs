@@ -213,11 +213,11 @@ mod tests {
 
     #[test]
     fn addresses_of_one_network_are_one_client_and_few_are_remembered() {
-        let of = |text: &str| network(text.parse().unwrap());
-        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::2"));
-        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
-        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
-        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
+        let network_of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(network_of("2001:db8:0:1::1"), network_of("2001:db8:0:1:ffff::2"));
+        assert_ne!(network_of("2001:db8:0:1::1"), network_of("2001:db8:0:2::1"));
+        assert_eq!(network_of("::ffff:10.0.0.1"), network_of("10.0.0.1"));
+        assert_ne!(network_of("10.0.0.1"), network_of("10.0.0.2"));
         let checks = Checks::default();
         for number in 0..=u32::try_from(MOST_FAILED).unwrap() {
             checks.turn(IpAddr::from(number.to_be_bytes())).now_or_never().unwrap().unwrap().end(false);

@@ -223,14 +223,17 @@ pub struct Verified {
 impl Status {
     pub(super) fn of(snapshot: &Snapshot, query: &LaneQuery, rows: Rows, now: Timestamp) -> Self {
         let cluster = snapshot.cluster.as_ref();
-        let files = snapshot.files.iter().filter(|_| !query.without_files).map(|(file, status)| File {
-            file: file.display().to_string(),
-            pipeline: status.pipeline.clone(),
-            state: status.activity.name().into(),
-            shard: status.shard,
-            worker: status.shard.and_then(|shard| Some(cluster?.holder(shard)?.to_owned())),
-            problem: status.problem.clone(),
-        });
+        let mut files = Vec::new();
+        if !query.without_files {
+            files.extend(snapshot.files.iter().map(|(file, status)| File {
+                file: file.display().to_string(),
+                pipeline: status.pipeline.clone(),
+                state: status.activity.name().into(),
+                shard: status.shard,
+                worker: status.shard.and_then(|shard| Some(cluster?.holder(shard)?.to_owned())),
+                problem: status.problem.clone(),
+            }));
+        }
         let mut matching: Vec<(Facts<'_>, &LaneView)> = Vec::new();
         let mut summary = Summary::default();
         for view in &snapshot.lanes {
@@ -270,7 +273,7 @@ impl Status {
             summary,
             matching: count,
             workers: Vec::new(),
-            files: files.collect(),
+            files,
             errors,
             pipelines,
             lanes,
@@ -373,7 +376,10 @@ impl Lane {
 
     /// What is wrong with the programs of a lane that runs: events are forwarded as they were mapped.
     pub fn remap_problem(&self) -> Option<String> {
-        let last = self.last_remap_error.as_ref().filter(|_| self.remap_errors > 0)?;
+        let last = self.last_remap_error.as_ref()?;
+        if self.remap_errors == 0 {
+            return None;
+        }
         Some(format!("remap failed on {} events, last: {last}", self.remap_errors))
     }
 

@@ -468,14 +468,15 @@ mod tests {
 
     #[test]
     fn clients_of_settings_that_are_gone_are_forgotten() {
-        let of = |seconds| HttpSettings { timeout: Period(Duration::from_secs(seconds)), ..settings(Tls::default()) };
+        let with_timeout =
+            |seconds| HttpSettings { timeout: Period(Duration::from_secs(seconds)), ..settings(Tls::default()) };
         let begun = Instant::now();
         let shared = |settings: &HttpSettings, used| {
             let files = TlsFiles::read(&settings.tls).unwrap();
             SharedClient { files: files.fingerprint, client: settings.build(&files).unwrap(), used }
         };
-        let gone = of(1);
-        let asked_for = of(2);
+        let gone = with_timeout(1);
+        let asked_for = with_timeout(2);
         let mut clients = HashMap::from([
             (gone.clone(), shared(&gone, begun)),
             (asked_for.clone(), shared(&asked_for, begun + FORGET_AFTER / 2)),

@@ -154,10 +154,10 @@ impl Spelling {
     fn matched(&self, so_far: usize, unit: Unit) -> [Option<usize>; 2] {
         let next = self.text.get(so_far..).and_then(|rest| rest.chars().next());
         let after = next.map(|next| so_far + next.len_utf8());
-        let only = |is_next: bool| [after.filter(|_| is_next), None];
+        let only = |is_next: bool| [if is_next { after } else { None }, None];
         let is_within = (1..self.text.len()).contains(&so_far);
         match (self.code, unit) {
-            (_, Unit::Nothing) => [Some(so_far).filter(|_| is_within), None],
+            (_, Unit::Nothing) => [is_within.then_some(so_far), None],
             (Code::Plain, Unit::Char(char)) => only(next.is_some_and(|next| {
                 char == next
                     || char.to_lowercase().eq(next.to_lowercase())
@@ -166,12 +166,14 @@ impl Spelling {
             (Code::Plain, Unit::Named) => only(next.is_some_and(|next| !next.is_ascii_alphanumeric())),
             (Code::Plain, Unit::Byte(byte)) => {
                 let of_utf8 = self.text.as_bytes().get(so_far) == Some(&byte);
-                [of_utf8.then_some(so_far + 1), after.filter(|_| next == Some(char::from(byte)))]
+                let is_char = next == Some(char::from(byte));
+                [of_utf8.then_some(so_far + 1), if is_char { after } else { None }]
             }
-            (Code::Hexadecimal, Unit::Char(char)) => [
-                after.filter(|_| next.is_some_and(|next| next.eq_ignore_ascii_case(&char))),
-                Some(so_far).filter(|_| is_within && so_far.is_multiple_of(2) && is_between_bytes(char)),
-            ],
+            (Code::Hexadecimal, Unit::Char(char)) => {
+                let is_digit = next.is_some_and(|next| next.eq_ignore_ascii_case(&char));
+                let is_between = is_within && so_far.is_multiple_of(2) && is_between_bytes(char);
+                [if is_digit { after } else { None }, is_between.then_some(so_far)]
+            }
             (Code::Decimal, Unit::Char(' ' | '\n' | '\r' | '\t')) if is_within => [Some(so_far), None],
             (Code::Decimal, Unit::Char(char)) => only(next == Some(char)),
             (Code::Base64, Unit::Char(' ' | '\n' | '\r')) if so_far > 0 => [Some(so_far), None],

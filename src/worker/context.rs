@@ -355,7 +355,7 @@ impl WorkerContext {
     pub fn client(&self, pipeline: &str, settings: &Arc<console::ConsoleSettings>) -> Result<Arc<Client>, ClientError> {
         let made = |clients: &HashMap<String, CachedClient>| {
             let (made_from, client) = clients.get(pipeline)?;
-            client.upgrade().filter(|_| made_from == settings)
+            if made_from == settings { client.upgrade() } else { None }
         };
         if let Some(client) = made(&self.clients.lock()) {
             return Ok(client);

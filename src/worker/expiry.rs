@@ -67,7 +67,9 @@ pub async fn check(
 fn report(context: &WorkerContext, pipeline: &str, expires: Option<Timestamp>, logged: &mut Option<u64>) {
     context.telemetry.set_token_expiry(pipeline, expires);
     let stage = expires.and_then(|expires| stage(expires, context.clock().now()));
-    if let (Some(days), Some(expires)) = (stage.filter(|_| stage != *logged), expires) {
+    if let (Some(days), Some(expires)) = (stage, expires)
+        && stage != *logged
+    {
         let days_left = expires.since(context.clock().now()).as_secs() / 86_400;
         match days {
             0 => error!(pipeline, %expires, "the API token has expired: create a new one"),

@@ -209,8 +209,8 @@ impl<'a> ClusterHarness<'a> {
     pub async fn even(&self) {
         let mut last = BTreeMap::new();
         let is_even = |holders: &BTreeMap<String, String>| {
-            let has = |name| holders.values().filter(|holder| *holder == name).count();
-            let counts: Vec<usize> = self.workers.keys().map(has).collect();
+            let shards_of = |name| holders.values().filter(|holder| *holder == name).count();
+            let counts: Vec<usize> = self.workers.keys().map(shards_of).collect();
             let spread = counts.iter().max().unwrap_or(&0) - counts.iter().min().unwrap_or(&0);
             counts.iter().sum::<usize>() == self.shards && spread <= 1
         };

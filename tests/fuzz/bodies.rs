@@ -53,10 +53,10 @@ const START: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 /// One record of each stream, as a real console has it.
 pub(super) fn examples() -> Vec<(Stream, Value)> {
     let examples: Value = serde_json::from_str(include_str!("../../crates/mapping/tests/data/examples.json")).unwrap();
-    let of = |stream: Stream| {
+    let example = |stream: Stream| {
         examples.get(stream.name()).cloned().unwrap_or_else(|| panic!("no example of {}", stream.name()))
     };
-    Stream::ALL.into_iter().map(|stream| (stream, of(stream))).collect()
+    Stream::ALL.into_iter().map(|stream| (stream, example(stream))).collect()
 }
 
 /// A console with the responses of one input, and a client of it.

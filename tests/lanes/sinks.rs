@@ -343,15 +343,15 @@ async fn a_sink_that_throttles_gets_fewer_requests_and_slowly_more_again() {
         }
         sink.parallel.lock().clone()
     };
-    let of = |parallel: &[usize], many: usize| parallel.iter().filter(|now| **now >= many).count();
+    let count_of = |parallel: &[usize], many: usize| parallel.iter().filter(|now| **now >= many).count();
     let free = phase(15_000).await;
-    assert!(of(&free, 4) > free.len() / 5, "{free:?}");
+    assert!(count_of(&free, 4) > free.len() / 5, "{free:?}");
     bears.store(1, Ordering::Relaxed);
     let throttled = phase(30_000).await;
-    assert!(of(&throttled, 3) < throttled.len() / 10, "{throttled:?}");
+    assert!(count_of(&throttled, 3) < throttled.len() / 10, "{throttled:?}");
     bears.store(4, Ordering::Relaxed);
     let freed = phase(45_000).await;
-    assert!(of(&freed, 4) > freed.len() / 5, "{freed:?}");
+    assert!(count_of(&freed, 4) > freed.len() / 5, "{freed:?}");
     running.task.await.unwrap();
     assert_eq!((sink.total(), sink.counts().len()), (60_000, 60_000));
     assert_counts_balance(&running.metrics);

@@ -352,8 +352,8 @@ fn markers(sink: &MemorySink) -> Vec<(Identity, Timestamp)> {
 
 fn snapshot_identities(ids: impl IntoIterator<Item = u64>, time: Timestamp) -> BTreeSet<String> {
     let version = time.seconds().to_string();
-    let of = |id: u64| Identity::of("console.example", Stream::Agents, &id.to_string(), &version).to_string();
-    ids.into_iter().map(of).collect()
+    let identity_of = |id: u64| Identity::of("console.example", Stream::Agents, &id.to_string(), &version).to_string();
+    ids.into_iter().map(identity_of).collect()
 }
 
 #[tokio::test(start_paused = true)]

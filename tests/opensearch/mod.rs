@@ -249,9 +249,13 @@ async fn ocsf_events_of_all_streams_are_indexed_by_the_shipped_template() {
         let index = answer.as_object().unwrap().values().next().unwrap();
         let mut fields = BTreeMap::new();
         flatten(&index["mappings"]["properties"], "", &mut fields);
-        let of = |name: &str| fields.get(name).map(String::as_str);
+        let type_of = |name: &str| fields.get(name).map(String::as_str);
         let expected = (Some("date"), Some("date"), Some("date"), Some("flat_object"));
-        assert_eq!((of("@timestamp"), of("time"), of("metadata.logged_time"), of("unmapped")), expected, "{stream}");
+        assert_eq!(
+            (type_of("@timestamp"), type_of("time"), type_of("metadata.logged_time"), type_of("unmapped")),
+            expected,
+            "{stream}"
+        );
         assert!(fields.iter().all(|(name, kind)| !name.ends_with(".ip") || kind == "ip"), "{stream}: {fields:?}");
     }
 }

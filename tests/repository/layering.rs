@@ -271,9 +271,12 @@ fn no_file_imports_a_file_that_imports_it_back() {
     let mut mutual = BTreeSet::new();
     for (one, of) in &imports {
         let folder = one.split("::").next().unwrap();
+        if !FOLDERS.contains(&folder) {
+            continue;
+        }
         let back = of.iter().filter(|other| other.split("::").next() == Some(folder) && *one < **other);
         let back = back.filter(|other| imports.get(*other).is_some_and(|its| its.contains(one)));
-        mutual.extend(back.filter(|_| FOLDERS.contains(&folder)).map(|other| (one.clone(), other.clone())));
+        mutual.extend(back.map(|other| (one.clone(), other.clone())));
     }
     assert!(mutual.is_empty(), "these import each other:\n{mutual:#?}");
 }

@@ -477,9 +477,10 @@ fn flag(flag: &Arg) -> String {
     let mut facts = Vec::new();
     facts.extend(flag.is_required_set().then(|| "required".to_owned()));
     facts.extend(flag.get_env().map(|variable| format!("`{}`", variable.to_string_lossy())));
-    let defaults = flag.get_default_values().iter().map(|default| default.to_string_lossy());
-    let defaults: Vec<_> = defaults.filter(|_| takes_value).collect();
-    facts.extend((!defaults.is_empty()).then(|| format!("default `{}`", defaults.join(","))));
+    let defaults: Vec<_> = flag.get_default_values().iter().map(|default| default.to_string_lossy()).collect();
+    if takes_value && !defaults.is_empty() {
+        facts.push(format!("default `{}`", defaults.join(",")));
+    }
     let help = flag.get_long_help().or(flag.get_help()).unwrap_or_else(|| panic!("{name} has no help")).to_string();
     let parts = help.split("\n\n").map(|part| {
         let part = part.trim();

@@ -203,11 +203,14 @@ impl Ledger {
         }
         let allowed = self.in_flight;
         let life_before = &mut self.incarnations[earlier];
-        let Some(End::Killed { covered_until }) = life_before.end.filter(|_| earlier < incarnation) else {
-            return Err(format!(
-                "{version:?} came twice: {delivery_state:?} in incarnation {earlier} ({:?}), sent again in incarnation {incarnation}",
-                life_before.end
-            ));
+        let covered_until = match life_before.end {
+            Some(End::Killed { covered_until }) if earlier < incarnation => covered_until,
+            end => {
+                return Err(format!(
+                    "{version:?} came twice: {delivery_state:?} in incarnation {earlier} ({end:?}), sent again in \
+                     incarnation {incarnation}",
+                ));
+            }
         };
         match delivery_state {
             DeliveryState::Acknowledged(at) | DeliveryState::Kept(at)

@@ -309,12 +309,12 @@ impl Process {
         }
         for (index, slot) in self.lanes.iter().enumerate() {
             let Some(metrics) = &slot.metrics else { continue };
-            let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            let pulled = of(&metrics.pulled);
-            let delivered = of(&metrics.delivered);
-            let dead_letters = of(&metrics.dead_letters);
+            let value_of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            let pulled = value_of(&metrics.pulled);
+            let delivered = value_of(&metrics.delivered);
+            let dead_letters = value_of(&metrics.dead_letters);
             let skipped = metrics.skipped_total();
-            let requeued = of(&metrics.requeued);
+            let requeued = value_of(&metrics.requeued);
             if pulled != delivered + dead_letters + skipped + requeued {
                 simulation.violation(format!(
                     "lane {index}: {pulled} pulled, {delivered} delivered, {dead_letters} dead letters, {skipped} skipped, \
@@ -322,8 +322,8 @@ impl Process {
                 ));
             }
             let ledger = lock(&simulation.lanes[index].ledger);
-            let reported = |of: fn(&crate::ledger::Incarnation) -> u64| {
-                slot.incarnations.iter().map(|incarnation| of(&ledger.incarnations[*incarnation])).sum()
+            let reported = |count: fn(&crate::ledger::Incarnation) -> u64| {
+                slot.incarnations.iter().map(|incarnation| count(&ledger.incarnations[*incarnation])).sum()
             };
             let acknowledged: u64 = reported(|incarnation| incarnation.acknowledged);
             let kept: u64 = reported(|incarnation| incarnation.dead_letters);

@@ -119,16 +119,16 @@ impl Azure {
 
     fn token(&mut self, asked: &Received) -> Reply {
         let form: BTreeMap<String, String> = url::form_urlencoded::parse(&asked.bytes).into_owned().collect();
-        let is = |key: &str, value: &str| form.get(key).is_some_and(|is| is == value);
+        let form_has = |key: &str, value: &str| form.get(key).is_some_and(|is| is == value);
         if asked.method != "POST" || asked.header("content-type") != "application/x-www-form-urlencoded" {
             return Reply::new(400, r#"{"error":"invalid_request"}"#);
         }
-        if !is("grant_type", "client_credentials") || !is("scope", "https://monitor.azure.com//.default") {
+        if !form_has("grant_type", "client_credentials") || !form_has("scope", "https://monitor.azure.com//.default") {
             return Reply::new(400, r#"{"error":"invalid_scope","error_description":"AADSTS1002012"}"#);
         }
-        let federated = is("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
-            && self.federated.as_ref().is_some_and(|token| is("client_assertion", token));
-        if !is("client_id", "app") || !(federated || is("client_secret", &self.secret)) {
+        let federated = form_has("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+            && self.federated.as_ref().is_some_and(|token| form_has("client_assertion", token));
+        if !form_has("client_id", "app") || !(federated || form_has("client_secret", &self.secret)) {
             let body = r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided","error_codes":[7000215]}"#;
             return Reply::new(401, body);
         }
@@ -235,6 +235,6 @@ impl Azure {
 /// The query of a request for a managed identity, if version and resource are right.
 fn query(asked: &Received, version: &str) -> Option<BTreeMap<String, String>> {
     let query: BTreeMap<String, String> = url::form_urlencoded::parse(asked.query.as_bytes()).into_owned().collect();
-    let is = |name: &str, value: &str| query.get(name).is_some_and(|is| is == value);
-    (is("api-version", version) && is("resource", "https://monitor.azure.com/")).then_some(query)
+    let query_has = |name: &str, value: &str| query.get(name).is_some_and(|is| is == value);
+    (query_has("api-version", version) && query_has("resource", "https://monitor.azure.com/")).then_some(query)
 }

@@ -94,7 +94,7 @@ fn panel(object: &Value) -> Panel {
     let state = inner(&attributes["visState"]);
     let source = inner(&attributes["kibanaSavedObjectMeta"]["searchSourceJSON"]);
     assert!(object["references"].as_array().unwrap().iter().any(|one| one["name"] == source["indexRefName"]));
-    let of = |is_metric: bool| {
+    let fields_of = |is_metric: bool| {
         let all = state["aggs"].as_array().unwrap().iter();
         let chosen = all.filter(move |one| (one["schema"] == "metric") == is_metric && one["type"] != "count");
         let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -103,7 +103,7 @@ fn panel(object: &Value) -> Panel {
     Panel {
         title: attributes["title"].as_str().unwrap().to_owned(),
         query: terms(source["query"]["query"].as_str().unwrap()),
-        aggregations: [of(false), of(true)].concat(),
+        aggregations: [fields_of(false), fields_of(true)].concat(),
     }
 }
 

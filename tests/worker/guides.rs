@@ -175,8 +175,8 @@ async fn the_guide_to_netwrix_brings_the_activities_of_one_account_to_splunk() {
     assert_eq!(count(&events, "agent"), shown(&harness, Kind::Agents, &ours));
     assert!(count(&events, "activity") < shown(&harness, Kind::Activities, &Scope::Global), "there is another account");
     // An activity of the whole tenant names no account.
-    let of = |event: &Value| event["organization"]["id"].as_str().map(str::to_owned);
-    let accounts: BTreeSet<_> = events.iter().filter_map(of).collect();
+    let account_of = |event: &Value| event["organization"]["id"].as_str().map(str::to_owned);
+    let accounts: BTreeSet<_> = events.iter().filter_map(account_of).collect();
     assert_eq!(accounts, [account.to_string()].into());
 }
 

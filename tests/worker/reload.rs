@@ -25,10 +25,10 @@ async fn goes_on(harness: &Harness, receiver: &Receiver, kind: Kind) {
 
 /// How often a lane began to run, as the log tells it.
 fn starts(worker: &Process, pipeline: &str, stream: &str) -> usize {
-    let is = |line: &&Value| {
+    let is_start = |line: &&Value| {
         line["message"] == "lane is running" && line["pipeline"] == pipeline && line["stream"] == stream
     };
-    worker.log().iter().filter(is).count()
+    worker.log().iter().filter(is_start).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,8 +13,8 @@ async fn the_lanes_of_a_running_worker_are_a_table() {
     harness.write("pipelines/broken.yaml", "console: 1\n");
     let mut worker = harness.worker();
     let owed = harness.owed(Kind::Activities).len();
-    let is = |lane: &Value| lane["state"] == "running" && lane["delivered"] == owed;
-    worker.lane("acme/activities/siem", is).await;
+    let has_delivered = |lane: &Value| lane["state"] == "running" && lane["delivered"] == owed;
+    worker.lane("acme/activities/siem", has_delivered).await;
     let url = worker.url().await;
     let shown = harness.command(&["status", "--url", &url]).await;
     assert_eq!(shown.code, Some(0), "{}", shown.stderr);

@@ -33,12 +33,12 @@ async fn harness() -> Harness {
 
 /// All streams from the beginning, with `changes` to each.
 fn streams(changes: &Value) -> Value {
-    let of = |(name, _): &(&str, Kind)| {
+    let settings_of = |(name, _): &(&str, Kind)| {
         let mut stream = json!({ "since": "beginning" });
         crate::support::harness::merge(&mut stream, changes.clone());
         ((*name).to_owned(), stream)
     };
-    Value::Object(STREAMS.iter().map(of).collect())
+    Value::Object(STREAMS.iter().map(settings_of).collect())
 }
 
 /// The ids of the records that arrived from a pipeline, by stream; each event arrived once.

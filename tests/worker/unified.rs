@@ -66,19 +66,19 @@ async fn every_alert_arrives_once_in_its_scope_and_again_when_it_changes() {
     }
     let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
-    let of = |scope: &Scope| owed(&harness, scope);
+    let owed_in = |scope: &Scope| owed(&harness, scope);
     let scopes =
         [("all", Scope::Global), ("account", Scope::Accounts(vec![account])), ("site", Scope::Sites(vec![sites[1]]))];
     for (name, scope) in &scopes {
         let arrived = arrived(&harness, name);
         assert!(arrived.values().all(|count| *count == 1), "{name}");
-        assert_eq!(arrived.into_keys().collect::<BTreeSet<_>>(), of(scope), "{name}");
+        assert_eq!(arrived.into_keys().collect::<BTreeSet<_>>(), owed_in(scope), "{name}");
     }
     let undated = events(&harness, "all").iter().filter(|event| event["record"]["updatedAt"].is_null()).count();
     assert!(undated > 5, "alerts that were never updated come by their detection: {undated}");
 
     // What changes, appears or appears late comes with the next run, and nothing else does.
-    let before = of(&Scope::Global);
+    let before = owed_in(&Scope::Global);
     let now = system_clock();
     for id in harness.console().ids(Kind::UnifiedAlerts).into_iter().step_by(100) {
         assert!(harness.console().change_randomly(Kind::UnifiedAlerts, id, now));
@@ -90,7 +90,7 @@ async fn every_alert_arrives_once_in_its_scope_and_again_when_it_changes() {
     assert_eq!(harness.once(&[]).await.code, Some(0));
     let arrived = arrived(&harness, "all");
     assert!(arrived.values().all(|count| *count == 1));
-    let after = of(&Scope::Global);
+    let after = owed_in(&Scope::Global);
     assert_eq!(after.difference(&before).count(), 14);
     assert_eq!(arrived.into_keys().collect::<BTreeSet<_>>(), before.union(&after).cloned().collect());
 }

@@ -92,6 +92,6 @@ impl Token {
 /// The token of an `Authorization` header. The scheme is not case-sensitive. Unified alerts also accept `Bearer`.
 pub(super) fn secret_of(header: &str, accepts_bearer: bool) -> Option<&str> {
     let (scheme, secret) = header.trim().split_once(' ')?;
-    let is = |name: &str| scheme.eq_ignore_ascii_case(name);
-    (is("ApiToken") || accepts_bearer && is("Bearer")).then_some(secret.trim())
+    let is_scheme = |name: &str| scheme.eq_ignore_ascii_case(name);
+    (is_scheme("ApiToken") || accepts_bearer && is_scheme("Bearer")).then_some(secret.trim())
 }

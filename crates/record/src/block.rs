@@ -392,8 +392,8 @@ mod tests {
         };
         assert_eq!(other(&outer.inner.other), ["x=[2]"]);
         assert_eq!(other(&outer.other), ["filePath=\"b\"", "new={\"y\":3}"]);
-        let has = |name| outer.has_field(name, |_| true);
-        assert!(has("file_path") && has("inner") && !has("id") && !has("new"));
+        let knows = |name| outer.has_field(name, |_| true);
+        assert!(knows("file_path") && knows("inner") && !knows("id") && !knows("new"));
         assert!(!outer.has_field("file_path", |_| false));
     }
 

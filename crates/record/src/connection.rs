@@ -110,28 +110,28 @@ mod tests {
 
     #[test]
     fn errors_last_pages_and_other_bodies_are_distinguished() {
-        let of = |body: &'static str| parse_connection(body.as_bytes(), "alerts");
-        let refused = of(r#"{"errors":[{"message":"Unknown type 'X'"},{"code":1},"text"],"data":null}"#).unwrap();
+        let parsed = |body: &'static str| parse_connection(body.as_bytes(), "alerts");
+        let refused = parsed(r#"{"errors":[{"message":"Unknown type 'X'"},{"code":1},"text"],"data":null}"#).unwrap();
         assert_eq!(refused.errors, ["Unknown type 'X'", r#"{"code":1}"#, "text"]);
         assert!(refused.page.null_data);
         let end = r#"{"data":{"alerts":{"edges":null,"pageInfo":{"hasNextPage":false,"endCursor":"x"}}},"errors":[]}"#;
-        let end = of(end).unwrap();
+        let end = parsed(end).unwrap();
         assert!(end.page.next_cursor.is_none() && !end.page.null_data && end.errors.is_empty() && !end.cursor_missing);
         assert!(
-            of(r#"{"data":{"alerts":{"edges":[],"pageInfo":{"hasNextPage":true,"endCursor":null}}}}"#)
+            parsed(r#"{"data":{"alerts":{"edges":[],"pageInfo":{"hasNextPage":true,"endCursor":null}}}}"#)
                 .unwrap()
                 .cursor_missing
         );
-        assert_eq!(of("<html>"), Err(PageError::Html));
-        assert_eq!(of(""), Err(PageError::Truncated(0)));
-        assert_eq!(of(r#"{"data":{"#), Err(PageError::Truncated(9)));
-        assert_eq!(of("{}"), Err(PageError::Shape("it has no `data`")));
-        assert!(of("Bad Gateway").is_err() && of("{} x").is_err());
+        assert_eq!(parsed("<html>"), Err(PageError::Html));
+        assert_eq!(parsed(""), Err(PageError::Truncated(0)));
+        assert_eq!(parsed(r#"{"data":{"#), Err(PageError::Truncated(9)));
+        assert_eq!(parsed("{}"), Err(PageError::Shape("it has no `data`")));
+        assert!(parsed("Bad Gateway").is_err() && parsed("{} x").is_err());
     }
 
     #[test]
     fn a_response_that_does_not_say_whether_the_list_ends_is_no_page() {
-        let of = |body: &'static str| parse_connection(body.as_bytes(), "alerts").unwrap().page.null_data;
+        let null_data = |body: &'static str| parse_connection(body.as_bytes(), "alerts").unwrap().page.null_data;
         for unclear in [
             r#"{"data":{"alerts":{"edges":null,"pageInfo":null}},"errors":[{"message":"a resolver is down"}]}"#,
             r#"{"data":{"alerts":{"edges":null,"pageInfo":{"hasNextPage":false}}},"errors":[{"message":"down"}]}"#,
@@ -139,9 +139,11 @@ mod tests {
             r#"{"data":{"alerts":{"edges":[{"node":{"id":"1"}}],"pageInfo":null}},"errors":[{"message":"down"}]}"#,
             r#"{"data":{"alerts":{"edges":[{"node":{"id":"1"}}],"pageInfo":{"hasNextPage":null}}}}"#,
         ] {
-            assert!(of(unclear), "{unclear}");
+            assert!(null_data(unclear), "{unclear}");
         }
-        assert!(!of(r#"{"data":{"alerts":{"totalCount":0,"edges":null,"pageInfo":{"hasNextPage":false}}}}"#));
-        assert!(!of(r#"{"data":{"alerts":{"edges":[],"pageInfo":{"hasNextPage":false}}},"errors":[{"message":"x"}]}"#));
+        assert!(!null_data(r#"{"data":{"alerts":{"totalCount":0,"edges":null,"pageInfo":{"hasNextPage":false}}}}"#));
+        assert!(!null_data(
+            r#"{"data":{"alerts":{"edges":[],"pageInfo":{"hasNextPage":false}}},"errors":[{"message":"x"}]}"#
+        ));
     }
 }

@@ -347,11 +347,11 @@ mod tests {
     fn line_breaks_between_tokens_do_not_change_the_identity() {
         let one = &b"{\"a\":\"x y\",\"b\":1}"[..];
         let two = &b"{\"a\":\"x y\",\r\n\"b\":1\n}"[..];
-        let of = |record| facts(Stream::Groups, record).identity("h", record);
-        assert_eq!(of(one), of(two));
+        let identity_of = |record| facts(Stream::Groups, record).identity("h", record);
+        assert_eq!(identity_of(one), identity_of(two));
         assert_eq!(compact(two), one);
         assert_eq!(compact(one), one);
-        assert_ne!(of(one), of(b"{\"a\":\"xy\",\"b\":1}"));
+        assert_ne!(identity_of(one), identity_of(b"{\"a\":\"xy\",\"b\":1}"));
         assert_eq!(compact(b"{\"a\":\"x\ny"), &b"{\"a\":\"xy"[..]);
         assert_eq!(one_line(two), one);
         assert_eq!(one_line(b"{\r\n\"a\":\"x\r\ny"), &br#"{"a":"x\r\ny"#[..]);

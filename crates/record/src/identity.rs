@@ -102,16 +102,19 @@ mod tests {
         assert_eq!("9d5edec136b76dda4e8607e86dfbcbbc".parse(), Ok(threat));
         assert_eq!("+d5edec136b76dda4e8607e86dfbcbbc".parse::<Identity>(), Err(IdentityError));
         assert_eq!(activity.to_string(), "19acfd92be8043b321530b2d0c23a25e");
-        let of = |stream, record: &str| {
+        let identity_of = |stream, record: &str| {
             facts(stream, record.as_bytes()).identity("usea1-acme.sentinelone.net", record.as_bytes()).to_string()
         };
         let alert = r#"{"id":"019d114e-e4f4-7ad6-82c3-9829b6d0a801","status":"NEW","analystVerdict":"UNDEFINED","updatedAt":WHEN}"#;
         let updated = alert.replace("WHEN", r#""2026-03-21T16:51:18.468Z""#);
-        assert_eq!(of(Stream::UnifiedAlerts, &updated), "156988f464a398a7ca6e9862b9de1013");
-        assert_eq!(of(Stream::UnifiedAlerts, &alert.replace("WHEN", "null")), "ccb434b3cc35bc0879d71ff8fb46a68c");
+        assert_eq!(identity_of(Stream::UnifiedAlerts, &updated), "156988f464a398a7ca6e9862b9de1013");
+        assert_eq!(
+            identity_of(Stream::UnifiedAlerts, &alert.replace("WHEN", "null")),
+            "ccb434b3cc35bc0879d71ff8fb46a68c"
+        );
         let finding = r#"{"id":"2228104980801805822","status":"Detected","cveId":"CVE-2025-0411","severity":"HIGH","endpointId":"2162143406517023959","daysDetected":59,"lastScanDate":"2025-07-29T19:25:47Z","lastScanResult":"Succeeded","detectionDate":"2025-06-02T04:46:51.710569Z","baseScore":"7.00","markedBy":null}"#;
-        assert_eq!(of(Stream::Vulnerabilities, finding), "baae70a0cb918d0ae37123550217f16e");
+        assert_eq!(identity_of(Stream::Vulnerabilities, finding), "baae70a0cb918d0ae37123550217f16e");
         let scanned_again = finding.replace(":59", ":60").replace("2025-07-29", "2025-07-30");
-        assert_eq!(of(Stream::Vulnerabilities, &scanned_again), "baae70a0cb918d0ae37123550217f16e");
+        assert_eq!(identity_of(Stream::Vulnerabilities, &scanned_again), "baae70a0cb918d0ae37123550217f16e");
     }
 }

@@ -216,7 +216,9 @@ impl<R: BufRead> RecordSplitter<R> {
         } else if self.stream == Stream::UnifiedAlerts {
             parse_connection(body, "alerts").map(|connection| {
                 records = connection.page.records;
-                console_error = connection.errors.into_iter().next().filter(|_| records.is_empty());
+                if records.is_empty() {
+                    console_error = connection.errors.into_iter().next();
+                }
             })
         } else {
             parse_page(body).map(|page| {

@@ -104,8 +104,8 @@ fn parse_plain(text: &[u8]) -> Option<i64> {
             if byte.is_ascii_digit() { Some(number * 10 + i64::from(byte - b'0')) } else { None }
         })
     };
-    let is = |at: usize, byte: u8| text.get(at) == Some(&byte);
-    if !(is(4, b'-') && is(7, b'-') && is(10, b'T') && is(13, b':') && is(16, b':') && text.ends_with(b"Z")) {
+    const SEPARATORS: [(usize, u8); 5] = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    if !SEPARATORS.iter().all(|(at, byte)| text.get(*at) == Some(byte)) || !text.ends_with(b"Z") {
         return None;
     }
     let year = number(0, 4)?;
@@ -114,7 +114,7 @@ fn parse_plain(text: &[u8]) -> Option<i64> {
     let hour = number(11, 13)?;
     let minute = number(14, 16)?;
     let second = number(17, 19)?;
-    let digits = text.len().checked_sub(21).filter(|digits| *digits <= 9 && is(19, b'.'));
+    let digits = text.len().checked_sub(21).filter(|digits| *digits <= 9 && text.get(19) == Some(&b'.'));
     let micros = match digits {
         None if text.len() == 20 => 0,
         None | Some(0) => return None,

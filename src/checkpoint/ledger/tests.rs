@@ -150,17 +150,17 @@ async fn the_totals_of_two_ledgers_add_up() {
 /// A missing record is detected even if there is another record instead.
 #[test]
 fn a_sum_identifies_its_records() {
-    let of = |numbers: &[u64]| {
+    let sum_of = |numbers: &[u64]| {
         let mut sum = Sum::default();
         numbers.iter().for_each(|number| sum.add(identity(*number)));
         sum
     };
-    assert_eq!(of(&[1, 2, 3]), of(&[3, 1, 2]));
+    assert_eq!(sum_of(&[1, 2, 3]), sum_of(&[3, 1, 2]));
     for other in [[1, 2, 4], [1, 2, 2], [4, 5, 6]] {
-        assert_ne!(of(&[1, 2, 3]), of(&other));
+        assert_ne!(sum_of(&[1, 2, 3]), sum_of(&other));
     }
-    assert_eq!(of(&[7]).xor, identity(7).bytes());
-    assert_eq!(of(&[7, 8, 7, 8]).xor, [0; 16]);
+    assert_eq!(sum_of(&[7]).xor, identity(7).bytes());
+    assert_eq!(sum_of(&[7, 8, 7, 8]).xor, [0; 16]);
 }
 
 #[test]

@@ -93,7 +93,7 @@ pub(crate) fn judges() -> Vec<(&'static str, Judge)> {
 fn destinations(schema: crate::settings::Schema) -> Vec<(&'static str, Judge, MakeBody)> {
     use serde_json::{Value, json};
 
-    let of = |name, (judge, body): (Judge, MakeBody)| (name, judge, body);
+    let named = |name, (judge, body): (Judge, MakeBody)| (name, judge, body);
     fn parts<T: DestinationType + serde::de::DeserializeOwned>(
         schema: crate::settings::Schema,
         keys: Value,
@@ -137,32 +137,35 @@ fn destinations(schema: crate::settings::Schema) -> Vec<(&'static str, Judge, Ma
     });
     let secops = json!({ "project": "p", "location": "eu", "instance": "i", "metadata_server": true });
     vec![
-        of("http", parts::<generic::GenericSettings>(schema, http(json!({})))),
-        of("http", parts::<generic::GenericSettings>(schema, http(json!({ "envelope": true })))),
-        of("http", parts::<generic::GenericSettings>(schema, http(json!({ "format": "json_array" })))),
-        of("splunk_hec", parts::<splunk_hec::SplunkHecSettings>(schema, http(json!({ "token": "t" })))),
-        of(
+        named("http", parts::<generic::GenericSettings>(schema, http(json!({})))),
+        named("http", parts::<generic::GenericSettings>(schema, http(json!({ "envelope": true })))),
+        named("http", parts::<generic::GenericSettings>(schema, http(json!({ "format": "json_array" })))),
+        named("splunk_hec", parts::<splunk_hec::SplunkHecSettings>(schema, http(json!({ "token": "t" })))),
+        named(
             "splunk_hec",
             parts::<splunk_hec::SplunkHecSettings>(schema, http(json!({ "token": "t", "acknowledgement": {} }))),
         ),
-        of("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(json!({})))),
-        of("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(json!({ "index": "i" })))),
-        of("azure_logs", parts::<azure_logs::AzureLogsSettings>(schema, azure.clone())),
-        of("google_secops", parts::<google_secops::GoogleSecopsSettings>(schema, secops)),
-        of("sekoia", parts::<sekoia::SekoiaSettings>(schema, http(json!({ "intake_key": "k" })))),
-        of("sekoia", parts::<sekoia::SekoiaSettings>(schema, http(json!({ "intake_key": "k", "format": "batch" })))),
-        of("panther", parts::<panther::PantherSettings>(schema, http(json!({})))),
-        of("datadog", parts::<datadog::DatadogSettings>(schema, json!({ "api_key": "k" }))),
-        of("sumo", parts::<sumo::SumoSettings>(schema, http(json!({ "envelope": true })))),
-        of("logscale", parts::<logscale::LogscaleSettings>(schema, http(json!({ "token": "t" })))),
-        of("logscale", parts::<logscale::LogscaleSettings>(schema, http(json!({ "token": "t", "api": "structured" })))),
-        of("otlp", parts::<otlp::OtlpSettings>(schema, http(json!({})))),
-        of("otlp", parts::<otlp::OtlpSettings>(schema, http(json!({ "encoding": "json" })))),
-        of("loki", parts::<loki::LokiSettings>(schema, http(json!({ "labels": { "job": "s1" } })))),
-        of("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(integration(json!({}))))),
-        of("splunk_hec", parts::<splunk_hec::SplunkHecSettings>(schema, http(integration(json!({ "token": "t" }))))),
-        of("azure_logs", parts::<azure_logs::AzureLogsSettings>(schema, integration(azure))),
-        of("datadog", parts::<datadog::DatadogSettings>(schema, integration(json!({ "api_key": "k" })))),
+        named("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(json!({})))),
+        named("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(json!({ "index": "i" })))),
+        named("azure_logs", parts::<azure_logs::AzureLogsSettings>(schema, azure.clone())),
+        named("google_secops", parts::<google_secops::GoogleSecopsSettings>(schema, secops)),
+        named("sekoia", parts::<sekoia::SekoiaSettings>(schema, http(json!({ "intake_key": "k" })))),
+        named("sekoia", parts::<sekoia::SekoiaSettings>(schema, http(json!({ "intake_key": "k", "format": "batch" })))),
+        named("panther", parts::<panther::PantherSettings>(schema, http(json!({})))),
+        named("datadog", parts::<datadog::DatadogSettings>(schema, json!({ "api_key": "k" }))),
+        named("sumo", parts::<sumo::SumoSettings>(schema, http(json!({ "envelope": true })))),
+        named("logscale", parts::<logscale::LogscaleSettings>(schema, http(json!({ "token": "t" })))),
+        named(
+            "logscale",
+            parts::<logscale::LogscaleSettings>(schema, http(json!({ "token": "t", "api": "structured" }))),
+        ),
+        named("otlp", parts::<otlp::OtlpSettings>(schema, http(json!({})))),
+        named("otlp", parts::<otlp::OtlpSettings>(schema, http(json!({ "encoding": "json" })))),
+        named("loki", parts::<loki::LokiSettings>(schema, http(json!({ "labels": { "job": "s1" } })))),
+        named("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(integration(json!({}))))),
+        named("splunk_hec", parts::<splunk_hec::SplunkHecSettings>(schema, http(integration(json!({ "token": "t" }))))),
+        named("azure_logs", parts::<azure_logs::AzureLogsSettings>(schema, integration(azure))),
+        named("datadog", parts::<datadog::DatadogSettings>(schema, integration(json!({ "api_key": "k" })))),
     ]
 }
 

@@ -163,9 +163,9 @@ impl TransactionalKafkaSink {
 
     /// The outcome of a transaction that this lane's messages aborted.
     fn refused(&self, batch: &Batch, abort: &Abort, reports: &[Report]) -> Outcome {
-        let checkpoint =
-            abort.reports.iter().find_map(|(index, report)| report.code().filter(|_| *index == CHECKPOINT));
-        if let Some(code) = checkpoint.filter(|code| is_refusal(*code)) {
+        let mut of_checkpoint = abort.reports.iter().filter(|(index, _)| *index == CHECKPOINT);
+        let code = of_checkpoint.find_map(|(_, report)| report.code());
+        if let Some(code) = code.filter(|code| is_refusal(*code)) {
             return Outcome::Misconfigured(format!("checkpoint topic `{}`: {code}", self.checkpoint_topic));
         }
         match reports::outcome(batch, reports, None, &self.plain.policy, Instant::now()) {

@@ -288,12 +288,12 @@ fn is_own(path: &Path, file: &FileStatus, shares: bool, cluster: Option<&Cluster
         return true;
     }
     let Some(cluster) = cluster else { return false };
-    let has = |shard: u32| cluster.workers.get(&cluster.worker).is_some_and(|shards| shards.contains(&shard));
+    let is_held = |shard: u32| cluster.workers.get(&cluster.worker).is_some_and(|shards| shards.contains(&shard));
     match file.activity {
         Activity::Running => true,
         Activity::Elsewhere => false,
         Activity::Paused | Activity::NotStarted => {
-            has(file.shard.unwrap_or_else(|| cluster::shard_of_text(&path.to_string_lossy(), cluster.shards)))
+            is_held(file.shard.unwrap_or_else(|| cluster::shard_of_text(&path.to_string_lossy(), cluster.shards)))
         }
     }
 }

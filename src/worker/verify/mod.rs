@@ -365,7 +365,7 @@ impl Job<'_> {
         stop: &CancellationToken,
     ) -> Result<Result<u64, String>, VerifyError> {
         let account = self.ledger.account(hour..hour.plus(1)).await?;
-        let known = account.totals.identities.get(&hour).filter(|_| !whole).cloned();
+        let known = if whole { None } else { account.totals.identities.get(&hour).cloned() };
         let LaneId { pipeline, stream, sink } = &self.spec.id;
         let telemetry = &self.context.telemetry;
         let kind = self.spec.sink.kind.name();

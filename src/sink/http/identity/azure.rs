@@ -83,22 +83,23 @@ pub(crate) fn workload_identity(
     (login, scope): (&str, &str),
     endpoint: TokenEndpointSettings,
 ) -> Result<ClientCredentials, String> {
-    let given = |value: Option<&str>, name| match value.map(str::to_owned).or_else(|| ambient.variable(name)) {
-        Some(value) => Ok(value),
-        None => Err(format!(
-            "the environment variable {name} is not set; label the pod `azure.workload.identity/use: \"true\"` and \
+    let setting_or_variable =
+        |value: Option<&str>, name| match value.map(str::to_owned).or_else(|| ambient.variable(name)) {
+            Some(value) => Ok(value),
+            None => Err(format!(
+                "the environment variable {name} is not set; label the pod `azure.workload.identity/use: \"true\"` and \
              annotate its service account, so that the workload identity webhook sets it"
-        )),
-    };
-    let tenant_id = given(tenant_id, "AZURE_TENANT_ID")?;
+            )),
+        };
+    let tenant_id = setting_or_variable(tenant_id, "AZURE_TENANT_ID")?;
     let authority = match authority {
         Some(authority) => authority,
         None => ambient.url_or("AZURE_AUTHORITY_HOST", login)?,
     };
     Ok(ClientCredentials {
         token_url: token_url(&authority, &tenant_id),
-        client_id: given(client_id, "AZURE_CLIENT_ID")?,
-        client_secret: Secret::File(given(None, "AZURE_FEDERATED_TOKEN_FILE")?.into()),
+        client_id: setting_or_variable(client_id, "AZURE_CLIENT_ID")?,
+        client_secret: Secret::File(setting_or_variable(None, "AZURE_FEDERATED_TOKEN_FILE")?.into()),
         scope: Some(scope.to_owned()),
         params: BTreeMap::new(),
         credentials: CredentialsIn::Assertion,

@@ -179,24 +179,24 @@ mod tests {
 
     #[test]
     fn an_error_names_the_part_of_the_path_that_is_no_secret() {
-        let of = |text: &str| text.parse::<Endpoint>().unwrap();
+        let endpoint = |text: &str| text.parse::<Endpoint>().unwrap();
         for (endpoint, shown) in [
             (
-                of("https://splunk.example:8088").join("services/collector").join("event"),
+                endpoint("https://splunk.example:8088").join("services/collector").join("event"),
                 "https://splunk.example:8088/services/collector/event",
             ),
             (
-                of("https://splunk.example/services/collector/event")
+                endpoint("https://splunk.example/services/collector/event")
                     .up_to("/services/collector")
                     .join("services/collector"),
                 "https://splunk.example/services/collector",
             ),
-            (of("https://h/CANARY").join("v1/logs").with_query("token", "CANARY"), "https://h/…/v1/logs"),
-            (of("https://h/CANARY/v1/logs").join("v1/logs"), "https://h/…/v1/logs"),
-            (of("https://h/v1/logs/").join("v1/logs"), "https://h/v1/logs"),
-            (of("https://h/in/CANARY?key=CANARY"), "https://h/…"),
-            (of("https://h"), "https://h"),
-            (of("https://h/").join("logs-a b-c/_bulk"), "https://h/logs-a%20b-c/_bulk"),
+            (endpoint("https://h/CANARY").join("v1/logs").with_query("token", "CANARY"), "https://h/…/v1/logs"),
+            (endpoint("https://h/CANARY/v1/logs").join("v1/logs"), "https://h/…/v1/logs"),
+            (endpoint("https://h/v1/logs/").join("v1/logs"), "https://h/v1/logs"),
+            (endpoint("https://h/in/CANARY?key=CANARY"), "https://h/…"),
+            (endpoint("https://h"), "https://h"),
+            (endpoint("https://h/").join("logs-a b-c/_bulk"), "https://h/logs-a%20b-c/_bulk"),
         ] {
             assert_eq!(endpoint.with_path(), shown);
         }

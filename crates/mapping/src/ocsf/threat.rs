@@ -151,7 +151,7 @@ fn finding_info<'a>(
     if is_set(threat.id) {
         event.used.mark(threat.id);
     }
-    if info.threat_id.text() == id.text() {
+    if is_set(id) && info.threat_id.text() == id.text() {
         event.used.mark(info.threat_id);
     } else {
         event.text("uid_alt", info.threat_id);

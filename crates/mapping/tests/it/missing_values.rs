@@ -1,10 +1,11 @@
 //! A placeholder neither joins strangers nor hides the value next to it.
 
+use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::Stream;
 use serde_json::{Value, json};
 
 use super::schema;
-use super::support::{assert_fields, map};
+use super::support::{assert_fields, map, map_to};
 
 /// The event of a record, which has no placeholder in a field of ECS.
 fn sound(stream: Stream, record: Value) -> Value {
@@ -205,6 +206,12 @@ fn the_longer_of_two_registry_paths_has_the_name_of_the_value() {
     let event = alert(json!({"eventType": "REGVALUEMODIFIED", "registryKeyPath": "MACHINE\\X\\Run",
         "registryPath": "MACHINE\\X\\Runner"}));
     assert_fields(&event, &[("registry.path", json!("HKLM\\X\\Run"))]);
+}
+
+#[test]
+fn an_id_that_is_a_list_is_not_lost() {
+    let event = map_to(Schema::Ocsf, Stream::Threats, &json!({"threatInfo": {"threatId": [7]}}));
+    assert_fields(&event, &[("unmapped.threatInfo.threatId", json!([7]))]);
 }
 
 #[test]

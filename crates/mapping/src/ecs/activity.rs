@@ -55,9 +55,9 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &A
     }
     part::rule(event, &data);
     part::process(event, &data, class.subject == Subject::Firewall);
-    part::host(event, activity, &data, of_agent);
+    let platform = part::host(event, activity, &data, of_agent);
     part::package(event, &class, version);
-    part::file(event, activity, &data, &class);
+    part::file(event, activity, &data, &class, platform);
     let url = event.open("url");
     event.keyword("original", data.download_url);
     event.close(url);

@@ -13,7 +13,6 @@ use crate::common::connection::{Connection, Peer};
 use crate::common::os::os_type;
 use crate::common::placeholder::first_scalar;
 use crate::common::remote_origin;
-use crate::used::Used;
 
 /// The package version of an activity.
 pub(super) fn version<'a>(activity: &Activity<'a>, data: &ActivityData<'a>) -> Value<'a> {
@@ -48,8 +47,14 @@ pub(super) fn source(event: &mut Event<'_>, data: &ActivityData<'_>) {
     event.close(open);
 }
 
-/// Writes `host.*` of an endpoint. `ipAddress` is its address if no user acted (`of_agent`).
-pub(super) fn host<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &ActivityData<'a>, of_agent: bool) {
+/// Writes `host.*` of an endpoint. `ipAddress` is its address if no user acted (`of_agent`). Returns the platform of the
+/// endpoint.
+pub(super) fn host<'a>(
+    event: &mut Event<'_>,
+    activity: &Activity<'a>,
+    data: &ActivityData<'a>,
+    of_agent: bool,
+) -> Value<'a> {
     let open = event.open("host");
     endpoint::names(event, [data.computer_name]);
     event.keyword("id", activity.agent_id);
@@ -58,34 +63,40 @@ pub(super) fn host<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &Ac
     let values = [data.agentipv4, data.ip_addresses, ip_address, data.external_ip];
     endpoint::addresses(event, Value::default(), &values);
     values.into_iter().for_each(|value| event.mark_address(value));
-    if !event.is_empty(&open) {
-        os(event, activity, data);
-    }
+    // Without an endpoint, the platform is that of an exclusion or a blocklist entry.
+    let platform = if event.is_empty(&open) { Value::default() } else { os(event, activity, data) };
     event.close(open);
+    platform
 }
 
-/// Without an endpoint, the platform is that of an exclusion or a blocklist entry.
-fn os<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &ActivityData<'a>) {
-    let kind = [activity.os_family, data.os_family, data.os_type];
-    let family = first_scalar(kind);
-    let Some(text) = family.escaped().filter(|text| !is_placeholder(*text)) else { return };
+/// Returns the platform that was written.
+fn os<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &ActivityData<'a>) -> Value<'a> {
+    let words = [activity.os_family, data.os_family, data.os_type];
+    let family = first_scalar(words);
+    let Some(text) = family.escaped() else { return family };
     let os = event.open("os");
-    if let Some(kind) = kind.into_iter().find_map(os_type) {
+    if let Some(kind) = words.into_iter().find_map(os_type) {
         event.json.word("type", kind);
     }
-    event.json.escaped("family", text);
-    for value in [activity.os_family, data.os_family, data.os_type] {
-        if value == family {
-            event.used.mark(value);
-        }
+    endpoint::family(event, family);
+    // The event has no capitals of the word.
+    if text.raw().bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        words.into_iter().filter(|word| *word == family).for_each(|word| event.used.mark(word));
     }
     event.close(os);
+    family
 }
 
-/// Writes `file.*`: the file that was detected, fetched, blocked or excluded.
-pub(super) fn file<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &ActivityData<'a>, class: &Class) {
+/// Writes `file.*`: the file that was detected, fetched, blocked or excluded. `of_endpoint` is the endpoint's platform.
+pub(super) fn file<'a>(
+    event: &mut Event<'_>,
+    activity: &Activity<'a>,
+    data: &ActivityData<'a>,
+    class: &Class,
+    of_endpoint: Value<'a>,
+) {
     let open = event.open("file");
-    let excluded = if class.is("configuration") { Excluded::of(event.used, activity, data, class) } else { None };
+    let excluded = if class.is("configuration") { Excluded::of(activity, data, class, of_endpoint) } else { None };
     let path = event.keyword("path", data.file_path);
     let path = match excluded {
         Some(Excluded::Path) if path.is_none() => event.keyword("path", data.value),
@@ -134,13 +145,12 @@ enum Excluded {
 }
 
 impl Excluded {
-    fn of(used: &Used, activity: &Activity<'_>, data: &ActivityData<'_>, class: &Class) -> Option<Self> {
+    fn of(activity: &Activity<'_>, data: &ActivityData<'_>, class: &Class, of_endpoint: Value<'_>) -> Option<Self> {
         let text = data.value.escaped()?.raw();
         let kind = Word::of_value(data.exclusion_type);
         let is_hash = matches!(text.len(), 32 | 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        // The platform of an endpoint is used by now.
         let families = [data.os_family, activity.os_family];
-        let has_platform = families.iter().any(|family| used.left(*family).escaped().is_some());
+        let has_platform = families.into_iter().any(|family| family.escaped().is_some() && family != of_endpoint);
         let is_entry = has_platform || class.object == "exclusion";
         let is_path = text.starts_with('/') || text.contains("\\\\");
         match kind.as_str() {

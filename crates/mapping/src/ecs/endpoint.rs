@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Cursor, Escaped, Value};
 
-use super::event::Event;
+use super::event::{Event, is_placeholder};
 use crate::common::address::Address;
 use crate::common::os::{Os, os_type};
 
@@ -36,13 +36,20 @@ pub(super) fn os(event: &mut Event<'_>, os: &Os<'_>) {
     if let Some(kind) = os.kind.into_iter().find_map(os_type) {
         event.json.word("type", kind);
     }
-    event.optional("family", os.family.escaped());
+    family(event, os.family);
     let name = event.keyword("name", os.name);
     let version = event.keyword("version", os.version);
     if name.is_some() {
         event.sentence("full", &[("", name), (" ", version)]);
     }
     event.close(open);
+}
+
+/// Writes `family` of the open `host.os` in lower case, as ECS wants it.
+pub(super) fn family(event: &mut Event<'_>, word: Value<'_>) {
+    if let Some(word) = word.escaped().filter(|word| !is_placeholder(*word)) {
+        event.json.lower_case("family", word);
+    }
 }
 
 /// Writes `host.ip` (addresses of the interfaces, then `others`) and `host.mac`. All values stay in the record.

@@ -321,9 +321,7 @@ fn host_object(event: &mut Event<'_>, host: Host<'_>) {
     if let Some(kind) = kinds.into_iter().find_map(os_type) {
         event.json.word("type", kind);
     }
-    if let Some(family) = first_scalar(kinds).escaped() {
-        event.json.lower_case("family", family);
-    }
+    endpoint::family(event, first_scalar(kinds));
     event.optional("name", host.at_detection("osName").escaped());
     event.optional("version", host.at_detection("osRevision").escaped());
     event.optional("full", host.current.get("osVersion").escaped());

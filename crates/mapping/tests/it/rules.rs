@@ -10,6 +10,29 @@ fn threat(info: Value) -> Value {
 }
 
 #[test]
+fn the_family_of_an_operating_system_is_in_lower_case_in_every_stream() {
+    for (stream, record) in [
+        (Stream::Agents, json!({"id": "1", "osType": "Windows"})),
+        (Stream::Threats, json!({"id": "1", "agentRealtimeInfo": {"agentOsType": "Windows"}})),
+        (Stream::Alerts, json!({"agentDetectionInfo": {"name": "a", "osFamily": "Windows"}})),
+        (Stream::Vulnerabilities, json!({"id": "1", "osType": "Windows"})),
+        (
+            Stream::UnifiedAlerts,
+            json!({"id": "1", "assets": [{"agentUuid": "u", "osType": "Windows", "category": "Server"}]}),
+        ),
+        (Stream::Activities, json!({"activityType": 1, "agentId": "1", "osFamily": "Windows"})),
+        (
+            Stream::Activities,
+            json!({"activityType": 3608, "data": {"sourceprocessname": "a", "origagentosfamily": "Windows"}}),
+        ),
+    ] {
+        let event = map(stream, &record);
+        assert_eq!(at(&event, "host.os.family"), &json!("windows"), "{stream}");
+        assert!(event["sentinel_one"].to_string().contains(r#""Windows""#), "{stream} loses the word as received");
+    }
+}
+
+#[test]
 fn a_threat_is_dated_by_its_detection_until_it_changes() {
     let dated = |created: &str, updated: &str| {
         let event =

@@ -1,7 +1,8 @@
 //! Maps records to events: to ECS or OCSF with labels, or to the record's own bytes. Events are written into the output
 //! buffer in one pass. Nothing here does input or output.
 //!
-//! Each schema has a file for each stream, and `common` has what is decided for all schemas.
+//! A record becomes parts (`parts`), which `streams` selects from it, and each schema has a file for each stream that
+//! writes these. `common` has what is decided for all schemas.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -17,9 +18,11 @@ mod keys;
 mod labels;
 mod mapping;
 mod ocsf;
+mod parts;
 mod placeholders;
 mod schema;
 mod secrets;
+mod streams;
 mod used;
 
 use std::borrow::Cow;

@@ -1,15 +1,6 @@
-//! Cloud providers, regions and zones.
+//! Regions and zones of cloud providers.
 
-use std::borrow::Cow;
-
-use s1_forwarder_record::{Escaped, Kind, Value};
-
-/// The first provider that is not empty, with its name.
-pub fn provider(providers: Value<'_>) -> Option<(Cow<'_, str>, Value<'_>)> {
-    providers
-        .entries()
-        .find(|(name, provider)| !name.is_empty() && provider.kind() == Kind::Object && !provider.is_empty())
-}
+use s1_forwarder_record::Escaped;
 
 /// `us-east-1` for `us-east-1a`, `us-central1` for `us-central1-f`; `None` for a region.
 pub fn region_of_zone(location: Escaped<'_>) -> Option<Escaped<'_>> {

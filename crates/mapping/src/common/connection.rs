@@ -4,6 +4,7 @@ use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::ActivityData;
 
 use super::placeholder::is_set;
+use crate::parts::Peer;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Connection<'a> {
@@ -11,13 +12,6 @@ pub struct Connection<'a> {
     pub remote: Peer<'a>,
     pub direction: Value<'a>,
     pub protocol: Value<'a>,
-}
-
-/// One end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer<'a> {
-    pub host: Value<'a>,
-    pub port: Value<'a>,
 }
 
 impl<'a> Connection<'a> {

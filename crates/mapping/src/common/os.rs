@@ -2,17 +2,6 @@ use s1_forwarder_record::Value;
 
 use super::classification::Word;
 
-/// The values of an operating system.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Os<'a> {
-    pub name: Value<'a>,
-    pub version: Value<'a>,
-    /// Possible types; the first that ECS has is used.
-    pub kind: [Value<'a>; 2],
-    /// The family, if the record has one in addition to the type.
-    pub family: Value<'a>,
-}
-
 /// The family of an operating system, in ECS's words.
 pub fn os_type(value: Value<'_>) -> Option<&'static str> {
     match Word::of_value(value).as_str() {

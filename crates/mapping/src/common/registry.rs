@@ -3,15 +3,7 @@
 use s1_forwarder_record::{Escaped, Value};
 
 use super::placeholder::is_placeholder;
-
-/// The registry part of an alert. The path may be in either of two keys.
-pub struct Registry<'a> {
-    pub key_path: Value<'a>,
-    pub path: Value<'a>,
-    /// The data that was written.
-    pub data: Value<'a>,
-    pub old_data_type: Value<'a>,
-}
+use crate::parts::Registry;
 
 impl<'a> Registry<'a> {
     /// The path of the key, unless the other path is longer by the name of a value.

@@ -1,12 +1,6 @@
-//! What is decided about a threat in all schemas.
+//! What is decided about threats and alerts in all schemas: times, names of files, links.
 
-use s1_forwarder_record::threat::{Threat, ThreatInfo};
 use s1_forwarder_record::{Escaped, Timestamp, Value};
-
-use super::classification::Word;
-use super::placeholder::{boolean, first_scalar, is_set};
-use super::remote_origin;
-use super::severity::Severity;
 
 pub fn time(value: Value<'_>) -> Option<Timestamp> {
     value.escaped().and_then(|text| Timestamp::parse(text.raw()).ok())
@@ -20,44 +14,18 @@ pub fn is_new(created: Value<'_>, updated: Value<'_>) -> bool {
     }
 }
 
-/// A threat is critical if it is still active on an infected endpoint. What an analyst thinks of it changes nothing.
-pub fn severity(threat: &Threat<'_>) -> Severity {
-    let info = &threat.threat_info;
-    let is_active = Word::is(info.mitigation_status, "not_mitigated")
-        && boolean(threat.agent_realtime_info.agent_infected) == Some(true);
-    Severity::of_confidence(info.confidence_level, info.classification, is_active).unwrap_or(Severity::Informational)
-}
-
-/// Whether a detection is about a process that has no file of its own: the console writes the name of the process in
-/// the place of that of a file.
-pub fn is_without_file(info: &ThreatInfo<'_>) -> bool {
-    boolean(info.is_fileless) == Some(true)
-        && ![info.file_path, info.md5, info.sha1, info.sha256].into_iter().any(is_set)
-}
-
 /// Extensions of what can be a process, or the script that an interpreter runs.
 const PROGRAMS: [&str; 20] = [
     "exe", "com", "scr", "dll", "bat", "cmd", "ps1", "vbs", "vbe", "js", "jse", "wsf", "hta", "msi", "cpl", "jar",
     "py", "sh", "bin", "elf",
 ];
 
-/// The process of a detection without a file: `cmd.exe` of `cmd.exe (interactive session)`. Other words are no name,
-/// and one word may be that of a threat: it is a process if it is the originator, or has the extension of a program.
-pub fn fileless_process<'a>(info: &ThreatInfo<'a>) -> Option<Escaped<'a>> {
-    let text = remote_origin::name_of(first_scalar([info.file_display_name, info.threat_name]))?.trim();
-    let name = match text.raw().strip_suffix(')').and_then(|text| text.rsplit_once(" (")) {
-        Some((name, _)) => Escaped::plain(name).trim(),
-        None => text,
-    };
-    let is_program = || {
-        let is_known = |end: Escaped<'_>| PROGRAMS.into_iter().any(|known| end.raw().eq_ignore_ascii_case(known));
-        !name.raw().contains(' ') && extension(name).is_some_and(is_known)
-    };
-    let is_name = name != text || info.originator_process.escaped() == Some(name) || is_program();
-    (is_name && is_file_name(name.raw())).then_some(name)
+/// Whether an extension is one of a program.
+pub fn is_program(extension: Escaped<'_>) -> bool {
+    PROGRAMS.into_iter().any(|known| extension.raw().eq_ignore_ascii_case(known))
 }
 
-fn is_file_name(text: &str) -> bool {
+pub fn is_file_name(text: &str) -> bool {
     !text.is_empty() && !text.contains(['/', ':', '*', '?', '"', '<', '>', '|'])
 }
 
@@ -98,22 +66,6 @@ mod tests {
         assert_eq!(extension("A.EXE"), Some("EXE"));
         for name in ["a", ".bashrc", "a.", "a.b c", "lib.so.cache-123456"] {
             assert_eq!(extension(name), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_threat_without_a_file_names_a_process() {
-        let process = |name: &str| {
-            let raw = format!("\"{name}\"");
-            let mut info = ThreatInfo::default();
-            info.threat_name = Value::new(&raw);
-            fileless_process(&info).map(|name| name.raw().to_owned())
-        };
-        assert_eq!(process("cmd.exe (interactive session)").as_deref(), Some("cmd.exe"));
-        assert_eq!(process("My Tool.exe (CLI 1a2b)").as_deref(), Some("My Tool.exe"));
-        assert_eq!(process("powershell.exe").as_deref(), Some("powershell.exe"));
-        for name in ["Suspicious activity detected", "(interactive session)", "", "N/A", "Meterpreter", "Win32.Agent"] {
-            assert_eq!(process(name), None, "{name}");
         }
     }
 }

@@ -7,14 +7,13 @@ use s1_forwarder_record::{Kind, Value};
 use super::activity_event::{self, Tail};
 use super::common_fields::CommonFields;
 use super::event::Event;
-use super::organization::NamesInData;
 use super::vendor::JoinKeys;
 use super::{activity_data as part, activity_user, organization, rule_hit};
 use crate::common::activity_class::{self, Class, Subject};
 use crate::common::incident_change::IncidentChange;
-use crate::common::placeholder::first_scalar;
 use crate::common::remote_origin::RemoteOrigin;
-use crate::common::rule_hit::is_hit;
+use crate::streams::activity::{endpoint, is_by_agent, package_version};
+use crate::streams::rule_hit::is_hit;
 
 const MANAGEMENT_UPDATED: u32 = 26;
 
@@ -31,12 +30,9 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &A
     }
     let class = activity_class::classify(number, activity, &data);
     let is_console = number == Some(MANAGEMENT_UPDATED);
-    let version = if class.is("package") { part::version(activity, &data) } else { Value::default() };
+    let version = if class.is("package") { package_version(activity, &data) } else { Value::default() };
     event.used.mark(version);
-    let agent_id = activity.agent_id;
-    let threat_id = activity.threat_id;
-    let agent_uuid = data.uuid;
-    let of_agent = activity.user_id.is_empty() && !activity.agent_id.is_empty();
+    let endpoint = endpoint(activity, &data);
     let origin = RemoteOrigin::of(data.file_display_name);
 
     activity_event::head(event, common, activity, if is_console { Value::default() } else { version });
@@ -47,7 +43,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &A
         (_, Some(origin)) => origin.write_source(event),
         // The address is that of the endpoint to which the device was connected.
         (Subject::Device, None) => part::source(event, &data),
-        (_, None) if !of_agent => part::source(event, &data),
+        (_, None) if !is_by_agent(activity) => part::source(event, &data),
         _ => {}
     }
     if class.subject == Subject::Device {
@@ -55,31 +51,24 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &A
     }
     part::rule(event, &data);
     part::process(event, &data, class.subject == Subject::Firewall);
-    let platform = part::host(event, activity, &data, of_agent);
+    let platform = part::host(event, &endpoint);
     part::package(event, &class, version);
     part::file(event, activity, &data, &class, platform);
     let url = event.open("url");
     event.keyword("original", data.download_url);
     event.close(url);
-    let names = NamesInData {
-        level: data.scope_level,
-        account: [data.account_name, Value::default()],
-        site: data.site_name,
-        group: [data.group_name, Value::default()],
-    };
-    let site_name = organization::write_of_activity(event, activity, names);
+    let owner = endpoint.owner.within(data.scope_level);
+    organization::write(event, &owner);
     let keys = JoinKeys {
-        agent_uuid,
-        threat_id,
+        agent_uuid: endpoint.agent_uuids[0],
+        threat_id: activity.threat_id,
         alert_id: data.alert_id,
         confidence: data.confidence_level,
         classification: [data.threat_classification, data.threat_classification_source],
-        site: [activity.site_id, site_name],
-        account_name: first_scalar([activity.account_name, data.account_name]),
         ..JoinKeys::default()
     };
-    let Class { severity, is_system, .. } = class;
-    activity_event::tail(event, common, activity, &Tail { agent_id, site_name, severity, keys, is_system }, &data);
+    let tail = Tail { owner: &owner, severity: class.severity, keys, is_system: class.is_system };
+    activity_event::tail(event, common, activity, &tail, &data);
     class.is_unknown
 }
 

@@ -4,25 +4,15 @@ use s1_forwarder_record::activity::{Activity, ActivityData};
 use s1_forwarder_record::{Escaped, Value};
 
 use super::endpoint;
-use super::event::{Event, is_placeholder, is_set};
+use super::event::{Event, is_placeholder};
 use super::network;
 use crate::common::activity_class::Class;
 use crate::common::address::Address;
 use crate::common::classification::Word;
-use crate::common::connection::{Connection, Peer};
-use crate::common::os::os_type;
+use crate::common::connection::Connection;
 use crate::common::placeholder::first_scalar;
 use crate::common::remote_origin;
-
-/// The package version of an activity.
-pub(super) fn version<'a>(activity: &Activity<'a>, data: &ActivityData<'a>) -> Value<'a> {
-    for value in [data.new_agent_version, activity.agent_updated_version, data.version] {
-        if is_set(value) {
-            return value;
-        }
-    }
-    Value::default()
-}
+use crate::parts::{Endpoint, Os, Peer};
 
 /// Writes `package.*`: the agent, unless the console itself or an app of the marketplace was changed. The console does
 /// not name the app.
@@ -47,44 +37,29 @@ pub(super) fn source(event: &mut Event<'_>, data: &ActivityData<'_>) {
     event.close(open);
 }
 
-/// Writes `host.*` of an endpoint. `ipAddress` is its address if no user acted (`of_agent`). Returns the platform of the
-/// endpoint.
-pub(super) fn host<'a>(
-    event: &mut Event<'_>,
-    activity: &Activity<'a>,
-    data: &ActivityData<'a>,
-    of_agent: bool,
-) -> Value<'a> {
+/// Writes `host.*` of an endpoint, and returns its platform. Without an endpoint, the platform is that of an exclusion
+/// or a blocklist entry.
+pub(super) fn host<'a>(event: &mut Event<'_>, endpoint: &Endpoint<'a>) -> Value<'a> {
     let open = event.open("host");
-    endpoint::names(event, [data.computer_name]);
-    event.keyword("id", activity.agent_id);
-    // The address of a console user is written above, or is not a valid address.
-    let ip_address = if of_agent { data.ip_address } else { Value::default() };
-    let values = [data.agentipv4, data.ip_addresses, ip_address, data.external_ip];
-    endpoint::addresses(event, Value::default(), &values);
-    values.into_iter().for_each(|value| event.mark_address(value));
-    // Without an endpoint, the platform is that of an exclusion or a blocklist entry.
-    let platform = if event.is_empty(&open) { Value::default() } else { os(event, activity, data) };
+    endpoint::names(event, endpoint.names);
+    event.keyword("id", endpoint.agent_id);
+    endpoint::addresses(event, endpoint);
+    endpoint::mark_addresses(event, endpoint);
+    let platform = if event.is_empty(&open) { Value::default() } else { platform(event, &endpoint.os) };
     event.close(open);
     platform
 }
 
-/// Returns the platform that was written.
-fn os<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &ActivityData<'a>) -> Value<'a> {
-    let words = [activity.os_family, data.os_family, data.os_type];
-    let family = first_scalar(words);
-    let Some(text) = family.escaped() else { return family };
-    let os = event.open("os");
-    if let Some(kind) = words.into_iter().find_map(os_type) {
-        event.json.word("type", kind);
+/// Writes `host.os`. The event has no capitals of the family.
+fn platform<'a>(event: &mut Event<'_>, os: &Os<'a>) -> Value<'a> {
+    let open = event.open("os");
+    endpoint::os_fields(event, os);
+    event.close(open);
+    let is_lower_case = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+    if os.family.escaped().is_some_and(|text| text.raw().bytes().all(is_lower_case)) {
+        os.types.into_iter().filter(|word| *word == os.family).for_each(|word| event.used.mark(word));
     }
-    endpoint::family(event, family);
-    // The event has no capitals of the word.
-    if text.raw().bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
-        words.into_iter().filter(|word| *word == family).for_each(|word| event.used.mark(word));
-    }
-    event.close(os);
-    family
+    os.family
 }
 
 /// Writes `file.*`: the file that was detected, fetched, blocked or excluded. `of_endpoint` is the endpoint's platform.

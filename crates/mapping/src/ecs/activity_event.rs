@@ -9,9 +9,10 @@ use super::event::Event;
 use super::organization;
 use super::vendor::{self, JoinKeys};
 use crate::common::activity_class::number;
-use crate::common::remaining::{write_remaining, write_remaining_data};
+use crate::common::remaining::write_remaining_data;
 use crate::common::severity::Severity;
 use crate::copy::KeyCase;
+use crate::parts::Owner;
 
 /// Names of the vendor object that do not come from keys of the record.
 const RESERVED: &[&str] = &["severity", "type", "agent", "site", "data"];
@@ -33,9 +34,8 @@ pub(super) fn fields(event: &mut Event<'_>, common: &CommonFields<'_>, activity:
 }
 
 /// What the end of an activity's event says in addition to the rest of the record.
-pub(super) struct Tail<'a> {
-    pub agent_id: Value<'a>,
-    pub site_name: Value<'a>,
+pub(super) struct Tail<'t, 'a> {
+    pub owner: &'t Owner<'a>,
     pub severity: Severity,
     pub keys: JoinKeys<'a>,
     pub is_system: bool,
@@ -46,18 +46,18 @@ pub(super) fn tail<'a>(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
     activity: &Activity<'a>,
-    tail: &Tail<'a>,
+    tail: &Tail<'_, 'a>,
     data: &impl Block<'a>,
 ) {
     event.tail();
-    let vendor = vendor::open(event, common, &tail.keys);
+    let vendor = vendor::open(event, common, &tail.keys, tail.owner);
     let object = event.json.open("activity");
     event.json.word("severity", tail.severity.word());
     if let Some(number) = number(activity) {
         event.json.number("type", itoa::Buffer::new().format(number));
         event.used.mark(activity.activity_type);
     }
-    organization::agent_and_site(event, tail.agent_id, [activity.site_id], [tail.site_name]);
+    organization::agent_and_site(event, activity.agent_id, tail.owner);
     let open = event.json.open("data");
     if tail.is_system {
         event.json.boolean("system", true);
@@ -71,8 +71,5 @@ pub(super) fn tail<'a>(
     event.json.close(flattened);
     event.json.close(open);
     event.used.mark(activity.data);
-    write_remaining(&mut event.json, event.used, activity, KeyCase::Snake, RESERVED);
-    event.json.close(object);
-    event.json.close(vendor);
-    event.json.raw(b"}");
+    vendor::close(event, activity, RESERVED, [object, vendor]);
 }

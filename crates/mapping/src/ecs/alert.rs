@@ -1,72 +1,48 @@
 //! Maps `/cloud-detection/alerts` to ECS.
 
-use s1_forwarder_record::Value;
 use s1_forwarder_record::alert::Alert;
 
 use super::common_fields::CommonFields;
-use super::detection;
 use super::event::Event;
-use super::organization;
 use super::vendor::{self, JoinKeys};
-use crate::common::alert::{detection, matched, severity, subject, times};
-use crate::common::matched::Matched;
+use super::{detection, organization};
 use crate::common::placeholder::first_scalar;
-use crate::common::remaining::write_remaining;
-use crate::common::severity::Severity;
 use crate::common::threat::{ALERT_PAGE, alert_page_id};
-use crate::copy::KeyCase;
+use crate::streams::alert::AlertParts;
 
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Alert<'_>) {
-    let info = &alert.alert_info;
-    let severity = severity(alert);
-    let agent_id = alert.agent_realtime_info.id;
-    let alert_id = info.alert_id;
-    let keys = JoinKeys {
-        agent_uuid: first_scalar([alert.agent_realtime_info.uuid, alert.agent_detection_info.uuid]),
-        storyline: alert.source_process_info.storyline,
-        site: [alert.agent_detection_info.site_id, Value::default()],
-        ..JoinKeys::default()
-    };
-    let matched = matched(info, &alert.target_process_info);
-    event.head(common, times(info), [alert.agent_detection_info.version]);
-    let name = first_scalar([alert.agent_realtime_info.name, alert.agent_detection_info.name]);
-    event.sentence(
-        "message",
-        &[("", alert.rule_info.name.escaped()), (" on ", name.escaped()), (": ", subject(alert, matched.kind))],
-    );
-    event_object(event, common, alert, matched, severity);
-    detection::write(event, &detection(alert, matched.kind));
-    organization::write(event, [alert.agent_detection_info.account_id], []);
+    let parts = AlertParts::of(alert);
+    let endpoint = &parts.detection.endpoint;
+    event.head(common, parts.times(), endpoint.agent_versions);
+    event.sentence("message", &parts.message());
+    event_object(event, common, &parts);
+    detection::write(event, &parts.detection);
+    organization::write(event, &endpoint.owner);
     event.tail();
 
-    let vendor = vendor::open(event, common, &keys);
+    let keys = JoinKeys {
+        agent_uuid: first_scalar(endpoint.agent_uuids),
+        storyline: parts.detection.storyline,
+        ..JoinKeys::default()
+    };
+    let vendor = vendor::open(event, common, &keys, &endpoint.owner);
     let object = event.json.open("alert");
-    event.json.word("severity", severity.word());
-    event.optional("id", alert_id.escaped());
-    organization::agent_and_site(event, agent_id, [alert.agent_detection_info.site_id], [Value::default()]);
-    write_remaining(&mut event.json, event.used, alert, KeyCase::Snake, &["severity", "id", "agent", "site"]);
-    event.json.close(object);
-    event.json.close(vendor);
-    event.json.raw(b"}");
+    event.json.word("severity", parts.detection.severity.word());
+    event.optional("id", parts.detection.alert_id.escaped());
+    organization::agent_and_site(event, endpoint.agent_id, &endpoint.owner);
+    vendor::close(event, alert, &["severity", "id", "agent", "site"], [object, vendor]);
 }
 
-fn event_object(
-    event: &mut Event<'_>,
-    common: &CommonFields<'_>,
-    alert: &Alert<'_>,
-    matched: Matched<'_>,
-    severity: Severity,
-) {
-    let info = &alert.alert_info;
+fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &AlertParts<'_>) {
     let open = event.open("event");
-    matched.classify(event);
-    event.severity(severity);
-    event.keyword("id", info.alert_id);
-    if let Some(id) = alert_page_id(info.alert_id) {
+    parts.detection.matched.classify(event);
+    event.severity(parts.detection.severity);
+    event.keyword("id", parts.detection.alert_id);
+    if let Some(id) = alert_page_id(parts.detection.alert_id) {
         event.url(&[common.console_host, ALERT_PAGE, id.raw()]);
     }
-    event.date("start", info.created_at);
-    event.date("created", info.created_at);
+    event.date("start", parts.created);
+    event.date("created", parts.created);
     event.provenance(common);
     event.close(open);
 }

@@ -1,16 +1,14 @@
 //! Writes the fields that alerts share with hits of detection rules in the activity log, which spell their keys
 //! differently.
 
-use s1_forwarder_record::{Escaped, Value};
-
-use super::endpoint;
 use super::event::{Event, is_placeholder, is_set};
-use super::{dns, network, registry, workload};
+use super::{dns, endpoint, network, registry, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::classification::Word;
-use crate::common::detection::{Detection, File, Login, Process, Rule, Target, of_login};
 use crate::common::event_kind::EventKind;
+use crate::common::threat::file_name;
+use crate::parts::{Detection, Endpoint, Indicator, Login, Process, Rule, TargetFile, TargetProcess};
 
 /// Writes all objects of the event except `event`, `organization`, `group` and those after them.
 pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
@@ -18,19 +16,14 @@ pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
     connection(event, detection);
     dns::write(event, detection.dns_request, detection.dns_response);
     user_object(event, detection);
-    registry::write(event, detection.event_type, &detection.registry);
+    registry::write(event, detection.matched.event_type, &detection.registry);
     process(event, detection);
     file(event, &detection.file);
     dll(event, detection);
-    indicator(event, detection);
-    host(event, detection);
-    let container = &detection.container;
-    workload::container_fields(event, container.id, container.name, container.image, container.labels);
-    let pod = &detection.pod;
-    if pod.is_set {
-        let none = Value::default();
-        workload::kubernetes_fields(event, pod.cluster, pod.namespace, pod.name, pod.controller_kind, none);
-    }
+    indicator(event, &detection.indicator);
+    host(event, &detection.endpoint);
+    workload::container(event, &detection.container);
+    workload::kubernetes(event, &detection.pod);
 }
 
 fn rule(event: &mut Event<'_>, rule: &Rule<'_>) {
@@ -47,25 +40,26 @@ fn rule(event: &mut Event<'_>, rule: &Rule<'_>) {
 fn connection(event: &mut Event<'_>, detection: &Detection<'_>) {
     let open = event.open("source");
     let machine = detection.machine_ip.escaped().and_then(Address::of);
-    let of_login = detection.kind == Some(EventKind::Login) && machine.is_some_and(|address| !address.is_unspecified());
-    let [first, second] = if of_login {
-        [detection.machine_ip, detection.source.ip]
+    let is_login = detection.matched.kind == Some(EventKind::Login);
+    let other = if is_login && machine.is_some_and(|address| !address.is_unspecified()) {
+        event.ip("ip", detection.machine_ip);
+        detection.source.host.escaped().and_then(Address::of)
     } else {
-        [detection.source.ip, detection.machine_ip]
+        event.ip("ip", detection.source.host);
+        machine
     };
-    event.ip("ip", first);
-    if let Some(other) = if of_login { second.escaped().and_then(Address::of) } else { machine } {
+    if let Some(other) = other {
         event.related.add_ip(&other);
     }
     event.port("port", detection.source.port);
     event.close(open);
     let open = event.open("destination");
-    event.ip("ip", detection.destination.ip);
+    event.ip("ip", detection.destination.host);
     event.port("port", detection.destination.port);
     event.close(open);
     let open = event.open("network");
     let is_dns = is_set(detection.dns_request) || is_set(detection.dns_response);
-    network::by_event_type(event, detection.event_type, is_dns);
+    network::by_event_type(event, detection.matched.event_type, is_dns);
     match Word::of_value(detection.direction).as_str() {
         "outgoing" | "outbound" => event.json.word("direction", "egress"),
         "incoming" | "inbound" => event.json.word("direction", "ingress"),
@@ -77,7 +71,7 @@ fn connection(event: &mut Event<'_>, detection: &Detection<'_>) {
 /// The user who logged in, else the user of the process.
 fn user_object(event: &mut Event<'_>, detection: &Detection<'_>) {
     let login = &detection.login;
-    let is_login = [&login.name, &login.domain, &login.sid].into_iter().any(|value| of_login(*value).is_some());
+    let is_login = [login.name, login.domain, login.sid].into_iter().any(|value| Login::text(value).is_some());
     let open = event.open("user");
     if is_login {
         login_user(event, login);
@@ -88,14 +82,14 @@ fn user_object(event: &mut Event<'_>, detection: &Detection<'_>) {
 }
 
 fn login_user(event: &mut Event<'_>, login: &Login<'_>) {
-    if of_login(login.sid).is_some() {
+    if Login::text(login.sid).is_some() {
         event.keyword("id", login.sid);
     }
-    let has_domain = of_login(login.domain).is_some();
+    let has_domain = Login::text(login.domain).is_some();
     if has_domain {
         event.keyword("domain", login.domain);
     }
-    let Some(account) = of_login(login.name).and_then(Account::of_text) else { return };
+    let Some(account) = Login::text(login.name).and_then(Account::of_text) else { return };
     if has_domain {
         account.without_domain().write(event);
     } else {
@@ -114,12 +108,11 @@ fn dll(event: &mut Event<'_>, detection: &Detection<'_>) {
 }
 
 /// The indicator of a threat intelligence feed. If its type is unknown, type and value stay in the record.
-fn indicator(event: &mut Event<'_>, detection: &Detection<'_>) {
+fn indicator(event: &mut Event<'_>, indicator: &Indicator<'_>) {
     let threat = event.open("threat");
     let open = event.open("indicator");
-    let kind = Word::of_value(detection.indicator_type);
-    let value = detection.indicator_value;
-    match kind.as_str() {
+    let value = indicator.value;
+    match Word::of_value(indicator.kind).as_str() {
         "ip" | "ipv4" | "ipv6" | "ipv4_addr" | "ipv6_addr" => {
             let is_v6 = value.escaped().is_some_and(|text| text.raw().contains(':'));
             event.json.word("type", if is_v6 { "ipv6-addr" } else { "ipv4-addr" });
@@ -148,7 +141,7 @@ fn indicator(event: &mut Event<'_>, detection: &Detection<'_>) {
         }
         _ => {}
     }
-    event.keyword("provider", detection.indicator_source);
+    event.keyword("provider", indicator.source);
     event.close(open);
     event.close(threat);
 }
@@ -156,7 +149,7 @@ fn indicator(event: &mut Event<'_>, detection: &Detection<'_>) {
 /// For a process that was started, ECS has the started process and its parent. The parent's parent stays in the record.
 /// For all other events, the process is the one that acted.
 fn process(event: &mut Event<'_>, detection: &Detection<'_>) {
-    let is_start = detection.kind == Some(EventKind::ProcessCreation) && detection.target.is_set();
+    let is_start = detection.matched.kind == Some(EventKind::ProcessCreation) && detection.target.is_set();
     let open = event.open("process");
     let parent = if is_start {
         target_fields(event, &detection.target);
@@ -172,10 +165,9 @@ fn process(event: &mut Event<'_>, detection: &Detection<'_>) {
     event.close(open);
 }
 
-fn target_fields(event: &mut Event<'_>, target: &Target<'_>) {
-    let of_path = target.executable.escaped().map(Escaped::last_segment).filter(|name| !name.raw().is_empty());
+fn target_fields(event: &mut Event<'_>, target: &TargetProcess<'_>) {
     if event.keyword("name", target.name).is_none() {
-        event.optional("name", of_path);
+        event.optional("name", target.executable.escaped().and_then(file_name));
     }
     event.long("pid", target.pid);
     event.keyword("command_line", target.command_line);
@@ -186,9 +178,7 @@ fn target_fields(event: &mut Event<'_>, target: &Target<'_>) {
 
 /// Adds a process without a field to `related`.
 fn relate_process(event: &mut Event<'_>, process: &Process<'_>) {
-    for hash in [&process.md5, &process.sha1, &process.sha256] {
-        event.relate_hash(*hash);
-    }
+    [process.md5, process.sha1, process.sha256].into_iter().for_each(|hash| event.relate_hash(hash));
     process.user.relate(event);
 }
 
@@ -207,18 +197,18 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
 }
 
 /// Dates and signature without path and hashes are the console's defaults: there is no file.
-fn file(event: &mut Event<'_>, file: &File<'_>) {
-    if [&file.path, &file.sha1, &file.sha256].into_iter().all(|value| value.escaped().is_none_or(is_placeholder)) {
+fn file(event: &mut Event<'_>, file: &TargetFile<'_>) {
+    if [file.path, file.sha1, file.sha256].into_iter().all(|value| value.escaped().is_none_or(is_placeholder)) {
         return;
     }
     let open = event.open("file");
     if let Some(path) = event.keyword("path", file.path) {
-        event.optional("name", Some(path.last_segment()).filter(|name| !name.raw().is_empty()));
+        event.optional("name", file_name(path));
         event.extension(file.path);
     }
     event.hashes([file.sha1, file.sha256]);
     event.date("created", file.created);
-    event.date("mtime", file.mtime);
+    event.date("mtime", file.modified);
     let signed = match Word::of_value(file.is_signed).as_str() {
         "signed" | "true" => Some(true),
         "unsigned" | "notsigned" | "not_signed" | "false" => Some(false),
@@ -232,18 +222,9 @@ fn file(event: &mut Event<'_>, file: &File<'_>) {
     event.close(open);
 }
 
-fn host(event: &mut Event<'_>, detection: &Detection<'_>) {
-    let host = &detection.host;
+fn host(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     let open = event.open("host");
-    let [first, second] = host.names;
-    endpoint::names(event, [first, second]);
-    event.keyword("id", host.id);
-    event.keyword("type", host.kind);
-    endpoint::os(event, &host.os);
-    endpoint::macs(event, host.mac);
-    let [first, second] = host.addresses;
-    let values = [first, second];
-    endpoint::addresses(event, Value::default(), &values);
-    values.into_iter().for_each(|value| event.mark_address(value));
+    endpoint::write_fields(event, endpoint);
+    endpoint::mark_addresses(event, endpoint);
     event.close(open);
 }

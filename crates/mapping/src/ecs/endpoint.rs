@@ -1,61 +1,68 @@
-//! The parts of `host.*` that several streams share.
+//! `host.*`.
 
 use s1_forwarder_record::{Cursor, Escaped, Value};
 
 use super::event::{Event, is_placeholder};
 use crate::common::address::Address;
-use crate::common::os::{Os, os_type};
+use crate::common::os::os_type;
+use crate::parts::{Endpoint, Os};
+
+/// Writes the fields of the open host object.
+pub(super) fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
+    names(event, endpoint.names);
+    event.keyword("id", endpoint.agent_id);
+    domain(event, endpoint.domains);
+    event.keyword("type", endpoint.machine_type);
+    if let Some(architecture) = endpoint.architecture {
+        event.json.word("architecture", architecture);
+    }
+    os(event, &endpoint.os);
+    macs(event, endpoint.macs);
+    addresses(event, endpoint);
+}
 
 /// Writes `host.name` and `host.hostname`.
-pub(super) fn names<const N: usize>(event: &mut Event<'_>, names: [Value<'_>; N]) {
-    for value in names {
-        if let Some(name) = event.keyword("name", value) {
-            event.json.escaped("hostname", name);
-            event.related.add_host(name);
-            return;
-        }
+pub(super) fn names(event: &mut Event<'_>, names: [Value<'_>; 2]) {
+    if let Some(name) = event.first("name", names) {
+        event.json.escaped("hostname", name);
+        event.related.add_host(name);
     }
 }
 
 /// Writes `host.domain`. `WORKGROUP` is the console's word for a host without a domain.
-pub(super) fn domain<const N: usize>(event: &mut Event<'_>, domains: [Value<'_>; N]) {
-    for value in domains {
-        if value.escaped().is_some_and(|domain| domain.is("workgroup")) {
-            continue;
-        }
-        if let Some(domain) = event.keyword("domain", value) {
-            event.related.hosts.add(domain);
-            return;
-        }
+pub(super) fn domain(event: &mut Event<'_>, domains: [Value<'_>; 2]) {
+    let is_workgroup = |value: &Value<'_>| value.escaped().is_some_and(|domain| domain.is("workgroup"));
+    let mut domains = domains.into_iter().filter(|value| !is_workgroup(value));
+    if let Some(domain) = domains.find_map(|value| event.keyword("domain", value)) {
+        event.related.hosts.add(domain);
     }
 }
 
-/// Writes `host.os.*`. Type and family stay in the record: ECS does not have all words of the console.
-pub(super) fn os(event: &mut Event<'_>, os: &Os<'_>) {
+/// Writes `host.os.*`.
+fn os(event: &mut Event<'_>, os: &Os<'_>) {
     let open = event.open("os");
-    if let Some(kind) = os.kind.into_iter().find_map(os_type) {
-        event.json.word("type", kind);
-    }
-    family(event, os.family);
-    let name = event.keyword("name", os.name);
-    let version = event.keyword("version", os.version);
-    if name.is_some() {
-        event.sentence("full", &[("", name), (" ", version)]);
+    if let [Some(name), version] = os_fields(event, os) {
+        event.sentence("full", &[("", Some(name)), (" ", version)]);
     }
     event.close(open);
 }
 
-/// Writes `family` of the open `host.os` in lower case, as ECS wants it.
-pub(super) fn family(event: &mut Event<'_>, word: Value<'_>) {
-    if let Some(word) = word.escaped().filter(|word| !is_placeholder(*word)) {
+/// Writes the fields of the open `host.os` but `full`, and returns name and version. Type and family stay in the
+/// record: ECS does not have all words of the console.
+pub(super) fn os_fields<'a>(event: &mut Event<'_>, os: &Os<'a>) -> [Option<Escaped<'a>>; 2] {
+    if let Some(kind) = os.types.into_iter().find_map(os_type) {
+        event.json.word("type", kind);
+    }
+    if let Some(word) = os.family.escaped().filter(|word| !is_placeholder(*word)) {
         event.json.lower_case("family", word);
     }
+    [event.first("name", os.names), event.first("version", os.versions)]
 }
 
-/// Writes `host.ip` (addresses of the interfaces, then `others`) and `host.mac`. All values stay in the record.
-pub(super) fn addresses(event: &mut Event<'_>, interfaces: Value<'_>, others: &[Value<'_>]) {
+/// Writes `host.ip` (addresses of the interfaces, then the others) and `host.mac`. All values stay in the record.
+pub(super) fn addresses(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     let [mut ips, mut macs] = event.take_sets();
-    Cursor::new(interfaces).each_element(|cursor| {
+    Cursor::new(endpoint.interfaces).each_element(|cursor| {
         cursor.each_entry(|cursor, key| {
             let value = cursor.value();
             match key {
@@ -74,16 +81,21 @@ pub(super) fn addresses(event: &mut Event<'_>, interfaces: Value<'_>, others: &[
             }
         });
     });
-    for value in others {
-        event.addresses("ip", *value, |address| ips.insert(address.as_escaped()));
+    for value in endpoint.addresses.into_iter().chain([endpoint.external]) {
+        event.addresses("ip", value, |address| ips.insert(address.as_escaped()));
     }
     ips.write(&mut event.json, "ip");
     macs.write(&mut event.json, "mac");
     event.return_sets([ips, macs]);
 }
 
+/// Uses up the addresses in addition to those of interfaces, as far as each is one address that `host.ip` has as it is.
+pub(super) fn mark_addresses(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
+    endpoint.addresses.into_iter().chain([endpoint.external]).for_each(|value| event.mark_address(value));
+}
+
 /// Writes `host.mac` from a text with one or more addresses. The value stays in the record.
-pub(super) fn macs(event: &mut Event<'_>, value: Value<'_>) {
+fn macs(event: &mut Event<'_>, value: Value<'_>) {
     let list = event.json.open_list("mac");
     for mac in value.escaped().into_iter().flat_map(|text| text.split(',')).filter_map(Mac::of) {
         event.json.element(Escaped::plain(mac.as_str()));

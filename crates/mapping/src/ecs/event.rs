@@ -127,6 +127,11 @@ impl<'o> Event<'o> {
         Some(text)
     }
 
+    /// Writes the first value that is set.
+    pub fn first<'a, const N: usize>(&mut self, name: &str, values: [Value<'a>; N]) -> Option<Escaped<'a>> {
+        values.into_iter().find_map(|value| self.keyword(name, value))
+    }
+
     /// Writes `extension` of the open file object.
     pub fn extension(&mut self, path: Value<'_>) {
         let name = path.escaped().filter(|path| !is_placeholder(*path)).and_then(file_name);

@@ -3,7 +3,8 @@
 use s1_forwarder_record::{Escaped, Value};
 
 use super::event::Event;
-use crate::common::registry::{Registry, data_type, hive, set};
+use crate::common::registry::{data_type, hive, set};
+use crate::parts::Registry;
 
 /// The path of a value ends in the value's name: of an event about a value, and of any event with data.
 pub(super) fn write(event: &mut Event<'_>, event_type: Value<'_>, registry: &Registry<'_>) {

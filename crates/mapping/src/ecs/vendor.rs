@@ -1,10 +1,15 @@
 //! The vendor namespace: values of a record without an ECS field, under their own path.
 
+use s1_forwarder_record::block::Block;
 use s1_forwarder_record::{Identity, Value};
 
 use super::common_fields::CommonFields;
 use super::event::Event;
+use crate::common::placeholder::first_scalar;
+use crate::common::remaining::write_remaining;
+use crate::copy::KeyCase;
 use crate::json::{Json, OpenContainer};
+use crate::parts::Owner;
 
 /// Ids that have the same path in all streams, so that the events of one detection can be joined, and values at the
 /// paths that Elastic's package has since its version 2. A stream with such a path in its own object leaves it empty.
@@ -18,13 +23,15 @@ pub(super) struct JoinKeys<'a> {
     pub confidence: Value<'a>,
     /// Classification and its source.
     pub classification: [Value<'a>; 2],
-    /// Id and name.
-    pub site: [Value<'a>; 2],
-    pub account_name: Value<'a>,
 }
 
 /// Opens `sentinel_one` and writes what is there in the events of all streams.
-pub(super) fn open(event: &mut Event<'_>, common: &CommonFields<'_>, keys: &JoinKeys<'_>) -> OpenContainer {
+pub(super) fn open(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    keys: &JoinKeys<'_>,
+    owner: &Owner<'_>,
+) -> OpenContainer {
     let open = open_with_identity(&mut event.json, common.identity);
     event.optional("storyline_id", keys.storyline.escaped());
     object(event, "agent", [("uuid", keys.agent_uuid)]);
@@ -32,10 +39,17 @@ pub(super) fn open(event: &mut Event<'_>, common: &CommonFields<'_>, keys: &Join
     object(event, "threat", [("id", keys.threat_id), ("confidence_level", keys.confidence)]);
     let [name, source] = keys.classification;
     object(event, "threat_classification", [("name", name), ("source", source)]);
-    let [id, name] = keys.site;
-    object(event, "site", [("id", id), ("name", name)]);
-    object(event, "account", [("name", keys.account_name)]);
+    object(event, "site", [("id", first_scalar(owner.site_ids)), ("name", first_scalar(owner.site_names))]);
+    object(event, "account", [("name", first_scalar(owner.account_names))]);
     open
+}
+
+/// Writes the rest of the record into the stream's object, which has the names `reserved` already. Closes that object,
+/// the vendor namespace, and the event.
+pub(super) fn close<'a>(event: &mut Event<'_>, block: &impl Block<'a>, reserved: &[&str], open: [OpenContainer; 2]) {
+    write_remaining(&mut event.json, event.used, block, KeyCase::Snake, reserved);
+    open.into_iter().for_each(|object| event.json.close(object));
+    event.json.raw(b"}");
 }
 
 /// Writes an object with the values that say something: the same `N/A` in two events would join strangers.

@@ -1,33 +1,23 @@
 //! `container.*` and `orchestrator.*`.
 
-use s1_forwarder_record::workload::{Container, EcsTask, Kubernetes};
 use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::event::{Event, is_placeholder};
 use crate::common::workload::{Image, split_label};
-
-pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>) {
-    container_fields(event, container.id, container.name, container.image, container.labels);
-}
+use crate::parts::{Container, EcsTask, Pod};
 
 /// Labels stay in the record, and so does an image that was split.
-pub(super) fn container_fields(
-    event: &mut Event<'_>,
-    id: Value<'_>,
-    name: Value<'_>,
-    image: Value<'_>,
-    labels: Value<'_>,
-) {
+pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>) {
     let open = event.open("container");
-    event.keyword("id", id);
-    event.keyword("name", name);
-    if let Some(text) = image.escaped().filter(|text| !is_placeholder(*text)) {
+    event.keyword("id", container.id);
+    event.keyword("name", container.name);
+    if let Some(text) = container.image.escaped().filter(|text| !is_placeholder(*text)) {
         write_image(event, text);
         if text.raw() == Image::of(text.raw()).name {
-            event.used.mark(image);
+            event.used.mark(container.image);
         }
     }
-    write_labels(event, labels);
+    write_labels(event, container.labels);
     event.close(open);
 }
 
@@ -63,44 +53,26 @@ fn write_labels(event: &mut Event<'_>, labels: Value<'_>) {
     event.close(open);
 }
 
-pub(super) fn kubernetes(event: &mut Event<'_>, kubernetes: &Kubernetes<'_>) {
-    if kubernetes.is_empty() {
+pub(super) fn kubernetes(event: &mut Event<'_>, pod: &Pod<'_>) {
+    if !pod.is_set {
         return;
     }
-    kubernetes_fields(
-        event,
-        kubernetes.cluster,
-        kubernetes.namespace,
-        kubernetes.pod,
-        kubernetes.controller_kind,
-        Value::default(),
-    );
-}
-
-pub(super) fn kubernetes_fields(
-    event: &mut Event<'_>,
-    cluster: Value<'_>,
-    namespace: Value<'_>,
-    pod: Value<'_>,
-    controller_kind: Value<'_>,
-    pod_labels: Value<'_>,
-) {
     let open = event.open("orchestrator");
     event.json.word("type", "kubernetes");
     let object = event.open("cluster");
-    event.keyword("name", cluster);
+    event.keyword("name", pod.cluster);
     event.close(object);
-    event.keyword("namespace", namespace);
+    event.keyword("namespace", pod.namespace);
     let resource = event.open("resource");
-    if event.keyword("name", pod).is_some() {
+    if event.keyword("name", pod.name).is_some() {
         event.json.word("type", "pod");
     }
     let mut labels = event.take_sets();
-    pod_labels.elements().for_each(|label| labels[0].add_value(label));
+    pod.labels.elements().for_each(|label| labels[0].add_value(label));
     labels[0].write(&mut event.json, "label");
     event.return_sets(labels);
     let parent = event.open("parent");
-    event.keyword("type", controller_kind);
+    event.keyword("type", pod.controller_kind);
     event.close(parent);
     event.close(resource);
     event.close(open);
@@ -110,10 +82,10 @@ pub(super) fn ecs_task(event: &mut Event<'_>, task: &EcsTask<'_>) {
     let open = event.open("orchestrator");
     event.json.word("type", "ecs");
     let cluster = event.open("cluster");
-    event.keyword("name", task.cluster_name);
+    event.keyword("name", task.cluster);
     event.close(cluster);
     let resource = event.open("resource");
-    event.keyword("name", task.service_name);
+    event.keyword("name", task.service);
     event.close(resource);
     event.close(open);
 }

@@ -12,7 +12,7 @@ use super::class::{
     ACCOUNT_CHANGE, APPLICATION_LIFECYCLE, AUTHENTICATION, DETECTION_FINDING, ENTITY_MANAGEMENT,
     FILE_REMEDIATION_ACTIVITY, NETWORK_ACTIVITY, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, SCAN_ACTIVITY, USER_ACCESS,
 };
-use super::device::{Device, Place};
+use super::device;
 use super::entity::Entity;
 use super::event::{Event, Profile};
 use super::file::{File, FileType};
@@ -24,10 +24,11 @@ use super::user::{UserType, mark_account};
 use crate::common::account::{Account, display_name, is_administrator};
 use crate::common::activity_class::{Class, SERVICE_USERS, classify, is_unknown, number, reason};
 use crate::common::activity_users::Users;
-use crate::common::os::Os;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
 use crate::common::remote_origin;
-use crate::common::rule_hit::is_hit;
+use crate::parts::Endpoint;
+use crate::streams::activity::{endpoint, is_by_agent};
+use crate::streams::rule_hit::is_hit;
 
 /// Returns true if the type is not in the table.
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activity<'_>) -> bool {
@@ -60,17 +61,16 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activit
     event.severity(class.severity);
     event.text("message", activity.primary_description);
     states(event, &plan, activity, &data);
-    let of_agent = activity.user_id.is_empty() && !activity.agent_id.is_empty();
     let user = ConsoleUser::of(activity, &data, &class);
     actor(event, &data, &user);
     if [&AUTHENTICATION, &ACCOUNT_CHANGE, &USER_ACCESS, &ENTITY_MANAGEMENT]
         .into_iter()
         .any(|known| known.is(plan.class))
-        && !of_agent
+        && !is_by_agent(activity)
     {
         source(event, &data);
     }
-    device(event, activity, &data, of_agent);
+    device(event, activity, &data);
     body(event, common, &plan, &class, activity, &data, &user);
     disposition(event, &plan);
     event.tail(common, &metadata);
@@ -182,31 +182,14 @@ fn source(event: &mut Event<'_>, data: &ActivityData<'_>) {
     event.close(endpoint);
 }
 
-/// `ipAddress` is that of the endpoint if no user acted (`of_agent`).
-fn device<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &ActivityData<'a>, of_agent: bool) {
+/// What `data` says of the owner of the endpoint stays there.
+fn device(event: &mut Event<'_>, activity: &Activity<'_>, data: &ActivityData<'_>) {
     if !is_set(activity.agent_id) && !is_set(data.computer_name) {
         return;
     }
-    let none = Value::default();
-    let device = Device {
-        uid: activity.agent_id.kept(),
-        uid_alt: [data.uuid, Value::default()],
-        names: [data.computer_name.kept(), Value::default()],
-        os: Os { kind: [activity.os_family, first_scalar([data.os_family, data.os_type])], ..Os::default() },
-        addresses: [data.agentipv4, data.ip_addresses, if of_agent { data.ip_address } else { none }, none],
-        external: data.external_ip,
-        is_managed: true,
-        place: Place {
-            account_id: [activity.account_id.kept(), Value::default()],
-            account_name: [activity.account_name, data.account_name.kept()],
-            site_id: [activity.site_id, Value::default()],
-            site_name: [activity.site_name, data.site_name.kept()],
-            group_id: [activity.group_id, Value::default()],
-            group_name: [activity.group_name, data.group_name.kept()],
-        },
-        ..Device::default()
-    };
-    device.write(event, |_| {});
+    let endpoint = endpoint(activity, data);
+    let owner = endpoint.owner.with_others_kept();
+    device::write(event, &Endpoint { owner, ..endpoint }, |_| {});
 }
 
 /// Writes the attributes of the class.

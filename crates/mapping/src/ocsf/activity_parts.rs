@@ -9,8 +9,10 @@ use super::event::{Event, Profile, address};
 use super::observables::Kind as Observable;
 use crate::common::activity_class::{Class, Subject};
 use crate::common::address::Address;
-use crate::common::connection::{Connection, Peer};
+use crate::common::connection::Connection;
 use crate::common::placeholder::{is_placeholder, is_set};
+use crate::parts::Peer;
+use crate::streams::activity::package_version;
 
 /// The console, as a product and as the service that users log in to.
 pub(super) const CONSOLE: &str = "SentinelOne Management Console";
@@ -34,7 +36,7 @@ pub(super) fn app<'a>(event: &mut Event<'_>, class: &Class, activity: &Activity<
             event.json.word("name", "SentinelOne Agent");
         }
     }
-    event.first("version", [data.new_agent_version, activity.agent_updated_version, data.version]);
+    event.text("version", package_version(activity, data));
     event.close(open);
 }
 

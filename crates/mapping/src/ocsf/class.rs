@@ -18,6 +18,11 @@ pub(super) struct Class {
 /// An activity that OCSF does not name.
 pub(super) const OTHER: u8 = 99;
 
+/// The activities of findings.
+pub(super) const CREATE: u8 = 1;
+pub(super) const UPDATE: u8 = 2;
+pub(super) const CLOSE: u8 = 3;
+
 const OUTCOMES: &[&str] = &["Unknown", "Success", "Failure"];
 const FINDING: &[&str] = &["Create", "Update", "Close"];
 const FINDING_STATUSES: &[&str] = &["Unknown", "New", "In Progress", "Suppressed", "Resolved", "Archived", "Deleted"];

@@ -2,54 +2,58 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
-use super::event::{Event, address, integer};
+use super::class::DETECTION_FINDING;
+use super::event::{Event, Profile, address, integer};
 use super::file::{File, FileType};
 use super::metadata::Common;
 use super::observables::Kind;
-use super::user::UserType;
-use super::workload;
+use super::user::{UserType, mark_process_user};
+use super::{device, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::classification::Word;
-use crate::common::detection::{self as view, Detection, Process, of_login};
 use crate::common::event_kind::EventKind;
 use crate::common::hash::hash;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::registry::{hive, set};
 use crate::common::threat::{ALERT_PAGE, alert_page_id};
-
-/// Values of an alert that a hit does not have.
-#[derive(Debug, Default)]
-pub(super) struct Extra<'a> {
-    pub storyline: Value<'a>,
-    /// The integrity levels of the process and of its parent.
-    pub integrity: [Value<'a>; 2],
-    pub file_id: Value<'a>,
-}
+use crate::parts::{Container, Detection, Endpoint, Login, Process, TargetFile, TargetProcess};
 
 /// Writes `actor` and `evidences`.
-pub(super) fn write<'a>(event: &mut Event<'_>, detection: &Detection<'a>, extra: &Extra<'a>) {
-    actor(event, detection, &extra.integrity);
+pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
+    actor(event, detection);
     let list = event.open_list("evidences");
     source_process(event, &detection.process);
     target_process(event, &detection.target);
-    target_file(event, &detection.file, extra.file_id);
+    target_file(event, &detection.file);
     network(event, detection);
     dns(event, detection);
     registry(event, detection);
     module(event, detection);
     login(event, &detection.login);
-    data(event, detection, extra.storyline);
+    data(event, detection);
     event.close(list);
 }
 
+/// Writes the device with its container, and the device as a resource of a finding.
+pub(super) fn device(event: &mut Event<'_>, detection: &Detection<'_>, endpoint: &Endpoint<'_>) {
+    device::write(event, endpoint, |event| {
+        if workload::container(event, &detection.container, detection.pod.is_set) {
+            event.using(Profile::Container);
+        }
+    });
+    if event.class.is(&DETECTION_FINDING) {
+        device::resource(event, endpoint, |_| {});
+    }
+}
+
 /// Whether there is one of the values that a process needs.
-pub(super) fn is_process(pid: Value<'_>, id: Value<'_>) -> bool {
+fn is_process(pid: Value<'_>, id: Value<'_>) -> bool {
     integer(pid).is_some() || is_set(id)
 }
 
 /// The process that acted. Without a number or an id, OCSF has no process, and the actor is its user.
-fn actor(event: &mut Event<'_>, detection: &Detection<'_>, integrity: &[Value<'_>; 2]) {
+fn actor(event: &mut Event<'_>, detection: &Detection<'_>) {
     let has_process = is_process(detection.process.pid, detection.process.entity_id);
     let account = detection.process.user.effective;
     if !has_process && account.is_none() {
@@ -58,10 +62,10 @@ fn actor(event: &mut Event<'_>, detection: &Detection<'_>, integrity: &[Value<'_
     let open = event.open_actor();
     if has_process {
         let process = event.open("process");
-        process_fields(event, &detection.process, integrity[0]);
+        process_fields(event, &detection.process);
         if is_process(detection.parent.pid, detection.parent.entity_id) {
             let parent = event.open("parent_process");
-            process_fields(event, &detection.parent, integrity[1]);
+            process_fields(event, &detection.parent);
             event.close(parent);
         }
         event.close(process);
@@ -71,14 +75,14 @@ fn actor(event: &mut Event<'_>, detection: &Detection<'_>, integrity: &[Value<'_
     event.close(open);
 }
 
-fn process_fields(event: &mut Event<'_>, process: &Process<'_>, integrity: Value<'_>) {
+fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
     let name = process.name.escaped();
     event.observed(Kind::ProcessName, "name", process.name);
     event.integer("pid", process.pid);
     event.text("uid", process.entity_id);
     event.observed(Kind::CommandLine, "cmd_line", process.command_line);
     event.time("created_time", process.start);
-    let level = match Word::of_value(integrity).as_str() {
+    let level = match Word::of_value(process.integrity).as_str() {
         "unknown" => Some((0, "Unknown")),
         "untrusted" => Some((1, "Untrusted")),
         "low" => Some((2, "Low")),
@@ -99,10 +103,10 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>, integrity: Value
         hashes: [process.md5, process.sha1, process.sha256],
         kind: FileType::Executable,
     };
-    let signer = process.signer;
     file.write(event, "file", |event| {
-        event.text("company_name", signer);
+        event.text("company_name", process.signer);
     });
+    mark_process_user(event, process.user_text);
 }
 
 /// The process that acted: `actor` says more of it.
@@ -120,7 +124,7 @@ fn source_process(event: &mut Event<'_>, process: &Process<'_>) {
     event.close(element);
 }
 
-fn target_process(event: &mut Event<'_>, target: &view::Target<'_>) {
+fn target_process(event: &mut Event<'_>, target: &TargetProcess<'_>) {
     if !is_process(target.pid, target.entity_id) {
         return;
     }
@@ -136,15 +140,13 @@ fn target_process(event: &mut Event<'_>, target: &view::Target<'_>) {
     event.close(element);
 }
 
-fn target_file<'a>(event: &mut Event<'_>, file: &view::File<'a>, id: Value<'a>) {
+fn target_file(event: &mut Event<'_>, file: &TargetFile<'_>) {
     let element = event.open_element();
-    let created = file.created;
-    let modified = file.mtime;
     let object = File { name: None, path: file.path, hashes: [file.sha1, file.sha256], kind: FileType::Unknown };
     object.write(event, "file", |event| {
-        event.text("uid", id);
-        event.time("created_time", created);
-        event.time("modified_time", modified);
+        event.text("uid", file.id);
+        event.time("created_time", file.created);
+        event.time("modified_time", file.modified);
     });
     event.close(element);
 }
@@ -160,11 +162,11 @@ pub(super) fn direction(event: &mut Event<'_>, direction: Value<'_>) {
 
 /// The address of the machine that logged in is the source of a login.
 fn network(event: &mut Event<'_>, detection: &Detection<'_>) {
-    let of_login = detection.kind == Some(EventKind::Login) && address(detection.machine_ip).is_some();
+    let is_login = detection.matched.kind == Some(EventKind::Login) && address(detection.machine_ip).is_some();
     let element = event.open_element();
     let mut has_peer = false;
     for (name, peer) in [("src_endpoint", &detection.source), ("dst_endpoint", &detection.destination)] {
-        let ip = if of_login && name == "src_endpoint" { detection.machine_ip } else { peer.ip };
+        let ip = if is_login && name == "src_endpoint" { detection.machine_ip } else { peer.host };
         if address(ip).is_none() {
             continue;
         }
@@ -177,7 +179,7 @@ fn network(event: &mut Event<'_>, detection: &Detection<'_>) {
     if has_peer {
         let open = event.open("connection_info");
         direction(event, detection.direction);
-        let word = Word::of_value(detection.event_type);
+        let word = Word::of_value(detection.matched.event_type);
         if let Some(protocol @ ("tcp" | "udp")) = word.as_str().get(..3) {
             event.json.word("protocol_name", protocol);
         }
@@ -204,7 +206,7 @@ fn registry(event: &mut Event<'_>, detection: &Detection<'_>) {
     let Some(path) = set(registry.longest_path()) else { return };
     event.uses_windows = true;
     let of_value = set(registry.data).is_some()
-        || detection.event_type.escaped().is_some_and(|text| text.raw().to_ascii_uppercase().contains("VALUE"));
+        || detection.matched.event_type.escaped().is_some_and(|text| text.raw().to_ascii_uppercase().contains("VALUE"));
     let element = event.open_element();
     match path.rsplit_backslash().filter(|(key, value)| of_value && !key.raw().is_empty() && !value.raw().is_empty()) {
         Some((key, value)) => {
@@ -246,22 +248,22 @@ fn module(event: &mut Event<'_>, detection: &Detection<'_>) {
     event.close(element);
 }
 
-fn login(event: &mut Event<'_>, login: &view::Login<'_>) {
-    let account = of_login(login.name).and_then(Account::of_text);
-    if account.is_none() && of_login(login.sid).is_none() {
+fn login(event: &mut Event<'_>, login: &Login<'_>) {
+    let account = Login::text(login.name).and_then(Account::of_text);
+    if account.is_none() && Login::text(login.sid).is_none() {
         return;
     }
     let element = event.open_element();
     let user = event.open("user");
     match account {
-        Some(account) if of_login(login.domain).is_some() => {
+        Some(account) if Login::text(login.domain).is_some() => {
             event.text("domain", login.domain);
             event.account(account.without_domain(), UserType::User);
         }
         Some(account) => event.account(account, UserType::User),
         None => {}
     }
-    if of_login(login.sid).is_some() {
+    if Login::text(login.sid).is_some() {
         event.text("uid", login.sid);
     }
     event.close(user);
@@ -269,23 +271,24 @@ fn login(event: &mut Event<'_>, login: &view::Login<'_>) {
 }
 
 /// What has no attribute of its own: the storyline, DNS answers, the indicator of a feed.
-fn data(event: &mut Event<'_>, detection: &Detection<'_>, storyline: Value<'_>) {
+fn data(event: &mut Event<'_>, detection: &Detection<'_>) {
+    let indicator = &detection.indicator;
     let element = event.open_element();
     let data = event.open("data");
-    event.optional("storyline", storyline.escaped());
+    event.optional("storyline", detection.storyline.escaped());
     event.text("dns_response", detection.dns_response);
-    event.optional("indicator_type", detection.indicator_type.escaped());
-    let value = event.text("indicator_value", detection.indicator_value);
-    event.text("indicator_source", detection.indicator_source);
+    event.optional("indicator_type", indicator.kind.escaped());
+    let value = event.text("indicator_value", indicator.value);
+    event.text("indicator_source", indicator.source);
     if let Some(value) = value {
-        observe_indicator(event, detection.indicator_type, value);
+        observe_indicator(event, indicator.kind, value);
     }
     event.close(data);
     // A container alone is no evidence. Usually it is in the device.
     if !event.is_empty(&element) {
-        let container = &detection.container;
-        let values = [container.id, container.name, container.image].map(|value| event.used.left(value));
-        workload::fields(event, values, container.labels, detection.pod.is_set);
+        let Container { id, name, image, labels } = detection.container;
+        let [id, name, image] = [id, name, image].map(|value| event.used.left(value));
+        workload::container(event, &Container { id, name, image, labels }, detection.pod.is_set);
     }
     event.close(element);
 }
@@ -303,49 +306,41 @@ fn observe_indicator(event: &mut Event<'_>, kind: Value<'_>, value: Escaped<'_>)
     }
 }
 
-/// The values of the rule that made an alert or a hit.
-pub(super) struct Finding<'a> {
-    pub uid: Value<'a>,
-    pub rule: [Value<'a>; 4],
-    pub created: Value<'a>,
-    pub modified: Value<'a>,
-    /// Id and type of the event that the rule matched.
-    pub matched: [Value<'a>; 2],
-}
-
-impl Finding<'_> {
-    /// Writes `finding_info`.
-    pub fn write(self, event: &mut Event<'_>, common: &Common<'_>) {
-        let [id, name, description, category] = self.rule;
-        let title = name.escaped();
-        let open = event.open("finding_info");
-        event.finding_uid(common, self.uid.escaped());
-        event.optional("title", title);
-        event.optional("desc", description.escaped());
-        event.list_of("types", Some(Escaped::plain("Custom rule")));
-        event.time("created_time", self.created.kept());
-        event.time("modified_time", self.modified.kept());
-        if is_set(id) || is_set(name) {
-            let analytic = event.open("analytic");
-            event.text("uid", id);
-            event.text("name", name);
-            event.text("desc", description);
-            event.choice("type", 1, "Rule");
-            event.text("category", category);
-            event.close(analytic);
-        }
-        if let Some(id) = alert_page_id(self.uid) {
-            event.url(&["https://", common.console_host, ALERT_PAGE, id.raw()]);
-        }
-        let [matched, kind] = self.matched;
-        if is_set(matched) {
-            let list = event.open_list("related_events");
-            let element = event.open_element();
-            event.optional("uid", matched.escaped());
-            event.optional("type", kind.escaped());
-            event.close(element);
-            event.close(list);
-        }
-        event.close(open);
+/// Writes `finding_info` of what a rule found. `uid` is the id of the alert, else that of the threat.
+pub(super) fn finding_info(
+    event: &mut Event<'_>,
+    common: &Common<'_>,
+    detection: &Detection<'_>,
+    uid: Value<'_>,
+    [created, modified]: [Value<'_>; 2],
+) {
+    let rule = &detection.rule;
+    let open = event.open("finding_info");
+    event.finding_uid(common, uid.escaped());
+    event.optional("title", rule.name.escaped());
+    event.optional("desc", rule.description.escaped());
+    event.list_of("types", Some(Escaped::plain("Custom rule")));
+    event.time("created_time", created.kept());
+    event.time("modified_time", modified.kept());
+    if is_set(rule.id) || is_set(rule.name) {
+        let analytic = event.open("analytic");
+        event.text("uid", rule.id);
+        event.text("name", rule.name);
+        event.text("desc", rule.description);
+        event.choice("type", 1, "Rule");
+        event.text("category", rule.category);
+        event.close(analytic);
     }
+    if let Some(id) = alert_page_id(uid) {
+        event.url(&["https://", common.console_host, ALERT_PAGE, id.raw()]);
+    }
+    if is_set(detection.event_id) {
+        let list = event.open_list("related_events");
+        let element = event.open_element();
+        event.optional("uid", detection.event_id.escaped());
+        event.optional("type", detection.matched.event_type.escaped());
+        event.close(element);
+        event.close(list);
+    }
+    event.close(open);
 }

@@ -2,183 +2,161 @@
 
 use s1_forwarder_record::{Cursor, Escaped, Value};
 
-use super::event::{Event, Profile, address};
+use super::event::{Event, Profile, address, address_of};
 use super::observables::Kind;
-use super::workload::Cloud;
+use super::user::{UserType, mark_account};
+use crate::common::account::Account;
+use crate::common::address::Address;
 use crate::common::classification::Word;
-use crate::common::os::{Os, os_type};
+use crate::common::os::os_type;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
+use crate::parts::{Endpoint, Interactive, Os, Owner};
 
-/// The values of an endpoint.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Device<'a> {
-    pub uid: Value<'a>,
-    pub uid_alt: [Value<'a>; 2],
-    pub names: [Value<'a>; 2],
-    pub domains: [Value<'a>; 2],
-    /// The console's word for the type of the machine.
-    pub kind: Value<'a>,
-    pub os: Os<'a>,
-    /// `64 bit`
-    pub os_arch: Value<'a>,
-    pub interfaces: Value<'a>,
-    /// Internal addresses, if no interface has one.
-    pub addresses: [Value<'a>; 4],
-    /// The address that the console sees, used if there is no other.
-    pub external: Value<'a>,
-    pub macs: Value<'a>,
-    pub agent_versions: [Value<'a>; 2],
-    pub is_managed: bool,
-    pub place: Place<'a>,
-    pub cloud: Cloud<'a>,
+/// Whether there is one of the values that a device needs.
+pub(super) fn is_device(endpoint: &Endpoint<'_>) -> bool {
+    is_set(endpoint.agent_id)
+        || endpoint.names.into_iter().any(is_set)
+        || ip(endpoint).is_some()
+        || is_set(endpoint.cloud.instance)
 }
 
-/// The account, the site and the group of an endpoint, in order of preference.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Place<'a> {
-    pub account_id: [Value<'a>; 2],
-    pub account_name: [Value<'a>; 2],
-    pub site_id: [Value<'a>; 2],
-    pub site_name: [Value<'a>; 2],
-    pub group_id: [Value<'a>; 2],
-    pub group_name: [Value<'a>; 2],
+/// The first internal IPv4 address, else another internal one, else the external one.
+fn ip(endpoint: &Endpoint<'_>) -> Option<Address> {
+    let mut v4 = None;
+    let mut v6 = None;
+    let mut visit = |value: Value<'_>| {
+        for text in value.escaped().into_iter().flat_map(|text| text.split(',')) {
+            let Some(address) = address_of(text) else { continue };
+            let first = if address.is_v6() { &mut v6 } else { &mut v4 };
+            first.get_or_insert(address);
+        }
+    };
+    each_address(endpoint.interfaces, &mut visit);
+    endpoint.addresses.into_iter().for_each(|value| each_element(value, &mut visit));
+    v4.or(v6).or_else(|| address(endpoint.external))
 }
 
-impl Device<'_> {
-    /// Whether there is one of the values that a device needs.
-    pub fn is_set(&self) -> bool {
-        is_set(self.uid)
-            || self.names.iter().any(|name| is_set(*name))
-            || self.ip().is_some()
-            || is_set(self.cloud.instance)
+/// Writes `device` with what `more` writes into it. Without one of the values that OCSF requires, there is no device.
+pub(super) fn write(event: &mut Event<'_>, endpoint: &Endpoint<'_>, more: impl FnOnce(&mut Event<'_>)) -> bool {
+    if !is_device(endpoint) {
+        return false;
     }
-
-    /// The first internal IPv4 address, else another internal one, else the external one.
-    fn ip(&self) -> Option<crate::common::address::Address> {
-        let mut v4 = None;
-        let mut v6 = None;
-        let mut visit = |value: Value<'_>| {
-            for text in value.escaped().into_iter().flat_map(|text| text.split(',')) {
-                let Some(address) = super::event::address_of(text) else { continue };
-                let first = if address.is_v6() { &mut v6 } else { &mut v4 };
-                first.get_or_insert(address);
-            }
-        };
-        each_address(self.interfaces, &mut visit);
-        self.addresses.into_iter().for_each(|value| each_element(value, &mut visit));
-        v4.or(v6).or_else(|| address(self.external))
+    if !event.class.has_device {
+        event.using(Profile::Host);
     }
-
-    /// Writes the object with what `more` writes into it. Without one of the values that OCSF requires, there is no
-    /// device.
-    pub fn write(&self, event: &mut Event<'_>, more: impl FnOnce(&mut Event<'_>)) -> bool {
-        if !self.is_set() {
-            return false;
-        }
-        if !event.class.has_device {
-            event.using(Profile::Host);
-        }
-        let open = event.open("device");
-        self.write_fields(event);
-        more(event);
-        event.close(open);
-        true
-    }
-
-    /// Writes the attributes of the open device object.
-    pub fn write_fields(&self, event: &mut Event<'_>) {
-        let ip = self.ip();
-        let uid = event.text("uid", self.uid);
-        let [first, second] = self.uid_alt;
-        let uid_alt = event.first("uid_alt", [first, second]);
-        let [first, second] = self.names;
-        if let Some(name) = event.first("hostname", [first, second]) {
-            event.observe(Kind::Hostname, "hostname", name);
-            event.json.escaped("name", name);
-        }
-        let [first, second] = self.domains;
-        event.first("domain", [first, second]);
-        type_of(event, self.kind);
-        if let Some(ip) = ip {
-            event.address("ip", &ip);
-        }
-        interfaces(event, self.interfaces, self.macs);
-        self.os(event);
-        self.place.group(event);
-        self.place.org(event);
-        let versions = self.agent_versions;
-        agent(event, uid, uid_alt, versions);
-        event.json.boolean("is_managed", self.is_managed);
-        for (name, value) in
-            [("instance_uid", self.cloud.instance), ("vpc_uid", self.cloud.network), ("subnet_uid", self.cloud.subnet)]
-        {
-            event.optional(name, value.escaped());
-        }
-        let image = event.open("image");
-        event.optional("uid", self.cloud.image.escaped());
-        event.close(image);
-    }
-
-    /// OCSF requires the name of a system; without one it is that of its type.
-    fn os(&self, event: &mut Event<'_>) {
-        let os = &self.os;
-        let known = os.kind.into_iter().find_map(os_choice);
-        let word = first_scalar(os.kind).escaped();
-        if known.is_none() && word.is_none() && !is_set(os.name) {
-            return;
-        }
-        let open = event.open("os");
-        if event.text("name", os.name).is_none() {
-            event.optional("name", known.map(|(_, caption)| Escaped::plain(caption)).or(word));
-        }
-        match (known, word) {
-            (Some((id, caption)), _) => event.choice("type", id, caption),
-            (None, Some(word)) => {
-                event.json.number("type_id", "99");
-                event.json.escaped("type", word);
-            }
-            (None, None) => event.choice("type", 0, "Unknown"),
-        }
-        event.text("version", os.version);
-        if let Some(bits) = bits(self.os_arch) {
-            event.json.number("cpu_bits", bits);
-        }
-        event.close(open);
-    }
+    let open = event.open("device");
+    write_fields(event, endpoint);
+    more(event);
+    event.close(open);
+    true
 }
 
-impl Place<'_> {
-    fn group(&self, event: &mut Event<'_>) {
-        let list = event.open_list("groups");
-        let element = event.open_element();
-        let [id, other_id] = self.group_id;
-        let [name, other_name] = self.group_name;
-        let has_id = event.first("uid", [id, other_id]).is_some();
-        if event.first("name", [name, other_name]).is_some() || has_id {
-            event.json.word("type", "SentinelOne group");
-        }
-        event.close(element);
-        event.close(list);
+/// Writes the attributes of the open device object.
+fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
+    let ip = ip(endpoint);
+    let uid = event.text("uid", endpoint.agent_id);
+    let uid_alt = event.first("uid_alt", endpoint.agent_uuids);
+    if let Some(name) = event.first("hostname", endpoint.names) {
+        event.observe(Kind::Hostname, "hostname", name);
+        event.json.escaped("name", name);
     }
+    event.first("domain", endpoint.domains);
+    machine_type(event, endpoint.machine_type);
+    if let Some(ip) = ip {
+        event.address("ip", &ip);
+    }
+    interfaces(event, endpoint.interfaces, endpoint.macs);
+    os(event, &endpoint.os);
+    group(event, &endpoint.owner);
+    org(event, &endpoint.owner);
+    agent(event, uid, uid_alt, endpoint.agent_versions);
+    event.json.boolean("is_managed", endpoint.is_managed);
+    let cloud = &endpoint.cloud;
+    for (name, value) in [("instance_uid", cloud.instance), ("vpc_uid", cloud.network), ("subnet_uid", cloud.subnet)] {
+        event.optional(name, value.escaped());
+    }
+    let image = event.open("image");
+    event.optional("uid", cloud.image.escaped());
+    event.close(image);
+}
 
-    /// Writes account and site. An organization needs an id or a name, so a site alone has no place there.
-    pub fn org(&self, event: &mut Event<'_>) {
-        let any = |values: &[Value<'_>; 2]| values.iter().any(|value| is_set(*value));
-        if !any(&self.account_id) && !any(&self.account_name) {
-            return;
-        }
-        let open = event.open("org");
-        for (name, values) in [
-            ("uid", self.account_id),
-            ("name", self.account_name),
-            ("ou_uid", self.site_id),
-            ("ou_name", self.site_name),
-        ] {
-            let [first, second] = values;
-            event.first(name, [first, second]);
-        }
-        event.close(open);
+/// Writes the user who is logged in as the owner of the open device.
+pub(super) fn owner(event: &mut Event<'_>, user: &Interactive<'_>) {
+    let Some(name) = user.names.into_iter().find(|name| Account::of(*name).is_some()) else { return };
+    let Some(account) = Account::of(name) else { return };
+    let open = event.open("owner");
+    event.account(account, UserType::User);
+    event.email("email_addr", user.email);
+    event.text("uid_alt", user.principal_name);
+    event.close(open);
+    mark_account(event, name);
+}
+
+/// Writes the endpoint as the resource of a finding, with what `more` writes into it.
+pub(super) fn resource(event: &mut Event<'_>, endpoint: &Endpoint<'_>, more: impl FnOnce(&mut Event<'_>)) {
+    let id = endpoint.agent_id;
+    let name = endpoint.name();
+    if !is_set(id) && !is_set(name) {
+        return;
     }
+    let list = event.open_list("resources");
+    let element = event.open_element();
+    event.optional("uid", id.escaped());
+    event.optional("name", name.escaped());
+    event.json.word("type", "Endpoint");
+    more(event);
+    event.close(element);
+    event.close(list);
+}
+
+/// OCSF requires the name of a system; without one it is that of its type.
+fn os(event: &mut Event<'_>, os: &Os<'_>) {
+    let known = os.types.into_iter().find_map(os_choice);
+    let word = first_scalar(os.types).escaped();
+    if known.is_none() && word.is_none() && !os.names.into_iter().any(is_set) {
+        return;
+    }
+    let open = event.open("os");
+    if event.first("name", os.names).is_none() {
+        event.optional("name", known.map(|(_, caption)| Escaped::plain(caption)).or(word));
+    }
+    match (known, word) {
+        (Some((id, caption)), _) => event.choice("type", id, caption),
+        (None, Some(word)) => {
+            event.json.number("type_id", "99");
+            event.json.escaped("type", word);
+        }
+        (None, None) => event.choice("type", 0, "Unknown"),
+    }
+    event.first("version", os.versions);
+    if let Some(bits) = bits(os.bits) {
+        event.json.number("cpu_bits", bits);
+    }
+    event.close(open);
+}
+
+fn group(event: &mut Event<'_>, owner: &Owner<'_>) {
+    let list = event.open_list("groups");
+    let element = event.open_element();
+    let has_id = event.first("uid", owner.group_ids).is_some();
+    if event.first("name", owner.group_names).is_some() || has_id {
+        event.json.word("type", "SentinelOne group");
+    }
+    event.close(element);
+    event.close(list);
+}
+
+/// Writes account and site. An organization needs an id or a name, so a site alone has no place there.
+fn org(event: &mut Event<'_>, owner: &Owner<'_>) {
+    if !owner.account_ids.into_iter().chain(owner.account_names).any(is_set) {
+        return;
+    }
+    let open = event.open("org");
+    event.first("uid", owner.account_ids);
+    event.first("name", owner.account_names);
+    event.first("ou_uid", owner.site_ids);
+    event.first("ou_name", owner.site_names);
+    event.close(open);
 }
 
 fn agent(event: &mut Event<'_>, uid: Option<Escaped<'_>>, uid_alt: Option<Escaped<'_>>, versions: [Value<'_>; 2]) {
@@ -192,14 +170,13 @@ fn agent(event: &mut Event<'_>, uid: Option<Escaped<'_>>, uid_alt: Option<Escape
     event.json.word("name", "SentinelOne Agent");
     event.json.word("vendor_name", "SentinelOne");
     event.choice("type", 1, "Endpoint Detection and Response");
-    let [first, second] = versions;
-    event.first("version", [first, second]);
+    event.first("version", versions);
     event.close(element);
     event.close(list);
 }
 
 /// Writes the type of a machine. A word that OCSF does not have stays in the record.
-fn type_of(event: &mut Event<'_>, kind: Value<'_>) {
+fn machine_type(event: &mut Event<'_>, kind: Value<'_>) {
     let (id, caption) = match Word::of_value(kind).as_str() {
         "server" => (1, "Server"),
         "desktop" | "workstation" => (2, "Desktop"),
@@ -296,7 +273,7 @@ fn interfaces(event: &mut Event<'_>, interfaces: Value<'_>, macs: Value<'_>) {
     let list = event.open_list("network_interfaces");
     for interface in interfaces.elements() {
         let mut has_address = false;
-        let mut write = |address: Option<&crate::common::address::Address>| {
+        let mut write = |address: Option<&Address>| {
             let [name, id] = ["name", "id"].map(|key| interface.get(key));
             let mac = mac_of(interface);
             if address.is_none() && mac.is_none() && !is_set(name) && !is_set(id) {

@@ -1,39 +1,20 @@
 //! The engines that detected a threat.
 
-use s1_forwarder_record::threat::ThreatInfo;
 use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::event::Event;
 use crate::common::classification::Word;
 use crate::common::placeholder::{first_scalar, is_placeholder};
-
-/// Keys and titles (`detectionEngines`), or only titles (`engines`).
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Engines<'a> {
-    detected: Value<'a>,
-    titles: Value<'a>,
-}
+use crate::parts::Engines;
 
 impl<'a> Engines<'a> {
-    pub fn of(info: &ThreatInfo<'a>) -> Self {
-        Self { detected: info.detection_engines, titles: info.engines }
-    }
-
-    /// Key and title of each engine.
-    fn each(self) -> impl Iterator<Item = (Value<'a>, Value<'a>)> {
-        let titles = if self.detected.elements().next().is_some() { Value::default() } else { self.titles };
-        let detected =
-            self.detected.elements().map(|engine| (first_scalar([engine.get("key"), engine]), engine.get("title")));
-        detected.chain(titles.elements().map(|title| (Value::default(), title)))
-    }
-
     /// The name of the first engine.
-    pub fn first(self) -> Option<Escaped<'a>> {
+    pub(super) fn first(self) -> Option<Escaped<'a>> {
         self.each().find_map(|(key, title)| first_scalar([title, key]).escaped())
     }
 
     /// Writes `desc`: the classification and all engines.
-    pub fn describe(self, event: &mut Event<'_>, classification: Option<Escaped<'_>>) {
+    pub(super) fn describe(self, event: &mut Event<'_>, classification: Option<Escaped<'_>>) {
         let Some(classification) = classification.filter(|text| !is_placeholder(*text)) else { return };
         let mut separator = " detected by ";
         let json = &mut event.json;
@@ -49,7 +30,7 @@ impl<'a> Engines<'a> {
     }
 
     /// Writes `analytic`, the first engine, and `related_analytics`, the others.
-    pub fn write(self, event: &mut Event<'_>, category: Value<'_>) {
+    pub(super) fn write(self, event: &mut Event<'_>, category: Value<'_>) {
         let is_named = |(key, title): &(Value<'_>, Value<'_>)| first_scalar([*key, *title]).escaped().is_some();
         let mut engines = self.each().filter(is_named);
         let Some(first) = engines.next() else { return };
@@ -66,7 +47,7 @@ impl<'a> Engines<'a> {
     }
 
     /// Marks the lists if the analytics have all of them.
-    pub fn mark(self, event: &mut Event<'_>, info: &ThreatInfo<'_>) {
+    pub(super) fn mark(self, event: &mut Event<'_>) {
         let is_mapped = |value: Value<'_>| value.escaped().is_some_and(|text| !is_placeholder(text));
         let mut is_complete = true;
         for engine in self.detected.elements() {
@@ -81,10 +62,10 @@ impl<'a> Engines<'a> {
         let is_title = |title: Value<'_>| self.each().any(|(_, known)| known.raw() == title.raw());
         if self.titles.kind() == Kind::Array && self.titles.elements().all(|title| is_mapped(title) && is_title(title))
         {
-            event.used.mark(info.engines);
+            event.used.mark(self.titles);
         }
         if has_keys {
-            event.used.mark(info.detection_engines);
+            event.used.mark(self.detected);
         }
     }
 }

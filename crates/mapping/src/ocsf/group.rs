@@ -7,14 +7,16 @@ use super::event::Event;
 use super::metadata::{Common, Metadata};
 use super::unmapped;
 use crate::common::severity::Severity;
+use crate::streams::group::GroupParts;
 
-pub(super) fn map<'a>(event: &mut Event<'_>, common: &Common<'_>, group: &Group<'a>) {
+pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, group: &Group<'_>) {
+    let parts = GroupParts::of(group);
     event.begin(&BASE_EVENT, OTHER, "group-inventory");
     let mut metadata =
-        Metadata { record_id: group.id, logged: group.updated_at, modified: group.updated_at, ..Metadata::default() };
-    metadata.time(event, [group.updated_at, group.created_at]);
+        Metadata { record_id: parts.id(), logged: parts.updated, modified: parts.updated, ..Metadata::default() };
+    metadata.time(event, [parts.updated, parts.created]);
     event.severity(Severity::Informational);
-    event.sentence("message", &[("Group ", group.name.escaped())]);
+    event.sentence("message", &parts.message());
     event.tail(common, &metadata);
     unmapped::write(event, group, &[], |_| {});
 }

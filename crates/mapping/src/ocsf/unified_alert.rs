@@ -1,101 +1,92 @@
-//! Maps unified alerts to Detection Finding. The device is the primary asset, else the first one.
+//! Maps unified alerts to Detection Finding.
 
 use s1_forwarder_record::Value;
 use s1_forwarder_record::unified_alert::UnifiedAlert;
 
-use super::class::DETECTION_FINDING;
-use super::device::{Device, Place};
+use super::class::{CLOSE, CREATE, DETECTION_FINDING, UPDATE};
 use super::event::{Event, Profile, address, is_email, severity_id};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware, Verdict};
 use super::metadata::{Common, Metadata};
 use super::mitigation::mitigated;
 use super::observables::Kind;
-use super::unmapped;
 use super::user::{UserType, mark_account, mark_process_user};
-use super::workload::{self, Cloud};
+use super::{device, unmapped, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::classification::Word;
 use crate::common::hash::hash;
-use crate::common::os::Os;
-use crate::common::placeholder::{boolean, first_scalar, is_placeholder, is_set};
+use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::threat::file_size;
-use crate::common::unified_alert::{Host, is_new, process_user, severity, threat_id};
-
-const CREATE: u8 = 1;
-const UPDATE: u8 = 2;
-const CLOSE: u8 = 3;
+use crate::parts::{Endpoint, Os};
+use crate::streams::unified_alert::{Analytic, Asset, Assignee, Attacker, TargetUser, UnifiedParts};
 
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>) {
-    let host = Host::of(alert);
-    let severity = severity(alert);
-    let activity = match () {
-        () if is_new(alert) => CREATE,
-        () if Word::is(alert.status, "resolved") => CLOSE,
-        () => UPDATE,
+    let parts = UnifiedParts::of(alert);
+    let activity = if parts.is_new() {
+        CREATE
+    } else if Word::is(parts.status, "resolved") {
+        CLOSE
+    } else {
+        UPDATE
     };
     event.begin(&DETECTION_FINDING, activity, "");
-    let current = &alert.real_time.scope;
-    let detected = &alert.detection_time.scope;
     let mut metadata = Metadata {
-        record_id: alert.id,
-        logged: alert.created_at,
-        modified: alert.updated_at,
-        correlation: first_scalar([threat_id(alert), alert.storyline_id]),
-        tenant: first_scalar([current.account.id, detected.account_id]),
+        record_id: parts.id,
+        logged: parts.created,
+        modified: parts.updated,
+        correlation: first_scalar([parts.threat_id(), parts.storyline]),
+        tenant: first_scalar(parts.endpoint.owner.account_ids),
         ..Metadata::default()
     };
-    match activity {
-        CREATE => metadata.time(event, [alert.detected_at, alert.updated_at, alert.created_at]),
-        _ => metadata.time(event, [alert.updated_at, alert.detected_at, alert.created_at]),
+    metadata.time(event, parts.times());
+    if metadata.original_time == parts.detected {
+        event.used.mark(parts.detected);
     }
-    if metadata.original_time == alert.detected_at {
-        event.used.mark(alert.detected_at);
-    }
-    event_severity(event, alert, severity);
-    event.sentence("message", &[("", alert.name.escaped()), (" on ", host.current.get("name").escaped())]);
-    event.attacks.read_attacks(alert.indicators);
-    malware(event, alert, severity);
-    finding_info(event, common, alert);
+    severity(event, &parts);
+    event.sentence("message", &parts.message());
+    event.attacks.read_attacks(parts.indicators);
+    malware(event, &parts);
+    finding_info(event, common, &parts);
     event.write_own_attacks();
-    states(event, alert, host);
-    event.ticket(alert.ticket_id);
-    assignee(event, alert);
-    device(event, alert, host);
-    Cloud::detected(host.cloud()).write(event);
-    resources(event, alert.assets, host.current);
-    if let Some(account) = process_user(alert).effective {
+    states(event, &parts);
+    event.ticket(parts.ticket);
+    assignee(event, &parts.assignee);
+    device(event, &parts);
+    workload::cloud(event, &parts.endpoint.cloud);
+    resources(event, &parts.asset);
+    if let Some(account) = parts.process.user.effective {
         let open = event.open_actor();
         event.user("user", account, UserType::User);
         event.close(open);
     }
-    evidences(event, alert, host);
-    observables(event, alert.observables);
+    evidences(event, &parts);
+    observables(event, parts.observables);
     event.tail(common, &metadata);
     unmapped::write(event, alert, &[], |_| {});
 }
 
 /// `UNKNOWN` and a missing severity are no severity.
-fn event_severity(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, severity: Severity) {
-    match alert.severity.escaped().filter(|word| !is_placeholder(*word)).and_then(Severity::of_word) {
-        Some(_) => {
+fn severity(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
+    match parts.known_severity() {
+        Some(severity) if is_set(parts.severity) => {
             event.severity(severity);
-            event.used.mark(alert.severity);
+            event.used.mark(parts.severity);
         }
-        None => event.choice("severity", 0, "Unknown"),
+        _ => event.choice("severity", 0, "Unknown"),
     }
 }
 
-fn malware(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, severity: Severity) {
-    let file = &alert.process.file;
+fn malware(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
+    let file = &parts.file;
+    let [_, sha1, _] = file.hashes;
     let malware = Malware {
-        name: first_scalar([alert.name, file.name]).escaped(),
-        uid: file.sha1.escaped(),
-        classification: alert.classification,
-        provider: alert.analytics.category.escaped(),
-        severity,
+        name: first_scalar([parts.name, file.name]).escaped(),
+        uid: sha1.escaped(),
+        classification: parts.classification,
+        provider: parts.analytic.category.escaped(),
+        severity: parts.known_severity().unwrap_or(Severity::Informational),
     };
     malware.write(event, |event| {
         let list = event.open_list("files");
@@ -104,7 +95,7 @@ fn malware(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, severity: Severity) 
         let object = File {
             name: file.name.escaped(),
             path: file.path.kept(),
-            hashes: [file.md5, file.sha1, file.sha256].map(Value::kept),
+            hashes: file.hashes.map(Value::kept),
             kind: FileType::Regular,
         };
         object.write_element(event);
@@ -113,77 +104,82 @@ fn malware(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, severity: Severity) 
     });
 }
 
-fn finding_info(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>) {
-    let id = alert.id;
+fn finding_info(event: &mut Event<'_>, common: &Common<'_>, parts: &UnifiedParts<'_>) {
     let open = event.open("finding_info");
-    event.finding_uid(common, alert.id.escaped());
-    if is_set(alert.id) {
-        event.used.mark(alert.id);
+    event.finding_uid(common, parts.id.escaped());
+    if is_set(parts.id) {
+        event.used.mark(parts.id);
     }
-    event.text("uid_alt", alert.external_id);
-    event.text("title", alert.name);
-    event.text("desc", alert.description);
-    event.list_of("types", alert.classification.escaped());
+    event.text("uid_alt", parts.external_id);
+    event.text("title", parts.name);
+    event.text("desc", parts.description);
+    event.list_of("types", parts.classification.escaped());
     for (name, value) in [
-        ("created_time", alert.created_at),
-        ("modified_time", alert.updated_at),
-        ("first_seen_time", alert.first_seen_at),
-        ("last_seen_time", alert.last_seen_at),
+        ("created_time", parts.created),
+        ("modified_time", parts.updated),
+        ("first_seen_time", parts.first_seen),
+        ("last_seen_time", parts.last_seen),
     ] {
         event.time(name, value);
     }
-    let list = event.json.open_list("data_sources");
-    let sources = || alert.data_sources.elements().map(|source| source.escaped().filter(|text| !is_placeholder(*text)));
-    let is_complete = sources().all(|source| source.is_some());
-    sources().flatten().for_each(|source| event.json.element(source));
-    event.json.close(list);
-    if is_complete && alert.data_sources.kind() == s1_forwarder_record::Kind::Array {
-        event.used.mark(alert.data_sources);
-    }
+    data_sources(event, parts.data_sources);
     let product = event.open("product");
-    let name = event.text("name", alert.detection_source.product);
-    if event.optional("vendor_name", alert.detection_source.vendor.escaped()).is_some() && name.is_some() {
-        event.used.mark(alert.detection_source.vendor);
+    let name = event.text("name", parts.product);
+    if event.optional("vendor_name", parts.vendor.escaped()).is_some() && name.is_some() {
+        event.used.mark(parts.vendor);
     }
     event.close_if(product, name.is_some());
-    analytic(event, alert);
-    let link = alert.self_link;
-    url(event, common, link, id);
+    analytic(event, &parts.analytic);
+    url(event, common, parts);
     event.write_attacks();
-    related_events(event, alert.indicators);
+    related_events(event, parts.indicators);
     event.close(open);
-    if url(event, common, link, id) {
+    if url(event, common, parts) {
         event.using(Profile::Incident);
     }
-    for value in [alert.classification, alert.self_link] {
+    for value in [parts.classification, parts.link] {
         if is_set(value) {
             event.used.mark(value);
         }
     }
 }
 
-fn url(event: &mut Event<'_>, common: &Common<'_>, link: Value<'_>, id: Value<'_>) -> bool {
-    if event.optional("src_url", link.escaped()).is_some() {
+fn data_sources(event: &mut Event<'_>, sources: Value<'_>) {
+    let list = event.json.open_list("data_sources");
+    let mut is_complete = sources.kind() == s1_forwarder_record::Kind::Array;
+    for source in sources.elements() {
+        match source.escaped().filter(|text| !is_placeholder(*text)) {
+            Some(text) => event.json.element(text),
+            None => is_complete = false,
+        }
+    }
+    event.json.close(list);
+    if is_complete {
+        event.used.mark(sources);
+    }
+}
+
+fn url(event: &mut Event<'_>, common: &Common<'_>, parts: &UnifiedParts<'_>) -> bool {
+    if event.optional("src_url", parts.link.escaped()).is_some() {
         return true;
     }
-    let Some(id) = id.escaped().filter(|id| !is_placeholder(*id)) else { return false };
+    let Some(id) = parts.id.escaped().filter(|id| !is_placeholder(*id)) else { return false };
     event.url(&["https://", common.console_host, "/incidents/unified-alerts?alertId=", id.raw()]);
     true
 }
 
-fn analytic(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
-    let analytics = &alert.analytics;
-    if ![analytics.uid, analytics.name, analytics.category].into_iter().any(is_set) {
+fn analytic(event: &mut Event<'_>, analytic: &Analytic<'_>) {
+    if ![analytic.id, analytic.name, analytic.category].into_iter().any(is_set) {
         return;
     }
-    let kind = Word::of_value(analytics.type_value);
-    let is_reputation = Word::is(analytics.category, "reputation");
+    let kind = Word::of_value(analytic.kind);
+    let is_reputation = Word::is(analytic.category, "reputation");
     let open = event.open("analytic");
-    event.text("uid", analytics.uid);
-    if event.text("name", analytics.name).is_none() {
-        event.optional("name", analytics.category.escaped());
+    event.text("uid", analytic.id);
+    if event.text("name", analytic.name).is_none() {
+        event.optional("name", analytic.category.escaped());
     }
-    event.text("category", analytics.category);
+    event.text("category", analytic.category);
     let (id, caption) = match kind.as_str() {
         "rule" => (1, "Rule"),
         "behavioral" | "dynamic" => (2, "Behavioral"),
@@ -200,11 +196,11 @@ fn analytic(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
         "indexed_data_match" => (11, "Indexed Data Match"),
         _ => (0, "Unknown"),
     };
-    match analytics.type_value.escaped().filter(|text| id == 0 && !is_placeholder(*text)) {
+    match analytic.kind.escaped().filter(|text| id == 0 && !is_placeholder(*text)) {
         Some(word) => {
             event.json.number("type_id", "99");
             event.json.escaped("type", word);
-            event.used.mark(analytics.type_value);
+            event.used.mark(analytic.kind);
         }
         None => event.choice("type", id, caption),
     }
@@ -233,24 +229,20 @@ fn related_events(event: &mut Event<'_>, indicators: Value<'_>) {
     event.close(list);
 }
 
-fn states(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
-    let verdict = Verdict::of(alert.analyst_verdict);
+fn states(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
+    let verdict = Verdict::of(parts.verdict);
     event.json.boolean("is_alert", verdict != Some(Verdict::FalsePositive));
-    event.incident_status(alert.status);
-    event.confidence(alert.confidence_level);
+    event.incident_status(parts.status);
+    event.confidence(parts.confidence);
     if let Some(verdict) = verdict {
         event.verdict(verdict);
         if verdict == Verdict::Unknown {
-            event.used.mark(alert.analyst_verdict);
+            event.used.mark(parts.verdict);
         }
     }
-    let is_done = |report: &Value<'_>| !report.get("successCount").escaped().is_some_and(|count| count.is("0"));
-    let reports = alert.mitigation_details.get("reports").elements().filter(is_done);
-    let actions = reports.map(|report| report.get("mitigationActionType"));
-    let is_detecting = Word::is(host.current.get("policy"), "detect");
-    let left = if is_detecting { Action::Observed } else { Action::Allowed };
-    let (disposition, action) = match Word::of_value(alert.result).as_str() {
-        "mitigated" | "blocked" => mitigated(actions, left),
+    let left = if parts.asset.is_detecting { Action::Observed } else { Action::Allowed };
+    let (disposition, action) = match Word::of_value(parts.result).as_str() {
+        "mitigated" | "blocked" => mitigated(successful_actions(parts.reports), left),
         "unmitigated" | "not_mitigated" => (15, left),
         "benign" | "marked_as_benign" => (10, Action::Allowed),
         _ => (19, Action::Observed),
@@ -259,78 +251,48 @@ fn states(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
     event.action(action);
 }
 
-fn assignee(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
-    let assignee = &alert.assignee;
+fn successful_actions(reports: Value<'_>) -> impl Iterator<Item = Value<'_>> {
+    let has_failed = |report: &Value<'_>| report.get("successCount").escaped().is_some_and(|count| count.is("0"));
+    reports.elements().filter(move |report| !has_failed(report)).map(|report| report.get("mitigationActionType"))
+}
+
+fn assignee(event: &mut Event<'_>, assignee: &Assignee<'_>) {
     // A user needs an id or a name.
-    if !is_set(assignee.user_id) {
+    if !is_set(assignee.id) {
         return;
     }
     event.using(Profile::Incident);
     let open = event.open("assignee");
-    event.text("uid", assignee.user_id);
+    event.text("uid", assignee.id);
     event.text("full_name", assignee.full_name);
     event.email("email_addr", assignee.email);
     event.user_type(UserType::Admin);
     event.close(open);
 }
 
-/// The id of the agent is not in the record, so the device has none.
-fn device<'a>(event: &mut Event<'_>, alert: &UnifiedAlert<'a>, host: Host<'a>) {
-    if !host.is_machine() {
+const MACHINES: [&str; 5] = ["desktop", "laptop", "virtual_machine", "server", "workstation"];
+
+fn device(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
+    if !parts.asset.is_machine {
         return;
     }
-    let current = &alert.real_time.scope;
-    let detected = &alert.detection_time.scope;
-    let at_detection = |key: &str| host.at_detection(key);
-    let get = |key: &str| host.current.get(key);
-    let kind = [get("subcategory"), get("category")]
-        .into_iter()
-        .find(|kind| {
-            matches!(
-                Word::of_value(*kind).as_str(),
-                "desktop" | "laptop" | "virtual_machine" | "server" | "workstation"
-            )
-        })
-        .unwrap_or_default();
-    let device = Device {
-        uid_alt: [get("agentUuid"), Value::default()],
-        names: [get("name"), Value::default()],
-        domains: [at_detection("domain"), Value::default()],
-        kind: kind.kept(),
-        os: Os {
-            kind: [at_detection("osType"), get("osType")],
-            name: first_scalar([at_detection("osName"), get("osVersion")]).kept(),
-            version: at_detection("osRevision"),
-            ..Os::default()
-        },
-        addresses: ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses"].map(at_detection),
-        external: at_detection("consoleIpAddress"),
-        agent_versions: [get("agentVersion"), Value::default()],
-        is_managed: is_set(get("agentUuid")) && boolean(get("decommissioned")) != Some(true),
-        place: Place {
-            account_id: [current.account.id, detected.account_id],
-            account_name: [current.account.name, detected.account_name],
-            site_id: [current.site.id, detected.site_id],
-            site_name: [current.site.name, detected.site_name],
-            group_id: [current.group.id, detected.group_id],
-            group_name: [current.group.name, detected.group_name],
-        },
-        cloud: Cloud::detected(host.cloud()),
-        ..Device::default()
+    let endpoint = &parts.endpoint;
+    let mut kinds = parts.asset.kinds.into_iter();
+    let [os_name, _] = endpoint.os.names;
+    let endpoint = Endpoint {
+        machine_type: kinds.find(|kind| MACHINES.contains(&Word::of_value(*kind).as_str())).unwrap_or_default(),
+        os: Os { names: [os_name, parts.asset.os], ..endpoint.os },
+        ..*endpoint
     };
-    device.write(event, |event| {
-        let user = first_scalar([at_detection("lastLoggedInUser"), get("lastLoggedInUser")]);
-        if let Some(account) = Account::of(user) {
-            event.user("owner", account, UserType::User);
-        }
-    });
+    device::write(event, &endpoint, |event| device::owner(event, &parts.user));
 }
 
 /// What the assets say in addition stays in `unmapped.assets`.
-fn resources(event: &mut Event<'_>, assets: Value<'_>, only: Value<'_>) {
+fn resources(event: &mut Event<'_>, asset: &Asset<'_>) {
+    let [assets, _] = asset.all;
     let list = event.open_list("resources");
     // Older consoles have one asset in the place of the list.
-    let only = Some(only).filter(|_| assets.elements().next().is_none());
+    let only = if assets.elements().next().is_none() { Some(asset.current) } else { None };
     for asset in assets.elements().chain(only) {
         let get = |key| asset.get(key);
         if !is_set(get("id")) && !is_set(get("name")) {
@@ -359,50 +321,36 @@ fn resources(event: &mut Event<'_>, assets: Value<'_>, only: Value<'_>) {
 }
 
 /// The process has neither number nor id, so its file and its command line are evidence without it.
-fn evidences(event: &mut Event<'_>, alert: &UnifiedAlert<'_>, host: Host<'_>) {
+fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let list = event.open_list("evidences");
     let element = event.open_element();
-    let process = &alert.process;
-    let file = &process.file;
-    let company = file.cert_subject;
-    let size = file.size;
-    let name = file.name;
-    let object = File {
-        name: name.escaped(),
-        path: file.path,
-        hashes: [file.md5, file.sha1, file.sha256],
-        kind: FileType::Regular,
-    };
+    let file = &parts.file;
+    let object = File { name: file.name.escaped(), path: file.path, hashes: file.hashes, kind: FileType::Regular };
     let written = object.name();
     object.write(event, "file", |event| {
-        event.text("company_name", company);
-        event.integer("size", file_size(size));
+        event.text("company_name", file.signer);
+        event.integer("size", file_size(file.size));
     });
-    if written.is_some() && written == name.escaped() {
+    if written.is_some() && written == file.name.escaped() {
         event.used.mark(file.name);
     }
     let data = event.open("data");
-    event.text("cmd_line", process.cmd_line);
-    event.text("parent_name", process.parent_name);
-    event.text("storyline", alert.storyline_id);
+    event.text("cmd_line", parts.process.command_line);
+    event.text("parent_name", parts.process.parent_name);
+    event.text("storyline", parts.storyline);
     event.close(data);
     // A container alone is no evidence.
     if !event.is_empty(&element) {
-        let kubernetes = host.kubernetes();
-        let values = ["containerId", "containerName", "containerImageName"].map(|key| kubernetes.get(key));
-        workload::fields(event, values, kubernetes.get("containerLabels"), true);
+        workload::container(event, &parts.container, parts.pod.is_set);
     }
     event.close(element);
-    if process.user_domain.is_empty() {
-        mark_process_user(event, process.username);
-    }
-    attacker(event, alert);
-    target_user(event, alert);
+    mark_process_user(event, parts.process.user_text);
+    attacker(event, &parts.attacker);
+    target_user(event, &parts.target);
     event.close(list);
 }
 
-fn attacker(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
-    let attacker = &alert.detection_time.attacker;
+fn attacker(event: &mut Event<'_>, attacker: &Attacker<'_>) {
     let element = event.open_element();
     let endpoint = event.open("src_endpoint");
     let has_ip = event.ip("ip", attacker.ip);
@@ -416,8 +364,7 @@ fn attacker(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
     event.close(element);
 }
 
-fn target_user(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
-    let target = &alert.detection_time.target_user;
+fn target_user(event: &mut Event<'_>, target: &TargetUser<'_>) {
     let Some(account) = Account::of(target.name) else { return };
     let element = event.open_element();
     let user = event.open("user");
@@ -431,7 +378,7 @@ fn target_user(event: &mut Event<'_>, alert: &UnifiedAlert<'_>) {
         event.account(account, UserType::User);
         mark_account(event, target.name);
     }
-    event.email("email_addr", target.email_address);
+    event.email("email_addr", target.email);
     event.text("full_name", target.display_name);
     event.close(user);
     event.close(element);

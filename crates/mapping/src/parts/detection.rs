@@ -1,0 +1,134 @@
+//! The detection of a custom rule: of an alert, or of its hit in the activity log.
+
+use s1_forwarder_record::{Escaped, Value};
+
+use super::{Container, Endpoint, Pod};
+use crate::common::account::ProcessUser;
+use crate::common::matched::Matched;
+use crate::common::placeholder::{is_placeholder, is_set};
+use crate::common::severity::Severity;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Detection<'a> {
+    pub alert_id: Value<'a>,
+    pub severity: Severity,
+    pub rule: Rule<'a>,
+    pub matched: Matched<'a>,
+    /// The id of the event that the rule matched.
+    pub event_id: Value<'a>,
+    pub storyline: Value<'a>,
+    pub source: Peer<'a>,
+    pub destination: Peer<'a>,
+    pub direction: Value<'a>,
+    /// The address of the machine that logged in.
+    pub machine_ip: Value<'a>,
+    pub dns_request: Value<'a>,
+    pub dns_response: Value<'a>,
+    pub login: Login<'a>,
+    pub registry: Registry<'a>,
+    pub module_path: Value<'a>,
+    pub module_sha1: Value<'a>,
+    pub indicator: Indicator<'a>,
+    pub process: Process<'a>,
+    pub parent: Process<'a>,
+    pub target: TargetProcess<'a>,
+    pub file: TargetFile<'a>,
+    pub endpoint: Endpoint<'a>,
+    pub container: Container<'a>,
+    pub pod: Pod<'a>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rule<'a> {
+    pub id: Value<'a>,
+    pub name: Value<'a>,
+    pub description: Value<'a>,
+    pub category: Value<'a>,
+}
+
+/// One end of a connection: an address or, in firewall activities, the name of a host.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Peer<'a> {
+    pub host: Value<'a>,
+    pub port: Value<'a>,
+}
+
+/// The user of a login.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Login<'a> {
+    pub name: Value<'a>,
+    pub domain: Value<'a>,
+    pub sid: Value<'a>,
+}
+
+impl Login<'_> {
+    /// A value of a login. Windows writes `-` for one that is missing.
+    pub fn text(value: Value<'_>) -> Option<Escaped<'_>> {
+        value.escaped().filter(|text| !text.is("-") && !is_placeholder(*text))
+    }
+}
+
+/// A key of the registry, or a value in it. The path may be in either of two keys of the record.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Registry<'a> {
+    pub key_path: Value<'a>,
+    pub path: Value<'a>,
+    /// The data that was written.
+    pub data: Value<'a>,
+    pub old_data_type: Value<'a>,
+}
+
+/// The indicator of a threat intelligence feed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Indicator<'a> {
+    pub kind: Value<'a>,
+    pub value: Value<'a>,
+    pub source: Value<'a>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Process<'a> {
+    pub name: Value<'a>,
+    pub pid: Value<'a>,
+    pub command_line: Value<'a>,
+    pub executable: Value<'a>,
+    pub md5: Value<'a>,
+    pub sha1: Value<'a>,
+    pub sha256: Value<'a>,
+    pub entity_id: Value<'a>,
+    pub start: Value<'a>,
+    pub signer: Value<'a>,
+    pub integrity: Value<'a>,
+    pub user: ProcessUser<'a>,
+    /// The text that names the users, if they are not in values of their own.
+    pub user_text: Value<'a>,
+}
+
+/// The process that the process acted on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TargetProcess<'a> {
+    pub name: Value<'a>,
+    pub pid: Value<'a>,
+    pub command_line: Value<'a>,
+    pub executable: Value<'a>,
+    pub entity_id: Value<'a>,
+    pub start: Value<'a>,
+}
+
+impl TargetProcess<'_> {
+    pub fn is_set(&self) -> bool {
+        [self.name, self.executable, self.command_line].into_iter().any(is_set)
+    }
+}
+
+/// The file that the process acted on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TargetFile<'a> {
+    pub id: Value<'a>,
+    pub path: Value<'a>,
+    pub sha1: Value<'a>,
+    pub sha256: Value<'a>,
+    pub created: Value<'a>,
+    pub modified: Value<'a>,
+    pub is_signed: Value<'a>,
+}

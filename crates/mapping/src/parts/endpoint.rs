@@ -1,0 +1,99 @@
+//! An endpoint with an agent, its owner, and who is logged in to it.
+
+use s1_forwarder_record::Value;
+
+use super::Cloud;
+use crate::common::classification::Word;
+use crate::common::placeholder::first_scalar;
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Endpoint<'a> {
+    pub agent_id: Value<'a>,
+    pub agent_uuids: [Value<'a>; 2],
+    pub agent_versions: [Value<'a>; 2],
+    /// The agent is installed and in use.
+    pub is_managed: bool,
+    pub names: [Value<'a>; 2],
+    pub domains: [Value<'a>; 2],
+    /// The console's word for the type of the machine.
+    pub machine_type: Value<'a>,
+    pub os: Os<'a>,
+    /// In ECS's words.
+    pub architecture: Option<&'static str>,
+    /// A list of objects.
+    pub interfaces: Value<'a>,
+    /// Addresses in addition to those of the interfaces. A value may be a list.
+    pub addresses: [Value<'a>; 4],
+    /// The address that the console sees.
+    pub external: Value<'a>,
+    /// MAC addresses in one text, if there are no interfaces.
+    pub macs: Value<'a>,
+    pub cloud: Cloud<'a>,
+    pub owner: Owner<'a>,
+}
+
+impl<'a> Endpoint<'a> {
+    /// The first name that says something.
+    pub fn name(&self) -> Value<'a> {
+        first_scalar(self.names)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Os<'a> {
+    pub names: [Value<'a>; 2],
+    pub versions: [Value<'a>; 2],
+    /// Possible types; the first that the schema has is used.
+    pub types: [Value<'a>; 3],
+    /// The console's word that ECS has as the family.
+    pub family: Value<'a>,
+    /// `64 bit`
+    pub bits: Value<'a>,
+}
+
+/// The account, the site and the group that a record belongs to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Owner<'a> {
+    pub account_ids: [Value<'a>; 2],
+    pub account_names: [Value<'a>; 3],
+    pub site_ids: [Value<'a>; 2],
+    pub site_names: [Value<'a>; 2],
+    pub group_ids: [Value<'a>; 2],
+    pub group_names: [Value<'a>; 3],
+}
+
+impl<'a> Owner<'a> {
+    /// Without the names of what is below `level`, the `scopeLevel` of an activity: an activity of an account is about no
+    /// site, one of a site about no group. Names outside of `data` stay: the console gives them for what it is about.
+    pub fn within(&self, level: Value<'a>) -> Self {
+        let level = Word::of_value(level);
+        let has_site = !matches!(level.as_str(), "global" | "tenant" | "account");
+        let has_group = has_site && level.as_str() != "site";
+        let mut owner = *self;
+        if !has_site {
+            owner.site_names[1..].fill(Value::default());
+        }
+        if !has_group {
+            owner.group_names[1..].fill(Value::default());
+        }
+        owner
+    }
+
+    /// As it is, but all values except the first of each list stay in the record when they are used.
+    pub fn with_others_kept(&self) -> Self {
+        let mut owner = *self;
+        let pairs = [&mut owner.account_ids, &mut owner.site_ids, &mut owner.site_names, &mut owner.group_ids];
+        let kept = pairs.into_iter().flat_map(|pair| &mut pair[1..]);
+        let names = [&mut owner.account_names, &mut owner.group_names];
+        kept.chain(names.into_iter().flat_map(|names| &mut names[1..])).for_each(|value| *value = value.kept());
+        owner
+    }
+}
+
+/// The user who is, or was, logged in to an endpoint.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Interactive<'a> {
+    pub names: [Value<'a>; 2],
+    pub email: Value<'a>,
+    pub principal_name: Value<'a>,
+}

@@ -1,0 +1,21 @@
+//! What records consist of, whatever their stream. Parts are plain values, each of which knows its field of the record.
+//! `streams` selects them from the records; `ecs` and `ocsf` write them.
+//!
+//! Where a part has several values in a list, they are in order of preference: the first that says something counts.
+
+mod cloud;
+mod detection;
+mod endpoint;
+mod threat;
+mod workload;
+
+pub use cloud::Cloud;
+pub use detection::{Detection, Indicator, Login, Peer, Process, Registry, Rule, TargetFile, TargetProcess};
+pub use endpoint::{Endpoint, Interactive, Os, Owner};
+pub use threat::{DetectedFile, DetectedProcess, Engines, engine_key};
+pub use workload::{Container, EcsTask, Pod};
+
+use s1_forwarder_record::Escaped;
+
+/// A sentence: each part that is there, with what precedes it unless it is the first.
+pub type Sentence<'a, const N: usize> = [(&'static str, Option<Escaped<'a>>); N];

@@ -1,0 +1,30 @@
+//! The container, the pod or the task that a process ran in.
+
+use s1_forwarder_record::Value;
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Container<'a> {
+    pub id: Value<'a>,
+    pub name: Value<'a>,
+    pub image: Value<'a>,
+    pub labels: Value<'a>,
+}
+
+/// A pod of Kubernetes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Pod<'a> {
+    /// The record says something of the pod, which need not be one of these values.
+    pub is_set: bool,
+    pub cluster: Value<'a>,
+    pub namespace: Value<'a>,
+    pub name: Value<'a>,
+    pub controller_kind: Value<'a>,
+    pub labels: Value<'a>,
+}
+
+/// A task of Amazon ECS.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EcsTask<'a> {
+    pub cluster: Value<'a>,
+    pub service: Value<'a>,
+}

@@ -1,0 +1,126 @@
+//! Agents: `/agents`.
+
+use s1_forwarder_record::Value;
+use s1_forwarder_record::agent::Agent;
+
+use crate::common::classification::Word;
+use crate::common::placeholder::boolean;
+use crate::common::severity::Severity;
+use crate::parts::{Cloud, Endpoint, Interactive, Os, Owner, Sentence};
+
+#[derive(Debug, Clone, Copy)]
+pub struct AgentParts<'a> {
+    pub created: Value<'a>,
+    pub updated: Value<'a>,
+    pub registered: Value<'a>,
+    pub last_active: Value<'a>,
+    pub booted: Value<'a>,
+    pub is_infected: bool,
+    pub network_status: Value<'a>,
+    pub endpoint: Endpoint<'a>,
+    pub user: Interactive<'a>,
+    pub hardware: Hardware<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Hardware<'a> {
+    pub model: Value<'a>,
+    pub serial_number: Value<'a>,
+    pub cpu: Value<'a>,
+    pub cpu_count: Value<'a>,
+    pub core_count: Value<'a>,
+    pub memory: Value<'a>,
+}
+
+impl<'a> AgentParts<'a> {
+    pub fn of(agent: &Agent<'a>) -> Self {
+        Self {
+            created: agent.created_at,
+            updated: agent.updated_at,
+            registered: agent.registered_at,
+            last_active: agent.last_active_date,
+            booted: agent.os_start_time,
+            is_infected: boolean(agent.infected) == Some(true),
+            network_status: agent.network_status,
+            endpoint: endpoint(agent),
+            user: Interactive {
+                names: [agent.last_logged_in_user_name, agent.os_username],
+                email: agent.active_directory.mail,
+                principal_name: agent.active_directory.user_principal_name,
+            },
+            hardware: Hardware {
+                model: agent.model_name,
+                serial_number: agent.serial_number,
+                cpu: agent.cpu_id,
+                cpu_count: agent.cpu_count,
+                core_count: agent.core_count,
+                memory: agent.total_memory,
+            },
+        }
+    }
+
+    pub fn severity(&self) -> Severity {
+        if self.is_infected { Severity::Medium } else { Severity::Informational }
+    }
+
+    pub fn message(&self) -> Sentence<'a, 3> {
+        [
+            ("", self.endpoint.names[0].escaped()),
+            (": agent ", self.endpoint.agent_versions[0].escaped()),
+            (", ", self.network_status.escaped()),
+        ]
+    }
+}
+
+fn endpoint<'a>(agent: &Agent<'a>) -> Endpoint<'a> {
+    let none = Value::default();
+    let is_gone = [agent.is_decommissioned, agent.is_uninstalled].into_iter().any(|gone| boolean(gone) == Some(true));
+    Endpoint {
+        agent_id: agent.id,
+        agent_uuids: [agent.uuid, none],
+        agent_versions: [agent.agent_version, none],
+        is_managed: !is_gone,
+        names: [agent.computer_name, none],
+        domains: [agent.domain, none],
+        machine_type: agent.machine_type,
+        os: Os {
+            names: [agent.os_name, none],
+            versions: [agent.os_revision, none],
+            types: [agent.os_type, none, none],
+            family: agent.os_type,
+            bits: agent.os_arch,
+        },
+        architecture: architecture(agent),
+        interfaces: agent.network_interfaces,
+        addresses: [agent.last_ip_to_mgmt, none, none, none],
+        external: agent.external_ip,
+        macs: none,
+        cloud: Cloud::of_providers(agent.cloud_providers),
+        owner: Owner {
+            account_ids: [agent.account_id, none],
+            account_names: [agent.account_name, none, none],
+            site_ids: [agent.site_id, none],
+            site_names: [agent.site_name, none],
+            group_ids: [agent.group_id, none],
+            group_names: [agent.group_name, none, none],
+        },
+    }
+}
+
+/// The architecture in ECS's words. A "64 bit" system is ARM if the name of its OS or processor contains it.
+fn architecture(agent: &Agent<'_>) -> Option<&'static str> {
+    match Word::of_value(agent.os_arch).as_str() {
+        "64_bit" if names_arm(agent.os_name) || names_arm(agent.cpu_id) => Some("arm64"),
+        "64_bit" | "x86_64" | "amd64" => Some("x86_64"),
+        "arm64" | "aarch64" => Some("arm64"),
+        "32_bit" | "x86" => Some("x86"),
+        _ => None,
+    }
+}
+
+fn names_arm(value: Value<'_>) -> bool {
+    value.text().is_some_and(|text| {
+        let text = text.to_lowercase();
+        text.contains("aarch64") || text.split(|c: char| !c.is_alphanumeric()).any(|word| word.starts_with("arm"))
+    })
+}

@@ -1,0 +1,202 @@
+//! Alerts of custom rules: `/cloud-detection/alerts`. They have no addresses.
+
+use s1_forwarder_record::alert::{Alert, AlertInfo, AlertProcess, AlertTarget};
+use s1_forwarder_record::{Escaped, Value};
+
+use crate::common::account::{Account, ProcessUser};
+use crate::common::event_kind::EventKind;
+use crate::common::matched::Matched;
+use crate::common::placeholder::{boolean, first_scalar};
+use crate::common::severity::Severity;
+use crate::common::threat::is_new;
+use crate::parts::{
+    Container, Detection, Endpoint, Indicator, Login, Os, Owner, Peer, Pod, Process, Registry, Rule, Sentence,
+    TargetFile, TargetProcess,
+};
+
+#[derive(Debug, Clone, Copy)]
+pub struct AlertParts<'a> {
+    pub detection: Detection<'a>,
+    pub created: Value<'a>,
+    pub updated: Value<'a>,
+    pub reported: Value<'a>,
+    pub status: Value<'a>,
+    pub verdict: Value<'a>,
+    /// The confidence that the rule gives to its alerts.
+    pub treat_as_threat: Value<'a>,
+}
+
+impl<'a> AlertParts<'a> {
+    pub fn of(alert: &Alert<'a>) -> Self {
+        let info = &alert.alert_info;
+        Self {
+            detection: detection(alert),
+            created: info.created_at,
+            updated: info.updated_at,
+            reported: info.reported_at,
+            status: info.incident_status,
+            verdict: info.analyst_verdict,
+            treat_as_threat: alert.rule_info.treat_as_threat,
+        }
+    }
+
+    /// The alert was created and updated within a minute.
+    pub fn is_new(&self) -> bool {
+        is_new(self.created, self.updated)
+    }
+
+    /// The time of the event: that of a new alert, later that of its change.
+    pub fn times(&self) -> [Value<'a>; 3] {
+        if self.is_new() {
+            [self.created, self.reported.kept(), self.updated.kept()]
+        } else {
+            [self.updated, self.created, self.reported.kept()]
+        }
+    }
+
+    pub fn message(&self) -> Sentence<'a, 3> {
+        let detection = &self.detection;
+        [("", detection.rule.name.escaped()), (" on ", detection.endpoint.name().escaped()), (": ", self.subject())]
+    }
+
+    /// The process that the message names: the one that was started, else the one that acted.
+    fn subject(&self) -> Option<Escaped<'a>> {
+        let Detection { matched, target, process, .. } = &self.detection;
+        let started = if matched.kind == Some(EventKind::ProcessCreation) { target.name } else { Value::default() };
+        first_scalar([started, process.name]).escaped()
+    }
+}
+
+fn detection<'a>(alert: &Alert<'a>) -> Detection<'a> {
+    let info = &alert.alert_info;
+    let rule = &alert.rule_info;
+    let target = &alert.target_process_info;
+    let container = &alert.container_info;
+    let pod = &alert.kubernetes_info;
+    Detection {
+        alert_id: info.alert_id,
+        // A verdict does not change the severity of the rule.
+        severity: rule.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational),
+        rule: Rule { id: rule.id, name: rule.name, description: rule.description, category: rule.query_type },
+        matched: matched(info, target),
+        event_id: info.dv_event_id,
+        storyline: alert.source_process_info.storyline,
+        source: Peer { host: info.src_ip, port: info.src_port },
+        destination: Peer { host: info.dst_ip, port: info.dst_port },
+        direction: info.net_event_direction,
+        machine_ip: info.src_machine_ip,
+        dns_request: info.dns_request,
+        dns_response: info.dns_response,
+        login: Login { name: info.logins_user_name, domain: info.login_account_domain, sid: info.login_account_sid },
+        registry: Registry {
+            key_path: info.registry_key_path,
+            path: info.registry_path,
+            data: info.registry_value,
+            old_data_type: info.registry_old_value_type,
+        },
+        module_path: info.module_path,
+        module_sha1: info.module_sha1,
+        indicator: Indicator {
+            kind: info.ti_indicator_type,
+            value: info.ti_indicator_value,
+            source: info.ti_indicator_source,
+        },
+        process: process(&alert.source_process_info),
+        parent: process(&alert.source_parent_process_info),
+        target: TargetProcess {
+            name: target.tgt_proc_name,
+            pid: target.tgt_proc_pid,
+            command_line: target.tgt_proc_cmd_line,
+            executable: target.tgt_proc_image_path,
+            entity_id: target.tgt_proc_uid,
+            start: target.tgt_process_start_time,
+        },
+        file: TargetFile {
+            id: target.tgt_file_id,
+            path: target.tgt_file_path,
+            sha1: target.tgt_file_hash_sha1,
+            sha256: target.tgt_file_hash_sha256,
+            created: target.tgt_file_created_at,
+            modified: target.tgt_file_modified_at,
+            is_signed: target.tgt_file_is_signed,
+        },
+        endpoint: endpoint(alert),
+        container: Container {
+            id: container.id,
+            name: container.name,
+            image: container.image,
+            labels: container.labels,
+        },
+        pod: Pod {
+            is_set: !pod.is_empty(),
+            cluster: pod.cluster,
+            namespace: pod.namespace,
+            name: pod.pod,
+            controller_kind: pod.controller_kind,
+            labels: Value::default(),
+        },
+    }
+}
+
+fn matched<'a>(info: &AlertInfo<'a>, target: &AlertTarget<'a>) -> Matched<'a> {
+    let login = [info.login_is_successful, info.logins_user_name, info.login_account_sid, info.login_type];
+    let target = [target.tgt_proc_name, target.tgt_proc_image_path, target.tgt_proc_cmd_line];
+    let mut matched = Matched::new(info.event_type, login, target);
+    if info.event_type.is_empty() && matched.kind.is_none() && !info.indicator_category.is_empty() {
+        matched.kind = Some(EventKind::Indicator);
+    }
+    matched
+}
+
+/// The endpoint as it is now, else as it was at the detection.
+fn endpoint<'a>(alert: &Alert<'a>) -> Endpoint<'a> {
+    let current = &alert.agent_realtime_info;
+    let detected = &alert.agent_detection_info;
+    let none = Value::default();
+    Endpoint {
+        agent_id: current.id,
+        agent_uuids: [current.uuid, detected.uuid],
+        agent_versions: [detected.version, none],
+        is_managed: boolean(current.is_decommissioned) != Some(true),
+        names: [current.name, detected.name],
+        machine_type: first_scalar([current.machine_type, detected.machine_type]),
+        os: Os {
+            names: [detected.os_name, current.os],
+            versions: [detected.os_revision, none],
+            types: [detected.os_family, current.os, none],
+            family: detected.os_family,
+            bits: none,
+        },
+        owner: Owner {
+            account_ids: [detected.account_id, none],
+            site_ids: [detected.site_id, none],
+            ..Owner::default()
+        },
+        ..Endpoint::default()
+    }
+}
+
+fn process<'a>(process: &AlertProcess<'a>) -> Process<'a> {
+    // Newer consoles have the users of a Linux process one by one.
+    let together = ProcessUser::of(process.user);
+    let user = ProcessUser {
+        effective: Account::of(process.effective_user).or(together.effective),
+        real: Account::of(process.real_user).or(together.real),
+        login: Account::of(process.login_user).or(together.login),
+    };
+    Process {
+        name: process.name,
+        pid: process.pid,
+        command_line: process.commandline,
+        executable: process.file_path,
+        md5: process.file_hash_md5,
+        sha1: process.file_hash_sha1,
+        sha256: process.file_hash_sha256,
+        entity_id: process.unique_id,
+        start: process.pid_starttime,
+        signer: process.file_signer_identity,
+        integrity: process.integrity_level,
+        user,
+        user_text: if process.effective_user.is_empty() { process.user } else { Value::default() },
+    }
+}

@@ -1,0 +1,11 @@
+//! What each stream's records consist of, as parts that both schemas write. Only these files know the keys of a stream:
+//! where a value stands in more than one place, they say which one counts.
+
+pub mod activity;
+pub mod agent;
+pub mod alert;
+pub mod group;
+pub mod rule_hit;
+pub mod threat;
+pub mod unified_alert;
+pub mod vulnerability;

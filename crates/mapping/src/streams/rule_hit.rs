@@ -1,0 +1,183 @@
+//! Hits of custom rules in the activity log: `data` has the values of an alert under keys in lower case.
+
+use s1_forwarder_record::Value;
+use s1_forwarder_record::activity::{Activity, ActivityData, RuleHit};
+
+use crate::common::account::ProcessUser;
+use crate::common::activity_class::RULE_HITS;
+use crate::common::matched::Matched;
+use crate::common::placeholder::first_scalar;
+use crate::common::severity::Severity;
+use crate::parts::{
+    Container, Detection, Endpoint, Indicator, Login, Os, Owner, Peer, Pod, Process, Registry, Rule, TargetFile,
+    TargetProcess,
+};
+
+/// Whether `data` holds a hit: a rule and an alert, or the process that triggered. Activities of these types can also
+/// have other keys (`ruleName`), which are not those of a hit.
+pub fn is_hit(number: Option<u32>, data: &ActivityData<'_>) -> bool {
+    let keys = || data.other.iter().map(|(key, _)| key.as_ref());
+    let is_known = number.is_some_and(|number| RULE_HITS.contains(&number));
+    (is_known && data.rule_name.is_empty())
+        || (keys().any(|key| key == "rulename") && keys().any(|key| key == "alertid"))
+        || keys().any(|key| key.starts_with("sourceprocess"))
+}
+
+/// What a hit says in addition to its activity.
+#[derive(Debug, Clone, Copy)]
+pub struct HitParts<'a> {
+    pub detection: Detection<'a>,
+    pub detected: Value<'a>,
+    /// The site of the agent, which need not be that of the activity.
+    pub site_of_agent: Value<'a>,
+    /// `scopeLevel`, as in other activities.
+    pub level: Value<'a>,
+}
+
+impl<'a> HitParts<'a> {
+    pub fn of(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Self {
+        Self {
+            detection: detection(activity, hit),
+            detected: hit.detectedat,
+            site_of_agent: hit.origagentsiteid,
+            level: hit.scope_level,
+        }
+    }
+}
+
+fn detection<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Detection<'a> {
+    Detection {
+        alert_id: hit.alertid,
+        severity: hit.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational),
+        rule: Rule { id: hit.ruleid, name: hit.rulename, description: hit.ruledescription, category: hit.querytype },
+        matched: Matched::new(
+            hit.dveventtype,
+            [hit.loginissuccessful, hit.loginsusername, hit.loginaccountsid, hit.logintype],
+            [hit.tgtprocname, hit.tgtprocimagepath, hit.tgtproccmdline],
+        ),
+        event_id: hit.dveventid,
+        storyline: hit.sourceprocessstoryline,
+        source: Peer { host: hit.srcip, port: hit.srcport },
+        destination: Peer { host: hit.dstip, port: hit.dstport },
+        direction: hit.neteventdirection,
+        machine_ip: hit.srcmachineip,
+        dns_request: hit.dnsrequest,
+        dns_response: hit.dnsresponse,
+        login: Login { name: hit.loginsusername, domain: hit.loginaccountdomain, sid: hit.loginaccountsid },
+        registry: Registry {
+            key_path: hit.registrykeypath,
+            path: hit.registrypath,
+            data: hit.registryvalue,
+            old_data_type: hit.registryoldvaluetype,
+        },
+        module_path: hit.modulepath,
+        module_sha1: hit.modulesha1,
+        indicator: Indicator { kind: hit.tiindicatortype, value: hit.tiindicatorvalue, source: hit.tiindicatorsource },
+        process: process(hit),
+        parent: parent(hit),
+        target: TargetProcess {
+            name: hit.tgtprocname,
+            pid: hit.tgtprocpid,
+            command_line: hit.tgtproccmdline,
+            executable: hit.tgtprocimagepath,
+            entity_id: hit.tgtprocuid,
+            start: hit.tgtprocessstarttime,
+        },
+        file: TargetFile {
+            id: Value::default(),
+            path: hit.tgtfilepath,
+            sha1: hit.tgtfilehashsha1,
+            sha256: hit.tgtfilehashsha256,
+            created: hit.tgtfilecreatedat,
+            modified: hit.tgtfilemodifiedat,
+            is_signed: hit.tgtfileissigned,
+        },
+        endpoint: endpoint(activity, hit),
+        container: Container {
+            id: hit.k8scontainerid,
+            name: hit.k8scontainername,
+            image: hit.k8scontainerimage,
+            labels: hit.k8scontainerlabels,
+        },
+        pod: Pod {
+            is_set: [hit.k8sclustername, hit.k8snamespace, hit.k8spod, hit.k8snode, hit.k8scontrollerkind]
+                .into_iter()
+                .any(|value: Value<'_>| !value.is_empty()),
+            cluster: hit.k8sclustername,
+            namespace: hit.k8snamespace,
+            name: hit.k8spod,
+            controller_kind: hit.k8scontrollerkind,
+            labels: Value::default(),
+        },
+    }
+}
+
+fn process<'a>(hit: &RuleHit<'a>) -> Process<'a> {
+    // Consoles misspell this key.
+    let misspelt = hit.sourceprocessfilesingeridentity;
+    let signer = hit.sourceprocessfilesigneridentity;
+    Process {
+        name: hit.sourceprocessname,
+        pid: hit.sourceprocesspid,
+        command_line: hit.sourceprocesscommandline,
+        executable: hit.sourceprocessfilepath,
+        md5: hit.sourceprocessmd5,
+        sha1: hit.sourceprocesssha1,
+        sha256: hit.sourceprocesssha256,
+        entity_id: hit.sourceprocesskey,
+        start: hit.sourceprocessstarttime,
+        signer: if signer.is_empty() { misspelt } else { signer },
+        integrity: Value::default(),
+        user: ProcessUser::of(hit.sourceprocessusername),
+        user_text: hit.sourceprocessusername,
+    }
+}
+
+fn parent<'a>(hit: &RuleHit<'a>) -> Process<'a> {
+    Process {
+        name: hit.sourceparentprocessname,
+        pid: hit.sourceparentprocesspid,
+        command_line: hit.sourceparentprocesscommandline,
+        executable: hit.sourceparentprocesspath,
+        md5: hit.sourceparentprocessmd5,
+        sha1: hit.sourceparentprocesssha1,
+        sha256: hit.sourceparentprocesssha256,
+        entity_id: hit.sourceparentprocesskey,
+        start: hit.sourceparentprocessstarttime,
+        signer: hit.sourceparentprocesssigneridentity,
+        integrity: Value::default(),
+        user: ProcessUser::of(hit.sourceparentprocessusername),
+        user_text: hit.sourceparentprocessusername,
+    }
+}
+
+fn endpoint<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Endpoint<'a> {
+    let none = Value::default();
+    Endpoint {
+        agent_id: first_scalar([activity.agent_id, hit.origagentid]),
+        agent_uuids: [hit.origagentuuid, none],
+        agent_versions: [hit.origagentversion, none],
+        is_managed: true,
+        names: [hit.origagentname, hit.computer_name],
+        machine_type: hit.origagentmachinetype,
+        os: Os {
+            names: [hit.origagentosname, none],
+            versions: [hit.origagentosrevision, none],
+            types: [hit.origagentosfamily, activity.os_family, none],
+            family: hit.origagentosfamily,
+            bits: none,
+        },
+        addresses: [hit.agentipv4, none, none, none],
+        external: hit.externalip,
+        macs: hit.physical,
+        owner: Owner {
+            account_ids: [activity.account_id, none],
+            account_names: [activity.account_name, hit.account_name, hit.accountname],
+            site_ids: [activity.site_id, none],
+            site_names: [activity.site_name, hit.site_name],
+            group_ids: [activity.group_id, none],
+            group_names: [activity.group_name, hit.group_name, hit.groupname],
+        },
+        ..Endpoint::default()
+    }
+}

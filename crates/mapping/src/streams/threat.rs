@@ -1,0 +1,249 @@
+//! Threats: `/threats`.
+
+use s1_forwarder_record::Value;
+use s1_forwarder_record::threat::{Threat, ThreatInfo};
+
+use crate::common::account::ProcessUser;
+use crate::common::classification::Word;
+use crate::common::placeholder::{boolean, first_scalar};
+use crate::common::remote_origin::RemoteOrigin;
+use crate::common::severity::Severity;
+use crate::common::threat::{is_new, time};
+use crate::parts::{
+    Cloud, Container, DetectedFile, DetectedProcess, EcsTask, Endpoint, Engines, Interactive, Os, Owner, Pod, Sentence,
+};
+
+#[derive(Debug, Clone, Copy)]
+pub struct ThreatParts<'a> {
+    /// The id of the record, else `threatId`.
+    pub id: Value<'a>,
+    pub record_id: Value<'a>,
+    pub threat_id: Value<'a>,
+    pub severity: Severity,
+    pub classification: Value<'a>,
+    pub classification_source: Value<'a>,
+    pub confidence: Value<'a>,
+    pub verdict: Value<'a>,
+    pub status: Value<'a>,
+    pub ticket: Value<'a>,
+    pub storyline: Value<'a>,
+    /// `static` or `dynamic`
+    pub detection_type: Value<'a>,
+    pub created: Value<'a>,
+    pub updated: Value<'a>,
+    pub identified: Value<'a>,
+    /// A list of objects with tactics and techniques.
+    pub indicators: Value<'a>,
+    pub engines: Engines<'a>,
+    pub mitigation: Mitigation<'a>,
+    pub file: DetectedFile<'a>,
+    pub process: DetectedProcess<'a>,
+    pub initiator: Initiator<'a>,
+    /// The principal name of the user of the first process.
+    pub root_user: Value<'a>,
+    pub endpoint: Endpoint<'a>,
+    /// Who was logged in at the detection.
+    pub user: Interactive<'a>,
+    pub container: Container<'a>,
+    pub pod: Pod<'a>,
+    /// Only if there is no pod.
+    pub task: Option<EcsTask<'a>>,
+}
+
+/// What was done about a threat.
+#[derive(Debug, Clone, Copy)]
+pub struct Mitigation<'a> {
+    pub status: Value<'a>,
+    pub description: Value<'a>,
+    /// A list of objects, one for each action.
+    pub reports: Value<'a>,
+    pub has_failed: Option<bool>,
+    pub is_preemptive: bool,
+    /// The agent only detects.
+    pub is_detecting: bool,
+}
+
+/// The user of the console who made the detection, if `by` says that a user did.
+#[derive(Debug, Clone, Copy)]
+pub struct Initiator<'a> {
+    pub by: Value<'a>,
+    pub id: Value<'a>,
+    pub name: Value<'a>,
+}
+
+impl<'a> ThreatParts<'a> {
+    pub fn of(threat: &Threat<'a>) -> Self {
+        let info = &threat.threat_info;
+        let container = &threat.container_info;
+        let task = &threat.ecs_info;
+        let pod = pod(threat);
+        let has_task = !pod.is_set && !task.is_empty();
+        Self {
+            id: first_scalar([threat.id, info.threat_id]),
+            record_id: threat.id,
+            threat_id: info.threat_id,
+            severity: severity(threat),
+            classification: info.classification,
+            classification_source: info.classification_source,
+            confidence: info.confidence_level,
+            verdict: info.analyst_verdict,
+            status: info.incident_status,
+            ticket: info.external_ticket_id,
+            storyline: info.storyline,
+            detection_type: info.detection_type,
+            created: info.created_at,
+            updated: info.updated_at,
+            identified: info.identified_at,
+            indicators: threat.indicators,
+            engines: Engines { detected: info.detection_engines, titles: info.engines },
+            mitigation: mitigation(threat),
+            file: file(info),
+            process: process(info),
+            initiator: Initiator { by: info.initiated_by, id: info.initiating_user_id, name: info.initiating_username },
+            root_user: info.root_process_upn,
+            endpoint: endpoint(threat),
+            user: user(threat),
+            container: Container {
+                id: container.id,
+                name: container.name,
+                image: container.image,
+                labels: container.labels,
+            },
+            pod,
+            task: has_task.then_some(EcsTask { cluster: task.cluster_name, service: task.service_name }),
+        }
+    }
+
+    /// The threat was created and updated within a minute.
+    pub fn is_new(&self) -> bool {
+        is_new(self.created, self.updated)
+    }
+
+    /// The time of the event: that of the detection while the threat is new, later that of its change.
+    pub fn times(&self) -> [Value<'a>; 3] {
+        // Other fields have these two as well, and mark them.
+        let identified = self.identified.kept();
+        let created = self.created.kept();
+        if self.is_new() && time(identified).is_some() {
+            [identified, created, Value::default()]
+        } else {
+            [self.updated, identified, created]
+        }
+    }
+
+    pub fn message(&self) -> Sentence<'a, 4> {
+        [
+            ("", self.classification.escaped()),
+            (" ", self.file.threat_name.escaped()),
+            (" on ", self.endpoint.name().escaped()),
+            (": ", self.mitigation.description.escaped()),
+        ]
+    }
+}
+
+/// A threat is critical if it is still active on an infected endpoint. What an analyst thinks of it changes nothing.
+fn severity(threat: &Threat<'_>) -> Severity {
+    let info = &threat.threat_info;
+    let is_active = Word::is(info.mitigation_status, "not_mitigated")
+        && boolean(threat.agent_realtime_info.agent_infected) == Some(true);
+    Severity::of_confidence(info.confidence_level, info.classification, is_active).unwrap_or(Severity::Informational)
+}
+
+fn mitigation<'a>(threat: &Threat<'a>) -> Mitigation<'a> {
+    let info = &threat.threat_info;
+    let modes = [threat.agent_detection_info.agent_mitigation_mode, threat.agent_realtime_info.agent_mitigation_mode];
+    Mitigation {
+        status: info.mitigation_status,
+        description: info.mitigation_status_description,
+        reports: threat.mitigation_status,
+        has_failed: boolean(info.failed_actions),
+        is_preemptive: boolean(info.mitigated_preemptively) == Some(true),
+        is_detecting: Word::is(first_scalar(modes), "detect"),
+    }
+}
+
+fn file<'a>(info: &ThreatInfo<'a>) -> DetectedFile<'a> {
+    DetectedFile {
+        path: info.file_path,
+        display_name: info.file_display_name,
+        threat_name: info.threat_name,
+        extension: info.file_extension,
+        is_executable: info.file_extension_type.escaped().is_some_and(|text| text.is("executable")),
+        size: info.file_size,
+        hashes: [info.md5, info.sha1, info.sha256],
+        verification: info.file_verification_type,
+        publisher: info.publisher_name,
+        certificate_id: info.certificate_id,
+        is_valid_certificate: info.is_valid_certificate,
+        is_fileless: boolean(info.is_fileless) == Some(true),
+    }
+}
+
+fn process<'a>(info: &ThreatInfo<'a>) -> DetectedProcess<'a> {
+    DetectedProcess {
+        originator: info.originator_process,
+        arguments: info.malicious_process_arguments,
+        user: ProcessUser::of(info.process_user),
+        user_text: info.process_user,
+        origin: RemoteOrigin::of(info.originator_process),
+    }
+}
+
+/// The endpoint as it is now, else as it was at the detection. Only the detection has addresses in addition to those of
+/// the interfaces.
+fn endpoint<'a>(threat: &Threat<'a>) -> Endpoint<'a> {
+    let current = &threat.agent_realtime_info;
+    let detected = &threat.agent_detection_info;
+    let none = Value::default();
+    Endpoint {
+        agent_id: current.agent_id,
+        agent_uuids: [current.agent_uuid, detected.agent_uuid],
+        agent_versions: [current.agent_version, detected.agent_version],
+        is_managed: boolean(current.agent_is_decommissioned) != Some(true),
+        names: [current.agent_computer_name, detected.agent_computer_name],
+        domains: [current.agent_domain, detected.agent_domain],
+        machine_type: current.agent_machine_type,
+        os: Os {
+            names: [current.agent_os_name, detected.agent_os_name],
+            versions: [current.agent_os_revision, detected.agent_os_revision],
+            types: [current.agent_os_type, none, none],
+            family: current.agent_os_type,
+            bits: none,
+        },
+        architecture: None,
+        interfaces: current.network_interfaces,
+        addresses: [detected.agent_ip_v4, detected.agent_ip_v6, none, none],
+        external: detected.external_ip,
+        macs: none,
+        cloud: Cloud::of_providers(detected.cloud_providers),
+        owner: Owner {
+            account_ids: [current.account_id, detected.account_id],
+            account_names: [current.account_name, detected.account_name, none],
+            site_ids: [current.site_id, detected.site_id],
+            site_names: [current.site_name, detected.site_name],
+            group_ids: [current.group_id, detected.group_id],
+            group_names: [current.group_name, detected.group_name, none],
+        },
+    }
+}
+
+fn user<'a>(threat: &Threat<'a>) -> Interactive<'a> {
+    let detected = &threat.agent_detection_info;
+    Interactive {
+        names: [detected.agent_last_logged_in_user_name, Value::default()],
+        email: detected.agent_last_logged_in_user_mail,
+        principal_name: detected.agent_last_logged_in_upn,
+    }
+}
+
+fn pod<'a>(threat: &Threat<'a>) -> Pod<'a> {
+    let pod = &threat.kubernetes_info;
+    Pod {
+        is_set: !pod.is_empty(),
+        cluster: pod.cluster,
+        namespace: pod.namespace,
+        name: pod.pod,
+        controller_kind: pod.controller_kind,
+        labels: Value::default(),
+    }
+}

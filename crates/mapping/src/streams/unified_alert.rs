@@ -1,0 +1,397 @@
+//! Unified alerts: `/unifiedalerts/graphql`. The endpoint is the primary asset, else the first one. Values of assets
+//! have no field of their own, so they stay in the record.
+
+use std::borrow::Cow;
+
+use s1_forwarder_record::Value;
+use s1_forwarder_record::unified_alert::{UnifiedAlert, UnifiedProcess};
+
+use crate::common::account::ProcessUser;
+use crate::common::classification::Word;
+use crate::common::placeholder::{boolean, first_scalar, is_set};
+use crate::common::severity::Severity;
+use crate::common::threat::time;
+use crate::parts::{Cloud, Container, Endpoint, Interactive, Os, Owner, Pod, Sentence};
+
+#[derive(Debug, Clone, Copy)]
+pub struct UnifiedParts<'a> {
+    pub id: Value<'a>,
+    /// The id at the product that detected.
+    pub external_id: Value<'a>,
+    pub name: Value<'a>,
+    pub description: Value<'a>,
+    pub link: Value<'a>,
+    /// The console's word.
+    pub severity: Value<'a>,
+    pub classification: Value<'a>,
+    pub confidence: Value<'a>,
+    pub verdict: Value<'a>,
+    pub status: Value<'a>,
+    pub result: Value<'a>,
+    pub ticket: Value<'a>,
+    pub storyline: Value<'a>,
+    pub detected: Value<'a>,
+    pub created: Value<'a>,
+    pub updated: Value<'a>,
+    pub first_seen: Value<'a>,
+    pub last_seen: Value<'a>,
+    pub product: Value<'a>,
+    pub vendor: Value<'a>,
+    pub data_sources: Value<'a>,
+    pub attack_surfaces: Value<'a>,
+    /// A list of objects with attacks.
+    pub indicators: Value<'a>,
+    pub observables: Value<'a>,
+    /// A list of objects, one for each action.
+    pub reports: Value<'a>,
+    pub analytic: Analytic<'a>,
+    pub assignee: Assignee<'a>,
+    pub process: AlertedProcess<'a>,
+    pub file: AlertedFile<'a>,
+    pub attacker: Attacker<'a>,
+    pub target: TargetUser<'a>,
+    pub asset: Asset<'a>,
+    pub endpoint: Endpoint<'a>,
+    /// Who was logged in.
+    pub user: Interactive<'a>,
+    pub container: Container<'a>,
+    pub pod: Pod<'a>,
+}
+
+/// The rule or the engine.
+#[derive(Debug, Clone, Copy)]
+pub struct Analytic<'a> {
+    pub id: Value<'a>,
+    pub name: Value<'a>,
+    pub category: Value<'a>,
+    pub kind: Value<'a>,
+}
+
+/// The analyst.
+#[derive(Debug, Clone, Copy)]
+pub struct Assignee<'a> {
+    pub id: Value<'a>,
+    pub full_name: Value<'a>,
+    pub email: Value<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct AlertedProcess<'a> {
+    pub command_line: Value<'a>,
+    pub parent_name: Value<'a>,
+    pub user: ProcessUser<'a>,
+    /// The text that names the users, if it has their domain too.
+    pub user_text: Value<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct AlertedFile<'a> {
+    pub name: Value<'a>,
+    pub path: Value<'a>,
+    /// MD5, SHA-1, SHA-256
+    pub hashes: [Value<'a>; 3],
+    pub size: Value<'a>,
+    pub signer: Value<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Attacker<'a> {
+    pub host: Value<'a>,
+    pub ip: Value<'a>,
+}
+
+/// The user who was attacked.
+#[derive(Debug, Clone, Copy)]
+pub struct TargetUser<'a> {
+    pub name: Value<'a>,
+    pub domain: Value<'a>,
+    pub email: Value<'a>,
+    pub display_name: Value<'a>,
+}
+
+/// What the alert says of its primary asset that no endpoint has.
+#[derive(Debug, Clone, Copy)]
+pub struct Asset<'a> {
+    /// The asset as it is now.
+    pub current: Value<'a>,
+    /// All assets as they are now, and as they were at the detection.
+    pub all: [Value<'a>; 2],
+    /// The asset has an operating system: it is a machine, or has an agent.
+    pub is_machine: bool,
+    pub is_identity: bool,
+    /// The agent only detects.
+    pub is_detecting: bool,
+    /// Words for the kind of the asset: a machine's type is one of them.
+    pub kinds: [Value<'a>; 2],
+    /// Name and version of the operating system in one text.
+    pub os: Value<'a>,
+}
+
+impl<'a> UnifiedParts<'a> {
+    pub fn of(alert: &UnifiedAlert<'a>) -> Self {
+        let states = States::of(alert);
+        Self {
+            id: alert.id,
+            external_id: alert.external_id,
+            name: alert.name,
+            description: alert.description,
+            link: alert.self_link,
+            severity: alert.severity,
+            classification: alert.classification,
+            confidence: alert.confidence_level,
+            verdict: alert.analyst_verdict,
+            status: alert.status,
+            result: alert.result,
+            ticket: alert.ticket_id,
+            storyline: alert.storyline_id,
+            detected: alert.detected_at,
+            created: alert.created_at,
+            updated: alert.updated_at,
+            first_seen: alert.first_seen_at,
+            last_seen: alert.last_seen_at,
+            product: alert.detection_source.product,
+            vendor: alert.detection_source.vendor,
+            data_sources: alert.data_sources,
+            attack_surfaces: alert.attack_surfaces,
+            indicators: alert.indicators,
+            observables: alert.observables,
+            reports: alert.mitigation_details.get("reports"),
+            analytic: Analytic {
+                id: alert.analytics.uid,
+                name: alert.analytics.name,
+                category: alert.analytics.category,
+                kind: alert.analytics.type_value,
+            },
+            assignee: Assignee {
+                id: alert.assignee.user_id,
+                full_name: alert.assignee.full_name,
+                email: alert.assignee.email,
+            },
+            process: process(&alert.process),
+            file: file(&alert.process),
+            attacker: Attacker { host: alert.detection_time.attacker.host, ip: alert.detection_time.attacker.ip },
+            target: TargetUser {
+                name: alert.detection_time.target_user.name,
+                domain: alert.detection_time.target_user.domain,
+                email: alert.detection_time.target_user.email_address,
+                display_name: alert.detection_time.target_user.display_name,
+            },
+            asset: asset(alert, &states),
+            endpoint: endpoint(alert, &states),
+            user: Interactive {
+                names: [states.detected.get("lastLoggedInUser"), states.current.get("lastLoggedInUser")],
+                ..Interactive::default()
+            },
+            container: container(states.kubernetes),
+            pod: pod(states.kubernetes),
+        }
+    }
+
+    /// The severity that the console gave. A verdict does not change it.
+    pub fn known_severity(&self) -> Option<Severity> {
+        self.severity.escaped().and_then(Severity::of_word)
+    }
+
+    /// The alert was created and updated within a minute.
+    pub fn is_new(&self) -> bool {
+        match (time(self.updated), time(self.created).or_else(|| time(self.detected))) {
+            // `since` is zero if `updated` is earlier.
+            (Some(updated), Some(created)) => updated.since(created).as_secs_f64() < 60.0,
+            (updated, _) => updated.is_none(),
+        }
+    }
+
+    /// The time of the event: that of the detection while the alert is new, later that of its change.
+    pub fn times(&self) -> [Value<'a>; 3] {
+        let [detected, updated, created] = [self.detected, self.updated, self.created].map(Value::kept);
+        if self.is_new() { [detected, updated, created] } else { [updated, detected, created] }
+    }
+
+    pub fn message(&self) -> Sentence<'a, 2> {
+        [("", self.name.escaped()), (" on ", self.endpoint.names[0].escaped())]
+    }
+
+    pub fn is_sentinel_one(&self) -> bool {
+        Word::is(self.vendor, "sentinelone")
+    }
+
+    /// An engine of the agent detected.
+    pub fn is_engine(&self) -> bool {
+        matches!(Word::of_value(self.product).as_str(), "edr" | "cws" | "cwp")
+    }
+
+    /// The id of the same detection among the threats: the agent's engines give that of the threat.
+    pub fn threat_id(&self) -> Value<'a> {
+        if self.is_engine() { self.console_id() } else { Value::default() }
+    }
+
+    /// The id of the same detection among the alerts: custom rules give that of the alert.
+    pub fn alert_id(&self) -> Value<'a> {
+        if Word::is(self.product, "star") { self.console_id() } else { Value::default() }
+    }
+
+    fn console_id(&self) -> Value<'a> {
+        let id = self.external_id;
+        let is_id = id.escaped().is_some_and(|id| {
+            (17..=19).contains(&id.raw().len()) && id.raw().bytes().all(|byte| byte.is_ascii_digit())
+        });
+        if is_id && self.is_sentinel_one() { id } else { Value::default() }
+    }
+}
+
+/// The primary asset: now, and at the detection.
+struct States<'a> {
+    current: Value<'a>,
+    detected: Value<'a>,
+    cloud: Value<'a>,
+    kubernetes: Value<'a>,
+}
+
+impl<'a> States<'a> {
+    /// Older consoles have one asset in the place of each list.
+    fn of(alert: &UnifiedAlert<'a>) -> Self {
+        let mut current = primary(alert.assets);
+        if current.is_empty() {
+            current = find(&alert.other, "asset");
+        }
+        let detected = primary(alert.detection_time.assets);
+        if !detected.is_empty() {
+            return Self {
+                current,
+                detected: detected.get("asset"),
+                cloud: detected.get("cloud"),
+                kubernetes: detected.get("kubernetes"),
+            };
+        }
+        let others = &alert.detection_time.other;
+        let asset = find(others, "asset");
+        let inner = asset.get("asset");
+        Self {
+            current,
+            detected: if inner.is_empty() { asset } else { inner },
+            cloud: find(others, "cloud"),
+            kubernetes: find(others, "kubernetes"),
+        }
+    }
+}
+
+fn find<'a>(others: &[(Cow<'a, str>, Value<'a>)], key: &str) -> Value<'a> {
+    others.iter().find(|(known, _)| known == key).map(|(_, value)| *value).unwrap_or_default()
+}
+
+/// The asset with `primary: true`, else the first one.
+fn primary(assets: Value<'_>) -> Value<'_> {
+    let mut all = assets.elements();
+    all.find(|asset| boolean(asset.get("primary")) == Some(true))
+        .or_else(|| assets.elements().next())
+        .unwrap_or_default()
+}
+
+fn asset<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Asset<'a> {
+    let current = states.current;
+    let category = current.get("category");
+    let is_machine = matches!(Word::of_value(category).as_str(), "server" | "workstation");
+    Asset {
+        current,
+        all: [alert.assets, alert.detection_time.assets],
+        is_machine: is_machine || current.get("agentUuid").escaped().is_some(),
+        is_identity: Word::is(category, "identity"),
+        is_detecting: Word::is(current.get("policy"), "detect"),
+        kinds: [current.get("subcategory"), category],
+        os: current.get("osVersion"),
+    }
+}
+
+/// The id of the agent is not in the record.
+fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
+    let States { current, detected, cloud, .. } = *states;
+    let none = Value::default();
+    let uuid = current.get("agentUuid");
+    let os_types = [detected.get("osType"), current.get("osType"), none];
+    Endpoint {
+        agent_uuids: [uuid, none],
+        agent_versions: [current.get("agentVersion"), none],
+        is_managed: is_set(uuid) && boolean(current.get("decommissioned")) != Some(true),
+        names: [current.get("name"), none],
+        domains: [detected.get("domain"), none],
+        os: Os {
+            names: [detected.get("osName"), none],
+            versions: [detected.get("osRevision"), none],
+            types: os_types,
+            family: first_scalar(os_types),
+            bits: none,
+        },
+        addresses: ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses"].map(|key| detected.get(key)),
+        external: detected.get("consoleIpAddress"),
+        cloud: Cloud::of_details(cloud),
+        owner: owner(alert),
+        ..Endpoint::default()
+    }
+}
+
+fn owner<'a>(alert: &UnifiedAlert<'a>) -> Owner<'a> {
+    let current = &alert.real_time.scope;
+    let detected = &alert.detection_time.scope;
+    let none = Value::default();
+    Owner {
+        account_ids: [current.account.id, detected.account_id],
+        account_names: [current.account.name, detected.account_name, none],
+        site_ids: [current.site.id, detected.site_id],
+        site_names: [current.site.name, detected.site_name],
+        group_ids: [current.group.id, detected.group_id],
+        group_names: [current.group.name, detected.group_name, none],
+    }
+}
+
+fn container(kubernetes: Value<'_>) -> Container<'_> {
+    Container {
+        id: kubernetes.get("containerId"),
+        name: kubernetes.get("containerName"),
+        image: kubernetes.get("containerImageName"),
+        labels: kubernetes.get("containerLabels"),
+    }
+}
+
+fn pod(kubernetes: Value<'_>) -> Pod<'_> {
+    Pod {
+        // For hosts outside Kubernetes the object has only empty values.
+        is_set: kubernetes.entries().any(|(_, value)| is_present(value)),
+        cluster: kubernetes.get("clusterName"),
+        namespace: kubernetes.get("namespaceName"),
+        name: kubernetes.get("podName"),
+        controller_kind: kubernetes.get("controllerType"),
+        labels: kubernetes.get("podLabels"),
+    }
+}
+
+/// Whether a value, or an element of a list, is not empty.
+fn is_present(value: Value<'_>) -> bool {
+    match value.elements().next() {
+        Some(_) => value.elements().any(|element| !element.is_empty()),
+        None => !value.is_empty(),
+    }
+}
+
+fn process<'a>(process: &UnifiedProcess<'a>) -> AlertedProcess<'a> {
+    let mut user = ProcessUser::of(process.username);
+    if let Some(account) = &mut user.effective {
+        account.domain = account.domain.or(process.user_domain.escaped());
+    }
+    AlertedProcess {
+        command_line: process.cmd_line,
+        parent_name: process.parent_name,
+        user,
+        user_text: if process.user_domain.is_empty() { process.username } else { Value::default() },
+    }
+}
+
+fn file<'a>(process: &UnifiedProcess<'a>) -> AlertedFile<'a> {
+    let file = &process.file;
+    AlertedFile {
+        name: file.name,
+        path: file.path,
+        hashes: [file.md5, file.sha1, file.sha256],
+        size: file.size,
+        signer: file.cert_subject,
+    }
+}

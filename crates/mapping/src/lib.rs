@@ -20,10 +20,12 @@ mod mapping;
 mod ocsf;
 mod parts;
 mod placeholders;
+mod record;
 mod schema;
 mod secrets;
 mod streams;
 mod used;
+mod writer;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -38,6 +40,7 @@ pub use self::mapping::{MapError, Mapped, Origin, Snapshot};
 use self::mapping::{SchemaMapper, check};
 use self::ocsf::Ocsf;
 pub use self::placeholders::{TextPart, Unclosed, text_parts};
+use self::record::Record;
 pub use self::schema::Schema;
 pub use self::secrets::REDACTED;
 
@@ -203,7 +206,8 @@ impl Mapper {
         let identity = identity.unwrap_or_else(|| facts(stream, record).identity(&self.origin.console_host, record));
         let mut map = |text: &[u8], out: &mut Vec<u8>| {
             secrets::guarded(guards, stream, text, out, |text, out| {
-                mapper.map(check(text)?, record, identity, enrichment, out).map_err(unreadable)
+                let read = Record::read(stream, check(text)?).map_err(unreadable)?;
+                Ok(mapper.map(&read, record, identity, enrichment, out))
             })
         };
         let reason = match map(record, out) {

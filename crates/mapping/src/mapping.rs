@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use s1_forwarder_record::{Identity, JsonError, Scope, Stream, Timestamp};
+use s1_forwarder_record::{Identity, Scope, Stream, Timestamp};
 
 use super::common::known::Known;
 use crate::labels::Labels;
+use crate::record::Record;
 
 /// The source of a mapper's records.
 #[derive(Debug, Clone)]
@@ -57,17 +58,14 @@ pub(super) trait SchemaMapper {
 
     /// Appends the event of one record. `received` are its bytes before they were repaired, `enrichment` is a JSON
     /// object that was fetched for it.
-    ///
-    /// # Errors
-    /// When the record is not a JSON object. The caller must then discard the appended bytes.
     fn map(
         &mut self,
-        record: &str,
+        record: &Record<'_>,
         received: &[u8],
         identity: Identity,
         enrichment: Option<&[u8]>,
         out: &mut Vec<u8>,
-    ) -> Result<Mapped, JsonError>;
+    ) -> Mapped;
 
     /// Appends the event that follows the last record of a snapshot.
     fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>);

@@ -55,7 +55,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &A
     part::package(event, &class, version);
     part::file(event, activity, &data, &class, platform);
     let url = event.open("url");
-    event.keyword("original", data.download_url);
+    event.text("original", data.download_url);
     event.close(url);
     let owner = endpoint.owner.within(data.scope_level);
     organization::write(event, &owner);

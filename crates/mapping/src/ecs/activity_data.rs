@@ -26,7 +26,7 @@ pub(super) fn package(event: &mut Event<'_>, class: &Class, version: Value<'_>) 
         "marketplace app" => {}
         _ => event.json.word("name", "SentinelOne Agent"),
     }
-    event.keyword("version", version);
+    event.text("version", version);
     event.close(open);
 }
 
@@ -42,7 +42,7 @@ pub(super) fn source(event: &mut Event<'_>, data: &ActivityData<'_>) {
 pub(super) fn host<'a>(event: &mut Event<'_>, endpoint: &Endpoint<'a>) -> Value<'a> {
     let open = event.open("host");
     endpoint::names(event, endpoint.names);
-    event.keyword("id", endpoint.agent_id);
+    event.text("id", endpoint.agent_id);
     endpoint::addresses(event, endpoint);
     endpoint::mark_addresses(event, endpoint);
     let platform = if event.is_empty(&open) { Value::default() } else { platform(event, &endpoint.os) };
@@ -72,13 +72,13 @@ pub(super) fn file<'a>(
 ) {
     let open = event.open("file");
     let excluded = if class.is("configuration") { Excluded::of(activity, data, class, of_endpoint) } else { None };
-    let path = event.keyword("path", data.file_path);
+    let path = event.text("path", data.file_path);
     let path = match excluded {
-        Some(Excluded::Path) if path.is_none() => event.keyword("path", data.value),
+        Some(Excluded::Path) if path.is_none() => event.text("path", data.value),
         _ => path,
     };
     let has_name = remote_origin::name_of(data.file_display_name).is_some()
-        && event.keyword("name", data.file_display_name).is_some();
+        && event.text("name", data.file_display_name).is_some();
     if !has_name {
         event.optional("name", path.map(Escaped::last_segment).filter(|name| !name.raw().is_empty()));
     }
@@ -94,7 +94,7 @@ pub(super) fn file<'a>(
     match (excluded, data.value.escaped()) {
         (Some(Excluded::Signer), _) => {
             let signature = event.open("code_signature");
-            event.keyword("subject_name", data.value);
+            event.text("subject_name", data.value);
             event.close(signature);
         }
         // The text stays in the record: ECS has extensions without the dot.
@@ -144,31 +144,31 @@ pub(super) fn process(event: &mut Event<'_>, data: &ActivityData<'_>, is_firewal
     let open = event.open("process");
     if is_firewall {
         let application = data.application.escaped();
-        event.keyword("executable", data.application);
-        if event.keyword("name", data.process_name).is_none() {
+        event.text("executable", data.application);
+        if event.text("name", data.process_name).is_none() {
             event.optional("name", application.map(Escaped::last_segment).filter(|name| !name.raw().is_empty()));
         }
         event.long("pid", data.process_id);
     }
-    event.keyword("command_line", data.escaped_malicious_process_arguments);
+    event.text("command_line", data.escaped_malicious_process_arguments);
     event.close(open);
 }
 
 /// Writes `device.*` of device control. ECS also has fields for the vendor and product numbers of a USB device.
 pub(super) fn device(event: &mut Event<'_>, data: &ActivityData<'_>) {
     let open = event.open("device");
-    if event.keyword("id", data.u_id).is_none() {
-        event.keyword("id", data.uid);
+    if event.text("id", data.u_id).is_none() {
+        event.text("id", data.uid);
     }
-    event.keyword("serial_number", data.serial);
-    event.keyword("manufacturer", data.manufacturer_name);
+    event.text("serial_number", data.serial);
+    event.text("manufacturer", data.manufacturer_name);
     for (name, value) in [("vendor", data.vendor_id), ("product", data.product_id)] {
         let object = event.open(name);
-        event.keyword("id", value);
+        event.text("id", value);
         event.close(object);
     }
     let object = event.open("model");
-    event.keyword("name", data.device_name);
+    event.text("name", data.device_name);
     event.close(object);
     event.close(open);
 }
@@ -176,9 +176,9 @@ pub(super) fn device(event: &mut Event<'_>, data: &ActivityData<'_>) {
 /// Writes the rule that acted or was changed.
 pub(super) fn rule(event: &mut Event<'_>, data: &ActivityData<'_>) {
     let open = event.open("rule");
-    event.keyword("id", data.rule_id);
-    event.keyword("name", data.rule_name);
-    event.keyword("description", data.rule_description);
+    event.text("id", data.rule_id);
+    event.text("name", data.rule_name);
+    event.text("description", data.rule_description);
     event.close(open);
 }
 
@@ -205,7 +205,7 @@ fn peer(event: &mut Event<'_>, name: &'static str, peer: Peer<'_>) {
         if Address::of(text).is_some() {
             event.ip("ip", host);
         } else {
-            event.keyword("domain", host);
+            event.text("domain", host);
             event.related.hosts.add(text);
         }
     }

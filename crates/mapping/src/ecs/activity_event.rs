@@ -9,7 +9,6 @@ use super::event::Event;
 use super::organization;
 use super::vendor::{self, JoinKeys};
 use crate::common::activity_class::number;
-use crate::common::remaining::write_remaining_data;
 use crate::common::severity::Severity;
 use crate::copy::KeyCase;
 use crate::parts::Owner;
@@ -20,14 +19,14 @@ const RESERVED: &[&str] = &["severity", "type", "agent", "site", "data"];
 pub(super) fn head(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &Activity<'_>, version: Value<'_>) {
     // `event.created` marks its date.
     event.head(common, [activity.created_at.kept(), activity.updated_at.kept()], [version]);
-    event.keyword("message", activity.primary_description);
+    event.text("message", activity.primary_description);
 }
 
 /// Writes the fields of the open event object that do not depend on the class.
 pub(super) fn fields(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &Activity<'_>, severity: Severity) {
     event.severity(severity);
     event.optional("code", activity.activity_type.escaped());
-    event.keyword("id", activity.id);
+    event.text("id", activity.id);
     event.threat_url(common, activity.threat_id);
     event.date("created", activity.created_at);
     event.provenance(common);
@@ -64,7 +63,7 @@ pub(super) fn tail<'a>(
     }
     let flattened = event.json.open("flattened");
     match activity.data.kind() {
-        Kind::Object => write_remaining_data(&mut event.json, event.used, data),
+        Kind::Object => event.remaining_data(data),
         // An ECS flattened field must be an object.
         _ => drop(event.json.value("value", activity.data, KeyCase::AsReceived)),
     }

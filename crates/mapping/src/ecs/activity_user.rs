@@ -23,7 +23,7 @@ pub(super) fn write<'a>(
     let users = Users::of(activity, data, class);
     let by_user = users.by_user;
     let open = event.open("user");
-    if event.keyword("id", users.actor_id).is_none() {
+    if event.text("id", users.actor_id).is_none() {
         event.optional("id", users.described.id);
     }
     let mut actor = match () {
@@ -78,7 +78,7 @@ fn target(event: &mut Event<'_>, data: &ActivityData<'_>, class: &Class, users: 
     let is_iam = class.is("iam");
     let open = event.open("target");
     if is_iam {
-        event.keyword("id", users.target_id);
+        event.text("id", users.target_id);
     }
     let mut target = Named::default();
     if users.by_user {
@@ -98,7 +98,7 @@ fn target(event: &mut Event<'_>, data: &ActivityData<'_>, class: &Class, users: 
 
 /// Writes `full_name` of the open user object: the given one, else a name that is one of a person.
 fn full_name(event: &mut Event<'_>, given: Value<'_>, named: Named<'_>) {
-    match event.keyword("full_name", given) {
+    match event.text("full_name", given) {
         Some(text) => event.related.user.insert(text),
         None => drop(event.optional("full_name", named.display)),
     }

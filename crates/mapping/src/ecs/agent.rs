@@ -65,9 +65,9 @@ fn user_object(event: &mut Event<'_>, user: &Interactive<'_>) {
 
 fn device(event: &mut Event<'_>, hardware: &Hardware<'_>) {
     let device = event.open("device");
-    event.keyword("serial_number", hardware.serial_number);
+    event.text("serial_number", hardware.serial_number);
     let model = event.open("model");
-    event.keyword("name", hardware.model);
+    event.text("name", hardware.model);
     event.close(model);
     event.close(device);
 }

@@ -37,7 +37,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &AlertP
     let open = event.open("event");
     parts.detection.matched.classify(event);
     event.severity(parts.detection.severity);
-    event.keyword("id", parts.detection.alert_id);
+    event.text("id", parts.detection.alert_id);
     if let Some(id) = alert_page_id(parts.detection.alert_id) {
         event.url(&[common.console_host, ALERT_PAGE, id.raw()]);
     }

@@ -31,7 +31,7 @@ impl Event<'_> {
         self.json.raw(common.head);
         self.json.raw(common.observer);
         for version in versions {
-            if self.keyword("version", version).is_some() {
+            if self.text("version", version).is_some() {
                 break;
             }
         }
@@ -67,7 +67,6 @@ impl Event<'_> {
 
     /// Writes everything after the event's own objects. The caller then writes the vendor namespace, which is last.
     pub fn tail(&mut self) {
-        self.related.write(&mut self.json);
-        self.write_errors();
+        self.write_related_and_errors();
     }
 }

@@ -28,10 +28,10 @@ pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
 
 fn rule(event: &mut Event<'_>, rule: &Rule<'_>) {
     let open = event.open("rule");
-    event.keyword("id", rule.id);
-    event.keyword("name", rule.name);
-    event.keyword("description", rule.description);
-    event.keyword("category", rule.category);
+    event.text("id", rule.id);
+    event.text("name", rule.name);
+    event.text("description", rule.description);
+    event.text("category", rule.category);
     event.json.word("ruleset", "STAR");
     event.close(open);
 }
@@ -83,11 +83,11 @@ fn user_object(event: &mut Event<'_>, detection: &Detection<'_>) {
 
 fn login_user(event: &mut Event<'_>, login: &Login<'_>) {
     if Login::text(login.sid).is_some() {
-        event.keyword("id", login.sid);
+        event.text("id", login.sid);
     }
     let has_domain = Login::text(login.domain).is_some();
     if has_domain {
-        event.keyword("domain", login.domain);
+        event.text("domain", login.domain);
     }
     let Some(account) = Login::text(login.name).and_then(Account::of_text) else { return };
     if has_domain {
@@ -102,7 +102,7 @@ fn login_user(event: &mut Event<'_>, login: &Login<'_>) {
 
 fn dll(event: &mut Event<'_>, detection: &Detection<'_>) {
     let open = event.open("dll");
-    event.keyword("path", detection.module_path);
+    event.text("path", detection.module_path);
     event.hashes([detection.module_sha1]);
     event.close(open);
 }
@@ -127,7 +127,7 @@ fn indicator(event: &mut Event<'_>, indicator: &Indicator<'_>) {
         "url" => {
             event.json.word("type", "url");
             let url = event.open("url");
-            event.keyword("original", value);
+            event.text("original", value);
             event.close(url);
         }
         "dns" | "domain" | "domain_name" => {
@@ -135,13 +135,13 @@ fn indicator(event: &mut Event<'_>, indicator: &Indicator<'_>) {
             let url = event.open("url");
             event.optional("domain", value.escaped());
             event.close(url);
-            if let Some(name) = event.keyword("name", value) {
+            if let Some(name) = event.text("name", value) {
                 event.related.hosts.add(name);
             }
         }
         _ => {}
     }
-    event.keyword("provider", indicator.source);
+    event.text("provider", indicator.source);
     event.close(open);
     event.close(threat);
 }
@@ -166,13 +166,13 @@ fn process(event: &mut Event<'_>, detection: &Detection<'_>) {
 }
 
 fn target_fields(event: &mut Event<'_>, target: &TargetProcess<'_>) {
-    if event.keyword("name", target.name).is_none() {
+    if event.text("name", target.name).is_none() {
         event.optional("name", target.executable.escaped().and_then(file_name));
     }
     event.long("pid", target.pid);
-    event.keyword("command_line", target.command_line);
-    event.keyword("executable", target.executable);
-    event.keyword("entity_id", target.entity_id);
+    event.text("command_line", target.command_line);
+    event.text("executable", target.executable);
+    event.text("entity_id", target.entity_id);
     event.date("start", target.start);
 }
 
@@ -183,15 +183,15 @@ fn relate_process(event: &mut Event<'_>, process: &Process<'_>) {
 }
 
 fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
-    event.keyword("name", process.name);
+    event.text("name", process.name);
     event.long("pid", process.pid);
-    event.keyword("command_line", process.command_line);
-    event.keyword("executable", process.executable);
+    event.text("command_line", process.command_line);
+    event.text("executable", process.executable);
     event.hashes([process.md5, process.sha1, process.sha256]);
-    event.keyword("entity_id", process.entity_id);
+    event.text("entity_id", process.entity_id);
     event.date("start", process.start);
     let signature = event.open("code_signature");
-    event.keyword("subject_name", process.signer);
+    event.text("subject_name", process.signer);
     event.close(signature);
     process.user.write(event);
 }
@@ -202,7 +202,7 @@ fn file(event: &mut Event<'_>, file: &TargetFile<'_>) {
         return;
     }
     let open = event.open("file");
-    if let Some(path) = event.keyword("path", file.path) {
+    if let Some(path) = event.text("path", file.path) {
         event.optional("name", file_name(path));
         event.extension(file.path);
     }

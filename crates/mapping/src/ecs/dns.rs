@@ -11,7 +11,7 @@ use crate::common::dns::{Answer, Data};
 pub(super) fn write(event: &mut Event<'_>, request: Value<'_>, response: Value<'_>) {
     let open = event.open("dns");
     let question = event.open("question");
-    if let Some(name) = event.keyword("name", request)
+    if let Some(name) = event.text("name", request)
         && Address::of(name).is_none()
     {
         event.related.hosts.add(name);

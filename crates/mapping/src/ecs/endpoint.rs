@@ -10,9 +10,9 @@ use crate::parts::{Endpoint, Os};
 /// Writes the fields of the open host object.
 pub(super) fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     names(event, endpoint.names);
-    event.keyword("id", endpoint.agent_id);
+    event.text("id", endpoint.agent_id);
     domain(event, endpoint.domains);
-    event.keyword("type", endpoint.machine_type);
+    event.text("type", endpoint.machine_type);
     if let Some(architecture) = endpoint.architecture {
         event.json.word("architecture", architecture);
     }
@@ -33,7 +33,7 @@ pub(super) fn names(event: &mut Event<'_>, names: [Value<'_>; 2]) {
 pub(super) fn domain(event: &mut Event<'_>, domains: [Value<'_>; 2]) {
     let is_workgroup = |value: &Value<'_>| value.escaped().is_some_and(|domain| domain.is("workgroup"));
     let mut domains = domains.into_iter().filter(|value| !is_workgroup(value));
-    if let Some(domain) = domains.find_map(|value| event.keyword("domain", value)) {
+    if let Some(domain) = domains.find_map(|value| event.text("domain", value)) {
         event.related.hosts.add(domain);
     }
 }

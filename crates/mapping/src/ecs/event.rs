@@ -1,6 +1,8 @@
 //! Writes one event. Each method writes a value of the record into a field of a certain type and marks it as
 //! used. Values that are not marked go to the vendor namespace.
 
+use std::ops::{Deref, DerefMut};
+
 use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::mitre::Techniques;
@@ -15,6 +17,7 @@ use crate::common::threat::{extension, file_name};
 use crate::copy::{KeyCase, Sibling};
 use crate::json::{Json, OpenContainer};
 use crate::used::Used;
+use crate::writer::Writer;
 
 /// Buffers that are reused for the next event, so that mapping does not allocate.
 #[derive(Debug, Clone, Default)]
@@ -30,14 +33,28 @@ pub(super) struct Scratch {
 
 #[derive(Debug)]
 pub(super) struct Event<'o> {
-    pub json: Json<'o>,
+    writer: Writer<'o>,
     pub related: &'o mut Related,
-    /// Fields of the record that need not be repeated in the vendor namespace.
-    pub used: &'o mut Used,
     errors: &'o mut String,
     path: &'o mut Vec<&'static str>,
     sets: &'o mut [TextSet; 2],
     pub techniques: &'o mut Techniques,
+}
+
+impl<'o> Deref for Event<'o> {
+    type Target = Writer<'o>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.writer
+    }
+}
+
+impl DerefMut for Event<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.writer
+    }
 }
 
 /// An object of the event that is not closed yet.
@@ -51,9 +68,8 @@ impl<'o> Event<'o> {
         scratch.errors.clear();
         scratch.path.clear();
         Self {
-            json: Json::new(out, &mut scratch.siblings),
+            writer: Writer { json: Json::new(out, &mut scratch.siblings), used: &mut scratch.used },
             related: &mut scratch.related,
-            used: &mut scratch.used,
             errors: &mut scratch.errors,
             path: &mut scratch.path,
             sets: &mut scratch.sets,
@@ -110,26 +126,13 @@ impl<'o> Event<'o> {
     }
 
     /// Writes `error.message` if there were errors.
-    pub fn write_errors(&mut self) {
+    fn write_errors(&mut self) {
         if !self.errors.is_empty() {
-            let error = self.json.open("error");
-            self.json.text("message", self.errors);
-            self.json.close(error);
+            let json = &mut self.writer.json;
+            let error = json.open("error");
+            json.text("message", self.errors);
+            json.close(error);
         }
-    }
-
-    /// Writes a text; numbers and booleans become text. A placeholder such as `N/A` stays in the record.
-    #[inline]
-    pub fn keyword<'a>(&mut self, name: &str, value: Value<'a>) -> Option<Escaped<'a>> {
-        let text = value.escaped().filter(|text| !is_placeholder(*text))?;
-        self.used.mark(value);
-        self.json.escaped(name, text);
-        Some(text)
-    }
-
-    /// Writes the first value that is set.
-    pub fn first<'a, const N: usize>(&mut self, name: &str, values: [Value<'a>; N]) -> Option<Escaped<'a>> {
-        values.into_iter().find_map(|value| self.keyword(name, value))
     }
 
     /// Writes `extension` of the open file object.
@@ -152,18 +155,8 @@ impl<'o> Event<'o> {
     pub fn long<'a>(&mut self, name: &str, value: Value<'a>) {
         let Some(text) = self.scalar(name, value, "a whole number") else { return };
         match text.trim().raw().parse::<i64>() {
-            Ok(number) => self.whole_number(name, value, text, number),
+            Ok(number) => self.number(name, value, number),
             Err(_) => self.mismatch(name, value, "a whole number"),
-        }
-    }
-
-    /// If the digits change (`007`), the value also stays in the record.
-    fn whole_number<'a>(&mut self, name: &str, value: Value<'a>, text: Escaped<'_>, number: i64) {
-        let mut buffer = itoa::Buffer::new();
-        let digits = buffer.format(number);
-        self.json.number(name, digits);
-        if digits == text.raw() {
-            self.used.mark(value);
         }
     }
 
@@ -172,7 +165,7 @@ impl<'o> Event<'o> {
         let Some(text) = self.scalar(name, value, "a port") else { return };
         match text.trim().raw().parse::<u16>() {
             Ok(0) => {}
-            Ok(number) => self.whole_number(name, value, text, number.into()),
+            Ok(number) => self.number(name, value, number.into()),
             Err(_) => self.mismatch(name, value, "a port"),
         }
     }
@@ -185,9 +178,7 @@ impl<'o> Event<'o> {
         match boolean(value) {
             Some(boolean) => {
                 self.json.boolean(name, boolean);
-                if value.escaped().is_some_and(|text| text.raw() == if boolean { "true" } else { "false" }) {
-                    self.used.mark(value);
-                }
+                self.mark_if(value, if boolean { "true" } else { "false" });
             }
             None => self.mismatch(name, value, "a boolean"),
         }
@@ -231,11 +222,8 @@ impl<'o> Event<'o> {
         match Address::of(text) {
             Some(address) if address.is_unspecified() => {}
             Some(address) => {
-                self.json.escaped(name, address.as_escaped());
+                self.address_of(name, value, &address);
                 self.related.add_ip(&address);
-                if address.as_escaped() == text {
-                    self.used.mark(value);
-                }
             }
             None => self.mismatch(name, value, "an IP address"),
         }
@@ -285,16 +273,9 @@ impl<'o> Event<'o> {
     /// values that are not hashes stay in the record.
     pub fn hashes<'a, const N: usize>(&mut self, values: [Value<'a>; N]) {
         let open = self.open("hash");
-        let mut seen = [""; N];
-        for (index, value) in values.into_iter().enumerate() {
-            let Some((kind, text)) = value.escaped().and_then(hash) else { continue };
-            if seen.contains(&kind) {
-                continue;
-            }
-            seen[index] = kind;
+        for (kind, text) in self.take_hashes(values).into_iter().flatten() {
             self.json.escaped(kind, text);
             self.related.hash.add_lower_case(text);
-            self.used.mark(value);
         }
         self.close(open);
     }
@@ -306,28 +287,30 @@ impl<'o> Event<'o> {
         }
     }
 
-    /// Writes a text if there is one and it is no placeholder. The value stays in the record.
-    #[inline]
-    pub fn optional<'a>(&mut self, name: &str, text: Option<Escaped<'a>>) -> Option<Escaped<'a>> {
-        let text = text.filter(|text| !is_placeholder(*text));
-        if let Some(text) = text {
-            self.json.escaped(name, text);
-        }
-        text
-    }
-
     /// Writes `event.reason`: the descriptions of the indicators that were read.
     pub fn reasons(&mut self) {
-        let mut descriptions = self.techniques.descriptions.iter();
+        let Self { writer: Writer { json, .. }, techniques, .. } = self;
+        let mut descriptions = techniques.descriptions.iter();
         let Some(first) = descriptions.next() else { return };
-        self.json.name("reason");
-        self.json.raw(b"\"");
-        self.json.raw(first.raw().as_bytes());
+        json.name("reason");
+        json.raw(b"\"");
+        json.raw(first.raw().as_bytes());
         for text in descriptions {
-            self.json.raw(b"; ");
-            self.json.raw(text.raw().as_bytes());
+            json.raw(b"; ");
+            json.raw(text.raw().as_bytes());
         }
-        self.json.raw(b"\"");
+        json.raw(b"\"");
+    }
+
+    /// Writes the tactics and techniques that were read into the open `threat` object.
+    pub fn write_techniques(&mut self) {
+        self.techniques.write(&mut self.writer.json);
+    }
+
+    /// Writes `related` and `error.message`.
+    pub fn write_related_and_errors(&mut self) {
+        self.related.write(&mut self.writer.json);
+        self.write_errors();
     }
 
     pub fn severity(&mut self, severity: Severity) {
@@ -341,11 +324,6 @@ impl<'o> Event<'o> {
         if original.text().is_none_or(|original| original != word) {
             self.json.value("original_severity", original, KeyCase::Snake);
         }
-    }
-
-    /// Writes a sentence of the present parts. Each part but the first is preceded by its separator.
-    pub fn sentence(&mut self, name: &str, parts: &[(&str, Option<Escaped<'_>>)]) {
-        self.json.sentence(name, parts);
     }
 
     pub fn words<'w>(&mut self, name: &str, words: impl IntoIterator<Item = &'w str>) {

@@ -29,7 +29,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &Grou
     let open = event.open("user");
     event.optional("full_name", display_name(parts.creator));
     user::name_and_domain(event, parts.creator);
-    event.keyword("id", parts.creator_id);
+    event.text("id", parts.creator_id);
     event.close(open);
     event.tail();
 

@@ -33,14 +33,8 @@ mod workload;
 
 use std::sync::Arc;
 
-use s1_forwarder_record::activity::Activity;
-use s1_forwarder_record::agent::Agent;
-use s1_forwarder_record::alert::Alert;
-use s1_forwarder_record::group::Group;
-use s1_forwarder_record::threat::Threat;
-use s1_forwarder_record::unified_alert::UnifiedAlert;
-use s1_forwarder_record::vulnerability::{Vulnerability, content_version};
-use s1_forwarder_record::{Identity, JsonError, Reader, Scope, Stream, Timestamp};
+use s1_forwarder_record::vulnerability::content_version;
+use s1_forwarder_record::{Identity, Scope, Stream, Timestamp};
 
 use self::common_fields::CommonFields;
 use self::event::{Event, Scratch};
@@ -52,6 +46,7 @@ use crate::copy::KeyCase;
 use crate::drift::places;
 use crate::keys::{Keys, Places};
 use crate::labels::Labels;
+use crate::record::{Fields, Record};
 
 /// The name with the version, for the Kafka header.
 pub(super) const NAME: &str = "ecs-9.4.0";
@@ -102,63 +97,38 @@ impl SchemaMapper for Ecs {
 
     fn map(
         &mut self,
-        record: &str,
+        record: &Record<'_>,
         received: &[u8],
         identity: Identity,
         enrichment: Option<&[u8]>,
         out: &mut Vec<u8>,
-    ) -> Result<Mapped, JsonError> {
-        let mut reader = Reader::new(record);
+    ) -> Mapped {
         let mut event = Event::new(out, &mut self.scratch);
         event.json.keys = Keys::new(self.known);
-        let mut common = CommonFields {
+        let common = CommonFields {
             head: &self.head,
             observer: &self.observer,
             scope: self.scope.as_deref(),
             provenance: &self.provenance,
             console_host: &self.console_host,
             identity,
-            original: None,
+            original: self.keep_original.then_some((record.text, record.has_spaces)),
         };
-        let mut finish = |reader: &mut Reader<'_>| {
-            reader.end()?;
-            common.original = self.keep_original.then(|| (record, reader.has_spaces()));
-            Ok(common)
-        };
-        let mut mapped = Mapped::default();
-        match self.stream {
-            Stream::Threats => {
-                let threat = Threat::read(&mut reader)?;
-                threat::map(&mut event, &finish(&mut reader)?, &threat, enrichment.and_then(Enrichment::read));
+        let mut unknown_activity = false;
+        match &record.fields {
+            Fields::Threat(threat) => {
+                threat::map(&mut event, &common, threat, enrichment.and_then(Enrichment::read));
             }
-            Stream::Activities => {
-                let activity = Activity::read(&mut reader)?;
-                mapped.unknown_activity = activity::map(&mut event, &finish(&mut reader)?, &activity);
-            }
-            Stream::Agents => {
-                let agent = Agent::read(&mut reader)?;
-                agent::map(&mut event, &finish(&mut reader)?, &agent);
-            }
-            Stream::Alerts => {
-                let alert = Alert::read(&mut reader)?;
-                alert::map(&mut event, &finish(&mut reader)?, &alert);
-            }
-            Stream::Groups => {
-                let group = Group::read(&mut reader)?;
-                group::map(&mut event, &finish(&mut reader)?, &group);
-            }
-            Stream::UnifiedAlerts => {
-                let alert = UnifiedAlert::read(&mut reader)?;
-                unified_alert::map(&mut event, &finish(&mut reader)?, &alert);
-            }
-            Stream::Vulnerabilities => {
-                let finding = Vulnerability::read(&mut reader)?;
-                let common = finish(&mut reader)?;
-                vulnerability::map(&mut event, &common, &finding, &content_version(received));
+            Fields::Activity(activity) => unknown_activity = activity::map(&mut event, &common, activity),
+            Fields::Agent(agent) => agent::map(&mut event, &common, agent),
+            Fields::Alert(alert) => alert::map(&mut event, &common, alert),
+            Fields::Group(group) => group::map(&mut event, &common, group),
+            Fields::UnifiedAlert(alert) => unified_alert::map(&mut event, &common, alert),
+            Fields::Vulnerability(finding) => {
+                vulnerability::map(&mut event, &common, finding, &content_version(received));
             }
         }
-        mapped.drifted = event.json.keys.has_strange();
-        Ok(mapped)
+        Mapped { unknown_activity, drifted: event.json.keys.has_strange(), ..Mapped::default() }
     }
 
     fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {

@@ -11,7 +11,6 @@ use crate::common::account::Account;
 use crate::common::classification::{self, Word};
 use crate::common::enrichment::Enrichment;
 use crate::common::placeholder::first_scalar;
-use crate::common::remaining::write_remaining;
 use crate::common::threat::{file_name, file_size};
 use crate::copy::KeyCase;
 use crate::parts::{DetectedFile, DetectedProcess, Engines, engine_key};
@@ -99,7 +98,7 @@ fn vendor_object(
     let original = event.used.left(parts.record_id);
     event.json.value("original_id", original, KeyCase::Snake);
     event.used.mark(parts.record_id);
-    write_remaining(&mut event.json, event.used, threat, KeyCase::Snake, RESERVED);
+    event.remaining(threat, KeyCase::Snake, RESERVED);
     if let Some(enrichment) = enrichment {
         enrichment.write(event, &repeated_ids(parts));
     }
@@ -186,7 +185,7 @@ fn engines(event: &mut Event<'_>, engines: Engines<'_>) {
 /// Writes the techniques, and the file as the indicator.
 fn threat_object(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     let open = event.open("threat");
-    event.techniques.write(&mut event.json);
+    event.write_techniques();
     let indicator = event.open("indicator");
     if !parts.file.is_fileless && parts.process.origin.is_none() {
         event.json.word("type", "file");
@@ -219,7 +218,7 @@ fn file_fields(event: &mut Event<'_>, file: &DetectedFile<'_>) {
     }
     let name_in_path = file.path.escaped().filter(|path| !is_placeholder(*path)).and_then(file_name);
     event.optional("name", name_in_path.or_else(|| file.shown_name()));
-    event.keyword("path", file.path);
+    event.text("path", file.path);
     if let Some(text) = file.extension.escaped() {
         let plain = Escaped::plain(text.raw().trim_start_matches('.'));
         if !is_placeholder(plain) {
@@ -265,9 +264,9 @@ fn file_and_process(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
         event.json.escaped("executable", executable);
         parent(event, process);
     } else if process.origin.is_none() {
-        event.keyword("name", process.originator);
+        event.text("name", process.originator);
     }
-    event.keyword("command_line", process.arguments);
+    event.text("command_line", process.arguments);
     process.user.write(event);
     event.close(open);
 }
@@ -276,7 +275,7 @@ fn file_and_process(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
 fn parent(event: &mut Event<'_>, process: &DetectedProcess<'_>) {
     if process.origin.is_none() {
         let parent = event.open("parent");
-        event.keyword("name", process.originator);
+        event.text("name", process.originator);
         event.close(parent);
     }
 }
@@ -296,7 +295,7 @@ fn signature(event: &mut Event<'_>, file: &DetectedFile<'_>) {
     if exists == Some(true) || (exists.is_none() && has_certificate) {
         event.boolean("valid", file.is_valid_certificate);
     }
-    event.keyword("subject_name", file.publisher);
+    event.text("subject_name", file.publisher);
     event.close(open);
 }
 

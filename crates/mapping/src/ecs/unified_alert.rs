@@ -29,7 +29,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Unif
     event_object(event, common, &parts, severity);
     rule(event, &parts);
     let open = event.open("threat");
-    event.techniques.write(&mut event.json);
+    event.write_techniques();
     event.close(open);
     process(event, &parts);
     file(event, &parts.file);
@@ -99,8 +99,8 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
     }
     event.json.word("outcome", classification::outcome(result.as_str(), None));
     event.severity(severity);
-    event.keyword("id", parts.id);
-    if event.keyword("url", parts.link).is_none()
+    event.text("id", parts.id);
+    if event.text("url", parts.link).is_none()
         && let Some(id) = parts.id.escaped().filter(|id| !is_placeholder(*id))
     {
         event.url(&[common.console_host, "/incidents/unified-alerts?alertId=", id.raw()]);
@@ -112,7 +112,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
         event.date("end", parts.last_seen);
     }
     if parts.description.escaped().is_some_and(|text| !text.is("not available")) {
-        event.keyword("reason", parts.description);
+        event.text("reason", parts.description);
     }
     event.techniques.read_attacks(parts.indicators);
     event.provenance(common);
@@ -162,11 +162,11 @@ fn rule(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     }
     let is_custom = Word::is(analytic.category, "custom_rule");
     let open = event.open("rule");
-    event.keyword("id", analytic.id);
-    if event.keyword("name", analytic.name).is_none() && is_custom {
+    event.text("id", analytic.id);
+    if event.text("name", analytic.name).is_none() && is_custom {
         event.optional("name", parts.name.escaped());
     }
-    event.keyword("category", analytic.category);
+    event.text("category", analytic.category);
     event.optional("ruleset", parts.product.escaped());
     event.close(open);
 }
@@ -180,7 +180,7 @@ fn process(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let is_image = !name.is_empty() && line.text().is_some_and(|line| line.to_lowercase().contains(&name));
     let executable = line.escaped().and_then(command_line::executable);
     let open = event.open("process");
-    event.keyword("command_line", line);
+    event.text("command_line", line);
     if is_image {
         event.optional("name", file.name.escaped());
         event.optional("executable", file.path.escaped());
@@ -194,7 +194,7 @@ fn process(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         }
     }
     let parent = event.open("parent");
-    event.keyword("name", parts.process.parent_name);
+    event.text("name", parts.process.parent_name);
     event.close(parent);
     parts.process.user.write(event);
     event.close(open);
@@ -202,13 +202,13 @@ fn process(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
 
 fn file(event: &mut Event<'_>, file: &AlertedFile<'_>) {
     let open = event.open("file");
-    event.keyword("name", file.name);
-    event.keyword("path", file.path);
+    event.text("name", file.name);
+    event.text("path", file.path);
     event.extension(first_scalar([file.path, file.name]));
     event.hashes(file.hashes);
     event.long("size", file_size(file.size));
     let signature = event.open("code_signature");
-    event.keyword("subject_name", file.signer);
+    event.text("subject_name", file.signer);
     event.close(signature);
     event.close(open);
 }
@@ -222,7 +222,7 @@ fn user_object(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     if let Some(account) = Account::of(target.name) {
         if is_set(target.domain) {
             account.without_domain().write(event);
-            event.keyword("domain", target.domain);
+            event.text("domain", target.domain);
             if account.domain.is_none() {
                 event.used.mark(target.name);
             }
@@ -230,12 +230,12 @@ fn user_object(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
             user::name_and_domain(event, target.name);
         }
     } else if is_set(target.domain) || is_set(target.email) {
-        event.keyword("domain", target.domain);
+        event.text("domain", target.domain);
     } else if let Some(account) = identity.or(parts.process.user.effective).or(interactive) {
         account.write(event);
     }
     user::email(event, target.email);
-    if let Some(name) = event.keyword("full_name", target.display_name) {
+    if let Some(name) = event.text("full_name", target.display_name) {
         event.related.user.add(name);
     }
     event.close(open);
@@ -264,7 +264,7 @@ fn source(event: &mut Event<'_>, attacker: &Attacker<'_>) {
         Some(address) => event.related.add_ip(&address),
         None if attacker.host.escaped().and_then(Address::of).is_some() => {}
         None => {
-            if let Some(host) = event.keyword("domain", attacker.host) {
+            if let Some(host) = event.text("domain", attacker.host) {
                 event.related.hosts.add(host);
             }
         }

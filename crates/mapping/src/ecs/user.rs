@@ -55,7 +55,7 @@ pub(super) fn email(event: &mut Event<'_>, value: Value<'_>) -> bool {
     if value.escaped().is_none_or(is_placeholder) {
         return false;
     }
-    if let Some(email) = event.keyword("email", value) {
+    if let Some(email) = event.text("email", value) {
         event.related.user.add(email);
     }
     true

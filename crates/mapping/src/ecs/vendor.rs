@@ -6,7 +6,6 @@ use s1_forwarder_record::{Identity, Value};
 use super::common_fields::CommonFields;
 use super::event::Event;
 use crate::common::placeholder::first_scalar;
-use crate::common::remaining::write_remaining;
 use crate::copy::KeyCase;
 use crate::json::{Json, OpenContainer};
 use crate::parts::Owner;
@@ -47,7 +46,7 @@ pub(super) fn open(
 /// Writes the rest of the record into the stream's object, which has the names `reserved` already. Closes that object,
 /// the vendor namespace, and the event.
 pub(super) fn close<'a>(event: &mut Event<'_>, block: &impl Block<'a>, reserved: &[&str], open: [OpenContainer; 2]) {
-    write_remaining(&mut event.json, event.used, block, KeyCase::Snake, reserved);
+    event.remaining(block, KeyCase::Snake, reserved);
     open.into_iter().for_each(|object| event.json.close(object));
     event.json.raw(b"}");
 }

@@ -9,8 +9,8 @@ use crate::parts::{Container, EcsTask, Pod};
 /// Labels stay in the record, and so does an image that was split.
 pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>) {
     let open = event.open("container");
-    event.keyword("id", container.id);
-    event.keyword("name", container.name);
+    event.text("id", container.id);
+    event.text("name", container.name);
     if let Some(text) = container.image.escaped().filter(|text| !is_placeholder(*text)) {
         write_image(event, text);
         if text.raw() == Image::of(text.raw()).name {
@@ -60,11 +60,11 @@ pub(super) fn kubernetes(event: &mut Event<'_>, pod: &Pod<'_>) {
     let open = event.open("orchestrator");
     event.json.word("type", "kubernetes");
     let object = event.open("cluster");
-    event.keyword("name", pod.cluster);
+    event.text("name", pod.cluster);
     event.close(object);
-    event.keyword("namespace", pod.namespace);
+    event.text("namespace", pod.namespace);
     let resource = event.open("resource");
-    if event.keyword("name", pod.name).is_some() {
+    if event.text("name", pod.name).is_some() {
         event.json.word("type", "pod");
     }
     let mut labels = event.take_sets();
@@ -72,7 +72,7 @@ pub(super) fn kubernetes(event: &mut Event<'_>, pod: &Pod<'_>) {
     labels[0].write(&mut event.json, "label");
     event.return_sets(labels);
     let parent = event.open("parent");
-    event.keyword("type", pod.controller_kind);
+    event.text("type", pod.controller_kind);
     event.close(parent);
     event.close(resource);
     event.close(open);
@@ -82,10 +82,10 @@ pub(super) fn ecs_task(event: &mut Event<'_>, task: &EcsTask<'_>) {
     let open = event.open("orchestrator");
     event.json.word("type", "ecs");
     let cluster = event.open("cluster");
-    event.keyword("name", task.cluster);
+    event.text("name", task.cluster);
     event.close(cluster);
     let resource = event.open("resource");
-    event.keyword("name", task.service);
+    event.text("name", task.service);
     event.close(resource);
     event.close(open);
 }

@@ -8,7 +8,6 @@ use super::event::{Event, time};
 use super::metadata::Metadata;
 use super::unmapped;
 use crate::common::placeholder::is_set;
-use crate::common::remaining::write_remaining_data;
 use crate::copy::KeyCase;
 
 /// Marks what `metadata` has and writes the rest.
@@ -35,7 +34,7 @@ pub(super) fn finish<'a>(
     unmapped::write(event, activity, &["data"], |event| {
         if is_object {
             let open = event.json.open("data");
-            write_remaining_data(&mut event.json, event.used, data);
+            event.remaining_data(data);
             event.json.close(open);
         } else {
             event.json.value("data", activity.data, KeyCase::AsReceived);

@@ -1,6 +1,8 @@
 //! Writes one event. Each method writes a value of the record into an attribute of a certain type and marks it as
 //! used. Values that are not marked go to `unmapped`.
 
+use std::ops::{Deref, DerefMut};
+
 use s1_forwarder_record::{Escaped, Timestamp, Value};
 
 use super::attacks::Attacks;
@@ -9,12 +11,12 @@ use super::observables::{Kind, Observables};
 use crate::common::account::principal;
 use crate::common::address::Address;
 use crate::common::date::{self, Date};
-use crate::common::hash::hash;
 use crate::common::placeholder::is_placeholder;
 use crate::common::severity::Severity;
 use crate::copy::Sibling;
 use crate::json::{Json, OpenContainer};
 use crate::used::Used;
+use crate::writer::Writer;
 
 /// Buffers that are reused for the next event, so that mapping does not allocate.
 #[derive(Debug, Clone, Default)]
@@ -49,17 +51,31 @@ impl Profile {
 
 #[derive(Debug)]
 pub(super) struct Event<'o> {
-    pub json: Json<'o>,
+    writer: Writer<'o>,
     pub class: &'static Class,
     pub attacks: &'o mut Attacks,
     observables: &'o mut Observables,
-    /// Fields of the record that need not be repeated in `unmapped`.
-    pub used: &'o mut Used,
     /// The path of the open object.
     path: &'o mut String,
     profiles: u8,
     /// An attribute of the Windows extension is used.
     pub uses_windows: bool,
+}
+
+impl<'o> Deref for Event<'o> {
+    type Target = Writer<'o>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.writer
+    }
+}
+
+impl DerefMut for Event<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.writer
+    }
 }
 
 /// An object or a list of the event that is not closed yet.
@@ -77,11 +93,10 @@ impl<'o> Event<'o> {
         scratch.used.clear();
         scratch.attacks.clear();
         Self {
-            json: Json::new(out, &mut scratch.siblings),
+            writer: Writer { json: Json::new(out, &mut scratch.siblings), used: &mut scratch.used },
             class: &BASE_EVENT,
             attacks: &mut scratch.attacks,
             observables: &mut scratch.observables,
-            used: &mut scratch.used,
             path: &mut scratch.path,
             profiles: 0,
             uses_windows: false,
@@ -150,8 +165,13 @@ impl<'o> Event<'o> {
         self.observables.add(kind, "unmapped", path, text);
     }
 
+    /// Writes the attacks that were read into the open object.
+    pub fn write_attacks(&mut self) {
+        self.attacks.write(&mut self.writer.json);
+    }
+
     pub fn write_observables(&mut self) {
-        self.observables.write(&mut self.json);
+        self.observables.write(&mut self.writer.json);
     }
 
     /// Writes `NAME_id` and `NAME`.
@@ -171,35 +191,11 @@ impl<'o> Event<'o> {
         self.choice("severity", severity_id(severity), severity.capitalised());
     }
 
-    /// Writes a text; numbers and booleans become text. A placeholder such as `N/A` stays in the record.
-    #[inline]
-    pub fn text<'a>(&mut self, name: &str, value: Value<'a>) -> Option<Escaped<'a>> {
-        let text = value.escaped().filter(|text| !is_placeholder(*text))?;
-        self.used.mark(value);
-        self.json.escaped(name, text);
-        Some(text)
-    }
-
     /// As [`Self::text`], for an observable.
     pub fn observed<'a>(&mut self, kind: Kind, name: &str, value: Value<'a>) -> Option<Escaped<'a>> {
         let text = self.text(name, value)?;
         self.observe(kind, name, text);
         Some(text)
-    }
-
-    /// Writes a text if there is one and it is no placeholder. The value stays in the record.
-    #[inline]
-    pub fn optional<'a>(&mut self, name: &str, text: Option<Escaped<'a>>) -> Option<Escaped<'a>> {
-        let text = text.filter(|text| !is_placeholder(*text));
-        if let Some(text) = text {
-            self.json.escaped(name, text);
-        }
-        text
-    }
-
-    /// Writes the first value that is set.
-    pub fn first<'a, const N: usize>(&mut self, name: &str, values: [Value<'a>; N]) -> Option<Escaped<'a>> {
-        values.into_iter().find_map(|value| self.text(name, value))
     }
 
     /// Writes a time in milliseconds, without the digits after them. Returns whether there was one.
@@ -216,10 +212,8 @@ impl<'o> Event<'o> {
 
     /// Writes a whole number, from a number or from text. A value of another type stays in the record.
     pub fn integer<'a>(&mut self, name: &str, value: Value<'a>) {
-        let Some(number) = integer(value) else { return };
-        self.json.number(name, itoa::Buffer::new().format(number));
-        if value.escaped().is_some_and(|text| text.raw() == itoa::Buffer::new().format(number)) {
-            self.used.mark(value);
+        if let Some(number) = integer(value) {
+            self.number(name, value, number);
         }
     }
 
@@ -233,15 +227,17 @@ impl<'o> Event<'o> {
     /// Writes an address.
     pub fn ip<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
         let Some(address) = address(value) else { return false };
-        self.address(name, &address);
-        if value.escaped() == Some(address.as_escaped()) {
-            self.used.mark(value);
-        }
+        self.address_of(name, value, &address);
+        self.observe_address(name, &address);
         true
     }
 
     pub fn address(&mut self, name: &str, address: &Address) {
         self.json.escaped(name, address.as_escaped());
+        self.observe_address(name, address);
+    }
+
+    fn observe_address(&mut self, name: &str, address: &Address) {
         if !address.is_loopback() {
             self.observe(Kind::IpAddress, name, address.as_escaped());
         }
@@ -256,13 +252,7 @@ impl<'o> Event<'o> {
     /// the record.
     pub fn hashes<'a, const N: usize>(&mut self, values: [Value<'a>; N]) {
         let list = self.open_list("hashes");
-        let mut seen = [""; N];
-        for (index, value) in values.into_iter().enumerate() {
-            let Some((kind, text)) = value.escaped().and_then(hash) else { continue };
-            if seen.contains(&kind) {
-                continue;
-            }
-            seen[index] = kind;
+        for (kind, text) in self.take_hashes(values).into_iter().flatten() {
             let (id, caption) = match kind {
                 "md5" => (1, "MD5"),
                 "sha1" => (2, "SHA-1"),
@@ -272,7 +262,6 @@ impl<'o> Event<'o> {
             self.choice("algorithm", id, caption);
             self.lower_case("value", Kind::Hash, text);
             self.close(element);
-            self.used.mark(value);
         }
         self.close(list);
     }
@@ -284,11 +273,6 @@ impl<'o> Event<'o> {
         } else {
             self.observe(kind, name, text);
         }
-    }
-
-    /// Writes a sentence of the present parts. Each part but the first is preceded by its separator.
-    pub fn sentence(&mut self, name: &str, parts: &[(&str, Option<Escaped<'_>>)]) {
-        self.json.sentence(name, parts);
     }
 
     /// Writes a list with one text.

@@ -29,12 +29,7 @@ impl Event<'_> {
         self.used.mark(value);
     }
 
-    /// Writes the attacks that were read into the open object.
-    pub fn write_attacks(&mut self) {
-        self.attacks.write(&mut self.json);
-    }
-
-    /// As [`Self::write_attacks`], for the event itself.
+    /// As [`Event::write_attacks`], for the event itself.
     pub fn write_own_attacks(&mut self) {
         if !self.attacks.is_empty() {
             self.using(Profile::SecurityControl);

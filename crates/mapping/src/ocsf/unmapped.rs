@@ -4,7 +4,6 @@
 use s1_forwarder_record::block::Block;
 
 use super::event::Event;
-use crate::common::remaining::write_remaining;
 use crate::copy::KeyCase;
 
 /// Writes the rest of a record, after what `first` writes, and closes the event. `reserved` are the names that `first`
@@ -17,7 +16,7 @@ pub(super) fn write<'a>(
 ) {
     let open = event.json.open("unmapped");
     first(event);
-    write_remaining(&mut event.json, event.used, block, KeyCase::AsReceived, reserved);
+    event.remaining(block, KeyCase::AsReceived, reserved);
     event.json.close(open);
     event.json.raw(b"}");
 }

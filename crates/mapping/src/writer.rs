@@ -1,0 +1,97 @@
+//! Writes values of a record into the fields of an event, in any schema. What a field has of a value as it was received
+//! is marked as used; the rest goes to the vendor's name space.
+
+use s1_forwarder_record::block::Block;
+use s1_forwarder_record::{Escaped, Value};
+
+use crate::common::address::Address;
+use crate::common::hash::hash;
+use crate::common::placeholder::is_placeholder;
+use crate::common::remaining::{write_remaining, write_remaining_data};
+use crate::copy::KeyCase;
+use crate::json::Json;
+use crate::used::Used;
+
+#[derive(Debug)]
+pub struct Writer<'o> {
+    pub json: Json<'o>,
+    /// Fields of the record that need not be repeated in the vendor's name space.
+    pub used: &'o mut Used,
+}
+
+impl Writer<'_> {
+    /// Writes a text; numbers and booleans become text. A placeholder such as `N/A` stays in the record.
+    #[inline]
+    pub fn text<'a>(&mut self, name: &str, value: Value<'a>) -> Option<Escaped<'a>> {
+        let text = self.optional(name, value.escaped())?;
+        self.used.mark(value);
+        Some(text)
+    }
+
+    /// Writes the first value that says something.
+    pub fn first<'a, const N: usize>(&mut self, name: &str, values: [Value<'a>; N]) -> Option<Escaped<'a>> {
+        values.into_iter().find_map(|value| self.text(name, value))
+    }
+
+    /// Writes a text if there is one and it is no placeholder. The value stays in the record.
+    #[inline]
+    pub fn optional<'a>(&mut self, name: &str, text: Option<Escaped<'a>>) -> Option<Escaped<'a>> {
+        let text = text.filter(|text| !is_placeholder(*text))?;
+        self.json.escaped(name, text);
+        Some(text)
+    }
+
+    /// Writes a sentence of the present parts. Each part but the first is preceded by its separator.
+    pub fn sentence(&mut self, name: &str, parts: &[(&str, Option<Escaped<'_>>)]) {
+        self.json.sentence(name, parts);
+    }
+
+    /// Writes the number that a value says. If its digits change (`007`), the value also stays in the record.
+    pub fn number(&mut self, name: &str, value: Value<'_>, number: i64) {
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(number);
+        self.json.number(name, digits);
+        self.mark_if(value, digits);
+    }
+
+    /// Writes the address that a value says. If its spelling changes, the value also stays in the record.
+    pub fn address_of(&mut self, name: &str, value: Value<'_>, address: &Address) {
+        let text = address.as_escaped();
+        self.json.escaped(name, text);
+        self.mark_if(value, text.raw());
+    }
+
+    /// Marks a value whose text is exactly `written`.
+    pub fn mark_if(&mut self, value: Value<'_>, written: &str) {
+        if value.escaped().is_some_and(|text| text.raw() == written) {
+            self.used.mark(value);
+        }
+    }
+
+    /// Marks the values that are hashes, the first of each kind, and returns these with their kinds. The length of a
+    /// value shows its kind.
+    pub fn take_hashes<'a, const N: usize>(
+        &mut self,
+        values: [Value<'a>; N],
+    ) -> [Option<(&'static str, Escaped<'a>)>; N] {
+        let mut hashes: [Option<(&'static str, Escaped<'a>)>; N] = [None; N];
+        for (index, value) in values.into_iter().enumerate() {
+            let Some((kind, text)) = value.escaped().and_then(hash) else { continue };
+            if hashes.iter().flatten().all(|(known, _)| *known != kind) {
+                hashes[index] = Some((kind, text));
+                self.used.mark(value);
+            }
+        }
+        hashes
+    }
+
+    /// Writes the values that are not used into the open object, which has the names `reserved` already.
+    pub fn remaining<'a>(&mut self, block: &impl Block<'a>, key_case: KeyCase, reserved: &[&str]) {
+        write_remaining(&mut self.json, self.used, block, key_case, reserved);
+    }
+
+    /// As [`Self::remaining`], for `data` of an activity, with the console's keys.
+    pub fn remaining_data<'a>(&mut self, data: &impl Block<'a>) {
+        write_remaining_data(&mut self.json, self.used, data);
+    }
+}

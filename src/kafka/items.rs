@@ -11,9 +11,9 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use rdkafka::Message as _;
+use rdkafka::Message;
 use rdkafka::error::KafkaError as RdKafkaError;
-use rdkafka::message::{BorrowedMessage, Header, OwnedHeaders};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
@@ -189,7 +189,7 @@ fn key(group: &str, id: u128, number: usize) -> String {
 }
 
 /// Returns group, id and part number.
-fn parse(message: &BorrowedMessage<'_>) -> Option<(String, u128, u32)> {
+fn parse(message: &impl Message) -> Option<(String, u128, u32)> {
     let mut parts = std::str::from_utf8(message.key()?).ok()?.rsplitn(3, '/');
     let number = parts.next()?;
     let id = parts.next()?;
@@ -253,4 +253,22 @@ fn emit(
         }
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::Timestamp;
+    use rdkafka::message::OwnedMessage;
+
+    use super::*;
+
+    /// The key of an earlier release, with a dead letter as its value (`sink/dead_letters/line.rs`).
+    #[test]
+    fn the_golden_key_of_an_item_is_read_and_written_alike() {
+        let golden = "acme/threats/siem/0000000000000000000000000000000f/3";
+        assert_eq!(key("acme/threats/siem", 15, 3), golden);
+        let no_time = Timestamp::NotAvailable;
+        let message = OwnedMessage::new(None, Some(golden.into()), "t".to_owned(), no_time, 0, 0, None);
+        assert_eq!(parse(&message), Some(("acme/threats/siem".to_owned(), 15, 3)));
+    }
 }

@@ -164,8 +164,13 @@ impl Snapshot {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
     use rdkafka::Timestamp;
-    use rdkafka::message::OwnedMessage;
+    use rdkafka::message::{Header, Headers, OwnedHeaders, OwnedMessage};
 
     use super::*;
     use crate::checkpoint::{Append, CheckpointUpdate, JournalChange};
@@ -190,7 +195,11 @@ mod tests {
     }
 
     fn read(messages: Vec<send::Message>) -> Snapshot {
-        let mut snapshot = Snapshot::of([LANE.to_owned(), segment_key(LANE, 7)].into());
+        read_keys([LANE.to_owned(), segment_key(LANE, 7)].into(), messages)
+    }
+
+    fn read_keys(keys: HashSet<String>, messages: Vec<send::Message>) -> Snapshot {
+        let mut snapshot = Snapshot::of(keys);
         for message in messages {
             let key = Some(message.key.into_bytes());
             let value = message.value;
@@ -204,6 +213,70 @@ mod tests {
 
     fn removed(messages: &[send::Message]) -> Vec<&str> {
         messages.iter().filter(|message| message.value.is_none()).map(|message| message.key.as_str()).collect()
+    }
+
+    /// A record as the golden file of a topic has it.
+    #[derive(serde::Deserialize, Debug, PartialEq)]
+    struct GoldenRecord {
+        key: String,
+        headers: Option<BTreeMap<String, String>>,
+        base64: Option<String>,
+    }
+
+    impl GoldenRecord {
+        fn of(message: &send::Message) -> Self {
+            let headers = message.headers.iter().flat_map(|headers| headers.iter());
+            let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+            let mut headers: BTreeMap<_, _> =
+                headers.map(|header| (header.key.to_owned(), text(header.value))).collect();
+            headers.entry("process".to_owned()).and_modify(|process| *process = "a process".to_owned());
+            let base64 = message.value.as_ref().map(|value| BASE64_STANDARD.encode(value));
+            Self { key: message.key.clone(), headers: Some(headers).filter(|headers| !headers.is_empty()), base64 }
+        }
+
+        fn message(&self) -> send::Message {
+            let pairs = self.headers.iter().flatten();
+            let all =
+                pairs.fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }));
+            send::Message {
+                topic: "t".to_owned(),
+                partition: 0,
+                key: self.key.clone(),
+                value: self.base64.as_ref().map(|value| BASE64_STANDARD.decode(value).unwrap()),
+                headers: self.headers.is_some().then_some(all),
+            }
+        }
+    }
+
+    /// The records of an earlier release: the checkpoint of one lane is whole, with its journal, that of the other one
+    /// is in chunks. `exactly_once` has the same in its `checkpoint_topic`.
+    #[test]
+    fn golden_records_are_read_and_those_of_a_whole_checkpoint_are_written_alike() {
+        let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/layouts");
+        let checkpoint = fs::read(stored.join("5/checkpoint")).unwrap();
+        let segments: Vec<_> =
+            (0..3).map(|number| fs::read(stored.join(format!("5/journal-{number}"))).unwrap()).collect();
+        let golden: Vec<GoldenRecord> =
+            serde_json::from_slice(&fs::read(stored.join("stores/kafka-1.json")).unwrap()).unwrap();
+
+        let [whole, split] = ["acme/activities/siem", "acme/activities/bus"];
+        let segment_keys: Vec<String> = (0..3).map(|number| segment_key(whole, number)).collect();
+        let mut keys = HashSet::from([whole, split].map(str::to_owned));
+        keys.extend(segment_keys.iter().cloned());
+        let read = read_keys(keys, golden.iter().map(GoldenRecord::message).collect());
+        for lane in [whole, split] {
+            assert!(read.lane(lane).unwrap().is_some_and(|entry| entry.checkpoint == checkpoint), "{lane}");
+        }
+        for (key, segment) in segment_keys.iter().zip(&segments) {
+            assert!(read.segment(key).as_ref() == Some(segment), "{key}");
+        }
+
+        let append = |(segment, bytes): (u64, &Vec<u8>)| Append { segment, offset: 0, bytes: bytes.clone() };
+        let journal = JournalChange { appends: (0..).zip(&segments).map(append).collect(), dropped: Vec::new() };
+        let records = LaneRecords::new("t", 7, whole);
+        let written = records.update(&Stored::default(), "an id", CheckpointUpdate { checkpoint, journal }).1;
+        let written: Vec<_> = written.iter().map(GoldenRecord::of).collect();
+        assert!(written == golden[..written.len()], "another format needs another number, and a golden file");
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::failure::Failure;
 use crate::record::{Identity, Timestamp};
 use crate::source::{Pass, PositionPart, PositionReader, RecordKey, Rhythm, SourcePosition};
 
-/// Comes first in a stored checkpoint. Each change of the structs that it is made of needs another one.
+/// Comes first in a stored checkpoint. Each change of the structs that it or its journal is made of needs another one,
+/// and golden files (`tests/lanes/layouts.rs`). New fields come last, and older layouts are read with their defaults.
 const VERSION: u64 = 5;
 /// The first layout with a rhythm.
 const WITH_RHYTHM: u64 = 5;

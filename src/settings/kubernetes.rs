@@ -258,3 +258,61 @@ contexts:
         assert_eq!(named_proxy(&kubeconfig), None);
     }
 }
+
+/// A test double: an API server that keeps objects by their names, whatever their kind.
+#[cfg(test)]
+pub mod double {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use axum::extract::State;
+    use axum::http::{Method, StatusCode, Uri};
+    use axum::{Json, Router};
+    use parking_lot::Mutex;
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+    use tokio_util::task::AbortOnDropHandle;
+
+    use super::*;
+
+    pub struct ApiServer {
+        pub kubernetes: Kubernetes,
+        pub objects: Arc<Mutex<BTreeMap<String, Value>>>,
+        _server: AbortOnDropHandle<std::io::Result<()>>,
+    }
+
+    pub fn name(object: &Value) -> String {
+        object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+    }
+
+    async fn answer(
+        State(objects): State<Arc<Mutex<BTreeMap<String, Value>>>>,
+        method: Method,
+        uri: Uri,
+        body: String,
+    ) -> (StatusCode, Json<Value>) {
+        if method != Method::GET {
+            let written: Value = serde_json::from_str(&body).unwrap();
+            objects.lock().insert(name(&written), written.clone());
+            return (StatusCode::OK, Json(written));
+        }
+        let found = objects.lock().get(uri.path().rsplit('/').next().unwrap_or_default()).cloned();
+        let missing = || json!({ "kind": "Status", "code": 404, "reason": "NotFound" });
+        let status = if found.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        (status, Json(found.unwrap_or_else(missing)))
+    }
+
+    impl ApiServer {
+        pub async fn with(objects: Vec<Value>) -> Self {
+            let objects: BTreeMap<_, _> = objects.into_iter().map(|object| (name(&object), object)).collect();
+            let objects = Arc::new(Mutex::new(objects));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let app = Router::new().fallback(answer).with_state(objects.clone());
+            let server = tokio::spawn(async move { axum::serve(listener, app).await });
+            let client = Client::try_from(Config::new(format!("http://{address}").parse().unwrap())).unwrap();
+            let kubernetes = Kubernetes { client, namespace: "default".to_owned() };
+            Self { kubernetes, objects, _server: AbortOnDropHandle::new(server) }
+        }
+    }
+}

@@ -138,6 +138,8 @@ pub mod seconds {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -228,6 +230,20 @@ mod tests {
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let _ = decode(&bytes);
         }
+    }
+
+    /// Times, versions, contents, a snapshot, a sweep: a position is a part of checkpoints and of journals.
+    /// `UPDATE_GOLDEN=1` writes the file, which only a new layout may change.
+    #[test]
+    fn the_layout_is_that_of_the_golden_file() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/layouts/5/position");
+        let position = position(&[(1, 1), (2, 1 << 60), (3, 7), (70_000_000, u64::MAX)], true);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() && !golden.exists() {
+            fs::write(&golden, encode(&position)).unwrap();
+        }
+        let stored = fs::read(golden).unwrap();
+        assert_eq!(decode(&stored).as_ref(), Ok(&position));
+        assert!(stored == encode(&position), "another layout needs another number");
     }
 
     /// docs/streams.md has these numbers for agents and alerts.

@@ -37,3 +37,19 @@ pub fn open(sealed: &[u8], place: &str) -> Result<Vec<u8>, StateError> {
     }
     Ok(payload.to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of files and Kubernetes. A new version of the envelope needs a golden file of its own.
+    #[test]
+    fn each_envelope_is_read_and_the_newest_one_is_written() {
+        let payload = include_bytes!("../../tests/data/layouts/5/checkpoint");
+        let golden: [&[u8]; VERSION as usize] = [include_bytes!("../../tests/data/layouts/stores/envelope-1")];
+        for sealed in golden {
+            assert!(open(sealed, "a file").unwrap() == payload);
+        }
+        assert!(golden.last().is_some_and(|newest| *newest == seal(payload)));
+    }
+}

@@ -345,6 +345,8 @@ async fn call<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -358,6 +360,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+    use crate::settings::kubernetes::double::ApiServer;
 
     /// Calls that an API server answers, and the most that it ever answered at the same time.
     #[derive(Debug, Default)]
@@ -372,6 +375,23 @@ mod tests {
         sleep(Duration::from_millis(20)).await;
         load.now.fetch_sub(1, Ordering::SeqCst);
         (StatusCode::NOT_FOUND, Json(json!({ "kind": "Status", "code": 404, "reason": "NotFound" })))
+    }
+
+    /// The objects of an earlier release: the checkpoint of one lane is whole, that of the other one is in chunks.
+    #[tokio::test]
+    async fn golden_objects_are_read_and_a_whole_one_is_written_alike() {
+        let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/layouts");
+        let payload = fs::read(stored.join("5/checkpoint")).unwrap();
+        let [whole, split] = ["acme/activities/siem", "acme/activities/bus"].map(|lane| lane.parse().unwrap());
+        let objects: Vec<Value> =
+            serde_json::from_slice(&fs::read(stored.join("stores/kubernetes-1.json")).unwrap()).unwrap();
+        let server = ApiServer::with(objects.clone()).await;
+        let store = KubernetesStore::new(&server.kubernetes, "s1-forwarder", "a process");
+        for lane in [&whole, &split] {
+            assert!(store.load(lane).await.unwrap().is_some_and(|read| read == payload), "{lane}");
+        }
+        store.commit(&whole, payload.into()).await.unwrap();
+        assert_eq!(server.objects.lock().get(&store.name(&whole)), objects.first());
     }
 
     #[tokio::test]

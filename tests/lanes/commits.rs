@@ -76,7 +76,7 @@ impl Committed {
 /// Takes effect at the end of each call or not at all; each fifth commit is refused for now, and of each seventh nobody
 /// hears.
 #[derive(Debug, Default)]
-struct CommittingSink {
+pub struct CommittingSink {
     kept: Mutex<Committed>,
     commits: AtomicUsize,
     saves: AtomicUsize,
@@ -104,7 +104,15 @@ impl CommittingSink {
         UnderWay(&self.under_way)
     }
 
-    fn assert_exactly_once(&self, events: usize, when: &str) {
+    /// These events were taken before, and this is what was committed with them.
+    pub fn begin_with(&self, taken: Vec<String>, checkpoint: Option<&Vec<u8>>, journal: &BTreeMap<u64, Vec<u8>>) {
+        let mut kept = self.kept.lock().unwrap();
+        kept.taken = taken;
+        kept.checkpoint = checkpoint.cloned();
+        kept.journal = journal.clone();
+    }
+
+    pub fn assert_exactly_once(&self, events: usize, when: &str) {
         let kept = self.kept.lock().unwrap();
         let different: BTreeSet<_> = kept.taken.iter().collect();
         assert_eq!((kept.taken.len(), different.len()), (events, events), "{when}");

@@ -9,6 +9,7 @@ mod findings;
 pub mod harness;
 mod hour;
 mod isolation;
+mod layouts;
 mod oversized;
 mod pages;
 mod polling;

@@ -189,7 +189,11 @@ pub fn parse_line(line: &[u8]) -> Result<StoredDeadLetter, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
     use super::*;
+    use crate::sink::dead_letters::files;
 
     #[test]
     fn a_line_with_any_flipped_bit_is_refused() {
@@ -202,6 +206,42 @@ mod tests {
             line[bit / 8] ^= 1 << (bit % 8);
             assert!(parse_line(&line).is_err(), "{}", String::from_utf8_lossy(&line));
             line[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    fn golden(version: u32) -> PathBuf {
+        let name = format!("dead-letters-{version}.jsonl");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/layouts/stores").join(name)
+    }
+
+    /// Something in each member of a line, and each of the three forms of an event.
+    fn samples(labels: &Labels) -> [DeadLetter<'_>; 3] {
+        let text = DeadLetter::sample("acme", b"a line\nand one more");
+        let bytes = DeadLetter { truncated: true, ..DeadLetter::sample("acme", b"\xff\x00") };
+        let json = DeadLetter {
+            event_time: Some(Timestamp::from_micros(1_790_000_000_000_000)),
+            error: Some("remap: at line 3"),
+            labels: Some(labels),
+            ..DeadLetter::sample("acme", br#"{"a":1}"#)
+        };
+        [json, text, bytes]
+    }
+
+    /// A later release reads what this one writes. `UPDATE_GOLDEN=1` writes the file of a new version.
+    #[test]
+    fn golden_lines_of_each_version_are_read_and_the_newest_are_written() {
+        let labels = Labels::from([("tenant".into(), "acme".into())]);
+        let mut written = Vec::new();
+        samples(&labels).iter().for_each(|sample| write_line(sample, &mut written));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() && !golden(VERSION).exists() {
+            fs::write(golden(VERSION), &written).unwrap();
+        }
+        assert!(fs::read(golden(VERSION)).unwrap() == written, "another form needs another version");
+        for version in 1..=VERSION {
+            let stored = files::read(&golden(version)).unwrap().map(|line| line.unwrap().1);
+            let stored: Vec<StoredDeadLetter> = stored.collect();
+            let read: Vec<_> = stored.iter().map(|line| format!("{:?}", line.as_dead_letter())).collect();
+            assert_eq!(read, samples(&labels).map(|sample| format!("{sample:?}")), "version {version}");
         }
     }
 

@@ -507,3 +507,44 @@ impl SecretPartition {
         self.secrets.change(&self.pipeline, without).await.map_err(io::Error::other)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::settings::kubernetes::double::{self, ApiServer};
+
+    /// A Secret of an earlier release. Compressed bytes may differ between releases of the library.
+    #[tokio::test]
+    async fn a_golden_secret_is_read_and_written_alike() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/layouts/stores");
+        let lines = fs::read(golden.join("dead-letters-2.jsonl")).unwrap();
+        let path = golden.join("dead-letters-secret-1.json");
+        let written = ApiServer::with(Vec::new()).await;
+        let added = lines.clone();
+        let secrets = Secrets::new(&written.kubernetes, "s1-forwarder");
+        secrets.change("acme", move |_| added.clone()).await.unwrap();
+        let mut object = written.objects.lock().values().next().cloned().unwrap();
+        if std::env::var_os("UPDATE_GOLDEN").is_some() && !path.exists() {
+            fs::write(&path, serde_json::to_vec_pretty(&object).unwrap()).unwrap();
+        }
+        let mut stored: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+
+        let server = ApiServer::with(vec![stored.clone()]).await;
+        let secrets = Secrets::new(&server.kubernetes, "s1-forwarder");
+        let read = secrets.read(&double::name(&stored)).await.unwrap().unwrap();
+        assert!(read.lines == lines);
+        let listed = secrets.listed(&read.secret.metadata).unwrap().unwrap();
+        assert_eq!((listed.pipeline.as_str(), listed.lanes.into_values().sum::<u64>()), ("acme", 3));
+
+        for secret in [&mut object, &mut stored] {
+            secret["data"][DATA].take();
+            secret["metadata"]["annotations"][BYTES].take();
+        }
+        assert_eq!(object, stored, "another form needs another version");
+    }
+}

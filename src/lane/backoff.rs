@@ -19,7 +19,7 @@ impl Backoff {
 }
 
 /// How many failures in a row were refusals, the last one included.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 pub struct Refusals(u32);
 
 impl Refusals {
@@ -28,9 +28,9 @@ impl Refusals {
         self.0 = if failure.is_refusal() { self.0 + 1 } else { 0 };
     }
 
-    /// Whether they end a lane with `once`.
-    pub fn end_a_run(&self) -> bool {
-        self.0 >= MOST_REFUSALS_ONCE
+    /// Whether they end a lane with `once`, after this failure too.
+    pub fn end_a_run_with(self, failure: &Failure) -> bool {
+        failure.is_refusal() && self.0 + 1 >= MOST_REFUSALS_ONCE
     }
 }
 

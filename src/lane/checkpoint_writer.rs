@@ -11,6 +11,7 @@ use tracing::warn;
 use super::Lane;
 use super::backoff::Refusals;
 use super::lane_checkpoint::LaneCheckpoint;
+use super::verdict::{Mode, Side, Verdict, verdict};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
 use crate::failure::Failure;
 use crate::record::Clock;
@@ -32,14 +33,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub struct CheckpointWriter {
     main: BackendWriter,
     copy: Option<Box<BackendWriter>>,
-    once: bool,
 }
 
 impl CheckpointWriter {
     /// Starts with nothing to write.
     pub fn new(lane: &Lane, mut random: fastrand::Rng) -> Self {
-        let mut writer = |backend, interval| {
-            BackendWriter::new(
+        let mut writer = |backend, interval| BackendWriter {
+            mode: lane.mode(),
+            ..BackendWriter::new(
                 backend,
                 lane.key.clone(),
                 lane.delivery.meter.clone(),
@@ -53,7 +54,7 @@ impl CheckpointWriter {
             let interval = lane.checkpoint_interval.max(COPY_INTERVAL);
             Box::new(BackendWriter { is_copy: true, ..writer(copy, interval) })
         });
-        Self { main: writer(main, lane.checkpoint_interval), copy, once: lane.once }
+        Self { main: writer(main, lane.checkpoint_interval), copy }
     }
 
     /// The position moved over time that contained no events.
@@ -92,7 +93,7 @@ impl CheckpointWriter {
 
     /// Shows that the store accepts nothing, until it accepts the checkpoint. A write that hangs does not show it.
     pub fn stalled(&mut self, reason: String) {
-        self.main.failed(&Failure::transient(reason));
+        self.main.try_again(&Failure::transient(reason));
     }
 
     /// True while something is to be written, or is being written.
@@ -100,15 +101,9 @@ impl CheckpointWriter {
         self.main.has_changes()
     }
 
-    /// True when another process has taken the lane over, or when it is unknown what was committed.
-    pub fn is_superseded(&self) -> bool {
-        self.main.superseded
-    }
-
-    /// With `once`: the backend has refused the checkpoint several times in a row, and another attempt soon would not
-    /// help.
-    pub fn is_refused(&self) -> bool {
-        self.once && self.main.failing.as_ref().is_some_and(|failing| failing.refusals.end_a_run())
+    /// Refusals of the backend in a row.
+    pub fn refusals(&self) -> Refusals {
+        self.main.refusals()
     }
 
     /// When [`Self::write_due`] has something to do.
@@ -124,39 +119,42 @@ impl CheckpointWriter {
     /// Writes the checkpoint when it is due, and returns when it is written or could not be. Never returns when nothing
     /// is to be written. While events are `in_flight`, a transactional sink gets no checkpoint alone. Cancel safe: what
     /// has begun continues with the next call.
-    pub async fn write_due(&mut self, checkpoint: &mut LaneCheckpoint, in_flight: bool) {
-        let writer = match &mut self.copy {
-            None => {
-                self.main.wait_until_due().await;
-                &mut self.main
+    ///
+    /// # Errors
+    /// If the writer makes no other attempt: [`verdict`] says what the lane does.
+    pub async fn write_due(&mut self, checkpoint: &mut LaneCheckpoint, in_flight: bool) -> Result<(), Failure> {
+        let is_held_back = in_flight && self.copy.is_some();
+        let main_due = if is_held_back { None } else { self.main.next_due() };
+        let copy_due = self.copy.as_ref().and_then(|copy| copy.next_due());
+        match (main_due, copy_due, &mut self.copy) {
+            (None, None, _) => std::future::pending().await,
+            (main_due, Some(due), Some(copy)) if main_due.is_none_or(|main_due| due < main_due) => {
+                sleep_until(due).await;
+                copy.write(checkpoint).await
             }
-            Some(copy) => {
-                // Boxed: few lanes write a copy.
-                let main = self.main.wait_until_due().boxed();
-                let copy_due = copy.wait_until_due().boxed();
-                tokio::select! {
-                    biased;
-                    () = main, if !in_flight => &mut self.main,
-                    () = copy_due => copy,
-                }
+            (main_due, ..) => {
+                sleep_until(main_due.unwrap_or_else(Instant::now)).await;
+                self.main.write(checkpoint).await
             }
-        };
-        writer.write(checkpoint).await;
+        }
     }
 
-    /// Writes what is not stored yet, without waiting for the interval, until it is stored or
-    /// [refused](Self::is_refused). A copy is tried once.
-    pub async fn flush(&mut self, checkpoint: &mut LaneCheckpoint) {
-        while self.main.has_changes() && !self.is_refused() {
+    /// Writes what is not stored yet, without waiting for the interval, until it is stored. A copy is tried once.
+    ///
+    /// # Errors
+    /// As [`Self::write_due`].
+    pub async fn flush(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), Failure> {
+        while self.main.has_changes() {
             if let Some(retry_at) = self.main.retry_at()
                 && self.main.writing.is_none()
             {
                 sleep_until(retry_at).await;
             }
-            self.main.flush_once(checkpoint).await;
+            self.main.flush_once(checkpoint).await?;
         }
-        if let Some(copy) = &mut self.copy {
-            copy.flush_once(checkpoint).await;
+        match &mut self.copy {
+            Some(copy) => copy.flush_once(checkpoint).await,
+            None => Ok(()),
         }
     }
 }
@@ -164,6 +162,7 @@ impl CheckpointWriter {
 /// Writes to one backend, one checkpoint at a time. What changes meanwhile goes into the next.
 struct BackendWriter {
     backend: Arc<dyn CheckpointBackend>,
+    mode: Mode,
     is_copy: bool,
     key: CheckpointKey,
     meter: Meter,
@@ -172,7 +171,7 @@ struct BackendWriter {
     /// The least interval after a large copy.
     pace: Duration,
     saved_at: Instant,
-    /// How long after that empty polls move the position in the backend.
+    /// After `saved_at`: when a position that has moved without events is written.
     idle_for: Duration,
     changed: Changed,
     /// What goes into the journal with the next checkpoint, or before it.
@@ -183,8 +182,6 @@ struct BackendWriter {
     begun_at: Instant,
     /// Set while the backend fails. Boxed: most never do, and there are tens of thousands of lanes.
     failing: Option<Box<Failing>>,
-    /// Another process writes this checkpoint now: this one writes nothing more.
-    superseded: bool,
     random: fastrand::Rng,
 }
 
@@ -220,6 +217,7 @@ impl BackendWriter {
         let idle_for = idle_for(&mut random);
         Self {
             backend,
+            mode: Mode::default(),
             is_copy: false,
             key,
             meter,
@@ -233,7 +231,6 @@ impl BackendWriter {
             writing: None,
             begun_at: Instant::now(),
             failing: None,
-            superseded: false,
             random,
         }
     }
@@ -251,25 +248,12 @@ impl BackendWriter {
 
     /// Whether something is to be written, or is being written.
     fn has_changes(&self) -> bool {
-        self.writing.is_some() || self.changed != Changed::Nothing && !self.superseded
-    }
-
-    /// Waits until there is something to write, or to wait for.
-    fn wait_until_due(&self) -> impl Future<Output = ()> + use<> {
-        let due = self.next_due();
-        async move {
-            match due {
-                Some(due) => sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        }
+        self.writing.is_some() || self.changed != Changed::Nothing
     }
 
     /// Writes what is not stored yet, once and without waiting for the interval.
-    async fn flush_once(&mut self, checkpoint: &mut LaneCheckpoint) {
-        if self.has_changes() {
-            self.write(checkpoint).await;
-        }
+    async fn flush_once(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), Failure> {
+        if self.has_changes() { self.write(checkpoint).await } else { Ok(()) }
     }
 
     /// When there is something to write, or to wait for.
@@ -280,7 +264,6 @@ impl BackendWriter {
     /// When the change has to be written.
     fn due(&self) -> Option<Instant> {
         let due = match self.changed {
-            _ if self.superseded => return None,
             Changed::Nothing => return None,
             Changed::Later => self.saved_at + self.idle_for,
             Changed::Soon => self.saved_at + self.interval.max(self.pace),
@@ -289,7 +272,10 @@ impl BackendWriter {
     }
 
     /// Begins to write, or continues, and returns when the checkpoint is written or could not be.
-    async fn write(&mut self, checkpoint: &mut LaneCheckpoint) {
+    ///
+    /// # Errors
+    /// As [`CheckpointWriter::write_due`].
+    async fn write(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), Failure> {
         if self.writing.is_none() {
             let backend = self.backend.clone();
             let key = self.key.clone();
@@ -306,7 +292,7 @@ impl BackendWriter {
             });
         }
         // It stays in its place while it is awaited: this future may be dropped.
-        let Some(writing) = &mut self.writing else { return };
+        let Some(writing) = &mut self.writing else { return Ok(()) };
         let result = writing.await;
         self.writing = None;
         match result {
@@ -326,17 +312,24 @@ impl BackendWriter {
                 self.retry();
                 warn!(%error, "the copy of the checkpoint was not written");
             }
-            Err(error) if error.is_superseded() => {
-                self.superseded = true;
-                self.meter.superseded(&error.to_string());
+            Err(error) => {
+                let failure = Failure::from(error);
+                match verdict(Side::Store, &failure, self.mode, self.refusals()) {
+                    Verdict::Again => self.try_again(&failure),
+                    Verdict::Pause(_) | Verdict::Reopen | Verdict::End(_) => return Err(failure),
+                }
             }
-            Err(error) => self.failed(&error.into()),
         }
+        Ok(())
     }
 
-    fn failed(&mut self, failure: &Failure) {
+    fn try_again(&mut self, failure: &Failure) {
         self.retry().refusals.count(failure);
         self.meter.set_store_failure(Some(LaneState::Stopped(failure.to_string())));
+    }
+
+    fn refusals(&self) -> Refusals {
+        self.failing.as_ref().map(|failing| failing.refusals).unwrap_or_default()
     }
 
     fn retry(&mut self) -> &mut Failing {

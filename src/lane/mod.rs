@@ -19,8 +19,10 @@ mod pull;
 mod remembered;
 mod run;
 mod send;
+mod session;
 mod sizing;
 mod startup;
+mod verdict;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -94,7 +96,7 @@ pub enum LaneEnd {
     /// `once`: console, sink, state store or store of dead letters refuses, and another attempt soon would not help.
     Refused,
     /// Another process writes the lane's checkpoint now; this one writes nothing more.
-    Superseded,
+    TakenOver,
     /// It did not drain in time. The next start delivers again what was in flight.
     Aborted,
     /// `once`: it made no progress for the `once_timeout`.

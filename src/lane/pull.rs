@@ -14,7 +14,7 @@ use crate::console::{ConsoleError, advice};
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 use crate::settings::FullJitter;
-use crate::source::{Action, Heard, Learned, Poll, PollContext, PollEnd, Request, SourcePosition};
+use crate::source::{Action, Heard, Learned, Page, Poll, PollContext, PollEnd, Request, SourcePosition};
 use crate::telemetry::{LaneState, TokenProblem};
 
 /// Backoff for a console that fails.
@@ -27,7 +27,7 @@ const FAILURES_IN_WINDOW: u32 = 100;
 const TIMEOUTS_BEFORE_SMALLER: u32 = 2;
 /// `Date` has whole seconds, and an answer takes time: clocks that differ by less agree, however short the overlap is.
 const LEAST_SKEW: Duration = Duration::from_secs(5);
-/// A turn within the rate limit expires after this time.
+/// A permit of the rate limit that is older than this is asked for again.
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 /// Largest body of the single record that is asked for to learn the console's time.
 const FIRST_ANSWER: usize = 1024 * 1024;
@@ -71,7 +71,7 @@ impl PullStage<'_> {
         pass: usize,
         pages: mpsc::Sender<PulledPage>,
     ) -> Result<Option<Polled>, Failure> {
-        let Lane { pull, client, budget, delivery, .. } = self.lane;
+        let Lane { pull, client, budget, delivery, known, .. } = self.lane;
         let meter = &delivery.meter;
         let start = match pull.window {
             Some(window) => window.to,
@@ -82,87 +82,29 @@ impl PullStage<'_> {
             let context = PollContext { pass, start, ..PollContext::default() };
             return Ok(Some(Polled { context, end: PollEnd::NotDue, heard: None }));
         };
-
         poll.listen(self.heard.clone());
-        if let Some(known) = &self.lane.known {
+        if let Some(known) = known {
             poll.skip_accounted(known.clone());
         }
-        let enricher = (!pull.include.is_empty()).then(|| Enricher { client, include: &pull.include, meter });
-        let mut retry = RetryState::new(&mut self.random);
-        // A page without new records costs the sink nothing, so the next one need not be small for its sake.
-        let mut found_new = true;
-        let mut share = budget.share();
-        let mut reservation = None;
+        let mut reading = Reading {
+            enricher: (!pull.include.is_empty()).then(|| Enricher { client, include: &pull.include, meter }),
+            retry: RetryState::new(&mut self.random),
+            found_new: true,
+            share: budget.share(),
+            reservation: None,
+            stage: self,
+            poll,
+            pages,
+        };
         loop {
-            let request = match poll.next_action() {
-                Action::Ask(request) => request,
-                Action::Emit(mut page) => {
-                    found_new = !page.records.is_empty();
-                    if !page.cut {
-                        if let Some(enricher) = &enricher
-                            && let Err(refusal) = enricher.enrich(&mut page, share, &mut self.random).await
-                        {
-                            return Err(self.refused(refusal).await);
-                        }
-                        if retry.answered(found_new, &mut self.random) {
-                            meter.set_failure_of_other_pass(self.other_failure.clone());
-                        }
-                        self.sizing.learn(page.shown, page.body.len());
-                        retry.is_within_window |= found_new && pull.findings.is_some();
+            match reading.poll.next_action() {
+                Action::Ask(request) => reading.ask(request).await?,
+                Action::Emit(page) => {
+                    if !reading.emit(page).await? {
+                        return Ok(None);
                     }
-                    let reserved = reservation.take();
-                    if found_new || !page.excluded.is_empty() {
-                        let reserved = match reserved {
-                            Some(reserved) => reserved,
-                            None => budget.reserve(page.body.len() * EXPANSION).await,
-                        };
-                        if pages.send(Box::new((page, reserved))).await.is_err() {
-                            return Ok(None);
-                        }
-                    }
-                    continue;
                 }
-                Action::Done(context) => {
-                    *self.learned = poll.learned();
-                    meter.set_console_failure(self.other_failure.clone());
-                    let heard = poll.take_heard();
-                    return Ok(Some(Polled { context, end: poll.into_end(), heard }));
-                }
-            };
-            // A sleep of no time takes a millisecond, and wakes the lane once more.
-            if !request.pause().is_zero() {
-                sleep(request.pause()).await;
-            }
-            if request.is_page()
-                && let Err(full) = self.lane.memory.set(poll.remembered())
-            {
-                meter.set_console_failure(Some(LaneState::of_console(&full)));
-                return Err(full);
-            }
-            let mut permit = client.permit_for(&meter.lane).await;
-            let is_page = request.is_page();
-            let total = budget.total();
-            share = budget.share();
-            let mut plan = self.sizing.plan(share, total, budget.is_proven() || !found_new);
-            if is_page {
-                let asked = Instant::now();
-                let reserved = self.reserve(&mut plan, enricher.as_ref(), share).await;
-                reservation = Some(reserved);
-                if asked.elapsed() > LONGEST_TURN {
-                    // Lanes that waited for memory together must not ask together.
-                    permit = client.permit_for(&meter.lane).await;
-                }
-            }
-            let answer = request.with_size(plan.limit, plan.max_body).send(client, permit, Some(meter)).await;
-            if is_page && matches!(answer, Err(ConsoleError::TooLarge(_))) {
-                reservation = None;
-                if self.sizing.too_large(plan, total) {
-                    continue;
-                }
-            }
-            if let Err(error) = poll.answered(answer, client.latest_time()) {
-                reservation = None;
-                self.failed(error, &mut retry).await?;
+                Action::Done(context) => return Ok(Some(reading.end(context))),
             }
         }
     }
@@ -290,6 +232,97 @@ impl PullStage<'_> {
         let failure = Failure::from(error).with_reason(reason);
         meter.set_console_failure(Some(LaneState::of_console(&failure)));
         failure
+    }
+}
+
+/// A poll that is under way.
+struct Reading<'a> {
+    stage: PullStage<'a>,
+    poll: Poll,
+    enricher: Option<Enricher<'a>>,
+    retry: RetryState,
+    /// The last page had new records. One without costs the sink nothing, so that the next one need not be small for
+    /// its sake.
+    found_new: bool,
+    /// The lane's share of the budget when it asked last.
+    share: usize,
+    /// For the page that was asked for last.
+    reservation: Option<Reservation>,
+    pages: mpsc::Sender<PulledPage>,
+}
+
+impl Reading<'_> {
+    /// Sends a request within the limits of rate and memory, and gives its answer to the poll.
+    async fn ask(&mut self, request: Request) -> Result<(), Failure> {
+        let Lane { client, budget, delivery, memory, .. } = self.stage.lane;
+        let meter = &delivery.meter;
+        // A sleep of no time takes a millisecond, and wakes the lane once more.
+        if !request.pause().is_zero() {
+            sleep(request.pause()).await;
+        }
+        let is_page = request.is_page();
+        if is_page && let Err(full) = memory.set(self.poll.remembered()) {
+            meter.set_console_failure(Some(LaneState::of_console(&full)));
+            return Err(full);
+        }
+        let mut permit = client.permit_for(&meter.lane).await;
+        let total = budget.total();
+        self.share = budget.share();
+        let mut plan = self.stage.sizing.plan(self.share, total, budget.is_proven() || !self.found_new);
+        if is_page {
+            let asked = Instant::now();
+            self.reservation = Some(self.stage.reserve(&mut plan, self.enricher.as_ref(), self.share).await);
+            if asked.elapsed() > LONGEST_TURN {
+                // Lanes that waited for memory together must not ask together.
+                permit = client.permit_for(&meter.lane).await;
+            }
+        }
+        let answer = request.with_size(plan.limit, plan.max_body).send(client, permit, Some(meter)).await;
+        if is_page && matches!(answer, Err(ConsoleError::TooLarge(_))) {
+            self.reservation = None;
+            if self.stage.sizing.too_large(plan, total) {
+                return Ok(());
+            }
+        }
+        if let Err(error) = self.poll.answered(answer, client.latest_time()) {
+            self.reservation = None;
+            self.stage.failed(error, &mut self.retry).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a page on, with its reservation. False when the lane has ended the session.
+    async fn emit(&mut self, mut page: Page) -> Result<bool, Failure> {
+        let Lane { budget, delivery, pull, .. } = self.stage.lane;
+        self.found_new = !page.records.is_empty();
+        if !page.cut {
+            if let Some(enricher) = &self.enricher
+                && let Err(refusal) = enricher.enrich(&mut page, self.share, &mut self.stage.random).await
+            {
+                return Err(self.stage.refused(refusal).await);
+            }
+            if self.retry.answered(self.found_new, &mut self.stage.random) {
+                delivery.meter.set_failure_of_other_pass(self.stage.other_failure.clone());
+            }
+            self.stage.sizing.learn(page.shown, page.body.len());
+            self.retry.is_within_window |= self.found_new && pull.findings.is_some();
+        }
+        let reserved = self.reservation.take();
+        if !self.found_new && page.excluded.is_empty() {
+            return Ok(true);
+        }
+        let reserved = match reserved {
+            Some(reserved) => reserved,
+            None => budget.reserve(page.body.len() * EXPANSION).await,
+        };
+        Ok(self.pages.send(Box::new((page, reserved))).await.is_ok())
+    }
+
+    fn end(mut self, context: PollContext) -> Polled {
+        *self.stage.learned = self.poll.learned();
+        self.stage.lane.delivery.meter.set_console_failure(self.stage.other_failure.clone());
+        let heard = self.poll.take_heard();
+        Polled { context, end: self.poll.into_end(), heard }
     }
 }
 

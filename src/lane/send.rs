@@ -16,6 +16,7 @@ use super::checkpoint_writer::CheckpointWriter;
 use super::lane_checkpoint::LaneCheckpoint;
 use super::pending_batch::PendingBatch;
 use super::pull::Polled;
+use super::verdict::{Side, SideFailure};
 use crate::checkpoint::{CheckpointUpdate, JournalChange};
 use crate::failure::Failure;
 use crate::record::Timestamp;
@@ -40,8 +41,10 @@ pub struct SendStage<'a> {
     passes: &'a [Pass],
     checkpoint: &'a mut LaneCheckpoint,
     writer: &'a mut CheckpointWriter,
+    /// The sink was unavailable, and this session finds out whether it works again.
+    is_probing: bool,
     random: fastrand::Rng,
-    deliveries: JoinSet<Result<(), DeliveryError>>,
+    deliveries: JoinSet<Delivered>,
     /// The batches in flight, oldest first.
     in_flight: VecDeque<InFlightBatch>,
     stop: CancellationToken,
@@ -53,91 +56,68 @@ struct InFlightBatch {
     watermark: Option<Timestamp>,
     /// None once it is delivered.
     pending: Option<Arc<PendingBatch>>,
-    committed: Committed,
 }
 
-/// The checkpoint that a transactional sink committed last with events of a batch, and the number of these events.
-type Committed = Arc<Mutex<Option<(usize, LaneCheckpoint)>>>;
+/// How the delivery of a batch has ended.
+struct Delivered {
+    result: Result<(), DeliveryError>,
+    committed: Option<Committed>,
+}
+
+/// The checkpoint that a transactional sink committed last with events of a batch.
+struct Committed {
+    /// The number of these events.
+    events: usize,
+    checkpoint: LaneCheckpoint,
+}
+
+/// What the stage waits for besides batches and deliveries.
+struct Timers {
+    is_refusing: bool,
+    /// Neither sink nor store has answered for a while since then: nothing new is reserved.
+    silent_at: Option<Instant>,
+    is_silent: bool,
+    /// The session ends then.
+    give_up_at: Option<Instant>,
+    /// Because of the store, and not of the sink.
+    gives_up_store: bool,
+}
 
 impl<'a> SendStage<'a> {
     pub fn new(
         lane: &'a Lane,
-        sink: Option<Arc<dyn TransactionalSink>>,
         passes: &'a [Pass],
         checkpoint: &'a mut LaneCheckpoint,
         writer: &'a mut CheckpointWriter,
+        is_probing: bool,
         random: fastrand::Rng,
     ) -> Self {
-        let (deliveries, in_flight, stop) = Default::default();
-        Self { lane, sink, passes, checkpoint, writer, random, deliveries, in_flight, stop }
+        Self {
+            lane,
+            sink: lane.transactional_sink(),
+            passes,
+            checkpoint,
+            writer,
+            is_probing,
+            random,
+            deliveries: JoinSet::new(),
+            in_flight: VecDeque::new(),
+            stop: CancellationToken::new(),
+        }
     }
 
-    /// Delivers batches until there are no more and all of them are settled. `is_probing`: the sink was unavailable,
-    /// and this session finds out whether it works again.
+    /// Says to a transactional sink that batches may follow, until the result is dropped.
+    pub fn enter(&self) -> Option<Box<dyn Send>> {
+        self.sink.as_ref().map(|sink| sink.enter())
+    }
+
+    /// Delivers batches until there are no more and all of them are settled.
     ///
     /// # Errors
     /// Why the lane has to return to its checkpoint. What the sink settled is in the checkpoint then.
-    pub async fn run(
-        &mut self,
-        mut mapped: mpsc::Receiver<Arc<PendingBatch>>,
-        is_probing: bool,
-    ) -> Result<(), DeliveryError> {
-        let Lane { budget, delivery, concurrency, .. } = self.lane;
-        delivery.health.clear_refusing();
-        let mut is_mapped = false;
-        let end = loop {
-            if is_mapped && self.in_flight.is_empty() {
-                break Ok(());
-            }
-            if self.writer.is_superseded() {
-                break Err(Failure::Superseded("another process has the lane".to_owned()).into());
-            }
-            if self.writer.is_refused() {
-                break Err(Failure::Misconfigured("the checkpoint is refused".to_owned()).into());
-            }
-            let SinkAnswers { refusing_since, silent_since, .. } = delivery.health.answers();
-            let stalled_since = self.writer.stalled_since();
-            let silent_since = [silent_since, stalled_since].into_iter().flatten().min();
-            let silent_from = silent_since.map(|since| since + SILENCE);
-            let is_silent = silent_from.is_some_and(|from| from <= Instant::now());
-            budget.pause(refusing_since.is_some() || is_silent || !self.writer.may_send());
-            let timeout = if is_probing && !budget.is_proven() { Duration::ZERO } else { SINK_TIMEOUT };
-            let store_timeout = stalled_since.map(|since| since + SINK_TIMEOUT);
-            let give_up_at = refusing_since.map(|since| since + timeout).into_iter().chain(store_timeout).min();
-            // A write that hangs is noticed then.
-            let is_writing = self.writer.has_changes();
-            let accepts_more = !is_mapped && self.in_flight.len() < *concurrency && self.writer.may_send();
-            let in_flight = !self.in_flight.is_empty();
-            // Biased, so that a simulated schedule replays: what has ended comes first, new work last.
-            tokio::select! {
-                biased;
-                Some(done) = self.deliveries.join_next_with_id() => {
-                    if let Err(error) = self.on_delivered(done) {
-                        if let Failure::Superseded(reason) = error.failure() {
-                            delivery.meter.superseded(reason);
-                        }
-                        break Err(error);
-                    }
-                }
-                () = self.writer.write_due(self.checkpoint, in_flight) => {}
-                () = delivery.health.changed() => {}
-                () = sleep_until(silent_from.unwrap_or_else(Instant::now)), if silent_from.is_some() && !is_silent => {}
-                () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => {
-                    let is_store = give_up_at == store_timeout;
-                    let what = if is_store { "state store" } else { "sink" };
-                    let reason = format!("the {what} has accepted nothing for a while");
-                    if is_store {
-                        self.writer.stalled(reason.clone());
-                    }
-                    break Err(Failure::Transient { reason, after: Some(delivery.throttle.blocked_for()) }.into());
-                }
-                next = mapped.recv(), if accepts_more => match next {
-                    Some(pending) => self.spawn_delivery(pending),
-                    None => is_mapped = true,
-                },
-                () = sleep(SILENCE), if is_writing => {}
-            }
-        };
+    pub async fn run(&mut self, mut mapped: mpsc::Receiver<Arc<PendingBatch>>) -> Result<(), SideFailure> {
+        self.lane.delivery.health.clear_refusing();
+        let end = self.deliver_all(&mut mapped).await;
         // The batches that were not sent give their bytes back at once.
         drop(mapped);
         // Waits for the attempts that are under way, and adds what they settle to the checkpoint.
@@ -146,8 +126,66 @@ impl<'a> SendStage<'a> {
             // The session has ended already.
             let _ = self.on_delivered(done);
         }
-        budget.pause(false);
+        self.lane.budget.pause(false);
         end
+    }
+
+    async fn deliver_all(&mut self, mapped: &mut mpsc::Receiver<Arc<PendingBatch>>) -> Result<(), SideFailure> {
+        let Lane { budget, delivery, concurrency, .. } = self.lane;
+        let mut is_mapped = false;
+        while !is_mapped || !self.in_flight.is_empty() {
+            let timers = self.timers();
+            budget.pause(timers.is_refusing || timers.is_silent || !self.writer.may_send());
+            let accepts_more = !is_mapped && self.in_flight.len() < *concurrency && self.writer.may_send();
+            let has_in_flight = !self.in_flight.is_empty();
+            // A write that hangs is noticed then.
+            let is_writing = self.writer.has_changes();
+            // Biased, so that a simulated schedule replays: what has ended comes first, new work last.
+            tokio::select! {
+                biased;
+                Some(done) = self.deliveries.join_next_with_id() => self.on_delivered(done)?,
+                written = self.writer.write_due(self.checkpoint, has_in_flight) => {
+                    written.map_err(|failure| SideFailure { side: Side::Store, failure })?;
+                }
+                () = delivery.health.changed() => {}
+                () = at(timers.silent_at), if !timers.is_silent => {}
+                () = at(timers.give_up_at) => return Err(self.give_up(timers.gives_up_store)),
+                next = mapped.recv(), if accepts_more => match next {
+                    Some(pending) => self.spawn_delivery(pending),
+                    None => is_mapped = true,
+                },
+                () = sleep(SILENCE), if is_writing => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn timers(&self) -> Timers {
+        let Lane { budget, delivery, .. } = self.lane;
+        let SinkAnswers { refusing_since, silent_since, .. } = delivery.health.answers();
+        let stalled_since = self.writer.stalled_since();
+        let silent_at = [silent_since, stalled_since].into_iter().flatten().min().map(|since| since + SILENCE);
+        let patience = if self.is_probing && !budget.is_proven() { Duration::ZERO } else { SINK_TIMEOUT };
+        let store_timeout = stalled_since.map(|since| since + SINK_TIMEOUT);
+        let give_up_at = refusing_since.map(|since| since + patience).into_iter().chain(store_timeout).min();
+        Timers {
+            is_refusing: refusing_since.is_some(),
+            silent_at,
+            is_silent: silent_at.is_some_and(|at| at <= Instant::now()),
+            give_up_at,
+            gives_up_store: give_up_at == store_timeout,
+        }
+    }
+
+    /// Neither has accepted anything for too long.
+    fn give_up(&mut self, is_store: bool) -> SideFailure {
+        let what = if is_store { "state store" } else { "sink" };
+        let reason = format!("the {what} has accepted nothing for a while");
+        if is_store {
+            self.writer.stalled(reason.clone());
+        }
+        let after = Some(self.lane.delivery.throttle.blocked_for());
+        SideFailure { side: Side::Sink, failure: Failure::Transient { reason, after } }
     }
 
     fn spawn_delivery(&mut self, pending: Arc<PendingBatch>) {
@@ -166,37 +204,47 @@ impl<'a> SendStage<'a> {
             }
             return;
         }
-        let committed = Committed::default();
-        let transaction = self.sink.clone().map(|sink| {
-            let journal = self.writer.journal_change(self.checkpoint);
-            let before = self.checkpoint.clone();
-            let passes = self.passes.to_vec();
-            let pending = pending.clone();
-            let now = delivery.clock.now();
-            let committed = committed.clone();
-            let update = move |settled: &[usize]| {
-                let (checkpoint, update) = covering(&before, &journal, &passes, &pending, settled, now);
-                *committed.lock() = Some((settled.len(), checkpoint));
-                update
-            };
-            Transaction { sink, update: Box::new(update) }
-        });
         let sent = pending.clone();
         let random = self.random.fork();
         let stop = self.stop.clone();
-        let delivering =
-            async move { delivery.deliver(&sent.batch, &sent.settled, random, transaction.as_ref(), &stop).await };
+        let covering = self.sink.clone().map(|sink| (sink, self.covering(&pending)));
+        let delivering = async move {
+            let committed = Mutex::new(None);
+            let update;
+            let transaction = match &covering {
+                Some((sink, covering)) => {
+                    update = |settled: &[usize]| {
+                        let (checkpoint, update) = covering.update(settled);
+                        *committed.lock() = Some(Committed { events: settled.len(), checkpoint });
+                        update
+                    };
+                    Some(Transaction { sink: sink.clone(), update: &update })
+                }
+                None => None,
+            };
+            let result = delivery.deliver(&sent.batch, &sent.settled, random, transaction.as_ref(), &stop).await;
+            drop(transaction);
+            Delivered { result, committed: committed.into_inner() }
+        };
         // For its log lines: a task does not inherit the span of the lane.
         let task = self.deliveries.spawn(delivering.in_current_span()).id();
-        self.in_flight.push_back(InFlightBatch { task, context, watermark, pending: Some(pending), committed });
+        self.in_flight.push_back(InFlightBatch { task, context, watermark, pending: Some(pending) });
+    }
+
+    /// For the batch that is sent next.
+    fn covering(&mut self, pending: &Arc<PendingBatch>) -> Covering {
+        Covering {
+            journal: self.writer.journal_change(self.checkpoint),
+            before: self.checkpoint.clone(),
+            passes: self.passes.to_vec(),
+            pending: pending.clone(),
+            now: self.lane.delivery.clock.now(),
+        }
     }
 
     /// Adds what was settled of a batch to the checkpoint.
-    fn on_delivered(
-        &mut self,
-        done: Result<(task::Id, Result<(), DeliveryError>), JoinError>,
-    ) -> Result<(), DeliveryError> {
-        let (id, delivered) = match done.map_err(JoinError::try_into_panic) {
+    fn on_delivered(&mut self, done: Result<(task::Id, Delivered), JoinError>) -> Result<(), DeliveryError> {
+        let (id, Delivered { result, committed }) = match done.map_err(JoinError::try_into_panic) {
             Ok(done) => done,
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
             Err(Err(_)) => return Ok(()),
@@ -205,16 +253,15 @@ impl<'a> SendStage<'a> {
         let pending = place.and_then(|place| self.in_flight[place].pending.clone());
         let (Some(place), Some(pending)) = (place, pending) else { return Ok(()) };
         let settled = pending.settled.indices(true);
-        let committed = self.in_flight[place].committed.lock().take();
-        match committed.filter(|(events, _)| delivered.is_ok() && *events == settled.len()) {
+        match committed.filter(|committed| result.is_ok() && committed.events == settled.len()) {
             // The lane goes on from what is stored: its journal is longer by this batch.
-            Some((_, committed)) => *self.checkpoint = committed,
+            Some(Committed { checkpoint, .. }) => *self.checkpoint = checkpoint,
             None => self.checkpoint.settle(self.passes, &pending, &settled, self.lane.delivery.clock.now()),
         }
         if !settled.is_empty() {
-            self.writer.events_settled(delivered.is_ok());
+            self.writer.events_settled(result.is_ok());
         }
-        delivered?;
+        result?;
         self.lane.budget.set_proven(true);
         self.in_flight[place].pending = None;
         while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.pending.is_none()) {
@@ -261,7 +308,10 @@ impl<'a> SendStage<'a> {
     }
 
     /// Stores how the poll has ended. Everything that it returned is settled.
-    pub async fn finish(&mut self, polled: &Polled) {
+    ///
+    /// # Errors
+    /// If the checkpoint could not be written, and another attempt would not help.
+    pub async fn finish(&mut self, polled: &Polled) -> Result<(), Failure> {
         let Polled { context, end, heard } = polled;
         let context = *context;
         if let (PollEnd::Complete, Some(heard)) = (end, heard) {
@@ -282,34 +332,48 @@ impl<'a> SendStage<'a> {
             report(&self.lane.delivery.meter.lane, &self.checkpoint.position);
         }
         while !self.writer.is_idle() {
-            self.writer.write_due(self.checkpoint, false).await;
+            self.writer.write_due(self.checkpoint, false).await?;
         }
+        Ok(())
     }
 }
 
-/// The checkpoint that a transactional sink commits with these events of a batch. No other batch is in flight, so it
+/// Makes the checkpoints that a transactional sink commits with events of a batch. No other batch is in flight, so each
 /// adds to what was known `before` the batch. A batch that is split has several, which all begin there. So none of them
 /// removes a segment that was needed before the batch: a later one may still need it.
-fn covering(
-    before: &LaneCheckpoint,
-    journal: &JournalChange,
-    passes: &[Pass],
-    pending: &PendingBatch,
-    settled: &[usize],
+struct Covering {
+    before: LaneCheckpoint,
+    journal: JournalChange,
+    passes: Vec<Pass>,
+    pending: Arc<PendingBatch>,
     now: Timestamp,
-) -> (LaneCheckpoint, CheckpointUpdate) {
-    let mut checkpoint = before.clone();
-    let mut journal = journal.clone();
-    checkpoint.settle(passes, pending, settled, now);
-    if let Some(watermark) = pending.watermark()
-        && settled.len() == pending.batch.len()
-    {
-        checkpoint.position.advance(passes, pending.context, watermark);
+}
+
+impl Covering {
+    /// The checkpoint that is true once the events at these indices are settled, and its stored form.
+    fn update(&self, settled: &[usize]) -> (LaneCheckpoint, CheckpointUpdate) {
+        let Self { passes, pending, now, .. } = self;
+        let mut checkpoint = self.before.clone();
+        let mut journal = self.journal.clone();
+        checkpoint.settle(passes, pending, settled, *now);
+        if let Some(watermark) = pending.watermark()
+            && settled.len() == pending.batch.len()
+        {
+            checkpoint.position.advance(passes, pending.context, watermark);
+        }
+        journal.appends.append(&mut checkpoint.take_appends(*now));
+        let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
+        checkpoint.ledger.forget_released(&update.journal.dropped);
+        (checkpoint, update)
     }
-    journal.appends.append(&mut checkpoint.take_appends(now));
-    let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
-    checkpoint.ledger.forget_released(&update.journal.dropped);
-    (checkpoint, update)
+}
+
+/// Never, if there is no time.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Sets the metrics of the lane's position.

@@ -18,7 +18,7 @@ impl Lane {
     pub(super) async fn try_open(&self) -> Result<LaneCheckpoint, Failure> {
         // A claim would take the checkpoint from the worker that has the shard by now.
         if self.delivery.deadline.has_passed() {
-            return Err(Failure::Superseded("the lease of the lane's shard was not renewed in time".to_owned()));
+            return Err(Failure::transient("the lease of the lane's shard was not renewed in time"));
         }
         let (backend, copies) = self.backends();
         let stored = claim(&*backend, copies.as_deref(), &self.key).await?;

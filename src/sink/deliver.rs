@@ -60,12 +60,12 @@ pub struct Delivery {
 }
 
 /// Returns the checkpoint that covers the events at these indices of the batch.
-pub type UpdateFor = dyn Fn(&[usize]) -> CheckpointUpdate + Send + Sync;
+pub type UpdateFor<'a> = dyn Fn(&[usize]) -> CheckpointUpdate + Send + Sync + 'a;
 
 /// Commits batches with the lane's checkpoint, for a transactional sink.
-pub struct Transaction {
+pub struct Transaction<'a> {
     pub sink: Arc<dyn TransactionalSink>,
-    pub update: Box<UpdateFor>,
+    pub update: &'a UpdateFor<'a>,
 }
 
 struct BatchDelivery<'a> {
@@ -84,7 +84,7 @@ struct BatchDelivery<'a> {
     oversized: Vec<Refusal>,
     random: fastrand::Rng,
     waits: FullJitter,
-    transaction: Option<&'a Transaction>,
+    transaction: Option<&'a Transaction<'a>>,
     stop: &'a CancellationToken,
     /// When the last attempt began.
     attempted_at: Instant,
@@ -110,7 +110,7 @@ impl Delivery {
         batch: &Batch,
         settled: &Settled,
         random: fastrand::Rng,
-        transaction: Option<&Transaction>,
+        transaction: Option<&Transaction<'_>>,
         stop: &CancellationToken,
     ) -> Result<(), DeliveryError> {
         let lane = &self.meter.lane;
@@ -141,7 +141,7 @@ impl Delivery {
         batch: &Batch,
         settled: &Settled,
         mut random: fastrand::Rng,
-        transaction: Option<&Transaction>,
+        transaction: Option<&Transaction<'_>>,
         stop: &CancellationToken,
     ) -> Result<usize, DeliveryError> {
         let waits = self.waits(&mut random);

@@ -260,10 +260,18 @@ impl Meter {
         self.lane.set_state(self.clock.now(), LaneState::Starting);
     }
 
-    /// Another process owns the lane and writes its checkpoint.
-    pub fn superseded(&self, by: &dyn std::fmt::Display) {
+    /// The lane's checkpoint was read. Nothing else has succeeded if it failed before.
+    pub fn store_recovered(&self) {
+        let has_failed = self.failures.lock().store.is_some();
+        if has_failed {
+            self.set_store_failure(None);
+        }
+    }
+
+    /// Another process has the lane, or it is unknown what was committed. `reason` says which.
+    pub fn taken_over(&self, reason: &str) {
         self.telemetry.process().checkpoint_conflicts().inc();
-        self.set_store_failure(Some(LaneState::Stopped(by.to_string())));
+        self.set_store_failure(Some(LaneState::Stopped(reason.to_owned())));
     }
 
     /// Sets the failure of the sink or of the dead-letter store; `None` clears it.

@@ -33,23 +33,23 @@ const PROGRESS_CHECK: Duration = Duration::from_secs(1);
 /// Keeps one lane running until it is asked to stop.
 #[derive(Debug)]
 pub struct LaneRunner {
-    pub spec: Arc<LaneSpec>,
-    pub context: Arc<WorkerContext>,
+    spec: Arc<LaneSpec>,
+    context: Arc<WorkerContext>,
     /// Asks the lane to drain. The lane is aborted after the shutdown timeout.
-    pub stop: CancellationToken,
+    stop: CancellationToken,
     /// Aborts the lane at once: another worker has it.
-    pub abort: CancellationToken,
+    abort: CancellationToken,
     /// End of the time in which the lane may deliver.
-    pub deadline: Deadline,
+    deadline: Deadline,
     /// The shard of the lane's pipeline.
-    pub shard: u32,
+    shard: u32,
     /// Wait before anything else: another worker may still be draining this lane.
-    pub start_after: Duration,
-    pub waits: StartWaits,
+    start_after: Duration,
+    waits: StartWaits,
     /// If set, the lane ends when it has caught up, or when it made no progress for this long.
-    pub once_timeout: Option<Duration>,
+    once_timeout: Option<Duration>,
     /// Set for a lane that runs next to the worker's lanes. Boxed: few do.
-    pub detached: Option<Box<DetachedLane>>,
+    detached: Option<Box<DetachedLane>>,
 }
 
 /// What a lane that runs next to a worker's lanes does not share with them.
@@ -65,6 +65,42 @@ pub struct DetachedLane {
 }
 
 impl LaneRunner {
+    /// For a lane that begins at once, may always deliver, and goes on until it is asked to stop.
+    pub fn of(spec: Arc<LaneSpec>, context: Arc<WorkerContext>, stop: CancellationToken) -> Box<Self> {
+        Box::new(Self {
+            spec,
+            context,
+            stop,
+            abort: CancellationToken::new(),
+            deadline: Deadline::default(),
+            shard: 0,
+            start_after: Duration::ZERO,
+            waits: StartWaits::default(),
+            once_timeout: None,
+            detached: None,
+        })
+    }
+
+    /// The lane ends when it has caught up, or when it made no progress for this long.
+    pub fn once(self: Box<Self>, timeout: Duration) -> Box<Self> {
+        Box::new(Self { once_timeout: Some(timeout), ..*self })
+    }
+
+    /// The lane runs next to the worker's lanes.
+    pub fn detached(self: Box<Self>, lane: DetachedLane) -> Box<Self> {
+        Box::new(Self { detached: Some(Box::new(lane)), ..*self })
+    }
+
+    /// The lane runs while this worker has its shard.
+    pub fn in_shard(self: Box<Self>, shard: u32, abort: CancellationToken, deadline: Deadline) -> Box<Self> {
+        Box::new(Self { shard, abort, deadline, ..*self })
+    }
+
+    /// The lane begins later.
+    pub fn after(self: Box<Self>, start_after: Duration, waits: StartWaits) -> Box<Self> {
+        Box::new(Self { start_after, waits, ..*self })
+    }
+
     /// Runs the lane after `previous`, the lane of the same name, has ended.
     pub async fn run(self: Box<Self>, previous: Option<JoinHandle<LaneEnd>>) -> LaneEnd {
         if let Some(previous) = previous {
@@ -136,7 +172,7 @@ impl LaneRunner {
                         }
                     };
                     match ended {
-                        Ok(LaneEnd::Superseded) if self.detached.is_none() => {
+                        Ok(LaneEnd::TakenOver) if self.detached.is_none() => {
                             meter.lane.requeue_in_flight();
                             self.context.renames.forget_listing().await;
                             delay = Some(RESTART_DELAY_AFTER_CONFLICT);

@@ -13,11 +13,9 @@ use super::context::WorkerContext;
 use super::lane_runner::LaneRunner;
 use super::owners::read_files;
 use super::spec::LaneSpec;
-use super::start_times::StartWaits;
 use super::{Options, StartError};
 use crate::lane::LaneEnd;
 use crate::pipeline::Problem;
-use crate::sink::Deadline;
 use crate::state::LaneId;
 use crate::telemetry::{LaneMetrics, Telemetry};
 
@@ -95,18 +93,7 @@ pub async fn run_once(
             let id = spec.id.clone();
             let metrics = context.meter(&spec).lane;
             waiting.0.lock().insert(id.clone(), metrics.clone());
-            let runner = Box::new(LaneRunner {
-                spec,
-                context,
-                stop,
-                abort: CancellationToken::new(),
-                deadline: Deadline::default(),
-                shard: 0,
-                start_after: Duration::ZERO,
-                waits: StartWaits::default(),
-                once_timeout: Some(once_timeout),
-                detached: None,
-            });
+            let runner = LaneRunner::of(spec, context, stop).once(once_timeout);
             let exit = tokio::spawn(runner.run(None)).await;
             waiting.0.lock().remove(&id);
             LaneReport { id, complete: matches!(exit, Ok(LaneEnd::Complete)), metrics }

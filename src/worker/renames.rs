@@ -261,10 +261,10 @@ impl Renames {
                     let state = LaneState::of_store(&failure);
                     lane.spec.span().in_scope(|| lane.meter.set_store_failure(Some(state)));
                     has_failed = true;
-                    refusals.count(&failure);
-                    if lane.once && refusals.end_a_run() {
+                    if lane.once && refusals.end_a_run_with(&failure) {
                         return None;
                     }
+                    refusals.count(&failure);
                     RETRY
                 }
             };

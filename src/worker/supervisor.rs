@@ -455,18 +455,9 @@ impl Supervisor {
         for spec in new {
             let previous = self.ending.remove(&spec.id);
             let stop = CancellationToken::new();
-            let runner = Box::new(LaneRunner {
-                start_after,
-                waits: self.context.start_waits(starting, &spec),
-                spec: spec.clone(),
-                context: self.context.clone(),
-                stop: stop.clone(),
-                abort: owned.abort.clone(),
-                deadline: owned.deadline.clone(),
-                shard,
-                once_timeout: None,
-                detached: None,
-            });
+            let runner = LaneRunner::of(spec.clone(), self.context.clone(), stop.clone())
+                .in_shard(shard, owned.abort.clone(), owned.deadline.clone())
+                .after(start_after, self.context.start_waits(starting, &spec));
             running.lanes.push(RunningLane { spec, stop, runner: owned.lanes.spawn(runner.run(previous)) });
         }
         if running.lanes.is_empty() {

@@ -116,7 +116,7 @@ async fn a_store_that_cannot_be_written_stops_sending_until_it_can() {
 async fn a_run_ends_when_its_checkpoint_is_refused() {
     // While batches are sent, or at the end, when all of them are delivered.
     for checkpoint_interval in [Duration::ZERO, Duration::from_secs(3_600)] {
-        for expected in [LaneEnd::Refused, LaneEnd::Superseded] {
+        for expected in [LaneEnd::Refused, LaneEnd::TakenOver] {
             let harness = LaneHarness::new(|setup| setup.activities = 1_000);
             let sink = MemorySink::accepting(harness.clock);
             let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
@@ -259,7 +259,7 @@ async fn a_lane_whose_checkpoint_is_another_process_s_sends_nothing_more() {
     sleep(Duration::from_secs(20)).await;
     harness.store.hand_over();
     let before = sink.total();
-    assert_eq!(running.task.await.unwrap(), LaneEnd::Superseded);
+    assert_eq!(running.task.await.unwrap(), LaneEnd::TakenOver);
     assert!(0 < before && before < 3_000);
     assert!(sink.total() <= before + 5 * 100, "what was on its way, and not {}", sink.total() - before);
     assert!(matches!(running.metrics.state(), LaneState::Stopped(_)), "{:?}", running.metrics.state());
@@ -272,7 +272,7 @@ async fn a_lane_whose_checkpoint_is_another_process_s_sends_nothing_more() {
     harness.store.hand_over();
     assert_eq!(
         tokio::time::timeout(Duration::from_secs(3_600), running.task).await.unwrap().unwrap(),
-        LaneEnd::Superseded
+        LaneEnd::TakenOver
     );
 }
 

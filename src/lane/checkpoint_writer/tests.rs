@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::checkpoint::LaneId;
 use crate::checkpoint::ledger::Ledger;
+use crate::lane::LaneEnd;
 use crate::record::{Stream, Timestamp};
 use crate::source::SourcePosition;
 use crate::state::FileStore;
@@ -85,16 +86,19 @@ fn writer_with_seed(
     let text = "1d".into();
     let ledger = Ledger::begin(since, String::new(), false);
     let checkpoint = LaneCheckpoint::begin(host, scope, text, since, position, ledger);
-    (store, CheckpointWriter { main, copy: None, once: false }, checkpoint)
+    (store, CheckpointWriter { main, copy: None }, checkpoint)
 }
 
 fn saved(store: &Memory) -> Vec<u64> {
     store.saved.lock().unwrap().clone()
 }
 
-async fn took(future: impl Future<Output = ()>) -> Option<Duration> {
+async fn took(future: impl Future<Output = Result<(), Failure>>) -> Option<Duration> {
     let begun = Instant::now();
-    timeout(HOUR, future).await.ok().map(|()| begun.elapsed())
+    timeout(HOUR, future).await.ok().map(|written| {
+        assert_eq!(written, Ok(()));
+        begun.elapsed()
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,16 +130,16 @@ async fn a_store_has_refused_after_three_refusals_in_a_row() {
         || StateError::Io { action: "write", path: "/state".into(), source: ErrorKind::PermissionDenied.into() };
     let failures = || [denied(), denied(), full(), denied(), denied(), denied(), denied()];
     let (store, mut writer, mut checkpoint) = new_writer(failures(), Duration::ZERO);
-    writer.once = true;
+    writer.main.mode.once = true;
     writer.events_settled(true);
-    writer.flush(&mut checkpoint).await;
-    assert!(writer.is_refused() && writer.has_changes());
+    let refused = writer.flush(&mut checkpoint).await;
+    assert!(matches!(refused, Err(Failure::Misconfigured(_))), "{refused:?}");
     assert_eq!((store.failures.lock().unwrap().len(), saved(&store).len()), (1, 0));
 
     let (store, mut writer, mut checkpoint) = new_writer(failures(), Duration::ZERO);
     writer.events_settled(true);
-    writer.flush(&mut checkpoint).await;
-    assert!(!writer.is_refused() && !writer.has_changes());
+    assert_eq!(writer.flush(&mut checkpoint).await, Ok(()));
+    assert!(!writer.has_changes());
     assert_eq!(saved(&store).len(), 1);
 }
 
@@ -151,7 +155,7 @@ async fn lanes_that_wrote_together_do_not_write_together_again() {
             writer.moved_on();
             let due = writer.main.due().unwrap();
             counts[(due - writer.main.saved_at).as_secs() as usize / 60] += 1;
-            writer.main.write(&mut checkpoint).await;
+            writer.main.write(&mut checkpoint).await.unwrap();
             writer.main.saved_at = begun;
         }
     }
@@ -177,17 +181,17 @@ async fn events_settled_during_a_write_are_in_the_next_checkpoint() {
         "a write that has begun continues"
     );
     assert!(writer.main.writing.is_none());
-    writer.flush(&mut checkpoint).await;
+    writer.flush(&mut checkpoint).await.unwrap();
     assert_eq!(saved(&store), [1, 2]);
     assert_eq!(took(writer.flush(&mut checkpoint)).await, Some(Duration::ZERO));
-    writer.main.flush_once(&mut checkpoint).await;
+    writer.main.flush_once(&mut checkpoint).await.unwrap();
     assert_eq!(saved(&store), [1, 2], "nothing is left to write");
     writer.events_settled(true);
-    writer.main.flush_once(&mut checkpoint).await;
+    writer.main.flush_once(&mut checkpoint).await.unwrap();
     assert_eq!(saved(&store), [1, 2, 2]);
     writer.events_settled(true);
     timeout(INTERVAL + second, writer.write_due(&mut checkpoint, false)).await.unwrap_err();
-    writer.main.flush_once(&mut checkpoint).await;
+    writer.main.flush_once(&mut checkpoint).await.unwrap();
     assert_eq!((saved(&store).len(), writer.main.writing.is_some()), (4, false), "a write that has begun ends");
 }
 
@@ -195,7 +199,7 @@ async fn events_settled_during_a_write_are_in_the_next_checkpoint() {
 async fn a_store_that_fails_is_tried_again_until_it_has_everything() {
     let (store, mut writer, mut checkpoint) = new_writer([full(), full(), full()], Duration::ZERO);
     writer.moved_on();
-    writer.write_due(&mut checkpoint, false).await;
+    writer.write_due(&mut checkpoint, false).await.unwrap();
     assert!(writer.main.failing.is_some(), "the lane must not send more");
     let wait = took(writer.write_due(&mut checkpoint, false)).await.unwrap();
     assert!(!wait.is_zero() && wait <= LONGEST_WAIT && saved(&store).is_empty(), "{wait:?}");
@@ -208,16 +212,17 @@ async fn a_store_that_fails_is_tried_again_until_it_has_everything() {
 /// Two processes have the lane. The one that gets a conflict writes nothing more.
 #[tokio::test(start_paused = true)]
 async fn a_lane_that_another_process_took_over_writes_nothing_more() {
-    let (store, mut writer, mut checkpoint) =
-        new_writer([StateError::Conflict { lane: lane(), owner: "another".to_owned() }], Duration::ZERO);
-    assert!(!writer.is_superseded());
-    writer.events_settled(true);
-    writer.flush(&mut checkpoint).await;
-    assert!(writer.is_superseded() && writer.main.failing.is_none());
-    writer.events_settled(true);
-    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
-    writer.flush(&mut checkpoint).await;
-    assert!(saved(&store).is_empty());
+    for (mode, follows) in [(false, Verdict::End(LaneEnd::TakenOver)), (true, Verdict::Reopen)] {
+        let (store, mut writer, mut checkpoint) =
+            new_writer([StateError::Conflict { lane: lane(), owner: "another".to_owned() }], Duration::ZERO);
+        writer.main.mode.reopens = mode;
+        writer.events_settled(true);
+        let failure = writer.flush(&mut checkpoint).await.unwrap_err();
+        assert_eq!(verdict(Side::Store, &failure, writer.main.mode, writer.refusals()), follows);
+        assert!(writer.main.failing.is_none());
+        assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
+        assert!(saved(&store).is_empty());
+    }
 }
 
 /// Without that, what a failed delivery kept as dead letters would be kept again after a kill, and so would a complete
@@ -230,7 +235,7 @@ async fn a_transactional_sink_gets_what_no_delivery_has_committed() {
         writer.copy = Some(Box::new(BackendWriter { is_copy: true, ..copy.main }));
         checkpoint.settled = 1;
         writer.events_settled(by_delivery);
-        writer.flush(&mut checkpoint).await;
+        writer.flush(&mut checkpoint).await.unwrap();
         assert_eq!(saved(&sink), if by_delivery { vec![] } else { vec![1] });
         assert_eq!(saved(&store), [1], "the copy follows");
     }
@@ -244,9 +249,9 @@ async fn a_copy_that_is_written_again_hides_no_failure_of_the_sink() {
     let meter = writer.main.meter.clone();
     writer.copy = Some(Box::new(BackendWriter { is_copy: true, meter: meter.clone(), ..copy.main }));
     writer.events_settled(false);
-    writer.write_due(&mut checkpoint, false).await;
+    writer.write_due(&mut checkpoint, false).await.unwrap();
     while saved(&store).is_empty() {
-        writer.copy.as_mut().unwrap().flush_once(&mut checkpoint).await;
+        writer.copy.as_mut().unwrap().flush_once(&mut checkpoint).await.unwrap();
     }
     assert!(matches!(meter.lane.state(), LaneState::Stopped(_)), "{:?}", meter.lane.state());
 }
@@ -264,10 +269,9 @@ async fn a_copy_is_written_although_another_process_requested_the_lane() {
         for settled in [5, 6] {
             checkpoint.settled = settled;
             writer.events_settled(true);
-            writer.main.write(&mut checkpoint).await;
+            writer.main.write(&mut checkpoint).await.unwrap();
         }
         assert_eq!(saved(&store), if by_hand { vec![] } else { vec![5, 6] });
-        assert!(!writer.is_superseded());
     }
 }
 
@@ -282,11 +286,11 @@ async fn the_journal_is_written_once_and_unneeded_segments_are_removed() {
     (0..300).for_each(|number| checkpoint.ledger.remember(now, number, now));
     let segment = directory.path().join("lanes/acme/activities/siem.journal/0");
     writer.events_settled(true);
-    writer.flush(&mut checkpoint).await;
+    writer.flush(&mut checkpoint).await.unwrap();
     assert!(segment.exists() && writer.main.appends.is_empty());
     checkpoint.ledger.restart(now, String::new(), true);
     assert_eq!(checkpoint.ledger.released(), [0]);
     writer.events_settled(true);
-    writer.flush(&mut checkpoint).await;
+    writer.flush(&mut checkpoint).await.unwrap();
     assert!(!segment.exists() && checkpoint.ledger.released().is_empty());
 }

@@ -33,6 +33,20 @@ fn pending_batch(times: &[Timestamp]) -> PendingBatch {
     PendingBatch { record_keys, newest, context, batch, ..PendingBatch::new(Stream::Activities) }
 }
 
+fn covering(
+    before: &LaneCheckpoint,
+    journal: &JournalChange,
+    passes: &[Pass],
+    pending: &Arc<PendingBatch>,
+    settled: &[usize],
+    now: Timestamp,
+) -> (LaneCheckpoint, CheckpointUpdate) {
+    let before = before.clone();
+    let journal = journal.clone();
+    let passes = passes.to_vec();
+    Covering { before, journal, passes, pending: pending.clone(), now }.update(settled)
+}
+
 /// A sink that commits the checkpoint with the events is given what is true once it has taken them.
 #[test]
 fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more() {
@@ -41,7 +55,7 @@ fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more
     before.settled = 5;
     before.ledger.release([7]);
     let times = [3, 2, 1].map(|minutes| start().minus(Duration::from_secs(60 * minutes)));
-    let pending = pending_batch(&times);
+    let pending = Arc::new(pending_batch(&times));
     let context = pending.context;
 
     let journal = JournalChange { appends: Vec::new(), dropped: vec![7] };
@@ -72,7 +86,7 @@ fn a_part_of_a_batch_removes_no_segment_that_was_needed_before_the_batch() {
     let needed: Vec<u64> = journal.appends.iter().map(|append| append.segment).collect();
 
     // Its watermark forgets the old keys, and with them their part of the journal.
-    let pending = pending_batch(&[start()]);
+    let pending = Arc::new(pending_batch(&[start()]));
     let (checkpoint, update) = covering(&before, &journal, &passes, &pending, &[0], start());
     let released = checkpoint.ledger.released();
     assert!(released.iter().any(|segment| needed.contains(segment)), "{needed:?}, {released:?}");

@@ -141,7 +141,7 @@ impl Case {
                 batch.label_last(Arc::new(site.into_iter().collect()));
             }
         }
-        let transaction = update.map(|update| Transaction { sink: self.sink.clone(), update: Box::new(update) });
+        let transaction = update.as_ref().map(|update| Transaction { sink: self.sink.clone(), update });
         let settled = Settled::none_of(events);
         let begun = Instant::now();
         let random = fastrand::Rng::with_seed(7);

@@ -19,7 +19,6 @@ use tracing::{Instrument, info, warn};
 
 use super::context::WorkerContext;
 use super::lane_runner::{DetachedLane, LaneRunner};
-use super::start_times::StartWaits;
 use super::usage::CommandUsage;
 use super::{LaneSpec, Options, StartError};
 use crate::checkpoint::{CheckpointKey, LaneId, Part, StateError};
@@ -28,7 +27,6 @@ use crate::lane::{LaneCheckpoint, LaneCheckpointError, LaneEnd};
 use crate::pipeline::{Pipeline, instead};
 use crate::record::{Stream, Timestamp};
 use crate::settings::{ClientError, FullJitter};
-use crate::sink::Deadline;
 use crate::source::{By, Window};
 use crate::state::Store;
 use crate::telemetry::{Meter, Telemetry};
@@ -326,28 +324,20 @@ impl Job {
         let meter = self.meter();
         self.progress.add_slice(meter.lane.clone());
         let spec = LaneSpec { pull: Arc::new(self.spec.pull.part(slice.window(), whole)), ..(*self.spec).clone() };
-        let runner = Box::new(LaneRunner {
-            spec: Arc::new(spec),
-            context: self.context.clone(),
-            stop: self.stop.child_token(),
-            abort: CancellationToken::new(),
-            deadline: Deadline::default(),
-            shard: 0,
-            start_after: Duration::ZERO,
-            waits: StartWaits::default(),
-            once_timeout: Some(self.backfill.once_timeout),
-            detached: Some(Box::new(DetachedLane {
-                key: self.key(Part::BackfillSlice(number)),
-                meter: meter.clone(),
-                known: None,
-                sink_proven: self.sink_proven.load(Ordering::Relaxed),
-            })),
-        });
+        let lane = DetachedLane {
+            key: self.key(Part::BackfillSlice(number)),
+            meter: meter.clone(),
+            known: None,
+            sink_proven: self.sink_proven.load(Ordering::Relaxed),
+        };
+        let runner = LaneRunner::of(Arc::new(spec), self.context.clone(), self.stop.child_token())
+            .once(self.backfill.once_timeout)
+            .detached(lane);
         let exit = tokio::spawn(runner.run(None)).await;
         self.sink_proven.fetch_or(meter.lane.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);
         let failed = match exit {
             Ok(LaneEnd::Complete | LaneEnd::Drained | LaneEnd::Aborted) => None,
-            Ok(LaneEnd::Superseded) => Some("another process pulls this window".to_owned()),
+            Ok(LaneEnd::TakenOver) => Some("another process pulls this window".to_owned()),
             Ok(LaneEnd::GivenUp | LaneEnd::Refused) => {
                 let (_, error) = meter.lane.last_error().unwrap_or_default();
                 Some(if error.is_empty() { "no progress".to_owned() } else { error })

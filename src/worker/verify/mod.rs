@@ -19,7 +19,6 @@ use super::Options;
 use super::context::{BuildLaneError, WorkerContext};
 use super::lane_runner::{DetachedLane, LaneRunner};
 use super::spec::LaneSpec;
-use super::start_times::StartWaits;
 use super::usage::CommandUsage;
 use crate::checkpoint::Part;
 use crate::checkpoint::ledger::{Accounting, Hour};
@@ -28,7 +27,6 @@ use crate::lane::{LaneCheckpointError, LaneEnd};
 use crate::pipeline::{Pipeline, instead};
 use crate::record::{Identity, Stream, Timestamp};
 use crate::settings::ClientError;
-use crate::sink::Deadline;
 use crate::state::{LaneId, StateError};
 use crate::telemetry::{Meter, Telemetry};
 use crate::usage::Delta;
@@ -373,23 +371,10 @@ impl Job<'_> {
         let key = self.ledger.next_repair(&account, hour, whole).await?;
         let spec =
             LaneSpec { pull: Arc::new(self.spec.pull.within(window(&(hour..hour.plus(1))))), ..(*self.spec).clone() };
-        let runner = Box::new(LaneRunner {
-            spec: Arc::new(spec),
-            context: self.context.clone(),
-            stop: stop.child_token(),
-            abort: CancellationToken::new(),
-            deadline: Deadline::default(),
-            shard: 0,
-            start_after: Duration::ZERO,
-            waits: StartWaits::default(),
-            once_timeout: Some(self.verify.once_timeout),
-            detached: Some(Box::new(DetachedLane {
-                key,
-                meter: meter.clone(),
-                known: known.map(Arc::new),
-                sink_proven: false,
-            })),
-        });
+        let lane = DetachedLane { key, meter: meter.clone(), known: known.map(Arc::new), sink_proven: false };
+        let runner = LaneRunner::of(Arc::new(spec), self.context.clone(), stop.child_token())
+            .once(self.verify.once_timeout)
+            .detached(lane);
         let exit = tokio::spawn(runner.run(None)).await;
         let lane = &meter.lane;
         self.usage.take(lane, Part::Usage);

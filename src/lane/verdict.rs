@@ -1,0 +1,220 @@
+//! What follows from a failure. A failure becomes a consequence here, and nowhere else in a lane.
+
+use super::LaneEnd;
+use super::backoff::Refusals;
+use crate::failure::Failure;
+use crate::sink::deliver::DeliveryError;
+
+/// What failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The lane has not begun: its checkpoint cannot be claimed.
+    Claim,
+    /// The lane's checkpoint cannot be written.
+    Store,
+    Console,
+    Sink,
+    DeadLetters,
+}
+
+/// A failure that ended a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SideFailure {
+    pub side: Side,
+    pub failure: Failure,
+}
+
+/// How a lane runs.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Mode {
+    /// It ends when it has caught up, or when that is not possible.
+    pub once: bool,
+    /// Its sink commits its checkpoint with the events. If it is unknown what was committed, the lane reads that.
+    pub reopens: bool,
+}
+
+/// What a lane does after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It makes the same attempt again after a few seconds.
+    Again,
+    /// It stores what was settled, waits, and polls again.
+    Pause(Pause),
+    /// It reads its checkpoint again, and goes on from there.
+    Reopen,
+    End(LaneEnd),
+}
+
+/// Who waits, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// The pass, for a minute: the console fails.
+    PassFailing,
+    /// The pass, for an hour: the console refuses it for more than the token.
+    PassRefused,
+    /// The pass, for as long as the lane runs.
+    PassGivenUp,
+    /// All passes, longer each time: the console refuses the token.
+    TokenRefused,
+    /// All passes, for as long as the sink's settings say.
+    SinkFailing,
+    /// All passes, longer each time.
+    SinkRefusing,
+    /// All passes, until the lane is asked to stop.
+    UntilStopped,
+}
+
+impl From<DeliveryError> for SideFailure {
+    fn from(error: DeliveryError) -> Self {
+        match error {
+            DeliveryError::Sink(failure) => Self { side: Side::Sink, failure },
+            DeliveryError::DeadLetters(failure) => Self { side: Side::DeadLetters, failure },
+        }
+    }
+}
+
+/// `refusals` are those before this failure.
+pub fn verdict(side: Side, failure: &Failure, mode: Mode, refusals: Refusals) -> Verdict {
+    let is_last = mode.once && refusals.end_a_run_with(failure);
+    match (side, failure) {
+        (Side::Claim, _) if is_last => Verdict::End(LaneEnd::Refused),
+        // Nothing was read or sent, so that the lane can wait for any other process.
+        (Side::Claim, _) => Verdict::Again,
+        (_, Failure::Superseded(_)) if mode.reopens => Verdict::Reopen,
+        (_, Failure::Superseded(_)) => Verdict::End(LaneEnd::TakenOver),
+        (Side::Store, _) if is_last => Verdict::End(LaneEnd::Refused),
+        (Side::Store, _) => Verdict::Again,
+        // Only another file helps, and with it comes another lane.
+        (_, Failure::ProgramOverran(_)) if mode.once => Verdict::End(LaneEnd::Refused),
+        (_, Failure::ProgramOverran(_)) => Verdict::Pause(Pause::UntilStopped),
+        // The other passes may be complete nevertheless.
+        (Side::Console, Failure::Misconfigured(_)) if mode.once => Verdict::Pause(Pause::PassGivenUp),
+        _ if is_last => Verdict::End(LaneEnd::Refused),
+        (Side::Console, Failure::Misconfigured(_)) => Verdict::Pause(Pause::PassRefused),
+        (Side::Console, Failure::Unauthorized(_) | Failure::SecretUnreadable(_)) => Verdict::Pause(Pause::TokenRefused),
+        (Side::Console, _) => Verdict::Pause(Pause::PassFailing),
+        (Side::Sink | Side::DeadLetters, Failure::Transient { .. }) => Verdict::Pause(Pause::SinkFailing),
+        (Side::Sink | Side::DeadLetters, _) => Verdict::Pause(Pause::SinkRefusing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIDES: [Side; 5] = [Side::Claim, Side::Store, Side::Console, Side::Sink, Side::DeadLetters];
+
+    const WORKER: Mode = Mode { once: false, reopens: false };
+
+    fn failures() -> [Failure; 8] {
+        let reason = String::new;
+        [
+            Failure::transient(reason()),
+            Failure::Unauthorized(reason()),
+            Failure::SecretUnreadable(reason()),
+            Failure::RefusedAll(reason()),
+            Failure::ProgramOverran(reason()),
+            Failure::Misconfigured(reason()),
+            Failure::Full(reason()),
+            Failure::Superseded(reason()),
+        ]
+    }
+
+    /// As `failures`, in a row, that came before.
+    fn after(refusals: usize) -> Refusals {
+        let mut counted = Refusals::default();
+        (0..refusals).for_each(|_| counted.count(&Failure::Full(String::new())));
+        counted
+    }
+
+    /// A line for each failure, in the columns of [`SIDES`].
+    fn table(mode: Mode, refusals: Refusals) -> Vec<String> {
+        let name = |verdict: Verdict| match verdict {
+            Verdict::Again => "again".to_owned(),
+            Verdict::Reopen => "reopen".to_owned(),
+            Verdict::Pause(pause) => format!("{pause:?}"),
+            Verdict::End(end) => format!("end:{end:?}"),
+        };
+        let line = |failure: &Failure| {
+            let columns = SIDES.map(|side| name(verdict(side, failure, mode, refusals)));
+            let failure = format!("{failure:?}");
+            let failure = failure.split(['(', ' ']).next().unwrap_or_default();
+            format!("{failure} {}", columns.join(" "))
+        };
+        failures().iter().map(line).collect()
+    }
+
+    fn assert_table(mode: Mode, refusals: usize, expected: &str) {
+        let expected: Vec<String> =
+            expected.trim().lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(table(mode, after(refusals)), expected, "{mode:?} after {refusals} refusals");
+    }
+
+    /// However often a worker's lane was refused, it tries again: an operator mends what is wrong.
+    #[test]
+    fn a_lane_of_a_worker_goes_on_unless_another_process_has_it() {
+        for refusals in [0, 2, 100] {
+            assert_table(
+                WORKER,
+                refusals,
+                "Transient        again again         PassFailing   SinkFailing   SinkFailing
+                 Unauthorized     again again         TokenRefused  SinkRefusing  SinkRefusing
+                 SecretUnreadable again again         TokenRefused  SinkRefusing  SinkRefusing
+                 RefusedAll       again again         PassFailing   SinkRefusing  SinkRefusing
+                 ProgramOverran   again again         UntilStopped  UntilStopped  UntilStopped
+                 Misconfigured    again again         PassRefused   SinkRefusing  SinkRefusing
+                 Full             again again         PassFailing   SinkRefusing  SinkRefusing
+                 Superseded       again end:TakenOver end:TakenOver end:TakenOver end:TakenOver",
+            );
+        }
+    }
+
+    #[test]
+    fn a_lane_that_runs_once_ends_when_its_program_overran_and_gives_up_what_the_console_refuses() {
+        for refusals in [0, 1] {
+            assert_table(
+                Mode { once: true, ..WORKER },
+                refusals,
+                "Transient        again again         PassFailing   SinkFailing   SinkFailing
+                 Unauthorized     again again         TokenRefused  SinkRefusing  SinkRefusing
+                 SecretUnreadable again again         TokenRefused  SinkRefusing  SinkRefusing
+                 RefusedAll       again again         PassFailing   SinkRefusing  SinkRefusing
+                 ProgramOverran   again again         end:Refused   end:Refused   end:Refused
+                 Misconfigured    again again         PassGivenUp   SinkRefusing  SinkRefusing
+                 Full             again again         PassFailing   SinkRefusing  SinkRefusing
+                 Superseded       again end:TakenOver end:TakenOver end:TakenOver end:TakenOver",
+            );
+        }
+    }
+
+    #[test]
+    fn the_third_refusal_in_a_row_ends_a_lane_that_runs_once() {
+        for refusals in [2, 3] {
+            assert_table(
+                Mode { once: true, ..WORKER },
+                refusals,
+                "Transient        again       again         PassFailing   SinkFailing   SinkFailing
+                 Unauthorized     end:Refused end:Refused   end:Refused   end:Refused   end:Refused
+                 SecretUnreadable end:Refused end:Refused   end:Refused   end:Refused   end:Refused
+                 RefusedAll       end:Refused end:Refused   end:Refused   end:Refused   end:Refused
+                 ProgramOverran   end:Refused end:Refused   end:Refused   end:Refused   end:Refused
+                 Misconfigured    end:Refused end:Refused   PassGivenUp   end:Refused   end:Refused
+                 Full             end:Refused end:Refused   end:Refused   end:Refused   end:Refused
+                 Superseded       again       end:TakenOver end:TakenOver end:TakenOver end:TakenOver",
+            );
+        }
+    }
+
+    /// Another process may have the lane, or it is unknown what the sink committed: what is stored says which.
+    #[test]
+    fn a_lane_whose_sink_commits_its_checkpoint_reads_it_again_and_does_not_end() {
+        for once in [false, true] {
+            for refusals in [0, 2].map(after) {
+                let reopening = table(Mode { once, reopens: true }, refusals);
+                let ending = table(Mode { once, reopens: false }, refusals);
+                let expected: Vec<_> = ending.iter().map(|line| line.replace("end:TakenOver", "reopen")).collect();
+                assert_eq!(reopening, expected);
+            }
+        }
+    }
+}

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::output::{Table, print_lines};
 use super::process::time;
 use super::{StateArgs, UsageError, note, print_line, with_causes};
-use crate::lane::LaneCheckpoint;
+use crate::lane::{InStore, LaneCheckpoint};
 use crate::record::{Stream, Timestamp};
 #[cfg(feature = "kubernetes")]
 use crate::settings::kubernetes::Kubernetes;
@@ -259,7 +259,8 @@ async fn delete_usage(store: &dyn Store, StateArgs { state, instance }: &StateAr
 /// # Errors
 /// When it cannot be read. A damaged one can be renamed and deleted as it is.
 async fn claim_copy(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<Option<LaneCheckpoint>> {
-    if !store.load(key).await?.is_some_and(|bytes| LaneCheckpoint::is_copy(&bytes)) {
+    let stored = store.load(key).await?;
+    if !InStore::of(stored.as_deref()).yields_to_sink() {
         return Ok(None);
     }
     decode(key, store.claim(key).await?).map(Some)

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::Lane;
 use super::backoff::Refusals;
+use super::checkpoint_copy::{copy_of, write_copy};
 use super::lane_checkpoint::LaneCheckpoint;
 use super::verdict::{Mode, Side, Verdict, verdict};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
@@ -282,7 +283,7 @@ impl BackendWriter {
             self.changed = Changed::Nothing;
             self.begun_at = Instant::now();
             self.writing = Some(if self.is_copy {
-                let copy = checkpoint.copy();
+                let copy = copy_of(checkpoint);
                 self.pace = Duration::from_secs(copy.len() as u64 / COPY_RATE);
                 async move { write_copy(&*backend, &key, copy).await }.boxed()
             } else {
@@ -346,25 +347,6 @@ impl BackendWriter {
     fn retry_at(&self) -> Option<Instant> {
         self.failing.as_ref().map(|failing| failing.retry_at)
     }
-}
-
-/// Writes a copy. The store may believe that the lane belongs to another process, which has only read it: the sink
-/// decides who owns the lane.
-async fn write_copy(
-    backend: &dyn CheckpointBackend,
-    key: &CheckpointKey,
-    copy: Vec<u8>,
-) -> Result<Vec<u64>, StateError> {
-    let written = backend.commit(key, copy.clone().into()).await;
-    if !matches!(written, Err(StateError::Conflict { .. })) {
-        return written;
-    }
-    if backend.load(key).await?.is_some_and(|stored| !LaneCheckpoint::is_copy(&stored)) {
-        // `state set` wrote it, or a lane whose sink stores no checkpoint: it counts from the next start on.
-        return written;
-    }
-    backend.claim(key).await?;
-    backend.commit(key, copy.into()).await
 }
 
 /// The waits between two attempts while a backend fails.

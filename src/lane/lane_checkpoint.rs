@@ -5,6 +5,7 @@ use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::change_log::ChangeLog;
+use super::checkpoint_copy::without_mark;
 use super::pending_batch::PendingBatch;
 use crate::checkpoint::journal::Journal;
 use crate::checkpoint::ledger::{Accounting, Ledger};
@@ -23,8 +24,6 @@ const OLDEST: u64 = 3;
 /// A record cannot be created later than so long from now, whatever the clocks of its console say: the sums of such
 /// hours would never be too old.
 const FUTURE: Duration = Duration::from_secs(86_400);
-/// Comes before the version in a copy.
-const COPY: u8 = 0;
 
 /// What a lane stores in one write: its position, what it has accounted for, and the settings that both were made
 /// under. The version and the position come first, then the fields in this order, the type of the sink and the rhythm.
@@ -156,32 +155,23 @@ impl LaneCheckpoint {
 
     /// The stored form. What [`Self::take_appends`] returned is stored before it.
     pub fn encode(&self) -> Vec<u8> {
-        self.encode_after(Vec::new())
-    }
-
-    /// The stored form of a copy; another backend has the checkpoint itself. Since the journal is there too, the copy's
-    /// ledger starts at the copy's position.
-    pub fn copy(&self) -> Vec<u8> {
-        let mut copy = self.clone();
-        let from = copy.position.newest();
-        let asked = copy.ledger.asked().to_owned();
-        copy.ledger.restart(from, asked, false);
-        copy.log = ChangeLog::default();
-        copy.encode_after(vec![COPY])
-    }
-
-    fn encode_after(&self, out: Vec<u8>) -> Vec<u8> {
         // A `Vec` accepts every byte, and all of it can be serialized.
-        let mut out = postcard::to_extend(&VERSION, out).unwrap_or_default();
+        let mut out = postcard::to_allocvec(&VERSION).unwrap_or_default();
         out.append(&mut self.log.encode(&self.position));
         let out = postcard::to_extend(self, out).unwrap_or_default();
         let out = postcard::to_extend(&self.sink_type, out).unwrap_or_default();
         postcard::to_extend(&self.rhythm, out).unwrap_or_default()
     }
 
-    /// True for the bytes of a copy.
-    pub fn is_copy(bytes: &[u8]) -> bool {
-        bytes.first() == Some(&COPY)
+    /// The same for another backend, which does not have the journal: the ledger starts at the position.
+    #[must_use]
+    pub(super) fn without_journal(&self) -> Self {
+        let mut other = self.clone();
+        let from = other.position.newest();
+        let asked = other.ledger.asked().to_owned();
+        other.ledger.restart(from, asked, false);
+        other.log = ChangeLog::default();
+        other
     }
 
     /// From stored bytes, those of a copy included. See [`Self::load`].
@@ -189,8 +179,7 @@ impl LaneCheckpoint {
     /// # Errors
     /// When they are truncated or altered, or when another release wrote them.
     pub fn decode(bytes: &[u8]) -> Result<Self, LaneCheckpointError> {
-        let bytes = bytes.strip_prefix(&[COPY]).unwrap_or(bytes);
-        let (version, rest) = postcard::take_from_bytes(bytes)?;
+        let (version, rest) = postcard::take_from_bytes(without_mark(bytes))?;
         match version {
             OLDEST..=VERSION => {}
             newer if newer > VERSION => return Err(LaneCheckpointError::Newer(newer)),
@@ -279,6 +268,7 @@ impl LaneCheckpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane::checkpoint_copy::{InStore, copy_of};
     use crate::record::Stream;
     use crate::source::{PollContext, Pull};
 
@@ -336,8 +326,9 @@ mod tests {
             ledger
         });
         let now = checkpoint.position.newest();
-        let copy = checkpoint.copy();
-        assert!(LaneCheckpoint::is_copy(&copy) && !LaneCheckpoint::is_copy(&checkpoint.encode()));
+        let copy = copy_of(&checkpoint);
+        let in_store = |bytes: &[u8]| InStore::of(Some(bytes));
+        assert_eq!((in_store(&copy), in_store(&checkpoint.encode())), (InStore::Copy, InStore::Checkpoint));
         let copy = LaneCheckpoint::decode(&copy).unwrap();
         assert_eq!((&copy.position, copy.settled), (&checkpoint.position, checkpoint.settled));
         assert!(!copy.ledger.has_journals() && copy.is_complete_with(&Default::default()));

@@ -8,6 +8,7 @@
 mod backoff;
 mod budget;
 mod change_log;
+mod checkpoint_copy;
 mod checkpoint_writer;
 mod enrich;
 mod lane_checkpoint;
@@ -37,6 +38,7 @@ use crate::transform::{Labeler, Schema, Steps, TransformSettings};
 
 pub use backoff::Refusals;
 pub use budget::{Budget, LaneBudget, Reservation};
+pub use checkpoint_copy::{InStore, copy_of};
 pub use lane_checkpoint::{LaneCheckpoint, LaneCheckpointError};
 pub use poll_schedule::until_lanes_wake;
 pub use programs::Programs;

@@ -1,11 +1,11 @@
 //! The checkpoint that a lane starts from.
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::Lane;
+use super::checkpoint_copy::claim;
 use super::lane_checkpoint::LaneCheckpoint;
 use crate::checkpoint::ledger::Ledger;
-use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange};
 use crate::failure::Failure;
 use crate::record::Timestamp;
 use crate::source::{By, Rhythm, Since, SourcePosition};
@@ -78,47 +78,6 @@ impl Lane {
         }
         Ok(checkpoint)
     }
-}
-
-/// The bytes of the checkpoint that the lane continues from; none for a new lane. No other process can write it from
-/// now on. `store` has the copy of a checkpoint whose `main` backend is a transactional sink.
-///
-/// # Errors
-/// When that is not possible, and why.
-async fn claim(
-    main: &dyn CheckpointBackend,
-    store: Option<&dyn CheckpointBackend>,
-    key: &CheckpointKey,
-) -> Result<Option<Vec<u8>>, Failure> {
-    let Some(store) = store else { return Ok(main.claim(key).await?) };
-    let stored = store.claim(key).await?;
-    let own = main.claim(key).await?;
-    let (bytes, from) = match (own, stored) {
-        // Written while the lane's sink stored no checkpoint, or by `state set`: it is newer than the sink's.
-        (_, Some(stored)) if !LaneCheckpoint::is_copy(&stored) => (stored, "the state store"),
-        (Some(own), _) => return Ok(Some(own)),
-        (None, Some(copy)) => (copy, "the copy in the state store"),
-        (None, None) => return Ok(None),
-    };
-    let mut checkpoint = LaneCheckpoint::decode(&bytes)?;
-    // It leaves the journal of the state store, and keeps the sums in it.
-    let mut left_behind = Vec::new();
-    if checkpoint.ledger.has_journals() {
-        let journal = checkpoint.journal(store, key).await?;
-        checkpoint.leave_journal(&journal)?;
-        left_behind.extend(journal.into_keys());
-    }
-    info!(from, "moving the lane's checkpoint into its sink");
-    let bytes = checkpoint.encode();
-    main.commit(key, bytes.clone().into()).await?;
-    // Before anything is delivered: from now on the sink's checkpoint counts.
-    let journal = JournalChange { appends: Vec::new(), dropped: left_behind.clone() };
-    let update = CheckpointUpdate { checkpoint: checkpoint.copy(), journal };
-    let removed = store.commit(key, update).await?;
-    if removed.len() < left_behind.len() {
-        warn!("the lane's journal in the state store could not be removed");
-    }
-    Ok(Some(bytes))
 }
 
 fn resolve(since: Since, now: Timestamp) -> Timestamp {

@@ -2,7 +2,7 @@
 
 use super::{Target, outline};
 use crate::checkpoint::ledger::Ledger;
-use crate::lane::LaneCheckpoint;
+use crate::lane::{LaneCheckpoint, copy_of};
 use crate::record::{Identity, Stream, Timestamp};
 use crate::sink::dead_letters::{DeadLetter, fuzzed};
 use crate::source::SourcePosition;
@@ -33,7 +33,7 @@ fn checkpoints() {
     for records in [0, 1, 50, 700] {
         let bytes = checkpoint(records).encode();
         seeds.push([&[0][..], &bytes].concat());
-        seeds.push([&[0][..], &checkpoint(records).copy()].concat());
+        seeds.push([&[0][..], &copy_of(&checkpoint(records))].concat());
         seeds.push([&[1][..], &envelope::seal(&bytes)].concat());
     }
     Target { name: "checkpoints", seeds, words: &["S1FWSTAT", "\u{2}", "\u{7f}"], header: 1 }.run(|input| {

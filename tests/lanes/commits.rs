@@ -11,7 +11,7 @@ use s1_forwarder::checkpoint::ledger::Hour;
 use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, LaneId, StateError};
 use s1_forwarder::emulator::Kind;
 use s1_forwarder::failure::Failure;
-use s1_forwarder::lane::{Lane, LaneCheckpoint};
+use s1_forwarder::lane::{InStore, Lane, LaneCheckpoint};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, Probe, Sink, TransactionalSink, Until};
@@ -275,7 +275,7 @@ async fn a_lane_that_waits_and_continues_commits_what_comes_and_moves_where_noth
     assert_counts_balance(&metrics);
     sink.assert_exactly_once(300 + 3 * 150, "after hours");
     let copy = stored(&harness);
-    assert!(LaneCheckpoint::is_copy(&copy));
+    assert!(InStore::of(Some(&copy)) == InStore::Copy);
     assert_eq!(LaneCheckpoint::decode(&copy).unwrap().settled, 300 + 3 * 150, "the store has a copy");
 }
 
@@ -311,7 +311,7 @@ async fn a_checkpoint_goes_into_the_sink_and_out_of_it_again() {
     sleep(Duration::from_secs(60)).await;
     harness.run_once(lane(&harness, sink.clone())).await;
     sink.assert_exactly_once(450, "the store's checkpoint went into the sink");
-    assert!(LaneCheckpoint::is_copy(&stored(&harness)));
+    assert!(InStore::of(Some(&stored(&harness))) == InStore::Copy);
 
     more();
     sleep(Duration::from_secs(60)).await;
@@ -324,7 +324,9 @@ async fn a_checkpoint_goes_into_the_sink_and_out_of_it_again() {
     let old = sink.kept.lock().unwrap().checkpoint.clone();
     harness.run_once(lane(&harness, plain.clone())).await;
     assert_eq!(plain.counts().len(), 450, "the copy serves where the sink keeps nothing");
-    assert!(plain.counts().values().all(|count| *count == 1) && !LaneCheckpoint::is_copy(&stored(&harness)));
+    assert!(
+        plain.counts().values().all(|count| *count == 1) && InStore::of(Some(&stored(&harness))) == InStore::Checkpoint
+    );
 
     more();
     sleep(Duration::from_secs(60)).await;
@@ -374,5 +376,5 @@ async fn a_backfill_leaves_the_checkpoint_in_the_sink_alone() {
     harness.run_once(backfill).await;
     let kept = sink.kept.lock().unwrap();
     assert_eq!((kept.uncommitted, kept.taken.len(), &kept.checkpoint), (300, 0, &None));
-    assert!(!LaneCheckpoint::is_copy(&stored(&harness)));
+    assert!(InStore::of(Some(&stored(&harness))) == InStore::Checkpoint);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey};
 use s1_forwarder::emulator::{Kind, system_clock};
-use s1_forwarder::lane::LaneCheckpoint;
+use s1_forwarder::lane::{InStore, LaneCheckpoint, copy_of};
 use s1_forwarder::source::SourcePosition;
 use s1_forwarder::state::{FileStore, Store};
 use serde_json::json;
@@ -96,11 +96,11 @@ async fn a_copy_that_is_renamed_or_deleted_is_no_copy_any_more() {
     let stored = async |name: &str| {
         let key: CheckpointKey = name.parse().unwrap();
         let bytes = store().load(&key).await.unwrap().unwrap();
-        (LaneCheckpoint::is_copy(&bytes), LaneCheckpoint::decode(&bytes).unwrap())
+        (InStore::of(Some(&bytes)) == InStore::Copy, LaneCheckpoint::decode(&bytes).unwrap())
     };
     let (_, checkpoint) = stored("acme/activities/siem").await;
     let put_copy = async |name: &str| {
-        store().commit(&name.parse().unwrap(), checkpoint.copy().into()).await.unwrap();
+        store().commit(&name.parse().unwrap(), copy_of(&checkpoint).into()).await.unwrap();
         assert!(stored(name).await.0);
     };
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{StateArgs, note, print_line};
 use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange};
-use crate::lane::LaneCheckpoint;
+use crate::lane::{InStore, LaneCheckpoint};
 use crate::settings::PRIVATE;
 use crate::state::{Access, StateError, Store, process_identity};
 use crate::usage::Usage;
@@ -163,10 +163,9 @@ async fn read_lane(store: &dyn Store, lane: &CheckpointKey, kind: Kind) -> anyho
             .await?
             .with_context(|| format!("the checkpoint of lane {lane} was deleted during the export"))?;
         let checkpoint = LaneCheckpoint::decode(&bytes).with_context(|| format!("lane {lane}"))?;
-        let read = match LaneCheckpoint::is_copy(&bytes) {
-            // The journal is stored with the original, in the sink.
-            true => Ok(BTreeMap::new()),
-            false => checkpoint.journal(store, lane).await,
+        let read = match InStore::of(Some(&bytes)).has_journal() {
+            true => checkpoint.journal(store, lane).await,
+            false => Ok(BTreeMap::new()),
         };
         match read {
             Ok(journal) => return Ok(Stored { lane: lane.clone(), kind, bytes, journal }),
@@ -322,7 +321,7 @@ impl Target<'_> {
         let mut appends = Vec::new();
         if lane.part.is_usage() || store.keeps_journals() {
             appends.extend(journal.into_iter().map(|(segment, bytes)| Append { segment, offset: 0, bytes }));
-        } else if !LaneCheckpoint::is_copy(&bytes) {
+        } else if InStore::of(Some(&bytes)).has_journal() {
             let mut checkpoint = LaneCheckpoint::decode(&bytes)?;
             checkpoint.leave_journal(&journal)?;
             bytes = checkpoint.encode();
@@ -443,7 +442,7 @@ impl Reader<'_> {
             return Ok(Stored { lane, kind, bytes, journal });
         }
         let checkpoint = LaneCheckpoint::decode(&bytes).with_context(|| format!("lane {lane}"))?;
-        let complete = LaneCheckpoint::is_copy(&bytes) || checkpoint.is_complete_with(&journal);
+        let complete = !InStore::of(Some(&bytes)).has_journal() || checkpoint.is_complete_with(&journal);
         ensure!(of == name && complete, "it is damaged: a part of the journal of {lane} is missing");
         Ok(Stored { lane, kind, bytes, journal })
     }

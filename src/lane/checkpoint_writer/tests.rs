@@ -262,7 +262,7 @@ async fn a_copy_that_is_written_again_hides_no_failure_of_the_sink() {
 async fn a_copy_is_written_although_another_process_requested_the_lane() {
     for by_hand in [false, true] {
         let (_, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
-        let stored = Some(if by_hand { checkpoint.encode() } else { checkpoint.copy() });
+        let stored = Some(if by_hand { checkpoint.encode() } else { copy_of(&checkpoint) });
         let store = Arc::new(Memory { stored, owned_elsewhere: Mutex::new(true), ..Memory::default() });
         writer.main.backend = store.clone();
         writer.main.is_copy = true;

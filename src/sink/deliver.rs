@@ -6,6 +6,7 @@
 mod error;
 mod health;
 mod settled;
+mod sorted;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use error::DeliveryError;
 pub use health::{Health, SinkAnswers};
 pub use settled::Settled;
+use sorted::Sorted;
 
 use super::common::RetrySettings;
 use super::dead_letters::{DeadLetter, DeadLetters};
@@ -92,6 +94,7 @@ struct BatchDelivery<'a> {
     blocked_since: Option<Instant>,
 }
 
+#[derive(Debug, PartialEq, Eq)]
 struct Refusal {
     index: usize,
     status: String,
@@ -359,23 +362,9 @@ impl BatchDelivery<'_> {
         retry: Vec<usize>,
         after: Option<Duration>,
     ) {
-        let mut open = vec![true; part.len()];
-        let refused_before = self.refused.len();
-        for Rejection { index, status, reason } in rejected {
-            if let Some(open) = open.get_mut(index) {
-                *open = false;
-                self.refused.push(Refusal { index: part[index], status, reason });
-            }
-        }
-        let again: Vec<usize> = retry.into_iter().filter(|index| open.get(*index).copied().unwrap_or(false)).collect();
-        again.iter().for_each(|index| open[*index] = false);
-        let accepted: Vec<usize> = part.iter().zip(&open).filter(|(_, open)| **open).map(|(index, _)| *index).collect();
-        let again: Vec<usize> = again.into_iter().map(|index| part[index]).collect();
+        let Sorted { accepted, mut refused, again, is_untried } = Sorted::of(&part, rejected, retry);
         let settles = again.len() < part.len();
-        // The sink has not tried the events after the last refused one.
-        let before = part.strip_suffix(again.as_slice()).and_then(<[_]>::last);
-        let refused = self.refused.get(refused_before..).and_then(<[_]>::last);
-        let untried = refused.is_some_and(|refusal| before == Some(&refusal.index));
+        self.refused.append(&mut refused);
         if !accepted.is_empty() {
             self.accept(accepted, bytes);
         } else if settles {
@@ -389,7 +378,7 @@ impl BatchDelivery<'_> {
             return self.send_again(again, status, reason, after).await;
         }
         self.parts.push_front(again);
-        if after.is_some() || !untried {
+        if after.is_some() || !is_untried {
             self.pause(after).await;
         }
     }

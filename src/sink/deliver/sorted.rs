@@ -1,0 +1,74 @@
+use super::Refusal;
+use crate::sink::Rejection;
+
+/// The events of a part, by what the sink has said about each. All numbers are indices of the batch.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Sorted {
+    pub accepted: Vec<usize>,
+    pub refused: Vec<Refusal>,
+    /// To be sent again.
+    pub again: Vec<usize>,
+    /// The sink has refused an event and not tried the ones after it: those that are to be sent again.
+    pub is_untried: bool,
+}
+
+impl Sorted {
+    /// `rejected` and `retry` are indices of `part`. The sink accepted the other events. What it says about an event
+    /// first counts; what it says about others is ignored.
+    pub fn of(part: &[usize], rejected: Vec<Rejection>, retry: Vec<usize>) -> Self {
+        let mut is_accepted = vec![true; part.len()];
+        let mut take = |place: usize| {
+            let is_first = is_accepted.get_mut(place).is_some_and(std::mem::take);
+            if is_first { part.get(place).copied() } else { None }
+        };
+        let mut refused = Vec::new();
+        for Rejection { index, status, reason } in rejected {
+            if let Some(index) = take(index) {
+                refused.push(Refusal { index, status, reason });
+            }
+        }
+        let again: Vec<usize> = retry.into_iter().filter_map(take).collect();
+        let accepted = part.iter().zip(&is_accepted).filter(|(_, accepted)| **accepted).map(|(index, _)| *index);
+        let before_again = part.strip_suffix(again.as_slice()).and_then(<[usize]>::last);
+        let last_refused = refused.last().map(|refusal| &refusal.index);
+        let is_untried = last_refused.is_some() && last_refused == before_again;
+        Self { accepted: accepted.collect(), refused, again, is_untried }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rejection(index: usize) -> Rejection {
+        Rejection { index, status: "400".to_owned(), reason: "no".to_owned() }
+    }
+
+    fn sorted(rejected: &[usize], retry: &[usize]) -> (Vec<usize>, Vec<usize>, Vec<usize>, bool) {
+        let rejected = rejected.iter().copied().map(rejection).collect();
+        let Sorted { accepted, refused, again, is_untried } = Sorted::of(&[10, 11, 12, 13], rejected, retry.to_vec());
+        (accepted, refused.iter().map(|refusal| refusal.index).collect(), again, is_untried)
+    }
+
+    #[test]
+    fn what_the_sink_does_not_name_is_accepted() {
+        assert_eq!(sorted(&[], &[]), (vec![10, 11, 12, 13], vec![], vec![], false));
+        assert_eq!(sorted(&[1], &[3]), (vec![10, 12], vec![11], vec![13], false));
+        assert_eq!(sorted(&[3], &[0, 2]), (vec![11], vec![13], vec![10, 12], false));
+        assert_eq!(sorted(&[], &[0, 1, 2, 3]), (vec![], vec![], vec![10, 11, 12, 13], false));
+    }
+
+    /// Such a sink works off the batch in its order, and ends at the first event that it refuses.
+    #[test]
+    fn the_events_after_the_last_refused_one_are_untried_if_all_of_them_are_to_be_sent_again() {
+        assert_eq!(sorted(&[1], &[2, 3]), (vec![10], vec![11], vec![12, 13], true));
+        assert_eq!(sorted(&[0], &[1, 2, 3]), (vec![], vec![10], vec![11, 12, 13], true));
+        assert!(!sorted(&[0], &[2, 3]).3, "one in between was accepted");
+        assert!(!sorted(&[], &[2, 3]).3, "none was refused");
+    }
+
+    #[test]
+    fn an_event_is_refused_or_sent_again_once_and_others_are_ignored() {
+        assert_eq!(sorted(&[1, 1, 7], &[1, 2, 2, 9]), (vec![10, 13], vec![11], vec![12], false));
+    }
+}

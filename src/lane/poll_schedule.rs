@@ -4,7 +4,7 @@ use compact_str::CompactString;
 use tokio::time::Instant;
 
 use crate::record::Timestamp;
-use crate::source::{Pass, PollContext, SourcePosition};
+use crate::source::{Pass, PollContext, Reading, SourcePosition};
 use crate::telemetry::LaneState;
 
 /// Polls begin at multiples of their period divided by this, and of at most [`LONGEST_STEP`], so that lanes wake up
@@ -61,7 +61,7 @@ impl PollSchedule {
             }
             let complete = position.of_pass(index).and_then(|pass_position| pass_position.complete);
             // A scope of findings that was never read is due at once.
-            let never = if pass.findings_of.is_some() { Duration::ZERO } else { pass.every };
+            let never = if pass.reads_findings() { Duration::ZERO } else { pass.every };
             let wait = complete.map_or(never, |complete| pass.every.saturating_sub(now.since(complete)));
             let due = Instant::now() + if self.once { Duration::ZERO } else { wait };
             ScheduledPass { name: pass.name.clone(), due: Some(due), failure: None }
@@ -131,7 +131,7 @@ impl PollSchedule {
             Some(now)
         } else if self.once {
             None
-        } else if pass.snapshot && context.snapshot.is_none() {
+        } else if pass.reading == Reading::Snapshot && context.snapshot.is_none() {
             // By the console's clock the last snapshot was complete and the next not due. By this machine's clock it
             // may be due, which would mean no wait at all.
             let last = position.of_pass(context.pass).and_then(|pass_position| pass_position.snapshot);

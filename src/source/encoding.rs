@@ -147,7 +147,7 @@ mod tests {
 
     use crate::checkpoint::encoding::CONTENT_HASH;
     use crate::record::Timestamp;
-    use crate::source::{By, Keys, MAIN, Pass, PollContext, PositionReader, RecordKey, SourcePosition};
+    use crate::source::{By, Keys, MAIN, Pass, PollContext, PositionReader, Reading, RecordKey, SourcePosition};
 
     fn start() -> Timestamp {
         Timestamp::from_micros(1_700_000_000_000_000)
@@ -163,14 +163,13 @@ mod tests {
             every: Duration::from_secs(60),
             reach: Duration::from_secs(86_400),
             keys,
-            snapshot: false,
-            findings_of: None,
+            reading: Reading::New,
         };
         let last = Keys::Latest;
         let versions = Keys::Versions;
         let mut passes = [pass(MAIN, versions), pass("again", last), pass("all", versions), pass("findings", last)];
-        passes[2].snapshot = true;
-        passes[3].findings_of = Some(None);
+        passes[2].reading = Reading::Snapshot;
+        passes[3].reading = Reading::AllFindings;
         let since = start().minus(Duration::from_secs(86_400));
         let mut position = SourcePosition::starting_at(since);
         position.align(&passes);

@@ -29,7 +29,7 @@ mod window;
 pub use findings::Findings;
 pub use latest_records::LatestRecords;
 pub use page::{Page, Record};
-pub use pass::{Keys, Pass, PollContext, RecordKey};
+pub use pass::{Keys, Pass, PollContext, Reading, RecordKey};
 pub use pass_position::{Known, PassPosition, Snapshot, Stage};
 pub use poll::{Action, Learned, Poll, PollEnd};
 use position::MANY_FINDINGS;

@@ -25,11 +25,24 @@ pub struct Pass {
     /// How late a record may appear in the console: `overlap`, or `lookback`. A time that is so old is read once more.
     pub reach: Duration,
     pub keys: Keys,
-    /// Each poll is a full inventory under a time of its own.
-    pub snapshot: bool,
-    /// Each poll is a closed window of findings, or a sweep over all of them, of this scope; of all where there is
-    /// none.
-    pub findings_of: Option<Option<Arc<Scope>>>,
+    pub reading: Reading,
+}
+
+/// What the polls of a pass read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// New records, and those that became visible late.
+    New,
+    /// All records within `reach` again: a change of them moves no time.
+    Lookback,
+    /// Records that the first pass does not show, by another time.
+    Net,
+    /// A full inventory under a time of its own.
+    Snapshot,
+    /// A closed window of findings, or a sweep over all of them, of all scopes that the token may see.
+    AllFindings,
+    /// The same of one scope.
+    FindingsOf(Arc<Scope>),
 }
 
 /// What a pass remembers of settled records.
@@ -72,14 +85,29 @@ pub struct RecordKey {
 }
 
 impl Pass {
-    /// Whether this, the stream's `index`-th pass, reads what the first one has read before.
-    pub fn comes_back(&self, index: usize) -> bool {
-        index > 0 && self.findings_of.is_none()
+    /// Whether it reads records that the stream's first pass has read before.
+    pub fn comes_back(&self) -> bool {
+        matches!(self.reading, Reading::Lookback | Reading::Net)
     }
 
-    /// Whether this reads the findings of all scopes that the token may see.
+    pub fn reads_findings(&self) -> bool {
+        matches!(self.reading, Reading::AllFindings | Reading::FindingsOf(_))
+    }
+
+    /// Whether it reads the findings of all scopes that the token may see.
     pub fn reads_all_findings(&self) -> bool {
-        self.findings_of == Some(None)
+        self.reading == Reading::AllFindings
+    }
+
+    /// The scope whose findings it reads, if not all of them.
+    pub fn scope(&self) -> Option<&Arc<Scope>> {
+        if let Reading::FindingsOf(scope) = &self.reading { Some(scope) } else { None }
+    }
+
+    /// Whether a record that another pass delivers enters the position of this one: such a record is no part of a
+    /// snapshot, and findings are of one scope.
+    pub fn shares_records(&self) -> bool {
+        self.reading != Reading::Snapshot && !self.reads_findings()
     }
 
     /// The time of a record in the order of this pass.

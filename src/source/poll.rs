@@ -16,7 +16,7 @@ use super::responses::PageReader;
 use super::scope_list::ScopeList;
 use super::selection::Selection;
 use super::tail::{Span, Tail};
-use super::{Heard, Keys, Page, PollContext, Pull, Record, Snapshot, SourcePosition, Stage};
+use super::{Heard, Keys, Page, PollContext, Pull, Reading, Record, Snapshot, SourcePosition, Stage};
 use crate::console::{Client, ConsoleError};
 use crate::record::{self, Level, Scope, Stream, Timestamp};
 use crate::telemetry::Meter;
@@ -135,18 +135,21 @@ impl Poll {
         let passes = pull.passes();
         position.align(&passes);
         let settings = passes.get(pass)?;
-        let snapshot =
-            if settings.snapshot { Some(position.next_snapshot(pass, start, settings.every)?) } else { None };
+        let snapshot = if settings.reading == Reading::Snapshot {
+            Some(position.next_snapshot(pass, start, settings.every)?)
+        } else {
+            None
+        };
         // A snapshot that goes on is read up to its own time at least, whatever clock gives the time now.
         let start = snapshot.map_or(start, |time| time.max(start));
-        let (scan, sweep) = match (&settings.findings_of, &pull.findings) {
-            (Some(scope), Some(findings)) => {
+        let (scan, sweep) = match &pull.findings {
+            Some(findings) if settings.reads_findings() => {
                 let sweep = position.is_sweep_due(pass, start, findings.resync);
-                (Some(FindingsScan::new(findings.clone(), scope.clone(), sweep)), sweep)
+                (Some(FindingsScan::new(findings.clone(), settings.scope().cloned(), sweep)), sweep)
             }
             // A closed window is pulled once: all its lists are one, and no keys of it are stored.
-            (None, Some(findings)) => (Some(FindingsScan::detected(findings.clone())), true),
-            _ => (None, false),
+            Some(findings) => (Some(FindingsScan::detected(findings.clone())), true),
+            None => (None, false),
         };
         let mut context = PollContext { pass, start, snapshot, sweep, leaves_open: false };
         position.enter(&passes, context);
@@ -251,7 +254,7 @@ impl Poll {
         let place = self.pager.cursor.as_deref().map_or(Place::First, Place::Cursor);
         let request = match &self.phase {
             Phase::Marking(_) | Phase::Done(_) => return Action::Done(self.selection.context),
-            // Its walks have begun where there is no question.
+            // `begin_walks` leaves this phase if there is nothing to count.
             Phase::FindingLate(tail) => tail.question().map_or_else(|| list.count(), |part| list.count_in(part)),
             Phase::Paging => list.page(place, usize::MAX),
             Phase::Counting => list.count(),

@@ -30,7 +30,7 @@ pub(super) const SNAPSHOT: &str = "snapshot";
 /// that of a running poll (`Selection`) when the poll returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourcePosition {
-    /// The lane owes nothing before.
+    /// Records before this are out of scope.
     pub(super) since: Timestamp,
     pub(super) pass_positions: Vec<(CompactString, Arc<PassPosition>)>,
     /// For each record that was shown since `contents_since` the hash of its last delivered content.
@@ -68,11 +68,11 @@ impl SourcePosition {
     pub fn align(&mut self, passes: &[Pass]) {
         let mut next = 0;
         self.pass_positions.reserve_exact(passes.len().saturating_sub(self.pass_positions.len()));
-        for (index, pass) in passes.iter().enumerate() {
+        for pass in passes {
             // Most have their places already, and there may be hundreds of scopes.
             match (next..self.pass_positions.len()).find(|place| self.pass_positions[*place].0 == pass.name) {
                 Some(place) => self.pass_positions[next..=place].rotate_right(1),
-                None if pass.comes_back(index) => continue,
+                None if pass.comes_back() => continue,
                 None => {
                     self.pass_positions.insert(next, (pass.name.clone(), self.beginning(pass, passes)));
                     self.recorder.replaced();
@@ -84,7 +84,7 @@ impl SourcePosition {
 
     /// Where a pass begins that was never polled. A scope that was found continues what was read of all scopes.
     fn beginning(&self, pass: &Pass, passes: &[Pass]) -> Arc<PassPosition> {
-        let all = passes.iter().find(|other| other.reads_all_findings() && pass.findings_of.is_some());
+        let all = passes.iter().find(|other| other.reads_all_findings() && pass.reads_findings());
         let read = all.and_then(|all| self.pass_positions.iter().find(|(name, _)| *name == all.name));
         read.map_or_else(|| Arc::new(PassPosition::starting_at(self.since)), |(_, pass_position)| pass_position.clone())
     }
@@ -92,7 +92,7 @@ impl SourcePosition {
     /// Forgets the positions of scopes, and of passes that come back, that the stream does not have now. Another mode
     /// of the stream goes on where it was.
     pub fn forget_others(&mut self, passes: &[Pass]) {
-        let is_of_findings = passes.iter().any(|pass| pass.findings_of.is_some());
+        let is_of_findings = passes.iter().any(Pass::reads_findings);
         let before = self.pass_positions.len();
         self.pass_positions.retain(|(name, _)| {
             let is_of_mode = !is_of_findings && [MAIN, SNAPSHOT].contains(&name.as_str());
@@ -238,16 +238,17 @@ impl SourcePosition {
         let mut is_new = false;
         let mut noted: SmallVec<[Noted; 1]> = SmallVec::new();
         for (index, (pass, (_, pass_position))) in passes.iter().zip(&mut self.pass_positions).enumerate() {
-            // Records that another pass delivers are no part of a snapshot, and findings are of one scope.
-            if index != context.pass && (pass.snapshot || pass.findings_of.is_some()) {
+            if index != context.pass && !pass.shares_records() {
                 continue;
             }
             let (key, version) = pass.key(record_key);
             let place = pass.place(record_key);
-            let taken = match pass.findings_of {
-                Some(_) if pass_position.key_count() >= MANY_FINDINGS => false,
-                Some(_) => Arc::make_mut(pass_position).take_anywhere(place, key, version),
-                None => Arc::make_mut(pass_position).take(place, key, version),
+            let taken = if !pass.reads_findings() {
+                Arc::make_mut(pass_position).take(place, key, version)
+            } else if pass_position.key_count() < MANY_FINDINGS {
+                Arc::make_mut(pass_position).take_anywhere(place, key, version)
+            } else {
+                false
             };
             is_new |= taken && index == context.pass;
             let second = place.seconds();
@@ -257,7 +258,7 @@ impl SourcePosition {
                     Some(noted) => noted.passes.push(index),
                     None => {
                         let passes = [index].into_iter().collect();
-                        let moves = pass.findings_of.is_some();
+                        let moves = pass.reads_findings();
                         noted.push(Noted { passes, moves, second, key, version });
                     }
                 }
@@ -278,7 +279,7 @@ impl SourcePosition {
     pub fn advance(&mut self, passes: &[Pass], context: PollContext, watermark: Timestamp) {
         if let (Some(pass), Some((_, pass_position))) =
             (passes.get(context.pass), self.pass_positions.get_mut(context.pass))
-            && pass.findings_of.is_none()
+            && !pass.reads_findings()
         {
             let reach = (!context.leaves_open).then_some(pass.reach);
             Arc::make_mut(pass_position).advance(watermark, context.start, reach);
@@ -297,7 +298,7 @@ impl SourcePosition {
         if context.snapshot.is_some() {
             Arc::make_mut(pass_position).finish_snapshot(context.start, marker);
             self.recorder.replaced();
-        } else if pass.findings_of.is_some() {
+        } else if pass.reads_findings() {
             let pass_position = Arc::make_mut(pass_position);
             if context.sweep || pass_position.swept.is_none() {
                 pass_position.swept = Some(context.start);

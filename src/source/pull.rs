@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::findings::position_name;
 use super::position::{MAIN, SNAPSHOT};
-use super::{By, Findings, Keys, Pass, SilentAfter, Since, Window};
+use super::{By, Findings, Keys, Pass, Reading, SilentAfter, Since, Window};
 use crate::console::{ConsoleSettings, Endpoint};
 use crate::record::{Facts, Level, Scope, Stream, Timestamp};
 use crate::settings::{Id, Period};
@@ -143,21 +143,22 @@ impl Pull {
             every: self.interval,
             reach: self.overlap,
             keys: Keys::Versions,
-            snapshot: false,
-            findings_of: None,
+            reading: Reading::New,
         };
         match self.stream {
             _ if self.window.is_some() => vec![main],
             Stream::Agents if self.snapshot => {
                 let sort_by = "createdAt";
                 let time_filter = "createdAt";
-                vec![Pass { name: SNAPSHOT.into(), sort_by, time_filter, by: By::Creation, snapshot: true, ..main }]
+                let reading = Reading::Snapshot;
+                vec![Pass { name: SNAPSHOT.into(), sort_by, time_filter, by: By::Creation, reading, ..main }]
             }
             Stream::Alerts => {
                 let main = Pass { keys: Keys::Latest, ..main };
                 let every = LOOKBACK_EVERY;
                 let reach = self.lookback;
-                let lookback = Pass { name: LOOKBACK.into(), every, reach, ..main.clone() };
+                let reading = Reading::Lookback;
+                let lookback = Pass { name: LOOKBACK.into(), every, reach, reading, ..main.clone() };
                 if reach.is_zero() { vec![main] } else { vec![main, lookback] }
             }
             Stream::UnifiedAlerts => {
@@ -166,14 +167,15 @@ impl Pull {
                 let by = By::Creation;
                 let every = self.interval.max(NET_EVERY);
                 let reach = self.overlap.max(DAY);
-                let net = Pass { name: NET.into(), sort_by, time_filter, by, every, reach, ..main.clone() };
+                let reading = Reading::Net;
+                let net = Pass { name: NET.into(), sort_by, time_filter, by, every, reach, reading, ..main.clone() };
                 vec![main, net]
             }
             Stream::Vulnerabilities => {
                 let pass = |scope: Option<Arc<Scope>>| Pass {
                     name: scope.as_deref().map_or(MAIN.into(), position_name),
                     keys: Keys::Latest,
-                    findings_of: Some(scope),
+                    reading: scope.map_or(Reading::AllFindings, Reading::FindingsOf),
                     ..main.clone()
                 };
                 self.findings.iter().flat_map(Findings::scopes).map(pass).collect()

@@ -22,10 +22,10 @@ pub(super) struct SharedKeys<'a> {
 }
 
 /// What changed since a position was stored last; `None` where nothing is recorded.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Recorder(pub Option<Box<Changes>>);
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     /// As they were stored last.
     pub passes: Vec<(CompactString, Head)>,
@@ -41,15 +41,6 @@ pub(super) struct Noted {
     pub key: u64,
     pub version: Option<u64>,
 }
-
-/// What is to be stored is no part of what a position says.
-impl PartialEq for Recorder {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Recorder {}
 
 impl Recorder {
     /// More than keys, contents and times has changed: only the whole position says what.

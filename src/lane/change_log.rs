@@ -75,7 +75,8 @@ impl ChangeLog {
         position.record_nothing();
     }
 
-    /// Whether most of the journal is about what the position has forgotten. `size` is that of the position now.
+    /// True if the journal is over [`MOST_TIMES_WHOLE`] times as large as the position itself, so that most of it is
+    /// obsolete. `size` is that of the position now.
     fn is_long(&self, size: u64) -> bool {
         let written: u64 = self.journal.segments().map(|segment| segment.length).sum();
         let whole = self.whole_bytes.saturating_mul(size) / self.whole_size.max(1);

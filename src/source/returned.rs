@@ -11,7 +11,7 @@ pub(super) struct ReturnedVersions {
     versions: HashMap<u64, (u64, i64)>,
     /// The largest id of the list.
     largest: u64,
-    /// The same when the list was begun again: it shows once more what came before, if it is in the order of ids.
+    /// `largest` when the list was begun again. Ids up to it were shown before, if the list is in the order of ids.
     shown_until: u64,
     is_unordered: bool,
 }

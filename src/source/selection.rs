@@ -140,7 +140,7 @@ impl Selection {
             page.excluded.push(record);
             return (order, record_key.version);
         }
-        // Where passes look for changes, a record that comes again is not late.
+        // Later passes see every record again: only the first pass measures how late records are.
         if let Some(time) = order
             && (context.pass, accepted) == (0, Ok(Known::New))
             && self.complete().is_some_and(|complete| time <= complete)

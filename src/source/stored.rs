@@ -17,8 +17,7 @@ use super::recorder::{Changes, Recorder, SharedKeys};
 use super::{PassPosition, SourcePosition};
 use crate::record::Timestamp;
 
-/// A part of a position. The position is what parts make that are applied one after the other, the first one being
-/// whole.
+/// A position as a whole, or a change to it. Parts are applied in their order, beginning with a whole one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PositionPart<'a> {
     since: Timestamp,

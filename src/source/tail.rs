@@ -43,7 +43,7 @@ pub(super) struct Tail {
     pub new: Span,
     /// To be counted, the next one last.
     parts: Vec<Span>,
-    /// Counted before `parts`: they belong to a part of which the console counted more.
+    /// Halves of a part that has too many records, to be counted before `parts`.
     suspects: Vec<Span>,
     /// To be read again: the console has more records there than the position knows.
     pub late: Vec<Span>,

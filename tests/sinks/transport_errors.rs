@@ -47,6 +47,44 @@ impl Drop for Peer {
     }
 }
 
+/// A server whose answer begins with `head` and then repeats `tail` without an end.
+async fn endless(head: &'static [u8], tail: &'static [u8]) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let mut written = stream.write_all(head).await;
+                while written.is_ok() {
+                    written = stream.write_all(tail).await;
+                }
+            });
+        }
+    });
+    (address, task)
+}
+
+/// Interim answers, a head and a body, each without an end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_without_an_end_end_with_the_timeout() {
+    const HEADER: &[u8] = b"x-header: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n";
+    for (head, tail) in [
+        (&b""[..], &b"HTTP/1.1 100 Continue\r\n\r\n"[..]),
+        (b"HTTP/1.1 200 OK\r\n", HEADER),
+        (b"HTTP/1.1 503 Busy\r\ncontent-length: 1000000000000\r\n\r\n", &[b'x'; 65_536]),
+    ] {
+        let (address, task) = endless(head, tail).await;
+        let begun = tokio::time::Instant::now();
+        let keys = json!({ "type": "http", "url": format!("http://{address}/in"), "timeout": "1s" });
+        let outcome = sink(keys).send(&batch(0..1)).await.outcome;
+        assert!(matches!(outcome, Outcome::RetryLater { .. }), "{outcome:?}");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+        task.abort();
+    }
+}
+
 /// The reason that an attempt with these keys fails for.
 async fn reason(url: &str, more: Value) -> String {
     let mut keys = json!({ "type": "http", "url": url, "timeout": "10s" });

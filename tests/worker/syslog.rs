@@ -108,9 +108,15 @@ async fn every_stream_arrives_as_cef_that_another_parser_reads() {
         ("alerts", Kind::Alerts),
         ("unified_alerts", Kind::UnifiedAlerts),
         ("groups", Kind::Groups),
+        ("vulnerabilities", Kind::Vulnerabilities),
     ];
-    let since = |name: &str| (name.to_owned(), json!({ "since": "beginning" }));
-    let all: serde_json::Map<_, _> = streams.iter().map(|(name, _)| since(name)).collect();
+    let all: serde_json::Map<_, _> = streams
+        .iter()
+        .map(|(name, kind)| {
+            let has_since = *kind != Kind::Vulnerabilities;
+            ((*name).to_owned(), if has_since { json!({ "since": "beginning" }) } else { json!({}) })
+        })
+        .collect();
     let mut cef = sink(&receiver);
     cef["payload"] = json!("cef");
     cef["max_bytes"] = json!("64KiB");

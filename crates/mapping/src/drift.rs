@@ -182,7 +182,9 @@ impl<'a> Visitor<'a> for Walk<'_> {
         if !is_secret(key) && !owner.has_key(key, |_| true) {
             let in_place_of_block = keys_of(owner).find(key).is_some();
             self.enter(key, |walk| {
-                walk.known = walk.known.filter(|_| !in_place_of_block);
+                if in_place_of_block {
+                    walk.known = None;
+                }
                 walk.value(value);
             });
         }

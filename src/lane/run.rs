@@ -98,7 +98,12 @@ impl Lane {
                     Step::End(end) => break end,
                     Step::Wait(open, _) if life.stop.is_cancelled() => Step::Flush(open, LaneEnd::Drained),
                     Step::Wait(open, next) if next.at <= Instant::now() => Step::Poll(open, next.pass),
-                    // Boxed, at this one place: a lane is small while it sleeps, and there are tens of thousands.
+                    // Boxed, at this one place: a lane is small while it sleeps, and there are tens of thousands. A
+                    // session by itself: it is much larger than what a lane does while its store fails.
+                    Step::Poll(open, pass) => {
+                        let span = life.lane.span();
+                        Box::pin(life.poll(open, pass).instrument(span)).await
+                    }
                     step => {
                         let span = life.lane.span();
                         Box::pin(life.take(step).instrument(span)).await
@@ -164,6 +169,7 @@ impl Lane {
 }
 
 impl Life {
+    /// What a lane does besides its sessions.
     async fn take(&mut self, step: Step) -> Step {
         match step {
             Step::Open => match self.stop.run_until_cancelled(self.lane.open()).await {
@@ -172,9 +178,8 @@ impl Life {
                 None => Step::End(LaneEnd::Drained),
             },
             Step::Wait(open, next) => self.write_due(open, next).await,
-            Step::Poll(open, pass) => self.poll(open, pass).await,
             Step::Flush(open, end) => self.flush(open, end).await,
-            Step::End(end) => Step::End(end),
+            step @ (Step::Poll(..) | Step::End(_)) => step,
         }
     }
 
@@ -207,7 +212,7 @@ impl Life {
     async fn write_due(&mut self, mut open: Box<OpenLane>, next: NextPoll) -> Step {
         let written = timeout_at(next.at, open.writer.write_due(&mut open.checkpoint, false));
         match self.stop.run_until_cancelled(written).await {
-            Some(Ok(Err(failure))) => self.lost(open, failure).await,
+            Some(Ok(Err(failure))) => self.not_stored(open, failure).await,
             Some(Ok(Ok(())) | Err(_)) | None => Step::Wait(open, next),
         }
     }
@@ -216,7 +221,7 @@ impl Life {
         self.lane.delivery.meter.lane.set_next_attempt(None);
         match open.writer.flush(&mut open.checkpoint).await {
             Ok(()) => Step::End(end),
-            Err(failure) => self.lost(open, failure).await,
+            Err(failure) => self.not_stored(open, failure).await,
         }
     }
 
@@ -235,7 +240,7 @@ impl Life {
                 self.lane.delivery.meter.lane.requeue_in_flight();
                 self.plan(open, false)
             }
-            SessionEnd::Failed(SideFailure { side: Side::Store, failure }) => self.lost(open, failure).await,
+            SessionEnd::Failed(SideFailure { side: Side::Store, failure }) => self.not_stored(open, failure).await,
             SessionEnd::Failed(failure) => self.failed(open, pass, failure).await,
         }
     }
@@ -269,7 +274,8 @@ impl Life {
     }
 
     /// The checkpoint could not be written, and another attempt would not help.
-    async fn lost(&mut self, open: Box<OpenLane>, failure: Failure) -> Step {
+    async fn not_stored(&mut self, open: Box<OpenLane>, failure: Failure) -> Step {
+        self.lane.delivery.meter.lane.set_next_attempt(None);
         self.show(Side::Store, &failure);
         match verdict(Side::Store, &failure, self.lane.mode(), open.writer.refusals()) {
             Verdict::Reopen => self.reopen(open).await,
@@ -292,7 +298,7 @@ impl Life {
                 // The pause may be long, and a kill during it must not repeat what was settled.
                 let flushed = self.stop.run_until_cancelled(open.writer.flush(&mut open.checkpoint)).await;
                 if let Some(Err(failure)) = flushed {
-                    return self.lost(open, failure).await;
+                    return self.not_stored(open, failure).await;
                 }
                 if pause == Pause::UntilStopped {
                     self.stop.cancelled().await;

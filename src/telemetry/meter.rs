@@ -260,7 +260,7 @@ impl Meter {
         self.lane.set_state(self.clock.now(), LaneState::Starting);
     }
 
-    /// The lane's checkpoint was read. Nothing else has succeeded if it failed before.
+    /// The lane's checkpoint was read.
     pub fn store_recovered(&self) {
         let has_failed = self.failures.lock().store.is_some();
         if has_failed {

@@ -256,6 +256,21 @@ async fn a_copy_that_is_written_again_hides_no_failure_of_the_sink() {
     assert!(matches!(meter.lane.state(), LaneState::Stopped(_)), "{:?}", meter.lane.state());
 }
 
+/// The copy fell due first, and both are overdue: the lane does not depend on its copy.
+#[tokio::test(start_paused = true)]
+async fn the_lanes_own_checkpoint_goes_before_an_overdue_copy() {
+    let (store, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
+    let (copies, copy, _) = new_writer([], Duration::ZERO);
+    writer.copy = Some(Box::new(BackendWriter { is_copy: true, ..copy.main }));
+    writer.events_settled(false);
+    sleep(Duration::from_secs(1)).await;
+    writer.main.saved_at = Instant::now();
+    sleep(Duration::from_secs(60)).await;
+    assert!(writer.copy.as_ref().unwrap().due() < writer.main.due());
+    writer.write_due(&mut checkpoint, false).await.unwrap();
+    assert_eq!((saved(&store).len(), saved(&copies).len()), (1, 0));
+}
+
 /// Another process that only requested the lane left its name in the store. The sink decides which process owns the
 /// lane. A checkpoint that an operator wrote is not overwritten.
 #[tokio::test(start_paused = true)]

@@ -25,6 +25,7 @@ mod schema;
 mod secrets;
 mod streams;
 mod used;
+mod words;
 mod writer;
 
 use std::borrow::Cow;
@@ -55,6 +56,16 @@ pub const fn schema_name(schema: Schema) -> &'static str {
         Schema::Ecs => ecs::NAME,
         Schema::Ocsf => ocsf::NAME,
         Schema::Raw => "raw",
+    }
+}
+
+/// The tables of the console's words, for the manual of a schema: a field, and each word with what it means there.
+#[doc(hidden)]
+pub fn word_tables(schema: Schema) -> Vec<(&'static str, Vec<(&'static str, String)>)> {
+    match schema {
+        Schema::Ecs => ecs::word_tables(),
+        Schema::Ocsf => ocsf::word_tables(),
+        Schema::Raw => Vec::new(),
     }
 }
 

@@ -108,8 +108,10 @@ pub fn tactic(text: Escaped<'_>) -> Option<(&'static str, &'static str)> {
         "defence_impairment" => "defense_impairment",
         word => word,
     };
-    let is = |id: &str| id.len() == word.len() && id.eq_ignore_ascii_case(word);
-    TACTICS.into_iter().find(|(known, id, _)| *known == word || is(id)).map(|(_, id, name)| (id, name))
+    TACTICS
+        .into_iter()
+        .find(|(known, id, _)| *known == word || id.eq_ignore_ascii_case(word))
+        .map(|(_, id, name)| (id, name))
 }
 
 #[cfg(test)]

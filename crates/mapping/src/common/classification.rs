@@ -2,6 +2,8 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
+use crate::words::Words;
+
 /// A normalised word for table lookups: trimmed, in lower case, with underscores for spaces and hyphens. "" for a text
 /// that is not ASCII or longer than all words of the tables.
 #[derive(Debug, Clone, Copy)]
@@ -59,44 +61,58 @@ impl Word {
     }
 }
 
-/// The categories of a classification, in all streams; `None` for a word that is not in the table. ECS uses the
-/// category `threat` for indicator feeds, not for detections on a host. A detection by a person or a custom rule, and
-/// a benign one, say nothing about malware.
+const MALWARE: &[&str] = &["malware"];
+const INTRUSION: &[&str] = &["intrusion_detection"];
+const MALWARE_INTRUSION: &[&str] = &["malware", "intrusion_detection"];
+
+/// The categories of a classification, in all streams. ECS uses the category `threat` for indicator feeds, not for
+/// detections on a host. A detection by a person or a custom rule, and a benign one, say nothing about malware.
+pub const CATEGORIES: Words<&[&str]> = Words {
+    field: "event.category",
+    rows: &[
+        ("exploit", MALWARE_INTRUSION),
+        ("lateral_movement", MALWARE_INTRUSION),
+        ("network", MALWARE_INTRUSION),
+        ("manual", INTRUSION),
+        ("benign", INTRUSION),
+        ("command_and_control", INTRUSION),
+        ("enumeration", INTRUSION),
+        ("phishing", &["email", "intrusion_detection"]),
+        ("malware", MALWARE),
+        ("ransomware", MALWARE),
+        ("trojan", MALWARE),
+        ("worm", MALWARE),
+        ("virus", MALWARE),
+        ("rootkit", MALWARE),
+        ("backdoor", MALWARE),
+        ("downloader", MALWARE),
+        ("dropper", MALWARE),
+        ("spyware", MALWARE),
+        ("keylogger", MALWARE),
+        ("info_stealer", MALWARE),
+        ("coinminer", MALWARE),
+        ("cryptominer", MALWARE),
+        ("miner", MALWARE),
+        ("dialer", MALWARE),
+        ("rogue", MALWARE),
+        ("toolbar", MALWARE),
+        ("pua", MALWARE),
+        ("packed", MALWARE),
+        ("linux_malware", MALWARE),
+        ("generic_heuristic", MALWARE),
+        ("hacktool", MALWARE),
+        ("interactive_shell", MALWARE),
+        ("remote_shell", MALWARE),
+        ("browser", MALWARE),
+        ("application_control", MALWARE),
+    ],
+};
+
+/// The categories of a classification; `None` for a word that is not in the table.
 pub fn known_categories(classification: Value<'_>) -> Option<&'static [&'static str]> {
-    Some(match Word::of_value(classification).as_str() {
-        "exploit" | "lateral_movement" | "network" => &["malware", "intrusion_detection"],
-        "manual" | "benign" | "command_and_control" | "enumeration" => &["intrusion_detection"],
-        "phishing" => &["email", "intrusion_detection"],
-        "malware"
-        | "ransomware"
-        | "trojan"
-        | "worm"
-        | "virus"
-        | "rootkit"
-        | "backdoor"
-        | "downloader"
-        | "dropper"
-        | "spyware"
-        | "keylogger"
-        | "info_stealer"
-        | "coinminer"
-        | "cryptominer"
-        | "miner"
-        | "dialer"
-        | "rogue"
-        | "toolbar"
-        | "pua"
-        | "packed"
-        | "linux_malware"
-        | "generic_heuristic"
-        | "hacktool"
-        | "interactive_shell"
-        | "remote_shell"
-        | "browser"
-        | "application_control" => &["malware"],
-        word if word.starts_with("malicious_") => &["malware"],
-        _ => return None,
-    })
+    let word = Word::of_value(classification);
+    let is_malicious = word.as_str().starts_with("malicious_");
+    CATEGORIES.find(word.as_str()).or(is_malicious.then_some(MALWARE))
 }
 
 /// The categories of a threat: without a known classification it is malware.

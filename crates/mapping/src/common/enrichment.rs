@@ -16,3 +16,14 @@ impl Enrichment {
         self.0.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
     }
 }
+
+/// Whether a value says nothing: `null`, or a text, a list or an object without content.
+pub fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
+        _ => false,
+    }
+}

@@ -25,14 +25,13 @@ impl Known {
 
 /// The severity of a detection. Other records say nothing of theirs.
 fn severity(stream: Stream, record: Value<'_>) -> Option<Severity> {
-    let of_word = |word: Value<'_>| word.escaped().and_then(Severity::of_word);
     match stream {
         Stream::Threats => {
             let info = record.get("threatInfo");
             Severity::of_confidence(info.get("confidenceLevel"), info.get("classification"), false)
         }
-        Stream::Alerts => of_word(record.get("ruleInfo").get("severity")),
-        Stream::UnifiedAlerts | Stream::Vulnerabilities => of_word(record.get("severity")),
+        Stream::Alerts => Severity::of_value(record.get("ruleInfo").get("severity")),
+        Stream::UnifiedAlerts | Stream::Vulnerabilities => Severity::of_value(record.get("severity")),
         Stream::Activities | Stream::Agents | Stream::Groups => None,
     }
 }

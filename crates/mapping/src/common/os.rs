@@ -1,16 +1,24 @@
 use s1_forwarder_record::Value;
 
-use super::classification::Word;
+use crate::words::Words;
 
 /// The family of an operating system, in ECS's words.
+pub const OS_TYPES: Words<&str> = Words {
+    field: "host.os.type",
+    rows: &[
+        ("windows", "windows"),
+        ("windows_legacy", "windows"),
+        ("macos", "macos"),
+        ("linux", "linux"),
+        ("ios", "ios"),
+        ("android", "android"),
+        ("unix", "unix"),
+        ("aix", "unix"),
+        ("hp_ux", "unix"),
+        ("solaris", "unix"),
+    ],
+};
+
 pub fn os_type(value: Value<'_>) -> Option<&'static str> {
-    match Word::of_value(value).as_str() {
-        "windows" | "windows_legacy" => Some("windows"),
-        "macos" => Some("macos"),
-        "linux" => Some("linux"),
-        "ios" => Some("ios"),
-        "android" => Some("android"),
-        "unix" | "aix" | "hp_ux" | "solaris" => Some("unix"),
-        _ => None,
-    }
+    OS_TYPES.of(value)
 }

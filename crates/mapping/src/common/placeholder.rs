@@ -45,14 +45,14 @@ mod tests {
 
     #[test]
     fn placeholders_are_recognised_in_any_case() {
-        let is = |text| is_placeholder(Escaped::plain(text));
+        let is_missing = |text| is_placeholder(Escaped::plain(text));
         for text in
             ["", " ", "-1", "N/A", "None", "NULL", "unknown", "Not available", r"\\Unknown device\\Unknown file"]
         {
-            assert!(is(text), "{text}");
+            assert!(is_missing(text), "{text}");
         }
         for text in ["0", "-10", "n/b", "nine", "unknowns", "known file", "not_available", "é/a"] {
-            assert!(!is(text), "{text}");
+            assert!(!is_missing(text), "{text}");
         }
     }
 }

@@ -46,7 +46,7 @@ fn account(text: &str) -> Option<Account<'_>> {
 
 /// A name of a process or a file; `None` if the console wrote a remote origin there.
 pub fn name_of(value: Value<'_>) -> Option<Escaped<'_>> {
-    value.escaped().filter(|_| RemoteOrigin::of(value).is_none())
+    if RemoteOrigin::of(value).is_some() { None } else { value.escaped() }
 }
 
 #[cfg(test)]

@@ -67,6 +67,11 @@ impl Severity {
         }
     }
 
+    /// As [`Self::of_word`], from a value.
+    pub fn of_value(value: Value<'_>) -> Option<Self> {
+        value.escaped().and_then(Self::of_word)
+    }
+
     /// From the severity of a custom rule (`Low`) or of its hit (`E_LOW`).
     pub fn of_word(word: Escaped<'_>) -> Option<Self> {
         let word = word.raw().to_ascii_lowercase();

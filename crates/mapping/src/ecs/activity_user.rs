@@ -26,11 +26,13 @@ pub(super) fn write<'a>(
     if event.text("id", users.actor_id).is_none() {
         event.optional("id", users.described.id);
     }
-    let mut actor = match () {
-        () if by_user => name(event, data.by_user),
+    let mut actor = if by_user {
+        name(event, data.by_user)
+    } else if class.is_rule_alert {
         // The names in a hit are those of the rule's owner.
-        () if class.is_rule_alert => Named::default(),
-        () => first_name(event, [data.username, data.user_name]),
+        Named::default()
+    } else {
+        first_name(event, [data.username, data.user_name])
     };
     let logged_in = data.last_logged_in_user_name;
     match origin.and_then(|origin| origin.user) {
@@ -49,7 +51,9 @@ pub(super) fn write<'a>(
     } else {
         full_name(event, data.full_name, actor);
     }
-    if let Some(email) = users.described.email.filter(|_| !actor.has_email) {
+    if !actor.has_email
+        && let Some(email) = users.described.email
+    {
         event.json.escaped("email", email);
         event.related.user.add(email);
     }

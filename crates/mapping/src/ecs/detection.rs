@@ -9,6 +9,12 @@ use crate::common::classification::Word;
 use crate::common::event_kind::EventKind;
 use crate::common::threat::file_name;
 use crate::parts::{Detection, Endpoint, Indicator, Login, Process, Rule, TargetFile, TargetProcess};
+use crate::words::Words;
+
+pub(super) const DIRECTIONS: Words<&str> = Words {
+    field: "network.direction",
+    rows: &[("outgoing", "egress"), ("outbound", "egress"), ("incoming", "ingress"), ("inbound", "ingress")],
+};
 
 /// Writes all objects of the event except `event`, `organization`, `group` and those after them.
 pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
@@ -60,10 +66,8 @@ fn connection(event: &mut Event<'_>, detection: &Detection<'_>) {
     let open = event.open("network");
     let is_dns = is_set(detection.dns_request) || is_set(detection.dns_response);
     network::by_event_type(event, detection.matched.event_type, is_dns);
-    match Word::of_value(detection.direction).as_str() {
-        "outgoing" | "outbound" => event.json.word("direction", "egress"),
-        "incoming" | "inbound" => event.json.word("direction", "ingress"),
-        _ => {}
+    if let Some(direction) = DIRECTIONS.of(detection.direction) {
+        event.json.word("direction", direction);
     }
     event.close(open);
 }

@@ -4,7 +4,7 @@ use s1_forwarder_record::Escaped;
 use serde_json::{Map, Value, json};
 
 use super::event::Event;
-use crate::common::enrichment::Enrichment;
+use crate::common::enrichment::{Enrichment, is_empty};
 
 /// Keys of timeline items that are left out if they repeat an id of the threat.
 const REPEATED_IDS: [&str; 5] = ["agentId", "siteId", "accountId", "groupId", "threatId"];
@@ -61,16 +61,6 @@ fn item_of(item: &Map<String, Value>, threat_ids: &[String]) -> Map<String, Valu
         named.insert("description".to_owned(), json!(description));
     }
     named
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(entries) => entries.is_empty(),
-        _ => false,
-    }
 }
 
 fn snake(key: &str) -> String {

@@ -40,13 +40,16 @@ use self::common_fields::CommonFields;
 use self::event::{Event, Scratch};
 use super::json::Json;
 use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
+use crate::common::classification::CATEGORIES;
 use crate::common::enrichment::Enrichment;
 use crate::common::known::Known;
+use crate::common::os::OS_TYPES;
 use crate::copy::KeyCase;
 use crate::drift::places;
 use crate::keys::{Keys, Places};
 use crate::labels::Labels;
 use crate::record::{Fields, Record};
+use crate::words::PrintedWords;
 
 /// The name with the version, for the Kafka header.
 pub(super) const NAME: &str = "ecs-9.4.0";
@@ -177,6 +180,15 @@ impl SchemaMapper for Ecs {
         json.close(vendor);
         json.raw(b"}");
     }
+}
+
+/// For the manual.
+pub(super) fn word_tables() -> Vec<PrintedWords> {
+    let mut tables: Vec<PrintedWords> = [&OS_TYPES, &threat::CONFIDENCE, &network::TRANSPORTS, &detection::DIRECTIONS]
+        .map(|words| words.print(|word| (*word).to_owned()))
+        .into();
+    tables.push(CATEGORIES.print(|categories| categories.join(", ")));
+    tables
 }
 
 fn head(origin: &Origin, labels: &Labels) -> Vec<u8> {

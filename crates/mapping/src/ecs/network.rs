@@ -4,6 +4,23 @@ use s1_forwarder_record::Value;
 
 use super::event::{Event, is_placeholder};
 use crate::common::classification::Word;
+use crate::words::Words;
+
+/// By number at IANA.
+pub(super) const TRANSPORTS: Words<&str> = Words {
+    field: "network.transport",
+    rows: &[
+        ("1", "icmp"),
+        ("2", "igmp"),
+        ("6", "tcp"),
+        ("17", "udp"),
+        ("47", "gre"),
+        ("50", "esp"),
+        ("51", "ah"),
+        ("58", "ipv6-icmp"),
+        ("132", "sctp"),
+    ],
+};
 
 /// Writes protocol, transport and type of a detection, as far as the type of its event tells them.
 pub(super) fn by_event_type(event: &mut Event<'_>, event_type: Value<'_>, is_dns: bool) {
@@ -30,17 +47,7 @@ pub(super) fn transport(event: &mut Event<'_>, protocol: Value<'_>) {
         return event.json.lower_case("transport", text);
     }
     event.json.word("iana_number", text.raw());
-    let name = match text.raw() {
-        "1" => "icmp",
-        "2" => "igmp",
-        "6" => "tcp",
-        "17" => "udp",
-        "47" => "gre",
-        "50" => "esp",
-        "51" => "ah",
-        "58" => "ipv6-icmp",
-        "132" => "sctp",
-        _ => return,
-    };
-    event.json.word("transport", name);
+    if let Some(name) = TRANSPORTS.find(text.raw()) {
+        event.json.word("transport", name);
+    }
 }

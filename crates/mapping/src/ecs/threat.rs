@@ -15,6 +15,7 @@ use crate::common::threat::{file_name, file_size};
 use crate::copy::KeyCase;
 use crate::parts::{DetectedFile, DetectedProcess, Engines, engine_key};
 use crate::streams::threat::ThreatParts;
+use crate::words::Words;
 
 /// Names of the vendor object that do not come from keys of the record.
 const RESERVED: &[&str] = &[
@@ -30,6 +31,11 @@ const RESERVED: &[&str] = &[
     "agent",
     "site",
 ];
+
+pub(super) const CONFIDENCE: Words<&str> = Words {
+    field: "threat.indicator.confidence",
+    rows: &[("malicious", "High"), ("suspicious", "Medium"), ("n/a", "Not Specified")],
+};
 
 pub(super) fn map(
     event: &mut Event<'_>,
@@ -190,11 +196,8 @@ fn threat_object(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     if !parts.file.is_fileless && parts.process.origin.is_none() {
         event.json.word("type", "file");
     }
-    match Word::of_value(parts.confidence).as_str() {
-        "malicious" => event.json.word("confidence", "High"),
-        "suspicious" => event.json.word("confidence", "Medium"),
-        "n/a" => event.json.word("confidence", "Not Specified"),
-        _ => {}
+    if let Some(word) = CONFIDENCE.of(parts.confidence) {
+        event.json.word("confidence", word);
     }
     // `file` has these values too, and marks them.
     let file = &parts.file;

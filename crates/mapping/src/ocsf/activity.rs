@@ -14,7 +14,7 @@ use super::class::{
 };
 use super::device;
 use super::entity::Entity;
-use super::event::{Event, Profile};
+use super::event::{Event, Profile, is_email_value};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware};
 use super::metadata::{Common, Metadata};
@@ -136,7 +136,7 @@ impl<'a> ConsoleUser<'a> {
         // An e-mail address is a name as well.
         let email = [actor_name(data), if by_user { Value::default() } else { data.email }]
             .into_iter()
-            .find(|value| value.escaped().is_some_and(super::event::is_email));
+            .find(|value| is_email_value(*value));
         if !event.email("email_addr", email.unwrap_or_default().kept())
             && let Some(email) = described.email
         {
@@ -202,32 +202,31 @@ fn body<'a>(
     data: &ActivityData<'a>,
     user: &ConsoleUser<'_>,
 ) {
-    let is = |known: &super::class::Class| plan.class.is(known);
     match () {
-        () if is(&AUTHENTICATION) => {
+        () if plan.class.is(&AUTHENTICATION) => {
             user.write(event, "user", data);
             let service = event.open("service");
             event.json.word("name", CONSOLE);
             event.close(service);
         }
-        () if is(&ACCOUNT_CHANGE) => target(event, class, data, user),
-        () if is(&USER_ACCESS) => {
+        () if plan.class.is(&ACCOUNT_CHANGE) => target(event, class, data, user),
+        () if plan.class.is(&USER_ACCESS) => {
             target(event, class, data, user);
             event.list_of("privileges", data.role_name.escaped());
         }
-        () if is(&ENTITY_MANAGEMENT) => {
+        () if plan.class.is(&ENTITY_MANAGEMENT) => {
             if let Some(entity) = Entity::of(class, activity, data, &user.users) {
                 entity.write(event, activity, data);
             }
         }
-        () if is(&APPLICATION_LIFECYCLE) => app(event, class, activity, data),
-        () if is(&SCAN_ACTIVITY) => scan(event, class, user.is_set),
-        () if is(&NETWORK_ACTIVITY) => connection(event, class, activity, data),
-        () if is(&PERIPHERAL_ACTIVITY) => peripheral(event, data),
-        () if is(&DETECTION_FINDING) => finding(event, common, plan, class, activity, data),
-        () if is(&FILE_REMEDIATION_ACTIVITY) || is(&REMEDIATION_ACTIVITY) => {
+        () if plan.class.is(&APPLICATION_LIFECYCLE) => app(event, class, activity, data),
+        () if plan.class.is(&SCAN_ACTIVITY) => scan(event, class, user.is_set),
+        () if plan.class.is(&NETWORK_ACTIVITY) => connection(event, class, activity, data),
+        () if plan.class.is(&PERIPHERAL_ACTIVITY) => peripheral(event, data),
+        () if plan.class.is(&DETECTION_FINDING) => finding(event, common, plan, class, activity, data),
+        () if plan.class.is(&FILE_REMEDIATION_ACTIVITY) || plan.class.is(&REMEDIATION_ACTIVITY) => {
             event.optional("command_uid", activity.id.escaped());
-            if is(&FILE_REMEDIATION_ACTIVITY) {
+            if plan.class.is(&FILE_REMEDIATION_ACTIVITY) {
                 file(event, "file", activity, data);
             }
         }
@@ -243,7 +242,8 @@ fn body<'a>(
         mark_account(event, data.by_user);
     }
     // It is the user who acted, or the one who was changed.
-    if is(&ACCOUNT_CHANGE) || is(&USER_ACCESS) || (user.account.is_some() && !user.users.by_user) {
+    if plan.class.is(&ACCOUNT_CHANGE) || plan.class.is(&USER_ACCESS) || (user.account.is_some() && !user.users.by_user)
+    {
         let name = if is_set(data.username) { data.username } else { data.user_name };
         mark_account(event, name);
     }
@@ -261,14 +261,14 @@ fn target(event: &mut Event<'_>, class: &Class, data: &ActivityData<'_>, user: &
     if user.users.by_user {
         event.optional("full_name", data.full_name.escaped());
     }
-    let is_email = |value: &Value<'_>| value.escaped().is_some_and(super::event::is_email);
-    let email = [data.email, data.username, data.recovery_email].into_iter().find(is_email);
+    let mut emails = [data.email, data.username, data.recovery_email].into_iter();
+    let email = emails.find(|value| is_email_value(*value));
     event.email("email_addr", email.unwrap_or_default().kept());
     event.close(open);
 }
 
 fn file<'a>(event: &mut Event<'_>, name: &str, activity: &Activity<'a>, data: &ActivityData<'a>) -> bool {
-    let display = data.file_display_name.escaped().filter(|_| remote_origin::name_of(data.file_display_name).is_some());
+    let display = remote_origin::name_of(data.file_display_name);
     let repeated = activity.hash;
     let object = File {
         name: display,
@@ -298,7 +298,7 @@ fn finding<'a>(
 ) {
     let threat = activity.threat_id;
     let id = first_scalar([activity.threat_id, data.alert_id]);
-    let title = data.file_display_name.escaped().filter(|_| remote_origin::name_of(data.file_display_name).is_some());
+    let title = remote_origin::name_of(data.file_display_name);
     let open = event.open("finding_info");
     event.optional("uid", id.escaped());
     if event.optional("title", title).is_none() {

@@ -186,24 +186,27 @@ const ASSIGN_PRIVILEGES: u8 = 1;
 
 /// A type that is not in the table: by what the record is about.
 fn unknown(class: &common::Class, data: &ActivityData<'_>) -> Ocsf {
-    let of = |class: &Class, activity| Ocsf { class: class.uid, activity, status: None, disposition: None };
     match class.subject {
-        Subject::Detection => Ocsf { status: Some(1), disposition: Some(15), ..of(&DETECTION_FINDING, 1) },
-        Subject::Threat => of(&DETECTION_FINDING, 2),
-        Subject::Firewall => of(&NETWORK_ACTIVITY, OTHER),
+        Subject::Detection => Ocsf { status: Some(1), disposition: Some(15), ..row(&DETECTION_FINDING, 1) },
+        Subject::Threat => row(&DETECTION_FINDING, 2),
+        Subject::Firewall => row(&NETWORK_ACTIVITY, OTHER),
         Subject::Device => match Word::of_value(data.event_type).as_str() {
-            "connected" => of(&PERIPHERAL_ACTIVITY, 1),
-            "disconnected" => of(&PERIPHERAL_ACTIVITY, 2),
-            _ => of(&PERIPHERAL_ACTIVITY, OTHER),
+            "connected" => row(&PERIPHERAL_ACTIVITY, 1),
+            "disconnected" => row(&PERIPHERAL_ACTIVITY, 2),
+            _ => row(&PERIPHERAL_ACTIVITY, OTHER),
         },
-        Subject::Login if class.has_type("start") => of(&AUTHENTICATION, 1),
-        Subject::Login if class.has_type("end") => of(&AUTHENTICATION, 2),
-        Subject::Login => of(&AUTHENTICATION, OTHER),
-        Subject::User if class.has_type("creation") => of(&ACCOUNT_CHANGE, 1),
-        Subject::User if class.has_type("deletion") => of(&ACCOUNT_CHANGE, 6),
-        Subject::User => of(&ACCOUNT_CHANGE, OTHER),
-        Subject::Other => of(&BASE_EVENT, OTHER),
+        Subject::Login if class.has_type("start") => row(&AUTHENTICATION, 1),
+        Subject::Login if class.has_type("end") => row(&AUTHENTICATION, 2),
+        Subject::Login => row(&AUTHENTICATION, OTHER),
+        Subject::User if class.has_type("creation") => row(&ACCOUNT_CHANGE, 1),
+        Subject::User if class.has_type("deletion") => row(&ACCOUNT_CHANGE, 6),
+        Subject::User => row(&ACCOUNT_CHANGE, OTHER),
+        Subject::Other => row(&BASE_EVENT, OTHER),
     }
+}
+
+fn row(class: &Class, activity: u8) -> Ocsf {
+    Ocsf { class: class.uid, activity, status: None, disposition: None }
 }
 
 fn has_user(activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {

@@ -93,8 +93,8 @@ impl Attacks {
 
     /// Adds an attack if it has a technique. The id of a tactic in its place is an attack of its own.
     fn add_technique(&mut self, attack: Attack<'_>) -> bool {
-        let of_name = || attack.technique_name.and_then(Technique::of);
-        match attack.technique.and_then(Technique::of).or_else(of_name) {
+        let named = attack.technique.and_then(Technique::of);
+        match named.or_else(|| attack.technique_name.and_then(Technique::of)) {
             Some(Technique::Known(id)) => {
                 self.add(Attack { technique: Some(Escaped::plain(id.sub.unwrap_or(id.technique))), ..attack });
             }

@@ -18,6 +18,29 @@ use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::registry::{hive, set};
 use crate::common::threat::{ALERT_PAGE, alert_page_id};
 use crate::parts::{Container, Detection, Endpoint, Login, Process, TargetFile, TargetProcess};
+use crate::words::{Choice, Words};
+
+pub(super) const INTEGRITY: Words<Choice> = Words {
+    field: "actor.process.integrity",
+    rows: &[
+        ("unknown", (0, "Unknown")),
+        ("untrusted", (1, "Untrusted")),
+        ("low", (2, "Low")),
+        ("medium", (3, "Medium")),
+        ("high", (4, "High")),
+        ("system", (5, "System")),
+    ],
+};
+
+pub(super) const DIRECTIONS: Words<Choice> = Words {
+    field: "connection_info.direction",
+    rows: &[
+        ("incoming", (1, "Inbound")),
+        ("inbound", (1, "Inbound")),
+        ("outgoing", (2, "Outbound")),
+        ("outbound", (2, "Outbound")),
+    ],
+};
 
 /// Writes `actor` and `evidences`.
 pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
@@ -82,16 +105,7 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
     event.text("uid", process.entity_id);
     event.observed(Kind::CommandLine, "cmd_line", process.command_line);
     event.time("created_time", process.start);
-    let level = match Word::of_value(process.integrity).as_str() {
-        "unknown" => Some((0, "Unknown")),
-        "untrusted" => Some((1, "Untrusted")),
-        "low" => Some((2, "Low")),
-        "medium" => Some((3, "Medium")),
-        "high" => Some((4, "High")),
-        "system" => Some((5, "System")),
-        _ => None,
-    };
-    if let Some((id, caption)) = level {
+    if let Some((id, caption)) = INTEGRITY.of(process.integrity) {
         event.choice("integrity", id, caption);
     }
     if let Some(account) = process.user.effective {
@@ -153,11 +167,8 @@ fn target_file(event: &mut Event<'_>, file: &TargetFile<'_>) {
 
 /// Writes `connection_info` of an evidence or a network activity.
 pub(super) fn direction(event: &mut Event<'_>, direction: Value<'_>) {
-    match Word::of_value(direction).as_str() {
-        "incoming" | "inbound" => event.choice("direction", 1, "Inbound"),
-        "outgoing" | "outbound" => event.choice("direction", 2, "Outbound"),
-        _ => event.choice("direction", 0, "Unknown"),
-    }
+    let (id, caption) = DIRECTIONS.of(direction).unwrap_or((0, "Unknown"));
+    event.choice("direction", id, caption);
 }
 
 /// The address of the machine that logged in is the source of a login.

@@ -8,9 +8,9 @@ use super::user::{UserType, mark_account};
 use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::classification::Word;
-use crate::common::os::os_type;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
 use crate::parts::{Endpoint, Interactive, Os, Owner};
+use crate::words::{Choice, Words};
 
 /// Whether there is one of the values that a device needs.
 pub(super) fn is_device(endpoint: &Endpoint<'_>) -> bool {
@@ -111,7 +111,7 @@ pub(super) fn resource(event: &mut Event<'_>, endpoint: &Endpoint<'_>, more: imp
 
 /// OCSF requires the name of a system; without one it is that of its type.
 fn os(event: &mut Event<'_>, os: &Os<'_>) {
-    let known = os.types.into_iter().find_map(os_choice);
+    let known = os.types.into_iter().find_map(|word| SYSTEMS.of(word));
     let word = first_scalar(os.types).escaped();
     if known.is_none() && word.is_none() && !os.names.into_iter().any(is_set) {
         return;
@@ -175,50 +175,56 @@ fn agent(event: &mut Event<'_>, uid: Option<Escaped<'_>>, uid_alt: Option<Escape
     event.close(list);
 }
 
+pub(super) const MACHINES: Words<Choice> = Words {
+    field: "device.type",
+    rows: &[
+        ("unknown", (0, "Unknown")),
+        ("server", (1, "Server")),
+        ("desktop", (2, "Desktop")),
+        ("workstation", (2, "Desktop")),
+        ("laptop", (3, "Laptop")),
+        ("tablet", (4, "Tablet")),
+        ("mobile", (5, "Mobile")),
+        ("kubernetes_node", (6, "Virtual")),
+        ("kubernetes_pod", (6, "Virtual")),
+        ("ecs_task", (6, "Virtual")),
+        ("virtual_machine", (6, "Virtual")),
+    ],
+};
+
 /// Writes the type of a machine. A word that OCSF does not have stays in the record.
 fn machine_type(event: &mut Event<'_>, kind: Value<'_>) {
-    let (id, caption) = match Word::of_value(kind).as_str() {
-        "server" => (1, "Server"),
-        "desktop" | "workstation" => (2, "Desktop"),
-        "laptop" => (3, "Laptop"),
-        "tablet" => (4, "Tablet"),
-        "mobile" => (5, "Mobile"),
-        "kubernetes_node" | "kubernetes_pod" | "ecs_task" | "virtual_machine" => {
-            return event.choice("type", 6, "Virtual");
-        }
-        "unknown" | "" => return event.choice("type", 0, "Unknown"),
-        _ => match kind.escaped().filter(|text| !is_placeholder(*text)) {
-            Some(text) => {
-                event.json.number("type_id", "99");
-                event.json.escaped("type", text);
+    let text = kind.escaped().filter(|text| !is_placeholder(*text));
+    match (MACHINES.of(kind), text) {
+        (Some((id, caption)), _) => {
+            event.choice("type", id, caption);
+            if text.is_some_and(|text| text.is(caption)) {
                 event.used.mark(kind);
-                return;
             }
-            None => return event.choice("type", 0, "Unknown"),
-        },
-    };
-    event.choice("type", id, caption);
-    if kind.escaped().is_some_and(|text| text.is(caption)) {
-        event.used.mark(kind);
+        }
+        (None, Some(text)) => {
+            event.json.number("type_id", "99");
+            event.json.escaped("type", text);
+            event.used.mark(kind);
+        }
+        (None, None) => event.choice("type", 0, "Unknown"),
     }
 }
 
-/// `type_id` and `type` of an operating system.
-fn os_choice(value: Value<'_>) -> Option<(u16, &'static str)> {
-    Some(match os_type(value)? {
-        "windows" => (100, "Windows"),
-        "macos" => (300, "macOS"),
-        "linux" => (200, "Linux"),
-        "ios" => (301, "iOS"),
-        "android" => (201, "Android"),
-        _ => match Word::of_value(value).as_str() {
-            "solaris" => (400, "Solaris"),
-            "aix" => (401, "AIX"),
-            "hp_ux" => (402, "HP-UX"),
-            _ => return None,
-        },
-    })
-}
+pub(super) const SYSTEMS: Words<Choice> = Words {
+    field: "device.os.type",
+    rows: &[
+        ("windows", (100, "Windows")),
+        ("windows_legacy", (100, "Windows")),
+        ("linux", (200, "Linux")),
+        ("android", (201, "Android")),
+        ("macos", (300, "macOS")),
+        ("ios", (301, "iOS")),
+        ("solaris", (400, "Solaris")),
+        ("aix", (401, "AIX")),
+        ("hp_ux", (402, "HP-UX")),
+    ],
+};
 
 /// `cpu_bits` of an architecture.
 pub(super) fn bits(architecture: Value<'_>) -> Option<&'static str> {

@@ -3,9 +3,9 @@
 use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::event::Event;
-use crate::common::classification::Word;
-use crate::common::placeholder::{first_scalar, is_placeholder};
+use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
 use crate::parts::Engines;
+use crate::words::{Choice, Words};
 
 impl<'a> Engines<'a> {
     /// The name of the first engine.
@@ -31,8 +31,7 @@ impl<'a> Engines<'a> {
 
     /// Writes `analytic`, the first engine, and `related_analytics`, the others.
     pub(super) fn write(self, event: &mut Event<'_>, category: Value<'_>) {
-        let is_named = |(key, title): &(Value<'_>, Value<'_>)| first_scalar([*key, *title]).escaped().is_some();
-        let mut engines = self.each().filter(is_named);
+        let mut engines = self.each().filter(|(key, title)| is_set(*key) || is_set(*title));
         let Some(first) = engines.next() else { return };
         let open = event.open("analytic");
         analytic(event, first, category);
@@ -48,20 +47,18 @@ impl<'a> Engines<'a> {
 
     /// Marks the lists if the analytics have all of them.
     pub(super) fn mark(self, event: &mut Event<'_>) {
-        let is_mapped = |value: Value<'_>| value.escaped().is_some_and(|text| !is_placeholder(text));
         let mut is_complete = true;
         for engine in self.detected.elements() {
-            let mut entries = engine.entries();
-            let mut has_mapped = || entries.all(|(key, value)| matches!(&*key, "key" | "title") && is_mapped(value));
-            is_complete &= is_mapped(engine) || engine.kind() == Kind::Object && has_mapped();
+            let has_only_mapped =
+                engine.entries().all(|(key, value)| matches!(&*key, "key" | "title") && is_set(value));
+            is_complete &= is_set(engine) || engine.kind() == Kind::Object && has_only_mapped;
         }
         if !is_complete {
             return;
         }
         let has_keys = self.detected.elements().next().is_some();
         let is_title = |title: Value<'_>| self.each().any(|(_, known)| known.raw() == title.raw());
-        if self.titles.kind() == Kind::Array && self.titles.elements().all(|title| is_mapped(title) && is_title(title))
-        {
+        if self.titles.kind() == Kind::Array && self.titles.elements().all(|title| is_set(title) && is_title(title)) {
             event.used.mark(self.titles);
         }
         if has_keys {
@@ -74,23 +71,30 @@ fn analytic(event: &mut Event<'_>, (key, title): (Value<'_>, Value<'_>), categor
     event.optional("uid", key.escaped());
     let name = first_scalar([title, key]).escaped();
     event.optional("name", name);
-    let (id, caption) = match Word::of_value(key).as_str() {
-        "pre_execution" | "pre_execution_suspicious" | "on_write" => (4, "Learning (ML/DL)"),
-        "reputation" | "sentinelone_cloud" | "user_blacklist" => (5, "Fingerprinting"),
-        "executables"
-        | "data_files"
-        | "penetration"
-        | "exploits"
-        | "lateral_movement"
-        | "application_control"
-        | "remote_shell" => (2, "Behavioral"),
-        _ => {
-            event.json.number("type_id", "99");
-            event.optional("type", name);
-            event.optional("category", category.escaped());
-            return;
-        }
-    };
-    event.choice("type", id, caption);
+    if let Some((id, caption)) = ENGINES.of(key) {
+        event.choice("type", id, caption);
+    } else {
+        event.json.number("type_id", "99");
+        event.optional("type", name);
+    }
     event.optional("category", category.escaped());
 }
+
+pub(super) const ENGINES: Words<Choice> = Words {
+    field: "finding_info.analytic.type",
+    rows: &[
+        ("pre_execution", (4, "Learning (ML/DL)")),
+        ("pre_execution_suspicious", (4, "Learning (ML/DL)")),
+        ("on_write", (4, "Learning (ML/DL)")),
+        ("reputation", (5, "Fingerprinting")),
+        ("sentinelone_cloud", (5, "Fingerprinting")),
+        ("user_blacklist", (5, "Fingerprinting")),
+        ("executables", (2, "Behavioral")),
+        ("data_files", (2, "Behavioral")),
+        ("penetration", (2, "Behavioral")),
+        ("exploits", (2, "Behavioral")),
+        ("lateral_movement", (2, "Behavioral")),
+        ("application_control", (2, "Behavioral")),
+        ("remote_shell", (2, "Behavioral")),
+    ],
+};

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::activity_class::type_of;
 use super::event::Event;
 use super::metadata::Common;
-use crate::common::enrichment::Enrichment;
+use crate::common::enrichment::{Enrichment, is_empty};
 
 /// The names that [`write_unmapped`] writes.
 pub(super) const RESERVED: [&str; 4] = ["notes", "timeline", "notes_count", "enrichment_error"];
@@ -78,13 +78,6 @@ pub(super) fn related_events(event: &mut Event<'_>, common: &Common<'_>, enrichm
 
 /// Writes the notes, what the timeline says in addition, and why a request failed.
 pub(super) fn write_unmapped(event: &mut Event<'_>, enrichment: &Enrichment) {
-    let is_empty = |value: &Value| match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(entries) => entries.is_empty(),
-        _ => false,
-    };
     for name in ["notes", "timeline"] {
         // An item beyond the newest, or without an id, is no related event, so it is kept as a whole.
         let is_mapped = |item: &Map<String, Value>| {

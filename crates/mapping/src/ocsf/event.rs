@@ -245,7 +245,7 @@ impl<'o> Event<'o> {
 
     /// Writes an e-mail address; other texts stay in the record.
     pub fn email<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
-        value.escaped().is_some_and(is_email) && self.observed(Kind::EmailAddress, name, value).is_some()
+        is_email_value(value) && self.observed(Kind::EmailAddress, name, value).is_some()
     }
 
     /// Writes `hashes` of the open object. The length of a value shows its algorithm; values that are no hashes stay in
@@ -307,6 +307,10 @@ pub(super) fn address(value: Value<'_>) -> Option<Address> {
 
 pub(super) fn address_of(text: Escaped<'_>) -> Option<Address> {
     Address::of(text).filter(|address| !address.is_unspecified())
+}
+
+pub(super) fn is_email_value(value: Value<'_>) -> bool {
+    value.escaped().is_some_and(is_email)
 }
 
 pub(super) fn is_email(text: Escaped<'_>) -> bool {

@@ -7,19 +7,39 @@ use super::event::{Event, Profile, severity_id};
 use crate::common::classification::Word;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::severity::Severity;
+use crate::words::{Choice, Words};
+
+pub(super) const INCIDENT_STATUSES: Words<Choice> = Words {
+    field: "status",
+    rows: &[
+        ("unresolved", (1, "New")),
+        ("new", (1, "New")),
+        ("in_progress", (2, "In Progress")),
+        ("resolved", (4, "Resolved")),
+    ],
+};
+
+pub(super) const CONFIDENCE: Words<Choice> = Words {
+    field: "confidence",
+    rows: &[
+        ("malicious", (3, "High")),
+        ("suspicious", (2, "Medium")),
+        ("informational", (1, "Low")),
+        ("n/a", (0, "Unknown")),
+    ],
+};
 
 impl Event<'_> {
     /// Writes the state of an incident. A known word has a number of its own; another one is the name of the state.
     pub fn incident_status(&mut self, value: Value<'_>) {
-        let id = match Word::of_value(value).as_str() {
-            "" => return,
-            "unresolved" | "new" => 1,
-            "in_progress" => 2,
-            "resolved" => 4,
-            _ => return self.other_word("status", value),
-        };
-        self.status(id, "");
-        self.used.mark(value);
+        match INCIDENT_STATUSES.of(value) {
+            Some((id, _)) => {
+                self.status(id, "");
+                self.used.mark(value);
+            }
+            None if Word::of_value(value).as_str().is_empty() => {}
+            None => self.other_word("status", value),
+        }
     }
 
     fn other_word(&mut self, name: &str, value: Value<'_>) {
@@ -51,13 +71,7 @@ impl Event<'_> {
 
     /// Writes the confidence of a detection.
     pub fn confidence(&mut self, value: Value<'_>) {
-        let (id, caption) = match Word::of_value(value).as_str() {
-            "malicious" => (3, "High"),
-            "suspicious" => (2, "Medium"),
-            "informational" => (1, "Low"),
-            "n/a" => (0, "Unknown"),
-            _ => return,
-        };
+        let Some((id, caption)) = CONFIDENCE.of(value) else { return };
         if !self.class.is(&DETECTION_FINDING) {
             self.using(Profile::SecurityControl);
         }
@@ -150,36 +164,63 @@ impl Verdict {
 /// `malware[]` of a classification; OCSF's number of its kind. `None` if the classification does not say that there is
 /// malware.
 pub(super) fn malware_kind(classification: Value<'_>) -> Option<u16> {
-    let word = Word::of_value(classification);
     if !is_set(classification) {
         return None;
     }
-    Some(match word.joined().as_str() {
-        "exploit" | "lateralmovement" | "general" | "manual" | "benign" | "network" | "phishing"
-        | "commandandcontrol" | "enumeration" | "interactiveshell" | "applicationcontrol" | "browser" => return None,
-        "adware" => 1,
-        "backdoor" => 2,
-        "bot" => 3,
-        "bootkit" => 4,
-        "ddos" => 5,
-        "downloader" => 6,
-        "dropper" => 7,
-        "exploitkit" => 8,
-        "keylogger" => 9,
-        "ransomware" => 10,
-        "rat" | "remoteaccesstrojan" | "remoteshell" => 11,
-        "cryptominer" | "coinminer" | "miner" => 13,
-        "rogue" => 14,
-        "rootkit" => 15,
-        "spyware" | "infostealer" => 17,
-        "trojan" => 18,
-        "virus" => 19,
-        "webshell" => 20,
-        "wiper" => 21,
-        "worm" => 22,
-        _ => 99,
-    })
+    let word = Word::of_value(classification).joined();
+    if NO_MALWARE.contains(&word.as_str()) {
+        return None;
+    }
+    Some(MALWARE.find(word.as_str()).unwrap_or(99))
 }
+
+/// Classifications of what is no malware.
+const NO_MALWARE: [&str; 12] = [
+    "exploit",
+    "lateralmovement",
+    "general",
+    "manual",
+    "benign",
+    "network",
+    "phishing",
+    "commandandcontrol",
+    "enumeration",
+    "interactiveshell",
+    "applicationcontrol",
+    "browser",
+];
+
+/// OCSF's numbers of kinds of malware.
+pub(super) const MALWARE: Words<u16> = Words {
+    field: "malware[].classification_ids",
+    rows: &[
+        ("adware", 1),
+        ("backdoor", 2),
+        ("bot", 3),
+        ("bootkit", 4),
+        ("ddos", 5),
+        ("downloader", 6),
+        ("dropper", 7),
+        ("exploitkit", 8),
+        ("keylogger", 9),
+        ("ransomware", 10),
+        ("rat", 11),
+        ("remoteaccesstrojan", 11),
+        ("remoteshell", 11),
+        ("cryptominer", 13),
+        ("coinminer", 13),
+        ("miner", 13),
+        ("rogue", 14),
+        ("rootkit", 15),
+        ("spyware", 17),
+        ("infostealer", 17),
+        ("trojan", 18),
+        ("virus", 19),
+        ("webshell", 20),
+        ("wiper", 21),
+        ("worm", 22),
+    ],
+};
 
 /// One entry of `malware[]`.
 pub(super) struct Malware<'a> {
@@ -194,10 +235,11 @@ pub(super) struct Malware<'a> {
 impl Malware<'_> {
     /// Writes the list with the file that `file` writes. It needs a name or an id.
     pub fn write(&self, event: &mut Event<'_>, file: impl FnOnce(&mut Event<'_>)) {
-        let present = |text: Option<Escaped<'_>>| text.is_some_and(|text| !is_placeholder(text));
-        let Some(kind) = malware_kind(self.classification).filter(|_| present(self.name) || present(self.uid)) else {
+        let Some(kind) = malware_kind(self.classification) else { return };
+        let is_named = [self.name, self.uid].into_iter().flatten().any(|text| !is_placeholder(text));
+        if !is_named {
             return;
-        };
+        }
         let list = event.open_list("malware");
         let element = event.open_element();
         event.optional("name", self.name);

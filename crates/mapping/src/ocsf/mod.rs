@@ -48,6 +48,7 @@ use crate::drift::places;
 use crate::keys::{Keys, Places};
 use crate::labels::Labels;
 use crate::record::{Fields, Record};
+use crate::words::{PrintedWords, print_choices};
 
 /// The name with the version, for the Kafka header.
 pub(super) const NAME: &str = "ocsf-1.8.0";
@@ -164,6 +165,26 @@ impl SchemaMapper for Ocsf {
         }
         event.json.raw(b"}");
     }
+}
+
+/// For the manual.
+pub(super) fn word_tables() -> Vec<PrintedWords> {
+    let choices = [
+        &finding::INCIDENT_STATUSES,
+        &finding::CONFIDENCE,
+        &vulnerability::CONFIDENCE,
+        &engines::ENGINES,
+        &unified_alert::ANALYTICS,
+        &unified_alert::ROLES,
+        &device::MACHINES,
+        &device::SYSTEMS,
+        &detection::INTEGRITY,
+        &detection::DIRECTIONS,
+    ];
+    let mut tables: Vec<PrintedWords> = choices.map(print_choices).into();
+    tables.push(finding::MALWARE.print(u16::to_string));
+    tables.extend([&vulnerability::EXPLOITS, &vulnerability::FIXES].map(|words| words.print(bool::to_string)));
+    tables
 }
 
 /// Begins an event that no record describes. Without a severity it is unknown.

@@ -21,6 +21,7 @@ use crate::common::severity::Severity;
 use crate::common::threat::file_size;
 use crate::parts::{Endpoint, Os};
 use crate::streams::unified_alert::{Analytic, Asset, Assignee, Attacker, TargetUser, UnifiedParts};
+use crate::words::{Choice, Words};
 
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>) {
     let parts = UnifiedParts::of(alert);
@@ -168,11 +169,30 @@ fn url(event: &mut Event<'_>, common: &Common<'_>, parts: &UnifiedParts<'_>) -> 
     true
 }
 
+/// What the engines of the agent find in files is fingerprinting if it is known by reputation.
+pub(super) const ANALYTICS: Words<Choice> = Words {
+    field: "finding_info.analytic.type",
+    rows: &[
+        ("rule", (1, "Rule")),
+        ("behavioral", (2, "Behavioral")),
+        ("dynamic", (2, "Behavioral")),
+        ("statistical", (3, "Statistical")),
+        ("learning", (4, "Learning (ML/DL)")),
+        ("static", (4, "Learning (ML/DL)")),
+        ("fingerprinting", (5, "Fingerprinting")),
+        ("tagging", (6, "Tagging")),
+        ("keyword_match", (7, "Keyword Match")),
+        ("regular_expressions", (8, "Regular Expressions")),
+        ("exact_data_match", (9, "Exact Data Match")),
+        ("partial_data_match", (10, "Partial Data Match")),
+        ("indexed_data_match", (11, "Indexed Data Match")),
+    ],
+};
+
 fn analytic(event: &mut Event<'_>, analytic: &Analytic<'_>) {
     if ![analytic.id, analytic.name, analytic.category].into_iter().any(is_set) {
         return;
     }
-    let kind = Word::of_value(analytic.kind);
     let is_reputation = Word::is(analytic.category, "reputation");
     let open = event.open("analytic");
     event.text("uid", analytic.id);
@@ -180,29 +200,16 @@ fn analytic(event: &mut Event<'_>, analytic: &Analytic<'_>) {
         event.optional("name", analytic.category.escaped());
     }
     event.text("category", analytic.category);
-    let (id, caption) = match kind.as_str() {
-        "rule" => (1, "Rule"),
-        "behavioral" | "dynamic" => (2, "Behavioral"),
-        "statistical" => (3, "Statistical"),
-        "learning" => (4, "Learning (ML/DL)"),
-        "static" if is_reputation => (5, "Fingerprinting"),
-        "static" => (4, "Learning (ML/DL)"),
-        "fingerprinting" => (5, "Fingerprinting"),
-        "tagging" => (6, "Tagging"),
-        "keyword_match" => (7, "Keyword Match"),
-        "regular_expressions" => (8, "Regular Expressions"),
-        "exact_data_match" => (9, "Exact Data Match"),
-        "partial_data_match" => (10, "Partial Data Match"),
-        "indexed_data_match" => (11, "Indexed Data Match"),
-        _ => (0, "Unknown"),
-    };
-    match analytic.kind.escaped().filter(|text| id == 0 && !is_placeholder(*text)) {
-        Some(word) => {
+    let is_fingerprint = is_reputation && Word::is(analytic.kind, "static");
+    let known = if is_fingerprint { ANALYTICS.find("fingerprinting") } else { ANALYTICS.of(analytic.kind) };
+    match (known, analytic.kind.escaped().filter(|text| !is_placeholder(*text))) {
+        (Some((id, caption)), _) => event.choice("type", id, caption),
+        (None, Some(word)) => {
             event.json.number("type_id", "99");
             event.json.escaped("type", word);
             event.used.mark(analytic.kind);
         }
-        None => event.choice("type", id, caption),
+        (None, None) => event.choice("type", 0, "Unknown"),
     }
     event.close(open);
 }
@@ -287,6 +294,16 @@ fn device(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     device::write(event, &endpoint, |event| device::owner(event, &parts.user));
 }
 
+pub(super) const ROLES: Words<Choice> = Words {
+    field: "resources[].role",
+    rows: &[
+        ("target", (1, "Target")),
+        ("actor", (2, "Actor")),
+        ("affected", (3, "Affected")),
+        ("related", (4, "Related")),
+    ],
+};
+
 /// What the assets say in addition stays in `unmapped.assets`.
 fn resources(event: &mut Event<'_>, asset: &Asset<'_>) {
     let [assets, _] = asset.all;
@@ -303,17 +320,12 @@ fn resources(event: &mut Event<'_>, asset: &Asset<'_>) {
         event.optional("uid_alt", get("agentUuid").escaped());
         event.optional("name", get("name").escaped());
         event.optional("type", first_scalar([get("assetTypeClassifier"), get("subcategory")]).escaped());
-        match Word::of_value(get("role")).as_str() {
-            "target" => event.choice("role", 1, "Target"),
-            "actor" => event.choice("role", 2, "Actor"),
-            "affected" => event.choice("role", 3, "Affected"),
-            "related" => event.choice("role", 4, "Related"),
-            _ => {
-                if let Some(word) = get("role").escaped().filter(|word| !is_placeholder(*word)) {
-                    event.json.number("role_id", "99");
-                    event.json.escaped("role", word);
-                }
-            }
+        let role = get("role");
+        if let Some((id, caption)) = ROLES.of(role) {
+            event.choice("role", id, caption);
+        } else if let Some(word) = role.escaped().filter(|word| !is_placeholder(*word)) {
+            event.json.number("role_id", "99");
+            event.json.escaped("role", word);
         }
         event.close(element);
     }

@@ -48,7 +48,7 @@ impl<'a> HitParts<'a> {
 fn detection<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Detection<'a> {
     Detection {
         alert_id: hit.alertid,
-        severity: hit.severity.escaped().and_then(Severity::of_word).unwrap_or(Severity::Informational),
+        severity: Severity::of_value(hit.severity).unwrap_or(Severity::Informational),
         rule: Rule { id: hit.ruleid, name: hit.rulename, description: hit.ruledescription, category: hit.querytype },
         matched: Matched::new(
             hit.dveventtype,

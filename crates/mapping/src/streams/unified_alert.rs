@@ -189,7 +189,7 @@ impl<'a> UnifiedParts<'a> {
 
     /// The severity that the console gave. A verdict does not change it.
     pub fn known_severity(&self) -> Option<Severity> {
-        self.severity.escaped().and_then(Severity::of_word)
+        Severity::of_value(self.severity)
     }
 
     /// The alert was created and updated within a minute.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use s1_forwarder_mapping::{Schema, knows_activity_type};
+use s1_forwarder_mapping::{Schema, knows_activity_type, word_tables};
 use s1_forwarder_record::{Stream, Timestamp};
 use serde_json::Value;
 
@@ -94,6 +94,7 @@ static OCSF: Page = Page {
 fn tables(page: &Page) -> String {
     let probes: Value = serde_json::from_str(include_str!("../data/probes.json")).unwrap();
     let mut text = if page.schema == Schema::Ecs { differences() } else { String::new() };
+    text.push_str(&words(page.schema));
     for stream in Stream::ALL {
         write!(text, "\n## {}\n", stream.name()).unwrap();
         text.push_str(&example(page, stream));
@@ -118,6 +119,26 @@ fn differences() -> String {
             .to_owned();
     for (stream, field, reason) in DIFFERENCES {
         writeln!(text, "| {stream} | `{field}` | {reason} |").unwrap();
+    }
+    text
+}
+
+/// What the console's words become in fields with words of their own.
+fn words(schema: Schema) -> String {
+    let mut text = "\n## Words of the console\n\nCase, spaces and hyphens do not matter.\n\n| field | has | for |\n| --- | --- | --- |\n"
+        .to_owned();
+    for (field, rows) in word_tables(schema) {
+        let mut meanings: Vec<(String, Vec<String>)> = Vec::new();
+        for (word, meaning) in rows {
+            let word = format!("`{word}`");
+            match meanings.iter_mut().find(|(known, _)| *known == meaning) {
+                Some((_, words)) => words.push(word),
+                None => meanings.push((meaning, vec![word])),
+            }
+        }
+        for (meaning, words) in meanings {
+            writeln!(text, "| `{field}` | {meaning} | {} |", words.join(", ")).unwrap();
+        }
     }
     text
 }

@@ -1,0 +1,42 @@
+//! Tables of the console's words. The manuals print them.
+
+use s1_forwarder_record::Value;
+
+use crate::common::classification::Word;
+
+/// What the console's words mean for one field of an event.
+#[derive(Debug)]
+pub struct Words<T: 'static> {
+    /// The path of the field.
+    pub field: &'static str,
+    pub rows: &'static [(&'static str, T)],
+}
+
+/// `NAME_id` and `NAME` of OCSF.
+pub type Choice = (u16, &'static str);
+
+impl<T: Copy> Words<T> {
+    /// The meaning of a value; `None` for a word that the table does not have.
+    pub fn of(&self, value: Value<'_>) -> Option<T> {
+        self.find(Word::of_value(value).as_str())
+    }
+
+    /// As [`Self::of`], for a word in lower case with `_` between its parts.
+    pub fn find(&self, word: &str) -> Option<T> {
+        self.rows.iter().find(|(known, _)| *known == word).map(|(_, meaning)| *meaning)
+    }
+}
+
+/// The rows of a table as texts: the field, and each word with what it means there.
+pub type PrintedWords = (&'static str, Vec<(&'static str, String)>);
+
+impl<T> Words<T> {
+    pub fn print(&self, text: impl Fn(&T) -> String) -> PrintedWords {
+        (self.field, self.rows.iter().map(|(word, meaning)| (*word, text(meaning))).collect())
+    }
+}
+
+/// A caption with its number.
+pub fn print_choices(words: &Words<Choice>) -> PrintedWords {
+    words.print(|(id, caption)| format!("{caption} ({id})"))
+}

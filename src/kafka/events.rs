@@ -128,7 +128,11 @@ impl ClientContext for Events {
         if code == RDKafkaErrorCode::BrokerTransportFailure && reason.contains("certificate verify failed") {
             code = RDKafkaErrorCode::SSL;
         }
-        let reason = format!("{}{}", self.cleaned(reason), advice(reason));
+        let mut reason = format!("{}{}", self.cleaned(reason), advice(reason));
+        if code == RDKafkaErrorCode::AllBrokersDown {
+            // Other reasons begin with the broker's address.
+            reason = format!("{}: {reason}", self.brokers);
+        }
         let mut recent = self.recent.lock();
         // "All brokers are down" follows the cause and contains less.
         let is_redundant = code == RDKafkaErrorCode::AllBrokersDown && recent.error.is_some();

@@ -51,7 +51,7 @@ pub enum SecretError {
 }
 
 /// What people copy together with a token. The forwarder adds the scheme that a header needs.
-const SCHEMES: [&str; 7] = ["ApiToken", "Bearer", "Token", "ApiKey", "Splunk", "Basic", "Authorization:"];
+const SCHEMES: [&str; 8] = ["ApiToken", "Bearer", "Token", "ApiKey", "Splunk", "Basic", "Authorization:", "export"];
 
 /// Whether a text can be a token: an API token, or a key that identifies the forwarder to a destination.
 ///
@@ -78,8 +78,6 @@ pub fn check_token(text: &str) -> Result<(), String> {
         // Without braces it may be a token, so the text is not shown.
         Err("is ${…}, $…, {{…}}, %…% or <…>, which is not replaced here: write { env: NAME } in the pipeline file"
             .to_owned())
-    } else if text.contains(char::is_whitespace) {
-        Err("has a blank or a line break in it: leave nothing but the token".to_owned())
     } else if is_assigned {
         Err("begins with a name and `=`: remove them".to_owned())
     } else {
@@ -483,8 +481,7 @@ mod tests {
             (format!("“{CANARY}”"), "stands in quotes: remove them"),
             (format!("token={CANARY}"), "begins with a name and `=`"),
             (format!("S1_TOKEN={CANARY}"), "begins with a name and `=`"),
-            (format!("my {CANARY}"), "has a blank"),
-            (format!("export S1_TOKEN={CANARY}"), "has a blank"),
+            (format!("export S1_TOKEN={CANARY}"), "begins with \"export \": remove it"),
         ] {
             let secret = Secret::Literal(contents.clone());
             let error = Credential::token(secret.clone()).get().unwrap_err();

@@ -290,9 +290,9 @@ fn check_advises_where_something_else_answers_than_a_console() {
         (
             LOGIN,
             " stream threats ",
-            "failed   the answer is HTML, not JSON; is `console.url` the console's own address?",
+            "the answer is HTML, not JSON; is `console.url` the console's own address?",
         ),
-        (NULL, " stream threats ", "failed   the answer is JSON, but not a page of records"),
+        (NULL, " stream threats ", "the answer is JSON, but not a page of records"),
         (PROXY, " token ", "401 Unauthorized; is `console.url` the console's own address?"),
         (TLS_PORT, " console ", "400 for what every console has"),
         (TLS_PORT, " token ", "400 Bad Request; the port wants TLS: write https:// in `console.url`"),
@@ -308,6 +308,7 @@ fn check_advises_where_something_else_answers_than_a_console() {
         let (code, out, errors) = run(program().arg("check").arg(directory.path()).env("S1_CLI_TEST_TOKEN", "token"));
         let row = out.lines().find(|line| line.contains(subject)).unwrap_or_else(|| panic!("{out}{errors}"));
         assert!(code == 1 && row.contains(advice), "{advice} is not in {row}");
+        assert!(!row.contains(" verified ") || subject == " console ", "{row}");
         assert!(row.matches("is `console.url`").count() < 2, "{row}");
     }
 }

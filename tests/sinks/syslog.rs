@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::{Batch, Outcome, Probe};
+use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};
@@ -326,7 +326,8 @@ async fn datagrams_are_sent_once() {
 #[tokio::test]
 async fn long_events_are_shortened_to_max_bytes() {
     let receiver = SyslogReceiver::start(Behaviour::Reads).await;
-    let lane = sink(with(keys(receiver.address()), json!({ "max_bytes": "1KiB" })));
+    let raw = SinkContext { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Activities) };
+    let lane = sink_in(with(keys(receiver.address()), json!({ "max_bytes": "1KiB" })), &raw);
     let mut events = batch(0..1);
     push(&mut events, "1", &"ü\\\"\u{1f600}".repeat(5_000));
     let identity = Identity::of("h", Stream::Activities, "2", "");

@@ -69,7 +69,7 @@ impl Contract for Rule {
             path if path.contains("/streams/Custom-SentinelOneThreats_API") => {
                 Reply::new(400, r#"{"error":{"code":"InvalidStream","message":"no such stream"}}"#)
             }
-            path if path.contains("/streams/Custom-SentinelOneActivities_API") => Reply::new(204, ""),
+            path if path.contains("/streams/Custom-SentinelOneActivities_CL") => Reply::new(204, ""),
             _ => Reply::new(404, ""),
         }
     }

@@ -17,8 +17,7 @@ pub struct Record<'a> {
     pub fields: Fields<'a>,
 }
 
-/// The fields of a record, by its stream.
-#[expect(clippy::large_enum_variant, reason = "one record is on the stack at a time, and boxing it would allocate")]
+/// The fields of a record, by its stream. One is on the stack at a time; boxing it would allocate.
 pub enum Fields<'a> {
     Threat(Threat<'a>),
     Activity(Activity<'a>),

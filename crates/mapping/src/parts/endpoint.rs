@@ -63,8 +63,8 @@ pub struct Owner<'a> {
 }
 
 impl<'a> Owner<'a> {
-    /// Without the names of what is below `level`, the `scopeLevel` of an activity: an activity of an account is about no
-    /// site, one of a site about no group. Names outside of `data` stay: the console gives them for what it is about.
+    /// Without the names of what is below `level`, the `scopeLevel` of an activity: an activity of an account is about
+    /// no site, one of a site about no group. Names outside of `data` stay: they are of what the activity is about.
     pub fn within(&self, level: Value<'a>) -> Self {
         let level = Word::of_value(level);
         let has_site = !matches!(level.as_str(), "global" | "tenant" | "account");

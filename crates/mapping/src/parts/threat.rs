@@ -58,8 +58,9 @@ pub struct DetectedProcess<'a> {
 }
 
 impl<'a> DetectedProcess<'a> {
-    /// The process of a detection without a file: `cmd.exe` of `cmd.exe (interactive session)`. Other words are no name,
-    /// and one word may be that of a threat: it is a process if it is the originator, or has the extension of a program.
+    /// The process of a detection without a file: `cmd.exe` of `cmd.exe (interactive session)`. Other words are no
+    /// name, and one word may be that of a threat: it is a process if it is the originator, or has the extension of a
+    /// program.
     pub fn without_file(&self, file: &DetectedFile<'a>) -> Option<Escaped<'a>> {
         if !file.is_missing() {
             return None;

@@ -29,7 +29,7 @@ pub struct Coverage {
 impl Coverage {
     /// Adds a record and its event.
     pub fn add(&mut self, schema: Schema, stream: Stream, record: &Value, event: &Value) {
-        let event = Places::of(schema, stream, event);
+        let event = EventLeaves::of(schema, stream, event);
         each_leaf(record, &mut Vec::new(), &mut |path, text| {
             if stream == Stream::Vulnerabilities && is_redundant(record, path, &text) {
                 return;
@@ -52,7 +52,7 @@ impl Coverage {
 
 /// The leaves of an event.
 #[derive(Default)]
-struct Places {
+struct EventLeaves {
     vendor_paths: HashSet<(String, String)>,
     vendor_texts: HashSet<String>,
     texts: HashSet<String>,
@@ -60,7 +60,7 @@ struct Places {
     words: HashSet<String>,
 }
 
-impl Places {
+impl EventLeaves {
     fn of(schema: Schema, stream: Stream, event: &Value) -> Self {
         let mut places = Self::default();
         let (name, vendor, original): (_, _, &[&str]) = match schema {

@@ -84,7 +84,7 @@ pub struct MappingSettings {
 /// Maps the records of one lane.
 #[derive(Debug, Clone)]
 pub struct Mapper {
-    kind: Kind,
+    kind: AnyMapper,
     /// Events contain the record.
     keeps_record: bool,
     /// No secret of the console may be in an event.
@@ -101,13 +101,13 @@ pub struct Mapper {
 }
 
 #[derive(Debug, Clone)]
-enum Kind {
+enum AnyMapper {
     Ecs(Box<Ecs>),
     Ocsf(Box<Ocsf>),
     Raw,
 }
 
-impl Kind {
+impl AnyMapper {
     /// `None` if events are the records themselves.
     fn mapper(&mut self) -> Option<&mut dyn SchemaMapper> {
         match self {
@@ -122,9 +122,9 @@ impl Mapper {
     pub fn new(settings: &MappingSettings, origin: Origin) -> Self {
         let MappingSettings { schema, keep_original, .. } = *settings;
         let kind = match schema {
-            Schema::Ecs => Kind::Ecs(Box::new(Ecs::new(&origin, &settings.labels, keep_original))),
-            Schema::Ocsf => Kind::Ocsf(Box::new(Ocsf::new(&origin, &settings.labels, keep_original))),
-            Schema::Raw => Kind::Raw,
+            Schema::Ecs => AnyMapper::Ecs(Box::new(Ecs::new(&origin, &settings.labels, keep_original))),
+            Schema::Ocsf => AnyMapper::Ocsf(Box::new(Ocsf::new(&origin, &settings.labels, keep_original))),
+            Schema::Raw => AnyMapper::Raw,
         };
         let keeps_record = keep_original || schema == Schema::Raw;
         Self {

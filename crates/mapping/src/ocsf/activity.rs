@@ -18,7 +18,7 @@ use super::event::{Event, Profile, is_email_value};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware};
 use super::metadata::{Common, Metadata};
-use super::observables::Kind as Observable;
+use super::observables::ObservableType;
 use super::rule_hit;
 use super::user::{UserType, mark_account};
 use crate::common::account::{Account, display_name, is_administrator};
@@ -141,7 +141,7 @@ impl<'a> ConsoleUser<'a> {
             && let Some(email) = described.email
         {
             event.json.escaped("email_addr", email);
-            event.observe(Observable::EmailAddress, "email_addr", email);
+            event.observe(ObservableType::EmailAddress, "email_addr", email);
         }
         event.close(open);
     }

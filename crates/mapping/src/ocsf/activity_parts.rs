@@ -6,7 +6,7 @@ use s1_forwarder_record::activity::{Activity, ActivityData};
 use super::activity_values::{other, peripheral_name};
 use super::detection;
 use super::event::{Event, Profile, address};
-use super::observables::Kind as Observable;
+use super::observables::ObservableType;
 use crate::common::activity_class::{Class, Subject};
 use crate::common::address::Address;
 use crate::common::connection::Connection;
@@ -96,7 +96,7 @@ fn peer<'a>(event: &mut Event<'_>, name: &str, peer: Peer<'a>, device: [Value<'a
     if address(peer.host).is_some() {
         event.ip("ip", peer.host);
     } else if peer.host.escaped().and_then(Address::of).is_none() {
-        event.observed(Observable::Hostname, "hostname", peer.host);
+        event.observed(ObservableType::Hostname, "hostname", peer.host);
     }
     let [name, id] = device;
     event.optional("name", name.escaped());

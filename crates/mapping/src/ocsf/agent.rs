@@ -6,7 +6,7 @@ use super::class::{BASE_EVENT, DEVICE_INVENTORY_INFO, OTHER};
 use super::device::{self, are_interfaces_mapped, bits};
 use super::event::{Event, address};
 use super::metadata::{Common, Metadata};
-use super::observables::Kind;
+use super::observables::ObservableType;
 use super::{unmapped, workload};
 use crate::common::placeholder::is_set;
 use crate::parts::Endpoint;
@@ -45,7 +45,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, agent: &Agent<'_>)
     if let Some(external) = address(endpoint.external)
         && endpoint.external.escaped() == Some(external.as_escaped())
     {
-        event.observe_unmapped(Kind::IpAddress, "externalIp", external.as_escaped());
+        event.observe_unmapped(ObservableType::IpAddress, "externalIp", external.as_escaped());
     }
     event.tail(common, &metadata);
     unmapped::write(event, agent, &[], |_| {});

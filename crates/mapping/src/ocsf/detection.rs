@@ -6,7 +6,7 @@ use super::class::DETECTION_FINDING;
 use super::event::{Event, Profile, address, integer};
 use super::file::{File, FileType};
 use super::metadata::Common;
-use super::observables::Kind;
+use super::observables::ObservableType;
 use super::user::{UserType, mark_process_user};
 use super::{device, workload};
 use crate::common::account::Account;
@@ -100,10 +100,10 @@ fn actor(event: &mut Event<'_>, detection: &Detection<'_>) {
 
 fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
     let name = process.name.escaped();
-    event.observed(Kind::ProcessName, "name", process.name);
+    event.observed(ObservableType::ProcessName, "name", process.name);
     event.integer("pid", process.pid);
     event.text("uid", process.entity_id);
-    event.observed(Kind::CommandLine, "cmd_line", process.command_line);
+    event.observed(ObservableType::CommandLine, "cmd_line", process.command_line);
     event.time("created_time", process.start);
     if let Some((id, caption)) = INTEGRITY.of(process.integrity) {
         event.choice("integrity", id, caption);
@@ -144,10 +144,10 @@ fn target_process(event: &mut Event<'_>, target: &TargetProcess<'_>) {
     }
     let element = event.open_element();
     let process = event.open("process");
-    event.observed(Kind::ProcessName, "name", target.name);
+    event.observed(ObservableType::ProcessName, "name", target.name);
     event.integer("pid", target.pid);
     event.text("uid", target.entity_id);
-    event.observed(Kind::CommandLine, "cmd_line", target.command_line);
+    event.observed(ObservableType::CommandLine, "cmd_line", target.command_line);
     event.text("path", target.executable);
     event.time("created_time", target.start);
     event.close(process);
@@ -205,7 +205,7 @@ fn dns(event: &mut Event<'_>, detection: &Detection<'_>) {
     if let Some(name) = event.text("hostname", detection.dns_request)
         && Address::of(name).is_none()
     {
-        event.observe(Kind::Hostname, "hostname", name);
+        event.observe(ObservableType::Hostname, "hostname", name);
     }
     event.close(query);
     event.close(element);
@@ -247,7 +247,7 @@ fn registry_path(event: &mut Event<'_>, path: Escaped<'_>) -> bool {
     });
     let path = short.as_deref().map_or(path, Escaped::plain);
     event.json.escaped("path", path);
-    event.observe(Kind::RegistryKey, "path", path);
+    event.observe(ObservableType::RegistryKey, "path", path);
     short.is_none()
 }
 
@@ -306,10 +306,12 @@ fn data(event: &mut Event<'_>, detection: &Detection<'_>) {
 
 fn observe_indicator(event: &mut Event<'_>, kind: Value<'_>, value: Escaped<'_>) {
     let kind = match Word::of_value(kind).as_str() {
-        "ip" | "ipv4" | "ipv6" | "ipv4_addr" | "ipv6_addr" if Address::of(value).is_some() => Kind::IpAddress,
-        "md5" | "sha1" | "sha256" | "sha_1" | "sha_256" | "hash" | "file" if hash(value).is_some() => Kind::Hash,
-        "url" => Kind::Url,
-        "dns" | "domain" | "domain_name" => Kind::Hostname,
+        "ip" | "ipv4" | "ipv6" | "ipv4_addr" | "ipv6_addr" if Address::of(value).is_some() => ObservableType::IpAddress,
+        "md5" | "sha1" | "sha256" | "sha_1" | "sha_256" | "hash" | "file" if hash(value).is_some() => {
+            ObservableType::Hash
+        }
+        "url" => ObservableType::Url,
+        "dns" | "domain" | "domain_name" => ObservableType::Hostname,
         _ => return,
     };
     if !is_placeholder(value) {

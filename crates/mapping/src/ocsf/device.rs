@@ -3,7 +3,7 @@
 use s1_forwarder_record::{Cursor, Escaped, Value};
 
 use super::event::{Event, Profile, address, address_of};
-use super::observables::Kind;
+use super::observables::ObservableType;
 use super::user::{UserType, mark_account};
 use crate::common::account::Account;
 use crate::common::address::Address;
@@ -57,7 +57,7 @@ fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     let uid = event.text("uid", endpoint.agent_id);
     let uid_alt = event.first("uid_alt", endpoint.agent_uuids);
     if let Some(name) = event.first("hostname", endpoint.names) {
-        event.observe(Kind::Hostname, "hostname", name);
+        event.observe(ObservableType::Hostname, "hostname", name);
         event.json.escaped("name", name);
     }
     event.first("domain", endpoint.domains);
@@ -274,7 +274,7 @@ fn interfaces(event: &mut Event<'_>, interfaces: Value<'_>, macs: Value<'_>) {
     let own = macs.escaped().into_iter().flat_map(|text| text.split(',')).find(|mac| is_mac(*mac));
     if let Some(mac) = interfaces.elements().find_map(mac_of).or(own) {
         event.json.escaped("mac", mac);
-        event.observe(Kind::MacAddress, "mac", mac);
+        event.observe(ObservableType::MacAddress, "mac", mac);
     }
     let list = event.open_list("network_interfaces");
     for interface in interfaces.elements() {
@@ -290,7 +290,7 @@ fn interfaces(event: &mut Event<'_>, interfaces: Value<'_>, macs: Value<'_>) {
             event.optional("uid", id.escaped());
             if let Some(mac) = mac {
                 event.json.escaped("mac", mac);
-                event.observe(Kind::MacAddress, "mac", mac);
+                event.observe(ObservableType::MacAddress, "mac", mac);
             }
             if let Some(address) = address {
                 event.address("ip", address);

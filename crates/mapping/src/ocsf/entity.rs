@@ -10,7 +10,7 @@ use crate::common::activity_users::Users;
 use crate::common::placeholder::{first_scalar, is_set};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum EntityType {
     Device,
     Group,
     Organization,
@@ -19,7 +19,7 @@ enum Kind {
     Other(&'static str),
 }
 
-impl Kind {
+impl EntityType {
     fn of(class: &Class, activity: &Activity<'_>, data: &ActivityData<'_>) -> Self {
         let is_device = is_set(activity.agent_id) || is_set(data.computer_name);
         let is_about_device = is_device && ["host", "file", "process"].into_iter().any(|word| class.is(word));
@@ -99,7 +99,7 @@ fn site_or_account<'a>(activity: &Activity<'a>, data: &ActivityData<'a>) -> Valu
 
 /// What an activity is about, with the name and the id of nothing else.
 pub(super) struct Entity<'a> {
-    kind: Kind,
+    kind: EntityType,
     name: Value<'a>,
     id: Value<'a>,
 }
@@ -107,13 +107,13 @@ pub(super) struct Entity<'a> {
 impl<'a> Entity<'a> {
     /// `None` if the record names neither it nor where it is.
     pub fn of(class: &Class, activity: &Activity<'a>, data: &ActivityData<'a>, users: &Users<'a>) -> Option<Self> {
-        let entity = Self::of_kind(Kind::of(class, activity, data), activity, data, users);
-        let has_policy = entity.kind == Kind::Policy && is_set(data.policy.get("id"));
+        let entity = Self::of_kind(EntityType::of(class, activity, data), activity, data, users);
+        let has_policy = entity.kind == EntityType::Policy && is_set(data.policy.get("id"));
         if entity.is_named() || has_policy {
             return Some(entity);
         }
         // What a device has, and what has no name, is of the device.
-        let device = Self::of_kind(Kind::Device, activity, data, users);
+        let device = Self::of_kind(EntityType::Device, activity, data, users);
         if device.is_named() {
             return Some(device);
         }
@@ -121,7 +121,7 @@ impl<'a> Entity<'a> {
         places.into_iter().any(is_set).then_some(entity)
     }
 
-    fn of_kind(kind: Kind, activity: &Activity<'a>, data: &ActivityData<'a>, users: &Users<'a>) -> Self {
+    fn of_kind(kind: EntityType, activity: &Activity<'a>, data: &ActivityData<'a>, users: &Users<'a>) -> Self {
         Self { kind, name: kind.name(activity, data), id: kind.id(activity, data, users) }
     }
 
@@ -133,11 +133,11 @@ impl<'a> Entity<'a> {
     pub fn write(&self, event: &mut Event<'_>, activity: &Activity<'_>, data: &ActivityData<'_>) {
         let open = event.open("entity");
         match self.kind {
-            Kind::Device => event.choice("type", 1, "Device"),
-            Kind::Group => event.choice("type", 3, "Group"),
-            Kind::Organization => event.choice("type", 4, "Organization"),
-            Kind::Policy => event.choice("type", 5, "Policy"),
-            Kind::Other(word) => {
+            EntityType::Device => event.choice("type", 1, "Device"),
+            EntityType::Group => event.choice("type", 3, "Group"),
+            EntityType::Organization => event.choice("type", 4, "Organization"),
+            EntityType::Policy => event.choice("type", 5, "Policy"),
+            EntityType::Other(word) => {
                 event.json.number("type_id", "99");
                 event.json.word("type", word);
             }
@@ -146,11 +146,11 @@ impl<'a> Entity<'a> {
         event.optional("uid", self.id.escaped());
         let group = group_name(activity, data);
         match self.kind {
-            Kind::Group if is_set(group) || is_set(activity.group_id) => write_group(event, activity, group),
-            Kind::Organization if self.is_named() || is_set(activity.account_id) => {
+            EntityType::Group if is_set(group) || is_set(activity.group_id) => write_group(event, activity, group),
+            EntityType::Organization if self.is_named() || is_set(activity.account_id) => {
                 write_org(event, activity, data, Value::default());
             }
-            Kind::Policy if is_set(data.policy_name) || is_set(data.policy.get("id")) => {
+            EntityType::Policy if is_set(data.policy_name) || is_set(data.policy.get("id")) => {
                 let policy = event.open("policy");
                 event.optional("uid", data.policy.get("id").escaped());
                 event.optional("name", data.policy_name.escaped());

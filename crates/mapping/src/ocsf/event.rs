@@ -7,7 +7,7 @@ use s1_forwarder_record::{Escaped, Timestamp, Value};
 
 use super::attacks::Attacks;
 use super::class::{BASE_EVENT, Class, OTHER};
-use super::observables::{Kind, Observables};
+use super::observables::{ObservableType, Observables};
 use crate::common::account::principal;
 use crate::common::address::Address;
 use crate::common::date::{self, Date};
@@ -156,12 +156,12 @@ impl<'o> Event<'o> {
     }
 
     /// Adds an attribute of the open object to the observables.
-    pub fn observe(&mut self, kind: Kind, attribute: &str, text: Escaped<'_>) {
+    pub fn observe(&mut self, kind: ObservableType, attribute: &str, text: Escaped<'_>) {
         self.observables.add(kind, self.path, attribute, text);
     }
 
     /// Adds a value below `unmapped`.
-    pub fn observe_unmapped(&mut self, kind: Kind, path: &str, text: Escaped<'_>) {
+    pub fn observe_unmapped(&mut self, kind: ObservableType, path: &str, text: Escaped<'_>) {
         self.observables.add(kind, "unmapped", path, text);
     }
 
@@ -192,7 +192,7 @@ impl<'o> Event<'o> {
     }
 
     /// As [`Self::text`], for an observable.
-    pub fn observed<'a>(&mut self, kind: Kind, name: &str, value: Value<'a>) -> Option<Escaped<'a>> {
+    pub fn observed<'a>(&mut self, kind: ObservableType, name: &str, value: Value<'a>) -> Option<Escaped<'a>> {
         let text = self.text(name, value)?;
         self.observe(kind, name, text);
         Some(text)
@@ -239,13 +239,13 @@ impl<'o> Event<'o> {
 
     fn observe_address(&mut self, name: &str, address: &Address) {
         if !address.is_loopback() {
-            self.observe(Kind::IpAddress, name, address.as_escaped());
+            self.observe(ObservableType::IpAddress, name, address.as_escaped());
         }
     }
 
     /// Writes an e-mail address; other texts stay in the record.
     pub fn email<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
-        is_email_value(value) && self.observed(Kind::EmailAddress, name, value).is_some()
+        is_email_value(value) && self.observed(ObservableType::EmailAddress, name, value).is_some()
     }
 
     /// Writes `hashes` of the open object. The length of a value shows its algorithm; values that are no hashes stay in
@@ -260,13 +260,13 @@ impl<'o> Event<'o> {
             };
             let element = self.open_element();
             self.choice("algorithm", id, caption);
-            self.lower_case("value", Kind::Hash, text);
+            self.lower_case("value", ObservableType::Hash, text);
             self.close(element);
         }
         self.close(list);
     }
 
-    fn lower_case(&mut self, name: &str, kind: Kind, text: Escaped<'_>) {
+    fn lower_case(&mut self, name: &str, kind: ObservableType, text: Escaped<'_>) {
         self.json.lower_case(name, text);
         if text.raw().bytes().any(|byte| byte.is_ascii_uppercase()) {
             self.observe(kind, name, Escaped::plain(&text.raw().to_ascii_lowercase()));

@@ -3,7 +3,7 @@
 use s1_forwarder_record::{Escaped, Value};
 
 use super::event::Event;
-use super::observables::Kind;
+use super::observables::ObservableType;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::threat::file_name;
 
@@ -49,9 +49,9 @@ impl<'a, const H: usize> File<'a, H> {
 
     fn write_fields(&self, event: &mut Event<'_>, file: Escaped<'_>) {
         event.json.escaped("name", file);
-        event.observe(Kind::FileName, "name", file);
+        event.observe(ObservableType::FileName, "name", file);
         if is_set(self.path) {
-            event.observed(Kind::FilePath, "path", self.path);
+            event.observed(ObservableType::FilePath, "path", self.path);
         }
         match self.kind {
             FileType::Unknown => event.choice("type", 0, "Unknown"),

@@ -10,7 +10,7 @@ const MOST: usize = 64;
 
 /// The type of an observable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ObservableType {
     Hostname,
     IpAddress,
     MacAddress,
@@ -25,7 +25,7 @@ pub(super) enum Kind {
     RegistryKey,
 }
 
-impl Kind {
+impl ObservableType {
     /// `type_id` and `type` as JSON.
     fn json(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl Kind {
 pub(super) struct Observables {
     json: Vec<u8>,
     /// Type, fingerprint, and where the value is in `json`.
-    entries: Vec<(Kind, u64, usize, usize)>,
+    entries: Vec<(ObservableType, u64, usize, usize)>,
 }
 
 impl Observables {
@@ -60,10 +60,10 @@ impl Observables {
     }
 
     /// Adds a value, unless it is there already with this type. Its path is `object`, a dot and `attribute`.
-    pub fn add(&mut self, kind: Kind, object: &str, attribute: &str, value: Escaped<'_>) {
+    pub fn add(&mut self, kind: ObservableType, object: &str, attribute: &str, value: Escaped<'_>) {
         let value = value.raw().as_bytes();
         let fingerprint = fnv1a(value);
-        let is_known = |entry: &(Kind, u64, usize, usize)| {
+        let is_known = |entry: &(ObservableType, u64, usize, usize)| {
             entry.0 == kind && entry.1 == fingerprint && &self.json[entry.2..entry.3] == value
         };
         if self.entries.len() == MOST || value.is_empty() || self.entries.iter().any(is_known) {
@@ -99,15 +99,15 @@ mod tests {
     fn a_value_is_listed_once_for_each_type_and_lists_are_limited() {
         let mut observables = Observables::default();
         let text = Escaped::plain;
-        observables.add(Kind::Hostname, "device", "hostname", text("a"));
-        observables.add(Kind::Hostname, "", "name", text("a"));
-        observables.add(Kind::UserName, "", "name", text("a"));
-        observables.add(Kind::UserName, "", "name", text(""));
+        observables.add(ObservableType::Hostname, "device", "hostname", text("a"));
+        observables.add(ObservableType::Hostname, "", "name", text("a"));
+        observables.add(ObservableType::UserName, "", "name", text("a"));
+        observables.add(ObservableType::UserName, "", "name", text(""));
         let expected = r#"{"name":"device.hostname","type_id":1,"type":"Hostname","value":"a"},{"name":"name","type_id":4,"type":"User Name","value":"a"}"#;
         assert_eq!(String::from_utf8(observables.json.clone()).unwrap(), expected);
         let numbers: Vec<String> = (0..100).map(|number| number.to_string()).collect();
         for number in &numbers {
-            observables.add(Kind::Hash, "", "x", text(number));
+            observables.add(ObservableType::Hash, "", "x", text(number));
         }
         assert_eq!(observables.entries.len(), MOST);
         observables.clear();

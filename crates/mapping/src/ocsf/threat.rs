@@ -10,7 +10,7 @@ use super::file::{File, FileType};
 use super::finding::{Malware, Verdict};
 use super::metadata::{Common, Metadata};
 use super::mitigation::Mitigation;
-use super::observables::Kind;
+use super::observables::ObservableType;
 use super::user::{UserType, mark_account, mark_process_user};
 use super::{enrichment, unmapped, workload};
 use crate::common::account::Account;
@@ -73,7 +73,7 @@ fn observe_external(event: &mut Event<'_>, external: Value<'_>) {
     if let Some(address) = address(external)
         && external.escaped() == Some(address.as_escaped())
     {
-        event.observe_unmapped(Kind::IpAddress, "agentDetectionInfo.externalIp", address.as_escaped());
+        event.observe_unmapped(ObservableType::IpAddress, "agentDetectionInfo.externalIp", address.as_escaped());
     }
 }
 

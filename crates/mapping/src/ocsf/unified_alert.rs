@@ -9,7 +9,7 @@ use super::file::{File, FileType};
 use super::finding::{Action, Malware, Verdict};
 use super::metadata::{Common, Metadata};
 use super::mitigation::mitigated;
-use super::observables::Kind;
+use super::observables::ObservableType;
 use super::user::{UserType, mark_account, mark_process_user};
 use super::{device, unmapped, workload};
 use crate::common::account::Account;
@@ -370,7 +370,7 @@ fn attacker(event: &mut Event<'_>, attacker: &Attacker<'_>) {
         Some(_) if !has_ip => _ = event.ip("ip", attacker.host),
         Some(_) => {}
         None if attacker.host.escaped().and_then(Address::of).is_some() => {}
-        None => _ = event.observed(Kind::Hostname, "hostname", attacker.host),
+        None => _ = event.observed(ObservableType::Hostname, "hostname", attacker.host),
     }
     event.close(endpoint);
     event.close(element);
@@ -404,13 +404,13 @@ fn observables(event: &mut Event<'_>, observables: Value<'_>) {
         let is_text = value.kind() == s1_forwarder_record::Kind::String;
         let Some(text) = value.escaped().filter(|text| is_text && !is_placeholder(*text)) else { continue };
         let kind = match Word::of_value(observable.get("type")).as_str() {
-            "ip" | "ip_address" if Address::of(text).is_some() => Kind::IpAddress,
-            "hostname" => Kind::Hostname,
-            "username" => Kind::UserName,
-            "email_address" if is_email(text) => Kind::EmailAddress,
-            "file_hash" if hash(text).is_some() => Kind::Hash,
-            "file_name" => Kind::FileName,
-            "url" => Kind::Url,
+            "ip" | "ip_address" if Address::of(text).is_some() => ObservableType::IpAddress,
+            "hostname" => ObservableType::Hostname,
+            "username" => ObservableType::UserName,
+            "email_address" if is_email(text) => ObservableType::EmailAddress,
+            "file_hash" if hash(text).is_some() => ObservableType::Hash,
+            "file_name" => ObservableType::FileName,
+            "url" => ObservableType::Url,
             _ => continue,
         };
         event.observe_unmapped(kind, "observables[].value", text);

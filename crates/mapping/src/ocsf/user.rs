@@ -3,7 +3,7 @@
 use s1_forwarder_record::Value;
 
 use super::event::{Event, Object, Profile};
-use super::observables::Kind;
+use super::observables::ObservableType;
 use crate::common::account::{Account, ProcessUser};
 
 /// The kind of a user whose name does not tell it.
@@ -35,7 +35,7 @@ impl Event<'_> {
     /// Writes name, domain and type into the open user object.
     pub fn account(&mut self, account: Account<'_>, kind: UserType) {
         self.json.escaped("name", account.name);
-        self.observe(Kind::UserName, "name", account.name);
+        self.observe(ObservableType::UserName, "name", account.name);
         self.optional("domain", account.domain);
         if account.name.is("system") {
             self.choice("type", 3, "System");

@@ -66,8 +66,8 @@ pub struct DetachedLane {
 
 impl LaneRunner {
     /// For a lane that begins at once, may always deliver, and goes on until it is asked to stop.
-    pub fn of(spec: Arc<LaneSpec>, context: Arc<WorkerContext>, stop: CancellationToken) -> Box<Self> {
-        Box::new(Self {
+    pub fn of(spec: Arc<LaneSpec>, context: Arc<WorkerContext>, stop: CancellationToken) -> Self {
+        Self {
             spec,
             context,
             stop,
@@ -78,27 +78,27 @@ impl LaneRunner {
             waits: StartWaits::default(),
             once_timeout: None,
             detached: None,
-        })
+        }
     }
 
     /// The lane ends when it has caught up, or when it made no progress for this long.
-    pub fn once(self: Box<Self>, timeout: Duration) -> Box<Self> {
-        Box::new(Self { once_timeout: Some(timeout), ..*self })
+    pub fn once(self, timeout: Duration) -> Self {
+        Self { once_timeout: Some(timeout), ..self }
     }
 
     /// The lane runs next to the worker's lanes.
-    pub fn detached(self: Box<Self>, lane: DetachedLane) -> Box<Self> {
-        Box::new(Self { detached: Some(Box::new(lane)), ..*self })
+    pub fn detached(self, lane: DetachedLane) -> Self {
+        Self { detached: Some(Box::new(lane)), ..self }
     }
 
     /// The lane runs while this worker has its shard.
-    pub fn in_shard(self: Box<Self>, shard: u32, abort: CancellationToken, deadline: Deadline) -> Box<Self> {
-        Box::new(Self { shard, abort, deadline, ..*self })
+    pub fn in_shard(self, shard: u32, abort: CancellationToken, deadline: Deadline) -> Self {
+        Self { shard, abort, deadline, ..self }
     }
 
     /// The lane begins later.
-    pub fn after(self: Box<Self>, start_after: Duration, waits: StartWaits) -> Box<Self> {
-        Box::new(Self { start_after, waits, ..*self })
+    pub fn after(self, start_after: Duration, waits: StartWaits) -> Self {
+        Self { start_after, waits, ..self }
     }
 
     /// Runs the lane after `previous`, the lane of the same name, has ended.

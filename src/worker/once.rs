@@ -93,7 +93,7 @@ pub async fn run_once(
             let id = spec.id.clone();
             let metrics = context.meter(&spec).lane;
             waiting.0.lock().insert(id.clone(), metrics.clone());
-            let runner = LaneRunner::of(spec, context, stop).once(once_timeout);
+            let runner = Box::new(LaneRunner::of(spec, context, stop).once(once_timeout));
             let exit = tokio::spawn(runner.run(None)).await;
             waiting.0.lock().remove(&id);
             LaneReport { id, complete: matches!(exit, Ok(LaneEnd::Complete)), metrics }

@@ -455,9 +455,11 @@ impl Supervisor {
         for spec in new {
             let previous = self.ending.remove(&spec.id);
             let stop = CancellationToken::new();
-            let runner = LaneRunner::of(spec.clone(), self.context.clone(), stop.clone())
-                .in_shard(shard, owned.abort.clone(), owned.deadline.clone())
-                .after(start_after, self.context.start_waits(starting, &spec));
+            let runner = Box::new(
+                LaneRunner::of(spec.clone(), self.context.clone(), stop.clone())
+                    .in_shard(shard, owned.abort.clone(), owned.deadline.clone())
+                    .after(start_after, self.context.start_waits(starting, &spec)),
+            );
             running.lanes.push(RunningLane { spec, stop, runner: owned.lanes.spawn(runner.run(previous)) });
         }
         if running.lanes.is_empty() {

@@ -330,9 +330,11 @@ impl Job {
             known: None,
             sink_proven: self.sink_proven.load(Ordering::Relaxed),
         };
-        let runner = LaneRunner::of(Arc::new(spec), self.context.clone(), self.stop.child_token())
-            .once(self.backfill.once_timeout)
-            .detached(lane);
+        let runner = Box::new(
+            LaneRunner::of(Arc::new(spec), self.context.clone(), self.stop.child_token())
+                .once(self.backfill.once_timeout)
+                .detached(lane),
+        );
         let exit = tokio::spawn(runner.run(None)).await;
         self.sink_proven.fetch_or(meter.lane.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);
         let failed = match exit {

@@ -372,9 +372,11 @@ impl Job<'_> {
         let spec =
             LaneSpec { pull: Arc::new(self.spec.pull.within(window(&(hour..hour.plus(1))))), ..(*self.spec).clone() };
         let lane = DetachedLane { key, meter: meter.clone(), known: known.map(Arc::new), sink_proven: false };
-        let runner = LaneRunner::of(Arc::new(spec), self.context.clone(), stop.child_token())
-            .once(self.verify.once_timeout)
-            .detached(lane);
+        let runner = Box::new(
+            LaneRunner::of(Arc::new(spec), self.context.clone(), stop.child_token())
+                .once(self.verify.once_timeout)
+                .detached(lane),
+        );
         let exit = tokio::spawn(runner.run(None)).await;
         let lane = &meter.lane;
         self.usage.take(lane, Part::Usage);

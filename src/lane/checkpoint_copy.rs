@@ -1,93 +1,15 @@
-//! The copy of a checkpoint that the lane's sink stores, and which of the two counts.
-//!
-//! A transactional sink commits a lane's checkpoint with the events. The lane writes a copy to the state store, for the
-//! case that the sink loses its checkpoint, as with new brokers. But the state store may also have a checkpoint of its
-//! own, which nobody has moved into the sink yet. So the state store decides:
-//!
-//! | the state store has | the sink has a checkpoint | the sink has none |
-//! | --- | --- | --- |
-//! | nothing | the sink's counts | the lane is new |
-//! | a copy | the sink's counts | the copy moves into the sink |
-//! | a checkpoint | it moves into the sink | it moves into the sink |
-//!
-//! The lane writes a copy after the sink's checkpoint. A checkpoint of the state store's own is from the time when the
-//! sink stored none, or `state set`, `state delete` or `state rename` has written it. When it has moved, a copy is in
-//! its place, so that it moves once.
+//! Moves a lane's checkpoint into its sink, and writes the copies in the state store ([`InStore`]).
 
 use tracing::{info, warn};
 
+use super::in_store::{GoesOnFrom, InStore, mark_as_copy};
 use super::lane_checkpoint::LaneCheckpoint;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
 use crate::failure::Failure;
 
-/// Comes before the version in a copy.
-const COPY: u8 = 0;
-
-/// What the state store has of a lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InStore {
-    Nothing,
-    /// A copy of what the lane's sink has.
-    Copy,
-    /// The lane's checkpoint itself.
-    Checkpoint,
-}
-
-/// The checkpoint that a lane with a transactional sink goes on from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum GoesOnFrom {
-    /// The lane is new.
-    Since,
-    Sink,
-    /// The state store's moves into the sink first.
-    Store,
-}
-
-impl InStore {
-    /// `stored` are the bytes under the lane's name.
-    pub fn of(stored: Option<&[u8]>) -> Self {
-        match stored.map(<[u8]>::first) {
-            None => Self::Nothing,
-            Some(Some(&COPY)) => Self::Copy,
-            Some(_) => Self::Checkpoint,
-        }
-    }
-
-    fn goes_on_from(self, sink_has_one: bool) -> GoesOnFrom {
-        match (self, sink_has_one) {
-            (Self::Checkpoint, _) | (Self::Copy, false) => GoesOnFrom::Store,
-            (Self::Copy | Self::Nothing, true) => GoesOnFrom::Sink,
-            (Self::Nothing, false) => GoesOnFrom::Since,
-        }
-    }
-
-    /// Whether the lane may write a copy in its place: what it has not moved into the sink would be lost.
-    fn takes_copies(self) -> bool {
-        self != Self::Checkpoint
-    }
-
-    /// Whether the lane goes on from what its sink has. So it would if this was deleted, and so would a lane of another
-    /// name to which it was given.
-    pub fn yields_to_sink(self) -> bool {
-        self == Self::Copy
-    }
-
-    /// Whether the journal to which the checkpoint refers is in the state store too. A copy refers to none.
-    pub fn has_journal(self) -> bool {
-        self == Self::Checkpoint
-    }
-}
-
 /// The stored form of a copy.
 pub fn copy_of(checkpoint: &LaneCheckpoint) -> Vec<u8> {
-    let mut copy = vec![COPY];
-    copy.append(&mut checkpoint.without_journal().encode());
-    copy
-}
-
-/// The bytes of a checkpoint, or of what a copy is a copy of.
-pub fn without_mark(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(&[COPY]).unwrap_or(bytes)
+    mark_as_copy(&checkpoint.without_journal().encode())
 }
 
 /// The bytes of the checkpoint that the lane continues from; none for a new lane. No other process can write it from
@@ -157,46 +79,4 @@ pub async fn write_copy(
     }
     store.claim(key).await?;
     store.commit(key, copy.into()).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALL: [InStore; 3] = [InStore::Nothing, InStore::Copy, InStore::Checkpoint];
-
-    #[test]
-    fn the_first_byte_says_what_the_state_store_has() {
-        let stored: [Option<&[u8]>; 5] = [None, Some(&[0, 5]), Some(&[5]), Some(&[99]), Some(&[])];
-        let expected = [InStore::Nothing, InStore::Copy, InStore::Checkpoint, InStore::Checkpoint, InStore::Checkpoint];
-        assert_eq!(stored.map(InStore::of), expected, "what is damaged is nobody's copy");
-    }
-
-    /// Without a copy, as after an update from a release that wrote none, or after `state delete`.
-    #[test]
-    fn a_lane_goes_on_from_its_sink_if_the_state_store_has_nothing() {
-        let nothing = InStore::Nothing;
-        assert_eq!([true, false].map(|sink| nothing.goes_on_from(sink)), [GoesOnFrom::Sink, GoesOnFrom::Since]);
-    }
-
-    /// The lane writes the copy after the sink's checkpoint, so it is never newer.
-    #[test]
-    fn a_copy_counts_only_if_the_sink_has_lost_its_checkpoint() {
-        let copy = InStore::Copy;
-        assert_eq!([true, false].map(|sink| copy.goes_on_from(sink)), [GoesOnFrom::Sink, GoesOnFrom::Store]);
-    }
-
-    /// It was written when the sink stored none, or by an operator who wants the lane to go on from there.
-    #[test]
-    fn a_checkpoint_of_the_state_store_s_own_counts_whatever_the_sink_has() {
-        let checkpoint = InStore::Checkpoint;
-        assert_eq!([true, false].map(|sink| checkpoint.goes_on_from(sink)), [GoesOnFrom::Store; 2]);
-    }
-
-    #[test]
-    fn only_a_checkpoint_of_the_state_store_s_own_stays_and_has_a_journal_and_only_a_copy_yields() {
-        assert_eq!(ALL.map(InStore::takes_copies), [true, true, false]);
-        assert_eq!(ALL.map(InStore::yields_to_sink), [false, true, false]);
-        assert_eq!(ALL.map(InStore::has_journal), [false, false, true]);
-    }
 }

@@ -5,7 +5,7 @@ use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::change_log::ChangeLog;
-use super::checkpoint_copy::without_mark;
+use super::in_store::without_mark;
 use super::pending_batch::PendingBatch;
 use crate::checkpoint::journal::Journal;
 use crate::checkpoint::ledger::{Accounting, Ledger};
@@ -268,7 +268,7 @@ impl LaneCheckpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lane::checkpoint_copy::{InStore, copy_of};
+    use crate::lane::{InStore, copy_of};
     use crate::record::Stream;
     use crate::source::{PollContext, Pull};
 

@@ -1,29 +1,28 @@
 //! The life of a lane: one loop, whose steps say what it does next.
 
+use std::future::ready;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info};
 
 use super::backoff::{Backoff, Refusals, spread};
-use super::checkpoint_writer::{CheckpointWriter, waits};
-use super::lane_checkpoint::LaneCheckpoint;
-use super::poll_schedule::PollSchedule;
+use super::checkpoint_writer::waits;
+use super::open_lane::OpenLane;
 use super::pull::Polled;
-use super::send::report;
 use super::session::{Session, SessionEnd};
-use super::sizing::Sizing;
 use super::verdict::{Mode, Pause, Side, SideFailure, Verdict, verdict};
 use super::{Lane, LaneEnd};
 use crate::checkpoint::LaneId;
-use crate::console::Endpoint;
 use crate::failure::Failure;
 use crate::record::{Scope, Timestamp};
 use crate::settings::FullJitter;
-use crate::source::{Learned, Pass, PollEnd};
+use crate::source::{Pass, PollEnd};
 use crate::telemetry::{LaneState, lane_span};
 
 /// The first and the longest pause after a refusal, before the lane tries again.
@@ -57,22 +56,6 @@ struct NextPoll {
     at: Instant,
 }
 
-/// What a lane keeps from poll to poll.
-pub struct OpenLane {
-    pub checkpoint: LaneCheckpoint,
-    pub writer: CheckpointWriter,
-    pub sizing: Sizing,
-    pub learned: Learned,
-    pub schedule: PollSchedule,
-    /// Pauses while the console refuses the token.
-    token_backoff: Backoff,
-    /// Pauses while the sink fails.
-    pub sink_backoff: Backoff,
-    /// Refusals by console or sink in a row.
-    refusals: Refusals,
-    opened_at: Instant,
-}
-
 /// A lane that runs.
 struct Life {
     /// Boxed: an `async fn` stores a moved argument twice in its state.
@@ -91,22 +74,16 @@ impl Lane {
             let mut step = Step::Open;
             let end = loop {
                 if let Step::Wait(open, next) = &step {
-                    let asleep = pin!(sleep_until(open.wakes_at(next)));
+                    let asleep = pin!(sleep_until(open.wakes_at(next.at)));
                     life.stop.run_until_cancelled(asleep).await;
                 }
                 step = match step {
                     Step::End(end) => break end,
                     Step::Wait(open, _) if life.stop.is_cancelled() => Step::Flush(open, LaneEnd::Drained),
                     Step::Wait(open, next) if next.at <= Instant::now() => Step::Poll(open, next.pass),
-                    // Boxed, at this one place: a lane is small while it sleeps, and there are tens of thousands. A
-                    // session by itself: it is much larger than what a lane does while its store fails.
-                    Step::Poll(open, pass) => {
-                        let span = life.lane.span();
-                        Box::pin(life.poll(open, pass).instrument(span)).await
-                    }
                     step => {
                         let span = life.lane.span();
-                        Box::pin(life.take(step).instrument(span)).await
+                        life.take(step).instrument(span).await
                     }
                 };
             };
@@ -127,59 +104,26 @@ impl Lane {
     pub(super) fn mode(&self) -> Mode {
         Mode { once: self.once, reopens: self.transactional_sink().is_some() }
     }
-
-    /// Opens the lane's checkpoint, and tries again until that succeeds; with `once`, a few times if it is refused.
-    async fn open(&mut self) -> Result<Box<OpenLane>, LaneEnd> {
-        let mut waits = waits(&mut self.random);
-        let mut refusals = Refusals::default();
-        let checkpoint = loop {
-            match self.try_open().await {
-                Ok(checkpoint) => break checkpoint,
-                Err(failure) => {
-                    self.delivery.meter.set_store_failure(Some(LaneState::of_store(&failure)));
-                    if let Verdict::End(end) = verdict(Side::Claim, &failure, self.mode(), refusals) {
-                        return Err(end);
-                    }
-                    refusals.count(&failure);
-                    sleep(waits.wait()).await;
-                }
-            }
-        };
-        self.delivery.meter.store_recovered();
-        report(&self.delivery.meter.lane, &checkpoint.position);
-        self.delivery.meter.measure_latency_from(checkpoint.rhythm.latency_from(&self.pull));
-        // It is not known whether the console is silent before a poll has asked it.
-        self.delivery.meter.lane.set_newest_record(checkpoint.rhythm.newest());
-        self.delivery.meter.lane.set_silent(None);
-        let now = self.delivery.clock.now();
-        let passes = self.pull.passes();
-        let random = self.random.fork();
-        Ok(Box::new(OpenLane {
-            schedule: PollSchedule::new(&passes, &checkpoint.position, now, self.first_poll_after, self.once),
-            checkpoint,
-            writer: CheckpointWriter::new(self, random),
-            sizing: Sizing::new(Endpoint::of(self.key.lane.stream).max_limit),
-            learned: Learned::default(),
-            token_backoff: Backoff::default(),
-            sink_backoff: Backoff::default(),
-            refusals: Refusals::default(),
-            opened_at: Instant::now(),
-        }))
-    }
 }
 
 impl Life {
-    /// What a lane does besides its sessions.
-    async fn take(&mut self, step: Step) -> Step {
+    /// Takes a step, which returns the next one. Boxed, at this one place and each by itself: a lane is small while it
+    /// sleeps, and not much larger while its store does not answer, and there are tens of thousands.
+    fn take(&mut self, step: Step) -> BoxFuture<'_, Step> {
         match step {
-            Step::Open => match self.stop.run_until_cancelled(self.lane.open()).await {
-                Some(Ok(open)) => self.plan(open, false),
-                Some(Err(end)) => Step::End(end),
-                None => Step::End(LaneEnd::Drained),
-            },
-            Step::Wait(open, next) => self.write_due(open, next).await,
-            Step::Flush(open, end) => self.flush(open, end).await,
-            step @ (Step::Poll(..) | Step::End(_)) => step,
+            Step::Open => self.open().boxed(),
+            Step::Wait(open, next) => self.write_due(open, next).boxed(),
+            Step::Poll(open, pass) => self.poll(open, pass).boxed(),
+            Step::Flush(open, end) => self.flush(open, end).boxed(),
+            Step::End(end) => ready(Step::End(end)).boxed(),
+        }
+    }
+
+    async fn open(&mut self) -> Step {
+        match self.stop.run_until_cancelled(self.lane.open()).await {
+            Some(Ok(open)) => self.plan(open, false),
+            Some(Err(end)) => Step::End(end),
+            None => Step::End(LaneEnd::Drained),
         }
     }
 
@@ -212,7 +156,7 @@ impl Life {
     async fn write_due(&mut self, mut open: Box<OpenLane>, next: NextPoll) -> Step {
         let written = timeout_at(next.at, open.writer.write_due(&mut open.checkpoint, false));
         match self.stop.run_until_cancelled(written).await {
-            Some(Ok(Err(failure))) => self.not_stored(open, failure).await,
+            Some(Ok(Err(failure))) => self.lost(open, failure).await,
             Some(Ok(Ok(())) | Err(_)) | None => Step::Wait(open, next),
         }
     }
@@ -221,7 +165,7 @@ impl Life {
         self.lane.delivery.meter.lane.set_next_attempt(None);
         match open.writer.flush(&mut open.checkpoint).await {
             Ok(()) => Step::End(end),
-            Err(failure) => self.not_stored(open, failure).await,
+            Err(failure) => self.lost(open, failure).await,
         }
     }
 
@@ -240,7 +184,7 @@ impl Life {
                 self.lane.delivery.meter.lane.requeue_in_flight();
                 self.plan(open, false)
             }
-            SessionEnd::Failed(SideFailure { side: Side::Store, failure }) => self.not_stored(open, failure).await,
+            SessionEnd::Failed(SideFailure { side: Side::Store, failure }) => self.lost(open, failure).await,
             SessionEnd::Failed(failure) => self.failed(open, pass, failure).await,
         }
     }
@@ -274,7 +218,7 @@ impl Life {
     }
 
     /// The checkpoint could not be written, and another attempt would not help.
-    async fn not_stored(&mut self, open: Box<OpenLane>, failure: Failure) -> Step {
+    async fn lost(&mut self, open: Box<OpenLane>, failure: Failure) -> Step {
         self.lane.delivery.meter.lane.set_next_attempt(None);
         self.show(Side::Store, &failure);
         match verdict(Side::Store, &failure, self.lane.mode(), open.writer.refusals()) {
@@ -298,7 +242,7 @@ impl Life {
                 // The pause may be long, and a kill during it must not repeat what was settled.
                 let flushed = self.stop.run_until_cancelled(open.writer.flush(&mut open.checkpoint)).await;
                 if let Some(Err(failure)) = flushed {
-                    return self.not_stored(open, failure).await;
+                    return self.lost(open, failure).await;
                 }
                 if pause == Pause::UntilStopped {
                     self.stop.cancelled().await;
@@ -368,12 +312,5 @@ impl Life {
             Pause::UntilStopped => {}
         }
         refusals.count(failure);
-    }
-}
-
-impl OpenLane {
-    /// When the lane has something to do: a checkpoint falls due, or a pass.
-    fn wakes_at(&self, next: &NextPoll) -> Instant {
-        self.writer.due().map_or(next.at, |due| due.min(next.at))
     }
 }

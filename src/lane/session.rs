@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
+use super::open_lane::OpenLane;
 use super::pull::{Polled, PullStage};
-use super::run::OpenLane;
 use super::send::SendStage;
 use super::verdict::{Side, SideFailure};
 use super::{Lane, map};

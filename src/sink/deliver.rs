@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use error::DeliveryError;
 pub use health::{Health, SinkAnswers};
 pub use settled::Settled;
-use sorted::Sorted;
+use sorted::{Refusal, Sorted};
 
 use super::common::RetrySettings;
 use super::dead_letters::{DeadLetter, DeadLetters};
@@ -92,13 +92,6 @@ struct BatchDelivery<'a> {
     attempted_at: Instant,
     /// Since when the sink has answered without accepting anything, after it accepted other events of the batch.
     blocked_since: Option<Instant>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Refusal {
-    index: usize,
-    status: String,
-    reason: String,
 }
 
 impl Delivery {

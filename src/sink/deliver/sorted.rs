@@ -1,5 +1,12 @@
-use super::Refusal;
 use crate::sink::Rejection;
+
+/// An event that the sink has refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub index: usize,
+    pub status: String,
+    pub reason: String,
+}
 
 /// The events of a part, by what the sink has said about each. All numbers are indices of the batch.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,0 +1,79 @@
+//! What a lane has once its checkpoint is open.
+
+use tokio::time::{Instant, sleep};
+
+use super::backoff::{Backoff, Refusals};
+use super::checkpoint_writer::{CheckpointWriter, waits};
+use super::lane_checkpoint::LaneCheckpoint;
+use super::poll_schedule::PollSchedule;
+use super::send::report;
+use super::sizing::Sizing;
+use super::verdict::{Side, Verdict, verdict};
+use super::{Lane, LaneEnd};
+use crate::console::Endpoint;
+use crate::source::Learned;
+use crate::telemetry::LaneState;
+
+/// What a lane keeps from poll to poll.
+pub struct OpenLane {
+    pub checkpoint: LaneCheckpoint,
+    pub writer: CheckpointWriter,
+    pub sizing: Sizing,
+    pub learned: Learned,
+    pub schedule: PollSchedule,
+    /// Pauses while the console refuses the token.
+    pub token_backoff: Backoff,
+    /// Pauses while the sink fails.
+    pub sink_backoff: Backoff,
+    /// Refusals by console or sink in a row.
+    pub refusals: Refusals,
+    pub opened_at: Instant,
+}
+
+impl OpenLane {
+    /// When the lane has something to do: a checkpoint falls due, or the next poll.
+    pub fn wakes_at(&self, next_poll: Instant) -> Instant {
+        self.writer.due().map_or(next_poll, |due| due.min(next_poll))
+    }
+}
+
+impl Lane {
+    /// Opens the lane's checkpoint, and tries again until that succeeds; with `once`, a few times if it is refused.
+    pub(super) async fn open(&mut self) -> Result<Box<OpenLane>, LaneEnd> {
+        let mut waits = waits(&mut self.random);
+        let mut refusals = Refusals::default();
+        let checkpoint = loop {
+            match self.try_open().await {
+                Ok(checkpoint) => break checkpoint,
+                Err(failure) => {
+                    self.delivery.meter.set_store_failure(Some(LaneState::of_store(&failure)));
+                    if let Verdict::End(end) = verdict(Side::Claim, &failure, self.mode(), refusals) {
+                        return Err(end);
+                    }
+                    refusals.count(&failure);
+                    sleep(waits.wait()).await;
+                }
+            }
+        };
+        self.delivery.meter.store_recovered();
+        report(&self.delivery.meter.lane, &checkpoint.position);
+        self.delivery.meter.measure_latency_from(checkpoint.rhythm.latency_from(&self.pull));
+        // It is not known whether the console is silent before a poll has asked it.
+        self.delivery.meter.lane.set_newest_record(checkpoint.rhythm.newest());
+        self.delivery.meter.lane.set_silent(None);
+        let now = self.delivery.clock.now();
+        let passes = self.pull.passes();
+        let random = self.random.fork();
+        Ok(Box::new(OpenLane {
+            schedule: PollSchedule::new(&passes, &checkpoint.position, now, self.first_poll_after, self.once),
+            checkpoint,
+            writer: CheckpointWriter::new(self, random),
+            sizing: Sizing::new(Endpoint::of(self.key.lane.stream).max_limit),
+            learned: Learned::default(),
+            token_backoff: Backoff::default(),
+            sink_backoff: Backoff::default(),
+            refusals: Refusals::default(),
+            opened_at: Instant::now(),
+        }))
+    }
+}

@@ -330,8 +330,11 @@ impl Filler {
                     if mapped.repaired {
                         meter.repaired(&record.id);
                     }
+                    if mapped.unknown_leaves > 0 {
+                        meter.unmapped_fields(mapped.unknown_leaves);
+                    }
                     if mapped.drifted {
-                        unknown_leaves(stream, bytes, &mut |path| meter.unmapped_field(path));
+                        unknown_leaves(stream, bytes, &mut |path| meter.name_unmapped_field(path));
                     }
                     if mapped.remap_overran
                         && let Some(overruns) = overruns

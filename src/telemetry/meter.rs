@@ -214,9 +214,14 @@ impl Meter {
         self.lane.tell_repair(self.clock.now(), record_id);
     }
 
-    /// A record has a leaf that no mapping knows. `path` was made for logs. The caller runs within the lane's span.
-    pub fn unmapped_field(&self, path: &str) {
-        self.telemetry.unmapped_fields().count(self.lane.stream, path);
+    /// A record has so many leaves that no mapping knows.
+    pub fn unmapped_fields(&self, leaves: u32) {
+        self.telemetry.unmapped_fields().count(self.lane.stream, leaves);
+    }
+
+    /// The log names such a leaf, once. `path` was made for logs. The caller runs within the lane's span.
+    pub fn name_unmapped_field(&self, path: &str) {
+        self.telemetry.unmapped_fields().name(&self.lane.pipeline, self.lane.stream, path);
     }
 
     /// The console returned a record that an earlier complete poll over its time did not return.

@@ -11,7 +11,9 @@ pub struct Mapped {
     pub unknown_activity: bool,
     /// The record was not JSON, and was repaired before it was mapped.
     pub repaired: bool,
-    /// The record may have leaves that no mapping knows.
+    /// Leaves of the record that no mapping knows.
+    pub unknown_leaves: u32,
+    /// The lane has not come across one of them before.
     pub drifted: bool,
     /// The user's settings drop the event: there is none.
     pub dropped: Option<Dropped>,
@@ -31,8 +33,8 @@ impl Mapped {
 
 impl From<mapping::Mapped> for Mapped {
     fn from(mapped: mapping::Mapped) -> Self {
-        let mapping::Mapped { unknown_activity, repaired, drifted } = mapped;
-        Self { unknown_activity, repaired, drifted, ..Self::default() }
+        let mapping::Mapped { unknown_activity, repaired, unknown_leaves, drifted } = mapped;
+        Self { unknown_activity, repaired, unknown_leaves, drifted, ..Self::default() }
     }
 }
 

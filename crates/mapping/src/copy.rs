@@ -1,9 +1,10 @@
 //! Copies parts of a record that have no field in the schema, in one pass over their bytes.
 
-use std::cell::Cell;
+use s1_forwarder_record::Value;
 
 use super::fnv::fnv1a;
 use super::keys::{Keys, Place};
+use super::secret_keys::is_secret;
 
 /// How the keys of a copied object are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,27 +73,6 @@ pub(super) fn name(
     };
     out.extend_from_slice(b"\":");
     sibling
-}
-
-thread_local! {
-    static SEEN_SECRET: Cell<bool> = const { Cell::new(false) };
-}
-
-const SECRET_KEYS: [&str; 4] = ["licenseKey", "licenceKey", "passphrase", "registrationToken"];
-
-/// Keys of secrets: two enrol an agent into a site or group, one removes it from its host. No mapped field contains
-/// their values; see `secrets.rs` for what contains the record.
-pub(super) fn is_secret(key: &str) -> bool {
-    let is_secret = SECRET_KEYS.into_iter().any(|secret| key.eq_ignore_ascii_case(secret));
-    if is_secret {
-        SEEN_SECRET.set(true);
-    }
-    is_secret
-}
-
-/// True if [`is_secret`] has found one on this thread since the last call.
-pub(super) fn take_seen_secret() -> bool {
-    SEEN_SECRET.take()
 }
 
 struct Copier<'a, 'o> {
@@ -166,8 +146,9 @@ impl Copier<'_, '_> {
             }
             let sibling = name(self.out, key, self.key_case, &self.siblings[first_sibling..], |_| false);
             let place = self.keys.place(outer, sibling.fingerprint);
+            let from = self.at;
             if self.value(place.unwrap_or(Place::ANY)) {
-                self.keys.note(place);
+                self.keys.note(place, outer, key, Value::new(&self.text[from..self.at]));
                 self.siblings.push(sibling);
             } else {
                 self.out.truncate(before);

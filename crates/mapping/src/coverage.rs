@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::Schema;
 use super::common::date::{self, Date};
-use super::copy::{is_secret, snake_case_into};
+use super::copy::snake_case_into;
+use super::secret_keys::is_secret;
 
 /// Counts of the leaves (scalars) of records, by where they are in the events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

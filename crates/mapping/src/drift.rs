@@ -2,7 +2,8 @@
 //! Known are the fields of the record types and what `data/known-fields.txt` lists.
 //!
 //! [`unknown_leaves`] walks a record and names the leaves. That is too dear for each record of a lane, so the writers
-//! look at the keys that they copy anyway (`keys.rs`): only a record of which they copied a strange key is walked.
+//! look at the keys that they copy anyway (`keys.rs`). They count the leaves below strange keys, and a record is walked
+//! if the lane has not come across one of these before.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,10 +20,11 @@ use s1_forwarder_record::vulnerability::Vulnerability;
 use s1_forwarder_record::{Kind, Reader, Stream, Value, read_object, repair};
 
 use super::common::remaining::{write_remaining, write_remaining_data};
-use super::copy::{KeyCase, is_secret};
+use super::copy::KeyCase;
 use super::json::Json;
-use super::keys::{Keys, Places};
+use super::keys::{Keys, MOST_LEVELS, Places, name_of};
 use super::mapping::check;
+use super::secret_keys::is_secret;
 use super::used::Used;
 
 /// `STREAM PATH` in each line.
@@ -30,13 +32,6 @@ const KNOWN_FIELDS: &str = include_str!("data/known-fields.txt");
 
 /// A path has no more keys. What is below counts, without a name of its own.
 const MOST_KEYS: usize = 8;
-
-/// Objects and lists inside a field that are walked; what is deeper is one leaf, since each level is scanned again.
-/// Records of the console have eight.
-const MOST_LEVELS: u32 = 16;
-
-/// Longest key that a path names.
-const LONGEST_KEY: usize = 48;
 
 /// Calls `visit` with the path of each leaf that no mapping knows, such as `threatInfo.newField`. A list adds nothing
 /// to a path. A path is made for logs: it has no value of the record, and `*` stands for a key that is not the name of
@@ -193,23 +188,6 @@ impl<'a> Visitor<'a> for Walk<'_> {
 
 fn keys_of<'a, B: Block<'a>>(_: &B) -> &'static KeyTable {
     B::keys()
-}
-
-/// The key, or `*` if nobody seems to have named a field so, and it may be a person, a host, a customer or a random
-/// text: it has blanks or hyphens, no lower case, many digits, or its case changes often.
-fn name_of(key: &str) -> &str {
-    let digits = key.bytes().filter(u8::is_ascii_digit).count();
-    let most_digits = if key.len() > 20 { 1 } else { 4 };
-    let cases: Vec<bool> = key.bytes().filter(u8::is_ascii_alphabetic).map(|byte| byte.is_ascii_uppercase()).collect();
-    let changes = cases.windows(2).filter(|pair| pair[0] != pair[1]).count();
-    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
-    let is_name = key.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'$'))
-        && key.len() <= LONGEST_KEY
-        && key.bytes().any(|byte| byte.is_ascii_lowercase())
-        && key.bytes().all(is_word)
-        && digits <= most_digits
-        && changes <= 2 + cases.len() / 4;
-    if is_name { key } else { "*" }
 }
 
 /// The places of the known keys of a stream, in events whose vendor namespace has keys in this case.

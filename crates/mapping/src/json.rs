@@ -228,7 +228,7 @@ impl<'o> Json<'o> {
         let sibling = copy::name(self.out, &escape(key), key_case, siblings, is_used);
         let place = self.keys.place(outer, sibling.fingerprint());
         if self.copy_value(start, value, key_case, place.unwrap_or(Place::ANY)) {
-            self.keys.note(place);
+            self.keys.note(place, outer, key, value);
             siblings.push(sibling);
         }
     }

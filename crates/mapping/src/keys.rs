@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use s1_forwarder_record::Value;
+use s1_forwarder_record::{Kind, Value};
 
 use super::fnv::fnv1a;
+use super::secret_keys::is_secret;
 
 /// Identifies a key of a record by the keys around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,13 +73,39 @@ impl Places {
     }
 }
 
+/// Objects and lists inside a field that are looked into; what is deeper is one leaf, since each level is scanned again.
+/// Records of the console have eight.
+pub(crate) const MOST_LEVELS: u32 = 16;
+
+/// Longest key that a path names.
+const LONGEST_KEY: usize = 48;
+
+/// Strange leaves that a lane remembers. A record with others is walked; after so many, none is.
+const MOST_SEEN: usize = 1_000;
+
+/// The strange leaves that a lane has come across.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen(HashSet<u64>);
+
+impl Seen {
+    /// True if one of them is new.
+    pub fn add(&mut self, leaves: &[u64]) -> bool {
+        let mut is_new = false;
+        for leaf in leaves {
+            is_new |= self.0.len() < MOST_SEEN && self.0.insert(*leaf);
+        }
+        is_new
+    }
+}
+
 /// Looks at the keys that a writer copies.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     known: Option<&'static Places>,
     /// While the places of known keys are being collected.
     learned: Option<HashSet<Place>>,
-    has_strange: bool,
+    /// A hash of the path of each leaf that was written below a strange key.
+    strange: Vec<u64>,
 }
 
 impl Keys {
@@ -95,9 +122,9 @@ impl Keys {
         Places::new(&self.learned.unwrap_or_default())
     }
 
-    /// A key that may be unknown was written with its value.
-    pub fn has_strange(&self) -> bool {
-        self.has_strange
+    /// The leaves that were written below keys that may be unknown, by a hash of their paths.
+    pub fn strange(&self) -> &[u64] {
+        &self.strange
     }
 
     /// The place of a key inside `outer`, by its fingerprint; `None` if the key is strange.
@@ -128,8 +155,48 @@ impl Keys {
         }
     }
 
-    /// A value was written whose key has no place.
-    pub fn note(&mut self, place: Option<Place>) {
-        self.has_strange |= place.is_none();
+    /// A value of an object at `outer` was written whose key has this place.
+    #[inline]
+    pub fn note(&mut self, place: Option<Place>, outer: Place, key: &str, value: Value<'_>) {
+        if place.is_none() {
+            self.note_strange(outer, key, value);
+        }
     }
+
+    #[cold]
+    fn note_strange(&mut self, outer: Place, key: &str, value: Value<'_>) {
+        let place = outer.below(fnv1a(name_of(key).as_bytes()));
+        add_leaves(&mut self.strange, place, value, 1);
+    }
+}
+
+fn add_leaves(leaves: &mut Vec<u64>, place: Place, value: Value<'_>, level: u32) {
+    match value.kind() {
+        _ if value.is_empty() => {}
+        Kind::Object | Kind::Array if level > MOST_LEVELS => leaves.push(place.0),
+        Kind::Object => {
+            for (key, value) in value.entries().filter(|(key, _)| !is_secret(key)) {
+                add_leaves(leaves, place.below(fnv1a(name_of(&key).as_bytes())), value, level + 1);
+            }
+        }
+        Kind::Array => value.elements().for_each(|element| add_leaves(leaves, place, element, level + 1)),
+        _ => leaves.push(place.0),
+    }
+}
+
+/// The key, or `*` if nobody seems to have named a field so, and it may be a person, a host, a customer or a random
+/// text: it has blanks or hyphens, no lower case, many digits, or its case changes often.
+pub(crate) fn name_of(key: &str) -> &str {
+    let digits = key.bytes().filter(u8::is_ascii_digit).count();
+    let most_digits = if key.len() > 20 { 1 } else { 4 };
+    let cases: Vec<bool> = key.bytes().filter(u8::is_ascii_alphabetic).map(|byte| byte.is_ascii_uppercase()).collect();
+    let changes = cases.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
+    let is_name = key.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'$'))
+        && key.len() <= LONGEST_KEY
+        && key.bytes().any(|byte| byte.is_ascii_lowercase())
+        && key.bytes().all(is_word)
+        && digits <= most_digits
+        && changes <= 2 + cases.len() / 4;
+    if is_name { key } else { "*" }
 }

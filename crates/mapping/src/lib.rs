@@ -22,6 +22,7 @@ mod parts;
 mod placeholders;
 mod record;
 mod schema;
+mod secret_keys;
 mod secrets;
 mod streams;
 mod used;

@@ -36,7 +36,9 @@ pub struct Mapped {
     pub unknown_activity: bool,
     /// The record was not JSON, and was repaired before it was mapped.
     pub repaired: bool,
-    /// The record may have leaves that no mapping knows: [`unknown_leaves`](crate::unknown_leaves) names them.
+    /// Leaves of the record that no mapping knows.
+    pub unknown_leaves: u32,
+    /// The mapper has not come across one of them before: [`unknown_leaves`](crate::unknown_leaves) names them.
     pub drifted: bool,
 }
 

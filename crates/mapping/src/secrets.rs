@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use s1_forwarder_record::Stream;
 
-use super::copy::{is_secret, take_seen_secret};
 use super::mapping::Mapped;
+use super::secret_keys::{is_secret, take_seen_secret};
 
 /// Replaces a value that nobody may see.
 pub const REDACTED: &str = "[redacted]";

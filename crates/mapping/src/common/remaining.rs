@@ -3,10 +3,11 @@
 use s1_forwarder_record::Value;
 use s1_forwarder_record::block::{Block, Visitor};
 
-use crate::copy::{KeyCase, Sibling, is_secret};
+use crate::copy::{KeyCase, Sibling};
 use crate::fnv::fnv1a;
 use crate::json::Json;
 use crate::keys::Place;
+use crate::secret_keys::is_secret;
 use crate::used::Used;
 
 /// Writes the values of `block` that are not `used` into the open object, which already has the names `reserved`.

@@ -46,7 +46,7 @@ use crate::common::known::Known;
 use crate::common::os::OS_TYPES;
 use crate::copy::KeyCase;
 use crate::drift::places;
-use crate::keys::{Keys, Places};
+use crate::keys::{Keys, Places, Seen};
 use crate::labels::Labels;
 use crate::record::{Fields, Record};
 use crate::words::PrintedWords;
@@ -70,6 +70,7 @@ pub(super) struct Ecs {
     provenance: Vec<u8>,
     /// The keys that records are known to have.
     known: &'static Places,
+    seen: Seen,
     scratch: Scratch,
 }
 
@@ -84,6 +85,7 @@ impl Ecs {
             scope: None,
             provenance: provenance(origin.stream),
             known: places(origin.stream, KeyCase::Snake),
+            seen: Seen::default(),
             scratch: Scratch::default(),
         }
     }
@@ -131,7 +133,13 @@ impl SchemaMapper for Ecs {
                 vulnerability::map(&mut event, &common, finding, &content_version(received));
             }
         }
-        Mapped { unknown_activity, drifted: event.json.keys.has_strange(), ..Mapped::default() }
+        let mut mapped = Mapped { unknown_activity, ..Mapped::default() };
+        let strange = event.json.keys.strange();
+        if !strange.is_empty() {
+            mapped.unknown_leaves = u32::try_from(strange.len()).unwrap_or(u32::MAX);
+            mapped.drifted = self.seen.add(strange);
+        }
+        mapped
     }
 
     fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {

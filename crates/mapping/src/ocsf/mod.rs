@@ -45,7 +45,7 @@ use super::json::Json;
 use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
 use crate::copy::KeyCase;
 use crate::drift::places;
-use crate::keys::{Keys, Places};
+use crate::keys::{Keys, Places, Seen};
 use crate::labels::Labels;
 use crate::record::{Fields, Record};
 use crate::words::{PrintedWords, print_choices};
@@ -65,6 +65,7 @@ pub(super) struct Ocsf {
     scope: Option<Arc<Scope>>,
     /// The keys that records are known to have.
     known: &'static Places,
+    seen: Seen,
     scratch: Scratch,
 }
 
@@ -77,6 +78,7 @@ impl Ocsf {
             metadata: metadata(origin, labels),
             scope: None,
             known: places(origin.stream, KeyCase::AsReceived),
+            seen: Seen::default(),
             scratch: Scratch::default(),
         }
     }
@@ -121,7 +123,13 @@ impl SchemaMapper for Ocsf {
             Fields::UnifiedAlert(alert) => unified_alert::map(&mut event, &common, alert),
             Fields::Vulnerability(finding) => vulnerability::map(&mut event, &common, finding),
         }
-        Mapped { unknown_activity, drifted: event.json.keys.has_strange(), ..Mapped::default() }
+        let mut mapped = Mapped { unknown_activity, ..Mapped::default() };
+        let strange = event.json.keys.strange();
+        if !strange.is_empty() {
+            mapped.unknown_leaves = u32::try_from(strange.len()).unwrap_or(u32::MAX);
+            mapped.drifted = self.seen.add(strange);
+        }
+        mapped
     }
 
     fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {

@@ -211,7 +211,11 @@ impl Poll {
     }
 
     /// Tells `heard` of every record that the console shows.
-    pub fn listen(&mut self, heard: Heard) {
+    pub fn listen(&mut self, mut heard: Heard) {
+        let PollContext { pass, .. } = self.selection.context;
+        if let Some(position) = self.selection.position.of_pass(pass).filter(|_| pass == 0) {
+            heard.resume(position);
+        }
         self.selection.heard = Some(heard);
     }
 

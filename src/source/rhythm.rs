@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Pull, SilentAfter};
+use super::{PassPosition, Pull, SilentAfter};
 use crate::record::{Stream, Timestamp};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -147,6 +147,15 @@ impl Rhythm {
 }
 
 impl Heard {
+    /// The poll goes on from `position`. If an earlier one was interrupted on the way there, it has shown records that
+    /// the rhythm does not have: the time up to there was no pause.
+    pub fn resume(&mut self, position: &PassPosition) {
+        let is_resumed = position.complete.is_some_and(|complete| complete < position.watermark);
+        if is_resumed && self.is_append_only && self.newest.is_some() {
+            self.newest = self.newest.max(Some(position.watermark));
+        }
+    }
+
     /// A poll that started at `start` shows a record of this time, new or not.
     pub fn see(&mut self, time: Timestamp, start: Timestamp) {
         // A time to come would pass for news until it has come.
@@ -300,6 +309,27 @@ mod tests {
             case.poll_hourly(0, 48, |_| true);
             case.poll_hourly(7 * 24, 8 * 24, |_| true);
             assert_eq!(case.threshold_hours(), Some(24), "{stream}");
+        }
+    }
+
+    /// The worker was away for 20 hours, and its first poll was interrupted: it has delivered what it had read.
+    #[test]
+    fn a_poll_that_was_interrupted_leaves_no_pause() {
+        let at = |hour: u32| START.plus(HOUR * hour);
+        for (resumes, expected) in [(true, 24), (false, 3 * 19)] {
+            let mut case = Case::of(Stream::Activities);
+            case.poll_hourly(0, 48, |_| true);
+            let mut position = PassPosition::starting_at(START);
+            position.finish(at(47), HOUR);
+            if resumes {
+                position.advance(at(65), at(68), HOUR);
+            }
+            let mut heard = case.rhythm.listen(&case.pull);
+            heard.resume(&position);
+            // An hour that was read twice is no pause either.
+            (65..68).filter(|hour| resumes || *hour > 65).for_each(|hour| heard.see(at(hour), at(68)));
+            case.rhythm.complete(&heard, at(68), true);
+            assert_eq!((case.threshold_hours(), case.rhythm.newest()), (Some(expected), Some(at(67))));
         }
     }
 

@@ -20,8 +20,10 @@ struct Script {
     sent: std::sync::Mutex<Vec<(String, Option<Vec<u8>>)>>,
     /// Of every answer; empty for `scripted`.
     status: std::sync::Mutex<&'static str>,
-    /// A request has events with the same labels only; those of every third event are the same.
+    /// A request has events with the same labels only.
     separates_labels: AtomicBool,
+    /// Those of every third event are the same.
+    has_labels: AtomicBool,
 }
 
 impl Script {
@@ -136,7 +138,7 @@ impl Case {
                 body.extend_from_slice(b"{}");
                 None
             });
-            if self.sink.separates_labels() {
+            if self.sink.separates_labels() || self.sink.has_labels.load(Ordering::Relaxed) {
                 let site = [("site".to_owned(), (event % 3).to_string())];
                 batch.label_last(Arc::new(site.into_iter().collect()));
             }
@@ -187,6 +189,35 @@ async fn events_with_the_same_labels_are_sent_together_where_a_request_has_one_s
     let seen = case.deliver(8, None).await;
     assert_eq!((seen.result, seen.settled.len(), case.counted()), (Ok(()), 8, (8, 0)));
     assert_eq!(case.sent(), ["0 3 6", "1 4 7", "2 5"]);
+}
+
+/// `--metrics-label` counts what is delivered: of each value its own events, and of each event once.
+#[tokio::test(start_paused = true)]
+async fn events_of_a_partly_refused_batch_count_by_their_own_labels() {
+    let some = Outcome::RefusedSome { count: 3, reason: "no".to_owned() };
+    for (answers, separates, expected) in [
+        // 0, 3 and 6 are of site 0. One is refused, one is sent again and accepted, and one is sent again and refused.
+        (vec![partial(&[0, 4], &[1, 3], None), partial(&[0], &[], None)], false, [("0", 2), ("1", 1), ("2", 2)]),
+        (vec![partial(&[0], &[2], None)], true, [("0", 2), ("1", 3), ("2", 2)]),
+        // It is not known which ones were accepted.
+        (vec![some], true, [("0", 0), ("1", 3), ("2", 2)]),
+    ] {
+        let mut case = Case::new(answers);
+        case.sink.separates_labels.store(separates, Ordering::Relaxed);
+        case.sink.has_labels.store(true, Ordering::Relaxed);
+        let telemetry = Arc::new(Telemetry::new().counting_labels(vec!["site".to_owned()]));
+        case.delivery.meter = Meter::start(&telemetry, "acme", Stream::Activities, "siem", "test", Clock::System);
+        let seen = case.deliver(8, None).await;
+        assert_eq!((seen.result, seen.settled.len()), (Ok(()), 8));
+        let mut counts = std::collections::BTreeMap::new();
+        case.delivery.meter.lane.for_each_label_count(|_, value, count| {
+            assert_eq!(count.bytes, 2 * count.events);
+            counts.insert(value.to_owned(), count.events);
+        });
+        let expected = expected.into_iter().filter(|(_, events)| *events > 0);
+        assert_eq!(counts, expected.map(|(value, events)| (value.to_owned(), events)).collect(), "{separates}");
+        assert_eq!(counts.values().sum::<u64>(), case.counted().0);
+    }
 }
 
 #[tokio::test(start_paused = true)]

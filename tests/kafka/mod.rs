@@ -4,5 +4,6 @@ mod dead_letters;
 mod security;
 mod sink;
 mod transfer;
+mod usage;
 mod verify;
 mod worker;

@@ -8,3 +8,4 @@ mod many_resources;
 mod resources;
 mod rights;
 mod transfer;
+mod usage;

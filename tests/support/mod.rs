@@ -43,5 +43,6 @@ pub mod sumo;
 pub mod syslog;
 pub mod tls;
 pub mod transfer;
+pub mod usage;
 
 pub use test_servers::cache;

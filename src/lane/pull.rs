@@ -155,7 +155,9 @@ impl PullStage<'_> {
         }
         let ours = client.clock().now();
         let Some(theirs) = client.time() else { return Ok(ours) };
-        let skewed = theirs.since(ours).max(ours.since(theirs)) > pull.overlap.max(LEAST_SKEW);
+        let difference = theirs.since(ours).max(ours.since(theirs));
+        delivery.meter.lane.set_clock_difference(difference, ours);
+        let skewed = difference > pull.overlap.max(LEAST_SKEW);
         if client.record_clock_skew(skewed) {
             if skewed {
                 warn!(

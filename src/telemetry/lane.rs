@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -12,7 +12,11 @@ use super::label_counts::{CountedLabels, LabelCount, LabelCounts};
 use super::notices::Notices;
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
-use crate::usage::LaneUsage;
+use crate::usage::{LaneUsage, OwnClock};
+
+/// A clock is compared at each poll. What an older comparison says is not known any more.
+const CLOCK_KNOWN_FOR: Duration = Duration::from_secs(86_400);
+const MINUTE_MICROS: i64 = 60_000_000;
 
 /// Why a record needs no delivery (label `reason` of `records_skipped_total`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,8 +297,11 @@ pub struct LaneMetrics {
     snapshot: Mutex<Option<Box<(Timestamp, u64)>>>,
     last_success: AtomicI64,
     next_attempt: AtomicI64,
-    /// Microseconds.
-    console_behind: AtomicI64,
+    /// Seconds.
+    console_behind: AtomicU32,
+    /// How many seconds the console's clock and ours differ, and in which minute they were compared, by ours.
+    clock_difference: AtomicU32,
+    clock_compared: AtomicU32,
     /// Boxed: there is none before the first day has passed.
     verification: Mutex<Option<Box<Verification>>>,
     state: Mutex<LaneState>,
@@ -358,7 +365,9 @@ impl LaneMetrics {
             snapshot: Mutex::new(None),
             last_success: AtomicI64::new(i64::MIN),
             next_attempt: AtomicI64::new(i64::MIN),
-            console_behind: AtomicI64::new(0),
+            console_behind: AtomicU32::new(0),
+            clock_difference: AtomicU32::new(0),
+            clock_compared: AtomicU32::new(0),
             verification: Mutex::new(None),
             state: Mutex::new(LaneState::Starting),
             failing: Mutex::default(),
@@ -499,13 +508,30 @@ impl LaneMetrics {
 
     /// How much earlier than ours the console's clock is, where polls end at its time for that reason.
     pub fn set_console_behind(&self, behind: Duration) {
-        self.console_behind.store(i64::try_from(behind.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.console_behind.store(seconds_of(behind), Ordering::Relaxed);
     }
 
     /// See [`Self::set_console_behind`]; `None` if the clocks agree.
     pub fn console_behind(&self) -> Option<Duration> {
-        let micros = u64::try_from(self.console_behind.load(Ordering::Relaxed)).unwrap_or_default();
-        if micros == 0 { None } else { Some(Duration::from_micros(micros)) }
+        let seconds = self.console_behind.load(Ordering::Relaxed);
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+    }
+
+    /// The console's clock was compared with ours.
+    pub fn set_clock_difference(&self, difference: Duration, now: Timestamp) {
+        self.clock_difference.store(seconds_of(difference), Ordering::Relaxed);
+        self.clock_compared.store(u32::try_from(now.micros() / MINUTE_MICROS).unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// What is known of our clock at `now`.
+    pub fn own_clock(&self, now: Timestamp) -> OwnClock {
+        let minute = self.clock_compared.load(Ordering::Relaxed);
+        let compared = Timestamp::from_micros(i64::from(minute) * MINUTE_MICROS);
+        // It may have been set since.
+        if now.since(compared).max(compared.since(now)) > CLOCK_KNOWN_FOR {
+            return OwnClock::Unknown;
+        }
+        OwnClock::DiffersBy(Duration::from_secs(self.clock_difference.load(Ordering::Relaxed).into()))
     }
 
     /// The snapshot identified by `time` is complete and has `records` records.
@@ -721,6 +747,11 @@ fn replace_if_different(last: &mut String, text: &str) -> bool {
 
 /// Neither false nor true.
 const UNKNOWN: u8 = 2;
+
+/// In whole seconds; 136 years are the most.
+fn seconds_of(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+}
 
 fn known_bool(value: u8) -> Option<bool> {
     (value != UNKNOWN).then_some(value == 1)

@@ -167,6 +167,9 @@ metrics! {
     SHARD_HANDOVER = Histogram "shard_handover_duration_seconds" &["direction"], "seconds",
         "Duration of a shard's handover. `release`: from the decision until the lanes were drained and the lease was released. \
          `acquire`: from the former holder's last sign of life until this worker held the lease.";
+    USAGE_WRITES = Counter "usage_writes_total" &["result"], "writes",
+        "Writes of what lanes did, which `report` reads, by result: `ok`; `failed`, which is kept in memory and tried again; \
+         `lost`: a lane has ended, and at most its last 20 minutes are not in the store. Events do not depend on it.";
     ARRIVAL_DELAY = Histogram "arrival_delay_seconds" &["stream"], "seconds",
         "Poll start minus timestamp of records that an earlier complete poll over their time did not return. This is at \
          most how late they became visible: one that no count showed is found when its time is closed, up to half an \

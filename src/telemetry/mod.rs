@@ -35,7 +35,7 @@ pub use lane::{
 pub use logs::{LogError, LogFormat, init_logs, lane_span};
 pub use meter::{DeliveredEvent, Meter};
 pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};
-pub use process::ProcessMetrics;
+pub use process::{ProcessMetrics, UsageWrite};
 pub use registry::{Activity, ClusterView, FileStatus, LaneView, SettingsSource, Snapshot, Telemetry};
 pub use traces::BatchSpan;
 #[cfg(feature = "traces")]

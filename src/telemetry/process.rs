@@ -28,6 +28,28 @@ const ARRIVAL_SECONDS: &[f64] =
 pub(super) const LATENCY_SECONDS: &[f64] =
     &[1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 21600.0, 86400.0];
 
+/// How a write of what a lane did has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsageWrite {
+    Ok,
+    /// It will be tried again.
+    Failed,
+    /// The lane has ended, and its last counts are not stored.
+    Lost,
+}
+
+impl UsageWrite {
+    pub const ALL: [Self; 3] = [Self::Ok, Self::Failed, Self::Lost];
+
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// Metrics of the process as a whole. Their labels have few values.
 #[derive(Debug)]
 pub struct ProcessMetrics {
@@ -48,6 +70,7 @@ pub struct ProcessMetrics {
     lease_renewals: IntCounterVec,
     lease_losses: IntCounter,
     shard_handover: HistogramVec,
+    usage_writes: IntCounterVec,
     arrival_delay: HistogramVec,
     console_requests: HistogramVec,
     sink_requests: HistogramVec,
@@ -76,6 +99,10 @@ impl Default for ProcessMetrics {
         let build = gauges(&metrics::BUILD_INFO);
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION.unwrap_or("unknown")]).set(1);
         let lease_renewals = &metrics::LEASE_RENEWALS;
+        let usage_writes = &metrics::USAGE_WRITES;
+        let usage_writes = IntCounterVec::new(options(usage_writes), usage_writes.labels).expect("valid counter");
+        // A first failure is an increase too.
+        UsageWrite::ALL.iter().for_each(|result| drop(usage_writes.with_label_values(&[result.label()])));
         let process = Self {
             registry: Registry::new(),
             in_flight_bytes: gauge(&metrics::IN_FLIGHT_BYTES),
@@ -93,12 +120,13 @@ impl Default for ProcessMetrics {
             lease_renewals: IntCounterVec::new(options(lease_renewals), lease_renewals.labels).expect("valid counter"),
             lease_losses: counter(&metrics::LEASE_LOSSES),
             shard_handover: histogram(&metrics::SHARD_HANDOVER, HANDOVER_SECONDS),
+            usage_writes,
             arrival_delay: histogram(&metrics::ARRIVAL_DELAY, ARRIVAL_SECONDS),
             console_requests: histogram(&metrics::CONSOLE_REQUEST_DURATION, REQUEST_SECONDS),
             sink_requests: histogram(&metrics::SINK_REQUEST_DURATION, REQUEST_SECONDS),
             event_latency: histogram(&metrics::EVENT_LATENCY, LATENCY_SECONDS),
         };
-        let collectors: [Box<dyn Collector>; 19] = [
+        let collectors: [Box<dyn Collector>; 20] = [
             Box::new(build),
             Box::new(process.in_flight_bytes.clone()),
             Box::new(process.memory_budget.clone()),
@@ -114,6 +142,7 @@ impl Default for ProcessMetrics {
             Box::new(process.lease_renewals.clone()),
             Box::new(process.lease_losses.clone()),
             Box::new(process.shard_handover.clone()),
+            Box::new(process.usage_writes.clone()),
             Box::new(process.arrival_delay.clone()),
             Box::new(process.console_requests.clone()),
             Box::new(process.sink_requests.clone()),
@@ -189,6 +218,11 @@ impl ProcessMetrics {
 
     pub fn count_lease_loss(&self) {
         self.lease_losses.inc();
+    }
+
+    /// A write of what a lane did has ended.
+    pub fn count_usage_write(&self, result: UsageWrite) {
+        self.usage_writes.with_label_values(&[result.label()]).inc();
     }
 
     /// `direction` is `release` or `acquire`.

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BUCKETS, Counts, DAY, Latency, Usage, hour_of};
+use super::{BUCKETS, Counts, DAY, DAYS_WITH_LATENCY, Latency, Usage, hour_of};
 use crate::record::Timestamp;
 
-/// Comes first. Each change of [`Columns`] needs another one, and a file in `tests/data`.
-const VERSION: u64 = 1;
+/// Comes first. Each change of what follows needs another one, and a file in `tests/data`.
+const VERSION: u64 = 2;
+const FIRST_VERSION: u64 = 1;
+/// In the first layout, a comparison was late if it was made more than 26 hours after the hour.
+const FIRST_LATE: u32 = 27;
 /// Of the stored form. A fuller one loses the latencies of its oldest days.
 pub(super) const MAX_BYTES: usize = 12_000;
 /// Of the columns. More cannot have been written.
@@ -17,7 +20,9 @@ const LEVEL: i32 = 9;
 /// Hours are before the year 3883, and days too.
 const HOURS_END: u32 = 1 << 24;
 /// Days that lose their latencies at a time.
-const THINNED: usize = 4;
+const THINNED: usize = 2;
+/// Of old days, so many have one time of comparison, if the stored form is full.
+const BLURRED_DAYS: u32 = 32;
 
 /// The bytes are not a usage of this release.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +46,24 @@ struct Columns {
     days_until: u32,
     hours: Table,
     days: Table,
+}
+
+/// Follows [`Columns`].
+#[derive(Serialize, Deserialize)]
+struct Comparisons {
+    /// Hours that were compared, and how many hours later: mostly so many as the hour before.
+    hours: Vec<u32>,
+    after: Vec<i32>,
+    missing: Vec<(u32, u64)>,
+    merged: Vec<(u64, u64)>,
+}
+
+/// The same in the first layout.
+#[derive(Deserialize)]
+struct FirstComparisons {
+    /// By day, one bit for each hour that was compared.
     verified: Vec<(u32, u32)>,
+    /// Those that were compared late.
     verified_late: Vec<(u32, u32)>,
     missing: Vec<(u32, u64)>,
 }
@@ -109,8 +131,34 @@ impl Usage {
         bytes
     }
 
-    /// Removes the latencies of the oldest days that have some; false if none has.
+    /// Removes what is missed least; false if nothing is left to remove.
     fn thin(&mut self) -> bool {
+        self.blur() || self.thin_latencies()
+    }
+
+    /// The hours of a day were compared equally long after themselves, as the last of them; so were those of a month that
+    /// is long ago. False if they are known to be.
+    fn blur(&mut self) -> bool {
+        let with_latency = (hour_of(self.until) / DAY).saturating_sub(DAYS_WITH_LATENCY - 1);
+        let group = |hour: u32| {
+            let day = hour / DAY;
+            if day < with_latency { day / BLURRED_DAYS } else { day }
+        };
+        let mut longest: BTreeMap<u32, u32> = BTreeMap::new();
+        for (hour, at) in &self.verified {
+            let longest = longest.entry(group(*hour)).or_default();
+            *longest = at.saturating_sub(*hour).max(*longest);
+        }
+        let mut is_thinner = false;
+        for (hour, at) in &mut self.verified {
+            let last = hour + longest.get(&group(*hour)).copied().unwrap_or_default();
+            is_thinner |= std::mem::replace(at, last) != last;
+        }
+        is_thinner
+    }
+
+    /// Removes the latencies of the oldest days that have some; false if none has.
+    fn thin_latencies(&mut self) -> bool {
         let with = self.days.values_mut().filter(|counts| counts.latency != Latency::default());
         let mut is_thinner = false;
         for counts in with.take(THINNED) {
@@ -129,8 +177,7 @@ impl Usage {
     }
 
     pub(super) fn columns(&self) -> Vec<u8> {
-        let Self { since, until, is_open, gaps, hours, days_until, days, verified, verified_late, missing, write } =
-            self;
+        let Self { since, until, is_open, gaps, hours, days_until, days, verified, missing, write, merged } = self;
         let columns = Columns {
             since: since.micros(),
             until: until.micros(),
@@ -140,11 +187,14 @@ impl Usage {
             days_until: *days_until,
             hours: Table::of(hours),
             days: Table::of(days),
-            verified: pairs(verified),
-            verified_late: pairs(verified_late),
-            missing: pairs(missing),
         };
-        postcard::to_stdvec(&columns).unwrap_or_default()
+        let comparisons = Comparisons {
+            hours: differences(verified.keys()),
+            after: signed_differences(verified.iter().map(|(hour, at)| at.saturating_sub(*hour))),
+            missing: pairs(missing),
+            merged: merged.clone(),
+        };
+        postcard::to_stdvec(&(columns, comparisons)).unwrap_or_default()
     }
 
     /// From the stored form.
@@ -153,24 +203,31 @@ impl Usage {
     /// If it is damaged, or a newer release wrote it.
     pub fn decode(bytes: &[u8]) -> Result<Self, UsageError> {
         let (version, compressed): (u64, _) = postcard::take_from_bytes(bytes).map_err(|_| UsageError::Damaged)?;
-        match version {
-            VERSION => {}
-            0 => return Err(UsageError::Damaged),
-            newer => return Err(UsageError::Newer(newer)),
+        if version > VERSION {
+            return Err(UsageError::Newer(version));
         }
         let columns = zstd::bulk::decompress(compressed, MAX_COLUMNS).map_err(|_| UsageError::Damaged)?;
         let (columns, rest): (Columns, _) = postcard::take_from_bytes(&columns).map_err(|_| UsageError::Damaged)?;
-        if !rest.is_empty() {
-            return Err(UsageError::Damaged);
-        }
-        let Columns { since, until, is_open, gaps, write, days_until, hours, days, .. } = columns;
+        let Columns { since, until, is_open, gaps, write, days_until, hours, days } = columns;
+        let (verified, missing, merged) = match version {
+            VERSION => {
+                let Comparisons { hours, after, missing, merged } = all_of(rest)?;
+                let hours = sums(hours.into_iter())?;
+                let after = signed_sums(after.into_iter())?;
+                if hours.len() != after.len() {
+                    return Err(UsageError::Damaged);
+                }
+                let verified = hours.into_iter().zip(after).map(|(hour, after)| (hour, hour + after));
+                (verified.collect(), missing, merged)
+            }
+            FIRST_VERSION => {
+                let FirstComparisons { verified, verified_late, missing } = all_of(rest)?;
+                (first_verified(verified, verified_late)?, missing, Vec::new())
+            }
+            _ => return Err(UsageError::Damaged),
+        };
         let time = Timestamp::from_micros;
-        let verified = of_pairs(columns.verified)?;
-        let verified_late = of_pairs(columns.verified_late)?;
-        let has_bits = |bits: &u32| *bits < 1 << DAY;
-        let is_possible = verified.values().chain(verified_late.values()).all(has_bits)
-            && days_until.max(hour_of(time(until))) < HOURS_END;
-        if !is_possible {
+        if days_until.max(hour_of(time(until))) >= HOURS_END {
             return Err(UsageError::Damaged);
         }
         Ok(Self {
@@ -182,11 +239,38 @@ impl Usage {
             days_until,
             days: days.rows()?,
             verified,
-            verified_late,
-            missing: of_pairs(columns.missing)?,
+            missing: of_pairs(missing)?,
             write,
+            merged,
         })
     }
+}
+
+fn all_of<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, UsageError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((read, [])) => Ok(read),
+        _ => Err(UsageError::Damaged),
+    }
+}
+
+/// The comparisons of the first layout, which kept of their times whether they were late. Late ones count as later than
+/// others.
+fn first_verified(bits: Vec<(u32, u32)>, late: Vec<(u32, u32)>) -> Result<BTreeMap<u32, u32>, UsageError> {
+    let bits = of_pairs(bits)?;
+    let late = of_pairs(late)?;
+    if bits.values().chain(late.values()).any(|bits| *bits >= 1 << DAY) {
+        return Err(UsageError::Damaged);
+    }
+    let has = |bits: &u32, hour: u32| bits & 1 << hour != 0;
+    let mut verified = BTreeMap::new();
+    for (day, bits) in &bits {
+        for hour in (0..DAY).filter(|hour| has(bits, *hour)) {
+            let is_late = late.get(day).is_some_and(|late| has(late, hour));
+            let hour = day * DAY + hour;
+            verified.insert(hour, if is_late { hour + FIRST_LATE } else { hour });
+        }
+    }
+    Ok(verified)
 }
 
 /// A map whose keys are differences.
@@ -202,6 +286,21 @@ fn of_pairs<T>(pairs: Vec<(u32, T)>) -> Result<BTreeMap<u32, T>, UsageError> {
 fn differences<'a>(numbers: impl Iterator<Item = &'a u32>) -> Vec<u32> {
     let mut previous = 0;
     numbers.map(|number| number - std::mem::replace(&mut previous, *number)).collect()
+}
+
+fn signed_differences(numbers: impl Iterator<Item = u32>) -> Vec<i32> {
+    let mut previous = 0;
+    numbers.map(|number| number.wrapping_sub(std::mem::replace(&mut previous, number)).cast_signed()).collect()
+}
+
+fn signed_sums(differences: impl Iterator<Item = i32>) -> Result<Vec<u32>, UsageError> {
+    let mut sum = 0_u32;
+    differences
+        .map(|difference| {
+            sum = sum.checked_add_signed(difference).filter(|sum| *sum < HOURS_END).ok_or(UsageError::Damaged)?;
+            Ok(sum)
+        })
+        .collect()
 }
 
 /// The numbers of which these are the differences.

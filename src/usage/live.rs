@@ -13,6 +13,11 @@ const CHANGED_AFTER: Duration = Duration::from_secs(18 * 60);
 const UNCHANGED_AFTER: Duration = Duration::from_secs(3 * 3_600);
 /// Part of these times by which lanes differ, so that lanes that start together do not write together.
 const SPREAD: f64 = 0.5;
+/// A write that failed is tried again after the first of these, then twice as long each time, up to the second one, or
+/// the third one if what is stored cannot be read.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+const RETRY_MOST: Duration = Duration::from_secs(8 * 60);
+const RETRY_UNREADABLE_MOST: Duration = Duration::from_secs(64 * 60);
 
 /// What one lane of this process has counted since the last write: about a hundred bytes, and 150 more for each hour
 /// that is not written yet.
@@ -33,13 +38,23 @@ struct Live {
 #[derive(Debug, Clone, Copy)]
 struct Running {
     since: Timestamp,
-    /// When it was written, or earlier for the first time.
+    /// When it was written, or earlier for the first time; or when that failed.
     written: Timestamp,
+    /// Writes that have failed since.
+    failures: u8,
     /// The store knows that this process counts: if it is killed, the next one knows that counts may be lost.
     is_stored: bool,
     /// What is stored cannot be read.
     is_unreadable: bool,
     shard: u32,
+}
+
+impl Running {
+    fn retry_after(&self) -> Duration {
+        let most = if self.is_unreadable { RETRY_UNREADABLE_MOST } else { RETRY_MOST };
+        let doubled = 1_u32.checked_shl(u32::from(self.failures) - 1).unwrap_or(u32::MAX);
+        RETRY_AFTER.saturating_mul(doubled).min(most)
+    }
 }
 
 /// The events of the present day and of the one before, in UTC, over restarts.
@@ -78,9 +93,9 @@ impl LaneUsage {
         }
     }
 
-    /// The records created in this hour were compared with the console, and so many were missing.
-    pub fn verify(&self, hour: u32, missing: u64) {
-        self.0.lock().pending.get_or_insert_default().verify(hour, missing);
+    /// The records created in this hour were compared with the console at `now`, and so many were missing.
+    pub fn verify(&self, hour: u32, missing: u64, now: Timestamp) {
+        self.0.lock().pending.get_or_insert_default().verify(hour, missing, now);
     }
 
     /// A worker begins to count the lane, whose pipeline is of this shard. `spread` is between 0 and 1. False if it
@@ -91,7 +106,8 @@ impl LaneUsage {
         if live.running.is_some() {
             return false;
         }
-        live.running = Some(Running { since: now, written, is_stored: false, is_unreadable: false, shard });
+        live.running =
+            Some(Running { since: now, written, failures: 0, is_stored: false, is_unreadable: false, shard });
         live.recent = None;
         true
     }
@@ -107,14 +123,18 @@ impl LaneUsage {
         let live = self.0.lock();
         let running = live.running?;
         let is_changed = live.pending.is_some() || live.is_in_doubt;
-        let after = if !is_changed {
+        let after = if running.failures > 0 {
+            running.retry_after()
+        } else if !is_changed {
             UNCHANGED_AFTER
         } else if running.is_stored {
             CHANGED_AFTER
         } else {
             Duration::ZERO
         };
-        let is_due = (is_changed || has_polled) && now.since(running.written) >= after;
+        // The clock may have been set back.
+        let has_come = now < running.written || now.since(running.written) >= after;
+        let is_due = (is_changed || has_polled) && has_come;
         is_due.then_some((running.since, running.shard))
     }
 
@@ -154,7 +174,17 @@ impl LaneUsage {
         live.is_in_doubt = false;
         if let Some(running) = &mut live.running {
             running.written = now;
+            running.failures = 0;
             running.is_stored = true;
+            running.is_unreadable = false;
+        }
+    }
+
+    /// It could not be written at `now`.
+    pub fn failed(&self, now: Timestamp) {
+        if let Some(running) = &mut self.0.lock().running {
+            running.written = now;
+            running.failures = running.failures.saturating_add(1);
         }
     }
 

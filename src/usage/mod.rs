@@ -25,12 +25,16 @@ const DAYS: u32 = 400;
 const DAYS_WITH_LATENCY: u32 = 62;
 /// Hours with missing records. Of more, the oldest count as not compared.
 const MOST_MISSING: usize = 512;
-/// A worker compares an hour for about so many hours, `verify` whenever somebody asks.
-const COMPARED_BY_WORKER: u32 = 26;
+/// Merges that are remembered, so that one that is repeated adds nothing.
+const MOST_MERGED: usize = 16;
 /// Gaps that are kept. Of more, the two oldest become one.
 const MOST_GAPS: usize = 32;
 /// A kill may lose what happened so long after the last write: lanes write every three hours, or 20 minutes after that.
 const MOST_LOST: Duration = Duration::from_secs(4 * 3_600);
+/// Clocks that differ by less are the same.
+const CLOCKS_AGREE: Duration = Duration::from_secs(86_400);
+/// A lane that was last written longer ago was away, or the clock is wrong.
+const LONG_AWAY: Duration = Duration::from_secs(31 * 86_400);
 const HOUR: i64 = 3_600_000_000;
 const DAY: u32 = 24;
 
@@ -126,10 +130,20 @@ impl Counts {
 /// What a process has counted since it wrote last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delta {
-    /// By hour. There are one or two while the store accepts writes.
+    /// By hour. There are one or two while the store accepts writes. Later, a day that is over has its counts in its
+    /// first hour.
     hours: Vec<(u32, Counts)>,
-    /// Hours of creation that were compared with the console, and how many records were missing.
-    verified: Vec<(u32, u64)>,
+    /// By hour of creation.
+    verified: Vec<(u32, Comparison)>,
+}
+
+/// Records were compared with the console's count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Comparison {
+    /// The hour in which they were compared.
+    at: u32,
+    /// Records that were missing.
+    missing: u64,
 }
 
 impl Delta {
@@ -143,22 +157,49 @@ impl Delta {
     }
 
     fn of_hour(&mut self, hour: u32) -> &mut Counts {
-        let place = self.hours.iter().position(|(known, _)| *known == hour).unwrap_or_else(|| {
+        let place = self.hours.iter().rposition(|(known, _)| *known == hour).unwrap_or_else(|| {
+            if self.hours.len() >= (HOURS + DAY) as usize {
+                self.shorten(hour);
+            }
             self.hours.push((hour, Counts::default()));
             self.hours.len() - 1
         });
         &mut self.hours[place].1
     }
 
-    /// The records created in this hour were compared, and so many were missing.
-    pub fn verify(&mut self, hour: u32, missing: u64) {
+    /// Sums up days that are stored without hours anyway.
+    fn shorten(&mut self, now: u32) {
+        let kept = now.saturating_sub(HOURS) / DAY * DAY;
+        let mut shorter: BTreeMap<u32, Counts> = BTreeMap::new();
+        for (hour, counts) in self.hours.drain(..) {
+            let hour = if hour < kept { hour / DAY * DAY } else { hour };
+            shorter.entry(hour).or_default().merge(&counts);
+        }
+        while shorter.len() > (DAYS + HOURS) as usize
+            && let Some((_, counts)) = shorter.pop_first()
+            && let Some(mut next) = shorter.first_entry()
+        {
+            next.get_mut().merge(&counts);
+        }
+        self.hours = shorter.into_iter().collect();
+    }
+
+    /// The records created in this hour were compared at `now`, and so many were missing.
+    pub fn verify(&mut self, hour: u32, missing: u64, now: Timestamp) {
+        self.compare(hour, Comparison { at: hour_of(now), missing });
+    }
+
+    fn compare(&mut self, hour: u32, comparison: Comparison) {
         self.verified.retain(|(known, _)| *known != hour);
-        self.verified.push((hour, missing));
+        self.verified.push((hour, comparison));
+        if self.verified.len() > (DAYS * DAY) as usize {
+            self.verified.remove(0);
+        }
     }
 
     pub fn merge(&mut self, other: &Self) {
         other.hours.iter().for_each(|(hour, counts)| self.of_hour(*hour).merge(counts));
-        other.verified.iter().for_each(|(hour, missing)| self.verify(*hour, *missing));
+        other.verified.iter().for_each(|(hour, comparison)| self.compare(*hour, *comparison));
     }
 
     /// The events of a day.
@@ -194,13 +235,34 @@ pub struct Usage {
     /// Hours before this one are part of their day.
     days_until: u32,
     days: BTreeMap<u32, Counts>,
-    /// By day, one bit for each hour of creation that was compared with the console.
+    /// By hour of creation, the hour in which it was compared with the console last.
     verified: BTreeMap<u32, u32>,
-    /// Those of them that were compared after a worker had stopped comparing them.
-    verified_late: BTreeMap<u32, u32>,
     /// Missing records by hour of creation, where there were any when it was compared last.
     missing: BTreeMap<u32, u64>,
     write: (u64, u64),
+    /// The last writes of what was merged into this one.
+    merged: Vec<(u64, u64)>,
+}
+
+/// What is known of the clock by which a lane is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnClock {
+    /// The console has not said its time yet.
+    Unknown,
+    /// From the console's, by so much.
+    DiffersBy(Duration),
+}
+
+/// Nothing is written by a clock that seems to be wrong: what is stored would be forgotten as too old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ClockError {
+    #[error("this machine's clock differs from the console's by {} h: what happens is not stored until they agree", .0.as_secs() / 3_600)]
+    Differs(Duration),
+    #[error(
+        "what is stored is of {stored}, this machine's clock says {own}, and no console has confirmed that yet: what \
+         happens is not stored until one has"
+    )]
+    Unconfirmed { stored: Timestamp, own: Timestamp },
 }
 
 /// What [`Usage`] says of a window.
@@ -222,6 +284,7 @@ impl Usage {
     /// Adds what a process has counted.
     pub fn add(&mut self, delta: &Delta, session: Session) {
         let Session { from, until, is_over, write } = session;
+        let from = from.min(until);
         let is_new = self.until == Timestamp::default();
         if is_new {
             self.since = from;
@@ -230,16 +293,18 @@ impl Usage {
         if !is_new && self.is_open && self.write.0 != write.0 && self.until < from {
             self.gaps.push((self.until, from));
         }
+        let now = hour_of(until);
         for (hour, counts) in &delta.hours {
-            if *hour < self.days_until {
+            // The clock was ahead when they were counted.
+            let hour = *hour.min(&now);
+            if hour < self.days_until {
                 self.days.entry(hour / DAY).or_default().merge(counts);
             } else {
-                self.hours.entry(*hour).or_default().merge(counts);
+                self.hours.entry(hour).or_default().merge(counts);
             }
         }
-        let now = hour_of(until);
-        for (hour, missing) in &delta.verified {
-            self.verify(*hour, *missing, *hour + COMPARED_BY_WORKER < now);
+        for (hour, Comparison { at, missing }) in delta.verified.iter().filter(|(hour, _)| *hour <= now) {
+            self.compare(*hour, Comparison { at: now.min(*at), missing: *missing });
         }
         self.until = self.until.max(until);
         self.is_open = !is_over;
@@ -280,18 +345,61 @@ impl Usage {
             self.until = other.until;
             self.is_open = other.is_open;
         }
+        self.merged.extend(&other.merged);
+        self.merged.push(other.write);
+        self.merged.drain(..self.merged.len().saturating_sub(MOST_MERGED));
         self.write = mark(other.write);
         self.gaps.sort_unstable();
         self.forget(hour_of(self.until));
     }
 
-    /// Whether the last that happened to it was [`Self::merge`] with `other`.
+    /// Whether [`Self::merge`] has added `other`, and nothing was added to that since.
     pub fn has_merged(&self, other: &Self) -> bool {
-        self.write == mark(other.write)
+        self.merged.contains(&other.write)
+    }
+
+    /// Whether a process may add to it at `now`.
+    ///
+    /// # Errors
+    /// If the process's clock seems to be wrong.
+    pub fn accept(&self, now: Timestamp, clock: OwnClock) -> Result<(), ClockError> {
+        let stored = self.until;
+        match clock {
+            OwnClock::DiffersBy(difference) if difference > CLOCKS_AGREE => Err(ClockError::Differs(difference)),
+            OwnClock::Unknown
+                if stored != Timestamp::default()
+                    && (now.since(stored) > LONG_AWAY || stored.since(now) > CLOCKS_AGREE) =>
+            {
+                Err(ClockError::Unconfirmed { stored, own: now })
+            }
+            OwnClock::Unknown | OwnClock::DiffersBy(_) => Ok(()),
+        }
+    }
+
+    /// The present time is known to be `now`: what a process has written whose clock was ahead happened until then.
+    pub fn set_back(&mut self, now: Timestamp) {
+        if self.until.since(now) <= CLOCKS_AGREE {
+            return;
+        }
+        let hour = hour_of(now);
+        self.days_until = self.days_until.min(hour.saturating_sub(HOURS - 1));
+        let first_day = self.days_until.div_ceil(DAY);
+        let later_days = self.days.split_off(&first_day).into_iter().map(|(day, counts)| (day * DAY, counts));
+        let later_hours = self.hours.split_off(&self.days_until);
+        for (at, counts) in later_days.chain(later_hours) {
+            self.hours.entry(at.min(hour)).or_default().merge(&counts);
+        }
+        self.verified.retain(|of, _| *of <= hour);
+        self.verified.values_mut().for_each(|at| *at = hour.min(*at));
+        self.missing.retain(|of, _| *of <= hour);
+        self.gaps.iter_mut().for_each(|gap| gap.1 = gap.1.min(now));
+        self.gaps.retain(|gap| gap.0 < gap.1);
+        self.since = self.since.min(now);
+        self.until = now;
     }
 
     /// Adds what commands did next to the worker that counts this lane. When that is known stays. Of an hour that both
-    /// have compared, the later comparison counts; of two early ones that of `self`, which a worker repeats.
+    /// have compared, the later comparison counts; of two in one hour, that of `other`.
     pub fn add_counts(&mut self, other: &Self) {
         let days_until = self.days_until.max(other.days_until);
         self.fold(days_until);
@@ -299,13 +407,9 @@ impl Usage {
         other.fold(days_until);
         other.hours.iter().for_each(|(hour, counts)| self.hours.entry(*hour).or_default().merge(counts));
         other.days.iter().for_each(|(day, counts)| self.days.entry(*day).or_default().merge(counts));
-        for (day, bits) in &other.verified {
-            for hour in (0..DAY).map(|hour| day * DAY + hour) {
-                let is_late = has(&other.verified_late, hour);
-                if bits & 1 << (hour % DAY) != 0 && (is_late || !has(&self.verified, hour)) {
-                    self.verify(hour, other.missing.get(&hour).copied().unwrap_or_default(), is_late);
-                }
-            }
+        for (hour, at) in &other.verified {
+            let missing = other.missing.get(hour).copied().unwrap_or_default();
+            self.compare(*hour, Comparison { at: *at, missing });
         }
     }
 
@@ -363,20 +467,18 @@ impl Usage {
                 period.not_counted.push((part.start, part.end));
             }
         }
-        for (day, bits) in self.verified.range(hours.start / DAY..=(hours.end - 1) / DAY) {
-            let of_window = (0..DAY).filter(|hour| hours.contains(&(day * DAY + hour)) && bits & 1 << hour != 0);
-            period.verified_hours += of_window.count() as u64;
-        }
+        period.verified_hours = self.verified.range(hours.clone()).count() as u64;
         period.missing = self.missing.range(hours).fold(0, |sum, (_, missing)| sum.saturating_add(*missing));
         period
     }
 
-    fn verify(&mut self, hour: u32, missing: u64, is_late: bool) {
-        let bit = 1 << (hour % DAY);
-        *self.verified.entry(hour / DAY).or_default() |= bit;
-        if is_late {
-            *self.verified_late.entry(hour / DAY).or_default() |= bit;
+    /// An earlier comparison than the one that is known changes nothing.
+    fn compare(&mut self, hour: u32, comparison: Comparison) {
+        let Comparison { at, missing } = comparison;
+        if self.verified.get(&hour).is_some_and(|known| *known > at) {
+            return;
         }
+        self.verified.insert(hour, at);
         match missing {
             0 => self.missing.remove(&hour),
             missing => self.missing.insert(hour, missing),
@@ -384,9 +486,7 @@ impl Usage {
         while self.missing.len() > MOST_MISSING
             && let Some((hour, _)) = self.missing.pop_first()
         {
-            if let Some(bits) = self.verified.get_mut(&(hour / DAY)) {
-                *bits &= !(1 << (hour % DAY));
-            }
+            self.verified.remove(&hour);
         }
     }
 
@@ -408,8 +508,7 @@ impl Usage {
         let today = now / DAY;
         let first = today.saturating_sub(DAYS - 1);
         self.days = self.days.split_off(&first);
-        self.verified = self.verified.split_off(&first);
-        self.verified_late = self.verified_late.split_off(&first);
+        self.verified = self.verified.split_off(&(first * DAY));
         self.missing = self.missing.split_off(&(first * DAY));
         let with_latency = today.saturating_sub(DAYS_WITH_LATENCY - 1);
         self.days.range_mut(..with_latency).for_each(|(_, counts)| counts.latency = Latency::default());
@@ -426,11 +525,6 @@ impl Usage {
 /// Names the merge of what this write has stored. The merge of a merge has another name.
 fn mark(write: (u64, u64)) -> (u64, u64) {
     (write.0.wrapping_add(0x9E37_79B9_7F4A_7C15), write.1)
-}
-
-/// Whether the bit of an hour is set.
-fn has(bits: &BTreeMap<u32, u32>, hour: u32) -> bool {
-    bits.get(&(hour / DAY)).is_some_and(|bits| bits & 1 << (hour % DAY) != 0)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -46,6 +46,8 @@ pub struct LaneRunner {
     /// Wait before anything else: another worker may still be draining this lane.
     start_after: Duration,
     waits: StartWaits,
+    /// When `stop` was asked for, once that is known.
+    stopped: OnceLock<Instant>,
     /// If set, the lane ends when it has caught up, or when it made no progress for this long.
     once_timeout: Option<Duration>,
     /// Set for a lane that runs next to the worker's lanes. Boxed: few do.
@@ -76,6 +78,7 @@ impl LaneRunner {
             shard: 0,
             start_after: Duration::ZERO,
             waits: StartWaits::default(),
+            stopped: OnceLock::new(),
             once_timeout: None,
             detached: None,
         }
@@ -118,7 +121,13 @@ impl LaneRunner {
         if self.detached.is_none() {
             // Boxed: it would enlarge the future of each lane.
             let is_held = !self.abort.is_cancelled() && !self.deadline.has_passed();
-            Box::pin(self.context.end_usage(&meter.lane, is_held)).await;
+            if self.once_timeout.is_some() {
+                // The minute that is not over: otherwise a run that takes less would count nothing.
+                self.context.count_minute(&meter.lane);
+            }
+            let stopped = self.stopped.get().copied().unwrap_or_else(Instant::now);
+            let deadline = stopped + self.context.options.shutdown_timeout;
+            Box::pin(self.context.end_usage(&meter.lane, is_held, deadline)).await;
         }
         self.context.tell_pending_of(&meter.lane, None);
         if self.once_timeout.is_none() {
@@ -235,6 +244,7 @@ impl LaneRunner {
     async fn forced_end(&self, lane: &LaneMetrics) -> LaneEnd {
         let shutdown_timeout = async {
             self.stop.cancelled().await;
+            self.stopped.get_or_init(Instant::now);
             sleep(self.context.options.shutdown_timeout).await;
         };
         let no_progress = async {

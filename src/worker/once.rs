@@ -104,6 +104,7 @@ pub async fn run_once(
         never = waiting.log_regularly() => match never {},
         never = context.keep_usage() => match never {},
     };
+    context.tell_lost_usage();
     let measured = context.measure_dead_letters_once().await;
     if let Err(error) = &measured {
         warn!(%error, "the stored dead letters cannot be counted");

@@ -224,6 +224,7 @@ impl Supervisor {
             owners.close().await;
         }
         info!(aborted, "drained");
+        self.context.tell_lost_usage();
         let released = async {
             while let Some(change) = self.last_change().await {
                 self.apply_shard_changes(change);

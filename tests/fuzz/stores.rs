@@ -68,7 +68,7 @@ fn usages() {
         let now = NOW.minus(std::time::Duration::from_secs(3_600) * (200 - hour));
         let mut delta = Delta::default();
         delta.at(now).events = 7;
-        delta.verify(hour_of(now), u64::from(hour % 3));
+        delta.verify(hour_of(now), u64::from(hour % 3), now);
         usage.add(&delta, Session { from: now, until: now, is_over: false, write: (u64::from(hour), 1) });
     }
     let bytes = usage.encode();

@@ -215,6 +215,23 @@ async fn a_report_is_a_table_a_sheet_and_a_page() {
     assert_eq!(harness.once(&[]).await.code, Some(0));
 }
 
+/// A timer starts `run --once`, which takes less than a minute.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_of_once_counts_the_minute_in_which_it_ends() {
+    let harness = Harness::new(|setup| setup.activities = 5).await;
+    harness.put_changed("acme", json!({ "streams": { "activities": { "include_hidden": true } } }));
+    let failing = async || report(&harness, &[]).await[LANE]["counts"]["failing_minutes"].clone();
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    assert_eq!(failing().await, 0);
+    harness.sink.misbehave(1, vec![(1.0, FaultRule::answer(503, "{}"))]);
+    harness.console().generate(Kind::Activities, system_clock() - 2_000_000);
+    for run in 1..3 {
+        let exit = harness.once(&["--once-timeout", "1s"]).await;
+        assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
+        assert_eq!(failing().await, run);
+    }
+}
+
 /// The most memory that a process had, in bytes, while it exists.
 fn peak_of(id: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;

@@ -6,19 +6,16 @@ thread_local! {
     static SEEN_SECRET: Cell<bool> = const { Cell::new(false) };
 }
 
+const SECRET_KEYS: [&str; 4] = ["licenseKey", "licenceKey", "passphrase", "registrationToken"];
+
 /// Keys of secrets: two enrol an agent into a site or group, one removes it from its host. No mapped field contains
 /// their values; see `secrets.rs` for what contains the record.
 pub(super) fn is_secret(key: &str) -> bool {
-    let is = |secret: &str| key.eq_ignore_ascii_case(secret);
-    let secret = match key.len() {
-        10 => is("licenseKey") || is("licenceKey") || is("passphrase"),
-        17 => is("registrationToken"),
-        _ => false,
-    };
-    if secret {
+    let is_secret = SECRET_KEYS.into_iter().any(|secret| key.eq_ignore_ascii_case(secret));
+    if is_secret {
         SEEN_SECRET.set(true);
     }
-    secret
+    is_secret
 }
 
 /// True if [`is_secret`] has found one on this thread since the last call.

@@ -56,6 +56,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("checkpoint_conflicts_total", "counter", &[]),
     ("shards_held", "gauge", &[]),
     ("shards", "gauge", &[]),
+    ("usage_writes_total", "counter", &["result"]),
     ("lease_losses_total", "counter", &[]),
     ("lease_renewals_total", "counter", &["result"]),
     ("shard_handover_duration_seconds", "histogram", &["direction"]),

@@ -71,15 +71,14 @@ async fn has_usage_alone(
 /// Moves what a lane did, and adds it to what a lane of the new name did before.
 async fn move_usage(store: &dyn Store, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
     let Some(old) = store.load(from).await? else { return Ok(()) };
-    let Some(new) = store.claim(to).await? else { return store.rename(from, to).await };
-    // A call that was interrupted before it removed the old one.
-    if new == old {
-        return store.delete(from).await;
-    }
-    // What cannot be read stays where it is.
-    let Ok(old) = Usage::decode(&old) else { return Ok(()) };
-    let Ok(mut merged) = Usage::decode(&new) else { return Ok(()) };
-    // Another call that was interrupted.
+    let new = store.claim(to).await?;
+    let Ok(old) = Usage::decode(&old) else {
+        // What cannot be read is not added to anything.
+        return if new.is_none() { store.rename(from, to).await } else { Ok(()) };
+    };
+    let Ok(mut merged) = new.map_or_else(|| Ok(Usage::default()), |new| Usage::decode(&new)) else { return Ok(()) };
+    // Otherwise an earlier call was interrupted before it removed the old one. A worker may have added to the new one
+    // since.
     if !merged.has_merged(&old) {
         merged.merge(&old);
         store.commit(to, merged.encode().into()).await?;

@@ -295,13 +295,22 @@ async fn a_rename_that_is_repeated_counts_what_the_lane_did_once() {
         usage.encode()
     };
     store.commit(&old.lane.clone().into(), vec![1].into()).await.unwrap();
-    store.commit(&new, usage(7, (2, 2)).into()).await.unwrap();
-    for repeated in [false, true, true] {
-        store.commit(&old, usage(5, (1, 1)).into()).await.unwrap();
-        rename_checkpoint(&store, &options, &old.lane, &new.lane).await.unwrap();
-        let renamed = Usage::decode(&store.load(&new).await.unwrap().unwrap()).unwrap();
-        assert_eq!(renamed.events_of_day(now, 0), 12, "repeated: {repeated}");
-        assert_eq!(store.load(&old).await.unwrap(), None);
+    for (events, has_new) in [(5, false), (12, true)] {
+        if has_new {
+            store.commit(&new, usage(7, (2, 2)).into()).await.unwrap();
+        }
+        for repeated in 0..4_u64 {
+            store.commit(&old, usage(5, (1, 1)).into()).await.unwrap();
+            rename_checkpoint(&store, &options, &old.lane, &new.lane).await.unwrap();
+            let mut renamed = Usage::decode(&store.load(&new).await.unwrap().unwrap()).unwrap();
+            assert_eq!(renamed.events_of_day(now, 0), events + repeated, "repeated: {repeated}");
+            assert_eq!(store.load(&old).await.unwrap(), None);
+            // A worker runs the new name before the call is repeated.
+            let mut delta = Delta::default();
+            delta.at(now).events = 1;
+            renamed.add(&delta, Session { from: now, until: now, is_over: false, write: (4, repeated) });
+            store.commit(&new, renamed.encode().into()).await.unwrap();
+        }
     }
     // The last step is about what commands did.
     let by_commands = options.open_state(Some(usage_area())).await.unwrap();

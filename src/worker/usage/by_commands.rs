@@ -15,7 +15,7 @@ use crate::checkpoint::{CheckpointKey, LaneId, Part, StateError};
 use crate::record::Timestamp;
 use crate::state::{Location, Store};
 use crate::telemetry::LaneMetrics;
-use crate::usage::{Delta, Session};
+use crate::usage::{Delta, OwnClock, Session};
 use crate::worker::Options;
 
 /// A long command writes this often.
@@ -134,11 +134,12 @@ impl CommandUsage {
         counted: &mut Counted,
     ) -> Result<(), UsageStoreError> {
         let mut usage = super::decode(&store.claim(key).await?.unwrap_or_default())?;
+        let at = self.options.clock.now();
+        usage.accept(at, OwnClock::Unknown)?;
         let previous = Some(usage.write());
         let mut delta = counted.in_doubt.take().map(|in_doubt| in_doubt.rest(&mut usage)).unwrap_or_default();
         delta.merge(&std::mem::take(&mut counted.delta));
         let write = (self.process, self.writes.fetch_add(1, Ordering::Relaxed));
-        let at = self.options.clock.now();
         usage.add(&delta, Session { from: self.begun, until: at, is_over: true, write });
         let encoded = usage.encode();
         counted.in_doubt = Some(InDoubt { write, previous, at, delta });

@@ -1,8 +1,8 @@
 //! Stores what the worker's lanes did, next to their checkpoints.
 //!
 //! One task looks after all lanes: a lane has no timer, and no object of its own in memory but what is not written yet.
-//! A write reads what is stored and adds to it. A lane does not wait for any of this while it runs. One that begins
-//! again waits for the last write, ten seconds at most.
+//! A write reads what is stored and adds to it. A lane does not wait for any of this while it runs. One that ends has
+//! the rest of the shutdown timeout for its last write.
 
 mod by_commands;
 
@@ -15,14 +15,15 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
-use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use super::context::WorkerContext;
 use crate::checkpoint::{CheckpointKey, LaneId, Part, StateError};
 use crate::record::Timestamp;
-use crate::telemetry::{LaneMetrics, lane_span};
-use crate::usage::{Counts, Delta, Session, Usage, UsageError};
+use crate::telemetry::{LaneMetrics, UsageWrite, lane_span};
+use crate::usage::{ClockError, Counts, Delta, OwnClock, Session, Usage, UsageError};
 
 pub use by_commands::{CommandUsage, area};
 
@@ -35,8 +36,13 @@ const READ_AT_ONCE: usize = 100;
 const CALLS: usize = 8;
 /// Timeout of one of them.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Timeout of the last write of a lane. Thousands of lanes may end together.
-const LAST_TIMEOUT: Duration = Duration::from_secs(10);
+/// A lane that needed the whole shutdown timeout has so long for its last write.
+const LAST_TIMEOUT: Duration = Duration::from_secs(3);
+/// Concurrent last writes. Thousands of lanes may end together: those that are not stored in time must not have kept the
+/// others from being stored.
+const LAST_CALLS: usize = 64;
+/// Lanes that the log names in a minute: thousands may have one cause.
+const MOST_NAMED: u64 = 10;
 
 /// What cannot be read, or written.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +56,19 @@ pub enum UsageStoreError {
     /// A command does not make a state.
     #[error("there is no directory {}", .0.display())]
     NoState(PathBuf),
+    #[error(transparent)]
+    Clock(#[from] ClockError),
     #[error("the state store has not answered within {} s", .0.as_secs())]
     NoAnswer(Duration),
+    #[error("the state store has not answered until the end of the shutdown timeout")]
+    NoTime,
+}
+
+impl UsageStoreError {
+    /// What is stored cannot be read, now or later.
+    const fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Usage(_) | Self::Damaged { .. })
+    }
 }
 
 impl From<StateError> for UsageStoreError {
@@ -73,6 +90,10 @@ pub struct UsageWriter {
     lanes: Mutex<HashMap<LaneId, Arc<tokio::sync::Mutex<Kept>>>>,
     /// A lane has begun whose stored counts are not read.
     has_unread: AtomicBool,
+    /// Last writes that go on.
+    last_writes: Semaphore,
+    /// Lanes whose last write has failed, in this minute or at the worker's end.
+    lost: AtomicU64,
 }
 
 /// What is kept of a lane from one write to the next.
@@ -115,6 +136,8 @@ impl UsageWriter {
             writes: AtomicU64::default(),
             lanes: Mutex::default(),
             has_unread: AtomicBool::default(),
+            last_writes: Semaphore::new(LAST_CALLS),
+            lost: AtomicU64::default(),
         }
     }
 
@@ -148,21 +171,46 @@ impl WorkerContext {
         }
     }
 
-    /// The worker runs the lane no more, and stores what it did. `is_held`: no other worker has taken the lane over.
-    pub async fn end_usage(&self, lane: &LaneMetrics, is_held: bool) {
+    /// The worker runs the lane no more, and stores what it did until `deadline`, or soon after. `is_held`: no other
+    /// worker has taken the lane over.
+    pub async fn end_usage(&self, lane: &LaneMetrics, is_held: bool, deadline: Instant) {
         let id = id_of(lane);
         let ended = lane.usage.end().filter(|_| is_held);
         let is_known = lane.last_success().is_some() || lane.usage.has_pending();
         if let Some((since, shard)) = ended.filter(|_| is_known) {
-            let write = self.write_usage(lane, since, shard, true);
-            let written = timeout(LAST_TIMEOUT, write).await.unwrap_or(Err(UsageStoreError::NoAnswer(LAST_TIMEOUT)));
-            if let Err(error) = written {
-                span_of(lane).in_scope(
-                    || warn!(%error, "what the lane did in the last minutes was not stored: `report` does not show it"),
-                );
+            let write = async {
+                // Nobody closes it.
+                let _one_of_few = self.usage.last_writes.acquire().await;
+                self.write_usage(lane, since, shard, true).await
+            };
+            let deadline = deadline.max(Instant::now() + LAST_TIMEOUT);
+            let written = timeout_at(deadline, write).await.unwrap_or(Err(UsageStoreError::NoTime));
+            match written {
+                Ok(()) => self.count_usage_write(UsageWrite::Ok),
+                Err(error) => {
+                    self.count_usage_write(UsageWrite::Lost);
+                    if self.usage.lost.fetch_add(1, Ordering::Relaxed) < MOST_NAMED {
+                        span_of(lane).in_scope(
+                            || warn!(%error, "what the lane did in the last minutes was not stored: `report` lacks it"),
+                        );
+                    }
+                }
             }
         }
         self.usage.end(&id);
+    }
+
+    /// Says of how many lanes the last minutes were not stored, if they were too many to be named. To be called at the end
+    /// too.
+    pub fn tell_lost_usage(&self) {
+        let lanes = self.usage.lost.swap(0, Ordering::Relaxed);
+        if lanes > MOST_NAMED {
+            warn!(lanes, "what lanes did in their last minutes was not stored: `report` lacks it");
+        }
+    }
+
+    fn count_usage_write(&self, result: UsageWrite) {
+        self.telemetry.process().count_usage_write(result);
     }
 
     /// Counts the minutes in which lanes fail or are silent, and stores what the lanes did. Never returns.
@@ -193,14 +241,18 @@ impl WorkerContext {
     }
 
     fn count_minutes(&self) {
-        let now = self.clock().now();
-        for lane in self.telemetry.running_lanes() {
-            let (_, is_up) = lane.state_name();
-            let failing_minutes = u64::from(!is_up);
-            let silent_minutes = u64::from(lane.silent() == Some(true));
-            if failing_minutes + silent_minutes > 0 {
-                lane.usage.count(now, &Counts { failing_minutes, silent_minutes, ..Counts::default() });
-            }
+        self.tell_lost_usage();
+        self.telemetry.running_lanes().iter().for_each(|lane| self.count_minute(lane));
+    }
+
+    /// The lane fails, or its console is silent, in this minute.
+    pub fn count_minute(&self, lane: &LaneMetrics) {
+        let (_, is_up) = lane.state_name();
+        let failing_minutes = u64::from(!is_up);
+        let silent_minutes = u64::from(lane.silent() == Some(true));
+        if failing_minutes + silent_minutes > 0 {
+            let now = self.clock().now();
+            lane.usage.count(now, &Counts { failing_minutes, silent_minutes, ..Counts::default() });
         }
     }
 
@@ -216,16 +268,27 @@ impl WorkerContext {
                 (lane, write.unwrap_or(Err(UsageStoreError::NoAnswer(TIMEOUT))))
             })
             .buffer_unordered(CALLS);
-        let mut is_told = false;
+        let mut failed = 0_u64;
+        // One that has no answer does not keep those behind it from being written.
         while let Some((lane, written)) = writes.next().await {
-            // One that has no answer does not keep those behind it from being written.
-            if let Err(error) = written
-                && !std::mem::replace(&mut is_told, true)
-            {
+            let Err(error) = written else {
+                self.count_usage_write(UsageWrite::Ok);
+                continue;
+            };
+            if error.is_unreadable() {
+                lane.usage.set_unreadable();
+            }
+            lane.usage.failed(self.clock().now());
+            self.count_usage_write(UsageWrite::Failed);
+            failed += 1;
+            if failed <= MOST_NAMED {
                 span_of(&lane).in_scope(
-                    || warn!(%error, "what lanes did cannot be stored: it is kept in memory and tried again"),
+                    || warn!(%error, "what the lane did cannot be stored: it is kept in memory and tried again"),
                 );
             }
+        }
+        if let Some(lanes) = failed.checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+            warn!(lanes, "what more lanes did cannot be stored: it is kept in memory and tried again");
         }
     }
 
@@ -247,9 +310,9 @@ impl WorkerContext {
             .buffer_unordered(calls);
         while let Some((lane, read)) = reads.next().await {
             if let Err(error) = read {
-                match error {
-                    UsageStoreError::Usage(_) | UsageStoreError::Damaged { .. } => lane.usage.set_unreadable(),
-                    _ => is_complete = false,
+                match error.is_unreadable() {
+                    true => lane.usage.set_unreadable(),
+                    false => is_complete = false,
                 }
                 span_of(&lane).in_scope(|| debug!(%error, "what the lane did before cannot be read"));
             }
@@ -260,18 +323,21 @@ impl WorkerContext {
     async fn read_usage(&self, lane: &LaneMetrics, shard: u32) -> Result<(), UsageStoreError> {
         let store = self.shard_store(shard);
         let key = key_of(lane);
-        let usage = if store.reads_single_objects() {
-            decode(&store.load(&key).await?.unwrap_or_default())?
-        } else {
-            let kept = self.usage.lane(&key.lane);
-            let mut kept = kept.lock().await;
-            let stored = store.claim(&key).await?.unwrap_or_default();
-            let usage = decode(&stored)?;
-            kept.stored = Some(stored);
-            usage
-        };
-        lane.usage.set_stored(&usage, self.clock().now());
-        Ok(())
+        let entry = self.usage.lane(&key.lane);
+        // A write that is not over has taken counts which are not read here.
+        let mut kept = entry.lock().await;
+        let is_single = store.reads_single_objects();
+        let stored = if is_single { store.load(&key).await } else { store.claim(&key).await };
+        let read = stored.map_err(UsageStoreError::from).and_then(|stored| {
+            let stored = stored.unwrap_or_default();
+            lane.usage.set_stored(&decode(&stored)?, self.clock().now());
+            kept.stored = (!is_single).then_some(stored);
+            Ok(())
+        });
+        drop(kept);
+        drop(entry);
+        self.usage.tidy(&key.lane);
+        read
     }
 
     /// Adds what the lane did since the last write to what is stored. It can be interrupted: what is then in doubt is
@@ -298,9 +364,17 @@ impl WorkerContext {
                 None => store.claim(&key).await?.unwrap_or_default(),
             };
             let mut usage = decode(&stored)?;
+            let now = self.clock().now();
+            let own_clock = lane.own_clock(now);
+            if let Err(error) = usage.accept(now, own_clock) {
+                kept.stored = (!store.reads_single_objects()).then_some(stored);
+                break Err(error.into());
+            }
+            if matches!(own_clock, OwnClock::DiffersBy(_)) {
+                usage.set_back(now);
+            }
             let previous = Some(usage.write());
             let mut delta = kept.in_doubt.take().map(|in_doubt| in_doubt.rest(&mut usage)).unwrap_or_default();
-            let now = self.clock().now();
             let write = (self.usage.process, self.usage.writes.fetch_add(1, Ordering::Relaxed));
             delta.merge(&lane.usage.take());
             usage.add(&delta, Session { from: since, until: now, is_over, write });

@@ -19,6 +19,8 @@ struct LossyStore {
     lost_answers: AtomicUsize,
     /// So many writes are never answered, and not stored.
     hanging: AtomicUsize,
+    /// A write takes so many milliseconds.
+    slow: AtomicUsize,
     writes: AtomicUsize,
     reads: AtomicUsize,
     is_topic: bool,
@@ -36,6 +38,10 @@ impl CheckpointBackend for LossyStore {
         let one_less = |answers: usize| answers.checked_sub(1);
         if self.hanging.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
             std::future::pending::<()>().await;
+        }
+        let slow = self.slow.load(Ordering::Relaxed);
+        if slow > 0 {
+            sleep(Duration::from_millis(slow as u64)).await;
         }
         let committed = self.stored.commit(key, update).await;
         match self.lost_answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) {
@@ -71,6 +77,17 @@ fn process(store: &Arc<LossyStore>, clock: Clock) -> (Arc<WorkerContext>, Arc<La
     let lane = telemetry.start_lane("acme", Stream::Threats, "siem");
     context.begin_usage(&lane, 0);
     (context, lane)
+}
+
+async fn end(context: &WorkerContext, lane: &LaneMetrics, is_held: bool) {
+    context.end_usage(lane, is_held, Instant::now() + Duration::from_secs(25)).await;
+}
+
+/// The number of writes with this result, as a scrape shows it.
+fn writes(context: &WorkerContext, result: &str) -> u64 {
+    let text: String = context.telemetry.clone().exposition(context.clock().now()).collect();
+    let line = format!("s1_forwarder_usage_writes_total{{result=\"{result}\"}} ");
+    text.lines().find_map(|sample| sample.strip_prefix(&line)).unwrap().parse().unwrap()
 }
 
 fn count(context: &WorkerContext, lane: &LaneMetrics, events: u64) {
@@ -120,14 +137,14 @@ async fn a_kill_loses_less_than_twenty_minutes_and_counts_nothing_twice() {
         minutes(5).await;
         let (context, lane) = process(&store, clock);
         count(&context, &lane, 1_000);
-        context.end_usage(&lane, true).await;
+        end(&context, &lane, true).await;
         let usage = stored(&store);
         assert_eq!(all(&usage).events, before + 1_000);
         assert_eq!(usage.gaps(START, clock.now()).count(), 1);
         // A clean end, and the lane elsewhere: no gap, and nothing of before is written again.
         let (context, lane) = process(&store, clock);
         count(&context, &lane, 1);
-        context.end_usage(&lane, true).await;
+        end(&context, &lane, true).await;
         let usage = stored(&store);
         assert_eq!((all(&usage).events, usage.gaps(START, clock.now()).count()), (before + 1_001, 1));
     }
@@ -172,7 +189,7 @@ async fn a_last_write_that_failed_is_made_up_for_when_the_lane_comes_back() {
         let session = async |context: &WorkerContext, lane: &LaneMetrics, events: u64| {
             context.begin_usage(lane, 0);
             count(context, lane, events);
-            context.end_usage(lane, true).await;
+            end(context, lane, true).await;
             minutes(1).await;
         };
         let stored = || {
@@ -234,6 +251,7 @@ async fn writes_without_an_answer_keep_no_other_lane_from_being_written() {
     store.hanging.store(CALLS + 1, Ordering::Relaxed);
     context.write_due().await;
     assert_eq!(store.stored.checkpoints().len(), 30 - CALLS - 1);
+    minutes(1).await;
     context.write_due().await;
     assert_eq!(store.stored.checkpoints().len(), 30);
 }
@@ -268,11 +286,11 @@ async fn a_lane_that_was_lost_is_not_written() {
     let store = Arc::<LossyStore>::default();
     let (context, lane) = process(&store, Clock::simulated(START));
     count(&context, &lane, 1);
-    context.end_usage(&lane, false).await;
+    end(&context, &lane, false).await;
     assert_eq!(store.writes.load(Ordering::Relaxed), 0);
     // One that never ran has nothing to say.
     let (context, lane) = process(&store, Clock::simulated(START));
-    context.end_usage(&lane, true).await;
+    end(&context, &lane, true).await;
     assert_eq!(store.writes.load(Ordering::Relaxed), 0);
 }
 
@@ -297,5 +315,105 @@ async fn one_that_is_damaged_is_kept_as_it_is() {
     let keeping = tokio::spawn(async move { keeping.keep_usage().await });
     minutes(10).await;
     assert_eq!((store.reads.load(Ordering::Relaxed), lane.usage.is_unread()), (1, None));
+    // Counts are tried to be added more and more seldom.
+    count(&context, &lane, 7);
+    minutes(600).await;
+    let tried = writes(&context, "failed");
+    assert!((8..20).contains(&tried), "{tried}");
+    assert_eq!(store.reads.load(Ordering::Relaxed) as u64, 1 + tried);
+    store.stored.commit(&key, Vec::new().into()).await.unwrap();
+    minutes(65).await;
+    assert_eq!((all(&stored(&store)).events, writes(&context, "failed")), (7, tried), "it was removed");
     keeping.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_write_is_a_metric() {
+    let store = Arc::<LossyStore>::default();
+    let (context, lane) = process(&store, Clock::simulated(START));
+    let results = || ["ok", "failed", "lost"].map(|result| writes(&context, result));
+    assert_eq!(results(), [0, 0, 0]);
+    count(&context, &lane, 1);
+    store.stored.fail_next(1);
+    minutes(10).await;
+    context.write_due().await;
+    minutes(1).await;
+    context.write_due().await;
+    assert_eq!(results(), [1, 1, 0]);
+    count(&context, &lane, 1);
+    store.stored.fail_next(1);
+    end(&context, &lane, true).await;
+    assert_eq!(results(), [1, 1, 1]);
+}
+
+/// Thousands of lanes end together, and the store is slow.
+#[tokio::test(start_paused = true)]
+async fn last_writes_end_with_the_shutdown_timeout_and_those_that_are_missing_are_counted() {
+    let store = Arc::<LossyStore>::default();
+    let (context, first) = process(&store, Clock::simulated(START));
+    let mut lanes = vec![first];
+    for number in 1..1_000 {
+        let lane = context.telemetry.start_lane(&format!("customer-{number}"), Stream::Threats, "siem");
+        context.begin_usage(&lane, 0);
+        lanes.push(lane);
+    }
+    lanes.iter().for_each(|lane| count(&context, lane, 1));
+    store.slow.store(1_000, Ordering::Relaxed);
+    let begun = Instant::now();
+    let deadline = begun + Duration::from_secs(10);
+    futures_util::future::join_all(lanes.iter().map(|lane| context.end_usage(lane, true, deadline))).await;
+    assert!(begun.elapsed() <= Duration::from_secs(11), "{:?}", begun.elapsed());
+    let in_time = store.stored.checkpoints().len();
+    assert!((9 * LAST_CALLS..=10 * LAST_CALLS).contains(&in_time), "{in_time}");
+    assert_eq!(writes(&context, "ok") as usize, in_time);
+    assert_eq!(writes(&context, "lost") as usize, 1_000 - in_time);
+    assert_eq!(context.usage.lost.load(Ordering::Relaxed) as usize, 1_000 - in_time);
+    context.tell_lost_usage();
+    assert_eq!(context.usage.lost.load(Ordering::Relaxed), 0, "they are named once");
+
+    // A lane that needed the whole time to drain.
+    store.slow.store(0, Ordering::Relaxed);
+    context.begin_usage(&lanes[0], 0);
+    count(&context, &lanes[0], 1);
+    context.end_usage(&lanes[0], true, begun).await;
+    assert_eq!(writes(&context, "ok") as usize, in_time + 1);
+}
+
+/// Otherwise it would show a state in which the counts of the write are neither stored nor waiting.
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_is_not_read_while_it_is_written() {
+    let store = Arc::<LossyStore>::default();
+    let clock = Clock::simulated(START);
+    let (context, lane) = process(&store, clock);
+    count(&context, &lane, 5);
+    store.slow.store(1_000, Ordering::Relaxed);
+    let (written, read) = tokio::join!(context.write_usage(&lane, START, 0, false), context.read_usage(&lane, 0));
+    written.unwrap();
+    read.unwrap();
+    assert_eq!(lane.usage.recent(clock.now()).map(|recent| recent.today), Some(5));
+}
+
+/// The console's clock says so. What is stored would be forgotten as too old.
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_clock_is_years_ahead_writes_when_it_is_right_again() {
+    let store = Arc::<LossyStore>::default();
+    let (context, lane) = process(&store, Clock::simulated(START));
+    count(&context, &lane, 5);
+    end(&context, &lane, true).await;
+    let ahead = START.plus(Duration::from_secs(3 * 365 * 86_400));
+    let (context, lane) = process(&store, Clock::simulated(ahead));
+    count(&context, &lane, 7);
+    for difference in [None, Some(Duration::from_secs(3 * 365 * 86_400))] {
+        if let Some(difference) = difference {
+            lane.set_clock_difference(difference, ahead);
+        }
+        let refused = context.write_usage(&lane, ahead, 0, false).await;
+        assert!(matches!(refused, Err(UsageStoreError::Clock(_))), "{refused:?}");
+        assert!(lane.usage.has_pending());
+    }
+    // The lane was away for three years.
+    lane.set_clock_difference(Duration::from_secs(1), ahead);
+    context.write_usage(&lane, ahead, 0, false).await.unwrap();
+    let days = |days: u64| Duration::from_secs(86_400 * days);
+    assert_eq!(stored(&store).within(ahead.minus(days(1)), ahead.plus(days(1))).counts.events, 7);
 }

@@ -95,7 +95,7 @@ async fn check(context: &WorkerContext, spec: &LaneSpec) -> Result<Check, Verify
                 }
             }
         }
-        lane.usage.verify(hour.0, missing);
+        lane.usage.verify(hour.0, missing, context.clock().now());
         records += missing;
     }
     let previous = lane.set_verification(Verification { missing_records: records, until });

@@ -283,8 +283,9 @@ impl Job<'_> {
     /// hour.
     fn remember(&self, hours: Range<Hour>, missing: u64) {
         let mut compared = Delta::default();
-        (hours.start.0..hours.end.0).for_each(|hour| compared.verify(hour, 0));
-        compared.verify(hours.start.0, missing);
+        let now = self.context.clock().now();
+        (hours.start.0..hours.end.0).for_each(|hour| compared.verify(hour, 0, now));
+        compared.verify(hours.start.0, missing, now);
         self.usage.add(self.spec.id.clone(), Part::Usage, &compared);
     }
 

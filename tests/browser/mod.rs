@@ -1,4 +1,5 @@
-//! The status page in a real browser: what it shows, that it needs no scripts, and what its content policy refuses.
+//! The status page and the page of `report` in a real browser: what they show, that they need no scripts, and what their
+//! content policies refuse.
 //!
 //! `S1_FORWARDER_SCREENSHOTS=1` writes the pictures in docs/images.
 
@@ -8,12 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use s1_forwarder::checkpoint::CheckpointBackend;
 use s1_forwarder::pipeline;
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::server::Server;
+use s1_forwarder::state::FileStore;
 use s1_forwarder::telemetry::{Activity, FileStatus, LaneState, SettingsSource, SkipReason, Telemetry};
+use s1_forwarder::usage::{Delta, Session, Usage};
 
 use crate::support::cache::{or_skip, run, servers_wanted};
+use crate::support::process::{Process, program};
 
 const BROWSERS: [&str; 4] = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
 
@@ -115,13 +120,68 @@ async fn a_browser_shows_the_pages_as_they_are_meant() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut node = Command::new("node");
     node.arg(root.join("tests/browser/page.mjs")).arg(chromium).arg(puppeteer).arg(&url);
+    look(node).await;
+    served.abort();
+}
+
+/// Runs a script that complains about what it sees.
+async fn look(mut node: Command) {
     if std::env::var("S1_FORWARDER_SCREENSHOTS").as_deref() == Ok("1") {
-        let images = root.join("docs/images");
+        let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
         std::fs::create_dir_all(&images).unwrap();
         node.arg(images);
     }
     let looked = tokio::task::spawn_blocking(move || run(&mut node, &std::env::temp_dir())).await.unwrap();
-    served.abort();
     let said = looked.unwrap_or_else(|complaints| panic!("{complaints}"));
     assert!(said.contains("no complaints"), "{said}");
+}
+
+/// The month of a provider with fifty customers, and one more that cannot be read.
+async fn month_of_customers(directory: &Path) -> usize {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let store = FileStore::open(&directory.join("state")).unwrap();
+    let now = Timestamp::now();
+    let mut lanes = 0;
+    for customer in 0..50_u32 {
+        for (place, stream) in ["activities", "threats", "alerts"].into_iter().enumerate() {
+            let mut usage = Usage::default();
+            for hour in (0..40 * 24_u32).rev().step_by(5) {
+                let until = now.minus(HOUR * hour);
+                let mut delta = Delta::default();
+                let counts = delta.at(until);
+                counts.events = u64::from((customer + 1) * (hour % 97)) * [900, 3, 1][place];
+                counts.bytes = counts.events * 1_387;
+                counts.silent_minutes = u64::from(customer % 7 == 3 && hour < 60) * 60;
+                counts.failing_minutes = u64::from(customer % 11 == 5 && hour % 100 == 0) * 17;
+                (0..40).for_each(|second| counts.latency.add(Duration::from_secs(second * u64::from(customer + 1))));
+                if place == 0 {
+                    delta.verify(s1_forwarder::usage::hour_of(until), 0, until);
+                }
+                usage
+                    .add(&delta, Session { from: until, until, is_over: customer % 13 != 12, write: (hour.into(), 0) });
+            }
+            let key = format!("customer-{customer:02}/{stream}/siem+usage").parse().unwrap();
+            store.commit(&key, usage.encode().into()).await.unwrap();
+            lanes += 1;
+        }
+    }
+    let hostile = "a-customer-whose-name-is-quite-long/activities/a-destination+usage";
+    store.commit(&hostile.parse().unwrap(), b"<script>alert(1)</script>".to_vec().into()).await.unwrap();
+    lanes + 1
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_shows_a_report_as_it_is_meant() {
+    let Some((chromium, puppeteer)) = or_skip("browser", browser()) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let lanes = month_of_customers(directory.path()).await;
+    let arguments = ["report", "--from", "30d", "--to", "now", "--format", "html"];
+    let exit = Process::spawn(program(directory.path(), &arguments)).exit().await;
+    assert!(exit.code == Some(1) && exit.stderr.contains("newer release"), "{}", exit.stderr);
+    let file = directory.path().join("report.html");
+    std::fs::write(&file, exit.stdout).unwrap();
+    let mut node = Command::new("node");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/report.mjs");
+    node.arg(script).arg(chromium).arg(puppeteer).arg(file).arg(lanes.to_string());
+    look(node).await;
 }

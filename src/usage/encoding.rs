@@ -136,8 +136,8 @@ impl Usage {
         self.blur() || self.thin_latencies()
     }
 
-    /// The hours of a day were compared equally long after themselves, as the last of them; so were those of a month that
-    /// is long ago. False if they are known to be.
+    /// The hours of a day were compared equally long after themselves, as the last of them; so were those of a month
+    /// that is long ago. False if they are known to be.
     fn blur(&mut self) -> bool {
         let with_latency = (hour_of(self.until) / DAY).saturating_sub(DAYS_WITH_LATENCY - 1);
         let group = |hour: u32| {

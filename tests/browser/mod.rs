@@ -1,5 +1,5 @@
-//! The status page and the page of `report` in a real browser: what they show, that they need no scripts, and what their
-//! content policies refuse.
+//! The status page and the page of `report` in a real browser: what they show, that they need no scripts, and what
+//! their content policies refuse.
 //!
 //! `S1_FORWARDER_SCREENSHOTS=1` writes the pictures in docs/images.
 

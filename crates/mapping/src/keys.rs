@@ -73,8 +73,8 @@ impl Places {
     }
 }
 
-/// Objects and lists inside a field that are looked into; what is deeper is one leaf, since each level is scanned again.
-/// Records of the console have eight.
+/// Objects and lists inside a field that are looked into; what is deeper is one leaf, since each level is scanned
+/// again. Records of the console have eight.
 pub(crate) const MOST_LEVELS: u32 = 16;
 
 /// Longest key that a path names.

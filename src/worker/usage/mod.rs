@@ -38,8 +38,8 @@ const CALLS: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A lane that needed the whole shutdown timeout has so long for its last write.
 const LAST_TIMEOUT: Duration = Duration::from_secs(3);
-/// Concurrent last writes. Thousands of lanes may end together: those that are not stored in time must not have kept the
-/// others from being stored.
+/// Concurrent last writes. Thousands of lanes may end together: those that are not stored in time must not have kept
+/// the others from being stored.
 const LAST_CALLS: usize = 64;
 /// Lanes that the log names in a minute: thousands may have one cause.
 const MOST_NAMED: u64 = 10;
@@ -200,8 +200,8 @@ impl WorkerContext {
         self.usage.end(&id);
     }
 
-    /// Says of how many lanes the last minutes were not stored, if they were too many to be named. To be called at the end
-    /// too.
+    /// Says of how many lanes the last minutes were not stored, if they were too many to be named. To be called at the
+    /// end too.
     pub fn tell_lost_usage(&self) {
         let lanes = self.usage.lost.swap(0, Ordering::Relaxed);
         if lanes > MOST_NAMED {

@@ -387,9 +387,12 @@ async fn what_is_stored_is_not_read_while_it_is_written() {
     let (context, lane) = process(&store, clock);
     count(&context, &lane, 5);
     store.slow.store(1_000, Ordering::Relaxed);
-    let (written, read) = tokio::join!(context.write_usage(&lane, START, 0, false), context.read_usage(&lane, 0));
-    written.unwrap();
-    read.unwrap();
+    let mut write = Box::pin(context.write_usage(&lane, START, 0, false));
+    assert!(futures_util::poll!(&mut write).is_pending());
+    let mut read = Box::pin(context.read_usage(&lane, 0));
+    assert!(futures_util::poll!(&mut read).is_pending());
+    write.await.unwrap();
+    read.await.unwrap();
     assert_eq!(lane.usage.recent(clock.now()).map(|recent| recent.today), Some(5));
 }
 

@@ -17,7 +17,7 @@ const browser = await puppeteer.launch({
   args: ["--no-sandbox", "--disable-gpu", "--no-proxy-server", "--disable-dev-shm-usage"],
 });
 
-for (const [name, width, dark] of [["report-light", 1280, false], ["report-dark", 1280, true], ["report-phone", 390, false]]) {
+for (const [name, width, dark] of [["report-light", 1280, false], ["report-narrow", 1270, false], ["report-dark", 1440, true], ["report-phone", 390, false]]) {
   const phone = width < 500;
   const height = phone ? 1500 : 900;
   const page = await browser.newPage();
@@ -33,15 +33,23 @@ for (const [name, width, dark] of [["report-light", 1280, false], ["report-dark"
   log.on("Log.entryAdded", ({ entry }) => complain(`${name}: log: ${entry.text}`));
   await page.goto(pathToFileURL(file).href, { waitUntil: "networkidle0" });
   // Scripts of the page do not run; these do, from outside of it.
-  const seen = await page.evaluate(() => {
+  const seen = await page.evaluate((phone) => {
     const shown = (element) => element.getClientRects().length > 0 && element.offsetWidth > 1;
     const cells = [...document.querySelectorAll("tbody tr:first-child > *")];
+    const pieces = (cell) => {
+      const range = document.createRange();
+      range.selectNodeContents(cell);
+      return new Set([...range.getClientRects()].map((rectangle) => rectangle.top)).size;
+    };
     return {
       overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
       outside: cells.filter((cell) => cell.getBoundingClientRect().right > innerWidth).length,
       headings: [...document.querySelectorAll("thead th")].filter((cell) => cell.offsetParent && shown(cell.parentElement.parentElement)).length,
       labels: cells.filter((cell) => getComputedStyle(cell, "::before").content !== "none").length,
-      broken: [...document.querySelectorAll(".n")].filter((cell) => cell.offsetHeight > 2.2 * parseFloat(getComputedStyle(cell).lineHeight)).map((cell) => cell.innerText),
+      broken: [...document.querySelectorAll("td.n")].filter((cell) => pieces(cell) > 1).map((cell) => cell.innerText),
+      cut: [...document.querySelectorAll(`${phone ? "" : "thead th,"} tbody tr > :nth-child(-n + 3)`)]
+        .filter((cell) => pieces(cell) > cell.innerText.trim().split(/[\s-]+/).length)
+        .map((cell) => cell.innerText),
       cells: cells.length,
       rows: document.querySelectorAll("tbody tr").length,
       hostile: document.querySelectorAll("script, img, [onerror], [src], link").length,
@@ -49,11 +57,12 @@ for (const [name, width, dark] of [["report-light", 1280, false], ["report-dark"
       color: getComputedStyle(document.body).color,
       title: document.title,
     };
-  });
+  }, phone);
   if (seen.overflow > 0 || seen.outside > 0) complain(`${name}: wider than ${width} px by ${seen.overflow} px; ${seen.outside} cells outside`);
   if (seen.rows !== Number(lanes)) complain(`${name}: ${seen.rows} rows`);
   if (phone && seen.labels !== seen.cells - 1) complain(`${name}: ${seen.labels} of ${seen.cells - 1} cells have labels`);
   if (!phone && (seen.headings !== seen.cells || seen.labels > 0)) complain(`${name}: ${seen.headings} headings for ${seen.cells} columns`);
+  if (seen.cut.length > 0) complain(`${name}: cut words: ${[...new Set(seen.cut)]}`);
   if (seen.broken.length > 0) complain(`${name}: broken numbers: ${seen.broken}`);
   if (seen.hostile > 0) complain(`${name}: ${seen.hostile} elements that load or run something`);
   if (!seen.title.startsWith("s1-forwarder report")) complain(`${name}: title ${seen.title}`);

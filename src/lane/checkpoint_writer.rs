@@ -132,7 +132,7 @@ impl CheckpointWriter {
         let is_copys_turn = |due: Instant| main_due.is_none_or(|main_due| due.max(now) < main_due.max(now));
         match (main_due, copy_due, &mut self.copy) {
             (None, None, _) => std::future::pending().await,
-            (main_due, Some(due), Some(copy)) if is_copys_turn(due) => {
+            (_, Some(due), Some(copy)) if is_copys_turn(due) => {
                 sleep_until(due).await;
                 copy.write(checkpoint).await
             }

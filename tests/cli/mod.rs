@@ -287,11 +287,7 @@ fn check_advises_where_something_else_answers_than_a_console() {
         (PAGE, " console ", "404 for what every console has: is `console.url` the console's own address?"),
         (PAGE, " stream threats ", "404 Not Found; is `console.url` the console's own address?"),
         (LOGIN, " token ", "unexpected form; is `console.url` the console's own address?"),
-        (
-            LOGIN,
-            " stream threats ",
-            "the answer is HTML, not JSON; is `console.url` the console's own address?",
-        ),
+        (LOGIN, " stream threats ", "the answer is HTML, not JSON; is `console.url` the console's own address?"),
         (NULL, " stream threats ", "the answer is JSON, but not a page of records"),
         (PROXY, " token ", "401 Unauthorized; is `console.url` the console's own address?"),
         (TLS_PORT, " console ", "400 for what every console has"),

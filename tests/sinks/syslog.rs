@@ -184,6 +184,14 @@ async fn a_slow_receiver_gets_everything_once() {
 #[tokio::test]
 async fn a_connection_that_is_cut_within_a_second_has_delivered_nothing() {
     let dropping = Behaviour::DropsAndCloses(Duration::from_millis(700));
+    // Send queues are read once a second, whenever a batch was written.
+    let phases = (0..5).map(async |phase| {
+        tokio::time::sleep(Duration::from_millis(200) * phase).await;
+        let receiver = SyslogReceiver::start(dropping).await;
+        let attempt = sink(keys(receiver.address())).send(&batch(0..100)).await;
+        assert!(lost(&attempt.outcome).contains("closed the connection"), "{phase}: {attempt:?}");
+    });
+    join_all(phases).await;
     let receiver = SyslogReceiver::start(dropping).await;
     let lane = sink(keys(receiver.address()));
     let batches = [batch(0..100), batch(100..200)];

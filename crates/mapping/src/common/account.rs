@@ -2,8 +2,8 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
-use super::classification::Word;
 use super::placeholder::is_placeholder;
+use super::word::Word;
 
 /// A user account as the console spells it in one text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

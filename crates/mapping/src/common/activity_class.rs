@@ -5,10 +5,11 @@ use s1_forwarder_record::activity::{Activity, ActivityData};
 
 use super::account::is_administrator;
 use super::activity_types;
-use super::classification::{Word, categories, outcome};
+use super::classification::{categories, outcome};
 use super::placeholder::{boolean, first_scalar, is_set};
 use super::remote_origin::RemoteOrigin;
 use super::severity::Severity;
+use super::word::Word;
 
 /// A user changed the own profile, or gave a role to another user.
 const USER_MODIFIED: u32 = 37;

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use s1_forwarder_record::Escaped;
 
-use super::classification::Word;
 use super::placeholder::is_placeholder;
+use super::word::Word;
 use crate::json::Json;
 
 /// The id of a technique, and of a sub-technique if the text names one.

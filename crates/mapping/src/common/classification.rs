@@ -1,65 +1,9 @@
 //! `event.category` and `event.outcome` from the console's words for a detection.
 
-use s1_forwarder_record::{Escaped, Value};
+use s1_forwarder_record::Value;
 
+use super::word::Word;
 use crate::words::Words;
-
-/// A normalised word for table lookups: trimmed, in lower case, with underscores for spaces and hyphens. "" for a text
-/// that is not ASCII or longer than all words of the tables.
-#[derive(Debug, Clone, Copy)]
-pub struct Word {
-    bytes: [u8; 48],
-    length: usize,
-}
-
-impl Word {
-    pub fn of(text: Escaped<'_>) -> Self {
-        let text = text.raw().trim().as_bytes();
-        let mut word = Self { bytes: [0; 48], length: 0 };
-        if text.len() <= word.bytes.len() && text.is_ascii() {
-            for (target, byte) in word.bytes.iter_mut().zip(text) {
-                *target = if matches!(byte, b' ' | b'-') { b'_' } else { byte.to_ascii_lowercase() };
-            }
-            word.length = text.len();
-        }
-        word
-    }
-
-    /// The word of a scalar; "" for other values.
-    pub fn of_value(value: Value<'_>) -> Self {
-        Self::of(value.escaped().unwrap_or(Escaped::plain("")))
-    }
-
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
-    }
-
-    /// With hyphens instead of underscores.
-    pub fn hyphenated(mut self) -> Self {
-        for byte in self.bytes.iter_mut().filter(|byte| **byte == b'_') {
-            *byte = b'-';
-        }
-        self
-    }
-
-    /// Only the alphanumeric characters.
-    pub fn joined(mut self) -> Self {
-        let mut length = 0;
-        for index in 0..self.length {
-            if self.bytes[index].is_ascii_alphanumeric() {
-                self.bytes[length] = self.bytes[index];
-                length += 1;
-            }
-        }
-        self.length = length;
-        self
-    }
-
-    /// Whether the word of `value` is `word`.
-    pub fn is(value: Value<'_>, word: &str) -> bool {
-        Self::of_value(value).as_str() == word
-    }
-}
 
 const MALWARE: &[&str] = &["malware"];
 const INTRUSION: &[&str] = &["intrusion_detection"];
@@ -126,21 +70,5 @@ pub fn outcome(mitigation: &str, failed: Option<bool>) -> &'static str {
         "mitigated" | "marked_as_benign" | "benign" | "blocked" => "success",
         "not_mitigated" | "unmitigated" | "active" if failed == Some(true) => "failure",
         _ => "unknown",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_normalised() {
-        let word = |text| Word::of(Escaped::plain(text)).as_str().to_owned();
-        assert_eq!(word(" Lateral-Movement "), "lateral_movement");
-        assert_eq!(word("64 bit"), "64_bit");
-        assert_eq!(word("é"), "");
-        assert_eq!(word(&"x".repeat(49)), "");
-        assert_eq!(Word::of(Escaped::plain("Process Creation-2")).joined().as_str(), "processcreation2");
-        assert!(Word::is(Value::new("\"N/A\""), "n/a") && !Word::is(Value::new("null"), "null"));
     }
 }

@@ -3,7 +3,7 @@
 
 use s1_forwarder_record::Value;
 
-use super::classification::Word;
+use super::word::Word;
 
 /// The kind of event that a detection rule matched. A word is its `event.type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

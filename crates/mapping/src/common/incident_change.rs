@@ -3,8 +3,8 @@
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::ActivityData;
 
-use super::classification::Word;
 use super::placeholder::first_scalar;
+use super::word::Word;
 
 /// What was changed, in the words of the console: as a value (`in_progress`) or as its title (`In progress`).
 #[derive(Debug, Clone, Copy)]

@@ -26,4 +26,5 @@ pub(super) mod remote_origin;
 pub(super) mod severity;
 pub(super) mod text_set;
 pub(super) mod threat;
+pub(super) mod word;
 pub(super) mod workload;

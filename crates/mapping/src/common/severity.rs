@@ -1,6 +1,6 @@
 use s1_forwarder_record::{Escaped, Value};
 
-use super::classification::Word;
+use super::word::Word;
 
 /// The severity scale of all streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,10 +8,10 @@ use super::event::{Event, is_placeholder};
 use super::network;
 use crate::common::activity_class::Class;
 use crate::common::address::Address;
-use crate::common::classification::Word;
 use crate::common::connection::Connection;
 use crate::common::placeholder::first_scalar;
 use crate::common::remote_origin;
+use crate::common::word::Word;
 use crate::parts::{Endpoint, Os, Peer};
 
 /// Writes `package.*`: the agent, unless the console itself or an app of the marketplace was changed. The console does

@@ -5,9 +5,9 @@ use super::event::{Event, is_placeholder, is_set};
 use super::{dns, endpoint, network, registry, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
-use crate::common::classification::Word;
 use crate::common::event_kind::EventKind;
 use crate::common::threat::file_name;
+use crate::common::word::Word;
 use crate::parts::{Detection, Endpoint, Indicator, Login, Process, Rule, TargetFile, TargetProcess};
 use crate::words::Words;
 

@@ -3,7 +3,7 @@
 use s1_forwarder_record::Value;
 
 use super::event::{Event, is_placeholder};
-use crate::common::classification::Word;
+use crate::common::word::Word;
 use crate::words::Words;
 
 /// By number at IANA.

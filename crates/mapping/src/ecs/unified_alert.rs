@@ -10,10 +10,11 @@ use super::vendor::{self, JoinKeys};
 use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
-use crate::common::classification::{self, Word};
+use crate::common::classification;
 use crate::common::placeholder::first_scalar;
 use crate::common::severity::Severity;
 use crate::common::threat::{file_size, time};
+use crate::common::word::Word;
 use crate::streams::unified_alert::{AlertedFile, Attacker, UnifiedParts};
 
 /// Names of the vendor object that do not come from keys of the record.

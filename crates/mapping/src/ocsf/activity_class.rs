@@ -16,11 +16,11 @@ use crate::common::activity_class::{self as common, Subject};
 use crate::common::activity_types::{Ocsf, find};
 use crate::common::activity_users::Users;
 use crate::common::address::Address;
-use crate::common::classification::Word;
 use crate::common::connection::Connection;
 use crate::common::incident_change::IncidentChange;
 use crate::common::placeholder::is_set;
 use crate::common::remote_origin;
+use crate::common::word::Word;
 
 /// The type of an activity of this number, as `type_uid` and `type_name`; `None` if the number is not in the table.
 pub(super) fn type_of(number: u32) -> Option<(u64, String)> {

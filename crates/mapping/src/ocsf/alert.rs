@@ -7,8 +7,8 @@ use super::event::{Event, time};
 use super::finding::{Action, Verdict};
 use super::metadata::{Common, Metadata};
 use super::{detection, unmapped};
-use crate::common::classification::Word;
 use crate::common::placeholder::{first_scalar, is_set};
+use crate::common::word::Word;
 use crate::streams::alert::AlertParts;
 
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>) {

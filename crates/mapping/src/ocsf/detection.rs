@@ -11,12 +11,12 @@ use super::user::{UserType, mark_process_user};
 use super::{device, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
-use crate::common::classification::Word;
 use crate::common::event_kind::EventKind;
 use crate::common::hash::hash;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::registry::{hive, set};
 use crate::common::threat::{ALERT_PAGE, alert_page_id};
+use crate::common::word::Word;
 use crate::parts::{Container, Detection, Endpoint, Login, Process, TargetFile, TargetProcess};
 use crate::words::{Choice, Words};
 

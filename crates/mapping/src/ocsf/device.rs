@@ -7,8 +7,8 @@ use super::observables::ObservableType;
 use super::user::{UserType, mark_account};
 use crate::common::account::Account;
 use crate::common::address::Address;
-use crate::common::classification::Word;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
+use crate::common::word::Word;
 use crate::parts::{Endpoint, Interactive, Os, Owner};
 use crate::words::{Choice, Words};
 

@@ -4,9 +4,9 @@ use s1_forwarder_record::{Escaped, Value};
 
 use super::class::DETECTION_FINDING;
 use super::event::{Event, Profile, severity_id};
-use crate::common::classification::Word;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::severity::Severity;
+use crate::common::word::Word;
 use crate::words::{Choice, Words};
 
 pub(super) const INCIDENT_STATUSES: Words<Choice> = Words {

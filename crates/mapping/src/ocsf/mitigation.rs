@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 
 use super::event::{Event, time};
 use super::finding::Action;
-use crate::common::classification::Word;
 use crate::common::placeholder::is_placeholder;
+use crate::common::word::Word;
 
 /// The reports of `mitigationStatus[]` in the order of their end.
 #[derive(Debug)]

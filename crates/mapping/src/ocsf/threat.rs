@@ -14,10 +14,10 @@ use super::observables::ObservableType;
 use super::user::{UserType, mark_account, mark_process_user};
 use super::{enrichment, unmapped, workload};
 use crate::common::account::Account;
-use crate::common::classification::Word;
 use crate::common::enrichment::Enrichment;
 use crate::common::placeholder::{boolean, first_scalar, is_set};
 use crate::common::threat::file_size;
+use crate::common::word::Word;
 use crate::parts::DetectedFile;
 use crate::streams::threat::ThreatParts;
 

@@ -3,8 +3,8 @@
 use s1_forwarder_record::Value;
 
 use super::Cloud;
-use crate::common::classification::Word;
 use crate::common::placeholder::first_scalar;
+use crate::common::word::Word;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Endpoint<'a> {

@@ -3,9 +3,9 @@
 use s1_forwarder_record::Value;
 use s1_forwarder_record::agent::Agent;
 
-use crate::common::classification::Word;
 use crate::common::placeholder::boolean;
 use crate::common::severity::Severity;
+use crate::common::word::Word;
 use crate::parts::{Cloud, Endpoint, Interactive, Os, Owner, Sentence};
 
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +65,7 @@ impl<'a> AgentParts<'a> {
 
     pub fn message(&self) -> Sentence<'a, 3> {
         [
-            ("", self.endpoint.names[0].escaped()),
+            ("", self.endpoint.name().escaped()),
             (": agent ", self.endpoint.agent_versions[0].escaped()),
             (", ", self.network_status.escaped()),
         ]

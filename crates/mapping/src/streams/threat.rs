@@ -4,11 +4,11 @@ use s1_forwarder_record::Value;
 use s1_forwarder_record::threat::{Threat, ThreatInfo};
 
 use crate::common::account::ProcessUser;
-use crate::common::classification::Word;
 use crate::common::placeholder::{boolean, first_scalar};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
 use crate::common::threat::{is_new, time};
+use crate::common::word::Word;
 use crate::parts::{
     Cloud, Container, DetectedFile, DetectedProcess, EcsTask, Endpoint, Engines, Interactive, Os, Owner, Pod, Sentence,
 };

@@ -7,10 +7,10 @@ use s1_forwarder_record::Value;
 use s1_forwarder_record::unified_alert::{UnifiedAlert, UnifiedProcess};
 
 use crate::common::account::ProcessUser;
-use crate::common::classification::Word;
 use crate::common::placeholder::{boolean, first_scalar, is_set};
 use crate::common::severity::Severity;
-use crate::common::threat::time;
+use crate::common::threat::{is_new, time};
+use crate::common::word::Word;
 use crate::parts::{Cloud, Container, Endpoint, Interactive, Os, Owner, Pod, Sentence};
 
 #[derive(Debug, Clone, Copy)]
@@ -194,11 +194,8 @@ impl<'a> UnifiedParts<'a> {
 
     /// The alert was created and updated within a minute.
     pub fn is_new(&self) -> bool {
-        match (time(self.updated), time(self.created).or_else(|| time(self.detected))) {
-            // `since` is zero if `updated` is earlier.
-            (Some(updated), Some(created)) => updated.since(created).as_secs_f64() < 60.0,
-            (updated, _) => updated.is_none(),
-        }
+        let created = if time(self.created).is_some() { self.created } else { self.detected };
+        is_new(created, self.updated)
     }
 
     /// The time of the event: that of the detection while the alert is new, later that of its change.
@@ -208,7 +205,7 @@ impl<'a> UnifiedParts<'a> {
     }
 
     pub fn message(&self) -> Sentence<'a, 2> {
-        [("", self.name.escaped()), (" on ", self.endpoint.names[0].escaped())]
+        [("", self.name.escaped()), (" on ", self.endpoint.name().escaped())]
     }
 
     pub fn is_sentinel_one(&self) -> bool {

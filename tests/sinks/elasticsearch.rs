@@ -192,16 +192,18 @@ async fn an_ingest_pipeline_is_named_in_the_address() {
 }
 
 /// What a cluster may be, and the type of the fields whose names nobody knows.
-const PRODUCTS: [(fn() -> Elastic, &str); 3] = [
-    (Elastic::new, "flattened"),
-    (Elastic::opensearch, "flat_object"),
-    (Elastic::opensearch_in_compatibility_mode, "flat_object"),
-];
+fn products() -> [(Elastic, &'static str); 3] {
+    [
+        (Elastic::new(), "flattened"),
+        (Elastic::opensearch(), "flat_object"),
+        (Elastic::opensearch_in_compatibility_mode(), "flat_object"),
+    ]
+}
 
 #[tokio::test]
 async fn missing_templates_are_installed_before_the_first_document() {
-    for (product, kind) in PRODUCTS {
-        let mut elastic = Elastic { installed: Default::default(), ..product() };
+    for (product, kind) in products() {
+        let mut elastic = Elastic { installed: Default::default(), ..product };
         elastic.privileges.insert("manage_index_templates");
         let elastic = Double::start(elastic).await;
         let lane = sink(keys(&elastic, json!({})));
@@ -225,8 +227,8 @@ async fn missing_templates_are_installed_before_the_first_document() {
 /// With `schema: ocsf` the template is OCSF's, in the words of the product.
 #[tokio::test]
 async fn the_template_of_ocsf_is_installed_for_its_data_streams() {
-    for (product, kind) in PRODUCTS {
-        let mut elastic = Elastic { installed: Default::default(), ..product() };
+    for (product, kind) in products() {
+        let mut elastic = Elastic { installed: Default::default(), ..product };
         elastic.privileges.insert("manage_index_templates");
         let elastic = Double::start(elastic).await;
         let ocsf = SinkContext { schema: Schema::Ocsf, schema_name: "ocsf-1.8.0", ..context(Stream::Threats) };

@@ -96,7 +96,8 @@ async fn a_console_that_falls_silent_is_seen_within_its_threshold_and_not_before
     assert_eq!(set.code, Some(0), "{}", set.stderr);
     let mut worker = harness.worker();
     let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "running").await;
-    assert_eq!(lane["newest_record"], Value::Null, "{lane}");
+    // It may have been polled already, which shows the last record again.
+    assert!(lane["newest_record"].is_null() || lane["pulled"] != json!(0), "{lane}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

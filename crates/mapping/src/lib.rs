@@ -42,7 +42,6 @@ pub use self::mapping::{MapError, Mapped, Origin, Snapshot};
 use self::mapping::{SchemaMapper, check};
 use self::ocsf::Ocsf;
 pub use self::placeholders::{TextPart, Unclosed, text_parts};
-use self::record::Record;
 pub use self::schema::Schema;
 pub use self::secrets::REDACTED;
 
@@ -218,8 +217,8 @@ impl Mapper {
         let identity = identity.unwrap_or_else(|| facts(stream, record).identity(&self.origin.console_host, record));
         let mut map = |text: &[u8], out: &mut Vec<u8>| {
             secrets::guarded(guards, stream, text, out, |text, out| {
-                let read = Record::read(stream, check(text)?).map_err(unreadable)?;
-                Ok(mapper.map(&read, record, identity, enrichment, out))
+                record::read(stream, check(text)?, |read| mapper.map(read, record, identity, enrichment, out))
+                    .map_err(unreadable)
             })
         };
         let reason = match map(record, out) {

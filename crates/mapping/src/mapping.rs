@@ -62,7 +62,7 @@ pub(super) trait SchemaMapper {
     /// object that was fetched for it.
     fn map(
         &mut self,
-        record: &Record<'_>,
+        record: &Record<'_, '_>,
         received: &[u8],
         identity: Identity,
         enrichment: Option<&[u8]>,

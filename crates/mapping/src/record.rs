@@ -10,39 +10,50 @@ use s1_forwarder_record::vulnerability::Vulnerability;
 use s1_forwarder_record::{JsonError, Reader, Stream};
 
 /// A record with the text that it was read from.
-pub struct Record<'a> {
+pub struct Record<'r, 'a> {
     pub text: &'a str,
     /// There is white space between the tokens of the text.
     pub has_spaces: bool,
-    pub fields: Fields<'a>,
+    pub fields: Fields<'r, 'a>,
 }
 
-/// The fields of a record, by its stream. One is on the stack at a time; boxing it would allocate.
-pub enum Fields<'a> {
-    Threat(Threat<'a>),
-    Activity(Activity<'a>),
-    Agent(Agent<'a>),
-    Alert(Alert<'a>),
-    Group(Group<'a>),
-    UnifiedAlert(UnifiedAlert<'a>),
-    Vulnerability(Vulnerability<'a>),
+/// The fields of a record, by its stream. Lent: they are several KB, and are not moved.
+#[derive(Clone, Copy)]
+pub enum Fields<'r, 'a> {
+    Threat(&'r Threat<'a>),
+    Activity(&'r Activity<'a>),
+    Agent(&'r Agent<'a>),
+    Alert(&'r Alert<'a>),
+    Group(&'r Group<'a>),
+    UnifiedAlert(&'r UnifiedAlert<'a>),
+    Vulnerability(&'r Vulnerability<'a>),
 }
 
-impl<'a> Record<'a> {
-    /// # Errors
-    /// When the text is not one JSON object.
-    pub fn read(stream: Stream, text: &'a str) -> Result<Self, JsonError> {
-        let mut reader = Reader::new(text);
-        let fields = match stream {
-            Stream::Threats => Fields::Threat(Threat::read(&mut reader)?),
-            Stream::Activities => Fields::Activity(Activity::read(&mut reader)?),
-            Stream::Agents => Fields::Agent(Agent::read(&mut reader)?),
-            Stream::Alerts => Fields::Alert(Alert::read(&mut reader)?),
-            Stream::Groups => Fields::Group(Group::read(&mut reader)?),
-            Stream::UnifiedAlerts => Fields::UnifiedAlert(UnifiedAlert::read(&mut reader)?),
-            Stream::Vulnerabilities => Fields::Vulnerability(Vulnerability::read(&mut reader)?),
-        };
-        reader.end()?;
-        Ok(Self { text, has_spaces: reader.has_spaces(), fields })
+/// Reads a record, and maps it while its fields stand.
+///
+/// # Errors
+/// When the text is not one JSON object.
+pub fn read<'a, T>(stream: Stream, text: &'a str, map: impl FnOnce(&Record<'_, 'a>) -> T) -> Result<T, JsonError> {
+    let mut reader = Reader::new(text);
+    match stream {
+        Stream::Threats => lend(Fields::Threat(&Threat::read(&mut reader)?), text, &mut reader, map),
+        Stream::Activities => lend(Fields::Activity(&Activity::read(&mut reader)?), text, &mut reader, map),
+        Stream::Agents => lend(Fields::Agent(&Agent::read(&mut reader)?), text, &mut reader, map),
+        Stream::Alerts => lend(Fields::Alert(&Alert::read(&mut reader)?), text, &mut reader, map),
+        Stream::Groups => lend(Fields::Group(&Group::read(&mut reader)?), text, &mut reader, map),
+        Stream::UnifiedAlerts => lend(Fields::UnifiedAlert(&UnifiedAlert::read(&mut reader)?), text, &mut reader, map),
+        Stream::Vulnerabilities => {
+            lend(Fields::Vulnerability(&Vulnerability::read(&mut reader)?), text, &mut reader, map)
+        }
     }
+}
+
+fn lend<'a, T>(
+    fields: Fields<'_, 'a>,
+    text: &'a str,
+    reader: &mut Reader<'a>,
+    map: impl FnOnce(&Record<'_, 'a>) -> T,
+) -> Result<T, JsonError> {
+    reader.end()?;
+    Ok(map(&Record { text, has_spaces: reader.has_spaces(), fields }))
 }

@@ -102,7 +102,7 @@ impl SchemaMapper for Ecs {
 
     fn map(
         &mut self,
-        record: &Record<'_>,
+        record: &Record<'_, '_>,
         received: &[u8],
         identity: Identity,
         enrichment: Option<&[u8]>,

@@ -95,7 +95,7 @@ impl SchemaMapper for Ocsf {
 
     fn map(
         &mut self,
-        record: &Record<'_>,
+        record: &Record<'_, '_>,
         _received: &[u8],
         identity: Identity,
         enrichment: Option<&[u8]>,

@@ -164,7 +164,7 @@ fn compare_schemas() -> Option<String> {
             dear = Some(format!("an event in OCSF costs more than {MOST_OF_OCSF} times one in ECS: {stream}"));
         }
         print!("{:<12}{ecs:>12.0}{ocsf:>12.0}{ratio:>8.3}", stream.name());
-        if cfg!(feature = "remap") {
+        if cfg!(feature = "remap") && STREAMS.contains(&stream) {
             let remap = instructions("remap", stream) - ecs;
             let event = instructions("event", stream) - ecs;
             print!("{remap:>12.0}{:>8.3}", remap / event);

@@ -311,11 +311,16 @@ impl Probe {
     pub(crate) fn of(outcome: &Outcome, at: &impl Display, accepted: Self) -> Self {
         match (outcome, outcome.reason()) {
             (_, None) => accepted,
-            (Outcome::Refused(reason), _) => Self::Reached(format!(
-                "{at} refuses a request without events ({reason}): only an event can show whether it takes them"
-            )),
+            (Outcome::Refused(reason), _) => Self::refused_without_events(at, reason),
             (_, Some(reason)) => Self::Failed(format!("{at}: {reason}")),
         }
+    }
+
+    /// The destination `at` refuses a request without events.
+    pub(crate) fn refused_without_events(at: &impl Display, reason: &str) -> Self {
+        Self::Reached(format!(
+            "{at} refuses a request without events ({reason}): only an event can show whether it takes them"
+        ))
     }
 
     /// The result of two probes: the worse one, with both texts.

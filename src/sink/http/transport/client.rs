@@ -113,9 +113,7 @@ impl SinkClient {
             Outcome::Unauthorized(reason) => Probe::Failed(format!("{endpoint}: credentials refused: {reason}")),
             Outcome::Misconfigured(reason) => Probe::Failed(format!("{endpoint}: {reason}")),
             Outcome::RetryLater { reason, .. } => Probe::Failed(format!("{endpoint}: unavailable: {reason}")),
-            Outcome::Refused(reason) => Probe::Reached(format!(
-                "{endpoint} refuses a request without events ({reason}): only an event can show whether it takes them"
-            )),
+            Outcome::Refused(reason) => Probe::refused_without_events(endpoint, &reason),
             _ if response.is_html() => Probe::Failed(format!("{endpoint}: {}", response.html_reason())),
             _ => Probe::Verified(format!("{endpoint} {}", self.accepts())),
         };

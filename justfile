@@ -50,7 +50,8 @@ unused-dependencies:
 test *ARGS:
     cargo test --locked {{ ARGS }}
 
-# All tests, the real servers included (needs Java, Maven, Go, kcat, Chromium, Node.js).
+# All tests, the real servers included (needs Java, Maven, Go, kcat, Chromium, Node.js, Python with pip, and
+# apt-get and dpkg-deb for rsyslog).
 test-servers *ARGS:
     S1_FORWARDER_SERVERS=1 cargo test --locked --no-fail-fast {{ ARGS }}
 
@@ -72,9 +73,11 @@ long-run PIPELINES="1000" SECONDS="3600":
         cargo test --locked --test it -- --ignored --nocapture nothing_grows_and_nothing_is_lost
 
 # Instructions, allocations and copies of the hot path, built with the feature `remap` only (needs valgrind). Without
-# link-time optimization, which would take longer than everything else here and changes no ratio by much.
-bench-cost:
-    CARGO_PROFILE_BENCH_LTO=off CARGO_PROFILE_BENCH_CODEGEN_UNITS=16 cargo bench --locked --no-default-features --features remap --bench cost -- --check
+# link-time optimization, which would take longer than everything else here and changes no ratio by much. `BUILD` is
+# `--no-run`: only the build.
+bench-cost BUILD="":
+    CARGO_PROFILE_BENCH_LTO=off CARGO_PROFILE_BENCH_CODEGEN_UNITS=16 CARGO_PROFILE_BENCH_DEBUG=0 \
+        cargo bench --locked --no-default-features --features remap --bench cost {{ BUILD }} {{ if BUILD == "" { "-- --check" } else { "" } }}
 
 # A lane's tail and its neighbours, in simulated time: records pulled and requests at each rate, lag of a busy lane
 # within its console's rate limit, and what is left to ten lanes next to ninety that hang.

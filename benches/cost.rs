@@ -16,7 +16,9 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write as _;
-use std::process::{Command, ExitCode};
+use std::io::Write as _;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -42,6 +44,10 @@ const MOST_OF_REMAP: f64 = 1.2;
 
 /// What a lane may keep more after 95 days than after one: sums of three days, and counts of the others.
 const MOST_MORE: u64 = 8 << 10;
+
+/// Records of each stream. To make them under valgrind, once for each figure, would take far longer than to map them.
+static MADE: LazyLock<[Vec<Vec<u8>>; MAPPED.len()]> =
+    LazyLock::new(|| MAPPED.map(|stream| common::records(stream, MANY)));
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 /// Bytes in use.
@@ -92,9 +98,9 @@ fn main() -> ExitCode {
         "{:<12}{:>12}{:>12}{:>8}{:>11}{:>13}{:>8}",
         "stream", "lane", "value", "ratio", "committed", "allocations", "copied"
     );
-    for stream in STREAMS {
+    let values = STREAMS.map(|stream| instructions("value", stream));
+    for (stream, value) in STREAMS.into_iter().zip(values) {
         let lane = instructions("lane", stream);
-        let value = instructions("value", stream);
         let (allocations, delivered) = in_process(stream);
         let copied = copied(stream) / delivered;
         let ratio = lane / value;
@@ -109,7 +115,7 @@ fn main() -> ExitCode {
          memmove for a byte of events"
     );
     let poll = instructions("idle", Stream::Activities);
-    let value = instructions("value", Stream::Activities);
+    let [_, value] = values;
     let ratio = poll / value;
     let before = ratios.compare("idle", ratio);
     println!("\nan idle lane, instructions for a poll: {poll:.0}, {ratio:.3} round trips ({before} committed)");
@@ -225,7 +231,9 @@ fn work(what: &str, stream: Stream, count: usize) {
         init_logs(Some(LogFormat::Json), "info").unwrap();
         return common::run_idle_lane(count);
     }
-    let records = common::records(stream, MANY).into_iter().take(count).collect::<Vec<_>>();
+    // All are read, however many are used: so this cancels out.
+    let lines: Vec<_> = std::io::stdin().lines().map(|line| line.unwrap().into_bytes()).collect();
+    let records: Vec<_> = lines.into_iter().take(count).collect();
     let mut out = Vec::new();
     let mut mapper = match what {
         "lane" => return drop(common::run_lane(stream, records)),
@@ -244,6 +252,10 @@ fn work(what: &str, stream: Stream, count: usize) {
             common::round_trip(&out, &mut printed);
         }
     }
+}
+
+fn made(stream: Stream) -> &'static [Vec<u8>] {
+    &MADE[MAPPED.iter().position(|mapped| *mapped == stream).unwrap()]
 }
 
 fn instructions(what: &str, stream: Stream) -> f64 {
@@ -269,9 +281,8 @@ fn copied(stream: Stream) -> f64 {
 
 /// Allocations and bytes of the event for a record.
 fn in_process(stream: Stream) -> (f64, f64) {
-    let records = common::records(stream, MANY);
     let count = |count: usize| {
-        let records = records[..count].to_vec();
+        let records = made(stream)[..count].to_vec();
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         let sink = common::run_lane(stream, records);
         let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
@@ -285,12 +296,15 @@ fn in_process(stream: Stream) -> (f64, f64) {
 
 /// Runs this program under a tool of valgrind, and reads the number after `label` in what it says.
 fn counted(tool: &[&str], label: &str, what: &str, stream: Stream, records: usize) -> f64 {
-    let output = Command::new("valgrind")
-        .args(tool)
-        .arg(std::env::current_exe().unwrap())
-        .args([what, stream.name(), &records.to_string()])
-        .output()
-        .unwrap();
+    let mut program = Command::new("valgrind");
+    program.args(tool).arg(std::env::current_exe().unwrap()).args([what, stream.name(), &records.to_string()]);
+    let mut running = program.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = running.stdin.take().unwrap();
+    if what != "idle" {
+        input.write_all(&made(stream).join(&b'\n')).unwrap();
+    }
+    drop(input);
+    let output = running.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     let number = said.lines().find_map(|line| line.split_once(label)?.1.split_whitespace().next());
     assert!(output.status.success() && number.is_some(), "{said}");

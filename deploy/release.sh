@@ -32,6 +32,7 @@ esac
 semver='^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?$'
 [[ $version =~ $semver ]] || fail "$version is not a version like 1.2.3 or 1.2.3-rc.1"
 profile=${S1_FORWARDER_RELEASE_PROFILE:-release}
+$dry_run || [ "$profile" = release ] || fail "only the program of a dry run may be one of the profile $profile"
 cargo cyclonedx --version >/dev/null 2>&1 || fail "cargo-cyclonedx is missing: cargo install cargo-cyclonedx --locked"
 
 for tool in objcopy readelf; do
@@ -50,7 +51,6 @@ tree=$work/tree dist=$work/dist
 git clone --quiet --no-hardlinks . "$tree"
 mkdir "$dist"
 date=$(git -C "$tree" log -1 --format=%cs)
-revision=$(git -C "$tree" rev-parse --short HEAD)
 
 # The section Unreleased becomes this version's; its text is the release notes.
 notes=$(awk '/^## /{inside = /^## \[?Unreleased/; next} inside' "$tree/CHANGELOG.md")
@@ -71,9 +71,12 @@ grep -q "image: \"s1-forwarder:$version\"" "$tree/deploy/kubernetes/s1-forwarder
 
 target=$(rustc -vV | sed -n 's/^host: //p')
 built_in=${CARGO_TARGET_DIR:-$PWD/target}
+compression=9
 if [ "$profile" = dev ]; then
-    (cd "$tree" && CARGO_TARGET_DIR=$built_in S1_FORWARDER_REVISION=$revision cargo build --locked --quiet --bin s1-forwarder)
+    # In the tree at hand, which has it built already, most often.
+    CARGO_TARGET_DIR=$built_in cargo build --locked --quiet --bin s1-forwarder
     built=$built_in/debug/s1-forwarder
+    compression=1
 else
     built=$(deploy/build.sh "$tree" "$built_in/shipped")
 fi
@@ -81,7 +84,7 @@ fi
 
 # Same input, same bytes: sorted names, no owner, the commit's date.
 pack() {
-    tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="$date 00:00:00Z" --directory "$1" "$2" | gzip -9n
+    tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="$date 00:00:00Z" --directory "$1" "$2" | gzip "-${compression}n"
 }
 name=s1-forwarder-$version-$target
 mkdir -p "$work/pack/$name"

@@ -57,7 +57,7 @@ pub fn records(stream: Stream, count: usize) -> Vec<Vec<u8>> {
     let console = Console::new(&setup);
     let ids = console.ids(kind(stream)).into_iter().take(count);
     let mut records: Vec<_> = ids.map(|id| console.record(kind(stream), id).unwrap()).collect();
-    records.sort_by_key(|record| facts(stream, record).time);
+    records.sort_by_cached_key(|record| facts(stream, record).time);
     records
 }
 

@@ -68,8 +68,12 @@ async fn steady_state(counts: Counts, stream: Stream, kind: Kind, rate: f64) -> 
 #[tokio::test(start_paused = true)]
 async fn a_record_is_pulled_about_twice_whatever_the_rate() {
     let mut above = Vec::new();
-    for (stream, kind) in [(Stream::Activities, Kind::Activities), (Stream::Threats, Kind::Threats)] {
-        for (rate, most_requests) in [(0.05, 3.0), (1.0, 3.5), (20.0, 6.0), (100.0, 12.0)] {
+    const RATES: [(f64, f64); 4] = [(0.05, 3.0), (1.0, 3.5), (20.0, 6.0), (100.0, 12.0)];
+    // No console has a hundred threats a second, and as many activities cost less here.
+    for (stream, kind, rates) in
+        [(Stream::Activities, Kind::Activities, &RATES[..]), (Stream::Threats, Kind::Threats, &RATES[..3])]
+    {
+        for &(rate, most_requests) in rates {
             let (pulled, requests) = steady_state(Counts::Exact, stream, kind, rate).await;
             let figures = format!(
                 "| {stream:?} at {rate} a second: pulled for each one, requests a poll | 1.9 to 2.2, ≤ {most_requests} \
@@ -109,7 +113,7 @@ async fn a_busier_lane_keeps_up_within_the_rate_limit_of_its_console() {
 /// second. Looks at a lane with default settings, once time is closed as fast as it passes.
 async fn keeps_up(rate: i64, most_requests: f64) {
     let settled_after = 12 * INTERVAL.as_secs();
-    let observed = 6 * INTERVAL.as_secs();
+    let observed = 4 * INTERVAL.as_secs();
     let mut harness = LaneHarness::new(|_| {});
     harness.requests_per_second = most_requests;
     let mut sink = MemorySink::accepting(harness.clock);

@@ -12,3 +12,4 @@ mod reference_docs;
 mod security;
 mod states;
 mod way;
+mod workflow;

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{Mutex, OnceCell, Semaphore};
 use tokio::time::sleep;
 
 use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, Usage};
@@ -34,6 +34,8 @@ const ATTEMPTS: u32 = 32;
 /// Longest wait before the second attempt; that before the third is twice as long, and so on.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Changes of this process at one time: each holds all lines of a Secret twice, outside the memory budget.
+const MOST_CHANGES: usize = 2;
 
 const KIND: &str = "dead-letters";
 const PIPELINE: &str = "s1-forwarder/pipeline";
@@ -51,6 +53,7 @@ struct Secrets {
     api: Api<Secret>,
     instance: String,
     namespace: String,
+    changing: Semaphore,
 }
 
 /// What a list shows of a Secret of this version.
@@ -95,7 +98,8 @@ impl Secrets {
     fn new(kubernetes: &Kubernetes, instance: &str) -> Self {
         let Kubernetes { client, namespace } = kubernetes;
         let api = Api::namespaced(client.clone(), namespace);
-        Self { api, instance: instance.to_owned(), namespace: namespace.clone() }
+        let changing = Semaphore::new(MOST_CHANGES);
+        Self { api, instance: instance.to_owned(), namespace: namespace.clone(), changing }
     }
 
     /// The name of a pipeline's Secret. Names of objects allow fewer characters than names of pipelines.
@@ -194,6 +198,8 @@ impl Secrets {
                 let longest = LONGEST_WAIT.min(FIRST_WAIT * 2_u32.saturating_pow(attempt.min(8) - 1));
                 sleep(longest.mul_f64(fastrand::f64())).await;
             }
+            // Nobody closes it.
+            let _one_of_few = self.changing.acquire().await;
             let read = self.read(&name).await?;
             if let Change::Done(removed) = self.try_change(pipeline, &name, read, edit.clone()).await? {
                 return Ok(removed);

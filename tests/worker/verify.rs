@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use s1_forwarder::emulator::{Faults, Kind, print_time};
 
+use super::usage::report;
 use crate::support::completeness::{ACCOUNTED, CONSOLE, MISSING, PURGED, REPAIRED, hour, number, two_streams};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,6 +75,13 @@ async fn what_came_too_late_is_found_and_repaired_once() {
     })
     .await;
     worker.logged(&["came too late to be delivered"]).await;
+    // `report` says it too.
+    worker.signal("TERM").await;
+    assert_eq!(worker.exit().await.code, Some(0));
+    let completeness = report(&harness, &[]).await["acme/activities/siem"]["completeness"].clone();
+    assert_eq!(completeness["missing_records"], 3, "{completeness}");
+    assert!(completeness["verified_hours"].as_u64().is_some_and(|hours| hours >= 22), "{completeness}");
+    let worker = harness.worker();
 
     let exit = harness.verify(&[]).await;
     assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
@@ -136,19 +144,25 @@ async fn what_came_too_late_is_found_and_repaired_once() {
     assert!(exit.stdout.contains("corp/activities/siem"), "{}", exit.stdout);
 }
 
-/// Of one hour the console loses records, and others are missing: the columns add up.
+/// Of one hour the console loses records, and others are missing: none hides another, and the columns add up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_columns_add_up_in_a_mixed_hour_too() {
+async fn records_that_the_console_lost_hide_none_that_are_missing() {
     let harness = two_streams().await;
-    let at = hour(6) + 60_000_000;
-    let lost: Vec<u64> = (0..12).map(|_| harness.console().generate(Kind::Threats, at)).collect();
+    // Fewer are missing than the console has lost, and more.
+    let hours = [(hour(6) + 60_000_000, 12, 5), (hour(9) + 60_000_000, 12, 20)];
+    let mut lost = Vec::new();
+    for (at, count, _) in hours {
+        lost.extend((0..count).map(|_| harness.console().generate(Kind::Threats, at)));
+    }
     assert_eq!(harness.once(&[]).await.code, Some(0));
-    let late = harness.appear_late(Kind::Threats, at, 20).len() as u64;
+    for (at, _, late) in hours {
+        harness.appear_late(Kind::Threats, at, late);
+    }
     lost.iter().for_each(|id| assert!(harness.console().remove(Kind::Threats, *id)));
     let exit = harness.verify(&["--stream", "threats"]).await;
     assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
     let count = |column| number(&exit, "threats", column);
-    assert!(count(MISSING) == late && count(PURGED) > 0, "{}", exit.stdout);
+    assert!(count(MISSING) == 25 && count(PURGED) == 24, "{}", exit.stdout);
     assert_eq!(count(CONSOLE) + count(PURGED), count(ACCOUNTED) + count(MISSING), "{}", exit.stdout);
 }
 

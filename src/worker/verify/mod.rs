@@ -289,7 +289,7 @@ impl Job<'_> {
         self.usage.add(self.spec.id.clone(), Part::Usage, &compared);
     }
 
-    /// Returns the number of records that are missing afterwards; `None` if that cannot be judged.
+    /// Returns the number of records that are missing afterwards; `None` if that is not known.
     async fn compare(
         &mut self,
         hours: Range<Hour>,
@@ -300,23 +300,28 @@ impl Job<'_> {
         let stream = self.spec.id.stream;
         let expected = account.expected(stream, &hours);
         let counted = self.checker.count(hours.clone()).await?;
-        let confirmed = if counted <= expected { None } else { Some(self.confirm(&hours).await?) };
-        if let Some(Confirmed::NotJudged) = confirmed {
-            let Range { start, end } = hours;
-            report.not_judged.push(format!("from {start} to {end}: {SUMMED_UP}"));
-            return Ok(None);
-        }
+        // Records that the console has removed hide as many that are missing, and only identities tell them apart.
+        let may_hide = counted < expected;
+        let is_known = !may_hide || account.remembers(hours.start, self.context.clock().now());
+        let confirmed = match counted == expected || !is_known {
+            true => Confirmed::Complete,
+            false => self.confirm(&hours).await?,
+        };
+        let missing = match &confirmed {
+            Confirmed::Complete => 0,
+            Confirmed::Incomplete(incomplete) => incomplete.missing,
+            Confirmed::NotJudged => {
+                let Range { start, end } = hours;
+                report.not_judged.push(format!("from {start} to {end}: {SUMMED_UP}"));
+                return Ok(None);
+            }
+        };
         report.hours += u64::from(hours.end.0 - hours.start.0);
         report.counted += counted;
-        report.accounted += expected;
-        let Some(Confirmed::Incomplete(mut incomplete)) = confirmed else {
-            report.purged += expected.saturating_sub(counted);
-            // The ledger has them meanwhile.
-            report.accounted += counted.saturating_sub(expected);
-            return Ok(Some(0));
-        };
-        // The console may also have lost records of this hour, which only identities show.
-        report.purged += (expected + incomplete.missing).saturating_sub(counted);
+        let Columns { accounted, purged } = Columns::of(counted, expected, missing);
+        report.accounted += accounted;
+        report.purged += purged;
+        let Confirmed::Incomplete(mut incomplete) = confirmed else { return Ok(is_known.then_some(0)) };
         if self.verify.repair {
             incomplete.repair = self.repair_all(&hours, incomplete.examples.is_empty(), stop).await?;
         }
@@ -392,6 +397,22 @@ impl Job<'_> {
 
 const SUMMED_UP: &str = "the lane has summed up the day meanwhile; run `verify` again";
 
+/// Numbers of records of some hours, for the report: console + purged = accounted + missing.
+#[derive(Debug)]
+struct Columns {
+    accounted: u64,
+    purged: u64,
+}
+
+impl Columns {
+    /// `counted` by the console, `expected` by the ledger before that, and `missing` in it afterwards.
+    fn of(counted: u64, expected: u64, missing: u64) -> Self {
+        // What is neither expected nor missing was delivered meanwhile.
+        let delivered = counted.saturating_sub(expected + missing);
+        Self { accounted: expected + delivered, purged: (expected + missing).saturating_sub(counted) }
+    }
+}
+
 /// What a second look has found.
 #[derive(Debug)]
 enum Confirmed {
@@ -437,4 +458,22 @@ async fn confirm(
     }
     let missing = records.sum.count.saturating_sub(after.expected(stream, &hours));
     Ok(Confirmed::of(hours, missing, Vec::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_columns_of_any_hour_add_up() {
+        for counted in 0..8 {
+            for expected in 0..8 {
+                for missing in 0..=counted {
+                    let Columns { accounted, purged } = Columns::of(counted, expected, missing);
+                    assert_eq!(counted + purged, accounted + missing, "{counted} {expected} {missing}");
+                    assert!(accounted >= expected && (accounted == expected || purged == 0));
+                }
+            }
+        }
+    }
 }

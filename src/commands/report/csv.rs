@@ -43,7 +43,7 @@ impl Output for Csv {
         cells.extend(verified);
         cells.push(number(counts.map(|counts| counts.dead_letters)));
         cells.push(number(counts.map(|counts| counts.failing_minutes)));
-        cells.push(number(counts.map(|counts| counts.silent_minutes)));
+        cells.push(number(row.silent_minutes()));
         cells.push(time(row.known.map(|known| known.0)));
         cells.push(time(row.known.map(|known| known.1)));
         let not_known: Vec<String> = row.not_known.iter().map(ToString::to_string).chain(row.problem.clone()).collect();

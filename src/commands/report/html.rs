@@ -74,7 +74,7 @@ impl Output for Page {
         let minutes = [
             (COLUMNS[9], number(counts.map(|counts| counts.dead_letters))),
             (COLUMNS[10], number(counts.map(|counts| counts.failing_minutes))),
-            (COLUMNS[11], number(counts.map(|counts| counts.silent_minutes))),
+            (COLUMNS[11], number(row.silent_minutes())),
         ];
         let known = row.known.map_or("–".to_owned(), |known| known.1.whole_second().to_string());
         let cells = html! {

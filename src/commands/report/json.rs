@@ -42,7 +42,7 @@ fn value(row: &Row) -> Value {
             "event_bytes": counts.bytes,
             "dead_letters": counts.dead_letters,
             "failing_minutes": counts.failing_minutes,
-            "silent_minutes": counts.silent_minutes,
+            "silent_minutes": row.silent_minutes(),
             "latency": { "measured": counts.latency.measured(), "median": median, "p95": p95, "p99": p99 },
         })
     });

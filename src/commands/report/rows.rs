@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::checkpoint::ledger::Accounting;
 use crate::checkpoint::{CheckpointKey, Part};
 use crate::record::Timestamp;
+use crate::source::has_own_time;
 use crate::state::{LaneId, Store};
 use crate::usage::{Counts, LatencyBound, Period, Usage, hour_of, hour_start, whole_hours};
 use crate::worker::UsageStoreError;
@@ -110,7 +111,7 @@ impl Reason {
 
     const fn words(self) -> &'static str {
         match self {
-            Self::NotCounted => "nothing was counted yet",
+            Self::NotCounted => "nothing was counted yet, or it is no longer kept",
             Self::NotStored => "not stored yet, or the lane did not run",
             Self::Killed => "a worker ended without storing what it had counted, or no worker ran the lane",
             Self::PartOfDay => "only whole days are kept this long ago",
@@ -147,6 +148,11 @@ impl Row {
 
     pub fn counts(&self) -> Option<&Counts> {
         self.period.as_ref().filter(|_| self.has_counts).map(|period| &period.counts)
+    }
+
+    /// `None` also for a stream that is never judged.
+    pub fn silent_minutes(&self) -> Option<u64> {
+        self.counts().filter(|_| has_own_time(self.id.stream)).map(|counts| counts.silent_minutes)
     }
 
     pub fn completeness(&self) -> Completeness {

@@ -24,17 +24,15 @@ const HEADER: [&str; 11] = [
 pub struct Lines {
     table: Table,
     notes: Vec<String>,
-    /// Events, bytes and dead letters by sink, of the pipeline whose rows come now.
+    /// By sink, of the pipeline whose rows come now.
     totals: BTreeMap<String, Total>,
     pipeline: String,
 }
 
-#[derive(Default)]
+/// Events, bytes and dead letters. A sum is not known if one of its rows is not.
 struct Total {
     rows: u64,
-    events: u64,
-    bytes: u64,
-    dead_letters: u64,
+    sums: [Option<u64>; 3],
 }
 
 impl Default for Lines {
@@ -49,9 +47,9 @@ impl Lines {
         for (sink, total) in std::mem::take(&mut self.totals) {
             if total.rows > 1 {
                 let lane = format!("{}/*/{sink}", self.pipeline);
-                let numbers = [total.events, total.bytes].map(|number| number.to_string());
+                let [events, bytes, dead_letters] = total.sums.map(number);
                 let dashes = || ["-"; 3].map(str::to_owned);
-                let cells = [lane].into_iter().chain(numbers).chain(dashes()).chain([total.dead_letters.to_string()]);
+                let cells = [lane, events, bytes].into_iter().chain(dashes()).chain([dead_letters]);
                 self.table.add_row(cells.chain(dashes()).chain(["-".to_owned()]));
             }
         }
@@ -68,23 +66,21 @@ impl Output for Lines {
             self.add_totals();
             row.id.pipeline.clone_into(&mut self.pipeline);
         }
-        let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
         let counts = row.counts();
         let mut cells =
             vec![row.lane(), number(counts.map(|counts| counts.events)), number(counts.map(|counts| counts.bytes))];
         cells.extend(row.percentiles().map(bound_text));
         cells.push(number(counts.map(|counts| counts.dead_letters)));
         cells.push(number(counts.map(|counts| counts.failing_minutes)));
-        cells.push(number(counts.map(|counts| counts.silent_minutes)));
+        cells.push(number(row.silent_minutes()));
         cells.push(row.completeness_text());
         cells.push(row.known.map_or("-".to_owned(), |known| known.1.whole_second().to_string()));
         self.table.add_row(cells);
-        if let Some(counts) = counts {
-            let total = self.totals.entry(row.id.sink.clone()).or_default();
-            total.rows += 1;
-            total.events = total.events.saturating_add(counts.events);
-            total.bytes = total.bytes.saturating_add(counts.bytes);
-            total.dead_letters = total.dead_letters.saturating_add(counts.dead_letters);
+        let total = self.totals.entry(row.id.sink.clone()).or_insert(Total { rows: 0, sums: [Some(0); 3] });
+        total.rows += 1;
+        let added = counts.map(|counts| [counts.events, counts.bytes, counts.dead_letters]);
+        for (place, sum) in total.sums.iter_mut().enumerate() {
+            *sum = sum.zip(added).map(|(sum, added)| sum.saturating_add(added[place]));
         }
         self.notes.extend(row.not_known.iter().map(|part| format!("{}: not known {part}\n", row.lane())));
         String::new()
@@ -99,4 +95,8 @@ impl Output for Lines {
         let window = format!("from {} to {}, by the time of acknowledgement\n", window.from, window.to);
         [window, format!("{}\n", self.table), self.notes.concat()].concat()
     }
+}
+
+fn number(number: Option<u64>) -> String {
+    number.map_or("-".to_owned(), |number| number.to_string())
 }

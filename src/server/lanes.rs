@@ -369,6 +369,8 @@ impl Lane {
         }
         let newest = self.newest_record.as_deref().and_then(|text| Timestamp::parse(text).ok());
         Some(match newest {
+            // A console that fails says nothing: the silence was seen before.
+            Some(newest) if !self.up => format!("silent before: newest record at {}", newest.whole_second()),
             Some(newest) => format!("silent for {}", HumanDuration(now.since(newest))),
             None => "silent: no record yet".to_owned(),
         })

@@ -338,7 +338,8 @@ async fn a_pipeline_becomes_ready_says_that_its_token_is_refused_and_becomes_rea
     let namespace = scene.customer().await;
     let acme = [namespace.as_str(), "acme"];
     scene.allow(&[&namespace]).await;
-    let applied = scene.apply(&namespace, "acme", &scene.spec(json!({}))).await.unwrap();
+    let spec = scene.spec(json!({ "streams": { "activities": { "silent_after": "2s" } } }));
+    let applied = scene.apply(&namespace, "acme", &spec).await.unwrap();
     let mut worker =
         scene.worker(&[&namespace], &["--state", "kubernetes:", "--cluster", "kubernetes", "--lease", "30s"]);
 
@@ -375,6 +376,11 @@ async fn a_pipeline_becomes_ready_says_that_its_token_is_refused_and_becomes_rea
     assert_eq!((&cells[0], &cells[1], &cells[2]), (&json!("acme"), &json!("True"), &json!("Running")), "{cells}");
     // Ages, such as 3s.
     assert!(cells[3].as_str().is_some_and(|lag| lag.ends_with(['s', 'm'])), "{cells}");
+
+    // Nothing new has come for two seconds.
+    let (silent, _) = scene.condition(acme, "Receiving", "False", "Silent").await;
+    let message = silent["message"].as_str().unwrap();
+    assert!(message.starts_with("activities/siem: the console has shown nothing new since "), "{message}");
 
     // The console no longer knows the token.
     scene.harness.console().set_tokens(vec![Token::new("another-token")]);

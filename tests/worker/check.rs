@@ -126,6 +126,11 @@ async fn streams_are_counted_and_the_scope_is_compared_with_what_the_token_sees(
     }
     assert_eq!(findings["groups"].0, "verified");
     assert!(findings["stream threats"].1.ends_with("in this scope"), "{findings:#?}");
+    console(json!({ "sites": [site] }));
+    let seen = harness.console().visible_versions(Kind::Threats, &emulator::Scope::Sites(vec![site])).len();
+    let (_, findings) = check(&harness).await;
+    assert!((1..20).contains(&seen), "the scope narrows nothing");
+    assert_eq!(findings["stream threats"].1, format!("can be read; {seen} records in this scope"));
 
     // The console answers with empty lists, and every other finding is good.
     let wrong = 999_999_999_999_999_999_u64;

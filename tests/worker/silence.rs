@@ -89,15 +89,28 @@ async fn a_console_that_falls_silent_is_seen_within_its_threshold_and_not_before
         .await;
     worker.logged(&["INFO", "the console is not silent any more"]).await;
 
-    // `state set` starts the rhythm again, with the records that are read again.
+    // Another scope starts the rhythm again: nothing that the lane knew is of this scope.
+    harness.put_changed("acme", json!({ "streams": streams(), "console": { "accounts": ["999999999999999999"] } }));
+    let lane = worker.lane("acme/activities/siem", |lane| lane["newest_record"].is_null()).await;
+    assert_eq!(lane["up"], true, "{lane}");
+    harness.put_changed("acme", json!({ "streams": streams() }));
+    let last = system_clock();
+    harness.console().generate(Kind::Activities, last);
+    worker
+        .lane("acme/activities/siem", |lane| {
+            lane["newest_record"].is_string() && micros(&lane["newest_record"]) == last
+        })
+        .await;
+
+    // So does `state set`. A console that fails shows no record again.
     worker.signal("TERM").await;
     assert_eq!(worker.exit().await.code, Some(0));
     let set = harness.command(&["state", "set", "acme/activities/siem", "--to", "now"]).await;
     assert_eq!(set.code, Some(0), "{}", set.stderr);
+    harness.console().set_faults(Faults::default().with(Fault::Unavailable, 1.0));
     let mut worker = harness.worker();
-    let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "running").await;
-    // It may have been polled already, which shows the last record again.
-    assert!(lane["newest_record"].is_null() || lane["pulled"] != json!(0), "{lane}");
+    let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "console_failing").await;
+    assert_eq!(lane["newest_record"], Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,9 +3,9 @@
 
     .ci/alerts.py PROGRAM
 
-One worker has healthy, failing and invalid pipelines, and a sink that refuses some events. Another one gets invalid
-defaults, and a third one is killed. What only a cluster has comes from a text: leases and shards. The alerts in FIRING
-must fire, and no others. Each query of a dashboard must be valid and return data.
+One worker has healthy, failing and invalid pipelines, and a sink that refuses some events. Another one has a silent
+console and gets invalid defaults, and a third one is killed. What only a cluster has comes from a text: leases and
+shards. The alerts in FIRING must fire, and no others. Each query of a dashboard must be valid and return data.
 """
 
 import http.server
@@ -38,6 +38,7 @@ FIRING = {
     ("S1ForwarderDeadLetters", "main"),
     ("S1ForwarderPipelineInvalid", "main"),
     ("S1ForwarderReloadFailed", "defaults"),
+    ("S1ForwarderLaneSilent", "defaults"),
     ("S1ForwarderWorkerDown", "killed"),
     ("S1ForwarderAbsent", "killed"),
     ("S1ForwarderShardsUnheld", "cluster"),
@@ -234,6 +235,11 @@ def query(api, expression):
     return json.loads(answer)["data"]["result"]
 
 
+def without_variables(expression):
+    expression = expression.replace("$__rate_interval", "30s")
+    return re.sub(r"\$(namespace|job|pipeline)\b", ".*", expression)
+
+
 def check_dashboards(api):
     """Each query returns a number; the others are given the time to."""
     queries = []
@@ -247,11 +253,11 @@ def check_dashboards(api):
             queries += [(f"{path.name}: {panel['title']}", target["expr"]) for target in panel.get("targets", [])]
     assert len(queries) > 50, "the dashboards have no queries"
 
+    queries = [(name, without_variables(expression)) for name, expression in queries]
+
     def empty():
         missing = []
         for name, expression in queries:
-            expression = expression.replace("$__rate_interval", "30s")
-            expression = re.sub(r"\$(namespace|job|pipeline)\b", ".*", expression)
             assert "$" not in expression, f"{name}: unknown variable in {expression}"
             values = [float(sample["value"][1]) for sample in query(api, expression)]
             if "offset 1w" in expression:
@@ -263,6 +269,12 @@ def check_dashboards(api):
 
     until("data for each panel", empty)
     print(f"  {len(queries)} queries of dashboards return data")
+    # The list would be the oldest of all.
+    assert query(api, 's1_forwarder_newest_record_timestamp_seconds{stream="groups"}'), "no list was read"
+    for name, expression in queries:
+        if name.endswith(": Time since the newest record"):
+            streams = {sample["metric"]["stream"] for sample in query(api, expression)}
+            assert "activities" in streams and "groups" not in streams, f"{name}: {streams}"
 
 
 def main(program):
@@ -284,7 +296,10 @@ def run(processes):
     console, sink = free_port(), serve(Receiver)
     history = ["--activities", "2000", "--threats", "200", "--rate", "20", "--span", "6h", "--faults", "late"]
     processes.start("console", processes.program, "emulate", "--listen", f"127.0.0.1:{console}", *history)
-    console, sink = f"http://127.0.0.1:{console}", f"http://127.0.0.1:{sink}"
+    # Nothing happens there any more.
+    quiet, history = free_port(), ["--activities", "100", "--rate", "0"]
+    processes.start("quiet", processes.program, "emulate", "--listen", f"127.0.0.1:{quiet}", *history)
+    console, quiet, sink = f"http://127.0.0.1:{console}", f"http://127.0.0.1:{quiet}", f"http://127.0.0.1:{sink}"
     streams = {name: {"interval": "1s", "since": "1d"} for name in ["activities", "threats"]}
     main = processes.work / "main"
     for name in ["main", "defaults", "killed"]:
@@ -293,8 +308,11 @@ def run(processes):
         (processes.work / name / "good.yaml").write_text(pipeline(console, "emulator-token", sink + path, streams))
     (main / "no-sink.yaml").write_text(pipeline(console, "emulator-token", "http://127.0.0.1:9/", streams))
     (main / "no-token.yaml").write_text(pipeline(console, "another-token", sink, streams))
+    silent = {"activities": {"interval": "1s", "silent_after": "5s"}, "groups": {"interval": "1s"}}
+    (processes.work / "defaults/silent.yaml").write_text(pipeline(quiet, "emulator-token", sink, silent))
     (main / "invalid.yaml").write_text("console: { url: nonsense }\n")
-    until("the console", answers(f"{console}/web/api/v2.1/system/status"))
+    for name, url in [("the console", console), ("the quiet console", quiet)]:
+        until(name, answers(f"{url}/web/api/v2.1/system/status"))
     workers = {name: processes.worker(name) for name in ["main", "defaults", "killed"]}
     targets = {name: port for name, (port, _) in workers.items()} | {"cluster": serve(Cluster)}
     api = prometheus(processes, targets)

@@ -24,7 +24,7 @@ pub trait Block<'a>: Default {
     /// Values without a field: unknown keys, repeated keys, and other values in place of objects.
     fn other(&mut self) -> &mut Vec<(Cow<'a, str>, Value<'a>)>;
 
-    /// Calls `visitor` with every value that has not been taken: fields in the order of declaration, then `other`.
+    /// Calls `visitor` with every value: fields in the order of declaration, then `other`.
     fn visit(&self, visitor: &mut impl Visitor<'a>);
 
     /// Whether the field `name` (in `snake_case`) exists and has a value that `is_left`.
@@ -34,7 +34,7 @@ pub trait Block<'a>: Default {
     fn has_key(&self, key: &str, is_left: impl Fn(Value<'a>) -> bool) -> bool;
 }
 
-/// Receives the values of a block that were not taken.
+/// Receives the values of a block.
 pub trait Visitor<'a> {
     /// A field; `name` is in `snake_case`, `key` is the console's.
     fn field(&mut self, name: &'static str, key: &'static str, value: Value<'a>);

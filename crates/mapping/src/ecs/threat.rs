@@ -31,6 +31,11 @@ const RESERVED: &[&str] = &[
     "detection",
     "agent",
     "site",
+    "notes",
+    "notes_count",
+    "timeline",
+    "timeline_count",
+    "enrichment_error",
 ];
 
 pub(super) const CONFIDENCE: Words<&str> = Words {

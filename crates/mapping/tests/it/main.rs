@@ -15,6 +15,7 @@ mod generated;
 mod joins;
 mod labels;
 mod missing_values;
+mod names;
 mod observables;
 mod ocsf;
 mod placeholders;

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use s1_forwarder_record::{Level, Scope, Stream, Value};
 
 use crate::placeholders::{TextPart, text_parts};
+use crate::streams::unread::{OwnerField, owner};
 
 /// The labels of an event, by name.
 pub type Labels = BTreeMap<String, String>;
@@ -38,13 +39,7 @@ struct Template(Vec<Part>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
-    Field(Level, Kind),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Id,
-    Name,
+    Field(Level, OwnerField),
 }
 
 /// Names of the labels that have fields of the console in them.
@@ -70,8 +65,8 @@ impl Part {
             _ => None,
         };
         let found = field.split_once('.').and_then(|(word, kind)| match kind {
-            "id" => Some(Self::Field(level(word)?, Kind::Id)),
-            "name" => Some(Self::Field(level(word)?, Kind::Name)),
+            "id" => Some(Self::Field(level(word)?, OwnerField::Id)),
+            "name" => Some(Self::Field(level(word)?, OwnerField::Name)),
             _ => None,
         });
         found.ok_or_else(|| {
@@ -94,10 +89,10 @@ impl Template {
         Ok(has_fields.then_some(Self(parts)))
     }
 
-    fn fill(&self, owner: &Owner<'_>) -> String {
+    fn fill(&self, owner: &Owned<'_>) -> String {
         let parts = self.0.iter().map(|part| match part {
             Part::Text(text) => Cow::Borrowed(text.as_str()),
-            Part::Field(level, kind) => owner.field(*level, *kind),
+            Part::Field(level, field) => owner.text(*level, *field),
         });
         parts.collect()
     }
@@ -120,7 +115,7 @@ impl Labeler {
     /// The labels of a record. `scope` is what the record was requested by, if it does not name its owner itself.
     pub fn label(&self, record: &[u8], scope: Option<&Scope>) -> Arc<Labels> {
         let text = String::from_utf8_lossy(record);
-        let owner = Owner { stream: self.stream, record: Value::new(text.trim()), scope };
+        let owner = Owned { stream: self.stream, record: Value::new(text.trim()), scope };
         let values: Vec<_> = self.templates.iter().map(|(_, template)| template.fill(&owner)).collect();
         let mut sets = self.sets.lock();
         if let Some(labels) = sets.get(&values) {
@@ -149,48 +144,28 @@ impl Labeler {
     }
 }
 
-/// Where a record names its account, site and group.
-struct Owner<'a> {
+/// A record whose owner is looked up.
+struct Owned<'a> {
     stream: Stream,
     record: Value<'a>,
     scope: Option<&'a Scope>,
 }
 
-impl<'a> Owner<'a> {
+impl<'a> Owned<'a> {
     /// One line of at most [`MAX_VALUE`] bytes; [`UNKNOWN`] if the record does not say.
-    fn field(&self, level: Level, kind: Kind) -> Cow<'a, str> {
-        let text = self.find(level, kind).unwrap_or_default();
+    fn text(&self, level: Level, field: OwnerField) -> Cow<'a, str> {
+        let text = self.find(level, field).unwrap_or_default();
         let mut text = text.trim().replace(char::is_control, " ");
         text.truncate(text.floor_char_boundary(MAX_VALUE));
         if text.is_empty() { Cow::Borrowed(UNKNOWN) } else { Cow::Owned(text) }
     }
 
-    fn find(&self, level: Level, kind: Kind) -> Option<Cow<'a, str>> {
-        let record = self.record;
-        let (word, flat, own) = match (level, kind) {
-            (Level::Account, Kind::Id) => ("account", "accountId", "id"),
-            (Level::Account, Kind::Name) => ("account", "accountName", "name"),
-            (Level::Site, Kind::Id) => ("site", "siteId", "id"),
-            (Level::Site, Kind::Name) => ("site", "siteName", "name"),
-            (Level::Group, Kind::Id) => ("group", "groupId", "id"),
-            (Level::Group, Kind::Name) => ("group", "groupName", "name"),
-        };
-        let of_group = if self.stream == Stream::Groups && level == Level::Group { own } else { flat };
-        let real_time = record.get("realTime").get("scope").get(word).get(own);
-        let places = [
-            record.get(of_group),
-            record.get("agentRealtimeInfo").get(flat),
-            record.get("agentDetectionInfo").get(flat),
-            real_time,
-            record.get("detectionTime").get("scope").get(flat),
-            record.get("data").get(flat),
-        ];
-        let named = places.into_iter().find_map(|value| value.text().filter(|text| !text.trim().is_empty()));
-        named.or_else(|| {
+    fn find(&self, level: Level, field: OwnerField) -> Option<Cow<'a, str>> {
+        owner(self.stream, self.record, level, field).or_else(|| {
             let scope = self.scope.filter(|scope| scope.level == level)?;
-            match kind {
-                Kind::Id => Some(Cow::Borrowed(scope.id.as_str())),
-                Kind::Name => scope.name.as_deref().map(Cow::Borrowed),
+            match field {
+                OwnerField::Id => Some(Cow::Borrowed(scope.id.as_str())),
+                OwnerField::Name => scope.name.as_deref().map(Cow::Borrowed),
             }
         })
     }

@@ -62,11 +62,12 @@ pub const fn schema_name(schema: Schema) -> &'static str {
 /// The tables of the console's words, for the manual of a schema: a field, and each word with what it means there.
 #[doc(hidden)]
 pub fn word_tables(schema: Schema) -> Vec<(&'static str, Vec<(&'static str, String)>)> {
-    match schema {
+    let tables = match schema {
         Schema::Ecs => ecs::word_tables(),
         Schema::Ocsf => ocsf::word_tables(),
         Schema::Raw => Vec::new(),
-    }
+    };
+    tables.into_iter().map(|table| (table.field, table.rows)).collect()
 }
 
 /// How records are mapped.

@@ -1,13 +1,16 @@
 //! The one place that reads records by their stream.
 
-use s1_forwarder_record::activity::Activity;
+use s1_forwarder_record::activity::{Activity, ActivityData, RuleHit};
 use s1_forwarder_record::agent::Agent;
 use s1_forwarder_record::alert::Alert;
+use s1_forwarder_record::block::{Block, ReadBlock, read_inside};
 use s1_forwarder_record::group::Group;
 use s1_forwarder_record::threat::Threat;
 use s1_forwarder_record::unified_alert::UnifiedAlert;
 use s1_forwarder_record::vulnerability::Vulnerability;
-use s1_forwarder_record::{JsonError, Reader, Stream};
+use s1_forwarder_record::{JsonError, Kind, Reader, Stream};
+
+use crate::streams::rule_hit::is_hit;
 
 /// A record with the text that it was read from.
 pub struct Record<'r, 'a> {
@@ -21,7 +24,10 @@ pub struct Record<'r, 'a> {
 #[derive(Clone, Copy)]
 pub enum Fields<'r, 'a> {
     Threat(&'r Threat<'a>),
-    Activity(&'r Activity<'a>),
+    /// With its `data`.
+    Activity(&'r Activity<'a>, &'r ActivityData<'a>),
+    /// An activity whose `data` is the hit of a rule.
+    RuleHit(&'r Activity<'a>, &'r RuleHit<'a>),
     Agent(&'r Agent<'a>),
     Alert(&'r Alert<'a>),
     Group(&'r Group<'a>),
@@ -37,7 +43,15 @@ pub fn read<'a, T>(stream: Stream, text: &'a str, map: impl FnOnce(&Record<'_, '
     let mut reader = Reader::new(text);
     match stream {
         Stream::Threats => lend(Fields::Threat(&Threat::read(&mut reader)?), text, &mut reader, map),
-        Stream::Activities => lend(Fields::Activity(&Activity::read(&mut reader)?), text, &mut reader, map),
+        Stream::Activities => {
+            let activity = Activity::read(&mut reader)?;
+            let data: ActivityData<'_> = data_of(&activity);
+            if is_hit(&activity, &data) {
+                lend(Fields::RuleHit(&activity, &data_of(&activity)), text, &mut reader, map)
+            } else {
+                lend(Fields::Activity(&activity, &data), text, &mut reader, map)
+            }
+        }
         Stream::Agents => lend(Fields::Agent(&Agent::read(&mut reader)?), text, &mut reader, map),
         Stream::Alerts => lend(Fields::Alert(&Alert::read(&mut reader)?), text, &mut reader, map),
         Stream::Groups => lend(Fields::Group(&Group::read(&mut reader)?), text, &mut reader, map),
@@ -45,6 +59,14 @@ pub fn read<'a, T>(stream: Stream, text: &'a str, map: impl FnOnce(&Record<'_, '
         Stream::Vulnerabilities => {
             lend(Fields::Vulnerability(&Vulnerability::read(&mut reader)?), text, &mut reader, map)
         }
+    }
+}
+
+/// Without an object there is nothing in it.
+fn data_of<'a, B: Block<'a> + ReadBlock<'a>>(activity: &Activity<'a>) -> B {
+    match activity.data.kind() {
+        Kind::Object => read_inside::<Activity<'a>, B>(activity.data.raw()).unwrap_or_default(),
+        _ => B::default(),
     }
 }
 

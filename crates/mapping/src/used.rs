@@ -34,11 +34,6 @@ impl Used {
         has(&self.used, value)
     }
 
-    /// The value, unless a field of the event has it already.
-    pub fn left<'a>(&self, value: Value<'a>) -> Value<'a> {
-        if self.has(value) { Value::default() } else { value }
-    }
-
     pub fn is_mismatched(&self, value: Value<'_>) -> bool {
         has(&self.mismatched, value)
     }

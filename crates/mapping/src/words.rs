@@ -27,16 +27,24 @@ impl<T: Copy> Words<T> {
     }
 }
 
-/// The rows of a table as texts: the field, and each word with what it means there.
-pub type PrintedWords = (&'static str, Vec<(&'static str, String)>);
+/// The rows of a table as texts: each word with what it means.
+pub struct PrintedWords {
+    pub field: &'static str,
+    pub rows: Vec<(&'static str, String)>,
+}
 
 impl<T> Words<T> {
     pub fn print(&self, text: impl Fn(&T) -> String) -> PrintedWords {
-        (self.field, self.rows.iter().map(|(word, meaning)| (*word, text(meaning))).collect())
+        let rows = self.rows.iter().map(|(word, meaning)| (*word, text(meaning)));
+        PrintedWords { field: self.field, rows: rows.collect() }
     }
 }
 
-/// A caption with its number.
 pub fn print_choices(words: &Words<Choice>) -> PrintedWords {
-    words.print(|(id, caption)| format!("{caption} ({id})"))
+    words.print(|choice| print_choice(*choice))
+}
+
+/// A caption with its number.
+pub fn print_choice((id, caption): Choice) -> String {
+    format!("{caption} ({id})")
 }

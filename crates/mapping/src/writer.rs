@@ -6,7 +6,7 @@ use s1_forwarder_record::{Escaped, Value};
 
 use crate::common::address::Address;
 use crate::common::hash::hash;
-use crate::common::placeholder::is_placeholder;
+use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::remaining::{write_remaining, write_remaining_data};
 use crate::copy::KeyCase;
 use crate::json::Json;
@@ -14,18 +14,41 @@ use crate::used::Used;
 
 #[derive(Debug)]
 pub struct Writer<'o> {
+    /// For what is no value of the record, and for values that stay in it.
     pub json: Json<'o>,
     /// Fields of the record that need not be repeated in the vendor's name space.
-    pub used: &'o mut Used,
+    used: &'o mut Used,
 }
 
-impl Writer<'_> {
+impl<'o> Writer<'o> {
+    /// `used` is scratch space, to be reused for the next event.
+    pub fn new(json: Json<'o>, used: &'o mut Used) -> Self {
+        used.clear();
+        Self { json, used }
+    }
+
     /// Writes a text; numbers and booleans become text. A placeholder such as `N/A` stays in the record.
     #[inline]
     pub fn text<'a>(&mut self, name: &str, value: Value<'a>) -> Option<Escaped<'a>> {
         let text = self.optional(name, value.escaped())?;
-        self.used.mark(value);
+        self.mark(value);
         Some(text)
+    }
+
+    /// Marks a value of which the event has all that it says.
+    #[inline]
+    pub fn mark(&mut self, value: Value<'_>) {
+        self.used.mark(value);
+    }
+
+    /// As [`Self::mark`], but placeholders stay in the record.
+    pub fn mark_set<const N: usize>(&mut self, values: [Value<'_>; N]) {
+        values.into_iter().filter(|value| is_set(*value)).for_each(|value| self.mark(value));
+    }
+
+    /// Marks a value whose type does not fit its field of the event.
+    pub fn mark_mismatched(&mut self, value: Value<'_>) {
+        self.used.mismatch(value);
     }
 
     /// Writes the first value that says something.
@@ -64,12 +87,12 @@ impl Writer<'_> {
     /// Marks a value whose text is exactly `written`.
     pub fn mark_if(&mut self, value: Value<'_>, written: &str) {
         if value.escaped().is_some_and(|text| text.raw() == written) {
-            self.used.mark(value);
+            self.mark(value);
         }
     }
 
-    /// Marks the values that are hashes, the first of each kind, and returns these with their kinds. The length of a
-    /// value shows its kind.
+    /// Marks the values that are hashes and returns the first of each kind with its kind, which the length of a value
+    /// shows. Another value of that kind stays in the record, unless it is the same hash.
     pub fn take_hashes<'a, const N: usize>(
         &mut self,
         values: [Value<'a>; N],
@@ -77,10 +100,12 @@ impl Writer<'_> {
         let mut hashes: [Option<(&'static str, Escaped<'a>)>; N] = [None; N];
         for (index, value) in values.into_iter().enumerate() {
             let Some((kind, text)) = value.escaped().and_then(hash) else { continue };
-            if hashes.iter().flatten().all(|(known, _)| *known != kind) {
-                hashes[index] = Some((kind, text));
-                self.used.mark(value);
+            match hashes.iter().flatten().find(|(known, _)| *known == kind) {
+                None => hashes[index] = Some((kind, text)),
+                Some((_, known)) if *known == text => {}
+                Some(_) => continue,
             }
+            self.mark(value);
         }
         hashes
     }

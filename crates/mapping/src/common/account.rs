@@ -97,9 +97,12 @@ pub fn principal(text: Escaped<'_>) -> Option<(Escaped<'_>, Escaped<'_>)> {
     (is_part(name) && is_part(domain)).then_some((Escaped::plain(name), Escaped::plain(domain)))
 }
 
+/// A role with one of these words is that of an administrator.
+const ADMINISTRATORS: [&str; 2] = ["admin", "administrator"];
+
 /// Whether a role is one of an administrator: `Admin`, `Site Admin`, `Administrator`.
 pub fn is_administrator(role: Value<'_>) -> bool {
-    Word::of_value(role).as_str().split('_').any(|word| matches!(word, "admin" | "administrator"))
+    Word::of_value(role).as_str().split('_').any(|word| ADMINISTRATORS.contains(&word))
 }
 
 #[cfg(test)]

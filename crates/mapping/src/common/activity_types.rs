@@ -20,12 +20,12 @@ pub struct ActivityType {
     pub off_severity: Option<Severity>,
     /// What the type is about: a `role`, the `agent`, a `CIS scan`. "" for what only the record can tell.
     pub object: &'static str,
-    pub ocsf: Ocsf,
+    pub ocsf: OcsfType,
 }
 
 /// The class of a type in OCSF.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Ocsf {
+pub struct OcsfType {
     pub class: u32,
     pub activity: u8,
     /// `None` if the type has no status.
@@ -70,8 +70,8 @@ fn unpublished_actions() -> Vec<(u32, &'static str)> {
     actions
 }
 
-fn ocsf(cell: &dyn Fn(&str) -> &'static str) -> Ocsf {
-    Ocsf {
+fn ocsf(cell: &dyn Fn(&str) -> &'static str) -> OcsfType {
+    OcsfType {
         class: cell("ocsf_class_uid").parse().unwrap_or_default(),
         activity: cell("ocsf_activity_id").parse().unwrap_or_default(),
         status: cell("ocsf_status_id").parse().ok(),

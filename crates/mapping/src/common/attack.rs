@@ -48,6 +48,17 @@ pub fn write_reference(json: &mut Json<'_>, id: &str) {
     json.element_of(&["https://attack.mitre.org/", folder, technique, slash, number, "/"]);
 }
 
+/// What an indicator says of an attack. The id of a technique may be its name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Attack<'a> {
+    pub tactic: Option<Escaped<'a>>,
+    pub tactic_id: Option<Escaped<'a>>,
+    pub technique: Option<Escaped<'a>>,
+    pub technique_name: Option<Escaped<'a>>,
+    pub link: Option<Escaped<'a>>,
+    pub version: Option<Escaped<'a>>,
+}
+
 /// What the console has in the place of a technique.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Technique<'a> {
@@ -81,7 +92,7 @@ pub fn is_tactic_id(text: &str) -> bool {
 }
 
 /// Tactics by the words of their names. Two are those into which ATT&CK 19 split defense evasion.
-const TACTICS: [(&str, &str, &str); 16] = [
+const TACTICS: [(&str, &str, &str); 18] = [
     ("reconnaissance", "TA0043", "Reconnaissance"),
     ("resource_development", "TA0042", "Resource Development"),
     ("initial_access", "TA0001", "Initial Access"),
@@ -89,8 +100,10 @@ const TACTICS: [(&str, &str, &str); 16] = [
     ("persistence", "TA0003", "Persistence"),
     ("privilege_escalation", "TA0004", "Privilege Escalation"),
     ("defense_evasion", "TA0005", "Defense Evasion"),
+    ("defence_evasion", "TA0005", "Defense Evasion"),
     ("stealth", "TA0005", "Stealth"),
     ("defense_impairment", "TA0112", "Defense Impairment"),
+    ("defence_impairment", "TA0112", "Defense Impairment"),
     ("credential_access", "TA0006", "Credential Access"),
     ("discovery", "TA0007", "Discovery"),
     ("lateral_movement", "TA0008", "Lateral Movement"),
@@ -103,11 +116,7 @@ const TACTICS: [(&str, &str, &str); 16] = [
 /// Id and name of a tactic by its name in any spelling, or by its id.
 pub fn tactic(text: Escaped<'_>) -> Option<(&'static str, &'static str)> {
     let word = Word::of(text);
-    let word = match word.as_str() {
-        "defence_evasion" => "defense_evasion",
-        "defence_impairment" => "defense_impairment",
-        word => word,
-    };
+    let word = word.as_str();
     TACTICS
         .into_iter()
         .find(|(known, id, _)| *known == word || id.eq_ignore_ascii_case(word))

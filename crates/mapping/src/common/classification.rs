@@ -64,11 +64,32 @@ pub fn categories(classification: Value<'_>) -> &'static [&'static str] {
     known_categories(classification).unwrap_or(&["malware"])
 }
 
-/// `event.outcome` of a detection: what became of it, in all streams.
-pub fn outcome(mitigation: &str, failed: Option<bool>) -> &'static str {
-    match mitigation {
-        "mitigated" | "marked_as_benign" | "benign" | "blocked" => "success",
-        "not_mitigated" | "unmitigated" | "active" if failed == Some(true) => "failure",
+/// What became of a detection, in all streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Mitigated,
+    Benign,
+    Active,
+}
+
+pub const OUTCOMES: Words<Outcome> = Words {
+    field: "event.outcome",
+    rows: &[
+        ("mitigated", Outcome::Mitigated),
+        ("blocked", Outcome::Mitigated),
+        ("marked_as_benign", Outcome::Benign),
+        ("benign", Outcome::Benign),
+        ("not_mitigated", Outcome::Active),
+        ("unmitigated", Outcome::Active),
+        ("active", Outcome::Active),
+    ],
+};
+
+/// `event.outcome` of a detection.
+pub fn event_outcome(outcome: Option<Outcome>, has_failed: bool) -> &'static str {
+    match outcome {
+        Some(Outcome::Mitigated | Outcome::Benign) => "success",
+        Some(Outcome::Active) if has_failed => "failure",
         _ => "unknown",
     }
 }

@@ -4,6 +4,7 @@ use s1_forwarder_record::Escaped;
 
 use super::address::Address;
 use super::placeholder::is_placeholder;
+use crate::words::Words;
 
 /// What a response without an answer has in its place.
 const NO_DATA: [&str; 5] = ["-", "NODATA", "NXDOMAIN", "REFUSED", "SERVFAIL"];
@@ -25,7 +26,7 @@ impl<'a> Answer<'a> {
         let (kind, data) = match text.raw().split_at_checked(5) {
             Some((prefix, typed)) if prefix.eq_ignore_ascii_case("type:") => {
                 let (number, data) = typed.trim_start().split_once(' ')?;
-                (record_type(number), Escaped::plain(data.trim()))
+                (RECORD_TYPES.find(number), Escaped::plain(data.trim()))
             }
             _ => (None, text),
         };
@@ -51,26 +52,29 @@ impl<'a> Answer<'a> {
     pub fn is_host(&self) -> bool {
         let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         match self.kind {
-            Some(kind) => matches!(kind, "CNAME" | "NS" | "PTR"),
+            Some(kind) => OF_HOSTS.contains(&kind),
             None => is_name(self.data().raw()),
         }
     }
 }
 
-/// The name of a record type in the registry of DNS parameters at IANA.
-fn record_type(number: &str) -> Option<&'static str> {
-    Some(match number {
-        "1" => "A",
-        "2" => "NS",
-        "5" => "CNAME",
-        "6" => "SOA",
-        "12" => "PTR",
-        "15" => "MX",
-        "16" => "TXT",
-        "28" => "AAAA",
-        "33" => "SRV",
-        "64" => "SVCB",
-        "65" => "HTTPS",
-        _ => return None,
-    })
-}
+/// Names of record types, by their numbers at IANA.
+pub const RECORD_TYPES: Words<&str> = Words {
+    field: "dns.answers[].type",
+    rows: &[
+        ("1", "A"),
+        ("2", "NS"),
+        ("5", "CNAME"),
+        ("6", "SOA"),
+        ("12", "PTR"),
+        ("15", "MX"),
+        ("16", "TXT"),
+        ("28", "AAAA"),
+        ("33", "SRV"),
+        ("64", "SVCB"),
+        ("65", "HTTPS"),
+    ],
+};
+
+/// Types whose data is the name of a host.
+const OF_HOSTS: [&str; 3] = ["CNAME", "NS", "PTR"];

@@ -4,6 +4,7 @@
 use s1_forwarder_record::Value;
 
 use super::word::Word;
+use crate::words::Words;
 
 /// The kind of event that a detection rule matched. A word is its `event.type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,22 +30,7 @@ impl EventKind {
     pub fn of(event_type: Value<'_>) -> Option<Self> {
         let word = Word::of_value(event_type).joined();
         let word = word.as_str();
-        Some(match word {
-            "processcreation" => Self::ProcessCreation,
-            "processexit" | "processtermination" => Self::Process("end"),
-            "processmodification" => Self::Process("change"),
-            // One process acts on another; it does not end itself.
-            "remotethread" | "remotethreadcreation" | "remoteprocesstermination" => Self::Process("change"),
-            "scripts" | "commandscript" => Self::Process("start"),
-            "http" | "url" | "get" | "post" | "put" | "delete" | "head" | "options" | "connect" => Self::Web,
-            "winlogonattempt" => Self::Login,
-            "moduleload" => Self::Module,
-            "driverload" => Self::Driver,
-            "namedpipecreation" => Self::File("creation"),
-            "namedpipeconnection" => Self::File("access"),
-            "maliciousfile" | "preexecutiondetection" => Self::Indicator,
-            _ => return Self::of_beginning(word),
-        })
+        EVENT_KINDS.find(word).or_else(|| Self::of_beginning(word))
     }
 
     /// Consoles spell the remaining part of these words in several ways.
@@ -70,6 +56,13 @@ impl EventKind {
         })
     }
 
+    /// For the manual: types and categories.
+    pub fn print(&self) -> String {
+        let (categories, types) = self.class();
+        let list = |words: [&str; 2]| words.join(", ").trim_end_matches(", ").to_owned();
+        format!("{} ({})", list(types), list(categories))
+    }
+
     /// Categories and types in addition to `intrusion_detection` and `info`; "" for none.
     pub fn class(self) -> ([&'static str; 2], [&'static str; 2]) {
         let one = |category, kind| ([category, ""], [kind, ""]);
@@ -90,6 +83,39 @@ impl EventKind {
         }
     }
 }
+
+/// Words without separators. Others are known by how they begin.
+pub const EVENT_KINDS: Words<EventKind> = Words {
+    field: "event.type",
+    rows: &[
+        ("processcreation", EventKind::ProcessCreation),
+        ("processexit", EventKind::Process("end")),
+        ("processtermination", EventKind::Process("end")),
+        ("processmodification", EventKind::Process("change")),
+        // One process acts on another; it does not end itself.
+        ("remotethread", EventKind::Process("change")),
+        ("remotethreadcreation", EventKind::Process("change")),
+        ("remoteprocesstermination", EventKind::Process("change")),
+        ("scripts", EventKind::Process("start")),
+        ("commandscript", EventKind::Process("start")),
+        ("http", EventKind::Web),
+        ("url", EventKind::Web),
+        ("get", EventKind::Web),
+        ("post", EventKind::Web),
+        ("put", EventKind::Web),
+        ("delete", EventKind::Web),
+        ("head", EventKind::Web),
+        ("options", EventKind::Web),
+        ("connect", EventKind::Web),
+        ("winlogonattempt", EventKind::Login),
+        ("moduleload", EventKind::Module),
+        ("driverload", EventKind::Driver),
+        ("namedpipecreation", EventKind::File("creation")),
+        ("namedpipeconnection", EventKind::File("access")),
+        ("maliciousfile", EventKind::Indicator),
+        ("preexecutiondetection", EventKind::Indicator),
+    ],
+};
 
 /// The operation that a word names.
 #[derive(Clone, Copy)]

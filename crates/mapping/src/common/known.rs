@@ -3,6 +3,7 @@
 use s1_forwarder_record::{Stream, Timestamp, Value, facts};
 
 use super::severity::Severity;
+use crate::streams::unread::severity;
 
 /// Read without checking the grammar: as much as stands before the place where a record is broken.
 #[derive(Debug, Default)]
@@ -20,19 +21,6 @@ impl Known {
             time: facts.time.or(facts.created),
             severity: severity(stream, Value::new(String::from_utf8_lossy(record).trim())),
         }
-    }
-}
-
-/// The severity of a detection. Other records say nothing of theirs.
-fn severity(stream: Stream, record: Value<'_>) -> Option<Severity> {
-    match stream {
-        Stream::Threats => {
-            let info = record.get("threatInfo");
-            Severity::of_confidence(info.get("confidenceLevel"), info.get("classification"), false)
-        }
-        Stream::Alerts => Severity::of_value(record.get("ruleInfo").get("severity")),
-        Stream::UnifiedAlerts | Stream::Vulnerabilities => Severity::of_value(record.get("severity")),
-        Stream::Activities | Stream::Agents | Stream::Groups => None,
     }
 }
 

@@ -2,20 +2,15 @@
 //! detection.
 
 pub(super) mod account;
-pub(super) mod activity_class;
 pub(super) mod activity_types;
-pub(super) mod activity_users;
 pub(super) mod address;
 pub(super) mod attack;
 pub(super) mod classification;
 pub(super) mod cloud;
-pub(super) mod connection;
 pub(super) mod date;
 pub(super) mod dns;
-pub(super) mod enrichment;
 pub(super) mod event_kind;
 pub(super) mod hash;
-pub(super) mod incident_change;
 pub(super) mod known;
 pub(super) mod matched;
 pub(super) mod os;

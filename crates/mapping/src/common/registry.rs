@@ -20,6 +20,18 @@ pub fn set(value: Value<'_>) -> Option<Escaped<'_>> {
     value.escaped().filter(|text| !is_placeholder(*text))
 }
 
+/// Hives, and the console's and the kernel's names for them.
+const HIVES: [(&str, &[&str]); 5] = [
+    ("HKLM", &["hklm", "machine", "hkey_local_machine"]),
+    ("HKU", &["hku", "user", "users", "hkey_users"]),
+    ("HKCU", &["hkcu", "hkey_current_user"]),
+    ("HKCR", &["hkcr", "hkey_classes_root"]),
+    ("HKCC", &["hkcc", "hkey_current_config"]),
+];
+
+const DATA_TYPES: [&str; 7] =
+    ["REG_SZ", "REG_EXPAND_SZ", "REG_MULTI_SZ", "REG_DWORD", "REG_QWORD", "REG_BINARY", "REG_NONE"];
+
 /// Splits a path into the short name of its hive and the rest. The console and the kernel have names of their own for
 /// hives: `MACHINE\SOFTWARE`, `\REGISTRY\MACHINE\SOFTWARE`.
 pub fn hive(path: Escaped<'_>) -> Option<(&'static str, Escaped<'_>)> {
@@ -31,18 +43,12 @@ pub fn hive(path: Escaped<'_>) -> Option<(&'static str, Escaped<'_>)> {
             (first, rest) = next;
         }
     }
-    let names: [(&'static str, &[&str]); 5] = [
-        ("HKLM", &["hklm", "machine", "hkey_local_machine"]),
-        ("HKU", &["hku", "user", "users", "hkey_users"]),
-        ("HKCU", &["hkcu", "hkey_current_user"]),
-        ("HKCR", &["hkcr", "hkey_classes_root"]),
-        ("HKCC", &["hkcc", "hkey_current_config"]),
-    ];
-    names.into_iter().find(|(_, words)| words.iter().any(|word| first.is(word))).map(|(hive, _)| (hive, rest))
+    HIVES.into_iter().find(|(_, words)| words.iter().any(|word| first.is(word))).map(|(hive, _)| (hive, rest))
 }
 
 /// The console writes types without their prefix.
 pub fn data_type(text: Escaped<'_>) -> Option<&'static str> {
-    let types = ["REG_SZ", "REG_EXPAND_SZ", "REG_MULTI_SZ", "REG_DWORD", "REG_QWORD", "REG_BINARY", "REG_NONE"];
-    types.into_iter().find(|known| text.is(known) || known.strip_prefix("REG_").is_some_and(|short| text.is(short)))
+    DATA_TYPES
+        .into_iter()
+        .find(|known| text.is(known) || known.strip_prefix("REG_").is_some_and(|short| text.is(short)))
 }

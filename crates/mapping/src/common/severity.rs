@@ -1,6 +1,7 @@
-use s1_forwarder_record::{Escaped, Value};
+use s1_forwarder_record::Value;
 
 use super::word::Word;
+use crate::words::Words;
 
 /// The severity scale of all streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,32 +57,34 @@ impl Severity {
         }
     }
 
-    /// From the confidence of a detection, in all streams: malicious is high, and critical if it is ransomware or still
-    /// active. `None` for other words.
+    /// From the confidence of a detection, in all streams: it is critical if it is ransomware or still active. `None`
+    /// for other words than those of [`CONFIDENCES`].
     pub fn of_confidence(confidence: Value<'_>, classification: Value<'_>, is_active: bool) -> Option<Self> {
-        match Word::of_value(confidence).as_str() {
-            "malicious" if is_active || Word::is(classification, "ransomware") => Some(Self::Critical),
-            "malicious" => Some(Self::High),
-            "suspicious" => Some(Self::Medium),
-            _ => None,
-        }
-    }
-
-    /// As [`Self::of_word`], from a value.
-    pub fn of_value(value: Value<'_>) -> Option<Self> {
-        value.escaped().and_then(Self::of_word)
+        let severity = CONFIDENCES.of(confidence)?;
+        let is_critical = severity == Self::High && (is_active || Word::is(classification, "ransomware"));
+        Some(if is_critical { Self::Critical } else { severity })
     }
 
     /// From the severity of a custom rule (`Low`) or of its hit (`E_LOW`).
-    pub fn of_word(word: Escaped<'_>) -> Option<Self> {
-        let word = word.raw().to_ascii_lowercase();
-        match word.strip_prefix("e_").unwrap_or(&word) {
-            "info" | "informational" | "unknown" => Some(Self::Informational),
-            "low" => Some(Self::Low),
-            "medium" => Some(Self::Medium),
-            "high" => Some(Self::High),
-            "critical" => Some(Self::Critical),
-            _ => None,
-        }
+    pub fn of_value(value: Value<'_>) -> Option<Self> {
+        let word = Word::of_value(value);
+        SEVERITIES.find(word.as_str().strip_prefix("e_").unwrap_or(word.as_str()))
     }
 }
+
+pub const SEVERITIES: Words<Severity> = Words {
+    field: "event.severity",
+    rows: &[
+        ("info", Severity::Informational),
+        ("informational", Severity::Informational),
+        ("unknown", Severity::Informational),
+        ("low", Severity::Low),
+        ("medium", Severity::Medium),
+        ("high", Severity::High),
+        ("critical", Severity::Critical),
+    ],
+};
+
+/// By the confidence of a detection.
+pub const CONFIDENCES: Words<Severity> =
+    Words { field: "event.severity", rows: &[("malicious", Severity::High), ("suspicious", Severity::Medium)] };

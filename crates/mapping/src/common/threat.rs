@@ -2,13 +2,13 @@
 
 use s1_forwarder_record::{Escaped, Timestamp, Value};
 
-pub fn time(value: Value<'_>) -> Option<Timestamp> {
+pub fn timestamp(value: Value<'_>) -> Option<Timestamp> {
     value.escaped().and_then(|text| Timestamp::parse(text.raw()).ok())
 }
 
 /// Whether a threat or an alert was created and updated within a minute.
 pub fn is_new(created: Value<'_>, updated: Value<'_>) -> bool {
-    match (time(created), time(updated)) {
+    match (timestamp(created), timestamp(updated)) {
         (Some(created), Some(updated)) => created.since(updated).max(updated.since(created)).as_secs_f64() <= 60.0,
         (_, updated) => updated.is_none(),
     }

@@ -1,83 +1,76 @@
 //! Maps `/activities` to ECS. The number of the type says what happened; the keys of `data` say what it is about.
 
+use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, ActivityData};
-use s1_forwarder_record::block::read_inside;
-use s1_forwarder_record::{Kind, Value};
 
 use super::activity_event::{self, Tail};
 use super::common_fields::CommonFields;
 use super::event::Event;
 use super::vendor::JoinKeys;
-use super::{activity_data as part, activity_user, organization, rule_hit};
-use crate::common::activity_class::{self, Class, Subject};
-use crate::common::incident_change::IncidentChange;
-use crate::common::remote_origin::RemoteOrigin;
-use crate::streams::activity::{endpoint, is_by_agent, package_version};
-use crate::streams::rule_hit::is_hit;
+use super::{activity_data as part, activity_user, organization};
+use crate::streams::activity::{ActivityClass, ActivityParts, Subject, Users};
 
 const MANAGEMENT_UPDATED: u32 = 26;
 
 /// Returns true if the type is not in the table.
-pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &Activity<'_>) -> bool {
-    let number = activity_class::number(activity);
-    let data = match activity.data.kind() {
-        Kind::Object => read_inside::<Activity<'_>, ActivityData<'_>>(activity.data.raw()).unwrap_or_default(),
-        _ => ActivityData::default(),
-    };
-    if is_hit(number, &data) {
-        rule_hit::map(event, common, activity);
-        return activity_class::is_unknown(number);
-    }
-    let class = activity_class::classify(number, activity, &data);
-    let is_console = number == Some(MANAGEMENT_UPDATED);
-    let version = if class.is("package") { package_version(activity, &data) } else { Value::default() };
-    event.used.mark(version);
-    let endpoint = endpoint(activity, &data);
-    let origin = RemoteOrigin::of(data.file_display_name);
+pub(super) fn map(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    activity: &Activity<'_>,
+    data: &ActivityData<'_>,
+) -> bool {
+    let parts = ActivityParts::of(activity, data);
+    let class = ActivityClass::of(&parts);
+    let is_console = class.number == Some(MANAGEMENT_UPDATED);
+    let version = if class.is("package") { parts.package_version() } else { Value::default() };
+    event.mark(version);
+    let endpoint = parts.endpoint();
+    let file = parts.file();
+    let threat = parts.threat();
 
-    activity_event::head(event, common, activity, if is_console { Value::default() } else { version });
-    event_object(event, common, activity, &data, &class);
-    activity_user::write(event, activity, &data, &class, origin);
-    match (class.subject, origin) {
-        (Subject::Firewall, _) => part::connection(event, &data),
+    activity_event::head(event, common, &parts.entry, if is_console { Value::default() } else { version });
+    event_object(event, common, &parts, &class);
+    activity_user::write(event, &Users::of(&parts, &class), &class, file.origin, &parts.change());
+    match (class.subject, file.origin) {
+        (Subject::Firewall, _) => part::connection(event, &parts.connection()),
         (_, Some(origin)) => origin.write_source(event),
         // The address is that of the endpoint to which the device was connected.
-        (Subject::Device, None) => part::source(event, &data),
-        (_, None) if !is_by_agent(activity) => part::source(event, &data),
+        (Subject::Device, None) => part::source(event, parts.address()),
+        (_, None) if !parts.is_by_agent() => part::source(event, parts.address()),
         _ => {}
     }
     if class.subject == Subject::Device {
-        part::device(event, &data);
+        part::device(event, &parts.peripheral());
     }
-    part::rule(event, &data);
-    part::process(event, &data, class.subject == Subject::Firewall);
+    part::rule(event, &parts.rule());
+    part::process(event, &parts, class.subject == Subject::Firewall);
     let platform = part::host(event, &endpoint);
     part::package(event, &class, version);
-    part::file(event, activity, &data, &class, platform);
+    part::file(event, &file, &parts.exclusion(), &class, &endpoint.os, platform);
     let url = event.open("url");
-    event.text("original", data.download_url);
+    event.text("original", parts.download_url());
     event.close(url);
-    let owner = endpoint.owner.within(data.scope_level);
+    let owner = endpoint.owner.within(parts.level());
     organization::write(event, &owner);
+    let [_, confidence] = threat.confidences;
     let keys = JoinKeys {
         agent_uuid: endpoint.agent_uuids[0],
-        threat_id: activity.threat_id,
-        alert_id: data.alert_id,
-        confidence: data.confidence_level,
-        classification: [data.threat_classification, data.threat_classification_source],
+        threat_id: parts.entry.threat_id,
+        alert_id: parts.alert_id(),
+        confidence,
+        classification: [threat.classification, threat.classification_source],
         ..JoinKeys::default()
     };
     let tail = Tail { owner: &owner, severity: class.severity, keys, is_system: class.is_system };
-    activity_event::tail(event, common, activity, &tail, &data);
+    activity_event::tail(event, common, activity, &tail, data);
     class.is_unknown
 }
 
-fn event_object<'a>(
+fn event_object(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
-    activity: &Activity<'a>,
-    data: &ActivityData<'a>,
-    class: &Class,
+    parts: &ActivityParts<'_, '_>,
+    class: &ActivityClass,
 ) {
     let open = event.open("event");
     event.json.word("kind", class.kind);
@@ -90,21 +83,21 @@ fn event_object<'a>(
     if !class.outcome.is_empty() {
         event.json.word("outcome", class.outcome);
     }
-    reason(event, activity, data, class);
+    reason(event, parts, class);
     if class.subject == Subject::Device {
-        event.date("start", data.event_time);
+        event.date("start", parts.peripheral().event_time);
     }
-    activity_event::fields(event, common, activity, class.severity);
+    activity_event::fields(event, common, &parts.entry, class.severity);
     event.close(open);
 }
 
 /// Why something failed, or what an analyst decided. The values stay in the record.
-fn reason<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &ActivityData<'a>, class: &Class) {
-    let change = IncidentChange::of(data);
-    let status = change.status.escaped();
-    let verdict = change.verdict.escaped();
+fn reason(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>, class: &ActivityClass) {
+    let threat = parts.threat();
+    let status = threat.status.escaped();
+    let verdict = threat.verdict.escaped();
     if status.or(verdict).is_some() {
         return event.sentence("reason", &[("", status), ("; ", verdict)]);
     }
-    event.optional("reason", activity_class::reason(activity, data, class.outcome == "failure").escaped());
+    event.optional("reason", parts.reason(class.outcome == "failure").escaped());
 }

@@ -1,22 +1,20 @@
 //! The parts of an activity's event that come from `data`.
 
-use s1_forwarder_record::activity::{Activity, ActivityData};
 use s1_forwarder_record::{Escaped, Value};
 
 use super::endpoint;
 use super::event::{Event, is_placeholder};
 use super::network;
-use crate::common::activity_class::Class;
 use crate::common::address::Address;
-use crate::common::connection::Connection;
 use crate::common::placeholder::first_scalar;
-use crate::common::remote_origin;
 use crate::common::word::Word;
-use crate::parts::{Endpoint, Os, Peer};
+use crate::parts::{Direction, Endpoint, Os, Peer, Rule};
+use crate::streams::activity::{ActivityClass, ActivityParts, Connection, Exclusion, Peripheral, ReportedFile};
+use crate::words::Words;
 
 /// Writes `package.*`: the agent, unless the console itself or an app of the marketplace was changed. The console does
 /// not name the app.
-pub(super) fn package(event: &mut Event<'_>, class: &Class, version: Value<'_>) {
+pub(super) fn package(event: &mut Event<'_>, class: &ActivityClass, version: Value<'_>) {
     if !class.is("package") {
         return;
     }
@@ -31,9 +29,9 @@ pub(super) fn package(event: &mut Event<'_>, class: &Class, version: Value<'_>) 
 }
 
 /// Writes the address of a console user.
-pub(super) fn source(event: &mut Event<'_>, data: &ActivityData<'_>) {
+pub(super) fn source(event: &mut Event<'_>, address: Value<'_>) {
     let open = event.open("source");
-    event.ip("ip", data.ip_address);
+    event.ip("ip", address);
     event.close(open);
 }
 
@@ -57,44 +55,41 @@ fn platform<'a>(event: &mut Event<'_>, os: &Os<'a>) -> Value<'a> {
     event.close(open);
     let is_lower_case = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
     if os.family.escaped().is_some_and(|text| text.raw().bytes().all(is_lower_case)) {
-        os.types.into_iter().filter(|word| *word == os.family).for_each(|word| event.used.mark(word));
+        os.types.into_iter().filter(|word| *word == os.family).for_each(|word| event.mark(word));
     }
     os.family
 }
 
-/// Writes `file.*`: the file that was detected, fetched, blocked or excluded. `of_endpoint` is the endpoint's platform.
-pub(super) fn file<'a>(
+/// Writes `file.*`: the file that was detected, fetched, blocked or excluded. `platform` is that of the endpoint.
+pub(super) fn file(
     event: &mut Event<'_>,
-    activity: &Activity<'a>,
-    data: &ActivityData<'a>,
-    class: &Class,
-    of_endpoint: Value<'a>,
+    file: &ReportedFile<'_>,
+    exclusion: &Exclusion<'_>,
+    class: &ActivityClass,
+    os: &Os<'_>,
+    platform: Value<'_>,
 ) {
+    let [of_record, of_data, _] = os.types;
+    let has_platform = [of_data, of_record].into_iter().any(|word| word.escaped().is_some() && word != platform);
+    let is_entry = has_platform || class.object == "exclusion";
+    let excluded = if class.is("configuration") { Excluded::of(exclusion, is_entry) } else { None };
+    let value = exclusion.value;
     let open = event.open("file");
-    let excluded = if class.is("configuration") { Excluded::of(activity, data, class, of_endpoint) } else { None };
-    let path = event.text("path", data.file_path);
+    let path = event.text("path", file.path);
     let path = match excluded {
-        Some(Excluded::Path) if path.is_none() => event.text("path", data.value),
+        Some(Excluded::Path) if path.is_none() => event.text("path", value),
         _ => path,
     };
-    let has_name = remote_origin::name_of(data.file_display_name).is_some()
-        && event.text("name", data.file_display_name).is_some();
+    let has_name = file.origin.is_none() && event.text("name", file.display_name).is_some();
     if !has_name {
         event.optional("name", path.map(Escaped::last_segment).filter(|name| !name.raw().is_empty()));
     }
-    let repeated = activity.hash;
-    let none = Value::default();
-    let excluded_hash = if excluded == Some(Excluded::Hash) { data.value } else { none };
-    event.hashes([activity.hash, data.file_content_hash, excluded_hash]);
-    for value in [data.file_content_hash, excluded_hash] {
-        if event.used.left(activity.hash).is_empty() && value == repeated {
-            event.used.mark(value);
-        }
-    }
-    match (excluded, data.value.escaped()) {
+    let [hash, other] = file.hashes;
+    event.hashes([hash, other, if excluded == Some(Excluded::Hash) { value } else { Value::default() }]);
+    match (excluded, value.escaped()) {
         (Some(Excluded::Signer), _) => {
             let signature = event.open("code_signature");
-            event.text("subject_name", data.value);
+            event.text("subject_name", value);
             event.close(signature);
         }
         // The text stays in the record: ECS has extensions without the dot.
@@ -104,97 +99,115 @@ pub(super) fn file<'a>(
                 event.json.lower_case("extension", extension);
             }
         }
-        (Some(Excluded::Path), _) if data.file_path.is_empty() => event.extension(data.value),
-        _ => event.extension(first_scalar([data.file_path, data.file_display_name])),
+        (Some(Excluded::Path), _) if file.path.is_empty() => event.extension(value),
+        _ => event.extension(first_scalar([file.path, file.display_name])),
     }
     event.close(open);
 }
 
-/// What `value` of an exclusion or a blocklist entry is.
+/// What the value of an exclusion or a blocklist entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Excluded {
+pub(super) enum Excluded {
     Path,
     Hash,
     Signer,
     FileType,
 }
 
+/// What is excluded, unless it is a hash.
+pub(super) const EXCLUSIONS: Words<Excluded> = Words {
+    field: "file",
+    rows: &[
+        ("certificate", Excluded::Signer),
+        ("signer", Excluded::Signer),
+        ("signer_identity", Excluded::Signer),
+        ("file_type", Excluded::FileType),
+        ("path", Excluded::Path),
+    ],
+};
+
 impl Excluded {
-    fn of(activity: &Activity<'_>, data: &ActivityData<'_>, class: &Class, of_endpoint: Value<'_>) -> Option<Self> {
-        let text = data.value.escaped()?.raw();
-        let kind = Word::of_value(data.exclusion_type);
+    /// The field of what is excluded.
+    pub(super) fn field(&self) -> String {
+        let field = match self {
+            Self::Path => "path",
+            Self::Hash => "hash",
+            Self::Signer => "code_signature.subject_name",
+            Self::FileType => "extension",
+        };
+        format!("`{field}`")
+    }
+
+    /// `is_entry` says that a value without a kind is one of an exclusion or of a blocklist.
+    fn of(exclusion: &Exclusion<'_>, is_entry: bool) -> Option<Self> {
+        let text = exclusion.value.escaped()?.raw();
+        let word = Word::of_value(exclusion.kind);
         let is_hash = matches!(text.len(), 32 | 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let families = [data.os_family, activity.os_family];
-        let has_platform = families.into_iter().any(|family| family.escaped().is_some() && family != of_endpoint);
-        let is_entry = has_platform || class.object == "exclusion";
         let is_path = text.starts_with('/') || text.contains("\\\\");
-        match kind.as_str() {
-            "certificate" | "signer" | "signer_identity" => Some(Self::Signer),
-            "file_type" => Some(Self::FileType),
-            "" if !is_entry => None,
+        match EXCLUSIONS.find(word.as_str()) {
+            Some(kind @ (Self::Signer | Self::FileType)) => Some(kind),
+            None if word.as_str().is_empty() && !is_entry => None,
             _ if is_hash => Some(Self::Hash),
-            "path" => Some(Self::Path),
-            _ => is_path.then_some(Self::Path),
+            Some(kind) => Some(kind),
+            None => is_path.then_some(Self::Path),
         }
     }
 }
 
 /// Writes `process.*`; only firewall activities contain the process itself.
-pub(super) fn process(event: &mut Event<'_>, data: &ActivityData<'_>, is_firewall: bool) {
+pub(super) fn process(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>, is_firewall: bool) {
     let open = event.open("process");
     if is_firewall {
-        let application = data.application.escaped();
-        event.text("executable", data.application);
-        if event.text("name", data.process_name).is_none() {
-            event.optional("name", application.map(Escaped::last_segment).filter(|name| !name.raw().is_empty()));
+        let process = parts.process();
+        event.text("executable", process.executable);
+        if event.text("name", process.name).is_none() {
+            let name = process.executable.escaped().map(Escaped::last_segment);
+            event.optional("name", name.filter(|name| !name.raw().is_empty()));
         }
-        event.long("pid", data.process_id);
+        event.long("pid", process.pid);
     }
-    event.text("command_line", data.escaped_malicious_process_arguments);
+    event.text("command_line", parts.arguments());
     event.close(open);
 }
 
 /// Writes `device.*` of device control. ECS also has fields for the vendor and product numbers of a USB device.
-pub(super) fn device(event: &mut Event<'_>, data: &ActivityData<'_>) {
+pub(super) fn device(event: &mut Event<'_>, device: &Peripheral<'_>) {
     let open = event.open("device");
-    if event.text("id", data.u_id).is_none() {
-        event.text("id", data.uid);
+    event.first("id", device.ids);
+    event.text("serial_number", device.serial_number);
+    event.text("manufacturer", device.manufacturer);
+    let [name, ..] = device.names;
+    for (object, field, value) in
+        [("vendor", "id", device.vendor_id), ("product", "id", device.product_id), ("model", "name", name)]
+    {
+        let open = event.open(object);
+        event.text(field, value);
+        event.close(open);
     }
-    event.text("serial_number", data.serial);
-    event.text("manufacturer", data.manufacturer_name);
-    for (name, value) in [("vendor", data.vendor_id), ("product", data.product_id)] {
-        let object = event.open(name);
-        event.text("id", value);
-        event.close(object);
-    }
-    let object = event.open("model");
-    event.text("name", data.device_name);
-    event.close(object);
     event.close(open);
 }
 
 /// Writes the rule that acted or was changed.
-pub(super) fn rule(event: &mut Event<'_>, data: &ActivityData<'_>) {
+pub(super) fn rule(event: &mut Event<'_>, rule: &Rule<'_>) {
     let open = event.open("rule");
-    event.text("id", data.rule_id);
-    event.text("name", data.rule_name);
-    event.text("description", data.rule_description);
+    event.text("id", rule.id);
+    event.text("name", rule.name);
+    event.text("description", rule.description);
     event.close(open);
 }
 
 /// Writes `source`, `destination` and `network` of a firewall activity. For inbound traffic the remote host is the
 /// source.
-pub(super) fn connection(event: &mut Event<'_>, data: &ActivityData<'_>) {
-    let connection = Connection::of(data);
-    let inbound = connection.is_inbound();
-    let (local, remote) = if inbound { ("destination", "source") } else { ("source", "destination") };
+pub(super) fn connection(event: &mut Event<'_>, connection: &Connection<'_>) {
+    let (local, remote) = match connection.direction {
+        Some(Direction::Inbound) => ("destination", "source"),
+        _ => ("source", "destination"),
+    };
     peer(event, local, connection.local);
     peer(event, remote, connection.remote);
     let open = event.open("network");
     network::transport(event, connection.protocol);
-    if inbound || connection.is_outbound() {
-        event.json.word("direction", if inbound { "ingress" } else { "egress" });
-    }
+    network::direction(event, connection.direction);
     event.close(open);
 }
 

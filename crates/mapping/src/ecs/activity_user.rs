@@ -1,40 +1,37 @@
 //! Writes the acting user (`user`) and the user that was changed (`user.target`).
 
-use s1_forwarder_record::activity::{Activity, ActivityData};
 use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::event::{Event, is_placeholder, is_set};
 use super::user;
 use crate::common::account::{display_name, principal};
-use crate::common::activity_class::Class;
-use crate::common::activity_users::Users;
 use crate::common::remote_origin::RemoteOrigin;
+use crate::streams::activity::{ActivityClass, Change, Users};
+use crate::words::Words;
 
-/// Writes `user.*`. If `byUser` is set, it is the acting user and `username` is the target. `origin` names the user of
-/// a threat that came from another host.
-pub(super) fn write<'a>(
+/// Writes `user.*`. `origin` names the user of a threat that came from another host.
+pub(super) fn write(
     event: &mut Event<'_>,
-    activity: &Activity<'a>,
-    data: &ActivityData<'a>,
-    class: &Class,
-    origin: Option<RemoteOrigin<'a>>,
+    users: &Users<'_>,
+    class: &ActivityClass,
+    origin: Option<RemoteOrigin<'_>>,
+    change: &Change<'_>,
 ) {
     let is_iam = class.is("iam");
-    let users = Users::of(activity, data, class);
-    let by_user = users.by_user;
+    let by_user = users.has_by_user;
     let open = event.open("user");
     if event.text("id", users.actor_id).is_none() {
         event.optional("id", users.described.id);
     }
     let mut actor = if by_user {
-        name(event, data.by_user)
+        name(event, users.by_user)
     } else if class.is_rule_alert {
         // The names in a hit are those of the rule's owner.
         Named::default()
     } else {
-        first_name(event, [data.username, data.user_name])
+        first_name(event, users.names)
     };
-    let logged_in = data.last_logged_in_user_name;
+    let logged_in = users.logged_in;
     match origin.and_then(|origin| origin.user) {
         // Who is logged in at the attacked host is not who came from the other host.
         Some(user) => {
@@ -49,7 +46,7 @@ pub(super) fn write<'a>(
     if by_user {
         event.optional("full_name", actor.display);
     } else {
-        full_name(event, data.full_name, actor);
+        full_name(event, users.full_name, actor);
     }
     if !actor.has_email
         && let Some(email) = users.described.email
@@ -59,42 +56,42 @@ pub(super) fn write<'a>(
     }
     if !is_iam {
         if !actor.has_email {
-            user::email(event, data.email);
+            user::email(event, users.email);
         }
-        user::related(event, data.recovery_email);
+        user::related(event, users.recovery_email);
     }
     // The role of a role is no user's.
     let is_role_change = by_user && class.object == "role";
     if class.is("authentication") || is_iam && !users.has_target && !is_role_change {
-        roles(event, [data.role]);
+        roles(event, [users.role]);
     }
     if is_iam || by_user {
-        target(event, data, class, &users);
+        target(event, class, users);
     }
     if is_iam && class.has_type("change") {
-        changes(event, data);
+        changes(event, change);
     }
     event.close(open);
 }
 
 /// `user.target.*`. A role without a user who was changed is that of the actor.
-fn target(event: &mut Event<'_>, data: &ActivityData<'_>, class: &Class, users: &Users<'_>) {
+fn target(event: &mut Event<'_>, class: &ActivityClass, users: &Users<'_>) {
     let is_iam = class.is("iam");
     let open = event.open("target");
     if is_iam {
         event.text("id", users.target_id);
     }
     let mut target = Named::default();
-    if users.by_user {
-        target = first_name(event, [data.username, data.user_name]);
-        full_name(event, data.full_name, target);
+    if users.has_by_user {
+        target = first_name(event, users.names);
+        full_name(event, users.full_name, target);
     }
     if is_iam {
-        if !target.has_email && !user::email(event, data.email) {
-            user::email(event, data.recovery_email);
+        if !target.has_email && !user::email(event, users.email) {
+            user::email(event, users.recovery_email);
         }
         if users.has_target && class.object != "role" {
-            roles(event, [data.role, data.role_name]);
+            roles(event, [users.role, users.role_name]);
         }
     }
     event.close(open);
@@ -117,44 +114,50 @@ fn roles<const N: usize>(event: &mut Event<'_>, roles: [Value<'_>; N]) {
         if first.replace(text) != Some(text) {
             event.json.element(text);
         }
-        event.used.mark(role);
+        event.mark(role);
     }
     event.json.close(list);
 }
 
+/// Attributes of a user, without separators.
+pub(super) const ATTRIBUTES: Words<&str> = Words {
+    field: "user.changes",
+    rows: &[
+        ("email", "email"),
+        ("mail", "email"),
+        ("recoveryemail", "email"),
+        ("fullname", "full_name"),
+        ("username", "name"),
+        ("name", "name"),
+        ("role", "roles"),
+        ("rolename", "roles"),
+    ],
+};
+
 /// Writes `user.changes.*` if the new value is data of the user.
-fn changes(event: &mut Event<'_>, data: &ActivityData<'_>) {
+fn changes(event: &mut Event<'_>, change: &Change<'_>) {
     let open = event.open("changes");
-    if data.new_value.kind() == Kind::Object {
-        for (field, keys) in
-            [("email", ["email", "mail"]), ("full_name", ["fullName", "full_name"]), ("name", ["username", "userName"])]
-        {
-            let value = keys.into_iter().find_map(|key| data.new_value.get(key).escaped());
-            event.optional(field, value);
-        }
-        let list = event.json.open_list("roles");
-        if let Some(role) = ["role", "roleName"].into_iter().find_map(|key| data.new_value.get(key).escaped()) {
-            event.json.element(role);
-        }
-        event.json.close(list);
-    } else if data.new_value.kind() == Kind::String {
-        let new = data.new_value.escaped();
-        let attribute = data.attr.text().unwrap_or_default().to_lowercase().replace(['_', ' ', '-'], "");
-        match attribute.as_str() {
-            "email" | "mail" | "recoveryemail" => drop(event.optional("email", new)),
-            "fullname" => drop(event.optional("full_name", new)),
-            "username" | "name" => drop(event.optional("name", new)),
-            "role" | "rolename" => {
-                let list = event.json.open_list("roles");
-                if let Some(role) = new {
-                    event.json.element(role);
-                }
-                event.json.close(list);
-            }
-            _ => drop(event.optional("email", new.filter(|text| principal(*text).is_some()))),
+    if change.value.kind() == Kind::Object {
+        change.of_user().into_iter().for_each(|(field, text)| changed(event, field, text));
+    } else if change.value.kind() == Kind::String {
+        let text = change.value.escaped();
+        let attribute = change.attribute.text().unwrap_or_default().to_lowercase().replace(['_', ' ', '-'], "");
+        match ATTRIBUTES.find(&attribute) {
+            Some(field) => changed(event, field, text),
+            None => changed(event, "email", text.filter(|text| principal(*text).is_some())),
         }
     }
     event.close(open);
+}
+
+fn changed(event: &mut Event<'_>, field: &str, text: Option<Escaped<'_>>) {
+    if field != "roles" {
+        event.optional(field, text);
+        return;
+    }
+    let list = event.json.open_list(field);
+    text.into_iter().for_each(|role| event.json.element(role));
+    event.json.close(list);
 }
 
 /// What was written of a user.
@@ -180,6 +183,6 @@ fn name<'a>(event: &mut Event<'_>, value: Value<'a>) -> Named<'a> {
     event.json.escaped("email", text);
     event.related.user.add(local);
     event.related.user.add(text);
-    event.used.mark(value);
+    event.mark(value);
     Named { is_set: true, has_email: true, display }
 }

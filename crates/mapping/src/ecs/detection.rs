@@ -7,13 +7,21 @@ use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::event_kind::EventKind;
 use crate::common::threat::file_name;
-use crate::common::word::Word;
-use crate::parts::{Detection, Endpoint, Indicator, Login, Process, Rule, TargetFile, TargetProcess};
+use crate::parts::{
+    Detection, Endpoint, INDICATORS, Indicator, IndicatorKind, Login, Process, Rule, TargetFile, TargetProcess,
+};
 use crate::words::Words;
 
-pub(super) const DIRECTIONS: Words<&str> = Words {
-    field: "network.direction",
-    rows: &[("outgoing", "egress"), ("outbound", "egress"), ("incoming", "ingress"), ("inbound", "ingress")],
+pub(super) const SIGNATURES: Words<bool> = Words {
+    field: "file.code_signature.exists",
+    rows: &[
+        ("signed", true),
+        ("true", true),
+        ("unsigned", false),
+        ("notsigned", false),
+        ("not_signed", false),
+        ("false", false),
+    ],
 };
 
 /// Writes all objects of the event except `event`, `organization`, `group` and those after them.
@@ -66,9 +74,7 @@ fn connection(event: &mut Event<'_>, detection: &Detection<'_>) {
     let open = event.open("network");
     let is_dns = is_set(detection.dns_request) || is_set(detection.dns_response);
     network::by_event_type(event, detection.matched.event_type, is_dns);
-    if let Some(direction) = DIRECTIONS.of(detection.direction) {
-        event.json.word("direction", direction);
-    }
+    network::direction(event, detection.direction);
     event.close(open);
 }
 
@@ -100,7 +106,7 @@ fn login_user(event: &mut Event<'_>, login: &Login<'_>) {
         account.write(event);
     }
     if account.domain.is_none() {
-        event.used.mark(login.name);
+        event.mark(login.name);
     }
 }
 
@@ -116,25 +122,25 @@ fn indicator(event: &mut Event<'_>, indicator: &Indicator<'_>) {
     let threat = event.open("threat");
     let open = event.open("indicator");
     let value = indicator.value;
-    match Word::of_value(indicator.kind).as_str() {
-        "ip" | "ipv4" | "ipv6" | "ipv4_addr" | "ipv6_addr" => {
+    match INDICATORS.of(indicator.kind) {
+        Some(IndicatorKind::Address) => {
             let is_v6 = value.escaped().is_some_and(|text| text.raw().contains(':'));
             event.json.word("type", if is_v6 { "ipv6-addr" } else { "ipv4-addr" });
             event.ip("ip", value);
         }
-        "md5" | "sha1" | "sha256" | "sha_1" | "sha_256" | "hash" | "file" => {
+        Some(IndicatorKind::Hash) => {
             event.json.word("type", "file");
             let file = event.open("file");
             event.hashes([value]);
             event.close(file);
         }
-        "url" => {
+        Some(IndicatorKind::Url) => {
             event.json.word("type", "url");
             let url = event.open("url");
             event.text("original", value);
             event.close(url);
         }
-        "dns" | "domain" | "domain_name" => {
+        Some(IndicatorKind::Domain) => {
             event.json.word("type", "domain-name");
             let url = event.open("url");
             event.optional("domain", value.escaped());
@@ -143,11 +149,21 @@ fn indicator(event: &mut Event<'_>, indicator: &Indicator<'_>) {
                 event.related.hosts.add(name);
             }
         }
-        _ => {}
+        None => {}
     }
     event.text("provider", indicator.source);
     event.close(open);
     event.close(threat);
+}
+
+/// For the manual.
+pub(super) fn indicator_type(kind: IndicatorKind) -> &'static str {
+    match kind {
+        IndicatorKind::Address => "ipv4-addr or ipv6-addr",
+        IndicatorKind::Hash => "file",
+        IndicatorKind::Url => "url",
+        IndicatorKind::Domain => "domain-name",
+    }
 }
 
 /// For a process that was started, ECS has the started process and its parent. The parent's parent stays in the record.
@@ -213,12 +229,7 @@ fn file(event: &mut Event<'_>, file: &TargetFile<'_>) {
     event.hashes([file.sha1, file.sha256]);
     event.date("created", file.created);
     event.date("mtime", file.modified);
-    let signed = match Word::of_value(file.is_signed).as_str() {
-        "signed" | "true" => Some(true),
-        "unsigned" | "notsigned" | "not_signed" | "false" => Some(false),
-        _ => None,
-    };
-    if let Some(signed) = signed {
+    if let Some(signed) = SIGNATURES.of(file.is_signed) {
         let signature = event.open("code_signature");
         event.json.boolean("exists", signed);
         event.close(signature);

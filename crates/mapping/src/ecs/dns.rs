@@ -20,7 +20,7 @@ pub(super) fn write(event: &mut Event<'_>, request: Value<'_>, response: Value<'
     if let Some(text) = response.escaped() {
         write_answers(event, text);
         if text.split(';').next() == Some(text) && Answer::of(text).is_some_and(|answer| answer.data() == text) {
-            event.used.mark(response);
+            event.mark(response);
         }
     }
     event.close(open);

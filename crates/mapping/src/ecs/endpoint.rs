@@ -1,6 +1,6 @@
 //! `host.*`.
 
-use s1_forwarder_record::{Cursor, Escaped, Value};
+use s1_forwarder_record::{Escaped, Value};
 
 use super::event::{Event, is_placeholder};
 use crate::common::address::Address;
@@ -62,24 +62,16 @@ pub(super) fn os_fields<'a>(event: &mut Event<'_>, os: &Os<'a>) -> [Option<Escap
 /// Writes `host.ip` (addresses of the interfaces, then the others) and `host.mac`. All values stay in the record.
 pub(super) fn addresses(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     let [mut ips, mut macs] = event.take_sets();
-    Cursor::new(endpoint.interfaces).each_element(|cursor| {
-        cursor.each_entry(|cursor, key| {
-            let value = cursor.value();
-            match key {
-                "inet" | "inet6" => event.addresses("ip", value, |address| ips.insert(address.as_escaped())),
-                "gatewayIp" => {
-                    if let Some(gateway) = value.escaped().and_then(Address::of) {
-                        event.related.add_ip(&gateway);
-                    }
-                }
-                "physical" => {
-                    if let Some(mac) = value.escaped().and_then(Mac::of) {
-                        macs.insert(Escaped::plain(mac.as_str()));
-                    }
-                }
-                _ => {}
-            }
-        });
+    endpoint.interfaces.each(|interface| {
+        if let Some(gateway) = interface.gateway.escaped().and_then(Address::of) {
+            event.related.add_ip(&gateway);
+        }
+        for value in interface.addresses {
+            event.addresses("ip", value, |address| ips.insert(address.as_escaped()));
+        }
+        if let Some(mac) = interface.mac.escaped().and_then(Mac::of) {
+            macs.insert(Escaped::plain(mac.as_str()));
+        }
     });
     for value in endpoint.addresses.into_iter().chain([endpoint.external]) {
         event.addresses("ip", value, |address| ips.insert(address.as_escaped()));

@@ -5,7 +5,6 @@ use std::ops::{Deref, DerefMut};
 
 use s1_forwarder_record::{Escaped, Kind, Value};
 
-use super::mitre::Techniques;
 use super::related::Related;
 use crate::common::address::Address;
 use crate::common::date::{self, Date};
@@ -28,7 +27,6 @@ pub(super) struct Scratch {
     pub siblings: Vec<Sibling>,
     path: Vec<&'static str>,
     sets: [TextSet; 2],
-    pub techniques: Techniques,
 }
 
 #[derive(Debug)]
@@ -38,7 +36,6 @@ pub(super) struct Event<'o> {
     errors: &'o mut String,
     path: &'o mut Vec<&'static str>,
     sets: &'o mut [TextSet; 2],
-    pub techniques: &'o mut Techniques,
 }
 
 impl<'o> Deref for Event<'o> {
@@ -64,16 +61,14 @@ pub(super) struct Object(OpenContainer);
 impl<'o> Event<'o> {
     pub fn new(out: &'o mut Vec<u8>, scratch: &'o mut Scratch) -> Self {
         scratch.related.clear();
-        scratch.used.clear();
         scratch.errors.clear();
         scratch.path.clear();
         Self {
-            writer: Writer { json: Json::new(out, &mut scratch.siblings), used: &mut scratch.used },
+            writer: Writer::new(Json::new(out, &mut scratch.siblings), &mut scratch.used),
             related: &mut scratch.related,
             errors: &mut scratch.errors,
             path: &mut scratch.path,
             sets: &mut scratch.sets,
-            techniques: &mut scratch.techniques,
         }
     }
 
@@ -107,7 +102,7 @@ impl<'o> Event<'o> {
     /// The value does not fit the type of the field: it stays in the record, as text, and `error.message` names the
     /// field.
     fn mismatch(&mut self, name: &str, value: Value<'_>, expected: &str) {
-        self.used.mismatch(value);
+        self.mark_mismatched(value);
         self.add_error(name, expected);
     }
 
@@ -198,7 +193,7 @@ impl<'o> Event<'o> {
             Date::Missing => false,
             Date::At(_) if raw.ends_with('Z') && raw.as_bytes().get(10) == Some(&b'T') => {
                 self.json.escaped(name, text);
-                self.used.mark(value);
+                self.mark(value);
                 true
             }
             Date::At(time) => {
@@ -234,7 +229,7 @@ impl<'o> Event<'o> {
         let is_same =
             |text| Address::of(text).is_some_and(|address| !address.is_unspecified() && address.as_escaped() == text);
         if value.escaped().is_some_and(is_same) {
-            self.used.mark(value);
+            self.mark(value);
         }
     }
 
@@ -285,26 +280,6 @@ impl<'o> Event<'o> {
         if let Some((_, text)) = value.escaped().and_then(hash) {
             self.related.hash.add_lower_case(text);
         }
-    }
-
-    /// Writes `event.reason`: the descriptions of the indicators that were read.
-    pub fn reasons(&mut self) {
-        let Self { writer: Writer { json, .. }, techniques, .. } = self;
-        let mut descriptions = techniques.descriptions.iter();
-        let Some(first) = descriptions.next() else { return };
-        json.name("reason");
-        json.raw(b"\"");
-        json.raw(first.raw().as_bytes());
-        for text in descriptions {
-            json.raw(b"; ");
-            json.raw(text.raw().as_bytes());
-        }
-        json.raw(b"\"");
-    }
-
-    /// Writes the tactics and techniques that were read into the open `threat` object.
-    pub fn write_techniques(&mut self) {
-        self.techniques.write(&mut self.writer.json);
     }
 
     /// Writes `related` and `error.message`.

@@ -1,17 +1,19 @@
 //! `threat.tactic.*`, `threat.technique.*` and `event.reason`, from the indicators of a threat or an alert.
 
-use s1_forwarder_record::{Cursor, Escaped, Value};
+use s1_forwarder_record::Escaped;
 
 use crate::common::attack::{self, Technique, is_tactic_id};
 use crate::common::placeholder::is_placeholder;
 use crate::common::text_set::TextSet;
 use crate::json::Json;
+use crate::streams::threat::{Indication, ThreatParts};
+use crate::streams::unified_alert::UnifiedParts;
 
 /// Tactics and techniques of the indicators, without duplicates, in order of appearance. The lists of ids, names and
 /// references of an event match by position; what has no id comes last.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Techniques {
-    pub descriptions: TextSet,
+    descriptions: TextSet,
     tactic_ids: TextSet,
     tactics: TextSet,
     /// Names of tactics without an id.
@@ -25,16 +27,22 @@ pub(super) struct Techniques {
 }
 
 impl Techniques {
-    /// Reads the indicators of a threat in one pass.
-    pub fn read(&mut self, indicators: Value<'_>) {
+    pub fn read(&mut self, threat: &ThreatParts<'_>) {
         self.clear();
-        Cursor::new(indicators).each_element(|cursor| {
-            cursor.each_entry(|cursor, key| match key {
-                "description" => self.descriptions.add_value(cursor.value()),
-                "tactics" => cursor.each_element(|cursor| self.read_tactic(cursor)),
-                _ => drop(cursor.value()),
-            });
+        threat.each_indication(|indication| match indication {
+            Indication::Description(text) => self.descriptions.add_value(text),
+            Indication::Tactic(name) => self.add_tactic(name, None),
+            Indication::Technique(attack) => self.add(attack.technique, None),
+            Indication::TacticEnd => {}
         });
+    }
+
+    pub fn read_attacks(&mut self, alert: &UnifiedParts<'_>) {
+        self.clear();
+        for attack in alert.attacks() {
+            self.add_tactic(attack.tactic, attack.tactic_id);
+            self.add(attack.technique, attack.technique_name);
+        }
     }
 
     fn clear(&mut self) {
@@ -45,15 +53,18 @@ impl Techniques {
         }
     }
 
-    /// Reads the indicators of a unified alert, which contain ids and names.
-    pub fn read_attacks(&mut self, indicators: Value<'_>) {
-        self.clear();
-        for attack in indicators.elements().flat_map(|indicator| indicator.get("attacks").elements()) {
-            let tactic = attack.get("tactic");
-            let technique = attack.get("technique");
-            self.add_tactic(tactic.get("name").escaped(), tactic.get("uid").escaped());
-            self.add(technique.get("uid").escaped(), technique.get("name").escaped());
+    /// Writes `event.reason`: the descriptions.
+    pub fn write_reason(&self, json: &mut Json<'_>) {
+        let mut descriptions = self.descriptions.iter();
+        let Some(first) = descriptions.next() else { return };
+        json.name("reason");
+        json.raw(b"\"");
+        json.raw(first.raw().as_bytes());
+        for text in descriptions {
+            json.raw(b"; ");
+            json.raw(text.raw().as_bytes());
         }
+        json.raw(b"\"");
     }
 
     /// Writes the tactics and techniques that were read into the open `threat` object.
@@ -75,23 +86,6 @@ impl Techniques {
         self.sub_names.write(json, "name");
         json.close(sub);
         json.close(open);
-    }
-
-    fn read_tactic(&mut self, cursor: &mut Cursor<'_>) {
-        cursor.each_entry(|cursor, key| match key {
-            "name" => self.add_tactic(cursor.value().escaped(), None),
-            "techniques" => cursor.each_element(|cursor| {
-                let mut name = None;
-                cursor.each_entry(|cursor, key| {
-                    let value = cursor.value();
-                    if key == "name" {
-                        name = value.escaped();
-                    }
-                });
-                self.add(name, None);
-            }),
-            _ => drop(cursor.value()),
-        });
     }
 
     /// Adds a tactic with ATT&CK's name and id. The id as received is used for a tactic that ATT&CK added later.

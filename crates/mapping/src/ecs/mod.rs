@@ -38,17 +38,23 @@ use s1_forwarder_record::{Identity, Scope, Stream, Timestamp};
 
 use self::common_fields::CommonFields;
 use self::event::{Event, Scratch};
+use self::mitre::Techniques;
 use super::json::Json;
 use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
-use crate::common::classification::CATEGORIES;
-use crate::common::enrichment::Enrichment;
+use crate::common::classification::{CATEGORIES, OUTCOMES, event_outcome};
+use crate::common::dns::RECORD_TYPES;
+use crate::common::event_kind::{EVENT_KINDS, EventKind};
 use crate::common::known::Known;
-use crate::common::os::OS_TYPES;
+use crate::common::os::{ARCHITECTURES, OS_TYPES};
+use crate::common::severity::{CONFIDENCES, SEVERITIES};
 use crate::copy::KeyCase;
 use crate::drift::places;
 use crate::keys::{Keys, Places, Seen};
 use crate::labels::Labels;
+use crate::parts::{DIRECTIONS, INDICATORS};
 use crate::record::{Fields, Record};
+use crate::streams::activity::{DEVICE_EVENTS, SWITCHES};
+use crate::streams::enrichment::Enrichment;
 use crate::words::PrintedWords;
 
 /// The name with the version, for the Kafka header.
@@ -72,6 +78,8 @@ pub(super) struct Ecs {
     known: &'static Places,
     seen: Seen,
     scratch: Scratch,
+    /// Reused for the next event.
+    techniques: Techniques,
 }
 
 impl Ecs {
@@ -87,6 +95,7 @@ impl Ecs {
             known: places(origin.stream, KeyCase::Snake),
             seen: Seen::default(),
             scratch: Scratch::default(),
+            techniques: Techniques::default(),
         }
     }
 }
@@ -122,13 +131,14 @@ impl SchemaMapper for Ecs {
         let mut unknown_activity = false;
         match &record.fields {
             Fields::Threat(threat) => {
-                threat::map(&mut event, &common, threat, enrichment.and_then(Enrichment::read));
+                threat::map(&mut event, &common, threat, enrichment.and_then(Enrichment::read), &mut self.techniques);
             }
-            Fields::Activity(activity) => unknown_activity = activity::map(&mut event, &common, activity),
+            Fields::Activity(activity, data) => unknown_activity = activity::map(&mut event, &common, activity, data),
+            Fields::RuleHit(activity, hit) => unknown_activity = rule_hit::map(&mut event, &common, activity, hit),
             Fields::Agent(agent) => agent::map(&mut event, &common, agent),
             Fields::Alert(alert) => alert::map(&mut event, &common, alert),
             Fields::Group(group) => group::map(&mut event, &common, group),
-            Fields::UnifiedAlert(alert) => unified_alert::map(&mut event, &common, alert),
+            Fields::UnifiedAlert(alert) => unified_alert::map(&mut event, &common, alert, &mut self.techniques),
             Fields::Vulnerability(finding) => {
                 vulnerability::map(&mut event, &common, finding, &content_version(received));
             }
@@ -192,10 +202,33 @@ impl SchemaMapper for Ecs {
 
 /// For the manual.
 pub(super) fn word_tables() -> Vec<PrintedWords> {
-    let mut tables: Vec<PrintedWords> = [&OS_TYPES, &threat::CONFIDENCE, &network::TRANSPORTS, &detection::DIRECTIONS]
-        .map(|words| words.print(|word| (*word).to_owned()))
-        .into();
+    let words = [
+        &OS_TYPES,
+        &ARCHITECTURES,
+        &threat::CONFIDENCE,
+        &network::TRANSPORTS,
+        &RECORD_TYPES,
+        &activity_user::ATTRIBUTES,
+    ];
+    let mut tables: Vec<PrintedWords> = words.map(|words| words.print(|word| (*word).to_owned())).into();
+    tables.push(DIRECTIONS.print(|direction| network::ecs_direction(*direction).to_owned()));
+    tables.push(SEVERITIES.print(|severity| severity.score().to_owned()));
+    tables.push(CONFIDENCES.print(|severity| format!("{} (confidence)", severity.score())));
+    tables.push(
+        SWITCHES.print(|is_on| if *is_on { "21 (switched on)" } else { "by the type (switched off)" }.to_owned()),
+    );
+    tables.push(OUTCOMES.print(|outcome| match event_outcome(Some(*outcome), false) {
+        "unknown" => "unknown, failure if an action failed".to_owned(),
+        word => word.to_owned(),
+    }));
     tables.push(CATEGORIES.print(|categories| categories.join(", ")));
+    tables.push(EVENT_KINDS.print(EventKind::print));
+    tables.push(
+        DEVICE_EVENTS.print(|is_connected| if *is_connected { "start (device)" } else { "end (device)" }.to_owned()),
+    );
+    tables.push(INDICATORS.print(|kind| detection::indicator_type(*kind).to_owned()));
+    tables.push(detection::SIGNATURES.print(bool::to_string));
+    tables.push(activity_data::EXCLUSIONS.print(activity_data::Excluded::field));
     tables
 }
 

@@ -4,6 +4,7 @@ use s1_forwarder_record::Value;
 
 use super::event::{Event, is_placeholder};
 use crate::common::word::Word;
+use crate::parts::Direction;
 use crate::words::Words;
 
 /// By number at IANA.
@@ -49,5 +50,18 @@ pub(super) fn transport(event: &mut Event<'_>, protocol: Value<'_>) {
     event.json.word("iana_number", text.raw());
     if let Some(name) = TRANSPORTS.find(text.raw()) {
         event.json.word("transport", name);
+    }
+}
+
+pub(super) fn direction(event: &mut Event<'_>, direction: Option<Direction>) {
+    if let Some(direction) = direction {
+        event.json.word("direction", ecs_direction(direction));
+    }
+}
+
+pub(super) fn ecs_direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Inbound => "ingress",
+        Direction::Outbound => "egress",
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn write(event: &mut Event<'_>, event_type: Value<'_>, registry: &Reg
     if let Some(text) = received
         && write_path(event, text, of_value)
     {
-        event.used.mark(registry.longest_path());
+        event.mark(registry.longest_path());
     }
     let data = event.open("data");
     if let Some(text) = set(registry.data) {
@@ -25,7 +25,7 @@ pub(super) fn write(event: &mut Event<'_>, event_type: Value<'_>, registry: &Reg
         let list = event.json.open_list("strings");
         event.json.element(text);
         event.json.close(list);
-        event.used.mark(registry.data);
+        event.mark(registry.data);
     }
     event.close(data);
     event.close(open);

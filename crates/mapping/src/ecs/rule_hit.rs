@@ -1,7 +1,6 @@
 //! Hits of custom rules in the activity log. They are mapped as the alert is, whatever the number of their type.
 
 use s1_forwarder_record::activity::{Activity, RuleHit};
-use s1_forwarder_record::block::read_inside;
 
 use super::activity_event::{self, Tail};
 use super::common_fields::CommonFields;
@@ -12,17 +11,22 @@ use crate::common::placeholder::first_scalar;
 use crate::common::threat::{ALERT_PAGE, alert_page_id};
 use crate::streams::rule_hit::HitParts;
 
-pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &Activity<'_>) {
-    let hit = read_inside::<Activity<'_>, RuleHit<'_>>(activity.data.raw()).unwrap_or_default();
-    let parts = HitParts::of(activity, &hit);
-    let HitParts { detection, .. } = &parts;
+/// Returns true if the type is not in the table.
+pub(super) fn map(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    activity: &Activity<'_>,
+    hit: &RuleHit<'_>,
+) -> bool {
+    let parts = HitParts::of(activity, hit);
+    let HitParts { entry, detection, .. } = &parts;
     let [version, _] = detection.endpoint.agent_versions;
-    activity_event::head(event, common, activity, version);
+    activity_event::head(event, common, entry, version);
     let open = event.open("event");
     detection.matched.classify(event);
     event.date("start", parts.detected);
-    activity_event::fields(event, common, activity, detection.severity);
-    if activity.threat_id.is_empty()
+    activity_event::fields(event, common, entry, detection.severity);
+    if entry.threat_id.is_empty()
         && let Some(id) = alert_page_id(detection.alert_id)
     {
         event.url(&[common.console_host, ALERT_PAGE, id.raw()]);
@@ -34,10 +38,11 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, activity: &A
     let keys = JoinKeys {
         agent_uuid: first_scalar(detection.endpoint.agent_uuids),
         alert_id: detection.alert_id,
-        threat_id: activity.threat_id,
+        threat_id: entry.threat_id,
         storyline: detection.storyline,
         ..JoinKeys::default()
     };
     let tail = Tail { owner: &owner, severity: detection.severity, keys, is_system: false };
-    activity_event::tail(event, common, activity, &tail, &hit);
+    activity_event::tail(event, common, activity, &tail, hit);
+    entry.is_unknown()
 }

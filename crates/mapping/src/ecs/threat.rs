@@ -5,16 +5,17 @@ use s1_forwarder_record::{Escaped, Value};
 
 use super::common_fields::CommonFields;
 use super::event::{Event, is_placeholder, is_set};
+use super::mitre::Techniques;
 use super::vendor::{self, JoinKeys};
 use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
-use crate::common::classification;
-use crate::common::enrichment::Enrichment;
+use crate::common::classification::{OUTCOMES, categories, event_outcome};
 use crate::common::placeholder::first_scalar;
 use crate::common::threat::{file_name, file_size};
 use crate::common::word::Word;
 use crate::copy::KeyCase;
-use crate::parts::{DetectedFile, DetectedProcess, Engines, engine_key};
+use crate::parts::{DetectedFile, DetectedProcess, Engines};
+use crate::streams::enrichment::Enrichment;
 use crate::streams::threat::ThreatParts;
 use crate::words::Words;
 
@@ -48,14 +49,16 @@ pub(super) fn map(
     common: &CommonFields<'_>,
     threat: &Threat<'_>,
     enrichment: Option<Enrichment>,
+    techniques: &mut Techniques,
 ) {
     let parts = ThreatParts::of(threat);
+    techniques.read(&parts);
     let endpoint = &parts.endpoint;
     event.head(common, parts.times(), endpoint.agent_versions);
     event.sentence("message", &parts.message());
-    event_object(event, common, &parts);
+    event_object(event, common, &parts, techniques);
     rule(event, parts.engines);
-    threat_object(event, &parts);
+    threat_object(event, &parts, techniques);
     file_and_process(event, &parts);
     user_object(event, &parts);
     if let Some(origin) = parts.process.origin {
@@ -107,9 +110,10 @@ fn vendor_object(
     engines(event, parts.engines);
     organization::agent_and_site(event, parts.endpoint.agent_id, owner);
     // An id that is no id would repeat the name of the one above.
-    let original = event.used.left(parts.record_id);
-    event.json.value("original_id", original, KeyCase::Snake);
-    event.used.mark(parts.record_id);
+    if !is_set(parts.record_id) {
+        event.json.value("original_id", parts.record_id, KeyCase::Snake);
+    }
+    event.mark(parts.record_id);
     event.remaining(threat, KeyCase::Snake, RESERVED);
     if let Some(enrichment) = enrichment {
         enrichment.write(event, &repeated_ids(parts));
@@ -128,11 +132,12 @@ fn repeated_ids(parts: &ThreatParts<'_>) -> Vec<String> {
     all.filter_map(|id| id.text().map(|id| id.into_owned())).collect()
 }
 
-fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &ThreatParts<'_>) {
+fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &ThreatParts<'_>, techniques: &Techniques) {
     let mitigation = Word::of_value(parts.mitigation.status);
+    let outcome = OUTCOMES.find(mitigation.as_str());
     let open = event.open("event");
     event.json.word("kind", "alert");
-    event.words("category", categories(parts));
+    event.words("category", all_categories(parts));
     event.words("type", ["info"]);
     if !mitigation.as_str().is_empty() {
         event.json.name("action");
@@ -140,23 +145,22 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Threat
         event.json.raw(mitigation.hyphenated().as_str().as_bytes());
         event.json.raw(b"\"");
     }
-    event.json.word("outcome", classification::outcome(mitigation.as_str(), parts.mitigation.has_failed));
+    event.json.word("outcome", event_outcome(outcome, parts.mitigation.has_failed == Some(true)));
     event.severity(parts.severity);
     event.optional("id", parts.id.escaped());
     event.threat_url(common, parts.id);
-    event.used.mark(parts.id);
+    event.mark(parts.id);
     event.date("created", parts.created);
     event.date("start", parts.identified);
-    event.techniques.read(parts.indicators);
-    event.reasons();
+    techniques.write_reason(&mut event.json);
     event.provenance(common);
     event.close(open);
 }
 
 /// A file that was found without being run is `file`; another detection that names a process is `process`. A threat
 /// from another host is an intrusion.
-fn categories(parts: &ThreatParts<'_>) -> impl Iterator<Item = &'static str> {
-    let class = classification::categories(parts.classification);
+fn all_categories(parts: &ThreatParts<'_>) -> impl Iterator<Item = &'static str> {
+    let class = categories(parts.classification);
     let is_static = Word::is(parts.detection_type, "static");
     let subject = if is_static && parts.file.is_named() {
         Some("file")
@@ -172,11 +176,11 @@ fn categories(parts: &ThreatParts<'_>) -> impl Iterator<Item = &'static str> {
 
 /// Writes the first engine.
 fn rule(event: &mut Event<'_>, engines: Engines<'_>) {
-    let engine = engines.detected.elements().next().unwrap_or_default();
+    let engine = engines.detected().next().unwrap_or_default();
     let title = engines.titles.elements().next().unwrap_or_default();
     let open = event.open("rule");
-    event.optional("name", first_scalar([engine.get("title"), title]).escaped());
-    event.optional("ruleset", engine_key(engine).escaped());
+    event.optional("name", first_scalar([engine.title, title]).escaped());
+    event.optional("ruleset", engine.key.escaped());
     event.close(open);
 }
 
@@ -185,19 +189,16 @@ fn engines(event: &mut Event<'_>, engines: Engines<'_>) {
     event.json.value("engines", engines.titles, KeyCase::Snake);
     let open = event.json.open("detection");
     let list = event.json.open_list("engines");
-    for engine in engines.detected.elements() {
-        if let Some(key) = engine_key(engine).escaped() {
-            event.json.element(key);
-        }
-    }
+    let keys = engines.detected().filter_map(|engine| engine.key.escaped());
+    keys.for_each(|key| event.json.element(key));
     event.json.close(list);
     event.json.close(open);
 }
 
 /// Writes the techniques, and the file as the indicator.
-fn threat_object(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
+fn threat_object(event: &mut Event<'_>, parts: &ThreatParts<'_>, techniques: &Techniques) {
     let open = event.open("threat");
-    event.write_techniques();
+    techniques.write(&mut event.json);
     let indicator = event.open("indicator");
     if !parts.file.is_fileless && parts.process.origin.is_none() {
         event.json.word("type", "file");
@@ -234,7 +235,7 @@ fn file_fields(event: &mut Event<'_>, file: &DetectedFile<'_>) {
             event.json.lower_case("extension", plain);
             let is_lower_case = plain.raw().bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
             if plain == text && is_lower_case {
-                event.used.mark(file.extension);
+                event.mark(file.extension);
             }
         }
     } else {
@@ -264,7 +265,7 @@ fn file_and_process(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     if let Some(name) = process.without_file(file) {
         event.json.escaped("name", name);
         if process.originator.escaped() == Some(name) {
-            event.used.mark(process.originator);
+            event.mark(process.originator);
         } else {
             parent(event, process);
         }
@@ -289,12 +290,14 @@ fn parent(event: &mut Event<'_>, process: &DetectedProcess<'_>) {
     }
 }
 
+/// Words for a file without a signature. The others begin with `Signed`.
+const UNSIGNED: [&str; 3] = ["notsigned", "not_signed", "unsigned"];
+
 /// Writes `code_signature`. For a file without a signature, `valid` is left out.
 fn signature(event: &mut Event<'_>, file: &DetectedFile<'_>) {
     let exists = match Word::of_value(file.verification).as_str() {
         word if word.starts_with("signed") => Some(true),
-        "notsigned" | "not_signed" | "unsigned" => Some(false),
-        _ => None,
+        word => UNSIGNED.contains(&word).then_some(false),
     };
     let open = event.open("code_signature");
     if let Some(exists) = exists {

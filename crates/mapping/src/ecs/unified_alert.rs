@@ -6,31 +6,38 @@ use s1_forwarder_record::unified_alert::UnifiedAlert;
 use super::command_line;
 use super::common_fields::CommonFields;
 use super::event::{Event, is_placeholder, is_set};
+use super::mitre::Techniques;
 use super::vendor::{self, JoinKeys};
 use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
-use crate::common::classification;
+use crate::common::classification::{OUTCOMES, event_outcome, known_categories};
 use crate::common::placeholder::first_scalar;
 use crate::common::severity::Severity;
-use crate::common::threat::{file_size, time};
+use crate::common::threat::{file_size, timestamp};
 use crate::common::word::Word;
-use crate::streams::unified_alert::{AlertedFile, Attacker, UnifiedParts};
+use crate::streams::unified_alert::{AlertedFile, Attacker, Observed, UnifiedParts};
 
 /// Names of the vendor object that do not come from keys of the record.
 const RESERVED: &[&str] = &["severity", "original_severity", "site"];
 
-pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &UnifiedAlert<'_>) {
+pub(super) fn map(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    alert: &UnifiedAlert<'_>,
+    techniques: &mut Techniques,
+) {
     let parts = UnifiedParts::of(alert);
+    techniques.read_attacks(&parts);
     let owner = &parts.endpoint.owner;
     let severity = parts.known_severity().unwrap_or(Severity::Informational);
-    event.used.mark(parts.severity);
+    event.mark(parts.severity);
     head(event, common, &parts);
     event.sentence("message", &parts.message());
     event_object(event, common, &parts, severity);
     rule(event, &parts);
     let open = event.open("threat");
-    event.write_techniques();
+    techniques.write(&mut event.json);
     event.close(open);
     process(event, &parts);
     file(event, &parts.file);
@@ -98,7 +105,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
         "" => event.json.word("action", "unified-alert-raised"),
         word => event.json.word("action", &format!("unified-alert-{}", word.replace('_', "-"))),
     }
-    event.json.word("outcome", classification::outcome(result.as_str(), None));
+    event.json.word("outcome", event_outcome(OUTCOMES.find(result.as_str()), false));
     event.severity(severity);
     event.text("id", parts.id);
     if event.text("url", parts.link).is_none()
@@ -107,15 +114,14 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
         event.url(&[common.console_host, "/incidents/unified-alerts?alertId=", id.raw()]);
     }
     event.date("created", parts.created);
-    let start = time(parts.first_seen);
+    let start = timestamp(parts.first_seen);
     event.date("start", parts.first_seen);
-    if !matches!((start, time(parts.last_seen)), (Some(start), Some(end)) if end < start) {
+    if !matches!((start, timestamp(parts.last_seen)), (Some(start), Some(end)) if end < start) {
         event.date("end", parts.last_seen);
     }
     if parts.description.escaped().is_some_and(|text| !text.is("not available")) {
         event.text("reason", parts.description);
     }
-    event.techniques.read_attacks(parts.indicators);
     event.provenance(common);
     if event.optional("provider", parts.vendor.escaped()).is_none() {
         event.json.word("provider", "SentinelOne");
@@ -130,7 +136,7 @@ const ON_ENDPOINTS: [&str; 5] = ["hacktool", "interactive_shell", "remote_shell"
 fn categories(parts: &UnifiedParts<'_>) -> impl Iterator<Item = &'static str> {
     let class = Word::of_value(parts.classification);
     let is_possible = !ON_ENDPOINTS.contains(&class.as_str()) || attacks(parts, "endpoint");
-    let known = classification::known_categories(parts.classification);
+    let known = known_categories(parts.classification);
     let categories = if is_possible { known } else { None }.unwrap_or(&["intrusion_detection"]);
     let surfaces = [
         ("iam", known.is_none() && attacks(parts, "identity")),
@@ -225,7 +231,7 @@ fn user_object(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
             account.without_domain().write(event);
             event.text("domain", target.domain);
             if account.domain.is_none() {
-                event.used.mark(target.name);
+                event.mark(target.name);
             }
         } else {
             user::name_and_domain(event, target.name);
@@ -295,29 +301,23 @@ fn host(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
 
 /// Adds values that analysts search by: other assets, the assignee, and the observables.
 fn related(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
-    let [current, detected] = parts.asset.all;
-    for asset in current.elements() {
-        if let Some(name) = asset.get("name").escaped() {
+    for asset in parts.assets() {
+        if let Some(name) = asset.name.escaped() {
             event.related.add_host(name);
         }
     }
-    for asset in detected.elements() {
-        for key in ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses", "consoleIpAddress"] {
-            event.addresses("ip", asset.get("asset").get(key), drop);
-        }
+    for address in parts.detected_addresses() {
+        event.addresses("ip", address, drop);
     }
     for name in [parts.assignee.full_name, parts.assignee.email] {
         event.related.user.add_value(name);
     }
-    for observable in parts.observables.elements() {
-        let value = observable.get("value");
-        match Word::of_value(observable.get("type")).as_str() {
-            "ip" | "ip_address" => event.addresses("ip", value, drop),
-            "hostname" => value.escaped().into_iter().for_each(|name| event.related.add_host(name)),
-            "username" | "email_address" => user::related(event, value),
-            "file_hash" if is_set(value) => {
-                value.escaped().into_iter().for_each(|text| event.related.hash.add_lower_case(text));
-            }
+    for (kind, value) in parts.observables() {
+        match (kind, value.escaped()) {
+            (Observed::Address, _) => event.addresses("ip", value, drop),
+            (Observed::Host, Some(name)) => event.related.add_host(name),
+            (Observed::User | Observed::Email, _) => user::related(event, value),
+            (Observed::Hash, Some(text)) if is_set(value) => event.related.hash.add_lower_case(text),
             _ => {}
         }
     }

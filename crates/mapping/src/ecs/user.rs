@@ -45,7 +45,7 @@ pub(super) fn name_and_domain(event: &mut Event<'_>, value: Value<'_>) -> bool {
     let Some(account) = Account::of(value) else { return false };
     account.write(event);
     if value.escaped() == Some(account.name) {
-        event.used.mark(value);
+        event.mark(value);
     }
     true
 }

@@ -14,7 +14,7 @@ pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>) {
     if let Some(text) = container.image.escaped().filter(|text| !is_placeholder(*text)) {
         write_image(event, text);
         if text.raw() == Image::of(text.raw()).name {
-            event.used.mark(container.image);
+            event.mark(container.image);
         }
     }
     write_labels(event, container.labels);

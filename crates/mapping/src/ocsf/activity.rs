@@ -1,103 +1,81 @@
 //! Maps `/activities`. The number of the type says what happened; the keys of `data` say what it is about.
 
 use s1_forwarder_record::activity::{Activity, ActivityData};
-use s1_forwarder_record::block::read_inside;
-use s1_forwarder_record::{Escaped, Kind, Value};
+use s1_forwarder_record::{Escaped, Value};
 
 use super::activity_class::Plan;
 use super::activity_end::finish;
 use super::activity_parts::{CONSOLE, app, connection, peripheral, scan};
-use super::activity_values::{actor_name, other, target_name};
 use super::class::{
     ACCOUNT_CHANGE, APPLICATION_LIFECYCLE, AUTHENTICATION, DETECTION_FINDING, ENTITY_MANAGEMENT,
     FILE_REMEDIATION_ACTIVITY, NETWORK_ACTIVITY, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, SCAN_ACTIVITY, USER_ACCESS,
 };
-use super::device;
-use super::entity::Entity;
 use super::event::{Event, Profile, is_email_value};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware};
 use super::metadata::{Common, Metadata};
 use super::observables::ObservableType;
-use super::rule_hit;
 use super::user::{UserType, mark_account};
+use super::{device, entity};
 use crate::common::account::{Account, display_name, is_administrator};
-use crate::common::activity_class::{Class, SERVICE_USERS, classify, is_unknown, number, reason};
-use crate::common::activity_users::Users;
+use crate::common::hash::hash;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
-use crate::common::remote_origin;
 use crate::parts::Endpoint;
-use crate::streams::activity::{endpoint, is_by_agent};
-use crate::streams::rule_hit::is_hit;
+use crate::streams::activity::{ActivityClass, ActivityParts, Entity, ReportedFile, SERVICE_USERS, Users};
 
 /// Returns true if the type is not in the table.
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activity<'_>) -> bool {
-    let number = number(activity);
-    let data = match activity.data.kind() {
-        Kind::Object => read_inside::<Activity<'_>, ActivityData<'_>>(activity.data.raw()).unwrap_or_default(),
-        _ => ActivityData::default(),
-    };
-    if is_hit(number, &data) {
-        rule_hit::map(event, common, activity);
-        return is_unknown(number);
-    }
-    let class = classify(number, activity, &data);
-    let plan = Plan::of(&class, activity, &data);
-    let name = match number {
+pub(super) fn map(
+    event: &mut Event<'_>,
+    common: &Common<'_>,
+    activity: &Activity<'_>,
+    data: &ActivityData<'_>,
+) -> bool {
+    let parts = ActivityParts::of(activity, data);
+    let class = ActivityClass::of(&parts);
+    let user = ConsoleUser::of(&parts, &class);
+    let plan = Plan::of(&class, &parts, &user.users);
+    let entry = &parts.entry;
+    let name = match entry.number {
         Some(number) if class.action.is_empty() => format!("activity-{number}"),
         _ => class.action.to_owned(),
     };
     event.begin(plan.class, plan.activity, &name);
-    let mut metadata = Metadata {
-        record_id: activity.id,
-        logged: activity.created_at,
-        modified: activity.updated_at,
-        correlation: first_scalar([activity.threat_id, data.alert_id]),
-        event_code: activity.activity_type,
-        tenant: activity.account_id,
-        ..Metadata::default()
-    };
-    metadata.time(event, [activity.created_at, activity.updated_at]);
+    let mut metadata = Metadata::of_entry(entry, first_scalar([entry.threat_id, parts.alert_id()]));
+    metadata.time(event, [entry.created, entry.updated]);
     event.severity(class.severity);
-    event.text("message", activity.primary_description);
-    states(event, &plan, activity, &data);
-    let user = ConsoleUser::of(activity, &data, &class);
-    actor(event, &data, &user);
+    event.text("message", entry.message);
+    states(event, &plan, &parts);
+    actor(event, &parts, &user);
     if [&AUTHENTICATION, &ACCOUNT_CHANGE, &USER_ACCESS, &ENTITY_MANAGEMENT]
         .into_iter()
         .any(|known| known.is(plan.class))
-        && !is_by_agent(activity)
+        && !parts.is_by_agent()
     {
-        source(event, &data);
+        source(event, parts.address());
     }
-    device(event, activity, &data);
-    body(event, common, &plan, &class, activity, &data, &user);
+    device(event, &parts);
+    body(event, common, &plan, &class, &parts, &user);
     disposition(event, &plan);
     event.tail(common, &metadata);
-    finish(event, activity, &metadata, &data);
+    finish(event, activity, data);
     class.is_unknown
 }
 
 /// Status, the reason of a failure, and comments.
-fn states(event: &mut Event<'_>, plan: &Plan, activity: &Activity<'_>, data: &ActivityData<'_>) {
+fn states(event: &mut Event<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
     let status = plan.status.unwrap_or(0);
     if status == 99 {
-        match data.global_status.escaped().filter(|text| !is_placeholder(*text)) {
-            Some(word) => event.status(99, &word.decode()),
-            None => event.status(99, "Sent"),
-        }
+        let word = parts.global_status().escaped().filter(|text| !is_placeholder(*text));
+        event.other("status", word.unwrap_or(Escaped::plain("Sent")));
     } else {
-        event.status(status, "");
+        event.status(status);
     }
     // The states of findings are no failures.
-    if status == 2
-        && !plan.class.is(&DETECTION_FINDING)
-        && event.text("status_detail", reason(activity, data, true)).is_none()
-    {
-        event.text("status_detail", activity.secondary_description);
+    if status == 2 && !plan.class.is(&DETECTION_FINDING) {
+        event.first("status_detail", [parts.reason(true), parts.details()]);
     }
     if plan.class.is(&ENTITY_MANAGEMENT) || plan.class.is(&DETECTION_FINDING) {
-        event.text("comment", activity.comments);
+        event.text("comment", parts.comments());
     }
 }
 
@@ -110,40 +88,36 @@ struct ConsoleUser<'a> {
 }
 
 impl<'a> ConsoleUser<'a> {
-    fn of(activity: &Activity<'a>, data: &ActivityData<'a>, class: &Class) -> Self {
+    fn of(parts: &ActivityParts<'_, 'a>, class: &ActivityClass) -> Self {
+        let users = Users::of(parts, class);
         // The names in a hit are those of the rule's owner.
-        let account = if class.is_rule_alert { None } else { Account::of(actor_name(data)) };
-        let users = Users::of(activity, data, class);
-        let is_set = is_set(activity.user_id) || account.is_some();
+        let account = if class.is_rule_alert { None } else { Account::of(users.actor_name()) };
+        let is_set = is_set(users.id) || account.is_some();
         // If another user was changed, or a role, the role is not that of the user who acted.
-        let role = if users.is_other { Value::default() } else { data.role };
+        let role = if users.is_other { Value::default() } else { users.role };
         Self { account, is_set, kind: user_type(role), users }
     }
 
-    /// Writes the user with the values that `data` has of it.
-    fn write(&self, event: &mut Event<'_>, name: &str, data: &ActivityData<'_>) {
-        let open = event.open(name);
-        let Users { by_user, actor_id, described, .. } = self.users;
-        event.optional("uid", actor_id.escaped().or(described.id));
+    /// Writes the open user object with the values that the record has of the user, with `full_name` if there is one.
+    fn write(&self, event: &mut Event<'_>, full_name: Value<'_>) {
+        let users = &self.users;
+        event.optional("uid", users.actor_id.escaped().or(users.described.id));
         match self.account {
             Some(account) => event.account(account, self.kind),
             None => event.user_type(self.kind),
         }
-        let given = if by_user { Value::default() } else { event.used.left(data.full_name) };
-        if event.optional("full_name", given.escaped()).is_none() {
-            event.optional("full_name", display_name(actor_name(data)));
+        if event.optional("full_name", full_name.escaped()).is_none() {
+            event.optional("full_name", display_name(users.actor_name()));
         }
         // An e-mail address is a name as well.
-        let email = [actor_name(data), if by_user { Value::default() } else { data.email }]
-            .into_iter()
-            .find(|value| is_email_value(*value));
+        let email = if users.has_by_user { Value::default() } else { users.email };
+        let email = [users.actor_name(), email].into_iter().find(|value| is_email_value(*value));
         if !event.email("email_addr", email.unwrap_or_default().kept())
-            && let Some(email) = described.email
+            && let Some(email) = users.described.email
         {
             event.json.escaped("email_addr", email);
             event.observe(ObservableType::EmailAddress, "email_addr", email);
         }
-        event.close(open);
     }
 }
 
@@ -152,22 +126,20 @@ fn user_type(role: Value<'_>) -> UserType {
     if !is_set(role) || is_administrator(role) { UserType::Admin } else { UserType::User }
 }
 
-fn actor(event: &mut Event<'_>, data: &ActivityData<'_>, user: &ConsoleUser<'_>) {
-    let origin = remote_origin::RemoteOrigin::of(data.file_display_name).and_then(|origin| origin.user);
-    let logged_in = Account::of(data.last_logged_in_user_name);
+fn actor(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>, user: &ConsoleUser<'_>) {
+    let users = &user.users;
+    let origin = parts.file().origin.and_then(|origin| origin.user);
     let open = event.open_actor();
     if user.is_set {
-        user.write(event, "user", data);
-        if is_set(user.users.actor_id) {
-            event.used.mark(user.users.actor_id);
-        }
-        if !user.users.by_user && is_set(data.full_name) {
-            event.used.mark(data.full_name);
-        }
-    } else if let Some(account) = origin.or(logged_in) {
+        let full_name = if users.has_by_user { Value::default() } else { users.full_name };
+        let object = event.open("user");
+        user.write(event, full_name);
+        event.close(object);
+        event.mark_set([users.actor_id, full_name]);
+    } else if let Some(account) = origin.or(Account::of(users.logged_in)) {
         event.user("user", account, UserType::User);
         if origin.is_none() {
-            mark_account(event, data.last_logged_in_user_name);
+            mark_account(event, users.logged_in);
         }
     } else {
         event.json.word("app_name", "SentinelOne");
@@ -176,177 +148,150 @@ fn actor(event: &mut Event<'_>, data: &ActivityData<'_>, user: &ConsoleUser<'_>)
 }
 
 /// The address of a console user.
-fn source(event: &mut Event<'_>, data: &ActivityData<'_>) {
+fn source(event: &mut Event<'_>, address: Value<'_>) {
     let endpoint = event.open("src_endpoint");
-    event.ip("ip", data.ip_address);
+    event.ip("ip", address);
     event.close(endpoint);
 }
 
 /// What `data` says of the owner of the endpoint stays there.
-fn device(event: &mut Event<'_>, activity: &Activity<'_>, data: &ActivityData<'_>) {
-    if !is_set(activity.agent_id) && !is_set(data.computer_name) {
-        return;
+fn device(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>) {
+    if parts.is_about_endpoint() {
+        let endpoint = parts.endpoint();
+        let owner = endpoint.owner.with_others_kept();
+        device::write(event, &Endpoint { owner, ..endpoint }, |_| {});
     }
-    let endpoint = endpoint(activity, data);
-    let owner = endpoint.owner.with_others_kept();
-    device::write(event, &Endpoint { owner, ..endpoint }, |_| {});
 }
 
 /// Writes the attributes of the class.
-fn body<'a>(
+fn body(
     event: &mut Event<'_>,
     common: &Common<'_>,
     plan: &Plan,
-    class: &Class,
-    activity: &Activity<'a>,
-    data: &ActivityData<'a>,
+    class: &ActivityClass,
+    parts: &ActivityParts<'_, '_>,
     user: &ConsoleUser<'_>,
 ) {
+    let users = &user.users;
     match () {
         () if plan.class.is(&AUTHENTICATION) => {
-            user.write(event, "user", data);
+            let object = event.open("user");
+            // The actor has the full name.
+            user.write(event, Value::default());
+            event.close(object);
             let service = event.open("service");
             event.json.word("name", CONSOLE);
             event.close(service);
         }
-        () if plan.class.is(&ACCOUNT_CHANGE) => target(event, class, data, user),
+        () if plan.class.is(&ACCOUNT_CHANGE) => target(event, class, users),
         () if plan.class.is(&USER_ACCESS) => {
-            target(event, class, data, user);
-            event.list_of("privileges", data.role_name.escaped());
+            target(event, class, users);
+            event.list_of("privileges", users.role_name.escaped());
         }
         () if plan.class.is(&ENTITY_MANAGEMENT) => {
-            if let Some(entity) = Entity::of(class, activity, data, &user.users) {
-                entity.write(event, activity, data);
+            if let Some(entity) = Entity::of(parts, class, users) {
+                entity::write(event, &entity);
             }
         }
-        () if plan.class.is(&APPLICATION_LIFECYCLE) => app(event, class, activity, data),
+        () if plan.class.is(&APPLICATION_LIFECYCLE) => app(event, class, parts),
         () if plan.class.is(&SCAN_ACTIVITY) => scan(event, class, user.is_set),
-        () if plan.class.is(&NETWORK_ACTIVITY) => connection(event, class, activity, data),
-        () if plan.class.is(&PERIPHERAL_ACTIVITY) => peripheral(event, data),
-        () if plan.class.is(&DETECTION_FINDING) => finding(event, common, plan, class, activity, data),
+        () if plan.class.is(&NETWORK_ACTIVITY) => connection(event, class, parts),
+        () if plan.class.is(&PERIPHERAL_ACTIVITY) => peripheral(event, &parts.peripheral()),
+        () if plan.class.is(&DETECTION_FINDING) => finding(event, common, plan, class, parts),
         () if plan.class.is(&FILE_REMEDIATION_ACTIVITY) || plan.class.is(&REMEDIATION_ACTIVITY) => {
-            event.optional("command_uid", activity.id.escaped());
+            event.optional("command_uid", parts.entry.id.escaped());
             if plan.class.is(&FILE_REMEDIATION_ACTIVITY) {
-                file(event, "file", activity, data);
+                file(event, &parts.file());
             }
         }
         () => {}
     }
-    if is_set(activity.agent_id) {
-        event.used.mark(activity.agent_id);
-    }
-    if is_set(data.computer_name) {
-        event.used.mark(data.computer_name);
-    }
-    if user.account.is_some() && user.users.by_user {
-        mark_account(event, data.by_user);
+    event.mark_set([parts.entry.agent_id, parts.computer_name()]);
+    if user.account.is_some() && users.has_by_user {
+        mark_account(event, users.by_user);
     }
     // It is the user who acted, or the one who was changed.
-    if plan.class.is(&ACCOUNT_CHANGE) || plan.class.is(&USER_ACCESS) || (user.account.is_some() && !user.users.by_user)
-    {
-        let name = if is_set(data.username) { data.username } else { data.user_name };
-        mark_account(event, name);
+    if plan.class.is(&ACCOUNT_CHANGE) || plan.class.is(&USER_ACCESS) || (user.account.is_some() && !users.has_by_user) {
+        mark_account(event, first_scalar(users.names));
     }
 }
 
 /// The user that was changed.
-fn target(event: &mut Event<'_>, class: &Class, data: &ActivityData<'_>, user: &ConsoleUser<'_>) {
-    let Some(account) = target_name(data) else { return };
+fn target(event: &mut Event<'_>, class: &ActivityClass, users: &Users<'_>) {
+    let Some(account) = Account::of(users.target_name()) else { return };
     let open = event.open("user");
-    if event.optional("uid", user.users.target_id.escaped()).is_some() {
-        event.used.mark(user.users.target_id);
-    }
+    event.text("uid", users.target_id);
     let is_service = class.number.is_some_and(|number| SERVICE_USERS.contains(&number));
     event.account(account, if is_service { UserType::Service } else { UserType::Unknown });
-    if user.users.by_user {
-        event.optional("full_name", data.full_name.escaped());
+    if users.has_by_user {
+        event.optional("full_name", users.full_name.escaped());
     }
-    let mut emails = [data.email, data.username, data.recovery_email].into_iter();
+    let [username, _] = users.names;
+    let mut emails = [users.email, username, users.recovery_email].into_iter();
     let email = emails.find(|value| is_email_value(*value));
     event.email("email_addr", email.unwrap_or_default().kept());
     event.close(open);
 }
 
-fn file<'a>(event: &mut Event<'_>, name: &str, activity: &Activity<'a>, data: &ActivityData<'a>) -> bool {
-    let display = remote_origin::name_of(data.file_display_name);
-    let repeated = activity.hash;
-    let object = File {
-        name: display,
-        path: data.file_path,
-        hashes: [activity.hash, data.file_content_hash],
-        kind: FileType::Unknown,
-    };
+fn file(event: &mut Event<'_>, file: &ReportedFile<'_>) {
+    let object = File { name: file.name(), path: file.path, hashes: file.hashes, kind: FileType::Unknown };
     let written = object.name();
-    let is_written = object.write(event, name, |_| {});
-    if written.is_some() && written == display {
-        event.used.mark(data.file_display_name);
+    object.write(event, "file", |_| {});
+    if written.is_some() && written == file.name() {
+        event.mark(file.display_name);
     }
-    if is_written && event.used.left(activity.hash).is_empty() && data.file_content_hash == repeated {
-        event.used.mark(data.file_content_hash);
-    }
-    is_written
 }
 
 /// What an activity says of a threat or an alert.
-fn finding<'a>(
+fn finding(
     event: &mut Event<'_>,
     common: &Common<'_>,
     plan: &Plan,
-    class: &Class,
-    activity: &Activity<'a>,
-    data: &ActivityData<'a>,
+    class: &ActivityClass,
+    parts: &ActivityParts<'_, '_>,
 ) {
-    let threat = activity.threat_id;
-    let id = first_scalar([activity.threat_id, data.alert_id]);
-    let title = remote_origin::name_of(data.file_display_name);
+    let threat_id = parts.entry.threat_id;
+    let id = first_scalar([threat_id, parts.alert_id()]);
+    let reported = parts.file();
+    let threat = parts.threat();
     let open = event.open("finding_info");
     event.optional("uid", id.escaped());
-    if event.optional("title", title).is_none() {
+    if event.optional("title", reported.name()).is_none() {
         event.sentence("title", &[("", Some(Escaped::plain("SentinelOne threat "))), ("", id.escaped())]);
     }
-    for (name, value) in
-        [("types", data.threat_classification.kept()), ("data_sources", data.threat_classification_source)]
-    {
-        event.list_of(name, value.escaped());
-        if is_set(value) {
-            event.used.mark(value);
-        }
-    }
-    if is_set(threat) {
-        event.threat_url(common, threat.escaped());
+    event.list_of("types", threat.classification.escaped());
+    event.list_of("data_sources", threat.classification_source.escaped());
+    event.mark_set([threat.classification, threat.classification_source]);
+    if is_set(threat_id) {
+        event.threat_url(common, threat_id.escaped());
     }
     event.close(open);
-    if is_set(threat) {
+    if is_set(threat_id) {
         event.using(Profile::Incident);
-        event.threat_url(common, threat.escaped());
+        event.threat_url(common, threat_id.escaped());
     }
-    event.ticket(other(data, "newTicketId"));
+    event.ticket(parts.ticket());
     event.json.boolean("is_alert", plan.activity == 1);
     if let Some(verdict) = plan.verdict {
         event.verdict(verdict);
     }
     // The words stay in the record: they may be those of before and after.
-    event.confidence(first_scalar([data.new_confidence_level, data.confidence_level]).kept());
+    event.confidence(first_scalar(threat.confidences).kept());
     let malware = Malware {
-        name: title,
-        uid: first_scalar([activity.hash, data.file_content_hash])
-            .escaped()
-            .filter(|text| crate::common::hash::hash(*text).is_some()),
-        classification: data.threat_classification,
+        name: reported.name(),
+        uid: first_scalar(reported.hashes).escaped().filter(|text| hash(*text).is_some()),
+        classification: threat.classification,
         provider: None,
         severity: class.severity,
     };
     malware.write(event, |_| {});
-    if is_set(data.threat_classification) {
-        event.used.mark(data.threat_classification);
-    }
     let list = event.open_list("evidences");
     let element = event.open_element();
-    file(event, "file", activity, data);
+    file(event, &reported);
     event.close(element);
     event.close(list);
-    if is_set(data.alert_id) && data.alert_id == id {
-        event.used.mark(data.alert_id);
+    if parts.alert_id() == id {
+        event.mark_set([parts.alert_id()]);
     }
 }
 

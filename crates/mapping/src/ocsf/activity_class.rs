@@ -1,26 +1,19 @@
 //! Which class of OCSF an activity has: by the table of activity types, else by what `data` holds.
 
 use s1_forwarder_record::Value;
-use s1_forwarder_record::activity::{Activity, ActivityData};
 
-use super::activity_values::{actor_name, peripheral_name, target_name};
 use super::class::{
-    ACCOUNT_CHANGE, AUTHENTICATION, BASE_EVENT, Class, DETECTION_FINDING, ENTITY_MANAGEMENT, FILE_REMEDIATION_ACTIVITY,
-    NETWORK_ACTIVITY, OTHER, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, USER_ACCESS,
+    ACCOUNT_CHANGE, AUTHENTICATION, BASE_EVENT, CLOSE, Class, DETECTION_FINDING, ENTITY_MANAGEMENT,
+    FILE_REMEDIATION_ACTIVITY, NETWORK_ACTIVITY, OTHER, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, USER_ACCESS,
 };
-use super::entity::Entity;
 use super::event::address;
-use super::finding::Verdict;
+use super::finding::{INCIDENT_STATUSES, RESOLVED, Verdict};
 use crate::common::account::Account;
-use crate::common::activity_class::{self as common, Subject};
-use crate::common::activity_types::{Ocsf, find};
-use crate::common::activity_users::Users;
+use crate::common::activity_types::{OcsfType, find};
 use crate::common::address::Address;
-use crate::common::connection::Connection;
-use crate::common::incident_change::IncidentChange;
+use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::placeholder::is_set;
-use crate::common::remote_origin;
-use crate::common::word::Word;
+use crate::streams::activity::{ActivityClass, ActivityParts, DEVICE_APPROVED, Entity, ReportedThreat, Subject, Users};
 
 /// The type of an activity of this number, as `type_uid` and `type_name`; `None` if the number is not in the table.
 pub(super) fn type_of(number: u32) -> Option<(u64, String)> {
@@ -40,13 +33,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub fn of(class: &common::Class, activity: &Activity<'_>, data: &ActivityData<'_>) -> Self {
+    pub fn of(class: &ActivityClass, parts: &ActivityParts<'_, '_>, users: &Users<'_>) -> Self {
         let row = match class.number.and_then(find) {
             Some(_) if class.is_role_grant => {
-                Ocsf { class: USER_ACCESS.uid, activity: ASSIGN_PRIVILEGES, status: Some(1), disposition: None }
+                OcsfType { class: USER_ACCESS.uid, activity: ASSIGN_PRIVILEGES, status: Some(1), disposition: None }
             }
             Some(row) => row.ocsf,
-            None => unknown(class, data),
+            None => unknown(class, parts),
         };
         let mut plan = Self {
             class: Class::of(row.class),
@@ -57,19 +50,13 @@ impl Plan {
             is_firewall: class.subject == Subject::Firewall,
         };
         // What the record says in addition to its type.
-        if !plan.class.is(&DETECTION_FINDING) && matches!(plan.status, None | Some(0)) {
+        if plan.class.is(&DETECTION_FINDING) {
+            plan.take_threat(&parts.threat());
+        } else if matches!(plan.status, None | Some(0)) {
             plan.status = match class.outcome {
                 "success" => Some(1),
                 "failure" => Some(2),
                 _ => Some(0),
-            };
-        }
-        if plan.class.is(&DETECTION_FINDING) && plan.disposition.is_none() {
-            plan.disposition = match Word::of_value(data.new_status).as_str() {
-                "mitigated" => Some(11),
-                "not_mitigated" | "active" => Some(15),
-                "marked_as_benign" => Some(10),
-                _ => None,
             };
         }
         match class.switched {
@@ -78,57 +65,58 @@ impl Plan {
             Some(false) if plan.activity == MFA_ENABLE => plan.activity = MFA_DISABLE,
             _ => {}
         }
-        if plan.class.is(&DETECTION_FINDING) {
-            plan.take_change(&IncidentChange::of(data));
-        }
-        if class.number == Some(DEVICE_APPROVED) && Word::is(data.event_type, "disconnected") {
-            plan.activity = 2;
+        if class.number == Some(DEVICE_APPROVED) && parts.is_connected() == Some(false) {
+            plan.activity = DISCONNECT;
         }
         // As long as a class cannot be filled, there is another one. The last one is the base event.
-        while let Some(other) = plan.fallback(class, activity, data) {
+        while let Some(other) = plan.fallback(class, parts, users) {
             plan.change(other);
         }
         plan
     }
 
-    /// The state and the verdict that an analyst gave to a threat.
-    fn take_change(&mut self, change: &IncidentChange<'_>) {
-        match change.status_word().as_str() {
-            "unresolved" | "new" => self.status = Some(1),
-            "in_progress" => self.status = Some(2),
-            "resolved" => {
-                self.status = Some(4);
+    /// What became of a threat, and the state and the verdict that an analyst gave to it.
+    fn take_threat(&mut self, threat: &ReportedThreat<'_>) {
+        if self.disposition.is_none() {
+            self.disposition = OUTCOMES.of(threat.state).map(|outcome| match outcome {
+                Outcome::Mitigated => 11,
+                Outcome::Active => 15,
+                Outcome::Benign => 10,
+            });
+        }
+        if let Some((status, _)) = INCIDENT_STATUSES.of(threat.status) {
+            self.status = Some(status);
+            if status == RESOLVED {
                 self.activity = CLOSE;
             }
-            _ => {}
         }
-        self.verdict = Verdict::of(change.verdict);
+        self.verdict = Verdict::of(threat.verdict);
     }
 
     /// The class to use instead if the record has not what this one requires.
     fn fallback(
         &self,
-        class: &common::Class,
-        activity: &Activity<'_>,
-        data: &ActivityData<'_>,
+        class: &ActivityClass,
+        parts: &ActivityParts<'_, '_>,
+        users: &Users<'_>,
     ) -> Option<&'static Class> {
-        let is_device = is_set(activity.agent_id) || is_set(data.computer_name);
+        let entry = &parts.entry;
         let (is_possible, other): (bool, &'static Class) = match () {
-            () if self.class.is(&AUTHENTICATION) => (has_user(activity, data), &BASE_EVENT),
-            () if self.class.is(&USER_ACCESS) => (target_name(data).is_some(), &ACCOUNT_CHANGE),
-            () if self.class.is(&ACCOUNT_CHANGE) => (target_name(data).is_some(), &ENTITY_MANAGEMENT),
-            () if self.class.is(&ENTITY_MANAGEMENT) => {
-                let users = Users::of(activity, data, class);
-                (Entity::of(class, activity, data, &users).is_some(), &BASE_EVENT)
-            }
+            () if self.class.is(&AUTHENTICATION) => (has_user(users), &BASE_EVENT),
+            () if self.class.is(&USER_ACCESS) => (has_target(users), &ACCOUNT_CHANGE),
+            () if self.class.is(&ACCOUNT_CHANGE) => (has_target(users), &ENTITY_MANAGEMENT),
+            () if self.class.is(&ENTITY_MANAGEMENT) => (Entity::of(parts, class, users).is_some(), &BASE_EVENT),
             () if self.class.is(&FILE_REMEDIATION_ACTIVITY) => {
-                (is_set(activity.id) && has_file(data), &REMEDIATION_ACTIVITY)
+                (is_set(entry.id) && parts.file().is_named(), &REMEDIATION_ACTIVITY)
             }
-            () if self.class.is(&REMEDIATION_ACTIVITY) => (is_set(activity.id), &BASE_EVENT),
-            () if self.class.is(&NETWORK_ACTIVITY) => (is_device || self.has_peer(data), &BASE_EVENT),
-            () if self.class.is(&PERIPHERAL_ACTIVITY) => (is_device && peripheral_name(data).is_some(), &BASE_EVENT),
+            () if self.class.is(&REMEDIATION_ACTIVITY) => (is_set(entry.id), &BASE_EVENT),
+            () if self.class.is(&NETWORK_ACTIVITY) => (parts.is_about_endpoint() || self.has_peer(parts), &BASE_EVENT),
+            () if self.class.is(&PERIPHERAL_ACTIVITY) => {
+                let is_named = parts.peripheral().names.into_iter().any(is_set);
+                (parts.is_about_endpoint() && is_named, &BASE_EVENT)
+            }
             () if self.class.is(&DETECTION_FINDING) => {
-                (is_set(activity.threat_id) || is_set(data.alert_id), &BASE_EVENT)
+                (is_set(entry.threat_id) || is_set(parts.alert_id()), &BASE_EVENT)
             }
             () => return None,
         };
@@ -136,14 +124,14 @@ impl Plan {
     }
 
     /// Whether a connection has an endpoint besides the device.
-    fn has_peer(&self, data: &ActivityData<'_>) -> bool {
+    fn has_peer(&self, parts: &ActivityParts<'_, '_>) -> bool {
         if !self.is_firewall {
-            return address(data.ip_address).is_some();
+            return address(parts.address()).is_some();
         }
         // An address that means that there is none is no endpoint.
         let is_host =
             |host: Value<'_>| address(host).is_some() || host.escaped().is_some_and(|text| Address::of(text).is_none());
-        let connection = Connection::of(data);
+        let connection = parts.connection();
         is_host(connection.local.host) || is_host(connection.remote.host)
     }
 
@@ -174,10 +162,10 @@ impl Plan {
     }
 }
 
-const DEVICE_APPROVED: u32 = 5126;
 const RANGER_STATUS: u32 = 3500;
 
-const CLOSE: u8 = 3;
+const CONNECT: u8 = 1;
+const DISCONNECT: u8 = 2;
 const ENABLE: u8 = 8;
 const DISABLE: u8 = 9;
 const MFA_ENABLE: u8 = 10;
@@ -185,15 +173,15 @@ const MFA_DISABLE: u8 = 11;
 const ASSIGN_PRIVILEGES: u8 = 1;
 
 /// A type that is not in the table: by what the record is about.
-fn unknown(class: &common::Class, data: &ActivityData<'_>) -> Ocsf {
+fn unknown(class: &ActivityClass, parts: &ActivityParts<'_, '_>) -> OcsfType {
     match class.subject {
-        Subject::Detection => Ocsf { status: Some(1), disposition: Some(15), ..row(&DETECTION_FINDING, 1) },
+        Subject::Detection => OcsfType { status: Some(1), disposition: Some(15), ..row(&DETECTION_FINDING, 1) },
         Subject::Threat => row(&DETECTION_FINDING, 2),
         Subject::Firewall => row(&NETWORK_ACTIVITY, OTHER),
-        Subject::Device => match Word::of_value(data.event_type).as_str() {
-            "connected" => row(&PERIPHERAL_ACTIVITY, 1),
-            "disconnected" => row(&PERIPHERAL_ACTIVITY, 2),
-            _ => row(&PERIPHERAL_ACTIVITY, OTHER),
+        Subject::Device => match parts.is_connected() {
+            Some(true) => row(&PERIPHERAL_ACTIVITY, CONNECT),
+            Some(false) => row(&PERIPHERAL_ACTIVITY, DISCONNECT),
+            None => row(&PERIPHERAL_ACTIVITY, OTHER),
         },
         Subject::Login if class.has_type("start") => row(&AUTHENTICATION, 1),
         Subject::Login if class.has_type("end") => row(&AUTHENTICATION, 2),
@@ -205,17 +193,16 @@ fn unknown(class: &common::Class, data: &ActivityData<'_>) -> Ocsf {
     }
 }
 
-fn row(class: &Class, activity: u8) -> Ocsf {
-    Ocsf { class: class.uid, activity, status: None, disposition: None }
+fn row(class: &Class, activity: u8) -> OcsfType {
+    OcsfType { class: class.uid, activity, status: None, disposition: None }
 }
 
-fn has_user(activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {
-    is_set(activity.user_id) || Account::of(actor_name(data)).is_some()
+fn has_user(users: &Users<'_>) -> bool {
+    is_set(users.id) || Account::of(users.actor_name()).is_some()
 }
 
-fn has_file(data: &ActivityData<'_>) -> bool {
-    is_set(data.file_path)
-        || remote_origin::name_of(data.file_display_name).is_some_and(|_| is_set(data.file_display_name))
+fn has_target(users: &Users<'_>) -> bool {
+    Account::of(users.target_name()).is_some()
 }
 
 #[cfg(test)]

@@ -4,40 +4,24 @@ use s1_forwarder_record::Kind;
 use s1_forwarder_record::activity::Activity;
 use s1_forwarder_record::block::Block;
 
-use super::event::{Event, time};
-use super::metadata::Metadata;
+use super::event::Event;
 use super::unmapped;
-use crate::common::placeholder::is_set;
 use crate::copy::KeyCase;
+use crate::streams::activity::LogEntry;
 
-/// Marks what `metadata` has and writes the rest.
-pub(super) fn finish<'a>(
-    event: &mut Event<'_>,
-    activity: &Activity<'a>,
-    metadata: &Metadata<'a>,
-    data: &impl Block<'a>,
-) {
-    for value in [activity.id, activity.activity_type, activity.account_id, activity.threat_id] {
-        let is_there =
-            [metadata.record_id, metadata.event_code, metadata.tenant, metadata.correlation].contains(&value);
-        if is_there && is_set(value) {
-            event.used.mark(value);
-        }
-    }
-    for value in [activity.created_at, activity.updated_at] {
-        if time(value).is_some() {
-            event.used.mark(value);
-        }
-    }
-    let is_object = activity.data.kind() == Kind::Object;
-    event.used.mark(activity.data);
+/// Marks what `metadata` has and writes what is left.
+pub(super) fn finish<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &impl Block<'a>) {
+    let entry = LogEntry::of(activity);
+    event.mark_set([entry.id, entry.activity_type, entry.account_id, entry.threat_id]);
+    event.mark_times([entry.created, entry.updated]);
+    event.mark(entry.data);
     unmapped::write(event, activity, &["data"], |event| {
-        if is_object {
+        if entry.data.kind() == Kind::Object {
             let open = event.json.open("data");
             event.remaining_data(data);
             event.json.close(open);
         } else {
-            event.json.value("data", activity.data, KeyCase::AsReceived);
+            event.json.value("data", entry.data, KeyCase::AsReceived);
         }
     });
 }

@@ -1,24 +1,21 @@
 //! The attributes of some classes of activities: applications, scans, connections, peripheral devices.
 
-use s1_forwarder_record::Value;
-use s1_forwarder_record::activity::{Activity, ActivityData};
+use s1_forwarder_record::{Escaped, Value};
 
-use super::activity_values::{other, peripheral_name};
 use super::detection;
 use super::event::{Event, Profile, address};
 use super::observables::ObservableType;
-use crate::common::activity_class::{Class, Subject};
 use crate::common::address::Address;
-use crate::common::connection::Connection;
-use crate::common::placeholder::{is_placeholder, is_set};
-use crate::parts::Peer;
-use crate::streams::activity::package_version;
+use crate::common::placeholder::{first_scalar, is_set};
+use crate::parts::{Direction, Peer};
+use crate::streams::activity::{ActivityClass, ActivityParts, Peripheral, Subject};
+use crate::words::{Choice, Words};
 
 /// The console, as a product and as the service that users log in to.
 pub(super) const CONSOLE: &str = "SentinelOne Management Console";
 
 /// The agent, unless the console itself or an app of the marketplace was changed.
-pub(super) fn app<'a>(event: &mut Event<'_>, class: &Class, activity: &Activity<'a>, data: &ActivityData<'a>) {
+pub(super) fn app(event: &mut Event<'_>, class: &ActivityClass, parts: &ActivityParts<'_, '_>) {
     let open = event.open("app");
     match class.object {
         "console" => {
@@ -26,8 +23,7 @@ pub(super) fn app<'a>(event: &mut Event<'_>, class: &Class, activity: &Activity<
             event.json.word("name", CONSOLE);
         }
         "marketplace app" => {
-            let name = other(data, "appName").escaped();
-            if event.optional("name", name).is_none() {
+            if event.optional("name", parts.app_name().escaped()).is_none() {
                 event.json.word("name", "Singularity Marketplace app");
             }
         }
@@ -36,39 +32,42 @@ pub(super) fn app<'a>(event: &mut Event<'_>, class: &Class, activity: &Activity<
             event.json.word("name", "SentinelOne Agent");
         }
     }
-    event.text("version", package_version(activity, data));
+    event.text("version", parts.package_version());
     event.close(open);
 }
 
-pub(super) fn scan(event: &mut Event<'_>, class: &Class, by_user: bool) {
+pub(super) fn scan(event: &mut Event<'_>, class: &ActivityClass, by_user: bool) {
     let open = event.open("scan");
     event.json.word("name", if class.object.is_empty() { "full disk scan" } else { class.object });
     if by_user {
         event.choice("type", 1, "Manual");
     } else {
-        event.json.number("type_id", "99");
-        event.json.word("type", "System");
+        event.other("type", Escaped::plain("System"));
     }
     event.close(open);
 }
 
 /// The connection of a firewall activity, or the one to an endpoint's shell.
-pub(super) fn connection<'a>(event: &mut Event<'_>, class: &Class, activity: &Activity<'a>, data: &ActivityData<'a>) {
+pub(super) fn connection(event: &mut Event<'_>, class: &ActivityClass, parts: &ActivityParts<'_, '_>) {
+    let agent_id = parts.entry.agent_id;
+    let computer_name = parts.computer_name();
     if class.subject != Subject::Firewall {
         let open = event.open("src_endpoint");
-        event.ip("ip", data.ip_address);
+        event.ip("ip", parts.address());
         event.close(open);
         let open = event.open("dst_endpoint");
-        event.optional("hostname", data.computer_name.escaped());
-        event.optional("uid", activity.agent_id.escaped());
+        event.optional("hostname", computer_name.escaped());
+        event.optional("uid", agent_id.escaped());
         event.close(open);
         return;
     }
-    let connection = Connection::of(data);
-    let (local, remote) =
-        if connection.is_inbound() { ("dst_endpoint", "src_endpoint") } else { ("src_endpoint", "dst_endpoint") };
+    let connection = parts.connection();
+    let (local, remote) = match connection.direction {
+        Some(Direction::Inbound) => ("dst_endpoint", "src_endpoint"),
+        _ => ("src_endpoint", "dst_endpoint"),
+    };
     let none = Value::default();
-    peer(event, local, connection.local, [data.computer_name, activity.agent_id]);
+    peer(event, local, connection.local, [computer_name, agent_id]);
     peer(event, remote, connection.remote, [none, none]);
     let open = event.open("connection_info");
     detection::direction(event, connection.direction);
@@ -80,13 +79,14 @@ pub(super) fn connection<'a>(event: &mut Event<'_>, class: &Class, activity: &Ac
         None => {}
     }
     event.close(open);
-    if is_set(data.rule_id) || is_set(data.rule_name) {
+    let rule = parts.rule();
+    if is_set(rule.id) || is_set(rule.name) {
         event.using(Profile::SecurityControl);
-        let rule = event.open("firewall_rule");
-        event.text("uid", data.rule_id);
-        event.text("name", data.rule_name);
-        event.text("desc", data.rule_description);
-        event.close(rule);
+        let open = event.open("firewall_rule");
+        event.text("uid", rule.id);
+        event.text("name", rule.name);
+        event.text("desc", rule.description);
+        event.close(open);
     }
 }
 
@@ -107,30 +107,30 @@ fn peer<'a>(event: &mut Event<'_>, name: &str, peer: Peer<'a>, device: [Value<'a
     event.close(open);
 }
 
-pub(super) fn peripheral(event: &mut Event<'_>, data: &ActivityData<'_>) {
+/// By a part of the word for the class of a device.
+pub(super) const PERIPHERALS: Words<Choice> = Words {
+    field: "peripheral_device.type",
+    rows: &[
+        ("storage", (1, "External Storage")),
+        ("keyboard", (2, "Keyboard")),
+        ("mouse", (3, "Mouse")),
+        ("printer", (4, "Printer")),
+    ],
+};
+
+pub(super) fn peripheral(event: &mut Event<'_>, device: &Peripheral<'_>) {
+    let [name, class, _] = device.names;
+    let word = class.text().unwrap_or_default().to_lowercase();
+    let known = PERIPHERALS.rows.iter().find(|(part, _)| word.contains(part));
+    let (_, (id, caption)) = known.copied().unwrap_or(("", (0, "Unknown")));
     let open = event.open("peripheral_device");
-    let name = peripheral_name(data);
-    event.optional("name", name.and_then(Value::escaped));
-    if name == Some(data.device_name) {
-        event.used.mark(data.device_name);
-    }
-    let class = other(data, "deviceClass");
+    event.optional("name", first_scalar(device.names).escaped());
     event.optional("class", class.escaped());
-    event.first("uid", [data.u_id, data.uid]);
-    event.text("serial_number", data.serial);
-    event.text("vendor_name", data.manufacturer_name);
-    let list = event.json.open_list("vendor_id_list");
-    if let Some(id) = data.vendor_id.escaped().filter(|id| !is_placeholder(*id)) {
-        event.json.element(id);
-        event.used.mark(data.vendor_id);
-    }
-    event.json.close(list);
-    match class.text().unwrap_or_default().to_lowercase() {
-        word if word.contains("storage") => event.choice("type", 1, "External Storage"),
-        word if word.contains("keyboard") => event.choice("type", 2, "Keyboard"),
-        word if word.contains("mouse") => event.choice("type", 3, "Mouse"),
-        word if word.contains("printer") => event.choice("type", 4, "Printer"),
-        _ => event.choice("type", 0, "Unknown"),
-    }
+    event.first("uid", device.ids);
+    event.text("serial_number", device.serial_number);
+    event.text("vendor_name", device.manufacturer);
+    event.list_of("vendor_id_list", device.vendor_id.escaped());
+    event.mark_set([name, device.vendor_id]);
+    event.choice("type", id, caption);
     event.close(open);
 }

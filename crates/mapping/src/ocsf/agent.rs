@@ -3,12 +3,10 @@
 use s1_forwarder_record::agent::Agent;
 
 use super::class::{BASE_EVENT, DEVICE_INVENTORY_INFO, OTHER};
-use super::device::{self, are_interfaces_mapped, bits};
-use super::event::{Event, address};
+use super::device::{self, bits};
+use super::event::Event;
 use super::metadata::{Common, Metadata};
-use super::observables::ObservableType;
 use super::{unmapped, workload};
-use crate::common::placeholder::is_set;
 use crate::parts::Endpoint;
 use crate::streams::agent::{AgentParts, Hardware};
 
@@ -17,10 +15,8 @@ const COLLECT: u8 = 2;
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, agent: &Agent<'_>) {
     let parts = AgentParts::of(agent);
     let endpoint = &parts.endpoint;
-    // The class requires a device, and a device one of these.
-    let is_device = is_set(endpoint.agent_id)
-        || is_set(endpoint.names[0])
-        || [endpoint.addresses[0], endpoint.external].into_iter().any(|value| address(value).is_some());
+    // The class requires a device.
+    let is_device = device::is_device(endpoint);
     if is_device {
         event.begin(&DEVICE_INVENTORY_INFO, COLLECT, "");
     } else {
@@ -36,17 +32,13 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, agent: &Agent<'_>)
     metadata.time(event, [parts.updated, parts.created]);
     event.severity(parts.severity());
     event.sentence("message", &parts.message());
-    event.status(1, "");
+    event.status(1);
     if is_device {
         device::write(event, endpoint, |event| device_fields(event, &parts));
         mark_mapped(event, endpoint);
         workload::cloud(event, &endpoint.cloud);
     }
-    if let Some(external) = address(endpoint.external)
-        && endpoint.external.escaped() == Some(external.as_escaped())
-    {
-        event.observe_unmapped(ObservableType::IpAddress, "externalIp", external.as_escaped());
-    }
+    device::observe_external(event, endpoint);
     event.tail(common, &metadata);
     unmapped::write(event, agent, &[], |_| {});
 }
@@ -94,9 +86,7 @@ fn hardware(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint<
 fn mark_mapped(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     let received = endpoint.os.bits;
     if bits(received).is_some_and(|bits| received.text().is_some_and(|text| text.starts_with(bits))) {
-        event.used.mark(received);
+        event.mark(received);
     }
-    if are_interfaces_mapped(endpoint.interfaces) {
-        event.used.mark(endpoint.interfaces);
-    }
+    device::mark_interfaces(event, endpoint.interfaces);
 }

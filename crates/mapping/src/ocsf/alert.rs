@@ -2,27 +2,19 @@
 
 use s1_forwarder_record::alert::Alert;
 
-use super::class::{CLOSE, CREATE, DETECTION_FINDING, UPDATE};
-use super::event::{Event, time};
-use super::finding::{Action, Verdict};
+use super::class::DETECTION_FINDING;
+use super::event::Event;
+use super::finding::{Action, Verdict, activity};
 use super::metadata::{Common, Metadata};
 use super::{detection, unmapped};
-use crate::common::placeholder::{first_scalar, is_set};
-use crate::common::word::Word;
+use crate::common::placeholder::first_scalar;
 use crate::streams::alert::AlertParts;
 
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>) {
     let parts = AlertParts::of(alert);
     let detection = &parts.detection;
     let [account_id, _] = detection.endpoint.owner.account_ids;
-    let activity = if parts.is_new() {
-        CREATE
-    } else if Word::is(parts.status, "resolved") {
-        CLOSE
-    } else {
-        UPDATE
-    };
-    event.begin(&DETECTION_FINDING, activity, "");
+    event.begin(&DETECTION_FINDING, activity(parts.is_new(), parts.status), "");
     let mut metadata = Metadata {
         record_id: detection.alert_id,
         logged: first_scalar([parts.reported, parts.created]),
@@ -37,8 +29,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>)
     event.sentence("message", &parts.message());
     detection::finding_info(event, common, detection, detection.alert_id, [parts.created, parts.updated]);
     states(event, &parts);
-    detection::device(event, detection, &detection.endpoint);
-    detection::write(event, detection);
+    let has_container = detection::device(event, detection, &detection.endpoint);
+    detection::write(event, detection, has_container);
     mark_repeated(event, &parts);
     event.tail(common, &metadata);
     unmapped::write(event, alert, &[], |_| {});
@@ -62,15 +54,7 @@ fn states(event: &mut Event<'_>, parts: &AlertParts<'_>) {
 fn mark_repeated(event: &mut Event<'_>, parts: &AlertParts<'_>) {
     let detection = &parts.detection;
     let [account_id, _] = detection.endpoint.owner.account_ids;
-    for value in [detection.alert_id, detection.matched.event_type, detection.event_id, detection.storyline, account_id]
-    {
-        if is_set(value) {
-            event.used.mark(value);
-        }
-    }
-    for value in [parts.created, parts.updated, parts.reported] {
-        if time(value).is_some() {
-            event.used.mark(value);
-        }
-    }
+    let event_type = detection.matched.event_type;
+    event.mark_set([detection.alert_id, event_type, detection.event_id, detection.storyline, account_id]);
+    event.mark_times([parts.created, parts.updated, parts.reported]);
 }

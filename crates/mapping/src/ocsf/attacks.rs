@@ -1,11 +1,13 @@
 //! `attacks[]`: MITRE ATT&CK tactics and techniques.
 
-use s1_forwarder_record::{Cursor, Escaped, Value};
+use s1_forwarder_record::Escaped;
 
-use crate::common::attack::{Technique, TechniqueId, tactic, technique_name};
+use crate::common::attack::{Attack, Technique, TechniqueId, tactic, technique_name};
 use crate::common::placeholder::is_placeholder;
 use crate::common::text_set::TextSet;
 use crate::json::Json;
+use crate::streams::threat::{Indication, ThreatParts};
+use crate::streams::unified_alert::UnifiedParts;
 
 /// The attacks of one event: a list that two attributes repeat.
 #[derive(Debug, Clone, Default)]
@@ -21,20 +23,8 @@ fn present(text: Option<Escaped<'_>>) -> Option<&str> {
     text.filter(|text| !is_placeholder(*text)).map(Escaped::raw)
 }
 
-/// What one attack consists of.
-#[derive(Debug, Clone, Copy, Default)]
-struct Attack<'a> {
-    tactic: Option<Escaped<'a>>,
-    tactic_id: Option<Escaped<'a>>,
-    /// The id of a technique, or its name.
-    technique: Option<Escaped<'a>>,
-    technique_name: Option<Escaped<'a>>,
-    link: Option<Escaped<'a>>,
-    version: Option<Escaped<'a>>,
-}
-
 impl Attacks {
-    pub fn clear(&mut self) {
+    fn clear(&mut self) {
         self.json.clear();
         self.seen.clear();
     }
@@ -49,42 +39,26 @@ impl Attacks {
         json.close(list);
     }
 
-    /// Reads the indicators of a threat in one pass.
-    pub fn read(&mut self, indicators: Value<'_>) {
-        Cursor::new(indicators).each_element(|cursor| {
-            cursor.each_entry(|cursor, key| match key {
-                "tactics" => cursor.each_element(|cursor| self.read_tactic(cursor.value())),
-                _ => drop(cursor.value()),
-            });
+    pub fn read(&mut self, threat: &ThreatParts<'_>) {
+        self.clear();
+        let mut tactic = None;
+        let mut has_technique = false;
+        threat.each_indication(|indication| match indication {
+            Indication::Description(_) => {}
+            Indication::Tactic(name) => tactic = name,
+            Indication::Technique(attack) => has_technique |= self.add_technique(attack),
+            Indication::TacticEnd => {
+                if !std::mem::take(&mut has_technique) {
+                    self.add(Attack { tactic, ..Attack::default() });
+                }
+                tactic = None;
+            }
         });
     }
 
-    fn read_tactic(&mut self, value: Value<'_>) {
-        let name = value.get("name").escaped();
-        let mut has_technique = false;
-        for technique in value.get("techniques").elements() {
-            let [id, link] = ["name", "link"].map(|key| technique.get(key).escaped());
-            has_technique |= self.add_technique(Attack { tactic: name, technique: id, link, ..Attack::default() });
-        }
-        if !has_technique {
-            self.add(Attack { tactic: name, ..Attack::default() });
-        }
-    }
-
-    /// Reads the indicators of a unified alert, which contain ids and names.
-    pub fn read_attacks(&mut self, indicators: Value<'_>) {
-        for attack in indicators.elements().flat_map(|indicator| indicator.get("attacks").elements()) {
-            let tactic = attack.get("tactic");
-            let technique = attack.get("technique");
-            let sub = attack.get("sub_technique").get("uid").escaped();
-            let attack = Attack {
-                tactic: tactic.get("name").escaped(),
-                tactic_id: tactic.get("uid").escaped(),
-                technique: sub.or(technique.get("uid").escaped()),
-                technique_name: technique.get("name").escaped(),
-                link: None,
-                version: attack.get("version").escaped(),
-            };
+    pub fn read_attacks(&mut self, alert: &UnifiedParts<'_>) {
+        self.clear();
+        for attack in alert.attacks() {
             if !self.add_technique(attack) {
                 self.add(Attack { technique: None, technique_name: None, ..attack });
             }

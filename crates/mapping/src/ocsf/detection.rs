@@ -17,7 +17,9 @@ use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::registry::{hive, set};
 use crate::common::threat::{ALERT_PAGE, alert_page_id};
 use crate::common::word::Word;
-use crate::parts::{Container, Detection, Endpoint, Login, Process, TargetFile, TargetProcess};
+use crate::parts::{
+    Detection, Direction, Endpoint, INDICATORS, IndicatorKind, Login, Process, TargetFile, TargetProcess,
+};
 use crate::words::{Choice, Words};
 
 pub(super) const INTEGRITY: Words<Choice> = Words {
@@ -32,18 +34,8 @@ pub(super) const INTEGRITY: Words<Choice> = Words {
     ],
 };
 
-pub(super) const DIRECTIONS: Words<Choice> = Words {
-    field: "connection_info.direction",
-    rows: &[
-        ("incoming", (1, "Inbound")),
-        ("inbound", (1, "Inbound")),
-        ("outgoing", (2, "Outbound")),
-        ("outbound", (2, "Outbound")),
-    ],
-};
-
-/// Writes `actor` and `evidences`.
-pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
+/// Writes `actor` and `evidences`. `has_container` says that the container is in the device.
+pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>, has_container: bool) {
     actor(event, detection);
     let list = event.open_list("evidences");
     source_process(event, &detection.process);
@@ -54,20 +46,24 @@ pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
     registry(event, detection);
     module(event, detection);
     login(event, &detection.login);
-    data(event, detection);
+    data(event, detection, has_container);
     event.close(list);
 }
 
-/// Writes the device with its container, and the device as a resource of a finding.
-pub(super) fn device(event: &mut Event<'_>, detection: &Detection<'_>, endpoint: &Endpoint<'_>) {
+/// Writes the device with its container, and the device as a resource of a finding. Returns whether there was a
+/// container.
+pub(super) fn device(event: &mut Event<'_>, detection: &Detection<'_>, endpoint: &Endpoint<'_>) -> bool {
+    let mut has_container = false;
     device::write(event, endpoint, |event| {
-        if workload::container(event, &detection.container, detection.pod.is_set) {
+        has_container = workload::container(event, &detection.container, detection.pod.is_set);
+        if has_container {
             event.using(Profile::Container);
         }
     });
     if event.class.is(&DETECTION_FINDING) {
         device::resource(event, endpoint, |_| {});
     }
+    has_container
 }
 
 /// Whether there is one of the values that a process needs.
@@ -166,9 +162,16 @@ fn target_file(event: &mut Event<'_>, file: &TargetFile<'_>) {
 }
 
 /// Writes `connection_info` of an evidence or a network activity.
-pub(super) fn direction(event: &mut Event<'_>, direction: Value<'_>) {
-    let (id, caption) = DIRECTIONS.of(direction).unwrap_or((0, "Unknown"));
+pub(super) fn direction(event: &mut Event<'_>, direction: Option<Direction>) {
+    let (id, caption) = direction.map_or((0, "Unknown"), direction_choice);
     event.choice("direction", id, caption);
+}
+
+pub(super) fn direction_choice(direction: Direction) -> Choice {
+    match direction {
+        Direction::Inbound => (1, "Inbound"),
+        Direction::Outbound => (2, "Outbound"),
+    }
 }
 
 /// The address of the machine that logged in is the source of a login.
@@ -230,7 +233,7 @@ fn registry(event: &mut Event<'_>, detection: &Detection<'_>) {
         None => {
             let open = event.open("reg_key");
             if registry_path(event, path) {
-                event.used.mark(registry.longest_path());
+                event.mark(registry.longest_path());
             }
             event.close(open);
         }
@@ -282,7 +285,7 @@ fn login(event: &mut Event<'_>, login: &Login<'_>) {
 }
 
 /// What has no attribute of its own: the storyline, DNS answers, the indicator of a feed.
-fn data(event: &mut Event<'_>, detection: &Detection<'_>) {
+fn data(event: &mut Event<'_>, detection: &Detection<'_>, has_container: bool) {
     let indicator = &detection.indicator;
     let element = event.open_element();
     let data = event.open("data");
@@ -295,23 +298,19 @@ fn data(event: &mut Event<'_>, detection: &Detection<'_>) {
         observe_indicator(event, indicator.kind, value);
     }
     event.close(data);
-    // A container alone is no evidence. Usually it is in the device.
-    if !event.is_empty(&element) {
-        let Container { id, name, image, labels } = detection.container;
-        let [id, name, image] = [id, name, image].map(|value| event.used.left(value));
-        workload::container(event, &Container { id, name, image, labels }, detection.pod.is_set);
+    // A container alone is no evidence.
+    if !has_container && !event.is_empty(&element) {
+        workload::container(event, &detection.container, detection.pod.is_set);
     }
     event.close(element);
 }
 
 fn observe_indicator(event: &mut Event<'_>, kind: Value<'_>, value: Escaped<'_>) {
-    let kind = match Word::of_value(kind).as_str() {
-        "ip" | "ipv4" | "ipv6" | "ipv4_addr" | "ipv6_addr" if Address::of(value).is_some() => ObservableType::IpAddress,
-        "md5" | "sha1" | "sha256" | "sha_1" | "sha_256" | "hash" | "file" if hash(value).is_some() => {
-            ObservableType::Hash
-        }
-        "url" => ObservableType::Url,
-        "dns" | "domain" | "domain_name" => ObservableType::Hostname,
+    let kind = match INDICATORS.of(kind) {
+        Some(IndicatorKind::Address) if Address::of(value).is_some() => ObservableType::IpAddress,
+        Some(IndicatorKind::Hash) if hash(value).is_some() => ObservableType::Hash,
+        Some(IndicatorKind::Url) => ObservableType::Url,
+        Some(IndicatorKind::Domain) => ObservableType::Hostname,
         _ => return,
     };
     if !is_placeholder(value) {

@@ -1,15 +1,15 @@
 //! `device`: an endpoint with an agent.
 
-use s1_forwarder_record::{Cursor, Escaped, Value};
+use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::event::{Event, Profile, address, address_of};
 use super::observables::ObservableType;
 use super::user::{UserType, mark_account};
 use crate::common::account::Account;
 use crate::common::address::Address;
+use crate::common::os::ARCHITECTURES;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
-use crate::common::word::Word;
-use crate::parts::{Endpoint, Interactive, Os, Owner};
+use crate::parts::{Endpoint, Interactive, Interface, Interfaces, Os, Owner};
 use crate::words::{Choice, Words};
 
 /// Whether there is one of the values that a device needs.
@@ -31,7 +31,9 @@ fn ip(endpoint: &Endpoint<'_>) -> Option<Address> {
             first.get_or_insert(address);
         }
     };
-    each_address(endpoint.interfaces, &mut visit);
+    endpoint.interfaces.each(|interface| {
+        interface.addresses.into_iter().for_each(|value| each_element(value, &mut visit));
+    });
     endpoint.addresses.into_iter().for_each(|value| each_element(value, &mut visit));
     v4.or(v6).or_else(|| address(endpoint.external))
 }
@@ -92,6 +94,17 @@ pub(super) fn owner(event: &mut Event<'_>, user: &Interactive<'_>) {
     mark_account(event, name);
 }
 
+/// The address that the console sees is no address of the device, so it is an observable in `unmapped`.
+pub(super) fn observe_external(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
+    let external = endpoint.external;
+    if let Some(address) = address(external)
+        && let Some(path) = endpoint.external_path
+        && external.escaped() == Some(address.as_escaped())
+    {
+        event.observe_unmapped(ObservableType::IpAddress, path, address.as_escaped());
+    }
+}
+
 /// Writes the endpoint as the resource of a finding, with what `more` writes into it.
 pub(super) fn resource(event: &mut Event<'_>, endpoint: &Endpoint<'_>, more: impl FnOnce(&mut Event<'_>)) {
     let id = endpoint.agent_id;
@@ -123,8 +136,7 @@ fn os(event: &mut Event<'_>, os: &Os<'_>) {
     match (known, word) {
         (Some((id, caption)), _) => event.choice("type", id, caption),
         (None, Some(word)) => {
-            event.json.number("type_id", "99");
-            event.json.escaped("type", word);
+            event.other("type", word);
         }
         (None, None) => event.choice("type", 0, "Unknown"),
     }
@@ -199,13 +211,12 @@ fn machine_type(event: &mut Event<'_>, kind: Value<'_>) {
         (Some((id, caption)), _) => {
             event.choice("type", id, caption);
             if text.is_some_and(|text| text.is(caption)) {
-                event.used.mark(kind);
+                event.mark(kind);
             }
         }
         (None, Some(text)) => {
-            event.json.number("type_id", "99");
-            event.json.escaped("type", text);
-            event.used.mark(kind);
+            event.other("type", text);
+            event.mark(kind);
         }
         (None, None) => event.choice("type", 0, "Unknown"),
     }
@@ -228,30 +239,15 @@ pub(super) const SYSTEMS: Words<Choice> = Words {
 
 /// `cpu_bits` of an architecture.
 pub(super) fn bits(architecture: Value<'_>) -> Option<&'static str> {
-    match Word::of_value(architecture).as_str() {
-        "32_bit" | "x86" => Some("32"),
-        "64_bit" | "x86_64" | "amd64" | "arm64" | "aarch64" => Some("64"),
-        _ => None,
-    }
+    ARCHITECTURES.of(architecture).map(|known| if known == "x86" { "32" } else { "64" })
 }
 
 fn each_element(value: Value<'_>, visit: &mut impl FnMut(Value<'_>)) {
-    if value.kind() == s1_forwarder_record::Kind::Array {
+    if value.kind() == Kind::Array {
         value.elements().for_each(visit);
     } else {
         visit(value);
     }
-}
-
-fn each_address(interfaces: Value<'_>, visit: &mut impl FnMut(Value<'_>)) {
-    Cursor::new(interfaces).each_element(|cursor| {
-        cursor.each_entry(|cursor, key| {
-            let value = cursor.value();
-            if matches!(key, "inet" | "inet6") {
-                each_element(value, visit);
-            }
-        });
-    });
 }
 
 /// Whether the text is a MAC address in the form of OCSF.
@@ -264,74 +260,70 @@ fn is_mac(text: Escaped<'_>) -> bool {
         })
 }
 
-fn mac_of(interface: Value<'_>) -> Option<Escaped<'_>> {
-    interface.get("physical").escaped().filter(|mac| is_mac(*mac))
+fn mac_of<'a>(interface: &Interface<'a>) -> Option<Escaped<'a>> {
+    interface.mac.escaped().filter(|mac| is_mac(*mac))
 }
 
 /// Writes `mac`, and `network_interfaces` with an entry for each address. An interface without an address has an entry
 /// too.
-fn interfaces(event: &mut Event<'_>, interfaces: Value<'_>, macs: Value<'_>) {
+fn interfaces(event: &mut Event<'_>, interfaces: Interfaces<'_>, macs: Value<'_>) {
+    let mut first = None;
+    interfaces.each(|interface| first = first.or(mac_of(interface)));
     let own = macs.escaped().into_iter().flat_map(|text| text.split(',')).find(|mac| is_mac(*mac));
-    if let Some(mac) = interfaces.elements().find_map(mac_of).or(own) {
+    if let Some(mac) = first.or(own) {
         event.json.escaped("mac", mac);
         event.observe(ObservableType::MacAddress, "mac", mac);
     }
     let list = event.open_list("network_interfaces");
-    for interface in interfaces.elements() {
+    interfaces.each(|interface| {
         let mut has_address = false;
-        let mut write = |address: Option<&Address>| {
-            let [name, id] = ["name", "id"].map(|key| interface.get(key));
-            let mac = mac_of(interface);
-            if address.is_none() && mac.is_none() && !is_set(name) && !is_set(id) {
-                return;
-            }
-            let element = event.open_element();
-            event.optional("name", name.escaped());
-            event.optional("uid", id.escaped());
-            if let Some(mac) = mac {
-                event.json.escaped("mac", mac);
-                event.observe(ObservableType::MacAddress, "mac", mac);
-            }
-            if let Some(address) = address {
-                event.address("ip", address);
-            }
-            event.choice("type", 0, "Unknown");
-            event.close(element);
-        };
         let mut visit = |value: Value<'_>| {
             if let Some(address) = address(value) {
                 has_address = true;
-                write(Some(&address));
+                write_interface(event, interface, Some(&address));
             }
         };
-        ["inet", "inet6"].into_iter().for_each(|key| each_element(interface.get(key), &mut visit));
-        if !has_address {
-            write(None);
+        interface.addresses.into_iter().for_each(|value| each_element(value, &mut visit));
+        let Interface { id, name, .. } = *interface;
+        if !has_address && (mac_of(interface).is_some() || is_set(name) || is_set(id)) {
+            write_interface(event, interface, None);
         }
-    }
+    });
     event.close(list);
 }
 
-/// Whether every value of the interfaces is in an attribute, so that the list need not be repeated.
-pub(super) fn are_interfaces_mapped(interfaces: Value<'_>) -> bool {
-    let is_plain = |value: Value<'_>| value.escaped().is_none_or(|text| !is_placeholder(text));
-    use s1_forwarder_record::Kind::{Array, Object};
-    interfaces.kind() == Array
-        && interfaces.elements().all(|interface| {
-            interface.kind() == Object
-                && interface.entries().all(|(key, value)| match &*key {
-                    "inet" | "inet6" => {
-                        let mut is_mapped = true;
-                        let mut visit = |value: Value<'_>| {
-                            is_mapped &= value.is_empty()
-                                || address(value).is_some_and(|address| value.escaped() == Some(address.as_escaped()));
-                        };
-                        each_element(value, &mut visit);
-                        is_mapped
-                    }
-                    "physical" => value.is_empty() || value.escaped().is_some_and(is_mac),
-                    "name" | "id" => value.is_empty() || (value.escaped().is_some() && is_plain(value)),
-                    _ => value.is_empty(),
-                })
-        })
+fn write_interface(event: &mut Event<'_>, interface: &Interface<'_>, address: Option<&Address>) {
+    let element = event.open_element();
+    event.optional("name", interface.name.escaped());
+    event.optional("uid", interface.id.escaped());
+    if let Some(mac) = mac_of(interface) {
+        event.json.escaped("mac", mac);
+        event.observe(ObservableType::MacAddress, "mac", mac);
+    }
+    if let Some(address) = address {
+        event.address("ip", address);
+    }
+    event.choice("type", 0, "Unknown");
+    event.close(element);
+}
+
+/// Marks the list of interfaces if each of its values is in an attribute.
+pub(super) fn mark_interfaces(event: &mut Event<'_>, interfaces: Interfaces<'_>) {
+    let mut is_mapped = interfaces.list.kind() == Kind::Array;
+    let is_text = |value: Value<'_>| value.is_empty() || is_set(value);
+    interfaces.each(|interface| {
+        is_mapped &= !interface.has_more
+            && interface.gateway.is_empty()
+            && is_text(interface.name)
+            && is_text(interface.id)
+            && (interface.mac.is_empty() || mac_of(interface).is_some());
+        let mut visit = |value: Value<'_>| {
+            is_mapped &=
+                value.is_empty() || address(value).is_some_and(|address| value.escaped() == Some(address.as_escaped()));
+        };
+        interface.addresses.into_iter().for_each(|value| each_element(value, &mut visit));
+    });
+    if is_mapped {
+        event.mark(interfaces.list);
+    }
 }

@@ -3,14 +3,14 @@
 use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::event::Event;
-use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
-use crate::parts::Engines;
+use crate::common::placeholder::{is_placeholder, is_set};
+use crate::parts::{Engine, Engines};
 use crate::words::{Choice, Words};
 
 impl<'a> Engines<'a> {
     /// The name of the first engine.
     pub(super) fn first(self) -> Option<Escaped<'a>> {
-        self.each().find_map(|(key, title)| first_scalar([title, key]).escaped())
+        self.each().find_map(|engine| engine.name().escaped())
     }
 
     /// Writes `desc`: the classification and all engines.
@@ -21,7 +21,7 @@ impl<'a> Engines<'a> {
         json.name("desc");
         json.raw(b"\"");
         json.raw(classification.raw().as_bytes());
-        for name in self.each().filter_map(|(key, title)| first_scalar([title, key]).escaped()) {
+        for name in self.each().filter_map(|engine| engine.name().escaped()) {
             json.raw(separator.as_bytes());
             json.raw(name.raw().as_bytes());
             separator = ", ";
@@ -31,15 +31,15 @@ impl<'a> Engines<'a> {
 
     /// Writes `analytic`, the first engine, and `related_analytics`, the others.
     pub(super) fn write(self, event: &mut Event<'_>, category: Value<'_>) {
-        let mut engines = self.each().filter(|(key, title)| is_set(*key) || is_set(*title));
+        let mut engines = self.each().filter(|engine| is_set(engine.name()));
         let Some(first) = engines.next() else { return };
         let open = event.open("analytic");
-        analytic(event, first, category);
+        analytic(event, &first, category);
         event.close(open);
         let list = event.open_list("related_analytics");
         for engine in engines {
             let element = event.open_element();
-            analytic(event, engine, category);
+            analytic(event, &engine, category);
             event.close(element);
         }
         event.close(list);
@@ -47,31 +47,25 @@ impl<'a> Engines<'a> {
 
     /// Marks the lists if the analytics have all of them.
     pub(super) fn mark(self, event: &mut Event<'_>) {
-        let mut is_complete = true;
-        for engine in self.detected.elements() {
-            let has_only_mapped =
-                engine.entries().all(|(key, value)| matches!(&*key, "key" | "title") && is_set(value));
-            is_complete &= is_set(engine) || engine.kind() == Kind::Object && has_only_mapped;
-        }
-        if !is_complete {
+        if !self.detected().all(|engine| engine.is_complete()) {
             return;
         }
-        let has_keys = self.detected.elements().next().is_some();
-        let is_title = |title: Value<'_>| self.each().any(|(_, known)| known.raw() == title.raw());
+        let has_keys = self.detected().next().is_some();
+        let is_title = |title: Value<'_>| self.each().any(|engine| engine.title.raw() == title.raw());
         if self.titles.kind() == Kind::Array && self.titles.elements().all(|title| is_set(title) && is_title(title)) {
-            event.used.mark(self.titles);
+            event.mark(self.titles);
         }
         if has_keys {
-            event.used.mark(self.detected);
+            event.mark(self.list);
         }
     }
 }
 
-fn analytic(event: &mut Event<'_>, (key, title): (Value<'_>, Value<'_>), category: Value<'_>) {
-    event.optional("uid", key.escaped());
-    let name = first_scalar([title, key]).escaped();
+fn analytic(event: &mut Event<'_>, engine: &Engine<'_>, category: Value<'_>) {
+    event.optional("uid", engine.key.escaped());
+    let name = engine.name().escaped();
     event.optional("name", name);
-    if let Some((id, caption)) = ENGINES.of(key) {
+    if let Some((id, caption)) = ENGINES.of(engine.key) {
         event.choice("type", id, caption);
     } else {
         event.json.number("type_id", "99");

@@ -5,8 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use s1_forwarder_record::{Escaped, Timestamp, Value};
 
-use super::attacks::Attacks;
-use super::class::{BASE_EVENT, Class, OTHER};
+use super::class::{BASE_EVENT, Class};
 use super::observables::{ObservableType, Observables};
 use crate::common::account::principal;
 use crate::common::address::Address;
@@ -25,7 +24,6 @@ pub(super) struct Scratch {
     used: Used,
     pub siblings: Vec<Sibling>,
     path: String,
-    pub attacks: Attacks,
 }
 
 /// Attributes that an event has only with a profile.
@@ -53,7 +51,6 @@ impl Profile {
 pub(super) struct Event<'o> {
     writer: Writer<'o>,
     pub class: &'static Class,
-    pub attacks: &'o mut Attacks,
     observables: &'o mut Observables,
     /// The path of the open object.
     path: &'o mut String,
@@ -90,12 +87,9 @@ impl<'o> Event<'o> {
     pub fn new(out: &'o mut Vec<u8>, scratch: &'o mut Scratch) -> Self {
         scratch.observables.clear();
         scratch.path.clear();
-        scratch.used.clear();
-        scratch.attacks.clear();
         Self {
-            writer: Writer { json: Json::new(out, &mut scratch.siblings), used: &mut scratch.used },
+            writer: Writer::new(Json::new(out, &mut scratch.siblings), &mut scratch.used),
             class: &BASE_EVENT,
-            attacks: &mut scratch.attacks,
             observables: &mut scratch.observables,
             path: &mut scratch.path,
             profiles: 0,
@@ -165,11 +159,6 @@ impl<'o> Event<'o> {
         self.observables.add(kind, "unmapped", path, text);
     }
 
-    /// Writes the attacks that were read into the open object.
-    pub fn write_attacks(&mut self) {
-        self.attacks.write(&mut self.writer.json);
-    }
-
     pub fn write_observables(&mut self) {
         self.observables.write(&mut self.writer.json);
     }
@@ -181,10 +170,8 @@ impl<'o> Event<'o> {
     }
 
     /// As [`Self::choice`], for what OCSF does not list: `word` is the source's.
-    pub fn other(&mut self, name: &str, word: &str) {
-        self.json.number(&format!("{name}_id"), "99");
-        debug_assert_eq!(OTHER, 99);
-        self.json.text(name, word);
+    pub fn other(&mut self, name: &str, word: Escaped<'_>) {
+        self.json.choice(name, "99", word.raw());
     }
 
     pub fn severity(&mut self, severity: Severity) {
@@ -202,8 +189,13 @@ impl<'o> Event<'o> {
     pub fn time<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
         let Some(time) = time(value) else { return false };
         self.timestamp(name, time);
-        self.used.mark(value);
+        self.mark(value);
         true
+    }
+
+    /// Marks the values that are times.
+    pub fn mark_times<const N: usize>(&mut self, values: [Value<'_>; N]) {
+        values.into_iter().filter(|value| time(*value).is_some()).for_each(|value| self.mark(value));
     }
 
     pub fn timestamp(&mut self, name: &str, time: Timestamp) {

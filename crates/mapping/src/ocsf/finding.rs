@@ -2,7 +2,8 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
-use super::class::DETECTION_FINDING;
+use super::attacks::Attacks;
+use super::class::{CLOSE, CREATE, DETECTION_FINDING, UPDATE};
 use super::event::{Event, Profile, severity_id};
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::severity::Severity;
@@ -15,9 +16,11 @@ pub(super) const INCIDENT_STATUSES: Words<Choice> = Words {
         ("unresolved", (1, "New")),
         ("new", (1, "New")),
         ("in_progress", (2, "In Progress")),
-        ("resolved", (4, "Resolved")),
+        ("resolved", (RESOLVED, "Resolved")),
     ],
 };
+
+pub(super) const RESOLVED: u16 = 4;
 
 pub(super) const CONFIDENCE: Words<Choice> = Words {
     field: "confidence",
@@ -34,37 +37,28 @@ impl Event<'_> {
     pub fn incident_status(&mut self, value: Value<'_>) {
         match INCIDENT_STATUSES.of(value) {
             Some((id, _)) => {
-                self.status(id, "");
-                self.used.mark(value);
+                self.status(id);
+                self.mark(value);
             }
             None if Word::of_value(value).as_str().is_empty() => {}
-            None => self.other_word("status", value),
+            None => {
+                let Some(word) = value.escaped().filter(|word| !is_placeholder(*word)) else { return };
+                self.other("status", word);
+                self.mark(value);
+            }
         }
     }
 
-    fn other_word(&mut self, name: &str, value: Value<'_>) {
-        let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) else { return };
-        self.json.number(&format!("{name}_id"), "99");
-        self.json.escaped(name, text);
-        self.used.mark(value);
-    }
-
-    /// As [`Event::write_attacks`], for the event itself.
-    pub fn write_own_attacks(&mut self) {
-        if !self.attacks.is_empty() {
+    /// Writes the attacks of the event itself.
+    pub fn own_attacks(&mut self, attacks: &Attacks) {
+        if !attacks.is_empty() {
             self.using(Profile::SecurityControl);
-            self.write_attacks();
+            attacks.write(&mut self.json);
         }
     }
 
     pub fn verdict(&mut self, verdict: Verdict) {
-        let (id, caption) = match verdict {
-            Verdict::Unknown => (0, "Unknown"),
-            Verdict::FalsePositive => (1, "False Positive"),
-            Verdict::TruePositive => (2, "True Positive"),
-            Verdict::Suspicious => (4, "Suspicious"),
-            Verdict::Benign => (5, "Benign"),
-        };
+        let (id, caption) = verdict.choice();
         self.using(Profile::Incident);
         self.choice("verdict", id, caption);
     }
@@ -76,29 +70,14 @@ impl Event<'_> {
             self.using(Profile::SecurityControl);
         }
         self.choice("confidence", id, caption);
-        self.used.mark(value);
+        self.mark(value);
     }
 
     pub fn disposition(&mut self, id: u16) {
-        let caption = match id {
-            1 => "Allowed",
-            2 => "Blocked",
-            3 => "Quarantined",
-            4 => "Isolated",
-            9 => "Restored",
-            10 => "Exonerated",
-            11 => "Corrected",
-            12 => "Partially Corrected",
-            13 => "Uncorrected",
-            14 => "Delayed",
-            15 => "Detected",
-            18 => "Tagged",
-            19 => "Alert",
-            27 => "Error",
-            _ => return,
-        };
-        self.using(Profile::SecurityControl);
-        self.choice("disposition", id, caption);
+        if let Some(caption) = disposition_caption(id) {
+            self.using(Profile::SecurityControl);
+            self.choice("disposition", id, caption);
+        }
     }
 
     pub fn action(&mut self, action: Action) {
@@ -123,6 +102,38 @@ impl Event<'_> {
     }
 }
 
+const DISPOSITIONS: [Choice; 14] = [
+    (1, "Allowed"),
+    (2, "Blocked"),
+    (3, "Quarantined"),
+    (4, "Isolated"),
+    (9, "Restored"),
+    (10, "Exonerated"),
+    (11, "Corrected"),
+    (12, "Partially Corrected"),
+    (13, "Uncorrected"),
+    (14, "Delayed"),
+    (15, "Detected"),
+    (18, "Tagged"),
+    (19, "Alert"),
+    (27, "Error"),
+];
+
+pub(super) fn disposition_caption(id: u16) -> Option<&'static str> {
+    DISPOSITIONS.into_iter().find(|(known, _)| *known == id).map(|(_, caption)| caption)
+}
+
+/// The activity of a finding with this incident status.
+pub(super) fn activity(is_new: bool, status: Value<'_>) -> u8 {
+    if is_new {
+        CREATE
+    } else if INCIDENT_STATUSES.of(status).is_some_and(|(id, _)| id == RESOLVED) {
+        CLOSE
+    } else {
+        UPDATE
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     Allowed,
@@ -143,23 +154,50 @@ pub(super) enum Verdict {
 impl Verdict {
     /// `None` for a word that has no number, and for none.
     pub fn of(value: Value<'_>) -> Option<Self> {
-        Some(match Word::of_value(value).as_str() {
-            "undefined" => Self::Unknown,
-            "true_positive_benign" => Self::Benign,
-            "suspicious" | "true_positive_benign_but_suspicious" => Self::Suspicious,
-            word if word.starts_with("true_positive") => Self::TruePositive,
-            word if word.starts_with("false_positive") => Self::FalsePositive,
-            _ => return None,
-        })
+        let word = Word::of_value(value);
+        let by_beginning = match word.as_str() {
+            word if word.starts_with("true_positive") => Some(Self::TruePositive),
+            word if word.starts_with("false_positive") => Some(Self::FalsePositive),
+            _ => None,
+        };
+        VERDICTS.find(word.as_str()).or(by_beginning)
+    }
+
+    /// Number and caption.
+    pub fn choice(self) -> Choice {
+        match self {
+            Self::Unknown => (0, "Unknown"),
+            Self::FalsePositive => (1, "False Positive"),
+            Self::TruePositive => (2, "True Positive"),
+            Self::Suspicious => (4, "Suspicious"),
+            Self::Benign => (5, "Benign"),
+        }
     }
 
     /// Marks the word if the verdict says the same.
     pub fn mark(event: &mut Event<'_>, value: Value<'_>) {
-        if matches!(Word::of_value(value).as_str(), "undefined" | "true_positive" | "false_positive" | "suspicious") {
-            event.used.mark(value);
+        let word = Word::of_value(value);
+        if SAME_VERDICTS.contains(&word.as_str()) {
+            event.mark(value);
         }
     }
 }
+
+/// Other words with these beginnings are true and false positives as well.
+pub(super) const VERDICTS: Words<Verdict> = Words {
+    field: "verdict",
+    rows: &[
+        ("undefined", Verdict::Unknown),
+        ("false_positive", Verdict::FalsePositive),
+        ("true_positive", Verdict::TruePositive),
+        ("suspicious", Verdict::Suspicious),
+        ("true_positive_benign_but_suspicious", Verdict::Suspicious),
+        ("true_positive_benign", Verdict::Benign),
+    ],
+};
+
+/// Words that say no more than their verdict.
+const SAME_VERDICTS: [&str; 4] = ["undefined", "true_positive", "false_positive", "suspicious"];
 
 /// `malware[]` of a classification; OCSF's number of its kind. `None` if the classification does not say that there is
 /// malware.

@@ -29,11 +29,9 @@ impl Event<'_> {
         self.class = class;
     }
 
-    /// Writes `status_id` and `status`. `other` is the name of a status without a number.
-    pub fn status(&mut self, id: u16, other: &str) {
-        match self.class.statuses.get(usize::from(id)) {
-            Some(caption) => self.choice("status", id, caption),
-            None => self.other("status", other),
-        }
+    /// Writes `status_id` and `status`.
+    pub fn status(&mut self, id: u16) {
+        let caption = self.class.statuses.get(usize::from(id));
+        self.choice("status", if caption.is_some() { id } else { 0 }, caption.unwrap_or(&"Unknown"));
     }
 }

@@ -4,6 +4,7 @@ use s1_forwarder_record::{Escaped, Identity, Level, Scope, Timestamp, Value};
 
 use super::event::{Event, time};
 use crate::json::Json;
+use crate::streams::activity::LogEntry;
 
 /// Parts of an event that do not come from the record. Byte slices are prepared JSON.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +34,19 @@ pub(super) struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
+    /// Of an activity.
+    pub fn of_entry(entry: &LogEntry<'a>, correlation: Value<'a>) -> Self {
+        Self {
+            record_id: entry.id,
+            logged: entry.created,
+            modified: entry.updated,
+            correlation,
+            event_code: entry.activity_type,
+            tenant: entry.account_id,
+            ..Self::default()
+        }
+    }
+
     /// Writes `time` and remembers its text: the first valid time of `times`. OCSF requires a time, so the time of
     /// mapping is used if there is none.
     pub fn time<const T: usize>(&mut self, event: &mut Event<'_>, times: [Value<'a>; T]) {

@@ -1,47 +1,19 @@
 //! What was done about a threat: `disposition`, `action` and `remediation`.
 
-use s1_forwarder_record::{Escaped, Timestamp, Value};
+use s1_forwarder_record::{Escaped, Value};
 use smallvec::SmallVec;
 
 use super::event::{Event, time};
-use super::finding::Action;
+use super::finding::{Action, disposition_caption};
+use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::placeholder::is_placeholder;
 use crate::common::word::Word;
+use crate::streams::threat::Report;
+use crate::words::{PrintedWords, Words, print_choice};
 
-/// The reports of `mitigationStatus[]` in the order of their end.
+/// The reports of a threat's actions in the order of their end.
 #[derive(Debug)]
-pub(super) struct Mitigation<'a>(SmallVec<[Report<'a>; 8]>);
-
-#[derive(Debug, Clone, Copy)]
-struct Report<'a> {
-    ended: Option<Timestamp>,
-    action: Value<'a>,
-    status: Value<'a>,
-    counters: Counters,
-}
-
-/// How many objects an action was for; `None` for what a report does not count.
-#[derive(Debug, Clone, Copy)]
-struct Counters {
-    success: Option<u32>,
-    failed: Option<u32>,
-    not_found: Option<u32>,
-    pending: Option<u32>,
-    total: Option<u32>,
-}
-
-impl Counters {
-    fn of(counters: Value<'_>) -> Self {
-        let count = |key: &str| counters.get(key).escaped().and_then(|text| text.raw().parse().ok());
-        Self {
-            success: count("success"),
-            failed: count("failed"),
-            not_found: count("notFound"),
-            pending: count("pendingReboot"),
-            total: count("total"),
-        }
-    }
-}
+pub(super) struct Reports<'a>(SmallVec<[Report<'a>; 8]>);
 
 fn is_some(count: Option<u32>) -> bool {
     count.is_some_and(|count| count > 0)
@@ -87,15 +59,29 @@ enum Effect {
     Restored,
 }
 
+/// Other actions corrected something.
+const EFFECTS: Words<Effect> = Words {
+    field: "disposition",
+    rows: &[
+        ("quarantine", Effect::Quarantined),
+        ("kill", Effect::Killed),
+        ("network_quarantine", Effect::Isolated),
+        ("unquarantine", Effect::Restored),
+        ("restore_macros", Effect::Restored),
+    ],
+};
+
+/// For the manual.
+pub(super) fn print_effects() -> PrintedWords {
+    EFFECTS.print(|effect| {
+        let id = effect.disposition();
+        print_choice((id, disposition_caption(id).unwrap_or_default()))
+    })
+}
+
 impl Effect {
-    pub fn of(action: Value<'_>) -> Self {
-        match Word::of_value(action).as_str() {
-            "quarantine" => Self::Quarantined,
-            "kill" => Self::Killed,
-            "network_quarantine" => Self::Isolated,
-            "unquarantine" | "restore_macros" => Self::Restored,
-            _ => Self::Corrected,
-        }
+    fn of(action: Value<'_>) -> Self {
+        EFFECTS.of(action).unwrap_or(Self::Corrected)
     }
 
     /// `disposition_id`
@@ -133,19 +119,11 @@ pub(super) fn mitigated<'a>(actions: impl Iterator<Item = Value<'a>>, left: Acti
     }
 }
 
-impl<'a> Mitigation<'a> {
-    pub fn of(reports: Value<'a>) -> Self {
-        let mut reports: SmallVec<[Report<'a>; 8]> = reports
-            .elements()
-            .map(|report| Report {
-                ended: time(report.get("mitigationEndedAt")),
-                action: report.get("action"),
-                status: report.get("status"),
-                counters: Counters::of(report.get("actionsCounters")),
-            })
-            .collect();
+impl<'a> Reports<'a> {
+    pub fn of(reports: impl Iterator<Item = Report<'a>>) -> Self {
+        let mut reports: SmallVec<[Report<'a>; 8]> = reports.collect();
         // The sort is stable: reports of one time stay in the order of the record.
-        reports.sort_by_key(|report| report.ended);
+        reports.sort_by_key(|report| time(report.ended));
         Self(reports)
     }
 
@@ -161,12 +139,12 @@ impl<'a> Mitigation<'a> {
         let any_failed = self.0.iter().any(Report::has_failed);
         let is_counted = self.0.iter().any(|report| is_some(report.counters.failed));
         let allowed = if is_detecting { Action::Observed } else { Action::Allowed };
-        let (is_mitigated, action) = match Word::of_value(status).as_str() {
-            "marked_as_benign" => return Some((10, Action::Allowed)),
-            "mitigated" => (true, Action::Denied),
-            "not_mitigated" | "active" => (false, allowed),
-            _ if preemptively => (true, Action::Denied),
-            _ => return None,
+        let (is_mitigated, action) = match OUTCOMES.of(status) {
+            Some(Outcome::Benign) => return Some((10, Action::Allowed)),
+            Some(Outcome::Mitigated) => (true, Action::Denied),
+            Some(Outcome::Active) => (false, allowed),
+            None if preemptively => (true, Action::Denied),
+            None => return None,
         };
         let disposition = match effect {
             _ if preemptively => return Some((2, Action::Denied)),
@@ -206,6 +184,7 @@ impl<'a> Mitigation<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::streams::threat::reports as read;
 
     #[test]
     fn the_strongest_successful_action_decides() {
@@ -215,7 +194,7 @@ mod tests {
         let outcome = |status: &str, reports: &[String]| {
             let status = format!("\"{status}\"");
             let list = format!("[{}]", reports.join(","));
-            Mitigation::of(Value::new(&list)).outcome(Value::new(&status), false, false, false)
+            Reports::of(read(Value::new(&list))).outcome(Value::new(&status), false, false, false)
         };
         let kill = report("kill", "success", "01");
         let quarantine = report("quarantine", "success", "02");
@@ -230,8 +209,8 @@ mod tests {
             Some((12, Action::Denied))
         );
         for ended in ["00", "02"] {
-            let reports = [report("kill", "success", ended), report("quarantine", "success", "01")];
-            assert_eq!(outcome("mitigated", &reports), Some((3, Action::Denied)), "{ended}");
+            let two = [report("kill", "success", ended), report("quarantine", "success", "01")];
+            assert_eq!(outcome("mitigated", &two), Some((3, Action::Denied)), "{ended}");
         }
         let restored_before = [report("unquarantine", "success", "01"), quarantine.clone()];
         assert_eq!(outcome("mitigated", &restored_before), Some((3, Action::Denied)));
@@ -241,7 +220,7 @@ mod tests {
         assert_eq!(outcome("not_mitigated", &[]), Some((15, Action::Allowed)));
         assert_eq!(outcome("marked_as_benign", &[kill]), Some((10, Action::Allowed)));
         assert_eq!(outcome("", &[]), None);
-        let none = Mitigation::of(Value::default());
+        let none = Reports::of(read(Value::default()));
         let status = Value::new("\"not_mitigated\"");
         assert_eq!(none.outcome(status, false, true, false), Some((13, Action::Allowed)));
         assert_eq!(none.outcome(status, false, false, true), Some((15, Action::Observed)));
@@ -252,7 +231,7 @@ mod tests {
     fn a_report_with_nothing_found_has_no_effect() {
         let outcome = |counters: &str| {
             let list = format!(r#"[{{"action":"quarantine","status":"success","actionsCounters":{counters}}}]"#);
-            Mitigation::of(Value::new(&list)).outcome(Value::new("\"mitigated\""), false, false, false)
+            Reports::of(read(Value::new(&list))).outcome(Value::new("\"mitigated\""), false, false, false)
         };
         assert_eq!(outcome(r#"{"success":0,"notFound":1,"total":1}"#), Some((11, Action::Denied)));
         assert_eq!(outcome(r#"{"success":0,"failed":1,"total":1}"#), Some((13, Action::Denied)));

@@ -5,7 +5,6 @@ mod activity;
 mod activity_class;
 mod activity_end;
 mod activity_parts;
-mod activity_values;
 mod agent;
 mod alert;
 mod attacks;
@@ -35,20 +34,22 @@ use std::sync::Arc;
 
 use s1_forwarder_record::{Escaped, Identity, Scope, Stream, Timestamp};
 
+use self::attacks::Attacks;
 use self::class::{BASE_EVENT, OTHER};
-use self::event::{Event, Scratch};
+use self::event::{Event, Scratch, severity_id};
 use self::metadata::Common;
-use super::common::enrichment::Enrichment;
 use super::common::known::Known;
-use super::common::severity::Severity;
+use super::common::severity::{SEVERITIES, Severity};
 use super::json::Json;
 use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
 use crate::copy::KeyCase;
 use crate::drift::places;
 use crate::keys::{Keys, Places, Seen};
 use crate::labels::Labels;
+use crate::parts::DIRECTIONS;
 use crate::record::{Fields, Record};
-use crate::words::{PrintedWords, print_choices};
+use crate::streams::enrichment::Enrichment;
+use crate::words::{PrintedWords, print_choice, print_choices};
 
 /// The name with the version, for the Kafka header.
 pub(super) const NAME: &str = "ocsf-1.8.0";
@@ -67,6 +68,8 @@ pub(super) struct Ocsf {
     known: &'static Places,
     seen: Seen,
     scratch: Scratch,
+    /// Reused for the next event.
+    attacks: Attacks,
 }
 
 impl Ocsf {
@@ -80,6 +83,7 @@ impl Ocsf {
             known: places(origin.stream, KeyCase::AsReceived),
             seen: Seen::default(),
             scratch: Scratch::default(),
+            attacks: Attacks::default(),
         }
     }
 }
@@ -114,13 +118,14 @@ impl SchemaMapper for Ocsf {
         match &record.fields {
             Fields::Threat(threat) => {
                 let enrichment = enrichment.and_then(Enrichment::read);
-                threat::map(&mut event, &common, threat, enrichment.as_ref());
+                threat::map(&mut event, &common, threat, enrichment.as_ref(), &mut self.attacks);
             }
-            Fields::Activity(activity) => unknown_activity = activity::map(&mut event, &common, activity),
+            Fields::Activity(activity, data) => unknown_activity = activity::map(&mut event, &common, activity, data),
+            Fields::RuleHit(activity, hit) => unknown_activity = rule_hit::map(&mut event, &common, activity, hit),
             Fields::Agent(agent) => agent::map(&mut event, &common, agent),
             Fields::Alert(alert) => alert::map(&mut event, &common, alert),
             Fields::Group(group) => group::map(&mut event, &common, group),
-            Fields::UnifiedAlert(alert) => unified_alert::map(&mut event, &common, alert),
+            Fields::UnifiedAlert(alert) => unified_alert::map(&mut event, &common, alert, &mut self.attacks),
             Fields::Vulnerability(finding) => vulnerability::map(&mut event, &common, finding),
         }
         let mut mapped = Mapped { unknown_activity, ..Mapped::default() };
@@ -144,7 +149,7 @@ impl SchemaMapper for Ocsf {
             &message,
             out,
         );
-        event.status(1, "");
+        event.status(1);
         let metadata = event.open("metadata");
         metadata::begin(&mut event.json, &self.metadata, identity);
         event.close(metadata);
@@ -160,7 +165,7 @@ impl SchemaMapper for Ocsf {
     fn map_error(&mut self, record: &[u8], known: &Known, identity: Identity, reason: &str, out: &mut Vec<u8>) {
         let time = known.time.unwrap_or_else(Timestamp::now);
         let mut event = begin_own_event(&mut self.scratch, "mapping-failed", time, known.severity, reason, out);
-        event.status(2, "");
+        event.status(2);
         event.json.text("status_detail", reason);
         let metadata = event.open("metadata");
         metadata::begin(&mut event.json, &self.metadata, identity);
@@ -179,17 +184,24 @@ impl SchemaMapper for Ocsf {
 pub(super) fn word_tables() -> Vec<PrintedWords> {
     let choices = [
         &finding::INCIDENT_STATUSES,
+        &vulnerability::STATUSES,
         &finding::CONFIDENCE,
-        &vulnerability::CONFIDENCE,
+        &vulnerability::REPORT_CONFIDENCE,
         &engines::ENGINES,
         &unified_alert::ANALYTICS,
         &unified_alert::ROLES,
         &device::MACHINES,
         &device::SYSTEMS,
         &detection::INTEGRITY,
-        &detection::DIRECTIONS,
+        &activity_parts::PERIPHERALS,
     ];
     let mut tables: Vec<PrintedWords> = choices.map(print_choices).into();
+    let severity = SEVERITIES.print(|severity| print_choice((severity_id(*severity), severity.capitalised())));
+    tables.push(PrintedWords { field: "severity", ..severity });
+    tables.push(finding::VERDICTS.print(|verdict| print_choice(verdict.choice())));
+    tables.push(mitigation::print_effects());
+    let direction = DIRECTIONS.print(|direction| print_choice(detection::direction_choice(*direction)));
+    tables.push(PrintedWords { field: "connection_info.direction", ..direction });
     tables.push(finding::MALWARE.print(u16::to_string));
     tables.extend([&vulnerability::EXPLOITS, &vulnerability::FIXES].map(|words| words.print(bool::to_string)));
     tables

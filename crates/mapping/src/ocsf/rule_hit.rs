@@ -2,7 +2,6 @@
 
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, RuleHit};
-use s1_forwarder_record::block::read_inside;
 
 use super::activity_end::finish;
 use super::class::{BASE_EVENT, CREATE, DETECTION_FINDING, OTHER};
@@ -14,56 +13,43 @@ use crate::common::placeholder::{first_scalar, is_set};
 use crate::parts::{Endpoint, Owner};
 use crate::streams::rule_hit::HitParts;
 
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activity<'_>) {
-    let hit = read_inside::<Activity<'_>, RuleHit<'_>>(activity.data.raw()).unwrap_or_default();
-    let parts = HitParts::of(activity, &hit);
+/// Returns true if the type is not in the table.
+pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activity<'_>, hit: &RuleHit<'_>) -> bool {
+    let parts = HitParts::of(activity, hit);
+    let entry = &parts.entry;
     let detection = &parts.detection;
-    let id = first_scalar([detection.alert_id, activity.threat_id]);
+    let id = first_scalar([detection.alert_id, entry.threat_id]);
     let is_finding = is_set(id);
     if is_finding {
         event.begin(&DETECTION_FINDING, CREATE, "");
     } else {
         event.begin(&BASE_EVENT, OTHER, "alert-raised");
     }
-    let mut metadata = Metadata {
-        record_id: activity.id,
-        logged: activity.created_at,
-        modified: activity.updated_at,
-        correlation: first_scalar([activity.threat_id, id]),
-        event_code: activity.activity_type,
-        tenant: activity.account_id,
-        ..Metadata::default()
-    };
-    metadata.time(event, [activity.created_at, activity.updated_at]);
+    let mut metadata = Metadata::of_entry(entry, first_scalar([entry.threat_id, id]));
+    metadata.time(event, [entry.created, entry.updated]);
     event.severity(detection.severity);
-    event.text("message", activity.primary_description);
+    event.text("message", entry.message);
     if is_finding {
-        finding(event, common, &parts, id, activity.created_at);
+        finding(event, common, &parts, id);
     }
-    detection::device(event, detection, &endpoint(&parts));
+    let has_container = detection::device(event, detection, &endpoint(&parts));
     if is_finding {
-        detection::write(event, detection);
-        for value in [detection.storyline, detection.alert_id, detection.event_id] {
-            if is_set(value) {
-                event.used.mark(value);
-            }
-        }
+        detection::write(event, detection, has_container);
+        event.mark_set([detection.storyline, detection.alert_id, detection.event_id]);
     }
     event.tail(common, &metadata);
-    finish(event, activity, &metadata, &hit);
+    finish(event, activity, hit);
+    entry.is_unknown()
 }
 
-fn finding(event: &mut Event<'_>, common: &Common<'_>, parts: &HitParts<'_>, id: Value<'_>, logged: Value<'_>) {
-    event.status(1, "");
-    let has_time = time(parts.detected).is_some();
-    let created = if has_time { parts.detected } else { logged };
+fn finding(event: &mut Event<'_>, common: &Common<'_>, parts: &HitParts<'_>, id: Value<'_>) {
+    event.status(1);
+    let created = if time(parts.detected).is_some() { parts.detected } else { parts.entry.created };
     detection::finding_info(event, common, &parts.detection, id, [created, Value::default()]);
     event.json.boolean("is_alert", true);
     event.disposition(19);
     event.action(Action::Observed);
-    if has_time {
-        event.used.mark(parts.detected);
-    }
+    event.mark_times([parts.detected]);
 }
 
 /// The endpoint of the hit. What `data` says of its owner stays there.

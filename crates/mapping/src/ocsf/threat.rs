@@ -3,35 +3,34 @@
 use s1_forwarder_record::threat::Threat;
 use s1_forwarder_record::{Escaped, Value};
 
-use super::class::{CLOSE, CREATE, DETECTION_FINDING, UPDATE};
-use super::device::{self, are_interfaces_mapped};
-use super::event::{Event, Profile, address};
+use super::attacks::Attacks;
+use super::class::DETECTION_FINDING;
+use super::event::{Event, Profile};
 use super::file::{File, FileType};
-use super::finding::{Malware, Verdict};
+use super::finding::{Malware, Verdict, activity};
 use super::metadata::{Common, Metadata};
-use super::mitigation::Mitigation;
-use super::observables::ObservableType;
+use super::mitigation::Reports;
 use super::user::{UserType, mark_account, mark_process_user};
-use super::{enrichment, unmapped, workload};
+use super::{device, enrichment, unmapped, workload};
 use crate::common::account::Account;
-use crate::common::enrichment::Enrichment;
 use crate::common::placeholder::{boolean, first_scalar, is_set};
 use crate::common::threat::file_size;
 use crate::common::word::Word;
 use crate::parts::DetectedFile;
+use crate::streams::enrichment::Enrichment;
 use crate::streams::threat::ThreatParts;
 
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, threat: &Threat<'_>, enrichment: Option<&Enrichment>) {
+pub(super) fn map(
+    event: &mut Event<'_>,
+    common: &Common<'_>,
+    threat: &Threat<'_>,
+    enrichment: Option<&Enrichment>,
+    attacks: &mut Attacks,
+) {
     let parts = ThreatParts::of(threat);
+    attacks.read(&parts);
     let endpoint = &parts.endpoint;
-    let activity = if parts.is_new() {
-        CREATE
-    } else if Word::is(parts.status, "resolved") {
-        CLOSE
-    } else {
-        UPDATE
-    };
-    event.begin(&DETECTION_FINDING, activity, "");
+    event.begin(&DETECTION_FINDING, activity(parts.is_new(), parts.status), "");
     let mut metadata = Metadata {
         record_id: parts.id,
         logged: parts.created,
@@ -44,12 +43,11 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, threat: &Threat<'_
     metadata.time(event, parts.times());
     event.severity(parts.severity);
     event.sentence("message", &parts.message());
-    event.attacks.read(parts.indicators);
     malware(event, &parts);
-    finding_info(event, common, &parts, enrichment);
-    event.write_own_attacks();
-    let mitigation = Mitigation::of(parts.mitigation.reports);
-    states(event, &parts, &mitigation);
+    finding_info(event, common, &parts, enrichment, attacks);
+    event.own_attacks(attacks);
+    let reports = Reports::of(parts.mitigation.reports());
+    states(event, &parts, &reports);
     event.ticket(parts.ticket);
     if let Some(enrichment) = enrichment {
         enrichment::comment(event, enrichment);
@@ -58,23 +56,14 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, threat: &Threat<'_
     workload::cloud(event, &endpoint.cloud);
     actor(event, &parts);
     evidences(event, &parts, in_device);
-    mitigation.write_remediation(event);
-    observe_external(event, endpoint.external);
+    reports.write_remediation(event);
+    device::observe_external(event, endpoint);
     event.tail(common, &metadata);
     unmapped::write(event, threat, &enrichment::RESERVED, |event| {
         if let Some(enrichment) = enrichment {
             enrichment::write_unmapped(event, enrichment);
         }
     });
-}
-
-/// The address that the console sees is no address of the device, so it is an observable in `unmapped`.
-fn observe_external(event: &mut Event<'_>, external: Value<'_>) {
-    if let Some(address) = address(external)
-        && external.escaped() == Some(address.as_escaped())
-    {
-        event.observe_unmapped(ObservableType::IpAddress, "agentDetectionInfo.externalIp", address.as_escaped());
-    }
 }
 
 /// Without a known kind of malware, the list is left out.
@@ -111,15 +100,19 @@ fn object<'a>(file: &DetectedFile<'a>) -> File<'a, 3> {
     }
 }
 
-fn finding_info(event: &mut Event<'_>, common: &Common<'_>, parts: &ThreatParts<'_>, enrichment: Option<&Enrichment>) {
+fn finding_info(
+    event: &mut Event<'_>,
+    common: &Common<'_>,
+    parts: &ThreatParts<'_>,
+    enrichment: Option<&Enrichment>,
+    attacks: &Attacks,
+) {
     let id = parts.id;
     let open = event.open("finding_info");
     event.finding_uid(common, id.escaped());
-    if is_set(parts.record_id) {
-        event.used.mark(parts.record_id);
-    }
+    event.mark_set([parts.record_id]);
     if is_set(id) && parts.threat_id.text() == id.text() {
-        event.used.mark(parts.threat_id);
+        event.mark(parts.threat_id);
     } else {
         event.text("uid_alt", parts.threat_id);
     }
@@ -133,25 +126,18 @@ fn finding_info(event: &mut Event<'_>, common: &Common<'_>, parts: &ThreatParts<
     event.time("created_time", parts.created);
     event.time("modified_time", parts.updated);
     event.time("first_seen_time", parts.identified);
-    for (name, value) in [("types", parts.classification), ("data_sources", parts.classification_source)] {
-        event.list_of(name, value.escaped());
-        if is_set(value) {
-            event.used.mark(value);
-        }
-    }
+    event.list_of("types", parts.classification.escaped());
+    event.list_of("data_sources", parts.classification_source.escaped());
     if is_set(id) {
         event.threat_url(common, id.escaped());
     }
     parts.engines.write(event, parts.detection_type);
-    event.write_attacks();
+    attacks.write(&mut event.json);
     if let Some(enrichment) = enrichment {
         enrichment::related_events(event, common, enrichment);
     }
     event.close(open);
-    // `metadata.event_code` has it too.
-    if is_set(parts.detection_type) {
-        event.used.mark(parts.detection_type);
-    }
+    event.mark_set([parts.classification, parts.classification_source, parts.detection_type]);
     parts.engines.mark(event);
     if is_set(id) {
         event.using(Profile::Incident);
@@ -159,7 +145,7 @@ fn finding_info(event: &mut Event<'_>, common: &Common<'_>, parts: &ThreatParts<
     }
 }
 
-fn states(event: &mut Event<'_>, parts: &ThreatParts<'_>, mitigation: &Mitigation<'_>) {
+fn states(event: &mut Event<'_>, parts: &ThreatParts<'_>, reports: &Reports<'_>) {
     let status = parts.mitigation.status;
     let is_benign = Word::is(status, "marked_as_benign");
     let verdict = Verdict::of(parts.verdict);
@@ -171,7 +157,7 @@ fn states(event: &mut Event<'_>, parts: &ThreatParts<'_>, mitigation: &Mitigatio
         Verdict::mark(event, parts.verdict);
     }
     let has_failed = parts.mitigation.has_failed == Some(true);
-    let outcome = mitigation.outcome(status, parts.mitigation.is_preemptive, has_failed, parts.mitigation.is_detecting);
+    let outcome = reports.outcome(status, parts.mitigation.is_preemptive, has_failed, parts.mitigation.is_detecting);
     if let Some((disposition, action)) = outcome {
         event.disposition(disposition);
         event.action(action);
@@ -190,11 +176,14 @@ fn device(event: &mut Event<'_>, parts: &ThreatParts<'_>) -> bool {
         }
     });
     device::resource(event, endpoint, |_| {});
-    if is_device && are_interfaces_mapped(endpoint.interfaces) {
-        event.used.mark(endpoint.interfaces);
+    if is_device {
+        device::mark_interfaces(event, endpoint.interfaces);
     }
     has_container
 }
+
+/// What a user of the console does.
+const BY_USERS: [&str; 3] = ["dv_command", "console_api", "star_manual"];
 
 /// The user whose process it was, or who came from another host. A user of the console who made the detection comes
 /// first; the other one is in the evidence.
@@ -202,7 +191,7 @@ fn actor(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     let process = &parts.process;
     let user = process.origin.and_then(|origin| origin.user).or(process.user.effective);
     let by = Word::of_value(parts.initiator.by);
-    let is_by_user = matches!(by.as_str(), "dv_command" | "console_api" | "star_manual");
+    let is_by_user = BY_USERS.contains(&by.as_str());
     let initiator = if is_by_user { Account::of(parts.initiator.name) } else { None };
     let Some(account) = initiator.or(user) else { return };
     let open = event.open_actor();
@@ -256,8 +245,8 @@ fn file(event: &mut Event<'_>, file: &DetectedFile<'_>) {
     if file.is_missing() {
         return;
     }
-    // Usually the threat's name is the title.
-    let rest = DetectedFile { threat_name: event.used.left(file.threat_name), ..*file };
+    // The threat's name is the title.
+    let rest = DetectedFile { threat_name: Value::default(), ..*file };
     object(&rest).write(event, "file", |event| {
         extension(event, file.extension);
         event.integer("size", file_size(file.size));
@@ -272,7 +261,7 @@ fn extension(event: &mut Event<'_>, value: Value<'_>) {
     if is_set(value) && !plain.raw().is_empty() {
         event.json.lower_case("ext", plain);
         if plain == text {
-            event.used.mark(value);
+            event.mark(value);
         }
     }
 }

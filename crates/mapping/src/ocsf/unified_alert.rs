@@ -1,12 +1,13 @@
 //! Maps unified alerts to Detection Finding.
 
-use s1_forwarder_record::Value;
 use s1_forwarder_record::unified_alert::UnifiedAlert;
+use s1_forwarder_record::{Kind, Value};
 
-use super::class::{CLOSE, CREATE, DETECTION_FINDING, UPDATE};
+use super::attacks::Attacks;
+use super::class::DETECTION_FINDING;
 use super::event::{Event, Profile, address, is_email, severity_id};
 use super::file::{File, FileType};
-use super::finding::{Action, Malware, Verdict};
+use super::finding::{Action, Malware, Verdict, activity};
 use super::metadata::{Common, Metadata};
 use super::mitigation::mitigated;
 use super::observables::ObservableType;
@@ -14,25 +15,20 @@ use super::user::{UserType, mark_account, mark_process_user};
 use super::{device, unmapped, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
+use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::hash::hash;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::threat::file_size;
 use crate::common::word::Word;
 use crate::parts::{Endpoint, Os};
-use crate::streams::unified_alert::{Analytic, Asset, Assignee, Attacker, TargetUser, UnifiedParts};
+use crate::streams::unified_alert::{Analytic, Assignee, Attacker, Observed, TargetUser, UnifiedParts};
 use crate::words::{Choice, Words};
 
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>) {
+pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>, attacks: &mut Attacks) {
     let parts = UnifiedParts::of(alert);
-    let activity = if parts.is_new() {
-        CREATE
-    } else if Word::is(parts.status, "resolved") {
-        CLOSE
-    } else {
-        UPDATE
-    };
-    event.begin(&DETECTION_FINDING, activity, "");
+    attacks.read_attacks(&parts);
+    event.begin(&DETECTION_FINDING, activity(parts.is_new(), parts.status), "");
     let mut metadata = Metadata {
         record_id: parts.id,
         logged: parts.created,
@@ -43,27 +39,26 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
     };
     metadata.time(event, parts.times());
     if metadata.original_time == parts.detected {
-        event.used.mark(parts.detected);
+        event.mark(parts.detected);
     }
     severity(event, &parts);
     event.sentence("message", &parts.message());
-    event.attacks.read_attacks(parts.indicators);
     malware(event, &parts);
-    finding_info(event, common, &parts);
-    event.write_own_attacks();
+    finding_info(event, common, &parts, attacks);
+    event.own_attacks(attacks);
     states(event, &parts);
     event.ticket(parts.ticket);
     assignee(event, &parts.assignee);
     device(event, &parts);
     workload::cloud(event, &parts.endpoint.cloud);
-    resources(event, &parts.asset);
+    resources(event, &parts);
     if let Some(account) = parts.process.user.effective {
         let open = event.open_actor();
         event.user("user", account, UserType::User);
         event.close(open);
     }
     evidences(event, &parts);
-    observables(event, parts.observables);
+    observables(event, &parts);
     event.tail(common, &metadata);
     unmapped::write(event, alert, &[], |_| {});
 }
@@ -73,7 +68,7 @@ fn severity(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     match parts.known_severity() {
         Some(severity) if is_set(parts.severity) => {
             event.severity(severity);
-            event.used.mark(parts.severity);
+            event.mark(parts.severity);
         }
         _ => event.choice("severity", 0, "Unknown"),
     }
@@ -105,12 +100,9 @@ fn malware(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     });
 }
 
-fn finding_info(event: &mut Event<'_>, common: &Common<'_>, parts: &UnifiedParts<'_>) {
+fn finding_info(event: &mut Event<'_>, common: &Common<'_>, parts: &UnifiedParts<'_>, attacks: &Attacks) {
     let open = event.open("finding_info");
     event.finding_uid(common, parts.id.escaped());
-    if is_set(parts.id) {
-        event.used.mark(parts.id);
-    }
     event.text("uid_alt", parts.external_id);
     event.text("title", parts.name);
     event.text("desc", parts.description);
@@ -127,27 +119,23 @@ fn finding_info(event: &mut Event<'_>, common: &Common<'_>, parts: &UnifiedParts
     let product = event.open("product");
     let name = event.text("name", parts.product);
     if event.optional("vendor_name", parts.vendor.escaped()).is_some() && name.is_some() {
-        event.used.mark(parts.vendor);
+        event.mark(parts.vendor);
     }
     event.close_if(product, name.is_some());
     analytic(event, &parts.analytic);
     url(event, common, parts);
-    event.write_attacks();
-    related_events(event, parts.indicators);
+    attacks.write(&mut event.json);
+    related_events(event, parts);
     event.close(open);
     if url(event, common, parts) {
         event.using(Profile::Incident);
     }
-    for value in [parts.classification, parts.link] {
-        if is_set(value) {
-            event.used.mark(value);
-        }
-    }
+    event.mark_set([parts.id, parts.classification, parts.link]);
 }
 
 fn data_sources(event: &mut Event<'_>, sources: Value<'_>) {
     let list = event.json.open_list("data_sources");
-    let mut is_complete = sources.kind() == s1_forwarder_record::Kind::Array;
+    let mut is_complete = sources.kind() == Kind::Array;
     for source in sources.elements() {
         match source.escaped().filter(|text| !is_placeholder(*text)) {
             Some(text) => event.json.element(text),
@@ -156,7 +144,7 @@ fn data_sources(event: &mut Event<'_>, sources: Value<'_>) {
     }
     event.json.close(list);
     if is_complete {
-        event.used.mark(sources);
+        event.mark(sources);
     }
 }
 
@@ -205,30 +193,24 @@ fn analytic(event: &mut Event<'_>, analytic: &Analytic<'_>) {
     match (known, analytic.kind.escaped().filter(|text| !is_placeholder(*text))) {
         (Some((id, caption)), _) => event.choice("type", id, caption),
         (None, Some(word)) => {
-            event.json.number("type_id", "99");
-            event.json.escaped("type", word);
-            event.used.mark(analytic.kind);
+            event.other("type", word);
+            event.mark(analytic.kind);
         }
         (None, None) => event.choice("type", 0, "Unknown"),
     }
     event.close(open);
 }
 
-fn related_events(event: &mut Event<'_>, indicators: Value<'_>) {
+fn related_events(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let list = event.open_list("related_events");
-    for indicator in indicators.elements() {
-        let get = |key| indicator.get(key);
-        let id = first_scalar([get("uid"), get("id"), get("eventUid")]);
-        if !is_set(id) {
-            continue;
-        }
+    for indicator in parts.indicators().filter(|indicator| is_set(indicator.id)) {
         let element = event.open_element();
-        event.optional("uid", id.escaped());
-        event.optional("title", first_scalar([get("title"), get("type")]).escaped());
-        event.optional("type", get("type").escaped());
-        event.optional("desc", get("message").escaped());
-        event.time("created_time", first_scalar([get("eventTime"), get("createdAt")]).kept());
-        if let Some(severity) = get("severity").escaped().and_then(Severity::of_word) {
+        event.optional("uid", indicator.id.escaped());
+        event.optional("title", indicator.title.escaped());
+        event.optional("type", indicator.kind.escaped());
+        event.optional("desc", indicator.message.escaped());
+        event.time("created_time", indicator.time);
+        if let Some(severity) = Severity::of_value(indicator.severity) {
             event.choice("severity", severity_id(severity), severity.capitalised());
         }
         event.close(element);
@@ -244,23 +226,18 @@ fn states(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     if let Some(verdict) = verdict {
         event.verdict(verdict);
         if verdict == Verdict::Unknown {
-            event.used.mark(parts.verdict);
+            event.mark(parts.verdict);
         }
     }
     let left = if parts.asset.is_detecting { Action::Observed } else { Action::Allowed };
-    let (disposition, action) = match Word::of_value(parts.result).as_str() {
-        "mitigated" | "blocked" => mitigated(successful_actions(parts.reports), left),
-        "unmitigated" | "not_mitigated" => (15, left),
-        "benign" | "marked_as_benign" => (10, Action::Allowed),
-        _ => (19, Action::Observed),
+    let (disposition, action) = match OUTCOMES.of(parts.result) {
+        Some(Outcome::Mitigated) => mitigated(parts.successful_actions(), left),
+        Some(Outcome::Active) => (15, left),
+        Some(Outcome::Benign) => (10, Action::Allowed),
+        None => (19, Action::Observed),
     };
     event.disposition(disposition);
     event.action(action);
-}
-
-fn successful_actions(reports: Value<'_>) -> impl Iterator<Item = Value<'_>> {
-    let has_failed = |report: &Value<'_>| report.get("successCount").escaped().is_some_and(|count| count.is("0"));
-    reports.elements().filter(move |report| !has_failed(report)).map(|report| report.get("mitigationActionType"))
 }
 
 fn assignee(event: &mut Event<'_>, assignee: &Assignee<'_>) {
@@ -277,7 +254,8 @@ fn assignee(event: &mut Event<'_>, assignee: &Assignee<'_>) {
     event.close(open);
 }
 
-const MACHINES: [&str; 5] = ["desktop", "laptop", "virtual_machine", "server", "workstation"];
+/// Kinds of assets that are types of machines.
+const ASSET_TYPES: [&str; 5] = ["desktop", "laptop", "virtual_machine", "server", "workstation"];
 
 fn device(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     if !parts.asset.is_machine {
@@ -287,7 +265,7 @@ fn device(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let mut kinds = parts.asset.kinds.into_iter();
     let [os_name, _] = endpoint.os.names;
     let endpoint = Endpoint {
-        machine_type: kinds.find(|kind| MACHINES.contains(&Word::of_value(*kind).as_str())).unwrap_or_default(),
+        machine_type: kinds.find(|kind| ASSET_TYPES.contains(&Word::of_value(*kind).as_str())).unwrap_or_default(),
         os: Os { names: [os_name, parts.asset.os], ..endpoint.os },
         ..*endpoint
     };
@@ -305,27 +283,21 @@ pub(super) const ROLES: Words<Choice> = Words {
 };
 
 /// What the assets say in addition stays in `unmapped.assets`.
-fn resources(event: &mut Event<'_>, asset: &Asset<'_>) {
-    let [assets, _] = asset.all;
+fn resources(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let list = event.open_list("resources");
-    // Older consoles have one asset in the place of the list.
-    let only = if assets.elements().next().is_none() { Some(asset.current) } else { None };
-    for asset in assets.elements().chain(only) {
-        let get = |key| asset.get(key);
-        if !is_set(get("id")) && !is_set(get("name")) {
+    for asset in parts.assets().chain(parts.only_asset()) {
+        if !is_set(asset.id) && !is_set(asset.name) {
             continue;
         }
         let element = event.open_element();
-        event.optional("uid", get("id").escaped());
-        event.optional("uid_alt", get("agentUuid").escaped());
-        event.optional("name", get("name").escaped());
-        event.optional("type", first_scalar([get("assetTypeClassifier"), get("subcategory")]).escaped());
-        let role = get("role");
-        if let Some((id, caption)) = ROLES.of(role) {
+        event.optional("uid", asset.id.escaped());
+        event.optional("uid_alt", asset.agent_uuid.escaped());
+        event.optional("name", asset.name.escaped());
+        event.optional("type", asset.kind.escaped());
+        if let Some((id, caption)) = ROLES.of(asset.role) {
             event.choice("role", id, caption);
-        } else if let Some(word) = role.escaped().filter(|word| !is_placeholder(*word)) {
-            event.json.number("role_id", "99");
-            event.json.escaped("role", word);
+        } else if let Some(word) = asset.role.escaped().filter(|word| !is_placeholder(*word)) {
+            event.other("role", word);
         }
         event.close(element);
     }
@@ -344,7 +316,7 @@ fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         event.integer("size", file_size(file.size));
     });
     if written.is_some() && written == file.name.escaped() {
-        event.used.mark(file.name);
+        event.mark(file.name);
     }
     let data = event.open("data");
     event.text("cmd_line", parts.process.command_line);
@@ -384,7 +356,7 @@ fn target_user(event: &mut Event<'_>, target: &TargetUser<'_>) {
         event.text("domain", target.domain);
         event.account(account.without_domain(), UserType::User);
         if account.domain.is_none() {
-            event.used.mark(target.name);
+            event.mark(target.name);
         }
     } else {
         event.account(account, UserType::User);
@@ -397,21 +369,20 @@ fn target_user(event: &mut Event<'_>, target: &TargetUser<'_>) {
 }
 
 /// Adds the console's observables that the event has in `unmapped.observables`.
-fn observables(event: &mut Event<'_>, observables: Value<'_>) {
-    for observable in observables.elements() {
-        let value = observable.get("value");
+fn observables(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
+    for (kind, value) in parts.observables() {
         // A number in `unmapped` is no text.
-        let is_text = value.kind() == s1_forwarder_record::Kind::String;
+        let is_text = value.kind() == Kind::String;
         let Some(text) = value.escaped().filter(|text| is_text && !is_placeholder(*text)) else { continue };
-        let kind = match Word::of_value(observable.get("type")).as_str() {
-            "ip" | "ip_address" if Address::of(text).is_some() => ObservableType::IpAddress,
-            "hostname" => ObservableType::Hostname,
-            "username" => ObservableType::UserName,
-            "email_address" if is_email(text) => ObservableType::EmailAddress,
-            "file_hash" if hash(text).is_some() => ObservableType::Hash,
-            "file_name" => ObservableType::FileName,
-            "url" => ObservableType::Url,
-            _ => continue,
+        let kind = match kind {
+            Observed::Address if Address::of(text).is_some() => ObservableType::IpAddress,
+            Observed::Host => ObservableType::Hostname,
+            Observed::User => ObservableType::UserName,
+            Observed::Email if is_email(text) => ObservableType::EmailAddress,
+            Observed::Hash if hash(text).is_some() => ObservableType::Hash,
+            Observed::FileName => ObservableType::FileName,
+            Observed::Url => ObservableType::Url,
+            Observed::Address | Observed::Email | Observed::Hash => continue,
         };
         event.observe_unmapped(kind, "observables[].value", text);
     }

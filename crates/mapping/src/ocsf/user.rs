@@ -71,7 +71,7 @@ pub(super) fn mark_account(event: &mut Event<'_>, value: Value<'_>) {
         (Some(_), false) => 1,
     };
     if value.escaped().is_some_and(|text| text.raw().len() == length + separator) {
-        event.used.mark(value);
+        event.mark(value);
     }
 }
 

@@ -7,6 +7,7 @@ use crate::common::account::ProcessUser;
 use crate::common::matched::Matched;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::severity::Severity;
+use crate::words::Words;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Detection<'a> {
@@ -19,7 +20,7 @@ pub struct Detection<'a> {
     pub storyline: Value<'a>,
     pub source: Peer<'a>,
     pub destination: Peer<'a>,
-    pub direction: Value<'a>,
+    pub direction: Option<Direction>,
     /// The address of the machine that logged in.
     pub machine_ip: Value<'a>,
     pub dns_request: Value<'a>,
@@ -85,6 +86,54 @@ pub struct Indicator<'a> {
     pub value: Value<'a>,
     pub source: Value<'a>,
 }
+
+/// What the indicator of a feed is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndicatorKind {
+    Address,
+    Hash,
+    Url,
+    Domain,
+}
+
+pub const INDICATORS: Words<IndicatorKind> = Words {
+    field: "threat.indicator.type",
+    rows: &[
+        ("ip", IndicatorKind::Address),
+        ("ipv4", IndicatorKind::Address),
+        ("ipv6", IndicatorKind::Address),
+        ("ipv4_addr", IndicatorKind::Address),
+        ("ipv6_addr", IndicatorKind::Address),
+        ("md5", IndicatorKind::Hash),
+        ("sha1", IndicatorKind::Hash),
+        ("sha256", IndicatorKind::Hash),
+        ("sha_1", IndicatorKind::Hash),
+        ("sha_256", IndicatorKind::Hash),
+        ("hash", IndicatorKind::Hash),
+        ("file", IndicatorKind::Hash),
+        ("url", IndicatorKind::Url),
+        ("dns", IndicatorKind::Domain),
+        ("domain", IndicatorKind::Domain),
+        ("domain_name", IndicatorKind::Domain),
+    ],
+};
+
+/// The direction of a connection, as the endpoint sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Inbound,
+    Outbound,
+}
+
+pub const DIRECTIONS: Words<Direction> = Words {
+    field: "network.direction",
+    rows: &[
+        ("inbound", Direction::Inbound),
+        ("incoming", Direction::Inbound),
+        ("outbound", Direction::Outbound),
+        ("outgoing", Direction::Outbound),
+    ],
+};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Process<'a> {

@@ -20,12 +20,13 @@ pub struct Endpoint<'a> {
     pub os: Os<'a>,
     /// In ECS's words.
     pub architecture: Option<&'static str>,
-    /// A list of objects.
-    pub interfaces: Value<'a>,
+    pub interfaces: Interfaces<'a>,
     /// Addresses in addition to those of the interfaces. A value may be a list.
     pub addresses: [Value<'a>; 4],
     /// The address that the console sees.
     pub external: Value<'a>,
+    /// The path of `external` in the record, where it names one endpoint.
+    pub external_path: Option<&'static str>,
     /// MAC addresses in one text, if there are no interfaces.
     pub macs: Value<'a>,
     pub cloud: Cloud<'a>,
@@ -39,6 +40,24 @@ impl<'a> Endpoint<'a> {
     }
 }
 
+/// The interfaces of an endpoint. `each` reads the list.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Interfaces<'a> {
+    pub list: Value<'a>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Interface<'a> {
+    pub id: Value<'a>,
+    pub name: Value<'a>,
+    pub mac: Value<'a>,
+    /// Addresses of version 4 and of version 6: each a list or one address.
+    pub addresses: [Value<'a>; 2],
+    pub gateway: Value<'a>,
+    /// The list says more of the interface than this.
+    pub has_more: bool,
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Os<'a> {
     pub names: [Value<'a>; 2],
@@ -50,6 +69,9 @@ pub struct Os<'a> {
     /// `64 bit`
     pub bits: Value<'a>,
 }
+
+/// Levels of activities that are about no site.
+const ABOVE_SITES: [&str; 3] = ["global", "tenant", "account"];
 
 /// The account, the site and the group that a record belongs to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,7 +89,7 @@ impl<'a> Owner<'a> {
     /// no site, one of a site about no group. Names outside of `data` stay: they are of what the activity is about.
     pub fn within(&self, level: Value<'a>) -> Self {
         let level = Word::of_value(level);
-        let has_site = !matches!(level.as_str(), "global" | "tenant" | "account");
+        let has_site = !ABOVE_SITES.contains(&level.as_str());
         let has_group = has_site && level.as_str() != "site";
         let mut owner = *self;
         if !has_site {

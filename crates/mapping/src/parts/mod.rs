@@ -10,9 +10,12 @@ mod threat;
 mod workload;
 
 pub use cloud::Cloud;
-pub use detection::{Detection, Indicator, Login, Peer, Process, Registry, Rule, TargetFile, TargetProcess};
-pub use endpoint::{Endpoint, Interactive, Os, Owner};
-pub use threat::{DetectedFile, DetectedProcess, Engines, engine_key};
+pub use detection::{
+    DIRECTIONS, Detection, Direction, INDICATORS, Indicator, IndicatorKind, Login, Peer, Process, Registry, Rule,
+    TargetFile, TargetProcess,
+};
+pub use endpoint::{Endpoint, Interactive, Interface, Interfaces, Os, Owner};
+pub use threat::{DetectedFile, DetectedProcess, Engine, Engines};
 pub use workload::{Container, EcsTask, Pod};
 
 use s1_forwarder_record::Escaped;

@@ -88,24 +88,19 @@ impl<'a> DetectedProcess<'a> {
 /// The engines that detected a threat: keys and titles, or only titles.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Engines<'a> {
-    /// A list of objects with `key` and `title`, or of keys.
-    pub detected: Value<'a>,
+    /// `detected` reads the list.
+    pub list: Value<'a>,
     /// A list of titles.
     pub titles: Value<'a>,
 }
 
-impl<'a> Engines<'a> {
-    /// Key and title of each engine.
-    pub fn each(self) -> impl Iterator<Item = (Value<'a>, Value<'a>)> {
-        let titles = if self.detected.elements().next().is_some() { Value::default() } else { self.titles };
-        let detected = self.detected.elements().map(|engine| (engine_key(engine), engine.get("title")));
-        detected.chain(titles.elements().map(|title| (Value::default(), title)))
-    }
-}
-
-/// The key of an element of [`Engines::detected`].
-pub fn engine_key(engine: Value<'_>) -> Value<'_> {
-    first_scalar([engine.get("key"), engine])
+/// An engine, by its key, its title or both.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Engine<'a> {
+    pub key: Value<'a>,
+    pub title: Value<'a>,
+    /// As received.
+    pub element: Value<'a>,
 }
 
 #[cfg(test)]

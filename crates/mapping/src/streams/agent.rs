@@ -3,10 +3,12 @@
 use s1_forwarder_record::Value;
 use s1_forwarder_record::agent::Agent;
 
+use super::cloud::of_providers;
+use crate::common::os::ARCHITECTURES;
 use crate::common::placeholder::boolean;
 use crate::common::severity::Severity;
 use crate::common::word::Word;
-use crate::parts::{Cloud, Endpoint, Interactive, Os, Owner, Sentence};
+use crate::parts::{Endpoint, Interactive, Interfaces, Os, Owner, Sentence};
 
 #[derive(Debug, Clone, Copy)]
 pub struct AgentParts<'a> {
@@ -91,11 +93,12 @@ fn endpoint<'a>(agent: &Agent<'a>) -> Endpoint<'a> {
             bits: agent.os_arch,
         },
         architecture: architecture(agent),
-        interfaces: agent.network_interfaces,
+        interfaces: Interfaces { list: agent.network_interfaces },
         addresses: [agent.last_ip_to_mgmt, none, none, none],
         external: agent.external_ip,
+        external_path: Some("externalIp"),
         macs: none,
-        cloud: Cloud::of_providers(agent.cloud_providers),
+        cloud: of_providers(agent.cloud_providers),
         owner: Owner {
             account_ids: [agent.account_id, none],
             account_names: [agent.account_name, none, none],
@@ -109,13 +112,8 @@ fn endpoint<'a>(agent: &Agent<'a>) -> Endpoint<'a> {
 
 /// The architecture in ECS's words. A "64 bit" system is ARM if the name of its OS or processor contains it.
 fn architecture(agent: &Agent<'_>) -> Option<&'static str> {
-    match Word::of_value(agent.os_arch).as_str() {
-        "64_bit" if names_arm(agent.os_name) || names_arm(agent.cpu_id) => Some("arm64"),
-        "64_bit" | "x86_64" | "amd64" => Some("x86_64"),
-        "arm64" | "aarch64" => Some("arm64"),
-        "32_bit" | "x86" => Some("x86"),
-        _ => None,
-    }
+    let is_arm = Word::is(agent.os_arch, "64_bit") && [agent.os_name, agent.cpu_id].into_iter().any(names_arm);
+    if is_arm { Some("arm64") } else { ARCHITECTURES.of(agent.os_arch) }
 }
 
 fn names_arm(value: Value<'_>) -> bool {

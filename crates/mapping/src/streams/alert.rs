@@ -10,8 +10,8 @@ use crate::common::placeholder::{boolean, first_scalar};
 use crate::common::severity::Severity;
 use crate::common::threat::is_new;
 use crate::parts::{
-    Container, Detection, Endpoint, Indicator, Login, Os, Owner, Peer, Pod, Process, Registry, Rule, Sentence,
-    TargetFile, TargetProcess,
+    Container, DIRECTIONS, Detection, Endpoint, Indicator, Login, Os, Owner, Peer, Pod, Process, Registry, Rule,
+    Sentence, TargetFile, TargetProcess,
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +83,7 @@ fn detection<'a>(alert: &Alert<'a>) -> Detection<'a> {
         storyline: alert.source_process_info.storyline,
         source: Peer { host: info.src_ip, port: info.src_port },
         destination: Peer { host: info.dst_ip, port: info.dst_port },
-        direction: info.net_event_direction,
+        direction: DIRECTIONS.of(info.net_event_direction),
         machine_ip: info.src_machine_ip,
         dns_request: info.dns_request,
         dns_response: info.dns_response,

@@ -4,8 +4,13 @@
 pub mod activity;
 pub mod agent;
 pub mod alert;
+mod cloud;
+mod engines;
+pub mod enrichment;
 pub mod group;
+mod interfaces;
 pub mod rule_hit;
 pub mod threat;
 pub mod unified_alert;
+pub mod unread;
 pub mod vulnerability;

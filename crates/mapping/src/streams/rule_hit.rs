@@ -4,20 +4,20 @@ use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, ActivityData, RuleHit};
 
 use crate::common::account::ProcessUser;
-use crate::common::activity_class::RULE_HITS;
 use crate::common::matched::Matched;
 use crate::common::placeholder::first_scalar;
 use crate::common::severity::Severity;
 use crate::parts::{
-    Container, Detection, Endpoint, Indicator, Login, Os, Owner, Peer, Pod, Process, Registry, Rule, TargetFile,
-    TargetProcess,
+    Container, DIRECTIONS, Detection, Endpoint, Indicator, Login, Os, Owner, Peer, Pod, Process, Registry, Rule,
+    TargetFile, TargetProcess,
 };
+use crate::streams::activity::{LogEntry, RULE_HITS};
 
 /// Whether `data` holds a hit: a rule and an alert, or the process that triggered. Activities of these types can also
 /// have other keys (`ruleName`), which are not those of a hit.
-pub fn is_hit(number: Option<u32>, data: &ActivityData<'_>) -> bool {
+pub fn is_hit(activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {
     let keys = || data.other.iter().map(|(key, _)| key.as_ref());
-    let is_known = number.is_some_and(|number| RULE_HITS.contains(&number));
+    let is_known = LogEntry::of(activity).number.is_some_and(|number| RULE_HITS.contains(&number));
     (is_known && data.rule_name.is_empty())
         || (keys().any(|key| key == "rulename") && keys().any(|key| key == "alertid"))
         || keys().any(|key| key.starts_with("sourceprocess"))
@@ -26,6 +26,7 @@ pub fn is_hit(number: Option<u32>, data: &ActivityData<'_>) -> bool {
 /// What a hit says in addition to its activity.
 #[derive(Debug, Clone, Copy)]
 pub struct HitParts<'a> {
+    pub entry: LogEntry<'a>,
     pub detection: Detection<'a>,
     pub detected: Value<'a>,
     /// The site of the agent, which need not be that of the activity.
@@ -37,6 +38,7 @@ pub struct HitParts<'a> {
 impl<'a> HitParts<'a> {
     pub fn of(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Self {
         Self {
+            entry: LogEntry::of(activity),
             detection: detection(activity, hit),
             detected: hit.detectedat,
             site_of_agent: hit.origagentsiteid,
@@ -59,7 +61,7 @@ fn detection<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Detection<'a> {
         storyline: hit.sourceprocessstoryline,
         source: Peer { host: hit.srcip, port: hit.srcport },
         destination: Peer { host: hit.dstip, port: hit.dstport },
-        direction: hit.neteventdirection,
+        direction: DIRECTIONS.of(hit.neteventdirection),
         machine_ip: hit.srcmachineip,
         dns_request: hit.dnsrequest,
         dns_response: hit.dnsresponse,

@@ -1,16 +1,19 @@
 //! Threats: `/threats`.
 
-use s1_forwarder_record::Value;
 use s1_forwarder_record::threat::{Threat, ThreatInfo};
+use s1_forwarder_record::{Cursor, Escaped, Value};
 
+use super::cloud::of_providers;
 use crate::common::account::ProcessUser;
+use crate::common::attack::Attack;
 use crate::common::placeholder::{boolean, first_scalar};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
-use crate::common::threat::{is_new, time};
+use crate::common::threat::{is_new, timestamp};
 use crate::common::word::Word;
 use crate::parts::{
-    Cloud, Container, DetectedFile, DetectedProcess, EcsTask, Endpoint, Engines, Interactive, Os, Owner, Pod, Sentence,
+    Container, DetectedFile, DetectedProcess, EcsTask, Endpoint, Engines, Interactive, Interfaces, Os, Owner, Pod,
+    Sentence,
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -32,8 +35,7 @@ pub struct ThreatParts<'a> {
     pub created: Value<'a>,
     pub updated: Value<'a>,
     pub identified: Value<'a>,
-    /// A list of objects with tactics and techniques.
-    pub indicators: Value<'a>,
+    indicators: Value<'a>,
     pub engines: Engines<'a>,
     pub mitigation: Mitigation<'a>,
     pub file: DetectedFile<'a>,
@@ -50,13 +52,40 @@ pub struct ThreatParts<'a> {
     pub task: Option<EcsTask<'a>>,
 }
 
+/// What the indicators of a threat say, in their order.
+pub enum Indication<'a> {
+    Description(Value<'a>),
+    /// The name of a tactic, before its techniques.
+    Tactic(Option<Escaped<'a>>),
+    Technique(Attack<'a>),
+    TacticEnd,
+}
+
+/// An action against a threat.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    pub ended: Value<'a>,
+    pub action: Value<'a>,
+    pub status: Value<'a>,
+    pub counters: Counters,
+}
+
+/// How many objects an action was for; `None` for what a report does not count.
+#[derive(Debug, Clone, Copy)]
+pub struct Counters {
+    pub success: Option<u32>,
+    pub failed: Option<u32>,
+    pub not_found: Option<u32>,
+    pub pending: Option<u32>,
+    pub total: Option<u32>,
+}
+
 /// What was done about a threat.
 #[derive(Debug, Clone, Copy)]
 pub struct Mitigation<'a> {
     pub status: Value<'a>,
     pub description: Value<'a>,
-    /// A list of objects, one for each action.
-    pub reports: Value<'a>,
+    reports: Value<'a>,
     pub has_failed: Option<bool>,
     pub is_preemptive: bool,
     /// The agent only detects.
@@ -95,7 +124,7 @@ impl<'a> ThreatParts<'a> {
             updated: info.updated_at,
             identified: info.identified_at,
             indicators: threat.indicators,
-            engines: Engines { detected: info.detection_engines, titles: info.engines },
+            engines: Engines { list: info.detection_engines, titles: info.engines },
             mitigation: mitigation(threat),
             file: file(info),
             process: process(info),
@@ -124,11 +153,22 @@ impl<'a> ThreatParts<'a> {
         // Other fields have these two as well, and mark them.
         let identified = self.identified.kept();
         let created = self.created.kept();
-        if self.is_new() && time(identified).is_some() {
+        if self.is_new() && timestamp(identified).is_some() {
             [identified, created, Value::default()]
         } else {
             [self.updated, identified, created]
         }
+    }
+
+    /// Reads the indicators in one pass.
+    pub fn each_indication(&self, mut visit: impl FnMut(Indication<'a>)) {
+        Cursor::new(self.indicators).each_element(|cursor| {
+            cursor.each_entry(|cursor, key| match key {
+                "description" => visit(Indication::Description(cursor.value())),
+                "tactics" => cursor.each_element(|cursor| each_technique(cursor, &mut visit)),
+                _ => drop(cursor.value()),
+            });
+        });
     }
 
     pub fn message(&self) -> Sentence<'a, 4> {
@@ -139,6 +179,56 @@ impl<'a> ThreatParts<'a> {
             (": ", self.mitigation.description.escaped()),
         ]
     }
+}
+
+/// Keys are in the order of the alphabet, so the name of a tactic comes before its techniques.
+fn each_technique<'a>(cursor: &mut Cursor<'a>, visit: &mut impl FnMut(Indication<'a>)) {
+    let mut tactic = None;
+    cursor.each_entry(|cursor, key| match key {
+        "name" => {
+            tactic = cursor.value().escaped();
+            visit(Indication::Tactic(tactic));
+        }
+        "techniques" => cursor.each_element(|cursor| {
+            let mut attack = Attack { tactic, ..Attack::default() };
+            cursor.each_entry(|cursor, key| {
+                let text = cursor.value().escaped();
+                match key {
+                    "name" => attack.technique = text,
+                    "link" => attack.link = text,
+                    _ => {}
+                }
+            });
+            visit(Indication::Technique(attack));
+        }),
+        _ => drop(cursor.value()),
+    });
+    visit(Indication::TacticEnd);
+}
+
+impl<'a> Mitigation<'a> {
+    pub fn reports(&self) -> impl Iterator<Item = Report<'a>> {
+        reports(self.reports)
+    }
+}
+
+pub fn reports<'a>(list: Value<'a>) -> impl Iterator<Item = Report<'a>> {
+    list.elements().map(|report| {
+        let counters = report.get("actionsCounters");
+        let count = |key: &str| counters.get(key).escaped().and_then(|text| text.raw().parse().ok());
+        Report {
+            ended: report.get("mitigationEndedAt"),
+            action: report.get("action"),
+            status: report.get("status"),
+            counters: Counters {
+                success: count("success"),
+                failed: count("failed"),
+                not_found: count("notFound"),
+                pending: count("pendingReboot"),
+                total: count("total"),
+            },
+        }
+    })
 }
 
 /// A threat is critical if it is still active on an infected endpoint. What an analyst thinks of it changes nothing.
@@ -211,11 +301,12 @@ fn endpoint<'a>(threat: &Threat<'a>) -> Endpoint<'a> {
             bits: none,
         },
         architecture: None,
-        interfaces: current.network_interfaces,
+        interfaces: Interfaces { list: current.network_interfaces },
         addresses: [detected.agent_ip_v4, detected.agent_ip_v6, none, none],
         external: detected.external_ip,
+        external_path: Some("agentDetectionInfo.externalIp"),
         macs: none,
-        cloud: Cloud::of_providers(detected.cloud_providers),
+        cloud: of_providers(detected.cloud_providers),
         owner: Owner {
             account_ids: [current.account_id, detected.account_id],
             account_names: [current.account_name, detected.account_name, none],

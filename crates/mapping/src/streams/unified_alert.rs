@@ -7,9 +7,10 @@ use s1_forwarder_record::Value;
 use s1_forwarder_record::unified_alert::{UnifiedAlert, UnifiedProcess};
 
 use crate::common::account::ProcessUser;
-use crate::common::placeholder::{boolean, first_scalar, is_set};
+use crate::common::attack::Attack;
+use crate::common::placeholder::{boolean, first_scalar, is_placeholder, is_set};
 use crate::common::severity::Severity;
-use crate::common::threat::{is_new, time};
+use crate::common::threat::{is_new, timestamp};
 use crate::common::word::Word;
 use crate::parts::{Cloud, Container, Endpoint, Interactive, Os, Owner, Pod, Sentence};
 
@@ -39,11 +40,11 @@ pub struct UnifiedParts<'a> {
     pub vendor: Value<'a>,
     pub data_sources: Value<'a>,
     pub attack_surfaces: Value<'a>,
-    /// A list of objects with attacks.
-    pub indicators: Value<'a>,
-    pub observables: Value<'a>,
-    /// A list of objects, one for each action.
-    pub reports: Value<'a>,
+    indicators: Value<'a>,
+    observables: Value<'a>,
+    reports: Value<'a>,
+    /// All assets as they are now, and as they were at the detection.
+    assets: [Value<'a>; 2],
     pub analytic: Analytic<'a>,
     pub assignee: Assignee<'a>,
     pub process: AlertedProcess<'a>,
@@ -113,9 +114,7 @@ pub struct TargetUser<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Asset<'a> {
     /// The asset as it is now.
-    pub current: Value<'a>,
-    /// All assets as they are now, and as they were at the detection.
-    pub all: [Value<'a>; 2],
+    current: Value<'a>,
     /// The asset has an operating system: it is a machine, or has an agent.
     pub is_machine: bool,
     pub is_identity: bool,
@@ -126,6 +125,69 @@ pub struct Asset<'a> {
     /// Name and version of the operating system in one text.
     pub os: Value<'a>,
 }
+
+/// One of the assets, as it is now.
+#[derive(Debug, Clone, Copy)]
+pub struct AssetEntry<'a> {
+    pub id: Value<'a>,
+    pub agent_uuid: Value<'a>,
+    pub name: Value<'a>,
+    pub kind: Value<'a>,
+    pub role: Value<'a>,
+}
+
+impl<'a> AssetEntry<'a> {
+    fn of(asset: Value<'a>) -> Self {
+        Self {
+            id: asset.get("id"),
+            agent_uuid: asset.get("agentUuid"),
+            name: asset.get("name"),
+            kind: first_scalar([asset.get("assetTypeClassifier"), asset.get("subcategory")]),
+            role: asset.get("role"),
+        }
+    }
+}
+
+/// An event that led to the alert.
+#[derive(Debug, Clone, Copy)]
+pub struct Indicated<'a> {
+    pub id: Value<'a>,
+    pub title: Value<'a>,
+    pub kind: Value<'a>,
+    pub message: Value<'a>,
+    pub time: Value<'a>,
+    pub severity: Value<'a>,
+}
+
+/// The type of an observable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observed {
+    Address,
+    Host,
+    User,
+    Email,
+    Hash,
+    FileName,
+    Url,
+}
+
+const OBSERVABLES: [(&str, Observed); 8] = [
+    ("ip", Observed::Address),
+    ("ip_address", Observed::Address),
+    ("hostname", Observed::Host),
+    ("username", Observed::User),
+    ("email_address", Observed::Email),
+    ("file_hash", Observed::Hash),
+    ("file_name", Observed::FileName),
+    ("url", Observed::Url),
+];
+
+/// Products whose detections are those of the agent's engines.
+const AGENT_PRODUCTS: [&str; 3] = ["edr", "cws", "cwp"];
+
+/// Keys of an asset's addresses at the detection.
+const ADDRESSES: [&str; 4] = ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses"];
+const EXTERNAL_ADDRESS: &str = "consoleIpAddress";
 
 impl<'a> UnifiedParts<'a> {
     pub fn of(alert: &UnifiedAlert<'a>) -> Self {
@@ -156,6 +218,7 @@ impl<'a> UnifiedParts<'a> {
             indicators: alert.indicators,
             observables: alert.observables,
             reports: alert.mitigation_details.get("reports"),
+            assets: [alert.assets, alert.detection_time.assets],
             analytic: Analytic {
                 id: alert.analytics.uid,
                 name: alert.analytics.name,
@@ -176,7 +239,7 @@ impl<'a> UnifiedParts<'a> {
                 email: alert.detection_time.target_user.email_address,
                 display_name: alert.detection_time.target_user.display_name,
             },
-            asset: asset(alert, &states),
+            asset: asset(states.current),
             endpoint: endpoint(alert, &states),
             user: Interactive {
                 names: [states.detected.get("lastLoggedInUser"), states.current.get("lastLoggedInUser")],
@@ -194,7 +257,7 @@ impl<'a> UnifiedParts<'a> {
 
     /// The alert was created and updated within a minute.
     pub fn is_new(&self) -> bool {
-        let created = if time(self.created).is_some() { self.created } else { self.detected };
+        let created = if timestamp(self.created).is_some() { self.created } else { self.detected };
         is_new(created, self.updated)
     }
 
@@ -202,6 +265,71 @@ impl<'a> UnifiedParts<'a> {
     pub fn times(&self) -> [Value<'a>; 3] {
         let [detected, updated, created] = [self.detected, self.updated, self.created].map(Value::kept);
         if self.is_new() { [detected, updated, created] } else { [updated, detected, created] }
+    }
+
+    pub fn assets(&self) -> impl Iterator<Item = AssetEntry<'a>> {
+        self.assets[0].elements().map(AssetEntry::of)
+    }
+
+    /// The one asset of an older console, which has it in the place of the list.
+    pub fn only_asset(&self) -> Option<AssetEntry<'a>> {
+        self.assets[0].elements().next().is_none().then(|| AssetEntry::of(self.asset.current))
+    }
+
+    /// Addresses of all assets at the detection. A value may be a list.
+    pub fn detected_addresses(&self) -> impl Iterator<Item = Value<'a>> {
+        let keys = ADDRESSES.into_iter().chain([EXTERNAL_ADDRESS]);
+        self.assets[1].elements().flat_map(move |asset| {
+            let detected = asset.get("asset");
+            keys.clone().map(move |key| detected.get(key))
+        })
+    }
+
+    /// Type and value of each observable of a known type.
+    pub fn observables(&self) -> impl Iterator<Item = (Observed, Value<'a>)> {
+        self.observables.elements().filter_map(|observable| {
+            let word = Word::of_value(observable.get("type"));
+            let (_, kind) = OBSERVABLES.into_iter().find(|(known, _)| *known == word.as_str())?;
+            Some((kind, observable.get("value")))
+        })
+    }
+
+    pub fn indicators(&self) -> impl Iterator<Item = Indicated<'a>> {
+        self.indicators.elements().map(|indicator| {
+            let get = |key| indicator.get(key);
+            Indicated {
+                id: first_scalar([get("uid"), get("id"), get("eventUid")]),
+                title: first_scalar([get("title"), get("type")]),
+                kind: get("type"),
+                message: get("message"),
+                time: first_scalar([get("eventTime"), get("createdAt")]),
+                severity: get("severity"),
+            }
+        })
+    }
+
+    /// The attacks of the indicators, with ids and names.
+    pub fn attacks(&self) -> impl Iterator<Item = Attack<'a>> {
+        let attacks = self.indicators.elements().flat_map(|indicator| indicator.get("attacks").elements());
+        attacks.map(|attack| {
+            let tactic = attack.get("tactic");
+            let technique = attack.get("technique");
+            Attack {
+                tactic: tactic.get("name").escaped(),
+                tactic_id: tactic.get("uid").escaped(),
+                technique: technique.get("uid").escaped(),
+                technique_name: technique.get("name").escaped(),
+                link: None,
+                version: attack.get("version").escaped(),
+            }
+        })
+    }
+
+    /// Actions against what was detected, unless they did nothing.
+    pub fn successful_actions(&self) -> impl Iterator<Item = Value<'a>> {
+        let has_failed = |report: &Value<'_>| report.get("successCount").escaped().is_some_and(|count| count.is("0"));
+        let reports = self.reports.elements().filter(move |report| !has_failed(report));
+        reports.map(|report| report.get("mitigationActionType"))
     }
 
     pub fn message(&self) -> Sentence<'a, 2> {
@@ -214,7 +342,7 @@ impl<'a> UnifiedParts<'a> {
 
     /// An engine of the agent detected.
     pub fn is_engine(&self) -> bool {
-        matches!(Word::of_value(self.product).as_str(), "edr" | "cws" | "cwp")
+        AGENT_PRODUCTS.contains(&Word::of_value(self.product).as_str())
     }
 
     /// The id of the same detection among the threats: the agent's engines give that of the threat.
@@ -284,13 +412,11 @@ fn primary(assets: Value<'_>) -> Value<'_> {
         .unwrap_or_default()
 }
 
-fn asset<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Asset<'a> {
-    let current = states.current;
+fn asset(current: Value<'_>) -> Asset<'_> {
     let category = current.get("category");
     let is_machine = matches!(Word::of_value(category).as_str(), "server" | "workstation");
     Asset {
         current,
-        all: [alert.assets, alert.detection_time.assets],
         is_machine: is_machine || current.get("agentUuid").escaped().is_some(),
         is_identity: Word::is(category, "identity"),
         is_detecting: Word::is(current.get("policy"), "detect"),
@@ -318,11 +444,27 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
             family: first_scalar(os_types),
             bits: none,
         },
-        addresses: ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses"].map(|key| detected.get(key)),
-        external: detected.get("consoleIpAddress"),
-        cloud: Cloud::of_details(cloud),
+        addresses: ADDRESSES.map(|key| detected.get(key)),
+        external: detected.get(EXTERNAL_ADDRESS),
+        cloud: of_details(cloud),
         owner: owner(alert),
         ..Endpoint::default()
+    }
+}
+
+/// A flat object with provider-specific details.
+fn of_details(cloud: Value<'_>) -> Cloud<'_> {
+    let details = cloud.get("providerDetails");
+    Cloud {
+        provider: cloud.get("cloudProvider").escaped().filter(|text| !is_placeholder(*text)),
+        account: first_scalar([details.get("subscriptionId"), cloud.get("accountId")]),
+        project: details.get("projectId"),
+        instance: first_scalar([cloud.get("instanceId"), details.get("instanceId")]),
+        machine_type: first_scalar([cloud.get("instanceSize"), details.get("instanceType")]),
+        location: cloud.get("location"),
+        region: details.get("region"),
+        zone: details.get("zone"),
+        ..Cloud::default()
     }
 }
 

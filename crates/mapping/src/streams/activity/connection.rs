@@ -3,14 +3,14 @@
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::ActivityData;
 
-use super::placeholder::is_set;
-use crate::parts::Peer;
+use crate::common::placeholder::is_set;
+use crate::parts::{DIRECTIONS, Direction, Peer};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Connection<'a> {
     pub local: Peer<'a>,
     pub remote: Peer<'a>,
-    pub direction: Value<'a>,
+    pub direction: Option<Direction>,
     pub protocol: Value<'a>,
 }
 
@@ -23,17 +23,9 @@ impl<'a> Connection<'a> {
                 port: first_set([data.reported_local_port, data.local_port]),
             },
             remote: Peer { host: first_set([data.reported_remote_host, data.remote_host]), port: remote_port },
-            direction: first_set([data.reported_direction, data.direction]),
+            direction: DIRECTIONS.of(first_set([data.reported_direction, data.direction])),
             protocol: first_set([data.reported_protocol, data.protocol]),
         }
-    }
-
-    pub fn is_inbound(&self) -> bool {
-        self.direction.escaped().is_some_and(|text| text.is("inbound") || text.is("incoming"))
-    }
-
-    pub fn is_outbound(&self) -> bool {
-        self.direction.escaped().is_some_and(|text| text.is("outbound") || text.is("outgoing"))
     }
 }
 

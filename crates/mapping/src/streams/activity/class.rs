@@ -3,13 +3,15 @@
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, ActivityData};
 
-use super::account::is_administrator;
-use super::activity_types;
-use super::classification::{categories, outcome};
-use super::placeholder::{boolean, first_scalar, is_set};
-use super::remote_origin::RemoteOrigin;
-use super::severity::Severity;
-use super::word::Word;
+use super::ActivityParts;
+use crate::common::account::is_administrator;
+use crate::common::activity_types;
+use crate::common::classification::{OUTCOMES, Outcome, categories};
+use crate::common::placeholder::{boolean, first_scalar, is_set};
+use crate::common::remote_origin::RemoteOrigin;
+use crate::common::severity::Severity;
+use crate::common::word::Word;
+use crate::words::Words;
 
 /// A user changed the own profile, or gave a role to another user.
 const USER_MODIFIED: u32 = 37;
@@ -19,7 +21,7 @@ pub const SERVICE_USERS: [u32; 3] = [140, 141, 142];
 /// Hits of custom rules and of platform rules.
 pub const RULE_HITS: [u32; 2] = [3608, 3784];
 const DEVICE_BLOCKED: u32 = 5125;
-const DEVICE_APPROVED: u32 = 5126;
+pub const DEVICE_APPROVED: u32 = 5126;
 const FIREWALL_BLOCKED: u32 = 5232;
 
 /// What an activity is about. Logins and users are distinguished only for types that are not in the table.
@@ -38,7 +40,7 @@ pub enum Subject {
 
 /// The values of `event.*` that classify an activity.
 #[derive(Debug)]
-pub struct Class {
+pub struct ActivityClass {
     /// The activity type, if it is a number.
     pub number: Option<u32>,
     pub subject: Subject,
@@ -64,7 +66,7 @@ pub struct Class {
     pub is_role_grant: bool,
 }
 
-impl Class {
+impl ActivityClass {
     pub fn categories(&self) -> impl Iterator<Item = &'static str> {
         self.categories.into_iter().filter(|category| !category.is_empty())
     }
@@ -98,55 +100,50 @@ fn add(words: &mut [&'static str; 3], word: &'static str) {
     }
 }
 
-/// The number of the type.
-pub fn number(activity: &Activity<'_>) -> Option<u32> {
-    activity.activity_type.escaped().and_then(|text| text.raw().parse().ok())
-}
-
-pub fn is_unknown(number: Option<u32>) -> bool {
-    number.and_then(activity_types::find).is_none()
-}
-
-pub fn classify(number: Option<u32>, activity: &Activity<'_>, data: &ActivityData<'_>) -> Class {
-    let row = number.and_then(activity_types::find);
-    let mut class = Class {
-        number,
-        subject: Subject::of(number, row.is_some(), activity, data),
-        kind: "event",
-        categories: [""; 3],
-        types: [""; 3],
-        action: if number.is_none() { "activity" } else { "" },
-        outcome: "",
-        severity: Severity::Informational,
-        object: "",
-        switched: None,
-        is_unknown: false,
-        is_system: boolean(data.system) == Some(true) && activity.user_id.is_empty(),
-        is_rule_alert: number.is_some_and(|number| RULE_HITS.contains(&number)),
-        is_role_grant: number == Some(USER_MODIFIED) && is_set(data.by_user) && is_set(data.role_name),
-    };
-    if let Some(row) = row {
-        class.kind = row.kind;
-        class.set(&row.categories, &row.types);
-        class.action = row.action;
-        class.outcome = row.outcome;
-        class.severity = row.severity;
-        class.object = row.object;
-        if let Some(off) = row.off_severity {
-            class.switched = switched(data.new_value);
-            class.severity = match class.switched {
-                Some(true) => Severity::Low,
-                Some(false) => off,
-                None => row.severity,
-            };
+impl ActivityClass {
+    pub fn of(parts: &ActivityParts<'_, '_>) -> Self {
+        let number = parts.entry.number;
+        let ActivityParts { activity, data, .. } = parts;
+        let row = number.and_then(activity_types::find);
+        let mut class = Self {
+            number,
+            subject: Subject::of(number, row.is_some(), activity, data),
+            kind: "event",
+            categories: [""; 3],
+            types: [""; 3],
+            action: if number.is_none() { "activity" } else { "" },
+            outcome: "",
+            severity: Severity::Informational,
+            object: "",
+            switched: None,
+            is_unknown: false,
+            is_system: boolean(data.system) == Some(true) && activity.user_id.is_empty(),
+            is_rule_alert: number.is_some_and(|number| RULE_HITS.contains(&number)),
+            is_role_grant: number == Some(USER_MODIFIED) && is_set(data.by_user) && is_set(data.role_name),
+        };
+        if let Some(row) = row {
+            class.kind = row.kind;
+            class.set(&row.categories, &row.types);
+            class.action = row.action;
+            class.outcome = row.outcome;
+            class.severity = row.severity;
+            class.object = row.object;
+            if let Some(off) = row.off_severity {
+                class.switched = SWITCHES.of(data.new_value);
+                class.severity = match class.switched {
+                    Some(true) => Severity::Low,
+                    Some(false) => off,
+                    None => row.severity,
+                };
+            }
+        } else {
+            class.is_unknown = true;
+            class.action = number.and_then(activity_types::unpublished_action).unwrap_or(class.action);
+            by_subject(&mut class, activity, data);
         }
-    } else {
-        class.is_unknown = true;
-        class.action = number.and_then(activity_types::unpublished_action).unwrap_or(class.action);
-        by_subject(&mut class, activity, data);
+        refine(&mut class, parts);
+        class
     }
-    refine(&mut class, activity, data);
-    class
 }
 
 impl Subject {
@@ -245,7 +242,7 @@ fn contains(text: &str, words: &str) -> bool {
 
 /// Classifies a type that is not in the table by what the keys of `data` show. The description decides only where it
 /// is certain.
-fn by_subject(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
+fn by_subject(class: &mut ActivityClass, activity: &Activity<'_>, data: &ActivityData<'_>) {
     let statement = Statement::of(activity, data);
     let says = |words| statement.says(words);
     match class.subject {
@@ -272,7 +269,7 @@ fn by_subject(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_
 }
 
 /// By whether it is about an endpoint.
-fn by_endpoint(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
+fn by_endpoint(class: &mut ActivityClass, activity: &Activity<'_>, data: &ActivityData<'_>) {
     if activity.agent_id.is_empty() && data.computer_name.is_empty() {
         class.set(&["configuration"], &["info"]);
     } else {
@@ -280,17 +277,30 @@ fn by_endpoint(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'
     }
 }
 
-/// Whether a new value is that of a switch that is on, or off.
-fn switched(value: Value<'_>) -> Option<bool> {
-    match Word::of_value(value).as_str() {
-        "true" | "on" | "enabled" | "enable" | "1" => Some(true),
-        "false" | "off" | "disabled" | "disable" | "0" => Some(false),
-        _ => None,
-    }
-}
+/// New values of switches.
+pub const SWITCHES: Words<bool> = Words {
+    field: "event.severity",
+    rows: &[
+        ("true", true),
+        ("on", true),
+        ("enabled", true),
+        ("enable", true),
+        ("1", true),
+        ("false", false),
+        ("off", false),
+        ("disabled", false),
+        ("disable", false),
+        ("0", false),
+    ],
+};
+
+/// Whether a device was connected, or disconnected.
+pub const DEVICE_EVENTS: Words<bool> =
+    Words { field: "event.type", rows: &[("connected", true), ("disconnected", false)] };
 
 /// Adds what depends on the record and not only on its type.
-fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
+fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
+    let ActivityParts { activity, data, .. } = parts;
     let is_remote = class.is("malware") && RemoteOrigin::of(data.file_display_name).is_some();
     if class.is("malware") && data.threat_classification.escaped().is_some() {
         let others = class.categories;
@@ -301,25 +311,26 @@ fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
     if is_remote {
         add(&mut class.categories, "intrusion_detection");
     }
-    let confidence = first_scalar([data.new_confidence_level, data.confidence_level]);
+    let confidence = first_scalar(parts.threat().confidences);
     let confidence = Severity::of_confidence(confidence, data.threat_classification, false);
     if let Some(severity) = confidence {
         class.severity = severity;
     }
-    match Word::of_value(data.new_status).as_str() {
+    match OUTCOMES.of(data.new_status) {
         // The threat is active again.
-        "not_mitigated" | "active" => {
+        Some(Outcome::Active) => {
             class.outcome = "unknown";
             class.severity = class.severity.max(Severity::Medium);
         }
-        word @ ("mitigated" | "marked_as_benign" | "blocked") => class.outcome = outcome(word, None),
-        _ => {}
+        Some(Outcome::Mitigated | Outcome::Benign) => class.outcome = "success",
+        None => {}
     }
+    let is_connected = parts.is_connected();
     if class.subject == Subject::Device && class.number != Some(DEVICE_BLOCKED) && class.is("host") {
-        match Word::of_value(data.event_type).as_str() {
-            "connected" => add(&mut class.types, "start"),
-            "disconnected" => add(&mut class.types, "end"),
-            _ => {}
+        match is_connected {
+            Some(true) => add(&mut class.types, "start"),
+            Some(false) => add(&mut class.types, "end"),
+            None => {}
         }
     }
     if class.is_role_grant {
@@ -332,24 +343,12 @@ fn refine(class: &mut Class, activity: &Activity<'_>, data: &ActivityData<'_>) {
     }
     match class.number {
         Some(LOGIN_RELATED) => class.outcome = login_outcome(activity),
-        Some(DEVICE_APPROVED) => device(class, data.event_type),
-        _ => {}
-    }
-}
-
-/// The reason that a record gives. Consoles give that of a failed login in either of two keys.
-pub fn reason<'a>(activity: &Activity<'a>, data: &ActivityData<'a>, has_failed: bool) -> Value<'a> {
-    let message = activity.primary_description.escaped();
-    let is_reason = |value: &Value<'a>| is_set(*value) && value.escaped() != message && boolean(*value).is_none();
-    let comments = if has_failed { activity.comments } else { Value::default() };
-    [data.reason, comments].into_iter().find(is_reason).unwrap_or_default()
-}
-
-/// One type is for devices that were connected and for those that were disconnected.
-fn device(class: &mut Class, event_type: Value<'_>) {
-    match Word::of_value(event_type).as_str() {
-        "connected" => class.action = "device-connected",
-        "disconnected" => class.action = "device-disconnected",
+        // One type is for devices that were connected and for those that were disconnected.
+        Some(DEVICE_APPROVED) => match is_connected {
+            Some(true) => class.action = "device-connected",
+            Some(false) => class.action = "device-disconnected",
+            None => {}
+        },
         _ => {}
     }
 }

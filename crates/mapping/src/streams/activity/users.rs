@@ -3,15 +3,26 @@
 use s1_forwarder_record::activity::{Activity, ActivityData};
 use s1_forwarder_record::{Escaped, Value};
 
-use super::account::{Account, principal};
-use super::activity_class::Class;
-use super::placeholder::is_set;
+use super::{ActivityClass, ActivityParts};
+use crate::common::account::{Account, principal};
+use crate::common::placeholder::{first_scalar, is_set};
 
 /// The users of an activity.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Users<'a> {
-    /// `byUser` acted; `username` is another user or, where both are one, the same.
-    pub by_user: bool,
+    /// `userId`, whosever it is.
+    pub id: Value<'a>,
+    /// The user who acted, if `names` are those of another user or, where both are one, of the same.
+    pub by_user: Value<'a>,
+    pub names: [Value<'a>; 2],
+    pub full_name: Value<'a>,
+    pub email: Value<'a>,
+    pub recovery_email: Value<'a>,
+    pub role: Value<'a>,
+    pub role_name: Value<'a>,
+    /// Who was logged in to the endpoint.
+    pub logged_in: Value<'a>,
+    pub has_by_user: bool,
     /// The role in the record is not that of the user who acted.
     pub is_other: bool,
     /// The record says which user was changed.
@@ -28,55 +39,77 @@ impl<'a> Users<'a> {
     /// If a user changed another one, `userId` is the id of the one who was changed: a user who was added has an id
     /// that is as old as the activity, and all changes of one user have one id, however many users made them. What is
     /// no user, such as a role or a token without an owner, has no id of a user.
-    pub fn of(activity: &Activity<'a>, data: &ActivityData<'a>, class: &Class) -> Self {
-        let by_user = is_set(data.by_user);
+    pub fn of(parts: &ActivityParts<'_, 'a>, class: &ActivityClass) -> Self {
+        let users = Self::given(parts.activity, parts.data);
+        let by_user = users.has_by_user;
         let is_role = class.object == "role";
-        let is_named = target_names(data).into_iter().any(is_set);
+        let is_named = users.target_names().into_iter().any(is_set);
         let is_about_user = class.object == "user" || is_named && !is_role;
         if !(by_user && class.is("iam") && is_about_user) {
-            return Self {
-                by_user,
-                is_other: by_user && (is_role || is_named && !is_one_user(data)),
-                has_target: is_set(data.user_id),
-                actor_id: activity.user_id,
-                described: Described::default(),
-                target_id: data.user_id,
-            };
+            return Self { is_other: by_user && (is_role || is_named && !users.is_one_user()), ..users };
         }
-        let described = Described::of(activity.description);
+        let described = Described::of(parts.activity.description);
         // The description may be that of the user who was changed.
-        let is_of_target = described.id == activity.user_id.escaped();
+        let is_of_target = described.id == users.id.escaped();
         // Two ids are two users, whatever their names.
-        let has_two_ids = described.id.is_some() && is_set(activity.user_id) && !is_of_target;
-        if !has_two_ids && is_one_user(data) {
-            return Self {
-                by_user,
-                is_other: false,
-                has_target: true,
-                actor_id: activity.user_id,
-                described: Described::default(),
-                target_id: data.user_id,
-            };
+        let has_two_ids = described.id.is_some() && is_set(users.id) && !is_of_target;
+        if !has_two_ids && users.is_one_user() {
+            return Self { has_target: true, ..users };
         }
         Self {
-            by_user,
             is_other: true,
             has_target: true,
             actor_id: Value::default(),
             described: if is_of_target { Described::default() } else { described },
-            target_id: if is_set(activity.user_id) { activity.user_id } else { data.user_id },
+            target_id: first_scalar([users.id, users.target_id]),
+            ..users
         }
     }
-}
 
-fn target_names<'a>(data: &ActivityData<'a>) -> [Value<'a>; 3] {
-    [data.username, data.user_name, data.full_name]
-}
+    /// What the record says, with `userId` as the id of the user who acted.
+    fn given(activity: &Activity<'a>, data: &ActivityData<'a>) -> Self {
+        Self {
+            id: activity.user_id,
+            by_user: data.by_user,
+            names: [data.username, data.user_name],
+            full_name: data.full_name,
+            email: data.email,
+            recovery_email: data.recovery_email,
+            role: data.role,
+            role_name: data.role_name,
+            logged_in: data.last_logged_in_user_name,
+            has_by_user: is_set(data.by_user),
+            is_other: false,
+            has_target: is_set(data.user_id),
+            actor_id: activity.user_id,
+            described: Described::default(),
+            target_id: data.user_id,
+        }
+    }
 
-/// Whether `byUser` names the user who was changed.
-fn is_one_user(data: &ActivityData<'_>) -> bool {
-    let Some(actor) = Account::of(data.by_user) else { return false };
-    target_names(data).into_iter().filter_map(Account::of).any(|target| actor.may_be(target))
+    /// The name of the console user who acted.
+    pub fn actor_name(&self) -> Value<'a> {
+        let [username, user_name] = self.names;
+        first_scalar([self.by_user, username, user_name])
+    }
+
+    /// The name of the user that was changed. If another user acted, the full name is that of the one who was changed.
+    pub fn target_name(&self) -> Value<'a> {
+        let [username, user_name] = self.names;
+        let full_name = if self.has_by_user { self.full_name } else { Value::default() };
+        first_scalar([username, user_name, self.email, self.recovery_email, full_name])
+    }
+
+    fn target_names(&self) -> [Value<'a>; 3] {
+        let [username, user_name] = self.names;
+        [username, user_name, self.full_name]
+    }
+
+    /// Whether `by_user` names the user who was changed.
+    fn is_one_user(&self) -> bool {
+        let Some(actor) = Account::of(self.by_user) else { return false };
+        self.target_names().into_iter().filter_map(Account::of).any(|target| actor.may_be(target))
+    }
 }
 
 /// The user of a description such as `<ManagementUser at 0x7f6e with id=17, email='jane@acme.example'>`.

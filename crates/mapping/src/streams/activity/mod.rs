@@ -1,0 +1,334 @@
+//! The activity log: `/activities`. The keys of `data` differ by type; those that mean the same in every type make the
+//! parts. A type has a few of many parts, so each is selected when it is asked for. Hits of custom rules are in
+//! `rule_hit`.
+
+mod class;
+mod connection;
+mod entity;
+mod users;
+
+pub use class::{ActivityClass, DEVICE_APPROVED, DEVICE_EVENTS, RULE_HITS, SERVICE_USERS, SWITCHES, Subject};
+pub use connection::Connection;
+pub use entity::{Entity, EntityKind};
+pub use users::Users;
+
+use s1_forwarder_record::activity::{Activity, ActivityData};
+use s1_forwarder_record::{Escaped, Value};
+
+use crate::common::activity_types;
+use crate::common::placeholder::{boolean, first_scalar, is_set};
+use crate::common::remote_origin::RemoteOrigin;
+use crate::parts::{Endpoint, Os, Owner, Rule};
+
+/// What the log has of every activity.
+#[derive(Debug, Clone, Copy)]
+pub struct LogEntry<'a> {
+    pub id: Value<'a>,
+    pub activity_type: Value<'a>,
+    /// The type, if it is a number.
+    pub number: Option<u32>,
+    pub created: Value<'a>,
+    pub updated: Value<'a>,
+    pub message: Value<'a>,
+    pub account_id: Value<'a>,
+    pub agent_id: Value<'a>,
+    pub threat_id: Value<'a>,
+    /// Most often an object. It says more, by the type.
+    pub data: Value<'a>,
+}
+
+impl<'a> LogEntry<'a> {
+    pub fn of(activity: &Activity<'a>) -> Self {
+        Self {
+            id: activity.id,
+            activity_type: activity.activity_type,
+            number: activity.activity_type.escaped().and_then(|text| text.raw().parse().ok()),
+            created: activity.created_at,
+            updated: activity.updated_at,
+            message: activity.primary_description,
+            account_id: activity.account_id,
+            agent_id: activity.agent_id,
+            threat_id: activity.threat_id,
+            data: activity.data,
+        }
+    }
+
+    /// The table of activity types does not have the type.
+    pub fn is_unknown(&self) -> bool {
+        self.number.and_then(activity_types::find).is_none()
+    }
+}
+
+/// An activity that is no hit of a rule.
+#[derive(Clone, Copy)]
+pub struct ActivityParts<'r, 'a> {
+    pub entry: LogEntry<'a>,
+    activity: &'r Activity<'a>,
+    data: &'r ActivityData<'a>,
+}
+
+/// What an activity says of a threat or an alert.
+#[derive(Debug, Clone, Copy)]
+pub struct ReportedThreat<'a> {
+    pub classification: Value<'a>,
+    pub classification_source: Value<'a>,
+    /// After a change, and before it or without one.
+    pub confidences: [Value<'a>; 2],
+    /// What became of the threat.
+    pub state: Value<'a>,
+    /// What an analyst decided, as a word (`in_progress`) or as its title (`In progress`).
+    pub status: Value<'a>,
+    pub verdict: Value<'a>,
+}
+
+/// The file that was detected, fetched, blocked or excluded.
+#[derive(Debug, Clone, Copy)]
+pub struct ReportedFile<'a> {
+    pub path: Value<'a>,
+    pub display_name: Value<'a>,
+    pub hashes: [Value<'a>; 2],
+    /// The other host that a threat is from, in the place of a name.
+    pub origin: Option<RemoteOrigin<'a>>,
+}
+
+impl<'a> ReportedFile<'a> {
+    pub fn name(&self) -> Option<Escaped<'a>> {
+        if self.origin.is_some() { None } else { self.display_name.escaped() }
+    }
+
+    /// Whether there is a file with a path or a name.
+    pub fn is_named(&self) -> bool {
+        is_set(self.path) || self.origin.is_none() && is_set(self.display_name)
+    }
+}
+
+/// An entry of a list of exclusions or of a blocklist.
+#[derive(Debug, Clone, Copy)]
+pub struct Exclusion<'a> {
+    pub value: Value<'a>,
+    pub kind: Value<'a>,
+}
+
+/// A process in a firewall activity.
+#[derive(Debug, Clone, Copy)]
+pub struct ReportedProcess<'a> {
+    pub executable: Value<'a>,
+    pub name: Value<'a>,
+    pub pid: Value<'a>,
+}
+
+/// A device of device control.
+#[derive(Debug, Clone, Copy)]
+pub struct Peripheral<'a> {
+    /// The name, else the class of the device, else its interface.
+    pub names: [Value<'a>; 3],
+    pub ids: [Value<'a>; 2],
+    pub serial_number: Value<'a>,
+    pub manufacturer: Value<'a>,
+    pub vendor_id: Value<'a>,
+    pub product_id: Value<'a>,
+    pub event_time: Value<'a>,
+}
+
+/// An attribute that was changed, and its new value.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    pub attribute: Value<'a>,
+    /// The attribute is a user, if this is an object.
+    pub value: Value<'a>,
+}
+
+impl<'a> Change<'a> {
+    /// Field and value of each attribute of a user that was changed as a whole.
+    pub fn of_user(&self) -> [(&'static str, Option<Escaped<'a>>); 4] {
+        let first = |keys: [&str; 2]| keys.into_iter().find_map(|key| self.value.get(key).escaped());
+        [
+            ("email", first(["email", "mail"])),
+            ("full_name", first(["fullName", "full_name"])),
+            ("name", first(["username", "userName"])),
+            ("roles", first(["role", "roleName"])),
+        ]
+    }
+}
+
+impl<'r, 'a> ActivityParts<'r, 'a> {
+    pub fn of(activity: &'r Activity<'a>, data: &'r ActivityData<'a>) -> Self {
+        Self { entry: LogEntry::of(activity), activity, data }
+    }
+
+    /// Whether an agent acted and no user of the console.
+    pub fn is_by_agent(&self) -> bool {
+        self.activity.user_id.is_empty() && !self.activity.agent_id.is_empty()
+    }
+
+    /// The name of the endpoint.
+    pub fn computer_name(&self) -> Value<'a> {
+        self.data.computer_name
+    }
+
+    /// Whether the activity names an endpoint.
+    pub fn is_about_endpoint(&self) -> bool {
+        is_set(self.entry.agent_id) || is_set(self.computer_name())
+    }
+
+    /// The endpoint. `ipAddress` is its address if an agent acted, else that of the user.
+    pub fn endpoint(&self) -> Endpoint<'a> {
+        let Self { activity, data, .. } = self;
+        let none = Value::default();
+        let os_types = [activity.os_family, data.os_family, data.os_type];
+        let own_address = if self.is_by_agent() { data.ip_address } else { none };
+        Endpoint {
+            agent_id: activity.agent_id,
+            agent_uuids: [data.uuid, none],
+            is_managed: true,
+            names: [data.computer_name, none],
+            os: Os { types: os_types, family: first_scalar(os_types), ..Os::default() },
+            addresses: [data.agentipv4, data.ip_addresses, own_address, none],
+            external: data.external_ip,
+            owner: self.owner(),
+            ..Endpoint::default()
+        }
+    }
+
+    /// Many activities have names only in `data`.
+    fn owner(&self) -> Owner<'a> {
+        let Self { activity, data, .. } = self;
+        let none = Value::default();
+        Owner {
+            account_ids: [activity.account_id, none],
+            account_names: [activity.account_name, data.account_name, none],
+            site_ids: [activity.site_id, none],
+            site_names: [activity.site_name, data.site_name],
+            group_ids: [activity.group_id, none],
+            group_names: [activity.group_name, data.group_name, none],
+        }
+    }
+
+    /// The console's word for the level that the activity is about.
+    pub fn level(&self) -> Value<'a> {
+        self.data.scope_level
+    }
+
+    /// The address of who acted.
+    pub fn address(&self) -> Value<'a> {
+        self.data.ip_address
+    }
+
+    /// What the description leaves out.
+    pub fn details(&self) -> Value<'a> {
+        self.activity.secondary_description
+    }
+
+    pub fn comments(&self) -> Value<'a> {
+        self.activity.comments
+    }
+
+    /// The reason that a record gives. Consoles give that of a failed login in either of two keys.
+    pub fn reason(&self, has_failed: bool) -> Value<'a> {
+        let message = self.entry.message.escaped();
+        let is_reason = |value: &Value<'a>| is_set(*value) && value.escaped() != message && boolean(*value).is_none();
+        let comments = if has_failed { self.comments() } else { Value::default() };
+        [self.data.reason, comments].into_iter().find(is_reason).unwrap_or_default()
+    }
+
+    /// The word of what was sent to the console, such as a report.
+    pub fn global_status(&self) -> Value<'a> {
+        self.data.global_status
+    }
+
+    pub fn alert_id(&self) -> Value<'a> {
+        self.data.alert_id
+    }
+
+    pub fn threat(&self) -> ReportedThreat<'a> {
+        let data = self.data;
+        ReportedThreat {
+            classification: data.threat_classification,
+            classification_source: data.threat_classification_source,
+            confidences: [data.new_confidence_level, data.confidence_level],
+            state: data.new_status,
+            status: first_scalar([data.new_incident_status, data.new_incident_status_title]),
+            verdict: first_scalar([data.new_analyst_verdict, data.new_analyst_verdict_title]),
+        }
+    }
+
+    /// The ticket that was given to a threat.
+    pub fn ticket(&self) -> Value<'a> {
+        self.other("newTicketId")
+    }
+
+    pub fn file(&self) -> ReportedFile<'a> {
+        let data = self.data;
+        ReportedFile {
+            path: data.file_path,
+            display_name: data.file_display_name,
+            hashes: [self.activity.hash, data.file_content_hash],
+            origin: RemoteOrigin::of(data.file_display_name),
+        }
+    }
+
+    pub fn download_url(&self) -> Value<'a> {
+        self.data.download_url
+    }
+
+    pub fn exclusion(&self) -> Exclusion<'a> {
+        Exclusion { value: self.data.value, kind: self.data.exclusion_type }
+    }
+
+    pub fn process(&self) -> ReportedProcess<'a> {
+        let data = self.data;
+        ReportedProcess { executable: data.application, name: data.process_name, pid: data.process_id }
+    }
+
+    /// The arguments of a malicious process.
+    pub fn arguments(&self) -> Value<'a> {
+        self.data.escaped_malicious_process_arguments
+    }
+
+    /// The rule that acted or was changed.
+    pub fn rule(&self) -> Rule<'a> {
+        let data = self.data;
+        Rule { id: data.rule_id, name: data.rule_name, description: data.rule_description, ..Rule::default() }
+    }
+
+    pub fn connection(&self) -> Connection<'a> {
+        Connection::of(self.data)
+    }
+
+    /// Whether a device was connected; false if it was disconnected.
+    pub fn is_connected(&self) -> Option<bool> {
+        DEVICE_EVENTS.of(self.data.event_type)
+    }
+
+    pub fn peripheral(&self) -> Peripheral<'a> {
+        let data = self.data;
+        Peripheral {
+            names: [data.device_name, self.other("deviceClass"), self.other("interface")],
+            ids: [data.u_id, data.uid],
+            serial_number: data.serial,
+            manufacturer: data.manufacturer_name,
+            vendor_id: data.vendor_id,
+            product_id: data.product_id,
+            event_time: data.event_time,
+        }
+    }
+
+    /// The version of the package that an activity is about.
+    pub fn package_version(&self) -> Value<'a> {
+        first_scalar([self.data.new_agent_version, self.activity.agent_updated_version, self.data.version])
+    }
+
+    /// The name of an app of the marketplace.
+    pub fn app_name(&self) -> Value<'a> {
+        self.other("appName")
+    }
+
+    pub fn change(&self) -> Change<'a> {
+        Change { attribute: self.data.attr, value: self.data.new_value }
+    }
+
+    /// A value of `data` that is no field.
+    fn other(&self, key: &str) -> Value<'a> {
+        self.data.other.iter().find(|(known, _)| known == key).map(|(_, value)| *value).unwrap_or_default()
+    }
+}

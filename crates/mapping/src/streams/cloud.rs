@@ -1,0 +1,28 @@
+//! `cloudProviders` of agents, and of threats at their detection.
+
+use std::borrow::Cow;
+
+use s1_forwarder_record::{Escaped, Kind, Value};
+
+use crate::common::placeholder::first_scalar;
+use crate::parts::Cloud;
+
+/// The first of `cloudProviders` that is not empty.
+pub fn of_providers<'a>(providers: Value<'a>) -> Cloud<'a> {
+    let is_used = |(name, provider): &(Cow<'a, str>, Value<'a>)| {
+        !name.is_empty() && provider.kind() == Kind::Object && !provider.is_empty()
+    };
+    // No provider's name has escapes.
+    let Some((Cow::Borrowed(name), provider)) = providers.entries().find(is_used) else { return Cloud::default() };
+    Cloud {
+        provider: Some(Escaped::plain(name)),
+        account: provider.get("cloudAccount"),
+        instance: provider.get("cloudInstanceId"),
+        machine_type: provider.get("cloudInstanceSize"),
+        image: provider.get("cloudImage"),
+        network: provider.get("cloudNetwork"),
+        subnet: first_scalar([provider.get("cloudSubnet"), provider.get("subnetUid")]),
+        location: provider.get("cloudLocation"),
+        ..Cloud::default()
+    }
+}

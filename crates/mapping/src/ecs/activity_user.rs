@@ -20,40 +20,7 @@ pub(super) fn write(
     let is_iam = class.is("iam");
     let by_user = users.has_by_user;
     let open = event.open("user");
-    if event.text("id", users.actor_id).is_none() {
-        event.optional("id", users.described.id);
-    }
-    let mut actor = if by_user {
-        name(event, users.by_user)
-    } else if class.is_rule_alert {
-        // The names in a hit are those of the rule's owner.
-        Named::default()
-    } else {
-        first_name(event, users.names)
-    };
-    let logged_in = users.logged_in;
-    match origin.and_then(|origin| origin.user) {
-        // Who is logged in at the attacked host is not who came from the other host.
-        Some(user) => {
-            if !actor.is_set {
-                user.write(event);
-            }
-            user::related(event, logged_in);
-        }
-        None if !actor.is_set && !by_user && !class.is_rule_alert => actor = first_name(event, [logged_in]),
-        None => {}
-    }
-    if by_user {
-        event.optional("full_name", actor.display);
-    } else {
-        full_name(event, users.full_name, actor);
-    }
-    if !actor.has_email
-        && let Some(email) = users.described.email
-    {
-        event.json.escaped("email", email);
-        event.related.user.add(email);
-    }
+    let actor = actor(event, users, class, origin);
     if !is_iam {
         if !actor.has_email {
             user::email(event, users.email);
@@ -72,6 +39,51 @@ pub(super) fn write(
         changes(event, change);
     }
     event.close(open);
+}
+
+/// Writes who acted into the open user object.
+fn actor<'a>(
+    event: &mut Event<'_>,
+    users: &Users<'a>,
+    class: &ActivityClass,
+    origin: Option<RemoteOrigin<'a>>,
+) -> Named<'a> {
+    if event.text("id", users.actor_id).is_none() {
+        event.optional("id", users.described.id);
+    }
+    let mut actor = if users.has_by_user {
+        name(event, users.by_user)
+    } else if class.is_rule_alert {
+        // The names in a hit are those of the rule's owner.
+        Named::default()
+    } else {
+        first_name(event, users.names)
+    };
+    match origin.and_then(|origin| origin.user) {
+        // Who is logged in at the attacked host is not who came from the other host.
+        Some(user) => {
+            if !actor.is_set {
+                user.write(event);
+            }
+            user::related(event, users.logged_in);
+        }
+        None if !actor.is_set && !users.has_by_user && !class.is_rule_alert => {
+            actor = first_name(event, [users.logged_in]);
+        }
+        None => {}
+    }
+    if users.has_by_user {
+        event.optional("full_name", actor.display);
+    } else {
+        full_name(event, users.full_name, actor);
+    }
+    if !actor.has_email
+        && let Some(email) = users.described.email
+    {
+        event.json.escaped("email", email);
+        event.related.user.add(email);
+    }
+    actor
 }
 
 /// `user.target.*`. A role without a user who was changed is that of the actor.

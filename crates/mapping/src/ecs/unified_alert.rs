@@ -302,7 +302,7 @@ fn host(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
 /// Adds values that analysts search by: other assets, the assignee, and the observables.
 fn related(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     for asset in parts.assets() {
-        if let Some(name) = asset.name.escaped() {
+        if let Some(name) = asset.name().escaped() {
             event.related.add_host(name);
         }
     }

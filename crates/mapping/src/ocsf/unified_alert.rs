@@ -286,17 +286,17 @@ pub(super) const ROLES: Words<Choice> = Words {
 fn resources(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let list = event.open_list("resources");
     for asset in parts.assets().chain(parts.only_asset()) {
-        if !is_set(asset.id) && !is_set(asset.name) {
+        if !is_set(asset.id()) && !is_set(asset.name()) {
             continue;
         }
         let element = event.open_element();
-        event.optional("uid", asset.id.escaped());
-        event.optional("uid_alt", asset.agent_uuid.escaped());
-        event.optional("name", asset.name.escaped());
-        event.optional("type", asset.kind.escaped());
-        if let Some((id, caption)) = ROLES.of(asset.role) {
+        event.optional("uid", asset.id().escaped());
+        event.optional("uid_alt", asset.agent_uuid().escaped());
+        event.optional("name", asset.name().escaped());
+        event.optional("type", asset.kind().escaped());
+        if let Some((id, caption)) = ROLES.of(asset.role()) {
             event.choice("role", id, caption);
-        } else if let Some(word) = asset.role.escaped().filter(|word| !is_placeholder(*word)) {
+        } else if let Some(word) = asset.role().escaped().filter(|word| !is_placeholder(*word)) {
             event.other("role", word);
         }
         event.close(element);

@@ -128,23 +128,27 @@ pub struct Asset<'a> {
 
 /// One of the assets, as it is now.
 #[derive(Debug, Clone, Copy)]
-pub struct AssetEntry<'a> {
-    pub id: Value<'a>,
-    pub agent_uuid: Value<'a>,
-    pub name: Value<'a>,
-    pub kind: Value<'a>,
-    pub role: Value<'a>,
-}
+pub struct AssetEntry<'a>(Value<'a>);
 
 impl<'a> AssetEntry<'a> {
-    fn of(asset: Value<'a>) -> Self {
-        Self {
-            id: asset.get("id"),
-            agent_uuid: asset.get("agentUuid"),
-            name: asset.get("name"),
-            kind: first_scalar([asset.get("assetTypeClassifier"), asset.get("subcategory")]),
-            role: asset.get("role"),
-        }
+    pub fn id(self) -> Value<'a> {
+        self.0.get("id")
+    }
+
+    pub fn agent_uuid(self) -> Value<'a> {
+        self.0.get("agentUuid")
+    }
+
+    pub fn name(self) -> Value<'a> {
+        self.0.get("name")
+    }
+
+    pub fn kind(self) -> Value<'a> {
+        first_scalar([self.0.get("assetTypeClassifier"), self.0.get("subcategory")])
+    }
+
+    pub fn role(self) -> Value<'a> {
+        self.0.get("role")
     }
 }
 
@@ -268,12 +272,12 @@ impl<'a> UnifiedParts<'a> {
     }
 
     pub fn assets(&self) -> impl Iterator<Item = AssetEntry<'a>> {
-        self.assets[0].elements().map(AssetEntry::of)
+        self.assets[0].elements().map(AssetEntry)
     }
 
     /// The one asset of an older console, which has it in the place of the list.
     pub fn only_asset(&self) -> Option<AssetEntry<'a>> {
-        self.assets[0].elements().next().is_none().then(|| AssetEntry::of(self.asset.current))
+        self.assets[0].elements().next().is_none().then(|| AssetEntry(self.asset.current))
     }
 
     /// Addresses of all assets at the detection. A value may be a list.

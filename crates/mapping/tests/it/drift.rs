@@ -213,6 +213,20 @@ fn a_path_has_names_of_fields_only() {
     assert_eq!(unknown(Stream::Groups, &nested(30, r#"[1,2,{"b":3}]"#)), [path.as_str()]);
 }
 
+/// Keys of the console are the business of `streams`: the others get parts.
+#[test]
+fn only_streams_look_for_keys_in_records() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for part in ["common", "ecs", "ocsf", "parts"] {
+        for file in std::fs::read_dir(folder.join(part)).unwrap().map(|file| file.unwrap().path()) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for look in [".get(\"", ".get(key)", ".entries()", "Cursor::new(", ".get(name)"] {
+                assert!(!text.contains(look), "{look} in {}", file.display());
+            }
+        }
+    }
+}
+
 /// A mapping that looks into a record for a key knows the key.
 #[test]
 fn keys_that_the_mapping_reads_by_name_are_known() {

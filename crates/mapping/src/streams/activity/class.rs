@@ -311,7 +311,7 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     if is_remote {
         add(&mut class.categories, "intrusion_detection");
     }
-    let confidence = first_scalar(parts.threat().confidences);
+    let confidence = first_scalar([data.new_confidence_level, data.confidence_level]);
     let confidence = Severity::of_confidence(confidence, data.threat_classification, false);
     if let Some(severity) = confidence {
         class.severity = severity;
@@ -325,9 +325,8 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
         Some(Outcome::Mitigated | Outcome::Benign) => class.outcome = "success",
         None => {}
     }
-    let is_connected = parts.is_connected();
     if class.subject == Subject::Device && class.number != Some(DEVICE_BLOCKED) && class.is("host") {
-        match is_connected {
+        match parts.is_connected() {
             Some(true) => add(&mut class.types, "start"),
             Some(false) => add(&mut class.types, "end"),
             None => {}
@@ -344,7 +343,7 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     match class.number {
         Some(LOGIN_RELATED) => class.outcome = login_outcome(activity),
         // One type is for devices that were connected and for those that were disconnected.
-        Some(DEVICE_APPROVED) => match is_connected {
+        Some(DEVICE_APPROVED) => match parts.is_connected() {
             Some(true) => class.action = "device-connected",
             Some(false) => class.action = "device-disconnected",
             None => {}

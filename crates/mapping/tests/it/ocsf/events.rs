@@ -253,6 +253,16 @@ fn techniques_are_listed_once_with_their_tactic() {
 }
 
 #[test]
+fn an_agent_with_only_the_address_of_an_interface_is_a_device() {
+    let agent =
+        |interface: Value| ocsf(Stream::Agents, &json!({ "osType": "linux", "networkInterfaces": [interface] }));
+    let event = agent(json!({ "inet": ["10.0.0.1"] }));
+    assert_eq!((&event["class_uid"], &event["device"]["ip"]), (&json!(5001), &json!("10.0.0.1")));
+    let event = agent(json!({ "name": "eth0" }));
+    assert_eq!((&event["class_uid"], &event["device"]), (&json!(0), &Value::Null));
+}
+
+#[test]
 fn an_interface_with_several_addresses_has_an_entry_for_each() {
     let record = json!({
         "id": "2", "computerName": "web-1", "updatedAt": "2026-03-01T10:00:00Z", "infected": true, "externalIp": "203.0.113.9",

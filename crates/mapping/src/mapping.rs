@@ -5,6 +5,7 @@ use std::sync::Arc;
 use s1_forwarder_record::{Identity, Scope, Stream, Timestamp};
 
 use super::common::known::Known;
+use crate::keys::Seen;
 use crate::labels::Labels;
 use crate::record::Record;
 
@@ -40,6 +41,18 @@ pub struct Mapped {
     pub unknown_leaves: u32,
     /// The mapper has not come across one of them before: [`unknown_leaves`](crate::unknown_leaves) names them.
     pub drifted: bool,
+}
+
+impl Mapped {
+    /// `strange` are the leaves of the record that may be unknown, `seen` those that the mapper has come across.
+    pub(super) fn of(unknown_activity: bool, strange: &[u64], seen: &mut Seen) -> Self {
+        Self {
+            unknown_activity,
+            repaired: false,
+            unknown_leaves: u32::try_from(strange.len()).unwrap_or(u32::MAX),
+            drifted: !strange.is_empty() && seen.add(strange),
+        }
+    }
 }
 
 /// A complete inventory of agents, which one event reports.

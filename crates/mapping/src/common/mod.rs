@@ -1,5 +1,4 @@
-//! What is decided the same in all schemas: users, addresses, severities, classes of activities, the parts of a
-//! detection.
+//! What is decided the same in all schemas: users, addresses, severities, outcomes, the kinds of what a rule matched.
 
 pub(super) mod account;
 pub(super) mod activity_types;

@@ -58,9 +58,9 @@ impl Severity {
     }
 
     /// From the confidence of a detection, in all streams: it is critical if it is ransomware or still active. `None`
-    /// for other words than those of [`CONFIDENCES`].
+    /// for other words than those of [`BY_CONFIDENCE`].
     pub fn of_confidence(confidence: Value<'_>, classification: Value<'_>, is_active: bool) -> Option<Self> {
-        let severity = CONFIDENCES.of(confidence)?;
+        let severity = BY_CONFIDENCE.of(confidence)?;
         let is_critical = severity == Self::High && (is_active || Word::is(classification, "ransomware"));
         Some(if is_critical { Self::Critical } else { severity })
     }
@@ -86,5 +86,5 @@ pub const SEVERITIES: Words<Severity> = Words {
 };
 
 /// By the confidence of a detection.
-pub const CONFIDENCES: Words<Severity> =
+pub const BY_CONFIDENCE: Words<Severity> =
     Words { field: "event.severity", rows: &[("malicious", Severity::High), ("suspicious", Severity::Medium)] };

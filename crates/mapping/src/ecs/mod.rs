@@ -46,7 +46,7 @@ use crate::common::dns::RECORD_TYPES;
 use crate::common::event_kind::{EVENT_KINDS, EventKind};
 use crate::common::known::Known;
 use crate::common::os::{ARCHITECTURES, OS_TYPES};
-use crate::common::severity::{CONFIDENCES, SEVERITIES};
+use crate::common::severity::{BY_CONFIDENCE, SEVERITIES};
 use crate::copy::KeyCase;
 use crate::drift::places;
 use crate::keys::{Keys, Places, Seen};
@@ -143,13 +143,7 @@ impl SchemaMapper for Ecs {
                 vulnerability::map(&mut event, &common, finding, &content_version(received));
             }
         }
-        let mut mapped = Mapped { unknown_activity, ..Mapped::default() };
-        let strange = event.json.keys.strange();
-        if !strange.is_empty() {
-            mapped.unknown_leaves = u32::try_from(strange.len()).unwrap_or(u32::MAX);
-            mapped.drifted = self.seen.add(strange);
-        }
-        mapped
+        Mapped::of(unknown_activity, event.json.keys.strange(), &mut self.seen)
     }
 
     fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
@@ -213,7 +207,7 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     let mut tables: Vec<PrintedWords> = words.map(|words| words.print(|word| (*word).to_owned())).into();
     tables.push(DIRECTIONS.print(|direction| network::ecs_direction(*direction).to_owned()));
     tables.push(SEVERITIES.print(|severity| severity.score().to_owned()));
-    tables.push(CONFIDENCES.print(|severity| format!("{} (confidence)", severity.score())));
+    tables.push(BY_CONFIDENCE.print(|severity| format!("{} (confidence)", severity.score())));
     tables.push(
         SWITCHES.print(|is_on| if *is_on { "21 (switched on)" } else { "by the type (switched off)" }.to_owned()),
     );

@@ -8,7 +8,7 @@ use super::user::{UserType, mark_account};
 use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::os::ARCHITECTURES;
-use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
+use crate::common::placeholder::{first_scalar, is_set};
 use crate::parts::{Endpoint, Interactive, Interface, Interfaces, Os, Owner};
 use crate::words::{Choice, Words};
 
@@ -74,7 +74,7 @@ fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     agent(event, uid, uid_alt, endpoint.agent_versions);
     event.json.boolean("is_managed", endpoint.is_managed);
     let cloud = &endpoint.cloud;
-    for (name, value) in [("instance_uid", cloud.instance), ("vpc_uid", cloud.network), ("subnet_uid", cloud.subnet)] {
+    for (name, value) in [("instance_uid", cloud.instance), ("vpc_uid", cloud.network)] {
         event.optional(name, value.escaped());
     }
     let image = event.open("image");
@@ -206,19 +206,13 @@ pub(super) const MACHINES: Words<Choice> = Words {
 
 /// Writes the type of a machine. A word that OCSF does not have stays in the record.
 fn machine_type(event: &mut Event<'_>, kind: Value<'_>) {
-    let text = kind.escaped().filter(|text| !is_placeholder(*text));
-    match (MACHINES.of(kind), text) {
-        (Some((id, caption)), _) => {
-            event.choice("type", id, caption);
-            if text.is_some_and(|text| text.is(caption)) {
-                event.mark(kind);
-            }
+    if let Some((id, caption)) = MACHINES.of(kind) {
+        event.choice("type", id, caption);
+        if kind.escaped().is_some_and(|text| text.is(caption)) {
+            event.mark_set([kind]);
         }
-        (None, Some(text)) => {
-            event.other("type", text);
-            event.mark(kind);
-        }
-        (None, None) => event.choice("type", 0, "Unknown"),
+    } else if !event.other_value("type", kind) {
+        event.choice("type", 0, "Unknown");
     }
 }
 

@@ -174,6 +174,14 @@ impl<'o> Event<'o> {
         self.json.choice(name, "99", word.raw());
     }
 
+    /// As [`Self::other`], for a value that no table has. Returns false for a placeholder.
+    pub fn other_value(&mut self, name: &str, value: Value<'_>) -> bool {
+        let Some(word) = value.escaped().filter(|word| !is_placeholder(*word)) else { return false };
+        self.other(name, word);
+        self.mark(value);
+        true
+    }
+
     pub fn severity(&mut self, severity: Severity) {
         self.choice("severity", severity_id(severity), severity.capitalised());
     }

@@ -41,11 +41,7 @@ impl Event<'_> {
                 self.mark(value);
             }
             None if Word::of_value(value).as_str().is_empty() => {}
-            None => {
-                let Some(word) = value.escaped().filter(|word| !is_placeholder(*word)) else { return };
-                self.other("status", word);
-                self.mark(value);
-            }
+            None => _ = self.other_value("status", value),
         }
     }
 

@@ -128,13 +128,7 @@ impl SchemaMapper for Ocsf {
             Fields::UnifiedAlert(alert) => unified_alert::map(&mut event, &common, alert, &mut self.attacks),
             Fields::Vulnerability(finding) => vulnerability::map(&mut event, &common, finding),
         }
-        let mut mapped = Mapped { unknown_activity, ..Mapped::default() };
-        let strange = event.json.keys.strange();
-        if !strange.is_empty() {
-            mapped.unknown_leaves = u32::try_from(strange.len()).unwrap_or(u32::MAX);
-            mapped.drifted = self.seen.add(strange);
-        }
-        mapped
+        Mapped::of(unknown_activity, event.json.keys.strange(), &mut self.seen)
     }
 
     fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {

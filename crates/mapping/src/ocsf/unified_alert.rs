@@ -190,13 +190,10 @@ fn analytic(event: &mut Event<'_>, analytic: &Analytic<'_>) {
     event.text("category", analytic.category);
     let is_fingerprint = is_reputation && Word::is(analytic.kind, "static");
     let known = if is_fingerprint { ANALYTICS.find("fingerprinting") } else { ANALYTICS.of(analytic.kind) };
-    match (known, analytic.kind.escaped().filter(|text| !is_placeholder(*text))) {
-        (Some((id, caption)), _) => event.choice("type", id, caption),
-        (None, Some(word)) => {
-            event.other("type", word);
-            event.mark(analytic.kind);
-        }
-        (None, None) => event.choice("type", 0, "Unknown"),
+    if let Some((id, caption)) = known {
+        event.choice("type", id, caption);
+    } else if !event.other_value("type", analytic.kind) {
+        event.choice("type", 0, "Unknown");
     }
     event.close(open);
 }

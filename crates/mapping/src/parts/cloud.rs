@@ -15,7 +15,6 @@ pub struct Cloud<'a> {
     pub machine_type: Value<'a>,
     pub image: Value<'a>,
     pub network: Value<'a>,
-    pub subnet: Value<'a>,
     /// A region or a zone.
     pub location: Value<'a>,
     pub region: Value<'a>,

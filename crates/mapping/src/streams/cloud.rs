@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use s1_forwarder_record::{Escaped, Kind, Value};
 
-use crate::common::placeholder::first_scalar;
 use crate::parts::Cloud;
 
 /// The first of `cloudProviders` that is not empty.
@@ -21,7 +20,6 @@ pub fn of_providers<'a>(providers: Value<'a>) -> Cloud<'a> {
         machine_type: provider.get("cloudInstanceSize"),
         image: provider.get("cloudImage"),
         network: provider.get("cloudNetwork"),
-        subnet: first_scalar([provider.get("cloudSubnet"), provider.get("subnetUid")]),
         location: provider.get("cloudLocation"),
         ..Cloud::default()
     }

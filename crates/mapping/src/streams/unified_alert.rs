@@ -302,11 +302,11 @@ impl<'a> UnifiedParts<'a> {
         self.indicators.elements().map(|indicator| {
             let get = |key| indicator.get(key);
             Indicated {
-                id: first_scalar([get("uid"), get("id"), get("eventUid")]),
+                id: get("uid"),
                 title: first_scalar([get("title"), get("type")]),
                 kind: get("type"),
                 message: get("message"),
-                time: first_scalar([get("eventTime"), get("createdAt")]),
+                time: get("eventTime"),
                 severity: get("severity"),
             }
         })

@@ -44,7 +44,7 @@ impl ChangeLog {
     /// Moves what has changed to the journal where it is much, and returns what has to be written there before the
     /// checkpoint.
     pub fn take_append(&mut self, position: &mut SourcePosition, ledger: &mut Ledger) -> Option<Append> {
-        let size = position.key_count() + position.content_count();
+        let size = position.size();
         let most = if self.journal.is_empty() { MOST_IN_CHECKPOINT } else { MOST_IN_CHECKPOINT / 2 };
         if size <= most || !ledger.has_journals() {
             self.leave(position, ledger);

@@ -263,7 +263,7 @@ impl Reading<'_> {
             sleep(request.pause()).await;
         }
         let is_page = request.is_page();
-        if is_page && let Err(full) = memory.set(self.poll.remembered()) {
+        if is_page && let Err(full) = memory.read_more(self.poll.followed_count()) {
             meter.set_console_failure(Some(LaneState::of_console(&full)));
             return Err(full);
         }
@@ -295,8 +295,9 @@ impl Reading<'_> {
 
     /// Sends a page on, with its reservation. False when the lane has ended the session.
     async fn emit(&mut self, mut page: Page) -> Result<bool, Failure> {
-        let Lane { budget, delivery, pull, .. } = self.stage.lane;
+        let Lane { budget, delivery, pull, memory, .. } = self.stage.lane;
         self.found_new = !page.records.is_empty();
+        memory.returned(page.records.len() + page.excluded.len());
         if !page.cut {
             if let Some(enricher) = &self.enricher
                 && let Err(refusal) = enricher.enrich(&mut page, self.share, &mut self.stage.random).await

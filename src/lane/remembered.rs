@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::failure::Failure;
 
-/// Bytes of a record in memory, also while a poll has a copy.
+/// Bytes of a record in memory, also while a poll reads what was settled before it.
 const BYTES: usize = 32;
 /// The part of the memory budget that all lanes together may take in addition to it.
 const PART: usize = 2;
@@ -43,6 +44,10 @@ pub struct LaneMemory {
     remembered: Arc<Remembered>,
     pipeline: Arc<str>,
     records: Mutex<u64>,
+    /// What the position has.
+    settled: AtomicUsize,
+    /// What the poll has returned and the position does not have yet. Only the lane's own task writes both.
+    returned: AtomicUsize,
 }
 
 impl Remembered {
@@ -58,16 +63,41 @@ impl Remembered {
         let known = sums.pipelines.get_key_value(pipeline).map(|(name, _)| name.clone());
         let pipeline = known.unwrap_or_else(|| pipeline.into());
         sums.pipelines.entry(pipeline.clone()).or_default().lanes += 1;
-        LaneMemory { remembered: self.clone(), pipeline, records: Mutex::default() }
+        let remembered = self.clone();
+        let settled = AtomicUsize::default();
+        let returned = AtomicUsize::default();
+        LaneMemory { remembered, pipeline, records: Mutex::default(), settled, returned }
     }
 }
 
 impl LaneMemory {
-    /// The lane remembers so many records now.
+    /// A poll begins, and the position has so many records.
+    pub fn begin(&self, in_position: usize) {
+        self.settled.store(in_position, Ordering::Relaxed);
+        self.returned.store(0, Ordering::Relaxed);
+    }
+
+    /// The poll has returned so many records more.
+    pub fn returned(&self, records: usize) {
+        self.returned.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// So many of them were settled, and the position has `in_position` now.
+    pub fn settled(&self, records: usize, in_position: usize) {
+        self.settled.store(in_position, Ordering::Relaxed);
+        let left = self.returned.load(Ordering::Relaxed).saturating_sub(records);
+        self.returned.store(left, Ordering::Relaxed);
+    }
+
+    /// The poll is about to read more, and has followed so many cursors.
     ///
     /// # Errors
     /// [`Failure::Full`] if it may read no more. A lane with less than its share of the pipeline's records may go on.
-    pub fn set(&self, records: usize) -> Result<(), Failure> {
+    pub fn read_more(&self, followed: usize) -> Result<(), Failure> {
+        self.set(self.settled.load(Ordering::Relaxed) + self.returned.load(Ordering::Relaxed) + followed)
+    }
+
+    fn set(&self, records: usize) -> Result<(), Failure> {
         let Remembered { max, max_of_all, .. } = *self.remembered;
         let records = records as u64;
         let mut own = self.records.lock();

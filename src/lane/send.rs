@@ -92,6 +92,7 @@ impl<'a> SendStage<'a> {
         is_probing: bool,
         random: fastrand::Rng,
     ) -> Self {
+        lane.memory.begin(checkpoint.position.size());
         Self {
             lane,
             sink: lane.transactional_sink(),
@@ -192,6 +193,7 @@ impl<'a> SendStage<'a> {
         let delivery = self.lane.delivery.clone();
         if !pending.excluded.is_empty() {
             self.checkpoint.exclude(self.passes, &pending, delivery.clock.now());
+            self.lane.memory.settled(pending.excluded.len(), self.checkpoint.position.size());
             self.writer.moved_on();
         }
         let context = pending.context;
@@ -259,6 +261,7 @@ impl<'a> SendStage<'a> {
             None => self.checkpoint.settle(self.passes, &pending, &settled, self.lane.delivery.clock.now()),
         }
         if !settled.is_empty() {
+            self.lane.memory.settled(settled.len(), self.checkpoint.position.size());
             self.writer.events_settled(result.is_ok());
         }
         result?;

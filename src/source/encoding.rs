@@ -140,13 +140,13 @@ pub mod seconds {
 mod tests {
     use std::fs;
     use std::path::Path;
-    use std::sync::Arc;
     use std::time::Duration;
 
     use proptest::prelude::*;
 
     use crate::checkpoint::encoding::CONTENT_HASH;
     use crate::record::Timestamp;
+    use crate::source::contents::Contents;
     use crate::source::{By, Keys, MAIN, Pass, PollContext, PositionReader, Reading, RecordKey, SourcePosition};
 
     fn start() -> Timestamp {
@@ -256,7 +256,7 @@ mod tests {
             encode(&SourcePosition { pass_positions, contents, ..all.clone() }).len() as f64 / 10_000.0
         };
         let per_agent = bytes_each(Vec::new(), all.contents.clone());
-        let per_alert = bytes_each(vec![all.pass_positions[1].clone()], Arc::default());
+        let per_alert = bytes_each(vec![all.pass_positions[1].clone()], Contents::default());
         assert!((8.0..13.0).contains(&per_agent) && (8.0..14.0).contains(&per_alert), "{per_agent} {per_alert}");
     }
 }

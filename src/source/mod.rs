@@ -1,6 +1,8 @@
 //! Pulling: streams, their passes and positions, and polls, which decide what to ask the console and which records are
 //! new.
 
+mod baseline;
+mod contents;
 mod count;
 mod encoding;
 mod findings;

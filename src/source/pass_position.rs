@@ -4,6 +4,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use super::{Pass, RecordKey};
 use crate::record::Timestamp;
 
 /// Keys are kept this much below the bound: the console compares times at about 10 ms, so a query from the bound may
@@ -130,6 +131,12 @@ impl PassPosition {
         self.seconds.values().map(|records| records.keys.len()).sum()
     }
 
+    /// Looks up a record; one without a time of its own, under every time.
+    pub fn knows_record(&self, pass: &Pass, record_key: &RecordKey, has_time: bool) -> Known {
+        let (key, version) = pass.key(record_key);
+        if has_time { self.knows(pass.place(record_key), key, version) } else { self.knows_anywhere(key, version) }
+    }
+
     /// Looks up a record of this time. `version` is given if the position stores the last settled version.
     pub fn knows(&self, time: Timestamp, key: u64, version: Option<u64>) -> Known {
         self.seconds.get(&time.seconds()).map_or(Known::New, |records| records.knows(key, version))
@@ -171,7 +178,7 @@ impl PassPosition {
     pub fn advance(&mut self, watermark: Timestamp, start: Timestamp, reach: impl Into<Option<Duration>>) {
         self.watermark = self.watermark.max(watermark.min(start));
         if let Some(reach) = reach.into() {
-            self.raise_bound(watermark.minus(Duration::from_secs(1)).min(start.minus(reach)));
+            self.raise_bound(bound_behind(watermark, start, reach));
         }
     }
 
@@ -211,7 +218,17 @@ impl PassPosition {
 
     /// Records of earlier seconds are not asked for again.
     pub(super) fn first_kept_second(&self) -> i64 {
-        self.bound.seconds() - KEPT_SECONDS_BELOW_BOUND
+        first_kept_second(self.bound)
+    }
+
+    /// The last second of which it has keys.
+    pub(super) fn last_second(&self) -> Option<i64> {
+        self.seconds.last_key_value().map(|(second, _)| *second)
+    }
+
+    /// The same times without any keys.
+    pub(super) fn without_keys(&self) -> Self {
+        Self { seconds: BTreeMap::new(), ..*self }
     }
 
     fn raise_bound(&mut self, bound: Timestamp) {
@@ -225,6 +242,16 @@ impl PassPosition {
     pub(super) fn forget_old_keys(&mut self) {
         self.seconds = self.seconds.split_off(&self.first_kept_second());
     }
+}
+
+/// The bound of a poll that started at `start` and has read everything up to `watermark`.
+pub(super) fn bound_behind(watermark: Timestamp, start: Timestamp, reach: Duration) -> Timestamp {
+    watermark.minus(Duration::from_secs(1)).min(start.minus(reach))
+}
+
+/// The keys of earlier seconds are forgotten where this is the bound.
+pub(super) fn first_kept_second(bound: Timestamp) -> i64 {
+    bound.seconds() - KEPT_SECONDS_BELOW_BOUND
 }
 
 /// Forgets a key, whatever its second.
@@ -242,6 +269,10 @@ impl Second {
             Some(version) if self.versions.get(place) != Some(&version) => Known::Changed,
             _ => Known::Taken,
         }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
     }
 
     pub(super) fn has(&self, key: u64) -> bool {

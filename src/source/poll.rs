@@ -14,7 +14,7 @@ use super::pager::{Next, Pager, Progress};
 use super::requests::{Answer, Place, RecordList, Request};
 use super::responses::PageReader;
 use super::scope_list::ScopeList;
-use super::selection::Selection;
+use super::selection::{Selection, Shown};
 use super::tail::{Span, Tail};
 use super::{Heard, Keys, Page, PollContext, Pull, Reading, Record, Snapshot, SourcePosition, Stage};
 use crate::console::{Client, ConsoleError};
@@ -120,7 +120,8 @@ enum OversizedRecord {
 }
 
 impl Poll {
-    /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`;
+    /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`, of
+    /// which it keeps what concerns this pass;
     /// `learned` is what earlier polls know of the console. None when nothing is due: the snapshot of this time is
     /// complete, or the console's clock was set back and all up to `start` was read.
     pub fn new(
@@ -153,7 +154,8 @@ impl Poll {
         };
         let mut context = PollContext { pass, start, snapshot, sweep, leaves_open: false };
         position.enter(&passes, context);
-        let pass_position = position.of_pass(pass)?;
+        let baseline = position.baseline(pass)?;
+        let pass_position = &baseline.pass_position;
         // A pass that looks for changes without a new time has to read all records again.
         let is_by_time = pass == 0 && settings.keys == Keys::Versions && snapshot.is_none() && pull.window.is_none();
         let tail = if is_by_time && scan.is_none() { Tail::of(pass_position, settings, start) } else { None };
@@ -174,7 +176,7 @@ impl Poll {
         let progress = Progress { ordered: pull.stream != Stream::Vulnerabilities, newest: from, restart_from: from };
         let mut poll = Self {
             reader: PageReader::new(pull.stream, client.redactor().clone()),
-            selection: Selection::new(client.host().into(), meter, pull.clone(), passes, context, position),
+            selection: Selection::new(client.host().into(), meter, pull.clone(), settings.clone(), context, baseline),
             pull,
             phase,
             pager: Pager::from(from),
@@ -212,9 +214,8 @@ impl Poll {
 
     /// Tells `heard` of every record that the console shows.
     pub fn listen(&mut self, mut heard: Heard) {
-        let PollContext { pass, .. } = self.selection.context;
-        if let Some(position) = self.selection.position.of_pass(pass).filter(|_| pass == 0) {
-            heard.resume(position);
+        if self.selection.context.pass == 0 {
+            heard.resume(&self.selection.baseline.pass_position);
         }
         self.selection.heard = Some(heard);
     }
@@ -224,16 +225,14 @@ impl Poll {
         self.selection.heard.take()
     }
 
-    /// Number of keys in memory: what grows with the records that are read.
-    pub fn key_count(&self) -> usize {
-        self.selection.position.key_count() + self.selection.returned.len()
+    /// Number of records that were returned and may be shown again: what grows with the records that are read.
+    pub fn returned_count(&self) -> usize {
+        self.selection.returned.len()
     }
 
-    /// What the lane would remember if the poll ended now, and the cursors that it has followed. All else that it knows
-    /// of records is of these, or has a bound of its own.
-    pub fn remembered(&self) -> usize {
-        let position = &self.selection.position;
-        position.key_count() + position.content_count() + self.pager.followed_count()
+    /// Number of cursors that the walk has followed.
+    pub fn followed_count(&self) -> usize {
+        self.pager.followed_count()
     }
 
     /// What to do next. The same request is given again until it is answered.
@@ -251,7 +250,7 @@ impl Poll {
             pull: &self.pull,
             pass: self.selection.pass(),
             findings: self.scan.as_ref(),
-            since: self.selection.position.since,
+            since: self.selection.baseline.since,
             from: self.pager.from,
             to: self.to,
         };
@@ -412,7 +411,7 @@ impl Poll {
         for bytes in &shown.records {
             let offset = bytes.as_ptr() as usize - begin;
             let range = offset..offset + bytes.len();
-            let (order, version) = self.selection.select(bytes, range, now, &mut page);
+            let Shown { order, version } = self.selection.select(bytes, range, now, &mut page);
             if let Some(time) = order {
                 self.progress.see(time);
             }

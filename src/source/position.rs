@@ -1,13 +1,14 @@
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
 use smallvec::SmallVec;
 
+use super::baseline::Baseline;
+use super::contents::Contents;
 use super::findings::is_of_scope;
 use super::recorder::{Noted, Recorder};
-use super::{Known, Pass, PassPosition, PollContext, RecordKey, Snapshot, Stage};
+use super::{Pass, PassPosition, PollContext, RecordKey, Snapshot, Stage};
 use crate::record::Timestamp;
 
 /// After a sweep the first window begins so much earlier than the sweep.
@@ -15,46 +16,20 @@ const BEFORE_SWEEP: Duration = Duration::from_secs(24 * 3600);
 /// Most findings of one window to remember; further ones are delivered twice if windows overlap.
 pub(super) const MANY_FINDINGS: usize = 50_000;
 
-/// A record's content is forgotten when no poll showed the record for this time, at the latest after twice this time.
-const CONTENT_KEPT: Duration = Duration::from_secs(45 * 86_400);
-
 /// Names the position of a stream's first pass in checkpoints.
 pub const MAIN: &str = "main";
 /// The same for snapshots.
 pub(super) const SNAPSHOT: &str = "snapshot";
 
 /// How far a lane has come: one position for each pass over its stream, in the order of the passes, and the contents of
-/// records. Clones share what neither of them changes.
-///
-/// A lane has two that take the same records: the one in its checkpoint takes a record when a sink has settled it, and
-/// that of a running poll (`Selection`) when the poll returns it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// records. A record enters it once, when it is settled. Clones share what neither of them changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourcePosition {
     /// Records before this are out of scope.
     pub(super) since: Timestamp,
     pub(super) pass_positions: Vec<(CompactString, Arc<PassPosition>)>,
-    /// For each record that was shown since `contents_since` the hash of its last delivered content.
-    pub(super) contents: Arc<HashMap<u64, u64>>,
-    /// The same for records that were last shown before.
-    pub(super) old_contents: Arc<HashMap<u64, u64>>,
-    pub(super) contents_since: Option<Timestamp>,
+    pub(super) contents: Contents,
     pub(super) recorder: Recorder,
-}
-
-/// Most lanes remember no contents, and a worker may have ten thousand lanes: they share this.
-static NO_CONTENTS: LazyLock<Arc<HashMap<u64, u64>>> = LazyLock::new(Arc::default);
-
-impl Default for SourcePosition {
-    fn default() -> Self {
-        Self {
-            since: Timestamp::default(),
-            pass_positions: Vec::new(),
-            contents: NO_CONTENTS.clone(),
-            old_contents: NO_CONTENTS.clone(),
-            contents_since: None,
-            recorder: Recorder::default(),
-        }
-    }
 }
 
 impl SourcePosition {
@@ -157,29 +132,19 @@ impl SourcePosition {
 
     /// Number of records whose content is remembered.
     pub fn content_count(&self) -> usize {
-        self.contents.len() + self.old_contents.len()
+        self.contents.len()
     }
 
-    /// Looks up a record in the pass of a poll; a record without a time of its own, under every time.
-    pub fn knows(&self, pass: &Pass, context: PollContext, record_key: &RecordKey, timed: bool) -> Known {
-        let Some(pass_position) = self.of_pass(context.pass) else { return Known::New };
-        let (key, version) = pass.key(record_key);
-        if timed {
-            pass_position.knows(pass.place(record_key), key, version)
-        } else {
-            pass_position.knows_anywhere(key, version)
-        }
+    /// Number of keys and contents: what grows with the records that are remembered.
+    pub fn size(&self) -> usize {
+        self.key_count() + self.content_count()
     }
 
-    /// Whether the content of the record was delivered last.
-    pub fn has_content(&self, record_key: &RecordKey) -> bool {
-        let known = self.contents.get(&record_key.id).or_else(|| self.old_contents.get(&record_key.id));
-        record_key.content.is_some() && known == record_key.content.as_ref()
-    }
-
-    /// Whether the content of the record will be forgotten unless the position takes the record again.
-    pub fn is_content_old(&self, record_key: &RecordKey) -> bool {
-        self.old_contents.contains_key(&record_key.id)
+    /// What a poll of the pass begins with.
+    pub(super) fn baseline(&self, pass: usize) -> Option<Baseline> {
+        let (_, pass_position) = self.pass_positions.get(pass)?;
+        let pass_position = pass_position.clone();
+        Some(Baseline { since: self.since, pass_position, contents: self.contents.clone() })
     }
 
     /// The time of the snapshot that a poll at `start` reads: the unfinished one, else that of `start`. None when that
@@ -267,10 +232,7 @@ impl SourcePosition {
         noted.iter().for_each(|noted| self.recorder.note(&self.pass_positions, noted));
         if let Some(content) = record_key.content {
             self.recorder.note_content(record_key.id, content);
-            Arc::make_mut(&mut self.contents).insert(record_key.id, content);
-            if self.is_content_old(record_key) {
-                Arc::make_mut(&mut self.old_contents).remove(&record_key.id);
-            }
+            self.contents.insert(record_key.id, content);
         }
         is_new
     }
@@ -289,7 +251,9 @@ impl SourcePosition {
     /// A poll reached its end, and all its records are settled. With `marker` an event follows a complete snapshot.
     pub fn finish(&mut self, passes: &[Pass], context: PollContext, marker: bool) {
         self.enter(passes, context);
-        self.age_contents(context.start);
+        if self.contents.age(context.start) {
+            self.recorder.replaced();
+        }
         let (Some(pass), Some((_, pass_position))) =
             (passes.get(context.pass), self.pass_positions.get_mut(context.pass))
         else {
@@ -317,18 +281,6 @@ impl SourcePosition {
         }
     }
 
-    fn age_contents(&mut self, now: Timestamp) {
-        if self.content_count() == 0 {
-            return;
-        }
-        let since = *self.contents_since.get_or_insert(now);
-        if now.since(since) >= CONTENT_KEPT {
-            self.old_contents = std::mem::take(&mut self.contents);
-            self.contents_since = Some(now);
-            self.recorder.replaced();
-        }
-    }
-
     /// The last snapshot of a pass, once all its records are settled.
     pub fn read_snapshot(&self, pass: usize) -> Option<Snapshot> {
         self.of_pass(pass)?.snapshot.filter(|snapshot| snapshot.stage != Stage::Reading)
@@ -342,7 +294,7 @@ impl SourcePosition {
     /// Keeps the times and forgets the keys: another console's records have other identities.
     pub fn forget_keys(&mut self) {
         self.pass_positions.iter_mut().for_each(|(_, pass_position)| Arc::make_mut(pass_position).forget_keys());
-        (self.contents, self.old_contents, self.contents_since) = Default::default();
+        self.contents = Contents::default();
         self.recorder.replaced();
     }
 }

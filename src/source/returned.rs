@@ -1,14 +1,24 @@
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
-use super::MANY_FINDINGS;
-use crate::record::Timestamp;
+use super::pass_position::Second;
+use super::{Keys, MANY_FINDINGS, Pass, Pull, RecordKey};
 
-/// The version of each record that a poll returned, where it returns one version of each. It remembers no more than the
-/// position of a window does, however many records the poll reads.
+/// What a poll has returned: it returns no version twice. Of a record that changes it returns one version, since batches
+/// may be settled in any order.
+#[derive(Debug)]
+pub(super) enum Returned {
+    /// Where each version counts as a record: the keys, by the second of the record's time.
+    Versions(BTreeMap<i64, Second>),
+    /// The version of each record, and the second of the record's time.
+    Records(HashMap<u64, (u64, i64)>),
+    Findings(ReturnedFindings),
+}
+
+/// The version of each finding, for as many as the position of a window remembers, however many the poll reads.
 #[derive(Debug, Default)]
-pub(super) struct ReturnedVersions {
-    /// The version of each id, and the second of the record's time.
-    versions: HashMap<u64, (u64, i64)>,
+pub(super) struct ReturnedFindings {
+    versions: HashMap<u64, u64>,
     /// The largest id of the list.
     largest: u64,
     /// `largest` when the list was begun again. Ids up to it were shown before, if the list is in the order of ids.
@@ -16,102 +26,174 @@ pub(super) struct ReturnedVersions {
     is_unordered: bool,
 }
 
-/// What a poll knows of a record.
+/// What a poll has returned of a record before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Returned {
-    Never,
-    /// This version of it.
-    This,
-    /// Another version of it.
-    Other,
+pub(super) enum Before {
+    Nothing,
+    ThisVersion,
+    OtherVersion,
 }
 
-impl ReturnedVersions {
-    pub fn get(&self, id: u64, version: u64) -> Returned {
-        match self.versions.get(&id) {
-            Some((returned, _)) if *returned == version => Returned::This,
-            Some(_) => Returned::Other,
-            // It was returned after there was no more room.
-            None if self.is_full() && !self.is_unordered && id <= self.shown_until => Returned::This,
-            None => Returned::Never,
+impl Returned {
+    pub fn nothing(pull: &Pull, pass: &Pass) -> Self {
+        if pull.findings.is_some() {
+            Self::Findings(ReturnedFindings::default())
+        } else if pass.keys == Keys::Latest || pull.drops_unchanged() {
+            Self::Records(HashMap::new())
+        } else {
+            Self::Versions(BTreeMap::new())
         }
     }
 
-    /// Remembers a finding. Findings are listed in the order of their ids, so that the largest one stands for those for
-    /// which there is no room.
-    pub fn add_finding(&mut self, id: u64, version: u64) {
-        self.is_unordered |= id < self.largest;
-        self.largest = self.largest.max(id);
-        if !self.is_full() {
-            self.versions.insert(id, (version, 0));
+    /// Adds a record that is to be returned, unless one of its versions was. Says what was returned before.
+    pub fn add(&mut self, pass: &Pass, record_key: &RecordKey) -> Before {
+        let RecordKey { id, version, .. } = *record_key;
+        let second = pass.place(record_key).seconds();
+        match self {
+            Self::Versions(seconds) => {
+                let is_new = seconds.entry(second).or_default().take(version, None);
+                if is_new { Before::Nothing } else { Before::ThisVersion }
+            }
+            Self::Records(versions) => match versions.entry(id) {
+                Entry::Occupied(returned) => Before::version(returned.get().0, version),
+                Entry::Vacant(vacant) => {
+                    vacant.insert((version, second));
+                    Before::Nothing
+                }
+            },
+            Self::Findings(findings) => findings.add(id, version),
         }
     }
 
-    /// Remembers a record of a list in the order of time.
-    pub fn add(&mut self, id: u64, version: u64, time: Timestamp) {
-        self.versions.insert(id, (version, time.seconds()));
-    }
-
-    /// Forgets the records before `second`: no pager can meet them again.
+    /// Forgets the records of seconds before `second`: no pager can meet them again.
     pub fn forget_before(&mut self, second: i64) {
-        self.versions.retain(|_, (_, at)| *at >= second);
+        match self {
+            Self::Versions(seconds) => *seconds = seconds.split_off(&second),
+            Self::Records(versions) => versions.retain(|_, (_, at)| *at >= second),
+            Self::Findings(_) => {}
+        }
     }
 
     /// Another list begins, of which the order of ids is the poll's next one.
     pub fn next_list(&mut self) {
-        self.largest = 0;
+        if let Self::Findings(findings) = self {
+            findings.largest = 0;
+        }
     }
 
     /// The list is read from its beginning.
     pub fn begin_list(&mut self) {
-        self.shown_until = self.largest;
+        if let Self::Findings(findings) = self {
+            findings.shown_until = findings.largest;
+        }
     }
 
     pub fn len(&self) -> usize {
-        self.versions.len()
+        match self {
+            Self::Versions(seconds) => seconds.values().map(Second::len).sum(),
+            Self::Records(versions) => versions.len(),
+            Self::Findings(findings) => findings.versions.len(),
+        }
     }
+}
 
-    fn is_full(&self) -> bool {
-        self.versions.len() >= MANY_FINDINGS
+impl ReturnedFindings {
+    /// Findings are listed in the order of their ids, so that the largest one stands for those for which there is no
+    /// room.
+    fn add(&mut self, id: u64, version: u64) -> Before {
+        if let Some(returned) = self.versions.get(&id) {
+            return Before::version(*returned, version);
+        }
+        let is_full = self.versions.len() >= MANY_FINDINGS;
+        if is_full && !self.is_unordered && id <= self.shown_until {
+            return Before::ThisVersion;
+        }
+        self.is_unordered |= id < self.largest;
+        self.largest = self.largest.max(id);
+        if !is_full {
+            self.versions.insert(id, version);
+        }
+        Before::Nothing
+    }
+}
+
+impl Before {
+    fn version(returned: u64, shown: u64) -> Self {
+        if returned == shown { Self::ThisVersion } else { Self::OtherVersion }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Stream, Timestamp};
+
+    fn add(returned: &mut Returned, stream: Stream, id: u64, version: u64, second: i64) -> Before {
+        let time = Timestamp::from_micros(second * 1_000_000);
+        let record_key = RecordKey { id, version, content: None, time, created: Some(time) };
+        returned.add(&Pull::of(stream).passes()[0], &record_key)
+    }
+
+    fn nothing(stream: Stream) -> Returned {
+        let pull = Pull::of(stream);
+        Returned::nothing(&pull, &pull.passes()[0])
+    }
 
     /// The largest id of the list stands for those without room.
     #[test]
     fn a_list_that_begins_again_shows_nothing_new_up_to_where_it_was() {
-        let mut returned = ReturnedVersions::default();
+        let mut returned = nothing(Stream::Vulnerabilities);
+        let add = |returned: &mut Returned, id, version| add(returned, Stream::Vulnerabilities, id, version, 0);
         let first = 1_000;
         let without_room = first + MANY_FINDINGS as u64;
-        (first..=without_room).for_each(|id| returned.add_finding(id, 1));
+        for id in first..=without_room {
+            assert_eq!(add(&mut returned, id, 1), Before::Nothing);
+        }
         assert_eq!(returned.len(), MANY_FINDINGS);
         returned.begin_list();
-        let found = [(first, 1), (first, 2), (without_room, 1), (without_room + 1, 1)];
-        let expected = [Returned::This, Returned::Other, Returned::This, Returned::Never];
-        assert_eq!(found.map(|(id, version)| returned.get(id, version)), expected);
+        let shown = [(first, 1), (first, 2), (without_room, 1), (without_room + 1, 1)];
+        let expected = [Before::ThisVersion, Before::OtherVersion, Before::ThisVersion, Before::Nothing];
+        assert_eq!(shown.map(|(id, version)| add(&mut returned, id, version)), expected);
 
-        // A list of another scope, whose ids begin at the smallest again. One finding came twice.
+        // A list of another scope, whose ids begin at the smallest again.
         returned.next_list();
-        returned.add_finding(7, 1);
-        returned.add_finding(7, 1);
         returned.begin_list();
-        assert_eq!([7, 8].map(|id| returned.get(id, 1)), [Returned::This, Returned::Never]);
+        assert_eq!(add(&mut returned, 7, 1), Before::Nothing);
+        returned.begin_list();
+        assert_eq!([7, 8].map(|id| add(&mut returned, id, 1)), [Before::ThisVersion, Before::Nothing]);
 
         // In no order the largest id says nothing.
-        returned.add_finding(6, 1);
-        assert_eq!(returned.get(7, 1), Returned::Never);
+        returned.next_list();
+        returned.begin_list();
+        assert_eq!([9, 6].map(|id| add(&mut returned, id, 1)), [Before::Nothing; 2]);
+        returned.begin_list();
+        assert_eq!(add(&mut returned, 9, 1), Before::Nothing);
+    }
+
+    #[test]
+    fn a_poll_returns_one_version_of_what_changes_and_each_version_of_the_rest() {
+        for (stream, other) in [(Stream::Threats, Before::Nothing), (Stream::Alerts, Before::OtherVersion)] {
+            let mut returned = nothing(stream);
+            let shown = [5, 5, 6].map(|version| add(&mut returned, stream, 1, version, 10));
+            assert_eq!(shown, [Before::Nothing, Before::ThisVersion, other], "{stream}");
+        }
+        // A change of an agent moves its time, and yet the two are versions of one agent.
+        let mut returned = nothing(Stream::Agents);
+        assert_eq!(add(&mut returned, Stream::Agents, 1, 5, 10), Before::Nothing);
+        assert_eq!(add(&mut returned, Stream::Agents, 1, 6, 11), Before::OtherVersion);
     }
 
     #[test]
     fn records_of_earlier_seconds_are_forgotten() {
-        let mut returned = ReturnedVersions::default();
-        let at = |second: i64| Timestamp::from_micros(second * 1_000_000);
-        returned.add(1, 5, at(10));
-        returned.add(2, 5, at(11));
-        returned.forget_before(11);
-        assert_eq!([1, 2].map(|id| returned.get(id, 5)), [Returned::Never, Returned::This]);
+        for stream in [Stream::Activities, Stream::Alerts] {
+            let mut returned = nothing(stream);
+            for (id, second) in [(1, 10), (2, 11)] {
+                add(&mut returned, stream, id, id, second);
+            }
+            returned.forget_before(11);
+            assert_eq!(returned.len(), 1, "{stream}");
+            let shown = [(1, 10), (2, 11)].map(|(id, second)| add(&mut returned, stream, id, id, second));
+            assert_eq!(shown, [Before::Nothing, Before::ThisVersion], "{stream}");
+        }
     }
 }

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString};
 
-use super::returned::{Returned, ReturnedVersions};
-use super::{By, Heard, Keys, Known, Page, Pass, PollContext, Pull, Record, RecordKey, Snapshot, SourcePosition};
+use super::baseline::Baseline;
+use super::pass_position::{bound_behind, first_kept_second};
+use super::returned::{Before, Returned};
+use super::{By, Heard, Known, Page, Pass, PollContext, Pull, Record, RecordKey, Snapshot};
 use crate::checkpoint::encoding::CONTENT_HASH;
 use crate::record::{Facts, Identity, Stream, Timestamp, facts, stable_fields_hash};
 use crate::telemetry::{Meter, SkipReason};
@@ -22,18 +24,17 @@ const MARKER_ID: &str = "snapshot";
 const KEPT_RECORDS: usize = 100;
 const KEPT_PAGES: usize = 4;
 
-/// The records that a poll has returned, in addition to those that the lane's checkpoint had when the poll began. The
-/// checkpoint's own position takes the same records later, when a sink has settled them.
+/// What a poll does with the records that the console shows. It knows what the lane had settled when the poll began, and
+/// what the poll has returned since.
 #[derive(Debug)]
 pub(super) struct Selection {
     host: CompactString,
     meter: Meter,
     pull: Arc<Pull>,
-    passes: Vec<Pass>,
+    pass: Pass,
     pub context: PollContext,
-    pub position: SourcePosition,
-    /// Where a poll returns one version of each record: batches may be settled in any order.
-    pub returned: ReturnedVersions,
+    pub baseline: Baseline,
+    pub returned: Returned,
     /// The records that are accounted for elsewhere, whatever their version.
     pub accounted: Option<Arc<HashSet<u64>>>,
     /// Hears every record that is shown.
@@ -44,28 +45,41 @@ pub(super) struct Selection {
     shown: usize,
 }
 
-/// Why a poll does not return a record.
+/// What a poll does with a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rejection {
+enum Decision {
+    /// Returns it. The lane knew this of it.
+    Return(Known),
+    /// Returns it to be accounted for, and not delivered.
+    Exclude(SkipReason),
     Skip(SkipReason),
-    /// The next poll returns it.
+    /// The next poll returns this version.
     Requeue,
 }
 
+/// What a record says of how far a poll has read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown {
+    /// Its time in the order of the poll, unless that time is not in the poll's window.
+    pub order: Option<Timestamp>,
+    /// The key of its version.
+    pub version: u64,
+}
+
 impl Selection {
-    /// `position` is aligned to `passes` and has entered `context`.
     pub fn new(
         host: CompactString,
         meter: Meter,
         pull: Arc<Pull>,
-        passes: Vec<Pass>,
+        pass: Pass,
         context: PollContext,
-        position: SourcePosition,
+        baseline: Baseline,
     ) -> Self {
-        let forgotten_until =
-            position.of_pass(context.pass).map(|pass_position| pass_position.bound.whole_second()).unwrap_or_default();
-        let (returned, accounted, heard) = Default::default();
-        Self { host, meter, pull, passes, context, position, returned, accounted, heard, forgotten_until, shown: 0 }
+        let forgotten_until = baseline.pass_position.bound.whole_second();
+        let returned = Returned::nothing(&pull, &pass);
+        let accounted = None;
+        let heard = None;
+        Self { host, meter, pull, pass, context, baseline, returned, accounted, heard, forgotten_until, shown: 0 }
     }
 
     /// Findings are listed in no order of time.
@@ -74,26 +88,18 @@ impl Selection {
     }
 
     pub fn pass(&self) -> &Pass {
-        // A poll exists only for a pass that the stream has.
-        &self.passes[self.context.pass]
+        &self.pass
     }
 
     /// Start of the pass's last complete poll.
     pub fn complete(&self) -> Option<Timestamp> {
-        self.position.of_pass(self.context.pass)?.complete
+        self.baseline.pass_position.complete
     }
 
-    /// Adds a record to `page` if it is new, and counts it otherwise; it is counted as pulled already. Returns its time
-    /// in the order of the poll, unless that time is not in the poll's window, and the key of its version.
-    pub fn select(
-        &mut self,
-        bytes: &[u8],
-        range: Range<usize>,
-        now: Timestamp,
-        page: &mut Page,
-    ) -> (Option<Timestamp>, u64) {
+    /// Adds a record to `page` if it is new, and counts it otherwise; it is counted as pulled already.
+    pub fn select(&mut self, bytes: &[u8], range: Range<usize>, now: Timestamp, page: &mut Page) -> Shown {
         let mut facts = facts(self.pull.stream, bytes);
-        let order = match self.pass().by {
+        let order = match self.pass.by {
             _ if self.is_scan() => None,
             By::Order => facts.time,
             By::Creation => facts.created,
@@ -107,76 +113,75 @@ impl Selection {
         }
         let identity = facts.identity(&self.host, bytes);
         let mut record_key = self.key(&facts, identity, now);
-        let accepted = if self.accounted.as_ref().is_some_and(|accounted| accounted.contains(&record_key.id)) {
-            Err(Rejection::Skip(SkipReason::Duplicate))
-        } else if self.pull.window.is_some_and(|window| !window.holds(order)) {
-            Err(Rejection::Skip(SkipReason::Filtered))
-        } else {
-            self.accept(&mut record_key, order.is_some(), if page.cut { None } else { Some(bytes) })
-        };
+        let decision = self.decide(&facts, &mut record_key, order, if page.cut { None } else { Some(bytes) });
         // A time after the end of the window, as of a record that changed when it was listed already, says nothing of
         // how far the poll has read.
         let order = order.filter(|time| *time <= context.start);
-        // The position remembers a record that the settings exclude as it does others: it is accounted for once.
-        let rejection = match accepted {
-            Ok(_) if self.pull.excludes(&facts) => Some(Rejection::Skip(SkipReason::Filtered)),
-            Ok(_) => None,
-            Err(rejection) => Some(rejection),
+        let shown = Shown { order, version: record_key.version };
+        let returned = match decision {
+            Decision::Return(known) => {
+                // Later passes see every record again: only the first pass measures how late records are.
+                if let Some(time) = order
+                    && (context.pass, known) == (0, Known::New)
+                    && self.complete().is_some_and(|complete| time <= complete)
+                {
+                    self.meter.arrived_late(context.start.since(time));
+                }
+                &mut page.records
+            }
+            Decision::Exclude(reason) => {
+                self.meter.lane.skip_records(reason, 1);
+                &mut page.excluded
+            }
+            Decision::Skip(reason) => {
+                self.meter.lane.skip_records(reason, 1);
+                return shown;
+            }
+            Decision::Requeue => {
+                self.meter.lane.requeued.fetch_add(1, Ordering::Relaxed);
+                return shown;
+            }
         };
-        if let Some(rejection) = rejection {
-            self.reject(rejection);
-        }
-        let is_refreshed =
-            accepted == Err(Rejection::Skip(SkipReason::Unchanged)) && self.position.is_content_old(&record_key);
-        if is_refreshed {
-            // It is not sent, but the lane's checkpoint remembers that it was shown.
-            self.position.take(&self.passes, context, &record_key);
-        } else if accepted.is_err() {
-            return (order, record_key.version);
-        }
         let id = facts.record_id(bytes).to_compact_string();
-        let record = Record { range, id, identity, time: facts.time, order, record_key, enrichment: None };
-        if rejection.is_some() {
-            page.excluded.push(record);
-            return (order, record_key.version);
-        }
-        // Later passes see every record again: only the first pass measures how late records are.
-        if let Some(time) = order
-            && (context.pass, accepted) == (0, Ok(Known::New))
-            && self.complete().is_some_and(|complete| time <= complete)
-        {
-            self.meter.arrived_late(context.start.since(time));
-        }
-        page.records.push(record);
-        (order, record_key.version)
+        returned.push(Record { range, id, identity, time: facts.time, order, record_key, enrichment: None });
+        shown
     }
 
-    /// Remembers a record that is to be returned, and says what was known of it; or why it is not. `record` is its
-    /// content, if all of it was read.
-    fn accept(&mut self, key: &mut RecordKey, has_time: bool, record: Option<&[u8]>) -> Result<Known, Rejection> {
-        let pass = &self.passes[self.context.pass];
-        let known = self.position.knows(pass, self.context, key, has_time);
+    /// Remembers a record that is returned. `order` is its time in the order of the poll, and `record` its content, if
+    /// all of it was read.
+    fn decide(
+        &mut self,
+        facts: &Facts<'_>,
+        key: &mut RecordKey,
+        order: Option<Timestamp>,
+        record: Option<&[u8]>,
+    ) -> Decision {
+        if self.accounted.as_ref().is_some_and(|accounted| accounted.contains(&key.id)) {
+            return Decision::Skip(SkipReason::Duplicate);
+        }
+        if self.pull.window.is_some_and(|window| !window.holds(order)) {
+            return Decision::Skip(SkipReason::Filtered);
+        }
+        let known = self.baseline.knows(&self.pass, key, order.is_some());
         if known == Known::Taken {
-            return Err(Rejection::Skip(SkipReason::Duplicate));
+            return Decision::Skip(SkipReason::Duplicate);
         }
         // Versions of these may differ in nothing of interest.
         let record = if self.pull.drops_unchanged() { record } else { None };
         key.content = record.map(|record| stable_fields_hash(record, &self.pull.volatile) & CONTENT_HASH);
-        // Records that change: a poll returns one version of each.
-        if self.is_scan() || pass.keys == Keys::Latest || key.content.is_some() {
-            match self.returned.get(key.id, key.version) {
-                Returned::This => return Err(Rejection::Skip(SkipReason::Duplicate)),
-                // The next poll returns this version.
-                Returned::Other => return Err(Rejection::Requeue),
-                Returned::Never if self.position.has_content(key) => {
-                    return Err(Rejection::Skip(SkipReason::Unchanged));
-                }
-                Returned::Never if self.is_scan() => self.returned.add_finding(key.id, key.version),
-                Returned::Never => self.returned.add(key.id, key.version, pass.place(key)),
-            }
+        let is_unchanged = self.baseline.contents.has(key);
+        if is_unchanged && !self.baseline.contents.is_old(key) {
+            return Decision::Skip(SkipReason::Unchanged);
         }
-        self.position.take(&self.passes, self.context, key);
-        Ok(known)
+        match self.returned.add(&self.pass, key) {
+            Before::ThisVersion => Decision::Skip(SkipReason::Duplicate),
+            Before::OtherVersion => Decision::Requeue,
+            // The lane remembers that it was shown.
+            Before::Nothing if is_unchanged => Decision::Exclude(SkipReason::Unchanged),
+            // The lane remembers a record that the settings exclude as it does others: it is accounted for once.
+            Before::Nothing if self.pull.excludes(facts) => Decision::Exclude(SkipReason::Filtered),
+            Before::Nothing => Decision::Return(known),
+        }
     }
 
     /// What the position would remember of a record.
@@ -209,8 +214,8 @@ impl Selection {
         let start = self.context.start;
         let record_key = RecordKey { id: key, version: key, content: None, time: start, created: None };
         self.count_pulled(page.shown);
-        if self.position.knows(self.pass(), self.context, &record_key, false) == Known::Taken {
-            self.reject(Rejection::Skip(SkipReason::Duplicate));
+        if self.baseline.knows(&self.pass, &record_key, false) == Known::Taken {
+            self.meter.lane.skip_records(SkipReason::Duplicate, 1);
         } else {
             let time = Some(snapshot.time);
             page.records.push(Record { range: 0..0, id, identity, time, order: None, record_key, enrichment: None });
@@ -222,27 +227,24 @@ impl Selection {
         self.meter.lane.pulled.fetch_add(shown as u64, Ordering::Relaxed);
     }
 
-    fn reject(&self, rejection: Rejection) {
-        match rejection {
-            Rejection::Skip(reason) => self.meter.lane.skip_records(reason, 1),
-            Rejection::Requeue => _ = self.meter.lane.requeued.fetch_add(1, Ordering::Relaxed),
-        }
-    }
-
-    /// After an ordered page of `shown` records up to `newest`: forgets the keys that no pager can meet again. A pager
-    /// goes back by a second, or meets a page twice; the keys of a whole history would fill the memory.
+    /// After an ordered page of `shown` records up to `newest`: forgets the records that no pager can meet again. A
+    /// pager goes back by a second, or meets a page twice; the keys of a whole history would fill the memory.
     pub fn forget_old(&mut self, shown: usize, newest: Timestamp) {
         self.shown += shown;
-        if self.shown >= KEPT_RECORDS.max(KEPT_PAGES * shown) {
-            let before = std::mem::replace(&mut self.forgotten_until, newest);
-            self.position.advance(&self.passes, self.context, before);
-            // Another version of an agent may follow under a later time, and must not overtake the first.
-            if self.pass().keys == Keys::Latest
-                && let Some(pass_position) = self.position.of_pass(self.context.pass)
-            {
-                self.returned.forget_before(pass_position.first_kept_second());
-            }
-            self.shown = 0;
+        if self.shown < KEPT_RECORDS.max(KEPT_PAGES * shown) {
+            return;
+        }
+        self.shown = 0;
+        let read_until = std::mem::replace(&mut self.forgotten_until, newest);
+        let PollContext { start, leaves_open, .. } = self.context;
+        if leaves_open {
+            return;
+        }
+        let first_kept = first_kept_second(bound_behind(read_until, start, self.pass.reach));
+        self.baseline.forget_before(first_kept);
+        // Another version of an agent may follow under a later time, and must not overtake the first.
+        if !self.pull.drops_unchanged() {
+            self.returned.forget_before(first_kept);
         }
     }
 }
@@ -251,19 +253,21 @@ impl Selection {
 mod tests {
     use super::*;
     use crate::record::Clock;
+    use crate::source::SourcePosition;
     use crate::telemetry::Telemetry;
 
     fn time(second: usize) -> Timestamp {
         Timestamp::from_micros(second as i64 * 1_000_000)
     }
 
-    /// Takes a record of this second, and forgets old ones after a page of `shown` records.
-    fn page(selection: &mut Selection, second: usize, shown: usize) -> Timestamp {
+    /// Returns a record of this second, forgets old ones after a page of `shown` records, and says how many are left.
+    fn page(selection: &mut Selection, second: usize, shown: usize) -> usize {
         let id = second as u64;
         let mut key = RecordKey { id, version: id, content: None, time: time(second), created: None };
-        assert_eq!(selection.accept(&mut key, true, None), Ok(Known::New));
+        let facts = facts(Stream::Activities, b"{}");
+        assert_eq!(selection.decide(&facts, &mut key, Some(time(second)), None), Decision::Return(Known::New));
         selection.forget_old(shown, time(second));
-        selection.position.bound()
+        selection.returned.len()
     }
 
     /// The keys of a page are forgotten once more keys, and more pages, came after it.
@@ -275,16 +279,17 @@ mod tests {
         let context = PollContext { start: time(1_000_000), ..PollContext::default() };
         let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System);
         let host = "console.example".into();
-        let passes = pull.passes();
-        let mut selection = Selection::new(host, meter, Arc::new(pull), passes, context, position);
+        let pass = pull.passes().remove(0);
+        let baseline = position.baseline(0).unwrap();
+        let mut selection = Selection::new(host, meter, Arc::new(pull), pass, context, baseline);
         for second in 1..20 {
-            assert_eq!(page(&mut selection, second, KEPT_RECORDS / 10), time(0));
+            assert_eq!(page(&mut selection, second, KEPT_RECORDS / 10), second);
         }
-        // Twice a hundred: keys up to the first hundred go, less the second that ties may share.
-        assert_eq!((page(&mut selection, 20, KEPT_RECORDS / 10), selection.position.key_count()), (time(9), 13));
+        // Twice a hundred: keys up to the first hundred go, less the two seconds that ties may share.
+        assert_eq!(page(&mut selection, 20, KEPT_RECORDS / 10), 13);
         for second in 21..20 + KEPT_PAGES {
-            assert_eq!(page(&mut selection, second, KEPT_RECORDS), time(9));
+            assert_eq!(page(&mut selection, second, KEPT_RECORDS), 13 + second - 20);
         }
-        assert_eq!(page(&mut selection, 30, KEPT_RECORDS), time(19));
+        assert_eq!(page(&mut selection, 30, KEPT_RECORDS), 7);
     }
 }

@@ -42,16 +42,14 @@ impl SourcePosition {
         self.recorder = Recorder::default();
     }
 
-    /// A copy for a poll: it is never stored, so it records nothing.
+    /// A copy for a poll, which only reads it: it is never stored, so it records nothing.
     #[must_use]
     pub fn for_poll(&self) -> Self {
-        let Self { since, pass_positions, contents, old_contents, contents_since, recorder: _ } = self;
+        let Self { since, pass_positions, contents, recorder: _ } = self;
         Self {
             since: *since,
             pass_positions: pass_positions.clone(),
             contents: contents.clone(),
-            old_contents: old_contents.clone(),
-            contents_since: *contents_since,
             recorder: Recorder::default(),
         }
     }
@@ -81,7 +79,7 @@ impl SourcePosition {
             moves: false,
             seconds: Cow::Borrowed(&pass_position.seconds),
         });
-        self.encode(self.heads().collect(), keys.collect(), &self.contents, &self.old_contents)
+        self.encode(self.heads().collect(), keys.collect(), &self.contents.recent, &self.contents.old)
     }
 
     fn heads(&self) -> impl Iterator<Item = (CompactString, Head)> {
@@ -95,7 +93,8 @@ impl SourcePosition {
         contents: &'a HashMap<u64, u64>,
         old_contents: &'a HashMap<u64, u64>,
     ) -> Vec<u8> {
-        let Self { since, contents_since, .. } = *self;
+        let since = self.since;
+        let contents_since = self.contents.since;
         let contents = Cow::Borrowed(contents);
         let old_contents = Cow::Borrowed(old_contents);
         let part = PositionPart { since, contents_since, passes, keys, contents, old_contents };
@@ -116,7 +115,7 @@ impl PositionReader {
     pub fn apply(&mut self, part: PositionPart<'_>) {
         let Self { position, moved } = self;
         position.since = part.since;
-        position.contents_since = part.contents_since;
+        position.contents.since = part.contents_since;
         for (name, head) in part.passes {
             pass_of(position, &name).set_head(head);
         }
@@ -138,12 +137,12 @@ impl PositionReader {
             }
         }
         if !part.contents.is_empty() {
-            let old = Arc::make_mut(&mut position.old_contents);
+            let old = Arc::make_mut(&mut position.contents.old);
             part.contents.keys().for_each(|id| _ = old.remove(id));
-            Arc::make_mut(&mut position.contents).extend(part.contents.into_owned());
+            Arc::make_mut(&mut position.contents.recent).extend(part.contents.into_owned());
         }
         if !part.old_contents.is_empty() {
-            Arc::make_mut(&mut position.old_contents).extend(part.old_contents.into_owned());
+            Arc::make_mut(&mut position.contents.old).extend(part.old_contents.into_owned());
         }
     }
 

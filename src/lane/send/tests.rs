@@ -56,7 +56,6 @@ fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more
     before.ledger.release([7]);
     let times = [3, 2, 1].map(|minutes| start().minus(Duration::from_secs(60 * minutes)));
     let pending = Arc::new(pending_batch(&times));
-    let context = pending.context;
 
     let journal = JournalChange { appends: Vec::new(), dropped: vec![7] };
     let unchanged = before.clone();
@@ -64,7 +63,8 @@ fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more
         let (_, covering) = covering(&before, &journal, &passes, &pending, settled, Clock::System.now());
         assert_eq!(covering.journal, journal);
         let LaneCheckpoint { position, settled: count, .. } = LaneCheckpoint::decode(&covering.checkpoint).unwrap();
-        let is_known = |record_key| position.knows(&passes[0], context, record_key, true) == Known::Taken;
+        let pass_position = position.of_pass(0).unwrap();
+        let is_known = |record_key| pass_position.knows_record(&passes[0], record_key, true) == Known::Taken;
         let known = pending.record_keys.iter().map(is_known);
         let known: Vec<usize> = known.enumerate().filter(|(_, known)| *known).map(|(index, _)| index).collect();
         assert_eq!(

@@ -21,6 +21,7 @@ use crate::record::{Stream, Timestamp, facts};
 use crate::source::Page;
 use crate::source::pager::{Pager, Progress};
 use crate::source::requests::{Answer, Place, RecordList, Request};
+use crate::source::selection::Shown;
 
 /// The console accepts no larger `skip`.
 const MAX_SKIP: usize = 1000;
@@ -137,7 +138,7 @@ impl Poll {
     fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> Page {
         let mut page = Page { body: beginning.clone(), cut: true, shown: 1, ..self.empty_page() };
         self.selection.count_pulled(1);
-        let (_, version) = self.selection.select(brief, 0..beginning.len(), now, &mut page);
+        let Shown { version, .. } = self.selection.select(brief, 0..beginning.len(), now, &mut page);
         self.pager.show(version);
         if let Some(record) = page.records.first() {
             warn!(

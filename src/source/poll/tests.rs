@@ -286,7 +286,7 @@ fn sweep(pages: u64) -> Poll {
 fn a_sweep_remembers_no_more_findings_than_a_window() {
     let pages = MANY_FINDINGS as u64 / PAGE + 10;
     let mut poll = sweep(pages);
-    assert_eq!(poll.key_count(), MANY_FINDINGS);
+    assert_eq!(poll.returned_count(), MANY_FINDINGS);
     let refused = ConsoleError::BadCursor("expired".to_owned());
     assert_eq!(poll.answered(Err(refused.clone()), begin()), Err(refused));
     for page in [0, MANY_FINDINGS as u64 / PAGE - 1, pages - 1] {

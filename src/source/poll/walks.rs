@@ -16,9 +16,7 @@ impl Poll {
             Err(_) => None,
             Ok(body) => read_page(self.pull.stream, body, &self.reader.redactor).ok(),
         };
-        if let Some(pass_position) = self.selection.position.of_pass(self.selection.context.pass) {
-            tail.counted(pass_position, page.and_then(|page| page.total_items));
-        }
+        tail.counted(&self.selection.baseline.pass_position, page.and_then(|page| page.total_items));
         self.begin_walks();
         Ok(())
     }
@@ -31,9 +29,7 @@ impl Poll {
         }
         let Phase::FindingLate(tail) = std::mem::replace(&mut self.phase, Phase::Paging) else { return };
         self.excess = tail.excess;
-        if let Some(pass_position) = self.selection.position.of_pass(self.selection.context.pass) {
-            self.walks = tail.walks(pass_position);
-        }
+        self.walks = tail.walks(&self.selection.baseline.pass_position);
         self.next_walk();
     }
 

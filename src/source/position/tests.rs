@@ -54,10 +54,10 @@ fn contents_are_remembered_until_another_console_has_other_records() {
     let (passes, mut position) = position(&Pull::of(Stream::Agents));
     let with = |content| RecordKey { content: Some(content), ..record_key(1, minute(-3)) };
     position.take(&passes, context(0, minute(0)), &with(5));
-    assert!(position.has_content(&with(5)) && !position.has_content(&with(6)));
-    assert!(!position.has_content(&record_key(1, minute(-3))), "nothing is said of its content");
+    assert!(position.contents.has(&with(5)) && !position.contents.has(&with(6)));
+    assert!(!position.contents.has(&record_key(1, minute(-3))), "nothing is said of its content");
     position.take(&passes, context(0, minute(0)), &with(6));
-    assert!(position.has_content(&with(6)) && !position.has_content(&with(5)));
+    assert!(position.contents.has(&with(6)) && !position.contents.has(&with(5)));
     assert_eq!(position.content_count(), 1);
     position.forget_keys();
     assert_eq!(position.content_count(), 0);
@@ -143,14 +143,14 @@ fn the_content_of_a_record_that_is_not_shown_is_forgotten_in_time() {
     }
     for (at, is_old) in [(0, false), (44, false), (45, true)] {
         position.finish(&passes, context(0, day(at)), false);
-        assert_eq!((position.is_content_old(&with(1)), position.content_count()), (is_old, 2), "day {at}");
-        assert!(position.has_content(&with(1)) && position.has_content(&with(2)), "day {at}");
+        assert_eq!((position.contents.is_old(&with(1)), position.content_count()), (is_old, 2), "day {at}");
+        assert!(position.contents.has(&with(1)) && position.contents.has(&with(2)), "day {at}");
     }
     assert!(position.take(&passes, context(0, day(50)), &with(1)), "it is shown again");
-    assert!(!position.is_content_old(&with(1)) && position.content_count() == 2);
+    assert!(!position.contents.is_old(&with(1)) && position.content_count() == 2);
     for at in [89, 90] {
         position.finish(&passes, context(0, day(at)), false);
-        assert_eq!((position.has_content(&with(1)), position.has_content(&with(2))), (true, at < 90), "day {at}");
+        assert_eq!((position.contents.has(&with(1)), position.contents.has(&with(2))), (true, at < 90), "day {at}");
     }
     assert_eq!(position.content_count(), 1);
 }
@@ -221,10 +221,10 @@ fn contents_that_are_about_to_be_forgotten_are_stored() {
     position.take(&passes, context(0, minute(0)), &agent);
     let days = |days: u64| minute(0).plus(Duration::from_secs(days * 86_400));
     [0, 50].iter().for_each(|at| position.finish(&passes, context(0, days(*at)), false));
-    assert!(position.is_content_old(&agent));
+    assert!(position.contents.is_old(&agent));
     let whole = position.whole();
     let mut reader = PositionReader::default();
     reader.apply(postcard::from_bytes(&whole).unwrap());
     let read = reader.finish();
-    assert!(read.is_content_old(&agent) && read.has_content(&agent));
+    assert!(read.contents.is_old(&agent) && read.contents.has(&agent));
 }

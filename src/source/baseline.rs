@@ -1,0 +1,29 @@
+use std::sync::Arc;
+
+use super::contents::Contents;
+use super::{Known, Pass, PassPosition, RecordKey};
+use crate::record::Timestamp;
+
+/// What a lane had settled when a poll began, as far as it concerns the pass of the poll. The poll only reads it: what
+/// the poll returns is in [`super::returned::Returned`], and enters the lane's position when it is settled.
+#[derive(Debug)]
+pub(super) struct Baseline {
+    /// Records before this are out of scope.
+    pub since: Timestamp,
+    pub pass_position: Arc<PassPosition>,
+    pub contents: Contents,
+}
+
+impl Baseline {
+    /// Looks up a record; one without a time of its own, under every time.
+    pub fn knows(&self, pass: &Pass, record_key: &RecordKey, has_time: bool) -> Known {
+        self.pass_position.knows_record(pass, record_key, has_time)
+    }
+
+    /// Releases the keys once all of them are of earlier seconds: no pager can meet their records again.
+    pub fn forget_before(&mut self, second: i64) {
+        if self.pass_position.last_second().is_some_and(|last| last < second) {
+            self.pass_position = Arc::new(self.pass_position.without_keys());
+        }
+    }
+}

@@ -89,8 +89,8 @@ pub(super) fn write_unmapped(event: &mut Event<'_>, enrichment: &Enrichment) {
 
 /// An item without empty values and, if it is a related event, without what that has. A class does not tell the type.
 fn left(item: Item<'_>, is_mapped: bool) -> Value {
-    let is_left =
-        |(key, value): &(&String, &Value)| !is_empty(value) && !(is_mapped && value.is_string() && Item::is_read(key));
+    let is_there = |key: &str, value: &Value| is_mapped && value.is_string() && Item::is_read(key);
+    let is_left = |(key, value): &(&String, &Value)| !is_empty(value) && !is_there(key, value);
     let entries: Map<_, _> =
         item.entries.iter().filter(is_left).map(|(key, value)| (key.clone(), value.clone())).collect();
     Value::Object(entries)

@@ -277,7 +277,7 @@ impl<'a> UnifiedParts<'a> {
 
     /// The one asset of an older console, which has it in the place of the list.
     pub fn only_asset(&self) -> Option<AssetEntry<'a>> {
-        self.assets[0].elements().next().is_none().then(|| AssetEntry(self.asset.current))
+        self.assets[0].elements().next().is_none().then_some(AssetEntry(self.asset.current))
     }
 
     /// Addresses of all assets at the detection. A value may be a list.

@@ -52,13 +52,11 @@ impl OpenSearch {
         let directory = tempfile::tempdir().unwrap();
         let log = File::create(directory.path().join("log")).unwrap();
         let mut command = Command::new("java");
-        command.args(["-Xmx1g", "-XX:TieredStopAtLevel=1", "-cp"]).arg(jars.join("*"));
-        command.arg("org.codelibs.opensearch.runner.OpenSearchRunner").args([
-            "-numOfNode",
-            "1",
-            "-clusterName",
-            "test",
-        ]);
+        // Java compiles a program of one file by itself.
+        let node = directory.path().join("Node.java");
+        std::fs::write(&node, include_str!("Node.java")).unwrap();
+        command.args(["-Xmx1g", "-XX:TieredStopAtLevel=1", "-cp"]).arg(jars.join("*")).arg(node);
+        command.args(["-numOfNode", "1", "-clusterName", "test"]);
         command.arg("-basePath").arg(directory.path().join("data"));
         // The runner takes the first free port above this and below 9300; another one that starts now begins elsewhere.
         command.args(["-baseHttpPort", &fastrand::u16(9_200..9_280).to_string()]);

@@ -16,4 +16,5 @@ mod kafka;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod opensearch;
+mod panther;
 mod syslog;

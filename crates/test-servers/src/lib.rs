@@ -32,6 +32,7 @@ pub const ALL: &[Source] = &[
     ("Puppeteer", puppeteer),
     ("rsyslog", rsyslog),
     ("pycef", pycef),
+    ("pypanther", pypanther),
     ("the Prometheus operator's source", prometheus_operator),
     ("kube-apiserver", kube_apiserver),
     ("etcd", etcd),
@@ -76,16 +77,34 @@ pub fn rsyslog() -> Result<PathBuf, String> {
 
 /// The directory with a parser of CEF in Python.
 pub fn pycef() -> Result<PathBuf, String> {
-    python("pycef", "1.11")
+    python("pycef-1.11", &["pycef==1.11"])
 }
 
-/// The directory with a package of PyPI, without what it depends on.
-fn python(package: &str, version: &str) -> Result<PathBuf, String> {
+/// The directory with Panther's rules in Python, and the few of their dependencies that they import.
+pub fn pypanther() -> Result<PathBuf, String> {
+    let packages = [
+        "pypanther==0.1.1a62",
+        "panther-core==0.16.3",
+        "jsonpath-ng==1.5.3",
+        "ply==3.11",
+        "six==1.17.0",
+        "pydantic==2.11.9",
+        "pydantic-core==2.33.2",
+        "annotated-types==0.7.0",
+        "typing-extensions==4.15.0",
+        "typing-inspection==0.4.1",
+    ];
+    python("pypanther-0.1.1a62", &packages)
+}
+
+/// The directory with packages of PyPI, without what else they depend on.
+fn python(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     installed(&["python3"], "--version")?;
-    kept(&format!("{package}-{version}"), |directory| {
+    kept(name, |directory| {
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target", "."]);
-        run(pip.arg(format!("{package}=={version}")), directory).map(drop)
+        // pypanther asks for Python 3.11 and runs with newer ones.
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--ignore-requires-python", "--target", "."]);
+        run(pip.args(packages), directory).map(drop)
     })
 }
 

@@ -10,7 +10,7 @@ use super::yaml::Node;
 use super::{Case, Pipeline};
 use crate::record::{Stream, Timestamp};
 use crate::settings::{Id, Tls, check_name, check_token};
-use crate::sink::integration::Content;
+use crate::sink::integration::{Content, INTEGRATIONS};
 use crate::sink::{BuildError, SharedSinkResources};
 use crate::{console, sink, source, transform};
 
@@ -406,29 +406,29 @@ pub(super) fn schemas(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Probl
     }
 }
 
-/// What is pulled next to the records has no place in the content of a destination's integration.
+/// What is put next to the console's records may have no place in the content of a destination's integration.
 pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     for (index, sink) in pipeline.sinks.iter().enumerate() {
-        if sink.content() != Content::Integration {
-            continue;
-        }
+        let integration = INTEGRATIONS.into_iter().find(|integration| integration.sink == sink.kind.name());
+        let Some(integration) = integration.filter(|_| sink.content() == Content::Integration) else { continue };
+        let mut report = Report { root, problems };
+        let has = format!("sinks[{index}] has `content: integration`");
         for pull in pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {
             let stream = pull.stream.name();
-            let mut report = Report { root, problems };
             if pull.marker {
                 let message = format!(
-                    "sinks[{index}] has `content: integration`, which knows records only, and a marker is none: leave \
-                     it out, or `{stream}` out of that sink"
+                    "{has}, which knows records only, and a marker is none: leave it out, or `{stream}` out of that sink"
                 );
                 report.error(&["streams", stream, "marker"], message);
             }
-            if !pull.include.is_empty() && sink.kind.name() == "azure_logs" {
-                let message = format!(
-                    "sinks[{index}] has `content: integration`, whose tables have no column for this: it is left out \
-                     there"
-                );
+            if let Some(included) = integration.included.filter(|_| !pull.include.is_empty()) {
+                let message = format!("{has}, {included}");
                 report.push(&["streams", stream, "include"], Severity::Warning, message);
             }
+        }
+        if !integration.has_labels && !pipeline.transform.labels.is_empty() {
+            let message = format!("{has}, which has no place for labels: they are left out there");
+            report.push(&["transform", "labels"], Severity::Warning, message);
         }
     }
 }

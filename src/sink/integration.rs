@@ -39,6 +39,10 @@ pub struct Integration {
     pub what: &'static str,
     /// Names of the streams that it knows.
     pub names: &'static [(Stream, &'static str)],
+    /// What becomes of what `include` puts into records; `None` if it is kept in fields.
+    pub(crate) included: Option<&'static str>,
+    /// Whether `labels` have a place.
+    pub(crate) has_labels: bool,
 }
 
 /// A name is the part of the data set after `sentinel_one.`.
@@ -55,6 +59,8 @@ pub(crate) const ELASTICSEARCH: Integration = Integration {
         (Stream::UnifiedAlerts, "unified_alert"),
         (Stream::Vulnerabilities, "application_risk"),
     ],
+    included: Some("whose ingest pipeline leaves it out"),
+    has_labels: true,
 };
 
 pub(crate) const SPLUNK_HEC: Integration = Integration {
@@ -69,6 +75,8 @@ pub(crate) const SPLUNK_HEC: Integration = Integration {
         (Stream::UnifiedAlerts, "sentinelone:channel:uam_alerts"),
         (Stream::Vulnerabilities, "sentinelone:channel:application_management:risks"),
     ],
+    included: None,
+    has_labels: true,
 };
 
 /// The names follow no pattern: they are those of two of Microsoft's rules.
@@ -84,6 +92,8 @@ pub(crate) const AZURE_LOGS: Integration = Integration {
         (Stream::Groups, "Custom-SentinelOneGroups_CL"),
         (Stream::UnifiedAlerts, "Custom-SentinelOneAlertsV2_CL"),
     ],
+    included: Some("whose tables have no column for it: it is left out there"),
+    has_labels: false,
 };
 
 pub(crate) const GOOGLE_SECOPS: Integration = Integration {
@@ -95,6 +105,8 @@ pub(crate) const GOOGLE_SECOPS: Integration = Integration {
         (Stream::Activities, "SENTINELONE_ACTIVITY"),
         (Stream::Alerts, "SENTINELONE_ALERT"),
     ],
+    included: Some("whose parser does not read it: only the raw log has it"),
+    has_labels: true,
 };
 
 /// The intake recognises the kind of a record by its keys.
@@ -103,6 +115,8 @@ pub(crate) const SEKOIA: Integration = Integration {
     title: "Sekoia.io",
     what: "format",
     names: &[(Stream::Threats, "SentinelOne EDR"), (Stream::Activities, "SentinelOne EDR")],
+    included: Some("whose parser does not read it: only the raw event has it"),
+    has_labels: false,
 };
 
 /// The user attaches the schema to the source.
@@ -111,6 +125,8 @@ pub(crate) const PANTHER: Integration = Integration {
     title: "Panther",
     what: "schema",
     names: &[(Stream::Activities, "SentinelOne.Activity")],
+    included: None,
+    has_labels: false,
 };
 
 pub(crate) const DATADOG: Integration = Integration {
@@ -122,6 +138,8 @@ pub(crate) const DATADOG: Integration = Integration {
         (Stream::Activities, "activities"),
         (Stream::Alerts, "cloud_detection_alerts"),
     ],
+    included: None,
+    has_labels: true,
 };
 
 const SUMO_PARSER: &str = "/Parsers/System/SentinelOne/SentinelOne MGMT API";
@@ -131,6 +149,8 @@ pub(crate) const SUMO: Integration = Integration {
     title: "Sumo Logic's app",
     what: "parser",
     names: &[(Stream::Threats, SUMO_PARSER), (Stream::Activities, SUMO_PARSER), (Stream::Agents, SUMO_PARSER)],
+    included: None,
+    has_labels: true,
 };
 
 /// All of them, in the order in which they are documented.

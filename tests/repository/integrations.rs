@@ -46,3 +46,21 @@ fn each_destination_has_its_rows() {
         assert!(sinks_page.contains("(../integrations.md)") && sinks_page.contains("`content: integration`"), "{sink}");
     }
 }
+
+/// Microsoft's function `SentinelOne` reads the table of this name, whose columns are those of its first connector.
+#[test]
+fn no_page_and_no_example_names_the_table_of_the_first_connector() {
+    let mut files = vec![root().join("README.md")];
+    let mut directories = ["docs", "pipelines", "deploy"].map(|name| root().join(name)).to_vec();
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { directories.push(path) } else { files.push(path) }
+        }
+    }
+    assert!(files.len() > 100, "{} files", files.len());
+    for path in files {
+        let text = fs::read(&path).unwrap();
+        assert!(!String::from_utf8_lossy(&text).contains("SentinelOne_CL"), "{}", path.display());
+    }
+}

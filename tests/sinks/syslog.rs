@@ -11,7 +11,7 @@ use s1_forwarder::sink::{Batch, Outcome, Probe, SinkContext};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, push, settings, sink, sink_in};
-use crate::support::syslog::{Behaviour, SyslogReceiver, next_message};
+use crate::support::syslog::{Behaviour, CEF_KEYS, CEF_KEYS_OF, SyslogReceiver, extension, next_message};
 use crate::support::tls::{Authority, TlsFront};
 
 fn keys(address: SocketAddr) -> Value {
@@ -353,44 +353,22 @@ async fn long_events_are_shortened_to_max_bytes() {
     assert!(!messages[0].contains("shortened"), "{}", messages[0]);
 }
 
-/// The extension of a CEF message as keys and values. A key is the word before an `=` that is not escaped. Other
-/// parsers read these messages in `worker/syslog.rs` and with the real servers.
-fn extension(message: &str) -> BTreeMap<String, String> {
-    let cef = &message[message.find("CEF:0|").unwrap()..];
-    let mut parts = 0;
-    let mut escaped = false;
-    let begin = cef.char_indices().find(|(_, character)| {
-        parts += usize::from(*character == '|' && !escaped);
-        escaped = *character == '\\' && !escaped;
-        parts == 7
-    });
-    let text = &cef[begin.unwrap().0 + 1..];
-    let mut equals = Vec::new();
-    let mut escaped = false;
-    for (at, character) in text.char_indices() {
-        if character == '=' && !escaped {
-            equals.push(at);
-        }
-        escaped = character == '\\' && !escaped;
-    }
-    let mut values = BTreeMap::new();
-    for (index, at) in equals.iter().enumerate() {
-        let begin = text[..*at].rfind(' ').map_or(0, |space| space + 1);
-        let end = equals.get(index + 1).map_or(text.len(), |next| text[..*next].rfind(' ').unwrap());
-        let value = text[at + 1..end].replace("\\=", "=").replace("\\n", "\n").replace("\\\\", "\\");
-        assert_eq!(values.insert(text[begin..*at].to_owned(), value), None, "a key stands twice");
-    }
-    values
+fn cef_event(stream: Stream, event: &Value) -> Batch {
+    cef_events(stream, std::slice::from_ref(event))
 }
 
-fn cef_event(stream: Stream, event: &Value) -> Batch {
-    let mut events = Batch::new(stream);
+/// Their ids count from 1.
+fn cef_events(stream: Stream, events: &[Value]) -> Batch {
+    let mut batch = Batch::new(stream);
     let time = Timestamp::from_micros(1_789_547_400_123_456);
-    events.push_with("1", Identity::of("h", stream, "1", ""), Some(time), |out| {
-        out.extend_from_slice(event.to_string().as_bytes());
-        None
-    });
-    events
+    for (index, event) in events.iter().enumerate() {
+        let id = (index + 1).to_string();
+        batch.push_with(&id, Identity::of("h", stream, &id, ""), Some(time), |out| {
+            out.extend_from_slice(event.to_string().as_bytes());
+            None
+        });
+    }
+    batch
 }
 
 async fn cef_messages(stream: Stream, more: Value, events: &Batch) -> Vec<String> {
@@ -463,100 +441,92 @@ async fn cef_has_the_keys_of_the_dictionary_and_escapes_what_ends_a_value() {
     );
 }
 
-/// The keys of all streams, each with the field that it is made from.
-const CEF_KEYS: &str = "cat event.category, act event.action, outcome event.outcome, reason event.reason, \
-    dvchost host.name, deviceExternalId host.id, deviceNtDomain host.domain, spt source.port, shost source.domain, \
-    suser user.name, suid user.id, sntdom user.domain, spriv user.roles, sproc process.executable, spid process.pid, \
-    dpt destination.port, duser user.target.name, duid user.target.id, dpriv user.target.roles, \
-    destinationDnsDomain dns.question.name, proto network.transport, fname file.name, filePath file.path, \
-    fileHash file.hash.sha256, fsize file.size, request url.original, msg message, \
-    flexString1=Account organization.name";
-
-/// The keys of a stream besides these, with their labels.
-const CEF_KEYS_OF: [(Stream, &str); 5] = [
-    (
-        Stream::Threats,
-        "dhost host.name, cs1=Threat_name sentinel_one.threat.name, \
-         cs2=Classification sentinel_one.threat.threat_info.classification, \
-         cs3=Mitigation_status sentinel_one.threat.threat_info.mitigation_status, \
-         cs4=Site sentinel_one.threat.site.name, cs5=Command_line process.command_line, \
-         cs6=ATT&CK_techniques threat.technique.id, \
-         flexString2=Analyst_verdict sentinel_one.threat.threat_info.analyst_verdict",
-    ),
-    (
-        Stream::Alerts,
-        "dhost host.name, cs1=Rule rule.name, cs2=Event_type sentinel_one.alert.alert_info.event_type, \
-         cs3=Incident_status sentinel_one.alert.alert_info.incident_status, cs4=Site sentinel_one.alert.site.name, \
-         cs5=Command_line process.command_line, cs6=Parent_process process.parent.executable, \
-         flexString2=Analyst_verdict sentinel_one.alert.alert_info.analyst_verdict",
-    ),
-    (
-        Stream::UnifiedAlerts,
-        "dhost host.name, cs1=Alert_name sentinel_one.unified_alert.name, \
-         cs2=Classification sentinel_one.unified_alert.classification, cs3=Status sentinel_one.unified_alert.status, \
-         cs4=Site sentinel_one.unified_alert.site.name, cs5=Command_line process.command_line, \
-         cs6=ATT&CK_techniques threat.technique.id, \
-         flexString2=Analyst_verdict sentinel_one.unified_alert.analyst_verdict",
-    ),
-    (
-        Stream::Activities,
-        "cs1=Activity_type event.code, cs2=Comments sentinel_one.activity.comments, cs3=Rule rule.name, \
-         cs4=Site sentinel_one.activity.site.name, cs5=Command_line process.command_line, cs6=Group group.name, \
-         flexString2=Device device.model.name",
-    ),
-    (
-        Stream::Agents,
-        "cs1=Operating_system host.os.full, cs2=Agent_version observer.version, \
-         cs3=Network_status sentinel_one.agent.network_status, cs4=Site sentinel_one.agent.site.name, \
-         cs5=Group group.name, cs6=Infected sentinel_one.agent.infected, \
-         flexString2=Operational_state sentinel_one.agent.operational_state",
-    ),
-];
+/// The most fields that a key is made from.
+const MOST_CHOICES: usize = 5;
 
 fn insert(event: &mut Value, path: &str, value: Value) {
     let place = path.split('.').fold(event, |object, key| &mut object[key]);
     *place = value;
 }
 
-/// An event with every field: each key has its own field's value, and there are no others.
-#[tokio::test]
-async fn every_key_of_cef_has_its_field() {
-    for (stream, own) in CEF_KEYS_OF {
-        let mut event = json!({});
-        let mut expected = BTreeMap::new();
-        for row in CEF_KEYS.split(", ").chain(own.split(", ")) {
-            let (key, path) = row.trim().split_once(' ').unwrap();
-            insert(&mut event, path.trim(), json!(format!("the {}", path.trim())));
-            let (key, label) = key.split_once('=').map_or((key, None), |(key, label)| (key, Some(label)));
-            expected.insert(key.to_owned(), format!("the {}", path.trim()));
-            expected.extend(label.map(|label| (format!("{key}Label"), label.replace('_', " "))));
+/// An event without the first `left_out` fields of keys that have several, as long as one is left, and the extension
+/// that it becomes. Addresses are IPv6 where fields are left out.
+fn event_and_extension(own: &str, left_out: usize) -> (Value, BTreeMap<String, String>) {
+    let mut event = json!({});
+    let mut expected = BTreeMap::new();
+    for row in CEF_KEYS.split(", ").chain(own.split(", ")) {
+        let (key, paths) = row.trim().split_once(' ').unwrap();
+        let paths: Vec<_> = paths.split_whitespace().collect();
+        let paths = &paths[left_out.min(paths.len() - 1)..];
+        for path in paths {
+            insert(&mut event, path, json!(format!("the {path}")));
         }
-        for (key, path, value, written) in [
-            ("rt", "@timestamp", json!("2026-03-01T10:20:30.123456Z"), "1772360430123"),
-            ("start", "event.start", json!("2026-03-01T10:20:31Z"), "1772360431000"),
-            ("end", "event.end", json!("2026-03-01T10:20:32Z"), "1772360432000"),
+        let (key, label) = key.split_once('=').map_or((key, None), |(key, label)| (key, Some(label)));
+        expected.insert(key.to_owned(), format!("the {}", paths[0]));
+        expected.extend(label.map(|label| (format!("{key}Label"), label.replace('_', " "))));
+    }
+    let addresses = match left_out {
+        0 => [
             ("dvc", "host.ip", json!(["10.0.0.1", "10.0.0.2"]), "10.0.0.1"),
-            ("dvcmac", "host.mac", json!(["00-11-22-33-44-55"]), "00:11:22:33:44:55"),
             ("src", "source.ip", json!("10.0.0.3"), "10.0.0.3"),
             ("dst", "destination.ip", json!("10.0.0.4"), "10.0.0.4"),
             ("deviceDirection", "network.direction", json!("outbound"), "1"),
-        ] {
-            insert(&mut event, path, value);
-            expected.insert(key.to_owned(), written.to_owned());
-        }
-        expected.insert("externalId".to_owned(), Identity::of("h", stream, "1", "").to_string());
-        for (severity, written) in [(21, "3"), (47, "5"), (73, "8"), (99, "10"), (0, "0")] {
-            insert(&mut event, "event.severity", json!(severity));
-            let messages = cef_messages(stream, json!({}), &cef_event(stream, &event)).await;
-            assert_eq!(extension(&messages[0]), expected, "{stream}");
-            let header = format!("|the event.action|the message|{written}|externalId=");
-            assert!(messages[0].contains(&header), "{stream}: {}", messages[0]);
-        }
-        let page = include_str!("../../docs/sinks/syslog.md");
-        for key in expected.keys().filter(|key| !key.ends_with("Label")) {
-            assert!(page.contains(&format!("`{key}`")), "the page has no {key}");
-        }
+        ],
+        _ => [
+            ("c6a1=Device", "host.ip", json!(["fe80::1", "10.0.0.2"]), "fe80::1"),
+            ("c6a2=Source", "source.ip", json!("fe80::2"), "fe80::2"),
+            ("c6a3=Destination", "destination.ip", json!("fe80::3"), "fe80::3"),
+            ("deviceDirection", "network.direction", json!("inbound"), "0"),
+        ],
+    };
+    let others = [
+        ("rt", "@timestamp", json!("2026-03-01T10:20:30.123456Z"), "1772360430123"),
+        ("start", "event.start", json!("2026-03-01T10:20:31Z"), "1772360431000"),
+        ("end", "event.end", json!("2026-03-01T10:20:32Z"), "1772360432000"),
+        ("dvcmac", "host.mac", json!(["00-11-22-33-44-55"]), "00:11:22:33:44:55"),
+    ];
+    for (key, path, value, written) in addresses.into_iter().chain(others) {
+        insert(&mut event, path, value);
+        let (key, label) = key.split_once('=').map_or((key, None), |(key, label)| (key, Some(label)));
+        expected.insert(key.to_owned(), written.to_owned());
+        expected.extend(label.map(|label| (format!("{key}Label"), format!("{label} IPv6 Address"))));
     }
+    (event, expected)
+}
+
+/// Events with every field: each key has its own field's value, the first one that is there, and there are no others.
+#[tokio::test]
+async fn every_key_of_cef_has_its_field() {
+    let page = include_str!("../../docs/sinks/syslog.md");
+    let severities = [(21, "3"), (47, "5"), (73, "8"), (99, "10"), (0, "0")];
+    let streams = CEF_KEYS_OF.map(async |(stream, own)| {
+        let mut events = Vec::new();
+        let mut expected = Vec::new();
+        for (severity, written) in severities {
+            let (mut event, extension) = event_and_extension(own, 0);
+            insert(&mut event, "event.severity", json!(severity));
+            events.push(event);
+            expected.push((extension, written));
+        }
+        for left_out in 1..MOST_CHOICES {
+            let (event, extension) = event_and_extension(own, left_out);
+            events.push(event);
+            expected.push((extension, "0"));
+        }
+        let messages = cef_messages(stream, json!({}), &cef_events(stream, &events)).await;
+        assert_eq!(messages.len(), events.len());
+        for (index, (message, (mut expected, severity))) in messages.iter().zip(expected).enumerate() {
+            let identity = Identity::of("h", stream, &(index + 1).to_string(), "");
+            expected.insert("externalId".to_owned(), identity.to_string());
+            assert_eq!(extension(message), expected, "{stream}");
+            let header = format!("|the event.action|the message|{severity}|externalId=");
+            assert!(message.contains(&header), "{stream}: {message}");
+            for key in expected.keys().filter(|key| !key.ends_with("Label")) {
+                assert!(page.contains(&format!("`{key}`")), "the page has no {key}");
+            }
+        }
+    });
+    join_all(streams).await;
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! `syslog` into rsyslog over TLS, and CEF read by a parser in Python.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use s1_forwarder::emulator::{Kind, Setup, system_clock};
+use s1_forwarder::record::Stream;
 use serde_json::{Value, json};
 
 use crate::support::cache::{or_skip, run};
@@ -13,7 +15,7 @@ use crate::support::page::{block, run_all, with};
 use crate::support::ports;
 use crate::support::process::until;
 use crate::support::rsyslog::Rsyslog;
-use crate::support::syslog::arrived;
+use crate::support::syslog::{Behaviour, SyslogReceiver, arrived, extension_of};
 use crate::support::tls::Authority;
 
 fn sink(harness: &Harness, port: u16) -> Value {
@@ -93,6 +95,7 @@ async fn the_page_ends_with_a_first_event() {
     until("the first event", async || rsyslog.messages().last().filter(|last| last.contains("] {")).cloned()).await;
 }
 
+/// Each message has the keys and values of its event, which another sink of the pipeline sends as JSON.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cef_is_read_by_pycef() {
     let Some(files) = or_skip("rsyslog", test_servers::rsyslog()) else { return };
@@ -101,6 +104,7 @@ async fn cef_is_read_by_pycef() {
         setup.activities = 200;
         setup.threats = 100;
         setup.alerts = 100;
+        setup.unified_alerts = 60;
         setup.agents = 30;
     })
     .await;
@@ -110,24 +114,89 @@ async fn cef_is_read_by_pycef() {
     let rsyslog = Rsyslog::start(&files, harness.root(), &issued, &authority.certificate(), port).await;
     let mut cef = sink(&harness, port);
     cef["payload"] = json!("cef");
+    let receiver = SyslogReceiver::start(Behaviour::Reads).await;
+    let address = format!("tcp://{}", receiver.address());
+    let events =
+        json!({ "type": "syslog", "name": "events", "address": address, "schema": "ecs", "max_bytes": "1MiB" });
     let since = json!({ "since": "beginning" });
-    let streams = json!({ "threats": since, "alerts": since, "agents": since, "groups": since });
-    harness.put_changed("acme", json!({ "streams": streams, "sinks": [cef] }));
+    let streams =
+        json!({ "threats": since, "alerts": since, "unified_alerts": since, "agents": since, "groups": since });
+    harness.put_changed("acme", json!({ "streams": streams, "sinks": [cef, events] }));
     let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     let owed = |kind| harness.console().visible_versions(kind, &s1_forwarder::emulator::Scope::Global).len();
-    let kinds = [Kind::Activities, Kind::Threats, Kind::Alerts, Kind::Agents, Kind::Groups];
+    let kinds = [Kind::Activities, Kind::Threats, Kind::Alerts, Kind::UnifiedAlerts, Kind::Agents, Kind::Groups];
     let all: usize = kinds.into_iter().map(owed).sum();
     until("everything is written", async || (rsyslog.messages().len() >= all).then_some(())).await;
-    let script = "import json, sys\nimport pycef\nfor line in open('out.log'):\n    event = pycef.parse(line[line.index('CEF:'):].rstrip('\\n'))\n    print(json.dumps(event))\n";
-    let mut python = Command::new("python3");
-    let output = run(python.args(["-c", script]).env("PYTHONPATH", &pycef), harness.root()).unwrap();
-    let events: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: BTreeMap<String, (Stream, Value)> = receiver.messages().iter().map(|message| sent(message)).collect();
     assert_eq!(events.len(), all);
-    for (event, message) in events.iter().zip(rsyslog.messages()) {
-        let identity = message.split_once(" identity=\"").unwrap().1[..32].to_owned();
-        assert_eq!(event["externalId"], identity, "{message}");
-        assert_eq!(event["DeviceVendor"], "SentinelOne", "{message}");
-        assert!(event["msg"].is_string(), "{message}");
+    let mut python = Command::new("python3");
+    let output = run(python.args(["-c", PARSE]).env("PYTHONPATH", &pycef), harness.root()).unwrap();
+    let parsed: Vec<BTreeMap<String, String>> =
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(parsed.len(), all);
+    for (mut found, message) in parsed.into_iter().zip(rsyslog.messages()) {
+        let (stream, event) = &events[&found["externalId"]];
+        let msg = found.remove("msg");
+        match (stream, msg) {
+            (Stream::Groups, Some(msg)) => {
+                assert_eq!(serde_json::from_str::<Value>(&msg).unwrap(), *event, "{message}")
+            }
+            (_, msg) => assert_eq!(event["message"].as_str(), msg.as_deref(), "{message}"),
+        }
+        assert_eq!(found, as_pycef_has_it(event, *stream), "{message}");
     }
+}
+
+/// pycef leaves escapes in values.
+const PARSE: &str = r"
+import json, re, pycef
+plain = {'n': '\n', 'r': '\r'}
+for line in open('out.log', newline='\n'):
+    event = pycef.parse(line[line.index('CEF:'):].rstrip('\n'))
+    unescape = lambda text: re.sub(r'\\(.)', lambda found: plain.get(found[1], found[1]), text)
+    print(json.dumps({key: unescape(value) for key, value in event.items()}))
+";
+
+/// The identity of a message with JSON, its stream and its event.
+fn sent(message: &str) -> (String, (Stream, Value)) {
+    let part = |name: &str| message.split_once(&format!(" {name}=\"")).unwrap().1.split('"').next().unwrap();
+    let stream = Stream::ALL.iter().copied().find(|stream| stream.name() == part("stream")).unwrap();
+    let event = serde_json::from_str(&message[message.find("] {").unwrap() + 2..]).unwrap();
+    (part("identity").to_owned(), (stream, event))
+}
+
+/// Header and extension, but for `msg`. pycef names a value as its label does.
+fn as_pycef_has_it(event: &Value, stream: Stream) -> BTreeMap<String, String> {
+    let about = &event["event"];
+    let class = about["action"].as_str().unwrap_or(stream.name());
+    let name: String = event["message"].as_str().unwrap_or(class).chars().take(128).collect();
+    let severity = match about["severity"].as_u64() {
+        Some(21) => "3",
+        Some(47) => "5",
+        Some(73) => "8",
+        Some(99) => "10",
+        _ => "0",
+    };
+    let mut expected = BTreeMap::new();
+    for (key, value) in [
+        ("CEFVersion", "0"),
+        ("DeviceVendor", "SentinelOne"),
+        ("DeviceProduct", "Management"),
+        ("DeviceVersion", "24.1"),
+        ("DeviceEventClassID", class),
+        ("Name", &name),
+        ("DeviceName", &name),
+        ("Severity", severity),
+        ("DeviceSeverity", severity),
+        ("externalId", event["sentinel_one"]["identity"].as_str().unwrap()),
+    ] {
+        expected.insert(key.to_owned(), value.to_owned());
+    }
+    let extension = extension_of(event, stream);
+    for (key, value) in extension.iter().filter(|(key, _)| !key.ends_with("Label")) {
+        let name = extension.get(&format!("{key}Label")).unwrap_or(key);
+        expected.insert(name.clone(), value.clone());
+    }
+    expected
 }

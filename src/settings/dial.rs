@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use url::Host;
 
@@ -95,8 +95,15 @@ impl Dialer {
         let connector = TlsConnector::from(Arc::new(tls_client(tls)?));
         let name = ServerName::try_from(self.name());
         let name = name.map_err(|error| self.unreachable(&io::Error::new(io::ErrorKind::NotFound, error)))?;
-        let stream = connector.connect(name, stream).await.map_err(|error| self.unreachable(&error))?;
-        Ok((Box::new(stream), ends))
+        match timeout_at(deadline, connector.connect(name, stream)).await {
+            Ok(Ok(stream)) => Ok((Box::new(stream), ends)),
+            Ok(Err(error)) => Err(self.unreachable(&error)),
+            // A server without TLS waits for more.
+            Err(_) => Err(DialError::Unreachable(format!(
+                "cannot connect to {self}: the TLS handshake was not answered; does the port speak TLS? if not, write {}://",
+                self.plain
+            ))),
+        }
     }
 
     /// The name or address, which has no brackets here.

@@ -137,6 +137,11 @@ async fn tls_is_verified_and_shows_a_client_certificate() {
     assert!(lost(&outcome).contains("certificate") || lost(&outcome).contains("connection"), "{outcome:?}");
     assert!(matches!(without.probe().await, Probe::Failed(_)));
     assert_eq!(ids(&receiver.messages()).len(), 6);
+    // A receiver without TLS takes the handshake for the beginning of a message, and waits for its end.
+    let plain = SyslogReceiver::start(Behaviour::Stops).await;
+    let address = format!("tls://localhost:{}", plain.address().port());
+    let found = sink(json!({ "type": "syslog", "address": address, "timeout": "1s" })).probe().await;
+    assert!(matches!(&found, Probe::Failed(reason) if reason.ends_with("if not, write tcp://")), "{found:?}");
 }
 
 /// Its kernel has a part of the batch, which it never read.

@@ -47,28 +47,40 @@ async fn a_killed_worker_loses_nothing_and_repeats_what_was_on_the_connection() 
     assert!(repeated as usize <= bound, "{repeated} events came again, more than {bound}");
 }
 
-/// A queue that does not drain is back-pressure, and after `timeout` a lost connection. One of two receivers comes back
-/// before that, the other one does not.
+/// A queue that does not drain is back-pressure, and after `timeout` a lost connection. One receiver comes back before
+/// that, one does not, and one is killed after a pause of `S1_FORWARDER_PAUSE` seconds: by then the worker has left two
+/// of its connections and waits on a third.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn receivers_that_stop_reading_for_less_and_for_longer_than_the_timeout_lose_nothing() {
+    let pause = setting("S1_FORWARDER_PAUSE", 3);
     let harness = Harness::new(|setup| setup.activities = 3_000).await;
     let patient = SyslogReceiver::start(Behaviour::Reads).await;
     let hasty = SyslogReceiver::start(Behaviour::Reads).await;
+    let doomed = SyslogReceiver::start(Behaviour::Reads).await;
     let named = |receiver, name: &str, timeout: &str| {
         let mut sink = sink(receiver);
         sink["name"] = json!(name);
         sink["timeout"] = json!(timeout);
         sink
     };
-    let sinks = [named(&patient, "patient", "60s"), named(&hasty, "hasty", "1s")];
+    let sinks = [
+        named(&patient, "patient", "600s"),
+        named(&hasty, "hasty", "1s"),
+        named(&doomed, "doomed", &format!("{}ms", pause * 400)),
+    ];
     harness.put_changed("acme", json!({ "sinks": sinks }));
     let worker = harness.worker();
-    for receiver in [&patient, &hasty] {
+    for receiver in [&patient, &hasty, &doomed] {
         until("a message", async || (!receiver.messages().is_empty()).then_some(())).await;
         receiver.pause(true);
     }
-    // The worker has left a connection twice. The other one has waited as long.
+    tokio::time::sleep(Duration::from_secs(pause as u64)).await;
+    // The worker has left a connection twice. That of the patient one has waited as long.
     hasty.accepted(3).await;
+    doomed.accepted(3).await;
+    let address = doomed.address();
+    let before = doomed.kill().await;
+    let revived = SyslogReceiver::start_at(address, Behaviour::Reads).await;
     let waiting = patient.messages().len();
     for receiver in [&patient, &hasty] {
         receiver.pause(false);
@@ -79,6 +91,10 @@ async fn receivers_that_stop_reading_for_less_and_for_longer_than_the_timeout_lo
         harness.assert_all_arrived(&[Kind::Activities], &arrived(&receiver.messages()));
     }
     assert!(waiting < owed.len(), "the receiver had everything before it stopped");
+    let read = || arrived(&[before.clone(), revived.messages()].concat());
+    until("everything", async || (read().len() >= owed.len()).then_some(())).await;
+    harness.assert_all_arrived(&[Kind::Activities], &read());
+    println!("{} messages before a kill after {pause} s, {} after it", before.len(), revived.messages().len());
     assert_eq!((patient.connections(), patient.messages().len()), (1, owed.len()), "a wait is no loss");
     worker.signal("TERM").await;
     assert_eq!(worker.exit().await.code, Some(0));

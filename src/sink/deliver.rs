@@ -3,12 +3,13 @@
 //! One call delivers one batch. It returns when all events are settled, which means accepted by the sink or stored as
 //! dead letters, or with the failure that ends the lane's session. Between two attempts the lane may stop it.
 
+mod blocked;
 mod error;
 mod health;
 mod settled;
 mod sorted;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use blocked::{Failed, part_of};
 pub use error::DeliveryError;
 pub use health::{Health, SinkAnswers};
 pub use settled::Settled;
@@ -27,7 +29,7 @@ use super::throttle::Throttle;
 use super::{Attempt, Batch, Deadline, Outcome, PARTIAL, Rejection, Sink, TOO_LARGE, TransactionalSink};
 use crate::checkpoint::CheckpointUpdate;
 use crate::failure::Failure;
-use crate::record::Clock;
+use crate::record::{Clock, Identity};
 use crate::settings::{FullJitter, Labels};
 use crate::telemetry::{BatchSpan, DeliveredEvent, LaneState, Meter};
 
@@ -36,9 +38,9 @@ const MISCONFIGURED_FROM: usize = 10;
 /// After so many refusals, half of them of events from all over the batch, the rest of the batch is not tried.
 const SAMPLED: usize = 2 * MISCONFIGURED_FROM;
 
-/// How long one event may fail alone, while the sink accepted others of its batch, before the lane names it.
+/// How long a sink may fail for the same events, although it answers, before the lane looks for one that is to blame.
 const BLOCKED: Duration = Duration::from_secs(3_600);
-/// The same before it becomes a dead letter, if the operator accepts refusals.
+/// The same if the operator accepts refusals: the event becomes a dead letter.
 const BLOCKED_ACCEPTED: Duration = Duration::from_secs(120);
 
 /// Shortest wait before dead letters that could not be stored are tried again.
@@ -90,8 +92,8 @@ struct BatchDelivery<'a> {
     stop: &'a CancellationToken,
     /// When the last attempt began.
     attempted_at: Instant,
-    /// Since when the sink has answered without accepting anything, after it accepted other events of the batch.
-    blocked_since: Option<Instant>,
+    /// What is sent apart from others may have changed.
+    is_unsorted: bool,
 }
 
 impl Delivery {
@@ -159,7 +161,7 @@ impl Delivery {
             transaction,
             stop,
             attempted_at: Instant::now(),
-            blocked_since: None,
+            is_unsorted: true,
         };
         delivery.sort_by_size();
         delivery.send_parts().await?;
@@ -198,10 +200,15 @@ impl BatchDelivery<'_> {
                 self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
             }
         }
+        self.plan(part);
+    }
+
+    /// These events are to be sent, in as few requests as possible.
+    fn plan(&mut self, events: Vec<usize>) {
         if self.delivery.sink.separates_labels() {
-            self.parts.extend(self.by_labels(part));
-        } else if !part.is_empty() {
-            self.parts.push_back(part);
+            self.parts.extend(self.by_labels(events));
+        } else if !events.is_empty() {
+            self.parts.push_back(events);
         }
     }
 
@@ -224,7 +231,11 @@ impl BatchDelivery<'_> {
 
     async fn send_parts(&mut self) -> Result<(), Failure> {
         let Delivery { throttle, health, deadline, .. } = self.delivery;
-        while let Some(part) = self.parts.pop_front() {
+        loop {
+            if std::mem::take(&mut self.is_unsorted) {
+                self.set_apart();
+            }
+            let Some(part) = self.parts.pop_front() else { return Ok(()) };
             if !throttle.blocked_for().is_zero() {
                 health.set_refusing(Instant::now());
             }
@@ -249,7 +260,25 @@ impl BatchDelivery<'_> {
             drop(permit);
             self.act_on(part, attempt).await?;
         }
-        Ok(())
+    }
+
+    /// Sorts what is not sent yet by what the lane knows of events that its sink does not take. Those that may be to
+    /// blame come first, in requests as small as the search wants them; those that are come last, each alone.
+    fn set_apart(&mut self) {
+        let Some(apart) = self.delivery.health.blocked().apart() else { return };
+        let mut unsent: Vec<usize> = self.parts.drain(..).flatten().collect();
+        unsent.sort_unstable();
+        let is_of = |events: &HashSet<Identity>, index: &usize| {
+            self.batch.event(*index).is_some_and(|event| events.contains(&event.identity))
+        };
+        let (found, unsent): (Vec<_>, Vec<_>) = unsent.into_iter().partition(|index| is_of(&apart.found, index));
+        let (mut suspects, others): (Vec<_>, Vec<_>) =
+            unsent.into_iter().partition(|index| is_of(&apart.suspects, index));
+        let tried: Vec<usize> = suspects.drain(part_of(suspects.len(), apart.part)).collect();
+        self.plan(tried);
+        self.plan(suspects);
+        self.plan(others);
+        self.parts.extend(found.into_iter().map(|index| vec![index]));
     }
 
     async fn send(&self, part: &[usize]) -> Attempt {
@@ -317,11 +346,37 @@ impl BatchDelivery<'_> {
         meter.lane.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
         meter.delivered(part.iter().filter_map(|index| self.delivered_event(*index)));
         self.accepted += part.len();
+        self.unblock(part.iter().copied(), Some(self.attempted_at));
+        self.is_unsorted = true;
         self.settled.mark(part);
-        self.blocked_since = None;
         health.accepted();
         self.waits = self.delivery.waits(&mut self.random);
-        meter.set_sink_failure(None);
+        if self.blamed().is_none() {
+            meter.set_sink_failure(None);
+        }
+    }
+
+    /// These events need not be sent again.
+    fn unblock(&self, events: impl Iterator<Item = usize>, accepted_at: Option<Instant>) {
+        let mut blocked = self.delivery.health.blocked();
+        if !blocked.is_empty() {
+            blocked.settled(&events.filter_map(|index| self.identity(index)).collect(), accepted_at);
+        }
+    }
+
+    fn identity(&self, index: usize) -> Option<Identity> {
+        self.batch.event(index).map(|event| event.identity)
+    }
+
+    /// The first event of the batch that the sink does not take, although it takes others.
+    fn blamed(&self) -> Option<usize> {
+        let blocked = self.delivery.health.blocked();
+        if blocked.is_empty() {
+            return None;
+        }
+        let is_blamed = |index: &usize| self.identity(*index).is_some_and(|event| blocked.has_found(event));
+        let is_refused = |index: &usize| self.refused.iter().any(|refusal| refusal.index == *index);
+        self.settled.indices(false).into_iter().find(|index| is_blamed(index) && !is_refused(index))
     }
 
     fn delivered_event(&self, index: usize) -> Option<DeliveredEvent<'_>> {
@@ -376,52 +431,47 @@ impl BatchDelivery<'_> {
         }
     }
 
-    /// The sink accepts nothing of `part` for now. If it accepted other events of the batch, and goes on to answer so,
-    /// an event may be to blame: the part is halved until that event is alone, and the lane then names it.
+    /// The sink accepts nothing of `part` for now. An event may be to blame: see [`blocked`].
     async fn send_again(&mut self, part: Vec<usize>, status: &str, mut reason: String, after: Option<Duration>) {
-        let blocked_for = self.blocked_for(status);
-        let accepts = self.delivery.health.accepts_refusals();
-        if blocked_for.is_some_and(|time| time >= if accepts { BLOCKED_ACCEPTED } else { BLOCKED }) {
-            match part.as_slice() {
-                [index] if accepts => {
-                    let is_success = status.starts_with('2');
-                    let status = if is_success { PARTIAL } else { status }.to_owned();
-                    self.refused.push(Refusal { index: *index, status, reason });
-                    self.blocked_since = None;
-                    return;
-                }
-                [index] => {
-                    let event = self.batch.event(*index);
-                    reason = format!(
-                        "record {} alone has failed for {} min, while the sink accepted others of its batch: {reason}; if \
-                         the record is to blame, `--accept-refusals` keeps it as a dead letter",
-                        event.map_or("?", |event| event.record_id),
-                        blocked_for.unwrap_or_default().as_secs() / 60,
-                    );
-                    self.parts.push_front(part);
-                }
-                _ => {
-                    let (first, second) = part.split_at(part.len() / 2);
-                    self.parts.push_front(second.to_vec());
-                    self.parts.push_front(first.to_vec());
-                }
+        let is_news = self.look_for_blame(&part, status);
+        self.is_unsorted = true;
+        if let Some(index) = self.blamed() {
+            let is_alone = part.as_slice() == [index];
+            // One that was just found is tried once more, after all others: a session that fails keeps no dead letters.
+            let is_refusal = is_alone && !is_news && Failed::of(status).is_some();
+            if is_refusal && self.delivery.health.accepts_refusals() {
+                let status = if status.starts_with('2') { PARTIAL } else { status }.to_owned();
+                self.refused.push(Refusal { index, status, reason });
+                return;
             }
-        } else {
-            self.parts.push_front(part);
+            let record = self.batch.event(index).map_or("?", |event| event.record_id);
+            let begin = if is_alone { "" } else { "before that, " };
+            let blame = format!(
+                "{begin}record {record} alone has failed for over an hour, while the sink accepted others; if the record \
+                 is to blame, `--accept-refusals` keeps it as a dead letter"
+            );
+            reason = if is_alone { format!("{blame}: {reason}") } else { format!("{reason}; {blame}") };
         }
+        self.parts.push_front(part);
         self.wait(reason, after).await;
     }
 
-    /// How long the sink has answered without accepting anything, after it accepted other events of the batch. `None`
-    /// if this answer is that of a sink that is unavailable or busy, which no event causes.
-    fn blocked_for(&mut self, status: &str) -> Option<Duration> {
-        let is_answer = status.parse::<u16>().is_ok_and(|status| !matches!(status, 408 | 425 | 429 | 502..=504));
-        if !is_answer || self.accepted == 0 {
-            self.blocked_since = None;
-            return None;
+    /// True if it is known now which event of `part` is to blame.
+    fn look_for_blame(&self, part: &[usize], status: &str) -> bool {
+        let health = &self.delivery.health;
+        let Some(failed) = Failed::of(status) else {
+            health.blocked().unavailable();
+            return false;
+        };
+        let patience = if health.accepts_refusals() { BLOCKED_ACCEPTED } else { BLOCKED };
+        let events: Vec<Identity> = part.iter().filter_map(|index| self.identity(*index)).collect();
+        let blamed = health.blocked().failed(&events, failed, self.accepted > 0, self.attempted_at, patience);
+        let is_blamed = |index: &&usize| blamed.is_some() && self.identity(**index) == blamed;
+        if let Some(event) = part.iter().find(is_blamed).and_then(|index| self.batch.event(*index)) {
+            let record_id = event.record_id;
+            tracing::warn!(record_id, status, "the sink does not take one record, although it takes others");
         }
-        let since = *self.blocked_since.get_or_insert(self.attempted_at);
-        Some(since.elapsed())
+        blamed.is_some()
     }
 
     fn halve(&mut self, mut part: Vec<usize>, status: String, reason: String) -> Result<(), Failure> {
@@ -563,6 +613,7 @@ impl BatchDelivery<'_> {
             let list = || dead_letters.list_command_for(&meter.lane);
             meter.lane.tell_dead_letters(time, refused.len() as u64, reason, record_id, list);
         }
+        self.unblock(self.refused.iter().map(|refusal| refusal.index), None);
         self.settled.mark(self.refused.iter().map(|refusal| refusal.index));
         Ok(())
     }

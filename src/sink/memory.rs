@@ -159,12 +159,10 @@ impl Sink for MemorySink {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             self.accept(batch, &outcome);
             let bytes = batch.body_bytes() as u64;
-            Attempt {
-                outcome: outcome.unwrap_or(Outcome::Delivered),
-                bytes,
-                event_bytes: None,
-                status: "ok".to_owned(),
-            }
+            let outcome = outcome.unwrap_or(Outcome::Delivered);
+            // A judge gives the status as the reason.
+            let status = if let Outcome::RetryLater { reason, .. } = &outcome { reason } else { "ok" }.to_owned();
+            Attempt { outcome, bytes, event_bytes: None, status }
         })
     }
 

@@ -394,3 +394,30 @@ async fn a_sink_may_limit_bytes_and_no_number_of_events() {
     // A panic of the map stage would have been repaired.
     assert_eq!(metrics.last_error(), None);
 }
+
+/// A session ends after half a minute, and the lane looks for the record after an hour.
+#[tokio::test(start_paused = true)]
+async fn a_record_for_which_each_request_fails_is_named_and_all_arrive_once_when_it_is_taken() {
+    let harness = LaneHarness::new(|setup| setup.activities = 120);
+    let poison = harness.console.ids(Kind::Activities)[60].to_string();
+    let named = format!("record {poison} alone has failed");
+    let sink = MemorySink::new(harness.clock, move |_, batch| {
+        let is_bad = batch.events().any(|event| event.record_id == poison);
+        is_bad.then(|| Outcome::RetryLater { reason: "500".to_owned(), after: None })
+    });
+    let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
+    sleep(Duration::from_secs(3_500)).await;
+    let state = running.metrics.state();
+    assert!(matches!(&state, LaneState::SinkFailing(error) if error == "500"), "{state:?}");
+    sleep(Duration::from_secs(1_500)).await;
+    let state = running.metrics.state();
+    assert!(matches!(&state, LaneState::SinkFailing(error) if error.contains(&named)), "{state:?}");
+    assert!((49..120).contains(&sink.total()), "the others of its page are delivered: {}", sink.total());
+    sink.judge_by(|_, _| None);
+    sleep(Duration::from_secs(120)).await;
+    assert!(matches!(running.metrics.state(), LaneState::Running));
+    let metrics = running.drain().await;
+    assert_eq!((sink.total(), sink.counts().len()), (120, 120));
+    assert_eq!(metrics.dead_letters.load(Ordering::Relaxed), 0);
+    assert_counts_balance(&metrics);
+}

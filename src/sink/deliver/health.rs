@@ -1,9 +1,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use super::blocked::Blocked;
 
 /// How often a warning of the sink is logged that stays the same.
 const WARN_EVERY: Duration = Duration::from_secs(3_600);
@@ -54,6 +56,8 @@ pub struct Health {
     warned_at: Mutex<Option<Instant>>,
     /// Refusals of any number become dead letters.
     accepts_refusals: bool,
+    /// The events that the sink does not take, over all sessions of the lane.
+    blocked: Mutex<Blocked>,
 }
 
 impl Health {
@@ -115,6 +119,10 @@ impl Health {
 
     pub(super) fn accepts_refusals(&self) -> bool {
         self.accepts_refusals
+    }
+
+    pub(super) fn blocked(&self) -> MutexGuard<'_, Blocked> {
+        self.blocked.lock()
     }
 
     /// Counts events that were refused after the last accepted one, and returns their number.

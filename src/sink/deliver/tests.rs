@@ -24,11 +24,18 @@ struct Script {
     separates_labels: AtomicBool,
     /// Those of every third event are the same.
     has_labels: AtomicBool,
+    /// A request with one of these events is answered with 500; each request, if there is `*`.
+    bad: std::sync::Mutex<Vec<&'static str>>,
 }
 
 impl Script {
     fn answer(&self, batch: &Batch, checkpoint: Option<&[u8]>) -> Attempt {
         let names: Vec<&str> = batch.events().map(|event| event.record_id).collect();
+        if self.bad.lock().unwrap().iter().any(|bad| *bad == "*" || names.contains(bad)) {
+            self.sent.lock().unwrap().push((names.join(" "), None));
+            let outcome = Outcome::RetryLater { reason: "500 oops".to_owned(), after: None };
+            return Attempt { outcome, bytes: 1, event_bytes: None, status: "500".to_owned() };
+        }
         self.sent.lock().unwrap().push((names.join(" "), checkpoint.map(<[u8]>::to_vec)));
         let outcome = self.answers.lock().unwrap().pop_front().unwrap_or(Outcome::Delivered);
         let status = match (&outcome, *self.status.lock().unwrap()) {
@@ -130,8 +137,18 @@ impl Case {
     }
 
     async fn deliver(&self, events: usize, update: Option<fn(&[usize]) -> CheckpointUpdate>) -> DeliveryResult {
+        let ids: Vec<usize> = (0..events).collect();
+        self.deliver_ids(&ids, update, &CancellationToken::new()).await
+    }
+
+    async fn deliver_ids(
+        &self,
+        ids: &[usize],
+        update: Option<fn(&[usize]) -> CheckpointUpdate>,
+        stop: &CancellationToken,
+    ) -> DeliveryResult {
         let mut batch = Batch::new(Stream::Activities);
-        for event in 0..events {
+        for event in ids {
             let id = event.to_string();
             let identity = Identity::of("console.example", Stream::Activities, &id, "");
             batch.push_with(&id, identity, None, |body| {
@@ -144,12 +161,34 @@ impl Case {
             }
         }
         let transaction = update.as_ref().map(|update| Transaction { sink: self.sink.clone(), update });
-        let settled = Settled::none_of(events);
+        let settled = Settled::none_of(ids.len());
         let begun = Instant::now();
         let random = fastrand::Rng::with_seed(7);
-        let stop = CancellationToken::new();
-        let result = self.delivery.deliver(&batch, &settled, random, transaction.as_ref(), &stop).await;
+        let result = self.delivery.deliver(&batch, &settled, random, transaction.as_ref(), stop).await;
         DeliveryResult { result, settled: settled.indices(true), waited: begun.elapsed() }
+    }
+
+    /// A session of a lane whose sink has failed before: it sends the first fifty of what is left, and ends at the first
+    /// refusal. A minute follows.
+    async fn session(&self, left: &mut Vec<usize>) {
+        let health = &self.delivery.health;
+        let stop = CancellationToken::new();
+        let watching = async {
+            while health.answers().refusing_since.is_none() {
+                health.changed().await;
+            }
+            stop.cancel();
+            std::future::pending::<()>().await;
+        };
+        health.clear_refusing();
+        let ids = left[..left.len().min(50)].to_vec();
+        let seen = tokio::select! {
+            seen = self.deliver_ids(&ids, None, &stop) => seen,
+            () = watching => unreachable!(),
+        };
+        let settled: Vec<usize> = seen.settled.iter().map(|index| ids[*index]).collect();
+        left.retain(|id| !settled.contains(id));
+        sleep(Duration::from_secs(60)).await;
     }
 
     fn sent(&self) -> Vec<String> {
@@ -397,11 +436,15 @@ fn blocked(status: &'static str) -> Case {
     case
 }
 
+fn state(case: &Case) -> String {
+    format!("{:?}", case.delivery.meter.lane.state())
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_record_that_fails_alone_is_named_after_an_hour_and_not_dropped() {
-    for (status, is_named) in [("200", true), ("500", true), ("503", false), ("429", false), ("timeout", false)] {
+    // Where the request failed as a whole, the sink may be down since it accepted others.
+    for (status, is_named) in [("200", true), ("500", false), ("503", false), ("429", false), ("timeout", false)] {
         let case = blocked(status);
-        let state = |case: &Case| format!("{:?}", case.delivery.meter.lane.state());
         let delivery = tokio::time::timeout(Duration::from_secs(7_200), case.deliver(4, None));
         let early = async {
             sleep(Duration::from_secs(3_500)).await;
@@ -423,6 +466,98 @@ async fn a_record_that_fails_alone_is_a_dead_letter_if_refusals_are_accepted() {
     let seen = case.deliver(4, None).await;
     assert_eq!((seen.result, case.stored(), case.counted()), (Ok(()), vec!["2".to_owned(), "3".to_owned()], (2, 2)));
     assert!((120..600).contains(&seen.waited.as_secs()), "{:?}", seen.waited);
+}
+
+/// The sink answers 500 to each request with such a record. A session ends long before the hour is over.
+#[tokio::test(start_paused = true)]
+async fn a_record_for_which_each_request_fails_is_found_over_many_sessions() {
+    for (bad, named) in [
+        (vec!["0"], "record 0 alone"),
+        (vec!["24"], "record 24 alone"),
+        (vec!["25"], "record 25 alone"),
+        (vec!["49"], "record 49 alone"),
+        // One in each half: no half is accepted.
+        (vec!["3", "40"], "record 3 alone"),
+        (vec!["0", "1", "48", "49"], "record 0 alone"),
+    ] {
+        let case = Case::new([]);
+        *case.sink.bad.lock().unwrap() = bad.clone();
+        let mut left: Vec<usize> = (0..60).collect();
+        for _ in 0..59 {
+            case.session(&mut left).await;
+            assert!(left.len() == 60 && state(&case).contains("500 oops"), "too early: {}", state(&case));
+        }
+        for _ in 0..20 {
+            case.session(&mut left).await;
+        }
+        assert!(state(&case).contains(named), "{bad:?}: {}", state(&case));
+        assert!(case.stored().is_empty() && left.contains(&bad[0].parse().unwrap()), "nothing is dropped");
+        if bad.len() == 1 {
+            assert_eq!(left.len(), 1, "the others are delivered: {left:?}");
+            // What comes in one batch with it passes it, and it stays named.
+            left.extend(100..120);
+            case.session(&mut left).await;
+            assert!(left.len() == 1 && state(&case).contains(named), "{left:?} {}", state(&case));
+            // The destination is mended.
+            case.sink.bad.lock().unwrap().clear();
+            case.session(&mut left).await;
+            assert!(left.is_empty() && state(&case).starts_with("Running"), "{}", state(&case));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_record_for_which_requests_fail_is_a_dead_letter_if_refusals_are_accepted() {
+    let mut case = Case::new([]);
+    case.delivery.health = Health::new(true);
+    *case.sink.bad.lock().unwrap() = vec!["3", "40"];
+    let mut left: Vec<usize> = (0..60).collect();
+    for _ in 0..60 {
+        case.session(&mut left).await;
+    }
+    assert_eq!((left.len(), case.stored(), case.counted()), (0, vec!["3".to_owned(), "40".to_owned()], (58, 2)));
+}
+
+/// The sink goes down after the record was found.
+#[tokio::test(start_paused = true)]
+async fn what_fails_in_an_outage_is_no_dead_letter_even_if_it_is_to_blame() {
+    let mut case = Case::new([]);
+    case.delivery.health = Health::new(true);
+    let event = Identity::of("console.example", Stream::Activities, "0", "");
+    let begun = Instant::now();
+    let patience = Duration::from_secs(120);
+    let mut failed =
+        |after| case.delivery.health.blocked().failed(&[event], Failed::Events, true, begun + after, patience);
+    assert_eq!((failed(Duration::ZERO), failed(patience)), (None, Some(event)));
+    let down = || Outcome::RetryLater { reason: "503".to_owned(), after: None };
+    *case.sink.status.lock().unwrap() = "503";
+    case.sink.answers.lock().unwrap().extend((0..20).map(|_| down()));
+    assert_eq!(case.deliver(1, None).await.result, Ok(()));
+    assert_eq!((case.stored().len(), case.sent().len(), case.counted()), (0, 21, (1, 0)));
+}
+
+/// A sink that is down costs no more requests than without a search, loses nothing, and gets whole batches afterwards.
+#[tokio::test(start_paused = true)]
+async fn an_outage_drops_nothing_and_leaves_no_small_batches() {
+    for accepts in [false, true] {
+        let mut case = Case::new([]);
+        case.delivery.health = Health::new(accepts);
+        case.sink.bad.lock().unwrap().push("*");
+        let mut left: Vec<usize> = (0..200).collect();
+        for _ in 0..400 {
+            case.session(&mut left).await;
+        }
+        assert_eq!((case.sent().len(), left.len(), case.stored().len()), (400, 200, 0), "one request a session");
+        assert!(!state(&case).contains("record"), "{}", state(&case));
+        case.sink.bad.lock().unwrap().clear();
+        let before = case.sent().len();
+        while !left.is_empty() {
+            case.session(&mut left).await;
+        }
+        let sizes: Vec<usize> = case.sent()[before..].iter().map(|names| names.split(' ').count()).collect();
+        // Of the first batch a part may be sent apart.
+        assert!(sizes.len() <= 6 && sizes.ends_with(&[50, 50, 50]), "{sizes:?}");
+    }
 }
 
 /// Another worker may have the lane after the deadline.

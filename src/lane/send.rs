@@ -23,7 +23,7 @@ use crate::record::Timestamp;
 use crate::sink::TransactionalSink;
 use crate::sink::deliver::{DeliveryError, SinkAnswers, Transaction};
 use crate::source::{Heard, Pass, PollContext, PollEnd, SourcePosition};
-use crate::telemetry::LaneMetrics;
+use crate::telemetry::{LaneMetrics, LaneState};
 
 /// After this long without any delivery, or while its store stores nothing, a lane gives its bytes back and returns to
 /// its checkpoint. A lane that probes whether its sink works again does so at the first refusal.
@@ -136,6 +136,7 @@ impl<'a> SendStage<'a> {
         let mut is_mapped = false;
         while !is_mapped || !self.in_flight.is_empty() {
             let timers = self.timers();
+            self.show_trouble();
             budget.pause(timers.is_refusing || timers.is_silent || !self.writer.may_send());
             let accepts_more = !is_mapped && self.in_flight.len() < *concurrency && self.writer.may_send();
             let has_in_flight = !self.in_flight.is_empty();
@@ -155,7 +156,7 @@ impl<'a> SendStage<'a> {
                     Some(pending) => self.spawn_delivery(pending),
                     None => is_mapped = true,
                 },
-                () = sleep(SILENCE), if is_writing => {}
+                () = sleep(SILENCE), if is_writing || timers.is_silent => {}
             }
         }
         Ok(())
@@ -175,6 +176,15 @@ impl<'a> SendStage<'a> {
             is_silent: silent_at.is_some_and(|at| at <= Instant::now()),
             give_up_at,
             gives_up_store: give_up_at == store_timeout,
+        }
+    }
+
+    /// Shows what keeps a silent sink from answering. Attempts may last minutes.
+    fn show_trouble(&self) {
+        let Lane { delivery, .. } = self.lane;
+        let is_silent = delivery.health.answers().silent_since.is_some_and(|since| since.elapsed() >= SILENCE);
+        if is_silent && let Some(failure) = delivery.sink.trouble() {
+            delivery.meter.set_sink_failure(Some(LaneState::of_sink(&failure)));
         }
     }
 

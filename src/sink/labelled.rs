@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::{
     Attempt, Batch, BuildError, Limits, MaskedRequest, NoRequest, Outcome, Probe, Sink, SinkContext, SinkSettings,
 };
+use crate::failure::Failure;
 use crate::settings::{Labels, UsedProxy};
 
 /// Most instances that are kept. They share HTTP clients and tokens, so that another one costs little.
@@ -101,6 +102,11 @@ impl Sink for LabelledSink {
             sink.masked(batch).await
         }
         .boxed()
+    }
+
+    fn trouble(&self) -> Option<Failure> {
+        let instances = self.instances.lock();
+        instances.iter().find_map(|(_, sink)| sink.trouble()).or_else(|| self.sample.trouble())
     }
 
     fn proxies(&self) -> Vec<UsedProxy> {

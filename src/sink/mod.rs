@@ -71,6 +71,11 @@ pub trait Sink: Send + Sync + Debug {
         std::future::ready(Err(NoRequest::Other("it sends no HTTP requests".to_owned()))).boxed()
     }
 
+    /// Why the attempts under way are not answered, if the sink knows.
+    fn trouble(&self) -> Option<Failure> {
+        None
+    }
+
     /// The proxies on the way to it.
     fn proxies(&self) -> Vec<UsedProxy> {
         Vec::new()

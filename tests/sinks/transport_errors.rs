@@ -271,3 +271,62 @@ async fn brokers_that_are_none_are_told_apart() {
         assert!(reason.contains(&broker) && reason.contains(advice), "{reason}");
     }
 }
+
+/// Messages wait in librdkafka's queue for minutes. The lane says within seconds what keeps them there.
+#[cfg(feature = "kafka")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_to_brokers_that_never_answer_says_so_until_one_does() {
+    use std::time::Duration;
+
+    use rdkafka::mocking::MockCluster;
+    use s1_forwarder::record::Stream;
+    use s1_forwarder::telemetry::LaneState;
+
+    use crate::lanes::harness::{LaneHarness, Running};
+    use crate::support::process::until_within;
+
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let port = ports::free();
+    let closed = format!("127.0.0.1:{port}");
+    let silent = Peer::start(None).await;
+    let harness = LaneHarness::new(|setup| setup.activities = 10);
+    let options = json!({ "reconnect.backoff.max.ms": 200, "api.version.request.timeout.ms": 1_000 });
+    let start = |broker: &str, name: &str| {
+        let settings = json!({ "type": "kafka", "brokers": [broker], "topic": "t", "options": options });
+        harness.start(harness.lane(harness.pull(Stream::Activities), name, sink(settings)))
+    };
+    let to_closed = start(&closed, "closed");
+    let to_silent = start(&silent.address.to_string(), "silent");
+    let error = |running: &Running| match running.metrics.state() {
+        LaneState::SinkFailing(error) => Some(error),
+        _ => None,
+    };
+    let errors = until_within(Duration::from_secs(60), "both lanes fail", async || {
+        Some([error(&to_closed)?, error(&to_silent)?])
+    })
+    .await;
+    let [of_closed, of_silent] = errors;
+    assert!(of_closed.contains(&closed) && of_closed.contains("nothing listens there"), "{of_closed}");
+    assert!(
+        of_silent.contains(&silent.address.to_string()) && of_silent.contains("does `brokers` name"),
+        "{of_silent}"
+    );
+    // The broker comes up.
+    let listener = TcpListener::bind(&closed).await.unwrap();
+    let broker = cluster.bootstrap_servers();
+    let relay = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut server = TcpStream::connect(&broker).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
+        }
+    });
+    until_within(Duration::from_secs(60), "the lane runs", async || {
+        matches!(to_closed.metrics.state(), LaneState::Running).then_some(())
+    })
+    .await;
+    relay.abort();
+    to_closed.task.abort();
+    to_silent.task.abort();
+}

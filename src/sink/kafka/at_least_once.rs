@@ -1,10 +1,11 @@
 //! `delivery: at_least_once`: a batch is delivered when the brokers have acknowledged all its messages.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::time::Instant;
 
@@ -37,6 +38,8 @@ pub(super) struct KafkaSink {
     fatal: AtomicU32,
     /// True if the cluster refused the last batch.
     refused: AtomicBool,
+    /// That of the last attempt.
+    producer: Mutex<Weak<SharedProducer>>,
 }
 
 impl KafkaSink {
@@ -53,6 +56,7 @@ impl KafkaSink {
             queueing: tokio::sync::Mutex::default(),
             fatal: AtomicU32::new(0),
             refused: AtomicBool::new(false),
+            producer: Mutex::default(),
         })
     }
 
@@ -102,6 +106,7 @@ impl KafkaSink {
                 return Attempt { outcome: failure.into(), bytes: 0, event_bytes: None, status: status.to_owned() };
             }
         };
+        *self.producer.lock() = Arc::downgrade(&producer);
         if self.refused.swap(false, Ordering::Relaxed) {
             // librdkafka caches the metadata of a topic for minutes. This request refreshes it.
             for topic in self.messages.topics(batch) {
@@ -178,6 +183,12 @@ impl Sink for KafkaSink {
 
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {
         self.deliver(batch).boxed()
+    }
+
+    /// Messages wait in librdkafka's queue for minutes. Meanwhile it reports what the brokers do.
+    fn trouble(&self) -> Option<Failure> {
+        let producer = self.producer.lock().upgrade()?;
+        producer.events.recent().map(reports::failure_of_broker)
     }
 
     fn probe(&self) -> BoxFuture<'_, Probe> {

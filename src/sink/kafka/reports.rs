@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::time::Instant;
 
+use crate::failure::Failure;
 use crate::kafka::{BrokerError, Class, Report, class};
 use crate::sink::{Batch, Outcome, Probe, Rejection};
 
@@ -89,12 +90,22 @@ pub(crate) fn outcome(
         };
     }
     let reason = failed.map(|(_, code)| advice(*code)).next().unwrap_or_default();
-    match broker_error {
-        // Messages only time out. The broker error contains the cause.
-        Some(error) if class(error.code) == Class::Credentials => Outcome::Unauthorized(error.reason.clone()),
-        Some(error) if error.code == Code::SSL => Outcome::Misconfigured(error.reason.clone()),
-        Some(error) => Outcome::RetryLater { reason: format!("{reason}: {}", error.reason), after: None },
+    // Messages only time out. The broker error contains the cause.
+    match broker_error.map(|error| failure_of_broker(error.clone())) {
+        Some(Failure::Transient { reason: cause, .. }) => {
+            Outcome::RetryLater { reason: format!("{reason}: {cause}"), after: None }
+        }
+        Some(failure) => failure.into(),
         None => Outcome::RetryLater { reason, after: None },
+    }
+}
+
+/// What a broker error means for the messages that wait.
+pub(crate) fn failure_of_broker(error: BrokerError) -> Failure {
+    match error.code {
+        code if class(code) == Class::Credentials => Failure::Unauthorized(error.reason),
+        Code::SSL => Failure::Misconfigured(error.reason),
+        _ => Failure::transient(error.reason),
     }
 }
 

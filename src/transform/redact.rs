@@ -1,5 +1,6 @@
 //! Redacts values of an event and of the record in it.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -98,8 +99,8 @@ impl Redactor {
             });
         }
         let mut words = Words::default();
-        self.find_words(event, &mut words);
-        records.iter_mut().flatten().for_each(|record| self.find_words(record, &mut words));
+        self.find_words(event, Some(schema), &mut words);
+        records.iter_mut().flatten().for_each(|record| self.find_words(record, None, &mut words));
         words.index();
         if !words.is_empty() {
             keep_identities(event, |event| words.replace_in(event));
@@ -112,7 +113,7 @@ impl Redactor {
                 let Some(original) = parent.member(key) else { return };
                 *original = T::of_text(match records.next().flatten() {
                     Some(mut record) => {
-                        self.tree(&mut record, &words);
+                        self.tree(&mut record, None, &words);
                         rename_in_record(&mut record, &words);
                         record.to_json().and_then(|json| String::from_utf8(json).ok()).unwrap_or_default()
                     }
@@ -121,7 +122,7 @@ impl Redactor {
                 });
             });
         }
-        self.tree(event, &words);
+        self.tree(event, Some(schema), &words);
         // Last, since paths have names.
         match vendor_member(schema) {
             Some(vendor) => event.member(vendor).into_iter().for_each(|vendor| rename_in_record(vendor, &words)),
@@ -129,25 +130,33 @@ impl Redactor {
         }
     }
 
-    fn tree<T: Tree>(&self, tree: &mut T, words: &Words) {
+    /// `schema` is that of an event, and `None` for a record.
+    fn tree<T: Tree>(&self, tree: &mut T, schema: Option<Schema>, words: &Words) {
+        // Two paths may lead to one place.
+        let mut replacements = HashSet::new();
         for rule in &self.rules {
-            at(tree, &rule.path, &mut |parent: &mut T, key: &str| {
+            at_all(tree, &rule.path, schema, &mut |parent: &mut T, key: &str| {
                 rule.matched.store(true, Ordering::Relaxed);
                 if matches!(rule.action, Action::Remove) {
                     return parent.remove_member(key);
                 }
-                // What was replaced everywhere has been replaced here too.
                 leaves(parent.member(key), &mut |text| {
-                    (!words.has_replacement(text)).then(|| rule.action.replacement(text))
+                    // What was replaced everywhere has been replaced here too.
+                    if words.has_replacement(text) || replacements.contains(text) {
+                        return None;
+                    }
+                    let replacement = rule.action.replacement(text);
+                    replacements.insert(replacement.clone());
+                    Some(replacement)
                 });
             });
         }
     }
 
-    /// Adds what the rules with `everywhere` find in an event or a record.
-    fn find_words<T: Tree>(&self, tree: &mut T, words: &mut Words) {
+    /// Adds what the rules with `everywhere` find in an event or a record; see [`Self::tree`].
+    fn find_words<T: Tree>(&self, tree: &mut T, schema: Option<Schema>, words: &mut Words) {
         for rule in self.rules.iter().filter(|rule| rule.everywhere) {
-            at(tree, &rule.path, &mut |parent: &mut T, key: &str| {
+            at_all(tree, &rule.path, schema, &mut |parent: &mut T, key: &str| {
                 leaves(parent.member(key), &mut |text| {
                     for name in names_in(text) {
                         words.add(name, &rule.action.replacement(name));
@@ -248,6 +257,80 @@ pub(super) fn check(redaction: &Redaction) -> Result<(), String> {
         (With::Remove | With::Replace, Some(_)) => Err("a `key` is for `with: hash`".to_owned()),
         _ => Ok(()),
     }
+}
+
+/// As [`at`], and in an event also in what it has of the record under the record's own names, and where OCSF lists the
+/// value once more.
+fn at_all<T: Tree>(tree: &mut T, path: &str, schema: Option<Schema>, visit: &mut dyn FnMut(&mut T, &str)) {
+    let mut is_visited = false;
+    if schema == Some(Schema::Ocsf) {
+        visit_observables(tree, path, visit);
+        if let Some(record) = tree.member("unmapped") {
+            let inner = path.strip_prefix("unmapped.");
+            at_copies(record, inner.unwrap_or(path), visit);
+            is_visited = inner.is_some();
+        }
+    } else if schema == Some(Schema::Ecs)
+        && let Some(own) = tree.member("sentinel_one")
+    {
+        let own_path = path.strip_prefix("sentinel_one.");
+        // The identity is next to the record.
+        for stream in own.keys(&|_| true) {
+            let Some(record) = own.member(&stream).filter(|record| record.is_object()) else { continue };
+            let inner = own_path.and_then(|path| path.strip_prefix(stream.as_str())?.strip_prefix('.'));
+            at_copies(record, inner.unwrap_or(path), visit);
+            is_visited |= inner.is_some();
+        }
+    }
+    if !is_visited {
+        at(tree, path, visit);
+    }
+}
+
+fn visit_observables<T: Tree>(event: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
+    let observables = event.member("observables").and_then(T::elements);
+    for observable in observables.into_iter().flatten() {
+        let name = observable.member("name").map(|name| name.to_text().replace("[]", "")).unwrap_or_default();
+        let inner = name.strip_prefix(path).or(name.strip_prefix("unmapped.").and_then(|name| name.strip_prefix(path)));
+        if inner.is_some_and(|inner| inner.is_empty() || inner.starts_with('.')) && observable.member("value").is_some()
+        {
+            visit(observable, "value");
+        }
+    }
+}
+
+/// As [`at`], in a part of a record that the mapping has copied: there `fullName` may be `full_name`, a key that the
+/// record has twice is `data` and `data_2`, and `flattened` is a part of its parent.
+fn at_copies<T: Tree>(tree: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
+    if let Some(elements) = tree.elements() {
+        elements.iter_mut().for_each(|element| at_copies(element, path, visit));
+        return;
+    }
+    if let Some(flattened) = tree.member("flattened") {
+        at_copies(flattened, path, visit);
+    }
+    for (dot, _) in path.match_indices('.') {
+        for key in tree.keys(&|key| is_copy_of(key, &path[..dot])) {
+            if let Some(inner) = tree.member(&key) {
+                at_copies(inner, &path[dot + 1..], visit);
+            }
+        }
+    }
+    for key in tree.keys(&|key| is_copy_of(key, path)) {
+        visit(tree, &key);
+    }
+}
+
+/// Whether the mapping may have made `key` of the record's `name`.
+fn is_copy_of(key: &str, name: &str) -> bool {
+    let numbered = key.rsplit_once('_').filter(|(_, number)| number.parse::<u32>().is_ok_and(|number| number > 1));
+    is_same_name(key, name) || numbered.is_some_and(|(key, _)| is_same_name(key, name))
+}
+
+/// But for the case and for `_`.
+fn is_same_name(one: &str, other: &str) -> bool {
+    let folded = |byte: u8| (byte != b'_').then(|| byte.to_ascii_lowercase());
+    one.bytes().filter_map(folded).eq(other.bytes().filter_map(folded))
 }
 
 /// Calls `visit` with each object that has the last key of `path`, and this key. Lists are passed through. A key may

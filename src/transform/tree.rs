@@ -7,6 +7,8 @@ pub(super) trait Tree: Sized {
     /// The value of a key, if this is an object.
     fn member(&mut self, key: &str) -> Option<&mut Self>;
     fn remove_member(&mut self, key: &str);
+    /// The keys of an object for which `is_wanted` holds.
+    fn keys(&self, is_wanted: &dyn Fn(&str) -> bool) -> Vec<String>;
     /// All values of an object.
     fn for_each_member(&mut self, visit: &mut dyn FnMut(&mut Self));
     /// Gives the members of an object the names that `rename` returns. A name that is taken gets a number.
@@ -35,6 +37,11 @@ macro_rules! impl_tree {
                 if let Some(object) = self.as_object_mut() {
                     object.remove(key);
                 }
+            }
+
+            fn keys(&self, is_wanted: &dyn Fn(&str) -> bool) -> Vec<String> {
+                let keys = self.as_object().into_iter().flat_map(|object| object.keys());
+                keys.filter(|key| is_wanted(key.as_str())).map(|key| key.to_string()).collect()
             }
 
             fn for_each_member(&mut self, visit: &mut dyn FnMut(&mut Self)) {

@@ -137,6 +137,49 @@ fn a_value_at_a_path_of_the_kept_record_is_redacted_wherever_it_stands() {
     }
 }
 
+/// What has no field in the schema is copied under the record's names, in another spelling, and a key that the record
+/// has twice gets a number.
+#[test]
+fn a_path_of_the_record_is_redacted_where_the_mapping_copied_it() {
+    // A parser would keep one of the two.
+    let record = r#"{"id":"1","activityType":27,"createdAt":"2026-01-31T00:00:00Z","data":{"username":"jane","fullScopeDetails":"jane","role":"r"},
+        "data":{"username":"jane","fullName":"jane","list":[{"byUser":"jane"},{"byUser":"jane"}]},"data":{"username":"jane"}}"#;
+    let paths = ["data.username", "data.fullName", "data.fullScopeDetails", "data.list.byUser"];
+    for (schema, own, copied) in [
+        (Schema::Ecs, ["user.name", "related.user"], "sentinel_one.activity.data.flattened.fullScopeDetails"),
+        (Schema::Ocsf, ["user.name", "actor.user.name"], "unmapped.data.fullScopeDetails"),
+    ] {
+        let event = |transform: &str| {
+            let mut out = Vec::new();
+            mapper(&settings(transform), schema, Stream::Activities).map(record.as_bytes(), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let plain = event("keep_original: true");
+        assert!(plain.contains("data_2") && plain.contains("data_3") && plain.matches("jane").count() > 6, "{plain}");
+        let all = [paths.as_slice(), &own].concat().join(", ");
+        let redacted = event(&format!("keep_original: true\nredact: [{all}]"));
+        assert!(!redacted.contains("jane") && redacted.contains("data_2"), "{schema:?}: {redacted}");
+        // Two paths to one place: it is hashed once, as elsewhere.
+        let hash = |path: &str| format!("{{ path: {path}, with: hash, key: {KEY} }}");
+        let one = event(&format!("redact: [{}]", hash("data.fullScopeDetails")));
+        let two = event(&format!("redact: [{}, {}]", hash("data.fullScopeDetails"), hash(copied)));
+        assert_eq!(one.split("processed_time").next(), two.split("processed_time").next());
+        assert_ne!(one.split("processed_time").next(), event("{}").split("processed_time").next());
+    }
+}
+
+/// OCSF lists the values that analysts search by once more, with their paths.
+#[test]
+fn an_observable_is_redacted_with_its_path() {
+    for (with, expected) in [("remove", None), ("replace", Some("[redacted]"))] {
+        let redact = format!("redact: [{{ path: actor.user, with: {with} }}]");
+        let event = run(&redact, Schema::Ocsf, &record()).0.unwrap();
+        let observables = event["observables"].as_array().unwrap();
+        let name = observables.iter().find(|one| one["name"] == "actor.user.name").unwrap();
+        assert_eq!(name.get("value").and_then(Value::as_str), expected, "{event}");
+    }
+}
+
 /// Schemas have a name without its domain in fields of their own.
 #[test]
 fn the_name_in_an_address_is_redacted_too() {

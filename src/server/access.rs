@@ -149,6 +149,21 @@ mod tests {
         assert!(open.is_open() && open.allows(CLIENT, None).await == Ok(true));
     }
 
+    /// The time does not tell which users there are: a name that is none waits for a check as well.
+    #[tokio::test]
+    async fn an_unknown_user_costs_the_check_of_a_known_one() {
+        let users = BTreeMap::from([("anna".to_owned(), bcrypt::hash("secret", 4).unwrap())]);
+        let access = Access::new(users, Vec::new());
+        for user in ["anna", "bert", ""] {
+            let held = access.checks.turn(CLIENT).await.unwrap();
+            let wrong = basic(&format!("{user}:wrong"));
+            let mut asked = Box::pin(access.allows(CLIENT, wrong.as_ref()));
+            assert!((&mut asked).now_or_never().is_none(), "{user}");
+            held.end(true);
+            assert_eq!(asked.await, Ok(false), "{user}");
+        }
+    }
+
     /// A check that ends without an answer, as of a client that is gone, does not keep the turn.
     #[tokio::test]
     async fn a_full_queue_of_one_address_leaves_others_their_turn() {

@@ -243,6 +243,51 @@ mod tests {
         assert!(exchange(address, WHOLE).await.ends_with("hello"));
     }
 
+    /// A proxy and the listener behind it must see the same requests in the same bytes.
+    #[tokio::test]
+    async fn bytes_that_can_be_read_as_two_kinds_of_requests_are_refused() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let record = seen.clone();
+        let router = Router::new().fallback(move |request: Request<axum::body::Body>| {
+            record.lock().push(request.uri().path().to_owned());
+            async {
+                let _ = axum::body::to_bytes(request.into_body(), 1 << 20).await;
+                "hello"
+            }
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, router, LIMITS, || None, std::future::pending()));
+        let inner = "GET /inner HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let size = inner.len();
+        for (head, is_inner_seen) in [
+            // A whole request, and the next one after it.
+            ("Content-Length: 0\r\n\r\n".to_owned(), true),
+            ("Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), true),
+            // The body of a request.
+            (format!("Connection: close\r\nContent-Length: {size}\r\n\r\n"), false),
+            // Two lengths, or none that can be read.
+            (format!("Content-Length: 0\r\nContent-Length: {size}\r\n\r\n"), false),
+            (format!("Content-Length: {size}, 0\r\n\r\n"), false),
+            ("Content-Length: +0\r\n\r\n".to_owned(), false),
+            ("Content-Length: 0x0\r\n\r\n".to_owned(), false),
+            ("Content-Length : 0\r\n\r\n".to_owned(), false),
+            ("Content-Length: 18446744073709551616\r\n\r\n".to_owned(), false),
+            ("Transfer-Encoding: identity\r\n\r\n0\r\n\r\n".to_owned(), false),
+            ("Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n".to_owned(), false),
+            ("Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n".to_owned(), false),
+            ("Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n".to_owned(), false),
+            ("Transfer-Encoding: chunked\r\n\r\n-0\r\n\r\n".to_owned(), false),
+            ("Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n\r\n".to_owned(), false),
+        ] {
+            seen.lock().clear();
+            let answer =
+                exchange(address, format!("POST /outer HTTP/1.1\r\nHost: x\r\n{head}{inner}").as_bytes()).await;
+            let has_inner = seen.lock().iter().any(|path| path == "/inner");
+            assert_eq!(has_inner, is_inner_seen, "{head:?}: {:?} {answer}", seen.lock());
+        }
+    }
+
     #[tokio::test]
     async fn one_address_holds_so_many_connections_and_others_have_room() {
         let address = start(Limits { connections_per_address: 2, ..LIMITS }).await;

@@ -38,10 +38,14 @@ fn delivered(metrics: &Metrics, pipeline: &str) -> u64 {
     metrics.sum("events_delivered_total", &[("pipeline", pipeline)])
 }
 
-async fn is_alive(worker: &Process) -> bool {
-    // Generous: the machine may be busy with other tests.
-    let answer = timeout(Duration::from_secs(3), worker.try_get("/livez")).await;
-    answer.is_ok_and(|answer| answer.is_ok_and(|(status, _)| status == 200))
+/// How long `/livez` took to answer.
+async fn livez(worker: &Process) -> Duration {
+    let asked = Instant::now();
+    // Generous: the machine may be busy with other tests. The median of the answers is not.
+    let answer = timeout(Duration::from_secs(5), worker.try_get("/livez")).await;
+    let is_alive = answer.is_ok_and(|answer| answer.is_ok_and(|(status, _)| status == 200));
+    assert!(is_alive, "{}", worker.log_text());
+    asked.elapsed()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,10 +65,13 @@ async fn a_slow_program_holds_up_neither_other_pipelines_nor_the_worker_nor_its_
     .await;
     let before = worker.metrics().await;
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(2) {
-        assert!(is_alive(&worker).await, "{}", worker.log_text());
+    let mut answers = Vec::new();
+    while begun.elapsed() < Duration::from_secs(2) || answers.len() < 5 {
+        answers.push(livez(&worker).await);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    answers.sort();
+    assert!(answers[answers.len() / 2] < Duration::from_secs(1), "{answers:?}");
     // The console has 20 more each second.
     until_within(Duration::from_secs(30), "healthy pipelines keep up with the console", async || {
         let now = worker.metrics().await;

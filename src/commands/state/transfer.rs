@@ -28,6 +28,8 @@ const VERSION: u32 = 2;
 const OLDEST: u32 = 1;
 /// Lanes that are read concurrently. A Kafka topic is read once for all of them.
 const CONCURRENT_READS: usize = 16;
+/// Of an export, in bytes: above the checkpoint of any lane.
+const LONGEST_LINE: u64 = 256 << 20;
 /// A running lane may replace its journal after its checkpoint was read and before the journal is read.
 const RETRIES: usize = 5;
 
@@ -393,9 +395,8 @@ impl Iterator for Reader<'_> {
 
 impl Reader<'_> {
     fn line(&mut self) -> anyhow::Result<Option<Stored>> {
-        let mut line = Vec::new();
         self.number += 1;
-        self.lines.read_until(b'\n', &mut line)?;
+        let line = read_line(&mut self.lines, LONGEST_LINE)?;
         ensure!(line.last() == Some(&b'\n'), "it is truncated: its last line is missing");
         let version: Version = serde_json::from_slice(&line).context("it is not a file of `state export`")?;
         ensure!(
@@ -445,5 +446,29 @@ impl Reader<'_> {
         let complete = !InStore::of(Some(&bytes)).has_journal() || checkpoint.is_complete_with(&journal);
         ensure!(of == name && complete, "it is damaged: a part of the journal of {lane} is missing");
         Ok(Stored { lane, kind, bytes, journal })
+    }
+}
+
+/// With its line feed, unless it is the last one. A file that is no export may have one endless line.
+fn read_line(lines: &mut dyn BufRead, longest: u64) -> anyhow::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    lines.take(longest + 1).read_until(b'\n', &mut line)?;
+    ensure!(line.len() as u64 <= longest, "it is not a file of `state export`: a line has more than {longest} bytes");
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_without_an_end_is_not_read_to_its_end() {
+        let mut endless = BufReader::new(std::io::repeat(b'x'));
+        let error = read_line(&mut endless, 1_000).unwrap_err().to_string();
+        assert_eq!(error, "it is not a file of `state export`: a line has more than 1000 bytes");
+        let mut lines = Cursor::new(b"0123456789\n0123456789");
+        assert_eq!(read_line(&mut lines, 11).unwrap(), b"0123456789\n");
+        assert_eq!(read_line(&mut lines, 11).unwrap(), b"0123456789");
+        assert!(read_line(&mut Cursor::new(b"0123456789\n"), 10).is_err());
     }
 }

@@ -63,9 +63,9 @@ impl Health {
         }
     }
 
-    /// The pipeline files have been read once, valid or not.
-    pub fn set_files_read(&self) {
-        self.files_read.store(true, Ordering::Relaxed);
+    /// The pipeline files have been read, valid or not. True for the first time.
+    pub fn set_files_read(&self) -> bool {
+        !self.files_read.swap(true, Ordering::Relaxed)
     }
 
     /// From now on the supervisor waits for the lanes, for as long as the shutdown may take.

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::usage::UsageWriter;
 use super::{Options, StartError};
 use crate::console::{self, Client, Limiters};
 use crate::lane::{Budget, Lane, Programs, Remembered};
+use crate::pipeline::Pipeline;
 use crate::program_threads::ProgramThreads;
 use crate::record::{Clock, Timestamp};
 use crate::settings::ClientError;
@@ -225,6 +226,19 @@ impl WorkerContext {
         if lane.has_pending() {
             let span = lane_span(&lane.pipeline, lane.stream, &lane.sink);
             span.in_scope(|| lane.tell_pending(now, || self.dead_letters.list_command_for(lane)));
+        }
+    }
+
+    /// The pipeline files have been read, and these are valid. Warns, the first time, of options about other lanes.
+    pub fn set_files_read<'a>(&self, pipelines: impl Iterator<Item = &'a Arc<Pipeline>>) {
+        let is_first = self.telemetry.health().set_files_read();
+        if !is_first || self.options.accept_refusals.is_empty() {
+            return;
+        }
+        let lanes: HashSet<LaneId> =
+            pipelines.flat_map(|pipeline| LaneSpec::of(pipeline)).map(|spec| spec.id.clone()).collect();
+        for lane in self.options.accept_refusals.iter().filter(|lane| !lanes.contains(lane)) {
+            warn!(%lane, "--accept-refusals does nothing for this lane: no pipeline has it now");
         }
     }
 

@@ -80,7 +80,7 @@ pub async fn run_once(
 ) -> Result<OnceReport, StartError> {
     let context = WorkerContext::open(options, telemetry).await?;
     let loaded = read_files(&context.options).await?;
-    context.telemetry.health().set_files_read();
+    context.set_files_read(loaded.pipelines.iter());
     context.renames.set_files(loaded.names, loaded.pipelines.iter(), loaded.pipelines.iter());
     let mut specs: Vec<_> = loaded.pipelines.iter().flat_map(|pipeline| LaneSpec::of(pipeline)).collect();
     specs.sort_by(|one, other| one.id.cmp(&other.id));

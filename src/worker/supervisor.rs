@@ -326,7 +326,9 @@ impl Supervisor {
         if publish_all {
             self.publish_all();
         }
-        self.context.telemetry.health().set_files_read();
+        if let Some(files) = &self.files {
+            self.context.set_files_read(files.running());
+        }
     }
 
     fn run_due_checks(&mut self) {

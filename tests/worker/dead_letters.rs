@@ -206,6 +206,10 @@ async fn refusals_are_accepted_for_one_run_by_command() {
     assert_eq!(listed(&harness, &[]).await.len(), 0);
     let other = harness.once(&["--once-timeout", "2s", "--accept-refusals", "acme/threats/siem"]).await;
     assert_eq!(other.code, Some(1), "of another lane");
+    assert!(
+        other.stderr.contains("no pipeline has it now") && other.stderr.contains("acme/threats/siem"),
+        "it says so"
+    );
     let accepted = harness.once(&["--accept-refusals", "acme/activities/siem"]).await;
     assert_eq!(accepted.code, Some(0), "{}", accepted.stderr);
     let all = harness.owed(Kind::Activities).len();

@@ -348,10 +348,9 @@ pub fn time(text: &str) -> Result<Timestamp, String> {
 
 /// Parses the address of `--listen` or `--advertise`.
 pub(super) fn listen(text: &str) -> Result<String, String> {
-    let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-    match port {
-        Some(Ok(_)) => Ok(text.to_owned()),
-        _ => Err("write HOST:PORT, such as 127.0.0.1:9598".to_owned()),
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        _ => Err("write HOST:PORT, such as 127.0.0.1:9598, or 0.0.0.0:9598 for all addresses".to_owned()),
     }
 }
 

@@ -54,6 +54,14 @@ pub(crate) fn is_topic(name: &str) -> bool {
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
 }
 
+/// Whether it can be the address of a broker. librdkafka makes 0 of a port that is no number.
+pub(crate) fn is_broker(address: &str) -> bool {
+    let address = address.split_once("://").map_or(address, |(_, address)| address).trim();
+    let port = if address.ends_with(']') { None } else { address.rsplit_once(':') };
+    !address.is_empty()
+        && port.is_none_or(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
 impl FromStr for KafkaLocation {
     type Err = KafkaLocationError;
 
@@ -61,7 +69,7 @@ impl FromStr for KafkaLocation {
         let rest = text.strip_prefix("//").ok_or(KafkaLocationError::Form)?;
         let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
         let (brokers, topic) = place.split_once('/').ok_or(KafkaLocationError::Form)?;
-        if brokers.split(',').any(str::is_empty) || !is_topic(topic) {
+        if !brokers.split(',').all(is_broker) || !is_topic(topic) {
             return Err(KafkaLocationError::Form);
         }
         let invalid = |option: &str, problem: &str| KafkaLocationError::Option {
@@ -142,7 +150,7 @@ mod tests {
             "kafka://a:9092,b:9092/checkpoints",
             "values may be secrets and are not shown"
         );
-        for wrong in ["a:9092/t", "//a:9092", "//a:9092/", "///t", "//a:1/two/parts"] {
+        for wrong in ["a:9092/t", "//a:9092", "//a:9092/", "///t", "//a:1/two/parts", "//a:x/t", "//a:0/t"] {
             assert_eq!(wrong.parse::<KafkaLocation>(), Err(KafkaLocationError::Form), "{wrong}");
         }
     }

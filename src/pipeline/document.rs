@@ -12,7 +12,7 @@ use super::read::{keys_of, not_one_of, not_this_but, read, read_with, unknown_ke
 use super::resources::{is_resource, resource_at, stem};
 use super::yaml::{self, Entry, Node, Value, join};
 use super::{Case, Pipeline, resource};
-use crate::settings::{SECRET_REF, SecretObject, check_name};
+use crate::settings::{FOR_A_SHELL, SECRET_REF, SecretObject, check_name, is_for_a_shell};
 use crate::{console, sink, source, transform};
 
 const KEYS: [&str; 8] = ["name", "renamed_from", "enabled", "console", "streams", "transform", "sinks", "tests"];
@@ -93,6 +93,10 @@ fn resolve(node: &mut Node, base: Base<'_>, Key { name: key, path, is_chosen }: 
                 match (&mut entry.node.value, base) {
                     _ if is_secret && entry.key == SECRET_REF => resolve_secret(entry, alone, base, path, problems),
                     (Value::Text(file), Base::Directory(directory)) if is_path => {
+                        if is_for_a_shell(file) {
+                            let path = join(path, &entry.key);
+                            problems.push(Problem::at(&entry.place, &path, Severity::Error, FOR_A_SHELL));
+                        }
                         *file = directory.join(file.as_str()).to_string_lossy().into_owned()
                     }
                     (Value::Text(file), Base::Namespace(_)) if is_path => {

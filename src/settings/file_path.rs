@@ -225,6 +225,14 @@ impl JsonSchema for FilePath {
     }
 }
 
+/// Whether a shell would have made another path of it. No shell reads settings.
+pub fn is_for_a_shell(path: &str) -> bool {
+    path == "~" || path.starts_with("~/") || path.starts_with('$')
+}
+
+/// What is said of such a path.
+pub const FOR_A_SHELL: &str = "`~` and variables are not replaced here: write the whole path";
+
 #[cfg(test)]
 mod tests {
     use std::fs;

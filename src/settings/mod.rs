@@ -31,7 +31,7 @@ mod tls;
 
 pub use backoff::FullJitter;
 pub use dial::{DialError, Dialer, Dialled};
-pub use file_path::FilePath;
+pub use file_path::{FOR_A_SHELL, FilePath, is_for_a_shell};
 pub use file_system::{Answers, ask_file_system};
 #[cfg(feature = "kafka")]
 pub use http::tls_client_of;

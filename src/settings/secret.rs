@@ -80,9 +80,18 @@ pub fn check_token(text: &str) -> Result<(), String> {
             .to_owned())
     } else if is_assigned {
         Err("begins with a name and `=`: remove them".to_owned())
+    } else if stands_in("{", "}") || text.contains("://") {
+        Err("is a URL or a JSON object: write the token alone".to_owned())
+    } else if text.contains(is_blank) {
+        Err("has a blank inside, which may be invisible: copy it again".to_owned())
     } else {
         Ok(())
     }
+}
+
+/// White space of any kind, and what has no width.
+fn is_blank(char: char) -> bool {
+    char.is_whitespace() || matches!(char, '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
 }
 
 /// The name of a variable is no secret. Tokens are longer, and have lower case characters.
@@ -292,7 +301,12 @@ impl<'de> Visitor<'de> for SecretVisitor {
         while let Some(key) = map.next_key::<String>()? {
             let secret = match key.as_str() {
                 "file" => Secret::File(FilePath::of_setting(map.next_value::<Name>()?.0)),
-                "env" => Secret::Env(map.next_value::<Name>()?.0),
+                "env" => Secret::Env(match map.next_value::<Name>()?.0 {
+                    name if name.starts_with('$') => {
+                        return Err(de::Error::custom("write the name of the variable without `$` and braces"));
+                    }
+                    name => name,
+                }),
                 SECRET_REF => Secret::Object(Box::new(map.next_value::<Name>()?.0.parse().map_err(de::Error::custom)?)),
                 _ => return self.refuse("another key"),
             };
@@ -482,6 +496,15 @@ mod tests {
             (format!("token={CANARY}"), "begins with a name and `=`"),
             (format!("S1_TOKEN={CANARY}"), "begins with a name and `=`"),
             (format!("export S1_TOKEN={CANARY}"), "begins with \"export \": remove it"),
+            (format!("{{\"token\":\"{CANARY}\"}}"), "is a URL or a JSON object: write the token alone"),
+            (format!("https://console.example/{CANARY}"), "is a URL or a JSON object"),
+            (format!("emulator {CANARY}"), "has a blank inside"),
+            (format!("{CANARY}\u{a0}x"), "has a blank inside"),
+            (format!("{CANARY}\u{2003}x"), "has a blank inside"),
+            (format!("{CANARY}\u{2028}x"), "has a blank inside"),
+            (format!("{CANARY}\u{3000}x"), "has a blank inside"),
+            (format!("{CANARY}\u{200b}x"), "has a blank inside"),
+            (format!("{CANARY}\u{feff}x"), "has a blank inside"),
         ] {
             let secret = Secret::Literal(contents.clone());
             let error = Credential::token(secret.clone()).get().unwrap_err();
@@ -494,9 +517,14 @@ mod tests {
             assert_eq!(token.expose_secret(), "abc", "{contents:?}");
         }
         // Such as a JSON web token, a key in base 64, and a word that is a scheme.
-        for token in
-            ["eyJhbGciOiJ.eyJzdWIi.c2lnbmF0dXJl_-", "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWk=", "token", "a$b", "$aB3${x"]
-        {
+        for token in [
+            "eyJhbGciOiJ.eyJzdWIi.c2lnbmF0dXJl_-",
+            "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWk=",
+            "a+b/c~d==",
+            "token",
+            "a$b",
+            "$aB3${x",
+        ] {
             assert_eq!(check_token(token), Ok(()), "{token}");
         }
     }

@@ -15,7 +15,7 @@ use super::common::{Common, Defaults, SinkType};
 use super::line::Line;
 use super::stdout::{LOCAL_DEFAULTS, Writers, write_lines, writers_of};
 use super::{Attempt, Batch, BuildError, Limits, Probe, Sink, SinkContext};
-use crate::settings::FilePath;
+use crate::settings::{FOR_A_SHELL, FilePath, is_for_a_shell};
 
 /// `type: file`: one event a line, on the disk before the checkpoint moves. The file may be rotated by renaming it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +38,9 @@ impl SinkType for FileSettings {
         let above = |path: &Path| path.components().filter(|component| *component == Component::ParentDir).count();
         if above(path.path()) > above(self.path.path()) {
             return Err(BuildError::value("path", "a label may not be `..`, which leaves the directory"));
+        }
+        if is_for_a_shell(&self.path.to_string()) {
+            return Err(BuildError::value("path", FOR_A_SHELL));
         }
         if path.path().file_name().is_none() {
             return Err(BuildError::value("path", format!("`{}` is not the path of a file", self.path)));

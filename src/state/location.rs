@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::{FileStore, StateError, Store};
-use crate::settings::is_namespace;
+use crate::settings::{FOR_A_SHELL, is_for_a_shell, is_namespace};
 
 /// The value of `--state`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum LocationError {
         "write it as file:DIR, for example file:/var/lib/s1-forwarder, as kubernetes:[NAMESPACE], or as kafka://BROKERS/TOPIC"
     )]
     Form,
+    #[error("{}", FOR_A_SHELL)]
+    ForAShell,
     #[cfg(feature = "kafka")]
     #[error(transparent)]
     Kafka(#[from] super::KafkaLocationError),
@@ -46,6 +48,7 @@ impl FromStr for Location {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
+            Some(("file", directory)) if is_for_a_shell(directory) => Err(LocationError::ForAShell),
             Some(("file", directory)) if !directory.is_empty() => Ok(Self::File(directory.into())),
             Some(("kubernetes", namespace)) if namespace.is_empty() || is_namespace(namespace) => {
                 Ok(Self::Kubernetes((!namespace.is_empty()).then(|| namespace.to_owned())))

@@ -59,6 +59,9 @@ fn wrong_usage_ends_with_2_and_help_with_0() {
 fn typing_mistakes_in_flags_are_wrong_usage() {
     for (arguments, expected) in [
         (&["run", "--pipelines", "x", "--listen", "9598"][..], "write HOST:PORT"),
+        (&["run", "--pipelines", "x", "--listen", ":9598"], "or 0.0.0.0:9598 for all addresses"),
+        (&["run", "--pipelines", "x", "--state", "file:~/state"], "`~` and variables are not replaced here"),
+        (&["dead-letters", "list", "--dead-letters", "file:$HOME/dead"], "`~` and variables are not replaced here"),
         (&["check", "--pipelines", "x", "--log-level", "verbose"], "`verbose` is not a log level"),
         (&["verify", "x.yaml", "--from", "2026-01-31T00:00:00", "--to", "now"], "a time with its zone"),
         (&["verify", "x.yaml", "--from", "now", "--to", "2d"], "must be before"),

@@ -13,6 +13,7 @@ use super::topic::{self, TopicPartition};
 use super::{StoredDeadLetter, files};
 #[cfg(feature = "kafka")]
 use crate::kafka::{KafkaLocation, KafkaLocationError};
+use crate::settings::{FOR_A_SHELL, is_for_a_shell};
 #[cfg(feature = "kubernetes")]
 use crate::settings::{is_namespace, kubernetes::Kubernetes};
 
@@ -37,6 +38,8 @@ pub enum LocationError {
          kafka://BROKERS/TOPIC"
     )]
     Form,
+    #[error("{}", FOR_A_SHELL)]
+    ForAShell,
     #[cfg(feature = "kafka")]
     #[error(transparent)]
     Kafka(#[from] KafkaLocationError),
@@ -47,6 +50,7 @@ impl FromStr for Location {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
+            Some(("file", directory)) if is_for_a_shell(directory) => Err(LocationError::ForAShell),
             Some(("file", directory)) if !directory.is_empty() => Ok(Self::Directory(directory.into())),
             #[cfg(feature = "kubernetes")]
             Some(("kubernetes", "")) => Ok(Self::Kubernetes(None)),

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::settings::{Delivery, KafkaSettings};
 use super::text::Text;
-use crate::kafka::options;
+use crate::kafka::{is_broker, options};
 use crate::settings::{Credential, Period, Secret, SecretError, Tls, TlsFile};
 use crate::sink::BuildError;
 use crate::sink::common::{Common, Compression};
@@ -45,6 +45,11 @@ impl Options {
         if let Some(broker) = settings.brokers.iter().find(has_scheme) {
             let problem = format!("`{broker}`: write HOST:PORT; TLS is `options: {{ security.protocol: SSL }}`");
             return Err(BuildError::value("brokers", problem));
+        }
+        let mut addresses =
+            settings.brokers.iter().flat_map(|brokers| brokers.split(',')).filter(|one| !one.trim().is_empty());
+        if let Some(broker) = addresses.find(|broker| !is_broker(broker)) {
+            return Err(BuildError::value("brokers", format!("`{broker}`: write HOST:PORT, with a number as port")));
         }
         if common.proxy.is_some() {
             return Err(BuildError::value("proxy", "Kafka has no proxies"));

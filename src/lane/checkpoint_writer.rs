@@ -12,7 +12,7 @@ use super::Lane;
 use super::backoff::Refusals;
 use super::checkpoint_copy::{copy_of, write_copy};
 use super::lane_checkpoint::LaneCheckpoint;
-use super::verdict::{Mode, Side, Verdict, verdict};
+use super::verdict::{Mode, NotStored, Side, Verdict, verdict};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
 use crate::failure::Failure;
 use crate::record::Clock;
@@ -102,11 +102,6 @@ impl CheckpointWriter {
         self.main.has_changes()
     }
 
-    /// Refusals of the backend in a row.
-    pub fn refusals(&self) -> Refusals {
-        self.main.refusals()
-    }
-
     /// When [`Self::write_due`] has something to do.
     pub fn due(&self) -> Option<Instant> {
         [Some(&self.main), self.copy.as_deref()].into_iter().flatten().filter_map(BackendWriter::next_due).min()
@@ -122,8 +117,8 @@ impl CheckpointWriter {
     /// has begun continues with the next call.
     ///
     /// # Errors
-    /// If the writer makes no other attempt: [`verdict`] says what the lane does.
-    pub async fn write_due(&mut self, checkpoint: &mut LaneCheckpoint, in_flight: bool) -> Result<(), Failure> {
+    /// If the writer makes no other attempt, with what the lane does then.
+    pub async fn write_due(&mut self, checkpoint: &mut LaneCheckpoint, in_flight: bool) -> Result<(), NotStored> {
         let is_held_back = in_flight && self.copy.is_some();
         let main_due = if is_held_back { None } else { self.main.next_due() };
         let copy_due = self.copy.as_ref().and_then(|copy| copy.next_due());
@@ -147,7 +142,7 @@ impl CheckpointWriter {
     ///
     /// # Errors
     /// As [`Self::write_due`].
-    pub async fn flush(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), Failure> {
+    pub async fn flush(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), NotStored> {
         while self.main.has_changes() {
             if let Some(retry_at) = self.main.retry_at()
                 && self.main.writing.is_none()
@@ -256,7 +251,7 @@ impl BackendWriter {
     }
 
     /// Writes what is not stored yet, once and without waiting for the interval.
-    async fn flush_once(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), Failure> {
+    async fn flush_once(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), NotStored> {
         if self.has_changes() { self.write(checkpoint).await } else { Ok(()) }
     }
 
@@ -279,7 +274,7 @@ impl BackendWriter {
     ///
     /// # Errors
     /// As [`CheckpointWriter::write_due`].
-    async fn write(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), Failure> {
+    async fn write(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), NotStored> {
         if self.writing.is_none() {
             let backend = self.backend.clone();
             let key = self.key.clone();
@@ -319,8 +314,8 @@ impl BackendWriter {
             Err(error) => {
                 let failure = Failure::from(error);
                 match verdict(Side::Store, &failure, self.mode, self.refusals()) {
-                    Verdict::Again => self.try_again(&failure),
-                    Verdict::Pause(_) | Verdict::Reopen | Verdict::End(_) => return Err(failure),
+                    Verdict::Again | Verdict::Pause(_) => self.try_again(&failure),
+                    Verdict::Exit(exit) => return Err(NotStored { failure, exit }),
                 }
             }
         }

@@ -8,7 +8,7 @@ use super::lane_checkpoint::LaneCheckpoint;
 use super::poll_schedule::PollSchedule;
 use super::send::report;
 use super::sizing::Sizing;
-use super::verdict::{Side, Verdict, verdict};
+use super::verdict::{Exit, Side, Verdict, verdict};
 use super::{Lane, LaneEnd};
 use crate::console::Endpoint;
 use crate::source::Learned;
@@ -47,7 +47,7 @@ impl Lane {
                 Ok(checkpoint) => break checkpoint,
                 Err(failure) => {
                     self.delivery.meter.set_store_failure(Some(LaneState::of_store(&failure)));
-                    if let Verdict::End(end) = verdict(Side::Claim, &failure, self.mode(), refusals) {
+                    if let Verdict::Exit(Exit::End(end)) = verdict(Side::Claim, &failure, self.mode(), refusals) {
                         return Err(end);
                     }
                     refusals.count(&failure);

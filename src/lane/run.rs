@@ -1,4 +1,18 @@
 //! The life of a lane: one loop, whose steps say what it does next.
+//!
+//! ```text
+//!             ┌───── complete, stopped, or failed: then it stores what was settled, and pauses ────┐
+//!             v                                                                                    │
+//!  Open ──> Wait ─────────────────────────── a pass is due ─────────────────────────────────────> Poll
+//!   ^  │    ^  │ │                                                                                 │
+//!   │  │    └──┘ └── asked to stop, or no pass is due again ──> Flush <── refused for the last time ┤
+//!   │  │     a checkpoint fell due                                │                                │
+//!   │  └── refused for the last time ──────────────────────────> End <───── another process has it ─┤
+//!   └───────────────── the same, or not known, if the sink commits the checkpoint ──────────────────┘
+//! ```
+//!
+//! Open tries again until it succeeds. A lane is refused for the last time only with `once`. Wait and Flush write too,
+//! and a write that fails permanently leads where it does from Poll: to End or to Open.
 
 use std::future::ready;
 use std::pin::pin;
@@ -16,7 +30,7 @@ use super::checkpoint_writer::waits;
 use super::open_lane::OpenLane;
 use super::pull::Polled;
 use super::session::{Session, SessionEnd};
-use super::verdict::{Mode, Pause, Side, SideFailure, Verdict, verdict};
+use super::verdict::{Exit, Mode, NotStored, Pause, SessionFailure, Side, SideFailure, Verdict, verdict};
 use super::{Lane, LaneEnd};
 use crate::checkpoint::LaneId;
 use crate::failure::Failure;
@@ -156,7 +170,7 @@ impl Life {
     async fn write_due(&mut self, mut open: Box<OpenLane>, next: NextPoll) -> Step {
         let written = timeout_at(next.at, open.writer.write_due(&mut open.checkpoint, false));
         match self.stop.run_until_cancelled(written).await {
-            Some(Ok(Err(failure))) => self.lost(open, failure).await,
+            Some(Ok(Err(not_stored))) => self.not_stored(open, not_stored).await,
             Some(Ok(Ok(())) | Err(_)) | None => Step::Wait(open, next),
         }
     }
@@ -165,7 +179,7 @@ impl Life {
         self.lane.delivery.meter.lane.set_next_attempt(None);
         match open.writer.flush(&mut open.checkpoint).await {
             Ok(()) => Step::End(end),
-            Err(failure) => self.lost(open, failure).await,
+            Err(not_stored) => self.not_stored(open, not_stored).await,
         }
     }
 
@@ -184,8 +198,8 @@ impl Life {
                 self.lane.delivery.meter.lane.requeue_in_flight();
                 self.plan(open, false)
             }
-            SessionEnd::Failed(SideFailure { side: Side::Store, failure }) => self.lost(open, failure).await,
-            SessionEnd::Failed(failure) => self.failed(open, pass, failure).await,
+            SessionEnd::Failed(SessionFailure::NotStored(not_stored)) => self.not_stored(open, not_stored).await,
+            SessionEnd::Failed(SessionFailure::Side(failed)) => self.failed(open, pass, failed).await,
         }
     }
 
@@ -217,32 +231,32 @@ impl Life {
         position.forget_others(&self.lane.pull.passes());
     }
 
-    /// The checkpoint could not be written, and another attempt would not help.
-    async fn lost(&mut self, open: Box<OpenLane>, failure: Failure) -> Step {
+    /// The checkpoint could not be written. What is not stored is left: another attempt would not help.
+    async fn not_stored(&mut self, open: Box<OpenLane>, not_stored: NotStored) -> Step {
+        let NotStored { failure, exit } = not_stored;
         self.lane.delivery.meter.lane.set_next_attempt(None);
         self.show(Side::Store, &failure);
-        match verdict(Side::Store, &failure, self.lane.mode(), open.writer.refusals()) {
-            Verdict::Reopen => self.reopen(open).await,
-            Verdict::End(end) => Step::End(end),
-            Verdict::Again | Verdict::Pause(_) => self.plan(open, false),
+        match exit {
+            Exit::Reopen => self.reopen(open).await,
+            Exit::End(end) => Step::End(end),
         }
     }
 
-    /// A session failed.
+    /// A session failed, but not because of the store.
     async fn failed(&mut self, mut open: Box<OpenLane>, pass: usize, failed: SideFailure) -> Step {
         let SideFailure { side, failure } = failed;
         self.show(side, &failure);
         match verdict(side, &failure, self.lane.mode(), open.refusals) {
             Verdict::Again => self.plan(open, false),
-            Verdict::Reopen => self.reopen(open).await,
-            Verdict::End(LaneEnd::TakenOver) => Step::End(LaneEnd::TakenOver),
-            Verdict::End(end) => Step::Flush(open, end),
+            Verdict::Exit(Exit::Reopen) => self.reopen(open).await,
+            Verdict::Exit(Exit::End(LaneEnd::TakenOver)) => Step::End(LaneEnd::TakenOver),
+            Verdict::Exit(Exit::End(end)) => Step::Flush(open, end),
             Verdict::Pause(pause) => {
                 self.pause(&mut open, pass, pause, &failure);
                 // The pause may be long, and a kill during it must not repeat what was settled.
                 let flushed = self.stop.run_until_cancelled(open.writer.flush(&mut open.checkpoint)).await;
-                if let Some(Err(failure)) = flushed {
-                    return self.lost(open, failure).await;
+                if let Some(Err(not_stored)) = flushed {
+                    return self.not_stored(open, not_stored).await;
                 }
                 if pause == Pause::UntilStopped {
                     self.stop.cancelled().await;
@@ -265,17 +279,17 @@ impl Life {
         Step::Open
     }
 
-    /// Shows a failure in the lane's state. The pull stage has shown those of the console.
+    /// Shows a failure in the lane's state. The pull stage has shown those of the console, and `open` those of a claim.
     fn show(&self, side: Side, failure: &Failure) {
         let meter = &self.lane.delivery.meter;
         meter.lane.requeue_in_flight();
         match (side, failure) {
             (_, Failure::Superseded(reason)) => meter.taken_over(reason),
-            (Side::Claim | Side::Store, _) => meter.set_store_failure(Some(LaneState::Stopped(failure.to_string()))),
+            (Side::Store, _) => meter.set_store_failure(Some(LaneState::Stopped(failure.to_string()))),
             // Another batch may have been accepted since the failure.
             (Side::DeadLetters, _) => meter.set_sink_failure(Some(LaneState::Stopped(failure.to_string()))),
             (Side::Sink, _) if failure.is_refusal() => meter.set_sink_failure(Some(LaneState::of_sink(failure))),
-            (Side::Sink | Side::Console, _) => {}
+            (Side::Sink | Side::Console | Side::Claim, _) => {}
         }
     }
 

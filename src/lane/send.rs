@@ -16,7 +16,7 @@ use super::checkpoint_writer::CheckpointWriter;
 use super::lane_checkpoint::LaneCheckpoint;
 use super::pending_batch::PendingBatch;
 use super::pull::Polled;
-use super::verdict::{Side, SideFailure};
+use super::verdict::{NotStored, SessionFailure, Side, SideFailure};
 use crate::checkpoint::{CheckpointUpdate, JournalChange};
 use crate::failure::Failure;
 use crate::record::Timestamp;
@@ -71,6 +71,13 @@ struct Committed {
     checkpoint: LaneCheckpoint,
 }
 
+impl Committed {
+    /// Whether it has all that is settled of the batch.
+    fn covers(&self, settled: &[usize]) -> bool {
+        self.events == settled.len()
+    }
+}
+
 /// What the stage waits for besides batches and deliveries.
 struct Timers {
     is_refusing: bool,
@@ -116,7 +123,7 @@ impl<'a> SendStage<'a> {
     ///
     /// # Errors
     /// Why the lane has to return to its checkpoint. What the sink settled is in the checkpoint then.
-    pub async fn run(&mut self, mut mapped: mpsc::Receiver<Arc<PendingBatch>>) -> Result<(), SideFailure> {
+    pub async fn run(&mut self, mut mapped: mpsc::Receiver<Arc<PendingBatch>>) -> Result<(), SessionFailure> {
         self.lane.delivery.health.clear_refusing();
         let end = self.deliver_all(&mut mapped).await;
         // The batches that were not sent give their bytes back at once.
@@ -131,7 +138,7 @@ impl<'a> SendStage<'a> {
         end
     }
 
-    async fn deliver_all(&mut self, mapped: &mut mpsc::Receiver<Arc<PendingBatch>>) -> Result<(), SideFailure> {
+    async fn deliver_all(&mut self, mapped: &mut mpsc::Receiver<Arc<PendingBatch>>) -> Result<(), SessionFailure> {
         let Lane { budget, delivery, concurrency, .. } = self.lane;
         let mut is_mapped = false;
         while !is_mapped || !self.in_flight.is_empty() {
@@ -146,12 +153,10 @@ impl<'a> SendStage<'a> {
             tokio::select! {
                 biased;
                 Some(done) = self.deliveries.join_next_with_id() => self.on_delivered(done)?,
-                written = self.writer.write_due(self.checkpoint, has_in_flight) => {
-                    written.map_err(|failure| SideFailure { side: Side::Store, failure })?;
-                }
+                written = self.writer.write_due(self.checkpoint, has_in_flight) => written?,
                 () = delivery.health.changed() => {}
                 () = at(timers.silent_at), if !timers.is_silent => {}
-                () = at(timers.give_up_at) => return Err(self.give_up(timers.gives_up_store)),
+                () = at(timers.give_up_at) => return Err(self.give_up(timers.gives_up_store).into()),
                 next = mapped.recv(), if accepts_more => match next {
                     Some(pending) => self.spawn_delivery(pending),
                     None => is_mapped = true,
@@ -265,7 +270,7 @@ impl<'a> SendStage<'a> {
         let pending = place.and_then(|place| self.in_flight[place].pending.clone());
         let (Some(place), Some(pending)) = (place, pending) else { return Ok(()) };
         let settled = pending.settled.indices(true);
-        match committed.filter(|committed| result.is_ok() && committed.events == settled.len()) {
+        match committed.filter(|committed| result.is_ok() && committed.covers(&settled)) {
             // The lane goes on from what is stored: its journal is longer by this batch.
             Some(Committed { checkpoint, .. }) => *self.checkpoint = checkpoint,
             None => self.checkpoint.settle(self.passes, &pending, &settled, self.lane.delivery.clock.now()),
@@ -324,7 +329,7 @@ impl<'a> SendStage<'a> {
     ///
     /// # Errors
     /// If the checkpoint could not be written, and another attempt would not help.
-    pub async fn finish(&mut self, polled: &Polled) -> Result<(), Failure> {
+    pub async fn finish(&mut self, polled: &Polled) -> Result<(), NotStored> {
         let Polled { context, end, heard } = polled;
         let context = *context;
         if let (PollEnd::Complete, Some(heard)) = (end, heard) {

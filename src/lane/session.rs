@@ -9,7 +9,7 @@ use super::backoff::Backoff;
 use super::open_lane::OpenLane;
 use super::pull::{Polled, PullStage};
 use super::send::SendStage;
-use super::verdict::{Side, SideFailure};
+use super::verdict::{SessionFailure, Side, SideFailure};
 use super::{Lane, map};
 use crate::source::{MAIN, Pass, SourcePosition};
 
@@ -38,7 +38,7 @@ pub enum SessionEnd {
     /// The lane was asked to stop before the end of the poll. What was pulled is settled.
     Stopped,
     /// What was settled is in the lane's checkpoint.
-    Failed(SideFailure),
+    Failed(SessionFailure),
 }
 
 impl<'a> Session<'a> {
@@ -85,16 +85,16 @@ impl<'a> Session<'a> {
             return SessionEnd::Failed(failed);
         }
         if let Err(failure) = mapped {
-            return SessionEnd::Failed(SideFailure { side: Side::Sink, failure });
+            return SessionEnd::Failed(SideFailure { side: Side::Sink, failure }.into());
         }
         let polled = match pulled {
             Some(Ok(Some(polled))) => polled,
             Some(Ok(None)) | None => return SessionEnd::Stopped,
-            Some(Err(failure)) => return SessionEnd::Failed(SideFailure { side: Side::Console, failure }),
+            Some(Err(failure)) => return SessionEnd::Failed(SideFailure { side: Side::Console, failure }.into()),
         };
         match send.finish(&polled).await {
             Ok(()) => SessionEnd::Complete(polled),
-            Err(failure) => SessionEnd::Failed(SideFailure { side: Side::Store, failure }),
+            Err(not_stored) => SessionEnd::Failed(not_stored.into()),
         }
     }
 }

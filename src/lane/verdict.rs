@@ -17,11 +17,28 @@ pub enum Side {
     DeadLetters,
 }
 
-/// A failure that ended a session.
+/// A failure of another side than the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SideFailure {
     pub side: Side,
     pub failure: Failure,
+}
+
+/// The checkpoint could not be written, and its writer makes no other attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotStored {
+    pub failure: Failure,
+    /// What the lane does now.
+    pub exit: Exit,
+}
+
+/// Why a session failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionFailure {
+    /// What follows is known.
+    NotStored(NotStored),
+    /// [`verdict`] says what follows.
+    Side(SideFailure),
 }
 
 /// How a lane runs.
@@ -40,10 +57,19 @@ pub enum Verdict {
     Again,
     /// It stores what was settled, waits, and polls again.
     Pause(Pause),
+    Exit(Exit),
+}
+
+/// How a lane leaves what it has in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
     /// It reads its checkpoint again, and goes on from there.
     Reopen,
     End(LaneEnd),
 }
+
+const REFUSED: Verdict = Verdict::Exit(Exit::End(LaneEnd::Refused));
+const TAKEN_OVER: Verdict = Verdict::Exit(Exit::End(LaneEnd::TakenOver));
 
 /// Who waits, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,12 +90,25 @@ pub enum Pause {
     UntilStopped,
 }
 
-impl From<DeliveryError> for SideFailure {
+impl From<DeliveryError> for SessionFailure {
     fn from(error: DeliveryError) -> Self {
+        let failed = |side, failure| Self::Side(SideFailure { side, failure });
         match error {
-            DeliveryError::Sink(failure) => Self { side: Side::Sink, failure },
-            DeliveryError::DeadLetters(failure) => Self { side: Side::DeadLetters, failure },
+            DeliveryError::Sink(failure) => failed(Side::Sink, failure),
+            DeliveryError::DeadLetters(failure) => failed(Side::DeadLetters, failure),
         }
+    }
+}
+
+impl From<SideFailure> for SessionFailure {
+    fn from(failed: SideFailure) -> Self {
+        Self::Side(failed)
+    }
+}
+
+impl From<NotStored> for SessionFailure {
+    fn from(not_stored: NotStored) -> Self {
+        Self::NotStored(not_stored)
     }
 }
 
@@ -77,19 +116,19 @@ impl From<DeliveryError> for SideFailure {
 pub fn verdict(side: Side, failure: &Failure, mode: Mode, refusals: Refusals) -> Verdict {
     let is_last = mode.once && refusals.end_a_run_with(failure);
     match (side, failure) {
-        (Side::Claim, _) if is_last => Verdict::End(LaneEnd::Refused),
+        (Side::Claim, _) if is_last => REFUSED,
         // Nothing was read or sent, so that the lane can wait for any other process.
         (Side::Claim, _) => Verdict::Again,
-        (_, Failure::Superseded(_)) if mode.reopens => Verdict::Reopen,
-        (_, Failure::Superseded(_)) => Verdict::End(LaneEnd::TakenOver),
-        (Side::Store, _) if is_last => Verdict::End(LaneEnd::Refused),
+        (_, Failure::Superseded(_)) if mode.reopens => Verdict::Exit(Exit::Reopen),
+        (_, Failure::Superseded(_)) => TAKEN_OVER,
+        (Side::Store, _) if is_last => REFUSED,
         (Side::Store, _) => Verdict::Again,
         // Only another file helps, and with it comes another lane.
-        (_, Failure::ProgramOverran(_)) if mode.once => Verdict::End(LaneEnd::Refused),
+        (_, Failure::ProgramOverran(_)) if mode.once => REFUSED,
         (_, Failure::ProgramOverran(_)) => Verdict::Pause(Pause::UntilStopped),
         // The other passes may be complete nevertheless.
         (Side::Console, Failure::Misconfigured(_)) if mode.once => Verdict::Pause(Pause::PassGivenUp),
-        _ if is_last => Verdict::End(LaneEnd::Refused),
+        _ if is_last => REFUSED,
         (Side::Console, Failure::Misconfigured(_)) => Verdict::Pause(Pause::PassRefused),
         (Side::Console, Failure::Unauthorized(_) | Failure::SecretUnreadable(_)) => Verdict::Pause(Pause::TokenRefused),
         (Side::Console, _) => Verdict::Pause(Pause::PassFailing),
@@ -106,18 +145,20 @@ mod tests {
 
     const WORKER: Mode = Mode { once: false, reopens: false };
 
-    fn failures() -> [Failure; 8] {
-        let reason = String::new;
-        [
-            Failure::transient(reason()),
-            Failure::Unauthorized(reason()),
-            Failure::SecretUnreadable(reason()),
-            Failure::RefusedAll(reason()),
-            Failure::ProgramOverran(reason()),
-            Failure::Misconfigured(reason()),
-            Failure::Full(reason()),
-            Failure::Superseded(reason()),
-        ]
+    /// Each failure, from the first on. A new one belongs into this chain, or the tables do not compile.
+    fn failures() -> Vec<Failure> {
+        let reason = String::new();
+        let next = |failure: &Failure| match failure {
+            Failure::Transient { .. } => Some(Failure::Unauthorized(reason.clone())),
+            Failure::Unauthorized(_) => Some(Failure::SecretUnreadable(reason.clone())),
+            Failure::SecretUnreadable(_) => Some(Failure::RefusedAll(reason.clone())),
+            Failure::RefusedAll(_) => Some(Failure::ProgramOverran(reason.clone())),
+            Failure::ProgramOverran(_) => Some(Failure::Misconfigured(reason.clone())),
+            Failure::Misconfigured(_) => Some(Failure::Full(reason.clone())),
+            Failure::Full(_) => Some(Failure::Superseded(reason.clone())),
+            Failure::Superseded(_) => None,
+        };
+        std::iter::successors(Some(Failure::transient("")), next).collect()
     }
 
     /// As `failures`, in a row, that came before.
@@ -131,9 +172,9 @@ mod tests {
     fn table(mode: Mode, refusals: Refusals) -> Vec<String> {
         let name = |verdict: Verdict| match verdict {
             Verdict::Again => "again".to_owned(),
-            Verdict::Reopen => "reopen".to_owned(),
+            Verdict::Exit(Exit::Reopen) => "reopen".to_owned(),
             Verdict::Pause(pause) => format!("{pause:?}"),
-            Verdict::End(end) => format!("end:{end:?}"),
+            Verdict::Exit(Exit::End(end)) => format!("end:{end:?}"),
         };
         let line = |failure: &Failure| {
             let columns = SIDES.map(|side| name(verdict(side, failure, mode, refusals)));

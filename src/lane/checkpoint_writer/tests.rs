@@ -10,6 +10,7 @@ use super::*;
 use crate::checkpoint::LaneId;
 use crate::checkpoint::ledger::Ledger;
 use crate::lane::LaneEnd;
+use crate::lane::verdict::Exit;
 use crate::record::{Stream, Timestamp};
 use crate::source::SourcePosition;
 use crate::state::FileStore;
@@ -93,7 +94,7 @@ fn saved(store: &Memory) -> Vec<u64> {
     store.saved.lock().unwrap().clone()
 }
 
-async fn took(future: impl Future<Output = Result<(), Failure>>) -> Option<Duration> {
+async fn took(future: impl Future<Output = Result<(), NotStored>>) -> Option<Duration> {
     let begun = Instant::now();
     timeout(HOUR, future).await.ok().map(|written| {
         assert_eq!(written, Ok(()));
@@ -132,8 +133,9 @@ async fn a_store_has_refused_after_three_refusals_in_a_row() {
     let (store, mut writer, mut checkpoint) = new_writer(failures(), Duration::ZERO);
     writer.main.mode.once = true;
     writer.events_settled(true);
-    let refused = writer.flush(&mut checkpoint).await;
-    assert!(matches!(refused, Err(Failure::Misconfigured(_))), "{refused:?}");
+    let refused = writer.flush(&mut checkpoint).await.unwrap_err();
+    assert!(matches!(refused.failure, Failure::Misconfigured(_)), "{refused:?}");
+    assert_eq!(refused.exit, Exit::End(LaneEnd::Refused));
     assert_eq!((store.failures.lock().unwrap().len(), saved(&store).len()), (1, 0));
 
     let (store, mut writer, mut checkpoint) = new_writer(failures(), Duration::ZERO);
@@ -209,16 +211,16 @@ async fn a_store_that_fails_is_tried_again_until_it_has_everything() {
     assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
 }
 
-/// Two processes have the lane. The one that gets a conflict writes nothing more.
+/// Two processes have the lane. The one that gets a conflict makes no other attempt.
 #[tokio::test(start_paused = true)]
-async fn a_lane_that_another_process_took_over_writes_nothing_more() {
-    for (mode, follows) in [(false, Verdict::End(LaneEnd::TakenOver)), (true, Verdict::Reopen)] {
+async fn a_lane_that_another_process_took_over_tries_to_write_once() {
+    for (reopens, exit) in [(false, Exit::End(LaneEnd::TakenOver)), (true, Exit::Reopen)] {
         let (store, mut writer, mut checkpoint) =
             new_writer([StateError::Conflict { lane: lane(), owner: "another".to_owned() }], Duration::ZERO);
-        writer.main.mode.reopens = mode;
+        writer.main.mode.reopens = reopens;
         writer.events_settled(true);
-        let failure = writer.flush(&mut checkpoint).await.unwrap_err();
-        assert_eq!(verdict(Side::Store, &failure, writer.main.mode, writer.refusals()), follows);
+        let not_stored = writer.flush(&mut checkpoint).await.unwrap_err();
+        assert_eq!(not_stored.exit, exit);
         assert!(writer.main.failing.is_none());
         assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
         assert!(saved(&store).is_empty());

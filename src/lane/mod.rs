@@ -13,6 +13,8 @@ mod checkpoint_writer;
 mod enrich;
 mod in_store;
 mod lane_checkpoint;
+#[cfg(test)]
+mod lane_of_tests;
 mod map;
 mod open_lane;
 mod pending_batch;

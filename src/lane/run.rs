@@ -328,3 +328,6 @@ impl Life {
         refusals.count(failure);
     }
 }
+
+#[cfg(test)]
+mod tests;

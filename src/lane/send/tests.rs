@@ -2,8 +2,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::checkpoint::ledger::Ledger;
+use crate::lane::lane_of_tests::lane;
 use crate::record::{Clock, Identity, Stream};
 use crate::sink::Batch;
+use crate::sink::deliver::Settled;
 use crate::source::{Known, Pull, RecordKey};
 
 fn start() -> Timestamp {
@@ -91,4 +93,30 @@ fn a_part_of_a_batch_removes_no_segment_that_was_needed_before_the_batch() {
     let released = checkpoint.ledger.released();
     assert!(released.iter().any(|segment| needed.contains(segment)), "{needed:?}, {released:?}");
     assert_eq!(update.journal.dropped, [77]);
+}
+
+/// A part of a batch may be committed, and the rest settled in another way. What was committed is not all of it then.
+#[tokio::test(start_paused = true)]
+async fn a_committed_checkpoint_counts_only_if_it_covers_all_that_is_settled() {
+    let passes = Pull::of(Stream::Activities).passes();
+    let lane = lane(Arc::default());
+    for (events, settled) in [(3, 100), (2, 3)] {
+        let mut checkpoint = new_checkpoint(false);
+        let mut writer = CheckpointWriter::new(&lane, fastrand::Rng::with_seed(7));
+        let random = fastrand::Rng::with_seed(7);
+        let mut stage = SendStage::new(&lane, &passes, &mut checkpoint, &mut writer, false, random.clone());
+        let pending = PendingBatch { settled: Settled::none_of(3), ..pending_batch(&[start(); 3]) };
+        lane.delivery.deliver(&pending.batch, &pending.settled, random, None, &stage.stop).await.unwrap();
+        let mut committed = new_checkpoint(false);
+        committed.settled = 100;
+        let committed = Some(Committed { events, checkpoint: committed });
+        let delivered = Delivered { result: Ok(()), committed };
+        let task = stage.deliveries.spawn(async { delivered }).id();
+        let context = pending.context;
+        let pending = Some(Arc::new(pending));
+        stage.in_flight.push_back(InFlightBatch { task, context, watermark: None, pending });
+        let done = stage.deliveries.join_next_with_id().await.unwrap();
+        stage.on_delivered(done).unwrap();
+        assert_eq!(checkpoint.settled, settled, "{events} events were committed");
+    }
 }

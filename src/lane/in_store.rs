@@ -11,8 +11,8 @@
 //! | a checkpoint | it moves into the sink | it moves into the sink |
 //!
 //! The lane writes a copy after the sink's checkpoint. A checkpoint of the state store's own is from the time when the
-//! sink stored none, or `state set`, `state delete` or `state rename` has written it. When it has moved, a copy is in
-//! its place, so that it moves once.
+//! sink stored none, or a command has written it in place of a copy: `state set`, `state delete` (one that begins at
+//! `since`) or `state rename`. When it has moved, a copy is in its place, so that it moves once.
 
 /// Comes before the version in a copy.
 const COPY: u8 = 0;
@@ -60,8 +60,8 @@ impl InStore {
         self != Self::Checkpoint
     }
 
-    /// Whether the lane goes on from what its sink has. So it would if this was deleted, and so would a lane of another
-    /// name to which it was given.
+    /// Whether the sink's checkpoint counts and not this. A command that deletes or renames it writes a checkpoint of
+    /// the state store's own instead, or the lane would go on from its sink.
     pub fn yields_to_sink(self) -> bool {
         self == Self::Copy
     }
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(stored.map(InStore::of), expected, "what is damaged is nobody's copy");
     }
 
-    /// Without a copy, as after an update from a release that wrote none, or after `state delete`.
+    /// Without a copy, as after an update from a release that wrote none.
     #[test]
     fn a_lane_goes_on_from_its_sink_if_the_state_store_has_nothing() {
         let nothing = InStore::Nothing;

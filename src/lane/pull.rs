@@ -86,7 +86,7 @@ impl PullStage<'_> {
         if let Some(known) = known {
             poll.skip_accounted(known.clone());
         }
-        let mut reading = Reading {
+        let mut ongoing = OngoingPoll {
             enricher: (!pull.include.is_empty()).then(|| Enricher { client, include: &pull.include, meter }),
             retry: RetryState::new(&mut self.random),
             found_new: true,
@@ -97,14 +97,14 @@ impl PullStage<'_> {
             pages,
         };
         loop {
-            match reading.poll.next_action() {
-                Action::Ask(request) => reading.ask(request).await?,
+            match ongoing.poll.next_action() {
+                Action::Ask(request) => ongoing.ask(request).await?,
                 Action::Emit(page) => {
-                    if !reading.emit(page).await? {
+                    if !ongoing.emit(page).await? {
                         return Ok(None);
                     }
                 }
-                Action::Done(context) => return Ok(Some(reading.end(context))),
+                Action::Done(context) => return Ok(Some(ongoing.end(context))),
             }
         }
     }
@@ -238,7 +238,7 @@ impl PullStage<'_> {
 }
 
 /// A poll that is under way.
-struct Reading<'a> {
+struct OngoingPoll<'a> {
     stage: PullStage<'a>,
     poll: Poll,
     enricher: Option<Enricher<'a>>,
@@ -253,7 +253,7 @@ struct Reading<'a> {
     pages: mpsc::Sender<PulledPage>,
 }
 
-impl Reading<'_> {
+impl OngoingPoll<'_> {
     /// Sends a request within the limits of rate and memory, and gives its answer to the poll.
     async fn ask(&mut self, request: Request) -> Result<(), Failure> {
         let Lane { client, budget, delivery, memory, .. } = self.stage.lane;

@@ -35,8 +35,8 @@ pub enum Reading {
     New,
     /// All records within `reach` again: a change of them moves no time.
     Lookback,
-    /// Records that the first pass does not show, by another time.
-    Net,
+    /// All records once more, by their creation: the first pass does not show all of them.
+    ByCreation,
     /// A full inventory under a time of its own.
     Snapshot,
     /// A closed window of findings, or a sweep over all of them, of all scopes that the token may see.
@@ -85,9 +85,9 @@ pub struct RecordKey {
 }
 
 impl Pass {
-    /// Whether it reads records that the stream's first pass has read before.
+    /// Whether it also reads what the stream's first pass has read before.
     pub fn comes_back(&self) -> bool {
-        matches!(self.reading, Reading::Lookback | Reading::Net)
+        matches!(self.reading, Reading::Lookback | Reading::ByCreation)
     }
 
     pub fn reads_findings(&self) -> bool {

@@ -167,7 +167,7 @@ impl Pull {
                 let by = By::Creation;
                 let every = self.interval.max(NET_EVERY);
                 let reach = self.overlap.max(DAY);
-                let reading = Reading::Net;
+                let reading = Reading::ByCreation;
                 let net = Pass { name: NET.into(), sort_by, time_filter, by, every, reach, reading, ..main.clone() };
                 vec![main, net]
             }

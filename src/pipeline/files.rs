@@ -580,33 +580,34 @@ impl Files {
         changes
     }
 
-    /// Decides which file runs under `name`. True if the file or its contents changed.
-    fn assign_name(&mut self, name: &str) -> bool {
+    /// The file that runs under `name` from now on.
+    fn owner_of(&self, name: &str) -> Option<Arc<Pipeline>> {
         // Nobody but the author of a resource chooses its name, which begins with its namespace.
         let resource = self.claiming(name).find(|path| is_resource(path));
-        let keeps = |running: &&Arc<Pipeline>| {
-            let is_others = self.owners.get(name).is_some_and(|owner| *owner != absolute(&running.path));
-            self.keeps_name(name, &running.path) && !(is_others && self.is_tenants_file(&running.path))
-        };
-        let next = match self
-            .running
-            .get(name)
-            .filter(keeps)
-            .filter(|running| resource.is_none() || is_resource(&running.path))
+        if let Some(running) = self.running.get(name)
+            && self.keeps_running(name, running)
+            && (resource.is_none() || is_resource(&running.path))
         {
-            Some(running) => match self.startable(&running.path) {
-                Some(valid) if valid.name == name => Some(valid),
-                _ => Some(Arc::clone(running)),
-            },
-            None if resource.is_some() => resource.and_then(|path| self.startable(path)),
-            None => {
-                let mut claiming = self.claiming(name).filter(|path| self.may_take(name, path));
-                match (claiming.next(), claiming.next()) {
-                    (Some(only), None) => self.startable(only),
-                    _ => None,
-                }
-            }
-        };
+            let valid = self.startable(&running.path).filter(|valid| valid.name == name);
+            return Some(valid.unwrap_or_else(|| Arc::clone(running)));
+        }
+        if let Some(resource) = resource {
+            return self.startable(resource);
+        }
+        let mut claiming = self.claiming(name).filter(|path| self.may_take(name, path));
+        let first = claiming.next()?;
+        if claiming.next().is_some() { None } else { self.startable(first) }
+    }
+
+    /// Whether the file that runs under `name` may go on.
+    fn keeps_running(&self, name: &str, running: &Pipeline) -> bool {
+        let is_others = self.owners.get(name).is_some_and(|owner| *owner != absolute(&running.path));
+        self.keeps_name(name, &running.path) && !(is_others && self.is_tenants_file(&running.path))
+    }
+
+    /// Assigns `name` to a file. True if the file or its contents changed.
+    fn assign_name(&mut self, name: &str) -> bool {
+        let next = self.owner_of(name);
         let changed = self.running.get(name) != next.as_ref();
         if changed {
             let before = match next {

@@ -68,6 +68,13 @@ struct CachedSteps {
     steps: Weak<Steps>,
 }
 
+impl CachedSteps {
+    fn fits(&self, spec: &LaneSpec, schema: Schema) -> bool {
+        let is_same_schema = self.schema == schema;
+        is_same_schema && self.settings == spec.transform && self.remap.as_ref() == spec.sink.common.remap.as_ref()
+    }
+}
+
 /// How a lane runs.
 #[derive(Debug, Default)]
 pub struct LaneMode {
@@ -313,15 +320,10 @@ impl WorkerContext {
 
     /// The steps after the mapping, which are compiled once for all lanes of a pipeline.
     fn steps(&self, spec: &LaneSpec, schema: Schema) -> Result<Option<Arc<Steps>>, BuildLaneError> {
-        let remap = spec.sink.common.remap.as_ref();
-        let fits = |cached: &CachedSteps| {
-            cached.settings == spec.transform && cached.schema == schema && cached.remap.as_ref() == remap
-        };
-        let cached =
-            |all: &[CachedSteps]| all.iter().find(|cached| fits(cached)).and_then(|cached| cached.steps.upgrade());
-        if let Some(steps) = self.steps.lock().get(&spec.id.pipeline).and_then(|all| cached(all)) {
+        if let Some(steps) = self.cached_steps(spec, schema) {
             return Ok(Some(steps));
         }
+        let remap = spec.sink.common.remap.as_ref();
         let steps = Steps::new(&spec.transform, schema, remap.map(String::as_str), Keys::Configured)?;
         let Some(steps) = steps.map(Arc::new) else { return Ok(None) };
         let mut all = self.steps.lock();
@@ -331,6 +333,13 @@ impl WorkerContext {
         let remap = remap.cloned();
         of_pipeline.push(CachedSteps { settings, schema, remap, steps: Arc::downgrade(&steps) });
         Ok(Some(steps))
+    }
+
+    /// The steps of another lane with the same settings.
+    fn cached_steps(&self, spec: &LaneSpec, schema: Schema) -> Option<Arc<Steps>> {
+        let all = self.steps.lock();
+        let cached = all.get(&spec.id.pipeline)?.iter().find(|cached| cached.fits(spec, schema))?;
+        cached.steps.upgrade()
     }
 
     /// Builds client and sink. Neither connects yet.

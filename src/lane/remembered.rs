@@ -169,6 +169,29 @@ mod tests {
         assert!(sums.all == 0 && sums.pipelines.is_empty(), "{sums:?}");
     }
 
+    /// True if the lane counts for so many records once it has followed so many cursors.
+    fn is_at(lane: &LaneMemory, records: u64, followed: usize) -> bool {
+        let sum = || *lane.records.lock();
+        lane.read_more(followed).is_ok() && sum() == records
+    }
+
+    #[test]
+    fn a_lane_has_what_its_position_has_and_what_is_on_its_way_there() {
+        let lane = Remembered::new(1_000, BUDGET).lane("acme");
+        lane.begin(10);
+        lane.returned(5);
+        assert!(is_at(&lane, 17, 2));
+        lane.settled(3, 12);
+        assert!(is_at(&lane, 14, 0), "twelve, and two on their way");
+        // A batch was settled whose records the position does not keep.
+        lane.settled(2, 4);
+        assert!(is_at(&lane, 4, 0));
+        // A session that failed leaves nothing on its way.
+        lane.returned(7);
+        lane.begin(4);
+        assert!(is_at(&lane, 4, 0));
+    }
+
     #[test]
     fn all_together_take_a_part_of_the_budget_and_each_has_the_least() {
         let many = LEAST * 4;

@@ -276,16 +276,18 @@ impl<'a> SendStage<'a> {
             None => self.checkpoint.settle(self.passes, &pending, &settled, self.lane.delivery.clock.now()),
         }
         if !settled.is_empty() {
-            self.lane.memory.settled(settled.len(), self.checkpoint.position.size());
             self.writer.events_settled(result.is_ok());
         }
-        result?;
-        self.lane.budget.set_proven(true);
-        self.in_flight[place].pending = None;
-        while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.pending.is_none()) {
-            self.advance(batch.context, batch.watermark);
+        if result.is_ok() {
+            self.lane.budget.set_proven(true);
+            self.in_flight[place].pending = None;
+            while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.pending.is_none()) {
+                self.advance(batch.context, batch.watermark);
+            }
         }
-        Ok(())
+        // The position has forgotten what lies before its new watermark.
+        self.lane.memory.settled(settled.len(), self.checkpoint.position.size());
+        result
     }
 
     /// Moves the watermark over a batch: it and all before it are settled.

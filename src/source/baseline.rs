@@ -27,3 +27,26 @@ impl Baseline {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_micros(second * 1_000_000)
+    }
+
+    #[test]
+    fn keys_are_released_once_all_of_them_are_earlier() {
+        let mut pass_position = PassPosition::starting_at(second(1));
+        pass_position.take(second(10), 1, None);
+        pass_position.take(second(20), 2, None);
+        let bound = pass_position.bound;
+        let pass_position = Arc::new(pass_position);
+        let mut baseline = Baseline { since: second(0), pass_position, contents: Contents::default() };
+        for (before, kept) in [(20, 2), (21, 0)] {
+            baseline.forget_before(before);
+            assert_eq!((baseline.pass_position.key_count(), baseline.pass_position.bound), (kept, bound), "{before}");
+        }
+    }
+}

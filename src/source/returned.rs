@@ -45,10 +45,10 @@ impl Returned {
         }
     }
 
-    /// Adds a record that is to be returned, unless one of its versions was. Says what was returned before.
-    pub fn add(&mut self, pass: &Pass, record_key: &RecordKey) -> Before {
+    /// Adds a record of this second that is to be returned, unless one of its versions was. Says what was returned
+    /// before.
+    pub fn add(&mut self, record_key: &RecordKey, second: i64) -> Before {
         let RecordKey { id, version, .. } = *record_key;
-        let second = pass.place(record_key).seconds();
         match self {
             Self::Versions(seconds) => {
                 let is_new = seconds.entry(second).or_default().take(version, None);
@@ -128,10 +128,9 @@ mod tests {
     use super::*;
     use crate::record::{Stream, Timestamp};
 
-    fn add(returned: &mut Returned, stream: Stream, id: u64, version: u64, second: i64) -> Before {
+    fn add(returned: &mut Returned, id: u64, version: u64, second: i64) -> Before {
         let time = Timestamp::from_micros(second * 1_000_000);
-        let record_key = RecordKey { id, version, content: None, time, created: Some(time) };
-        returned.add(&Pull::of(stream).passes()[0], &record_key)
+        returned.add(&RecordKey { id, version, content: None, time, created: Some(time) }, second)
     }
 
     fn nothing(stream: Stream) -> Returned {
@@ -143,7 +142,7 @@ mod tests {
     #[test]
     fn a_list_that_begins_again_shows_nothing_new_up_to_where_it_was() {
         let mut returned = nothing(Stream::Vulnerabilities);
-        let add = |returned: &mut Returned, id, version| add(returned, Stream::Vulnerabilities, id, version, 0);
+        let add = |returned: &mut Returned, id, version| add(returned, id, version, 0);
         let first = 1_000;
         let without_room = first + MANY_FINDINGS as u64;
         for id in first..=without_room {
@@ -174,13 +173,13 @@ mod tests {
     fn a_poll_returns_one_version_of_what_changes_and_each_version_of_the_rest() {
         for (stream, other) in [(Stream::Threats, Before::Nothing), (Stream::Alerts, Before::OtherVersion)] {
             let mut returned = nothing(stream);
-            let shown = [5, 5, 6].map(|version| add(&mut returned, stream, 1, version, 10));
+            let shown = [5, 5, 6].map(|version| add(&mut returned, 1, version, 10));
             assert_eq!(shown, [Before::Nothing, Before::ThisVersion, other], "{stream}");
         }
         // A change of an agent moves its time, and yet the two are versions of one agent.
         let mut returned = nothing(Stream::Agents);
-        assert_eq!(add(&mut returned, Stream::Agents, 1, 5, 10), Before::Nothing);
-        assert_eq!(add(&mut returned, Stream::Agents, 1, 6, 11), Before::OtherVersion);
+        assert_eq!(add(&mut returned, 1, 5, 10), Before::Nothing);
+        assert_eq!(add(&mut returned, 1, 6, 11), Before::OtherVersion);
     }
 
     #[test]
@@ -188,11 +187,11 @@ mod tests {
         for stream in [Stream::Activities, Stream::Alerts] {
             let mut returned = nothing(stream);
             for (id, second) in [(1, 10), (2, 11)] {
-                add(&mut returned, stream, id, id, second);
+                add(&mut returned, id, id, second);
             }
             returned.forget_before(11);
             assert_eq!(returned.len(), 1, "{stream}");
-            let shown = [(1, 10), (2, 11)].map(|(id, second)| add(&mut returned, stream, id, id, second));
+            let shown = [(1, 10), (2, 11)].map(|(id, second)| add(&mut returned, id, id, second));
             assert_eq!(shown, [Before::Nothing, Before::ThisVersion], "{stream}");
         }
     }

@@ -147,8 +147,8 @@ impl Selection {
         shown
     }
 
-    /// Remembers a record that is returned. `order` is its time in the order of the poll, and `record` its content, if
-    /// all of it was read.
+    /// Decides what to do with a record, and remembers one that is returned. `order` is its time in the order of the
+    /// poll, and `record` its content, if all of it was read.
     fn decide(
         &mut self,
         facts: &Facts<'_>,
@@ -173,7 +173,13 @@ impl Selection {
         if is_unchanged && !self.baseline.contents.is_old(key) {
             return Decision::Skip(SkipReason::Unchanged);
         }
-        match self.returned.add(&self.pass, key) {
+        // One without such a time is looked up under every time: it has one place in each poll.
+        let second = order.map_or(self.context.start, |_| self.pass.place(key)).seconds();
+        // What is older than all that was asked for, the lane's position does not remember either: a console may show it
+        // without end. The versions of an agent must not overtake one another even there.
+        let is_kept = second >= self.baseline.pass_position.first_kept_second() || self.pull.drops_unchanged();
+        let before = if is_kept { self.returned.add(key, second) } else { Before::Nothing };
+        match before {
             Before::ThisVersion => Decision::Skip(SkipReason::Duplicate),
             Before::OtherVersion => Decision::Requeue,
             // The lane remembers that it was shown.
@@ -270,18 +276,30 @@ mod tests {
         selection.returned.len()
     }
 
-    /// The keys of a page are forgotten once more keys, and more pages, came after it.
-    #[test]
-    fn keys_are_forgotten_after_a_hundred_records_and_four_full_pages() {
+    /// Of a poll of activities that asks for all since a second.
+    fn selection(since: usize) -> Selection {
         let pull = Pull::of(Stream::Activities);
-        let mut position = SourcePosition::starting_at(time(0));
+        let mut position = SourcePosition::starting_at(time(since));
         position.align(&pull.passes());
         let context = PollContext { start: time(1_000_000), ..PollContext::default() };
         let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System);
         let host = "console.example".into();
         let pass = pull.passes().remove(0);
         let baseline = position.baseline(0).unwrap();
-        let mut selection = Selection::new(host, meter, Arc::new(pull), pass, context, baseline);
+        Selection::new(host, meter, Arc::new(pull), pass, context, baseline)
+    }
+
+    /// A console may invent such records without end.
+    #[test]
+    fn records_that_nobody_asked_for_are_not_remembered() {
+        let mut selection = selection(5_000);
+        assert_eq!([10, 11, 6_000, 12].map(|second| page(&mut selection, second, 1)), [0, 0, 1, 1]);
+    }
+
+    /// The keys of a page are forgotten once more keys, and more pages, came after it.
+    #[test]
+    fn keys_are_forgotten_after_a_hundred_records_and_four_full_pages() {
+        let mut selection = selection(0);
         for second in 1..20 {
             assert_eq!(page(&mut selection, second, KEPT_RECORDS / 10), second);
         }

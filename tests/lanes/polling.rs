@@ -186,13 +186,11 @@ async fn a_console_that_answers_null_for_nothing_is_no_failure_once_its_count_ha
 /// Thousands of lanes may read their histories at once, and what they remember is in no budget.
 #[tokio::test(start_paused = true)]
 async fn a_long_history_is_not_remembered() {
-    // Of alerts, the poll also knows which versions it returned, and the second pass those of `lookback`.
-    for (kind, stream, most) in [(Kind::Activities, Stream::Activities, 2_500), (Kind::Alerts, Stream::Alerts, 5_000)] {
-        is_not_remembered(kind, stream, most).await;
-    }
+    is_not_remembered(Kind::Activities, Stream::Activities).await;
+    is_not_remembered(Kind::Alerts, Stream::Alerts).await;
 }
 
-async fn is_not_remembered(kind: Kind, stream: Stream, most_keys: usize) {
+async fn is_not_remembered(kind: Kind, stream: Stream) {
     let harness = LaneHarness::new(|setup| {
         setup.activities = 12_000;
         setup.alerts = 12_000;
@@ -218,7 +216,7 @@ async fn is_not_remembered(kind: Kind, stream: Stream, most_keys: usize) {
         most = most.max(poll.returned_count());
     }
     assert_eq!(arrived, harness.owed(kind).len());
-    assert!((100..most_keys).contains(&most), "{most} keys");
+    assert!((100..2_500).contains(&most), "{stream}: {most} keys");
 }
 
 #[tokio::test(start_paused = true)]

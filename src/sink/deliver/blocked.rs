@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::record::Identity;
 
-/// A search without an attempt in this time ends: its records are gone from the console, or have changed.
+/// A search ends after an hour without an attempt: its records are gone from the console, or have changed.
 const FORGOTTEN: Duration = Duration::from_secs(3_600);
 
 /// What a sink that accepted nothing has answered about.

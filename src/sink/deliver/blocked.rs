@@ -234,7 +234,8 @@ mod tests {
             IsUnavailable,
         }
         use Then::{Accepts, Fails, IsUnavailable};
-        let rows: [(&[(u32, Then)], Option<usize>); 10] = [
+        type Row<'a> = (&'a [(u32, Then)], Option<usize>);
+        let rows: [Row<'_>; 10] = [
             (&[(0, Fails(0..8)), (59, Fails(0..8))], None),
             (&[(0, Fails(0..8)), (60, Fails(0..8))], Some(2)),
             (&[(0, Fails(0..8)), (30, IsUnavailable), (60, Fails(0..8))], None),

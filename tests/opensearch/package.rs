@@ -231,8 +231,9 @@ impl Package {
             json!({ "json": { "field": "event.original", "target_field": "json" } }),
         ];
         if !self.id.is_empty() {
-            let id: Vec<String> = self.id.iter().map(|name| format!("json.{name}")).collect();
-            processors.push(json!({ "fingerprint": { "fields": id, "target_field": "_id", "ignore_missing": true } }));
+            // The package hashes them. The processor of this node mixes up documents that it reads at the same time.
+            let id: Vec<String> = self.id.iter().map(|name| format!("{{{{{{json.{name}}}}}}}")).collect();
+            processors.push(json!({ "set": { "field": "_id", "value": id.join("|") } }));
         }
         processors.extend(self.moves.iter().map(|(from, to)| {
             json!({ "rename": { "field": format!("json.{from}"), "target_field": to, "ignore_missing": true } })

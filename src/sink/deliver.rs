@@ -266,6 +266,13 @@ impl BatchDelivery<'_> {
     /// blame come first, in requests as small as the search wants them; those that are come last, each alone.
     fn set_apart(&mut self) {
         let Some(apart) = self.delivery.health.blocked().apart() else { return };
+        let is_concerned = |index: &usize| {
+            let event = self.identity(*index);
+            event.is_some_and(|event| apart.found.contains(&event) || apart.suspects.contains(&event))
+        };
+        if !self.parts.iter().flatten().any(is_concerned) {
+            return;
+        }
         let mut unsent: Vec<usize> = self.parts.drain(..).flatten().collect();
         unsent.sort_unstable();
         let is_of = |events: &HashSet<Identity>, index: &usize| {
@@ -368,6 +375,11 @@ impl BatchDelivery<'_> {
         self.batch.event(index).map(|event| event.identity)
     }
 
+    /// The sink has accepted others since the event was found.
+    fn is_proven(&self, index: usize) -> bool {
+        self.identity(index).is_some_and(|event| self.delivery.health.blocked().is_proven(event))
+    }
+
     /// The first event of the batch that the sink does not take, although it takes others.
     fn blamed(&self) -> Option<usize> {
         let blocked = self.delivery.health.blocked();
@@ -438,7 +450,9 @@ impl BatchDelivery<'_> {
         if let Some(index) = self.blamed() {
             let is_alone = part.as_slice() == [index];
             // One that was just found is tried once more, after all others: a session that fails keeps no dead letters.
-            let is_refusal = is_alone && !is_news && Failed::of(status).is_some();
+            // The sink must have accepted others since, or it may be down.
+            let is_proven = self.accepted > 0 || self.is_proven(index);
+            let is_refusal = is_alone && !is_news && is_proven && Failed::of(status).is_some();
             if is_refusal && self.delivery.health.accepts_refusals() {
                 let status = if status.starts_with('2') { PARTIAL } else { status }.to_owned();
                 self.refused.push(Refusal { index, status, reason });

@@ -15,6 +15,10 @@ use crate::record::Identity;
 /// A search ends after an hour without an attempt: its records are gone from the console, or have changed.
 const FORGOTTEN: Duration = Duration::from_secs(3_600);
 
+/// So long after the last attempt with the suspects, another event takes the place of the first: it has changed, or is
+/// gone from the console. A lane that fails sends the same batch again far sooner.
+const MOVED: Duration = Duration::from_secs(900);
+
 /// What a sink that accepted nothing has answered about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failed {
@@ -39,8 +43,16 @@ impl Failed {
 #[derive(Debug, Default)]
 pub(super) struct Blocked {
     /// Each has failed alone, while others were accepted.
-    found: Vec<Identity>,
+    found: Vec<Found>,
     search: Option<Box<Search>>,
+}
+
+#[derive(Debug)]
+struct Found {
+    event: Identity,
+    at: Instant,
+    /// The sink has accepted others in an attempt that began later: it is not down.
+    is_proven: bool,
 }
 
 #[derive(Debug)]
@@ -75,7 +87,12 @@ impl Blocked {
     }
 
     pub fn has_found(&self, event: Identity) -> bool {
-        self.found.contains(&event)
+        self.found.iter().any(|found| found.event == event)
+    }
+
+    /// The event was found, and the sink has accepted others since.
+    pub fn is_proven(&self, event: Identity) -> bool {
+        self.found.iter().any(|found| found.event == event && found.is_proven)
     }
 
     /// The sink accepted none of these events in an attempt that began at `now`. `has_accepted`: it accepted others
@@ -89,7 +106,7 @@ impl Blocked {
         patience: Duration,
     ) -> Option<Identity> {
         let first = *events.first()?;
-        if self.found.contains(&first) {
+        if self.has_found(first) {
             return None;
         }
         let accepted_at = has_accepted.then_some(now);
@@ -97,15 +114,19 @@ impl Blocked {
             || Search { since: now, tried_at: now, suspects: vec![first], part: 0, failed, accepted_at, patience };
         let search = self.search.get_or_insert_with(|| Box::new(begin()));
         if !events.iter().any(|event| search.suspects.contains(event)) {
-            // They belong to another batch, which is in flight too.
-            if now - search.tried_at >= FORGOTTEN {
-                **search = begin();
+            let unseen_for = now - search.tried_at;
+            if search.part > 0 || unseen_for < MOVED {
+                // They belong to another batch, which is in flight too.
+                if unseen_for >= FORGOTTEN {
+                    **search = begin();
+                }
+                return None;
             }
-            return None;
+            search.suspects = vec![first];
         }
         search.failed(events, failed, now);
         let blamed = search.blamed()?;
-        self.found.push(blamed);
+        self.found.push(Found { event: blamed, at: now, is_proven: false });
         self.search = None;
         Some(blamed)
     }
@@ -117,7 +138,10 @@ impl Blocked {
 
     /// These events need not be sent again: they were accepted by an attempt that began at `accepted_at`, or refused.
     pub fn settled(&mut self, events: &HashSet<Identity>, accepted_at: Option<Instant>) {
-        self.found.retain(|event| !events.contains(event));
+        self.found.retain(|found| !events.contains(&found.event));
+        for found in &mut self.found {
+            found.is_proven |= accepted_at.is_some_and(|at| at > found.at);
+        }
         let Some(search) = &mut self.search else { return };
         let before = search.suspects.len();
         search.suspects.retain(|event| !events.contains(event));
@@ -125,7 +149,7 @@ impl Blocked {
             self.search = None;
             return;
         }
-        search.accepted_at = accepted_at.or(search.accepted_at);
+        search.accepted_at = search.accepted_at.max(accepted_at);
         if search.suspects.len() < before {
             search.part = search.part.min(1);
         }
@@ -140,7 +164,7 @@ impl Blocked {
         Some(Apart {
             suspects: search.map(|search| search.suspects.iter().copied().collect()).unwrap_or_default(),
             part: search.map_or(1, |search| search.part),
-            found: self.found.iter().copied().collect(),
+            found: self.found.iter().map(|found| found.event).collect(),
         })
     }
 }
@@ -149,7 +173,8 @@ impl Search {
     /// An event is to blame, and not the sink: it has accepted others meanwhile; after a request that failed as a
     /// whole, once smaller ones were tried.
     fn blames_an_event(&self) -> bool {
-        self.accepted_at.is_some_and(|at| self.failed == Failed::Events || at >= self.since + self.patience)
+        let since = self.since + if self.failed == Failed::Events { Duration::ZERO } else { self.patience };
+        self.accepted_at.is_some_and(|at| at >= since)
     }
 
     fn is_due(&self) -> bool {
@@ -235,7 +260,7 @@ mod tests {
         }
         use Then::{Accepts, Fails, IsUnavailable};
         type Row<'a> = (&'a [(u32, Then)], Option<usize>);
-        let rows: [Row<'_>; 10] = [
+        let rows: [Row<'_>; 12] = [
             (&[(0, Fails(0..8)), (59, Fails(0..8))], None),
             (&[(0, Fails(0..8)), (60, Fails(0..8))], Some(2)),
             (&[(0, Fails(0..8)), (30, IsUnavailable), (60, Fails(0..8))], None),
@@ -243,6 +268,9 @@ mod tests {
             (&[(0, Fails(0..8)), (60, Fails(0..8)), (61, Fails(0..4)), (62, Fails(4..8))], Some(4)),
             // What the sink accepted before the hour was over does not show that it is up now.
             (&[(0, Fails(0..8)), (1, Accepts(20..30)), (60, Fails(0..8)), (61, Fails(0..4))], Some(3)),
+            // The first event has changed, and comes last now.
+            (&[(0, Fails(0..8)), (20, Fails(1..9)), (40, Fails(1..9)), (60, Fails(1..9))], Some(2)),
+            (&[(0, Fails(0..8)), (10, Fails(1..9)), (59, Fails(0..8)), (60, Fails(1..9))], None),
             // Another batch in flight says nothing of this one.
             (&[(0, Fails(0..8)), (60, Fails(0..8)), (61, Fails(8..16))], Some(2)),
             (&[(0, Fails(0..8)), (60, Fails(0..8)), (61, Fails(0..4)), (62, Accepts(4..8))], Some(1)),

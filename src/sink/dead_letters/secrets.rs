@@ -64,10 +64,10 @@ struct ListedSecret {
     lanes: BTreeMap<LaneId, u64>,
 }
 
-/// A Secret that was read, and its lines.
+/// A Secret that was read, and its compressed lines.
 struct ReadSecret {
     secret: Secret,
-    lines: Vec<u8>,
+    compressed: Vec<u8>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +84,15 @@ enum SecretError {
     Full { bytes: usize },
     #[error("other processes keep changing the Secret {0}")]
     Contended(String),
+}
+
+/// The lines of a Secret after a change.
+struct Edited {
+    compressed: Vec<u8>,
+    counts: BTreeMap<String, u64>,
+    count: usize,
+    removed: usize,
+    is_too_long: bool,
 }
 
 /// What one attempt at a change led to.
@@ -181,9 +190,14 @@ impl Secrets {
         self.check(&secret.metadata)?;
         let data = secret.data.take().and_then(|mut data| data.remove(DATA));
         let compressed = data.ok_or_else(|| self.unreadable(name, "it has no dead letters"))?;
-        let lines = blocking(move || gzip::decompress(&compressed.0)).await;
-        let lines = lines.map_err(|error| self.unreadable(name, &error.to_string()))?;
-        Ok(Some(ReadSecret { secret, lines }))
+        Ok(Some(ReadSecret { secret, compressed: compressed.0 }))
+    }
+
+    /// The lines of a Secret, each with its line feed.
+    async fn lines(&self, name: &str) -> Result<Vec<u8>, SecretError> {
+        let Some(ReadSecret { compressed, .. }) = self.read(name).await? else { return Ok(Vec::new()) };
+        let lines = blocking(move || gzip::decompress(&compressed)).await;
+        lines.map_err(|error| self.unreadable(name, &error.to_string()))
     }
 
     /// Changes the lines of a pipeline. `edit` returns all of the new ones, and is called again after a conflict with
@@ -198,8 +212,6 @@ impl Secrets {
                 let longest = LONGEST_WAIT.min(FIRST_WAIT * 2_u32.saturating_pow(attempt.min(8) - 1));
                 sleep(longest.mul_f64(fastrand::f64())).await;
             }
-            // Nobody closes it.
-            let _one_of_few = self.changing.acquire().await;
             let read = self.read(&name).await?;
             if let Change::Done(removed) = self.try_change(pipeline, &name, read, edit.clone()).await? {
                 return Ok(removed);
@@ -215,21 +227,29 @@ impl Secrets {
         read: Option<ReadSecret>,
         edit: impl Fn(&[u8]) -> Vec<u8> + Send + 'static,
     ) -> Result<Change, SecretError> {
-        let (secret, before) = match read {
-            Some(ReadSecret { secret, lines }) => (Some(secret), lines),
-            None => (None, Vec::new()),
+        let (secret, compressed) = match read {
+            Some(ReadSecret { secret, compressed }) => (Some(secret), Some(compressed)),
+            None => (None, None),
         };
-        let count_before = gzip::lines(&before).count();
+        // Not while the API server is asked: one that hangs would hold up every pipeline. Nobody closes it.
+        let one_of_few = self.changing.acquire().await;
         let edited = blocking(move || {
+            let before = compressed.map_or(Ok(Vec::new()), |compressed| gzip::decompress(&compressed))?;
             let lines = edit(&before);
             if lines == before {
                 return Ok(None);
             }
             let compressed = if lines.is_empty() { Vec::new() } else { gzip::compress(&lines)? };
-            Ok(Some((compressed, counts(&lines), gzip::lines(&lines).count(), lines.len() > gzip::MAX_LINES)))
+            let count = gzip::lines(&lines).count();
+            let removed = gzip::lines(&before).count().saturating_sub(count);
+            let is_too_long = lines.len() > gzip::MAX_LINES;
+            Ok(Some(Edited { compressed, counts: counts(&lines), count, removed, is_too_long }))
         });
         let edited = edited.await.map_err(|error| self.unreadable(name, &error.to_string()))?;
-        let Some((compressed, counts, count, is_too_long)) = edited else { return Ok(Change::Done(0)) };
+        drop(one_of_few);
+        let Some(Edited { compressed, counts, count, removed, is_too_long }) = edited else {
+            return Ok(Change::Done(0));
+        };
         // Where nothing was read, only the namespace can be missing.
         let has_read = secret.is_some();
         let written = if count == 0 {
@@ -244,7 +264,7 @@ impl Secrets {
             self.put(pipeline, name, secret, compressed, &counts).await
         };
         match written {
-            Ok(()) => Ok(Change::Done(count_before.saturating_sub(count))),
+            Ok(()) => Ok(Change::Done(removed)),
             Err(error) if error.is_conflict() || (has_read && error.is_not_found()) => Ok(Change::Conflict),
             Err(error) => Err(error.into()),
         }
@@ -469,13 +489,11 @@ impl SecretPartition {
     pub async fn next(&mut self) -> Option<io::Result<(u64, StoredDeadLetter)>> {
         if let Some(unread) = self.unread.take() {
             let read = match unread {
-                Ok(name) => self.secrets.read(&name).await,
+                Ok(name) => self.secrets.lines(&name).await,
                 Err(problem) => Err(SecretError::Unreadable(problem)),
             };
             match read {
-                Ok(read) => {
-                    self.lines.extend(read.iter().flat_map(|read| gzip::lines(&read.lines)).map(<[u8]>::to_vec))
-                }
+                Ok(lines) => self.lines.extend(gzip::lines(&lines).map(<[u8]>::to_vec)),
                 Err(error @ SecretError::Unreadable(_)) => {
                     return Some(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
                 }
@@ -542,8 +560,9 @@ mod tests {
 
         let server = ApiServer::with(vec![stored.clone()]).await;
         let secrets = Secrets::new(&server.kubernetes, "s1-forwarder");
-        let read = secrets.read(&double::name(&stored)).await.unwrap().unwrap();
-        assert!(read.lines == lines);
+        let name = double::name(&stored);
+        assert!(secrets.lines(&name).await.unwrap() == lines);
+        let read = secrets.read(&name).await.unwrap().unwrap();
         let listed = secrets.listed(&read.secret.metadata).unwrap().unwrap();
         assert_eq!((listed.pipeline.as_str(), listed.lanes.into_values().sum::<u64>()), ("acme", 3));
 

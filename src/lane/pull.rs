@@ -263,7 +263,7 @@ impl OngoingPoll<'_> {
             sleep(request.pause()).await;
         }
         let is_page = request.is_page();
-        if is_page && let Err(full) = memory.read_more(self.poll.followed_count()) {
+        if is_page && let Err(full) = memory.read_more(self.poll.remembered_apart()) {
             meter.set_console_failure(Some(LaneState::of_console(&full)));
             return Err(full);
         }

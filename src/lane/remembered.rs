@@ -89,12 +89,12 @@ impl LaneMemory {
         self.returned.store(left, Ordering::Relaxed);
     }
 
-    /// The poll is about to read more, and has followed so many cursors.
+    /// The poll is about to read more, and remembers so much that the position never will.
     ///
     /// # Errors
     /// [`Failure::Full`] if it may read no more. A lane with less than its share of the pipeline's records may go on.
-    pub fn read_more(&self, followed: usize) -> Result<(), Failure> {
-        self.set(self.settled.load(Ordering::Relaxed) + self.returned.load(Ordering::Relaxed) + followed)
+    pub fn read_more(&self, apart: usize) -> Result<(), Failure> {
+        self.set(self.settled.load(Ordering::Relaxed) + self.returned.load(Ordering::Relaxed) + apart)
     }
 
     fn set(&self, records: usize) -> Result<(), Failure> {
@@ -169,10 +169,9 @@ mod tests {
         assert!(sums.all == 0 && sums.pipelines.is_empty(), "{sums:?}");
     }
 
-    /// True if the lane counts for so many records once it has followed so many cursors.
-    fn is_at(lane: &LaneMemory, records: u64, followed: usize) -> bool {
-        let sum = || *lane.records.lock();
-        lane.read_more(followed).is_ok() && sum() == records
+    /// True if the lane counts for so many records, with so many cursors among them.
+    fn is_at(lane: &LaneMemory, records: u64, cursors: usize) -> bool {
+        lane.read_more(cursors).is_ok() && *lane.records.lock() == records
     }
 
     #[test]

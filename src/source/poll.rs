@@ -229,9 +229,10 @@ impl Poll {
         self.selection.returned.len()
     }
 
-    /// Number of cursors that the walk has followed.
-    pub fn followed_count(&self) -> usize {
-        self.pager.followed_count()
+    /// Number of what the poll remembers and the lane's position never will: cursors that the walk has followed, and
+    /// records that nobody asked for.
+    pub fn remembered_apart(&self) -> usize {
+        self.pager.followed_count() + self.selection.unasked
     }
 
     /// What to do next. The same request is given again until it is answered.

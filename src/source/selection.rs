@@ -39,6 +39,8 @@ pub(super) struct Selection {
     pub accounted: Option<Arc<HashSet<u64>>>,
     /// Hears every record that is shown.
     pub heard: Option<Heard>,
+    /// Returned records from before all that was asked for: a console may show them without end.
+    pub unasked: usize,
     /// How far the poll had read when it last forgot keys.
     forgotten_until: Timestamp,
     /// Records shown since then.
@@ -79,7 +81,21 @@ impl Selection {
         let returned = Returned::nothing(&pull, &pass);
         let accounted = None;
         let heard = None;
-        Self { host, meter, pull, pass, context, baseline, returned, accounted, heard, forgotten_until, shown: 0 }
+        let unasked = 0;
+        Self {
+            host,
+            meter,
+            pull,
+            pass,
+            context,
+            baseline,
+            returned,
+            accounted,
+            heard,
+            unasked,
+            forgotten_until,
+            shown: 0,
+        }
     }
 
     /// Findings are listed in no order of time.
@@ -175,10 +191,11 @@ impl Selection {
         }
         // One without such a time is looked up under every time: it has one place in each poll.
         let second = order.map_or(self.context.start, |_| self.pass.place(key)).seconds();
-        // What is older than all that was asked for, the lane's position does not remember either: a console may show it
-        // without end. The versions of an agent must not overtake one another even there.
-        let is_kept = second >= self.baseline.pass_position.first_kept_second() || self.pull.drops_unchanged();
-        let before = if is_kept { self.returned.add(key, second) } else { Before::Nothing };
+        let before = self.returned.add(key, second);
+        // What is older than all that was asked for, the lane's position does not remember.
+        if before == Before::Nothing && second < self.baseline.pass_position.first_kept_second() {
+            self.unasked += 1;
+        }
         match before {
             Before::ThisVersion => Decision::Skip(SkipReason::Duplicate),
             Before::OtherVersion => Decision::Requeue,
@@ -251,6 +268,7 @@ impl Selection {
         // Another version of an agent may follow under a later time, and must not overtake the first.
         if !self.pull.drops_unchanged() {
             self.returned.forget_before(first_kept);
+            self.unasked = 0;
         }
     }
 }
@@ -289,11 +307,12 @@ mod tests {
         Selection::new(host, meter, Arc::new(pull), pass, context, baseline)
     }
 
-    /// A console may invent such records without end.
+    /// No position has them, and yet they are in memory.
     #[test]
-    fn records_that_nobody_asked_for_are_not_remembered() {
+    fn records_that_nobody_asked_for_are_counted_apart() {
         let mut selection = selection(5_000);
-        assert_eq!([10, 11, 6_000, 12].map(|second| page(&mut selection, second, 1)), [0, 0, 1, 1]);
+        assert_eq!([10, 11, 6_000, 12].map(|second| page(&mut selection, second, 1)), [1, 2, 3, 4]);
+        assert_eq!(selection.unasked, 3);
     }
 
     /// The keys of a page are forgotten once more keys, and more pages, came after it.

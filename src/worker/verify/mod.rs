@@ -301,12 +301,13 @@ impl Job<'_> {
         let expected = account.expected(stream, &hours);
         let counted = self.checker.count(hours.clone()).await?;
         // Records that the console has removed hide as many that are missing, and only identities tell them apart.
-        let may_hide = counted < expected;
-        let is_known = !may_hide || account.remembers(hours.start, self.context.clock().now());
-        let confirmed = match counted == expected || !is_known {
-            true => Confirmed::Complete,
-            false => self.confirm(&hours).await?,
+        let has_identities = account.remembers(hours.start, self.context.clock().now());
+        let is_known = counted >= expected || has_identities;
+        let needs_look = match Accounting::of(stream) {
+            Accounting::Ids => counted > 0,
+            Accounting::Records | Accounting::Nothing => counted != expected && is_known,
         };
+        let confirmed = if needs_look { self.confirm(&hours).await? } else { Confirmed::Complete };
         let missing = match &confirmed {
             Confirmed::Complete => 0,
             Confirmed::Incomplete(incomplete) => incomplete.missing,

@@ -18,6 +18,8 @@ const ACROSS_KEYS: &[(&str, &str)] = &[
     ("kafka_options", "a placeholder names a label that another key must define; librdkafka has the options"),
     ("integrations", "which streams a destination has a place for is checked when a sink is built"),
     ("tokens", "what stands around a token is not looked at by the schema"),
+    ("shell", "what looks like a shell's variable is looked at by the program"),
+    ("shell_path", "what looks like a shell's path is looked at by the program"),
     ("placeholder", "a placeholder names a label that another key must define"),
 ];
 

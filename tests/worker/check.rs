@@ -96,7 +96,10 @@ async fn what_is_good_and_what_is_not_is_distinguished() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_are_counted_and_the_scope_is_compared_with_what_the_token_sees() {
-    let harness = Harness::new(|setup| (setup.activities, setup.threats, setup.alerts) = (20, 20, 0)).await;
+    let harness = Harness::new(|setup| {
+        (setup.agents, setup.activities, setup.threats, setup.alerts) = (40, 20, 20, 0);
+    })
+    .await;
     let console = |changes: Value| {
         let streams = json!({ "activities": null, "threats": {}, "alerts": {}, "groups": {} });
         harness.put_changed("acme", json!({ "streams": streams, "console": changes }));

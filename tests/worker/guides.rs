@@ -182,9 +182,9 @@ async fn the_guide_to_netwrix_brings_the_activities_of_one_account_to_splunk() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_guide_to_threatdefence_copies_its_logs_to_a_siem() {
-    let rules = Rules { authorization: ["Bearer of the siem".to_owned()].into(), ..Rules::default() };
+    let rules = Rules { authorization: ["Bearer of-the-siem".to_owned()].into(), ..Rules::default() };
     let siem = Receiver::start(rules).await;
-    let harness = harness(&THREATDEFENCE, &siem.url(), "of the siem").await;
+    let harness = harness(&THREATDEFENCE, &siem.url(), "of-the-siem").await;
     follow(&harness).await;
     let events = siem.events();
     for (dataset, kind) in [("threat", Kind::Threats), ("activity", Kind::Activities), ("alert", Kind::Alerts)] {

@@ -68,7 +68,7 @@ async fn what_a_lane_did_stays_over_stops_kills_names_and_stores() {
     // A kill loses what was not stored, and counts nothing twice. The report says since when it does not know.
     let mut worker = harness.worker();
     worker.lane(LANE, |lane| lane["events_today"] == ACTIVITIES).await;
-    let before = harness.console().generate(Kind::Activities, system_clock());
+    harness.console().generate(Kind::Activities, system_clock());
     worker.lane(LANE, |lane| lane["delivered"] == 1).await;
     worker.kill().await;
     assert_eq!(events(&report(&harness, &[]).await, LANE), ACTIVITIES);
@@ -85,10 +85,10 @@ async fn what_a_lane_did_stays_over_stops_kills_names_and_stores() {
     let once = harness.once(&[]).await;
     assert_eq!(once.code, Some(0), "{}{}", once.stdout, once.stderr);
     // The kill may have come before the checkpoint of what was acknowledged: then it is delivered again.
-    let arrived = harness.sink.ledger().counts()[&before.to_string()];
-    let all = ACTIVITIES + arrived as usize;
+    let arrived: u32 = harness.sink.ledger().counts().values().sum();
+    let all = arrived as usize - 1;
     let rows = report(&harness, &[]).await;
-    assert_eq!(events(&rows, LANE), all, "what was acknowledged before the kill is lost, and what came after counts");
+    assert_eq!(events(&rows, LANE), all, "the one that was acknowledged before the kill is lost");
 
     // Another name, and another store. A lane that is deleted keeps what it did.
     let rename = harness.command(&["state", "rename", "acme", "corp"]).await;

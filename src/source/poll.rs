@@ -121,8 +121,9 @@ enum OversizedRecord {
 
 impl Poll {
     /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`, of
-    /// which it keeps what concerns this pass. `learned` is what earlier polls know of the console. None when nothing is
-    /// due: the snapshot of this time is complete, or the console's clock was set back and all up to `start` was read.
+    /// which it keeps what concerns this pass. `learned` is what earlier polls know of the console. None when nothing
+    /// is due: the snapshot of this time is complete, or the console's clock was set back and all up to `start` was
+    /// read.
     pub fn new(
         client: &Client,
         meter: Meter,

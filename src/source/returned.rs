@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::pass_position::Second;
 use super::{Keys, MANY_FINDINGS, Pass, Pull, RecordKey};
 
-/// What a poll has returned: it returns no version twice. Of a record that changes it returns one version, since batches
-/// may be settled in any order.
+/// What a poll has returned: it returns no version twice. Of a record that changes it returns one version, since
+/// batches may be settled in any order.
 #[derive(Debug)]
 pub(super) enum Returned {
     /// Where each version counts as a record: the keys, by the second of the record's time.

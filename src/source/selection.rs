@@ -24,8 +24,8 @@ const MARKER_ID: &str = "snapshot";
 const KEPT_RECORDS: usize = 100;
 const KEPT_PAGES: usize = 4;
 
-/// What a poll does with the records that the console shows. It knows what the lane had settled when the poll began, and
-/// what the poll has returned since.
+/// What a poll does with the records that the console shows. It knows what the lane had settled when the poll began,
+/// and what the poll has returned since.
 #[derive(Debug)]
 pub(super) struct Selection {
     host: CompactString,

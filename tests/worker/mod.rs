@@ -3,9 +3,9 @@
 //!
 //! How much is done can be set: `S1_FORWARDER_E2E_ACTIVITIES` and `S1_FORWARDER_E2E_THREATS` (records that `run --once`
 //! delivers), `S1_FORWARDER_KILLS` (how often the worker is killed), `S1_FORWARDER_PAUSE` (seconds in which syslog
-//! receivers read nothing), `S1_FORWARDER_BACKFILL` (activities that a backfill delivers), `S1_FORWARDER_DEAD_PIPELINES`
-//! (pipelines whose sinks are dead), `S1_FORWARDER_LONG_RUN_PIPELINES` and `S1_FORWARDER_LONG_RUN_SECONDS` (the size of
-//! the long run).
+//! receivers read nothing), `S1_FORWARDER_BACKFILL` (activities that a backfill delivers),
+//! `S1_FORWARDER_DEAD_PIPELINES` (pipelines whose sinks are dead), `S1_FORWARDER_LONG_RUN_PIPELINES` and
+//! `S1_FORWARDER_LONG_RUN_SECONDS` (the size of the long run).
 
 mod assets;
 mod backfill;

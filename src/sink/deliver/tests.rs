@@ -168,8 +168,8 @@ impl Case {
         DeliveryResult { result, settled: settled.indices(true), waited: begun.elapsed() }
     }
 
-    /// A session of a lane whose sink has failed before: it sends the first fifty of what is left, and ends at the first
-    /// refusal. A minute follows.
+    /// A session of a lane whose sink has failed before: it sends the first fifty of what is left, and ends at the
+    /// first refusal. A minute follows.
     async fn session(&self, left: &mut Vec<usize>) {
         let health = &self.delivery.health;
         let stop = CancellationToken::new();

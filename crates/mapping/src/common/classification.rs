@@ -85,11 +85,35 @@ pub const OUTCOMES: Words<Outcome> = Words {
     ],
 };
 
-/// `event.outcome` of a detection.
-pub fn event_outcome(outcome: Option<Outcome>, has_failed: bool) -> &'static str {
+/// Whether what an event describes succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventOutcome {
+    Success,
+    Failure,
+    Unknown,
+}
+
+impl EventOutcome {
+    /// Reads the word of `event.outcome`.
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Success, Self::Failure, Self::Unknown].into_iter().find(|outcome| outcome.word() == word)
+    }
+
+    /// The word of `event.outcome`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The outcome of a detection.
+pub fn event_outcome(outcome: Option<Outcome>, has_failed: bool) -> EventOutcome {
     match outcome {
-        Some(Outcome::Mitigated | Outcome::Benign) => "success",
-        Some(Outcome::Active) if has_failed => "failure",
-        _ => "unknown",
+        Some(Outcome::Mitigated | Outcome::Benign) => EventOutcome::Success,
+        Some(Outcome::Active) if has_failed => EventOutcome::Failure,
+        _ => EventOutcome::Unknown,
     }
 }

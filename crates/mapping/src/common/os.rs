@@ -23,16 +23,24 @@ pub fn os_type(value: Value<'_>) -> Option<&'static str> {
     OS_TYPES.of(value)
 }
 
-/// Architectures in ECS's words. A 64-bit system may be one of ARM.
-pub const ARCHITECTURES: Words<&str> = Words {
+/// The architecture of a processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    X86,
+    X86_64,
+    Arm64,
+}
+
+/// A 64-bit system may be one of ARM.
+pub const ARCHITECTURES: Words<Architecture> = Words {
     field: "host.architecture",
     rows: &[
-        ("64_bit", "x86_64"),
-        ("x86_64", "x86_64"),
-        ("amd64", "x86_64"),
-        ("arm64", "arm64"),
-        ("aarch64", "arm64"),
-        ("32_bit", "x86"),
-        ("x86", "x86"),
+        ("64_bit", Architecture::X86_64),
+        ("x86_64", Architecture::X86_64),
+        ("amd64", Architecture::X86_64),
+        ("arm64", Architecture::Arm64),
+        ("aarch64", Architecture::Arm64),
+        ("32_bit", Architecture::X86),
+        ("x86", Architecture::X86),
     ],
 };

@@ -8,6 +8,7 @@ use super::common_fields::CommonFields;
 use super::event::Event;
 use super::vendor::JoinKeys;
 use super::{activity_data as part, activity_user, organization};
+use crate::common::classification::EventOutcome;
 use crate::streams::activity::{ActivityClass, ActivityParts, Subject, Users};
 
 const MANAGEMENT_UPDATED: u32 = 26;
@@ -80,8 +81,8 @@ fn event_object(
         Some(number) if class.action.is_empty() => event.json.text("action", &format!("activity-{number}")),
         _ => event.json.word("action", class.action),
     }
-    if !class.outcome.is_empty() {
-        event.json.word("outcome", class.outcome);
+    if let Some(outcome) = class.outcome {
+        event.json.word("outcome", outcome.word());
     }
     reason(event, parts, class);
     if class.subject == Subject::Device {
@@ -99,5 +100,5 @@ fn reason(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>, class: &Activity
     if status.or(verdict).is_some() {
         return event.sentence("reason", &[("", status), ("; ", verdict)]);
     }
-    event.optional("reason", parts.reason(class.outcome == "failure").escaped());
+    event.optional("reason", parts.reason(class.outcome == Some(EventOutcome::Failure)).escaped());
 }

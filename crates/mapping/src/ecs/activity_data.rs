@@ -5,6 +5,7 @@ use s1_forwarder_record::{Escaped, Value};
 use super::endpoint;
 use super::event::{Event, is_placeholder};
 use super::network;
+use crate::common::activity_types::Object;
 use crate::common::address::Address;
 use crate::common::placeholder::first_scalar;
 use crate::common::word::Word;
@@ -20,8 +21,8 @@ pub(super) fn package(event: &mut Event<'_>, class: &ActivityClass, version: Val
     }
     let open = event.open("package");
     match class.object {
-        "console" => event.json.word("name", "SentinelOne Management Console"),
-        "marketplace app" => {}
+        Some(Object::Console) => event.json.word("name", "SentinelOne Management Console"),
+        Some(Object::MarketplaceApp) => {}
         _ => event.json.word("name", "SentinelOne Agent"),
     }
     event.text("version", version);
@@ -71,7 +72,7 @@ pub(super) fn file(
 ) {
     let [of_record, of_data, _] = os.types;
     let has_platform = [of_data, of_record].into_iter().any(|word| word.escaped().is_some() && word != platform);
-    let is_entry = has_platform || class.object == "exclusion";
+    let is_entry = has_platform || class.object == Some(Object::Exclusion);
     let excluded = if class.is("configuration") { Excluded::of(exclusion, is_entry) } else { None };
     let value = exclusion.value;
     let open = event.open("file");

@@ -5,6 +5,7 @@ use s1_forwarder_record::{Escaped, Kind, Value};
 use super::event::{Event, is_placeholder, is_set};
 use super::user;
 use crate::common::account::{display_name, principal};
+use crate::common::activity_types::Object;
 use crate::common::remote_origin::RemoteOrigin;
 use crate::streams::activity::{ActivityClass, Change, Users};
 use crate::words::Words;
@@ -28,7 +29,7 @@ pub(super) fn write(
         user::related(event, users.recovery_email);
     }
     // The role of a role is no user's.
-    let is_role_change = by_user && class.object == "role";
+    let is_role_change = by_user && class.object == Some(Object::Role);
     if class.is("authentication") || is_iam && !users.has_target && !is_role_change {
         roles(event, [users.role]);
     }
@@ -102,7 +103,7 @@ fn target(event: &mut Event<'_>, class: &ActivityClass, users: &Users<'_>) {
         if !target.has_email && !user::email(event, users.email) {
             user::email(event, users.recovery_email);
         }
-        if users.has_target && class.object != "role" {
+        if users.has_target && class.object != Some(Object::Role) {
             roles(event, [users.role, users.role_name]);
         }
     }

@@ -4,7 +4,7 @@ use s1_forwarder_record::{Escaped, Value};
 
 use super::event::{Event, is_placeholder};
 use crate::common::address::Address;
-use crate::common::os::os_type;
+use crate::common::os::{Architecture, os_type};
 use crate::parts::{Endpoint, Os};
 
 /// Writes the fields of the open host object.
@@ -14,11 +14,20 @@ pub(super) fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     domain(event, endpoint.domains);
     event.text("type", endpoint.machine_type);
     if let Some(architecture) = endpoint.architecture {
-        event.json.word("architecture", architecture);
+        event.json.word("architecture", self::architecture(architecture));
     }
     os(event, &endpoint.os);
     macs(event, endpoint.macs);
     addresses(event, endpoint);
+}
+
+/// The word of `host.architecture`.
+pub(super) fn architecture(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::X86 => "x86",
+        Architecture::X86_64 => "x86_64",
+        Architecture::Arm64 => "arm64",
+    }
 }
 
 /// Writes `host.name` and `host.hostname`.

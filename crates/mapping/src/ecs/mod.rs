@@ -41,7 +41,7 @@ use self::event::{Event, Scratch};
 use self::mitre::Techniques;
 use super::json::Json;
 use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
-use crate::common::classification::{CATEGORIES, OUTCOMES, event_outcome};
+use crate::common::classification::{CATEGORIES, EventOutcome, OUTCOMES, event_outcome};
 use crate::common::dns::RECORD_TYPES;
 use crate::common::event_kind::{EVENT_KINDS, EventKind};
 use crate::common::known::Known;
@@ -196,15 +196,9 @@ impl SchemaMapper for Ecs {
 
 /// For the manual.
 pub(super) fn word_tables() -> Vec<PrintedWords> {
-    let words = [
-        &OS_TYPES,
-        &ARCHITECTURES,
-        &threat::CONFIDENCE,
-        &network::TRANSPORTS,
-        &RECORD_TYPES,
-        &activity_user::ATTRIBUTES,
-    ];
+    let words = [&OS_TYPES, &threat::CONFIDENCE, &network::TRANSPORTS, &RECORD_TYPES, &activity_user::ATTRIBUTES];
     let mut tables: Vec<PrintedWords> = words.map(|words| words.print(|word| (*word).to_owned())).into();
+    tables.insert(1, ARCHITECTURES.print(|architecture| endpoint::architecture(*architecture).to_owned()));
     tables.push(DIRECTIONS.print(|direction| network::ecs_direction(*direction).to_owned()));
     tables.push(SEVERITIES.print(|severity| severity.score().to_owned()));
     tables.push(BY_CONFIDENCE.print(|severity| format!("{} (confidence)", severity.score())));
@@ -212,8 +206,8 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         SWITCHES.print(|is_on| if *is_on { "21 (switched on)" } else { "by the type (switched off)" }.to_owned()),
     );
     tables.push(OUTCOMES.print(|outcome| match event_outcome(Some(*outcome), false) {
-        "unknown" => "unknown, failure if an action failed".to_owned(),
-        word => word.to_owned(),
+        EventOutcome::Unknown => "unknown, failure if an action failed".to_owned(),
+        outcome => outcome.word().to_owned(),
     }));
     tables.push(CATEGORIES.print(|categories| categories.join(", ")));
     tables.push(EVENT_KINDS.print(EventKind::print));

@@ -145,7 +145,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Threat
         event.json.raw(mitigation.hyphenated().as_str().as_bytes());
         event.json.raw(b"\"");
     }
-    event.json.word("outcome", event_outcome(outcome, parts.mitigation.has_failed == Some(true)));
+    event.json.word("outcome", event_outcome(outcome, parts.mitigation.has_failed == Some(true)).word());
     event.severity(parts.severity);
     event.optional("id", parts.id.escaped());
     event.threat_url(common, parts.id);

@@ -105,7 +105,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
         "" => event.json.word("action", "unified-alert-raised"),
         word => event.json.word("action", &format!("unified-alert-{}", word.replace('_', "-"))),
     }
-    event.json.word("outcome", event_outcome(OUTCOMES.find(result.as_str()), false));
+    event.json.word("outcome", event_outcome(OUTCOMES.find(result.as_str()), false).word());
     event.severity(severity);
     event.text("id", parts.id);
     if event.text("url", parts.link).is_none()

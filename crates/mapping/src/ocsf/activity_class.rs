@@ -11,9 +11,11 @@ use super::finding::{INCIDENT_STATUSES, RESOLVED, Verdict};
 use crate::common::account::Account;
 use crate::common::activity_types::{OcsfType, find};
 use crate::common::address::Address;
-use crate::common::classification::{OUTCOMES, Outcome};
+use crate::common::classification::{EventOutcome, OUTCOMES, Outcome};
 use crate::common::placeholder::is_set;
-use crate::streams::activity::{ActivityClass, ActivityParts, DEVICE_APPROVED, Entity, ReportedThreat, Subject, Users};
+use crate::streams::activity::{
+    ActivityClass, ActivityParts, DEVICE_APPROVED, Entity, LoginAction, ReportedThreat, Subject, UserAction, Users,
+};
 
 /// The type of an activity of this number, as `type_uid` and `type_name`; `None` if the number is not in the table.
 pub(super) fn type_of(number: u32) -> Option<(u64, String)> {
@@ -54,9 +56,9 @@ impl Plan {
             plan.take_threat(&parts.threat());
         } else if matches!(plan.status, None | Some(0)) {
             plan.status = match class.outcome {
-                "success" => Some(1),
-                "failure" => Some(2),
-                _ => Some(0),
+                Some(EventOutcome::Success) => Some(1),
+                Some(EventOutcome::Failure) => Some(2),
+                Some(EventOutcome::Unknown) | None => Some(0),
             };
         }
         match class.switched {
@@ -183,12 +185,12 @@ fn unknown(class: &ActivityClass, parts: &ActivityParts<'_, '_>) -> OcsfType {
             Some(false) => row(&PERIPHERAL_ACTIVITY, DISCONNECT),
             None => row(&PERIPHERAL_ACTIVITY, OTHER),
         },
-        Subject::Login if class.has_type("start") => row(&AUTHENTICATION, 1),
-        Subject::Login if class.has_type("end") => row(&AUTHENTICATION, 2),
-        Subject::Login => row(&AUTHENTICATION, OTHER),
-        Subject::User if class.has_type("creation") => row(&ACCOUNT_CHANGE, 1),
-        Subject::User if class.has_type("deletion") => row(&ACCOUNT_CHANGE, 6),
-        Subject::User => row(&ACCOUNT_CHANGE, OTHER),
+        Subject::Login(LoginAction::Failed | LoginAction::LoggedIn) => row(&AUTHENTICATION, 1),
+        Subject::Login(LoginAction::LoggedOut) => row(&AUTHENTICATION, 2),
+        Subject::Login(LoginAction::Other) => row(&AUTHENTICATION, OTHER),
+        Subject::User(UserAction::Added) => row(&ACCOUNT_CHANGE, 1),
+        Subject::User(UserAction::Deleted) => row(&ACCOUNT_CHANGE, 6),
+        Subject::User(UserAction::Changed) => row(&ACCOUNT_CHANGE, OTHER),
         Subject::Other => row(&BASE_EVENT, OTHER),
     }
 }

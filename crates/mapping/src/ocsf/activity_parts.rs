@@ -5,6 +5,7 @@ use s1_forwarder_record::{Escaped, Value};
 use super::detection;
 use super::event::{Event, Profile, address};
 use super::observables::ObservableType;
+use crate::common::activity_types::Object;
 use crate::common::address::Address;
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::parts::{Direction, Peer};
@@ -18,11 +19,11 @@ pub(super) const CONSOLE: &str = "SentinelOne Management Console";
 pub(super) fn app(event: &mut Event<'_>, class: &ActivityClass, parts: &ActivityParts<'_, '_>) {
     let open = event.open("app");
     match class.object {
-        "console" => {
+        Some(Object::Console) => {
             event.json.word("vendor_name", "SentinelOne");
             event.json.word("name", CONSOLE);
         }
-        "marketplace app" => {
+        Some(Object::MarketplaceApp) => {
             if event.optional("name", parts.app_name().escaped()).is_none() {
                 event.json.word("name", "Singularity Marketplace app");
             }
@@ -38,7 +39,13 @@ pub(super) fn app(event: &mut Event<'_>, class: &ActivityClass, parts: &Activity
 
 pub(super) fn scan(event: &mut Event<'_>, class: &ActivityClass, by_user: bool) {
     let open = event.open("scan");
-    event.json.word("name", if class.object.is_empty() { "full disk scan" } else { class.object });
+    let name = match class.object {
+        Some(Object::CisScan) => "CIS scan",
+        Some(Object::InventoryScan) => "inventory scan",
+        Some(Object::OnDemandScan) => "on-demand scan",
+        _ => "full disk scan",
+    };
+    event.json.word("name", name);
     if by_user {
         event.choice("type", 1, "Manual");
     } else {

@@ -7,6 +7,7 @@ use super::device::{self, bits};
 use super::event::Event;
 use super::metadata::{Common, Metadata};
 use super::{unmapped, workload};
+use crate::common::os::Architecture;
 use crate::parts::Endpoint;
 use crate::streams::agent::{AgentParts, Hardware};
 
@@ -75,8 +76,8 @@ fn hardware(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint<
         event.json.number("cpu_bits", bits);
     }
     match endpoint.architecture {
-        Some("arm64") => event.choice("cpu_architecture", 2, "ARM"),
-        Some(_) => event.choice("cpu_architecture", 1, "x86"),
+        Some(Architecture::Arm64) => event.choice("cpu_architecture", 2, "ARM"),
+        Some(Architecture::X86 | Architecture::X86_64) => event.choice("cpu_architecture", 1, "x86"),
         None => {}
     }
     event.close(open);

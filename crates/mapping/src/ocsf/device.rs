@@ -7,7 +7,7 @@ use super::observables::ObservableType;
 use super::user::{UserType, mark_account};
 use crate::common::account::Account;
 use crate::common::address::Address;
-use crate::common::os::ARCHITECTURES;
+use crate::common::os::{ARCHITECTURES, Architecture};
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::parts::{Endpoint, Interactive, Interface, Interfaces, Os, Owner};
 use crate::words::{Choice, Words};
@@ -233,7 +233,10 @@ pub(super) const SYSTEMS: Words<Choice> = Words {
 
 /// `cpu_bits` of an architecture.
 pub(super) fn bits(architecture: Value<'_>) -> Option<&'static str> {
-    ARCHITECTURES.of(architecture).map(|known| if known == "x86" { "32" } else { "64" })
+    ARCHITECTURES.of(architecture).map(|known| match known {
+        Architecture::X86 => "32",
+        Architecture::X86_64 | Architecture::Arm64 => "64",
+    })
 }
 
 fn each_element(value: Value<'_>, visit: &mut impl FnMut(Value<'_>)) {

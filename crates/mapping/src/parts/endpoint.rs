@@ -3,6 +3,7 @@
 use s1_forwarder_record::Value;
 
 use super::Cloud;
+use crate::common::os::Architecture;
 use crate::common::placeholder::first_scalar;
 use crate::common::word::Word;
 
@@ -18,8 +19,7 @@ pub struct Endpoint<'a> {
     /// The console's word for the type of the machine.
     pub machine_type: Value<'a>,
     pub os: Os<'a>,
-    /// In ECS's words.
-    pub architecture: Option<&'static str>,
+    pub architecture: Option<Architecture>,
     pub interfaces: Interfaces<'a>,
     /// Addresses in addition to those of the interfaces. A value may be a list.
     pub addresses: [Value<'a>; 4],

@@ -4,7 +4,7 @@ use s1_forwarder_record::Value;
 use s1_forwarder_record::agent::Agent;
 
 use super::cloud::of_providers;
-use crate::common::os::ARCHITECTURES;
+use crate::common::os::{ARCHITECTURES, Architecture};
 use crate::common::placeholder::boolean;
 use crate::common::severity::Severity;
 use crate::common::word::Word;
@@ -110,10 +110,10 @@ fn endpoint<'a>(agent: &Agent<'a>) -> Endpoint<'a> {
     }
 }
 
-/// The architecture in ECS's words. A "64 bit" system is ARM if the name of its OS or processor contains it.
-fn architecture(agent: &Agent<'_>) -> Option<&'static str> {
+/// A "64 bit" system is ARM if the name of its OS or processor contains it.
+fn architecture(agent: &Agent<'_>) -> Option<Architecture> {
     let is_arm = Word::is(agent.os_arch, "64_bit") && [agent.os_name, agent.cpu_id].into_iter().any(names_arm);
-    if is_arm { Some("arm64") } else { ARCHITECTURES.of(agent.os_arch) }
+    if is_arm { Some(Architecture::Arm64) } else { ARCHITECTURES.of(agent.os_arch) }
 }
 
 fn names_arm(value: Value<'_>) -> bool {

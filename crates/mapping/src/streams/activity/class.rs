@@ -5,8 +5,8 @@ use s1_forwarder_record::activity::{Activity, ActivityData};
 
 use super::ActivityParts;
 use crate::common::account::is_administrator;
-use crate::common::activity_types;
-use crate::common::classification::{OUTCOMES, Outcome, categories};
+use crate::common::activity_types::{self, Object};
+use crate::common::classification::{EventOutcome, OUTCOMES, Outcome, categories};
 use crate::common::placeholder::{boolean, first_scalar, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
@@ -33,9 +33,25 @@ pub enum Subject {
     Threat,
     Firewall,
     Device,
-    Login,
-    User,
+    Login(LoginAction),
+    User(UserAction),
     Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginAction {
+    Failed,
+    LoggedIn,
+    LoggedOut,
+    /// An address is sent with other actions of a user too.
+    Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserAction {
+    Added,
+    Deleted,
+    Changed,
 }
 
 /// The values of `event.*` that classify an activity.
@@ -50,11 +66,11 @@ pub struct ActivityClass {
     types: [&'static str; 3],
     /// "" for a type that is in no table.
     pub action: &'static str,
-    /// "" if the activity has no outcome.
-    pub outcome: &'static str,
+    /// `None` if the activity has no outcome.
+    pub outcome: Option<EventOutcome>,
     pub severity: Severity,
-    /// What it is about, as in [`activity_types::ActivityType`].
-    pub object: &'static str,
+    /// What it is about; `None` for what only the record can tell.
+    pub object: Option<Object>,
     /// The activity switches something on or off.
     pub switched: Option<bool>,
     pub is_unknown: bool,
@@ -112,9 +128,9 @@ impl ActivityClass {
             categories: [""; 3],
             types: [""; 3],
             action: if number.is_none() { "activity" } else { "" },
-            outcome: "",
+            outcome: None,
             severity: Severity::Informational,
-            object: "",
+            object: None,
             switched: None,
             is_unknown: false,
             is_system: boolean(data.system) == Some(true) && activity.user_id.is_empty(),
@@ -176,12 +192,12 @@ impl Subject {
         let statement = Statement::of(activity, data);
         let is_login = (has_address || statement.is_about_console_user()) && statement.is_login();
         if is_login || of_console && has_address && any(&[data.source]) {
-            return Self::Login;
+            return Self::Login(statement.login());
         }
         let is_pair = any(&[data.by_user]) && any(&[data.username, data.user_name]);
         let has_role = any(&[data.user_scope]) && any(&[data.role, data.role_name]);
         if of_console && (is_pair || has_role || any(&[data.recovery_email])) {
-            return Self::User;
+            return Self::User(statement.change_of_user());
         }
         Self::Other
     }
@@ -223,14 +239,25 @@ impl<'a> Statement<'a> {
         words.into_iter().any(|words| self.says(words))
     }
 
-    /// Type and outcome of a login.
-    fn login(self) -> (&'static str, &'static str) {
-        match () {
-            () if self.says("failed to log in") => ("start", "failure"),
-            () if self.says(" logged in") => ("start", "success"),
-            () if self.says(" logged out") => ("end", "success"),
-            // An address is sent with other actions of a user too.
-            () => ("info", ""),
+    fn login(self) -> LoginAction {
+        if self.says("failed to log in") {
+            LoginAction::Failed
+        } else if self.says(" logged in") {
+            LoginAction::LoggedIn
+        } else if self.says(" logged out") {
+            LoginAction::LoggedOut
+        } else {
+            LoginAction::Other
+        }
+    }
+
+    fn change_of_user(self) -> UserAction {
+        if self.says("deleted the user") {
+            UserAction::Deleted
+        } else if self.says("added the user") || self.says("added user") {
+            UserAction::Added
+        } else {
+            UserAction::Changed
         }
     }
 }
@@ -243,8 +270,6 @@ fn contains(text: &str, words: &str) -> bool {
 /// Classifies a type that is not in the table by what the keys of `data` show. The description decides only where it
 /// is certain.
 fn by_subject(class: &mut ActivityClass, activity: &Activity<'_>, data: &ActivityData<'_>) {
-    let statement = Statement::of(activity, data);
-    let says = |words| statement.says(words);
     match class.subject {
         Subject::Detection => {
             class.kind = "alert";
@@ -253,18 +278,22 @@ fn by_subject(class: &mut ActivityClass, activity: &Activity<'_>, data: &Activit
         Subject::Threat => class.set(&["malware"], &["info"]),
         Subject::Firewall => class.set(&["network"], &["info"]),
         Subject::Device => class.set(&["host"], &["info"]),
-        Subject::Login => class.set(&["authentication"], &[statement.login().0]),
-        Subject::User if says("deleted the user") => class.set(&["iam"], &["user", "deletion"]),
-        Subject::User if says("added the user") || says("added user") => class.set(&["iam"], &["user", "creation"]),
-        Subject::User => class.set(&["iam"], &["user", "info"]),
+        Subject::Login(LoginAction::Failed | LoginAction::LoggedIn) => class.set(&["authentication"], &["start"]),
+        Subject::Login(LoginAction::LoggedOut) => class.set(&["authentication"], &["end"]),
+        Subject::Login(LoginAction::Other) => class.set(&["authentication"], &["info"]),
+        Subject::User(UserAction::Deleted) => class.set(&["iam"], &["user", "deletion"]),
+        Subject::User(UserAction::Added) => class.set(&["iam"], &["user", "creation"]),
+        Subject::User(UserAction::Changed) => class.set(&["iam"], &["user", "info"]),
         Subject::Other => by_endpoint(class, activity, data),
     }
-    class.outcome = match () {
-        () if Word::is(data.global_status, "success") => "success",
-        () if Word::is(data.global_status, "failed") => "failure",
-        () if says("failed to ") => "failure",
-        () if class.subject == Subject::Login => statement.login().1,
-        () => "",
+    let status = Word::of_value(data.global_status);
+    class.outcome = match class.subject {
+        _ if status.as_str() == "success" => Some(EventOutcome::Success),
+        _ if status.as_str() == "failed" => Some(EventOutcome::Failure),
+        _ if Statement::of(activity, data).says("failed to ") => Some(EventOutcome::Failure),
+        Subject::Login(LoginAction::Failed) => Some(EventOutcome::Failure),
+        Subject::Login(LoginAction::LoggedIn | LoginAction::LoggedOut) => Some(EventOutcome::Success),
+        _ => None,
     };
 }
 
@@ -319,10 +348,10 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     match OUTCOMES.of(data.new_status) {
         // The threat is active again.
         Some(Outcome::Active) => {
-            class.outcome = "unknown";
+            class.outcome = Some(EventOutcome::Unknown);
             class.severity = class.severity.max(Severity::Medium);
         }
-        Some(Outcome::Mitigated | Outcome::Benign) => class.outcome = "success",
+        Some(Outcome::Mitigated | Outcome::Benign) => class.outcome = Some(EventOutcome::Success),
         None => {}
     }
     if class.subject == Subject::Device && class.number != Some(DEVICE_BLOCKED) && class.is("host") {
@@ -341,7 +370,7 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
         class.severity = class.severity.max(Severity::Medium);
     }
     match class.number {
-        Some(LOGIN_RELATED) => class.outcome = login_outcome(activity),
+        Some(LOGIN_RELATED) => class.outcome = Some(login_outcome(activity)),
         // One type is for devices that were connected and for those that were disconnected.
         Some(DEVICE_APPROVED) => match parts.is_connected() {
             Some(true) => class.action = "device-connected",
@@ -353,11 +382,13 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
 }
 
 /// The vendor does not document this type, so its description is used.
-fn login_outcome(activity: &Activity<'_>) -> &'static str {
+fn login_outcome(activity: &Activity<'_>) -> EventOutcome {
     let says = |words| activity.primary_description.escaped().is_some_and(|text| contains(text.raw(), words));
-    match () {
-        () if says("fail") => "failure",
-        () if says("success") || says("logged in") || says("logged out") => "success",
-        () => "unknown",
+    if says("fail") {
+        EventOutcome::Failure
+    } else if says("success") || says("logged in") || says("logged out") {
+        EventOutcome::Success
+    } else {
+        EventOutcome::Unknown
     }
 }

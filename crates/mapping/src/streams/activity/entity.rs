@@ -3,6 +3,7 @@
 use s1_forwarder_record::Value;
 
 use super::{ActivityClass, ActivityParts, Users};
+use crate::common::activity_types::Object;
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::parts::Owner;
 
@@ -17,21 +18,21 @@ pub enum EntityKind {
 }
 
 /// Kinds by the object of an activity's type. What is about a device is not looked up here.
-const KINDS: [(&str, EntityKind); 14] = [
-    ("exclusion", EntityKind::Other("Exclusion or block list entry")),
-    ("role", EntityKind::Other("Role")),
-    ("tag", EntityKind::Other("Tag")),
-    ("rule", EntityKind::Other("Rule")),
-    ("location", EntityKind::Other("Location")),
-    ("script", EntityKind::Other("Script")),
-    ("package", EntityKind::Other("Package")),
-    ("token", EntityKind::Other("Token")),
-    ("credential", EntityKind::Other("Credential")),
-    ("password", EntityKind::Other("Password")),
-    ("cloud account", EntityKind::Other("Cloud account")),
-    ("policy", EntityKind::Policy),
-    ("group", EntityKind::Group),
-    ("organization", EntityKind::Organization),
+const KINDS: [(Object, EntityKind); 14] = [
+    (Object::Exclusion, EntityKind::Other("Exclusion or block list entry")),
+    (Object::Role, EntityKind::Other("Role")),
+    (Object::Tag, EntityKind::Other("Tag")),
+    (Object::Rule, EntityKind::Other("Rule")),
+    (Object::Location, EntityKind::Other("Location")),
+    (Object::Script, EntityKind::Other("Script")),
+    (Object::Package, EntityKind::Other("Package")),
+    (Object::Token, EntityKind::Other("Token")),
+    (Object::Credential, EntityKind::Other("Credential")),
+    (Object::Password, EntityKind::Other("Password")),
+    (Object::CloudAccount, EntityKind::Other("Cloud account")),
+    (Object::Policy, EntityKind::Policy),
+    (Object::Group, EntityKind::Group),
+    (Object::Organization, EntityKind::Organization),
 ];
 
 /// An entity, with the name and the id of nothing else.
@@ -87,9 +88,9 @@ impl<'a> Entity<'a> {
 
     fn kind_of(&self, parts: &ActivityParts<'_, '_>, class: &ActivityClass) -> EntityKind {
         let is_device = parts.is_about_endpoint();
-        let known = KINDS.into_iter().find(|(object, _)| *object == class.object).map(|(_, kind)| kind);
+        let known = KINDS.into_iter().find(|(object, _)| Some(*object) == class.object).map(|(_, kind)| kind);
         match known {
-            _ if class.object == "user" => EntityKind::Other("User"),
+            _ if class.object == Some(Object::User) => EntityKind::Other("User"),
             _ if is_device && ["host", "file", "process"].into_iter().any(|word| class.is(word)) => EntityKind::Device,
             Some(kind @ (EntityKind::Other(_) | EntityKind::Policy)) => kind,
             _ if self.has_policy() => EntityKind::Policy,

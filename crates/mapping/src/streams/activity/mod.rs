@@ -7,7 +7,9 @@ mod connection;
 mod entity;
 mod users;
 
-pub use class::{ActivityClass, DEVICE_APPROVED, DEVICE_EVENTS, RULE_HITS, SERVICE_USERS, SWITCHES, Subject};
+pub use class::{
+    ActivityClass, DEVICE_APPROVED, DEVICE_EVENTS, LoginAction, RULE_HITS, SERVICE_USERS, SWITCHES, Subject, UserAction,
+};
 pub use connection::Connection;
 pub use entity::{Entity, EntityKind};
 pub use users::Users;

@@ -5,6 +5,7 @@ use s1_forwarder_record::{Escaped, Value};
 
 use super::{ActivityClass, ActivityParts};
 use crate::common::account::{Account, principal};
+use crate::common::activity_types::Object;
 use crate::common::placeholder::{first_scalar, is_set};
 
 /// The users of an activity.
@@ -42,9 +43,9 @@ impl<'a> Users<'a> {
     pub fn of(parts: &ActivityParts<'_, 'a>, class: &ActivityClass) -> Self {
         let users = Self::given(parts.activity, parts.data);
         let by_user = users.has_by_user;
-        let is_role = class.object == "role";
+        let is_role = class.object == Some(Object::Role);
         let is_named = users.target_names().into_iter().any(is_set);
-        let is_about_user = class.object == "user" || is_named && !is_role;
+        let is_about_user = class.object == Some(Object::User) || is_named && !is_role;
         if !(by_user && class.is("iam") && is_about_user) {
             return Self { is_other: by_user && (is_role || is_named && !users.is_one_user()), ..users };
         }

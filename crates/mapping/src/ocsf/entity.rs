@@ -1,24 +1,20 @@
 //! `entity`: what an activity of Entity Management is about.
 
-use s1_forwarder_record::{Escaped, Value};
+use s1_forwarder_record::Value;
 
 use super::event::Event;
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::parts::Owner;
 use crate::streams::activity::{Entity, EntityKind};
+use crate::words::Choice;
 
 /// Writes the entity. Its values stay in the record, which says more of it.
 pub(super) fn write(event: &mut Event<'_>, entity: &Entity<'_>) {
     let owner = &entity.owner;
     let has_account = is_set(owner.account_ids[0]);
     let open = event.open("entity");
-    match entity.kind {
-        EntityKind::Device => event.choice("type", 1, "Device"),
-        EntityKind::Group => event.choice("type", 3, "Group"),
-        EntityKind::Organization => event.choice("type", 4, "Organization"),
-        EntityKind::Policy => event.choice("type", 5, "Policy"),
-        EntityKind::Other(word) => event.other("type", Escaped::plain(word)),
-    }
+    let (id, caption) = choice(entity.kind);
+    event.choice("type", id, caption);
     event.optional("name", entity.name.escaped());
     event.optional("uid", entity.id.escaped());
     match entity.kind {
@@ -38,6 +34,28 @@ pub(super) fn write(event: &mut Event<'_>, entity: &Entity<'_>) {
         _ => write_group(event, owner),
     }
     event.close(open);
+}
+
+/// `type_id` and `type`.
+fn choice(kind: EntityKind) -> Choice {
+    match kind {
+        EntityKind::Device => (1, "Device"),
+        EntityKind::Group => (3, "Group"),
+        EntityKind::Organization => (4, "Organization"),
+        EntityKind::Policy => (5, "Policy"),
+        EntityKind::CloudAccount => (99, "Cloud account"),
+        EntityKind::Credential => (99, "Credential"),
+        EntityKind::Exclusion => (99, "Exclusion or block list entry"),
+        EntityKind::Location => (99, "Location"),
+        EntityKind::Package => (99, "Package"),
+        EntityKind::Password => (99, "Password"),
+        EntityKind::Role => (99, "Role"),
+        EntityKind::Rule => (99, "Rule"),
+        EntityKind::Script => (99, "Script"),
+        EntityKind::Tag => (99, "Tag"),
+        EntityKind::Token => (99, "Token"),
+        EntityKind::User => (99, "User"),
+    }
 }
 
 fn write_group(event: &mut Event<'_>, owner: &Owner<'_>) {

@@ -9,31 +9,53 @@ use crate::parts::Owner;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntityKind {
+    CloudAccount,
+    Credential,
     Device,
+    Exclusion,
     Group,
+    Location,
     Organization,
+    Package,
+    Password,
     Policy,
-    /// Any other, in words.
-    Other(&'static str),
+    Role,
+    Rule,
+    Script,
+    Tag,
+    Token,
+    User,
 }
 
-/// Kinds by the object of an activity's type. What is about a device is not looked up here.
-const KINDS: [(Object, EntityKind); 14] = [
-    (Object::Exclusion, EntityKind::Other("Exclusion or block list entry")),
-    (Object::Role, EntityKind::Other("Role")),
-    (Object::Tag, EntityKind::Other("Tag")),
-    (Object::Rule, EntityKind::Other("Rule")),
-    (Object::Location, EntityKind::Other("Location")),
-    (Object::Script, EntityKind::Other("Script")),
-    (Object::Package, EntityKind::Other("Package")),
-    (Object::Token, EntityKind::Other("Token")),
-    (Object::Credential, EntityKind::Other("Credential")),
-    (Object::Password, EntityKind::Other("Password")),
-    (Object::CloudAccount, EntityKind::Other("Cloud account")),
-    (Object::Policy, EntityKind::Policy),
-    (Object::Group, EntityKind::Group),
-    (Object::Organization, EntityKind::Organization),
-];
+impl EntityKind {
+    /// `None` for an object that is no entity but something on a device or of the console.
+    fn of(object: Object) -> Option<Self> {
+        match object {
+            Object::CloudAccount => Some(Self::CloudAccount),
+            Object::Credential => Some(Self::Credential),
+            Object::Exclusion => Some(Self::Exclusion),
+            Object::Group => Some(Self::Group),
+            Object::Location => Some(Self::Location),
+            Object::Organization => Some(Self::Organization),
+            Object::Package => Some(Self::Package),
+            Object::Password => Some(Self::Password),
+            Object::Policy => Some(Self::Policy),
+            Object::Role => Some(Self::Role),
+            Object::Rule => Some(Self::Rule),
+            Object::Script => Some(Self::Script),
+            Object::Tag => Some(Self::Tag),
+            Object::Token => Some(Self::Token),
+            Object::User => Some(Self::User),
+            Object::Agent
+            | Object::CisScan
+            | Object::Console
+            | Object::FullDiskScan
+            | Object::InventoryScan
+            | Object::MarketplaceApp
+            | Object::OnDemandScan => None,
+        }
+    }
+}
 
 /// An entity, with the name and the id of nothing else.
 #[derive(Debug, Clone, Copy)]
@@ -88,12 +110,10 @@ impl<'a> Entity<'a> {
 
     fn kind_of(&self, parts: &ActivityParts<'_, '_>, class: &ActivityClass) -> EntityKind {
         let is_device = parts.is_about_endpoint();
-        let known = KINDS.into_iter().find(|(object, _)| Some(*object) == class.object).map(|(_, kind)| kind);
-        match known {
-            _ if class.object == Some(Object::User) => EntityKind::Other("User"),
+        match class.object.and_then(EntityKind::of) {
+            Some(EntityKind::User) => EntityKind::User,
             _ if is_device && ["host", "file", "process"].into_iter().any(|word| class.is(word)) => EntityKind::Device,
-            Some(kind @ (EntityKind::Other(_) | EntityKind::Policy)) => kind,
-            _ if self.has_policy() => EntityKind::Policy,
+            Some(EntityKind::Group | EntityKind::Organization) | None if self.has_policy() => EntityKind::Policy,
             Some(kind) => kind,
             None if is_device => EntityKind::Device,
             None if !is_set(self.place) && is_set(first_scalar(self.owner.group_names)) => EntityKind::Group,
@@ -109,30 +129,30 @@ impl<'a> Entity<'a> {
             EntityKind::Group => first_scalar(self.owner.group_names),
             EntityKind::Organization => self.place,
             EntityKind::Policy => self.policy_name,
-            EntityKind::Other("User") => users.target_name(),
-            EntityKind::Other("Rule") => data.rule_name,
-            EntityKind::Other("Role") => data.role_name,
-            EntityKind::Other("Tag") => {
-                first_scalar(["tagName", "newTagName", "oldTagName"].map(|key| parts.other(key)))
-            }
-            EntityKind::Other("Location") => parts.other("locationName"),
-            EntityKind::Other("Script") => parts.other("scriptName"),
-            EntityKind::Other("Exclusion or block list entry") => {
-                first_scalar([data.value, data.file_content_hash, parts.activity.hash])
-            }
-            EntityKind::Other(_) => data.value,
+            EntityKind::User => users.target_name(),
+            EntityKind::Rule => data.rule_name,
+            EntityKind::Role => data.role_name,
+            EntityKind::Tag => first_scalar(["tagName", "newTagName", "oldTagName"].map(|key| parts.other(key))),
+            EntityKind::Location => parts.other("locationName"),
+            EntityKind::Script => parts.other("scriptName"),
+            EntityKind::Exclusion => first_scalar([data.value, data.file_content_hash, parts.activity.hash]),
+            EntityKind::CloudAccount
+            | EntityKind::Credential
+            | EntityKind::Package
+            | EntityKind::Password
+            | EntityKind::Token => data.value,
         }
     }
 
     fn id_of(&self, kind: EntityKind, parts: &ActivityParts<'_, 'a>, users: &Users<'a>) -> Value<'a> {
         match kind {
             EntityKind::Device => parts.entry.agent_id,
-            EntityKind::Other("User") => users.target_id,
-            EntityKind::Other("Rule") => parts.data.rule_id,
-            EntityKind::Other("Role") => parts.other("roleId"),
-            EntityKind::Other("Tag") => parts.other("tagId"),
-            EntityKind::Other("Location") => parts.other("locationId"),
-            EntityKind::Other("Script") => parts.other("scriptId"),
+            EntityKind::User => users.target_id,
+            EntityKind::Rule => parts.data.rule_id,
+            EntityKind::Role => parts.other("roleId"),
+            EntityKind::Tag => parts.other("tagId"),
+            EntityKind::Location => parts.other("locationId"),
+            EntityKind::Script => parts.other("scriptId"),
             _ => Value::default(),
         }
     }

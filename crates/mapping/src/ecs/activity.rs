@@ -47,11 +47,11 @@ pub(super) fn map(
     part::process(event, &parts, class.subject == Subject::Firewall);
     let platform = part::host(event, &endpoint);
     part::package(event, &class, version);
-    part::file(event, &file, &parts.exclusion(), &class, &endpoint.os, platform);
+    part::file(event, &file, &parts.exclusion(), &class, platform);
     let url = event.open("url");
     event.text("original", parts.download_url());
     event.close(url);
-    let owner = endpoint.owner.within(parts.level());
+    let owner = parts.owner_of_level();
     organization::write(event, &owner);
     let [_, confidence] = threat.confidences;
     let keys = JoinKeys {

@@ -67,11 +67,9 @@ pub(super) fn file(
     file: &ReportedFile<'_>,
     exclusion: &Exclusion<'_>,
     class: &ActivityClass,
-    os: &Os<'_>,
     platform: Value<'_>,
 ) {
-    let [of_record, of_data, _] = os.types;
-    let has_platform = [of_data, of_record].into_iter().any(|word| word.escaped().is_some() && word != platform);
+    let has_platform = exclusion.platforms.into_iter().any(|word| word.escaped().is_some() && word != platform);
     let is_entry = has_platform || class.object == Some(Object::Exclusion);
     let excluded = if class.is("configuration") { Excluded::of(exclusion, is_entry) } else { None };
     let value = exclusion.value;

@@ -9,7 +9,7 @@ use super::vendor::JoinKeys;
 use super::{detection, organization};
 use crate::common::placeholder::first_scalar;
 use crate::common::threat::{ALERT_PAGE, alert_page_id};
-use crate::streams::rule_hit::HitParts;
+use crate::streams::rule_hit::{HitParts, owner_of_level};
 
 /// Returns true if the type is not in the table.
 pub(super) fn map(
@@ -33,7 +33,7 @@ pub(super) fn map(
     }
     event.close(open);
     detection::write(event, detection);
-    let owner = detection.endpoint.owner.within(parts.level);
+    let owner = owner_of_level(activity, hit);
     organization::write(event, &owner);
     let keys = JoinKeys {
         agent_uuid: first_scalar(detection.endpoint.agent_uuids),

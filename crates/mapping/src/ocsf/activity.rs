@@ -20,7 +20,6 @@ use super::{device, entity};
 use crate::common::account::{Account, display_name, is_administrator};
 use crate::common::hash::hash;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
-use crate::parts::Endpoint;
 use crate::streams::activity::{ActivityClass, ActivityParts, Entity, ReportedFile, SERVICE_USERS, Users};
 
 /// Returns true if the type is not in the table.
@@ -154,12 +153,9 @@ fn source(event: &mut Event<'_>, address: Value<'_>) {
     event.close(endpoint);
 }
 
-/// What `data` says of the owner of the endpoint stays there.
 fn device(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>) {
     if parts.is_about_endpoint() {
-        let endpoint = parts.endpoint();
-        let owner = endpoint.owner.with_others_kept();
-        device::write(event, &Endpoint { owner, ..endpoint }, |_| {});
+        device::write(event, &parts.endpoint(), |_| {});
     }
 }
 

@@ -10,7 +10,6 @@ use super::event::{Event, time};
 use super::finding::Action;
 use super::metadata::{Common, Metadata};
 use crate::common::placeholder::{first_scalar, is_set};
-use crate::parts::{Endpoint, Owner};
 use crate::streams::rule_hit::HitParts;
 
 /// Returns true if the type is not in the table.
@@ -32,7 +31,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activit
     if is_finding {
         finding(event, common, &parts, id);
     }
-    let has_container = detection::device(event, detection, &endpoint(&parts));
+    let has_container = detection::device(event, detection, &detection.endpoint);
     if is_finding {
         detection::write(event, detection, has_container);
         event.mark_set([detection.storyline, detection.alert_id, detection.event_id]);
@@ -50,12 +49,4 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, parts: &HitParts<'_>, id:
     event.disposition(19);
     event.action(Action::Observed);
     event.mark_times([parts.detected]);
-}
-
-/// The endpoint of the hit. What `data` says of its owner stays there.
-fn endpoint<'a>(parts: &HitParts<'a>) -> Endpoint<'a> {
-    let endpoint = parts.detection.endpoint;
-    let [site_id, _] = endpoint.owner.site_ids;
-    let owner = Owner { site_ids: [site_id, parts.site_of_agent], ..endpoint.owner }.with_others_kept();
-    Endpoint { owner, ..endpoint }
 }

@@ -5,7 +5,6 @@ use s1_forwarder_record::Value;
 use super::Cloud;
 use crate::common::os::Architecture;
 use crate::common::placeholder::first_scalar;
-use crate::common::word::Word;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Endpoint<'a> {
@@ -70,9 +69,6 @@ pub struct Os<'a> {
     pub bits: Value<'a>,
 }
 
-/// Levels of activities that are about no site.
-const ABOVE_SITES: [&str; 3] = ["global", "tenant", "account"];
-
 /// The account, the site and the group that a record belongs to.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Owner<'a> {
@@ -82,34 +78,6 @@ pub struct Owner<'a> {
     pub site_names: [Value<'a>; 2],
     pub group_ids: [Value<'a>; 2],
     pub group_names: [Value<'a>; 3],
-}
-
-impl<'a> Owner<'a> {
-    /// Without the names of what is below `level`, the `scopeLevel` of an activity: an activity of an account is about
-    /// no site, one of a site about no group. Names outside of `data` stay: they are of what the activity is about.
-    pub fn within(&self, level: Value<'a>) -> Self {
-        let level = Word::of_value(level);
-        let has_site = !ABOVE_SITES.contains(&level.as_str());
-        let has_group = has_site && level.as_str() != "site";
-        let mut owner = *self;
-        if !has_site {
-            owner.site_names[1..].fill(Value::default());
-        }
-        if !has_group {
-            owner.group_names[1..].fill(Value::default());
-        }
-        owner
-    }
-
-    /// As it is, but all values except the first of each list stay in the record when they are used.
-    pub fn with_others_kept(&self) -> Self {
-        let mut owner = *self;
-        let pairs = [&mut owner.account_ids, &mut owner.site_ids, &mut owner.site_names, &mut owner.group_ids];
-        let kept = pairs.into_iter().flat_map(|pair| &mut pair[1..]);
-        let names = [&mut owner.account_names, &mut owner.group_names];
-        kept.chain(names.into_iter().flat_map(|names| &mut names[1..])).for_each(|value| *value = value.kept());
-        owner
-    }
 }
 
 /// The user who is, or was, logged in to an endpoint.

@@ -11,7 +11,7 @@ use crate::parts::{
     Container, DIRECTIONS, Detection, Endpoint, Indicator, Login, Os, Owner, Peer, Pod, Process, Registry, Rule,
     TargetFile, TargetProcess,
 };
-use crate::streams::activity::{LogEntry, RULE_HITS};
+use crate::streams::activity::{LogEntry, RULE_HITS, ScopeLevel};
 
 /// Whether `data` holds a hit: a rule and an alert, or the process that triggered. Activities of these types can also
 /// have other keys (`ruleName`), which are not those of a hit.
@@ -29,21 +29,36 @@ pub struct HitParts<'a> {
     pub entry: LogEntry<'a>,
     pub detection: Detection<'a>,
     pub detected: Value<'a>,
-    /// The site of the agent, which need not be that of the activity.
-    pub site_of_agent: Value<'a>,
-    /// `scopeLevel`, as in other activities.
-    pub level: Value<'a>,
 }
 
 impl<'a> HitParts<'a> {
     pub fn of(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Self {
-        Self {
-            entry: LogEntry::of(activity),
-            detection: detection(activity, hit),
-            detected: hit.detectedat,
-            site_of_agent: hit.origagentsiteid,
-            level: hit.scope_level,
-        }
+        Self { entry: LogEntry::of(activity), detection: detection(activity, hit), detected: hit.detectedat }
+    }
+}
+
+/// The account, the site and the group that the activity is about, by its level.
+pub fn owner_of_level<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Owner<'a> {
+    let level = ScopeLevel::of(hit.scope_level);
+    Owner {
+        site_ids: [activity.site_id, Value::default()],
+        account_names: [activity.account_name, hit.account_name, hit.accountname],
+        site_names: [activity.site_name, level.site(hit.site_name)],
+        group_names: [activity.group_name, level.group(hit.group_name), level.group(hit.groupname)],
+        ..owner(activity, hit)
+    }
+}
+
+/// The owner of the endpoint. What `data` says of it stays there: it need not be that of the endpoint.
+fn owner<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Owner<'a> {
+    let none = Value::default();
+    Owner {
+        account_ids: [activity.account_id, none],
+        account_names: [activity.account_name, hit.account_name.kept(), hit.accountname.kept()],
+        site_ids: [activity.site_id, hit.origagentsiteid.kept()],
+        site_names: [activity.site_name, hit.site_name.kept()],
+        group_ids: [activity.group_id, none],
+        group_names: [activity.group_name, hit.group_name.kept(), hit.groupname.kept()],
     }
 }
 
@@ -172,14 +187,7 @@ fn endpoint<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Endpoint<'a> {
         addresses: [hit.agentipv4, none, none, none],
         external: hit.externalip,
         macs: hit.physical,
-        owner: Owner {
-            account_ids: [activity.account_id, none],
-            account_names: [activity.account_name, hit.account_name, hit.accountname],
-            site_ids: [activity.site_id, none],
-            site_names: [activity.site_name, hit.site_name],
-            group_ids: [activity.group_id, none],
-            group_names: [activity.group_name, hit.group_name, hit.groupname],
-        },
+        owner: owner(activity, hit),
         ..Endpoint::default()
     }
 }

@@ -159,9 +159,12 @@ impl<'a> Entity<'a> {
 }
 
 fn owner<'a>(parts: &ActivityParts<'_, 'a>) -> Owner<'a> {
-    let mut owner = parts.owner();
-    owner.account_names[..2].reverse();
-    owner.site_names.reverse();
-    owner.group_names[..2].reverse();
-    owner
+    let ActivityParts { activity, data, .. } = parts;
+    let none = Value::default();
+    Owner {
+        account_names: [data.account_name, activity.account_name, none],
+        site_names: [data.site_name, activity.site_name],
+        group_names: [data.group_name, activity.group_name, none],
+        ..parts.owner()
+    }
 }

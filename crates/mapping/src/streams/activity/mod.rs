@@ -5,6 +5,7 @@
 mod class;
 mod connection;
 mod entity;
+mod level;
 mod users;
 
 pub use class::{
@@ -12,6 +13,7 @@ pub use class::{
 };
 pub use connection::Connection;
 pub use entity::{Entity, EntityKind};
+pub use level::ScopeLevel;
 pub use users::Users;
 
 use s1_forwarder_record::activity::{Activity, ActivityData};
@@ -109,6 +111,8 @@ impl<'a> ReportedFile<'a> {
 pub struct Exclusion<'a> {
     pub value: Value<'a>,
     pub kind: Value<'a>,
+    /// The platform that an entry is for, and that of the activity.
+    pub platforms: [Value<'a>; 2],
 }
 
 /// A process in a firewall activity.
@@ -192,23 +196,31 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         }
     }
 
-    /// Many activities have names only in `data`.
+    /// Many activities have names only in `data`, where they stay: they need not be those of the endpoint.
     fn owner(&self) -> Owner<'a> {
         let Self { activity, data, .. } = self;
         let none = Value::default();
         Owner {
             account_ids: [activity.account_id, none],
-            account_names: [activity.account_name, data.account_name, none],
+            account_names: [activity.account_name, data.account_name.kept(), none],
             site_ids: [activity.site_id, none],
-            site_names: [activity.site_name, data.site_name],
+            site_names: [activity.site_name, data.site_name.kept()],
             group_ids: [activity.group_id, none],
-            group_names: [activity.group_name, data.group_name, none],
+            group_names: [activity.group_name, data.group_name.kept(), none],
         }
     }
 
-    /// The console's word for the level that the activity is about.
-    pub fn level(&self) -> Value<'a> {
-        self.data.scope_level
+    /// The account, the site and the group that the activity is about, by its level.
+    pub fn owner_of_level(&self) -> Owner<'a> {
+        let Self { activity, data, .. } = self;
+        let level = ScopeLevel::of(data.scope_level);
+        let none = Value::default();
+        Owner {
+            account_names: [activity.account_name, data.account_name, none],
+            site_names: [activity.site_name, level.site(data.site_name)],
+            group_names: [activity.group_name, level.group(data.group_name), none],
+            ..self.owner()
+        }
     }
 
     /// The address of who acted.
@@ -274,7 +286,8 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
     }
 
     pub fn exclusion(&self) -> Exclusion<'a> {
-        Exclusion { value: self.data.value, kind: self.data.exclusion_type }
+        let Self { activity, data, .. } = self;
+        Exclusion { value: data.value, kind: data.exclusion_type, platforms: [data.os_family, activity.os_family] }
     }
 
     pub fn process(&self) -> ReportedProcess<'a> {

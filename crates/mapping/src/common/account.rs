@@ -97,6 +97,10 @@ pub fn principal(text: Escaped<'_>) -> Option<(Escaped<'_>, Escaped<'_>)> {
     (is_part(name) && is_part(domain)).then_some((Escaped::plain(name), Escaped::plain(domain)))
 }
 
+pub fn is_email(text: Escaped<'_>) -> bool {
+    principal(text).is_some() && !text.raw().contains(char::is_whitespace)
+}
+
 /// A role with one of these words is that of an administrator.
 const ADMINISTRATORS: [&str; 2] = ["admin", "administrator"];
 

@@ -52,14 +52,7 @@ fn actor<'a>(
     if event.text("id", users.actor_id).is_none() {
         event.optional("id", users.described.id);
     }
-    let mut actor = if users.has_by_user {
-        name(event, users.by_user)
-    } else if class.is_rule_alert {
-        // The names in a hit are those of the rule's owner.
-        Named::default()
-    } else {
-        first_name(event, users.names)
-    };
+    let mut actor = first_name(event, [users.actor_name]);
     match origin.and_then(|origin| origin.user) {
         // Who is logged in at the attacked host is not who came from the other host.
         Some(user) => {
@@ -73,11 +66,7 @@ fn actor<'a>(
         }
         None => {}
     }
-    if users.has_by_user {
-        event.optional("full_name", actor.display);
-    } else {
-        full_name(event, users.full_name, actor);
-    }
+    full_name(event, users.actor_full_name(), actor);
     if !actor.has_email
         && let Some(email) = users.described.email
     {
@@ -97,7 +86,7 @@ fn target(event: &mut Event<'_>, class: &ActivityClass, users: &Users<'_>) {
     let mut target = Named::default();
     if users.has_by_user {
         target = first_name(event, users.names);
-        full_name(event, users.full_name, target);
+        full_name(event, users.target_full_name(), target);
     }
     if is_iam {
         if !target.has_email && !user::email(event, users.email) {

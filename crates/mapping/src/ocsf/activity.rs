@@ -10,7 +10,7 @@ use super::class::{
     ACCOUNT_CHANGE, APPLICATION_LIFECYCLE, AUTHENTICATION, DETECTION_FINDING, ENTITY_MANAGEMENT,
     FILE_REMEDIATION_ACTIVITY, NETWORK_ACTIVITY, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, SCAN_ACTIVITY, USER_ACCESS,
 };
-use super::event::{Event, Profile, is_email_value};
+use super::event::{Event, Profile};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware};
 use super::metadata::{Common, Metadata};
@@ -31,8 +31,9 @@ pub(super) fn map(
 ) -> bool {
     let parts = ActivityParts::of(activity, data);
     let class = ActivityClass::of(&parts);
-    let user = ConsoleUser::of(&parts, &class);
-    let plan = Plan::of(&class, &parts, &user.users);
+    let users = Users::of(&parts, &class);
+    let account = users.actor();
+    let plan = Plan::of(&class, &parts, &users);
     let entry = &parts.entry;
     let name = match entry.number {
         Some(number) if class.action.is_empty() => format!("activity-{number}"),
@@ -44,7 +45,7 @@ pub(super) fn map(
     event.severity(class.severity);
     event.text("message", entry.message);
     states(event, &plan, &parts);
-    actor(event, &parts, &user);
+    actor(event, &parts, &users, account);
     if [&AUTHENTICATION, &ACCOUNT_CHANGE, &USER_ACCESS, &ENTITY_MANAGEMENT]
         .into_iter()
         .any(|known| known.is(plan.class))
@@ -53,7 +54,7 @@ pub(super) fn map(
         source(event, parts.address());
     }
     device(event, &parts);
-    body(event, common, &plan, &class, &parts, &user);
+    body(event, common, &plan, &class, &parts, &users, account);
     disposition(event, &plan);
     event.tail(common, &metadata);
     finish(event, activity, data);
@@ -78,61 +79,36 @@ fn states(event: &mut Event<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
     }
 }
 
-/// Who acted.
-struct ConsoleUser<'a> {
-    account: Option<Account<'a>>,
-    is_set: bool,
-    kind: UserType,
-    users: Users<'a>,
+/// Writes what the record has of the console user who acted into the open user object.
+fn console_user(event: &mut Event<'_>, users: &Users<'_>, account: Option<Account<'_>>, full_name: Value<'_>) {
+    event.optional("uid", users.actor_id.escaped().or(users.described.id));
+    let role = users.actor_role();
+    let kind = if !is_set(role) || is_administrator(role) { UserType::Admin } else { UserType::User };
+    match account {
+        Some(account) => event.account(account, kind),
+        None => event.user_type(kind),
+    }
+    if event.optional("full_name", full_name.escaped()).is_none() {
+        event.optional("full_name", display_name(users.actor_name));
+    }
+    email(event, users.actor_email());
 }
 
-impl<'a> ConsoleUser<'a> {
-    fn of(parts: &ActivityParts<'_, 'a>, class: &ActivityClass) -> Self {
-        let users = Users::of(parts, class);
-        // The names in a hit are those of the rule's owner.
-        let account = if class.is_rule_alert { None } else { Account::of(users.actor_name()) };
-        let is_set = is_set(users.id) || account.is_some();
-        // If another user was changed, or a role, the role is not that of the user who acted.
-        let role = if users.is_other { Value::default() } else { users.role };
-        Self { account, is_set, kind: user_type(role), users }
-    }
-
-    /// Writes the open user object with the values that the record has of the user, with `full_name` if there is one.
-    fn write(&self, event: &mut Event<'_>, full_name: Value<'_>) {
-        let users = &self.users;
-        event.optional("uid", users.actor_id.escaped().or(users.described.id));
-        match self.account {
-            Some(account) => event.account(account, self.kind),
-            None => event.user_type(self.kind),
-        }
-        if event.optional("full_name", full_name.escaped()).is_none() {
-            event.optional("full_name", display_name(users.actor_name()));
-        }
-        // An e-mail address is a name as well.
-        let email = if users.has_by_user { Value::default() } else { users.email };
-        let email = [users.actor_name(), email].into_iter().find(|value| is_email_value(*value));
-        if !event.email("email_addr", email.unwrap_or_default().kept())
-            && let Some(email) = users.described.email
-        {
-            event.json.escaped("email_addr", email);
-            event.observe(ObservableType::EmailAddress, "email_addr", email);
-        }
+/// The values stay in the record.
+fn email(event: &mut Event<'_>, email: Option<Escaped<'_>>) {
+    if let Some(email) = email {
+        event.json.escaped("email_addr", email);
+        event.observe(ObservableType::EmailAddress, "email_addr", email);
     }
 }
 
-/// The kind of a console user. Most activities do not name the role of the user who acted.
-fn user_type(role: Value<'_>) -> UserType {
-    if !is_set(role) || is_administrator(role) { UserType::Admin } else { UserType::User }
-}
-
-fn actor(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>, user: &ConsoleUser<'_>) {
-    let users = &user.users;
+fn actor(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>, users: &Users<'_>, account: Option<Account<'_>>) {
     let origin = parts.file().origin.and_then(|origin| origin.user);
     let open = event.open_actor();
-    if user.is_set {
-        let full_name = if users.has_by_user { Value::default() } else { users.full_name };
+    if has_actor(users, account) {
+        let full_name = users.actor_full_name();
         let object = event.open("user");
-        user.write(event, full_name);
+        console_user(event, users, account, full_name);
         event.close(object);
         event.mark_set([users.actor_id, full_name]);
     } else if let Some(account) = origin.or(Account::of(users.logged_in)) {
@@ -144,6 +120,10 @@ fn actor(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>, user: &ConsoleUse
         event.json.word("app_name", "SentinelOne");
     }
     event.close(open);
+}
+
+fn has_actor(users: &Users<'_>, account: Option<Account<'_>>) -> bool {
+    is_set(users.id) || account.is_some()
 }
 
 /// The address of a console user.
@@ -166,14 +146,14 @@ fn body(
     plan: &Plan,
     class: &ActivityClass,
     parts: &ActivityParts<'_, '_>,
-    user: &ConsoleUser<'_>,
+    users: &Users<'_>,
+    account: Option<Account<'_>>,
 ) {
-    let users = &user.users;
     match () {
         () if plan.class.is(&AUTHENTICATION) => {
             let object = event.open("user");
             // The actor has the full name.
-            user.write(event, Value::default());
+            console_user(event, users, account, Value::default());
             event.close(object);
             let service = event.open("service");
             event.json.word("name", CONSOLE);
@@ -190,7 +170,7 @@ fn body(
             }
         }
         () if plan.class.is(&APPLICATION_LIFECYCLE) => app(event, class, parts),
-        () if plan.class.is(&SCAN_ACTIVITY) => scan(event, class, user.is_set),
+        () if plan.class.is(&SCAN_ACTIVITY) => scan(event, class, has_actor(users, account)),
         () if plan.class.is(&NETWORK_ACTIVITY) => connection(event, class, parts),
         () if plan.class.is(&PERIPHERAL_ACTIVITY) => peripheral(event, &parts.peripheral()),
         () if plan.class.is(&DETECTION_FINDING) => finding(event, common, plan, class, parts),
@@ -203,11 +183,8 @@ fn body(
         () => {}
     }
     event.mark_set([parts.entry.agent_id, parts.computer_name()]);
-    if user.account.is_some() && users.has_by_user {
-        mark_account(event, users.by_user);
-    }
-    // It is the user who acted, or the one who was changed.
-    if plan.class.is(&ACCOUNT_CHANGE) || plan.class.is(&USER_ACCESS) || (user.account.is_some() && !users.has_by_user) {
+    mark_account(event, users.actor_name);
+    if plan.class.is(&ACCOUNT_CHANGE) || plan.class.is(&USER_ACCESS) {
         mark_account(event, first_scalar(users.names));
     }
 }
@@ -219,13 +196,8 @@ fn target(event: &mut Event<'_>, class: &ActivityClass, users: &Users<'_>) {
     event.text("uid", users.target_id);
     let is_service = class.number.is_some_and(|number| SERVICE_USERS.contains(&number));
     event.account(account, if is_service { UserType::Service } else { UserType::Unknown });
-    if users.has_by_user {
-        event.optional("full_name", users.full_name.escaped());
-    }
-    let [username, _] = users.names;
-    let mut emails = [users.email, username, users.recovery_email].into_iter();
-    let email = emails.find(|value| is_email_value(*value));
-    event.email("email_addr", email.unwrap_or_default().kept());
+    event.optional("full_name", users.target_full_name().escaped());
+    email(event, users.target_email());
     event.close(open);
 }
 

@@ -200,7 +200,7 @@ fn row(class: &Class, activity: u8) -> OcsfType {
 }
 
 fn has_user(users: &Users<'_>) -> bool {
-    is_set(users.id) || Account::of(users.actor_name()).is_some()
+    is_set(users.id) || users.actor().is_some()
 }
 
 fn has_target(users: &Users<'_>) -> bool {

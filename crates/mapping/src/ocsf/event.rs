@@ -7,7 +7,7 @@ use s1_forwarder_record::{Escaped, Timestamp, Value};
 
 use super::class::{BASE_EVENT, Class};
 use super::observables::{ObservableType, Observables};
-use crate::common::account::principal;
+use crate::common::account::is_email;
 use crate::common::address::Address;
 use crate::common::date::{self, Date};
 use crate::common::placeholder::is_placeholder;
@@ -245,7 +245,7 @@ impl<'o> Event<'o> {
 
     /// Writes an e-mail address; other texts stay in the record.
     pub fn email<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
-        is_email_value(value) && self.observed(ObservableType::EmailAddress, name, value).is_some()
+        value.escaped().is_some_and(is_email) && self.observed(ObservableType::EmailAddress, name, value).is_some()
     }
 
     /// Writes `hashes` of the open object. The length of a value shows its algorithm; values that are no hashes stay in
@@ -307,12 +307,4 @@ pub(super) fn address(value: Value<'_>) -> Option<Address> {
 
 pub(super) fn address_of(text: Escaped<'_>) -> Option<Address> {
     Address::of(text).filter(|address| !address.is_unspecified())
-}
-
-pub(super) fn is_email_value(value: Value<'_>) -> bool {
-    value.escaped().is_some_and(is_email)
-}
-
-pub(super) fn is_email(text: Escaped<'_>) -> bool {
-    principal(text).is_some() && !text.raw().contains(char::is_whitespace)
 }

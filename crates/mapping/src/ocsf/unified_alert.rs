@@ -5,7 +5,7 @@ use s1_forwarder_record::{Kind, Value};
 
 use super::attacks::Attacks;
 use super::class::DETECTION_FINDING;
-use super::event::{Event, Profile, address, is_email, severity_id};
+use super::event::{Event, Profile, address, severity_id};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware, Verdict, activity};
 use super::metadata::{Common, Metadata};
@@ -13,7 +13,7 @@ use super::mitigation::mitigated;
 use super::observables::ObservableType;
 use super::user::{UserType, mark_account, mark_process_user};
 use super::{device, unmapped, workload};
-use crate::common::account::Account;
+use crate::common::account::{Account, is_email};
 use crate::common::address::Address;
 use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::hash::hash;

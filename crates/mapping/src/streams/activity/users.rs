@@ -1,10 +1,9 @@
 //! Who acted in an activity, and which user was changed.
 
-use s1_forwarder_record::activity::{Activity, ActivityData};
 use s1_forwarder_record::{Escaped, Value};
 
 use super::{ActivityClass, ActivityParts};
-use crate::common::account::{Account, principal};
+use crate::common::account::{Account, is_email, principal};
 use crate::common::activity_types::Object;
 use crate::common::placeholder::{first_scalar, is_set};
 
@@ -14,9 +13,9 @@ pub struct Users<'a> {
     /// `userId`, whosever it is.
     pub id: Value<'a>,
     /// The user who acted, if `names` are those of another user or, where both are one, of the same.
-    pub by_user: Value<'a>,
+    by_user: Value<'a>,
     pub names: [Value<'a>; 2],
-    pub full_name: Value<'a>,
+    full_name: Value<'a>,
     pub email: Value<'a>,
     pub recovery_email: Value<'a>,
     pub role: Value<'a>,
@@ -25,9 +24,11 @@ pub struct Users<'a> {
     pub logged_in: Value<'a>,
     pub has_by_user: bool,
     /// The role in the record is not that of the user who acted.
-    pub is_other: bool,
+    is_other: bool,
     /// The record says which user was changed.
     pub has_target: bool,
+    /// The name of the console user who acted. The names in a hit are those of the rule's owner.
+    pub actor_name: Value<'a>,
     /// `userId`, unless it is the id of the user who was changed.
     pub actor_id: Value<'a>,
     /// Id and address of the actor where only `description` has them.
@@ -41,7 +42,7 @@ impl<'a> Users<'a> {
     /// that is as old as the activity, and all changes of one user have one id, however many users made them. What is
     /// no user, such as a role or a token without an owner, has no id of a user.
     pub fn of(parts: &ActivityParts<'_, 'a>, class: &ActivityClass) -> Self {
-        let users = Self::given(parts.activity, parts.data);
+        let users = Self::given(parts, class);
         let by_user = users.has_by_user;
         let is_role = class.object == Some(Object::Role);
         let is_named = users.target_names().into_iter().any(is_set);
@@ -68,7 +69,10 @@ impl<'a> Users<'a> {
     }
 
     /// What the record says, with `userId` as the id of the user who acted.
-    fn given(activity: &Activity<'a>, data: &ActivityData<'a>) -> Self {
+    fn given(parts: &ActivityParts<'_, 'a>, class: &ActivityClass) -> Self {
+        let ActivityParts { activity, data, .. } = parts;
+        let own_names = if class.is_rule_alert { [Value::default(); 2] } else { [data.username, data.user_name] };
+        let [username, user_name] = own_names;
         Self {
             id: activity.user_id,
             by_user: data.by_user,
@@ -82,23 +86,48 @@ impl<'a> Users<'a> {
             has_by_user: is_set(data.by_user),
             is_other: false,
             has_target: is_set(data.user_id),
+            actor_name: first_scalar([data.by_user, username, user_name]),
             actor_id: activity.user_id,
             described: Described::default(),
             target_id: data.user_id,
         }
     }
 
-    /// The name of the console user who acted.
-    pub fn actor_name(&self) -> Value<'a> {
-        let [username, user_name] = self.names;
-        first_scalar([self.by_user, username, user_name])
+    /// The account of the console user who acted.
+    pub fn actor(&self) -> Option<Account<'a>> {
+        Account::of(self.actor_name)
     }
 
-    /// The name of the user that was changed. If another user acted, the full name is that of the one who was changed.
+    pub fn actor_full_name(&self) -> Value<'a> {
+        if self.has_by_user { Value::default() } else { self.full_name }
+    }
+
+    /// A name can be an address as well.
+    pub fn actor_email(&self) -> Option<Escaped<'a>> {
+        let email = if self.has_by_user { Value::default() } else { self.email };
+        first_email([self.actor_name, email]).or(self.described.email)
+    }
+
+    /// Absent if the record has that of another user, or of a role, or none: most activities do not name the role of
+    /// the user who acted.
+    pub fn actor_role(&self) -> Value<'a> {
+        if self.is_other { Value::default() } else { self.role }
+    }
+
+    /// The name of the user that was changed.
     pub fn target_name(&self) -> Value<'a> {
         let [username, user_name] = self.names;
-        let full_name = if self.has_by_user { self.full_name } else { Value::default() };
-        first_scalar([username, user_name, self.email, self.recovery_email, full_name])
+        first_scalar([username, user_name, self.email, self.recovery_email, self.target_full_name()])
+    }
+
+    /// If another user acted, the full name is that of the one who was changed.
+    pub fn target_full_name(&self) -> Value<'a> {
+        if self.has_by_user { self.full_name } else { Value::default() }
+    }
+
+    pub fn target_email(&self) -> Option<Escaped<'a>> {
+        let [username, _] = self.names;
+        first_email([self.email, username, self.recovery_email])
     }
 
     fn target_names(&self) -> [Value<'a>; 3] {
@@ -111,6 +140,10 @@ impl<'a> Users<'a> {
         let Some(actor) = Account::of(self.by_user) else { return false };
         self.target_names().into_iter().filter_map(Account::of).any(|target| actor.may_be(target))
     }
+}
+
+fn first_email<'a, const N: usize>(values: [Value<'a>; N]) -> Option<Escaped<'a>> {
+    values.into_iter().filter_map(Value::escaped).find(|text| is_email(*text))
 }
 
 /// The user of a description such as `<ManagementUser at 0x7f6e with id=17, email='jane@acme.example'>`.

@@ -33,6 +33,13 @@ pub struct PrintedWords {
     pub rows: Vec<(&'static str, String)>,
 }
 
+impl PrintedWords {
+    /// The same words, for a field that has another name in a schema.
+    pub fn named(self, field: &'static str) -> Self {
+        Self { field, ..self }
+    }
+}
+
 impl<T> Words<T> {
     pub fn print(&self, text: impl Fn(&T) -> String) -> PrintedWords {
         let rows = self.rows.iter().map(|(word, meaning)| (*word, text(meaning)));

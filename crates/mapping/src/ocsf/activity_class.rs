@@ -7,11 +7,11 @@ use super::class::{
     FILE_REMEDIATION_ACTIVITY, NETWORK_ACTIVITY, OTHER, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, USER_ACCESS,
 };
 use super::event::address;
-use super::finding::{INCIDENT_STATUSES, RESOLVED, Verdict};
+use super::finding::{INCIDENT_STATUSES, RESOLVED, Verdict, disposition_of};
 use crate::common::account::Account;
 use crate::common::activity_types::{OcsfType, find};
 use crate::common::address::Address;
-use crate::common::classification::{EventOutcome, OUTCOMES, Outcome};
+use crate::common::classification::{EventOutcome, OUTCOMES};
 use crate::common::placeholder::is_set;
 use crate::streams::activity::{
     ActivityClass, ActivityParts, DEVICE_APPROVED, Entity, LoginAction, ReportedThreat, Subject, UserAction, Users,
@@ -80,11 +80,7 @@ impl Plan {
     /// What became of a threat, and the state and the verdict that an analyst gave to it.
     fn take_threat(&mut self, threat: &ReportedThreat<'_>) {
         if self.disposition.is_none() {
-            self.disposition = OUTCOMES.of(threat.state).map(|outcome| match outcome {
-                Outcome::Mitigated => 11,
-                Outcome::Active => 15,
-                Outcome::Benign => 10,
-            });
+            self.disposition = OUTCOMES.of(threat.state).map(disposition_of);
         }
         if let Some((status, _)) = INCIDENT_STATUSES.of(threat.status) {
             self.status = Some(status);
@@ -166,8 +162,8 @@ impl Plan {
 
 const RANGER_STATUS: u32 = 3500;
 
-const CONNECT: u8 = 1;
-const DISCONNECT: u8 = 2;
+pub(super) const CONNECT: u8 = 1;
+pub(super) const DISCONNECT: u8 = 2;
 const ENABLE: u8 = 8;
 const DISABLE: u8 = 9;
 const MFA_ENABLE: u8 = 10;

@@ -10,6 +10,7 @@ use super::{unmapped, workload};
 use crate::common::os::Architecture;
 use crate::parts::Endpoint;
 use crate::streams::agent::{AgentParts, Hardware};
+use crate::words::Choice;
 
 const COLLECT: u8 = 2;
 
@@ -75,12 +76,17 @@ fn hardware(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint<
     if let Some(bits) = bits(endpoint.os.bits) {
         event.json.number("cpu_bits", bits);
     }
-    match endpoint.architecture {
-        Some(Architecture::Arm64) => event.choice("cpu_architecture", 2, "ARM"),
-        Some(Architecture::X86 | Architecture::X86_64) => event.choice("cpu_architecture", 1, "x86"),
-        None => {}
+    if let Some((id, caption)) = endpoint.architecture.map(cpu_architecture) {
+        event.choice("cpu_architecture", id, caption);
     }
     event.close(open);
+}
+
+pub(super) fn cpu_architecture(architecture: Architecture) -> Choice {
+    match architecture {
+        Architecture::X86 | Architecture::X86_64 => (1, "x86"),
+        Architecture::Arm64 => (2, "ARM"),
+    }
 }
 
 /// Marks what the device has as a whole.

@@ -306,15 +306,23 @@ fn data(event: &mut Event<'_>, detection: &Detection<'_>, has_container: bool) {
 }
 
 fn observe_indicator(event: &mut Event<'_>, kind: Value<'_>, value: Escaped<'_>) {
-    let kind = match INDICATORS.of(kind) {
-        Some(IndicatorKind::Address) if Address::of(value).is_some() => ObservableType::IpAddress,
-        Some(IndicatorKind::Hash) if hash(value).is_some() => ObservableType::Hash,
-        Some(IndicatorKind::Url) => ObservableType::Url,
-        Some(IndicatorKind::Domain) => ObservableType::Hostname,
-        _ => return,
+    let Some(kind) = INDICATORS.of(kind) else { return };
+    let is_valid = match kind {
+        IndicatorKind::Address => Address::of(value).is_some(),
+        IndicatorKind::Hash => hash(value).is_some(),
+        IndicatorKind::Url | IndicatorKind::Domain => true,
     };
-    if !is_placeholder(value) {
-        event.observe(kind, "indicator_value", value);
+    if is_valid && !is_placeholder(value) {
+        event.observe(indicator_type(kind), "indicator_value", value);
+    }
+}
+
+pub(super) fn indicator_type(kind: IndicatorKind) -> ObservableType {
+    match kind {
+        IndicatorKind::Address => ObservableType::IpAddress,
+        IndicatorKind::Hash => ObservableType::Hash,
+        IndicatorKind::Url => ObservableType::Url,
+        IndicatorKind::Domain => ObservableType::Hostname,
     }
 }
 

@@ -231,12 +231,15 @@ pub(super) const SYSTEMS: Words<Choice> = Words {
     ],
 };
 
-/// `cpu_bits` of an architecture.
 pub(super) fn bits(architecture: Value<'_>) -> Option<&'static str> {
-    ARCHITECTURES.of(architecture).map(|known| match known {
+    ARCHITECTURES.of(architecture).map(cpu_bits)
+}
+
+pub(super) fn cpu_bits(architecture: Architecture) -> &'static str {
+    match architecture {
         Architecture::X86 => "32",
         Architecture::X86_64 | Architecture::Arm64 => "64",
-    })
+    }
 }
 
 fn each_element(value: Value<'_>, visit: &mut impl FnMut(Value<'_>)) {

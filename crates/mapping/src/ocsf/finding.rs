@@ -5,10 +5,11 @@ use s1_forwarder_record::{Escaped, Value};
 use super::attacks::Attacks;
 use super::class::{CLOSE, CREATE, DETECTION_FINDING, UPDATE};
 use super::event::{Event, Profile, severity_id};
+use crate::common::classification::Outcome;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::word::Word;
-use crate::words::{Choice, Words};
+use crate::words::{Choice, Words, print_choice};
 
 pub(super) const INCIDENT_STATUSES: Words<Choice> = Words {
     field: "status",
@@ -115,8 +116,22 @@ const DISPOSITIONS: [Choice; 14] = [
     (27, "Error"),
 ];
 
-pub(super) fn disposition_caption(id: u16) -> Option<&'static str> {
+fn disposition_caption(id: u16) -> Option<&'static str> {
     DISPOSITIONS.into_iter().find(|(known, _)| *known == id).map(|(_, caption)| caption)
+}
+
+/// `disposition_id` of what became of a detection. Where reports of actions say more, theirs counts.
+pub(super) fn disposition_of(outcome: Outcome) -> u16 {
+    match outcome {
+        Outcome::Mitigated => 11,
+        Outcome::Active => 15,
+        Outcome::Benign => 10,
+    }
+}
+
+/// For the manual.
+pub(super) fn print_disposition(id: u16) -> String {
+    print_choice((id, disposition_caption(id).unwrap_or_default()))
 }
 
 /// The activity of a finding with this incident status.

@@ -4,12 +4,12 @@ use s1_forwarder_record::{Escaped, Value};
 use smallvec::SmallVec;
 
 use super::event::{Event, time};
-use super::finding::{Action, disposition_caption};
+use super::finding::Action;
 use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::placeholder::is_placeholder;
 use crate::common::word::Word;
 use crate::streams::threat::Report;
-use crate::words::{PrintedWords, Words, print_choice};
+use crate::words::Words;
 
 /// The reports of a threat's actions in the order of their end.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Report<'_> {
 /// What a successful action did to a threat. A later one is the stronger one: the times of reports are those of
 /// different clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Effect {
+pub(super) enum Effect {
     Corrected,
     Isolated,
     Killed,
@@ -60,7 +60,7 @@ enum Effect {
 }
 
 /// Other actions corrected something.
-const EFFECTS: Words<Effect> = Words {
+pub(super) const EFFECTS: Words<Effect> = Words {
     field: "disposition",
     rows: &[
         ("quarantine", Effect::Quarantined),
@@ -71,21 +71,13 @@ const EFFECTS: Words<Effect> = Words {
     ],
 };
 
-/// For the manual.
-pub(super) fn print_effects() -> PrintedWords {
-    EFFECTS.print(|effect| {
-        let id = effect.disposition();
-        print_choice((id, disposition_caption(id).unwrap_or_default()))
-    })
-}
-
 impl Effect {
     fn of(action: Value<'_>) -> Self {
         EFFECTS.of(action).unwrap_or(Self::Corrected)
     }
 
     /// `disposition_id`
-    fn disposition(self) -> u16 {
+    pub fn disposition(self) -> u16 {
         match self {
             Self::Corrected => 11,
             Self::Isolated => 4,

@@ -35,19 +35,23 @@ use std::sync::Arc;
 use s1_forwarder_record::{Escaped, Identity, Scope, Stream, Timestamp};
 
 use self::attacks::Attacks;
-use self::class::{BASE_EVENT, OTHER};
+use self::class::{BASE_EVENT, OTHER, PERIPHERAL_ACTIVITY};
 use self::event::{Event, Scratch, severity_id};
+use self::finding::{disposition_of, print_disposition};
 use self::metadata::Common;
+use super::common::classification::{OUTCOMES, Outcome};
 use super::common::known::Known;
-use super::common::severity::{SEVERITIES, Severity};
+use super::common::os::ARCHITECTURES;
+use super::common::severity::{BY_CONFIDENCE, SEVERITIES, Severity};
 use super::json::Json;
 use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
 use crate::copy::KeyCase;
 use crate::drift::places;
 use crate::keys::{Keys, Places, Seen};
 use crate::labels::Labels;
-use crate::parts::DIRECTIONS;
+use crate::parts::{DIRECTIONS, INDICATORS};
 use crate::record::{Fields, Record};
+use crate::streams::activity::{DEVICE_EVENTS, SWITCHES};
 use crate::streams::enrichment::Enrichment;
 use crate::words::{PrintedWords, print_choice, print_choices};
 
@@ -190,15 +194,43 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         &activity_parts::PERIPHERALS,
     ];
     let mut tables: Vec<PrintedWords> = choices.map(print_choices).into();
-    let severity = SEVERITIES.print(|severity| print_choice((severity_id(*severity), severity.capitalised())));
-    tables.push(PrintedWords { field: "severity", ..severity });
+    let mut severity = SEVERITIES.print(print_severity).named("severity");
+    for (_, meaning) in severity.rows.iter_mut().filter(|(word, _)| *word == "unknown") {
+        meaning.push_str(", of unified alerts and vulnerabilities Unknown (0)");
+    }
+    tables.push(severity);
+    let by_confidence = BY_CONFIDENCE.print(|severity| format!("{} (confidence)", print_severity(severity)));
+    tables.push(by_confidence.named("severity"));
+    let switched =
+        SWITCHES.print(|is_on| if *is_on { "Low (2) (switched on)" } else { "by the type (switched off)" }.to_owned());
+    tables.push(switched.named("severity"));
     tables.push(finding::VERDICTS.print(|verdict| print_choice(verdict.choice())));
-    tables.push(mitigation::print_effects());
+    let outcome = OUTCOMES.print(|outcome| {
+        let reported = if *outcome == Outcome::Benign { "" } else { ", unless actions were reported" };
+        print_disposition(disposition_of(*outcome)) + reported
+    });
+    tables.push(outcome.named("disposition"));
+    tables.push(mitigation::EFFECTS.print(|effect| print_disposition(effect.disposition())));
     let direction = DIRECTIONS.print(|direction| print_choice(detection::direction_choice(*direction)));
-    tables.push(PrintedWords { field: "connection_info.direction", ..direction });
+    tables.push(direction.named("connection_info.direction"));
     tables.push(finding::MALWARE.print(u16::to_string));
+    let bits = ARCHITECTURES.print(|architecture| device::cpu_bits(*architecture).to_owned());
+    tables.push(bits.named("device.os.cpu_bits"));
+    let architecture = ARCHITECTURES.print(|architecture| print_choice(agent::cpu_architecture(*architecture)));
+    tables.push(architecture.named("device.hw_info.cpu_architecture"));
+    let activity = DEVICE_EVENTS.print(|is_connected| {
+        let id = if *is_connected { activity_class::CONNECT } else { activity_class::DISCONNECT };
+        format!("{} (device)", print_choice((id.into(), PERIPHERAL_ACTIVITY.activity(id).unwrap_or_default())))
+    });
+    tables.push(activity.named("activity"));
+    let indicator = INDICATORS.print(|kind| detection::indicator_type(*kind).caption().to_owned());
+    tables.push(indicator.named("observables[].type"));
     tables.extend([&vulnerability::EXPLOITS, &vulnerability::FIXES].map(|words| words.print(bool::to_string)));
     tables
+}
+
+fn print_severity(severity: &Severity) -> String {
+    print_choice((severity_id(*severity), severity.capitalised()))
 }
 
 /// Begins an event that no record describes. Without a severity it is unknown.

@@ -43,6 +43,11 @@ impl ObservableType {
             Self::RegistryKey => r#"","type_id":46,"type":"Registry Key Path","value":""#,
         }
     }
+
+    /// For the manual.
+    pub fn caption(self) -> &'static str {
+        self.json().split('"').nth(6).unwrap_or_default()
+    }
 }
 
 /// The observables of one event, as JSON without brackets.

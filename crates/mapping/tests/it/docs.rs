@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use regex::Regex;
 use s1_forwarder_mapping::{Schema, knows_activity_type, word_tables};
 use s1_forwarder_record::{Stream, Timestamp};
 use serde_json::Value;
@@ -141,6 +142,40 @@ fn words(schema: Schema) -> String {
         }
     }
     text
+}
+
+/// Tables that only ECS has words for.
+const OF_ECS: [&str; 4] = ["CATEGORIES", "EVENT_KINDS", "OS_TYPES", "RECORD_TYPES"];
+
+#[test]
+fn each_table_of_words_is_printed() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let declaration = Regex::new(r"const (\w+): Words<").unwrap();
+    let mut tables: Vec<(PathBuf, String)> = Vec::new();
+    let mut directories = vec![source.clone()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let names = declaration.captures_iter(&text).map(|found| found[1].to_owned());
+                tables.extend(names.map(|name| (path.clone(), name)));
+            }
+        }
+    }
+    assert!(tables.len() > 30, "{tables:?}");
+    for [own, other] in [["ecs", "ocsf"], ["ocsf", "ecs"]] {
+        let text = std::fs::read_to_string(source.join(own).join("mod.rs")).unwrap();
+        let (_, rest) = text.split_once("fn word_tables()").unwrap();
+        let (printed, _) = rest.split_once("\n}\n").unwrap();
+        let printed: BTreeSet<&str> = printed.split(|c: char| c != '_' && !c.is_alphanumeric()).collect();
+        for (path, name) in &tables {
+            let is_needed = !path.starts_with(source.join(other)) && (own == "ecs" || !OF_ECS.contains(&name.as_str()));
+            assert!(!is_needed || printed.contains(name.as_str()), "{own}::word_tables() has not {name} of {path:?}");
+        }
+    }
 }
 
 /// A record and its event.

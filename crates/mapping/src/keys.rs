@@ -148,10 +148,12 @@ impl Keys {
         }
         let known = known?;
         let any_key = outer.below(fnv1a(b"*"));
-        match () {
-            () if known.has(any_key) => Some(any_key),
-            () if known.has(outer.below(fnv1a(b"**"))) => Some(Place::ANY),
-            () => None,
+        if known.has(any_key) {
+            Some(any_key)
+        } else if known.has(outer.below(fnv1a(b"**"))) {
+            Some(Place::ANY)
+        } else {
+            None
         }
     }
 

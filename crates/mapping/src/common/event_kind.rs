@@ -38,22 +38,33 @@ impl EventKind {
         let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| word.starts_with(beginning));
         let contains = |parts: &[&str]| parts.iter().any(|part| word.contains(part));
         let operation = Operation::of(word);
-        Some(match () {
-            () if begins(&["openprocess", "openremoteprocess", "duplicate", "crossprocess"]) => Self::Process("access"),
-            () if begins(&["process"]) => Self::Process("info"),
-            () if begins(&["file"]) => Self::File(operation.or("info")),
+        if begins(&["openprocess", "openremoteprocess", "duplicate", "crossprocess"]) {
+            Some(Self::Process("access"))
+        } else if begins(&["process"]) {
+            Some(Self::Process("info"))
+        } else if begins(&["file"]) {
+            Some(Self::File(operation.or("info")))
+        } else if begins(&["registry", "regkey", "regvalue"]) {
             // ECS has no `info` for registries; any operation accesses them.
-            () if begins(&["registry", "regkey", "regvalue"]) => Self::Registry(operation.or("access")),
-            () if begins(&["schedtask", "scheduledtask", "task"]) => Self::Task(operation.or("info")),
-            () if begins(&["tcpv4", "tcpv6", "ipconnect", "iplisten", "network"]) => Self::Connection,
-            () if begins(&["dns"]) => Self::Dns,
-            () if begins(&["module"]) => Self::Module,
-            () if begins(&["indicator", "behavioralindicator"]) => Self::Indicator,
-            // Also `userlogin`, `failedlogin`.
-            () if contains(&["logout", "logoff"]) => Self::Logout,
-            () if contains(&["login", "logon"]) => Self::Login,
-            () => return None,
-        })
+            Some(Self::Registry(operation.or("access")))
+        } else if begins(&["schedtask", "scheduledtask", "task"]) {
+            Some(Self::Task(operation.or("info")))
+        } else if begins(&["tcpv4", "tcpv6", "ipconnect", "iplisten", "network"]) {
+            Some(Self::Connection)
+        } else if begins(&["dns"]) {
+            Some(Self::Dns)
+        } else if begins(&["module"]) {
+            Some(Self::Module)
+        } else if begins(&["indicator", "behavioralindicator"]) {
+            Some(Self::Indicator)
+        } else if contains(&["logout", "logoff"]) {
+            // Also `userlogin`, `failedlogin`, here and below.
+            Some(Self::Logout)
+        } else if contains(&["login", "logon"]) {
+            Some(Self::Login)
+        } else {
+            None
+        }
     }
 
     /// For the manual: types and categories.
@@ -130,12 +141,16 @@ enum Operation {
 impl Operation {
     fn of(word: &str) -> Self {
         let contains = |parts: &[&str]| parts.iter().any(|part| word.contains(part));
-        match () {
-            () if contains(&["creat", "register"]) => Self::Creation,
-            () if contains(&["delet"]) => Self::Deletion,
-            () if contains(&["scan", "export"]) => Self::Access,
-            () if contains(&["modif", "renam", "updat", "import", "security"]) => Self::Change,
-            () => Self::Other,
+        if contains(&["creat", "register"]) {
+            Self::Creation
+        } else if contains(&["delet"]) {
+            Self::Deletion
+        } else if contains(&["scan", "export"]) {
+            Self::Access
+        } else if contains(&["modif", "renam", "updat", "import", "security"]) {
+            Self::Change
+        } else {
+            Self::Other
         }
     }
 

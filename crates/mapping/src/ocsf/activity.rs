@@ -149,38 +149,38 @@ fn body(
     users: &Users<'_>,
     account: Option<Account<'_>>,
 ) {
-    match () {
-        () if plan.class.is(&AUTHENTICATION) => {
-            let object = event.open("user");
-            // The actor has the full name.
-            console_user(event, users, account, Value::default());
-            event.close(object);
-            let service = event.open("service");
-            event.json.word("name", CONSOLE);
-            event.close(service);
+    if plan.class.is(&AUTHENTICATION) {
+        let object = event.open("user");
+        // The actor has the full name.
+        console_user(event, users, account, Value::default());
+        event.close(object);
+        let service = event.open("service");
+        event.json.word("name", CONSOLE);
+        event.close(service);
+    } else if plan.class.is(&ACCOUNT_CHANGE) {
+        target(event, class, users);
+    } else if plan.class.is(&USER_ACCESS) {
+        target(event, class, users);
+        event.list_of("privileges", users.role_name.escaped());
+    } else if plan.class.is(&ENTITY_MANAGEMENT) {
+        if let Some(entity) = Entity::of(parts, class, users) {
+            entity::write(event, &entity);
         }
-        () if plan.class.is(&ACCOUNT_CHANGE) => target(event, class, users),
-        () if plan.class.is(&USER_ACCESS) => {
-            target(event, class, users);
-            event.list_of("privileges", users.role_name.escaped());
+    } else if plan.class.is(&APPLICATION_LIFECYCLE) {
+        app(event, class, parts);
+    } else if plan.class.is(&SCAN_ACTIVITY) {
+        scan(event, class, has_actor(users, account));
+    } else if plan.class.is(&NETWORK_ACTIVITY) {
+        connection(event, class, parts);
+    } else if plan.class.is(&PERIPHERAL_ACTIVITY) {
+        peripheral(event, &parts.peripheral());
+    } else if plan.class.is(&DETECTION_FINDING) {
+        finding(event, common, plan, class, parts);
+    } else if plan.class.is(&FILE_REMEDIATION_ACTIVITY) || plan.class.is(&REMEDIATION_ACTIVITY) {
+        event.optional("command_uid", parts.entry.id.escaped());
+        if plan.class.is(&FILE_REMEDIATION_ACTIVITY) {
+            file(event, &parts.file());
         }
-        () if plan.class.is(&ENTITY_MANAGEMENT) => {
-            if let Some(entity) = Entity::of(parts, class, users) {
-                entity::write(event, &entity);
-            }
-        }
-        () if plan.class.is(&APPLICATION_LIFECYCLE) => app(event, class, parts),
-        () if plan.class.is(&SCAN_ACTIVITY) => scan(event, class, has_actor(users, account)),
-        () if plan.class.is(&NETWORK_ACTIVITY) => connection(event, class, parts),
-        () if plan.class.is(&PERIPHERAL_ACTIVITY) => peripheral(event, &parts.peripheral()),
-        () if plan.class.is(&DETECTION_FINDING) => finding(event, common, plan, class, parts),
-        () if plan.class.is(&FILE_REMEDIATION_ACTIVITY) || plan.class.is(&REMEDIATION_ACTIVITY) => {
-            event.optional("command_uid", parts.entry.id.escaped());
-            if plan.class.is(&FILE_REMEDIATION_ACTIVITY) {
-                file(event, &parts.file());
-            }
-        }
-        () => {}
     }
     event.mark_set([parts.entry.agent_id, parts.computer_name()]);
     mark_account(event, users.actor_name);

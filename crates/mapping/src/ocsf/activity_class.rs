@@ -99,24 +99,27 @@ impl Plan {
         users: &Users<'_>,
     ) -> Option<&'static Class> {
         let entry = &parts.entry;
-        let (is_possible, other): (bool, &'static Class) = match () {
-            () if self.class.is(&AUTHENTICATION) => (has_user(users), &BASE_EVENT),
-            () if self.class.is(&USER_ACCESS) => (has_target(users), &ACCOUNT_CHANGE),
-            () if self.class.is(&ACCOUNT_CHANGE) => (has_target(users), &ENTITY_MANAGEMENT),
-            () if self.class.is(&ENTITY_MANAGEMENT) => (Entity::of(parts, class, users).is_some(), &BASE_EVENT),
-            () if self.class.is(&FILE_REMEDIATION_ACTIVITY) => {
-                (is_set(entry.id) && parts.file().is_named(), &REMEDIATION_ACTIVITY)
-            }
-            () if self.class.is(&REMEDIATION_ACTIVITY) => (is_set(entry.id), &BASE_EVENT),
-            () if self.class.is(&NETWORK_ACTIVITY) => (parts.is_about_endpoint() || self.has_peer(parts), &BASE_EVENT),
-            () if self.class.is(&PERIPHERAL_ACTIVITY) => {
-                let is_named = parts.peripheral().names.into_iter().any(is_set);
-                (parts.is_about_endpoint() && is_named, &BASE_EVENT)
-            }
-            () if self.class.is(&DETECTION_FINDING) => {
-                (is_set(entry.threat_id) || is_set(parts.alert_id()), &BASE_EVENT)
-            }
-            () => return None,
+        let (is_possible, other): (bool, &'static Class) = if self.class.is(&AUTHENTICATION) {
+            (has_user(users), &BASE_EVENT)
+        } else if self.class.is(&USER_ACCESS) {
+            (has_target(users), &ACCOUNT_CHANGE)
+        } else if self.class.is(&ACCOUNT_CHANGE) {
+            (has_target(users), &ENTITY_MANAGEMENT)
+        } else if self.class.is(&ENTITY_MANAGEMENT) {
+            (Entity::of(parts, class, users).is_some(), &BASE_EVENT)
+        } else if self.class.is(&FILE_REMEDIATION_ACTIVITY) {
+            (is_set(entry.id) && parts.file().is_named(), &REMEDIATION_ACTIVITY)
+        } else if self.class.is(&REMEDIATION_ACTIVITY) {
+            (is_set(entry.id), &BASE_EVENT)
+        } else if self.class.is(&NETWORK_ACTIVITY) {
+            (parts.is_about_endpoint() || self.has_peer(parts), &BASE_EVENT)
+        } else if self.class.is(&PERIPHERAL_ACTIVITY) {
+            let is_named = parts.peripheral().names.into_iter().any(is_set);
+            (parts.is_about_endpoint() && is_named, &BASE_EVENT)
+        } else if self.class.is(&DETECTION_FINDING) {
+            (is_set(entry.threat_id) || is_set(parts.alert_id()), &BASE_EVENT)
+        } else {
+            return None;
         };
         (!is_possible).then_some(other)
     }

@@ -4,7 +4,6 @@ use s1_forwarder_record::Value;
 
 use super::fnv::fnv1a;
 use super::keys::{Keys, Place};
-use super::secret_keys::is_secret;
 
 /// How the keys of a copied object are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +136,7 @@ impl Copier<'_, '_> {
             self.at += 1;
             self.peek();
             let before = self.out.len();
-            if is_secret(key) {
+            if self.keys.is_secret(key) {
                 self.at = s1_forwarder_record::value_end(self.bytes, self.at).unwrap_or(self.bytes.len());
                 continue;
             }

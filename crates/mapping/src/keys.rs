@@ -106,6 +106,7 @@ pub(crate) struct Keys {
     learned: Option<HashSet<Place>>,
     /// A hash of the path of each leaf that was written below a strange key.
     strange: Vec<u64>,
+    has_secret: bool,
 }
 
 impl Keys {
@@ -125,6 +126,19 @@ impl Keys {
     /// The leaves that were written below keys that may be unknown, by a hash of their paths.
     pub fn strange(&self) -> &[u64] {
         &self.strange
+    }
+
+    /// Whether a value of this key must not be copied.
+    #[inline]
+    pub fn is_secret(&mut self, key: &str) -> bool {
+        let is_secret = is_secret(key);
+        self.has_secret |= is_secret;
+        is_secret
+    }
+
+    /// True if one of the keys was that of a secret.
+    pub fn has_secret(&self) -> bool {
+        self.has_secret
     }
 
     /// The place of a key inside `outer`, by its fingerprint; `None` if the key is strange.

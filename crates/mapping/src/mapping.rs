@@ -5,7 +5,7 @@ use std::sync::Arc;
 use s1_forwarder_record::{Identity, Scope, Stream, Timestamp};
 
 use super::common::known::Known;
-use crate::keys::Seen;
+use crate::keys::{Keys, Seen};
 use crate::labels::Labels;
 use crate::record::Record;
 
@@ -43,15 +43,25 @@ pub struct Mapped {
     pub drifted: bool,
 }
 
-impl Mapped {
-    /// `strange` are the leaves of the record that may be unknown, `seen` those that the mapper has come across.
-    pub(super) fn of(unknown_activity: bool, strange: &[u64], seen: &mut Seen) -> Self {
-        Self {
+/// What was written of one record.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub mapped: Mapped,
+    /// The record has a key of a secret, so that a copy of the record must not be in the event.
+    pub has_secret: bool,
+}
+
+impl Written {
+    /// `keys` looked at the keys of the record, `seen` are the leaves that the mapper has come across.
+    pub fn of(unknown_activity: bool, keys: &Keys, seen: &mut Seen) -> Self {
+        let strange = keys.strange();
+        let mapped = Mapped {
             unknown_activity,
             repaired: false,
             unknown_leaves: u32::try_from(strange.len()).unwrap_or(u32::MAX),
             drifted: !strange.is_empty() && seen.add(strange),
-        }
+        };
+        Self { mapped, has_secret: keys.has_secret() }
     }
 }
 
@@ -80,7 +90,7 @@ pub(super) trait SchemaMapper {
         identity: Identity,
         enrichment: Option<&[u8]>,
         out: &mut Vec<u8>,
-    ) -> Mapped;
+    ) -> Written;
 
     /// Appends the event that follows the last record of a snapshot.
     fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>);

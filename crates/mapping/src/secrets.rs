@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use s1_forwarder_record::Stream;
 
-use super::mapping::Mapped;
-use super::secret_keys::{is_secret, take_seen_secret};
+use super::mapping::{Mapped, Written};
+use super::secret_keys::is_secret;
 
 /// Replaces a value that nobody may see.
 pub const REDACTED: &str = "[redacted]";
@@ -23,23 +23,21 @@ pub(super) fn guarded(
     stream: Stream,
     record: &[u8],
     out: &mut Vec<u8>,
-    mut map: impl FnMut(&[u8], &mut Vec<u8>) -> Result<Mapped, String>,
+    mut map: impl FnMut(&[u8], &mut Vec<u8>) -> Result<Written, String>,
 ) -> Result<Mapped, String> {
-    if !guards {
-        return map(record, out);
-    }
-    // Their typed records have secrets as fields.
-    if matches!(stream, Stream::Agents | Stream::Groups) {
-        return map(&redact(record), out);
+    // Typed records of these streams have secrets as fields.
+    if guards && matches!(stream, Stream::Agents | Stream::Groups) {
+        return Ok(map(&redact(record), out)?.mapped);
     }
     let start = out.len();
-    take_seen_secret();
-    let mapped = map(record, out);
-    if !take_seen_secret() {
-        return mapped;
+    let Written { mapped, has_secret } = map(record, out)?;
+    if !guards || !has_secret {
+        return Ok(mapped);
     }
     out.truncate(start);
-    map(&redact(record), out)
+    let again = map(&redact(record), out)?.mapped;
+    // The first time, the mapper came across leaves that it knows now.
+    Ok(Mapped { drifted: mapped.drifted, ..again })
 }
 
 /// The record with `[redacted]` in the place of secrets. Valid JSON stays valid; other bytes are searched too.

@@ -7,7 +7,6 @@ use crate::copy::{KeyCase, Sibling};
 use crate::fnv::fnv1a;
 use crate::json::Json;
 use crate::keys::Place;
-use crate::secret_keys::is_secret;
 use crate::used::Used;
 
 /// Writes the values of `block` that are not `used` into the open object, which already has the names `reserved`.
@@ -62,7 +61,7 @@ struct RemainingWriter<'j, 'o, 'r> {
 
 impl<'a> Visitor<'a> for RemainingWriter<'_, '_, '_> {
     fn field(&mut self, name: &'static str, key: &'static str, value: Value<'a>) {
-        if is_secret(key) || self.used.has(value) {
+        if self.json.keys.is_secret(key) || self.used.has(value) {
             return;
         }
         let value = if self.used.is_mismatched(value) { value.mismatched() } else { value };
@@ -76,7 +75,7 @@ impl<'a> Visitor<'a> for RemainingWriter<'_, '_, '_> {
     }
 
     fn other(&mut self, owner: &impl Block<'a>, key: &str, value: Value<'a>) {
-        if is_secret(key) {
+        if self.json.keys.is_secret(key) {
             return;
         }
         let key_case = self.key_case;

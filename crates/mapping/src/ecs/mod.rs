@@ -40,7 +40,7 @@ use self::common_fields::CommonFields;
 use self::event::{Event, Scratch};
 use self::mitre::Techniques;
 use super::json::Json;
-use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
+use super::mapping::{Origin, SchemaMapper, Snapshot, Written};
 use crate::common::classification::{CATEGORIES, EventOutcome, OUTCOMES, event_outcome};
 use crate::common::dns::RECORD_TYPES;
 use crate::common::event_kind::{EVENT_KINDS, EventKind};
@@ -116,7 +116,7 @@ impl SchemaMapper for Ecs {
         identity: Identity,
         enrichment: Option<&[u8]>,
         out: &mut Vec<u8>,
-    ) -> Mapped {
+    ) -> Written {
         let mut event = Event::new(out, &mut self.scratch);
         event.json.keys = Keys::new(self.known);
         let common = CommonFields {
@@ -143,7 +143,7 @@ impl SchemaMapper for Ecs {
                 vulnerability::map(&mut event, &common, finding, &content_version(received));
             }
         }
-        Mapped::of(unknown_activity, event.json.keys.strange(), &mut self.seen)
+        Written::of(unknown_activity, &event.json.keys, &mut self.seen)
     }
 
     fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {

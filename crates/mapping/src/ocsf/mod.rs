@@ -44,7 +44,7 @@ use super::common::known::Known;
 use super::common::os::ARCHITECTURES;
 use super::common::severity::{BY_CONFIDENCE, SEVERITIES, Severity};
 use super::json::Json;
-use super::mapping::{Mapped, Origin, SchemaMapper, Snapshot};
+use super::mapping::{Origin, SchemaMapper, Snapshot, Written};
 use crate::copy::KeyCase;
 use crate::drift::places;
 use crate::keys::{Keys, Places, Seen};
@@ -108,7 +108,7 @@ impl SchemaMapper for Ocsf {
         identity: Identity,
         enrichment: Option<&[u8]>,
         out: &mut Vec<u8>,
-    ) -> Mapped {
+    ) -> Written {
         let mut event = Event::new(out, &mut self.scratch);
         event.json.keys = Keys::new(self.known);
         let common = Common {
@@ -132,7 +132,7 @@ impl SchemaMapper for Ocsf {
             Fields::UnifiedAlert(alert) => unified_alert::map(&mut event, &common, alert, &mut self.attacks),
             Fields::Vulnerability(finding) => vulnerability::map(&mut event, &common, finding),
         }
-        Mapped::of(unknown_activity, event.json.keys.strange(), &mut self.seen)
+        Written::of(unknown_activity, &event.json.keys, &mut self.seen)
     }
 
     fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {

@@ -22,6 +22,7 @@ mod placeholders;
 mod properties;
 mod rules;
 mod schema;
+mod secrets;
 mod subjects;
 mod support;
 mod users;

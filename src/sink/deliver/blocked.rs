@@ -15,8 +15,8 @@ use crate::record::Identity;
 /// A search ends after an hour without an attempt: its records are gone from the console, or have changed.
 const FORGOTTEN: Duration = Duration::from_secs(3_600);
 
-/// So long after the last attempt with the suspects, another event takes the place of the first: it has changed, or is
-/// gone from the console. A lane that fails sends the same batch again far sooner.
+/// This long after the last attempt with the first event, and if nothing was accepted since, another one takes its
+/// place: it has changed, or is gone from the console. A lane that fails sends the same batch again far sooner.
 const MOVED: Duration = Duration::from_secs(900);
 
 /// What a sink that accepted nothing has answered about.
@@ -115,11 +115,13 @@ impl Blocked {
         let search = self.search.get_or_insert_with(|| Box::new(begin()));
         if !events.iter().any(|event| search.suspects.contains(event)) {
             let unseen_for = now - search.tried_at;
-            if search.part > 0 || unseen_for < MOVED {
+            let has_passed = search.accepted_at.is_some_and(|at| at >= search.tried_at);
+            if unseen_for >= FORGOTTEN {
+                **search = begin();
+                return None;
+            }
+            if search.part > 0 || has_passed || unseen_for < MOVED {
                 // They belong to another batch, which is in flight too.
-                if unseen_for >= FORGOTTEN {
-                    **search = begin();
-                }
                 return None;
             }
             search.suspects = vec![first];
@@ -260,7 +262,7 @@ mod tests {
         }
         use Then::{Accepts, Fails, IsUnavailable};
         type Row<'a> = (&'a [(u32, Then)], Option<usize>);
-        let rows: [Row<'_>; 12] = [
+        let rows: [Row<'_>; 14] = [
             (&[(0, Fails(0..8)), (59, Fails(0..8))], None),
             (&[(0, Fails(0..8)), (60, Fails(0..8))], Some(2)),
             (&[(0, Fails(0..8)), (30, IsUnavailable), (60, Fails(0..8))], None),
@@ -271,6 +273,9 @@ mod tests {
             // The first event has changed, and comes last now.
             (&[(0, Fails(0..8)), (20, Fails(1..9)), (40, Fails(1..9)), (60, Fails(1..9))], Some(2)),
             (&[(0, Fails(0..8)), (10, Fails(1..9)), (59, Fails(0..8)), (60, Fails(1..9))], None),
+            // It is gone, and the sink has taken others since: an hour is measured for what fails now.
+            (&[(0, Fails(0..8)), (10, Accepts(20..30)), (200, Fails(30..38))], None),
+            (&[(0, Fails(0..8)), (20, Accepts(20..30)), (40, Fails(30..38)), (61, Fails(30..38))], None),
             // Another batch in flight says nothing of this one.
             (&[(0, Fails(0..8)), (60, Fails(0..8)), (61, Fails(8..16))], Some(2)),
             (&[(0, Fails(0..8)), (60, Fails(0..8)), (61, Fails(0..4)), (62, Accepts(4..8))], Some(1)),

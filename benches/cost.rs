@@ -205,7 +205,7 @@ fn kept_bytes(days: u32, journals: bool) -> u64 {
     let begin = Timestamp::from_micros(1_767_225_600_000_000);
     let before = IN_USE.load(Ordering::Relaxed);
     let mut position = SourcePosition::starting_at(begin);
-    position.align(&passes);
+    position.follow(&passes);
     let ledger = Ledger::begin(begin, String::new(), journals);
     let mut lane = LaneCheckpoint::begin("console.example".into(), "".into(), "1d".into(), begin, position, ledger);
     for minutes in 1..=days * 24 * 60 {
@@ -213,7 +213,7 @@ fn kept_bytes(days: u32, journals: bool) -> u64 {
         let (id, time) = (u64::from(minutes) << 22, start.minus(MINUTE / 2));
         let context = PollContext { start, ..PollContext::default() };
         let key = RecordKey { id, version: id, content: None, time, created: Some(time) };
-        lane.position.take(&passes, context, &key);
+        lane.position.settle(&passes, context).take(&key);
         lane.ledger.count(time, Identity::of("console.example", Stream::Activities, &id.to_string(), ""));
         lane.ledger.remember(time, id, start);
         lane.position.finish(&passes, context, false);

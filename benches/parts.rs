@@ -105,19 +105,16 @@ fn position(criterion: &mut Criterion) {
     let passes = common::pull(Stream::Activities).passes();
     let context = PollContext { start: Timestamp::from_micros(begin), ..PollContext::default() };
     let taken = |position: &mut SourcePosition| {
+        let mut settling = position.settle(&passes, context);
         for number in 0..KEYS {
             let time = Timestamp::from_micros(begin + number as i64 * 10_000);
             let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            black_box(position.take(
-                &passes,
-                context,
-                &RecordKey { id, version: 0, content: None, time, created: None },
-            ));
+            black_box(settling.take(&RecordKey { id, version: 0, content: None, time, created: None }));
         }
     };
     let new = || {
         let mut position = SourcePosition::starting_at(Timestamp::from_micros(begin));
-        position.align(&passes);
+        position.follow(&passes);
         position
     };
     let mut full = new();

@@ -50,8 +50,8 @@ impl ChangeLog {
             self.leave(position, ledger);
             return None;
         }
-        let changes =
-            if !self.journal.is_empty() && !self.is_long(size as u64) { position.change_count() } else { None };
+        let is_written_whole = self.journal.is_empty() || self.is_long(size as u64);
+        let changes = if is_written_whole { None } else { position.compact_changes() };
         if changes.is_some_and(|changes| changes <= MOST_CHANGES) {
             return None;
         }

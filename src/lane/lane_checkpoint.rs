@@ -122,9 +122,10 @@ impl LaneCheckpoint {
         now: Timestamp,
     ) {
         let Self { position, ledger, .. } = self;
+        let mut settling = position.settle(passes, pending.context);
         let stream = pending.batch.stream();
         for (record_key, identity) in records {
-            let is_new = position.take(passes, pending.context, record_key);
+            let is_new = settling.take(record_key);
             let is_possible = |created: &Timestamp| *created <= now.plus(FUTURE);
             let Some(created) = record_key.created.filter(|created| is_new && is_possible(created)) else { continue };
             match Accounting::of(stream) {
@@ -356,7 +357,7 @@ mod tests {
         let passes = Pull::of(Stream::Activities).passes();
         for journals in [false, true] {
             let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), journals));
-            lane.position.align(&passes);
+            lane.position.follow(&passes);
             let now = lane.since_resolved;
             let pending = PendingBatch::new(Stream::Activities);
             for hours in 0..2_000_u32 {
@@ -380,7 +381,7 @@ mod tests {
         for journals in [false, true] {
             let mut most = 0;
             let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), journals));
-            lane.position.align(&passes);
+            lane.position.follow(&passes);
             for minutes in 1..=95 * 24 * 60 {
                 let start = lane.since_resolved.plus(MINUTE * minutes);
                 let context = PollContext { start, ..PollContext::default() };

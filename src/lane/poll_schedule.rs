@@ -4,7 +4,7 @@ use compact_str::CompactString;
 use tokio::time::Instant;
 
 use crate::record::Timestamp;
-use crate::source::{Pass, PollContext, Reading, SourcePosition};
+use crate::source::{Pass, PassPosition, PollContext, Reading, SourcePosition};
 use crate::telemetry::LaneState;
 
 /// Polls begin at multiples of their period divided by this, and of at most [`LONGEST_STEP`], so that lanes wake up
@@ -55,18 +55,18 @@ impl PollSchedule {
     /// The stream has these passes now. Those that it had before stay as they are.
     pub fn follow(&mut self, passes: &[Pass], position: &SourcePosition, now: Timestamp) {
         let mut before = std::mem::take(&mut self.passes);
-        let entry = |(index, pass): (usize, &Pass)| {
+        let entry = |pass: &Pass| {
             if let Some(place) = before.iter().position(|entry| entry.name == pass.name) {
                 return before.swap_remove(place);
             }
-            let complete = position.of_pass(index).and_then(|pass_position| pass_position.complete);
+            let complete = position.of_pass(pass).and_then(|pass_position| pass_position.complete);
             // A scope of findings that was never read is due at once.
             let never = if pass.reads_findings() { Duration::ZERO } else { pass.every };
             let wait = complete.map_or(never, |complete| pass.every.saturating_sub(now.since(complete)));
             let due = Instant::now() + if self.once { Duration::ZERO } else { wait };
             ScheduledPass { name: pass.name.clone(), due: Some(due), failure: None }
         };
-        self.passes = passes.iter().enumerate().map(entry).collect();
+        self.passes = passes.iter().map(entry).collect();
     }
 
     /// The pass that is due first, and when; none when no pass is polled again.
@@ -126,15 +126,16 @@ impl PollSchedule {
             return;
         };
         let now = Instant::now();
+        let pass_position = position.of_pass(pass);
         scheduled.failure = None;
-        scheduled.due = if position.is_marking(context.pass) {
+        scheduled.due = if pass_position.is_some_and(PassPosition::is_marking) {
             Some(now)
         } else if self.once {
             None
         } else if pass.reading == Reading::Snapshot && context.snapshot.is_none() {
             // By the console's clock the last snapshot was complete and the next not due. By this machine's clock it
             // may be due, which would mean no wait at all.
-            let last = position.of_pass(context.pass).and_then(|pass_position| pass_position.snapshot);
+            let last = pass_position.and_then(|pass_position| pass_position.snapshot);
             let next = last.map_or(context.start, |snapshot| snapshot.time).plus(pass.every);
             Some(now + next.since(context.start).min(pass.every))
         } else {

@@ -225,7 +225,7 @@ impl Life {
         if pull != *self.lane.pull {
             self.lane.pull = Arc::new(pull);
             let passes = self.lane.pull.passes();
-            position.align(&passes);
+            position.follow(&passes);
             open.schedule.follow(&passes, position, self.lane.delivery.clock.now());
         }
         position.forget_others(&self.lane.pull.passes());

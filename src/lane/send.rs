@@ -340,7 +340,7 @@ impl<'a> SendStage<'a> {
         let position = &mut self.checkpoint.position;
         match end {
             PollEnd::Complete => position.finish(self.passes, context, self.lane.pull.marker),
-            PollEnd::Unavailable => position.pass_over(context),
+            PollEnd::Unavailable => position.pass_over(self.passes, context),
             PollEnd::NotDue | PollEnd::Scopes(_) => {}
         }
         if matches!(end, PollEnd::Complete | PollEnd::Unavailable) {
@@ -399,7 +399,7 @@ async fn at(time: Option<Instant>) {
 /// Sets the metrics of the lane's position.
 pub fn report(lane: &LaneMetrics, position: &SourcePosition) {
     lane.set_complete_until(position.complete_until());
-    if let Some(snapshot) = position.read_snapshot(0) {
+    if let Some(snapshot) = position.read_snapshot() {
         lane.set_snapshot(snapshot.time, snapshot.taken);
     }
 }

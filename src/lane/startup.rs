@@ -31,7 +31,7 @@ impl Lane {
         let Some(bytes) = stored else {
             let since_resolved = resolve(self.pull.since, self.delivery.clock.now());
             let mut position = SourcePosition::starting_at(since_resolved);
-            position.align(&self.pull.passes());
+            position.follow(&self.pull.passes());
             let ledger = Ledger::begin(since_resolved, asked, journals);
             let since = self.pull.since.to_string().into();
             let mut checkpoint = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
@@ -45,7 +45,7 @@ impl Lane {
         let mut checkpoint = LaneCheckpoint::decode(&bytes)?;
         checkpoint.load(&*backend, &self.key).await?;
         let passes = self.pull.passes();
-        checkpoint.position.align(&passes);
+        checkpoint.position.follow(&passes);
         // A poll of everything that the token may see finds out which scopes of findings the token has.
         if passes.iter().all(|pass| !pass.reads_all_findings()) {
             checkpoint.position.forget_others(&passes);

@@ -1,20 +1,15 @@
 //! Pulling: streams, their passes and positions, and polls, which decide what to ask the console and which records are
 //! new.
 
-mod baseline;
-mod contents;
 mod count;
-mod encoding;
 mod findings;
 mod latest_records;
 mod page;
 mod pager;
 mod pass;
-mod pass_position;
 mod poll;
 mod position;
 mod pull;
-mod recorder;
 mod requests;
 mod responses;
 mod returned;
@@ -24,7 +19,6 @@ mod selection;
 mod settings;
 mod silent_after;
 mod since;
-mod stored;
 mod tail;
 mod window;
 
@@ -32,10 +26,10 @@ pub use findings::Findings;
 pub use latest_records::LatestRecords;
 pub use page::{Page, Record};
 pub use pass::{Keys, Pass, PollContext, Reading, RecordKey};
-pub use pass_position::{Known, PassPosition, Snapshot, Stage};
 pub use poll::{Action, Learned, Poll, PollEnd};
-use position::MANY_FINDINGS;
-pub use position::{MAIN, SourcePosition};
+pub use position::{
+    Known, MAIN, PassPosition, PositionPart, PositionReader, Settling, Snapshot, SourcePosition, Stage,
+};
 pub use pull::{Include, Pull, VOLATILE};
 pub use requests::Request;
 pub use responses::read_page;
@@ -47,5 +41,4 @@ pub use settings::{
 };
 pub use silent_after::SilentAfter;
 pub use since::Since;
-pub use stored::{PositionPart, PositionReader};
 pub use window::{By, Window};

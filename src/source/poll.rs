@@ -128,24 +128,20 @@ impl Poll {
         client: &Client,
         meter: Meter,
         pull: Arc<Pull>,
-        mut position: SourcePosition,
+        position: &SourcePosition,
         pass: usize,
         start: Timestamp,
         learned: Learned,
     ) -> Option<Self> {
         let passes = pull.passes();
-        position.align(&passes);
         let settings = passes.get(pass)?;
-        let snapshot = if settings.reading == Reading::Snapshot {
-            Some(position.next_snapshot(pass, start, settings.every)?)
-        } else {
-            None
-        };
+        let snapshot =
+            if settings.reading == Reading::Snapshot { Some(position.next_snapshot(settings, start)?) } else { None };
         // A snapshot that goes on is read up to its own time at least, whatever clock gives the time now.
         let start = snapshot.map_or(start, |time| time.max(start));
         let (scan, sweep) = match &pull.findings {
             Some(findings) if settings.reads_findings() => {
-                let sweep = position.is_sweep_due(pass, start, findings.resync);
+                let sweep = position.is_sweep_due(settings, start, findings.resync);
                 (Some(FindingsScan::new(findings.clone(), settings.scope().cloned(), sweep)), sweep)
             }
             // A closed window is pulled once: all its lists are one, and no keys of it are stored.
@@ -153,8 +149,7 @@ impl Poll {
             None => (None, false),
         };
         let mut context = PollContext { pass, start, snapshot, sweep, leaves_open: false };
-        position.enter(&passes, context);
-        let baseline = position.baseline(pass)?;
+        let baseline = position.baseline(&passes, context)?;
         let pass_position = &baseline.pass_position;
         // A pass that looks for changes without a new time has to read all records again.
         let is_by_time = pass == 0 && settings.keys == Keys::Versions && snapshot.is_none() && pull.window.is_none();

@@ -1,15 +1,15 @@
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 
-use super::pass_position::Second;
-use super::{Keys, MANY_FINDINGS, Pass, Pull, RecordKey};
+use super::position::{MANY_FINDINGS, Seconds};
+use super::{Keys, Pass, Pull, RecordKey};
 
 /// What a poll has returned: it returns no version twice. Of a record that changes it returns one version, since
 /// batches may be settled in any order.
 #[derive(Debug)]
 pub(super) enum Returned {
     /// Where each version counts as a record: the keys, by the second of the record's time.
-    Versions(BTreeMap<i64, Second>),
+    Versions(Seconds),
     /// The version of each record, and the second of the record's time.
     Records(HashMap<u64, (u64, i64)>),
     Findings(ReturnedFindings),
@@ -41,7 +41,7 @@ impl Returned {
         } else if pass.keys == Keys::Latest || pull.drops_unchanged() {
             Self::Records(HashMap::new())
         } else {
-            Self::Versions(BTreeMap::new())
+            Self::Versions(Seconds::default())
         }
     }
 
@@ -51,7 +51,7 @@ impl Returned {
         let RecordKey { id, version, .. } = *record_key;
         match self {
             Self::Versions(seconds) => {
-                let is_new = seconds.entry(second).or_default().take(version, None);
+                let is_new = seconds.take(second, version, None);
                 if is_new { Before::Nothing } else { Before::ThisVersion }
             }
             Self::Records(versions) => match versions.entry(id) {
@@ -68,7 +68,7 @@ impl Returned {
     /// Forgets the records of seconds before `second`: no pager can meet them again.
     pub fn forget_before(&mut self, second: i64) {
         match self {
-            Self::Versions(seconds) => *seconds = seconds.split_off(&second),
+            Self::Versions(seconds) => seconds.forget_before(second),
             Self::Records(versions) => versions.retain(|_, (_, at)| *at >= second),
             Self::Findings(_) => {}
         }
@@ -90,7 +90,7 @@ impl Returned {
 
     pub fn len(&self) -> usize {
         match self {
-            Self::Versions(seconds) => seconds.values().map(Second::len).sum(),
+            Self::Versions(seconds) => seconds.key_count(),
             Self::Records(versions) => versions.len(),
             Self::Findings(findings) => findings.versions.len(),
         }

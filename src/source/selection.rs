@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString};
 
-use super::baseline::Baseline;
-use super::pass_position::{bound_behind, first_kept_second};
+use super::position::{Baseline, bound_behind, first_kept_second};
 use super::returned::{Before, Returned};
 use super::{By, Heard, Known, Page, Pass, PollContext, Pull, Record, RecordKey, Snapshot};
 use crate::checkpoint::encoding::CONTENT_HASH;
@@ -298,12 +297,12 @@ mod tests {
     fn selection(since: usize) -> Selection {
         let pull = Pull::of(Stream::Activities);
         let mut position = SourcePosition::starting_at(time(since));
-        position.align(&pull.passes());
+        position.follow(&pull.passes());
         let context = PollContext { start: time(1_000_000), ..PollContext::default() };
         let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System);
         let host = "console.example".into();
         let pass = pull.passes().remove(0);
-        let baseline = position.baseline(0).unwrap();
+        let baseline = position.baseline(&pull.passes(), context).unwrap();
         Selection::new(host, meter, Arc::new(pull), pass, context, baseline)
     }
 

@@ -142,8 +142,7 @@ impl Tail {
         let open = self.open;
         let mut part = Span { from: open.to, to: open.to };
         let mut records = 0;
-        let seconds = pass_position.seconds.range(open.from.seconds()..open.to.seconds()).rev();
-        for (second, known) in seconds.map(|(second, of)| (*second, of.keys.len())) {
+        for (second, known) in pass_position.key_counts_between(open.from, open.to).rev() {
             if records + known > MOST_COUNTED {
                 if records == 0 || self.parts.len() + 1 == MOST_PARTS {
                     break;
@@ -182,9 +181,5 @@ impl Tail {
 
 /// Number of known records in a part.
 fn known(pass_position: &PassPosition, span: Span) -> usize {
-    if span.from >= span.to {
-        return 0;
-    }
-    let seconds = pass_position.seconds.range(span.from.seconds()..span.to.seconds());
-    seconds.map(|(_, records)| records.keys.len()).sum()
+    pass_position.key_counts_between(span.from, span.to).map(|(_, count)| count).sum()
 }

@@ -104,7 +104,7 @@ impl Console {
         let pull = Pull::of(Stream::ALL[stream]);
         let meter = self.meters[stream].clone();
         let position = SourcePosition::starting_at(START.minus(std::time::Duration::from_secs(300)));
-        Poll::new(&self.client, meter, Arc::new(pull), position, 0, START, Learned::default()).unwrap()
+        Poll::new(&self.client, meter, Arc::new(pull), &position, 0, START, Learned::default()).unwrap()
     }
 
     /// Gives the answers to a poll, one after the other. Returns what became of them.

@@ -85,7 +85,7 @@ fn identities(ids: impl Iterator<Item = u64>) -> Vec<String> {
 fn sample(pull: &Pull, journals: bool) -> (LaneCheckpoint, Golden) {
     let passes = pull.passes();
     let mut position = SourcePosition::starting_at(Timestamp::default());
-    position.align(&passes);
+    position.follow(&passes);
     let ledger = Ledger::begin(Timestamp::default(), pull.narrowed_by(), journals);
     let since = pull.since.to_string().into();
     let mut checkpoint = LaneCheckpoint::begin(HOST.into(), "".into(), since, Timestamp::default(), position, ledger);
@@ -94,7 +94,7 @@ fn sample(pull: &Pull, journals: bool) -> (LaneCheckpoint, Golden) {
     let context = PollContext { start: START, ..PollContext::default() };
     for id in 1..=DELIVERED {
         let time = time_of(id);
-        checkpoint.position.take(&passes, context, &record_key(id, time));
+        checkpoint.position.settle(&passes, context).take(&record_key(id, time));
         checkpoint.ledger.count(time, identity(id));
         checkpoint.ledger.remember(time, id, START);
         checkpoint.settled += 1;

@@ -155,7 +155,7 @@ async fn several_that_are_too_large_are_stepped_over_one_behind_the_other_and_ea
 async fn two_that_were_stepped_over_before_end_no_poll() {
     let known = |position: &mut SourcePosition, pull: &Pull| {
         for id in [4, 5] {
-            position.take(&pull.passes(), PollContext::default(), &record_key(id, ago(60)));
+            position.settle(&pull.passes(), PollContext::default()).take(&record_key(id, ago(60)));
         }
     };
     let [first, second] = [4, 5].map(|id| page(&[large(&activity(id, ago(60)))], None));

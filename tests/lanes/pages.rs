@@ -121,11 +121,8 @@ async fn null_for_a_count_is_nothing_only_where_nothing_was_shown() {
     assert!(talk.hears(NULL.to_owned()).await.unwrap().last);
 
     let mut talk = Talk::new(activities(), |position, pull| {
-        position.take(
-            &pull.passes(),
-            PollContext { start: ago(60), ..PollContext::default() },
-            &record_key(1, ago(90)),
-        );
+        let context = PollContext { start: ago(60), ..PollContext::default() };
+        position.settle(&pull.passes(), context).take(&record_key(1, ago(90)));
     });
     let known = [activity(1, ago(90))];
     assert_eq!(talk.reads(&known, Some("a")).await.records.len(), 0);
@@ -204,7 +201,7 @@ async fn an_order_that_broke_once_is_not_relied_on_in_this_poll() {
 async fn what_arrives_late_is_what_is_new_and_older_than_the_last_complete_poll() {
     let complete = |position: &mut SourcePosition, pull: &Pull| {
         let context = PollContext { start: ago(600), ..PollContext::default() };
-        position.take(&pull.passes(), context, &record_key(7, ago(650)));
+        position.settle(&pull.passes(), context).take(&record_key(7, ago(650)));
         position.finish(&pull.passes(), context, false);
     };
     for (pass, record, late) in [
@@ -243,7 +240,7 @@ async fn the_event_that_a_snapshot_is_complete_is_a_page_of_its_own_for_which_no
     let pull = Pull { snapshot: true, marker: true, ..Pull::of(Stream::Agents) };
     let talk = &mut Talk::new(pull, |position, pull| {
         let context = PollContext { start: ago(60), snapshot: Some(ago(600)), ..PollContext::default() };
-        position.take(&pull.passes(), context, &record_key(1, ago(6000)));
+        position.settle(&pull.passes(), context).take(&record_key(1, ago(6000)));
         position.finish(&pull.passes(), context, true);
     });
     let page = talk.emits().await.unwrap().unwrap();

@@ -201,7 +201,7 @@ async fn is_not_remembered(kind: Kind, stream: Stream) {
     let meter = lane.delivery.meter.clone();
     let position = SourcePosition::starting_at(Timestamp::default());
     let mut poll =
-        Poll::new(&client, meter, lane.pull.clone(), position, 0, harness.clock.now(), Learned::default()).unwrap();
+        Poll::new(&client, meter, lane.pull.clone(), &position, 0, harness.clock.now(), Learned::default()).unwrap();
     let mut arrived = 0;
     let mut most = 0;
     loop {

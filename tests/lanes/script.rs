@@ -49,9 +49,9 @@ impl Talk {
         let client = Arc::new(harness.client(Arc::new(script.transport()), "siem"));
         let meter = Meter::start(&harness.telemetry, "acme", pull.stream, "siem", "memory", harness.clock);
         let mut begun = SourcePosition::starting_at(Timestamp::default());
-        begun.align(&pull.passes());
+        begun.follow(&pull.passes());
         position(&mut begun, &pull);
-        let poll = Poll::new(&client, meter.clone(), Arc::new(pull), begun, pass, START, Learned::default()).unwrap();
+        let poll = Poll::new(&client, meter.clone(), Arc::new(pull), &begun, pass, START, Learned::default()).unwrap();
         Self { harness, script, client, meter, poll }
     }
 

@@ -392,7 +392,7 @@ async fn a_snapshot_is_every_agent_under_one_time_and_a_restart_continues_it() {
     assert_eq!(last.1, "snapshot", "the marker comes after all the others");
     let metrics = running.metrics.clone();
     assert_eq!(metrics.snapshot(), Some((first, listed.len() as u64)));
-    let stored = harness.checkpoint(Stream::Agents, "siem").unwrap().position.of_pass(0).unwrap().snapshot.unwrap();
+    let stored = harness.checkpoint(Stream::Agents, "siem").unwrap().position.first().unwrap().snapshot.unwrap();
     assert_eq!((stored.time, stored.stage), (first, Stage::Done), "a kill now would repeat nothing");
     assert_counts_balance(&metrics);
 

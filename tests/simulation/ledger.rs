@@ -281,7 +281,7 @@ impl Ledger {
             self.complete.get_or_insert(now);
         }
         let position = &checkpoint.position;
-        let snapshot = position.read_snapshot(0);
+        let snapshot = position.read_snapshot();
         // What every pass has left behind is never read again, nor is a snapshot whose records are settled.
         let bound = match self.snapshots {
             true => snapshot.map(|snapshot| snapshot.time),

@@ -80,7 +80,7 @@ impl Lane {
     fn new(pull: &Pull, since: Timestamp) -> Self {
         let passes = pull.passes();
         let mut position = SourcePosition::starting_at(since);
-        position.align(&passes);
+        position.follow(&passes);
         let ledger = Ledger::begin(since, String::new(), true);
         let checkpoint =
             LaneCheckpoint::begin("console.example".into(), "".into(), "1d".into(), since, position, ledger);
@@ -177,7 +177,7 @@ impl Lane {
 
     async fn assert_stored(&self) {
         let mut stored = self.stored().await.unwrap();
-        stored.position.align(&self.passes);
+        stored.position.follow(&self.passes);
         // What is to be stored next is no part of what a position says.
         stored.position = stored.position.for_poll();
         let mut expected = self.checkpoint.clone();
@@ -489,14 +489,14 @@ proptest! {
                 Step::Lookback(on) if stream == Stream::Alerts => {
                     pull.lookback = if on { 3600 * SECOND } else { Duration::ZERO };
                     lane.passes = pull.passes();
-                    lane.checkpoint.position.align(&lane.passes);
+                    lane.checkpoint.position.follow(&lane.passes);
                     lane.checkpoint.position.forget_others(&lane.passes);
                 }
                 Step::Lookback(_) => {}
                 Step::Restart => {
                     runtime.block_on(lane.store(at));
                     lane.checkpoint = runtime.block_on(lane.stored()).unwrap();
-                    lane.checkpoint.position.align(&lane.passes);
+                    lane.checkpoint.position.follow(&lane.passes);
                 }
                 Step::Store => runtime.block_on(lane.store(at)),
             }

@@ -15,7 +15,7 @@ fn start() -> Timestamp {
 /// Of a lane of activities that begins an hour before `start`.
 fn new_checkpoint(journals: bool) -> LaneCheckpoint {
     let mut position = SourcePosition::starting_at(start().minus(Duration::from_secs(3600)));
-    position.align(&Pull::of(Stream::Activities).passes());
+    position.follow(&Pull::of(Stream::Activities).passes());
     let since_resolved = position.bound();
     let ledger = Ledger::begin(since_resolved, String::new(), journals);
     LaneCheckpoint::begin("console.example".into(), "".into(), "1h".into(), since_resolved, position, ledger)
@@ -61,16 +61,16 @@ fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more
 
     let journal = JournalChange { appends: Vec::new(), dropped: vec![7] };
     let unchanged = before.clone();
-    for (settled, until) in [(&[0, 2][..], before.position.of_pass(0).unwrap().watermark), (&[0, 1, 2], times[2])] {
+    for (settled, until) in [(&[0, 2][..], before.position.first().unwrap().watermark), (&[0, 1, 2], times[2])] {
         let (_, covering) = covering(&before, &journal, &passes, &pending, settled, Clock::System.now());
         assert_eq!(covering.journal, journal);
         let LaneCheckpoint { position, settled: count, .. } = LaneCheckpoint::decode(&covering.checkpoint).unwrap();
-        let pass_position = position.of_pass(0).unwrap();
+        let pass_position = position.first().unwrap();
         let is_known = |record_key| pass_position.knows_record(&passes[0], record_key, true) == Known::Taken;
         let known = pending.record_keys.iter().map(is_known);
         let known: Vec<usize> = known.enumerate().filter(|(_, known)| *known).map(|(index, _)| index).collect();
         assert_eq!(
-            (known.as_slice(), position.of_pass(0).unwrap().watermark, count),
+            (known.as_slice(), position.first().unwrap().watermark, count),
             (settled, until, 5 + settled.len() as u64)
         );
     }

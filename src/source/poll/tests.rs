@@ -6,7 +6,8 @@ use super::*;
 use crate::console::scripted::ResponseQueue;
 use crate::console::{Limiters, TruncatedBody};
 use crate::record::Clock;
-use crate::source::{MANY_FINDINGS, RecordKey};
+use crate::source::RecordKey;
+use crate::source::position::MANY_FINDINGS;
 use crate::telemetry::Telemetry;
 
 mod sequences;
@@ -44,7 +45,7 @@ fn poll(pull: &Pull, position: SourcePosition, start: Timestamp) -> Poll {
 }
 
 fn poll_knowing(learned: Learned, pull: &Pull, position: SourcePosition, start: Timestamp) -> Poll {
-    Poll::new(&client(), meter(pull), Arc::new(pull.clone()), position, 0, start, learned).unwrap()
+    Poll::new(&client(), meter(pull), Arc::new(pull.clone()), &position, 0, start, learned).unwrap()
 }
 
 fn first_poll(pull: &Pull) -> Poll {
@@ -245,7 +246,7 @@ fn a_poll_that_starts_before_its_bound_has_nothing_to_ask_for() {
     let client = client();
     let position = || SourcePosition::starting_at(begin());
     let begins =
-        |start| Poll::new(&client, meter(&pull), pull.clone(), position(), 0, start, Learned::default()).is_some();
+        |start| Poll::new(&client, meter(&pull), pull.clone(), &position(), 0, start, Learned::default()).is_some();
     assert!(begins(begin()) && !begins(begin().minus(Duration::from_secs(2))));
 }
 

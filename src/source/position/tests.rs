@@ -12,7 +12,7 @@ fn record_key(id: u64, time: Timestamp) -> RecordKey {
 
 fn position(pull: &Pull) -> (Vec<Pass>, SourcePosition) {
     let mut position = SourcePosition::starting_at(minute(-60));
-    position.align(&pull.passes());
+    position.follow(&pull.passes());
     (pull.passes(), position)
 }
 
@@ -24,7 +24,7 @@ fn context(pass: usize, start: Timestamp) -> PollContext {
 fn how_far_the_first_pass_is_is_how_far_a_lane_is() {
     let (passes, mut position) = position(&Pull::of(Stream::Alerts));
     let times = |position: &SourcePosition| {
-        [position.bound(), position.of_pass(0).unwrap().watermark, position.complete_until(), position.newest()]
+        [position.bound(), position.first().unwrap().watermark, position.complete_until(), position.newest()]
     };
     assert_eq!((times(&position), position.complete()), ([minute(-60); 4], None));
     position.advance(&passes, context(0, minute(0)), minute(-20));
@@ -34,7 +34,7 @@ fn how_far_the_first_pass_is_is_how_far_a_lane_is() {
     assert_eq!(times(&position), [minute(-5), minute(0), minute(0), minute(0)]);
     position.finish(&passes, context(1, minute(30)), false);
     assert_eq!((times(&position)[0], position.complete()), (minute(-5), Some(minute(0))), "another pass");
-    assert!(position.take(&passes, context(0, minute(10)), &record_key(1, minute(9))));
+    assert!(position.settle(&passes, context(0, minute(10))).take(&record_key(1, minute(9))));
     assert_eq!(position.newest(), minute(9).plus(Duration::from_secs(1)), "a key may lie anywhere in its second");
 }
 
@@ -42,8 +42,11 @@ fn how_far_the_first_pass_is_is_how_far_a_lane_is() {
 #[test]
 fn what_one_pass_delivers_the_others_know() {
     let (passes, mut position) = position(&Pull::of(Stream::Alerts));
-    assert!(position.take(&passes, context(0, minute(0)), &record_key(1, minute(-3))));
-    assert!(!position.take(&passes, context(1, minute(0)), &record_key(1, minute(-3))), "it is accounted for once");
+    assert!(position.settle(&passes, context(0, minute(0))).take(&record_key(1, minute(-3))));
+    assert!(
+        !position.settle(&passes, context(1, minute(0))).take(&record_key(1, minute(-3))),
+        "it is accounted for once"
+    );
     assert_eq!(position.key_count(), 2);
     position.forget_keys();
     assert_eq!((position.key_count(), position.bound()), (0, minute(-60)));
@@ -53,10 +56,10 @@ fn what_one_pass_delivers_the_others_know() {
 fn contents_are_remembered_until_another_console_has_other_records() {
     let (passes, mut position) = position(&Pull::of(Stream::Agents));
     let with = |content| RecordKey { content: Some(content), ..record_key(1, minute(-3)) };
-    position.take(&passes, context(0, minute(0)), &with(5));
+    position.settle(&passes, context(0, minute(0))).take(&with(5));
     assert!(position.contents.has(&with(5)) && !position.contents.has(&with(6)));
     assert!(!position.contents.has(&record_key(1, minute(-3))), "nothing is said of its content");
-    position.take(&passes, context(0, minute(0)), &with(6));
+    position.settle(&passes, context(0, minute(0))).take(&with(6));
     assert!(position.contents.has(&with(6)) && !position.contents.has(&with(5)));
     assert_eq!(position.content_count(), 1);
     position.forget_keys();
@@ -65,27 +68,28 @@ fn contents_are_remembered_until_another_console_has_other_records() {
 
 #[test]
 fn a_snapshot_is_read_said_to_be_complete_and_done_before_the_next() {
-    let (passes, mut position) = position(&Pull { snapshot: true, ..Pull::of(Stream::Agents) });
-    let hour = Duration::from_secs(3600);
+    let (passes, mut position) =
+        position(&Pull { snapshot: true, interval: Duration::from_secs(3600), ..Pull::of(Stream::Agents) });
+    let is_marking = |position: &SourcePosition| position.first().is_some_and(PassPosition::is_marking);
     let now = minute(10);
     let time = minute(0);
-    assert_eq!(position.next_snapshot(0, now, hour), Some(time));
+    assert_eq!(position.next_snapshot(&passes[0], now), Some(time));
     let context = PollContext { snapshot: Some(time), ..context(0, now) };
-    assert!(position.take(&passes, context, &record_key(1, minute(-3))));
-    position.enter(&passes, context);
+    assert!(position.settle(&passes, context).take(&record_key(1, minute(-3))));
+    position.settle(&passes, context);
     assert_eq!(position.key_count(), 1, "the same snapshot goes on");
-    assert_eq!((position.read_snapshot(0), position.is_marking(0)), (None, false));
-    assert_eq!(position.next_snapshot(0, minute(70), hour), Some(time), "what was begun is finished first");
+    assert_eq!((position.read_snapshot(), is_marking(&position)), (None, false));
+    assert_eq!(position.next_snapshot(&passes[0], minute(70)), Some(time), "what was begun is finished first");
     position.finish(&passes, context, true);
-    assert!(position.is_marking(0));
-    assert_eq!(position.read_snapshot(0).map(|snapshot| (snapshot.time, snapshot.taken)), Some((time, 1)));
-    assert_eq!(position.next_snapshot(0, minute(70), hour), Some(time), "its last event is not delivered");
+    assert!(is_marking(&position));
+    assert_eq!(position.read_snapshot().map(|snapshot| (snapshot.time, snapshot.taken)), Some((time, 1)));
+    assert_eq!(position.next_snapshot(&passes[0], minute(70)), Some(time), "its last event is not delivered");
     position.finish(&passes, context, true);
-    assert!(!position.is_marking(0) && position.read_snapshot(0).is_some());
-    assert_eq!(position.next_snapshot(0, minute(59), hour), None);
-    assert_eq!(position.next_snapshot(0, minute(60), hour), Some(minute(60)));
-    position.enter(&passes, PollContext { snapshot: Some(minute(60)), ..context });
-    assert_eq!((position.read_snapshot(0), position.bound()), (None, minute(-60)), "all is read again");
+    assert!(!is_marking(&position) && position.read_snapshot().is_some());
+    assert_eq!(position.next_snapshot(&passes[0], minute(59)), None);
+    assert_eq!(position.next_snapshot(&passes[0], minute(60)), Some(minute(60)));
+    position.settle(&passes, PollContext { snapshot: Some(minute(60)), ..context });
+    assert_eq!((position.read_snapshot(), position.bound()), (None, minute(-60)), "all is read again");
 }
 
 /// What is older than the pass reaches would be remembered, and read again, for nothing.
@@ -94,12 +98,12 @@ fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
     let pull = Pull { lookback: Duration::from_secs(3600), ..Pull::of(Stream::Alerts) };
     let passes = pull.passes();
     let mut position = SourcePosition::starting_at(minute(-500_000));
-    position.align(&passes);
+    position.follow(&passes);
     for (id, at) in [(1, minute(-400_000)), (2, minute(-70)), (3, minute(-50))] {
-        assert!(position.take(&passes, context(0, minute(0)), &record_key(id, at)));
+        assert!(position.settle(&passes, context(0, minute(0))).take(&record_key(id, at)));
     }
     let second = |position: &SourcePosition| {
-        position.of_pass(1).map(|pass_position| (pass_position.bound, pass_position.key_count()))
+        position.of_pass(&passes[1]).map(|pass_position| (pass_position.bound, pass_position.key_count()))
     };
     assert_eq!(second(&position), Some((minute(-60), 1)));
     position.finish(&passes, context(0, minute(30)), false);
@@ -107,16 +111,16 @@ fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
 
     // Switched off, and on again much later.
     let off = Pull { lookback: Duration::ZERO, ..pull }.passes();
-    position.align(&off);
+    position.follow(&off);
     position.forget_others(&off);
     position.finish(&off, context(0, minute(10_000)), false);
     assert_eq!((second(&position), position.pass_positions().count()), (None, 1));
-    position.align(&passes);
-    position.enter(&passes, context(0, minute(10_030)));
+    position.follow(&passes);
+    position.settle(&passes, context(0, minute(10_030)));
     assert_eq!(second(&position), Some((minute(9_970), 0)));
     // Where the lane owes less than it reaches, it begins there.
     let mut position = SourcePosition::starting_at(minute(-5));
-    position.enter(&passes, context(0, minute(0)));
+    position.settle(&passes, context(0, minute(0)));
     assert_eq!(second(&position), Some((minute(-5), 0)));
 }
 
@@ -126,10 +130,10 @@ fn a_pass_in_another_order_begins_where_the_lane_does() {
     let pull = Pull::of(Stream::UnifiedAlerts);
     let passes = pull.passes();
     let mut position = SourcePosition::starting_at(minute(-500_000));
-    position.enter(&passes, context(0, minute(0)));
-    assert_eq!(position.of_pass(1).map(|pass_position| pass_position.bound), Some(minute(-500_000)));
+    position.settle(&passes, context(0, minute(0)));
+    assert_eq!(position.of_pass(&passes[1]).map(|pass_position| pass_position.bound), Some(minute(-500_000)));
     position.finish(&passes, context(1, minute(0)), false);
-    assert_eq!(position.of_pass(1).map(|pass_position| pass_position.bound), Some(minute(-24 * 60)));
+    assert_eq!(position.of_pass(&passes[1]).map(|pass_position| pass_position.bound), Some(minute(-24 * 60)));
 }
 
 /// Machines that exist for a day would be remembered for years.
@@ -139,14 +143,14 @@ fn the_content_of_a_record_that_is_not_shown_is_forgotten_in_time() {
     let with = |id| RecordKey { content: Some(5), ..record_key(id, minute(-3)) };
     let day = |day: i64| minute(day * 24 * 60);
     for id in [1, 2] {
-        position.take(&passes, context(0, day(0)), &with(id));
+        position.settle(&passes, context(0, day(0))).take(&with(id));
     }
     for (at, is_old) in [(0, false), (44, false), (45, true)] {
         position.finish(&passes, context(0, day(at)), false);
         assert_eq!((position.contents.is_old(&with(1)), position.content_count()), (is_old, 2), "day {at}");
         assert!(position.contents.has(&with(1)) && position.contents.has(&with(2)), "day {at}");
     }
-    assert!(position.take(&passes, context(0, day(50)), &with(1)), "it is shown again");
+    assert!(position.settle(&passes, context(0, day(50))).take(&with(1)), "it is shown again");
     assert!(!position.contents.is_old(&with(1)) && position.content_count() == 2);
     for at in [89, 90] {
         position.finish(&passes, context(0, day(at)), false);
@@ -161,27 +165,27 @@ fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
     let week = Duration::from_secs(7 * 86_400);
     let pull = Pull::of(Stream::Vulnerabilities);
     let (passes, mut position) = position(&pull);
-    assert!(!position.is_sweep_due(0, minute(0), week), "it begins later than with everything");
+    assert!(!position.is_sweep_due(&passes[0], minute(0), week), "it begins later than with everything");
     let mut all = SourcePosition::starting_at(Timestamp::default());
-    all.align(&passes);
-    assert!(all.is_sweep_due(0, minute(0), week));
+    all.follow(&passes);
+    assert!(all.is_sweep_due(&passes[0], minute(0), week));
     let start = minute(100_000);
     let sweep = PollContext { sweep: true, ..context(0, start) };
-    assert!(all.take(&passes, sweep, &record_key(1, minute(-3))) && all.key_count() == 0);
+    assert!(all.settle(&passes, sweep).take(&record_key(1, minute(-3))) && all.key_count() == 0);
     all.finish(&passes, sweep, false);
     assert_eq!(all.bound(), start.minus(passes[0].reach.max(BEFORE_SWEEP)));
-    assert!(!all.is_sweep_due(0, start.plus(week), week), "a window comes between two");
+    assert!(!all.is_sweep_due(&passes[0], start.plus(week), week), "a window comes between two");
     all.finish(&passes, context(0, start.plus(Duration::from_secs(300))), false);
-    assert!(!all.is_sweep_due(0, start.plus(week - Duration::from_secs(1)), week));
-    assert!(all.is_sweep_due(0, start.plus(week), week), "a window is no sweep");
+    assert!(!all.is_sweep_due(&passes[0], start.plus(week - Duration::from_secs(1)), week));
+    assert!(all.is_sweep_due(&passes[0], start.plus(week), week), "a window is no sweep");
 
-    assert!(position.take(&passes, context(0, minute(0)), &record_key(1, minute(-3))));
+    assert!(position.settle(&passes, context(0, minute(0))).take(&record_key(1, minute(-3))));
     assert_eq!(position.key_count(), passes.len());
     position.advance(&passes, context(0, minute(0)), minute(-2));
-    assert_eq!(position.of_pass(0).unwrap().watermark, minute(-60), "findings come in no order");
+    assert_eq!(position.first().unwrap().watermark, minute(-60), "findings come in no order");
     position.finish(&passes, context(0, minute(0)), false);
     position.finish(&passes, context(0, minute(5)), false);
-    let due = |after| position.is_sweep_due(0, minute(0).plus(after), week);
+    let due = |after| position.is_sweep_due(&passes[0], minute(0).plus(after), week);
     assert!(!due(week - Duration::from_secs(1)) && due(week));
     assert_eq!(position.bound(), minute(-60).max(minute(5).minus(passes[0].reach)));
 }
@@ -192,7 +196,7 @@ fn so_many_findings_are_remembered_and_no_more() {
     let (passes, mut position) = position(&Pull::of(Stream::Vulnerabilities));
     assert_eq!(position.since, minute(-60));
     (0..MANY_FINDINGS as u64 + 2).for_each(|id| {
-        position.take(&passes, context(0, minute(0)), &record_key(id, minute(0)));
+        position.settle(&passes, context(0, minute(0))).take(&record_key(id, minute(0)));
     });
     assert_eq!(
         position.pass_positions().map(|(_, pass_position)| pass_position.key_count()).max(),
@@ -206,9 +210,9 @@ fn each_mode_of_agents_keeps_its_position() {
     let (passes, mut position) = position(&changes);
     position.finish(&passes, context(0, minute(0)), false);
     let snapshots = Pull { snapshot: true, ..changes }.passes();
-    position.align(&snapshots);
+    position.follow(&snapshots);
     position.forget_others(&snapshots);
-    position.align(&passes);
+    position.follow(&passes);
     position.forget_others(&passes);
     assert_eq!(position.complete(), Some(minute(0)), "it continues where it was");
 }
@@ -218,7 +222,7 @@ fn each_mode_of_agents_keeps_its_position() {
 fn contents_that_are_about_to_be_forgotten_are_stored() {
     let (passes, mut position) = position(&Pull::of(Stream::Agents));
     let agent = RecordKey { content: Some(5), ..record_key(1, minute(-3)) };
-    position.take(&passes, context(0, minute(0)), &agent);
+    position.settle(&passes, context(0, minute(0))).take(&agent);
     let days = |days: u64| minute(0).plus(Duration::from_secs(days * 86_400));
     [0, 50].iter().for_each(|at| position.finish(&passes, context(0, days(*at)), false));
     assert!(position.contents.is_old(&agent));

@@ -194,7 +194,7 @@ impl Lane {
         let passes = self.pull.passes();
         for record in &page.records {
             *self.delivered.entry(record.id.to_string()).or_default() += 1;
-            self.position.take(&passes, page.context, &record.record_key);
+            self.position.settle(&passes, page.context).take(&record.record_key);
         }
         let newest = page.records.iter().filter_map(|record| record.order).max();
         if let Some(watermark) = newest
@@ -258,7 +258,7 @@ proptest! {
     ) {
         let pull = Pull { overlap: OVERLAP, ..Pull::of(Stream::Activities) };
         let mut position = SourcePosition::starting_at(begin());
-        position.align(&pull.passes());
+        position.follow(&pull.passes());
         let mut lane = Lane { pull, position, learned: Learned::default(), delivered: HashMap::new() };
         let mut console = Console { records, faults: faults.into_iter(), now: begin(), requests: 0, counts };
         let mut start = begin();

@@ -15,12 +15,12 @@ fn activities() -> Pull {
 fn position(known: std::ops::Range<i64>, each: u64, closed: i64) -> SourcePosition {
     let passes = activities().passes();
     let mut position = SourcePosition::starting_at(second(-5_000));
-    position.align(&passes);
+    position.follow(&passes);
     for at in known {
         for place in 0..each {
             let id = 1_000_000 + (at + 5_000) as u64 * 10_000 + place;
             let key = RecordKey { id, version: id, content: None, time: second(at), created: Some(second(at)) };
-            position.take(&passes, PollContext::default(), &key);
+            position.settle(&passes, PollContext::default()).take(&key);
         }
     }
     position.finish(&passes, PollContext { start: second(closed), ..PollContext::default() }, false);
@@ -86,7 +86,7 @@ fn a_poll_that_leaves_the_time_open_moves_no_bound() {
     let context = PollContext { start: begin(), leaves_open: true, ..PollContext::default() };
     position.advance(&passes, context, second(-5));
     assert_eq!(
-        (position.bound(), position.of_pass(0).unwrap().watermark, position.complete()),
+        (position.bound(), position.first().unwrap().watermark, position.complete()),
         (before.bound(), second(-5), Some(second(-30)))
     );
     position.finish(&passes, context, false);
@@ -237,9 +237,9 @@ fn streams_that_no_count_describes_are_not_counted() {
         let pull = Pull { overlap: OVERLAP, interval: Duration::from_secs(30), ..Pull::of(stream) };
         let passes = pull.passes();
         let mut position = SourcePosition::starting_at(second(-5_000));
-        position.align(&passes);
+        position.follow(&passes);
         let key = RecordKey { id: 7, version: 7, content: Some(7), time: second(-100), created: Some(second(-100)) };
-        position.take(&passes, PollContext { start: second(-30), ..PollContext::default() }, &key);
+        position.settle(&passes, PollContext { start: second(-30), ..PollContext::default() }).take(&key);
         position.finish(&passes, PollContext { start: second(-30), ..PollContext::default() }, false);
         let mut poll = poll(&pull, position, begin());
         let request = asked(&mut poll);

@@ -1,11 +1,11 @@
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 
-use super::{Pass, RecordKey};
+use super::MANY_FINDINGS;
+use super::seconds::Seconds;
 use crate::record::Timestamp;
+use crate::source::{Pass, RecordKey};
 
 /// Keys are kept this much below the bound: the console compares times at about 10 ms, so a query from the bound may
 /// return records from just before it.
@@ -28,8 +28,7 @@ pub struct PassPosition {
     pub watermark: Timestamp,
     /// Start of the last poll that reached its end with all records settled.
     pub complete: Option<Timestamp>,
-    /// By the second of their record's time: they expire by the second, and lists delta-code well.
-    pub(super) seconds: BTreeMap<i64, Second>,
+    pub(super) seconds: Seconds,
     /// The snapshot that was begun last.
     pub snapshot: Option<Snapshot>,
     /// Start of the last sweep over all findings.
@@ -44,18 +43,6 @@ pub(super) struct Head {
     complete: Option<i64>,
     snapshot: Option<Snapshot>,
     swept: Option<i64>,
-}
-
-/// Most seconds have one or two records: `SmallVec` stores those without an allocation, and is no larger than a `Vec`.
-pub(super) type Numbers = SmallVec<[u64; 2]>;
-
-/// The settled records of one second.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Second {
-    /// Sorted.
-    pub(super) keys: Numbers,
-    /// The last settled version of each key, 32 bits; empty if the key itself names the version.
-    pub(super) versions: Numbers,
 }
 
 /// A full inventory: the time that names it, and how far it is.
@@ -92,7 +79,14 @@ pub enum Known {
 impl PassPosition {
     /// For a pass that begins at `since`.
     pub fn starting_at(since: Timestamp) -> Self {
-        Self { bound: since, watermark: since, complete: None, seconds: BTreeMap::new(), snapshot: None, swept: None }
+        Self {
+            bound: since,
+            watermark: since,
+            complete: None,
+            seconds: Seconds::default(),
+            snapshot: None,
+            swept: None,
+        }
     }
 
     pub(super) fn head(&self) -> Head {
@@ -122,13 +116,17 @@ impl PassPosition {
 
     /// The versions remembered, by the second of their record's time.
     pub fn versions(&self) -> impl Iterator<Item = &[u64]> {
-        let of = |records: &Second| records.versions.is_empty();
-        self.seconds.values().map(move |records| if of(records) { &records.keys[..] } else { &records.versions[..] })
+        self.seconds.iter().map(|(_, records)| records.versions())
     }
 
     /// Number of keys remembered.
     pub fn key_count(&self) -> usize {
-        self.seconds.values().map(|records| records.keys.len()).sum()
+        self.seconds.key_count()
+    }
+
+    /// The seconds with keys from `from` to before `to`, which are whole seconds, and the number of keys of each.
+    pub fn key_counts_between(&self, from: Timestamp, to: Timestamp) -> impl DoubleEndedIterator<Item = (i64, usize)> {
+        self.seconds.between(from.seconds(), to.seconds()).map(|(second, records)| (second, records.len()))
     }
 
     /// Looks up a record; one without a time of its own, under every time.
@@ -139,13 +137,12 @@ impl PassPosition {
 
     /// Looks up a record of this time. `version` is given if the position stores the last settled version.
     pub fn knows(&self, time: Timestamp, key: u64, version: Option<u64>) -> Known {
-        self.seconds.get(&time.seconds()).map_or(Known::New, |records| records.knows(key, version))
+        self.seconds.knows(time.seconds(), key, version)
     }
 
     /// Looks up a record that may be stored under any time.
     pub fn knows_anywhere(&self, key: u64, version: Option<u64>) -> Known {
-        let known = self.seconds.values().map(|records| records.knows(key, version));
-        known.fold(Known::New, |best, known| if known == Known::New { best } else { known })
+        self.seconds.knows_anywhere(key, version)
     }
 
     /// Remembers a record; false if it was remembered before.
@@ -155,7 +152,7 @@ impl PassPosition {
             // Never asked for again.
             return true;
         }
-        let taken = self.seconds.entry(second).or_default().take(key, version);
+        let taken = self.seconds.take(second, key, version);
         if taken
             && let Some(snapshot) = &mut self.snapshot
             && snapshot.stage == Stage::Reading
@@ -167,7 +164,7 @@ impl PassPosition {
 
     /// The same for a record that may be stored under another time: it is moved.
     pub fn take_anywhere(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
-        forget(&mut self.seconds, key);
+        self.seconds.forget(key);
         self.take(time, key, version)
     }
 
@@ -194,41 +191,61 @@ impl PassPosition {
 
     /// Keeps the times and forgets the keys: another console's records have other identities. A snapshot begins again.
     pub fn forget_keys(&mut self) {
-        self.seconds.clear();
+        self.seconds = Seconds::default();
         self.snapshot = None;
         self.complete = None;
     }
 
-    /// Begins a snapshot of another time: reads everything from `since` on again.
-    pub(super) fn begin_snapshot(&mut self, time: Timestamp, since: Timestamp) {
-        self.bound = since;
-        self.watermark = since;
-        self.seconds.clear();
-        self.snapshot = Some(Snapshot { time, taken: 0, stage: Stage::Reading });
+    /// At the beginning of a snapshot of another time: everything from `since` on is read again.
+    pub(super) fn with_snapshot(&self, time: Timestamp, since: Timestamp) -> Self {
+        let snapshot = Snapshot { time, taken: 0, stage: Stage::Reading };
+        Self { bound: since, watermark: since, snapshot: Some(snapshot), ..self.without_keys() }
+    }
+
+    /// Whether this is the snapshot that was begun last.
+    pub(super) fn has_snapshot(&self, time: Timestamp) -> bool {
+        self.snapshot.is_some_and(|snapshot| snapshot.time == time)
+    }
+
+    /// Whether a snapshot waits only for its marker event.
+    pub fn is_marking(&self) -> bool {
+        self.snapshot.is_some_and(|snapshot| snapshot.stage == Stage::Marking)
+    }
+
+    /// Whether it remembers another record. Further findings are delivered twice if windows overlap.
+    pub(super) fn has_room(&self, pass: &Pass) -> bool {
+        !pass.reads_findings() || self.key_count() < MANY_FINDINGS
+    }
+
+    /// Remembers a record as `pass` does; false if this version of it was remembered before.
+    pub(super) fn take_record(&mut self, pass: &Pass, record_key: &RecordKey) -> bool {
+        let (key, version) = pass.key(record_key);
+        let time = pass.place(record_key);
+        if pass.reads_findings() { self.take_anywhere(time, key, version) } else { self.take(time, key, version) }
     }
 
     /// Finishes the current stage of the snapshot.
     pub(super) fn finish_snapshot(&mut self, start: Timestamp, marker: bool) {
         self.complete = self.complete.max(Some(start));
-        self.seconds.clear();
+        self.seconds = Seconds::default();
         if let Some(snapshot) = &mut self.snapshot {
             snapshot.stage = if marker && snapshot.stage == Stage::Reading { Stage::Marking } else { Stage::Done };
         }
     }
 
     /// Records of earlier seconds are not asked for again.
-    pub(super) fn first_kept_second(&self) -> i64 {
+    pub(in crate::source) fn first_kept_second(&self) -> i64 {
         first_kept_second(self.bound)
     }
 
     /// The last second of which it has keys.
     pub(super) fn last_second(&self) -> Option<i64> {
-        self.seconds.last_key_value().map(|(second, _)| *second)
+        self.seconds.last()
     }
 
     /// The same times without any keys.
     pub(super) fn without_keys(&self) -> Self {
-        Self { seconds: BTreeMap::new(), ..*self }
+        Self { seconds: Seconds::default(), ..*self }
     }
 
     fn raise_bound(&mut self, bound: Timestamp) {
@@ -240,81 +257,18 @@ impl PassPosition {
     }
 
     pub(super) fn forget_old_keys(&mut self) {
-        self.seconds = self.seconds.split_off(&self.first_kept_second());
+        self.seconds.forget_before(self.first_kept_second());
     }
 }
 
 /// The bound of a poll that started at `start` and has read everything up to `watermark`.
-pub(super) fn bound_behind(watermark: Timestamp, start: Timestamp, reach: Duration) -> Timestamp {
+pub(in crate::source) fn bound_behind(watermark: Timestamp, start: Timestamp, reach: Duration) -> Timestamp {
     watermark.minus(Duration::from_secs(1)).min(start.minus(reach))
 }
 
 /// The keys of earlier seconds are forgotten where this is the bound.
-pub(super) fn first_kept_second(bound: Timestamp) -> i64 {
+pub(in crate::source) fn first_kept_second(bound: Timestamp) -> i64 {
     bound.seconds() - KEPT_SECONDS_BELOW_BOUND
-}
-
-/// Forgets a key, whatever its second.
-pub(super) fn forget(seconds: &mut BTreeMap<i64, Second>, key: u64) {
-    seconds.retain(|_, records| {
-        records.forget(key);
-        !records.keys.is_empty()
-    });
-}
-
-impl Second {
-    fn knows(&self, key: u64, version: Option<u64>) -> Known {
-        let Ok(place) = self.keys.binary_search(&key) else { return Known::New };
-        match version {
-            Some(version) if self.versions.get(place) != Some(&version) => Known::Changed,
-            _ => Known::Taken,
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    pub(super) fn has(&self, key: u64) -> bool {
-        self.keys.binary_search(&key).is_ok()
-    }
-
-    pub(super) fn forget(&mut self, key: u64) {
-        if let Ok(place) = self.keys.binary_search(&key) {
-            self.keys.remove(place);
-            if place < self.versions.len() {
-                self.versions.remove(place);
-            }
-        }
-    }
-
-    /// Adds what was settled later.
-    pub(super) fn merge(&mut self, later: &Self) {
-        if self.keys.is_empty() {
-            self.clone_from(later);
-            return;
-        }
-        for (place, key) in later.keys.iter().enumerate() {
-            self.take(*key, later.versions.get(place).copied());
-        }
-    }
-
-    pub(super) fn take(&mut self, key: u64, version: Option<u64>) -> bool {
-        match (self.keys.binary_search(&key), version) {
-            (Ok(_), None) => false,
-            (Ok(place), Some(version)) => match self.versions.get_mut(place) {
-                Some(last) => std::mem::replace(last, version) != version,
-                None => false,
-            },
-            (Err(place), version) => {
-                self.keys.insert(place, key);
-                if let Some(version) = version {
-                    self.versions.insert(place.min(self.versions.len()), version);
-                }
-                true
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -473,7 +427,7 @@ mod tests {
             pass_position.snapshot.map(|snapshot| (snapshot.time, snapshot.taken, snapshot.stage))
         };
         for (time, marker) in [(minute(10), true), (minute(20), false)] {
-            pass_position.begin_snapshot(time, minute(-60));
+            pass_position = pass_position.with_snapshot(time, minute(-60));
             assert_eq!(
                 (pass_position.bound, pass_position.watermark, pass_position.key_count()),
                 (minute(-60), minute(-60), 0)

@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
 use super::contents::Contents;
-use super::{Known, Pass, PassPosition, RecordKey};
+use super::{Known, PassPosition};
 use crate::record::Timestamp;
+use crate::source::{Pass, RecordKey};
 
 /// What a lane had settled when a poll began, as far as it concerns the pass of the poll. The poll only reads it: what
-/// the poll returns is in [`super::returned::Returned`], and enters the lane's position when it is settled.
+/// the poll returns is in [`crate::source::returned::Returned`], and enters the lane's position when it is settled.
 #[derive(Debug)]
-pub(super) struct Baseline {
+pub(in crate::source) struct Baseline {
     /// Records before this are out of scope.
     pub since: Timestamp,
     pub pass_position: Arc<PassPosition>,

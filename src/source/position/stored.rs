@@ -5,15 +5,16 @@
 //! (`lane/change_log.rs`).
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use super::changes::{Changes, SharedKeys};
 use super::encoding::contents;
-use super::pass_position::{Head, Second};
-use super::recorder::{Changes, Recorder, SharedKeys};
+use super::pass_position::Head;
+use super::seconds::Seconds;
 use super::{PassPosition, SourcePosition};
 use crate::record::Timestamp;
 
@@ -23,7 +24,7 @@ pub struct PositionPart<'a> {
     since: Timestamp,
     contents_since: Option<Timestamp>,
     passes: Vec<(CompactString, Head)>,
-    keys: Cow<'a, [SharedKeys<'a>]>,
+    keys: Vec<SharedKeys<'a>>,
     #[serde(with = "contents")]
     contents: Cow<'a, HashMap<u64, u64>>,
     #[serde(with = "contents")]
@@ -33,42 +34,39 @@ pub struct PositionPart<'a> {
 impl SourcePosition {
     /// From now on the position records what changes.
     pub fn record_changes(&mut self) {
-        let changes = Changes { passes: self.heads().collect(), ..Changes::default() };
-        self.recorder = Recorder(Some(Box::new(changes)));
+        self.changes = Some(Box::new(Changes::since(self.heads().collect())));
     }
 
     /// The position is stored as a whole from now on.
     pub fn record_nothing(&mut self) {
-        self.recorder = Recorder::default();
+        self.changes = None;
     }
 
     /// A copy for a poll, which only reads it: it is never stored, so it records nothing.
     #[must_use]
     pub fn for_poll(&self) -> Self {
-        let Self { since, pass_positions, contents, recorder: _ } = self;
-        Self {
-            since: *since,
-            pass_positions: pass_positions.clone(),
-            contents: contents.clone(),
-            recorder: Recorder::default(),
-        }
+        let Self { since, pass_positions, contents, changes: _ } = self;
+        let pass_positions = pass_positions.clone();
+        Self { since: *since, pass_positions, contents: contents.clone(), changes: None }
     }
 
-    /// Number of keys and contents that have changed; none where the whole position has to be stored.
-    pub fn change_count(&mut self) -> Option<usize> {
-        self.recorder.prune(&self.pass_positions);
-        let changes = self.recorder.0.as_ref()?;
-        let keys = changes.keys.iter().flat_map(|keys| keys.seconds.values()).map(|records| records.keys.len());
-        Some(keys.sum::<usize>() + changes.contents.len())
+    /// Leaves what was overwritten, or forgotten, out of the changes. Returns the number of keys and contents that have
+    /// changed; none where the whole position has to be stored.
+    pub fn compact_changes(&mut self) -> Option<usize> {
+        let first_kept: Vec<i64> = self.pass_positions().map(|(_, position)| position.first_kept_second()).collect();
+        let changes = self.changes.as_mut()?;
+        changes.compact(&first_kept);
+        Some(changes.len())
     }
 
-    /// The stored form of what has changed, and of the first pass. The others are in it if their times have changed.
+    /// The stored form of the [compacted](Self::compact_changes) changes, and of the first pass. The others are in it
+    /// if their times have changed.
     pub fn changes(&self) -> Vec<u8> {
-        let Some(changes) = &self.recorder.0 else { return self.whole() };
+        let Some(changes) = &self.changes else { return self.whole() };
         let heads = self.heads().enumerate();
-        let heads = heads.filter(|(index, pass)| *index == 0 || changes.passes.get(*index) != Some(pass));
+        let heads = heads.filter(|(index, pass)| *index == 0 || changes.heads.get(*index) != Some(pass));
         let heads = heads.map(|(_, pass)| pass).collect();
-        self.encode(heads, Cow::Borrowed(&changes.keys), &changes.contents, &HashMap::new())
+        self.encode(heads, changes.shared_keys(&self.names()), &changes.contents, &HashMap::new())
     }
 
     /// The stored form of all of it.
@@ -82,6 +80,10 @@ impl SourcePosition {
         self.encode(self.heads().collect(), keys.collect(), &self.contents.recent, &self.contents.old)
     }
 
+    fn names(&self) -> Vec<&CompactString> {
+        self.pass_positions.iter().map(|(name, _)| name).collect()
+    }
+
     fn heads(&self) -> impl Iterator<Item = (CompactString, Head)> {
         self.pass_positions.iter().map(|(name, pass_position)| (name.clone(), pass_position.head()))
     }
@@ -89,7 +91,7 @@ impl SourcePosition {
     fn encode<'a>(
         &self,
         passes: Vec<(CompactString, Head)>,
-        keys: Cow<'a, [SharedKeys<'a>]>,
+        keys: Vec<SharedKeys<'a>>,
         contents: &'a HashMap<u64, u64>,
         old_contents: &'a HashMap<u64, u64>,
     ) -> Vec<u8> {
@@ -119,20 +121,20 @@ impl PositionReader {
         for (name, head) in part.passes {
             pass_of(position, &name).set_head(head);
         }
-        for SharedKeys { passes, moves, seconds } in &*part.keys {
+        for SharedKeys { passes, moves, seconds } in &part.keys {
             for name in passes {
                 let into = &mut pass_of(position, name).seconds;
-                for (second, records) in &**seconds {
+                for (second, records) in seconds.iter() {
                     if *moves {
                         // The first part, which is whole, does not say which keys move.
                         let places = moved.entry(name.clone()).or_insert_with(|| places(into));
-                        for key in &records.keys {
-                            if let Some(before) = places.insert(*key, *second) {
-                                forget_in(into, before, *key);
+                        for (key, _) in records.iter() {
+                            if let Some(before) = places.insert(key, second) {
+                                into.forget_at(before, key);
                             }
                         }
                     }
-                    into.entry(*second).or_default().merge(records);
+                    into.merge(second, records);
                 }
             }
         }
@@ -157,12 +159,12 @@ impl PositionReader {
 
     /// The same after `last`, which is a part that has changed and is to be stored again with what changes next.
     pub fn finish_recording(mut self, last: PositionPart<'static>) -> SourcePosition {
-        let passes = self.position.heads().collect();
-        let keys = last.keys.to_vec();
-        let contents = last.contents.clone().into_owned();
-        self.apply(last);
-        let changes = Changes { passes, keys, contents };
-        SourcePosition { recorder: Recorder(Some(Box::new(changes))), ..self.finish() }
+        let mut changes = Changes::since(self.position.heads().collect());
+        self.apply(last.clone());
+        let names = self.position.names();
+        last.keys.iter().for_each(|shared| changes.extend(shared, &names));
+        changes.contents = last.contents.into_owned();
+        SourcePosition { changes: Some(Box::new(changes)), ..self.finish() }
     }
 }
 
@@ -176,15 +178,6 @@ fn pass_of<'a>(position: &'a mut SourcePosition, name: &CompactString) -> &'a mu
 }
 
 /// The second of each key.
-fn places(seconds: &BTreeMap<i64, Second>) -> HashMap<u64, i64> {
-    seconds.iter().flat_map(|(second, records)| records.keys.iter().map(|key| (*key, *second))).collect()
-}
-
-fn forget_in(seconds: &mut BTreeMap<i64, Second>, second: i64, key: u64) {
-    if let Some(records) = seconds.get_mut(&second) {
-        records.forget(key);
-        if records.keys.is_empty() {
-            seconds.remove(&second);
-        }
-    }
+fn places(seconds: &Seconds) -> HashMap<u64, i64> {
+    seconds.iter().flat_map(|(second, records)| records.iter().map(move |(key, _)| (key, second))).collect()
 }

@@ -30,12 +30,11 @@ pub mod contents {
 /// The records of each second, by column: seconds, keys, versions.
 pub mod seconds {
     use std::borrow::Cow;
-    use std::collections::BTreeMap;
 
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use crate::source::pass_position::Second;
+    use crate::source::position::seconds::{Second, Seconds};
 
     #[derive(Serialize, Deserialize)]
     struct Columns {
@@ -85,14 +84,14 @@ pub mod seconds {
         }
     }
 
-    pub fn serialize<S: Serializer>(seconds: &BTreeMap<i64, Second>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(seconds: &Seconds, serializer: S) -> Result<S::Ok, S::Error> {
         let mut codes = Vec::new();
         let mut counts = Vec::new();
         let mut keys = Vec::new();
         let mut versions = Vec::new();
         let mut previous = 0;
-        for (second, records) in seconds {
-            let mut code = second.wrapping_sub(std::mem::replace(&mut previous, *second)) << 2;
+        for (second, records) in seconds.iter() {
+            let mut code = second.wrapping_sub(std::mem::replace(&mut previous, second)) << 2;
             if !records.versions.is_empty() {
                 code |= HAS_VERSIONS;
             }
@@ -107,15 +106,13 @@ pub mod seconds {
         Columns { seconds: codes, counts, keys: Keys::of(&keys), versions }.serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Cow<'static, BTreeMap<i64, Second>>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'static, Seconds>, D::Error> {
         let damaged = || D::Error::custom("keys and their times do not match");
         let Columns { seconds, counts, keys, versions } = Columns::deserialize(deserializer)?;
         let mut counts = counts.into_iter();
         let mut keys = keys.read().into_iter();
         let mut versions = versions.into_iter().map(|version| u64::from(u32::from_le_bytes(version)));
-        let mut read = BTreeMap::new();
+        let mut read = Seconds::default();
         let mut second = 0_i64;
         for code in seconds {
             let several = code & HAS_SEVERAL != 0;
@@ -146,7 +143,7 @@ mod tests {
 
     use crate::checkpoint::encoding::CONTENT_HASH;
     use crate::record::Timestamp;
-    use crate::source::contents::Contents;
+    use crate::source::position::contents::Contents;
     use crate::source::{By, Keys, MAIN, Pass, PollContext, PositionReader, Reading, RecordKey, SourcePosition};
 
     fn start() -> Timestamp {
@@ -172,14 +169,14 @@ mod tests {
         passes[3].reading = Reading::AllFindings;
         let since = start().minus(Duration::from_secs(86_400));
         let mut position = SourcePosition::starting_at(since);
-        position.align(&passes);
+        position.follow(&passes);
         for (offset, key) in keys {
             let time = start().plus(Duration::from_micros(offset.unsigned_abs()));
             let id = *key;
             let version = key.rotate_left(7);
             let content = Some((key ^ 77) & CONTENT_HASH);
             let record_key = RecordKey { id, version, content, time, created: Some(time) };
-            position.take(&passes, PollContext { start: start(), ..PollContext::default() }, &record_key);
+            position.settle(&passes, PollContext { start: start(), ..PollContext::default() }).take(&record_key);
         }
         if complete {
             position.finish(&passes, PollContext { start: start(), ..PollContext::default() }, false);

@@ -2,8 +2,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use super::RecordKey;
 use crate::record::Timestamp;
+use crate::source::RecordKey;
 
 /// A record's content is forgotten when no poll showed the record for this time, at the latest after twice this time.
 const KEPT: Duration = Duration::from_secs(45 * 86_400);
@@ -14,7 +14,7 @@ static NONE: LazyLock<Arc<HashMap<u64, u64>>> = LazyLock::new(Arc::default);
 /// The content of each record that was delivered, as a hash: records of some streams change in nothing of interest.
 /// Clones share what neither of them changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Contents {
+pub(in crate::source) struct Contents {
     /// By the record's key, for each record that was shown since `since`.
     pub recent: Arc<HashMap<u64, u64>>,
     /// The same for records that were last shown before.

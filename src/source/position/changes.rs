@@ -1,0 +1,190 @@
+//! What has changed of a position since it was stored last: a log in the order of the changes.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use super::encoding::seconds;
+use super::pass_position::Head;
+use super::seconds::Seconds;
+
+/// A log with more keys than this ends: the whole position is stored instead.
+const LONGEST: usize = 100_000;
+
+/// Keys that the same passes remember.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SharedKeys<'a> {
+    pub passes: Vec<CompactString>,
+    /// A record is remembered under one time only: the last one.
+    pub moves: bool,
+    #[serde(with = "seconds")]
+    pub seconds: Cow<'a, Seconds>,
+}
+
+/// What has changed of a position. Passes are named by their places in it: where those change, the log ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    /// The times of each pass as they were stored last.
+    pub heads: Vec<(CompactString, Head)>,
+    keys: Vec<ChangedKey>,
+    pub contents: HashMap<u64, u64>,
+}
+
+/// A key that passes have remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ChangedKey {
+    passes: SmallVec<[usize; 2]>,
+    moves: bool,
+    second: i64,
+    key: u64,
+    version: Option<u64>,
+}
+
+impl Changes {
+    /// Nothing has changed since these times were stored.
+    pub fn since(heads: Vec<(CompactString, Head)>) -> Self {
+        Self { heads, ..Self::default() }
+    }
+
+    pub fn is_too_long(&self) -> bool {
+        self.keys.len() > LONGEST
+    }
+
+    /// Adds a key that the pass at this place remembers. Passes that remember the same of a record, one after the
+    /// other, share it.
+    pub fn push(&mut self, pass: usize, moves: bool, second: i64, key: u64, version: Option<u64>) {
+        if let Some(last) = self.keys.last_mut()
+            && (last.moves, last.second, last.key, last.version) == (moves, second, key, version)
+        {
+            last.passes.push(pass);
+        } else {
+            self.keys.push(ChangedKey { passes: [pass].into_iter().collect(), moves, second, key, version });
+        }
+    }
+
+    /// Adds keys in their stored form. `names` are those of the passes.
+    pub fn extend(&mut self, shared: &SharedKeys<'_>, names: &[&CompactString]) {
+        let place = |name: &CompactString| names.iter().position(|other| *other == name);
+        let passes: SmallVec<[usize; 2]> = shared.passes.iter().filter_map(place).collect();
+        for (second, records) in shared.seconds.iter() {
+            for (key, version) in records.iter() {
+                self.keys.push(ChangedKey { passes: passes.clone(), moves: shared.moves, second, key, version });
+            }
+        }
+    }
+
+    /// Leaves the last change of each key, unless its pass has forgotten the key meanwhile. `first_kept` are the first
+    /// seconds of which the passes have keys.
+    pub fn compact(&mut self, first_kept: &[i64]) {
+        let mut later = HashSet::new();
+        for changed in self.keys.iter_mut().rev() {
+            // A key that moves is under one second, whatever it was under before.
+            let under = if changed.moves { None } else { Some(changed.second) };
+            changed.passes.retain(|pass| {
+                let is_last = later.insert((*pass, under, changed.key));
+                is_last && first_kept.get(*pass).is_some_and(|first| changed.second >= *first)
+            });
+        }
+        self.keys.retain(|changed| !changed.passes.is_empty());
+    }
+
+    /// Number of changed keys and contents.
+    pub fn len(&self) -> usize {
+        self.keys.len() + self.contents.len()
+    }
+
+    /// The stored form of the keys of a log that was compacted: no pass has a key twice, so their order says nothing.
+    /// `names` are those of the passes.
+    pub fn shared_keys(&self, names: &[&CompactString]) -> Vec<SharedKeys<'static>> {
+        let mut places: Vec<&[usize]> = Vec::new();
+        let mut shared: Vec<SharedKeys<'static>> = Vec::new();
+        for changed in &self.keys {
+            let group = places.iter().position(|passes| *passes == &*changed.passes).unwrap_or_else(|| {
+                places.push(&changed.passes);
+                let passes = changed.passes.iter().filter_map(|pass| names.get(*pass)).map(|name| (*name).clone());
+                shared.push(SharedKeys { passes: passes.collect(), moves: changed.moves, seconds: Cow::default() });
+                shared.len() - 1
+            });
+            if let Some(SharedKeys { seconds, .. }) = shared.get_mut(group) {
+                seconds.to_mut().take(changed.second, changed.key, changed.version);
+            }
+        }
+        shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::position::seconds::Second;
+
+    /// The stored keys, with their passes: second, key and version.
+    fn stored(changes: &Changes) -> Vec<(Vec<&str>, Vec<(i64, u64, Option<u64>)>)> {
+        let names = ["first", "second"].map(CompactString::from);
+        let shared = changes.shared_keys(&names.each_ref());
+        let keys = |seconds: &Seconds| -> Vec<_> {
+            let keys_of = |(second, records): (i64, &Second)| {
+                records.iter().map(move |(key, version)| (second, key, version)).collect::<Vec<_>>()
+            };
+            seconds.iter().flat_map(keys_of).collect()
+        };
+        let name = |name: &CompactString| if *name == "first" { "first" } else { "second" };
+        shared.iter().map(|shared| (shared.passes.iter().map(name).collect(), keys(&shared.seconds))).collect()
+    }
+
+    #[test]
+    fn passes_that_remember_the_same_share_it() {
+        let mut changes = Changes::default();
+        for (pass, second, key) in [(0, 5, 1), (1, 5, 1), (0, 6, 2), (1, 7, 2)] {
+            changes.push(pass, false, second, key, None);
+        }
+        changes.compact(&[0, 0]);
+        let expected = vec![
+            (vec!["first", "second"], vec![(5, 1, None)]),
+            (vec!["first"], vec![(6, 2, None)]),
+            (vec!["second"], vec![(7, 2, None)]),
+        ];
+        assert_eq!(stored(&changes), expected);
+    }
+
+    /// Whatever others remember meanwhile: the second pass has version 3, and the first one, which had left its time,
+    /// what it had.
+    #[test]
+    fn the_last_change_of_a_key_is_left() {
+        let mut changes = Changes::default();
+        changes.push(1, false, 5, 1, Some(1));
+        for pass in [0, 1] {
+            changes.push(pass, false, 5, 1, Some(2));
+        }
+        changes.push(1, false, 5, 1, Some(3));
+        changes.compact(&[0, 0]);
+        assert_eq!(changes.len(), 2);
+        let expected = vec![(vec!["first"], vec![(5, 1, Some(2))]), (vec!["second"], vec![(5, 1, Some(3))])];
+        assert_eq!(stored(&changes), expected);
+    }
+
+    #[test]
+    fn a_key_that_moves_is_left_where_it_went_last() {
+        for (moves, expected) in [(true, vec![(4, 1, Some(8))]), (false, vec![(4, 1, Some(8)), (5, 1, Some(7))])] {
+            let mut changes = Changes::default();
+            changes.push(0, moves, 5, 1, Some(7));
+            changes.push(0, moves, 4, 1, Some(8));
+            changes.compact(&[0]);
+            assert_eq!(stored(&changes), [(vec!["first"], expected)], "{moves}");
+        }
+    }
+
+    #[test]
+    fn what_a_pass_has_forgotten_is_left_out() {
+        let mut changes = Changes::default();
+        for (second, key) in [(5, 1), (6, 2)] {
+            changes.push(0, false, second, key, None);
+            changes.push(1, false, second, key, None);
+        }
+        changes.compact(&[6, 7]);
+        assert_eq!(stored(&changes), [(vec!["first"], vec![(6, 2, None)])]);
+    }
+}

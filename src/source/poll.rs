@@ -9,6 +9,9 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use self::plan::{Plan, Reads};
 use super::findings::{AfterRefusal, FindingsScan, PAUSE};
 use super::pager::{Next, Pager, Progress};
 use super::requests::{Answer, Place, RecordList, Request};
@@ -16,17 +19,19 @@ use super::responses::PageReader;
 use super::scope_list::ScopeList;
 use super::selection::{Selection, Shown};
 use super::tail::{Span, Tail};
-use super::{Heard, Keys, Page, PollContext, Pull, Reading, Record, Snapshot, SourcePosition, Stage};
+use super::{Heard, Page, PollContext, Pull, Record, Snapshot, SourcePosition};
 use crate::console::{Client, ConsoleError};
 use crate::record::{self, Level, Scope, Stream, Timestamp};
 use crate::telemetry::Meter;
-use bytes::Bytes;
 
 /// How often `data: null` is asked for again before the console's count decides whether there is nothing.
 const NULL_TRIES: usize = 3;
 
 mod oversized;
+mod plan;
 mod walks;
+
+pub use plan::Learned;
 
 /// What the position has not seen of [bound, S], or of the parts of it that are due, page by page.
 #[derive(Debug)]
@@ -52,16 +57,6 @@ pub struct Poll {
     ready: Option<Page>,
     null_answers: usize,
     learned: Learned,
-}
-
-/// What polls learn of their console, for those that follow.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Learned {
-    /// The console answers `data: null` where it counts nothing: it is asked for its count at once.
-    is_null_usual: bool,
-    /// The start of a poll for which the console counted records that it did not show. It is asked for no counts until
-    /// half of `overlap` later.
-    miscounted_at: Option<Timestamp>,
 }
 
 /// How a poll has ended.
@@ -121,9 +116,8 @@ enum OversizedRecord {
 
 impl Poll {
     /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`, of
-    /// which it keeps what concerns this pass. `learned` is what earlier polls know of the console. None when nothing
-    /// is due: the snapshot of this time is complete, or the console's clock was set back and all up to `start` was
-    /// read.
+    /// which it keeps what concerns this pass. `learned` is what earlier polls know of the console. None when
+    /// [nothing is due](Plan::of).
     pub fn new(
         client: &Client,
         meter: Meter,
@@ -133,60 +127,39 @@ impl Poll {
         start: Timestamp,
         learned: Learned,
     ) -> Option<Self> {
-        let passes = pull.passes();
-        let settings = passes.get(pass)?;
-        let snapshot =
-            if settings.reading == Reading::Snapshot { Some(position.next_snapshot(settings, start)?) } else { None };
-        // A snapshot that goes on is read up to its own time at least, whatever clock gives the time now.
-        let start = snapshot.map_or(start, |time| time.max(start));
-        let (scan, sweep) = match &pull.findings {
-            Some(findings) if settings.reads_findings() => {
-                let sweep = position.is_sweep_due(settings, start, findings.resync);
-                (Some(FindingsScan::new(findings.clone(), settings.scope().cloned(), sweep)), sweep)
-            }
-            // A closed window is pulled once: all its lists are one, and no keys of it are stored.
-            Some(findings) => (Some(FindingsScan::detected(findings.clone())), true),
-            None => (None, false),
-        };
-        let mut context = PollContext { pass, start, snapshot, sweep, leaves_open: false };
-        let baseline = position.baseline(&passes, context)?;
-        let pass_position = &baseline.pass_position;
-        // A pass that looks for changes without a new time has to read all records again.
-        let is_by_time = pass == 0 && settings.keys == Keys::Versions && snapshot.is_none() && pull.window.is_none();
-        let tail = if is_by_time && scan.is_none() { Tail::of(pass_position, settings, start) } else { None };
-        // Versions that are not sent are counted, and not known. Where counts are known to be wrong, what came late is
-        // read when its time is closed.
-        let is_miscounted = learned.miscounted_at.is_some_and(|at| at <= start && start.since(at) < settings.reach / 2);
-        let is_uncounted = pull.drops_unchanged() || is_miscounted;
-        let tail = tail.map(|tail| if is_uncounted { tail.without_counts() } else { tail });
-        context.leaves_open = tail.as_ref().is_some_and(|tail| tail.closing.is_none());
-        let open = tail.as_ref().map(|tail| tail.open);
-        let from = pass_position.bound.whole_second();
-        let phase = match pass_position.snapshot {
-            Some(snapshot) if snapshot.stage == Stage::Marking => Phase::Marking(snapshot),
-            _ if start < from => return None,
-            _ => tail.map_or(Phase::Paging, Phase::FindingLate),
-        };
+        let plan = Plan::of(&pull, position, pass, start, learned)?;
+        let from = plan.from;
+        let to = plan.context.start;
         // Findings are listed by their ids, which say nothing of their times.
-        let progress = Progress { ordered: pull.stream != Stream::Vulnerabilities, newest: from, restart_from: from };
+        let ordered = pull.stream != Stream::Vulnerabilities;
+        let host = client.host().into();
         let mut poll = Self {
             reader: PageReader::new(pull.stream, client.redactor().clone()),
-            selection: Selection::new(client.host().into(), meter, pull.clone(), settings.clone(), context, baseline),
+            selection: Selection::new(host, meter, pull.clone(), plan.pass, plan.context, plan.baseline),
             pull,
-            phase,
+            phase: Phase::Paging,
             pager: Pager::from(from),
-            progress,
-            to: start,
+            progress: Progress { ordered, newest: from, restart_from: from },
+            to,
             walks: VecDeque::new(),
-            open,
+            open: None,
             excess: 0,
             found_late: 0,
-            scan,
+            scan: None,
             ready: None,
             null_answers: 0,
             learned,
         };
-        poll.begin_walks();
+        match plan.reads {
+            Reads::Marker(snapshot) => poll.phase = Phase::Marking(snapshot),
+            Reads::Everything => {}
+            Reads::Findings(scan) => poll.scan = Some(scan),
+            Reads::Parts(tail) => {
+                poll.open = Some(tail.open);
+                poll.phase = Phase::FindingLate(tail);
+                poll.begin_walks();
+            }
+        }
         Some(poll)
     }
 

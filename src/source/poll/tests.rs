@@ -10,6 +10,7 @@ use crate::source::RecordKey;
 use crate::source::position::MANY_FINDINGS;
 use crate::telemetry::Telemetry;
 
+mod plan;
 mod sequences;
 mod tail;
 

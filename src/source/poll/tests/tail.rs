@@ -2,17 +2,17 @@
 
 use super::*;
 
-fn second(from_begin: i64) -> Timestamp {
+pub(super) fn second(from_begin: i64) -> Timestamp {
     Timestamp::from_micros(begin().micros() + from_begin * 1_000_000)
 }
 
-fn activities() -> Pull {
+pub(super) fn activities() -> Pull {
     Pull { overlap: OVERLAP, interval: Duration::from_secs(30), ..Pull::of(Stream::Activities) }
 }
 
 /// A position with `each` records in each of `known`'s seconds. Its bound is that of a complete poll at `closed`, and
 /// its last complete poll was 30 s before [`begin`].
-fn position(known: std::ops::Range<i64>, each: u64, closed: i64) -> SourcePosition {
+pub(super) fn position(known: std::ops::Range<i64>, each: u64, closed: i64) -> SourcePosition {
     let passes = activities().passes();
     let mut position = SourcePosition::starting_at(second(-5_000));
     position.follow(&passes);
@@ -30,7 +30,7 @@ fn position(known: std::ops::Range<i64>, each: u64, closed: i64) -> SourcePositi
 }
 
 /// One record a second, up to the last complete poll. No part is due to be closed.
-fn steady() -> SourcePosition {
+pub(super) fn steady() -> SourcePosition {
     position(-400..-30, 1, -30)
 }
 

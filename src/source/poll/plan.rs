@@ -1,0 +1,123 @@
+//! What a poll reads, decided before it asks for anything.
+
+use std::time::Duration;
+
+use crate::record::Timestamp;
+use crate::source::findings::FindingsScan;
+use crate::source::position::Baseline;
+use crate::source::tail::Tail;
+use crate::source::{Keys, Pass, PassPosition, PollContext, Pull, Reading, Snapshot, SourcePosition, Stage};
+
+/// One poll of one pass, from its bound to its start S.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub pass: Pass,
+    /// S, the time of the snapshot, whether this is a sweep, and whether the bound stays where it is.
+    pub context: PollContext,
+    /// What the lane had settled.
+    pub baseline: Baseline,
+    /// Lower end of what the poll reads, included. The upper end is S.
+    pub from: Timestamp,
+    pub reads: Reads,
+}
+
+/// What a poll asks the console for.
+#[derive(Debug)]
+pub(super) enum Reads {
+    /// Nothing: all records of this snapshot are settled, and the event that says so is left.
+    Marker(Snapshot),
+    /// All records, in one walk.
+    Everything,
+    /// What is new, what is to be closed, and what came late, which the console is asked for by count before.
+    Parts(Tail),
+    /// Lists of findings, one after the other.
+    Findings(FindingsScan),
+}
+
+/// What polls learn of their console, for those that follow.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Learned {
+    /// The console answers `data: null` where it counts nothing: it is asked for its count at once.
+    pub(super) is_null_usual: bool,
+    /// The start of a poll for which the console counted records that it did not show. It is asked for no counts until
+    /// half of `overlap` later.
+    pub(super) miscounted_at: Option<Timestamp>,
+}
+
+impl Learned {
+    /// Whether a poll at `start` of a pass that reaches so far back asks for no counts.
+    fn has_miscounted(self, start: Timestamp, reach: Duration) -> bool {
+        self.miscounted_at.is_some_and(|at| at <= start && start.since(at) < reach / 2)
+    }
+}
+
+impl Plan {
+    /// The poll of the stream's `index`-th pass that starts at `start` by the console's clock and continues `position`.
+    /// None when nothing is due: the snapshot of this time is complete, or the console's clock was set back and all up
+    /// to `start` was read.
+    pub fn of(
+        pull: &Pull,
+        position: &SourcePosition,
+        index: usize,
+        start: Timestamp,
+        learned: Learned,
+    ) -> Option<Self> {
+        let passes = pull.passes();
+        let pass = passes.get(index)?;
+        let mut context = begin(pull, pass, position, PollContext { pass: index, start, ..PollContext::default() })?;
+        let baseline = position.baseline(&passes, context)?;
+        let from = baseline.pass_position.bound.whole_second();
+        let reads = Reads::of(pull, pass, context, &baseline.pass_position, learned);
+        // The event that a snapshot is complete asks for nothing, so that no clock delays it.
+        if context.start < from && !matches!(reads, Reads::Marker(_)) {
+            return None;
+        }
+        context.leaves_open = matches!(&reads, Reads::Parts(tail) if tail.closing.is_none());
+        Some(Self { pass: pass.clone(), context, baseline, from, reads })
+    }
+}
+
+/// Which snapshot a poll reads, or whether it is a sweep. None if the snapshot of this time is complete.
+fn begin(pull: &Pull, pass: &Pass, position: &SourcePosition, context: PollContext) -> Option<PollContext> {
+    let start = context.start;
+    match (&pass.reading, &pull.findings) {
+        (Reading::Snapshot, _) => {
+            let time = position.next_snapshot(pass, start)?;
+            // A snapshot that goes on is read up to its own time at least, whatever clock gives the time now.
+            Some(PollContext { snapshot: Some(time), start: start.max(time), ..context })
+        }
+        (Reading::AllFindings | Reading::FindingsOf(_), Some(findings)) => {
+            Some(PollContext { sweep: position.is_sweep_due(pass, start, findings.resync), ..context })
+        }
+        // A closed window of findings is pulled once: no keys of it are stored.
+        (_, findings) => Some(PollContext { sweep: findings.is_some(), ..context }),
+    }
+}
+
+impl Reads {
+    fn of(pull: &Pull, pass: &Pass, context: PollContext, pass_position: &PassPosition, learned: Learned) -> Self {
+        if let Some(findings) = &pull.findings {
+            // A closed window is read in one poll, whatever the scopes.
+            return Self::Findings(if pass.reads_findings() {
+                FindingsScan::new(findings.clone(), pass.scope().cloned(), context.sweep)
+            } else {
+                FindingsScan::detected(findings.clone())
+            });
+        }
+        if let Some(snapshot) = pass_position.snapshot
+            && snapshot.stage == Stage::Marking
+        {
+            return Self::Marker(snapshot);
+        }
+        // A pass that looks for changes without a new time has to read all records again.
+        let shows_change_by_time = pass.reading == Reading::New && pass.keys == Keys::Versions;
+        if !shows_change_by_time || pull.window.is_some() {
+            return Self::Everything;
+        }
+        let Some(tail) = Tail::of(pass_position, pass, context.start) else { return Self::Everything };
+        // Versions that are not sent are counted, and not known. Where counts are known to be wrong, what came late is
+        // read when its time is closed.
+        let is_uncounted = pull.drops_unchanged() || learned.has_miscounted(context.start, pass.reach);
+        Self::Parts(if is_uncounted { tail.without_counts() } else { tail })
+    }
+}

@@ -32,8 +32,13 @@ pub struct Findings {
 
 impl Default for Findings {
     fn default() -> Self {
-        let (severities, scopes, found) = Default::default();
-        Self { severities, include_removed: true, resync: DEFAULT_RESYNC, scopes, found }
+        Self {
+            severities: String::new(),
+            include_removed: true,
+            resync: DEFAULT_RESYNC,
+            scopes: Vec::new(),
+            found: Vec::new(),
+        }
     }
 }
 

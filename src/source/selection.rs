@@ -78,9 +78,6 @@ impl Selection {
     ) -> Self {
         let forgotten_until = baseline.pass_position.bound.whole_second();
         let returned = Returned::nothing(&pull, &pass);
-        let accounted = None;
-        let heard = None;
-        let unasked = 0;
         Self {
             host,
             meter,
@@ -89,9 +86,9 @@ impl Selection {
             context,
             baseline,
             returned,
-            accounted,
-            heard,
-            unasked,
+            accounted: None,
+            heard: None,
+            unasked: 0,
             forgotten_until,
             shown: 0,
         }
@@ -128,7 +125,14 @@ impl Selection {
         }
         let identity = facts.identity(&self.host, bytes);
         let mut record_key = self.key(&facts, identity, now);
-        let decision = self.decide(&facts, &mut record_key, order, if page.cut { None } else { Some(bytes) });
+        let decision = match self.look_up(&record_key, order) {
+            Err(reason) => Decision::Skip(reason),
+            Ok(known) => {
+                // Not before: what is skipped whatever its content need not be hashed.
+                record_key.content = if page.cut { None } else { self.content(bytes) };
+                self.decide(&facts, &record_key, order, known)
+            }
+        };
         // A time after the end of the window, as of a record that changed when it was listed already, says nothing of
         // how far the poll has read.
         let order = order.filter(|time| *time <= context.start);
@@ -137,7 +141,8 @@ impl Selection {
             Decision::Return(known) => {
                 // Later passes see every record again: only the first pass measures how late records are.
                 if let Some(time) = order
-                    && (context.pass, known) == (0, Known::New)
+                    && context.pass == 0
+                    && known == Known::New
                     && self.complete().is_some_and(|complete| time <= complete)
                 {
                     self.meter.arrived_late(context.start.since(time));
@@ -162,28 +167,30 @@ impl Selection {
         shown
     }
 
-    /// Decides what to do with a record, and remembers one that is returned. `order` is its time in the order of the
-    /// poll, and `record` its content, if all of it was read.
-    fn decide(
-        &mut self,
-        facts: &Facts<'_>,
-        key: &mut RecordKey,
-        order: Option<Timestamp>,
-        record: Option<&[u8]>,
-    ) -> Decision {
+    /// What the lane knew of a record when the poll began. An error is the reason to skip it, whatever its content.
+    /// `order` is its time in the order of the poll.
+    fn look_up(&self, key: &RecordKey, order: Option<Timestamp>) -> Result<Known, SkipReason> {
         if self.accounted.as_ref().is_some_and(|accounted| accounted.contains(&key.id)) {
-            return Decision::Skip(SkipReason::Duplicate);
+            return Err(SkipReason::Duplicate);
         }
         if self.pull.window.is_some_and(|window| !window.holds(order)) {
-            return Decision::Skip(SkipReason::Filtered);
+            return Err(SkipReason::Filtered);
         }
-        let known = self.baseline.knows(&self.pass, key, order.is_some());
-        if known == Known::Taken {
-            return Decision::Skip(SkipReason::Duplicate);
+        match self.baseline.knows(&self.pass, key, order.is_some()) {
+            Known::Taken => Err(SkipReason::Duplicate),
+            known => Ok(known),
         }
-        // Versions of these may differ in nothing of interest.
-        let record = if self.pull.drops_unchanged() { record } else { None };
-        key.content = record.map(|record| stable_fields_hash(record, &self.pull.volatile) & CONTENT_HASH);
+    }
+
+    /// A hash of the record's content, if its versions may differ in nothing of interest.
+    fn content(&self, record: &[u8]) -> Option<u64> {
+        let is_compared = self.pull.drops_unchanged();
+        is_compared.then(|| stable_fields_hash(record, &self.pull.volatile) & CONTENT_HASH)
+    }
+
+    /// Decides what to do with a record that the lane had not settled, and remembers one that is returned. `order` is
+    /// its time in the order of the poll, and `known` what the lane knew of it.
+    fn decide(&mut self, facts: &Facts<'_>, key: &RecordKey, order: Option<Timestamp>, known: Known) -> Decision {
         let is_unchanged = self.baseline.contents.has(key);
         if is_unchanged && !self.baseline.contents.is_old(key) {
             return Decision::Skip(SkipReason::Unchanged);
@@ -286,9 +293,11 @@ mod tests {
     /// Returns a record of this second, forgets old ones after a page of `shown` records, and says how many are left.
     fn page(selection: &mut Selection, second: usize, shown: usize) -> usize {
         let id = second as u64;
-        let mut key = RecordKey { id, version: id, content: None, time: time(second), created: None };
+        let key = RecordKey { id, version: id, content: None, time: time(second), created: None };
         let facts = facts(Stream::Activities, b"{}");
-        assert_eq!(selection.decide(&facts, &mut key, Some(time(second)), None), Decision::Return(Known::New));
+        let order = Some(time(second));
+        assert_eq!(selection.look_up(&key, order), Ok(Known::New));
+        assert_eq!(selection.decide(&facts, &key, order, Known::New), Decision::Return(Known::New));
         selection.forget_old(shown, time(second));
         selection.returned.len()
     }

@@ -150,6 +150,22 @@ async fn several_that_are_too_large_are_stepped_over_one_behind_the_other_and_ea
     assert_eq!((ids(&page), page.last), (vec!["6"], true));
 }
 
+/// It came into the list after the search for the first one had begun. No later request of this poll shows it again.
+#[tokio::test(start_paused = true)]
+async fn another_that_is_met_during_a_search_is_stepped_over_and_reported_too() {
+    let wanted = page(&[large(&activity(4, ago(60)))], None);
+    let other = page(&[large(&activity(3, ago(70)))], None);
+    let mut talk = in_front_of(&wanted).await;
+    let met = talk.meets(&other, &[]).await.unwrap().unwrap();
+    assert_eq!((ids(&met), met.cut, met.last), (vec!["3"], true, false));
+    assert!(talk.asked_last().contains("&skip=1&"), "{}", talk.asked_last());
+    let met = talk.meets(&wanted, &[]).await.unwrap().unwrap();
+    assert_eq!((ids(&met), met.cut, met.last), (vec!["4"], true, false));
+    assert!(talk.asked_last().contains("&skip=2&"), "{}", talk.asked_last());
+    let page = talk.hears_all([page(&[activity(6, ago(50))], None), wanted]).await.unwrap();
+    assert_eq!((ids(&page), page.last), (vec!["6"], true));
+}
+
 /// The next poll meets them again within the overlap. It once looked for the first one behind the second, without end.
 #[tokio::test(start_paused = true)]
 async fn two_that_were_stepped_over_before_end_no_poll() {

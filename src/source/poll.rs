@@ -6,30 +6,34 @@
 //! without saying so clearly, the console's own count decides.
 
 use std::collections::{HashSet, VecDeque};
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tracing::warn;
 
+use self::oversized::{AfterAnswer, OversizedRecord, brief_alert, in_part};
 use self::plan::{Plan, Reads};
 use super::findings::{AfterRefusal, FindingsScan, PAUSE};
 use super::pager::{Next, Pager, Progress};
 use super::requests::{Answer, Place, RecordList, Request};
-use super::responses::PageReader;
+use super::responses::{PageReader, read_page};
 use super::scope_list::ScopeList;
 use super::selection::{Selection, Shown};
 use super::tail::{Span, Tail};
 use super::{Heard, Page, PollContext, Pull, Record, Snapshot, SourcePosition};
-use crate::console::{Client, ConsoleError};
-use crate::record::{self, Level, Scope, Stream, Timestamp};
+use crate::console::{Client, ConsoleError, TruncatedBody};
+use crate::record::{self, Level, Scope, Stream, Timestamp, facts};
 use crate::telemetry::Meter;
 
 /// How often `data: null` is asked for again before the console's count decides whether there is nothing.
 const NULL_TRIES: usize = 3;
+/// The console compares times at about 10 ms.
+const PRECISION: Duration = Duration::from_millis(20);
 
 mod oversized;
 mod plan;
-mod walks;
 
 pub use plan::Learned;
 
@@ -101,23 +105,11 @@ enum Phase {
     Done(PollEnd),
 }
 
-/// How far the poll is in stepping over a record.
-#[derive(Debug)]
-enum OversizedRecord {
-    /// Looks for the place of the record whose beginning is `wanted`: it is not among the first `at` records.
-    Searching { at: usize, wanted: Bytes },
-    /// The record at `at` is too large: asks for the page after it. `wanted` is there until it was met.
-    Behind { at: usize, beginning: Bytes, wanted: Option<Bytes> },
-    /// That page came: asks for the record again, as far as its beginning, to see whether it is still in its place.
-    Confirming { at: usize, beginning: Bytes, wanted: Option<Bytes>, page: Bytes },
-    /// A unified alert: asks for its id and times only.
-    InPart { beginning: Bytes, max_bytes: usize },
-}
-
 impl Poll {
     /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`, of
-    /// which it keeps what concerns this pass. `learned` is what earlier polls know of the console. None when
-    /// [nothing is due](Plan::of).
+    /// which it keeps what concerns this pass. `learned` is what earlier polls know of the console. None when nothing
+    /// is due: the snapshot of this time is complete, or the console's clock was set back and all up to `start` was
+    /// read.
     pub fn new(
         client: &Client,
         meter: Meter,
@@ -257,10 +249,36 @@ impl Poll {
         }
     }
 
+    /// A count that cannot be read costs time only: what came late is read when its time is closed. So it is not asked
+    /// for again, and does not keep the poll from reading.
+    fn part_counted(&mut self, answer: Answer) -> Result<(), ConsoleError> {
+        let Phase::FindingLate(tail) = &mut self.phase else { return Ok(()) };
+        let page = match &answer {
+            Err(error @ ConsoleError::Unauthorized(_)) => return Err(error.clone()),
+            Err(_) => None,
+            Ok(body) => read_page(self.pull.stream, body, &self.reader.redactor).ok(),
+        };
+        tail.counted(&self.selection.baseline.pass_position, page.and_then(|page| page.total_items));
+        self.begin_walks();
+        Ok(())
+    }
+
+    /// Begins to read once nothing is left to be counted.
+    fn begin_walks(&mut self) {
+        let Phase::FindingLate(tail) = &self.phase else { return };
+        if tail.question().is_some() {
+            return;
+        }
+        let Phase::FindingLate(tail) = mem::replace(&mut self.phase, Phase::Paging) else { return };
+        self.excess = tail.excess;
+        self.walks = tail.walks(&self.selection.baseline.pass_position);
+        self.next_walk();
+    }
+
     fn page_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         let body = match answer {
             Ok(body) => body,
-            Err(ConsoleError::TooLarge(cut)) => return self.step_over(&cut, now),
+            Err(ConsoleError::TooLarge(cut)) => return self.too_large(&cut, now),
             Err(error @ ConsoleError::BadCursor(_)) => {
                 self.restart();
                 return Err(error);
@@ -272,11 +290,12 @@ impl Poll {
             return self.null_answer();
         }
         self.null_answers = 0;
-        let Phase::SteppingOver(record) = std::mem::replace(&mut self.phase, Phase::Paging) else {
+        let Phase::SteppingOver(record) = mem::replace(&mut self.phase, Phase::Paging) else {
             self.take_page(&body, page, true, now);
             return Ok(());
         };
-        self.search_on(record.page(&body, page.records.len(), page.next_cursor.is_none()))?;
+        self.go_on(record.page(&body, page.records.len(), page.next_cursor.is_none()), now)?;
+        // The page behind the record is taken once the record is known to be in its place.
         if !matches!(self.phase, Phase::SteppingOver(OversizedRecord::Confirming { .. })) {
             self.take_page(&body, page, false, now);
         }
@@ -308,7 +327,7 @@ impl Poll {
             let reason = format!("pages repeat under new cursors{}", counted.unwrap_or_default());
             return Err(ConsoleError::BadCursor(reason));
         }
-        let was_null_usual = std::mem::take(&mut self.learned.is_null_usual);
+        let was_null_usual = mem::take(&mut self.learned.is_null_usual);
         let Some(count) = page.total_items else {
             if was_null_usual {
                 self.restart();
@@ -357,6 +376,15 @@ impl Poll {
         } else {
             self.next_walk();
         }
+    }
+
+    fn next_walk(&mut self) {
+        let Some(Span { from, to }) = self.walks.pop_front() else {
+            self.phase = Phase::Done(PollEnd::Complete);
+            return;
+        };
+        self.to = to;
+        self.begin_walk(from);
     }
 
     /// `data: null` may mean that there is nothing, or that something is wrong.
@@ -446,6 +474,96 @@ impl Poll {
         self.phase = Phase::Paging;
         self.null_answers = 0;
         self.selection.returned.begin_list();
+    }
+}
+
+/// Stepping over a record that is too large, as `poll/oversized.rs` says.
+impl Poll {
+    /// A single record is too large.
+    fn too_large(&mut self, cut: &TruncatedBody, now: Timestamp) -> Result<(), ConsoleError> {
+        let after = match mem::replace(&mut self.phase, Phase::Paging) {
+            Phase::SteppingOver(record) => record.met(cut),
+            _ => OversizedRecord::begin(self.pull.stream, cut),
+        };
+        self.go_on(after, now)
+    }
+
+    /// The record that is stepped over was asked for again, and its beginning is all that fits.
+    fn place_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
+        let Phase::SteppingOver(record) = mem::replace(&mut self.phase, Phase::Paging) else { return Ok(()) };
+        self.go_on(record.place(answer), now)
+    }
+
+    /// Goes on stepping over a record, or ends that.
+    fn go_on(&mut self, after: AfterAnswer, now: Timestamp) -> Result<(), ConsoleError> {
+        match after {
+            AfterAnswer::Ask(record) => self.phase = Phase::SteppingOver(record),
+            AfterAnswer::AskAgain(record, failure) => {
+                self.phase = Phase::SteppingOver(record);
+                return Err(failure);
+            }
+            AfterAnswer::Search { wanted } => self.search(wanted),
+            AfterAnswer::SearchNearer { wanted, failure } => {
+                let before = self.pager.from;
+                self.search(wanted);
+                if self.pager.from <= before {
+                    return Err(failure);
+                }
+            }
+            AfterAnswer::HandOn(met) => {
+                let page = self.beginning(&met.beginning, &met.beginning, met.max_bytes, now);
+                let record = met.go_on(!page.records.is_empty());
+                if matches!(record, OversizedRecord::Behind { .. }) {
+                    self.ready = Some(page);
+                }
+                self.phase = Phase::SteppingOver(record);
+            }
+            AfterAnswer::ReadOn { page } => {
+                let records = self.reader.page(&page, &mut self.pager)?;
+                self.take_page(&page, records, true, now);
+            }
+            AfterAnswer::BeginAgain { failure } => {
+                self.restart();
+                return failure.map_or(Ok(()), Err);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a walk without cursors shortly before what was read last, to find the record that begins like this.
+    fn search(&mut self, wanted: Bytes) {
+        let Progress { ordered, newest, .. } = self.progress;
+        let from = if ordered { newest.minus(PRECISION).max(self.pager.from) } else { self.pager.from };
+        self.pager = Pager::from(from);
+        self.phase = Phase::SteppingOver(OversizedRecord::Searching { at: 0, wanted });
+    }
+
+    /// The page of one alert that is too large came again, with only its id and times.
+    fn alert_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
+        let phase = mem::replace(&mut self.phase, Phase::Paging);
+        let Phase::SteppingOver(OversizedRecord::InPart { beginning, max_bytes }) = phase else { return Ok(()) };
+        let body = in_part(answer)?;
+        let page = self.reader.page(&body, &mut self.pager)?;
+        let brief = brief_alert(&page, &beginning)?;
+        let key = facts(self.pull.stream, brief).identity("", brief).key();
+        self.ready = Some(self.beginning(&beginning, brief, max_bytes, now));
+        self.follow(page.next_cursor.as_deref(), vec![key]);
+        Ok(())
+    }
+
+    /// The page of a record of which only the beginning was read. `brief` identifies the record.
+    fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> Page {
+        let mut page = Page { body: beginning.clone(), cut: true, shown: 1, ..self.empty_page() };
+        self.selection.count_pulled(1);
+        let Shown { version, .. } = self.selection.select(brief, 0..beginning.len(), now, &mut page);
+        self.pager.show(version);
+        if let Some(record) = page.records.first() {
+            warn!(
+                record = %record.id, max_bytes,
+                "a record is too large for --memory-budget: its beginning becomes a dead letter"
+            );
+        }
+        page
     }
 }
 

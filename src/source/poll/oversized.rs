@@ -9,155 +9,67 @@
 //! Unified alerts cannot be skipped, but they can be asked for in part: the same page with only ids and times has the
 //! cursor.
 
-use std::mem;
-use std::time::Duration;
-
 use bytes::Bytes;
-use tracing::warn;
 
-use super::{OversizedRecord, Phase, Poll};
 use crate::console::{ConsoleError, TruncatedBody};
-use crate::record::{Stream, Timestamp, facts};
-use crate::source::Page;
-use crate::source::pager::{Pager, Progress};
+use crate::record::{self, Stream, facts};
 use crate::source::requests::{Answer, Place, RecordList, Request};
-use crate::source::selection::Shown;
 
 /// The console accepts no larger `skip`.
 const MAX_SKIP: usize = 1000;
-/// The console compares times at about 10 ms.
-const PRECISION: Duration = Duration::from_millis(20);
 
-/// What an answer means that came during a search.
+/// How far a poll is in stepping over a record.
 #[derive(Debug)]
-pub(super) enum Search {
-    /// The search goes on.
-    Continue(OversizedRecord),
-    /// More records than the console can skip come before this one.
-    TooFar { wanted: Bytes },
-    /// The list ended: the record has moved, and comes with the next poll.
-    Gone,
+pub(super) enum OversizedRecord {
+    /// Looks for the place of the record whose beginning is `wanted`: it is not among the first `at` records.
+    Searching { at: usize, wanted: Bytes },
+    /// The record at `at` is too large: asks for the page after it. `wanted` is there until it was met.
+    Behind { at: usize, beginning: Bytes, wanted: Option<Bytes> },
+    /// That page came: asks for the record again, as far as its beginning, to see whether it is still in its place.
+    Confirming { at: usize, beginning: Bytes, wanted: Option<Bytes>, page: Bytes },
+    /// A unified alert: asks for its id and times only.
+    InPart { beginning: Bytes, max_bytes: usize },
 }
 
-impl Poll {
-    /// A single record is too large.
-    pub(super) fn step_over(&mut self, cut: &TruncatedBody, now: Timestamp) -> Result<(), ConsoleError> {
-        let Phase::SteppingOver(record) = mem::replace(&mut self.phase, Phase::Paging) else {
-            match OversizedRecord::begin(self.pull.stream, cut) {
-                record @ OversizedRecord::InPart { .. } => self.phase = Phase::SteppingOver(record),
-                record => self.search(record),
-            }
-            return Ok(());
-        };
-        let mut page = None;
-        let met = record.met(cut, |beginning| {
-            let beginning = self.beginning(beginning, beginning, cut.max_bytes, now);
-            !page.insert(beginning).records.is_empty()
-        });
-        if matches!(met, Search::Continue(OversizedRecord::Behind { .. })) {
-            self.ready = page;
-        }
-        self.search_on(met)
-    }
+/// What the poll does after an answer.
+#[derive(Debug)]
+pub(super) enum AfterAnswer {
+    /// It sends the record's next request.
+    Ask(OversizedRecord),
+    /// It sends this one again after a failure.
+    AskAgain(OversizedRecord, ConsoleError),
+    /// It searches for this record.
+    Search { wanted: Bytes },
+    /// It searches for this record from where it has come meanwhile, since more records come before it than the console
+    /// can skip. If it has not come any further, this is a failure.
+    SearchNearer { wanted: Bytes, failure: ConsoleError },
+    /// It hands on the beginning of this record. Whether it was new says how the search [goes on](Met::go_on).
+    HandOn(Met),
+    /// It reads on with this page, which comes after the record.
+    ReadOn { page: Bytes },
+    /// It begins another walk: the record is not in its place any more, and comes with that walk or the next poll.
+    BeginAgain { failure: Option<ConsoleError> },
+}
 
-    /// Goes on with a search. One that went too far begins again where the poll has come since it began.
-    pub(super) fn search_on(&mut self, search: Search) -> Result<(), ConsoleError> {
-        match search {
-            Search::Continue(record) => self.phase = Phase::SteppingOver(record),
-            Search::TooFar { wanted } => {
-                let before = self.pager.from;
-                self.search(OversizedRecord::Searching { at: 0, wanted });
-                if self.pager.from <= before {
-                    return Err(ConsoleError::transient(format!(
-                        "a record is too large for --memory-budget, and more than {MAX_SKIP} records before it cannot \
-                         be left out"
-                    )));
-                }
-            }
-            Search::Gone => self.restart(),
-        }
-        Ok(())
-    }
-
-    /// Begins a walk without cursors shortly before what was read last.
-    fn search(&mut self, record: OversizedRecord) {
-        let Progress { ordered, newest, .. } = self.progress;
-        let from = if ordered { newest.minus(PRECISION).max(self.pager.from) } else { self.pager.from };
-        self.pager = Pager::from(from);
-        self.phase = Phase::SteppingOver(record);
-    }
-
-    /// The record that is stepped over was asked for again, and its beginning is all that fits.
-    pub(super) fn place_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
-        let phase = mem::replace(&mut self.phase, Phase::Paging);
-        let Phase::SteppingOver(OversizedRecord::Confirming { at, beginning, wanted, page }) = phase else {
-            return Ok(());
-        };
-        match answer {
-            Err(ConsoleError::TooLarge(cut)) if is_in_place(&cut, &beginning) => {
-                let records = self.reader.page(&page, &mut self.pager)?;
-                self.take_page(&page, records, true, now);
-                Ok(())
-            }
-            Ok(_) | Err(ConsoleError::TooLarge(_)) => {
-                self.restart();
-                Err(moved())
-            }
-            // The page after it is asked for again: nothing is reserved for it while the lane waits.
-            Err(error) => {
-                self.phase = Phase::SteppingOver(OversizedRecord::Behind { at, beginning, wanted });
-                Err(error)
-            }
-        }
-    }
-
-    /// The page of one alert that is too large came again, with only its id and times.
-    pub(super) fn alert_answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
-        let phase = mem::replace(&mut self.phase, Phase::Paging);
-        let Phase::SteppingOver(OversizedRecord::InPart { beginning, max_bytes }) = phase else { return Ok(()) };
-        let body = match answer {
-            Err(ConsoleError::TooLarge(_)) => {
-                return Err(ConsoleError::transient(
-                    "a record is too large for --memory-budget, and the console shows no less of it when asked for less",
-                ));
-            }
-            answer => answer?,
-        };
-        let page = self.reader.page(&body, &mut self.pager)?;
-        let stream = self.pull.stream;
-        let Some(brief) = page.records.first().filter(|brief| is_of(&beginning, &facts(stream, brief).id)) else {
-            return Err(moved());
-        };
-        let key = facts(stream, brief).identity("", brief).key();
-        self.ready = Some(self.beginning(&beginning, brief, max_bytes, now));
-        self.follow(page.next_cursor.as_deref(), vec![key]);
-        Ok(())
-    }
-
-    /// The page of a record of which only the beginning was read. `brief` identifies the record.
-    fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> Page {
-        let mut page = Page { body: beginning.clone(), cut: true, shown: 1, ..self.empty_page() };
-        self.selection.count_pulled(1);
-        let Shown { version, .. } = self.selection.select(brief, 0..beginning.len(), now, &mut page);
-        self.pager.show(version);
-        if let Some(record) = page.records.first() {
-            warn!(
-                record = %record.id, max_bytes,
-                "a record is too large for --memory-budget: its beginning becomes a dead letter"
-            );
-        }
-        page
-    }
+/// A record that is too large, in its place.
+#[derive(Debug)]
+pub(super) struct Met {
+    at: usize,
+    pub beginning: Bytes,
+    /// The one that is searched for: this one, or another.
+    wanted: Option<Bytes>,
+    pub max_bytes: usize,
 }
 
 impl OversizedRecord {
     /// An answer to a request for one record was too large.
-    fn begin(stream: Stream, cut: &TruncatedBody) -> Self {
+    pub fn begin(stream: Stream, cut: &TruncatedBody) -> AfterAnswer {
         match stream {
             Stream::UnifiedAlerts => {
-                Self::InPart { beginning: first_record(&cut.beginning, b"\"node\""), max_bytes: cut.max_bytes }
+                let beginning = first_record(&cut.beginning, b"\"node\"");
+                AfterAnswer::Ask(Self::InPart { beginning, max_bytes: cut.max_bytes })
             }
-            _ => Self::Searching { at: 0, wanted: listed(cut) },
+            _ => AfterAnswer::Search { wanted: listed(cut) },
         }
     }
 
@@ -171,45 +83,81 @@ impl OversizedRecord {
         }
     }
 
-    /// A page of `shown` records came.
-    pub fn page(self, body: &Bytes, shown: usize, is_last: bool) -> Search {
+    /// A page of `shown` records came during a search, or behind the record.
+    pub fn page(self, body: &Bytes, shown: usize, is_last: bool) -> AfterAnswer {
         match self {
-            Self::Searching { at, wanted } if at + shown > MAX_SKIP => Search::TooFar { wanted },
-            Self::Searching { .. } if shown == 0 || is_last => Search::Gone,
-            Self::Searching { at, wanted } => Search::Continue(Self::Searching { at: at + shown, wanted }),
+            Self::Searching { at, wanted } if at + shown > MAX_SKIP => too_far(wanted),
+            Self::Searching { .. } if shown == 0 || is_last => AfterAnswer::BeginAgain { failure: None },
+            Self::Searching { at, wanted } => AfterAnswer::Ask(Self::Searching { at: at + shown, wanted }),
             Self::Behind { at, beginning, wanted } => {
-                Search::Continue(Self::Confirming { at, beginning, wanted, page: body.clone() })
+                AfterAnswer::Ask(Self::Confirming { at, beginning, wanted, page: body.clone() })
             }
-            other => Search::Continue(other),
+            other => AfterAnswer::Ask(other),
         }
     }
 
-    /// A record was too large where the search is. `is_new` hands it on, and says whether it was new.
-    fn met(self, cut: &TruncatedBody, is_new: impl FnOnce(&Bytes) -> bool) -> Search {
+    /// A record was too large where the search is, or behind the record.
+    pub fn met(self, cut: &TruncatedBody) -> AfterAnswer {
         let (at, wanted) = match self {
             Self::Searching { at, wanted } => (at, Some(wanted)),
             // Another one right behind the first.
             Self::Behind { at, wanted, .. } => (at + 1, wanted),
-            other => return Search::Continue(other),
+            other => return AfterAnswer::Ask(other),
         };
         let beginning = listed(cut);
         // The page after it would be asked for with a `skip` that the console refuses.
         if at >= MAX_SKIP {
-            return Search::TooFar { wanted: wanted.unwrap_or(beginning) };
+            return too_far(wanted.unwrap_or(beginning));
         }
-        let is_new = is_new(&beginning);
-        Search::Continue(match wanted.filter(|wanted| !is_same(&beginning, wanted)) {
-            // One of the same time that was stepped over before. A cursor from here would lead to the wanted one, from
-            // which another search would begin in front of this one, without end.
-            Some(wanted) if !is_new => Self::Searching { at: at + 1, wanted },
-            wanted => Self::Behind { at, beginning, wanted },
-        })
+        AfterAnswer::HandOn(Met { at, beginning, wanted, max_bytes: cut.max_bytes })
+    }
+
+    /// The record was asked for again in its place, as far as its beginning.
+    pub fn place(self, answer: Answer) -> AfterAnswer {
+        let Self::Confirming { at, beginning, wanted, page } = self else { return AfterAnswer::Ask(self) };
+        match answer {
+            Err(ConsoleError::TooLarge(cut)) if is_same(&listed(&cut), &beginning) => AfterAnswer::ReadOn { page },
+            Ok(_) | Err(ConsoleError::TooLarge(_)) => AfterAnswer::BeginAgain { failure: Some(moved()) },
+            // The page after it is asked for again: nothing is reserved for it while the lane waits.
+            Err(failure) => AfterAnswer::AskAgain(Self::Behind { at, beginning, wanted }, failure),
+        }
     }
 }
 
-/// Whether the answer to a request for the record at its place was cut off in the same record.
-fn is_in_place(cut: &TruncatedBody, beginning: &Bytes) -> bool {
-    is_same(&listed(cut), beginning)
+impl Met {
+    /// How the search goes on. `is_new`: this poll had not handed the record on before, nor had the lane settled it.
+    pub fn go_on(self, is_new: bool) -> OversizedRecord {
+        let Self { at, beginning, wanted, .. } = self;
+        match wanted.filter(|wanted| !is_same(&beginning, wanted)) {
+            // One of the same time that was stepped over before. A cursor from here would lead to the wanted one, from
+            // which another search would begin in front of this one, without end.
+            Some(wanted) if !is_new => OversizedRecord::Searching { at: at + 1, wanted },
+            wanted => OversizedRecord::Behind { at, beginning, wanted },
+        }
+    }
+}
+
+/// The answer to a request for a unified alert in part.
+pub(super) fn in_part(answer: Answer) -> Answer {
+    answer.map_err(|error| match error {
+        ConsoleError::TooLarge(_) => ConsoleError::transient(
+            "a record is too large for --memory-budget, and the console shows no less of it when asked for less",
+        ),
+        error => error,
+    })
+}
+
+/// The alert that begins like this, in part.
+pub(super) fn brief_alert<'a>(page: &record::Page<'a>, beginning: &[u8]) -> Result<&'a [u8], ConsoleError> {
+    let brief = page.records.first().filter(|brief| is_of(beginning, &facts(Stream::UnifiedAlerts, brief).id));
+    brief.copied().ok_or_else(moved)
+}
+
+fn too_far(wanted: Bytes) -> AfterAnswer {
+    let failure = ConsoleError::transient(format!(
+        "a record is too large for --memory-budget, and more than {MAX_SKIP} records before it cannot be left out"
+    ));
+    AfterAnswer::SearchNearer { wanted, failure }
 }
 
 /// Whether `beginning` is that of the record with this id.
@@ -268,10 +216,34 @@ mod tests {
         let cut = TruncatedBody::of(br#"{"data":[{"id":"17","x":"aaaa"#, 100);
         let wanted = listed(&cut);
         for (at, is_too_far) in [(MAX_SKIP - 1, false), (MAX_SKIP, true)] {
-            let met = OversizedRecord::Searching { at, wanted: wanted.clone() }.met(&cut, |_| true);
-            assert_eq!(matches!(met, Search::TooFar { .. }), is_too_far, "{met:?}");
+            let met = OversizedRecord::Searching { at, wanted: wanted.clone() }.met(&cut);
+            assert_eq!(matches!(met, AfterAnswer::SearchNearer { .. }), is_too_far, "{met:?}");
         }
         let behind = OversizedRecord::Behind { at: MAX_SKIP - 1, beginning: wanted.clone(), wanted: None };
-        assert!(matches!(behind.met(&cut, |_| true), Search::TooFar { wanted: again } if again == wanted));
+        assert!(matches!(behind.met(&cut), AfterAnswer::SearchNearer { wanted: again, .. } if again == wanted));
+    }
+
+    /// A known one is passed over while another is searched for: a walk from here would meet that one, search for it,
+    /// and begin again.
+    #[test]
+    fn a_record_that_is_met_is_stepped_over_if_it_is_new_or_the_wanted_one() {
+        let record = |id| Bytes::from(format!(r#"{{"id":"{id}","name":"aaaaaa"#));
+        for (wanted, is_new, is_stepped_over) in [
+            (Some(record(18)), true, true),
+            (Some(record(18)), false, false),
+            (Some(record(17)), false, true),
+            (None, false, true),
+        ] {
+            let met = Met { at: 3, beginning: record(17), wanted: wanted.clone(), max_bytes: 100 };
+            match met.go_on(is_new) {
+                OversizedRecord::Behind { at: 3, wanted: left, .. } if is_stepped_over => {
+                    assert_eq!(left, wanted.filter(|wanted| *wanted != record(17)));
+                }
+                OversizedRecord::Searching { at: 4, wanted: again } if !is_stepped_over => {
+                    assert_eq!(Some(again), wanted);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

@@ -53,8 +53,7 @@ impl Learned {
 
 impl Plan {
     /// The poll of the stream's `index`-th pass that starts at `start` by the console's clock and continues `position`.
-    /// None when nothing is due: the snapshot of this time is complete, or the console's clock was set back and all up
-    /// to `start` was read.
+    /// None when nothing is due.
     pub fn of(
         pull: &Pull,
         position: &SourcePosition,

@@ -9,6 +9,7 @@ use crate::common::word::Word;
 pub struct Words<T: 'static> {
     /// The path of the field.
     pub field: &'static str,
+    /// The first row that fits a word counts. `signed*` fits all words that begin so.
     pub rows: &'static [(&'static str, T)],
 }
 
@@ -23,8 +24,12 @@ impl<T: Copy> Words<T> {
 
     /// As [`Self::of`], for a word in lower case with `_` between its parts.
     pub fn find(&self, word: &str) -> Option<T> {
-        self.rows.iter().find(|(known, _)| *known == word).map(|(_, meaning)| *meaning)
+        self.rows.iter().find(|(known, _)| fits(known, word)).map(|(_, meaning)| *meaning)
     }
+}
+
+fn fits(known: &str, word: &str) -> bool {
+    known == word || known.strip_suffix('*').is_some_and(|beginning| word.starts_with(beginning))
 }
 
 /// The rows of a table as texts: each word with what it means.
@@ -54,4 +59,17 @@ pub fn print_choices(words: &Words<Choice>) -> PrintedWords {
 /// A caption with its number.
 pub fn print_choice((id, caption): Choice) -> String {
     format!("{caption} ({id})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_row_that_fits_counts() {
+        let words = Words { field: "f", rows: &[("true_positive_benign", 1), ("true_positive*", 2), ("benign", 3)] };
+        let found =
+            ["true_positive_benign", "true_positive_benign_x", "true_positive", "true", "benign", "benign_x", ""];
+        assert_eq!(found.map(|word| words.find(word)), [Some(1), Some(2), Some(2), None, Some(3), None, None]);
+    }
 }

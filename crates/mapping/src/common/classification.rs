@@ -2,7 +2,6 @@
 
 use s1_forwarder_record::Value;
 
-use super::word::Word;
 use crate::words::Words;
 
 const MALWARE: &[&str] = &["malware"];
@@ -49,14 +48,13 @@ pub const CATEGORIES: Words<&[&str]> = Words {
         ("remote_shell", MALWARE),
         ("browser", MALWARE),
         ("application_control", MALWARE),
+        ("malicious_*", MALWARE),
     ],
 };
 
 /// The categories of a classification; `None` for a word that is not in the table.
 pub fn known_categories(classification: Value<'_>) -> Option<&'static [&'static str]> {
-    let word = Word::of_value(classification);
-    let is_malicious = word.as_str().starts_with("malicious_");
-    CATEGORIES.find(word.as_str()).or(is_malicious.then_some(MALWARE))
+    CATEGORIES.of(classification)
 }
 
 /// The categories of a threat: without a known classification it is malware.

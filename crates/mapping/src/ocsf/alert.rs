@@ -42,7 +42,7 @@ fn states(event: &mut Event<'_>, parts: &AlertParts<'_>) {
     event.incident_status(parts.status);
     if let Some(verdict) = verdict {
         event.verdict(verdict);
-        Verdict::mark(event, parts.verdict);
+        verdict.mark(event, parts.verdict);
     }
     // The word stays in the record: it says how the alert is treated.
     event.confidence(parts.treat_as_threat.kept());

@@ -165,13 +165,7 @@ pub(super) enum Verdict {
 impl Verdict {
     /// `None` for a word that has no number, and for none.
     pub fn of(value: Value<'_>) -> Option<Self> {
-        let word = Word::of_value(value);
-        let by_beginning = match word.as_str() {
-            word if word.starts_with("true_positive") => Some(Self::TruePositive),
-            word if word.starts_with("false_positive") => Some(Self::FalsePositive),
-            _ => None,
-        };
-        VERDICTS.find(word.as_str()).or(by_beginning)
+        VERDICTS.of(value)
     }
 
     /// Number and caption.
@@ -185,30 +179,26 @@ impl Verdict {
         }
     }
 
-    /// Marks the word if the verdict says the same.
-    pub fn mark(event: &mut Event<'_>, value: Value<'_>) {
-        let word = Word::of_value(value);
-        if SAME_VERDICTS.contains(&word.as_str()) {
+    /// Marks the word of the verdict if it says no more than its caption.
+    pub fn mark(self, event: &mut Event<'_>, value: Value<'_>) {
+        let (_, caption) = self.choice();
+        if self == Self::Unknown || Word::is(value, Word::of(Escaped::plain(caption)).as_str()) {
             event.mark(value);
         }
     }
 }
 
-/// Other words with these beginnings are true and false positives as well.
 pub(super) const VERDICTS: Words<Verdict> = Words {
     field: "verdict",
     rows: &[
         ("undefined", Verdict::Unknown),
-        ("false_positive", Verdict::FalsePositive),
-        ("true_positive", Verdict::TruePositive),
         ("suspicious", Verdict::Suspicious),
         ("true_positive_benign_but_suspicious", Verdict::Suspicious),
         ("true_positive_benign", Verdict::Benign),
+        ("true_positive*", Verdict::TruePositive),
+        ("false_positive*", Verdict::FalsePositive),
     ],
 };
-
-/// Words that say no more than their verdict.
-const SAME_VERDICTS: [&str; 4] = ["undefined", "true_positive", "false_positive", "suspicious"];
 
 /// `malware[]` of a classification; OCSF's number of its kind. `None` if the classification does not say that there is
 /// malware.

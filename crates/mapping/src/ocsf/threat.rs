@@ -154,7 +154,7 @@ fn states(event: &mut Event<'_>, parts: &ThreatParts<'_>, reports: &Reports<'_>)
     event.confidence(parts.confidence);
     if let Some(verdict) = verdict {
         event.verdict(if verdict == Verdict::Unknown && is_benign { Verdict::Benign } else { verdict });
-        Verdict::mark(event, parts.verdict);
+        verdict.mark(event, parts.verdict);
     }
     let has_failed = parts.mitigation.has_failed == Some(true);
     let outcome = reports.outcome(status, parts.mitigation.is_preemptive, has_failed, parts.mitigation.is_detecting);

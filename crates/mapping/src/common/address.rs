@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
-use s1_forwarder_record::Escaped;
+use s1_forwarder_record::{Escaped, Value};
 
 /// The longest text: `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`.
 const LENGTH: usize = 45;
@@ -29,6 +29,11 @@ impl Address {
             IpAddr::V6(_) => write!(address, "{}", ip.to_canonical()).ok()?,
         }
         Some(address)
+    }
+
+    /// The address that a value is, without those that mean that there is none.
+    pub fn of_value(value: Value<'_>) -> Option<Self> {
+        Self::of(value.escaped()?).filter(|address| !address.is_unspecified())
     }
 
     pub fn as_escaped(&self) -> Escaped<'_> {

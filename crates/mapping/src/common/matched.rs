@@ -2,6 +2,17 @@ use s1_forwarder_record::Value;
 
 use super::event_kind::EventKind;
 use super::placeholder::is_set;
+use crate::words::Words;
+
+/// By the type of an event.
+pub const EVENT_TRANSPORTS: Words<&str> =
+    Words { field: "network.transport", rows: &[("tcp*", "tcp"), ("udp*", "udp")] };
+
+/// By the type of an event.
+pub const EVENT_IP_VERSIONS: Words<&str> = Words {
+    field: "network.type",
+    rows: &[("tcpv4*", "ipv4"), ("udpv4*", "ipv4"), ("tcpv6*", "ipv6"), ("udpv6*", "ipv6")],
+};
 
 /// The event that a detection rule matched, as its record tells it.
 #[derive(Debug, Clone, Copy)]
@@ -23,5 +34,15 @@ impl<'a> Matched<'a> {
             kind => kind,
         };
         Self { event_type, kind, has_target: target.into_iter().any(is_set), is_successful: login[0] }
+    }
+
+    /// `tcp` or `udp`, if the type of the event names it.
+    pub fn transport(&self) -> Option<&'static str> {
+        EVENT_TRANSPORTS.of(self.event_type)
+    }
+
+    /// `ipv4` or `ipv6`, if the type of the event names it.
+    pub fn ip_version(&self) -> Option<&'static str> {
+        EVENT_IP_VERSIONS.of(self.event_type)
     }
 }

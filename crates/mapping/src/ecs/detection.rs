@@ -30,7 +30,7 @@ pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
     connection(event, detection);
     dns::write(event, detection.dns_request, detection.dns_response);
     user_object(event, detection);
-    registry::write(event, detection.matched.event_type, &detection.registry);
+    registry::write(event, detection);
     process(event, detection);
     file(event, &detection.file);
     dll(event, detection);
@@ -50,19 +50,12 @@ fn rule(event: &mut Event<'_>, rule: &Rule<'_>) {
     event.close(open);
 }
 
-/// The address of the machine that logged in is the source of a login. It is never the endpoint's own address.
+/// The addresses are never the endpoint's own.
 fn connection(event: &mut Event<'_>, detection: &Detection<'_>) {
     let open = event.open("source");
-    let machine = detection.machine_ip.escaped().and_then(Address::of);
-    let is_login = detection.matched.kind == Some(EventKind::Login);
-    let other = if is_login && machine.is_some_and(|address| !address.is_unspecified()) {
-        event.ip("ip", detection.machine_ip);
-        detection.source.host.escaped().and_then(Address::of)
-    } else {
-        event.ip("ip", detection.source.host);
-        machine
-    };
-    if let Some(other) = other {
+    let [ip, other] = detection.source_ips();
+    event.ip("ip", ip);
+    if let Some(other) = Address::of_value(other) {
         event.related.add_ip(&other);
     }
     event.port("port", detection.source.port);
@@ -73,7 +66,7 @@ fn connection(event: &mut Event<'_>, detection: &Detection<'_>) {
     event.close(open);
     let open = event.open("network");
     let is_dns = is_set(detection.dns_request) || is_set(detection.dns_response);
-    network::by_event_type(event, detection.matched.event_type, is_dns);
+    network::by_event_type(event, &detection.matched, is_dns);
     network::direction(event, detection.direction);
     event.close(open);
 }

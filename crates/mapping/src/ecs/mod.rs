@@ -45,6 +45,7 @@ use crate::common::classification::{CATEGORIES, EventOutcome, OUTCOMES, event_ou
 use crate::common::dns::RECORD_TYPES;
 use crate::common::event_kind::{EVENT_KINDS, EventKind};
 use crate::common::known::Known;
+use crate::common::matched::{EVENT_IP_VERSIONS, EVENT_TRANSPORTS};
 use crate::common::os::{ARCHITECTURES, OS_TYPES};
 use crate::common::severity::{BY_CONFIDENCE, SEVERITIES};
 use crate::copy::KeyCase;
@@ -196,7 +197,15 @@ impl SchemaMapper for Ecs {
 
 /// For the manual.
 pub(super) fn word_tables() -> Vec<PrintedWords> {
-    let words = [&OS_TYPES, &threat::CONFIDENCE, &network::TRANSPORTS, &RECORD_TYPES, &activity_user::ATTRIBUTES];
+    let words = [
+        &OS_TYPES,
+        &threat::CONFIDENCE,
+        &network::TRANSPORTS,
+        &EVENT_TRANSPORTS,
+        &EVENT_IP_VERSIONS,
+        &RECORD_TYPES,
+        &activity_user::ATTRIBUTES,
+    ];
     let mut tables: Vec<PrintedWords> = words.map(|words| words.print(|word| (*word).to_owned())).into();
     tables.insert(1, ARCHITECTURES.print(|architecture| endpoint::architecture(*architecture).to_owned()));
     tables.push(DIRECTIONS.print(|direction| network::ecs_direction(*direction).to_owned()));

@@ -3,7 +3,7 @@
 use s1_forwarder_record::Value;
 
 use super::event::{Event, is_placeholder};
-use crate::common::word::Word;
+use crate::common::matched::Matched;
 use crate::parts::Direction;
 use crate::words::Words;
 
@@ -24,20 +24,15 @@ pub(super) const TRANSPORTS: Words<&str> = Words {
 };
 
 /// Writes protocol, transport and type of a detection, as far as the type of its event tells them.
-pub(super) fn by_event_type(event: &mut Event<'_>, event_type: Value<'_>, is_dns: bool) {
+pub(super) fn by_event_type(event: &mut Event<'_>, matched: &Matched<'_>, is_dns: bool) {
     if is_dns {
         event.json.word("protocol", "dns");
     }
-    let word = Word::of_value(event_type);
-    let (transport, rest) = match word.as_str().split_at_checked(3) {
-        Some((transport @ ("tcp" | "udp"), rest)) => (transport, rest),
-        _ => return,
-    };
-    event.json.word("transport", transport);
-    if rest.starts_with("v4") {
-        event.json.word("type", "ipv4");
-    } else if rest.starts_with("v6") {
-        event.json.word("type", "ipv6");
+    if let Some(transport) = matched.transport() {
+        event.json.word("transport", transport);
+    }
+    if let Some(version) = matched.ip_version() {
+        event.json.word("type", version);
     }
 }
 

@@ -1,19 +1,18 @@
 //! `registry.*`, from the path of a key or a value and the data of the value.
 
-use s1_forwarder_record::{Escaped, Value};
+use s1_forwarder_record::Escaped;
 
 use super::event::Event;
 use crate::common::registry::{data_type, hive, set};
-use crate::parts::Registry;
+use crate::parts::Detection;
 
-/// The path of a value ends in the value's name: of an event about a value, and of any event with data.
-pub(super) fn write(event: &mut Event<'_>, event_type: Value<'_>, registry: &Registry<'_>) {
+/// The path of a value ends in the value's name.
+pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
+    let registry = &detection.registry;
     let received = set(registry.longest_path());
-    let of_value = set(registry.data).is_some()
-        || event_type.escaped().is_some_and(|text| text.raw().to_ascii_uppercase().contains("VALUE"));
     let open = event.open("registry");
     if let Some(text) = received
-        && write_path(event, text, of_value)
+        && write_path(event, text, detection.is_registry_value())
     {
         event.mark(registry.longest_path());
     }

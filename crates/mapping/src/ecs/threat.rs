@@ -315,7 +315,7 @@ fn signature(event: &mut Event<'_>, file: &DetectedFile<'_>) {
 /// the one who was logged in to the endpoint.
 fn user_object(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     let [name, _] = parts.user.names;
-    let actor = parts.process.origin.and_then(|origin| origin.user).or(parts.process.user.effective);
+    let actor = parts.process.actor();
     let open = event.open("user");
     match actor {
         Some(actor) => actor.write(event),

@@ -253,28 +253,22 @@ fn user_object(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
 
 fn source(event: &mut Event<'_>, attacker: &Attacker<'_>) {
     let open = event.open("source");
-    let [ip, host_address] = [attacker.ip, attacker.host].map(|value| {
-        let address = value.escaped().and_then(Address::of);
-        address.filter(|address| !address.is_unspecified())
-    });
-    match ip.or(host_address) {
+    let [ip, other_ip] = attacker.ips;
+    let [address, other_address] = attacker.ips.map(Address::of_value);
+    match address.or(other_address) {
         Some(address) => event.json.escaped("address", address.as_escaped()),
         None => {
-            let name = first_scalar([attacker.host, attacker.ip]).escaped();
+            let name = first_scalar([attacker.name, ip]).escaped();
             event.optional("address", name.filter(|name| Address::of(*name).is_none()));
         }
     }
-    event.ip("ip", attacker.ip);
-    // A host may be named by its address, which is no domain.
-    match host_address {
-        Some(_) if ip.is_none() => event.ip("ip", attacker.host),
-        Some(address) => event.related.add_ip(&address),
-        None if attacker.host.escaped().and_then(Address::of).is_some() => {}
-        None => {
-            if let Some(host) = event.text("domain", attacker.host) {
-                event.related.hosts.add(host);
-            }
-        }
+    event.ip("ip", ip);
+    match other_address {
+        Some(other) if address.is_some() => event.related.add_ip(&other),
+        _ => event.ip("ip", other_ip),
+    }
+    if let Some(name) = event.text("domain", attacker.name) {
+        event.related.hosts.add(name);
     }
     event.close(open);
 }
@@ -287,13 +281,12 @@ fn host(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let open = event.open("host");
     endpoint::names(event, endpoint.names);
     endpoint::domain(event, endpoint.domains);
-    let [kind, _] = parts.asset.kinds;
-    if let Some(kind) = kind.escaped().filter(|kind| !is_placeholder(*kind)) {
+    if let Some(kind) = parts.asset.kind.escaped().filter(|kind| !is_placeholder(*kind)) {
         event.json.lower_case("type", kind);
     }
     let os = event.open("os");
     endpoint::os_fields(event, &endpoint.os);
-    event.optional("full", parts.asset.os.escaped());
+    event.optional("full", endpoint.os.full.escaped());
     event.close(os);
     endpoint::addresses(event, endpoint);
     event.close(open);

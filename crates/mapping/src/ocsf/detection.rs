@@ -11,12 +11,10 @@ use super::user::{UserType, mark_process_user};
 use super::{device, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
-use crate::common::event_kind::EventKind;
 use crate::common::hash::hash;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::registry::{hive, set};
 use crate::common::threat::{ALERT_PAGE, alert_page_id};
-use crate::common::word::Word;
 use crate::parts::{
     Detection, Direction, Endpoint, INDICATORS, IndicatorKind, Login, Process, TargetFile, TargetProcess,
 };
@@ -174,28 +172,28 @@ pub(super) fn direction_choice(direction: Direction) -> Choice {
     }
 }
 
-/// The address of the machine that logged in is the source of a login.
 fn network(event: &mut Event<'_>, detection: &Detection<'_>) {
-    let is_login = detection.matched.kind == Some(EventKind::Login) && address(detection.machine_ip).is_some();
     let element = event.open_element();
     let mut has_peer = false;
-    for (name, peer) in [("src_endpoint", &detection.source), ("dst_endpoint", &detection.destination)] {
-        let ip = if is_login && name == "src_endpoint" { detection.machine_ip } else { peer.host };
+    let [source_ip, _] = detection.source_ips();
+    for (name, ip, port) in [
+        ("src_endpoint", source_ip, detection.source.port),
+        ("dst_endpoint", detection.destination.host, detection.destination.port),
+    ] {
         if address(ip).is_none() {
             continue;
         }
         let endpoint = event.open(name);
         event.ip("ip", ip);
-        event.port("port", peer.port);
+        event.port("port", port);
         event.close(endpoint);
         has_peer = true;
     }
     if has_peer {
         let open = event.open("connection_info");
         direction(event, detection.direction);
-        let word = Word::of_value(detection.matched.event_type);
-        if let Some(protocol @ ("tcp" | "udp")) = word.as_str().get(..3) {
-            event.json.word("protocol_name", protocol);
+        if let Some(transport) = detection.matched.transport() {
+            event.json.word("protocol_name", transport);
         }
         event.close(open);
     }
@@ -214,13 +212,12 @@ fn dns(event: &mut Event<'_>, detection: &Detection<'_>) {
     event.close(element);
 }
 
-/// The path of a value ends in the value's name: of an event about a value, and of any event with data.
+/// The path of a value ends in the value's name.
 fn registry(event: &mut Event<'_>, detection: &Detection<'_>) {
     let registry = &detection.registry;
     let Some(path) = set(registry.longest_path()) else { return };
     event.uses_windows = true;
-    let of_value = set(registry.data).is_some()
-        || detection.matched.event_type.escaped().is_some_and(|text| text.raw().to_ascii_uppercase().contains("VALUE"));
+    let of_value = detection.is_registry_value();
     let element = event.open_element();
     match path.rsplit_backslash().filter(|(key, value)| of_value && !key.raw().is_empty() && !value.raw().is_empty()) {
         Some((key, value)) => {

@@ -126,11 +126,13 @@ pub(super) fn resource(event: &mut Event<'_>, endpoint: &Endpoint<'_>, more: imp
 fn os(event: &mut Event<'_>, os: &Os<'_>) {
     let known = os.types.into_iter().find_map(|word| SYSTEMS.of(word));
     let word = first_scalar(os.types).escaped();
-    if known.is_none() && word.is_none() && !os.names.into_iter().any(is_set) {
+    let [name, other_name] = os.names;
+    let names = [name, other_name, os.full];
+    if known.is_none() && word.is_none() && !names.into_iter().any(is_set) {
         return;
     }
     let open = event.open("os");
-    if event.first("name", os.names).is_none() {
+    if event.first("name", names).is_none() {
         event.optional("name", known.map(|(_, caption)| Escaped::plain(caption)).or(word));
     }
     match (known, word) {

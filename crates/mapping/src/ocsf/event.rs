@@ -302,7 +302,7 @@ pub(super) fn integer(value: Value<'_>) -> Option<i64> {
 
 /// The address that a value is, without those that mean that there is none.
 pub(super) fn address(value: Value<'_>) -> Option<Address> {
-    value.escaped().and_then(address_of)
+    Address::of_value(value)
 }
 
 pub(super) fn address_of(text: Escaped<'_>) -> Option<Address> {

@@ -41,6 +41,7 @@ use self::finding::{disposition_of, print_disposition};
 use self::metadata::Common;
 use super::common::classification::{OUTCOMES, Outcome};
 use super::common::known::Known;
+use super::common::matched::EVENT_TRANSPORTS;
 use super::common::os::ARCHITECTURES;
 use super::common::severity::{BY_CONFIDENCE, SEVERITIES, Severity};
 use super::json::Json;
@@ -213,6 +214,8 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     tables.push(mitigation::EFFECTS.print(|effect| print_disposition(effect.disposition())));
     let direction = DIRECTIONS.print(|direction| print_choice(detection::direction_choice(*direction)));
     tables.push(direction.named("connection_info.direction"));
+    let transport = EVENT_TRANSPORTS.print(|transport| (*transport).to_owned());
+    tables.push(transport.named("connection_info.protocol_name"));
     tables.push(finding::MALWARE.print(u16::to_string));
     let bits = ARCHITECTURES.print(|architecture| device::cpu_bits(*architecture).to_owned());
     tables.push(bits.named("device.os.cpu_bits"));

@@ -188,12 +188,10 @@ const BY_USERS: [&str; 3] = ["dv_command", "console_api", "star_manual"];
 /// The user whose process it was, or who came from another host. A user of the console who made the detection comes
 /// first; the other one is in the evidence.
 fn actor(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
-    let process = &parts.process;
-    let user = process.origin.and_then(|origin| origin.user).or(process.user.effective);
     let by = Word::of_value(parts.initiator.by);
     let is_by_user = BY_USERS.contains(&by.as_str());
     let initiator = if is_by_user { Account::of(parts.initiator.name) } else { None };
-    let Some(account) = initiator.or(user) else { return };
+    let Some(account) = initiator.or(parts.process.actor()) else { return };
     let open = event.open_actor();
     let user = event.open("user");
     if initiator.is_some() {

@@ -5,7 +5,7 @@ use s1_forwarder_record::{Kind, Value};
 
 use super::attacks::Attacks;
 use super::class::DETECTION_FINDING;
-use super::event::{Event, Profile, address, severity_id};
+use super::event::{Event, Profile, severity_id};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware, Verdict, activity};
 use super::metadata::{Common, Metadata};
@@ -21,7 +21,6 @@ use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::threat::file_size;
 use crate::common::word::Word;
-use crate::parts::{Endpoint, Os};
 use crate::streams::unified_alert::{Analytic, Assignee, Attacker, Observed, TargetUser, UnifiedParts};
 use crate::words::{Choice, Words};
 
@@ -251,22 +250,11 @@ fn assignee(event: &mut Event<'_>, assignee: &Assignee<'_>) {
     event.close(open);
 }
 
-/// Kinds of assets that are types of machines.
-const ASSET_TYPES: [&str; 5] = ["desktop", "laptop", "virtual_machine", "server", "workstation"];
-
 fn device(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     if !parts.asset.is_machine {
         return;
     }
-    let endpoint = &parts.endpoint;
-    let mut kinds = parts.asset.kinds.into_iter();
-    let [os_name, _] = endpoint.os.names;
-    let endpoint = Endpoint {
-        machine_type: kinds.find(|kind| ASSET_TYPES.contains(&Word::of_value(*kind).as_str())).unwrap_or_default(),
-        os: Os { names: [os_name, parts.asset.os], ..endpoint.os },
-        ..*endpoint
-    };
-    device::write(event, &endpoint, |event| device::owner(event, &parts.user));
+    device::write(event, &parts.endpoint, |event| device::owner(event, &parts.user));
 }
 
 pub(super) const ROLES: Words<Choice> = Words {
@@ -334,13 +322,11 @@ fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
 fn attacker(event: &mut Event<'_>, attacker: &Attacker<'_>) {
     let element = event.open_element();
     let endpoint = event.open("src_endpoint");
-    let has_ip = event.ip("ip", attacker.ip);
-    match address(attacker.host) {
-        Some(_) if !has_ip => _ = event.ip("ip", attacker.host),
-        Some(_) => {}
-        None if attacker.host.escaped().and_then(Address::of).is_some() => {}
-        None => _ = event.observed(ObservableType::Hostname, "hostname", attacker.host),
+    let [ip, other_ip] = attacker.ips;
+    if !event.ip("ip", ip) {
+        event.ip("ip", other_ip);
     }
+    event.observed(ObservableType::Hostname, "hostname", attacker.name);
     event.close(endpoint);
     event.close(element);
 }

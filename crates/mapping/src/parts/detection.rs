@@ -4,6 +4,8 @@ use s1_forwarder_record::{Escaped, Value};
 
 use super::{Container, Endpoint, Pod};
 use crate::common::account::ProcessUser;
+use crate::common::address::Address;
+use crate::common::event_kind::EventKind;
 use crate::common::matched::Matched;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::severity::Severity;
@@ -45,6 +47,25 @@ pub struct Rule<'a> {
     pub name: Value<'a>,
     pub description: Value<'a>,
     pub category: Value<'a>,
+}
+
+impl<'a> Detection<'a> {
+    /// Whether the path of the registry ends in the name of a value: of an event about a value, and of any event with
+    /// data.
+    pub fn is_registry_value(&self) -> bool {
+        let event_type = self.matched.event_type.escaped();
+        is_set(self.registry.data) || event_type.is_some_and(|text| text.raw().to_ascii_uppercase().contains("VALUE"))
+    }
+
+    /// The address of the source, and the other one that is known. The machine that logged in is the source of a login.
+    pub fn source_ips(&self) -> [Value<'a>; 2] {
+        let is_login = self.matched.kind == Some(EventKind::Login);
+        if is_login && Address::of_value(self.machine_ip).is_some() {
+            [self.machine_ip, self.source.host]
+        } else {
+            [self.source.host, self.machine_ip]
+        }
+    }
 }
 
 /// One end of a connection: an address or, in firewall activities, the name of a host.

@@ -61,6 +61,8 @@ pub struct Interface<'a> {
 pub struct Os<'a> {
     pub names: [Value<'a>; 2],
     pub versions: [Value<'a>; 2],
+    /// Name and version in one text.
+    pub full: Value<'a>,
     /// Possible types; the first that the schema has is used.
     pub types: [Value<'a>; 3],
     /// The console's word that ECS has as the family.

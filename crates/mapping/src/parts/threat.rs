@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
-use crate::common::account::ProcessUser;
+use crate::common::account::{Account, ProcessUser};
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::common::remote_origin::{self, RemoteOrigin};
 use crate::common::threat::{extension, is_file_name, is_program};
@@ -58,6 +58,11 @@ pub struct DetectedProcess<'a> {
 }
 
 impl<'a> DetectedProcess<'a> {
+    /// The user who came from another host, else the one of the process.
+    pub fn actor(&self) -> Option<Account<'a>> {
+        self.origin.and_then(|origin| origin.user).or(self.user.effective)
+    }
+
     /// The process of a detection without a file: `cmd.exe` of `cmd.exe (interactive session)`. Other words are no
     /// name, and one word may be that of a threat: it is a process if it is the originator, or has the extension of a
     /// program.

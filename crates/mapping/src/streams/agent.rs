@@ -88,6 +88,7 @@ fn endpoint<'a>(agent: &Agent<'a>) -> Endpoint<'a> {
         os: Os {
             names: [agent.os_name, none],
             versions: [agent.os_revision, none],
+            full: none,
             types: [agent.os_type, none, none],
             family: agent.os_type,
             bits: agent.os_arch,

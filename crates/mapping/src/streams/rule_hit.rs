@@ -180,6 +180,7 @@ fn endpoint<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Endpoint<'a> {
         os: Os {
             names: [hit.origagentosname, none],
             versions: [hit.origagentosrevision, none],
+            full: none,
             types: [hit.origagentosfamily, activity.os_family, none],
             family: hit.origagentosfamily,
             bits: none,

@@ -296,6 +296,7 @@ fn endpoint<'a>(threat: &Threat<'a>) -> Endpoint<'a> {
         os: Os {
             names: [current.agent_os_name, detected.agent_os_name],
             versions: [current.agent_os_revision, detected.agent_os_revision],
+            full: none,
             types: [current.agent_os_type, none, none],
             family: current.agent_os_type,
             bits: none,

@@ -7,6 +7,7 @@ use s1_forwarder_record::Value;
 use s1_forwarder_record::unified_alert::{UnifiedAlert, UnifiedProcess};
 
 use crate::common::account::ProcessUser;
+use crate::common::address::Address;
 use crate::common::attack::Attack;
 use crate::common::placeholder::{boolean, first_scalar, is_placeholder, is_set};
 use crate::common::severity::Severity;
@@ -95,10 +96,13 @@ pub struct AlertedFile<'a> {
     pub signer: Value<'a>,
 }
 
+/// The attacking host. The console may name it by its address.
 #[derive(Debug, Clone, Copy)]
 pub struct Attacker<'a> {
-    pub host: Value<'a>,
-    pub ip: Value<'a>,
+    /// The value for its address, and its name if that is an address.
+    pub ips: [Value<'a>; 2],
+    /// Its name, unless that is an address.
+    pub name: Value<'a>,
 }
 
 /// The user who was attacked.
@@ -120,10 +124,8 @@ pub struct Asset<'a> {
     pub is_identity: bool,
     /// The agent only detects.
     pub is_detecting: bool,
-    /// Words for the kind of the asset: a machine's type is one of them.
-    pub kinds: [Value<'a>; 2],
-    /// Name and version of the operating system in one text.
-    pub os: Value<'a>,
+    /// The console's word for the kind of the asset: of most machines, their type.
+    pub kind: Value<'a>,
 }
 
 /// One of the assets, as it is now.
@@ -236,7 +238,7 @@ impl<'a> UnifiedParts<'a> {
             },
             process: process(&alert.process),
             file: file(&alert.process),
-            attacker: Attacker { host: alert.detection_time.attacker.host, ip: alert.detection_time.attacker.ip },
+            attacker: attacker(alert),
             target: TargetUser {
                 name: alert.detection_time.target_user.name,
                 domain: alert.detection_time.target_user.domain,
@@ -424,8 +426,7 @@ fn asset(current: Value<'_>) -> Asset<'_> {
         is_machine: is_machine || current.get("agentUuid").escaped().is_some(),
         is_identity: Word::is(category, "identity"),
         is_detecting: Word::is(current.get("policy"), "detect"),
-        kinds: [current.get("subcategory"), category],
-        os: current.get("osVersion"),
+        kind: current.get("subcategory"),
     }
 }
 
@@ -441,9 +442,11 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
         is_managed: is_set(uuid) && boolean(current.get("decommissioned")) != Some(true),
         names: [current.get("name"), none],
         domains: [detected.get("domain"), none],
+        machine_type: machine_type([current.get("subcategory"), current.get("category")]),
         os: Os {
             names: [detected.get("osName"), none],
             versions: [detected.get("osRevision"), none],
+            full: current.get("osVersion"),
             types: os_types,
             family: first_scalar(os_types),
             bits: none,
@@ -454,6 +457,14 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
         owner: owner(alert),
         ..Endpoint::default()
     }
+}
+
+/// Kinds of assets that are types of machines.
+const MACHINE_TYPES: [&str; 5] = ["desktop", "laptop", "virtual_machine", "server", "workstation"];
+
+fn machine_type(kinds: [Value<'_>; 2]) -> Value<'_> {
+    let is_type = |kind: &Value<'_>| MACHINE_TYPES.contains(&Word::of_value(*kind).as_str());
+    kinds.into_iter().find(is_type).unwrap_or_default()
 }
 
 /// A flat object with provider-specific details.
@@ -483,6 +494,16 @@ fn owner<'a>(alert: &UnifiedAlert<'a>) -> Owner<'a> {
         site_names: [current.site.name, detected.site_name],
         group_ids: [current.group.id, detected.group_id],
         group_names: [current.group.name, detected.group_name, none],
+    }
+}
+
+fn attacker<'a>(alert: &UnifiedAlert<'a>) -> Attacker<'a> {
+    let attacker = &alert.detection_time.attacker;
+    let none = Value::default();
+    let is_address = attacker.host.escaped().is_some_and(|host| Address::of(host).is_some());
+    Attacker {
+        ips: [attacker.ip, if Address::of_value(attacker.host).is_some() { attacker.host } else { none }],
+        name: if is_address { none } else { attacker.host },
     }
 }
 

@@ -145,7 +145,7 @@ fn words(schema: Schema) -> String {
 }
 
 /// Tables that only ECS has words for.
-const OF_ECS: [&str; 4] = ["CATEGORIES", "EVENT_KINDS", "OS_TYPES", "RECORD_TYPES"];
+const OF_ECS: [&str; 5] = ["CATEGORIES", "EVENT_IP_VERSIONS", "EVENT_KINDS", "OS_TYPES", "RECORD_TYPES"];
 
 #[test]
 fn each_table_of_words_is_printed() {

@@ -4,12 +4,14 @@
 
 use std::collections::HashSet;
 
-use s1_forwarder_record::Stream;
+use s1_forwarder_record::{Escaped, Stream};
 use serde_json::Value;
 
 use super::Schema;
 use super::common::date::{self, Date};
+use super::common::hash::hash;
 use super::copy::snake_case_into;
+use super::ocsf;
 use super::secret_keys::is_secret;
 
 /// Counts of the leaves (scalars) of records, by where they are in the events.
@@ -98,35 +100,19 @@ impl EventLeaves {
             return false;
         }
         let key = path.last().map(String::as_str).unwrap_or_default();
-        let caption = CAPTIONS.iter().find(|(known, from, _)| *known == key && from.eq_ignore_ascii_case(text));
         let time = match date::read(text) {
             Date::At(time) => Some(time.millis().to_string()),
             _ => None,
         };
         time.is_some_and(|time| self.texts.contains(&time))
-            || caption.is_some_and(|(_, _, to)| self.texts.contains(*to))
+            || ocsf::caption(key, text).is_some_and(|caption| self.texts.contains(caption))
             || (IN_WORDS.contains(&key) && self.words.contains(&word(text)))
+            || (hash(Escaped::plain(text)).is_some() && self.texts.contains(&text.to_ascii_lowercase()))
     }
 }
 
-/// Words whose caption in OCSF is another word: the key of the record, the word, the caption.
-const CAPTIONS: [(&str, &str, &str); 12] = [
-    ("confidenceLevel", "malicious", "High"),
-    ("confidenceLevel", "suspicious", "Medium"),
-    ("confidenceLevel", "informational", "Low"),
-    ("incidentStatus", "unresolved", "New"),
-    ("analystVerdict", "undefined", "Unknown"),
-    ("severity", "info", "Informational"),
-    ("severity", "unknown", "Unknown"),
-    ("osArch", "64 bit", "64"),
-    ("osArch", "32 bit", "32"),
-    ("os", "windows_legacy", "Windows"),
-    ("status", "new", "New"),
-    ("confidenceLevel", "n/a", "Unknown"),
-];
-
-/// Keys whose words OCSF spells differently (`in_progress`, `In Progress`), and hashes, which are in lower case there.
-const IN_WORDS: [&str; 26] = [
+/// Keys whose words OCSF spells differently: `in_progress`, `In Progress`.
+const IN_WORDS: [&str; 9] = [
     "incidentStatus",
     "analystVerdict",
     "severity",
@@ -135,23 +121,6 @@ const IN_WORDS: [&str; 26] = [
     "agentMachineType",
     "origagentmachinetype",
     "endpointType",
-    "md5",
-    "sha1",
-    "sha256",
-    "fileHashMd5",
-    "fileHashSha1",
-    "fileHashSha256",
-    "tgtFileHashSha1",
-    "tgtFileHashSha256",
-    "tgtfilehashsha1",
-    "tgtfilehashsha256",
-    "sourceprocessmd5",
-    "sourceprocesssha1",
-    "sourceprocesssha256",
-    "moduleSha1",
-    "modulesha1",
-    "hash",
-    "fileContentHash",
     "fileExtension",
 ];
 

@@ -8,6 +8,7 @@ use s1_forwarder_record::Escaped;
 use super::placeholder::is_placeholder;
 use super::word::Word;
 use crate::json::Json;
+use crate::words::Words;
 
 /// The id of a technique, and of a sub-technique if the text names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,36 +92,41 @@ pub fn is_tactic_id(text: &str) -> bool {
     text.strip_prefix("TA").is_some_and(|digits| digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Tactics by the words of their names. Two are those into which ATT&CK 19 split defense evasion.
-const TACTICS: [(&str, &str, &str); 18] = [
-    ("reconnaissance", "TA0043", "Reconnaissance"),
-    ("resource_development", "TA0042", "Resource Development"),
-    ("initial_access", "TA0001", "Initial Access"),
-    ("execution", "TA0002", "Execution"),
-    ("persistence", "TA0003", "Persistence"),
-    ("privilege_escalation", "TA0004", "Privilege Escalation"),
-    ("defense_evasion", "TA0005", "Defense Evasion"),
-    ("defence_evasion", "TA0005", "Defense Evasion"),
-    ("stealth", "TA0005", "Stealth"),
-    ("defense_impairment", "TA0112", "Defense Impairment"),
-    ("defence_impairment", "TA0112", "Defense Impairment"),
-    ("credential_access", "TA0006", "Credential Access"),
-    ("discovery", "TA0007", "Discovery"),
-    ("lateral_movement", "TA0008", "Lateral Movement"),
-    ("collection", "TA0009", "Collection"),
-    ("exfiltration", "TA0010", "Exfiltration"),
-    ("command_and_control", "TA0011", "Command and Control"),
-    ("impact", "TA0040", "Impact"),
-];
+/// Ids and names of tactics. Two are those into which ATT&CK 19 split defense evasion.
+pub const TACTICS: Words<(&str, &str)> = Words {
+    field: "threat.tactic.name",
+    rows: &[
+        ("reconnaissance", ("TA0043", "Reconnaissance")),
+        ("resource_development", ("TA0042", "Resource Development")),
+        ("initial_access", ("TA0001", "Initial Access")),
+        ("execution", ("TA0002", "Execution")),
+        ("persistence", ("TA0003", "Persistence")),
+        ("privilege_escalation", ("TA0004", "Privilege Escalation")),
+        ("defense_evasion", ("TA0005", "Defense Evasion")),
+        ("defence_evasion", ("TA0005", "Defense Evasion")),
+        ("stealth", ("TA0005", "Stealth")),
+        ("defense_impairment", ("TA0112", "Defense Impairment")),
+        ("defence_impairment", ("TA0112", "Defense Impairment")),
+        ("credential_access", ("TA0006", "Credential Access")),
+        ("discovery", ("TA0007", "Discovery")),
+        ("lateral_movement", ("TA0008", "Lateral Movement")),
+        ("collection", ("TA0009", "Collection")),
+        ("exfiltration", ("TA0010", "Exfiltration")),
+        ("command_and_control", ("TA0011", "Command and Control")),
+        ("impact", ("TA0040", "Impact")),
+    ],
+};
 
 /// Id and name of a tactic by its name in any spelling, or by its id.
 pub fn tactic(text: Escaped<'_>) -> Option<(&'static str, &'static str)> {
     let word = Word::of(text);
-    let word = word.as_str();
-    TACTICS
-        .into_iter()
-        .find(|(known, id, _)| *known == word || id.eq_ignore_ascii_case(word))
-        .map(|(_, id, name)| (id, name))
+    let mut tactics = TACTICS.rows.iter().map(|(_, tactic)| *tactic);
+    TACTICS.find(word.as_str()).or_else(|| tactics.find(|(id, _)| id.eq_ignore_ascii_case(word.as_str())))
+}
+
+/// For the manual.
+pub fn print_tactic((id, name): &(&str, &str)) -> String {
+    format!("{name} ({id})")
 }
 
 #[cfg(test)]

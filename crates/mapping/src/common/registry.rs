@@ -3,7 +3,9 @@
 use s1_forwarder_record::{Escaped, Value};
 
 use super::placeholder::is_placeholder;
+use super::word::Word;
 use crate::parts::Registry;
+use crate::words::Words;
 
 impl<'a> Registry<'a> {
     /// The path of the key, unless the other path is longer by the name of a value.
@@ -20,17 +22,46 @@ pub fn set(value: Value<'_>) -> Option<Escaped<'_>> {
     value.escaped().filter(|text| !is_placeholder(*text))
 }
 
-/// Hives, and the console's and the kernel's names for them.
-const HIVES: [(&str, &[&str]); 5] = [
-    ("HKLM", &["hklm", "machine", "hkey_local_machine"]),
-    ("HKU", &["hku", "user", "users", "hkey_users"]),
-    ("HKCU", &["hkcu", "hkey_current_user"]),
-    ("HKCR", &["hkcr", "hkey_classes_root"]),
-    ("HKCC", &["hkcc", "hkey_current_config"]),
-];
+/// Short names of hives, for the console's and the kernel's.
+pub const HIVES: Words<&str> = Words {
+    field: "registry.hive",
+    rows: &[
+        ("hklm", "HKLM"),
+        ("machine", "HKLM"),
+        ("hkey_local_machine", "HKLM"),
+        ("hku", "HKU"),
+        ("user", "HKU"),
+        ("users", "HKU"),
+        ("hkey_users", "HKU"),
+        ("hkcu", "HKCU"),
+        ("hkey_current_user", "HKCU"),
+        ("hkcr", "HKCR"),
+        ("hkey_classes_root", "HKCR"),
+        ("hkcc", "HKCC"),
+        ("hkey_current_config", "HKCC"),
+    ],
+};
 
-const DATA_TYPES: [&str; 7] =
-    ["REG_SZ", "REG_EXPAND_SZ", "REG_MULTI_SZ", "REG_DWORD", "REG_QWORD", "REG_BINARY", "REG_NONE"];
+/// The console writes most types without their prefix.
+pub const DATA_TYPES: Words<&str> = Words {
+    field: "registry.data.type",
+    rows: &[
+        ("reg_sz", "REG_SZ"),
+        ("sz", "REG_SZ"),
+        ("reg_expand_sz", "REG_EXPAND_SZ"),
+        ("expand_sz", "REG_EXPAND_SZ"),
+        ("reg_multi_sz", "REG_MULTI_SZ"),
+        ("multi_sz", "REG_MULTI_SZ"),
+        ("reg_dword", "REG_DWORD"),
+        ("dword", "REG_DWORD"),
+        ("reg_qword", "REG_QWORD"),
+        ("qword", "REG_QWORD"),
+        ("reg_binary", "REG_BINARY"),
+        ("binary", "REG_BINARY"),
+        ("reg_none", "REG_NONE"),
+        ("none", "REG_NONE"),
+    ],
+};
 
 /// Splits a path into the short name of its hive and the rest. The console and the kernel have names of their own for
 /// hives: `MACHINE\SOFTWARE`, `\REGISTRY\MACHINE\SOFTWARE`.
@@ -43,12 +74,5 @@ pub fn hive(path: Escaped<'_>) -> Option<(&'static str, Escaped<'_>)> {
             (first, rest) = next;
         }
     }
-    HIVES.into_iter().find(|(_, words)| words.iter().any(|word| first.is(word))).map(|(hive, _)| (hive, rest))
-}
-
-/// The console writes types without their prefix.
-pub fn data_type(text: Escaped<'_>) -> Option<&'static str> {
-    DATA_TYPES
-        .into_iter()
-        .find(|known| text.is(known) || known.strip_prefix("REG_").is_some_and(|short| text.is(short)))
+    HIVES.find(Word::of(first).as_str()).map(|hive| (hive, rest))
 }

@@ -39,23 +39,27 @@ use s1_forwarder_record::{Identity, Scope, Stream, Timestamp};
 use self::common_fields::CommonFields;
 use self::event::{Event, Scratch};
 use self::mitre::Techniques;
+use self::threat::DetectionType;
 use super::json::Json;
 use super::mapping::{Origin, SchemaMapper, Snapshot, Written};
+use crate::common::attack::{TACTICS, print_tactic};
 use crate::common::classification::{CATEGORIES, EventOutcome, OUTCOMES, event_outcome};
 use crate::common::dns::RECORD_TYPES;
 use crate::common::event_kind::{EVENT_KINDS, EventKind};
 use crate::common::known::Known;
 use crate::common::matched::{EVENT_IP_VERSIONS, EVENT_TRANSPORTS};
 use crate::common::os::{ARCHITECTURES, OS_TYPES};
+use crate::common::registry::{DATA_TYPES, HIVES};
 use crate::common::severity::{BY_CONFIDENCE, SEVERITIES};
 use crate::copy::KeyCase;
 use crate::drift::places;
 use crate::keys::{Keys, Places, Seen};
 use crate::labels::Labels;
-use crate::parts::{DIRECTIONS, INDICATORS};
+use crate::parts::{DIRECTIONS, INDICATORS, VERIFICATIONS};
 use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, SWITCHES};
 use crate::streams::enrichment::Enrichment;
+use crate::streams::unified_alert::{ASSET_KINDS, AssetKind, OBSERVABLES, PRODUCTS, Product};
 use crate::words::PrintedWords;
 
 /// The name with the version, for the Kafka header.
@@ -204,6 +208,8 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         &EVENT_TRANSPORTS,
         &EVENT_IP_VERSIONS,
         &RECORD_TYPES,
+        &HIVES,
+        &DATA_TYPES,
         &activity_user::ATTRIBUTES,
     ];
     let mut tables: Vec<PrintedWords> = words.map(|words| words.print(|word| (*word).to_owned())).into();
@@ -219,12 +225,33 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         outcome => outcome.word().to_owned(),
     }));
     tables.push(CATEGORIES.print(|categories| categories.join(", ")));
+    tables.push(
+        unified_alert::ON_ENDPOINTS
+            .print(|()| "intrusion_detection (unified alert, unless an endpoint is attacked)".to_owned()),
+    );
+    tables.push(unified_alert::SURFACES.print(|category| format!("{category} (attacked surface)")));
+    tables.push(threat::DETECTION_TYPES.print(|kind| match kind {
+        DetectionType::Static => "file (if there is one)".to_owned(),
+        DetectionType::Dynamic => "process (if there is one)".to_owned(),
+    }));
     tables.push(EVENT_KINDS.print(EventKind::print));
     tables.push(
         DEVICE_EVENTS.print(|is_connected| if *is_connected { "start (device)" } else { "end (device)" }.to_owned()),
     );
     tables.push(INDICATORS.print(|kind| detection::indicator_type(*kind).to_owned()));
     tables.push(detection::SIGNATURES.print(bool::to_string));
+    tables.push(VERIFICATIONS.print(bool::to_string));
+    tables.push(TACTICS.print(print_tactic));
+    tables.push(OBSERVABLES.print(|kind| unified_alert::related_field(*kind).to_owned()));
+    tables.push(PRODUCTS.print(|product| match product {
+        Product::Engine => "`threat.id`".to_owned(),
+        Product::CustomRule => "`alert.id`".to_owned(),
+    }));
+    tables.push(ASSET_KINDS.print(|kind| match kind {
+        AssetKind::Machine => "the asset".to_owned(),
+        AssetKind::MachineType => "its type".to_owned(),
+        AssetKind::Identity => "none, but `user`".to_owned(),
+    }));
     tables.push(activity_data::EXCLUSIONS.print(activity_data::Excluded::field));
     tables
 }

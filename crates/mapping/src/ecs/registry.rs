@@ -3,7 +3,7 @@
 use s1_forwarder_record::Escaped;
 
 use super::event::Event;
-use crate::common::registry::{data_type, hive, set};
+use crate::common::registry::{DATA_TYPES, hive, set};
 use crate::parts::Detection;
 
 /// The path of a value ends in the value's name.
@@ -18,7 +18,7 @@ pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
     }
     let data = event.open("data");
     if let Some(text) = set(registry.data) {
-        if let Some(kind) = registry.old_data_type.escaped().and_then(data_type) {
+        if let Some(kind) = DATA_TYPES.of(registry.old_data_type) {
             event.json.word("type", kind);
         }
         let list = event.json.open_list("strings");

@@ -44,6 +44,17 @@ pub(super) const CONFIDENCE: Words<&str> = Words {
     rows: &[("malicious", "High"), ("suspicious", "Medium"), ("n/a", "Not Specified")],
 };
 
+/// How something was detected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DetectionType {
+    /// A file was found without being run.
+    Static,
+    Dynamic,
+}
+
+pub(super) const DETECTION_TYPES: Words<DetectionType> =
+    Words { field: "event.category", rows: &[("static", DetectionType::Static), ("dynamic", DetectionType::Dynamic)] };
+
 pub(super) fn map(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
@@ -161,7 +172,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Threat
 /// from another host is an intrusion.
 fn all_categories(parts: &ThreatParts<'_>) -> impl Iterator<Item = &'static str> {
     let class = categories(parts.classification);
-    let is_static = Word::is(parts.detection_type, "static");
+    let is_static = DETECTION_TYPES.of(parts.detection_type) == Some(DetectionType::Static);
     let subject = if is_static && parts.file.is_named() {
         Some("file")
     } else if !is_static && parts.process.is_named(&parts.file) {
@@ -249,7 +260,7 @@ fn file_fields(event: &mut Event<'_>, file: &DetectedFile<'_>) {
 fn file_and_process(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     let file = &parts.file;
     let process = &parts.process;
-    let is_dynamic = parts.detection_type.escaped().is_some_and(|text| text.is("dynamic"));
+    let is_dynamic = DETECTION_TYPES.of(parts.detection_type) == Some(DetectionType::Dynamic);
     let is_process = is_dynamic && file.is_executable && !file.is_fileless && is_set(file.path);
     let executable = if is_process { file.path.escaped() } else { None };
 
@@ -290,15 +301,9 @@ fn parent(event: &mut Event<'_>, process: &DetectedProcess<'_>) {
     }
 }
 
-/// Words for a file without a signature. The others begin with `Signed`.
-const UNSIGNED: [&str; 3] = ["notsigned", "not_signed", "unsigned"];
-
 /// Writes `code_signature`. For a file without a signature, `valid` is left out.
 fn signature(event: &mut Event<'_>, file: &DetectedFile<'_>) {
-    let exists = match Word::of_value(file.verification).as_str() {
-        word if word.starts_with("signed") => Some(true),
-        word => UNSIGNED.contains(&word).then_some(false),
-    };
+    let exists = file.is_signed();
     let open = event.open("code_signature");
     if let Some(exists) = exists {
         event.json.boolean("exists", exists);

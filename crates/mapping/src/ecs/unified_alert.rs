@@ -7,6 +7,7 @@ use super::command_line;
 use super::common_fields::CommonFields;
 use super::event::{Event, is_placeholder, is_set};
 use super::mitre::Techniques;
+use super::threat::{DETECTION_TYPES, DetectionType};
 use super::vendor::{self, JoinKeys};
 use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
@@ -17,6 +18,7 @@ use crate::common::severity::Severity;
 use crate::common::threat::{file_size, timestamp};
 use crate::common::word::Word;
 use crate::streams::unified_alert::{AlertedFile, Attacker, Observed, UnifiedParts};
+use crate::words::Words;
 
 /// Names of the vendor object that do not come from keys of the record.
 const RESERVED: &[&str] = &["severity", "original_severity", "site"];
@@ -130,20 +132,29 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
 }
 
 /// Classifications of what happens on endpoints.
-const ON_ENDPOINTS: [&str; 5] = ["hacktool", "interactive_shell", "remote_shell", "browser", "application_control"];
+pub(super) const ON_ENDPOINTS: Words<()> = Words {
+    field: "event.category",
+    rows: &[
+        ("hacktool", ()),
+        ("interactive_shell", ()),
+        ("remote_shell", ()),
+        ("browser", ()),
+        ("application_control", ()),
+    ],
+};
+
+/// Categories of attacked surfaces.
+pub(super) const SURFACES: Words<&str> =
+    Words { field: "event.category", rows: &[("identity", "iam"), ("email", "email"), ("network", "network")] };
 
 /// The categories by classification, and by attacked surface if the classification is not specific.
 fn categories(parts: &UnifiedParts<'_>) -> impl Iterator<Item = &'static str> {
-    let class = Word::of_value(parts.classification);
-    let is_possible = !ON_ENDPOINTS.contains(&class.as_str()) || attacks(parts, "endpoint");
+    let is_possible = ON_ENDPOINTS.of(parts.classification).is_none() || attacks(parts, "endpoint");
     let known = known_categories(parts.classification);
     let categories = if is_possible { known } else { None }.unwrap_or(&["intrusion_detection"]);
-    let surfaces = [
-        ("iam", known.is_none() && attacks(parts, "identity")),
-        ("email", known.is_none() && attacks(parts, "email")),
-        ("network", (known.is_none() || class.as_str() == "network") && attacks(parts, "network")),
-    ];
-    let by_surface = surfaces.into_iter().filter(|(_, counts)| *counts).map(|(category, _)| category);
+    let is_network = Word::is(parts.classification, "network");
+    let attacked = SURFACES.rows.iter().filter(|(surface, _)| attacks(parts, surface)).map(|(_, category)| *category);
+    let by_surface = attacked.filter(move |category| known.is_none() || (is_network && *category == "network"));
     categories.iter().copied().chain(by_surface).chain(subject(parts))
 }
 
@@ -155,9 +166,9 @@ fn attacks(parts: &UnifiedParts<'_>, surface: &str) -> bool {
 fn subject(parts: &UnifiedParts<'_>) -> Option<&'static str> {
     let has_file = [parts.file.name, parts.file.path].into_iter().any(is_set);
     let has_process = [parts.process.command_line, parts.process.parent_name].into_iter().any(is_set);
-    match Word::of_value(parts.analytic.kind).as_str() {
-        "static" if parts.is_engine() && has_file => Some("file"),
-        "dynamic" if parts.is_engine() && has_process => Some("process"),
+    match DETECTION_TYPES.of(parts.analytic.kind)? {
+        DetectionType::Static if parts.is_engine() && has_file => Some("file"),
+        DetectionType::Dynamic if parts.is_engine() && has_process => Some("process"),
         _ => None,
     }
 }
@@ -313,5 +324,16 @@ fn related(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
             (Observed::Hash, Some(text)) if is_set(value) => event.related.hash.add_lower_case(text),
             _ => {}
         }
+    }
+}
+
+/// For the manual.
+pub(super) fn related_field(kind: Observed) -> &'static str {
+    match kind {
+        Observed::Address => "`ip`",
+        Observed::Host => "`hosts`",
+        Observed::User | Observed::Email => "`user`",
+        Observed::Hash => "`hash`",
+        Observed::FileName | Observed::Url => "none",
     }
 }

@@ -179,10 +179,15 @@ impl Verdict {
         }
     }
 
-    /// Marks the word of the verdict if it says no more than its caption.
-    pub fn mark(self, event: &mut Event<'_>, value: Value<'_>) {
+    /// Whether the caption says all that the word of the verdict does.
+    pub fn says(self, word: &str) -> bool {
         let (_, caption) = self.choice();
-        if self == Self::Unknown || Word::is(value, Word::of(Escaped::plain(caption)).as_str()) {
+        self == Self::Unknown || Word::of(Escaped::plain(caption)).as_str() == word
+    }
+
+    /// Marks the word of the verdict if the caption says it all.
+    pub fn mark(self, event: &mut Event<'_>, value: Value<'_>) {
+        if self.says(Word::of_value(value).as_str()) {
             event.mark(value);
         }
     }
@@ -200,64 +205,53 @@ pub(super) const VERDICTS: Words<Verdict> = Words {
     ],
 };
 
-/// `malware[]` of a classification; OCSF's number of its kind. `None` if the classification does not say that there is
-/// malware.
-pub(super) fn malware_kind(classification: Value<'_>) -> Option<u16> {
-    if !is_set(classification) {
-        return None;
-    }
+/// OCSF's number of the kind of malware; `None` if the classification does not say that there is malware.
+fn malware_kind(classification: Value<'_>) -> Option<u16> {
     let word = Word::of_value(classification).joined();
-    if NO_MALWARE.contains(&word.as_str()) {
-        return None;
-    }
-    Some(MALWARE.find(word.as_str()).unwrap_or(99))
+    if is_set(classification) { MALWARE.find(word.as_str()).unwrap_or(Some(99)) } else { None }
 }
 
-/// Classifications of what is no malware.
-const NO_MALWARE: [&str; 12] = [
-    "exploit",
-    "lateralmovement",
-    "general",
-    "manual",
-    "benign",
-    "network",
-    "phishing",
-    "commandandcontrol",
-    "enumeration",
-    "interactiveshell",
-    "applicationcontrol",
-    "browser",
-];
-
-/// OCSF's numbers of kinds of malware.
-pub(super) const MALWARE: Words<u16> = Words {
+/// OCSF's numbers of kinds of malware; `None` for what is no malware.
+pub(super) const MALWARE: Words<Option<u16>> = Words {
     field: "malware[].classification_ids",
     rows: &[
-        ("adware", 1),
-        ("backdoor", 2),
-        ("bot", 3),
-        ("bootkit", 4),
-        ("ddos", 5),
-        ("downloader", 6),
-        ("dropper", 7),
-        ("exploitkit", 8),
-        ("keylogger", 9),
-        ("ransomware", 10),
-        ("rat", 11),
-        ("remoteaccesstrojan", 11),
-        ("remoteshell", 11),
-        ("cryptominer", 13),
-        ("coinminer", 13),
-        ("miner", 13),
-        ("rogue", 14),
-        ("rootkit", 15),
-        ("spyware", 17),
-        ("infostealer", 17),
-        ("trojan", 18),
-        ("virus", 19),
-        ("webshell", 20),
-        ("wiper", 21),
-        ("worm", 22),
+        ("adware", Some(1)),
+        ("backdoor", Some(2)),
+        ("bot", Some(3)),
+        ("bootkit", Some(4)),
+        ("ddos", Some(5)),
+        ("downloader", Some(6)),
+        ("dropper", Some(7)),
+        ("exploitkit", Some(8)),
+        ("keylogger", Some(9)),
+        ("ransomware", Some(10)),
+        ("rat", Some(11)),
+        ("remoteaccesstrojan", Some(11)),
+        ("remoteshell", Some(11)),
+        ("cryptominer", Some(13)),
+        ("coinminer", Some(13)),
+        ("miner", Some(13)),
+        ("rogue", Some(14)),
+        ("rootkit", Some(15)),
+        ("spyware", Some(17)),
+        ("infostealer", Some(17)),
+        ("trojan", Some(18)),
+        ("virus", Some(19)),
+        ("webshell", Some(20)),
+        ("wiper", Some(21)),
+        ("worm", Some(22)),
+        ("exploit", None),
+        ("lateralmovement", None),
+        ("general", None),
+        ("manual", None),
+        ("benign", None),
+        ("network", None),
+        ("phishing", None),
+        ("commandandcontrol", None),
+        ("enumeration", None),
+        ("interactiveshell", None),
+        ("applicationcontrol", None),
+        ("browser", None),
     ],
 };
 

@@ -7,7 +7,6 @@ use super::event::{Event, time};
 use super::finding::Action;
 use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::placeholder::is_placeholder;
-use crate::common::word::Word;
 use crate::streams::threat::Report;
 use crate::words::Words;
 
@@ -19,10 +18,31 @@ fn is_some(count: Option<u32>) -> bool {
     count.is_some_and(|count| count > 0)
 }
 
+/// How an action ended, as its report says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    Success,
+    /// For some of its objects.
+    Partial,
+    Failed,
+    Pending,
+}
+
+pub(super) const ENDED: Words<Ended> = Words {
+    field: "disposition",
+    rows: &[
+        ("success", Ended::Success),
+        ("partial", Ended::Partial),
+        ("failed", Ended::Failed),
+        ("pending", Ended::Pending),
+        ("pending_reboot", Ended::Pending),
+    ],
+};
+
 /// The counters say more than the status: one status is for all objects of an action.
 impl Report<'_> {
-    fn is(&self, status: &str) -> bool {
-        Word::is(self.status, status)
+    fn ended(&self) -> Option<Ended> {
+        ENDED.of(self.status)
     }
 
     /// The action was applied to something, as far as the counters tell.
@@ -31,15 +51,16 @@ impl Report<'_> {
     }
 
     fn is_success(&self) -> bool {
-        self.has_effect() && (self.is("success") || self.is("partial") || is_some(self.counters.success))
+        self.has_effect()
+            && (matches!(self.ended(), Some(Ended::Success | Ended::Partial)) || is_some(self.counters.success))
     }
 
     fn has_failed(&self) -> bool {
-        self.is("failed") || self.is("partial") || is_some(self.counters.failed)
+        matches!(self.ended(), Some(Ended::Failed | Ended::Partial)) || is_some(self.counters.failed)
     }
 
     fn is_pending(&self) -> bool {
-        self.is("pending") || self.is("pending_reboot") || is_some(self.counters.pending)
+        self.ended() == Some(Ended::Pending) || is_some(self.counters.pending)
     }
 
     /// What the action was for was not there.
@@ -158,9 +179,9 @@ impl<'a> Reports<'a> {
         for report in &self.0 {
             let Some(action) = present(report.action) else { continue };
             parts.push((if parts.is_empty() { "" } else { "; " }, Some(action)));
-            let status = match report.is("success") {
-                true if report.is_not_found() => Some(Escaped::plain("not found")),
-                true if !report.has_effect() => Some(Escaped::plain("without effect")),
+            let status = match report.ended() {
+                Some(Ended::Success) if report.is_not_found() => Some(Escaped::plain("not found")),
+                Some(Ended::Success) if !report.has_effect() => Some(Escaped::plain("without effect")),
                 _ => present(report.status),
             };
             parts.push((": ", status));

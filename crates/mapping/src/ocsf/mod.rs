@@ -37,23 +37,28 @@ use s1_forwarder_record::{Escaped, Identity, Scope, Stream, Timestamp};
 use self::attacks::Attacks;
 use self::class::{BASE_EVENT, OTHER, PERIPHERAL_ACTIVITY};
 use self::event::{Event, Scratch, severity_id};
-use self::finding::{disposition_of, print_disposition};
+use self::finding::{Verdict, disposition_of, print_disposition};
 use self::metadata::Common;
+use self::mitigation::Ended;
+use super::common::attack::{TACTICS, print_tactic};
 use super::common::classification::{OUTCOMES, Outcome};
 use super::common::known::Known;
 use super::common::matched::EVENT_TRANSPORTS;
 use super::common::os::ARCHITECTURES;
+use super::common::registry::HIVES;
 use super::common::severity::{BY_CONFIDENCE, SEVERITIES, Severity};
+use super::common::word::Word;
 use super::json::Json;
 use super::mapping::{Origin, SchemaMapper, Snapshot, Written};
 use crate::copy::KeyCase;
 use crate::drift::places;
 use crate::keys::{Keys, Places, Seen};
 use crate::labels::Labels;
-use crate::parts::{DIRECTIONS, INDICATORS};
+use crate::parts::{DIRECTIONS, INDICATORS, VERIFICATIONS};
 use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, SWITCHES};
 use crate::streams::enrichment::Enrichment;
+use crate::streams::unified_alert::{ASSET_KINDS, AssetKind, OBSERVABLES, PRODUCTS, Product};
 use crate::words::{PrintedWords, print_choice, print_choices};
 
 /// The name with the version, for the Kafka header.
@@ -212,11 +217,17 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     });
     tables.push(outcome.named("disposition"));
     tables.push(mitigation::EFFECTS.print(|effect| print_disposition(effect.disposition())));
+    tables.push(mitigation::ENDED.print(|ended| match ended {
+        Ended::Success => "by the action".to_owned(),
+        Ended::Partial => format!("{} (report)", print_disposition(12)),
+        Ended::Failed => format!("{} (report), if another action succeeded", print_disposition(12)),
+        Ended::Pending => format!("{} (report), unless an action succeeded", print_disposition(14)),
+    }));
     let direction = DIRECTIONS.print(|direction| print_choice(detection::direction_choice(*direction)));
     tables.push(direction.named("connection_info.direction"));
     let transport = EVENT_TRANSPORTS.print(|transport| (*transport).to_owned());
     tables.push(transport.named("connection_info.protocol_name"));
-    tables.push(finding::MALWARE.print(u16::to_string));
+    tables.push(finding::MALWARE.print(|kind| kind.map_or("no malware".to_owned(), |kind| kind.to_string())));
     let bits = ARCHITECTURES.print(|architecture| device::cpu_bits(*architecture).to_owned());
     tables.push(bits.named("device.os.cpu_bits"));
     let architecture = ARCHITECTURES.print(|architecture| print_choice(agent::cpu_architecture(*architecture)));
@@ -228,8 +239,46 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     tables.push(activity.named("activity"));
     let indicator = INDICATORS.print(|kind| detection::indicator_type(*kind).caption().to_owned());
     tables.push(indicator.named("observables[].type"));
+    let observable = OBSERVABLES.print(|kind| unified_alert::observable_type(*kind).caption().to_owned());
+    tables.push(observable.named("observables[].type"));
+    let product = PRODUCTS.print(|product| match product {
+        Product::Engine => "the id of the threat".to_owned(),
+        Product::CustomRule => "the storyline".to_owned(),
+    });
+    tables.push(product.named("metadata.correlation_uid"));
+    let asset = ASSET_KINDS.print(|kind| match kind {
+        AssetKind::Machine => "the asset".to_owned(),
+        AssetKind::MachineType => "its type".to_owned(),
+        AssetKind::Identity => "none".to_owned(),
+    });
+    tables.push(asset.named("device"));
+    tables.push(threat::INITIATORS.print(|kind| print_choice(kind.choice())));
+    let signature = VERIFICATIONS.print(|is_signed| {
+        let other = if *is_signed { "Untrusted (6)" } else { "none" };
+        format!("{other}, Valid (1) by its certificate")
+    });
+    tables.push(signature.named("evidences[].file.signatures[].state"));
+    tables.push(TACTICS.print(print_tactic).named("attacks[].tactic.name"));
+    let hive = HIVES.print(|hive| format!("{hive} (its beginning)"));
+    tables.push(hive.named("evidences[].reg_key.path"));
     tables.extend([&vulnerability::EXPLOITS, &vulnerability::FIXES].map(|words| words.print(bool::to_string)));
     tables
+}
+
+/// What OCSF has for a word of the console under this key of a record, for the count of coverage.
+pub(super) fn caption(key: &str, word: &str) -> Option<&'static str> {
+    let word = Word::of(Escaped::plain(word));
+    let word = word.as_str();
+    let choice = match key {
+        "confidenceLevel" => finding::CONFIDENCE.find(word),
+        "incidentStatus" | "status" => finding::INCIDENT_STATUSES.find(word),
+        "analystVerdict" => finding::VERDICTS.find(word).filter(|verdict| verdict.says(word)).map(Verdict::choice),
+        "severity" => SEVERITIES.find(word).map(|severity| (severity_id(severity), severity.capitalised())),
+        "os" => device::SYSTEMS.find(word),
+        "osArch" => return ARCHITECTURES.find(word).map(device::cpu_bits),
+        _ => None,
+    };
+    choice.map(|(_, caption)| caption)
 }
 
 fn print_severity(severity: &Severity) -> String {

@@ -19,6 +19,7 @@ use crate::common::word::Word;
 use crate::parts::DetectedFile;
 use crate::streams::enrichment::Enrichment;
 use crate::streams::threat::ThreatParts;
+use crate::words::Words;
 
 pub(super) fn map(
     event: &mut Event<'_>,
@@ -182,24 +183,25 @@ fn device(event: &mut Event<'_>, parts: &ThreatParts<'_>) -> bool {
     has_container
 }
 
-/// What a user of the console does.
-const BY_USERS: [&str; 3] = ["dv_command", "console_api", "star_manual"];
+/// The users of detections that people made.
+pub(super) const INITIATORS: Words<UserType> = Words {
+    field: "actor.user.type",
+    rows: &[("dv_command", UserType::Admin), ("console_api", UserType::Admin), ("star_manual", UserType::Admin)],
+};
 
 /// The user whose process it was, or who came from another host. A user of the console who made the detection comes
 /// first; the other one is in the evidence.
 fn actor(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
-    let by = Word::of_value(parts.initiator.by);
-    let is_by_user = BY_USERS.contains(&by.as_str());
-    let initiator = if is_by_user { Account::of(parts.initiator.name) } else { None };
-    let Some(account) = initiator.or(parts.process.actor()) else { return };
+    let kind = INITIATORS.of(parts.initiator.by);
+    let initiator = kind.and_then(|kind| Some((Account::of(parts.initiator.name)?, kind)));
+    let owner = parts.process.actor().map(|account| (account, UserType::Unknown));
+    let Some((account, kind)) = initiator.or(owner) else { return };
     let open = event.open_actor();
     let user = event.open("user");
+    event.account(account, kind);
     if initiator.is_some() {
-        event.account(account, UserType::Admin);
         event.text("uid", parts.initiator.id);
         mark_account(event, parts.initiator.name);
-    } else {
-        event.account(account, UserType::Unknown);
     }
     event.close(user);
     event.close(open);
@@ -266,8 +268,7 @@ fn extension(event: &mut Event<'_>, value: Value<'_>) {
 
 fn signature(event: &mut Event<'_>, file: &DetectedFile<'_>) {
     let is_valid = boolean(file.is_valid_certificate) == Some(true);
-    let word = file.verification.escaped().map(|text| text.raw().to_ascii_lowercase());
-    if !is_valid && !word.is_some_and(|word| word.starts_with("signed")) {
+    if !is_valid && file.is_signed() != Some(true) {
         return;
     }
     let list = event.open_list("signatures");

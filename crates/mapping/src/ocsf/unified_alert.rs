@@ -357,16 +357,26 @@ fn observables(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         // A number in `unmapped` is no text.
         let is_text = value.kind() == Kind::String;
         let Some(text) = value.escaped().filter(|text| is_text && !is_placeholder(*text)) else { continue };
-        let kind = match kind {
-            Observed::Address if Address::of(text).is_some() => ObservableType::IpAddress,
-            Observed::Host => ObservableType::Hostname,
-            Observed::User => ObservableType::UserName,
-            Observed::Email if is_email(text) => ObservableType::EmailAddress,
-            Observed::Hash if hash(text).is_some() => ObservableType::Hash,
-            Observed::FileName => ObservableType::FileName,
-            Observed::Url => ObservableType::Url,
-            Observed::Address | Observed::Email | Observed::Hash => continue,
+        let is_valid = match kind {
+            Observed::Address => Address::of(text).is_some(),
+            Observed::Email => is_email(text),
+            Observed::Hash => hash(text).is_some(),
+            Observed::Host | Observed::User | Observed::FileName | Observed::Url => true,
         };
-        event.observe_unmapped(kind, "observables[].value", text);
+        if is_valid {
+            event.observe_unmapped(observable_type(kind), "observables[].value", text);
+        }
+    }
+}
+
+pub(super) fn observable_type(kind: Observed) -> ObservableType {
+    match kind {
+        Observed::Address => ObservableType::IpAddress,
+        Observed::Host => ObservableType::Hostname,
+        Observed::User => ObservableType::UserName,
+        Observed::Email => ObservableType::EmailAddress,
+        Observed::Hash => ObservableType::Hash,
+        Observed::FileName => ObservableType::FileName,
+        Observed::Url => ObservableType::Url,
     }
 }

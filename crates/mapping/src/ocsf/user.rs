@@ -5,6 +5,7 @@ use s1_forwarder_record::Value;
 use super::event::{Event, Object, Profile};
 use super::observables::ObservableType;
 use crate::common::account::{Account, ProcessUser};
+use crate::words::Choice;
 
 /// The kind of a user whose name does not tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +17,8 @@ pub(super) enum UserType {
 }
 
 impl UserType {
-    fn caption(self) -> (u16, &'static str) {
+    /// Number and caption.
+    pub fn choice(self) -> Choice {
         match self {
             Self::Unknown => (0, "Unknown"),
             Self::User => (1, "User"),
@@ -28,7 +30,7 @@ impl UserType {
 
 impl Event<'_> {
     pub fn user_type(&mut self, kind: UserType) {
-        let (id, caption) = kind.caption();
+        let (id, caption) = kind.choice();
         self.choice("type", id, caption);
     }
 

@@ -15,7 +15,7 @@ pub use detection::{
     TargetFile, TargetProcess,
 };
 pub use endpoint::{Endpoint, Interactive, Interface, Interfaces, Os, Owner};
-pub use threat::{DetectedFile, DetectedProcess, Engine, Engines};
+pub use threat::{DetectedFile, DetectedProcess, Engine, Engines, VERIFICATIONS};
 pub use workload::{Container, EcsTask, Pod};
 
 use s1_forwarder_record::Escaped;

@@ -6,6 +6,7 @@ use crate::common::account::{Account, ProcessUser};
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::common::remote_origin::{self, RemoteOrigin};
 use crate::common::threat::{extension, is_file_name, is_program};
+use crate::words::Words;
 
 /// The file of a threat. Where there is none, the console writes the name of a process in the place of that of a file.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,7 +29,18 @@ pub struct DetectedFile<'a> {
     pub is_fileless: bool,
 }
 
+/// Whether a file has a signature, by the console's word.
+pub const VERIFICATIONS: Words<bool> = Words {
+    field: "file.code_signature.exists",
+    rows: &[("signed*", true), ("notsigned", false), ("not_signed", false), ("unsigned", false)],
+};
+
 impl<'a> DetectedFile<'a> {
+    /// Whether the file has a signature; `None` if the console does not say it.
+    pub fn is_signed(&self) -> Option<bool> {
+        VERIFICATIONS.of(self.verification)
+    }
+
     /// Whether the detection is about a process that has no file of its own.
     pub fn is_missing(&self) -> bool {
         self.is_fileless && !is_set(self.path) && !self.hashes.into_iter().any(is_set)

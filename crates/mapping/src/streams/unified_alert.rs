@@ -14,6 +14,7 @@ use crate::common::severity::Severity;
 use crate::common::threat::{is_new, timestamp};
 use crate::common::word::Word;
 use crate::parts::{Cloud, Container, Endpoint, Interactive, Os, Owner, Pod, Sentence};
+use crate::words::Words;
 
 #[derive(Debug, Clone, Copy)]
 pub struct UnifiedParts<'a> {
@@ -177,19 +178,60 @@ pub enum Observed {
     Url,
 }
 
-const OBSERVABLES: [(&str, Observed); 8] = [
-    ("ip", Observed::Address),
-    ("ip_address", Observed::Address),
-    ("hostname", Observed::Host),
-    ("username", Observed::User),
-    ("email_address", Observed::Email),
-    ("file_hash", Observed::Hash),
-    ("file_name", Observed::FileName),
-    ("url", Observed::Url),
-];
+pub const OBSERVABLES: Words<Observed> = Words {
+    field: "related",
+    rows: &[
+        ("ip", Observed::Address),
+        ("ip_address", Observed::Address),
+        ("hostname", Observed::Host),
+        ("username", Observed::User),
+        ("email_address", Observed::Email),
+        ("file_hash", Observed::Hash),
+        ("file_name", Observed::FileName),
+        ("url", Observed::Url),
+    ],
+};
 
-/// Products whose detections are those of the agent's engines.
-const AGENT_PRODUCTS: [&str; 3] = ["edr", "cws", "cwp"];
+/// What detected, as far as another stream has the same detection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Product {
+    /// The agent's engines, whose detections are threats.
+    Engine,
+    /// Custom rules, whose detections are alerts.
+    CustomRule,
+}
+
+pub const PRODUCTS: Words<Product> = Words {
+    field: "sentinel_one",
+    rows: &[
+        ("edr", Product::Engine),
+        ("cws", Product::Engine),
+        ("cwp", Product::Engine),
+        ("star", Product::CustomRule),
+    ],
+};
+
+/// What an asset is, as its category or its kind says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AssetKind {
+    /// A machine of this type.
+    Machine,
+    /// The type of a machine, which the category does not have.
+    MachineType,
+    Identity,
+}
+
+pub const ASSET_KINDS: Words<AssetKind> = Words {
+    field: "host",
+    rows: &[
+        ("server", AssetKind::Machine),
+        ("workstation", AssetKind::Machine),
+        ("desktop", AssetKind::MachineType),
+        ("laptop", AssetKind::MachineType),
+        ("virtual_machine", AssetKind::MachineType),
+        ("identity", AssetKind::Identity),
+    ],
+};
 
 /// Keys of an asset's addresses at the detection.
 const ADDRESSES: [&str; 4] = ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses"];
@@ -293,11 +335,9 @@ impl<'a> UnifiedParts<'a> {
 
     /// Type and value of each observable of a known type.
     pub fn observables(&self) -> impl Iterator<Item = (Observed, Value<'a>)> {
-        self.observables.elements().filter_map(|observable| {
-            let word = Word::of_value(observable.get("type"));
-            let (_, kind) = OBSERVABLES.into_iter().find(|(known, _)| *known == word.as_str())?;
-            Some((kind, observable.get("value")))
-        })
+        self.observables
+            .elements()
+            .filter_map(|observable| Some((OBSERVABLES.of(observable.get("type"))?, observable.get("value"))))
     }
 
     pub fn indicators(&self) -> impl Iterator<Item = Indicated<'a>> {
@@ -348,7 +388,7 @@ impl<'a> UnifiedParts<'a> {
 
     /// An engine of the agent detected.
     pub fn is_engine(&self) -> bool {
-        AGENT_PRODUCTS.contains(&Word::of_value(self.product).as_str())
+        PRODUCTS.of(self.product) == Some(Product::Engine)
     }
 
     /// The id of the same detection among the threats: the agent's engines give that of the threat.
@@ -358,7 +398,8 @@ impl<'a> UnifiedParts<'a> {
 
     /// The id of the same detection among the alerts: custom rules give that of the alert.
     pub fn alert_id(&self) -> Value<'a> {
-        if Word::is(self.product, "star") { self.console_id() } else { Value::default() }
+        let is_custom_rule = PRODUCTS.of(self.product) == Some(Product::CustomRule);
+        if is_custom_rule { self.console_id() } else { Value::default() }
     }
 
     fn console_id(&self) -> Value<'a> {
@@ -419,12 +460,11 @@ fn primary(assets: Value<'_>) -> Value<'_> {
 }
 
 fn asset(current: Value<'_>) -> Asset<'_> {
-    let category = current.get("category");
-    let is_machine = matches!(Word::of_value(category).as_str(), "server" | "workstation");
+    let category = ASSET_KINDS.of(current.get("category"));
     Asset {
         current,
-        is_machine: is_machine || current.get("agentUuid").escaped().is_some(),
-        is_identity: Word::is(category, "identity"),
+        is_machine: category == Some(AssetKind::Machine) || current.get("agentUuid").escaped().is_some(),
+        is_identity: category == Some(AssetKind::Identity),
         is_detecting: Word::is(current.get("policy"), "detect"),
         kind: current.get("subcategory"),
     }
@@ -459,11 +499,8 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
     }
 }
 
-/// Kinds of assets that are types of machines.
-const MACHINE_TYPES: [&str; 5] = ["desktop", "laptop", "virtual_machine", "server", "workstation"];
-
 fn machine_type(kinds: [Value<'_>; 2]) -> Value<'_> {
-    let is_type = |kind: &Value<'_>| MACHINE_TYPES.contains(&Word::of_value(*kind).as_str());
+    let is_type = |kind: &Value<'_>| matches!(ASSET_KINDS.of(*kind), Some(AssetKind::Machine | AssetKind::MachineType));
     kinds.into_iter().find(is_type).unwrap_or_default()
 }
 

@@ -4,7 +4,7 @@ use s1_forwarder_record::agent::Agent;
 
 use super::common_fields::CommonFields;
 use super::event::{Event, is_set};
-use super::vendor::{self, JoinKeys};
+use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, user};
 use crate::parts::Interactive;
 use crate::streams::agent::{AgentParts, Hardware};
@@ -23,11 +23,11 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &Agen
     device(event, &parts.hardware);
     event.tail();
 
-    let vendor = vendor::open(event, common, &JoinKeys::default(), &parts.endpoint.owner);
-    let object = event.json.open("agent");
-    event.json.word("severity", parts.severity().word());
-    organization::agent_and_site(event, parts.endpoint.agent_id, &parts.endpoint.owner);
-    vendor::close(event, agent, &["severity", "agent", "site"], [object, vendor]);
+    let mut vendor = VendorObject::open(event, common, &JoinKeys::default(), &parts.endpoint.owner, "agent");
+    vendor.severity(parts.severity());
+    vendor.agent(parts.endpoint.agent_id);
+    vendor.site(&parts.endpoint.owner);
+    vendor.close(agent);
 }
 
 /// `event.id` is the agent's id and the time of the change: with the id alone, all states would be one event.

@@ -4,7 +4,7 @@ use s1_forwarder_record::alert::Alert;
 
 use super::common_fields::CommonFields;
 use super::event::Event;
-use super::vendor::{self, JoinKeys};
+use super::vendor::{JoinKeys, VendorObject};
 use super::{detection, organization};
 use crate::common::placeholder::first_scalar;
 use crate::common::threat::{ALERT_PAGE, alert_page_id};
@@ -25,12 +25,12 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Aler
         storyline: parts.detection.storyline,
         ..JoinKeys::default()
     };
-    let vendor = vendor::open(event, common, &keys, &endpoint.owner);
-    let object = event.json.open("alert");
-    event.json.word("severity", parts.detection.severity.word());
-    event.optional("id", parts.detection.alert_id.escaped());
-    organization::agent_and_site(event, endpoint.agent_id, &endpoint.owner);
-    vendor::close(event, alert, &["severity", "id", "agent", "site"], [object, vendor]);
+    let mut vendor = VendorObject::open(event, common, &keys, &endpoint.owner, "alert");
+    vendor.severity(parts.detection.severity);
+    vendor.optional("id", parts.detection.alert_id);
+    vendor.agent(endpoint.agent_id);
+    vendor.site(&endpoint.owner);
+    vendor.close(alert);
 }
 
 fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &AlertParts<'_>) {

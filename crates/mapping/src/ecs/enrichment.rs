@@ -4,6 +4,7 @@ use s1_forwarder_record::Escaped;
 use serde_json::{Map, Value, json};
 
 use super::event::Event;
+use super::vendor::VendorObject;
 use crate::common::hash::hash;
 use crate::streams::enrichment::{DESCRIPTIONS, Enrichment, Item, REPEATED_IDS, is_empty};
 
@@ -22,24 +23,12 @@ impl Enrichment {
     }
 
     /// Writes the lists into the vendor object. `threat_ids` are the ids in the threat's record.
-    pub(super) fn write(&self, event: &mut Event<'_>, threat_ids: &[String]) {
-        let notes: Vec<Value> = self.notes().map(|item| item_of(item, threat_ids)).collect();
-        let timeline: Vec<Value> = self.timeline().map(|item| item_of(item, threat_ids)).collect();
-        for (name, items, counted, count) in [
-            ("notes", notes, "notes_count", self.notes_count()),
-            ("timeline", timeline, "timeline_count", self.timeline_count()),
-        ] {
-            if !items.is_empty() {
-                event.json.name(name);
-                event.json.raw(Value::Array(items).to_string().as_bytes());
-            }
-            if let Some(count) = count {
-                event.json.number(counted, itoa::Buffer::new().format(count));
-            }
-        }
-        if let Some(error) = self.error() {
-            event.json.text("enrichment_error", error);
-        }
+    pub(super) fn write(&self, vendor: &mut VendorObject<'_, '_>, threat_ids: &[String]) {
+        vendor.list("notes", self.notes().map(|item| item_of(item, threat_ids)).collect());
+        vendor.number("notes_count", self.notes_count());
+        vendor.list("timeline", self.timeline().map(|item| item_of(item, threat_ids)).collect());
+        vendor.number("timeline_count", self.timeline_count());
+        vendor.text("enrichment_error", self.error());
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) use crate::common::placeholder::{boolean, is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::text_set::TextSet;
 use crate::common::threat::{extension, file_name};
-use crate::copy::{KeyCase, Sibling};
+use crate::copy::Sibling;
 use crate::json::{Json, OpenContainer};
 use crate::used::Used;
 use crate::writer::Writer;
@@ -290,15 +290,6 @@ impl<'o> Event<'o> {
 
     pub fn severity(&mut self, severity: Severity) {
         self.json.number("severity", severity.score());
-    }
-
-    /// Writes `severity` of the open vendor object for records with a severity of their own. If the console spells it
-    /// differently, its text is kept as `original_severity`.
-    pub fn vendor_severity(&mut self, word: &str, original: Value<'_>) {
-        self.json.text("severity", word);
-        if original.text().is_none_or(|original| original != word) {
-            self.json.value("original_severity", original, KeyCase::Snake);
-        }
     }
 
     pub fn words<'w>(&mut self, name: &str, words: impl IntoIterator<Item = &'w str>) {

@@ -1,11 +1,10 @@
 //! Maps `/groups` to ECS. Groups contain endpoints, so the category is `configuration` and not `iam`.
 
-use s1_forwarder_record::Value;
 use s1_forwarder_record::group::Group;
 
 use super::common_fields::CommonFields;
 use super::event::Event;
-use super::vendor::{self, JoinKeys};
+use super::vendor::{JoinKeys, VendorObject};
 use super::{organization, user};
 use crate::common::account::display_name;
 use crate::common::severity::Severity;
@@ -33,9 +32,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &Grou
     event.close(open);
     event.tail();
 
-    let vendor = vendor::open(event, common, &JoinKeys::default(), &parts.owner);
-    let object = event.json.open("group");
-    event.json.word("severity", severity.word());
-    organization::agent_and_site(event, Value::default(), &parts.owner);
-    vendor::close(event, group, &["severity", "site"], [object, vendor]);
+    let mut vendor = VendorObject::open(event, common, &JoinKeys::default(), &parts.owner, "group");
+    vendor.severity(severity);
+    vendor.site(&parts.owner);
+    vendor.close(group);
 }

@@ -32,24 +32,28 @@ pub(super) fn agent_and_site(event: &mut Event<'_>, agent_id: Value<'_>, owner: 
 /// Writes the requested scope: an account as `organization`, a group as `group`.
 pub(super) fn write_scope(event: &mut Event<'_>, scope: Option<&Scope>) {
     match scope {
-        Some(scope) if scope.level == Level::Account => named(event, "organization", scope),
-        Some(scope) if scope.level == Level::Group => named(event, "group", scope),
+        Some(scope) if scope.level == Level::Account => write_object(event, "organization", scope),
+        Some(scope) if scope.level == Level::Group => write_object(event, "group", scope),
         _ => {}
     }
 }
 
-/// Writes `site` of the open vendor object if the record was requested by site.
+fn write_object(event: &mut Event<'_>, name: &'static str, scope: &Scope) {
+    let open = event.open(name);
+    write_fields(event, scope);
+    event.close(open);
+}
+
+/// Writes the fields of the open `site` if the record was requested by site.
 pub(super) fn write_scope_site(event: &mut Event<'_>, scope: Option<&Scope>) {
     if let Some(scope) = scope.filter(|scope| scope.level == Level::Site) {
-        named(event, "site", scope);
+        write_fields(event, scope);
     }
 }
 
-fn named(event: &mut Event<'_>, object: &'static str, scope: &Scope) {
-    let open = event.open(object);
+fn write_fields(event: &mut Event<'_>, scope: &Scope) {
     event.json.text("id", &scope.id);
     if let Some(name) = &scope.name {
         event.json.text("name", name);
     }
-    event.close(open);
 }

@@ -6,38 +6,17 @@ use s1_forwarder_record::{Escaped, Value};
 use super::common_fields::CommonFields;
 use super::event::{Event, is_placeholder, is_set};
 use super::mitre::Techniques;
-use super::vendor::{self, JoinKeys};
+use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
 use crate::common::classification::{OUTCOMES, categories, event_outcome};
 use crate::common::placeholder::first_scalar;
 use crate::common::threat::{file_name, file_size};
 use crate::common::word::Word;
-use crate::copy::KeyCase;
 use crate::parts::{DetectedFile, DetectedProcess, Engines};
 use crate::streams::enrichment::Enrichment;
 use crate::streams::threat::ThreatParts;
 use crate::words::Words;
-
-/// Names of the vendor object that do not come from keys of the record.
-const RESERVED: &[&str] = &[
-    "severity",
-    "id",
-    "original_id",
-    "name",
-    "created_at",
-    "identified_at",
-    "confidence_level",
-    "engines",
-    "detection",
-    "agent",
-    "site",
-    "notes",
-    "notes_count",
-    "timeline",
-    "timeline_count",
-    "enrichment_error",
-];
 
 pub(super) const CONFIDENCE: Words<&str> = Words {
     field: "threat.indicator.confidence",
@@ -106,32 +85,23 @@ fn vendor_object(
         classification: [parts.classification, parts.classification_source],
         ..JoinKeys::default()
     };
-    let vendor = vendor::open(event, common, &keys, owner);
-    let object = event.json.open("threat");
-    event.json.word("severity", parts.severity.word());
-    for (name, value) in [
-        ("id", parts.id),
-        ("name", parts.file.threat_name),
-        ("created_at", parts.created),
-        ("identified_at", parts.identified),
-        ("confidence_level", parts.confidence),
-    ] {
-        event.json.value(name, value, KeyCase::Snake);
-    }
-    engines(event, parts.engines);
-    organization::agent_and_site(event, parts.endpoint.agent_id, owner);
-    // An id that is no id would repeat the name of the one above.
-    if !is_set(parts.record_id) {
-        event.json.value("original_id", parts.record_id, KeyCase::Snake);
-    }
     event.mark(parts.record_id);
-    event.remaining(threat, KeyCase::Snake, RESERVED);
-    if let Some(enrichment) = enrichment {
-        enrichment.write(event, &repeated_ids(parts));
-    }
-    event.json.close(object);
-    event.json.close(vendor);
-    event.json.raw(b"}");
+    let mut vendor = VendorObject::open(event, common, &keys, owner, "threat");
+    vendor.severity(parts.severity);
+    vendor.value("id", parts.id);
+    vendor.value("name", parts.file.threat_name);
+    vendor.value("created_at", parts.created);
+    vendor.value("identified_at", parts.identified);
+    vendor.value("confidence_level", parts.confidence);
+    vendor.value("engines", parts.engines.titles);
+    vendor.object("detection", |event| engine_keys(event, parts.engines));
+    vendor.agent(parts.endpoint.agent_id);
+    vendor.site(owner);
+    // An id that is an id would repeat the one above.
+    vendor.value("original_id", if is_set(parts.record_id) { Value::default() } else { parts.record_id });
+    let threat_ids = if enrichment.is_some() { repeated_ids(parts) } else { Vec::new() };
+    enrichment.unwrap_or(&Enrichment::default()).write(&mut vendor, &threat_ids);
+    vendor.close(threat);
 }
 
 /// The ids that timeline items repeat.
@@ -195,15 +165,12 @@ fn rule(event: &mut Event<'_>, engines: Engines<'_>) {
     event.close(open);
 }
 
-/// Writes `engines` (titles) and `detection.engines` (keys) of the vendor namespace.
-fn engines(event: &mut Event<'_>, engines: Engines<'_>) {
-    event.json.value("engines", engines.titles, KeyCase::Snake);
-    let open = event.json.open("detection");
+/// Writes `engines` of the open object: the keys.
+fn engine_keys(event: &mut Event<'_>, engines: Engines<'_>) {
     let list = event.json.open_list("engines");
     let keys = engines.detected().filter_map(|engine| engine.key.escaped());
     keys.for_each(|key| event.json.element(key));
     event.json.close(list);
-    event.json.close(open);
 }
 
 /// Writes the techniques, and the file as the indicator.

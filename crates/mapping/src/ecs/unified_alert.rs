@@ -8,7 +8,7 @@ use super::common_fields::CommonFields;
 use super::event::{Event, is_placeholder, is_set};
 use super::mitre::Techniques;
 use super::threat::{DETECTION_TYPES, DetectionType};
-use super::vendor::{self, JoinKeys};
+use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
@@ -19,9 +19,6 @@ use crate::common::threat::{file_size, timestamp};
 use crate::common::word::Word;
 use crate::streams::unified_alert::{AlertedFile, Attacker, Observed, UnifiedParts};
 use crate::words::Words;
-
-/// Names of the vendor object that do not come from keys of the record.
-const RESERVED: &[&str] = &["severity", "original_severity", "site"];
 
 pub(super) fn map(
     event: &mut Event<'_>,
@@ -53,15 +50,14 @@ pub(super) fn map(
     related(event, &parts);
     event.tail();
 
-    let vendor = vendor::open(event, common, &join_keys(&parts), owner);
-    let object = event.json.open("unified_alert");
+    let mut vendor = VendorObject::open(event, common, &join_keys(&parts), owner, "unified_alert");
     let word = match parts.severity.escaped() {
         Some(word) => word.decode().to_lowercase(),
         None => severity.word().to_owned(),
     };
-    event.vendor_severity(&word, parts.severity);
-    organization::agent_and_site(event, Value::default(), owner);
-    vendor::close(event, alert, RESERVED, [object, vendor]);
+    vendor.own_severity(&word, parts.severity);
+    vendor.site(owner);
+    vendor.close(alert);
 }
 
 /// The ids of the same detection in other streams.

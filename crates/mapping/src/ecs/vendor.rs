@@ -2,10 +2,12 @@
 
 use s1_forwarder_record::block::Block;
 use s1_forwarder_record::{Identity, Value};
+use smallvec::SmallVec;
 
 use super::common_fields::CommonFields;
 use super::event::Event;
 use crate::common::placeholder::first_scalar;
+use crate::common::severity::Severity;
 use crate::copy::KeyCase;
 use crate::json::{Json, OpenContainer};
 use crate::parts::Owner;
@@ -38,9 +40,106 @@ pub(super) fn open(
     object(event, "threat", [("id", keys.threat_id), ("confidence_level", keys.confidence)]);
     let [name, source] = keys.classification;
     object(event, "threat_classification", [("name", name), ("source", source)]);
-    object(event, "site", [("id", first_scalar(owner.site_ids)), ("name", first_scalar(owner.site_names))]);
+    site(event, owner);
     object(event, "account", [("name", first_scalar(owner.account_names))]);
     open
+}
+
+/// The object of a stream in the vendor namespace. It knows all names that are not those of the record's keys, with a
+/// value or without, so that no unknown key takes one.
+pub(super) struct VendorObject<'e, 'o> {
+    event: &'e mut Event<'o>,
+    open: [OpenContainer; 2],
+    names: SmallVec<[&'static str; 16]>,
+}
+
+impl<'e, 'o> VendorObject<'e, 'o> {
+    /// Opens `sentinel_one`, with what is there in the events of all streams, and the object.
+    pub fn open(
+        event: &'e mut Event<'o>,
+        common: &CommonFields<'_>,
+        keys: &JoinKeys<'_>,
+        owner: &Owner<'_>,
+        name: &'static str,
+    ) -> Self {
+        let vendor = open(event, common, keys, owner);
+        let object = event.json.open(name);
+        Self { event, open: [object, vendor], names: SmallVec::new() }
+    }
+
+    /// The event, for a value of this name.
+    fn named(&mut self, name: &'static str) -> &mut Event<'o> {
+        self.names.push(name);
+        self.event
+    }
+
+    pub fn severity(&mut self, severity: Severity) {
+        self.named("severity").json.word("severity", severity.word());
+    }
+
+    /// Writes `severity` for records with a severity of their own. If the console spells it differently, its text is
+    /// kept as `original_severity`.
+    pub fn own_severity(&mut self, word: &str, original: Value<'_>) {
+        self.text("severity", Some(word));
+        let is_same = original.text().is_some_and(|original| original == word);
+        self.value("original_severity", if is_same { Value::default() } else { original });
+    }
+
+    pub fn text(&mut self, name: &'static str, text: Option<&str>) {
+        let event = self.named(name);
+        if let Some(text) = text {
+            event.json.text(name, text);
+        }
+    }
+
+    pub fn number(&mut self, name: &'static str, number: Option<u64>) {
+        let event = self.named(name);
+        if let Some(number) = number {
+            event.json.number(name, itoa::Buffer::new().format(number));
+        }
+    }
+
+    /// Writes a value that says something.
+    pub fn optional(&mut self, name: &'static str, value: Value<'_>) {
+        self.named(name).optional(name, value.escaped());
+    }
+
+    /// Copies a value.
+    pub fn value(&mut self, name: &'static str, value: Value<'_>) {
+        self.named(name).json.value(name, value, KeyCase::Snake);
+    }
+
+    /// Writes an object with the fields that `write` writes.
+    pub fn object(&mut self, name: &'static str, write: impl FnOnce(&mut Event<'o>)) {
+        let event = self.named(name);
+        let open = event.open(name);
+        write(event);
+        event.close(open);
+    }
+
+    /// Writes a list, unless it is empty.
+    pub fn list(&mut self, name: &'static str, items: Vec<serde_json::Value>) {
+        let event = self.named(name);
+        if !items.is_empty() {
+            event.json.name(name);
+            event.json.raw(serde_json::Value::Array(items).to_string().as_bytes());
+        }
+    }
+
+    /// Writes the agent under the name that all streams share, in addition to its own path.
+    pub fn agent(&mut self, id: Value<'_>) {
+        object(self.named("agent"), "agent", [("id", id)]);
+    }
+
+    /// As [`Self::agent`], for the site.
+    pub fn site(&mut self, owner: &Owner<'_>) {
+        site(self.named("site"), owner);
+    }
+
+    /// Writes the rest of the record, and closes the event.
+    pub fn close<'a>(self, block: &impl Block<'a>) {
+        close(self.event, block, &self.names, self.open);
+    }
 }
 
 /// Writes the rest of the record into the stream's object, which has the names `reserved` already. Closes that object,
@@ -58,6 +157,10 @@ fn object<const N: usize>(event: &mut Event<'_>, name: &str, values: [(&str, Val
         event.optional(name, value.escaped());
     }
     event.json.close(open);
+}
+
+fn site(event: &mut Event<'_>, owner: &Owner<'_>) {
+    object(event, "site", [("id", first_scalar(owner.site_ids)), ("name", first_scalar(owner.site_names))]);
 }
 
 pub(super) fn open_with_identity(json: &mut Json<'_>, identity: Identity) -> OpenContainer {

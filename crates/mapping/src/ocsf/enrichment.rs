@@ -8,8 +8,8 @@ use super::event::Event;
 use super::metadata::Common;
 use crate::streams::enrichment::{Enrichment, Item, is_empty};
 
-/// The names that [`write_unmapped`] writes.
-pub(super) const RESERVED: [&str; 4] = ["notes", "timeline", "notes_count", "enrichment_error"];
+/// Names of [`write_unmapped`]: notes, timeline, count of the notes, reason of a failure.
+pub(super) const NAMES: [&str; 4] = ["notes", "timeline", "notes_count", "enrichment_error"];
 const MOST_NOTES: usize = 100;
 const MOST_EVENTS: usize = 200;
 
@@ -73,17 +73,18 @@ pub(super) fn write_unmapped(event: &mut Event<'_>, enrichment: &Enrichment) {
     // An item beyond the newest, or without an id, is no related event, so it is kept as a whole.
     let is_mapped = |item: &Item<'_>| has_all && item.id().is_some() && item.created().is_some();
     let timeline: Vec<Value> = enrichment.timeline().map(|item| left(item, is_mapped(&item))).collect();
-    for (name, items) in [("notes", notes), ("timeline", timeline)] {
+    let [notes_name, timeline_name, count_name, error_name] = NAMES;
+    for (name, items) in [(notes_name, notes), (timeline_name, timeline)] {
         if !items.is_empty() {
             event.json.name(name);
             event.json.raw(Value::Array(items).to_string().as_bytes());
         }
     }
     if let Some(count) = enrichment.notes_count() {
-        event.json.number("notes_count", itoa::Buffer::new().format(count));
+        event.json.number(count_name, itoa::Buffer::new().format(count));
     }
     if let Some(error) = enrichment.error() {
-        event.json.text("enrichment_error", error);
+        event.json.text(error_name, error);
     }
 }
 

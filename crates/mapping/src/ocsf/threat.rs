@@ -60,7 +60,7 @@ pub(super) fn map(
     reports.write_remediation(event);
     device::observe_external(event, endpoint);
     event.tail(common, &metadata);
-    unmapped::write(event, threat, &enrichment::RESERVED, |event| {
+    unmapped::write(event, threat, &enrichment::NAMES, |event| {
         if let Some(enrichment) = enrichment {
             enrichment::write_unmapped(event, enrichment);
         }

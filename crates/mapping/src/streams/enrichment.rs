@@ -4,7 +4,7 @@ use s1_forwarder_record::Timestamp;
 use serde_json::{Map, Value};
 
 /// The enrichment of one threat.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Enrichment(Map<String, Value>);
 
 impl Enrichment {

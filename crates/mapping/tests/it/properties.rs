@@ -189,6 +189,25 @@ fn an_id_that_is_no_text_does_not_repeat_the_name_of_the_id() {
     assert_eq!(own["threat_info"]["threat_id"], "none");
 }
 
+/// Names that an object of the vendor namespace has in some events are those of no unknown key, in any event.
+#[test]
+fn an_unknown_key_takes_no_name_of_the_vendor_object() {
+    let of_threats =
+        json!({"severity": 1, "name": 2, "detection": 3, "notes": 4, "timelineCount": 5, "enrichmentError": 6});
+    for (stream, unknown) in [
+        (Stream::Threats, of_threats),
+        (Stream::Alerts, json!({"severity": 1, "id": 2, "agent": 3, "site": 4})),
+        (Stream::Agents, json!({"severity": 1, "agent": 2, "site": 3})),
+        (Stream::Groups, json!({"severity": 1, "site": 2})),
+        (Stream::UnifiedAlerts, json!({"originalSeverity": 1, "site": 2})),
+        (Stream::Vulnerabilities, json!({"originalSeverity": 1, "site": 2})),
+    ] {
+        let own = &map(stream, &unknown)["sentinel_one"][stream.singular()];
+        let taken: Vec<&String> = own.as_object().unwrap().keys().filter(|name| name.ends_with("_2")).collect();
+        assert_eq!(taken.len(), unknown.as_object().unwrap().len(), "{stream}: {own:#}");
+    }
+}
+
 #[test]
 fn too_deep_records_become_error_events() {
     for depth in [100, 127, 1_000_000] {

@@ -9,10 +9,9 @@ use crate::json::Json;
 use crate::streams::threat::{Indication, ThreatParts};
 use crate::streams::unified_alert::UnifiedParts;
 
-/// Tactics and techniques of the indicators, without duplicates, in order of appearance. The lists of ids, names and
-/// references of an event match by position; what has no id comes last.
+/// Buffers that are reused for the next record.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Techniques {
+pub(super) struct TechniqueSets {
     descriptions: TextSet,
     tactic_ids: TextSet,
     tactics: TextSet,
@@ -26,36 +25,52 @@ pub(super) struct Techniques {
     sub_names: TextSet,
 }
 
-impl Techniques {
-    pub fn read(&mut self, threat: &ThreatParts<'_>) {
-        self.clear();
-        threat.each_indication(|indication| match indication {
-            Indication::Description(text) => self.descriptions.add_value(text),
-            Indication::Tactic(name) => self.add_tactic(name, None),
-            Indication::Technique(attack) => self.add(attack.technique, None),
-            Indication::TacticEnd => {}
-        });
-    }
+/// Tactics and techniques of the indicators of a record, without duplicates, in order of appearance. The lists of ids,
+/// names and references of an event match by position; what has no id comes last.
+pub(super) struct Techniques<'s>(&'s mut TechniqueSets);
 
-    pub fn read_attacks(&mut self, alert: &UnifiedParts<'_>) {
-        self.clear();
-        for attack in alert.attacks() {
-            self.add_tactic(attack.tactic, attack.tactic_id);
-            self.add(attack.technique, attack.technique_name);
-        }
-    }
-
-    fn clear(&mut self) {
-        let Self { descriptions, tactic_ids, tactics, other_tactics, ids, names, other_names, sub_ids, sub_names } =
-            self;
+impl<'s> Techniques<'s> {
+    fn new(sets: &'s mut TechniqueSets) -> Self {
+        let TechniqueSets {
+            descriptions,
+            tactic_ids,
+            tactics,
+            other_tactics,
+            ids,
+            names,
+            other_names,
+            sub_ids,
+            sub_names,
+        } = sets;
         for set in [descriptions, tactic_ids, tactics, other_tactics, ids, names, other_names, sub_ids, sub_names] {
             set.clear();
         }
+        Self(sets)
+    }
+
+    pub fn of_threat(sets: &'s mut TechniqueSets, threat: &ThreatParts<'_>) -> Self {
+        let mut techniques = Self::new(sets);
+        threat.each_indication(|indication| match indication {
+            Indication::Description(text) => techniques.0.descriptions.add_value(text),
+            Indication::Tactic(name) => techniques.add_tactic(name, None),
+            Indication::Technique(attack) => techniques.add(attack.technique, None),
+            Indication::TacticEnd => {}
+        });
+        techniques
+    }
+
+    pub fn of_alert(sets: &'s mut TechniqueSets, alert: &UnifiedParts<'_>) -> Self {
+        let mut techniques = Self::new(sets);
+        for attack in alert.attacks() {
+            techniques.add_tactic(attack.tactic, attack.tactic_id);
+            techniques.add(attack.technique, attack.technique_name);
+        }
+        techniques
     }
 
     /// Writes `event.reason`: the descriptions.
     pub fn write_reason(&self, json: &mut Json<'_>) {
-        let mut descriptions = self.descriptions.iter();
+        let mut descriptions = self.0.descriptions.iter();
         let Some(first) = descriptions.next() else { return };
         json.name("reason");
         json.raw(b"\"");
@@ -69,21 +84,21 @@ impl Techniques {
 
     /// Writes the tactics and techniques that were read into the open `threat` object.
     pub fn write(&self, json: &mut Json<'_>) {
-        let sets = [&self.tactic_ids, &self.other_tactics, &self.ids, &self.other_names];
+        let sets = [&self.0.tactic_ids, &self.0.other_tactics, &self.0.ids, &self.0.other_names];
         if sets.into_iter().all(TextSet::is_empty) {
             return;
         }
         json.word("framework", "MITRE ATT&CK");
         let open = json.open("tactic");
-        write_ids(json, &self.tactic_ids);
-        write_names(json, &self.tactics, &self.other_tactics);
+        write_ids(json, &self.0.tactic_ids);
+        write_names(json, &self.0.tactics, &self.0.other_tactics);
         json.close(open);
         let open = json.open("technique");
-        write_ids(json, &self.ids);
-        write_names(json, &self.names, &self.other_names);
+        write_ids(json, &self.0.ids);
+        write_names(json, &self.0.names, &self.0.other_names);
         let sub = json.open("subtechnique");
-        write_ids(json, &self.sub_ids);
-        self.sub_names.write(json, "name");
+        write_ids(json, &self.0.sub_ids);
+        self.0.sub_names.write(json, "name");
         json.close(sub);
         json.close(open);
     }
@@ -93,12 +108,12 @@ impl Techniques {
         let [name, id] = [name, id].map(|text| text.filter(|text| !is_placeholder(*text)));
         let Some(name) = name.or(id) else { return };
         match attack::tactic(name).or_else(|| id.and_then(attack::tactic)) {
-            Some((known, _)) if !self.tactic_ids.add(Escaped::plain(known)) => {}
-            Some((_, known)) => self.tactics.insert(Escaped::plain(known)),
+            Some((known, _)) if !self.0.tactic_ids.add(Escaped::plain(known)) => {}
+            Some((_, known)) => self.0.tactics.insert(Escaped::plain(known)),
             None => match id.filter(|id| is_tactic_id(id.raw())) {
-                Some(id) if self.tactic_ids.add(id) => self.tactics.insert(name),
+                Some(id) if self.0.tactic_ids.add(id) => self.0.tactics.insert(name),
                 Some(_) => {}
-                None => self.other_tactics.insert(name),
+                None => self.0.other_tactics.insert(name),
             },
         }
     }
@@ -108,7 +123,7 @@ impl Techniques {
         let ids = match id.and_then(Technique::of).or_else(|| name.and_then(Technique::of)) {
             Some(Technique::Known(ids)) => ids,
             Some(Technique::Tactic(id)) => return self.add_tactic(Some(id), Some(id)),
-            Some(Technique::Named(text)) => return self.other_names.insert(name.unwrap_or(text)),
+            Some(Technique::Named(text)) => return self.0.other_names.insert(name.unwrap_or(text)),
             None => return,
         };
         // With a sub-technique, the name as received is the name of that.
@@ -116,15 +131,15 @@ impl Techniques {
         let known = |id| attack::technique_name(id).map(Escaped::plain);
         let id = Escaped::plain(ids.technique);
         let sub = ids.sub.map(Escaped::plain);
-        if self.ids.add(id) && !self.names.add(known(ids.technique).or(own_name).unwrap_or(id)) {
-            self.names.insert(id);
+        if self.0.ids.add(id) && !self.0.names.add(known(ids.technique).or(own_name).unwrap_or(id)) {
+            self.0.names.insert(id);
         }
-        let Some(sub) = sub.filter(|sub| self.sub_ids.add(*sub)) else { return };
+        let Some(sub) = sub.filter(|sub| self.0.sub_ids.add(*sub)) else { return };
         let name = known(sub.raw()).or(sub_name).unwrap_or(sub);
         // Some techniques have sub-techniques of the same name.
-        if !self.sub_names.add(name) {
+        if !self.0.sub_names.add(name) {
             let own = known(ids.technique).unwrap_or(id);
-            self.sub_names.insert(Escaped::plain(&format!("{}: {}", own.raw(), name.raw())));
+            self.0.sub_names.insert(Escaped::plain(&format!("{}: {}", own.raw(), name.raw())));
         }
     }
 }

@@ -38,7 +38,7 @@ use s1_forwarder_record::{Identity, Scope, Stream, Timestamp};
 
 use self::common_fields::CommonFields;
 use self::event::{Event, Scratch};
-use self::mitre::Techniques;
+use self::mitre::TechniqueSets;
 use self::threat::DetectionType;
 use super::json::Json;
 use super::mapping::{Origin, SchemaMapper, Snapshot, Written};
@@ -84,7 +84,7 @@ pub(super) struct Ecs {
     seen: Seen,
     scratch: Scratch,
     /// Reused for the next event.
-    techniques: Techniques,
+    techniques: TechniqueSets,
 }
 
 impl Ecs {
@@ -100,7 +100,7 @@ impl Ecs {
             known: places(origin.stream, KeyCase::Snake),
             seen: Seen::default(),
             scratch: Scratch::default(),
-            techniques: Techniques::default(),
+            techniques: TechniqueSets::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use s1_forwarder_record::{Escaped, Value};
 
 use super::common_fields::CommonFields;
 use super::event::{Event, is_placeholder, is_set};
-use super::mitre::Techniques;
+use super::mitre::{TechniqueSets, Techniques};
 use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
@@ -39,16 +39,16 @@ pub(super) fn map(
     common: &CommonFields<'_>,
     threat: &Threat<'_>,
     enrichment: Option<Enrichment>,
-    techniques: &mut Techniques,
+    sets: &mut TechniqueSets,
 ) {
     let parts = ThreatParts::of(threat);
-    techniques.read(&parts);
+    let techniques = Techniques::of_threat(sets, &parts);
     let endpoint = &parts.endpoint;
     event.head(common, parts.times(), endpoint.agent_versions);
     event.sentence("message", &parts.message());
-    event_object(event, common, &parts, techniques);
+    event_object(event, common, &parts, &techniques);
     rule(event, parts.engines);
-    threat_object(event, &parts, techniques);
+    threat_object(event, &parts, &techniques);
     file_and_process(event, &parts);
     user_object(event, &parts);
     if let Some(origin) = parts.process.origin {
@@ -113,7 +113,12 @@ fn repeated_ids(parts: &ThreatParts<'_>) -> Vec<String> {
     all.filter_map(|id| id.text().map(|id| id.into_owned())).collect()
 }
 
-fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &ThreatParts<'_>, techniques: &Techniques) {
+fn event_object(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    parts: &ThreatParts<'_>,
+    techniques: &Techniques<'_>,
+) {
     let mitigation = Word::of_value(parts.mitigation.status);
     let outcome = OUTCOMES.find(mitigation.as_str());
     let open = event.open("event");
@@ -174,7 +179,7 @@ fn engine_keys(event: &mut Event<'_>, engines: Engines<'_>) {
 }
 
 /// Writes the techniques, and the file as the indicator.
-fn threat_object(event: &mut Event<'_>, parts: &ThreatParts<'_>, techniques: &Techniques) {
+fn threat_object(event: &mut Event<'_>, parts: &ThreatParts<'_>, techniques: &Techniques<'_>) {
     let open = event.open("threat");
     techniques.write(&mut event.json);
     let indicator = event.open("indicator");

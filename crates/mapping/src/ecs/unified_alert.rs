@@ -6,7 +6,7 @@ use s1_forwarder_record::unified_alert::UnifiedAlert;
 use super::command_line;
 use super::common_fields::CommonFields;
 use super::event::{Event, is_placeholder, is_set};
-use super::mitre::Techniques;
+use super::mitre::{TechniqueSets, Techniques};
 use super::threat::{DETECTION_TYPES, DetectionType};
 use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, user, workload};
@@ -24,10 +24,10 @@ pub(super) fn map(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
     alert: &UnifiedAlert<'_>,
-    techniques: &mut Techniques,
+    sets: &mut TechniqueSets,
 ) {
     let parts = UnifiedParts::of(alert);
-    techniques.read_attacks(&parts);
+    let techniques = Techniques::of_alert(sets, &parts);
     let owner = &parts.endpoint.owner;
     let severity = parts.known_severity().unwrap_or(Severity::Informational);
     event.mark(parts.severity);

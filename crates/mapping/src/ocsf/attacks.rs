@@ -9,60 +9,66 @@ use crate::json::Json;
 use crate::streams::threat::{Indication, ThreatParts};
 use crate::streams::unified_alert::UnifiedParts;
 
-/// The attacks of one event: a list that two attributes repeat.
+/// Buffers that are reused for the next record.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Attacks {
+pub(super) struct AttackBuffers {
     json: Vec<u8>,
     /// Pairs of tactic and technique.
     seen: TextSet,
     key: String,
 }
 
+/// The attacks of a record: a list that two attributes repeat.
+pub(super) struct Attacks<'s>(&'s mut AttackBuffers);
+
 /// The text, if it says something.
 fn present(text: Option<Escaped<'_>>) -> Option<&str> {
     text.filter(|text| !is_placeholder(*text)).map(Escaped::raw)
 }
 
-impl Attacks {
-    fn clear(&mut self) {
-        self.json.clear();
-        self.seen.clear();
+impl<'s> Attacks<'s> {
+    fn new(buffers: &'s mut AttackBuffers) -> Self {
+        buffers.json.clear();
+        buffers.seen.clear();
+        Self(buffers)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.json.is_empty()
-    }
-
-    pub fn write(&self, json: &mut Json<'_>) {
-        let list = json.open_list("attacks");
-        json.raw(&self.json);
-        json.close(list);
-    }
-
-    pub fn read(&mut self, threat: &ThreatParts<'_>) {
-        self.clear();
+    pub fn of_threat(buffers: &'s mut AttackBuffers, threat: &ThreatParts<'_>) -> Self {
+        let mut attacks = Self::new(buffers);
         let mut tactic = None;
         let mut has_technique = false;
         threat.each_indication(|indication| match indication {
             Indication::Description(_) => {}
             Indication::Tactic(name) => tactic = name,
-            Indication::Technique(attack) => has_technique |= self.add_technique(attack),
+            Indication::Technique(attack) => has_technique |= attacks.add_technique(attack),
             Indication::TacticEnd => {
                 if !std::mem::take(&mut has_technique) {
-                    self.add(Attack { tactic, ..Attack::default() });
+                    attacks.add(Attack { tactic, ..Attack::default() });
                 }
                 tactic = None;
             }
         });
+        attacks
     }
 
-    pub fn read_attacks(&mut self, alert: &UnifiedParts<'_>) {
-        self.clear();
+    pub fn of_alert(buffers: &'s mut AttackBuffers, alert: &UnifiedParts<'_>) -> Self {
+        let mut attacks = Self::new(buffers);
         for attack in alert.attacks() {
-            if !self.add_technique(attack) {
-                self.add(Attack { technique: None, technique_name: None, ..attack });
+            if !attacks.add_technique(attack) {
+                attacks.add(Attack { technique: None, technique_name: None, ..attack });
             }
         }
+        attacks
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.json.is_empty()
+    }
+
+    pub fn write(&self, json: &mut Json<'_>) {
+        let list = json.open_list("attacks");
+        json.raw(&self.0.json);
+        json.close(list);
     }
 
     /// Adds an attack if it has a technique. The id of a tactic in its place is an attack of its own.
@@ -92,20 +98,20 @@ impl Attacks {
         }
         let known = attack.tactic.and_then(tactic).or_else(|| attack.tactic_id.and_then(tactic));
         let name = known.map(|(_, name)| name).or(name);
-        self.key.clear();
+        self.0.key.clear();
         for part in [name.or(id).unwrap_or_default(), "\n", technique.unwrap_or_default()] {
-            self.key.push_str(part);
+            self.0.key.push_str(part);
         }
-        if !self.seen.add(Escaped::plain(&self.key)) {
+        if !self.0.seen.add(Escaped::plain(&self.0.key)) {
             return;
         }
         let mut siblings = Vec::new();
-        if !self.json.is_empty() {
-            self.json.push(b',');
+        if !self.0.json.is_empty() {
+            self.0.json.push(b',');
         }
         // An element begins after a bracket or a comma that is written here.
-        self.json.push(b'{');
-        let mut json = Json::new(&mut self.json, &mut siblings);
+        self.0.json.push(b'{');
+        let mut json = Json::new(&mut self.0.json, &mut siblings);
         if name.or(id).is_some() {
             let open = json.open("tactic");
             if let Some(name) = name {

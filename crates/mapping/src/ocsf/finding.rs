@@ -47,7 +47,7 @@ impl Event<'_> {
     }
 
     /// Writes the attacks of the event itself.
-    pub fn own_attacks(&mut self, attacks: &Attacks) {
+    pub fn own_attacks(&mut self, attacks: &Attacks<'_>) {
         if !attacks.is_empty() {
             self.using(Profile::SecurityControl);
             attacks.write(&mut self.json);

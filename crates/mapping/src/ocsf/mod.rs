@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use s1_forwarder_record::{Escaped, Identity, Scope, Stream, Timestamp};
 
-use self::attacks::Attacks;
+use self::attacks::AttackBuffers;
 use self::class::{BASE_EVENT, OTHER, PERIPHERAL_ACTIVITY};
 use self::event::{Event, Scratch, severity_id};
 use self::finding::{Verdict, disposition_of, print_disposition};
@@ -79,7 +79,7 @@ pub(super) struct Ocsf {
     seen: Seen,
     scratch: Scratch,
     /// Reused for the next event.
-    attacks: Attacks,
+    attacks: AttackBuffers,
 }
 
 impl Ocsf {
@@ -93,7 +93,7 @@ impl Ocsf {
             known: places(origin.stream, KeyCase::AsReceived),
             seen: Seen::default(),
             scratch: Scratch::default(),
-            attacks: Attacks::default(),
+            attacks: AttackBuffers::default(),
         }
     }
 }

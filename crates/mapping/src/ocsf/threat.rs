@@ -3,7 +3,7 @@
 use s1_forwarder_record::threat::Threat;
 use s1_forwarder_record::{Escaped, Value};
 
-use super::attacks::Attacks;
+use super::attacks::{AttackBuffers, Attacks};
 use super::class::DETECTION_FINDING;
 use super::event::{Event, Profile};
 use super::file::{File, FileType};
@@ -26,10 +26,10 @@ pub(super) fn map(
     common: &Common<'_>,
     threat: &Threat<'_>,
     enrichment: Option<&Enrichment>,
-    attacks: &mut Attacks,
+    buffers: &mut AttackBuffers,
 ) {
     let parts = ThreatParts::of(threat);
-    attacks.read(&parts);
+    let attacks = Attacks::of_threat(buffers, &parts);
     let endpoint = &parts.endpoint;
     event.begin(&DETECTION_FINDING, activity(parts.is_new(), parts.status), "");
     let mut metadata = Metadata {
@@ -45,8 +45,8 @@ pub(super) fn map(
     event.severity(parts.severity);
     event.sentence("message", &parts.message());
     malware(event, &parts);
-    finding_info(event, common, &parts, enrichment, attacks);
-    event.own_attacks(attacks);
+    finding_info(event, common, &parts, enrichment, &attacks);
+    event.own_attacks(&attacks);
     let reports = Reports::of(parts.mitigation.reports());
     states(event, &parts, &reports);
     event.ticket(parts.ticket);
@@ -106,7 +106,7 @@ fn finding_info(
     common: &Common<'_>,
     parts: &ThreatParts<'_>,
     enrichment: Option<&Enrichment>,
-    attacks: &Attacks,
+    attacks: &Attacks<'_>,
 ) {
     let id = parts.id;
     let open = event.open("finding_info");

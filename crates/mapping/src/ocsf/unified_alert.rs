@@ -3,7 +3,7 @@
 use s1_forwarder_record::unified_alert::UnifiedAlert;
 use s1_forwarder_record::{Kind, Value};
 
-use super::attacks::Attacks;
+use super::attacks::{AttackBuffers, Attacks};
 use super::class::DETECTION_FINDING;
 use super::event::{Event, Profile, severity_id};
 use super::file::{File, FileType};
@@ -24,9 +24,9 @@ use crate::common::word::Word;
 use crate::streams::unified_alert::{Analytic, Assignee, Attacker, Observed, TargetUser, UnifiedParts};
 use crate::words::{Choice, Words};
 
-pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>, attacks: &mut Attacks) {
+pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>, buffers: &mut AttackBuffers) {
     let parts = UnifiedParts::of(alert);
-    attacks.read_attacks(&parts);
+    let attacks = Attacks::of_alert(buffers, &parts);
     event.begin(&DETECTION_FINDING, activity(parts.is_new(), parts.status), "");
     let mut metadata = Metadata {
         record_id: parts.id,
@@ -43,8 +43,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
     severity(event, &parts);
     event.sentence("message", &parts.message());
     malware(event, &parts);
-    finding_info(event, common, &parts, attacks);
-    event.own_attacks(attacks);
+    finding_info(event, common, &parts, &attacks);
+    event.own_attacks(&attacks);
     states(event, &parts);
     event.ticket(parts.ticket);
     assignee(event, &parts.assignee);
@@ -99,7 +99,7 @@ fn malware(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     });
 }
 
-fn finding_info(event: &mut Event<'_>, common: &Common<'_>, parts: &UnifiedParts<'_>, attacks: &Attacks) {
+fn finding_info(event: &mut Event<'_>, common: &Common<'_>, parts: &UnifiedParts<'_>, attacks: &Attacks<'_>) {
     let open = event.open("finding_info");
     event.finding_uid(common, parts.id.escaped());
     event.text("uid_alt", parts.external_id);

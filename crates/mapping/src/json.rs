@@ -204,8 +204,7 @@ impl<'o> Json<'o> {
         self.out.push(b'"');
     }
 
-    /// Copies a value of the record without parts that are empty. A mismatched scalar becomes text. Returns false if
-    /// nothing was written.
+    /// Copies a value of the record without parts that are empty. Returns false if nothing was written.
     pub fn value(&mut self, name: &str, value: Value<'_>, key_case: KeyCase) -> bool {
         let start = self.out.len();
         self.name(name);
@@ -234,19 +233,15 @@ impl<'o> Json<'o> {
     }
 
     fn copy_value(&mut self, start: usize, value: Value<'_>, key_case: KeyCase, place: Place) -> bool {
-        let wrote = match (value.kind(), value.is_mismatched()) {
-            (Kind::Absent | Kind::Null, _) => false,
-            (Kind::Number | Kind::Bool, true) => {
-                self.string(Escaped::plain(value.raw()));
-                true
-            }
+        let wrote = match value.kind() {
+            Kind::Absent | Kind::Null => false,
             // Most values are scalars, which are copied as they are.
-            (Kind::String, _) if value.raw() == "\"\"" => false,
-            (Kind::String | Kind::Number | Kind::Bool, _) => {
+            Kind::String if value.raw() == "\"\"" => false,
+            Kind::String | Kind::Number | Kind::Bool => {
                 self.raw(value.raw().as_bytes());
                 true
             }
-            (Kind::Array | Kind::Object, _) => {
+            Kind::Array | Kind::Object => {
                 copy::value(self.out, self.siblings, value.raw(), key_case, &mut self.keys, place)
             }
         };

@@ -22,7 +22,6 @@ pub struct Value<'a> {
     raw: &'a str,
     /// The number of its field in the record, from 1. 0 for other values: those without a field, and parts of a value.
     slot: u16,
-    mismatched: bool,
 }
 
 impl PartialEq for Value<'_> {
@@ -37,13 +36,13 @@ impl<'a> Value<'a> {
     /// `raw` is one JSON value without white space around it; "" is an absent value.
     #[inline]
     pub const fn new(raw: &'a str) -> Self {
-        Self { raw, slot: 0, mismatched: false }
+        Self { raw, slot: 0 }
     }
 
     /// The value of the field with this number.
     #[inline]
     pub(crate) const fn of_field(raw: &'a str, slot: u16) -> Self {
-        Self { raw, slot, mismatched: false }
+        Self { raw, slot }
     }
 
     /// The number of its field in the record; 0 if it is no field's value.
@@ -56,18 +55,6 @@ impl<'a> Value<'a> {
     #[inline]
     pub const fn kept(self) -> Self {
         Self { slot: 0, ..self }
-    }
-
-    /// The same value, marked: its type does not fit its field of the event.
-    #[inline]
-    pub const fn mismatched(self) -> Self {
-        Self { mismatched: true, ..self }
-    }
-
-    /// Whether the value was marked. A mismatched scalar is written as text in the vendor namespace.
-    #[inline]
-    pub const fn is_mismatched(self) -> bool {
-        self.mismatched
     }
 
     /// The JSON text as received.

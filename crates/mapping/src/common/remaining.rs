@@ -64,8 +64,14 @@ impl<'a> Visitor<'a> for RemainingWriter<'_, '_, '_> {
         if self.json.keys.is_secret(key) || self.used.has(value) {
             return;
         }
-        let value = if self.used.is_mismatched(value) { value.mismatched() } else { value };
-        self.json.value(if self.key_case == KeyCase::Snake { name } else { key }, value, self.key_case);
+        let name = if self.key_case == KeyCase::Snake { name } else { key };
+        if self.used.is_mismatched(value)
+            && let Some(text) = value.escaped()
+        {
+            self.json.escaped(name, text);
+        } else {
+            self.json.value(name, value, self.key_case);
+        }
     }
 
     fn block(&mut self, name: &'static str, key: &'static str, block: &impl Block<'a>) {

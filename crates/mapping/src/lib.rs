@@ -26,7 +26,6 @@ mod secret_keys;
 mod secrets;
 mod streams;
 mod used;
-mod words;
 mod writer;
 
 use std::borrow::Cow;
@@ -34,7 +33,7 @@ use std::sync::Arc;
 
 use s1_forwarder_record::{Identity, JsonError, Scope, facts, one_line, read_object, repair};
 
-use self::common::known::Known;
+use self::common::words;
 pub use self::drift::unknown_leaves;
 use self::ecs::Ecs;
 pub use self::labels::{Labeler, Labels, OTHER, UNKNOWN, check as check_label, from_console as labels_from_console};
@@ -44,6 +43,7 @@ use self::ocsf::Ocsf;
 pub use self::placeholders::{TextPart, Unclosed, text_parts};
 pub use self::schema::Schema;
 pub use self::secrets::REDACTED;
+use self::streams::unread::Known;
 
 /// Whether the table of activity types has this type. Other types are mapped by the rules for unknown types.
 pub fn knows_activity_type(id: u32) -> bool {

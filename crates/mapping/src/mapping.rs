@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use s1_forwarder_record::{Identity, Scope, Stream, Timestamp};
 
-use super::common::known::Known;
 use crate::keys::{Keys, Seen};
 use crate::labels::Labels;
 use crate::record::Record;
+use crate::streams::unread::Known;
 
 /// The source of a mapper's records.
 #[derive(Debug, Clone)]

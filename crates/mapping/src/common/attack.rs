@@ -7,8 +7,8 @@ use s1_forwarder_record::Escaped;
 
 use super::placeholder::is_placeholder;
 use super::word::Word;
+use super::words::Words;
 use crate::json::Json;
-use crate::words::Words;
 
 /// The id of a technique, and of a sub-technique if the text names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::Value;
 
-use crate::words::Words;
+use super::words::Words;
 
 const MALWARE: &[&str] = &["malware"];
 const INTRUSION: &[&str] = &["intrusion_detection"];

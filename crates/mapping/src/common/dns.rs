@@ -4,7 +4,7 @@ use s1_forwarder_record::Escaped;
 
 use super::address::Address;
 use super::placeholder::is_placeholder;
-use crate::words::Words;
+use super::words::Words;
 
 /// What a response without an answer has in its place.
 const NO_DATA: [&str; 5] = ["-", "NODATA", "NXDOMAIN", "REFUSED", "SERVFAIL"];

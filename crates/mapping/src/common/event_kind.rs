@@ -4,7 +4,7 @@
 use s1_forwarder_record::Value;
 
 use super::word::Word;
-use crate::words::Words;
+use super::words::Words;
 
 /// The kind of event that a detection rule matched. A word is its `event.type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@ use s1_forwarder_record::Value;
 
 use super::event_kind::EventKind;
 use super::placeholder::is_set;
-use crate::words::Words;
+use super::words::Words;
 
 /// By the type of an event.
 pub const EVENT_TRANSPORTS: Words<&str> =

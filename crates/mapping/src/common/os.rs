@@ -1,6 +1,6 @@
 use s1_forwarder_record::Value;
 
-use crate::words::Words;
+use super::words::Words;
 
 /// The family of an operating system, in ECS's words.
 pub const OS_TYPES: Words<&str> = Words {

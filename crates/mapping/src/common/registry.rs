@@ -1,22 +1,10 @@
-//! The registry of an alert: which of two paths names the key, and the parts of a path.
+//! The registry of an alert: the parts of a path, and the types of data.
 
 use s1_forwarder_record::{Escaped, Value};
 
 use super::placeholder::is_placeholder;
 use super::word::Word;
-use crate::parts::Registry;
-use crate::words::Words;
-
-impl<'a> Registry<'a> {
-    /// The path of the key, unless the other path is longer by the name of a value.
-    pub fn longest_path(&self) -> Value<'a> {
-        let is_within = match (set(self.key_path), set(self.path)) {
-            (Some(key), Some(path)) => path.raw().strip_prefix(key.raw()).is_some_and(|rest| rest.starts_with(r"\\")),
-            (key, _) => key.is_none(),
-        };
-        if is_within { self.path } else { self.key_path }
-    }
-}
+use super::words::Words;
 
 pub fn set(value: Value<'_>) -> Option<Escaped<'_>> {
     value.escaped().filter(|text| !is_placeholder(*text))

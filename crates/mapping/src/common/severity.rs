@@ -1,7 +1,7 @@
 use s1_forwarder_record::Value;
 
 use super::word::Word;
-use crate::words::Words;
+use super::words::Words;
 
 /// The severity scale of all streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,4 +1,4 @@
-//! What is decided about threats and alerts in all schemas: times, names of files, links.
+//! What is decided about threats and alerts in all schemas: times, names of files.
 
 use s1_forwarder_record::{Escaped, Timestamp, Value};
 
@@ -46,14 +46,6 @@ pub fn extension(name: Escaped<'_>) -> Option<Escaped<'_>> {
         (1..=10).contains(&extension.len()) && extension.bytes().all(|byte| byte.is_ascii_alphanumeric());
     (is_extension && !stem.is_empty()).then_some(Escaped::plain(extension))
 }
-
-/// The id of an alert of a custom rule, if its page can be built.
-pub fn alert_page_id(id: Value<'_>) -> Option<Escaped<'_>> {
-    id.escaped().filter(|id| !id.raw().is_empty() && id.raw().bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// The list of alerts in the console, which the id at its end reduces to the alert of a custom rule.
-pub const ALERT_PAGE: &str = "/incidents/unified-alerts?alertsTable.filters=externalId__FULLTEXT%3D";
 
 #[cfg(test)]
 mod tests {

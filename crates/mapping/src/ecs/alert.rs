@@ -6,8 +6,8 @@ use super::common_fields::CommonFields;
 use super::event::Event;
 use super::vendor::{JoinKeys, VendorObject};
 use super::{detection, organization};
+use crate::common::page;
 use crate::common::placeholder::first_scalar;
-use crate::common::threat::{ALERT_PAGE, alert_page_id};
 use crate::streams::alert::AlertParts;
 
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, alert: &Alert<'_>) {
@@ -38,8 +38,8 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &AlertP
     parts.detection.matched.classify(event);
     event.severity(parts.detection.severity);
     event.text("id", parts.detection.alert_id);
-    if let Some(id) = alert_page_id(parts.detection.alert_id) {
-        event.url(&[common.console_host, ALERT_PAGE, id.raw()]);
+    if let Some(page) = page::alert(common.console_host, parts.detection.alert_id) {
+        event.url(&page);
     }
     event.date("start", parts.created);
     event.date("created", parts.created);

@@ -3,6 +3,7 @@
 use s1_forwarder_record::{Identity, Scope, Timestamp, Value};
 
 use super::event::{Event, is_placeholder};
+use crate::common::page;
 
 /// Fields of an event that do not come from the record. Byte slices are prepared JSON.
 #[derive(Debug, Clone, Copy)]
@@ -49,10 +50,8 @@ impl Event<'_> {
 
     /// Writes `event.url`: the page of a threat in the console.
     pub fn threat_url(&mut self, common: &CommonFields<'_>, id: Value<'_>) {
-        let Some(id) = id.escaped().filter(|id| !is_placeholder(*id)) else { return };
-        self.json.name("url");
-        for part in ["\"https://", common.console_host, "/incidents/threats/", id.raw(), "/overview\""] {
-            self.json.raw(part.as_bytes());
+        if let Some(id) = id.escaped().filter(|id| !is_placeholder(*id)) {
+            self.url(&page::threat(common.console_host, id));
         }
     }
 

@@ -7,10 +7,10 @@ use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::event_kind::EventKind;
 use crate::common::threat::file_name;
+use crate::common::words::Words;
 use crate::parts::{
     Detection, Endpoint, INDICATORS, Indicator, IndicatorKind, Login, Process, Rule, TargetFile, TargetProcess,
 };
-use crate::words::Words;
 
 pub(super) const SIGNATURES: Words<bool> = Words {
     field: "file.code_signature.exists",

@@ -141,7 +141,7 @@ impl<'o> Event<'o> {
     /// Writes the address of the console's page.
     pub fn url(&mut self, parts: &[&str]) {
         self.json.name("url");
-        self.json.raw(b"\"https://");
+        self.json.raw(b"\"");
         parts.iter().for_each(|part| self.json.raw(part.as_bytes()));
         self.json.raw(b"\"");
     }

@@ -46,11 +46,11 @@ use crate::common::attack::{TACTICS, print_tactic};
 use crate::common::classification::{CATEGORIES, EventOutcome, OUTCOMES, event_outcome};
 use crate::common::dns::RECORD_TYPES;
 use crate::common::event_kind::{EVENT_KINDS, EventKind};
-use crate::common::known::Known;
 use crate::common::matched::{EVENT_IP_VERSIONS, EVENT_TRANSPORTS};
 use crate::common::os::{ARCHITECTURES, OS_TYPES};
 use crate::common::registry::{DATA_TYPES, HIVES};
 use crate::common::severity::{BY_CONFIDENCE, SEVERITIES};
+use crate::common::words::PrintedWords;
 use crate::copy::KeyCase;
 use crate::drift::places;
 use crate::keys::{Keys, Places, Seen};
@@ -60,7 +60,7 @@ use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, SWITCHES};
 use crate::streams::enrichment::Enrichment;
 use crate::streams::unified_alert::{ASSET_KINDS, AssetKind, OBSERVABLES, PRODUCTS, Product};
-use crate::words::PrintedWords;
+use crate::streams::unread::Known;
 
 /// The name with the version, for the Kafka header.
 pub(super) const NAME: &str = "ecs-9.4.0";

@@ -4,8 +4,8 @@ use s1_forwarder_record::Value;
 
 use super::event::{Event, is_placeholder};
 use crate::common::matched::Matched;
+use crate::common::words::Words;
 use crate::parts::Direction;
-use crate::words::Words;
 
 /// By number at IANA.
 pub(super) const TRANSPORTS: Words<&str> = Words {

@@ -7,9 +7,9 @@ use super::common_fields::CommonFields;
 use super::event::Event;
 use super::vendor::JoinKeys;
 use super::{detection, organization};
+use crate::common::page;
 use crate::common::placeholder::first_scalar;
-use crate::common::threat::{ALERT_PAGE, alert_page_id};
-use crate::streams::rule_hit::{HitParts, owner_of_level};
+use crate::streams::rule_hit::HitParts;
 
 /// Returns true if the type is not in the table.
 pub(super) fn map(
@@ -27,14 +27,13 @@ pub(super) fn map(
     event.date("start", parts.detected);
     activity_event::fields(event, common, entry, detection.severity);
     if entry.threat_id.is_empty()
-        && let Some(id) = alert_page_id(detection.alert_id)
+        && let Some(page) = page::alert(common.console_host, detection.alert_id)
     {
-        event.url(&[common.console_host, ALERT_PAGE, id.raw()]);
+        event.url(&page);
     }
     event.close(open);
     detection::write(event, detection);
-    let owner = owner_of_level(activity, hit);
-    organization::write(event, &owner);
+    organization::write(event, &parts.owner);
     let keys = JoinKeys {
         agent_uuid: first_scalar(detection.endpoint.agent_uuids),
         alert_id: detection.alert_id,
@@ -42,7 +41,7 @@ pub(super) fn map(
         storyline: detection.storyline,
         ..JoinKeys::default()
     };
-    let tail = Tail { owner: &owner, severity: detection.severity, keys, is_system: false };
+    let tail = Tail { owner: &parts.owner, severity: detection.severity, keys, is_system: false };
     activity_event::tail(event, common, activity, &tail, hit);
     entry.is_unknown()
 }

@@ -13,10 +13,10 @@ use crate::common::classification::{OUTCOMES, categories, event_outcome};
 use crate::common::placeholder::first_scalar;
 use crate::common::threat::{file_name, file_size};
 use crate::common::word::Word;
+use crate::common::words::Words;
 use crate::parts::{DetectedFile, DetectedProcess, Engines};
 use crate::streams::enrichment::Enrichment;
 use crate::streams::threat::ThreatParts;
-use crate::words::Words;
 
 pub(super) const CONFIDENCE: Words<&str> = Words {
     field: "threat.indicator.confidence",

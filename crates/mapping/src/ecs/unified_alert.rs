@@ -13,12 +13,13 @@ use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::classification::{OUTCOMES, event_outcome, known_categories};
+use crate::common::page;
 use crate::common::placeholder::first_scalar;
 use crate::common::severity::Severity;
 use crate::common::threat::{file_size, timestamp};
 use crate::common::word::Word;
+use crate::common::words::Words;
 use crate::streams::unified_alert::{AlertedFile, Attacker, Observed, UnifiedParts};
-use crate::words::Words;
 
 pub(super) fn map(
     event: &mut Event<'_>,
@@ -109,7 +110,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
     if event.text("url", parts.link).is_none()
         && let Some(id) = parts.id.escaped().filter(|id| !is_placeholder(*id))
     {
-        event.url(&[common.console_host, "/incidents/unified-alerts?alertId=", id.raw()]);
+        event.url(&page::unified_alert(common.console_host, id));
     }
     event.date("created", parts.created);
     let start = timestamp(parts.first_seen);

@@ -8,9 +8,9 @@ use super::event::Event;
 use super::metadata::{Common, Metadata};
 use super::{unmapped, workload};
 use crate::common::os::Architecture;
+use crate::common::words::Choice;
 use crate::parts::Endpoint;
 use crate::streams::agent::{AgentParts, Hardware};
-use crate::words::Choice;
 
 const COLLECT: u8 = 2;
 

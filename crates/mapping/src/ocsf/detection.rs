@@ -12,13 +12,13 @@ use super::{device, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::hash::hash;
+use crate::common::page;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::registry::{hive, set};
-use crate::common::threat::{ALERT_PAGE, alert_page_id};
+use crate::common::words::{Choice, Words};
 use crate::parts::{
     Detection, Direction, Endpoint, INDICATORS, IndicatorKind, Login, Process, TargetFile, TargetProcess,
 };
-use crate::words::{Choice, Words};
 
 pub(super) const INTEGRITY: Words<Choice> = Words {
     field: "actor.process.integrity",
@@ -348,8 +348,8 @@ pub(super) fn finding_info(
         event.text("category", rule.category);
         event.close(analytic);
     }
-    if let Some(id) = alert_page_id(uid) {
-        event.url(&["https://", common.console_host, ALERT_PAGE, id.raw()]);
+    if let Some(page) = page::alert(common.console_host, uid) {
+        event.url(&page);
     }
     if is_set(detection.event_id) {
         let list = event.open_list("related_events");

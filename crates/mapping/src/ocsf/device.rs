@@ -9,8 +9,8 @@ use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::os::{ARCHITECTURES, Architecture};
 use crate::common::placeholder::{first_scalar, is_set};
+use crate::common::words::{Choice, Words};
 use crate::parts::{Endpoint, Interactive, Interface, Interfaces, Os, Owner};
-use crate::words::{Choice, Words};
 
 /// Whether there is one of the values that a device needs.
 pub(super) fn is_device(endpoint: &Endpoint<'_>) -> bool {

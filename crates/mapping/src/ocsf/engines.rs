@@ -4,8 +4,8 @@ use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::event::Event;
 use crate::common::placeholder::{is_placeholder, is_set};
+use crate::common::words::{Choice, Words};
 use crate::parts::{Engine, Engines};
-use crate::words::{Choice, Words};
 
 impl<'a> Engines<'a> {
     /// The name of the first engine.

@@ -4,9 +4,9 @@ use s1_forwarder_record::Value;
 
 use super::event::Event;
 use crate::common::placeholder::{first_scalar, is_set};
+use crate::common::words::Choice;
 use crate::parts::Owner;
 use crate::streams::activity::{Entity, EntityKind};
-use crate::words::Choice;
 
 /// Writes the entity. Its values stay in the record, which says more of it.
 pub(super) fn write(event: &mut Event<'_>, entity: &Entity<'_>) {

@@ -9,7 +9,7 @@ use crate::common::classification::Outcome;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::word::Word;
-use crate::words::{Choice, Words, print_choice};
+use crate::common::words::{Choice, Words, print_choice};
 
 pub(super) const INCIDENT_STATUSES: Words<Choice> = Words {
     field: "status",

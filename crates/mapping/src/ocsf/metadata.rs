@@ -3,6 +3,7 @@
 use s1_forwarder_record::{Escaped, Identity, Level, Scope, Timestamp, Value};
 
 use super::event::{Event, time};
+use crate::common::page;
 use crate::json::Json;
 use crate::streams::activity::LogEntry;
 
@@ -110,8 +111,9 @@ impl Event<'_> {
 
     /// Writes `src_url`, the page of a threat in the console.
     pub fn threat_url(&mut self, common: &Common<'_>, id: Option<Escaped<'_>>) {
-        let Some(id) = id else { return };
-        self.url(&["https://", common.console_host, "/incidents/threats/", id.raw(), "/overview"]);
+        if let Some(id) = id {
+            self.url(&page::threat(common.console_host, id));
+        }
     }
 
     pub fn url(&mut self, parts: &[&str]) {

@@ -7,8 +7,8 @@ use super::event::{Event, time};
 use super::finding::Action;
 use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::placeholder::is_placeholder;
+use crate::common::words::Words;
 use crate::streams::threat::Report;
-use crate::words::Words;
 
 /// The reports of a threat's actions in the order of their end.
 #[derive(Debug)]

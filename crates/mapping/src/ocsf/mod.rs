@@ -42,7 +42,6 @@ use self::metadata::Common;
 use self::mitigation::Ended;
 use super::common::attack::{TACTICS, print_tactic};
 use super::common::classification::{OUTCOMES, Outcome};
-use super::common::known::Known;
 use super::common::matched::EVENT_TRANSPORTS;
 use super::common::os::ARCHITECTURES;
 use super::common::registry::HIVES;
@@ -50,6 +49,7 @@ use super::common::severity::{BY_CONFIDENCE, SEVERITIES, Severity};
 use super::common::word::Word;
 use super::json::Json;
 use super::mapping::{Origin, SchemaMapper, Snapshot, Written};
+use crate::common::words::{PrintedWords, print_choice, print_choices};
 use crate::copy::KeyCase;
 use crate::drift::places;
 use crate::keys::{Keys, Places, Seen};
@@ -59,7 +59,7 @@ use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, SWITCHES};
 use crate::streams::enrichment::Enrichment;
 use crate::streams::unified_alert::{ASSET_KINDS, AssetKind, OBSERVABLES, PRODUCTS, Product};
-use crate::words::{PrintedWords, print_choice, print_choices};
+use crate::streams::unread::Known;
 
 /// The name with the version, for the Kafka header.
 pub(super) const NAME: &str = "ocsf-1.8.0";

@@ -16,10 +16,10 @@ use crate::common::account::Account;
 use crate::common::placeholder::{boolean, first_scalar, is_set};
 use crate::common::threat::file_size;
 use crate::common::word::Word;
+use crate::common::words::Words;
 use crate::parts::DetectedFile;
 use crate::streams::enrichment::Enrichment;
 use crate::streams::threat::ThreatParts;
-use crate::words::Words;
 
 pub(super) fn map(
     event: &mut Event<'_>,

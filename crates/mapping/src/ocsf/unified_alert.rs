@@ -17,12 +17,13 @@ use crate::common::account::{Account, is_email};
 use crate::common::address::Address;
 use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::hash::hash;
+use crate::common::page;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::threat::file_size;
 use crate::common::word::Word;
+use crate::common::words::{Choice, Words};
 use crate::streams::unified_alert::{Analytic, Assignee, Attacker, Observed, TargetUser, UnifiedParts};
-use crate::words::{Choice, Words};
 
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>, buffers: &mut AttackBuffers) {
     let parts = UnifiedParts::of(alert);
@@ -152,7 +153,7 @@ fn url(event: &mut Event<'_>, common: &Common<'_>, parts: &UnifiedParts<'_>) -> 
         return true;
     }
     let Some(id) = parts.id.escaped().filter(|id| !is_placeholder(*id)) else { return false };
-    event.url(&["https://", common.console_host, "/incidents/unified-alerts?alertId=", id.raw()]);
+    event.url(&page::unified_alert(common.console_host, id));
     true
 }
 

@@ -5,7 +5,7 @@ use s1_forwarder_record::Value;
 use super::event::{Event, Object, Profile};
 use super::observables::ObservableType;
 use crate::common::account::{Account, ProcessUser};
-use crate::words::Choice;
+use crate::common::words::Choice;
 
 /// The kind of a user whose name does not tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,9 @@ use crate::common::address::Address;
 use crate::common::event_kind::EventKind;
 use crate::common::matched::Matched;
 use crate::common::placeholder::{is_placeholder, is_set};
+use crate::common::registry::set;
 use crate::common::severity::Severity;
-use crate::words::Words;
+use crate::common::words::Words;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Detection<'a> {
@@ -98,6 +99,17 @@ pub struct Registry<'a> {
     /// The data that was written.
     pub data: Value<'a>,
     pub old_data_type: Value<'a>,
+}
+
+impl<'a> Registry<'a> {
+    /// The path of the key, unless the other path is longer by the name of a value.
+    pub fn longest_path(&self) -> Value<'a> {
+        let is_within = match (set(self.key_path), set(self.path)) {
+            (Some(key), Some(path)) => path.raw().strip_prefix(key.raw()).is_some_and(|rest| rest.starts_with(r"\\")),
+            (key, _) => key.is_none(),
+        };
+        if is_within { self.path } else { self.key_path }
+    }
 }
 
 /// The indicator of a threat intelligence feed.

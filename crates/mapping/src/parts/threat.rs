@@ -6,7 +6,7 @@ use crate::common::account::{Account, ProcessUser};
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::common::remote_origin::{self, RemoteOrigin};
 use crate::common::threat::{extension, is_file_name, is_program};
-use crate::words::Words;
+use crate::common::words::Words;
 
 /// The file of a threat. Where there is none, the console writes the name of a process in the place of that of a file.
 #[derive(Debug, Clone, Copy, Default)]

@@ -148,7 +148,7 @@ fn matched<'a>(info: &AlertInfo<'a>, target: &AlertTarget<'a>) -> Matched<'a> {
     matched
 }
 
-/// The endpoint as it is now, else as it was at the detection.
+/// The endpoint as it is now, with its version, its system and its owner as they were at the detection.
 fn endpoint<'a>(alert: &Alert<'a>) -> Endpoint<'a> {
     let current = &alert.agent_realtime_info;
     let detected = &alert.agent_detection_info;

@@ -29,16 +29,22 @@ pub struct HitParts<'a> {
     pub entry: LogEntry<'a>,
     pub detection: Detection<'a>,
     pub detected: Value<'a>,
+    /// The account, the site and the group that the activity is about, by its level.
+    pub owner: Owner<'a>,
 }
 
 impl<'a> HitParts<'a> {
     pub fn of(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Self {
-        Self { entry: LogEntry::of(activity), detection: detection(activity, hit), detected: hit.detectedat }
+        Self {
+            entry: LogEntry::of(activity),
+            detection: detection(activity, hit),
+            detected: hit.detectedat,
+            owner: owner_of_level(activity, hit),
+        }
     }
 }
 
-/// The account, the site and the group that the activity is about, by its level.
-pub fn owner_of_level<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Owner<'a> {
+fn owner_of_level<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Owner<'a> {
     let level = ScopeLevel::of(hit.scope_level);
     Owner {
         site_ids: [activity.site_id, Value::default()],

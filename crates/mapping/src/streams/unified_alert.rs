@@ -13,8 +13,8 @@ use crate::common::placeholder::{boolean, first_scalar, is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::threat::{is_new, timestamp};
 use crate::common::word::Word;
+use crate::common::words::Words;
 use crate::parts::{Cloud, Container, Endpoint, Interactive, Os, Owner, Pod, Sentence};
-use crate::words::Words;
 
 #[derive(Debug, Clone, Copy)]
 pub struct UnifiedParts<'a> {

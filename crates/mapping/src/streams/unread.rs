@@ -3,9 +3,29 @@
 
 use std::borrow::Cow;
 
-use s1_forwarder_record::{Level, Stream, Value};
+use s1_forwarder_record::{Level, Stream, Timestamp, Value, facts};
 
 use crate::common::severity::Severity;
+
+/// What is known of a record that cannot be mapped. It is read without checking the grammar: as much as stands before
+/// the place where the record is broken.
+#[derive(Debug, Default)]
+pub struct Known {
+    pub id: Option<String>,
+    pub time: Option<Timestamp>,
+    pub severity: Option<Severity>,
+}
+
+impl Known {
+    pub fn of(stream: Stream, record: &[u8]) -> Self {
+        let facts = facts(stream, record);
+        Self {
+            id: Some(facts.id.into_owned()).filter(|id| !id.is_empty()),
+            time: facts.time.or(facts.created),
+            severity: severity(stream, Value::new(String::from_utf8_lossy(record).trim())),
+        }
+    }
+}
 
 /// What names an account, a site or a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +56,7 @@ pub fn owner<'a>(stream: Stream, record: Value<'a>, level: Level, field: OwnerFi
 }
 
 /// The severity of a detection. Other records say nothing of theirs.
-pub fn severity(stream: Stream, record: Value<'_>) -> Option<Severity> {
+fn severity(stream: Stream, record: Value<'_>) -> Option<Severity> {
     match stream {
         Stream::Threats => {
             let info = record.get("threatInfo");
@@ -45,5 +65,27 @@ pub fn severity(stream: Stream, record: Value<'_>) -> Option<Severity> {
         Stream::Alerts => Severity::of_value(record.get("ruleInfo").get("severity")),
         Stream::UnifiedAlerts | Stream::Vulnerabilities => Severity::of_value(record.get("severity")),
         Stream::Activities | Stream::Agents | Stream::Groups => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_before_the_break_is_known() {
+        let threat = br#"{"id":"7","threatInfo":{"confidenceLevel":"malicious","classification":"Ransomware",
+            "updatedAt":"2026-11-26T20:00:00Z","analystVerdict":"undefined"},"agent":[}"#;
+        let known = Known::of(Stream::Threats, threat);
+        let time = Timestamp::parse("2026-11-26T20:00:00Z").ok();
+        assert_eq!((known.id.as_deref(), known.time, known.severity), (Some("7"), time, Some(Severity::Critical)));
+        let alert =
+            br#"{"ruleInfo":{"severity":"High"},"alertInfo":{"alertId":"8","createdAt":"2026-11-26T20:00:00Z"},x"#;
+        let known = Known::of(Stream::Alerts, alert);
+        assert_eq!((known.id.as_deref(), known.time, known.severity), (Some("8"), time, Some(Severity::High)));
+        let known = Known::of(Stream::UnifiedAlerts, br#"{"severity":"MEDIUM","id":"u",]"#);
+        assert_eq!((known.id.as_deref(), known.time, known.severity), (Some("u"), None, Some(Severity::Medium)));
+        let known = Known::of(Stream::Threats, b"nonsense");
+        assert_eq!((known.id, known.time, known.severity), (None, None, None));
     }
 }

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::Value;
 
-use crate::common::word::Word;
+use super::word::Word;
 
 /// What the console's words mean for one field of an event.
 #[derive(Debug)]

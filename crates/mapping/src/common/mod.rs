@@ -9,6 +9,7 @@ pub(super) mod cloud;
 pub(super) mod date;
 pub(super) mod dns;
 pub(super) mod event_kind;
+pub(super) mod float;
 pub(super) mod hash;
 pub(super) mod matched;
 pub(super) mod os;

@@ -8,6 +8,7 @@ use s1_forwarder_record::{Escaped, Kind, Value};
 use super::related::Related;
 use crate::common::address::Address;
 use crate::common::date::{self, Date};
+use crate::common::float::float;
 use crate::common::hash::hash;
 pub(super) use crate::common::placeholder::{boolean, is_placeholder, is_set};
 use crate::common::severity::Severity;
@@ -152,6 +153,20 @@ impl<'o> Event<'o> {
         match text.trim().raw().parse::<i64>() {
             Ok(number) => self.number(name, value, number),
             Err(_) => self.mismatch(name, value, "a whole number"),
+        }
+    }
+
+    /// Writes a number with decimals, from a number or from text. If its digits change (`7`, `7.00`), the value also
+    /// stays in the record.
+    pub fn float(&mut self, name: &str, value: Value<'_>) {
+        let Some(text) = self.scalar(name, value, "a number") else { return };
+        match float(text) {
+            Some(digits) => {
+                self.json.number(name, &digits);
+                self.mark_if(value, &digits);
+            }
+            None if is_placeholder(text) => {}
+            None => self.mismatch(name, value, "a number"),
         }
     }
 

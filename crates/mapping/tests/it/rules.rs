@@ -603,3 +603,19 @@ fn a_finding_is_a_state_of_its_endpoint() {
         ],
     );
 }
+
+#[test]
+fn a_number_with_decimals_is_written_or_named() {
+    for (score, written, error) in [
+        (json!("87.5"), json!(87.5), Value::Null),
+        (json!(87), json!(87.0), Value::Null),
+        (json!("N/A"), Value::Null, Value::Null),
+        (json!("high"), Value::Null, json!("event.risk_score: not a number")),
+        (json!("inf"), Value::Null, json!("event.risk_score: not a number")),
+    ] {
+        let event =
+            map(Stream::Vulnerabilities, &json!({ "riskScore": score, "detectionDate": "2026-01-01T00:00:00Z" }));
+        let kept = ("sentinel_one.vulnerability.risk_score", score);
+        assert_fields(&event, &[("event.risk_score", written), ("error.message", error), kept]);
+    }
+}

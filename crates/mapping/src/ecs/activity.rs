@@ -31,7 +31,7 @@ pub(super) fn map(
 
     activity_event::head(event, common, &parts.entry, if is_console { Value::default() } else { version });
     event_object(event, common, &parts, &class);
-    activity_user::write(event, &Users::of(&parts, &class), &class, file.origin, &parts.change());
+    activity_user::write(event, &Users::of(&parts, &class), &class, &parts.change());
     match (class.subject, file.origin) {
         (Subject::Firewall, _) => part::connection(event, &parts.connection()),
         (_, Some(origin)) => origin.write_source(event),

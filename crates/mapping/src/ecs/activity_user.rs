@@ -2,109 +2,60 @@
 
 use s1_forwarder_record::{Escaped, Kind, Value};
 
-use super::event::{Event, is_placeholder, is_set};
+use super::event::{Event, is_placeholder};
 use super::user;
-use crate::common::account::{display_name, principal};
-use crate::common::activity_types::Object;
-use crate::common::remote_origin::RemoteOrigin;
-use crate::streams::activity::{ActivityClass, Change, Users};
+use crate::common::account::{is_email, principal};
+use crate::streams::activity::{ActivityClass, Actor, Change, User, Users};
 use crate::words::Words;
 
-/// Writes `user.*`. `origin` names the user of a threat that came from another host.
-pub(super) fn write(
-    event: &mut Event<'_>,
-    users: &Users<'_>,
-    class: &ActivityClass,
-    origin: Option<RemoteOrigin<'_>>,
-    change: &Change<'_>,
-) {
-    let is_iam = class.is("iam");
-    let by_user = users.has_by_user;
+/// Writes `user.*`.
+pub(super) fn write(event: &mut Event<'_>, users: &Users<'_>, class: &ActivityClass, change: &Change<'_>) {
     let open = event.open("user");
-    let actor = actor(event, users, class, origin);
-    if !is_iam {
-        if !actor.has_email {
-            user::email(event, users.email);
-        }
-        user::related(event, users.recovery_email);
+    match users.actor() {
+        Actor::Console(user) | Actor::LoggedIn(user) | Actor::Unknown(user) => attributes(event, &user),
+        Actor::Remote(account) => account.write(event),
     }
-    // The role of a role is no user's.
-    let is_role_change = by_user && class.object == Some(Object::Role);
-    if class.is("authentication") || is_iam && !users.has_target && !is_role_change {
-        roles(event, [users.role]);
-    }
-    if is_iam || by_user {
-        target(event, class, users);
-    }
-    if is_iam && class.has_type("change") {
+    users.remote.into_iter().for_each(|account| account.relate(event));
+    user::related(event, users.logged_in);
+    user::related(event, users.recovery_email);
+    let target = event.open("target");
+    attributes(event, &users.target);
+    event.close(target);
+    if class.is("iam") && class.has_type("change") {
         changes(event, change);
     }
     event.close(open);
 }
 
-/// Writes who acted into the open user object.
-fn actor<'a>(
-    event: &mut Event<'_>,
-    users: &Users<'a>,
-    class: &ActivityClass,
-    origin: Option<RemoteOrigin<'a>>,
-) -> Named<'a> {
-    if event.text("id", users.actor_id).is_none() {
-        event.optional("id", users.described.id);
+/// Writes the attributes of the open user object.
+fn attributes(event: &mut Event<'_>, user: &User<'_>) {
+    event.optional("id", user.id_text());
+    event.mark_set([user.id]);
+    let is_address = name(event, user.name);
+    if let Some(text) = event.text("full_name", user.full_name()) {
+        event.related.user.insert(text);
     }
-    let mut actor = first_name(event, [users.actor_name]);
-    match origin.and_then(|origin| origin.user) {
-        // Who is logged in at the attacked host is not who came from the other host.
-        Some(user) => {
-            if !actor.is_set {
-                user.write(event);
-            }
-            user::related(event, users.logged_in);
-        }
-        None if !actor.is_set && !users.has_by_user && !class.is_rule_alert => {
-            actor = first_name(event, [users.logged_in]);
-        }
-        None => {}
+    if !is_address && let Some(text) = event.optional("email", user.email_text()) {
+        event.related.user.insert(text);
+        event.mark(user.email);
     }
-    full_name(event, users.actor_full_name(), actor);
-    if !actor.has_email
-        && let Some(email) = users.described.email
-    {
-        event.json.escaped("email", email);
-        event.related.user.add(email);
-    }
-    actor
+    roles(event, [user.role, user.role_name]);
 }
 
-/// `user.target.*`. A role without a user who was changed is that of the actor.
-fn target(event: &mut Event<'_>, class: &ActivityClass, users: &Users<'_>) {
-    let is_iam = class.is("iam");
-    let open = event.open("target");
-    if is_iam {
-        event.text("id", users.target_id);
-    }
-    let mut target = Named::default();
-    if users.has_by_user {
-        target = first_name(event, users.names);
-        full_name(event, users.target_full_name(), target);
-    }
-    if is_iam {
-        if !target.has_email && !user::email(event, users.email) {
-            user::email(event, users.recovery_email);
-        }
-        if users.has_target && class.object != Some(Object::Role) {
-            roles(event, [users.role, users.role_name]);
-        }
-    }
-    event.close(open);
-}
-
-/// Writes `full_name` of the open user object: the given one, else a name that is one of a person.
-fn full_name(event: &mut Event<'_>, given: Value<'_>, named: Named<'_>) {
-    match event.text("full_name", given) {
-        Some(text) => event.related.user.insert(text),
-        None => drop(event.optional("full_name", named.display)),
-    }
+/// Writes the name of the open user object: the local part of an address, and the address as `email`. Returns true if
+/// it is one.
+fn name(event: &mut Event<'_>, value: Value<'_>) -> bool {
+    let address = value.escaped().filter(|text| is_email(*text));
+    let Some((text, (local, _))) = address.and_then(|text| Some((text, principal(text)?))) else {
+        user::name_and_domain(event, value);
+        return false;
+    };
+    event.json.escaped("name", local);
+    event.json.escaped("email", text);
+    event.related.user.add(local);
+    event.related.user.add(text);
+    event.mark(value);
+    true
 }
 
 /// Writes the different roles of the open user object.
@@ -160,31 +111,4 @@ fn changed(event: &mut Event<'_>, field: &str, text: Option<Escaped<'_>>) {
     let list = event.json.open_list(field);
     text.into_iter().for_each(|role| event.json.element(role));
     event.json.close(list);
-}
-
-/// What was written of a user.
-#[derive(Clone, Copy, Default)]
-struct Named<'a> {
-    is_set: bool,
-    has_email: bool,
-    display: Option<Escaped<'a>>,
-}
-
-fn first_name<'a, const N: usize>(event: &mut Event<'_>, values: [Value<'a>; N]) -> Named<'a> {
-    values.into_iter().find(|value| is_set(*value)).map(|value| name(event, value)).unwrap_or_default()
-}
-
-/// Writes the name of the open user object. For an e-mail address it writes the local part and `email`.
-fn name<'a>(event: &mut Event<'_>, value: Value<'a>) -> Named<'a> {
-    let Some(text) = value.escaped() else { return Named::default() };
-    let display = display_name(value);
-    let Some((local, _)) = principal(text) else {
-        return Named { is_set: user::name_and_domain(event, value), has_email: false, display };
-    };
-    event.json.escaped("name", local);
-    event.json.escaped("email", text);
-    event.related.user.add(local);
-    event.related.user.add(text);
-    event.mark(value);
-    Named { is_set: true, has_email: true, display }
 }

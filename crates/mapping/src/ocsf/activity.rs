@@ -17,10 +17,10 @@ use super::metadata::{Common, Metadata};
 use super::observables::ObservableType;
 use super::user::{UserType, mark_account};
 use super::{device, entity};
-use crate::common::account::{Account, display_name, is_administrator};
+use crate::common::account::is_administrator;
 use crate::common::hash::hash;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
-use crate::streams::activity::{ActivityClass, ActivityParts, Entity, ReportedFile, SERVICE_USERS, Users};
+use crate::streams::activity::{ActivityClass, ActivityParts, Actor, Entity, ReportedFile, SERVICE_USERS, User, Users};
 
 /// Returns true if the type is not in the table.
 pub(super) fn map(
@@ -32,7 +32,6 @@ pub(super) fn map(
     let parts = ActivityParts::of(activity, data);
     let class = ActivityClass::of(&parts);
     let users = Users::of(&parts, &class);
-    let account = users.actor();
     let plan = Plan::of(&class, &parts, &users);
     let entry = &parts.entry;
     let name = match entry.number {
@@ -45,7 +44,7 @@ pub(super) fn map(
     event.severity(class.severity);
     event.text("message", entry.message);
     states(event, &plan, &parts);
-    actor(event, &parts, &users, account);
+    actor(event, &users);
     if [&AUTHENTICATION, &ACCOUNT_CHANGE, &USER_ACCESS, &ENTITY_MANAGEMENT]
         .into_iter()
         .any(|known| known.is(plan.class))
@@ -54,7 +53,7 @@ pub(super) fn map(
         source(event, parts.address());
     }
     device(event, &parts);
-    body(event, common, &plan, &class, &parts, &users, account);
+    body(event, common, &plan, &class, &parts, &users);
     disposition(event, &plan);
     event.tail(common, &metadata);
     finish(event, activity, data);
@@ -79,51 +78,44 @@ fn states(event: &mut Event<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
     }
 }
 
-/// Writes what the record has of the console user who acted into the open user object.
-fn console_user(event: &mut Event<'_>, users: &Users<'_>, account: Option<Account<'_>>, full_name: Value<'_>) {
-    event.optional("uid", users.actor_id.escaped().or(users.described.id));
-    let role = users.actor_role();
-    let kind = if !is_set(role) || is_administrator(role) { UserType::Admin } else { UserType::User };
-    match account {
+/// Writes what the record has of a console user who acted into the open user object.
+fn console_user(event: &mut Event<'_>, user: &User<'_>) {
+    event.optional("uid", user.id_text());
+    let kind = if !is_set(user.role) || is_administrator(user.role) { UserType::Admin } else { UserType::User };
+    match user.account() {
         Some(account) => event.account(account, kind),
         None => event.user_type(kind),
     }
-    if event.optional("full_name", full_name.escaped()).is_none() {
-        event.optional("full_name", display_name(users.actor_name));
-    }
-    email(event, users.actor_email());
+    names(event, user);
 }
 
 /// The values stay in the record.
-fn email(event: &mut Event<'_>, email: Option<Escaped<'_>>) {
-    if let Some(email) = email {
+fn names(event: &mut Event<'_>, user: &User<'_>) {
+    event.optional("full_name", user.full_name().escaped());
+    if let Some(email) = user.email_text() {
         event.json.escaped("email_addr", email);
         event.observe(ObservableType::EmailAddress, "email_addr", email);
     }
 }
 
-fn actor(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>, users: &Users<'_>, account: Option<Account<'_>>) {
-    let origin = parts.file().origin.and_then(|origin| origin.user);
+fn actor(event: &mut Event<'_>, users: &Users<'_>) {
     let open = event.open_actor();
-    if has_actor(users, account) {
-        let full_name = users.actor_full_name();
-        let object = event.open("user");
-        console_user(event, users, account, full_name);
-        event.close(object);
-        event.mark_set([users.actor_id, full_name]);
-    } else if let Some(account) = origin.or(Account::of(users.logged_in)) {
-        event.user("user", account, UserType::User);
-        if origin.is_none() {
-            mark_account(event, users.logged_in);
+    match users.actor() {
+        Actor::Console(user) => {
+            let object = event.open("user");
+            console_user(event, &user);
+            event.close(object);
+            event.mark_set([user.id, user.full_name()]);
+            mark_account(event, user.name);
         }
-    } else {
-        event.json.word("app_name", "SentinelOne");
+        Actor::Remote(account) => event.user("user", account, UserType::User),
+        Actor::LoggedIn(user) => {
+            user.account().into_iter().for_each(|account| event.user("user", account, UserType::User));
+            mark_account(event, user.name);
+        }
+        Actor::Unknown(_) => event.json.word("app_name", "SentinelOne"),
     }
     event.close(open);
-}
-
-fn has_actor(users: &Users<'_>, account: Option<Account<'_>>) -> bool {
-    is_set(users.id) || account.is_some()
 }
 
 /// The address of a console user.
@@ -147,13 +139,14 @@ fn body(
     class: &ActivityClass,
     parts: &ActivityParts<'_, '_>,
     users: &Users<'_>,
-    account: Option<Account<'_>>,
 ) {
     if plan.class.is(&AUTHENTICATION) {
-        let object = event.open("user");
-        // The actor has the full name.
-        console_user(event, users, account, Value::default());
-        event.close(object);
+        if let Actor::Console(user) = users.actor() {
+            let object = event.open("user");
+            // The actor has the full name.
+            console_user(event, &user.without_full_name());
+            event.close(object);
+        }
         let service = event.open("service");
         event.json.word("name", CONSOLE);
         event.close(service);
@@ -161,7 +154,7 @@ fn body(
         target(event, class, users);
     } else if plan.class.is(&USER_ACCESS) {
         target(event, class, users);
-        event.list_of("privileges", users.role_name.escaped());
+        event.list_of("privileges", users.target.role_name.escaped());
     } else if plan.class.is(&ENTITY_MANAGEMENT) {
         if let Some(entity) = Entity::of(parts, class, users) {
             entity::write(event, &entity);
@@ -169,7 +162,7 @@ fn body(
     } else if plan.class.is(&APPLICATION_LIFECYCLE) {
         app(event, class, parts);
     } else if plan.class.is(&SCAN_ACTIVITY) {
-        scan(event, class, has_actor(users, account));
+        scan(event, class, users.has_actor());
     } else if plan.class.is(&NETWORK_ACTIVITY) {
         connection(event, class, parts);
     } else if plan.class.is(&PERIPHERAL_ACTIVITY) {
@@ -183,22 +176,19 @@ fn body(
         }
     }
     event.mark_set([parts.entry.agent_id, parts.computer_name()]);
-    mark_account(event, users.actor_name);
-    if plan.class.is(&ACCOUNT_CHANGE) || plan.class.is(&USER_ACCESS) {
-        mark_account(event, first_scalar(users.names));
-    }
 }
 
 /// The user that was changed.
 fn target(event: &mut Event<'_>, class: &ActivityClass, users: &Users<'_>) {
-    let Some(account) = Account::of(users.target_name()) else { return };
+    let user = users.changed();
+    let Some(account) = user.account() else { return };
     let open = event.open("user");
-    event.text("uid", users.target_id);
+    event.text("uid", user.id);
     let is_service = class.number.is_some_and(|number| SERVICE_USERS.contains(&number));
     event.account(account, if is_service { UserType::Service } else { UserType::Unknown });
-    event.optional("full_name", users.target_full_name().escaped());
-    email(event, users.target_email());
+    names(event, &user);
     event.close(open);
+    mark_account(event, users.target.name);
 }
 
 fn file(event: &mut Event<'_>, file: &ReportedFile<'_>) {

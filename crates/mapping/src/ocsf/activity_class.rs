@@ -8,7 +8,6 @@ use super::class::{
 };
 use super::event::address;
 use super::finding::{INCIDENT_STATUSES, RESOLVED, Verdict, disposition_of};
-use crate::common::account::Account;
 use crate::common::activity_types::{OcsfType, find};
 use crate::common::address::Address;
 use crate::common::classification::{EventOutcome, OUTCOMES};
@@ -100,11 +99,11 @@ impl Plan {
     ) -> Option<&'static Class> {
         let entry = &parts.entry;
         let (is_possible, other): (bool, &'static Class) = if self.class.is(&AUTHENTICATION) {
-            (has_user(users), &BASE_EVENT)
+            (users.has_actor(), &BASE_EVENT)
         } else if self.class.is(&USER_ACCESS) {
-            (has_target(users), &ACCOUNT_CHANGE)
+            (users.changed().account().is_some(), &ACCOUNT_CHANGE)
         } else if self.class.is(&ACCOUNT_CHANGE) {
-            (has_target(users), &ENTITY_MANAGEMENT)
+            (users.changed().account().is_some(), &ENTITY_MANAGEMENT)
         } else if self.class.is(&ENTITY_MANAGEMENT) {
             (Entity::of(parts, class, users).is_some(), &BASE_EVENT)
         } else if self.class.is(&FILE_REMEDIATION_ACTIVITY) {
@@ -196,14 +195,6 @@ fn unknown(class: &ActivityClass, parts: &ActivityParts<'_, '_>) -> OcsfType {
 
 fn row(class: &Class, activity: u8) -> OcsfType {
     OcsfType { class: class.uid, activity, status: None, disposition: None }
-}
-
-fn has_user(users: &Users<'_>) -> bool {
-    is_set(users.id) || users.actor().is_some()
-}
-
-fn has_target(users: &Users<'_>) -> bool {
-    Account::of(users.target_name()).is_some()
 }
 
 #[cfg(test)]

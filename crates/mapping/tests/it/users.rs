@@ -1,9 +1,10 @@
 //! Who did it: the user of the process, of the login, of the console.
 
+use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::Stream;
 use serde_json::{Value, json};
 
-use super::support::{assert_fields, map};
+use super::support::{assert_fields, map, map_to};
 
 fn activity(number: u32, data: Value) -> Value {
     map(Stream::Activities, &json!({"activityType": number, "userId": "3", "data": data}))
@@ -86,7 +87,7 @@ fn the_owner_of_a_rule_is_not_the_one_who_triggered_it() {
     );
     assert_fields(
         &event,
-        &[("event.kind", json!("alert")), ("user.name", Value::Null), ("rule", json!({"id": "5", "name": "r"}))],
+        &[("event.kind", json!("alert")), ("user", json!({"id": "3"})), ("rule", json!({"id": "5", "name": "r"}))],
     );
 }
 
@@ -153,8 +154,93 @@ fn the_user_who_came_from_another_host_is_not_the_one_who_is_logged_in() {
             ],
         );
     }
-    let local = activity(18, json!({"fileDisplayName": "a.exe", "lastLoggedInUserName": "alice"}));
+    let data = json!({"fileDisplayName": "a.exe", "lastLoggedInUserName": "alice"});
+    let local = map(Stream::Activities, &json!({"activityType": 18, "agentId": "1", "data": data}));
     assert_fields(&local, &[("user.name", json!("alice")), ("event.category", json!(["malware"]))]);
+}
+
+/// The user of each schema: who acted, and who was changed.
+#[track_caller]
+fn assert_users(number: u32, data: Value, ecs: &[(&str, Value)], ocsf: &[(&str, Value)]) {
+    let record = json!({"activityType": number, "userId": "3", "data": data});
+    assert_fields(&map(Stream::Activities, &record), ecs);
+    assert_fields(&map_to(Schema::Ocsf, Stream::Activities, &record), ocsf);
+}
+
+#[test]
+fn every_schema_has_the_same_users() {
+    // Who acted in the console is not who is logged in to the endpoint, or came to it from another host.
+    let sentence = "Lateral Movement 192.0.2.3 ACME\\bob (network)";
+    assert_users(
+        4003,
+        json!({"fileDisplayName": sentence, "lastLoggedInUserName": "alice"}),
+        &[("user", json!({"id": "3"})), ("related.user", json!(["bob", "alice"]))],
+        &[("actor.user", json!({"uid": "3", "type": "Admin", "type_id": 2}))],
+    );
+    // `byUser` has no address: the one in the record is that of the user who was changed, in whose name it comes first.
+    let pair = |name: &str| json!({"byUser": "jane", "username": name, "email": "b@x.example", "recoveryEmail": "r@x.example"});
+    for (name, email) in [("bob@x.example", "bob@x.example"), ("bob", "b@x.example")] {
+        assert_users(
+            23,
+            pair(name),
+            &[("user.email", Value::Null), ("user.target.name", json!("bob")), ("user.target.email", json!(email))],
+            &[("actor.user.email_addr", Value::Null), ("user.name", json!("bob")), ("user.email_addr", json!(email))],
+        );
+        assert_users(
+            54,
+            pair(name),
+            &[("user.email", Value::Null), ("user.target.name", json!("bob")), ("user.target.email", json!(email))],
+            &[("actor.user.name", json!("jane")), ("actor.user.email_addr", Value::Null)],
+        );
+    }
+    // Without `byUser`, the address in the administration of users is that of the changed one.
+    assert_users(
+        37,
+        json!({"username": "jane", "email": "j@x.example"}),
+        &[("user.email", Value::Null), ("user.target.email", json!("j@x.example"))],
+        &[("actor.user.email_addr", Value::Null), ("user.email_addr", json!("j@x.example"))],
+    );
+    assert_users(
+        27,
+        json!({"username": "jane", "email": "j@x.example"}),
+        &[("user.email", json!("j@x.example"))],
+        &[("actor.user.email_addr", json!("j@x.example"))],
+    );
+    assert_users(27, json!({"username": "jane", "email": "none given"}), &[("user.email", Value::Null)], &[]);
+    assert_users(
+        23,
+        json!({"byUser": "Jane Doe", "username": "User B"}),
+        &[("user.full_name", json!("Jane Doe")), ("user.target.full_name", json!("User B"))],
+        &[("actor.user.full_name", json!("Jane Doe")), ("user.full_name", json!("User B"))],
+    );
+}
+
+#[test]
+fn a_role_is_that_of_the_changed_user_of_the_actor_or_of_both() {
+    let viewer = json!(["Viewer"]);
+    let changed = |id: &str| json!({"username": "jane", "userId": id, "role": "Viewer"});
+    assert_users(
+        24,
+        changed("9"),
+        &[("user.roles", Value::Null), ("user.target.roles", viewer.clone())],
+        &[("actor.user.type", json!("Admin"))],
+    );
+    for (number, data) in [(24, changed("3")), (67, json!({"byUser": "jane", "username": "jane", "role": "Viewer"}))] {
+        assert_users(
+            number,
+            data,
+            &[("user.roles", viewer.clone()), ("user.target.roles", viewer.clone())],
+            &[("actor.user.type", json!("User"))],
+        );
+    }
+    let only = [("user.roles", viewer.clone()), ("user.target", Value::Null)];
+    assert_users(71, json!({"username": "jane", "role": "Viewer"}), &only, &[("actor.user.type", json!("User"))]);
+    assert_users(
+        27,
+        json!({"byUser": "jane", "username": "bob", "role": "Viewer"}),
+        &[("user.name", json!("jane")), ("user.roles", Value::Null)],
+        &[("actor.user.type", json!("Admin"))],
+    );
 }
 
 #[test]

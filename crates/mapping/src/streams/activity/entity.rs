@@ -129,7 +129,7 @@ impl<'a> Entity<'a> {
             EntityKind::Group => first_scalar(self.owner.group_names),
             EntityKind::Organization => self.place,
             EntityKind::Policy => self.policy_name,
-            EntityKind::User => users.target_name(),
+            EntityKind::User => users.changed().name,
             EntityKind::Rule => data.rule_name,
             EntityKind::Role => data.role_name,
             EntityKind::Tag => first_scalar(["tagName", "newTagName", "oldTagName"].map(|key| parts.other(key))),
@@ -147,7 +147,7 @@ impl<'a> Entity<'a> {
     fn id_of(&self, kind: EntityKind, parts: &ActivityParts<'_, 'a>, users: &Users<'a>) -> Value<'a> {
         match kind {
             EntityKind::Device => parts.entry.agent_id,
-            EntityKind::User => users.target_id,
+            EntityKind::User => users.target.id,
             EntityKind::Rule => parts.data.rule_id,
             EntityKind::Role => parts.other("roleId"),
             EntityKind::Tag => parts.other("tagId"),

@@ -14,7 +14,7 @@ pub use class::{
 pub use connection::Connection;
 pub use entity::{Entity, EntityKind};
 pub use level::ScopeLevel;
-pub use users::Users;
+pub use users::{Actor, User, Users};
 
 use s1_forwarder_record::activity::{Activity, ActivityData};
 use s1_forwarder_record::{Escaped, Value};

@@ -3,154 +3,246 @@
 use s1_forwarder_record::{Escaped, Value};
 
 use super::{ActivityClass, ActivityParts};
-use crate::common::account::{Account, is_email, principal};
+use crate::common::account::{Account, display_name, is_email, principal};
 use crate::common::activity_types::Object;
 use crate::common::placeholder::{first_scalar, is_set};
+use crate::common::remote_origin::RemoteOrigin;
 
-/// The users of an activity.
+/// What an activity says of a user.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Users<'a> {
-    /// `userId`, whosever it is.
+pub struct User<'a> {
     pub id: Value<'a>,
-    /// The user who acted, if `names` are those of another user or, where both are one, of the same.
-    by_user: Value<'a>,
-    pub names: [Value<'a>; 2],
+    pub name: Value<'a>,
     full_name: Value<'a>,
+    /// The name, if it is an address.
     pub email: Value<'a>,
-    pub recovery_email: Value<'a>,
     pub role: Value<'a>,
     pub role_name: Value<'a>,
-    /// Who was logged in to the endpoint.
+    described: Described<'a>,
+}
+
+impl<'a> User<'a> {
+    /// A user without an id and a name is none.
+    fn is_known(&self) -> bool {
+        self.id_text().is_some() || self.account().is_some()
+    }
+
+    /// `id`, else the id in `description`.
+    pub fn id_text(&self) -> Option<Escaped<'a>> {
+        if is_set(self.id) { self.id.escaped() } else { self.described.id }
+    }
+
+    /// `email`, else the address in `description`.
+    pub fn email_text(&self) -> Option<Escaped<'a>> {
+        self.email.escaped().or(self.described.email)
+    }
+
+    pub fn account(&self) -> Option<Account<'a>> {
+        Account::of(self.name)
+    }
+
+    /// The full name in the record, else a name that is one of a person.
+    pub fn full_name(&self) -> Value<'a> {
+        if is_set(self.full_name) {
+            self.full_name
+        } else {
+            value_if(display_name(self.name).is_some(), self.name.kept())
+        }
+    }
+
+    pub fn without_full_name(self) -> Self {
+        Self { full_name: Value::default(), ..self }
+    }
+}
+
+/// Who acted.
+#[derive(Debug, Clone, Copy)]
+pub enum Actor<'a> {
+    Console(User<'a>),
+    /// The user who came from another host.
+    Remote(Account<'a>),
+    /// Who is logged in to the endpoint.
+    LoggedIn(User<'a>),
+    /// A user of the console without an id and a name, or none.
+    Unknown(User<'a>),
+}
+
+/// The users of an activity.
+#[derive(Debug, Clone, Copy)]
+pub struct Users<'a> {
+    actor: User<'a>,
+    /// The user who was changed. If `byUser` is empty, the names in the record are those of the one who acted.
+    pub target: User<'a>,
+    /// The name and the addresses in the record, whosever they are.
+    name: Value<'a>,
+    email: Value<'a>,
+    pub recovery_email: Value<'a>,
+    /// The user who came from another host.
+    pub remote: Option<Account<'a>>,
+    /// Who is logged in to the endpoint.
     pub logged_in: Value<'a>,
-    pub has_by_user: bool,
-    /// The role in the record is not that of the user who acted.
-    is_other: bool,
-    /// The record says which user was changed.
-    pub has_target: bool,
-    /// The name of the console user who acted. The names in a hit are those of the rule's owner.
-    pub actor_name: Value<'a>,
-    /// `userId`, unless it is the id of the user who was changed.
-    pub actor_id: Value<'a>,
-    /// Id and address of the actor where only `description` has them.
-    pub described: Described<'a>,
-    /// The id of the user who was changed.
-    pub target_id: Value<'a>,
 }
 
 impl<'a> Users<'a> {
-    /// If a user changed another one, `userId` is the id of the one who was changed: a user who was added has an id
-    /// that is as old as the activity, and all changes of one user have one id, however many users made them. What is
-    /// no user, such as a role or a token without an owner, has no id of a user.
     pub fn of(parts: &ActivityParts<'_, 'a>, class: &ActivityClass) -> Self {
-        let users = Self::given(parts, class);
-        let by_user = users.has_by_user;
-        let is_role = class.object == Some(Object::Role);
-        let is_named = users.target_names().into_iter().any(is_set);
-        let is_about_user = class.object == Some(Object::User) || is_named && !is_role;
-        if !(by_user && class.is("iam") && is_about_user) {
-            return Self { is_other: by_user && (is_role || is_named && !users.is_one_user()), ..users };
-        }
-        let described = Described::of(parts.activity.description);
-        // The description may be that of the user who was changed.
-        let is_of_target = described.id == users.id.escaped();
-        // Two ids are two users, whatever their names.
-        let has_two_ids = described.id.is_some() && is_set(users.id) && !is_of_target;
-        if !has_two_ids && users.is_one_user() {
-            return Self { has_target: true, ..users };
-        }
-        Self {
-            is_other: true,
-            has_target: true,
-            actor_id: Value::default(),
-            described: if is_of_target { Described::default() } else { described },
-            target_id: first_scalar([users.id, users.target_id]),
-            ..users
-        }
-    }
-
-    /// What the record says, with `userId` as the id of the user who acted.
-    fn given(parts: &ActivityParts<'_, 'a>, class: &ActivityClass) -> Self {
         let ActivityParts { activity, data, .. } = parts;
-        let own_names = if class.is_rule_alert { [Value::default(); 2] } else { [data.username, data.user_name] };
-        let [username, user_name] = own_names;
-        Self {
-            id: activity.user_id,
-            by_user: data.by_user,
-            names: [data.username, data.user_name],
-            full_name: data.full_name,
+        let known = Distinction::of(parts, class);
+        let name = first_scalar([data.username, data.user_name]);
+        let actor_name = if known.has_own_name() { name } else { data.by_user };
+        let own_email = value_if(known.has_own_name() && !known.is_iam, data.email);
+        let actor = User {
+            id: value_if(!known.has_id_of_target, activity.user_id),
+            name: actor_name,
+            full_name: value_if(known.has_own_name(), data.full_name),
+            email: first_email([actor_name, own_email]),
+            role: value_if(known.has_own_role(), data.role),
+            role_name: Value::default(),
+            described: known.described,
+        };
+        let target_id = first_scalar([value_if(known.has_id_of_target, activity.user_id), data.user_id]);
+        let target = User {
+            id: value_if(known.is_iam, target_id),
+            name: value_if(known.by_user, name),
+            full_name: value_if(known.by_user, data.full_name),
+            email: Value::default(),
+            role: value_if(known.has_role_of_target(), data.role),
+            role_name: value_if(known.has_role_of_target(), data.role_name),
+            described: Described::default(),
+        };
+        let users = Self {
+            actor,
+            target,
+            name,
             email: data.email,
             recovery_email: data.recovery_email,
-            role: data.role,
-            role_name: data.role_name,
+            remote: RemoteOrigin::of(data.file_display_name).and_then(|origin| origin.user),
             logged_in: data.last_logged_in_user_name,
-            has_by_user: is_set(data.by_user),
-            is_other: false,
-            has_target: is_set(data.user_id),
-            actor_name: first_scalar([data.by_user, username, user_name]),
-            actor_id: activity.user_id,
-            described: Described::default(),
-            target_id: data.user_id,
+        };
+        let email = value_if(known.is_iam || known.by_user, users.email_of(target.name));
+        Self { target: User { email, ..target }, ..users }
+    }
+
+    /// Who acted. A user of the console comes first. Who is logged in to the attacked host is not who came from another
+    /// one.
+    pub fn actor(&self) -> Actor<'a> {
+        if self.has_actor() {
+            Actor::Console(self.actor)
+        } else if let Some(account) = self.remote {
+            Actor::Remote(account)
+        } else if Account::of(self.logged_in).is_some() {
+            Actor::LoggedIn(User { name: self.logged_in, ..User::default() })
+        } else {
+            Actor::Unknown(self.actor)
         }
     }
 
-    /// The account of the console user who acted.
-    pub fn actor(&self) -> Option<Account<'a>> {
-        Account::of(self.actor_name)
+    /// Whether a user of the console acted.
+    pub fn has_actor(&self) -> bool {
+        self.actor.is_known()
     }
 
-    pub fn actor_full_name(&self) -> Value<'a> {
-        if self.has_by_user { Value::default() } else { self.full_name }
+    /// The user who was changed, under any name in the record: that of the one who acted, if there is no other.
+    pub fn changed(&self) -> User<'a> {
+        let name = first_scalar([self.name, self.email, self.recovery_email, self.target.full_name]);
+        User { name, email: self.email_of(name), ..self.target }
     }
 
-    /// A name can be an address as well.
-    pub fn actor_email(&self) -> Option<Escaped<'a>> {
-        let email = if self.has_by_user { Value::default() } else { self.email };
-        first_email([self.actor_name, email]).or(self.described.email)
-    }
-
-    /// Absent if the record has that of another user, or of a role, or none: most activities do not name the role of
-    /// the user who acted.
-    pub fn actor_role(&self) -> Value<'a> {
-        if self.is_other { Value::default() } else { self.role }
-    }
-
-    /// The name of the user that was changed.
-    pub fn target_name(&self) -> Value<'a> {
-        let [username, user_name] = self.names;
-        first_scalar([username, user_name, self.email, self.recovery_email, self.target_full_name()])
-    }
-
-    /// If another user acted, the full name is that of the one who was changed.
-    pub fn target_full_name(&self) -> Value<'a> {
-        if self.has_by_user { self.full_name } else { Value::default() }
-    }
-
-    pub fn target_email(&self) -> Option<Escaped<'a>> {
-        let [username, _] = self.names;
-        first_email([self.email, username, self.recovery_email])
-    }
-
-    fn target_names(&self) -> [Value<'a>; 3] {
-        let [username, user_name] = self.names;
-        [username, user_name, self.full_name]
-    }
-
-    /// Whether `by_user` names the user who was changed.
-    fn is_one_user(&self) -> bool {
-        let Some(actor) = Account::of(self.by_user) else { return false };
-        self.target_names().into_iter().filter_map(Account::of).any(|target| actor.may_be(target))
+    /// The address of a user who was changed and has this name.
+    fn email_of(&self, name: Value<'a>) -> Value<'a> {
+        first_email([name, self.email, self.recovery_email])
     }
 }
 
-fn first_email<'a, const N: usize>(values: [Value<'a>; N]) -> Option<Escaped<'a>> {
-    values.into_iter().filter_map(Value::escaped).find(|text| is_email(*text))
+/// What tells the users of a record apart.
+struct Distinction<'a> {
+    is_iam: bool,
+    is_role: bool,
+    by_user: bool,
+    is_rule_alert: bool,
+    /// There is a name that is not `byUser`.
+    is_named: bool,
+    /// The record says which user was changed.
+    has_target: bool,
+    /// The actor is the user who was changed.
+    is_one_user: bool,
+    /// The id of the record is that of another user than the one who acted.
+    has_id_of_target: bool,
+    described: Described<'a>,
+}
+
+impl<'a> Distinction<'a> {
+    /// If a user changed another one, `userId` is the id of the one who was changed: a user who was added has an id
+    /// that is as old as the activity, and all changes of one user have one id, however many users made them. What is
+    /// no user, such as a role or a token without an owner, has no id of a user.
+    fn of(parts: &ActivityParts<'_, 'a>, class: &ActivityClass) -> Self {
+        let ActivityParts { activity, data, .. } = parts;
+        let names = [data.username, data.user_name, data.full_name];
+        let is_named = names.into_iter().any(is_set);
+        let is_iam = class.is("iam");
+        let is_role = class.object == Some(Object::Role);
+        let by_user = is_set(data.by_user);
+        let is_change = by_user && is_iam && (class.object == Some(Object::User) || is_named && !is_role);
+        let described = Described::of(activity.description);
+        // The description may be that of the user who was changed.
+        let is_of_target = described.id == activity.user_id.escaped();
+        // Two ids are two users, whatever their names.
+        let has_two_ids = described.id.is_some() && is_set(activity.user_id) && !is_of_target;
+        let is_one_user = if by_user {
+            !has_two_ids && may_be_one_of(data.by_user, names)
+        } else {
+            is_set(data.user_id) && data.user_id.escaped() == activity.user_id.escaped()
+        };
+        let has_id_of_target = is_change && !is_one_user;
+        Self {
+            is_iam,
+            is_role,
+            by_user,
+            is_rule_alert: class.is_rule_alert,
+            is_named,
+            has_target: is_change || is_iam && is_set(data.user_id),
+            is_one_user,
+            has_id_of_target,
+            described: if has_id_of_target && !is_of_target { described } else { Described::default() },
+        }
+    }
+
+    /// Whether the names are those of the actor, and not of the user who was changed or of the owner of a rule.
+    fn has_own_name(&self) -> bool {
+        !self.by_user && !self.is_rule_alert
+    }
+
+    /// Most activities do not name the role of the user who acted.
+    fn has_own_role(&self) -> bool {
+        // That of a rule's owner, or the role that was changed.
+        let is_no_users = self.is_rule_alert || self.by_user && self.is_role;
+        let is_of_other = !self.is_one_user && (self.has_target || self.by_user && self.is_named);
+        !(is_no_users || is_of_other)
+    }
+
+    fn has_role_of_target(&self) -> bool {
+        self.has_target && !self.is_role
+    }
+}
+
+fn value_if(condition: bool, value: Value<'_>) -> Value<'_> {
+    if condition { value } else { Value::default() }
+}
+
+fn first_email<'a, const N: usize>(values: [Value<'a>; N]) -> Value<'a> {
+    values.into_iter().find(|value| value.escaped().is_some_and(is_email)).unwrap_or_default()
+}
+
+/// Whether the user may be one of `names`.
+fn may_be_one_of<'a, const N: usize>(user: Value<'a>, names: [Value<'a>; N]) -> bool {
+    let Some(user) = Account::of(user) else { return false };
+    names.into_iter().filter_map(Account::of).any(|name| user.may_be(name))
 }
 
 /// The user of a description such as `<ManagementUser at 0x7f6e with id=17, email='jane@acme.example'>`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Described<'a> {
-    pub id: Option<Escaped<'a>>,
-    pub email: Option<Escaped<'a>>,
+struct Described<'a> {
+    id: Option<Escaped<'a>>,
+    email: Option<Escaped<'a>>,
 }
 
 impl<'a> Described<'a> {

@@ -6,10 +6,7 @@ use s1_forwarder_record::{Escaped, Value};
 use super::activity_class::Plan;
 use super::activity_end::finish;
 use super::activity_parts::{CONSOLE, app, connection, peripheral, scan};
-use super::class::{
-    ACCOUNT_CHANGE, APPLICATION_LIFECYCLE, AUTHENTICATION, DETECTION_FINDING, ENTITY_MANAGEMENT,
-    FILE_REMEDIATION_ACTIVITY, NETWORK_ACTIVITY, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, SCAN_ACTIVITY, USER_ACCESS,
-};
+use super::class::Class;
 use super::event::{Event, Profile};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware};
@@ -45,11 +42,7 @@ pub(super) fn map(
     event.text("message", entry.message);
     states(event, &plan, &parts);
     actor(event, &users);
-    if [&AUTHENTICATION, &ACCOUNT_CHANGE, &USER_ACCESS, &ENTITY_MANAGEMENT]
-        .into_iter()
-        .any(|known| known.is(plan.class))
-        && !parts.is_by_agent()
-    {
+    if has_source(plan.class) && !parts.is_by_agent() {
         source(event, parts.address());
     }
     device(event, &parts);
@@ -70,10 +63,10 @@ fn states(event: &mut Event<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
         event.status(status);
     }
     // The states of findings are no failures.
-    if status == 2 && !plan.class.is(&DETECTION_FINDING) {
+    if status == 2 && plan.class != Class::DetectionFinding {
         event.first("status_detail", [parts.reason(true), parts.details()]);
     }
-    if plan.class.is(&ENTITY_MANAGEMENT) || plan.class.is(&DETECTION_FINDING) {
+    if plan.class == Class::EntityManagement || plan.class == Class::DetectionFinding {
         event.text("comment", parts.comments());
     }
 }
@@ -118,6 +111,23 @@ fn actor(event: &mut Event<'_>, users: &Users<'_>) {
     event.close(open);
 }
 
+/// Whether a class has `src_endpoint` for the address of a console user. That of a connection is one of its ends.
+fn has_source(class: Class) -> bool {
+    match class {
+        Class::AccountChange | Class::Authentication | Class::EntityManagement | Class::UserAccess => true,
+        Class::ApplicationLifecycle
+        | Class::BaseEvent
+        | Class::DetectionFinding
+        | Class::DeviceInventoryInfo
+        | Class::FileRemediationActivity
+        | Class::NetworkActivity
+        | Class::PeripheralActivity
+        | Class::RemediationActivity
+        | Class::ScanActivity
+        | Class::VulnerabilityFinding => false,
+    }
+}
+
 /// The address of a console user.
 fn source(event: &mut Event<'_>, address: Value<'_>) {
     let endpoint = event.open("src_endpoint");
@@ -140,42 +150,44 @@ fn body(
     parts: &ActivityParts<'_, '_>,
     users: &Users<'_>,
 ) {
-    if plan.class.is(&AUTHENTICATION) {
-        if let Actor::Console(user) = users.actor() {
-            let object = event.open("user");
-            // The actor has the full name.
-            console_user(event, &user.without_full_name());
-            event.close(object);
+    match plan.class {
+        Class::Authentication => authentication(event, users),
+        Class::AccountChange => target(event, class, users),
+        Class::UserAccess => {
+            target(event, class, users);
+            event.list_of("privileges", users.target.role_name.escaped());
         }
-        let service = event.open("service");
-        event.json.word("name", CONSOLE);
-        event.close(service);
-    } else if plan.class.is(&ACCOUNT_CHANGE) {
-        target(event, class, users);
-    } else if plan.class.is(&USER_ACCESS) {
-        target(event, class, users);
-        event.list_of("privileges", users.target.role_name.escaped());
-    } else if plan.class.is(&ENTITY_MANAGEMENT) {
-        if let Some(entity) = Entity::of(parts, class, users) {
-            entity::write(event, &entity);
+        Class::EntityManagement => {
+            if let Some(entity) = Entity::of(parts, class, users) {
+                entity::write(event, &entity);
+            }
         }
-    } else if plan.class.is(&APPLICATION_LIFECYCLE) {
-        app(event, class, parts);
-    } else if plan.class.is(&SCAN_ACTIVITY) {
-        scan(event, class, users.has_actor());
-    } else if plan.class.is(&NETWORK_ACTIVITY) {
-        connection(event, class, parts);
-    } else if plan.class.is(&PERIPHERAL_ACTIVITY) {
-        peripheral(event, &parts.peripheral());
-    } else if plan.class.is(&DETECTION_FINDING) {
-        finding(event, common, plan, class, parts);
-    } else if plan.class.is(&FILE_REMEDIATION_ACTIVITY) || plan.class.is(&REMEDIATION_ACTIVITY) {
-        event.optional("command_uid", parts.entry.id.escaped());
-        if plan.class.is(&FILE_REMEDIATION_ACTIVITY) {
+        Class::ApplicationLifecycle => app(event, class, parts),
+        Class::ScanActivity => scan(event, class, users.has_actor()),
+        Class::NetworkActivity => connection(event, class, parts),
+        Class::PeripheralActivity => peripheral(event, &parts.peripheral()),
+        Class::DetectionFinding => finding(event, common, plan, class, parts),
+        Class::FileRemediationActivity => {
+            event.optional("command_uid", parts.entry.id.escaped());
             file(event, &parts.file());
         }
+        Class::RemediationActivity => drop(event.optional("command_uid", parts.entry.id.escaped())),
+        Class::BaseEvent | Class::DeviceInventoryInfo | Class::VulnerabilityFinding => {}
     }
     event.mark_set([parts.entry.agent_id, parts.computer_name()]);
+}
+
+/// Who logged in to the console, or out of it.
+fn authentication(event: &mut Event<'_>, users: &Users<'_>) {
+    if let Actor::Console(user) = users.actor() {
+        let object = event.open("user");
+        // The actor has the full name.
+        console_user(event, &user.without_full_name());
+        event.close(object);
+    }
+    let service = event.open("service");
+    event.json.word("name", CONSOLE);
+    event.close(service);
 }
 
 /// The user that was changed.
@@ -258,7 +270,7 @@ fn disposition(event: &mut Event<'_>, plan: &Plan) {
     event.disposition(disposition);
     match disposition {
         1 => event.action(Action::Allowed),
-        2 if plan.class.is(&NETWORK_ACTIVITY) || plan.class.is(&PERIPHERAL_ACTIVITY) => event.action(Action::Denied),
+        2 if matches!(plan.class, Class::NetworkActivity | Class::PeripheralActivity) => event.action(Action::Denied),
         _ => {}
     }
 }

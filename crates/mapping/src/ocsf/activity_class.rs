@@ -2,10 +2,7 @@
 
 use s1_forwarder_record::Value;
 
-use super::class::{
-    ACCOUNT_CHANGE, AUTHENTICATION, BASE_EVENT, CLOSE, Class, DETECTION_FINDING, ENTITY_MANAGEMENT,
-    FILE_REMEDIATION_ACTIVITY, NETWORK_ACTIVITY, OTHER, PERIPHERAL_ACTIVITY, REMEDIATION_ACTIVITY, USER_ACCESS,
-};
+use super::class::{CLOSE, Class, OTHER};
 use super::event::address;
 use super::finding::{INCIDENT_STATUSES, RESOLVED, Verdict, disposition_of};
 use crate::common::activity_types::{OcsfType, find};
@@ -25,7 +22,7 @@ pub(super) fn type_of(number: u32) -> Option<(u64, String)> {
 /// What an activity is in OCSF.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub class: &'static Class,
+    pub class: Class,
     pub activity: u8,
     pub status: Option<u16>,
     pub disposition: Option<u16>,
@@ -36,9 +33,12 @@ pub(super) struct Plan {
 impl Plan {
     pub fn of(class: &ActivityClass, parts: &ActivityParts<'_, '_>, users: &Users<'_>) -> Self {
         let row = match class.number.and_then(find) {
-            Some(_) if class.is_role_grant => {
-                OcsfType { class: USER_ACCESS.uid, activity: ASSIGN_PRIVILEGES, status: Some(1), disposition: None }
-            }
+            Some(_) if class.is_role_grant => OcsfType {
+                class: Class::UserAccess.uid(),
+                activity: ASSIGN_PRIVILEGES,
+                status: Some(1),
+                disposition: None,
+            },
             Some(row) => row.ocsf,
             None => unknown(class, parts),
         };
@@ -51,7 +51,7 @@ impl Plan {
             is_firewall: class.subject == Subject::Firewall,
         };
         // What the record says in addition to its type.
-        if plan.class.is(&DETECTION_FINDING) {
+        if plan.class == Class::DetectionFinding {
             plan.take_threat(&parts.threat());
         } else if matches!(plan.status, None | Some(0)) {
             plan.status = match class.outcome {
@@ -91,34 +91,28 @@ impl Plan {
     }
 
     /// The class to use instead if the record has not what this one requires.
-    fn fallback(
-        &self,
-        class: &ActivityClass,
-        parts: &ActivityParts<'_, '_>,
-        users: &Users<'_>,
-    ) -> Option<&'static Class> {
+    fn fallback(&self, class: &ActivityClass, parts: &ActivityParts<'_, '_>, users: &Users<'_>) -> Option<Class> {
         let entry = &parts.entry;
-        let (is_possible, other): (bool, &'static Class) = if self.class.is(&AUTHENTICATION) {
-            (users.has_actor(), &BASE_EVENT)
-        } else if self.class.is(&USER_ACCESS) {
-            (users.changed().account().is_some(), &ACCOUNT_CHANGE)
-        } else if self.class.is(&ACCOUNT_CHANGE) {
-            (users.changed().account().is_some(), &ENTITY_MANAGEMENT)
-        } else if self.class.is(&ENTITY_MANAGEMENT) {
-            (Entity::of(parts, class, users).is_some(), &BASE_EVENT)
-        } else if self.class.is(&FILE_REMEDIATION_ACTIVITY) {
-            (is_set(entry.id) && parts.file().is_named(), &REMEDIATION_ACTIVITY)
-        } else if self.class.is(&REMEDIATION_ACTIVITY) {
-            (is_set(entry.id), &BASE_EVENT)
-        } else if self.class.is(&NETWORK_ACTIVITY) {
-            (parts.is_about_endpoint() || self.has_peer(parts), &BASE_EVENT)
-        } else if self.class.is(&PERIPHERAL_ACTIVITY) {
-            let is_named = parts.peripheral().names.into_iter().any(is_set);
-            (parts.is_about_endpoint() && is_named, &BASE_EVENT)
-        } else if self.class.is(&DETECTION_FINDING) {
-            (is_set(entry.threat_id) || is_set(parts.alert_id()), &BASE_EVENT)
-        } else {
-            return None;
+        let is_possible = match self.class {
+            Class::Authentication => users.has_actor(),
+            Class::UserAccess | Class::AccountChange => users.changed().account().is_some(),
+            Class::EntityManagement => Entity::of(parts, class, users).is_some(),
+            Class::FileRemediationActivity => is_set(entry.id) && parts.file().is_named(),
+            Class::RemediationActivity => is_set(entry.id),
+            Class::NetworkActivity => parts.is_about_endpoint() || self.has_peer(parts),
+            Class::PeripheralActivity => parts.is_about_endpoint() && parts.peripheral().names.into_iter().any(is_set),
+            Class::DetectionFinding => is_set(entry.threat_id) || is_set(parts.alert_id()),
+            Class::ApplicationLifecycle
+            | Class::BaseEvent
+            | Class::DeviceInventoryInfo
+            | Class::ScanActivity
+            | Class::VulnerabilityFinding => true,
+        };
+        let other = match self.class {
+            Class::UserAccess => Class::AccountChange,
+            Class::AccountChange => Class::EntityManagement,
+            Class::FileRemediationActivity => Class::RemediationActivity,
+            _ => Class::BaseEvent,
         };
         (!is_possible).then_some(other)
     }
@@ -135,11 +129,11 @@ impl Plan {
         is_host(connection.local.host) || is_host(connection.remote.host)
     }
 
-    fn change(&mut self, other: &'static Class) {
-        if self.class.is(&USER_ACCESS) {
+    fn change(&mut self, other: Class) {
+        if self.class == Class::UserAccess {
             self.activity = OTHER;
         }
-        if self.class.is(&ACCOUNT_CHANGE) {
+        if self.class == Class::AccountChange {
             // The numbers of activities differ.
             self.activity = match self.activity {
                 1 => 1,
@@ -150,9 +144,9 @@ impl Plan {
                 _ => 3,
             };
         }
-        if other.is(&BASE_EVENT) {
+        if other == Class::BaseEvent {
             self.activity = OTHER;
-            if self.class.is(&DETECTION_FINDING) {
+            if self.class == Class::DetectionFinding {
                 // Its states are those of a finding.
                 self.status = Some(0);
             }
@@ -175,26 +169,26 @@ const ASSIGN_PRIVILEGES: u8 = 1;
 /// A type that is not in the table: by what the record is about.
 fn unknown(class: &ActivityClass, parts: &ActivityParts<'_, '_>) -> OcsfType {
     match class.subject {
-        Subject::Detection => OcsfType { status: Some(1), disposition: Some(15), ..row(&DETECTION_FINDING, 1) },
-        Subject::Threat => row(&DETECTION_FINDING, 2),
-        Subject::Firewall => row(&NETWORK_ACTIVITY, OTHER),
+        Subject::Detection => OcsfType { status: Some(1), disposition: Some(15), ..row(Class::DetectionFinding, 1) },
+        Subject::Threat => row(Class::DetectionFinding, 2),
+        Subject::Firewall => row(Class::NetworkActivity, OTHER),
         Subject::Device => match parts.is_connected() {
-            Some(true) => row(&PERIPHERAL_ACTIVITY, CONNECT),
-            Some(false) => row(&PERIPHERAL_ACTIVITY, DISCONNECT),
-            None => row(&PERIPHERAL_ACTIVITY, OTHER),
+            Some(true) => row(Class::PeripheralActivity, CONNECT),
+            Some(false) => row(Class::PeripheralActivity, DISCONNECT),
+            None => row(Class::PeripheralActivity, OTHER),
         },
-        Subject::Login(LoginAction::Failed | LoginAction::LoggedIn) => row(&AUTHENTICATION, 1),
-        Subject::Login(LoginAction::LoggedOut) => row(&AUTHENTICATION, 2),
-        Subject::Login(LoginAction::Other) => row(&AUTHENTICATION, OTHER),
-        Subject::User(UserAction::Added) => row(&ACCOUNT_CHANGE, 1),
-        Subject::User(UserAction::Deleted) => row(&ACCOUNT_CHANGE, 6),
-        Subject::User(UserAction::Changed) => row(&ACCOUNT_CHANGE, OTHER),
-        Subject::Other => row(&BASE_EVENT, OTHER),
+        Subject::Login(LoginAction::Failed | LoginAction::LoggedIn) => row(Class::Authentication, 1),
+        Subject::Login(LoginAction::LoggedOut) => row(Class::Authentication, 2),
+        Subject::Login(LoginAction::Other) => row(Class::Authentication, OTHER),
+        Subject::User(UserAction::Added) => row(Class::AccountChange, 1),
+        Subject::User(UserAction::Deleted) => row(Class::AccountChange, 6),
+        Subject::User(UserAction::Changed) => row(Class::AccountChange, OTHER),
+        Subject::Other => row(Class::BaseEvent, OTHER),
     }
 }
 
-fn row(class: &Class, activity: u8) -> OcsfType {
-    OcsfType { class: class.uid, activity, status: None, disposition: None }
+fn row(class: Class, activity: u8) -> OcsfType {
+    OcsfType { class: class.uid(), activity, status: None, disposition: None }
 }
 
 #[cfg(test)]
@@ -206,7 +200,7 @@ mod tests {
         for number in 0..10_000 {
             let Some(row) = find(number) else { continue };
             let class = Class::of(row.ocsf.class);
-            assert_eq!(class.uid, row.ocsf.class, "{number}");
+            assert_eq!(class.uid(), row.ocsf.class, "{number}");
             assert!(row.ocsf.activity == OTHER || class.activity(row.ocsf.activity).is_some(), "{number}");
             assert!(type_of(number).is_some());
         }

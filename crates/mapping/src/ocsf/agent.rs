@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::agent::Agent;
 
-use super::class::{BASE_EVENT, DEVICE_INVENTORY_INFO, OTHER};
+use super::class::{Class, OTHER};
 use super::device::{self, bits};
 use super::event::Event;
 use super::metadata::{Common, Metadata};
@@ -20,9 +20,9 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, agent: &Agent<'_>)
     // The class requires a device.
     let is_device = device::is_device(endpoint);
     if is_device {
-        event.begin(&DEVICE_INVENTORY_INFO, COLLECT, "");
+        event.begin(Class::DeviceInventoryInfo, COLLECT, "");
     } else {
-        event.begin(&BASE_EVENT, OTHER, "agent-inventory");
+        event.begin(Class::BaseEvent, OTHER, "agent-inventory");
     }
     let mut metadata = Metadata {
         record_id: endpoint.agent_id,

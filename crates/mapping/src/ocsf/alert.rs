@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::alert::Alert;
 
-use super::class::DETECTION_FINDING;
+use super::class::Class;
 use super::event::Event;
 use super::finding::{Action, Verdict, activity};
 use super::metadata::{Common, Metadata};
@@ -14,7 +14,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>)
     let parts = AlertParts::of(alert);
     let detection = &parts.detection;
     let [account_id, _] = detection.endpoint.owner.account_ids;
-    event.begin(&DETECTION_FINDING, activity(parts.is_new(), parts.status), "");
+    event.begin(Class::DetectionFinding, activity(parts.is_new(), parts.status), "");
     let mut metadata = Metadata {
         record_id: detection.alert_id,
         logged: first_scalar([parts.reported, parts.created]),

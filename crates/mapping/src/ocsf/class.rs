@@ -1,9 +1,27 @@
 //! The classes of OCSF 1.8.0 that events have, with the names of their activities and states.
 
-/// A class.
+/// A class, with its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    BaseEvent = 0,
+    PeripheralActivity = 1010,
+    VulnerabilityFinding = 2002,
+    DetectionFinding = 2004,
+    AccountChange = 3001,
+    Authentication = 3002,
+    EntityManagement = 3004,
+    UserAccess = 3005,
+    NetworkActivity = 4001,
+    DeviceInventoryInfo = 5001,
+    ApplicationLifecycle = 6002,
+    ScanActivity = 6007,
+    RemediationActivity = 7001,
+    FileRemediationActivity = 7002,
+}
+
+/// What OCSF says of a class.
 #[derive(Debug)]
-pub(super) struct Class {
-    pub uid: u32,
+pub(super) struct Definition {
     pub name: &'static str,
     pub category: &'static str,
     /// Names of the activities from 1 on.
@@ -30,8 +48,7 @@ const REMEDIATION: &[&str] = &["Isolate", "Evict", "Restore", "Harden", "Detect"
 const REMEDIATION_STATUSES: &[&str] =
     &["Unknown", "Success", "Failure", "Does Not Exist", "Partial", "Unsupported", "Error"];
 
-pub(super) static BASE_EVENT: Class = Class {
-    uid: 0,
+static BASE_EVENT: Definition = Definition {
     name: "Base Event",
     category: "Uncategorized",
     activities: &[],
@@ -40,8 +57,7 @@ pub(super) static BASE_EVENT: Class = Class {
     has_actor: false,
 };
 
-pub(super) static PERIPHERAL_ACTIVITY: Class = Class {
-    uid: 1010,
+static PERIPHERAL_ACTIVITY: Definition = Definition {
     name: "Peripheral Activity",
     category: "System Activity",
     activities: &["Connect", "Disconnect", "Enable", "Disable", "Eject"],
@@ -50,8 +66,7 @@ pub(super) static PERIPHERAL_ACTIVITY: Class = Class {
     has_actor: true,
 };
 
-pub(super) static VULNERABILITY_FINDING: Class = Class {
-    uid: 2002,
+static VULNERABILITY_FINDING: Definition = Definition {
     name: "Vulnerability Finding",
     category: "Findings",
     activities: FINDING,
@@ -60,8 +75,7 @@ pub(super) static VULNERABILITY_FINDING: Class = Class {
     has_actor: false,
 };
 
-pub(super) static DETECTION_FINDING: Class = Class {
-    uid: 2004,
+static DETECTION_FINDING: Definition = Definition {
     name: "Detection Finding",
     category: "Findings",
     activities: FINDING,
@@ -70,8 +84,7 @@ pub(super) static DETECTION_FINDING: Class = Class {
     has_actor: false,
 };
 
-pub(super) static ACCOUNT_CHANGE: Class = Class {
-    uid: 3001,
+static ACCOUNT_CHANGE: Definition = Definition {
     name: "Account Change",
     category: "Identity & Access Management",
     activities: &[
@@ -93,8 +106,7 @@ pub(super) static ACCOUNT_CHANGE: Class = Class {
     has_actor: true,
 };
 
-pub(super) static AUTHENTICATION: Class = Class {
-    uid: 3002,
+static AUTHENTICATION: Definition = Definition {
     name: "Authentication",
     category: "Identity & Access Management",
     activities: &[
@@ -111,8 +123,7 @@ pub(super) static AUTHENTICATION: Class = Class {
     has_actor: true,
 };
 
-pub(super) static ENTITY_MANAGEMENT: Class = Class {
-    uid: 3004,
+static ENTITY_MANAGEMENT: Definition = Definition {
     name: "Entity Management",
     category: "Identity & Access Management",
     activities: &[
@@ -135,8 +146,7 @@ pub(super) static ENTITY_MANAGEMENT: Class = Class {
     has_actor: true,
 };
 
-pub(super) static USER_ACCESS: Class = Class {
-    uid: 3005,
+static USER_ACCESS: Definition = Definition {
     name: "User Access Management",
     category: "Identity & Access Management",
     activities: &["Assign Privileges", "Revoke Privileges"],
@@ -145,8 +155,7 @@ pub(super) static USER_ACCESS: Class = Class {
     has_actor: true,
 };
 
-pub(super) static NETWORK_ACTIVITY: Class = Class {
-    uid: 4001,
+static NETWORK_ACTIVITY: Definition = Definition {
     name: "Network Activity",
     category: "Network Activity",
     activities: &["Open", "Close", "Reset", "Fail", "Refuse", "Traffic", "Listen"],
@@ -155,8 +164,7 @@ pub(super) static NETWORK_ACTIVITY: Class = Class {
     has_actor: false,
 };
 
-pub(super) static DEVICE_INVENTORY_INFO: Class = Class {
-    uid: 5001,
+static DEVICE_INVENTORY_INFO: Definition = Definition {
     name: "Device Inventory Info",
     category: "Discovery",
     activities: &["Log", "Collect"],
@@ -165,8 +173,7 @@ pub(super) static DEVICE_INVENTORY_INFO: Class = Class {
     has_actor: true,
 };
 
-pub(super) static APPLICATION_LIFECYCLE: Class = Class {
-    uid: 6002,
+static APPLICATION_LIFECYCLE: Definition = Definition {
     name: "Application Lifecycle",
     category: "Application Activity",
     activities: &["Install", "Remove", "Start", "Stop", "Restart", "Enable", "Disable", "Update"],
@@ -175,8 +182,7 @@ pub(super) static APPLICATION_LIFECYCLE: Class = Class {
     has_actor: false,
 };
 
-pub(super) static SCAN_ACTIVITY: Class = Class {
-    uid: 6007,
+static SCAN_ACTIVITY: Definition = Definition {
     name: "Scan Activity",
     category: "Application Activity",
     activities: &[
@@ -196,8 +202,7 @@ pub(super) static SCAN_ACTIVITY: Class = Class {
     has_actor: false,
 };
 
-pub(super) static REMEDIATION_ACTIVITY: Class = Class {
-    uid: 7001,
+static REMEDIATION_ACTIVITY: Definition = Definition {
     name: "Remediation Activity",
     category: "Remediation",
     activities: REMEDIATION,
@@ -206,8 +211,7 @@ pub(super) static REMEDIATION_ACTIVITY: Class = Class {
     has_actor: false,
 };
 
-pub(super) static FILE_REMEDIATION_ACTIVITY: Class = Class {
-    uid: 7002,
+static FILE_REMEDIATION_ACTIVITY: Definition = Definition {
     name: "File Remediation Activity",
     category: "Remediation",
     activities: REMEDIATION,
@@ -216,41 +220,60 @@ pub(super) static FILE_REMEDIATION_ACTIVITY: Class = Class {
     has_actor: false,
 };
 
-static CLASSES: [&Class; 14] = [
-    &BASE_EVENT,
-    &PERIPHERAL_ACTIVITY,
-    &VULNERABILITY_FINDING,
-    &DETECTION_FINDING,
-    &ACCOUNT_CHANGE,
-    &AUTHENTICATION,
-    &ENTITY_MANAGEMENT,
-    &USER_ACCESS,
-    &NETWORK_ACTIVITY,
-    &DEVICE_INVENTORY_INFO,
-    &APPLICATION_LIFECYCLE,
-    &SCAN_ACTIVITY,
-    &REMEDIATION_ACTIVITY,
-    &FILE_REMEDIATION_ACTIVITY,
-];
-
 impl Class {
+    const ALL: [Self; 14] = [
+        Self::BaseEvent,
+        Self::PeripheralActivity,
+        Self::VulnerabilityFinding,
+        Self::DetectionFinding,
+        Self::AccountChange,
+        Self::Authentication,
+        Self::EntityManagement,
+        Self::UserAccess,
+        Self::NetworkActivity,
+        Self::DeviceInventoryInfo,
+        Self::ApplicationLifecycle,
+        Self::ScanActivity,
+        Self::RemediationActivity,
+        Self::FileRemediationActivity,
+    ];
+
     /// The class with this number, else the base event.
-    pub fn of(uid: u32) -> &'static Self {
-        CLASSES.into_iter().find(|class| class.uid == uid).unwrap_or(&BASE_EVENT)
+    pub fn of(uid: u32) -> Self {
+        Self::ALL.into_iter().find(|class| class.uid() == uid).unwrap_or(Self::BaseEvent)
     }
 
-    pub fn is(&self, other: &Self) -> bool {
-        self.uid == other.uid
+    pub fn uid(self) -> u32 {
+        self as u32
+    }
+
+    pub fn definition(self) -> &'static Definition {
+        match self {
+            Self::BaseEvent => &BASE_EVENT,
+            Self::PeripheralActivity => &PERIPHERAL_ACTIVITY,
+            Self::VulnerabilityFinding => &VULNERABILITY_FINDING,
+            Self::DetectionFinding => &DETECTION_FINDING,
+            Self::AccountChange => &ACCOUNT_CHANGE,
+            Self::Authentication => &AUTHENTICATION,
+            Self::EntityManagement => &ENTITY_MANAGEMENT,
+            Self::UserAccess => &USER_ACCESS,
+            Self::NetworkActivity => &NETWORK_ACTIVITY,
+            Self::DeviceInventoryInfo => &DEVICE_INVENTORY_INFO,
+            Self::ApplicationLifecycle => &APPLICATION_LIFECYCLE,
+            Self::ScanActivity => &SCAN_ACTIVITY,
+            Self::RemediationActivity => &REMEDIATION_ACTIVITY,
+            Self::FileRemediationActivity => &FILE_REMEDIATION_ACTIVITY,
+        }
     }
 
     /// The name of an activity; `None` for [`OTHER`].
-    pub fn activity(&self, id: u8) -> Option<&'static str> {
-        self.activities.get(usize::from(id).checked_sub(1)?).copied()
+    pub fn activity(self, id: u8) -> Option<&'static str> {
+        self.definition().activities.get(usize::from(id).checked_sub(1)?).copied()
     }
 
     /// Class and activity, as an event has them in `type_uid` and `type_name`.
-    pub fn type_of(&self, activity: u8) -> (u64, String) {
-        let uid = u64::from(self.uid) * 100 + u64::from(activity);
-        (uid, format!("{}: {}", self.name, self.activity(activity).unwrap_or("Other")))
+    pub fn type_of(self, activity: u8) -> (u64, String) {
+        let uid = u64::from(self.uid()) * 100 + u64::from(activity);
+        (uid, format!("{}: {}", self.definition().name, self.activity(activity).unwrap_or("Other")))
     }
 }

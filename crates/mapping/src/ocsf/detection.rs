@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Escaped, Value};
 
-use super::class::DETECTION_FINDING;
+use super::class::Class;
 use super::event::{Event, Profile, address, integer};
 use super::file::{File, FileType};
 use super::metadata::Common;
@@ -58,7 +58,7 @@ pub(super) fn device(event: &mut Event<'_>, detection: &Detection<'_>, endpoint:
             event.using(Profile::Container);
         }
     });
-    if event.class.is(&DETECTION_FINDING) {
+    if event.class == Class::DetectionFinding {
         device::resource(event, endpoint, |_| {});
     }
     has_container

@@ -43,7 +43,7 @@ pub(super) fn write(event: &mut Event<'_>, endpoint: &Endpoint<'_>, more: impl F
     if !is_device(endpoint) {
         return false;
     }
-    if !event.class.has_device {
+    if !event.class.definition().has_device {
         event.using(Profile::Host);
     }
     let open = event.open("device");

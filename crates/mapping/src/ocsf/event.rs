@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use s1_forwarder_record::{Escaped, Timestamp, Value};
 
-use super::class::{BASE_EVENT, Class};
+use super::class::Class;
 use super::observables::{ObservableType, Observables};
 use crate::common::account::is_email;
 use crate::common::address::Address;
@@ -50,7 +50,7 @@ impl Profile {
 #[derive(Debug)]
 pub(super) struct Event<'o> {
     writer: Writer<'o>,
-    pub class: &'static Class,
+    pub class: Class,
     observables: &'o mut Observables,
     /// The path of the open object.
     path: &'o mut String,
@@ -89,7 +89,7 @@ impl<'o> Event<'o> {
         scratch.path.clear();
         Self {
             writer: Writer::new(Json::new(out, &mut scratch.siblings), &mut scratch.used),
-            class: &BASE_EVENT,
+            class: Class::BaseEvent,
             observables: &mut scratch.observables,
             path: &mut scratch.path,
             profiles: 0,

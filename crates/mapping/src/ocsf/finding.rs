@@ -3,7 +3,7 @@
 use s1_forwarder_record::{Escaped, Value};
 
 use super::attacks::Attacks;
-use super::class::{CLOSE, CREATE, DETECTION_FINDING, UPDATE};
+use super::class::{CLOSE, CREATE, Class, UPDATE};
 use super::event::{Event, Profile, severity_id};
 use crate::common::classification::Outcome;
 use crate::common::placeholder::{is_placeholder, is_set};
@@ -63,7 +63,7 @@ impl Event<'_> {
     /// Writes the confidence of a detection.
     pub fn confidence(&mut self, value: Value<'_>) {
         let Some((id, caption)) = CONFIDENCE.of(value) else { return };
-        if !self.class.is(&DETECTION_FINDING) {
+        if self.class != Class::DetectionFinding {
             self.using(Profile::SecurityControl);
         }
         self.choice("confidence", id, caption);

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::group::Group;
 
-use super::class::{BASE_EVENT, OTHER};
+use super::class::{Class, OTHER};
 use super::event::Event;
 use super::metadata::{Common, Metadata};
 use super::unmapped;
@@ -11,7 +11,7 @@ use crate::streams::group::GroupParts;
 
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, group: &Group<'_>) {
     let parts = GroupParts::of(group);
-    event.begin(&BASE_EVENT, OTHER, "group-inventory");
+    event.begin(Class::BaseEvent, OTHER, "group-inventory");
     let mut metadata =
         Metadata { record_id: parts.id(), logged: parts.updated, modified: parts.updated, ..Metadata::default() };
     metadata.time(event, [parts.updated, parts.created]);

@@ -6,9 +6,10 @@ use super::event::Event;
 impl Event<'_> {
     /// Opens the event and writes its class, its activity and its type. `other` is the name of an activity that OCSF
     /// does not have.
-    pub fn begin(&mut self, class: &'static Class, activity: u8, other: &str) {
+    pub fn begin(&mut self, class: Class, activity: u8, other: &str) {
         let json = &mut self.json;
         let mut buffer = itoa::Buffer::new();
+        let definition = class.definition();
         let name = class.activity(activity);
         let activity = if name.is_some() { activity } else { OTHER };
         json.raw(b"{");
@@ -17,13 +18,13 @@ impl Event<'_> {
             Some(name) => json.word("activity_name", name),
             None => json.text("activity_name", other),
         }
-        json.number("category_uid", buffer.format(class.uid / 1000));
-        json.word("category_name", class.category);
-        json.number("class_uid", buffer.format(class.uid));
-        json.word("class_name", class.name);
-        json.number("type_uid", buffer.format(u64::from(class.uid) * 100 + u64::from(activity)));
+        json.number("category_uid", buffer.format(class.uid() / 1000));
+        json.word("category_name", definition.category);
+        json.number("class_uid", buffer.format(class.uid()));
+        json.word("class_name", definition.name);
+        json.number("type_uid", buffer.format(u64::from(class.uid()) * 100 + u64::from(activity)));
         json.name("type_name");
-        for part in ["\"", class.name, ": ", name.unwrap_or("Other"), "\""] {
+        for part in ["\"", definition.name, ": ", name.unwrap_or("Other"), "\""] {
             json.raw(part.as_bytes());
         }
         self.class = class;
@@ -31,7 +32,7 @@ impl Event<'_> {
 
     /// Writes `status_id` and `status`.
     pub fn status(&mut self, id: u16) {
-        let caption = self.class.statuses.get(usize::from(id));
+        let caption = self.class.definition().statuses.get(usize::from(id));
         self.choice("status", if caption.is_some() { id } else { 0 }, caption.unwrap_or(&"Unknown"));
     }
 }

@@ -35,7 +35,7 @@ use std::sync::Arc;
 use s1_forwarder_record::{Escaped, Identity, Scope, Stream, Timestamp};
 
 use self::attacks::AttackBuffers;
-use self::class::{BASE_EVENT, OTHER, PERIPHERAL_ACTIVITY};
+use self::class::{Class, OTHER};
 use self::event::{Event, Scratch, severity_id};
 use self::finding::{Verdict, disposition_of, print_disposition};
 use self::metadata::Common;
@@ -234,7 +234,7 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     tables.push(architecture.named("device.hw_info.cpu_architecture"));
     let activity = DEVICE_EVENTS.print(|is_connected| {
         let id = if *is_connected { activity_class::CONNECT } else { activity_class::DISCONNECT };
-        format!("{} (device)", print_choice((id.into(), PERIPHERAL_ACTIVITY.activity(id).unwrap_or_default())))
+        format!("{} (device)", print_choice((id.into(), Class::PeripheralActivity.activity(id).unwrap_or_default())))
     });
     tables.push(activity.named("activity"));
     let indicator = INDICATORS.print(|kind| detection::indicator_type(*kind).caption().to_owned());
@@ -295,7 +295,7 @@ fn begin_own_event<'o>(
     out: &'o mut Vec<u8>,
 ) -> Event<'o> {
     let mut event = Event::new(out, scratch);
-    event.begin(&BASE_EVENT, OTHER, activity);
+    event.begin(Class::BaseEvent, OTHER, activity);
     event.timestamp("time", time);
     match severity {
         Some(severity) => event.severity(severity),

@@ -4,7 +4,7 @@ use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, RuleHit};
 
 use super::activity_end::finish;
-use super::class::{BASE_EVENT, CREATE, DETECTION_FINDING, OTHER};
+use super::class::{CREATE, Class, OTHER};
 use super::detection;
 use super::event::{Event, time};
 use super::finding::Action;
@@ -20,9 +20,9 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activit
     let id = first_scalar([detection.alert_id, entry.threat_id]);
     let is_finding = is_set(id);
     if is_finding {
-        event.begin(&DETECTION_FINDING, CREATE, "");
+        event.begin(Class::DetectionFinding, CREATE, "");
     } else {
-        event.begin(&BASE_EVENT, OTHER, "alert-raised");
+        event.begin(Class::BaseEvent, OTHER, "alert-raised");
     }
     let mut metadata = Metadata::of_entry(entry, first_scalar([entry.threat_id, id]));
     metadata.time(event, [entry.created, entry.updated]);

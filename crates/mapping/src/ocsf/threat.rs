@@ -4,7 +4,7 @@ use s1_forwarder_record::threat::Threat;
 use s1_forwarder_record::{Escaped, Value};
 
 use super::attacks::{AttackBuffers, Attacks};
-use super::class::DETECTION_FINDING;
+use super::class::Class;
 use super::event::{Event, Profile};
 use super::file::{File, FileType};
 use super::finding::{Malware, Verdict, activity};
@@ -31,7 +31,7 @@ pub(super) fn map(
     let parts = ThreatParts::of(threat);
     let attacks = Attacks::of_threat(buffers, &parts);
     let endpoint = &parts.endpoint;
-    event.begin(&DETECTION_FINDING, activity(parts.is_new(), parts.status), "");
+    event.begin(Class::DetectionFinding, activity(parts.is_new(), parts.status), "");
     let mut metadata = Metadata {
         record_id: parts.id,
         logged: parts.created,

@@ -4,7 +4,7 @@ use s1_forwarder_record::unified_alert::UnifiedAlert;
 use s1_forwarder_record::{Kind, Value};
 
 use super::attacks::{AttackBuffers, Attacks};
-use super::class::DETECTION_FINDING;
+use super::class::Class;
 use super::event::{Event, Profile, severity_id};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware, Verdict, activity};
@@ -28,7 +28,7 @@ use crate::streams::unified_alert::{Analytic, Assignee, Attacker, Observed, Targ
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>, buffers: &mut AttackBuffers) {
     let parts = UnifiedParts::of(alert);
     let attacks = Attacks::of_alert(buffers, &parts);
-    event.begin(&DETECTION_FINDING, activity(parts.is_new(), parts.status), "");
+    event.begin(Class::DetectionFinding, activity(parts.is_new(), parts.status), "");
     let mut metadata = Metadata {
         record_id: parts.id,
         logged: parts.created,

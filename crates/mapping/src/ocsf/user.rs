@@ -55,7 +55,7 @@ impl Event<'_> {
 
     /// Opens `actor`, which some classes have only with the profile `host`.
     pub fn open_actor(&mut self) -> Object {
-        if !self.class.has_actor {
+        if !self.class.definition().has_actor {
             self.using(Profile::Host);
         }
         self.open("actor")

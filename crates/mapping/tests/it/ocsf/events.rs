@@ -26,6 +26,23 @@ fn the_schema_has_a_name_with_its_version() {
 }
 
 #[test]
+fn the_classes_about_users_and_entities_have_the_address_of_the_user() {
+    let address = "198.51.100.7";
+    for (number, class, expected) in [
+        (23, 3001, json!({"ip": address})),
+        (27, 3002, json!({"ip": address})),
+        (116, 3004, json!({"ip": address})),
+        (37, 3005, json!({"ip": address})),
+        (71, 6007, Value::Null),
+    ] {
+        let data =
+            json!({"byUser": "jane", "username": "bob", "roleName": "Admin", "siteName": "s", "ipAddress": address});
+        let event = activity(number, json!({"userId": "7"}), data);
+        assert_fields(&event, &[("class_uid", class.into()), ("src_endpoint", expected)]);
+    }
+}
+
+#[test]
 fn metadata_identifies_the_event_and_its_origin() {
     let record = json!({"id": "11", "activityType": 27, "createdAt": "2026-03-01T10:20:30.123999Z", "accountId": "5"});
     let event = ocsf(Stream::Activities, &record);

@@ -9,6 +9,7 @@ use super::event::Event;
 use super::vendor::JoinKeys;
 use super::{activity_data as part, activity_user, organization};
 use crate::common::classification::EventOutcome;
+use crate::common::placeholder::first_scalar;
 use crate::streams::activity::{ActivityClass, ActivityParts, Subject, Users};
 
 const MANAGEMENT_UPDATED: u32 = 26;
@@ -53,12 +54,11 @@ pub(super) fn map(
     event.close(url);
     let owner = parts.owner_of_level();
     organization::write(event, &owner);
-    let [_, confidence] = threat.confidences;
     let keys = JoinKeys {
-        agent_uuid: endpoint.agent_uuids[0],
+        agent_uuid: first_scalar(endpoint.agent_uuids),
         threat_id: parts.entry.threat_id,
         alert_id: parts.alert_id(),
-        confidence,
+        confidence: threat.confidence,
         classification: [threat.classification, threat.classification_source],
         ..JoinKeys::default()
     };

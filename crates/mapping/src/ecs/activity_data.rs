@@ -175,9 +175,8 @@ pub(super) fn device(event: &mut Event<'_>, device: &Peripheral<'_>) {
     event.first("id", device.ids);
     event.text("serial_number", device.serial_number);
     event.text("manufacturer", device.manufacturer);
-    let [name, ..] = device.names;
     for (object, field, value) in
-        [("vendor", "id", device.vendor_id), ("product", "id", device.product_id), ("model", "name", name)]
+        [("vendor", "id", device.vendor_id), ("product", "id", device.product_id), ("model", "name", device.name)]
     {
         let open = event.open(object);
         event.text(field, value);

@@ -57,7 +57,7 @@ use crate::keys::{Keys, Places, Seen};
 use crate::labels::Labels;
 use crate::parts::{DIRECTIONS, INDICATORS, VERIFICATIONS};
 use crate::record::{Fields, Record};
-use crate::streams::activity::{DEVICE_EVENTS, SWITCHES};
+use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SCOPE_LEVELS, SWITCHES, ScopeLevel};
 use crate::streams::enrichment::Enrichment;
 use crate::streams::unified_alert::{ASSET_KINDS, AssetKind, OBSERVABLES, PRODUCTS, Product};
 use crate::streams::unread::Known;
@@ -224,6 +224,7 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         EventOutcome::Unknown => "unknown, failure if an action failed".to_owned(),
         outcome => outcome.word().to_owned(),
     }));
+    tables.push(REPORTED_OUTCOMES.print(|outcome| format!("{} (activity of an unknown type)", outcome.word())));
     tables.push(CATEGORIES.print(|categories| categories.join(", ")));
     tables.push(
         unified_alert::ON_ENDPOINTS
@@ -253,7 +254,16 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         AssetKind::Identity => "none, but `user`".to_owned(),
     }));
     tables.push(activity_data::EXCLUSIONS.print(activity_data::Excluded::field));
+    tables.push(SCOPE_LEVELS.print(|level| print_scope_level(*level).to_owned()));
     tables
+}
+
+fn print_scope_level(level: ScopeLevel) -> &'static str {
+    match level {
+        ScopeLevel::Account => "none from `data`, as the name of a site",
+        ScopeLevel::Site => "none from `data`",
+        ScopeLevel::Group => "`data.groupName`",
+    }
 }
 
 fn head(origin: &Origin, labels: &Labels) -> Vec<u8> {

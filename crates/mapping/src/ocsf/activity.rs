@@ -246,7 +246,7 @@ fn finding(
         event.verdict(verdict);
     }
     // The words stay in the record: they may be those of before and after.
-    event.confidence(first_scalar(threat.confidences).kept());
+    event.confidence(first_scalar([threat.new_confidence, threat.confidence]).kept());
     let malware = Malware {
         name: reported.name(),
         uid: first_scalar(reported.hashes).escaped().filter(|text| hash(*text).is_some()),

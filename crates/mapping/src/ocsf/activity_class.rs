@@ -54,11 +54,7 @@ impl Plan {
         if plan.class == Class::DetectionFinding {
             plan.take_threat(&parts.threat());
         } else if matches!(plan.status, None | Some(0)) {
-            plan.status = match class.outcome {
-                Some(EventOutcome::Success) => Some(1),
-                Some(EventOutcome::Failure) => Some(2),
-                Some(EventOutcome::Unknown) | None => Some(0),
-            };
+            plan.status = class.outcome.map(status_of).or(Some(0));
         }
         match class.switched {
             // Of other switches the entity is the site or policy that has the setting, which was updated.
@@ -100,7 +96,7 @@ impl Plan {
             Class::FileRemediationActivity => is_set(entry.id) && parts.file().is_named(),
             Class::RemediationActivity => is_set(entry.id),
             Class::NetworkActivity => parts.is_about_endpoint() || self.has_peer(parts),
-            Class::PeripheralActivity => parts.is_about_endpoint() && parts.peripheral().names.into_iter().any(is_set),
+            Class::PeripheralActivity => parts.is_about_endpoint() && is_set(parts.peripheral().any_name()),
             Class::DetectionFinding => is_set(entry.threat_id) || is_set(parts.alert_id()),
             Class::ApplicationLifecycle
             | Class::BaseEvent
@@ -165,6 +161,15 @@ const DISABLE: u8 = 9;
 const MFA_ENABLE: u8 = 10;
 const MFA_DISABLE: u8 = 11;
 const ASSIGN_PRIVILEGES: u8 = 1;
+
+/// The status of a class that is no finding.
+pub(super) fn status_of(outcome: EventOutcome) -> u16 {
+    match outcome {
+        EventOutcome::Unknown => 0,
+        EventOutcome::Success => 1,
+        EventOutcome::Failure => 2,
+    }
+}
 
 /// A type that is not in the table: by what the record is about.
 fn unknown(class: &ActivityClass, parts: &ActivityParts<'_, '_>) -> OcsfType {

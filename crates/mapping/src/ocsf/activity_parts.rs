@@ -7,7 +7,7 @@ use super::event::{Event, Profile, address};
 use super::observables::ObservableType;
 use crate::common::activity_types::Object;
 use crate::common::address::Address;
-use crate::common::placeholder::{first_scalar, is_set};
+use crate::common::placeholder::is_set;
 use crate::parts::{Direction, Peer};
 use crate::streams::activity::{ActivityClass, ActivityParts, Peripheral, Subject};
 use crate::words::{Choice, Words};
@@ -126,18 +126,17 @@ pub(super) const PERIPHERALS: Words<Choice> = Words {
 };
 
 pub(super) fn peripheral(event: &mut Event<'_>, device: &Peripheral<'_>) {
-    let [name, class, _] = device.names;
-    let word = class.text().unwrap_or_default().to_lowercase();
+    let word = device.class.text().unwrap_or_default().to_lowercase();
     let known = PERIPHERALS.rows.iter().find(|(part, _)| word.contains(part));
     let (_, (id, caption)) = known.copied().unwrap_or(("", (0, "Unknown")));
     let open = event.open("peripheral_device");
-    event.optional("name", first_scalar(device.names).escaped());
-    event.optional("class", class.escaped());
+    event.optional("name", device.any_name().escaped());
+    event.optional("class", device.class.escaped());
     event.first("uid", device.ids);
     event.text("serial_number", device.serial_number);
     event.text("vendor_name", device.manufacturer);
     event.list_of("vendor_id_list", device.vendor_id.escaped());
-    event.mark_set([name, device.vendor_id]);
+    event.mark_set([device.name, device.vendor_id]);
     event.choice("type", id, caption);
     event.close(open);
 }

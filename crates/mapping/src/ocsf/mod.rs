@@ -56,7 +56,7 @@ use crate::keys::{Keys, Places, Seen};
 use crate::labels::Labels;
 use crate::parts::{DIRECTIONS, INDICATORS, VERIFICATIONS};
 use crate::record::{Fields, Record};
-use crate::streams::activity::{DEVICE_EVENTS, SWITCHES};
+use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SWITCHES};
 use crate::streams::enrichment::Enrichment;
 use crate::streams::unified_alert::{ASSET_KINDS, AssetKind, OBSERVABLES, PRODUCTS, Product};
 use crate::streams::unread::Known;
@@ -237,6 +237,12 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         format!("{} (device)", print_choice((id.into(), Class::PeripheralActivity.activity(id).unwrap_or_default())))
     });
     tables.push(activity.named("activity"));
+    let reported = REPORTED_OUTCOMES.print(|outcome| {
+        let id = activity_class::status_of(*outcome);
+        let caption = Class::BaseEvent.definition().statuses.get(usize::from(id)).copied().unwrap_or_default();
+        format!("{} (activity of an unknown type)", print_choice((id, caption)))
+    });
+    tables.push(reported.named("status"));
     let indicator = INDICATORS.print(|kind| detection::indicator_type(*kind).caption().to_owned());
     tables.push(indicator.named("observables[].type"));
     let observable = OBSERVABLES.print(|kind| unified_alert::observable_type(*kind).caption().to_owned());

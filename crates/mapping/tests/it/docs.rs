@@ -145,7 +145,8 @@ fn words(schema: Schema) -> String {
 }
 
 /// Tables that only ECS has words for.
-const OF_ECS: [&str; 6] = ["CATEGORIES", "DATA_TYPES", "EVENT_IP_VERSIONS", "EVENT_KINDS", "OS_TYPES", "RECORD_TYPES"];
+const OF_ECS: [&str; 7] =
+    ["CATEGORIES", "DATA_TYPES", "EVENT_IP_VERSIONS", "EVENT_KINDS", "OS_TYPES", "RECORD_TYPES", "SCOPE_LEVELS"];
 
 #[test]
 fn each_table_of_words_is_printed() {

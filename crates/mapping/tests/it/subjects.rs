@@ -1,10 +1,11 @@
 //! Activities are what the keys of `data` show them to be, whatever the number of their type.
 
+use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::Stream;
 use serde_json::{Value, json};
 
 use super::schema;
-use super::support::{assert_fields, map};
+use super::support::{assert_fields, map, map_to};
 
 /// An activity of a type that nobody knows, with `fields` and `data`.
 fn unknown(fields: Value, data: Value) -> Value {
@@ -95,6 +96,17 @@ fn words_of_an_unknown_type_decide_nothing_but_a_failure() {
     assert_fields(&says("Jane Failed to disable the agent."), &info(json!("failure")));
     let of_agent = unknown(json!({"agentId": "1", "primaryDescription": "Remote script executed"}), Value::Null);
     assert_fields(&of_agent, &class("event", json!(["host"]), json!(["info"]), Value::Null));
+}
+
+#[test]
+fn a_report_of_an_unknown_type_says_whether_it_succeeded() {
+    for (status, outcome, id) in
+        [("success", json!("success"), 1), ("Failed", json!("failure"), 2), ("sent", Value::Null, 0)]
+    {
+        let record = json!({"activityType": 99_999, "agentId": "1", "data": {"globalStatus": status}});
+        assert_fields(&map(Stream::Activities, &record), &[("event.outcome", outcome)]);
+        assert_fields(&map_to(Schema::Ocsf, Stream::Activities, &record), &[("status_id", json!(id))]);
+    }
 }
 
 #[test]

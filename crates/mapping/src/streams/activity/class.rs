@@ -10,7 +10,6 @@ use crate::common::classification::{EventOutcome, OUTCOMES, Outcome, categories}
 use crate::common::placeholder::{boolean, first_scalar, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
-use crate::common::word::Word;
 use crate::words::Words;
 
 /// A user changed the own profile, or gave a role to another user.
@@ -286,16 +285,19 @@ fn by_subject(class: &mut ActivityClass, activity: &Activity<'_>, data: &Activit
         Subject::User(UserAction::Changed) => class.set(&["iam"], &["user", "info"]),
         Subject::Other => by_endpoint(class, activity, data),
     }
-    let status = Word::of_value(data.global_status);
-    class.outcome = match class.subject {
-        _ if status.as_str() == "success" => Some(EventOutcome::Success),
-        _ if status.as_str() == "failed" => Some(EventOutcome::Failure),
-        _ if Statement::of(activity, data).says("failed to ") => Some(EventOutcome::Failure),
+    let has_failed = Statement::of(activity, data).says("failed to ");
+    let stated = if has_failed { Some(EventOutcome::Failure) } else { None };
+    let of_login = match class.subject {
         Subject::Login(LoginAction::Failed) => Some(EventOutcome::Failure),
         Subject::Login(LoginAction::LoggedIn | LoginAction::LoggedOut) => Some(EventOutcome::Success),
         _ => None,
     };
+    class.outcome = REPORTED_OUTCOMES.of(data.global_status).or(stated).or(of_login);
 }
+
+/// `globalStatus` of a type that is not in the table.
+pub const REPORTED_OUTCOMES: Words<EventOutcome> =
+    Words { field: "event.outcome", rows: &[("success", EventOutcome::Success), ("failed", EventOutcome::Failure)] };
 
 /// By whether it is about an endpoint.
 fn by_endpoint(class: &mut ActivityClass, activity: &Activity<'_>, data: &ActivityData<'_>) {

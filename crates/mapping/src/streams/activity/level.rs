@@ -2,31 +2,42 @@
 
 use s1_forwarder_record::Value;
 
-use crate::common::word::Word;
+use crate::words::Words;
 
 /// An activity of an account is about no site, one of a site about no group: names of these in `data` are of something
 /// else. Names outside of `data` are of what the activity is about.
-#[derive(Debug, Clone, Copy)]
-pub struct ScopeLevel {
-    has_site: bool,
-    has_group: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScopeLevel {
+    /// Also what is above the accounts.
+    Account,
+    Site,
+    Group,
 }
 
+pub const SCOPE_LEVELS: Words<ScopeLevel> = Words {
+    field: "group.name",
+    rows: &[
+        ("global", ScopeLevel::Account),
+        ("tenant", ScopeLevel::Account),
+        ("account", ScopeLevel::Account),
+        ("site", ScopeLevel::Site),
+        ("group", ScopeLevel::Group),
+    ],
+};
+
 impl ScopeLevel {
-    /// Reads `scopeLevel`.
+    /// Reads `scopeLevel`. Of an unknown level, every name counts.
     pub fn of(level: Value<'_>) -> Self {
-        let level = Word::of_value(level);
-        let has_site = !matches!(level.as_str(), "global" | "tenant" | "account");
-        Self { has_site, has_group: has_site && level.as_str() != "site" }
+        SCOPE_LEVELS.of(level).unwrap_or(Self::Group)
     }
 
     /// The name of a site in `data`, if the activity can be about one.
     pub fn site(self, name: Value<'_>) -> Value<'_> {
-        if self.has_site { name } else { Value::default() }
+        if self == Self::Account { Value::default() } else { name }
     }
 
     /// As [`Self::site`], for a group.
     pub fn group(self, name: Value<'_>) -> Value<'_> {
-        if self.has_group { name } else { Value::default() }
+        if self == Self::Group { name } else { Value::default() }
     }
 }

@@ -9,11 +9,12 @@ mod level;
 mod users;
 
 pub use class::{
-    ActivityClass, DEVICE_APPROVED, DEVICE_EVENTS, LoginAction, RULE_HITS, SERVICE_USERS, SWITCHES, Subject, UserAction,
+    ActivityClass, DEVICE_APPROVED, DEVICE_EVENTS, LoginAction, REPORTED_OUTCOMES, RULE_HITS, SERVICE_USERS, SWITCHES,
+    Subject, UserAction,
 };
 pub use connection::Connection;
 pub use entity::{Entity, EntityKind};
-pub use level::ScopeLevel;
+pub use level::{SCOPE_LEVELS, ScopeLevel};
 pub use users::{Actor, User, Users};
 
 use s1_forwarder_record::activity::{Activity, ActivityData};
@@ -76,8 +77,9 @@ pub struct ActivityParts<'r, 'a> {
 pub struct ReportedThreat<'a> {
     pub classification: Value<'a>,
     pub classification_source: Value<'a>,
-    /// After a change, and before it or without one.
-    pub confidences: [Value<'a>; 2],
+    /// Before a change, or without one.
+    pub confidence: Value<'a>,
+    pub new_confidence: Value<'a>,
     /// What became of the threat.
     pub state: Value<'a>,
     /// What an analyst decided, as a word (`in_progress`) or as its title (`In progress`).
@@ -126,14 +128,23 @@ pub struct ReportedProcess<'a> {
 /// A device of device control.
 #[derive(Debug, Clone, Copy)]
 pub struct Peripheral<'a> {
-    /// The name, else the class of the device, else its interface.
-    pub names: [Value<'a>; 3],
+    pub name: Value<'a>,
+    /// The kind of the device, as the console spells it.
+    pub class: Value<'a>,
+    interface: Value<'a>,
     pub ids: [Value<'a>; 2],
     pub serial_number: Value<'a>,
     pub manufacturer: Value<'a>,
     pub vendor_id: Value<'a>,
     pub product_id: Value<'a>,
     pub event_time: Value<'a>,
+}
+
+impl<'a> Peripheral<'a> {
+    /// The name, else what there is in its place.
+    pub fn any_name(&self) -> Value<'a> {
+        first_scalar([self.name, self.class, self.interface])
+    }
 }
 
 /// An attribute that was changed, and its new value.
@@ -259,7 +270,8 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         ReportedThreat {
             classification: data.threat_classification,
             classification_source: data.threat_classification_source,
-            confidences: [data.new_confidence_level, data.confidence_level],
+            confidence: data.confidence_level,
+            new_confidence: data.new_confidence_level,
             state: data.new_status,
             status: first_scalar([data.new_incident_status, data.new_incident_status_title]),
             verdict: first_scalar([data.new_analyst_verdict, data.new_analyst_verdict_title]),
@@ -318,7 +330,9 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
     pub fn peripheral(&self) -> Peripheral<'a> {
         let data = self.data;
         Peripheral {
-            names: [data.device_name, self.other("deviceClass"), self.other("interface")],
+            name: data.device_name,
+            class: self.other("deviceClass"),
+            interface: self.other("interface"),
             ids: [data.u_id, data.uid],
             serial_number: data.serial,
             manufacturer: data.manufacturer_name,

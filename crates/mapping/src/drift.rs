@@ -10,20 +10,15 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use s1_forwarder_record::activity::{Activity, ActivityData, RuleHit};
-use s1_forwarder_record::agent::Agent;
-use s1_forwarder_record::alert::Alert;
-use s1_forwarder_record::block::{Block, KeyTable, Visitor, read_block, read_inside};
-use s1_forwarder_record::group::Group;
-use s1_forwarder_record::threat::Threat;
-use s1_forwarder_record::unified_alert::UnifiedAlert;
-use s1_forwarder_record::vulnerability::Vulnerability;
-use s1_forwarder_record::{Kind, Reader, Stream, Value, read_object, repair};
+use s1_forwarder_record::block::{Block, KeyTable, Visitor, read_inside};
+use s1_forwarder_record::{Kind, Stream, Value, read_object, repair};
 
-use super::common::remaining::{write_remaining, write_remaining_data};
+use super::common::remaining::{RemainingWriter, write_remaining_data};
 use super::copy::KeyCase;
 use super::json::Json;
 use super::keys::{Keys, MOST_LEVELS, Places, name_of};
 use super::mapping::check;
+use super::record;
 use super::secret_keys::is_secret;
 use super::used::Used;
 
@@ -45,26 +40,8 @@ pub fn unknown_leaves(stream: Stream, record: &[u8], visit: &mut dyn FnMut(&str)
         },
     };
     let mut walk = Walk { known: Some(known(stream)), path: Vec::new(), levels: 0, visit };
-    match stream {
-        Stream::Threats => walk_record::<Threat<'_>>(&text, &mut walk),
-        Stream::Activities => walk_record::<Activity<'_>>(&text, &mut walk),
-        Stream::Agents => walk_record::<Agent<'_>>(&text, &mut walk),
-        Stream::Alerts => walk_record::<Alert<'_>>(&text, &mut walk),
-        Stream::Groups => walk_record::<Group<'_>>(&text, &mut walk),
-        Stream::UnifiedAlerts => walk_record::<UnifiedAlert<'_>>(&text, &mut walk),
-        Stream::Vulnerabilities => walk_record::<Vulnerability<'_>>(&text, &mut walk),
-    }
-}
-
-fn read<'a, B: Block<'a>>(text: &'a str) -> B {
-    let mut block = B::default();
-    // The text was read before, or is made here.
-    let _ = read_block(&mut block, &mut Reader::new(text), 1);
-    block
-}
-
-fn walk_record<'a, B: Block<'a>>(text: &'a str, walk: &mut Walk<'_>) {
-    read::<B>(text).visit(walk);
+    // The text was read before.
+    let _ = record::read(stream, &text, |record| record.fields.visit(&mut walk));
 }
 
 /// The fields below a path.
@@ -203,28 +180,20 @@ pub(crate) fn places(stream: Stream, key_case: KeyCase) -> &'static Places {
 
 /// The places that the writers come across in a record with all known fields.
 fn learn(stream: Stream, key_case: KeyCase) -> Places {
-    let record = known(stream).to_json();
-    let text = record.to_string();
-    let data = record.get("data").unwrap_or(&record).to_string();
-    let keys = Keys::learning();
-    let keys = match stream {
-        Stream::Threats => learn_block(keys, &read::<Threat<'_>>(&text), key_case),
-        Stream::Activities => {
-            let keys = learn_block(keys, &read::<Activity<'_>>(&text), key_case);
-            let keys = learn_data(keys, &read_inside::<Activity<'_>, ActivityData<'_>>(&data).unwrap_or_default());
-            learn_data(keys, &read_inside::<Activity<'_>, RuleHit<'_>>(&data).unwrap_or_default())
-        }
-        Stream::Agents => learn_block(keys, &read::<Agent<'_>>(&text), key_case),
-        Stream::Alerts => learn_block(keys, &read::<Alert<'_>>(&text), key_case),
-        Stream::Groups => learn_block(keys, &read::<Group<'_>>(&text), key_case),
-        Stream::UnifiedAlerts => learn_block(keys, &read::<UnifiedAlert<'_>>(&text), key_case),
-        Stream::Vulnerabilities => learn_block(keys, &read::<Vulnerability<'_>>(&text), key_case),
-    };
+    let known = known(stream).to_json();
+    let text = known.to_string();
+    let mut keys = learn_what(Keys::learning(), |json| {
+        let used = Used::default();
+        let mut writer = RemainingWriter::new(json, &used, key_case);
+        // The text was made here.
+        let _ = record::read(stream, &text, |record| record.fields.visit(&mut writer));
+    });
+    if stream == Stream::Activities {
+        let data = known["data"].to_string();
+        keys = learn_data(keys, &read_inside::<Activity<'_>, ActivityData<'_>>(&data).unwrap_or_default());
+        keys = learn_data(keys, &read_inside::<Activity<'_>, RuleHit<'_>>(&data).unwrap_or_default());
+    }
     keys.into_learned()
-}
-
-fn learn_block<'a>(keys: Keys, block: &impl Block<'a>, key_case: KeyCase) -> Keys {
-    learn_what(keys, |json| write_remaining(json, &Used::default(), block, key_case, &[]))
 }
 
 fn learn_data<'a>(keys: Keys, data: &impl Block<'a>) -> Keys {

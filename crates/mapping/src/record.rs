@@ -3,7 +3,7 @@
 use s1_forwarder_record::activity::{Activity, ActivityData, RuleHit};
 use s1_forwarder_record::agent::Agent;
 use s1_forwarder_record::alert::Alert;
-use s1_forwarder_record::block::{Block, ReadBlock, read_inside};
+use s1_forwarder_record::block::{Block, ReadBlock, Visitor, read_inside};
 use s1_forwarder_record::group::Group;
 use s1_forwarder_record::threat::Threat;
 use s1_forwarder_record::unified_alert::UnifiedAlert;
@@ -33,6 +33,21 @@ pub enum Fields<'r, 'a> {
     Group(&'r Group<'a>),
     UnifiedAlert(&'r UnifiedAlert<'a>),
     Vulnerability(&'r Vulnerability<'a>),
+}
+
+impl<'a> Fields<'_, 'a> {
+    /// Visits the values of the record. `data` of an activity is one of them.
+    pub fn visit(&self, visitor: &mut impl Visitor<'a>) {
+        match self {
+            Self::Threat(threat) => threat.visit(visitor),
+            Self::Activity(activity, _) | Self::RuleHit(activity, _) => activity.visit(visitor),
+            Self::Agent(agent) => agent.visit(visitor),
+            Self::Alert(alert) => alert.visit(visitor),
+            Self::Group(group) => group.visit(visitor),
+            Self::UnifiedAlert(alert) => alert.visit(visitor),
+            Self::Vulnerability(finding) => finding.visit(visitor),
+        }
+    }
 }
 
 /// Reads a record, and maps it while its fields stand.

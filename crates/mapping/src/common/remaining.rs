@@ -17,24 +17,13 @@ pub fn write_remaining<'a>(
     key_case: KeyCase,
     reserved: &[&str],
 ) {
-    write_block(json, used, block, key_case, reserved, &Path { outer: None, key: "" });
+    block.visit(&mut RemainingWriter { reserved, ..RemainingWriter::new(json, used, key_case) });
 }
 
 /// As [`write_remaining`], for `data` of an activity, with the console's keys.
 pub fn write_remaining_data<'a>(json: &mut Json<'_>, used: &Used, data: &impl Block<'a>) {
-    let record = Path { outer: None, key: "" };
-    write_block(json, used, data, KeyCase::AsReceived, &[], &Path { outer: Some(&record), key: "data" });
-}
-
-fn write_block<'a>(
-    json: &mut Json<'_>,
-    used: &Used,
-    block: &impl Block<'a>,
-    key_case: KeyCase,
-    reserved: &[&str],
-    path: &Path<'_>,
-) {
-    block.visit(&mut RemainingWriter { json, used, key_case, reserved, path, siblings: Vec::new() });
+    let path = &Path { outer: Some(&RECORD), key: "data" };
+    data.visit(&mut RemainingWriter { path, ..RemainingWriter::new(json, used, KeyCase::AsReceived) });
 }
 
 /// Where a block is in the record.
@@ -44,19 +33,29 @@ struct Path<'p> {
     key: &'static str,
 }
 
+const RECORD: Path<'_> = Path { outer: None, key: "" };
+
 impl Path<'_> {
     fn place(&self) -> Place {
         self.outer.map_or(Place::TOP, |outer| outer.place().below(fnv1a(self.key.as_bytes())))
     }
 }
 
-struct RemainingWriter<'j, 'o, 'r> {
+/// Writes the values that it visits, unless they are `used`, into the open object.
+pub struct RemainingWriter<'j, 'o, 'r> {
     json: &'j mut Json<'o>,
     used: &'j Used,
     key_case: KeyCase,
     reserved: &'r [&'r str],
     path: &'r Path<'r>,
     siblings: Vec<Sibling>,
+}
+
+impl<'j, 'o, 'r> RemainingWriter<'j, 'o, 'r> {
+    /// For a record.
+    pub fn new(json: &'j mut Json<'o>, used: &'j Used, key_case: KeyCase) -> Self {
+        Self { json, used, key_case, reserved: &[], path: &RECORD, siblings: Vec::new() }
+    }
 }
 
 impl<'a> Visitor<'a> for RemainingWriter<'_, '_, '_> {
@@ -76,7 +75,8 @@ impl<'a> Visitor<'a> for RemainingWriter<'_, '_, '_> {
 
     fn block(&mut self, name: &'static str, key: &'static str, block: &impl Block<'a>) {
         let open = self.json.open(if self.key_case == KeyCase::Snake { name } else { key });
-        write_block(self.json, self.used, block, self.key_case, &[], &Path { outer: Some(self.path), key });
+        let path = &Path { outer: Some(self.path), key };
+        block.visit(&mut RemainingWriter { path, ..RemainingWriter::new(self.json, self.used, self.key_case) });
         self.json.close(open);
     }
 

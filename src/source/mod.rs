@@ -4,7 +4,6 @@
 mod count;
 mod findings;
 mod latest_records;
-mod page;
 mod pager;
 mod pass;
 mod poll;
@@ -12,21 +11,17 @@ mod position;
 mod pull;
 mod requests;
 mod responses;
-mod returned;
 mod rhythm;
 mod scope_list;
-mod selection;
 mod settings;
 mod silent_after;
 mod since;
-mod tail;
 mod window;
 
 pub use findings::Findings;
 pub use latest_records::LatestRecords;
-pub use page::{Page, Record};
 pub use pass::{Keys, Pass, PollContext, Reading, RecordKey};
-pub use poll::{Action, Learned, Poll, PollEnd};
+pub use poll::{Action, Learned, Page, Poll, PollEnd, Record};
 pub use position::{
     Known, MAIN, PassPosition, PositionPart, PositionReader, Settling, Snapshot, SourcePosition, Stage,
 };

@@ -1,7 +1,7 @@
 //! One poll of one pass over a stream, as a machine without I/O: [`Poll::next_action`] says what to ask the console,
 //! and [`Poll::answered`] takes the answer. Time is passed in. The lane sends, waits, tries again and reserves memory.
 //!
-//! `poll/plan.rs` decides what a poll reads: [bound, S], or the parts of it that `source/tail.rs` chooses. The poll
+//! `poll/plan.rs` decides what a poll reads: [bound, S], or the parts of it that `source/poll/tail.rs` chooses. The poll
 //! walks through that along the console's cursors. A refused or repeated cursor ends the walk, and another begins where
 //! this one got to. Where the list ends without saying so clearly, the console's own count decides.
 
@@ -14,15 +14,16 @@ use bytes::Bytes;
 use tracing::warn;
 
 use self::oversized::{AfterAnswer, OversizedRecord, brief_alert, in_part};
+pub use self::page::{Page, Record};
 use self::plan::{Plan, Reads};
+use self::selection::{Selection, Shown};
+use self::tail::{Span, Tail};
 use super::findings::{AfterRefusal, FindingsScan, PAUSE};
 use super::pager::{Next, Pager, Progress};
 use super::requests::{Answer, Place, RecordList, Request};
 use super::responses::{PageReader, read_page};
 use super::scope_list::ScopeList;
-use super::selection::{Selection, Shown};
-use super::tail::{Span, Tail};
-use super::{Heard, Page, PollContext, Pull, Record, Snapshot, SourcePosition};
+use super::{Heard, PollContext, Pull, Snapshot, SourcePosition};
 use crate::console::{Client, ConsoleError, TruncatedBody};
 use crate::record::{self, Level, Scope, Stream, Timestamp, facts};
 use crate::telemetry::Meter;
@@ -33,7 +34,11 @@ const NULL_TRIES: usize = 3;
 const PRECISION: Duration = Duration::from_millis(20);
 
 mod oversized;
+mod page;
 mod plan;
+mod returned;
+mod selection;
+mod tail;
 
 pub use plan::Learned;
 
@@ -219,7 +224,9 @@ impl Poll {
         let request = match &self.phase {
             Phase::Marking(_) | Phase::Done(_) => return Action::Done(self.selection.context),
             // `begin_walks` leaves this phase if there is nothing to count.
-            Phase::FindingLate(tail) => tail.question().map_or_else(|| list.count(), |part| list.count_in(part)),
+            Phase::FindingLate(tail) => {
+                tail.question().map_or_else(|| list.count(), |part| list.count_in(part.from, part.to))
+            }
             Phase::Paging => list.page(place, usize::MAX),
             Phase::Counting => list.count(),
             Phase::SteppingOver(record) => record.request(&list, place),

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::findings::FindingsScan;
-use super::tail::Span;
 use super::{Include, Pass, Pull, Window};
 use crate::console::{Client, ConsoleError, Endpoint, RequestPermit, ScopeFilter};
 use crate::record::{Level, Stream, Timestamp};
@@ -94,9 +93,9 @@ impl RecordList<'_> {
         }
     }
 
-    /// The number of records in a part of the list.
-    pub fn count_in(&self, part: Span) -> Request {
-        Request::count_between(self.pull, self.pass.time_filter, None, (part.from, part.to), &self.pull.types)
+    /// The number of records from `from` to before `to`.
+    pub fn count_in(&self, from: Timestamp, to: Timestamp) -> Request {
+        Request::count_between(self.pull, self.pass.time_filter, None, (from, to), &self.pull.types)
     }
 
     fn records(&self, place: Place<'_>, size: Size) -> Request {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::tail::Tail;
 use crate::record::Timestamp;
 use crate::source::findings::FindingsScan;
 use crate::source::position::Baseline;
-use crate::source::tail::Tail;
 use crate::source::{Keys, Pass, PassPosition, PollContext, Pull, Reading, Snapshot, SourcePosition, Stage};
 
 /// One poll of one pass, from its bound to its start S.

@@ -6,7 +6,7 @@ use crate::record::Timestamp;
 use crate::source::{Pass, RecordKey};
 
 /// What a lane had settled when a poll began, as far as it concerns the pass of the poll. The poll only reads it: what
-/// the poll returns is in [`crate::source::returned::Returned`], and enters the lane's position when it is settled.
+/// the poll returns is in `poll/returned.rs`, and enters the lane's position when it is settled.
 #[derive(Debug)]
 pub(in crate::source) struct Baseline {
     /// Records before this are out of scope.

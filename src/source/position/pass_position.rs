@@ -15,7 +15,7 @@ const KEPT_SECONDS_BELOW_BOUND: i64 = 1;
 /// records after it.
 ///
 /// The rules and the case behind each are in `docs/delivery.md`; in short:
-/// - a poll asks for [bound, S], S being its start by the console's clock, or for parts of it (`source/tail.rs`);
+/// - a poll asks for [bound, S], S being its start by the console's clock, or for parts of it (`source/poll/tail.rs`);
 /// - a poll that reached its end moves the bound to S − reach (`overlap`, or `lookback`), one that did not to
 ///   min(watermark, S − reach), and one that did not read all that is older leaves it;
 /// - the bound never moves back, and a key is forgotten only when its record's time is before the bound. (A snapshot

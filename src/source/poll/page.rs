@@ -4,8 +4,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use super::{PollContext, RecordKey, Snapshot};
 use crate::record::{Identity, Scope, Timestamp};
+use crate::source::{PollContext, RecordKey, Snapshot};
 
 /// The new records of one answer.
 #[derive(Debug, Default)]

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString};
 
-use super::position::{Baseline, bound_behind, first_kept_second};
+use super::page::{Page, Record};
 use super::returned::{Before, Returned};
-use super::{By, Heard, Known, Page, Pass, PollContext, Pull, Record, RecordKey, Snapshot};
 use crate::checkpoint::encoding::CONTENT_HASH;
 use crate::record::{Facts, Identity, Stream, Timestamp, facts, stable_fields_hash};
+use crate::source::position::{Baseline, bound_behind, first_kept_second};
+use crate::source::{By, Heard, Known, Pass, PollContext, Pull, RecordKey, Snapshot};
 use crate::telemetry::{Meter, SkipReason};
 
 /// A poll's start is believed to be at most this far behind the time of the records that it shows.

@@ -1,8 +1,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::position::{MANY_FINDINGS, Seconds};
-use super::{Keys, Pass, Pull, RecordKey};
+use crate::source::position::{MANY_FINDINGS, Seconds};
+use crate::source::{Keys, Pass, Pull, RecordKey};
 
 /// What a poll has returned: it returns no version twice. Of a record that changes it returns one version, since
 /// batches may be settled in any order.

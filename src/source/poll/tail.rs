@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Pass, PassPosition};
 use crate::record::Timestamp;
+use crate::source::{Pass, PassPosition};
 
 /// What is older than `overlap` is closed when it has so many known records, a full page, or is half an `overlap` long.
 const FULL_PAGE: usize = 1_000;

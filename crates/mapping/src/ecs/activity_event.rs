@@ -6,15 +6,11 @@ use s1_forwarder_record::{Kind, Value};
 
 use super::common_fields::CommonFields;
 use super::event::Event;
-use super::organization;
-use super::vendor::{self, JoinKeys};
+use super::vendor::{JoinKeys, VendorObject};
 use crate::common::severity::Severity;
 use crate::copy::KeyCase;
 use crate::parts::Owner;
 use crate::streams::activity::LogEntry;
-
-/// Names of the vendor object that do not come from keys of the record.
-const RESERVED: &[&str] = &["severity", "type", "agent", "site", "data"];
 
 pub(super) fn head(event: &mut Event<'_>, common: &CommonFields<'_>, entry: &LogEntry<'_>, version: Value<'_>) {
     // `event.created` marks its date.
@@ -50,26 +46,26 @@ pub(super) fn tail<'a>(
 ) {
     let entry = LogEntry::of(activity);
     event.tail();
-    let vendor = vendor::open(event, common, &tail.keys, tail.owner);
-    let object = event.json.open("activity");
-    event.json.word("severity", tail.severity.word());
-    if let Some(number) = entry.number {
-        event.json.number("type", itoa::Buffer::new().format(number));
+    if entry.number.is_some() {
         event.mark(entry.activity_type);
     }
-    organization::agent_and_site(event, entry.agent_id, tail.owner);
-    let open = event.json.open("data");
-    if tail.is_system {
-        event.json.boolean("system", true);
-    }
-    let flattened = event.json.open("flattened");
-    match entry.data.kind() {
-        Kind::Object => event.remaining_data(data),
-        // An ECS flattened field must be an object.
-        _ => drop(event.json.value("value", entry.data, KeyCase::AsReceived)),
-    }
-    event.json.close(flattened);
-    event.json.close(open);
     event.mark(entry.data);
-    vendor::close(event, activity, RESERVED, [object, vendor]);
+    let mut vendor = VendorObject::open(event, common, &tail.keys, tail.owner, "activity");
+    vendor.severity(tail.severity);
+    vendor.number("type", entry.number.map(u64::from));
+    vendor.agent(entry.agent_id);
+    vendor.site(tail.owner);
+    vendor.object("data", |event| {
+        if tail.is_system {
+            event.json.boolean("system", true);
+        }
+        let flattened = event.json.open("flattened");
+        match entry.data.kind() {
+            Kind::Object => event.remaining_data(data),
+            // An ECS flattened field must be an object.
+            _ => drop(event.json.value("value", entry.data, KeyCase::AsReceived)),
+        }
+        event.json.close(flattened);
+    });
+    vendor.close(activity);
 }

@@ -1,9 +1,8 @@
-//! The owner of a record: `organization.*`, `group.*`, and `agent.id` and `site.*` in the vendor namespace.
+//! The owner of a record: `organization.*` and `group.*`.
 
-use s1_forwarder_record::{Level, Scope, Value};
+use s1_forwarder_record::{Level, Scope};
 
 use super::event::Event;
-use crate::common::placeholder::first_scalar;
 use crate::parts::Owner;
 
 /// Writes the account as `organization`, and the endpoint group.
@@ -16,17 +15,6 @@ pub(super) fn write(event: &mut Event<'_>, owner: &Owner<'_>) {
         event.first("name", names);
         event.close(open);
     }
-}
-
-/// Writes agent and site under names that all streams share in the vendor namespace, in addition to their own paths.
-pub(super) fn agent_and_site(event: &mut Event<'_>, agent_id: Value<'_>, owner: &Owner<'_>) {
-    let open = event.open("agent");
-    event.optional("id", agent_id.escaped());
-    event.close(open);
-    let open = event.open("site");
-    event.optional("id", first_scalar(owner.site_ids).escaped());
-    event.optional("name", first_scalar(owner.site_names).escaped());
-    event.close(open);
 }
 
 /// Writes the requested scope: an account as `organization`, a group as `group`.

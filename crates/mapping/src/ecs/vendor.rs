@@ -27,12 +27,7 @@ pub(super) struct JoinKeys<'a> {
 }
 
 /// Opens `sentinel_one` and writes what is there in the events of all streams.
-pub(super) fn open(
-    event: &mut Event<'_>,
-    common: &CommonFields<'_>,
-    keys: &JoinKeys<'_>,
-    owner: &Owner<'_>,
-) -> OpenContainer {
+fn open(event: &mut Event<'_>, common: &CommonFields<'_>, keys: &JoinKeys<'_>, owner: &Owner<'_>) -> OpenContainer {
     let open = open_with_identity(&mut event.json, common.identity);
     event.optional("storyline_id", keys.storyline.escaped());
     object(event, "agent", [("uuid", keys.agent_uuid)]);
@@ -138,16 +133,10 @@ impl<'e, 'o> VendorObject<'e, 'o> {
 
     /// Writes the rest of the record, and closes the event.
     pub fn close<'a>(self, block: &impl Block<'a>) {
-        close(self.event, block, &self.names, self.open);
+        self.event.remaining(block, KeyCase::Snake, &self.names);
+        self.open.into_iter().for_each(|object| self.event.json.close(object));
+        self.event.json.raw(b"}");
     }
-}
-
-/// Writes the rest of the record into the stream's object, which has the names `reserved` already. Closes that object,
-/// the vendor namespace, and the event.
-pub(super) fn close<'a>(event: &mut Event<'_>, block: &impl Block<'a>, reserved: &[&str], open: [OpenContainer; 2]) {
-    event.remaining(block, KeyCase::Snake, reserved);
-    open.into_iter().for_each(|object| event.json.close(object));
-    event.json.raw(b"}");
 }
 
 /// Writes an object with the values that say something: the same `N/A` in two events would join strangers.

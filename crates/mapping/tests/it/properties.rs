@@ -196,6 +196,7 @@ fn an_unknown_key_takes_no_name_of_the_vendor_object() {
         json!({"severity": 1, "name": 2, "detection": 3, "notes": 4, "timelineCount": 5, "enrichmentError": 6});
     for (stream, unknown) in [
         (Stream::Threats, of_threats),
+        (Stream::Activities, json!({"severity": 1, "type": 2, "agent": 3, "site": 4})),
         (Stream::Alerts, json!({"severity": 1, "id": 2, "agent": 3, "site": 4})),
         (Stream::Agents, json!({"severity": 1, "agent": 2, "site": 3})),
         (Stream::Groups, json!({"severity": 1, "site": 2})),

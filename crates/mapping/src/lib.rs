@@ -33,7 +33,6 @@ use std::sync::Arc;
 
 use s1_forwarder_record::{Identity, JsonError, Scope, facts, one_line, read_object, repair};
 
-use self::common::words;
 pub use self::drift::unknown_leaves;
 use self::ecs::Ecs;
 pub use self::labels::{Labeler, Labels, OTHER, UNKNOWN, check as check_label, from_console as labels_from_console};

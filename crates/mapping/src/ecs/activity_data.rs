@@ -9,9 +9,9 @@ use crate::common::activity_types::Object;
 use crate::common::address::Address;
 use crate::common::placeholder::first_scalar;
 use crate::common::word::Word;
+use crate::common::words::Words;
 use crate::parts::{Direction, Endpoint, Os, Peer, Rule};
 use crate::streams::activity::{ActivityClass, ActivityParts, Connection, Exclusion, Peripheral, ReportedFile};
-use crate::words::Words;
 
 /// Writes `package.*`: the agent, unless the console itself or an app of the marketplace was changed. The console does
 /// not name the app.

@@ -5,8 +5,8 @@ use s1_forwarder_record::{Escaped, Kind, Value};
 use super::event::{Event, is_placeholder};
 use super::user;
 use crate::common::account::{is_email, principal};
+use crate::common::words::Words;
 use crate::streams::activity::{ActivityClass, Actor, Change, User, Users};
-use crate::words::Words;
 
 /// Writes `user.*`.
 pub(super) fn write(event: &mut Event<'_>, users: &Users<'_>, class: &ActivityClass, change: &Change<'_>) {

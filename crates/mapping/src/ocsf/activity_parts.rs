@@ -8,9 +8,9 @@ use super::observables::ObservableType;
 use crate::common::activity_types::Object;
 use crate::common::address::Address;
 use crate::common::placeholder::is_set;
+use crate::common::words::{Choice, Words};
 use crate::parts::{Direction, Peer};
 use crate::streams::activity::{ActivityClass, ActivityParts, Peripheral, Subject};
-use crate::words::{Choice, Words};
 
 /// The console, as a product and as the service that users log in to.
 pub(super) const CONSOLE: &str = "SentinelOne Management Console";

@@ -10,7 +10,7 @@ use crate::common::classification::{EventOutcome, OUTCOMES, Outcome, categories}
 use crate::common::placeholder::{boolean, first_scalar, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
-use crate::words::Words;
+use crate::common::words::Words;
 
 /// A user changed the own profile, or gave a role to another user.
 const USER_MODIFIED: u32 = 37;

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::Value;
 
-use crate::words::Words;
+use crate::common::words::Words;
 
 /// An activity of an account is about no site, one of a site about no group: names of these in `data` are of something
 /// else. Names outside of `data` are of what the activity is about.

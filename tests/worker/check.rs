@@ -94,6 +94,27 @@ async fn what_is_good_and_what_is_not_is_distinguished() {
     assert!(!harness.path("state").exists(), "no state is touched");
 }
 
+/// The token is to be mended too: otherwise the next check, with the console back, finds one more problem.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_cannot_be_read_is_named_while_the_console_is_down() {
+    let harness = Harness::new(|setup| setup.activities = 1).await;
+    let console = json!({ "url": "http://127.0.0.1:1", "token": { "file": harness.path("tok") } });
+    harness.put_changed("acme", json!({ "console": console }));
+    for (contents, problem) in [(None, "No such file"), (Some(" \n"), "empty"), (Some("Bearer abc"), "Bearer")] {
+        if let Some(contents) = contents {
+            harness.write("tok", contents);
+        }
+        let (code, findings) = check(&harness).await;
+        assert_eq!((code, findings["console"].0.as_str(), findings["token"].0.as_str()), (Some(1), "failed", "failed"));
+        let detail = &findings["token"].1;
+        assert!(detail.contains("tok") && detail.contains(problem), "{detail}");
+        assert_eq!(findings["owner"].0, "skipped");
+    }
+    harness.write("tok", "good");
+    let (_, findings) = check(&harness).await;
+    assert_eq!((findings["console"].0.as_str(), findings["token"].0.as_str()), ("failed", "skipped"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_are_counted_and_the_scope_is_compared_with_what_the_token_sees() {
     let harness = Harness::new(|setup| {

@@ -9,7 +9,7 @@ use crate::console::advice::{self, IS_IT_THE_CONSOLE};
 use crate::console::{self, Client, ConsoleError, ConsoleSettings, ConsoleUrl, Limiters, ReachError, Reached, reach};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Level, Scope, Timestamp};
-use crate::settings::{Id, UsedProxy};
+use crate::settings::{Id, SecretError, UsedProxy};
 use crate::source::{By, Pull, Request, Window, read_page, visible_scopes};
 
 /// A token that expires within this time gets a warning.
@@ -28,21 +28,27 @@ const ONE_RECORD: usize = 4 * 1024 * 1024;
 pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
     let settings = &pipeline.console;
     let streams = &pipeline.pulls;
+    let token_read = read_tokens(settings);
     let reached = reach(settings).await;
     let mut findings: Vec<Finding> = console::proxy(settings).map(|proxy| via(&proxy, &reached)).into_iter().collect();
     findings.push(address(&settings.url, reached));
-    let rest = ["token", "owner", "scope"].into_iter().chain(levels(settings).map(|(name, ..)| name)).chain(["clock"]);
-    let mut rest: Vec<String> =
+    let rest = ["owner", "scope"].into_iter().chain(levels(settings).map(|(name, ..)| name)).chain(["clock"]);
+    let rest: Vec<String> =
         rest.map(str::to_owned).chain(streams.iter().map(|pull| format!("stream {}", pull.stream))).collect();
-    if findings.iter().any(|finding| finding.check == Check::Failed) {
+    let is_down = findings.iter().any(|finding| finding.check == Check::Failed);
+    let is_odd = findings.iter().any(|finding| finding.warning.is_some());
+    if let Err(error) = token_read {
+        findings.push(failed("token", error.to_string()));
         return skip(findings, rest);
     }
-    rest.remove(0);
-    let is_odd = findings.iter().any(|finding| finding.warning.is_some());
-    let client = match client(settings, limiters) {
+    if is_down {
+        findings.push(Finding::new("token", Check::Skipped, ""));
+        return skip(findings, rest);
+    }
+    let client = match Client::connect(settings, limiters, Clock::System) {
         Ok(client) => client,
-        Err(reason) => {
-            findings.push(Finding::new("token", Check::Failed, reason));
+        Err(error) => {
+            findings.push(failed("token", error.to_string()));
             return skip(findings, rest);
         }
     };
@@ -164,9 +170,9 @@ fn address(url: &ConsoleUrl, reached: Result<Reached, ReachError>) -> Finding {
     }
 }
 
-fn client(settings: &ConsoleSettings, limiters: &Limiters) -> Result<Client, String> {
-    settings.token.iter().try_for_each(|token| token.read_token().map(drop)).map_err(|error| error.to_string())?;
-    Client::connect(settings, limiters, Clock::System).map_err(|error| error.to_string())
+/// Whether there are tokens to send, whatever the console does.
+fn read_tokens(settings: &ConsoleSettings) -> Result<(), SecretError> {
+    settings.token.iter().try_for_each(|token| token.read_token().map(drop))
 }
 
 /// The error is the finding for a token that the console refuses.

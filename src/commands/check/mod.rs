@@ -28,7 +28,7 @@ pub struct Args {
     #[command(flatten)]
     files: FileArgs,
 
-    /// Only validate the files and run their tests, without network
+    /// Only validate the files and run their tests, without network; tokens are not read
     #[arg(long)]
     offline: bool,
 

@@ -69,7 +69,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let quiet = backfill.pipeline.sinks.iter().any(|sink| printed(sink));
     let progress = Arc::new(BackfillProgress::default());
     let stop = CancellationToken::new();
-    let running = run_backfill(backfill, args.window.delivery.options(), progress.clone(), stop.clone());
+    let running = run_backfill(backfill, args.window.delivery.options()?, progress.clone(), stop.clone());
     let mut display = ProgressDisplay::new();
     let Some(reports) = run_with_progress(running, &stop, || display.show(&progress.progress())).await? else {
         return Ok(ExitCode::FAILURE);

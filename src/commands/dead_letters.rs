@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::{Table, print_json, print_lines};
 use super::process::time;
 use super::run::Signals;
-use super::{DeliveryArgs, FileArgs, Format, TimeoutArgs, UsageError, note, print_line};
+use super::{DeliveryArgs, FileArgs, Format, TimeoutArgs, UsageError, location_of_dead_letters, note, print_line};
 use crate::checkpoint::LaneId;
 use crate::pipeline::{self, Pipeline, Problem};
 use crate::record::{Stream, Timestamp};
@@ -136,7 +136,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::List { filter, format, delivery } => list(&Store::of(&delivery)?, &filter.filter(), format).await,
         Command::Replay { files, filter, timeout, accept_refusals, delivery } => {
             let store = Store::of(&delivery)?;
-            let options = Options { accept_refusals, ..delivery.options() };
+            let options = Options { accept_refusals, ..delivery.options()? };
             replay_matching(&files, &store, filter.filter(), options, timeout.once_timeout.0).await
         }
         Command::Purge { filter, all, delivery } => {
@@ -157,10 +157,8 @@ struct Store {
 
 impl Store {
     fn of(delivery: &DeliveryArgs) -> anyhow::Result<Self> {
-        let message = "this --state has no place for dead letters: name one with --dead-letters (file:DIR, kubernetes:, \
-                       or kafka://BROKERS/TOPIC)";
-        let options = delivery.options();
-        let location = options.dead_letters().ok_or_else(|| UsageError(message.to_owned()))?;
+        let options = delivery.options()?;
+        let location = location_of_dead_letters(&options)?;
         // A worker makes the directory with the first dead letter, in a directory that is there.
         if let Location::Directory(directory) = &location
             && let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir())

@@ -40,7 +40,9 @@ use crate::telemetry::init_logs;
 pub use cluster::ClusterArgs;
 pub use one_file::{OneFileArgs, WindowArgs};
 use output::{note, print_line};
-pub use process::{DeliveryArgs, FileArgs, LogArgs, ProcessArgs, RateArgs, StateArgs, TimeoutArgs};
+pub use process::{
+    DeliveryArgs, FileArgs, LogArgs, ProcessArgs, RateArgs, StateArgs, TimeoutArgs, location_of_dead_letters,
+};
 pub use variables::{Commands, VARIABLES};
 
 /// Wrong usage that the parser of flags cannot detect. The process ends with 2 instead of 1.

@@ -11,6 +11,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args};
 
+use super::UsageError;
 use crate::pipeline;
 use crate::record::Timestamp;
 use crate::settings::{ByteSize, Period, PrivateDestination};
@@ -271,10 +272,28 @@ impl ProcessArgs {
     }
 }
 
+/// Where dead letters are stored. Nothing that delivers starts without a place for them.
+///
+/// # Errors
+/// If the state has none beside it.
+pub fn location_of_dead_letters(options: &Options) -> Result<dead_letters::Location, UsageError> {
+    options.dead_letters().ok_or_else(|| {
+        UsageError(format!(
+            "--state {} leaves no place for dead letters: a topic has them in one whose name ends with -dead-letters, and \
+             names have at most 249 characters; use a shorter name, or name a place with --dead-letters (file:DIR, \
+             kubernetes:, or kafka://BROKERS/TOPIC)",
+            options.state
+        ))
+    })
+}
+
 impl DeliveryArgs {
     /// The options of a worker, or of a command that delivers next to one.
-    pub fn options(&self) -> Options {
-        Options {
+    ///
+    /// # Errors
+    /// If there is no place for dead letters.
+    pub fn options(&self) -> Result<Options, UsageError> {
+        let options = Options {
             state: self.state.state.clone(),
             instance: self.state.instance.clone(),
             memory_budget: usize::try_from(self.memory_budget.0).unwrap_or(usize::MAX),
@@ -284,7 +303,9 @@ impl DeliveryArgs {
             dead_letters_max: self.dead_letters_max.0,
             shutdown_timeout: self.shutdown_timeout.0,
             ..Options::default()
-        }
+        };
+        location_of_dead_letters(&options)?;
+        Ok(options)
     }
 
     fn remembered_max(&self) -> u64 {

@@ -227,7 +227,7 @@ fn exit_code(report: &OnceReport) -> ExitCode {
 
 fn options(args: &Args, listening: Option<SocketAddr>) -> Result<Options, UsageError> {
     let Args { files, process, cluster, .. } = args;
-    let delivery = process.delivery.options();
+    let delivery = process.delivery.options()?;
     Ok(Options {
         pipelines: files.locations().to_vec(),
         files: files.options.get(),

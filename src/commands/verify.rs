@@ -67,7 +67,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let progress = Arc::new(VerifyProgress::default());
     let stop = CancellationToken::new();
-    let running = run_verify(verify, args.window.delivery.options(), progress.clone(), stop.clone());
+    let running = run_verify(verify, args.window.delivery.options()?, progress.clone(), stop.clone());
     let mut display = ProgressDisplay::new();
     let Some(reports) = run_with_progress(running, &stop, || display.show(&progress)).await? else {
         return Ok(ExitCode::FAILURE);

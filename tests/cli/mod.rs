@@ -86,6 +86,33 @@ fn check_offline_of_valid_files_ends_with_0() {
     );
 }
 
+/// Brokers take no name of more than 249 characters. Without a store, the first refused event would stop its lane.
+#[cfg(feature = "kafka")]
+#[test]
+fn a_state_that_leaves_no_place_for_dead_letters_is_refused_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", GOOD);
+    let file = directory.path().join("acme.yaml");
+    let file = file.to_str().unwrap();
+    let state = format!("kafka://127.0.0.1:1/{}?sasl.password=c4nary", "t".repeat(237));
+    for arguments in [
+        &["run", "--once", "--pipelines", file][..],
+        &["run", "--listen", "127.0.0.1:0", "--pipelines", file],
+        &["backfill", file, "--stream", "threats", "--from", "2d", "--to", "1d"],
+        &["verify", file, "--from", "2d", "--to", "1d"],
+        &["dead-letters", "list"],
+        &["dead-letters", "replay", "--pipelines", file],
+    ] {
+        let (code, out, errors) = run(program().args(arguments).args(["--state", &state]));
+        assert!(code == 2 && errors.contains("--dead-letters"), "{arguments:?}: {code} {out}{errors}");
+        assert!(!errors.contains("c4nary"), "{errors}");
+    }
+    let elsewhere = format!("file:{}", directory.path().join("dead").display());
+    let (code, out, errors) =
+        run(program().args(["dead-letters", "list", "--state", &state, "--dead-letters", &elsewhere]));
+    assert!(code == 0 && out.contains("no dead letters"), "{code} {out}{errors}");
+}
+
 /// Secrets may be elsewhere than the files that are checked, so this is a warning.
 #[test]
 fn check_offline_names_a_key_of_hashes_that_is_missing() {

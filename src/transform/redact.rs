@@ -1,6 +1,6 @@
 //! Redacts values of an event and of the record in it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -257,6 +257,16 @@ pub(super) fn check(redaction: &Redaction) -> Result<(), String> {
         (With::Remove | With::Replace, Some(_)) => Err("a `key` is for `with: hash`".to_owned()),
         _ => Ok(()),
     }
+}
+
+/// The entries that would do something else than an earlier one at the same path, and why that cannot be.
+pub(super) fn contradictions(redactions: &[Redaction]) -> impl Iterator<Item = (usize, String)> {
+    let mut firsts: HashMap<&str, usize> = HashMap::new();
+    redactions.iter().enumerate().filter_map(move |(index, redaction)| {
+        let first = *firsts.entry(&redaction.path).or_insert(index);
+        let differs = redactions.get(first).is_some_and(|first| first != redaction);
+        differs.then(|| (index, format!("redact[{first}] has `{}` too: keep one of the two", redaction.path)))
+    })
 }
 
 /// As [`at`], and in an event also in what it has of the record under the record's own names, and where OCSF lists the

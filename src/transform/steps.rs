@@ -106,6 +106,8 @@ impl Steps {
             super::redact::check(redaction).err().map(|problem| StepsError::new("redact", Some(index), problem))
         });
         let mut errors: Vec<_> = redactions.collect();
+        let contradictions = super::redact::contradictions(&settings.redact);
+        errors.extend(contradictions.map(|(index, problem)| StepsError::new("redact", Some(index), problem)));
         if settings.drop.len() > MAX_CONDITIONS {
             let problem = format!("{} conditions; there are at most {MAX_CONDITIONS}", settings.drop.len());
             errors.push(StepsError::new("drop", None, problem));

@@ -60,6 +60,30 @@ fn equal_values_stay_equal_under_one_key_only() {
     assert_ne!(hashed(KEY), hashed("another-key-of-32-bytes-for-this"));
 }
 
+/// Entries at different paths that lead to one value.
+#[test]
+fn one_of_two_entries_for_a_value_holds() {
+    let hash = format!("{{ path: data.username, with: hash, key: {KEY} }}");
+    let all = format!("{{ path: data.username, with: hash, key: {KEY}, everywhere: true }}");
+    let replace = "{ path: data, with: replace }".to_owned();
+    for (entries, expected) in [
+        ([&hash, &replace], Some(32)),
+        ([&replace, &hash], Some("[redacted]".len())),
+        ([&replace, &all], Some(32)),
+        ([&all, &replace], Some(32)),
+        ([&hash, &"data".to_owned()], None),
+        ([&"data".to_owned(), &all], None),
+        ([&"data.username".to_owned(), &replace], None),
+        ([&replace, &"data.username".to_owned()], None),
+    ] {
+        let (event, _) = run(&format!("redact: {entries:?}").replace('"', ""), Schema::Raw, &record());
+        let event = event.unwrap();
+        let length = event.pointer("/data/username").and_then(Value::as_str).map(str::len);
+        assert_eq!(length, expected, "{entries:?}: {event}");
+        assert!(!event.to_string().contains("jane"), "{event}");
+    }
+}
+
 #[test]
 fn redactions_that_cannot_be_are_refused() {
     for (transform, expected) in [
@@ -75,10 +99,15 @@ fn redactions_that_cannot_be_are_refused() {
         ("redact: [{ path: a, with: hash }]", "needs a `key`"),
         ("redact: [{ path: a, with: remove, key: x }]", "a `key` is for `with: hash`"),
         ("redact: [{ path: metadata.uid, with: replace }]", "has the identity of an event"),
+        // Only one of the two could hold.
+        ("redact: [a, b, { path: a, with: replace }]", "redact[2]: redact[0] has `a` too"),
+        ("redact: [{ path: a, with: replace }, { path: a, with: replace, everywhere: true }]", "redact[1]: redact[0]"),
     ] {
         let errors = Steps::check(&settings(transform), &mut ProgramBudget::default()).unwrap_err();
         assert!(errors[0].to_string().contains(expected), "{transform}: {errors:?}");
     }
+    let twice = settings("redact: [a, { path: a, with: remove }, a.b]");
+    assert_eq!(Steps::check(&twice, &mut ProgramBudget::default()), Ok(()), "they do the same");
     let transform = settings("redact: [{ path: a, with: hash, key: { env: S1_NO_SUCH_VARIABLE } }]");
     assert_eq!(Steps::check(&transform, &mut ProgramBudget::default()), Ok(()), "secrets are read when a lane starts");
     let error = Steps::new(&transform, Schema::Ecs, None, Keys::Configured).unwrap_err().to_string();

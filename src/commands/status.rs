@@ -86,6 +86,8 @@ struct Sums {
     /// Of those that are up.
     renamed: usize,
     silent: usize,
+    /// No poll is complete yet.
+    unpolled: usize,
 }
 
 /// # Errors
@@ -164,13 +166,14 @@ impl Args {
         let is_wanted = |name: &String| self.pipelines.is_empty() || self.pipelines.contains(name);
         status.lanes.retain(|lane| is_wanted(&lane.pipeline));
         let sums = if self.pipelines.is_empty() {
-            let Summary { lanes, up, silent, .. } = status.summary;
-            Sums { lanes, up, renamed: status.summary.renamed(), silent }
+            let Summary { lanes, up, silent, unpolled, .. } = status.summary;
+            Sums { lanes, up, renamed: status.summary.renamed(), silent, unpolled }
         } else {
             let up = status.lanes.iter().filter(|lane| lane.up);
             let renamed = up.clone().filter(|lane| lane.needs_attention()).count();
             let silent = status.lanes.iter().filter(|lane| lane.silent == Some(true)).count();
-            Sums { lanes: status.lanes.len(), up: up.count(), renamed, silent }
+            let unpolled = status.lanes.iter().filter(|lane| lane.unpolled).count();
+            Sums { lanes: status.lanes.len(), up: up.count(), renamed, silent, unpolled }
         };
         status.lanes.retain(|lane| !self.failing || lane.needs_attention());
         status.lanes.retain(|lane| !self.silent || lane.silent == Some(true));
@@ -202,7 +205,7 @@ impl Args {
         if !status.lanes.is_empty() {
             print_lines(table::lanes(&status.lanes, Timestamp::now(), style).trim_end())?;
         } else if unknown.len() < self.pipelines.len() || self.pipelines.is_empty() {
-            print_line(self.explain_no_lanes(status))?;
+            print_line(self.explain_no_lanes(status, sums))?;
         }
         if sums.lanes > 0 {
             let failing = sums.lanes.saturating_sub(sums.up);
@@ -215,7 +218,11 @@ impl Args {
                 0 => String::new(),
                 count => format!(", {count} silent"),
             };
-            print_lines(format!("{} up, {failing}{renamed}{silent}", sums.up - sums.renamed.min(sums.up)))?;
+            let unpolled = match sums.unpolled {
+                0 => String::new(),
+                count => format!(", {count} not polled to the end yet"),
+            };
+            print_lines(format!("{} up, {failing}{renamed}{silent}{unpolled}", sums.up - sums.renamed.min(sums.up)))?;
         }
         for answer in &status.workers {
             if let Some(problem) = &answer.problem {
@@ -234,10 +241,11 @@ impl Args {
         Ok(())
     }
 
-    fn explain_no_lanes(&self, status: &Status) -> String {
+    fn explain_no_lanes(&self, status: &Status, sums: Sums) -> String {
         let in_state = |state: &str| status.files.iter().filter(|file| file.state == state).count();
         match (self.pipelines.is_empty(), self.failing) {
-            _ if self.silent => "no lane is silent".to_owned(),
+            _ if self.silent && sums.unpolled > 0 => "no lane is known to be silent".to_owned(),
+            _ if self.silent && sums.lanes > 0 => "no lane is silent".to_owned(),
             (_, true) => "no lane is failing".to_owned(),
             (false, false) if in_state("elsewhere") > 0 => {
                 format!("no lane of {} runs in this worker; --all asks the others too", self.pipelines.join(", "))

@@ -60,7 +60,7 @@ impl Lane {
         self.delivery.meter.measure_latency_from(checkpoint.rhythm.latency_from(&self.pull));
         // It is not known whether the console is silent before a poll has asked it.
         self.delivery.meter.lane.set_newest_record(checkpoint.rhythm.newest());
-        self.delivery.meter.lane.set_silent(None);
+        self.delivery.meter.lane.set_unpolled();
         let now = self.delivery.clock.now();
         let passes = self.pull.passes();
         let random = self.random.fork();

@@ -340,7 +340,11 @@ impl<'a> SendStage<'a> {
         let position = &mut self.checkpoint.position;
         match end {
             PollEnd::Complete => position.finish(self.passes, context, self.lane.pull.marker),
-            PollEnd::Unavailable => position.pass_over(self.passes, context),
+            PollEnd::Unavailable => {
+                // Findings are never judged.
+                self.lane.delivery.meter.lane.set_silent(None);
+                position.pass_over(self.passes, context);
+            }
             PollEnd::NotDue | PollEnd::Scopes(_) => {}
         }
         if matches!(end, PollEnd::Complete | PollEnd::Unavailable) {

@@ -69,6 +69,9 @@ pub struct Summary {
     /// Lanes whose console has fallen silent.
     #[serde(default)]
     pub silent: usize,
+    /// See [`Lane::unpolled`].
+    #[serde(default)]
+    pub unpolled: usize,
     /// Number of lanes by state.
     pub states: BTreeMap<Cow<'static, str>, usize>,
     pub pulled_per_second: f64,
@@ -160,6 +163,10 @@ pub struct Lane {
     /// poll. Null before the first one since the start, and for lanes that are not judged.
     #[serde(default)]
     pub silent: Option<bool>,
+    /// True until a poll is complete for the first time since the lane began: whether its console is silent is not
+    /// known.
+    #[serde(default)]
+    pub unpolled: bool,
     /// Events that the sink acknowledged on this day and on the one before, in UTC, over restarts. Null until the state
     /// store has been read.
     #[serde(default)]
@@ -291,6 +298,7 @@ impl Summary {
         self.lanes += 1;
         self.up += usize::from(lane.up);
         self.silent += usize::from(lane.silent);
+        self.unpolled += usize::from(lane.unpolled);
         match self.states.get_mut(lane.state) {
             Some(count) => *count += 1,
             None => _ = self.states.insert(lane.state.to_owned().into(), 1),
@@ -308,6 +316,7 @@ impl Summary {
         self.lanes += other.lanes;
         self.up += other.up;
         self.silent += other.silent;
+        self.unpolled += other.unpolled;
         for (state, count) in &other.states {
             *self.states.entry(state.clone()).or_default() += count;
         }
@@ -409,6 +418,7 @@ impl Lane {
             lag_seconds: lane.lag(now).map(|lag| lag.as_secs_f64()),
             newest_record: time(lane.newest_record()),
             silent: lane.silent(),
+            unpolled: lane.is_unpolled(),
             events_today: recent.map(|recent| recent.today),
             events_yesterday: recent.map(|recent| recent.yesterday),
             token_expires: view.token_expires.map(expiry),

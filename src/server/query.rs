@@ -239,6 +239,7 @@ pub(super) struct Facts<'a> {
     pub state: &'a str,
     pub up: bool,
     pub silent: bool,
+    pub unpolled: bool,
     /// Seconds; negative if unknown.
     pub lag: f64,
     /// Events delivered per second.
@@ -258,6 +259,7 @@ impl<'a> Facts<'a> {
             state,
             up,
             silent: lane.silent() == Some(true),
+            unpolled: lane.is_unpolled(),
             lag: lane.lag(now).map_or(-1.0, |lag| lag.as_secs_f64()),
             rate: view.delivered_per_second,
             dead_letters: shown_dead_letters(lane),
@@ -272,6 +274,7 @@ impl<'a> Facts<'a> {
             state: &lane.state,
             up: lane.up,
             silent: lane.silent == Some(true),
+            unpolled: lane.unpolled,
             lag: lane.lag_seconds.unwrap_or(-1.0),
             rate: lane.delivered_per_second,
             dead_letters: lane.shown_dead_letters(),
@@ -301,6 +304,7 @@ impl<'a> Facts<'a> {
             state: worst.state,
             up: worst.up,
             silent: worst.silent,
+            unpolled: worst.unpolled,
             lag: lanes.clone().map(|lane| lane.lag).fold(-1.0, f64::max),
             rate: lanes.clone().map(|lane| lane.rate).sum(),
             dead_letters: lanes.clone().fold(0, |sum, lane| sum.saturating_add(lane.dead_letters)),

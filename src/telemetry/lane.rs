@@ -291,7 +291,7 @@ pub struct LaneMetrics {
     skipped: [AtomicU64; 4],
     complete_until: AtomicI64,
     newest_record: AtomicI64,
-    /// 0 and 1, or another number while it is unknown.
+    /// 0 and 1, or [`UNPOLLED`], or [`NOT_JUDGED`].
     silent: AtomicU8,
     /// Boxed: few lanes read snapshots.
     snapshot: Mutex<Option<Box<(Timestamp, u64)>>>,
@@ -361,7 +361,7 @@ impl LaneMetrics {
             skipped: Default::default(),
             complete_until: AtomicI64::new(i64::MIN),
             newest_record: AtomicI64::new(i64::MIN),
-            silent: AtomicU8::new(UNKNOWN),
+            silent: AtomicU8::new(UNPOLLED),
             snapshot: Mutex::new(None),
             last_success: AtomicI64::new(i64::MIN),
             next_attempt: AtomicI64::new(i64::MIN),
@@ -494,14 +494,23 @@ impl LaneMetrics {
         known_time(self.newest_record.load(Ordering::Relaxed))
     }
 
-    /// Whether the console had shown nothing new for longer than the lane's `silent_after` when it was last asked;
-    /// `None` before the first complete poll since the start, and for a lane that is not judged. Returns the value
-    /// before.
+    /// A poll is complete: whether the console had shown nothing new for longer than the lane's `silent_after` when it
+    /// began; `None` for a lane that is not judged. Returns what [`Self::silent`] was before.
     pub fn set_silent(&self, silent: Option<bool>) -> Option<bool> {
-        known_bool(self.silent.swap(silent.map_or(UNKNOWN, u8::from), Ordering::Relaxed))
+        known_bool(self.silent.swap(silent.map_or(NOT_JUDGED, u8::from), Ordering::Relaxed))
     }
 
-    /// See [`Self::set_silent`].
+    /// The lane begins, or begins again: its console has not answered yet.
+    pub fn set_unpolled(&self) {
+        self.silent.store(UNPOLLED, Ordering::Relaxed);
+    }
+
+    /// True until a poll is complete.
+    pub fn is_unpolled(&self) -> bool {
+        self.silent.load(Ordering::Relaxed) == UNPOLLED
+    }
+
+    /// See [`Self::set_silent`]; `None` also before the first complete poll since the lane began.
     pub fn silent(&self) -> Option<bool> {
         known_bool(self.silent.load(Ordering::Relaxed))
     }
@@ -745,8 +754,9 @@ fn replace_if_different(last: &mut String, text: &str) -> bool {
     changed
 }
 
-/// Neither false nor true.
-const UNKNOWN: u8 = 2;
+/// Neither false nor true: see [`LaneMetrics::set_silent`].
+const UNPOLLED: u8 = 2;
+const NOT_JUDGED: u8 = 3;
 
 /// In whole seconds; 136 years are the most.
 fn seconds_of(time: Duration) -> u32 {
@@ -754,7 +764,7 @@ fn seconds_of(time: Duration) -> u32 {
 }
 
 fn known_bool(value: u8) -> Option<bool> {
-    (value != UNKNOWN).then_some(value == 1)
+    (value < UNPOLLED).then_some(value == 1)
 }
 
 fn known_time(micros: i64) -> Option<Timestamp> {

@@ -199,7 +199,7 @@ impl Telemetry {
                 lane.metrics.set_state(Timestamp::now(), LaneState::Starting);
                 // Another worker may have run it meanwhile.
                 lane.metrics.set_newest_record(None);
-                lane.metrics.set_silent(None);
+                lane.metrics.set_unpolled();
                 lane.metrics.clone()
             }
             Err(index) => {

@@ -110,7 +110,33 @@ async fn a_console_that_falls_silent_is_seen_within_its_threshold_and_not_before
     harness.console().set_faults(Faults::default().with(Fault::Unavailable, 1.0));
     let mut worker = harness.worker();
     let lane = worker.lane("acme/activities/siem", |lane| lane["state"] == "console_failing").await;
-    assert_eq!(lane["newest_record"], Value::Null);
+    assert_eq!((&lane["newest_record"], &lane["unpolled"]), (&Value::Null, &json!(true)));
+
+    for lane in ["acme/threats/siem", "gone/activities/siem", "gone/threats/siem"] {
+        worker.lane(lane, |lane| lane["state"] == "console_failing").await;
+    }
+
+    // Nothing is known before a poll was complete: such a lane is neither silent nor the contrary.
+    let url = worker.url().await;
+    let asked = async |more: &[&str]| {
+        let arguments = [&["status", "--url", &url, "--silent"], more].concat();
+        harness.command(&arguments).await.stdout
+    };
+    let all = asked(&[]).await;
+    assert!(
+        all.starts_with("no lane is known to be silent\n") && all.contains(", 4 not polled to the end yet"),
+        "{all}"
+    );
+    let one = asked(&["--pipeline", "acme"]).await;
+    assert!(
+        one.starts_with("no lane is known to be silent\n") && one.contains(", 2 not polled to the end yet"),
+        "{one}"
+    );
+    harness.console().set_faults(Faults::default());
+    worker.lane("acme/threats/siem", |lane| lane["unpolled"] == false).await;
+    worker.lane("acme/activities/siem", |lane| lane["unpolled"] == false).await;
+    let one = asked(&["--pipeline", "acme"]).await;
+    assert!(!one.contains("not polled"), "{one}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -298,3 +298,111 @@ impl Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use async_trait::async_trait;
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::checkpoint::{CheckpointBackend, CheckpointUpdate, StateError};
+    use crate::console::Response;
+    use crate::console::scripted::ScriptedTransport;
+    use crate::pipeline::{self, FileOptions};
+    use crate::record::Clock;
+    use crate::state::{MemoryStore, Store};
+    use crate::telemetry::Telemetry;
+    use crate::worker::Options;
+
+    const SHUTDOWN: Duration = Duration::from_secs(60);
+
+    /// From some time on it does not answer writes: of what the lane did, or of its checkpoint too.
+    #[derive(Debug, Default)]
+    struct HangingStore {
+        stored: MemoryStore,
+        hangs_usage: AtomicBool,
+        hangs_checkpoint: AtomicBool,
+    }
+
+    #[async_trait]
+    impl CheckpointBackend for HangingStore {
+        async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+            self.stored.load(key).await
+        }
+
+        async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
+            let is_usage = key.to_string().ends_with("+usage");
+            let hangs = if is_usage { &self.hangs_usage } else { &self.hangs_checkpoint };
+            if hangs.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            self.stored.commit(key, update).await
+        }
+    }
+
+    #[async_trait]
+    impl Store for HangingStore {
+        async fn list_all(&self) -> Result<Vec<CheckpointKey>, StateError> {
+            self.stored.list_all().await
+        }
+
+        async fn rename(&self, from: &CheckpointKey, to: &CheckpointKey) -> Result<(), StateError> {
+            self.stored.rename(from, to).await
+        }
+
+        async fn delete(&self, key: &CheckpointKey) -> Result<(), StateError> {
+            self.stored.delete(key).await
+        }
+    }
+
+    /// How a lane ends that is asked to stop after a complete poll, and how long that takes.
+    async fn stop(hangs_usage: bool, hangs_checkpoint: bool) -> (LaneEnd, Duration) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("acme.yaml");
+        let text = "console: { url: 'https://acme.example', token: a-token }\nstreams: { activities: {} }\n\
+                    sinks: [{ type: stdout }]\n";
+        std::fs::write(&file, text).unwrap();
+        let loaded = pipeline::load(&[file], &FileOptions::default());
+        let [pipeline] = &loaded.pipelines[..] else { panic!("{:?}", loaded.problems) };
+        let transport = ScriptedTransport::new(async |_| {
+            let body = r#"{"data":[],"pagination":{"nextCursor":null,"totalItems":0}}"#.into();
+            Ok(Response { status: StatusCode::OK, headers: HeaderMap::new(), body })
+        });
+        let options = Options {
+            clock: Clock::simulated(Timestamp::from_micros(1_790_000_000_000_000)),
+            shutdown_timeout: SHUTDOWN,
+            transport: Some(Arc::new(transport)),
+            ..Options::default()
+        };
+        let store = Arc::<HangingStore>::default();
+        let telemetry = Arc::new(Telemetry::new());
+        let context = WorkerContext::with_store(store.clone(), options, telemetry.clone());
+        let names = std::iter::once("acme".to_owned()).collect();
+        context.renames.set_files(names, std::iter::once(pipeline), std::iter::once(pipeline));
+        let asked = CancellationToken::new();
+        let spec = LaneSpec::of(pipeline).remove(0);
+        let running = tokio::spawn(Box::new(LaneRunner::of(spec, context, asked.clone())).run(None));
+        while telemetry.running_lanes().first().is_none_or(|lane| lane.is_unpolled()) {
+            sleep(Duration::from_secs(1)).await;
+        }
+        store.hangs_usage.store(hangs_usage, Ordering::Relaxed);
+        store.hangs_checkpoint.store(hangs_checkpoint, Ordering::Relaxed);
+        let begun = Instant::now();
+        asked.cancel();
+        let end = tokio::time::timeout(10 * SHUTDOWN, running).await.expect("the lane ends").unwrap();
+        (end, begun.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_ends_within_the_shutdown_timeout_whatever_its_store_does() {
+        assert_eq!(stop(false, false).await, (LaneEnd::Drained, Duration::ZERO));
+        assert_eq!(stop(true, false).await, (LaneEnd::Drained, SHUTDOWN));
+        assert_eq!(stop(false, true).await, (LaneEnd::Aborted, SHUTDOWN));
+        // The time is one, and not that much for each of the two writes; a few seconds are left for the last one.
+        let (end, after) = stop(true, true).await;
+        assert_eq!(end, LaneEnd::Aborted);
+        assert!(after >= SHUTDOWN && after < SHUTDOWN + Duration::from_secs(10), "{after:?}");
+    }
+}

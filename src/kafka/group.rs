@@ -177,6 +177,7 @@ impl Group {
         if let Some(code) = aborted {
             return self.abort(parts, code, is_abandoned).await;
         }
+        self.connect.events.forget();
         self.roles.committed(self.index);
         for part in parts {
             // The lane may have stopped waiting.

@@ -15,7 +15,7 @@ use super::record::{LaneRecords, Stored, segment_key};
 use super::send::Message;
 use super::session::{Session, fence, probe};
 use super::snapshot::Entry;
-use super::{CommitOutcome, Sent, Topic, is_refusal};
+use super::{BrokerError, CommitOutcome, Events, Sent, Topic, is_refusal};
 use crate::checkpoint::{Append, CheckpointUpdate};
 use crate::failure::{Failure, LastFailure};
 
@@ -54,6 +54,7 @@ impl TransactionalIds {
             id: name.clone(),
             senders: Arc::default(),
             open: Mutex::default(),
+            events: Mutex::default(),
             failed: tokio::sync::Mutex::default(),
             reader: Reader::default(),
             fenced: tokio::sync::Mutex::default(),
@@ -94,6 +95,8 @@ pub(crate) struct TransactionalId {
     /// One more reference for each lane that is about to send.
     senders: Arc<()>,
     open: Mutex<Option<Arc<Session>>>,
+    /// What librdkafka reports to the producers of the session, or to those of the one that is being started.
+    events: Mutex<Option<Events>>,
     /// Locked while the id is initialised. The start and failure of the last attempt.
     failed: tokio::sync::Mutex<LastFailure>,
     reader: Reader,
@@ -214,6 +217,11 @@ impl TransactionalId {
         Ok(segments.into_iter().filter_map(append).collect())
     }
 
+    /// The last broker error of the past 90 seconds, if nothing was committed since: calls may last minutes.
+    pub(crate) fn trouble(&self) -> Option<BrokerError> {
+        self.events.lock().as_ref()?.recent()
+    }
+
     /// Releases the id once its last lane has ended.
     pub(crate) fn close(&self) {
         *self.open.lock() = None;
@@ -235,6 +243,7 @@ impl TransactionalId {
             return Err(failure);
         }
         self.close();
+        *self.events.lock() = Some(topic.connect.events.clone());
         let started = self.initialise(topic, last.is_some()).await;
         failed.ended(&started);
         let session = started?;

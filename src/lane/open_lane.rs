@@ -1,16 +1,19 @@
 //! What a lane has once its checkpoint is open.
 
-use tokio::time::{Instant, sleep};
+use std::pin::pin;
+
+use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::{Backoff, Refusals};
 use super::checkpoint_writer::{CheckpointWriter, waits};
 use super::lane_checkpoint::LaneCheckpoint;
 use super::poll_schedule::PollSchedule;
-use super::send::report;
+use super::send::{SILENCE, report};
 use super::sizing::Sizing;
 use super::verdict::{Exit, Side, Verdict, verdict};
 use super::{Lane, LaneEnd};
 use crate::console::Endpoint;
+use crate::failure::Failure;
 use crate::source::Learned;
 use crate::telemetry::LaneState;
 
@@ -38,14 +41,33 @@ impl OpenLane {
 }
 
 impl Lane {
+    /// [`Self::try_open`]. If a transactional sink does not answer, the lane shows why at once, and not after the minutes
+    /// that its calls may last; once it `has_failed`, it shows how.
+    async fn try_open_and_tell(&self, has_failed: bool) -> Result<LaneCheckpoint, Failure> {
+        let mut opening = pin!(self.try_open());
+        if has_failed || self.transactional_sink().is_none() {
+            return opening.await;
+        }
+        loop {
+            if let Ok(opened) = timeout(SILENCE, &mut opening).await {
+                return opened;
+            }
+            if let Some(failure) = self.delivery.sink.trouble() {
+                self.delivery.meter.set_store_failure(Some(LaneState::of_store(&failure)));
+            }
+        }
+    }
+
     /// Opens the lane's checkpoint, and tries again until that succeeds; with `once`, a few times if it is refused.
     pub(super) async fn open(&mut self) -> Result<Box<OpenLane>, LaneEnd> {
         let mut waits = waits(&mut self.random);
         let mut refusals = Refusals::default();
+        let mut has_failed = false;
         let checkpoint = loop {
-            match self.try_open().await {
+            match self.try_open_and_tell(has_failed).await {
                 Ok(checkpoint) => break checkpoint,
                 Err(failure) => {
+                    has_failed = true;
                     self.delivery.meter.set_store_failure(Some(LaneState::of_store(&failure)));
                     if let Verdict::Exit(Exit::End(end)) = verdict(Side::Claim, &failure, self.mode(), refusals) {
                         return Err(end);

@@ -31,7 +31,7 @@ const SINK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A lane whose sink or store has not answered for this long, or whose store fails, reserves nothing new until that
 /// ends.
-const SILENCE: Duration = Duration::from_secs(5);
+pub const SILENCE: Duration = Duration::from_secs(5);
 
 /// The send stage of one lane.
 pub struct SendStage<'a> {

@@ -292,26 +292,32 @@ async fn a_lane_to_brokers_that_never_answer_says_so_until_one_does() {
     let silent = Peer::start(None).await;
     let harness = LaneHarness::new(|setup| setup.activities = 10);
     let options = json!({ "reconnect.backoff.max.ms": 200, "api.version.request.timeout.ms": 1_000 });
-    let start = |broker: &str, name: &str| {
-        let settings = json!({ "type": "kafka", "brokers": [broker], "topic": "t", "options": options });
+    let start = |broker: &str, name: &str, more: Value| {
+        let mut settings = json!({ "type": "kafka", "brokers": [broker], "topic": "t", "options": options });
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         harness.start(harness.lane(harness.pull(Stream::Activities), name, sink(settings)))
     };
-    let to_closed = start(&closed, "closed");
-    let to_silent = start(&silent.address.to_string(), "silent");
+    let to_closed = start(&closed, "closed", json!({}));
+    let to_silent = start(&silent.address.to_string(), "silent", json!({}));
+    // It cannot even read its checkpoint, which is on the same brokers.
+    let exactly_once = start(&closed, "once", json!({ "delivery": "exactly_once", "checkpoint_topic": "c" }));
     let error = |running: &Running| match running.metrics.state() {
-        LaneState::SinkFailing(error) => Some(error),
+        LaneState::SinkFailing(error) | LaneState::Stopped(error) => Some(error),
         _ => None,
     };
-    let errors = until_within(Duration::from_secs(60), "both lanes fail", async || {
-        Some([error(&to_closed)?, error(&to_silent)?])
+    let errors = until_within(Duration::from_secs(60), "all lanes fail", async || {
+        Some([error(&to_closed)?, error(&to_silent)?, error(&exactly_once)?])
     })
     .await;
-    let [of_closed, of_silent] = errors;
+    let [of_closed, of_silent, of_once] = errors;
     assert!(of_closed.contains(&closed) && of_closed.contains("nothing listens there"), "{of_closed}");
     assert!(
         of_silent.contains(&silent.address.to_string()) && of_silent.contains("does `brokers` name"),
         "{of_silent}"
     );
+    assert!(of_once.contains(&closed) && of_once.contains("nothing listens there"), "{of_once}");
+    assert!(!of_once.contains("checkpoint topic"), "a call has timed out before the lane said so: {of_once}");
+    exactly_once.task.abort();
     // The broker comes up.
     let listener = TcpListener::bind(&closed).await.unwrap();
     let broker = cluster.bootstrap_servers();
@@ -329,4 +335,34 @@ async fn a_lane_to_brokers_that_never_answer_says_so_until_one_does() {
     relay.abort();
     to_closed.task.abort();
     to_silent.task.abort();
+}
+
+/// A commit may last minutes.
+#[cfg(feature = "kafka")]
+#[tokio::test]
+async fn a_transaction_that_no_broker_answers_says_why() {
+    use rdkafka::mocking::MockCluster;
+
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    for topic in ["t", "c"] {
+        cluster.create_topic(topic, 1, 1).unwrap();
+    }
+    let settings = json!({
+        "type": "kafka", "brokers": [brokers], "topic": "t", "delivery": "exactly_once", "checkpoint_topic": "c",
+    });
+    let lane = sink(settings);
+    let transactions = lane.clone().transactional().unwrap();
+    assert_eq!(transactions.claim(&"acme/activities/bus".parse().unwrap()).await.unwrap(), None);
+    let events = batch(0..5);
+    assert_eq!(transactions.commit_batch(&events, b"1".to_vec().into()).await.outcome, Outcome::Delivered);
+    assert!(lane.trouble().is_none());
+    drop(cluster);
+    let mut commit = transactions.commit_batch(&events, b"2".to_vec().into());
+    let trouble = crate::support::process::until("the sink says why", async || {
+        assert!(futures_util::poll!(&mut commit).is_pending(), "the commit has ended");
+        lane.trouble()
+    });
+    let trouble = trouble.await.to_string();
+    assert!(trouble.contains(&brokers), "{trouble}");
 }

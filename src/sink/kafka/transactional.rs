@@ -192,6 +192,11 @@ impl Sink for TransactionalKafkaSink {
         self.plain.send(batch)
     }
 
+    /// Calls of a transaction, and those that begin a session, last minutes while no broker answers.
+    fn trouble(&self) -> Option<Failure> {
+        self.id.trouble().map(reports::failure_of_broker).or_else(|| self.plain.trouble())
+    }
+
     fn probe(&self) -> BoxFuture<'_, Probe> {
         async { self.check().await.map_or_else(|failed| failed, Probe::Verified) }.boxed()
     }

@@ -43,6 +43,9 @@ const BLOCKED: Duration = Duration::from_secs(3_600);
 /// The same if the operator accepts refusals: the event becomes a dead letter.
 const BLOCKED_ACCEPTED: Duration = Duration::from_secs(120);
 
+/// Stands for the status of a response that is 200 although the sink is busy.
+const BUSY: &str = "busy";
+
 /// Shortest wait before dead letters that could not be stored are tried again.
 const AFTER_DEAD_LETTERS: Duration = Duration::from_secs(5);
 
@@ -164,7 +167,10 @@ impl Delivery {
             is_unsorted: true,
         };
         delivery.sort_by_size();
-        delivery.send_parts().await?;
+        if let Err(failure) = delivery.send_parts().await {
+            delivery.store_accepted_refusals().await?;
+            return Err(failure.into());
+        }
         let counted = delivery.check_refusals()?;
         delivery.refused.append(&mut delivery.oversized);
         if let Err(error) = delivery.store_refused().await {
@@ -330,6 +336,7 @@ impl BatchDelivery<'_> {
             }
             Outcome::RefusedSome { count, reason } => self.refuse_all(part, bytes, count, &reason),
             Outcome::RetryLater { reason, after } => self.send_again(part, &status, reason, after).await,
+            Outcome::Busy(reason) => self.send_again(part, BUSY, reason, None).await,
             Outcome::TooLarge(reason) | Outcome::Refused(reason) => self.halve(part, status, reason)?,
             Outcome::Unauthorized(reason) => return Err(Failure::Unauthorized(reason)),
             Outcome::SecretUnreadable(reason) => return Err(Failure::SecretUnreadable(reason)),
@@ -569,6 +576,14 @@ impl BatchDelivery<'_> {
              letter; if the events are to blame, `--accept-refusals` keeps them",
             first.reason
         )))
+    }
+
+    /// Before the delivery ends early. By command any number of refusals is kept, so that no later answer changes what
+    /// becomes of them. A sink whose `Retry-After` ends each session would otherwise refuse the same events again and
+    /// again, and never be asked about the next one.
+    async fn store_accepted_refusals(&self) -> Result<(), DeliveryError> {
+        let is_kept = self.transaction.is_none() && self.delivery.health.accepts_refusals();
+        if is_kept { self.store_refused().await } else { Ok(()) }
     }
 
     async fn store_refused(&self) -> Result<(), DeliveryError> {

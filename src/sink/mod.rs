@@ -210,6 +210,8 @@ pub enum Outcome {
         /// The destination's `Retry-After`.
         after: Option<Duration>,
     },
+    /// The same after a response with status 200, if the destination is busy or unavailable: no event is to blame.
+    Busy(String),
     /// The batch is too large for the destination and has to be halved. A single event is permanently refused.
     TooLarge(String),
     /// Nothing was accepted because of an event in the batch. The batch has to be halved to find that event. A single
@@ -246,6 +248,7 @@ impl Outcome {
         match self {
             Self::RetryLater { reason, .. }
             | Self::RefusedSome { reason, .. }
+            | Self::Busy(reason)
             | Self::TooLarge(reason)
             | Self::Refused(reason)
             | Self::Unauthorized(reason)
@@ -273,6 +276,7 @@ impl Outcome {
             }
             Self::RefusedSome { count, reason } => Self::RefusedSome { count, reason: change(reason) },
             Self::RetryLater { reason, after } => Self::RetryLater { reason: change(reason), after },
+            Self::Busy(reason) => Self::Busy(change(reason)),
             Self::TooLarge(reason) => Self::TooLarge(change(reason)),
             Self::Refused(reason) => Self::Refused(change(reason)),
             Self::Unauthorized(reason) => Self::Unauthorized(change(reason)),

@@ -25,7 +25,7 @@ impl Load {
     fn of(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Delivered | Outcome::DeliveredWithWarning(_) => Self::Normal,
-            Outcome::SlowDown(_) => Self::Overloaded(None),
+            Outcome::SlowDown(_) | Outcome::Busy(_) => Self::Overloaded(None),
             Outcome::RetryLater { after, .. } => Self::Overloaded(*after),
             // Events after a refused one are sent again at once, which is not a matter of load.
             Outcome::Partial { rejected, retry, after } if rejected.is_empty() && !retry.is_empty() => {

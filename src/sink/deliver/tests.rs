@@ -26,6 +26,8 @@ struct Script {
     has_labels: AtomicBool,
     /// A request with one of these events is answered with 500; each request, if there is `*`.
     bad: std::sync::Mutex<Vec<&'static str>>,
+    /// `Retry-After` of these answers.
+    bad_for: std::sync::Mutex<Option<Duration>>,
 }
 
 impl Script {
@@ -33,7 +35,7 @@ impl Script {
         let names: Vec<&str> = batch.events().map(|event| event.record_id).collect();
         if self.bad.lock().unwrap().iter().any(|bad| *bad == "*" || names.contains(bad)) {
             self.sent.lock().unwrap().push((names.join(" "), None));
-            let outcome = Outcome::RetryLater { reason: "500 oops".to_owned(), after: None };
+            let outcome = Outcome::RetryLater { reason: "500 oops".to_owned(), after: *self.bad_for.lock().unwrap() };
             return Attempt { outcome, bytes: 1, event_bytes: None, status: "500".to_owned() };
         }
         self.sent.lock().unwrap().push((names.join(" "), checkpoint.map(<[u8]>::to_vec)));
@@ -508,21 +510,42 @@ async fn a_record_for_which_each_request_fails_is_found_over_many_sessions() {
 
 #[tokio::test(start_paused = true)]
 async fn each_record_for_which_requests_fail_is_a_dead_letter_if_refusals_are_accepted() {
-    let mut case = Case::new([]);
-    case.delivery.health = Health::new(true);
-    *case.sink.bad.lock().unwrap() = vec!["3", "40"];
-    let mut left: Vec<usize> = (0..60).collect();
-    for _ in 0..60 {
-        case.session(&mut left).await;
+    // A session gives up long before that time is over, and tries the same event first in the next one.
+    for retry_after in [None, Some(Duration::from_secs(120))] {
+        let mut case = Case::new([]);
+        case.delivery.health = Health::new(true);
+        *case.sink.bad.lock().unwrap() = vec!["3", "40"];
+        *case.sink.bad_for.lock().unwrap() = retry_after;
+        let mut left: Vec<usize> = (0..60).collect();
+        for _ in 0..120 {
+            case.session(&mut left).await;
+        }
+        // After an event was found the sink has to accept others: it may be down.
+        left.extend(100..110);
+        for _ in 0..6 {
+            case.session(&mut left).await;
+        }
+        let mut stored = case.stored();
+        stored.sort();
+        let expected = (0, vec!["3".to_owned(), "40".to_owned()], (68, 2));
+        assert_eq!((left.len(), stored, case.counted()), expected, "{retry_after:?}");
     }
-    // After an event was found the sink has to accept others: it may be down.
-    left.extend(100..110);
-    for _ in 0..3 {
-        case.session(&mut left).await;
+}
+
+/// A cluster under pressure takes other batches, and answers 200 with 429 for each document of this one.
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_is_busy_blames_no_event_and_drops_none() {
+    for accepts in [false, true] {
+        let busy = || Outcome::Busy("429 es_rejected_execution_exception: full".to_owned());
+        let answers = std::iter::once(partial(&[], &[2, 3], None)).chain((0..10_000).map(|_| busy()));
+        let mut case = Case::new(answers);
+        case.delivery.health = Health::new(accepts);
+        *case.sink.status.lock().unwrap() = "200";
+        let seen = tokio::time::timeout(Duration::from_secs(7_200), case.deliver(4, None)).await;
+        assert!(seen.is_err() && case.stored().is_empty(), "{accepts}: {:?}", case.stored());
+        assert!(state(&case).contains("429 es_rejected") && !state(&case).contains("record"), "{}", state(&case));
+        assert!(case.sent()[1..].iter().all(|names| names == "2 3"), "no smaller requests");
     }
-    let mut stored = case.stored();
-    stored.sort();
-    assert_eq!((left.len(), stored, case.counted()), (0, vec!["3".to_owned(), "40".to_owned()], (68, 2)));
 }
 
 /// The sink is up for one request in an outage.

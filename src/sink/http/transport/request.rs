@@ -229,6 +229,7 @@ fn name_address(outcome: Outcome, endpoint: &Endpoint) -> Outcome {
     let named = |reason: String| format!("{}: {reason}", endpoint.with_path());
     match outcome {
         Outcome::RetryLater { reason, after } => Outcome::RetryLater { reason: named(reason), after },
+        Outcome::Busy(reason) => Outcome::Busy(named(reason)),
         Outcome::Unauthorized(reason) => Outcome::Unauthorized(named(reason)),
         Outcome::Misconfigured(reason) => Outcome::Misconfigured(named(reason)),
         other => other,

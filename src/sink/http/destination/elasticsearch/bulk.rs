@@ -156,7 +156,9 @@ fn judge_items<'a>(response: &ResponseView<'_>, items: impl Iterator<Item = &'a 
     let mut retry = Vec::new();
     let mut settled = 0;
     let mut stop = None;
-    let mut busy = None;
+    let mut failing = None;
+    // No document causes 429, 502, 503 and 504. An ingest pipeline may fail on one with 500.
+    let mut is_busy = true;
     let mut warning = None;
     for (index, item) in items.enumerate() {
         let advice = item.error.as_ref().and_then(ClusterError::advice);
@@ -178,7 +180,8 @@ fn judge_items<'a>(response: &ResponseView<'_>, items: impl Iterator<Item = &'a 
                 retry.push(index);
             }
             (429 | 500..=599, _) => {
-                busy.get_or_insert_with(|| item.reason(response));
+                failing.get_or_insert_with(|| item.reason(response));
+                is_busy &= matches!(item.status, 429 | 502..=504);
                 retry.push(index);
             }
             _ => {
@@ -187,8 +190,9 @@ fn judge_items<'a>(response: &ResponseView<'_>, items: impl Iterator<Item = &'a 
             }
         }
     }
-    match (settled, stop, busy) {
+    match (settled, stop, failing) {
         (0, Some(reason), _) => Outcome::Misconfigured(reason),
+        (0, None, Some(reason)) if is_busy => Outcome::Busy(reason),
         (0, None, Some(reason)) => Outcome::RetryLater { reason, after: None },
         _ if !rejected.is_empty() || !retry.is_empty() => Outcome::Partial { rejected, retry, after: None },
         _ => warning.map_or(Outcome::Delivered, Outcome::DeliveredWithWarning),
@@ -257,7 +261,8 @@ mod tests {
             (items([CREATED, BUSY]), "rejected [] retry [1]"),
             (items([DISK, PARSING]), "rejected [1] retry [0]"),
             (items([PARSING, STRICT]), "rejected [0, 1] retry []"),
-            (items([BUSY, SHARDS]), "RetryLater"),
+            (items([BUSY, SHARDS]), "Busy"),
+            (items([DISK, CLUSTER]), "Busy"),
             (items([BLOCKED, BLOCKED]), "Misconfigured"),
             (items([MISSING, BUSY]), "Misconfigured"),
             (items([CREATED, BLOCKED]), "rejected [] retry [1]"),

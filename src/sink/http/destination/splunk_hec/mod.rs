@@ -246,6 +246,6 @@ fn unacknowledged(outcome: Outcome, events: usize, reason: String) -> Outcome {
             let retry = (0..events).filter(|index| !refused(index)).collect();
             Outcome::Partial { rejected, retry, after: None }
         }
-        _ => Outcome::RetryLater { reason, after: None },
+        _ => Outcome::Busy(reason),
     }
 }

@@ -275,7 +275,7 @@ impl ProcessArgs {
 /// Where dead letters are stored. Nothing that delivers starts without a place for them.
 ///
 /// # Errors
-/// If the state has none beside it.
+/// If the state has none next to it.
 pub fn location_of_dead_letters(options: &Options) -> Result<dead_letters::Location, UsageError> {
     options.dead_letters().ok_or_else(|| {
         UsageError(format!(

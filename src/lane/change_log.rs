@@ -72,7 +72,7 @@ impl ChangeLog {
     pub fn leave(&mut self, position: &mut SourcePosition, ledger: &mut Ledger) {
         ledger.release(self.journal.drop_all());
         *self = Self::default();
-        position.record_nothing();
+        position.store_whole();
     }
 
     /// True if the journal is over [`MOST_TIMES_WHOLE`] times as large as the position itself, so that most of it is

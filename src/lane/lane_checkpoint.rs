@@ -121,6 +121,11 @@ impl LaneCheckpoint {
         records: impl Iterator<Item = (&'a RecordKey, Identity)>,
         now: Timestamp,
     ) {
+        let mut records = records.peekable();
+        if records.peek().is_none() {
+            // A batch that was not delivered begins neither passes nor a snapshot.
+            return;
+        }
         let Self { position, ledger, .. } = self;
         let mut settling = position.settle(passes, pending.context);
         let stream = pending.batch.stream();
@@ -349,6 +354,21 @@ mod tests {
         assert_eq!(checkpoint.position, earlier);
         assert_eq!(checkpoint.rhythm, Rhythm::default());
         assert_eq!(LaneCheckpoint::decode(&checkpoint.encode()).unwrap().position, earlier);
+    }
+
+    /// A snapshot has the time at which its first record was settled, however long the sink was down before.
+    #[test]
+    fn a_batch_that_was_not_delivered_begins_no_snapshot() {
+        let passes = Pull { snapshot: true, ..Pull::of(Stream::Agents) }.passes();
+        let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), true));
+        lane.position.follow(&passes);
+        let now = lane.since_resolved.plus(Duration::from_secs(86_400));
+        let context = PollContext { start: now, snapshot: Some(now), ..PollContext::default() };
+        let pending = PendingBatch { context, ..PendingBatch::new(Stream::Agents) };
+        let before = lane.clone();
+        lane.settle(&passes, &pending, &[], now);
+        lane.exclude(&passes, &pending, now);
+        assert_eq!(lane, before);
     }
 
     /// A console may say anything. Hours that have not come do not expire.

@@ -69,7 +69,7 @@ impl Lane {
                 Err(failure) => {
                     has_failed = true;
                     self.delivery.meter.set_store_failure(Some(LaneState::of_store(&failure)));
-                    if let Verdict::Exit(Exit::End(end)) = verdict(Side::Claim, &failure, self.mode(), refusals) {
+                    if let Verdict::Exit(Exit::Leave(end)) = verdict(Side::Claim, &failure, self.mode(), refusals) {
                         return Err(end);
                     }
                     refusals.count(&failure);

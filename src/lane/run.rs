@@ -236,9 +236,14 @@ impl Life {
         let NotStored { failure, exit } = not_stored;
         self.lane.delivery.meter.lane.set_next_attempt(None);
         self.show(Side::Store, &failure);
+        self.exit(open, exit).await
+    }
+
+    async fn exit(&mut self, open: Box<OpenLane>, exit: Exit) -> Step {
         match exit {
             Exit::Reopen => self.reopen(open).await,
-            Exit::End(end) => Step::End(end),
+            Exit::End(end) => Step::Flush(open, end),
+            Exit::Leave(end) => Step::End(end),
         }
     }
 
@@ -248,9 +253,7 @@ impl Life {
         self.show(side, &failure);
         match verdict(side, &failure, self.lane.mode(), open.refusals) {
             Verdict::Again => self.plan(open, false),
-            Verdict::Exit(Exit::Reopen) => self.reopen(open).await,
-            Verdict::Exit(Exit::End(LaneEnd::TakenOver)) => Step::End(LaneEnd::TakenOver),
-            Verdict::Exit(Exit::End(end)) => Step::Flush(open, end),
+            Verdict::Exit(exit) => self.exit(open, exit).await,
             Verdict::Pause(pause) => {
                 self.pause(&mut open, pass, pause, &failure);
                 // The pause may be long, and a kill during it must not repeat what was settled.

@@ -65,11 +65,15 @@ pub enum Verdict {
 pub enum Exit {
     /// It reads its checkpoint again, and goes on from there.
     Reopen,
+    /// It stores what was settled, and ends.
     End(LaneEnd),
+    /// It ends without storing anything: nothing was read, the store refuses, or another process has the checkpoint.
+    Leave(LaneEnd),
 }
 
 const REFUSED: Verdict = Verdict::Exit(Exit::End(LaneEnd::Refused));
-const TAKEN_OVER: Verdict = Verdict::Exit(Exit::End(LaneEnd::TakenOver));
+const LEAVE_REFUSED: Verdict = Verdict::Exit(Exit::Leave(LaneEnd::Refused));
+const LEAVE_TAKEN_OVER: Verdict = Verdict::Exit(Exit::Leave(LaneEnd::TakenOver));
 
 /// Who waits, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,12 +120,12 @@ impl From<NotStored> for SessionFailure {
 pub fn verdict(side: Side, failure: &Failure, mode: Mode, refusals: Refusals) -> Verdict {
     let is_last = mode.once && refusals.end_a_run_with(failure);
     match (side, failure) {
-        (Side::Claim, _) if is_last => REFUSED,
+        (Side::Claim, _) if is_last => LEAVE_REFUSED,
         // Nothing was read or sent, so that the lane can wait for any other process.
         (Side::Claim, _) => Verdict::Again,
         (_, Failure::Superseded(_)) if mode.reopens => Verdict::Exit(Exit::Reopen),
-        (_, Failure::Superseded(_)) => TAKEN_OVER,
-        (Side::Store, _) if is_last => REFUSED,
+        (_, Failure::Superseded(_)) => LEAVE_TAKEN_OVER,
+        (Side::Store, _) if is_last => LEAVE_REFUSED,
         (Side::Store, _) => Verdict::Again,
         // Only another file helps, and with it comes another lane.
         (_, Failure::ProgramOverran(_)) if mode.once => REFUSED,
@@ -175,6 +179,7 @@ mod tests {
             Verdict::Exit(Exit::Reopen) => "reopen".to_owned(),
             Verdict::Pause(pause) => format!("{pause:?}"),
             Verdict::Exit(Exit::End(end)) => format!("end:{end:?}"),
+            Verdict::Exit(Exit::Leave(end)) => format!("leave:{end:?}"),
         };
         let line = |failure: &Failure| {
             let columns = SIDES.map(|side| name(verdict(side, failure, mode, refusals)));
@@ -205,7 +210,7 @@ mod tests {
                  ProgramOverran   again again         UntilStopped  UntilStopped  UntilStopped
                  Misconfigured    again again         PassRefused   SinkRefusing  SinkRefusing
                  Full             again again         PassFailing   SinkRefusing  SinkRefusing
-                 Superseded       again end:TakenOver end:TakenOver end:TakenOver end:TakenOver",
+                 Superseded       again leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
             );
         }
     }
@@ -223,7 +228,7 @@ mod tests {
                  ProgramOverran   again again         end:Refused   end:Refused   end:Refused
                  Misconfigured    again again         PassGivenUp   SinkRefusing  SinkRefusing
                  Full             again again         PassFailing   SinkRefusing  SinkRefusing
-                 Superseded       again end:TakenOver end:TakenOver end:TakenOver end:TakenOver",
+                 Superseded       again leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
             );
         }
     }
@@ -234,14 +239,14 @@ mod tests {
             assert_table(
                 Mode { once: true, ..WORKER },
                 refusals,
-                "Transient        again       again         PassFailing   SinkFailing   SinkFailing
-                 Unauthorized     end:Refused end:Refused   end:Refused   end:Refused   end:Refused
-                 SecretUnreadable end:Refused end:Refused   end:Refused   end:Refused   end:Refused
-                 RefusedAll       end:Refused end:Refused   end:Refused   end:Refused   end:Refused
-                 ProgramOverran   end:Refused end:Refused   end:Refused   end:Refused   end:Refused
-                 Misconfigured    end:Refused end:Refused   PassGivenUp   end:Refused   end:Refused
-                 Full             end:Refused end:Refused   end:Refused   end:Refused   end:Refused
-                 Superseded       again       end:TakenOver end:TakenOver end:TakenOver end:TakenOver",
+                "Transient        again         again         PassFailing   SinkFailing   SinkFailing
+                 Unauthorized     leave:Refused leave:Refused end:Refused   end:Refused   end:Refused
+                 SecretUnreadable leave:Refused leave:Refused end:Refused   end:Refused   end:Refused
+                 RefusedAll       leave:Refused leave:Refused end:Refused   end:Refused   end:Refused
+                 ProgramOverran   leave:Refused leave:Refused end:Refused   end:Refused   end:Refused
+                 Misconfigured    leave:Refused leave:Refused PassGivenUp   end:Refused   end:Refused
+                 Full             leave:Refused leave:Refused end:Refused   end:Refused   end:Refused
+                 Superseded       again         leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
             );
         }
     }
@@ -253,7 +258,7 @@ mod tests {
             for refusals in [0, 2].map(after) {
                 let reopening = table(Mode { once, reopens: true }, refusals);
                 let ending = table(Mode { once, reopens: false }, refusals);
-                let expected: Vec<_> = ending.iter().map(|line| line.replace("end:TakenOver", "reopen")).collect();
+                let expected: Vec<_> = ending.iter().map(|line| line.replace("leave:TakenOver", "reopen")).collect();
                 assert_eq!(reopening, expected);
             }
         }

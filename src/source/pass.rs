@@ -7,6 +7,9 @@ use super::By;
 use crate::checkpoint::encoding::VERSION_HASH;
 use crate::record::{Scope, Timestamp};
 
+/// After a sweep the first window begins so much earlier than the sweep.
+pub(super) const BEFORE_SWEEP: Duration = Duration::from_secs(24 * 3600);
+
 /// One way to read a stream. The first pass of a stream reads new records; others come back for records that it cannot
 /// see. Each has its own [`super::PassPosition`], and a record that one of them delivers enters all of them. Findings
 /// have a pass for each scope, which show different records.
@@ -108,6 +111,17 @@ impl Pass {
     /// snapshot, and findings are of one scope.
     pub fn shares_records(&self) -> bool {
         self.reading != Reading::Snapshot && !self.reads_findings()
+    }
+
+    /// How far back from its start a poll leaves the bound. None: it leaves the bound where it is.
+    pub fn reach_in(&self, context: PollContext) -> Option<Duration> {
+        if context.leaves_open {
+            None
+        } else if context.sweep && self.reads_findings() {
+            Some(self.reach.max(BEFORE_SWEEP))
+        } else {
+            Some(self.reach)
+        }
     }
 
     /// The time of a record in the order of this pass.

@@ -25,8 +25,6 @@ use super::findings::is_of_scope;
 use super::{Pass, PollContext, RecordKey};
 use crate::record::Timestamp;
 
-/// After a sweep the first window begins so much earlier than the sweep.
-const BEFORE_SWEEP: Duration = Duration::from_secs(24 * 3600);
 /// Most findings of one window to remember; further ones are delivered twice if windows overlap.
 pub(super) const MANY_FINDINGS: usize = 50_000;
 
@@ -74,7 +72,7 @@ impl SourcePosition {
         let first = passes.first().and_then(|pass| self.place(pass)).unwrap_or_default();
         if first > 0 {
             self.pass_positions[..=first].rotate_right(1);
-            self.changes = None;
+            self.store_whole();
         }
     }
 
@@ -101,7 +99,7 @@ impl SourcePosition {
         self.place(pass).unwrap_or_else(|| {
             let beginning = self.beginning(pass, passes, start);
             self.pass_positions.push((pass.name.clone(), beginning));
-            self.changes = None;
+            self.store_whole();
             self.pass_positions.len() - 1
         })
     }
@@ -116,8 +114,13 @@ impl SourcePosition {
             is_of_mode || passes.iter().any(|pass| pass.name == *name)
         });
         if self.pass_positions.len() < before {
-            self.changes = None;
+            self.store_whole();
         }
+    }
+
+    /// More than keys, contents and times has changed: only the whole position says what, so that is stored next.
+    pub fn store_whole(&mut self) {
+        self.changes = None;
     }
 
     /// With the names of their passes.
@@ -247,7 +250,7 @@ impl SourcePosition {
             && !pass_position.has_snapshot(time)
         {
             *pass_position = Arc::new(pass_position.with_snapshot(time, since));
-            self.changes = None;
+            self.store_whole();
         }
         Settling { position: self, context, passes: remembering, returned_by }
     }
@@ -259,31 +262,26 @@ impl SourcePosition {
         if let Some(pass_position) = self.at_mut(place)
             && !pass.reads_findings()
         {
-            let reach = if context.leaves_open { None } else { Some(pass.reach) };
-            pass_position.advance(watermark, context.start, reach);
+            pass_position.advance(watermark, context.start, pass.reach_in(context));
         }
     }
 
     /// A poll reached its end, and all its records are settled. With `marker` an event follows a complete snapshot.
     pub fn finish(&mut self, passes: &[Pass], context: PollContext, marker: bool) {
         if self.contents.age(context.start) {
-            self.changes = None;
+            self.store_whole();
         }
         let place = self.settle(passes, context).returned_by;
         let (Some(pass), Some(pass_position)) = (passes.get(context.pass), self.at_mut(place)) else { return };
         if context.snapshot.is_some() {
             pass_position.finish_snapshot(context.start, marker);
-            self.changes = None;
-        } else if pass.reads_findings() {
-            if context.sweep || pass_position.swept.is_none() {
-                pass_position.swept = Some(context.start);
-            }
-            let reach = if context.sweep { pass.reach.max(BEFORE_SWEEP) } else { pass.reach };
-            pass_position.finish(context.start, reach);
-        } else {
-            let reach = if context.leaves_open { None } else { Some(pass.reach) };
-            pass_position.finish(context.start, reach);
+            self.store_whole();
+            return;
         }
+        if pass.reads_findings() && (context.sweep || pass_position.swept.is_none()) {
+            pass_position.swept = Some(context.start);
+        }
+        pass_position.finish(context.start, pass.reach_in(context));
     }
 
     /// A poll found that there is nothing to read for the time being: the bound stays.
@@ -305,7 +303,7 @@ impl SourcePosition {
             Arc::make_mut(pass_position).forget_keys();
         }
         self.contents = Contents::default();
-        self.changes = None;
+        self.store_whole();
     }
 }
 
@@ -325,9 +323,12 @@ impl Settling<'_> {
                 continue;
             }
             is_new |= self.returned_by == Some(*place);
-            if let Some(changes) = changes {
+            let second = pass.place(record_key).seconds();
+            if let Some(changes) = changes
+                && second >= pass_position.first_kept_second()
+            {
                 let (key, version) = pass.key(record_key);
-                changes.push(*place, pass.reads_findings(), pass.place(record_key).seconds(), key, version);
+                changes.push(*place, pass.reads_findings(), second, key, version);
             }
         }
         if let Some(content) = record_key.content {
@@ -336,11 +337,18 @@ impl Settling<'_> {
                 changes.contents.insert(record_key.id, content);
             }
         }
-        if changes.as_ref().is_some_and(|changes| changes.is_too_long()) {
-            *changes = None;
+        if let Some(changes) = changes
+            && changes.has_doubled()
+        {
+            changes.compact(&first_kept_seconds(pass_positions));
         }
         is_new
     }
+}
+
+/// Of each pass, the first second of which it has keys.
+fn first_kept_seconds(pass_positions: &[(CompactString, Arc<PassPosition>)]) -> Vec<i64> {
+    pass_positions.iter().map(|(_, pass_position)| pass_position.first_kept_second()).collect()
 }
 
 #[cfg(test)]

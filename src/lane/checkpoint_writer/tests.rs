@@ -135,7 +135,7 @@ async fn a_store_has_refused_after_three_refusals_in_a_row() {
     writer.events_settled(true);
     let refused = writer.flush(&mut checkpoint).await.unwrap_err();
     assert!(matches!(refused.failure, Failure::Misconfigured(_)), "{refused:?}");
-    assert_eq!(refused.exit, Exit::End(LaneEnd::Refused));
+    assert_eq!(refused.exit, Exit::Leave(LaneEnd::Refused));
     assert_eq!((store.failures.lock().unwrap().len(), saved(&store).len()), (1, 0));
 
     let (store, mut writer, mut checkpoint) = new_writer(failures(), Duration::ZERO);
@@ -214,7 +214,7 @@ async fn a_store_that_fails_is_tried_again_until_it_has_everything() {
 /// Two processes have the lane. The one that gets a conflict makes no other attempt.
 #[tokio::test(start_paused = true)]
 async fn a_lane_that_another_process_took_over_tries_to_write_once() {
-    for (reopens, exit) in [(false, Exit::End(LaneEnd::TakenOver)), (true, Exit::Reopen)] {
+    for (reopens, exit) in [(false, Exit::Leave(LaneEnd::TakenOver)), (true, Exit::Reopen)] {
         let (store, mut writer, mut checkpoint) =
             new_writer([StateError::Conflict { lane: lane(), owner: "another".to_owned() }], Duration::ZERO);
         writer.main.mode.reopens = reopens;

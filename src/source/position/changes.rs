@@ -11,8 +11,8 @@ use super::encoding::seconds;
 use super::pass_position::Head;
 use super::seconds::Seconds;
 
-/// A log with more keys than this ends: the whole position is stored instead.
-const LONGEST: usize = 100_000;
+/// A log with fewer keys is not compacted before it is written.
+const SHORT: usize = 1_000;
 
 /// Keys that the same passes remember.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub(super) struct Changes {
     /// The times of each pass as they were stored last.
     pub heads: Vec<(CompactString, Head)>,
     keys: Vec<ChangedKey>,
+    /// Number of keys after the log was compacted last.
+    compacted: usize,
     pub contents: HashMap<u64, u64>,
 }
 
@@ -49,8 +51,10 @@ impl Changes {
         Self { heads, ..Self::default() }
     }
 
-    pub fn is_too_long(&self) -> bool {
-        self.keys.len() > LONGEST
+    /// Whether the log should be compacted before it is written: a key that changes again and again would fill the
+    /// memory.
+    pub fn has_doubled(&self) -> bool {
+        self.keys.len() > SHORT.max(2 * self.compacted)
     }
 
     /// Adds a key that the pass at this place remembers. Passes that remember the same of a record, one after the
@@ -79,8 +83,14 @@ impl Changes {
     /// Leaves the last change of each key, unless its pass has forgotten the key meanwhile. `first_kept` are the first
     /// seconds of which the passes have keys.
     pub fn compact(&mut self, first_kept: &[i64]) {
+        self.keys = self.last_changes(first_kept);
+        self.compacted = self.keys.len();
+    }
+
+    fn last_changes(&self, first_kept: &[i64]) -> Vec<ChangedKey> {
+        let mut keys = self.keys.clone();
         let mut later = HashSet::new();
-        for changed in self.keys.iter_mut().rev() {
+        for changed in keys.iter_mut().rev() {
             // A key that moves is under one second, whatever it was under before.
             let under = if changed.moves { None } else { Some(changed.second) };
             changed.passes.retain(|pass| {
@@ -88,7 +98,8 @@ impl Changes {
                 is_last && first_kept.get(*pass).is_some_and(|first| changed.second >= *first)
             });
         }
-        self.keys.retain(|changed| !changed.passes.is_empty());
+        keys.retain(|changed| !changed.passes.is_empty());
+        keys
     }
 
     /// Number of changed keys and contents.
@@ -96,14 +107,14 @@ impl Changes {
         self.keys.len() + self.contents.len()
     }
 
-    /// The stored form of the keys of a log that was compacted: no pass has a key twice, so their order says nothing.
-    /// `names` are those of the passes.
-    pub fn shared_keys(&self, names: &[&CompactString]) -> Vec<SharedKeys<'static>> {
-        let mut places: Vec<&[usize]> = Vec::new();
+    /// The stored form of the last change of each key: no pass has a key twice, so their order says nothing. `names` are
+    /// those of the passes, and `first_kept` their first seconds.
+    pub fn shared_keys(&self, names: &[&CompactString], first_kept: &[i64]) -> Vec<SharedKeys<'static>> {
+        let mut places: Vec<SmallVec<[usize; 2]>> = Vec::new();
         let mut shared: Vec<SharedKeys<'static>> = Vec::new();
-        for changed in &self.keys {
-            let group = places.iter().position(|passes| *passes == &*changed.passes).unwrap_or_else(|| {
-                places.push(&changed.passes);
+        for changed in self.last_changes(first_kept) {
+            let group = places.iter().position(|passes| *passes == changed.passes).unwrap_or_else(|| {
+                places.push(changed.passes.clone());
                 let passes = changed.passes.iter().filter_map(|pass| names.get(*pass)).map(|name| (*name).clone());
                 shared.push(SharedKeys { passes: passes.collect(), moves: changed.moves, seconds: Cow::default() });
                 shared.len() - 1
@@ -122,9 +133,9 @@ mod tests {
     use crate::source::position::seconds::Second;
 
     /// The stored keys, with their passes: second, key and version.
-    fn stored(changes: &Changes) -> Vec<(Vec<&str>, Vec<(i64, u64, Option<u64>)>)> {
+    fn stored(changes: &Changes, first_kept: &[i64]) -> Vec<(Vec<&'static str>, Vec<(i64, u64, Option<u64>)>)> {
         let names = ["first", "second"].map(CompactString::from);
-        let shared = changes.shared_keys(&names.each_ref());
+        let shared = changes.shared_keys(&names.each_ref(), first_kept);
         let keys = |seconds: &Seconds| -> Vec<_> {
             let keys_of = |(second, records): (i64, &Second)| {
                 records.iter().map(move |(key, version)| (second, key, version)).collect::<Vec<_>>()
@@ -141,13 +152,12 @@ mod tests {
         for (pass, second, key) in [(0, 5, 1), (1, 5, 1), (0, 6, 2), (1, 7, 2)] {
             changes.push(pass, false, second, key, None);
         }
-        changes.compact(&[0, 0]);
         let expected = vec![
             (vec!["first", "second"], vec![(5, 1, None)]),
             (vec!["first"], vec![(6, 2, None)]),
             (vec!["second"], vec![(7, 2, None)]),
         ];
-        assert_eq!(stored(&changes), expected);
+        assert_eq!(stored(&changes, &[0, 0]), expected);
     }
 
     /// Whatever others remember meanwhile: the second pass has version 3, and the first one, which had left its time,
@@ -160,10 +170,10 @@ mod tests {
             changes.push(pass, false, 5, 1, Some(2));
         }
         changes.push(1, false, 5, 1, Some(3));
-        changes.compact(&[0, 0]);
-        assert_eq!(changes.len(), 2);
         let expected = vec![(vec!["first"], vec![(5, 1, Some(2))]), (vec!["second"], vec![(5, 1, Some(3))])];
-        assert_eq!(stored(&changes), expected);
+        assert_eq!(stored(&changes, &[0, 0]), expected);
+        changes.compact(&[0, 0]);
+        assert_eq!((changes.len(), stored(&changes, &[0, 0])), (2, expected));
     }
 
     #[test]
@@ -172,8 +182,7 @@ mod tests {
             let mut changes = Changes::default();
             changes.push(0, moves, 5, 1, Some(7));
             changes.push(0, moves, 4, 1, Some(8));
-            changes.compact(&[0]);
-            assert_eq!(stored(&changes), [(vec!["first"], expected)], "{moves}");
+            assert_eq!(stored(&changes, &[0]), [(vec!["first"], expected)], "{moves}");
         }
     }
 
@@ -184,7 +193,21 @@ mod tests {
             changes.push(0, false, second, key, None);
             changes.push(1, false, second, key, None);
         }
-        changes.compact(&[6, 7]);
-        assert_eq!(stored(&changes), [(vec!["first"], vec![(6, 2, None)])]);
+        assert_eq!(stored(&changes, &[6, 7]), [(vec!["first"], vec![(6, 2, None)])]);
+    }
+
+    /// Between two writes an alert may change any number of times.
+    #[test]
+    fn a_log_is_no_longer_than_twice_its_keys() {
+        let mut changes = Changes::default();
+        for version in 0..50_000 {
+            changes.push(0, false, 5, version % 2_000, Some(version));
+            if changes.has_doubled() {
+                changes.compact(&[0]);
+            }
+            assert!(changes.len() <= 4_001, "{} after {version}", changes.len());
+        }
+        changes.compact(&[0]);
+        assert_eq!(changes.len(), 2_000);
     }
 }

@@ -15,7 +15,7 @@ use super::changes::{Changes, SharedKeys};
 use super::encoding::contents;
 use super::pass_position::Head;
 use super::seconds::Seconds;
-use super::{PassPosition, SourcePosition};
+use super::{PassPosition, SourcePosition, first_kept_seconds};
 use crate::record::Timestamp;
 
 /// A position as a whole, or a change to it. Parts are applied in their order, beginning with a whole one.
@@ -37,11 +37,6 @@ impl SourcePosition {
         self.changes = Some(Box::new(Changes::since(self.heads().collect())));
     }
 
-    /// The position is stored as a whole from now on.
-    pub fn record_nothing(&mut self) {
-        self.changes = None;
-    }
-
     /// A copy for a poll, which only reads it: it is never stored, so it records nothing.
     #[must_use]
     pub fn for_poll(&self) -> Self {
@@ -53,20 +48,19 @@ impl SourcePosition {
     /// Leaves what was overwritten, or forgotten, out of the changes. Returns the number of keys and contents that have
     /// changed; none where the whole position has to be stored.
     pub fn compact_changes(&mut self) -> Option<usize> {
-        let first_kept: Vec<i64> = self.pass_positions().map(|(_, position)| position.first_kept_second()).collect();
         let changes = self.changes.as_mut()?;
-        changes.compact(&first_kept);
+        changes.compact(&first_kept_seconds(&self.pass_positions));
         Some(changes.len())
     }
 
-    /// The stored form of the [compacted](Self::compact_changes) changes, and of the first pass. The others are in it
-    /// if their times have changed.
+    /// The stored form of what has changed, and of the first pass. The others are in it if their times have changed.
     pub fn changes(&self) -> Vec<u8> {
         let Some(changes) = &self.changes else { return self.whole() };
         let heads = self.heads().enumerate();
         let heads = heads.filter(|(index, pass)| *index == 0 || changes.heads.get(*index) != Some(pass));
         let heads = heads.map(|(_, pass)| pass).collect();
-        self.encode(heads, changes.shared_keys(&self.names()), &changes.contents, &HashMap::new())
+        let keys = changes.shared_keys(&self.names(), &first_kept_seconds(&self.pass_positions));
+        self.encode(heads, keys, &changes.contents, &HashMap::new())
     }
 
     /// The stored form of all of it.

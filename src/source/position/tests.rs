@@ -1,5 +1,6 @@
 use super::*;
 use crate::record::Stream;
+use crate::source::pass::BEFORE_SWEEP;
 use crate::source::{PositionReader, Pull};
 
 fn minute(minute: i64) -> Timestamp {

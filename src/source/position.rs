@@ -17,16 +17,14 @@ use smallvec::SmallVec;
 pub(super) use self::baseline::Baseline;
 use self::changes::Changes;
 use self::contents::Contents;
-pub use self::pass_position::{Known, PassPosition, Snapshot, Stage};
-pub(super) use self::pass_position::{bound_behind, first_kept_second};
+pub(super) use self::pass_position::{MANY_FINDINGS, bound_behind, first_kept_second};
+pub use self::pass_position::{PassPosition, Snapshot, Stage};
+pub use self::seconds::Known;
 pub(super) use self::seconds::Seconds;
 pub use self::stored::{PositionPart, PositionReader};
 use super::findings::is_of_scope;
 use super::{Pass, PollContext, RecordKey};
 use crate::record::Timestamp;
-
-/// Most findings of one window to remember; further ones are delivered twice if windows overlap.
-pub(super) const MANY_FINDINGS: usize = 50_000;
 
 /// Names the position of a stream's first pass in checkpoints.
 pub const MAIN: &str = "main";

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use super::contents::Contents;
-use super::{Known, PassPosition};
+use super::pass_position::PassPosition;
+use super::seconds::Known;
 use crate::record::Timestamp;
 use crate::source::{Pass, RecordKey};
 

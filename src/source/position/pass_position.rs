@@ -2,14 +2,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::MANY_FINDINGS;
-use super::seconds::Seconds;
+use super::seconds::{Known, Seconds};
 use crate::record::Timestamp;
 use crate::source::{Pass, RecordKey};
 
 /// Keys are kept this much below the bound: the console compares times at about 10 ms, so a query from the bound may
 /// return records from just before it.
 const KEPT_SECONDS_BELOW_BOUND: i64 = 1;
+/// Most findings of one window to remember; further ones are delivered twice if windows overlap.
+pub(in crate::source) const MANY_FINDINGS: usize = 50_000;
 
 /// How far one pass over a stream has come: all records before `bound` are settled, and the keys name the settled
 /// records after it.
@@ -64,16 +65,6 @@ pub enum Stage {
     Marking,
     /// Nothing is left to do.
     Done,
-}
-
-/// What a position knows of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
-    New,
-    /// Another version of it was settled last.
-    Changed,
-    /// This version was settled.
-    Taken,
 }
 
 impl PassPosition {

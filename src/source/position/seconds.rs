@@ -4,10 +4,18 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use super::Known;
-
 /// Most seconds have one or two records: `SmallVec` stores those without an allocation, and is no larger than a `Vec`.
 type Numbers = SmallVec<[u64; 2]>;
+
+/// What a position knows of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    New,
+    /// Another version of it was settled last.
+    Changed,
+    /// This version was settled.
+    Taken,
+}
 
 /// Keys by the second: they expire by the second, and lists of them delta-code well.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::changes::{Changes, SharedKeys};
 use super::encoding::contents;
-use super::pass_position::Head;
+use super::pass_position::{Head, PassPosition};
 use super::seconds::Seconds;
-use super::{PassPosition, SourcePosition, first_kept_seconds};
+use super::{SourcePosition, first_kept_seconds};
 use crate::record::Timestamp;
 
 /// A position as a whole, or a change to it. Parts are applied in their order, beginning with a whole one.

@@ -85,6 +85,15 @@ pub const SEVERITIES: Words<Severity> = Words {
     ],
 };
 
+/// For the manual: the severity of a confidence, in the words of a schema.
+pub fn print_confidence(severity: Severity, print: impl Fn(Severity) -> String) -> String {
+    let text = print(severity) + " (confidence)";
+    match severity {
+        Severity::High => format!("{text}, {} if it is ransomware or still active", print(Severity::Critical)),
+        _ => text,
+    }
+}
+
 /// By the confidence of a detection.
 pub const BY_CONFIDENCE: Words<Severity> =
     Words { field: "event.severity", rows: &[("malicious", Severity::High), ("suspicious", Severity::Medium)] };

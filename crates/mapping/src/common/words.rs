@@ -43,6 +43,14 @@ impl PrintedWords {
     pub fn named(self, field: &'static str) -> Self {
         Self { field, ..self }
     }
+
+    /// The same words, with more to say of one of them.
+    pub fn noted(mut self, word: &str, note: &str) -> Self {
+        for (_, meaning) in self.rows.iter_mut().filter(|(known, _)| *known == word) {
+            meaning.push_str(note);
+        }
+        self
+    }
 }
 
 impl<T> Words<T> {

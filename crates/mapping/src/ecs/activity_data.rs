@@ -129,12 +129,12 @@ impl Excluded {
     /// The field of what is excluded.
     pub(super) fn field(&self) -> String {
         let field = match self {
-            Self::Path => "path",
-            Self::Hash => "hash",
-            Self::Signer => "code_signature.subject_name",
-            Self::FileType => "extension",
+            Self::Path => "`path`, or `hash` if it is one",
+            Self::Hash => "`hash`",
+            Self::Signer => "`code_signature.subject_name`",
+            Self::FileType => "`extension`",
         };
-        format!("`{field}`")
+        field.to_owned()
     }
 
     /// `is_entry` says that a value without a kind is one of an exclusion or of a blocklist.

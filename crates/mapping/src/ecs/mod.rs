@@ -49,7 +49,7 @@ use crate::common::event_kind::{EVENT_KINDS, EventKind};
 use crate::common::matched::{EVENT_IP_VERSIONS, EVENT_TRANSPORTS};
 use crate::common::os::{ARCHITECTURES, OS_TYPES};
 use crate::common::registry::{DATA_TYPES, HIVES};
-use crate::common::severity::{BY_CONFIDENCE, SEVERITIES};
+use crate::common::severity::{BY_CONFIDENCE, SEVERITIES, print_confidence};
 use crate::common::words::PrintedWords;
 use crate::copy::KeyCase;
 use crate::drift::places;
@@ -59,7 +59,7 @@ use crate::parts::{DIRECTIONS, INDICATORS, VERIFICATIONS};
 use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SCOPE_LEVELS, SWITCHES, ScopeLevel};
 use crate::streams::enrichment::Enrichment;
-use crate::streams::unified_alert::{ASSET_KINDS, AssetKind, OBSERVABLES, PRODUCTS, Product};
+use crate::streams::unified_alert::{ASSET_CATEGORIES, AssetCategory, OBSERVABLES, PRODUCTS, Product};
 use crate::streams::unread::Known;
 
 /// The name with the version, for the Kafka header.
@@ -213,10 +213,11 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         &activity_user::ATTRIBUTES,
     ];
     let mut tables: Vec<PrintedWords> = words.map(|words| words.print(|word| (*word).to_owned())).into();
-    tables.insert(1, ARCHITECTURES.print(|architecture| endpoint::architecture(*architecture).to_owned()));
+    let architecture = ARCHITECTURES.print(|architecture| endpoint::architecture(*architecture).to_owned());
+    tables.insert(1, architecture.noted("64_bit", ", arm64 if the name of the system or of the processor says so"));
     tables.push(DIRECTIONS.print(|direction| network::ecs_direction(*direction).to_owned()));
     tables.push(SEVERITIES.print(|severity| severity.score().to_owned()));
-    tables.push(BY_CONFIDENCE.print(|severity| format!("{} (confidence)", severity.score())));
+    tables.push(BY_CONFIDENCE.print(|severity| print_confidence(*severity, |severity| severity.score().to_owned())));
     tables.push(
         SWITCHES.print(|is_on| if *is_on { "21 (switched on)" } else { "by the type (switched off)" }.to_owned()),
     );
@@ -230,10 +231,13 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         unified_alert::ON_ENDPOINTS
             .print(|()| "intrusion_detection (unified alert, unless an endpoint is attacked)".to_owned()),
     );
-    tables.push(unified_alert::SURFACES.print(|category| format!("{category} (attacked surface)")));
+    tables.push(unified_alert::SURFACES.print(|category| match *category {
+        "network" => "network (attacked surface, if no classification but `network` is known)".to_owned(),
+        category => format!("{category} (attacked surface, if no classification is known)"),
+    }));
     tables.push(threat::DETECTION_TYPES.print(|kind| match kind {
-        DetectionType::Static => "file (if there is one)".to_owned(),
-        DetectionType::Dynamic => "process (if there is one)".to_owned(),
+        DetectionType::Static => "file (of an engine of the agent, if there is one)".to_owned(),
+        DetectionType::Dynamic => "process (of an engine of the agent, if there is one)".to_owned(),
     }));
     tables.push(EVENT_KINDS.print(EventKind::print));
     tables.push(
@@ -248,10 +252,11 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         Product::Engine => "`threat.id`".to_owned(),
         Product::CustomRule => "`alert.id`".to_owned(),
     }));
-    tables.push(ASSET_KINDS.print(|kind| match kind {
-        AssetKind::Machine => "the asset".to_owned(),
-        AssetKind::MachineType => "its type".to_owned(),
-        AssetKind::Identity => "none, but `user`".to_owned(),
+    tables.push(ASSET_CATEGORIES.print(|category| match category {
+        AssetCategory::Machine => "the asset".to_owned(),
+        AssetCategory::Identity => {
+            "none without an agent; `user` is the asset, if no other user is attacked".to_owned()
+        }
     }));
     tables.push(activity_data::EXCLUSIONS.print(activity_data::Excluded::field));
     tables.push(SCOPE_LEVELS.print(|level| print_scope_level(*level).to_owned()));
@@ -260,8 +265,8 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
 
 fn print_scope_level(level: ScopeLevel) -> &'static str {
     match level {
-        ScopeLevel::Account => "none from `data`, as the name of a site",
-        ScopeLevel::Site => "none from `data`",
+        ScopeLevel::Account => "no name in `data`; that of a site is left out, too",
+        ScopeLevel::Site => "no name in `data`",
         ScopeLevel::Group => "`data.groupName`",
     }
 }

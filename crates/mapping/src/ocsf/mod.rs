@@ -45,7 +45,7 @@ use super::common::classification::{OUTCOMES, Outcome};
 use super::common::matched::EVENT_TRANSPORTS;
 use super::common::os::ARCHITECTURES;
 use super::common::registry::HIVES;
-use super::common::severity::{BY_CONFIDENCE, SEVERITIES, Severity};
+use super::common::severity::{BY_CONFIDENCE, SEVERITIES, Severity, print_confidence};
 use super::common::word::Word;
 use super::json::Json;
 use super::mapping::{Origin, SchemaMapper, Snapshot, Written};
@@ -58,7 +58,7 @@ use crate::parts::{DIRECTIONS, INDICATORS, VERIFICATIONS};
 use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SWITCHES};
 use crate::streams::enrichment::Enrichment;
-use crate::streams::unified_alert::{ASSET_KINDS, AssetKind, OBSERVABLES, PRODUCTS, Product};
+use crate::streams::unified_alert::{ASSET_CATEGORIES, AssetCategory, OBSERVABLES, PRODUCTS, Product};
 use crate::streams::unread::Known;
 
 /// The name with the version, for the Kafka header.
@@ -197,22 +197,20 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         &device::MACHINES,
         &device::SYSTEMS,
         &detection::INTEGRITY,
-        &activity_parts::PERIPHERALS,
     ];
     let mut tables: Vec<PrintedWords> = choices.map(print_choices).into();
-    let mut severity = SEVERITIES.print(print_severity).named("severity");
-    for (_, meaning) in severity.rows.iter_mut().filter(|(word, _)| *word == "unknown") {
-        meaning.push_str(", of unified alerts and vulnerabilities Unknown (0)");
-    }
-    tables.push(severity);
-    let by_confidence = BY_CONFIDENCE.print(|severity| format!("{} (confidence)", print_severity(severity)));
+    tables.push(activity_parts::PERIPHERALS.print(|kind| print_choice(*kind) + ", also within a word"));
+    let severity = SEVERITIES.print(|severity| print_severity(*severity)).named("severity");
+    tables.push(severity.noted("unknown", ", of unified alerts and vulnerabilities Unknown (0)"));
+    let by_confidence = BY_CONFIDENCE.print(|severity| print_confidence(*severity, print_severity));
     tables.push(by_confidence.named("severity"));
     let switched =
         SWITCHES.print(|is_on| if *is_on { "Low (2) (switched on)" } else { "by the type (switched off)" }.to_owned());
     tables.push(switched.named("severity"));
-    tables.push(finding::VERDICTS.print(|verdict| print_choice(verdict.choice())));
+    let verdict = finding::VERDICTS.print(|verdict| print_choice(verdict.choice()));
+    tables.push(verdict.noted("undefined", ", Benign (5) of a threat that was marked as benign"));
     let outcome = OUTCOMES.print(|outcome| {
-        let reported = if *outcome == Outcome::Benign { "" } else { ", unless actions were reported" };
+        let reported = if *outcome == Outcome::Benign { "" } else { ", unless the record says what was done" };
         print_disposition(disposition_of(*outcome)) + reported
     });
     tables.push(outcome.named("disposition"));
@@ -231,7 +229,8 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     let bits = ARCHITECTURES.print(|architecture| device::cpu_bits(*architecture).to_owned());
     tables.push(bits.named("device.os.cpu_bits"));
     let architecture = ARCHITECTURES.print(|architecture| print_choice(agent::cpu_architecture(*architecture)));
-    tables.push(architecture.named("device.hw_info.cpu_architecture"));
+    let architecture = architecture.named("device.hw_info.cpu_architecture");
+    tables.push(architecture.noted("64_bit", ", ARM (2) if the name of the system or of the processor says so"));
     let activity = DEVICE_EVENTS.print(|is_connected| {
         let id = if *is_connected { activity_class::CONNECT } else { activity_class::DISCONNECT };
         format!("{} (device)", print_choice((id.into(), Class::PeripheralActivity.activity(id).unwrap_or_default())))
@@ -240,7 +239,7 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     let reported = REPORTED_OUTCOMES.print(|outcome| {
         let id = activity_class::status_of(*outcome);
         let caption = Class::BaseEvent.definition().statuses.get(usize::from(id)).copied().unwrap_or_default();
-        format!("{} (activity of an unknown type)", print_choice((id, caption)))
+        format!("{} (activity of an unknown type, if it is not about a threat)", print_choice((id, caption)))
     });
     tables.push(reported.named("status"));
     let indicator = INDICATORS.print(|kind| detection::indicator_type(*kind).caption().to_owned());
@@ -248,14 +247,13 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     let observable = OBSERVABLES.print(|kind| unified_alert::observable_type(*kind).caption().to_owned());
     tables.push(observable.named("observables[].type"));
     let product = PRODUCTS.print(|product| match product {
-        Product::Engine => "the id of the threat".to_owned(),
-        Product::CustomRule => "the storyline".to_owned(),
+        Product::Engine => "the id of the threat, else the storyline".to_owned(),
+        Product::CustomRule => "the storyline, as of each other product".to_owned(),
     });
     tables.push(product.named("metadata.correlation_uid"));
-    let asset = ASSET_KINDS.print(|kind| match kind {
-        AssetKind::Machine => "the asset".to_owned(),
-        AssetKind::MachineType => "its type".to_owned(),
-        AssetKind::Identity => "none".to_owned(),
+    let asset = ASSET_CATEGORIES.print(|category| match category {
+        AssetCategory::Machine => "the asset".to_owned(),
+        AssetCategory::Identity => "none without an agent".to_owned(),
     });
     tables.push(asset.named("device"));
     tables.push(threat::INITIATORS.print(|kind| print_choice(kind.choice())));
@@ -287,8 +285,8 @@ pub(super) fn caption(key: &str, word: &str) -> Option<&'static str> {
     choice.map(|(_, caption)| caption)
 }
 
-fn print_severity(severity: &Severity) -> String {
-    print_choice((severity_id(*severity), severity.capitalised()))
+fn print_severity(severity: Severity) -> String {
+    print_choice((severity_id(severity), severity.capitalised()))
 }
 
 /// Begins an event that no record describes. Without a severity it is unknown.

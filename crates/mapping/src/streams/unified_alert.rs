@@ -211,27 +211,24 @@ pub const PRODUCTS: Words<Product> = Words {
     ],
 };
 
-/// What an asset is, as its category or its kind says.
+/// What an asset is, as its category says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AssetKind {
-    /// A machine of this type.
+pub enum AssetCategory {
     Machine,
-    /// The type of a machine, which the category does not have.
-    MachineType,
     Identity,
 }
 
-pub const ASSET_KINDS: Words<AssetKind> = Words {
+pub const ASSET_CATEGORIES: Words<AssetCategory> = Words {
     field: "host",
     rows: &[
-        ("server", AssetKind::Machine),
-        ("workstation", AssetKind::Machine),
-        ("desktop", AssetKind::MachineType),
-        ("laptop", AssetKind::MachineType),
-        ("virtual_machine", AssetKind::MachineType),
-        ("identity", AssetKind::Identity),
+        ("server", AssetCategory::Machine),
+        ("workstation", AssetCategory::Machine),
+        ("identity", AssetCategory::Identity),
     ],
 };
+
+/// The types of machines, which an asset has as its subcategory or its category.
+const MACHINE_TYPES: [&str; 5] = ["server", "workstation", "desktop", "laptop", "virtual_machine"];
 
 /// Keys of an asset's addresses at the detection.
 const ADDRESSES: [&str; 4] = ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses"];
@@ -460,11 +457,11 @@ fn primary(assets: Value<'_>) -> Value<'_> {
 }
 
 fn asset(current: Value<'_>) -> Asset<'_> {
-    let category = ASSET_KINDS.of(current.get("category"));
+    let category = ASSET_CATEGORIES.of(current.get("category"));
     Asset {
         current,
-        is_machine: category == Some(AssetKind::Machine) || current.get("agentUuid").escaped().is_some(),
-        is_identity: category == Some(AssetKind::Identity),
+        is_machine: category == Some(AssetCategory::Machine) || current.get("agentUuid").escaped().is_some(),
+        is_identity: category == Some(AssetCategory::Identity),
         is_detecting: Word::is(current.get("policy"), "detect"),
         kind: current.get("subcategory"),
     }
@@ -500,7 +497,7 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
 }
 
 fn machine_type(kinds: [Value<'_>; 2]) -> Value<'_> {
-    let is_type = |kind: &Value<'_>| matches!(ASSET_KINDS.of(*kind), Some(AssetKind::Machine | AssetKind::MachineType));
+    let is_type = |kind: &Value<'_>| MACHINE_TYPES.contains(&Word::of_value(*kind).as_str());
     kinds.into_iter().find(is_type).unwrap_or_default()
 }
 

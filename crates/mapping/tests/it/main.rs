@@ -27,3 +27,4 @@ mod subjects;
 mod support;
 mod users;
 mod varied;
+mod words;

@@ -106,7 +106,7 @@ impl Labeler {
         for (name, value) in labels {
             match Template::parse(value) {
                 Ok(Some(template)) => templates.push((name.clone(), template)),
-                _ => drop(fixed.insert(name.clone(), value.clone())),
+                _ => _ = fixed.insert(name.clone(), value.clone()),
             }
         }
         (!templates.is_empty()).then(|| Self { stream, fixed, templates, sets: Mutex::default() })

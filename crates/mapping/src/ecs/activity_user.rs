@@ -15,7 +15,9 @@ pub(super) fn write(event: &mut Event<'_>, users: &Users<'_>, class: &ActivityCl
         Actor::Console(user) | Actor::LoggedIn(user) | Actor::Unknown(user) => attributes(event, &user),
         Actor::Remote(account) => account.write(event),
     }
-    users.remote.into_iter().for_each(|account| account.relate(event));
+    if let Some(account) = users.remote {
+        account.relate(event);
+    }
     user::related(event, users.logged_in);
     user::related(event, users.recovery_email);
     let target = event.open("target");
@@ -109,6 +111,8 @@ fn changed(event: &mut Event<'_>, field: &str, text: Option<Escaped<'_>>) {
         return;
     }
     let list = event.json.open_list(field);
-    text.into_iter().for_each(|role| event.json.element(role));
+    if let Some(role) = text {
+        event.json.element(role);
+    }
     event.json.close(list);
 }

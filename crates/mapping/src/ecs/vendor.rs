@@ -45,7 +45,7 @@ fn open(event: &mut Event<'_>, common: &CommonFields<'_>, keys: &JoinKeys<'_>, o
 pub(super) struct VendorObject<'e, 'o> {
     event: &'e mut Event<'o>,
     open: [OpenContainer; 2],
-    names: SmallVec<[&'static str; 16]>,
+    names: SmallVec<[&'static str; 24]>,
 }
 
 impl<'e, 'o> VendorObject<'e, 'o> {

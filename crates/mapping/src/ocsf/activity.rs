@@ -103,7 +103,9 @@ fn actor(event: &mut Event<'_>, users: &Users<'_>) {
         }
         Actor::Remote(account) => event.user("user", account, UserType::User),
         Actor::LoggedIn(user) => {
-            user.account().into_iter().for_each(|account| event.user("user", account, UserType::User));
+            if let Some(account) = user.account() {
+                event.user("user", account, UserType::User);
+            }
             mark_account(event, user.name);
         }
         Actor::Unknown(_) => event.json.word("app_name", "SentinelOne"),
@@ -171,7 +173,9 @@ fn body(
             event.optional("command_uid", parts.entry.id.escaped());
             file(event, &parts.file());
         }
-        Class::RemediationActivity => drop(event.optional("command_uid", parts.entry.id.escaped())),
+        Class::RemediationActivity => {
+            event.optional("command_uid", parts.entry.id.escaped());
+        }
         Class::BaseEvent | Class::DeviceInventoryInfo | Class::VulnerabilityFinding => {}
     }
     event.mark_set([parts.entry.agent_id, parts.computer_name()]);

@@ -278,7 +278,9 @@ impl<'o> Event<'o> {
     /// Writes a list with one text.
     pub fn list_of(&mut self, name: &str, text: Option<Escaped<'_>>) {
         let list = self.json.open_list(name);
-        text.into_iter().filter(|text| !is_placeholder(*text)).for_each(|text| self.json.element(text));
+        if let Some(text) = text.filter(|text| !is_placeholder(*text)) {
+            self.json.element(text);
+        }
         self.json.close(list);
     }
 }

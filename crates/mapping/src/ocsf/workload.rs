@@ -37,7 +37,9 @@ pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>, in_kub
         let parts = Image::of(text.raw());
         event.json.word("name", parts.name);
         let list = event.json.open_list("labels");
-        parts.tag.into_iter().for_each(|tag| event.json.element(Escaped::plain(tag)));
+        if let Some(tag) = parts.tag {
+            event.json.element(Escaped::plain(tag));
+        }
         event.json.close(list);
     }
     event.close(object);

@@ -88,17 +88,16 @@ fn endpoint<'a>(agent: &Agent<'a>) -> Endpoint<'a> {
         os: Os {
             names: [agent.os_name, none],
             versions: [agent.os_revision, none],
-            full: none,
             types: [agent.os_type, none, none],
             family: agent.os_type,
             bits: agent.os_arch,
+            ..Os::default()
         },
         architecture: architecture(agent),
         interfaces: Interfaces { list: agent.network_interfaces },
         addresses: [agent.last_ip_to_mgmt, none, none, none],
         external: agent.external_ip,
         external_path: Some("externalIp"),
-        macs: none,
         cloud: of_providers(agent.cloud_providers),
         owner: Owner {
             account_ids: [agent.account_id, none],
@@ -108,6 +107,7 @@ fn endpoint<'a>(agent: &Agent<'a>) -> Endpoint<'a> {
             group_ids: [agent.group_id, none],
             group_names: [agent.group_name, none, none],
         },
+        ..Endpoint::default()
     }
 }
 

@@ -163,10 +163,9 @@ fn endpoint<'a>(alert: &Alert<'a>) -> Endpoint<'a> {
         os: Os {
             names: [detected.os_name, current.os],
             versions: [detected.os_revision, none],
-            full: none,
             types: [detected.os_family, current.os, none],
             family: detected.os_family,
-            bits: none,
+            ..Os::default()
         },
         owner: Owner {
             account_ids: [detected.account_id, none],

@@ -186,10 +186,9 @@ fn endpoint<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Endpoint<'a> {
         os: Os {
             names: [hit.origagentosname, none],
             versions: [hit.origagentosrevision, none],
-            full: none,
             types: [hit.origagentosfamily, activity.os_family, none],
             family: hit.origagentosfamily,
-            bits: none,
+            ..Os::default()
         },
         addresses: [hit.agentipv4, none, none, none],
         external: hit.externalip,

@@ -166,7 +166,7 @@ impl<'a> ThreatParts<'a> {
             cursor.each_entry(|cursor, key| match key {
                 "description" => visit(Indication::Description(cursor.value())),
                 "tactics" => cursor.each_element(|cursor| each_technique(cursor, &mut visit)),
-                _ => drop(cursor.value()),
+                _ => _ = cursor.value(),
             });
         });
     }
@@ -201,7 +201,7 @@ fn each_technique<'a>(cursor: &mut Cursor<'a>, visit: &mut impl FnMut(Indication
             });
             visit(Indication::Technique(attack));
         }),
-        _ => drop(cursor.value()),
+        _ => _ = cursor.value(),
     });
     visit(Indication::TacticEnd);
 }
@@ -296,17 +296,14 @@ fn endpoint<'a>(threat: &Threat<'a>) -> Endpoint<'a> {
         os: Os {
             names: [current.agent_os_name, detected.agent_os_name],
             versions: [current.agent_os_revision, detected.agent_os_revision],
-            full: none,
             types: [current.agent_os_type, none, none],
             family: current.agent_os_type,
-            bits: none,
+            ..Os::default()
         },
-        architecture: None,
         interfaces: Interfaces { list: current.network_interfaces },
         addresses: [detected.agent_ip_v4, detected.agent_ip_v6, none, none],
         external: detected.external_ip,
         external_path: Some("agentDetectionInfo.externalIp"),
-        macs: none,
         cloud: of_providers(detected.cloud_providers),
         owner: Owner {
             account_ids: [current.account_id, detected.account_id],
@@ -316,6 +313,7 @@ fn endpoint<'a>(threat: &Threat<'a>) -> Endpoint<'a> {
             group_ids: [current.group_id, detected.group_id],
             group_names: [current.group_name, detected.group_name, none],
         },
+        ..Endpoint::default()
     }
 }
 

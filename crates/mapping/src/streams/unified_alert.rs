@@ -486,7 +486,7 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
             full: current.get("osVersion"),
             types: os_types,
             family: first_scalar(os_types),
-            bits: none,
+            ..Os::default()
         },
         addresses: ADDRESSES.map(|key| detected.get(key)),
         external: detected.get(EXTERNAL_ADDRESS),

@@ -14,7 +14,7 @@ pub struct User<'a> {
     pub id: Value<'a>,
     pub name: Value<'a>,
     full_name: Value<'a>,
-    /// The name, if it is an address.
+    /// The first address in the record that is certain to be this user's.
     pub email: Value<'a>,
     pub role: Value<'a>,
     pub role_name: Value<'a>,
@@ -22,7 +22,7 @@ pub struct User<'a> {
 }
 
 impl<'a> User<'a> {
-    /// A user without an id and a name is none.
+    /// Whether the user has an id or a name.
     fn is_known(&self) -> bool {
         self.id_text().is_some() || self.account().is_some()
     }
@@ -71,7 +71,8 @@ pub enum Actor<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Users<'a> {
     actor: User<'a>,
-    /// The user who was changed. If `byUser` is empty, the names in the record are those of the one who acted.
+    /// The user who was changed, with what is certain. If `byUser` is empty, the names in the record are those of the
+    /// one who acted, and this user has none. ECS needs no name.
     pub target: User<'a>,
     /// The name and the addresses in the record, whosever they are.
     name: Value<'a>,
@@ -141,7 +142,8 @@ impl<'a> Users<'a> {
         self.actor.is_known()
     }
 
-    /// The user who was changed, under any name in the record: that of the one who acted, if there is no other.
+    /// The same user as [`Self::target`], for OCSF, which requires a name: that of the one who acted, if the record has
+    /// no other.
     pub fn changed(&self) -> User<'a> {
         let name = first_scalar([self.name, self.email, self.recovery_email, self.target.full_name]);
         User { name, email: self.email_of(name), ..self.target }
@@ -211,12 +213,14 @@ impl<'a> Distinction<'a> {
         !self.by_user && !self.is_rule_alert
     }
 
-    /// Most activities do not name the role of the user who acted.
+    /// Whether the role is that of the user who acted. Most activities do not name it.
     fn has_own_role(&self) -> bool {
-        // That of a rule's owner, or the role that was changed.
-        let is_no_users = self.is_rule_alert || self.by_user && self.is_role;
-        let is_of_other = !self.is_one_user && (self.has_target || self.by_user && self.is_named);
-        !(is_no_users || is_of_other)
+        // The role of a rule's owner, or a role that was changed.
+        if self.is_rule_alert || self.by_user && self.is_role {
+            return false;
+        }
+        let names_another = self.has_target || self.by_user && self.is_named;
+        self.is_one_user || !names_another
     }
 
     fn has_role_of_target(&self) -> bool {

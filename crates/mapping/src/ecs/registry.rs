@@ -44,5 +44,7 @@ fn write_path(event: &mut Event<'_>, text: Escaped<'_>, of_value: bool) -> bool 
     };
     event.optional("key", Some(key).filter(|key| present(*key)));
     event.optional("value", value.filter(|value| present(*value)));
-    hive.is_none_or(|hive| text == hive || (text.raw().starts_with(hive.raw()) && present(rest)))
+    let Some(hive) = hive else { return true };
+    let end = text.raw().strip_prefix(hive.raw()).and_then(|end| end.strip_prefix(r"\\"));
+    text == hive || (present(rest) && end == Some(rest.raw()))
 }

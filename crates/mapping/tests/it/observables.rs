@@ -113,6 +113,16 @@ fn registry_paths_have_hive_key_and_value() {
             ("sentinel_one.alert.alert_info.registry_path", Value::Null),
         ],
     );
+    for path in ["HKLM \\X", "hklm\\X", "MACHINE\\X", "\\REGISTRY\\MACHINE\\X"] {
+        let event = alert(json!({"eventType": "REGKEYDELETE", "registryPath": path}));
+        assert_fields(
+            &event,
+            &[
+                ("registry", json!({"hive": "HKLM", "key": "X", "path": "HKLM\\X"})),
+                ("sentinel_one.alert.alert_info.registry_path", json!(path)),
+            ],
+        );
+    }
 }
 
 #[test]

@@ -89,6 +89,13 @@ fn the_owner_of_a_rule_is_not_the_one_who_triggered_it() {
         &event,
         &[("event.kind", json!("alert")), ("user", json!({"id": "3"})), ("rule", json!({"id": "5", "name": "r"}))],
     );
+    // A hit without keys of its own says only who was logged in to the endpoint.
+    for number in [3608, 3784] {
+        let data = json!({"ruleName": "r", "userName": "owner", "lastLoggedInUserName": "alice"});
+        let record = json!({"activityType": number, "agentId": "1", "data": data});
+        assert_fields(&map(Stream::Activities, &record), &[("user", json!({"name": "alice"}))]);
+        assert_fields(&map_to(Schema::Ocsf, Stream::Activities, &record), &[("actor.user.name", json!("alice"))]);
+    }
 }
 
 #[test]

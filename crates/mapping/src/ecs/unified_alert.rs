@@ -64,7 +64,7 @@ pub(super) fn map(
 /// The ids of the same detection in other streams.
 fn join_keys<'a>(parts: &UnifiedParts<'a>) -> JoinKeys<'a> {
     JoinKeys {
-        agent_uuid: parts.endpoint.agent_uuids[0],
+        agent_uuid: first_scalar(parts.endpoint.agent_uuids),
         alert_id: parts.alert_id(),
         threat_id: parts.threat_id(),
         storyline: parts.storyline,
@@ -89,7 +89,7 @@ fn head(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &UnifiedParts<'
     }
     event.json.text("hostname", common.console_host);
     if parts.is_sentinel_one() {
-        event.optional("version", parts.endpoint.agent_versions[0].escaped());
+        event.optional("version", first_scalar(parts.endpoint.agent_versions).escaped());
     }
     event.json.close(open);
 }
@@ -230,7 +230,7 @@ fn file(event: &mut Event<'_>, file: &AlertedFile<'_>) {
 
 /// The user is the attacked one, or the one of the process. Only if neither is known, it is the one who was logged in.
 fn user_object(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
-    let identity = if parts.asset.is_identity { Account::of(parts.endpoint.names[0]) } else { None };
+    let identity = if parts.asset.is_identity { Account::of(parts.endpoint.name()) } else { None };
     let interactive = Account::of(first_scalar(parts.user.names));
     let target = &parts.target;
     let open = event.open("user");

@@ -70,10 +70,9 @@ pub(super) fn map(
 /// Without a known kind of malware, the list is left out.
 fn malware(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     let file = &parts.file;
-    let [_, sha1, _] = file.hashes;
     let malware = Malware {
         name: file.threat_name.escaped(),
-        uid: sha1.escaped(),
+        uid: file.sha1().escaped(),
         classification: parts.classification,
         provider: parts.engines.first(),
         severity: parts.severity,

@@ -76,10 +76,9 @@ fn severity(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
 
 fn malware(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let file = &parts.file;
-    let [_, sha1, _] = file.hashes;
     let malware = Malware {
         name: first_scalar([parts.name, file.name]).escaped(),
-        uid: sha1.escaped(),
+        uid: file.sha1().escaped(),
         classification: parts.classification,
         provider: parts.analytic.category.escaped(),
         severity: parts.known_severity().unwrap_or(Severity::Informational),

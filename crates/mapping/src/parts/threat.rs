@@ -36,6 +36,10 @@ pub const VERIFICATIONS: Words<bool> = Words {
 };
 
 impl<'a> DetectedFile<'a> {
+    pub fn sha1(&self) -> Value<'a> {
+        self.hashes[1]
+    }
+
     /// Whether the file has a signature; `None` if the console does not say it.
     pub fn is_signed(&self) -> Option<bool> {
         VERIFICATIONS.of(self.verification)

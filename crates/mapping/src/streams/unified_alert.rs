@@ -97,6 +97,12 @@ pub struct AlertedFile<'a> {
     pub signer: Value<'a>,
 }
 
+impl<'a> AlertedFile<'a> {
+    pub fn sha1(&self) -> Value<'a> {
+        self.hashes[1]
+    }
+}
+
 /// The attacking host. The console may name it by its address.
 #[derive(Debug, Clone, Copy)]
 pub struct Attacker<'a> {

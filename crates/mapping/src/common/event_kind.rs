@@ -30,41 +30,13 @@ impl EventKind {
     pub fn of(event_type: Value<'_>) -> Option<Self> {
         let word = Word::of_value(event_type).joined();
         let word = word.as_str();
-        EVENT_KINDS.find(word).or_else(|| Self::of_beginning(word))
-    }
-
-    /// Consoles spell the remaining part of these words in several ways.
-    fn of_beginning(word: &str) -> Option<Self> {
-        let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| word.starts_with(beginning));
-        let contains = |parts: &[&str]| parts.iter().any(|part| word.contains(part));
-        let operation = Operation::of(word);
-        if begins(&["openprocess", "openremoteprocess", "duplicate", "crossprocess"]) {
-            Some(Self::Process("access"))
-        } else if begins(&["process"]) {
-            Some(Self::Process("info"))
-        } else if begins(&["file"]) {
-            Some(Self::File(operation.or("info")))
-        } else if begins(&["registry", "regkey", "regvalue"]) {
-            // ECS has no `info` for registries; any operation accesses them.
-            Some(Self::Registry(operation.or("access")))
-        } else if begins(&["schedtask", "scheduledtask", "task"]) {
-            Some(Self::Task(operation.or("info")))
-        } else if begins(&["tcpv4", "tcpv6", "ipconnect", "iplisten", "network"]) {
-            Some(Self::Connection)
-        } else if begins(&["dns"]) {
-            Some(Self::Dns)
-        } else if begins(&["module"]) {
-            Some(Self::Module)
-        } else if begins(&["indicator", "behavioralindicator"]) {
-            Some(Self::Indicator)
-        } else if contains(&["logout", "logoff"]) {
-            // Also `userlogin`, `failedlogin`, here and below.
-            Some(Self::Logout)
-        } else if contains(&["login", "logon"]) {
-            Some(Self::Login)
-        } else {
-            None
-        }
+        let operation = |other| OPERATIONS.find(word).unwrap_or(other);
+        Some(match EVENT_KINDS.find(word)? {
+            Self::File(other) => Self::File(operation(other)),
+            Self::Registry(other) => Self::Registry(operation(other)),
+            Self::Task(other) => Self::Task(operation(other)),
+            kind => kind,
+        })
     }
 
     /// For the manual: types and categories.
@@ -95,7 +67,7 @@ impl EventKind {
     }
 }
 
-/// Words without separators. Others are known by how they begin.
+/// Words without separators. Consoles spell the end of some in several ways.
 pub const EVENT_KINDS: Words<EventKind> = Words {
     field: "event.type",
     rows: &[
@@ -125,43 +97,49 @@ pub const EVENT_KINDS: Words<EventKind> = Words {
         ("namedpipeconnection", EventKind::File("access")),
         ("maliciousfile", EventKind::Indicator),
         ("preexecutiondetection", EventKind::Indicator),
+        ("openprocess*", EventKind::Process("access")),
+        ("openremoteprocess*", EventKind::Process("access")),
+        ("duplicate*", EventKind::Process("access")),
+        ("crossprocess*", EventKind::Process("access")),
+        ("process*", EventKind::Process("info")),
+        ("file*", EventKind::File("info")),
+        // ECS has no `info` for registries; any operation accesses them.
+        ("registry*", EventKind::Registry("access")),
+        ("regkey*", EventKind::Registry("access")),
+        ("regvalue*", EventKind::Registry("access")),
+        ("schedtask*", EventKind::Task("info")),
+        ("scheduledtask*", EventKind::Task("info")),
+        ("task*", EventKind::Task("info")),
+        ("tcpv4*", EventKind::Connection),
+        ("tcpv6*", EventKind::Connection),
+        ("ipconnect*", EventKind::Connection),
+        ("iplisten*", EventKind::Connection),
+        ("network*", EventKind::Connection),
+        ("dns*", EventKind::Dns),
+        ("module*", EventKind::Module),
+        ("indicator*", EventKind::Indicator),
+        ("behavioralindicator*", EventKind::Indicator),
+        // Also `userlogin`, `failedlogin`.
+        ("*logout*", EventKind::Logout),
+        ("*logoff*", EventKind::Logout),
+        ("*login*", EventKind::Login),
+        ("*logon*", EventKind::Login),
     ],
 };
 
-/// The operation that a word names.
-#[derive(Clone, Copy)]
-enum Operation {
-    Creation,
-    Change,
-    Deletion,
-    Access,
-    Other,
-}
-
-impl Operation {
-    fn of(word: &str) -> Self {
-        let contains = |parts: &[&str]| parts.iter().any(|part| word.contains(part));
-        if contains(&["creat", "register"]) {
-            Self::Creation
-        } else if contains(&["delet"]) {
-            Self::Deletion
-        } else if contains(&["scan", "export"]) {
-            Self::Access
-        } else if contains(&["modif", "renam", "updat", "import", "security"]) {
-            Self::Change
-        } else {
-            Self::Other
-        }
-    }
-
-    /// Its `event.type`.
-    fn or(self, other: &'static str) -> &'static str {
-        match self {
-            Self::Creation => "creation",
-            Self::Change => "change",
-            Self::Deletion => "deletion",
-            Self::Access => "access",
-            Self::Other => other,
-        }
-    }
-}
+/// The operation that a word for a file, a registry or a task names.
+pub const OPERATIONS: Words<&str> = Words {
+    field: "event.type",
+    rows: &[
+        ("*creat*", "creation"),
+        ("*register*", "creation"),
+        ("*delet*", "deletion"),
+        ("*scan*", "access"),
+        ("*export*", "access"),
+        ("*modif*", "change"),
+        ("*renam*", "change"),
+        ("*updat*", "change"),
+        ("*import*", "change"),
+        ("*security*", "change"),
+    ],
+};

@@ -9,7 +9,7 @@ use super::word::Word;
 pub struct Words<T: 'static> {
     /// The path of the field.
     pub field: &'static str,
-    /// The first row that fits a word counts. `signed*` fits all words that begin so.
+    /// The first row that fits a word counts. `signed*` fits all words that begin so, `*login*` all that contain it.
     pub rows: &'static [(&'static str, T)],
 }
 
@@ -29,7 +29,11 @@ impl<T: Copy> Words<T> {
 }
 
 fn fits(known: &str, word: &str) -> bool {
-    known == word || known.strip_suffix('*').is_some_and(|beginning| word.starts_with(beginning))
+    let Some(beginning) = known.strip_suffix('*') else { return known == word };
+    match beginning.strip_prefix('*') {
+        Some(part) => word.contains(part),
+        None => word.starts_with(beginning),
+    }
 }
 
 /// The rows of a table as texts: each word with what it means.
@@ -75,9 +79,23 @@ mod tests {
 
     #[test]
     fn the_first_row_that_fits_counts() {
-        let words = Words { field: "f", rows: &[("true_positive_benign", 1), ("true_positive*", 2), ("benign", 3)] };
-        let found =
-            ["true_positive_benign", "true_positive_benign_x", "true_positive", "true", "benign", "benign_x", ""];
-        assert_eq!(found.map(|word| words.find(word)), [Some(1), Some(2), Some(2), None, Some(3), None, None]);
+        let words = Words {
+            field: "f",
+            rows: &[("true_positive_benign", 1), ("true_positive*", 2), ("benign", 3), ("*log*", 4)],
+        };
+        for (word, meaning) in [
+            ("true_positive_benign", Some(1)),
+            ("true_positive_benign_x", Some(2)),
+            ("true_positive", Some(2)),
+            ("true_positive_log", Some(2)),
+            ("true", None),
+            ("benign", Some(3)),
+            ("benign_x", None),
+            ("log", Some(4)),
+            ("benign_logs", Some(4)),
+            ("", None),
+        ] {
+            assert_eq!(words.find(word), meaning, "{word}");
+        }
     }
 }

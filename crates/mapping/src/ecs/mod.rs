@@ -45,7 +45,7 @@ use super::mapping::{Origin, SchemaMapper, Snapshot, Written};
 use crate::common::attack::{TACTICS, print_tactic};
 use crate::common::classification::{CATEGORIES, EventOutcome, OUTCOMES, event_outcome};
 use crate::common::dns::RECORD_TYPES;
-use crate::common::event_kind::{EVENT_KINDS, EventKind};
+use crate::common::event_kind::{EVENT_KINDS, EventKind, OPERATIONS};
 use crate::common::matched::{EVENT_IP_VERSIONS, EVENT_TRANSPORTS};
 use crate::common::os::{ARCHITECTURES, OS_TYPES};
 use crate::common::registry::{DATA_TYPES, HIVES};
@@ -240,6 +240,9 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         DetectionType::Dynamic => "process (of an engine of the agent, if there is one)".to_owned(),
     }));
     tables.push(EVENT_KINDS.print(EventKind::print));
+    tables.push(
+        OPERATIONS.print(|operation| format!("{operation} (in place of another type of a file, a registry or a task)")),
+    );
     tables.push(
         DEVICE_EVENTS.print(|is_connected| if *is_connected { "start (device)" } else { "end (device)" }.to_owned()),
     );

@@ -114,21 +114,20 @@ fn peer<'a>(event: &mut Event<'_>, name: &str, peer: Peer<'a>, device: [Value<'a
     event.close(open);
 }
 
-/// By a part of the word for the class of a device.
+/// By the class of a device.
 pub(super) const PERIPHERALS: Words<Choice> = Words {
     field: "peripheral_device.type",
     rows: &[
-        ("storage", (1, "External Storage")),
-        ("keyboard", (2, "Keyboard")),
-        ("mouse", (3, "Mouse")),
-        ("printer", (4, "Printer")),
+        ("*storage*", (1, "External Storage")),
+        ("*keyboard*", (2, "Keyboard")),
+        ("*mouse*", (3, "Mouse")),
+        ("*printer*", (4, "Printer")),
     ],
 };
 
 pub(super) fn peripheral(event: &mut Event<'_>, device: &Peripheral<'_>) {
     let word = device.class.text().unwrap_or_default().to_lowercase();
-    let known = PERIPHERALS.rows.iter().find(|(part, _)| word.contains(part));
-    let (_, (id, caption)) = known.copied().unwrap_or(("", (0, "Unknown")));
+    let (id, caption) = PERIPHERALS.find(&word).unwrap_or((0, "Unknown"));
     let open = event.open("peripheral_device");
     event.optional("name", device.any_name().escaped());
     event.optional("class", device.class.escaped());

@@ -197,9 +197,9 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         &device::MACHINES,
         &device::SYSTEMS,
         &detection::INTEGRITY,
+        &activity_parts::PERIPHERALS,
     ];
     let mut tables: Vec<PrintedWords> = choices.map(print_choices).into();
-    tables.push(activity_parts::PERIPHERALS.print(|kind| print_choice(*kind) + ", also within a word"));
     let severity = SEVERITIES.print(|severity| print_severity(*severity)).named("severity");
     tables.push(severity.noted("unknown", ", of unified alerts and vulnerabilities Unknown (0)"));
     let by_confidence = BY_CONFIDENCE.print(|severity| print_confidence(*severity, print_severity));

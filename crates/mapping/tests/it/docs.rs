@@ -126,7 +126,7 @@ fn differences() -> String {
 
 /// What the console's words become in fields with words of their own.
 fn words(schema: Schema) -> String {
-    let mut text = "\n## Words of the console\n\nCase, spaces and hyphens do not matter; `*` is any end of a word.\n\n| field | has | for |\n| --- | --- | --- |\n"
+    let mut text = "\n## Words of the console\n\nCase, spaces and hyphens do not matter; `*` is any part of a word, and a row that has the whole word comes first.\n\n| field | has | for |\n| --- | --- | --- |\n"
         .to_owned();
     for (field, rows) in word_tables(schema) {
         let mut meanings: Vec<(String, Vec<String>)> = Vec::new();
@@ -145,8 +145,16 @@ fn words(schema: Schema) -> String {
 }
 
 /// Tables that only ECS has words for.
-const OF_ECS: [&str; 7] =
-    ["CATEGORIES", "DATA_TYPES", "EVENT_IP_VERSIONS", "EVENT_KINDS", "OS_TYPES", "RECORD_TYPES", "SCOPE_LEVELS"];
+const OF_ECS: [&str; 8] = [
+    "CATEGORIES",
+    "DATA_TYPES",
+    "EVENT_IP_VERSIONS",
+    "EVENT_KINDS",
+    "OPERATIONS",
+    "OS_TYPES",
+    "RECORD_TYPES",
+    "SCOPE_LEVELS",
+];
 
 #[test]
 fn each_table_of_words_is_printed() {

@@ -15,7 +15,7 @@ fn rows(schema: Schema, field: &str, first: &str) -> Vec<(&'static str, String)>
 
 /// The event of a record with this word in the place of `WORD`.
 fn event(schema: Schema, stream: Stream, record: &Value, word: &str) -> Value {
-    let text = record.to_string().replace("WORD", word.trim_end_matches('*'));
+    let text = record.to_string().replace("WORD", word.trim_matches('*'));
     map_to(schema, stream, &serde_json::from_str(&text).unwrap())
 }
 
@@ -109,6 +109,13 @@ fn a_word_becomes_what_its_row_says() {
             Stream::Agents,
             json!({"id": "1", "osArch": "WORD"}),
             "/device/hw_info/cpu_architecture",
+        ),
+        (
+            "peripheral_device.type",
+            "*storage*",
+            Stream::Activities,
+            json!({"activityType": 5126, "agentId": "1", "data": {"deviceName": "a", "deviceClass": "USB WORD"}}),
+            "/peripheral_device/type",
         ),
         ("severity", "info", Stream::Alerts, json!({"ruleInfo": {"severity": "WORD"}}), "/severity"),
         (

@@ -41,8 +41,8 @@ impl OpenLane {
 }
 
 impl Lane {
-    /// [`Self::try_open`]. If a transactional sink does not answer, the lane shows why at once, and not after the minutes
-    /// that its calls may last; once it `has_failed`, it shows how.
+    /// [`Self::try_open`]. If a transactional sink does not answer, the lane shows why at once, and not after the
+    /// minutes that its calls may last; once it `has_failed`, it shows how.
     async fn try_open_and_tell(&self, has_failed: bool) -> Result<LaneCheckpoint, Failure> {
         let mut opening = pin!(self.try_open());
         if has_failed || self.transactional_sink().is_none() {

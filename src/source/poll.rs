@@ -1,9 +1,9 @@
 //! One poll of one pass over a stream, as a machine without I/O: [`Poll::next_action`] says what to ask the console,
 //! and [`Poll::answered`] takes the answer. Time is passed in. The lane sends, waits, tries again and reserves memory.
 //!
-//! `poll/plan.rs` decides what a poll reads: [bound, S], or the parts of it that `source/poll/tail.rs` chooses. The poll
-//! walks through that along the console's cursors. A refused or repeated cursor ends the walk, and another begins where
-//! this one got to. Where the list ends without saying so clearly, the console's own count decides.
+//! `poll/plan.rs` decides what a poll reads: [bound, S], or the parts of it that `poll/tail.rs` chooses. The poll walks
+//! through that along the console's cursors. A refused or repeated cursor ends the walk, and another begins where this
+//! one got to. Where the list ends without saying so clearly, the console's own count decides.
 
 use std::collections::{HashSet, VecDeque};
 use std::mem;

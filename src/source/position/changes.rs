@@ -107,8 +107,8 @@ impl Changes {
         self.keys.len() + self.contents.len()
     }
 
-    /// The stored form of the last change of each key: no pass has a key twice, so their order says nothing. `names` are
-    /// those of the passes, and `first_kept` their first seconds.
+    /// The stored form of the last change of each key: no pass has a key twice, so their order says nothing. `names`
+    /// are those of the passes, and `first_kept` their first seconds.
     pub fn shared_keys(&self, names: &[&CompactString], first_kept: &[i64]) -> Vec<SharedKeys<'static>> {
         let mut places: Vec<SmallVec<[usize; 2]>> = Vec::new();
         let mut shared: Vec<SharedKeys<'static>> = Vec::new();

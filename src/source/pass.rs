@@ -60,7 +60,8 @@ pub enum Keys {
 /// One poll of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PollContext {
-    /// Which of the stream's passes.
+    /// Which of the stream's passes: its index among those of the pull settings. Positions are found by the names of
+    /// passes, since stored ones may be of other settings.
     pub pass: usize,
     /// Its start by the console's clock.
     pub start: Timestamp,

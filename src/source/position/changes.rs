@@ -132,8 +132,11 @@ mod tests {
     use super::*;
     use crate::source::position::seconds::Second;
 
-    /// The stored keys, with their passes: second, key and version.
-    fn stored(changes: &Changes, first_kept: &[i64]) -> Vec<(Vec<&'static str>, Vec<(i64, u64, Option<u64>)>)> {
+    /// Second, key and version.
+    type Key = (i64, u64, Option<u64>);
+
+    /// The stored keys, with their passes.
+    fn stored(changes: &Changes, first_kept: &[i64]) -> Vec<(Vec<&'static str>, Vec<Key>)> {
         let names = ["first", "second"].map(CompactString::from);
         let shared = changes.shared_keys(&names.each_ref(), first_kept);
         let keys = |seconds: &Seconds| -> Vec<_> {

@@ -219,6 +219,8 @@ impl Args {
                 count => format!(", {count} silent"),
             };
             let unpolled = match sums.unpolled {
+                // It says how much is not known of silence.
+                _ if !self.silent => String::new(),
                 0 => String::new(),
                 count => format!(", {count} not polled to the end yet"),
             };

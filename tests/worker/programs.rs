@@ -107,9 +107,10 @@ async fn a_lane_whose_program_takes_too_long_too_often_stops_until_its_file_chan
     assert_eq!((counted("remap_overruns_total"), counted("remap_errors_total")), (10, 10));
     until("what overran was delivered as it was", async || (harness.sink.ledger().counts().len() == 10).then_some(()))
         .await;
-    let requests = harness.console().request_log().len();
+    let requests = harness.console().request_log();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(harness.console().request_log().len(), requests, "it does not even poll");
+    let later = harness.console().request_log();
+    assert_eq!(later.len(), requests.len(), "it does not even poll: {later:?}\n{}", worker.log_text());
 
     harness.put_changed("acme", json!({ "transform": { "remap": ".ok = true" }, "sinks": slow(&harness, 1)["sinks"] }));
     worker.lane(name, |lane| lane["state"] == "running").await;

@@ -62,7 +62,7 @@ impl SourcePosition {
     }
 
     /// The stream has these passes: those that are new begin. A pass that comes back for known records begins with the
-    /// next poll, see [`Self::beginning`].
+    /// next poll (`beginning`).
     pub fn follow(&mut self, passes: &[Pass]) {
         for pass in passes.iter().filter(|pass| !pass.comes_back()) {
             self.place_or_begin(pass, passes, self.since);

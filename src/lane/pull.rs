@@ -77,13 +77,13 @@ impl PullStage<'_> {
             Some(window) => window.to,
             None => self.start_time().await?,
         };
-        let poll = Poll::new(client, meter.clone(), pull.clone(), &position, pass, start, *self.learned);
-        // What the poll does not read is not copied when the lane's position changes.
-        drop(position);
-        let Some(mut poll) = poll else {
+        let Some(mut poll) = Poll::new(client, meter.clone(), pull.clone(), &position, pass, start, *self.learned)
+        else {
             let context = PollContext { pass, start, ..PollContext::default() };
             return Ok(Some(Polled { context, end: PollEnd::NotDue, heard: None }));
         };
+        // What the poll does not read is not copied when the lane's position changes.
+        drop(position);
         poll.listen(self.heard.clone());
         if let Some(known) = known {
             poll.skip_accounted(known.clone());

@@ -198,10 +198,8 @@ impl SourcePosition {
             Some(place) => self.pass_positions[place].1.clone(),
             None => self.beginning(pass, passes, context.start),
         };
-        if let Some(time) = context.snapshot
-            && !pass_position.has_snapshot(time)
-        {
-            pass_position = Arc::new(pass_position.with_snapshot(time, self.since));
+        if let Some(begun) = pass_position.beginning_snapshot(context.snapshot, self.since) {
+            pass_position = Arc::new(begun);
         }
         Some(Baseline { since: self.since, pass_position, contents: self.contents.clone() })
     }
@@ -242,12 +240,10 @@ impl SourcePosition {
                 returned_by = Some(place);
             }
         }
-        let since = self.since;
-        if let Some(time) = context.snapshot
-            && let Some((_, pass_position)) = returned_by.and_then(|place| self.pass_positions.get_mut(place))
-            && !pass_position.has_snapshot(time)
+        if let Some((_, pass_position)) = returned_by.and_then(|place| self.pass_positions.get_mut(place))
+            && let Some(begun) = pass_position.beginning_snapshot(context.snapshot, self.since)
         {
-            *pass_position = Arc::new(pass_position.with_snapshot(time, since));
+            *pass_position = Arc::new(begun);
             self.store_whole();
         }
         Settling { position: self, context, passes: remembering, returned_by }

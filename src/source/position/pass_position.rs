@@ -187,15 +187,12 @@ impl PassPosition {
         self.complete = None;
     }
 
-    /// At the beginning of a snapshot of another time: everything from `since` on is read again.
-    pub(super) fn with_snapshot(&self, time: Timestamp, since: Timestamp) -> Self {
+    /// The position at the beginning of the snapshot of this time: everything from `since` on is read again. None if
+    /// that snapshot was begun before, or there is none to begin.
+    pub(super) fn beginning_snapshot(&self, time: Option<Timestamp>, since: Timestamp) -> Option<Self> {
+        let time = time.filter(|time| self.snapshot.is_none_or(|snapshot| snapshot.time != *time))?;
         let snapshot = Snapshot { time, taken: 0, stage: Stage::Reading };
-        Self { bound: since, watermark: since, snapshot: Some(snapshot), ..self.without_keys() }
-    }
-
-    /// Whether this is the snapshot that was begun last.
-    pub(super) fn has_snapshot(&self, time: Timestamp) -> bool {
-        self.snapshot.is_some_and(|snapshot| snapshot.time == time)
+        Some(Self { bound: since, watermark: since, snapshot: Some(snapshot), ..self.without_keys() })
     }
 
     /// Whether a snapshot waits only for its marker event.
@@ -418,7 +415,7 @@ mod tests {
             pass_position.snapshot.map(|snapshot| (snapshot.time, snapshot.taken, snapshot.stage))
         };
         for (time, marker) in [(minute(10), true), (minute(20), false)] {
-            pass_position = pass_position.with_snapshot(time, minute(-60));
+            pass_position = pass_position.beginning_snapshot(Some(time), minute(-60)).unwrap();
             assert_eq!(
                 (pass_position.bound, pass_position.watermark, pass_position.key_count()),
                 (minute(-60), minute(-60), 0)

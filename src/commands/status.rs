@@ -210,20 +210,10 @@ impl Args {
         if sums.lanes > 0 {
             let failing = sums.lanes.saturating_sub(sums.up);
             let failing = style.coloured(&format!("{failing} failing"), failing == 0);
-            let renamed = match sums.renamed {
-                0 => String::new(),
-                count => format!(", {count} renamed (each says what to do)"),
-            };
-            let silent = match sums.silent {
-                0 => String::new(),
-                count => format!(", {count} silent"),
-            };
-            let unpolled = match sums.unpolled {
-                // It says how much is not known of silence.
-                _ if !self.silent => String::new(),
-                0 => String::new(),
-                count => format!(", {count} not polled to the end yet"),
-            };
+            let renamed = counted(sums.renamed, "renamed (each says what to do)");
+            let silent = counted(sums.silent, "silent");
+            // It says how much is not known of silence.
+            let unpolled = counted(if self.silent { sums.unpolled } else { 0 }, "not polled to the end yet");
             print_lines(format!("{} up, {failing}{renamed}{silent}{unpolled}", sums.up - sums.renamed.min(sums.up)))?;
         }
         for answer in &status.workers {
@@ -262,6 +252,11 @@ impl Args {
             (true, false) => "no lane runs in this worker".to_owned(),
         }
     }
+}
+
+/// A number of lanes in the last line, unless there are none.
+fn counted(lanes: usize, what: &str) -> String {
+    if lanes == 0 { String::new() } else { format!(", {lanes} {what}") }
 }
 
 /// An address without what stands before the `@`.

@@ -28,27 +28,24 @@ const ONE_RECORD: usize = 4 * 1024 * 1024;
 pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Finding> {
     let settings = &pipeline.console;
     let streams = &pipeline.pulls;
-    let token_read = read_tokens(settings);
+    let tokens = read_tokens(settings);
     let reached = reach(settings).await;
     let mut findings: Vec<Finding> = console::proxy(settings).map(|proxy| via(&proxy, &reached)).into_iter().collect();
     findings.push(address(&settings.url, reached));
-    let rest = ["owner", "scope"].into_iter().chain(levels(settings).map(|(name, ..)| name)).chain(["clock"]);
-    let rest: Vec<String> =
+    let rest = ["token", "owner", "scope"].into_iter().chain(levels(settings).map(|(name, ..)| name)).chain(["clock"]);
+    let mut rest: Vec<String> =
         rest.map(str::to_owned).chain(streams.iter().map(|pull| format!("stream {}", pull.stream))).collect();
     let is_down = findings.iter().any(|finding| finding.check == Check::Failed);
     let is_odd = findings.iter().any(|finding| finding.warning.is_some());
-    if let Err(error) = token_read {
-        findings.push(failed("token", error.to_string()));
+    if is_down && tokens.is_ok() {
         return skip(findings, rest);
     }
-    if is_down {
-        findings.push(Finding::new("token", Check::Skipped, ""));
-        return skip(findings, rest);
-    }
-    let client = match Client::connect(settings, limiters, Clock::System) {
+    rest.remove(0);
+    let connect = || Client::connect(settings, limiters, Clock::System).map_err(|error| error.to_string());
+    let client = match tokens.map_err(|error| error.to_string()).and_then(|()| connect()) {
         Ok(client) => client,
-        Err(error) => {
-            findings.push(failed("token", error.to_string()));
+        Err(reason) => {
+            findings.push(failed("token", reason));
             return skip(findings, rest);
         }
     };

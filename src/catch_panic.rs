@@ -2,7 +2,9 @@
 
 use std::any::Any;
 use std::fmt::Display;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use tokio::task::JoinError;
 
 /// Runs code for `subject`, a file or a lane, that changes nothing outside of itself before it returns.
 ///
@@ -18,6 +20,16 @@ pub(crate) fn catch_panic<T>(subject: &dyn Display, run: impl FnOnce() -> T) -> 
         .map_err(|panic| format!("internal error with {subject}, please report it: {}", text(&*panic)))
 }
 
+/// The result of a task that nobody aborts; panics with what the task panicked with. Pending where the runtime is
+/// shutting down, which cancels the task and soon its caller.
+pub(crate) async fn result_of<T>(task: impl Future<Output = Result<T, JoinError>>) -> T {
+    match task.await.map_err(JoinError::try_into_panic) {
+        Ok(result) => result,
+        Err(Ok(panic)) => resume_unwind(panic),
+        Err(Err(_)) => std::future::pending().await,
+    }
+}
+
 fn text(panic: &(dyn Any + Send)) -> &str {
     let formatted = panic.downcast_ref::<String>().map(String::as_str);
     formatted.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
@@ -25,6 +37,10 @@ fn text(panic: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
 
     /// Mistakes of the program, for the test of the worker.
@@ -44,5 +60,15 @@ mod tests {
         ] {
             assert_eq!(caught, Err::<(), _>(format!("internal error with acme, please report it: {message}")));
         }
+    }
+    #[tokio::test]
+    async fn a_task_gives_its_result_or_its_panic_and_nothing_when_it_is_cancelled() {
+        assert_eq!(result_of(tokio::spawn(async { 1 })).await, 1);
+        let panicked = tokio::spawn(result_of(tokio::task::spawn_blocking(|| panic!("a mistake")))).await;
+        let panic = panicked.unwrap_err().into_panic();
+        assert_eq!(text(&*panic), "a mistake");
+        let cancelled = tokio::spawn(std::future::pending::<()>());
+        cancelled.abort();
+        assert!(timeout(Duration::from_millis(20), result_of(cancelled)).await.is_err());
     }
 }

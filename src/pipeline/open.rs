@@ -5,6 +5,7 @@ use super::location::{Location, split};
 use super::resources::Resources;
 use super::watch::Watch;
 use super::{Files, Scan};
+use crate::catch_panic::result_of;
 
 /// The pipeline files at `locations`, not read yet, and a watch of their changes. The watch starts before the first
 /// scan, so that no change between the two is missed.
@@ -19,7 +20,7 @@ pub async fn open(locations: &[Location], options: &FileOptions) -> (Files, Watc
         watch.watch_resources(locations.resources, &resources);
         (files, watch)
     });
-    opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    result_of(opened).await
 }
 
 /// Reads the pipeline files at `locations` once.
@@ -30,7 +31,7 @@ pub async fn read(locations: &[Location], options: &FileOptions) -> Loaded {
         files.rescan(&Scan::All);
         files.loaded()
     });
-    loaded.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    result_of(loaded).await
 }
 
 /// Reads the files below `paths` (files, or directories one level deep) once.

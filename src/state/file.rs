@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::{CheckpointBackend, CheckpointKey, StateError, Store, envelope};
+use crate::catch_panic::result_of;
 use crate::checkpoint::{Append, CheckpointUpdate};
 use crate::record::Stream;
 use crate::settings::{check_private_directory, create_private_directories, not_followed, private_file, read_file};
@@ -258,12 +259,9 @@ pub(super) async fn blocking<T: Send + 'static>(
     let done = tokio::spawn(async move {
         // Never closed, so this always yields a permit. The thread returns it.
         let turn = DISK.acquire().await.ok();
-        tokio::task::spawn_blocking(move || (work(), turn).0).await
+        result_of(tokio::task::spawn_blocking(move || (work(), turn).0)).await
     });
-    match done.await.flatten() {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    result_of(done).await
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StateError> {

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use tracing::{error, warn};
 
 use super::Options;
+use crate::catch_panic::result_of;
 use crate::pipeline::{self, Changes, FileOptions, Files, Loaded, Location, Owners, Scan};
 use crate::record::Stream;
 use crate::state::{Access, CheckpointKey, LaneId, StateError, Store};
@@ -139,7 +140,7 @@ pub async fn rescan(mut files: Files, scan: Scan, owners: Option<&NameOwners>) -
             (files, changes)
         });
         let found;
-        (files, found) = scanned.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        (files, found) = result_of(scanned).await;
         let all = match changes.take() {
             Some(before) => before.then(found),
             None => found,

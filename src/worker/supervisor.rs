@@ -21,6 +21,7 @@ use super::resources;
 use super::spec::LaneSpec;
 use super::start_times::for_all;
 use super::valid_pipelines::ValidPipelines;
+use crate::catch_panic::result_of;
 use crate::lane::{LaneEnd, until_lanes_wake};
 use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
 use crate::sink::Deadline;
@@ -481,7 +482,7 @@ impl Supervisor {
 /// Never resolves while no scan runs. Cancel-safe.
 async fn next_scan(scan: &mut Option<RunningScan>) -> (Files, Changes) {
     match scan {
-        Some(scan) => (&mut scan.task).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())),
+        Some(scan) => result_of(&mut scan.task).await,
         None => std::future::pending().await,
     }
 }

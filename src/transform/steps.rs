@@ -37,7 +37,6 @@ const MAX_KEPT: i64 = 4 * 1024 * 1024;
 /// The compiled steps of a lane. Lanes with the same settings share them.
 #[derive(Debug)]
 pub struct Steps {
-    #[cfg_attr(not(feature = "remap"), expect(dead_code, reason = "only programs fail"))]
     schema: Schema,
     redactor: Redactor,
     has_programs: bool,

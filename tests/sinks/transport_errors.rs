@@ -3,7 +3,9 @@
 
 use std::net::SocketAddr;
 
-use s1_forwarder::sink::{Outcome, Probe};
+use s1_forwarder::sink::Outcome;
+#[cfg(feature = "kafka")]
+use s1_forwarder::sink::Probe;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

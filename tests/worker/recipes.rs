@@ -1,6 +1,8 @@
 //! The shipped pipelines for destinations without a sink of their own, against what these destinations read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+#[cfg(feature = "remap")]
+use std::collections::BTreeSet;
 
 use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};

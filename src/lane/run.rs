@@ -34,7 +34,7 @@ use super::verdict::{Exit, Mode, NotStored, Pause, SessionFailure, Side, SideFai
 use super::{Lane, LaneEnd};
 use crate::checkpoint::LaneId;
 use crate::failure::Failure;
-use crate::record::{Scope, Timestamp};
+use crate::record::Timestamp;
 use crate::settings::FullJitter;
 use crate::source::{Pass, PollEnd};
 use crate::telemetry::{LaneState, lane_span};
@@ -216,10 +216,14 @@ impl Life {
         self.lane.delivery.meter.set_failure_of_other_pass(open.schedule.failure(None));
     }
 
-    /// Goes on with the scopes that a poll of everything that the token may see has found; without any, where the
-    /// console accepts that poll.
+    /// Goes on with the scopes that a poll of everything that the token may see has found; without any, where that poll
+    /// was complete; with those it has, where the poll read nothing.
     fn follow_scopes(&mut self, end: PollEnd, open: &mut OpenLane) {
-        let found: Vec<Arc<Scope>> = if let PollEnd::Scopes(found) = end { found } else { Vec::new() };
+        let found = match end {
+            PollEnd::Complete => Vec::new(),
+            PollEnd::Scopes(found) => found,
+            PollEnd::Unavailable | PollEnd::NotDue => return,
+        };
         let position = &mut open.checkpoint.position;
         let pull = self.lane.pull.with_found_scopes(found);
         if pull != *self.lane.pull {

@@ -251,6 +251,25 @@ async fn found_sites_are_followed_and_their_positions_with_them() {
     assert_eq!(arrived(&harness, &sink), open(&harness, &harness.console.ids(Kind::Sites)));
 }
 
+/// The console refuses the list of all sites, too, while it has no licence for any of them.
+#[tokio::test(start_paused = true)]
+async fn what_was_read_of_found_sites_is_known_when_they_get_their_licence_back() {
+    let harness = harness();
+    let sites = harness.console.ids(Kind::Sites)[..3].to_vec();
+    give_sites(&harness, &sites, Quirks::default());
+    let sink = MemorySink::accepting(harness.clock);
+    let running = start(&harness, Pull { interval: HOUR, ..all(Stream::Vulnerabilities) }, &sink);
+    sleep(HOUR / 2).await;
+    give_sites(&harness, &sites, Quirks { unlicensed_sites: sites.clone(), ..Quirks::default() });
+    sleep(HOUR * 3).await;
+    assert!(running.metrics.state().is_up(), "this is no failure");
+    give_sites(&harness, &sites, Quirks::default());
+    sleep(HOUR * 3).await;
+    running.drain().await;
+    assert_eq!(arrived(&harness, &sink), open(&harness, &sites));
+    assert_eq!(sites.into_iter().map(|site| swept(&harness, site)).collect::<Vec<_>>(), [1; 3]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_findings_of_a_site_are_remembered_for_that_site() {
     let harness = harness();

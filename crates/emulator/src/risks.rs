@@ -13,7 +13,7 @@ use super::time::{self, DAY, HOUR};
 use super::token::{Scope, Token};
 
 impl State {
-    /// The error for a site without a licence, several scopes, or a page that is too large.
+    /// The error for sites without a licence, several scopes, or a page that is too large.
     pub fn risks_error(&self, query: &Query, token: &Token) -> Option<Answer> {
         let scopes = [IdColumn::Account, IdColumn::Site, IdColumn::Group];
         let mut scope_filters = query.conditions.ids.iter().filter(|(column, _)| scopes.contains(column)).peekable();
@@ -21,6 +21,13 @@ impl State {
             Scope::Global => false,
             Scope::Accounts(ids) | Scope::Sites(ids) => ids.len() > 1,
         };
+        let unavailable = || Answer::forbidden(Some("Feature Application Risk is not available for the scope"));
+        if scope_filters.peek().is_none()
+            && let Scope::Sites(ids) = &token.scope
+            && ids.iter().all(|id| self.quirks.unlicensed_sites.contains(id))
+        {
+            return Some(unavailable());
+        }
         if scope_filters.peek().is_none() && several && self.quirks.risks_require_one_scope {
             return Some(Answer::forbidden(Some("Action is not allowed for multi-scopes users")));
         }
@@ -28,7 +35,7 @@ impl State {
             *column == IdColumn::Site && ids.iter().any(|id| self.quirks.unlicensed_sites.contains(id))
         };
         if scope_filters.any(unlicensed) {
-            return Some(Answer::forbidden(Some("Feature Application Risk is not available for the scope")));
+            return Some(unavailable());
         }
         let too_large = self.quirks.risks_timeout_above.is_some_and(|max| query.limit > max);
         too_large.then(|| Answer::html(StatusCode::GATEWAY_TIMEOUT))

@@ -106,7 +106,7 @@ impl PullStage<'_> {
                         return Ok(None);
                     }
                 }
-                Action::Done(context) => return Ok(Some(ongoing.end(context))),
+                Action::Done(context, end) => return Ok(Some(ongoing.end(context, end))),
             }
         }
     }
@@ -323,11 +323,11 @@ impl OngoingPoll<'_> {
         Ok(self.pages.send(Box::new((page, reserved))).await.is_ok())
     }
 
-    fn end(mut self, context: PollContext) -> Polled {
+    fn end(mut self, context: PollContext, end: PollEnd) -> Polled {
         *self.stage.learned = self.poll.learned();
         self.stage.lane.delivery.meter.set_console_failure(self.stage.other_failure.clone());
         let heard = self.poll.take_heard();
-        Polled { context, end: self.poll.into_end(), heard }
+        Polled { context, end, heard }
     }
 }
 

@@ -88,8 +88,8 @@ pub enum Action {
     Ask(Request),
     /// Delivers the records of a page, in order. There may be none: the console has answered.
     Emit(Page),
-    /// Nothing: the poll has ended, as [`Poll::into_end`] says.
-    Done(PollContext),
+    /// Nothing: the poll has ended.
+    Done(PollContext, PollEnd),
 }
 
 /// What a poll is doing. All phases but the first and the last wait for the answer to one request.
@@ -167,11 +167,6 @@ impl Poll {
         Learned { miscounted_at: miscounted_at.or(self.learned.miscounted_at), ..self.learned }
     }
 
-    /// How a poll that is done has ended.
-    pub fn into_end(self) -> PollEnd {
-        if let Phase::Done(end) = self.phase { end } else { PollEnd::Complete }
-    }
-
     /// Skips the records with these keys (`RecordKey::id`).
     pub fn skip_accounted(&mut self, accounted: Arc<HashSet<u64>>) {
         self.selection.accounted = Some(accounted);
@@ -206,12 +201,6 @@ impl Poll {
         if let Some(page) = self.ready.take() {
             return Action::Emit(page);
         }
-        if let Phase::Marking(snapshot) = self.phase {
-            self.phase = Phase::Done(PollEnd::Complete);
-            let mut page = Page { marker: Some(snapshot), ordered: false, shown: 1, ..self.empty_page() };
-            self.selection.mark_complete(snapshot, &mut page);
-            return Action::Emit(page);
-        }
         let list = RecordList {
             pull: &self.pull,
             pass: self.selection.pass(),
@@ -222,7 +211,8 @@ impl Poll {
         };
         let place = self.pager.cursor.as_deref().map_or(Place::First, Place::Cursor);
         let request = match &self.phase {
-            Phase::Marking(_) | Phase::Done(_) => return Action::Done(self.selection.context),
+            Phase::Done(end) => return Action::Done(self.selection.context, end.clone()),
+            Phase::Marking(snapshot) => return Action::Emit(self.mark_complete(*snapshot)),
             // `begin_walks` leaves this phase if there is nothing to count.
             Phase::FindingLate(tail) => {
                 tail.question().map_or_else(|| list.count(), |part| list.count_in(part.from, part.to))
@@ -235,6 +225,14 @@ impl Poll {
         let is_first = self.pager.cursor.is_none() && !matches!(self.phase, Phase::SteppingOver(_));
         let has_pause = self.scan.is_some() && request.is_page() && !is_first;
         Action::Ask(request.after(if has_pause { PAUSE } else { Duration::ZERO }))
+    }
+
+    /// The page of the event that says that a snapshot is complete. The poll ends with it.
+    fn mark_complete(&mut self, snapshot: Snapshot) -> Page {
+        self.phase = Phase::Done(PollEnd::Complete);
+        let mut page = Page { marker: Some(snapshot), ordered: false, shown: 1, ..self.empty_page() };
+        self.selection.mark_complete(snapshot, &mut page);
+        page
     }
 
     /// Takes the answer to the request that [`Self::next_action`] gave. `now` is the later one of the console's clock

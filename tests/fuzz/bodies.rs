@@ -137,7 +137,7 @@ impl Console {
                         _ => "some",
                     };
                 }
-                Action::Done(_) => return result + ".",
+                Action::Done(..) => return result + ".",
             }
         }
         panic!("a poll without end: {result}");

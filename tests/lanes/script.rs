@@ -73,7 +73,7 @@ impl Talk {
                 Action::Ask(_) if self.script.is_empty() => return Ok(None),
                 Action::Ask(request) => request,
                 Action::Emit(page) => break page,
-                Action::Done(_) => panic!("the poll has ended"),
+                Action::Done(..) => panic!("the poll has ended"),
             };
             let answer = request.with_size(100, MOST).send(&self.client, self.client.permit().await, None).await;
             if let Err(error) = self.poll.answered(answer, self.client.latest_time()) {
@@ -82,7 +82,7 @@ impl Talk {
             }
         };
         assert!(self.script.is_empty(), "it did not ask");
-        let last = matches!(self.poll.next_action(), Action::Done(_));
+        let last = matches!(self.poll.next_action(), Action::Done(..));
         Ok(Some(Emitted { page: emitted, last }))
     }
 

@@ -90,7 +90,7 @@ fn a_request_is_repeated_until_it_is_answered_and_nothing_follows_the_end() {
     assert_eq!(asked(&mut poll).parameter("cursor"), Some("a"), "a failure does not change the request");
     assert_eq!(emitted(&mut poll, &list(&[activity(2, begin(), 0)], None)), ["2"]);
     for _ in 0..2 {
-        assert!(matches!(poll.next_action(), Action::Done(context) if context.start == begin()));
+        assert!(matches!(poll.next_action(), Action::Done(context, _) if context.start == begin()));
         poll.answered(Ok(Bytes::new()), begin()).unwrap();
     }
 }
@@ -123,7 +123,7 @@ fn a_page_that_repeats_under_new_cursors_is_as_unclear_as_an_empty_one() {
     }
     let overlapping = [records[2].clone(), activity(4, begin(), 0)];
     assert_eq!(emitted(&mut poll, &list(&overlapping, None)), ["4"]);
-    assert!(matches!(poll.next_action(), Action::Done(_)));
+    assert!(matches!(poll.next_action(), Action::Done(..)));
 
     for (count, is_end) in [(3, true), (250, false)] {
         let mut poll = first_poll(&Pull::of(Stream::Activities));
@@ -178,8 +178,7 @@ fn scopes(poll: &mut Poll, body: &'static str) -> Result<(), ConsoleError> {
 }
 
 fn found(mut poll: Poll) -> Vec<String> {
-    assert!(matches!(poll.next_action(), Action::Done(_)));
-    let PollEnd::Scopes(scopes) = poll.into_end() else { panic!("it did not list scopes") };
+    let Action::Done(_, PollEnd::Scopes(scopes)) = poll.next_action() else { panic!("it did not list scopes") };
     scopes.iter().map(|scope| format!("{}={}", scope.level.parameter(), scope.id)).collect()
 }
 

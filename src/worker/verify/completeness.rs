@@ -125,7 +125,7 @@ impl CompletenessChecker {
                     }
                     continue;
                 }
-                Action::Done(_) => return Ok(records),
+                Action::Done(..) => return Ok(records),
             };
             if request.is_page() {
                 // Releases the previous page first: a lane without reservations never waits for its own limit.

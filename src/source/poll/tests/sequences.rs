@@ -179,7 +179,7 @@ impl Lane {
                     let _ = poll.answered(answer, console.now);
                 }
                 Action::Emit(page) => self.deliver(&page),
-                Action::Done(context) => {
+                Action::Done(context, _) => {
                     self.position.finish(&passes, context, false);
                     self.learned = poll.learned();
                     return Ok(true);

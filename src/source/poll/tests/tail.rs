@@ -57,7 +57,7 @@ fn walks(poll: &mut Poll) -> (Vec<(i64, i64)>, PollContext) {
                 poll.answered(Ok(list(&[], None).into()), begin()).unwrap();
             }
             Action::Emit(_) => {}
-            Action::Done(context) => {
+            Action::Done(context, _) => {
                 let from_begin = |time: i64| time - begin().seconds();
                 return (walks.into_iter().map(|(from, to)| (from_begin(from), from_begin(to))).collect(), context);
             }

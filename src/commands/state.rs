@@ -17,7 +17,7 @@ use crate::lane::{InStore, LaneCheckpoint};
 use crate::record::{Stream, Timestamp};
 #[cfg(feature = "kubernetes")]
 use crate::settings::kubernetes::Kubernetes;
-use crate::source::{MAIN, SourcePosition, Stage};
+use crate::source::{MAIN, SnapshotStage, SourcePosition};
 use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store, process_identity};
 use crate::worker::{Answer, Options, RenameRequests, release_name, rename_checkpoint, usage_area};
 
@@ -333,9 +333,9 @@ fn show(lane: &LaneId, checkpoint: &LaneCheckpoint) -> anyhow::Result<()> {
         }
         if let Some(snapshot) = pass_position.snapshot {
             let stage = match snapshot.stage {
-                Stage::Reading => "being read",
-                Stage::Marking => "read",
-                Stage::Done => "complete",
+                SnapshotStage::Reading => "being read",
+                SnapshotStage::Marking => "read",
+                SnapshotStage::Done => "complete",
             };
             print_line(format!("snapshot:        {} {stage}, {} records", snapshot.time, snapshot.taken))?;
         }

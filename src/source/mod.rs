@@ -23,7 +23,7 @@ pub use latest_records::LatestRecords;
 pub use pass::{Keys, Pass, PollContext, Reading, RecordKey};
 pub use poll::{Action, Learned, Page, Poll, PollEnd, Record};
 pub use position::{
-    Known, MAIN, PassPosition, PositionPart, PositionReader, Settling, Snapshot, SourcePosition, Stage,
+    Known, MAIN, PassPosition, PositionPart, PositionReader, Settling, Snapshot, SnapshotStage, SourcePosition,
 };
 pub use pull::{Include, Pull, VOLATILE};
 pub use requests::Request;

@@ -5,20 +5,20 @@ mod changes;
 mod contents;
 mod encoding;
 mod pass_position;
+mod pass_positions;
 mod seconds;
 mod stored;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use compact_str::CompactString;
 use smallvec::SmallVec;
 
 pub(super) use self::baseline::Baseline;
-use self::changes::Changes;
 use self::contents::Contents;
 pub(super) use self::pass_position::{MANY_FINDINGS, bound_behind, first_kept_second};
-pub use self::pass_position::{PassPosition, Snapshot, Stage};
+pub use self::pass_position::{PassPosition, Snapshot, SnapshotStage};
+use self::pass_positions::PassPositions;
 pub use self::seconds::Known;
 pub(super) use self::seconds::Seconds;
 pub use self::stored::{PositionPart, PositionReader};
@@ -37,11 +37,8 @@ pub(super) const SNAPSHOT: &str = "snapshot";
 pub struct SourcePosition {
     /// Records before this are out of scope.
     since: Timestamp,
-    /// By the names of the passes. The stream's first pass comes first: it says how far the lane is.
-    pass_positions: Vec<(CompactString, Arc<PassPosition>)>,
+    passes: PassPositions,
     contents: Contents,
-    /// What has changed since the position was stored last; none where it is stored as a whole.
-    changes: Option<Box<Changes>>,
 }
 
 /// Adds records that one poll has returned to the position.
@@ -67,10 +64,8 @@ impl SourcePosition {
         for pass in passes.iter().filter(|pass| !pass.comes_back()) {
             self.place_or_begin(pass, passes, self.since);
         }
-        let first = passes.first().and_then(|pass| self.place(pass)).unwrap_or_default();
-        if first > 0 {
-            self.pass_positions[..=first].rotate_right(1);
-            self.store_whole();
+        if let Some(first) = passes.first().and_then(|pass| self.place(pass)) {
+            self.passes.move_to_front(first);
         }
     }
 
@@ -80,9 +75,9 @@ impl SourcePosition {
     fn beginning(&self, pass: &Pass, passes: &[Pass], start: Timestamp) -> Arc<PassPosition> {
         if pass.reads_findings()
             && let Some(all) = passes.iter().find(|other| other.reads_all_findings())
-            && let Some(place) = self.place(all)
+            && let Some(read) = self.shared(all)
         {
-            return self.pass_positions[place].1.clone();
+            return read.clone();
         }
         let shows_the_same = passes.first().is_some_and(|first| first.by == pass.by);
         let reached = if pass.comes_back() && shows_the_same { start.minus(pass.reach) } else { self.since };
@@ -90,15 +85,17 @@ impl SourcePosition {
     }
 
     fn place(&self, pass: &Pass) -> Option<usize> {
-        self.pass_positions.iter().position(|(name, _)| *name == pass.name)
+        self.passes.place(&pass.name)
+    }
+
+    fn shared(&self, pass: &Pass) -> Option<&Arc<PassPosition>> {
+        self.passes.at(self.place(pass)?)
     }
 
     fn place_or_begin(&mut self, pass: &Pass, passes: &[Pass], start: Timestamp) -> usize {
         self.place(pass).unwrap_or_else(|| {
             let beginning = self.beginning(pass, passes, start);
-            self.pass_positions.push((pass.name.clone(), beginning));
-            self.store_whole();
-            self.pass_positions.len() - 1
+            self.passes.begin(pass.name.clone(), beginning)
         })
     }
 
@@ -106,41 +103,29 @@ impl SourcePosition {
     /// of the stream goes on where it was.
     pub fn forget_others(&mut self, passes: &[Pass]) {
         let is_of_findings = passes.iter().any(Pass::reads_findings);
-        let before = self.pass_positions.len();
-        self.pass_positions.retain(|(name, _)| {
-            let is_of_mode = !is_of_findings && [MAIN, SNAPSHOT].contains(&name.as_str());
-            is_of_mode || passes.iter().any(|pass| pass.name == *name)
+        self.passes.retain(|name| {
+            let is_of_mode = !is_of_findings && [MAIN, SNAPSHOT].contains(&name);
+            is_of_mode || passes.iter().any(|pass| pass.name == name)
         });
-        if self.pass_positions.len() < before {
-            self.store_whole();
-        }
     }
 
-    /// More than keys, contents and times has changed: only the whole position says what, so that is stored next.
+    /// The position is stored as a whole from now on.
     pub fn store_whole(&mut self) {
-        self.changes = None;
+        self.passes.end_log();
     }
 
     /// With the names of their passes.
     pub fn pass_positions(&self) -> impl Iterator<Item = (&str, &PassPosition)> {
-        self.pass_positions.iter().map(|(name, pass_position)| (name.as_str(), &**pass_position))
+        self.passes.iter().map(|(name, pass_position)| (name.as_str(), &**pass_position))
     }
 
     pub fn of_pass(&self, pass: &Pass) -> Option<&PassPosition> {
-        self.place(pass).and_then(|place| self.at(place))
+        self.shared(pass).map(|pass_position| &**pass_position)
     }
 
     /// The position of the stream's first pass.
     pub fn first(&self) -> Option<&PassPosition> {
-        self.at(0)
-    }
-
-    fn at(&self, place: usize) -> Option<&PassPosition> {
-        self.pass_positions.get(place).map(|(_, pass_position)| &**pass_position)
-    }
-
-    fn at_mut(&mut self, place: Option<usize>) -> Option<&mut PassPosition> {
-        self.pass_positions.get_mut(place?).map(|(_, pass_position)| Arc::make_mut(pass_position))
+        self.passes.at(0).map(|pass_position| &**pass_position)
     }
 
     /// Lower end of the first pass's next poll, included.
@@ -194,10 +179,8 @@ impl SourcePosition {
     /// What a poll of the pass begins with.
     pub(super) fn baseline(&self, passes: &[Pass], context: PollContext) -> Option<Baseline> {
         let pass = passes.get(context.pass)?;
-        let mut pass_position = match self.place(pass) {
-            Some(place) => self.pass_positions[place].1.clone(),
-            None => self.beginning(pass, passes, context.start),
-        };
+        let known = self.shared(pass).cloned();
+        let mut pass_position = known.unwrap_or_else(|| self.beginning(pass, passes, context.start));
         if let Some(begun) = pass_position.beginning_snapshot(context.snapshot, self.since) {
             pass_position = Arc::new(begun);
         }
@@ -209,7 +192,7 @@ impl SourcePosition {
     pub fn next_snapshot(&self, pass: &Pass, start: Timestamp) -> Option<Timestamp> {
         let due = start.aligned_to(pass.every);
         match self.of_pass(pass).and_then(|pass_position| pass_position.snapshot) {
-            Some(snapshot) if snapshot.stage != Stage::Done => Some(snapshot.time),
+            Some(snapshot) if snapshot.stage != SnapshotStage::Done => Some(snapshot.time),
             Some(snapshot) if snapshot.time >= due => None,
             _ => Some(due),
         }
@@ -240,11 +223,11 @@ impl SourcePosition {
                 returned_by = Some(place);
             }
         }
-        if let Some((_, pass_position)) = returned_by.and_then(|place| self.pass_positions.get_mut(place))
+        if let Some(place) = returned_by
+            && let Some(pass_position) = self.passes.at(place)
             && let Some(begun) = pass_position.beginning_snapshot(context.snapshot, self.since)
         {
-            *pass_position = Arc::new(begun);
-            self.store_whole();
+            self.passes.replace(place, begun);
         }
         Settling { position: self, context, passes: remembering, returned_by }
     }
@@ -252,9 +235,9 @@ impl SourcePosition {
     /// A poll that has not reached its end settled everything up to `watermark`.
     pub fn advance(&mut self, passes: &[Pass], context: PollContext, watermark: Timestamp) {
         let Some(pass) = passes.get(context.pass) else { return };
-        let place = self.place(pass);
-        if let Some(pass_position) = self.at_mut(place)
-            && !pass.reads_findings()
+        if !pass.reads_findings()
+            && let Some(place) = self.place(pass)
+            && let Some(pass_position) = self.passes.at_mut(place)
         {
             pass_position.advance(watermark, context.start, pass.reach_in(context));
         }
@@ -266,7 +249,8 @@ impl SourcePosition {
             self.store_whole();
         }
         let place = self.settle(passes, context).returned_by;
-        let (Some(pass), Some(pass_position)) = (passes.get(context.pass), self.at_mut(place)) else { return };
+        let (Some(pass), Some(place)) = (passes.get(context.pass), place) else { return };
+        let Some(pass_position) = self.passes.at_mut(place) else { return };
         if context.snapshot.is_some() {
             pass_position.finish_snapshot(context.start, marker);
             self.store_whole();
@@ -280,24 +264,22 @@ impl SourcePosition {
 
     /// A poll found that there is nothing to read for the time being: the bound stays.
     pub fn pass_over(&mut self, passes: &[Pass], context: PollContext) {
-        let place = passes.get(context.pass).and_then(|pass| self.place(pass));
-        if let Some(pass_position) = self.at_mut(place) {
+        if let Some(place) = passes.get(context.pass).and_then(|pass| self.place(pass))
+            && let Some(pass_position) = self.passes.at_mut(place)
+        {
             pass_position.finish(context.start, None);
         }
     }
 
     /// The last snapshot, once all its records are settled.
     pub fn read_snapshot(&self) -> Option<Snapshot> {
-        self.first()?.snapshot.filter(|snapshot| snapshot.stage != Stage::Reading)
+        self.first()?.snapshot.filter(|snapshot| snapshot.stage != SnapshotStage::Reading)
     }
 
     /// Keeps the times and forgets the keys: another console's records have other identities.
     pub fn forget_keys(&mut self) {
-        for (_, pass_position) in &mut self.pass_positions {
-            Arc::make_mut(pass_position).forget_keys();
-        }
+        self.passes.change_all(PassPosition::forget_keys);
         self.contents = Contents::default();
-        self.store_whole();
     }
 }
 
@@ -309,40 +291,19 @@ impl Settling<'_> {
             // There are hundreds of thousands, and the next sweep returns them again.
             return true;
         }
-        let SourcePosition { pass_positions, contents, changes, .. } = &mut *self.position;
+        let SourcePosition { passes, contents, .. } = &mut *self.position;
         let mut is_new = false;
         for (pass, place) in &self.passes {
-            let Some((_, pass_position)) = pass_positions.get_mut(*place) else { continue };
-            if !pass_position.has_room(pass) || !Arc::make_mut(pass_position).take_record(pass, record_key) {
-                continue;
-            }
-            is_new |= self.returned_by == Some(*place);
-            let second = pass.place(record_key).seconds();
-            if let Some(changes) = changes
-                && second >= pass_position.first_kept_second()
-            {
-                let (key, version) = pass.key(record_key);
-                changes.push(*place, pass.reads_findings(), second, key, version);
-            }
+            let is_taken = passes.take(*place, pass, record_key);
+            is_new |= is_taken && self.returned_by == Some(*place);
         }
         if let Some(content) = record_key.content {
             contents.insert(record_key.id, content);
-            if let Some(changes) = changes {
-                changes.contents.insert(record_key.id, content);
-            }
+            passes.log_content(record_key.id, content);
         }
-        if let Some(changes) = changes
-            && changes.has_doubled()
-        {
-            changes.compact(&first_kept_seconds(pass_positions));
-        }
+        passes.compact_grown_log();
         is_new
     }
-}
-
-/// Of each pass, the first second of which it has keys.
-fn first_kept_seconds(pass_positions: &[(CompactString, Arc<PassPosition>)]) -> Vec<i64> {
-    pass_positions.iter().map(|(_, pass_position)| pass_position.first_kept_second()).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use s1_forwarder::emulator::{Fault, Faults, Kind, Quirks, Scope, Setup, Token};
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{Pull, Since, Stage};
+use s1_forwarder::source::{Pull, Since, SnapshotStage};
 use s1_forwarder::telemetry::SkipReason;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -393,7 +393,7 @@ async fn a_snapshot_is_every_agent_under_one_time_and_a_restart_continues_it() {
     let metrics = running.metrics.clone();
     assert_eq!(metrics.snapshot(), Some((first, listed.len() as u64)));
     let stored = harness.checkpoint(Stream::Agents, "siem").unwrap().position.first().unwrap().snapshot.unwrap();
-    assert_eq!((stored.time, stored.stage), (first, Stage::Done), "a kill now would repeat nothing");
+    assert_eq!((stored.time, stored.stage), (first, SnapshotStage::Done), "a kill now would repeat nothing");
     assert_counts_balance(&metrics);
 
     // The next one is everything again, and has another time.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use s1_forwarder::checkpoint::encoding::VERSION_HASH;
 use s1_forwarder::lane::LaneCheckpoint;
 use s1_forwarder::record::{Stream, Timestamp};
-use s1_forwarder::source::Stage;
+use s1_forwarder::source::SnapshotStage;
 use tokio::time::Instant;
 
 use crate::model::Version;
@@ -289,7 +289,7 @@ impl Ledger {
         };
         if let Some(snapshot) = snapshot {
             let settled = self.settled_in_snapshot(snapshot.time.micros());
-            if snapshot.stage == Stage::Done {
+            if snapshot.stage == SnapshotStage::Done {
                 self.done = Some(snapshot.time);
             }
             if snapshot.taken != settled {

@@ -6,7 +6,7 @@ use super::tail::Tail;
 use crate::record::Timestamp;
 use crate::source::findings::FindingsScan;
 use crate::source::position::Baseline;
-use crate::source::{Keys, Pass, PassPosition, PollContext, Pull, Reading, Snapshot, SourcePosition, Stage};
+use crate::source::{Keys, Pass, PassPosition, PollContext, Pull, Reading, Snapshot, SnapshotStage, SourcePosition};
 
 /// One poll of one pass, from its bound to its start S.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Reads {
             });
         }
         if let Some(snapshot) = pass_position.snapshot
-            && snapshot.stage == Stage::Marking
+            && snapshot.stage == SnapshotStage::Marking
         {
             return Self::Marker(snapshot);
         }

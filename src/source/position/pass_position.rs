@@ -53,12 +53,12 @@ pub struct Snapshot {
     pub time: Timestamp,
     /// Events settled so far.
     pub taken: u64,
-    pub stage: Stage,
+    pub stage: SnapshotStage,
 }
 
 /// How far a snapshot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stage {
+pub enum SnapshotStage {
     /// Records are being read.
     Reading,
     /// All records are settled; the event that says so is not.
@@ -146,7 +146,7 @@ impl PassPosition {
         let taken = self.seconds.take(second, key, version);
         if taken
             && let Some(snapshot) = &mut self.snapshot
-            && snapshot.stage == Stage::Reading
+            && snapshot.stage == SnapshotStage::Reading
         {
             snapshot.taken += 1;
         }
@@ -191,13 +191,13 @@ impl PassPosition {
     /// that snapshot was begun before, or there is none to begin.
     pub(super) fn beginning_snapshot(&self, time: Option<Timestamp>, since: Timestamp) -> Option<Self> {
         let time = time.filter(|time| self.snapshot.is_none_or(|snapshot| snapshot.time != *time))?;
-        let snapshot = Snapshot { time, taken: 0, stage: Stage::Reading };
+        let snapshot = Snapshot { time, taken: 0, stage: SnapshotStage::Reading };
         Some(Self { bound: since, watermark: since, snapshot: Some(snapshot), ..self.without_keys() })
     }
 
     /// Whether a snapshot waits only for its marker event.
     pub fn is_marking(&self) -> bool {
-        self.snapshot.is_some_and(|snapshot| snapshot.stage == Stage::Marking)
+        self.snapshot.is_some_and(|snapshot| snapshot.stage == SnapshotStage::Marking)
     }
 
     /// Whether it remembers another record. Further findings are delivered twice if windows overlap.
@@ -217,7 +217,11 @@ impl PassPosition {
         self.complete = self.complete.max(Some(start));
         self.seconds = Seconds::default();
         if let Some(snapshot) = &mut self.snapshot {
-            snapshot.stage = if marker && snapshot.stage == Stage::Reading { Stage::Marking } else { Stage::Done };
+            snapshot.stage = if marker && snapshot.stage == SnapshotStage::Reading {
+                SnapshotStage::Marking
+            } else {
+                SnapshotStage::Done
+            };
         }
     }
 
@@ -401,7 +405,7 @@ mod tests {
         let mut pass_position = PassPosition::starting_at(minute(-60));
         pass_position.take(minute(-3), 7, None);
         pass_position.finish(minute(0), OVERLAP);
-        pass_position.snapshot = Some(Snapshot { time: minute(0), taken: 1, stage: Stage::Done });
+        pass_position.snapshot = Some(Snapshot { time: minute(0), taken: 1, stage: SnapshotStage::Done });
         pass_position.forget_keys();
         assert_eq!((pass_position.key_count(), pass_position.snapshot, pass_position.bound), (0, None, minute(-5)));
     }
@@ -423,16 +427,20 @@ mod tests {
             for key in [7, 8, 8] {
                 pass_position.take(minute(-3), key, None);
             }
-            assert_eq!(stage(&pass_position), Some((time, 2, Stage::Reading)));
+            assert_eq!(stage(&pass_position), Some((time, 2, SnapshotStage::Reading)));
             pass_position.finish_snapshot(time, marker);
             assert_eq!((pass_position.complete, pass_position.key_count()), (Some(time), 0));
             if marker {
-                assert_eq!(stage(&pass_position), Some((time, 2, Stage::Marking)));
+                assert_eq!(stage(&pass_position), Some((time, 2, SnapshotStage::Marking)));
                 pass_position.take(time, 9, None);
-                assert_eq!(stage(&pass_position), Some((time, 2, Stage::Marking)), "its last event is no record");
+                assert_eq!(
+                    stage(&pass_position),
+                    Some((time, 2, SnapshotStage::Marking)),
+                    "its last event is no record"
+                );
                 pass_position.finish_snapshot(time, marker);
             }
-            assert_eq!(stage(&pass_position), Some((time, 2, Stage::Done)));
+            assert_eq!(stage(&pass_position), Some((time, 2, SnapshotStage::Done)));
         }
     }
 }

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use super::SourcePosition;
 use super::changes::{Changes, SharedKeys};
 use super::encoding::contents;
 use super::pass_position::{Head, PassPosition};
 use super::seconds::Seconds;
-use super::{SourcePosition, first_kept_seconds};
 use crate::record::Timestamp;
 
 /// A position as a whole, or a change to it. Parts are applied in their order, beginning with a whole one.
@@ -34,52 +34,41 @@ pub struct PositionPart<'a> {
 impl SourcePosition {
     /// From now on the position records what changes.
     pub fn record_changes(&mut self) {
-        self.changes = Some(Box::new(Changes::since(self.heads().collect())));
+        self.passes.begin_log();
     }
 
     /// A copy for a poll, which only reads it: it is never stored, so it records nothing.
     #[must_use]
     pub fn for_poll(&self) -> Self {
-        let Self { since, pass_positions, contents, changes: _ } = self;
-        let pass_positions = pass_positions.clone();
-        Self { since: *since, pass_positions, contents: contents.clone(), changes: None }
+        Self { passes: self.passes.without_log(), contents: self.contents.clone(), ..*self }
     }
 
     /// Leaves what was overwritten, or forgotten, out of the changes. Returns the number of keys and contents that have
     /// changed; none where the whole position has to be stored.
     pub fn compact_changes(&mut self) -> Option<usize> {
-        let changes = self.changes.as_mut()?;
-        changes.compact(&first_kept_seconds(&self.pass_positions));
-        Some(changes.len())
+        self.passes.compact_log();
+        self.passes.log().map(Changes::len)
     }
 
     /// The stored form of what has changed, and of the first pass. The others are in it if their times have changed.
     pub fn changes(&self) -> Vec<u8> {
-        let Some(changes) = &self.changes else { return self.whole() };
-        let heads = self.heads().enumerate();
+        let Some(changes) = self.passes.log() else { return self.whole() };
+        let heads = self.passes.heads().enumerate();
         let heads = heads.filter(|(index, pass)| *index == 0 || changes.heads.get(*index) != Some(pass));
         let heads = heads.map(|(_, pass)| pass).collect();
-        let keys = changes.shared_keys(&self.names(), &first_kept_seconds(&self.pass_positions));
+        let keys = changes.shared_keys(&self.passes.names(), &self.passes.first_kept_seconds());
         self.encode(heads, keys, &changes.contents, &HashMap::new())
     }
 
     /// The stored form of all of it.
     pub fn whole(&self) -> Vec<u8> {
-        let keys = self.pass_positions.iter().filter(|(_, pass_position)| !pass_position.seconds.is_empty());
+        let keys = self.passes.iter().filter(|(_, pass_position)| !pass_position.seconds.is_empty());
         let keys = keys.map(|(name, pass_position)| SharedKeys {
             passes: vec![name.clone()],
             moves: false,
             seconds: Cow::Borrowed(&pass_position.seconds),
         });
-        self.encode(self.heads().collect(), keys.collect(), &self.contents.recent, &self.contents.old)
-    }
-
-    fn names(&self) -> Vec<&CompactString> {
-        self.pass_positions.iter().map(|(name, _)| name).collect()
-    }
-
-    fn heads(&self) -> impl Iterator<Item = (CompactString, Head)> {
-        self.pass_positions.iter().map(|(name, pass_position)| (name.clone(), pass_position.head()))
+        self.encode(self.passes.heads().collect(), keys.collect(), &self.contents.recent, &self.contents.old)
     }
 
     fn encode<'a>(
@@ -113,11 +102,13 @@ impl PositionReader {
         position.since = part.since;
         position.contents.since = part.contents_since;
         for (name, head) in part.passes {
-            pass_of(position, &name).set_head(head);
+            if let Some(pass_position) = pass_of(position, &name) {
+                pass_position.set_head(head);
+            }
         }
         for SharedKeys { passes, moves, seconds } in &part.keys {
             for name in passes {
-                let into = &mut pass_of(position, name).seconds;
+                let Some(PassPosition { seconds: into, .. }) = pass_of(position, name) else { continue };
                 for (second, records) in seconds.iter() {
                     if *moves {
                         // The first part, which is whole, does not say which keys move.
@@ -144,31 +135,30 @@ impl PositionReader {
 
     /// The position, without the keys that it had forgotten meanwhile.
     pub fn finish(mut self) -> SourcePosition {
-        self.position
-            .pass_positions
-            .iter_mut()
-            .for_each(|(_, pass_position)| Arc::make_mut(pass_position).forget_old_keys());
+        self.position.passes.change_all(PassPosition::forget_old_keys);
         self.position
     }
 
     /// The same after `last`, which is a part that has changed and is to be stored again with what changes next.
     pub fn finish_recording(mut self, last: PositionPart<'static>) -> SourcePosition {
-        let mut changes = Changes::since(self.position.heads().collect());
+        let mut changes = Changes::since(self.position.passes.heads().collect());
         self.apply(last.clone());
-        let names = self.position.names();
+        let names = self.position.passes.names();
         last.keys.iter().for_each(|shared| changes.extend(shared, &names));
         changes.contents = last.contents.into_owned();
-        SourcePosition { changes: Some(Box::new(changes)), ..self.finish() }
+        let mut position = self.finish();
+        position.passes.resume_log(changes);
+        position
     }
 }
 
 /// The position of the pass with this name, which is added if it is not there.
-fn pass_of<'a>(position: &'a mut SourcePosition, name: &CompactString) -> &'a mut PassPosition {
-    let place = position.pass_positions.iter().position(|(other, _)| other == name).unwrap_or_else(|| {
-        position.pass_positions.push((name.clone(), Arc::new(PassPosition::starting_at(position.since))));
-        position.pass_positions.len() - 1
-    });
-    Arc::make_mut(&mut position.pass_positions[place].1)
+fn pass_of<'a>(position: &'a mut SourcePosition, name: &CompactString) -> Option<&'a mut PassPosition> {
+    let SourcePosition { since, passes, .. } = position;
+    let place = passes.place(name);
+    let begin = || Arc::new(PassPosition::starting_at(*since));
+    let place = place.unwrap_or_else(|| passes.begin(name.clone(), begin()));
+    passes.at_mut(place)
 }
 
 /// The second of each key.

@@ -34,28 +34,25 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub struct CheckpointWriter {
     main: BackendWriter,
     copy: Option<Box<BackendWriter>>,
+    mode: Mode,
+    meter: Meter,
+    clock: Clock,
+    /// What goes into the journal with the next checkpoint, or before it.
+    appends: Vec<Append>,
 }
 
 impl CheckpointWriter {
     /// Starts with nothing to write.
     pub fn new(lane: &Lane, mut random: fastrand::Rng) -> Self {
-        let mut writer = |backend, interval| BackendWriter {
-            mode: lane.mode(),
-            ..BackendWriter::new(
-                backend,
-                lane.key.clone(),
-                lane.delivery.meter.clone(),
-                lane.delivery.clock,
-                interval,
-                random.fork(),
-            )
-        };
         let (main, copy) = lane.backends();
+        let interval = lane.checkpoint_interval;
+        let main = BackendWriter::new(main, lane.key.clone(), interval, random.fork());
         let copy = copy.map(|copy| {
-            let interval = lane.checkpoint_interval.max(COPY_INTERVAL);
-            Box::new(BackendWriter { is_copy: true, ..writer(copy, interval) })
+            let interval = interval.max(COPY_INTERVAL);
+            Box::new(BackendWriter::new(copy, lane.key.clone(), interval, random.fork()))
         });
-        Self { main: writer(main, lane.checkpoint_interval), copy }
+        let meter = lane.delivery.meter.clone();
+        Self { main, copy, mode: lane.mode(), meter, clock: lane.delivery.clock, appends: Vec::new() }
     }
 
     /// The position moved over time that contained no events.
@@ -70,14 +67,15 @@ impl CheckpointWriter {
         let Some(copy) = &mut self.copy else { return };
         copy.changed = Changed::Soon;
         if by_delivery {
-            self.main.appends.clear();
+            self.appends.clear();
             self.main.saved_elsewhere();
         }
     }
 
     /// What changes in the lane's journal with the sink's next commit. Kept until that has succeeded.
     pub fn journal_change(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
-        self.main.journal_change(checkpoint)
+        self.appends.append(&mut checkpoint.take_appends(self.clock.now()));
+        JournalChange { appends: self.appends.clone(), dropped: checkpoint.ledger.released().to_vec() }
     }
 
     /// False while the lane must not send: the backend fails and a kill would repeat everything, or a checkpoint is on
@@ -93,8 +91,8 @@ impl CheckpointWriter {
     }
 
     /// Shows that the store accepts nothing, until it accepts the checkpoint. A write that hangs does not show it.
-    pub fn stalled(&mut self, reason: String) {
-        self.main.try_again(&Failure::transient(reason));
+    pub fn stalled(&mut self, failure: &Failure) {
+        self.try_again(failure);
     }
 
     /// True while something is to be written, or is being written.
@@ -129,11 +127,12 @@ impl CheckpointWriter {
             (None, None, _) => std::future::pending().await,
             (_, Some(due), Some(copy)) if is_copys_turn(due) => {
                 sleep_until(due).await;
-                copy.write(checkpoint).await
+                copy.write_copy(checkpoint).await;
+                Ok(())
             }
             (main_due, ..) => {
                 sleep_until(main_due.unwrap_or_else(Instant::now)).await;
-                self.main.write(checkpoint).await
+                self.write(checkpoint).await
             }
         }
     }
@@ -149,23 +148,58 @@ impl CheckpointWriter {
             {
                 sleep_until(retry_at).await;
             }
-            self.main.flush_once(checkpoint).await?;
+            self.write(checkpoint).await?;
         }
-        match &mut self.copy {
-            Some(copy) => copy.flush_once(checkpoint).await,
-            None => Ok(()),
+        if let Some(copy) = &mut self.copy
+            && copy.has_changes()
+        {
+            copy.write_copy(checkpoint).await;
         }
+        Ok(())
+    }
+
+    /// Begins to write the checkpoint, or continues, and returns when it is written or could not be.
+    ///
+    /// # Errors
+    /// As [`Self::write_due`].
+    async fn write(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), NotStored> {
+        if self.main.writing.is_none() {
+            let journal = self.journal_change(checkpoint);
+            let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
+            let BackendWriter { backend, key, .. } = &self.main;
+            let (backend, key) = (backend.clone(), key.clone());
+            self.main.begin(async move { backend.commit(&key, update).await }.boxed());
+        }
+        match self.main.written().await {
+            Ok(removed) => {
+                self.appends.clear();
+                checkpoint.ledger.forget_released(&removed);
+                if self.main.failing.take().is_some() {
+                    self.meter.set_store_failure(None);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                match verdict(Side::Store, &failure, self.mode, self.main.refusals()) {
+                    Verdict::Again | Verdict::Pause(_) => self.try_again(&failure),
+                    Verdict::Exit(exit) => return Err(NotStored { failure, exit }),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn try_again(&mut self, failure: &Failure) {
+        self.main.retry().refusals.count(failure);
+        self.meter.set_store_failure(Some(LaneState::Stopped(failure.to_string())));
     }
 }
 
 /// Writes to one backend, one checkpoint at a time. What changes meanwhile goes into the next.
 struct BackendWriter {
     backend: Arc<dyn CheckpointBackend>,
-    mode: Mode,
-    is_copy: bool,
     key: CheckpointKey,
-    meter: Meter,
-    clock: Clock,
     interval: Duration,
     /// The least interval after a large copy.
     pace: Duration,
@@ -173,8 +207,6 @@ struct BackendWriter {
     /// After `saved_at`: when a position that has moved without events is written.
     idle_for: Duration,
     changed: Changed,
-    /// What goes into the journal with the next checkpoint, or before it.
-    appends: Vec<Append>,
     /// Resolves to the segments of the journal that were removed.
     writing: Option<BoxFuture<'static, Result<Vec<u64>, StateError>>>,
     /// When the last attempt began.
@@ -208,25 +240,18 @@ impl BackendWriter {
     fn new(
         backend: Arc<dyn CheckpointBackend>,
         key: CheckpointKey,
-        meter: Meter,
-        clock: Clock,
         interval: Duration,
         mut random: fastrand::Rng,
     ) -> Self {
         let idle_for = idle_for(&mut random);
         Self {
             backend,
-            mode: Mode::default(),
-            is_copy: false,
             key,
-            meter,
-            clock,
             interval,
             pace: Duration::ZERO,
             saved_at: Instant::now(),
             idle_for,
             changed: Changed::Nothing,
-            appends: Vec::new(),
             writing: None,
             begun_at: Instant::now(),
             failing: None,
@@ -240,19 +265,9 @@ impl BackendWriter {
         self.saved_at = Instant::now();
     }
 
-    fn journal_change(&mut self, checkpoint: &mut LaneCheckpoint) -> JournalChange {
-        self.appends.append(&mut checkpoint.take_appends(self.clock.now()));
-        JournalChange { appends: self.appends.clone(), dropped: checkpoint.ledger.released().to_vec() }
-    }
-
     /// Whether something is to be written, or is being written.
     fn has_changes(&self) -> bool {
         self.writing.is_some() || self.changed != Changed::Nothing
-    }
-
-    /// Writes what is not stored yet, once and without waiting for the interval.
-    async fn flush_once(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), NotStored> {
-        if self.has_changes() { self.write(checkpoint).await } else { Ok(()) }
     }
 
     /// When there is something to write, or to wait for.
@@ -270,61 +285,41 @@ impl BackendWriter {
         Some(self.retry_at().map_or(due, |retry_at| retry_at.max(due)))
     }
 
-    /// Begins to write, or continues, and returns when the checkpoint is written or could not be.
-    ///
-    /// # Errors
-    /// As [`CheckpointWriter::write_due`].
-    async fn write(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), NotStored> {
+    /// Begins to write the copy, or continues, and returns when it is written or could not be: the lane does not depend
+    /// on it.
+    async fn write_copy(&mut self, checkpoint: &LaneCheckpoint) {
         if self.writing.is_none() {
-            let backend = self.backend.clone();
-            let key = self.key.clone();
-            self.changed = Changed::Nothing;
-            self.begun_at = Instant::now();
-            self.writing = Some(if self.is_copy {
-                let copy = copy_of(checkpoint);
-                self.pace = Duration::from_secs(copy.len() as u64 / COPY_RATE);
-                async move { write_copy(&*backend, &key, copy).await }.boxed()
-            } else {
-                let journal = self.journal_change(checkpoint);
-                let update = CheckpointUpdate { checkpoint: checkpoint.encode(), journal };
-                async move { backend.commit(&key, update).await }.boxed()
-            });
+            let copy = copy_of(checkpoint);
+            self.pace = Duration::from_secs(copy.len() as u64 / COPY_RATE);
+            let (backend, key) = (self.backend.clone(), self.key.clone());
+            self.begin(async move { write_copy(&*backend, &key, copy).await }.boxed());
         }
-        // It stays in its place while it is awaited: this future may be dropped.
-        let Some(writing) = &mut self.writing else { return Ok(()) };
-        let result = writing.await;
-        self.writing = None;
-        match result {
-            Ok(removed) => {
-                if !self.is_copy {
-                    self.appends.clear();
-                    checkpoint.ledger.forget_released(&removed);
-                }
-                self.saved_at = Instant::now();
-                self.idle_for = idle_for(&mut self.random);
-                if self.failing.take().is_some() && !self.is_copy {
-                    self.meter.set_store_failure(None);
-                }
-            }
-            // The lane does not depend on its copy.
-            Err(error) if self.is_copy => {
+        match self.written().await {
+            Ok(_) => self.failing = None,
+            Err(error) => {
                 self.retry();
                 warn!(%error, "the copy of the checkpoint was not written");
             }
-            Err(error) => {
-                let failure = Failure::from(error);
-                match verdict(Side::Store, &failure, self.mode, self.refusals()) {
-                    Verdict::Again | Verdict::Pause(_) => self.try_again(&failure),
-                    Verdict::Exit(exit) => return Err(NotStored { failure, exit }),
-                }
-            }
         }
-        Ok(())
     }
 
-    fn try_again(&mut self, failure: &Failure) {
-        self.retry().refusals.count(failure);
-        self.meter.set_store_failure(Some(LaneState::Stopped(failure.to_string())));
+    fn begin(&mut self, writing: BoxFuture<'static, Result<Vec<u64>, StateError>>) {
+        self.changed = Changed::Nothing;
+        self.begun_at = Instant::now();
+        self.writing = Some(writing);
+    }
+
+    /// Waits for what has begun.
+    async fn written(&mut self) -> Result<Vec<u64>, StateError> {
+        // It stays in its place while it is awaited: this future may be dropped.
+        let Some(writing) = &mut self.writing else { return Ok(Vec::new()) };
+        let written = writing.await;
+        self.writing = None;
+        if written.is_ok() {
+            self.saved_at = Instant::now();
+            self.idle_for = idle_for(&mut self.random);
+        }
+        written
     }
 
     fn refusals(&self) -> Refusals {

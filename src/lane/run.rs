@@ -53,8 +53,8 @@ const SHORT_OWNERSHIP: Duration = Duration::from_secs(60);
 
 /// What a lane does next.
 enum Step {
-    /// Reads its checkpoint, which no other process can write from then on.
-    Open,
+    /// Reads its checkpoint, after this wait. No other process can write it from then on.
+    Open(Duration),
     /// Sleeps until a pass is due, and writes the checkpoints that fall due meanwhile.
     Wait(Box<OpenLane>, NextPoll),
     /// Runs a session: polls this pass, and delivers what the poll finds.
@@ -85,7 +85,7 @@ impl Lane {
         let mut life = Life { lane: Box::new(self), stop, reopenings: None };
         async move {
             let _share = life.lane.client.join_lane();
-            let mut step = Step::Open;
+            let mut step = Step::Open(Duration::ZERO);
             let end = loop {
                 if let Step::Wait(open, next) = &step {
                     let asleep = pin!(sleep_until(open.wakes_at(next.at)));
@@ -125,7 +125,7 @@ impl Life {
     /// sleeps, and not much larger while its store does not answer, and there are tens of thousands.
     fn take(&mut self, step: Step) -> BoxFuture<'_, Step> {
         match step {
-            Step::Open => self.open().boxed(),
+            Step::Open(wait) => self.open(wait).boxed(),
             Step::Wait(open, next) => self.write_due(open, next).boxed(),
             Step::Poll(open, pass) => self.poll(open, pass).boxed(),
             Step::Flush(open, end) => self.flush(open, end).boxed(),
@@ -133,7 +133,10 @@ impl Life {
         }
     }
 
-    async fn open(&mut self) -> Step {
+    async fn open(&mut self, wait: Duration) -> Step {
+        if !wait.is_zero() {
+            self.stop.run_until_cancelled(sleep(wait)).await;
+        }
         match self.stop.run_until_cancelled(self.lane.open()).await {
             Some(Ok(open)) => self.plan(open, false),
             Some(Err(end)) => Step::End(end),
@@ -170,7 +173,7 @@ impl Life {
     async fn write_due(&mut self, mut open: Box<OpenLane>, next: NextPoll) -> Step {
         let written = timeout_at(next.at, open.writer.write_due(&mut open.checkpoint, false));
         match self.stop.run_until_cancelled(written).await {
-            Some(Ok(Err(not_stored))) => self.not_stored(open, not_stored).await,
+            Some(Ok(Err(not_stored))) => self.not_stored(open, not_stored),
             Some(Ok(Ok(())) | Err(_)) | None => Step::Wait(open, next),
         }
     }
@@ -179,7 +182,7 @@ impl Life {
         self.lane.delivery.meter.lane.set_next_attempt(None);
         match open.writer.flush(&mut open.checkpoint).await {
             Ok(()) => Step::End(end),
-            Err(not_stored) => self.not_stored(open, not_stored).await,
+            Err(not_stored) => self.not_stored(open, not_stored),
         }
     }
 
@@ -198,7 +201,7 @@ impl Life {
                 self.lane.delivery.meter.lane.requeue_in_flight();
                 self.plan(open, false)
             }
-            SessionEnd::Failed(SessionFailure::NotStored(not_stored)) => self.not_stored(open, not_stored).await,
+            SessionEnd::Failed(SessionFailure::NotStored(not_stored)) => self.not_stored(open, not_stored),
             SessionEnd::Failed(SessionFailure::Side(failed)) => self.failed(open, pass, failed).await,
         }
     }
@@ -236,54 +239,55 @@ impl Life {
     }
 
     /// The checkpoint could not be written. What is not stored is left: another attempt would not help.
-    async fn not_stored(&mut self, open: Box<OpenLane>, not_stored: NotStored) -> Step {
+    fn not_stored(&mut self, open: Box<OpenLane>, not_stored: NotStored) -> Step {
         let NotStored { failure, exit } = not_stored;
         self.lane.delivery.meter.lane.set_next_attempt(None);
         self.show(Side::Store, &failure);
-        self.exit(open, exit).await
+        self.exit(open, exit)
     }
 
-    async fn exit(&mut self, open: Box<OpenLane>, exit: Exit) -> Step {
+    fn exit(&mut self, open: Box<OpenLane>, exit: Exit) -> Step {
         match exit {
-            Exit::Reopen => self.reopen(open).await,
+            Exit::Reopen => self.reopen(&open),
             Exit::End(end) => Step::Flush(open, end),
             Exit::Leave(end) => Step::End(end),
         }
     }
 
-    /// A session failed, but not because of the store.
+    /// A session failed, and what was settled may still be stored.
     async fn failed(&mut self, mut open: Box<OpenLane>, pass: usize, failed: SideFailure) -> Step {
         let SideFailure { side, failure } = failed;
         self.show(side, &failure);
-        match verdict(side, &failure, self.lane.mode(), open.refusals) {
-            Verdict::Again => self.plan(open, false),
-            Verdict::Exit(exit) => self.exit(open, exit).await,
-            Verdict::Pause(pause) => {
-                self.pause(&mut open, pass, pause, &failure);
-                // The pause may be long, and a kill during it must not repeat what was settled.
-                let flushed = self.stop.run_until_cancelled(open.writer.flush(&mut open.checkpoint)).await;
-                if let Some(Err(not_stored)) = flushed {
-                    return self.not_stored(open, not_stored).await;
-                }
-                if pause == Pause::UntilStopped {
-                    self.stop.cancelled().await;
-                    return Step::Flush(open, LaneEnd::Drained);
-                }
-                self.plan(open, failure.is_refusal() && pause != Pause::PassGivenUp)
-            }
+        let pause = match verdict(side, &failure, self.lane.mode(), open.refusals) {
+            Verdict::Exit(exit) => return self.exit(open, exit),
+            Verdict::Pause(pause) => Some(pause),
+            Verdict::Again => None,
+        };
+        if let Some(pause) = pause {
+            self.pause(&mut open, pass, pause, &failure);
         }
+        // The pause may be long, and a kill during it must not repeat what was settled.
+        let flushed = self.stop.run_until_cancelled(open.writer.flush(&mut open.checkpoint)).await;
+        if let Some(Err(not_stored)) = flushed {
+            return self.not_stored(open, not_stored);
+        }
+        if pause == Some(Pause::UntilStopped) {
+            self.stop.cancelled().await;
+            return Step::Flush(open, LaneEnd::Drained);
+        }
+        self.plan(open, failure.is_refusal() && pause != Some(Pause::PassGivenUp))
     }
 
     /// Reads the checkpoint again: the session with a transactional sink has ended.
-    async fn reopen(&mut self, open: Box<OpenLane>) -> Step {
+    fn reopen(&mut self, open: &OpenLane) -> Step {
         self.lane.first_poll_after = Duration::ZERO;
-        if open.opened_at.elapsed() < SHORT_OWNERSHIP {
-            // Sessions that end as soon as they begin must not keep the brokers and the console busy.
-            let random = &mut self.lane.random;
-            let waits = self.reopenings.get_or_insert_with(|| Box::new(waits(random)));
-            self.stop.run_until_cancelled(sleep(waits.wait())).await;
+        if open.opened_at.elapsed() >= SHORT_OWNERSHIP {
+            return Step::Open(Duration::ZERO);
         }
-        Step::Open
+        // Sessions that end as soon as they begin must not keep the brokers and the console busy.
+        let random = &mut self.lane.random;
+        let waits = self.reopenings.get_or_insert_with(|| Box::new(waits(random)));
+        Step::Open(waits.wait())
     }
 
     /// Shows a failure in the lane's state. The pull stage has shown those of the console, and `open` those of a claim.

@@ -61,17 +61,17 @@ struct InFlightBatch {
 /// How the delivery of a batch has ended.
 struct Delivered {
     result: Result<(), DeliveryError>,
-    committed: Option<Committed>,
+    attempted: Option<Attempted>,
 }
 
-/// The checkpoint that a transactional sink committed last with events of a batch.
-struct Committed {
+/// The checkpoint of the last attempt of a transactional sink to commit one with events of a batch.
+struct Attempted {
     /// The number of these events.
     events: usize,
     checkpoint: LaneCheckpoint,
 }
 
-impl Committed {
+impl Attempted {
     /// Whether it has all that is settled of the batch.
     fn covers(&self, settled: &[usize]) -> bool {
         self.events == settled.len()
@@ -86,8 +86,8 @@ struct Timers {
     is_silent: bool,
     /// The session ends then.
     give_up_at: Option<Instant>,
-    /// Because of the store, and not of the sink.
-    gives_up_store: bool,
+    /// Sink or store, which has accepted nothing until then.
+    gives_up: Side,
 }
 
 impl<'a> SendStage<'a> {
@@ -139,13 +139,15 @@ impl<'a> SendStage<'a> {
     }
 
     async fn deliver_all(&mut self, mapped: &mut mpsc::Receiver<Arc<PendingBatch>>) -> Result<(), SessionFailure> {
-        let Lane { budget, delivery, concurrency, .. } = self.lane;
+        let Lane { budget, delivery, .. } = self.lane;
+        // Each checkpoint that a transactional sink commits adds to the one before.
+        let concurrency = if self.sink.is_some() { 1 } else { self.lane.concurrency };
         let mut is_mapped = false;
         while !is_mapped || !self.in_flight.is_empty() {
             let timers = self.timers();
             self.show_trouble();
             budget.pause(timers.is_refusing || timers.is_silent || !self.writer.may_send());
-            let accepts_more = !is_mapped && self.in_flight.len() < *concurrency && self.writer.may_send();
+            let accepts_more = !is_mapped && self.in_flight.len() < concurrency && self.writer.may_send();
             let has_in_flight = !self.in_flight.is_empty();
             // A write that hangs is noticed then.
             let is_writing = self.writer.has_changes();
@@ -156,7 +158,7 @@ impl<'a> SendStage<'a> {
                 written = self.writer.write_due(self.checkpoint, has_in_flight) => written?,
                 () = delivery.health.changed() => {}
                 () = at(timers.silent_at), if !timers.is_silent => {}
-                () = at(timers.give_up_at) => return Err(self.give_up(timers.gives_up_store).into()),
+                () = at(timers.give_up_at) => return Err(self.give_up(timers.gives_up).into()),
                 next = mapped.recv(), if accepts_more => match next {
                     Some(pending) => self.spawn_delivery(pending),
                     None => is_mapped = true,
@@ -180,7 +182,7 @@ impl<'a> SendStage<'a> {
             silent_at,
             is_silent: silent_at.is_some_and(|at| at <= Instant::now()),
             give_up_at,
-            gives_up_store: give_up_at == store_timeout,
+            gives_up: if give_up_at == store_timeout { Side::Store } else { Side::Sink },
         }
     }
 
@@ -193,15 +195,17 @@ impl<'a> SendStage<'a> {
         }
     }
 
-    /// Neither has accepted anything for too long.
-    fn give_up(&mut self, is_store: bool) -> SideFailure {
-        let what = if is_store { "state store" } else { "sink" };
-        let reason = format!("the {what} has accepted nothing for a while");
-        if is_store {
-            self.writer.stalled(reason.clone());
-        }
-        let after = Some(self.lane.delivery.throttle.blocked_for());
-        SideFailure { side: Side::Sink, failure: Failure::Transient { reason, after } }
+    /// One of them has accepted nothing for too long.
+    fn give_up(&mut self, side: Side) -> SideFailure {
+        let failure = if side == Side::Store {
+            let failure = Failure::transient("the state store has accepted nothing for a while");
+            self.writer.stalled(&failure);
+            failure
+        } else {
+            let reason = "the sink has accepted nothing for a while".to_owned();
+            Failure::Transient { reason, after: Some(self.lane.delivery.throttle.blocked_for()) }
+        };
+        SideFailure { side, failure }
     }
 
     fn spawn_delivery(&mut self, pending: Arc<PendingBatch>) {
@@ -226,13 +230,13 @@ impl<'a> SendStage<'a> {
         let stop = self.stop.clone();
         let covering = self.sink.clone().map(|sink| (sink, self.covering(&pending)));
         let delivering = async move {
-            let committed = Mutex::new(None);
+            let attempted = Mutex::new(None);
             let update;
             let transaction = match &covering {
                 Some((sink, covering)) => {
                     update = |settled: &[usize]| {
                         let (checkpoint, update) = covering.update(settled);
-                        *committed.lock() = Some(Committed { events: settled.len(), checkpoint });
+                        *attempted.lock() = Some(Attempted { events: settled.len(), checkpoint });
                         update
                     };
                     Some(Transaction { sink: sink.clone(), update: &update })
@@ -241,7 +245,7 @@ impl<'a> SendStage<'a> {
             };
             let result = delivery.deliver(&sent.batch, &sent.settled, random, transaction.as_ref(), &stop).await;
             drop(transaction);
-            Delivered { result, committed: committed.into_inner() }
+            Delivered { result, attempted: attempted.into_inner() }
         };
         // For its log lines: a task does not inherit the span of the lane.
         let task = self.deliveries.spawn(delivering.in_current_span()).id();
@@ -261,7 +265,7 @@ impl<'a> SendStage<'a> {
 
     /// Adds what was settled of a batch to the checkpoint.
     fn on_delivered(&mut self, done: Result<(task::Id, Delivered), JoinError>) -> Result<(), DeliveryError> {
-        let (id, Delivered { result, committed }) = match done.map_err(JoinError::try_into_panic) {
+        let (id, Delivered { result, attempted }) = match done.map_err(JoinError::try_into_panic) {
             Ok(done) => done,
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
             Err(Err(_)) => return Ok(()),
@@ -270,13 +274,15 @@ impl<'a> SendStage<'a> {
         let pending = place.and_then(|place| self.in_flight[place].pending.clone());
         let (Some(place), Some(pending)) = (place, pending) else { return Ok(()) };
         let settled = pending.settled.indices(true);
-        match committed.filter(|committed| result.is_ok() && committed.covers(&settled)) {
+        let committed = attempted.filter(|attempted| result.is_ok() && attempted.covers(&settled));
+        let is_stored = committed.is_some();
+        match committed {
             // The lane goes on from what is stored: its journal is longer by this batch.
-            Some(Committed { checkpoint, .. }) => *self.checkpoint = checkpoint,
+            Some(Attempted { checkpoint, .. }) => *self.checkpoint = checkpoint,
             None => self.checkpoint.settle(self.passes, &pending, &settled, self.lane.delivery.clock.now()),
         }
         if !settled.is_empty() {
-            self.writer.events_settled(result.is_ok());
+            self.writer.events_settled(is_stored);
         }
         if result.is_ok() {
             self.lane.budget.set_proven(true);

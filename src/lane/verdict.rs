@@ -13,11 +13,12 @@ pub enum Side {
     /// The lane's checkpoint cannot be written.
     Store,
     Console,
+    /// Events cannot be mapped, or not delivered.
     Sink,
     DeadLetters,
 }
 
-/// A failure of another side than the store.
+/// A failure that ended a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SideFailure {
     pub side: Side,
@@ -53,7 +54,7 @@ pub struct Mode {
 /// What a lane does after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It makes the same attempt again after a few seconds.
+    /// It makes the same attempt again after a few seconds. After a session, the attempt is to store what was settled.
     Again,
     /// It stores what was settled, waits, and polls again.
     Pause(Pause),

@@ -79,7 +79,7 @@ fn writer_with_seed(
     let store = Arc::new(Memory { failures, write_time, ..Memory::default() });
     let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", Stream::Activities, "siem", "test", Clock::System);
     let random = fastrand::Rng::with_seed(seed);
-    let main = BackendWriter::new(store.clone(), lane(), meter, Clock::System, INTERVAL, random);
+    let main = BackendWriter::new(store.clone(), lane(), INTERVAL, random);
     let since = Timestamp::default();
     let host = "console.example".into();
     let scope = "".into();
@@ -87,7 +87,9 @@ fn writer_with_seed(
     let text = "1d".into();
     let ledger = Ledger::begin(since, String::new(), false);
     let checkpoint = LaneCheckpoint::begin(host, scope, text, since, position, ledger);
-    (store, CheckpointWriter { main, copy: None }, checkpoint)
+    let mode = Mode::default();
+    let writer = CheckpointWriter { main, copy: None, mode, meter, clock: Clock::System, appends: Vec::new() };
+    (store, writer, checkpoint)
 }
 
 fn saved(store: &Memory) -> Vec<u64> {
@@ -131,7 +133,7 @@ async fn a_store_has_refused_after_three_refusals_in_a_row() {
         || StateError::Io { action: "write", path: "/state".into(), source: ErrorKind::PermissionDenied.into() };
     let failures = || [denied(), denied(), full(), denied(), denied(), denied(), denied()];
     let (store, mut writer, mut checkpoint) = new_writer(failures(), Duration::ZERO);
-    writer.main.mode.once = true;
+    writer.mode.once = true;
     writer.events_settled(true);
     let refused = writer.flush(&mut checkpoint).await.unwrap_err();
     assert!(matches!(refused.failure, Failure::Misconfigured(_)), "{refused:?}");
@@ -157,7 +159,7 @@ async fn lanes_that_wrote_together_do_not_write_together_again() {
             writer.moved_on();
             let due = writer.main.due().unwrap();
             counts[(due - writer.main.saved_at).as_secs() as usize / 60] += 1;
-            writer.main.write(&mut checkpoint).await.unwrap();
+            writer.write(&mut checkpoint).await.unwrap();
             writer.main.saved_at = begun;
         }
     }
@@ -186,14 +188,13 @@ async fn events_settled_during_a_write_are_in_the_next_checkpoint() {
     writer.flush(&mut checkpoint).await.unwrap();
     assert_eq!(saved(&store), [1, 2]);
     assert_eq!(took(writer.flush(&mut checkpoint)).await, Some(Duration::ZERO));
-    writer.main.flush_once(&mut checkpoint).await.unwrap();
     assert_eq!(saved(&store), [1, 2], "nothing is left to write");
     writer.events_settled(true);
-    writer.main.flush_once(&mut checkpoint).await.unwrap();
+    writer.write(&mut checkpoint).await.unwrap();
     assert_eq!(saved(&store), [1, 2, 2]);
     writer.events_settled(true);
     timeout(INTERVAL + second, writer.write_due(&mut checkpoint, false)).await.unwrap_err();
-    writer.main.flush_once(&mut checkpoint).await.unwrap();
+    writer.write(&mut checkpoint).await.unwrap();
     assert_eq!((saved(&store).len(), writer.main.writing.is_some()), (4, false), "a write that has begun ends");
 }
 
@@ -217,7 +218,7 @@ async fn a_lane_that_another_process_took_over_tries_to_write_once() {
     for (reopens, exit) in [(false, Exit::Leave(LaneEnd::TakenOver)), (true, Exit::Reopen)] {
         let (store, mut writer, mut checkpoint) =
             new_writer([StateError::Conflict { lane: lane(), owner: "another".to_owned() }], Duration::ZERO);
-        writer.main.mode.reopens = reopens;
+        writer.mode.reopens = reopens;
         writer.events_settled(true);
         let not_stored = writer.flush(&mut checkpoint).await.unwrap_err();
         assert_eq!(not_stored.exit, exit);
@@ -234,7 +235,7 @@ async fn a_transactional_sink_gets_what_no_delivery_has_committed() {
     for by_delivery in [true, false] {
         let (sink, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
         let (store, copy, _) = new_writer([], Duration::ZERO);
-        writer.copy = Some(Box::new(BackendWriter { is_copy: true, ..copy.main }));
+        writer.copy = Some(Box::new(copy.main));
         checkpoint.settled = 1;
         writer.events_settled(by_delivery);
         writer.flush(&mut checkpoint).await.unwrap();
@@ -248,12 +249,12 @@ async fn a_transactional_sink_gets_what_no_delivery_has_committed() {
 async fn a_copy_that_is_written_again_hides_no_failure_of_the_sink() {
     let (_, mut writer, mut checkpoint) = new_writer([full()], Duration::ZERO);
     let (store, copy, _) = new_writer([full()], Duration::ZERO);
-    let meter = writer.main.meter.clone();
-    writer.copy = Some(Box::new(BackendWriter { is_copy: true, meter: meter.clone(), ..copy.main }));
+    let meter = writer.meter.clone();
+    writer.copy = Some(Box::new(copy.main));
     writer.events_settled(false);
     writer.write_due(&mut checkpoint, false).await.unwrap();
     while saved(&store).is_empty() {
-        writer.copy.as_mut().unwrap().flush_once(&mut checkpoint).await.unwrap();
+        writer.copy.as_mut().unwrap().write_copy(&checkpoint).await;
     }
     assert!(matches!(meter.lane.state(), LaneState::Stopped(_)), "{:?}", meter.lane.state());
 }
@@ -263,7 +264,7 @@ async fn a_copy_that_is_written_again_hides_no_failure_of_the_sink() {
 async fn the_lanes_own_checkpoint_goes_before_an_overdue_copy() {
     let (store, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
     let (copies, copy, _) = new_writer([], Duration::ZERO);
-    writer.copy = Some(Box::new(BackendWriter { is_copy: true, ..copy.main }));
+    writer.copy = Some(Box::new(copy.main));
     writer.events_settled(false);
     sleep(Duration::from_secs(1)).await;
     writer.main.saved_at = Instant::now();
@@ -282,11 +283,10 @@ async fn a_copy_is_written_although_another_process_requested_the_lane() {
         let stored = Some(if by_hand { checkpoint.encode() } else { copy_of(&checkpoint) });
         let store = Arc::new(Memory { stored, owned_elsewhere: Mutex::new(true), ..Memory::default() });
         writer.main.backend = store.clone();
-        writer.main.is_copy = true;
         for settled in [5, 6] {
             checkpoint.settled = settled;
             writer.events_settled(true);
-            writer.main.write(&mut checkpoint).await.unwrap();
+            writer.main.write_copy(&checkpoint).await;
         }
         assert_eq!(saved(&store), if by_hand { vec![] } else { vec![5, 6] });
     }
@@ -298,13 +298,13 @@ async fn the_journal_is_written_once_and_unneeded_segments_are_removed() {
     let (_, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
     let directory = tempfile::tempdir().unwrap();
     writer.main.backend = Arc::new(FileStore::open(directory.path()).unwrap());
-    let now = writer.main.clock.now();
+    let now = writer.clock.now();
     checkpoint.ledger = Ledger::begin(now, String::new(), true);
     (0..300).for_each(|number| checkpoint.ledger.remember(now, number, now));
     let segment = directory.path().join("lanes/acme/activities/siem.journal/0");
     writer.events_settled(true);
     writer.flush(&mut checkpoint).await.unwrap();
-    assert!(segment.exists() && writer.main.appends.is_empty());
+    assert!(segment.exists() && writer.appends.is_empty());
     checkpoint.ledger.restart(now, String::new(), true);
     assert_eq!(checkpoint.ledger.released(), [0]);
     writer.events_settled(true);

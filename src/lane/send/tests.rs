@@ -109,8 +109,8 @@ async fn a_committed_checkpoint_counts_only_if_it_covers_all_that_is_settled() {
         lane.delivery.deliver(&pending.batch, &pending.settled, random, None, &stage.stop).await.unwrap();
         let mut committed = new_checkpoint(false);
         committed.settled = 100;
-        let committed = Some(Committed { events, checkpoint: committed });
-        let delivered = Delivered { result: Ok(()), committed };
+        let attempted = Some(Attempted { events, checkpoint: committed });
+        let delivered = Delivered { result: Ok(()), attempted };
         let task = stage.deliveries.spawn(async { delivered }).id();
         let context = pending.context;
         let pending = Some(Arc::new(pending));

@@ -12,8 +12,17 @@ pub fn copy_of(checkpoint: &LaneCheckpoint) -> Vec<u8> {
     mark_as_copy(&checkpoint.without_journal().encode())
 }
 
-/// The bytes of the checkpoint that the lane continues from; none for a new lane. No other process can write it from
-/// now on. `store` has the copy of a checkpoint whose `main` backend is a transactional sink.
+/// What the lane continues from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The bytes of the checkpoint; none for a new lane.
+    pub checkpoint: Option<Vec<u8>>,
+    /// [`InStore::lacks_copy`]; false where the lane has no copies.
+    pub lacks_copy: bool,
+}
+
+/// Claims the checkpoint that the lane continues from: no other process can write it from now on. `store` has the copy
+/// of a checkpoint whose `main` backend is a transactional sink.
 ///
 /// # Errors
 /// When that is not possible, and why.
@@ -21,15 +30,18 @@ pub async fn claim(
     main: &dyn CheckpointBackend,
     store: Option<&dyn CheckpointBackend>,
     key: &CheckpointKey,
-) -> Result<Option<Vec<u8>>, Failure> {
-    let Some(store) = store else { return Ok(main.claim(key).await?) };
+) -> Result<Claimed, Failure> {
+    let Some(store) = store else {
+        return Ok(Claimed { checkpoint: main.claim(key).await?, lacks_copy: false });
+    };
     let stored = store.claim(key).await?;
     let own = main.claim(key).await?;
     let in_store = InStore::of(stored.as_deref());
-    match (in_store.goes_on_from(own.is_some()), stored) {
-        (GoesOnFrom::Store, Some(stored)) => move_into_sink(main, store, key, &stored).await.map(Some),
-        _ => Ok(own),
-    }
+    let checkpoint = match (in_store.goes_on_from(own.is_some()), stored) {
+        (GoesOnFrom::Store, Some(stored)) => Some(move_into_sink(main, store, key, &stored).await?),
+        _ => own,
+    };
+    Ok(Claimed { checkpoint, lacks_copy: in_store.lacks_copy() })
 }
 
 /// Moves what the state store has into the sink, and leaves a copy in its place.

@@ -42,14 +42,15 @@ pub struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    /// Starts with nothing to write.
-    pub fn new(lane: &Lane, mut random: fastrand::Rng) -> Self {
+    /// Starts with nothing to write, but for a copy that the state store lacks.
+    pub fn new(lane: &Lane, lacks_copy: bool, mut random: fastrand::Rng) -> Self {
         let (main, copy) = lane.backends();
         let interval = lane.checkpoint_interval;
         let main = BackendWriter::new(main, lane.key.clone(), interval, random.fork());
         let copy = copy.map(|copy| {
             let interval = interval.max(COPY_INTERVAL);
-            Box::new(BackendWriter::new(copy, lane.key.clone(), interval, random.fork()))
+            let changed = if lacks_copy { Changed::Soon } else { Changed::Nothing };
+            Box::new(BackendWriter { changed, ..BackendWriter::new(copy, lane.key.clone(), interval, random.fork()) })
         });
         let meter = lane.delivery.meter.clone();
         Self { main, copy, mode: lane.mode(), meter, clock: lane.delivery.clock, appends: Vec::new() }

@@ -10,9 +10,10 @@
 //! | a copy | the sink's counts | the copy moves into the sink |
 //! | a checkpoint | it moves into the sink | it moves into the sink |
 //!
-//! The lane writes a copy after the sink's checkpoint. A checkpoint of the state store's own is from the time when the
-//! sink stored none, or a command has written it in place of a copy: `state set`, `state delete` (one that begins at
-//! `since`) or `state rename`. When it has moved, a copy is in its place, so that it moves once.
+//! A lane writes a copy as soon as it has a checkpoint. The copy has no event that the sink has not committed. A
+//! checkpoint of the state store's own is from the time when the sink stored none, or a command has written it in place
+//! of a copy: `state set`, `state delete` (one that begins at `since`) or `state rename`. When it has moved, a copy is in
+//! its place, so that it moves once.
 
 /// Comes before the version in a copy.
 const COPY: u8 = 0;
@@ -60,6 +61,12 @@ impl InStore {
         self != Self::Checkpoint
     }
 
+    /// Whether the lane writes a copy as soon as it has a checkpoint, and not only after its next events: a new lane
+    /// resolves `since` once, and one of a release that wrote no copies has none.
+    pub fn lacks_copy(self) -> bool {
+        self == Self::Nothing
+    }
+
     /// Whether the sink's checkpoint counts and not this. A command that deletes or renames it writes a checkpoint of
     /// the state store's own instead, or the lane would go on from its sink.
     pub fn yields_to_sink(self) -> bool {
@@ -102,7 +109,7 @@ mod tests {
         assert_eq!([true, false].map(|sink| nothing.goes_on_from(sink)), [GoesOnFrom::Sink, GoesOnFrom::Since]);
     }
 
-    /// The lane writes the copy after the sink's checkpoint, so it is never newer.
+    /// The copy has no event that the sink has not committed.
     #[test]
     fn a_copy_counts_only_if_the_sink_has_lost_its_checkpoint() {
         let copy = InStore::Copy;
@@ -117,7 +124,8 @@ mod tests {
     }
 
     #[test]
-    fn only_a_checkpoint_of_the_state_store_s_own_stays_and_has_a_journal_and_only_a_copy_yields() {
+    fn each_has_its_own_rights() {
+        assert_eq!(ALL.map(InStore::lacks_copy), [true, false, false]);
         assert_eq!(ALL.map(InStore::takes_copies), [true, true, false]);
         assert_eq!(ALL.map(InStore::yields_to_sink), [false, true, false]);
         assert_eq!(ALL.map(InStore::has_journal), [false, false, true]);

@@ -3,25 +3,31 @@
 use tracing::info;
 
 use super::Lane;
-use super::checkpoint_copy::claim;
+use super::checkpoint_copy::{Claimed, claim};
 use super::lane_checkpoint::LaneCheckpoint;
 use crate::checkpoint::ledger::Ledger;
 use crate::failure::Failure;
 use crate::record::Timestamp;
 use crate::source::{By, Rhythm, Since, SourcePosition};
 
+/// What the lane starts from.
+pub struct Opened {
+    pub checkpoint: LaneCheckpoint,
+    pub lacks_copy: bool,
+}
+
 impl Lane {
     /// Claims the lane's checkpoint, or stores a new one that begins at `since` before anything is pulled.
     ///
     /// # Errors
     /// When that is not possible, and why.
-    pub(super) async fn try_open(&self) -> Result<LaneCheckpoint, Failure> {
+    pub(super) async fn try_open(&self) -> Result<Opened, Failure> {
         // A claim would take the checkpoint from the worker that has the shard by now.
         if self.delivery.deadline.has_passed() {
             return Err(Failure::transient("the lease of the lane's shard was not renewed in time"));
         }
         let (backend, copies) = self.backends();
-        let stored = claim(&*backend, copies.as_deref(), &self.key).await?;
+        let Claimed { checkpoint: stored, lacks_copy } = claim(&*backend, copies.as_deref(), &self.key).await?;
         let host = Box::from(self.client.host());
         let scope = self.client.scope().into_boxed_str();
         let asked = format!("{scope}{}", self.pull.narrowed_by());
@@ -40,7 +46,7 @@ impl Lane {
             if self.pull.window.is_none() {
                 info!(since = %since_resolved, "a new lane begins at `since`");
             }
-            return Ok(checkpoint);
+            return Ok(Opened { checkpoint, lacks_copy });
         };
         let mut checkpoint = LaneCheckpoint::decode(&bytes)?;
         checkpoint.load(&*backend, &self.key).await?;
@@ -76,7 +82,7 @@ impl Lane {
             info!(%from, "pull settings or state store have changed: starting a new ledger");
             checkpoint.ledger.restart(from, asked, journals);
         }
-        Ok(checkpoint)
+        Ok(Opened { checkpoint, lacks_copy })
     }
 }
 

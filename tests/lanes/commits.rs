@@ -15,7 +15,7 @@ use s1_forwarder::lane::{InStore, Lane, LaneCheckpoint};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, Probe, Sink, TransactionalSink, Until};
-use s1_forwarder::source::{By, Pull, Window};
+use s1_forwarder::source::{By, Pull, Since, Window};
 use s1_forwarder::state::FileStore;
 use s1_forwarder::telemetry::SkipReason;
 use tokio::sync::watch;
@@ -337,6 +337,25 @@ async fn a_checkpoint_goes_into_the_sink_and_out_of_it_again() {
     }
     harness.run_once(lane(&harness, sink.clone())).await;
     sink.assert_exactly_once(900, "what the store has is newer than what the sink has");
+}
+
+/// `since` is resolved once: brokers that are replaced before the first event do not move it.
+#[tokio::test(start_paused = true)]
+async fn a_lane_has_a_copy_before_its_first_event() {
+    let harness = LaneHarness::new(|setup| setup.activities = 0);
+    let sink = Arc::new(CommittingSink::default());
+    let run = async || {
+        let pull = Pull { since: Since::Now, ..harness.pull(Stream::Activities) };
+        harness.run_once(Lane { pull: Arc::new(pull), ..lane(&harness, sink.clone()) }).await
+    };
+    run().await;
+    assert!(InStore::of(Some(&stored(&harness))) == InStore::Copy);
+    sleep(Duration::from_secs(3600)).await;
+    (0..50).for_each(|_| _ = harness.console.generate(Kind::Activities, harness.clock.now().micros()));
+    sink.kept.lock().unwrap().checkpoint = None;
+    sleep(Duration::from_secs(3600)).await;
+    run().await;
+    sink.assert_exactly_once(50, "those of the hour before the restart too");
 }
 
 /// The sink cannot read what is in the store: the sums come along, and the journal is left behind and removed.

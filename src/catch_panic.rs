@@ -61,6 +61,7 @@ mod tests {
             assert_eq!(caught, Err::<(), _>(format!("internal error with acme, please report it: {message}")));
         }
     }
+
     #[tokio::test]
     async fn a_task_gives_its_result_or_its_panic_and_nothing_when_it_is_cancelled() {
         assert_eq!(result_of(tokio::spawn(async { 1 })).await, 1);

@@ -42,15 +42,14 @@ pub struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    /// Starts with nothing to write, but for a copy that the state store lacks.
-    pub fn new(lane: &Lane, lacks_copy: bool, mut random: fastrand::Rng) -> Self {
+    /// Starts with nothing to write.
+    pub fn new(lane: &Lane, mut random: fastrand::Rng) -> Self {
         let (main, copy) = lane.backends();
         let interval = lane.checkpoint_interval;
         let main = BackendWriter::new(main, lane.key.clone(), interval, random.fork());
         let copy = copy.map(|copy| {
             let interval = interval.max(COPY_INTERVAL);
-            let changed = if lacks_copy { Changed::Soon } else { Changed::Nothing };
-            Box::new(BackendWriter { changed, ..BackendWriter::new(copy, lane.key.clone(), interval, random.fork()) })
+            Box::new(BackendWriter::new(copy, lane.key.clone(), interval, random.fork()))
         });
         let meter = lane.delivery.meter.clone();
         Self { main, copy, mode: lane.mode(), meter, clock: lane.delivery.clock, appends: Vec::new() }
@@ -138,7 +137,21 @@ impl CheckpointWriter {
         }
     }
 
-    /// Writes what is not stored yet, without waiting for the interval, until it is stored. A copy is tried once.
+    /// [`Self::flush`], and tries once to write the copy.
+    ///
+    /// # Errors
+    /// As [`Self::write_due`].
+    pub async fn flush_with_copy(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), NotStored> {
+        self.flush(checkpoint).await?;
+        if let Some(copy) = &mut self.copy
+            && copy.has_changes()
+        {
+            copy.write_copy(checkpoint).await;
+        }
+        Ok(())
+    }
+
+    /// Writes what is not stored yet, without waiting for the interval, until it is stored.
     ///
     /// # Errors
     /// As [`Self::write_due`].
@@ -150,11 +163,6 @@ impl CheckpointWriter {
                 sleep_until(retry_at).await;
             }
             self.write(checkpoint).await?;
-        }
-        if let Some(copy) = &mut self.copy
-            && copy.has_changes()
-        {
-            copy.write_copy(checkpoint).await;
         }
         Ok(())
     }

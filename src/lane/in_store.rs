@@ -10,7 +10,7 @@
 //! | a copy | the sink's counts | the copy moves into the sink |
 //! | a checkpoint | it moves into the sink | it moves into the sink |
 //!
-//! A lane writes a copy as soon as it has a checkpoint. The copy has no event that the sink has not committed. A
+//! A lane that has no copy writes one before it begins. The copy has no event that the sink has not committed. A
 //! checkpoint of the state store's own is from the time when the sink stored none, or a command has written it in place
 //! of a copy: `state set`, `state delete` (one that begins at `since`) or `state rename`. When it has moved, a copy is in
 //! its place, so that it moves once.
@@ -61,8 +61,8 @@ impl InStore {
         self != Self::Checkpoint
     }
 
-    /// Whether the lane writes a copy as soon as it has a checkpoint, and not only after its next events: a new lane
-    /// resolves `since` once, and one of a release that wrote no copies has none.
+    /// Whether the lane writes a copy before it begins, and not only after its next events: a new lane resolves `since`
+    /// once, and the checkpoint of an earlier release may have no copy.
     pub fn lacks_copy(self) -> bool {
         self == Self::Nothing
     }

@@ -10,7 +10,6 @@ use super::lane_checkpoint::LaneCheckpoint;
 use super::poll_schedule::PollSchedule;
 use super::send::{SILENCE, report};
 use super::sizing::Sizing;
-use super::startup::Opened;
 use super::verdict::{Exit, Side, Verdict, verdict};
 use super::{Lane, LaneEnd};
 use crate::console::Endpoint;
@@ -44,7 +43,7 @@ impl OpenLane {
 impl Lane {
     /// [`Self::try_open`]. If a transactional sink does not answer, the lane shows why at once, and not after the
     /// minutes that its calls may last; once it `has_failed`, it shows how.
-    async fn try_open_and_tell(&self, has_failed: bool) -> Result<Opened, Failure> {
+    async fn try_open_and_tell(&self, has_failed: bool) -> Result<LaneCheckpoint, Failure> {
         let mut opening = pin!(self.try_open());
         if has_failed || self.transactional_sink().is_none() {
             return opening.await;
@@ -64,9 +63,9 @@ impl Lane {
         let mut waits = waits(&mut self.random);
         let mut refusals = Refusals::default();
         let mut has_failed = false;
-        let Opened { checkpoint, lacks_copy } = loop {
+        let checkpoint = loop {
             match self.try_open_and_tell(has_failed).await {
-                Ok(opened) => break opened,
+                Ok(checkpoint) => break checkpoint,
                 Err(failure) => {
                     has_failed = true;
                     self.delivery.meter.set_store_failure(Some(LaneState::of_store(&failure)));
@@ -90,7 +89,7 @@ impl Lane {
         Ok(Box::new(OpenLane {
             schedule: PollSchedule::new(&passes, &checkpoint.position, now, self.first_poll_after, self.once),
             checkpoint,
-            writer: CheckpointWriter::new(self, lacks_copy, random),
+            writer: CheckpointWriter::new(self, random),
             sizing: Sizing::new(Endpoint::of(self.key.lane.stream).max_limit),
             learned: Learned::default(),
             token_backoff: Backoff::default(),

@@ -11,8 +11,9 @@
 //!   └───────────────── the same, or not known, if the sink commits the checkpoint ──────────────────┘
 //! ```
 //!
-//! Open tries again until it succeeds. A lane is refused for the last time only with `once`. Wait and Flush write too,
-//! and a write that fails permanently leads where it does from Poll: to End or to Open.
+//! Open tries again until it succeeds, or the lane is asked to stop. A lane is refused for the last time only with `once`.
+//! One whose store stalled does not pause, and one whose program overran pauses until it is asked to stop. Wait and
+//! Flush write too, and a write that fails permanently leads where it does from Poll: to End or to Open.
 
 use std::future::ready;
 use std::pin::pin;
@@ -180,7 +181,7 @@ impl Life {
 
     async fn flush(&mut self, mut open: Box<OpenLane>, end: LaneEnd) -> Step {
         self.lane.delivery.meter.lane.set_next_attempt(None);
-        match open.writer.flush(&mut open.checkpoint).await {
+        match open.writer.flush_with_copy(&mut open.checkpoint).await {
             Ok(()) => Step::End(end),
             Err(not_stored) => self.not_stored(open, not_stored),
         }

@@ -3,31 +3,42 @@
 use tracing::info;
 
 use super::Lane;
-use super::checkpoint_copy::{Claimed, claim};
+use super::checkpoint_copy::{Claimed, claim, copy_of, write_copy};
 use super::lane_checkpoint::LaneCheckpoint;
+use crate::checkpoint::CheckpointBackend;
 use crate::checkpoint::ledger::Ledger;
 use crate::failure::Failure;
 use crate::record::Timestamp;
 use crate::source::{By, Rhythm, Since, SourcePosition};
 
-/// What the lane starts from.
-pub struct Opened {
-    pub checkpoint: LaneCheckpoint,
-    pub lacks_copy: bool,
-}
-
 impl Lane {
-    /// Claims the lane's checkpoint, or stores a new one that begins at `since` before anything is pulled.
+    /// Claims the lane's checkpoint, or stores a new one that begins at `since`. Where the state store lacks its copy,
+    /// writes that too, before anything is pulled.
     ///
     /// # Errors
     /// When that is not possible, and why.
-    pub(super) async fn try_open(&self) -> Result<Opened, Failure> {
+    pub(super) async fn try_open(&self) -> Result<LaneCheckpoint, Failure> {
         // A claim would take the checkpoint from the worker that has the shard by now.
         if self.delivery.deadline.has_passed() {
             return Err(Failure::transient("the lease of the lane's shard was not renewed in time"));
         }
         let (backend, copies) = self.backends();
-        let Claimed { checkpoint: stored, lacks_copy } = claim(&*backend, copies.as_deref(), &self.key).await?;
+        let Claimed { checkpoint, lacks_copy } = claim(&*backend, copies.as_deref(), &self.key).await?;
+        let checkpoint = self.begin_or_go_on(&*backend, checkpoint).await?;
+        if let Some(copies) = &copies
+            && lacks_copy
+        {
+            write_copy(&**copies, &self.key, copy_of(&checkpoint)).await?;
+        }
+        Ok(checkpoint)
+    }
+
+    /// Of the bytes that were stored, the checkpoint as the lane's settings are now. Without any, a new one is stored.
+    async fn begin_or_go_on(
+        &self,
+        backend: &dyn CheckpointBackend,
+        stored: Option<Vec<u8>>,
+    ) -> Result<LaneCheckpoint, Failure> {
         let host = Box::from(self.client.host());
         let scope = self.client.scope().into_boxed_str();
         let asked = format!("{scope}{}", self.pull.narrowed_by());
@@ -46,10 +57,10 @@ impl Lane {
             if self.pull.window.is_none() {
                 info!(since = %since_resolved, "a new lane begins at `since`");
             }
-            return Ok(Opened { checkpoint, lacks_copy });
+            return Ok(checkpoint);
         };
         let mut checkpoint = LaneCheckpoint::decode(&bytes)?;
-        checkpoint.load(&*backend, &self.key).await?;
+        checkpoint.load(backend, &self.key).await?;
         let passes = self.pull.passes();
         checkpoint.position.follow(&passes);
         // A poll of everything that the token may see finds out which scopes of findings the token has.
@@ -82,7 +93,7 @@ impl Lane {
             info!(%from, "pull settings or state store have changed: starting a new ledger");
             checkpoint.ledger.restart(from, asked, journals);
         }
-        Ok(Opened { checkpoint, lacks_copy })
+        Ok(checkpoint)
     }
 }
 

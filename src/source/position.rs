@@ -262,13 +262,15 @@ impl SourcePosition {
         pass_position.finish(context.start, pass.reach_in(context));
     }
 
-    /// A poll found that there is nothing to read for the time being: the bound stays.
+    /// A poll found that there is nothing to read for the time being: the bounds stay. That holds too for scopes that
+    /// only a poll of all findings finds.
     pub fn pass_over(&mut self, passes: &[Pass], context: PollContext) {
-        if let Some(place) = passes.get(context.pass).and_then(|pass| self.place(pass))
-            && let Some(pass_position) = self.passes.at_mut(place)
-        {
-            pass_position.finish(context.start, None);
-        }
+        let Some(pass) = passes.get(context.pass) else { return };
+        let is_passed_over = |name: &str| {
+            let waits_for_it = pass.reads_all_findings() && is_of_scope(name);
+            pass.name == name || waits_for_it && passes.iter().all(|pass| pass.name != name)
+        };
+        self.passes.change_times(is_passed_over, |pass_position| pass_position.finish(context.start, None));
     }
 
     /// The last snapshot, once all its records are settled.

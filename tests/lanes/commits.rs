@@ -344,17 +344,18 @@ async fn a_checkpoint_goes_into_the_sink_and_out_of_it_again() {
 async fn a_lane_has_a_copy_before_its_first_event() {
     let harness = LaneHarness::new(|setup| setup.activities = 0);
     let sink = Arc::new(CommittingSink::default());
-    let run = async || {
+    let from_now = || {
         let pull = Pull { since: Since::Now, ..harness.pull(Stream::Activities) };
-        harness.run_once(Lane { pull: Arc::new(pull), ..lane(&harness, sink.clone()) }).await
+        Lane { pull: Arc::new(pull), ..lane(&harness, sink.clone()) }
     };
-    run().await;
+    let running = harness.start(from_now());
+    sleep(Duration::from_secs(1)).await;
+    running.task.abort();
     assert!(InStore::of(Some(&stored(&harness))) == InStore::Copy);
-    sleep(Duration::from_secs(3600)).await;
     (0..50).for_each(|_| _ = harness.console.generate(Kind::Activities, harness.clock.now().micros()));
     sink.kept.lock().unwrap().checkpoint = None;
     sleep(Duration::from_secs(3600)).await;
-    run().await;
+    harness.run_once(from_now()).await;
     sink.assert_exactly_once(50, "those of the hour before the restart too");
 }
 

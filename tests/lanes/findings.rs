@@ -258,11 +258,18 @@ async fn what_was_read_of_found_sites_is_known_when_they_get_their_licence_back(
     let sites = harness.console.ids(Kind::Sites)[..3].to_vec();
     give_sites(&harness, &sites, Quirks::default());
     let sink = MemorySink::accepting(harness.clock);
-    let running = start(&harness, Pull { interval: HOUR, ..all(Stream::Vulnerabilities) }, &sink);
+    let pull = Pull { interval: HOUR, ..all(Stream::Vulnerabilities) };
+    let running = start(&harness, pull.clone(), &sink);
     sleep(HOUR / 2).await;
     give_sites(&harness, &sites, Quirks { unlicensed_sites: sites.clone(), ..Quirks::default() });
     sleep(HOUR * 3).await;
+    running.drain().await;
+    // It is not known any more which sites there are.
+    let running = start(&harness, pull, &sink);
+    sleep(HOUR * 3).await;
     assert!(running.metrics.state().is_up(), "this is no failure");
+    let lag = harness.clock.now().since(running.metrics.complete_until().unwrap());
+    assert!(lag < HOUR * 2, "nothing is missing: {lag:?}");
     give_sites(&harness, &sites, Quirks::default());
     sleep(HOUR * 3).await;
     running.drain().await;

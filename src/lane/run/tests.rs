@@ -41,6 +41,19 @@ async fn a_lane_that_pauses_has_stored_what_was_settled_and_requeued_the_rest() 
     }
 }
 
+/// The store accepts something again. That was no failure of the sink, so nothing is left to wait for.
+#[tokio::test(start_paused = true)]
+async fn a_lane_whose_store_stalled_polls_as_soon_as_what_was_settled_is_stored() {
+    let store = Arc::<MemoryStore>::default();
+    let (mut life, open) = with_unstored_events(&store).await;
+    let failure = Failure::transient("nothing was accepted");
+    let Step::Wait(open, next) = life.failed(open, 0, SideFailure { side: Side::Store, failure }).await else {
+        panic!("it goes on")
+    };
+    assert!(next.at <= Instant::now() && open.sink_backoff == Backoff::default());
+    assert_eq!(stored(&store), 7);
+}
+
 /// Only another file mends a program, and with it comes another lane.
 #[tokio::test(start_paused = true)]
 async fn a_lane_whose_program_overran_waits_until_it_is_stopped() {

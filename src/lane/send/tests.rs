@@ -102,7 +102,7 @@ async fn a_committed_checkpoint_counts_only_if_it_covers_all_that_is_settled() {
     let lane = lane(Arc::default());
     for (events, settled) in [(3, 100), (2, 3)] {
         let mut checkpoint = new_checkpoint(false);
-        let mut writer = CheckpointWriter::new(&lane, false, fastrand::Rng::with_seed(7));
+        let mut writer = CheckpointWriter::new(&lane, fastrand::Rng::with_seed(7));
         let random = fastrand::Rng::with_seed(7);
         let mut stage = SendStage::new(&lane, &passes, &mut checkpoint, &mut writer, false, random.clone());
         let pending = PendingBatch { settled: Settled::none_of(3), ..pending_batch(&[start(); 3]) };

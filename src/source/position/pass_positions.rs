@@ -67,6 +67,12 @@ impl PassPositions {
         }
     }
 
+    /// Changes the times of the positions of these passes.
+    pub fn change_times(&mut self, is_one: impl Fn(&str) -> bool, change: impl Fn(&mut PassPosition)) {
+        let changed = self.positions.iter_mut().filter(|(name, _)| is_one(name));
+        changed.for_each(|(_, position)| change(Arc::make_mut(position)));
+    }
+
     /// Changes all of each position.
     pub fn change_all(&mut self, change: impl Fn(&mut PassPosition)) {
         self.end_log();

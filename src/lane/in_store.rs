@@ -12,8 +12,8 @@
 //!
 //! A lane that has no copy writes one before it begins. The copy has no event that the sink has not committed. A
 //! checkpoint of the state store's own is from the time when the sink stored none, or a command has written it in place
-//! of a copy: `state set`, `state delete` (one that begins at `since`) or `state rename`. When it has moved, a copy is in
-//! its place, so that it moves once.
+//! of a copy: `state set`, `state delete` (one that begins at `since`) or `state rename`. When it has moved, a copy is
+//! in its place, so that it moves once.
 
 /// Comes before the version in a copy.
 const COPY: u8 = 0;

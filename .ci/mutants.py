@@ -30,17 +30,31 @@ pub fn mutant() -> usize {
 """
 # Each stage costs more than the one before. A mutant that one stage does not detect meets the next. A stage is a test
 # binary, the tests of it, and a number of seeds. Unit tests: those of the modules that are broken, after those of the
-# mutant's own module. Tests of a hundred lanes, which take longest, come last.
+# mutant's own module. The tests of lanes that take most of the time, and those of a hundred lanes, come last.
 MODULES = ("checkpoint::", "source::", "lane::", "sink::batch", "sink::deliver", "state::", "settings::")
 SCHEDULES = "every_schedule_keeps_the_promises"
+SLOW = (
+    "lanes::commits::every_event_is_committed_once_whenever_the_process_is_killed",
+    "lanes::findings::a_token_of_more_than_a_thousand_sites_is_read_to_the_last_site",
+    "lanes::hour::",
+    "lanes::isolation::",
+    "lanes::polling::a_long_history_is_not_remembered",
+    "lanes::polling::all_records_arrive_once_from_a_console_with_every_fault",
+    "lanes::requests::what_is_read_again_costs_as_many_requests_as_documented",
+    "lanes::sinks::a_kill_at_any_moment_loses_nothing_and_repeats_at_most_what_was_in_flight",
+    "lanes::sinks::a_sink_that_throttles_gets_fewer_requests_and_slowly_more_again",
+    "lanes::streams::every_stream_is_drained_from_a_console_with_faults",
+    "lanes::streams::what_analysts_make_of_an_alert_arrives_once_for_each_version",
+    "lanes::tail::a_busy_lane_keeps_up_within_the_default_rate_limit",
+)
 STAGES = [
     ("s1_forwarder", MODULES, 0),
     ("it", ("lanes::pages::", "lanes::questions::", "lanes::oversized::"), 0),
     ("it", ("regressions::",), 0),
     ("simulation", (SCHEDULES,), 50),
-    ("it", ("lanes::", "--skip", "lanes::isolation::"), 0),
+    ("it", ("lanes::", *(argument for test in SLOW for argument in ("--skip", test))), 0),
     ("simulation", (SCHEDULES,), 400),
-    ("it", ("lanes::isolation::",), 0),
+    ("it", SLOW, 0),
 ]
 PROCESSES = 2
 # A mutant that never ends either uses the processor, since time is paused, or does nothing.

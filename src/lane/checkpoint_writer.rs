@@ -294,8 +294,8 @@ impl BackendWriter {
         Some(self.retry_at().map_or(due, |retry_at| retry_at.max(due)))
     }
 
-    /// Begins to write the copy, or continues, and returns when it is written or could not be: the lane does not depend
-    /// on it.
+    /// Begins to write the copy, or continues, and returns when it is written or could not be: a lane that has begun
+    /// does not depend on it.
     async fn write_copy(&mut self, checkpoint: &LaneCheckpoint) {
         if self.writing.is_none() {
             let copy = copy_of(checkpoint);

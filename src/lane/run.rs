@@ -273,10 +273,24 @@ impl Life {
             return self.not_stored(open, not_stored);
         }
         if pause == Some(Pause::UntilStopped) {
-            self.stop.cancelled().await;
-            return Step::Flush(open, LaneEnd::Drained);
+            return self.stay(open).await;
         }
         self.plan(open, failure.is_refusal() && pause != Some(Pause::PassGivenUp))
+    }
+
+    /// Polls no more, and writes what falls due, until the lane is asked to stop.
+    async fn stay(&mut self, mut open: Box<OpenLane>) -> Step {
+        let writing = async {
+            loop {
+                if let Err(not_stored) = open.writer.write_due(&mut open.checkpoint, false).await {
+                    return not_stored;
+                }
+            }
+        };
+        match self.stop.run_until_cancelled(writing).await {
+            Some(not_stored) => self.not_stored(open, not_stored),
+            None => Step::Flush(open, LaneEnd::Drained),
+        }
     }
 
     /// Reads the checkpoint again: the session with a transactional sink has ended.

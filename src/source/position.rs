@@ -256,10 +256,14 @@ impl SourcePosition {
             self.store_whole();
             return;
         }
-        if pass.reads_findings() && (context.sweep || pass_position.swept.is_none()) {
+        let is_first = pass_position.swept.is_none();
+        if pass.reads_findings() && (context.sweep || is_first) {
             pass_position.swept = Some(context.start);
         }
-        pass_position.finish(context.start, pass.reach_in(context));
+        // A sweep shows no removals: from the second one on, the window since the last poll is still owed.
+        let is_owed_window = pass.reads_findings() && context.sweep && !is_first;
+        let reach = if is_owed_window { None } else { pass.reach_in(context) };
+        pass_position.finish(context.start, reach);
     }
 
     /// A poll found that there is nothing to read for the time being: the bounds stay. That holds too for scopes that

@@ -239,7 +239,7 @@ async fn a_transactional_sink_gets_what_no_delivery_has_committed() {
         checkpoint.settled = 1;
         writer.events_settled(by_delivery);
         writer.flush(&mut checkpoint).await.unwrap();
-        assert!(saved(&store).is_empty(), "a store that hangs does not keep the lane from going on");
+        assert!(saved(&store).is_empty(), "a pause does not wait for the copy");
         writer.flush_with_copy(&mut checkpoint).await.unwrap();
         assert_eq!(saved(&sink), if by_delivery { vec![] } else { vec![1] });
         assert_eq!(saved(&store), [1], "the copy follows");

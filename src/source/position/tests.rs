@@ -179,6 +179,9 @@ fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
     all.finish(&passes, context(0, start.plus(Duration::from_secs(300))), false);
     assert!(!all.is_sweep_due(&passes[0], start.plus(week - Duration::from_secs(1)), week));
     assert!(all.is_sweep_due(&passes[0], start.plus(week), week), "a window is no sweep");
+    let before = all.bound();
+    all.finish(&passes, PollContext { sweep: true, ..context(0, start.plus(week)) }, false);
+    assert_eq!(all.bound(), before, "a sweep shows no removals, and nobody has asked for those of this week");
 
     assert!(position.settle(&passes, context(0, minute(0))).take(&record_key(1, minute(-3))));
     assert_eq!(position.key_count(), passes.len());

@@ -186,7 +186,6 @@ impl CheckpointWriter {
                 if self.main.failing.take().is_some() {
                     self.meter.set_store_failure(None);
                 }
-                Ok(())
             }
             Err(error) => {
                 let failure = Failure::from(error);
@@ -194,9 +193,9 @@ impl CheckpointWriter {
                     Verdict::Again | Verdict::Pause(_) => self.try_again(&failure),
                     Verdict::Exit(exit) => return Err(NotStored { failure, exit }),
                 }
-                Ok(())
             }
         }
+        Ok(())
     }
 
     fn try_again(&mut self, failure: &Failure) {

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn each_has_its_own_rights() {
+    fn what_the_state_store_has_says_what_the_lane_may_do() {
         assert_eq!(ALL.map(InStore::lacks_copy), [true, false, false]);
         assert_eq!(ALL.map(InStore::takes_copies), [true, true, false]);
         assert_eq!(ALL.map(InStore::yields_to_sink), [false, true, false]);

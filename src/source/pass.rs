@@ -116,13 +116,13 @@ impl Pass {
 
     /// How far back from its start a poll leaves the bound. None: it leaves the bound where it is.
     pub fn reach_in(&self, context: PollContext) -> Option<Duration> {
-        if context.leaves_open {
-            None
-        } else if context.sweep && self.reads_findings() {
-            Some(self.reach.max(BEFORE_SWEEP))
-        } else {
-            Some(self.reach)
-        }
+        if context.leaves_open { None } else { Some(self.reach) }
+    }
+
+    /// The same for a sweep. It shows no removals: from the second one on, the window since the last poll is still
+    /// owed.
+    pub fn reach_in_sweep(&self, is_first: bool) -> Option<Duration> {
+        if is_first { Some(self.reach.max(BEFORE_SWEEP)) } else { None }
     }
 
     /// The time of a record in the order of this pass.

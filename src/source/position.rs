@@ -257,12 +257,11 @@ impl SourcePosition {
             return;
         }
         let is_first = pass_position.swept.is_none();
-        if pass.reads_findings() && (context.sweep || is_first) {
+        let is_sweep = pass.reads_findings() && context.sweep;
+        let reach = if is_sweep { pass.reach_in_sweep(is_first) } else { pass.reach_in(context) };
+        if is_sweep || pass.reads_findings() && is_first {
             pass_position.swept = Some(context.start);
         }
-        // A sweep shows no removals: from the second one on, the window since the last poll is still owed.
-        let is_owed_window = pass.reads_findings() && context.sweep && !is_first;
-        let reach = if is_owed_window { None } else { pass.reach_in(context) };
         pass_position.finish(context.start, reach);
     }
 

@@ -49,6 +49,7 @@ pub mod state;
 pub mod telemetry;
 pub mod transform;
 pub mod usage;
+mod weak_cache;
 pub mod worker;
 
 pub use s1_forwarder_emulator as emulator;

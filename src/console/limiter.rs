@@ -1,9 +1,8 @@
 //! Limits the request rate per console and token, over all pipelines of the process.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use governor::clock::{Clock, Reference};
@@ -16,10 +15,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::settings::ConsoleSettings;
+use crate::weak_cache::WeakCache;
 
 /// All limiters of the process.
 #[derive(Debug, Default)]
-pub struct Limiters(Mutex<HashMap<LimiterKey, Weak<SharedLimiter>>>);
+pub struct Limiters(WeakCache<LimiterKey, SharedLimiter>);
 
 /// Clients with equal keys share a limiter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -74,23 +74,14 @@ impl Limiters {
 
     /// The limiter for `key`. It allows at most `rate` requests per second as long as the returned handle exists.
     pub fn join(&self, key: LimiterKey, rate: f64) -> Limiter {
-        let mut limiters = self.0.lock();
-        if let Some(shared) = limiters.get(&key).and_then(Weak::upgrade) {
-            shared.change(|rates| rates.push(rate));
-            return Limiter { shared, rate };
-        }
-        // Clean up only when the map would grow: ten thousand pipelines may start at once.
-        if limiters.len() == limiters.capacity() {
-            limiters.retain(|_, shared| shared.strong_count() > 0);
-        }
-        let state = Mutex::new(Rates { requested: vec![rate], governor: governor(rate) });
-        let shared = Arc::new(SharedLimiter {
-            state,
+        let new = || SharedLimiter {
+            state: Mutex::new(Rates { requested: Vec::new(), governor: governor(rate) }),
             queue: tokio::sync::Mutex::default(),
             changed: Notify::new(),
             lanes: Arc::default(),
-        });
-        limiters.insert(key, Arc::downgrade(&shared));
+        };
+        let shared = self.0.get_or_insert_with(key, || Arc::new(new()));
+        shared.change(|rates| rates.push(rate));
         Limiter { shared, rate }
     }
 }

@@ -1,7 +1,7 @@
 //! One transactional id: the lanes that commit under it, and their takeover from other ids.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Weak};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use super::snapshot::Entry;
 use super::{BrokerError, CommitOutcome, Events, Sent, Topic, is_refusal};
 use crate::checkpoint::{Append, CheckpointUpdate};
 use crate::failure::{Failure, LastFailure};
+use crate::weak_cache::WeakCache;
 
 /// After this process lost an id, it leaves the new holder this much time for a claim.
 const AFTER_LOSS: Duration = Duration::from_secs(3);
@@ -30,7 +31,7 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct TransactionalIds {
     instance: String,
-    ids: Mutex<HashMap<String, Weak<TransactionalId>>>,
+    ids: WeakCache<String, TransactionalId>,
     holders: Holders,
     tasks: TaskTracker,
 }
@@ -39,17 +40,13 @@ impl TransactionalIds {
     /// `instance` names the installation.
     pub(crate) fn new(instance: &str) -> Arc<Self> {
         let instance = instance.to_owned();
-        Arc::new(Self { instance, ids: Mutex::default(), holders: Holders::default(), tasks: TaskTracker::new() })
+        Arc::new(Self { instance, ids: WeakCache::default(), holders: Holders::default(), tasks: TaskTracker::new() })
     }
 
     /// Returns the id for `settings` (a hash of broker settings and checkpoint topic) and `shard`.
     pub(crate) fn get(self: &Arc<Self>, settings: &str, shard: u32) -> Arc<TransactionalId> {
         let name = format!("{}-{shard}-{settings}", self.instance);
-        let mut ids = self.ids.lock();
-        if let Some(id) = ids.get(&name).and_then(Weak::upgrade) {
-            return id;
-        }
-        let id = Arc::new(TransactionalId {
+        let new = || TransactionalId {
             ids: self.clone(),
             id: name.clone(),
             senders: Arc::default(),
@@ -58,10 +55,8 @@ impl TransactionalIds {
             failed: tokio::sync::Mutex::default(),
             reader: Reader::default(),
             fenced: tokio::sync::Mutex::default(),
-        });
-        ids.retain(|_, id| id.strong_count() > 0);
-        ids.insert(name, Arc::downgrade(&id));
-        id
+        };
+        self.ids.get_or_insert_with(name.clone(), || Arc::new(new()))
     }
 
     /// Called when this process acquires the shard's lease again: no other process holds the shard's ids now.
@@ -77,13 +72,12 @@ impl TransactionalIds {
 
     /// Number of ids that are held now.
     pub(crate) fn count(&self) -> usize {
-        let ids: Vec<_> = self.ids.lock().values().filter_map(Weak::upgrade).collect();
-        ids.iter().filter(|id| id.session().is_some()).count()
+        self.ids.values().iter().filter(|id| id.session().is_some()).count()
     }
 
     /// The running session of this process with `id`.
     fn session(&self, id: &str) -> Option<Arc<Session>> {
-        let id = self.ids.lock().get(id).and_then(Weak::upgrade)?;
+        let id = self.ids.get(id)?;
         id.session().filter(|session| session.end().is_none())
     }
 }

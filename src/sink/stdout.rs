@@ -1,13 +1,11 @@
 //! One event a line on standard output.
 
-use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -17,6 +15,7 @@ use super::line::Line;
 use super::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext};
 use crate::failure::Failure;
 use crate::visible::visible_lines;
+use crate::weak_cache::WeakCache;
 
 /// The defaults of local sinks, which have no limits of their own.
 pub(crate) const LOCAL_DEFAULTS: Defaults = Defaults {
@@ -92,15 +91,8 @@ pub(crate) type Writers = Arc<Semaphore>;
 
 /// The writers of a pipeline, whose sinks may all be on one mount that hangs.
 pub(crate) fn writers_of(pipeline: &str) -> Writers {
-    static OF_PIPELINES: LazyLock<Mutex<HashMap<String, Weak<Semaphore>>>> = LazyLock::new(Mutex::default);
-    let mut all = OF_PIPELINES.lock();
-    if let Some(writers) = all.get(pipeline).and_then(Weak::upgrade) {
-        return writers;
-    }
-    all.retain(|_, writers| writers.strong_count() > 0);
-    let writers = Arc::new(Semaphore::new(MAX_WRITERS_OF_PIPELINE));
-    all.insert(pipeline.to_owned(), Arc::downgrade(&writers));
-    writers
+    static OF_PIPELINES: LazyLock<WeakCache<String, Semaphore>> = LazyLock::new(WeakCache::default);
+    OF_PIPELINES.get_or_insert_with(pipeline.to_owned(), || Arc::new(Semaphore::new(MAX_WRITERS_OF_PIPELINE)))
 }
 
 /// Frames the batch and calls `write` with it on a thread that may block, when `writers` have a turn.

@@ -1,11 +1,9 @@
-use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::{CheckpointBackend, CheckpointKey, StateError, Store, envelope};
@@ -13,6 +11,7 @@ use crate::catch_panic::result_of;
 use crate::checkpoint::{Append, CheckpointUpdate};
 use crate::record::Stream;
 use crate::settings::{check_private_directory, create_private_directories, not_followed, private_file, read_file};
+use crate::weak_cache::WeakCache;
 
 /// Most bytes of a file: a checkpoint of a hundred thousand agents has 1.5 MB.
 const MAX_BYTES: usize = 256 << 20;
@@ -33,7 +32,7 @@ pub struct FileStore {
     /// Locked for as long as the store lives; none when it only reads.
     _lock: Option<File>,
     /// The turn of each checkpoint that is being read or written.
-    turns: Mutex<HashMap<PathBuf, Weak<Turn>>>,
+    turns: WeakCache<PathBuf, Turn>,
 }
 
 type Turn = tokio::sync::Mutex<()>;
@@ -54,7 +53,7 @@ impl FileStore {
         let lock =
             private_file().create(true).append(true).open(&path).map_err(not_followed).map_err(io("open", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { lanes, _lock: Some(lock), turns: Mutex::default() }),
+            Ok(()) => Ok(Self { lanes, _lock: Some(lock), turns: WeakCache::default() }),
             Err(TryLockError::WouldBlock) => Err(StateError::Locked(directory.to_owned())),
             Err(TryLockError::Error(source)) => Err(io("lock", &path)(source)),
         }
@@ -63,7 +62,7 @@ impl FileStore {
     /// For reading next to the process that owns the state: takes no lock and creates nothing. What it reads is whole,
     /// since checkpoints are replaced and never written in place.
     pub fn look_at(directory: &Path) -> Self {
-        Self { lanes: directory.join(LANES), _lock: None, turns: Mutex::default() }
+        Self { lanes: directory.join(LANES), _lock: None, turns: WeakCache::default() }
     }
 
     /// Runs file calls after those on the same path that were begun before. A write outlives a lane that does not wait
@@ -73,27 +72,11 @@ impl FileStore {
         path: &Path,
         work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
-        let turn = self.turn(path).lock_owned().await;
+        let turn = self.turns.get_or_insert_with(path.to_owned(), Arc::default).lock_owned().await;
         let done = blocking(move || (work(), turn).0).await;
-        // A worker writes ten thousand paths. `turn` removes those whose caller did not wait for the end.
-        let mut turns = self.turns.lock();
-        if turns.get(path).is_some_and(|turn| turn.strong_count() == 0) {
-            turns.remove(path);
-        }
+        // A worker writes ten thousand paths.
+        self.turns.forget_unused(path);
         done
-    }
-
-    fn turn(&self, path: &Path) -> Arc<Turn> {
-        let mut turns = self.turns.lock();
-        if let Some(turn) = turns.get(path).and_then(Weak::upgrade) {
-            return turn;
-        }
-        if turns.len() == turns.capacity() {
-            turns.retain(|_, turn| turn.strong_count() > 0);
-        }
-        let turn = Arc::default();
-        turns.insert(path.to_owned(), Arc::downgrade(&turn));
-        turn
     }
 
     fn path(&self, key: &CheckpointKey) -> PathBuf {
@@ -346,17 +329,6 @@ mod tests {
     fn dropping(segment: u64) -> CheckpointUpdate {
         let journal = JournalChange { appends: Vec::new(), dropped: vec![segment] };
         CheckpointUpdate { checkpoint: Vec::new(), journal }
-    }
-
-    #[test]
-    fn turns_stay_while_they_are_taken_and_no_longer() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = FileStore::open(directory.path()).unwrap();
-        let turn = |number: usize| store.turn(Path::new(&number.to_string()));
-        let taken: Vec<_> = (0..100).map(turn).collect();
-        (100..10_000).for_each(|number| drop(turn(number)));
-        assert!(taken.iter().enumerate().all(|(number, taken)| Arc::ptr_eq(taken, &turn(number))));
-        assert!(store.turns.lock().len() < 1_000, "{}", store.turns.lock().len());
     }
 
     #[tokio::test]

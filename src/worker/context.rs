@@ -1,5 +1,6 @@
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Weak};
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -11,7 +12,7 @@ use super::spec::LaneSpec;
 use super::start_times::{StartTimes, StartWaits};
 use super::usage::UsageWriter;
 use super::{Options, StartError};
-use crate::console::{self, Client, Limiters};
+use crate::console::{Client, ConsoleSettings, Limiters};
 use crate::lane::{Budget, Lane, Programs, Remembered};
 use crate::pipeline::Pipeline;
 use crate::program_threads::ProgramThreads;
@@ -23,7 +24,8 @@ use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError, Deadline, Sink};
 use crate::state::{LaneId, Store};
 use crate::telemetry::{LaneMetrics, LaneState, Meter, Misconfiguration, Telemetry, lane_span};
-use crate::transform::{Keys, Labeler, Schema, Steps, StepsError, schema_name};
+use crate::transform::{Keys, Labeler, Schema, Steps, StepsError, TransformSettings, schema_name};
+use crate::weak_cache::WeakCache;
 
 /// Interval at which lanes are asked for what the log has not reported yet.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
@@ -39,14 +41,14 @@ pub struct WorkerContext {
     remembered: Arc<Remembered>,
     store: Arc<dyn Store>,
     /// One store per shard of this worker, for kinds of stores that are made per shard.
-    shard_stores: Mutex<HashMap<u32, Weak<dyn Store>>>,
+    shard_stores: WeakCache<u32, dyn Store>,
     dead_letters: Arc<DeadLetters>,
     sinks: sink::SharedSinkResources,
     limiters: Limiters,
-    /// By pipeline: its lanes share the console's clock and the token in use.
-    clients: Mutex<HashMap<String, CachedClient>>,
-    /// By pipeline: its lanes share compiled programs.
-    steps: Mutex<HashMap<String, Vec<CachedSteps>>>,
+    /// The lanes of a pipeline share the console's clock and the token in use.
+    clients: WeakCache<OfPipeline<Arc<ConsoleSettings>>, Client>,
+    /// The lanes of a pipeline share compiled programs.
+    steps: WeakCache<OfPipeline<StepsSource>, Steps>,
     program_threads: ProgramThreads,
     start_times: StartTimes,
     /// Which lanes may begin at `since`.
@@ -56,23 +58,29 @@ pub struct WorkerContext {
     random: Mutex<fastrand::Rng>,
 }
 
-/// A pipeline's client, and the settings that it was made from.
-type CachedClient = (Arc<console::ConsoleSettings>, Weak<Client>);
-
-/// Compiled steps, and what they were compiled from.
-#[derive(Debug)]
-struct CachedSteps {
-    settings: Arc<crate::transform::TransformSettings>,
-    schema: Schema,
-    remap: Option<String>,
-    steps: Weak<Steps>,
+/// What a resource is made from that lanes of one pipeline share.
+#[derive(Debug, PartialEq)]
+struct OfPipeline<S> {
+    pipeline: String,
+    source: S,
 }
 
-impl CachedSteps {
-    fn fits(&self, spec: &LaneSpec, schema: Schema) -> bool {
-        let is_same_schema = self.schema == schema;
-        is_same_schema && self.settings == spec.transform && self.remap.as_ref() == spec.sink.common.remap.as_ref()
+/// The only number with a fraction in settings is a rate, which is at least 0.001 and so equal to itself.
+impl<S: PartialEq> Eq for OfPipeline<S> {}
+
+/// A pipeline has few of them at a time.
+impl<S> Hash for OfPipeline<S> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.pipeline.hash(state);
     }
+}
+
+/// What steps are compiled from.
+#[derive(Debug, PartialEq)]
+struct StepsSource {
+    settings: Arc<TransformSettings>,
+    schema: Schema,
+    remap: Option<String>,
 }
 
 /// How a lane runs.
@@ -138,12 +146,12 @@ impl WorkerContext {
             budget: Budget::new(options.memory_budget),
             remembered: Remembered::new(options.remembered_max, options.memory_budget),
             store,
-            shard_stores: Mutex::default(),
+            shard_stores: WeakCache::default(),
             dead_letters: Arc::new(dead_letters),
             sinks: sink::SharedSinkResources::new(&options.instance),
             limiters: Limiters::default(),
-            clients: Mutex::default(),
-            steps: Mutex::default(),
+            clients: WeakCache::default(),
+            steps: WeakCache::default(),
             program_threads: ProgramThreads::default(),
             start_times: StartTimes::default(),
             renames: Renames::default(),
@@ -320,26 +328,15 @@ impl WorkerContext {
 
     /// The steps after the mapping, which are compiled once for all lanes of a pipeline.
     fn steps(&self, spec: &LaneSpec, schema: Schema) -> Result<Option<Arc<Steps>>, BuildLaneError> {
-        if let Some(steps) = self.cached_steps(spec, schema) {
+        let remap = spec.sink.common.remap.clone();
+        let source = StepsSource { settings: spec.transform.clone(), schema, remap };
+        let source = OfPipeline { pipeline: spec.id.pipeline.clone(), source };
+        if let Some(steps) = self.steps.get(&source) {
             return Ok(Some(steps));
         }
-        let remap = spec.sink.common.remap.as_ref();
-        let steps = Steps::new(&spec.transform, schema, remap.map(String::as_str), Keys::Configured)?;
-        let Some(steps) = steps.map(Arc::new) else { return Ok(None) };
-        let mut all = self.steps.lock();
-        let of_pipeline = all.entry(spec.id.pipeline.clone()).or_default();
-        of_pipeline.retain(|cached| cached.steps.strong_count() > 0);
-        let settings = spec.transform.clone();
-        let remap = remap.cloned();
-        of_pipeline.push(CachedSteps { settings, schema, remap, steps: Arc::downgrade(&steps) });
-        Ok(Some(steps))
-    }
-
-    /// The steps of another lane with the same settings.
-    fn cached_steps(&self, spec: &LaneSpec, schema: Schema) -> Option<Arc<Steps>> {
-        let all = self.steps.lock();
-        let cached = all.get(&spec.id.pipeline)?.iter().find(|cached| cached.fits(spec, schema))?;
-        cached.steps.upgrade()
+        let StepsSource { settings, remap, .. } = &source.source;
+        let Some(steps) = Steps::new(settings, schema, remap.as_deref(), Keys::Configured)? else { return Ok(None) };
+        Ok(Some(self.steps.get_or_insert_with(source, || Arc::new(steps))))
     }
 
     /// Builds client and sink. Neither connects yet.
@@ -375,29 +372,17 @@ impl WorkerContext {
     }
 
     /// The client that all lanes of the pipeline share.
-    pub fn client(&self, pipeline: &str, settings: &Arc<console::ConsoleSettings>) -> Result<Arc<Client>, ClientError> {
-        let made = |clients: &HashMap<String, CachedClient>| {
-            let (made_from, client) = clients.get(pipeline)?;
-            if made_from == settings { client.upgrade() } else { None }
-        };
-        if let Some(client) = made(&self.clients.lock()) {
+    pub fn client(&self, pipeline: &str, settings: &Arc<ConsoleSettings>) -> Result<Arc<Client>, ClientError> {
+        let source = OfPipeline { pipeline: pipeline.to_owned(), source: settings.clone() };
+        if let Some(client) = self.clients.get(&source) {
             return Ok(client);
         }
-        // Outside the lock of all pipelines: it reads files, which may not answer.
+        // Before the clients of all pipelines are locked: it reads files, which may not answer.
         let client = Arc::new(match &self.options.transport {
             Some(transport) => Client::new(settings, transport.clone(), self.limiters.join_for(settings), self.clock()),
             None => Client::connect(settings, &self.limiters, self.clock())?,
         });
-        let mut clients = self.clients.lock();
-        if let Some(client) = made(&clients) {
-            return Ok(client);
-        }
-        // Only when the map would grow: the search takes time proportional to the number of pipelines.
-        if clients.len() == clients.capacity() {
-            clients.retain(|_, (_, client)| client.strong_count() > 0);
-        }
-        clients.insert(pipeline.to_owned(), (settings.clone(), Arc::downgrade(&client)));
-        Ok(client)
+        Ok(self.clients.get_or_insert_with(source, || client))
     }
 
     /// The store for the lanes of a shard. It exists as long as one of them uses it.
@@ -405,13 +390,8 @@ impl WorkerContext {
         if self.options.cluster.is_none() {
             return self.store.clone();
         }
-        let mut stores = self.shard_stores.lock();
-        if let Some(store) = stores.get(&shard).and_then(Weak::upgrade) {
-            return store;
-        }
-        let Some(store) = self.options.state.of_shard(&self.options.instance, shard) else { return self.store.clone() };
-        stores.insert(shard, Arc::downgrade(&store));
-        store
+        let of_shard = || self.options.state.of_shard(&self.options.instance, shard);
+        self.shard_stores.get_or_insert_with(shard, || of_shard().unwrap_or_else(|| self.store.clone()))
     }
 
     /// A random generator that is derived from the worker's seed.

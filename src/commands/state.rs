@@ -223,15 +223,26 @@ async fn restart(
 }
 
 async fn delete(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<()> {
-    // The lane would continue from the checkpoint in its sink, which only another one in the store replaces.
-    if let Ok(Some(copy)) = claim_copy(store, key).await {
-        let since = copy.since_resolved;
-        restart(store, key, copy, since).await?;
-        print_line(format!("{key} starts at {since} again, as when it was new"))?;
-    } else {
-        store.delete(key).await?;
-        print_line(format!("{key} starts at its `since` again"))?;
-    }
+    let copy = claim_copy(store, key).await?.map(|bytes| LaneCheckpoint::decode(&bytes));
+    print_line(match copy {
+        // The lane would continue from the checkpoint in its sink, which only another one in the store replaces.
+        Some(Ok(copy)) => {
+            let since = copy.since_resolved;
+            restart(store, key, copy, since).await?;
+            format!("{key} starts at {since} again, as when it was new")
+        }
+        Some(Err(_)) => {
+            store.delete(key).await?;
+            format!(
+                "{key} continues from the checkpoint in its sink: the copy was damaged and is removed (the lane writes \
+                 a new one when it starts; then delete that)"
+            )
+        }
+        None => {
+            store.delete(key).await?;
+            format!("{key} starts at its `since` again")
+        }
+    })?;
     Ok(())
 }
 
@@ -255,15 +266,12 @@ async fn delete_usage(store: &dyn Store, StateArgs { state, instance }: &StateAr
 }
 
 /// Claims the copy of a checkpoint that is in the lane's sink. None where the store has the checkpoint itself.
-///
-/// # Errors
-/// When it cannot be read. A damaged one can be renamed and deleted as it is.
-async fn claim_copy(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<Option<LaneCheckpoint>> {
+async fn claim_copy(store: &dyn Store, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
     let stored = store.load(key).await?;
     if !InStore::of(stored.as_deref()).yields_to_sink() {
         return Ok(None);
     }
-    decode(key, store.claim(key).await?).map(Some)
+    store.claim(key).await
 }
 
 async fn load(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<LaneCheckpoint> {

@@ -123,6 +123,13 @@ async fn a_copy_that_is_renamed_or_deleted_is_no_copy_any_more() {
     assert_eq!((is_copy, deleted.position), (false, SourcePosition::starting_at(checkpoint.since_resolved)));
     assert_eq!(harness.command(&["state", "delete", "other"]).await.code, Some(0));
     assert!(harness.command(&["state", "list"]).await.stdout.contains("no checkpoints"));
+
+    // Nobody can say where the lane began. So it is not said that it begins there again.
+    let damaged = [&copy_of(&checkpoint)[..1], b"damaged"].concat();
+    store().commit(&"other/activities/siem".parse().unwrap(), damaged.into()).await.unwrap();
+    let deleted = harness.command(&["state", "delete", "other"]).await;
+    let continues = "other/activities/siem continues from the checkpoint in its sink";
+    assert!(deleted.code == Some(0) && deleted.stdout.contains(continues), "{}{}", deleted.stdout, deleted.stderr);
 }
 
 /// Checkpoints name customers, and dead letters hold whole events.

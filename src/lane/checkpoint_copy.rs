@@ -76,6 +76,9 @@ async fn move_into_sink(
 
 /// Writes a copy. The store may believe that the lane belongs to another process, which has only read it: the sink
 /// decides who owns the lane.
+///
+/// # Errors
+/// [`StateError::Conflict`] where a command has written a checkpoint.
 pub async fn write_copy(
     store: &dyn CheckpointBackend,
     key: &CheckpointKey,
@@ -85,10 +88,13 @@ pub async fn write_copy(
     if !matches!(written, Err(StateError::Conflict { .. })) {
         return written;
     }
-    let stored = store.load(key).await?;
-    if !InStore::of(stored.as_deref()).takes_copies() {
+    // A claim takes the checkpoint from whoever wrote it: only where a copy is.
+    if !InStore::of(store.load(key).await?.as_deref()).takes_copies() {
         return written;
     }
-    store.claim(key).await?;
+    // A command may have written one since.
+    if !InStore::of(store.claim(key).await?.as_deref()).takes_copies() {
+        return written;
+    }
     store.commit(key, copy.into()).await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::warn;
 
 use super::Lane;
@@ -27,6 +27,8 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(600);
 const COPY_INTERVAL: Duration = Duration::from_secs(5);
 const COPY_RATE: u64 = 8 << 10;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The lane shows a write that has taken so long as a failure. What delivers events gives up then.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Short, so that lanes go on soon after an outage; backends limit how many calls they make at a time.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
@@ -90,11 +92,6 @@ impl CheckpointWriter {
         failing.as_ref().map(|failing| failing.since).or(writing.as_ref().map(|_| *begun_at))
     }
 
-    /// Shows that the store accepts nothing, until it accepts the checkpoint. A write that hangs does not show it.
-    pub fn stalled(&mut self, failure: &Failure) {
-        self.try_again(failure);
-    }
-
     /// True while something is to be written, or is being written.
     pub fn has_changes(&self) -> bool {
         self.main.has_changes()
@@ -110,8 +107,8 @@ impl CheckpointWriter {
         self.main.writing.is_none() && self.main.due().is_none_or(|due| due > Instant::now())
     }
 
-    /// Writes the checkpoint when it is due, and returns when it is written or could not be. Never returns when nothing
-    /// is to be written. While events are `in_flight`, a transactional sink gets no checkpoint alone. Cancel safe: what
+    /// Writes the checkpoint when it is due, and returns when it is written or could not be, or once when it takes too
+    /// long. Never returns when nothing is to be written. While events are `in_flight`, a transactional sink gets no checkpoint alone. Cancel safe: what
     /// has begun continues with the next call.
     ///
     /// # Errors
@@ -123,14 +120,20 @@ impl CheckpointWriter {
         // Of two that are overdue, the lane's own goes first: it does not depend on its copy.
         let now = Instant::now();
         let is_copys_turn = |due: Instant| main_due.is_none_or(|main_due| due.max(now) < main_due.max(now));
-        match (main_due, copy_due, &mut self.copy) {
-            (None, None, _) => std::future::pending().await,
-            (_, Some(due), Some(copy)) if is_copys_turn(due) => {
-                sleep_until(due).await;
-                copy.write_copy(checkpoint).await;
-                Ok(())
+        match (main_due, copy_due) {
+            (None, None) => std::future::pending().await,
+            (_, Some(due)) if is_copys_turn(due) => {
+                let copying = async {
+                    sleep_until(due).await;
+                    self.write_copy(checkpoint).await
+                };
+                match main_due {
+                    // A copy that hangs holds up nothing.
+                    Some(main_due) => timeout_at(main_due, copying).await.unwrap_or(Ok(())),
+                    None => copying.await,
+                }
             }
-            (main_due, ..) => {
+            (main_due, _) => {
                 sleep_until(main_due.unwrap_or_else(Instant::now)).await;
                 self.write(checkpoint).await
             }
@@ -143,12 +146,27 @@ impl CheckpointWriter {
     /// As [`Self::write_due`].
     pub async fn flush_with_copy(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), NotStored> {
         self.flush(checkpoint).await?;
-        if let Some(copy) = &mut self.copy
-            && copy.has_changes()
-        {
-            copy.write_copy(checkpoint).await;
+        if self.copy.as_ref().is_some_and(|copy| copy.has_changes()) {
+            self.write_copy(checkpoint).await?;
         }
         Ok(())
+    }
+
+    /// Begins to write the copy, or continues, and returns when it is written or could not be.
+    ///
+    /// # Errors
+    /// If a command has written a checkpoint in place of the copy: the lane goes on from there.
+    async fn write_copy(&mut self, checkpoint: &LaneCheckpoint) -> Result<(), NotStored> {
+        let Some(copy) = &mut self.copy else { return Ok(()) };
+        let Err(failure) = copy.write_copy(checkpoint).await.map_err(Failure::from) else { return Ok(()) };
+        match verdict(Side::Copy, &failure, self.mode, Refusals::default()) {
+            Verdict::Exit(exit) => Err(NotStored { failure, exit }),
+            Verdict::Again | Verdict::Pause(_) => {
+                copy.retry();
+                warn!(error = %failure, "the copy of the checkpoint was not written");
+                Ok(())
+            }
+        }
     }
 
     /// Writes what is not stored yet, without waiting for the interval, until it is stored.
@@ -179,7 +197,17 @@ impl CheckpointWriter {
             let (backend, key) = (backend.clone(), key.clone());
             self.main.begin(async move { backend.commit(&key, update).await }.boxed());
         }
-        match self.main.written().await {
+        let hangs_at = self.main.begun_at + STORE_TIMEOUT;
+        let is_shown = self.main.failing.is_some();
+        let written = tokio::select! {
+            biased;
+            written = self.main.written() => written,
+            () = sleep_until(hangs_at), if !is_shown => {
+                self.try_again(&accepts_nothing());
+                return Ok(());
+            }
+        };
+        match written {
             Ok(removed) => {
                 self.appends.clear();
                 checkpoint.ledger.forget_released(&removed);
@@ -293,22 +321,17 @@ impl BackendWriter {
         Some(self.retry_at().map_or(due, |retry_at| retry_at.max(due)))
     }
 
-    /// Begins to write the copy, or continues, and returns when it is written or could not be: a lane that has begun
-    /// does not depend on it.
-    async fn write_copy(&mut self, checkpoint: &LaneCheckpoint) {
+    /// Begins to write the copy, or continues, and returns when it is written or could not be.
+    async fn write_copy(&mut self, checkpoint: &LaneCheckpoint) -> Result<(), StateError> {
         if self.writing.is_none() {
             let copy = copy_of(checkpoint);
             self.pace = Duration::from_secs(copy.len() as u64 / COPY_RATE);
             let (backend, key) = (self.backend.clone(), self.key.clone());
             self.begin(async move { write_copy(&*backend, &key, copy).await }.boxed());
         }
-        match self.written().await {
-            Ok(_) => self.failing = None,
-            Err(error) => {
-                self.retry();
-                warn!(%error, "the copy of the checkpoint was not written");
-            }
-        }
+        self.written().await?;
+        self.failing = None;
+        Ok(())
     }
 
     fn begin(&mut self, writing: BoxFuture<'static, Result<Vec<u64>, StateError>>) {
@@ -348,6 +371,11 @@ impl BackendWriter {
     fn retry_at(&self) -> Option<Instant> {
         self.failing.as_ref().map(|failing| failing.retry_at)
     }
+}
+
+/// What a lane shows when its checkpoint is not stored for [`STORE_TIMEOUT`].
+pub fn accepts_nothing() -> Failure {
+    Failure::transient("nothing has accepted the lane's checkpoint for a while")
 }
 
 /// The waits between two attempts while a backend fails.

@@ -261,12 +261,15 @@ impl Life {
         self.show(side, &failure);
         let pause = match verdict(side, &failure, self.lane.mode(), open.refusals) {
             Verdict::Exit(exit) => return self.exit(open, exit),
-            Verdict::Pause(pause) => Some(pause),
-            Verdict::Again => None,
+            Verdict::Pause(pause) => {
+                self.pause(&mut open, pass, pause, &failure);
+                Some(pause)
+            }
+            Verdict::Again => {
+                open.refusals.count(&failure);
+                None
+            }
         };
-        if let Some(pause) = pause {
-            self.pause(&mut open, pass, pause, &failure);
-        }
         // The pause may be long, and a kill during it must not repeat what was settled.
         let flushed = self.stop.run_until_cancelled(open.writer.flush(&mut open.checkpoint)).await;
         if let Some(Err(not_stored)) = flushed {
@@ -315,7 +318,7 @@ impl Life {
             // Another batch may have been accepted since the failure.
             (Side::DeadLetters, _) => meter.set_sink_failure(Some(LaneState::Stopped(failure.to_string()))),
             (Side::Sink, _) if failure.is_refusal() => meter.set_sink_failure(Some(LaneState::of_sink(failure))),
-            (Side::Sink | Side::Console | Side::Claim, _) => {}
+            (Side::Sink | Side::Console | Side::Claim | Side::Copy, _) => {}
         }
     }
 

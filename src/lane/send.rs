@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
 use super::Lane;
-use super::checkpoint_writer::CheckpointWriter;
+use super::checkpoint_writer::{CheckpointWriter, STORE_TIMEOUT, accepts_nothing};
 use super::lane_checkpoint::LaneCheckpoint;
 use super::pending_batch::PendingBatch;
 use super::pull::Polled;
@@ -25,8 +25,7 @@ use crate::sink::deliver::{DeliveryError, SinkAnswers, Transaction};
 use crate::source::{Heard, Pass, PollContext, PollEnd, SourcePosition};
 use crate::telemetry::{LaneMetrics, LaneState};
 
-/// After this long without any delivery, or while its store stores nothing, a lane gives its bytes back and returns to
-/// its checkpoint. A lane that probes whether its sink works again does so at the first refusal.
+/// After this long without any delivery, a lane gives its bytes back and returns to its checkpoint. A lane that probes whether its sink works again does so at the first refusal.
 const SINK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A lane whose sink or store has not answered for this long, or whose store fails, reserves nothing new until that
@@ -175,7 +174,7 @@ impl<'a> SendStage<'a> {
         let stalled_since = self.writer.stalled_since();
         let silent_at = [silent_since, stalled_since].into_iter().flatten().min().map(|since| since + SILENCE);
         let patience = if self.is_probing && !budget.is_proven() { Duration::ZERO } else { SINK_TIMEOUT };
-        let store_timeout = stalled_since.map(|since| since + SINK_TIMEOUT);
+        let store_timeout = stalled_since.map(|since| since + STORE_TIMEOUT);
         let give_up_at = refusing_since.map(|since| since + patience).into_iter().chain(store_timeout).min();
         Timers {
             is_refusing: refusing_since.is_some(),
@@ -196,11 +195,9 @@ impl<'a> SendStage<'a> {
     }
 
     /// One of them has accepted nothing for too long.
-    fn give_up(&mut self, side: Side) -> SideFailure {
+    fn give_up(&self, side: Side) -> SideFailure {
         let failure = if side == Side::Store {
-            let failure = Failure::transient("the state store has accepted nothing for a while");
-            self.writer.stalled(&failure);
-            failure
+            accepts_nothing()
         } else {
             let reason = "the sink has accepted nothing for a while".to_owned();
             Failure::Transient { reason, after: Some(self.lane.delivery.throttle.blocked_for()) }

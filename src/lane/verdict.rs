@@ -12,6 +12,8 @@ pub enum Side {
     Claim,
     /// The lane's checkpoint cannot be written.
     Store,
+    /// The copy of the lane's checkpoint cannot be written. The lane does not depend on it.
+    Copy,
     Console,
     /// Events cannot be mapped, or not delivered.
     Sink,
@@ -127,7 +129,7 @@ pub fn verdict(side: Side, failure: &Failure, mode: Mode, refusals: Refusals) ->
         (_, Failure::Superseded(_)) if mode.reopens => Verdict::Exit(Exit::Reopen),
         (_, Failure::Superseded(_)) => LEAVE_TAKEN_OVER,
         (Side::Store, _) if is_last => LEAVE_REFUSED,
-        (Side::Store, _) => Verdict::Again,
+        (Side::Store | Side::Copy, _) => Verdict::Again,
         // Only another file helps, and with it comes another lane.
         (_, Failure::ProgramOverran(_)) if mode.once => REFUSED,
         (_, Failure::ProgramOverran(_)) => Verdict::Pause(Pause::UntilStopped),
@@ -146,7 +148,7 @@ pub fn verdict(side: Side, failure: &Failure, mode: Mode, refusals: Refusals) ->
 mod tests {
     use super::*;
 
-    const SIDES: [Side; 5] = [Side::Claim, Side::Store, Side::Console, Side::Sink, Side::DeadLetters];
+    const SIDES: [Side; 6] = [Side::Claim, Side::Store, Side::Copy, Side::Console, Side::Sink, Side::DeadLetters];
 
     const WORKER: Mode = Mode { once: false, reopens: false };
 
@@ -204,14 +206,14 @@ mod tests {
             assert_table(
                 WORKER,
                 refusals,
-                "Transient        again again         PassFailing   SinkFailing   SinkFailing
-                 Unauthorized     again again         TokenRefused  SinkRefusing  SinkRefusing
-                 SecretUnreadable again again         TokenRefused  SinkRefusing  SinkRefusing
-                 RefusedAll       again again         PassFailing   SinkRefusing  SinkRefusing
-                 ProgramOverran   again again         UntilStopped  UntilStopped  UntilStopped
-                 Misconfigured    again again         PassRefused   SinkRefusing  SinkRefusing
-                 Full             again again         PassFailing   SinkRefusing  SinkRefusing
-                 Superseded       again leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
+                "Transient        again         again           again           PassFailing     SinkFailing     SinkFailing
+                 Unauthorized     again         again           again           TokenRefused    SinkRefusing    SinkRefusing
+                 SecretUnreadable again         again           again           TokenRefused    SinkRefusing    SinkRefusing
+                 RefusedAll       again         again           again           PassFailing     SinkRefusing    SinkRefusing
+                 ProgramOverran   again         again           again           UntilStopped    UntilStopped    UntilStopped
+                 Misconfigured    again         again           again           PassRefused     SinkRefusing    SinkRefusing
+                 Full             again         again           again           PassFailing     SinkRefusing    SinkRefusing
+                 Superseded       again         leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
             );
         }
     }
@@ -222,14 +224,14 @@ mod tests {
             assert_table(
                 Mode { once: true, ..WORKER },
                 refusals,
-                "Transient        again again         PassFailing   SinkFailing   SinkFailing
-                 Unauthorized     again again         TokenRefused  SinkRefusing  SinkRefusing
-                 SecretUnreadable again again         TokenRefused  SinkRefusing  SinkRefusing
-                 RefusedAll       again again         PassFailing   SinkRefusing  SinkRefusing
-                 ProgramOverran   again again         end:Refused   end:Refused   end:Refused
-                 Misconfigured    again again         PassGivenUp   SinkRefusing  SinkRefusing
-                 Full             again again         PassFailing   SinkRefusing  SinkRefusing
-                 Superseded       again leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
+                "Transient        again         again           again           PassFailing     SinkFailing     SinkFailing
+                 Unauthorized     again         again           again           TokenRefused    SinkRefusing    SinkRefusing
+                 SecretUnreadable again         again           again           TokenRefused    SinkRefusing    SinkRefusing
+                 RefusedAll       again         again           again           PassFailing     SinkRefusing    SinkRefusing
+                 ProgramOverran   again         again           again           end:Refused     end:Refused     end:Refused
+                 Misconfigured    again         again           again           PassGivenUp     SinkRefusing    SinkRefusing
+                 Full             again         again           again           PassFailing     SinkRefusing    SinkRefusing
+                 Superseded       again         leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
             );
         }
     }
@@ -240,14 +242,14 @@ mod tests {
             assert_table(
                 Mode { once: true, ..WORKER },
                 refusals,
-                "Transient        again         again         PassFailing   SinkFailing   SinkFailing
-                 Unauthorized     leave:Refused leave:Refused end:Refused   end:Refused   end:Refused
-                 SecretUnreadable leave:Refused leave:Refused end:Refused   end:Refused   end:Refused
-                 RefusedAll       leave:Refused leave:Refused end:Refused   end:Refused   end:Refused
-                 ProgramOverran   leave:Refused leave:Refused end:Refused   end:Refused   end:Refused
-                 Misconfigured    leave:Refused leave:Refused PassGivenUp   end:Refused   end:Refused
-                 Full             leave:Refused leave:Refused end:Refused   end:Refused   end:Refused
-                 Superseded       again         leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
+                "Transient        again         again           again           PassFailing     SinkFailing     SinkFailing
+                 Unauthorized     leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
+                 SecretUnreadable leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
+                 RefusedAll       leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
+                 ProgramOverran   leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
+                 Misconfigured    leave:Refused leave:Refused   again           PassGivenUp     end:Refused     end:Refused
+                 Full             leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
+                 Superseded       again         leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
             );
         }
     }

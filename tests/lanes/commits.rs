@@ -1,7 +1,7 @@
 //! A sink that keeps its lane's checkpoint and commits it together with the events: nothing lost, nothing twice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use s1_forwarder::lane::{InStore, Lane, LaneCheckpoint};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, Probe, Sink, TransactionalSink, Until};
-use s1_forwarder::source::{By, Pull, Since, Window};
-use s1_forwarder::state::FileStore;
+use s1_forwarder::source::{By, Pull, Since, SourcePosition, Window};
+use s1_forwarder::state::{FileStore, MemoryStore};
 use s1_forwarder::telemetry::SkipReason;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -337,6 +337,64 @@ async fn a_checkpoint_goes_into_the_sink_and_out_of_it_again() {
     }
     harness.run_once(lane(&harness, sink.clone())).await;
     sink.assert_exactly_once(900, "what the store has is newer than what the sink has");
+}
+
+/// A store that a command has used, in which the lane's writes are conflicts until the lane claims its checkpoint.
+#[derive(Debug, Default)]
+struct SharedStore {
+    store: MemoryStore,
+    is_taken: AtomicBool,
+}
+
+impl SharedStore {
+    /// What `state set` does.
+    async fn set(&self, key: &CheckpointKey, to: Timestamp) {
+        let mut checkpoint = LaneCheckpoint::decode(&self.load(key).await.unwrap().unwrap()).unwrap();
+        checkpoint.restart(SourcePosition::starting_at(to));
+        let LaneCheckpoint { ledger, .. } = &mut checkpoint;
+        ledger.restart(to, ledger.asked().to_owned(), ledger.has_journals());
+        self.store.commit(key, checkpoint.encode().into()).await.unwrap();
+        self.is_taken.store(true, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl CheckpointBackend for SharedStore {
+    async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        self.store.load(key).await
+    }
+
+    async fn claim(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+        self.is_taken.store(false, Ordering::Relaxed);
+        self.store.load(key).await
+    }
+
+    async fn commit(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
+        if self.is_taken.load(Ordering::Relaxed) {
+            return Err(StateError::Conflict { lane: key.clone(), owner: "an operator".to_owned() });
+        }
+        self.store.commit(key, update).await
+    }
+}
+
+/// As with any other sink: a lane that runs goes on from the time that an operator sets, without a restart.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_runs_goes_on_from_the_time_that_an_operator_sets() {
+    let harness = LaneHarness::new(|setup| setup.activities = 300);
+    let sink = Arc::new(CommittingSink::default());
+    let store = Arc::<SharedStore>::default();
+    let lane = Lane { store: store.clone(), ..lane(&harness, sink.clone()) };
+    let key = lane.key.clone();
+    let running = harness.start(lane);
+    sleep(Duration::from_secs(3600)).await;
+    sink.assert_exactly_once(300, "before");
+    store.set(&key, Timestamp::default()).await;
+    // With this event the lane writes a copy.
+    harness.console.generate(Kind::Activities, harness.clock.now().micros());
+    sleep(Duration::from_secs(3600)).await;
+    let taken = sink.kept.lock().unwrap().taken.len();
+    assert_eq!(taken, 301 + 301, "all are delivered once more");
+    running.task.abort();
 }
 
 /// `since` is resolved once: brokers that are replaced before the first event do not move it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError};
+use s1_forwarder::emulator::Kind;
 use s1_forwarder::lane::Lane;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
@@ -188,6 +189,26 @@ async fn a_store_that_hangs_is_noticed_while_the_sink_takes_its_time() {
     sleep(Duration::from_secs(200)).await;
     assert!(sink.total() < 2_500, "a batch is on its way");
     assert!(matches!(running.metrics.state(), LaneState::Stopped(_)), "{:?}", running.metrics.state());
+    running.task.abort();
+}
+
+/// Nothing is in flight any more, and the poll ends only when what it delivered is stored.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_at_the_end_of_a_poll_is_noticed() {
+    let harness = LaneHarness::new(|setup| setup.activities = 0);
+    let store = Arc::<StallingStore>::default();
+    let sink = MemorySink::accepting(harness.clock);
+    let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
+    let running = harness.start(Lane { store: store.clone(), ..lane });
+    sleep(Duration::from_secs(100)).await;
+    store.hangs.store(true, Ordering::Relaxed);
+    harness.console.generate(Kind::Activities, harness.clock.now().micros());
+    sleep(Duration::from_secs(150)).await;
+    assert_eq!(sink.total(), 1);
+    assert!(matches!(running.metrics.state(), LaneState::Stopped(_)), "{:?}", running.metrics.state());
+    store.hangs.store(false, Ordering::Relaxed);
+    sleep(Duration::from_secs(100)).await;
+    assert!(!matches!(running.metrics.state(), LaneState::Stopped(_)), "{:?}", running.metrics.state());
     running.task.abort();
 }
 

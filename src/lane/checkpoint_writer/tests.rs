@@ -26,6 +26,8 @@ struct Memory {
     saved: Mutex<Vec<u64>>,
     write_time: Duration,
     stored: Option<Vec<u8>>,
+    /// What a claim finds, if that is something else: a command has written it since.
+    claimed: Option<Vec<u8>>,
     /// True while another process has the lane. A claim resets it.
     owned_elsewhere: Mutex<bool>,
 }
@@ -38,7 +40,7 @@ impl CheckpointBackend for Memory {
 
     async fn claim(&self, _: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
         *self.owned_elsewhere.lock().unwrap() = false;
-        Ok(self.stored.clone())
+        Ok(self.claimed.clone().or_else(|| self.stored.clone()))
     }
 
     async fn commit(&self, _: &CheckpointKey, update: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
@@ -256,7 +258,7 @@ async fn a_copy_that_is_written_again_hides_no_failure_of_the_sink() {
     writer.events_settled(false);
     writer.write_due(&mut checkpoint, false).await.unwrap();
     while saved(&store).is_empty() {
-        writer.copy.as_mut().unwrap().write_copy(&checkpoint).await;
+        writer.write_copy(&checkpoint).await.unwrap();
     }
     assert!(matches!(meter.lane.state(), LaneState::Stopped(_)), "{:?}", meter.lane.state());
 }
@@ -280,18 +282,62 @@ async fn the_lanes_own_checkpoint_goes_before_an_overdue_copy() {
 /// lane. A checkpoint that an operator wrote is not overwritten.
 #[tokio::test(start_paused = true)]
 async fn a_copy_is_written_although_another_process_requested_the_lane() {
-    for by_hand in [false, true] {
-        let (_, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
-        let stored = Some(if by_hand { checkpoint.encode() } else { copy_of(&checkpoint) });
-        let store = Arc::new(Memory { stored, owned_elsewhere: Mutex::new(true), ..Memory::default() });
-        writer.main.backend = store.clone();
-        for settled in [5, 6] {
-            checkpoint.settled = settled;
-            writer.events_settled(true);
-            writer.main.write_copy(&checkpoint).await;
-        }
-        assert_eq!(saved(&store), if by_hand { vec![] } else { vec![5, 6] });
+    let (_, writer, checkpoint) = new_writer([], Duration::ZERO);
+    let (copy, by_hand) = (copy_of(&checkpoint), checkpoint.encode());
+    for (loaded, claimed, is_written) in [(&copy, &copy, true), (&by_hand, &by_hand, false), (&copy, &by_hand, false)] {
+        let store = Arc::new(Memory {
+            stored: Some(loaded.clone()),
+            claimed: Some(claimed.clone()),
+            owned_elsewhere: Mutex::new(true),
+            ..Memory::default()
+        });
+        let written = write_copy(&*store, &writer.main.key, copy.clone()).await;
+        assert_eq!(matches!(written, Err(StateError::Conflict { .. })), !is_written);
+        assert_eq!(saved(&store).len(), usize::from(is_written));
     }
+}
+
+/// The checkpoint moves into the sink when the lane opens again. Otherwise it would wait for the next restart.
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_by_hand_in_place_of_the_copy_makes_the_lane_open_again() {
+    let (_, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
+    let (_, copy, _) = new_writer([], Duration::ZERO);
+    let stored = Some(checkpoint.encode());
+    let store = Memory { stored, owned_elsewhere: Mutex::new(true), ..Memory::default() };
+    writer.copy = Some(Box::new(BackendWriter { backend: Arc::new(store), ..copy.main }));
+    writer.mode.reopens = true;
+    writer.events_settled(true);
+    let not_stored = writer.write_due(&mut checkpoint, false).await.unwrap_err();
+    assert_eq!(not_stored.exit, Exit::Reopen);
+}
+
+/// Dead letters were settled, which no delivery commits: a kill would keep them again.
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_hangs_does_not_hold_up_the_lanes_own_checkpoint() {
+    let (sink, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
+    let (_, copy, _) = new_writer([], HOUR);
+    writer.copy = Some(Box::new(copy.main));
+    writer.events_settled(true);
+    assert!(timeout(INTERVAL * 2, writer.write_due(&mut checkpoint, false)).await.is_err(), "the copy is under way");
+    writer.main.saved_elsewhere();
+    writer.events_settled(false);
+    while saved(&sink).is_empty() {
+        assert_eq!(timeout(HOUR / 2, writer.write_due(&mut checkpoint, false)).await, Ok(Ok(())));
+    }
+}
+
+/// Nothing else runs in a lane that waits for its store.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_hangs_is_shown_once_and_until_it_has_succeeded() {
+    let (store, mut writer, mut checkpoint) = new_writer([], STORE_TIMEOUT * 3);
+    let meter = writer.meter.clone();
+    writer.events_settled(true);
+    writer.main.saved_at -= INTERVAL;
+    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, Some(STORE_TIMEOUT));
+    assert!(matches!(meter.lane.state(), LaneState::Stopped(_)), "{:?}", meter.lane.state());
+    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, Some(STORE_TIMEOUT * 2));
+    assert!(!matches!(meter.lane.state(), LaneState::Stopped(_)), "{:?}", meter.lane.state());
+    assert_eq!(saved(&store).len(), 1);
 }
 
 /// Unneeded segments would accumulate.

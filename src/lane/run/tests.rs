@@ -54,6 +54,21 @@ async fn a_lane_whose_store_stalled_polls_as_soon_as_what_was_settled_is_stored(
     assert_eq!(stored(&store), 7);
 }
 
+/// With `once`, the third refusal in a row ends the lane.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stalled_is_no_refusal_and_ends_a_row_of_them() {
+    let store = Arc::<MemoryStore>::default();
+    let (mut life, mut open) = with_unstored_events(&store).await;
+    life.lane.once = true;
+    let refused = || (Side::Sink, Failure::RefusedAll("all of them".to_owned()));
+    let stalled = || (Side::Store, Failure::transient("nothing was accepted"));
+    for (side, failure) in [refused(), refused(), stalled(), refused(), refused()] {
+        let step = life.failed(open, 0, SideFailure { side, failure }).await;
+        let Step::Wait(again, _) = step else { panic!("it has ended") };
+        open = again;
+    }
+}
+
 /// Only another file mends a program, and with it comes another lane.
 #[tokio::test(start_paused = true)]
 async fn a_lane_whose_program_overran_waits_until_it_is_stopped() {

@@ -387,6 +387,24 @@ async fn a_lane_goes_on_from_each_layout_and_delivers_nothing_twice() {
     }
 }
 
+/// What a release that wrote these files has left on disk. Those of Kubernetes and Kafka hold the same checkpoint, as
+/// tests next to these stores check.
+#[tokio::test(start_paused = true)]
+async fn a_lane_goes_on_from_the_files_of_an_earlier_release() {
+    let [stored, ..] = stored_lanes();
+    let golden = stored.folder(5);
+    let later = Later::begin(stored).await;
+    let directory = tempfile::tempdir().unwrap();
+    let lanes = directory.path().join("lanes/acme/activities");
+    fs::create_dir_all(lanes.join("siem.journal")).unwrap();
+    fs::copy(golden.join("../stores/envelope-1"), lanes.join("siem.checkpoint")).unwrap();
+    for segment in 0..3 {
+        let from = golden.join(format!("journal-{segment}"));
+        fs::copy(from, lanes.join(format!("siem.journal/{segment}"))).unwrap();
+    }
+    later.goes_on(Arc::new(FileStore::open(directory.path()).unwrap()), true, "files").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_sink_with_checkpoints_goes_on_from_each_layout_and_commits_nothing_twice() {
     for stored in stored_lanes() {

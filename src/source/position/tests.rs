@@ -1,5 +1,7 @@
+use std::collections::BTreeSet;
+
 use super::*;
-use crate::record::Stream;
+use crate::record::{Level, Scope, Stream};
 use crate::source::pass::BEFORE_SWEEP;
 use crate::source::{PositionReader, Pull};
 
@@ -235,4 +237,23 @@ fn contents_that_are_about_to_be_forgotten_are_stored() {
     reader.apply(postcard::from_bytes(&whole).unwrap());
     let read = reader.finish();
     assert!(read.contents.is_old(&agent) && read.contents.has(&agent));
+}
+
+/// A scope that has a pass of its own is passed over by that one alone.
+#[test]
+fn what_is_passed_over_is_what_the_poll_would_have_read() {
+    let of_sites = |ids: &[&str]| {
+        let scopes = ids.iter().map(|id| Arc::new(Scope { level: Level::Site, id: (*id).into(), name: None }));
+        Pull::of(Stream::Vulnerabilities).with_found_scopes(scopes.collect())
+    };
+    let (before, position) = position(&of_sites(&["1", "2"]));
+    let passes = of_sites(&["1"]).passes();
+    assert!(passes[1].reads_all_findings());
+    for (place, expected) in [(0, &before[..1]), (1, &before[1..])] {
+        let mut position = position.clone();
+        position.pass_over(&passes, context(place, minute(30)));
+        let moved = position.pass_positions().filter(|(_, of_pass)| of_pass.complete == Some(minute(30)));
+        let moved: BTreeSet<&str> = moved.map(|(name, _)| name).collect();
+        assert_eq!(moved, expected.iter().map(|pass| pass.name.as_str()).collect());
+    }
 }

@@ -6,8 +6,8 @@ use super::*;
 use crate::console::scripted::ResponseQueue;
 use crate::console::{Limiters, TruncatedBody};
 use crate::record::Clock;
-use crate::source::RecordKey;
 use crate::source::position::MANY_FINDINGS;
+use crate::source::{RecordKey, Rhythm};
 use crate::telemetry::Telemetry;
 
 mod plan;
@@ -93,6 +93,37 @@ fn a_request_is_repeated_until_it_is_answered_and_nothing_follows_the_end() {
         assert!(matches!(poll.next_action(), Action::Done(context, _) if context.start == begin()));
         poll.answered(Ok(Bytes::new()), begin()).unwrap();
     }
+}
+
+/// Neither is ever in the lane's position, and both are in memory while the poll lasts.
+#[test]
+fn cursors_and_records_that_nobody_asked_for_are_counted() {
+    let mut poll = first_poll(&Pull::of(Stream::Activities));
+    let ancient = begin().minus(100 * OVERLAP);
+    let page = [activity(1, ancient, 0), activity(2, ancient, 0), activity(3, begin(), 0)];
+    emitted(&mut poll, &list(&page, Some("a")));
+    assert_eq!(poll.remembered_apart(), 2 + 1);
+}
+
+#[test]
+fn who_listens_is_told_what_the_console_shows_and_an_interrupted_poll_has_shown() {
+    let pull = Pull::of(Stream::Activities);
+    let mut rhythm = Rhythm::default();
+    let mut poll = first_poll(&pull);
+    poll.listen(rhythm.listen(&pull));
+    emitted(&mut poll, &list(&[activity(1, begin(), 0)], None));
+    rhythm.complete(&poll.take_heard().unwrap(), begin(), true);
+    assert_eq!((rhythm.newest(), poll.take_heard().is_none()), (Some(begin()), true));
+
+    let mut position = SourcePosition::starting_at(begin().minus(OVERLAP));
+    position.follow(&pull.passes());
+    position.finish(&pull.passes(), PollContext { start: begin(), ..PollContext::default() }, false);
+    let (shown, start) = (begin().plus(Duration::from_secs(50)), begin().plus(Duration::from_secs(100)));
+    position.advance(&pull.passes(), PollContext { start, ..PollContext::default() }, shown);
+    let mut poll = poll_knowing(Learned::default(), &pull, position, start);
+    poll.listen(rhythm.listen(&pull));
+    rhythm.complete(&poll.take_heard().unwrap(), start, true);
+    assert_eq!(rhythm.newest(), Some(shown));
 }
 
 /// Records older than the overlap are complete. Younger ones may still arrive late.

@@ -13,6 +13,12 @@ fn record_key(id: u64, time: Timestamp) -> RecordKey {
     RecordKey { id, version: id + 1000, content: None, time, created: Some(time) }
 }
 
+/// Findings of these sites, which a poll of all findings has found.
+fn of_sites(ids: &[&str]) -> Pull {
+    let scopes = ids.iter().map(|id| Arc::new(Scope { level: Level::Site, id: (*id).into(), name: None }));
+    Pull::of(Stream::Vulnerabilities).with_found_scopes(scopes.collect())
+}
+
 fn position(pull: &Pull) -> (Vec<Pass>, SourcePosition) {
     let mut position = SourcePosition::starting_at(minute(-60));
     position.follow(&pull.passes());
@@ -239,13 +245,18 @@ fn contents_that_are_about_to_be_forgotten_are_stored() {
     assert!(read.contents.is_old(&agent) && read.contents.has(&agent));
 }
 
+/// Its times are the lane's.
+#[test]
+fn the_first_pass_is_the_first_however_late_it_was_added() {
+    let (_, mut position) = position(&of_sites(&["1"]));
+    let passes = of_sites(&["2", "1"]).passes();
+    position.follow(&passes);
+    assert_eq!(position.pass_positions().next().map(|(name, _)| name), Some(passes[0].name.as_str()));
+}
+
 /// A scope that has a pass of its own is passed over by that one alone.
 #[test]
 fn what_is_passed_over_is_what_the_poll_would_have_read() {
-    let of_sites = |ids: &[&str]| {
-        let scopes = ids.iter().map(|id| Arc::new(Scope { level: Level::Site, id: (*id).into(), name: None }));
-        Pull::of(Stream::Vulnerabilities).with_found_scopes(scopes.collect())
-    };
     let (before, position) = position(&of_sites(&["1", "2"]));
     let passes = of_sites(&["1"]).passes();
     assert!(passes[1].reads_all_findings());

@@ -88,7 +88,7 @@ pub async fn write_copy(
     if !matches!(written, Err(StateError::Conflict { .. })) {
         return written;
     }
-    // A claim takes the checkpoint from whoever wrote it: only where a copy is.
+    // A claim takes the checkpoint from the process that wrote it: only where a copy is.
     if !InStore::of(store.load(key).await?.as_deref()).takes_copies() {
         return written;
     }

@@ -108,8 +108,8 @@ impl CheckpointWriter {
     }
 
     /// Writes the checkpoint when it is due, and returns when it is written or could not be, or once when it takes too
-    /// long. Never returns when nothing is to be written. While events are `in_flight`, a transactional sink gets no checkpoint alone. Cancel safe: what
-    /// has begun continues with the next call.
+    /// long. Never returns when nothing is to be written. While events are `in_flight`, a transactional sink gets no
+    /// checkpoint alone. Cancel safe: what has begun continues with the next call.
     ///
     /// # Errors
     /// If the writer makes no other attempt, with what the lane does then.

@@ -25,7 +25,8 @@ use crate::sink::deliver::{DeliveryError, SinkAnswers, Transaction};
 use crate::source::{Heard, Pass, PollContext, PollEnd, SourcePosition};
 use crate::telemetry::{LaneMetrics, LaneState};
 
-/// After this long without any delivery, a lane gives its bytes back and returns to its checkpoint. A lane that probes whether its sink works again does so at the first refusal.
+/// After this long without any delivery, a lane gives its bytes back and returns to its checkpoint. A lane that probes
+/// whether its sink works again does so at the first refusal.
 const SINK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A lane whose sink or store has not answered for this long, or whose store fails, reserves nothing new until that

@@ -112,3 +112,27 @@ async fn checkpoints_in_kafka_are_continued_and_fenced() {
     let listed = harness.command(&["state", "list", "--state", &state]).await;
     assert!(!listed.stdout.contains("threats") && listed.stdout.contains("other/activities/bus"), "{}", listed.stdout);
 }
+
+/// `--state` has a copy of the lane's checkpoint, until an operator writes another one there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_that_runs_goes_on_from_the_time_that_an_operator_sets() {
+    let Some(bus) = Bus::start().await else { return };
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (50, 10)).await;
+    bus.put(&harness, "acme", json!({}));
+    let state = format!("kafka://{}/lanes", bus.broker.address());
+    let mut worker = harness.worker_with(&["--state", &state, "--dead-letters", "file:dead"]);
+    everything_once(&bus, &harness).await;
+
+    let to = ["--to", "2020-01-01T00:00:00Z"];
+    let set = [&["state", "set", "acme/activities/bus", "--state", &state][..], &to].concat();
+    let set = harness.command(&set).await;
+    assert_eq!(set.code, Some(0), "{}", set.stderr);
+    harness.console().generate(Kind::Activities, system_clock());
+    until("all activities came once more", async || {
+        let arrived = bus.arrived();
+        harness.owed(Kind::Activities).iter().all(|id| arrived.get(id) == Some(&2)).then_some(())
+    })
+    .await;
+    worker.lane("acme/activities/bus", |lane| lane["state"] == "running").await;
+    assert!(harness.owed(Kind::Threats).iter().all(|id| bus.arrived().get(id) == Some(&1)), "another lane");
+}

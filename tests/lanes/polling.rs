@@ -11,13 +11,13 @@ use s1_forwarder::lane::Lane;
 use s1_forwarder::record::{Stream, Timestamp, facts};
 use s1_forwarder::sink::Outcome;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{Action, Learned, Poll, Pull, SourcePosition};
+use s1_forwarder::source::{Action, Learned, Poll, Pull, Since, SourcePosition};
 use s1_forwarder::telemetry::SkipReason;
 #[cfg(feature = "remap")]
 use s1_forwarder::transform::{Keys, Schema, Steps, TransformSettings};
 use tokio::time::sleep;
 
-use super::harness::{LaneHarness, assert_counts_balance};
+use super::harness::{LaneHarness, START, assert_counts_balance};
 
 async fn everything_arrives_once(kind: Kind, stream: Stream, faults: Faults) {
     let harness = LaneHarness::new(|setup| {
@@ -393,4 +393,23 @@ async fn a_console_that_refuses_every_cursor_is_not_asked_in_a_hot_loop() {
     sleep(Duration::from_secs(120)).await;
     running.drain().await;
     assert_eq!((sink.total(), sink.counts().len()), (2_500, 2_500));
+}
+
+/// Neither of its two passes has anything to ask for before then, and neither keeps the other from waiting.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_begins_in_the_future_waits_and_then_reads() {
+    let harness = LaneHarness::new(|setup| setup.activities = 0);
+    let since = START.plus(Duration::from_secs(600));
+    let sink = MemorySink::accepting(harness.clock);
+    let mut lane = harness.lane(harness.pull(Stream::Alerts), "siem", sink.clone());
+    lane.pull = Arc::new(Pull { since: Since::At(since), ..harness.pull(Stream::Alerts) });
+    let running = harness.start(lane);
+    sleep(Duration::from_secs(500)).await;
+    let asked_before = harness.console.request_log().len();
+    sleep(Duration::from_secs(500)).await;
+    harness.console.generate(Kind::Alerts, harness.clock.now().micros());
+    sleep(Duration::from_secs(600)).await;
+    // One request for the console's time.
+    assert_eq!((asked_before, sink.total()), (1, 1));
+    running.drain().await;
 }

@@ -13,11 +13,11 @@ use tokio::time::{Instant, sleep};
 use super::output::{Table, print_lines};
 use super::process::time;
 use super::{StateArgs, UsageError, note, print_line, with_causes};
-use crate::lane::{InStore, LaneCheckpoint};
+use crate::lane::{LaneCheckpoint, claim_copy};
 use crate::record::{Stream, Timestamp};
 #[cfg(feature = "kubernetes")]
 use crate::settings::kubernetes::Kubernetes;
-use crate::source::{MAIN, SnapshotStage, SourcePosition};
+use crate::source::{MAIN, SnapshotStage};
 use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store, process_identity};
 use crate::worker::{Answer, Options, RenameRequests, release_name, rename_checkpoint, usage_area};
 
@@ -205,19 +205,13 @@ async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyho
     Ok(ExitCode::SUCCESS)
 }
 
-/// The lane begins at `to`: records from then on are pulled again, or skipped.
 async fn restart(
     store: &dyn Store,
     key: &CheckpointKey,
     mut checkpoint: LaneCheckpoint,
     to: Timestamp,
 ) -> anyhow::Result<()> {
-    // `since` moves too if the new time is earlier: a lane pulls nothing before `since`.
-    checkpoint.since_resolved = checkpoint.since_resolved.min(to);
-    checkpoint.restart(SourcePosition::starting_at(to));
-    // The new ledger counts no record twice, and does not report the records before `to` as missing.
-    let LaneCheckpoint { ledger, .. } = &mut checkpoint;
-    ledger.restart(to, ledger.asked().to_owned(), ledger.has_journals());
+    checkpoint.restart(to);
     store.commit(key, checkpoint.encode().into()).await?;
     Ok(())
 }
@@ -263,15 +257,6 @@ async fn delete_usage(store: &dyn Store, StateArgs { state, instance }: &StateAr
     by_commands.close().await;
     ensure!(found, "it is not stored what a lane `{name}` did");
     Ok(())
-}
-
-/// Claims the copy of a checkpoint that is in the lane's sink. None where the store has the checkpoint itself.
-async fn claim_copy(store: &dyn Store, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
-    let stored = store.load(key).await?;
-    if !InStore::of(stored.as_deref()).yields_to_sink() {
-        return Ok(None);
-    }
-    store.claim(key).await
 }
 
 async fn load(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<LaneCheckpoint> {
@@ -442,4 +427,52 @@ async fn ask(requests: &RenameRequests, waiting: &mut Vec<(LaneId, LaneId)>) -> 
         *waiting = unanswered;
     }
     Ok(failures)
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::checkpoint::{CheckpointBackend, CheckpointUpdate};
+
+    /// A copy of a checkpoint that a worker keeps writing, so that nobody else can claim it.
+    #[derive(Debug)]
+    struct BusyCopy;
+
+    #[async_trait]
+    impl CheckpointBackend for BusyCopy {
+        async fn load(&self, _: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+            Ok(Some(vec![0, 5]))
+        }
+
+        async fn claim(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+            Err(StateError::Conflict { lane: key.clone(), owner: "a worker".to_owned() })
+        }
+
+        async fn commit(&self, _: &CheckpointKey, _: CheckpointUpdate) -> Result<Vec<u64>, StateError> {
+            panic!("a copy that is not claimed is not written")
+        }
+    }
+
+    #[async_trait]
+    impl Store for BusyCopy {
+        async fn list_all(&self) -> Result<Vec<CheckpointKey>, StateError> {
+            Ok(Vec::new())
+        }
+
+        async fn rename(&self, _: &CheckpointKey, _: &CheckpointKey) -> Result<(), StateError> {
+            panic!("nothing is renamed")
+        }
+
+        async fn delete(&self, _: &CheckpointKey) -> Result<(), StateError> {
+            panic!("the lane would go on from its sink")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_cannot_be_claimed_is_not_deleted() {
+        let error = delete(&BusyCopy, &"acme/activities/bus".parse().unwrap()).await.unwrap_err();
+        assert!(error.to_string().contains("belongs to a worker now"), "{error}");
+    }
 }

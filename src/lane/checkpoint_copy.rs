@@ -12,6 +12,15 @@ pub fn copy_of(checkpoint: &LaneCheckpoint) -> Vec<u8> {
     mark_as_copy(&checkpoint.without_journal().encode())
 }
 
+/// Claims what the state store has of a lane if that is a copy, and returns its bytes. A command does that before it
+/// writes a checkpoint in its place: the lane would go on from its sink.
+///
+/// # Errors
+/// When the state store cannot be read, or another process keeps writing the copy.
+pub async fn claim_copy(store: &dyn CheckpointBackend, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
+    if InStore::of(store.load(key).await?.as_deref()).yields_to_sink() { store.claim(key).await } else { Ok(None) }
+}
+
 /// What the lane continues from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Claimed {

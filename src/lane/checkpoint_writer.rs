@@ -26,9 +26,9 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(600);
 /// bytes a second. It is used only if the sink's is lost.
 const COPY_INTERVAL: Duration = Duration::from_secs(5);
 const COPY_RATE: u64 = 8 << 10;
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The lane shows a write that has taken so long as a failure. What delivers events gives up then.
+/// The lane shows a write that has taken so long as a failure. A session that delivers events ends then.
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(30);
+const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Short, so that lanes go on soon after an outage; backends limit how many calls they make at a time.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 

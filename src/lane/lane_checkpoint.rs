@@ -151,12 +151,16 @@ impl LaneCheckpoint {
         appends
     }
 
-    /// The lane begins at `position` again. Its journal is left.
-    pub fn restart(&mut self, position: SourcePosition) {
-        self.position = position;
+    /// The lane begins at `to`: records from then on are pulled again, or skipped. Its journal is left.
+    pub fn restart(&mut self, to: Timestamp) {
+        // `since` moves too if the new time is earlier: a lane pulls nothing before `since`.
+        self.since_resolved = self.since_resolved.min(to);
+        self.position = SourcePosition::starting_at(to);
         self.rhythm = Rhythm::default();
         self.log.leave(&mut self.position, &mut self.ledger);
         self.last_part = None;
+        // The new ledger counts no record twice, and does not report the records before `to` as missing.
+        self.ledger.restart(to, self.ledger.asked().to_owned(), self.ledger.has_journals());
     }
 
     /// The stored form. What [`Self::take_appends`] returned is stored before it.
@@ -349,8 +353,10 @@ mod tests {
     #[test]
     fn a_lane_that_begins_again_begins_where_it_is_told_to() {
         let mut checkpoint = checkpoint(|since| Ledger::begin(since, "".to_owned(), true));
-        let earlier = SourcePosition::starting_at(Timestamp::from_micros(1_600_000_000_000_000));
-        checkpoint.restart(earlier.clone());
+        let to = Timestamp::from_micros(1_600_000_000_000_000);
+        let earlier = SourcePosition::starting_at(to);
+        checkpoint.restart(to);
+        assert_eq!((checkpoint.since_resolved, checkpoint.ledger.since()), (to, to));
         assert_eq!(checkpoint.position, earlier);
         assert_eq!(checkpoint.rhythm, Rhythm::default());
         assert_eq!(LaneCheckpoint::decode(&checkpoint.encode()).unwrap().position, earlier);

@@ -42,7 +42,7 @@ use crate::transform::{Labeler, Schema, Steps, TransformSettings};
 
 pub use backoff::Refusals;
 pub use budget::{Budget, LaneBudget, Reservation};
-pub use checkpoint_copy::copy_of;
+pub use checkpoint_copy::{claim_copy, copy_of};
 pub use in_store::InStore;
 pub use lane_checkpoint::{LaneCheckpoint, LaneCheckpointError};
 pub use poll_schedule::until_lanes_wake;

@@ -15,7 +15,7 @@ use s1_forwarder::lane::{InStore, Lane, LaneCheckpoint};
 use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, Probe, Sink, TransactionalSink, Until};
-use s1_forwarder::source::{By, Pull, Since, SourcePosition, Window};
+use s1_forwarder::source::{By, Pull, Since, Window};
 use s1_forwarder::state::{FileStore, MemoryStore};
 use s1_forwarder::telemetry::SkipReason;
 use tokio::sync::watch;
@@ -350,9 +350,7 @@ impl SharedStore {
     /// What `state set` does.
     async fn set(&self, key: &CheckpointKey, to: Timestamp) {
         let mut checkpoint = LaneCheckpoint::decode(&self.load(key).await.unwrap().unwrap()).unwrap();
-        checkpoint.restart(SourcePosition::starting_at(to));
-        let LaneCheckpoint { ledger, .. } = &mut checkpoint;
-        ledger.restart(to, ledger.asked().to_owned(), ledger.has_journals());
+        checkpoint.restart(to);
         self.store.commit(key, checkpoint.encode().into()).await.unwrap();
         self.is_taken.store(true, Ordering::Relaxed);
     }

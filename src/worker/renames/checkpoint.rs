@@ -1,7 +1,7 @@
 //! A checkpoint gets another name, with everything that belongs to its lane.
 
 use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange, Part};
-use crate::lane::{InStore, LaneCheckpoint};
+use crate::lane::{LaneCheckpoint, claim_copy};
 use crate::state::{Access, LaneId, StateError, Store};
 use crate::usage::Usage;
 use crate::worker::{Options, repairs_area, usage_area};
@@ -28,9 +28,7 @@ pub async fn rename_checkpoint(
         renamed => renamed?,
     }
     // A copy would yield to what the sink has of a lane of the new name. A damaged one is renamed as it is.
-    let renamed = store.load(&key).await?;
-    if InStore::of(renamed.as_deref()).yields_to_sink()
-        && let Some(bytes) = store.claim(&key).await?
+    if let Some(bytes) = claim_copy(store, &key).await?
         && let Ok(copy) = LaneCheckpoint::decode(&bytes)
     {
         store.commit(&key, copy.encode().into()).await?;

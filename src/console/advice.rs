@@ -42,8 +42,22 @@ pub(super) fn of_permission(stream: Stream) -> String {
     )
 }
 
-/// For a stream that the console does not have.
-pub(super) const REMOVE_STREAM: &str = "the console does not have this stream: remove it";
+/// For a list that the console does not have. One that it has shown before is gone with what it was narrowed to, or
+/// from the console.
+pub(super) fn of_missing(has_answered: bool, has_scope: bool) -> &'static str {
+    match (has_answered, has_scope) {
+        (false, false) => "the console does not have this stream: remove it",
+        (false, true) => {
+            "the console does not have this stream, or not what `accounts`, `sites` and `groups` name: remove the \
+             stream, or correct them"
+        }
+        (true, false) => "the console had this stream before: ask its operator",
+        (true, true) => {
+            "the console had this stream before: was an account, site or group deleted that the file names? then \
+             correct `accounts`, `sites` and `groups`"
+        }
+    }
+}
 
 /// For a token that is refused. `expiry` is when it ends, if somebody knows.
 pub fn of_token(expiry: Option<Timestamp>, now: Timestamp) -> String {
@@ -76,6 +90,16 @@ mod tests {
         }
         let forbidden = of_permission(Stream::Threats);
         assert!(forbidden.contains(&format!("\"{}\"", Endpoint::permission(Stream::Threats))), "{forbidden}");
+        for (has_answered, has_scope, says) in [
+            (false, false, ["this stream: remove it", ""]),
+            (false, true, ["remove the stream, or", "`sites`"]),
+            (true, false, ["ask its operator", ""]),
+            (true, true, ["deleted", "`sites`"]),
+        ] {
+            let advice = of_missing(has_answered, has_scope);
+            assert!(says.iter().all(|part| advice.contains(part)), "{advice}");
+            assert!(has_answered != advice.contains("remove"), "{advice}");
+        }
         let past = "2026-01-01T00:00:00Z";
         let now = "2026-01-02T00:00:00Z";
         let later = "2026-01-03T00:00:00Z";

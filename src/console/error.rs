@@ -38,8 +38,8 @@ pub enum ConsoleError {
     /// 404 or 501: the console does not have this stream.
     #[error("{0}")]
     Missing(String),
-    /// 400 for a request with a cursor, or cursors that lead to the same page again and again: the poll must start
-    /// again at its position.
+    /// A request with a cursor was refused as such (400, 404, 410, 412), or cursors lead to the same page again and
+    /// again: the poll must start again at its position.
     #[error("{0}")]
     BadCursor(String),
     /// 400 and other statuses: the request itself is invalid.
@@ -48,12 +48,13 @@ pub enum ConsoleError {
 }
 
 impl ConsoleError {
-    /// What to change so that records of this stream can be read, unless the text says it.
-    pub fn advice(&self, stream: Stream) -> Option<String> {
+    /// What to change so that records of this stream can be read, unless the text says it. `has_answered`: the console
+    /// has shown the stream before. `has_scope`: the pipeline names accounts, sites or groups.
+    pub fn advice(&self, stream: Stream, has_answered: bool, has_scope: bool) -> Option<String> {
         match self {
             Self::Forbidden(reason) | Self::Missing(reason) if advice::is_from_elsewhere(reason) => None,
             Self::Forbidden(_) => Some(advice::of_permission(stream)),
-            Self::Missing(_) => Some(advice::REMOVE_STREAM.to_owned()),
+            Self::Missing(_) => Some(advice::of_missing(has_answered, has_scope).to_owned()),
             _ => None,
         }
     }
@@ -76,7 +77,8 @@ impl ConsoleError {
         let reason = format!("{}{advice}", describe(*status, body, secrets));
         let now = UNIX_EPOCH + Duration::from_micros(now.micros().try_into().unwrap_or_default());
         match status.as_u16() {
-            400 if with_cursor => Self::BadCursor(reason),
+            // What is missing, gone or not as it was is the cursor. If it is the stream, the next request says so.
+            400 | 404 | 410 | 412 if with_cursor => Self::BadCursor(reason),
             401 => Self::Unauthorized(reason),
             403 => Self::Forbidden(reason),
             404 | 501 => Self::Missing(reason),
@@ -164,8 +166,12 @@ mod tests {
     fn statuses_are_classified() {
         let json = r#"{"errors":[{"code":4030010,"title":"Insufficient permissions","detail":"User does not have required permissions."}]}"#;
         let html = "<html><head><title>429 Too Many Requests</title></head></html>";
-        assert!(matches!(classify(400, None, json, true), ConsoleError::BadCursor(_)));
-        assert!(matches!(classify(400, None, json, false), ConsoleError::BadRequest(_)));
+        for status in [400, 404, 410, 412] {
+            assert!(matches!(classify(status, None, json, true), ConsoleError::BadCursor(_)), "{status}");
+        }
+        for status in [400, 410, 412] {
+            assert!(matches!(classify(status, None, json, false), ConsoleError::BadRequest(_)), "{status}");
+        }
         assert!(matches!(classify(401, None, json, true), ConsoleError::Unauthorized(_)));
         assert!(matches!(classify(404, None, "404 page not found", false), ConsoleError::Missing(_)));
         assert!(matches!(classify(501, None, json, false), ConsoleError::Missing(_)));
@@ -196,7 +202,7 @@ mod tests {
             Failure::Superseded(_) => "superseded".to_owned(),
         };
         assert_eq!(
-            (class(429, false), class(400, true)),
+            (class(429, false), class(404, true)),
             ("transient Some(7s)".to_owned(), "transient None".to_owned())
         );
         assert_eq!(class(401, false), "unauthorized");

@@ -49,6 +49,8 @@ pub struct PullStage<'a> {
     pub prefix: String,
     /// Hears what the console shows.
     pub heard: Heard,
+    /// The console has shown the stream before.
+    pub has_answered: bool,
 }
 
 /// A poll that has ended.
@@ -222,7 +224,7 @@ impl PullStage<'_> {
                     self.lane.client.token_expiry().await.ok().flatten().or_else(|| meter.known_token_expiry());
                 Some(advice::of_token(expiry, now))
             }
-            error => error.advice(self.lane.pull.stream),
+            error => error.advice(self.lane.pull.stream, self.has_answered, !self.lane.client.scope().is_empty()),
         };
         let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
         let reason = format!("{}{error}{advice}", self.prefix);
@@ -299,6 +301,7 @@ impl OngoingPoll<'_> {
     async fn emit(&mut self, mut page: Page) -> Result<bool, Failure> {
         let Lane { budget, delivery, pull, memory, .. } = self.stage.lane;
         self.found_new = !page.records.is_empty();
+        self.stage.has_answered = true;
         memory.returned(page.records.len() + page.excluded.len());
         if !page.cut {
             if let Some(enricher) = &self.enricher

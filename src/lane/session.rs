@@ -58,6 +58,7 @@ impl<'a> Session<'a> {
             other_failure: schedule.failure(Some(pass)),
             prefix: name.map(|name| format!("{name}: ")).unwrap_or_default(),
             heard: checkpoint.rhythm.listen(&lane.pull),
+            has_answered: checkpoint.position.was_read(),
         };
         let is_probing = *sink_backoff != Backoff::default();
         let send = SendStage::new(lane, passes, checkpoint, writer, is_probing, send_random);

@@ -161,6 +161,12 @@ impl SourcePosition {
         self.complete_until().max(after.unwrap_or_default())
     }
 
+    /// Whether a poll of any pass was complete, or has shown a record.
+    pub fn was_read(&self) -> bool {
+        self.pass_positions()
+            .any(|(_, pass_position)| pass_position.complete.is_some() || pass_position.key_count() > 0)
+    }
+
     /// Number of keys over all passes.
     pub fn key_count(&self) -> usize {
         self.pass_positions().map(|(_, pass_position)| pass_position.key_count()).sum()

@@ -82,6 +82,8 @@ async fn cursors_are_refused_repeated_and_pages_come_short() {
     client.console.set_faults(always(Fault::RefusedCursor));
     assert_eq!(client.get(LIST).await.status, 200, "only requests with a cursor are refused");
     assert_eq!(client.refusal(&next).await, "Invalid cursor value received");
+    client.console.set_faults(always(Fault::LostCursor));
+    assert_eq!((client.get(LIST).await.status, client.get(&next).await.status), (200, 404));
     client.console.set_faults(always(Fault::RepeatedCursor));
     assert_eq!(client.page(&next).await["pagination"]["nextCursor"], cursor);
     client.console.set_faults(always(Fault::ShortPage));

@@ -86,6 +86,37 @@ async fn a_cursor_that_comes_back_repeats_nothing_and_ends_nothing() {
     assert_each_once(&sink, 3_000);
 }
 
+/// Consoles say in several ways that a cursor has expired. One of them is the answer for a stream that does not exist.
+#[tokio::test(start_paused = true)]
+async fn a_cursor_that_is_not_found_stops_no_stream() {
+    for stream in [Stream::Activities, Stream::Threats, Stream::UnifiedAlerts] {
+        let harness =
+            LaneHarness::new(|setup| (setup.activities, setup.threats, setup.unified_alerts) = (3_000, 3_000, 3_000));
+        harness.console.set_faults(Faults::default().with(Fault::LostCursor, 0.3));
+        let sink = taker(&harness);
+        let metrics = once(&harness, stream, &sink).await;
+        assert_eq!(metrics.state(), LaneState::Done);
+        assert_each_once(&sink, 3_000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_stream_that_was_never_shown_is_to_be_removed() {
+    let harness = LaneHarness::new(|setup| setup.activities = 3);
+    let sink = taker(&harness);
+    once(&harness, Stream::Activities, &sink).await;
+    let missing = vec![Kind::Activities, Kind::Threats];
+    harness.console.set_faults(Faults { missing, ..Faults::default() });
+    for (stream, was_shown) in [(Stream::Activities, true), (Stream::Threats, false)] {
+        let running = harness.start(harness.lane(harness.pull(stream), "siem", sink.clone()));
+        sleep(10 * SECOND).await;
+        let error = running.metrics.state().error().unwrap_or_default().to_owned();
+        assert!(error.contains("404 Not Found"), "{error}");
+        let advice = (error.contains("had this stream before"), error.contains("remove it"));
+        assert_eq!(advice, (was_shown, !was_shown), "{error}");
+    }
+}
+
 /// After an outage a poll begins with pages of known records. A cursor that comes back there is not the end of the
 /// list.
 #[tokio::test(start_paused = true)]

@@ -234,7 +234,7 @@ impl ConsolePlan {
         for fault in [Fault::Unauthorized, Fault::Forbidden] {
             add(r, 0.04, fault, 0.05);
         }
-        for fault in [Fault::RefusedCursor, Fault::RepeatedCursor, Fault::ShortPage] {
+        for fault in [Fault::RefusedCursor, Fault::LostCursor, Fault::RepeatedCursor, Fault::ShortPage] {
             add(r, 0.25, fault, 0.5);
         }
         if wrong_clock {
@@ -260,6 +260,7 @@ impl ConsolePlan {
                     Fault::Truncated,
                     Fault::Dropped,
                     Fault::RefusedCursor,
+                    Fault::LostCursor,
                     Fault::RepeatedCursor,
                     Fault::SlowAnswer(Duration::from_secs(50)),
                 ],

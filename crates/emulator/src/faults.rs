@@ -58,6 +58,8 @@ pub enum Fault {
     Dropped,
     /// 400 for a valid cursor. Does not affect requests without a cursor.
     RefusedCursor,
+    /// 404 for a valid cursor, likewise.
+    LostCursor,
     /// The answer's `nextCursor` is the request's own cursor.
     RepeatedCursor,
     /// Fewer records than requested although more exist. The cursor continues after them.
@@ -188,7 +190,9 @@ impl Faults {
                 .with(Fault::SlowAnswer(Duration::from_millis(500)), 0.05)
                 .with(Fault::SlowBody(Duration::from_secs(1)), 0.05),
             "dropped" => none.with(Fault::Dropped, 0.03),
-            "cursors" => none.with(Fault::RefusedCursor, 0.02).with(Fault::RepeatedCursor, 0.02),
+            "cursors" => {
+                none.with(Fault::RefusedCursor, 0.02).with(Fault::LostCursor, 0.02).with(Fault::RepeatedCursor, 0.02)
+            }
             "short-pages" => none.with(Fault::ShortPage, 0.2),
             "clock" => none.with(Fault::WrongDate(3600), 0.2),
             "late" => none.with(Fault::LateArrival(Duration::from_secs(240)), 0.2),
@@ -228,7 +232,7 @@ impl Fault {
     }
 
     const fn needs_cursor(self) -> bool {
-        matches!(self, Self::RefusedCursor | Self::RepeatedCursor)
+        matches!(self, Self::RefusedCursor | Self::LostCursor | Self::RepeatedCursor)
     }
 }
 

@@ -200,6 +200,7 @@ pub(super) fn error_answer(fault: Fault, now: i64) -> Option<Answer> {
             answer
         }
         Fault::RefusedCursor => Answer::invalid("Invalid cursor value received"),
+        Fault::LostCursor => Answer::error(StatusCode::NOT_FOUND, 4_040_010, "Not found", Some("cursor not found")),
         Fault::HarmlessErrors
         | Fault::ErrorsWithData
         | Fault::NullData

@@ -73,7 +73,7 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
                     ConsoleError::Missing(reason) if is_odd && !advice::is_from_elsewhere(reason) => {
                         Some(IS_IT_THE_CONSOLE.to_owned())
                     }
-                    _ => error.advice(pull.stream),
+                    _ => error.advice(pull.stream, false, levels(settings).next().is_some()),
                 };
                 let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
                 failed(&subject, format!("{error}{advice}"))

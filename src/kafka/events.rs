@@ -11,8 +11,10 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use secrecy::SecretString;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::end_txn::Counts;
 use crate::settings::KnownSecrets;
 use crate::visible::visible;
 
@@ -45,6 +47,8 @@ pub(crate) struct Events {
     /// The last one.
     token: Arc<Mutex<Option<SecretString>>>,
     recent: Arc<Mutex<Recent>>,
+    /// Receives the statistics of a transactional producer. Other clients emit none.
+    pub(super) statistics: Option<watch::Sender<Counts>>,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +74,7 @@ impl Events {
             secrets: Arc::new(secrets),
             token: Arc::default(),
             recent: Arc::default(),
+            statistics: None,
         }
     }
 
@@ -108,6 +113,12 @@ impl ClientContext for Events {
         let token = tokens.token(&self.runtime)?;
         *self.token.lock() = Some(token.token.as_str().into());
         Ok(token)
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        if let (Some(receiver), Some(counts)) = (&self.statistics, Counts::parse(statistics)) {
+            receiver.send_replace(counts);
+        }
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {

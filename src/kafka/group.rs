@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::connect::on_thread;
+use super::end_txn::EndTxn;
 use super::error::{Class, class, code_of};
 use super::roles::Roles;
 use super::send::Message;
@@ -111,6 +112,7 @@ pub(super) struct Group {
     /// The transactional id.
     pub(super) id: String,
     pub(super) producer: Producer,
+    pub(super) end_txn: EndTxn,
     pub(super) connect: Connect,
     /// One reference for each lane that is about to send. The window closes early once all of them have a slot.
     pub(super) senders: Weak<()>,
@@ -143,7 +145,11 @@ impl Group {
     /// When the producer has failed permanently.
     pub(super) async fn run(&mut self) -> Result<(), Failure> {
         while let Some(first) = self.next_request().await {
-            self.transaction(first).await?;
+            let is_committed = self.transaction(first).await?;
+            // A late copy of the request would end the next transaction.
+            if let Some(reason) = self.end_txn.repeated(is_committed).await {
+                return Err(self.end_session(Failure::Superseded(reason)));
+            }
         }
         Ok(())
     }
@@ -169,13 +175,20 @@ impl Group {
         }
     }
 
-    async fn transaction(&mut self, first: SlotRequest) -> Result<(), Failure> {
+    /// Returns true if the transaction was committed and had messages.
+    async fn transaction(&mut self, first: SlotRequest) -> Result<bool, Failure> {
         self.call(|producer| producer.begin_transaction()).await?.map_err(|error| self.fail(&error))?;
         let is_shared = self.is_shared();
         let (mut parts, is_abandoned) = self.gather(first, is_shared).await;
+        self.end_txn.start();
         let aborted = if is_abandoned { Some(Code::PurgeQueue) } else { self.commit(&mut parts).await? };
         if let Some(code) = aborted {
-            return self.abort(parts, code, is_abandoned).await;
+            self.abort(parts, code, is_abandoned).await?;
+            return Ok(false);
+        }
+        let has_messages = parts.iter().any(|part| !part.checkpoint.is_empty());
+        if has_messages {
+            self.end_txn.committed();
         }
         self.connect.events.forget();
         self.roles.committed(self.index);
@@ -183,7 +196,7 @@ impl Group {
             // The lane may have stopped waiting.
             let _ = part.outcome.send(None);
         }
-        Ok(())
+        Ok(has_messages)
     }
 
     /// Grants slots until the window closes, then waits until all of them are ready. The flag is true when a slot was
@@ -231,7 +244,7 @@ impl Group {
 
     /// Adds the checkpoints and commits. Repeats the call while the outcome is unknown, until the brokers have aborted
     /// the transaction. Returns the error of a transaction that has to be aborted.
-    async fn commit(&self, parts: &mut [Part]) -> Result<Option<Code>, Failure> {
+    async fn commit(&mut self, parts: &mut [Part]) -> Result<Option<Code>, Failure> {
         for Part { sent, checkpoint, .. } in parts.iter_mut() {
             for message in checkpoint.iter() {
                 sent.send_message(&self.producer, CHECKPOINT, message).await;
@@ -246,7 +259,12 @@ impl Group {
                 let _ = self.call(|producer| producer.flush(CALL)).await?;
                 return Ok(Some(code));
             }
-            let Err(error) = self.call(|producer| producer.commit_transaction(CALL)).await? else { return Ok(None) };
+            let flushed = self.call(|producer| producer.flush(CALL)).await?;
+            let committed = match flushed {
+                Ok(()) => self.end(|producer| producer.commit_transaction(CALL)).await?,
+                failed => failed,
+            };
+            let Err(error) = committed else { return Ok(None) };
             match &error {
                 RdKafkaError::Transaction(inner) if !inner.is_fatal() && inner.txn_requires_abort() => {
                     return Ok(Some(inner.code()));
@@ -281,12 +299,27 @@ impl Group {
     }
 
     /// Returns false if the brokers have not ended the transaction yet.
-    async fn abort_once(&self, begun: Instant) -> Result<bool, Failure> {
-        match self.call(|producer| producer.abort_transaction(CALL)).await? {
+    async fn abort_once(&mut self, begun: Instant) -> Result<bool, Failure> {
+        match self.end(|producer| producer.abort_transaction(CALL)).await? {
             Ok(()) => Ok(true),
             Err(error) if is_retriable(&error) && !(self.is_shared() && begun.elapsed() >= self.timeout) => Ok(false),
             Err(error) => Err(self.fail(&error)),
         }
+    }
+
+    /// Makes a call that ends the transaction.
+    async fn end(
+        &mut self,
+        call: impl FnOnce(&Producer) -> Result<(), RdKafkaError> + Send + 'static,
+    ) -> Result<Result<(), RdKafkaError>, Failure> {
+        // Measured on its thread, since the runtime may be busy.
+        let timed = |producer: &Producer| {
+            let begun = std::time::Instant::now();
+            (call(producer), begun.elapsed())
+        };
+        let (ended, took) = self.call(timed).await?;
+        self.end_txn.called(took);
+        Ok(ended)
     }
 
     /// Makes a blocking call of the producer. If no thread is available for it, nothing can end the open transaction,

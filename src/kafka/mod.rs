@@ -7,6 +7,7 @@
 
 mod claim;
 mod connect;
+mod end_txn;
 mod error;
 mod events;
 mod group;

@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use rdkafka::producer::Producer as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::claim::OwnClaim;
 use super::connect::{close, on_thread};
+use super::end_txn::{self, Counts, EndTxn};
 use super::group::{Group, SlotRequest, TransactionSlot, closed};
 use super::roles::Roles;
 use super::send::Message;
@@ -42,14 +43,19 @@ fn quarantine_of(id: &str) -> String {
 }
 
 /// Initialises a producer with this transactional id. It fences the id's last holder and ends its open transaction.
-async fn initialise(connect: &Connect, id: &str) -> Result<Producer, Failure> {
-    let connect = connect.clone();
+async fn initialise(connect: &Connect, id: &str) -> Result<(Producer, EndTxn), Failure> {
+    let mut connect = connect.clone();
     let id = id.to_owned();
     let initialise = move || {
-        let producer: Producer = connect.client(&[("transactional.id", id.as_str())])?;
+        let (sender, statistics) = watch::channel(Counts::default());
+        connect.events.statistics = Some(sender);
+        let mut settings = EndTxn::settings(&connect.config);
+        settings.push(("transactional.id", id.as_str()));
+        let end_txn = EndTxn::new(&connect.config, statistics);
+        let producer: Producer = connect.client(&settings)?;
         let failed = |error| connect.failure(&error, &format!("transactional id {id}"));
         producer.init_transactions(INITIALISE_TIMEOUT).map_err(failed)?;
-        Ok(producer)
+        Ok((producer, end_txn))
     };
     on_thread(initialise).await?
 }
@@ -57,7 +63,7 @@ async fn initialise(connect: &Connect, id: &str) -> Result<Producer, Failure> {
 /// Checks the checkpoint topic and the right to transactions. It creates no topic, and no process may hold `id`.
 pub(super) async fn probe(topic: &Topic, id: &str) -> Result<String, Failure> {
     let found = topic.find().await?;
-    close(initialise(&topic.connect, id).await?);
+    close(initialise(&topic.connect, id).await?.0);
     Ok(match found {
         Found::Ready(count) => format!("{} with {count} partitions", topic.title),
         Found::Unused { .. } => format!("{} is empty and will be set to cleanup.policy=compact", topic.title),
@@ -68,7 +74,7 @@ pub(super) async fn probe(topic: &Topic, id: &str) -> Result<String, Failure> {
 /// Fences the process that holds an id and its quarantine id. The caller holds neither afterwards.
 pub(super) async fn fence(connect: &Connect, id: &str) -> Result<(), Failure> {
     for id in [id, &quarantine_of(id)] {
-        close(initialise(connect, id).await?);
+        close(initialise(connect, id).await?.0);
     }
     Ok(())
 }
@@ -83,6 +89,9 @@ impl Session {
         tasks: &TaskTracker,
     ) -> Result<Arc<Self>, Failure> {
         let partitions = topic.ensure().await?;
+        for option in end_txn::raised(&topic.connect.config) {
+            tracing::warn!(id, option, "this option is below 100 ms, which transactions need: 100 ms is used");
+        }
         let first = initialise(&topic.connect, id).await?;
         let second = initialise(&topic.connect, &quarantine_of(id)).await?;
         let limit = topic.connect.config.get("transaction.timeout.ms").and_then(|text| text.parse().ok());
@@ -90,11 +99,12 @@ impl Session {
         let end = Arc::new(OnceLock::new());
         let roles = Arc::new(Roles::default());
         let claim = OwnClaim { id: id.to_owned(), topic: topic.name.clone(), partitions };
-        let start = |index, id: String, producer| {
+        let start = |index, id: String, (producer, end_txn)| {
             let (queue, requests) = mpsc::channel(REQUESTS);
             let group = Group {
                 id,
                 producer,
+                end_txn,
                 connect: topic.connect.clone(),
                 senders: senders.clone(),
                 index,

@@ -24,12 +24,15 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::cache::or_skip;
+use super::kafka_proxy::KafkaProxy;
 use super::ports;
 use super::tls::Authority;
 
 /// A running broker; it ends when it is dropped.
 pub struct Broker {
     port: u16,
+    /// The port at which clients reach it: its own, or a proxy's.
+    advertised: u16,
     /// Port of the controller, which is in the first broker.
     controller: u16,
     /// Ports of the listeners SASL_SSL and SSL, where it has them.
@@ -65,17 +68,22 @@ impl Drop for Broker {
 impl Broker {
     /// A broker of its own, or none where Java or Maven are missing.
     pub fn start() -> Option<Self> {
-        Self::start_with(None)
+        Self::start_with(None, None)
+    }
+
+    /// One whose clients go through a proxy.
+    pub fn start_behind(proxy: &KafkaProxy) -> Option<Self> {
+        Self::start_with(None, Some(proxy))
     }
 
     /// One that has, in addition to its open listener, one with TLS and SASL (users `alice` with SCRAM-SHA-512 and
     /// `bob` with PLAIN, password `s3cret pass`; unsigned OAUTHBEARER tokens, whose end ends the session) and one that
     /// wants a client certificate.
     pub fn start_secure(authority: &Authority) -> Option<Self> {
-        Self::start_with(Some(authority))
+        Self::start_with(Some(authority), None)
     }
 
-    fn start_with(authority: Option<&Authority>) -> Option<Self> {
+    fn start_with(authority: Option<&Authority>, proxy: Option<&KafkaProxy>) -> Option<Self> {
         let jars = or_skip("Apache Kafka", test_servers::kafka())?;
         let directory = tempfile::tempdir().unwrap();
         let secure = authority.map(|authority| {
@@ -87,7 +95,11 @@ impl Broker {
         });
         let port = ports::free();
         let controller = ports::free();
-        let broker = Self { port, controller, secure, directory, jars, process: Mutex::new(None) };
+        let advertised = proxy.map_or(port, KafkaProxy::port);
+        if let Some(proxy) = proxy {
+            proxy.lead_to(port);
+        }
+        let broker = Self { port, advertised, controller, secure, directory, jars, process: Mutex::new(None) };
         broker.format(1);
         broker.run();
         Some(broker)
@@ -98,8 +110,9 @@ impl Broker {
         let directory = tempfile::tempdir().unwrap();
         let port = ports::free();
         let jars = self.jars.clone();
-        let broker =
-            Self { port, controller: self.controller, secure: None, directory, jars, process: Mutex::new(None) };
+        let controller = self.controller;
+        let process = Mutex::new(None);
+        let broker = Self { port, advertised: port, controller, secure: None, directory, jars, process };
         broker.format(Self::OTHER);
         broker.run();
         broker
@@ -109,7 +122,7 @@ impl Broker {
 
     /// Writes the settings, and prepares the directory.
     fn format(&self, node: i32) {
-        let Self { port, controller, .. } = self;
+        let Self { port, advertised, controller, .. } = self;
         let (more_listeners, more_properties) = self.secure.map(more_listeners).unwrap_or_default();
         let (roles, control) = match node {
             1 => ("broker,controller", format!(",CONTROLLER://127.0.0.1:{controller}")),
@@ -118,7 +131,7 @@ impl Broker {
         let properties = format!(
             "process.roles={roles}\nnode.id={node}\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
              listeners=PLAINTEXT://127.0.0.1:{port}{more_listeners}{control}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more_listeners}\ncontroller.listener.names=CONTROLLER\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}{more_listeners}\ncontroller.listener.names=CONTROLLER\n\
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL\n\
              log.dirs={}\noffsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
              transaction.state.log.min.isr=1\n{more_properties}",
@@ -148,7 +161,7 @@ impl Broker {
 
     /// `HOST:PORT`.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.advertised)
     }
 
     /// `HOST:PORT` of the listener with TLS and SASL.

@@ -16,6 +16,8 @@ pub mod harness;
 pub mod hmac;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "kafka")]
+pub mod kafka_proxy;
 pub mod kcat;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;

@@ -231,6 +231,26 @@ fn keep_identities<T: Tree>(event: &mut T, change: impl FnOnce(&mut T)) {
 /// Why this is not a redaction.
 pub(super) fn check(redaction: &Redaction) -> Result<(), String> {
     let Redaction { path, with, key, everywhere } = redaction;
+    check_path(path)?;
+    match (with, key) {
+        (With::Remove, _) if *everywhere => {
+            Err("`everywhere` needs `with: hash` or `with: replace`: a text cannot lose a word".to_owned())
+        }
+        (With::Hash, Some(Secret::Literal(key))) if key.len() < MIN_KEY => {
+            Err(format!("the key has fewer than {MIN_KEY} bytes"))
+        }
+        (With::Hash, None) => Err("`with: hash` needs a `key`".to_owned()),
+        (With::Remove | With::Replace, Some(_)) => Err("a `key` is for `with: hash`".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+fn check_path(path: &str) -> Result<(), String> {
+    if path.starts_with('$') {
+        let plain = from_json_path(path).ok_or_else(|| format!("`{path}` is not a path, such as `user.name`"))?;
+        check_path(&plain)?;
+        return Err(format!("a path has no `$` at its beginning: write `{plain}`"));
+    }
     if let Some(path) = path.strip_prefix('.') {
         return Err(format!("a path has no dot at its beginning: write `{path}`"));
     }
@@ -243,20 +263,21 @@ pub(super) fn check(redaction: &Redaction) -> Result<(), String> {
     if path == "@timestamp" {
         return Err("destinations need the time of an event: it cannot be redacted".to_owned());
     }
-    if IDENTITIES.iter().any(|identity| path == identity || identity.starts_with(&format!("{path}."))) {
+    if IDENTITIES.iter().any(|identity| path == *identity || identity.starts_with(&format!("{path}."))) {
         return Err(format!("`{path}` has the identity of an event, which never changes"));
     }
-    match (with, key) {
-        (With::Remove, _) if *everywhere => {
-            Err("`everywhere` needs `with: hash` or `with: replace`: a text cannot lose a word".to_owned())
-        }
-        (With::Hash, Some(Secret::Literal(key))) if key.len() < MIN_KEY => {
-            Err(format!("the key has fewer than {MIN_KEY} bytes"))
-        }
-        (With::Hash, None) => Err("`with: hash` needs a `key`".to_owned()),
-        (With::Remove | With::Replace, Some(_)) => Err("a `key` is for `with: hash`".to_owned()),
-        _ => Ok(()),
-    }
+    Ok(())
+}
+
+/// `user.name` for `$.user.name` and `$['user'][*].name`: a path passes through lists by itself, and one to an object
+/// leads to all its members. `None` for what no path says, such as `$..name`.
+fn from_json_path(path: &str) -> Option<String> {
+    let path = path.trim_start_matches('$');
+    let steps = path.split(['.', '[']).map(|step| step.trim_end_matches(']').trim_matches(['\'', '"']));
+    let is_name = |step: &&str| !step.bytes().all(|byte| byte.is_ascii_digit()) && *step != "*";
+    let names: Vec<_> = steps.filter(is_name).collect();
+    let is_plain = !path.contains("..") && !path.contains("[?");
+    (is_plain && !names.is_empty()).then(|| names.join("."))
 }
 
 /// The entries that would do something else than an earlier one at the same path, and why that cannot be.

@@ -6,7 +6,7 @@ use super::build_error::BuildError;
 use super::http::{Ambient, Tokens};
 use super::safe_part::safe_part;
 use crate::console::Client;
-use crate::record::Stream;
+use crate::record::{Stream, hostname};
 use crate::settings::{Labels, Schema, TextPart, text_parts};
 
 /// The lane of a sink, and what the sinks of the process share.
@@ -16,7 +16,7 @@ pub struct SinkContext {
     pub stream: Stream,
     pub sink: String,
     pub shard: u32,
-    /// The console's host, in the form that identities use.
+    /// The console's host, in the form that identities use: with its port.
     pub console_host: String,
     /// Access to the console; `None` where a sink is only checked.
     pub console: Option<Arc<Client>>,
@@ -100,6 +100,11 @@ impl SharedSinkResources {
 }
 
 impl SinkContext {
+    /// The console's host for fields of hosts, which have no port.
+    pub(crate) fn hostname(&self) -> &str {
+        hostname(&self.console_host)
+    }
+
     /// Replaces the placeholders in a template.
     pub(crate) fn fill(&self, key: &'static str, template: &str) -> Result<String, BuildError> {
         self.fill_with(key, template, &self.labels)

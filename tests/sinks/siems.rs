@@ -2,7 +2,7 @@
 
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Schema;
-use s1_forwarder::sink::{Outcome, Probe, SinkContext};
+use s1_forwarder::sink::{Outcome, Probe, SharedSinkResources, SinkContext};
 use serde_json::{Value, json};
 
 use crate::support::batches::{batch, context, sink, sink_in};
@@ -71,4 +71,30 @@ async fn elasticsearch_gets_raw_records_as_text() {
     assert_eq!(document["event"]["id"], event.identity.to_string());
     assert_eq!(document["event"]["dataset"], "sentinel_one.activity");
     assert_eq!(document["labels"], json!({ "customer": "acme-eu" }));
+}
+
+/// What knows hosts by their names does not know one with a port. What identifies a record has it.
+#[tokio::test]
+async fn fields_of_hosts_have_the_console_without_its_port() {
+    let url = "https://siem.example";
+    let otlp = |hostname: &str| format!(r#"{{"key":"host.name","value":{{"stringValue":"{hostname}"}}}}"#);
+    for (console_host, hostname) in [("console.corp:8443", "console.corp"), ("[2001:db8::1]:8443", "2001:db8::1")] {
+        for (keys, field) in [
+            (json!({ "type": "splunk_hec", "token": "t" }), format!(r#""host":"{hostname}""#)),
+            (json!({ "type": "datadog", "api_key": "k" }), format!(r#""hostname":"{hostname}""#)),
+            (json!({ "type": "sumo" }), format!(r#"("x-sumo-host", "{hostname}")"#)),
+            (json!({ "type": "otlp", "encoding": "json" }), otlp(hostname)),
+            (json!({ "type": "elasticsearch", "schema": "raw" }), format!(r#""hostname":"{hostname}""#)),
+        ] {
+            let schema = if keys["schema"] == "raw" { Schema::Raw } else { Schema::Ecs };
+            let shared = SharedSinkResources::default().with_masked_secrets();
+            let console_host = console_host.to_owned();
+            let context = SinkContext { console_host, schema, shared, ..context(Stream::Activities) };
+            let mut keys = keys;
+            (keys["url"], keys["compression"]) = (json!(url), json!("none"));
+            let request = sink_in(keys.clone(), &context).masked(&batch(0..1)).await.unwrap();
+            let sent = format!("{:?} {}", request.headers, String::from_utf8(request.body).unwrap());
+            assert!(sent.contains(&field) && !sent.contains("8443"), "{keys}: {sent}");
+        }
+    }
 }

@@ -70,10 +70,34 @@ async fn messages_have_the_header_of_their_format() {
     );
 }
 
+/// A name or an address alone: RFC 3164 and 5424 know no port there, and receivers read none.
+#[tokio::test]
+async fn the_header_names_the_console_without_its_port() {
+    let receiver = SyslogReceiver::start(Behaviour::Reads).await;
+    for (console_host, hostname) in [
+        ("console.corp:8443", "console.corp"),
+        ("10.0.0.1:8443", "10.0.0.1"),
+        ("[2001:db8::1]:8443", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+    ] {
+        let context = SinkContext { console_host: console_host.to_owned(), ..context(Stream::Activities) };
+        for format in ["rfc5424", "rfc3164"] {
+            let lane = sink_in(with(keys(receiver.address()), json!({ "format": format })), &context);
+            assert_eq!(lane.send(&batch(7..8)).await.outcome, Outcome::Delivered);
+            let message = receiver.messages().pop().unwrap();
+            let expected = match format {
+                "rfc5424" => format!("<134>1 2026-09-16T08:30:00.123456Z {hostname} s1-forwarder - activities ["),
+                _ => format!("<134>Sep 16 08:30:00 {hostname} s1-forwarder: {{"),
+            };
+            assert!(message.starts_with(&expected), "{console_host}: {message}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_severity_is_that_of_the_event() {
     let mut events = Batch::new(Stream::Threats);
-    for severity in ["99", "73", "47", "21", "null"] {
+    for severity in ["99", "73", "47", "21", "null", "60", "\"100\""] {
         let identity = Identity::of("h", Stream::Threats, severity, "");
         events.push_with(severity, identity, None, |out| {
             out.extend_from_slice(format!(r#"{{"event":{{"severity":{severity}}}}}"#).as_bytes());
@@ -84,7 +108,8 @@ async fn the_severity_is_that_of_the_event() {
     let lane = sink_in(with(keys(receiver.address()), json!({ "schema": "ecs" })), &context(Stream::Threats));
     assert_eq!(lane.send(&events).await.outcome, Outcome::Delivered);
     let beginnings: Vec<_> = receiver.messages().iter().map(|message| message[..9].to_owned()).collect();
-    assert_eq!(beginnings, ["<130>1 - ", "<131>1 - ", "<132>1 - ", "<134>1 - ", "<134>1 - "], "without a time");
+    let expected = [130, 131, 132, 134, 134, 131, 130].map(|priority| format!("<{priority}>1 - "));
+    assert_eq!(beginnings, expected, "without a time");
 }
 
 #[tokio::test]
@@ -503,7 +528,7 @@ fn event_and_extension(own: &str, left_out: usize) -> (Value, BTreeMap<String, S
 #[tokio::test]
 async fn every_key_of_cef_has_its_field() {
     let page = include_str!("../../docs/sinks/syslog.md");
-    let severities = [(21, "3"), (47, "5"), (73, "8"), (99, "10"), (0, "0")];
+    let severities = [(21, "3"), (47, "5"), (73, "8"), (99, "10"), (0, "0"), (60, "8")];
     let streams = CEF_KEYS_OF.map(async |(stream, own)| {
         let mut events = Vec::new();
         let mut expected = Vec::new();

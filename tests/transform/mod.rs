@@ -30,3 +30,20 @@ pub fn run(yaml: &str, schema: Schema, record: &Value) -> (Option<Value>, Mapped
     let event = out.get(6..).filter(|event| !event.is_empty());
     (event.map(|event| serde_json::from_slice(event).unwrap()), mapped.unwrap())
 }
+
+/// `observer.hostname` is a host; links lead to the console's own port.
+#[test]
+fn the_observer_is_the_console_without_its_port() {
+    for (host, hostname) in [("console.corp:8443", "console.corp"), ("[2001:db8::1]:8443", "2001:db8::1")] {
+        for stream in [Stream::Activities, Stream::UnifiedAlerts] {
+            let origin = Origin::of("acme", host, stream);
+            let mut event = Vec::new();
+            Mapper::new(&settings("{}"), Schema::Ecs, origin).map(br#"{"id":"7"}"#, &mut event).unwrap();
+            let event: Value = serde_json::from_slice(&event).unwrap();
+            assert_eq!(event["observer"]["hostname"], hostname, "{event}");
+            let url = event["event"]["url"].as_str();
+            assert_eq!(url.is_some(), stream == Stream::UnifiedAlerts);
+            assert!(url.is_none_or(|url| url.starts_with(&format!("https://{host}/"))), "{url:?}");
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::streams::unread::Known;
 pub struct Origin {
     /// For `labels.pipeline`.
     pub pipeline: String,
-    /// In lower case, without the default port; for `observer.hostname` and links.
+    /// In lower case, without the default port; for identities and links.
     pub console_host: String,
     pub stream: Stream,
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use super::cef_fields::{COMMON, Cut, Field, Form, of_stream};
+use super::severity::Severity;
 use super::shorten::{self, MARK};
 use crate::record::{Kind, Stream, Timestamp, Value};
 use crate::settings::Schema;
@@ -90,7 +91,8 @@ pub(super) fn write(event: Value<'_>, device: &Device<'_>, identity: &str, room:
         extension.push(entry_of("msg", Cut::Early, text));
     }
     let name = Cow::Owned(name);
-    let mut message = Message { version: device.version, class, name, severity: severity(about), extension };
+    let mut message =
+        Message { version: device.version, class, name, severity: Severity::of_ecs(event).cef(), extension };
     let whole = message.to_string();
     if whole.len() <= room {
         return Ok(whole);
@@ -152,17 +154,6 @@ impl Message<'_> {
         if let Some(json) = shorten::json(value.as_bytes(), Schema::Ecs, room, size) {
             *value = Cow::Owned(json);
         }
-    }
-}
-
-/// The severity of CEF for that of `event.*`.
-fn severity(about: Value<'_>) -> &'static str {
-    match about.get("severity").raw() {
-        "21" => "3",
-        "47" => "5",
-        "73" => "8",
-        "99" => "10",
-        _ => "0",
     }
 }
 

@@ -3,13 +3,10 @@
 use std::io::Write;
 
 use super::settings::{Facility, Format, Framing, Payload};
-use super::{cef, shorten};
+use super::{cef, severity, shorten};
 use crate::record::{Stream, Timestamp, Value};
 use crate::settings::Schema;
 use crate::sink::Event;
-
-/// The severity of events that name none: informational.
-const DEFAULT_SEVERITY: u8 = 6;
 
 /// The private enterprise number that RFC 5612 reserves for documentation: the program has none of its own.
 const STRUCTURED_DATA: &str = "s1-forwarder@32473";
@@ -26,7 +23,7 @@ pub(super) struct Encoder {
     /// Longest message in bytes, without its frame.
     pub max_bytes: usize,
     /// The console: the device that reports.
-    pub host: String,
+    pub hostname: String,
     pub pipeline: String,
     pub stream: Stream,
     pub schema: Schema,
@@ -92,14 +89,15 @@ impl Encoder {
 
     /// Everything before the payload.
     fn write_header(&self, event: Event<'_>, now: Timestamp, out: &mut Vec<u8>) {
-        let priority = self.facility as u8 * 8 + severity(event.body, self.schema);
-        let Self { host, app_name, .. } = self;
+        let body = Value::new(std::str::from_utf8(event.body).unwrap_or_default());
+        let priority = self.facility as u8 * 8 + severity::of_syslog(body, self.schema);
+        let Self { hostname, app_name, .. } = self;
         let _ = match self.format {
             Format::Rfc5424 => {
                 let time = event.time.map_or_else(|| "-".to_owned(), |time| time.to_string());
                 write!(
                     out,
-                    "<{priority}>1 {time} {host} {app_name} - {stream} [{STRUCTURED_DATA} pipeline=\"{pipeline}\" \
+                    "<{priority}>1 {time} {hostname} {app_name} - {stream} [{STRUCTURED_DATA} pipeline=\"{pipeline}\" \
                      stream=\"{stream}\" identity=\"{identity}\"] ",
                     pipeline = self.pipeline,
                     stream = self.stream.name(),
@@ -107,7 +105,7 @@ impl Encoder {
                 )
             }
             Format::Rfc3164 => {
-                write!(out, "<{priority}>{time} {host} {app_name}: ", time = short_time(event.time.unwrap_or(now)))
+                write!(out, "<{priority}>{time} {hostname} {app_name}: ", time = short_time(event.time.unwrap_or(now)))
             }
         };
     }
@@ -117,27 +115,4 @@ impl Encoder {
 fn short_time(time: Timestamp) -> String {
     let moment = jiff::Timestamp::from_microsecond(time.micros()).unwrap_or_default();
     moment.strftime("%b %e %H:%M:%S").to_string()
-}
-
-/// The event's severity as that of syslog: critical 2, high 3, medium 4, low 5, informational 6.
-fn severity(body: &[u8], schema: Schema) -> u8 {
-    let Ok(text) = std::str::from_utf8(body) else { return DEFAULT_SEVERITY };
-    let event = Value::new(text);
-    match schema {
-        Schema::Ecs => match event.get("event").get("severity").raw() {
-            "99" => 2,
-            "73" => 3,
-            "47" => 4,
-            _ => DEFAULT_SEVERITY,
-        },
-        Schema::Ocsf => match event.get("severity_id").raw() {
-            "6" => 1,
-            "5" => 2,
-            "4" => 3,
-            "3" => 4,
-            "2" => 5,
-            _ => DEFAULT_SEVERITY,
-        },
-        Schema::Raw => DEFAULT_SEVERITY,
-    }
 }

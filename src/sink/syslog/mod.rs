@@ -11,6 +11,7 @@ mod datagrams;
 mod message;
 mod send_queue;
 mod settings;
+mod severity;
 mod shorten;
 
 use std::sync::Arc;
@@ -92,7 +93,7 @@ impl SinkType for SyslogSettings {
                 facility: self.facility,
                 app_name: self.app_name.clone(),
                 max_bytes: usize::try_from(self.max_bytes.0).unwrap_or(usize::MAX),
-                host: context.console_host.clone(),
+                hostname: context.hostname().to_owned(),
                 pipeline: context.pipeline.clone(),
                 stream: context.stream,
                 schema: self.implied_schema().unwrap_or(context.schema),
@@ -212,8 +213,8 @@ impl Syslog {
         };
         match connection.deliver(&encoded.bytes, self.timeout).await {
             Ok(()) => settled(encoded, Vec::new(), sent),
-            Err(lost) => {
                 let address = &self.receivers.all()[index].address;
+            Err(lost) => {
                 self.receivers.leave(index);
                 let reason = format!("{address}: {lost}; everything that was not confirmed is sent again");
                 retry(reason, "lost")

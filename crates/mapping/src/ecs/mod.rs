@@ -34,7 +34,7 @@ mod workload;
 use std::sync::Arc;
 
 use s1_forwarder_record::vulnerability::content_version;
-use s1_forwarder_record::{Identity, Scope, Stream, Timestamp};
+use s1_forwarder_record::{Identity, Scope, Stream, Timestamp, hostname};
 
 use self::common_fields::CommonFields;
 use self::event::{Event, Scratch};
@@ -296,7 +296,7 @@ fn observer(origin: &Origin) -> Vec<u8> {
     let mut siblings = Vec::new();
     let mut json = Json::new(&mut out, &mut siblings);
     json.raw(br#","observer":{"vendor":"SentinelOne","product":"Singularity","type":"edr""#);
-    json.text("hostname", &origin.console_host);
+    json.text("hostname", hostname(&origin.console_host));
     out
 }
 

@@ -1,7 +1,7 @@
 //! Maps unified alerts to ECS.
 
-use s1_forwarder_record::Value;
 use s1_forwarder_record::unified_alert::UnifiedAlert;
+use s1_forwarder_record::{Value, hostname};
 
 use super::command_line;
 use super::common_fields::CommonFields;
@@ -87,7 +87,7 @@ fn head(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &UnifiedParts<'
     if parts.is_engine() {
         event.json.word("type", "edr");
     }
-    event.json.text("hostname", common.console_host);
+    event.json.text("hostname", hostname(common.console_host));
     if parts.is_sentinel_one() {
         event.optional("version", first_scalar(parts.endpoint.agent_versions).escaped());
     }

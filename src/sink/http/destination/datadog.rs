@@ -140,7 +140,7 @@ impl DatadogSettings {
             r#""ddsource":{},"service":{},"hostname":{},"ddtags":{},"pipeline":{},"stream":"{}","message":"#,
             json!(self.source),
             json!(self.service),
-            json!(self.hostname.as_ref().unwrap_or(&context.console_host)),
+            json!(self.hostname.as_deref().unwrap_or(context.hostname())),
             json!(tags.join(",")),
             json!(context.pipeline),
             context.stream

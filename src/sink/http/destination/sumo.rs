@@ -101,7 +101,7 @@ impl SumoSettings {
         let category = self.source_category.as_deref().unwrap_or(category);
         insert("x-sumo-category", "source_category", &context.fill("source_category", category)?)?;
         let host = self.source_host.as_deref().map(|host| context.fill("source_host", host)).transpose()?;
-        insert("x-sumo-host", "source_host", host.as_deref().unwrap_or(&context.console_host))?;
+        insert("x-sumo-host", "source_host", host.as_deref().unwrap_or(context.hostname()))?;
         let name = self.source_name.as_deref().unwrap_or("{pipeline}");
         insert("x-sumo-name", "source_name", &context.fill("source_name", name)?)?;
         let mut fields = Vec::new();

@@ -60,7 +60,7 @@ impl Documents {
             Schema::Raw => Form::Raw(format!(
                 r#","module":"sentinel_one","dataset":"sentinel_one.{}"}},"observer":{{"vendor":"SentinelOne","hostname":{}}},"labels":{},"message":"#,
                 context.stream.singular(),
-                json!(context.console_host),
+                json!(context.hostname()),
                 json!(context.labels)
             )),
         };

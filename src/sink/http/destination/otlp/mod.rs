@@ -79,7 +79,7 @@ impl OtlpSettings {
     fn attributes(&self, context: &SinkContext) -> Result<BTreeMap<String, String>, BuildError> {
         let mut attributes = BTreeMap::from([
             ("service.name".to_owned(), "sentinelone".to_owned()),
-            ("host.name".to_owned(), context.console_host.clone()),
+            ("host.name".to_owned(), context.hostname().to_owned()),
             ("pipeline".to_owned(), context.pipeline.clone()),
             ("stream".to_owned(), context.stream.to_string()),
         ]);

@@ -29,7 +29,7 @@ impl Metadata<'_> {
         let default_type = format!("sentinelone:{}", context.stream.singular());
         let host = self.host.map(|host| context.fill("host", host)).transpose()?;
         let mut filled = vec![
-            ("host", host.unwrap_or_else(|| context.console_host.clone())),
+            ("host", host.unwrap_or_else(|| context.hostname().to_owned())),
             ("source", context.fill("source", self.source.unwrap_or("s1:{stream}"))?),
             ("sourcetype", context.fill("sourcetype", self.sourcetype.unwrap_or(&default_type))?),
         ];

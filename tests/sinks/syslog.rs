@@ -125,6 +125,29 @@ async fn batches_share_one_connection_in_their_order() {
     assert_eq!(receiver.connections(), 1);
 }
 
+/// Such as `nc -lk PORT </dev/null`. The same batch must not arrive again with each attempt.
+#[tokio::test]
+async fn a_receiver_that_closes_its_side_at_once_gets_a_batch_once() {
+    let receiver = SyslogReceiver::start(Behaviour::ClosesItsSide).await;
+    let lane = sink(keys(receiver.address()));
+    let events = batch(0..50);
+    let first = lane.send(&events).await.outcome;
+    assert!(lost(&first).contains("everything that was not confirmed is sent again"), "{first:?}");
+    for _ in 0..4 {
+        let again = lane.send(&events).await;
+        assert!(lost(&again.outcome).contains("closed the connection at once; events wait"), "{again:?}");
+        assert_eq!((again.status.as_str(), again.bytes), ("connect", 0));
+    }
+    assert_eq!(receiver.connections(), 5);
+    assert_eq!(ids(&receiver.messages()), (0..50).collect::<Vec<_>>());
+
+    receiver.behave(Behaviour::Reads);
+    assert_eq!(lane.send(&events).await.outcome, Outcome::Delivered);
+    assert_eq!(receiver.messages().len(), 100);
+    assert_eq!(lane.send(&batch(50..51)).await.outcome, Outcome::Delivered);
+    assert_eq!(receiver.connections(), 6);
+}
+
 #[tokio::test]
 async fn tls_is_verified_and_shows_a_client_certificate() {
     let servers = Authority::new();

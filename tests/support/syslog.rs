@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use s1_forwarder::record::Stream;
 use serde_json::Value;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
@@ -23,6 +23,8 @@ pub enum Behaviour {
     Stops,
     /// Takes everything, keeps nothing, and closes the connection so long after the first bytes.
     DropsAndCloses(Duration),
+    /// Closes its own side at once, and goes on reading.
+    ClosesItsSide,
 }
 
 /// A receiver on a port of its own, until it is dropped.
@@ -122,6 +124,11 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
                     drop(stream);
                 }
                 Behaviour::DropsAndCloses(after) => drop_and_close(stream, after).await,
+                Behaviour::ClosesItsSide => {
+                    let mut stream = stream;
+                    stream.shutdown().await.unwrap();
+                    read(stream, &state, Duration::ZERO).await;
+                }
             }
         });
     }

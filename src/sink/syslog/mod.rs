@@ -15,6 +15,7 @@ mod severity;
 mod shorten;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -81,6 +82,7 @@ impl SinkType for SyslogSettings {
                 timeout: common.timeout().0,
                 plain: "tcp",
             },
+            has_lost: AtomicBool::new(false),
             datagrams: Datagrams::default(),
         });
         let lane = (&context.pipeline, context.stream.name(), &context.sink);
@@ -111,8 +113,25 @@ impl SinkType for SyslogSettings {
 struct Receiver {
     address: SyslogAddress,
     dialer: Dialer,
+    /// The last connection with a batch was lost. Some receivers close their side of each connection at once and go on
+    /// reading, so the next one has to stay open for a moment before it gets the batch again.
+    has_lost: AtomicBool,
     /// For UDP.
     datagrams: Datagrams,
+}
+
+impl Receiver {
+    async fn connect(&self) -> Result<Connection, DialError> {
+        let (mut stream, ends) = self.dialer.dial().await?;
+        if self.has_lost.load(Ordering::Relaxed)
+            && let Some(reason) = connection::closed_at_once(&mut stream).await
+        {
+            let address = &self.address;
+            let reason = format!("{address}: {reason}; events wait until it keeps a connection open for a second");
+            return Err(DialError::Unreachable(reason));
+        }
+        Ok(Connection::new(stream, ends))
+    }
 }
 
 #[derive(Debug)]
@@ -211,9 +230,11 @@ impl Syslog {
             Ok(connection) => connection,
             Err(attempt) => return attempt,
         };
-        match connection.deliver(&encoded.bytes, self.timeout).await {
+        let Receiver { address, has_lost, .. } = &self.receivers.all()[index];
+        let delivered = connection.deliver(&encoded.bytes, self.timeout).await;
+        has_lost.store(delivered.is_err(), Ordering::Relaxed);
+        match delivered {
             Ok(()) => settled(encoded, Vec::new(), sent),
-                let address = &self.receivers.all()[index].address;
             Err(lost) => {
                 self.receivers.leave(index);
                 let reason = format!("{address}: {lost}; everything that was not confirmed is sent again");
@@ -243,8 +264,8 @@ impl Syslog {
         let mut failure = None;
         for _ in self.receivers.all() {
             let (index, receiver) = self.receivers.current();
-            match receiver.dialer.dial().await {
-                Ok((stream, ends)) => return Ok((index, Arc::new(Connection::new(stream, ends)))),
+            match receiver.connect().await {
+                Ok(connection) => return Ok((index, Arc::new(connection))),
                 Err(error) => {
                     self.receivers.leave(index);
                     failure.get_or_insert(error);
@@ -256,7 +277,7 @@ impl Syslog {
 
     /// Sends each message once. Of a datagram that was sent nobody knows whether it arrived.
     async fn send_datagrams(&self, mut encoded: Encoded) -> Attempt {
-        let (receiver, Receiver { address, dialer, datagrams }) = self.receivers.current();
+        let (receiver, Receiver { address, dialer, datagrams, .. }) = self.receivers.current();
         let peer = match datagrams.peer(async || dialer.addresses().await).await {
             Ok(peer) => peer,
             Err(error) => {

@@ -88,6 +88,24 @@ impl TenantRules {
         self.for_files || is_resource(path)
     }
 
+    /// Where the pipeline files are whose author may know of the one at `path`: its directory, or the namespace of a
+    /// resource. With the placeholder `{pipeline}` each file has an author of its own. `None` for the operator's files.
+    pub fn place(&self, path: &Path) -> Option<PathBuf> {
+        if let Some((namespace, _)) = resource_at(path) {
+            return Some(namespace.into());
+        }
+        if !self.for_files {
+            return None;
+        }
+        let directories = [&self.secrets_dir, &self.files_dir].into_iter().flatten().map(|path| path.to_string_lossy());
+        let mut texts = directories.chain(self.env_prefixes.iter().map(|prefix| Cow::Borrowed(prefix.as_str())));
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        match texts.any(|text| text.contains(PIPELINE)) {
+            true => Some(path),
+            false => Some(path.parent().unwrap_or(&path).to_owned()),
+        }
+    }
+
     /// Reports what the file may not say. `root` is the tree of the file alone: the operator's defaults may say all.
     /// Paths that it may name are made such that they are opened beneath their directory.
     pub(super) fn check(&self, root: &mut Node, file: &Path, problems: &mut Vec<Problem>) {
@@ -139,7 +157,8 @@ impl TenantRules {
 }
 
 /// Stands for the name of a tenant's file, or of its directory, in the flags that say what it may name.
-pub const PLACEHOLDERS: [&str; 2] = ["{pipeline}", "{directory}"];
+pub const PLACEHOLDERS: [&str; 2] = [PIPELINE, "{directory}"];
+const PIPELINE: &str = "{pipeline}";
 
 /// What the placeholders stand for.
 struct Names {

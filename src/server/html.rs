@@ -132,8 +132,10 @@ pub(super) fn error_row(lane: &Lane, count: usize, columns: usize, now: Timestam
                     }
                 }
             }
-        } @else if let Some(problem) = lane.remap_problem() {
-            tr.error { td.e colspan=(columns) { (cut(&problem, MOST_ERROR)) } }
+        }
+        @let problems = if lane.error.is_some() { lane.warnings.clone() } else { lane.problems() };
+        @for problem in &problems {
+            tr.error { td.e colspan=(columns) { (cut(problem, MOST_ERROR)) } }
         }
     }
 }

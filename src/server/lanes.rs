@@ -145,6 +145,9 @@ pub struct Lane {
     pub request_limit_wait: Option<RequestLimitWait>,
     /// The current error of a failing lane, or what a renamed one waits for.
     pub error: Option<String>,
+    /// What is probably wrong with the lane although it does not fail: it is the duplicate of another one.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The last error, which may be over.
     pub last_error: Option<LastError>,
     /// Time of the last poll or delivery without an error.
@@ -394,6 +397,11 @@ impl Lane {
         Some(format!("remap failed on {} events, last: {last}", self.remap_errors))
     }
 
+    /// What is wrong with a lane that does not fail.
+    pub fn problems(&self) -> Vec<String> {
+        self.remap_problem().into_iter().chain(self.warnings.iter().cloned()).collect()
+    }
+
     pub(super) fn of(view: &LaneView, now: Timestamp) -> Self {
         let lane = &view.metrics;
         let state = lane.state();
@@ -411,6 +419,7 @@ impl Lane {
                 .limit_wait(now)
                 .map(|(since, lanes)| RequestLimitWait { since: since.to_string(), lanes }),
             error: state.error().map(str::to_owned),
+            warnings: lane.warnings().texts(),
             last_error: lane.last_error().map(|(time, text)| LastError { time: time.to_string(), text }),
             last_success: time(lane.last_success()),
             next_attempt: time(lane.next_attempt()),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::compression::Compression;
 use super::integration::Content;
-use super::{BuildError, Limits, Sink, SinkContext};
+use super::{BuildError, DestinationKey, Limits, Sink, SinkContext};
 use crate::record::Stream;
 use crate::settings::{ByteSize, HttpSettings, Period, Proxy, Reach, Schema, Tls};
 
@@ -62,6 +62,13 @@ pub trait SinkType {
     fn check_streams(&self, _streams: &[Stream]) -> Result<(), BuildError> {
         Ok(())
     }
+
+    /// Says what decides where the events of one lane arrive: address, and index, topic, token, … Nothing that only
+    /// changes how they arrive, such as framing, metadata, or credentials of an account that does not choose the place.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError>;
 
     /// The sink of one lane. Opens no connection, so that it can also validate settings.
     ///

@@ -14,7 +14,7 @@ use super::append::{Readers, append_lines};
 use super::common::{Common, Defaults, SinkType};
 use super::line::Line;
 use super::stdout::{LOCAL_DEFAULTS, Writers, write_lines, writers_of};
-use super::{Attempt, Batch, BuildError, Limits, Probe, Sink, SinkContext};
+use super::{Attempt, Batch, BuildError, DestinationKey, Limits, Probe, Sink, SinkContext};
 use crate::settings::{FOR_A_SHELL, FilePath, is_for_a_shell};
 
 /// `type: file`: one event a line, on the disk before the checkpoint moves. The file may be rotated by renaming it.
@@ -31,6 +31,13 @@ pub struct FileSettings {
 impl SinkType for FileSettings {
     fn defaults(&self) -> Defaults {
         LOCAL_DEFAULTS
+    }
+
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        let path = self.path.try_map(|template| context.fill("path", template))?;
+        let path = std::path::absolute(path.path()).unwrap_or_else(|_| path.path().to_owned());
+        key.text("path", &path.to_string_lossy());
+        Ok(())
     }
 
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {

@@ -12,6 +12,7 @@ mod context;
 pub mod dead_letters;
 mod deadline;
 pub mod deliver;
+mod destination_key;
 mod failover;
 pub mod file;
 pub mod http;
@@ -43,6 +44,7 @@ pub use batch::{Batch, Event};
 pub use build_error::BuildError;
 pub use context::{SharedSinkResources, SinkContext};
 pub use deadline::{Deadline, Until, suspended};
+pub use destination_key::{DestinationKey, HashKey, KeyedHash};
 pub use labelled::build;
 pub use settings::SinkSettings;
 

@@ -15,7 +15,7 @@ pub use super::common::{BatchSettings, Common, Compression, Defaults, RetrySetti
 use super::http::generic::Format;
 use super::http::splunk_hec;
 use super::integration::Content;
-use super::{BuildError, Sink, SinkContext};
+use super::{BuildError, HashKey, KeyedHash, Sink, SinkContext};
 use crate::record::Stream;
 use crate::settings::{ByteSize, Period, Schema};
 
@@ -292,6 +292,17 @@ impl SinkSettings {
             }
         }
         keys
+    }
+
+    /// Where the events of one lane arrive, for comparison with other lanes.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn destination(&self, context: &SinkContext, of: &HashKey) -> Result<KeyedHash, BuildError> {
+        let mut key = of.begin();
+        key.text("type", self.kind.name());
+        self.kind.as_type().describe_destination(context, &mut key)?;
+        Ok(key.finish())
     }
 
     /// The sink of one lane whose labels are those of `context`. Opens no connection, so that it can also validate

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::common::{Common, Compression, Defaults, SinkType};
 use super::line::Line;
-use super::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext};
+use super::{Attempt, Batch, BuildError, DestinationKey, Limits, Outcome, Probe, Sink, SinkContext};
 use crate::failure::Failure;
 use crate::visible::visible_lines;
 use crate::weak_cache::WeakCache;
@@ -38,6 +38,11 @@ pub struct StdoutSettings {
 impl SinkType for StdoutSettings {
     fn defaults(&self) -> Defaults {
         LOCAL_DEFAULTS
+    }
+
+    /// The process has one standard output.
+    fn describe_destination(&self, _context: &SinkContext, _key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        Ok(())
     }
 
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {

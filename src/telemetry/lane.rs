@@ -257,6 +257,21 @@ pub struct Verification {
     pub until: Timestamp,
 }
 
+/// What is probably wrong with a lane that does not fail.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LaneWarnings {
+    /// Another pipeline's lane that sends the same records to the same place.
+    pub duplicate_of: Option<Arc<str>>,
+}
+
+impl LaneWarnings {
+    /// In words.
+    pub fn texts(&self) -> Vec<String> {
+        let duplicate = self.duplicate_of.as_ref().map(|of| format!("duplicate of {of}"));
+        duplicate.into_iter().collect()
+    }
+}
+
 /// Counters and state of one lane. All methods may be called from any task.
 #[derive(Debug)]
 pub struct LaneMetrics {
@@ -325,6 +340,7 @@ struct Rare {
     /// How often the program took too long.
     remap_overruns: u64,
     label_counts: LabelCounts,
+    warnings: LaneWarnings,
 }
 
 impl LaneMetrics {
@@ -471,6 +487,19 @@ impl LaneMetrics {
     /// The reason of the last failure of the user's program.
     pub fn last_remap_error(&self) -> Option<String> {
         self.rare.lock().as_ref().map(|rare| rare.remap_error.clone()).filter(|error| !error.is_empty())
+    }
+
+    /// What is probably wrong with the lane, although it does not fail.
+    pub fn set_warnings(&self, warnings: LaneWarnings) {
+        let mut rare = self.rare.lock();
+        if rare.is_some() || warnings != LaneWarnings::default() {
+            rare.get_or_insert_default().warnings = warnings;
+        }
+    }
+
+    /// See [`Self::set_warnings`].
+    pub fn warnings(&self) -> LaneWarnings {
+        self.rare.lock().as_ref().map(|rare| rare.warnings.clone()).unwrap_or_default()
     }
 
     /// Sets the time up to which the lane is complete: the start of the last poll that reached its end and whose

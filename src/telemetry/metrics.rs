@@ -154,6 +154,10 @@ metrics! {
          the number of lanes does not is a defect; please report it.";
     KAFKA_CLIENTS = Gauge "kafka_clients" &[], "clients",
         "Open Kafka clients.";
+    DUPLICATE_LANES = Gauge "duplicate_lanes" &[], "lanes",
+        "Lanes that run in this process and send the same records to the same place as a lane of another pipeline, in this \
+         process or another one: console, stream and destination are equal, and the scope of one is or contains that of the \
+         other. The log, `check` and the status page name both.";
     CHECKPOINT_CONFLICTS = Counter "checkpoint_conflicts_total" &[], "checkpoints",
         "Checkpoint writes rejected because another process owns the lane. The lane stops in this process.";
     SHARDS_HELD = Gauge "shards_held" &[], "shards",

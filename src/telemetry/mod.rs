@@ -29,8 +29,8 @@ pub use health::{Health, Part};
 pub use history::HistorySample;
 pub use label_counts::{CountedLabels, LabelCount};
 pub use lane::{
-    LaneMetrics, LaneState, LimitWaitGuard, Misconfiguration, RecentError, SkipReason, StatusCounts, TokenProblem,
-    Verification, describe_skipped,
+    LaneMetrics, LaneState, LaneWarnings, LimitWaitGuard, Misconfiguration, RecentError, SkipReason, StatusCounts,
+    TokenProblem, Verification, describe_skipped,
 };
 pub use logs::{LogError, LogFormat, init_logs, lane_span};
 pub use meter::{DeliveredEvent, Meter};

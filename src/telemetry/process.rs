@@ -58,6 +58,7 @@ pub struct ProcessMetrics {
     memory_budget: IntGauge,
     tasks: IntGauge,
     kafka_clients: IntGauge,
+    duplicate_lanes: IntGauge,
     dead_letter_bytes: IntGaugeVec,
     dead_letter_max: IntGaugeVec,
     /// The values of the label `pipeline` that the gauges of dead letters have.
@@ -109,6 +110,7 @@ impl Default for ProcessMetrics {
             memory_budget: gauge(&metrics::MEMORY_BUDGET),
             tasks: gauge(&metrics::TASKS),
             kafka_clients: gauge(&metrics::KAFKA_CLIENTS),
+            duplicate_lanes: gauge(&metrics::DUPLICATE_LANES),
             dead_letter_bytes: gauges(&metrics::DEAD_LETTER_BYTES),
             dead_letter_max: gauges(&metrics::DEAD_LETTER_MAX_BYTES),
             dead_letter_pipelines: Mutex::default(),
@@ -126,12 +128,13 @@ impl Default for ProcessMetrics {
             sink_requests: histogram(&metrics::SINK_REQUEST_DURATION, REQUEST_SECONDS),
             event_latency: histogram(&metrics::EVENT_LATENCY, LATENCY_SECONDS),
         };
-        let collectors: [Box<dyn Collector>; 20] = [
+        let collectors: [Box<dyn Collector>; 21] = [
             Box::new(build),
             Box::new(process.in_flight_bytes.clone()),
             Box::new(process.memory_budget.clone()),
             Box::new(process.tasks.clone()),
             Box::new(process.kafka_clients.clone()),
+            Box::new(process.duplicate_lanes.clone()),
             Box::new(process.dead_letter_bytes.clone()),
             Box::new(process.dead_letter_max.clone()),
             Box::new(process.reload_successful.clone()),
@@ -169,6 +172,10 @@ impl ProcessMetrics {
 
     pub fn kafka_clients(&self) -> &IntGauge {
         &self.kafka_clients
+    }
+
+    pub fn duplicate_lanes(&self) -> &IntGauge {
+        &self.duplicate_lanes
     }
 
     /// Sets the gauges of dead letters: the bytes of the whole store, their maximum, if there is one, and both of each

@@ -11,6 +11,7 @@ use super::renames::Renames;
 use super::spec::LaneSpec;
 use super::start_times::{StartTimes, StartWaits};
 use super::usage::UsageWriter;
+use super::warnings::Warnings;
 use super::{Options, StartError};
 use crate::console::{Client, ConsoleSettings, Limiters};
 use crate::lane::{Budget, Lane, Programs, Remembered};
@@ -53,6 +54,7 @@ pub struct WorkerContext {
     start_times: StartTimes,
     /// Which lanes may begin at `since`.
     pub renames: Renames,
+    pub warnings: Warnings,
     /// Stores what the lanes did.
     pub(super) usage: UsageWriter,
     random: Mutex<fastrand::Rng>,
@@ -155,6 +157,7 @@ impl WorkerContext {
             program_threads: ProgramThreads::default(),
             start_times: StartTimes::default(),
             renames: Renames::default(),
+            warnings: Warnings::default(),
             // Each process needs another one, whatever its seed is.
             usage: UsageWriter::new(&mut fastrand::Rng::new()),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),

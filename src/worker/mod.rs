@@ -4,6 +4,7 @@ mod backfill;
 mod checks;
 pub mod cluster;
 mod context;
+mod duplicates;
 mod expiry;
 mod lane_runner;
 mod once;
@@ -20,6 +21,7 @@ mod supervisor;
 mod usage;
 mod valid_pipelines;
 mod verify;
+mod warnings;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use crate::telemetry::Telemetry;
 
 pub use backfill::{Backfill, BackfillEnd, BackfillError, BackfillProgress, BackfillReport, Progress, run_backfill};
 pub use context::{BuildLaneError, WorkerContext};
+pub use duplicates::{Duplicate, find_duplicates};
 pub use once::{LaneReport, OnceReport, run_once};
 pub use open_files::raise_limit;
 pub use options::{Options, REMEMBERED_MAX};

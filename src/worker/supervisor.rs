@@ -21,6 +21,7 @@ use super::resources;
 use super::spec::LaneSpec;
 use super::start_times::for_all;
 use super::valid_pipelines::ValidPipelines;
+use super::warnings::follow_pipelines;
 use crate::catch_panic::result_of;
 use crate::lane::{LaneEnd, until_lanes_wake};
 use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
@@ -167,6 +168,7 @@ impl Supervisor {
             reporting.spawn(resources::report(self.context.clone(), resources));
         }
         reporting.spawn(serve_requests(self.context.clone()));
+        reporting.spawn(follow_pipelines(self.context.clone(), self.valid.clone()));
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.watch.first_listing() => self.start_scan(Scan::All),
@@ -184,6 +186,7 @@ impl Supervisor {
                 _ = tick.tick() => {
                     self.context.telemetry.health().heartbeat(Part::Supervisor);
                     self.context.refresh_gauges();
+                    self.context.warnings.show(&self.context.telemetry);
                     self.report_slow_scan();
                 }
                 _ = check_tick.tick() => {

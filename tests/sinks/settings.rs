@@ -168,6 +168,109 @@ fn secrets_do_not_show() {
     }
 }
 
+/// Of each type: its keys, other values of those that decide where events arrive, and of some that do not.
+#[test]
+fn each_type_says_where_its_events_arrive() {
+    let azure = json!({ "url": "https://a", "dcr_immutable_id": "dcr-1", "managed_identity": true });
+    let secops = json!({ "project": "p", "location": "eu", "instance": "i", "metadata_server": true });
+    let intake = json!({ "url": "https://a" });
+    let with_token = json!({ "url": "https://a", "token": "t" });
+    let auth = json!({ "auth": { "type": "basic", "user": "u", "password": "p" } });
+    let cases = [
+        ("http", intake.clone(), json!({ "url": "https://b", "headers": { "x": "y" } }), json!({ "envelope": true })),
+        (
+            "splunk_hec",
+            with_token.clone(),
+            json!({ "url": "https://b", "token": "u", "index": "i", "sourcetype": "s" }),
+            json!({ "source": "s", "host": "h", "url": "https://a/services/collector/event" }),
+        ),
+        (
+            "elasticsearch",
+            intake.clone(),
+            json!({ "url": "https://b", "data_stream": "logs-x-y", "index": "i", "content": "integration" }),
+            json!({ "api_key": "k", "ingest_pipeline": "p", "manage_templates": false }),
+        ),
+        (
+            "azure_logs",
+            azure,
+            json!({ "url": "https://b", "dcr_immutable_id": "dcr-2", "stream_name": "Custom-b" }),
+            json!({ "client_id": "c" }),
+        ),
+        (
+            "google_secops",
+            secops,
+            json!({ "project": "q", "location": "us", "instance": "j", "log_type": "L", "url": "https://b" }),
+            json!({ "namespace": "n", "forwarder": "f" }),
+        ),
+        (
+            "sekoia",
+            json!({ "intake_key": "k" }),
+            json!({ "intake_key": "l", "url": "https://b" }),
+            json!({ "format": "batch" }),
+        ),
+        (
+            "datadog",
+            json!({ "api_key": "k" }),
+            json!({ "api_key": "l", "site": "datadoghq.eu", "url": "https://b", "source": "s" }),
+            json!({ "service": "s", "tags": { "a": "b" } }),
+        ),
+        ("otlp", intake.clone(), json!({ "url": "https://b", "headers": { "x": "y" } }), json!({ "encoding": "json" })),
+        (
+            "loki",
+            intake.clone(),
+            json!({ "url": "https://b", "tenant": "t", "auth": auth["auth"] }),
+            json!({ "labels": { "a": "b" } }),
+        ),
+        (
+            "sumo",
+            intake.clone(),
+            json!({ "url": "https://b", "code": "c", "token": "t", "source_category": "s" }),
+            json!({ "source_name": "n", "fields": { "a": "b" } }),
+        ),
+        (
+            "logscale",
+            with_token,
+            json!({ "url": "https://b", "token": "u", "index": "i", "sourcetype": "s" }),
+            json!({ "source": "s" }),
+        ),
+        ("panther", intake, json!({ "url": "https://b", "headers": { "x": "y" } }), json!({ "envelope": true })),
+        #[cfg(feature = "kafka")]
+        (
+            "kafka",
+            json!({ "brokers": ["a:9092"], "topic": "t" }),
+            json!({ "brokers": ["b:9092"], "topic": "u" }),
+            json!({ "options": { "linger.ms": "5" }, "timestamp": "event" }),
+        ),
+        (
+            "syslog",
+            json!({ "address": "tls://a:6514" }),
+            json!({ "address": "tls://a:6515" }),
+            json!({ "payload": "cef", "app_name": "x" }),
+        ),
+        ("file", json!({ "path": "a" }), json!({ "path": "b" }), json!({ "envelope": true })),
+        ("stdout", json!({}), json!({}), json!({ "envelope": true })),
+    ];
+    let names: Vec<&str> = cases.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(names.len(), types().len(), "a type is missing");
+    let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
+    let hash_key = s1_forwarder::sink::HashKey::new(false);
+    for (name, base, moving, staying) in cases {
+        let destination = |change: Option<(&String, &Value)>| {
+            let mut keys = base.clone();
+            keys["type"] = json!(name);
+            if let Some((key, value)) = change {
+                keys[key] = value.clone();
+            }
+            settings(keys).destination(&context, &hash_key).unwrap()
+        };
+        for (changes, moves) in [(moving, true), (staying, false)] {
+            for change in changes.as_object().unwrap() {
+                assert_eq!(destination(Some(change)) != destination(None), moves, "{name}: {change:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_http_sink_takes_headers_and_pins() {
     for type_name in types().iter().filter(|name| !["kafka", "syslog", "file", "stdout"].contains(name)) {

@@ -13,6 +13,7 @@ mod changes;
 mod check;
 mod console_input;
 mod dead_letters;
+mod duplicates;
 mod enrichment;
 mod event_bytes;
 mod files_that_hang;

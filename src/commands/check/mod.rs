@@ -8,9 +8,12 @@ mod report;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tokio::task::spawn_blocking;
+
 use super::output::{print_json, print_lines};
 use super::{FileArgs, Format, USAGE};
 use crate::pipeline;
+use crate::worker::{Duplicate, find_duplicates};
 
 pub use report::{Check, Finding, PipelineReport, Report};
 
@@ -20,7 +23,8 @@ pub use report::{Check, Finding, PipelineReport, Report};
 /// and when it expires, its owner and scope, whether it sees the accounts, sites and groups of the file, clock,
 /// permission and number of records of each stream, rate limit. Each sink is `verified`, `reached, credentials not
 /// testable` or `failed`. Nothing is delivered, and no state is read or written. The `tests`
-/// of the files run too.
+/// of the files run too. A lane that sends the same records to the same place as a lane of another pipeline among the
+/// files gets a warning.
 ///
 /// Exit codes: 0 everything is valid; 1 a connection or a test failed; 2 a file is invalid, or there is none.
 #[derive(Debug, clap::Args)]
@@ -51,7 +55,8 @@ impl Args {
 /// # Errors
 /// If the result cannot be printed.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let loaded = pipeline::read(args.files.locations(), &args.files.options.get()).await;
+    let options = args.files.options.get();
+    let loaded = pipeline::read(args.files.locations(), &options).await;
     let tests = loaded.pipelines.iter().map(|pipeline| cases::run(pipeline, cases::LONGEST));
     let mut findings: Vec<Vec<Finding>> = tests.collect();
     if args.offline {
@@ -61,6 +66,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         for (findings, mut online) in findings.iter_mut().zip(connections::check_all(&loaded.pipelines).await) {
             findings.append(&mut online);
+        }
+    }
+    let pipelines = loaded.pipelines.clone();
+    let reads_secrets = !args.offline;
+    let duplicates =
+        spawn_blocking(move || find_duplicates(&pipelines, &options.tenants, reads_secrets)).await.unwrap_or_default();
+    for (lane, Duplicate { of, .. }) in duplicates {
+        let position = loaded.pipelines.binary_search_by(|pipeline| pipeline.name.cmp(&lane.pipeline));
+        if let Some(findings) = position.ok().and_then(|position| findings.get_mut(position)) {
+            findings.push(Finding::duplicate(&lane, &of));
         }
     }
     let report = Report::new(&loaded, findings, args.offline, args.settings);

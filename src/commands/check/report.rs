@@ -5,10 +5,13 @@ use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::pipeline::{FileReport, Loaded, Pipeline, Problem};
+use crate::state::LaneId;
 use crate::visible::visible;
 
 /// Beginning of the subject of a test of the file.
 pub const TEST: &str = "test ";
+/// The same of a lane's.
+const LANE: &str = "lane ";
 
 /// The output of `check --format json`:
 ///
@@ -71,7 +74,7 @@ struct SinkReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// `proxy`, `console`, `token`, `owner`, `scope`, `accounts`, `sites`, `groups`, `clock`, `stream NAME`, `rate
-    /// limit`, `redact`, `sink NAME`, `test NAME`.
+    /// limit`, `redact`, `sink NAME`, `test NAME`, `lane STREAM/SINK`.
     pub subject: String,
     pub check: Check,
     pub detail: String,
@@ -83,6 +86,13 @@ pub struct Finding {
 impl Finding {
     pub fn new(subject: &str, check: Check, detail: impl Into<String>) -> Self {
         Self { subject: subject.to_owned(), check, detail: detail.into(), warning: None }
+    }
+
+    /// `of` sends the same records to the same place.
+    pub fn duplicate(lane: &LaneId, of: &LaneId) -> Self {
+        let LaneId { stream, sink, .. } = lane;
+        let warning = format!("duplicate of {of}: both send the same records to the same place");
+        Self::new(&format!("{LANE}{stream}/{sink}"), Check::Verified, "").warn(warning)
     }
 
     /// Adds a warning.
@@ -99,6 +109,7 @@ impl Finding {
             (Check::Skipped, _) => ("skipped", None),
         };
         let detail = match &self.warning {
+            Some(warning) if self.detail.is_empty() => warning.clone(),
             Some(warning) => format!("{}; {warning}", self.detail),
             None => self.detail.clone(),
         };
@@ -184,6 +195,7 @@ impl Report {
         let valid = self.pipelines.len() - invalid;
         let count = |tests: bool, failed: bool| {
             let findings = self.pipelines.iter().flat_map(|pipeline| &pipeline.findings);
+            let findings = findings.filter(|finding| !finding.subject.starts_with(LANE));
             let counted = findings.filter(|finding| finding.subject.starts_with(TEST) == tests);
             counted.filter(|finding| !failed || finding.check == Check::Failed).count()
         };
@@ -197,6 +209,12 @@ impl Report {
             (1, 0) => format!("{files}; 1 test passed"),
             (tests, 0) => format!("{files}; {tests} tests passed"),
             (tests, failed) => format!("{files}; {failed} of {tests} tests failed"),
+        };
+        let findings = self.pipelines.iter().flat_map(|pipeline| &pipeline.findings);
+        let files = match findings.filter(|finding| finding.subject.starts_with(LANE)).count() {
+            0 => files,
+            1 => format!("{files}; 1 lane is a duplicate"),
+            lanes => format!("{files}; {lanes} lanes are duplicates"),
         };
         match (self.offline, count(false, true)) {
             (true, _) => format!("{files}; connections not tested (--offline)"),

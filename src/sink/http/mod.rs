@@ -42,7 +42,7 @@ pub(crate) use transport::request::HttpSink;
 
 use super::common::{Common, Defaults, SinkType};
 use super::integration::Content;
-use super::{BuildError, Sink, SinkContext};
+use super::{BuildError, DestinationKey, Sink, SinkContext};
 use crate::record::Stream;
 use crate::settings::Schema;
 
@@ -65,6 +65,10 @@ impl<T: DestinationType> SinkType for T {
 
     fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
         T::check_streams(self, streams)
+    }
+
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        T::describe_destination(self, context, key)
     }
 
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {

@@ -21,7 +21,7 @@ pub use settings::{Delivery, KafkaSettings, MessageTime};
 pub use text::Text;
 
 use super::common::{Common, Defaults, SinkType};
-use super::{BuildError, Sink, SinkContext};
+use super::{BuildError, DestinationKey, Sink, SinkContext};
 use at_least_once::KafkaSink;
 use transactional::TransactionalKafkaSink;
 
@@ -36,6 +36,11 @@ impl SinkType for KafkaSettings {
 
     fn mixes_labels(&self) -> bool {
         true
+    }
+
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        key.addresses("brokers", &self.brokers).text("topic", &context.fill("topic", &self.topic)?);
+        Ok(())
     }
 
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {

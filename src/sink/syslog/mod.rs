@@ -30,7 +30,9 @@ use self::message::{Encoder, TooLong};
 use self::settings::{DEFAULTS, Payload};
 use super::common::{Common, Defaults, SinkType};
 use super::failover::Failover;
-use super::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Rejection, Sink, SinkContext, TOO_LARGE};
+use super::{
+    Attempt, Batch, BuildError, DestinationKey, Limits, Outcome, Probe, Rejection, Sink, SinkContext, TOO_LARGE,
+};
 use crate::console::Client;
 use crate::failure::LastFailure;
 use crate::record::Timestamp;
@@ -53,6 +55,11 @@ impl SinkType for SyslogSettings {
     /// No label is part of a name here.
     fn mixes_labels(&self) -> bool {
         true
+    }
+
+    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        key.addresses("addresses", self.receivers()?.iter().map(ToString::to_string));
+        Ok(())
     }
 
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {

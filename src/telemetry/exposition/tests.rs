@@ -47,6 +47,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("memory_budget_bytes", "gauge", &[]),
     ("tasks", "gauge", &[]),
     ("kafka_clients", "gauge", &[]),
+    ("duplicate_lanes", "gauge", &[]),
     ("dead_letter_bytes", "gauge", &["pipeline"]),
     ("dead_letter_max_bytes", "gauge", &["pipeline"]),
     ("config_last_reload_successful", "gauge", &[]),

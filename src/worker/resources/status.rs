@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::pipeline::resource::Condition;
 use crate::record::Timestamp;
-use crate::telemetry::{Activity, FileStatus, LaneMetrics, LaneState, Misconfiguration, TokenProblem};
+use crate::telemetry::{Activity, FileStatus, LaneMetrics, LaneState, LaneWarnings, Misconfiguration, TokenProblem};
 
 /// A token that is valid for less is named in its condition.
 const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -305,7 +305,10 @@ impl View<'_> {
         match self.failing(is_such) {
             Some((state, message)) => ("False", self.reason(state), message),
             None if self.has_succeeded(|state| matches!(state, LaneState::Running | LaneState::Done)) => {
-                ("True", "NoFailure", String::new())
+                match self.warned(|warnings| warnings.duplicate_of) {
+                    Some((lane, of, lanes)) => ("True", "Duplicate", format!("{lane}: duplicate of {of}{lanes}")),
+                    None => ("True", "NoFailure", String::new()),
+                }
             }
             None => self.unknown(),
         }
@@ -333,6 +336,17 @@ impl View<'_> {
 }
 
 impl View<'_> {
+    /// The first lane with such a warning, the warning, and how many lanes have one.
+    fn warned(&self, warning: impl Fn(LaneWarnings) -> Option<Arc<str>>) -> Option<(String, Arc<str>, String)> {
+        let mut warned = self.lanes.iter().filter_map(|lane| Some((lane, warning(lane.warnings())?)));
+        let (lane, text) = warned.next()?;
+        let lanes = match warned.count() {
+            0 => String::new(),
+            more => format!(" (lanes: {})", more + 1),
+        };
+        Some((format!("{}/{}", lane.stream.name(), lane.sink), text, lanes))
+    }
+
     /// Whether the console shows new records. It may have none, or the token may not see them any more.
     fn receiving(&self) -> Judgement {
         let silent = || self.lanes.iter().filter(|lane| lane.silent() == Some(true));
@@ -398,6 +412,21 @@ mod tests {
 
     fn status(file: &FileStatus, lanes: &[Arc<LaneMetrics>]) -> Status {
         Status::of(file, lanes, None, "worker-1", &[], NOW)
+    }
+
+    #[test]
+    fn conditions_name_duplicates() {
+        let lanes = [Stream::Threats, Stream::Agents].map(|stream| lane(stream, LaneState::Running));
+        let delivering = |duplicate_of: Option<&str>| {
+            let warnings = LaneWarnings { duplicate_of: duplicate_of.map(Into::into) };
+            lanes.iter().for_each(|lane| lane.set_warnings(warnings.clone()));
+            let found = &status(&file(Activity::Running, None), &lanes).conditions[3];
+            format!("{} {} {}", found.status, found.reason, found.message)
+        };
+        assert_eq!(delivering(None), "True NoFailure ");
+        let duplicate = "True Duplicate threats/siem: duplicate of acme.copy/threats/siem (lanes: 2)";
+        assert_eq!(delivering(Some("acme.copy/threats/siem")), duplicate);
+        assert_eq!(delivering(None), "True NoFailure ");
     }
 
     #[test]

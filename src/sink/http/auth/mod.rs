@@ -26,7 +26,7 @@ use crate::settings::{Credential, HttpSettings, Secret, SecretError};
 use crate::sink::http::identity::aws::{Aws, AwsSigner};
 use crate::sink::http::transport::endpoint::Endpoint;
 use crate::sink::http::transport::exchange::Response;
-use crate::sink::{BuildError, SharedSinkResources};
+use crate::sink::{BuildError, DestinationKey, SharedSinkResources};
 use crate::visible::excerpt;
 use header::header_name;
 use oauth::ClientCredentials;
@@ -60,6 +60,24 @@ pub enum Auth {
     Hmac(Hmac),
     /// Each request is signed with credentials of AWS (Signature Version 4).
     Aws(Box<Aws>),
+}
+
+impl Auth {
+    /// Adds the account whose credentials these are, which may decide where events arrive: of one address, as of a
+    /// gateway, each account may have its own place.
+    pub(crate) fn describe(&self, key: &mut DestinationKey<'_>) {
+        match self {
+            Self::None => {}
+            Self::Basic { user, .. } => _ = key.text("user", user),
+            Self::Bearer { token } => _ = key.secret("token", token),
+            Self::Oauth2(settings) => {
+                key.endpoints("token_url", [&settings.token_url]).text("client_id", &settings.client_id);
+            }
+            Self::Hmac(settings) => _ = key.secret("secret", &settings.secret),
+            // The address names the place.
+            Self::Aws(_) => {}
+        }
+    }
 }
 
 /// Credentials that few sinks have are boxed: there are tens of thousands of sinks.

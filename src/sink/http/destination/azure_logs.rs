@@ -26,7 +26,7 @@ use crate::sink::http::{
     Parts, ResponseView, SinkClient, TokenEndpointSettings,
 };
 use crate::sink::integration::{AZURE_LOGS, Content, Integration};
-use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use crate::sink::{BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: azure_logs`: a table of Microsoft Sentinel, with a data collection rule. Azure Monitor does not deduplicate;
 /// the column `EventId` identifies duplicates.
@@ -126,18 +126,23 @@ impl DestinationType for AzureLogsSettings {
         self.content == Content::Integration
     }
 
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        let stream = self.filled_stream_name(context)?;
+        key.endpoints("url", [&self.url]).text("rule", &self.dcr_immutable_id).text("stream_name", &stream);
+        Ok(())
+    }
+
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<AzureLogs>, BuildError> {
         let grant = self.grant(&context.shared.ambient)?;
         let auth = Authenticator::with_headers(&self.headers)?.with_token(grant, &context.shared.tokens, http)?;
-        let (name, form) = match self.content {
-            Content::Forwarder => (STREAM, Form::Own(Row::new(context))),
+        let stream = self.filled_stream_name(context)?;
+        let form = match self.content {
+            Content::Forwarder => Form::Own(Row::new(context)),
             Content::Integration => {
-                let name = AZURE_LOGS.name_of(context.stream)?;
                 let declared = declared(context.stream).ok_or_else(|| BuildError::value("streams", NO_COLUMNS))?;
-                (name, Form::Declared(declared))
+                Form::Declared(declared)
             }
         };
-        let stream = context.fill("stream_name", self.stream_name.as_deref().unwrap_or(name))?;
         let rule = id_segment("dcr_immutable_id", &self.dcr_immutable_id, "`dcr-` and 32 hex digits")?;
         let path = format!("dataCollectionRules/{rule}/streams/{}", segment("stream_name", &stream)?);
         let endpoint = self.url.join(&path).with_query("api-version", API_VERSION);
@@ -151,6 +156,14 @@ const CREDENTIALS: &str = "give exactly one of `client_secret`, `federated_token
                            `workload_identity: true` as the proof of the application's identity";
 
 impl AzureLogsSettings {
+    fn filled_stream_name(&self, context: &SinkContext) -> Result<String, BuildError> {
+        let default = match self.content {
+            Content::Forwarder => STREAM,
+            Content::Integration => AZURE_LOGS.name_of(context.stream)?,
+        };
+        context.fill("stream_name", self.stream_name.as_deref().unwrap_or(default))
+    }
+
     fn grant(&self, ambient: &Ambient) -> Result<Grant, BuildError> {
         let (_, scope) = self.cloud.addresses();
         if let Some(tenant) = &self.tenant_id {

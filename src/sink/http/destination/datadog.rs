@@ -21,7 +21,7 @@ use crate::sink::http::{
     Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
 use crate::sink::integration::{Content, DATADOG, Integration};
-use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use crate::sink::{BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: datadog`: Datadog's logs intake. Datadog does not deduplicate; the attribute `event_id` identifies
 /// duplicates.
@@ -100,6 +100,11 @@ impl DestinationType for DatadogSettings {
 
     fn content(&self) -> Content {
         self.content
+    }
+
+    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        key.endpoints("url", [&self.endpoint()?]).secret("api_key", &self.api_key).text("source", &self.source);
+        Ok(())
     }
 
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Datadog>, BuildError> {

@@ -29,7 +29,7 @@ use crate::sink::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient, Target,
 };
 use crate::sink::integration::{Content, ELASTICSEARCH, Integration};
-use crate::sink::{Batch, BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use crate::sink::{Batch, BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
 
 /// The line before a document, around the identity, which has 32 digits.
 const ACTION: (&str, &str) = (r#"{"create":{"_id":""#, "\"}}\n");
@@ -101,6 +101,12 @@ impl DestinationType for ElasticsearchSettings {
         self.content == Content::Integration
     }
 
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        let (_, name) = self.storage(self.dataset(context)?, context)?;
+        key.endpoints("url", addresses(self.url.as_ref(), &self.urls)?).text("index", &name);
+        Ok(())
+    }
+
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Elasticsearch>, BuildError> {
         let mut auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;
         if let Some(key) = &self.api_key {
@@ -109,10 +115,7 @@ impl DestinationType for ElasticsearchSettings {
             }
             auth = auth.with_header(AUTHORIZATION, "ApiKey ", key);
         }
-        let dataset = match self.content {
-            Content::Forwarder => None,
-            Content::Integration => Some(ELASTICSEARCH.name_of(context.stream)?),
-        };
+        let dataset = self.dataset(context)?;
         let (storage, name) = self.storage(dataset, context)?;
         let target = |url: &Endpoint| {
             let mut endpoint = url.join(&format!("{name}/_bulk")).with_query("filter_path", bulk::FILTER);
@@ -139,6 +142,14 @@ impl DestinationType for ElasticsearchSettings {
 }
 
 impl ElasticsearchSettings {
+    /// The name of the stream in Elastic's own integration, where that is the content.
+    fn dataset(&self, context: &SinkContext) -> Result<Option<&'static str>, BuildError> {
+        Ok(match self.content {
+            Content::Forwarder => None,
+            Content::Integration => Some(ELASTICSEARCH.name_of(context.stream)?),
+        })
+    }
+
     /// What the documents are created in, and its name.
     fn storage(&self, dataset: Option<&str>, context: &SinkContext) -> Result<(Storage, String), BuildError> {
         let default = match (dataset, &self.namespace) {

@@ -16,7 +16,7 @@ use crate::sink::http::{
     Accept, Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
 use crate::sink::line::Line;
-use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use crate::sink::{BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: http`: JSON to any receiver. A 2xx means that the receiver accepted the whole request, unless `accept` says
 /// otherwise.
@@ -62,6 +62,12 @@ impl DestinationType for GenericSettings {
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
     };
+
+    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        key.endpoints("url", [&self.url]).secrets(&self.headers);
+        self.auth.describe(key);
+        Ok(())
+    }
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Generic>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;

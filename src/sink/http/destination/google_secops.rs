@@ -24,7 +24,7 @@ use crate::sink::http::{
     TokenEndpointSettings,
 };
 use crate::sink::integration::{Content, GOOGLE_SECOPS, Integration};
-use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use crate::sink::{BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: google_secops`: Google Security Operations (Chronicle). Its parsers read the console's own records, which the
 /// sink sends unless `schema` stands on it. The label `event_id` identifies duplicates.
@@ -111,6 +111,11 @@ impl DestinationType for GoogleSecopsSettings {
             Some(_) => Ok(()),
             None => GOOGLE_SECOPS.check(streams, "; or give a `log_type` of your own"),
         }
+    }
+
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        key.endpoints("url", [&self.log_type(context)?]);
+        Ok(())
     }
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<GoogleSecops>, BuildError> {

@@ -20,7 +20,7 @@ use crate::sink::http::transport::framing::{Merged, write_body_as_string, write_
 use crate::sink::http::{
     Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
-use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use crate::sink::{BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: logscale`: a repository of Falcon LogScale, or an NG-SIEM connector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -74,14 +74,15 @@ impl DestinationType for LogscaleSettings {
         compressions: &[Compression::Gzip, Compression::None],
     };
 
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        key.endpoints("url", [&self.url]).secret("token", &self.token);
+        self.metadata().describe_destination(context, key)?;
+        Ok(())
+    }
+
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Logscale>, BuildError> {
         let auth = Authenticator::with_headers(&self.headers)?.with_header(AUTHORIZATION, "Bearer ", &self.token);
-        let metadata = Metadata {
-            index: self.index.as_deref(),
-            source: self.source.as_deref(),
-            sourcetype: self.sourcetype.as_deref(),
-            host: self.host.as_deref(),
-        };
+        let metadata = self.metadata();
         let has_path = !matches!(self.url.url().path(), "" | "/");
         let (path, writer) = match self.api {
             Api::Hec if self.tags.is_some() => {
@@ -115,6 +116,17 @@ impl LogscaleSettings {
             origin,
             raw: context.schema == Schema::Raw,
         })
+    }
+}
+
+impl LogscaleSettings {
+    fn metadata(&self) -> Metadata<'_> {
+        Metadata {
+            index: self.index.as_deref(),
+            source: self.source.as_deref(),
+            sourcetype: self.sourcetype.as_deref(),
+            host: self.host.as_deref(),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::sink::http::transport::framing::write_body_as_string;
 use crate::sink::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
-use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use crate::sink::{BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: loki`: Grafana Loki. A lane is one stream in Loki. Loki stores an entry once if it arrives twice with equal
 /// time.
@@ -87,6 +87,13 @@ impl DestinationType for LokiSettings {
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::None],
     };
+
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        let tenant = self.tenant.as_deref().map(|tenant| context.fill("tenant", tenant)).transpose()?;
+        key.endpoints("url", [&self.url]).text("tenant", &tenant.unwrap_or_default()).secrets(&self.headers);
+        self.auth.describe(key);
+        Ok(())
+    }
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Loki>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;

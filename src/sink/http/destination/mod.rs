@@ -32,7 +32,7 @@ use crate::sink::http::transport::exchange::{RequestError, Response};
 use crate::sink::http::transport::framing::Framing;
 use crate::sink::http::transport::response::ResponseView;
 use crate::sink::integration::{Content, Integration};
-use crate::sink::{Batch, BuildError, Event, Outcome, Probe, SinkContext};
+use crate::sink::{Batch, BuildError, DestinationKey, Event, Outcome, Probe, SinkContext};
 
 /// The settings of an HTTP destination. Every implementation is a [`SinkType`](crate::sink::common::SinkType).
 pub(crate) trait DestinationType {
@@ -63,6 +63,9 @@ pub(crate) trait DestinationType {
             _ => Ok(()),
         }
     }
+
+    /// See [`SinkType::describe_destination`](crate::sink::common::SinkType::describe_destination).
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError>;
 
     /// The destination of one lane, and how it is reached. `http` is for requests to a token endpoint.
     ///

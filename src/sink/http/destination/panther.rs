@@ -17,7 +17,7 @@ use crate::sink::http::{
 };
 use crate::sink::integration::{Content, Integration, PANTHER};
 use crate::sink::line::Line;
-use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use crate::sink::{BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: panther`: an HTTP source of Panther.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -59,6 +59,11 @@ impl DestinationType for PantherSettings {
 
     fn content(&self) -> Content {
         self.content
+    }
+
+    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        key.endpoints("url", [&self.url]).secrets(&self.headers);
+        Ok(())
     }
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Panther>, BuildError> {

@@ -20,7 +20,7 @@ use crate::sink::http::{
     Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
 use crate::sink::integration::{Content, Integration, SEKOIA};
-use crate::sink::{Batch, BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use crate::sink::{Batch, BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: sekoia`: an intake of Sekoia.io. Its format for SentinelOne reads the console's own records, which the sink
 /// sends unless `schema` stands on it. Sekoia.io does not deduplicate.
@@ -82,6 +82,11 @@ impl DestinationType for SekoiaSettings {
 
     fn content(&self) -> Content {
         self.content
+    }
+
+    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        key.endpoints("url", [&self.url]).secret("intake_key", &self.intake_key);
+        Ok(())
     }
 
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Sekoia>, BuildError> {

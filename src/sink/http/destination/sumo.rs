@@ -14,7 +14,7 @@ use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::{Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
 use crate::sink::integration::{Content, Integration, SUMO};
 use crate::sink::line::Line;
-use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use crate::sink::{BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
 
 /// `type: sumo`: one event a line to an HTTP source of Sumo Logic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -66,6 +66,15 @@ impl DestinationType for SumoSettings {
         self.content
     }
 
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        let category = context.fill("source_category", self.category())?;
+        key.endpoints("url", [&self.url]).text("source_category", &category);
+        for (name, secret) in [("code", &self.code), ("token", &self.token)] {
+            secret.iter().for_each(|secret| _ = key.secret(name, secret));
+        }
+        Ok(())
+    }
+
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Sumo>, BuildError> {
         self.content.check_envelope(self.envelope)?;
         let mut auth = Authenticator::with_headers(&self.headers)?;
@@ -81,6 +90,15 @@ impl DestinationType for SumoSettings {
 }
 
 impl SumoSettings {
+    /// The template of the category.
+    fn category(&self) -> &str {
+        let default = match self.content {
+            Content::Forwarder => "sentinelone/{stream}",
+            Content::Integration => "sentinelone",
+        };
+        self.source_category.as_deref().unwrap_or(default)
+    }
+
     fn metadata(&self, context: &SinkContext) -> Result<HeaderMap, BuildError> {
         let mut headers = HeaderMap::new();
         let mut insert = |name: &'static str, key: &str, text: &str| {
@@ -90,16 +108,13 @@ impl SumoSettings {
             Ok::<_, BuildError>(())
         };
         let mut all_fields = self.fields.clone();
-        let mut category = "sentinelone/{stream}";
         if self.content == Content::Integration {
             let parser = SUMO.name_of(context.stream)?;
             for (name, value) in [("_siemForward", "true"), ("_parser", parser)] {
                 all_fields.entry(name.to_owned()).or_insert_with(|| value.to_owned());
             }
-            category = "sentinelone";
         }
-        let category = self.source_category.as_deref().unwrap_or(category);
-        insert("x-sumo-category", "source_category", &context.fill("source_category", category)?)?;
+        insert("x-sumo-category", "source_category", &context.fill("source_category", self.category())?)?;
         let host = self.source_host.as_deref().map(|host| context.fill("source_host", host)).transpose()?;
         insert("x-sumo-host", "source_host", host.as_deref().unwrap_or(context.hostname()))?;
         let name = self.source_name.as_deref().unwrap_or("{pipeline}");

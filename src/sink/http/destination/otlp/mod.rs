@@ -20,7 +20,7 @@ use crate::sink::http::transport::response::not_from;
 use crate::sink::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
-use crate::sink::{Batch, BuildError, Event, Limits, Outcome, PARTIAL, Probe, Rejection, SinkContext};
+use crate::sink::{Batch, BuildError, DestinationKey, Event, Limits, Outcome, PARTIAL, Probe, Rejection, SinkContext};
 use encoding::Encoding;
 use protobuf::Field;
 use record::Writer;
@@ -61,6 +61,12 @@ impl DestinationType for OtlpSettings {
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
     };
+
+    fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        key.endpoints("url", [&self.url]).secrets(&self.headers);
+        self.auth.describe(key);
+        Ok(())
+    }
 
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Otlp>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::record::member;
 use crate::sink::http::transport::framing::label_members;
-use crate::sink::{BuildError, Event, SinkContext};
+use crate::sink::{BuildError, DestinationKey, Event, SinkContext};
 
 /// Metadata of each event, as templates.
 #[derive(Debug, Default, Clone, Copy)]
@@ -23,6 +23,18 @@ pub(crate) type Filled = Vec<(&'static str, String)>;
 impl Metadata<'_> {
     pub(crate) fn is_empty(&self) -> bool {
         [self.index, self.source, self.sourcetype, self.host] == [None; 4]
+    }
+
+    /// Source and host of an event do not decide where it arrives.
+    pub(crate) fn describe_destination(
+        &self,
+        context: &SinkContext,
+        key: &mut DestinationKey<'_>,
+    ) -> Result<(), BuildError> {
+        for (name, value) in self.fill(context)?.iter().filter(|(name, _)| matches!(*name, "index" | "sourcetype")) {
+            key.text(name, value);
+        }
+        Ok(())
     }
 
     pub(crate) fn fill(&self, context: &SinkContext) -> Result<Filled, BuildError> {

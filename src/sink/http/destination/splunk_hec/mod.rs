@@ -23,7 +23,7 @@ use crate::sink::http::{
     Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient, Target,
 };
 use crate::sink::integration::{self, Content, Integration};
-use crate::sink::{BuildError, Event, Limits, Outcome, Probe, SinkContext};
+use crate::sink::{BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
 use acks::{AckStatus, Acknowledgement, Acks};
 use events::{Events, Metadata};
 use judge::ResponseBody;
@@ -103,6 +103,14 @@ impl DestinationType for SplunkHecSettings {
 
     fn probes_each_stream(&self) -> bool {
         self.content == Content::Integration
+    }
+
+    fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
+        let addresses = addresses(self.url.as_ref(), &self.urls)?.into_iter();
+        let collectors: Vec<Endpoint> = addresses.map(|url| url.up_to("/services/collector")).collect();
+        key.endpoints("url", &collectors).secret("token", &self.token);
+        self.metadata(context)?.describe_destination(context, key)?;
+        Ok(())
     }
 
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<SplunkHec>, BuildError> {

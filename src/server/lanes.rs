@@ -145,7 +145,8 @@ pub struct Lane {
     pub request_limit_wait: Option<RequestLimitWait>,
     /// The current error of a failing lane, or what a renamed one waits for.
     pub error: Option<String>,
-    /// What is probably wrong with the lane although it does not fail: it is the duplicate of another one.
+    /// What is probably wrong with the lane although it does not fail: it is the duplicate of another one, or its token
+    /// does not see a part of the scope.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The last error, which may be over.

@@ -13,6 +13,7 @@ mod requests;
 mod responses;
 mod rhythm;
 mod scope_list;
+mod seen_scope;
 mod settings;
 mod silent_after;
 mod since;
@@ -29,7 +30,7 @@ pub use pull::{Include, Pull, VOLATILE};
 pub use requests::Request;
 pub use responses::read_page;
 pub use rhythm::{Heard, Rhythm, has_own_time};
-pub use scope_list::visible_scopes;
+pub use seen_scope::{SeenScope, named_scopes};
 pub use settings::{
     Activities, Agents, AlertView, Alerts, FindingSeverity, Groups, Mode, StreamSettings, Threats, UnifiedAlerts,
     Vulnerabilities,

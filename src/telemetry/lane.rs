@@ -262,13 +262,15 @@ pub struct Verification {
 pub struct LaneWarnings {
     /// Another pipeline's lane that sends the same records to the same place.
     pub duplicate_of: Option<Arc<str>>,
+    /// What the token does not see of the scope, and what to do.
+    pub unseen: Option<Arc<str>>,
 }
 
 impl LaneWarnings {
     /// In words.
     pub fn texts(&self) -> Vec<String> {
         let duplicate = self.duplicate_of.as_ref().map(|of| format!("duplicate of {of}"));
-        duplicate.into_iter().collect()
+        duplicate.into_iter().chain(self.unseen.as_ref().map(|text| text.to_string())).collect()
     }
 }
 

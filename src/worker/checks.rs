@@ -1,4 +1,5 @@
-//! The regular checks of a pipeline that runs: when its token expires, and whether its ledgers lack records.
+//! The regular checks of a pipeline that runs: when its token expires, whether it sees the scope, and whether ledgers
+//! lack records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::context::WorkerContext;
 use super::expiry::{self, KnownToken};
+use super::scope;
 use super::spec::LaneSpec;
 use super::start_times::for_all;
 use super::verify;
@@ -29,6 +31,7 @@ pub const INTERVAL: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct Checks {
     expiry: Repeated<KnownToken>,
+    scope: Repeated<()>,
     ledgers: Repeated<()>,
 }
 
@@ -40,7 +43,11 @@ impl Checks {
             let wait = wait.mul_f64(1.0 + context.fork_random().f64());
             Instant::now() + wait + context.random_wait(for_all(starting, TIME_PER_CHECK).min(FIRST_WITHIN))
         };
-        Self { expiry: first(expiry::FIRST_CHECK).into(), ledgers: first(verify::FIRST_CHECK).into() }
+        Self {
+            expiry: first(expiry::FIRST_CHECK).into(),
+            scope: first(scope::FIRST_CHECK).into(),
+            ledgers: first(verify::FIRST_CHECK).into(),
+        }
     }
 
     /// Starts what is due `now`, after `wait`. `lanes` are those of the pipeline.
@@ -56,12 +63,25 @@ impl Checks {
             let lanes = lanes();
             self.expiry.start(wait(), |known| expiry::check(context, lanes, known));
         }
+        if self.scope.is_due(now) {
+            let lanes = lanes();
+            // Without an answer to a lane, the scope says nothing.
+            if lanes.iter().any(|lane| has_succeeded(context, lane)) {
+                let context = context.clone();
+                self.scope.start(wait(), |()| async { ((), scope::check(context, lanes).await) });
+            }
+        }
         if self.ledgers.is_due(now) {
             let context = context.clone();
             let lanes = lanes();
             self.ledgers.start(wait(), |()| async { ((), verify::check_ledgers(context, lanes).await) });
         }
     }
+}
+
+fn has_succeeded(context: &WorkerContext, lane: &LaneSpec) -> bool {
+    let running = context.telemetry.lane(&lane.id.pipeline, lane.id.stream, &lane.id.sink);
+    running.is_some_and(|lane| lane.last_success().is_some())
 }
 
 /// A check that is repeated, and what it keeps from one run to the next.

@@ -15,6 +15,7 @@ mod renames;
 mod replay;
 #[cfg(feature = "kubernetes")]
 mod resources;
+mod scope;
 mod spec;
 mod start_times;
 mod supervisor;

@@ -1,17 +1,22 @@
-//! Lanes that work, and probably do not do what was meant: duplicates.
+//! Lanes that work, and probably do not do what was meant: duplicates, and scopes that the token does not see.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::context::WorkerContext;
 use super::duplicates::{Duplicate, find_duplicates};
+use super::scope::Compared;
 use super::valid_pipelines::ValidPipelines;
+use crate::console::ConsoleSettings;
+use crate::pipeline::Pipeline;
+use crate::settings::Id;
 use crate::state::LaneId;
 use crate::telemetry::{LaneWarnings, Telemetry, lane_span};
 
@@ -27,23 +32,87 @@ pub struct Warnings(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     duplicates: BTreeMap<LaneId, Duplicate>,
+    /// What the token of a pipeline does not see.
+    unseen: BTreeMap<String, Arc<str>>,
     /// The pipelines of which the log has said that one has duplicates of the other.
     told: BTreeSet<(String, String)>,
+    comparisons: HashMap<ScopeOfToken, Comparison>,
+}
+
+/// The scope of a console that is asked for with one token.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ScopeOfToken {
+    host: String,
+    /// Where the tokens are.
+    tokens: Vec<String>,
+    ids: [Box<[Id]>; 3],
+}
+
+#[derive(Debug)]
+struct Comparison {
+    begun: Instant,
+    result: Arc<OnceCell<Compared>>,
+}
+
+impl ScopeOfToken {
+    fn of(console: &ConsoleSettings) -> Self {
+        Self {
+            host: console.url.host().to_owned(),
+            tokens: console.token.iter().map(|token| token.reference()).collect(),
+            ids: [console.accounts.clone(), console.sites.clone(), console.groups.clone()],
+        }
+    }
 }
 
 impl Warnings {
-    fn set_duplicates(&self, duplicates: BTreeMap<LaneId, Duplicate>) {
-        self.0.lock().duplicates = duplicates;
+    /// The comparison of a scope, which pipelines with the same one share. If it has found something `repeated_after`
+    /// ago, it is a new one.
+    pub fn comparison(&self, console: &ConsoleSettings, repeated_after: Duration) -> Arc<OnceCell<Compared>> {
+        let new = || Comparison { begun: Instant::now(), result: Arc::default() };
+        let mut known = self.0.lock();
+        let comparison = known.comparisons.entry(ScopeOfToken::of(console)).or_insert_with(new);
+        if matches!(comparison.result.get(), Some(Compared::Unseen(_))) && comparison.begun.elapsed() >= repeated_after
+        {
+            *comparison = new();
+        }
+        comparison.result.clone()
+    }
+
+    /// Sets what the token of a pipeline does not see of the scope, and logs it if that is new.
+    pub fn set_unseen(&self, pipeline: &str, unseen: Option<Arc<str>>) {
+        let mut known = self.0.lock();
+        let before = match &unseen {
+            Some(text) => known.unseen.insert(pipeline.to_owned(), text.clone()),
+            None => known.unseen.remove(pipeline),
+        };
+        drop(known);
+        match (before, unseen) {
+            (before, Some(text)) if before.as_ref() != Some(&text) => {
+                warn!(pipeline, "a part of the scope delivers nothing: {text}");
+            }
+            (Some(_), None) => info!(pipeline, "the warning about the scope is over"),
+            _ => {}
+        }
+    }
+
+    fn set_duplicates(&self, pipelines: &[Arc<Pipeline>], duplicates: BTreeMap<LaneId, Duplicate>) {
+        let names: BTreeSet<&str> = pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+        let scopes: HashSet<ScopeOfToken> =
+            pipelines.iter().map(|pipeline| ScopeOfToken::of(&pipeline.console)).collect();
+        let mut known = self.0.lock();
+        known.duplicates = duplicates;
+        known.unseen.retain(|pipeline, _| names.contains(pipeline.as_str()));
+        known.comparisons.retain(|scope, _| scopes.contains(scope));
     }
 
     /// Gives each lane that runs its warnings, and logs duplicates that are new.
     pub fn show(&self, telemetry: &Telemetry) {
         let mut known = self.0.lock();
-        let Known { duplicates, told } = &mut *known;
+        let Known { duplicates, unseen, told, .. } = &mut *known;
         let mut count = 0;
         let mut running = BTreeSet::new();
         for lane in telemetry.running_lanes() {
-            let mut warnings = LaneWarnings::default();
+            let mut warnings = LaneWarnings { duplicate_of: None, unseen: unseen.get(&lane.pipeline).cloned() };
             if !duplicates.is_empty() {
                 let id = LaneId { pipeline: lane.pipeline.clone(), stream: lane.stream, sink: lane.sink.clone() };
                 if let Some(Duplicate { shown, .. }) = duplicates.get(&id) {
@@ -89,9 +158,9 @@ pub async fn follow_pipelines(context: Arc<WorkerContext>, valid: Arc<ValidPipel
         let pipelines = valid.all();
         let tenants = context.options.files.tenants.clone();
         // Secrets are read, whose file system may not answer.
-        let found = spawn_blocking(move || find_duplicates(&pipelines, &tenants, true)).await;
-        if let Ok(duplicates) = found {
-            context.warnings.set_duplicates(duplicates);
+        let found = spawn_blocking(move || (find_duplicates(&pipelines, &tenants, true), pipelines)).await;
+        if let Ok((duplicates, pipelines)) = found {
+            context.warnings.set_duplicates(&pipelines, duplicates);
             context.warnings.show(&context.telemetry);
         }
         sleep(PAUSE).await;

@@ -36,6 +36,7 @@ mod quickstart;
 mod recipes;
 mod reload;
 mod renamed;
+mod scope;
 mod secrets;
 mod secrets_elsewhere;
 mod shutdown;

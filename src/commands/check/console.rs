@@ -1,16 +1,15 @@
 //! Tests one console in the order in which a person would doubt: address, token, owner, scope, clock, streams with
 //! their counts, rate.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Check, Finding};
 use crate::console::advice::{self, IS_IT_THE_CONSOLE};
 use crate::console::{self, Client, ConsoleError, ConsoleSettings, ConsoleUrl, Limiters, ReachError, Reached, reach};
 use crate::pipeline::Pipeline;
-use crate::record::{Clock, Level, Scope, Timestamp};
+use crate::record::{Clock, Level, Timestamp};
 use crate::settings::{Id, SecretError, UsedProxy};
-use crate::source::{By, Pull, Request, Window, read_page, visible_scopes};
+use crate::source::{By, Pull, Request, SeenScope, Window, named_scopes, read_page};
 
 /// A token that expires within this time gets a warning.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -32,7 +31,8 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
     let reached = reach(settings).await;
     let mut findings: Vec<Finding> = console::proxy(settings).map(|proxy| via(&proxy, &reached)).into_iter().collect();
     findings.push(address(&settings.url, reached));
-    let rest = ["token", "owner", "scope"].into_iter().chain(levels(settings).map(|(name, ..)| name)).chain(["clock"]);
+    let rest =
+        ["token", "owner", "scope"].into_iter().chain(named_scopes(settings).map(|(name, ..)| name)).chain(["clock"]);
     let mut rest: Vec<String> =
         rest.map(str::to_owned).chain(streams.iter().map(|pull| format!("stream {}", pull.stream))).collect();
     let is_down = findings.iter().any(|finding| finding.check == Check::Failed);
@@ -57,7 +57,7 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
         }
     }
     findings.extend(user(&client).await);
-    for (name, level, ids) in levels(settings) {
+    for (name, level, ids) in named_scopes(settings) {
         findings.push(given_scopes(&client, name, level, ids).await);
     }
     findings.extend(client.time().map(|console| clock(console, Timestamp::now())));
@@ -73,7 +73,7 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
                     ConsoleError::Missing(reason) if is_odd && !advice::is_from_elsewhere(reason) => {
                         Some(IS_IT_THE_CONSOLE.to_owned())
                     }
-                    _ => error.advice(pull.stream, false, levels(settings).next().is_some()),
+                    _ => error.advice(pull.stream, false, named_scopes(settings).next().is_some()),
                 };
                 let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
                 failed(&subject, format!("{error}{advice}"))
@@ -84,44 +84,16 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
     findings
 }
 
-/// The keys of the settings that name a scope, with their ids.
-fn levels(settings: &ConsoleSettings) -> impl Iterator<Item = (&'static str, Level, &[Id])> {
-    let all = [
-        ("accounts", Level::Account, &*settings.accounts),
-        ("sites", Level::Site, &*settings.sites),
-        ("groups", Level::Group, &*settings.groups),
-    ];
-    all.into_iter().filter(|(.., ids)| !ids.is_empty())
-}
-
-/// Whether the token sees what the settings name. A console answers an id that it does not see like one without
-/// records.
 async fn given_scopes(client: &Client, name: &str, level: Level, ids: &[Id]) -> Finding {
-    let unknown = |reason: String| reached(name, format!("not known whether the token sees them: {reason}"));
-    match visible_scopes(client, level).await {
-        Ok(Some(seen)) if seen.is_empty() && level == Level::Account => {
-            unknown("the console lists no accounts for it".to_owned())
+    match SeenScope::of(client, name, level, ids).await {
+        SeenScope::All(seen) => {
+            let names = seen.iter().map(|scope| scope.name.as_deref().unwrap_or(&scope.id));
+            let names = names.take(MOST_NAMES).collect::<Vec<_>>().join(", ");
+            verified(name, format!("the token sees {}", client.redactor().scrub(&names)))
         }
-        Ok(Some(seen)) => compare(name, ids, &seen, |text| client.redactor().scrub(text)),
-        Ok(None) => unknown("the console lists too many".to_owned()),
-        Err(error @ ConsoleError::Forbidden(_)) => unknown(format!("its role may not list {name} ({error})")),
-        Err(error) => unknown(error.to_string()),
+        SeenScope::Lacks(problem) => failed(name, problem),
+        SeenScope::Unknown { reason, .. } => reached(name, format!("not known whether the token sees them: {reason}")),
     }
-}
-
-fn compare(name: &str, ids: &[Id], seen: &[Arc<Scope>], shown: impl Fn(&str) -> String) -> Finding {
-    let find = |id: &Id| seen.iter().find(|scope| *scope.id == *id.to_string());
-    let missing: Vec<String> = ids.iter().filter(|id| find(id).is_none()).map(Id::to_string).collect();
-    if !missing.is_empty() {
-        let detail = format!(
-            "the token does not see {}: correct `console.{name}`, or give the token's user access; the console sends nothing \
-             of what the token does not see",
-            missing.join(", ")
-        );
-        return failed(name, detail);
-    }
-    let names = ids.iter().filter_map(find).map(|scope| scope.name.as_deref().unwrap_or(&scope.id));
-    verified(name, format!("the token sees {}", shown(&names.take(MOST_NAMES).collect::<Vec<_>>().join(", "))))
 }
 
 /// All records of the stream in the pipeline's scope.
@@ -131,7 +103,7 @@ async fn count(client: &Client, pull: &Pull) -> Result<u64, ConsoleError> {
 }
 
 fn counted(subject: &str, count: Result<u64, ConsoleError>, settings: &ConsoleSettings) -> Finding {
-    let scope = if levels(settings).next().is_some() { "in this scope" } else { "in all that the token sees" };
+    let scope = if named_scopes(settings).next().is_some() { "in this scope" } else { "in all that the token sees" };
     match count {
         Ok(0) => verified(subject, "can be read").warn(format!(
             "the console has no record {scope}: is the scope right, and may the role see this kind of record?"

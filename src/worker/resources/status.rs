@@ -349,6 +349,9 @@ impl View<'_> {
 
     /// Whether the console shows new records. It may have none, or the token may not see them any more.
     fn receiving(&self) -> Judgement {
+        if let Some((_, text, _)) = self.warned(|warnings| warnings.unseen) {
+            return ("False", "ScopeNotSeen", text.to_string());
+        }
         let silent = || self.lanes.iter().filter(|lane| lane.silent() == Some(true));
         if let Some(first) = silent().next() {
             let what = match first.newest_record() {
@@ -415,18 +418,23 @@ mod tests {
     }
 
     #[test]
-    fn conditions_name_duplicates() {
+    fn conditions_name_duplicates_and_what_the_token_does_not_see() {
         let lanes = [Stream::Threats, Stream::Agents].map(|stream| lane(stream, LaneState::Running));
-        let delivering = |duplicate_of: Option<&str>| {
-            let warnings = LaneWarnings { duplicate_of: duplicate_of.map(Into::into) };
+        lanes.iter().for_each(|lane| _ = lane.set_silent(Some(false)));
+        let conditions = |duplicate_of: Option<&str>, unseen: Option<&str>| {
+            let warnings = LaneWarnings { duplicate_of: duplicate_of.map(Into::into), unseen: unseen.map(Into::into) };
             lanes.iter().for_each(|lane| lane.set_warnings(warnings.clone()));
-            let found = &status(&file(Activity::Running, None), &lanes).conditions[3];
-            format!("{} {} {}", found.status, found.reason, found.message)
+            let status = status(&file(Activity::Running, None), &lanes);
+            let [_, _, _, delivering, _, receiving] = status.conditions.try_into().unwrap();
+            [delivering, receiving].map(|found| format!("{} {} {}", found.status, found.reason, found.message))
         };
-        assert_eq!(delivering(None), "True NoFailure ");
+        let fine = ["True NoFailure ", "True RecordsShown "];
+        assert_eq!(conditions(None, None), fine);
+        let of = "acme.copy/threats/siem";
         let duplicate = "True Duplicate threats/siem: duplicate of acme.copy/threats/siem (lanes: 2)";
-        assert_eq!(delivering(Some("acme.copy/threats/siem")), duplicate);
-        assert_eq!(delivering(None), "True NoFailure ");
+        assert_eq!(conditions(Some(of), None), [duplicate, fine[1]]);
+        assert_eq!(conditions(None, Some("not seen: 1")), [fine[0], "False ScopeNotSeen not seen: 1"]);
+        assert_eq!(conditions(None, None), fine);
     }
 
     #[test]

@@ -1,0 +1,63 @@
+//! Whether the token sees the accounts, sites and groups that the settings name. A console answers an id that it does
+//! not see like one without records.
+
+use std::sync::Arc;
+
+use super::scope_list::visible_scopes;
+use crate::console::{Client, ConsoleError, ConsoleSettings};
+use crate::record::{Level, Scope};
+use crate::settings::Id;
+
+/// The ids of one level, compared with what the token sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SeenScope {
+    /// It sees all of them.
+    All(Vec<Arc<Scope>>),
+    /// Which ones it does not see, and what to do.
+    Lacks(String),
+    /// Why that is not known.
+    Unknown {
+        reason: String,
+        /// The console may answer otherwise in a while.
+        may_pass: bool,
+    },
+}
+
+/// The keys of the settings that name a scope, with their ids.
+pub fn named_scopes(settings: &ConsoleSettings) -> impl Iterator<Item = (&'static str, Level, &[Id])> {
+    let all = [
+        ("accounts", Level::Account, &*settings.accounts),
+        ("sites", Level::Site, &*settings.sites),
+        ("groups", Level::Group, &*settings.groups),
+    ];
+    all.into_iter().filter(|(.., ids)| !ids.is_empty())
+}
+
+impl SeenScope {
+    /// `name` is the key of the settings. Asks within the rate limit.
+    pub async fn of(client: &Client, name: &str, level: Level, ids: &[Id]) -> Self {
+        let unknown = |reason: String| Self::Unknown { reason, may_pass: false };
+        match visible_scopes(client, level).await {
+            Ok(Some(seen)) if seen.is_empty() && level == Level::Account => {
+                unknown("the console lists no accounts for it".to_owned())
+            }
+            Ok(Some(seen)) => Self::compare(name, ids, &seen),
+            Ok(None) => unknown("the console lists too many".to_owned()),
+            Err(error @ ConsoleError::Forbidden(_)) => unknown(format!("its role may not list {name} ({error})")),
+            Err(error) => Self::Unknown { reason: error.to_string(), may_pass: true },
+        }
+    }
+
+    fn compare(name: &str, ids: &[Id], seen: &[Arc<Scope>]) -> Self {
+        let find = |id: &Id| seen.iter().find(|scope| *scope.id == *id.as_str());
+        let missing: Vec<&str> = ids.iter().filter(|id| find(id).is_none()).map(Id::as_str).collect();
+        if missing.is_empty() {
+            return Self::All(ids.iter().filter_map(find).cloned().collect());
+        }
+        Self::Lacks(format!(
+            "the token does not see {}: correct `console.{name}`, or give the token's user access; the console sends nothing \
+             of what the token does not see",
+            missing.join(", ")
+        ))
+    }
+}

@@ -1,0 +1,91 @@
+//! A scope that the token does not see, in a worker that runs.
+
+use s1_forwarder::emulator::{Kind, Scope, Setup, Token};
+use serde_json::{Value, json};
+
+use crate::support::harness::Harness;
+use crate::support::process::Process;
+
+const WRONG: u64 = 100_000_000_000_000_777;
+
+fn site(harness: &Harness) -> u64 {
+    let threat = harness.console().record(Kind::Threats, harness.console().ids(Kind::Threats)[0]).unwrap();
+    let threat: Value = serde_json::from_slice(&threat).unwrap();
+    threat["agentRealtimeInfo"]["siteId"].as_str().unwrap().parse().unwrap()
+}
+
+fn put(harness: &Harness, name: &str, sites: &[u64]) {
+    harness.put_changed(name, json!({ "console": { "sites": sites } }));
+}
+
+/// How often the console was asked for its sites.
+fn asked(harness: &Harness) -> usize {
+    harness.console().request_log().iter().filter(|request| request.path.ends_with("/sites")).count()
+}
+
+fn unseen(lane: &Value) -> Option<String> {
+    let mut warnings = lane["warnings"].as_array().unwrap().iter().filter_map(Value::as_str);
+    warnings.find(|warning| warning.starts_with("the token does not see ")).map(str::to_owned)
+}
+
+async fn warned(worker: &mut Process, name: &str) -> String {
+    let lane = worker.lane(name, |lane| unseen(lane).is_some()).await;
+    assert_eq!(lane["up"], true, "{lane}");
+    unseen(&lane).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_that_the_token_does_not_see_is_named_while_the_lane_runs() {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (20, 20)).await;
+    let site = site(&harness);
+    harness.put_changed("acme", json!({}));
+    let mut worker = harness.worker();
+    worker.lane("acme/activities/siem", |lane| lane["delivered"].as_u64() > Some(0)).await;
+    assert_eq!(asked(&harness), 0, "a pipeline that names nothing is not compared");
+
+    put(&harness, "acme", &[site, WRONG]);
+    let text = warned(&mut worker, "acme/activities/siem").await;
+    assert!(text.starts_with(&format!("the token does not see {WRONG}: correct `console.sites`")), "{text}");
+    assert!(!text.contains(&site.to_string()), "{text}");
+    worker.logged(&["WARN", "\"pipeline\":\"acme\"", &format!("does not see {WRONG}")]).await;
+    let (_, page) = worker.get("/pipelines/acme").await;
+    assert!(page.contains(&format!("does not see {WRONG}")), "{page}");
+    let url = worker.url().await;
+    let status = harness.command(&["status", "--url", &url, "--wide"]).await.stdout;
+    assert!(status.contains(&format!("does not see {WRONG}")), "{status}");
+
+    // Another stream and another pipeline of the same console, token and sites ask for nothing again.
+    let once = asked(&harness);
+    assert!(once > 0);
+    let changes = json!({ "console": { "sites": [site, WRONG] }, "streams": { "threats": { "interval": "500ms" } } });
+    harness.put_changed("acme", changes);
+    put(&harness, "globex", &[site, WRONG]);
+    warned(&mut worker, "acme/threats/siem").await;
+    warned(&mut worker, "globex/activities/siem").await;
+    assert_eq!(asked(&harness), once);
+
+    put(&harness, "acme", &[site]);
+    worker.lane("acme/activities/siem", |lane| unseen(lane).is_none()).await;
+    worker.logged(&["INFO", "\"pipeline\":\"acme\"", "the warning about the scope is over"]).await;
+}
+
+/// Nothing is said where nothing is known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_may_not_list_what_is_named_has_no_warning() {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (20, 20)).await;
+    let site = site(&harness);
+    harness.console().set_token(Token::new(Setup::TOKEN).scoped(Scope::Sites(vec![site])));
+    // Accounts are refused with 403, and sites are not.
+    harness.put_changed("acme", json!({ "console": { "accounts": [WRONG] } }));
+    put(&harness, "globex", &[WRONG]);
+    let mut worker = harness.worker();
+    warned(&mut worker, "globex/activities/siem").await;
+    let refused = || {
+        let log = harness.console().request_log();
+        log.iter().any(|request| request.path.ends_with("/accounts") && request.status == 403)
+    };
+    crate::support::process::until("the accounts are refused", async || refused().then_some(())).await;
+    let lane = worker.lane("acme/activities/siem", |lane| lane["last_success"].is_string()).await;
+    assert_eq!(lane["warnings"], json!([]), "{lane}");
+    assert!(!worker.log_text().contains("\"level\":\"WARN\",\"pipeline\":\"acme\""));
+}

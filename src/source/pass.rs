@@ -10,6 +10,9 @@ use crate::record::{Scope, Timestamp};
 /// After a sweep the first window begins so much earlier than the sweep.
 pub(super) const BEFORE_SWEEP: Duration = Duration::from_secs(24 * 3600);
 
+/// The newest part, in which most late records are, is this fraction of the time between two polls.
+const NEWEST_PART: u32 = 10;
+
 /// One way to read a stream. The first pass of a stream reads new records; others come back for records that it cannot
 /// see. Each has its own [`super::PassPosition`], and a record that one of them delivers enters all of them. Findings
 /// have a pass for each scope, which show different records.
@@ -112,6 +115,12 @@ impl Pass {
     /// snapshot, and findings are of one scope.
     pub fn shares_records(&self) -> bool {
         self.reading != Reading::Snapshot && !self.reads_findings()
+    }
+
+    /// Most records that come late are among the newest ones. This part of the time before a poll is read again by the
+    /// next one if any came late, and is never older than `reach` then.
+    pub(super) fn newest_part(&self) -> Duration {
+        (self.every / NEWEST_PART).min(self.reach)
     }
 
     /// How far back from its start a poll leaves the bound. None: it leaves the bound where it is.

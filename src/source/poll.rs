@@ -3,7 +3,9 @@
 //!
 //! `poll/plan.rs` decides what a poll reads: [bound, S], or the parts of it that `poll/tail.rs` chooses. The poll walks
 //! through that along the console's cursors. A refused or repeated cursor ends the walk, and another begins where this
-//! one got to. Where the list ends without saying so clearly, the console's own count decides.
+//! one got to. Where the list ends without saying so clearly, the console's own count decides. Where it does say so
+//! after more than one page, `poll/search.rs` compares the count with what is known, and the poll reads again what is
+//! missing.
 
 use std::collections::{HashSet, VecDeque};
 use std::mem;
@@ -11,13 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tracing::warn;
+use tracing::{debug, info, warn};
 
 use self::oversized::{AfterAnswer, OversizedRecord, brief_alert, in_part};
 pub use self::page::{Page, Record};
 use self::plan::{Plan, Reads};
+use self::search::{Search, Span};
 use self::selection::{Selection, Shown};
-use self::tail::{Span, Tail};
+use self::tail::Tail;
 use super::findings::{AfterRefusal, FindingsScan, PAUSE};
 use super::pager::{Next, Pager, Progress};
 use super::requests::{Answer, Place, RecordList, Request};
@@ -30,6 +33,8 @@ use crate::telemetry::Meter;
 
 /// How often `data: null` is asked for again before the console's count decides whether there is nothing.
 const NULL_TRIES: usize = 3;
+/// A record may come so much later in its list than one with a later time.
+const SECOND: Duration = Duration::from_secs(1);
 /// The console compares times at about 10 ms.
 const PRECISION: Duration = Duration::from_millis(20);
 
@@ -37,6 +42,7 @@ mod oversized;
 mod page;
 mod plan;
 mod returned;
+mod search;
 mod selection;
 mod tail;
 
@@ -51,21 +57,39 @@ pub struct Poll {
     phase: Phase,
     pager: Pager,
     progress: Progress,
-    /// Upper end of the walk, included.
-    to: Timestamp,
+    walk: Walk,
     /// The walks that follow.
     walks: VecDeque<Span>,
+    /// The console's counts can be compared with what is known.
+    is_counted: bool,
     /// The time that earlier polls have read and that stays open.
     open: Option<Span>,
     /// How many more records the console counts there than the position knows, and how many were found.
     excess: u64,
     found_late: u64,
+    /// How many records the console counts and does not show, not even when it is asked again.
+    not_shown: u64,
     /// The lists of a window of findings, one after the other.
     scan: Option<FindingsScan>,
     /// To be emitted before anything else is asked.
     ready: Option<Page>,
     null_answers: usize,
     learned: Learned,
+}
+
+/// A part of the time that is read page by page, with each cursor that the console gives.
+#[derive(Debug, Clone, Copy)]
+struct Walk {
+    /// Both ends are included.
+    span: Span,
+    /// A cursor was followed: the list may have ended too early.
+    is_long: bool,
+    /// It is read again, because the console counts so many more records before `counted_until` than are known. Zero if
+    /// its count says nothing.
+    missing: Option<u64>,
+    counted_until: Timestamp,
+    /// New records before that time.
+    found: u64,
 }
 
 /// How a poll has ended.
@@ -101,6 +125,8 @@ enum Phase {
     FindingLate(Tail),
     /// Reads page after page along the console's cursors.
     Paging,
+    /// The list has come to its end: asks by count whether it has shown all records.
+    Confirming(Search),
     /// The console did not say clearly that the list is at its end: its own count decides.
     Counting,
     /// Gets past a record that is too large for the memory budget.
@@ -137,11 +163,13 @@ impl Poll {
             phase: Phase::Paging,
             pager: Pager::from(from),
             progress: Progress { ordered, newest: from, restart_from: from },
-            to,
+            walk: Walk::over(Span { from, to }),
             walks: VecDeque::new(),
             open: None,
+            is_counted: plan.is_counted,
             excess: 0,
             found_late: 0,
+            not_shown: 0,
             scan: None,
             ready: None,
             null_answers: 0,
@@ -162,7 +190,7 @@ impl Poll {
 
     /// What the next poll has to know.
     pub fn learned(&self) -> Learned {
-        let has_wrong_counts = self.found_late < self.excess;
+        let has_wrong_counts = self.found_late < self.excess || self.not_shown > 0;
         let miscounted_at = has_wrong_counts.then_some(self.selection.context.start);
         Learned { miscounted_at: miscounted_at.or(self.learned.miscounted_at), ..self.learned }
     }
@@ -207,15 +235,15 @@ impl Poll {
             findings: self.scan.as_ref(),
             since: self.selection.baseline.since,
             from: self.pager.from,
-            to: self.to,
+            to: self.walk.span.to,
         };
         let place = self.pager.cursor.as_deref().map_or(Place::First, Place::Cursor);
         let request = match &self.phase {
             Phase::Done(end) => return Action::Done(self.selection.context, end.clone()),
             Phase::Marking(snapshot) => return Action::Emit(self.mark_complete(*snapshot)),
-            // `begin_walks` leaves this phase if there is nothing to count.
-            Phase::FindingLate(tail) => {
-                tail.question().map_or_else(|| list.count(), |part| list.count_in(part.from, part.to))
+            // The poll leaves these phases if there is nothing to count.
+            Phase::FindingLate(Tail { search, .. }) | Phase::Confirming(search) => {
+                search.question().map_or_else(|| list.count(), |part| list.count_in(part.from, part.to))
             }
             Phase::Paging => list.page(place, usize::MAX),
             Phase::Counting => list.count(),
@@ -249,33 +277,43 @@ impl Poll {
             Phase::SteppingOver(OversizedRecord::InPart { .. }) => self.alert_answered(answer, now),
             Phase::Paging | Phase::SteppingOver(_) => self.page_answered(answer, now),
             Phase::Counting => self.count_answered(small(answer)?),
-            Phase::FindingLate(_) => self.part_counted(answer),
+            Phase::FindingLate(_) | Phase::Confirming(_) => self.part_counted(answer),
             Phase::ListingScopes(_) => self.scopes_answered(small(answer)),
         }
     }
 
-    /// A count that cannot be read costs time only: what came late is read when its time is closed. So it is not asked
-    /// for again, and does not keep the poll from reading.
+    /// A count that cannot be read is not asked for again, and does not keep the poll from reading. What came late is
+    /// read when its time is closed, and the end of a list is read again.
     fn part_counted(&mut self, answer: Answer) -> Result<(), ConsoleError> {
-        let Phase::FindingLate(tail) = &mut self.phase else { return Ok(()) };
         let page = match &answer {
             Err(error @ ConsoleError::Unauthorized(_)) => return Err(error.clone()),
             Err(_) => None,
             Ok(body) => read_page(self.pull.stream, body, &self.reader.redactor).ok(),
         };
-        tail.counted(&self.selection.baseline.pass_position, page.and_then(|page| page.total_items));
-        self.begin_walks();
+        let count = page.and_then(|page| page.total_items);
+        let known = self.selection.known();
+        match &mut self.phase {
+            Phase::FindingLate(tail) => {
+                tail.search.counted(&known, count);
+                self.begin_walks();
+            }
+            Phase::Confirming(search) => {
+                search.counted(&known, count);
+                self.confirmed();
+            }
+            _ => {}
+        }
         Ok(())
     }
 
     /// Begins to read once nothing is left to be counted.
     fn begin_walks(&mut self) {
         let Phase::FindingLate(tail) = &self.phase else { return };
-        if tail.question().is_some() {
+        if tail.search.question().is_some() {
             return;
         }
         let Phase::FindingLate(tail) = mem::replace(&mut self.phase, Phase::Paging) else { return };
-        self.excess = tail.excess;
+        self.excess = tail.search.excess;
         self.walks = tail.walks(&self.selection.baseline.pass_position);
         self.next_walk();
     }
@@ -322,6 +360,8 @@ impl Poll {
         if is_end {
             self.learned.is_null_usual |= self.null_answers > NULL_TRIES && page.total_items.is_some();
             self.ready = Some(self.empty_page());
+            // The end is confirmed.
+            self.walk = Walk::over(self.walk.span);
             self.next_list();
             return Ok(());
         }
@@ -379,17 +419,117 @@ impl Poll {
             self.selection.returned.next_list();
             self.restart();
         } else {
-            self.next_walk();
+            self.end_walk();
         }
     }
 
     fn next_walk(&mut self) {
-        let Some(Span { from, to }) = self.walks.pop_front() else {
+        let Some(span) = self.walks.pop_front() else {
             self.phase = Phase::Done(PollEnd::Complete);
             return;
         };
-        self.to = to;
+        self.walk = Walk::over(span);
+        self.begin_walk(span.from);
+    }
+
+    /// The list of this walk has come to its end, which may be too early.
+    fn end_walk(&mut self) {
+        let Walk { missing, found, is_long, .. } = self.walk;
+        let is_at_end = match missing {
+            None => !is_long,
+            Some(0) => !is_long || found == 0,
+            Some(missing) => found >= missing,
+        };
+        match missing {
+            _ if is_at_end || !self.is_counted => self.next_walk(),
+            Some(missing) if found == 0 => self.accept(missing),
+            _ => self.confirm(),
+        }
+    }
+
+    /// Asks the console how many records it has in the time of this walk, as far back as the poll remembers them.
+    fn confirm(&mut self) {
+        let whole = self.comparable();
+        if whole.from >= whole.to {
+            self.next_walk();
+            return;
+        }
+        let Selection { context, .. } = self.selection;
+        let reach = self.selection.pass().reach;
+        let has_wrong_counts = self.not_shown > 0 || self.learned.has_miscounted(context.start, reach);
+        let search = if has_wrong_counts {
+            Search::nothing()
+        } else {
+            let likely = Span { from: self.list_ended_at(whole).unwrap_or(whole.to), to: whole.to };
+            Search::of(whole, likely, 1, &self.selection.known())
+        };
+        self.phase = Phase::Confirming(search);
+        self.confirmed();
+    }
+
+    /// The bound may move up to here.
+    fn closed_until(&self) -> Timestamp {
+        self.selection.context.start.minus(self.selection.pass().reach)
+    }
+
+    /// The part of this walk of which the poll remembers all records, in whole seconds. The last records before its
+    /// start are left out: they become visible at this moment, and the next poll looks for them.
+    fn comparable(&self) -> Span {
+        let Span { from, to } = self.walk.span;
+        let settled_until = self.selection.context.start.minus(self.selection.pass().newest_part());
+        // What is before a window is shown with its first second.
+        let begin = self.pull.window.map_or(from, |window| window.from.max(from));
+        let begin = if begin.whole_second() < begin { begin.whole_second().plus(SECOND) } else { begin };
+        Span { from: begin.max(self.selection.kept_from()), to: to.min(settled_until).whole_second() }
+    }
+
+    /// Shortly before the last record of the list, in `whole`. A list without an order may lack records anywhere.
+    fn list_ended_at(&self, whole: Span) -> Option<Timestamp> {
+        let Progress { ordered, newest, .. } = self.progress;
+        ordered.then(|| newest.minus(SECOND).whole_second().min(whole.to).max(whole.from))
+    }
+
+    /// Goes on once nothing is left to be counted. Where the console counts more records than are known, it is asked for
+    /// these again; where its count says nothing, for what comes after the last record of its list. Time that stays
+    /// open is read once more anyway.
+    fn confirmed(&mut self) {
+        let Phase::Confirming(search) = &self.phase else { return };
+        if search.question().is_some() {
+            return;
+        }
+        let first_missing = search.missing.iter().map(|span| span.from).min();
+        let excess = search.excess;
+        let is_unclear = search.counts == 0 || search.has_fewer;
+        match first_missing {
+            // Some were found, and others came late meanwhile: that may go on for ever.
+            Some(_) if self.walk.missing.is_some_and(|missing| (1..=excess).contains(&missing)) => self.accept(excess),
+            Some(from) => {
+                debug!(records = excess, %from, "the console counts more records than its list has shown: it is asked again");
+                self.read_again(from, excess, self.comparable().to);
+            }
+            None if is_unclear && self.walk.span.from < self.closed_until() => {
+                let whole = self.comparable();
+                self.read_again(self.list_ended_at(whole).unwrap_or(whole.from), 0, whole.to);
+            }
+            None => self.next_walk(),
+        }
+    }
+
+    fn read_again(&mut self, from: Timestamp, missing: u64, counted_until: Timestamp) {
+        let span = Span { from, to: self.walk.span.to };
+        self.walk = Walk { missing: Some(missing), counted_until, ..Walk::over(span) };
+        self.selection.read_again(from);
+        self.progress.restart_from = from;
         self.begin_walk(from);
+    }
+
+    /// The console counts so many records, and does not show them. To ask again and again would hold the bound for
+    /// ever.
+    fn accept(&mut self, missing: u64) {
+        info!(records = missing, "the console counts more records than it shows");
+        self.not_shown += missing;
+        self.selection.count_not_shown(missing);
+        self.next_walk();
     }
 
     /// `data: null` may mean that there is nothing, or that something is wrong.
@@ -428,6 +568,7 @@ impl Poll {
             place.is_some_and(|(order, Span { from, to })| (from..to).contains(&order))
         };
         self.found_late += page.records.iter().chain(&page.excluded).filter(is_late).count() as u64;
+        self.walk.see(&page);
         page.ordered = self.progress.ordered;
         if self.progress.ordered {
             let selection = &mut self.selection;
@@ -452,7 +593,7 @@ impl Poll {
     /// Moves to the next page, or past the end of the list.
     fn follow(&mut self, next_cursor: Option<&str>, keys: Vec<u64>) {
         match self.pager.follow(next_cursor, keys) {
-            Next::Page => {}
+            Next::Page => self.walk.is_long = true,
             Next::Nothing => self.next_list(),
             Next::Unclear => self.doubt(),
         }
@@ -479,6 +620,19 @@ impl Poll {
         self.phase = Phase::Paging;
         self.null_answers = 0;
         self.selection.returned.begin_list();
+    }
+}
+
+impl Walk {
+    /// The first walk over a part.
+    fn over(span: Span) -> Self {
+        Self { span, is_long: false, missing: None, counted_until: span.to, found: 0 }
+    }
+
+    /// Adds the new records of a page.
+    fn see(&mut self, page: &Page) {
+        let is_counted = |record: &&Record| record.order.is_none_or(|order| order < self.counted_until);
+        self.found += page.records.iter().chain(&page.excluded).filter(is_counted).count() as u64;
     }
 }
 
@@ -562,6 +716,7 @@ impl Poll {
         self.selection.count_pulled(1);
         let Shown { version, .. } = self.selection.select(brief, 0..beginning.len(), now, &mut page);
         self.pager.show(version);
+        self.walk.see(&page);
         if let Some(record) = page.records.first() {
             warn!(
                 record = %record.id, max_bytes,

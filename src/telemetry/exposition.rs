@@ -43,6 +43,7 @@ const FAMILIES: &[Family] = &[
     Family { metric: metrics::EVENTS_DELIVERED, samples: Samples::Counter(|lane| lane.delivered.load(Relaxed)) },
     Family { metric: metrics::RECORDS_SKIPPED, samples: Samples::Skipped },
     Family { metric: metrics::RECORDS_REQUEUED, samples: Samples::Counter(|lane| lane.requeued.load(Relaxed)) },
+    Family { metric: metrics::RECORDS_NOT_SHOWN, samples: Samples::Counter(LaneMetrics::not_shown) },
     Family { metric: metrics::DEAD_LETTERS, samples: Samples::Counter(|lane| lane.dead_letters.load(Relaxed)) },
     Family {
         metric: metrics::DEAD_LETTERS_STORED,

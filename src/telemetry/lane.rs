@@ -341,6 +341,8 @@ struct Rare {
     remap_error: String,
     /// How often the program took too long.
     remap_overruns: u64,
+    /// Records that the console counted and did not show.
+    not_shown: u64,
     label_counts: LabelCounts,
     warnings: LaneWarnings,
 }
@@ -484,6 +486,16 @@ impl LaneMetrics {
     /// Events on which the user's program took too long.
     pub fn remap_overruns(&self) -> u64 {
         self.rare.lock().as_ref().map_or(0, |rare| rare.remap_overruns)
+    }
+
+    /// Counts records that the console counted and did not show, not even when it was asked again.
+    pub fn add_not_shown(&self, records: u64) {
+        self.rare.lock().get_or_insert_default().not_shown += records;
+    }
+
+    /// Records that the console counted and did not show.
+    pub fn not_shown(&self) -> u64 {
+        self.rare.lock().as_ref().map_or(0, |rare| rare.not_shown)
     }
 
     /// The reason of the last failure of the user's program.

@@ -64,6 +64,9 @@ metrics! {
          `filtered` (excluded by the stream's settings or by `transform.drop`), `remap` (dropped by `abort` in `remap`).";
     RECORDS_REQUEUED = Counter "records_requeued_total" LANE, "records",
         "Records that were pulled, not delivered, and will be pulled again.";
+    RECORDS_NOT_SHOWN = Counter "records_not_shown_total" LANE, "records",
+        "Records that the console counted and that a list of several pages did not show, not even when it was asked again. A \
+         console that counts what the token may not see counts too many; otherwise it has lost records.";
     DEAD_LETTERS = Counter "dead_letters_total" LANE, "events",
         "Events that the sink refused permanently and that were stored as dead letters, since the process started.";
     DEAD_LETTERS_STORED = Gauge "dead_letters_stored" LANE, "events",

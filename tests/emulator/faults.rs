@@ -86,6 +86,10 @@ async fn cursors_are_refused_repeated_and_pages_come_short() {
     assert_eq!((client.get(LIST).await.status, client.get(&next).await.status), (200, 404));
     client.console.set_faults(always(Fault::RepeatedCursor));
     assert_eq!(client.page(&next).await["pagination"]["nextCursor"], cursor);
+    client.console.set_faults(always(Fault::EarlyEnd));
+    assert_eq!(client.page(LIST).await["pagination"]["nextCursor"], cursor, "only requests with a cursor end the list");
+    let end = client.page(&next).await;
+    assert!(end["data"].as_array().unwrap().len() < 10 && end["pagination"]["nextCursor"].is_null(), "{end}");
     client.console.set_faults(always(Fault::ShortPage));
     let (ids, pages) = client.walk(LIST).await;
     assert_eq!((ids.len(), distinct(&ids)), (55, 55));

@@ -93,6 +93,15 @@ impl Talk {
         self.emits().await
     }
 
+    /// The console counts so many records, which confirms the end of the list and ends the poll.
+    pub async fn confirms(&mut self, count: u64) {
+        self.script.push(counted(count));
+        let Action::Ask(request) = self.poll.next_action() else { panic!("it does not ask") };
+        let answer = request.send(&self.client, self.client.permit().await, None).await;
+        self.poll.answered(answer, self.client.latest_time()).unwrap();
+        assert!(self.asked_for_a_count() && matches!(self.poll.next_action(), Action::Done(..)));
+    }
+
     /// How long the poll waits before it asks next.
     pub fn pause(&mut self) -> Duration {
         let Action::Ask(request) = self.poll.next_action() else { panic!("it does not ask") };

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder::console::Endpoint;
-use s1_forwarder::emulator::{Fault, Faults, Kind, LastPage, Quirks, RetryAfter, Setup, Token};
+use s1_forwarder::emulator::{Counts, Fault, Faults, Kind, LastPage, Quirks, RetryAfter, Setup, Token};
 use s1_forwarder::record::{Stream, Timestamp, facts};
 use s1_forwarder::sink::Outcome;
 use s1_forwarder::sink::memory::MemorySink;
@@ -97,6 +97,45 @@ async fn a_cursor_that_is_not_found_stops_no_stream() {
         let metrics = once(&harness, stream, &sink).await;
         assert_eq!(metrics.state(), LaneState::Done);
         assert_each_once(&sink, 3_000);
+    }
+}
+
+/// A console whose backend lags answers one page of several with an empty list, or with a part of it, and no cursor.
+/// The list looks complete.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_ends_too_early_is_read_to_its_end() {
+    for (stream, kind) in [
+        (Stream::Activities, Kind::Activities),
+        (Stream::Threats, Kind::Threats),
+        (Stream::Groups, Kind::Groups),
+        (Stream::UnifiedAlerts, Kind::UnifiedAlerts),
+    ] {
+        for (faults, counts) in [
+            (Faults::default(), Counts::Exact),
+            (Faults::default().next_times(1, Fault::EarlyEnd), Counts::Exact),
+            (Faults::default().with(Fault::EarlyEnd, 0.4), Counts::Exact),
+            (Faults::default().with(Fault::EarlyEnd, 0.4), Counts::Refused),
+        ] {
+            let harness = LaneHarness::new(|setup| {
+                (setup.activities, setup.threats, setup.unified_alerts) = (3_000, 3_000, 3_000);
+            });
+            (0..1_000).for_each(|number| {
+                harness.console.generate(Kind::Groups, START.minus(number * SECOND).micros());
+            });
+            harness.console.set_quirks(Quirks { counts, ..Quirks::default() });
+            let is_well = faults == Faults::default();
+            harness.console.set_faults(faults);
+            let sink = taker(&harness);
+            let metrics = once(&harness, stream, &sink).await;
+            let owed = harness.console.ids(kind).len();
+            assert_eq!((sink.counts().len(), sink.total()), (owed, owed), "{stream}");
+            assert_eq!(metrics.not_shown(), 0);
+            if is_well && stream != Stream::UnifiedAlerts {
+                let log = harness.console.request_log();
+                let pages = log.iter().filter(|request| request.query.contains("sortBy")).count();
+                assert_eq!(log.len(), pages + 2, "{stream}: for the console's time, and for one count");
+            }
+        }
     }
 }
 

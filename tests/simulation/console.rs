@@ -20,12 +20,17 @@ use crate::shared::{Point, Simulation, about};
 
 /// The client takes the list to be at its end after five.
 const MOST_EMPTY_PAGES: u32 = 3;
+/// So many pages follow a list that ended too early before another one does. A list that ends too early when it is
+/// asked for the rest looks like one that has no rest.
+const PAGES_BETWEEN_EARLY_ENDS: u32 = 100;
 
 pub struct Wire {
     pub simulation: Arc<Simulation>,
     pub random: std::sync::Mutex<fastrand::Rng>,
     /// In a row, window by window.
     pub empty_pages: std::sync::Mutex<std::collections::BTreeMap<String, u32>>,
+    /// So many pages do not end their lists too early.
+    pub spared: std::sync::Mutex<u32>,
 }
 
 impl std::fmt::Debug for Wire {
@@ -43,6 +48,10 @@ impl Wire {
         let is_count_of_part = is_count_of_part(asked);
         asked.query = capped(&asked.query, plan.page_cap);
         asked.body = capped_body(&asked.body, plan.page_cap);
+        let early_end = self.early_end(asked, random);
+        if let Some(shown) = early_end {
+            asked.query = capped(&asked.query, shown.max(1));
+        }
         simulation.model.happen_by_chance(unrest, simulation.now());
         let mut answer = simulation.model.console.answer(asked, simulation.now().micros());
         if answer.status == 200 && is_count_of_part {
@@ -53,6 +62,10 @@ impl Wire {
             return self.alerts(asked, answer, random);
         }
         let paged = answer.status == 200 && asked.query.contains("sortBy=") && !asked.query.contains("countOnly");
+        if let (Some(shown), true) = (early_end, paged) {
+            answer.body = last_page(&answer.body, shown);
+            return answer;
+        }
         let window: Vec<_> = asked.query.split('&').filter(|pair| pair.contains("__")).collect();
         let mut in_a_row = crate::shared::lock(&self.empty_pages);
         let in_a_row = in_a_row.entry(format!("{}{window:?}", asked.path)).or_default();
@@ -64,6 +77,24 @@ impl Wire {
             *in_a_row = 0;
         }
         answer
+    }
+
+    /// How many records a page shows that ends its list too early. Only activities are sure to be missed then: of what
+    /// has changed meanwhile, the console counts fewer records than the lane knows.
+    fn early_end(&self, asked: &emulator::Request, random: &mut fastrand::Rng) -> Option<usize> {
+        let plan = &self.simulation.plan.console;
+        let can_be_found = matches!(plan.counts, Counts::Exact | Counts::Refused | Counts::Failing);
+        let follows_cursor = asked.path.ends_with("/activities") && asked.query.contains("cursor=");
+        if !can_be_found || !follows_cursor || self.simulation.is_calm() {
+            return None;
+        }
+        let mut spared = crate::shared::lock(&self.spared);
+        *spared = spared.saturating_sub(1);
+        let ends = *spared == 0 && random.f64() < plan.early_ends;
+        ends.then(|| {
+            *spared = PAGES_BETWEEN_EARLY_ENDS;
+            random.usize(..plan.page_cap.min(10))
+        })
     }
 
     /// The answer to a count of a part of the open time. Other counts are exact: where a list ends with `data: null`,
@@ -191,7 +222,7 @@ fn capped(query: &str, cap: usize) -> String {
     query.split('&').map(capped).collect::<Vec<_>>().join("&")
 }
 
-/// Polls ask for whole seconds, and count to just before them. A probe asks for one record of any time.
+/// Polls count whole seconds, to just before their end. A probe asks for one record of any time.
 fn is_count_of_part(asked: &emulator::Request) -> bool {
     match asked.body.is_empty() {
         true => asked.query.contains("countOnly") && asked.query.contains("__lt="),
@@ -235,6 +266,17 @@ fn capped_body(body: &Bytes, cap: usize) -> Bytes {
     let first = query["variables"]["first"].as_u64().unwrap_or_default().min(cap as u64);
     query["variables"]["first"] = first.into();
     query.to_string().into()
+}
+
+/// The page with no more than so many of its records, which it has at least one of, and without a next one.
+fn last_page(body: &Bytes, shown: usize) -> Bytes {
+    if shown == 0 {
+        return Bytes::from_static(br#"{"data":[],"pagination":{"nextCursor":null,"totalItems":0}}"#);
+    }
+    let text = String::from_utf8_lossy(body).into_owned();
+    let Some((before, after)) = text.split_once(r#""nextCursor":""#) else { return body.clone() };
+    let after = after.split_once('"').map_or("", |(_, after)| after);
+    format!(r#"{before}"nextCursor":null{after}"#).into()
 }
 
 /// Another cursor to the place that was asked for.

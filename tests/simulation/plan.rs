@@ -92,6 +92,8 @@ pub struct ConsolePlan {
     pub page_cap: usize,
     /// How often a page comes empty, with a cursor to go on.
     pub empty_pages: f64,
+    /// How often a list ends too early, at a page that is not its first one.
+    pub early_ends: f64,
     /// How often something happens just before and just after a page is read.
     pub unrest: f64,
     /// How often a record becomes visible later than `overlap`.
@@ -306,6 +308,7 @@ impl ConsolePlan {
             fault_periods,
             page_cap: pick(r, &[1, 3, 10, 50, 1000, 1000]),
             empty_pages: if with(r, 0.2) { 0.4 } else { 0.0 },
+            early_ends: if with(r, 0.4) { 0.2 } else { 0.0 },
             unrest: if with(r, 0.4) { r.f64() * 0.5 } else { 0.0 },
             too_late: if with(r, 0.2) { 0.1 } else { 0.0 },
             fat: if with(r, 0.2) { 0.1 } else { 0.0 },

@@ -102,7 +102,12 @@ impl Process {
         }))
         .unwrap();
         let random = std::sync::Mutex::new(simulation.lanes[0].fork_random());
-        let wire = Wire { simulation: simulation.clone(), random, empty_pages: Default::default() };
+        let wire = Wire {
+            simulation: simulation.clone(),
+            random,
+            empty_pages: Default::default(),
+            spared: Default::default(),
+        };
         let limiter =
             Limiters::default().join(LimiterKey { host: HOST.to_owned(), token: String::new() }, plan.console.rate);
         let client = Arc::new(Client::new(&settings, Arc::new(wire), limiter, clock));

@@ -60,6 +60,8 @@ pub enum Fault {
     RefusedCursor,
     /// 404 for a valid cursor, likewise.
     LostCursor,
+    /// The page of a valid cursor is empty, or has only some of its records, and is the last one.
+    EarlyEnd,
     /// The answer's `nextCursor` is the request's own cursor.
     RepeatedCursor,
     /// Fewer records than requested although more exist. The cursor continues after them.
@@ -114,7 +116,7 @@ pub struct UnknownPreset(String);
 
 impl Faults {
     /// The names for [`Self::preset`].
-    pub const PRESETS: [&'static str; 13] = [
+    pub const PRESETS: [&'static str; 14] = [
         "none",
         "unauthorized",
         "rate-limit",
@@ -124,6 +126,7 @@ impl Faults {
         "dropped",
         "cursors",
         "short-pages",
+        "early-ends",
         "clock",
         "late",
         "changes",
@@ -194,10 +197,12 @@ impl Faults {
                 none.with(Fault::RefusedCursor, 0.02).with(Fault::LostCursor, 0.02).with(Fault::RepeatedCursor, 0.02)
             }
             "short-pages" => none.with(Fault::ShortPage, 0.2),
+            "early-ends" => none.with(Fault::EarlyEnd, 0.02),
             "clock" => none.with(Fault::WrongDate(3600), 0.2),
             "late" => none.with(Fault::LateArrival(Duration::from_secs(240)), 0.2),
             "changes" => none.with(Fault::ChangedWhilePaged, 0.3),
-            // Without refused permissions and wrong clocks, which rightly stop a client for minutes.
+            // Without refused permissions and wrong clocks, which rightly stop a client for minutes, and without lists
+            // that end too early, which no client can tell where counts say nothing.
             "all" => [
                 "rate-limit",
                 "server-errors",
@@ -225,6 +230,7 @@ impl Fault {
                 | Self::SlowAnswer(_)
                 | Self::SlowBody(_)
                 | Self::ShortPage
+                | Self::EarlyEnd
                 | Self::WrongDate(_)
                 | Self::LateArrival(_)
                 | Self::ChangedWhilePaged
@@ -232,7 +238,7 @@ impl Fault {
     }
 
     const fn needs_cursor(self) -> bool {
-        matches!(self, Self::RefusedCursor | Self::LostCursor | Self::RepeatedCursor)
+        matches!(self, Self::RefusedCursor | Self::LostCursor | Self::RepeatedCursor | Self::EarlyEnd)
     }
 }
 

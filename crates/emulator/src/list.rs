@@ -96,6 +96,8 @@ impl State {
         if faults.contains(&Fault::ShortPage) && limit > 1 {
             limit = 1 + self.random.below(limit as u64 - 1) as usize;
         }
+        let ends_early = faults.contains(&Fault::EarlyEnd);
+        let shown = if ends_early { self.some_of(limit) } else { limit };
         let unlicensed = &self.quirks.unlicensed_sites;
         let licensed = |row: &Row| kind != Kind::Vulnerabilities || !unlicensed.contains(&row.site);
         let is_listed = kind != Kind::Accounts || !matches!(token.scope, Scope::Sites(_));
@@ -104,7 +106,8 @@ impl State {
         if query.count_only && self.quirks.counts == Counts::Refused {
             return Answer::invalid("countOnly: not supported");
         }
-        let page = if query.count_only { page::Page::default() } else { search.page(limit) };
+        let mut page = if query.count_only { page::Page::default() } else { search.page(limit) };
+        page.rows.truncate(shown);
         let total = if query.skip_count || (query.cursor.is_some() && self.quirks.total_on_first_page_only) {
             0
         } else {
@@ -117,6 +120,7 @@ impl State {
         let mut pagination = json!({ "totalItems": total });
         let next = match faults.contains(&Fault::RepeatedCursor) {
             true => query.cursor.as_ref().map(|cursor| Value::from(cursor.encode())),
+            false if ends_early => Some(Value::Null),
             false => search.next_cursor(&page, &self.quirks),
         };
         if let Some(next) = next {
@@ -135,6 +139,11 @@ impl State {
             body.extend_from_slice(br#","errors":[{}]}"#);
         }
         Answer::of(StatusCode::OK, "application/json", body)
+    }
+
+    /// How many of a page's records are shown where the list ends with it: often none.
+    pub(super) fn some_of(&mut self, page: usize) -> usize {
+        if self.random.chance(0.5) { 0 } else { self.random.below(page as u64) as usize }
     }
 
     pub(super) fn count_matching(&self, kind: Kind, query: &Query, token: &Token) -> u64 {
@@ -209,6 +218,7 @@ pub(super) fn error_answer(fault: Fault, now: i64) -> Option<Answer> {
         | Fault::SlowBody(_)
         | Fault::RepeatedCursor
         | Fault::ShortPage
+        | Fault::EarlyEnd
         | Fault::WrongDate(_)
         | Fault::LateArrival(_)
         | Fault::ChangedWhilePaged => return None,

@@ -19,6 +19,8 @@ pub(super) struct Plan {
     /// Lower end of what the poll reads, included. The upper end is S.
     pub from: Timestamp,
     pub reads: Reads,
+    /// The console's counts can be compared with what the lane knows.
+    pub is_counted: bool,
 }
 
 /// What a poll asks the console for.
@@ -46,7 +48,7 @@ pub struct Learned {
 
 impl Learned {
     /// Whether a poll at `start` of a pass that reaches so far back asks for no counts.
-    fn has_miscounted(self, start: Timestamp, reach: Duration) -> bool {
+    pub(super) fn has_miscounted(self, start: Timestamp, reach: Duration) -> bool {
         self.miscounted_at.is_some_and(|at| at <= start && start.since(at) < reach / 2)
     }
 }
@@ -72,8 +74,15 @@ impl Plan {
             return None;
         }
         context.leaves_open = matches!(&reads, Reads::Parts(tail) if tail.closing.is_none());
-        Some(Self { pass: pass.clone(), context, baseline, from, reads })
+        Some(Self { pass: pass.clone(), context, baseline, from, reads, is_counted: is_counted(pull, pass) })
     }
+}
+
+/// Whether a count of a part says how many records the lane has to know of it. It does not where a record changes
+/// without a new time, where versions are counted that are not sent, for findings, and for snapshots.
+fn is_counted(pull: &Pull, pass: &Pass) -> bool {
+    let is_of_records = matches!(pass.reading, Reading::New | Reading::ByCreation) && pull.findings.is_none();
+    is_of_records && pass.keys == Keys::Versions && !pull.drops_unchanged()
 }
 
 /// Which snapshot a poll reads, or whether it is a sweep. None if the snapshot of this time is complete.
@@ -114,9 +123,8 @@ impl Reads {
             return Self::Everything;
         }
         let Some(tail) = Tail::of(pass_position, pass, context.start) else { return Self::Everything };
-        // Versions that are not sent are counted, and not known. Where counts are known to be wrong, what came late is
-        // read when its time is closed.
-        let is_uncounted = pull.drops_unchanged() || learned.has_miscounted(context.start, pass.reach);
-        Self::Parts(if is_uncounted { tail.without_counts() } else { tail })
+        // Where counts are known to be wrong, what came late is read when its time is closed.
+        let asks_counts = is_counted(pull, pass) && !learned.has_miscounted(context.start, pass.reach);
+        Self::Parts(if asks_counts { tail } else { tail.without_counts() })
     }
 }

@@ -10,6 +10,7 @@ use compact_str::{CompactString, ToCompactString};
 
 use super::page::{Page, Record};
 use super::returned::{Before, Returned};
+use super::search::KnownRecords;
 use crate::checkpoint::encoding::CONTENT_HASH;
 use crate::record::{Facts, Identity, Stream, Timestamp, facts, stable_fields_hash};
 use crate::source::position::{Baseline, bound_behind, first_kept_second};
@@ -43,7 +44,9 @@ pub(super) struct Selection {
     pub unasked: usize,
     /// How far the poll had read when it last forgot keys.
     forgotten_until: Timestamp,
-    /// Records shown since then.
+    /// Records of earlier seconds are forgotten.
+    first_kept: i64,
+    /// Records shown since it last forgot keys.
     shown: usize,
 }
 
@@ -78,6 +81,7 @@ impl Selection {
         baseline: Baseline,
     ) -> Self {
         let forgotten_until = baseline.pass_position.bound.whole_second();
+        let first_kept = baseline.pass_position.first_kept_second();
         let returned = Returned::nothing(&pull, &pass);
         Self {
             host,
@@ -91,6 +95,7 @@ impl Selection {
             heard: None,
             unasked: 0,
             forgotten_until,
+            first_kept,
             shown: 0,
         }
     }
@@ -171,9 +176,6 @@ impl Selection {
     /// What the lane knew of a record when the poll began. An error is the reason to skip it, whatever its content.
     /// `order` is its time in the order of the poll.
     fn look_up(&self, key: &RecordKey, order: Option<Timestamp>) -> Result<Known, SkipReason> {
-        if self.accounted.as_ref().is_some_and(|accounted| accounted.contains(&key.id)) {
-            return Err(SkipReason::Duplicate);
-        }
         if self.pull.window.is_some_and(|window| !window.holds(order)) {
             return Err(SkipReason::Filtered);
         }
@@ -203,9 +205,11 @@ impl Selection {
         if before == Before::Nothing && second < self.baseline.pass_position.first_kept_second() {
             self.unasked += 1;
         }
+        let is_accounted = self.accounted.as_ref().is_some_and(|accounted| accounted.contains(&key.id));
         match before {
             Before::ThisVersion => Decision::Skip(SkipReason::Duplicate),
             Before::OtherVersion => Decision::Requeue,
+            Before::Nothing if is_accounted => Decision::Skip(SkipReason::Duplicate),
             // The lane remembers that it was shown.
             Before::Nothing if is_unchanged => Decision::Exclude(SkipReason::Unchanged),
             // The lane remembers a record that the settings exclude as it does others: it is accounted for once.
@@ -252,6 +256,11 @@ impl Selection {
         }
     }
 
+    /// Counts records that the console counts and does not show.
+    pub fn count_not_shown(&self, records: u64) {
+        self.meter.lane.add_not_shown(records);
+    }
+
     /// Counts the records of an answer, before any of them is taken.
     pub fn count_pulled(&self, shown: usize) {
         self.meter.lane.pulled.fetch_add(shown as u64, Ordering::Relaxed);
@@ -271,12 +280,31 @@ impl Selection {
             return;
         }
         let first_kept = first_kept_second(bound_behind(read_until, start, self.pass.reach));
+        self.first_kept = first_kept.max(self.first_kept);
         self.baseline.forget_before(first_kept);
         // Another version of an agent may follow under a later time, and must not overtake the first.
         if !self.pull.drops_unchanged() {
             self.returned.forget_before(first_kept);
             self.unasked = 0;
         }
+    }
+}
+
+/// What the end of a walk is compared with.
+impl Selection {
+    pub fn known(&self) -> KnownRecords<'_> {
+        KnownRecords { settled: &self.baseline.pass_position, returned: Some(&self.returned) }
+    }
+
+    /// From this time on it remembers every record.
+    pub fn kept_from(&self) -> Timestamp {
+        Timestamp::from_micros(self.first_kept * 1_000_000)
+    }
+
+    /// The poll reads again from this time on, and may meet again what it has returned since.
+    pub fn read_again(&mut self, from: Timestamp) {
+        self.forgotten_until = from.min(self.forgotten_until);
+        self.shown = 0;
     }
 }
 

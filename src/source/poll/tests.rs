@@ -10,6 +10,7 @@ use crate::source::position::MANY_FINDINGS;
 use crate::source::{RecordKey, Rhythm};
 use crate::telemetry::Telemetry;
 
+mod ends;
 mod plan;
 mod sequences;
 mod tail;
@@ -70,6 +71,12 @@ fn emitted(poll: &mut Poll, answer: &str) -> Vec<String> {
     }
 }
 
+/// Answers the count that confirms the end of a list: there are so many records before the last moments.
+fn confirm(poll: &mut Poll, count: u64) {
+    assert_eq!(asked(poll).parameter("countOnly"), Some("true"));
+    poll.answered(Ok(format!(r#"{{"data":[],"pagination":{{"totalItems":{count}}}}}"#).into()), begin()).unwrap();
+}
+
 fn list(records: &[String], next: Option<&str>) -> String {
     let next = next.map_or("null".to_owned(), |next| format!("\"{next}\""));
     format!(r#"{{"data":[{}],"pagination":{{"nextCursor":{next}}}}}"#, records.join(","))
@@ -89,6 +96,7 @@ fn a_request_is_repeated_until_it_is_answered_and_nothing_follows_the_end() {
     assert!(poll.answered(Err(ConsoleError::transient("busy")), begin()).is_err());
     assert_eq!(asked(&mut poll).parameter("cursor"), Some("a"), "a failure does not change the request");
     assert_eq!(emitted(&mut poll, &list(&[activity(2, begin(), 0)], None)), ["2"]);
+    confirm(&mut poll, 0);
     for _ in 0..2 {
         assert!(matches!(poll.next_action(), Action::Done(context, _) if context.start == begin()));
         poll.answered(Ok(Bytes::new()), begin()).unwrap();
@@ -154,6 +162,7 @@ fn a_page_that_repeats_under_new_cursors_is_as_unclear_as_an_empty_one() {
     }
     let overlapping = [records[2].clone(), activity(4, begin(), 0)];
     assert_eq!(emitted(&mut poll, &list(&overlapping, None)), ["4"]);
+    confirm(&mut poll, 0);
     assert!(matches!(poll.next_action(), Action::Done(..)));
 
     for (count, is_end) in [(3, true), (250, false)] {

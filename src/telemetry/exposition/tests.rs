@@ -13,6 +13,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("events_delivered_total", "counter", &["pipeline", "stream", "sink"]),
     ("records_skipped_total", "counter", &["pipeline", "stream", "sink", "reason"]),
     ("records_requeued_total", "counter", &["pipeline", "stream", "sink"]),
+    ("records_not_shown_total", "counter", &["pipeline", "stream", "sink"]),
     ("dead_letters_total", "counter", &["pipeline", "stream", "sink"]),
     ("dead_letters_stored", "gauge", &["pipeline", "stream", "sink"]),
     ("map_errors_total", "counter", &["pipeline", "stream", "sink"]),

@@ -134,6 +134,10 @@ impl State {
         if faults.contains(&Fault::ShortPage) && first > 1 {
             first = 1 + self.random.below(first as u64 - 1) as i64;
         }
+        let ends_early = faults.contains(&Fault::EarlyEnd);
+        if ends_early {
+            first = self.some_of(first as usize) as i64;
+        }
         let query = {
             let mut hasher = DefaultHasher::new();
             (argument("filters").to_string(), sort.to_string(), argument("scope").to_string(), view).hash(&mut hasher);
@@ -169,7 +173,7 @@ impl State {
             _ => shown.last().map(|(key, _)| write_cursor(key, query)),
         };
         let page_info = json!({
-            "hasNextPage": begin + shown.len() < total || repeated, "hasPreviousPage": begin > 0,
+            "hasNextPage": !ends_early && begin + shown.len() < total || repeated, "hasPreviousPage": begin > 0,
             "startCursor": shown.first().map(|(key, _)| write_cursor(key, query)), "endCursor": end,
         });
         if self.quirks.null_edges {

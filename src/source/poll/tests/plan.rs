@@ -84,7 +84,7 @@ fn plan(pull: &Pull, position: SourcePosition, pass: usize, start: i64, learned:
         Reads::Marker(snapshot) => format!("marker of {}", at(snapshot.time)),
         Reads::Everything => format!("all {whole}"),
         Reads::Parts(tail) => {
-            let counts = tail.question().map(|part| format!("counts {}, ", span(part))).unwrap_or_default();
+            let counts = tail.search.question().map(|part| format!("counts {}, ", span(part))).unwrap_or_default();
             let walks: Vec<_> = tail.walks(&baseline.pass_position).into_iter().map(span).collect();
             format!("{counts}reads {}", walks.join(" and "))
         }

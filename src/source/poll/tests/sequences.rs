@@ -28,6 +28,8 @@ enum Fault {
     RepeatedCursor,
     EmptyPage,
     ShortPage,
+    /// A page after the first is the last one and has so many of its records.
+    EarlyEnd(usize),
     /// The lane stops and begins again from its position.
     Interruption,
 }
@@ -124,6 +126,7 @@ impl Console {
             Fault::Interruption => return None,
             Fault::EmptyPage => 0,
             Fault::ShortPage => limit.min(1),
+            Fault::EarlyEnd(shown) if cursor.is_some() => limit.min(shown),
             _ => limit,
         };
         let page: Vec<_> = listed.iter().skip(skipped).take(count).collect();
@@ -131,6 +134,7 @@ impl Console {
         let texts: Vec<_> =
             page.iter().map(|(_, id)| activity(*id as u64, self.records[*id].time, filler(*id))).collect();
         let next = match (page.last(), cursor) {
+            (_, Some(_)) if matches!(fault, Fault::EarlyEnd(_)) => None,
             _ if skipped + page.len() >= listed.len() && fault != Fault::RepeatedCursor => None,
             (_, Some(cursor)) if fault == Fault::RepeatedCursor => Some(cursor.to_owned()),
             (Some((time, id)), _) => Some(format!("{time}-{id}-{}", self.requests)),
@@ -231,6 +235,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         2 => Just(Fault::RepeatedCursor),
         1 => Just(Fault::EmptyPage),
         2 => Just(Fault::ShortPage),
+        1 => (0..LIMIT).prop_map(Fault::EarlyEnd),
         1 => Just(Fault::Interruption),
     ]
 }
@@ -243,6 +248,17 @@ fn counts() -> impl Strategy<Value = Counts> {
         1 => Just(Counts::Refused),
         1 => Just(Counts::Failing),
     ]
+}
+
+/// Of lists that end too early only the first, and none where the console counts too few records. Another one where the
+/// list is asked for again would hide the first, and so would the count.
+fn with_one_early_end(faults: Vec<Fault>, counts: Counts) -> Vec<Fault> {
+    let mut is_possible = !matches!(counts, Counts::Off(..0) | Counts::Late(_));
+    let kept = |fault| match fault {
+        Fault::EarlyEnd(_) if !mem::take(&mut is_possible) => Fault::Nothing,
+        fault => fault,
+    };
+    faults.into_iter().map(kept).collect()
 }
 
 proptest! {
@@ -260,6 +276,7 @@ proptest! {
         let mut position = SourcePosition::starting_at(begin());
         position.follow(&pull.passes());
         let mut lane = Lane { pull, position, learned: Learned::default(), delivered: HashMap::new() };
+        let faults = with_one_early_end(faults, counts);
         let mut console = Console { records, faults: faults.into_iter(), now: begin(), requests: 0, counts };
         let mut start = begin();
         loop {

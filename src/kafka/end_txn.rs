@@ -2,17 +2,17 @@
 //!
 //! If a connection fails before the answer, librdkafka sends the request again. A broker may still get the first copy
 //! later. It has the producer's current epoch, so it ends the transaction that is open then: a commit without the
-//! checkpoint, or an abort whose events are lost. Only a new initialisation of the id makes the brokers refuse the copy.
+//! checkpoint, or an abort whose events are lost. Only a new initialisation of the id makes the brokers refuse it.
 //!
 //! librdkafka waits for `retry.backoff.ms` before it sends a request again. So a call that takes less than half of that
 //! repeated nothing. After a longer call, librdkafka's statistics show what was sent.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// librdkafka emits statistics this often.
 const STATISTICS_INTERVAL: (&str, &str) = ("statistics.interval.ms", "1000");

@@ -314,7 +314,7 @@ impl Group {
     ) -> Result<Result<(), RdKafkaError>, Failure> {
         // Measured on its thread, since the runtime may be busy.
         let timed = |producer: &Producer| {
-            let begun = std::time::Instant::now();
+            let begun = Instant::now();
             (call(producer), begun.elapsed())
         };
         let (ended, took) = self.call(timed).await?;

@@ -1,8 +1,8 @@
 //! A proxy between Kafka's clients and a broker, which holds a request of a transaction on its way and delivers it
 //! later: a middlebox that keeps a half-open connection, or a broker that stalls with the request in its queue.
 //!
-//! Written from the protocol's guide (<https://kafka.apache.org/protocol>): frames of a length and a message, which begins
-//! with the request's key, version and correlation id. Answers begin with the correlation id.
+//! Written from the protocol's guide (<https://kafka.apache.org/protocol>): frames of a length and a message, which
+//! begins with the request's key, version and correlation id. Answers begin with the correlation id.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};

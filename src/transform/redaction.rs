@@ -39,6 +39,7 @@ pub enum With {
 #[serde(deny_unknown_fields)]
 struct Entry {
     /// Dotted path of the values.
+    #[schemars(regex(pattern = r"^[^.$]"))]
     path: String,
     /// `remove` (default), `replace` (by `[redacted]`), or `hash`, which needs `key`.
     #[serde(default)]
@@ -82,6 +83,7 @@ impl JsonSchema for Redaction {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "title": "path or object", "anyOf": [{ "type": "string" }, Entry::json_schema(generator)] })
+        let path = json_schema!({ "type": "string", "pattern": "^[^.$]" });
+        json_schema!({ "title": "path or object", "anyOf": [path, Entry::json_schema(generator)] })
     }
 }

@@ -4,7 +4,7 @@
     .ci/alerts.py PROGRAM
 
 One worker has healthy, failing and invalid pipelines, and a sink that refuses some events. Another one has a silent
-console and gets invalid defaults, and a third one is killed. What only a cluster has comes from a text: leases and
+console, a program that fails, and gets invalid defaults. A third one is killed. What only a cluster has comes from a text: leases and
 shards. The alerts in FIRING must fire, and no others. Each query of a dashboard must be valid and return data.
 """
 
@@ -39,6 +39,7 @@ FIRING = {
     ("S1ForwarderPipelineInvalid", "main"),
     ("S1ForwarderReloadFailed", "defaults"),
     ("S1ForwarderLaneSilent", "defaults"),
+    ("S1ForwarderRemapErrors", "defaults"),
     ("S1ForwarderWorkerDown", "killed"),
     ("S1ForwarderAbsent", "killed"),
     ("S1ForwarderShardsUnheld", "cluster"),
@@ -164,8 +165,9 @@ class Processes:
             process.wait()
 
 
-def pipeline(console, token, sink, streams):
+def pipeline(console, token, sink, streams, transform=None):
     return json.dumps({
+        "transform": transform or {},
         "console": {"url": console, "token": token, "requests_per_second": 100},
         "streams": streams,
         "sinks": [{"name": "siem", "type": "http", "url": sink, "compression": "none", "batch": {"timeout": "100ms"}}],
@@ -310,6 +312,9 @@ def run(processes):
     (main / "no-token.yaml").write_text(pipeline(console, "another-token", sink, streams))
     silent = {"activities": {"interval": "1s", "silent_after": "5s"}, "groups": {"interval": "1s"}}
     (processes.work / "defaults/silent.yaml").write_text(pipeline(quiet, "emulator-token", sink, silent))
+    failing = {"remap": ".number = to_int!(.message)"}
+    failing = pipeline(quiet, "emulator-token", sink, {"activities": {"interval": "1s"}}, failing)
+    (processes.work / "defaults/failing.yaml").write_text(failing)
     (main / "invalid.yaml").write_text("console: { url: nonsense }\n")
     for name, url in [("the console", console), ("the quiet console", quiet)]:
         until(name, answers(f"{url}/web/api/v2.1/system/status"))

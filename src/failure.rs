@@ -25,6 +25,9 @@ pub enum Failure {
     /// The sink refused all of many events in a row.
     #[error("{0}")]
     RefusedAll(String),
+    /// A program of the user failed, and its settings say that the lane stops then.
+    #[error("{0}")]
+    ProgramFailed(String),
     /// A program of the user took too long too often.
     #[error("{0}")]
     ProgramOverran(String),
@@ -62,6 +65,7 @@ impl Failure {
             Self::Unauthorized(_) => Self::Unauthorized(reason),
             Self::SecretUnreadable(_) => Self::SecretUnreadable(reason),
             Self::RefusedAll(_) => Self::RefusedAll(reason),
+            Self::ProgramFailed(_) => Self::ProgramFailed(reason),
             Self::ProgramOverran(_) => Self::ProgramOverran(reason),
             Self::Misconfigured(_) => Self::Misconfigured(reason),
             Self::Full(_) => Self::Full(reason),
@@ -75,6 +79,7 @@ impl Failure {
             Self::Unauthorized(_)
             | Self::SecretUnreadable(_)
             | Self::RefusedAll(_)
+            | Self::ProgramFailed(_)
             | Self::ProgramOverran(_)
             | Self::Misconfigured(_)
             | Self::Full(_) => true,

@@ -384,9 +384,10 @@ async fn replay_matching(
             return Ok(ExitCode::FAILURE);
         }
     };
-    let ReplayReport { delivered, refused, unsettled, truncated, problems } = report;
+    let ReplayReport { delivered, refused, unsettled, dropped, truncated, problems } = report;
     let unsettled = if unsettled > 0 { format!(", {unsettled} not settled") } else { String::new() };
-    print_line(format!("{delivered} delivered, {refused} refused again{unsettled}"))?;
+    let dropped = if dropped > 0 { format!(", {dropped} dropped by the pipeline") } else { String::new() };
+    print_line(format!("{delivered} delivered, {refused} refused again{unsettled}{dropped}"))?;
     if truncated > 0 {
         print_line(format!(
             "{truncated} remain, with truncated records; `backfill` with a larger --memory-budget pulls the records again"

@@ -64,7 +64,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let output = json_lines();
     let report = args.report.then(Report::default);
-    let mut run = Run { mapper, schema, output, report, records: 0, faults: 0, dropped: 0, failed: 0, repaired: 0 };
+    let mut run =
+        Run { mapper, schema, output, report, records: 0, faults: 0, dropped: 0, failed: 0, withheld: 0, repaired: 0 };
     match run.map(args.stream, input) {
         // The reader has closed the pipe.
         Err(error) if is_closed_pipe(&error) => return Ok(ExitCode::SUCCESS),
@@ -77,13 +78,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if run.dropped > 0 {
         note(format!("{} of {} records are dropped by the pipeline", run.dropped, run.records));
     }
-    if run.failed > 0 {
+    if run.withheld > 0 {
+        note(format!("{} of {} records are not printed, since a program failed on them", run.withheld, run.records));
+    } else if run.failed > 0 {
         note(format!(
             "{} of {} events are as they were mapped, since a program failed on them",
             run.failed, run.records
         ));
     }
-    if run.records > run.dropped {
+    if run.records > run.dropped + run.withheld {
         warn_of_unmatched(&run.mapper);
     }
     if run.repaired > 0 {
@@ -148,6 +151,8 @@ struct Run<W> {
     dropped: u64,
     /// Events that a program failed on.
     failed: u64,
+    /// Those of them that are not forwarded.
+    withheld: u64,
     /// Records that were not JSON.
     repaired: u64,
 }
@@ -186,8 +191,12 @@ impl<W: Write> Run<W> {
                     if let Some(reason) = &mapped.remap_error {
                         self.failed += 1;
                         if self.failed <= FAULTS_SHOWN {
-                            show(reason);
+                            show(&format!("{reason}; {}", mapped.on_error.consequence()));
                         }
+                    }
+                    if mapped.withheld().is_some() {
+                        self.withheld += 1;
+                        continue;
                     }
                     if let Some(report) = &mut self.report {
                         let repaired = if mapped.repaired { repair(record.bytes) } else { None };
@@ -234,6 +243,7 @@ mod tests {
             faults: 0,
             dropped: 0,
             failed: 0,
+            withheld: 0,
             repaired: 0,
         };
         let error = run.map(stream, input.as_ref()).err().map(|error| error.to_string());

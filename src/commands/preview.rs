@@ -97,6 +97,8 @@ struct EventPrinter {
     printed: usize,
     /// By `drop` and `remap`.
     dropped: usize,
+    /// A program failed on them, and they are not forwarded.
+    withheld: usize,
 }
 
 enum Output {
@@ -119,7 +121,7 @@ impl EventPrinter {
             (_, Some(pretty)) => Output::Pretty(pretty),
             (_, None) => Output::Lines,
         };
-        Ok(Self { stream, host, mapper, schema, output, printed: 0, dropped: 0 })
+        Ok(Self { stream, host, mapper, schema, output, printed: 0, dropped: 0, withheld: 0 })
     }
 
     async fn print_latest(&mut self, mut latest: LatestRecords) -> anyhow::Result<()> {
@@ -153,7 +155,13 @@ impl EventPrinter {
         if self.printed > 0 {
             warn_of_unmatched(&self.mapper);
         }
-        if self.printed + self.dropped == 0 {
+        if self.withheld > 0 {
+            note(format!(
+                "stream {}: {} records are not printed, since a program failed on them",
+                self.stream, self.withheld
+            ));
+        }
+        if self.printed + self.dropped + self.withheld == 0 {
             note(format!("stream {}: the console has no records", self.stream));
         } else if self.dropped > 0 {
             note(format!("stream {}: the pipeline drops {} other records", self.stream, self.dropped));
@@ -171,7 +179,14 @@ impl EventPrinter {
             }
             Ok(mapped) => {
                 if let Some(reason) = &mapped.remap_error {
-                    note(format!("stream {}, record {}: {reason}", self.stream, facts.record_id(record)));
+                    let Self { stream, .. } = self;
+                    let record_id = facts.record_id(record);
+                    let consequence = mapped.on_error.consequence();
+                    note(format!("stream {stream}, record {record_id}: {reason}; {consequence}"));
+                }
+                if mapped.withheld().is_some() {
+                    self.withheld += 1;
+                    return Ok(());
                 }
                 mapped.error_beside(self.schema)
             }

@@ -195,7 +195,11 @@ mod tests {
         let class = |status, with_cursor| match classify(status, Some("7"), "", with_cursor).into() {
             Failure::Transient { after, .. } => format!("transient {after:?}"),
             Failure::Unauthorized(_) => "unauthorized".to_owned(),
-            Failure::SecretUnreadable(_) | Failure::RefusedAll(_) | Failure::ProgramOverran(_) | Failure::Full(_) => {
+            Failure::SecretUnreadable(_)
+            | Failure::RefusedAll(_)
+            | Failure::ProgramFailed(_)
+            | Failure::ProgramOverran(_)
+            | Failure::Full(_) => {
                 unreachable!("no status")
             }
             Failure::Misconfigured(_) => "misconfigured".to_owned(),

@@ -18,10 +18,10 @@ use crate::checkpoint::LaneId;
 use crate::failure::Failure;
 use crate::program_threads::JobError;
 use crate::sink::deliver::Settled;
-use crate::sink::{Event, Limits};
+use crate::sink::{Event, Limits, Unsent};
 use crate::source::{Page, Record};
 use crate::telemetry::{LaneState, Meter, SkipReason};
-use crate::transform::{Dropped, Mapped, Mapper, Origin, Schema, Snapshot, unknown_leaves};
+use crate::transform::{Dropped, Mapped, Mapper, OnError, Origin, Schema, Snapshot, unknown_leaves};
 
 /// A page with the reservation of its bytes. Boxed: a channel allocates 32 slots at once, and each poll makes one.
 pub type PulledPage = Box<(Page, Reservation)>;
@@ -59,7 +59,7 @@ struct Filler {
     open: PendingBatch,
     overruns: Option<Arc<Mutex<Overruns>>>,
     /// Why the lane has to stop.
-    overran: Option<String>,
+    ended: Option<Failure>,
 }
 
 /// A page that is being mapped.
@@ -79,7 +79,7 @@ enum Filled {
     /// It is the turn of another lane.
     Turn,
     /// The lane has to stop.
-    Overran(String),
+    Ended(Failure),
 }
 
 /// Why mapping ended before the pages did.
@@ -103,7 +103,7 @@ impl From<JobError> for MapEnd {
 /// page, and start no task.
 ///
 /// # Errors
-/// When the task panicked, or a program takes too long too often.
+/// When the task panicked, or a program of the user stops the lane.
 pub async fn run(
     lane: &Lane,
     mut pages: mpsc::Receiver<PulledPage>,
@@ -175,9 +175,9 @@ impl MapStage {
                 Filled::Batch(full) => self.send(*full).await?,
                 Filled::Page => break,
                 Filled::Turn => {}
-                Filled::Overran(reason) => {
+                Filled::Ended(failure) => {
                     self.send(filler.take_open()).await?;
-                    return Err(MapEnd::Failed(Failure::ProgramOverran(reason)));
+                    return Err(MapEnd::Failed(failure));
                 }
             }
         }
@@ -222,7 +222,7 @@ impl Filler {
             event_bytes: 26,
             open: PendingBatch::new(*stream),
             overruns: lane.programs.as_ref().map(|programs| programs.overruns.clone()),
-            overran: None,
+            ended: None,
         }
     }
 
@@ -255,9 +255,9 @@ impl Filler {
                 self.open.take_reservation(&mut mapping.reservation, copies);
                 return Filled::Batch(Box::new(std::mem::replace(&mut self.open, last)));
             }
-            if let Some(reason) = self.overran.take() {
+            if let Some(failure) = self.ended.take() {
                 self.open.take_reservation(&mut mapping.reservation, copies);
-                return Filled::Overran(reason);
+                return Filled::Ended(failure);
             }
         }
     }
@@ -287,7 +287,7 @@ impl Filler {
     }
 
     fn map_record(&mut self, record: &Record, page: &Page, now: Instant) {
-        let Self { mapper, schema, meter, open, overruns, overran, .. } = self;
+        let Self { mapper, schema, meter, open, overruns, ended, .. } = self;
         // `split_last` leaves the time of the split record in the batch before; the bound stays below that time.
         open.cover(page, record.order);
         open.record_keys.push(record.record_key);
@@ -308,21 +308,13 @@ impl Filler {
             let time = *time;
             let error = None;
             let labels = mapper.labels();
-            let truncated = true;
+            let unsent = Some(Unsent::Truncated);
             let framed_at = None;
-            return open.batch.push(Event {
-                body: &body,
-                record_id,
-                identity,
-                time,
-                error,
-                labels,
-                truncated,
-                framed_at,
-            });
+            return open.batch.push(Event { body: &body, record_id, identity, time, error, labels, unsent, framed_at });
         }
         let stream = open.batch.stream();
         let mut dropped = None;
+        let mut withheld = None;
         open.batch.push_with(&record.id, record.identity, record.time, |buffer| {
             match mapper.map_record(bytes, Some(record.identity), record.enrichment.as_deref(), buffer) {
                 Ok(mapped) => {
@@ -340,9 +332,16 @@ impl Filler {
                         && let Some(overruns) = overruns
                     {
                         let reason = mapped.remap_error.as_deref().unwrap_or_default();
-                        *overran = overruns.lock().count(reason, now);
+                        *ended = overruns.lock().count(reason, now).map(Failure::ProgramOverran);
                     }
-                    count(meter, *schema, &mapped)
+                    let beside = count(meter, *schema, &mapped, &record.id);
+                    match mapped.withheld() {
+                        Some(reason) => {
+                            withheld = Some(mapped.on_error);
+                            Some(reason.into())
+                        }
+                        None => beside,
+                    }
                 }
                 Err(error) => {
                     let error = error.to_string();
@@ -360,6 +359,20 @@ impl Filler {
             return open.discard_last(record);
         }
         open.label_last(mapper);
+        match withheld {
+            None | Some(OnError::Deliver) => {}
+            Some(OnError::DeadLetter) => open.batch.withhold_last(Unsent::ProgramFailed),
+            Some(OnError::Stop) => {
+                let reason = open.batch.events().next_back().and_then(|event| event.error).unwrap_or_default();
+                let id = &record.id;
+                *ended = Some(Failure::ProgramFailed(format!(
+                    "a program of the pipeline failed on record {id}, and `on_error` is `stop`; the lane goes on when \
+                     its file changes; {reason}"
+                )));
+                // It is not accounted for, so that it is pulled again.
+                open.withdraw_last();
+            }
+        }
     }
 
     /// Bytes of the batch as it will be framed.
@@ -369,12 +382,9 @@ impl Filler {
 }
 
 /// Counts what mapping a record has shown. Returns the error that goes next to a raw event: it has no place for a tag.
-fn count(meter: &Meter, schema: Schema, mapped: &Mapped) -> Option<Box<str>> {
-    let lane = &meter.lane;
-    lane.unknown_activity_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
+fn count(meter: &Meter, schema: Schema, mapped: &Mapped, record_id: &str) -> Option<Box<str>> {
+    meter.lane.unknown_activity_types.fetch_add(u64::from(mapped.unknown_activity), Ordering::Relaxed);
     let reason = mapped.remap_error.as_ref()?;
-    if lane.remap_failed(reason, mapped.remap_overran) {
-        tracing::warn!(reason, "a program of the pipeline failed on an event, which is forwarded as it was mapped");
-    }
+    meter.program_failed(reason, mapped.remap_overran, record_id);
     mapped.error_beside(schema)
 }

@@ -82,10 +82,15 @@ impl PendingBatch {
         newest
     }
 
-    /// Removes the last event, which is that of `record`: it is accounted for, and not delivered.
-    pub fn discard_last(&mut self, record: &Record) {
+    /// Removes the last event, as if its record had not been read.
+    pub fn withdraw_last(&mut self) {
         self.batch.discard_last();
         self.record_keys.pop();
+    }
+
+    /// Removes the last event, which is that of `record`: it is accounted for, and not delivered.
+    pub fn discard_last(&mut self, record: &Record) {
+        self.withdraw_last();
         self.excluded.push(Record { enrichment: None, ..record.clone() });
     }
 

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Open tries again until it succeeds, or the lane is asked to stop. A lane is refused for the last time only with
-//! `once`. One whose store stalled does not pause, and one whose program overran pauses until it is asked to stop. Wait
+//! `once`. One whose store stalled does not pause, and one that its program stops pauses until it is asked to stop. Wait
 //! and Flush write too, and a write that fails permanently leads where it does from Poll: to End or to Open.
 
 use std::future::ready;

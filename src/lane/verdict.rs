@@ -131,8 +131,8 @@ pub fn verdict(side: Side, failure: &Failure, mode: Mode, refusals: Refusals) ->
         (Side::Store, _) if is_last => LEAVE_REFUSED,
         (Side::Store | Side::Copy, _) => Verdict::Again,
         // Only another file helps, and with it comes another lane.
-        (_, Failure::ProgramOverran(_)) if mode.once => REFUSED,
-        (_, Failure::ProgramOverran(_)) => Verdict::Pause(Pause::UntilStopped),
+        (_, Failure::ProgramFailed(_) | Failure::ProgramOverran(_)) if mode.once => REFUSED,
+        (_, Failure::ProgramFailed(_) | Failure::ProgramOverran(_)) => Verdict::Pause(Pause::UntilStopped),
         // The other passes may be complete nevertheless.
         (Side::Console, Failure::Misconfigured(_)) if mode.once => Verdict::Pause(Pause::PassGivenUp),
         _ if is_last => REFUSED,
@@ -159,7 +159,8 @@ mod tests {
             Failure::Transient { .. } => Some(Failure::Unauthorized(reason.clone())),
             Failure::Unauthorized(_) => Some(Failure::SecretUnreadable(reason.clone())),
             Failure::SecretUnreadable(_) => Some(Failure::RefusedAll(reason.clone())),
-            Failure::RefusedAll(_) => Some(Failure::ProgramOverran(reason.clone())),
+            Failure::RefusedAll(_) => Some(Failure::ProgramFailed(reason.clone())),
+            Failure::ProgramFailed(_) => Some(Failure::ProgramOverran(reason.clone())),
             Failure::ProgramOverran(_) => Some(Failure::Misconfigured(reason.clone())),
             Failure::Misconfigured(_) => Some(Failure::Full(reason.clone())),
             Failure::Full(_) => Some(Failure::Superseded(reason.clone())),
@@ -210,6 +211,7 @@ mod tests {
                  Unauthorized     again         again           again           TokenRefused    SinkRefusing    SinkRefusing
                  SecretUnreadable again         again           again           TokenRefused    SinkRefusing    SinkRefusing
                  RefusedAll       again         again           again           PassFailing     SinkRefusing    SinkRefusing
+                 ProgramFailed    again         again           again           UntilStopped    UntilStopped    UntilStopped
                  ProgramOverran   again         again           again           UntilStopped    UntilStopped    UntilStopped
                  Misconfigured    again         again           again           PassRefused     SinkRefusing    SinkRefusing
                  Full             again         again           again           PassFailing     SinkRefusing    SinkRefusing
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_runs_once_ends_when_its_program_overran_and_gives_up_what_the_console_refuses() {
+    fn a_lane_that_runs_once_ends_when_its_program_failed_and_gives_up_what_the_console_refuses() {
         for refusals in [0, 1] {
             assert_table(
                 Mode { once: true, ..WORKER },
@@ -228,6 +230,7 @@ mod tests {
                  Unauthorized     again         again           again           TokenRefused    SinkRefusing    SinkRefusing
                  SecretUnreadable again         again           again           TokenRefused    SinkRefusing    SinkRefusing
                  RefusedAll       again         again           again           PassFailing     SinkRefusing    SinkRefusing
+                 ProgramFailed    again         again           again           end:Refused     end:Refused     end:Refused
                  ProgramOverran   again         again           again           end:Refused     end:Refused     end:Refused
                  Misconfigured    again         again           again           PassGivenUp     SinkRefusing    SinkRefusing
                  Full             again         again           again           PassFailing     SinkRefusing    SinkRefusing
@@ -246,6 +249,7 @@ mod tests {
                  Unauthorized     leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
                  SecretUnreadable leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
                  RefusedAll       leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
+                 ProgramFailed    leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
                  ProgramOverran   leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
                  Misconfigured    leave:Refused leave:Refused   again           PassGivenUp     end:Refused     end:Refused
                  Full             leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused

@@ -28,7 +28,16 @@ struct Entry {
     time: Option<Timestamp>,
     error: Option<Box<str>>,
     labels: Option<Arc<Labels>>,
-    truncated: bool,
+    unsent: Option<Unsent>,
+}
+
+/// Why an event is not sent, but becomes a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsent {
+    /// The record was too large to be pulled. The body is its beginning.
+    Truncated,
+    /// A program failed on the event, as its `error` says. The body is the event as it was mapped.
+    ProgramFailed,
 }
 
 /// One event of a batch.
@@ -42,13 +51,13 @@ pub struct Event<'a> {
     pub identity: Identity,
     /// The event's own time, if it has one.
     pub time: Option<Timestamp>,
-    /// The reason why the record could not be mapped. The body is an error event then; for `raw`, the record itself.
+    /// The reason why the record could not be mapped. The body is an error event then; for `raw`, the record itself. Or
+    /// the reason why a program failed.
     pub error: Option<&'a str>,
     /// The labels, if the events of the lane differ in them.
     pub labels: Option<&'a Arc<Labels>>,
-    /// True if the record was too large to be pulled. The body is its beginning. It is not sent, but becomes a dead
-    /// letter.
-    pub truncated: bool,
+    /// Why it is not sent, if it is not.
+    pub unsent: Option<Unsent>,
     /// See [`Batch::framed_at`]; `None` if nobody has asked for it.
     pub framed_at: Option<Timestamp>,
 }
@@ -118,7 +127,7 @@ impl Batch {
             time,
             error,
             labels: None,
-            truncated: false,
+            unsent: None,
         });
     }
 
@@ -126,6 +135,13 @@ impl Batch {
     pub fn label_last(&mut self, labels: Arc<Labels>) {
         if let Some(entry) = self.entries.last_mut() {
             entry.labels = Some(labels);
+        }
+    }
+
+    /// The last event is not sent.
+    pub fn withhold_last(&mut self, reason: Unsent) {
+        if let Some(entry) = self.entries.last_mut() {
+            entry.unsent = Some(reason);
         }
     }
 
@@ -137,7 +153,7 @@ impl Batch {
         });
         if let Some(entry) = self.entries.last_mut() {
             entry.labels = event.labels.cloned();
-            entry.truncated = event.truncated;
+            entry.unsent = event.unsent;
         }
     }
 
@@ -180,7 +196,7 @@ impl Batch {
             time: entry.time,
             error: entry.error.as_deref(),
             labels: entry.labels.as_ref(),
-            truncated: entry.truncated,
+            unsent: entry.unsent,
             framed_at: self.framed_at.get().copied(),
         }
     }
@@ -207,7 +223,7 @@ mod tests {
                 time: None,
                 error: None,
                 labels: None,
-                truncated: number == 1,
+                unsent: (number == 1).then_some(Unsent::Truncated),
                 framed_at: None,
             };
             batch.push(event);
@@ -216,8 +232,8 @@ mod tests {
         assert_eq!(batch.allocated_bytes(), allocated, "they fit");
 
         let selected = batch.select([2, 1, 9]);
-        let events: Vec<_> = selected.events().map(|event| (event.body, event.record_id, event.truncated)).collect();
-        assert_eq!(events, [(&b"{\"a\":1}"[..], "12", false), (&b"{\"a\":1}"[..], "12", true)]);
+        let events: Vec<_> = selected.events().map(|event| (event.body, event.record_id, event.unsent)).collect();
+        assert_eq!(events, [(&b"{\"a\":1}"[..], "12", None), (&b"{\"a\":1}"[..], "12", Some(Unsent::Truncated))]);
     }
 
     /// Parts of a batch are sent again with its time. The event that did not fit begins the next batch.

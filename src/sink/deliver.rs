@@ -26,7 +26,9 @@ use sorted::{Refusal, Sorted};
 use super::common::RetrySettings;
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::throttle::Throttle;
-use super::{Attempt, Batch, Deadline, Outcome, PARTIAL, Rejection, Sink, TOO_LARGE, TransactionalSink};
+use super::{
+    Attempt, Batch, Deadline, Outcome, PARTIAL, PROGRAM, Rejection, Sink, TOO_LARGE, TransactionalSink, Unsent,
+};
 use crate::checkpoint::CheckpointUpdate;
 use crate::failure::Failure;
 use crate::record::{Clock, Identity};
@@ -89,6 +91,9 @@ struct BatchDelivery<'a> {
     accepted_unnamed: usize,
     /// Refused without an attempt, so they do not indicate a problem of the sink.
     oversized: Vec<Refusal>,
+    /// The user's program failed on them. They are not sent, and count as refused: a wrong program is as likely as a
+    /// wrong sink.
+    failed: Vec<Refusal>,
     random: fastrand::Rng,
     waits: FullJitter,
     transaction: Option<&'a Transaction<'a>>,
@@ -124,7 +129,7 @@ impl Delivery {
                 let outcome = match error.failure() {
                     Failure::Transient { .. } => "failed",
                     Failure::Superseded(_) => "superseded",
-                    Failure::SecretUnreadable(_) | Failure::ProgramOverran(_) => "not_sent",
+                    Failure::SecretUnreadable(_) | Failure::ProgramFailed(_) | Failure::ProgramOverran(_) => "not_sent",
                     Failure::Unauthorized(_)
                     | Failure::RefusedAll(_)
                     | Failure::Misconfigured(_)
@@ -149,6 +154,7 @@ impl Delivery {
         let parts = VecDeque::new();
         let refused = Vec::new();
         let oversized = Vec::new();
+        let failed = Vec::new();
         let mut delivery = BatchDelivery {
             delivery: self,
             batch,
@@ -159,6 +165,7 @@ impl Delivery {
             refused,
             accepted_unnamed: 0,
             oversized,
+            failed,
             random,
             waits,
             transaction,
@@ -173,6 +180,7 @@ impl Delivery {
         }
         let counted = delivery.check_refusals()?;
         delivery.refused.append(&mut delivery.oversized);
+        delivery.refused.append(&mut delivery.failed);
         if let Err(error) = delivery.store_refused().await {
             self.health.uncount(counted);
             return Err(error);
@@ -191,19 +199,26 @@ impl Delivery {
 }
 
 impl BatchDelivery<'_> {
-    /// Refuses events that are too large for the sink. The others are the first part.
+    /// Refuses events that are too large for the sink, and those that a program failed on. The others are the first
+    /// part.
     fn sort_by_size(&mut self) {
         let limit = self.delivery.sink.limits().event_bytes;
         let mut part = Vec::new();
         for (index, event) in self.batch.events().enumerate() {
-            if event.truncated {
-                let reason = "the record is too large to be pulled; this is its beginning".to_owned();
-                self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
-            } else if event.body.len() <= limit {
-                part.push(index);
-            } else {
-                let reason = format!("the event has {} bytes, the sink accepts at most {limit}", event.body.len());
-                self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
+            match event.unsent {
+                Some(Unsent::Truncated) => {
+                    let reason = "the record is too large to be pulled; this is its beginning".to_owned();
+                    self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
+                }
+                Some(Unsent::ProgramFailed) => {
+                    let reason = event.error.unwrap_or_default().to_owned();
+                    self.failed.push(Refusal { index, status: PROGRAM.to_owned(), reason });
+                }
+                None if event.body.len() <= limit => part.push(index),
+                None => {
+                    let reason = format!("the event has {} bytes, the sink accepts at most {limit}", event.body.len());
+                    self.oversized.push(Refusal { index, status: TOO_LARGE.to_owned(), reason });
+                }
             }
         }
         self.plan(part);
@@ -565,11 +580,19 @@ impl BatchDelivery<'_> {
         if self.accepted != 0 {
             return Ok(0);
         }
-        let Some(first) = self.refused.first() else { return Ok(0) };
-        let refused = self.refused.len();
+        let Some(first) = self.refused.first().or(self.failed.first()) else { return Ok(0) };
+        let refused = self.refused.len() + self.failed.len();
         let in_a_row = self.delivery.health.count_refused(refused);
         if in_a_row < MISCONFIGURED_FROM || self.delivery.health.accepts_refusals() {
             return Ok(refused);
+        }
+        if self.refused.is_empty() {
+            return Err(Failure::ProgramFailed(format!(
+                "a program of the pipeline failed on {in_a_row} events in a row; no event of this batch became a dead \
+                 letter; the lane goes on when its file changes; if the events are to blame, `--accept-refusals` keeps \
+                 them; {}",
+                first.reason
+            )));
         }
         Err(Failure::RefusedAll(format!(
             "the sink refused {in_a_row} events in a row and accepted none: {}; no event of this batch became a dead \
@@ -607,9 +630,9 @@ impl BatchDelivery<'_> {
                     status: &refusal.status,
                     reason: &refusal.reason,
                     event_time: event.time,
-                    error: event.error,
+                    error: if event.unsent == Some(Unsent::ProgramFailed) { None } else { event.error },
                     labels: event.labels.map(|labels| &**labels),
-                    truncated: event.truncated,
+                    truncated: event.unsent == Some(Unsent::Truncated),
                     event: event.body,
                 })
             })

@@ -40,7 +40,7 @@ use crate::checkpoint::{CheckpointBackend, CheckpointUpdate};
 use crate::failure::Failure;
 use crate::settings::UsedProxy;
 
-pub use batch::{Batch, Event};
+pub use batch::{Batch, Event, Unsent};
 pub use build_error::BuildError;
 pub use context::{SharedSinkResources, SinkContext};
 pub use deadline::{Deadline, Until, suspended};
@@ -165,6 +165,8 @@ pub(crate) const TOO_LARGE: &str = "too_large";
 
 /// The status of an event that was refused by a success, where the destination gives it none of its own.
 pub(crate) const PARTIAL: &str = "partial";
+/// Stands for the status of an event that was not sent, since a program of the pipeline failed on it.
+pub(crate) const PROGRAM: &str = "program";
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
@@ -298,9 +300,10 @@ impl From<Failure> for Outcome {
             Failure::SecretUnreadable(reason) => Self::SecretUnreadable(reason),
             Failure::RefusedAll(reason) => Self::RefusedAll(reason),
             // No sink has a limit of this process.
-            Failure::ProgramOverran(reason) | Failure::Misconfigured(reason) | Failure::Full(reason) => {
-                Self::Misconfigured(reason)
-            }
+            Failure::ProgramFailed(reason)
+            | Failure::ProgramOverran(reason)
+            | Failure::Misconfigured(reason)
+            | Failure::Full(reason) => Self::Misconfigured(reason),
             Failure::Superseded(reason) => Self::Superseded(reason),
         }
     }

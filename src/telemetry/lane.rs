@@ -142,6 +142,8 @@ pub enum Misconfiguration {
     SecretUnreadable,
     /// The sink refused all of many events in a row.
     RefusedAll,
+    /// A program of the pipeline failed, and its settings say that the lane stops then.
+    ProgramFailed,
     /// A program of the pipeline took too long too often.
     ProgramOverran,
 }
@@ -152,6 +154,7 @@ impl Misconfiguration {
         match self {
             Self::SecretUnreadable => "SecretUnreadable",
             Self::RefusedAll => "RefusedAll",
+            Self::ProgramFailed => "ProgramFailed",
             Self::ProgramOverran => "ProgramOverran",
         }
     }
@@ -198,6 +201,7 @@ impl LaneState {
         match failure {
             Failure::SecretUnreadable(error) => Self::Misconfigured(Misconfiguration::SecretUnreadable, error.clone()),
             Failure::RefusedAll(error) => Self::Misconfigured(Misconfiguration::RefusedAll, error.clone()),
+            Failure::ProgramFailed(error) => Self::Misconfigured(Misconfiguration::ProgramFailed, error.clone()),
             Failure::ProgramOverran(error) => Self::Misconfigured(Misconfiguration::ProgramOverran, error.clone()),
             Failure::Full(error) => Self::Stopped(error.clone()),
             other => otherwise(other.to_string()),
@@ -339,6 +343,8 @@ struct Rare {
     sink_warning: String,
     /// The text of the last failure of the user's program.
     remap_error: String,
+    /// For the log: events on which the user's program failed.
+    program_notices: Notices,
     /// How often the program took too long.
     remap_overruns: u64,
     /// Records that the console counted and did not show.
@@ -455,13 +461,18 @@ impl LaneMetrics {
         replace_if_different(&mut self.rare.lock().get_or_insert_default().sink_warning, warning)
     }
 
-    /// Counts an event on which the user's program failed. Returns true if the text changed, which is worth a log line.
-    pub fn remap_failed(&self, reason: &str, overran: bool) -> bool {
+    /// Counts an event on which the user's program failed.
+    pub(super) fn remap_failed(&self, reason: &str, overran: bool) {
         self.remap_errors.fetch_add(1, Ordering::Relaxed);
         let mut rare = self.rare.lock();
         let rare = rare.get_or_insert_default();
         rare.remap_overruns += u64::from(overran);
-        replace_if_different(&mut rare.remap_error, reason)
+        replace_if_different(&mut rare.remap_error, reason);
+    }
+
+    /// Calls `with` with what the log has not reported of the user's program, if it has failed.
+    pub(super) fn with_program_notices<T>(&self, with: impl FnOnce(&Notices) -> T) -> Option<T> {
+        self.rare.lock().as_ref().map(|rare| with(&rare.program_notices))
     }
 
     /// Counts delivered events by the value of a label. The caller runs within the lane's span.

@@ -208,6 +208,12 @@ impl Meter {
         self.lane.tell_map_error(self.clock.now(), reason, record_id);
     }
 
+    /// A program of the user failed on the event of a record. The caller runs within the lane's span.
+    pub fn program_failed(&self, reason: &str, overran: bool, record_id: &str) {
+        self.lane.remap_failed(reason, overran);
+        self.lane.tell_program_error(self.clock.now(), reason, record_id);
+    }
+
     /// A record was no valid JSON and was repaired. The caller runs within the lane's span.
     pub fn repaired(&self, record_id: &str) {
         self.lane.repaired.fetch_add(1, Ordering::Relaxed);

@@ -79,10 +79,10 @@ metrics! {
          and that were repaired before they were mapped or written into JSON.";
     REMAP_ERRORS = Counter "remap_errors_total" LANE, "events",
         "Events on which a program of `remap` or `drop` failed. They are forwarded as they were mapped, with the tag \
-         `remap_failed`.";
+         `remap_failed`; with `transform.on_error`, they become dead letters or stop the lane.";
     REMAP_OVERRUNS = Counter "remap_overruns_total" LANE, "events",
-        "Those of `remap_errors_total` on which a program took longer than 100 ms. They also have the tag `remap_overran`. \
-         After ten within an hour, the lane is `misconfigured`.";
+        "Those of `remap_errors_total` on which a program took longer than 100 ms. Where they are forwarded, they also have \
+         the tag `remap_overran`. After ten within an hour, the lane is `misconfigured`.";
     UNKNOWN_ACTIVITY_TYPES = Counter "unknown_activity_types_total" LANE, "records",
         "Activities whose type is not in the mapping table (see docs/mapping-ecs.md).";
     UNMAPPED_FIELDS = Counter "unmapped_fields_total" &["stream"], "fields",

@@ -95,6 +95,14 @@ impl LaneMetrics {
         }
     }
 
+    /// A program of the user failed on the event of a record, for `reason`, and was counted.
+    pub fn tell_program_error(&self, now: Timestamp, reason: &str, record_id: &str) {
+        let notice = self.with_program_notices(|notices| notices.add(now, 1, reason, record_id));
+        if let Some(notice) = notice.flatten() {
+            warn_program_errors(&notice);
+        }
+    }
+
     /// A record was no valid JSON and was repaired.
     pub fn tell_repair(&self, now: Timestamp, record_id: &str) {
         if let Some(notice) = self.repair_notices.add(now, 1, "", record_id) {
@@ -104,8 +112,9 @@ impl LaneMetrics {
 
     /// True if [`Self::tell_pending`] may have something to tell.
     pub fn has_pending(&self) -> bool {
+        let has_any = |notices: &Notices| notices.0.lock().is_some();
         let notices = [&self.dead_letter_notices, &self.map_error_notices, &self.repair_notices];
-        notices.iter().any(|notices| notices.0.lock().is_some())
+        notices.into_iter().any(has_any) || self.with_program_notices(has_any) == Some(true)
     }
 
     /// Tells what waits for its minute to be over; at the end of the lane (`None`) whatever is left.
@@ -119,17 +128,25 @@ impl LaneMetrics {
         if let Some(notice) = self.repair_notices.take(now) {
             warn_repairs(&notice);
         }
+        if let Some(notice) = self.with_program_notices(|notices| notices.take(now)).flatten() {
+            warn_program_errors(&notice);
+        }
     }
 }
 
 fn warn_dead_letters(notice: &Notice, list: &str) {
     let Notice { count, reason, record_id } = notice;
-    warn!(count, %reason, %record_id, list, "the sink refused events: they are stored as dead letters");
+    warn!(count, %reason, %record_id, list, "events were refused: they are stored as dead letters");
 }
 
 fn warn_map_errors(notice: &Notice) {
     let Notice { count, reason, record_id } = notice;
     warn!(count, %reason, %record_id, "records could not be mapped: they are forwarded as error events");
+}
+
+fn warn_program_errors(notice: &Notice) {
+    let Notice { count, reason, record_id } = notice;
+    warn!(count, %reason, %record_id, "a program of the pipeline failed on events: transform.on_error says what follows");
 }
 
 fn warn_repairs(Notice { count, record_id, .. }: &Notice) {
@@ -184,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn records_that_cannot_be_mapped_are_counted_and_logged_once_a_minute() {
+    fn failures_of_the_mapping_and_of_programs_are_counted_and_logged_once_a_minute() {
         let log = Buffer::default();
         let lines = log.clone();
         let writer = tracing_subscriber::fmt().with_writer(move || lines.clone()).with_ansi(false).finish();
@@ -192,12 +209,16 @@ mod tests {
         let meter = Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::System);
         tracing::subscriber::with_default(writer, || {
             (1..4).for_each(|id| meter.not_mapped("`id` is missing", &id.to_string()));
+            (1..9).for_each(|id| meter.program_failed(&format!("remap: {id} is no text"), id == 8, &id.to_string()));
             meter.lane.tell_pending(None, String::new);
         });
         let log = String::from_utf8(log.0.lock().clone()).unwrap();
         let lines: Vec<&str> = log.lines().collect();
-        assert_eq!((lines.len(), meter.lane.map_errors.load(Ordering::Relaxed)), (2, 3), "{log}");
+        let counted = [&meter.lane.map_errors, &meter.lane.remap_errors].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!((lines.len(), counted, meter.lane.remap_overruns()), (4, [3, 8], 1), "{log}");
         assert!(lines[0].contains("WARN") && lines[0].contains("count=1 reason=`id` is missing record_id=1"), "{log}");
-        assert!(lines[1].contains("count=2 reason=`id` is missing record_id=2"), "{log}");
+        assert!(lines[1].contains("count=1 reason=remap: 1 is no text record_id=1"), "{log}");
+        assert!(lines[2].contains("count=2 reason=`id` is missing record_id=2"), "{log}");
+        assert!(lines[3].contains("count=7 reason=remap: 2 is no text record_id=2"), "{log}");
     }
 }

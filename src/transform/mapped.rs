@@ -2,6 +2,7 @@
 
 use s1_forwarder_mapping as mapping;
 
+use super::settings::OnError;
 use crate::settings::Schema;
 
 /// The result of mapping one record.
@@ -17,13 +18,20 @@ pub struct Mapped {
     pub drifted: bool,
     /// The user's settings drop the event: there is none.
     pub dropped: Option<Dropped>,
-    /// Why the user's program failed. The event is as it was mapped, and tagged.
+    /// Why the user's program failed. The event is as it was mapped.
     pub remap_error: Option<String>,
+    /// What becomes of the event then. One that is forwarded is tagged.
+    pub on_error: OnError,
     /// It failed because it took too long.
     pub remap_overran: bool,
 }
 
 impl Mapped {
+    /// Why a program failed on an event that is not forwarded.
+    pub fn withheld(&self) -> Option<&str> {
+        if self.on_error == OnError::Deliver { None } else { self.remap_error.as_deref() }
+    }
+
     /// The error that goes next to a raw event on which a program failed: the event has no place for a tag.
     pub fn error_beside(&self, schema: Schema) -> Option<Box<str>> {
         let reason = self.remap_error.as_ref()?;

@@ -24,5 +24,5 @@ pub use self::mapped::{Dropped, Mapped};
 pub use self::mapper::Mapper;
 pub use self::redact::Keys;
 pub use self::redaction::{Redaction, With};
-pub use self::settings::TransformSettings;
+pub use self::settings::{OnError, TransformSettings};
 pub use self::steps::{FAILED_TAG, OVERRAN_TAG, ProgramBudget, Steps, StepsError, check_program};

@@ -86,21 +86,35 @@ impl Redactor {
         self.rules.iter().filter(|rule| !rule.matched.load(Ordering::Relaxed)).map(|rule| rule.path.as_str())
     }
 
-    /// Redacts an event, and the record that it keeps as a text.
-    pub fn event<T: Tree>(&self, event: &mut T, schema: Schema) {
+    /// The texts at the paths of an event that was redacted before, and of its record, that replace others.
+    pub fn replacements<T: Tree>(&self, event: &mut T, schema: Schema) -> HashSet<String> {
+        let mut found = HashSet::new();
+        let mut records = originals(event);
+        let trees = records.iter_mut().flatten().map(|record| (record, None));
+        for (tree, schema) in trees.chain([(event, Some(schema))]) {
+            for rule in &self.rules {
+                at_all(tree, &rule.path, schema, &mut |parent: &mut T, key: &str| {
+                    leaves(parent.member(key), &mut |text| {
+                        if text == REDACTED || is_hash(text) {
+                            found.insert(text.to_owned());
+                        }
+                        None
+                    });
+                });
+            }
+        }
+        found
+    }
+
+    /// Redacts an event, and the record that it keeps as a text. Texts that are `known` as replacements stay.
+    pub fn event<T: Tree>(&self, event: &mut T, schema: Schema, known: &HashSet<String>) {
         if self.is_empty() {
             return;
         }
-        let mut records = Vec::new();
-        for path in ORIGINALS {
-            at(event, path, &mut |parent: &mut T, key: &str| {
-                let record = parent.member(key).and_then(|original| T::parse(&original.to_text()));
-                records.push(record.filter(T::is_object));
-            });
-        }
+        let mut records = originals(event);
         let mut words = Words::default();
-        self.find_words(event, Some(schema), &mut words);
-        records.iter_mut().flatten().for_each(|record| self.find_words(record, None, &mut words));
+        self.find_words(event, Some(schema), known, &mut words);
+        records.iter_mut().flatten().for_each(|record| self.find_words(record, None, known, &mut words));
         words.index();
         if !words.is_empty() {
             keep_identities(event, |event| words.replace_in(event));
@@ -113,7 +127,7 @@ impl Redactor {
                 let Some(original) = parent.member(key) else { return };
                 *original = T::of_text(match records.next().flatten() {
                     Some(mut record) => {
-                        self.tree(&mut record, None, &words);
+                        self.tree(&mut record, None, known, &words);
                         rename_in_record(&mut record, &words);
                         record.to_json().and_then(|json| String::from_utf8(json).ok()).unwrap_or_default()
                     }
@@ -122,7 +136,7 @@ impl Redactor {
                 });
             });
         }
-        self.tree(event, Some(schema), &words);
+        self.tree(event, Some(schema), known, &words);
         // Last, since paths have names.
         match vendor_member(schema) {
             Some(vendor) => event.member(vendor).into_iter().for_each(|vendor| rename_in_record(vendor, &words)),
@@ -131,7 +145,7 @@ impl Redactor {
     }
 
     /// `schema` is that of an event, and `None` for a record.
-    fn tree<T: Tree>(&self, tree: &mut T, schema: Option<Schema>, words: &Words) {
+    fn tree<T: Tree>(&self, tree: &mut T, schema: Option<Schema>, known: &HashSet<String>, words: &Words) {
         // Two paths may lead to one place.
         let mut replacements = HashSet::new();
         for rule in &self.rules {
@@ -142,7 +156,7 @@ impl Redactor {
                 }
                 leaves(parent.member(key), &mut |text| {
                     // What was replaced everywhere has been replaced here too.
-                    if words.has_replacement(text) || replacements.contains(text) {
+                    if words.has_replacement(text) || replacements.contains(text) || known.contains(text) {
                         return None;
                     }
                     let replacement = rule.action.replacement(text);
@@ -154,12 +168,12 @@ impl Redactor {
     }
 
     /// Adds what the rules with `everywhere` find in an event or a record; see [`Self::tree`].
-    fn find_words<T: Tree>(&self, tree: &mut T, schema: Option<Schema>, words: &mut Words) {
+    fn find_words<T: Tree>(&self, tree: &mut T, schema: Option<Schema>, known: &HashSet<String>, words: &mut Words) {
         for rule in self.rules.iter().filter(|rule| rule.everywhere) {
             at_all(tree, &rule.path, schema, &mut |parent: &mut T, key: &str| {
                 leaves(parent.member(key), &mut |text| {
-                    for name in names_in(text) {
-                        words.add(name, &rule.action.replacement(name));
+                    if !known.contains(text) {
+                        names_in(text).for_each(|name| words.add(name, &rule.action.replacement(name)));
                     }
                     None
                 });
@@ -207,6 +221,18 @@ fn read_key(key: &Secret) -> Result<SecretString, String> {
         return Err(format!("the key has fewer than {MIN_KEY} bytes"));
     }
     Ok(key)
+}
+
+/// The records that an event keeps as texts; `None` for what is none.
+fn originals<T: Tree>(event: &mut T) -> Vec<Option<T>> {
+    let mut records = Vec::new();
+    for path in ORIGINALS {
+        at(event, path, &mut |parent: &mut T, key: &str| {
+            let record = parent.member(key).and_then(|original| T::parse(&original.to_text()));
+            records.push(record.filter(T::is_object));
+        });
+    }
+    records
 }
 
 /// Calls `change`, and puts back the identity of the event.
@@ -393,6 +419,11 @@ fn leaves<T: Tree>(tree: Option<&mut T>, replace: &mut dyn FnMut(&str) -> Option
     {
         *tree = T::of_text(text);
     }
+}
+
+/// Whether [`hash`] may have written the text.
+fn is_hash(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// 32 hex digits, the same for equal texts under one key.

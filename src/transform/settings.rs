@@ -31,6 +31,34 @@ pub struct TransformSettings {
     pub drop: Vec<String>,
     /// A program in VRL that changes each event; `abort` drops it. A sink can override it.
     pub remap: Option<String>,
+    /// What becomes of an event on which a program of `drop` or `remap` fails or reaches a limit: `deliver` (default)
+    /// forwards it as it was mapped, with a tag; `dead_letter` keeps it in that form as a dead letter; `stop` stops the
+    /// lane before it, until the file changes.
+    pub on_error: OnError,
+}
+
+/// `on_error:` of `transform`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// The event is forwarded as it was mapped, with a tag.
+    #[default]
+    Deliver,
+    /// The event becomes a dead letter, as it was mapped.
+    DeadLetter,
+    /// The lane stops before the event, until its file changes.
+    Stop,
+}
+
+impl OnError {
+    /// What becomes of the event, for people.
+    pub fn consequence(self) -> &'static str {
+        match self {
+            Self::Deliver => "it is forwarded as it was mapped",
+            Self::DeadLetter => "it becomes a dead letter",
+            Self::Stop => "the lane stops before it",
+        }
+    }
 }
 
 impl TransformSettings {

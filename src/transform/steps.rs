@@ -1,6 +1,7 @@
 //! What the user has done to a mapped event: `drop`, `remap`, `redact`, in this order. Redaction is last, so that
 //! nothing escapes it that a program copies.
 
+use std::collections::HashSet;
 #[cfg(feature = "remap")]
 use std::sync::Arc;
 #[cfg(feature = "remap")]
@@ -18,11 +19,13 @@ use super::no_remap::{Budget, Program, Purpose};
 use super::redact::{Keys, Redactor};
 #[cfg(feature = "remap")]
 use super::remap::{Budget, Control, Kept, MAX_EVENT, Program, Provenance, Purpose, Run, is_too_complex};
+#[cfg(feature = "remap")]
+use super::settings::OnError;
 use super::settings::TransformSettings;
 use super::tree::Tree;
 use crate::settings::Schema;
 
-/// Added to `tags`, or to `metadata.labels`, of an event that its program failed on.
+/// Added to `tags`, or to `metadata.labels`, of a forwarded event that its program failed on.
 pub const FAILED_TAG: &str = "remap_failed";
 
 /// Added as well if the program took too long.
@@ -41,6 +44,8 @@ pub struct Steps {
     redactor: Redactor,
     has_programs: bool,
     #[cfg(feature = "remap")]
+    on_error: OnError,
+    #[cfg(feature = "remap")]
     programs: RwLock<Arc<Programs>>,
     /// Bytes that the programs have kept since they were compiled.
     #[cfg(feature = "remap")]
@@ -52,6 +57,14 @@ pub struct Steps {
 struct Programs {
     conditions: Vec<Program>,
     remap: Option<Program>,
+}
+
+/// Why a program has made no event of another.
+#[cfg(feature = "remap")]
+enum ProgramError {
+    Failed(String),
+    /// It took too long.
+    Overran(String),
 }
 
 /// A part of `transform` that cannot be used.
@@ -150,6 +163,8 @@ impl Steps {
             redactor,
             has_programs: programs.remap.is_some() || !programs.conditions.is_empty(),
             #[cfg(feature = "remap")]
+            on_error: settings.on_error,
+            #[cfg(feature = "remap")]
             programs: RwLock::new(Arc::new(programs)),
             #[cfg(feature = "remap")]
             kept: AtomicI64::new(0),
@@ -158,13 +173,27 @@ impl Steps {
 
     /// Applies the steps to the event that begins at `start`. A dropped event is removed from `out`.
     pub(super) fn apply(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped) {
+        self.apply_with(out, start, mapped, &HashSet::new());
+    }
+
+    /// Applies the steps once more to an event on which a program failed. It was redacted then, and its hashes stay.
+    pub fn apply_again(&self, event: &mut Vec<u8>) -> Mapped {
+        let mut mapped = Mapped::default();
+        let before = serde_json::from_slice::<serde_json::Value>(event).ok();
+        let known = before.map(|mut before| self.redactor.replacements(&mut before, self.schema)).unwrap_or_default();
+        self.apply_with(event, 0, &mut mapped, &known);
+        mapped
+    }
+
+    /// `known` are the event's texts that are replacements already.
+    fn apply_with(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped, known: &HashSet<String>) {
         #[cfg(feature = "remap")]
         if self.has_programs() {
-            return self.run(out, start, mapped);
+            return self.run(out, start, mapped, known);
         }
         // Only `drop` and `remap` skip an event.
         let _ = mapped;
-        self.redact(out, start);
+        self.redact_with(out, start, known);
     }
 
     /// Whether there is a program of the user.
@@ -182,16 +211,20 @@ impl Steps {
 
     /// Redacts the event that begins at `start`: one of a record that could not be mapped, for example.
     pub(super) fn redact(&self, out: &mut Vec<u8>, start: usize) {
+        self.redact_with(out, start, &HashSet::new());
+    }
+
+    fn redact_with(&self, out: &mut Vec<u8>, start: usize, known: &HashSet<String>) {
         if !self.redactor.is_empty() {
             let event = serde_json::from_slice::<serde_json::Value>(&out[start..]).ok().filter(Tree::is_object);
-            self.finish(out, start, event);
+            self.finish(out, start, event, known);
         }
     }
 
     /// Replaces the bytes from `start` on by `event`, redacted. `None` if they are not an event.
-    fn finish<T: Tree>(&self, out: &mut Vec<u8>, start: usize, event: Option<T>) {
+    fn finish<T: Tree>(&self, out: &mut Vec<u8>, start: usize, event: Option<T>, known: &HashSet<String>) {
         let json = event.and_then(|mut event| {
-            self.redactor.event(&mut event, self.schema);
+            self.redactor.event(&mut event, self.schema, known);
             event.to_json()
         });
         out.truncate(start);
@@ -215,11 +248,14 @@ impl Programs {
 
 #[cfg(feature = "remap")]
 impl Steps {
-    fn run(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped) {
+    fn run(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped, known: &HashSet<String>) {
         let kept = Kept::start();
         let capacity = out.capacity();
         let programs = self.programs.read().clone();
-        self.run_programs(&programs, out, start, mapped);
+        match self.run_programs(&programs, out, start, known) {
+            Ok(dropped) => mapped.dropped = dropped,
+            Err(failed) => self.fail(out, start, mapped, failed, known),
+        }
         let grown = out.capacity().saturating_sub(capacity) as i64;
         let kept = kept.bytes() - grown;
         if kept > 0 && self.kept.fetch_add(kept, Ordering::Relaxed) + kept > MAX_KEPT {
@@ -239,34 +275,41 @@ impl Steps {
         }
     }
 
-    fn run_programs(&self, programs: &Programs, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped) {
+    /// Runs the programs and redacts. A dropped event is removed from `out`.
+    ///
+    /// # Errors
+    /// If a program failed, or reached a limit. The event is as it was then.
+    fn run_programs(
+        &self,
+        programs: &Programs,
+        out: &mut Vec<u8>,
+        start: usize,
+        known: &HashSet<String>,
+    ) -> Result<Option<Dropped>, ProgramError> {
         use vrl::value::Value;
 
         let bytes = &out[start..];
         if bytes.len() > MAX_EVENT {
             let reason = format!("the event has {} bytes; programs take {MAX_EVENT}", bytes.len());
-            return self.fail(out, start, mapped, reason);
+            return Err(ProgramError::Failed(reason));
         }
         if is_too_complex(bytes) {
             let reason = "the event has too many objects and lists for a program".to_owned();
-            return self.fail(out, start, mapped, reason);
+            return Err(ProgramError::Failed(reason));
         }
         // Of a raw record that is not valid JSON, there is nothing to run a program on.
-        let Some(mut event) = serde_json::from_slice::<Value>(bytes).ok().filter(Value::is_object) else {
-            mapped.remap_error = Some("the event is not valid JSON".to_owned());
-            return self.redact(out, start);
-        };
+        let event = serde_json::from_slice::<Value>(bytes).ok().filter(Value::is_object);
+        let mut event = event.ok_or_else(|| ProgramError::Failed("the event is not valid JSON".to_owned()))?;
         let mut control = Control::start();
         for (index, condition) in programs.conditions.iter().enumerate() {
             match condition.run(&mut event, &mut control) {
                 Run::Done(Value::Boolean(true)) => {
                     out.truncate(start);
-                    mapped.dropped = Some(Dropped::Condition);
-                    return;
+                    return Ok(Some(Dropped::Condition));
                 }
                 Run::Done(_) | Run::Aborted => {}
-                Run::Failed(reason) => return self.fail(out, start, mapped, format!("drop[{index}]: {reason}")),
-                Run::Overran(reason) => return self.overrun(out, start, mapped, format!("drop[{index}]: {reason}")),
+                Run::Failed(reason) => return Err(ProgramError::Failed(format!("drop[{index}]: {reason}"))),
+                Run::Overran(reason) => return Err(ProgramError::Overran(format!("drop[{index}]: {reason}"))),
             }
         }
         if let Some(program) = &programs.remap {
@@ -275,48 +318,51 @@ impl Steps {
                 Run::Done(_) => {}
                 Run::Aborted => {
                     out.truncate(start);
-                    mapped.dropped = Some(Dropped::Remap);
-                    return;
+                    return Ok(Some(Dropped::Remap));
                 }
-                Run::Failed(reason) => return self.fail(out, start, mapped, format!("remap: {reason}")),
-                Run::Overran(reason) => return self.overrun(out, start, mapped, format!("remap: {reason}")),
+                Run::Failed(reason) => return Err(ProgramError::Failed(format!("remap: {reason}"))),
+                Run::Overran(reason) => return Err(ProgramError::Overran(format!("remap: {reason}"))),
             }
             if self.schema == Schema::Ocsf {
                 provenance.restore(&mut event);
             }
         }
-        self.redactor.event(&mut event, self.schema);
-        let Some(json) = event.to_json() else {
-            return self.fail(out, start, mapped, "remap: its event cannot be written as JSON".to_owned());
-        };
+        self.redactor.event(&mut event, self.schema, known);
+        let json = event.to_json();
+        let json = json.ok_or_else(|| ProgramError::Failed("remap: its event cannot be written as JSON".to_owned()))?;
         if json.len() > MAX_EVENT {
             let reason = format!("remap: its event has {} bytes; programs make at most {MAX_EVENT}", json.len());
-            return self.fail(out, start, mapped, reason);
+            return Err(ProgramError::Failed(reason));
         }
         out.truncate(start);
         out.extend_from_slice(&json);
+        Ok(None)
     }
 
-    fn overrun(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped, reason: String) {
-        mapped.remap_overran = true;
-        self.fail(out, start, mapped, reason);
-    }
-
-    /// Forwards the event as it was, with a tag.
-    fn fail(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped, reason: String) {
+    /// The event stays as it was, but for a tag where it is forwarded.
+    fn fail(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped, error: ProgramError, known: &HashSet<String>) {
         let mut event = serde_json::from_slice::<serde_json::Value>(&out[start..]).ok().filter(Tree::is_object);
+        let overran = matches!(error, ProgramError::Overran(_));
+        let (ProgramError::Failed(reason) | ProgramError::Overran(reason)) = error;
+        mapped.remap_error = Some(reason);
+        mapped.remap_overran = overran;
+        mapped.on_error = self.on_error;
+        if event.is_none() && self.redactor.is_empty() {
+            return;
+        }
         let tags = match self.schema {
             Schema::Ecs => event.as_mut().and_then(|event| event.pointer_mut("/tags")),
             Schema::Ocsf => event.as_mut().and_then(|event| event.pointer_mut("/metadata/labels")),
             Schema::Raw => None,
         };
-        if let Some(tags) = tags.and_then(serde_json::Value::as_array_mut) {
+        if self.on_error == OnError::Deliver
+            && let Some(tags) = tags.and_then(serde_json::Value::as_array_mut)
+        {
             tags.push(FAILED_TAG.into());
-            if mapped.remap_overran {
+            if overran {
                 tags.push(OVERRAN_TAG.into());
             }
         }
-        mapped.remap_error = Some(reason);
-        self.finish(out, start, event);
+        self.finish(out, start, event, known);
     }
 }

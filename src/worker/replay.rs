@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +15,17 @@ use super::spec::LaneSpec;
 use super::usage::CommandUsage;
 use super::{BuildLaneError, Options};
 use crate::checkpoint::Part;
+use crate::lane::Lane;
 use crate::pipeline::Pipeline;
+use crate::program_threads::{JobError, ProgramThreads};
 use crate::record::{Stream, Timestamp};
+use crate::settings::Schema;
 use crate::sink::dead_letters::{DeadLetterPartition, Location, StoredDeadLetter};
 use crate::sink::deliver::{Delivery, Settled};
-use crate::sink::{Batch, Event};
+use crate::sink::{Batch, Event, PROGRAM, Unsent};
 use crate::state::{LaneId, StateError};
 use crate::telemetry::{Meter, Telemetry, lane_span};
+use crate::transform::Steps;
 
 /// Settled dead letters are removed from their store when they have this many bytes, and at the end. A kill then
 /// repeats a bounded number of them, and a large file is not written again for each batch.
@@ -76,6 +81,8 @@ pub struct ReplayReport {
     pub refused: usize,
     /// Neither delivered nor refused, because their lane was given up or stopped.
     pub unsettled: usize,
+    /// Dropped by the program that had failed on them.
+    pub dropped: usize,
     /// Dead letters that cannot be sent, because they have only the beginning of their record.
     pub truncated: usize,
     /// Reasons why dead letters remain in the store, one line each.
@@ -132,6 +139,22 @@ struct Replay<'a> {
     left: usize,
 }
 
+/// What the dead letters of one lane are sent with.
+#[derive(Clone)]
+struct ReplayLane {
+    delivery: Arc<Delivery>,
+    schema: Schema,
+    /// The programs of the lane, and where they run.
+    programs: Option<(Arc<Steps>, ProgramThreads)>,
+}
+
+/// A dead letter that may be sent.
+struct Sendable {
+    letter: StoredDeadLetter,
+    /// Why it is not sent.
+    unsent: Option<Unsent>,
+}
+
 /// A batch of dead letters of one lane, with their numbers in the partition.
 struct ReplayBatch {
     batch: Batch,
@@ -166,7 +189,7 @@ impl Replay<'_> {
 
     async fn send_all(&mut self, open: &mut OpenPartition) -> io::Result<()> {
         // `None` for a lane that cannot deliver.
-        let mut deliveries: HashMap<LaneId, Option<Arc<Delivery>>> = HashMap::new();
+        let mut lanes: HashMap<LaneId, Option<ReplayLane>> = HashMap::new();
         let mut batches: BTreeMap<LaneId, ReplayBatch> = BTreeMap::new();
         while let Some(letter) = open.partition.next().await {
             let (number, letter) = match letter {
@@ -188,18 +211,24 @@ impl Replay<'_> {
                 continue;
             }
             let lane = LaneId { pipeline: letter.pipeline.clone(), stream: letter.stream, sink: letter.sink.clone() };
-            let found = deliveries.entry(lane.clone()).or_insert_with(|| match self.delivery(&lane) {
-                Ok(delivery) => Some(delivery),
+            let found = lanes.entry(lane.clone()).or_insert_with(|| match self.lane(&lane) {
+                Ok(found) => Some(found),
                 Err(problem) => {
                     self.report.problems.push(format!("{lane}: {problem}"));
                     None
                 }
             });
-            let Some(delivery) = found.clone() else { continue };
+            let Some(replay_lane) = found.clone() else { continue };
             self.left -= 1;
+            let Some(Sendable { letter, unsent }) = replay_lane.run_programs(letter).await? else {
+                self.report.dropped += 1;
+                open.settled.insert(number);
+                continue;
+            };
+            let delivery = replay_lane.delivery;
             let ReplayBatch { batch, numbers } =
                 batches.entry(lane.clone()).or_insert_with(|| ReplayBatch::new(lane.stream));
-            push(batch, &letter);
+            push(batch, &letter, unsent);
             numbers.push(number);
             let limits = delivery.sink.limits();
             let size = batch.size() + batch.len() * limits.framing;
@@ -207,12 +236,12 @@ impl Replay<'_> {
                 && let Some(full) = batches.remove(&lane)
                 && !self.send(&lane, &delivery, full, open).await?
             {
-                deliveries.insert(lane, None);
+                lanes.insert(lane, None);
             }
         }
         for (lane, rest) in batches {
-            match deliveries.get(&lane).cloned().flatten() {
-                Some(delivery) => _ = self.send(&lane, &delivery, rest, open).await?,
+            match lanes.get(&lane).cloned().flatten() {
+                Some(ReplayLane { delivery, .. }) => _ = self.send(&lane, &delivery, rest, open).await?,
                 None => self.report.unsettled += rest.batch.len(),
             }
         }
@@ -281,8 +310,8 @@ impl Replay<'_> {
         Ok(true)
     }
 
-    /// The delivery of a lane. Its pipeline may be paused.
-    fn delivery(&self, lane: &LaneId) -> Result<Arc<Delivery>, String> {
+    /// Its pipeline may be paused.
+    fn lane(&self, lane: &LaneId) -> Result<ReplayLane, String> {
         let pipeline = self.pipelines.iter().find(|pipeline| pipeline.name == lane.pipeline);
         let pipeline = pipeline.ok_or("no pipeline of this name is in the files given")?;
         let specs = LaneSpec::of(&Pipeline { enabled: true, ..(**pipeline).clone() });
@@ -292,7 +321,39 @@ impl Replay<'_> {
         let kind = spec.sink.kind.name();
         let meter = Meter::detached(&self.telemetry, pipeline, *stream, sink, kind, self.context.clock());
         let built = self.context.build_lane(&spec, &meter, LaneMode { once: true, ..LaneMode::default() });
-        built.map(|lane| lane.delivery).map_err(|error: BuildLaneError| error.to_string())
+        let Lane { delivery, schema, steps, programs, .. } =
+            built.map_err(|error: BuildLaneError| error.to_string())?;
+        let programs = steps.zip(programs.map(|programs| programs.threads));
+        Ok(ReplayLane { delivery, schema, programs })
+    }
+}
+
+impl ReplayLane {
+    /// Runs the programs of the lane on an event that they failed on: nothing is sent as it was before them. `None` if
+    /// they drop it.
+    async fn run_programs(&self, mut letter: StoredDeadLetter) -> io::Result<Option<Sendable>> {
+        let Some((steps, threads)) = self.programs.as_ref().filter(|_| letter.status == PROGRAM) else {
+            return Ok(Some(Sendable { letter, unsent: None }));
+        };
+        let steps = steps.clone();
+        let mut event = std::mem::take(&mut letter.event);
+        let run = move || {
+            let mapped = steps.apply_again(&mut event);
+            (event, mapped)
+        };
+        let (event, mapped) = match threads.run(run).await {
+            Ok(ran) => ran,
+            Err(JobError::NoThread(error)) => return Err(error),
+            Err(JobError::Panicked(panic)) => resume_unwind(panic),
+        };
+        if mapped.dropped.is_some() {
+            return Ok(None);
+        }
+        let (error, unsent) = match mapped.withheld() {
+            Some(reason) => (Some(reason.to_owned()), Some(Unsent::ProgramFailed)),
+            None => (mapped.error_beside(self.schema).map(String::from), None),
+        };
+        Ok(Some(Sendable { letter: StoredDeadLetter { event, error, ..letter }, unsent }))
     }
 }
 
@@ -302,7 +363,7 @@ impl ReplayBatch {
     }
 }
 
-fn push(batch: &mut Batch, letter: &StoredDeadLetter) {
+fn push(batch: &mut Batch, letter: &StoredDeadLetter, unsent: Option<Unsent>) {
     batch.push(Event {
         body: &letter.event,
         record_id: &letter.record_id,
@@ -310,7 +371,7 @@ fn push(batch: &mut Batch, letter: &StoredDeadLetter) {
         time: letter.event_time,
         error: letter.error.as_deref(),
         labels: letter.labels.as_ref(),
-        truncated: false,
+        unsent,
         framed_at: None,
     });
 }

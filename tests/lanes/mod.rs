@@ -13,6 +13,8 @@ mod layouts;
 mod oversized;
 mod pages;
 mod polling;
+#[cfg(feature = "remap")]
+mod programs;
 mod questions;
 mod remembered;
 mod requests;

@@ -18,6 +18,7 @@ fn states() -> Vec<LaneState> {
         LaneState::SinkRefused(String::new()),
         LaneState::Misconfigured(Misconfiguration::SecretUnreadable, String::new()),
         LaneState::Misconfigured(Misconfiguration::RefusedAll, String::new()),
+        LaneState::Misconfigured(Misconfiguration::ProgramFailed, String::new()),
         LaneState::Misconfigured(Misconfiguration::ProgramOverran, String::new()),
         LaneState::Stopped(String::new()),
         LaneState::Renamed(String::new()),
@@ -32,7 +33,10 @@ fn states() -> Vec<LaneState> {
             | LaneState::SinkFailing(_)
             | LaneState::SinkRefused(_)
             | LaneState::Misconfigured(
-                Misconfiguration::SecretUnreadable | Misconfiguration::RefusedAll | Misconfiguration::ProgramOverran,
+                Misconfiguration::SecretUnreadable
+                | Misconfiguration::RefusedAll
+                | Misconfiguration::ProgramFailed
+                | Misconfiguration::ProgramOverran,
                 _,
             )
             | LaneState::Stopped(_)

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use s1_forwarder::record::Stream;
-use s1_forwarder::transform::{Dropped, FAILED_TAG, OVERRAN_TAG, ProgramBudget, Schema, Steps, check_program};
+use s1_forwarder::transform::{
+    Dropped, FAILED_TAG, Keys, OVERRAN_TAG, OnError, ProgramBudget, Schema, Steps, check_program,
+};
 use serde_json::{Value, json};
 
 use super::{mapper, run, settings};
@@ -128,6 +130,61 @@ fn an_event_on_which_a_program_fails_is_forwarded_with_a_tag() {
     let (event, mapped) = run("drop: ['to_int!(.accountName) == 1']", Schema::Raw, &record());
     assert_eq!(event.unwrap(), record());
     assert!(mapped.remap_error.is_some());
+}
+
+/// An event that is not forwarded is as it was mapped: redacted, and without a tag.
+#[test]
+fn an_event_that_is_not_forwarded_has_no_tag() {
+    let redact = "redact: [{ path: user.name, with: replace }]\nremap: '.x = to_int!(.message)'\non_error: ";
+    for (word, on_error) in
+        [("deliver", OnError::Deliver), ("dead_letter", OnError::DeadLetter), ("stop", OnError::Stop)]
+    {
+        let (event, mapped) = run(&format!("{redact}{word}"), Schema::Ecs, &record());
+        let (event, is_forwarded) = (event.unwrap(), on_error == OnError::Deliver);
+        assert_eq!((mapped.on_error, mapped.withheld().is_none()), (on_error, is_forwarded));
+        assert_eq!(event["user"]["name"], "[redacted]");
+        assert_eq!(event["tags"].as_array().unwrap().contains(&json!(FAILED_TAG)), is_forwarded, "{event}");
+    }
+    let (_, mapped) = run("remap: '.x = 1'\non_error: stop", Schema::Ecs, &record());
+    assert_eq!((mapped.remap_error.as_deref(), mapped.withheld()), (None, None));
+}
+
+/// A dead letter was redacted. With a corrected program its hashes stay, and what the program copies is a hash too.
+#[test]
+fn the_steps_of_a_corrected_program_are_applied_to_what_was_redacted() {
+    let redactions = "keep_original: true\non_error: dead_letter\nredact:\n\
+        - { path: user.name, with: hash, key: 0123456789abcdef0123456789abcdef, everywhere: true }\n\
+        - { path: labels.copy, with: hash, key: 0123456789abcdef0123456789abcdef }\n\
+        - { path: message, with: replace }\n";
+    for schema in [Schema::Ecs, Schema::Raw] {
+        let redactions = if schema == Schema::Raw {
+            redactions.replace("user.name", "data.username")
+        } else {
+            redactions.to_owned()
+        };
+        let path = if schema == Schema::Raw { ".data.username" } else { ".user.name" };
+        let program = format!("remap: '.labels.copy = {path}; .labels.new = \"jane\"'");
+        let direct = run(&format!("{redactions}{program}"), schema, &record()).0.unwrap();
+        let (failed, mapped) =
+            run(&format!("{redactions}remap: '.x = to_int!(\"x\" + to_string!({path}))'"), schema, &record());
+        assert!(mapped.withheld().is_some());
+        let mut stored = serde_json::to_vec(&failed.unwrap()).unwrap();
+        assert!(!String::from_utf8_lossy(&stored).contains("jane"));
+
+        let corrected = settings(&format!("{redactions}{program}"));
+        let steps = Steps::new(&corrected, schema, None, Keys::Configured).unwrap().unwrap();
+        let mapped = steps.apply_again(&mut stored);
+        assert_eq!((mapped.remap_error, mapped.dropped), (None, None));
+        let mut replayed: Value = serde_json::from_slice(&stored).unwrap();
+        // What is at no path is the program's own. The name itself is not known any more.
+        assert_eq!(replayed["labels"]["new"], "jane");
+        replayed["labels"]["new"] = direct["labels"]["new"].clone();
+        assert_eq!(replayed, direct, "{schema:?}");
+
+        let dropping = settings(&format!("{redactions}remap: abort"));
+        let steps = Steps::new(&dropping, schema, None, Keys::Configured).unwrap().unwrap();
+        assert_eq!(steps.apply_again(&mut stored).dropped, Some(Dropped::Remap));
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
@@ -116,4 +117,59 @@ async fn a_lane_whose_program_takes_too_long_too_often_stops_until_its_file_chan
     worker.lane(name, |lane| lane["state"] == "running").await;
     until("the rest arrives", async || (harness.sink.ledger().counts().len() == 30).then_some(())).await;
     assert!(harness.sink.ledger().counts().values().all(|count| *count == 1), "something came twice");
+}
+
+/// What `on_error: dead_letter` keeps is not sent before the program has seen it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_sends_what_a_corrected_program_makes_of_its_dead_letters() {
+    let harness = Harness::new(|setup| setup.activities = 40).await;
+    let ids = harness.console().ids(Kind::Activities);
+    let failing: Vec<String> = ids.iter().skip(3).step_by(8).map(ToString::to_string).collect();
+    let is_failing = failing.iter().map(|id| format!(".event.id == \"{id}\"")).collect::<Vec<_>>().join(" || ");
+    let remap = |then: &str| json!(format!("if {is_failing} {{ {then} }}\n.labels.seen = \"yes\""));
+    let put = |then: &str, on_error: &str| {
+        harness.put_changed(
+            "acme",
+            json!({ "transform": { "schema": "ecs", "remap": remap(then), "on_error": on_error } }),
+        );
+    };
+    let replay = ["dead-letters", "replay", "--pipelines", "pipelines", "--status", "program"];
+    let bodies = || -> Vec<String> {
+        let requests = harness.sink.requests();
+        requests.iter().flat_map(|request| request.body.lines()).map(str::to_owned).collect()
+    };
+    let arrived = || {
+        let bodies = bodies();
+        let seen = bodies.iter().filter(|body| body.contains(r#""seen":"yes""#)).count();
+        (bodies.len(), seen)
+    };
+
+    put(".x = to_int!(.message)", "dead_letter");
+    let exit = harness.once(&[]).await;
+    assert_eq!((exit.code, arrived()), (Some(0), (35, 35)), "{}{}", exit.stdout, exit.stderr);
+    let list = harness.command(&["dead-letters", "list", "--status", "program"]).await;
+    for id in &failing {
+        assert!(
+            list.stdout.contains(id.as_str()) && list.stdout.contains("remap: function call error"),
+            "{}",
+            list.stdout
+        );
+    }
+    let again = harness.command(&replay).await;
+    assert!(again.stdout.contains("0 delivered, 5 refused again"), "{}{}", again.stdout, again.stderr);
+    assert_eq!(arrived(), (35, 35), "nothing is sent as it was mapped");
+
+    put("abort", "dead_letter");
+    let dropped = harness.command(&[&replay[..], &["--limit", "2"]].concat()).await;
+    assert!(dropped.stdout.contains("0 delivered, 0 refused again, 2 dropped by the pipeline"), "{}", dropped.stdout);
+    put(".x = 1", "dead_letter");
+    let sent = harness.command(&[&replay[..], &["--limit", "2"]].concat()).await;
+    assert!(sent.stdout.contains("2 delivered, 0 refused again"), "{}{}", sent.stdout, sent.stderr);
+    assert_eq!(arrived(), (37, 37));
+    // Who says so gets it as it was mapped.
+    put(".x = to_int!(.message)", "deliver");
+    let mapped = harness.command(&replay).await;
+    assert!(mapped.stdout.contains("1 delivered, 0 refused again"), "{}{}", mapped.stdout, mapped.stderr);
+    assert_eq!(arrived(), (38, 37));
+    assert_eq!(bodies().iter().filter(|body| body.contains("remap_failed")).count(), 1);
 }

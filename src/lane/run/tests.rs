@@ -71,16 +71,18 @@ async fn a_store_that_stalled_is_no_refusal_and_ends_a_row_of_them() {
 
 /// Only another file mends a program, and with it comes another lane.
 #[tokio::test(start_paused = true)]
-async fn a_lane_whose_program_overran_waits_until_it_is_stopped() {
-    let store = Arc::<MemoryStore>::default();
-    let (mut life, open) = with_unstored_events(&store).await;
-    let stop = life.stop.clone();
-    let failure = Failure::ProgramOverran("remap: at line 3".to_owned());
-    let mut failed = Box::pin(life.failed(open, 0, SideFailure { side: Side::Sink, failure }));
-    assert!(timeout(DAY, &mut failed).await.is_err(), "it goes on, and runs the program again");
-    assert_eq!(stored(&store), 7);
-    stop.cancel();
-    assert!(matches!(failed.await, Step::Flush(_, LaneEnd::Drained)));
+async fn a_lane_that_its_program_stops_waits_until_it_is_stopped() {
+    for failure in [Failure::ProgramFailed, Failure::ProgramOverran] {
+        let store = Arc::<MemoryStore>::default();
+        let (mut life, open) = with_unstored_events(&store).await;
+        let stop = life.stop.clone();
+        let failure = failure("remap: at line 3".to_owned());
+        let mut failed = Box::pin(life.failed(open, 0, SideFailure { side: Side::Sink, failure }));
+        assert!(timeout(DAY, &mut failed).await.is_err(), "it goes on, and runs the program again");
+        assert_eq!(stored(&store), 7);
+        stop.cancel();
+        assert!(matches!(failed.await, Step::Flush(_, LaneEnd::Drained)));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -184,7 +184,7 @@ pub(crate) fn framing_bytes(destination: &impl Destination) -> usize {
         time: Some(Timestamp::now()),
         error: None,
         labels: None,
-        truncated: false,
+        unsent: None,
         framed_at: Some(Timestamp::now()),
     };
     let mut out = Vec::new();

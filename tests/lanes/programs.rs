@@ -1,0 +1,158 @@
+//! Programs that fail on some events, and what `on_error` makes of these.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use s1_forwarder::emulator::Kind;
+use s1_forwarder::lane::{Lane, LaneEnd};
+use s1_forwarder::record::Stream;
+use s1_forwarder::sink::Outcome;
+use s1_forwarder::sink::memory::MemorySink;
+use s1_forwarder::telemetry::{LaneState, Misconfiguration};
+use s1_forwarder::transform::{Keys, OnError, Schema, Steps, TransformSettings};
+use tokio::time::sleep;
+
+use super::harness::{LaneHarness, START, assert_counts_balance};
+
+const FIRST: u64 = 1_000_000_000_000_000_000;
+
+/// A program that fails on the records with these ids, which are all if they are many.
+fn failing(lane: Lane, on_error: OnError, ids: &[u64]) -> Lane {
+    let is_one = |id: &u64| format!(".id == \"{id}\"");
+    let fails = match ids.len() {
+        // A program has no more levels.
+        ..64 => ids.iter().map(is_one).collect::<Vec<_>>().join(" || "),
+        _ => "exists(.id)".to_owned(),
+    };
+    let remap = Some(format!("if {fails} {{ .number = to_int!(\"x\" + to_string!(.id)) }}"));
+    with_program(lane, &TransformSettings { on_error, remap, ..TransformSettings::default() })
+}
+
+fn with_program(lane: Lane, settings: &TransformSettings) -> Lane {
+    let steps = Steps::new(settings, Schema::Raw, None, Keys::Configured).unwrap();
+    Lane { steps: steps.map(Arc::new), ..lane }
+}
+
+fn stored(harness: &LaneHarness) -> String {
+    let files = s1_forwarder::sink::dead_letters::files(harness.dead_letters.path()).unwrap_or_default();
+    files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
+}
+
+/// What was before the event is delivered, the event and what follows it are not lost, and nothing is polled until
+/// another file comes. The first record, one among others of its time, and the last one.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_stops_at_a_failure_goes_on_at_that_event_with_a_corrected_program() {
+    for failing_at in [0, 150, 299] {
+        let harness = LaneHarness::new(|_| {});
+        let ids: Vec<u64> = (FIRST..FIRST + 300).collect();
+        for (number, id) in (0..).zip(&ids) {
+            // Ten have the same time.
+            let at = START.minus(Duration::from_secs(3_600 - number / 10));
+            let body = format!(r#"{{"id":"{id}","activityType":5,"createdAt":"{at}"}}"#);
+            harness.console.insert(Kind::Activities, body.as_bytes()).unwrap();
+        }
+        let sink = MemorySink::accepting(harness.clock);
+        let lane = || harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
+        let running = harness.start(failing(lane(), OnError::Stop, &ids[failing_at..=failing_at]));
+        sleep(Duration::from_secs(60)).await;
+        let LaneState::Misconfigured(Misconfiguration::ProgramFailed, error) = running.metrics.state() else {
+            panic!("{:?}", running.metrics.state())
+        };
+        assert!(error.contains(&format!("failed on record {}, and", ids[failing_at])), "{error}");
+        assert!(error.contains("remap: function call error for \"to_int\" at line 1"), "{error}");
+        let requests = harness.console.request_log().len();
+        sleep(Duration::from_secs(7_200)).await;
+        assert_eq!(harness.console.request_log().len(), requests, "it does not even poll");
+        let metrics = running.drain().await;
+        assert_eq!(metrics.remap_errors.load(Ordering::Relaxed), 1);
+        assert_eq!((sink.total(), stored(&harness).len()), (failing_at, 0));
+        assert_counts_balance(&metrics);
+
+        assert_eq!(harness.run_once(lane()).await, LaneEnd::Complete);
+        assert_eq!((sink.total(), sink.counts().len()), (300, 300));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_runs_once_ends_at_a_failure_that_stops_it() {
+    let harness = LaneHarness::new(|setup| setup.activities = 30);
+    let ids = harness.console.ids(Kind::Activities);
+    let sink = MemorySink::accepting(harness.clock);
+    let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
+    assert_eq!(harness.run_once(failing(lane, OnError::Stop, &ids[7..8])).await, LaneEnd::Refused);
+    assert_eq!(sink.total(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_a_program_fails_on_become_dead_letters_and_the_others_arrive_once() {
+    let harness = LaneHarness::new(|setup| setup.activities = 300);
+    let ids = harness.console.ids(Kind::Activities);
+    let failing_ids: Vec<u64> = ids.iter().copied().step_by(7).collect();
+    let sink = MemorySink::accepting(harness.clock);
+    let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
+    let lane = failing(lane, OnError::DeadLetter, &failing_ids);
+    let running = harness.start(Lane { once: true, ..lane });
+    assert_eq!(running.task.await.unwrap(), LaneEnd::Complete);
+    let metrics = running.metrics;
+    let counts = [&metrics.remap_errors, &metrics.dead_letters, &metrics.delivered];
+    let counts = counts.map(|count| count.load(Ordering::Relaxed));
+    assert_eq!(counts, [43, 43, 257]);
+    assert_eq!((sink.total(), sink.counts().len()), (257, 257));
+    assert_counts_balance(&metrics);
+    let stored = stored(&harness);
+    assert_eq!(stored.lines().count(), 43);
+    for id in failing_ids {
+        let begin = format!(r#""record_id":"{id}","status":"program","reason":"remap: "#);
+        let line = stored.lines().find(|line| line.contains(&begin)).unwrap_or_else(|| panic!("{id}: {stored}"));
+        assert!(!line.contains(r#""error""#), "it was mapped: {line}");
+    }
+}
+
+/// A wrong program must not turn a customer's history into dead letters.
+#[tokio::test(start_paused = true)]
+async fn ten_failures_in_a_row_stop_the_lane_and_make_no_dead_letters_of_a_batch() {
+    for (failing_count, is_kept) in [(9, true), (10, false), (300, false)] {
+        let harness = LaneHarness::new(|setup| setup.activities = failing_count);
+        let ids = harness.console.ids(Kind::Activities);
+        let sink = MemorySink::accepting(harness.clock);
+        let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
+        let running = harness.start(failing(lane, OnError::DeadLetter, &ids));
+        sleep(Duration::from_secs(60)).await;
+        let state = running.metrics.state();
+        let metrics = running.drain().await;
+        let kept = if is_kept { failing_count as u64 } else { 0 };
+        assert_eq!((metrics.dead_letters.load(Ordering::Relaxed), sink.total()), (kept, 0), "{failing_count}");
+        match state {
+            LaneState::Running => assert!(is_kept),
+            LaneState::Misconfigured(Misconfiguration::ProgramFailed, error) => {
+                assert!(!is_kept && error.contains("events in a row; no event of this batch became"), "{error}");
+                assert!(error.contains("remap: function call error"), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_counts_balance(&metrics);
+    }
+}
+
+/// What the program and the sink refuse counts together, and one accepted event begins the count again.
+#[tokio::test(start_paused = true)]
+async fn failures_count_with_the_refusals_of_the_sink() {
+    for (good, is_stopped) in [(false, true), (true, false)] {
+        let harness = LaneHarness::new(|setup| setup.activities = 10);
+        let ids = harness.console.ids(Kind::Activities);
+        let accepted = good.then(|| ids[9].to_string());
+        let sink = MemorySink::new(harness.clock, move |_, batch| {
+            let is_bad = batch.events().any(|event| Some(event.record_id) != accepted.as_deref());
+            is_bad.then(|| Outcome::Refused("bad field".to_owned()))
+        });
+        let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
+        let running = harness.start(failing(lane, OnError::DeadLetter, &ids[..6]));
+        sleep(Duration::from_secs(60)).await;
+        let state = running.metrics.state();
+        let metrics = running.drain().await;
+        let kept = if is_stopped { 0 } else { 9 };
+        assert_eq!(metrics.dead_letters.load(Ordering::Relaxed), kept, "{state:?}");
+        assert_eq!(matches!(state, LaneState::Misconfigured(..)), is_stopped, "{state:?}");
+    }
+}

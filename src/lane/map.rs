@@ -334,13 +334,13 @@ impl Filler {
                         let reason = mapped.remap_error.as_deref().unwrap_or_default();
                         *ended = overruns.lock().count(reason, now).map(Failure::ProgramOverran);
                     }
-                    let beside = count(meter, *schema, &mapped, &record.id);
+                    let problem = count(meter, *schema, &mapped, &record.id);
                     match mapped.withheld() {
                         Some(reason) => {
                             withheld = Some(mapped.on_error);
                             Some(reason.into())
                         }
-                        None => beside,
+                        None => problem,
                     }
                 }
                 Err(error) => {

@@ -501,7 +501,7 @@ impl Poll {
         let excess = search.excess;
         let is_unclear = search.counts == 0 || search.has_fewer;
         match first_missing {
-            // Some were found, and others came late meanwhile: that may go on for ever.
+            // Some were found, and others came late meanwhile: that may go on indefinitely.
             Some(_) if self.walk.missing.is_some_and(|missing| (1..=excess).contains(&missing)) => self.accept(excess),
             Some(from) => {
                 debug!(records = excess, %from, "the console counts more records than its list has shown: it is asked again");

@@ -35,7 +35,7 @@ struct Known {
     /// What the token of a pipeline does not see.
     unseen: BTreeMap<String, Arc<str>>,
     /// The pipelines of which the log has said that one has duplicates of the other.
-    told: BTreeSet<(String, String)>,
+    reported: BTreeSet<(String, String)>,
     comparisons: HashMap<ScopeOfToken, Comparison>,
 }
 
@@ -108,7 +108,7 @@ impl Warnings {
     /// Gives each lane that runs its warnings, and logs duplicates that are new.
     pub fn show(&self, telemetry: &Telemetry) {
         let mut known = self.0.lock();
-        let Known { duplicates, unseen, told, .. } = &mut *known;
+        let Known { duplicates, unseen, reported, .. } = &mut *known;
         let mut count = 0;
         let mut running = BTreeSet::new();
         for lane in telemetry.running_lanes() {
@@ -131,7 +131,7 @@ impl Warnings {
         }
         let pairs: BTreeMap<(String, String), _> =
             pairs.into_iter().map(|((one, other), lanes)| ((one.to_owned(), other.to_owned()), lanes)).collect();
-        let new: Vec<_> = pairs.iter().filter(|(pair, _)| !told.contains(*pair)).collect();
+        let new: Vec<_> = pairs.iter().filter(|(pair, _)| !reported.contains(*pair)).collect();
         for (_, (id, of, lanes)) in new.iter().take(MAX_LOGGED) {
             lane_span(&id.pipeline, id.stream, &id.sink).in_scope(|| {
                 warn!(
@@ -144,10 +144,10 @@ impl Warnings {
         if let Some(more) = new.len().checked_sub(MAX_LOGGED).filter(|more| *more > 0) {
             warn!(more, "more pipelines have lanes that are duplicates: `check` and the status page name them");
         }
-        for (pipeline, other) in told.iter().filter(|pair| !pairs.contains_key(*pair)).take(MAX_LOGGED) {
+        for (pipeline, other) in reported.iter().filter(|pair| !pairs.contains_key(*pair)).take(MAX_LOGGED) {
             info!(%pipeline, %other, "the pipeline has no duplicates of the other one's lanes any more");
         }
-        *told = pairs.into_keys().collect();
+        *reported = pairs.into_keys().collect();
     }
 }
 

@@ -268,7 +268,7 @@ fn capped_body(body: &Bytes, cap: usize) -> Bytes {
     query.to_string().into()
 }
 
-/// The page with no more than so many of its records, which it has at least one of, and without a next one.
+/// The page with at most this many of its records, of which it has at least one, and without a next one.
 fn last_page(body: &Bytes, shown: usize) -> Bytes {
     if shown == 0 {
         return Bytes::from_static(br#"{"data":[],"pagination":{"nextCursor":null,"totalItems":0}}"#);

@@ -177,8 +177,9 @@ async fn a_copied_file_is_named_by_the_log_the_pages_and_the_gauge_while_it_is_t
     worker.lane("acme/activities/siem", |lane| lane["warnings"] == json!([])).await;
     assert_eq!(worker.metrics().await.sum("duplicate_lanes", &[]), 0);
     worker.logged(&["INFO", "no duplicates", "\"other\":\"acme-copy\""]).await;
-    let told = worker.log().iter().filter(|line| line["level"] == "WARN" && !line["duplicate_of"].is_null()).count();
-    assert_eq!(told, 2, "once for each");
+    let reported =
+        worker.log().iter().filter(|line| line["level"] == "WARN" && !line["duplicate_of"].is_null()).count();
+    assert_eq!(reported, 2, "once for each");
     assert!(!worker.log_text().contains("canary"));
 }
 

@@ -229,12 +229,19 @@ fn read_text(value: Option<&[u8]>) -> Cow<'_, str> {
 }
 
 fn read_time(value: Option<&[u8]>) -> Option<Timestamp> {
-    Timestamp::parse(&read_text(value)).ok()
+    Timestamp::parse_of_record(&read_text(value)).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_without_a_zone_is_in_utc() {
+        let record = br#"{"id":"7","createdAt":"2026-11-28T10:00:00.123456"}"#;
+        let time = Timestamp::parse("2026-11-28T10:00:00.123456Z").ok();
+        assert_eq!(facts(Stream::Activities, record).time, time);
+    }
 
     #[test]
     fn each_stream_has_its_own_id_time_and_version_fields() {

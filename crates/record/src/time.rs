@@ -72,7 +72,7 @@ impl Timestamp {
     }
 
     /// Reads `2018-02-27T04:49:26Z` with 0 to 9 digits of fraction, `Z` or an offset such as `+00:00`.
-    /// Digits beyond the sixth are dropped.
+    /// Digits beyond the sixth are dropped. A leap second is the second before it.
     ///
     /// # Errors
     /// When the text has another form or is not a valid date and time.
@@ -82,6 +82,18 @@ impl Timestamp {
         }
         let moment: jiff::Timestamp = text.parse().map_err(|_| TimestampError)?;
         Ok(Self(moment.as_microsecond()))
+    }
+
+    /// As [`Self::parse`], of what a record says: a time without a zone is in UTC.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_of_record(text: &str) -> Result<Self, TimestampError> {
+        // Longer ones are no times.
+        Self::parse(text).or_else(|error| match text.len() {
+            16..=29 => Self::parse(&format!("{text}Z")),
+            _ => Err(error),
+        })
     }
 
     /// As [`Self::parse`], or the beginning of a day in UTC: `2018-02-27`.
@@ -187,6 +199,30 @@ mod tests {
             "2018-02-27T04:49:26.Z",
             "n/a",
             "2018-02-27T04:49:26",
+        ] {
+            assert_eq!(at(text), Err(TimestampError), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_record_s_time_without_a_zone_is_in_utc_and_a_leap_second_is_the_one_before() {
+        let at = |text: &str| Timestamp::parse_of_record(text).map(|time| time.to_string());
+        let expected = |text: &str| Ok(text.to_owned());
+        for text in ["2026-11-28T10:00:00.123456Z", "2026-11-28T10:00:00.123456", "2026-11-28 10:00:00.123456"] {
+            assert_eq!(at(text), expected("2026-11-28T10:00:00.123456Z"), "{text}");
+        }
+        assert_eq!(at("2026-11-28T10:00:00.123456+02:00"), expected("2026-11-28T08:00:00.123456Z"));
+        for text in ["2016-12-31T23:59:60Z", "2016-12-31T23:59:60", "2017-01-01T00:59:60+01:00"] {
+            assert_eq!(at(text), expected("2016-12-31T23:59:59.000000Z"), "{text}");
+        }
+        for text in [
+            "",
+            "2026-11-28",
+            "2026-11-28Z",
+            "soon",
+            "a text of twenty-two b",
+            "2026-02-30T10:00:00",
+            "2016-12-31T23:59:61Z",
         ] {
             assert_eq!(at(text), Err(TimestampError), "{text}");
         }

@@ -11,6 +11,16 @@ pub enum Date {
     Invalid,
 }
 
+/// Whether a date that was read is written as [`Timestamp`] writes one, with any number of digits: every receiver reads
+/// that. A leap second is not: OpenSearch refuses it.
+pub fn is_plain(text: &str) -> bool {
+    let at = |place: usize| text.as_bytes().get(place).copied();
+    text.ends_with('Z')
+        && [at(10), at(13), at(16)] == [Some(b'T'), Some(b':'), Some(b':')]
+        && matches!(at(19), Some(b'.' | b'Z'))
+        && text.get(17..19) != Some("60")
+}
+
 /// Reads ISO 8601, or seconds or milliseconds since 1970.
 pub fn read(text: &str) -> Date {
     let time = match text.parse::<i64>() {
@@ -22,7 +32,7 @@ pub fn read(text: &str) -> Date {
         }
         // Some records have a zero for an event that has not happened.
         Ok(0) => return Date::Missing,
-        _ => Timestamp::parse(text),
+        _ => Timestamp::parse_of_record(text),
     };
     match time {
         Ok(time) if time.seconds() < SECONDS_OF_A_DAY => Date::Missing,

@@ -3,7 +3,7 @@
 use s1_forwarder_record::{Escaped, Timestamp, Value};
 
 pub fn timestamp(value: Value<'_>) -> Option<Timestamp> {
-    value.escaped().and_then(|text| Timestamp::parse(text.raw()).ok())
+    value.escaped().and_then(|text| Timestamp::parse_of_record(text.raw()).ok())
 }
 
 /// Whether a threat or an alert was created and updated within a minute.

@@ -206,7 +206,7 @@ impl<'o> Event<'o> {
         let raw = text.raw();
         match date::read(raw) {
             Date::Missing => false,
-            Date::At(_) if raw.ends_with('Z') && raw.as_bytes().get(10) == Some(&b'T') => {
+            Date::At(_) if date::is_plain(raw) => {
                 self.json.escaped(name, text);
                 self.mark(value);
                 true

@@ -68,7 +68,7 @@ impl<'e> Item<'e> {
     }
 
     pub fn created(self) -> Option<Timestamp> {
-        Timestamp::parse(self.created_text()).ok()
+        Timestamp::parse_of_record(self.created_text()).ok()
     }
 
     /// The author of a note.

@@ -1,9 +1,10 @@
 //! The rows of `docs/mapping-ecs.md`, by records that the fixtures do not have.
 
-use s1_forwarder_record::Stream;
+use s1_forwarder_mapping::Schema;
+use s1_forwarder_record::{Stream, Timestamp};
 use serde_json::{Value, json};
 
-use super::support::{assert_fields, at, map};
+use super::support::{assert_fields, at, map, map_to};
 
 fn threat(info: Value) -> Value {
     map(Stream::Threats, &json!({"id": "1", "threatInfo": info}))
@@ -41,14 +42,34 @@ fn a_threat_is_dated_by_its_detection_until_it_changes() {
     };
     assert_eq!(dated("2026-01-01T00:00:10Z", "2026-01-01T00:01:10Z"), "2026-01-01T00:00:00.1Z");
     assert_eq!(dated("2026-01-01T00:00:10Z", "2026-01-01T00:01:10.000001Z"), "2026-01-01T00:01:10.000001Z");
-    let event = threat(json!({"updatedAt": "2026-01-01T02:00:00+01:00"}));
-    assert_fields(
-        &event,
-        &[
-            ("@timestamp", json!("2026-01-01T01:00:00.000000Z")),
-            ("sentinel_one.threat.threat_info.updated_at", json!("2026-01-01T02:00:00+01:00")),
-        ],
-    );
+}
+
+/// What a receiver may not read is written anew, and stays in the record as it was.
+#[test]
+fn a_date_in_another_form_is_written_as_the_console_writes_dates() {
+    for (received, written) in [
+        ("2026-01-01T02:00:00+01:00", "2026-01-01T01:00:00.000000Z"),
+        ("2026-11-28T10:00:00.123456", "2026-11-28T10:00:00.123456Z"),
+        ("2026-11-28 10:00:00", "2026-11-28T10:00:00.000000Z"),
+        ("2026-11-28T10:00:00,5Z", "2026-11-28T10:00:00.500000Z"),
+        ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.000000Z"),
+        ("2016-12-31T23:59:60.123Z", "2016-12-31T23:59:59.123000Z"),
+    ] {
+        let event = threat(json!({"updatedAt": received}));
+        assert_fields(
+            &event,
+            &[
+                ("@timestamp", json!(written)),
+                ("sentinel_one.threat.threat_info.updated_at", json!(received)),
+                ("error", Value::Null),
+            ],
+        );
+        let activity = json!({"id": "7", "activityType": 27, "createdAt": received});
+        let fields = [("@timestamp", json!(written)), ("error", Value::Null)];
+        assert_fields(&map(Stream::Activities, &activity), &fields);
+        let millis = Timestamp::parse(written).unwrap().millis();
+        assert_eq!(map_to(Schema::Ocsf, Stream::Activities, &activity)["time"], json!(millis), "{received}");
+    }
 }
 
 #[test]

@@ -37,6 +37,9 @@ pub enum Failure {
     /// A limit of this process is reached: every attempt fails until an operator changes it.
     #[error("{0}")]
     Full(String),
+    /// The console's clock or this machine's is wrong, or what is stored lies in the future: nothing can be asked for.
+    #[error("{0}")]
+    Clock(String),
     /// Another process has taken over, or it is unknown what took effect: what is stored has to be read again first.
     #[error("{0}")]
     Superseded(String),
@@ -69,6 +72,7 @@ impl Failure {
             Self::ProgramOverran(_) => Self::ProgramOverran(reason),
             Self::Misconfigured(_) => Self::Misconfigured(reason),
             Self::Full(_) => Self::Full(reason),
+            Self::Clock(_) => Self::Clock(reason),
             Self::Superseded(_) => Self::Superseded(reason),
         }
     }
@@ -83,7 +87,7 @@ impl Failure {
             | Self::ProgramOverran(_)
             | Self::Misconfigured(_)
             | Self::Full(_) => true,
-            Self::Transient { .. } | Self::Superseded(_) => false,
+            Self::Transient { .. } | Self::Clock(_) | Self::Superseded(_) => false,
         }
     }
 

@@ -176,6 +176,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
         flush: Duration::from_secs(1),
         concurrency: 4,
         store: Arc::new(MemoryStore::default()),
+        state_flags: "".into(),
         checkpoint_interval: Duration::ZERO,
         budget: Budget::new(512 << 20).lane(),
         memory: Remembered::new(u64::MAX, usize::MAX).lane("acme"),

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
@@ -395,8 +395,11 @@ impl Client {
         if let Some(meter) = meter {
             meter.console_request(status_label(&outcome), begun.elapsed());
         }
+        if let Err(TransportError::TooLarge(cut)) = &outcome {
+            self.observe_date(cut.date.as_ref());
+        }
         let response = outcome.map_err(|error| ConsoleError::from(error).without(&self.redactor.known_with(token)))?;
-        self.observe_headers(&response.headers);
+        self.observe_date(response.headers.get(header::DATE));
         if response.status != StatusCode::OK {
             let secrets = self.redactor.known_with(token);
             let error = ConsoleError::from_status(&response, &secrets, self.clock.now(), with_cursor);
@@ -411,9 +414,10 @@ impl Client {
         Ok(without_byte_order_mark(response.body))
     }
 
-    fn observe_headers(&self, headers: &HeaderMap) {
-        let date = headers.get(header::DATE).and_then(|value| value.to_str().ok());
-        if let Some(date) = date.and_then(|text| httpdate::parse_http_date(text).ok()) {
+    fn observe_date(&self, date: Option<&HeaderValue>) {
+        if let Some(date) =
+            date.and_then(|value| value.to_str().ok()).and_then(|text| httpdate::parse_http_date(text).ok())
+        {
             let clock = ServerClock { date: date.into(), at: Instant::now() };
             *self.server_clock.lock() = Some(clock);
         }
@@ -458,6 +462,8 @@ fn status_label(outcome: &Result<Response, TransportError>) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
     use crate::console::Limiters;
     use crate::console::scripted::ScriptedTransport;

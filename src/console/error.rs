@@ -199,7 +199,8 @@ mod tests {
             | Failure::RefusedAll(_)
             | Failure::ProgramFailed(_)
             | Failure::ProgramOverran(_)
-            | Failure::Full(_) => {
+            | Failure::Full(_)
+            | Failure::Clock(_) => {
                 unreachable!("no status")
             }
             Failure::Misconfigured(_) => "misconfigured".to_owned(),

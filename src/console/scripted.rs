@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 
 use super::{Request, Response, Transport, TransportError, TruncatedBody, within};
+use crate::record::{Clock, Timestamp};
 
 type Answered = Result<Response, TransportError>;
 
@@ -39,11 +40,19 @@ impl Transport for ScriptedTransport {
         Box::pin(async move {
             let response = within(timeout, answer).await?;
             if response.body.len() > max_bytes {
-                return Err(TransportError::TooLarge(TruncatedBody::of(&response.body, max_bytes)));
+                let cut = TruncatedBody::of(&response.body, max_bytes).with_headers(&response.headers);
+                return Err(TransportError::TooLarge(cut));
             }
             Ok(response)
         })
     }
+}
+
+/// The headers of an answer that a console with this time gives.
+pub fn dated(time: Timestamp) -> HeaderMap {
+    let since_1970 = time.since(Timestamp::default());
+    let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + since_1970);
+    HeaderMap::from_iter([(header::DATE, HeaderValue::from_str(&date).unwrap_or(HeaderValue::from_static("")))])
 }
 
 /// A list of response bodies, each given once with status 200, and the requests so far.
@@ -58,6 +67,15 @@ impl ResponseQueue {
     pub fn transport(self: &Arc<Self>) -> ScriptedTransport {
         let queue = self.clone();
         ScriptedTransport::new(move |request| std::future::ready(queue.answer(request)))
+    }
+
+    /// The same, as a console with this clock.
+    pub fn dated_transport(self: &Arc<Self>, clock: Clock) -> ScriptedTransport {
+        let queue = self.clone();
+        ScriptedTransport::new(move |request| {
+            let answer = queue.answer(request).map(|response| Response { headers: dated(clock.now()), ..response });
+            std::future::ready(answer)
+        })
     }
 
     pub fn push(&self, response: impl Into<Bytes>) {

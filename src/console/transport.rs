@@ -67,6 +67,8 @@ pub struct TruncatedBody {
     pub max_bytes: usize,
     /// At most 65 KiB: enough for a record of 64 KiB and the JSON before it.
     pub beginning: Bytes,
+    /// The header `Date` of the answer.
+    pub date: Option<HeaderValue>,
 }
 
 impl TruncatedBody {
@@ -75,7 +77,13 @@ impl TruncatedBody {
     /// Keeps the beginning of `body`, the part that was read before the limit was exceeded.
     pub fn of(body: &[u8], max_bytes: usize) -> Self {
         let kept = body.len().min(Self::MAX_KEPT).min(max_bytes);
-        Self { max_bytes, beginning: Bytes::copy_from_slice(&body[..kept]) }
+        Self { max_bytes, beginning: Bytes::copy_from_slice(&body[..kept]), date: None }
+    }
+
+    /// The same, of an answer with these headers.
+    #[must_use]
+    pub fn with_headers(self, headers: &HeaderMap) -> Self {
+        Self { date: headers.get(header::DATE).cloned(), ..self }
     }
 }
 
@@ -153,10 +161,15 @@ impl HttpTransport {
             return Ok(Response { status, headers, body });
         }
         let mut body = Body::new(&headers, request.max_bytes);
+        let unread = |error| match error {
+            TransportError::TooLarge(body) => TransportError::TooLarge(body.with_headers(&headers)),
+            other => other,
+        };
         while let Some(chunk) = answer.chunk().await.map_err(fail)? {
-            body.push(&chunk)?;
+            body.push(&chunk).map_err(unread)?;
         }
-        Ok(Response { status, headers, body: body.finish()? })
+        let body = body.finish().map_err(unread)?;
+        Ok(Response { status, headers, body })
     }
 }
 

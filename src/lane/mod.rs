@@ -10,6 +10,7 @@ mod budget;
 mod change_log;
 mod checkpoint_copy;
 mod checkpoint_writer;
+mod clocks;
 mod enrich;
 mod in_store;
 mod lane_checkpoint;
@@ -78,6 +79,8 @@ pub struct Lane {
     pub concurrency: usize,
     /// Stores the checkpoint, or its copy where the sink stores the checkpoint.
     pub store: Arc<dyn CheckpointBackend>,
+    /// The flags of a command that uses the same store, for texts.
+    pub state_flags: Arc<str>,
     /// `--checkpoint-interval`.
     pub checkpoint_interval: Duration,
     pub budget: LaneBudget,

@@ -14,12 +14,15 @@ use super::verdict::{Exit, Side, Verdict, verdict};
 use super::{Lane, LaneEnd};
 use crate::console::Endpoint;
 use crate::failure::Failure;
+use crate::record::Timestamp;
 use crate::source::Learned;
 use crate::telemetry::LaneState;
 
 /// What a lane keeps from poll to poll.
 pub struct OpenLane {
     pub checkpoint: LaneCheckpoint,
+    /// False for a new lane whose console was not heard: when it begins is not known, and its checkpoint is not stored.
+    pub is_begun: bool,
     pub writer: CheckpointWriter,
     pub sizing: Sizing,
     pub learned: Learned,
@@ -43,7 +46,7 @@ impl OpenLane {
 impl Lane {
     /// [`Self::try_open`]. If a transactional sink does not answer, the lane shows why at once, and not after the
     /// minutes that its calls may last; once it `has_failed`, it shows how.
-    async fn try_open_and_tell(&self, has_failed: bool) -> Result<LaneCheckpoint, Failure> {
+    async fn try_open_and_tell(&self, has_failed: bool) -> Result<Option<LaneCheckpoint>, Failure> {
         let mut opening = pin!(self.try_open());
         if has_failed || self.transactional_sink().is_none() {
             return opening.await;
@@ -63,9 +66,9 @@ impl Lane {
         let mut waits = waits(&mut self.random);
         let mut refusals = Refusals::default();
         let mut has_failed = false;
-        let checkpoint = loop {
+        let opened = loop {
             match self.try_open_and_tell(has_failed).await {
-                Ok(checkpoint) => break checkpoint,
+                Ok(opened) => break opened,
                 Err(failure) => {
                     has_failed = true;
                     self.delivery.meter.set_store_failure(Some(LaneState::of_store(&failure)));
@@ -78,7 +81,11 @@ impl Lane {
             }
         };
         self.delivery.meter.store_recovered();
-        report(&self.delivery.meter.lane, &checkpoint.position);
+        let is_begun = opened.is_some();
+        let checkpoint = opened.unwrap_or_else(|| self.first_checkpoint(Timestamp::default(), false));
+        if is_begun {
+            report(&self.delivery.meter.lane, &checkpoint.position);
+        }
         self.delivery.meter.measure_latency_from(checkpoint.rhythm.latency_from(&self.pull));
         // It is not known whether the console is silent before a poll has asked it.
         self.delivery.meter.lane.set_newest_record(checkpoint.rhythm.newest());
@@ -89,6 +96,7 @@ impl Lane {
         Ok(Box::new(OpenLane {
             schedule: PollSchedule::new(&passes, &checkpoint.position, now, self.first_poll_after, self.once),
             checkpoint,
+            is_begun,
             writer: CheckpointWriter::new(self, random),
             sizing: Sizing::new(Endpoint::of(self.key.lane.stream).max_limit),
             learned: Learned::default(),

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::clocks::Clocks;
 use super::enrich::{self, Enricher};
 use super::map::PulledPage;
 use super::sizing::{EXPANSION, PageBudget, SMALL_PAGE, Sizing};
@@ -14,7 +15,7 @@ use crate::console::{ConsoleError, advice};
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 use crate::settings::FullJitter;
-use crate::source::{Action, Heard, Learned, Page, Poll, PollContext, PollEnd, Request, SourcePosition};
+use crate::source::{Action, Heard, Learned, NotDue, Page, Poll, PollContext, PollEnd, Request, SourcePosition};
 use crate::telemetry::{LaneState, TokenProblem};
 
 /// Backoff for a console that fails.
@@ -25,8 +26,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const FAILURES_IN_WINDOW: u32 = 100;
 /// Timeouts in a row after which pages get smaller.
 const TIMEOUTS_BEFORE_SMALLER: u32 = 2;
-/// `Date` has whole seconds, and an answer takes time: clocks that differ by less agree, however short the overlap is.
-const LEAST_SKEW: Duration = Duration::from_secs(5);
 /// A permit of the rate limit that is older than this is asked for again.
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 /// Largest body of the single record that is asked for to learn the console's time.
@@ -75,14 +74,33 @@ impl PullStage<'_> {
     ) -> Result<Option<Polled>, Failure> {
         let Lane { pull, client, budget, delivery, known, .. } = self.lane;
         let meter = &delivery.meter;
-        let start = match pull.window {
+        let mut start = match pull.window {
             Some(window) => window.to,
             None => self.start_time().await?,
         };
-        let Some(mut poll) = Poll::new(client, meter.clone(), pull.clone(), &position, pass, start, *self.learned)
-        else {
-            let context = PollContext { pass, start, ..PollContext::default() };
-            return Ok(Some(Polled { context, end: PollEnd::NotDue, heard: None }));
+        let begin = |start, learned| Poll::new(client, meter.clone(), pull.clone(), &position, pass, start, learned);
+        let mut begun = begin(start, *self.learned);
+        if pull.window.is_none()
+            && let Err(NotDue::Before(_)) = begun
+            && Clocks::of(client).are_apart(pull.overlap)
+        {
+            // Without a poll, no answer would correct a time that one node of the console has wrong.
+            self.ask_time().await?;
+            start = self.start_time().await?;
+            begun = begin(start, *self.learned);
+        }
+        let mut poll = match begun {
+            Ok(poll) => poll,
+            Err(not_due) => {
+                if let NotDue::Before(bound) = not_due
+                    && pull.window.is_none()
+                    && let Err(failure) = self.lane.may_wait_for(bound)
+                {
+                    return Err(self.show(failure));
+                }
+                let context = PollContext { pass, start, ..PollContext::default() };
+                return Ok(Some(Polled { context, end: PollEnd::NotDue, heard: None }));
+            }
         };
         // What the poll does not read is not copied when the lane's position changes.
         drop(position);
@@ -113,6 +131,24 @@ impl PullStage<'_> {
         }
     }
 
+    /// For a new lane: returns when both clocks are known, and agree well enough to begin.
+    ///
+    /// # Errors
+    /// As [`Self::run`], or if a clock is wrong.
+    pub async fn hear(mut self) -> Result<(), Failure> {
+        let client = &self.lane.client;
+        if Clocks::of(client).beginning().is_err() {
+            self.ask_time().await?;
+        }
+        match Clocks::of(client).beginning() {
+            Ok(_) => Ok(()),
+            Err(failure) => {
+                self.compare_clocks();
+                Err(self.show(failure))
+            }
+        }
+    }
+
     /// Reserves the bytes of a page and of what is fetched in addition to its records. The page gets smaller if memory
     /// is short.
     async fn reserve(&self, page: &mut PageBudget, enricher: Option<&Enricher<'_>>, share: usize) -> Reservation {
@@ -134,34 +170,47 @@ impl PullStage<'_> {
     fn knows_time(&self) -> bool {
         let Lane { pull, client, .. } = self.lane;
         client.time().is_some_and(|theirs| {
-            let behind = client.clock().now().since(theirs);
-            behind <= pull.overlap.max(LEAST_SKEW) || client.has_said_time_lately()
+            let clocks = Clocks { ours: client.clock().now(), theirs: Some(theirs) };
+            clocks.behind().is_zero() || !clocks.are_apart(pull.overlap) || client.has_said_time_lately()
         })
     }
 
-    /// S: the console's time, or ours when they differ by more than `overlap` and ours is earlier.
-    async fn start_time(&mut self) -> Result<Timestamp, Failure> {
+    /// Asks for one record, for the time of the answer.
+    async fn ask_time(&mut self) -> Result<(), Failure> {
         let Lane { pull, client, delivery, .. } = self.lane;
         let mut retry = RetryState::new(&mut self.random);
-        while !self.knows_time() {
+        loop {
             let probe = Request::probe(pull.stream, FIRST_ANSWER);
             match probe.send(client, client.permit_for(&delivery.meter.lane).await, Some(&delivery.meter)).await {
                 // One scope of several may be refused; its refusal has the time as well.
                 Err(ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_))
                     if pull.stream == Stream::Vulnerabilities && client.time().is_some() =>
                 {
-                    break;
+                    return Ok(());
                 }
-                // An answer without `Date` leaves only our own clock.
-                Ok(_) | Err(ConsoleError::TooLarge(_)) => break,
+                Ok(_) | Err(ConsoleError::TooLarge(_)) => return Ok(()),
                 Err(error) => self.failed(error, &mut retry).await?,
             }
         }
-        let ours = client.clock().now();
-        let Some(theirs) = client.time() else { return Ok(ours) };
-        let difference = theirs.since(ours).max(ours.since(theirs));
-        delivery.meter.lane.set_clock_difference(difference, ours);
-        let skewed = difference > pull.overlap.max(LEAST_SKEW);
+    }
+
+    /// S: see [`Clocks::start`].
+    async fn start_time(&mut self) -> Result<Timestamp, Failure> {
+        if !self.knows_time() {
+            self.ask_time().await?;
+        }
+        self.compare_clocks();
+        // An answer without `Date` leaves only our own clock.
+        Ok(Clocks::of(&self.lane.client).start(self.lane.pull.overlap))
+    }
+
+    /// Reports how the clocks differ.
+    fn compare_clocks(&self) {
+        let Lane { pull, client, delivery, .. } = self.lane;
+        let clocks = Clocks::of(client);
+        let Clocks { ours, theirs: Some(theirs) } = clocks else { return };
+        delivery.meter.clocks_differ(ours, theirs);
+        let skewed = clocks.are_apart(pull.overlap);
         if client.record_clock_skew(skewed) {
             if skewed {
                 warn!(
@@ -172,9 +221,13 @@ impl PullStage<'_> {
                 info!("the console's clock and this machine's agree again");
             }
         }
-        let is_behind = skewed && theirs < ours;
-        delivery.meter.lane.set_console_behind(if is_behind { ours.since(theirs) } else { Duration::ZERO });
-        Ok(if skewed { theirs.min(ours) } else { theirs })
+        delivery.meter.lane.set_console_behind(if skewed { clocks.behind() } else { Duration::ZERO });
+    }
+
+    /// Shows that a clock keeps the lane from polling.
+    fn show(&self, failure: Failure) -> Failure {
+        self.lane.delivery.meter.set_console_failure(Some(LaneState::of_console(&failure)));
+        failure
     }
 
     /// Retries a transient failure (429, 5xx, timeout): waits until the next attempt.

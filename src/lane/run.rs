@@ -11,9 +11,11 @@
 //!   └───────────────── the same, or not known, if the sink commits the checkpoint ──────────────────┘
 //! ```
 //!
-//! Open tries again until it succeeds, or the lane is asked to stop. A lane is refused for the last time only with
-//! `once`. One whose store stalled does not pause, and one that its program stops pauses until it is asked to stop. Wait
-//! and Flush write too, and a write that fails permanently leads where it does from Poll: to End or to Open.
+//! Open tries again until it succeeds, or the lane is asked to stop. The first Poll of a new lane only hears the console,
+//! whose clock says when the lane begins. Open comes after it, and stores that; nothing is stored before. A lane is
+//! refused for the last time only with `once`. One whose store stalled does not pause, and one that its program stops
+//! pauses until it is asked to stop. Wait and Flush write too, and a write that fails permanently leads where it does
+//! from Poll: to End or to Open.
 
 use std::future::ready;
 use std::pin::pin;
@@ -190,6 +192,9 @@ impl Life {
     /// Runs one session, and plans what follows it.
     async fn poll(&mut self, mut open: Box<OpenLane>, pass: usize) -> Step {
         self.lane.delivery.meter.lane.set_next_attempt(None);
+        if !open.is_begun {
+            return self.hear(open, pass).await;
+        }
         let begun = Instant::now();
         let begun_at = self.lane.delivery.clock.now();
         let passes = self.lane.pull.passes();
@@ -204,6 +209,20 @@ impl Life {
             }
             SessionEnd::Failed(SessionFailure::NotStored(not_stored)) => self.not_stored(open, not_stored),
             SessionEnd::Failed(SessionFailure::Side(failed)) => self.failed(open, pass, failed).await,
+        }
+    }
+
+    /// A new lane hears its console before it begins. Then it opens again, with `since` resolved.
+    async fn hear(&mut self, mut open: Box<OpenLane>, pass: usize) -> Step {
+        let passes = self.lane.pull.passes();
+        let session = Session::new(&mut self.lane, &mut open, &passes, pass);
+        match self.stop.run_until_cancelled(session.hear()).await {
+            Some(Ok(())) => {
+                self.lane.first_poll_after = Duration::ZERO;
+                Step::Open(Duration::ZERO)
+            }
+            Some(Err(failure)) => self.failed(open, pass, SideFailure { side: Side::Console, failure }).await,
+            None => self.plan(open, false),
         }
     }
 
@@ -325,13 +344,19 @@ impl Life {
     /// Plans the next poll after a session that failed. Pauses are longer while the token or the sink fails.
     fn pause(&mut self, open: &mut OpenLane, pass: usize, pause: Pause, failure: &Failure) {
         let OpenLane { schedule, token_backoff, sink_backoff, refusals, .. } = open;
-        let Lane { random, budget, delivery, once, .. } = &mut *self.lane;
+        let Lane { random, budget, delivery, once, pull, .. } = &mut *self.lane;
         let after_refused = if *once { AFTER_REFUSED_ONCE } else { AFTER_REFUSED };
         let of_console = LaneState::of_console(failure);
         match pause {
             Pause::PassGivenUp => return schedule.give_up(pass, of_console),
             Pause::PassFailing => {
                 schedule.failed(pass, of_console, spread(AFTER_GIVING_WAY, random).max(failure.after()));
+            }
+            Pause::ClockWrong => {
+                let every = pull.passes().get(pass).map_or(AFTER_GIVING_WAY, |pass| pass.every);
+                let pause = spread(every.min(AFTER_GIVING_WAY), random);
+                schedule.failed(pass, of_console, pause);
+                schedule.pause(pause);
             }
             Pause::PassRefused => schedule.failed(pass, of_console, spread(AFTER_FORBIDDEN, random)),
             Pause::TokenRefused => {

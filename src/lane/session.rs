@@ -11,6 +11,7 @@ use super::pull::{Polled, PullStage};
 use super::send::SendStage;
 use super::verdict::{SessionFailure, Side, SideFailure};
 use super::{Lane, map};
+use crate::failure::Failure;
 use crate::source::{MAIN, Pass, SourcePosition};
 
 /// Pages that wait between source and transform.
@@ -63,6 +64,14 @@ impl<'a> Session<'a> {
         let is_probing = *sink_backoff != Backoff::default();
         let send = SendStage::new(lane, passes, checkpoint, writer, is_probing, send_random);
         Self { lane, pull, send, position, pass }
+    }
+
+    /// Returns when the console was heard, and a new lane may begin.
+    ///
+    /// # Errors
+    /// When the console refuses, or a clock is wrong.
+    pub async fn hear(self) -> Result<(), Failure> {
+        self.pull.hear().await
     }
 
     /// Runs until the poll has ended and all that it returned is settled, or until that is not possible.

@@ -4,6 +4,7 @@ use tracing::info;
 
 use super::Lane;
 use super::checkpoint_copy::{Claimed, claim, copy_of, write_copy};
+use super::clocks::Clocks;
 use super::lane_checkpoint::LaneCheckpoint;
 use crate::checkpoint::CheckpointBackend;
 use crate::checkpoint::ledger::Ledger;
@@ -13,53 +14,84 @@ use crate::source::{By, Rhythm, Since, SourcePosition};
 
 impl Lane {
     /// Claims the lane's checkpoint, or stores a new one that begins at `since`. Where the state store lacks its copy,
-    /// writes that too, before anything is pulled.
+    /// writes that too, before anything is pulled. None for a new lane that may not begin yet: it has to hear its
+    /// console first.
     ///
     /// # Errors
     /// When that is not possible, and why.
-    pub(super) async fn try_open(&self) -> Result<LaneCheckpoint, Failure> {
+    pub(super) async fn try_open(&self) -> Result<Option<LaneCheckpoint>, Failure> {
         // A claim would take the checkpoint from the worker that has the shard by now.
         if self.delivery.deadline.has_passed() {
             return Err(Failure::transient("the lease of the lane's shard was not renewed in time"));
         }
         let (backend, copies) = self.backends();
         let Claimed { checkpoint, lacks_copy } = claim(&*backend, copies.as_deref(), &self.key).await?;
-        let checkpoint = self.begin_or_go_on(&*backend, checkpoint).await?;
+        let checkpoint = match checkpoint {
+            Some(bytes) => self.go_on(&*backend, &bytes).await?,
+            None => match self.begin(&*backend).await? {
+                Some(checkpoint) => checkpoint,
+                None => return Ok(None),
+            },
+        };
         if let Some(copies) = &copies
             && lacks_copy
         {
             write_copy(&**copies, &self.key, copy_of(&checkpoint)).await?;
         }
-        Ok(checkpoint)
+        Ok(Some(checkpoint))
     }
 
-    /// Of the bytes that were stored, the checkpoint as the lane's settings are now. Without any, a new one is stored.
-    async fn begin_or_go_on(
-        &self,
-        backend: &dyn CheckpointBackend,
-        stored: Option<Vec<u8>>,
-    ) -> Result<LaneCheckpoint, Failure> {
+    /// Stores the checkpoint of a lane that begins. None if its clocks do not allow that yet; a closed window needs
+    /// none.
+    async fn begin(&self, backend: &dyn CheckpointBackend) -> Result<Option<LaneCheckpoint>, Failure> {
+        let now = match self.pull.window {
+            Some(window) => window.to,
+            None => match Clocks::of(&self.client).beginning() {
+                Ok(now) => now,
+                Err(_) => return Ok(None),
+            },
+        };
+        let since_resolved = resolve(self.pull.since, now);
+        let checkpoint = self.first_checkpoint(since_resolved, self.has_journals(backend));
+        backend.commit(&self.key, checkpoint.encode().into()).await?;
+        if self.pull.window.is_none() {
+            info!(since = %since_resolved, "a new lane begins at `since`");
+        }
+        Ok(Some(checkpoint))
+    }
+
+    /// The checkpoint of a lane that begins at this time.
+    pub(super) fn first_checkpoint(&self, since_resolved: Timestamp, has_journals: bool) -> LaneCheckpoint {
+        let mut position = SourcePosition::starting_at(since_resolved);
+        position.follow(&self.pull.passes());
+        let ledger = Ledger::begin(since_resolved, self.asked(), has_journals);
+        let host = self.client.host().into();
+        let scope = self.client.scope().into();
+        let since = self.pull.since.to_string().into();
+        let mut checkpoint = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
+        checkpoint.sink_type = self.delivery.meter.sink_type().into();
+        checkpoint
+    }
+
+    /// Which records the console is asked for, for the ledger.
+    fn asked(&self) -> String {
+        format!("{}{}", self.client.scope(), self.pull.narrowed_by())
+    }
+
+    /// Whether the ledger has journals. The console's count verifies a backfill. The identities of what a repair
+    /// delivered have to be known.
+    fn has_journals(&self, backend: &dyn CheckpointBackend) -> bool {
+        let is_backfill = self.pull.window.is_some_and(|window| window.by == By::Order);
+        backend.keeps_journals() && !is_backfill
+    }
+
+    /// Of the bytes that were stored, the checkpoint as the lane's settings are now.
+    async fn go_on(&self, backend: &dyn CheckpointBackend, stored: &[u8]) -> Result<LaneCheckpoint, Failure> {
         let host = Box::from(self.client.host());
         let scope = self.client.scope().into_boxed_str();
-        let asked = format!("{scope}{}", self.pull.narrowed_by());
-        // The console's count verifies a backfill. The identities of what a repair delivered have to be known.
-        let is_backfill = self.pull.window.is_some_and(|window| window.by == By::Order);
-        let journals = backend.keeps_journals() && !is_backfill;
-        let Some(bytes) = stored else {
-            let since_resolved = resolve(self.pull.since, self.delivery.clock.now());
-            let mut position = SourcePosition::starting_at(since_resolved);
-            position.follow(&self.pull.passes());
-            let ledger = Ledger::begin(since_resolved, asked, journals);
-            let since = self.pull.since.to_string().into();
-            let mut checkpoint = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
-            checkpoint.sink_type = self.delivery.meter.sink_type().into();
-            backend.commit(&self.key, checkpoint.encode().into()).await?;
-            if self.pull.window.is_none() {
-                info!(since = %since_resolved, "a new lane begins at `since`");
-            }
-            return Ok(checkpoint);
-        };
-        let mut checkpoint = LaneCheckpoint::decode(&bytes)?;
+        let asked = self.asked();
+        let journals = self.has_journals(backend);
+        let mut checkpoint = LaneCheckpoint::decode(stored)?;
         checkpoint.load(backend, &self.key).await?;
         let passes = self.pull.passes();
         checkpoint.position.follow(&passes);

@@ -83,6 +83,8 @@ const LEAVE_TAKEN_OVER: Verdict = Verdict::Exit(Exit::Leave(LaneEnd::TakenOver))
 pub enum Pause {
     /// The pass, for a minute: the console fails.
     PassFailing,
+    /// All passes, until the next poll is due, or for a minute: an answer of the console may have another time.
+    ClockWrong,
     /// The pass, for an hour: the console refuses it for more than the token.
     PassRefused,
     /// The pass, for as long as the lane runs.
@@ -138,6 +140,7 @@ pub fn verdict(side: Side, failure: &Failure, mode: Mode, refusals: Refusals) ->
         _ if is_last => REFUSED,
         (Side::Console, Failure::Misconfigured(_)) => Verdict::Pause(Pause::PassRefused),
         (Side::Console, Failure::Unauthorized(_) | Failure::SecretUnreadable(_)) => Verdict::Pause(Pause::TokenRefused),
+        (Side::Console, Failure::Clock(_)) => Verdict::Pause(Pause::ClockWrong),
         (Side::Console, _) => Verdict::Pause(Pause::PassFailing),
         (Side::Sink | Side::DeadLetters, Failure::Transient { .. }) => Verdict::Pause(Pause::SinkFailing),
         (Side::Sink | Side::DeadLetters, _) => Verdict::Pause(Pause::SinkRefusing),
@@ -163,7 +166,8 @@ mod tests {
             Failure::ProgramFailed(_) => Some(Failure::ProgramOverran(reason.clone())),
             Failure::ProgramOverran(_) => Some(Failure::Misconfigured(reason.clone())),
             Failure::Misconfigured(_) => Some(Failure::Full(reason.clone())),
-            Failure::Full(_) => Some(Failure::Superseded(reason.clone())),
+            Failure::Full(_) => Some(Failure::Clock(reason.clone())),
+            Failure::Clock(_) => Some(Failure::Superseded(reason.clone())),
             Failure::Superseded(_) => None,
         };
         std::iter::successors(Some(Failure::transient("")), next).collect()
@@ -215,6 +219,7 @@ mod tests {
                  ProgramOverran   again         again           again           UntilStopped    UntilStopped    UntilStopped
                  Misconfigured    again         again           again           PassRefused     SinkRefusing    SinkRefusing
                  Full             again         again           again           PassFailing     SinkRefusing    SinkRefusing
+                 Clock            again         again           again           ClockWrong      SinkRefusing    SinkRefusing
                  Superseded       again         leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
             );
         }
@@ -234,6 +239,7 @@ mod tests {
                  ProgramOverran   again         again           again           end:Refused     end:Refused     end:Refused
                  Misconfigured    again         again           again           PassGivenUp     SinkRefusing    SinkRefusing
                  Full             again         again           again           PassFailing     SinkRefusing    SinkRefusing
+                 Clock            again         again           again           ClockWrong      SinkRefusing    SinkRefusing
                  Superseded       again         leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
             );
         }
@@ -253,6 +259,7 @@ mod tests {
                  ProgramOverran   leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
                  Misconfigured    leave:Refused leave:Refused   again           PassGivenUp     end:Refused     end:Refused
                  Full             leave:Refused leave:Refused   again           end:Refused     end:Refused     end:Refused
+                 Clock            again         again           again           ClockWrong      SinkRefusing    SinkRefusing
                  Superseded       again         leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver leave:TakenOver",
             );
         }

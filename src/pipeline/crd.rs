@@ -131,7 +131,7 @@ fn status() -> Value {
     let lanes = json!({
         "stream": text("Stream of the lane."),
         "sink": text("Sink of the lane."),
-        "state": text("`starting`, `running`, `console_failing`, `console_refused`, `sink_failing`, `sink_refused`, `misconfigured`, `stopped`, `renamed` or `done`."),
+        "state": text("`starting`, `running`, `console_failing`, `console_refused`, `sink_failing`, `sink_refused`, `misconfigured`, `waiting_for_clock`, `stopped`, `renamed` or `done`."),
         "error": text("The current error of a failing lane, or what a renamed one waits for."),
         "lagSeconds": count("Seconds since `completeUntil`."),
         "completeUntil": time("Everything up to this time was pulled and delivered."),

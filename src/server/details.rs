@@ -120,6 +120,10 @@ pub(super) fn advice(state: &str, error: &str) -> &'static str {
         "stopped" => {
             "Make the store of checkpoints or dead letters writable and free. The lane then continues by itself."
         }
+        "waiting_for_clock" => {
+            "Set the clock that is wrong, this machine's or the console's, or run the command that the lane names. The lane \
+             compares the clocks again within a minute, and then goes on by itself."
+        }
         "renamed" => "Run the command that the lane names, or see docs/state.md if the pipeline is a new one.",
         _ => "",
     }

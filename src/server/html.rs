@@ -9,9 +9,9 @@ use http::HeaderValue;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
-use super::duration::HumanDuration;
 use super::lanes::Lane;
 use crate::record::Timestamp;
+use crate::telemetry::HumanDuration;
 use crate::visible::visible_lines;
 
 const STYLE: &str = include_str!("style.css");

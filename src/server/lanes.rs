@@ -4,11 +4,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
-use super::duration::HumanDuration;
 use super::overview::{self, EqualErrors, PipelineRow};
 use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
-use crate::telemetry::{LaneMetrics, LaneView, Snapshot, describe_skipped};
+use crate::telemetry::{HumanDuration, LaneMetrics, LaneView, Snapshot, describe_skipped};
 
 /// The response of `/api/v1/lanes` and `/api/v1/pipelines`, and the content of the status page. Times are RFC 3339 in
 /// UTC; unknown values are null. Later releases may add fields.
@@ -133,7 +132,7 @@ pub struct Lane {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
     /// `starting`, `running`, `console_failing`, `console_refused`, `sink_failing`, `sink_refused`, `misconfigured`,
-    /// `stopped`, `renamed` or `done`.
+    /// `waiting_for_clock`, `stopped`, `renamed` or `done`.
     pub state: Cow<'static, str>,
     /// False while the lane fails.
     pub up: bool,

@@ -7,7 +7,6 @@ mod access;
 mod chart;
 mod checks;
 mod details;
-mod duration;
 mod fleet;
 mod html;
 mod lanes;
@@ -42,7 +41,6 @@ use tower_http::compression::CompressionLayer;
 use tracing::warn;
 
 pub use details::{HistoryPoint, Incident, PipelineDetails};
-pub use duration::HumanDuration;
 pub use lanes::{
     Cluster, File, Lane, LastError, RequestLimitWait, SourceProblem, Status, Summary, Verified, WorkerAnswer,
 };

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::duration::HumanDuration;
 use super::html::{Document, cut, day, elapsed, error_row, lag, lane_state, number, relative_time, state_class, table};
 use super::lanes::{Cluster, File, SourceProblem, Status};
 use super::overview::{EqualErrors, PipelineRow};
 use super::query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, MOST_WANTED, STATES, Sort};
 use crate::record::Timestamp;
+use crate::telemetry::HumanDuration;
 
 /// Rows of a table that has no pages.
 const MOST_FILES: usize = 50;

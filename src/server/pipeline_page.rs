@@ -5,11 +5,11 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::chart::chart;
 use super::details::{Incident, PipelineDetails, advice};
-use super::duration::HumanDuration;
 use super::html::{Document, cut, day, error_row, lag, lane_state, number, relative_time, state_class, table};
 use super::lanes::Lane;
 use super::page::consequence;
 use crate::record::Timestamp;
+use crate::telemetry::HumanDuration;
 
 /// The columns of the lanes.
 const COLUMNS: [&str; 13] = [

@@ -127,7 +127,7 @@ impl Delivery {
             Ok(dead_letters) => span.end("dead_letters", *dead_letters, None),
             Err(error) => {
                 let outcome = match error.failure() {
-                    Failure::Transient { .. } => "failed",
+                    Failure::Transient { .. } | Failure::Clock(_) => "failed",
                     Failure::Superseded(_) => "superseded",
                     Failure::SecretUnreadable(_) | Failure::ProgramFailed(_) | Failure::ProgramOverran(_) => "not_sent",
                     Failure::Unauthorized(_)

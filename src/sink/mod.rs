@@ -304,6 +304,8 @@ impl From<Failure> for Outcome {
             | Failure::ProgramOverran(reason)
             | Failure::Misconfigured(reason)
             | Failure::Full(reason) => Self::Misconfigured(reason),
+            // Sinks read no clock of a console.
+            Failure::Clock(reason) => Self::RetryLater { reason, after: None },
             Failure::Superseded(reason) => Self::Superseded(reason),
         }
     }

@@ -22,7 +22,7 @@ mod window;
 pub use findings::Findings;
 pub use latest_records::LatestRecords;
 pub use pass::{Keys, Pass, PollContext, Reading, RecordKey};
-pub use poll::{Action, Learned, Page, Poll, PollEnd, Record};
+pub use poll::{Action, Learned, NotDue, Page, Poll, PollEnd, Record};
 pub use position::{
     Known, MAIN, PassPosition, PositionPart, PositionReader, Settling, Snapshot, SnapshotStage, SourcePosition,
 };

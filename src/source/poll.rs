@@ -46,7 +46,7 @@ mod search;
 mod selection;
 mod tail;
 
-pub use plan::Learned;
+pub use plan::{Learned, NotDue};
 
 /// What the position has not seen of [bound, S], or of the parts of it that are due, page by page.
 #[derive(Debug)]
@@ -138,9 +138,10 @@ enum Phase {
 
 impl Poll {
     /// A poll of the stream's `pass`-th pass that starts at `start` by the console's clock and continues `position`, of
-    /// which it keeps what concerns this pass. `learned` is what earlier polls know of the console. None when nothing
-    /// is due: the snapshot of this time is complete, or the console's clock was set back and all up to `start` was
-    /// read.
+    /// which it keeps what concerns this pass. `learned` is what earlier polls know of the console.
+    ///
+    /// # Errors
+    /// If nothing is due.
     pub fn new(
         client: &Client,
         meter: Meter,
@@ -149,7 +150,7 @@ impl Poll {
         pass: usize,
         start: Timestamp,
         learned: Learned,
-    ) -> Option<Self> {
+    ) -> Result<Self, NotDue> {
         let plan = Plan::of(&pull, position, pass, start, learned)?;
         let from = plan.from;
         let to = plan.context.start;
@@ -185,7 +186,7 @@ impl Poll {
                 poll.begin_walks();
             }
         }
-        Some(poll)
+        Ok(poll)
     }
 
     /// What the next poll has to know.

@@ -33,6 +33,7 @@ enum Samples {
     ConsoleRequests,
     SinkRequests,
     TokenExpiry,
+    ClockDifference,
     Pipelines,
     /// By stream, over all lanes.
     UnmappedFields,
@@ -97,6 +98,7 @@ const FAMILIES: &[Family] = &[
     Family { metric: metrics::CONSOLE_REQUESTS, samples: Samples::ConsoleRequests },
     Family { metric: metrics::SINK_REQUESTS, samples: Samples::SinkRequests },
     Family { metric: metrics::TOKEN_EXPIRY, samples: Samples::TokenExpiry },
+    Family { metric: metrics::CLOCK_DIFFERENCE, samples: Samples::ClockDifference },
     Family { metric: metrics::PIPELINES, samples: Samples::Pipelines },
 ];
 
@@ -199,6 +201,11 @@ impl Samples {
             Self::TokenExpiry => written.pipelines(telemetry, lines, |name, pipeline, lines| {
                 if let Some(expires) = pipeline.token_expires.filter(|expires| !expires.is_never()) {
                     lines.sample(&[("pipeline", name)], seconds(expires));
+                }
+            }),
+            Self::ClockDifference => written.pipelines(telemetry, lines, |name, pipeline, lines| {
+                if let Some(seconds) = pipeline.clock_difference {
+                    lines.sample(&[("pipeline", name)], seconds as f64);
                 }
             }),
             Self::UnmappedFields => {

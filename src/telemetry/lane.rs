@@ -117,6 +117,8 @@ pub enum LaneState {
     Running,
     /// The console fails temporarily; the lane retries.
     ConsoleFailing(String),
+    /// A clock is wrong, or what is stored lies in the future; the lane asks for the time again and again.
+    WaitingForClock(String),
     /// The console refuses requests (401, 403, 404); the lane retries at a low rate.
     ConsoleRefused(String),
     /// The sink fails temporarily; the lane retries.
@@ -162,11 +164,12 @@ impl Misconfiguration {
 
 impl LaneState {
     /// The name of each state, in the order of their urgency, the worst first. docs/troubleshooting.md explains them.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "stopped",
         "misconfigured",
         "console_refused",
         "sink_refused",
+        "waiting_for_clock",
         "console_failing",
         "sink_failing",
         "renamed",
@@ -179,6 +182,7 @@ impl LaneState {
     pub fn of_console(failure: &Failure) -> Self {
         match failure {
             _ if failure.is_refusal() => Self::misconfigured(failure, Self::ConsoleRefused),
+            Failure::Clock(error) => Self::WaitingForClock(error.clone()),
             _ => Self::ConsoleFailing(failure.to_string()),
         }
     }
@@ -219,6 +223,7 @@ impl LaneState {
             Self::Starting => "starting",
             Self::Running => "running",
             Self::ConsoleFailing(_) => "console_failing",
+            Self::WaitingForClock(_) => "waiting_for_clock",
             Self::ConsoleRefused(_) => "console_refused",
             Self::SinkFailing(_) => "sink_failing",
             Self::SinkRefused(_) => "sink_refused",
@@ -241,6 +246,7 @@ impl LaneState {
     pub fn error(&self) -> Option<&str> {
         match self {
             Self::ConsoleFailing(error)
+            | Self::WaitingForClock(error)
             | Self::ConsoleRefused(error)
             | Self::SinkFailing(error)
             | Self::SinkRefused(error)

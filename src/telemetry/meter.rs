@@ -245,9 +245,15 @@ impl Meter {
         self.telemetry.token_expiry(&self.lane.pipeline)
     }
 
+    /// The console's clock was compared with ours.
+    pub fn clocks_differ(&self, ours: Timestamp, theirs: Timestamp) {
+        self.lane.set_clock_difference(theirs.since(ours).max(ours.since(theirs)), ours);
+        self.telemetry.set_clock_difference(&self.lane.pipeline, theirs.seconds() - ours.seconds());
+    }
+
     /// Sets the console's failure after an attempt; `None` clears it.
     pub fn set_console_failure(&self, failure: Option<LaneState>) {
-        if matches!(failure, None | Some(LaneState::ConsoleFailing(_))) {
+        if matches!(failure, None | Some(LaneState::ConsoleFailing(_) | LaneState::WaitingForClock(_))) {
             self.lane.set_token_problem(None);
         }
         self.update(|failures| &mut failures.console, failure);

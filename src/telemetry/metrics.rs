@@ -132,6 +132,8 @@ metrics! {
         "Requests to the sink, by status.";
     TOKEN_EXPIRY = Gauge "token_expiry_timestamp_seconds" &["pipeline"], "Unix time",
         "Time at which the pipeline's API token expires. Absent if the console does not report it, or if it never expires.";
+    CLOCK_DIFFERENCE = Gauge "console_clock_difference_seconds" &["pipeline"], "seconds",
+        "How far the console's clock is ahead of this machine's; negative: behind. Absent until the console has said its time.";
     PIPELINES = Gauge "pipelines" &["state"], "pipelines",
         "Pipeline files by state: `running`, `paused`, `elsewhere` (another worker runs it), `invalid`. An invalid file whose \
          last good version still runs counts as `running` and as `invalid`.";

@@ -6,6 +6,7 @@
 //! ([`ProcessMetrics`]) use the `prometheus` crate's registry. Every metric's name, type and help text is in
 //! `metrics.rs`.
 
+mod duration;
 mod exposition;
 mod health;
 mod history;
@@ -25,6 +26,7 @@ mod traces;
 mod traces;
 mod unmapped;
 
+pub use duration::HumanDuration;
 pub use health::{Health, Part};
 pub use history::HistorySample;
 pub use label_counts::{CountedLabels, LabelCount};

@@ -128,6 +128,8 @@ pub trait SettingsSource: std::fmt::Debug + Send + Sync {
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
     pub(super) token_expires: Option<Timestamp>,
+    /// Seconds by which the console's clock is ahead of ours.
+    pub(super) clock_difference: Option<i64>,
     history: History,
     /// Sorted by stream and sink.
     lanes: Vec<Lane>,
@@ -250,6 +252,7 @@ impl Telemetry {
         }
         if pipeline.lanes.iter().all(|lane| !lane.running) {
             pipeline.token_expires = None;
+            pipeline.clock_difference = None;
         }
     }
 
@@ -286,6 +289,15 @@ impl Telemetry {
     /// See [`Self::set_token_expiry`].
     pub fn token_expiry(&self, pipeline: &str) -> Option<Timestamp> {
         read(&self.pipelines).get(pipeline)?.token_expires
+    }
+
+    /// By so many seconds the console's clock is ahead of ours.
+    pub fn set_clock_difference(&self, pipeline: &str, seconds: i64) {
+        // Polls say it again and again.
+        if read(&self.pipelines).get(pipeline).is_some_and(|known| known.clock_difference == Some(seconds)) {
+            return;
+        }
+        write(&self.pipelines).entry(pipeline.to_owned()).or_default().clock_difference = Some(seconds);
     }
 
     /// Updates the averages behind `…_per_second` and the histories; called every few seconds.

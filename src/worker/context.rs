@@ -52,6 +52,7 @@ pub struct WorkerContext {
     steps: WeakCache<OfPipeline<StepsSource>, Steps>,
     program_threads: ProgramThreads,
     start_times: StartTimes,
+    state_flags: Arc<str>,
     /// Which lanes may begin at `since`.
     pub renames: Renames,
     pub warnings: Warnings,
@@ -156,6 +157,7 @@ impl WorkerContext {
             steps: WeakCache::default(),
             program_threads: ProgramThreads::default(),
             start_times: StartTimes::default(),
+            state_flags: options.state_flags().into(),
             renames: Renames::default(),
             warnings: Warnings::default(),
             // Each process needs another one, whatever its seed is.
@@ -307,6 +309,7 @@ impl WorkerContext {
             flush: spec.sink.batch_timeout(),
             concurrency: spec.sink.concurrency(),
             store: self.shard_store(mode.shard),
+            state_flags: self.state_flags.clone(),
             checkpoint_interval: self.options.checkpoint_interval,
             budget: self.budget.lane(),
             memory: self.remembered.lane(&spec.id.pipeline),

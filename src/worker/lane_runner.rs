@@ -304,12 +304,12 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use async_trait::async_trait;
-    use http::{HeaderMap, StatusCode};
+    use http::StatusCode;
 
     use super::*;
     use crate::checkpoint::{CheckpointBackend, CheckpointUpdate, StateError};
     use crate::console::Response;
-    use crate::console::scripted::ScriptedTransport;
+    use crate::console::scripted::{ScriptedTransport, dated};
     use crate::pipeline::{self, FileOptions};
     use crate::record::Clock;
     use crate::state::{MemoryStore, Store};
@@ -366,16 +366,13 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         let loaded = pipeline::load(&[file], &FileOptions::default());
         let [pipeline] = &loaded.pipelines[..] else { panic!("{:?}", loaded.problems) };
-        let transport = ScriptedTransport::new(async |_| {
+        let clock = Clock::simulated(Timestamp::from_micros(1_790_000_000_000_000));
+        let transport = ScriptedTransport::new(move |_| async move {
             let body = r#"{"data":[],"pagination":{"nextCursor":null,"totalItems":0}}"#.into();
-            Ok(Response { status: StatusCode::OK, headers: HeaderMap::new(), body })
+            Ok(Response { status: StatusCode::OK, headers: dated(clock.now()), body })
         });
-        let options = Options {
-            clock: Clock::simulated(Timestamp::from_micros(1_790_000_000_000_000)),
-            shutdown_timeout: SHUTDOWN,
-            transport: Some(Arc::new(transport)),
-            ..Options::default()
-        };
+        let options =
+            Options { clock, shutdown_timeout: SHUTDOWN, transport: Some(Arc::new(transport)), ..Options::default() };
         let store = Arc::<HangingStore>::default();
         let telemetry = Arc::new(Telemetry::new());
         let context = WorkerContext::with_store(store.clone(), options, telemetry.clone());

@@ -56,6 +56,26 @@ pub const REMEMBERED_MAX: u64 = 1_000_000;
 const DEAD_LETTERS: &str = "dead-letters";
 
 impl Options {
+    /// The flags of a command that uses the same state as this process.
+    pub(super) fn state_flags(&self) -> String {
+        let state = match &self.state {
+            Location::File(directory) => {
+                Location::File(std::path::absolute(directory).unwrap_or_else(|_| directory.clone())).to_string()
+            }
+            other => other.to_string(),
+        };
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:,".contains(&byte);
+        let state = match state.bytes().all(is_plain) {
+            true => state,
+            false => format!("'{}'", state.replace('\'', r"'\''")),
+        };
+        let instance = match self.instance == Self::default().instance {
+            true => String::new(),
+            false => format!(" --instance {}", self.instance),
+        };
+        format!(" --state {state}{instance}")
+    }
+
     /// Opens the state, or an area of it, for writing.
     pub(super) async fn open_state(&self, area: Option<&Path>) -> Result<Arc<dyn Store>, StateError> {
         self.state.open(&self.instance, Access::Write { owner: &self.identity }, area).await

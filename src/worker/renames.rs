@@ -16,16 +16,16 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
+use super::BuildLaneError;
 use super::context::WorkerContext;
 use super::spec::LaneSpec;
-use super::{BuildLaneError, Options};
 use crate::checkpoint::Part;
 use crate::failure::{Failure, LastFailure};
 use crate::lane::{LaneCheckpoint, Refusals};
 use crate::pipeline::Pipeline;
 use crate::record::Timestamp;
 use crate::settings::Period;
-use crate::state::{LaneId, Location, StateError, Store};
+use crate::state::{LaneId, StateError, Store};
 use crate::telemetry::{LaneState, Meter};
 
 pub use checkpoint::rename_checkpoint;
@@ -517,26 +517,6 @@ fn renamed(found: &Found, lane: Beginning<'_>, verdict: Verdict) -> String {
         "no pipeline file has the name `{}` now, and {old} has a checkpoint of this console{among}; if the pipeline was \
          renamed, run: s1-forwarder state rename {from} {to}{}{then}",
         old.pipeline,
-        state_flags(options)
+        options.state_flags()
     )
-}
-
-/// The flags of a command that uses the same state as this process.
-fn state_flags(options: &Options) -> String {
-    let state = match &options.state {
-        Location::File(directory) => {
-            Location::File(std::path::absolute(directory).unwrap_or_else(|_| directory.clone())).to_string()
-        }
-        other => other.to_string(),
-    };
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:,".contains(&byte);
-    let state = match state.bytes().all(is_plain) {
-        true => state,
-        false => format!("'{}'", state.replace('\'', r"'\''")),
-    };
-    let instance = match options.instance == Options::default().instance {
-        true => String::new(),
-        false => format!(" --instance {}", options.instance),
-    };
-    format!(" --state {state}{instance}")
 }

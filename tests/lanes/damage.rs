@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use s1_forwarder::console::Response;
-use s1_forwarder::console::scripted::ScriptedTransport;
+use s1_forwarder::console::scripted::{ScriptedTransport, dated};
 use s1_forwarder::lane::{Lane, LaneEnd};
-use s1_forwarder::record::Stream;
+use s1_forwarder::record::{Clock, Stream};
 use s1_forwarder::settings::Schema;
 use s1_forwarder::source::Pull;
 use serde_json::{Value, json};
@@ -38,11 +38,11 @@ fn threats() -> Vec<Vec<u8>> {
 }
 
 /// A console that answers each request with this page.
-fn console(page: Vec<u8>) -> ScriptedTransport {
+fn console(page: Vec<u8>, clock: Clock) -> ScriptedTransport {
     let page = Bytes::from(page);
     ScriptedTransport::new(move |_| {
         let body = page.clone();
-        async move { Ok(Response { status: StatusCode::OK, headers: HeaderMap::new(), body }) }
+        async move { Ok(Response { status: StatusCode::OK, headers: dated(clock.now()), body }) }
     })
 }
 
@@ -53,7 +53,7 @@ async fn run(stream: Stream, page: &[u8], schema: Schema, keys: Value) -> (u64, 
     let context = s1_forwarder::sink::SinkContext { schema, ..context(stream) };
     let pull = Pull { include_hidden: false, ..harness.pull(stream) };
     let lane = harness.lane(pull, "siem", sink_settings.build(&context).unwrap());
-    let client = Arc::new(harness.client(Arc::new(console(page.to_vec())), "siem"));
+    let client = Arc::new(harness.client(Arc::new(console(page.to_vec(), harness.clock)), "siem"));
     let lane = Lane { client, schema, embeds_raw: sink_settings.embeds_raw(), ..lane };
     let metrics = lane.delivery.meter.lane.clone();
     assert_eq!(harness.run_once(lane).await, LaneEnd::Complete);
@@ -161,10 +161,8 @@ async fn a_lane_knows_how_far_its_consoles_clock_is_behind() {
         let harness = LaneHarness::new(|_| {});
         let date = START.minus(Duration::from_secs(behind));
         let transport = ScriptedTransport::new(move |_| async move {
-            let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_micros(date.micros() as u64));
-            let headers = HeaderMap::from_iter([(http::header::DATE, date.parse().unwrap())]);
             let body = Bytes::from_static(br#"{"data":[],"pagination":{"totalItems":0}}"#);
-            Ok(Response { status: StatusCode::OK, headers, body })
+            Ok(Response { status: StatusCode::OK, headers: dated(date), body })
         });
         let sink = s1_forwarder::sink::memory::MemorySink::accepting(harness.clock);
         let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink);
@@ -182,6 +180,7 @@ async fn pages_that_repeat_under_new_cursors_are_a_failure_of_the_console() {
     let sink = s1_forwarder::sink::memory::MemorySink::accepting(harness.clock);
     let requests = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let asked = requests.clone();
+    let clock = harness.clock;
     let transport = ScriptedTransport::new(move |request| {
         let number = asked.fetch_add(1, Relaxed);
         let is_count = request.url.query().is_some_and(|query| query.contains("countOnly"));
@@ -195,7 +194,7 @@ async fn pages_that_repeat_under_new_cursors_are_a_failure_of_the_console() {
             .collect();
         let records = if is_count { String::new() } else { records.join(",") };
         let body = format!(r#"{{"data":[{records}],"pagination":{{"nextCursor":"c{number}","totalItems":250}}}}"#);
-        async move { Ok(Response { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into() }) }
+        async move { Ok(Response { status: StatusCode::OK, headers: dated(clock.now()), body: body.into() }) }
     });
     let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     let lane = Lane { client: Arc::new(harness.client(Arc::new(transport), "siem")), ..lane };

@@ -110,11 +110,15 @@ impl LaneHarness {
         }
     }
 
+    /// The emulated console.
+    pub fn transport(&self) -> ScriptedTransport {
+        emulated(self.console.clone(), self.clock, self.console_delay)
+    }
+
     /// A lane to `sink`; `name` is the sink's.
     pub fn lane(&self, pull: Pull, name: &str, sink: Arc<dyn Sink>) -> Lane {
         let id = LaneId { pipeline: "acme".to_owned(), stream: pull.stream, sink: name.to_owned() };
-        let transport = emulated(self.console.clone(), self.clock, self.console_delay);
-        let client = self.client(Arc::new(transport), name);
+        let client = self.client(Arc::new(self.transport()), name);
         let meter = Meter::start(&self.telemetry, "acme", pull.stream, name, "memory", self.clock);
         Lane {
             key: id.into(),
@@ -139,6 +143,7 @@ impl LaneHarness {
             flush: Duration::from_secs(1),
             concurrency: 4,
             store: self.store.clone(),
+            state_flags: " --state memory".into(),
             checkpoint_interval: Duration::ZERO,
             budget: self.budget.lane(),
             memory: self.remembered.lane("acme"),

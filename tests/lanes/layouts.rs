@@ -12,14 +12,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
 use s1_forwarder::checkpoint::encoding::CONTENT_HASH;
 use s1_forwarder::checkpoint::ledger::{Hour, Ledger};
 use s1_forwarder::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange};
 use s1_forwarder::console::Response;
-use s1_forwarder::console::scripted::ScriptedTransport;
+use s1_forwarder::console::scripted::{ScriptedTransport, dated};
 use s1_forwarder::lane::{Lane, LaneCheckpoint, LaneEnd, copy_of};
-use s1_forwarder::record::{Identity, Stream, Timestamp, facts, stable_fields_hash};
+use s1_forwarder::record::{Clock, Identity, Stream, Timestamp, facts, stable_fields_hash};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::{PollContext, Pull, RecordKey, SourcePosition};
 use s1_forwarder::state::FileStore;
@@ -242,7 +241,7 @@ impl StoredLane {
     }
 
     /// A console with all records.
-    fn console(&self) -> ScriptedTransport {
+    fn console(&self, clock: Clock) -> ScriptedTransport {
         let Pull { stream, snapshot, .. } = self.pull;
         let listed = |id: u64| {
             let record = self.shown(id);
@@ -274,7 +273,7 @@ impl StoredLane {
                 let next = Some(skip + limit).filter(|next| *next < shown.len()).map(|next| next.to_string());
                 page(&records, next.as_deref())
             };
-            let response = Response { status: http::StatusCode::OK, headers: HeaderMap::new(), body: body.into() };
+            let response = Response { status: http::StatusCode::OK, headers: dated(clock.now()), body: body.into() };
             std::future::ready(Ok(response))
         })
     }
@@ -305,7 +304,7 @@ impl Later {
 
     fn lane(&self, sink: Arc<dyn s1_forwarder::sink::Sink>) -> Lane {
         let mut lane = self.harness.lane(self.stored.pull.clone(), "siem", sink);
-        lane.client = Arc::new(self.harness.client(Arc::new(self.stored.console()), "siem"));
+        lane.client = Arc::new(self.harness.client(Arc::new(self.stored.console(self.harness.clock)), "siem"));
         lane.concurrency = 1;
         lane
     }

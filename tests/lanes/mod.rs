@@ -1,5 +1,6 @@
 //! Lanes over the emulated console and in-memory sinks, under paused time: what they deliver, and when.
 
+mod clocks;
 mod commits;
 mod counting_store;
 mod damage;

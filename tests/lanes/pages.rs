@@ -280,7 +280,7 @@ async fn what_is_not_in_order_moves_no_position_before_the_end_of_the_poll() {
     }
     let sink = MemorySink::accepting(harness.clock);
     let mut lane = harness.lane(activities(), "siem", sink.clone());
-    lane.client = Arc::new(harness.client(Arc::new(script.transport()), "other"));
+    lane.client = Arc::new(harness.client(Arc::new(script.dated_transport(harness.clock)), "other"));
     let running = harness.start(lane);
     tokio::time::sleep(Duration::from_millis(500)).await;
     running.task.abort();

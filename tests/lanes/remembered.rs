@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use s1_forwarder::console::Response;
-use s1_forwarder::console::scripted::ScriptedTransport;
+use s1_forwarder::console::scripted::{ScriptedTransport, dated};
 use s1_forwarder::lane::{Lane, Remembered};
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::memory::MemorySink;
@@ -28,10 +28,11 @@ fn invent(query: &str) -> Bytes {
 }
 
 fn hostile(harness: &LaneHarness, sink: Arc<MemorySink>) -> Lane {
-    let transport = ScriptedTransport::new(|request| async move {
+    let clock = harness.clock;
+    let transport = ScriptedTransport::new(move |request| async move {
         sleep(Duration::from_millis(10)).await;
         let body = invent(request.url.query().unwrap_or_default());
-        Ok(Response { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body })
+        Ok(Response { status: http::StatusCode::OK, headers: dated(clock.now()), body })
     });
     let lane = harness.lane(harness.pull(Stream::Activities), "hostile", sink);
     Lane { client: Arc::new(harness.client(Arc::new(transport), "hostile")), ..lane }

@@ -21,6 +21,7 @@ fn states() -> Vec<LaneState> {
         LaneState::Misconfigured(Misconfiguration::ProgramFailed, String::new()),
         LaneState::Misconfigured(Misconfiguration::ProgramOverran, String::new()),
         LaneState::Stopped(String::new()),
+        LaneState::WaitingForClock(String::new()),
         LaneState::Renamed(String::new()),
         LaneState::Done,
     ];
@@ -40,6 +41,7 @@ fn states() -> Vec<LaneState> {
                 _,
             )
             | LaneState::Stopped(_)
+            | LaneState::WaitingForClock(_)
             | LaneState::Renamed(_)
             | LaneState::Done => {}
         }

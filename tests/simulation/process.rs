@@ -173,6 +173,7 @@ impl Process {
             flush: plan.flush,
             concurrency: plan.concurrency,
             store: Arc::new(SimulatedStore { simulation: simulation.clone(), lane: own, incarnation }),
+            state_flags: "".into(),
             checkpoint_interval: simulation.plan.checkpoint_interval,
             budget: self.budget.lane(),
             memory: self.remembered.lane("acme"),

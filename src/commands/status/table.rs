@@ -1,7 +1,8 @@
 //! Tables that fit the terminal.
 
 use crate::record::Timestamp;
-use crate::server::{HumanDuration, Lane};
+use crate::server::Lane;
+use crate::telemetry::HumanDuration;
 use crate::visible::visible;
 
 const RED: &str = "\x1b[31m";

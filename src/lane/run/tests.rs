@@ -3,6 +3,7 @@ use std::sync::atomic::Ordering;
 use tokio::time::timeout;
 
 use super::*;
+use crate::checkpoint::CheckpointBackend;
 use crate::lane::LaneCheckpoint;
 use crate::lane::lane_of_tests::{key, lane};
 use crate::state::MemoryStore;
@@ -12,6 +13,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// A lane whose sink has settled seven events that are not stored yet, and which has five records in flight.
 async fn with_unstored_events(store: &Arc<MemoryStore>) -> (Life, Box<OpenLane>) {
     let mut life = Life { lane: Box::new(lane(store.clone())), stop: CancellationToken::new(), reopenings: None };
+    let begun = life.lane.first_checkpoint(Timestamp::default(), false);
+    store.commit(&key(), begun.encode().into()).await.unwrap();
     let mut open = life.lane.open().await.unwrap();
     open.checkpoint.settled = 7;
     open.writer.events_settled(false);

@@ -53,28 +53,39 @@ impl Learned {
     }
 }
 
+/// Why a poll has nothing to ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotDue {
+    /// The snapshot of this time is complete.
+    Complete,
+    /// It starts before this time, up to which the lane has read.
+    Before(Timestamp),
+}
+
 impl Plan {
     /// The poll of the stream's `index`-th pass that starts at `start` by the console's clock and continues `position`.
-    /// None when nothing is due.
+    ///
+    /// # Errors
+    /// If nothing is due.
     pub fn of(
         pull: &Pull,
         position: &SourcePosition,
         index: usize,
         start: Timestamp,
         learned: Learned,
-    ) -> Option<Self> {
+    ) -> Result<Self, NotDue> {
         let passes = pull.passes();
-        let pass = passes.get(index)?;
+        let pass = passes.get(index).ok_or(NotDue::Complete)?;
         let mut context = begin(pull, pass, position, PollContext { pass: index, start, ..PollContext::default() })?;
-        let baseline = position.baseline(&passes, context)?;
+        let baseline = position.baseline(&passes, context).ok_or(NotDue::Complete)?;
         let from = baseline.pass_position.bound.whole_second();
         let reads = Reads::of(pull, pass, context, &baseline.pass_position, learned);
         // The event that a snapshot is complete asks for nothing, so that no clock delays it.
         if context.start < from && !matches!(reads, Reads::Marker(_)) {
-            return None;
+            return Err(NotDue::Before(from));
         }
         context.leaves_open = matches!(&reads, Reads::Parts(tail) if tail.closing.is_none());
-        Some(Self { pass: pass.clone(), context, baseline, from, reads, is_counted: is_counted(pull, pass) })
+        Ok(Self { pass: pass.clone(), context, baseline, from, reads, is_counted: is_counted(pull, pass) })
     }
 }
 
@@ -85,20 +96,23 @@ fn is_counted(pull: &Pull, pass: &Pass) -> bool {
     is_of_records && pass.keys == Keys::Versions && !pull.drops_unchanged()
 }
 
-/// Which snapshot a poll reads, or whether it is a sweep. None if the snapshot of this time is complete.
-fn begin(pull: &Pull, pass: &Pass, position: &SourcePosition, context: PollContext) -> Option<PollContext> {
+/// Which snapshot a poll reads, or whether it is a sweep.
+fn begin(pull: &Pull, pass: &Pass, position: &SourcePosition, context: PollContext) -> Result<PollContext, NotDue> {
     let start = context.start;
     match (&pass.reading, &pull.findings) {
         (Reading::Snapshot, _) => {
-            let time = position.next_snapshot(pass, start)?;
+            let time = position.next_snapshot(pass, start).ok_or_else(|| {
+                let last = position.of_pass(pass).and_then(|pass_position| pass_position.snapshot);
+                last.filter(|last| last.time > start).map_or(NotDue::Complete, |last| NotDue::Before(last.time))
+            })?;
             // A snapshot that goes on is read up to its own time at least, whatever clock gives the time now.
-            Some(PollContext { snapshot: Some(time), start: start.max(time), ..context })
+            Ok(PollContext { snapshot: Some(time), start: start.max(time), ..context })
         }
         (Reading::AllFindings | Reading::FindingsOf(_), Some(findings)) => {
-            Some(PollContext { sweep: position.is_sweep_due(pass, start, findings.resync), ..context })
+            Ok(PollContext { sweep: position.is_sweep_due(pass, start, findings.resync), ..context })
         }
         // A closed window of findings is pulled once: no keys of it are stored.
-        (_, findings) => Some(PollContext { sweep: findings.is_some(), ..context }),
+        (_, findings) => Ok(PollContext { sweep: findings.is_some(), ..context }),
     }
 }
 

@@ -286,8 +286,9 @@ fn a_poll_that_starts_before_its_bound_has_nothing_to_ask_for() {
     let client = client();
     let position = || SourcePosition::starting_at(begin());
     let begins =
-        |start| Poll::new(&client, meter(&pull), pull.clone(), &position(), 0, start, Learned::default()).is_some();
-    assert!(begins(begin()) && !begins(begin().minus(Duration::from_secs(2))));
+        |start| Poll::new(&client, meter(&pull), pull.clone(), &position(), 0, start, Learned::default()).map(drop);
+    let earlier = begin().minus(Duration::from_secs(2));
+    assert_eq!((begins(begin()), begins(earlier)), (Ok(()), Err(NotDue::Before(begin()))));
 }
 
 /// A record may change after the console has chosen it for the page. Its new time is not how far the poll has read.

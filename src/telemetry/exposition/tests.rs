@@ -44,6 +44,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("sink_requests_total", "counter", &["pipeline", "sink", "status"]),
     ("sink_request_duration_seconds", "histogram", &["type"]),
     ("token_expiry_timestamp_seconds", "gauge", &["pipeline"]),
+    ("console_clock_difference_seconds", "gauge", &["pipeline"]),
     ("in_flight_bytes", "gauge", &[]),
     ("memory_budget_bytes", "gauge", &[]),
     ("tasks", "gauge", &[]),
@@ -166,6 +167,7 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     lane.count_label(&CountedLabels::default(), "customer", "acme", LabelCount { events: 1, bytes: 2 });
     telemetry.process().observe_event_latency(Stream::Threats, "kafka", std::iter::once(Duration::from_secs(2)));
     telemetry.set_token_expiry("acme", Some(now));
+    telemetry.set_clock_difference("acme", -7);
     telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", Activity::Running, None));
     telemetry.process().observe_arrival_delay(Stream::Threats, Duration::from_secs(2));
     telemetry.process().observe_console_request(Stream::Threats, Duration::from_millis(20));

@@ -8,10 +8,10 @@ use crate::checkpoint::{CheckpointBackend, CheckpointKey};
 use crate::pipeline::{self, FileOptions};
 use crate::record::{Clock, Timestamp};
 use crate::source::SourcePosition;
-use crate::state::{FileStore, MemoryStore};
+use crate::state::{FileStore, Location, MemoryStore};
 use crate::telemetry::Telemetry;
 use crate::usage::{Delta, Session, Usage};
-use crate::worker::usage_area;
+use crate::worker::{Options, usage_area};
 
 const LEASE: Duration = Duration::from_secs(15);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -263,6 +263,7 @@ impl View<'_> {
             LaneState::SinkRefused(_) => "SinkRefused",
             LaneState::Misconfigured(reason, _) => reason.name(),
             LaneState::Stopped(_) => "Stopped",
+            LaneState::WaitingForClock(_) => "WaitingForClock",
             LaneState::Renamed(_) => "Renamed",
             LaneState::Starting | LaneState::Running | LaneState::Done => "Running",
         }
@@ -379,6 +380,7 @@ fn has_answer(state: &LaneState) -> bool {
     match state {
         LaneState::Running
         | LaneState::Done
+        | LaneState::WaitingForClock(_)
         | LaneState::ConsoleRefused(_)
         | LaneState::SinkFailing(_)
         | LaneState::SinkRefused(_) => true,

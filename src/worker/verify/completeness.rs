@@ -105,7 +105,7 @@ impl CompletenessChecker {
         let pull = Arc::new(self.pull.within(window));
         let position = SourcePosition::starting_at(window.from);
         let poll = Poll::new(&self.client, self.meter.clone(), pull, &position, 0, window.to, Learned::default());
-        let Some(mut poll) = poll else { return Ok(HourRecords::default()) };
+        let Ok(mut poll) = poll else { return Ok(HourRecords::default()) };
         let mut records = HourRecords::default();
         let mut limit = PAGE_RECORDS;
         let mut retry = self.retry_state();

@@ -72,7 +72,11 @@ fn read(pull: &Pull) -> SourcePosition {
 
 /// The plan of a poll in words. Times are in seconds from [`begin`].
 fn plan(pull: &Pull, position: SourcePosition, pass: usize, start: i64, learned: Learned) -> String {
-    let Some(plan) = Plan::of(pull, &position, pass, second(start), learned) else { return "nothing".to_owned() };
+    let plan = match Plan::of(pull, &position, pass, second(start), learned) {
+        Ok(plan) => plan,
+        Err(NotDue::Complete) => return "nothing".to_owned(),
+        Err(NotDue::Before(time)) => return format!("nothing before {}", time.seconds() - begin().seconds()),
+    };
     let Plan { context, baseline, from, reads, .. } = plan;
     let at = |time: Timestamp| match time.seconds() {
         0 => "beginning".to_owned(),
@@ -139,7 +143,7 @@ fn a_plan_follows_from_what_was_read_the_clock_and_what_was_learned() {
         // The console's clock was set back: behind the last poll, to the bound, behind the bound.
         (plan(&activities(), steady(), 0, -40, NOTHING), "all -330..-40"),
         (plan(&activities(), new_lane(-300), 0, -300, NOTHING), "all -300..-300"),
-        (plan(&activities(), new_lane(-300), 0, -301, NOTHING), "nothing"),
+        (plan(&activities(), new_lane(-300), 0, -301, NOTHING), "nothing before -300"),
         // The console's counts were wrong: within half of the overlap, before that, and later by the clock of now.
         (plan(&activities(), steady(), 0, 0, miscounted(0)), "reads -30..0, bound stays"),
         (plan(&activities(), steady(), 0, 0, miscounted(-149)), "reads -30..0, bound stays"),
@@ -163,6 +167,7 @@ fn a_plan_follows_from_what_was_read_the_clock_and_what_was_learned() {
         (plan(&snapshots(), snapshot(-300, 0, 1), 0, 120, NOTHING), "snapshot 0: marker of 0"),
         (plan(&snapshots(), snapshot(20, 0, 1), 0, 10, NOTHING), "snapshot 0: marker of 0"),
         (plan(&snapshots(), snapshot(-300, 0, 2), 0, 99, NOTHING), "nothing"),
+        (plan(&snapshots(), snapshot(-300, 0, 2), 0, -1, NOTHING), "nothing before 0"),
         (plan(&snapshots(), snapshot(-300, 0, 2), 0, 100, NOTHING), "snapshot 100: all -300..100"),
         // Findings: a sweep first if all is owed, and again when it is time, but not two in a row.
         (plan(&findings(), owes_all(), 0, 0, NOTHING), "sweep: findings open, beginning..0"),
@@ -170,7 +175,7 @@ fn a_plan_follows_from_what_was_read_the_clock_and_what_was_learned() {
         (plan(&findings(), swept(-100, -50), 0, 0, NOTHING), "sweep: findings open, -350..0"),
         (plan(&findings(), swept(-99, -50), 0, 0, NOTHING), "findings changed and detected, -350..0"),
         (plan(&findings(), swept(-100, -100), 0, 0, NOTHING), "findings changed and detected, -86500..0"),
-        (plan(&findings(), new_lane(-300), 0, -301, NOTHING), "nothing"),
+        (plan(&findings(), new_lane(-300), 0, -301, NOTHING), "nothing before -300"),
         (plan(&sites, new_lane(-300), 1, 0, NOTHING), "findings of 8 changed and of 8 detected, -300..0"),
         (plan(&sites, owes_all(), 0, 0, NOTHING), "sweep: findings of 7 open, beginning..0"),
         (

@@ -14,6 +14,7 @@ use super::advice;
 use super::alert_fields::UnknownFields;
 use super::settings::DEFAULT_TIMEOUT;
 use super::tokens::Tokens;
+use super::trials::{LONGEST, TokenVerdict};
 use super::{
     ConsoleError, ConsoleSettings, ConsoleUrl, Endpoint, HttpTransport, LaneShare, Limiter, Limiters, Redactor,
     Request, Response, Transport, TransportError,
@@ -43,6 +44,9 @@ const CLOCK_AGE: Duration = Duration::from_secs(300);
 /// How long a console's release is taken as unchanged, and how long it is not asked for after it did not say it.
 const RELEASE_AGE: Duration = Duration::from_secs(86_400);
 const RELEASE_UNKNOWN_AGE: Duration = Duration::from_secs(3_600);
+/// While a token is refused, the console is asked so often at most about another one that it refused too.
+const NEW_TOKEN_AGE: Duration = Duration::from_secs(20);
+
 /// Events wait for the answer.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -257,7 +261,7 @@ impl Client {
         struct Envelope {
             data: Option<Details>,
         }
-        let url = self.url_of("users/api-token-details", std::iter::empty());
+        let url = self.token_details();
         let call = ApiCall { token_in_body: true, ..self.call(&url) };
         let answer = self.request(self.permit().await, call, None).await?;
         let envelope: Envelope = serde_json::from_slice(&answer).map_err(|_| {
@@ -329,6 +333,43 @@ impl Client {
         self.tokens.changes()
     }
 
+    /// The token in use as its file or Secret has it now, if it has changed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn changed_token(&self) -> Result<Option<SecretString>, SecretError> {
+        self.tokens.changed(self.tokens.in_use())
+    }
+
+    /// Asks the console about a token in place of the one in use. If it is accepted, requests use it from now on. The
+    /// console is asked again an hour after it refused the token.
+    pub async fn try_token(&self, token: &SecretString) -> TokenVerdict {
+        self.try_at(self.tokens.in_use(), token, LONGEST).await
+    }
+
+    /// The same for the token at `index`.
+    async fn try_at(&self, index: usize, token: &SecretString, max_age: Duration) -> TokenVerdict {
+        let url = self.token_details();
+        let call = ApiCall { token_in_body: true, ..self.call(&url) };
+        let ask = async {
+            self.limiter.ready().await;
+            match self.attempt(token, &call, None).await {
+                Ok(_) => TokenVerdict::Accepted,
+                Err(ConsoleError::Unauthorized(reason)) if !advice::is_from_elsewhere(&reason) => TokenVerdict::Refused,
+                Err(_) => TokenVerdict::Unknown,
+            }
+        };
+        let verdict = self.limiter.trials().verdict(token, max_age, ask).await;
+        if verdict == TokenVerdict::Accepted {
+            self.tokens.replace(index, token.clone());
+        }
+        verdict
+    }
+
+    fn token_details(&self) -> Url {
+        self.url_of("users/api-token-details", std::iter::empty())
+    }
+
     pub(super) async fn request(
         &self,
         _permit: RequestPermit,
@@ -358,7 +399,8 @@ impl Client {
         Err(refused.unwrap_or_else(|| ConsoleError::NoToken("there is no token".to_owned())))
     }
 
-    /// One attempt with the token at `index`, and a second one if it is refused and its file has a new token.
+    /// One attempt with the token at `index`, and a second one if it is refused and its file has a new token, which the
+    /// console accepts.
     async fn attempt_with_reload(
         &self,
         index: usize,
@@ -371,10 +413,20 @@ impl Client {
         if !matches!(first, Err(ConsoleError::Unauthorized(_) | ConsoleError::Forbidden(_))) {
             return first;
         }
-        // Another lane may have reloaded the token already, so compare with the one that this request used.
-        let token = self.tokens.reload(index).map_err(unreadable)?;
+        let mut token = self.tokens.get(index).map_err(unreadable)?;
+        // Another lane may have replaced the token already.
         if token.expose_secret() == used.expose_secret() {
-            return first;
+            let Some(changed) = self.tokens.changed(index).map_err(unreadable)? else { return first };
+            // Boxed: few requests wait for it, and it would enlarge the future of each.
+            match (Box::pin(self.try_at(index, &changed, NEW_TOKEN_AGE)).await, &first) {
+                (TokenVerdict::Accepted, _) => {}
+                // The former one is refused anyway.
+                (TokenVerdict::Unknown, Err(ConsoleError::Unauthorized(_))) => {
+                    self.tokens.replace(index, changed.clone());
+                }
+                _ => return first,
+            }
+            token = changed;
         }
         self.limiter.ready().await;
         self.attempt(&token, call, meter).await

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::settings::ConsoleSettings;
+use super::trials::Trials;
 use crate::weak_cache::WeakCache;
 
 /// All limiters of the process.
@@ -45,6 +46,8 @@ struct SharedLimiter {
     changed: Notify,
     /// See [`Limiter::join_lane`].
     lanes: Arc<AtomicUsize>,
+    /// What the console said of new tokens from the same source.
+    trials: Trials,
 }
 
 /// One of the lanes that share a limiter.
@@ -79,6 +82,7 @@ impl Limiters {
             queue: tokio::sync::Mutex::default(),
             changed: Notify::new(),
             lanes: Arc::default(),
+            trials: Trials::default(),
         };
         let shared = self.0.get_or_insert_with(key, || Arc::new(new()));
         shared.change(|rates| rates.push(rate));
@@ -96,6 +100,10 @@ impl Limiter {
     /// The number of lanes that share the limiter.
     pub fn lanes(&self) -> Arc<AtomicUsize> {
         self.shared.lanes.clone()
+    }
+
+    pub(super) fn trials(&self) -> &Trials {
+        &self.shared.trials
     }
 
     /// Waits until one request may be sent.

@@ -13,6 +13,7 @@ pub mod scripted;
 mod settings;
 mod tokens;
 mod transport;
+mod trials;
 mod unified_alerts;
 mod url;
 
@@ -24,4 +25,5 @@ pub use reach::{ReachError, Reached, proxy, reach};
 pub use redactor::Redactor;
 pub use settings::ConsoleSettings;
 pub use transport::{HttpTransport, Request, Response, Transport, TransportError, TruncatedBody, within};
+pub use trials::TokenVerdict;
 pub use url::{ConsoleUrl, ConsoleUrlError};

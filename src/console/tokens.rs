@@ -38,15 +38,20 @@ impl Tokens {
         self.credentials[index].get()
     }
 
-    /// Reads the token at `index` again, after it was refused.
+    /// The token at `index` as its source has it now, if that is another one than requests use.
     ///
     /// # Errors
-    /// When the token cannot be read; the previous one is then kept.
-    pub fn reload(&self, index: usize) -> Result<SecretString, SecretError> {
-        if self.credentials[index].reload()? && index == self.in_use() {
+    /// When the token cannot be read.
+    pub fn changed(&self, index: usize) -> Result<Option<SecretString>, SecretError> {
+        self.credentials[index].changed()
+    }
+
+    /// Requests use this token at `index` from now on.
+    pub fn replace(&self, index: usize, token: SecretString) {
+        self.credentials[index].replace(token);
+        if index == self.in_use() {
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
-        self.credentials[index].get()
     }
 
     /// Called when the console accepted the token at `index` after it had refused the one in use.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::overview::{self, EqualErrors, PipelineRow};
 use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
-use crate::telemetry::{HumanDuration, LaneMetrics, LaneView, Snapshot, describe_skipped};
+use crate::telemetry::{HumanDuration, LaneMetrics, LaneView, Snapshot, TokenStatus, describe_skipped};
 
 /// The response of `/api/v1/lanes` and `/api/v1/pipelines`, and the content of the status page. Times are RFC 3339 in
 /// UTC; unknown values are null. Later releases may add fields.
@@ -144,8 +144,8 @@ pub struct Lane {
     pub request_limit_wait: Option<RequestLimitWait>,
     /// The current error of a failing lane, or what a renamed one waits for.
     pub error: Option<String>,
-    /// What is probably wrong with the lane although it does not fail: it is the duplicate of another one, or its token
-    /// does not see a part of the scope.
+    /// What is probably wrong with the lane although it does not fail: it is the duplicate of another one, its token does
+    /// not see a part of the scope, or the console refuses a new token.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The last error, which may be over.
@@ -406,6 +406,8 @@ impl Lane {
         let lane = &view.metrics;
         let state = lane.state();
         let recent = lane.usage.recent(now);
+        let mut warnings = lane.warnings().texts();
+        warnings.extend(view.token.new_is_refused.then(|| TokenStatus::NEW_IS_REFUSED.to_owned()));
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
         Self {
             pipeline: lane.pipeline.clone(),
@@ -419,7 +421,7 @@ impl Lane {
                 .limit_wait(now)
                 .map(|(since, lanes)| RequestLimitWait { since: since.to_string(), lanes }),
             error: state.error().map(str::to_owned),
-            warnings: lane.warnings().texts(),
+            warnings,
             last_error: lane.last_error().map(|(time, text)| LastError { time: time.to_string(), text }),
             last_success: time(lane.last_success()),
             next_attempt: time(lane.next_attempt()),
@@ -430,7 +432,7 @@ impl Lane {
             unpolled: lane.is_unpolled(),
             events_today: recent.map(|recent| recent.today),
             events_yesterday: recent.map(|recent| recent.yesterday),
-            token_expires: view.token_expires.map(expiry),
+            token_expires: view.token.expires.map(expiry),
             verified: lane.verification().map(|verification| Verified {
                 missing_records: verification.missing_records,
                 until: verification.until.to_string(),

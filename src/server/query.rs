@@ -264,7 +264,7 @@ impl<'a> Facts<'a> {
             rate: view.delivered_per_second,
             dead_letters: shown_dead_letters(lane),
             last_success: lane.last_success().map_or(i64::MIN, Timestamp::micros),
-            token_expires: view.token_expires.filter(|time| !time.is_never()).map_or(i64::MAX, Timestamp::micros),
+            token_expires: view.token.expires.filter(|time| !time.is_never()).map_or(i64::MAX, Timestamp::micros),
         }
     }
 

@@ -415,6 +415,22 @@ impl Credential {
         Ok(changed)
     }
 
+    /// The secret as its source has it now, if that is not the cached one.
+    ///
+    /// # Errors
+    /// See [`Secret::read`].
+    pub fn changed(&self) -> Result<Option<SecretString>, SecretError> {
+        let secret = self.read()?;
+        let is_cached =
+            self.cached.lock().as_ref().is_some_and(|cached| cached.expose_secret() == secret.expose_secret());
+        Ok((!is_cached).then_some(secret))
+    }
+
+    /// Caches another secret than the source had.
+    pub fn replace(&self, secret: SecretString) {
+        *self.cached.lock() = Some(secret);
+    }
+
     fn read(&self) -> Result<SecretString, SecretError> {
         match self.form {
             Form::Line => self.secret.read(),

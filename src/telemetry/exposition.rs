@@ -199,7 +199,7 @@ impl Samples {
                 requests(lines, (name, "sink"), lanes);
             }),
             Self::TokenExpiry => written.pipelines(telemetry, lines, |name, pipeline, lines| {
-                if let Some(expires) = pipeline.token_expires.filter(|expires| !expires.is_never()) {
+                if let Some(expires) = pipeline.token.expires.filter(|expires| !expires.is_never()) {
                     lines.sample(&[("pipeline", name)], seconds(expires));
                 }
             }),

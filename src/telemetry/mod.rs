@@ -38,7 +38,7 @@ pub use logs::{LogError, LogFormat, init_logs, lane_span};
 pub use meter::{DeliveredEvent, Meter};
 pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};
 pub use process::{ProcessMetrics, UsageWrite};
-pub use registry::{Activity, ClusterView, FileStatus, LaneView, SettingsSource, Snapshot, Telemetry};
+pub use registry::{Activity, ClusterView, FileStatus, LaneView, SettingsSource, Snapshot, Telemetry, TokenStatus};
 pub use traces::BatchSpan;
 #[cfg(feature = "traces")]
 pub use traces::{Traces, TracesError};

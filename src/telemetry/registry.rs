@@ -79,6 +79,21 @@ impl ClusterView {
     }
 }
 
+/// What is known of a pipeline's token.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct TokenStatus {
+    /// When it expires, if the console reports it.
+    pub expires: Option<Timestamp>,
+    /// The console refuses the token that its file or Secret has now. The former one is still in use.
+    pub new_is_refused: bool,
+}
+
+impl TokenStatus {
+    /// What the log, the page and conditions say of [`Self::new_is_refused`].
+    pub const NEW_IS_REFUSED: &'static str =
+        "the new token is refused; the former one is still in use: a restart would fail";
+}
+
 /// One lane for the status page and `/api/v1/lanes`.
 #[derive(Debug, Clone)]
 pub struct LaneView {
@@ -87,8 +102,8 @@ pub struct LaneView {
     pub pulled_per_second: f64,
     /// Events delivered per second, averaged over about the last minute.
     pub delivered_per_second: f64,
-    /// When the token of the lane's pipeline expires, if the console reports it.
-    pub token_expires: Option<Timestamp>,
+    /// Of the lane's pipeline.
+    pub token: TokenStatus,
 }
 
 /// All lanes and pipeline files at one moment, sorted by name.
@@ -127,7 +142,7 @@ pub trait SettingsSource: std::fmt::Debug + Send + Sync {
 
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
-    pub(super) token_expires: Option<Timestamp>,
+    pub(super) token: TokenStatus,
     /// Seconds by which the console's clock is ahead of ours.
     pub(super) clock_difference: Option<i64>,
     history: History,
@@ -251,7 +266,7 @@ impl Telemetry {
             lane.rates = Rates::default();
         }
         if pipeline.lanes.iter().all(|lane| !lane.running) {
-            pipeline.token_expires = None;
+            pipeline.token = TokenStatus::default();
             pipeline.clock_difference = None;
         }
     }
@@ -283,12 +298,23 @@ impl Telemetry {
 
     /// `None` if the token does not expire, or the console does not report when.
     pub fn set_token_expiry(&self, pipeline: &str, expires: Option<Timestamp>) {
-        write(&self.pipelines).entry(pipeline.to_owned()).or_default().token_expires = expires;
+        write(&self.pipelines).entry(pipeline.to_owned()).or_default().token.expires = expires;
     }
 
     /// See [`Self::set_token_expiry`].
     pub fn token_expiry(&self, pipeline: &str) -> Option<Timestamp> {
-        read(&self.pipelines).get(pipeline)?.token_expires
+        self.token(pipeline).expires
+    }
+
+    pub fn token(&self, pipeline: &str) -> TokenStatus {
+        read(&self.pipelines).get(pipeline).map(|pipeline| pipeline.token).unwrap_or_default()
+    }
+
+    /// See [`TokenStatus::new_is_refused`].
+    pub fn set_new_token_refused(&self, pipeline: &str, is_refused: bool) {
+        if let Some(pipeline) = write(&self.pipelines).get_mut(pipeline) {
+            pipeline.token.new_is_refused = is_refused;
+        }
     }
 
     /// By so many seconds the console's clock is ahead of ours.
@@ -338,7 +364,7 @@ impl Telemetry {
                 metrics: lane.metrics.clone(),
                 pulled_per_second: lane.rates.pulled_per_second,
                 delivered_per_second: lane.rates.delivered_per_second,
-                token_expires: pipeline.token_expires,
+                token: pipeline.token,
             })
         });
         let source_problems = read(&self.source_problems).clone();

@@ -1,5 +1,5 @@
-//! The regular checks of a pipeline that runs: when its token expires, whether it sees the scope, and whether ledgers
-//! lack records.
+//! The regular checks of a pipeline that runs: when its token expires, whether there is a new one, whether it sees the
+//! scope, and whether ledgers lack records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::context::WorkerContext;
 use super::expiry::{self, KnownToken};
+use super::new_token::{self, NewToken};
 use super::scope;
 use super::spec::LaneSpec;
 use super::start_times::for_all;
@@ -31,6 +32,7 @@ pub const INTERVAL: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct Checks {
     expiry: Repeated<KnownToken>,
+    new_token: Repeated<NewToken>,
     scope: Repeated<()>,
     ledgers: Repeated<()>,
 }
@@ -45,6 +47,7 @@ impl Checks {
         };
         Self {
             expiry: first(expiry::FIRST_CHECK).into(),
+            new_token: first(new_token::CHECK_INTERVAL).into(),
             scope: first(scope::FIRST_CHECK).into(),
             ledgers: first(verify::FIRST_CHECK).into(),
         }
@@ -62,6 +65,11 @@ impl Checks {
             let context = context.clone();
             let lanes = lanes();
             self.expiry.start(wait(), |known| expiry::check(context, lanes, known));
+        }
+        if self.new_token.is_due(now) {
+            let context = context.clone();
+            let lanes = lanes();
+            self.new_token.start(Duration::ZERO, |known| new_token::check(context, lanes, known));
         }
         if self.scope.is_due(now) {
             let lanes = lanes();

@@ -7,6 +7,7 @@ mod context;
 mod duplicates;
 mod expiry;
 mod lane_runner;
+mod new_token;
 mod once;
 mod open_files;
 mod options;

@@ -179,9 +179,9 @@ impl Reporter {
         }
         let before = written.and_then(|written| written.status.as_ref());
         let conditions = before.map_or(&resource.conditions, |before| &before.conditions);
-        let expires = self.context.telemetry.token_expiry(&file.pipeline);
+        let token = self.context.telemetry.token(&file.pipeline);
         let now = self.context.clock().now();
-        let status = Status::of(file, &lanes, expires, &self.context.options.identity, conditions, now);
+        let status = Status::of(file, &lanes, token, &self.context.options.identity, conditions, now);
         let pause = match before {
             None => AFTER_FAILURE,
             Some(before) if status.differs_from(before) => PAUSE,

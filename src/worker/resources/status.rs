@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use crate::pipeline::resource::Condition;
 use crate::record::Timestamp;
-use crate::telemetry::{Activity, FileStatus, LaneMetrics, LaneState, LaneWarnings, Misconfiguration, TokenProblem};
+use crate::telemetry::{
+    Activity, FileStatus, LaneMetrics, LaneState, LaneWarnings, Misconfiguration, TokenProblem, TokenStatus,
+};
 
 /// A token that is valid for less is named in its condition.
 const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -67,13 +69,13 @@ impl Status {
     pub fn of(
         file: &FileStatus,
         lanes: &[Arc<LaneMetrics>],
-        token_expires: Option<Timestamp>,
+        token: TokenStatus,
         worker: &str,
         before: &[Condition],
         now: Timestamp,
     ) -> Self {
         let states: Vec<LaneState> = lanes.iter().map(|lane| lane.state()).collect();
-        let view = View { file, lanes, states: &states, token_expires, now };
+        let view = View { file, lanes, states: &states, token, now };
         let generation = file.generation.unwrap_or_default();
         let conditions = view.judgements().map(|(kind, (status, reason, mut message))| {
             let end = message.floor_char_boundary(LONGEST_MESSAGE);
@@ -96,7 +98,7 @@ impl Status {
             conditions: conditions.into(),
             lanes: lanes.iter().zip(&states).map(|(lane, state)| Lane::of(lane, state, now)).collect(),
             progress: Progress::of(lanes, now),
-            token_expires: token_expires.map(|expires| match expires.is_never() {
+            token_expires: token.expires.map(|expires| match expires.is_never() {
                 true => "never".to_owned(),
                 false => seconds(expires),
             }),
@@ -167,7 +169,7 @@ struct View<'a> {
     lanes: &'a [Arc<LaneMetrics>],
     /// One for each lane.
     states: &'a [LaneState],
-    token_expires: Option<Timestamp>,
+    token: TokenStatus,
     now: Timestamp,
 }
 
@@ -285,7 +287,10 @@ impl View<'_> {
         if let Some((_, message)) = failing(TokenProblem::Unreadable) {
             return ("False", Misconfiguration::SecretUnreadable.name(), message);
         }
-        match self.token_expires {
+        if self.token.new_is_refused {
+            return ("False", "NewTokenRefused", TokenStatus::NEW_IS_REFUSED.to_owned());
+        }
+        match self.token.expires {
             Some(expires) if expires <= self.now => ("False", "Expired", format!("it expired at {expires}")),
             // Any answer but that to a refused token shows that the console takes it.
             _ if !self.has_succeeded(has_answer) => self.unknown(),
@@ -416,7 +421,7 @@ mod tests {
     }
 
     fn status(file: &FileStatus, lanes: &[Arc<LaneMetrics>]) -> Status {
-        Status::of(file, lanes, None, "worker-1", &[], NOW)
+        Status::of(file, lanes, TokenStatus::default(), "worker-1", &[], NOW)
     }
 
     #[test]
@@ -525,12 +530,15 @@ mod tests {
     fn tokens_expire_and_days_are_compared() {
         let running = file(Activity::Running, None);
         let lanes = [lane(Stream::Threats, LaneState::Running)];
-        let valid = |expires: Timestamp| judged(&Status::of(&running, &lanes, Some(expires), "w", &[], NOW))[2].clone();
+        let token = |expires| TokenStatus { expires: Some(expires), ..TokenStatus::default() };
+        let valid = |expires| judged(&Status::of(&running, &lanes, token(expires), "w", &[], NOW))[2].clone();
         let day = Duration::from_secs(86_400);
         assert_eq!(valid(NOW.minus(day)), "False Expired");
         assert_eq!(valid(NOW.plus(day)), "True ExpiresSoon");
         assert_eq!(valid(NOW.plus(day * 30)), "True Accepted");
-        let shown = |expires: Timestamp| Status::of(&running, &lanes, Some(expires), "w", &[], NOW).token_expires;
+        let refused = TokenStatus { new_is_refused: true, ..token(NOW.plus(day * 30)) };
+        assert_eq!(judged(&Status::of(&running, &lanes, refused, "w", &[], NOW))[2], "False NewTokenRefused");
+        let shown = |expires| Status::of(&running, &lanes, token(expires), "w", &[], NOW).token_expires;
         assert_eq!(shown(NOW.plus(day)).as_deref(), Some("2027-01-16T08:00:00Z"));
         assert_eq!(shown(Timestamp::parse("2999-12-31T00:00:00Z").unwrap()).as_deref(), Some("never"));
         assert_eq!(status(&running, &lanes).token_expires, None, "the console does not say it");
@@ -575,15 +583,18 @@ mod tests {
         let later = NOW.plus(Duration::from_secs(60));
         lanes[0].delivered.store(5, Relaxed);
         lanes[0].set_complete_until(NOW);
-        let second = Status::of(&running, &lanes, None, "worker-1", &first.conditions, later);
+        let second = Status::of(&running, &lanes, TokenStatus::default(), "worker-1", &first.conditions, later);
         assert_eq!(second.conditions[0].last_transition_time, first.conditions[0].last_transition_time);
         assert!(!second.differs_from(&first) && second != first);
         assert_eq!((second.progress.lag_seconds, second.progress.delivered), (Some(60), 5));
         assert_eq!(second.progress.complete_until.as_deref(), Some("2027-01-15T08:00:00Z"));
         lanes[0].set_state(later, LaneState::SinkFailing("503".to_owned()));
-        let third = Status::of(&running, &lanes, None, "worker-1", &second.conditions, later);
+        let third = Status::of(&running, &lanes, TokenStatus::default(), "worker-1", &second.conditions, later);
         assert!(third.differs_from(&second));
         assert_eq!(third.conditions[0].last_transition_time, "2027-01-15T08:01:00Z");
-        assert!(Status::of(&running, &lanes, None, "worker-2", &[], later).differs_from(&third), "another worker");
+        assert!(
+            Status::of(&running, &lanes, TokenStatus::default(), "worker-2", &[], later).differs_from(&third),
+            "another worker"
+        );
     }
 }

@@ -1,0 +1,76 @@
+//! What a console said of new tokens, before requests use them.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// Nothing is remembered for longer.
+pub(super) const LONGEST: Duration = Duration::from_secs(3_600);
+
+/// What the console says of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenVerdict {
+    Accepted,
+    Refused,
+    /// It gave no answer that says so.
+    Unknown,
+}
+
+/// The verdicts about the tokens of one source. A token is tried once for all clients that share it.
+#[derive(Debug, Default)]
+pub(super) struct Trials(Mutex<Vec<Trial>>);
+
+#[derive(Debug)]
+struct Trial {
+    digest: [u8; 32],
+    at: Instant,
+    verdict: TokenVerdict,
+}
+
+impl Trials {
+    /// The verdict that is at most so old, else that of `ask`. Others that want one wait meanwhile.
+    pub async fn verdict(
+        &self,
+        token: &SecretString,
+        max_age: Duration,
+        ask: impl Future<Output = TokenVerdict>,
+    ) -> TokenVerdict {
+        let digest: [u8; 32] = Sha256::digest(token.expose_secret().as_bytes()).into();
+        let mut trials = self.0.lock().await;
+        let is_known = |trial: &&Trial| trial.digest == digest && trial.at.elapsed() < max_age;
+        if let Some(known) = trials.iter().find(is_known) {
+            return known.verdict;
+        }
+        let verdict = ask.await;
+        trials.retain(|trial| trial.digest != digest && trial.at.elapsed() < LONGEST);
+        if verdict != TokenVerdict::Unknown {
+            trials.push(Trial { digest, at: Instant::now(), verdict });
+        }
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_verdict_is_asked_for_once_for_each_token_until_it_is_too_old() {
+        let trials = Trials::default();
+        let token = SecretString::from("one");
+        let first = trials.verdict(&token, LONGEST, ready(TokenVerdict::Unknown)).await;
+        let second = trials.verdict(&token, LONGEST, ready(TokenVerdict::Refused)).await;
+        assert_eq!((first, second), (TokenVerdict::Unknown, TokenVerdict::Refused));
+        let accept = || ready(TokenVerdict::Accepted);
+        assert_eq!(trials.verdict(&token, LONGEST, accept()).await, TokenVerdict::Refused);
+        assert_eq!(trials.verdict(&SecretString::from("two"), LONGEST, accept()).await, TokenVerdict::Accepted);
+        tokio::time::advance(LONGEST / 2).await;
+        assert_eq!(trials.verdict(&token, LONGEST, accept()).await, TokenVerdict::Refused);
+        assert_eq!(trials.verdict(&token, LONGEST / 2, accept()).await, TokenVerdict::Accepted);
+    }
+}

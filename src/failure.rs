@@ -37,7 +37,7 @@ pub enum Failure {
     /// A limit of this process is reached: every attempt fails until an operator changes it.
     #[error("{0}")]
     Full(String),
-    /// The console's clock or this machine's is wrong, or what is stored lies in the future: nothing can be asked for.
+    /// The console's clock or this machine's is wrong, or what is stored is in the future: nothing can be asked for.
     #[error("{0}")]
     Clock(String),
     /// Another process has taken over, or it is unknown what took effect: what is stored has to be read again first.

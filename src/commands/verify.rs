@@ -99,8 +99,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// What the result does not say.
-const BASIS: &str = "compared with what the sinks have acknowledged: what a sink lost after that is not missing here, and \
-                     `backfill` delivers it again";
+const BASIS: &str = "compared with what the sinks have acknowledged: what a sink did not keep is not missing here";
 
 fn table(reports: &[VerifyReport]) -> Table {
     let header = ["LANE", "HOURS", "CONSOLE", "ACCOUNTED FOR", "MISSING", "REPAIRED", "PURGED BY CONSOLE"];

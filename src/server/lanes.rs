@@ -198,6 +198,11 @@ pub struct Lane {
     pub remap_errors: u64,
     /// Why, the last time.
     pub last_remap_error: Option<String>,
+    /// Batches that the sink accepted with a warning, by reason.
+    #[serde(default)]
+    pub sink_warnings: BTreeMap<Cow<'static, str>, u64>,
+    #[serde(default)]
+    pub last_sink_warning: Option<LastError>,
     pub delivered_bytes: u64,
     /// Average over about the last minute.
     pub pulled_per_second: f64,
@@ -389,17 +394,22 @@ impl Lane {
     }
 
     /// What is wrong with the programs of a lane that runs: events are forwarded as they were mapped.
-    pub fn remap_problem(&self) -> Option<String> {
-        let last = self.last_remap_error.as_ref()?;
-        if self.remap_errors == 0 {
-            return None;
-        }
+    fn remap_problem(&self) -> Option<String> {
+        let last = self.last_remap_error.as_ref().filter(|_| self.remap_errors > 0)?;
         Some(format!("remap failed on {} events, last: {last}", self.remap_errors))
+    }
+
+    /// What the sink says of events that it accepts.
+    fn sink_problem(&self) -> Option<String> {
+        let LastError { time, text } = self.last_sink_warning.as_ref()?;
+        let batches: Vec<_> =
+            self.sink_warnings.iter().map(|(reason, batches)| format!("{batches} {reason}")).collect();
+        Some(format!("the sink accepted batches with a warning ({}), last at {time}: {text}", batches.join(", ")))
     }
 
     /// What is wrong with a lane that does not fail.
     pub fn problems(&self) -> Vec<String> {
-        self.remap_problem().into_iter().chain(self.warnings.iter().cloned()).collect()
+        [self.remap_problem(), self.sink_problem()].into_iter().flatten().chain(self.warnings.iter().cloned()).collect()
     }
 
     pub(super) fn of(view: &LaneView, now: Timestamp) -> Self {
@@ -408,6 +418,7 @@ impl Lane {
         let recent = lane.usage.recent(now);
         let mut warnings = lane.warnings().texts();
         warnings.extend(view.token.new_is_refused.then(|| TokenStatus::NEW_IS_REFUSED.to_owned()));
+        let sink_warnings = lane.sink_warnings();
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
         Self {
             pipeline: lane.pipeline.clone(),
@@ -446,6 +457,11 @@ impl Lane {
             map_errors: lane.map_errors.load(Relaxed),
             remap_errors: lane.remap_errors.load(Relaxed),
             last_remap_error: lane.last_remap_error(),
+            sink_warnings: sink_warnings
+                .into_iter()
+                .map(|(reason, batches)| (reason.label().into(), batches))
+                .collect(),
+            last_sink_warning: lane.last_sink_warning().map(|(time, text)| LastError { time: time.to_string(), text }),
             delivered_bytes: lane.delivered_bytes.load(Relaxed),
             pulled_per_second: view.pulled_per_second,
             delivered_per_second: view.delivered_per_second,

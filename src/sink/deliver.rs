@@ -27,13 +27,13 @@ use super::common::RetrySettings;
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::throttle::Throttle;
 use super::{
-    Attempt, Batch, Deadline, Outcome, PARTIAL, PROGRAM, Rejection, Sink, TOO_LARGE, TransactionalSink, Unsent,
+    Attempt, Batch, Deadline, Outcome, PARTIAL, PROGRAM, Rejection, Sink, TOO_LARGE, TransactionalSink, Unsent, Warning,
 };
 use crate::checkpoint::CheckpointUpdate;
 use crate::failure::Failure;
 use crate::record::{Clock, Identity};
 use crate::settings::{FullJitter, Labels};
-use crate::telemetry::{BatchSpan, DeliveredEvent, LaneState, Meter};
+use crate::telemetry::{BatchSpan, DeliveredEvent, LaneState, Meter, WarningReason};
 
 /// If this many events in a row are refused and none is accepted, the configuration is wrong.
 const MISCONFIGURED_FROM: usize = 10;
@@ -342,11 +342,16 @@ impl BatchDelivery<'_> {
         }
         match outcome {
             Outcome::Delivered => self.accept(part, bytes),
-            Outcome::DeliveredWithWarning(warning) | Outcome::SlowDown(warning) => {
-                self.warned(&warning);
+            Outcome::DeliveredWithWarnings(warnings) => {
+                self.warned(&warnings);
                 self.accept(part, bytes);
             }
-            Outcome::Partial { rejected, retry, after } => {
+            Outcome::SlowDown(text) => {
+                self.warned(&[Warning { reason: WarningReason::SlowDown, text }]);
+                self.accept(part, bytes);
+            }
+            Outcome::Partial { rejected, retry, after, warnings } => {
+                self.warned(&warnings);
                 self.settle_some(part, bytes, &status, rejected, retry, after).await
             }
             Outcome::RefusedSome { count, reason } => self.refuse_all(part, bytes, count, &reason),
@@ -362,10 +367,13 @@ impl BatchDelivery<'_> {
         Ok(())
     }
 
-    fn warned(&self, warning: &str) {
-        let is_new = self.delivery.meter.lane.sink_warned(warning);
-        if self.delivery.health.logs_warning(is_new, Instant::now()) {
-            tracing::warn!(warning, "the sink accepts events with a warning");
+    fn warned(&self, warnings: &[Warning]) {
+        let Delivery { meter, clock, health, .. } = self.delivery;
+        for Warning { reason, text } in warnings {
+            let is_new = meter.lane.sink_warned(*reason, text, clock.now());
+            if health.logs_warning(*reason, is_new, Instant::now()) {
+                tracing::warn!(reason = reason.label(), warning = text, "the sink accepts events with a warning");
+            }
         }
     }
 

@@ -39,6 +39,7 @@ use futures_util::future::BoxFuture;
 use crate::checkpoint::{CheckpointBackend, CheckpointUpdate};
 use crate::failure::Failure;
 use crate::settings::UsedProxy;
+use crate::telemetry::WarningReason;
 
 pub use batch::{Batch, Event, Unsent};
 pub use build_error::BuildError;
@@ -185,8 +186,8 @@ pub struct Attempt {
 pub enum Outcome {
     /// The destination acknowledged every event.
     Delivered,
-    /// As `Delivered`, with a warning to log.
-    DeliveredWithWarning(String),
+    /// As `Delivered`, with warnings to log.
+    DeliveredWithWarnings(Vec<Warning>),
     /// As `Delivered`, and the destination requests a lower rate.
     SlowDown(String),
     /// Some events were settled. Those in `rejected` will never be accepted. Those in `retry` (ascending) have to be
@@ -198,6 +199,8 @@ pub enum Outcome {
         retry: Vec<usize>,
         /// The destination's hint how long to wait before that.
         after: Option<Duration>,
+        /// About those that were delivered.
+        warnings: Vec<Warning>,
     },
     /// Some events were permanently refused and all others were delivered. The destination does not report which ones.
     /// Nothing is sent again. The whole batch is stored as dead letters, since it contains the refused events.
@@ -235,6 +238,14 @@ pub enum Outcome {
     Superseded(String),
 }
 
+/// What the destination says of events that it accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    pub reason: WarningReason,
+    /// For the operator. It is logged again when it changes.
+    pub text: String,
+}
+
 /// An event that the destination will never accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
@@ -247,6 +258,11 @@ pub struct Rejection {
 }
 
 impl Outcome {
+    /// Everything was delivered, with this warning.
+    pub fn warned(reason: WarningReason, text: impl Into<String>) -> Self {
+        Self::DeliveredWithWarnings(vec![Warning { reason, text: text.into() }])
+    }
+
     /// The destination's reason, if the attempt failed as a whole.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
@@ -260,7 +276,7 @@ impl Outcome {
             | Self::RefusedAll(reason)
             | Self::Misconfigured(reason)
             | Self::Superseded(reason) => Some(reason),
-            Self::Delivered | Self::DeliveredWithWarning(_) | Self::SlowDown(_) | Self::Partial { .. } => None,
+            Self::Delivered | Self::DeliveredWithWarnings(_) | Self::SlowDown(_) | Self::Partial { .. } => None,
         }
     }
 }
@@ -270,13 +286,13 @@ impl Outcome {
     pub(crate) fn map_texts(self, change: impl Fn(String) -> String) -> Self {
         match self {
             Self::Delivered => Self::Delivered,
-            Self::DeliveredWithWarning(reason) => Self::DeliveredWithWarning(change(reason)),
+            Self::DeliveredWithWarnings(warnings) => Self::DeliveredWithWarnings(change_warnings(warnings, &change)),
             Self::SlowDown(reason) => Self::SlowDown(change(reason)),
-            Self::Partial { mut rejected, retry, after } => {
+            Self::Partial { mut rejected, retry, after, warnings } => {
                 for rejection in &mut rejected {
                     rejection.reason = change(std::mem::take(&mut rejection.reason));
                 }
-                Self::Partial { rejected, retry, after }
+                Self::Partial { rejected, retry, after, warnings: change_warnings(warnings, &change) }
             }
             Self::RefusedSome { count, reason } => Self::RefusedSome { count, reason: change(reason) },
             Self::RetryLater { reason, after } => Self::RetryLater { reason: change(reason), after },
@@ -290,6 +306,13 @@ impl Outcome {
             Self::Superseded(reason) => Self::Superseded(change(reason)),
         }
     }
+}
+
+fn change_warnings(mut warnings: Vec<Warning>, change: impl Fn(String) -> String) -> Vec<Warning> {
+    for warning in &mut warnings {
+        warning.text = change(std::mem::take(&mut warning.text));
+    }
+    warnings
 }
 
 impl From<Failure> for Outcome {
@@ -353,13 +376,16 @@ impl Probe {
     }
 }
 
-/// For test tables: the name of the outcome; for a partial one, its indices.
+/// For test tables: the name of the outcome, or the reasons of its warnings; for a partial one, its indices.
 #[cfg(test)]
 pub(crate) fn in_words(outcome: Outcome) -> String {
+    let reasons = |warnings: &[Warning]| -> Vec<_> { warnings.iter().map(|warning| warning.reason.label()).collect() };
     match outcome {
-        Outcome::Partial { rejected, retry, after: None } => {
+        Outcome::DeliveredWithWarnings(warnings) => reasons(&warnings).join(" "),
+        Outcome::Partial { rejected, retry, after: None, warnings } => {
             let rejected: Vec<usize> = rejected.into_iter().map(|rejection| rejection.index).collect();
-            format!("rejected {rejected:?} retry {retry:?}")
+            let partial = format!("rejected {rejected:?} retry {retry:?}");
+            [vec![partial.as_str()], reasons(&warnings)].concat().join(" ")
         }
         other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
     }

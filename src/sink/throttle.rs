@@ -24,11 +24,11 @@ enum Load {
 impl Load {
     fn of(outcome: &Outcome) -> Self {
         match outcome {
-            Outcome::Delivered | Outcome::DeliveredWithWarning(_) => Self::Normal,
+            Outcome::Delivered | Outcome::DeliveredWithWarnings(_) => Self::Normal,
             Outcome::SlowDown(_) | Outcome::Busy(_) => Self::Overloaded(None),
             Outcome::RetryLater { after, .. } => Self::Overloaded(*after),
             // Events after a refused one are sent again at once, which is not a matter of load.
-            Outcome::Partial { rejected, retry, after } if rejected.is_empty() && !retry.is_empty() => {
+            Outcome::Partial { rejected, retry, after, .. } if rejected.is_empty() && !retry.is_empty() => {
                 Self::Overloaded(*after)
             }
             Outcome::Partial { .. } | Outcome::RefusedSome { .. } => Self::Normal,
@@ -233,11 +233,12 @@ mod tests {
                 .collect(),
             retry: retry.to_vec(),
             after,
+            warnings: Vec::new(),
         };
         let seconds = Some(Duration::from_secs(7));
         for (outcome, load) in [
             (Outcome::Delivered, Load::Normal),
-            (Outcome::DeliveredWithWarning(text()), Load::Normal),
+            (Outcome::DeliveredWithWarnings(Vec::new()), Load::Normal),
             (Outcome::SlowDown(text()), Load::Overloaded(None)),
             (Outcome::RetryLater { reason: text(), after: seconds }, Load::Overloaded(seconds)),
             (partial(&[], &[1], seconds), Load::Overloaded(seconds)),

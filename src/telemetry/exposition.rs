@@ -26,6 +26,8 @@ enum Samples {
     /// One gauge per lane; no sample while the value is unknown.
     Gauge(fn(&LaneMetrics, Timestamp) -> Option<f64>),
     Skipped,
+    /// One counter per lane and reason that occurred.
+    SinkWarnings,
     /// One counter per lane and value of a label.
     Labels(fn(LabelCount) -> u64),
     /// The name of the lane's state is a label.
@@ -59,7 +61,7 @@ const FAMILIES: &[Family] = &[
         samples: Samples::Counter(|lane| lane.unknown_activity_types.load(Relaxed)),
     },
     Family { metric: metrics::UNMAPPED_FIELDS, samples: Samples::UnmappedFields },
-    Family { metric: metrics::SINK_WARNINGS, samples: Samples::Counter(|lane| lane.sink_warnings.load(Relaxed)) },
+    Family { metric: metrics::SINK_WARNINGS, samples: Samples::SinkWarnings },
     Family { metric: metrics::DELIVERED_BYTES, samples: Samples::Counter(|lane| lane.delivered_bytes.load(Relaxed)) },
     Family {
         metric: metrics::DELIVERED_EVENT_BYTES,
@@ -180,6 +182,11 @@ impl Samples {
             Self::Skipped => written.lanes(lanes, lines, |lane, lines| {
                 for reason in SkipReason::ALL {
                     lines.lane(lane, &[("reason", reason.label())], lane.skipped(reason));
+                }
+            }),
+            Self::SinkWarnings => written.lanes(lanes, lines, |lane, lines| {
+                for (reason, batches) in lane.sink_warnings() {
+                    lines.lane(lane, &[("reason", reason.label())], batches);
                 }
             }),
             Self::Labels(value) => written.lanes(lanes, lines, |lane, lines| {

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::exposition::label;
 use super::label_counts::{CountedLabels, LabelCount, LabelCounts};
 use super::notices::Notices;
+use super::sink_warnings::{SinkWarnings, WarningReason};
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 use crate::usage::{LaneUsage, OwnClock};
@@ -310,7 +311,6 @@ pub struct LaneMetrics {
     pub unknown_activity_types: AtomicU64,
     pub delivered_bytes: AtomicU64,
     pub delivered_event_bytes: AtomicU64,
-    pub sink_warnings: AtomicU64,
     /// What it did by hour, until that is stored.
     pub usage: LaneUsage,
     pub console_requests: Arc<StatusCounts>,
@@ -345,8 +345,7 @@ pub struct LaneMetrics {
 /// What few lanes have: there are tens of thousands.
 #[derive(Debug, Default)]
 struct Rare {
-    /// The text of the last warning of the sink.
-    sink_warning: String,
+    sink_warnings: SinkWarnings,
     /// The text of the last failure of the user's program.
     remap_error: String,
     /// For the log: events on which the user's program failed.
@@ -386,7 +385,6 @@ impl LaneMetrics {
             unknown_activity_types: AtomicU64::new(0),
             delivered_bytes: AtomicU64::new(0),
             delivered_event_bytes: AtomicU64::new(0),
-            sink_warnings: AtomicU64::new(0),
             usage: LaneUsage::default(),
             console_requests: Arc::default(),
             sink_requests: StatusCounts::default(),
@@ -462,9 +460,18 @@ impl LaneMetrics {
 
     /// Counts a batch that the sink accepted with a warning. Returns true if the text changed, which is worth a log
     /// line.
-    pub fn sink_warned(&self, warning: &str) -> bool {
-        self.sink_warnings.fetch_add(1, Ordering::Relaxed);
-        replace_if_different(&mut self.rare.lock().get_or_insert_default().sink_warning, warning)
+    pub fn sink_warned(&self, reason: WarningReason, text: &str, now: Timestamp) -> bool {
+        self.rare.lock().get_or_insert_default().sink_warnings.add(reason, text, now)
+    }
+
+    /// Batches that the sink accepted with a warning, by reason.
+    pub fn sink_warnings(&self) -> BTreeMap<WarningReason, u64> {
+        self.rare.lock().as_ref().map(|rare| rare.sink_warnings.counts().collect()).unwrap_or_default()
+    }
+
+    /// The time and the text of the last one.
+    pub fn last_sink_warning(&self) -> Option<(Timestamp, String)> {
+        self.rare.lock().as_ref()?.sink_warnings.last()
     }
 
     /// Counts an event on which the user's program failed.
@@ -806,7 +813,7 @@ pub struct RecentError {
 }
 
 /// True if `text` was different.
-fn replace_if_different(last: &mut String, text: &str) -> bool {
+pub(super) fn replace_if_different(last: &mut String, text: &str) -> bool {
     let changed = *last != text;
     if changed {
         text.clone_into(last);

@@ -88,9 +88,13 @@ metrics! {
     UNMAPPED_FIELDS = Counter "unmapped_fields_total" &["stream"], "fields",
         "Leaves of records that no mapping knows, in all lanes of the process: the sign that a console has changed. Events \
          have them in the vendor's name space. The log names each path once. Lanes with `schema: raw` do not count.";
-    SINK_WARNINGS = Counter "sink_warnings_total" LANE, "batches",
-        "Batches that the sink accepted with a warning, such as full queues or documents in a failure store. The log has the \
-         text.";
+    SINK_WARNINGS = Counter "sink_warnings_total" &["pipeline", "stream", "sink", "reason"], "batches",
+        "Batches that the sink accepted with a warning, by reason: `noop` (an ingest pipeline dropped documents), `rerouted` \
+         (they went into another index), `failure_store` (into the failure store), `slow_down` (a queue is nearly full), \
+         `unknown_code` (a success with a code that the program does not know), `message` (a success with a message), \
+         `shortened` (values were cut to the length of a column), `failures` (the answer names failures), `page` (the answer \
+         is a page of HTML), `surplus_ids` (it has more ids than there were events). A lane has a sample for each reason \
+         that occurred. The log and the status page have the text.";
     DELIVERED_BYTES = Counter "delivered_bytes_total" LANE, "bytes",
         "Bytes sent to the sink and acknowledged: request bodies after compression; for Kafka, keys and values.";
     DELIVERED_EVENT_BYTES = Counter "delivered_event_bytes_total" LANE, "bytes",

@@ -19,6 +19,7 @@ mod notices;
 mod process;
 mod registry;
 mod reminders;
+mod sink_warnings;
 #[cfg(feature = "traces")]
 mod traces;
 #[cfg(not(feature = "traces"))]
@@ -39,6 +40,7 @@ pub use meter::{DeliveredEvent, Meter};
 pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};
 pub use process::{ProcessMetrics, UsageWrite};
 pub use registry::{Activity, ClusterView, FileStatus, LaneView, SettingsSource, Snapshot, Telemetry, TokenStatus};
+pub use sink_warnings::WarningReason;
 pub use traces::BatchSpan;
 #[cfg(feature = "traces")]
 pub use traces::{Traces, TracesError};

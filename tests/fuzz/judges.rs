@@ -96,8 +96,9 @@ fn assert_outcome(outcome: &Outcome, events: usize) -> String {
     };
     match outcome {
         Outcome::Delivered => "delivered".to_owned(),
-        Outcome::Partial { rejected, retry, after } => {
+        Outcome::Partial { rejected, retry, after, warnings } => {
             wait(after);
+            warnings.iter().for_each(|warning| assert_shown(&warning.text));
             rejected.iter().for_each(|rejection| assert_shown(&rejection.reason));
             let indices: Vec<usize> =
                 rejected.iter().map(|rejection| rejection.index).chain(retry.iter().copied()).collect();
@@ -116,8 +117,12 @@ fn assert_outcome(outcome: &Outcome, events: usize) -> String {
             assert_shown(reason);
             outline(reason)
         }
-        Outcome::DeliveredWithWarning(reason)
-        | Outcome::SlowDown(reason)
+        Outcome::DeliveredWithWarnings(warnings) => {
+            warnings.iter().for_each(|warning| assert_shown(&warning.text));
+            let reasons: Vec<_> = warnings.iter().map(|warning| warning.reason).collect();
+            format!("warnings {reasons:?}")
+        }
+        Outcome::SlowDown(reason)
         | Outcome::TooLarge(reason)
         | Outcome::Refused(reason)
         | Outcome::Unauthorized(reason)

@@ -61,6 +61,7 @@ async fn partial_acceptance_is_finished_without_repeats() {
             rejected: Vec::new(),
             retry: (batch.len() / 2..batch.len()).collect(),
             after: None,
+            warnings: Vec::new(),
         })
     });
     harness.run_once(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone())).await;

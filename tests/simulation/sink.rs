@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::sink::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore};
 use s1_forwarder::sink::{Attempt, Batch, Event, Limits, Outcome, Probe, Rejection, Sink};
+use s1_forwarder::telemetry::WarningReason;
 use tokio::time::sleep;
 
 use crate::model::Version;
@@ -173,7 +174,7 @@ impl Destination {
                 Behaviour::Misconfigured => Outcome::Misconfigured("no such index".to_owned()),
                 Behaviour::RefusesAll if plan.itemised => {
                     let rejected = (0..versions.len()).map(|place| rejection(place, "no such field")).collect();
-                    Outcome::Partial { rejected, retry: Vec::new(), after: None }
+                    Outcome::Partial { rejected, retry: Vec::new(), after: None, warnings: Vec::new() }
                 }
                 Behaviour::RefusesAll => Outcome::Refused("no such field".to_owned()),
             };
@@ -202,9 +203,14 @@ impl Destination {
         let taken = good.iter().copied().filter(|place| !retry.contains(place)).collect();
         let rejected: Vec<_> = poison.into_iter().map(|place| rejection(place, "bad field")).collect();
         let outcome = match rejected.is_empty() && retry.is_empty() {
-            true if random.f64() < plan.warn => Outcome::DeliveredWithWarning("slow down".to_owned()),
+            true if random.f64() < plan.warn => Outcome::warned(WarningReason::Message, "slow down"),
             true => Outcome::Delivered,
-            false => Outcome::Partial { rejected, retry, after: random.bool().then_some(Duration::from_secs(1)) },
+            false => Outcome::Partial {
+                rejected,
+                retry,
+                after: random.bool().then_some(Duration::from_secs(1)),
+                warnings: Vec::new(),
+            },
         };
         Reply { taken, reported: true, outcome, takes: Duration::ZERO }
     }

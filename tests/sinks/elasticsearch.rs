@@ -165,7 +165,7 @@ async fn documents_in_the_failure_store_are_reported() {
     push(&mut sent, "bad", "poison");
     let attempt = sink(keys(&elastic, json!({}))).send(&sent).await;
     assert!(
-        matches!(&attempt.outcome, Outcome::DeliveredWithWarning(warning) if warning.contains("failure store")),
+        matches!(&attempt.outcome, Outcome::DeliveredWithWarnings(warnings) if warnings[0].text.contains("failure store")),
         "{attempt:?}"
     );
     assert_eq!((count(&elastic), elastic.contract(|elastic| elastic.failures.len())), (2, 1));

@@ -82,7 +82,7 @@ async fn a_success_that_is_not_accepted_is_halved_until_the_refused_event_is_alo
     let receiver = Receiver::start(Rules { format, ..Rules::default() }).await;
     let attempt = sink(keys(&receiver, json!({}))).send(&sent).await;
     assert!(
-        matches!(&attempt.outcome, Outcome::DeliveredWithWarning(text) if text.contains("`failed` is not 0")),
+        matches!(&attempt.outcome, Outcome::DeliveredWithWarnings(warnings) if warnings[0].text.contains("`failed` is not 0")),
         "{attempt:?}"
     );
     let delivered = deliver(sink(keys(&receiver, json!({ "accept": { "zero": "/lost" } }))), &sent).await;

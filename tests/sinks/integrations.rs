@@ -596,7 +596,10 @@ async fn a_value_that_is_too_long_for_a_column_is_shortened_with_a_warning() {
     let batch = newest(Stream::Threats, &record);
     let lane = integration(azure(&service), Stream::Threats);
     let outcome = lane.send(&batch).await.outcome;
-    assert!(matches!(&outcome, Outcome::DeliveredWithWarning(reason) if reason.contains("64 KB")), "{outcome:?}");
+    assert!(
+        matches!(&outcome, Outcome::DeliveredWithWarnings(warnings) if warnings[0].text.contains("64 KB")),
+        "{outcome:?}"
+    );
     let rows = service.deliveries().pop().unwrap().json().unwrap();
     let kept: Vec<Value> = serde_json::from_str(rows[0]["indicators"].as_str().unwrap()).unwrap();
     assert!((15..20).contains(&kept.len()), "{}", kept.len());

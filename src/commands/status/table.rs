@@ -207,6 +207,16 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_that_runs_shows_what_its_sink_does_not_keep() {
+        let warning = json!({ "time": "2026-11-28T14:00:00Z", "text": "an ingest pipeline drops them" });
+        let warned = lane(json!({ "sink_warnings": { "noop": 14, "rerouted": 13 }, "last_sink_warning": warning }));
+        let table = lanes(&[warned, lane(json!({}))], now(), WIDE);
+        let note = "the sink accepted batches with a warning (14 noop, 13 rerouted), last at 2026-11-28T14:00:00Z: an ingest \
+                    pipeline drops them";
+        assert_eq!(table.matches(note).count(), 1, "{table}");
+    }
+
+    #[test]
     fn lines_fit_the_terminal_and_have_no_trailing_blanks() {
         let both = [failing(), lane(json!({}))];
         for width in [80, 100, 140, 200] {

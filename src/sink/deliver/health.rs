@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -6,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::blocked::Blocked;
+use crate::telemetry::WarningReason;
 
 /// How often a warning of the sink is logged that stays the same.
 const WARN_EVERY: Duration = Duration::from_secs(3_600);
@@ -52,8 +54,8 @@ pub struct Health {
     refused_in_a_row: AtomicUsize,
     /// Those of [`Self::count_refused`], whatever was accepted meanwhile.
     refused: AtomicUsize,
-    /// When a warning of the sink was last logged.
-    warned_at: Mutex<Option<Instant>>,
+    /// When a warning of the sink with this reason was last logged.
+    warned_at: Mutex<BTreeMap<WarningReason, Instant>>,
     /// Refusals of any number become dead letters.
     accepts_refusals: bool,
     /// The events that the sink does not take, over all sessions of the lane.
@@ -108,11 +110,11 @@ impl Health {
     }
 
     /// Whether a warning of the sink is worth a log line: a new text, or one that has not been logged for an hour.
-    pub(super) fn logs_warning(&self, is_new: bool, now: Instant) -> bool {
+    pub(super) fn logs_warning(&self, reason: WarningReason, is_new: bool, now: Instant) -> bool {
         let mut warned_at = self.warned_at.lock();
-        let is_due = warned_at.is_none_or(|at| now.saturating_duration_since(at) >= WARN_EVERY);
+        let is_due = warned_at.get(&reason).is_none_or(|at| now.saturating_duration_since(*at) >= WARN_EVERY);
         if is_new || is_due {
-            *warned_at = Some(now);
+            warned_at.insert(reason, now);
         }
         is_new || is_due
     }
@@ -152,7 +154,9 @@ mod tests {
     fn a_warning_is_logged_again_when_it_changes_and_every_hour() {
         let health = Health::default();
         let begin = Instant::now();
-        let logs = |is_new, minutes: u64| health.logs_warning(is_new, begin + Duration::from_secs(60 * minutes));
+        let logs = |is_new, minutes: u64| {
+            health.logs_warning(WarningReason::Noop, is_new, begin + Duration::from_secs(60 * minutes))
+        };
         let logged = [(true, 0), (false, 59), (false, 60), (false, 119), (true, 119), (false, 178), (false, 179)];
         assert_eq!(logged.map(|(is_new, at)| logs(is_new, at)), [true, false, true, false, true, false, true]);
     }

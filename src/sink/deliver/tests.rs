@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};
-use crate::record::{Identity, Stream};
+use crate::record::{Identity, Stream, Timestamp};
 use crate::sink::Until;
 use crate::sink::dead_letters::{DeadLetterError, DeadLetterStore};
 use crate::sink::{Limits, Probe};
@@ -211,7 +211,7 @@ impl Case {
 fn partial(rejected: &[usize], retry: &[usize], after: Option<u64>) -> Outcome {
     let rejection = |index: &usize| Rejection { index: *index, status: "400".to_owned(), reason: "no".to_owned() };
     let rejected = rejected.iter().map(rejection).collect();
-    Outcome::Partial { rejected, retry: retry.to_vec(), after: after.map(Duration::from_secs) }
+    Outcome::Partial { rejected, retry: retry.to_vec(), after: after.map(Duration::from_secs), warnings: Vec::new() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -263,14 +263,28 @@ async fn events_of_a_partly_refused_batch_count_by_their_own_labels() {
 
 #[tokio::test(start_paused = true)]
 async fn warnings_are_counted_and_the_events_are_delivered() {
-    let warning = |text: &str| Outcome::DeliveredWithWarning(text.to_owned());
-    let case = Case::new([warning("failure store"), warning("failure store"), Outcome::SlowDown("queues".to_owned())]);
+    let warning = |reason, text: &str| Warning { reason, text: text.to_owned() };
+    let stored = || warning(WarningReason::FailureStore, "failure store");
+    let dropped = || warning(WarningReason::Noop, "dropped");
+    let mut partly = partial(&[], &[1], None);
+    if let Outcome::Partial { warnings, .. } = &mut partly {
+        warnings.push(dropped());
+    }
+    let case = Case::new([
+        Outcome::DeliveredWithWarnings(vec![stored(), dropped()]),
+        Outcome::DeliveredWithWarnings(vec![stored()]),
+        Outcome::SlowDown("queues".to_owned()),
+        partly,
+    ]);
     for _ in 0..4 {
         assert_eq!(case.deliver(2, None).await.result, Ok(()));
     }
     let lane = &case.delivery.meter.lane;
-    assert_eq!((case.counted(), lane.sink_warnings.load(Ordering::Relaxed)), ((8, 0), 3));
-    assert_eq!((lane.sink_warned("queues"), lane.sink_warned("other")), (false, true), "a new text is worth a line");
+    let counts = [(WarningReason::Noop, 2), (WarningReason::FailureStore, 2), (WarningReason::SlowDown, 1)];
+    assert_eq!((case.counted(), lane.sink_warnings()), ((8, 0), counts.into()));
+    let (now, reason) = (Timestamp::now(), WarningReason::Noop);
+    let again = ["dropped", "other"].map(|text| lane.sink_warned(reason, text, now));
+    assert_eq!(again, [false, true], "a new text is worth a line, whatever other reasons have occurred between");
 }
 
 #[tokio::test(start_paused = true)]

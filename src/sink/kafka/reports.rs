@@ -129,7 +129,7 @@ fn partial(batch: &Batch, classes: &[Option<(Class, Code)>]) -> Outcome {
             }
         }
     }
-    Outcome::Partial { rejected, retry, after: None }
+    Outcome::Partial { rejected, retry, after: None, warnings: Vec::new() }
 }
 
 /// The outcome after a fatal error that a new producer does not resolve.
@@ -252,7 +252,10 @@ mod tests {
         let failed = Report::Failed(Code::MessageTimedOut);
         let reports = [failed, Report::Delivered, Report::Delivered, failed, Report::Delivered];
         let outcome = outcome(&batch, &reports, None, &ReportPolicy::new(Duration::ZERO), Instant::now());
-        assert_eq!(outcome, Outcome::Partial { rejected: Vec::new(), retry: vec![0, 2, 3], after: None });
+        assert_eq!(
+            outcome,
+            Outcome::Partial { rejected: Vec::new(), retry: vec![0, 2, 3], after: None, warnings: Vec::new() }
+        );
     }
 
     #[test]

@@ -361,7 +361,7 @@ fn settled(encoded: Encoded, retry: Vec<usize>, bytes: u64) -> Attempt {
     let outcome = if rejected.is_empty() && retry.is_empty() {
         Outcome::Delivered
     } else {
-        Outcome::Partial { rejected, retry, after: None }
+        Outcome::Partial { rejected, retry, after: None, warnings: Vec::new() }
     };
     Attempt { outcome, bytes, event_bytes: Some(event_bytes.into()), status: "ok".to_owned() }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::record::Stream;
-use crate::telemetry::{CountedLabels, FileStatus, LaneState, METRICS, Misconfiguration, Verification};
+use crate::telemetry::{CountedLabels, FileStatus, LaneState, METRICS, Misconfiguration, Verification, WarningReason};
 
 /// The metrics that users rely on: name, type, labels.
 const CONTRACT: &[(&str, &str, &[&str])] = &[
@@ -22,7 +22,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("remap_overruns_total", "counter", &["pipeline", "stream", "sink"]),
     ("unknown_activity_types_total", "counter", &["pipeline", "stream", "sink"]),
     ("unmapped_fields_total", "counter", &["stream"]),
-    ("sink_warnings_total", "counter", &["pipeline", "stream", "sink"]),
+    ("sink_warnings_total", "counter", &["pipeline", "stream", "sink", "reason"]),
     ("delivered_bytes_total", "counter", &["pipeline", "stream", "sink"]),
     ("delivered_event_bytes_total", "counter", &["pipeline", "stream", "sink"]),
     ("label_events_delivered_total", "counter", &["pipeline", "stream", "sink", "label", "value"]),
@@ -164,6 +164,7 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     lane.set_verification(Verification { missing_records: 0, until: now });
     lane.console_requests.count("200");
     lane.sink_requests.count("ok");
+    lane.sink_warned(WarningReason::Noop, "dropped", now);
     lane.count_label(&CountedLabels::default(), "customer", "acme", LabelCount { events: 1, bytes: 2 });
     telemetry.process().observe_event_latency(Stream::Threats, "kafka", std::iter::once(Duration::from_secs(2)));
     telemetry.set_token_expiry("acme", Some(now));

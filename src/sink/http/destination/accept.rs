@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::sink::http::ResponseView;
 use crate::sink::{BuildError, Outcome};
+use crate::telemetry::WarningReason;
 
 /// Which successes mean that the receiver accepted the events. A success with an empty body does.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -151,20 +152,23 @@ pub(crate) fn judge_unknown(response: &ResponseView<'_>) -> Outcome {
     let body: Value = serde_json::from_slice(response.body).unwrap_or_default();
     match FAILURES.iter().find(|name| body.get(**name).is_some_and(says_something)) {
         // The text has no value of the answer: it is logged again when it changes.
-        Some(name) => Outcome::DeliveredWithWarning(format!(
-            "the receiver answers with a success whose `{name}` is not 0 or empty: if it does not take such batches, say \
+        Some(name) => Outcome::warned(
+            WarningReason::Failures,
+            format!(
+                "the receiver answers with a success whose `{name}` is not 0 or empty: if it does not take such batches, say \
              so with `accept`"
-        )),
+            ),
+        ),
         None => Outcome::Delivered,
     }
 }
 
 /// The outcome of a success with a page for people. A receiver may answer so.
 fn page() -> Outcome {
-    Outcome::DeliveredWithWarning(
+    Outcome::warned(
+        WarningReason::Page,
         "the answer is a success and a page of HTML, as those of logins and proxies are: if the receiver does not take \
-         events so, correct `url`, or have `accept` read its answers"
-            .to_owned(),
+         events so, correct `url`, or have `accept` read its answers",
     )
 }
 
@@ -263,8 +267,8 @@ mod tests {
     #[test]
     fn a_success_of_the_type_of_a_page_is_a_warning_if_it_is_one() {
         for (content_type, body, expected) in [
-            ("text/html; charset=utf-8", "<head><title>Log in</title>", "DeliveredWithWarning"),
-            ("Text/HTML", "<form>", "DeliveredWithWarning"),
+            ("text/html; charset=utf-8", "<head><title>Log in</title>", "page"),
+            ("Text/HTML", "<form>", "page"),
             ("text/html", "ok", "Delivered"),
             ("text/html", "", "Delivered"),
             ("text/xml", "<form>", "Delivered"),
@@ -287,19 +291,19 @@ mod tests {
     #[test]
     fn a_success_that_reports_failures_is_a_warning() {
         for (body, expected) in [
-            (r#"{"failed":3,"accepted":7}"#, "DeliveredWithWarning"),
-            (r#"{"errors":true}"#, "DeliveredWithWarning"),
-            (r#"{"errors":[{"status":"400"}]}"#, "DeliveredWithWarning"),
-            (r#"{"failures":{"0":"no"}}"#, "DeliveredWithWarning"),
-            (r#"{"invalid":"3"}"#, "DeliveredWithWarning"),
+            (r#"{"failed":3,"accepted":7}"#, "failures"),
+            (r#"{"errors":true}"#, "failures"),
+            (r#"{"errors":[{"status":"400"}]}"#, "failures"),
+            (r#"{"failures":{"0":"no"}}"#, "failures"),
+            (r#"{"invalid":"3"}"#, "failures"),
             (r#"{"failed":0,"errors":[],"failures":{},"invalid":""}"#, "Delivered"),
             (r#"{"failed":"0","errors":false,"failures":null,"invalid":0.0}"#, "Delivered"),
             (r#"{"result":{"failed":3}}"#, "Delivered"),
             (r#"[{"failed":3}]"#, "Delivered"),
             ("failed", "Delivered"),
             ("", "Delivered"),
-            ("\u{feff}\n<!DOCTYPE html><title>Log in</title>", "DeliveredWithWarning"),
-            ("<HTML lang=en>", "DeliveredWithWarning"),
+            ("\u{feff}\n<!DOCTYPE html><title>Log in</title>", "page"),
+            ("<HTML lang=en>", "page"),
             ("<ok/>", "Delivered"),
         ] {
             assert_eq!(judged_by(judge_unknown, 200, body, 4), expected, "{body}");

@@ -27,6 +27,7 @@ use crate::sink::http::{
 };
 use crate::sink::integration::{AZURE_LOGS, Content, Integration};
 use crate::sink::{BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
+use crate::telemetry::WarningReason;
 
 /// `type: azure_logs`: a table of Microsoft Sentinel, with a data collection rule. Azure Monitor does not deduplicate;
 /// the column `EventId` identifies duplicates.
@@ -345,7 +346,7 @@ impl Destination for AzureLogs {
         _client: &'a SinkClient,
     ) -> BoxFuture<'a, Outcome> {
         let is_shortened = outcome == Outcome::Delivered && self.is_shortened.swap(false, Ordering::Relaxed);
-        let outcome = if is_shortened { Outcome::DeliveredWithWarning(SHORTENED.to_owned()) } else { outcome };
+        let outcome = if is_shortened { Outcome::warned(WarningReason::Shortened, SHORTENED) } else { outcome };
         std::future::ready(outcome).boxed()
     }
 

@@ -3,6 +3,7 @@
 mod bulk;
 mod cluster;
 mod document;
+mod indices;
 mod package;
 mod pattern;
 mod probe;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use self::cluster::{Cluster, Storage};
 use self::document::Documents;
+use self::indices::Indices;
 use crate::settings::{HttpSettings, Secret};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::identity::aws::SERVERLESS;
@@ -30,6 +32,7 @@ use crate::sink::http::{
 };
 use crate::sink::integration::{Content, ELASTICSEARCH, Integration};
 use crate::sink::{Batch, BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
+use crate::telemetry::WarningReason;
 
 /// The line before a document, around the identity, which has 32 digits.
 const ACTION: (&str, &str) = (r#"{"create":{"_id":""#, "\"}}\n");
@@ -133,8 +136,9 @@ impl DestinationType for ElasticsearchSettings {
             let ingest_pipeline = self.ingest_pipeline.clone();
             let base = url.clone();
             let name = name.clone();
+            let indices = Indices::new(base.clone(), name.clone());
             let cluster = Cluster { base, name, storage, template, dataset, ingest_pipeline, is_serverless };
-            Target::new(endpoint, Elasticsearch { cluster, documents })
+            Target::new(endpoint, Elasticsearch { cluster, documents, indices })
         };
         let targets = addresses(self.url.as_ref(), &self.urls)?.into_iter().map(target).collect();
         Ok(Parts { auth, headers: HeaderMap::new(), targets })
@@ -193,6 +197,7 @@ impl ElasticsearchSettings {
 pub(crate) struct Elasticsearch {
     cluster: Cluster,
     documents: Documents,
+    indices: Indices,
 }
 
 impl Destination for Elasticsearch {
@@ -222,7 +227,32 @@ impl Destination for Elasticsearch {
     }
 
     fn judge(&self, response: &ResponseView<'_>) -> Outcome {
-        bulk::judge(response)
+        bulk::judge(response, &self.indices, Indices::may_be_foreign)
+    }
+
+    /// Judges the response again when the cluster has told which indices belong to the target.
+    fn confirm<'a>(
+        &'a self,
+        outcome: Outcome,
+        response: ResponseView<'a>,
+        client: &'a SinkClient,
+    ) -> BoxFuture<'a, Outcome> {
+        async move {
+            let warnings = match &outcome {
+                Outcome::DeliveredWithWarnings(warnings) | Outcome::Partial { warnings, .. } => warnings,
+                _ => return outcome,
+            };
+            if !warnings.iter().any(|warning| warning.reason == WarningReason::Rerouted) {
+                return outcome;
+            }
+            let unknown = bulk::unknown_indices(&response, &self.indices);
+            if unknown.is_empty() {
+                return outcome;
+            }
+            self.indices.learn(unknown, client).await;
+            bulk::judge(&response, &self.indices, Indices::is_foreign)
+        }
+        .boxed()
     }
 
     fn prepare<'a>(&'a self, client: &'a SinkClient) -> BoxFuture<'a, Result<bool, Outcome>> {

@@ -21,6 +21,7 @@ use crate::sink::http::{
     Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
 use crate::sink::{BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
+use crate::telemetry::WarningReason;
 
 /// `type: logscale`: a repository of Falcon LogScale, or an NG-SIEM connector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -204,7 +205,7 @@ impl Destination for Logscale {
         }
         match (response.by_status(), serde_json::from_slice::<ResponseBody>(response.body)) {
             (Outcome::Delivered, Ok(ResponseBody { code: 0 })) => Outcome::Delivered,
-            (Outcome::Delivered, Ok(_)) => Outcome::DeliveredWithWarning(response.reason()),
+            (Outcome::Delivered, Ok(_)) => Outcome::warned(WarningReason::UnknownCode, response.reason()),
             (Outcome::Delivered, Err(_)) => response.unexpected("LogScale"),
             (other, _) => other,
         }
@@ -255,7 +256,7 @@ mod tests {
         for (status, body, expected) in [
             (200, r#"{"text":"Success","code":0}"#, "Delivered"),
             (200, "{}", "Delivered"),
-            (200, r#"{"text":"something new","code":77}"#, "DeliveredWithWarning"),
+            (200, r#"{"text":"something new","code":77}"#, "unknown_code"),
             (200, "<html>a login page</html>", "Misconfigured"),
             (200, "", "Misconfigured"),
             (302, "", "Misconfigured"),

@@ -21,6 +21,7 @@ use crate::sink::http::{
 };
 use crate::sink::integration::{Content, Integration, SEKOIA};
 use crate::sink::{Batch, BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
+use crate::telemetry::WarningReason;
 
 /// `type: sekoia`: an intake of Sekoia.io. Its format for SentinelOne reads the console's own records, which the sink
 /// sends unless `schema` stands on it. Sekoia.io does not deduplicate.
@@ -180,7 +181,7 @@ impl Destination for Sekoia {
         let reason = format!("the response has {ids} event ids for {} events", response.events);
         match response.events.checked_sub(ids) {
             Some(0) => Outcome::Delivered,
-            None => Outcome::DeliveredWithWarning(reason),
+            None => Outcome::warned(WarningReason::SurplusIds, reason),
             Some(1) if ids == 0 => Outcome::Refused(reason),
             Some(_) if ids == 0 => Outcome::Misconfigured(reason),
             Some(count) => Outcome::RefusedSome { count, reason },
@@ -223,7 +224,7 @@ mod tests {
             (200, r#"{"event_ids":[]}"#, "Misconfigured"),
             (200, "{}", "Misconfigured"),
             (200, r#"{"event_id":"1"}"#, "RefusedSome"),
-            (200, r#"{"event_ids":["1","2","3","4","5"]}"#, "DeliveredWithWarning"),
+            (200, r#"{"event_ids":["1","2","3","4","5"]}"#, "surplus_ids"),
             (200, "<html>a login page</html>", "Misconfigured"),
             (200, "", "Misconfigured"),
             (400, r#"{"message":"not JSON"}"#, "Refused"),

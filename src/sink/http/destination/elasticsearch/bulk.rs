@@ -1,32 +1,46 @@
 //! The meaning of a response to a bulk request.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
+use super::indices::Indices;
 use crate::sink::http::ResponseView;
-use crate::sink::{Outcome, Rejection};
+use crate::sink::{Outcome, Rejection, Warning};
+use crate::telemetry::WarningReason;
 
 /// The parts of a response that are read. Without the filter it repeats a lot for each document.
-pub(super) const FILTER: &str = "took,errors,items.*.status,items.*.error.type,items.*.error.reason,\
+pub(super) const FILTER: &str = "took,errors,items.*.status,items.*.result,items.*._index,items.*.error.type,items.*.error.reason,\
                                  items.*.error.caused_by.type,items.*.error.caused_by.reason,\
                                  items.*.error.caused_by.caused_by.type,items.*.error.caused_by.caused_by.reason,\
                                  items.*.failure_store";
 
 #[derive(Deserialize)]
-struct Bulk {
-    items: Vec<Item>,
+struct Bulk<'a> {
+    #[serde(borrow)]
+    items: Vec<Item<'a>>,
 }
 
 /// Only `create` is requested, so the response has no other action.
 #[derive(Deserialize)]
-struct Item {
-    create: Created,
+struct Item<'a> {
+    #[serde(borrow)]
+    create: Created<'a>,
 }
 
 #[derive(Deserialize)]
-struct Created {
+struct Created<'a> {
     status: u16,
+    /// `noop`: nothing was created, since an ingest pipeline dropped the document.
+    #[serde(borrow)]
+    result: Option<Cow<'a, str>>,
+    /// Where the document is.
+    #[serde(rename = "_index", borrow)]
+    index: Option<Cow<'a, str>>,
     error: Option<ClusterError>,
-    failure_store: Option<String>,
+    #[serde(borrow)]
+    failure_store: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -93,17 +107,55 @@ impl ClusterError {
     }
 }
 
-impl Created {
+impl Created<'_> {
     fn reason(&self, response: &ResponseView<'_>) -> String {
         match &self.error {
             Some(error) => format!("{} {}", self.status, error.text(response)),
             None => self.status.to_string(),
         }
     }
+
+    /// The index that the cluster put the document into, unless that is the failure store.
+    fn stored_in(&self) -> Option<&str> {
+        let is_stored = (200..=299).contains(&self.status) && !self.is_dropped() && !self.is_in_failure_store();
+        self.index.as_deref().filter(|_| is_stored)
+    }
+
+    fn is_dropped(&self) -> bool {
+        self.result.as_deref() == Some("noop")
+    }
+
+    fn is_in_failure_store(&self) -> bool {
+        self.failure_store.as_deref() == Some("used")
+    }
+
+    /// What became of an accepted document that is not where it belongs.
+    fn warning(&self, response: &ResponseView<'_>, indices: &Indices, is_foreign: IsForeign) -> Option<Warning> {
+        if self.is_in_failure_store() {
+            let text = "documents went into the failure store instead of the data stream";
+            return Some(Warning { reason: WarningReason::FailureStore, text: text.to_owned() });
+        }
+        if self.is_dropped() {
+            let text =
+                "the cluster acknowledges documents and does not keep them (`noop`): an ingest pipeline drops them";
+            return Some(Warning { reason: WarningReason::Noop, text: text.to_owned() });
+        }
+        let elsewhere = self.stored_in().filter(|index| is_foreign(indices, index))?;
+        let text = response.excerpt(&format!(
+            "documents went into other indices than `{}`, such as `{}`: an ingest pipeline changes their `_index`",
+            indices.target(),
+            indices.example(elsewhere)
+        ));
+        Some(Warning { reason: WarningReason::Rerouted, text })
+    }
 }
 
+/// Whether an index belongs to something else than the target: [`Indices::is_foreign`] or
+/// [`Indices::may_be_foreign`].
+pub(super) type IsForeign = fn(&Indices, &str) -> bool;
+
 /// In a successful response each document has its own status.
-pub(super) fn judge(response: &ResponseView<'_>) -> Outcome {
+pub(super) fn judge(response: &ResponseView<'_>, indices: &Indices, is_foreign: IsForeign) -> Outcome {
     match response.by_status() {
         Outcome::Delivered => {}
         Outcome::Refused(reason) => return judge_refusal(response, reason),
@@ -119,7 +171,15 @@ pub(super) fn judge(response: &ResponseView<'_>) -> Outcome {
         let reason = format!("the response names {} of {} documents", items.len(), response.events);
         return Outcome::RetryLater { reason, after: None };
     }
-    judge_items(response, items.iter().map(|item| &item.create))
+    let warning = |item: &Created<'_>| item.warning(response, indices, is_foreign);
+    judge_items(response, items.iter().map(|item| &item.create), warning)
+}
+
+/// The indices of stored documents of which it is not known whether they belong to the target.
+pub(super) fn unknown_indices(response: &ResponseView<'_>, indices: &Indices) -> BTreeSet<String> {
+    let Ok(Bulk { items }) = serde_json::from_slice(response.body) else { return BTreeSet::new() };
+    let stored = items.iter().filter_map(|item| item.create.stored_in());
+    stored.filter(|index| indices.is_unknown(index)).map(str::to_owned).collect()
 }
 
 /// A 400 for the whole request.
@@ -151,7 +211,11 @@ fn cut_off(response: &ResponseView<'_>) -> Outcome {
 }
 
 /// `items` has one element for each document, in the order of sending.
-fn judge_items<'a>(response: &ResponseView<'_>, items: impl Iterator<Item = &'a Created>) -> Outcome {
+fn judge_items<'a>(
+    response: &ResponseView<'_>,
+    items: impl Iterator<Item = &'a Created<'a>>,
+    warning: impl Fn(&Created<'_>) -> Option<Warning>,
+) -> Outcome {
     let mut rejected = Vec::new();
     let mut retry = Vec::new();
     let mut settled = 0;
@@ -159,17 +223,17 @@ fn judge_items<'a>(response: &ResponseView<'_>, items: impl Iterator<Item = &'a 
     let mut failing = None;
     // No document causes 429, 502, 503 and 504. An ingest pipeline may fail on one with 500.
     let mut is_busy = true;
-    let mut warning = None;
+    let mut warnings: Vec<Warning> = Vec::new();
     for (index, item) in items.enumerate() {
         let advice = item.error.as_ref().and_then(ClusterError::advice);
         match (item.status, advice) {
             // 409: an earlier attempt created the document.
             (200..=299 | 409, _) => {
                 settled += 1;
-                if item.failure_store.as_deref() == Some("used") {
-                    warning
-                        .get_or_insert("documents went into the failure store instead of the data stream".to_owned());
-                }
+                // One of each reason.
+                warnings.extend(
+                    warning(item).filter(|warning| warnings.iter().all(|known| known.reason != warning.reason)),
+                );
             }
             (400, Some(advice)) => {
                 stop.get_or_insert_with(|| format!("{}; {advice}", item.reason(response)));
@@ -194,8 +258,9 @@ fn judge_items<'a>(response: &ResponseView<'_>, items: impl Iterator<Item = &'a 
         (0, Some(reason), _) => Outcome::Misconfigured(reason),
         (0, None, Some(reason)) if is_busy => Outcome::Busy(reason),
         (0, None, Some(reason)) => Outcome::RetryLater { reason, after: None },
-        _ if !rejected.is_empty() || !retry.is_empty() => Outcome::Partial { rejected, retry, after: None },
-        _ => warning.map_or(Outcome::Delivered, Outcome::DeliveredWithWarning),
+        _ if !rejected.is_empty() || !retry.is_empty() => Outcome::Partial { rejected, retry, after: None, warnings },
+        _ if warnings.is_empty() => Outcome::Delivered,
+        _ => Outcome::DeliveredWithWarnings(warnings),
     }
 }
 
@@ -204,9 +269,15 @@ mod tests {
     use super::*;
     use crate::sink::http::transport::response::judged_by;
 
+    /// As before the cluster was asked for its indices.
+    fn judge_all(response: &ResponseView<'_>) -> Outcome {
+        let indices = Indices::new("https://elastic.example".parse().unwrap(), "logs-a-b".to_owned());
+        judge(response, &indices, Indices::may_be_foreign)
+    }
+
     /// The outcome of a response to two documents.
     fn judged(status: u16, body: &str) -> String {
-        judged_by(judge, status, body, 2)
+        judged_by(judge_all, status, body, 2)
     }
 
     fn items(two: [&str; 2]) -> String {
@@ -241,7 +312,13 @@ mod tests {
     const STORE_FAILED: &str =
         r#"{"create":{"status":400,"error":{"type":"document_parsing_exception"},"failure_store":"failed"}}"#;
     const NOT_STORED: &str = r#"{"create":{"status":201,"failure_store":"not_applicable_or_unknown"}}"#;
-    const STORED: &str = r#"{"create":{"status":201,"failure_store":"used"}}"#;
+    const STORED: &str =
+        r#"{"create":{"_index":".fs-logs-a-b-2026.11.28-000002","status":201,"failure_store":"used"}}"#;
+    const BACKING: &str = r#"{"create":{"_index":".ds-logs-a-b-000001","result":"created","status":201}}"#;
+    const DROPPED: &str = r#"{"create":{"_index":"logs-a-b","result":"noop","status":200}}"#;
+    const ELSEWHERE: &str = r#"{"create":{"_index":"other","result":"created","status":201}}"#;
+    const KNOWN_ELSEWHERE: &str =
+        r#"{"create":{"_index":"other","status":409,"error":{"type":"version_conflict_engine_exception"}}}"#;
 
     #[test]
     fn each_response_has_its_outcome() {
@@ -249,10 +326,18 @@ mod tests {
             (items([CREATED, CREATED]), "Delivered"),
             (items([CREATED, CONFLICT]), "Delivered"),
             (items([CONFLICT, CONFLICT]), "Delivered"),
-            (items([CREATED, STORED]), "DeliveredWithWarning"),
-            (items([STORED, CONFLICT]), "DeliveredWithWarning"),
+            (items([CREATED, STORED]), "failure_store"),
+            (items([STORED, CONFLICT]), "failure_store"),
+            (items([BACKING, CREATED]), "Delivered"),
+            (items([DROPPED, BACKING]), "noop"),
+            (items([DROPPED, DROPPED]), "noop"),
+            (items([ELSEWHERE, BACKING]), "rerouted"),
+            (items([ELSEWHERE, DROPPED]), "rerouted noop"),
+            (items([ELSEWHERE, PARSING]), "rejected [1] retry [] rerouted"),
+            (items([DROPPED, BUSY]), "rejected [] retry [1] noop"),
+            (items([KNOWN_ELSEWHERE, BACKING]), "Delivered"),
             (items([CREATED, NOT_STORED]), "Delivered"),
-            (items([STORED, STORE_FAILED]), "rejected [1] retry []"),
+            (items([STORED, STORE_FAILED]), "rejected [1] retry [] failure_store"),
             (items([MAPPER, ILLEGAL]), "rejected [0, 1] retry []"),
             (items([CIRCUIT, NO_SHARD]), "RetryLater"),
             (items([CLUSTER, CREATED]), "rejected [] retry [0]"),
@@ -333,7 +418,7 @@ mod tests {
             assert_eq!(judged(200, &items([&item, &item])), "Misconfigured", "{item}");
             assert_eq!(judged(200, &items([CREATED, &item])), "rejected [] retry [1]", "{item}");
             assert_eq!(judged(200, &items([&item, PARSING])), "rejected [1] retry [0]", "{item}");
-            assert_eq!(judged_by(judge, 200, format!(r#"{{"items":[{item}]}}"#), 1), "Misconfigured", "one event");
+            assert_eq!(judged_by(judge_all, 200, format!(r#"{{"items":[{item}]}}"#), 1), "Misconfigured", "one event");
             let whole = serde_json::json!({ "error": error, "status": 400 }).to_string();
             assert_eq!(judged(400, &whole), "Misconfigured", "{whole}");
         }
@@ -365,7 +450,7 @@ mod tests {
         let status = http::StatusCode::OK;
         let headers = http::HeaderMap::new();
         let body = items([CREATED, &refused]);
-        let outcome = judge(&ResponseView {
+        let outcome = judge_all(&ResponseView {
             status,
             headers: &headers,
             body: body.as_bytes(),
@@ -375,7 +460,7 @@ mod tests {
         let reason =
             "400 mapper_parsing_exception: failed to parse: Duplicate field 'data_stream' at [Source]".to_owned();
         let rejected = vec![Rejection { index: 1, status: "400".to_owned(), reason }];
-        assert_eq!(outcome, Outcome::Partial { rejected, retry: Vec::new(), after: None });
+        assert_eq!(outcome, Outcome::Partial { rejected, retry: Vec::new(), after: None, warnings: Vec::new() });
     }
 
     #[test]
@@ -383,7 +468,7 @@ mod tests {
         let whole = items([CREATED, PARSING]);
         for end in [40, 60, whole.len() - 2] {
             assert_eq!(judged(200, &whole[..end]), "TooLarge", "{end}");
-            assert_eq!(judged_by(judge, 200, &whole[..end], 1), "RetryLater", "one event has no half");
+            assert_eq!(judged_by(judge_all, 200, &whole[..end], 1), "RetryLater", "one event has no half");
         }
         assert_eq!(judged(200, &format!("{whole} and more")), "Misconfigured");
         assert_eq!(judged(200, r#"{"tool":1"#), "Misconfigured");

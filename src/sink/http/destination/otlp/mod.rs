@@ -21,6 +21,7 @@ use crate::sink::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
 use crate::sink::{Batch, BuildError, DestinationKey, Event, Limits, Outcome, PARTIAL, Probe, Rejection, SinkContext};
+use crate::telemetry::WarningReason;
 use encoding::Encoding;
 use protobuf::Field;
 use record::Writer;
@@ -176,13 +177,13 @@ impl Otlp {
         match partial_success(self.response_encoding(response), response.body) {
             None => response.unexpected(OTLP),
             Some((0, message)) if message.is_empty() => Outcome::Delivered,
-            Some((0, message)) => Outcome::DeliveredWithWarning(response.quote(message.as_bytes())),
+            Some((0, message)) => Outcome::warned(WarningReason::Message, response.quote(message.as_bytes())),
             // The protocol forbids to send refused records again.
             Some((count, message)) if count >= response.events => {
                 let reason = response.quote(message.as_bytes());
                 let rejection = |index| Rejection { index, status: PARTIAL.to_owned(), reason: reason.clone() };
                 let rejected = (0..response.events).map(rejection).collect();
-                Outcome::Partial { rejected, retry: Vec::new(), after: None }
+                Outcome::Partial { rejected, retry: Vec::new(), after: None, warnings: Vec::new() }
             }
             Some((count, message)) => Outcome::RefusedSome { count, reason: response.quote(message.as_bytes()) },
         }

@@ -25,7 +25,7 @@ fn each_response_in_json_has_its_outcome() {
         (204, "", "Delivered"),
         (200, r#"{"partialSuccess":{}}"#, "Delivered"),
         (200, r#"{"partialSuccess":null}"#, "Delivered"),
-        (200, r#"{"partialSuccess":{"rejectedLogRecords":"0","errorMessage":"slow down"}}"#, "DeliveredWithWarning"),
+        (200, r#"{"partialSuccess":{"rejectedLogRecords":"0","errorMessage":"slow down"}}"#, "message"),
         (200, r#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"too old"}}"#, "RefusedSome"),
         (200, r#"{"partialSuccess":{"rejectedLogRecords":2}}"#, "RefusedSome"),
         (200, r#"{"partialSuccess":{"rejectedLogRecords":"4"}}"#, "rejected [0, 1, 2, 3] retry []"),
@@ -61,7 +61,7 @@ fn each_response_in_protobuf_has_its_outcome() {
     for (body, expected) in [
         (vec![], "Delivered"),
         (vec![0x0a, 0], "Delivered"),
-        (response(0, "slow down"), "DeliveredWithWarning"),
+        (response(0, "slow down"), "message"),
         (response(2, "too old"), "RefusedSome"),
         (response(9, ""), "rejected [0, 1, 2, 3] retry []"),
         (response(-1, ""), "Delivered"),

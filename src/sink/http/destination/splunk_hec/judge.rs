@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::sink::Outcome;
 use crate::sink::http::ResponseView;
+use crate::telemetry::WarningReason;
 
 #[derive(Deserialize)]
 pub(super) struct ResponseBody {
@@ -41,18 +42,20 @@ pub(super) fn judge(response: &ResponseView<'_>) -> Outcome {
             rejected: vec![response.rejection(index, response.reason())],
             retry: (index + 1..response.events).collect(),
             after: None,
+            warnings: Vec::new(),
         },
         (6 | 12 | 13 | 15, None) => Outcome::Refused(response.reason()),
         (8 | 9 | 18..=20 | 23 | 26 | 27, Some(index)) if index > 0 => Outcome::Partial {
             rejected: Vec::new(),
             retry: (index..response.events).collect(),
             after: response.retry_after(),
+            warnings: Vec::new(),
         },
         (8 | 9 | 18..=20 | 23 | 26 | 27, _) => response.retry_later(),
         (5 | 7 | 10 | 11 | 14 | 16 | 28, _) => Outcome::Misconfigured(advised(code, response.reason())),
         // The code repeats the status, or is unknown.
         _ => match response.by_status() {
-            Outcome::Delivered => Outcome::DeliveredWithWarning(response.reason()),
+            Outcome::Delivered => Outcome::warned(WarningReason::UnknownCode, response.reason()),
             other => other,
         },
     }
@@ -116,7 +119,7 @@ mod tests {
                 "rejected [0] retry [1, 2, 3]",
             ),
             (400, r#"{"text":"Query string authorization is not enabled","code":16}"#, "Misconfigured"),
-            (200, r#"{"text":"HEC is healthy","code":17}"#, "DeliveredWithWarning"),
+            (200, r#"{"text":"HEC is healthy","code":17}"#, "unknown_code"),
             (503, r#"{"text":"HEC is unhealthy, queues are full","code":18}"#, "RetryLater"),
             (503, r#"{"text":"HEC is unhealthy, ack service unavailable","code":19}"#, "RetryLater"),
             (503, r#"{"text":"HEC is unhealthy, queues are full, ack service unavailable","code":20}"#, "RetryLater"),
@@ -132,7 +135,7 @@ mod tests {
             (405, r#"{"text":"Method Not Allowed","code":405}"#, "Misconfigured"),
             (413, r#"{"text":"Content Too Large","code":413}"#, "TooLarge"),
             (415, r#"{"text":"Unsupported Media Type","code":415}"#, "Misconfigured"),
-            (200, r#"{"text":"newer than this","code":99}"#, "DeliveredWithWarning"),
+            (200, r#"{"text":"newer than this","code":99}"#, "unknown_code"),
             (400, r#"{"text":"newer than this","code":99}"#, "Refused"),
             (504, "<html>Gateway Timeout</html>", "RetryLater"),
             (401, "", "Unauthorized"),

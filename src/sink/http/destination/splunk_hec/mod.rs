@@ -221,7 +221,7 @@ impl Destination for SplunkHec {
         async move {
             let Some(acks) = &self.acks else { return outcome };
             let accepted_all =
-                matches!(outcome, Outcome::Delivered | Outcome::DeliveredWithWarning(_) | Outcome::SlowDown(_));
+                matches!(outcome, Outcome::Delivered | Outcome::DeliveredWithWarnings(_) | Outcome::SlowDown(_));
             let Some(id) = ResponseBody::of(&response).and_then(|body| body.ack_id) else {
                 if accepted_all {
                     acks.warn_unsupported();
@@ -249,10 +249,10 @@ impl Destination for SplunkHec {
 /// The events that `outcome` calls delivered have to be sent again.
 fn unacknowledged(outcome: Outcome, events: usize, reason: String) -> Outcome {
     match outcome {
-        Outcome::Partial { rejected, .. } => {
+        Outcome::Partial { rejected, warnings, .. } => {
             let refused = |index: &usize| rejected.iter().any(|rejection| rejection.index == *index);
             let retry = (0..events).filter(|index| !refused(index)).collect();
-            Outcome::Partial { rejected, retry, after: None }
+            Outcome::Partial { rejected, retry, after: None, warnings }
         }
         _ => Outcome::Busy(reason),
     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hmac::{Hmac, KeyInit, Mac};
-use s1_forwarder_mapping::REDACTED;
+use s1_forwarder_mapping::{REDACTED, UNEXPECTED};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
@@ -336,11 +336,22 @@ fn at_all<T: Tree>(tree: &mut T, path: &str, schema: Option<Schema>, visit: &mut
             let Some(record) = own.member(&stream).filter(|record| record.is_object()) else { continue };
             let inner = own_path.and_then(|path| path.strip_prefix(stream.as_str())?.strip_prefix('.'));
             at_copies(record, inner.unwrap_or(path), visit);
+            at_unexpected(record, inner.unwrap_or(path), visit);
             is_visited |= inner.is_some();
         }
     }
     if !is_visited {
         at(tree, path, visit);
+    }
+}
+
+/// As [`at_copies`], in the text that has the values of unexpected shapes.
+fn at_unexpected<T: Tree>(record: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
+    let Some(text) = record.member(UNEXPECTED) else { return };
+    let Some(mut values) = T::parse(&text.to_text()).filter(T::is_object) else { return };
+    at_copies(&mut values, path, visit);
+    if let Some(json) = values.to_json().and_then(|json| String::from_utf8(json).ok()) {
+        *text = T::of_text(json);
     }
 }
 

@@ -214,7 +214,7 @@ async fn missing_templates_are_installed_before_the_first_document() {
             assert_eq!(lane.send(&batch(ids)).await.outcome, Outcome::Delivered);
         }
         let installed = elastic.contract(|elastic| elastic.installed.clone());
-        let component = installed["/_component_template/s1-forwarder-free-form"].to_string();
+        let component = installed["/_component_template/s1-forwarder-vendor-fields"].to_string();
         assert!(component.contains(&format!(r#""type":"{kind}""#)), "{component}");
         assert_eq!(installed["/_index_template/s1-forwarder"]["index_patterns"][0], "logs-sentinel_one.*-*");
         let paths: Vec<String> = elastic.requests().into_iter().map(|request| request.path).collect();

@@ -204,6 +204,28 @@ fn a_path_of_the_record_is_redacted_where_the_mapping_copied_it() {
     }
 }
 
+/// A value of another shape than its field has is in a text, with the path that it would have.
+#[test]
+fn a_path_is_redacted_in_the_text_of_unexpected_shapes() {
+    let record =
+        r#"{"id":"1","agentRealtimeInfo":{"agentOsType":{"full":"jane","short":"j"}},"brandNew":{"user":"jane"}}"#;
+    let event = |transform: &str| {
+        let mut out = Vec::new();
+        mapper(&settings(transform), Schema::Ecs, Stream::Threats).map(record.as_bytes(), &mut out).unwrap();
+        let event: Value = serde_json::from_slice(&out).unwrap();
+        event["sentinel_one"]["threat"]["unexpected"].as_str().unwrap().to_owned()
+    };
+    let plain = r#"{"agent_realtime_info":{"agent_os_type":{"full":"jane","short":"j"}},"brand_new":{"user":"jane"}}"#;
+    assert_eq!(event("{}"), plain);
+    let own = "sentinel_one.threat.agent_realtime_info.agent_os_type.full";
+    for path in ["agentRealtimeInfo.agentOsType.full", own] {
+        let removed = plain.replacen(r#""full":"jane","#, "", 1);
+        assert_eq!(event(&format!("redact: [{path}]")), removed, "{path}");
+    }
+    let everywhere = "redact: [{ path: brandNew.user, with: replace, everywhere: true }]";
+    assert_eq!(event(everywhere), plain.replace("jane", "[redacted]"));
+}
+
 /// OCSF lists the values that analysts search by once more, with their paths.
 #[test]
 fn an_observable_is_redacted_with_its_path() {

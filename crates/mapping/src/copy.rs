@@ -26,6 +26,11 @@ impl Sibling {
     pub fn fingerprint(self) -> u64 {
         self.fingerprint
     }
+
+    /// Where the name begins in the output.
+    pub fn begin(self) -> usize {
+        self.from
+    }
 }
 
 /// Appends the valid JSON `text` without values that are empty, at any depth. Returns false, and appends nothing, if
@@ -146,8 +151,22 @@ impl Copier<'_, '_> {
             let sibling = name(self.out, key, self.key_case, &self.siblings[first_sibling..], |_| false);
             let place = self.keys.place(outer, sibling.fingerprint);
             let from = self.at;
-            if self.value(place.unwrap_or(Place::ANY)) {
+            let begin = self.out.len();
+            let misfits = self.keys.misfits.len();
+            let is_misfit = self.key_case == KeyCase::Snake
+                && !self.keys.fits(place.unwrap_or(outer.below(sibling.fingerprint)), &self.text[from..]);
+            let was_strict = self.keys.begin_misfit(is_misfit);
+            let wrote = self.value(place.unwrap_or(Place::ANY));
+            self.keys.end_misfit(was_strict);
+            if wrote {
                 self.keys.note(place, outer, key, Value::new(&self.text[from..self.at]));
+            }
+            let name = &self.out[sibling.from..sibling.to];
+            self.keys.misfits.enclose(misfits, name);
+            if wrote && is_misfit {
+                self.keys.misfits.add(name, &self.out[begin..]);
+            }
+            if wrote && !is_misfit {
                 self.siblings.push(sibling);
             } else {
                 self.out.truncate(before);

@@ -11,6 +11,7 @@ use super::Schema;
 use super::common::date::{self, Date};
 use super::common::hash::hash;
 use super::copy::snake_case_into;
+use super::ecs::UNEXPECTED;
 use super::ocsf;
 use super::secret_keys::is_secret;
 
@@ -73,10 +74,15 @@ impl EventLeaves {
                 ("sentinel_one", vendor, &["event", "original"])
             }
         };
-        each_leaf(vendor.unwrap_or(&Value::Null), &mut Vec::new(), &mut |path, text| {
-            places.vendor_paths.insert((path.join("\n"), text.clone()));
-            places.vendor_texts.insert(text);
-        });
+        let vendor = vendor.unwrap_or(&Value::Null);
+        let unexpected = vendor.get(UNEXPECTED).filter(|_| schema == Schema::Ecs).and_then(Value::as_str);
+        let unexpected = unexpected.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        for vendor in [vendor, &unexpected] {
+            each_leaf(vendor, &mut Vec::new(), &mut |path, text| {
+                places.vendor_paths.insert((path.join("\n"), text.clone()));
+                places.vendor_texts.insert(text);
+            });
+        }
         for (name, value) in event.as_object().into_iter().flatten().filter(|(key, _)| *key != name) {
             each_leaf(value, &mut vec![name.clone()], &mut |path, text| {
                 if path != original {

@@ -10,13 +10,14 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use s1_forwarder_record::activity::{Activity, ActivityData, RuleHit};
-use s1_forwarder_record::block::{Block, KeyTable, Visitor, read_inside};
+use s1_forwarder_record::block::{Block, KeyTable, Member, Visitor, read_inside};
 use s1_forwarder_record::{Kind, Stream, Value, read_object, repair};
 
 use super::common::remaining::{RemainingWriter, write_remaining_data};
-use super::copy::KeyCase;
+use super::copy::{self, KeyCase};
+use super::fnv::fnv1a;
 use super::json::Json;
-use super::keys::{Keys, MOST_LEVELS, Places, name_of};
+use super::keys::{Keys, MOST_LEVELS, Place, Places, name_of};
 use super::mapping::check;
 use super::record;
 use super::secret_keys::is_secret;
@@ -88,6 +89,76 @@ fn known(stream: Stream) -> &'static Fields {
     });
     static NONE: Fields = Fields(BTreeMap::new());
     KNOWN.get(stream.name()).unwrap_or(&NONE)
+}
+
+/// All known fields of a stream's records, by their names in the vendor namespace of ECS: objects down to values, which
+/// are 1. `*` is any name, `**` whatever is below. A record has none of them that is in a field of the schema.
+pub fn vendor_fields(stream: Stream) -> serde_json::Map<String, serde_json::Value> {
+    let text = text_of_known(stream);
+    let mut names = Names::default();
+    // The text was made here.
+    let _ = record::read(stream, &text, |record| {
+        record.fields.visit(&mut names);
+        record.fields.describe(&mut |path, is_block| names.describe(path, is_block));
+    });
+    names.0
+}
+
+/// Collects the names of fields.
+#[derive(Default)]
+struct Names(serde_json::Map<String, serde_json::Value>);
+
+impl Names {
+    /// A field or a block that the text has not.
+    fn describe(&mut self, path: &[Member], is_block: bool) {
+        let Some((last, way)) = path.split_last() else { return };
+        if path.iter().any(|(_, key)| is_secret(key)) {
+            return;
+        }
+        let mut below = &mut self.0;
+        for (name, _) in way {
+            let Some(inner) = below.get_mut(*name).and_then(serde_json::Value::as_object_mut) else { return };
+            below = inner;
+        }
+        let value = if is_block { serde_json::Map::new().into() } else { 1.into() };
+        below.entry(last.0).or_insert(value);
+    }
+
+    fn add(&mut self, name: &str, value: Value<'_>) {
+        let mut out = Vec::new();
+        let is_written =
+            copy::value(&mut out, &mut Vec::new(), value.raw(), KeyCase::Snake, &mut Keys::default(), Place::ANY);
+        let below = serde_json::from_slice(&out).ok().filter(|_| is_written);
+        self.0.insert(name.to_owned(), below.unwrap_or_else(|| 1.into()));
+    }
+}
+
+impl<'a> Visitor<'a> for Names {
+    fn field(&mut self, name: &'static str, key: &'static str, value: Value<'a>) {
+        if !is_secret(key) {
+            self.add(name, if value.is_empty() { Value::new("1") } else { value });
+        }
+    }
+
+    fn block(&mut self, name: &'static str, _: &'static str, block: &impl Block<'a>) {
+        let mut below = Self::default();
+        block.visit(&mut below);
+        self.0.insert(name.to_owned(), below.0.into());
+    }
+
+    fn other(&mut self, _: &impl Block<'a>, key: &str, value: Value<'a>) {
+        if !is_secret(key) {
+            let mut name = Vec::new();
+            copy::snake_case_into(&mut name, key.as_bytes());
+            self.add(&String::from_utf8_lossy(&name), value);
+        }
+    }
+}
+
+/// A record with the fields that its type does not have.
+fn text_of_known(stream: Stream) -> String {
+    let known = known(stream);
+    if known.0.is_empty() { "{}".to_owned() } else { known.to_json().to_string() }
 }
 
 /// Walks a record, and calls `visit` with the path of each leaf that is not known.
@@ -178,18 +249,31 @@ pub(crate) fn places(stream: Stream, key_case: KeyCase) -> &'static Places {
     ALL.get(&(stream.name(), key_case == KeyCase::Snake)).unwrap_or(&NONE)
 }
 
+/// The place that another key has if it gets the name of this block.
+fn place_by_name(path: &[Member]) -> Place {
+    let Some(((name, _), way)) = path.split_last() else { return Place::TOP };
+    let outer = way.iter().fold(Place::TOP, |place, (_, key)| place.below(fnv1a(key.as_bytes())));
+    outer.below(fnv1a(name.as_bytes()))
+}
+
 /// The places that the writers come across in a record with all known fields.
 fn learn(stream: Stream, key_case: KeyCase) -> Places {
-    let known = known(stream).to_json();
-    let text = known.to_string();
+    let text = text_of_known(stream);
     let mut keys = learn_what(Keys::learning(), |json| {
         let used = Used::default();
         let mut writer = RemainingWriter::new(json, &used, key_case);
         // The text was made here.
         let _ = record::read(stream, &text, |record| record.fields.visit(&mut writer));
     });
+    let _ = record::read(stream, &text, |record| {
+        record.fields.describe(&mut |path, is_block| {
+            if is_block {
+                keys.learn_object(place_by_name(path));
+            }
+        });
+    });
     if stream == Stream::Activities {
-        let data = known["data"].to_string();
+        let data = known(stream).to_json()["data"].to_string();
         keys = learn_data(keys, &read_inside::<Activity<'_>, ActivityData<'_>>(&data).unwrap_or_default());
         keys = learn_data(keys, &read_inside::<Activity<'_>, RuleHit<'_>>(&data).unwrap_or_default());
     }

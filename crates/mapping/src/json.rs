@@ -204,11 +204,22 @@ impl<'o> Json<'o> {
         self.out.push(b'"');
     }
 
-    /// Copies a value of the record without parts that are empty. Returns false if nothing was written.
-    pub fn value(&mut self, name: &str, value: Value<'_>, key_case: KeyCase) -> bool {
+    /// Copies a value of the record without parts that are empty.
+    pub fn value(&mut self, name: &str, value: Value<'_>, key_case: KeyCase) {
+        let place = Place::of_field(value);
+        self.named_value(name, value, key_case, place, place);
+    }
+
+    /// As [`Json::value`], for a place without objects.
+    pub fn scalar(&mut self, name: &str, value: Value<'_>) {
+        self.named_value(name, value, KeyCase::Snake, Place::of_field(value), Place::SCALAR);
+    }
+
+    fn named_value(&mut self, name: &str, value: Value<'_>, key_case: KeyCase, place: Place, shape: Place) {
         let start = self.out.len();
         self.name(name);
-        self.copy_value(start, value, key_case, Place::of_field(value))
+        let written = Written { start, name: self.out.len() - name.len() - "\":".len() };
+        self.copy_value(written, value, key_case, place, shape);
     }
 
     /// As [`Json::value`], with a name made from a key of the record. `siblings` are the names that were made for this
@@ -226,13 +237,33 @@ impl<'o> Json<'o> {
         self.comma();
         let sibling = copy::name(self.out, &escape(key), key_case, siblings, is_used);
         let place = self.keys.place(outer, sibling.fingerprint());
-        if self.copy_value(start, value, key_case, place.unwrap_or(Place::ANY)) {
+        let shape = place.unwrap_or(outer.below(sibling.fingerprint()));
+        let written = Written { start, name: sibling.begin() };
+        let copied = self.copy_value(written, value, key_case, place.unwrap_or(Place::ANY), shape);
+        if copied != Copied::Nothing {
             self.keys.note(place, outer, key, value);
+        }
+        if copied == Copied::InPlace {
             siblings.push(sibling);
         }
     }
 
-    fn copy_value(&mut self, start: usize, value: Value<'_>, key_case: KeyCase, place: Place) -> bool {
+    /// Copies a value whose name is written. `place` is that of the keys in it, and `shape` the place that says which
+    /// shape it has.
+    fn copy_value(
+        &mut self,
+        written: Written,
+        value: Value<'_>,
+        key_case: KeyCase,
+        place: Place,
+        shape: Place,
+    ) -> Copied {
+        let Written { start, name } = written;
+        let begin = self.out.len();
+        let name = name..begin - "\":".len();
+        let misfits = self.keys.misfits.len();
+        let is_misfit = key_case == KeyCase::Snake && !self.keys.fits(shape, value.raw());
+        let was_strict = self.keys.begin_misfit(is_misfit);
         let wrote = match value.kind() {
             Kind::Absent | Kind::Null => false,
             // Most values are scalars, which are copied as they are.
@@ -245,11 +276,38 @@ impl<'o> Json<'o> {
                 copy::value(self.out, self.siblings, value.raw(), key_case, &mut self.keys, place)
             }
         };
-        if !wrote {
+        self.keys.end_misfit(was_strict);
+        self.keys.misfits.enclose(misfits, &self.out[name.clone()]);
+        if wrote && is_misfit {
+            self.keys.misfits.add(&self.out[name], &self.out[begin..]);
+        }
+        if !wrote || is_misfit {
             self.out.truncate(start);
         }
-        wrote
+        match (wrote, is_misfit) {
+            (false, _) => Copied::Nothing,
+            (true, false) => Copied::InPlace,
+            (true, true) => Copied::Apart,
+        }
     }
+}
+
+/// Where the name of a value was written, with what is before it.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    /// The comma or the quote before the name.
+    start: usize,
+    name: usize,
+}
+
+/// What became of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copied {
+    /// It is empty.
+    Nothing,
+    InPlace,
+    /// It is one of the misfits.
+    Apart,
 }
 
 /// Appends `text`, escaped, without quotes.

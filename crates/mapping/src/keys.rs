@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use s1_forwarder_record::{Kind, Value};
+use s1_forwarder_record::{Kind, Value, string_end, value_end};
 
 use super::fnv::fnv1a;
+use super::misfits::Misfits;
 use super::secret_keys::is_secret;
 
 /// Identifies a key of a record by the keys around it.
@@ -15,7 +16,9 @@ impl Place {
     /// Nobody looks at the keys that are below.
     pub const ANY: Self = Self(0);
     /// The record itself.
-    pub const TOP: Self = Self(MIX);
+    pub const TOP: Self = Self(!MIX);
+    /// Of a value of its own, below which no key is known.
+    pub const SCALAR: Self = Self(1);
 
     /// The place of a field; [`Self::ANY`] for other values.
     #[inline]
@@ -36,12 +39,19 @@ const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 /// The places of all known keys that the writers of one schema may come across.
 #[derive(Debug)]
 pub(crate) struct Places {
-    /// A hash table whose empty slots are 0.
+    known: Table,
+    /// Those of objects: keys are known below them.
+    objects: Table,
+}
+
+/// A hash table whose empty slots are 0.
+#[derive(Debug)]
+struct Table {
     slots: Box<[u64]>,
     shift: u32,
 }
 
-impl Places {
+impl Table {
     fn new(places: &HashSet<Place>) -> Self {
         let size = (places.len() * 4).next_power_of_two().max(64);
         let mut table = Self { slots: vec![0; size].into(), shift: u64::BITS - size.trailing_zeros() };
@@ -98,12 +108,22 @@ impl Seen {
     }
 }
 
+#[derive(Debug, Default)]
+struct Learned {
+    known: HashSet<Place>,
+    objects: HashSet<Place>,
+}
+
 /// Looks at the keys that a writer copies.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     known: Option<&'static Places>,
     /// While the places of known keys are being collected.
-    learned: Option<HashSet<Place>>,
+    learned: Option<Learned>,
+    /// Whether each place has values of one shape.
+    is_strict: bool,
+    /// The others.
+    pub misfits: Misfits,
     /// A hash of the path of each leaf that was written below a strange key.
     strange: Vec<u64>,
     has_secret: bool,
@@ -116,11 +136,55 @@ impl Keys {
 
     /// Collects the places of the keys that are written.
     pub fn learning() -> Self {
-        Self { learned: Some(HashSet::new()), ..Self::default() }
+        Self { learned: Some(Learned::default()), ..Self::default() }
     }
 
     pub fn into_learned(self) -> Places {
-        Places::new(&self.learned.unwrap_or_default())
+        let Learned { known, objects } = self.learned.unwrap_or_default();
+        Places { known: Table::new(&known), objects: Table::new(&objects) }
+    }
+
+    /// An object has this place, while places are collected.
+    pub fn learn_object(&mut self, place: Place) {
+        if let Some(learned) = &mut self.learned {
+            learned.objects.insert(place);
+        }
+    }
+
+    /// Leaves values of another shape than that of their place to [`Self::misfits`] from now on.
+    pub fn be_strict(&mut self) {
+        self.is_strict = true;
+    }
+
+    /// What is copied next is a misfit already: it is copied as it is. Returns what [`Self::end_misfit`] needs.
+    pub fn begin_misfit(&mut self, is_misfit: bool) -> bool {
+        let was_strict = self.is_strict;
+        self.is_strict = was_strict && !is_misfit;
+        was_strict
+    }
+
+    pub fn end_misfit(&mut self, was_strict: bool) {
+        self.is_strict = was_strict;
+    }
+
+    /// Whether the value at the beginning of `text` has the shape of its place: objects where keys are known below it,
+    /// else none. A value that is not copied has every shape.
+    #[inline]
+    pub fn fits(&self, place: Place, text: &str) -> bool {
+        if !self.is_strict || place == Place::ANY {
+            return true;
+        }
+        let is_object = self.known.is_some_and(|known| known.objects.has(place));
+        match text.as_bytes().first() {
+            Some(b'{') => is_object,
+            Some(b'[') if is_object => {
+                elements(text).all(|element| matches!(element.kind(), Kind::Object) || element.is_empty())
+            }
+            Some(b'[') => !has_object(text),
+            Some(b'n') | None => true,
+            Some(b'"') if text.starts_with("\"\"") => true,
+            Some(_) => !is_object,
+        }
     }
 
     /// The leaves that were written below keys that may be unknown, by a hash of their paths.
@@ -149,7 +213,7 @@ impl Keys {
         }
         let place = outer.below(fingerprint);
         match self.known {
-            Some(known) if known.has(place) => Some(place),
+            Some(known) if known.known.has(place) => Some(place),
             known => self.other_place(known, outer, place),
         }
     }
@@ -157,14 +221,15 @@ impl Keys {
     #[cold]
     fn other_place(&mut self, known: Option<&Places>, outer: Place, place: Place) -> Option<Place> {
         if let Some(learned) = &mut self.learned {
-            learned.insert(place);
+            learned.known.insert(place);
+            learned.objects.insert(outer);
             return Some(place);
         }
         let known = known?;
         let any_key = outer.below(fnv1a(b"*"));
-        if known.has(any_key) {
+        if known.known.has(any_key) {
             Some(any_key)
-        } else if known.has(outer.below(fnv1a(b"**"))) {
+        } else if known.known.has(outer.below(fnv1a(b"**"))) {
             Some(Place::ANY)
         } else {
             None
@@ -184,6 +249,27 @@ impl Keys {
         let place = outer.below(fnv1a(name_of(key).as_bytes()));
         add_leaves(&mut self.strange, place, value, 1);
     }
+}
+
+/// The elements of the list at the beginning of `text`.
+fn elements(text: &str) -> impl Iterator<Item = Value<'_>> {
+    let end = value_end(text.as_bytes(), 0).unwrap_or(text.len());
+    Value::new(text.get(..end).unwrap_or_default()).elements()
+}
+
+/// Whether an object is anywhere in the list at the beginning of `text`.
+fn has_object(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let end = value_end(bytes, 0).unwrap_or(bytes.len());
+    let mut at = 0;
+    while at < end {
+        match bytes.get(at) {
+            Some(b'{') => return true,
+            Some(b'"') => at = string_end(bytes, at).unwrap_or(end),
+            _ => at += 1,
+        }
+    }
+    false
 }
 
 fn add_leaves(leaves: &mut Vec<u64>, place: Place, value: Value<'_>, level: u32) {

@@ -17,6 +17,7 @@ mod json;
 mod keys;
 mod labels;
 mod mapping;
+mod misfits;
 mod ocsf;
 mod parts;
 mod placeholders;
@@ -33,8 +34,9 @@ use std::sync::Arc;
 
 use s1_forwarder_record::{Identity, JsonError, Scope, facts, one_line, read_object, repair};
 
-pub use self::drift::unknown_leaves;
+pub use self::drift::{unknown_leaves, vendor_fields};
 use self::ecs::Ecs;
+pub use self::ecs::UNEXPECTED;
 pub use self::labels::{Labeler, Labels, OTHER, UNKNOWN, check as check_label, from_console as labels_from_console};
 pub use self::mapping::{MapError, Mapped, Origin, Snapshot};
 use self::mapping::{SchemaMapper, check};

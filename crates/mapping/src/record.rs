@@ -3,7 +3,7 @@
 use s1_forwarder_record::activity::{Activity, ActivityData, RuleHit};
 use s1_forwarder_record::agent::Agent;
 use s1_forwarder_record::alert::Alert;
-use s1_forwarder_record::block::{Block, ReadBlock, Visitor, read_inside};
+use s1_forwarder_record::block::{Block, Member, ReadBlock, Visitor, read_inside};
 use s1_forwarder_record::group::Group;
 use s1_forwarder_record::threat::Threat;
 use s1_forwarder_record::unified_alert::UnifiedAlert;
@@ -46,6 +46,22 @@ impl<'a> Fields<'_, 'a> {
             Self::Group(group) => group.visit(visitor),
             Self::UnifiedAlert(alert) => alert.visit(visitor),
             Self::Vulnerability(finding) => finding.visit(visitor),
+        }
+    }
+
+    /// See [`Block::describe`].
+    pub fn describe(&self, visit: &mut dyn FnMut(&[Member], bool)) {
+        fn of<'a, B: Block<'a>>(_: &B, visit: &mut dyn FnMut(&[Member], bool)) {
+            B::describe(&mut Vec::new(), visit);
+        }
+        match self {
+            Self::Threat(threat) => of(*threat, visit),
+            Self::Activity(activity, _) | Self::RuleHit(activity, _) => of(*activity, visit),
+            Self::Agent(agent) => of(*agent, visit),
+            Self::Alert(alert) => of(*alert, visit),
+            Self::Group(group) => of(*group, visit),
+            Self::UnifiedAlert(alert) => of(*alert, visit),
+            Self::Vulnerability(finding) => of(*finding, visit),
         }
     }
 }

@@ -24,6 +24,10 @@ pub trait Block<'a>: Default {
     /// Values without a field: unknown keys, repeated keys, and other values in place of objects.
     fn other(&mut self) -> &mut Vec<(Cow<'a, str>, Value<'a>)>;
 
+    /// Calls `visit` with each field and each block that a record may have: the [`Member`]s on the way to it and itself,
+    /// and whether it is a block. `path` is that of this block.
+    fn describe(path: &mut Vec<Member>, visit: &mut dyn FnMut(&[Member], bool));
+
     /// Calls `visitor` with every value: fields in the order of declaration, then `other`.
     fn visit(&self, visitor: &mut impl Visitor<'a>);
 
@@ -33,6 +37,9 @@ pub trait Block<'a>: Default {
     /// As [`Block::has_field`], by the console's key.
     fn has_key(&self, key: &str, is_left: impl Fn(Value<'a>) -> bool) -> bool;
 }
+
+/// Name (in `snake_case`) and console's key of a field or a block.
+pub type Member = (&'static str, &'static str);
 
 /// Receives the values of a block.
 pub trait Visitor<'a> {
@@ -296,6 +303,23 @@ macro_rules! block {
                 #[inline]
                 fn other(&mut self) -> &mut Vec<(std::borrow::Cow<'a, str>, Value<'a>)> {
                     &mut self.other
+                }
+
+                fn describe(
+                    path: &mut Vec<$crate::block::Member>,
+                    visit: &mut dyn FnMut(&[$crate::block::Member], bool),
+                ) {
+                    $(
+                        path.push((stringify!($field), $key));
+                        visit(path, false);
+                        path.pop();
+                    )*
+                    $($(
+                        path.push((stringify!($inner), $inner_key));
+                        visit(path, true);
+                        <$kind<'a> as Block<'a>>::describe(path, visit);
+                        path.pop();
+                    )*)?
                 }
 
                 fn visit(&self, visitor: &mut impl Visitor<'a>) {

@@ -1,7 +1,7 @@
 //! Writes the values of a record that have no field in the schema.
 
-use s1_forwarder_record::Value;
 use s1_forwarder_record::block::{Block, Visitor};
+use s1_forwarder_record::{Kind, Value};
 
 use crate::copy::{KeyCase, Sibling};
 use crate::fnv::fnv1a;
@@ -69,15 +69,20 @@ impl<'a> Visitor<'a> for RemainingWriter<'_, '_, '_> {
         {
             self.json.escaped(name, text);
         } else {
+            if value.kind() == Kind::Object {
+                self.json.keys.learn_object(self.path.place().below(fnv1a(name.as_bytes())));
+            }
             self.json.value(name, value, self.key_case);
         }
     }
 
     fn block(&mut self, name: &'static str, key: &'static str, block: &impl Block<'a>) {
+        let misfits = self.json.keys.misfits.len();
         let open = self.json.open(if self.key_case == KeyCase::Snake { name } else { key });
         let path = &Path { outer: Some(self.path), key };
         block.visit(&mut RemainingWriter { path, ..RemainingWriter::new(self.json, self.used, self.key_case) });
         self.json.close(open);
+        self.json.keys.misfits.enclose(misfits, name.as_bytes());
     }
 
     fn other(&mut self, owner: &impl Block<'a>, key: &str, value: Value<'a>) {

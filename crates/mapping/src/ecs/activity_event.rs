@@ -63,7 +63,7 @@ pub(super) fn tail<'a>(
         match entry.data.kind() {
             Kind::Object => event.remaining_data(data),
             // An ECS flattened field must be an object.
-            _ => _ = event.json.value("value", entry.data, KeyCase::AsReceived),
+            _ => event.json.value("value", entry.data, KeyCase::AsReceived),
         }
         event.json.close(flattened);
     });

@@ -8,6 +8,9 @@ use super::vendor::VendorObject;
 use crate::common::hash::hash;
 use crate::streams::enrichment::{DESCRIPTIONS, Enrichment, Item, REPEATED_IDS, is_empty};
 
+/// The one object of an item, whose keys differ from one type of activity to another.
+const DATA: &str = "data";
+
 impl Enrichment {
     /// Adds authors of notes and hashes of the timeline to `related`, which must not be written yet.
     pub(super) fn add_related(&self, event: &mut Event<'_>) {
@@ -24,22 +27,38 @@ impl Enrichment {
 
     /// Writes the lists into the vendor object. `threat_ids` are the ids in the threat's record.
     pub(super) fn write(&self, vendor: &mut VendorObject<'_, '_>, threat_ids: &[String]) {
-        vendor.list("notes", self.notes().map(|item| item_of(item, threat_ids)).collect());
+        write_items(vendor, "notes", self.notes(), threat_ids);
         vendor.number("notes_count", self.notes_count());
-        vendor.list("timeline", self.timeline().map(|item| item_of(item, threat_ids)).collect());
+        write_items(vendor, "timeline", self.timeline(), threat_ids);
         vendor.number("timeline_count", self.timeline_count());
         vendor.text("enrichment_error", self.error());
     }
 }
 
-/// An item with the names of the vendor namespace, without empty values and ids of the threat.
-fn item_of(item: Item<'_>, threat_ids: &[String]) -> Value {
+fn write_items<'e>(
+    vendor: &mut VendorObject<'_, '_>,
+    name: &'static str,
+    items: impl Iterator<Item = Item<'e>>,
+    threat_ids: &[String],
+) {
+    let items = items.map(|item| item_of(item, threat_ids, |key, value| vendor.misfit(name, key, value))).collect();
+    vendor.list(name, items);
+}
+
+/// An item with the names of the vendor namespace, without empty values and ids of the threat. `misfit` gets what does
+/// not have the shape of its place.
+fn item_of(item: Item<'_>, threat_ids: &[String], mut misfit: impl FnMut(&str, &Value)) -> Value {
     let mut named = Map::new();
     let mut described = Map::new();
     for (key, value) in item.entries {
         let is_repeated = REPEATED_IDS.contains(&key.as_str())
             && value.as_str().is_some_and(|id| threat_ids.iter().any(|known| known == id));
         if is_repeated || is_empty(value) {
+            continue;
+        }
+        let fits = if key == DATA { value.is_object() } else { !has_object(value) };
+        if !fits {
+            misfit(&snake(key), value);
             continue;
         }
         match DESCRIPTIONS.iter().find(|(known, _)| known == key) {
@@ -51,6 +70,10 @@ fn item_of(item: Item<'_>, threat_ids: &[String]) -> Value {
         named.insert("description".to_owned(), json!(described));
     }
     Value::Object(named)
+}
+
+fn has_object(value: &Value) -> bool {
+    value.is_object() || value.as_array().is_some_and(|items| items.iter().any(has_object))
 }
 
 fn snake(key: &str) -> String {

@@ -61,6 +61,7 @@ use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SCOPE_LEVELS, S
 use crate::streams::enrichment::Enrichment;
 use crate::streams::unified_alert::{ASSET_CATEGORIES, AssetCategory, OBSERVABLES, PRODUCTS, Product};
 use crate::streams::unread::Known;
+pub use vendor::UNEXPECTED;
 
 /// The name with the version, for the Kafka header.
 pub(super) const NAME: &str = "ecs-9.4.0";

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::block::Block;
 use s1_forwarder_record::{Identity, Value};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::common_fields::CommonFields;
 use super::event::Event;
@@ -11,6 +11,10 @@ use crate::common::severity::Severity;
 use crate::copy::KeyCase;
 use crate::json::{Json, OpenContainer};
 use crate::parts::Owner;
+
+/// The field for values of another shape than that of their place, and for objects under keys that are unknown: a text,
+/// which is JSON. As objects they would decide the type of their field in an index, which then refuses all others.
+pub const UNEXPECTED: &str = "unexpected";
 
 /// Ids that have the same path in all streams, so that the events of one detection can be joined, and values at the
 /// paths that Elastic's package has since its version 2. A stream with such a path in its own object leaves it empty.
@@ -59,7 +63,8 @@ impl<'e, 'o> VendorObject<'e, 'o> {
     ) -> Self {
         let vendor = open(event, common, keys, owner);
         let object = event.json.open(name);
-        Self { event, open: [object, vendor], names: SmallVec::new() }
+        event.json.keys.be_strict();
+        Self { event, open: [object, vendor], names: smallvec![UNEXPECTED] }
     }
 
     /// The event, for a value of this name.
@@ -99,9 +104,9 @@ impl<'e, 'o> VendorObject<'e, 'o> {
         self.named(name).optional(name, value.escaped());
     }
 
-    /// Copies a value.
+    /// Copies a scalar, or a list of scalars.
     pub fn value(&mut self, name: &'static str, value: Value<'_>) {
-        self.named(name).json.value(name, value, KeyCase::Snake);
+        self.named(name).json.scalar(name, value);
     }
 
     /// Writes an object with the fields that `write` writes.
@@ -121,6 +126,15 @@ impl<'e, 'o> VendorObject<'e, 'o> {
         }
     }
 
+    /// A value of an element of the list `name` that does not have the shape of its place.
+    pub fn misfit(&mut self, list: &'static str, name: &str, value: &serde_json::Value) {
+        let name = serde_json::Value::from(name).to_string();
+        let misfits = &mut self.event.json.keys.misfits;
+        let before = misfits.len();
+        misfits.add(name.trim_matches('"').as_bytes(), value.to_string().as_bytes());
+        misfits.enclose(before, list.as_bytes());
+    }
+
     /// Writes the agent under the name that all streams share, in addition to its own path.
     pub fn agent(&mut self, id: Value<'_>) {
         object(self.named("agent"), "agent", [("id", id)]);
@@ -134,6 +148,9 @@ impl<'e, 'o> VendorObject<'e, 'o> {
     /// Writes the rest of the record, and closes the event.
     pub fn close<'a>(self, block: &impl Block<'a>) {
         self.event.remaining(block, KeyCase::Snake, &self.names);
+        if let Some(misfits) = self.event.json.keys.misfits.take() {
+            self.event.json.text(UNEXPECTED, &misfits);
+        }
         self.open.into_iter().for_each(|object| self.event.json.close(object));
         self.event.json.raw(b"}");
     }

@@ -25,6 +25,8 @@ mod schema;
 mod secrets;
 mod subjects;
 mod support;
+mod templates;
+mod unexpected;
 mod users;
 mod varied;
 mod words;

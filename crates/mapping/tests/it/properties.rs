@@ -178,7 +178,7 @@ fn repeated_keys_keep_all_their_values() {
 
 #[test]
 fn an_id_that_is_no_text_does_not_repeat_the_name_of_the_id() {
-    for (id, kept) in [(json!(["x"]), json!(["x"])), (json!({"a": 1}), json!({"a": 1})), (json!("N/A"), json!("N/A"))] {
+    for (id, kept) in [(json!(["x"]), json!(["x"])), (json!({"a": 1}), Value::Null), (json!("N/A"), json!("N/A"))] {
         let event = map(Stream::Threats, &json!({"id": id, "threatInfo": {"threatId": "5"}}));
         let own = &event["sentinel_one"]["threat"];
         assert_eq!((&event["event"]["id"], &own["id"], &own["original_id"]), (&json!("5"), &json!("5"), &kept));

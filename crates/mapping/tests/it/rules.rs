@@ -288,10 +288,13 @@ fn values_of_other_types_never_fail_a_record() {
             ("sentinel_one.alert.alert_info.src_port", json!("70000")),
             ("sentinel_one.alert.alert_info.dst_port", json!("http")),
             ("sentinel_one.alert.alert_info.dst_ip", json!("N/A")),
-            ("sentinel_one.alert.source_process_info.pid_starttime", json!({"a": 1})),
             ("sentinel_one.alert.source_process_info.user", json!(["a"])),
-            ("sentinel_one.alert.rule_info", json!("text")),
-            ("sentinel_one.alert.new_block", json!({"a_b": {"c_d": [1]}})),
+            (
+                "sentinel_one.alert.unexpected",
+                json!(
+                    r#"{"new_block":{"a_b":{"c_d":[1]}},"rule_info":"text","source_process_info":{"pid_starttime":{"a":1}}}"#
+                ),
+            ),
             (
                 "error.message",
                 json!(

@@ -60,8 +60,8 @@ pub struct ElasticsearchSettings {
     /// Namespace of the data stream, for `content: integration`, with the same placeholders; default `default`, where
     /// Kibana looks for the results of response actions.
     pub namespace: Option<String>,
-    /// Install the templates for data streams named `logs-sentinel_one.*-*`, or with `schema: ocsf` for those named
-    /// `logs-ocsf.*-*`, if they are missing and the credentials may do that.
+    /// Install the templates for data streams named `logs-sentinel_one.*-*` or `logs-ocsf.*-*` if they are missing and
+    /// the credentials may do that.
     #[serde(default = "yes")]
     pub manage_templates: bool,
     /// Ingest pipeline for the documents; default: the data stream's.
@@ -131,7 +131,7 @@ impl DestinationType for ElasticsearchSettings {
                 None => Documents::new(data_stream, context),
             };
             let manages = self.manage_templates && storage == Storage::DataStream && dataset.is_none();
-            let template = if manages { templates::of(context.schema, &name) } else { None };
+            let template = if manages { templates::of(&name) } else { None };
             let is_serverless = matches!(&self.auth, Auth::Aws(aws) if aws.service == SERVERLESS);
             let ingest_pipeline = self.ingest_pipeline.clone();
             let base = url.clone();

@@ -7,7 +7,6 @@ use tracing::{info, warn};
 
 use super::package::Information;
 use super::pattern::matches;
-use crate::settings::Schema;
 use crate::sink::http::transport::exchange::{RequestError, Response};
 use crate::sink::http::{Endpoint, SinkClient};
 
@@ -19,7 +18,7 @@ pub(super) struct Template {
     pattern: &'static str,
     /// For OpenSearch.
     index: &'static str,
-    /// It is composed of the component template for objects of any shape.
+    /// It is composed of the component template for the fields of the vendor namespace.
     is_composed: bool,
 }
 
@@ -36,9 +35,10 @@ const OCSF: Template = Template {
     is_composed: false,
 };
 
-const FREE_FORM_NAME: &str = "s1-forwarder-free-form";
-const FREE_FORM_OPENSEARCH: &str = include_str!("../../../../../deploy/opensearch/free-form.opensearch.json");
-const FREE_FORM_ELASTICSEARCH: &str = include_str!("../../../../../deploy/opensearch/free-form.elasticsearch.json");
+const VENDOR_FIELDS_NAME: &str = "s1-forwarder-vendor-fields";
+const VENDOR_FIELDS_OPENSEARCH: &str = include_str!("../../../../../deploy/opensearch/vendor-fields.opensearch.json");
+const VENDOR_FIELDS_ELASTICSEARCH: &str =
+    include_str!("../../../../../deploy/opensearch/vendor-fields.elasticsearch.json");
 /// The type of objects of any shape: in OpenSearch, and in Elasticsearch.
 const FREE_FORM_TYPE: [&str; 2] = ["\"flat_object\"", "\"flattened\""];
 
@@ -50,10 +50,9 @@ pub(super) const ADVICE: &str = "install the templates of deploy/opensearch as d
 /// `None` if the cluster does not say.
 pub(super) type IsInstalled = Option<bool>;
 
-/// The template for a data stream of this name.
-pub(super) fn of(schema: Schema, data_stream: &str) -> Option<&'static Template> {
-    let template = if schema == Schema::Ocsf { &OCSF } else { &ECS };
-    matches(template.pattern, data_stream).then_some(template)
+/// The template for a data stream of this name. The cluster goes by the name alone too, whatever schema the events have.
+pub(super) fn of(data_stream: &str) -> Option<&'static Template> {
+    [&ECS, &OCSF].into_iter().find(|template| matches(template.pattern, data_stream))
 }
 
 pub(super) async fn is_installed(
@@ -100,8 +99,8 @@ async fn try_install(template: &Template, base: &Endpoint, client: &SinkClient) 
     let Ok(information) = serde_json::from_slice::<Information>(&cluster.body) else { return Ok(cluster) };
     let is_opensearch = information.is_opensearch();
     if template.is_composed {
-        let free_form = if is_opensearch { FREE_FORM_OPENSEARCH } else { FREE_FORM_ELASTICSEARCH };
-        let component = put(&base.join(&format!("_component_template/{FREE_FORM_NAME}")), free_form, client).await?;
+        let fields = if is_opensearch { VENDOR_FIELDS_OPENSEARCH } else { VENDOR_FIELDS_ELASTICSEARCH };
+        let component = put(&base.join(&format!("_component_template/{VENDOR_FIELDS_NAME}")), fields, client).await?;
         if !component.status.is_success() {
             return Ok(component);
         }
@@ -126,20 +125,17 @@ mod tests {
     fn the_templates_are_for_the_data_streams_of_the_defaults_and_examples() {
         let template: Value = serde_json::from_str(ECS.index).unwrap();
         assert_eq!(template["index_patterns"], serde_json::json!([ECS.pattern]));
-        assert_eq!(template["composed_of"], serde_json::json!([FREE_FORM_NAME]));
+        assert_eq!(template["composed_of"], serde_json::json!([VENDOR_FIELDS_NAME]));
         assert!(!ECS.index.contains(FREE_FORM_TYPE[0]), "only the component template has it");
         let template: Value = serde_json::from_str(OCSF.index).unwrap();
         assert_eq!(template["index_patterns"], serde_json::json!([OCSF.pattern]));
         assert!(OCSF.index.contains(FREE_FORM_TYPE[0]));
-        for (schema, name, expected) in [
-            (Schema::Ecs, "logs-sentinel_one.threats-default", Some("s1-forwarder")),
-            (Schema::Raw, "logs-sentinel_one.threats-default", Some("s1-forwarder")),
-            (Schema::Ocsf, "logs-ocsf.threats-acme", Some("s1-forwarder-ocsf")),
-            (Schema::Ocsf, "logs-sentinel_one.threats-default", None),
-            (Schema::Ecs, "logs-ocsf.threats-acme", None),
-            (Schema::Ecs, "logs-edr-default", None),
+        for (name, expected) in [
+            ("logs-sentinel_one.threats-default", Some("s1-forwarder")),
+            ("logs-ocsf.threats-acme", Some("s1-forwarder-ocsf")),
+            ("logs-edr-default", None),
         ] {
-            assert_eq!(of(schema, name).map(|template| template.name), expected, "{schema:?} {name}");
+            assert_eq!(of(name).map(|template| template.name), expected, "{name}");
         }
     }
 }

@@ -154,7 +154,7 @@ mod tests {
             std::fs::write(self.directory.path().join("token"), token).unwrap();
         }
 
-        /// Checks for so long.
+        /// Checks for this many seconds.
         async fn check_for(&mut self, seconds: u64) {
             let end = Instant::now() + Duration::from_secs(seconds);
             while Instant::now() < end {

@@ -230,7 +230,7 @@ impl Destination for Elasticsearch {
         bulk::judge(response, &self.indices, Indices::may_be_foreign)
     }
 
-    /// Judges the response again when the cluster has told which indices belong to the target.
+    /// Judges the response again once the cluster has named the indices of the target.
     fn confirm<'a>(
         &'a self,
         outcome: Outcome,

@@ -44,7 +44,7 @@ fn a_threat_is_dated_by_its_detection_until_it_changes() {
     assert_eq!(dated("2026-01-01T00:00:10Z", "2026-01-01T00:01:10.000001Z"), "2026-01-01T00:01:10.000001Z");
 }
 
-/// What a receiver may not read is written anew, and stays in the record as it was.
+/// What a receiver may not read is written again, and stays in the record as it was.
 #[test]
 fn a_date_in_another_form_is_written_as_the_console_writes_dates() {
     for (received, written) in [

@@ -11,11 +11,11 @@
 //!   └───────────────── the same, or not known, if the sink commits the checkpoint ──────────────────┘
 //! ```
 //!
-//! Open tries again until it succeeds, or the lane is asked to stop. The first Poll of a new lane only hears the console,
-//! whose clock says when the lane begins. Open comes after it, and stores that; nothing is stored before. A lane is
-//! refused for the last time only with `once`. One whose store stalled does not pause, and one that its program stops
-//! pauses until it is asked to stop. Wait and Flush write too, and a write that fails permanently leads where it does
-//! from Poll: to End or to Open.
+//! Open tries again until it succeeds, or the lane is asked to stop. The first Poll of a new lane only hears the
+//! console, whose clock says when the lane begins. Open comes after it, and stores that; nothing is stored before. A
+//! lane is refused for the last time only with `once`. One whose store stalled does not pause, and one that its program
+//! stops pauses until it is asked to stop. Wait and Flush write too, and a write that fails permanently leads where it
+//! does from Poll: to End or to Open.
 
 use std::future::ready;
 use std::pin::pin;

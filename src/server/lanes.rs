@@ -144,8 +144,8 @@ pub struct Lane {
     pub request_limit_wait: Option<RequestLimitWait>,
     /// The current error of a failing lane, or what a renamed one waits for.
     pub error: Option<String>,
-    /// What is probably wrong with the lane although it does not fail: it is the duplicate of another one, its token does
-    /// not see a part of the scope, or the console refuses a new token.
+    /// What is probably wrong with the lane although it does not fail: it is the duplicate of another one, its token
+    /// does not see a part of the scope, or the console refuses a new token.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The last error, which may be over.

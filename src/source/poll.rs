@@ -490,8 +490,8 @@ impl Poll {
         ordered.then(|| newest.minus(SECOND).whole_second().min(whole.to).max(whole.from))
     }
 
-    /// Goes on once nothing is left to be counted. Where the console counts more records than are known, it is asked for
-    /// these again; where its count says nothing, for what comes after the last record of its list. Time that stays
+    /// Goes on once nothing is left to be counted. Where the console counts more records than are known, it is asked
+    /// for these again; where its count says nothing, for what comes after the last record of its list. Time that stays
     /// open is read once more anyway.
     fn confirmed(&mut self) {
         let Phase::Confirming(search) = &self.phase else { return };

@@ -24,8 +24,8 @@ pub trait Block<'a>: Default {
     /// Values without a field: unknown keys, repeated keys, and other values in place of objects.
     fn other(&mut self) -> &mut Vec<(Cow<'a, str>, Value<'a>)>;
 
-    /// Calls `visit` with each field and each block that a record may have: the [`Member`]s on the way to it and itself,
-    /// and whether it is a block. `path` is that of this block.
+    /// Calls `visit` with each field and each block that a record may have: the [`Member`]s on the way to it and
+    /// itself, and whether it is a block. `path` is that of this block.
     fn describe(path: &mut Vec<Member>, visit: &mut dyn FnMut(&[Member], bool));
 
     /// Calls `visitor` with every value: fields in the order of declaration, then `other`.

@@ -1,6 +1,6 @@
 //! The types that an index gives to the fields of the vendor namespace, before an event can decide them:
-//! `deploy/opensearch/vendor-fields.*.json` are made from the fields that the mapping knows. `UPDATE_GOLDEN=1` writes them,
-//! every other run compares them.
+//! `deploy/opensearch/vendor-fields.*.json` are made from the fields that the mapping knows. `UPDATE_GOLDEN=1` writes
+//! them, every other run compares them.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A field of the vendor namespace has values of one shape, whatever a record has: an index knows a name as an object or
-//! as a scalar, and refuses the other one. What does not fit is in a text.
+//! A field of the vendor namespace has values of one shape, whatever a record has: an index knows a name as an object
+//! or as a scalar, and refuses the other one. What does not fit is in a text.
 
 use std::collections::BTreeMap;
 

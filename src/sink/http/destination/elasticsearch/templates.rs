@@ -50,7 +50,8 @@ pub(super) const ADVICE: &str = "install the templates of deploy/opensearch as d
 /// `None` if the cluster does not say.
 pub(super) type IsInstalled = Option<bool>;
 
-/// The template for a data stream of this name. The cluster goes by the name alone too, whatever schema the events have.
+/// The template for a data stream of this name. The cluster goes by the name alone too, whatever schema the events
+/// have.
 pub(super) fn of(data_stream: &str) -> Option<&'static Template> {
     [&ECS, &OCSF].into_iter().find(|template| matches(template.pattern, data_stream))
 }

@@ -231,6 +231,7 @@ mod tests {
     async fn a_slow_call_without_statistics_counts_as_repeated() {
         let mut watched = Watched::new();
         watched.emit(0, 0);
+        tokio::time::advance(SLOW).await;
         watched.commit(SLOW);
         assert!(watched.end_txn.repeated(true).await.unwrap().contains("may have been sent twice"));
     }

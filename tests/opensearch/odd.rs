@@ -29,7 +29,7 @@ fn first_shapes() -> [Value; 2] {
     [json!({ "en": "x" }), json!("text")]
 }
 
-/// The record with each of its values in another shape, then in yet another one, and with keys that are unknown.
+/// The record with each of its values in another shape, in one pass in yet another one, and with keys that are unknown.
 fn odd(record: &Value, first: &Value) -> Vec<Value> {
     let others = [json!([{ "a": 1 }]), json!(5), json!([{ "a": 1 }, "b"]), json!(["a", 1]), json!(true), Value::Null];
     let mut paths = Vec::new();
@@ -46,7 +46,9 @@ fn odd(record: &Value, first: &Value) -> Vec<Value> {
         changed
     };
     let mut all: Vec<Value> = paths.iter().map(|path| with(path, first)).collect();
-    all.extend(paths.iter().zip(others.iter().chain(&first_shapes()).cycle()).map(|(path, shape)| with(path, shape)));
+    if first.is_object() {
+        all.extend(paths.iter().zip(others.iter().cycle()).map(|(path, shape)| with(path, shape)));
+    }
     all.push(unknown(first));
     all.extend(others.iter().chain(&first_shapes()).map(unknown));
     all

@@ -24,7 +24,6 @@ const STATISTICS_TIMEOUT: Duration = Duration::from_secs(5);
 const BACKOFF: [(&str, u64); 2] = [("retry.backoff.ms", 100), ("retry.backoff.max.ms", 1_000)];
 /// Lower values of these settings are raised: a call is often slower than half of them.
 const LEAST_BACKOFF: u64 = 100;
-const LEAST_BACKOFF_TEXT: &str = "100";
 
 /// What librdkafka has counted since it made the producer, over the brokers that were sent EndTxn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,13 +68,19 @@ impl Counts {
     }
 }
 
-/// Returns the settings that the user has set too low.
-pub(super) fn raised(config: &BTreeMap<String, String>) -> impl Iterator<Item = &'static str> {
-    BACKOFF.into_iter().map(|(key, _)| key).filter(|key| given(config, key).is_some_and(|given| given < LEAST_BACKOFF))
-}
-
 fn given(config: &BTreeMap<String, String>, key: &str) -> Option<u64> {
     config.get(key)?.trim().parse().ok()
+}
+
+/// The settings that are used, in milliseconds. librdkafka also reads other forms of numbers, such as `5ms` or `0x5`:
+/// for these, the default is used.
+fn backoff(config: &BTreeMap<String, String>) -> [(&'static str, u64); 2] {
+    BACKOFF.map(|(key, default)| (key, given(config, key).unwrap_or(default).max(LEAST_BACKOFF)))
+}
+
+/// Returns the settings of which not the user's value is used, with the value that is.
+pub(super) fn replaced(config: &BTreeMap<String, String>) -> impl Iterator<Item = (&'static str, u64)> {
+    backoff(config).into_iter().filter(|(key, used)| config.contains_key(*key) && given(config, key) != Some(*used))
 }
 
 /// Watches how one producer ends its transactions.
@@ -97,8 +102,8 @@ pub(super) struct EndTxn {
 impl EndTxn {
     /// Call it before the producer is made. librdkafka's statistics go to `statistics`.
     pub(super) fn new(config: &BTreeMap<String, String>, statistics: watch::Receiver<Counts>) -> Self {
-        let backoff = BACKOFF.map(|(key, default)| given(config, key).unwrap_or(default).max(LEAST_BACKOFF));
-        let limit = Duration::from_millis(backoff.into_iter().min().unwrap_or(LEAST_BACKOFF)) / 2;
+        let backoff = backoff(config).into_iter().map(|(_, used)| used).min();
+        let limit = Duration::from_millis(backoff.unwrap_or(LEAST_BACKOFF)) / 2;
         let now = Instant::now();
         Self {
             statistics,
@@ -112,8 +117,10 @@ impl EndTxn {
     }
 
     /// Returns the producer's settings that this needs.
-    pub(super) fn settings(config: &BTreeMap<String, String>) -> Vec<(&'static str, &'static str)> {
-        raised(config).map(|key| (key, LEAST_BACKOFF_TEXT)).chain([STATISTICS_INTERVAL]).collect()
+    pub(super) fn settings(config: &BTreeMap<String, String>) -> Vec<(&'static str, String)> {
+        let (interval, often) = STATISTICS_INTERVAL;
+        let backoff = backoff(config).into_iter().map(|(key, used)| (key, used.to_string()));
+        backoff.chain([(interval, often.to_owned())]).collect()
     }
 
     /// Call it before the first call that may end a transaction.
@@ -277,15 +284,17 @@ mod tests {
     #[test]
     fn a_low_backoff_is_raised() {
         let limit = |given: &[(&str, &str)]| EndTxn::new(&options(given), watch::channel(Counts::default()).1).limit;
-        let settings = |given: &[(&str, &str)]| EndTxn::settings(&options(given));
+        let replaced = |given: &[(&str, &str)]| replaced(&options(given)).collect::<Vec<_>>();
         assert_eq!(limit(&[]), SLOW);
         assert_eq!(limit(&[("retry.backoff.ms", "400")]), 4 * SLOW);
         assert_eq!(limit(&[("retry.backoff.ms", "400"), ("retry.backoff.max.ms", "200")]), 2 * SLOW);
-        assert_eq!(limit(&[("retry.backoff.ms", " 5")]), SLOW);
-        assert_eq!(settings(&[("retry.backoff.ms", "100")]), [STATISTICS_INTERVAL]);
-        assert_eq!(
-            settings(&[("retry.backoff.ms", "5"), ("retry.backoff.max.ms", "99")]),
-            [("retry.backoff.ms", "100"), ("retry.backoff.max.ms", "100"), STATISTICS_INTERVAL]
-        );
+        for text in [" 5", "5ms", "0x5", "5.0"] {
+            let given = [("retry.backoff.ms", text)];
+            assert_eq!((limit(&given), replaced(&given)), (SLOW, vec![("retry.backoff.ms", 100)]), "{text}");
+            let settings = EndTxn::settings(&options(&given));
+            assert!(settings.contains(&("retry.backoff.ms", "100".to_owned())), "{settings:?}");
+        }
+        assert_eq!(replaced(&[("retry.backoff.ms", "100")]), []);
+        assert_eq!(replaced(&[("retry.backoff.max.ms", "99")]), [("retry.backoff.max.ms", 100)]);
     }
 }

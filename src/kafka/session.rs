@@ -49,7 +49,8 @@ async fn initialise(connect: &Connect, id: &str) -> Result<(Producer, EndTxn), F
     let initialise = move || {
         let (sender, statistics) = watch::channel(Counts::default());
         connect.events.statistics = Some(sender);
-        let mut settings = EndTxn::settings(&connect.config);
+        let settings = EndTxn::settings(&connect.config);
+        let mut settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
         settings.push(("transactional.id", id.as_str()));
         let end_txn = EndTxn::new(&connect.config, statistics);
         let producer: Producer = connect.client(&settings)?;
@@ -89,8 +90,8 @@ impl Session {
         tasks: &TaskTracker,
     ) -> Result<Arc<Self>, Failure> {
         let partitions = topic.ensure().await?;
-        for option in end_txn::raised(&topic.connect.config) {
-            tracing::warn!(id, option, "this option is below 100 ms, which transactions need: 100 ms is used");
+        for (option, used) in end_txn::replaced(&topic.connect.config) {
+            tracing::warn!(id, option, used, "this option is replaced: transactions need a number of at least 100 ms");
         }
         let first = initialise(&topic.connect, id).await?;
         let second = initialise(&topic.connect, &quarantine_of(id)).await?;

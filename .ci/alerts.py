@@ -40,6 +40,8 @@ FIRING = {
     ("S1ForwarderReloadFailed", "defaults"),
     ("S1ForwarderLaneSilent", "defaults"),
     ("S1ForwarderRemapErrors", "defaults"),
+    # `failing` and `silent` send the activities of one console to one sink.
+    ("S1ForwarderDuplicateLanes", "defaults"),
     ("S1ForwarderWorkerDown", "killed"),
     ("S1ForwarderAbsent", "killed"),
     ("S1ForwarderShardsUnheld", "cluster"),

@@ -74,33 +74,30 @@ impl PullStage<'_> {
     ) -> Result<Option<Polled>, Failure> {
         let Lane { pull, client, budget, delivery, known, .. } = self.lane;
         let meter = &delivery.meter;
-        let mut start = match pull.window {
-            Some(window) => window.to,
-            None => self.start_time().await?,
-        };
-        let begin = |start, learned| Poll::new(client, meter.clone(), pull.clone(), &position, pass, start, learned);
-        let mut begun = begin(start, *self.learned);
-        if pull.window.is_none()
-            && let Err(NotDue::Before(_)) = begun
-            && Clocks::of(client).are_apart(pull.overlap)
-        {
-            // Without a poll, no answer would correct a time that one node of the console has wrong.
-            self.ask_time().await?;
-            start = self.start_time().await?;
-            begun = begin(start, *self.learned);
-        }
-        let mut poll = match begun {
-            Ok(poll) => poll,
-            Err(not_due) => {
-                if let NotDue::Before(bound) = not_due
-                    && pull.window.is_none()
-                    && let Err(failure) = self.lane.may_wait_for(bound)
-                {
+        let mut must_ask = false;
+        let mut poll = loop {
+            let start = match pull.window {
+                Some(window) => window.to,
+                None => self.start_time(must_ask).await?,
+            };
+            let not_due = match Poll::new(client, meter.clone(), pull.clone(), &position, pass, start, *self.learned) {
+                Ok(poll) => break poll,
+                Err(not_due) => not_due,
+            };
+            if let NotDue::Before(bound) = not_due
+                && pull.window.is_none()
+            {
+                if !must_ask && Clocks::of(client).are_apart(pull.overlap) {
+                    // Without a poll, no answer would correct a time that one node of the console has wrong.
+                    must_ask = true;
+                    continue;
+                }
+                if let Err(failure) = self.lane.may_wait_for(bound) {
                     return Err(self.show(failure));
                 }
-                let context = PollContext { pass, start, ..PollContext::default() };
-                return Ok(Some(Polled { context, end: PollEnd::NotDue, heard: None }));
             }
+            let context = PollContext { pass, start, ..PollContext::default() };
+            return Ok(Some(Polled { context, end: PollEnd::NotDue, heard: None }));
         };
         // What the poll does not read is not copied when the lane's position changes.
         drop(position);
@@ -195,8 +192,8 @@ impl PullStage<'_> {
     }
 
     /// S: see [`Clocks::start`].
-    async fn start_time(&mut self) -> Result<Timestamp, Failure> {
-        if !self.knows_time() {
+    async fn start_time(&mut self, must_ask: bool) -> Result<Timestamp, Failure> {
+        if must_ask || !self.knows_time() {
             self.ask_time().await?;
         }
         self.compare_clocks();

@@ -149,22 +149,13 @@ impl Copier<'_, '_> {
                 self.out.push(b',');
             }
             let sibling = name(self.out, key, self.key_case, &self.siblings[first_sibling..], |_| false);
-            let place = self.keys.place(outer, sibling.fingerprint);
+            let (place, shape) = self.keys.place(outer, sibling.fingerprint);
             let from = self.at;
-            let begin = self.out.len();
-            let misfits = self.keys.misfits.len();
-            let is_misfit = self.key_case == KeyCase::Snake
-                && !self.keys.fits(place.unwrap_or(outer.below(sibling.fingerprint)), &self.text[from..]);
-            let was_strict = self.keys.begin_misfit(is_misfit);
-            let wrote = self.value(place.unwrap_or(Place::ANY));
-            self.keys.end_misfit(was_strict);
+            let is_misfit = self.key_case == KeyCase::Snake && !shape.fits(&self.text[from..]);
+            let below = place.unwrap_or(Place::ANY);
+            let wrote = if is_misfit { self.misfit(sibling, below) } else { self.member(sibling, below) };
             if wrote {
                 self.keys.note(place, outer, key, Value::new(&self.text[from..self.at]));
-            }
-            let name = &self.out[sibling.from..sibling.to];
-            self.keys.misfits.enclose(misfits, name);
-            if wrote && is_misfit {
-                self.keys.misfits.add(name, &self.out[begin..]);
             }
             if wrote && !is_misfit {
                 self.siblings.push(sibling);
@@ -174,6 +165,34 @@ impl Copier<'_, '_> {
         }
         self.siblings.truncate(first_sibling);
         self.close(start, b'}')
+    }
+
+    /// Copies the value of a key.
+    #[inline]
+    fn member(&mut self, sibling: Sibling, place: Place) -> bool {
+        if !matches!(self.bytes.get(self.at), Some(b'{' | b'[')) {
+            return self.value(place);
+        }
+        let misfits = self.keys.misfits.len();
+        let wrote = self.value(place);
+        self.keys.misfits.enclose(misfits, &self.out[sibling.from..sibling.to]);
+        wrote
+    }
+
+    /// As [`Self::member`], for a value that has another shape than its place. The caller removes it.
+    #[cold]
+    fn misfit(&mut self, sibling: Sibling, place: Place) -> bool {
+        let begin = self.out.len();
+        let Copier { bytes, text, at, out, siblings, key_case, keys } = self;
+        let (wrote, end) = keys.misfit(|keys| {
+            let mut copier = Copier { bytes, text, at: *at, out, siblings, key_case: *key_case, keys };
+            (copier.value(place), copier.at)
+        });
+        *at = end;
+        if wrote {
+            keys.misfits.add(&out[sibling.from..sibling.to], &out[begin..]);
+        }
+        wrote
     }
 
     fn list(&mut self, place: Place) -> bool {

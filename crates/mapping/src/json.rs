@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use s1_forwarder_record::{Escaped, Kind, Value, string_end};
 
 use super::copy::{self, KeyCase, Sibling};
-use super::keys::{Keys, Place};
+use super::keys::{Keys, Place, Shape};
 
 /// Writes JSON into the output buffer, front to back. Objects and arrays without content are not written.
 #[derive(Debug)]
@@ -207,15 +207,16 @@ impl<'o> Json<'o> {
     /// Copies a value of the record without parts that are empty.
     pub fn value(&mut self, name: &str, value: Value<'_>, key_case: KeyCase) {
         let place = Place::of_field(value);
-        self.named_value(name, value, key_case, place, place);
+        let shape = if key_case == KeyCase::Snake { self.keys.shape(place) } else { Shape::Any };
+        self.named_value(name, value, key_case, place, shape);
     }
 
     /// As [`Json::value`], for a place without objects.
     pub fn scalar(&mut self, name: &str, value: Value<'_>) {
-        self.named_value(name, value, KeyCase::Snake, Place::of_field(value), Place::SCALAR);
+        self.named_value(name, value, KeyCase::Snake, Place::of_field(value), Shape::Plain);
     }
 
-    fn named_value(&mut self, name: &str, value: Value<'_>, key_case: KeyCase, place: Place, shape: Place) {
+    fn named_value(&mut self, name: &str, value: Value<'_>, key_case: KeyCase, place: Place, shape: Shape) {
         let start = self.out.len();
         self.name(name);
         let written = Written { start, name: self.out.len() - name.len() - "\":".len() };
@@ -236,8 +237,8 @@ impl<'o> Json<'o> {
         let start = self.out.len();
         self.comma();
         let sibling = copy::name(self.out, &escape(key), key_case, siblings, is_used);
-        let place = self.keys.place(outer, sibling.fingerprint());
-        let shape = place.unwrap_or(outer.below(sibling.fingerprint()));
+        let (place, shape) = self.keys.place(outer, sibling.fingerprint());
+        let shape = if key_case == KeyCase::Snake { shape } else { Shape::Any };
         let written = Written { start, name: sibling.begin() };
         let copied = self.copy_value(written, value, key_case, place.unwrap_or(Place::ANY), shape);
         if copied != Copied::Nothing {
@@ -248,47 +249,52 @@ impl<'o> Json<'o> {
         }
     }
 
-    /// Copies a value whose name is written. `place` is that of the keys in it, and `shape` the place that says which
-    /// shape it has.
+    /// Copies a value whose name is written. `place` is that of the keys in it.
     fn copy_value(
         &mut self,
         written: Written,
         value: Value<'_>,
         key_case: KeyCase,
         place: Place,
-        shape: Place,
+        shape: Shape,
     ) -> Copied {
-        let Written { start, name } = written;
-        let begin = self.out.len();
-        let name = name..begin - "\":".len();
-        let misfits = self.keys.misfits.len();
-        let is_misfit = key_case == KeyCase::Snake && !self.keys.fits(shape, value.raw());
-        let was_strict = self.keys.begin_misfit(is_misfit);
+        if !shape.fits(value.raw()) {
+            return self.copy_misfit(written, value, key_case, place);
+        }
         let wrote = match value.kind() {
             Kind::Absent | Kind::Null => false,
             // Most values are scalars, which are copied as they are.
             Kind::String if value.raw() == "\"\"" => false,
             Kind::String | Kind::Number | Kind::Bool => {
                 self.raw(value.raw().as_bytes());
-                true
+                return Copied::InPlace;
             }
             Kind::Array | Kind::Object => {
-                copy::value(self.out, self.siblings, value.raw(), key_case, &mut self.keys, place)
+                let misfits = self.keys.misfits.len();
+                let name = written.name..self.out.len() - "\":".len();
+                let wrote = copy::value(self.out, self.siblings, value.raw(), key_case, &mut self.keys, place);
+                self.keys.misfits.enclose(misfits, &self.out[name]);
+                wrote
             }
         };
-        self.keys.end_misfit(was_strict);
-        self.keys.misfits.enclose(misfits, &self.out[name.clone()]);
-        if wrote && is_misfit {
+        if wrote {
+            return Copied::InPlace;
+        }
+        self.out.truncate(written.start);
+        Copied::Nothing
+    }
+
+    #[cold]
+    fn copy_misfit(&mut self, written: Written, value: Value<'_>, key_case: KeyCase, place: Place) -> Copied {
+        let begin = self.out.len();
+        let (out, siblings) = (&mut *self.out, &mut *self.siblings);
+        let wrote = self.keys.misfit(|keys| copy::value(out, siblings, value.raw(), key_case, keys, place));
+        if wrote {
+            let name = written.name..begin - "\":".len();
             self.keys.misfits.add(&self.out[name], &self.out[begin..]);
         }
-        if !wrote || is_misfit {
-            self.out.truncate(start);
-        }
-        match (wrote, is_misfit) {
-            (false, _) => Copied::Nothing,
-            (true, false) => Copied::InPlace,
-            (true, true) => Copied::Apart,
-        }
+        self.out.truncate(written.start);
+        if wrote { Copied::Apart } else { Copied::Nothing }
     }
 }
 

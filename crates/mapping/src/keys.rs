@@ -1,8 +1,8 @@
 //! Looks at the keys of a record that the writers copy into an event: whether each is known at its place.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use s1_forwarder_record::{Kind, Value, string_end, value_end};
+use s1_forwarder_record::{Kind, Value, string_end};
 
 use super::fnv::fnv1a;
 use super::misfits::Misfits;
@@ -17,8 +17,6 @@ impl Place {
     pub const ANY: Self = Self(0);
     /// The record itself.
     pub const TOP: Self = Self(!MIX);
-    /// Of a value of its own, below which no key is known.
-    pub const SCALAR: Self = Self(1);
 
     /// The place of a field; [`Self::ANY`] for other values.
     #[inline]
@@ -36,50 +34,72 @@ impl Place {
 /// Spreads bits (the golden ratio).
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The places of all known keys that the writers of one schema may come across.
+/// The place is that of a known key.
+const KNOWN: u64 = 1;
+/// The place is that of an object: keys are known below it.
+const OBJECT: u64 = 2;
+const FLAGS: u64 = KNOWN | OBJECT;
+
+/// The places of all known keys that the writers of one schema may come across: a hash table whose empty slots are 0.
+/// The flags are in the lowest bits of a slot, the place is in the others.
 #[derive(Debug)]
 pub(crate) struct Places {
-    known: Table,
-    /// Those of objects: keys are known below them.
-    objects: Table,
-}
-
-/// A hash table whose empty slots are 0.
-#[derive(Debug)]
-struct Table {
     slots: Box<[u64]>,
     shift: u32,
 }
 
-impl Table {
-    fn new(places: &HashSet<Place>) -> Self {
+impl Places {
+    fn new(places: &HashMap<Place, u64>) -> Self {
         let size = (places.len() * 4).next_power_of_two().max(64);
         let mut table = Self { slots: vec![0; size].into(), shift: u64::BITS - size.trailing_zeros() };
-        for place in places {
+        for (place, flags) in places {
             let mut at = table.first(*place);
             while table.slots[at] != 0 {
                 at = (at + 1) % size;
             }
-            table.slots[at] = place.0;
+            table.slots[at] = place.0 & !FLAGS | flags;
         }
         table
     }
 
     #[inline]
     fn first(&self, place: Place) -> usize {
-        (place.0.wrapping_mul(MIX) >> self.shift) as usize
+        ((place.0 & !FLAGS).wrapping_mul(MIX) >> self.shift) as usize
     }
 
+    /// 0 if nothing is known of the place.
     #[inline]
-    fn has(&self, place: Place) -> bool {
+    fn flags(&self, place: Place) -> u64 {
         let mut at = self.first(place);
         loop {
             match self.slots[at] {
-                0 => return false,
-                found if found == place.0 => return true,
+                0 => return 0,
+                found if (found ^ place.0) & !FLAGS == 0 => return found & FLAGS,
                 _ => at = (at + 1) % self.slots.len(),
             }
         }
+    }
+
+    fn knows(&self, place: Place) -> bool {
+        self.flags(place) & KNOWN != 0
+    }
+}
+
+/// The shape that the values of a place have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Nobody looks.
+    Any,
+    /// Objects, or lists of them.
+    Object,
+    /// No objects.
+    Plain,
+}
+
+impl Shape {
+    #[inline]
+    fn of(flags: u64) -> Self {
+        if flags & OBJECT == 0 { Self::Plain } else { Self::Object }
     }
 }
 
@@ -108,18 +128,12 @@ impl Seen {
     }
 }
 
-#[derive(Debug, Default)]
-struct Learned {
-    known: HashSet<Place>,
-    objects: HashSet<Place>,
-}
-
 /// Looks at the keys that a writer copies.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     known: Option<&'static Places>,
     /// While the places of known keys are being collected.
-    learned: Option<Learned>,
+    learned: Option<HashMap<Place, u64>>,
     /// Whether each place has values of one shape.
     is_strict: bool,
     /// The others.
@@ -136,18 +150,17 @@ impl Keys {
 
     /// Collects the places of the keys that are written.
     pub fn learning() -> Self {
-        Self { learned: Some(Learned::default()), ..Self::default() }
+        Self { learned: Some(HashMap::new()), ..Self::default() }
     }
 
     pub fn into_learned(self) -> Places {
-        let Learned { known, objects } = self.learned.unwrap_or_default();
-        Places { known: Table::new(&known), objects: Table::new(&objects) }
+        Places::new(&self.learned.unwrap_or_default())
     }
 
     /// An object has this place, while places are collected.
     pub fn learn_object(&mut self, place: Place) {
         if let Some(learned) = &mut self.learned {
-            learned.objects.insert(place);
+            *learned.entry(place).or_default() |= OBJECT;
         }
     }
 
@@ -156,34 +169,20 @@ impl Keys {
         self.is_strict = true;
     }
 
-    /// What is copied next is a misfit already: it is copied as it is. Returns what [`Self::end_misfit`] needs.
-    pub fn begin_misfit(&mut self, is_misfit: bool) -> bool {
-        let was_strict = self.is_strict;
-        self.is_strict = was_strict && !is_misfit;
-        was_strict
+    /// Copies a misfit with `copy`: as it is, whatever is in it.
+    pub fn misfit<T>(&mut self, copy: impl FnOnce(&mut Self) -> T) -> T {
+        self.is_strict = false;
+        let copied = copy(self);
+        self.is_strict = true;
+        copied
     }
 
-    pub fn end_misfit(&mut self, was_strict: bool) {
-        self.is_strict = was_strict;
-    }
-
-    /// Whether the value at the beginning of `text` has the shape of its place: objects where keys are known below it,
-    /// else none. A value that is not copied has every shape.
+    /// The shape of the values of this place.
     #[inline]
-    pub fn fits(&self, place: Place, text: &str) -> bool {
-        if !self.is_strict || place == Place::ANY {
-            return true;
-        }
-        let is_object = self.known.is_some_and(|known| known.objects.has(place));
-        match text.as_bytes().first() {
-            Some(b'{') => is_object,
-            Some(b'[') if is_object => {
-                elements(text).all(|element| matches!(element.kind(), Kind::Object) || element.is_empty())
-            }
-            Some(b'[') => !has_object(text),
-            Some(b'n') | None => true,
-            Some(b'"') if text.starts_with("\"\"") => true,
-            Some(_) => !is_object,
+    pub fn shape(&self, place: Place) -> Shape {
+        match self.known {
+            Some(known) if self.is_strict && place != Place::ANY => Shape::of(known.flags(place)),
+            _ => Shape::Any,
         }
     }
 
@@ -205,34 +204,34 @@ impl Keys {
         self.has_secret
     }
 
-    /// The place of a key inside `outer`, by its fingerprint; `None` if the key is strange.
+    /// The place of a key inside `outer`, by its fingerprint, and the shape of its values; `None` if the key is strange.
     #[inline]
-    pub fn place(&mut self, outer: Place, fingerprint: u64) -> Option<Place> {
+    pub fn place(&mut self, outer: Place, fingerprint: u64) -> (Option<Place>, Shape) {
         if outer == Place::ANY {
-            return Some(Place::ANY);
+            return (Some(Place::ANY), Shape::Any);
         }
         let place = outer.below(fingerprint);
-        match self.known {
-            Some(known) if known.known.has(place) => Some(place),
-            known => self.other_place(known, outer, place),
-        }
+        let flags = self.known.map_or(0, |known| known.flags(place));
+        let shape = if self.is_strict { Shape::of(flags) } else { Shape::Any };
+        if flags & KNOWN != 0 { (Some(place), shape) } else { self.other_place(outer, place, shape) }
     }
 
+    /// `shape` is that of the other values under the name, if there are any.
     #[cold]
-    fn other_place(&mut self, known: Option<&Places>, outer: Place, place: Place) -> Option<Place> {
+    fn other_place(&mut self, outer: Place, place: Place, shape: Shape) -> (Option<Place>, Shape) {
         if let Some(learned) = &mut self.learned {
-            learned.known.insert(place);
-            learned.objects.insert(outer);
-            return Some(place);
+            *learned.entry(place).or_default() |= KNOWN;
+            *learned.entry(outer).or_default() |= OBJECT;
+            return (Some(place), shape);
         }
-        let known = known?;
+        let Some(known) = self.known else { return (None, Shape::Any) };
         let any_key = outer.below(fnv1a(b"*"));
-        if known.known.has(any_key) {
-            Some(any_key)
-        } else if known.known.has(outer.below(fnv1a(b"**"))) {
-            Some(Place::ANY)
+        if known.knows(any_key) {
+            (Some(any_key), self.shape(any_key))
+        } else if known.knows(outer.below(fnv1a(b"**"))) {
+            (Some(Place::ANY), Shape::Any)
         } else {
-            None
+            (None, shape)
         }
     }
 
@@ -251,23 +250,44 @@ impl Keys {
     }
 }
 
-/// The elements of the list at the beginning of `text`.
-fn elements(text: &str) -> impl Iterator<Item = Value<'_>> {
-    let end = value_end(text.as_bytes(), 0).unwrap_or(text.len());
-    Value::new(text.get(..end).unwrap_or_default()).elements()
+impl Shape {
+    /// Whether the value at the beginning of `text` has this shape. A value that is not copied has every shape.
+    #[inline]
+    pub fn fits(self, text: &str) -> bool {
+        match (self, text.as_bytes()) {
+            (Self::Any, _) | (_, [b'n', ..] | [b'"', b'"', ..] | []) => true,
+            (_, [b'[', ..]) => self.fits_list(text),
+            (_, [b'{', ..]) => self == Self::Object,
+            (_, _) => self == Self::Plain,
+        }
+    }
+
+    fn fits_list(self, text: &str) -> bool {
+        if self == Self::Object {
+            let mut elements = Value::new(text).elements();
+            return elements.all(|element| element.kind() == Kind::Object || element.is_empty());
+        }
+        !has_object(text.as_bytes())
+    }
 }
 
 /// Whether an object is anywhere in the list at the beginning of `text`.
-fn has_object(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let end = value_end(bytes, 0).unwrap_or(bytes.len());
+fn has_object(text: &[u8]) -> bool {
+    let mut depth = 0;
     let mut at = 0;
-    while at < end {
-        match bytes.get(at) {
-            Some(b'{') => return true,
-            Some(b'"') => at = string_end(bytes, at).unwrap_or(end),
-            _ => at += 1,
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'{' => return true,
+            b'"' => {
+                at = string_end(text, at).unwrap_or(text.len());
+                continue;
+            }
+            b'[' => depth += 1,
+            b']' if depth == 1 => return false,
+            b']' => depth -= 1,
+            _ => {}
         }
+        at += 1;
     }
     false
 }

@@ -185,6 +185,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
         first_poll_after: Duration::ZERO,
         once: true,
         known: None,
+        place: None,
     }
 }
 

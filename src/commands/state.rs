@@ -211,7 +211,7 @@ async fn restart(
     mut checkpoint: LaneCheckpoint,
     to: Timestamp,
 ) -> anyhow::Result<()> {
-    checkpoint.restart(to);
+    checkpoint.restart(to, Timestamp::now());
     store.commit(key, checkpoint.encode().into()).await?;
     Ok(())
 }
@@ -338,6 +338,10 @@ fn show(lane: &LaneId, checkpoint: &LaneCheckpoint) -> anyhow::Result<()> {
         print_line(format!("content hashes:  {}", position.content_count()))?;
     }
     print_line(format!("ledger:          records created since {}", checkpoint.ledger.since()))?;
+    if let Some(former) = &checkpoint.former {
+        let (since, until) = (former.ledger().since(), former.until());
+        print_line(format!("former ledger:   records created from {since} to {until}"))?;
+    }
     Ok(())
 }
 

@@ -79,6 +79,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })?;
     print_lines(table(&reports))?;
     for report in &reports {
+        if let Some(former) = &report.former {
+            print_line(format!("{}: compared with the former ledger, by the settings of then, {former}", report.lane))?;
+        }
         for reason in &report.not_judged {
             print_line(format!("{}: not compared {reason}", report.lane))?;
         }

@@ -8,7 +8,7 @@ use super::change_log::ChangeLog;
 use super::in_store::without_mark;
 use super::pending_batch::PendingBatch;
 use crate::checkpoint::journal::Journal;
-use crate::checkpoint::ledger::{Accounting, Ledger};
+use crate::checkpoint::ledger::{Accounting, FormerLedger, Ledger};
 use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, StateError};
 use crate::failure::Failure;
 use crate::record::{Identity, Timestamp};
@@ -16,9 +16,11 @@ use crate::source::{Pass, PositionPart, PositionReader, RecordKey, Rhythm, Sourc
 
 /// Comes first in a stored checkpoint. Each change of the structs that it or its journal is made of needs another one,
 /// and golden files (`tests/lanes/layouts.rs`). New fields come last, and older layouts are read with their defaults.
-const VERSION: u64 = 5;
+const VERSION: u64 = 6;
 /// The first layout with a rhythm.
 const WITH_RHYTHM: u64 = 5;
+/// The first layout with a former ledger and a place.
+const WITH_FORMER: u64 = 6;
 /// The oldest layout that is read. It ends before [`LaneCheckpoint::sink_type`].
 const OLDEST: u64 = 3;
 /// A record cannot be created later than so long from now, whatever the clocks of its console say: the sums of such
@@ -26,7 +28,8 @@ const OLDEST: u64 = 3;
 const FUTURE: Duration = Duration::from_secs(86_400);
 
 /// What a lane stores in one write: its position, what it has accounted for, and the settings that both were made
-/// under. The version and the position come first, then the fields in this order, the type of the sink and the rhythm.
+/// under. The version and the position come first, then the fields in this order, the type of the sink, the rhythm, the
+/// former ledger and the place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneCheckpoint {
     /// The console that the position's keys belong to.
@@ -51,6 +54,13 @@ pub struct LaneCheckpoint {
     /// When the console showed records. Empty in a checkpoint of an earlier release.
     #[serde(skip)]
     pub rhythm: Rhythm,
+    /// What the lane had accounted for before its ledger began again, for 90 days.
+    #[serde(skip)]
+    pub former: Option<Box<FormerLedger>>,
+    /// Who may know of the lane ([`TenantRules::place`](crate::pipeline::TenantRules::place)). Empty for the operator's,
+    /// and in a checkpoint of an earlier release.
+    #[serde(skip)]
+    pub place: Box<str>,
     /// The position's part of the journal.
     log: ChangeLog,
     /// The last part of the position, until the others are read.
@@ -97,8 +107,21 @@ impl LaneCheckpoint {
         position: SourcePosition,
         ledger: Ledger,
     ) -> Self {
-        let (log, last_part, sink_type, rhythm) = Default::default();
-        Self { host, scope, since, since_resolved, position, settled: 0, ledger, sink_type, rhythm, log, last_part }
+        Self {
+            host,
+            scope,
+            since,
+            since_resolved,
+            position,
+            settled: 0,
+            ledger,
+            sink_type: Box::default(),
+            rhythm: Rhythm::default(),
+            former: None,
+            place: Box::default(),
+            log: ChangeLog::default(),
+            last_part: None,
+        }
     }
 
     /// Adds the events at these indices of a batch, which were delivered or kept as dead letters.
@@ -147,20 +170,51 @@ impl LaneCheckpoint {
     /// Drops what is too old, and returns what has to be written to the journal before the checkpoint.
     pub fn take_appends(&mut self, now: Timestamp) -> Vec<Append> {
         let mut appends = self.ledger.take_appends(now);
+        if let Some(former) = &mut self.former {
+            appends.extend(former.take_appends(&mut self.ledger, now));
+            if former.hours(now).is_empty() {
+                self.forget_former();
+            }
+        }
         appends.extend(self.log.take_append(&mut self.position, &mut self.ledger));
         appends
     }
 
     /// The lane begins at `to`: records from then on are pulled again, or skipped. Its journal is left.
-    pub fn restart(&mut self, to: Timestamp) {
+    pub fn restart(&mut self, to: Timestamp, now: Timestamp) {
+        // The new ledger counts no record twice, and does not report the records before `to` as missing.
+        self.restart_ledger(to, self.ledger.asked().to_owned(), self.ledger.has_journals(), now);
         // `since` moves too if the new time is earlier: a lane pulls nothing before `since`.
         self.since_resolved = self.since_resolved.min(to);
         self.position = SourcePosition::starting_at(to);
         self.rhythm = Rhythm::default();
         self.log.leave(&mut self.position, &mut self.ledger);
         self.last_part = None;
-        // The new ledger counts no record twice, and does not report the records before `to` as missing.
-        self.ledger.restart(to, self.ledger.asked().to_owned(), self.ledger.has_journals());
+    }
+
+    /// The ledger begins again with what is created from `since` on. Its sums up to the lane's position stay as the
+    /// former ledger, unless another one has more hours: a mistake that stood for a moment takes no evidence.
+    pub fn restart_ledger(&mut self, since: Timestamp, asked: String, journals: bool, now: Timestamp) {
+        let position = &self.position;
+        let until = position.closed_until().unwrap_or_else(|| position.complete_until()).min(since);
+        let before = FormerLedger::new(self.host.clone(), until, self.ledger.restart(since, asked, journals));
+        let hours = |former: &FormerLedger| {
+            let hours = former.hours(now);
+            hours.end.0 - hours.start.0
+        };
+        // A store without a journal has none of its sums.
+        let is_whole = journals || before.ledger().journals().iter().all(|part| part.is_empty());
+        let is_longer = hours(&before) > self.former.as_deref().map_or(0, hours);
+        if before.ledger().has_sums() && is_whole && is_longer {
+            self.forget_former();
+            self.former = Some(Box::new(before));
+        } else {
+            self.ledger.release(before.into_segments());
+        }
+    }
+
+    fn forget_former(&mut self) {
+        self.ledger.release(self.former.take().into_iter().flat_map(|former| former.into_segments()));
     }
 
     /// The stored form. What [`Self::take_appends`] returned is stored before it.
@@ -170,7 +224,9 @@ impl LaneCheckpoint {
         out.append(&mut self.log.encode(&self.position));
         let out = postcard::to_extend(self, out).unwrap_or_default();
         let out = postcard::to_extend(&self.sink_type, out).unwrap_or_default();
-        postcard::to_extend(&self.rhythm, out).unwrap_or_default()
+        let out = postcard::to_extend(&self.rhythm, out).unwrap_or_default();
+        let out = postcard::to_extend(&self.former, out).unwrap_or_default();
+        postcard::to_extend(&self.place, out).unwrap_or_default()
     }
 
     /// The same for another backend, which does not have the journal: the ledger starts at the position.
@@ -180,6 +236,7 @@ impl LaneCheckpoint {
         let from = other.position.newest();
         let asked = other.ledger.asked().to_owned();
         other.ledger.restart(from, asked, false);
+        other.former = None;
         other.log = ChangeLog::default();
         other
     }
@@ -203,6 +260,10 @@ impl LaneCheckpoint {
         }
         if version >= WITH_RHYTHM {
             (checkpoint.rhythm, rest) = postcard::take_from_bytes(rest)?;
+        }
+        if version >= WITH_FORMER {
+            (checkpoint.former, rest) = postcard::take_from_bytes(rest)?;
+            (checkpoint.place, rest) = postcard::take_from_bytes(rest)?;
         }
         if !rest.is_empty() {
             return Err(LaneCheckpointError::Damaged);
@@ -246,14 +307,14 @@ impl LaneCheckpoint {
         backend: &dyn CheckpointBackend,
         key: &CheckpointKey,
     ) -> Result<BTreeMap<u64, Vec<u8>>, StateError> {
-        let segments = self.journals().into_iter().flat_map(Journal::segments);
+        let segments = self.journals().flat_map(Journal::segments);
         let read = segments.map(async |segment| Ok((segment.number, segment.read(backend, key).await?)));
         Ok(try_join_all(read).await?.into_iter().collect())
     }
 
     /// True when `journal` contains everything that the checkpoint refers to.
     pub fn is_complete_with(&self, journal: &BTreeMap<u64, Vec<u8>>) -> bool {
-        self.journals().into_iter().all(|part| part.is_complete_with(journal))
+        self.journals().all(|part| part.is_complete_with(journal))
     }
 
     /// Leaves the journal, for a store without one: takes position and sums back from it, and forgets the identities.
@@ -266,12 +327,15 @@ impl LaneCheckpoint {
         }
         self.log.leave(&mut self.position, &mut self.ledger);
         self.ledger.leave_journal(journal);
+        if let Some(former) = &mut self.former {
+            former.leave_journal(journal);
+        }
         Ok(())
     }
 
-    fn journals(&self) -> [&Journal; 3] {
-        let [sums, identities] = self.ledger.journals();
-        [self.log.journal(), sums, identities]
+    fn journals(&self) -> impl Iterator<Item = &Journal> {
+        let former = self.former.iter().flat_map(|former| former.ledger().journals());
+        self.ledger.journals().into_iter().chain(former).chain([self.log.journal()])
     }
 }
 
@@ -301,14 +365,19 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded() {
-        let checkpoint = checkpoint(|since| Ledger::begin(since, "activityTypes=27".to_owned(), true));
+        let mut checkpoint = checkpoint(|since| Ledger::begin(since, "activityTypes=27".to_owned(), false));
+        checkpoint.place = "acme".into();
+        count_hourly(&mut checkpoint, 5);
+        let now = checkpoint.position.complete_until();
+        checkpoint.restart_ledger(now, "siteIds=1".to_owned(), false, now);
+        assert!(checkpoint.former.is_some());
         let bytes = checkpoint.encode();
         assert_eq!(LaneCheckpoint::decode(&bytes).as_ref(), Ok(&checkpoint));
         for cut in 0..bytes.len() {
             assert_eq!(LaneCheckpoint::decode(&bytes[..cut]), Err(LaneCheckpointError::Damaged));
         }
         assert_eq!(LaneCheckpoint::decode(&[&*bytes, &[0]].concat()), Err(LaneCheckpointError::Damaged));
-        assert_eq!(LaneCheckpoint::decode(&[&[6], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(6)));
+        assert_eq!(LaneCheckpoint::decode(&[&[7], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(7)));
         assert_eq!(LaneCheckpoint::decode(&[&[2], &bytes[1..]].concat()), Err(LaneCheckpointError::Older(2)));
         assert_eq!(LaneCheckpoint::decode(&[77]), Err(LaneCheckpointError::Newer(77)), "whatever follows");
     }
@@ -317,13 +386,89 @@ mod tests {
     fn checkpoints_of_earlier_releases_are_read_without_what_they_do_not_have() {
         let checkpoint = checkpoint(|since| Ledger::begin(since, String::new(), true));
         let bytes = checkpoint.encode();
-        let without_rhythm = bytes.len() - postcard::to_allocvec(&checkpoint.rhythm).unwrap().len();
+        // No former ledger and no place.
+        let without_former = bytes.len() - 2;
+        let older = [&[5], &bytes[1..without_former]].concat();
+        assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));
+        let without_rhythm = without_former - postcard::to_allocvec(&checkpoint.rhythm).unwrap().len();
         let expected = LaneCheckpoint { rhythm: Rhythm::default(), ..checkpoint };
         let older = [&[4], &bytes[1..without_rhythm]].concat();
         assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&expected));
         let older = [&[3], &bytes[1..without_rhythm - 1 - "http".len()]].concat();
         let expected = LaneCheckpoint { sink_type: "".into(), ..expected };
         assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&expected));
+    }
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// The lane delivers a record in each of these hours, and has read all up to their end.
+    fn count_hourly(checkpoint: &mut LaneCheckpoint, hours: u32) {
+        let begin = checkpoint.position.complete_until();
+        for hour in 0..hours {
+            let identity = Identity::of("console.example", Stream::Activities, &hour.to_string(), "");
+            checkpoint.ledger.count(begin.plus(HOUR * hour), identity);
+        }
+        checkpoint.position = SourcePosition::starting_at(begin.plus(HOUR * hours));
+    }
+
+    /// The sums of the former ledger: since when, how many, and their filter.
+    fn former(checkpoint: &LaneCheckpoint, now: Timestamp) -> Option<(u32, String)> {
+        let former = checkpoint.former.as_ref()?;
+        let hours = former.hours(now);
+        Some((hours.end.0 - hours.start.0, former.ledger().asked().to_owned()))
+    }
+
+    #[test]
+    fn of_two_ledgers_that_ended_the_one_with_more_hours_stays_for_ninety_days() {
+        for journals in [true, false] {
+            let mut lane = checkpoint(|since| Ledger::begin(since, "a".to_owned(), journals));
+            let restart = |lane: &mut LaneCheckpoint, asked: &str| {
+                let now = lane.position.complete_until();
+                lane.restart_ledger(now, asked.to_owned(), journals, now);
+                former(lane, now)
+            };
+            assert_eq!(restart(&mut lane, "b"), None, "nothing was counted");
+            lane.ledger.restart(lane.since_resolved, "a".to_owned(), journals);
+            count_hourly(&mut lane, 100);
+            // A mistake of a moment, and its correction.
+            assert_eq!(restart(&mut lane, "wrong"), Some((99, "a".to_owned())));
+            assert_eq!(restart(&mut lane, "a"), Some((99, "a".to_owned())));
+            let now = lane.position.complete_until();
+            let before = lane.encode().len();
+            let appends = lane.take_appends(now);
+            assert_eq!(appends.len(), usize::from(journals), "all sums go to the journal");
+            assert!(lane.encode().len() < before);
+            assert_eq!(lane.journals().map(Journal::len).sum::<usize>(), usize::from(journals));
+
+            count_hourly(&mut lane, 50);
+            assert_eq!(restart(&mut lane, "c"), Some((99, "a".to_owned())));
+            count_hourly(&mut lane, 200);
+            assert_eq!(restart(&mut lane, "d"), Some((199, "c".to_owned())));
+            assert_eq!(lane.ledger.released(), if journals { &[0][..] } else { &[] });
+            let end = lane.position.complete_until();
+            for (hours, stay) in [(89 * 24 - 200, 199), (90 * 24 - 10, 10)] {
+                lane.take_appends(end.plus(HOUR * hours));
+                let now = end.plus(HOUR * hours);
+                assert_eq!(former(&lane, now).map(|(hours, _)| hours), Some(stay), "{hours}");
+            }
+            lane.take_appends(end.plus(HOUR * 90 * 24));
+            assert_eq!(lane.former, None);
+            assert_eq!(lane.ledger.released(), if journals { &[0, 1][..] } else { &[] });
+        }
+    }
+
+    /// What is read again counts in the new ledger.
+    #[test]
+    fn a_lane_that_is_set_back_has_a_former_ledger_up_to_there() {
+        let mut lane = checkpoint(|since| Ledger::begin(since, "a".to_owned(), true));
+        count_hourly(&mut lane, 100);
+        let now = lane.position.complete_until();
+        lane.restart(now.minus(HOUR * 60), now);
+        assert_eq!(former(&lane, now), Some((39, "a".to_owned())));
+        let mut skipping = checkpoint(|since| Ledger::begin(since, "a".to_owned(), true));
+        count_hourly(&mut skipping, 100);
+        skipping.restart(now.plus(HOUR * 60), now.plus(HOUR * 60));
+        assert_eq!(former(&skipping, now.plus(HOUR * 60)), Some((99, "a".to_owned())));
     }
 
     /// The journal stays with the original, so a lane that continues from the copy does not find it.
@@ -355,7 +500,7 @@ mod tests {
         let mut checkpoint = checkpoint(|since| Ledger::begin(since, "".to_owned(), true));
         let to = Timestamp::from_micros(1_600_000_000_000_000);
         let earlier = SourcePosition::starting_at(to);
-        checkpoint.restart(to);
+        checkpoint.restart(to, to);
         assert_eq!((checkpoint.since_resolved, checkpoint.ledger.since()), (to, to));
         assert_eq!(checkpoint.position, earlier);
         assert_eq!(checkpoint.rhythm, Rhythm::default());

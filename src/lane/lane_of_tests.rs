@@ -63,5 +63,6 @@ pub fn lane(store: Arc<MemoryStore>) -> Lane {
         first_poll_after: Duration::ZERO,
         once: false,
         known: None,
+        place: None,
     }
 }

@@ -55,6 +55,8 @@ pub use remembered::{LaneMemory, Remembered};
 pub struct Lane {
     /// What its checkpoint is stored under.
     pub key: CheckpointKey,
+    /// Who may know of it; `None` for the operator's.
+    pub place: Option<Arc<str>>,
     /// Access to the console.
     pub client: Arc<Client>,
     /// What to pull, and how often.

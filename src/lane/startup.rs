@@ -64,18 +64,14 @@ impl Lane {
     pub(super) fn first_checkpoint(&self, since_resolved: Timestamp, has_journals: bool) -> LaneCheckpoint {
         let mut position = SourcePosition::starting_at(since_resolved);
         position.follow(&self.pull.passes());
-        let ledger = Ledger::begin(since_resolved, self.asked(), has_journals);
+        let ledger = Ledger::begin(since_resolved, self.pull.asked(&self.client), has_journals);
         let host = self.client.host().into();
         let scope = self.client.scope().into();
         let since = self.pull.since.to_string().into();
         let mut checkpoint = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
         checkpoint.sink_type = self.delivery.meter.sink_type().into();
+        checkpoint.place = self.place.as_deref().unwrap_or_default().into();
         checkpoint
-    }
-
-    /// Which records the console is asked for, for the ledger.
-    fn asked(&self) -> String {
-        format!("{}{}", self.client.scope(), self.pull.narrowed_by())
     }
 
     /// Whether the ledger has journals. The console's count verifies a backfill. The identities of what a repair
@@ -89,8 +85,9 @@ impl Lane {
     async fn go_on(&self, backend: &dyn CheckpointBackend, stored: &[u8]) -> Result<LaneCheckpoint, Failure> {
         let host = Box::from(self.client.host());
         let scope = self.client.scope().into_boxed_str();
-        let asked = self.asked();
+        let asked = self.pull.asked(&self.client);
         let journals = self.has_journals(backend);
+        let now = self.delivery.clock.now();
         let mut checkpoint = LaneCheckpoint::decode(stored)?;
         checkpoint.load(backend, &self.key).await?;
         let passes = self.pull.passes();
@@ -100,15 +97,16 @@ impl Lane {
             checkpoint.position.forget_others(&passes);
         }
         checkpoint.sink_type = self.delivery.meter.sink_type().into();
+        checkpoint.place = self.place.as_deref().unwrap_or_default().into();
         if checkpoint.host != host || checkpoint.ledger.asked() != asked {
             // Other records: their rhythm is not known.
             checkpoint.rhythm = Rhythm::default();
         }
         if checkpoint.host != host {
             info!(was = %checkpoint.host, is = %host, "the console has changed: keeping the time and forgetting the keys");
+            checkpoint.restart_ledger(checkpoint.position.bound(), asked.clone(), journals, now);
             checkpoint.position.forget_keys();
             checkpoint.host = host;
-            checkpoint.ledger.restart(checkpoint.position.bound(), asked.clone(), journals);
         }
         if checkpoint.scope != scope {
             info!(was = %checkpoint.scope, is = %scope, "the scope has changed: only `backfill` fetches older records of what it adds");
@@ -118,12 +116,12 @@ impl Lane {
             info!(was = %checkpoint.since, is = %self.pull.since, "`since` was resolved at the first start; the edit is ignored");
         }
         if journals {
-            checkpoint.ledger.keep_identities(self.delivery.clock.now());
+            checkpoint.ledger.keep_identities(now);
         }
         if checkpoint.ledger.asked() != asked || checkpoint.ledger.has_journals() != journals {
             let from = checkpoint.position.newest();
-            info!(%from, "pull settings or state store have changed: starting a new ledger");
-            checkpoint.ledger.restart(from, asked, journals);
+            info!(%from, "pull settings or state store have changed: starting a new ledger; `verify` compares earlier hours with the former one");
+            checkpoint.restart_ledger(from, asked, journals, now);
         }
         Ok(checkpoint)
     }

@@ -239,7 +239,19 @@ pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) ->
             let transform = Arc::new(transform);
             let tests = tests.into();
             let path = file.to_owned();
-            Pipeline { name, renamed_from, path, enabled, console, streams, pulls, transform, sinks, tests }
+            Pipeline {
+                name,
+                renamed_from,
+                path,
+                place: None,
+                enabled,
+                console,
+                streams,
+                pulls,
+                transform,
+                sinks,
+                tests,
+            }
         }
         _ => return None,
     };

@@ -494,6 +494,7 @@ impl Files {
         let mut pipeline = document::pipeline(&root, path, &mut problems);
         if let (Some(pipeline), Some(reaches)) = (&mut pipeline, reaches) {
             pipeline.restrict(reaches);
+            pipeline.place = self.tenants.place(path).map(|place| place.to_string_lossy().into());
         }
         if is_resource(path) {
             // Its text is made from the resource, so nobody sees its lines.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::findings::position_name;
 use super::position::{MAIN, SNAPSHOT};
 use super::{By, Findings, Keys, Pass, Reading, SilentAfter, Since, Window};
-use crate::console::{ConsoleSettings, Endpoint};
+use crate::console::{Client, ConsoleSettings, Endpoint};
 use crate::record::{Facts, Level, Scope, Stream, Timestamp};
 use crate::settings::{Id, Period};
 
@@ -187,6 +187,11 @@ impl Pull {
     /// The filters of the requests, except for the scope, as text for ledgers.
     pub fn narrowed_by(&self) -> String {
         self.filters(&self.types).into_iter().map(|(name, value)| format!("&{name}={value}")).collect()
+    }
+
+    /// Which records the console is asked for, as text for ledgers.
+    pub fn asked(&self, client: &Client) -> String {
+        format!("{}{}", client.scope(), self.narrowed_by())
     }
 
     /// The filters of a request, except for window, order and scope; `types` are the activity types.

@@ -297,6 +297,7 @@ impl WorkerContext {
         });
         Ok(Lane {
             key: spec.id.clone().into(),
+            place: spec.place.clone(),
             client,
             pull: spec.pull.clone(),
             transform: spec.transform.clone(),

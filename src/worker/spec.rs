@@ -12,6 +12,8 @@ use crate::{console, sink, transform};
 #[derive(Debug, Clone, PartialEq)]
 pub struct LaneSpec {
     pub id: LaneId,
+    /// That of the pipeline.
+    pub place: Option<Arc<str>>,
     pub console: Arc<console::ConsoleSettings>,
     pub pull: Arc<Pull>,
     pub transform: Arc<transform::TransformSettings>,
@@ -28,6 +30,7 @@ impl LaneSpec {
             let id = LaneId { pipeline: pipeline.name.clone(), stream: pull.stream, sink: sink.name().to_owned() };
             Arc::new(Self {
                 id,
+                place: pipeline.place.clone(),
                 console: pipeline.console.clone(),
                 pull: pull.clone(),
                 transform: pipeline.transform.clone(),

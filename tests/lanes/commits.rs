@@ -350,7 +350,7 @@ impl SharedStore {
     /// What `state set` does.
     async fn set(&self, key: &CheckpointKey, to: Timestamp) {
         let mut checkpoint = LaneCheckpoint::decode(&self.load(key).await.unwrap().unwrap()).unwrap();
-        checkpoint.restart(to);
+        checkpoint.restart(to, Timestamp::now());
         self.store.commit(key, checkpoint.encode().into()).await.unwrap();
         self.is_taken.store(true, Ordering::Relaxed);
     }

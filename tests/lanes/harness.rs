@@ -151,6 +151,7 @@ impl LaneHarness {
             first_poll_after: Duration::ZERO,
             once: false,
             known: None,
+            place: None,
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s1_forwarder::checkpoint::encoding::CONTENT_HASH;
-use s1_forwarder::checkpoint::ledger::{Hour, Ledger};
+use s1_forwarder::checkpoint::ledger::{FormerLedger, Hour, Ledger};
 use s1_forwarder::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange};
 use s1_forwarder::console::Response;
 use s1_forwarder::console::scripted::{ScriptedTransport, dated};
@@ -30,6 +30,10 @@ use super::script::{counted, findings_of, page};
 
 /// The oldest layout that this release reads.
 const OLDEST: u64 = 3;
+/// The first layout with a former ledger and a place.
+const FIRST_WITH_FORMER: u64 = 6;
+/// The records that the former ledger counts, one an hour.
+const FORMER: u64 = 30;
 /// The first layout with golden files of streams other than activities.
 const FIRST_OF_OTHERS: u64 = 5;
 /// The records that the lane of the golden files had delivered. One an hour first, so that sums go to the journal; then
@@ -177,6 +181,13 @@ impl StoredLane {
         let mut checkpoint =
             LaneCheckpoint::begin(HOST.into(), "".into(), since, Timestamp::default(), position, ledger);
         checkpoint.sink_type = "memory".into();
+        checkpoint.place = "acme".into();
+        for id in 1..=FORMER {
+            let (_, identity) = self.key_of(&record(id, time_of(id), "new"), time_of(id));
+            checkpoint.ledger.count(time_of(id), identity);
+        }
+        let before = checkpoint.ledger.restart(Timestamp::default(), pull.narrowed_by(), journals);
+        checkpoint.former = Some(Box::new(FormerLedger::new(HOST.into(), time_of(FORMER), before)));
         let mut golden = Golden::default();
         let context = PollContext { start: START, snapshot: self.snapshot(), ..PollContext::default() };
         let finish = |position: &mut SourcePosition, start| {
@@ -309,8 +320,9 @@ impl Later {
         lane
     }
 
-    /// A lane with this store delivers what is new, and accounts for all that was ever delivered.
-    async fn goes_on(&self, store: Arc<dyn CheckpointBackend>, keeps_sums: bool, of: &str) {
+    /// A lane with this store delivers what is new, and accounts for all that was ever delivered. What it goes on from
+    /// may have a former ledger, which it keeps.
+    async fn goes_on(&self, store: Arc<dyn CheckpointBackend>, keeps_sums: bool, has_former: bool, of: &str) {
         let lane = Lane { store: store.clone(), ..self.lane(self.plain.clone()) };
         let key = lane.key.clone();
         assert_eq!(self.harness.run_once(lane).await, LaneEnd::Complete, "{of}");
@@ -328,6 +340,12 @@ impl Later {
         let counted = totals.sums.values().map(|sum| sum.count).chain(totals.days.values().copied()).sum::<u64>();
         let is_counted = keeps_sums && self.stored.pull.stream == Stream::Activities;
         assert!(!is_counted || counted == settled, "{of}: {counted} are in the ledger");
+        assert_eq!(stored.former.is_some(), has_former, "{of}");
+        if let Some(former) = &stored.former {
+            let totals = former.ledger().sums(&*store, &key, Hour(0)..Hour(u32::MAX)).await.unwrap();
+            let counted = totals.sums.values().map(|sum| sum.count).chain(totals.days.into_values()).sum::<u64>();
+            assert_eq!((counted, former.until()), (FORMER, time_of(FORMER)), "{of}");
+        }
         let known: usize = totals.identities.values().map(|identities| identities.len()).sum();
         assert!(!stored.ledger.has_journals() || !keeps_sums || known > 500, "{of}: {known} identities are known");
     }
@@ -367,21 +385,22 @@ async fn a_lane_goes_on_from_each_layout_and_delivers_nothing_twice() {
         let stored = &later.stored;
         for layout in stored.oldest..=newest_layout() {
             let golden = stored.read(layout);
+            let has_former = layout >= FIRST_WITH_FORMER;
             let of = format!("layout {layout} {}", stored.folder);
             assert!(golden.journal.len() >= 3, "{of}: position, sums and identities are in the journal");
             let directory = tempfile::tempdir().unwrap();
             let files = Arc::new(FileStore::open(directory.path()).unwrap());
             files.commit(&key(&later.lane(later.plain.clone())), golden.update()).await.unwrap();
-            later.goes_on(files, true, &format!("{of} in files")).await;
+            later.goes_on(files, true, has_former, &format!("{of} in files")).await;
 
             let whole = fs::read(stored.folder(layout).join("without-journal")).unwrap();
             let memory = later.harness.store.clone();
             memory.checkpoints().insert(key(&later.lane(later.plain.clone())), whole);
-            later.goes_on(memory, true, &format!("{of} in a store without journals")).await;
+            later.goes_on(memory, true, has_former, &format!("{of} in a store without journals")).await;
 
             let copied = Arc::new(CountingStore::default());
             copied.0.lock().unwrap().checkpoint = Some(fs::read(stored.folder(layout).join("copy")).unwrap());
-            later.goes_on(copied, false, &format!("{of}: the copy, the sink keeps no checkpoint now")).await;
+            later.goes_on(copied, false, false, &format!("{of}: the copy, the sink keeps no checkpoint now")).await;
         }
     }
 }
@@ -401,7 +420,7 @@ async fn a_lane_goes_on_from_the_files_of_an_earlier_release() {
         let from = golden.join(format!("journal-{segment}"));
         fs::copy(from, lanes.join(format!("siem.journal/{segment}"))).unwrap();
     }
-    later.goes_on(Arc::new(FileStore::open(directory.path()).unwrap()), true, "files").await;
+    later.goes_on(Arc::new(FileStore::open(directory.path()).unwrap()), true, false, "files").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -180,6 +180,7 @@ impl Process {
             random,
             once: false,
             known: None,
+            place: None,
         };
         let stop = CancellationToken::new();
         let switch = Arc::new(Switch::default());

@@ -21,6 +21,7 @@ pub fn number(exit: &Exit, stream: &str, column: usize) -> u64 {
     row.split_whitespace().nth(column).unwrap().parse().unwrap_or_else(|_| panic!("{}", exit.stdout))
 }
 
+pub const HOURS: usize = 1;
 pub const CONSOLE: usize = 2;
 pub const ACCOUNTED: usize = 3;
 pub const MISSING: usize = 4;

@@ -8,7 +8,7 @@ use crate::support::process::Process;
 
 const WRONG: u64 = 100_000_000_000_000_777;
 
-fn site(harness: &Harness) -> u64 {
+pub fn site(harness: &Harness) -> u64 {
     let threat = harness.console().record(Kind::Threats, harness.console().ids(Kind::Threats)[0]).unwrap();
     let threat: Value = serde_json::from_slice(&threat).unwrap();
     threat["agentRealtimeInfo"]["siteId"].as_str().unwrap().parse().unwrap()

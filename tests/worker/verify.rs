@@ -4,9 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use s1_forwarder::emulator::{Faults, Kind, print_time};
+use serde_json::json;
 
 use super::usage::report;
-use crate::support::completeness::{ACCOUNTED, CONSOLE, MISSING, PURGED, REPAIRED, hour, number, two_streams};
+use crate::support::completeness::{ACCOUNTED, CONSOLE, HOURS, MISSING, PURGED, REPAIRED, hour, number, two_streams};
+
+/// The token sees no such site.
+const WRONG_SITE: u64 = 100_000_000_000_000_777;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_missing_and_verify_says_so_next_to_a_worker_under_faults() {
@@ -164,6 +168,52 @@ async fn records_that_the_console_lost_hide_none_that_are_missing() {
     let count = |column| number(&exit, "threats", column);
     assert!(count(MISSING) == 32 && count(PURGED) == 31, "{}", exit.stdout);
     assert_eq!(count(CONSOLE) + count(PURGED), count(ACCOUNTED) + count(MISSING), "{}", exit.stdout);
+}
+
+/// A wrong scope that stood for a moment takes no evidence of the past, and neither does another scope afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hours_before_a_change_of_the_scope_are_judged_by_the_former_ledger() {
+    let harness = two_streams().await;
+    let streams = json!({ "activities": { "interval": "300ms", "since": "10d" } });
+    let deliver = async |sites: &[u64]| {
+        let sites: Vec<String> = sites.iter().map(u64::to_string).collect();
+        harness.put_changed("acme", json!({ "streams": streams, "console": { "sites": sites } }));
+        let exit = harness.once(&[]).await;
+        assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    };
+    let to = hour(2);
+    let judge = async |flags: &[&str]| harness.verify_until(to, flags).await;
+    deliver(&[]).await;
+    let before = judge(&[]).await;
+    let hours = number(&before, "activities", HOURS);
+    assert!(hours > 7 * 24, "{}", before.stdout);
+
+    deliver(&[WRONG_SITE]).await;
+    deliver(&[]).await;
+    let exit = judge(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let same = |column| assert_eq!(number(&exit, "activities", column), number(&before, "activities", column));
+    [HOURS, CONSOLE, ACCOUNTED, MISSING].into_iter().for_each(same);
+    assert!(exit.stdout.contains("by the settings of then, from "), "{}", exit.stdout);
+
+    // With the same settings what is missing there is delivered too.
+    harness.appear_late(Kind::Activities, hour(50), 3);
+    let exit = judge(&[]).await;
+    assert_eq!((exit.code, number(&exit, "activities", MISSING)), (Some(1), 3), "{}{}", exit.stdout, exit.stderr);
+    let exit = judge(&["--repair", "--resend"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let exit = judge(&[]).await;
+    assert_eq!((exit.code, number(&exit, "activities", MISSING)), (Some(0), 0), "{}{}", exit.stdout, exit.stderr);
+
+    deliver(&[super::scope::site(&harness)]).await;
+    let narrower = judge(&[]).await;
+    assert_eq!(narrower.code, Some(0), "{}{}", narrower.stdout, narrower.stderr);
+    assert_eq!(number(&narrower, "activities", CONSOLE), number(&exit, "activities", CONSOLE), "{}", narrower.stdout);
+    assert!(narrower.stdout.contains(": everything that the token can read"), "{}", narrower.stdout);
+    harness.appear_late(Kind::Activities, hour(60), 2);
+    let exit = judge(&["--repair", "--resend"]).await;
+    assert_eq!((exit.code, number(&exit, "activities", MISSING)), (Some(1), 2), "{}{}", exit.stdout, exit.stderr);
+    assert!(exit.stdout.contains("the lane pulls something else now"), "{}", exit.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,9 +9,12 @@
 //! is written before the checkpoint that refers to it. What a crash leaves after its end is overwritten. Where the
 //! store has none, the hours of a day that has ended three days ago become one count.
 //!
+//! A ledger that begins again, as when the lane's scope changes, leaves its sums to a [`FormerLedger`].
+//!
 //! Identities are kept as 64 bits: the record's own number (`RecordKey::id`), its id or a hash.
 
 mod entries;
+mod former;
 mod hour;
 mod totals;
 
@@ -20,6 +23,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use entries::Sum;
+pub use former::FormerLedger;
 pub use hour::Hour;
 pub use totals::LedgerTotals;
 
@@ -89,13 +93,18 @@ impl Ledger {
         Self { since, asked, kept_from: journals.then(|| Hour::from(since)), ..Self::default() }
     }
 
-    /// Starts the ledger again, for everything created from `since` on.
-    pub fn restart(&mut self, since: Timestamp, asked: String, journals: bool) {
-        let mut released = std::mem::take(&mut self.released);
-        released.extend(self.old_sums.drop_all().chain(self.identities.drop_all()));
-        let generation = self.generation + 1;
-        let next_segment = self.next_segment;
+    /// Starts the ledger again, for everything created from `since` on. Returns what it was, without identities.
+    pub fn restart(&mut self, since: Timestamp, asked: String, journals: bool) -> Self {
+        let mut before = std::mem::take(self);
+        let mut released = std::mem::take(&mut before.released);
+        released.extend(before.identities.drop_all());
+        before.recent.clear();
+        // No hour has identities.
+        before.kept_from = before.kept_from.map(|_| Hour(u32::MAX));
+        let generation = before.generation + 1;
+        let next_segment = before.next_segment;
         *self = Self { generation, next_segment, released, ..Self::begin(since, asked, journals) };
+        before
     }
 
     /// How often the ledger was started again. A repair completes only the generation that it was made for.
@@ -144,6 +153,11 @@ impl Ledger {
         self.days_until
     }
 
+    /// Whether it has counted anything, as of streams whose records are counted.
+    pub fn has_sums(&self) -> bool {
+        !(self.sums.is_empty() && self.days.is_empty() && self.old_sums.is_empty())
+    }
+
     /// What a lane writes to other segments of its journal gets their numbers here.
     pub fn next_segment(&mut self) -> &mut u64 {
         &mut self.next_segment
@@ -156,25 +170,16 @@ impl Ledger {
 
     /// Drops what is too old, and returns what has to be written to the journal before the checkpoint.
     pub fn take_appends(&mut self, now: Timestamp) -> Vec<Append> {
-        let first_sum = first_kept(now, SUM_HOURS);
-        let first_identity = first_kept(now, IDENTITY_HOURS);
-        self.sums = self.sums.split_off(&first_sum);
-        // Where the store has journals, of the time when it had none.
-        self.days = self.days.split_off(&first_sum.day());
+        self.forget_old_sums(now);
         if self.kept_from.is_none() {
-            // Sums up days that ended some time ago.
-            self.days_until = self.days_until.max(first_kept(now, HOURS_APART).day());
-            let young = self.sums.split_off(&self.days_until);
-            for (hour, sum) in std::mem::replace(&mut self.sums, young) {
-                *self.days.entry(hour.day()).or_default() += sum.count;
-            }
+            self.sum_up_days(now);
             return Vec::new();
         }
         let mut appends = Vec::new();
-        self.released.extend(self.old_sums.expire(first_sum));
+        let first_identity = first_kept(now, IDENTITY_HOURS);
         self.released.extend(self.identities.expire(first_identity));
         if self.sums.len() > MOST_SUMS {
-            let newest = self.sums.keys().nth_back(NEWEST_SUMS - 1).copied().unwrap_or(first_sum);
+            let newest = self.sums.keys().nth_back(NEWEST_SUMS - 1).copied().unwrap_or_default();
             let staying = self.sums.split_off(&newest);
             let leaving = std::mem::replace(&mut self.sums, staying);
             appends.push(self.old_sums.append(newest.minus(1), entries::sums(&leaving), &mut self.next_segment));
@@ -191,6 +196,23 @@ impl Ledger {
             self.released.push(gone.number);
         }
         appends
+    }
+
+    fn forget_old_sums(&mut self, now: Timestamp) {
+        let first = first_kept(now, SUM_HOURS);
+        self.sums = self.sums.split_off(&first);
+        // Where the store has journals, of the time when it had none.
+        self.days = self.days.split_off(&first.day());
+        self.released.extend(self.old_sums.expire(first));
+    }
+
+    /// Makes one count of each day that ended some time ago.
+    fn sum_up_days(&mut self, now: Timestamp) {
+        self.days_until = self.days_until.max(first_kept(now, HOURS_APART).day());
+        let young = self.sums.split_off(&self.days_until);
+        for (hour, sum) in std::mem::replace(&mut self.sums, young) {
+            *self.days.entry(hour.day()).or_default() += sum.count;
+        }
     }
 
     /// Segments that may be removed once this ledger is stored.

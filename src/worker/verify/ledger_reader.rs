@@ -20,8 +20,18 @@ const MAX_RETRIES: usize = 5;
 /// Sums are kept for 90 days. The oldest day is not used, because its hours may be removed meanwhile.
 const SUM_HOURS: u32 = 89 * 24;
 
+/// One of a lane's ledgers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    Current,
+    /// The one before it.
+    Former,
+}
+
+#[derive(Clone)]
 pub struct LedgerReader {
     pub lane: LaneId,
+    pub which: Which,
     /// Stores the checkpoint of the worker's lane; only read here.
     pub live: Arc<dyn CheckpointBackend>,
     /// The area of the repairs.
@@ -46,6 +56,7 @@ pub fn live_backend(
 pub struct Account {
     /// Without repairs.
     pub checkpoint: LaneCheckpoint,
+    pub which: Which,
     /// Sums and identities, including repairs.
     pub totals: LedgerTotals,
 }
@@ -63,12 +74,14 @@ struct Repair {
 impl LedgerReader {
     /// The accounted records of the lane and its repairs in `hours`.
     pub async fn account(&self, hours: Range<Hour>) -> Result<Account, VerifyError> {
-        let Account { checkpoint, mut totals } = Account::of_lane(&*self.live, &self.lane, hours.clone()).await?;
-        let days_until = checkpoint.ledger.days_until();
+        let mut account = Account::read(&*self.live, &self.lane, self.which, hours.clone(), true).await?;
+        let totals = &mut account.totals;
+        let ledger = ledger(&account.checkpoint, self.which);
+        let days_until = ledger.days_until();
         let mut replaced = BTreeSet::new();
         // Of days of which the ledger has one count, the repaired hours and their records.
         let mut repaired_days: BTreeMap<Hour, (u32, u64)> = BTreeMap::new();
-        for repair in self.repairs_of(checkpoint.ledger.generation()).await? {
+        for repair in self.repairs_of(ledger.generation()).await? {
             let Repair { key, hour, whole, checkpoint, .. } = repair;
             if !hours.contains(&hour) {
                 continue;
@@ -99,12 +112,12 @@ impl LedgerReader {
         totals.days.extend(
             repaired_days.into_iter().filter(|(_, (hours, _))| *hours == 24).map(|(day, (_, records))| (day, records)),
         );
-        Ok(Account { checkpoint, totals })
+        Ok(account)
     }
 
     /// The key of the next repair of `hour`.
     pub async fn next_repair(&self, account: &Account, hour: Hour, whole: bool) -> Result<CheckpointKey, VerifyError> {
-        let generation = account.checkpoint.ledger.generation();
+        let generation = account.ledger().generation();
         let repairs = self.repairs_of(generation).await?;
         let last = repairs.iter().filter(|repair| repair.hour == hour).map(|repair| repair.number).max();
         let number = last.map_or(0, |last| last + 1);
@@ -129,23 +142,19 @@ impl LedgerReader {
 }
 
 impl Account {
-    /// The accounted records of `lane` in `hours`, without repairs.
-    pub async fn of_lane(live: &dyn CheckpointBackend, lane: &LaneId, hours: Range<Hour>) -> Result<Self, VerifyError> {
-        Self::read(live, lane, hours, true).await
-    }
-
-    /// The same without identities.
+    /// The accounted records of `lane` in `hours`, without repairs and identities.
     pub async fn sums_of_lane(
         live: &dyn CheckpointBackend,
         lane: &LaneId,
         hours: Range<Hour>,
     ) -> Result<Self, VerifyError> {
-        Self::read(live, lane, hours, false).await
+        Self::read(live, lane, Which::Current, hours, false).await
     }
 
     async fn read(
         live: &dyn CheckpointBackend,
         lane: &LaneId,
+        which: Which,
         hours: Range<Hour>,
         with_identities: bool,
     ) -> Result<Self, VerifyError> {
@@ -154,12 +163,13 @@ impl Account {
         loop {
             let bytes = live.load(&key).await?;
             let checkpoint = LaneCheckpoint::decode(&bytes.ok_or_else(|| VerifyError::NoCheckpoint(lane.clone()))?)?;
+            let ledger = ledger(&checkpoint, which);
             let totals = match with_identities {
-                true => checkpoint.ledger.totals(live, &key, hours.clone()).await,
-                false => checkpoint.ledger.sums(live, &key, hours.clone()).await,
+                true => ledger.totals(live, &key, hours.clone()).await,
+                false => ledger.sums(live, &key, hours.clone()).await,
             };
             match totals {
-                Ok(totals) => return Ok(Self { checkpoint, totals }),
+                Ok(totals) => return Ok(Self { checkpoint, which, totals }),
                 Err(StateError::Journal { .. }) if retries < MAX_RETRIES => retries += 1,
                 Err(error) => return Err(error.into()),
             }
@@ -196,6 +206,13 @@ impl Account {
         }
     }
 
+    /// The hours of creation that can be compared with the former ledger.
+    pub fn hours_of_former(&self, stream: Stream, now: Timestamp) -> Range<Hour> {
+        let former = self.checkpoint.former.as_ref().filter(|_| Accounting::of(stream) == Accounting::Records);
+        let hours = former.map_or(Hour(0)..Hour(0), |former| former.hours(now));
+        hours.start.max(oldest_sum(now))..hours.end
+    }
+
     /// The hours of creation that can be compared: the ledger covers them, the lane is past them, and no further record
     /// is expected in them.
     pub fn comparable_hours(&self, stream: Stream, overlap: Duration, now: Timestamp) -> Range<Hour> {
@@ -203,10 +220,7 @@ impl Account {
         let position = &self.checkpoint.position;
         let start = Hour::from(ledger.since());
         let (start, covered) = match Accounting::of(stream) {
-            Accounting::Records => {
-                let oldest = Hour::of(now).unwrap_or(Hour(0)).minus(SUM_HOURS);
-                (start.max(oldest), Some(position.complete_until()))
-            }
+            Accounting::Records => (start.max(oldest_sum(now)), Some(position.complete_until())),
             // Ordered by the time of the last change: records of the hour may come in any later part of a poll.
             Accounting::Ids => {
                 (ledger.kept_from(now).map_or(Hour(u32::MAX), |from| from.max(start)), position.complete())
@@ -220,7 +234,19 @@ impl Account {
         start..end.max(start)
     }
 
-    fn ledger(&self) -> &Ledger {
-        &self.checkpoint.ledger
+    pub fn ledger(&self) -> &Ledger {
+        ledger(&self.checkpoint, self.which)
+    }
+}
+
+fn oldest_sum(now: Timestamp) -> Hour {
+    Hour::of(now).unwrap_or(Hour(0)).minus(SUM_HOURS)
+}
+
+/// Where there is no former ledger (any more), the present one, which has another generation.
+fn ledger(checkpoint: &LaneCheckpoint, which: Which) -> &Ledger {
+    match (&checkpoint.former, which) {
+        (Some(former), Which::Former) => former.ledger(),
+        _ => &checkpoint.ledger,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{Instrument, debug, warn};
 
 use super::completeness::CompletenessChecker;
-use super::ledger_reader::{Account, LedgerReader, live_backend};
+use super::ledger_reader::{Account, LedgerReader, Which, live_backend};
 use super::{Confirmed, VerifyError, area, confirm};
 use crate::checkpoint::ledger::{Accounting, Hour};
 use crate::checkpoint::{CheckpointBackend, LaneId};
@@ -92,7 +92,7 @@ async fn check(context: &WorkerContext, spec: &LaneSpec) -> Result<Check, Verify
                 None => ledger.insert(ledger_with_repairs(context, id, live.clone()).await?),
             };
             if count > ledger.account(hours.clone()).await?.expected(id.stream, &hours) {
-                match confirm(ledger, &mut checker, id.stream, hours, context.clock().now()).await? {
+                match confirm(ledger, &mut checker, &account, hours, context.clock().now()).await? {
                     Confirmed::Complete => {}
                     Confirmed::Incomplete(incomplete) => missing = incomplete.missing,
                     // The next check compares it, if it is not too old.
@@ -116,5 +116,5 @@ async fn ledger_with_repairs(
     live: Arc<dyn CheckpointBackend>,
 ) -> Result<LedgerReader, VerifyError> {
     let repairs = context.options.read_state(Some(&area(&lane.pipeline))).await?;
-    Ok(LedgerReader { lane: lane.clone(), live, repairs })
+    Ok(LedgerReader { lane: lane.clone(), which: Which::Current, live, repairs })
 }

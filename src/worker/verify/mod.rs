@@ -1,6 +1,7 @@
 //! Compares the records of a console with a lane's ledger, hour by hour (day by day where the ledger has only that),
 //! next to a running worker, and delivers missing ones.
 
+mod asked;
 mod completeness;
 mod ledger_reader;
 mod ledgers;
@@ -31,8 +32,9 @@ use crate::state::{LaneId, StateError};
 use crate::telemetry::{Meter, Telemetry};
 use crate::usage::Delta;
 
+use asked::lane_that_asked;
 use completeness::{CompletenessChecker, window};
-use ledger_reader::{Account, LedgerReader, live_backend};
+use ledger_reader::{Account, LedgerReader, Which, live_backend};
 
 pub use ledgers::{FIRST_CHECK, check_ledgers};
 
@@ -67,6 +69,8 @@ pub struct VerifyReport {
     pub hours: u64,
     /// Parts of the requested time that could not be compared, and why.
     pub not_judged: Vec<String>,
+    /// The part that was compared with the former ledger, and the settings that it was made under.
+    pub former: Option<String>,
     /// The console's count of the hours.
     pub counted: u64,
     /// Records in the lane's ledger.
@@ -174,17 +178,13 @@ async fn verify_lanes(
     let context = WorkerContext::with_store(repairs.clone(), options, telemetry.clone());
     let mut reports = Vec::new();
     for spec in specs {
-        let client = context.client(&spec.id.pipeline, &spec.console)?;
-        let id = &spec.id;
-        let kind = spec.sink.kind.name();
-        let meter = Meter::detached(&telemetry, &id.pipeline, id.stream, &id.sink, kind, context.clock());
+        let checker = checker(&context, &verify, &spec)?;
         let live = live_backend(&context, &spec, live.clone())?;
-        let ledger = LedgerReader { lane: id.clone(), live, repairs: repairs.clone() };
-        let random = context.fork_random();
-        let checker = CompletenessChecker::new(client, meter, &spec.pull, id.clone(), verify.once_timeout, random);
+        let ledger = LedgerReader { lane: spec.id.clone(), which: Which::Current, live, repairs: repairs.clone() };
         let context = context.clone();
         let span = spec.span();
-        let job = Job { verify: &verify, spec, context, ledger, checker, progress: &progress, usage };
+        let job =
+            Job { verify: &verify, spec, context, ledger, checker, other_settings: false, progress: &progress, usage };
         match stop.run_until_cancelled(job.run(&stop).instrument(span)).await {
             Some(report) => reports.push(report?),
             None => break,
@@ -213,13 +213,25 @@ fn specs(verify: &Verify) -> Result<Vec<Arc<LaneSpec>>, VerifyError> {
     Ok(specs)
 }
 
-/// The comparison of one lane.
+fn checker(context: &WorkerContext, verify: &Verify, spec: &LaneSpec) -> Result<CompletenessChecker, ClientError> {
+    let id = &spec.id;
+    let client = context.client(&id.pipeline, &spec.console)?;
+    let kind = spec.sink.kind.name();
+    let meter = Meter::detached(&context.telemetry, &id.pipeline, id.stream, &id.sink, kind, context.clock());
+    let random = context.fork_random();
+    Ok(CompletenessChecker::new(client, meter, &spec.pull, id.clone(), verify.once_timeout, random))
+}
+
+/// The comparison of one of a lane's ledgers.
 struct Job<'a> {
     verify: &'a Verify,
+    /// As it was when the ledger was made.
     spec: Arc<LaneSpec>,
     context: Arc<WorkerContext>,
     ledger: LedgerReader,
     checker: CompletenessChecker,
+    /// The lane pulls something else now.
+    other_settings: bool,
     progress: &'a VerifyProgress,
     usage: &'a CommandUsage,
 }
@@ -230,6 +242,7 @@ impl Job<'_> {
             lane: self.spec.id.clone(),
             hours: 0,
             not_judged: Vec::new(),
+            former: None,
             counted: 0,
             accounted: 0,
             purged: 0,
@@ -240,18 +253,85 @@ impl Job<'_> {
             return Ok(report);
         }
         let account = self.ledger.account(Hour(0)..Hour(0)).await?;
-        let hours = self.comparable_hours(&account, &mut report.not_judged);
+        let requested = Hour::from(self.verify.from)..Hour::of(self.verify.to).unwrap_or(Hour(0));
+        let mut start = requested.start;
+        if let Some((former, hours)) = self.of_former(&account, &requested)? {
+            if start < hours.start {
+                report.not_judged.push(format!("before {}: the former ledger starts later", hours.start));
+            }
+            start = hours.end;
+            former.compare_former(hours, &mut report, stop).await?;
+        }
+        let hours = self.comparable_hours(&account, start..requested.end, &mut report);
+        self.compare_all(hours, &mut report, stop).await?;
+        Ok(report)
+    }
+
+    /// The comparison of the lane's former ledger, and the requested hours that it has; `None` if it has none of them.
+    fn of_former(
+        &self,
+        account: &Account,
+        requested: &Range<Hour>,
+    ) -> Result<Option<(Self, Range<Hour>)>, VerifyError> {
+        let Some(former) = &account.checkpoint.former else { return Ok(None) };
+        let comparable = account.hours_of_former(self.spec.id.stream, self.context.clock().now());
+        let hours = requested.start.max(comparable.start)..requested.end.min(comparable.end);
+        let client = self.context.client(&self.spec.id.pipeline, &self.spec.console)?;
+        let asked_then = former.ledger().asked();
+        if hours.is_empty() || former.host() != client.host() {
+            return Ok(None);
+        }
+        let Some(spec) = lane_that_asked(&self.spec, asked_then) else { return Ok(None) };
+        let other_settings = self.spec.pull.asked(&client) != asked_then;
+        let job = Job {
+            checker: checker(&self.context, self.verify, &spec)?,
+            spec: Arc::new(spec),
+            context: self.context.clone(),
+            ledger: LedgerReader { which: Which::Former, ..self.ledger.clone() },
+            other_settings,
+            ..*self
+        };
+        Ok(Some((job, hours)))
+    }
+
+    async fn compare_former(
+        mut self,
+        hours: Range<Hour>,
+        report: &mut VerifyReport,
+        stop: &CancellationToken,
+    ) -> Result<(), VerifyError> {
+        let Range { start, end } = hours;
+        match self.compare_all(hours, report, stop).await {
+            // As where the token no longer sees the scope.
+            Err(VerifyError::Console(error)) if self.other_settings => {
+                report.not_judged.push(format!("from {start} to {end}: for the settings of then: {error}"));
+            }
+            compared => compared?,
+        }
+        let client = self.context.client(&self.spec.id.pipeline, &self.spec.console)?;
+        let asked = self.spec.pull.asked(&client);
+        let asked = if asked.is_empty() { "everything that the token can read" } else { asked.trim_start_matches('&') };
+        report.former = Some(format!("from {start} to {end}: {asked}"));
+        Ok(())
+    }
+
+    async fn compare_all(
+        &mut self,
+        hours: Range<Hour>,
+        report: &mut VerifyReport,
+        stop: &CancellationToken,
+    ) -> Result<(), VerifyError> {
         self.progress.total.fetch_add(u64::from(hours.end.0.saturating_sub(hours.start.0)), Ordering::Relaxed);
         let account = self.ledger.account(hours.clone()).await?;
         let mut next = hours.start;
         while next < hours.end {
-            let days_until = account.checkpoint.ledger.days_until();
+            let days_until = account.ledger().days_until();
             let end = if next < days_until { next.day().plus(24) } else { next.plus(1) };
             if next < days_until && (next != next.day() || end > hours.end) {
                 let end = end.min(hours.end);
                 report.not_judged.push(format!("from {next} to {end}: the ledger has only whole days this long ago"));
             } else {
-                if let Some(missing) = self.compare(next..end, &account, &mut report, stop).await? {
+                if let Some(missing) = self.compare(next..end, &account, report, stop).await? {
                     self.remember(next..end, missing);
                 }
                 self.usage.write_if_due().await;
@@ -259,22 +339,25 @@ impl Job<'_> {
             self.progress.done.fetch_add(u64::from(end.0 - next.0), Ordering::Relaxed);
             next = end;
         }
-        Ok(report)
+        Ok(())
     }
 
-    /// The part of the requested hours that can be compared.
-    fn comparable_hours(&self, account: &Account, not_judged: &mut Vec<String>) -> Range<Hour> {
+    /// The part of the requested hours that can be compared with the present ledger.
+    fn comparable_hours(&self, account: &Account, requested: Range<Hour>, report: &mut VerifyReport) -> Range<Hour> {
         let now = self.context.clock().now();
         let overlap = self.spec.pull.overlap;
-        let requested = Hour::from(self.verify.from)..Hour::of(self.verify.to).unwrap_or(Hour(0));
         let comparable = account.comparable_hours(self.spec.id.stream, overlap, now);
         let hours = requested.start.max(comparable.start)..requested.end.min(comparable.end);
-        if requested.start < hours.start.min(requested.end) {
-            not_judged.push(format!("before {}: the ledger starts later", hours.start.min(requested.end)));
+        let starts = hours.start.min(requested.end);
+        if requested.start < starts {
+            report.not_judged.push(match report.former {
+                None => format!("before {starts}: the ledger starts later"),
+                Some(_) => format!("from {} to {starts}: the lane's settings changed then", requested.start),
+            });
         }
         if hours.end < requested.end {
             let from = hours.end.max(requested.start);
-            not_judged.push(format!("from {from} on: within `overlap`, or the lane is not past it yet"));
+            report.not_judged.push(format!("from {from} on: within `overlap`, or the lane is not past it yet"));
         }
         if hours.start < hours.end { hours } else { requested.start..requested.start }
     }
@@ -307,7 +390,7 @@ impl Job<'_> {
             Accounting::Ids => counted > 0,
             Accounting::Records | Accounting::Nothing => counted != expected && is_known,
         };
-        let confirmed = if needs_look { self.confirm(&hours).await? } else { Confirmed::Complete };
+        let confirmed = if needs_look { self.confirm(&hours, account).await? } else { Confirmed::Complete };
         let missing = match &confirmed {
             Confirmed::Complete => 0,
             Confirmed::Incomplete(incomplete) => incomplete.missing,
@@ -324,22 +407,26 @@ impl Job<'_> {
         report.purged += purged;
         let Confirmed::Incomplete(mut incomplete) = confirmed else { return Ok(is_known.then_some(0)) };
         if self.verify.repair {
-            incomplete.repair = self.repair_all(&hours, incomplete.examples.is_empty(), stop).await?;
+            incomplete.repair = match self.other_settings {
+                true => Repair::Failed(OTHER_SETTINGS.to_owned()),
+                false => self.repair_all(&hours, account, incomplete.examples.is_empty(), stop).await?,
+            };
         }
         let missing = if let Repair::Done(_) = incomplete.repair { 0 } else { incomplete.missing };
         report.incomplete.push(incomplete);
         Ok(Some(missing))
     }
 
-    async fn confirm(&mut self, hours: &Range<Hour>) -> Result<Confirmed, VerifyError> {
+    async fn confirm(&mut self, hours: &Range<Hour>, account: &Account) -> Result<Confirmed, VerifyError> {
         let now = self.context.clock().now();
-        confirm(&mut self.ledger, &mut self.checker, self.spec.id.stream, hours.clone(), now).await
+        confirm(&mut self.ledger, &mut self.checker, account, hours.clone(), now).await
     }
 
     /// Pulls `hours` again, one after the other, and delivers the missing records, or all records if `whole`.
     async fn repair_all(
         &mut self,
         hours: &Range<Hour>,
+        account: &Account,
         whole: bool,
         stop: &CancellationToken,
     ) -> Result<Repair, VerifyError> {
@@ -353,7 +440,7 @@ impl Job<'_> {
                 Err(reason) => return Ok(Repair::Failed(reason)),
             }
         }
-        Ok(match self.confirm(hours).await? {
+        Ok(match self.confirm(hours, account).await? {
             Confirmed::Complete => Repair::Done(delivered),
             Confirmed::Incomplete(incomplete) => {
                 Repair::Failed(format!("{} records are still missing", incomplete.missing))
@@ -396,7 +483,8 @@ impl Job<'_> {
     }
 }
 
-const SUMMED_UP: &str = "the lane has summed up the day meanwhile; run `verify` again";
+const SUMMED_UP: &str = "the lane has summed up the day meanwhile, or begun another ledger; run `verify` again";
+const OTHER_SETTINGS: &str = "the lane pulls something else now; `backfill` with the settings of then delivers them";
 
 /// Numbers of records of some hours, for the report: console + purged = accounted + missing.
 #[derive(Debug)]
@@ -420,7 +508,7 @@ enum Confirmed {
     /// No record is missing.
     Complete,
     Incomplete(IncompleteHours),
-    /// The lane has summed up the day meanwhile.
+    /// The ledger has changed meanwhile.
     NotJudged,
 }
 
@@ -433,21 +521,24 @@ impl Confirmed {
     }
 }
 
-/// Reads the records of `hours`, and compares them with the ledger as it is afterwards.
+/// Reads the records of `hours`, and compares them with the ledger as it is afterwards. It must be that of `account`.
 /// `hours` is one hour, or a day of which the ledger has one count.
 async fn confirm(
     ledger: &mut LedgerReader,
     checker: &mut CompletenessChecker,
-    stream: Stream,
+    account: &Account,
     hours: Range<Hour>,
     now: Timestamp,
 ) -> Result<Confirmed, VerifyError> {
+    let stream = ledger.lane.stream;
     let before = ledger.account(hours.clone()).await?;
     let none = HashSet::new();
     let known = before.totals.identities.get(&hours.start).unwrap_or(&none);
     let mut records = checker.read(hours.clone(), known, before.settled_until(stream)).await?;
     let after = ledger.account(hours.clone()).await?;
-    if before.checkpoint.ledger.days_until() <= hours.start && hours.start < after.checkpoint.ledger.days_until() {
+    let is_other = |read: &Account| read.ledger().generation() != account.ledger().generation();
+    let is_summed_up = before.ledger().days_until() <= hours.start && hours.start < after.ledger().days_until();
+    if is_summed_up || is_other(&before) || is_other(&after) {
         return Ok(Confirmed::NotJudged);
     }
     if after.remembers(hours.start, now) {

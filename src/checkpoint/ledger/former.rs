@@ -1,0 +1,67 @@
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Hour, Ledger, SUM_HOURS, entries, first_kept};
+use crate::checkpoint::Append;
+use crate::record::Timestamp;
+
+/// A ledger that another one has replaced: its sums, without identities.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerLedger {
+    host: Box<str>,
+    /// Every record created before this time was in the ledger, or is in none.
+    until: Timestamp,
+    ledger: Ledger,
+}
+
+impl FormerLedger {
+    /// Of what [`Ledger::restart`] has returned. `host` is the console that the lane pulled from.
+    pub fn new(host: Box<str>, until: Timestamp, ledger: Ledger) -> Self {
+        Self { host, until, ledger }
+    }
+
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub fn until(&self) -> Timestamp {
+        self.until
+    }
+
+    /// The ledger itself, which remembers no identity.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The whole hours that it has sums of at `now`.
+    pub fn hours(&self, now: Timestamp) -> Range<Hour> {
+        let start = Hour::from(self.ledger.since).max(first_kept(now, SUM_HOURS));
+        start..Hour::of(self.until).unwrap_or_default().max(start)
+    }
+
+    /// Drops what is too old, and returns what has to be written to the journal before the checkpoint: all sums.
+    pub fn take_appends(&mut self, current: &mut Ledger, now: Timestamp) -> Option<Append> {
+        let Self { ledger, .. } = self;
+        ledger.forget_old_sums(now);
+        current.release(std::mem::take(&mut ledger.released));
+        if !ledger.has_journals() {
+            ledger.sum_up_days(now);
+            return None;
+        }
+        let sums = std::mem::take(&mut ledger.sums);
+        let newest = *sums.keys().next_back()?;
+        Some(ledger.old_sums.append(newest, entries::sums(&sums), &mut current.next_segment))
+    }
+
+    /// Its segments, which are no longer referred to.
+    pub fn into_segments(mut self) -> impl Iterator<Item = u64> {
+        self.ledger.old_sums.drop_all()
+    }
+
+    /// [`Ledger::leave_journal`].
+    pub fn leave_journal(&mut self, journal: &BTreeMap<u64, Vec<u8>>) {
+        self.ledger.leave_journal(journal);
+    }
+}

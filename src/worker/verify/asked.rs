@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::worker::spec::LaneSpec;
 
-/// The lane as it was when its ledger had this filter. None if that cannot be told.
+/// The lane as it was when its ledger had this filter. None if the filter is not of that kind.
 pub fn lane_that_asked(spec: &LaneSpec, asked: &str) -> Option<LaneSpec> {
     let mut console = (*spec.console).clone();
     let mut pull = (*spec.pull).clone();

@@ -6,20 +6,24 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Subcommand;
 use tokio::time::{Instant, sleep};
 
 use super::output::{Table, print_lines};
-use super::process::time;
+use super::process::{FileOptionArgs, time};
 use super::{StateArgs, UsageError, note, print_line, with_causes};
+use crate::checkpoint::Part;
 use crate::lane::{LaneCheckpoint, claim_copy};
+use crate::pipeline::{self, Problem};
 use crate::record::{Stream, Timestamp};
+use crate::settings::Period;
 #[cfg(feature = "kubernetes")]
 use crate::settings::kubernetes::Kubernetes;
 use crate::source::{MAIN, SnapshotStage};
 use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store, process_identity};
-use crate::worker::{Answer, Options, RenameRequests, release_name, rename_checkpoint, usage_area};
+use crate::usage::Usage;
+use crate::worker::{Answer, KnownFiles, Options, RenameRequests, release_name, rename_checkpoint, usage_area};
 
 /// A worker answers a request within a second, unless its disk is slow.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -66,12 +70,18 @@ enum Command {
         to: String,
     },
     /// Delete a checkpoint: the lane starts at `since` again
+    ///
+    /// With --orphaned, all checkpoints that belong to no pipeline file: of files that are gone, and of streams and
+    /// sinks that a file no longer has. An invalid file keeps all checkpoints of its name.
     Delete {
         /// The lane: PIPELINE/STREAM/SINK, or PIPELINE for all its lanes
-        name: String,
+        #[arg(required_unless_present = "orphaned")]
+        name: Option<String>,
         /// Remove what the lane did, which `report` shows, and not its checkpoint
         #[arg(long)]
         usage: bool,
+        #[command(flatten)]
+        orphans: Box<Orphans>,
     },
     /// Let another file have the name of a tenant's pipeline
     ///
@@ -101,6 +111,27 @@ enum Command {
         #[arg(long)]
         replace: bool,
     },
+}
+
+/// Which checkpoints belong to no file.
+#[derive(Debug, clap::Args)]
+struct Orphans {
+    /// Instead of a name: everything that belongs to no file of --pipelines and is older than --older-than
+    #[arg(long, conflicts_with = "name", requires_all = ["older_than", "pipelines"])]
+    orphaned: bool,
+
+    /// With --orphaned: only lanes that have come no further than this long ago, such as 90d
+    #[arg(long, value_name = "PERIOD", requires = "orphaned")]
+    older_than: Option<Period>,
+
+    /// With --orphaned: all pipeline files of all workers with this state
+    ///
+    /// Files, directories with pipeline files, or kubernetes-resources:[NAMESPACE|*].
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    pipelines: Vec<pipeline::Location>,
+
+    #[command(flatten)]
+    files: FileOptionArgs,
 }
 
 fn past_time(text: &str) -> Result<Timestamp, String> {
@@ -191,12 +222,17 @@ async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyho
             print_line(format!("{key} continues from {to}"))?;
         }
         Command::Rename { from, to } => rename(store, state, &from, &to).await?,
-        Command::Delete { name, usage: true } => delete_usage(store, state, &name).await?,
-        Command::Delete { name, usage: false } => {
+        Command::Delete { name: Some(name), usage: true, .. } => {
+            let is_named = |lane: &LaneId, _: &[u8]| lane.pipeline == name || lane.to_string() == name;
+            let found = delete_usage(store, state, is_named).await?;
+            ensure!(found > 0, "it is not stored what a lane `{name}` did");
+        }
+        Command::Delete { name: Some(name), usage: false, .. } => {
             for lane in lanes_of(store, &name).await? {
                 delete(store, &lane.into()).await?;
             }
         }
+        Command::Delete { name: None, usage, orphans } => return delete_orphans(store, state, *orphans, usage).await,
         // It needs another area of the state.
         Command::Release { .. } => {}
         Command::Export { file } => transfer::export(store, state, &file).await?,
@@ -240,23 +276,70 @@ async fn delete(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes what lanes did, by the worker and by commands.
-async fn delete_usage(store: &dyn Store, StateArgs { state, instance }: &StateArgs, name: &str) -> anyhow::Result<()> {
+/// Removes what these lanes did, by the worker and by commands. Returns the number of removed objects.
+async fn delete_usage(
+    store: &dyn Store,
+    StateArgs { state, instance }: &StateArgs,
+    goes: impl Fn(&LaneId, &[u8]) -> bool,
+) -> anyhow::Result<usize> {
     let access = Access::Write { owner: &process_identity() };
     let by_commands = state.open(instance, access, Some(usage_area())).await?;
-    let is_named =
-        |key: &CheckpointKey| key.part.is_usage() && (key.lane.pipeline == name || key.lane.to_string() == name);
-    let mut found = false;
+    let mut found = 0;
     for store in [store, &*by_commands] {
-        for key in store.list_all().await?.into_iter().filter(is_named) {
-            found = true;
-            store.delete(&key).await?;
-            print_line(format!("{key} is removed"))?;
+        for key in store.list_all().await?.into_iter().filter(|key| key.part.is_usage()) {
+            let Some(bytes) = store.load(&key).await? else { continue };
+            if goes(&key.lane, &bytes) {
+                found += 1;
+                store.delete(&key).await?;
+                print_line(format!("{key} is removed"))?;
+            }
         }
     }
     by_commands.close().await;
-    ensure!(found, "it is not stored what a lane `{name}` did");
-    Ok(())
+    Ok(found)
+}
+
+/// Removes the checkpoints that belong to no file, or what their lanes did. What cannot be read stays.
+async fn delete_orphans(
+    store: &dyn Store,
+    state: &StateArgs,
+    orphans: Orphans,
+    usage: bool,
+) -> anyhow::Result<ExitCode> {
+    let Orphans { older_than, pipelines, files, .. } = orphans;
+    let loaded = pipeline::read(&pipelines, &files.get()).await;
+    // A wrong path would remove everything. Of an invalid file, at least the name is known.
+    let is_of_file = |problem: &Problem| loaded.files.iter().any(|file| *file.path == *problem.file);
+    if let Some(problem) = loaded.problems.iter().find(|problem| problem.is_error() && !is_of_file(problem)) {
+        bail!("nothing was removed, since not all pipeline files can be read: {problem}");
+    }
+    let files = KnownFiles::of(loaded);
+    ensure!(!files.is_empty(), "nothing was removed: --pipelines names no pipeline file");
+    let before = Timestamp::now().minus(older_than.map_or(Duration::ZERO, |period| period.0));
+    if usage {
+        let is_old = |bytes: &[u8]| Usage::decode(bytes).is_ok_and(|usage| usage.until() < Some(before));
+        let removed = delete_usage(store, state, |lane, bytes| !files.has(lane) && is_old(bytes)).await?;
+        print_line(format!("removed what {removed} lanes did"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (mut removed, mut young, mut unreadable) = (0, 0, 0);
+    for key in store.list().await?.into_iter().filter(|key| key.part == Part::Whole && !files.has(&key.lane)) {
+        let Some(bytes) = store.load(&key).await? else { continue };
+        match LaneCheckpoint::decode(&bytes) {
+            Ok(checkpoint) if checkpoint.position.complete_until() < before => {
+                store.delete(&key).await?;
+                print_line(format!("{key} is removed: it had come to {}", checkpoint.position.complete_until()))?;
+                removed += 1;
+            }
+            Ok(_) => young += 1,
+            Err(error) => {
+                note(format!("error: {key}: {error}"));
+                unreadable += 1;
+            }
+        }
+    }
+    print_line(format!("{removed} orphaned checkpoints removed, {young} younger ones stay"))?;
+    Ok(if unreadable == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn load(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<LaneCheckpoint> {

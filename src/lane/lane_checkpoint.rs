@@ -57,7 +57,7 @@ pub struct LaneCheckpoint {
     /// What the lane had accounted for before its ledger began again, for 90 days.
     #[serde(skip)]
     pub former: Option<Box<FormerLedger>>,
-    /// Who may know of the lane ([`TenantRules::place`](crate::pipeline::TenantRules::place)). Empty for the operator's,
+    /// Who may know of the lane: [`TenantRules::place`](crate::pipeline::TenantRules::place). Empty for the operator's
     /// and in a checkpoint of an earlier release.
     #[serde(skip)]
     pub place: Box<str>,

@@ -513,12 +513,13 @@ impl Files {
         }
     }
 
-    /// The other valid files with the same `renamed_from` as this one.
+    /// The other valid files of the same place with the same `renamed_from` as this one.
     fn rivals_of<'a>(&'a self, path: &'a Path, pipeline: &'a Pipeline) -> impl Iterator<Item = &'a Arc<Path>> {
         let source = pipeline.renamed_from.as_deref().unwrap_or_default();
         let from = (source.to_owned(), Path::new("").into());
         let same = self.sources_named.range(from..).take_while(move |(named, _)| !source.is_empty() && named == source);
-        same.map(|(_, other)| other).filter(move |other| ***other != *path)
+        let place = |path: &Arc<Path>| self.files.get(path)?.valid.as_ref()?.place.clone();
+        same.map(|(_, other)| other).filter(move |other| ***other != *path && place(other) == pipeline.place)
     }
 
     /// The names of [`Self::rivals_of`].

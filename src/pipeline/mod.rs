@@ -93,6 +93,12 @@ impl Pipeline {
         }
     }
 
+    /// Whether it has such a lane, paused or not.
+    pub fn has_lane(&self, stream: Stream, sink: &str) -> bool {
+        let has_stream = self.pulls.iter().any(|pull| pull.stream == stream);
+        has_stream && self.sinks.iter().any(|settings| settings.name() == sink && settings.takes(stream))
+    }
+
     /// The context of the sink's first lane, to check or probe a sink without a lane. `None` if the sink accepts no
     /// stream of the pipeline.
     pub fn sink_context(

@@ -124,7 +124,7 @@ impl TenantRules {
             problems,
         };
         check.name(root, &names.pipeline);
-        check.renamed_from(root, resource_at(file).map(|(namespace, _)| namespace));
+        check.renamed_from(root, file);
         check.sinks(root);
         check.node(root, "", "", false);
     }
@@ -223,17 +223,18 @@ impl Check<'_> {
         }
     }
 
-    /// Otherwise a tenant would continue from the checkpoints of another one. Which directory a pipeline's file was in
-    /// is not stored. The name of a resource's pipeline begins with its namespace, which has no dots.
-    fn renamed_from(&mut self, root: &Node, namespace: Option<&str>) {
+    /// The name of a resource's pipeline begins with its namespace, which has no dots. Whether the checkpoints are of
+    /// the file's own place is known when the lanes begin.
+    fn renamed_from(&mut self, root: &Node, file: &Path) {
         let Some(node) = root.get("renamed_from") else { return };
-        let prefix = namespace.map(|namespace| format!("{namespace}."));
+        let prefix = resource_at(file).map(|(namespace, _)| format!("{namespace}."));
+        let is_its_own_place = std::path::absolute(file).is_ok_and(|file| self.rules.place(&file) == Some(file));
         match (prefix, node.text()) {
-            (None, _) => self.refuse(
+            (None, _) if is_its_own_place => self.refuse(
                 node,
                 "renamed_from",
-                "a tenant's file cannot take over checkpoints, since it is not known whose they were; the operator can: \
-                 s1-forwarder state rename",
+                "with `{pipeline}` each file has an author of its own, and none takes over another's checkpoints; the \
+                 operator can: s1-forwarder state rename",
             ),
             (Some(prefix), Some(source)) if !source.starts_with(&prefix) => self.refuse(
                 node,
@@ -666,6 +667,21 @@ mod tests {
         for source in ["others.old", "customers", "customers-2.old"] {
             assert_eq!(refused(resource, source), "renamed_from", "{source}");
         }
+    }
+
+    /// Whether the checkpoints are of the directory, the lanes find out.
+    #[test]
+    fn a_file_takes_over_checkpoints_unless_it_has_an_author_of_its_own() {
+        let refused = |placeholder: &str| {
+            let rules = TenantRules { secrets_dir: Some(format!("/secrets/{placeholder}").into()), ..rules() };
+            let rules = TenantRules { files_dir: None, env_prefixes: Vec::new(), ..rules };
+            let file: Arc<Path> = Path::new("/pipelines/acme/console.yaml").into();
+            let mut problems = Vec::new();
+            let mut root = document::tree("renamed_from: old", &file, &mut problems).unwrap();
+            rules.check(&mut root, &file, &mut problems);
+            !problems.is_empty()
+        };
+        assert_eq!([refused("{directory}"), refused("{pipeline}")], [false, true]);
     }
 
     #[test]

@@ -149,6 +149,8 @@ pub enum Misconfiguration {
     ProgramFailed,
     /// A program of the pipeline took too long too often.
     ProgramOverran,
+    /// Too many checkpoints of the tenant's place belong to no file.
+    TooManyOrphans,
 }
 
 impl Misconfiguration {
@@ -159,6 +161,7 @@ impl Misconfiguration {
             Self::RefusedAll => "RefusedAll",
             Self::ProgramFailed => "ProgramFailed",
             Self::ProgramOverran => "ProgramOverran",
+            Self::TooManyOrphans => "TooManyOrphans",
         }
     }
 }

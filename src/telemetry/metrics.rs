@@ -167,6 +167,10 @@ metrics! {
         "Lanes that run in this process and send the same records to the same place as a lane of another pipeline, in this \
          process or another one: console, stream and destination are equal, and the scope of one is or contains that of the \
          other. The log, `check` and the status page name both.";
+    ORPHANED_CHECKPOINTS = Gauge "orphaned_checkpoints" &[], "checkpoints",
+        "Checkpoints in the state that belong to no pipeline file: of files that are gone, and of streams and sinks that a \
+         file no longer has. Nothing removes them but `state delete`. Each worker counts all of them, as far as it has seen \
+         the state.";
     CHECKPOINT_CONFLICTS = Counter "checkpoint_conflicts_total" &[], "checkpoints",
         "Checkpoint writes rejected because another process owns the lane. The lane stops in this process.";
     SHARDS_HELD = Gauge "shards_held" &[], "shards",

@@ -59,6 +59,7 @@ pub struct ProcessMetrics {
     tasks: IntGauge,
     kafka_clients: IntGauge,
     duplicate_lanes: IntGauge,
+    orphaned_checkpoints: IntGauge,
     dead_letter_bytes: IntGaugeVec,
     dead_letter_max: IntGaugeVec,
     /// The values of the label `pipeline` that the gauges of dead letters have.
@@ -111,6 +112,7 @@ impl Default for ProcessMetrics {
             tasks: gauge(&metrics::TASKS),
             kafka_clients: gauge(&metrics::KAFKA_CLIENTS),
             duplicate_lanes: gauge(&metrics::DUPLICATE_LANES),
+            orphaned_checkpoints: gauge(&metrics::ORPHANED_CHECKPOINTS),
             dead_letter_bytes: gauges(&metrics::DEAD_LETTER_BYTES),
             dead_letter_max: gauges(&metrics::DEAD_LETTER_MAX_BYTES),
             dead_letter_pipelines: Mutex::default(),
@@ -128,13 +130,14 @@ impl Default for ProcessMetrics {
             sink_requests: histogram(&metrics::SINK_REQUEST_DURATION, REQUEST_SECONDS),
             event_latency: histogram(&metrics::EVENT_LATENCY, LATENCY_SECONDS),
         };
-        let collectors: [Box<dyn Collector>; 21] = [
+        let collectors: [Box<dyn Collector>; 22] = [
             Box::new(build),
             Box::new(process.in_flight_bytes.clone()),
             Box::new(process.memory_budget.clone()),
             Box::new(process.tasks.clone()),
             Box::new(process.kafka_clients.clone()),
             Box::new(process.duplicate_lanes.clone()),
+            Box::new(process.orphaned_checkpoints.clone()),
             Box::new(process.dead_letter_bytes.clone()),
             Box::new(process.dead_letter_max.clone()),
             Box::new(process.reload_successful.clone()),
@@ -176,6 +179,10 @@ impl ProcessMetrics {
 
     pub fn duplicate_lanes(&self) -> &IntGauge {
         &self.duplicate_lanes
+    }
+
+    pub fn orphaned_checkpoints(&self) -> &IntGauge {
+        &self.orphaned_checkpoints
     }
 
     /// Sets the gauges of dead letters: the bytes of the whole store, their maximum, if there is one, and both of each

@@ -185,6 +185,7 @@ impl WorkerContext {
         self.telemetry.process().in_flight_bytes().set(gauge(self.budget.used()));
         self.telemetry.process().memory_budget().set(gauge(self.options.memory_budget));
         self.telemetry.process().kafka_clients().set(gauge(self.sinks.kafka_clients()));
+        self.telemetry.process().orphaned_checkpoints().set(gauge(self.renames.count_orphans()));
     }
 
     /// Keeps the gauges of dead letters up to date, and says how many there are at the start. Never returns.
@@ -310,7 +311,8 @@ impl WorkerContext {
             flush: spec.sink.batch_timeout(),
             concurrency: spec.sink.concurrency(),
             store: self.shard_store(mode.shard),
-            state_flags: self.state_flags.clone(),
+            // Where the state is, tenants need not know.
+            state_flags: if spec.place.is_some() { "".into() } else { self.state_flags.clone() },
             checkpoint_interval: self.options.checkpoint_interval,
             budget: self.budget.lane(),
             memory: self.remembered.lane(&spec.id.pipeline),

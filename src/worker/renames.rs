@@ -1,6 +1,7 @@
 //! Lanes that would begin at `since` although their records were delivered under another pipeline's name: they wait.
 
 mod checkpoint;
+mod orphans;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -26,9 +27,11 @@ use crate::pipeline::Pipeline;
 use crate::record::Timestamp;
 use crate::settings::Period;
 use crate::state::{LaneId, StateError, Store};
-use crate::telemetry::{LaneState, Meter};
+use crate::telemetry::{LaneState, Meter, Misconfiguration};
 
 pub use checkpoint::rename_checkpoint;
+pub use orphans::KnownFiles;
+use orphans::Origin;
 pub use requests::{Answer, RenameRequests, serve_requests};
 use watch::{Limits, Verdict, Watch};
 
@@ -43,6 +46,8 @@ pub struct Renames {
     known: Mutex<Known>,
     /// Held while a lane begins and while a checkpoint gets another name, so that the two do not coincide.
     turn: tokio::sync::Mutex<Listing>,
+    /// Held while orphans are read.
+    reading: tokio::sync::Mutex<()>,
     /// A checkpoint has another name, a lane has ended, or the files have changed.
     changed: Notify,
 }
@@ -51,20 +56,20 @@ pub struct Renames {
 struct Known {
     /// The lanes that had a checkpoint when the store was listed, and those of the files; whether each runs here.
     lanes: BTreeMap<LaneId, bool>,
-    /// The names of all pipelines with a file, valid or not.
-    pipelines: BTreeSet<String>,
+    files: KnownFiles,
     /// `renamed_from` by the pipeline's name.
     renamed_from: BTreeMap<String, String>,
-    /// The lanes of pipelines that have no file.
-    unused: Vec<LaneId>,
-    /// The consoles of those whose checkpoint was read.
-    hosts: BTreeMap<LaneId, Box<str>>,
+    /// The lanes that belong to no file.
+    orphans: Vec<LaneId>,
+    /// Of those whose checkpoint was read.
+    origins: BTreeMap<LaneId, Origin>,
 }
 
 /// Whether the names of the store's checkpoints are in [`Known::lanes`].
 #[derive(Debug, Default)]
 struct Listing {
-    is_done: bool,
+    /// When it was done last; `None` if it has to be done again.
+    done: Option<Instant>,
     failed: LastFailure,
 }
 
@@ -107,13 +112,15 @@ struct Found {
 enum Step {
     Begin,
     GiveUp(String),
+    /// There are [too many orphans](Renames::too_many_orphans).
+    Refuse(String),
     /// Why, and for how long at most.
     Wait(String, Duration),
 }
 
 impl Known {
     fn set_running(&mut self, lane: &LaneId, runs: bool) {
-        self.hosts.remove(lane);
+        self.origins.remove(lane);
         match self.lanes.get_mut(lane) {
             Some(running) => *running = runs,
             None => drop(self.lanes.insert(lane.clone(), runs)),
@@ -124,21 +131,23 @@ impl Known {
         self.lanes.get(lane).copied().unwrap_or_default()
     }
 
-    fn find_unused(&mut self) {
-        let has_no_file = |lane: &&LaneId| !self.pipelines.contains(&lane.pipeline);
-        self.unused = self.lanes.keys().filter(has_no_file).cloned().collect();
+    fn find_orphans(&mut self) {
+        self.orphans = self.lanes.keys().filter(|lane| !self.files.has(lane)).cloned().collect();
     }
 
     /// Lanes of other pipelines, without a file, with the same stream.
     fn candidates<'a>(&'a self, of: &'a LaneId) -> impl Iterator<Item = &'a LaneId> {
-        self.unused.iter().filter(|lane| lane.stream == of.stream && lane.pipeline != of.pipeline)
+        let has_no_file = |lane: &&LaneId| !self.files.has_pipeline(&lane.pipeline);
+        let is_other = |lane: &&LaneId| lane.stream == of.stream && lane.pipeline != of.pipeline;
+        self.orphans.iter().filter(is_other).filter(has_no_file)
     }
 
-    /// Those whose console may be `host`; first the one whose sink has the same name.
-    fn candidates_at(&self, of: &LaneId, host: &str) -> Vec<LaneId> {
-        let is_there = |lane: &&LaneId| self.hosts.get(*lane).is_none_or(|known| **known == *host);
-        let mut candidates: Vec<LaneId> = self.candidates(of).filter(is_there).cloned().collect();
-        candidates.sort_by_key(|lane| lane.sink != of.sink);
+    /// Those whose console may be `host`, and of which the lane may know; first the one whose sink has the same name.
+    fn candidates_at(&self, of: &LaneSpec, host: &str) -> Vec<LaneId> {
+        let fits = |origin: &Origin| *origin.host == *host && may_know(of, &origin.place);
+        let may_fit = |lane: &&LaneId| self.origins.get(*lane).is_none_or(fits);
+        let mut candidates: Vec<LaneId> = self.candidates(&of.id).filter(may_fit).cloned().collect();
+        candidates.sort_by_key(|lane| lane.sink != of.id.sink);
         candidates
     }
 }
@@ -146,6 +155,11 @@ impl Known {
 impl Beginning<'_> {
     fn id(&self) -> &LaneId {
         &self.spec.id
+    }
+
+    /// What cannot be read may be anybody's.
+    fn may_know(&self, checkpoint: Option<&LaneCheckpoint>) -> bool {
+        may_know(self.spec, checkpoint.map_or("", |checkpoint| &checkpoint.place))
     }
 
     fn store(&self) -> Arc<dyn Store> {
@@ -194,7 +208,8 @@ impl Renames {
     ) {
         let renamed =
             |pipeline: &Arc<Pipeline>| Some((pipeline.name.clone(), pipeline.renamed_from.as_deref()?.into()));
-        let renamed: BTreeMap<String, String> = valid.filter_map(renamed).collect();
+        let files = KnownFiles::new(names, valid);
+        let renamed: BTreeMap<String, String> = files.pipelines().filter_map(renamed).collect();
         let mut known = self.known.lock();
         for (pipeline, source) in renamed.iter().filter(|(name, source)| known.renamed_from.get(*name) != Some(source))
         {
@@ -203,13 +218,13 @@ impl Renames {
             }
         }
         known.renamed_from = renamed;
-        known.pipelines = names;
+        known.files = files;
         // Other workers run some of them.
         for spec in changed.flat_map(|pipeline| LaneSpec::of(pipeline)) {
-            known.hosts.remove(&spec.id);
+            known.origins.remove(&spec.id);
             known.lanes.entry(spec.id.clone()).or_default();
         }
-        known.find_unused();
+        known.find_orphans();
         drop(known);
         self.changed.notify_waiters();
     }
@@ -217,7 +232,13 @@ impl Renames {
     /// The store is asked for the names of its checkpoints before the next lane begins: another process may have
     /// changed them.
     pub async fn forget_listing(&self) {
-        self.turn.lock().await.is_done = false;
+        self.turn.lock().await.done = None;
+    }
+
+    /// The same if they were listed longer than `age` ago.
+    async fn forget_listing_after(&self, age: Duration) {
+        let mut listing = self.turn.lock().await;
+        listing.done = listing.done.filter(|done| done.elapsed() < age);
     }
 
     /// Returns when the lane may begin; `None` if it is given up. Cancel-safe.
@@ -231,7 +252,7 @@ impl Renames {
             // Whatever changes from now on ends the wait.
             let changed = self.changed.notified();
             let step = self.step(lane, &mut watch).await;
-            if has_failed && step.is_ok() {
+            if has_failed && !matches!(step, Err(_) | Ok(Step::Refuse(_))) {
                 lane.meter.store_recovered_before_start();
                 has_failed = false;
             }
@@ -246,6 +267,15 @@ impl Renames {
                     warn!(%pipeline, %stream, %sink, "the lane is given up: {reason}");
                     lane.meter.set_renamed(Some(reason));
                     return None;
+                }
+                Ok(Step::Refuse(reason)) => {
+                    let state = LaneState::Misconfigured(Misconfiguration::TooManyOrphans, reason);
+                    lane.spec.span().in_scope(|| lane.meter.set_store_failure(Some(state)));
+                    has_failed = true;
+                    if lane.once {
+                        return None;
+                    }
+                    orphans::AGAIN
                 }
                 Ok(Step::Wait(reason, wait)) => {
                     // Not for each change of the text: the old checkpoint may stand still and move again for minutes.
@@ -283,9 +313,11 @@ impl Renames {
             // The names matter only to a lane without a checkpoint.
             return if lane.has_checkpoint().await? { Ok(Step::Begin) } else { Err(failure) };
         }
+        let is_tenants = lane.spec.place.is_some();
         let (source, has_candidates) = {
             let known = self.known.lock();
-            (known.renamed_from.get(&id.pipeline).cloned(), known.candidates(id).next().is_some())
+            let has_candidates = known.candidates(id).next().is_some() || is_tenants && known.has_many_orphans();
+            (known.renamed_from.get(&id.pipeline).cloned(), has_candidates)
         };
         if source.is_none() && !has_candidates && watch.is_none() {
             return Ok(Step::Begin);
@@ -299,10 +331,19 @@ impl Renames {
         }
         if let Some(source) = source {
             let source = LaneId { pipeline: source, ..id.clone() };
-            // A source that cannot be read is an error: the lane must not begin at `since` instead.
-            if let Some((found, _)) = load(&*lane.store(), source).await? {
-                return self.continue_from(lane, found, watch).await;
+            match load(&*lane.store(), source).await {
+                Ok(Some((found, checkpoint))) if lane.may_know(checkpoint.as_ref()) => {
+                    return self.continue_from(lane, found, watch).await;
+                }
+                Ok(_) => {}
+                // Nobody knows whose it was.
+                Err(StateError::Damaged { .. } | StateError::Newer { .. }) if is_tenants => {}
+                // The lane must not begin at `since` instead.
+                Err(error) => return Err(error.into()),
             }
+        }
+        if let Some(reason) = self.too_many_orphans(lane).await? {
+            return Ok(Step::Refuse(reason));
         }
         let mut found = self.find(lane).await?;
         if found.is_none() && watch.is_some() {
@@ -317,7 +358,7 @@ impl Renames {
     /// Makes the names of all checkpoints known.
     async fn list(&self, store: &dyn Store) -> Result<(), Failure> {
         let mut listing = self.turn.lock().await;
-        if listing.is_done {
+        if listing.done.is_some() {
             return Ok(());
         }
         if let Some(failure) = listing.failed.within(RETRY) {
@@ -332,19 +373,23 @@ impl Renames {
         };
         listing.failed.ended(&listed);
         let mut known = self.known.lock();
+        let Known { lanes, files, origins, .. } = &mut *known;
+        lanes.retain(|lane, runs| *runs || files.has(lane));
         for key in listed?.into_iter().filter(|key| key.part == Part::Whole) {
-            known.lanes.entry(key.lane).or_default();
+            lanes.entry(key.lane).or_default();
         }
-        known.find_unused();
-        listing.is_done = true;
+        origins.retain(|lane, origin| lanes.contains_key(lane) && !origin.host.is_empty());
+        known.find_orphans();
+        listing.done = Some(Instant::now());
         Ok(())
     }
 
-    /// The checkpoint of a lane without a file that has the same console, scope, stream and type of sink. One of an
-    /// earlier release, without the type of its sink, fits all types. Of several, the one that has come furthest.
+    /// The checkpoint of a lane without a file that has the same console, scope, stream and type of sink, and of which
+    /// the lane may know. One of an earlier release, without the type of its sink, fits all types. Of several, the one
+    /// that has come furthest.
     async fn find(&self, lane: Beginning<'_>) -> Result<Option<Found>, Failure> {
         let (host, scope) = lane.place()?;
-        let candidates = self.known.lock().candidates_at(lane.id(), &host);
+        let candidates = self.known.lock().candidates_at(lane.spec, &host);
         let mut furthest: Option<(Timestamp, Found)> = None;
         let mut fitting = 0;
         for candidate in candidates {
@@ -354,6 +399,7 @@ impl Renames {
                 Err(error) => return Err(error.into()),
             };
             if *checkpoint.host == *host
+                && may_know(lane.spec, &checkpoint.place)
                 && *checkpoint.scope == *scope
                 && (checkpoint.sink_type.is_empty() || *checkpoint.sink_type == *lane.meter.sink_type())
             {
@@ -363,7 +409,7 @@ impl Renames {
                     furthest = Some((until, found));
                 }
             } else {
-                self.known.lock().hosts.insert(found.lane, checkpoint.host);
+                self.known.lock().origins.insert(found.lane, checkpoint.into());
             }
         }
         Ok(furthest.map(|(_, found)| Found { others: fitting - 1, ..found }))
@@ -411,7 +457,7 @@ impl Renames {
         let waits_for = |what: &str| format!("`renamed_from: {}`: {old} {what}", old.pipeline);
         let (has_file, runs) = {
             let known = self.known.lock();
-            (known.pipelines.contains(&old.pipeline), known.runs(old))
+            (known.files.has_pipeline(&old.pipeline), known.runs(old))
         };
         let may_run = "may still run: waiting until its checkpoint stands still";
         if has_file || runs {
@@ -461,7 +507,7 @@ impl Renames {
         }
         let has_lane = {
             let known = self.known.lock();
-            !known.pipelines.contains(&to.pipeline) || known.lanes.contains_key(to)
+            !known.files.has_pipeline(&to.pipeline) || known.lanes.contains_key(to)
         };
         if !has_lane {
             let reason = format!(
@@ -474,11 +520,16 @@ impl Renames {
         let mut known = self.known.lock();
         known.lanes.remove(from);
         known.set_running(to, false);
-        known.find_unused();
+        known.find_orphans();
         drop(known);
         self.changed.notify_waiters();
         Ok(())
     }
+}
+
+/// Whether a lane may know of a checkpoint of this place: a tenant's only of those of its own.
+fn may_know(lane: &LaneSpec, place: &str) -> bool {
+    lane.place.as_deref().is_none_or(|own| own == place)
 }
 
 fn unbuildable(error: BuildLaneError) -> Failure {
@@ -513,10 +564,17 @@ fn renamed(found: &Found, lane: Beginning<'_>, verdict: Verdict) -> String {
         0 => String::new(),
         others => format!(", which has come further than {others} more that fit (`state list`)"),
     };
+    // Where the state is, tenants need not know.
+    let by = match lane.spec.place {
+        None => format!("run: s1-forwarder state rename {from} {to}{}", options.state_flags()),
+        Some(_) => format!(
+            "write `renamed_from: {}` in its file, or the operator runs: s1-forwarder state rename {from} {to}",
+            old.pipeline
+        ),
+    };
     format!(
         "no pipeline file has the name `{}` now, and {old} has a checkpoint of this console{among}; if the pipeline was \
-         renamed, run: s1-forwarder state rename {from} {to}{}{then}",
-        old.pipeline,
-        options.state_flags()
+         renamed, {by}{then}",
+        old.pipeline
     )
 }

@@ -83,6 +83,21 @@ fn a_name_stays_with_the_tenants_file_that_had_it_first() {
 }
 
 #[test]
+fn a_tenant_makes_no_other_tenants_renamed_from_invalid() {
+    let tenants = Tenants::new();
+    let text = format!("renamed_from: old\n{VALID}");
+    ["a/one.yaml", "b/two.yaml"].iter().for_each(|name| tenants.put(name, &text));
+    let mut files = tenants.start(&["a", "b"], &Owners::new());
+    assert_eq!(tenants.running(&files), ["a/one.yaml", "b/two.yaml"]);
+    tenants.put("a/three.yaml", &text);
+    files.rescan(&Scan::All);
+    let names = |problem: &&str| problem.contains("renamed_from");
+    let problems = problems(&files);
+    assert_eq!(problems.lines().filter(names).count(), 2, "{problems}");
+    assert!(problems.lines().filter(names).all(|problem| !problem.contains("/b/")), "{problems}");
+}
+
+#[test]
 fn an_invalid_file_of_a_tenant_claims_its_name() {
     let tenants = Tenants::new();
     tenants.put("a/victim.yaml", "console: [\n");

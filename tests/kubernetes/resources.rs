@@ -484,7 +484,7 @@ async fn each_namespace_has_its_own_secrets_and_names() {
     let own = json!({ "console": { "token": { "secretRef": { "name": "only-here", "key": "token" } } } });
     scene.apply(&acme, "console", &scene.spec(own.clone())).await.unwrap();
     scene.apply(&globex, "console", &scene.spec(own)).await.unwrap();
-    let mut worker = scene.worker(&["*"], &[]);
+    let mut worker = scene.worker(&["*"], &["--lease", "1s"]);
     scene.condition([&acme, "console"], "Ready", "True", "Running").await;
     let (refused, _) = scene.condition([&globex, "console"], "TokenValid", "False", "SecretUnreadable").await;
     let message = refused["message"].as_str().unwrap();
@@ -512,6 +512,26 @@ async fn each_namespace_has_its_own_secrets_and_names() {
     assert!(failing["message"].as_str().unwrap().contains(&format!("{globex}/missing/token")), "{failing}");
     scene.put_secret(&globex, "missing", "a-password").await;
     scene.condition([&globex, "console"], "Ready", "True", "Running").await;
+
+    // What a resource leaves behind holds up those of its own namespace alone, and no other one hears of it.
+    let resources: Api<PipelineResource> = Api::namespaced(kubernetes.admin().await, &acme);
+    resources.delete("console", &DeleteParams::default()).await.unwrap();
+    worker.logged(&["pipeline removed"]).await;
+    let foreign = json!({ "renamed_from": format!("{acme}.console") });
+    assert!(scene.apply(&globex, "second", &scene.spec(foreign.clone())).await.is_ok());
+    scene.condition([&globex, "second"], "Ready", "False", "Invalid").await;
+    scene.apply(&globex, "second", &scene.spec(json!({}))).await.unwrap();
+    scene.condition([&globex, "second"], "Ready", "True", "Running").await;
+    scene.apply(&acme, "second", &scene.spec(json!({}))).await.unwrap();
+    let (renamed, status) = scene.condition([&acme, "second"], "Ready", "False", "Renamed").await;
+    let message = renamed["message"].as_str().unwrap();
+    assert!(message.contains(&format!("write `renamed_from: {acme}.console`")), "{message}");
+    assert!(!status.to_string().contains("--state"), "{status}");
+    scene.apply(&acme, "second", &scene.spec(foreign)).await.unwrap();
+    scene.condition([&acme, "second"], "Ready", "True", "Running").await;
+    worker.logged(&["`renamed_from`: the lane continues from the checkpoint"]).await;
+    let seen = format!("{}{:?}", scene.status(&globex, "second").await, scene.events(&globex).await);
+    assert!(!seen.contains(&acme), "{seen}");
     worker.signal("TERM").await;
     assert_eq!(worker.exit().await.code, Some(0));
 }

@@ -20,6 +20,7 @@ fn states() -> Vec<LaneState> {
         LaneState::Misconfigured(Misconfiguration::RefusedAll, String::new()),
         LaneState::Misconfigured(Misconfiguration::ProgramFailed, String::new()),
         LaneState::Misconfigured(Misconfiguration::ProgramOverran, String::new()),
+        LaneState::Misconfigured(Misconfiguration::TooManyOrphans, String::new()),
         LaneState::Stopped(String::new()),
         LaneState::WaitingForClock(String::new()),
         LaneState::Renamed(String::new()),
@@ -37,7 +38,8 @@ fn states() -> Vec<LaneState> {
                 Misconfiguration::SecretUnreadable
                 | Misconfiguration::RefusedAll
                 | Misconfiguration::ProgramFailed
-                | Misconfiguration::ProgramOverran,
+                | Misconfiguration::ProgramOverran
+                | Misconfiguration::TooManyOrphans,
                 _,
             )
             | LaneState::Stopped(_)

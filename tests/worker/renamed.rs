@@ -162,3 +162,59 @@ async fn a_sink_that_was_replaced_begins_at_since_at_once() {
     assert_eq!(harness.once(&[]).await.code, Some(0));
     harness.assert_all_arrived(&[Kind::Activities, Kind::Threats], &new.ledger().counts());
 }
+
+/// What no file names stays until an operator removes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checkpoints_that_belong_to_no_file_are_counted_and_removed_by_a_command() {
+    let harness = harness().await;
+    harness.put_changed("globex", json!({}));
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let acme = harness.path("pipelines/acme.yaml");
+    let removed = fs::read(&acme).unwrap();
+    fs::remove_file(&acme).unwrap();
+    let mut worker = harness.worker_with(&FLAGS);
+    until("they are counted", async || (worker.metrics().await.sum("orphaned_checkpoints", &[]) == 2).then_some(()))
+        .await;
+    worker.kill().await;
+
+    let delete = async |flags: &[&str]| harness.command(&[&["state", "delete"], flags].concat()).await;
+    let orphans = async |age: &str| delete(&["--orphaned", "--older-than", age, "--pipelines", "pipelines"]).await;
+    let young = orphans("90d").await;
+    assert!(
+        young.stdout.contains("0 orphaned checkpoints removed, 2 younger ones stay"),
+        "{}{}",
+        young.stdout,
+        young.stderr
+    );
+    for wrong in
+        [&["acme", "--orphaned"][..], &["--orphaned", "--pipelines", "pipelines"], &["--older-than", "1d"], &[]]
+    {
+        assert_eq!(delete(wrong).await.code, Some(2), "{wrong:?}");
+    }
+    let nowhere = delete(&["--orphaned", "--older-than", "1s", "--pipelines", "pipelines", "nowhere"]).await;
+    assert!(nowhere.code == Some(1) && nowhere.stderr.contains("nothing was removed"), "{}", nowhere.stderr);
+    // An invalid file keeps what has its name.
+    fs::write(&acme, "console: [").unwrap();
+    let kept = orphans("1s").await;
+    assert!(
+        kept.stdout.contains("0 orphaned checkpoints removed, 0 younger ones stay"),
+        "{}{}",
+        kept.stdout,
+        kept.stderr
+    );
+    fs::remove_file(&acme).unwrap();
+
+    // It has come up to the run.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let exit = orphans("1s").await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    assert!(exit.stdout.contains("acme/threats/siem is removed"), "{}", exit.stdout);
+    assert!(exit.stdout.contains("2 orphaned checkpoints removed, 0 younger ones stay"), "{}", exit.stdout);
+    let list = harness.command(&["state", "list"]).await.stdout;
+    assert!(list.contains("globex/activities/siem") && !list.contains("acme"), "{list}");
+    let usage = delete(&["--orphaned", "--usage", "--older-than", "1s", "--pipelines", "pipelines"]).await;
+    assert!(usage.stdout.contains("acme/threats/siem+usage is removed"), "{}{}", usage.stdout, usage.stderr);
+    assert!(!usage.stdout.contains("globex"), "{}", usage.stdout);
+    fs::write(&acme, removed).unwrap();
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+}

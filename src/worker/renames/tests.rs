@@ -53,6 +53,13 @@ impl Fixture {
         fixture
     }
 
+    /// The pipeline is a tenant's.
+    fn of_place(mut self, place: &str) -> Self {
+        self.pipeline = Arc::new(Pipeline { place: Some(place.into()), ..(*self.pipeline).clone() });
+        self.set_files(&["corp"]);
+        self
+    }
+
     fn set_files(&self, names: &[&str]) {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         let pipelines = || std::iter::once(&self.pipeline);
@@ -84,11 +91,17 @@ fn key(name: &str) -> CheckpointKey {
 
 /// A checkpoint that was written at `second`.
 fn checkpoint(host: &str, scope: &str, sink_type: &str, second: i64) -> Vec<u8> {
+    checkpoint_of("", host, scope, sink_type, second)
+}
+
+/// That of a tenant.
+fn checkpoint_of(place: &str, host: &str, scope: &str, sink_type: &str, second: i64) -> Vec<u8> {
     let time = Timestamp::from_micros(1_790_000_000_000_000 + second * 1_000_000);
     let ledger = Ledger::begin(time, String::new(), false);
     let position = SourcePosition::starting_at(time);
     let mut checkpoint = LaneCheckpoint::begin(host.into(), scope.into(), "1d".into(), time, position, ledger);
     checkpoint.sink_type = sink_type.into();
+    checkpoint.place = place.into();
     checkpoint.encode()
 }
 
@@ -364,4 +377,92 @@ async fn a_checkpoint_gets_no_name_for_which_the_file_has_no_lane() {
     let renamed = fixture.context.renames.rename(&from, &to, async { panic!("it was tried") }).await;
     let reason = renamed.unwrap_err().to_string();
     assert!(reason.contains("the file of `corp` has no lane corp/threats/http"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_waits_for_checkpoints_of_its_own_place_only_and_hears_of_no_others() {
+    for (own, others, waits) in [
+        (Some("acme"), "acme", true),
+        (Some("acme"), "globex", false),
+        // Of the operator, or of an earlier release.
+        (Some("acme"), "", false),
+        (None, "globex", true),
+    ] {
+        let fixture = Fixture::new(None, "");
+        let fixture = if let Some(own) = own { fixture.of_place(own) } else { fixture };
+        fixture.put("acme/threats/siem", checkpoint_of(others, "acme.example", SCOPE, "http", 0)).await;
+        // It has come further, and does not count.
+        fixture.put("other/threats/siem", checkpoint_of("another", "acme.example", SCOPE, "http", -1)).await;
+        assert_eq!(fixture.begins_within(MINUTE).await, !waits, "{own:?} {others}");
+        if waits {
+            let text = fixture.text();
+            assert_eq!(text.contains("/var/lib"), own.is_none(), "{text}");
+            assert_eq!(text.contains("`renamed_from: acme`"), own.is_some(), "{text}");
+            assert_eq!(text.contains("1 more that fit"), own.is_none(), "{text}");
+            assert!(text.contains("s1-forwarder state rename acme corp"), "{text}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_takes_over_checkpoints_of_its_own_place_only() {
+    for (source, takes) in [
+        (checkpoint_of("acme", "acme.example", SCOPE, "http", 0), true),
+        (checkpoint_of("globex", "acme.example", SCOPE, "http", 0), false),
+        (checkpoint_of("", "acme.example", SCOPE, "http", 0), false),
+        (b"damaged".to_vec(), false),
+    ] {
+        let fixture = Fixture::new(None, "renamed_from: acme").of_place("acme");
+        fixture.put("acme/threats/siem", source).await;
+        // Even if another tenant has a file of this name: that would be said to this one.
+        fixture.set_files(if takes { &["corp"] } else { &["acme", "corp"] });
+        assert!(fixture.begins_within(3 * LEASE).await, "takes: {takes}");
+        assert_eq!(fixture.store.checkpoints().contains_key(&key("acme/threats/siem")), !takes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_lanes_of_a_tenant_with_too_many_orphans_do_not_begin() {
+    let put = async |fixture: &Fixture, place: &str, count: usize| {
+        for number in 0..count {
+            // Of another console, so that no lane waits for them.
+            let bytes = checkpoint_of(place, "other.example", SCOPE, "http", 0);
+            fixture.put(&format!("{place}-{number}/threats/siem"), bytes).await;
+        }
+    };
+    let fixture = Fixture::new(None, "").of_place("acme");
+    put(&fixture, "acme", 1_000).await;
+    put(&fixture, "globex", 1_000).await;
+    assert!(fixture.begins_within(Duration::ZERO).await);
+    assert_eq!(fixture.context.renames.count_orphans(), 2_000);
+
+    // A lane that its file no longer has belongs to no file either.
+    let fixture = Fixture::new(None, "").of_place("acme");
+    put(&fixture, "acme", 1_000).await;
+    fixture.put("corp/threats/gone", checkpoint_of("acme", "other.example", SCOPE, "http", 0)).await;
+    assert!(!fixture.begins_within(10 * MINUTE).await);
+    let LaneState::Misconfigured(reason, text) = fixture.meter.lane.state() else {
+        panic!("{:?}", fixture.meter.lane.state())
+    };
+    assert_eq!(reason.name(), "TooManyOrphans");
+    assert!(text.starts_with("1001 checkpoints of this namespace, directory or file"), "{text}");
+    assert!(!fixture.begin(true).await, "with --once it is given up");
+    let removed = async {
+        sleep(MINUTE).await;
+        fixture.store.delete(&key("acme-7/threats/siem")).await.unwrap();
+    };
+    let (begins, ()) = tokio::join!(fixture.begins_within(4 * MINUTE), removed);
+    assert!(begins && fixture.meter.lane.state().is_up());
+    assert_eq!(fixture.context.renames.count_orphans(), 1_000);
+
+    // Lanes that have begun go on, and other places and the operator have nothing to do with it.
+    for (place, lane) in [("acme", "corp/threats/siem"), ("globex", ""), ("", "")] {
+        let fixture = Fixture::new(None, "");
+        let fixture = if place.is_empty() { fixture } else { fixture.of_place(place) };
+        put(&fixture, "acme", 1_001).await;
+        if !lane.is_empty() {
+            fixture.put(lane, checkpoint_of("acme", "acme.example", SCOPE, "http", 0)).await;
+        }
+        assert!(fixture.begins_within(Duration::ZERO).await, "{place}");
+    }
 }

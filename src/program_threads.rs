@@ -2,12 +2,14 @@
 //! answers for everybody. They are started when there is something to do, and nobody waits for them at the end.
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 use std::{io, thread};
 
 use parking_lot::{Condvar, Mutex};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
 use tracing::Span;
 
@@ -19,7 +21,8 @@ const NICE: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs jobs in their order. Cloned handles share the threads, which end with the last handle.
+/// Runs jobs, those of one pipeline in their order. Each pipeline has the same share of the processor, however many
+/// lanes it has. Cloned handles share the threads, which end with the last handle.
 #[derive(Debug, Clone, Default)]
 pub struct ProgramThreads(Arc<Handle>);
 
@@ -35,11 +38,67 @@ struct Queue {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    turns: Turns<Job>,
     threads: usize,
     /// Threads that wait for a job.
     idle: usize,
     closed: bool,
+}
+
+/// The jobs that wait, and whose turn it is: that of the pipeline that has had least of the processor, of those with no
+/// job that runs.
+struct Turns<J> {
+    pipelines: HashMap<Arc<str>, Share<J>>,
+    /// The jobs of all pipelines that wait.
+    waiting: usize,
+    /// What the pipeline of the last turn had had. One that had no job begins with it, so that nobody saves up turns.
+    had: Duration,
+}
+
+/// One pipeline's.
+struct Share<J> {
+    jobs: VecDeque<J>,
+    /// The number of its jobs that run.
+    running: usize,
+    /// What it has had of the processor.
+    had: Duration,
+}
+
+impl<J> Default for Turns<J> {
+    fn default() -> Self {
+        Self { pipelines: HashMap::new(), waiting: 0, had: Duration::ZERO }
+    }
+}
+
+impl<J> Turns<J> {
+    fn push(&mut self, pipeline: &Arc<str>, job: J) {
+        let had = self.had;
+        let new = || Share { jobs: VecDeque::new(), running: 0, had };
+        self.pipelines.entry(pipeline.clone()).or_insert_with(new).jobs.push_back(job);
+        self.waiting += 1;
+    }
+
+    /// The next job, and its pipeline.
+    fn begin(&mut self) -> Option<(Arc<str>, J)> {
+        let waiting = self.pipelines.iter_mut().filter(|(_, share)| !share.jobs.is_empty());
+        let (pipeline, share) = waiting.min_by_key(|(_, share)| (share.running, share.had))?;
+        let job = share.jobs.pop_front()?;
+        share.running += 1;
+        self.had = self.had.max(share.had);
+        self.waiting -= 1;
+        Some((pipeline.clone(), job))
+    }
+
+    /// A job of the pipeline has ended, and `took` that much of the processor.
+    fn end(&mut self, pipeline: &str, took: Duration) {
+        if let Some(share) = self.pipelines.get_mut(pipeline) {
+            share.running -= 1;
+            share.had += took;
+        }
+        // Its next job comes at once, so what it has had too much is not forgotten before all others have had as much.
+        let had = self.had;
+        self.pipelines.retain(|_, share| share.running > 0 || !share.jobs.is_empty() || share.had > had);
+    }
 }
 
 impl std::fmt::Debug for Queue {
@@ -57,12 +116,16 @@ pub enum JobError {
 }
 
 impl ProgramThreads {
-    /// Runs a job after those that came before it. If the caller stops waiting, a job that has not begun never does,
-    /// and the result of one that has is dropped where it ran.
+    /// Runs a job of a pipeline after those that came before it. If the caller stops waiting, a job that has not begun
+    /// never does, and the result of one that has is dropped where it ran.
     ///
     /// # Errors
     /// When no thread can be started, or the job panicked.
-    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, JobError> {
+    pub async fn run<T: Send + 'static>(
+        &self,
+        pipeline: &Arc<str>,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JobError> {
         let (sender, receiver) = oneshot::channel();
         let span = Span::current();
         let job = move || {
@@ -72,7 +135,7 @@ impl ProgramThreads {
                 let _ = sender.send(result);
             }
         };
-        self.0.0.push(Box::new(job)).map_err(JobError::NoThread)?;
+        self.0.0.push(pipeline, Box::new(job)).map_err(JobError::NoThread)?;
         match receiver.await {
             Ok(result) => result.map_err(JobError::Panicked),
             Err(_) => Err(JobError::NoThread(io::Error::other("the threads have ended"))),
@@ -81,9 +144,9 @@ impl ProgramThreads {
 }
 
 impl Queue {
-    fn push(self: &Arc<Self>, job: Job) -> io::Result<()> {
+    fn push(self: &Arc<Self>, pipeline: &Arc<str>, job: Job) -> io::Result<()> {
         let mut state = self.state.lock();
-        if state.idle <= state.jobs.len() && state.threads < MAX_THREADS {
+        if state.idle <= state.turns.waiting && state.threads < MAX_THREADS {
             let queue = self.clone();
             match thread::Builder::new().name("program".to_owned()).spawn(move || queue.work()) {
                 Ok(_) => state.threads += 1,
@@ -92,7 +155,7 @@ impl Queue {
                 Err(error) => return Err(error),
             }
         }
-        state.jobs.push_back(job);
+        state.turns.push(pipeline, job);
         self.changed.notify_one();
         Ok(())
     }
@@ -103,10 +166,13 @@ impl Queue {
         let _ = rustix::process::setpriority_process(None, NICE);
         let mut state = self.state.lock();
         while !state.closed {
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some((pipeline, job)) = state.turns.begin() {
                 drop(state);
+                let begun = processor_time();
                 job();
+                let took = processor_time().saturating_sub(begun);
                 state = self.state.lock();
+                state.turns.end(&pipeline, took);
             } else {
                 state.idle += 1;
                 self.changed.wait(&mut state);
@@ -120,23 +186,32 @@ impl Drop for Handle {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.closed = true;
-        let abandoned = std::mem::take(&mut state.jobs);
+        let abandoned = std::mem::take(&mut state.turns);
         drop(state);
         self.0.changed.notify_all();
         drop(abandoned);
     }
 }
 
+/// What this thread has had of the processor.
+pub(crate) fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Duration;
 
     use tokio::time::timeout;
 
     use super::*;
 
     const LONG: Duration = Duration::from_secs(30);
+
+    fn pipeline() -> Arc<str> {
+        "acme".into()
+    }
 
     /// A job that runs until its end is sent.
     #[allow(clippy::disallowed_types, reason = "the job is to block its thread")]
@@ -155,17 +230,17 @@ mod tests {
         assert_eq!(threads.0.0.state.lock().threads, 0);
         let names = || thread::current().name().map(str::to_owned);
         for _ in 0..3 {
-            assert_eq!(threads.run(names).await.unwrap().as_deref(), Some("program"));
+            assert_eq!(threads.run(&pipeline(), names).await.unwrap().as_deref(), Some("program"));
         }
         let running: Vec<_> = (0..5)
             .map(|_| {
                 let (end, job) = blocking();
                 let threads = threads.clone();
-                (end, tokio::spawn(async move { threads.run(job).await }))
+                (end, tokio::spawn(async move { threads.run(&pipeline(), job).await }))
             })
             .collect();
         tokio::task::yield_now().await;
-        while threads.0.0.state.lock().jobs.len() > 3 {
+        while threads.0.0.state.lock().turns.waiting > 3 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(threads.0.0.state.lock().threads, MAX_THREADS);
@@ -175,7 +250,7 @@ mod tests {
         }
         #[cfg(target_os = "linux")]
         {
-            let nice = threads.run(|| rustix::process::getpriority_process(None).unwrap()).await.unwrap();
+            let nice = threads.run(&pipeline(), || rustix::process::getpriority_process(None).unwrap()).await.unwrap();
             assert!(nice >= NICE, "{nice}");
             assert!(rustix::process::getpriority_process(None).unwrap() < NICE, "only these threads");
         }
@@ -189,20 +264,21 @@ mod tests {
             .map(|_| {
                 let (end, job) = blocking();
                 let threads = threads.clone();
-                let waiting = tokio::spawn(async move { threads.run(job).await });
+                let waiting = tokio::spawn(async move { threads.run(&pipeline(), job).await });
                 (end, waiting)
             })
             .collect();
         tokio::task::yield_now().await;
         let (began, mut begun) = tokio::sync::mpsc::channel::<()>(1);
-        let abandoned = timeout(Duration::from_millis(20), threads.run(move || began.try_send(()).is_ok())).await;
+        let abandoned =
+            timeout(Duration::from_millis(20), threads.run(&pipeline(), move || began.try_send(()).is_ok())).await;
         assert!(abandoned.is_err(), "both threads are busy");
         for (end, waiting) in ends {
             waiting.abort();
             let _ = waiting.await;
             drop(end);
         }
-        assert_eq!(timeout(LONG, threads.run(|| 7)).await.unwrap().unwrap(), 7, "the threads go on");
+        assert_eq!(timeout(LONG, threads.run(&pipeline(), || 7)).await.unwrap().unwrap(), 7, "the threads go on");
         assert_eq!(begun.recv().await, None, "what nobody waits for any more does not begin");
     }
 
@@ -210,9 +286,69 @@ mod tests {
     async fn a_job_that_panics_ends_neither_its_thread_nor_another_job() {
         let threads = ProgramThreads::default();
         for _ in 0..MAX_THREADS + 1 {
-            let panicked = threads.run(|| panic!("a mistake")).await;
+            let panicked = threads.run(&pipeline(), || panic!("a mistake")).await;
             assert!(matches!(panicked, Err(JobError::Panicked(_))));
         }
-        assert_eq!(threads.run(|| 7).await.unwrap(), 7);
+        assert_eq!(threads.run(&pipeline(), || 7).await.unwrap(), 7);
+    }
+
+    /// What each pipeline has had of two threads after so much time of each. `pipelines` are its lanes, and what a turn
+    /// of each takes. A lane's next turn is asked for as soon as the last one has ended.
+    fn shares(pipelines: &[(&str, usize, u64)], of_each_thread: u64) -> HashMap<Arc<str>, u64> {
+        let mut turns = Turns::default();
+        for (name, lanes, takes) in pipelines {
+            (0..*lanes).for_each(|_| turns.push(&Arc::from(*name), *takes));
+        }
+        let mut had = HashMap::new();
+        // When each thread is free again, and what it does until then.
+        let mut threads = [const { (0, None::<(Arc<str>, u64)>) }; MAX_THREADS];
+        loop {
+            let (now, ended) = threads.iter_mut().min_by_key(|(until, _)| *until).unwrap();
+            if *now > of_each_thread {
+                return had;
+            }
+            if let Some((pipeline, took)) = ended.take() {
+                *had.entry(pipeline.clone()).or_default() += took;
+                turns.end(&pipeline, Duration::from_millis(took));
+                turns.push(&pipeline, took);
+            }
+            let (pipeline, takes) = turns.begin().unwrap();
+            *now += takes;
+            *ended = Some((pipeline, takes));
+        }
+    }
+
+    #[test]
+    fn a_pipeline_has_its_share_whatever_number_of_lanes_another_has() {
+        let had = shares(&[("slow", 112, 100), ("victim", 1, 5)], 100_000);
+        assert!(had["victim"] > 95_000, "one of the two threads is always the other pipeline's: {had:?}");
+        let had = shares(&[("slow", 16, 60), ("other", 16, 100), ("many", 112, 20), ("victim", 1, 20)], 100_000);
+        assert!(had.values().all(|had| had.abs_diff(50_000) < 2_000), "{had:?}");
+        let had = shares(&[("alone", 16, 60)], 100_000);
+        assert!(had["alone"] > 199_000, "both threads if nobody else wants one: {had:?}");
+    }
+
+    #[test]
+    fn the_jobs_of_a_pipeline_begin_in_their_order_and_nobody_saves_up_turns() {
+        let mut turns = Turns::default();
+        let busy: Arc<str> = "busy".into();
+        let late: Arc<str> = "late".into();
+        for job in 0..100 {
+            turns.push(&busy, job);
+            assert_eq!(turns.begin(), Some((busy.clone(), job)));
+            turns.end(&busy, Duration::from_secs(1));
+        }
+        (100..110).for_each(|job| turns.push(&busy, job));
+        (0..10).for_each(|job| turns.push(&late, job));
+        let mut order = Vec::new();
+        while let Some((pipeline, job)) = turns.begin() {
+            turns.end(&pipeline, Duration::from_secs(1));
+            order.push(job);
+        }
+        let of = |is: fn(&i32) -> bool| order.iter().copied().filter(is).collect::<Vec<i32>>();
+        assert_eq!((of(|job| *job >= 100), of(|job| *job < 100)), ((100..110).collect(), (0..10).collect()));
+        let before_the_third = order.iter().position(|job| *job == 102).unwrap();
+        assert!(before_the_third <= 7, "who comes late has not all turns first: {order:?}");
+        assert!(turns.pipelines.len() <= 1, "who has no job is forgotten");
     }
 }

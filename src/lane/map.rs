@@ -1,12 +1,16 @@
 //! The map stage: records become events, straight into the batch that will carry them.
 
+use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{block_in_place, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -32,8 +36,15 @@ const AFTER_PANIC: Duration = Duration::from_secs(10);
 /// Space for more events is not reserved before they are mapped, however many `batch.events` allows.
 const MOST_RESERVED: usize = 10_000;
 
-/// How long a lane maps where programs run before another one has its turn.
-const TURN: Duration = Duration::from_millis(100);
+/// How long a lane maps before another one has its turn. A record that takes longer is mapped to its end.
+const TURN: Duration = Duration::from_millis(20);
+
+/// A page of so many bytes is begun on the runtime's thread: to free that thread would cost more than a hundredth of
+/// what the page does. What is left of it after a turn is mapped next to the runtime.
+const SMALL_PAGE: usize = 64 * 1024;
+
+/// So many lanes map at a time: one for each processor, as if they did it on the runtime's threads.
+static MAPPING: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, NonZero::get)));
 
 /// The map stage of one lane.
 struct MapStage {
@@ -155,26 +166,32 @@ impl MapStage {
     ) -> Result<Box<Filler>, MapEnd> {
         filler.mapper.set_scope(page.scope.take());
         let excluded_until = filler.open.exclude(&mut page);
+        let mut is_small = page.body.len() <= SMALL_PAGE;
         let mut mapping = Mapping { page, reservation, next: 0 };
         loop {
             let now = Instant::now();
             let filled = match &self.programs {
-                None => filler.fill(&mut mapping, now, None),
+                None if is_small => filler.fill(&mut mapping, now),
+                None => beside_the_runtime(|| filler.fill(&mut mapping, now)).await,
                 Some(programs) => {
                     // The page keeps its part of the budget wherever it is.
                     let fill = move || {
-                        let filled = filler.fill(&mut mapping, now, Some(TURN));
+                        let filled = filler.fill(&mut mapping, now);
                         (filler, mapping, filled)
                     };
                     let filled;
-                    (filler, mapping, filled) = programs.threads.run(fill).await?;
+                    (filler, mapping, filled) = programs.threads.run(&programs.pipeline, fill).await?;
                     filled
                 }
             };
             match filled {
                 Filled::Batch(full) => self.send(*full).await?,
                 Filled::Page => break,
-                Filled::Turn => {}
+                Filled::Turn => {
+                    is_small = false;
+                    // The lane may have been given up meanwhile.
+                    yield_now().await;
+                }
                 Filled::Ended(failure) => {
                     self.send(filler.take_open()).await?;
                     return Err(MapEnd::Failed(failure));
@@ -226,11 +243,11 @@ impl Filler {
         }
     }
 
-    /// Maps the records of a page that are left, until the open batch is full or the lane's `turn` is over. It began
+    /// Maps the records of a page that are left, until the open batch is full or the lane's turn is over. It began
     /// `now`: another thread has a clock of its own in tests with paused time.
-    fn fill(&mut self, mapping: &mut Mapping, now: Instant, turn: Option<Duration>) -> Filled {
+    fn fill(&mut self, mapping: &mut Mapping, now: Instant) -> Filled {
         let copies = self.limits.copies;
-        let begun = turn.map(|turn| (Instant::now(), turn));
+        let begun = Instant::now();
         loop {
             if self.open.batch.len() >= self.limits.events || self.framed_size() >= self.limits.bytes {
                 self.open.take_reservation(&mut mapping.reservation, copies);
@@ -238,7 +255,7 @@ impl Filler {
             }
             let Mapping { page, next, .. } = mapping;
             let Some(record) = page.records.get(*next) else { return Filled::Page };
-            if begun.is_some_and(|(begun, turn)| begun.elapsed() >= turn) {
+            if begun.elapsed() >= TURN {
                 return Filled::Turn;
             }
             // A batch may stay empty: a record whose event is dropped leaves nothing in it.
@@ -379,6 +396,17 @@ impl Filler {
     fn framed_size(&self) -> usize {
         self.open.batch.size() + self.open.batch.len() * self.limits.framing
     }
+}
+
+/// Maps without holding up a thread of the runtime, which pulls, delivers and answers for everybody: a page can take
+/// seconds. Where the runtime has one thread only, lanes and all else take turns.
+async fn beside_the_runtime<T>(fill: impl FnOnce() -> T) -> T {
+    if Handle::current().runtime_flavor() != RuntimeFlavor::MultiThread {
+        return fill();
+    }
+    // It is never closed.
+    let _turn = MAPPING.acquire().await;
+    block_in_place(fill)
 }
 
 /// Counts what mapping a record has shown. Returns the error that goes next to a raw event: it has no place for a tag.

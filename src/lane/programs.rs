@@ -17,13 +17,15 @@ const OVERRUNS_WITHIN: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone)]
 pub struct Programs {
     pub threads: ProgramThreads,
+    /// The name of the lane's pipeline. Its lanes take their turns from one share.
+    pub pipeline: Arc<str>,
     /// Kept from poll to poll.
     pub overruns: Arc<Mutex<Overruns>>,
 }
 
 impl Programs {
-    pub fn new(threads: ProgramThreads) -> Self {
-        Self { threads, overruns: Arc::default() }
+    pub fn new(threads: ProgramThreads, pipeline: &str) -> Self {
+        Self { threads, pipeline: pipeline.into(), overruns: Arc::default() }
     }
 }
 

@@ -304,7 +304,7 @@ impl WorkerContext {
             transform: spec.transform.clone(),
             schema,
             embeds_raw: spec.sink.embeds_raw(),
-            programs: has_programs.then(|| Programs::new(self.program_threads.clone())),
+            programs: has_programs.then(|| Programs::new(self.program_threads.clone(), &spec.id.pipeline)),
             steps,
             labeler: Labeler::new(&spec.transform.labels, spec.id.stream).map(Arc::new),
             delivery,

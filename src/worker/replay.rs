@@ -15,9 +15,9 @@ use super::spec::LaneSpec;
 use super::usage::CommandUsage;
 use super::{BuildLaneError, Options};
 use crate::checkpoint::Part;
-use crate::lane::Lane;
+use crate::lane::{Lane, Programs};
 use crate::pipeline::Pipeline;
-use crate::program_threads::{JobError, ProgramThreads};
+use crate::program_threads::JobError;
 use crate::record::{Stream, Timestamp};
 use crate::settings::Schema;
 use crate::sink::dead_letters::{DeadLetterPartition, Location, StoredDeadLetter};
@@ -145,7 +145,7 @@ struct ReplayLane {
     delivery: Arc<Delivery>,
     schema: Schema,
     /// The programs of the lane, and where they run.
-    programs: Option<(Arc<Steps>, ProgramThreads)>,
+    programs: Option<(Arc<Steps>, Programs)>,
 }
 
 /// A dead letter that may be sent.
@@ -323,7 +323,7 @@ impl Replay<'_> {
         let built = self.context.build_lane(&spec, &meter, LaneMode { once: true, ..LaneMode::default() });
         let Lane { delivery, schema, steps, programs, .. } =
             built.map_err(|error: BuildLaneError| error.to_string())?;
-        let programs = steps.zip(programs.map(|programs| programs.threads));
+        let programs = steps.zip(programs);
         Ok(ReplayLane { delivery, schema, programs })
     }
 }
@@ -332,7 +332,7 @@ impl ReplayLane {
     /// Runs the programs of the lane on an event that they failed on: nothing is sent as it was before them. `None` if
     /// they drop it.
     async fn run_programs(&self, mut letter: StoredDeadLetter) -> io::Result<Option<Sendable>> {
-        let Some((steps, threads)) = self.programs.as_ref().filter(|_| letter.status == PROGRAM) else {
+        let Some((steps, programs)) = self.programs.as_ref().filter(|_| letter.status == PROGRAM) else {
             return Ok(Some(Sendable { letter, unsent: None }));
         };
         let steps = steps.clone();
@@ -341,7 +341,7 @@ impl ReplayLane {
             let mapped = steps.apply_again(&mut event);
             (event, mapped)
         };
-        let (event, mapped) = match threads.run(run).await {
+        let (event, mapped) = match programs.threads.run(&programs.pipeline, run).await {
             Ok(ran) => ran,
             Err(JobError::NoThread(error)) => return Err(error),
             Err(JobError::Panicked(panic)) => resume_unwind(panic),

@@ -42,6 +42,7 @@ mod secrets_elsewhere;
 mod shutdown;
 mod silence;
 mod sink_input;
+mod slow_records;
 mod state_input;
 mod state_of_lanes;
 mod status;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
+use super::slow_records::livez;
 use crate::support::harness::{Destination, Harness};
-use crate::support::process::{Metrics, Process, until, until_within};
+use crate::support::process::{Metrics, until, until_within};
 
 /// Searches a text of 32 KiB again and again. It has no end within the time of a test.
 const SLOW: &str = r#"
@@ -37,16 +38,6 @@ fn slow(harness: &Harness, sinks: usize) -> Value {
 
 fn delivered(metrics: &Metrics, pipeline: &str) -> u64 {
     metrics.sum("events_delivered_total", &[("pipeline", pipeline)])
-}
-
-/// How long `/livez` took to answer.
-async fn livez(worker: &Process) -> Duration {
-    let asked = Instant::now();
-    // Generous: the machine may be busy with other tests. The median of the answers is not.
-    let answer = timeout(Duration::from_secs(5), worker.try_get("/livez")).await;
-    let is_alive = answer.is_ok_and(|answer| answer.is_ok_and(|(status, _)| status == 200));
-    assert!(is_alive, "{}", worker.log_text());
-    asked.elapsed()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

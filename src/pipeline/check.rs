@@ -433,10 +433,10 @@ pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Prob
     }
 }
 
-/// Compiles the programs and checks the redactions.
-pub(super) fn steps(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
-    let mut budget = transform::ProgramBudget::default();
-    for error in transform::Steps::check(&pipeline.transform, &mut budget).err().into_iter().flatten() {
+/// Compiles the programs and checks the redactions. The file may be a tenant's.
+pub(super) fn steps(root: &Node, pipeline: &Pipeline, is_tenants: bool, problems: &mut Vec<Problem>) {
+    let mut compiler = transform::Compiler::of(&pipeline.name).strict(is_tenants);
+    for error in transform::Steps::check(&pipeline.transform, &mut compiler).err().into_iter().flatten() {
         let place = &element(root.nearest(&["transform"]), &error.key).place;
         let key = format!("transform.{}", error.place());
         problems.push(Problem::at(place, &key, Severity::Error, error.problem));
@@ -444,9 +444,15 @@ pub(super) fn steps(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem
     let nodes = root.get("sinks").map_or(&[][..], Node::list);
     for (index, (node, sink)) in nodes.iter().zip(&pipeline.sinks).enumerate() {
         let Some(source) = &sink.common.remap else { continue };
-        let Err(problem) = transform::check_program(source, &mut budget) else { continue };
+        let Err(problem) = compiler.check(source) else { continue };
         let place = &node.nearest(&["remap"]).place;
         problems.push(Problem::at(place, &format!("sinks[{index}].remap"), Severity::Error, problem));
+    }
+    if compiler.takes_long() {
+        let message = "the programs of this file take long to compile, each time it changes: assign to fewer paths, \
+                       or divide them among files; of a tenant's file they would be refused";
+        let place = &root.nearest(&["transform"]).place;
+        problems.push(Problem::at(place, "transform", Severity::Warning, message.to_owned()));
     }
 }
 

@@ -202,8 +202,8 @@ fn unknown_keys(root: &Node, problems: &mut Vec<Problem>) {
     }
 }
 
-/// `None` if a problem prevents that the pipeline runs.
-pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) -> Option<Pipeline> {
+/// `None` if a problem prevents that the pipeline runs. The file may be a tenant's.
+pub(super) fn pipeline(root: &Node, file: &Path, is_tenants: bool, problems: &mut Vec<Problem>) -> Option<Pipeline> {
     let before = problems.len();
     unknown_keys(root, problems);
     let name = name(root, file, problems);
@@ -260,7 +260,7 @@ pub(super) fn pipeline(root: &Node, file: &Path, problems: &mut Vec<Problem>) ->
         check::builds(root, &pipeline, problems);
         check::schemas(root, &pipeline, problems);
         check::contents(root, &pipeline, problems);
-        check::steps(root, &pipeline, problems);
+        check::steps(root, &pipeline, is_tenants, problems);
     }
     (!problems[before..].iter().any(Problem::is_error)).then_some(pipeline)
 }

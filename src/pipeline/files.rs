@@ -491,7 +491,7 @@ impl Files {
             }
             None => {}
         }
-        let mut pipeline = document::pipeline(&root, path, &mut problems);
+        let mut pipeline = document::pipeline(&root, path, is_tenants, &mut problems);
         if let (Some(pipeline), Some(reaches)) = (&mut pipeline, reaches) {
             pipeline.restrict(reaches);
             pipeline.place = self.tenants.place(path).map(|place| place.to_string_lossy().into());

@@ -10,7 +10,7 @@ pub(crate) fn fuzzed(text: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some(root) = document::tree(text, &file, &mut problems) {
         document::check_defaults(&root.clone(), &mut Vec::new());
-        document::pipeline(&root, &file, &mut problems);
+        document::pipeline(&root, &file, false, &mut problems);
     }
     problems
 }

@@ -24,5 +24,7 @@ pub use self::mapped::{Dropped, Mapped};
 pub use self::mapper::Mapper;
 pub use self::redact::Keys;
 pub use self::redaction::{Redaction, With};
+#[cfg(all(test, feature = "remap"))]
+pub(crate) use self::remap::COMPILATIONS;
 pub use self::settings::{OnError, TransformSettings};
-pub use self::steps::{FAILED_TAG, OVERRAN_TAG, ProgramBudget, Steps, StepsError, check_program};
+pub use self::steps::{Compiler, FAILED_TAG, OVERRAN_TAG, Steps, StepsError, forget_unused_programs};

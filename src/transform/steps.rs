@@ -3,13 +3,20 @@
 
 use std::collections::HashSet;
 #[cfg(feature = "remap")]
+use std::collections::VecDeque;
 use std::sync::Arc;
 #[cfg(feature = "remap")]
+use std::sync::LazyLock;
+#[cfg(feature = "remap")]
 use std::sync::atomic::{AtomicI64, Ordering};
+#[cfg(feature = "remap")]
+use std::time::Duration;
 
 #[cfg(feature = "remap")]
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use s1_forwarder_mapping::REDACTED;
+#[cfg(feature = "remap")]
+use tokio::time::Instant;
 
 #[cfg(feature = "remap")]
 use super::mapped::Dropped;
@@ -18,12 +25,16 @@ use super::mapped::Mapped;
 use super::no_remap::{Budget, Program, Purpose};
 use super::redact::{Keys, Redactor};
 #[cfg(feature = "remap")]
-use super::remap::{Budget, Control, Kept, MAX_EVENT, Program, Provenance, Purpose, Run, is_too_complex};
+use super::remap::{Budget, Control, Kept, MAX_EVENT, Program, Provenance, Purpose, Run, is_too_complex, is_too_deep};
 #[cfg(feature = "remap")]
 use super::settings::OnError;
 use super::settings::TransformSettings;
 use super::tree::Tree;
+#[cfg(feature = "remap")]
+use crate::record::MAX_DEPTH;
 use crate::settings::Schema;
+#[cfg(feature = "remap")]
+use crate::weak_cache::WeakCache;
 
 /// Added to `tags`, or to `metadata.labels`, of a forwarded event that its program failed on.
 pub const FAILED_TAG: &str = "remap_failed";
@@ -55,8 +66,88 @@ pub struct Steps {
 /// The programs of a lane.
 #[derive(Debug)]
 struct Programs {
-    conditions: Vec<Program>,
-    remap: Option<Program>,
+    conditions: Vec<Arc<Program>>,
+    remap: Option<Arc<Program>>,
+}
+
+/// What a program that is kept was compiled from, and for whom. What expressions remember of texts is no neighbour's.
+#[cfg(feature = "remap")]
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ProgramKey {
+    pipeline: String,
+    purpose: Purpose,
+    source: String,
+}
+
+#[cfg(feature = "remap")]
+static COMPILED: LazyLock<WeakCache<ProgramKey, Program>> = LazyLock::new(WeakCache::default);
+
+/// The lanes of a file that was checked begin a moment later. Nothing else uses its programs until then.
+#[cfg(feature = "remap")]
+static RECENT: Mutex<VecDeque<(Instant, Arc<Program>)>> = Mutex::new(VecDeque::new());
+#[cfg(feature = "remap")]
+const UNUSED_FOR: Duration = Duration::from_secs(30);
+
+/// Compiles the programs of a pipeline file, within one limit for all of them.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    /// Whose programs are kept, so that each is compiled once: by the check of the file, for all lanes and sinks.
+    pipeline: Option<String>,
+    budget: Budget,
+}
+
+impl Compiler {
+    /// Of a pipeline that lanes run, or may run soon.
+    pub fn of(pipeline: &str) -> Self {
+        Self { pipeline: Some(pipeline.to_owned()), budget: Budget::default() }
+    }
+
+    /// Refuses programs that would take too long to compile before they are compiled, also for their assignments: those
+    /// of somebody who is not trusted.
+    #[must_use]
+    pub fn strict(mut self, is_strict: bool) -> Self {
+        self.budget.set_strict(is_strict);
+        self
+    }
+
+    /// Whether the programs so far take longer to compile than those of one file should.
+    pub fn takes_long(&self) -> bool {
+        self.budget.takes_long()
+    }
+
+    /// Checks `remap` of a sink.
+    ///
+    /// # Errors
+    /// The compiler's diagnostics.
+    pub fn check(&mut self, source: &str) -> Result<(), String> {
+        self.compile(source, Purpose::Remap).map(|_| ())
+    }
+
+    #[cfg(feature = "remap")]
+    fn compile(&mut self, source: &str, purpose: Purpose) -> Result<Arc<Program>, String> {
+        let Some(pipeline) = &self.pipeline else {
+            return Program::compile(source, purpose, &mut self.budget).map(Arc::new);
+        };
+        let key = ProgramKey { pipeline: pipeline.clone(), purpose, source: source.to_owned() };
+        // One for which nothing is left is refused as if it were new: the compiler says where.
+        if let Some((program, used)) =
+            COMPILED.get(&key).and_then(|program| self.budget.with(&program).map(|used| (program, used)))
+        {
+            self.budget = used;
+            return Ok(program);
+        }
+        let program = Arc::new(Program::compile(source, purpose, &mut self.budget)?);
+        let now = Instant::now();
+        let mut recent = RECENT.lock();
+        recent.push_back((now, program.clone()));
+        drop(recent);
+        Ok(COMPILED.get_or_insert_with(key, || program))
+    }
+
+    #[cfg(not(feature = "remap"))]
+    fn compile(&mut self, source: &str, purpose: Purpose) -> Result<Arc<Program>, String> {
+        Program::compile(source, purpose, &mut self.budget).map(Arc::new)
+    }
 }
 
 /// Why a program has made no event of another.
@@ -96,16 +187,18 @@ impl StepsError {
     }
 }
 
-/// What the programs of a file have used of their limits.
-#[derive(Debug, Default)]
-pub struct ProgramBudget(Budget);
-
-/// Checks `remap` of a sink.
-///
-/// # Errors
-/// The compiler's diagnostics.
-pub fn check_program(source: &str, budget: &mut ProgramBudget) -> Result<(), String> {
-    Program::compile(source, Purpose::Remap, &mut budget.0).map(|_| ())
+/// Drops programs that were compiled, and that no lane has begun to use.
+pub fn forget_unused_programs() {
+    #[cfg(feature = "remap")]
+    {
+        let now = Instant::now();
+        let mut recent = RECENT.lock();
+        let old =
+            recent.iter().take_while(|(compiled, _)| now.saturating_duration_since(*compiled) > UNUSED_FOR).count();
+        let dropped: Vec<_> = recent.drain(..old).collect();
+        drop(recent);
+        drop(dropped);
+    }
 }
 
 impl Steps {
@@ -113,7 +206,7 @@ impl Steps {
     ///
     /// # Errors
     /// All parts that cannot be used.
-    pub fn check(settings: &TransformSettings, budget: &mut ProgramBudget) -> Result<(), Vec<StepsError>> {
+    pub fn check(settings: &TransformSettings, compiler: &mut Compiler) -> Result<(), Vec<StepsError>> {
         let redactions = settings.redact.iter().enumerate().filter_map(|(index, redaction)| {
             super::redact::check(redaction).err().map(|problem| StepsError::new("redact", Some(index), problem))
         });
@@ -125,10 +218,10 @@ impl Steps {
             errors.push(StepsError::new("drop", None, problem));
         }
         for (index, source) in settings.drop.iter().enumerate().take(MAX_CONDITIONS) {
-            let compiled = Program::compile(source, Purpose::Condition, &mut budget.0);
+            let compiled = compiler.compile(source, Purpose::Condition);
             errors.extend(compiled.err().map(|problem| StepsError::new("drop", Some(index), problem)));
         }
-        let remap = settings.remap.as_deref().and_then(|source| check_program(source, budget).err());
+        let remap = settings.remap.as_deref().and_then(|source| compiler.check(source).err());
         errors.extend(remap.map(|problem| StepsError::new("remap", None, problem)));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
@@ -143,19 +236,33 @@ impl Steps {
         remap: Option<&str>,
         keys: Keys,
     ) -> Result<Option<Self>, StepsError> {
+        Self::compiled_by(&mut Compiler::default(), settings, schema, remap, keys)
+    }
+
+    /// The same with programs that `compiler` may have already.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn compiled_by(
+        compiler: &mut Compiler,
+        settings: &TransformSettings,
+        schema: Schema,
+        remap: Option<&str>,
+        keys: Keys,
+    ) -> Result<Option<Self>, StepsError> {
         let remap = remap.or(settings.remap.as_deref());
         if settings.redact.is_empty() && settings.drop.is_empty() && remap.is_none() {
             return Ok(None);
         }
         let redactor = Redactor::new(&settings.redact, keys)
             .map_err(|(index, problem)| StepsError::new("redact", Some(index), problem))?;
-        let mut budget = Budget::default();
         let conditions = settings.drop.iter().enumerate().map(|(index, source)| {
-            Program::compile(source, Purpose::Condition, &mut budget)
+            compiler
+                .compile(source, Purpose::Condition)
                 .map_err(|problem| StepsError::new("drop", Some(index), problem))
         });
         let conditions: Vec<_> = conditions.collect::<Result<_, _>>()?;
-        let remap = remap.map(|source| Program::compile(source, Purpose::Remap, &mut budget)).transpose();
+        let remap = remap.map(|source| compiler.compile(source, Purpose::Remap)).transpose();
         let remap = remap.map_err(|problem| StepsError::new("remap", None, problem))?;
         let programs = Programs { conditions, remap };
         Ok(Some(Self {
@@ -241,8 +348,9 @@ impl Programs {
     /// # Errors
     /// If there is no thread for the compiler.
     fn again(&self) -> Result<Self, String> {
-        let conditions = self.conditions.iter().map(Program::again).collect::<Result<_, _>>()?;
-        Ok(Self { conditions, remap: self.remap.as_ref().map(Program::again).transpose()? })
+        let again = |program: &Arc<Program>| program.again().map(Arc::new);
+        let conditions = self.conditions.iter().map(again).collect::<Result<_, _>>()?;
+        Ok(Self { conditions, remap: self.remap.as_ref().map(again).transpose()? })
     }
 }
 
@@ -322,6 +430,10 @@ impl Steps {
                 }
                 Run::Failed(reason) => return Err(ProgramError::Failed(format!("remap: {reason}"))),
                 Run::Overran(reason) => return Err(ProgramError::Overran(format!("remap: {reason}"))),
+            }
+            if is_too_deep(&event) {
+                let reason = format!("remap: its event is nested more than {MAX_DEPTH} levels deep");
+                return Err(ProgramError::Failed(reason));
             }
             if self.schema == Schema::Ocsf {
                 provenance.restore(&mut event);

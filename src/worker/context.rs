@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
@@ -25,11 +27,14 @@ use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError, Deadline, Sink};
 use crate::state::{LaneId, Store};
 use crate::telemetry::{LaneMetrics, LaneState, Meter, Misconfiguration, Telemetry, lane_span};
-use crate::transform::{Keys, Labeler, Schema, Steps, StepsError, TransformSettings, schema_name};
+use crate::transform::{Compiler, Keys, Labeler, Schema, Steps, StepsError, TransformSettings, schema_name};
 use crate::weak_cache::WeakCache;
 
 /// Interval at which lanes are asked for what the log has not reported yet.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// So many pipelines have their programs compiled at a time.
+static COMPILING: Semaphore = Semaphore::const_new(2);
 
 /// The resources that the lanes of a process share.
 #[derive(Debug)]
@@ -50,6 +55,8 @@ pub struct WorkerContext {
     clients: WeakCache<OfPipeline<Arc<ConsoleSettings>>, Client>,
     /// The lanes of a pipeline share compiled programs.
     steps: WeakCache<OfPipeline<StepsSource>, Steps>,
+    /// Of each pipeline whose lanes begin.
+    compilers: WeakCache<String, tokio::sync::Mutex<()>>,
     program_threads: ProgramThreads,
     start_times: StartTimes,
     state_flags: Arc<str>,
@@ -155,6 +162,7 @@ impl WorkerContext {
             limiters: Limiters::default(),
             clients: WeakCache::default(),
             steps: WeakCache::default(),
+            compilers: WeakCache::default(),
             program_threads: ProgramThreads::default(),
             start_times: StartTimes::default(),
             state_flags: options.state_flags().into(),
@@ -335,6 +343,23 @@ impl WorkerContext {
         Ok(self.endpoints(spec, shard)?.sink)
     }
 
+    /// Compiles the programs of a lane that is built next, where that holds up nothing else: one lane of a pipeline
+    /// after the other, so that the first one does it for all. They stay compiled for as long as somebody has them.
+    pub async fn compile(self: &Arc<Self>, spec: &Arc<LaneSpec>) -> Option<Arc<Steps>> {
+        if spec.transform.drop.is_empty() && spec.transform.remap.is_none() && spec.sink.common.remap.is_none() {
+            return None;
+        }
+        let compiler = self.compilers.get_or_insert_with(spec.id.pipeline.clone(), Arc::default);
+        let _turn = compiler.lock().await;
+        // It is never closed.
+        let _place = COMPILING.acquire().await;
+        let context = self.clone();
+        let spec = spec.clone();
+        let steps = move || context.steps(&spec, spec.sink.schema(spec.transform.schema));
+        // What is wrong with them is found once more when the lane is built.
+        spawn_blocking(steps).await.ok()?.ok()?
+    }
+
     /// The steps after the mapping, which are compiled once for all lanes of a pipeline.
     fn steps(&self, spec: &LaneSpec, schema: Schema) -> Result<Option<Arc<Steps>>, BuildLaneError> {
         let remap = spec.sink.common.remap.clone();
@@ -344,7 +369,9 @@ impl WorkerContext {
             return Ok(Some(steps));
         }
         let StepsSource { settings, remap, .. } = &source.source;
-        let Some(steps) = Steps::new(settings, schema, remap.as_deref(), Keys::Configured)? else { return Ok(None) };
+        let mut compiler = Compiler::of(&source.pipeline);
+        let steps = Steps::compiled_by(&mut compiler, settings, schema, remap.as_deref(), Keys::Configured)?;
+        let Some(steps) = steps else { return Ok(None) };
         Ok(Some(self.steps.get_or_insert_with(source, || Arc::new(steps))))
     }
 

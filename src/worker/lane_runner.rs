@@ -163,7 +163,12 @@ impl LaneRunner {
             if self.detached.is_none() {
                 self.context.begin_usage(&meter.lane, self.shard);
             }
-            match self.start(meter) {
+            // Boxed: few lanes have any, and it would enlarge the future of each.
+            let compiled = Box::pin(self.stop.run_until_cancelled(self.context.compile(&self.spec))).await;
+            let Some(steps) = compiled else { return LaneEnd::Drained };
+            let started = self.start(meter);
+            drop(steps);
+            match started {
                 Ok(mut running) => {
                     if delay.take().is_some() {
                         self.spec.span().in_scope(|| {
@@ -401,5 +406,54 @@ mod tests {
         let (end, after) = stop(true, true).await;
         assert_eq!(end, LaneEnd::Aborted);
         assert!(after >= SHUTDOWN && after < SHUTDOWN + Duration::from_secs(10), "{after:?}");
+    }
+
+    #[cfg(feature = "remap")]
+    #[tokio::test]
+    async fn the_programs_of_a_file_are_compiled_once_for_its_check_and_all_its_lanes() {
+        use futures_util::future::join_all;
+
+        use crate::transform::COMPILATIONS;
+
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("compiled-once.yaml");
+        let sinks = (0..8).map(|number| {
+            let remap = if number < 4 { String::new() } else { format!(", remap: '.once = {}'", number % 2) };
+            format!("- {{ type: stdout, name: sink{number}{remap} }}\n")
+        });
+        let text = "console: { url: 'https://acme.example', token: a-token }\nstreams: { activities: {}, threats: {} }\n\
+                    transform: { drop: ['.once == 2', '.once == 3'], remap: '.once = 4' }\nsinks:\n";
+        let text = sinks.fold(text.to_owned(), |text, sink| text + &sink);
+        std::fs::write(&file, &text).unwrap();
+        let compiled = || {
+            let mut compiled: Vec<_> =
+                COMPILATIONS.lock().iter().filter(|text| text.contains(".once")).cloned().collect();
+            compiled.sort();
+            compiled
+        };
+        let expected = [".once = 0", ".once = 1", ".once = 4", ".once == 2", ".once == 3"];
+        let load = || {
+            let mut loaded = pipeline::load(std::slice::from_ref(&file), &FileOptions::default());
+            assert_eq!(loaded.pipelines.len(), 1, "{:?}", loaded.problems);
+            loaded.pipelines.remove(0)
+        };
+        let pipeline = load();
+        let context =
+            WorkerContext::with_store(Arc::<MemoryStore>::default(), Options::default(), Arc::new(Telemetry::new()));
+        let specs = LaneSpec::of(&pipeline);
+        let steps: Vec<_> = join_all(specs.iter().map(|spec| context.compile(spec))).await;
+        assert!(steps.len() == 16 && steps.iter().all(Option::is_some));
+        assert_eq!(compiled(), expected);
+        // As long as a lane has them.
+        std::fs::write(&file, text + "# changed\n").unwrap();
+        load();
+        assert_eq!(compiled(), expected);
+
+        // Without those of a check, the first lane compiles for all others.
+        let mut other = (*pipeline).clone();
+        other.name = "compiled-by-lanes".to_owned();
+        COMPILATIONS.lock().retain(|text| !text.contains(".once"));
+        join_all(LaneSpec::of(&other).iter().map(|spec| context.compile(spec))).await;
+        assert_eq!(compiled(), expected);
     }
 }

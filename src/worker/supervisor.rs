@@ -28,6 +28,7 @@ use crate::pipeline::{self, Changes, Files, Pipeline, Problem, Scan, Watch};
 use crate::sink::Deadline;
 use crate::state::LaneId;
 use crate::telemetry::Part;
+use crate::transform::forget_unused_programs;
 
 mod publish;
 
@@ -186,6 +187,7 @@ impl Supervisor {
                 _ = tick.tick() => {
                     self.context.telemetry.health().heartbeat(Part::Supervisor);
                     self.context.refresh_gauges();
+                    forget_unused_programs();
                     self.context.warnings.show(&self.context.telemetry);
                     self.report_slow_scan();
                 }

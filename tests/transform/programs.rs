@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use s1_forwarder::pipeline::{self, FileOptions, Problem, Severity, TenantRules};
 use s1_forwarder::record::Stream;
-use s1_forwarder::transform::{
-    Dropped, FAILED_TAG, Keys, OVERRAN_TAG, OnError, ProgramBudget, Schema, Steps, check_program,
-};
+use s1_forwarder::transform::{Compiler, Dropped, FAILED_TAG, Keys, OVERRAN_TAG, OnError, Schema, Steps};
 use serde_json::{Value, json};
 
 use super::{mapper, run, settings};
@@ -18,7 +17,7 @@ fn record() -> Value {
 }
 
 fn problem(transform: &str) -> String {
-    let errors = Steps::check(&settings(transform), &mut ProgramBudget::default()).unwrap_err();
+    let errors = Steps::check(&settings(transform), &mut Compiler::default()).unwrap_err();
     errors.iter().map(|error| format!("{error}\n")).collect()
 }
 
@@ -71,17 +70,73 @@ fn what_would_take_long_to_compile_is_refused_at_once() {
     }
     let usual = (0..40).map(|number| format!(".field{number} = downcase(to_string(.event.action) ?? \"none\"); "));
     let usual = format!("remap: '{}'", usual.collect::<String>());
-    assert_eq!(Steps::check(&settings(&usual), &mut ProgramBudget::default()), Ok(()));
+    assert_eq!(Steps::check(&settings(&usual), &mut Compiler::default()), Ok(()));
 
     // All programs of a file have one limit.
-    let mut budget = ProgramBudget::default();
+    let mut budget = Compiler::default();
     let half = paths(100) + &"x = downcase(\"a\"); ".repeat(150);
-    assert_eq!(check_program(&half, &mut budget), Ok(()));
-    assert!(check_program(&half, &mut budget).unwrap_err().contains("too long to compile"));
-    let mut budget = ProgramBudget::default();
-    assert_eq!(check_program(&("x = [".to_owned() + &"r'a', ".repeat(30) + "1]"), &mut budget), Ok(()));
-    let one_more = check_program(&("x = [".to_owned() + &"r'a', ".repeat(30) + "1]"), &mut budget).unwrap_err();
+    assert_eq!(budget.check(&half), Ok(()));
+    assert!(budget.check(&half).unwrap_err().contains("too long to compile"));
+    let mut budget = Compiler::default();
+    assert_eq!(budget.check(&("x = [".to_owned() + &"r'a', ".repeat(30) + "1]")), Ok(()));
+    let one_more = budget.check(&("x = [".to_owned() + &"r'a', ".repeat(30) + "1]")).unwrap_err();
     assert!(one_more.contains("more than 32 regular expressions in the programs of this file"), "{one_more}");
+}
+
+/// Who is not trusted has fewer expressions as well: the compiler copies what it knows of the types for each of them.
+#[test]
+fn many_assignments_are_refused_in_a_tenants_file_and_only_reported_in_the_operators() {
+    let assigned = |count: usize| (0..count).map(|number| format!("v{number} = 1; ")).collect::<String>();
+    let sum = (0..600).map(|_| "{{a}}").collect::<String>();
+    for (program, how_often) in [
+        (assigned(950), 1),
+        (assigned(400) + "false", 7),
+        (assigned(300) + "x = [" + &"1,".repeat(1_500) + "1]", 1),
+        (assigned(300) + &"1; ".repeat(3_000), 2),
+        (format!("a = \"x\"; .x = \"{sum}\""), 1),
+    ] {
+        let mut strict = Compiler::default().strict(true);
+        let refused = (0..how_often).find_map(|_| strict.check(&program).err());
+        assert!(refused.unwrap().contains("too long to compile"), "{program}");
+    }
+    let mut trusted = Compiler::default();
+    assert_eq!((trusted.check(&assigned(400)), trusted.takes_long()), (Ok(()), false));
+    assert_eq!((trusted.check(&assigned(900)), trusted.takes_long()), (Ok(()), true));
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("acme.yaml");
+    let mut pipeline = json!({
+        "console": { "url": "https://acme.example", "token": "a-token" }, "streams": { "activities": {} },
+        "transform": { "drop": vec![assigned(400) + "false"; 7] },
+        "sinks": [{ "type": "http", "url": "https://siem.example" }],
+    });
+    let load = |pipeline: &Value, for_files: bool| {
+        std::fs::write(&file, pipeline.to_string()).unwrap();
+        let tenants = TenantRules { for_files, ..TenantRules::default() };
+        let loaded = pipeline::load(std::slice::from_ref(&file), &FileOptions { defaults: None, tenants });
+        let of_programs = |problem: &&Problem| problem.message.contains("to compile");
+        let severities: Vec<_> = loaded.problems.iter().filter(of_programs).map(|problem| problem.severity).collect();
+        (loaded.pipelines.len(), severities)
+    };
+    assert_eq!(load(&pipeline, true), (0, vec![Severity::Error; 2]));
+    assert_eq!(load(&pipeline, false), (1, vec![Severity::Warning]));
+    pipeline["transform"] = json!({ "drop": vec![assigned(200) + "false"; 4] });
+    assert_eq!(load(&pipeline, true), (1, vec![]));
+}
+
+#[test]
+fn a_result_is_as_deep_as_a_record_may_be() {
+    let deep = |levels: usize| format!("  .x = {}.x{}\n", "[".repeat(levels), "]".repeat(levels));
+    // The event is one level.
+    let allowed = "remap: |\n  .x = 1\n".to_owned() + &deep(60) + &deep(60) + &deep(6);
+    let (event, mapped) = run(&allowed, Schema::Ecs, &record());
+    assert_eq!(mapped.remap_error, None);
+    assert!(event.unwrap()["x"].is_array());
+    let (event, mapped) = run(&(allowed + &deep(1)), Schema::Ecs, &record());
+    let reason = mapped.remap_error.unwrap();
+    assert_eq!(reason, "remap: its event is nested more than 127 levels deep");
+    let event = event.unwrap();
+    assert!(event.get("x").is_none() && event["tags"].as_array().unwrap().contains(&json!(FAILED_TAG)), "{event}");
 }
 
 #[test]
@@ -267,7 +322,7 @@ fn what_could_take_any_memory_or_stack_is_refused() {
     }
     let usual = "remap: |\n".to_owned()
         + &"  .a = .b\n  .c.d = upcase(.e) ?? \"x\"\n  m = \"a\" + to_string(.f) ?? \"\"\n".repeat(40);
-    assert_eq!(Steps::check(&settings(&usual), &mut ProgramBudget::default()), Ok(()), "moving fields is not complex");
+    assert_eq!(Steps::check(&settings(&usual), &mut Compiler::default()), Ok(()), "moving fields is not complex");
     for (transform, expected) in [
         ("remap: '.x = \"aaaaaaaaaaaaaaaa\" * 100000000000'", "repeats it"),
         ("remap: '.x = .y * 2'", "repeats it"),
@@ -287,7 +342,7 @@ fn what_could_take_any_memory_or_stack_is_refused() {
     for allowed in
         ["remap: '.x = 2 * 3'", "remap: '.x = to_int(.y) ?? 0'", "remap: '.x = (2 + 1) * length(string!(.message))'"]
     {
-        assert_eq!(Steps::check(&settings(allowed), &mut ProgramBudget::default()), Ok(()), "{allowed}");
+        assert_eq!(Steps::check(&settings(allowed), &mut Compiler::default()), Ok(()), "{allowed}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! `redact`, and the secrets of the console that are redacted without being asked for.
 
 use s1_forwarder::record::Stream;
-use s1_forwarder::transform::{Keys, Mapper, Origin, ProgramBudget, Schema, Steps};
+use s1_forwarder::transform::{Compiler, Keys, Mapper, Origin, Schema, Steps};
 use serde_json::{Value, json};
 
 use super::{HOST, mapper, run, settings};
@@ -110,13 +110,13 @@ fn redactions_that_cannot_be_are_refused() {
         ("redact: [a, b, { path: a, with: replace }]", "redact[2]: redact[0] has `a` too"),
         ("redact: [{ path: a, with: replace }, { path: a, with: replace, everywhere: true }]", "redact[1]: redact[0]"),
     ] {
-        let errors = Steps::check(&settings(transform), &mut ProgramBudget::default()).unwrap_err();
+        let errors = Steps::check(&settings(transform), &mut Compiler::default()).unwrap_err();
         assert!(errors[0].to_string().contains(expected), "{transform}: {errors:?}");
     }
     let twice = settings("redact: [a, { path: a, with: remove }, a.b]");
-    assert_eq!(Steps::check(&twice, &mut ProgramBudget::default()), Ok(()), "they do the same");
+    assert_eq!(Steps::check(&twice, &mut Compiler::default()), Ok(()), "they do the same");
     let transform = settings("redact: [{ path: a, with: hash, key: { env: S1_NO_SUCH_VARIABLE } }]");
-    assert_eq!(Steps::check(&transform, &mut ProgramBudget::default()), Ok(()), "secrets are read when a lane starts");
+    assert_eq!(Steps::check(&transform, &mut Compiler::default()), Ok(()), "secrets are read when a lane starts");
     let error = Steps::new(&transform, Schema::Ecs, None, Keys::Configured).unwrap_err().to_string();
     assert!(error.contains("is not set"), "{error}");
     assert!(Steps::new(&transform, Schema::Ecs, None, Keys::OfTests).is_ok());

@@ -4,10 +4,11 @@ use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
 use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
 use tokio::time::Instant;
 use vrl::compiler::runtime::ExecutionControl;
+
+use crate::program_threads::processor_time;
 
 /// Maximum number of expressions that a program evaluates for one event. A deeper value cannot be built.
 const MAX_EXPRESSIONS: u32 = 10_000;
@@ -127,10 +128,4 @@ impl Kept {
         // Both count from the thread's beginning and wrap around.
         allocated.get().wrapping_sub(deallocated.get()).cast_signed().wrapping_sub(self.before)
     }
-}
-
-/// What this thread has had of the processor.
-pub(super) fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }

@@ -9,11 +9,12 @@ use vrl::parser::ast::{
     Assignment, AssignmentOp, AssignmentTarget, Block, Container, Expr, FunctionCall, IfStatement, Literal, Node,
     Opcode, Predicate, QueryTarget, RootExpr, Unary,
 };
+use vrl::parser::template_string::StringSegment;
 use vrl::path::{OwnedSegment, OwnedValuePath};
 
 use super::argument::{self, Measured, Place};
 use super::functions::{Bound, MAX_ARGUMENT, MAX_PARSED, bound, find, is_withheld};
-use super::regexes;
+use super::{Program as Compiled, regexes};
 use crate::transform::schema_paths::READ_ONLY;
 
 /// Deepest nesting of a program, and longest path.
@@ -28,6 +29,11 @@ const MAX_REGEXES: usize = 32;
 const MAX_COMPILER_WORK: u64 = 1_250_000;
 /// The work of a call, where that of a block is 1. Arguments are calls too, since they are measured.
 const WORK_OF_CALL: u64 = 32;
+/// The work of each expression: for each of them the compiler copies what it knows of the types, too. Those of assigned
+/// values that may be anything are large.
+const WORK_OF_EXPRESSION: u64 = 1;
+/// The work of adding a part of a text with variables to the parts before it.
+const WORK_OF_PART: u64 = 4;
 
 /// Largest type that the compiler may have to follow: it computes the type of each value, part by part, and a program
 /// can double it in each line.
@@ -37,7 +43,50 @@ const MAX_TYPE: u64 = 5_000;
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::transform) struct Budget {
     regexes: usize,
+    /// For calls, blocks and operators.
     compiler_work: u64,
+    /// For expressions as such, among them assignments. Above the limit it refuses nobody who is trusted.
+    work_of_expressions: u64,
+    is_strict: bool,
+}
+
+impl Budget {
+    /// Whether expressions as such count as well before anything is compiled.
+    pub fn set_strict(&mut self, is_strict: bool) {
+        self.is_strict = is_strict;
+    }
+
+    /// Whether the compiler has had more to do than for the programs of one file.
+    pub fn takes_long(&self) -> bool {
+        self.compiler_work.saturating_add(self.work_of_expressions) > MAX_COMPILER_WORK
+    }
+
+    fn is_spent(&self) -> bool {
+        let is_too_much = self.is_strict && self.takes_long();
+        is_too_much || self.compiler_work > MAX_COMPILER_WORK
+    }
+
+    /// What is used with another program. `None` if that is too much.
+    pub fn with(&self, program: &Compiled) -> Option<Self> {
+        let Self { regexes, compiler_work, work_of_expressions, is_strict: _ } = program.cost;
+        let with = Self {
+            regexes: self.regexes + regexes,
+            compiler_work: self.compiler_work.saturating_add(compiler_work),
+            work_of_expressions: self.work_of_expressions.saturating_add(work_of_expressions),
+            is_strict: self.is_strict,
+        };
+        (!with.is_spent() && with.regexes <= MAX_REGEXES).then_some(with)
+    }
+
+    /// What was used since `before`.
+    pub(super) fn since(&self, before: Self) -> Self {
+        Self {
+            regexes: self.regexes - before.regexes,
+            compiler_work: self.compiler_work - before.compiler_work,
+            work_of_expressions: self.work_of_expressions - before.work_of_expressions,
+            is_strict: self.is_strict,
+        }
+    }
 }
 
 /// The source with what measures its arguments.
@@ -92,12 +141,26 @@ impl Guard {
 
     /// Counts what the compiler does for a call or a block.
     fn compiler_work(&mut self, span: Span, weight: u64, depth: usize) {
-        let types = self.types.values().fold(1, |sum: u64, size| sum.saturating_add(*size));
-        let work = types.saturating_mul(weight).saturating_mul(depth as u64);
+        let work = self.work(weight, depth);
         self.budget.compiler_work = self.budget.compiler_work.saturating_add(work);
-        if self.budget.compiler_work > MAX_COMPILER_WORK {
-            let message = "the programs of this file would take too long to compile".to_owned();
-            self.refuse_once(span, message, "assign to fewer paths before so many calls and conditions");
+        self.refuse_if_spent(span, "assign to fewer paths before so many calls and conditions");
+    }
+
+    /// Counts what the compiler does for each expression.
+    fn work_of_expression(&mut self, span: Span, weight: u64, depth: usize) {
+        let work = self.work(weight, depth);
+        self.budget.work_of_expressions = self.budget.work_of_expressions.saturating_add(work);
+        self.refuse_if_spent(span, "assign to fewer paths");
+    }
+
+    fn work(&self, weight: u64, depth: usize) -> u64 {
+        let types = self.types.values().fold(1, |sum: u64, size| sum.saturating_add(*size));
+        types.saturating_mul(weight).saturating_mul(depth as u64)
+    }
+
+    fn refuse_if_spent(&mut self, span: Span, label: &str) {
+        if self.budget.is_spent() {
+            self.refuse_once(span, "the programs of this file would take too long to compile".to_owned(), label);
         }
     }
 
@@ -108,6 +171,7 @@ impl Guard {
             self.refuse_once(span, format!("nested more than {MAX_DEPTH} levels deep"), "too deep");
             return 1;
         }
+        self.work_of_expression(span, WORK_OF_EXPRESSION, depth + 1);
         let size = self.inner(node, span, depth + 1);
         if size > MAX_TYPE {
             self.refuse_once(span, "the type of this value is too complex".to_owned(), "it grows with each line");
@@ -119,7 +183,7 @@ impl Guard {
     fn inner(&mut self, node: Node<Expr>, span: Span, depth: usize) -> u64 {
         match node.into_inner() {
             Expr::Literal(literal) => {
-                self.literal(&literal);
+                self.literal(&literal, depth);
                 1
             }
             Expr::Container(container) => self.container(container.into_inner(), depth),
@@ -192,7 +256,13 @@ impl Guard {
         self.types.insert(name, before.saturating_add(size));
     }
 
-    fn literal(&mut self, literal: &Node<Literal>) {
+    fn literal(&mut self, literal: &Node<Literal>, depth: usize) {
+        if let Literal::String(text) = literal.inner() {
+            // The parts of a text with variables are added like other texts, and each sum is in the next one.
+            for part in 1..text.0.len() {
+                self.work_of_expression(literal.span(), WORK_OF_PART, depth + part);
+            }
+        }
         let Literal::Regex(pattern) = literal.inner() else { return };
         match regexes::work(pattern) {
             Ok(work) => self.work.push(work),
@@ -317,14 +387,18 @@ impl Guard {
 }
 
 /// True if the pattern of a call, its second argument, is a text that the program spells out. A second one overrides
-/// the first.
+/// the first. One with `{{ }}` may be as long as a variable.
 fn has_text_as_pattern(call: &FunctionCall) -> bool {
     let arguments = call.arguments.iter().enumerate();
     let mut patterns = arguments
         .filter(|(index, argument)| argument.ident.as_ref().map_or(*index == 1, |name| &***name == "pattern"))
         .peekable();
     let is_text = |argument: &Node<Expr>| match argument.inner() {
-        Expr::Literal(literal) => matches!(literal.inner(), Literal::String(_) | Literal::RawString(_)),
+        Expr::Literal(literal) => match literal.inner() {
+            Literal::String(text) => !text.0.iter().any(|part| matches!(part, StringSegment::Template(..))),
+            Literal::RawString(_) => true,
+            _ => false,
+        },
         _ => false,
     };
     patterns.peek().is_some() && patterns.all(|(_, argument)| is_text(&argument.expr))

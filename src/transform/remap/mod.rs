@@ -29,6 +29,7 @@ pub(super) use self::control::{Control, Kept};
 pub(super) use self::guard::Budget;
 pub(super) use self::provenance::Provenance;
 use super::schema_paths::READ_ONLY;
+use crate::record::MAX_DEPTH;
 
 /// Longest source of a program. Longer ones would need a deeper stack to compile.
 pub(super) const MAX_SOURCE: usize = 16 * 1024;
@@ -58,6 +59,10 @@ static FUNCTIONS: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(|| {
     functions::allowed().into_iter().chain([measuring]).collect()
 });
 
+/// What was compiled so far, by all tests.
+#[cfg(test)]
+pub(crate) static COMPILATIONS: parking_lot::Mutex<Vec<String>> = parking_lot::Mutex::new(Vec::new());
+
 /// A compiled program.
 pub(super) struct Program {
     source: String,
@@ -65,10 +70,12 @@ pub(super) struct Program {
     /// The source that was compiled.
     measured: Measured,
     compiled: Compiled,
+    /// What it uses of the limits of its file.
+    cost: Budget,
 }
 
 /// What a program is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
     /// It changes the event.
     Remap,
@@ -104,6 +111,8 @@ impl Program {
         if source.len() > MAX_SOURCE {
             return Err(format!("{} bytes; a program has at most {MAX_SOURCE}", source.len()));
         }
+        #[cfg(test)]
+        COMPILATIONS.lock().push(source.to_owned());
         let text = source.to_owned();
         let mut used = *budget;
         let compiler = std::thread::Builder::new().name("vrl-compiler".to_owned()).stack_size(COMPILER_STACK);
@@ -111,8 +120,9 @@ impl Program {
         let thread = thread.map_err(|error| format!("no thread for the compiler: {error}"))?;
         let joined = thread.join().map_err(|_| "the compiler failed on this program".to_owned())?;
         let ((measured, compiled), used) = joined?;
+        let cost = used.since(*budget);
         *budget = used;
-        Ok(Self { source: source.to_owned(), purpose, measured, compiled })
+        Ok(Self { source: source.to_owned(), purpose, measured, compiled, cost })
     }
 
     /// Compiles the program again. A new one has nothing of what its regular expressions remember of texts.
@@ -173,6 +183,18 @@ impl Program {
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         format!("line {line}, column {column}")
     }
+}
+
+/// Whether an event is nested deeper than a record of the console may be.
+pub(super) fn is_too_deep(event: &Value) -> bool {
+    fn is_deeper(value: &Value, levels: u32) -> bool {
+        match value {
+            Value::Object(members) => levels == 0 || members.values().any(|member| is_deeper(member, levels - 1)),
+            Value::Array(elements) => levels == 0 || elements.iter().any(|element| is_deeper(element, levels - 1)),
+            _ => false,
+        }
+    }
+    is_deeper(event, MAX_DEPTH)
 }
 
 /// Whether an event of a few bytes would be a value of many: a small object takes a hundred times as much.

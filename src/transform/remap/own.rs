@@ -1,8 +1,10 @@
 //! Functions that are evaluated here instead of by VRL, which cannot be ended between two matches: the next search of a
-//! text that has many begins where the last one ended, and may again read all that follows.
+//! text that has many begins where the last one ended, and may again read all that follows. VRL's `find` compares a
+//! text with each place of another one.
 
 use std::borrow::Cow;
 
+use memchr::memmem;
 use regex::{Captures, Regex};
 use vrl::compiler::function::{ArgumentList, Compiled, Example, FunctionCompileContext, Parameter};
 use vrl::compiler::state::{TypeInfo, TypeState};
@@ -28,6 +30,7 @@ pub(super) struct Own {
 impl Own {
     pub fn instead_of(function: Box<dyn Function>) -> Box<dyn Function> {
         let evaluate: Evaluate = match function.identifier() {
+            "find" => find,
             "join" => join,
             "parse_regex_all" => parse_regex_all,
             "replace" => replace,
@@ -98,6 +101,25 @@ fn next(arguments: &mut Arguments) -> Option<Value> {
 
 fn required(arguments: &mut Arguments) -> Value {
     next(arguments).unwrap_or(Value::Null)
+}
+
+/// `find(value, pattern, from)`
+fn find(_: &mut Context<'_>, mut arguments: Arguments) -> Resolved {
+    let value = required(&mut arguments);
+    let pattern = required(&mut arguments);
+    let from = next(&mut arguments).map_or(Ok(0), VrlValueConvert::try_integer)?;
+    // One below zero is beyond each text, as it is for VRL.
+    let from = usize::try_from(from).unwrap_or(usize::MAX);
+    let found = if let Some(pattern) = pattern.as_regex() {
+        let text = value.try_bytes_utf8_lossy()?;
+        // VRL panics beyond the end.
+        (from <= text.len()).then(|| pattern.find_at(&text, from)).flatten().map(|found| found.start())
+    } else {
+        let text = value.try_bytes()?;
+        let pattern = pattern.try_bytes()?;
+        text.get(from..).and_then(|rest| memmem::find(rest, &pattern)).map(|found| found + from)
+    };
+    Ok(found.and_then(|found| i64::try_from(found).ok()).into())
 }
 
 /// `join(value, separator)`

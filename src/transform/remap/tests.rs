@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use tikv_jemalloc_ctl::thread::allocatedp;
 use vrl::value::{KeyString, ObjectMap, Value};
 
+use crate::program_threads::processor_time;
+
 use super::functions::{Bound, MAX_ARGUMENT, MAX_PARSED, names};
 use super::*;
 use std::time::Duration;
@@ -50,6 +52,10 @@ fn inputs() -> Vec<(&'static str, Value)> {
         ("members", many(Value::from(&serde_json::json!({ "key": "a", "value": 1 })), MAX_ARGUMENT / 200)),
         ("objects", many(Value::Object(object(1)), MAX_ARGUMENT / 108)),
         ("object", Value::Object(object(MAX_ARGUMENT / 71))),
+        ("same", filled("a", MAX_ARGUMENT).into()),
+        ("half", filled("a", MAX_ARGUMENT / 2).into()),
+        ("many", filled("a", MAX_PARSED).into()),
+        ("needle", format!("{}b", filled("a", MAX_PARSED / 2)).into()),
         ("small", Value::Object(object(MAX_PARSED / 71))),
         ("number", 7.into()),
         ("float", (&serde_json::json!(7.5)).into()),
@@ -109,7 +115,18 @@ fn calls() -> Vec<String> {
         tally!(.names) tally_value!(.list,1) timestamp(now()) to_bool!(.digits) to_entries!(.object) to_float!(.digits)
         to_int!(.digits) to_string!(.large) to_unix_timestamp(now()) truncate!(.large,1000) unique!(.list) upcase!(.large)
         values!(.object) zip!([.few,.few])";
-    once.chain(all).chain(others.split_whitespace().map(str::to_owned)).collect()
+    // Nearly found at each place.
+    let needles = "
+        find!(.same,\"NEEDLE\") find!(.same,\"NEEDLE\",from:1) find(text,\"NEEDLE\") find!(.many,.needle)
+        replace!(.same,\"NEEDLE\",\"b\") replace!(.many,.needle,\"b\") split!(.many,.needle)
+        contains!(.same,string!(.half)+\"b\") contains!(.same,string!(.half)+\"b\",case_sensitive:false)
+        starts_with!(.same,string!(.half)+\"b\",case_sensitive:false)
+        ends_with!(.same,\"b\"+string!(.half),case_sensitive:false)
+        contains_all!(.many,[.needle]) includes!([.half],string!(.half)+\"b\")
+        parse_key_value!(.many,key_value_delimiter:string!(.needle),field_delimiter:string!(.needle))";
+    let needle = format!("{}b", "a".repeat(14_000));
+    let needles = needles.split_whitespace().map(|call| call.replace("NEEDLE", &needle));
+    once.chain(all).chain(others.split_whitespace().map(str::to_owned)).chain(needles).collect()
 }
 
 /// In a debug build VRL is many times slower.
@@ -131,17 +148,17 @@ fn no_call_of_a_function_takes_long_or_much_memory() {
         let named = inputs.iter().filter(|(name, _)| source.contains(&format!(".{name}")));
         let named = named.map(|(name, value)| (KeyString::from(*name), value.clone()));
         let mut event = Value::Object(named.collect());
-        let before = (control::processor_time(), allocated.get());
+        let before = (processor_time(), allocated.get());
         let run = program.run(&mut event, &mut Control::start());
-        let time = control::processor_time() - before.0;
+        let time = processor_time() - before.0;
         let memory = allocated.get() - before.1;
         if let Run::Failed(reason) = &run
             && reason.contains("larger than")
         {
-            problems.push(format!("{call}: not called: {reason}"));
+            problems.push(format!("{}: not called: {reason}", &call[..call.len().min(100)]));
         }
         if time > MOST_TIME || memory > MOST_MEMORY {
-            problems.push(format!("{call}: {time:?}, {} KiB", memory / 1024));
+            problems.push(format!("{}: {time:?}, {} KiB", &call[..call.len().min(100)], memory / 1024));
         }
     }
     assert_eq!(problems, Vec::<String>::new());
@@ -149,7 +166,46 @@ fn no_call_of_a_function_takes_long_or_much_memory() {
     assert_eq!(called, names().collect::<BTreeSet<_>>(), "each function has its worst call");
 }
 
-/// The examples of VRL's own documentation.
+#[test]
+fn only_a_text_without_variables_is_a_literal_pattern() {
+    let event = serde_json::json!({ "text": format!("{}b", "a".repeat(40_000)), "pattern": "a".repeat(40_000) });
+    let run = |call: &str| {
+        let source = format!("text = string!(.text)\npattern = string!(.pattern)\n{call}");
+        let program = Program::compile(&source, Purpose::Remap, &mut Budget::default()).unwrap();
+        program.run(&mut Value::from(&event), &mut Control::start())
+    };
+    assert_eq!(run("find(text, \"b\")"), Run::Done(40_000.into()));
+    assert_eq!(run("find(text, s'b')"), Run::Done(40_000.into()));
+    for call in
+        ["find(text, \"{{ pattern }}\")", "find(text, \"b{{ pattern }}\")", "replace(text, \"{{ pattern }}\", \"\")"]
+    {
+        let run = run(call);
+        assert!(
+            matches!(&run, Run::Failed(reason) if reason.contains("is larger than 32768 bytes")),
+            "{call}: {run:?}"
+        );
+    }
+    // A long one is not compared with each place.
+    let source = format!(".found = find!(.text, \"{}b\")", "a".repeat(14_000));
+    let program = Program::compile(&source, Purpose::Remap, &mut Budget::default()).unwrap();
+    let mut event = Value::from(&serde_json::json!({ "text": "a".repeat(MAX_ARGUMENT) }));
+    let before = processor_time();
+    assert_eq!(program.run(&mut event, &mut Control::start()), Run::Done(Value::Null));
+    let took = processor_time() - before;
+    assert!(took < Duration::from_millis(250), "{took:?}");
+
+    // Places that no text has.
+    for call in
+        ["find(\"abc\", \"c\", 10)", "find(\"abc\", r'c', 10)", "find(\"abc\", \"c\", -1)", "find(\"abc\", r'c', -1)"]
+    {
+        assert_eq!(run(call), Run::Done(Value::Null), "{call}");
+    }
+    assert_eq!(
+        (run("find(\"abc\", \"\", 3)"), run("find(\"abc\", \"\", 4)")),
+        (Run::Done(3.into()), Run::Done(Value::Null))
+    );
+}
+
 /// An expression remembers how texts went, up to some MiB for each thread.
 #[test]
 fn what_expressions_remember_of_texts_is_given_back() {
@@ -177,6 +233,7 @@ fn what_expressions_remember_of_texts_is_given_back() {
     assert!(most < 8 * 1024 * 1024, "{most} bytes are kept");
 }
 
+/// The examples of VRL's own documentation.
 #[test]
 fn what_measures_arguments_changes_no_result() {
     let all = vrl::stdlib::all();

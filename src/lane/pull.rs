@@ -105,7 +105,8 @@ impl PullStage<'_> {
         if let Some(known) = known {
             poll.skip_accounted(known.clone());
         }
-        let mut ongoing = OngoingPoll {
+        // Boxed: the future that has it is moved some times before it is polled.
+        let mut ongoing = Box::new(OngoingPoll {
             enricher: (!pull.include.is_empty()).then(|| Enricher { client, include: &pull.include, meter }),
             retry: RetryState::new(&mut self.random),
             found_new: true,
@@ -114,7 +115,7 @@ impl PullStage<'_> {
             stage: self,
             poll,
             pages,
-        };
+        });
         loop {
             match ongoing.poll.next_action() {
                 Action::Ask(request) => ongoing.ask(request).await?,

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 
-use s1_forwarder_record::{Escaped, Kind, Value, string_end};
+use s1_forwarder_record::{Escaped, Kind, Value, quotes_and_backslashes, string_end};
+use smallvec::SmallVec;
 
 use super::copy::{self, KeyCase, Sibling};
 use super::keys::{Keys, Place, Shape};
@@ -358,43 +359,42 @@ pub(super) fn quote_json_into(out: &mut Vec<u8>, json: &[u8], has_spaces: bool) 
         }
         return quote_json_into(out, &compact, false);
     }
+    let (blocks, rest) = json.as_chunks::<64>();
+    let mut last = [b' '; 64];
+    last[..rest.len()].copy_from_slice(rest);
+    let stops: SmallVec<[u64; 64]> = blocks.iter().chain([&last]).map(quotes_and_backslashes).collect();
+    let escapes: u32 = stops.iter().map(|stops| stops.count_ones()).sum();
     let start = out.len();
-    // Enough for the worst case and for writing eight bytes at once.
-    out.resize(start + json.len() * 2 + 8, 0);
+    out.resize(start + json.len() + escapes as usize + RUN, 0);
     let target = &mut out[start..];
     let mut from = 0;
     let mut to = 0;
-    while let Some(chunk) = json.get(from..).and_then(|rest| rest.first_chunk::<8>()) {
-        // All eight bytes are written. Those after the first quote or backslash are overwritten later.
-        target[to..to + 8].copy_from_slice(chunk);
-        let clean = leading_plain_bytes(*chunk);
-        from += clean;
-        to += clean;
-        if clean < 8 {
-            target[to] = b'\\';
-            target[to + 1] = json[from];
-            from += 1;
-            to += 2;
-        }
-    }
-    for &byte in &json[from..] {
-        if byte == b'"' || byte == b'\\' {
+    for (block, mut stops) in stops.into_iter().enumerate() {
+        while stops != 0 {
+            let stop = block * 64 + stops.trailing_zeros() as usize;
+            stops &= stops - 1;
+            copy_run(&mut target[to..], &json[from..], stop - from);
+            to += stop - from;
             target[to] = b'\\';
             to += 1;
+            from = stop;
         }
-        target[to] = byte;
-        to += 1;
     }
-    out.truncate(start + to);
+    copy_run(&mut target[to..], &json[from..], json.len() - from);
+    out.truncate(start + json.len() + escapes as usize);
 }
 
-/// The number of bytes before the first quote or backslash.
-fn leading_plain_bytes(chunk: [u8; 8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let word = u64::from_le_bytes(chunk);
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES * 0x80);
-    let stops = zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64));
-    (stops.trailing_zeros() / 8) as usize
+/// Most runs between two quotes are shorter.
+const RUN: usize = 16;
+
+/// Copies the first `length` bytes. As many as [`RUN`] may be overwritten.
+#[inline]
+fn copy_run(target: &mut [u8], source: &[u8], length: usize) {
+    match (target.first_chunk_mut::<RUN>(), source.first_chunk::<RUN>()) {
+        // A copy of a fixed length is faster.
+        (Some(target), Some(source)) if length <= RUN => *target = *source,
+        _ => target[..length].copy_from_slice(&source[..length]),
+    }
 }
 
 #[cfg(test)]

@@ -157,6 +157,10 @@ impl Keys {
         Places::new(&self.learned.unwrap_or_default())
     }
 
+    pub fn is_learning(&self) -> bool {
+        self.learned.is_some()
+    }
+
     /// An object has this place, while places are collected.
     pub fn learn_object(&mut self, place: Place) {
         if let Some(learned) = &mut self.learned {

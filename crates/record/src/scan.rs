@@ -72,6 +72,18 @@ pub fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
     blocks.end_in(&last).map(|end| at + chunks.len() * 64 + end)
 }
 
+/// A bit for each byte of the block that is a quote or a backslash, the lowest for the first.
+#[inline]
+pub fn quotes_and_backslashes(block: &[u8; 64]) -> u64 {
+    let mut stops = 0;
+    for (index, chunk) in block.as_chunks::<16>().0.iter().enumerate() {
+        let chunk = u8x16::new(*chunk);
+        let found = chunk.simd_eq(u8x16::splat(b'"')) | chunk.simd_eq(u8x16::splat(b'\\'));
+        stops |= u64::from(found.to_bitmask()) << (16 * index);
+    }
+    stops
+}
+
 /// Finds the end of an object or a list in blocks of 64 bytes. A bit of a mask stands for a byte of the block, the
 /// lowest for the first. Branches that depend on each string and bracket would cost more.
 #[derive(Default)]
@@ -154,11 +166,20 @@ fn between(quotes: u64) -> u64 {
 
 /// Whether two keys of one length are the same. A call of `memcmp` would take longer.
 #[inline]
-pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
-    let (one_words, one_rest) = one.as_chunks::<8>();
-    let (other_words, other_rest) = other.as_chunks::<8>();
-    one_words.iter().zip(other_words).all(|(one, other)| u64::from_ne_bytes(*one) == u64::from_ne_bytes(*other))
-        && one_rest.iter().zip(other_rest).all(|(one, other)| one == other)
+pub(super) fn is_same(mut one: &[u8], mut other: &[u8]) -> bool {
+    while let (Some((one_word, one_rest)), Some((other_word, other_rest))) =
+        (one.split_first_chunk::<8>(), other.split_first_chunk::<8>())
+    {
+        if u64::from_ne_bytes(*one_word) != u64::from_ne_bytes(*other_word) {
+            return false;
+        }
+        (one, other) = (one_rest, other_rest);
+    }
+    if let (Some(one_begin), Some(other_begin)) = (one.first_chunk::<4>(), other.first_chunk::<4>()) {
+        // The two halves overlap.
+        return one_begin == other_begin && one.last_chunk::<4>() == other.last_chunk::<4>();
+    }
+    (0..one.len()).all(|at| one.get(at) == other.get(at))
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ impl<'a> Visitor<'a> for RemainingWriter<'_, '_, '_> {
         {
             self.json.escaped(name, text);
         } else {
-            if value.kind() == Kind::Object {
+            if self.json.keys.is_learning() && value.kind() == Kind::Object {
                 self.json.keys.learn_object(self.path.place().below(fnv1a(name.as_bytes())));
             }
             self.json.value(name, value, self.key_case);

@@ -15,6 +15,9 @@ use crate::kafka::{KafkaLocation, Lane, PROCESS, Topic, TransactionalId, Transac
 /// transaction does.
 const TIMEOUTS: [(&str, &str); 2] = [("message.timeout.ms", "30000"), ("transaction.timeout.ms", "60000")];
 
+/// Sessions in a row in which a write is tried.
+const SESSIONS: usize = 5;
+
 /// Checkpoints in a compacted topic, each under its lane's name.
 ///
 /// All writes go through one transactional producer. A process that initialises its id takes the lanes over. This
@@ -61,30 +64,27 @@ impl KafkaStore {
 
     async fn write(&self, key: &CheckpointKey, update: CheckpointUpdate) -> Result<(), StateError> {
         let known = self.lanes.lock().get(key).cloned();
-        let lane = match known {
+        let mut lane = match known {
             Some(lane) => lane,
             None => self.open(key).await?.0,
         };
-        let save = async |lane: &Lane| self.call(async |topic| lane.save(topic, update.clone()).await).await;
-        match save(&lane).await {
-            Err(error) if error.is_superseded() => {
-                tracing::info!(lane = %key, %error, "session superseded: reading the lane's last checkpoint");
+        // A session also ends when a request that this process has repeated reaches the brokers late.
+        for _ in 0..SESSIONS {
+            match self.call(async |topic| lane.save(topic, update.clone()).await).await {
+                Err(error) if error.is_superseded() => {
+                    tracing::info!(lane = %key, %error, "session superseded: reading the lane's last checkpoint");
+                }
+                saved => return saved,
             }
-            saved => return saved,
-        }
-        // If this process wrote the last record, nobody else wrote meanwhile, and `update` is newer.
-        let (opened, _) = self.open(key).await?;
-        let is_other = opened.sequence() != lane.sequence();
-        if let Some(owner) = opened.writer.clone().filter(|writer| is_other && *writer != *PROCESS) {
-            return Err(StateError::Conflict { lane: key.clone(), owner });
-        }
-        save(&opened).await.map_err(|error| match error {
-            StateError::Failed { failure: Failure::Superseded(reason), .. } => {
-                tracing::info!(lane = %key, reason, "the session that had just begun is superseded");
-                StateError::Conflict { lane: key.clone(), owner: "another process".to_owned() }
+            // If this process wrote the last record, nobody else wrote meanwhile, and `update` is newer.
+            let (opened, _) = self.open(key).await?;
+            let is_other = opened.sequence() != lane.sequence();
+            if let Some(owner) = opened.writer.clone().filter(|writer| is_other && *writer != *PROCESS) {
+                return Err(StateError::Conflict { lane: key.clone(), owner });
             }
-            other => other,
-        })
+            lane = opened;
+        }
+        Err(StateError::Conflict { lane: key.clone(), owner: "another process".to_owned() })
     }
 }
 

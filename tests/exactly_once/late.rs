@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use s1_forwarder::checkpoint::CheckpointKey;
 use s1_forwarder::emulator::{Kind, system_clock};
+use s1_forwarder::state::{Access, Location};
 use serde_json::json;
 
 use super::reader::{Bus, arrived};
@@ -134,17 +136,25 @@ impl Case {
     }
 }
 
-/// Each case runs the same number of rounds. None where there is no Kafka, or no kcat.
-async fn run(cases: &[(Late, Ending)], rounds: usize) -> Option<Vec<(Late, Vec<i16>)>> {
+/// None where there is no Kafka, or no kcat.
+async fn start() -> Option<(KafkaProxy, Arc<Broker>)> {
     kcat::there()?;
     let proxy = KafkaProxy::start().await;
     let broker = tokio::task::block_in_place(|| Broker::start_behind(&proxy))?;
-    let broker = Arc::new(broker);
+    Some((proxy, Arc::new(broker)))
+}
+
+/// Each case runs the same number of rounds.
+async fn run(
+    (proxy, broker): &(KafkaProxy, Arc<Broker>),
+    cases: &[(Late, Ending)],
+    rounds: usize,
+) -> Vec<(Late, Vec<i16>)> {
     let case = async |(late, ending): &(Late, Ending)| {
-        let case = Case::new(&proxy, &broker, *late, *ending).await;
+        let case = Case::new(proxy, broker, *late, *ending).await;
         (*late, case.run(rounds).await)
     };
-    Some(join_all(cases.iter().map(case)).await)
+    join_all(cases.iter().map(case)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,7 +163,8 @@ async fn a_commit_or_an_abort_that_arrives_late_ends_no_other_transaction() {
     let endings = [Ending::Kill, Ending::Abort, Ending::SecondWorker];
     let cases: Vec<_> =
         [Late::Commit, Late::Abort].into_iter().flat_map(|late| endings.map(|ending| (late, ending))).collect();
-    for (late, answers) in run(&cases, rounds).await.into_iter().flatten() {
+    let Some(started) = start().await else { return };
+    for (late, answers) in run(&started, &cases, rounds).await {
         assert!(answers.iter().all(|code| FENCED.contains(code)), "a late {late:?} was answered with {answers:?}");
     }
 }
@@ -164,5 +175,33 @@ async fn a_commit_or_an_abort_that_arrives_late_ends_no_other_transaction() {
 async fn other_requests_of_a_transaction_may_arrive_late() {
     let rounds = setting("S1_FORWARDER_LATE_ROUNDS", 2).div_ceil(2);
     let cases = [Late::AddPartitions, Late::Produce, Late::InitProducerId].map(|late| (late, Ending::Kill));
-    run(&cases, rounds).await;
+    let Some(started) = start().await else { return };
+    tokio::join!(run(&started, &cases, rounds), a_write_outlives_several_ends_of_its_session(&started));
+}
+
+/// As `--state kafka:` writes. The client repeats the last commit of one session and the first one of the next, which
+/// end with it while a write waits. Nobody else has written.
+async fn a_write_outlives_several_ends_of_its_session((proxy, broker): &(KafkaProxy, Arc<Broker>)) {
+    // To the proxy, each record is an event.
+    let script = proxy.script("own-state", "none");
+    let location: Location = format!("kafka://{}/own-state", broker.address()).parse().unwrap();
+    let store = location.open("own-state", Access::Write { owner: "test" }, None).await.unwrap();
+    let key: CheckpointKey = "acme/threats/siem".parse().unwrap();
+    assert_eq!(store.claim(&key).await.unwrap(), None);
+    store.commit(&key, vec![1].into()).await.unwrap();
+    script.arm(Late::Commit);
+    let repeats = async {
+        script.held().await;
+        // The next session begins seconds later.
+        script.arm(Late::Commit);
+        script.held().await;
+    };
+    let writes = async {
+        for number in [2, 3] {
+            store.commit(&key, vec![number].into()).await.unwrap();
+        }
+    };
+    tokio::join!(writes, repeats);
+    assert_eq!(store.load(&key).await.unwrap(), Some(vec![3]));
+    store.close().await;
 }

@@ -157,6 +157,11 @@ impl Script {
         self.wait(|state| state.late).await
     }
 
+    /// Waits until a request is held. The client repeats it on another connection.
+    pub async fn held(&self) {
+        self.wait(|state| state.held.as_ref().map(drop)).await;
+    }
+
     pub fn judge(&self, verdict: Verdict) {
         self.state.lock().verdict = Some(verdict);
         self.changed.notify_waiters();

@@ -67,7 +67,7 @@ fn mapping(criterion: &mut Criterion, stream: Stream) {
     group.bench_function("facts", |bencher| {
         bencher.iter(|| records.iter().for_each(|record| drop(black_box(facts(stream, record)))));
     });
-    let page = page(&records, None, 0);
+    let page = page(&records, None);
     group.bench_function("page", |bencher| bencher.iter(|| black_box(parse_page(&page)).unwrap().records.len()));
 }
 

@@ -85,15 +85,15 @@ fn transform_settings(kept: bool) -> transform::TransformSettings {
     transform::TransformSettings { keep_original: Some(kept), ..transform::TransformSettings::default() }
 }
 
-/// A page as the console sends it. `total` is 0 unless it was asked for.
-pub fn page(records: &[Vec<u8>], next: Option<usize>, total: usize) -> Vec<u8> {
+/// A page as the console sends it.
+pub fn page(records: &[Vec<u8>], next: Option<usize>) -> Vec<u8> {
     let cursor = next.map_or("null".to_owned(), |next| format!("\"{next}\""));
     let mut page = b"{\"data\":[".to_vec();
     for (index, record) in records.iter().enumerate() {
         page.extend_from_slice(if index == 0 { b"" } else { b"," });
         page.extend_from_slice(record);
     }
-    page.extend_from_slice(format!("],\"pagination\":{{\"nextCursor\":{cursor},\"totalItems\":{total}}}}}").as_bytes());
+    page.extend_from_slice(format!("],\"pagination\":{{\"nextCursor\":{cursor},\"totalItems\":0}}}}").as_bytes());
     page
 }
 
@@ -109,12 +109,14 @@ pub fn pages(records: Vec<Vec<u8>>, delay: Duration) -> ScriptedTransport {
             let text = |name: &str| request.url.query_pairs().find_map(|(key, text)| (key == name).then_some(text));
             let value = |name: &str| text(name).and_then(|text| text.parse::<usize>().ok());
             if text("countOnly").is_some() {
-                return Ok(answer(Clock::System.now(), page(&[], None, records.len())));
+                let count =
+                    format!("{{\"data\":[],\"pagination\":{{\"nextCursor\":null,\"totalItems\":{}}}}}", records.len());
+                return Ok(answer(Clock::System.now(), count.into_bytes()));
             }
             let begin = value("cursor").unwrap_or(0);
             let end = records.len().min(begin + value("limit").unwrap_or(1));
             let next = (end < records.len()).then_some(end);
-            Ok(answer(Clock::System.now(), page(&records[begin..end], next, 0)))
+            Ok(answer(Clock::System.now(), page(&records[begin..end], next)))
         }
     })
 }
@@ -212,7 +214,7 @@ pub fn run_idle_lane(requests: usize) {
             if sent.fetch_add(1, Ordering::Relaxed) + 1 == requests {
                 asked.cancel();
             }
-            ready(Ok(answer(clock.now(), page(&[], None, 0))))
+            ready(Ok(answer(clock.now(), page(&[], None))))
         });
         let lane = Lane { once: false, ..lane_at(clock, Stream::Activities, console, sink(Duration::ZERO)) };
         lane.run(stop).await;

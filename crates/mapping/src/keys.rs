@@ -208,7 +208,8 @@ impl Keys {
         self.has_secret
     }
 
-    /// The place of a key inside `outer`, by its fingerprint, and the shape of its values; `None` if the key is strange.
+    /// The place of a key inside `outer`, by its fingerprint, and the shape of its values. The place is `None` if the
+    /// key is strange.
     #[inline]
     pub fn place(&mut self, outer: Place, fingerprint: u64) -> (Option<Place>, Shape) {
         if outer == Place::ANY {

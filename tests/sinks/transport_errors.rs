@@ -343,7 +343,11 @@ async fn a_lane_to_brokers_that_never_answer_says_so_until_one_does() {
 #[cfg(feature = "kafka")]
 #[tokio::test]
 async fn a_transaction_that_no_broker_answers_says_why() {
+    use std::task::Poll;
+
     use rdkafka::mocking::MockCluster;
+
+    use crate::support::process::until;
 
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
@@ -358,11 +362,15 @@ async fn a_transaction_that_no_broker_answers_says_why() {
     assert_eq!(transactions.claim(&"acme/activities/bus".parse().unwrap()).await.unwrap(), None);
     let events = batch(0..5);
     assert_eq!(transactions.commit_batch(&events, b"1".to_vec().into()).await.outcome, Outcome::Delivered);
-    assert!(lane.trouble().is_none());
+    assert!(lane.trouble().is_none(), "{:?}", lane.trouble());
     drop(cluster);
     let mut commit = transactions.commit_batch(&events, b"2".to_vec().into());
-    let trouble = crate::support::process::until("the sink says why", async || {
-        assert!(futures_util::poll!(&mut commit).is_pending(), "the commit has ended");
+    let trouble = until("the sink says why", async || {
+        // On a busy machine the transaction may time out before the sink has said anything.
+        if let Poll::Ready(attempt) = futures_util::poll!(&mut commit) {
+            assert_ne!(attempt.outcome, Outcome::Delivered);
+            commit = transactions.commit_batch(&events, b"2".to_vec().into());
+        }
         lane.trouble()
     });
     let trouble = trouble.await.to_string();

@@ -1,5 +1,7 @@
 //! What redaction needs of a parsed event, whichever library parsed it.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 /// A JSON value.
@@ -53,15 +55,19 @@ macro_rules! impl_tree {
                 if object.keys().all(|key| rename(key.as_str()).is_none()) {
                     return;
                 }
+                // The smallest number of each name that may be free: a record may have any number of keys that get one.
+                let mut numbers = HashMap::new();
                 for (key, value) in std::mem::take(object) {
                     let wanted = rename(key.as_str()).unwrap_or_else(|| key.to_string());
-                    let mut name = wanted.clone();
-                    let mut number = 1;
-                    while object.contains_key(name.as_str()) {
-                        number += 1;
-                        name = format!("{wanted} {number}");
+                    if !object.contains_key(wanted.as_str()) {
+                        object.insert(wanted.into(), value);
+                        continue;
                     }
-                    object.insert(name.into(), value);
+                    let number = numbers.entry(wanted.clone()).or_insert(2);
+                    while object.contains_key(format!("{wanted} {number}").as_str()) {
+                        *number += 1;
+                    }
+                    object.insert(format!("{wanted} {number}").into(), value);
                 }
             }
 
@@ -105,3 +111,37 @@ impl_tree!(Value, Value::is_string, |value: &Value| value.as_str().map_or_else(|
 impl_tree!(vrl::value::Value, vrl::value::Value::is_bytes, |value: &vrl::value::Value| value
     .to_string_lossy()
     .into_owned());
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Map;
+
+    use super::*;
+
+    /// What [`Tree::rename_members`] does, the slow way.
+    fn renamed(object: &Map<String, Value>, rename: impl Fn(&str) -> Option<String>) -> Map<String, Value> {
+        let mut renamed = Map::new();
+        for (key, value) in object {
+            let wanted = rename(key).unwrap_or_else(|| key.clone());
+            let numbered = (2..).map(|number| format!("{wanted} {number}"));
+            let name = std::iter::once(wanted.clone()).chain(numbered).find(|name| !renamed.contains_key(name));
+            renamed.insert(name.unwrap(), value.clone());
+        }
+        renamed
+    }
+
+    proptest! {
+        #[test]
+        fn each_member_gets_the_first_name_that_is_free(
+            members in prop::collection::btree_map("[a-c*](a|b| [234]){0,3}", any::<u8>(), 0..60),
+        ) {
+            let rename = |key: &str| key.contains('a').then(|| key.replace(['a', 'c'], "*"));
+            let object: Map<_, _> = members.into_iter().map(|(key, value)| (key, value.into())).collect();
+            let expected = renamed(&object, rename);
+            let mut tree = Value::Object(object);
+            tree.rename_members(&rename);
+            prop_assert_eq!(tree, Value::Object(expected));
+        }
+    }
+}

@@ -2,8 +2,8 @@
 
 use s1_forwarder_record::Value;
 
-use super::fnv::fnv1a;
 use super::keys::{Keys, Place};
+use super::names::{DistinctNames, Name};
 
 /// How the keys of a copied object are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,48 +13,27 @@ pub(super) enum KeyCase {
     AsReceived,
 }
 
-/// A key of the object that is being written. Later keys must differ from it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sibling {
-    fingerprint: u64,
-    from: usize,
-    to: usize,
-}
-
-impl Sibling {
-    /// Of the name.
-    pub fn fingerprint(self) -> u64 {
-        self.fingerprint
-    }
-
-    /// Where the name begins in the output.
-    pub fn begin(self) -> usize {
-        self.from
-    }
-}
-
 /// Appends the valid JSON `text` without values that are empty, at any depth. Returns false, and appends nothing, if
 /// nothing remains. `keys` looks at the keys that are written; `place` is that of the value.
 pub(super) fn value(
     out: &mut Vec<u8>,
-    siblings: &mut Vec<Sibling>,
+    names: &mut DistinctNames,
     text: &str,
     key_case: KeyCase,
     keys: &mut Keys,
     place: Place,
 ) -> bool {
-    Copier { bytes: text.as_bytes(), text, at: 0, out, siblings, key_case, keys }.value(place)
+    Copier { bytes: text.as_bytes(), text, at: 0, out, names, key_case, keys }.value(place)
 }
 
-/// Appends `"name":` for a key (escaped). The name differs from all `siblings` and from names that `is_used` reports:
-/// two keys of the console may give one name, and a repeated name in an object would lose one of the values.
+/// Appends `"name":` for a key (escaped). The name differs from all `names` and from those that `is_used` reports.
 pub(super) fn name(
     out: &mut Vec<u8>,
     key: &str,
     key_case: KeyCase,
-    siblings: &[Sibling],
+    names: &mut DistinctNames,
     is_used: impl Fn(&str) -> bool,
-) -> Sibling {
+) -> Name {
     out.push(b'"');
     let from = out.len();
     match key_case {
@@ -62,21 +41,9 @@ pub(super) fn name(
         KeyCase::Snake if !key.contains('\\') => snake_case_into(out, key.as_bytes()),
         _ => out.extend_from_slice(key.as_bytes()),
     }
-    let end = out.len();
-    let mut copies = 1;
-    let sibling = loop {
-        let name = &out[from..];
-        let fingerprint = fnv1a(name);
-        let repeats = |other: &Sibling| other.fingerprint == fingerprint && &out[other.from..other.to] == name;
-        if !siblings.iter().any(repeats) && !is_used(std::str::from_utf8(name).unwrap_or_default()) {
-            break Sibling { fingerprint, from, to: out.len() };
-        }
-        copies += 1;
-        out.truncate(end);
-        out.extend_from_slice(format!("_{copies}").as_bytes());
-    };
+    let name = names.distinguish(out, from, is_used);
     out.extend_from_slice(b"\":");
-    sibling
+    name
 }
 
 struct Copier<'a, 'o> {
@@ -84,7 +51,7 @@ struct Copier<'a, 'o> {
     bytes: &'a [u8],
     at: usize,
     out: &'o mut Vec<u8>,
-    siblings: &'o mut Vec<Sibling>,
+    names: &'o mut DistinctNames,
     key_case: KeyCase,
     keys: &'o mut Keys,
 }
@@ -122,7 +89,7 @@ impl Copier<'_, '_> {
 
     fn object(&mut self, outer: Place) -> bool {
         let start = self.out.len();
-        let first_sibling = self.siblings.len();
+        let outer_names = self.names.enter();
         self.out.push(b'{');
         self.at += 1;
         loop {
@@ -148,49 +115,49 @@ impl Copier<'_, '_> {
             if before > start + 1 {
                 self.out.push(b',');
             }
-            let sibling = name(self.out, key, self.key_case, &self.siblings[first_sibling..], |_| false);
-            let (place, shape) = self.keys.place(outer, sibling.fingerprint);
+            let name = name(self.out, key, self.key_case, self.names, |_| false);
+            let (place, shape) = self.keys.place(outer, name.fingerprint());
             let from = self.at;
             let is_misfit = self.key_case == KeyCase::Snake && !shape.fits(&self.text[from..]);
             let below = place.unwrap_or(Place::ANY);
-            let wrote = if is_misfit { self.misfit(sibling, below) } else { self.member(sibling, below) };
+            let wrote = if is_misfit { self.misfit(name, below) } else { self.member(name, below) };
             if wrote {
                 self.keys.note(place, outer, key, Value::new(&self.text[from..self.at]));
             }
             if wrote && !is_misfit {
-                self.siblings.push(sibling);
+                self.names.add(self.out, name);
             } else {
                 self.out.truncate(before);
             }
         }
-        self.siblings.truncate(first_sibling);
+        self.names.leave(outer_names);
         self.close(start, b'}')
     }
 
     /// Copies the value of a key.
     #[inline]
-    fn member(&mut self, sibling: Sibling, place: Place) -> bool {
+    fn member(&mut self, name: Name, place: Place) -> bool {
         if !matches!(self.bytes.get(self.at), Some(b'{' | b'[')) {
             return self.value(place);
         }
         let misfits = self.keys.misfits.len();
         let wrote = self.value(place);
-        self.keys.misfits.enclose(misfits, &self.out[sibling.from..sibling.to]);
+        self.keys.misfits.enclose(misfits, &self.out[name.range()]);
         wrote
     }
 
     /// As [`Self::member`], for a value that has another shape than its place. The caller removes it.
     #[cold]
-    fn misfit(&mut self, sibling: Sibling, place: Place) -> bool {
+    fn misfit(&mut self, name: Name, place: Place) -> bool {
         let begin = self.out.len();
-        let Copier { bytes, text, at, out, siblings, key_case, keys } = self;
+        let Copier { bytes, text, at, out, names, key_case, keys } = self;
         let (wrote, end) = keys.misfit(|keys| {
-            let mut copier = Copier { bytes, text, at: *at, out, siblings, key_case: *key_case, keys };
+            let mut copier = Copier { bytes, text, at: *at, out, names, key_case: *key_case, keys };
             (copier.value(place), copier.at)
         });
         *at = end;
         if wrote {
-            keys.misfits.add(&out[sibling.from..sibling.to], &out[begin..]);
+            keys.misfits.add(&out[name.range()], &out[begin..]);
         }
         wrote
     }
@@ -267,7 +234,7 @@ mod tests {
 
     fn copied(text: &str, key_case: KeyCase) -> String {
         let mut out = b"x".to_vec();
-        let wrote = value(&mut out, &mut Vec::new(), text, key_case, &mut Keys::default(), Place::ANY);
+        let wrote = value(&mut out, &mut DistinctNames::default(), text, key_case, &mut Keys::default(), Place::ANY);
         assert_eq!(wrote, out.len() > 1, "{text}");
         String::from_utf8(out[1..].to_vec()).unwrap()
     }

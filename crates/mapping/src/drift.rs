@@ -19,6 +19,7 @@ use super::fnv::fnv1a;
 use super::json::Json;
 use super::keys::{Keys, MOST_LEVELS, Place, Places, name_of};
 use super::mapping::check;
+use super::names::DistinctNames;
 use super::record;
 use super::secret_keys::is_secret;
 use super::used::Used;
@@ -126,8 +127,14 @@ impl Names {
 
     fn add(&mut self, name: &str, value: Value<'_>) {
         let mut out = Vec::new();
-        let is_written =
-            copy::value(&mut out, &mut Vec::new(), value.raw(), KeyCase::Snake, &mut Keys::default(), Place::ANY);
+        let is_written = copy::value(
+            &mut out,
+            &mut DistinctNames::default(),
+            value.raw(),
+            KeyCase::Snake,
+            &mut Keys::default(),
+            Place::ANY,
+        );
         let below = serde_json::from_slice(&out).ok().filter(|_| is_written);
         self.0.insert(name.to_owned(), below.unwrap_or_else(|| 1.into()));
     }
@@ -286,8 +293,8 @@ fn learn_data<'a>(keys: Keys, data: &impl Block<'a>) -> Keys {
 
 fn learn_what(keys: Keys, writes: impl FnOnce(&mut Json<'_>)) -> Keys {
     let mut out = b"{".to_vec();
-    let mut siblings = Vec::new();
-    let mut json = Json::new(&mut out, &mut siblings);
+    let mut names = DistinctNames::default();
+    let mut json = Json::new(&mut out, &mut names);
     json.keys = keys;
     writes(&mut json);
     json.keys

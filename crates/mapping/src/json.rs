@@ -3,14 +3,15 @@ use std::borrow::Cow;
 use s1_forwarder_record::{Escaped, Kind, Value, quotes_and_backslashes, string_end};
 use smallvec::SmallVec;
 
-use super::copy::{self, KeyCase, Sibling};
+use super::copy::{self, KeyCase};
 use super::keys::{Keys, Place, Shape};
+use super::names::DistinctNames;
 
 /// Writes JSON into the output buffer, front to back. Objects and arrays without content are not written.
 #[derive(Debug)]
 pub(super) struct Json<'o> {
     out: &'o mut Vec<u8>,
-    siblings: &'o mut Vec<Sibling>,
+    names: &'o mut DistinctNames,
     /// Looks at the keys of the record that are copied.
     pub keys: Keys,
 }
@@ -24,9 +25,9 @@ pub(super) struct OpenContainer {
 }
 
 impl<'o> Json<'o> {
-    /// `siblings` is scratch space, to be reused for the next event.
-    pub fn new(out: &'o mut Vec<u8>, siblings: &'o mut Vec<Sibling>) -> Self {
-        Self { out, siblings, keys: Keys::default() }
+    /// `names` is scratch space, to be reused for the next event.
+    pub fn new(out: &'o mut Vec<u8>, names: &'o mut DistinctNames) -> Self {
+        Self { out, names, keys: Keys::default() }
     }
 
     /// Writes bytes that are JSON.
@@ -224,29 +225,29 @@ impl<'o> Json<'o> {
         self.copy_value(written, value, key_case, place, shape);
     }
 
-    /// As [`Json::value`], with a name made from a key of the record. `siblings` are the names that were made for this
-    /// object so far; `is_used` reports its other names. `outer` is the place of the object in the record.
+    /// As [`Json::value`], with a name made from a key of the record. `names` are those that were made for this object
+    /// so far; `is_used` reports its other names. `outer` is the place of the object in the record.
     pub fn keyed_value(
         &mut self,
         outer: Place,
         key: &str,
         value: Value<'_>,
         key_case: KeyCase,
-        siblings: &mut Vec<Sibling>,
+        names: &mut DistinctNames,
         is_used: impl Fn(&str) -> bool,
     ) {
         let start = self.out.len();
         self.comma();
-        let sibling = copy::name(self.out, &escape(key), key_case, siblings, is_used);
-        let (place, shape) = self.keys.place(outer, sibling.fingerprint());
+        let made = copy::name(self.out, &escape(key), key_case, names, is_used);
+        let (place, shape) = self.keys.place(outer, made.fingerprint());
         let shape = if key_case == KeyCase::Snake { shape } else { Shape::Any };
-        let written = Written { start, name: sibling.begin() };
+        let written = Written { start, name: made.range().start };
         let copied = self.copy_value(written, value, key_case, place.unwrap_or(Place::ANY), shape);
         if copied != Copied::Nothing {
             self.keys.note(place, outer, key, value);
         }
         if copied == Copied::InPlace {
-            siblings.push(sibling);
+            names.add(self.out, made);
         }
     }
 
@@ -273,7 +274,7 @@ impl<'o> Json<'o> {
             Kind::Array | Kind::Object => {
                 let misfits = self.keys.misfits.len();
                 let name = written.name..self.out.len() - "\":".len();
-                let wrote = copy::value(self.out, self.siblings, value.raw(), key_case, &mut self.keys, place);
+                let wrote = copy::value(self.out, self.names, value.raw(), key_case, &mut self.keys, place);
                 self.keys.misfits.enclose(misfits, &self.out[name]);
                 wrote
             }
@@ -288,8 +289,8 @@ impl<'o> Json<'o> {
     #[cold]
     fn copy_misfit(&mut self, written: Written, value: Value<'_>, key_case: KeyCase, place: Place) -> Copied {
         let begin = self.out.len();
-        let (out, siblings) = (&mut *self.out, &mut *self.siblings);
-        let wrote = self.keys.misfit(|keys| copy::value(out, siblings, value.raw(), key_case, keys, place));
+        let (out, names) = (&mut *self.out, &mut *self.names);
+        let wrote = self.keys.misfit(|keys| copy::value(out, names, value.raw(), key_case, keys, place));
         if wrote {
             let name = written.name..begin - "\":".len();
             self.keys.misfits.add(&self.out[name], &self.out[begin..]);
@@ -427,8 +428,8 @@ mod tests {
     #[test]
     fn empty_containers_are_not_written() {
         let mut out = Vec::new();
-        let mut siblings = Vec::new();
-        let mut json = Json::new(&mut out, &mut siblings);
+        let mut names = DistinctNames::default();
+        let mut json = Json::new(&mut out, &mut names);
         json.raw(b"{");
         let outer = json.open("a");
         let inner = json.open_list("b");

@@ -18,6 +18,7 @@ mod keys;
 mod labels;
 mod mapping;
 mod misfits;
+mod names;
 mod ocsf;
 mod parts;
 mod placeholders;

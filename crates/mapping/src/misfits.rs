@@ -2,19 +2,14 @@
 //! knows one of the two under each name, so such a value would decide what becomes of all later events.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-/// A value that was not written in its place.
-#[derive(Debug)]
-pub(crate) struct Misfit {
-    /// The names on the way to it, the last first, as they are in JSON.
-    path: Vec<Vec<u8>>,
-    /// JSON.
-    value: Vec<u8>,
-}
-
-/// Those of one event.
+/// Those of one event, and of the object that is being written: with the name that each is at or below.
 #[derive(Debug, Default)]
-pub(crate) struct Misfits(Vec<Misfit>);
+pub(crate) struct Misfits(Vec<(Name, Node)>);
+
+/// As it is in JSON.
+type Name = Vec<u8>;
 
 impl Misfits {
     pub fn len(&self) -> usize {
@@ -23,15 +18,22 @@ impl Misfits {
 
     #[cold]
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
-        self.0.push(Misfit { path: vec![name.to_vec()], value: value.to_vec() });
+        self.0.push((name.to_vec(), Node { values: vec![value.to_vec()], below: BTreeMap::new() }));
     }
 
     /// Those after the first `before` are in an object of this name.
     #[inline]
     pub fn enclose(&mut self, before: usize, name: &[u8]) {
-        for misfit in self.0.iter_mut().skip(before) {
-            misfit.path.push(name.to_vec());
+        if self.0.len() > before {
+            self.enclose_all(before, name);
         }
+    }
+
+    #[cold]
+    fn enclose_all(&mut self, before: usize, name: &[u8]) {
+        let mut outer = Node::default();
+        self.0.drain(before..).for_each(|(name, node)| outer.add(name, node));
+        self.0.push((name.to_vec(), outer));
     }
 
     /// A JSON object with all of them under their names, and none is left. `None` if there is none.
@@ -40,23 +42,32 @@ impl Misfits {
             return None;
         }
         let mut tree = Node::default();
-        for Misfit { path, value } in self.0.drain(..) {
-            let node = path.into_iter().rev().fold(&mut tree, |node, name| node.below.entry(name).or_default());
-            node.values.push(value);
-        }
+        self.0.drain(..).for_each(|(name, node)| tree.add(name, node));
         let mut json = Vec::new();
         tree.write(&mut json);
         String::from_utf8(json).ok()
     }
 }
 
+/// The misfits under a name, and those below it.
 #[derive(Debug, Default)]
 struct Node {
     values: Vec<Vec<u8>>,
-    below: BTreeMap<Vec<u8>, Node>,
+    below: BTreeMap<Name, Node>,
 }
 
 impl Node {
+    fn add(&mut self, name: Name, node: Self) {
+        match self.below.entry(name) {
+            Entry::Vacant(free) => _ = free.insert(node),
+            Entry::Occupied(mut same) => {
+                let same = same.get_mut();
+                same.values.extend(node.values);
+                node.below.into_iter().for_each(|(name, node)| same.add(name, node));
+            }
+        }
+    }
+
     /// Elements of a list have one path: their values become a list again.
     fn write(&self, out: &mut Vec<u8>) {
         let parts = self.values.len() + usize::from(!self.below.is_empty());

@@ -51,7 +51,7 @@ pub(super) fn redact(record: &[u8]) -> Cow<'_, [u8]> {
     let mut out = Vec::with_capacity(record.len());
     let mut copied = 0;
     for quote in ends {
-        let Some((from, to)) = value_of_secret(record, quote).filter(|(from, _)| *from >= copied) else { continue };
+        let Some((from, to)) = value_of_secret(record, quote, copied) else { continue };
         out.extend_from_slice(&record[copied..from]);
         out.push(b'"');
         out.extend_from_slice(REDACTED.as_bytes());
@@ -62,8 +62,9 @@ pub(super) fn redact(record: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// The place of the value, if the text that ends with this quote is the key of a secret. `null` and `""` stay.
-fn value_of_secret(record: &[u8], quote: usize) -> Option<(usize, usize)> {
+/// The place of the value, if the text that ends with this quote is the key of a secret, and the value does not begin
+/// before `copied`. `null` and `""` stay.
+fn value_of_secret(record: &[u8], quote: usize, copied: usize) -> Option<(usize, usize)> {
     let open = memchr::memrchr(b'"', &record[..quote])?;
     let key = std::str::from_utf8(&record[open + 1..quote]).ok()?;
     if !is_secret(key) {
@@ -74,6 +75,10 @@ fn value_of_secret(record: &[u8], quote: usize) -> Option<(usize, usize)> {
         return None;
     }
     let from = colon + 1 + skip_blanks(&record[colon + 1..]);
+    // Secrets may be in each other at any depth.
+    if from < copied {
+        return None;
+    }
     let is_empty = record[from..].starts_with(b"null") || record[from..].starts_with(b"\"\"");
     // A value without an end was cut off.
     let to = s1_forwarder_record::value_end(record, from).unwrap_or(record.len());

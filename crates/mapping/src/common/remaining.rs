@@ -3,10 +3,11 @@
 use s1_forwarder_record::block::{Block, Visitor};
 use s1_forwarder_record::{Kind, Value};
 
-use crate::copy::{KeyCase, Sibling};
+use crate::copy::KeyCase;
 use crate::fnv::fnv1a;
 use crate::json::Json;
 use crate::keys::Place;
+use crate::names::DistinctNames;
 use crate::used::Used;
 
 /// Writes the values of `block` that are not `used` into the open object, which already has the names `reserved`.
@@ -48,13 +49,13 @@ pub struct RemainingWriter<'j, 'o, 'r> {
     key_case: KeyCase,
     reserved: &'r [&'r str],
     path: &'r Path<'r>,
-    siblings: Vec<Sibling>,
+    names: DistinctNames,
 }
 
 impl<'j, 'o, 'r> RemainingWriter<'j, 'o, 'r> {
     /// For a record.
     pub fn new(json: &'j mut Json<'o>, used: &'j Used, key_case: KeyCase) -> Self {
-        Self { json, used, key_case, reserved: &[], path: &RECORD, siblings: Vec::new() }
+        Self { json, used, key_case, reserved: &[], path: &RECORD, names: DistinctNames::default() }
     }
 }
 
@@ -100,6 +101,6 @@ impl<'a> Visitor<'a> for RemainingWriter<'_, '_, '_> {
                     KeyCase::AsReceived => owner.has_key(name, is_left),
                 }
         };
-        self.json.keyed_value(self.path.place(), key, value, key_case, &mut self.siblings, is_used);
+        self.json.keyed_value(self.path.place(), key, value, key_case, &mut self.names, is_used);
     }
 }

@@ -1,20 +1,28 @@
+use std::collections::HashSet;
+
 use s1_forwarder_record::{Escaped, Value};
 
 use super::placeholder::is_placeholder;
 use crate::fnv::fnv1a;
 use crate::json::Json;
 
+/// Most texts that are compared one by one. Nearly all sets have fewer.
+const FEW: usize = 16;
+
 /// Texts without duplicates, in one buffer that is reused for the next event.
 #[derive(Debug, Clone, Default)]
 pub struct TextSet {
     text: String,
     entries: Vec<(u64, usize)>,
+    /// Once there are more than a few.
+    many: Option<Box<HashSet<Box<str>>>>,
 }
 
 impl TextSet {
     pub fn clear(&mut self) {
         self.text.clear();
         self.entries.clear();
+        self.many = None;
     }
 
     /// Returns true if the text is new.
@@ -25,6 +33,9 @@ impl TextSet {
         if is_new {
             self.text.push_str(text);
             self.entries.push((fingerprint, self.text.len()));
+            if self.entries.len() > FEW {
+                self.add_to_many(text);
+            }
         }
         is_new
     }
@@ -33,8 +44,23 @@ impl TextSet {
         self.has(text.raw(), fnv1a(text.raw().as_bytes()))
     }
 
+    #[cold]
+    fn add_to_many(&mut self, text: &str) {
+        if let Some(many) = &mut self.many {
+            many.insert(text.into());
+        } else {
+            self.many = Some(Box::new(self.iter().map(|text| text.raw().into()).collect()));
+        }
+    }
+
     fn has(&self, text: &str, fingerprint: u64) -> bool {
-        self.entries.iter().enumerate().any(|(index, entry)| entry.0 == fingerprint && self.at(index) == text)
+        match &self.many {
+            None => {
+                self.entries.iter().enumerate().any(|(index, entry)| entry.0 == fingerprint && self.at(index) == text)
+            }
+            // The fingerprints of any number of texts can be made equal.
+            Some(many) => many.contains(text),
+        }
     }
 
     /// As [`TextSet::add`], without a result.
@@ -81,6 +107,8 @@ impl TextSet {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -93,5 +121,20 @@ mod tests {
         assert_eq!(set.iter().map(Escaped::raw).collect::<Vec<_>>(), ["b", "a", "ab"]);
         set.clear();
         assert_eq!(set.iter().count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_number_of_texts_is_as_few(texts in prop::collection::vec("[a-f]{0,2}", 0..80)) {
+            let mut set = TextSet::default();
+            let mut expected: Vec<&str> = Vec::new();
+            for text in &texts {
+                let is_new = !text.is_empty() && !expected.contains(&text.as_str());
+                prop_assert_eq!(set.add(Escaped::plain(text)), is_new);
+                expected.extend(is_new.then_some(text.as_str()));
+            }
+            prop_assert!(expected.iter().all(|text| set.contains(Escaped::plain(text))));
+            prop_assert_eq!(set.iter().map(Escaped::raw).collect::<Vec<_>>(), expected);
+        }
     }
 }

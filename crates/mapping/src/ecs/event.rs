@@ -14,8 +14,8 @@ pub(super) use crate::common::placeholder::{boolean, is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::text_set::TextSet;
 use crate::common::threat::{extension, file_name};
-use crate::copy::Sibling;
 use crate::json::{Json, OpenContainer};
+use crate::names::DistinctNames;
 use crate::used::Used;
 use crate::writer::Writer;
 
@@ -25,7 +25,7 @@ pub(super) struct Scratch {
     pub related: Related,
     used: Used,
     errors: String,
-    pub siblings: Vec<Sibling>,
+    pub names: DistinctNames,
     path: Vec<&'static str>,
     sets: [TextSet; 2],
 }
@@ -65,7 +65,7 @@ impl<'o> Event<'o> {
         scratch.errors.clear();
         scratch.path.clear();
         Self {
-            writer: Writer::new(Json::new(out, &mut scratch.siblings), &mut scratch.used),
+            writer: Writer::new(Json::new(out, &mut scratch.names), &mut scratch.used),
             related: &mut scratch.related,
             errors: &mut scratch.errors,
             path: &mut scratch.path,

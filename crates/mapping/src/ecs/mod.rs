@@ -55,6 +55,7 @@ use crate::copy::KeyCase;
 use crate::drift::places;
 use crate::keys::{Keys, Places, Seen};
 use crate::labels::Labels;
+use crate::names::DistinctNames;
 use crate::parts::{DIRECTIONS, INDICATORS, VERIFICATIONS};
 use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SCOPE_LEVELS, SWITCHES, ScopeLevel};
@@ -155,7 +156,7 @@ impl SchemaMapper for Ecs {
     fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
         let time = snapshot.time.to_string();
         let records = snapshot.records.to_string();
-        let mut json = Json::new(out, &mut self.scratch.siblings);
+        let mut json = Json::new(out, &mut self.scratch.names);
         json.raw(b"{");
         json.word("@timestamp", &time);
         json.raw(b",");
@@ -175,7 +176,7 @@ impl SchemaMapper for Ecs {
     }
 
     fn map_error(&mut self, record: &[u8], known: &Known, identity: Identity, reason: &str, out: &mut Vec<u8>) {
-        let mut json = Json::new(out, &mut self.scratch.siblings);
+        let mut json = Json::new(out, &mut self.scratch.names);
         json.raw(b"{");
         json.word("@timestamp", &known.time.unwrap_or_else(Timestamp::now).to_string());
         json.raw(b",");
@@ -277,8 +278,8 @@ fn print_scope_level(level: ScopeLevel) -> &'static str {
 
 fn head(origin: &Origin, labels: &Labels) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut siblings = Vec::new();
-    let mut json = Json::new(&mut out, &mut siblings);
+    let mut names = DistinctNames::default();
+    let mut json = Json::new(&mut out, &mut names);
     json.raw(b"\"ecs\":{\"version\":\"9.4.0\"}");
     let open = json.open("labels");
     json.text("pipeline", &origin.pipeline);
@@ -294,8 +295,8 @@ fn head(origin: &Origin, labels: &Labels) -> Vec<u8> {
 
 fn observer(origin: &Origin) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut siblings = Vec::new();
-    let mut json = Json::new(&mut out, &mut siblings);
+    let mut names = DistinctNames::default();
+    let mut json = Json::new(&mut out, &mut names);
     json.raw(br#","observer":{"vendor":"SentinelOne","product":"Singularity","type":"edr""#);
     json.text("hostname", hostname(&origin.console_host));
     out

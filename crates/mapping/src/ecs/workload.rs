@@ -3,6 +3,7 @@
 use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::event::{Event, is_placeholder};
+use crate::common::text_set::TextSet;
 use crate::common::workload::{Image, split_label};
 use crate::parts::{Container, EcsTask, Pod};
 
@@ -36,13 +37,12 @@ fn write_image(event: &mut Event<'_>, text: Escaped<'_>) {
 /// and two labels could collide.
 fn write_labels(event: &mut Event<'_>, labels: Value<'_>) {
     let open = event.open("labels");
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen = TextSet::default();
     let mut write = |text: &str| {
         let Some((name, value)) = split_label(text) else { return };
         let name = name.replace('.', "_");
-        if !seen.contains(&name) {
+        if seen.add(Escaped::plain(&name)) {
             event.json.text_named(&name, value);
-            seen.push(name);
         }
     };
     if labels.kind() == Kind::Array {

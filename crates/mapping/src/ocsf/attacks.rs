@@ -6,6 +6,7 @@ use crate::common::attack::{Attack, Technique, TechniqueId, tactic, technique_na
 use crate::common::placeholder::is_placeholder;
 use crate::common::text_set::TextSet;
 use crate::json::Json;
+use crate::names::DistinctNames;
 use crate::streams::threat::{Indication, ThreatParts};
 use crate::streams::unified_alert::UnifiedParts;
 
@@ -105,13 +106,13 @@ impl<'s> Attacks<'s> {
         if !self.0.seen.add(Escaped::plain(&self.0.key)) {
             return;
         }
-        let mut siblings = Vec::new();
+        let mut names = DistinctNames::default();
         if !self.0.json.is_empty() {
             self.0.json.push(b',');
         }
         // An element begins after a bracket or a comma that is written here.
         self.0.json.push(b'{');
-        let mut json = Json::new(&mut self.0.json, &mut siblings);
+        let mut json = Json::new(&mut self.0.json, &mut names);
         if name.or(id).is_some() {
             let open = json.open("tactic");
             if let Some(name) = name {

@@ -1,5 +1,7 @@
 //! The engines that detected a threat.
 
+use std::collections::HashSet;
+
 use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::event::Event;
@@ -51,7 +53,8 @@ impl<'a> Engines<'a> {
             return;
         }
         let has_keys = self.detected().next().is_some();
-        let is_title = |title: Value<'_>| self.each().any(|engine| engine.title.raw() == title.raw());
+        let titles: HashSet<_> = self.each().map(|engine| engine.title.raw()).collect();
+        let is_title = |title: Value<'_>| titles.contains(title.raw());
         if self.titles.kind() == Kind::Array && self.titles.elements().all(|title| is_set(title) && is_title(title)) {
             event.mark(self.titles);
         }

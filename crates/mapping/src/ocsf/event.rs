@@ -12,8 +12,8 @@ use crate::common::address::Address;
 use crate::common::date::{self, Date};
 use crate::common::placeholder::is_placeholder;
 use crate::common::severity::Severity;
-use crate::copy::Sibling;
 use crate::json::{Json, OpenContainer};
+use crate::names::DistinctNames;
 use crate::used::Used;
 use crate::writer::Writer;
 
@@ -22,7 +22,7 @@ use crate::writer::Writer;
 pub(super) struct Scratch {
     observables: Observables,
     used: Used,
-    pub siblings: Vec<Sibling>,
+    pub names: DistinctNames,
     path: String,
 }
 
@@ -88,7 +88,7 @@ impl<'o> Event<'o> {
         scratch.observables.clear();
         scratch.path.clear();
         Self {
-            writer: Writer::new(Json::new(out, &mut scratch.siblings), &mut scratch.used),
+            writer: Writer::new(Json::new(out, &mut scratch.names), &mut scratch.used),
             class: Class::BaseEvent,
             observables: &mut scratch.observables,
             path: &mut scratch.path,

@@ -54,6 +54,7 @@ use crate::copy::KeyCase;
 use crate::drift::places;
 use crate::keys::{Keys, Places, Seen};
 use crate::labels::Labels;
+use crate::names::DistinctNames;
 use crate::parts::{DIRECTIONS, INDICATORS, VERIFICATIONS};
 use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SWITCHES};
@@ -311,8 +312,8 @@ fn begin_own_event<'o>(
 
 fn metadata(origin: &Origin, labels: &Labels) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut siblings = Vec::new();
-    let mut json = Json::new(&mut out, &mut siblings);
+    let mut names = DistinctNames::default();
+    let mut json = Json::new(&mut out, &mut names);
     let stream = origin.stream.name();
     json.word("version", "1.8.0");
     json.raw(br#","product":{"vendor_name":"SentinelOne","name":"Singularity","feature":{"name":""#);

@@ -99,6 +99,7 @@ impl Observables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::DistinctNames;
 
     #[test]
     fn a_value_is_listed_once_for_each_type_and_lists_are_limited() {
@@ -117,8 +118,8 @@ mod tests {
         assert_eq!(observables.entries.len(), MOST);
         observables.clear();
         let mut out = Vec::new();
-        let mut siblings = Vec::new();
-        observables.write(&mut Json::new(&mut out, &mut siblings));
+        let mut names = DistinctNames::default();
+        observables.write(&mut Json::new(&mut out, &mut names));
         assert!(out.is_empty());
     }
 }

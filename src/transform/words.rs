@@ -1,10 +1,14 @@
 //! Replaces values wherever they stand in the texts of an event.
 //!
 //! A record may have any number of values and any number of words. So a search takes a few steps for each word of a
-//! text, however many values there are.
+//! text, however many values there are and however long they are.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 
 use super::tree::Tree;
 
@@ -26,6 +30,44 @@ struct Value {
     replacement: String,
     /// The longest of the other values that this one begins with.
     shorter: Option<usize>,
+    /// A much shorter one, on the same way to the shortest.
+    jump: Option<usize>,
+    /// How many there are on this way.
+    depth: usize,
+    /// The longest of them that ends where a word of this one does. Others end within a word of each text in which this
+    /// one stands.
+    whole: Option<usize>,
+    hashes: Hashes,
+}
+
+impl Value {
+    /// Than the text from `at` on.
+    fn is_greater(&self, spelling: &Spelling<'_>, at: usize) -> bool {
+        if self.text.len() <= BLOCK {
+            self.text.as_bytes() > &spelling.bytes[at..]
+        } else {
+            self.compare(spelling, at).1 == Ordering::Greater
+        }
+    }
+
+    /// How many bytes a text from `at` on has in common with this value, and which of the two is greater.
+    fn compare(&self, spelling: &Spelling<'_>, at: usize) -> (usize, Ordering) {
+        let value = self.text.as_bytes();
+        let rest = &spelling.bytes[at..];
+        let first = &value[..value.len().min(BLOCK)];
+        let mut common = if rest.starts_with(first) { first.len() } else { common_prefix(first, rest) };
+        if common == BLOCK {
+            let is_common = |length: usize| self.hashes.part(0, length) == spelling.hashes().part(at, length);
+            // The smallest number of bytes that differ, and the largest that do not.
+            let mut differ = value.len().min(rest.len()) + 1;
+            while differ - common > 1 {
+                let middle = common + (differ - common) / 2;
+                if is_common(middle) { common = middle } else { differ = middle }
+            }
+        }
+        // All of the value: the text is greater or equal.
+        (common, value.get(common).map_or(Ordering::Less, |byte| Some(byte).cmp(&rest.get(common))))
+    }
 }
 
 impl Words {
@@ -56,7 +98,26 @@ impl Words {
             {
                 shorter = self.values[index].shorter;
             }
-            self.values.push(Value { text, replacement, shorter });
+            let before = |index: Option<usize>| index.and_then(|index: usize| self.values.get(index));
+            let depth = before(shorter).map_or(0, |value| value.depth + 1);
+            // As wide a step as the two before it together, if they are equally wide: so any one on the way is reached
+            // in a few steps.
+            let last = before(shorter);
+            let last_jump = last.and_then(|value| before(value.jump));
+            let width = |from: Option<&Value>, to: Option<&Value>| Some(from?.depth - to?.depth);
+            let second = last_jump.and_then(|value| before(value.jump));
+            let first_width = width(last, last_jump);
+            let jump = match first_width.is_some() && first_width == width(last_jump, second) {
+                true => last_jump.and_then(|value| value.jump),
+                false => shorter,
+            };
+            let whole = shorter.and_then(|index| {
+                let length = self.values[index].text.len();
+                let is_whole = is_whole_in(&text, length);
+                if is_whole { Some(index) } else { self.values[index].whole }
+            });
+            let hashes = Hashes::of(text.as_bytes());
+            self.values.push(Value { text, replacement, shorter, jump, depth, whole, hashes });
         }
     }
 
@@ -127,18 +188,21 @@ impl Words {
 
     /// The longest value that stands at a place, and ends where a word does.
     fn value_at(&self, spelling: &Spelling<'_>, at: usize) -> Option<&Value> {
-        let rest = &spelling.bytes[at..];
         // The last of the values that are not greater: each value that the text begins with is one that this one begins
         // with, or this one.
-        let after = self.values.partition_point(|value| value.text.as_bytes() <= rest);
+        let after = self.values.partition_point(|value| !value.is_greater(spelling, at));
         let mut candidate = after.checked_sub(1).and_then(|index| self.values.get(index));
-        let common = candidate.map_or(0, |value| common_prefix(value.text.as_bytes(), rest));
-        while let Some(value) = candidate {
-            let length = value.text.len();
-            if length <= common && spelling.ends_word(&value.text, at + length) {
-                return Some(value);
+        let common = candidate.map_or(0, |value| value.compare(spelling, at).0);
+        let value = |index: Option<usize>| index.and_then(|index| self.values.get(index));
+        while let Some(longer) = candidate.filter(|value| value.text.len() > common) {
+            let jump = value(longer.jump).filter(|value| value.text.len() > common);
+            candidate = jump.or_else(|| value(longer.shorter));
+        }
+        while let Some(found) = candidate {
+            if spelling.ends_word(&found.text, at + found.text.len()) {
+                return Some(found);
             }
-            candidate = value.shorter.and_then(|index| self.values.get(index));
+            candidate = value(found.whole);
         }
         None
     }
@@ -150,11 +214,17 @@ struct Spelling<'t> {
     bytes: Cow<'t, [u8]>,
     /// Empty if each byte is at its own place.
     places: Vec<usize>,
+    hashes: OnceCell<Hashes>,
 }
 
 impl<'t> Spelling<'t> {
     fn plain(text: &'t str) -> Self {
-        Self { text, bytes: Cow::Borrowed(text.as_bytes()), places: Vec::new() }
+        Self { text, bytes: Cow::Borrowed(text.as_bytes()), places: Vec::new(), hashes: OnceCell::new() }
+    }
+
+    /// Of its bytes. Few texts are compared with values that need them.
+    fn hashes(&self) -> &Hashes {
+        self.hashes.get_or_init(|| Hashes::of(&self.bytes))
     }
 
     /// The text without percent-encoding. `None` if it has none.
@@ -175,7 +245,7 @@ impl<'t> Spelling<'t> {
                 }
             }
         }
-        (bytes.len() < text.len()).then_some(Self { text, bytes: Cow::Owned(bytes), places })
+        (bytes.len() < text.len()).then_some(Self { text, bytes: Cow::Owned(bytes), places, hashes: OnceCell::new() })
     }
 
     /// The character at a place, and its bytes. Bytes that are no character stand for themselves, and a percent-encoded
@@ -223,6 +293,61 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 
+/// Whether a word of a value ends after so many bytes.
+fn is_whole_in(text: &str, length: usize) -> bool {
+    let spelling = Spelling::plain(text);
+    // Either with percent-encoding or without.
+    spelling.ends_word(&text[..length], length) || !text[length..].starts_with(is_of_word)
+}
+
+/// Bytes that are compared one by one.
+const BLOCK: usize = 64;
+
+/// The polynomials of all beginnings of a text, to compare long parts of texts in a few steps. A record may have a value
+/// that begins like each place of a text. Nobody knows the base.
+#[derive(Debug, Default)]
+struct Hashes {
+    /// Empty for a text within a block.
+    sums: Vec<u64>,
+    powers: Vec<u64>,
+}
+
+impl Hashes {
+    fn of(text: &[u8]) -> Self {
+        static BASE: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0) % PRIME);
+        if text.len() <= BLOCK {
+            return Self::default();
+        }
+        let mut hashes = Self { sums: Vec::with_capacity(text.len() + 1), powers: Vec::with_capacity(text.len() + 1) };
+        let mut sum = 0;
+        let mut power = 1;
+        for byte in text {
+            hashes.sums.push(sum);
+            hashes.powers.push(power);
+            sum = (multiply(sum, *BASE) + u64::from(*byte) + 1) % PRIME;
+            power = multiply(power, *BASE);
+        }
+        hashes.sums.push(sum);
+        hashes.powers.push(power);
+        hashes
+    }
+
+    /// The polynomial of `length` bytes from `at` on.
+    fn part(&self, at: usize, length: usize) -> Option<u64> {
+        let before = multiply(*self.sums.get(at)?, *self.powers.get(length)?);
+        Some((self.sums.get(at + length)? + PRIME - before) % PRIME)
+    }
+}
+
+/// 2^61 - 1.
+const PRIME: u64 = (1 << 61) - 1;
+
+fn multiply(one: u64, other: u64) -> u64 {
+    let product = u128::from(one) * u128::from(other) % u128::from(PRIME);
+    // It is smaller than the prime.
+    product as u64
+}
+
 /// Whether a character continues a word. Languages that put no space between words have no such characters.
 fn is_of_word(character: char) -> bool {
     let is_spaceless = matches!(
@@ -242,7 +367,34 @@ fn is_of_word(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Values that begin alike, within a block and beyond it, and a text that begins like them at many places.
+        #[test]
+        fn the_search_finds_what_a_comparison_with_each_value_finds(
+            values in prop::collection::vec(("[a-]{1,3}", 1..60_usize), 1..16),
+            text in prop::collection::vec(("[a-]{1,3}|%61|é", 1..60_usize), 0..8),
+        ) {
+            let mut words = Words::default();
+            values.iter().for_each(|(part, times)| words.add(&part.repeat(*times), "*"));
+            words.index();
+            let text: String = text.iter().map(|(part, times)| part.repeat(*times)).collect();
+            for spelling in [Some(Spelling::plain(&text)), Spelling::decoded(&text)].into_iter().flatten() {
+                for at in 0..spelling.bytes.len() {
+                    let is_found = |value: &&Value| {
+                        spelling.bytes[at..].starts_with(value.text.as_bytes())
+                            && spelling.ends_word(&value.text, at + value.text.len())
+                    };
+                    let longest = words.values.iter().filter(is_found).max_by_key(|value| value.text.len());
+                    let found = words.value_at(&spelling, at).map(|value| &value.text);
+                    prop_assert_eq!(found, longest.map(|value| &value.text), "{} at {}", text, at);
+                }
+            }
+        }
+    }
 
     #[test]
     fn values_are_replaced_as_words() {

@@ -196,9 +196,9 @@ pub(super) fn transform(root: &Node, transform: &transform::TransformSettings, p
         }
     }
     for name in transform.labels.keys() {
-        let names = transform.labels.keys().map(String::as_str).chain(["pipeline"]);
-        let is_part_of = |other: &&str| name.strip_prefix(*other).is_some_and(|rest| rest.starts_with('.'));
-        if let Some(other) = names.filter(is_part_of).min() {
+        let mut beginnings = name.match_indices('.').filter_map(|(dot, _)| name.get(..dot));
+        let is_label = |beginning: &&str| *beginning == "pipeline" || transform.labels.contains_key(*beginning);
+        if let Some(other) = beginnings.find(is_label) {
             let message = format!(
                 "`{name}` and the label `{other}` exclude each other: destinations read a dot as a level, and `{other}` \
                  is a text there, not an object; use a name without the dot, such as `{}`",

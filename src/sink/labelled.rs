@@ -15,6 +15,12 @@ use crate::settings::{Labels, UsedProxy};
 
 /// Most instances that are kept. They share HTTP clients and tokens, so that another one costs little.
 const MAX_INSTANCES: usize = 128;
+/// About the bytes of the instances that are kept.
+const MAX_BYTES: usize = 4 << 20;
+/// About the bytes of an instance without its labels.
+const INSTANCE_BYTES: usize = 8 << 10;
+/// How often an instance has its labels: for itself, and in the texts that it makes of them.
+const COPIES: usize = 3;
 /// Bytes that the longest labels can add to an event.
 const LONGEST_LABEL: usize = 256;
 
@@ -33,7 +39,12 @@ pub fn build(settings: &SinkSettings, context: &SinkContext) -> Result<Arc<dyn S
 }
 
 /// The sink for events with these labels.
-type Instance = (Arc<Labels>, Arc<dyn Sink>);
+#[derive(Debug)]
+struct Instance {
+    labels: Arc<Labels>,
+    bytes: usize,
+    sink: Arc<dyn Sink>,
+}
 
 #[derive(Debug)]
 struct LabelledSink {
@@ -41,23 +52,36 @@ struct LabelledSink {
     context: SinkContext,
     /// With the labels of `context`.
     sample: Arc<dyn Sink>,
-    /// The newest last.
+    /// The one that was used last is the last.
     instances: Mutex<VecDeque<Instance>>,
+}
+
+/// The instance for these labels, which becomes the last one. Nearly all labels are those that the lane has made once.
+fn used(instances: &mut VecDeque<Instance>, labels: &Arc<Labels>) -> Option<Arc<dyn Sink>> {
+    let same = instances.iter().rposition(|instance| Arc::ptr_eq(&instance.labels, labels));
+    let index = same.or_else(|| instances.iter().rposition(|instance| instance.labels == *labels))?;
+    let instance = instances.remove(index)?;
+    let sink = instance.sink.clone();
+    instances.push_back(instance);
+    Some(sink)
 }
 
 impl LabelledSink {
     fn instance(&self, labels: &Arc<Labels>) -> Result<Arc<dyn Sink>, BuildError> {
-        let known = |(of, _): &&Instance| of == labels;
-        if let Some((_, sink)) = self.instances.lock().iter().find(known) {
-            return Ok(sink.clone());
+        if let Some(sink) = used(&mut self.instances.lock(), labels) {
+            return Ok(sink);
         }
         let context = SinkContext { labels: Labels::clone(labels), ..self.context.clone() };
         let sink = self.settings.build(&context)?;
+        let texts: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = INSTANCE_BYTES + COPIES * texts;
         let mut instances = self.instances.lock();
-        if instances.len() >= MAX_INSTANCES {
-            instances.pop_front();
+        let mut kept: usize = instances.iter().map(|instance| instance.bytes).sum();
+        while instances.len() >= MAX_INSTANCES || kept + bytes > MAX_BYTES {
+            let Some(oldest) = instances.pop_front() else { break };
+            kept -= oldest.bytes;
         }
-        instances.push_back((labels.clone(), sink.clone()));
+        instances.push_back(Instance { labels: labels.clone(), bytes, sink: sink.clone() });
         Ok(sink)
     }
 
@@ -106,7 +130,7 @@ impl Sink for LabelledSink {
 
     fn trouble(&self) -> Option<Failure> {
         let instances = self.instances.lock();
-        instances.iter().find_map(|(_, sink)| sink.trouble()).or_else(|| self.sample.trouble())
+        instances.iter().find_map(|instance| instance.sink.trouble()).or_else(|| self.sample.trouble())
     }
 
     fn proxies(&self) -> Vec<UsedProxy> {

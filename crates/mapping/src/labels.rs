@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use s1_forwarder_record::{Level, Scope, Stream, Value};
 
+use crate::fnv::fnv1a;
 use crate::placeholders::{TextPart, text_parts};
 use crate::streams::unread::{OwnerField, owner};
 
@@ -20,8 +21,17 @@ pub const OTHER: &str = "other";
 /// Most different sets of labels of a lane, until the process ends. Each may be a topic or an index: a console must
 /// not make any number of them.
 const MAX_SETS: usize = 1_000;
+/// Bytes of the sets that a lane keeps. A file may have any number of labels.
+const MAX_BYTES: usize = 1 << 20;
+/// A set gives way to another one if the lane has labelled so many records without it. Otherwise sets that do not fit
+/// at once would be made again for each record.
+const IDLE_RECORDS: u64 = 10_000;
+/// When there was no space for a set, none is made for so many records.
+const FULL_RECORDS: u64 = 1_000;
 /// Longest value of a field, in bytes.
 const MAX_VALUE: usize = 64;
+/// Longest label with fields of the console, in bytes.
+const MAX_LABEL: usize = 1 << 10;
 
 /// Makes the labels of each record of one lane.
 #[derive(Debug)]
@@ -29,7 +39,31 @@ pub struct Labeler {
     stream: Stream,
     fixed: Labels,
     templates: Vec<(String, Template)>,
-    sets: Mutex<HashMap<Vec<String>, Arc<Labels>>>,
+    /// What the templates have of a record's owner.
+    fields: Vec<(Level, OwnerField)>,
+    sets: Mutex<Sets>,
+}
+
+/// The sets that a lane has made.
+#[derive(Debug, Default)]
+struct Sets {
+    /// By what was filled in. All that were ever made: each may be a topic. `None` if it has given way to another one.
+    known: HashMap<Box<str>, Option<Set>>,
+    others: Option<Arc<Labels>>,
+    bytes: usize,
+    records: u64,
+    /// No set is made before the record with this number.
+    full_until: u64,
+    /// The log says that there are too many.
+    has_warned: bool,
+}
+
+#[derive(Debug)]
+struct Set {
+    labels: Arc<Labels>,
+    bytes: usize,
+    /// The number of the last record with it.
+    used: u64,
 }
 
 /// A label's value with fields of the console.
@@ -89,12 +123,20 @@ impl Template {
         Ok(has_fields.then_some(Self(parts)))
     }
 
-    fn fill(&self, owner: &Owned<'_>) -> String {
+    /// `value` has the texts of the fields.
+    fn fill<'a>(&'a self, value: impl Fn(Level, OwnerField) -> &'a str) -> String {
         let parts = self.0.iter().map(|part| match part {
-            Part::Text(text) => Cow::Borrowed(text.as_str()),
-            Part::Field(level, field) => owner.text(*level, *field),
+            Part::Text(text) => text.as_str(),
+            Part::Field(level, field) => value(*level, *field),
         });
-        parts.collect()
+        let label: String = parts.collect();
+        if label.len() <= MAX_LABEL {
+            return label;
+        }
+        // Different labels stay different.
+        let hash = format!("{:08x}", fnv1a(label.as_bytes()) as u32);
+        let kept = label.floor_char_boundary(MAX_LABEL - hash.len());
+        label[..kept].to_owned() + &hash
     }
 }
 
@@ -109,39 +151,108 @@ impl Labeler {
                 _ => _ = fixed.insert(name.clone(), value.clone()),
             }
         }
-        (!templates.is_empty()).then(|| Self { stream, fixed, templates, sets: Mutex::default() })
+        let mut fields = Vec::new();
+        for part in templates.iter().flat_map(|(_, template): &(_, Template)| &template.0) {
+            match part {
+                Part::Field(level, field) if !fields.contains(&(*level, *field)) => fields.push((*level, *field)),
+                _ => {}
+            }
+        }
+        (!templates.is_empty()).then(|| Self { stream, fixed, templates, fields, sets: Mutex::default() })
     }
 
     /// The labels of a record. `scope` is what the record was requested by, if it does not name its owner itself.
     pub fn label(&self, record: &[u8], scope: Option<&Scope>) -> Arc<Labels> {
         let text = String::from_utf8_lossy(record);
         let owner = Owned { stream: self.stream, record: Value::new(text.trim()), scope };
-        let values: Vec<_> = self.templates.iter().map(|(_, template)| template.fill(&owner)).collect();
+        // No value has a line break.
+        let values: Vec<_> = self.fields.iter().map(|(level, field)| owner.text(*level, *field)).collect();
+        let key = values.join("\n");
         let mut sets = self.sets.lock();
-        if let Some(labels) = sets.get(&values) {
-            return labels.clone();
-        }
-        if sets.len() < MAX_SETS {
-            let labels = Arc::new(self.with(&values));
-            sets.insert(values, labels.clone());
+        sets.records += 1;
+        if let Some(labels) = sets.kept(&key) {
             return labels;
         }
-        let others = vec![OTHER.to_owned(); self.templates.len()];
-        let others_are_new = !sets.contains_key(&others);
-        if others_are_new {
+        let may_make = sets.known.len() < MAX_SETS || sets.known.contains_key(&*key);
+        if may_make && sets.records >= sets.full_until {
+            let labels = Arc::new(self.with(|field| values.get(field).map_or(UNKNOWN, |value| value)));
+            if sets.keep(key.into(), &labels) {
+                return labels;
+            }
+        }
+        sets.warn_once();
+        sets.others.get_or_insert_with(|| Arc::new(self.with(|_| OTHER))).clone()
+    }
+
+    /// The labels with these texts in the places of [`Self::fields`].
+    fn with<'a>(&'a self, value: impl Fn(usize) -> &'a str) -> Labels {
+        let value = |level, field| {
+            let index = self.fields.iter().position(|known| *known == (level, field));
+            index.map_or(UNKNOWN, &value)
+        };
+        let mut labels = self.fixed.clone();
+        labels.extend(self.templates.iter().map(|(name, template)| (name.clone(), template.fill(value))));
+        labels
+    }
+}
+
+impl Sets {
+    /// The labels that are kept under a key.
+    fn kept(&mut self, key: &str) -> Option<Arc<Labels>> {
+        let set = self.known.get_mut(key)?.as_mut()?;
+        set.used = self.records;
+        Some(set.labels.clone())
+    }
+
+    /// Keeps a set if there is space, or if sets that were not used for long give way to it.
+    fn keep(&mut self, key: Box<str>, labels: &Arc<Labels>) -> bool {
+        let bytes = bytes_of(labels);
+        if self.bytes + bytes > MAX_BYTES {
+            self.free(bytes);
+        }
+        // One that is larger than all that may be kept is kept alone.
+        if self.bytes + bytes > MAX_BYTES && self.bytes > 0 {
+            self.full_until = self.records + FULL_RECORDS;
+            return false;
+        }
+        self.bytes += bytes;
+        self.known.insert(key, Some(Set { labels: labels.clone(), bytes, used: self.records }));
+        true
+    }
+
+    /// Frees space for so many bytes: the least recently used set first.
+    fn free(&mut self, bytes: usize) {
+        let is_idle = |set: &Set| self.records - set.used > IDLE_RECORDS;
+        let sets = self.known.values_mut().filter(|set| set.as_ref().is_some_and(is_idle));
+        let mut idle: Vec<_> = sets.collect();
+        idle.sort_unstable_by_key(|set| set.as_ref().map(|set| set.used));
+        for set in idle {
+            if self.bytes + bytes <= MAX_BYTES {
+                break;
+            }
+            self.bytes -= set.take().map_or(0, |set| set.bytes);
+        }
+    }
+
+    fn warn_once(&mut self) {
+        if !std::mem::replace(&mut self.has_warned, true) {
+            let maximum_bytes = MAX_BYTES;
+            let bytes = self.bytes;
             tracing::warn!(
                 maximum = MAX_SETS,
+                maximum_bytes,
+                sets = self.known.len(),
+                bytes,
                 "too many different labels from the console: the next ones become `other`"
             );
         }
-        sets.entry(others).or_insert_with_key(|others| Arc::new(self.with(others))).clone()
     }
+}
 
-    fn with(&self, values: &[String]) -> Labels {
-        let mut labels = self.fixed.clone();
-        labels.extend(self.templates.iter().zip(values).map(|((name, _), value)| (name.clone(), value.clone())));
-        labels
-    }
+/// About what labels take in memory.
+fn bytes_of(labels: &Labels) -> usize {
+    const ENTRY: usize = 2 * size_of::<String>() + 32;
+    labels.iter().map(|(name, value)| name.len() + value.len() + ENTRY).sum::<usize>() + 2 * MAX_VALUE
 }
 
 /// A record whose owner is looked up.

@@ -94,3 +94,42 @@ fn the_number_of_different_labels_is_bounded() {
     let long = labels(Stream::Activities, &json!({ "accountName": "é".repeat(100), "siteName": "a\u{0}\nb" }), None);
     assert_eq!((long[0].len(), long[4].as_str()), (64, "s-a  b-unknown"));
 }
+
+/// A file has any number of labels, and a console any number of names.
+#[test]
+fn the_bytes_of_labels_are_bounded() {
+    let text = "t".repeat(900);
+    let names: Vec<_> = (0..330).map(|number| format!("label{number}")).collect();
+    let all: Labels = names.iter().map(|name| (name.clone(), format!("{text}{{site.name}}{{account.name}}"))).collect();
+    let labeler = Labeler::new(&all, Stream::Activities).unwrap();
+    let label = |name: &str| labeler.label(json!({ "siteName": name }).to_string().as_bytes(), None);
+    let other = format!("{text}{OTHER}{OTHER}");
+    let is_own = |name: &str| label(name)["label7"] == format!("{text}{name}unknown");
+    assert!(is_own("a") && is_own("b"), "a megabyte has place for three sets of 330 kB");
+    let mut distinct = std::collections::HashSet::new();
+    for number in 0..900 {
+        let labels = label(&number.to_string());
+        distinct.insert(Arc::as_ptr(&labels));
+        assert!(labels["label7"] == other || number == 0, "{number}");
+    }
+    assert!(distinct.len() <= 2, "sets that do not fit are not made for each record: {}", distinct.len());
+    assert!(is_own("a") && is_own("b"), "those that fit go on");
+    // Those that were not used for long give way.
+    (0..20_000).for_each(|_| assert!(is_own("b")));
+    assert!(is_own("c") && is_own("d") && is_own("b") && !is_own("e"));
+    let again = label("c");
+    assert!(Arc::ptr_eq(&again, &label("c")));
+}
+
+#[test]
+fn a_long_label_is_cut_and_stays_different_from_others() {
+    let all = templates(&[
+        ("long", &format!("é{}{{site.name}}{}", "x".repeat(1_020), "y".repeat(500))),
+        ("short", "{site.name}"),
+    ]);
+    let labeler = Labeler::new(&all, Stream::Activities).unwrap();
+    let label = |name: &str| labeler.label(json!({ "siteName": name }).to_string().as_bytes(), None)["long"].clone();
+    let (one, two) = (label("one"), label("two"));
+    assert_eq!((one.len(), two.len(), &one[..1_016] == &two[..1_016], one == two), (1_024, 1_024, true, false));
+    assert!(one[1_016..].bytes().all(|byte| byte.is_ascii_hexdigit()) && one == label("one"), "{one}");
+}

@@ -64,8 +64,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let output = json_lines();
     let report = args.report.then(Report::default);
-    let mut run =
-        Run { mapper, schema, output, report, records: 0, faults: 0, dropped: 0, failed: 0, withheld: 0, repaired: 0 };
+    let mut run = Run {
+        mapper,
+        schema,
+        output,
+        report,
+        records: 0,
+        faults: 0,
+        dropped: 0,
+        failed: 0,
+        withheld: 0,
+        repaired: 0,
+        overflowed: 0,
+    };
     match run.map(args.stream, input) {
         // The reader has closed the pipe.
         Err(error) if is_closed_pipe(&error) => return Ok(ExitCode::SUCCESS),
@@ -91,6 +102,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     if run.repaired > 0 {
         note(format!("{} of {} records were not valid JSON and were repaired", run.repaired, run.records));
+    }
+    if run.overflowed > 0 {
+        note(format!(
+            "{} of {} records have more values than fit; the rest is in `overflow`",
+            run.overflowed, run.records
+        ));
     }
     if run.faults > 0 {
         note(format!("{} of {} records could not be mapped and became error events", run.faults, run.records));
@@ -155,6 +172,8 @@ struct Run<W> {
     withheld: u64,
     /// Records that were not JSON.
     repaired: u64,
+    /// Records that exceed a bound.
+    overflowed: u64,
 }
 
 impl<W: Write> Run<W> {
@@ -188,6 +207,7 @@ impl<W: Write> Run<W> {
                 }
                 Ok(mapped) => {
                     self.repaired += u64::from(mapped.repaired);
+                    self.overflowed += u64::from(mapped.overflowed);
                     if let Some(reason) = &mapped.remap_error {
                         self.failed += 1;
                         if self.failed <= FAULTS_SHOWN {
@@ -245,6 +265,7 @@ mod tests {
             failed: 0,
             withheld: 0,
             repaired: 0,
+            overflowed: 0,
         };
         let error = run.map(stream, input.as_ref()).err().map(|error| error.to_string());
         (String::from_utf8(run.output).unwrap(), run.faults, error, run.report.unwrap_or_default().coverage)

@@ -339,6 +339,9 @@ impl Filler {
                     if mapped.repaired {
                         meter.repaired(&record.id);
                     }
+                    if mapped.overflowed {
+                        meter.overflowed(&record.id);
+                    }
                     if mapped.unknown_leaves > 0 {
                         meter.unmapped_fields(mapped.unknown_leaves);
                     }

@@ -355,6 +355,10 @@ struct Rare {
     program_notices: Notices,
     /// How often the program took too long.
     remap_overruns: u64,
+    /// Records that exceeded a bound.
+    overflowed: u64,
+    /// For the log: these.
+    overflow_notices: Notices,
     /// Records that the console counted and did not show.
     not_shown: u64,
     label_counts: LabelCounts,
@@ -489,6 +493,21 @@ impl LaneMetrics {
     /// Calls `with` with what the log has not reported of the user's program, if it has failed.
     pub(super) fn with_program_notices<T>(&self, with: impl FnOnce(&Notices) -> T) -> Option<T> {
         self.rare.lock().as_ref().map(|rare| with(&rare.program_notices))
+    }
+
+    /// Counts a record that exceeds a bound.
+    pub(super) fn add_overflowed(&self) {
+        self.rare.lock().get_or_insert_default().overflowed += 1;
+    }
+
+    /// Records that exceeded a bound.
+    pub fn overflowed(&self) -> u64 {
+        self.rare.lock().as_ref().map_or(0, |rare| rare.overflowed)
+    }
+
+    /// Calls `with` with what the log has not reported of such records, if there was one.
+    pub(super) fn with_overflow_notices<T>(&self, with: impl FnOnce(&Notices) -> T) -> Option<T> {
+        self.rare.lock().as_ref().map(|rare| with(&rare.overflow_notices))
     }
 
     /// Counts delivered events by the value of a label. The caller runs within the lane's span.

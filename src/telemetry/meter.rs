@@ -220,6 +220,12 @@ impl Meter {
         self.lane.tell_repair(self.clock.now(), record_id);
     }
 
+    /// A record exceeds a bound. The caller runs within the lane's span.
+    pub fn overflowed(&self, record_id: &str) {
+        self.lane.add_overflowed();
+        self.lane.tell_overflow(self.clock.now(), record_id);
+    }
+
     /// A record has so many leaves that no mapping knows.
     pub fn unmapped_fields(&self, leaves: u32) {
         self.telemetry.unmapped_fields().count(self.lane.stream, leaves);

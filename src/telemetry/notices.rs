@@ -110,11 +110,21 @@ impl LaneMetrics {
         }
     }
 
+    /// A record exceeds a bound, and was counted.
+    pub fn tell_overflow(&self, now: Timestamp, record_id: &str) {
+        let notice = self.with_overflow_notices(|notices| notices.add(now, 1, "", record_id));
+        if let Some(notice) = notice.flatten() {
+            warn_overflows(&notice);
+        }
+    }
+
     /// True if [`Self::tell_pending`] may have something to tell.
     pub fn has_pending(&self) -> bool {
         let has_any = |notices: &Notices| notices.0.lock().is_some();
         let notices = [&self.dead_letter_notices, &self.map_error_notices, &self.repair_notices];
-        notices.into_iter().any(has_any) || self.with_program_notices(has_any) == Some(true)
+        notices.into_iter().any(has_any)
+            || self.with_program_notices(has_any) == Some(true)
+            || self.with_overflow_notices(has_any) == Some(true)
     }
 
     /// Tells what waits for its minute to be over; at the end of the lane (`None`) whatever is left.
@@ -130,6 +140,9 @@ impl LaneMetrics {
         }
         if let Some(notice) = self.with_program_notices(|notices| notices.take(now)).flatten() {
             warn_program_errors(&notice);
+        }
+        if let Some(notice) = self.with_overflow_notices(|notices| notices.take(now)).flatten() {
+            warn_overflows(&notice);
         }
     }
 }
@@ -154,6 +167,15 @@ fn warn_repairs(Notice { count, record_id, .. }: &Notice) {
         count,
         %record_id,
         "records are not valid JSON; they were repaired, with U+FFFD in place of what is no character"
+    );
+}
+
+fn warn_overflows(Notice { count, record_id, .. }: &Notice) {
+    warn!(
+        count,
+        %record_id,
+        "records have more than 10,000 members in an object or values in a list, or too many levels; what is beyond is in \
+         the text `overflow` of their events"
     );
 }
 

@@ -12,6 +12,8 @@ pub struct Mapped {
     pub unknown_activity: bool,
     /// The record was not JSON, and was repaired before it was mapped.
     pub repaired: bool,
+    /// The record exceeds a bound: a text of the event has what is beyond it.
+    pub overflowed: bool,
     /// Leaves of the record that no mapping knows.
     pub unknown_leaves: u32,
     /// The lane has not come across one of them before.
@@ -41,8 +43,8 @@ impl Mapped {
 
 impl From<mapping::Mapped> for Mapped {
     fn from(mapped: mapping::Mapped) -> Self {
-        let mapping::Mapped { unknown_activity, repaired, unknown_leaves, drifted } = mapped;
-        Self { unknown_activity, repaired, unknown_leaves, drifted, ..Self::default() }
+        let mapping::Mapped { unknown_activity, repaired, overflowed, unknown_leaves, drifted } = mapped;
+        Self { unknown_activity, repaired, overflowed, unknown_leaves, drifted, ..Self::default() }
     }
 }
 

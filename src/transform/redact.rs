@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hmac::{Hmac, KeyInit, Mac};
-use s1_forwarder_mapping::{REDACTED, UNEXPECTED};
+use s1_forwarder_mapping::{OVERFLOW, REDACTED, UNEXPECTED};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
@@ -90,6 +90,7 @@ impl Redactor {
     pub fn replacements<T: Tree>(&self, event: &mut T, schema: Schema) -> HashSet<String> {
         let mut found = HashSet::new();
         let mut records = originals(event);
+        texts(event, schema, &mut open_text);
         let trees = records.iter_mut().flatten().map(|record| (record, None));
         for (tree, schema) in trees.chain([(event, Some(schema))]) {
             for rule in &self.rules {
@@ -112,6 +113,7 @@ impl Redactor {
             return;
         }
         let mut records = originals(event);
+        texts(event, schema, &mut open_text);
         let mut words = Words::default();
         self.find_words(event, Some(schema), known, &mut words);
         records.iter_mut().flatten().for_each(|record| self.find_words(record, None, known, &mut words));
@@ -138,6 +140,15 @@ impl Redactor {
         }
         self.tree(event, Some(schema), known, &words);
         // Last, since paths have names.
+        texts(event, schema, &mut |parent: &mut T, key: &str| {
+            if let Some(text) = parent.member(key).filter(|text| text.is_object()) {
+                if !words.is_empty() {
+                    words.rename_in(text);
+                }
+                let json = text.to_json().and_then(|json| String::from_utf8(json).ok());
+                *text = T::of_text(json.unwrap_or_else(|| REDACTED.to_owned()));
+            }
+        });
         match vendor_member(schema) {
             Some(vendor) => event.member(vendor).into_iter().for_each(|vendor| rename_in_record(vendor, &words)),
             None => rename_in_record(event, &words),
@@ -325,6 +336,7 @@ fn at_all<T: Tree>(tree: &mut T, path: &str, schema: Option<Schema>, visit: &mut
         if let Some(record) = tree.member("unmapped") {
             let inner = path.strip_prefix("unmapped.");
             at_copies(record, inner.unwrap_or(path), visit);
+            at_overflow_of(record, inner.unwrap_or(path), visit);
             is_visited = inner.is_some();
         }
     } else if schema == Some(Schema::Ecs)
@@ -336,7 +348,10 @@ fn at_all<T: Tree>(tree: &mut T, path: &str, schema: Option<Schema>, visit: &mut
             let Some(record) = own.member(&stream).filter(|record| record.is_object()) else { continue };
             let inner = own_path.and_then(|path| path.strip_prefix(stream.as_str())?.strip_prefix('.'));
             at_copies(record, inner.unwrap_or(path), visit);
-            at_unexpected(record, inner.unwrap_or(path), visit);
+            if let Some(values) = record.member(UNEXPECTED).filter(|values| values.is_object()) {
+                at_copies(values, inner.unwrap_or(path), visit);
+            }
+            at_overflow_of(record, inner.unwrap_or(path), visit);
             is_visited |= inner.is_some();
         }
     }
@@ -345,13 +360,58 @@ fn at_all<T: Tree>(tree: &mut T, path: &str, schema: Option<Schema>, visit: &mut
     }
 }
 
-/// As [`at_copies`], in the text that has the values of unexpected shapes.
-fn at_unexpected<T: Tree>(record: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
-    let Some(text) = record.member(UNEXPECTED) else { return };
-    let Some(mut values) = T::parse(&text.to_text()).filter(T::is_object) else { return };
-    at_copies(&mut values, path, visit);
-    if let Some(json) = values.to_json().and_then(|json| String::from_utf8(json).ok()) {
-        *text = T::of_text(json);
+/// As [`at_copies`], in what is beyond the bounds of a record.
+fn at_overflow_of<T: Tree>(record: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
+    if let Some(values) = record.member(OVERFLOW).filter(|values| values.is_object()) {
+        at_overflow(values, path, visit);
+    }
+}
+
+/// As [`at_copies`], where a text may be an object or a list that had too many levels: nobody knows what is at a path
+/// of it.
+fn at_overflow<T: Tree>(tree: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
+    if let Some(elements) = tree.elements() {
+        elements.iter_mut().for_each(|element| at_overflow(element, path, visit));
+        return;
+    }
+    for (dot, _) in path.match_indices('.') {
+        for key in tree.keys(&|key| is_copy_of(key, &path[..dot])) {
+            let Some(inner) = tree.member(&key) else { continue };
+            if has_json_text(inner) {
+                visit(tree, &key);
+            } else {
+                at_overflow(inner, &path[dot + 1..], visit);
+            }
+        }
+    }
+    for key in tree.keys(&|key| is_copy_of(key, path)) {
+        visit(tree, &key);
+    }
+}
+
+/// Whether this is the text of an object or a list, or a list with one.
+fn has_json_text<T: Tree>(tree: &mut T) -> bool {
+    let is_json_text = tree.is_text() && tree.to_text().starts_with(['{', '[']);
+    is_json_text || tree.elements().is_some_and(|elements| elements.iter_mut().any(has_json_text))
+}
+
+/// Calls `visit` with each text of an event that is JSON with values that are not in their places.
+fn texts<T: Tree>(event: &mut T, schema: Schema, visit: &mut dyn FnMut(&mut T, &str)) {
+    let Some(own) = vendor_member(schema).and_then(|name| event.member(name)) else { return };
+    if schema == Schema::Ecs {
+        own.for_each_member(&mut |record| [UNEXPECTED, OVERFLOW].into_iter().for_each(|name| visit(record, name)));
+    } else {
+        visit(own, OVERFLOW);
+    }
+}
+
+/// Makes an object of such a text, so that each rule finds its path in it.
+fn open_text<T: Tree>(parent: &mut T, key: &str) {
+    let Some(member) = parent.member(key).filter(|member| member.is_text()) else { return };
+    let text = member.to_text();
+    // Another text is a program's.
+    if text.starts_with('{') {
+        *member = T::parse(&text).filter(T::is_object).unwrap_or_else(|| T::of_text(REDACTED.to_owned()));
     }
 }
 

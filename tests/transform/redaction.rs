@@ -232,6 +232,32 @@ fn a_path_is_redacted_in_the_text_of_unexpected_shapes() {
     assert_eq!(event(everywhere), plain.replace("jane", "[redacted]"));
 }
 
+/// What a record has beyond the bounds is in a text, with its path. What had too many levels has no paths.
+#[test]
+fn a_path_is_redacted_beyond_the_bounds_of_a_record() {
+    let many: Vec<_> =
+        (0..10_000).map(|number| json!(number)).chain([json!({ "user": "jane" }), json!("kept")]).collect();
+    let wide = json!({ "id": "1", "list": many, "alertInfo": { "alertId": "7" } }).to_string();
+    let deep = format!(r#"{{"id":"1","list":{}{{"user":"jane"}}{},"other":"kept"}}"#, "[".repeat(300), "]".repeat(300));
+    for (record, rest) in [(&wide, r#"{"list":[{"user":"[redacted]"},"kept"]}"#), (&deep, r#"{"list":"[redacted]"}"#)] {
+        for schema in [Schema::Ecs, Schema::Ocsf] {
+            let event = |transform: &str| {
+                let mut out = Vec::new();
+                let mapped =
+                    mapper(&settings(transform), schema, Stream::Alerts).map(record.as_bytes(), &mut out).unwrap();
+                assert!(mapped.overflowed);
+                serde_json::from_slice::<Value>(&out).unwrap()
+            };
+            let own = if schema == Schema::Ecs { "/sentinel_one/alert/overflow" } else { "/unmapped/overflow" };
+            assert!(event("{}").pointer(own).unwrap().as_str().unwrap().contains("jane"));
+            let redacted = event("redact: [{ path: list.user, with: replace }]");
+            assert_eq!(redacted.pointer(own).unwrap(), rest, "{schema:?}");
+            let removed = event("keep_original: true\nredact: [list.user]").to_string();
+            assert!(!removed.contains("jane") && removed.contains("kept"), "{schema:?}");
+        }
+    }
+}
+
 /// OCSF lists the values that analysts search by once more, with their paths.
 #[test]
 fn an_observable_is_redacted_with_its_path() {

@@ -1,7 +1,7 @@
 //! The metrics of a running worker: all there, and adding up.
 
 use s1_forwarder::emulator::{Faults, Kind, system_clock};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::once::failing;
 use crate::support::harness::Harness;
@@ -121,6 +121,47 @@ fn is_balanced(metrics: &Metrics, labels: &[(&str, &str)]) -> bool {
     balanced
 }
 
+/// Answers each request with these records.
+fn serve_page(listener: tokio::net::TcpListener, records: &[Value]) {
+    let pagination = json!({ "nextCursor": null, "totalItems": records.len() });
+    let page = json!({ "data": records, "pagination": pagination }).to_string();
+    let app = axum::Router::new().fallback(async move || page.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+}
+
+/// One record is in bounds, and two are not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_exceed_a_bound_are_counted_and_delivered() {
+    let harness = Harness::new(|_| {}).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let record = |number: u64| {
+        let created = format!("2026-01-31T00:00:0{number}.000000Z");
+        let list: Vec<_> = (0..9_999 + number).collect();
+        json!({ "id": number.to_string(), "activityType": 27, "createdAt": created, "data": { "list": list } })
+    };
+    serve_page(listener, &[1, 2, 3].map(record));
+    let streams = json!({ "activities": { "since": "2026-01-01" } });
+    harness.put_changed(
+        "acme",
+        json!({ "console": { "url": url }, "streams": streams, "transform": { "schema": "ecs" } }),
+    );
+    let mut worker = harness.worker();
+    let metrics = until("all are delivered", async || {
+        let metrics = worker.metrics().await;
+        (metrics.sum("events_delivered_total", &[]) == 3).then_some(metrics)
+    })
+    .await;
+    assert_eq!(metrics.sum("overflowed_records_total", &[("pipeline", "acme"), ("stream", "activities")]), 2);
+    let lines = worker
+        .log()
+        .into_iter()
+        .filter(|line| line["message"].as_str().unwrap_or_default().contains("too many levels"));
+    let counts: Vec<_> =
+        lines.map(|line| (line["level"].clone(), line["count"].clone(), line["record_id"].clone())).collect();
+    assert_eq!(counts, [(json!("WARN"), json!(1), json!("2"))], "the other one is in the line of the next minute");
+}
+
 /// A console of a newer release: two fields that nobody knows, one of them in `data`, and keys that are data.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fields_that_no_mapping_knows_are_counted_and_named_once() {
@@ -133,9 +174,7 @@ async fn fields_that_no_mapping_knows_are_counted_and_named_once() {
         json!({ "id": number.to_string(), "activityType": 27, "createdAt": created, "data": data, "alsoNew": "secret" })
     };
     let records: Vec<_> = (1..4).map(record).collect();
-    let page = json!({ "data": records, "pagination": { "nextCursor": null, "totalItems": 3 } }).to_string();
-    let app = axum::Router::new().fallback(async move || page.clone());
-    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    serve_page(listener, &records);
     let streams = json!({ "activities": { "since": "2026-01-01" } });
     harness.put_changed(
         "acme",

@@ -12,6 +12,7 @@ use super::common::date::{self, Date};
 use super::common::hash::hash;
 use super::copy::snake_case_into;
 use super::ecs::UNEXPECTED;
+use super::keys::OVERFLOW;
 use super::ocsf;
 use super::secret_keys::is_secret;
 
@@ -77,7 +78,9 @@ impl EventLeaves {
         let vendor = vendor.unwrap_or(&Value::Null);
         let unexpected = vendor.get(UNEXPECTED).filter(|_| schema == Schema::Ecs).and_then(Value::as_str);
         let unexpected = unexpected.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        for vendor in [vendor, &unexpected] {
+        let overflow = vendor.get(OVERFLOW).and_then(Value::as_str);
+        let overflow = overflow.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        for vendor in [vendor, &unexpected, &overflow] {
             each_leaf(vendor, &mut Vec::new(), &mut |path, text| {
                 places.vendor_paths.insert((path.join("\n"), text.clone()));
                 places.vendor_texts.insert(text);

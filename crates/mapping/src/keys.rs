@@ -8,6 +8,9 @@ use super::fnv::fnv1a;
 use super::misfits::Misfits;
 use super::secret_keys::is_secret;
 
+/// The field for what exceeds the bounds of a record: a text, which is JSON.
+pub const OVERFLOW: &str = "overflow";
+
 /// Identifies a key of a record by the keys around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Place(u64);
@@ -138,14 +141,16 @@ pub(crate) struct Keys {
     is_strict: bool,
     /// The others.
     pub misfits: Misfits,
+    /// What the record has beyond its bounds.
+    pub overflow: Option<Box<str>>,
     /// A hash of the path of each leaf that was written below a strange key.
     strange: Vec<u64>,
     has_secret: bool,
 }
 
 impl Keys {
-    pub fn new(known: &'static Places) -> Self {
-        Self { known: Some(known), ..Self::default() }
+    pub fn new(known: &'static Places, overflow: Option<&str>) -> Self {
+        Self { known: Some(known), overflow: overflow.map(Box::from), ..Self::default() }
     }
 
     /// Collects the places of the keys that are written.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod bounds;
 mod common;
 mod copy;
 pub mod coverage;
@@ -35,14 +36,17 @@ use std::sync::Arc;
 
 use s1_forwarder_record::{Identity, JsonError, Scope, facts, one_line, read_object, repair};
 
+use self::bounds::Bounded;
 pub use self::drift::{unknown_leaves, vendor_fields};
 use self::ecs::Ecs;
 pub use self::ecs::UNEXPECTED;
+pub use self::keys::OVERFLOW;
 pub use self::labels::{Labeler, Labels, OTHER, UNKNOWN, check as check_label, from_console as labels_from_console};
 pub use self::mapping::{MapError, Mapped, Origin, Snapshot};
 use self::mapping::{SchemaMapper, check};
 use self::ocsf::Ocsf;
 pub use self::placeholders::{TextPart, Unclosed, text_parts};
+use self::record::Record;
 pub use self::schema::Schema;
 pub use self::secrets::REDACTED;
 use self::streams::unread::Known;
@@ -220,8 +224,21 @@ impl Mapper {
         let identity = identity.unwrap_or_else(|| facts(stream, record).identity(&self.origin.console_host, record));
         let mut map = |text: &[u8], out: &mut Vec<u8>| {
             secrets::guarded(guards, stream, text, out, |text, out| {
-                record::read(stream, check(text)?, |read| mapper.map(read, record, identity, enrichment, out))
-                    .map_err(unreadable)
+                let text = check(text)?;
+                let mut read = |bounded: Option<&Bounded>| match bounded {
+                    None => record::read(stream, text, |read| mapper.map(read, record, identity, enrichment, out)),
+                    Some(Bounded { record: within, overflow }) => record::read(stream, within, |read| {
+                        let read = Record { text, has_spaces: true, overflow: Some(overflow), ..*read };
+                        mapper.map(&read, record, identity, enrichment, out).overflowed()
+                    }),
+                };
+                match read(bounds::bounded(text).as_ref()) {
+                    Err(JsonError::TooDeep(at)) => {
+                        let bounded = bounds::cut(text).ok_or(JsonError::TooDeep(at));
+                        bounded.and_then(|bounded| read(Some(&bounded))).map_err(unreadable)
+                    }
+                    read => read.map_err(unreadable),
+                }
             })
         };
         let reason = match map(record, out) {

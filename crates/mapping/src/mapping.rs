@@ -37,6 +37,8 @@ pub struct Mapped {
     pub unknown_activity: bool,
     /// The record was not JSON, and was repaired before it was mapped.
     pub repaired: bool,
+    /// The record exceeds a bound: a text of the event has what is beyond it.
+    pub overflowed: bool,
     /// Leaves of the record that no mapping knows.
     pub unknown_leaves: u32,
     /// The mapper has not come across one of them before: [`unknown_leaves`](crate::unknown_leaves) names them.
@@ -58,10 +60,16 @@ impl Written {
         let mapped = Mapped {
             unknown_activity,
             repaired: false,
+            overflowed: false,
             unknown_leaves: u32::try_from(strange.len()).unwrap_or(u32::MAX),
             drifted: !strange.is_empty() && seen.add(strange),
         };
         Self { mapped, has_secret: keys.has_secret() }
+    }
+
+    /// Of a record that exceeds a bound. Nobody looked at the keys beyond it.
+    pub fn overflowed(self) -> Self {
+        Self { mapped: Mapped { overflowed: true, ..self.mapped }, has_secret: true }
     }
 }
 

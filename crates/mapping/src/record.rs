@@ -13,10 +13,13 @@ use s1_forwarder_record::{JsonError, Kind, Reader, Stream};
 use crate::streams::rule_hit::is_hit;
 
 /// A record with the text that it was read from.
+#[derive(Clone, Copy)]
 pub struct Record<'r, 'a> {
     pub text: &'a str,
     /// There is white space between the tokens of the text.
     pub has_spaces: bool,
+    /// What the text has beyond the bounds, and the fields have not.
+    pub overflow: Option<&'a str>,
     pub fields: Fields<'r, 'a>,
 }
 
@@ -108,5 +111,5 @@ fn lend<'a, T>(
     map: impl FnOnce(&Record<'_, 'a>) -> T,
 ) -> Result<T, JsonError> {
     reader.end()?;
-    Ok(map(&Record { text, has_spaces: reader.has_spaces(), fields }))
+    Ok(map(&Record { text, has_spaces: reader.has_spaces(), overflow: None, fields }))
 }

@@ -18,6 +18,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("dead_letters_stored", "gauge", &["pipeline", "stream", "sink"]),
     ("map_errors_total", "counter", &["pipeline", "stream", "sink"]),
     ("records_repaired_total", "counter", &["pipeline", "stream", "sink"]),
+    ("overflowed_records_total", "counter", &["pipeline", "stream", "sink"]),
     ("remap_errors_total", "counter", &["pipeline", "stream", "sink"]),
     ("remap_overruns_total", "counter", &["pipeline", "stream", "sink"]),
     ("unknown_activity_types_total", "counter", &["pipeline", "stream", "sink"]),

@@ -125,7 +125,7 @@ impl SchemaMapper for Ecs {
         out: &mut Vec<u8>,
     ) -> Written {
         let mut event = Event::new(out, &mut self.scratch);
-        event.json.keys = Keys::new(self.known);
+        event.json.keys = Keys::new(self.known, record.overflow);
         let common = CommonFields {
             head: &self.head,
             observer: &self.observer,

@@ -10,6 +10,7 @@ use crate::common::placeholder::first_scalar;
 use crate::common::severity::Severity;
 use crate::copy::KeyCase;
 use crate::json::{Json, OpenContainer};
+use crate::keys::OVERFLOW;
 use crate::parts::Owner;
 
 /// The field for values of another shape than that of their place, and for objects under keys that are unknown: a text,
@@ -49,7 +50,7 @@ fn open(event: &mut Event<'_>, common: &CommonFields<'_>, keys: &JoinKeys<'_>, o
 pub(super) struct VendorObject<'e, 'o> {
     event: &'e mut Event<'o>,
     open: [OpenContainer; 2],
-    names: SmallVec<[&'static str; 24]>,
+    names: SmallVec<[&'static str; 25]>,
 }
 
 impl<'e, 'o> VendorObject<'e, 'o> {
@@ -64,7 +65,7 @@ impl<'e, 'o> VendorObject<'e, 'o> {
         let vendor = open(event, common, keys, owner);
         let object = event.json.open(name);
         event.json.keys.be_strict();
-        Self { event, open: [object, vendor], names: smallvec![UNEXPECTED] }
+        Self { event, open: [object, vendor], names: smallvec![UNEXPECTED, OVERFLOW] }
     }
 
     /// The event, for a value of this name.
@@ -150,6 +151,9 @@ impl<'e, 'o> VendorObject<'e, 'o> {
         self.event.remaining(block, KeyCase::Snake, &self.names);
         if let Some(misfits) = self.event.json.keys.misfits.take() {
             self.event.json.text(UNEXPECTED, &misfits);
+        }
+        if let Some(overflow) = self.event.json.keys.overflow.take() {
+            self.event.json.text(OVERFLOW, &overflow);
         }
         self.open.into_iter().for_each(|object| self.event.json.close(object));
         self.event.json.raw(b"}");

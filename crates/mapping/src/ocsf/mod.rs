@@ -117,7 +117,7 @@ impl SchemaMapper for Ocsf {
         out: &mut Vec<u8>,
     ) -> Written {
         let mut event = Event::new(out, &mut self.scratch);
-        event.json.keys = Keys::new(self.known);
+        event.json.keys = Keys::new(self.known, record.overflow);
         let common = Common {
             metadata: &self.metadata,
             console_host: &self.console_host,

@@ -2,9 +2,11 @@
 //! an event.
 
 use s1_forwarder_record::block::Block;
+use smallvec::{SmallVec, smallvec};
 
 use super::event::Event;
 use crate::copy::KeyCase;
+use crate::keys::OVERFLOW;
 
 /// Writes the rest of a record, after what `first` writes, and closes the event. `reserved` are the names that `first`
 /// writes.
@@ -16,7 +18,12 @@ pub(super) fn write<'a>(
 ) {
     let open = event.json.open("unmapped");
     first(event);
-    event.remaining(block, KeyCase::AsReceived, reserved);
+    let mut names: SmallVec<[&str; 8]> = smallvec![OVERFLOW];
+    names.extend_from_slice(reserved);
+    event.remaining(block, KeyCase::AsReceived, &names);
+    if let Some(overflow) = event.json.keys.overflow.take() {
+        event.json.text(OVERFLOW, &overflow);
+    }
     event.json.close(open);
     event.json.raw(b"}");
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end in a panic")]
 
 mod activities;
+mod bounds;
 mod corrections;
 mod damage;
 mod detections;

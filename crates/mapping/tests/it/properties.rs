@@ -6,7 +6,7 @@ use s1_forwarder_mapping::coverage::Coverage;
 use s1_forwarder_record::Stream;
 use serde_json::{Map, Value, json};
 
-use super::support::{DistinctKeys, faults, map, mapper, mapper_to, verbatim_mapper};
+use super::support::{DistinctKeys, faults, map, mapper, mapper_to, read_event, verbatim_mapper};
 
 /// Keys of real records, so that odd values meet the fields that expect others, and keys of nobody.
 fn key() -> impl Strategy<Value = String> {
@@ -210,12 +210,17 @@ fn an_unknown_key_takes_no_name_of_the_vendor_object() {
 }
 
 #[test]
-fn too_deep_records_become_error_events() {
-    for depth in [100, 127, 1_000_000] {
-        let record = format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+fn what_is_too_deep_is_in_a_text() {
+    for depth in [100, 128, 1_000_000] {
+        let record = format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
         let mut out = Vec::new();
         let mapped = mapper(Stream::Groups, false).map(record.as_bytes(), &mut out);
-        assert_eq!(mapped.is_ok(), depth <= 127, "{depth}");
+        let overflow = read_event(&out)["sentinel_one"]["group"]["overflow"].clone();
+        let rest = format!("{}1{}", "[".repeat(depth.saturating_sub(120)), "]".repeat(depth.saturating_sub(120)));
+        // What is too deep itself is a text in the text.
+        let rest = if depth > 1_000 { format!("\"{rest}\"") } else { rest };
+        let cut = (depth > 127).then(|| format!("{{\"a\":{rest}}}"));
+        assert_eq!((mapped.unwrap().overflowed, overflow), (depth > 127, json!(cut)), "{depth}");
     }
 }
 

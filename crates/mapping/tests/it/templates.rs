@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use s1_forwarder_mapping::{Schema, UNEXPECTED, vendor_fields};
+use s1_forwarder_mapping::{OVERFLOW, Schema, UNEXPECTED, vendor_fields};
 use s1_forwarder_record::{Level, Scope, Stream};
 use serde_json::{Map, Value, json};
 
@@ -37,6 +37,7 @@ fn every_field_of_the_vendor_namespace_has_a_type_in_the_templates() {
             }
         }
         leaves.remove(&format!("{object}.{UNEXPECTED}"));
+        leaves.remove(&format!("{object}.{OVERFLOW}"));
     }
     for (path, kind) in specified() {
         leaves.entry(path).and_modify(|is_number| *is_number = kind.starts_with("integer"));
@@ -47,8 +48,10 @@ fn every_field_of_the_vendor_namespace_has_a_type_in_the_templates() {
             set(&mut properties, path, flat.clone());
         }
         for stream in Stream::ALL {
-            let path = format!("sentinel_one.{}.{UNEXPECTED}", stream.singular());
-            set(&mut properties, &path, json!({ "type": "match_only_text" }));
+            for text in [UNEXPECTED, OVERFLOW] {
+                let path = format!("sentinel_one.{}.{text}", stream.singular());
+                set(&mut properties, &path, json!({ "type": "match_only_text" }));
+            }
         }
         for (path, is_number) in &leaves {
             let kind = if *is_number {

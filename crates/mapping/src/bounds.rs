@@ -1,0 +1,231 @@
+//! What a record may hold: each index has a limit of its own, and one record must not reach it. The bounds are far above
+//! what consoles send. What exceeds one is not in its place but in a text, with its path.
+
+use s1_forwarder_record::{MAX_DEPTH, read_object, string_end, value_end};
+
+use super::json::escape_into;
+use super::misfits::Misfits;
+use super::secret_keys::is_secret;
+use super::secrets;
+
+/// Most members of an object, and most values of a list.
+pub(super) const MOST: usize = 10_000;
+
+/// Levels that are left of a record that has more than [`MAX_DEPTH`]: its event has some around them.
+const LEVELS: u32 = MAX_DEPTH - 7;
+
+/// A record within the bounds.
+#[derive(Debug)]
+pub(super) struct Bounded {
+    pub record: String,
+    /// A JSON object of what is left, under its names; elements of lists are not numbered.
+    pub overflow: String,
+}
+
+/// `None` if no object and no list of the record has too many values.
+#[inline]
+pub(super) fn bounded(record: &str) -> Option<Bounded> {
+    // So many values have commas between them.
+    if record.len() <= 2 * MOST { None } else { bounded_long(record) }
+}
+
+#[cold]
+fn bounded_long(record: &str) -> Option<Bounded> {
+    let commas = memchr::memchr_iter(b',', record.as_bytes()).count();
+    if commas < MOST { None } else { cut(record) }
+}
+
+/// Cuts what has too many values or levels out of a record. `None` if there is nothing of that, or if it is not JSON.
+pub(super) fn cut(record: &str) -> Option<Bounded> {
+    let bounded = |quotes: bool| {
+        let mut cutter = Cutter {
+            text: record,
+            at: 0,
+            out: String::with_capacity(record.len()),
+            overflow: Misfits::default(),
+            quotes,
+        };
+        cutter.record()?;
+        Some(Bounded { record: cutter.out, overflow: cutter.overflow.take()? })
+    };
+    // What was cut out may have too many levels itself.
+    let is_json = |bounded: &Bounded| read_object(&bounded.overflow).is_ok();
+    let first = bounded(false)?;
+    if is_json(&first) { Some(first) } else { bounded(true).filter(is_json) }
+}
+
+struct Cutter<'t> {
+    text: &'t str,
+    at: usize,
+    out: String,
+    overflow: Misfits,
+    /// Objects and lists are left over as texts.
+    quotes: bool,
+}
+
+impl<'t> Cutter<'t> {
+    fn record(&mut self) -> Option<()> {
+        if self.peek() != Some(b'{') {
+            return None;
+        }
+        self.object(None, 0)?;
+        if self.peek().is_none() { Some(()) } else { None }
+    }
+
+    /// Copies an object. `key` is that of the object or of the list that it is in, and `depth` the levels around it
+    /// without the record.
+    fn object(&mut self, key: Option<&str>, depth: u32) -> Option<()> {
+        let before = self.overflow.len();
+        self.copy(1)?;
+        let mut members = 0;
+        if self.peek()? != b'}' {
+            loop {
+                let name = self.name()?;
+                if is_secret(name) {
+                    self.skip()?;
+                } else if members == MOST || self.is_deep(depth) {
+                    let value = self.left_over()?;
+                    self.overflow.add(name.as_bytes(), value.as_bytes());
+                } else {
+                    self.out.push_str(if members == 0 { "\"" } else { ",\"" });
+                    self.out.push_str(name);
+                    self.out.push_str("\":");
+                    self.value(name, depth)?;
+                    members += 1;
+                }
+                match self.peek()? {
+                    b',' => self.at += 1,
+                    b'}' => break,
+                    _ => return None,
+                }
+            }
+        }
+        self.copy(1)?;
+        if let Some(key) = key {
+            self.overflow.enclose(before, key.as_bytes());
+        }
+        Some(())
+    }
+
+    fn list(&mut self, key: &str, depth: u32) -> Option<()> {
+        self.copy(1)?;
+        let mut values = 0;
+        if self.peek()? != b']' {
+            loop {
+                if values == MOST {
+                    self.rest_of_list(key)?;
+                    break;
+                }
+                if self.is_deep(depth) {
+                    let value = self.left_over()?;
+                    self.overflow.add(key.as_bytes(), value.as_bytes());
+                } else {
+                    if values > 0 {
+                        self.out.push(',');
+                    }
+                    self.value(key, depth)?;
+                    values += 1;
+                }
+                match self.peek()? {
+                    b',' => self.at += 1,
+                    b']' => break,
+                    _ => return None,
+                }
+            }
+        }
+        self.copy(1)
+    }
+
+    /// Leaves a list's values from here on over, as one list, and stops before its bracket.
+    fn rest_of_list(&mut self, key: &str) -> Option<()> {
+        let start = self.at;
+        loop {
+            self.skip()?;
+            match self.peek()? {
+                b',' => self.at += 1,
+                b']' => break,
+                _ => return None,
+            }
+        }
+        let rest = format!("[{}]", self.text.get(start..self.at)?);
+        let rest = self.without_secrets(&rest);
+        self.overflow.add(key.as_bytes(), rest.as_bytes());
+        Some(())
+    }
+
+    fn value(&mut self, key: &str, depth: u32) -> Option<()> {
+        match self.peek()? {
+            b'{' => self.object(Some(key), depth + 1),
+            b'[' => self.list(key, depth + 1),
+            _ => {
+                let value = self.skip()?;
+                self.out.push_str(value);
+                Some(())
+            }
+        }
+    }
+
+    /// The value that is next, as JSON for the overflow.
+    fn left_over(&mut self) -> Option<String> {
+        let is_deep = self.next_is_container();
+        let value = self.skip()?;
+        Some(if is_deep { self.without_secrets(value) } else { value.to_owned() })
+    }
+
+    fn without_secrets(&self, container: &str) -> String {
+        let shown = secrets::redact(container.as_bytes());
+        if !self.quotes {
+            return String::from_utf8_lossy(&shown).into_owned();
+        }
+        let mut text = b"\"".to_vec();
+        escape_into(&mut text, &shown);
+        text.push(b'"');
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Whether the value that is next is an object or a list that no reader accepts at this depth.
+    fn is_deep(&mut self, depth: u32) -> bool {
+        depth >= LEVELS && self.next_is_container()
+    }
+
+    fn next_is_container(&mut self) -> bool {
+        matches!(self.peek(), Some(b'{' | b'['))
+    }
+
+    /// Skips the name that is next, with its colon.
+    fn name(&mut self) -> Option<&'t str> {
+        if self.peek()? != b'"' {
+            return None;
+        }
+        let start = self.at + 1;
+        self.at = string_end(self.text.as_bytes(), self.at)?;
+        let name = self.text.get(start..self.at - 1)?;
+        if self.peek()? != b':' {
+            return None;
+        }
+        self.at += 1;
+        Some(name)
+    }
+
+    fn skip(&mut self) -> Option<&'t str> {
+        self.peek()?;
+        let start = self.at;
+        self.at = value_end(self.text.as_bytes(), start)?;
+        self.text.get(start..self.at).filter(|value| !value.is_empty())
+    }
+
+    fn copy(&mut self, bytes: usize) -> Option<()> {
+        self.peek()?;
+        self.out.push_str(self.text.get(self.at..self.at + bytes)?);
+        self.at += bytes;
+        Some(())
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while let Some(b' ' | b'\n' | b'\t' | b'\r') = bytes.get(self.at) {
+            self.at += 1;
+        }
+        bytes.get(self.at).copied()
+    }
+}

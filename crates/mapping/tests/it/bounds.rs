@@ -1,0 +1,117 @@
+//! What a record has beyond 10,000 members of an object, 10,000 values of a list and 127 levels is in one text of the
+//! event: nothing of it is lost, and nothing of it is a field.
+
+use s1_forwarder_mapping::{OVERFLOW, Schema};
+use s1_forwarder_record::Stream;
+use serde_json::{Map, Value, json};
+
+use super::support::{mapper_to, read_event};
+
+const MOST: usize = 10_000;
+
+/// The object of the event that has the rest of the record, and the text in it. None of the text is left there.
+fn map(schema: Schema, record: &str) -> (Value, Option<Value>) {
+    let mut out = Vec::new();
+    let mapped = mapper_to(schema, Stream::Alerts, true).map(record.as_bytes(), &mut out).unwrap();
+    let event = read_event(&out);
+    let own = if schema == Schema::Ecs { event["sentinel_one"]["alert"].clone() } else { event["unmapped"].clone() };
+    let original = if schema == Schema::Ecs { &event["event"]["original"] } else { &event["raw_data"] };
+    if !record.contains("licenseKey") {
+        let compact: Value = serde_json::from_str(original.as_str().unwrap()).unwrap_or_default();
+        assert!(compact.is_null() || compact == serde_json::from_str::<Value>(record).unwrap());
+    }
+    let overflow = own.get(OVERFLOW).map(|text| serde_json::from_str(text.as_str().unwrap()).unwrap());
+    assert_eq!(mapped.overflowed, overflow.is_some(), "{own}");
+    (own, overflow)
+}
+
+fn list(numbers: std::ops::Range<usize>) -> Value {
+    numbers.map(|number| json!(format!("v{number}"))).collect::<Vec<_>>().into()
+}
+
+fn object(numbers: std::ops::Range<usize>) -> Map<String, Value> {
+    numbers.map(|number| (format!("k{number:05}"), json!(number))).collect()
+}
+
+#[test]
+fn values_beyond_the_bounds_are_a_text_with_their_path() {
+    for schema in [Schema::Ecs, Schema::Ocsf] {
+        for more in [0, 1, 5_000] {
+            let record = json!({ "alertInfo": { "alertId": "7", "newList": list(0..MOST + more) }, "id": "1" });
+            let (own, overflow) = map(schema, &record.to_string());
+            let info = own.get("alert_info").or(own.get("alertInfo")).unwrap();
+            let kept = info.get("new_list").or(info.get("newList")).unwrap();
+            assert_eq!(kept, &list(0..MOST), "{schema:?}");
+            let rest = (more > 0).then(|| json!({ "alertInfo": { "newList": list(MOST..MOST + more) } }));
+            assert_eq!(overflow, rest, "{schema:?}, {more}");
+        }
+    }
+}
+
+#[test]
+fn members_beyond_the_bounds_are_a_text_with_their_path() {
+    let record = json!({ "id": "1", "zList": [{ "inner": object(0..MOST + 2) }, { "inner": object(0..MOST + 1) }] });
+    for schema in [Schema::Ecs, Schema::Ocsf] {
+        let (_, overflow) = map(schema, &record.to_string());
+        let expected = json!({ "zList": { "inner": { "k10000": [MOST, MOST], "k10001": MOST + 1 } } });
+        assert_eq!(overflow, Some(expected), "{schema:?}: equal paths are a list");
+    }
+    // The record itself.
+    let mut record = object(0..MOST);
+    record.insert("zz".to_owned(), json!({ "a": [1, "x"] }));
+    let (own, overflow) = map(Schema::Ecs, &Value::from(record).to_string());
+    assert_eq!(overflow, Some(json!({ "zz": { "a": [1, "x"] } })));
+    assert_eq!((own.get("zz"), &own["k09999"]), (None, &json!(9_999)));
+}
+
+#[test]
+fn equal_keys_beyond_the_bounds_are_all_there() {
+    let members: Vec<_> = (0..MOST + 3).map(|number| format!("\"x\":{number}")).collect();
+    let record = format!("{{\"id\":\"1\",\"newKeys\":{{{}}}}}", members.join(","));
+    let (own, overflow) = map(Schema::Ocsf, &record);
+    assert_eq!(overflow, Some(json!({ "newKeys": { "x": [MOST, MOST + 1, MOST + 2] } })));
+    assert_eq!(own["newKeys"].as_object().unwrap().len(), MOST);
+    assert_eq!(own["newKeys"]["x_10000"], json!(MOST - 1));
+}
+
+/// Also those that the mapping has not come across.
+#[test]
+fn secrets_beyond_the_bounds_are_in_no_part_of_an_event() {
+    let secrets = json!([{ "licenseKey": "s3cret" }, { "a": { "passphrase": ["s3cret"] } }]);
+    let mut values = list(0..MOST).as_array().unwrap().clone();
+    values.push(secrets);
+    let mut members = object(0..MOST);
+    members.insert("licenseKey".to_owned(), json!("s3cret"));
+    let record = json!({ "id": "1", "list": values, "object": members }).to_string();
+    let deep = format!("{{\"id\":\"1\",\"deep\":{}{{\"licenseKey\":\"s3cret\"}}{}}}", "[".repeat(300), "]".repeat(300));
+    for record in [record, deep] {
+        for schema in [Schema::Ecs, Schema::Ocsf] {
+            let mut out = Vec::new();
+            let mapped = mapper_to(schema, Stream::Alerts, true).map(record.as_bytes(), &mut out).unwrap();
+            let event = String::from_utf8(out).unwrap();
+            assert!(mapped.overflowed && !event.contains("s3cret"), "{event}");
+        }
+    }
+}
+
+#[test]
+fn a_key_of_the_record_does_not_take_the_name() {
+    let record = json!({ "id": "1", "overflow": "mine" }).to_string();
+    for schema in [Schema::Ecs, Schema::Ocsf] {
+        let (own, overflow) = map(schema, &record);
+        assert_eq!((&own["overflow_2"], overflow), (&json!("mine"), None));
+    }
+}
+
+/// Records that are not JSON are repaired, and none of their damage passes through the text.
+#[test]
+fn a_damaged_record_is_repaired_first() {
+    let record = format!("{{\"id\":\"1\",\"new\":{{{}\"last\":NaN,\"end\":[1,}}}}", "\"a\":1,".repeat(MOST));
+    for (record, is_ok) in [(record.replace("[1,}", "-Infinity}"), true), (record, false)] {
+        let mut out = Vec::new();
+        let mapped = mapper_to(Schema::Ocsf, Stream::Alerts, false).map(record.as_bytes(), &mut out);
+        assert_eq!(mapped.is_ok(), is_ok);
+        let overflow = read_event(&out)["unmapped"]["overflow"].clone();
+        assert_eq!(overflow, if is_ok { json!(r#"{"new":{"end":null,"last":null}}"#) } else { Value::Null });
+    }
+}

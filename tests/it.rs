@@ -9,6 +9,7 @@ mod support;
 mod cli;
 mod emulator;
 mod files;
+mod growth;
 mod lanes;
 mod ocsf;
 mod regressions;

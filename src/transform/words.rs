@@ -303,8 +303,8 @@ fn is_whole_in(text: &str, length: usize) -> bool {
 /// Bytes that are compared one by one.
 const BLOCK: usize = 64;
 
-/// The polynomials of all beginnings of a text, to compare long parts of texts in a few steps. A record may have a value
-/// that begins like each place of a text. Nobody knows the base.
+/// The polynomials of all beginnings of a text, to compare long parts of texts in a few steps: a value may begin like
+/// each place of a text. Nobody knows the base.
 #[derive(Debug, Default)]
 struct Hashes {
     /// Empty for a text within a block.

@@ -1,5 +1,5 @@
-//! What a record may hold: each index has a limit of its own, and one record must not reach it. The bounds are far above
-//! what consoles send. What exceeds one is not in its place but in a text, with its path.
+//! What a record may hold: each index has a limit of its own, and one record must not reach it. The bounds are far
+//! above what consoles send. What exceeds one is not in its place but in a text, with its path.
 
 use s1_forwarder_record::{MAX_DEPTH, read_object, string_end, value_end};
 

@@ -36,6 +36,11 @@ pub(in crate::transform) struct Call {
     pub offset: usize,
 }
 
+/// The last call of the program that runs on this thread.
+pub(super) fn last_call() -> Option<Call> {
+    LAST_CALL.get()
+}
+
 /// Why a program was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::transform) enum Ended {

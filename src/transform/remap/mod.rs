@@ -12,6 +12,7 @@ mod regexes;
 mod tests;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use vrl::compiler::runtime::{Runtime, Terminate};
@@ -142,7 +143,12 @@ impl Program {
         control.next_program();
         // Not the worker's time zone.
         let zone = TimeZone::parse("UTC").unwrap_or_default();
-        let result = runtime.resolve_with_control(&mut target, &self.compiled, &zone, control);
+        // Some functions of VRL panic on bytes that are no text. That is a failure of this program, on this event.
+        let resolve = AssertUnwindSafe(|| runtime.resolve_with_control(&mut target, &self.compiled, &zone, control));
+        let Ok(result) = catch_unwind(resolve) else {
+            let last = control::last_call().map_or_else(String::new, |call| self.near(call));
+            return Run::Failed(format!("a function of VRL cannot deal with its arguments{last}"));
+        };
         // Also after the last expression.
         match control.ended() {
             Some(Ended::Limit(reason)) => return Run::Failed(reason.to_owned()),
@@ -159,11 +165,12 @@ impl Program {
     /// Where a program was that took too long.
     fn overran(&self, call: Option<Call>) -> String {
         let limit = control::MAX_TIME.as_millis();
-        let place = match call {
-            Some(Call { function, offset }) => format!("; the last call was `{function}` at {}", self.place(offset)),
-            None => String::new(),
-        };
+        let place = call.map_or_else(String::new, |call| self.near(call));
         format!("the program was ended: more than {limit} ms for one event{place}")
+    }
+
+    fn near(&self, Call { function, offset }: Call) -> String {
+        format!("; the last call was `{function}` at {}", self.place(offset))
     }
 
     /// VRL names places by the first and last byte: `at (16:36)` becomes `at line 1, column 17`.

@@ -206,6 +206,19 @@ fn only_a_text_without_variables_is_a_literal_pattern() {
     );
 }
 
+/// A console's record must not stop the lane of a program that it makes panic.
+#[test]
+fn a_function_that_panics_is_a_failure_of_the_program() {
+    let source = "bytes = decode_base64!(\"/w==\")\n.x = starts_with(bytes, bytes, case_sensitive: false)";
+    let program = Program::compile(source, Purpose::Remap, &mut Budget::default()).unwrap();
+    let run = program.run(&mut Value::Object(ObjectMap::new()), &mut Control::start());
+    let Run::Failed(reason) = run else { panic!("{run:?}") };
+    assert_eq!(
+        reason,
+        "a function of VRL cannot deal with its arguments; the last call was `starts_with` at line 2, column 25"
+    );
+}
+
 /// An expression remembers how texts went, up to some MiB for each thread.
 #[test]
 fn what_expressions_remember_of_texts_is_given_back() {

@@ -212,7 +212,8 @@ fn work() {
 #[test]
 fn a_record_four_times_as_long_costs_at_most_five_times_as_much() {
     if Command::new("valgrind").arg("--version").output().is_err() {
-        assert!(std::env::var("CI").is_ok_and(|ci| ci != "true"), "valgrind is missing");
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "valgrind is missing");
+        eprintln!("valgrind is missing: nothing is counted");
         return;
     }
     let directory = tempfile::tempdir().unwrap();

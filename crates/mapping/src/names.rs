@@ -36,8 +36,11 @@ pub(super) struct DistinctNames {
     stack: Vec<Name>,
     first: usize,
     /// Once the object has more than a few.
-    many: Option<Box<HashMap<Box<[u8]>, Known>>>,
+    many: Option<Box<Many>>,
 }
+
+/// By name. Boxed where it is used: few objects have one, and each moves it.
+type Many = HashMap<Box<[u8]>, Known>;
 
 /// What is known of a name.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +54,7 @@ struct Known {
 #[must_use]
 pub(super) struct Outer {
     first: usize,
-    many: Option<Box<HashMap<Box<[u8]>, Known>>>,
+    many: Option<Box<Many>>,
 }
 
 impl DistinctNames {

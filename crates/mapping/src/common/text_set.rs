@@ -15,7 +15,7 @@ pub struct TextSet {
     text: String,
     entries: Vec<(u64, usize)>,
     /// Once there are more than a few.
-    many: Option<Box<HashSet<Box<str>>>>,
+    many: Option<HashSet<Box<str>>>,
 }
 
 impl TextSet {
@@ -49,7 +49,7 @@ impl TextSet {
         if let Some(many) = &mut self.many {
             many.insert(text.into());
         } else {
-            self.many = Some(Box::new(self.iter().map(|text| text.raw().into()).collect()));
+            self.many = Some(self.iter().map(|text| text.raw().into()).collect());
         }
     }
 

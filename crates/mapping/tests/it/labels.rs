@@ -130,6 +130,6 @@ fn a_long_label_is_cut_and_stays_different_from_others() {
     let labeler = Labeler::new(&all, Stream::Activities).unwrap();
     let label = |name: &str| labeler.label(json!({ "siteName": name }).to_string().as_bytes(), None)["long"].clone();
     let (one, two) = (label("one"), label("two"));
-    assert_eq!((one.len(), two.len(), &one[..1_016] == &two[..1_016], one == two), (1_024, 1_024, true, false));
+    assert_eq!((one.len(), two.len(), one[..1_016] == two[..1_016], one == two), (1_024, 1_024, true, false));
     assert!(one[1_016..].bytes().all(|byte| byte.is_ascii_hexdigit()) && one == label("one"), "{one}");
 }

@@ -71,8 +71,9 @@ pub struct FileOptionArgs {
     /// Tenants' files may name secrets in environment variables that begin with this
     ///
     /// {pipeline} and {directory} as in --secrets-dir, in upper case and with two underscores for `-`: with
-    /// S1_{pipeline}_, acme-eu may name S1_ACME__EU_TOKEN. Without them all tenants share the variables.
-    #[arg(long, value_name = "PREFIX", value_delimiter = ',', help_heading = TENANTS)]
+    /// TENANT_{pipeline}_, acme-eu may name TENANT_ACME__EU_TOKEN. Without them each tenant may read all of these
+    /// variables. Those of the worker, of clouds, of clusters and of proxies are never allowed.
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',', value_parser = own_prefix, help_heading = TENANTS)]
     env_allow: Vec<String>,
 
     /// Tenants' files may name `file` sinks and the files of `tls:` below this directory
@@ -110,6 +111,14 @@ fn own_directory(text: &str) -> Result<PathBuf, String> {
         ));
     }
     Ok(text.into())
+}
+
+/// Parses the prefix of tenants' variables.
+fn own_prefix(text: &str) -> Result<String, String> {
+    match pipeline::is_own_prefix(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(own) => Err(format!("one tenant's prefix could be the begin of another's: write {own}")),
+    }
 }
 
 impl FileOptionArgs {

@@ -14,7 +14,7 @@ use clap::{Arg, ArgMatches};
 use tracing::warn;
 
 use super::{USAGE, UsageError, note};
-use crate::pipeline::likely;
+use crate::pipeline::{is_own_prefix, likely};
 use crate::settings::read_file;
 
 const PREFIX: &str = "S1_FORWARDER_";
@@ -147,14 +147,16 @@ impl Ignored {
         {
             only_for_others(command, matches, &names)?;
         }
-        let prefixes = raw(matches, "env_allow").filter_map(|prefix| prefix.to_str());
-        // What placeholders stand for differs from file to file.
-        let allowed: Vec<_> = prefixes.filter_map(|prefix| prefix.split('{').next()).collect();
+        // A value of the variable itself has several, and all of them are checked already.
+        let prefixes = raw(matches, "env_allow").filter_map(OsStr::to_str).flat_map(|value| value.split(','));
+        for prefix in prefixes.filter(|prefix| !prefix.is_empty() && is_own_prefix(prefix) == Ok(false)) {
+            warn!(
+                "each tenant may read all variables that begin with {prefix}: --env-allow '{prefix}{{pipeline}}_' gives \
+                   each its own"
+            );
+        }
         let is_unknown = |name: &&String| {
-            name.starts_with(PREFIX)
-                && VARIABLES.iter().all(|(known, ..)| known != name)
-                && !is_service_link(name)
-                && !allowed.iter().any(|prefix| !prefix.is_empty() && name.starts_with(prefix))
+            name.starts_with(PREFIX) && VARIABLES.iter().all(|(known, ..)| known != name) && !is_service_link(name)
         };
         let unknown = names.iter().filter(is_unknown).cloned().collect();
         let files = FILE_ARGUMENTS.iter().flat_map(|id| raw(matches, id)).map(PathBuf::from).collect();

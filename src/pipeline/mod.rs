@@ -52,7 +52,7 @@ pub use read::{instead, likely};
 pub use resources::{Resources, resource_at, stem};
 pub use schema::schema;
 pub use settings_file::read_settings;
-pub use tenant::{PLACEHOLDERS, TenantRules};
+pub use tenant::{PLACEHOLDERS, TenantRules, is_own_prefix};
 pub use watch::Watch;
 
 /// A valid pipeline file, merged with the defaults file. The lanes share these settings.

@@ -10,7 +10,9 @@ use super::document::has_chosen_keys;
 use super::problem::{Problem, Severity};
 use super::resources::{is_resource, resource_at, stem};
 use super::yaml::{Node, Value, join};
-use crate::settings::{FilePath, NotReachable, Period, PrivateDestinations, Reach, is_identity_token_path};
+use crate::settings::{
+    FilePath, NotReachable, Period, PrivateDestinations, Reach, is_identity_token_path, is_own_variable,
+};
 
 /// What tenants' files may use of the worker: by default nothing but literal secrets and public addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -190,11 +192,28 @@ impl Names {
     }
 }
 
+/// Whether each tenant has the variables that begin with the prefix for itself, or all share them.
+///
+/// # Errors
+/// The prefix to use, where one tenant's could be the begin of another's: `S1_{pipeline}` is `S1_ACME` for `acme`, and
+/// the variables of `acmecorp` begin with it. A second underscore would be the `-` of a name.
+pub fn is_own_prefix(prefix: &str) -> Result<bool, String> {
+    let mut own = prefix.to_owned();
+    for placeholder in PLACEHOLDERS {
+        let mut parts = own.split(placeholder);
+        let first = parts.next().unwrap_or_default().to_owned();
+        own = parts.fold(first, |text, part| format!("{text}{placeholder}_{}", part.trim_start_matches('_')));
+    }
+    if own == prefix { Ok(PLACEHOLDERS.iter().any(|placeholder| prefix.contains(placeholder))) } else { Err(own) }
+}
+
 /// A name in that of an environment variable: in upper case, with two underscores for each `-`. A name with other
-/// characters has no such form, since two names would have the same.
+/// characters has no such form, since two names would have the same. Neither has one that begins or ends with `-`,
+/// next to the underscores of a prefix.
 fn variable_part(name: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    name.bytes().all(is_plain).then(|| name.to_ascii_uppercase().replace('-', "__"))
+    let is_clear = name.bytes().all(is_plain) && !name.starts_with('-') && !name.ends_with('-');
+    is_clear.then(|| name.to_ascii_uppercase().replace('-', "__"))
 }
 
 fn has(node: &Node, key: &str) -> bool {
@@ -385,6 +404,12 @@ impl Check<'_> {
 
     fn variable(&mut self, node: &Node, path: &str) {
         let name = node.text().unwrap_or_default();
+        if is_own_variable(name) {
+            let message = "it is a variable of the worker itself, of its identity in a cloud or cluster, or of a proxy, \
+                           which no tenant's file may name";
+            self.refuse(node, path, message);
+            return;
+        }
         let is_allowed = |prefix: &String| {
             // `S1_ACME_` is also the begin of what `S1_ACME__EU_` is for.
             let is_of_another = |rest: &str| prefix.ends_with('_') && rest.starts_with('_');
@@ -399,7 +424,7 @@ impl Check<'_> {
             }
             [] => {
                 "this file may name no environment variables, since its name has other characters than a to z, 0 to 9 \
-                   and `-` (see --env-allow)"
+                   and, between these, `-` (see --env-allow)"
                     .to_owned()
             }
             allowed => {
@@ -533,6 +558,7 @@ mod tests {
             ("console: { token: { file: '/secrets//globex/token' } }", "console.token.file"),
             ("console: { token: [{ file: /etc/passwd }] }", "console.token[0].file"),
             ("console: { token: { env: S1_FORWARDER_STATE } }", "console.token.env"),
+            ("console: { token: { env: OTHERS_TOKEN } }", "console.token.env"),
             ("console: { tls: { ca_file: /etc/passwd } }", "console.tls.ca_file"),
             ("console: { requests_per_second: 0.001 }", "console.requests_per_second"),
             ("console: { url: 'https://169.254.169.254' }", "console.url"),
@@ -645,12 +671,59 @@ mod tests {
         assert_eq!(variable("/p/acme-eu.yaml", "S1_ACME__EU_TOKEN"), "");
         assert!(variable("/p/acme.yaml", "S1_ACME__EU_TOKEN").contains("begin with S1_ACME_"));
         assert!(variable("/p/globex.yaml", "S1_ACME_TOKEN").contains("begin with S1_GLOBEX_"));
+        assert!(variable("/p/acme-.yaml", "S1_ACME___TOKEN").contains("other characters"));
         // It would be that of `acme-eu`.
         assert!(variable("/p/acme_eu.yaml", "S1_ACME__EU_TOKEN").contains("other characters"));
         let token = "console: { token: { file: /secrets/acme/token } }";
         assert_eq!(refused("/p/acme/console.yaml", token), "");
         assert!(refused("/p/globex/acme.yaml", token).contains("below /secrets/globex"));
         assert!(refused("/p/acme/../acme.yaml", token).contains("no secrets of the worker"));
+    }
+
+    /// Also where the name of a tenant's file makes the prefix that of the worker's own variables.
+    #[test]
+    fn no_prefix_gives_a_tenant_a_variable_of_the_worker() {
+        for (prefix, file, name) in [
+            ("S1_{pipeline}_", "forwarder.yaml", "S1_FORWARDER_STATE"),
+            ("S1_FORWARDER_", "acme.yaml", "S1_FORWARDER_DEAD_LETTERS"),
+            ("{pipeline}_", "aws.yaml", "AWS_SECRET_ACCESS_KEY"),
+            ("{directory}_", "azure/acme.yaml", "AZURE_CLIENT_SECRET"),
+            ("GOOGLE_", "acme.yaml", "GOOGLE_APPLICATION_CREDENTIALS"),
+            ("KUBE", "acme.yaml", "KUBECONFIG"),
+            ("HTTPS_", "acme.yaml", "HTTPS_PROXY"),
+            ("all", "acme.yaml", "all_proxy"),
+        ] {
+            let rules = TenantRules { env_prefixes: vec![prefix.to_owned()], ..rules() };
+            let file: Arc<Path> = Path::new("/p").join(file).into();
+            let mut problems = Vec::new();
+            let text = format!("console: {{ token: {{ env: {name} }} }}");
+            let mut root = document::tree(&text, &file, &mut problems).unwrap();
+            rules.check(&mut root, &file, &mut problems);
+            let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_ref()).collect();
+            assert!(
+                matches!(*messages, [message] if message.contains("variable of the worker")),
+                "{prefix} {messages:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_prefix_tells_the_end_of_a_name() {
+        for own in ["S1_{pipeline}_", "{directory}_{pipeline}_", "T_{pipeline}_TOKEN"] {
+            assert_eq!(is_own_prefix(own), Ok(true), "{own}");
+        }
+        for shared in ["", "TENANT_", "TENANT"] {
+            assert_eq!(is_own_prefix(shared), Ok(false), "{shared}");
+        }
+        for (wrong, right) in [
+            ("S1_{pipeline}", "S1_{pipeline}_"),
+            ("S1_{pipeline}TOKEN", "S1_{pipeline}_TOKEN"),
+            ("S1_{pipeline}__", "S1_{pipeline}_"),
+            ("{directory}{pipeline}_", "{directory}_{pipeline}_"),
+        ] {
+            assert_eq!(is_own_prefix(wrong), Err(right.to_owned()), "{wrong}");
+            assert_eq!(is_own_prefix(right), Ok(true), "{right}");
+        }
     }
 
     #[test]

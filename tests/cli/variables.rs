@@ -181,3 +181,32 @@ fn a_variable_of_run_alone_is_told_to_other_commands() {
         check("S1_FORWARDER_SECRETS_DIR", "/secrets/{pipeline}", &["--secrets-dir", "/secrets/{pipeline}"]);
     assert_eq!(errors, "");
 }
+
+#[test]
+fn prefixes_of_tenants_variables_tell_tenants_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["acme", "forwarder"] {
+        let of = |variable: &str| GOOD.replace("S1_CLI_TEST_TOKEN", variable);
+        let file = directory.path().join(format!("{name}.yaml"));
+        let own = format!("S1_{}_TOKEN", name.to_uppercase());
+        fs::write(&file, of(if name == "acme" { &own } else { "S1_FORWARDER_STATE" })).unwrap();
+    }
+    let path = directory.path().to_str().unwrap();
+    for command in [&["run", "--once"][..], &["check", "--offline"]] {
+        let of = |prefix: &str| {
+            let common = ["--pipelines", path, "--tenant-files", "--env-allow", prefix];
+            run(program().args(command).args(common).current_dir(directory.path()).env("S1_FORWARDER_STATE", "file:x"))
+        };
+        for (wrong, right) in [("S1_{pipeline}", "write S1_{pipeline}_"), ("A_,{directory}x", "write {directory}_x")] {
+            let (code, _, errors) = of(wrong);
+            assert!(code == 2 && errors.contains(right), "{code} {errors}");
+        }
+    }
+    let check = ["check", "--offline", "--tenant-files", "--env-allow"];
+    let of = |prefix: &str| run(program().args(check).args([prefix, path]));
+    let (code, out, errors) = of("S1_{pipeline}_");
+    let refused = out.contains("forwarder.yaml") && out.contains("a variable of the worker itself");
+    assert!(code == 2 && refused && !errors.contains("each tenant may read"), "{code} {out}{errors}");
+    let (_, _, errors) = of("S1_");
+    assert!(errors.contains("each tenant may read all variables that begin with S1_"), "{errors}");
+}

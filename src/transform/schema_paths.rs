@@ -2,7 +2,8 @@
 
 /// Where events have their identity, which never changes.
 pub(super) const IDENTITIES: [&str; 2] = ["sentinel_one.identity", "metadata.uid"];
-/// What a program cannot change: the identity, and where the event is from. `provenance.rs` keeps what stands in lists.
+/// What a program cannot change: the identity, and where the event is from. The compiler refuses what is plain to see,
+/// and `provenance.rs` puts back the rest.
 #[cfg(feature = "remap")]
 pub(super) const READ_ONLY: [&str; 5] =
     [IDENTITIES[0], IDENTITIES[1], "labels.pipeline", "observer.hostname", "metadata.log_source"];

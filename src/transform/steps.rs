@@ -42,6 +42,9 @@ pub const FAILED_TAG: &str = "remap_failed";
 /// Added as well if the program took too long.
 pub const OVERRAN_TAG: &str = "remap_overran";
 
+/// Longest reason of a failure in characters. A program can nest many calls.
+#[cfg(feature = "remap")]
+const MAX_REASON: usize = 200;
 /// Most conditions of `drop`.
 const MAX_CONDITIONS: usize = 64;
 /// Most memory that the regular expressions of a pipeline's programs keep of the texts that they have searched.
@@ -421,7 +424,7 @@ impl Steps {
             }
         }
         if let Some(program) = &programs.remap {
-            let provenance = Provenance::of(&event);
+            let provenance = Provenance::of(&event, self.schema);
             match program.run(&mut event, &mut control) {
                 Run::Done(_) => {}
                 Run::Aborted => {
@@ -435,7 +438,7 @@ impl Steps {
                 let reason = format!("remap: its event is nested more than {MAX_DEPTH} levels deep");
                 return Err(ProgramError::Failed(reason));
             }
-            if self.schema == Schema::Ocsf {
+            if let Some(provenance) = provenance {
                 provenance.restore(&mut event);
             }
         }
@@ -455,7 +458,11 @@ impl Steps {
     fn fail(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped, error: ProgramError, known: &HashSet<String>) {
         let mut event = serde_json::from_slice::<serde_json::Value>(&out[start..]).ok().filter(Tree::is_object);
         let overran = matches!(error, ProgramError::Overran(_));
-        let (ProgramError::Failed(reason) | ProgramError::Overran(reason)) = error;
+        let (ProgramError::Failed(mut reason) | ProgramError::Overran(mut reason)) = error;
+        if let Some((end, _)) = reason.char_indices().nth(MAX_REASON) {
+            reason.truncate(end);
+            reason.push('…');
+        }
         mapped.remap_error = Some(reason);
         mapped.remap_overran = overran;
         mapped.on_error = self.on_error;

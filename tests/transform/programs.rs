@@ -483,6 +483,54 @@ fn a_program_makes_no_event_that_is_too_large_or_takes_too_much_memory_as_a_valu
     assert_eq!(event.unwrap(), record);
 }
 
+/// Reasons go to logs, pages, headers and dead letters, where nothing redacts them.
+#[test]
+fn a_reason_names_no_value_of_the_event() {
+    const CANARY: &str = "jane.canary@example.com";
+    let mut record = record();
+    record["primaryDescription"] = json!(CANARY);
+    for (program, reason) in [
+        (".n = to_int!(.primaryDescription)", Some("remap: function call error for \"to_int\" at line 1, column 6")),
+        (
+            ".n = upcase(to_string!(parse_json!(.primaryDescription)))",
+            Some("remap: function call error for \"parse_json\" at line 1, column 24"),
+        ),
+        (
+            ".n = int!(.primaryDescription)",
+            Some("remap: function call error for \"int\" at line 1, column 6: expected integer, got string"),
+        ),
+        (".n = parse_timestamp!(.primaryDescription, .primaryDescription)", None),
+        (".n = parse_bytes!(.primaryDescription, \"b\")", None),
+        (".n = parse_duration!(.primaryDescription, \"s\")", None),
+        (".n = parse_key_value!(.primaryDescription)", None),
+        (".n = parse_cef!(.primaryDescription)", None),
+        (".n = parse_csv!(.primaryDescription + \"\\\"\")", None),
+        (".n = parse_url!(.primaryDescription)", None),
+        (".n = parse_int!(.primaryDescription)", None),
+        (".n = parse_float!(.primaryDescription)", None),
+        (".n = to_bool!(.primaryDescription)", None),
+        (".n = to_float!(.primaryDescription)", None),
+        (".n = ip_aton!(.primaryDescription)", None),
+        (".n = ip_subnet!(\"10.0.0.1\", .primaryDescription)", None),
+        (".n = format_timestamp!(now(), \"%c\", timezone: string!(.primaryDescription))", None),
+        (".n = decode_base64!(.primaryDescription)", None),
+        (".n = match_array!([.primaryDescription], 1)", None),
+    ] {
+        let transform = json!({ "remap": program, "redact": ["primaryDescription"] }).to_string();
+        if Steps::check(&settings(&transform), &mut ProgramBudget::default()).is_err() {
+            assert!(reason.is_none(), "{program}");
+            continue;
+        }
+        let (_, mapped) = run(&transform, Schema::Raw, &record);
+        let Some(found) = mapped.remap_error else { continue };
+        assert!(!found.contains("canary") && !found.contains("jane"), "{program}: {found}");
+        assert!(found.starts_with("remap: ") && found.chars().count() <= 201, "{program}: {found}");
+        if let Some(reason) = reason {
+            assert_eq!(found, reason, "{program}");
+        }
+    }
+}
+
 /// In a store that several customers' pipelines write to, one could write in the name of another.
 #[test]
 fn a_program_cannot_change_where_an_event_is_from() {
@@ -500,6 +548,15 @@ fn a_program_cannot_change_where_an_event_is_from() {
         ".metadata.log_source = \"victim.sentinelone.net\"",
         ".\"metadata.labels\" = [\"pipeline:victim\"]",
         ".x, .labels.pipeline = to_int(.y)",
+        ".labels[0] = {\"pipeline\": \"victim\"}",
+        ".labels[-1].pipeline = \"victim\"",
+        ".\"labels\"[0] = 1",
+        ".observer[0] = {\"hostname\": \"victim.example\"}",
+        ".observer.hostname[0] = \"victim\"",
+        ".metadata[0] = 1",
+        ".[0] = 1",
+        ".x, .labels[0] = to_int(.y)",
+        ".labels[0] |= {\"pipeline\": \"victim\"}",
     ] {
         let problem = problem(&json!({ "remap": program }).to_string());
         assert!(problem.contains("read-only"), "{program}: {problem}");

@@ -364,14 +364,24 @@ impl Guard {
         }
     }
 
-    /// Destinations read a dot in a key as a level: `."labels.pipeline"` would be a second `labels.pipeline`.
+    /// Other forms of a read-only path than the compiler knows. Destinations read a dot in a key as a level, so that
+    /// `."labels.pipeline"` would be a second `labels.pipeline`. An index would make a list of the object, without what
+    /// the object holds. `provenance.rs` puts back what a program can change all the same.
     fn spelling(&mut self, span: Span, path: &OwnedValuePath) {
         let spelt = event_path(path);
         let has_dot = |segment: &OwnedSegment| matches!(segment, OwnedSegment::Field(name) if name.contains('.'));
-        let read_only = READ_ONLY.iter().chain(&["metadata.labels"]);
-        let is_read_only = read_only.into_iter().any(|name| spelt.starts_with(&format!(".{name}.")));
+        let mut read_only = READ_ONLY.iter().chain(&["metadata.labels"]);
+        let is_read_only = read_only.any(|name| spelt.starts_with(&format!(".{name}.")));
         if is_read_only && path.segments.iter().any(has_dot) {
             self.refuse(span, "this path is read-only, also with a dot in a key", "it says where the event is from");
+        }
+        let is_index = |segment: &OwnedSegment| matches!(segment, OwnedSegment::Index(_));
+        if let Some(index) = path.segments.iter().position(is_index) {
+            let indexed = event_path(&OwnedValuePath::from(path.segments[..index].to_vec()));
+            let mut names = READ_ONLY.iter().map(|name| format!(".{name}."));
+            if names.any(|name| name.starts_with(&indexed) || indexed.starts_with(&name)) {
+                self.refuse(span, "this path is read-only, also as a list", "it says where the event is from");
+            }
         }
     }
 

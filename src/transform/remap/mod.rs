@@ -45,15 +45,69 @@ const MAX_VALUE: usize = 16 * 1024 * 1024;
 /// Stack of the thread that compiles a program: the compiler descends once for each bracket.
 const COMPILER_STACK: usize = 256 * 1024 * 1024;
 
+/// How VRL begins the text of a failed call: its name, its first and its last byte.
 #[allow(clippy::expect_used, reason = "a constant, which a test compiles")]
-static SPAN: LazyLock<regex::Regex> =
-    LazyLock::new(|| regex::Regex::new(r"\((\d+):(\d+)\)").expect("a valid expression"));
-
-#[allow(clippy::expect_used, reason = "a constant, which a test compiles")]
-static MEASURING: LazyLock<regex::Regex> = LazyLock::new(|| {
-    let prefix = format!(r#"function call error for "{}" at \(\d+:\d+\): "#, argument::NAME);
-    regex::Regex::new(&prefix).expect("a valid expression")
+static CALL: LazyLock<regex::Regex> = LazyLock::new(|| {
+    regex::Regex::new(r#"^function call error for "([a-z0-9_]+)" at \((\d+):\d+\): "#).expect("a valid expression")
 });
+
+/// Failures of `argument.rs` and `own.rs`.
+#[allow(clippy::expect_used, reason = "a constant, which a test compiles")]
+static OWN_FAILURES: LazyLock<regex::Regex> = LazyLock::new(|| {
+    let own = r"^(an argument of `[a-z0-9_]+` is larger than \d+ bytes|the result could be larger than 8 MiB)$";
+    regex::Regex::new(own).expect("a valid expression")
+});
+
+/// The words of VRL's failures that are about types, without any value.
+const KINDS: [&str; 47] = [
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "AND",
+    "a",
+    "add",
+    "and",
+    "any",
+    "array",
+    "be",
+    "boolean",
+    "by",
+    "calculate",
+    "can't",
+    "coerce",
+    "compare",
+    "could",
+    "divide",
+    "expected",
+    "find",
+    "float",
+    "from",
+    "got",
+    "integer",
+    "into",
+    "items",
+    "matches",
+    "merge",
+    "multiply",
+    "not",
+    "null",
+    "object",
+    "of",
+    "or",
+    "pattern",
+    "regex",
+    "remainder",
+    "string",
+    "subtract",
+    "timestamp",
+    "to",
+    "type",
+    "types",
+    "unable",
+    "undefined",
+    "zero",
+];
 
 static FUNCTIONS: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(|| {
     let measuring: Box<dyn Function> = Box::new(argument::Argument);
@@ -158,7 +212,7 @@ impl Program {
         match result {
             Ok(value) => Run::Done(value),
             Err(Terminate::Abort(vrl::compiler::ExpressionError::Abort { .. })) => Run::Aborted,
-            Err(failure) => Run::Failed(self.with_places(&failure.to_string())),
+            Err(failure) => Run::Failed(self.describe(&failure.to_string())),
         }
     }
 
@@ -173,14 +227,24 @@ impl Program {
         format!("; the last call was `{function}` at {}", self.place(offset))
     }
 
-    /// VRL names places by the first and last byte: `at (16:36)` becomes `at line 1, column 17`.
-    fn with_places(&self, failure: &str) -> String {
-        let place = |captures: &regex::Captures<'_>| {
-            let begin: Result<usize, _> = captures[1].parse();
-            begin.map_or_else(|_| captures[0].to_owned(), |begin| self.place(self.measured.original(begin)))
-        };
-        // What measures arguments is none of the user's functions.
-        SPAN.replace_all(&MEASURING.replace_all(failure, ""), place).into_owned()
+    /// Which call failed, the innermost one, where it is, and the kind of failure. VRL's text may have values of the
+    /// event, which no redaction would find in a reason: it is left out unless it has words of [`KINDS`] alone.
+    fn describe(&self, failure: &str) -> String {
+        let mut described = Vec::new();
+        let mut rest = failure;
+        while let Some(captures) = CALL.captures(rest).filter(|captures| is_function(&captures[1])) {
+            // What measures arguments is none of the user's functions.
+            if &captures[1] != argument::NAME {
+                let begin = captures[2].parse().map_or(0, |begin| self.measured.original(begin));
+                described = vec![format!("function call error for \"{}\" at {}", &captures[1], self.place(begin))];
+            }
+            rest = &rest[captures[0].len()..];
+        }
+        let is_of_kind = |word: &str| KINDS.contains(&word.trim_end_matches(','));
+        if rest.split(' ').all(is_of_kind) || OWN_FAILURES.is_match(rest) {
+            described.push(rest.to_owned());
+        }
+        if described.is_empty() { "the program failed".to_owned() } else { described.join(": ") }
     }
 
     /// A place in the source.
@@ -202,6 +266,10 @@ pub(super) fn is_too_deep(event: &Value) -> bool {
         }
     }
     is_deeper(event, MAX_DEPTH)
+}
+
+fn is_function(name: &str) -> bool {
+    name == argument::NAME || functions::find(name).is_some()
 }
 
 /// Whether an event of a few bytes would be a value of many: a small object takes a hundred times as much.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::build_error::BuildError;
 use super::http::{Ambient, Tokens};
-use super::safe_part::safe_part;
+use super::safe_part::{safe_name, safe_part};
 use crate::console::Client;
 use crate::record::{Stream, hostname};
 use crate::settings::{Labels, Schema, TextPart, text_parts};
@@ -113,6 +113,7 @@ impl SinkContext {
     /// As [`Self::fill`], with other labels.
     pub(crate) fn fill_with(&self, key: &'static str, template: &str, labels: &Labels) -> Result<String, BuildError> {
         let mut filled = String::with_capacity(template.len());
+        let mut is_of_console = false;
         for part in text_parts(template) {
             match part.map_err(|error| BuildError::value(key, error.to_string()))? {
                 TextPart::Plain(text) => filled.push_str(text),
@@ -123,16 +124,19 @@ impl SinkContext {
                         labels: labels.keys().cloned().collect(),
                     };
                     filled.push_str(&self.value(key, placeholder, labels).ok_or_else(unknown)?);
+                    let label = placeholder.strip_prefix("label.");
+                    is_of_console |= label.is_some_and(|label| self.console_labels.contains(label));
                 }
             }
         }
-        Ok(filled)
+        // Where only the user has made the name, the user corrects it.
+        Ok(if is_of_console { safe_name(key, filled) } else { filled })
     }
 
     fn value<'a>(&'a self, key: &'static str, placeholder: &str, labels: &'a Labels) -> Option<Cow<'a, str>> {
         match placeholder.strip_prefix("label.") {
             Some(label) => labels.get(label).map(|value| match self.console_labels.contains(label) {
-                true => safe_part(key, value),
+                true => Cow::Owned(safe_part(key, value)),
                 false => Cow::Borrowed(value.as_str()),
             }),
             None if placeholder == "pipeline" => Some(Cow::Borrowed(self.pipeline.as_str())),

@@ -92,7 +92,12 @@ impl LabelledSink {
         match self.instance(labels) {
             Ok(sink) => sink.send(batch).await,
             Err(error) => {
-                let outcome = Outcome::Misconfigured(format!("with the labels {labels:?}: {error}"));
+                let reason = format!("with the labels {labels:?}: {error}");
+                // Only what fails with these labels alone is the events' own.
+                let outcome = match self.settings.build(&self.context) {
+                    Ok(_) => Outcome::Refused(reason),
+                    Err(_) => Outcome::Misconfigured(reason),
+                };
                 Attempt { outcome, bytes: 0, event_bytes: None, status: "labels".to_owned() }
             }
         }
@@ -139,5 +144,121 @@ impl Sink for LabelledSink {
 
     fn separates_labels(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::record::{Identity, Stream};
+    use crate::settings::Schema;
+    use crate::sink::{Event, SharedSinkResources};
+
+    fn context(value: &str) -> SinkContext {
+        SinkContext {
+            pipeline: "acme".to_owned(),
+            stream: Stream::Threats,
+            sink: "siem".to_owned(),
+            shard: 0,
+            console_host: "host.example".to_owned(),
+            console: None,
+            labels: Labels::from([("site".to_owned(), value.to_owned())]),
+            console_labels: BTreeSet::from(["site".to_owned()]),
+            schema: Schema::Ecs,
+            schema_name: "ecs-9.4.0",
+            shared: SharedSinkResources::default(),
+        }
+    }
+
+    /// Each key that may have a label, alone and with text around it.
+    fn sinks() -> Vec<SinkSettings> {
+        const URL: &str = "https://siem.example";
+        let of = |template: &str| {
+            vec![
+                json!({ "type": "sumo", "url": URL, "fields": { "site": template }, "source_category": template,
+                        "source_host": template, "source_name": template }),
+                json!({ "type": "elasticsearch", "url": URL, "index": template }),
+                json!({ "type": "elasticsearch", "url": URL, "data_stream": template }),
+                json!({ "type": "elasticsearch", "url": URL, "content": "integration", "namespace": template.replace('-', "_") }),
+                json!({ "type": "splunk_hec", "url": URL, "token": "t", "index": template, "source": template,
+                        "sourcetype": template, "host": template }),
+                json!({ "type": "logscale", "url": URL, "token": "t", "api": "structured", "tags": { "site": template } }),
+                json!({ "type": "loki", "url": URL, "tenant": template, "labels": { "site": template } }),
+                json!({ "type": "otlp", "url": URL, "resource": { "site": template } }),
+                json!({ "type": "datadog", "api_key": "k", "tags": { "site": template } }),
+                json!({ "type": "azure_logs", "url": URL, "dcr_immutable_id": "dcr-1", "stream_name": template,
+                        "tenant_id": "t", "client_id": "c", "client_secret": "s" }),
+                json!({ "type": "google_secops", "location": "eu", "project": "p", "instance": "i",
+                        "log_type": template, "service_account": { "file": "/nonexistent" } }),
+                json!({ "type": "file", "path": format!("/tmp/{template}") }),
+                json!({ "type": "file", "path": format!("/tmp/{template}/{{stream}}.ndjson") }),
+                #[cfg(feature = "kafka")]
+                json!({ "type": "kafka", "brokers": ["127.0.0.1:1"], "topic": template }),
+            ]
+        };
+        let templates = ["{label.site}", "{label.site}{label.site}{label.site}", "a-{label.site}.{label.site}"];
+        let all = templates.into_iter().flat_map(of);
+        all.map(|settings| {
+            serde_json::from_value(settings.clone()).unwrap_or_else(|error| panic!("{error}: {settings}"))
+        })
+        .collect()
+    }
+
+    /// Every character of ASCII and some others, first, last and alone; nothing, long texts, and some at random.
+    fn values() -> Vec<String> {
+        let special = "\u{80}\u{a0}ßéİẞ株Ⅷ\u{200b}\u{202e}\u{feff}\u{fffd}😀";
+        let chars = (0..128_u8).map(char::from).chain(special.chars());
+        let around = chars.clone().flat_map(|c| [format!("{c}"), format!("{c}a"), format!("a{c}")]);
+        let named =
+            ["", "..", "...", "__", "_.", "Acme, Inc.", "(EU) Paris", "株式会社", "con", "/", "a/../b", "a=b,c=d"];
+        let mut random = fastrand::Rng::with_seed(7);
+        let chars: Vec<char> = chars.clone().collect();
+        let mixed = (0..100).map(|length| (0..length * 8).filter_map(|_| random.choice(&chars)).collect::<String>());
+        let mixed: Vec<_> = mixed.collect();
+        around.chain(named.map(str::to_owned)).chain(["é".repeat(3_000), "-".repeat(3_000)]).chain(mixed).collect()
+    }
+
+    #[tokio::test]
+    async fn no_name_of_the_console_stops_a_sink() {
+        let values = values();
+        for settings in sinks() {
+            for value in &values {
+                if let Err(error) = settings.build(&context(value)) {
+                    panic!("{settings:?} with {value:?}: {error}");
+                }
+            }
+        }
+    }
+
+    /// One event must not stop the delivery of all others. What is wrong with the settings is not the event's.
+    #[tokio::test]
+    async fn an_event_whose_labels_have_no_place_is_refused() {
+        let settings = json!({ "type": "sumo", "url": "https://siem.example/x", "source_name": "{label.site}" });
+        let settings: SinkSettings = serde_json::from_value(settings).unwrap();
+        let sink = build(&settings, &context("acme")).unwrap();
+        let mut batch = Batch::new(Stream::Threats);
+        let identity = Identity::of("h", Stream::Threats, "1", "");
+        let labels = Arc::new(Labels::new());
+        batch.push(Event {
+            body: b"{}",
+            record_id: "1",
+            identity,
+            time: None,
+            error: None,
+            labels: Some(&labels),
+            unsent: None,
+            framed_at: None,
+        });
+        let outcome = sink.send(&batch).await.outcome;
+        assert!(matches!(&outcome, Outcome::Refused(reason) if reason.contains("source_name")), "{outcome:?}");
+        let broken = SinkContext { labels: Labels::new(), ..context("acme") };
+        let sample = settings.build(&context("acme")).unwrap();
+        let sink = LabelledSink { settings, context: broken, sample, instances: Mutex::default() };
+        let outcome = sink.send(&batch).await.outcome;
+        assert!(matches!(outcome, Outcome::Misconfigured(_)), "{outcome:?}");
     }
 }

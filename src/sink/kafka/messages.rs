@@ -11,9 +11,6 @@ use crate::kafka::{Producer, Sent};
 use crate::settings::{Labels, Schema};
 use crate::sink::{Batch, BuildError, Event, SinkContext};
 
-/// Longest name of a topic.
-const MAX_TOPIC: usize = 248;
-
 /// The properties that all messages of one lane share.
 #[derive(Debug)]
 pub(super) struct Messages {
@@ -136,13 +133,9 @@ impl Messages {
 }
 
 impl ByLabels {
-    /// A valid topic for any labels. Topics that begin with two underscores are Kafka's own.
+    /// A valid topic for any labels, but not the one of the checkpoints.
     fn topic(&self, labels: &Labels) -> String {
         let mut topic = self.context.fill_with("topic", &self.template, labels).unwrap_or_default();
-        topic.truncate(MAX_TOPIC);
-        while topic.starts_with("__") {
-            topic.remove(0);
-        }
         if topic.is_empty() || self.reserved.as_ref() == Some(&topic) {
             topic.insert(0, '_');
         }

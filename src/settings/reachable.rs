@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
@@ -132,8 +132,7 @@ impl PrivateDestinations {
             || self.networks.iter().any(|network| {
                 // A network of its own, not one that happens to contain it.
                 network.contains(&address)
-                    && (!is_special
-                        || [network.network(), network.broadcast()].iter().all(|end| self::is_special(*end)))
+                    && (!is_special || CREDENTIALS.iter().any(|credentials| credentials.contains(network)))
             })
     }
 
@@ -151,18 +150,44 @@ impl PrivateDestinations {
     }
 }
 
-/// Addresses where clouds give their credentials to everybody who asks: those of the link, and the others that AWS,
-/// Alibaba, Azure and Oracle answer at.
+/// Networks where clouds give credentials, or the data of a machine, to everybody who asks. The chart's network policy
+/// has them too.
+///
+/// The link: the metadata of AWS, Google, Azure, OpenStack and most others at 169.254.169.254 and fe80::a9fe:a9fe, ECS
+/// at 169.254.170.2, EKS Pod Identity at 169.254.170.23. Beyond it:
+///
+/// - fd00:ec2::/32, AWS: metadata at ::254, EKS Pod Identity at ::23
+///   (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>,
+///   <https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html>)
+/// - fd20:ce::254, Google (<https://docs.cloud.google.com/compute/docs/metadata/querying-metadata>)
+/// - fd00:c1::/32, Oracle: metadata at ::a9fe:a9fe; 192.0.0.192 is its older address
+///   (<https://docs.oracle.com/en-us/iaas/Content/Compute/Tasks/gettingmetadata.htm>)
+/// - fd00:42::42, Scaleway (<https://www.scaleway.com/en/docs/instances/how-to/use-cloud-init/>)
+/// - 100.100.100.200, Alibaba (<https://www.alibabacloud.com/help/en/ecs/user-guide/view-instance-metadata>)
+/// - 168.63.129.16, Azure's platform
+///   (<https://learn.microsoft.com/en-us/azure/virtual-network/what-is-ip-address-168-63-129-16>)
+const CREDENTIALS: [IpNet; 9] = [
+    v4([169, 254, 0, 0], 16),
+    v4([100, 100, 100, 200], 32),
+    v4([168, 63, 129, 16], 32),
+    v4([192, 0, 0, 192], 32),
+    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
+    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32),
+    v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128),
+    v6([0xfd00, 0xc1, 0, 0, 0, 0, 0, 0], 32),
+    v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128),
+];
+
+const fn v4([a, b, c, d]: [u8; 4], length: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length))
+}
+
+const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], length: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length))
+}
+
 fn is_special(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            address.is_link_local()
-                || [[100, 100, 100, 200], [168, 63, 129, 16], [192, 0, 0, 192]].contains(&address.octets())
-        }
-        IpAddr::V6(address) => {
-            address.is_unicast_link_local() || address == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
-        }
-    }
+    CREDENTIALS.iter().any(|network| network.contains(&address))
 }
 
 /// One address has one form: IPv4 where IPv6 only wraps it.
@@ -346,12 +371,22 @@ mod tests {
                     "2002:a9fe:a9fe::1",
                     "fe80::1",
                     "fd00:ec2::254",
+                    "fd00:ec2::23",
+                    "fd20:ce::254",
+                    "fd00:c1::a9fe:a9fe",
+                    "fd00:42::42",
                     "100.100.100.200",
                     "168.63.129.16",
                     "192.0.0.192",
                 ],
             ),
             (&["0.0.0.0/0", "::/0"], &["10.0.0.1", "::1", "fd00::1"], &["169.254.169.254", "fe80::1", "fd00:ec2::254"]),
+            (
+                &["fd00::/8"],
+                &["fd00:1::1", "fd20:ce::253"],
+                &["fd00:ec2::23", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42"],
+            ),
+            (&["fd20:ce::254", "fd00:ec2::/64"], &["fd20:ce::254", "fd00:ec2::23"], &["fd00:c1::a9fe:a9fe"]),
             (&["169.254.169.0/24", "fe80::/10"], &["169.254.169.254", "fe80::1"], &["169.254.170.2", "10.0.0.1"]),
             (&["true", "169.254.170.2"], &["169.254.170.2", "10.0.0.1"], &["169.254.169.254"]),
             (&["false"], &["8.8.8.8"], &["10.0.0.1"]),
@@ -363,6 +398,17 @@ mod tests {
             for address in refused {
                 assert!(!destinations.allow(address.parse().unwrap()), "{named:?} {address}");
             }
+        }
+    }
+
+    #[test]
+    fn the_charts_network_policy_keeps_from_the_same_networks() {
+        let template = include_str!("../../deploy/helm/s1-forwarder/templates/networkpolicy.yaml");
+        let values = include_str!("../../deploy/helm/s1-forwarder/values.yaml");
+        for network in CREDENTIALS {
+            let (file, text) = if network.addr().is_ipv4() { ("values", values) } else { ("template", template) };
+            // An address in quotes or in a list.
+            assert!(text.contains(&network.to_string()), "{file} lacks {network}");
         }
     }
 

@@ -272,9 +272,9 @@ fn only_prometheus_and_the_workers_reach_the_pages_and_everybody_the_probes() {
     let policy = network_policy(&chart, &[]);
     assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]), "all sinks can be reached");
     assert!(policy["spec"].get("egress").is_none(), "{policy}");
-    let names = |name: &str| json!({ "app.kubernetes.io/name": name, "app.kubernetes.io/instance": "acme" });
-    let workers = json!({ "podSelector": { "matchLabels": names("s1-forwarder") } });
-    let test = json!({ "podSelector": { "matchLabels": names("s1-forwarder-test") } });
+    let labels = |name: &str| json!({ "app.kubernetes.io/name": name, "app.kubernetes.io/instance": "acme" });
+    let workers = json!({ "podSelector": { "matchLabels": labels("s1-forwarder") } });
+    let test = json!({ "podSelector": { "matchLabels": labels("s1-forwarder-test") } });
     let prometheus = json!({ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "monitoring" } } });
     let http = json!([{ "port": "http", "protocol": "TCP" }]);
     let expected = json!([
@@ -283,6 +283,23 @@ fn only_prometheus_and_the_workers_reach_the_pages_and_everybody_the_probes() {
         { "ports": http, "from": [workers, test] },
     ]);
     assert_eq!(policy["spec"]["ingress"], expected);
+    // A pod with the workers' secrets is restricted as they are.
+    let everything = chart.template("acme", "workers", &["--set", "job.args={check}"]).unwrap();
+    let selector = &policy["spec"]["podSelector"];
+    let names = selector["matchExpressions"][0]["values"].as_array().unwrap();
+    let mut pods = 0;
+    for manifest in documents(&everything) {
+        let manifest: Value = serde_saphyr::from_str(manifest).unwrap();
+        let labels = match manifest["kind"].as_str() {
+            Some("Pod") => &manifest["metadata"]["labels"],
+            Some("Deployment" | "Job" | "StatefulSet") => &manifest["spec"]["template"]["metadata"]["labels"],
+            _ => continue,
+        };
+        pods += 1;
+        assert!(names.contains(&labels["app.kubernetes.io/name"]), "{labels}");
+        assert_eq!(labels["app.kubernetes.io/instance"], selector["matchLabels"]["app.kubernetes.io/instance"]);
+    }
+    assert!(pods > 0, "{everything}");
     let nobody = network_policy(&chart, &["--set", "networkPolicy.ingressFrom=null"]);
     assert_eq!(nobody["spec"]["ingress"].as_array().map(Vec::len), Some(2), "{nobody}");
     let egress = network_policy(&chart, &["--set", "networkPolicy.egressPorts={443}"]);

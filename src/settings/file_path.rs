@@ -1,8 +1,10 @@
 //! Paths that pipeline files name. A tenant's stay in a directory of the operator's choice, also over links.
 
 use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
@@ -71,27 +73,57 @@ impl FilePath {
         }
     }
 
+    /// The path of a file next to this one. If this is a link, next to the file that it leads to, where the path of a
+    /// tenant may lead there.
+    pub fn next_to(&self, name: impl FnOnce(&OsStr) -> OsString) -> Self {
+        let resolved = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let path = resolved(&self.path);
+        let beneath = self.beneath.as_deref().map(resolved);
+        let (path, beneath) = match &beneath {
+            Some(directory) if !path.starts_with(directory) => (self.path.clone(), self.beneath.clone()),
+            _ => (path, beneath),
+        };
+        let name = name(path.file_name().unwrap_or_default());
+        Self { path: path.with_file_name(name), beneath }
+    }
+
     /// Reads a regular file of at most `max` bytes, as [`super::read_file::read_file`] does.
     ///
     /// # Errors
-    /// As that; `PermissionDenied` with what to do where a link leads out.
+    /// As that; `PermissionDenied` with what to do where a link leads out, or where a tenant's file has several names.
     pub fn read(&self, max: usize) -> io::Result<Vec<u8>> {
         if self.beneath.is_none() {
             return read_file(&self.path, max);
         }
         let own = self.clone();
-        ask_file_system(&self.path, move |_| own.read_here(max))
+        ask_file_system(&self.path, move |_| {
+            let file = own.open_to_read()?;
+            // A hard link leads anywhere on the file system, and has no path that could tell where.
+            if file.metadata()?.nlink() > 1 {
+                return Err(io::Error::new(
+                    ErrorKind::PermissionDenied,
+                    "the file has several names (hard links), and another one may be that of another tenant's file: \
+                     put a copy there",
+                ));
+            }
+            read_opened(file, max)
+        })
     }
 
-    /// The same on the caller's thread, for as long as the file system takes.
+    fn open_to_read(&self) -> io::Result<std::fs::File> {
+        let mut options = OpenOptions::new();
+        // Without the flag, opening a pipe waits for a writer.
+        options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        self.open(&options)
+    }
+
+    /// The same of a pipeline file: on the caller's thread, for as long as the file system takes, and with any number
+    /// of names, since it is not shown to anybody else.
     ///
     /// # Errors
     /// As [`Self::read`].
     pub fn read_here(&self, max: usize) -> io::Result<Vec<u8>> {
-        let mut options = OpenOptions::new();
-        // Without the flag, opening a pipe waits for a writer.
-        options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-        read_opened(self.open(&options)?, max)
+        read_opened(self.open_to_read()?, max)
     }
 
     /// Opens or creates the file. Of a tenant's path, links are followed within the directory only, and the identity
@@ -125,7 +157,6 @@ impl FilePath {
                 Ok((metadata.dev(), metadata.ino()))
             }
             None => {
-                use std::os::unix::fs::MetadataExt;
                 let metadata = self.path.metadata()?;
                 Ok((metadata.dev(), metadata.ino()))
             }
@@ -276,6 +307,20 @@ mod tests {
         // The operator's links are followed.
         assert_eq!(FilePath::from(own.join("absolute")).read(100).unwrap(), b"victim's");
         assert!(outcome(beneath(&own, "missing").read(100)).contains("No such file"));
+    }
+
+    #[test]
+    fn a_tenants_file_has_no_second_name() {
+        let outer = tempfile::tempdir().unwrap();
+        let own = outer.path().join("acme");
+        fs::create_dir(&own).unwrap();
+        fs::write(outer.path().join("victim"), "victim's").unwrap();
+        fs::hard_link(outer.path().join("victim"), own.join("token")).unwrap();
+        let token = beneath(&own, "token");
+        assert!(outcome(token.read(100)).contains("several names (hard links)"));
+        assert_eq!(FilePath::from(own.join("token")).read(100).unwrap(), b"victim's", "the operator's file may");
+        fs::remove_file(outer.path().join("victim")).unwrap();
+        assert_eq!(outcome(token.read(100)), "victim's");
     }
 
     #[test]

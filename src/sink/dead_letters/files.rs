@@ -304,7 +304,7 @@ pub(super) fn remove(path: &Path, numbers: &BTreeSet<u64>) -> io::Result<usize> 
     if numbers.is_empty() {
         return Ok(0);
     }
-    let file = open_locked(&path.to_owned().into(), Readers::Owner)?;
+    let file = open_locked(&path.to_owned().into())?;
     let rest = path.with_extension("rest");
     let mut out =
         BufWriter::new(private_file().write(true).create(true).truncate(true).open(&rest).map_err(not_followed)?);
@@ -384,7 +384,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Directory::new(directory.path().to_owned(), 1 << 20);
         store.keep(&[DeadLetter::sample("acme", b"{}")]).await.unwrap();
-        let locked = open_locked(&directory.path().join("acme/threats.siem.ndjson").into(), Readers::Owner).unwrap();
+        let locked = open_locked(&directory.path().join("acme/threats.siem.ndjson").into()).unwrap();
         let waiting = [DeadLetter::sample("acme", b"{}")];
         let mut waits = store.keep(&waiting);
         assert!(poll!(&mut waits).is_pending());

@@ -195,9 +195,15 @@ const CONCURRENT_VIEWS: usize = 4;
 /// A client that tries passwords must not fill the log.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The kubelet has no credentials, and cannot present a certificate.
+/// The kubelet has no credentials, and cannot present a certificate. A connection is for one probe, so that none holds
+/// a place until the next one.
 fn probes(app: Arc<App>) -> Router {
-    Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(app)
+    let close = |mut response: Response| {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        std::future::ready(response)
+    };
+    let probes = Router::new().route("/livez", get(livez)).route("/readyz", get(readyz));
+    probes.layer(map_response(close)).with_state(app)
 }
 
 fn router(app: Arc<App>) -> Router {

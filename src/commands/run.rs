@@ -149,7 +149,11 @@ fn start_traces(endpoint: Option<&url::Url>) -> anyhow::Result<Option<Traces>> {
     }
     let settings =
         HttpSettings { tls: Tls::default(), proxy: None, timeout: Period(TRACES_TIMEOUT), reach: Reach::Everywhere };
-    Ok(Some(Traces::start(endpoint.map(url::Url::as_str), &process_identity(), settings.client()?)?))
+    Ok(Some(Traces::start(
+        endpoint.map(url::Url::as_str),
+        &process_identity(),
+        reqwest::Client::clone(&*settings.client()?),
+    )?))
 }
 
 /// Timeout of one export.

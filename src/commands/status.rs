@@ -134,7 +134,7 @@ impl Args {
                 let tls = Tls { ca_file: self.ca_file.clone().map(TlsFile::from), ..Tls::default() };
                 let token = self.token_file.clone().map(|file| Secret::File(file.into()).read()).transpose()?;
                 let settings = HttpSettings { tls, proxy: None, timeout: Period(TIMEOUT), reach: Reach::Everywhere };
-                Ok(PeerClient::new(settings.client()?, token.as_ref()))
+                Ok(PeerClient::new(reqwest::Client::clone(&*settings.client()?), token.as_ref()))
             }
         }
     }

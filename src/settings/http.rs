@@ -1,7 +1,7 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -11,7 +11,6 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 use url::Url;
 
 use super::pin::PinnedCertificates;
@@ -100,21 +99,50 @@ const MAX_TLS_FILE: usize = 1024 * 1024;
 /// Many lanes may use one sink's host. Consoles need one or two connections.
 const IDLE_PER_HOST: usize = 32;
 
-/// A client that was not asked for in this time is forgotten, so that settings that are gone leave nothing behind.
-/// Where it is still in use, it stays there.
-const FORGET_AFTER: Duration = Duration::from_secs(3600);
+/// The clients that were asked for last are kept without a user: those of token endpoints, which are asked once an
+/// hour, and those of lanes that start again. A client takes 200 KB, so a file that is edited again and again must not
+/// leave one for each of its former settings.
+const RECENT: usize = 16;
+
+/// The clients that are in use, and a few more.
+#[derive(Default)]
+struct Clients {
+    by_settings: HashMap<HttpSettings, SharedClient>,
+    /// The newest last.
+    recent: VecDeque<Arc<reqwest::Client>>,
+}
 
 struct SharedClient {
     /// A hash of the `tls:` files that the client was built from.
     files: [u8; 32],
-    client: reqwest::Client,
-    used: Instant,
+    client: Weak<reqwest::Client>,
 }
 
-static CLIENTS: LazyLock<Mutex<HashMap<HttpSettings, SharedClient>>> = LazyLock::new(Mutex::default);
+static CLIENTS: LazyLock<Mutex<Clients>> = LazyLock::new(Mutex::default);
 
-fn forget_unused(clients: &mut HashMap<HttpSettings, SharedClient>, now: Instant) {
-    clients.retain(|_, shared| now.saturating_duration_since(shared.used) < FORGET_AFTER);
+impl Clients {
+    fn get(&mut self, settings: &HttpSettings, files: &TlsFiles) -> Result<Arc<reqwest::Client>, ClientError> {
+        let known = self.by_settings.get(settings).filter(|shared| shared.files == files.fingerprint);
+        let client = match known.and_then(|shared| shared.client.upgrade()) {
+            Some(client) => client,
+            None => {
+                let client = Arc::new(settings.build(files)?);
+                // Only when the map would grow: the search takes time proportional to the number of clients.
+                if self.by_settings.len() == self.by_settings.capacity() {
+                    self.by_settings.retain(|_, shared| shared.client.strong_count() > 0);
+                }
+                let shared = SharedClient { files: files.fingerprint, client: Arc::downgrade(&client) };
+                self.by_settings.insert(settings.clone(), shared);
+                client
+            }
+        };
+        self.recent.retain(|recent| !Arc::ptr_eq(recent, &client));
+        if self.recent.len() >= RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(client.clone());
+        Ok(client)
+    }
 }
 
 /// Selects the cryptography provider of TLS for this process. Later calls have no effect.
@@ -124,24 +152,15 @@ pub fn install_crypto_provider() {
 }
 
 impl HttpSettings {
-    /// The client for these settings. Equal settings get handles of one client, until the contents of the `tls:` files
-    /// change. It does not follow redirects, and does not decompress responses: callers request gzip and limit the
-    /// inflated size.
+    /// The client for these settings. Equal settings get one client, until the contents of the `tls:` files change. It
+    /// is gone soon after its last user: keep what this returns, and not only a clone of the client. It does not follow
+    /// redirects, and does not decompress responses: callers request gzip and limit the inflated size.
     ///
     /// # Errors
     /// If a file of `tls:` cannot be read or is invalid.
-    pub fn client(&self) -> Result<reqwest::Client, ClientError> {
+    pub fn client(&self) -> Result<Arc<reqwest::Client>, ClientError> {
         let files = TlsFiles::read(&self.tls)?;
-        let mut clients = CLIENTS.lock();
-        if let Some(shared) = clients.get_mut(self).filter(|shared| shared.files == files.fingerprint) {
-            shared.used = Instant::now();
-            return Ok(shared.client.clone());
-        }
-        let client = self.build(&files)?;
-        forget_unused(&mut clients, Instant::now());
-        let shared = SharedClient { files: files.fingerprint, client: client.clone(), used: Instant::now() };
-        clients.insert(self.clone(), shared);
-        Ok(client)
+        CLIENTS.lock().get(self, &files)
     }
 
     /// How the client's requests travel.
@@ -458,33 +477,28 @@ mod tests {
 
     #[test]
     fn equal_settings_share_a_client() {
-        let one = settings(Tls::default());
-        let two = settings(Tls::default());
-        one.client().unwrap();
-        two.client().unwrap();
-        let clients = CLIENTS.lock();
-        assert_eq!(clients.keys().filter(|key| **key == one).count(), 1);
+        let [one, two] =
+            [settings(Tls::default()), settings(Tls::default())].map(|settings| settings.client().unwrap());
+        assert!(Arc::ptr_eq(&one, &two));
     }
 
+    /// A tenant may edit a file each second.
     #[test]
-    fn clients_of_settings_that_are_gone_are_forgotten() {
+    fn clients_of_settings_that_are_gone_are_gone_too() {
         let with_timeout =
             |seconds| HttpSettings { timeout: Period(Duration::from_secs(seconds)), ..settings(Tls::default()) };
-        let begun = Instant::now();
-        let shared = |settings: &HttpSettings, used| {
-            let files = TlsFiles::read(&settings.tls).unwrap();
-            SharedClient { files: files.fingerprint, client: settings.build(&files).unwrap(), used }
+        let mut clients = Clients::default();
+        let mut get = |seconds| {
+            let settings = with_timeout(seconds);
+            clients.get(&settings, &TlsFiles::read(&settings.tls).unwrap()).unwrap()
         };
-        let gone = with_timeout(1);
-        let asked_for = with_timeout(2);
-        let mut clients = HashMap::from([
-            (gone.clone(), shared(&gone, begun)),
-            (asked_for.clone(), shared(&asked_for, begun + FORGET_AFTER / 2)),
-        ]);
-        forget_unused(&mut clients, begun + FORGET_AFTER / 2);
-        assert_eq!(clients.len(), 2);
-        forget_unused(&mut clients, begun + FORGET_AFTER);
-        assert_eq!(clients.into_keys().collect::<Vec<_>>(), [asked_for]);
+        let used = get(1);
+        let built: Vec<_> = (2..200).map(|seconds| Arc::downgrade(&get(seconds))).collect();
+        let kept = built.iter().filter(|client| client.strong_count() > 0).count();
+        assert_eq!(kept, RECENT);
+        assert!(Arc::ptr_eq(&used, &get(1)), "it is in use");
+        assert!(built[197].upgrade().is_some_and(|newest| Arc::ptr_eq(&newest, &get(199))));
+        assert!(clients.by_settings.len() < 100, "{}", clients.by_settings.len());
     }
 
     #[test]

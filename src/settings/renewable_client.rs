@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -9,7 +10,7 @@ use super::{ClientError, HttpSettings};
 #[derive(Debug)]
 pub struct RenewableClient {
     settings: HttpSettings,
-    client: Mutex<reqwest::Client>,
+    client: Mutex<Arc<reqwest::Client>>,
     renewed_at: Mutex<Option<Instant>>,
 }
 
@@ -30,7 +31,7 @@ impl RenewableClient {
 
     /// The client with the certificates that were read last.
     pub fn get(&self) -> reqwest::Client {
-        self.client.lock().clone()
+        reqwest::Client::clone(&self.client.lock())
     }
 
     /// Reads the certificates again. Call it when the server does not accept them, or the client not the server's.

@@ -1,5 +1,7 @@
 //! Requests for tokens, and for what a token is made from.
 
+use std::sync::Arc;
+
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use schemars::JsonSchema;
@@ -36,10 +38,10 @@ pub(crate) enum Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    fn client(self) -> Result<reqwest::Client, ClientError> {
+    fn client(self) -> Result<Arc<reqwest::Client>, ClientError> {
         match self {
             Self::Settings(settings) => settings.client(),
-            Self::Local => local_client(),
+            Self::Local => local_client().map(Arc::new),
         }
     }
 

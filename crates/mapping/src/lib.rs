@@ -223,7 +223,7 @@ impl Mapper {
         let Some(mapper) = self.kind.mapper() else { return self.map_raw(record, enrichment, out) };
         let identity = identity.unwrap_or_else(|| facts(stream, record).identity(&self.origin.console_host, record));
         let mut map = |text: &[u8], out: &mut Vec<u8>| {
-            secrets::guarded(guards, stream, text, out, |text, out| {
+            secrets::guarded(guards, redacts_secrets, stream, text, out, |text, out| {
                 let text = check(text)?;
                 let mut read = |bounded: Option<&Bounded>| match bounded {
                     None => record::read(stream, text, |read| mapper.map(read, record, identity, enrichment, out)),

@@ -1,9 +1,18 @@
 //! Keys of a record whose values no event has.
 
+use std::borrow::Cow;
+
 const SECRET_KEYS: [&str; 4] = ["licenseKey", "licenceKey", "passphrase", "registrationToken"];
 
 /// Keys of secrets: two enrol an agent into a site or group, one removes it from its host. No mapped field contains
 /// their values; see `secrets.rs` for what contains the record.
 pub(super) fn is_secret(key: &str) -> bool {
+    let key = if key.contains('\\') { unescaped(key) } else { Cow::Borrowed(key) };
     SECRET_KEYS.into_iter().any(|secret| key.eq_ignore_ascii_case(secret))
+}
+
+/// The key of a record, as JSON has it between quotes.
+#[cold]
+fn unescaped(key: &str) -> Cow<'_, str> {
+    serde_json::from_str(&format!("\"{key}\"")).map_or(Cow::Borrowed(key), Cow::Owned)
 }

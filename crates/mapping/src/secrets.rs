@@ -14,19 +14,24 @@ pub const REDACTED: &str = "[redacted]";
 
 /// Ends of the keys of secrets, without the first letter, whose case differs: rare enough to be searched for first.
 static ENDS: LazyLock<[Finder<'static>; 4]> =
-    LazyLock::new(|| ["censeKey\"", "cenceKey\"", "istrationToken\"", "ssphrase\""].map(Finder::new));
+    LazyLock::new(|| ["censeKey", "cenceKey", "istrationToken", "ssphrase"].map(Finder::new));
 
-/// Calls `map`, which writes an event that contains the record, so that no secret is in it. Mapping looks at each key
-/// without a field anyway, so that records without secrets cost nothing.
+/// A quote in a text of the record, as JSON in a text has it.
+static INNER_QUOTE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\\""));
+
+/// Calls `map`, which writes an event, so that no secret is in it. With `guards` the event has the record. Mapping
+/// looks at each key without a field anyway, so that records without secrets cost nothing, but not at keys of JSON in
+/// a text: `redacts` says whether these matter.
 pub(super) fn guarded(
     guards: bool,
+    redacts: bool,
     stream: Stream,
     record: &[u8],
     out: &mut Vec<u8>,
     mut map: impl FnMut(&[u8], &mut Vec<u8>) -> Result<Written, String>,
 ) -> Result<Mapped, String> {
     // Typed records of these streams have secrets as fields.
-    if guards && matches!(stream, Stream::Agents | Stream::Groups) {
+    if guards && matches!(stream, Stream::Agents | Stream::Groups) || redacts && has_secret_in_text(record) {
         return Ok(map(&redact(record), out)?.mapped);
     }
     let start = out.len();
@@ -40,51 +45,105 @@ pub(super) fn guarded(
     Ok(Mapped { drifted: mapped.drifted, ..again })
 }
 
-/// The record with `[redacted]` in the place of secrets. Valid JSON stays valid; other bytes are searched too.
+fn has_secret_in_text(record: &[u8]) -> bool {
+    let Some(first) = INNER_QUOTE.find(record) else { return false };
+    let rest = &record[first..];
+    let is_quoted = |end: usize| rest.get(end) == Some(&b'\\');
+    ENDS.iter().any(|end| end.find_iter(rest).any(|at| is_quoted(at + end.needle().len())))
+}
+
+/// The record with `[redacted]` in the place of secrets, also in JSON that is the text of a value. Valid JSON stays
+/// valid; other bytes are searched too.
 pub(super) fn redact(record: &[u8]) -> Cow<'_, [u8]> {
     let mut ends: Vec<usize> =
-        ENDS.iter().flat_map(|end| end.find_iter(record).map(|at| at + end.needle().len() - 1)).collect();
+        ENDS.iter().flat_map(|end| end.find_iter(record).map(|at| at + end.needle().len())).collect();
     if ends.is_empty() {
         return Cow::Borrowed(record);
     }
     ends.sort_unstable();
     let mut out = Vec::with_capacity(record.len());
     let mut copied = 0;
-    for quote in ends {
-        let Some((from, to)) = value_of_secret(record, quote, copied) else { continue };
-        out.extend_from_slice(&record[copied..from]);
-        out.push(b'"');
+    for end in ends {
+        let Some(secret) = value_of_secret(record, end, copied) else { continue };
+        out.extend_from_slice(&record[copied..secret.from]);
+        out.extend_from_slice(secret.quote);
         out.extend_from_slice(REDACTED.as_bytes());
-        out.push(b'"');
-        copied = to;
+        out.extend_from_slice(secret.quote);
+        copied = secret.to;
     }
     out.extend_from_slice(&record[copied..]);
     Cow::Owned(out)
 }
 
-/// The place of the value, if the text that ends with this quote is the key of a secret, and the value does not begin
-/// before `copied`. `null` and `""` stay.
-fn value_of_secret(record: &[u8], quote: usize, copied: usize) -> Option<(usize, usize)> {
-    let open = memchr::memrchr(b'"', &record[..quote])?;
-    let key = std::str::from_utf8(&record[open + 1..quote]).ok()?;
-    if !is_secret(key) {
+/// The place of a value in the record.
+struct Secret<'r> {
+    from: usize,
+    to: usize,
+    /// As quotes are written there: with more backslashes the deeper the JSON is in texts.
+    quote: &'r [u8],
+}
+
+/// The value, if the text that ends there is the key of a secret, and the value does not begin before `copied`. `null`
+/// and `""` stay.
+fn value_of_secret(record: &[u8], end: usize, copied: usize) -> Option<Secret<'_>> {
+    let after = record.get(end..)?;
+    let backslashes = after.iter().take_while(|byte| **byte == b'\\').count();
+    // In a text, each backslash and each quote has another backslash: 0, 1, 3, 7 before the quote.
+    if after.get(backslashes) != Some(&b'"') || !(backslashes + 1).is_power_of_two() {
         return None;
     }
-    let colon = quote + 1 + skip_blanks(&record[quote + 1..]);
+    let quote = &after[..=backslashes];
+    let open = memchr::memrchr(b'"', &record[..end])?;
+    if backslashes_before(record, open) != backslashes || !is_secret(std::str::from_utf8(&record[open + 1..end]).ok()?)
+    {
+        return None;
+    }
+    let colon = end + quote.len() + skip_blanks(&record[end + quote.len()..], backslashes);
     if record.get(colon) != Some(&b':') {
         return None;
     }
-    let from = colon + 1 + skip_blanks(&record[colon + 1..]);
+    let from = colon + 1 + skip_blanks(&record[colon + 1..], backslashes);
     // Secrets may be in each other at any depth.
     if from < copied {
         return None;
     }
-    let is_empty = record[from..].starts_with(b"null") || record[from..].starts_with(b"\"\"");
+    let value = &record[from..];
+    let is_text = value.starts_with(quote);
+    if value.starts_with(b"null") || is_text && value[quote.len()..].starts_with(quote) {
+        return None;
+    }
     // A value without an end was cut off.
-    let to = s1_forwarder_record::value_end(record, from).unwrap_or(record.len());
-    (!is_empty && from < to).then_some((from, to))
+    let to = match (backslashes, is_text) {
+        (0, _) => s1_forwarder_record::value_end(record, from),
+        (_, true) => text_end(record, from + quote.len(), backslashes),
+        (_, false) => value.iter().position(|byte| b",]}\"\\".contains(byte)).map(|length| from + length),
+    };
+    let to = to.unwrap_or(record.len());
+    (from < to).then_some(Secret { from, to, quote })
 }
 
-fn skip_blanks(bytes: &[u8]) -> usize {
-    bytes.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(bytes.len())
+/// The end of a text whose quotes have so many backslashes; one with more of them is within the text, unless what comes
+/// before is a whole number of backslashes.
+fn text_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize> {
+    let mut quotes = memchr::memchr_iter(b'"', &record[from..]).map(|at| from + at);
+    let ends = |quote: &usize| backslashes_before(record, *quote) % (2 * (backslashes + 1)) == backslashes;
+    quotes.find(ends).map(|quote| quote + 1)
+}
+
+fn backslashes_before(record: &[u8], at: usize) -> usize {
+    record[..at].iter().rev().take_while(|byte| **byte == b'\\').count()
+}
+
+/// The length of white space, in a text also of its escapes.
+fn skip_blanks(bytes: &[u8], backslashes: usize) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = &bytes[at..];
+        let escapes = rest.iter().take_while(|byte| **byte == b'\\').count();
+        match rest.get(escapes) {
+            Some(byte) if escapes == 0 && byte.is_ascii_whitespace() => at += 1,
+            Some(b'n' | b'r' | b't') if escapes > 0 && escapes == backslashes => at += escapes + 1,
+            _ => return at,
+        }
+    }
 }

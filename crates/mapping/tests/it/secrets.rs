@@ -26,3 +26,39 @@ fn an_event_with_its_record_has_no_secret_and_says_what_is_new() {
         }
     }
 }
+
+/// Mapped fields have such texts as they are, and some objects as a text.
+#[test]
+fn no_mapped_field_has_a_secret_of_an_escaped_key_or_of_json_in_a_text() {
+    let inner = json!({ "a": [1, { "passphrase": "hid\"den\\", "b": "kept" }], "LicenseKey" : 987654321, "c": "\\" })
+        .to_string();
+    let spaced = "{\"registrationToken\"\n : \"hidden\", \"b\": \"kept\"}";
+    let deeper = json!({ "text": inner }).to_string();
+    for (schema, stream) in [Schema::Ecs, Schema::Ocsf].into_iter().flat_map(|schema| Stream::ALL.map(|s| (schema, s)))
+    {
+        for keeps_record in [false, true] {
+            for text in [&inner, spaced, &deeper] {
+                let record = json!({ "id": "1", "data": { "flattened": text }, "new": { "list": [text] }, "c": "d" });
+                let mut out = Vec::new();
+                mapper_to(schema, stream, keeps_record).map(record.to_string().as_bytes(), &mut out).unwrap();
+                let event = String::from_utf8(out).unwrap();
+                assert!(!event.contains("hid") && event.contains("[redacted]"), "{schema:?} {stream}: {event}");
+                assert!(event.contains("kept") && !event.contains("987654321"), "{schema:?} {stream}: {event}");
+                serde_json::from_str::<serde_json::Value>(&event).unwrap();
+            }
+            let escaped = r#"{"id":"1","new":{"licenseK\u0065y":"hidden","pass\u0070hrase":["hidden"],"b":"kept"}}"#;
+            let mut out = Vec::new();
+            mapper_to(schema, stream, false).map(escaped.as_bytes(), &mut out).unwrap();
+            let event = String::from_utf8(out).unwrap();
+            assert!(!event.contains("hidden") && event.contains("kept"), "{schema:?} {stream}: {event}");
+        }
+        // A text that only looks like it, and JSON that was cut off.
+        for text in ["the passphrase\": x", "{\"x\": \"passphrase\"}", "{\"passphrase\": null}", "{\"passphrase\""] {
+            let record = json!({ "id": "1", "new": { "b": text } });
+            let mut out = Vec::new();
+            mapper_to(schema, stream, false).map(record.to_string().as_bytes(), &mut out).unwrap();
+            let event = String::from_utf8(out).unwrap();
+            assert!(!event.contains("[redacted]"), "{schema:?} {stream}: {event}");
+        }
+    }
+}

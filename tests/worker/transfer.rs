@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use crate::support::harness::Harness;
 use crate::support::transfer::{done, goes_on, half_way};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,4 +63,16 @@ async fn lanes_go_on_from_another_directory_and_what_is_not_whole_is_refused() {
     let after = done(&harness, &["state", "show", "acme/activities/siem", "--state", "file:other"]).await;
     assert_eq!(before.stdout, after.stdout);
     goes_on(&harness, "file:other").await;
+}
+
+/// Somebody else may have put it there: the export would overwrite its target.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_follows_no_link() {
+    let harness = Harness::new(|_| {}).await;
+    fs::create_dir(harness.path("state")).unwrap();
+    harness.write("target", "foreign\n");
+    std::os::unix::fs::symlink(harness.path("target"), harness.path("export")).unwrap();
+    let exit = harness.command(&["state", "export", "export"]).await;
+    assert!(exit.code == Some(1) && exit.stderr.contains("a symbolic link is in its place"), "{}", exit.stderr);
+    assert_eq!(fs::read_to_string(harness.path("target")).unwrap(), "foreign\n");
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, BufWriter, Cursor, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{StateArgs, note, print_line};
 use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange};
 use crate::lane::{InStore, LaneCheckpoint};
-use crate::settings::PRIVATE;
+use crate::settings::{PRIVATE, not_followed, private_file};
 use crate::state::{Access, StateError, Store, process_identity};
 use crate::usage::Usage;
 use crate::worker::{repairs_area, usage_area};
@@ -129,7 +129,7 @@ pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow
 
 /// For the owner alone, as the state is: it names customers.
 fn create(file: &Path) -> std::io::Result<File> {
-    let created = File::options().write(true).create(true).truncate(true).mode(PRIVATE).open(file)?;
+    let created = private_file().write(true).create(true).truncate(true).open(file).map_err(not_followed)?;
     // It may have existed; and it may be no file, such as a pipe.
     if created.metadata()?.is_file() {
         created.set_permissions(Permissions::from_mode(PRIVATE))?;

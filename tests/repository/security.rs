@@ -38,7 +38,7 @@ fn each_threat_has_a_measure_and_tests_that_exist() {
     let mut existing = BTreeMap::new();
     ["src", "tests", "crates"].into_iter().for_each(|directory| tests(&root().join(directory), &mut existing));
     assert!(existing.len() > 1_000, "{}", existing.len());
-    let page = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let page = fs::read_to_string(root().join("docs/dev/threats.md")).unwrap();
     let threats = page.split("## Threats\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows: Vec<_> = threats.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
     assert!(rows.len() > 25, "{}", rows.len());

@@ -517,7 +517,7 @@ fn a_reason_names_no_value_of_the_event() {
         (".n = match_array!([.primaryDescription], 1)", None),
     ] {
         let transform = json!({ "remap": program, "redact": ["primaryDescription"] }).to_string();
-        if Steps::check(&settings(&transform), &mut ProgramBudget::default()).is_err() {
+        if Steps::check(&settings(&transform), &mut Compiler::default()).is_err() {
             assert!(reason.is_none(), "{program}");
             continue;
         }

@@ -1,5 +1,6 @@
 //! Puts back what a program must not change: the identity of an event, and where it is from.
 
+use std::ops::Bound;
 use std::sync::LazyLock;
 
 use vrl::path;
@@ -44,6 +45,9 @@ impl Provenance {
             READ_ONLY.into_iter().chain(with_labels).for_each(|path| remove_spellings(members, path));
         }
         for (path, value) in PATHS.iter().zip(self.values) {
+            if event.get(path) == value.as_ref() {
+                continue;
+            }
             match value {
                 Some(value) => drop(event.insert(path, value)),
                 None => drop(event.remove(path, false)),
@@ -63,22 +67,31 @@ impl Provenance {
 /// Removes keys that are another spelling of `path`, or of a part of it. Destinations read a dot in a key as a level:
 /// `labels.pipeline` as one key would be a second value of the path.
 fn remove_spellings(members: &mut ObjectMap, path: &str) {
-    members.retain(|key, value| {
-        let key = key.as_str();
-        let is_level = |rest: &str| rest.is_empty() || rest.starts_with('.');
-        if let Some(rest) = path.strip_prefix(key)
-            && is_level(rest)
-        {
-            return match (rest.strip_prefix('.'), value) {
-                (Some(rest), Value::Object(inner)) => {
-                    remove_spellings(inner, rest);
-                    true
-                }
-                _ => !key.contains('.'),
-            };
+    let (level, below) = path.split_once('.').map_or((path, None), |(level, below)| (level, Some(below)));
+    if let (Some(Value::Object(inner)), Some(below)) = (members.get_mut(level), below) {
+        remove_spellings(inner, below);
+    }
+    let others = members.range_mut::<str, _>((Bound::Excluded(level), Bound::Unbounded));
+    let others = others.take_while(|(key, _)| key.starts_with(level));
+    let removed: Vec<_> =
+        others.filter_map(|(key, value)| is_spelling(key, value, path).then(|| key.clone())).collect();
+    for key in removed {
+        members.remove(&key);
+    }
+}
+
+/// Whether a key with dots has to be removed. What is below it may be removed instead.
+fn is_spelling(key: &str, value: &mut Value, path: &str) -> bool {
+    let is_level = |rest: &str| rest.is_empty() || rest.starts_with('.');
+    match (path.strip_prefix(key).filter(|rest| is_level(rest)), value) {
+        _ if !key.contains('.') => false,
+        (Some(rest), Value::Object(inner)) if !rest.is_empty() => {
+            remove_spellings(inner, rest.trim_start_matches('.'));
+            false
         }
-        !(key.contains('.') && key.strip_prefix(path).is_some_and(is_level))
-    });
+        (Some(_), _) => true,
+        (None, _) => key.strip_prefix(path).is_some_and(is_level),
+    }
 }
 
 /// Destinations may not care for blanks, or for upper and lower case.

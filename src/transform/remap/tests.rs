@@ -215,7 +215,7 @@ fn a_function_that_panics_is_a_failure_of_the_program() {
     let Run::Failed(reason) = run else { panic!("{run:?}") };
     assert_eq!(
         reason,
-        "a function of VRL cannot deal with its arguments; the last call was `starts_with` at line 2, column 25"
+        "a function of VRL cannot deal with its arguments; the last call was `starts_with` at line 2, column 18"
     );
 }
 

@@ -64,19 +64,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let output = json_lines();
     let report = args.report.then(Report::default);
-    let mut run = Run {
-        mapper,
-        schema,
-        output,
-        report,
-        records: 0,
-        faults: 0,
-        dropped: 0,
-        failed: 0,
-        withheld: 0,
-        repaired: 0,
-        overflowed: 0,
-    };
+    let mut run = Run::new(mapper, schema, output, report);
     match run.map(args.stream, input) {
         // The reader has closed the pipe.
         Err(error) if is_closed_pipe(&error) => return Ok(ExitCode::SUCCESS),
@@ -177,6 +165,22 @@ struct Run<W> {
 }
 
 impl<W: Write> Run<W> {
+    fn new(mapper: Mapper, schema: Schema, output: W, report: Option<Report>) -> Self {
+        Self {
+            mapper,
+            schema,
+            output,
+            report,
+            records: 0,
+            faults: 0,
+            dropped: 0,
+            failed: 0,
+            withheld: 0,
+            repaired: 0,
+            overflowed: 0,
+        }
+    }
+
     fn map(&mut self, stream: Stream, input: impl BufRead) -> anyhow::Result<()> {
         let mut splitter = RecordSplitter::new(input, stream);
         let mut event = Vec::new();
@@ -254,19 +258,7 @@ mod tests {
         let settings = TransformSettings { keep_original: Some(false), ..TransformSettings::default() };
         let mapper = Mapper::new(&settings, schema, origin);
         let report = (schema == Schema::Ecs).then(Report::default);
-        let mut run = Run {
-            mapper,
-            schema,
-            output: Vec::new(),
-            report,
-            records: 0,
-            faults: 0,
-            dropped: 0,
-            failed: 0,
-            withheld: 0,
-            repaired: 0,
-            overflowed: 0,
-        };
+        let mut run = Run::new(mapper, schema, Vec::new(), report);
         let error = run.map(stream, input.as_ref()).err().map(|error| error.to_string());
         (String::from_utf8(run.output).unwrap(), run.faults, error, run.report.unwrap_or_default().coverage)
     }

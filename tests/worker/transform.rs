@@ -165,13 +165,32 @@ async fn a_test_that_fails_is_named_with_both_values() {
 async fn a_program_that_fills_the_memory_is_ended() {
     let harness = Harness::new(|setup| setup.activities = 1).await;
     let doubled = format!("s = \"aaaaaaaaaaaaaaaa\"\n{}.x = s\n", "s = s + s\n".repeat(60));
-    harness.put_changed("acme", json!({ "transform": { "schema": "ecs", "remap": doubled } }));
+    let (event, errors) = map_one(&harness, &doubled);
+    assert!(errors.contains("more than 32 MiB of memory"), "{errors}");
+    assert!(event.contains("remap_failed"), "{event}");
+}
+
+/// The text of a panic may have values of the event, and each event would print one.
+#[cfg(feature = "remap")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_panics_prints_its_failure_alone() {
+    let harness = Harness::new(|setup| setup.activities = 1).await;
+    let program = "bytes = decode_base64!(\"/w==\")\n.x = starts_with(bytes, bytes, case_sensitive: false)";
+    let (event, errors) = map_one(&harness, program);
+    assert!(errors.contains("a function of VRL cannot deal with its arguments"), "{errors}");
+    assert!(!errors.contains("panicked") && !errors.contains("unwrap"), "{errors}");
+    assert!(event.contains("remap_failed"), "{event}");
+}
+
+/// The event that `map` makes of one record with this program, and what it says on standard error.
+#[cfg(feature = "remap")]
+fn map_one(harness: &Harness, remap: &str) -> (String, String) {
+    harness.put_changed("acme", json!({ "transform": { "schema": "ecs", "remap": remap } }));
     harness.write("records", "{\"id\":\"1\"}\n");
     let input = std::fs::File::open(harness.path("records")).unwrap();
     let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("s1-forwarder"));
     command.current_dir(harness.root()).args(["map", "--pipeline", "pipelines/acme.yaml", "--stream", "activities"]);
     let output = command.stdin(input).output().unwrap();
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && errors.contains("more than 32 MiB of memory"), "{errors}");
-    assert!(String::from_utf8(output.stdout).unwrap().contains("remap_failed"));
+    assert!(output.status.success(), "{output:?}");
+    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
 }

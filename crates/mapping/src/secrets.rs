@@ -116,6 +116,7 @@ fn value_of_secret(record: &[u8], end: usize, copied: usize) -> Option<Secret<'_
     let to = match (backslashes, is_text) {
         (0, _) => s1_forwarder_record::value_end(record, from),
         (_, true) => text_end(record, from + quote.len(), backslashes),
+        (_, false) if value.starts_with(b"[") || value.starts_with(b"{") => container_end(record, from, backslashes),
         (_, false) => value.iter().position(|byte| b",]}\"\\".contains(byte)).map(|length| from + length),
     };
     let to = to.unwrap_or(record.len());
@@ -123,11 +124,55 @@ fn value_of_secret(record: &[u8], end: usize, copied: usize) -> Option<Secret<'_
 }
 
 /// The end of a text whose quotes have so many backslashes; one with more of them is within the text, unless what comes
-/// before is a whole number of backslashes.
+/// before is a whole number of backslashes. A text that was cut off ends with the text that it is in.
 fn text_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize> {
     let mut quotes = memchr::memchr_iter(b'"', &record[from..]).map(|at| from + at);
-    let ends = |quote: &usize| backslashes_before(record, *quote) % (2 * (backslashes + 1)) == backslashes;
-    quotes.find(ends).map(|quote| quote + 1)
+    quotes.find_map(|quote| {
+        let is_end = ends_text(backslashes_before(record, quote), backslashes);
+        if is_end { Some(quote + 1) } else { outer_end(record, quote, backslashes) }
+    })
+}
+
+/// As [`text_end`], for an object or a list in a text.
+fn container_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize> {
+    let mut depth = 0;
+    let mut at = from;
+    loop {
+        match record.get(at)? {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' if depth == 1 => return Some(at + 1),
+            b']' | b'}' => depth -= 1,
+            b'"' if backslashes_before(record, at) == backslashes => {
+                at = text_end(record, at + 1, backslashes)?;
+                continue;
+            }
+            b'"' => {
+                if let Some(end) = outer_end(record, at, backslashes) {
+                    return Some(end);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// Whether a quote after so many backslashes ends a text whose quotes have `own`.
+fn ends_text(backslashes: usize, own: usize) -> bool {
+    backslashes % (2 * (own + 1)) == own
+}
+
+/// Where a text that is around one with so many backslashes ends, if this quote ends it.
+fn outer_end(record: &[u8], quote: usize, backslashes: usize) -> Option<usize> {
+    let found = backslashes_before(record, quote);
+    let mut own = backslashes;
+    while own > 0 {
+        own = (own - 1) / 2;
+        if ends_text(found, own) {
+            return Some(quote - own);
+        }
+    }
+    None
 }
 
 fn backslashes_before(record: &[u8], at: usize) -> usize {
@@ -144,6 +189,61 @@ fn skip_blanks(bytes: &[u8], backslashes: usize) -> usize {
             Some(byte) if escapes == 0 && byte.is_ascii_whitespace() => at += 1,
             Some(b'n' | b'r' | b't') if escapes > 0 && escapes == backslashes => at += escapes + 1,
             _ => return at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn redacted(record: &Value) -> Result<Value, serde_json::Error> {
+        serde_json::from_slice(&redact(record.to_string().as_bytes()))
+    }
+
+    proptest! {
+        /// JSON in a text may be broken, or cut off at any place.
+        #[test]
+        fn whatever_a_text_holds_the_rest_of_the_record_stays(
+            parts in prop::collection::vec(
+                prop::sample::select(vec![
+                    "\"licenseKey\":", "\"passphrase\": ", "\"", "\\", "\\\"", "[", "]", "{", "}", ",", "S", "\n", "null",
+                ]),
+                0..10,
+            ),
+            levels in 0..3,
+        ) {
+            let text = (0..levels).fold(parts.concat(), |text, _| json!({ "t": text, "u": 1 }).to_string());
+            let record = json!({ "a": text, "id": "1", "z": { "last": "END", "number": 1 } });
+            let redacted = redacted(&record);
+            let redacted = redacted.as_ref().map_err(|error| TestCaseError::fail(format!("{record}: {error}")))?;
+            prop_assert_eq!((&redacted["id"], &redacted["z"]), (&record["id"], &record["z"]), "{}", record);
+        }
+    }
+
+    #[test]
+    fn lists_and_objects_in_a_text_are_secrets_as_a_whole() {
+        let text = r#"{"licenseKey":["S3CRET",{"x":"]"}],"passphrase":{"v":"S4"},"kept":1}"#;
+        let expected = r#"{"licenseKey":"[redacted]","passphrase":"[redacted]","kept":1}"#;
+        for levels in 0..3 {
+            let deep = |text: &str| (0..levels).fold(text.to_owned(), |text, _| json!({ "t": text }).to_string());
+            let shown = redacted(&json!({ "a": deep(text) })).unwrap();
+            assert_eq!(shown, json!({ "a": deep(expected) }));
+        }
+    }
+
+    #[test]
+    fn a_text_that_was_cut_off_ends_with_the_one_around_it() {
+        for (text, expected) in [
+            (r#"n"licenseKey":""#, r#"n"licenseKey":"[redacted]""#),
+            (r#"{"licenseKey":"abc"#, r#"{"licenseKey":"[redacted]""#),
+            (r#"{"licenseKey":["a","b"#, r#"{"licenseKey":"[redacted]""#),
+        ] {
+            let record = json!({ "a": text, "z": "sh -c \"rm\"" });
+            assert_eq!(redacted(&record).unwrap(), json!({ "a": expected, "z": record["z"] }));
         }
     }
 }

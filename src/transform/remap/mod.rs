@@ -6,13 +6,13 @@ mod control;
 mod functions;
 mod guard;
 mod own;
+mod panics;
 mod provenance;
 mod regexes;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use vrl::compiler::runtime::{Runtime, Terminate};
@@ -197,9 +197,8 @@ impl Program {
         control.next_program();
         // Not the worker's time zone.
         let zone = TimeZone::parse("UTC").unwrap_or_default();
-        // Some functions of VRL panic on bytes that are no text. That is a failure of this program, on this event.
-        let resolve = AssertUnwindSafe(|| runtime.resolve_with_control(&mut target, &self.compiled, &zone, control));
-        let Ok(result) = catch_unwind(resolve) else {
+        let resolve = || runtime.resolve_with_control(&mut target, &self.compiled, &zone, control);
+        let Some(result) = panics::caught(resolve) else {
             let last = control::last_call().map_or_else(String::new, |call| self.near(call));
             return Run::Failed(format!("a function of VRL cannot deal with its arguments{last}"));
         };

@@ -1,0 +1,27 @@
+//! Functions of VRL that panic: some do on bytes that are no text.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
+
+thread_local! {
+    static IS_PROGRAM: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a program. `None` if it panics, and nothing prints that: the text may have values of the event, and each event
+/// would have its own.
+pub(super) fn caught<T>(program: impl FnOnce() -> T) -> Option<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let others = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !IS_PROGRAM.get() {
+                others(panic);
+            }
+        }));
+    });
+    IS_PROGRAM.set(true);
+    let result = catch_unwind(AssertUnwindSafe(program));
+    IS_PROGRAM.set(false);
+    result.ok()
+}

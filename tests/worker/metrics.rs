@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::once::failing;
 use crate::support::harness::Harness;
-use crate::support::process::{Metrics, until};
+use crate::support::process::{Metrics, Process, until};
 
 /// The documented metrics, except those of expiring tokens and of late records.
 const NAMES: [&str; 17] = [
@@ -121,26 +121,15 @@ fn is_balanced(metrics: &Metrics, labels: &[(&str, &str)]) -> bool {
     balanced
 }
 
-/// Answers each request with these records.
-fn serve_page(listener: tokio::net::TcpListener, records: &[Value]) {
+/// A worker that has delivered the activities of a console that answers each request with these records, and its
+/// metrics then.
+async fn delivered(harness: &Harness, records: &[Value]) -> (Process, Metrics) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
     let pagination = json!({ "nextCursor": null, "totalItems": records.len() });
     let page = json!({ "data": records, "pagination": pagination }).to_string();
     let app = axum::Router::new().fallback(async move || page.clone());
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-}
-
-/// One record is in bounds, and two are not.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_that_exceed_a_bound_are_counted_and_delivered() {
-    let harness = Harness::new(|_| {}).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let record = |number: u64| {
-        let created = format!("2026-01-31T00:00:0{number}.000000Z");
-        let list: Vec<_> = (0..9_999 + number).collect();
-        json!({ "id": number.to_string(), "activityType": 27, "createdAt": created, "data": { "list": list } })
-    };
-    serve_page(listener, &[1, 2, 3].map(record));
     let streams = json!({ "activities": { "since": "2026-01-01" } });
     harness.put_changed(
         "acme",
@@ -149,9 +138,22 @@ async fn records_that_exceed_a_bound_are_counted_and_delivered() {
     let mut worker = harness.worker();
     let metrics = until("all are delivered", async || {
         let metrics = worker.metrics().await;
-        (metrics.sum("events_delivered_total", &[]) == 3).then_some(metrics)
+        (metrics.sum("events_delivered_total", &[]) == records.len() as u64).then_some(metrics)
     })
     .await;
+    (worker, metrics)
+}
+
+/// One record is in bounds, and two are not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_exceed_a_bound_are_counted_and_delivered() {
+    let harness = Harness::new(|_| {}).await;
+    let record = |number: u64| {
+        let created = format!("2026-01-31T00:00:0{number}.000000Z");
+        let list: Vec<_> = (0..9_999 + number).collect();
+        json!({ "id": number.to_string(), "activityType": 27, "createdAt": created, "data": { "list": list } })
+    };
+    let (worker, metrics) = delivered(&harness, &[1, 2, 3].map(record)).await;
     assert_eq!(metrics.sum("overflowed_records_total", &[("pipeline", "acme"), ("stream", "activities")]), 2);
     let lines = worker
         .log()
@@ -166,26 +168,13 @@ async fn records_that_exceed_a_bound_are_counted_and_delivered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fields_that_no_mapping_knows_are_counted_and_named_once() {
     let harness = Harness::new(|_| {}).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     let record = |number: u64| {
         let data = json!({ "username": "jane", "brandNew": { "deep": number }, "byId": { (4_711_000_000 + number).to_string(): "x" } });
         let created = format!("2026-01-31T00:00:0{number}.000000Z");
         json!({ "id": number.to_string(), "activityType": 27, "createdAt": created, "data": data, "alsoNew": "secret" })
     };
     let records: Vec<_> = (1..4).map(record).collect();
-    serve_page(listener, &records);
-    let streams = json!({ "activities": { "since": "2026-01-01" } });
-    harness.put_changed(
-        "acme",
-        json!({ "console": { "url": url }, "streams": streams, "transform": { "schema": "ecs" } }),
-    );
-    let mut worker = harness.worker();
-    let metrics = until("all are delivered", async || {
-        let metrics = worker.metrics().await;
-        (metrics.sum("events_delivered_total", &[]) == 3).then_some(metrics)
-    })
-    .await;
+    let (worker, metrics) = delivered(&harness, &records).await;
     assert_eq!(metrics.sum("unmapped_fields_total", &[("stream", "activities")]), 9);
     assert_eq!(metrics.sum("unmapped_fields_total", &[]), 9);
     let lines = worker

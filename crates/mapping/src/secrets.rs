@@ -128,8 +128,8 @@ fn value_of_secret(record: &[u8], end: usize, copied: usize) -> Option<Secret<'_
 fn text_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize> {
     let mut quotes = memchr::memchr_iter(b'"', &record[from..]).map(|at| from + at);
     quotes.find_map(|quote| {
-        let is_end = ends_text(backslashes_before(record, quote), backslashes);
-        if is_end { Some(quote + 1) } else { outer_end(record, quote, backslashes) }
+        let found = backslashes_before(record, quote);
+        if ends_text(found, backslashes) { Some(quote + 1) } else { outer_end(quote, found, backslashes) }
     })
 }
 
@@ -142,12 +142,13 @@ fn container_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize
             b'[' | b'{' => depth += 1,
             b']' | b'}' if depth == 1 => return Some(at + 1),
             b']' | b'}' => depth -= 1,
-            b'"' if backslashes_before(record, at) == backslashes => {
-                at = text_end(record, at + 1, backslashes)?;
-                continue;
-            }
             b'"' => {
-                if let Some(end) = outer_end(record, at, backslashes) {
+                let found = backslashes_before(record, at);
+                if found == backslashes {
+                    at = text_end(record, at + 1, backslashes)?;
+                    continue;
+                }
+                if let Some(end) = outer_end(at, found, backslashes) {
                     return Some(end);
                 }
             }
@@ -162,9 +163,8 @@ fn ends_text(backslashes: usize, own: usize) -> bool {
     backslashes % (2 * (own + 1)) == own
 }
 
-/// Where a text that is around one with so many backslashes ends, if this quote ends it.
-fn outer_end(record: &[u8], quote: usize, backslashes: usize) -> Option<usize> {
-    let found = backslashes_before(record, quote);
+/// Where a text that is around one with so many backslashes ends, if a quote after `found` of them ends it.
+fn outer_end(quote: usize, found: usize, backslashes: usize) -> Option<usize> {
     let mut own = backslashes;
     while own > 0 {
         own = (own - 1) / 2;

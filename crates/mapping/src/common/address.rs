@@ -48,6 +48,28 @@ impl Address {
         self.ip.is_loopback()
     }
 
+    /// Whether the address may be that of one machine: neither loopback nor unspecified.
+    pub fn is_own(&self) -> bool {
+        !self.is_loopback() && !self.is_unspecified()
+    }
+
+    pub fn is_link_local(&self) -> bool {
+        match self.ip {
+            IpAddr::V4(ip) => ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        }
+    }
+
+    /// Whether the address has the form of those that Docker gives to its bridges: `172.17.0.1` to `172.31.0.1`.
+    pub fn is_of_docker(&self) -> bool {
+        matches!(self.ip, IpAddr::V4(ip) if matches!(ip.octets(), [172, 17..=31, 0, 1]))
+    }
+
+    /// Whether both are one address.
+    pub fn is(&self, other: &Self) -> bool {
+        self.ip == other.ip
+    }
+
     /// Whether this is `0.0.0.0` or `::`, which the console has where there is no address.
     pub fn is_unspecified(&self) -> bool {
         self.ip.is_unspecified()

@@ -1,5 +1,6 @@
-use s1_forwarder_record::Value;
+use s1_forwarder_record::{Escaped, Value};
 
+use super::word::Word;
 use super::words::Words;
 
 /// The family of an operating system, in ECS's words.
@@ -31,16 +32,75 @@ pub enum Architecture {
     Arm64,
 }
 
-/// A 64-bit system may be one of ARM.
+/// Words that name an architecture.
 pub const ARCHITECTURES: Words<Architecture> = Words {
     field: "host.architecture",
     rows: &[
-        ("64_bit", Architecture::X86_64),
         ("x86_64", Architecture::X86_64),
+        ("x64", Architecture::X86_64),
         ("amd64", Architecture::X86_64),
-        ("arm64", Architecture::Arm64),
+        ("arm64*", Architecture::Arm64),
         ("aarch64", Architecture::Arm64),
-        ("32_bit", Architecture::X86),
         ("x86", Architecture::X86),
+        ("i386", Architecture::X86),
+        ("i686", Architecture::X86),
     ],
 };
+
+/// Words that only say how wide a processor's registers are: each make has both.
+pub const BITS: Words<&str> = Words { field: "device.os.cpu_bits", rows: &[("64_bit", "64"), ("32_bit", "32")] };
+
+/// The make of a processor, of which there is one architecture for each width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Make {
+    X86,
+    Arm,
+}
+
+/// Words in the names of processors and systems.
+pub const MAKES: Words<Make> = Words {
+    field: "host.architecture",
+    rows: &[
+        ("intel*", Make::X86),
+        ("genuineintel", Make::X86),
+        ("amd*", Make::X86),
+        ("authenticamd", Make::X86),
+        ("xeon", Make::X86),
+        ("epyc", Make::X86),
+        ("x86", Make::X86),
+        ("x64", Make::X86),
+        ("arm*", Make::Arm),
+        ("aarch64", Make::Arm),
+        ("apple", Make::Arm),
+        ("virtualapple", Make::Arm),
+        ("snapdragon", Make::Arm),
+        ("qualcomm", Make::Arm),
+        ("sq1", Make::Arm),
+        ("sq2", Make::Arm),
+        ("sq3", Make::Arm),
+        ("neoverse", Make::Arm),
+        ("cortex", Make::Arm),
+        ("ampere", Make::Arm),
+        ("graviton*", Make::Arm),
+        ("thunderx*", Make::Arm),
+        ("kunpeng", Make::Arm),
+        ("phytium", Make::Arm),
+    ],
+};
+
+/// The architecture that the word for it says, else the make of the processor, which is in its name or in that of the
+/// system. "64 bit" alone says nothing of the make.
+pub fn architecture<'a, const N: usize>(word: Value<'a>, names: [Value<'a>; N]) -> Option<Architecture> {
+    ARCHITECTURES.of(word).or_else(|| match (names.into_iter().find_map(make_of)?, BITS.of(word)) {
+        (Make::X86, Some("64")) => Some(Architecture::X86_64),
+        (Make::X86, Some(_)) => Some(Architecture::X86),
+        (Make::Arm, Some("64") | None) => Some(Architecture::Arm64),
+        (Make::Arm, Some(_)) | (Make::X86, None) => None,
+    })
+}
+
+fn make_of(name: Value<'_>) -> Option<Make> {
+    let text = name.escaped()?;
+    let words = text.raw().split(|character: char| !character.is_alphanumeric());
+    words.map(Escaped::plain).find_map(|word| MAKES.find(Word::of(word).as_str()))
+}

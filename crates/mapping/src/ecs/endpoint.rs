@@ -68,9 +68,13 @@ pub(super) fn os_fields<'a>(event: &mut Event<'_>, os: &Os<'a>) -> [Option<Escap
     [event.first("name", os.names), event.first("version", os.versions)]
 }
 
-/// Writes `host.ip` (addresses of the interfaces, then the others) and `host.mac`. All values stay in the record.
+/// Writes `host.ip` (what the console names, then the interfaces, at last the external address) and `host.mac`. All
+/// values stay in the record.
 pub(super) fn addresses(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     let [mut ips, mut macs] = event.take_sets();
+    for value in endpoint.addresses {
+        event.addresses("ip", value, |address| ips.insert(address.as_escaped()));
+    }
     endpoint.interfaces.each(|interface| {
         if let Some(gateway) = interface.gateway.escaped().and_then(Address::of) {
             event.related.add_ip(&gateway);
@@ -82,9 +86,7 @@ pub(super) fn addresses(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
             macs.insert(Escaped::plain(mac.as_str()));
         }
     });
-    for value in endpoint.addresses.into_iter().chain([endpoint.external]) {
-        event.addresses("ip", value, |address| ips.insert(address.as_escaped()));
-    }
+    event.addresses("ip", endpoint.external, |address| ips.insert(address.as_escaped()));
     ips.write(&mut event.json, "ip");
     macs.write(&mut event.json, "mac");
     event.return_sets([ips, macs]);
@@ -104,7 +106,7 @@ fn macs(event: &mut Event<'_>, value: Value<'_>) {
     event.json.close(list);
 }
 
-/// A MAC address of 6 or 8 bytes in the ECS form `00-25-96-FF-FE-12`.
+/// A MAC address of 6 or 8 bytes in the ECS form `00-25-96-FF-FE-12`. Zeros, as a loopback interface has, are none.
 struct Mac {
     text: [u8; 23],
     length: usize,
@@ -122,7 +124,8 @@ impl Mac {
             digits += 1;
         }
         mac.length = digits + digits / 2 - 1.min(digits);
-        matches!(digits, 12 | 16).then_some(mac)
+        let is_zero = mac.as_str().bytes().all(|byte| matches!(byte, b'0' | b'-'));
+        (matches!(digits, 12 | 16) && !is_zero).then_some(mac)
     }
 
     fn as_str(&self) -> &str {
@@ -141,7 +144,7 @@ mod tests {
             assert_eq!(mac(text).as_deref(), Some("00-00-5E-00-53-00"), "{text}");
         }
         assert_eq!(mac("00:25:96:FF:FE:12:34:56").as_deref(), Some("00-25-96-FF-FE-12-34-56"));
-        for text in ["", "x", "00:00", "zz:zz:zz:zz:zz:zz", "00:25:96:FF:FE:12:34:56:78"] {
+        for text in ["", "x", "00:00", "00:00:00:00:00:00", "zz:zz:zz:zz:zz:zz", "00:25:96:FF:FE:12:34:56:78"] {
             assert_eq!(mac(text), None);
         }
     }

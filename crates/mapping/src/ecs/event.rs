@@ -241,8 +241,7 @@ impl<'o> Event<'o> {
 
     /// Uses up a value that is exactly one address, which a list of addresses already contains.
     pub fn mark_address<'a>(&mut self, value: Value<'a>) {
-        let is_same =
-            |text| Address::of(text).is_some_and(|address| !address.is_unspecified() && address.as_escaped() == text);
+        let is_same = |text| Address::of(text).is_some_and(|address| address.is_own() && address.as_escaped() == text);
         if value.escaped().is_some_and(is_same) {
             self.mark(value);
         }
@@ -256,7 +255,7 @@ impl<'o> Event<'o> {
             let mut is_invalid = false;
             for part in text.split(',').filter(|part| !is_placeholder(*part)) {
                 match Address::of(part) {
-                    Some(address) if address.is_unspecified() => {}
+                    Some(address) if !address.is_own() => {}
                     Some(address) => {
                         event.related.add_ip(&address);
                         visit(address);

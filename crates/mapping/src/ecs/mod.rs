@@ -47,7 +47,7 @@ use crate::common::classification::{CATEGORIES, EventOutcome, OUTCOMES, event_ou
 use crate::common::dns::RECORD_TYPES;
 use crate::common::event_kind::{EVENT_KINDS, EventKind, OPERATIONS};
 use crate::common::matched::{EVENT_IP_VERSIONS, EVENT_TRANSPORTS};
-use crate::common::os::{ARCHITECTURES, OS_TYPES};
+use crate::common::os::{ARCHITECTURES, BITS, MAKES, Make, OS_TYPES};
 use crate::common::registry::{DATA_TYPES, HIVES};
 use crate::common::severity::{BY_CONFIDENCE, SEVERITIES, print_confidence};
 use crate::common::words::PrintedWords;
@@ -216,7 +216,17 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     ];
     let mut tables: Vec<PrintedWords> = words.map(|words| words.print(|word| (*word).to_owned())).into();
     let architecture = ARCHITECTURES.print(|architecture| endpoint::architecture(*architecture).to_owned());
-    tables.insert(1, architecture.noted("64_bit", ", arm64 if the name of the system or of the processor says so"));
+    tables.insert(1, architecture);
+    let make = MAKES.print(|make| {
+        match make {
+            Make::X86 => "x86_64 (64 bit), x86 (32 bit)",
+            Make::Arm => "arm64 (64 bit)",
+        }
+        .to_owned()
+            + ", in the name of the processor or the system"
+    });
+    tables.insert(2, make);
+    tables.insert(3, BITS.print(|_| "by the make of the processor".to_owned()).named("host.architecture"));
     tables.push(DIRECTIONS.print(|direction| network::ecs_direction(*direction).to_owned()));
     tables.push(SEVERITIES.print(|severity| severity.score().to_owned()));
     tables.push(BY_CONFIDENCE.print(|severity| print_confidence(*severity, |severity| severity.score().to_owned())));

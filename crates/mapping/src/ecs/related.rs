@@ -21,7 +21,7 @@ impl Related {
 
     /// Every machine has a loopback address, so it relates nothing.
     pub fn add_ip(&mut self, address: &Address) {
-        if !address.is_loopback() && !address.is_unspecified() {
+        if address.is_own() {
             self.ip.add(address.as_escaped());
         }
     }

@@ -71,10 +71,22 @@ fn states(event: &mut Event<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
     }
 }
 
+/// The type of a console user, by its role.
+fn type_of(user: &User<'_>) -> UserType {
+    let roles = [user.role, user.role_name];
+    if roles.into_iter().any(is_administrator) {
+        UserType::Admin
+    } else if roles.into_iter().any(is_set) {
+        UserType::User
+    } else {
+        UserType::Unknown
+    }
+}
+
 /// Writes what the record has of a console user who acted into the open user object.
 fn console_user(event: &mut Event<'_>, user: &User<'_>) {
     event.optional("uid", user.id_text());
-    let kind = if !is_set(user.role) || is_administrator(user.role) { UserType::Admin } else { UserType::User };
+    let kind = type_of(user);
     match user.account() {
         Some(account) => event.account(account, kind),
         None => event.user_type(kind),
@@ -201,7 +213,7 @@ fn target(event: &mut Event<'_>, class: &ActivityClass, users: &Users<'_>) {
     let open = event.open("user");
     event.text("uid", user.id);
     let is_service = class.number.is_some_and(|number| SERVICE_USERS.contains(&number));
-    event.account(account, if is_service { UserType::Service } else { UserType::Unknown });
+    event.account(account, if is_service { UserType::Service } else { type_of(&user) });
     names(event, &user);
     event.close(open);
     mark_account(event, users.target.name);

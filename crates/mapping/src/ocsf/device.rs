@@ -2,12 +2,13 @@
 
 use s1_forwarder_record::{Escaped, Kind, Value};
 
-use super::event::{Event, Profile, address, address_of};
+use super::event::{Event, Profile, address};
+use super::main_address::{MainAddress, each_element, is_zero, mac_of};
 use super::observables::ObservableType;
 use super::user::{UserType, mark_account};
 use crate::common::account::Account;
 use crate::common::address::Address;
-use crate::common::os::{ARCHITECTURES, Architecture};
+use crate::common::os::{ARCHITECTURES, Architecture, BITS};
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::common::words::{Choice, Words};
 use crate::parts::{Endpoint, Interactive, Interface, Interfaces, Os, Owner};
@@ -16,26 +17,8 @@ use crate::parts::{Endpoint, Interactive, Interface, Interfaces, Os, Owner};
 pub(super) fn is_device(endpoint: &Endpoint<'_>) -> bool {
     is_set(endpoint.agent_id)
         || endpoint.names.into_iter().any(is_set)
-        || ip(endpoint).is_some()
+        || MainAddress::of(endpoint).ip.is_some()
         || is_set(endpoint.cloud.instance)
-}
-
-/// The first internal IPv4 address, else another internal one, else the external one.
-fn ip(endpoint: &Endpoint<'_>) -> Option<Address> {
-    let mut v4 = None;
-    let mut v6 = None;
-    let mut visit = |value: Value<'_>| {
-        for text in value.escaped().into_iter().flat_map(|text| text.split(',')) {
-            let Some(address) = address_of(text) else { continue };
-            let first = if address.is_v6() { &mut v6 } else { &mut v4 };
-            first.get_or_insert(address);
-        }
-    };
-    endpoint.interfaces.each(|interface| {
-        interface.addresses.into_iter().for_each(|value| each_element(value, &mut visit));
-    });
-    endpoint.addresses.into_iter().for_each(|value| each_element(value, &mut visit));
-    v4.or(v6).or_else(|| address(endpoint.external))
 }
 
 /// Writes `device` with what `more` writes into it. Without one of the values that OCSF requires, there is no device.
@@ -55,7 +38,7 @@ pub(super) fn write(event: &mut Event<'_>, endpoint: &Endpoint<'_>, more: impl F
 
 /// Writes the attributes of the open device object.
 fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
-    let ip = ip(endpoint);
+    let MainAddress { ip, mac } = MainAddress::of(endpoint);
     let uid = event.text("uid", endpoint.agent_id);
     let uid_alt = event.first("uid_alt", endpoint.agent_uuids);
     if let Some(name) = event.first("hostname", endpoint.names) {
@@ -67,7 +50,11 @@ fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     if let Some(ip) = ip {
         event.address("ip", &ip);
     }
-    interfaces(event, endpoint.interfaces, endpoint.macs);
+    if let Some(mac) = mac {
+        event.json.escaped("mac", mac);
+        event.observe(ObservableType::MacAddress, "mac", mac);
+    }
+    interfaces(event, endpoint.interfaces);
     os(event, &endpoint.os);
     group(event, &endpoint.owner);
     org(event, &endpoint.owner);
@@ -234,7 +221,7 @@ pub(super) const SYSTEMS: Words<Choice> = Words {
 };
 
 pub(super) fn bits(architecture: Value<'_>) -> Option<&'static str> {
-    ARCHITECTURES.of(architecture).map(cpu_bits)
+    BITS.of(architecture).or_else(|| ARCHITECTURES.of(architecture).map(cpu_bits))
 }
 
 pub(super) fn cpu_bits(architecture: Architecture) -> &'static str {
@@ -244,38 +231,8 @@ pub(super) fn cpu_bits(architecture: Architecture) -> &'static str {
     }
 }
 
-fn each_element(value: Value<'_>, visit: &mut impl FnMut(Value<'_>)) {
-    if value.kind() == Kind::Array {
-        value.elements().for_each(visit);
-    } else {
-        visit(value);
-    }
-}
-
-/// Whether the text is a MAC address in the form of OCSF.
-fn is_mac(text: Escaped<'_>) -> bool {
-    let bytes = text.raw().as_bytes();
-    bytes.len() == 17
-        && bytes.iter().enumerate().all(|(at, byte)| match at % 3 {
-            2 => matches!(byte, b':' | b'-'),
-            _ => byte.is_ascii_hexdigit(),
-        })
-}
-
-fn mac_of<'a>(interface: &Interface<'a>) -> Option<Escaped<'a>> {
-    interface.mac.escaped().filter(|mac| is_mac(*mac))
-}
-
-/// Writes `mac`, and `network_interfaces` with an entry for each address. An interface without an address has an entry
-/// too.
-fn interfaces(event: &mut Event<'_>, interfaces: Interfaces<'_>, macs: Value<'_>) {
-    let mut first = None;
-    interfaces.each(|interface| first = first.or(mac_of(interface)));
-    let own = macs.escaped().into_iter().flat_map(|text| text.split(',')).find(|mac| is_mac(*mac));
-    if let Some(mac) = first.or(own) {
-        event.json.escaped("mac", mac);
-        event.observe(ObservableType::MacAddress, "mac", mac);
-    }
+/// Writes `network_interfaces` with an entry for each address. An interface without an address has an entry too.
+fn interfaces(event: &mut Event<'_>, interfaces: Interfaces<'_>) {
     let list = event.open_list("network_interfaces");
     interfaces.each(|interface| {
         let mut has_address = false;
@@ -300,7 +257,9 @@ fn write_interface(event: &mut Event<'_>, interface: &Interface<'_>, address: Op
     event.optional("uid", interface.id.escaped());
     if let Some(mac) = mac_of(interface) {
         event.json.escaped("mac", mac);
-        event.observe(ObservableType::MacAddress, "mac", mac);
+        if !is_zero(mac) {
+            event.observe(ObservableType::MacAddress, "mac", mac);
+        }
     }
     if let Some(address) = address {
         event.address("ip", address);

@@ -306,7 +306,3 @@ pub(super) fn integer(value: Value<'_>) -> Option<i64> {
 pub(super) fn address(value: Value<'_>) -> Option<Address> {
     Address::of_value(value)
 }
-
-pub(super) fn address_of(text: Escaped<'_>) -> Option<Address> {
-    Address::of(text).filter(|address| !address.is_unspecified())
-}

@@ -19,6 +19,7 @@ mod file;
 mod finding;
 mod group;
 mod head;
+mod main_address;
 mod metadata;
 mod mitigation;
 mod observables;
@@ -43,7 +44,7 @@ use self::mitigation::Ended;
 use super::common::attack::{TACTICS, print_tactic};
 use super::common::classification::{OUTCOMES, Outcome};
 use super::common::matched::EVENT_TRANSPORTS;
-use super::common::os::ARCHITECTURES;
+use super::common::os::{ARCHITECTURES, Architecture, BITS, MAKES, Make};
 use super::common::registry::HIVES;
 use super::common::severity::{BY_CONFIDENCE, SEVERITIES, Severity, print_confidence};
 use super::common::word::Word;
@@ -228,10 +229,15 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     tables.push(transport.named("connection_info.protocol_name"));
     tables.push(finding::MALWARE.print(|kind| kind.map_or("no malware".to_owned(), |kind| kind.to_string())));
     let bits = ARCHITECTURES.print(|architecture| device::cpu_bits(*architecture).to_owned());
+    tables.push(BITS.print(|bits| (*bits).to_owned()));
     tables.push(bits.named("device.os.cpu_bits"));
     let architecture = ARCHITECTURES.print(|architecture| print_choice(agent::cpu_architecture(*architecture)));
-    let architecture = architecture.named("device.hw_info.cpu_architecture");
-    tables.push(architecture.noted("64_bit", ", ARM (2) if the name of the system or of the processor says so"));
+    tables.push(architecture.named("device.hw_info.cpu_architecture"));
+    let make = MAKES.print(|make| {
+        let architecture = if *make == Make::X86 { Architecture::X86_64 } else { Architecture::Arm64 };
+        print_choice(agent::cpu_architecture(architecture)) + ", in the name of the processor or the system"
+    });
+    tables.push(make.named("device.hw_info.cpu_architecture"));
     let activity = DEVICE_EVENTS.print(|is_connected| {
         let id = if *is_connected { activity_class::CONNECT } else { activity_class::DISCONNECT };
         format!("{} (device)", print_choice((id.into(), Class::PeripheralActivity.activity(id).unwrap_or_default())))
@@ -257,7 +263,10 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         AssetCategory::Identity => "none without an agent".to_owned(),
     });
     tables.push(asset.named("device"));
-    tables.push(threat::INITIATORS.print(|kind| print_choice(kind.choice())));
+    tables.push(main_address::BRIDGES.print(|is_bridge| {
+        if *is_bridge { "not this interface" } else { "this interface" }.to_owned() + " (name of an interface)"
+    }));
+    tables.push(threat::INITIATORS.print(|()| "the user of the console (threat)".to_owned()));
     let signature = VERIFICATIONS.print(|is_signed| {
         let other = if *is_signed { "Untrusted (6)" } else { "none" };
         format!("{other}, Valid (1) by its certificate")
@@ -280,7 +289,7 @@ pub(super) fn caption(key: &str, word: &str) -> Option<&'static str> {
         "analystVerdict" => finding::VERDICTS.find(word).filter(|verdict| verdict.says(word)).map(Verdict::choice),
         "severity" => SEVERITIES.find(word).map(|severity| (severity_id(severity), severity.capitalised())),
         "os" => device::SYSTEMS.find(word),
-        "osArch" => return ARCHITECTURES.find(word).map(device::cpu_bits),
+        "osArch" => return BITS.find(word).or_else(|| ARCHITECTURES.find(word).map(device::cpu_bits)),
         _ => None,
     };
     choice.map(|(_, caption)| caption)

@@ -182,22 +182,18 @@ fn device(event: &mut Event<'_>, parts: &ThreatParts<'_>) -> bool {
     has_container
 }
 
-/// The users of detections that people made.
-pub(super) const INITIATORS: Words<UserType> = Words {
-    field: "actor.user.type",
-    rows: &[("dv_command", UserType::Admin), ("console_api", UserType::Admin), ("star_manual", UserType::Admin)],
-};
+/// Detections that users of the console made.
+pub(super) const INITIATORS: Words<()> =
+    Words { field: "actor.user", rows: &[("dv_command", ()), ("console_api", ()), ("star_manual", ())] };
 
 /// The user whose process it was, or who came from another host. A user of the console who made the detection comes
 /// first; the other one is in the evidence.
 fn actor(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
-    let kind = INITIATORS.of(parts.initiator.by);
-    let initiator = kind.and_then(|kind| Some((Account::of(parts.initiator.name)?, kind)));
-    let owner = parts.process.actor().map(|account| (account, UserType::Unknown));
-    let Some((account, kind)) = initiator.or(owner) else { return };
+    let initiator = INITIATORS.of(parts.initiator.by).and_then(|()| Account::of(parts.initiator.name));
+    let Some(account) = initiator.or(parts.process.actor()) else { return };
     let open = event.open_actor();
     let user = event.open("user");
-    event.account(account, kind);
+    event.account(account, UserType::Unknown);
     if initiator.is_some() {
         event.text("uid", parts.initiator.id);
         mark_account(event, parts.initiator.name);

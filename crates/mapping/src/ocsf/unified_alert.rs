@@ -246,7 +246,7 @@ fn assignee(event: &mut Event<'_>, assignee: &Assignee<'_>) {
     event.text("uid", assignee.id);
     event.text("full_name", assignee.full_name);
     event.email("email_addr", assignee.email);
-    event.user_type(UserType::Admin);
+    event.user_type(UserType::Unknown);
     event.close(open);
 }
 

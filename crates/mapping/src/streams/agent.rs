@@ -4,10 +4,9 @@ use s1_forwarder_record::Value;
 use s1_forwarder_record::agent::Agent;
 
 use super::cloud::of_providers;
-use crate::common::os::{ARCHITECTURES, Architecture};
+use crate::common::os::architecture;
 use crate::common::placeholder::boolean;
 use crate::common::severity::Severity;
-use crate::common::word::Word;
 use crate::parts::{Endpoint, Interactive, Interfaces, Os, Owner, Sentence};
 
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +92,7 @@ fn endpoint<'a>(agent: &Agent<'a>) -> Endpoint<'a> {
             bits: agent.os_arch,
             ..Os::default()
         },
-        architecture: architecture(agent),
+        architecture: architecture(agent.os_arch, [agent.cpu_id, agent.os_name]),
         interfaces: Interfaces { list: agent.network_interfaces },
         addresses: [agent.last_ip_to_mgmt, none, none, none],
         external: agent.external_ip,
@@ -109,17 +108,4 @@ fn endpoint<'a>(agent: &Agent<'a>) -> Endpoint<'a> {
         },
         ..Endpoint::default()
     }
-}
-
-/// A "64 bit" system is ARM if the name of its OS or processor contains it.
-fn architecture(agent: &Agent<'_>) -> Option<Architecture> {
-    let is_arm = Word::is(agent.os_arch, "64_bit") && [agent.os_name, agent.cpu_id].into_iter().any(names_arm);
-    if is_arm { Some(Architecture::Arm64) } else { ARCHITECTURES.of(agent.os_arch) }
-}
-
-fn names_arm(value: Value<'_>) -> bool {
-    value.text().is_some_and(|text| {
-        let text = text.to_lowercase();
-        text.contains("aarch64") || text.split(|c: char| !c.is_alphanumeric()).any(|word| word.starts_with("arm"))
-    })
 }

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 
 use s1_forwarder_record::{Escaped, Kind, Value};
 
+use crate::common::placeholder::is_set;
 use crate::parts::Cloud;
 
-/// The first of `cloudProviders` that is not empty.
+/// The first of `cloudProviders` that says something.
 pub fn of_providers<'a>(providers: Value<'a>) -> Cloud<'a> {
     let is_used = |(name, provider): &(Cow<'a, str>, Value<'a>)| {
-        !name.is_empty() && provider.kind() == Kind::Object && !provider.is_empty()
+        !name.is_empty() && provider.kind() == Kind::Object && provider.entries().any(|(_, value)| is_said(value))
     };
     // No provider's name has escapes.
     let Some((Cow::Borrowed(name), provider)) = providers.entries().find(is_used) else { return Cloud::default() };
@@ -23,4 +24,8 @@ pub fn of_providers<'a>(providers: Value<'a>) -> Cloud<'a> {
         location: provider.get("cloudLocation"),
         ..Cloud::default()
     }
+}
+
+fn is_said(value: Value<'_>) -> bool {
+    if value.kind() == Kind::Array { value.elements().next().is_some() } else { is_set(value) }
 }

@@ -179,7 +179,7 @@ fn what_the_table_says_of_a_type_is_in_the_event() {
     for number in [140, 141, 142] {
         let record = activity(number, json!({"userId": "7"}), json!({"byUser": "Admin A", "username": "api-user"}));
         let event = map_to(Schema::Ocsf, Stream::Activities, &record);
-        assert_fields(&event, &[("user.type", json!("Service")), ("actor.user.type", json!("Admin"))]);
+        assert_fields(&event, &[("user.type", json!("Service")), ("actor.user.type", json!("Unknown"))]);
     }
     check(
         "ticket-changed",
@@ -555,7 +555,7 @@ fn a_user_is_no_administrator_by_logging_in() {
         let record = activity(27, json!({"userId": "7"}), json!({"username": "u", "role": role}));
         map_to(Schema::Ocsf, Stream::Activities, &record)
     };
-    for (role, kind) in [("Viewer", "User"), ("Admin", "Admin"), ("IR Admin", "Admin"), ("", "Admin")] {
+    for (role, kind) in [("Viewer", "User"), ("Admin", "Admin"), ("IR Admin", "Admin"), ("", "Unknown")] {
         assert_fields(&event(role), &[("actor.user.type", json!(kind)), ("user.type", json!(kind))]);
     }
 }
@@ -801,4 +801,154 @@ fn a_firewall_and_a_device_name_both_ends() {
         &[("source.ip", json!("10.1.2.3")), ("host.ip", json!(["10.1.2.3"])), ("device.id", json!("0951:1666"))],
         &[("device.ip", json!("10.1.2.3")), ("peripheral_device.uid", json!("0951:1666"))],
     );
+}
+
+#[test]
+fn a_device_has_the_address_that_the_console_names() {
+    let interfaces = json!([
+        {"id": "1", "name": "veth12ab", "physical": "42:b2:00:00:00:01", "inet": [], "inet6": ["fe80::40b2:1"]},
+        {"id": "2", "name": "br-0123456789ab", "physical": "02:42:00:00:00:02", "inet": ["172.18.0.1"], "inet6": []},
+        {"id": "3", "name": "docker0", "physical": "02:42:00:00:00:03", "inet": ["172.17.0.1"], "inet6": []},
+        {"id": "4", "name": "eth0", "physical": "00:50:56:00:00:04", "inet": ["10.32.0.165"], "inet6": ["fe80::250:4"]}]);
+    check(
+        "threat-of-a-container-host",
+        Stream::Threats,
+        &threat(
+            json!({}),
+            json!({"agentRealtimeInfo": {"agentId": "9", "networkInterfaces": interfaces},
+                "agentDetectionInfo": {"agentIpV4": "10.32.0.165,172.18.0.1,172.17.0.1"}}),
+        ),
+        &[("host.ip", json!(["10.32.0.165", "172.18.0.1", "172.17.0.1", "fe80::40b2:1", "fe80::250:4"]))],
+        &[("device.ip", json!("10.32.0.165")), ("device.mac", json!("00:50:56:00:00:04"))],
+    );
+    let lo = json!({"id": "0", "name": "lo", "physical": "00:00:00:00:00:00", "inet": ["127.0.0.1"], "inet6": ["::1"]});
+    let eth = |name: &str, mac: &str, inet: Value| json!({"id": "1", "name": name, "physical": mac, "inet": inet});
+    let agent = |ip: &str, interfaces: Value| json!({"id": "9", "lastIpToMgmt": ip, "networkInterfaces": interfaces, "externalIp": "203.0.113.9"});
+    let [first, second] = ["00:50:56:00:00:01", "00:50:56:00:00:02"];
+    let two = json!([lo, eth("eth0", first, json!(["10.21.10.88"])), eth("eth1", second, json!(["9.46.92.211"]))]);
+    check(
+        "agent-with-two-interfaces",
+        Stream::Agents,
+        &agent("9.46.92.211", two.clone()),
+        &[
+            ("host.ip", json!(["9.46.92.211", "10.21.10.88", "203.0.113.9"])),
+            ("host.mac", json!(["00-50-56-00-00-01", "00-50-56-00-00-02"])),
+        ],
+        &[("device.ip", json!("9.46.92.211")), ("device.mac", json!(second))],
+    );
+    let docker = |name: &str| eth(name, "02:42:00:00:00:09", json!(["172.17.0.1"]));
+    for (record, ip, mac) in [
+        (agent("10.1.1.5", json!([lo])), json!("10.1.1.5"), Value::Null),
+        (agent("", two.clone()), json!("10.21.10.88"), json!(first)),
+        (agent("127.0.0.1", two), json!("10.21.10.88"), json!(first)),
+        // A VPN's address is in no list.
+        (agent("10.8.0.2", json!([lo, eth("en0", first, json!(["10.1.1.5"]))])), json!("10.8.0.2"), json!(first)),
+        (agent("", json!([docker("docker0"), eth("en0", first, json!(["fd00::5"]))])), json!("fd00::5"), json!(first)),
+        (agent("", json!([docker("docker0")])), json!("203.0.113.9"), Value::Null),
+        (agent("172.17.0.1", json!([docker("")])), json!("203.0.113.9"), json!("02:42:00:00:00:09")),
+        (agent("172.17.0.1", json!([docker("Ethernet0")])), json!("172.17.0.1"), json!("02:42:00:00:00:09")),
+        (agent("", json!([eth("eth0", first, json!(["169.254.1.1", "fd00::5"]))])), json!("fd00::5"), json!(first)),
+        (agent("", json!([eth("br-ex", first, json!(["10.0.0.7"]))])), json!("10.0.0.7"), json!(first)),
+        (
+            agent(
+                "",
+                json!([
+                    eth("vEthernet (WSL)", second, json!(["172.29.160.1"])),
+                    eth("vEthernet (External)", first, json!(["10.0.0.7"]))
+                ]),
+            ),
+            json!("10.0.0.7"),
+            json!(first),
+        ),
+    ] {
+        let event = map_to(Schema::Ocsf, Stream::Agents, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("device.ip", ip), ("device.mac", mac)]);
+    }
+}
+
+#[test]
+fn a_cloud_of_which_nothing_is_said_is_none() {
+    let agent = json!({"id": "9", "cloudProviders": {
+        "AWS": {"cloudAccount": null, "cloudInstanceId": "", "cloudSecurityGroups": []},
+        "Azure": {"cloudAccount": "a-1", "cloudInstanceId": "vm-1"}}});
+    assert_fields(
+        &map_to(Schema::Ecs, Stream::Agents, &agent),
+        &[("cloud.provider", json!("azure")), ("cloud.account.id", json!("a-1"))],
+    );
+    assert_fields(&map_to(Schema::Ocsf, Stream::Agents, &agent), &[("cloud.provider", json!("Azure"))]);
+}
+
+#[test]
+fn the_make_of_a_processor_is_no_matter_of_its_width() {
+    check(
+        "agent-on-apple-silicon",
+        Stream::Agents,
+        &json!({"id": "9", "computerName": "mac", "osType": "macos", "osArch": "64 bit", "cpuId": "Apple M1 Pro"}),
+        &[("host.architecture", json!("arm64"))],
+        &[("device.hw_info.cpu_architecture", json!("ARM")), ("device.os.cpu_bits", json!(64))],
+    );
+    for (bits, cpu, os, ecs, ocsf) in [
+        ("64 bit", "Apple M3", "", "arm64", "ARM"),
+        ("64 bit", "VirtualApple @ 2.50GHz", "", "arm64", "ARM"),
+        ("64 bit", "Snapdragon(R) X Elite - X1E80100 - Qualcomm(R) Oryon(TM) CPU", "", "arm64", "ARM"),
+        ("64 bit", "Neoverse-N1", "", "arm64", "ARM"),
+        ("64 bit", "ARM Cortex-A72", "", "arm64", "ARM"),
+        ("64 bit", "Cortex-A72", "", "arm64", "ARM"),
+        ("64 bit", "", "Linux arm64", "arm64", "ARM"),
+        ("64 bit", "Intel(R) Core(TM) i7-8665U CPU @ 1.90GHz", "", "x86_64", "x86"),
+        ("64 bit", "AMD EPYC 7R13 Processor", "", "x86_64", "x86"),
+        ("32 bit", "Intel(R) Pentium(R) CPU", "", "x86", "x86"),
+        ("ARM64", "", "", "arm64", "ARM"),
+        ("x86_64", "", "", "x86_64", "x86"),
+        ("64 bit", "Charm CPU", "", "", ""),
+        ("64 bit", "QEMU Virtual CPU version 2.5+", "", "", ""),
+        ("32 bit", "ARM", "", "", ""),
+    ] {
+        let record = json!({"id": "9", "osArch": bits, "cpuId": cpu, "osName": os});
+        let value = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
+        assert_fields(&map_to(Schema::Ecs, Stream::Agents, &record), &[("host.architecture", value(ecs))]);
+        let event = map_to(Schema::Ocsf, Stream::Agents, &record);
+        assert_fields(&event, &[("device.hw_info.cpu_architecture", value(ocsf))]);
+    }
+}
+
+#[test]
+fn the_type_of_a_user_is_by_the_role_of_that_user() {
+    check(
+        "administrator-added",
+        Stream::Activities,
+        &activity(23, json!({"userId": "7"}), json!({"byUser": "admin", "username": "dave", "role": "Admin"})),
+        &[("user.target.roles", json!(["Admin"]))],
+        &[("user.name", json!("dave")), ("user.type", json!("Admin")), ("actor.user.type", json!("Unknown"))],
+    );
+    for (number, data, actor, target) in [
+        (23, json!({"byUser": "admin", "username": "dave", "role": "Viewer"}), "Unknown", "User"),
+        (37, json!({"byUser": "admin", "username": "dave", "roleName": "Site Admin"}), "Unknown", "Admin"),
+        (25, json!({"byUser": "admin", "username": "dave"}), "Unknown", "Unknown"),
+        (27, json!({"username": "dave", "role": "Admin"}), "Admin", "Admin"),
+        // Nobody of this name exists.
+        (
+            134,
+            json!({"username": "mallory@x.example", "source": "mgmt", "ipAddress": "203.0.113.9"}),
+            "Unknown",
+            "Unknown",
+        ),
+    ] {
+        let event = map_to(Schema::Ocsf, Stream::Activities, &activity(number, json!({"userId": "7"}), data));
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("actor.user.type", json!(actor)), ("user.type", json!(target))]);
+    }
+    // An analyst, the one who is assigned, and who marked a threat: nobody says their role.
+    let note = activity(4020, json!({"userId": "7", "threatId": "1"}), json!({"username": "jane"}));
+    let assigned = json!({"id": "1", "assignee": {"userId": "7", "fullName": "Jane Doe"}});
+    let marked =
+        threat(json!({"initiatedBy": "star_manual", "initiatingUsername": "jane", "initiatingUserId": "7"}), json!({}));
+    for (stream, record, path) in [
+        (Stream::Activities, note, "actor.user.type"),
+        (Stream::UnifiedAlerts, assigned, "assignee.type"),
+        (Stream::Threats, marked, "actor.user.type"),
+    ] {
+        assert_fields(&map_to(Schema::Ocsf, stream, &record), &[(path, json!("Unknown"))]);
+    }
 }

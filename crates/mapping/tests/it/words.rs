@@ -43,7 +43,14 @@ fn a_word_becomes_what_its_row_says() {
     let tactic = json!({"id": "1", "indicators": [{"tactics": [{"name": "WORD", "techniques": [{"name": "T1059"}]}]}]});
     let ecs = [
         ("host.os.type", "windows", Stream::Agents, json!({"id": "1", "osType": "WORD"}), "/host/os/type"),
-        ("host.architecture", "64_bit", Stream::Agents, json!({"id": "1", "osArch": "WORD"}), "/host/architecture"),
+        ("host.architecture", "x86_64", Stream::Agents, json!({"id": "1", "osArch": "WORD"}), "/host/architecture"),
+        (
+            "host.architecture",
+            "intel*",
+            Stream::Agents,
+            json!({"id": "1", "osArch": "64 bit", "cpuId": "A WORD (R)"}),
+            "/host/architecture",
+        ),
         (
             "threat.indicator.confidence",
             "malicious",
@@ -104,10 +111,24 @@ fn a_word_becomes_what_its_row_says() {
             "/device/os/cpu_bits",
         ),
         (
+            "device.os.cpu_bits",
+            "x86_64",
+            Stream::Agents,
+            json!({"id": "1", "osName": "An OS", "osArch": "WORD"}),
+            "/device/os/cpu_bits",
+        ),
+        (
             "device.hw_info.cpu_architecture",
-            "64_bit",
+            "x86_64",
             Stream::Agents,
             json!({"id": "1", "osArch": "WORD"}),
+            "/device/hw_info/cpu_architecture",
+        ),
+        (
+            "device.hw_info.cpu_architecture",
+            "intel*",
+            Stream::Agents,
+            json!({"id": "1", "osArch": "64 bit", "cpuId": "A WORD (R)"}),
             "/device/hw_info/cpu_architecture",
         ),
         (

@@ -160,7 +160,7 @@ fn the_user_who_acted_is_the_actor_and_the_changed_one_is_the_user() {
         &[
             ("actor.user.name", "jane".into()),
             ("actor.user.uid", Value::Null),
-            ("actor.user.type", "Admin".into()),
+            ("actor.user.type", "Unknown".into()),
             ("user.name", "john".into()),
             ("user.uid", "13".into()),
             ("user.email_addr", "john@acme.example".into()),

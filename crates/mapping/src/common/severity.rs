@@ -57,11 +57,11 @@ impl Severity {
         }
     }
 
-    /// From the confidence of a detection, in all streams: it is critical if it is ransomware or still active. `None`
-    /// for other words than those of [`BY_CONFIDENCE`].
-    pub fn of_confidence(confidence: Value<'_>, classification: Value<'_>, is_active: bool) -> Option<Self> {
+    /// From the confidence of a detection, in all streams: malicious ransomware is critical. `None` for words that
+    /// [`BY_CONFIDENCE`] does not have.
+    pub fn of_confidence(confidence: Value<'_>, classification: Value<'_>) -> Option<Self> {
         let severity = BY_CONFIDENCE.of(confidence)?;
-        let is_critical = severity == Self::High && (is_active || Word::is(classification, "ransomware"));
+        let is_critical = severity == Self::High && Word::is(classification, "ransomware");
         Some(if is_critical { Self::Critical } else { severity })
     }
 
@@ -77,7 +77,6 @@ pub const SEVERITIES: Words<Severity> = Words {
     rows: &[
         ("info", Severity::Informational),
         ("informational", Severity::Informational),
-        ("unknown", Severity::Informational),
         ("low", Severity::Low),
         ("medium", Severity::Medium),
         ("high", Severity::High),
@@ -89,11 +88,17 @@ pub const SEVERITIES: Words<Severity> = Words {
 pub fn print_confidence(severity: Severity, print: impl Fn(Severity) -> String) -> String {
     let text = print(severity) + " (confidence)";
     match severity {
-        Severity::High => format!("{text}, {} if it is ransomware or still active", print(Severity::Critical)),
+        Severity::High => format!("{text}, {} if it is ransomware", print(Severity::Critical)),
         _ => text,
     }
 }
 
 /// By the confidence of a detection.
-pub const BY_CONFIDENCE: Words<Severity> =
-    Words { field: "event.severity", rows: &[("malicious", Severity::High), ("suspicious", Severity::Medium)] };
+pub const BY_CONFIDENCE: Words<Severity> = Words {
+    field: "event.severity",
+    rows: &[
+        ("malicious", Severity::High),
+        ("suspicious", Severity::Medium),
+        ("informational", Severity::Informational),
+    ],
+};

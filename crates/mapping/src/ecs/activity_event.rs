@@ -19,7 +19,12 @@ pub(super) fn head(event: &mut Event<'_>, common: &CommonFields<'_>, entry: &Log
 }
 
 /// Writes the fields of the open event object that do not depend on the class.
-pub(super) fn fields(event: &mut Event<'_>, common: &CommonFields<'_>, entry: &LogEntry<'_>, severity: Severity) {
+pub(super) fn fields(
+    event: &mut Event<'_>,
+    common: &CommonFields<'_>,
+    entry: &LogEntry<'_>,
+    severity: Option<Severity>,
+) {
     event.severity(severity);
     event.optional("code", entry.activity_type.escaped());
     event.text("id", entry.id);
@@ -31,7 +36,7 @@ pub(super) fn fields(event: &mut Event<'_>, common: &CommonFields<'_>, entry: &L
 /// What the end of an activity's event says in addition to the rest of the record.
 pub(super) struct Tail<'t, 'a> {
     pub owner: &'t Owner<'a>,
-    pub severity: Severity,
+    pub severity: Option<Severity>,
     pub keys: JoinKeys<'a>,
     pub is_system: bool,
 }

@@ -24,7 +24,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &Agen
     event.tail();
 
     let mut vendor = VendorObject::open(event, common, &JoinKeys::default(), &parts.endpoint.owner, "agent");
-    vendor.severity(parts.severity());
+    vendor.severity(Some(parts.severity()));
     vendor.agent(parts.endpoint.agent_id);
     vendor.site(&parts.endpoint.owner);
     vendor.close(agent);
@@ -37,7 +37,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &AgentP
     event.words("category", ["host"]);
     event.words("type", ["info"]);
     event.json.word("action", "agent-inventory");
-    event.severity(parts.severity());
+    event.severity(Some(parts.severity()));
     let id = parts.endpoint.agent_id;
     if is_set(id) {
         event.sentence("id", &[("", id.escaped()), (":", parts.updated.escaped())]);

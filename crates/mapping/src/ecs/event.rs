@@ -302,8 +302,10 @@ impl<'o> Event<'o> {
         self.write_errors();
     }
 
-    pub fn severity(&mut self, severity: Severity) {
-        self.json.number("severity", severity.score());
+    pub fn severity(&mut self, severity: Option<Severity>) {
+        if let Some(severity) = severity {
+            self.json.number("severity", severity.score());
+        }
     }
 
     pub fn words<'w>(&mut self, name: &str, words: impl IntoIterator<Item = &'w str>) {

@@ -12,7 +12,7 @@ use crate::streams::group::GroupParts;
 
 pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &Group<'_>) {
     let parts = GroupParts::of(group);
-    let severity = Severity::Informational;
+    let severity = Some(Severity::Informational);
     event.head(common, [parts.updated, parts.created], []);
     let open = event.open("event");
     event.json.word("kind", "state");

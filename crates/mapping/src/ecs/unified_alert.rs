@@ -15,7 +15,6 @@ use crate::common::address::Address;
 use crate::common::classification::{OUTCOMES, event_outcome, known_categories};
 use crate::common::page;
 use crate::common::placeholder::first_scalar;
-use crate::common::severity::Severity;
 use crate::common::threat::{file_size, timestamp};
 use crate::common::word::Word;
 use crate::common::words::Words;
@@ -30,11 +29,10 @@ pub(super) fn map(
     let parts = UnifiedParts::of(alert);
     let techniques = Techniques::of_alert(sets, &parts);
     let owner = &parts.endpoint.owner;
-    let severity = parts.known_severity().unwrap_or(Severity::Informational);
     event.mark(parts.severity);
     head(event, common, &parts);
     event.sentence("message", &parts.message());
-    event_object(event, common, &parts, severity);
+    event_object(event, common, &parts);
     rule(event, &parts);
     let open = event.open("threat");
     techniques.write(&mut event.json);
@@ -52,11 +50,7 @@ pub(super) fn map(
     event.tail();
 
     let mut vendor = VendorObject::open(event, common, &join_keys(&parts), owner, "unified_alert");
-    let word = match parts.severity.escaped() {
-        Some(word) => word.decode().to_lowercase(),
-        None => severity.word().to_owned(),
-    };
-    vendor.own_severity(&word, parts.severity);
+    vendor.own_severity(None, parts.severity);
     vendor.site(owner);
     vendor.close(alert);
 }
@@ -94,7 +88,7 @@ fn head(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &UnifiedParts<'
     event.json.close(open);
 }
 
-fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &UnifiedParts<'_>, severity: Severity) {
+fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &UnifiedParts<'_>) {
     let result = Word::of_value(parts.result);
     let open = event.open("event");
     event.json.word("kind", "alert");
@@ -105,7 +99,7 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &Unifie
         word => event.json.word("action", &format!("unified-alert-{}", word.replace('_', "-"))),
     }
     event.json.word("outcome", event_outcome(OUTCOMES.find(result.as_str()), false).word());
-    event.severity(severity);
+    event.severity(parts.known_severity());
     event.text("id", parts.id);
     if event.text("url", parts.link).is_none()
         && let Some(id) = parts.id.escaped().filter(|id| !is_placeholder(*id))

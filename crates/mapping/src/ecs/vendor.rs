@@ -74,15 +74,19 @@ impl<'e, 'o> VendorObject<'e, 'o> {
         self.event
     }
 
-    pub fn severity(&mut self, severity: Severity) {
-        self.named("severity").json.word("severity", severity.word());
+    pub fn severity(&mut self, severity: Option<Severity>) {
+        self.text("severity", severity.map(Severity::word));
     }
 
-    /// Writes `severity` for records with a severity of their own. If the console spells it differently, its text is
-    /// kept as `original_severity`.
-    pub fn own_severity(&mut self, word: &str, original: Value<'_>) {
-        self.text("severity", Some(word));
-        let is_same = original.text().is_some_and(|original| original == word);
+    /// Writes `severity` for records with a severity of their own: `word`, else the console's in lower case. If the
+    /// console spells it differently, its text is kept as `original_severity`.
+    pub fn own_severity(&mut self, word: Option<&str>, original: Value<'_>) {
+        let text = match word {
+            Some(word) => Some(word.to_owned()),
+            None => original.escaped().map(|text| text.decode().to_lowercase()),
+        };
+        self.text("severity", text.as_deref());
+        let is_same = original.text().is_some_and(|original| Some(&*original) == text.as_deref());
         self.value("original_severity", if is_same { Value::default() } else { original });
     }
 

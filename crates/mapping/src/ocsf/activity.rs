@@ -6,7 +6,7 @@ use s1_forwarder_record::{Escaped, Value};
 use super::activity_class::Plan;
 use super::activity_end::finish;
 use super::activity_parts::{CONSOLE, app, connection, peripheral, scan};
-use super::class::Class;
+use super::class::{CREATE, Class};
 use super::event::{Event, Profile};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware};
@@ -38,7 +38,7 @@ pub(super) fn map(
     event.begin(plan.class, plan.activity, &name);
     let mut metadata = Metadata::of_entry(entry, first_scalar([entry.threat_id, parts.alert_id()]));
     metadata.time(event, [entry.created, entry.updated]);
-    event.severity(class.severity);
+    event.severity(plan.severity);
     event.text("message", entry.message);
     states(event, &plan, &parts);
     actor(event, &users);
@@ -49,12 +49,19 @@ pub(super) fn map(
     body(event, common, &plan, &class, &parts, &users);
     disposition(event, &plan);
     event.tail(common, &metadata);
+    event.mark_set([entry.threat_id]);
     finish(event, activity, data);
     class.is_unknown
 }
 
 /// Status, the reason of a failure, and comments.
 fn states(event: &mut Event<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
+    if plan.class == Class::DetectionFinding && plan.status.is_none() {
+        // A later activity leaves the status of the finding as it is, unless it says another one.
+        event.other_value("status", parts.threat().status.kept());
+        event.text("comment", parts.comments());
+        return;
+    }
     let status = plan.status.unwrap_or(0);
     if status == 99 {
         let word = parts.global_status().escaped().filter(|text| !is_placeholder(*text));
@@ -180,7 +187,7 @@ fn body(
         Class::ScanActivity => scan(event, class, users.has_actor()),
         Class::NetworkActivity => connection(event, class, parts),
         Class::PeripheralActivity => peripheral(event, &parts.peripheral()),
-        Class::DetectionFinding => finding(event, common, plan, class, parts),
+        Class::DetectionFinding => finding(event, common, plan, parts),
         Class::FileRemediationActivity => {
             event.optional("command_uid", parts.entry.id.escaped());
             file(event, &parts.file());
@@ -229,13 +236,7 @@ fn file(event: &mut Event<'_>, file: &ReportedFile<'_>) {
 }
 
 /// What an activity says of a threat or an alert.
-fn finding(
-    event: &mut Event<'_>,
-    common: &Common<'_>,
-    plan: &Plan,
-    class: &ActivityClass,
-    parts: &ActivityParts<'_, '_>,
-) {
+fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
     let threat_id = parts.entry.threat_id;
     let id = first_scalar([threat_id, parts.alert_id()]);
     let reported = parts.file();
@@ -257,7 +258,9 @@ fn finding(
         event.threat_url(common, threat_id.escaped());
     }
     event.ticket(parts.ticket());
-    event.json.boolean("is_alert", plan.activity == 1);
+    if plan.activity == CREATE {
+        event.json.boolean("is_alert", true);
+    }
     if let Some(verdict) = plan.verdict {
         event.verdict(verdict);
     }
@@ -268,7 +271,7 @@ fn finding(
         uid: first_scalar(reported.hashes).escaped().filter(|text| hash(*text).is_some()),
         classification: threat.classification,
         provider: None,
-        severity: class.severity,
+        severity: plan.severity,
     };
     malware.write(event, |_| {});
     let list = event.open_list("evidences");

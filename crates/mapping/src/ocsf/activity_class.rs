@@ -2,13 +2,14 @@
 
 use s1_forwarder_record::Value;
 
-use super::class::{CLOSE, Class, OTHER};
+use super::class::{CLOSE, CREATE, Class, OTHER};
 use super::event::address;
 use super::finding::{INCIDENT_STATUSES, RESOLVED, Verdict, disposition_of};
 use crate::common::activity_types::{OcsfType, find};
 use crate::common::address::Address;
 use crate::common::classification::{EventOutcome, OUTCOMES};
 use crate::common::placeholder::is_set;
+use crate::common::severity::Severity;
 use crate::streams::activity::{
     ActivityClass, ActivityParts, DEVICE_APPROVED, Entity, LoginAction, ReportedThreat, Subject, UserAction, Users,
 };
@@ -27,6 +28,8 @@ pub(super) struct Plan {
     pub status: Option<u16>,
     pub disposition: Option<u16>,
     pub verdict: Option<Verdict>,
+    /// `None` if the record does not say it. A finding has that of what was detected, and no other of a later activity.
+    pub severity: Option<Severity>,
     is_firewall: bool,
 }
 
@@ -48,11 +51,12 @@ impl Plan {
             status: row.status,
             disposition: row.disposition,
             verdict: None,
+            severity: Some(class.severity),
             is_firewall: class.subject == Subject::Firewall,
         };
         // What the record says in addition to its type.
         if plan.class == Class::DetectionFinding {
-            plan.take_threat(&parts.threat());
+            plan.take_threat(class, &parts.threat());
         } else if matches!(plan.status, None | Some(0)) {
             plan.status = class.outcome.map(status_of).or(Some(0));
         }
@@ -67,13 +71,17 @@ impl Plan {
         }
         // As long as a class cannot be filled, there is another one. The last one is the base event.
         while let Some(other) = plan.fallback(class, parts, users) {
-            plan.change(other);
+            plan.change(other, class.severity);
         }
         plan
     }
 
-    /// What became of a threat, and the state and the verdict that an analyst gave to it.
-    fn take_threat(&mut self, threat: &ReportedThreat<'_>) {
+    /// What became of a threat, and the state and the verdict that an analyst gave to it. The severity is that of the
+    /// threat, if the activity says it: that of the activity itself may be lower.
+    fn take_threat(&mut self, class: &ActivityClass, threat: &ReportedThreat<'_>) {
+        let says_severity = self.activity == CREATE || class.number == Some(MARKED_AS_THREAT);
+        let of_type = Some(class.severity).filter(|severity| says_severity && *severity >= Severity::Medium);
+        self.severity = threat.severity().or(of_type);
         if self.disposition.is_none() {
             self.disposition = OUTCOMES.of(threat.state).map(disposition_of);
         }
@@ -83,7 +91,8 @@ impl Plan {
                 self.activity = CLOSE;
             }
         }
-        self.verdict = Verdict::of(threat.verdict);
+        let of_type = (self.disposition == Some(EXONERATED)).then_some(Verdict::Benign);
+        self.verdict = Verdict::of(threat.verdict).or(of_type);
     }
 
     /// The class to use instead if the record has not what this one requires.
@@ -125,7 +134,8 @@ impl Plan {
         is_host(connection.local.host) || is_host(connection.remote.host)
     }
 
-    fn change(&mut self, other: Class) {
+    /// `severity` is that of the activity itself.
+    fn change(&mut self, other: Class, severity: Severity) {
         if self.class == Class::UserAccess {
             self.activity = OTHER;
         }
@@ -145,6 +155,7 @@ impl Plan {
             if self.class == Class::DetectionFinding {
                 // Its states are those of a finding.
                 self.status = Some(0);
+                self.severity = Some(severity);
             }
             self.status = self.status.map(|status| if status > 2 { 0 } else { status });
         }
@@ -153,6 +164,9 @@ impl Plan {
 }
 
 const RANGER_STATUS: u32 = 3500;
+/// A user said that a suspicious threat is malicious.
+const MARKED_AS_THREAT: u32 = 4001;
+const EXONERATED: u16 = 10;
 
 pub(super) const CONNECT: u8 = 1;
 pub(super) const DISCONNECT: u8 = 2;

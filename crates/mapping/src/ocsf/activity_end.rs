@@ -9,10 +9,10 @@ use super::unmapped;
 use crate::copy::KeyCase;
 use crate::streams::activity::LogEntry;
 
-/// Marks what `metadata` has and writes what is left.
+/// Marks what `metadata` of each activity has and writes what is left.
 pub(super) fn finish<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &impl Block<'a>) {
     let entry = LogEntry::of(activity);
-    event.mark_set([entry.id, entry.activity_type, entry.account_id, entry.threat_id]);
+    event.mark_set([entry.id, entry.activity_type, entry.account_id]);
     event.mark_times([entry.created, entry.updated]);
     event.mark(entry.data);
     unmapped::write(event, activity, &["data"], |event| {

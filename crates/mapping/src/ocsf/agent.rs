@@ -32,7 +32,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, agent: &Agent<'_>)
         ..Metadata::default()
     };
     metadata.time(event, [parts.updated, parts.created]);
-    event.severity(parts.severity());
+    event.severity(Some(parts.severity()));
     event.sentence("message", &parts.message());
     event.status(1);
     if is_device {

@@ -19,7 +19,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &Alert<'_>)
         record_id: detection.alert_id,
         logged: first_scalar([parts.reported, parts.created]),
         modified: parts.updated,
-        correlation: detection.storyline,
+        correlation: first_scalar([detection.alert_id, detection.storyline]),
         event_code: detection.matched.event_type,
         tenant: account_id,
         ..Metadata::default()

@@ -182,8 +182,11 @@ impl<'o> Event<'o> {
         true
     }
 
-    pub fn severity(&mut self, severity: Severity) {
-        self.choice("severity", severity_id(severity), severity.capitalised());
+    pub fn severity(&mut self, severity: Option<Severity>) {
+        match severity {
+            Some(severity) => self.choice("severity", severity_id(severity), severity.capitalised()),
+            None => self.choice("severity", 0, "Unknown"),
+        }
     }
 
     /// As [`Self::text`], for an observable.

@@ -4,7 +4,7 @@ use s1_forwarder_record::{Escaped, Value};
 
 use super::attacks::Attacks;
 use super::class::{CLOSE, CREATE, Class, UPDATE};
-use super::event::{Event, Profile, severity_id};
+use super::event::{Event, Profile};
 use crate::common::classification::Outcome;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::severity::Severity;
@@ -200,6 +200,7 @@ pub(super) const VERDICTS: Words<Verdict> = Words {
         ("suspicious", Verdict::Suspicious),
         ("true_positive_benign_but_suspicious", Verdict::Suspicious),
         ("true_positive_benign", Verdict::Benign),
+        ("benign", Verdict::Benign),
         ("true_positive*", Verdict::TruePositive),
         ("false_positive*", Verdict::FalsePositive),
     ],
@@ -262,7 +263,7 @@ pub(super) struct Malware<'a> {
     pub uid: Option<Escaped<'a>>,
     pub classification: Value<'a>,
     pub provider: Option<Escaped<'a>>,
-    pub severity: Severity,
+    pub severity: Option<Severity>,
 }
 
 impl Malware<'_> {
@@ -283,7 +284,9 @@ impl Malware<'_> {
         }
         event.list_of("classifications", self.classification.escaped());
         event.optional("provider", self.provider);
-        event.choice("severity", severity_id(self.severity), self.severity.capitalised());
+        if self.severity.is_some() {
+            event.severity(self.severity);
+        }
         file(event);
         event.close(element);
         event.close(list);

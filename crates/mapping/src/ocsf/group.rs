@@ -15,7 +15,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, group: &Group<'_>)
     let mut metadata =
         Metadata { record_id: parts.id(), logged: parts.updated, modified: parts.updated, ..Metadata::default() };
     metadata.time(event, [parts.updated, parts.created]);
-    event.severity(Severity::Informational);
+    event.severity(Some(Severity::Informational));
     event.sentence("message", &parts.message());
     event.tail(common, &metadata);
     unmapped::write(event, group, &[], |_| {});

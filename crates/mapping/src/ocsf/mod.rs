@@ -191,6 +191,7 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     let choices = [
         &finding::INCIDENT_STATUSES,
         &vulnerability::STATUSES,
+        &vulnerability::MITIGATIONS,
         &finding::CONFIDENCE,
         &vulnerability::REPORT_CONFIDENCE,
         &engines::ENGINES,
@@ -203,7 +204,7 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     ];
     let mut tables: Vec<PrintedWords> = choices.map(print_choices).into();
     let severity = SEVERITIES.print(|severity| print_severity(*severity)).named("severity");
-    tables.push(severity.noted("unknown", ", of unified alerts and vulnerabilities Unknown (0)"));
+    tables.push(severity);
     let by_confidence = BY_CONFIDENCE.print(|severity| print_confidence(*severity, print_severity));
     tables.push(by_confidence.named("severity"));
     let switched =
@@ -255,7 +256,7 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     tables.push(observable.named("observables[].type"));
     let product = PRODUCTS.print(|product| match product {
         Product::Engine => "the id of the threat, else the storyline".to_owned(),
-        Product::CustomRule => "the storyline, as of each other product".to_owned(),
+        Product::CustomRule => "the id of the alert, else the storyline, as of each other product".to_owned(),
     });
     tables.push(product.named("metadata.correlation_uid"));
     let asset = ASSET_CATEGORIES.print(|category| match category {
@@ -311,10 +312,7 @@ fn begin_own_event<'o>(
     let mut event = Event::new(out, scratch);
     event.begin(Class::BaseEvent, OTHER, activity);
     event.timestamp("time", time);
-    match severity {
-        Some(severity) => event.severity(severity),
-        None => event.choice("severity", 0, "Unknown"),
-    }
+    event.severity(severity);
     event.json.text("message", message);
     event
 }

@@ -24,7 +24,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activit
     } else {
         event.begin(Class::BaseEvent, OTHER, "alert-raised");
     }
-    let mut metadata = Metadata::of_entry(entry, first_scalar([entry.threat_id, id]));
+    let mut metadata = Metadata::of_entry(entry, id);
     metadata.time(event, [entry.created, entry.updated]);
     event.severity(detection.severity);
     event.text("message", entry.message);
@@ -35,6 +35,9 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activit
     if is_finding {
         detection::write(event, detection, has_container);
         event.mark_set([detection.storyline, detection.alert_id, detection.event_id]);
+    }
+    if id == entry.threat_id {
+        event.mark_set([id]);
     }
     event.tail(common, &metadata);
     finish(event, activity, hit);

@@ -33,7 +33,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
         record_id: parts.id,
         logged: parts.created,
         modified: parts.updated,
-        correlation: first_scalar([parts.threat_id(), parts.storyline]),
+        correlation: first_scalar([parts.threat_id(), parts.alert_id(), parts.storyline]),
         tenant: first_scalar(parts.endpoint.owner.account_ids),
         ..Metadata::default()
     };
@@ -41,7 +41,10 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
     if metadata.original_time == parts.detected {
         event.mark(parts.detected);
     }
-    severity(event, &parts);
+    event.severity(parts.known_severity());
+    if parts.known_severity().is_some() {
+        event.mark(parts.severity);
+    }
     event.sentence("message", &parts.message());
     malware(event, &parts);
     finding_info(event, common, &parts, &attacks);
@@ -63,17 +66,6 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
     unmapped::write(event, alert, &[], |_| {});
 }
 
-/// `UNKNOWN` and a missing severity are no severity.
-fn severity(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
-    match parts.known_severity() {
-        Some(severity) if is_set(parts.severity) => {
-            event.severity(severity);
-            event.mark(parts.severity);
-        }
-        _ => event.choice("severity", 0, "Unknown"),
-    }
-}
-
 fn malware(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let file = &parts.file;
     let malware = Malware {
@@ -81,7 +73,7 @@ fn malware(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         uid: file.sha1().escaped(),
         classification: parts.classification,
         provider: parts.analytic.category.escaped(),
-        severity: parts.known_severity().unwrap_or(Severity::Informational),
+        severity: parts.known_severity(),
     };
     malware.write(event, |event| {
         let list = event.open_list("files");

@@ -15,7 +15,7 @@ use crate::common::words::Words;
 #[derive(Debug, Clone, Copy)]
 pub struct Detection<'a> {
     pub alert_id: Value<'a>,
-    pub severity: Severity,
+    pub severity: Option<Severity>,
     pub rule: Rule<'a>,
     pub matched: Matched<'a>,
     /// The id of the event that the rule matched.

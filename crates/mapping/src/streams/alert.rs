@@ -76,7 +76,7 @@ fn detection<'a>(alert: &Alert<'a>) -> Detection<'a> {
     Detection {
         alert_id: info.alert_id,
         // A verdict does not change the severity of the rule.
-        severity: Severity::of_value(rule.severity).unwrap_or(Severity::Informational),
+        severity: Severity::of_value(rule.severity),
         rule: Rule { id: rule.id, name: rule.name, description: rule.description, category: rule.query_type },
         matched: matched(info, target),
         event_id: info.dv_event_id,

@@ -71,7 +71,7 @@ fn owner<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Owner<'a> {
 fn detection<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Detection<'a> {
     Detection {
         alert_id: hit.alertid,
-        severity: Severity::of_value(hit.severity).unwrap_or(Severity::Informational),
+        severity: Severity::of_value(hit.severity),
         rule: Rule { id: hit.ruleid, name: hit.rulename, description: hit.ruledescription, category: hit.querytype },
         matched: Matched::new(
             hit.dveventtype,

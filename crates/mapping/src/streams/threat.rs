@@ -22,7 +22,8 @@ pub struct ThreatParts<'a> {
     pub id: Value<'a>,
     pub record_id: Value<'a>,
     pub threat_id: Value<'a>,
-    pub severity: Severity,
+    /// What an analyst thinks of the threat changes nothing.
+    pub severity: Option<Severity>,
     pub classification: Value<'a>,
     pub classification_source: Value<'a>,
     pub confidence: Value<'a>,
@@ -111,7 +112,7 @@ impl<'a> ThreatParts<'a> {
             id: first_scalar([threat.id, info.threat_id]),
             record_id: threat.id,
             threat_id: info.threat_id,
-            severity: severity(threat),
+            severity: Severity::of_confidence(info.confidence_level, info.classification),
             classification: info.classification,
             classification_source: info.classification_source,
             confidence: info.confidence_level,
@@ -229,14 +230,6 @@ pub fn reports<'a>(list: Value<'a>) -> impl Iterator<Item = Report<'a>> {
             },
         }
     })
-}
-
-/// A threat is critical if it is still active on an infected endpoint. What an analyst thinks of it changes nothing.
-fn severity(threat: &Threat<'_>) -> Severity {
-    let info = &threat.threat_info;
-    let is_active = Word::is(info.mitigation_status, "not_mitigated")
-        && boolean(threat.agent_realtime_info.agent_infected) == Some(true);
-    Severity::of_confidence(info.confidence_level, info.classification, is_active).unwrap_or(Severity::Informational)
 }
 
 fn mitigation<'a>(threat: &Threat<'a>) -> Mitigation<'a> {

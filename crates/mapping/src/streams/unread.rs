@@ -60,7 +60,7 @@ fn severity(stream: Stream, record: Value<'_>) -> Option<Severity> {
     match stream {
         Stream::Threats => {
             let info = record.get("threatInfo");
-            Severity::of_confidence(info.get("confidenceLevel"), info.get("classification"), false)
+            Severity::of_confidence(info.get("confidenceLevel"), info.get("classification"))
         }
         Stream::Alerts => Severity::of_value(record.get("ruleInfo").get("severity")),
         Stream::UnifiedAlerts | Stream::Vulnerabilities => Severity::of_value(record.get("severity")),

@@ -398,7 +398,7 @@ fn an_incident_has_its_new_state() {
         Stream::Activities,
         &about(2030, json!({"username": "u", "newAnalystVerdict": "false_positive"})),
         &[("event.reason", json!("false_positive"))],
-        &[("activity_name", json!("Update")), ("verdict_id", json!(1)), ("status_id", json!(0))],
+        &[("activity_name", json!("Update")), ("verdict_id", json!(1)), ("status_id", Value::Null)],
     );
     for (number, key, value, path, expected) in [
         (2028, "newIncidentStatusTitle", "In progress", "status_id", 2),
@@ -950,5 +950,159 @@ fn the_type_of_a_user_is_by_the_role_of_that_user() {
         (Stream::Threats, marked, "actor.user.type"),
     ] {
         assert_fields(&map_to(Schema::Ocsf, stream, &record), &[(path, json!("Unknown"))]);
+    }
+}
+
+#[test]
+fn a_later_activity_does_not_lower_a_finding() {
+    let data = |more: Value| {
+        let mut data = json!({"computerName": "web-1", "fileDisplayName": "x.exe"});
+        data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        data
+    };
+    let about = |number, more: Value| activity(number, json!({"threatId": "9001", "userId": "7"}), data(more));
+    let detected = json!({"threatClassification": "Ransomware", "confidenceLevel": "malicious"});
+    let event = |record: &Value| {
+        let event = map_to(Schema::Ocsf, Stream::Activities, record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("class_uid", json!(2004)), ("finding_info.uid", json!("9001"))]);
+        event
+    };
+    for number in [18, 19, 20] {
+        assert_fields(
+            &event(&about(number, detected.clone())),
+            &[("severity", json!("Critical")), ("status", json!("New")), ("is_alert", json!(true))],
+        );
+    }
+    let none = || Value::Null;
+    for (number, more, severity, status, verdict) in [
+        (4020, json!({}), "Unknown", none(), none()),
+        (4021, json!({}), "Unknown", none(), none()),
+        (2029, json!({"newTicketId": "T-1"}), "Unknown", none(), none()),
+        (2030, json!({"newAnalystVerdict": "true_positive"}), "Unknown", none(), json!("True Positive")),
+        (4008, json!({"newStatus": "mitigated"}), "Unknown", none(), none()),
+        (4008, json!({"newStatus": "active"}), "Unknown", none(), none()),
+        (2028, json!({"newIncidentStatus": "in_progress"}), "Unknown", json!("In Progress"), none()),
+        (2028, json!({"newStatus": "resolved"}), "Unknown", json!("Resolved"), none()),
+        (2028, json!({"newIncidentStatus": "on_hold"}), "Unknown", json!("on_hold"), none()),
+        (2028, json!({}), "Unknown", none(), none()),
+        (2037, json!({"newConfidenceLevel": "malicious", "confidenceLevel": "suspicious"}), "High", none(), none()),
+        (2037, json!({}), "Unknown", none(), none()),
+        (4001, json!({}), "High", none(), none()),
+        (4020, detected.clone(), "Critical", none(), none()),
+        (21, json!({}), "Unknown", json!("Resolved"), none()),
+        (34, json!({}), "Unknown", json!("New"), none()),
+        (22, json!({}), "Unknown", json!("Resolved"), json!("Benign")),
+        (4007, json!({}), "Unknown", json!("Resolved"), json!("Benign")),
+        (4102, json!({}), "Unknown", none(), none()),
+    ] {
+        let event = event(&about(number, more.clone()));
+        assert_eq!(at(&event, "severity"), severity, "{number} {more}: {event:#}");
+        assert_eq!(
+            [at(&event, "status"), at(&event, "verdict"), at(&event, "is_alert")],
+            [&status, &verdict, &Value::Null],
+            "{number} {more}: {event:#}"
+        );
+    }
+    check(
+        "note-on-a-threat",
+        Stream::Activities,
+        &about(4020, json!({})),
+        &[("event.kind", json!("event")), ("event.severity", json!(21)), ("sentinel_one.threat.id", json!("9001"))],
+        &[("severity_id", json!(0)), ("status_id", Value::Null), ("is_alert", Value::Null)],
+    );
+    // Of a unified alert, the keys are those of an incident.
+    for (number, more, status, verdict) in [
+        (16001, json!({"newStatus": "RESOLVED"}), json!("Resolved"), none()),
+        (16001, json!({"newStatus": "IN_PROGRESS"}), json!("In Progress"), none()),
+        (16001, json!({"newStatus": "ESCALATED"}), json!("ESCALATED"), none()),
+        (16002, json!({"newAnalystVerdict": "FALSE_POSITIVE_BENIGN"}), none(), json!("False Positive")),
+        (16000, json!({}), json!("New"), none()),
+    ] {
+        let record = activity(number, json!({}), json!({"alertId": "9001", "x": more.clone()}));
+        let mut record = record;
+        record["data"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let event = event(&record);
+        assert_eq!([at(&event, "status"), at(&event, "verdict")], [&status, &verdict], "{number} {more}: {event:#}");
+        assert_fields(&event, &[("severity", json!("Unknown"))]);
+        if number == 16001 {
+            let reason = [("event.reason", more["newStatus"].clone())];
+            assert_fields(&map_to(Schema::Ecs, Stream::Activities, &record), &reason);
+        }
+    }
+}
+
+#[test]
+fn the_severity_of_a_threat_is_by_the_threat_alone() {
+    let of = |info: Value, infected: bool| threat(info, json!({"agentRealtimeInfo": {"agentInfected": infected}}));
+    let activity = |number, confidence: &str, classification: &str| {
+        let data = json!({"confidenceLevel": confidence, "threatClassification": classification});
+        activity(number, json!({"threatId": "1"}), data)
+    };
+    for (confidence, classification, ecs, ocsf) in [
+        ("malicious", "Malware", json!(73), "High"),
+        ("malicious", "Ransomware", json!(99), "Critical"),
+        ("suspicious", "Malware", json!(47), "Medium"),
+    ] {
+        let info = json!({"confidenceLevel": confidence, "classification": classification,
+            "mitigationStatus": "not_mitigated"});
+        for (stream, record) in [
+            (Stream::Threats, of(info.clone(), true)),
+            (Stream::Threats, of(info.clone(), false)),
+            (Stream::Activities, activity(19, confidence, classification)),
+        ] {
+            assert_fields(
+                &map_to(Schema::Ecs, stream, &record),
+                &[("event.severity", ecs.clone()), ("event.outcome", json!("unknown"))],
+            );
+            assert_fields(&map_to(Schema::Ocsf, stream, &record), &[("severity", json!(ocsf))]);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_word_is_neither_the_lowest_nor_the_newest() {
+    let alert = |word: Value| json!({"alertInfo": {"alertId": "1"}, "ruleInfo": {"name": "r", "severity": word}});
+    let hit = |word: Value| activity(3608, json!({}), json!({"alertid": "1", "rulename": "r", "severity": word}));
+    let unified = |word: Value| json!({"id": "1", "name": "a", "severity": word, "classification": "Malware"});
+    let finding = |word: Value| json!({"id": "1", "severity": word, "status": "Detected", "cveId": "CVE-2026-1"});
+    for word in [json!("Very High"), json!(5), json!("Unknown"), json!(""), Value::Null] {
+        let of_threat = threat(json!({"confidenceLevel": word}), json!({}));
+        for (stream, record) in [
+            (Stream::Alerts, alert(word.clone())),
+            (Stream::Activities, hit(word.clone())),
+            (Stream::UnifiedAlerts, unified(word.clone())),
+            (Stream::Vulnerabilities, finding(word.clone())),
+            (Stream::Threats, of_threat),
+        ] {
+            let ecs = map_to(Schema::Ecs, stream, &record);
+            assert_eq!(faults(Schema::Ecs, &ecs), Vec::<String>::new(), "{ecs:#}");
+            assert_fields(&ecs, &[("event.severity", Value::Null)]);
+            assert!(word != "Very High" || ecs.to_string().to_lowercase().contains("very high"), "{ecs:#}");
+            let ocsf = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(faults(Schema::Ocsf, &ocsf), Vec::<String>::new(), "{ocsf:#}");
+            assert_fields(&ocsf, &[("severity", json!("Unknown")), ("severity_id", json!(0))]);
+            assert!(word != "Very High" || ocsf.to_string().contains("Very High"), "{ocsf:#}");
+            let malware = ocsf.pointer("/malware/0/severity");
+            assert_eq!(malware, None, "{ocsf:#}");
+        }
+    }
+    for (status, mitigation, expected, number, activity) in [
+        ("Detected", "Not mitigated", "New", 1, "Update"),
+        ("Detected", "", "New", 1, "Update"),
+        ("Detected", "On hold", "Suppressed", 3, "Update"),
+        ("Removed", "On hold", "Resolved", 4, "Close"),
+        ("Resolved", "Not mitigated", "Resolved", 4, "Close"),
+        ("Fixed", "", "Resolved", 4, "Close"),
+        ("Ignored", "", "Suppressed", 3, "Update"),
+        ("Deferred", "Not mitigated", "Deferred", 99, "Update"),
+        ("", "To be patched", "In Progress", 2, "Update"),
+        ("", "", "Unknown", 0, "Update"),
+    ] {
+        let record = json!({"id": "1", "status": status, "mitigationStatus": mitigation, "cveId": "CVE-2026-1"});
+        let event = map_to(Schema::Ocsf, Stream::Vulnerabilities, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        let expected = [("status", json!(expected)), ("status_id", json!(number)), ("activity_name", json!(activity))];
+        assert_fields(&event, &expected);
     }
 }

@@ -3,7 +3,9 @@
 use s1_forwarder_record::{Identity, Stream, facts};
 use serde_json::{Value, json};
 
-use super::support::{HOST, assert_fields, at, map, mapper};
+use s1_forwarder_mapping::Schema;
+
+use super::support::{HOST, assert_fields, at, map, map_to, mapper};
 
 #[test]
 fn every_event_has_its_identity() {
@@ -121,4 +123,70 @@ fn the_same_alert_is_the_same_event_in_all_streams() {
     for path in ["event.category", "event.type", "event.action", "process.user", "host.id"] {
         assert_eq!(at(&events[0], path), at(&events[1], path), "{path}");
     }
+}
+
+/// What `docs/streams.md` and the manual of OCSF promise: each stream has the value under the field that joins it.
+#[test]
+fn each_field_that_the_manual_names_joins_the_streams() {
+    let [threat, alert, unified] =
+        ["2440104020909548527", "1985998272619999973", "0198f3c2-0000-7000-8000-000000000001"];
+    let alert_info = |id: &str| {
+        json!({"alertInfo": {"alertId": id}, "ruleInfo": {"name": "r", "treatAsThreat": "Malicious"},
+            "sourceProcessInfo": {"name": "p", "storyline": "S1"}, "agentDetectionInfo": {"uuid": "u-1"}})
+    };
+    let of_unified = |id: &str, product: &str| {
+        json!({"id": unified, "externalId": id, "storylineId": "S1", "assets": [{"agentUuid": "u-1"}],
+            "detectionSource": {"product": product, "vendor": "SentinelOne"}})
+    };
+    let hit = json!({"activityType": 3608, "id": "1",
+        "data": {"alertid": alert, "rulename": "r", "sourceprocessstoryline": "S1", "origagentuuid": "u-1"}});
+    let hit_with_threat = json!({"activityType": 3608, "id": "1", "threatId": threat,
+        "data": {"alertid": alert, "rulename": "r", "sourceprocessstoryline": "S1", "origagentuuid": "u-1"}});
+    let of_threat = json!({"id": threat, "threatInfo": {"threatId": threat, "storyline": "S1"},
+        "agentRealtimeInfo": {"agentUuid": "u-1"}});
+    let about = |number: u32| json!({"activityType": number, "id": "1", "threatId": threat, "data": {"uuid": "u-1"}});
+    let about_alert = |number: u32| json!({"activityType": number, "id": "1", "data": {"alertId": alert}});
+    let join = |paths: [&str; 2], id: &str, records: &[(Stream, Value)]| {
+        for (stream, record) in records {
+            for (schema, path) in [Schema::Ecs, Schema::Ocsf].into_iter().zip(paths) {
+                let event = map_to(schema, *stream, record);
+                assert_eq!(at(&event, path), id, "{path}: {record} becomes {event:#}");
+            }
+        }
+    };
+    let of_engine = [
+        (Stream::Threats, of_threat.clone()),
+        (Stream::UnifiedAlerts, of_unified(threat, "EDR")),
+        (Stream::Activities, about(19)),
+        (Stream::Activities, about(2030)),
+        (Stream::Activities, about(4020)),
+    ];
+    join(["sentinel_one.threat.id", "metadata.correlation_uid"], threat, &of_engine);
+    let of_rule = [
+        (Stream::Alerts, alert_info(alert)),
+        (Stream::UnifiedAlerts, of_unified(alert, "STAR")),
+        (Stream::Activities, hit),
+        (Stream::Activities, hit_with_threat),
+        (Stream::Activities, about_alert(16002)),
+    ];
+    join(["sentinel_one.alert.id", "metadata.correlation_uid"], alert, &of_rule);
+    // Activities about threats have no storyline. In OCSF the finding has the id in the streams of one table.
+    for (stream, record) in of_engine.iter().take(2).chain(&of_rule[..4]) {
+        let event = map(*stream, record);
+        assert_fields(&event, &[("sentinel_one.storyline_id", json!("S1")), ("sentinel_one.agent.uuid", json!("u-1"))]);
+    }
+    for (stream, record, id) in [
+        (Stream::Threats, &of_threat, threat),
+        (Stream::Activities, &about(19), threat),
+        (Stream::Activities, &about(4020), threat),
+        (Stream::Alerts, &of_rule[0].1, alert),
+        (Stream::Activities, &of_rule[2].1, alert),
+        (Stream::Activities, &of_rule[3].1, alert),
+    ] {
+        assert_fields(&map_to(Schema::Ocsf, stream, record), &[("finding_info.uid", json!(id))]);
+    }
+    assert_fields(
+        &map_to(Schema::Ocsf, Stream::UnifiedAlerts, &of_engine[1].1),
+        &[("finding_info.uid", json!(unified)), ("finding_info.uid_alt", json!(threat))],
+    );
 }

@@ -74,11 +74,12 @@ fn a_date_in_another_form_is_written_as_the_console_writes_dates() {
 
 #[test]
 fn severity_and_outcome_of_a_threat() {
-    let severity = |info: Value| at(&threat(info), "event.severity").as_i64().unwrap();
+    let severity = |info: Value| at(&threat(info), "event.severity").clone();
     assert_eq!(severity(json!({"confidenceLevel": "malicious"})), 73);
     assert_eq!(severity(json!({"confidenceLevel": "MALICIOUS", "classification": "ransomware"})), 99);
     assert_eq!(severity(json!({"confidenceLevel": "suspicious", "classification": "Ransomware"})), 47);
-    assert_eq!(severity(json!({"confidenceLevel": "n/a"})), 21);
+    assert_eq!(severity(json!({"confidenceLevel": "informational"})), 21);
+    assert_eq!(severity(json!({"confidenceLevel": "n/a"})), Value::Null);
     assert_eq!(severity(json!({"confidenceLevel": "malicious", "analystVerdict": "false_positive"})), 73);
     let outcome = |info: Value| at(&threat(info), "event.outcome").as_str().unwrap().to_owned();
     assert_eq!(outcome(json!({"mitigationStatus": "mitigated"})), "success");

@@ -7,7 +7,7 @@ use super::ActivityParts;
 use crate::common::account::is_administrator;
 use crate::common::activity_types::{self, Object};
 use crate::common::classification::{EventOutcome, OUTCOMES, Outcome, categories};
-use crate::common::placeholder::{boolean, first_scalar, is_set};
+use crate::common::placeholder::{boolean, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
 use crate::common::words::Words;
@@ -342,9 +342,7 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     if is_remote {
         add(&mut class.categories, "intrusion_detection");
     }
-    let confidence = first_scalar([data.new_confidence_level, data.confidence_level]);
-    let confidence = Severity::of_confidence(confidence, data.threat_classification, false);
-    if let Some(severity) = confidence {
+    if let Some(severity) = parts.threat().severity() {
         class.severity = severity;
     }
     match OUTCOMES.of(data.new_status) {

@@ -23,6 +23,7 @@ use s1_forwarder_record::{Escaped, Value};
 use crate::common::activity_types;
 use crate::common::placeholder::{boolean, first_scalar, is_set};
 use crate::common::remote_origin::RemoteOrigin;
+use crate::common::severity::Severity;
 use crate::parts::{Endpoint, Os, Owner, Rule};
 
 /// What the log has of every activity.
@@ -85,6 +86,16 @@ pub struct ReportedThreat<'a> {
     /// What an analyst decided, as a word (`in_progress`) or as its title (`In progress`).
     pub status: Value<'a>,
     pub verdict: Value<'a>,
+}
+
+/// An incident, a mobile incident or a unified alert has another status.
+const STATUS_CHANGES: [u32; 3] = [2028, 6054, 16001];
+
+impl ReportedThreat<'_> {
+    /// By the confidence, if the activity has one.
+    pub fn severity(&self) -> Option<Severity> {
+        Severity::of_confidence(first_scalar([self.new_confidence, self.confidence]), self.classification)
+    }
 }
 
 /// The file that was detected, fetched, blocked or excluded.
@@ -267,13 +278,16 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
 
     pub fn threat(&self) -> ReportedThreat<'a> {
         let data = self.data;
+        // Of other types, this key has what became of the threat.
+        let is_incident = self.entry.number.is_some_and(|number| STATUS_CHANGES.contains(&number));
+        let incident_status = if is_incident { data.new_status } else { Value::default() };
         ReportedThreat {
             classification: data.threat_classification,
             classification_source: data.threat_classification_source,
             confidence: data.confidence_level,
             new_confidence: data.new_confidence_level,
             state: data.new_status,
-            status: first_scalar([data.new_incident_status, data.new_incident_status_title]),
+            status: first_scalar([data.new_incident_status, data.new_incident_status_title, incident_status]),
             verdict: first_scalar([data.new_analyst_verdict, data.new_analyst_verdict_title]),
         }
     }

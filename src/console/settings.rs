@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ConsoleUrl;
-use crate::settings::{HttpSettings, Id, Period, Proxy, Reach, Secrets, Tls};
+use crate::settings::{HttpSettings, Id, Period, Proxy, Reach, Secrets, SettingKind, Tls};
 
 /// Timeout of one request if the pipeline file sets none.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ pub struct ConsoleSettings {
     #[serde(default)]
     pub groups: Box<[Id]>,
     /// Limit for this host and token. All pipelines of the process that use both share it: the smallest value applies.
-    #[schemars(extend("default" = DEFAULT_REQUESTS_PER_SECOND, "unit" = "requests per second", "minimum" = 0.001, "maximum" = 1000))]
+    #[schemars(extend("default" = DEFAULT_REQUESTS_PER_SECOND, "unit" = "requests per second", "minimum" = 0.001, "maximum" = 1000, "x-kind" = SettingKind::RequestRate))]
     pub requests_per_second: Option<f64>,
     /// Timeout of one request.
     #[schemars(extend("default" = Period(DEFAULT_TIMEOUT)))]

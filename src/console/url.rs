@@ -5,12 +5,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
-use crate::settings::begins_twice;
+use crate::settings::{SettingKind, begins_twice};
 
 /// A console's base URL, reduced to scheme and authority: people paste `https://host/dashboard`, `host/` or spaces.
 /// Shared, since each of ten thousand lanes has it twice.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema)]
-#[schemars(with = "String", title = "URL")]
+#[schemars(with = "String", title = "URL", extend("x-kind" = SettingKind::Address))]
 pub struct ConsoleUrl(Arc<Url>);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Pipeline;
 use crate::record::Stream;
+use crate::settings::SettingKind;
 use crate::transform::{Keys, Origin};
 
 /// What names the kind of an event, in ECS and in OCSF.
@@ -18,22 +19,28 @@ const KINDS: [&str; 3] = ["event.action", "event.code", "type_name"];
 #[serde(deny_unknown_fields)]
 pub struct Case {
     /// What the result of the test is listed under.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub name: String,
     /// Stream of the record.
     pub stream: Stream,
     /// Sink whose schema and program are used; default: those of `transform`.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub sink: Option<String>,
     /// The record, as the console returns it.
     #[schemars(extend("title" = "object"))]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub record: Value,
     /// Dotted paths of the event and their values; `null` for a field that must not exist.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub expect: BTreeMap<String, Value>,
     /// Texts that must be nowhere in the event, such as a name that is redacted.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub absent: Vec<String>,
     /// True if the event must be dropped.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub dropped: bool,
 }
 

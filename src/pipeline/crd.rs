@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::resource::{GROUP, KIND, PLURAL, VERSION};
 use super::schema::schema;
 use super::structural::{structural, tagged};
+use crate::settings::SettingKind;
 use crate::sink;
 
 /// Most sinks of a resource. The API server limits what rules over lists may cost.
@@ -83,8 +84,8 @@ fn spec() -> Value {
 
 fn sinks() -> Value {
     // A resource cannot write to the worker's own output.
-    let types = sink::settings::types().iter().filter(|name| **name != "stdout");
-    let forms: Vec<Value> = types.filter_map(|name| sink::settings::schema(name)).collect();
+    let forms = sink::settings::types().iter().filter_map(|name| sink::settings::schema(name));
+    let forms: Vec<_> = forms.filter(|form| SettingKind::of(form) != Some(SettingKind::WorkerOutput)).collect();
     let name = "(has(NAME.name) ? NAME.name : NAME.type)";
     let one = name.replace("NAME", "one");
     let other = name.replace("NAME", "other");

@@ -75,7 +75,7 @@ struct Key<'a> {
 }
 
 /// Whether the author of a file chooses the keys of the mapping that has this key.
-pub(super) fn has_chosen_keys(key: &str) -> bool {
+fn has_chosen_keys(key: &str) -> bool {
     matches!(key, "labels" | "headers" | "options")
 }
 
@@ -365,10 +365,7 @@ fn sink(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<sink::Sin
     };
     if !types.contains(&type_name) {
         let problem = match sink::settings::intended_type(type_name) {
-            Some((intended, true)) => not_this_but(type_name, types, intended),
-            Some((_, false)) => {
-                format!("`{type_name}` is not supported yet; the types are {}", types.join(", "))
-            }
+            Some(intended) => not_this_but(type_name, types, intended),
             None => not_one_of(type_name, types),
         };
         return refuse(&type_node.place, &type_key, problem);

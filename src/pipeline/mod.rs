@@ -8,9 +8,9 @@ mod defaults;
 mod document;
 mod effective;
 mod files;
+mod forms;
 #[cfg(test)]
 mod fuzzed;
-mod lists;
 mod location;
 mod mapper;
 mod open;

@@ -13,7 +13,7 @@ use serde::de::{
     self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
-use super::lists::may_be_list;
+use super::forms::may_be_list;
 use super::problem::{LITERAL_SECRET, MAX_PROBLEMS, Place, Problem, Severity};
 use super::yaml::{Entry, Node, Value, join};
 use crate::settings::{Secret, Secrets};
@@ -336,6 +336,7 @@ impl<'de> Reader<'de, '_> {
             Value::Map(entries) => {
                 visitor.visit_map(Entries { reader: self, entries: entries.iter(), fields, current: None })
             }
+            Value::List(_) => Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
             _ => self.deserialize_any(visitor),
         }
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Case;
 use crate::record::Stream;
-use crate::settings::Period;
+use crate::settings::{Period, SettingKind};
 use crate::source::{Pull, Since};
 use crate::{console, sink, source, transform};
 
@@ -21,23 +21,26 @@ pub fn schema() -> Value {
         "properties": {
             "name": {
                 "type": "string",
+                "x-kind": SettingKind::PipelineName,
                 "pattern": "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$",
                 "description": "Name of the pipeline, unique among all pipelines. Default: the file's name without its extension.",
             },
             "renamed_from": {
                 "type": "string",
+                "x-kind": SettingKind::FormerName,
                 "pattern": "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$",
                 "description": "The pipeline's earlier name. Each lane without a checkpoint takes over that of the lane of this name, once that lane has ended. Two files cannot name one pipeline here.",
             },
             "enabled": {
                 "type": "boolean",
+                "x-kind": SettingKind::Switch,
                 "default": true,
                 "description": "`false` pauses the pipeline and keeps its checkpoints.",
             },
             "console": section::<console::ConsoleSettings>(),
             "streams": section::<source::StreamSettings>(),
             "transform": section::<transform::TransformSettings>(),
-            "sinks": { "type": "array", "items": { "oneOf": sinks }, "minItems": 1 },
+            "sinks": { "type": "array", "x-kind": SettingKind::Sinks, "items": { "oneOf": sinks }, "minItems": 1 },
             "tests": {
                 "type": "array",
                 "items": section::<Case>(),

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::settings::SettingKind;
+
 type Schema = Map<String, Value>;
 
 const VALIDATIONS: &str = "x-kubernetes-validations";
@@ -29,10 +31,14 @@ const KEPT: [&str; 10] = [
 /// Longest text that a rule looks at. The API server limits what rules may cost.
 const LONGEST_CHECKED: usize = 64;
 /// What a resource may not name, since it would be the worker's own.
-const OPERATORS: [&str; 4] = ["managed_identity", "workload_identity", "metadata_server", "external_account"];
+const OPERATORS: [SettingKind; 2] = [SettingKind::WorkerIdentity, SettingKind::FilesInDocument];
 /// Words that CEL writes differently.
 const RESERVED: [&str; 12] =
     ["as", "break", "const", "continue", "else", "for", "function", "if", "import", "in", "namespace", "package"];
+
+fn is_operators(schema: &Value) -> bool {
+    SettingKind::of(schema).is_some_and(|kind| OPERATORS.contains(&kind))
+}
 
 /// The structural schema of `schema`, which stands at `key`. Defaults become part of the descriptions: the API server
 /// would write them into the resource, where they would precede those of `--defaults`.
@@ -173,7 +179,7 @@ pub(super) fn tagged(forms: &[Value]) -> Schema {
         let description = form["description"].as_str().unwrap_or_default();
         types.push((name.to_owned(), description.to_owned()));
         let keys = form["properties"].as_object().into_iter().flatten();
-        for (key, given) in keys.filter(|(key, _)| *key != "type" && !OPERATORS.contains(&key.as_str())) {
+        for (key, given) in keys.filter(|(key, given)| *key != "type" && !is_operators(given)) {
             let schema = structural(given, key);
             types_of.entry(key.clone()).or_default().push(name);
             let known = inner.entry(key).or_default();
@@ -329,7 +335,7 @@ fn members(result: &mut Schema, given: &Schema, key: &str) {
     result.insert("type".to_owned(), "object".into());
     let properties = given.get("properties").and_then(Value::as_object);
     if let Some(properties) = properties.filter(|properties| !properties.is_empty()) {
-        let properties = properties.iter().filter(|(name, _)| !OPERATORS.contains(&name.as_str()));
+        let properties = properties.iter().filter(|(_, schema)| !is_operators(schema));
         let member = |(name, schema): (&String, &Value)| {
             let member = if key == "tls" && name.ends_with("_file") {
                 let mut member = secret_ref();

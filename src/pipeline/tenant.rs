@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::document::has_chosen_keys;
+use super::forms::Forms;
 use super::problem::{Problem, Severity};
 use super::resources::{is_resource, resource_at, stem};
 use super::yaml::{Node, Value, join};
 use crate::settings::{
-    FilePath, NotReachable, Period, PrivateDestinations, Reach, is_identity_token_path, is_own_variable,
+    FilePath, NotReachable, Period, PrivateDestinations, Reach, SettingKind, is_identity_token_path, is_own_variable,
 };
 
 /// What tenants' files may use of the worker: by default nothing but literal secrets and public addresses.
@@ -47,7 +47,7 @@ const MAX_SINKS: usize = 16;
 /// Requests at a time of one lane.
 const MAX_CONCURRENCY: f64 = 64.0;
 
-/// Of a timeout, and of the time in which alerts are read again.
+/// Of any period.
 const LONGEST: Duration = Duration::from_secs(90 * 86_400);
 
 /// Of the time in which a lane remembers what it has read.
@@ -55,34 +55,6 @@ const LONGEST_OVERLAP: Duration = Duration::from_secs(86_400);
 
 const NO_SECRET_REF: &str = "a resource has its secrets in Secrets of its own namespace: \
                              { secretRef: { name: NAME, key: KEY } }";
-
-/// Settings of librdkafka that tenants may give: none names a file, takes much memory, or logs.
-const KAFKA_OPTIONS: [&str; 24] = [
-    "acks",
-    "broker.address.family",
-    "client.id",
-    "client.rack",
-    "compression.codec",
-    "compression.level",
-    "compression.type",
-    "connections.max.idle.ms",
-    "enable.ssl.certificate.verification",
-    "linger.ms",
-    "message.timeout.ms",
-    "metadata.max.age.ms",
-    "partitioner",
-    "request.timeout.ms",
-    "sasl.mechanism",
-    "sasl.mechanisms",
-    "sasl.password",
-    "sasl.username",
-    "security.protocol",
-    "socket.keepalive.enable",
-    "socket.timeout.ms",
-    "ssl.ca.pem",
-    "ssl.certificate.pem",
-    "ssl.key.pem",
-];
 
 impl TenantRules {
     /// Whether the pipeline file at `path` is a tenant's.
@@ -119,23 +91,22 @@ impl TenantRules {
         let prefixes = self.env_prefixes.iter().filter_map(|prefix| names.fill(prefix, variable_part));
         let mut check = Check {
             rules: self,
+            file,
+            name: &names.pipeline,
             is_resource: is_resource(file),
             secrets: fill(&self.secrets_dir),
             files: fill(&self.files_dir),
             env_prefixes: prefixes.collect(),
             problems,
         };
-        check.name(root, &names.pipeline);
-        check.renamed_from(root, file);
-        check.sinks(root);
-        check.node(root, "", "", false);
+        check.node(root, "", &Forms::of_file());
     }
 
     /// What the operator's defaults say goes where they say. `root` is the tree of the file alone.
     pub(super) fn reaches(&self, root: &Node) -> Reaches {
         let tenants = |is_operators_proxy| Reach::Tenant { private: self.private.clone(), is_operators_proxy };
-        let names = |key| root.get("console").is_some_and(|console| has(console, key));
-        let console = match (names("url"), names("proxy")) {
+        let names = |kind| root.get("console").is_some_and(|console| !keys_of(console, "console", &[kind]).is_empty());
+        let console = match (names(SettingKind::Address), names(SettingKind::Proxy)) {
             (false, false) => Reach::Everywhere,
             (_, own_proxy) => tenants(!own_proxy),
         };
@@ -149,7 +120,8 @@ impl TenantRules {
         if has(own, "token") || !has(defaults, "token") {
             return;
         }
-        for key in ["url", "tls", "proxy"].into_iter().filter(|key| has(own, key)) {
+        let kinds = [SettingKind::Address, SettingKind::Proxy, SettingKind::Trust];
+        for key in keys_of(own, "console", &kinds) {
             let message = "the token is that of the operator's defaults, and goes only where these say: name a `token` \
                            too, or leave this out";
             let key_path = format!("console.{key}");
@@ -220,8 +192,19 @@ fn has(node: &Node, key: &str) -> bool {
     node.get(key).is_some_and(|value| !matches!(value.value, Value::Null))
 }
 
+/// The keys of `node`, the value of `section`, that have a value of one of these kinds.
+fn keys_of<'a>(node: &'a Node, section: &str, kinds: &[SettingKind]) -> Vec<&'a str> {
+    let forms = Forms::of_file().of_key(section);
+    let is_one = |key: &str| kinds.iter().any(|kind| forms.of_key(key).has(*kind));
+    let given = node.entries().iter().map(|entry| entry.key.as_str()).filter(|key| has(node, key));
+    given.filter(|key| is_one(key)).collect()
+}
+
 struct Check<'a> {
     rules: &'a TenantRules,
+    file: &'a Path,
+    /// The name of a pipeline in this file.
+    name: &'a str,
     /// Its secrets are in Secrets of its namespace, whatever files may name.
     is_resource: bool,
     secrets: Option<PathBuf>,
@@ -235,85 +218,73 @@ impl Check<'_> {
         self.problems.push(Problem::at(&node.place, key, Severity::Error, message));
     }
 
-    /// Otherwise one file could take the name of another one, which would not start again.
-    fn name(&mut self, root: &Node, stem: &str) {
-        if let Some(node) = root.get("name").filter(|node| node.text().is_none_or(|name| name != stem)) {
-            self.refuse(node, "name", format!("a tenant's file may have no name but its own, `{stem}`"));
+    fn node(&mut self, node: &mut Node, path: &str, forms: &Forms) {
+        let forms = forms.clone().of_node(node);
+        if forms.is_empty() || matches!(node.value, Value::Null) {
+            return;
+        }
+        if forms.has(SettingKind::FilesInDocument) {
+            self.refuse(node, path, "a tenant's file cannot use a configuration that names files of the worker");
+            return;
+        }
+        if forms.has(SettingKind::WorkerIdentity) && !matches!(node.value, Value::Bool(false)) {
+            self.refuse(node, path, "a tenant's file cannot use the worker's identity");
+            return;
+        }
+        match &node.value {
+            Value::Map(_) => self.mapping(node, path, &forms),
+            Value::List(_) => self.list(node, path, &forms),
+            _ => self.value(node, path, &forms),
         }
     }
 
-    /// The name of a resource's pipeline begins with its namespace, which has no dots. Whether the checkpoints are of
-    /// the file's own place is known when the lanes begin.
-    fn renamed_from(&mut self, root: &Node, file: &Path) {
-        let Some(node) = root.get("renamed_from") else { return };
-        let prefix = resource_at(file).map(|(namespace, _)| format!("{namespace}."));
-        let is_its_own_place = std::path::absolute(file).is_ok_and(|file| self.rules.place(&file) == Some(file));
-        match (prefix, node.text()) {
-            (None, _) if is_its_own_place => self.refuse(
-                node,
-                "renamed_from",
-                "with `{pipeline}` each file has an author of its own, and none takes over another's checkpoints; the \
-                 operator can: s1-forwarder state rename",
-            ),
-            (Some(prefix), Some(source)) if !source.starts_with(&prefix) => self.refuse(
-                node,
-                "renamed_from",
-                format!("a resource takes over the checkpoints of its own namespace only: write `{prefix}NAME`"),
-            ),
-            _ => {}
-        }
-    }
-
-    fn sinks(&mut self, root: &Node) {
-        if let Some(node) = root.get("sinks").filter(|node| node.list().len() > MAX_SINKS) {
+    fn list(&mut self, node: &mut Node, path: &str, forms: &Forms) {
+        let count = node.list().len();
+        if count > MAX_SINKS && forms.has(SettingKind::Sinks) {
             let message = format!("a tenant's file has at most {MAX_SINKS} sinks, since all lanes share the memory");
-            self.refuse(node, "sinks", message);
+            self.refuse(node, path, message);
+        }
+        let of_elements = forms.of_elements();
+        if count > MAX_SINKS && of_elements.has(SettingKind::Address) {
+            self.refuse(node, path, format!("at most {MAX_SINKS} in a tenant's file"));
+        }
+        let Value::List(elements) = &mut node.value else { return };
+        for (index, element) in elements.iter_mut().enumerate() {
+            self.node(element, &format!("{path}[{index}]"), &of_elements);
         }
     }
 
-    /// `key` is the last part of `path`, without the index in a list. One that `is_chosen` by the file's author, as the
-    /// name of a header, says nothing of what is in the node.
-    fn node(&mut self, node: &mut Node, path: &str, key: &str, is_chosen: bool) {
-        if matches!(node.value, Value::Map(_)) {
-            self.mapping(node, path, key);
+    fn mapping(&mut self, node: &mut Node, path: &str, forms: &Forms) {
+        if node.get("type").is_some() {
+            self.type_of(node, path, forms);
         }
-        let is_file_sink = key == "sinks" && node.get("type").and_then(Node::text) == Some("file");
-        if let Value::Text(text) = &node.value {
-            self.address(node, path, key, text);
-        }
-        match &mut node.value {
-            Value::List(elements) => {
-                for (index, element) in elements.iter_mut().enumerate() {
-                    self.node(element, &format!("{path}[{index}]"), key, is_chosen);
-                }
+        let Value::Map(entries) = &mut node.value else { return };
+        for entry in entries {
+            let inner = join(path, &entry.key);
+            if forms.iter().all(|form| form.may_have(&entry.key)) {
+                self.node(&mut entry.node, &inner, &forms.of_key(&entry.key));
+            } else {
+                self.refuse(&entry.node, &inner, "a tenant's file may not give this option of librdkafka");
             }
-            Value::Map(entries) => {
-                let has_chosen_keys = !is_chosen && has_chosen_keys(key);
-                if has_chosen_keys && key == "labels" {
-                    // Free texts.
-                    return;
-                }
-                for entry in entries {
-                    let inner = join(path, &entry.key);
-                    if self.entry(is_file_sink, key, &entry.key, &mut entry.node, &inner) {
-                        self.node(&mut entry.node, &inner, &entry.key, has_chosen_keys);
-                    }
-                }
-            }
-            _ => {}
         }
     }
 
-    /// What a mapping lacks.
-    fn mapping(&mut self, node: &Node, path: &str, key: &str) {
-        let has_type = |name: &str| node.get("type").and_then(Node::text) == Some(name);
-        if key == "auth"
-            && (has_type("aws") || has_type("aws_msk_iam"))
-            && node.get("access_key_id").and_then(Node::text).is_none()
-        {
-            self.refuse(node, path, "a tenant's file cannot use the worker's identity in AWS; give `access_key_id`");
+    /// What the `type` of a mapping brings with it, whatever its keys are.
+    fn type_of(&mut self, node: &Node, path: &str, forms: &Forms) {
+        if forms.has(SettingKind::WorkerOutput) {
+            self.refuse(node, path, "a tenant's file cannot write to the worker's own output");
         }
-        if key == "sinks" && has_type("kafka") && !self.rules.private.all {
+        let keys = |wanted: SettingKind| {
+            let keys = forms.iter().flat_map(|form| form.keys());
+            keys.filter(move |(_, kind)| *kind == Some(wanted)).map(|(key, _)| key)
+        };
+        let missing =
+            keys(SettingKind::InsteadOfWorkerIdentity).find(|key| node.get(key).and_then(Node::text).is_none());
+        if let Some(key) = missing {
+            let message = format!("a tenant's file cannot use the worker's own identity; give `{key}`");
+            self.refuse(node, path, message);
+        }
+        if keys(SettingKind::Broker).next().is_some() && !self.rules.private.all {
             self.refuse(
                 node,
                 path,
@@ -321,54 +292,44 @@ impl Check<'_> {
                  them: a tenant's file has a Kafka sink only with --allow-private-destinations without a list",
             );
         }
-        if key == "sinks" && has_type("stdout") {
-            self.refuse(node, path, "a tenant's file cannot write to the worker's own output");
+    }
+
+    /// A text, a number, or a boolean. Where the file does not say which one it means, all rules apply.
+    fn value(&mut self, node: &mut Node, path: &str, forms: &Forms) {
+        let mut kinds = Vec::new();
+        for kind in forms.iter().filter_map(|form| form.kind) {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        for kind in kinds {
+            self.value_of_kind(node, path, kind);
         }
     }
 
-    /// False if there is nothing more to check in it.
-    fn entry(&mut self, is_file_sink: bool, parent_key: &str, key: &str, node: &mut Node, path: &str) -> bool {
-        // Records are not settings.
-        if path == "tests" {
-            return false;
-        }
-        let is_text = node.text().is_some();
-        match (parent_key, key) {
-            (_, "file" | "env") if is_text && self.is_resource => self.refuse(node, path, NO_SECRET_REF),
-            (_, "file") if is_text => self.file(node, path, "secrets", self.secrets.clone(), "--secrets-dir"),
-            (_, "env") if is_text => self.variable(node, path),
-            ("tls", _) if is_text && key.ends_with("_file") => {
-                self.file(node, path, "files", self.files.clone(), "--files-dir");
+    fn value_of_kind(&mut self, node: &mut Node, path: &str, kind: SettingKind) {
+        match kind {
+            SettingKind::SecretFile | SettingKind::Variable if self.is_resource => {
+                self.refuse(node, path, NO_SECRET_REF);
             }
-            ("sinks", "path") if is_file_sink => self.file(node, path, "files", self.files.clone(), "--files-dir"),
-            ("options", _) if !KAFKA_OPTIONS.contains(&key) => {
-                self.refuse(node, path, "a tenant's file may not give this option of librdkafka");
-            }
-            (_, "managed_identity" | "workload_identity" | "metadata_server")
-                if !matches!(node.value, Value::Bool(false)) =>
-            {
-                self.refuse(node, path, "a tenant's file cannot use the worker's identity");
-            }
-            (_, "external_account") => {
-                self.refuse(node, path, "a tenant's file cannot use a configuration that names files of the worker");
-            }
-            ("sinks", "urls") if node.list().len() > MAX_SINKS => {
-                self.refuse(node, path, format!("at most {MAX_SINKS} in a tenant's file"));
-            }
-            ("sinks", "concurrency") if number(node).is_some_and(|number| number > MAX_CONCURRENCY) => {
+            SettingKind::SecretFile => self.file_below(node, path, "secrets", self.secrets.clone(), "--secrets-dir"),
+            SettingKind::Path => self.file_below(node, path, "files", self.files.clone(), "--files-dir"),
+            SettingKind::Variable => self.variable(node, path),
+            SettingKind::Address | SettingKind::Broker | SettingKind::Proxy => self.address(node, path),
+            SettingKind::Concurrency if number(node).is_some_and(|number| number > MAX_CONCURRENCY) => {
                 self.refuse(node, path, format!("at most {MAX_CONCURRENCY} in a tenant's file"));
             }
-            (_, "overlap") if is_longer(node, LONGEST_OVERLAP) => {
+            SettingKind::RememberedPeriod if is_longer(node, LONGEST_OVERLAP) => {
                 self.refuse(
                     node,
                     path,
                     "at most 1 day in a tenant's file, since the lane remembers what it reads in it",
                 );
             }
-            (_, "lookback" | "timeout") if is_longer(node, LONGEST) => {
+            SettingKind::Period if is_longer(node, LONGEST) => {
                 self.refuse(node, path, "at most 90 days in a tenant's file");
             }
-            ("console", "requests_per_second") if number(node).is_some_and(|rate| rate < LEAST_REQUESTS_PER_SECOND) => {
+            SettingKind::RequestRate if number(node).is_some_and(|rate| rate < LEAST_REQUESTS_PER_SECOND) => {
                 self.refuse(
                     node,
                     path,
@@ -378,13 +339,54 @@ impl Check<'_> {
                     ),
                 );
             }
-            _ => return true,
+            SettingKind::PipelineName => self.pipeline_name(node, path),
+            SettingKind::FormerName => self.former_name(node, path),
+            SettingKind::Concurrency
+            | SettingKind::RememberedPeriod
+            | SettingKind::Period
+            | SettingKind::RequestRate
+            | SettingKind::Text
+            | SettingKind::Switch => {}
+            // These stand with mappings and lists, and with what was refused before.
+            SettingKind::Trust
+            | SettingKind::WorkerIdentity
+            | SettingKind::InsteadOfWorkerIdentity
+            | SettingKind::FilesInDocument
+            | SettingKind::WorkerOutput
+            | SettingKind::Sinks => {}
         }
-        false
+    }
+
+    /// Otherwise one file could take the name of another one, which would not start again.
+    fn pipeline_name(&mut self, node: &Node, path: &str) {
+        if node.text() != Some(self.name) {
+            self.refuse(node, path, format!("a tenant's file may have no name but its own, `{}`", self.name));
+        }
+    }
+
+    /// The name of a resource's pipeline begins with its namespace, which has no dots. Whether the checkpoints are of
+    /// the file's own place is known when the lanes begin.
+    fn former_name(&mut self, node: &Node, path: &str) {
+        let prefix = resource_at(self.file).map(|(namespace, _)| format!("{namespace}."));
+        let is_its_own_place = std::path::absolute(self.file).is_ok_and(|file| self.rules.place(&file) == Some(file));
+        match (prefix, node.text()) {
+            (None, _) if is_its_own_place => self.refuse(
+                node,
+                path,
+                "with `{pipeline}` each file has an author of its own, and none takes over another's checkpoints; the \
+                 operator can: s1-forwarder state rename",
+            ),
+            (Some(prefix), Some(source)) if !source.starts_with(&prefix) => self.refuse(
+                node,
+                path,
+                format!("a resource takes over the checkpoints of its own namespace only: write `{prefix}NAME`"),
+            ),
+            _ => {}
+        }
     }
 
     /// `directory` is the one that `flag` names: the path has to be below.
-    fn file(&mut self, node: &mut Node, path: &str, what: &str, directory: Option<PathBuf>, flag: &str) {
+    fn file_below(&mut self, node: &mut Node, path: &str, what: &str, directory: Option<PathBuf>, flag: &str) {
         let file = node.text().and_then(|text| std::path::absolute(text).ok()).unwrap_or_default();
         if is_identity_token_path(&file) {
             self.refuse(node, path, "it is a token of the worker's own identity, which no tenant's file may name");
@@ -435,17 +437,15 @@ impl Check<'_> {
     }
 
     /// An address that is no name is used without asking a resolver.
-    fn address(&mut self, node: &Node, path: &str, key: &str, text: &str) {
-        // Some addresses may be given without `https://`.
-        let is_address = matches!(key, "url" | "urls" | "proxy" | "endpoint" | "address" | "addresses" | "brokers")
-            || key.ends_with("_url");
-        let text = match text.trim().split_once("://") {
-            None if is_address => format!("https://{}", text.trim()),
-            // Of other schemes the parser reads no addresses.
+    fn address(&mut self, node: &Node, path: &str) {
+        let text = node.text().unwrap_or_default().trim();
+        // Some addresses may be given without `https://`, and of some schemes the parser reads no addresses.
+        let text = match text.split_once("://") {
+            None => format!("https://{text}"),
             Some((scheme, rest)) if ["tls", "tcp", "udp"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
                 format!("https://{rest}")
             }
-            _ => text.trim().to_owned(),
+            _ => text.to_owned(),
         };
         let refused = Url::parse(&text).ok().and_then(|url| self.rules.private.check(&url).err());
         if let Some(NotReachable::NotPublic { address, .. }) = refused {
@@ -521,7 +521,7 @@ mod tests {
         let operators = "console: { url: https://a.example, token: { file: /run/token } }";
         assert_eq!(keys("console: { url: https://b.example }", operators), "console.url");
         let detour = "console: { token: null, proxy: http://b.example, tls: { ca_file: b.pem } }";
-        assert_eq!(keys(detour, operators), "console.tls console.proxy");
+        assert_eq!(keys(detour, operators), "console.proxy console.tls");
         assert_eq!(keys("console: { site_ids: [1] }", operators), "");
         assert_eq!(keys("console: { url: https://b.example, token: own }", operators), "");
         assert_eq!(keys("console: { url: https://b.example }", "console: { timeout: 5s }"), "");
@@ -573,6 +573,11 @@ mod tests {
             ("sinks: [{ type: stdout }]", "sinks[0]"),
             ("sinks: [{ concurrency: 65 }]", "sinks[0].concurrency"),
             ("sinks: [{ batch: { timeout: 36500d } }]", "sinks[0].batch.timeout"),
+            ("sinks: [{ retry: { max: 91d } }]", "sinks[0].retry.max"),
+            (
+                "sinks: [{ type: google_secops, service_account: { file: /etc/passwd } }]",
+                "sinks[0].service_account.file",
+            ),
             ("streams: { threats: { overlap: 25h } }", "streams.threats.overlap"),
             ("streams: { alerts: { lookback: 36500d } }", "streams.alerts.lookback"),
             ("console: { tls: { cert_file: { secretRef: a/b/c, x: 1 } } }", "console.tls.cert_file.secretRef"),
@@ -593,6 +598,9 @@ mod tests {
         ] {
             assert_eq!(refused(&rules(), text).last().map(String::as_str), Some(key), "{text}");
         }
+        let receivers = vec!["'tls://siem.example:6514'"; MAX_SINKS + 1].join(", ");
+        let text = format!("sinks: [{{ type: syslog, addresses: [{receivers}] }}]");
+        assert_eq!(refused(&rules(), &text), ["sinks[0].addresses"]);
         let sinks = |count| format!("sinks: [{}]", vec!["{ type: http }"; count].join(", "));
         assert_eq!(refused(&rules(), &sinks(MAX_SINKS)), <[&str; 0]>::default());
         assert_eq!(refused(&rules(), &sinks(MAX_SINKS + 1)), ["sinks"]);
@@ -642,7 +650,7 @@ mod tests {
                     (format!("console: {{ url: '{url}' }}"), "console.url"),
                     (format!("console: {{ proxy: '{url}' }}"), "console.proxy"),
                     (format!("sinks: [{{ type: http, url: '{url}' }}]"), "sinks[0].url"),
-                    (format!("sinks: [{{ type: loki, tls: {{}}, urls: ['{url}'] }}]"), "sinks[0].urls[0]"),
+                    (format!("sinks: [{{ type: splunk_hec, tls: {{}}, urls: ['{url}'] }}]"), "sinks[0].urls[0]"),
                     (format!("sinks: [{{ auth: {{ type: oauth2, token_url: '{url}' }} }}]"), "sinks[0].auth.token_url"),
                     (format!("sinks: [{{ type: syslog, address: 'TCP://{host}:514' }}]"), "sinks[0].address"),
                 ] {

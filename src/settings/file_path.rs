@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::SettingKind;
 use super::file_system::ask_file_system;
 use super::identity_tokens::is_identity_token;
 use super::read_file::{read_file, read_opened};
@@ -251,8 +252,8 @@ impl JsonSchema for FilePath {
         true
     }
 
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        String::json_schema(generator)
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "x-kind": SettingKind::Path })
     }
 }
 

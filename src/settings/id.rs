@@ -6,6 +6,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::SettingKind;
+
 /// An id of the console: decimal digits, kept as text, with or without quotes in YAML and JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Id(String);
@@ -94,6 +96,7 @@ impl JsonSchema for Id {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "title": "id",
+            "x-kind": SettingKind::Text,
             "type": ["string", "integer"],
             "description": "An id of the console: 18 or 19 digits, quotes optional.",
             "pattern": "^[0-9]{18,20}$",

@@ -8,6 +8,7 @@ mod file_system;
 mod http;
 mod id;
 mod identity_tokens;
+mod kind;
 mod known_secrets;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
@@ -39,6 +40,7 @@ pub use http::tls_client_of;
 pub use http::{ClientError, HttpSettings, LOCAL_WAY, Role, install_crypto_provider, local_client};
 pub use id::{Id, IdError};
 pub use identity_tokens::is_identity_token_path;
+pub use kind::SettingKind;
 pub use known_secrets::KnownSecrets;
 pub use name::{NameError, check_name, is_namespace};
 pub use own_variables::is_own_variable;

@@ -7,6 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::SettingKind;
+
 /// A duration in settings: `500ms`, `60s`, `5m`, `12h`, `30d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Period(pub Duration);
@@ -116,6 +118,7 @@ impl JsonSchema for Period {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "title": "duration",
+            "x-kind": SettingKind::Period,
             "type": "string",
             "description": "A length of time: 500ms, 60s, 5m, 12h, 30d.",
             "pattern": "^(0|[0-9]+(ms|s|m|h|d))$",

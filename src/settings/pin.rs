@@ -11,6 +11,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::SettingKind;
 use sha2::{Digest, Sha256};
 
 /// The SHA-256 of a certificate in DER form.
@@ -86,6 +88,7 @@ impl JsonSchema for Fingerprint {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
+            "x-kind": SettingKind::Text,
             "description": "SHA-256 of a certificate in hex, colons optional.",
             "pattern": "^\\s*([0-9a-fA-F]{2}:?){32}\\s*$",
         })

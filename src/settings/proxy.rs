@@ -11,6 +11,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::SettingKind;
+
 /// The variables that name a proxy. The first one of a pair hides the second one.
 const HTTP_PROXY: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 const HTTPS_PROXY: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
@@ -103,7 +105,12 @@ impl JsonSchema for Proxy {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "title": "proxy URL", "type": "string", "description": "Address of a proxy: http://HOST:PORT." })
+        json_schema!({
+            "title": "proxy URL",
+            "x-kind": SettingKind::Proxy,
+            "type": "string",
+            "description": "Address of a proxy: http://HOST:PORT.",
+        })
     }
 }
 

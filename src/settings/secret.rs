@@ -11,7 +11,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{FilePath, SecretObject};
+use super::{FilePath, SecretObject, SettingKind};
 
 /// The source of a secret: `{ file: PATH }`, `{ env: NAME }`, or the text itself; in a `Pipeline` resource a key of a
 /// Secret. `Debug` and `Serialize` never show a literal.
@@ -336,10 +336,10 @@ impl JsonSchema for Secret {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let source = |key: &str| {
+        let source = |key: &str, kind: SettingKind| {
             serde_json::json!({
                 "type": "object",
-                "properties": { key: { "type": "string", "minLength": 1 } },
+                "properties": { key: { "type": "string", "minLength": 1, "x-kind": kind } },
                 "required": [key],
                 "additionalProperties": false,
             })
@@ -347,7 +347,11 @@ impl JsonSchema for Secret {
         json_schema!({
             "title": "secret",
             "description": "A secret: { file: PATH }, { env: NAME }, or the text itself (works, but warns).",
-            "oneOf": [source("file"), source("env"), { "type": "string", "minLength": 1 }],
+            "oneOf": [
+                source("file", SettingKind::SecretFile),
+                source("env", SettingKind::Variable),
+                { "type": "string", "minLength": 1, "x-kind": SettingKind::Text },
+            ],
         })
     }
 }

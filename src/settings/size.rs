@@ -6,6 +6,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::SettingKind;
+
 /// A number of bytes in settings. `5MiB` and `512KiB` are binary, `1MB` and `900KB` decimal; a bare number is bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
@@ -104,6 +106,7 @@ impl JsonSchema for ByteSize {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "title": "size",
+            "x-kind": SettingKind::Text,
             "type": ["string", "integer"],
             "description": "A size: KiB, MiB, GiB are binary, KB, MB, GB decimal, a bare number is bytes.",
             "pattern": "^[0-9]+ ?([kKmMgGtT]i?)?[bB]?$",

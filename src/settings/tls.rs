@@ -9,11 +9,12 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::http::tls_client;
-use super::{ClientError, FilePath, Fingerprint, SECRET_REF, SecretObject};
+use super::{ClientError, FilePath, Fingerprint, SECRET_REF, SecretObject, SettingKind};
 
 /// `tls:` of a console or a sink.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("x-kind" = SettingKind::Trust))]
 pub struct Tls {
     /// PEM file with the trusted certificate authorities; default: the system's.
     pub ca_file: Option<TlsFile>,
@@ -118,6 +119,6 @@ impl JsonSchema for TlsFile {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        String::json_schema(generator)
+        FilePath::json_schema(generator)
     }
 }

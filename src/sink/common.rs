@@ -11,7 +11,7 @@ pub use super::compression::Compression;
 use super::integration::Content;
 use super::{BuildError, DestinationKey, Limits, Sink, SinkContext};
 use crate::record::Stream;
-use crate::settings::{ByteSize, HttpSettings, Period, Proxy, Reach, Schema, Tls};
+use crate::settings::{ByteSize, HttpSettings, Period, Proxy, Reach, Schema, SettingKind, Tls};
 
 /// Defaults of a type of sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,10 @@ pub trait SinkType {
     fn keeps_checkpoints(&self) -> bool {
         false
     }
+
+    /// Whether the sinks write raw events into JSON of their own, where one that is not JSON would break its batch. The
+    /// other sinks send the bytes that the console returned.
+    fn embeds_raw(&self) -> bool;
 
     /// Whether a batch may have events with different labels.
     fn mixes_labels(&self) -> bool {
@@ -88,12 +92,14 @@ const DEFAULT_TIMEOUT: Period = Period(Duration::from_secs(30));
 #[serde(default)]
 pub struct Common {
     /// Unique in the pipeline; default: the type.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub name: Option<String>,
     /// Streams that are sent to this sink; default: all of the pipeline.
     pub streams: Option<Vec<Stream>>,
     /// Overrides `transform.schema`.
     pub schema: Option<Schema>,
     /// Overrides `transform.remap`. An empty program changes nothing.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub remap: Option<String>,
     /// Limits of a batch.
     pub batch: BatchSettings,
@@ -102,6 +108,7 @@ pub struct Common {
     /// Waits between attempts.
     pub retry: RetrySettings,
     /// Maximum number of batches in flight; default by type.
+    #[schemars(extend("x-kind" = SettingKind::Concurrency))]
     pub concurrency: Option<NonZeroU32>,
     /// Timeout of one request; `kafka` has defaults of its own.
     #[schemars(extend("default" = DEFAULT_TIMEOUT))]

@@ -15,7 +15,7 @@ use super::common::{Common, Defaults, SinkType};
 use super::line::Line;
 use super::stdout::{LOCAL_DEFAULTS, Writers, write_lines, writers_of};
 use super::{Attempt, Batch, BuildError, DestinationKey, Limits, Probe, Sink, SinkContext};
-use crate::settings::{FOR_A_SHELL, FilePath, is_for_a_shell};
+use crate::settings::{FOR_A_SHELL, FilePath, SettingKind, is_for_a_shell};
 
 /// `type: file`: one event a line, on the disk before the checkpoint moves. The file may be rotated by renaming it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,12 +25,17 @@ pub struct FileSettings {
     pub path: FilePath,
     /// Write `{id, pipeline, stream, labels, record}` instead of the event alone.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub envelope: bool,
 }
 
 impl SinkType for FileSettings {
     fn defaults(&self) -> Defaults {
         LOCAL_DEFAULTS
+    }
+
+    fn embeds_raw(&self) -> bool {
+        self.envelope
     }
 
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

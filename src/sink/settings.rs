@@ -12,8 +12,6 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 pub use super::common::{BatchSettings, Common, Compression, Defaults, RetrySettings, SinkType};
-use super::http::generic::Format;
-use super::http::splunk_hec;
 use super::integration::Content;
 use super::{BuildError, HashKey, KeyedHash, Sink, SinkContext};
 use crate::record::Stream;
@@ -28,9 +26,10 @@ pub struct SinkSettings {
     pub kind: Kind,
 }
 
-/// Generates from one list of types: the enum of their settings, their names, and the lookups by name.
+/// Generates from one list of types: the enum of their settings, their names, and the lookups by name. Other names of
+/// a destination follow that of its type.
 macro_rules! types {
-    ($($(#[$attribute:meta])* $name:literal => $variant:ident($settings:ty),)*) => {
+    ($($(#[$attribute:meta])* $name:literal $(| $other:literal)* => $variant:ident($settings:ty),)*) => {
         /// The types of sinks (`type:`), each with its own keys.
         #[derive(Debug, Clone, PartialEq)]
         pub enum Kind {
@@ -38,6 +37,9 @@ macro_rules! types {
         }
 
         const TYPES: &[&str] = &[$($(#[$attribute])* $name,)*];
+
+        /// Other names of destinations, next to the type that delivers there.
+        const OTHER_NAMES: &[(&str, &[&str])] = &[$($(#[$attribute])* ($name, &[$($other),*]),)*];
 
         impl Kind {
             /// Reads the type's own keys. Pipeline files use a deserializer that knows the place of each key.
@@ -90,20 +92,27 @@ macro_rules! types {
 
 types! {
     #[cfg(feature = "kafka")]
-    "kafka" => Kafka(super::kafka::KafkaSettings),
-    "http" => Http(super::http::generic::GenericSettings),
-    "splunk_hec" => SplunkHec(super::http::splunk_hec::SplunkHecSettings),
-    "elasticsearch" => Elasticsearch(super::http::elasticsearch::ElasticsearchSettings),
-    "azure_logs" => AzureLogs(super::http::azure_logs::AzureLogsSettings),
-    "google_secops" => GoogleSecops(super::http::google_secops::GoogleSecopsSettings),
+    "kafka" | "redpanda" | "confluent" | "event_hubs" | "azure_event_hubs" | "msk"
+        => Kafka(super::kafka::KafkaSettings),
+    "http" | "https" | "webhook" | "rest" => Http(super::http::generic::GenericSettings),
+    "splunk_hec" | "splunk" | "hec" | "http_event_collector"
+        => SplunkHec(super::http::splunk_hec::SplunkHecSettings),
+    "elasticsearch" | "opensearch" | "open_search" | "elastic" | "elastic_cloud"
+        => Elasticsearch(super::http::elasticsearch::ElasticsearchSettings),
+    "azure_logs" | "sentinel" | "azure_sentinel" | "microsoft_sentinel" | "log_analytics" | "azure_monitor"
+        => AzureLogs(super::http::azure_logs::AzureLogsSettings),
+    "google_secops" | "chronicle" | "google_chronicle" | "secops" | "google_security_operations"
+        => GoogleSecops(super::http::google_secops::GoogleSecopsSettings),
     "sekoia" => Sekoia(super::http::sekoia::SekoiaSettings),
     "datadog" => Datadog(super::http::datadog::DatadogSettings),
-    "otlp" => Otlp(super::http::otlp::OtlpSettings),
-    "loki" => Loki(super::http::loki::LokiSettings),
-    "sumo" => Sumo(super::http::sumo::SumoSettings),
-    "logscale" => Logscale(super::http::logscale::LogscaleSettings),
+    "otlp" | "opentelemetry" | "otel" => Otlp(super::http::otlp::OtlpSettings),
+    "loki" | "grafana" | "grafana_loki" => Loki(super::http::loki::LokiSettings),
+    "sumo" | "sumologic" | "sumo_logic" => Sumo(super::http::sumo::SumoSettings),
+    "logscale" | "humio" | "falcon_logscale" | "ngsiem" | "falcon_next_gen_siem"
+        => Logscale(super::http::logscale::LogscaleSettings),
     "panther" => Panther(super::http::panther::PantherSettings),
-    "syslog" => Syslog(super::syslog::SyslogSettings),
+    "syslog" | "cef" | "rfc3164" | "rfc5424" | "rsyslog" | "syslog_ng" | "qradar" | "arcsight" | "logrhythm" | "wazuh"
+        => Syslog(super::syslog::SyslogSettings),
     "file" => File(super::file::FileSettings),
     "stdout" => Stdout(super::stdout::StdoutSettings),
 }
@@ -113,27 +122,11 @@ pub fn types() -> &'static [&'static str] {
     TYPES
 }
 
-/// Other names of destinations, and the type that delivers there.
-const OTHER_NAMES: &[(&str, &[&str])] = &[
-    ("elasticsearch", &["opensearch", "open_search", "elastic", "elastic_cloud"]),
-    ("azure_logs", &["sentinel", "azure_sentinel", "microsoft_sentinel", "log_analytics", "azure_monitor"]),
-    ("google_secops", &["chronicle", "google_chronicle", "secops", "google_security_operations"]),
-    ("logscale", &["humio", "falcon_logscale", "ngsiem", "falcon_next_gen_siem"]),
-    ("splunk_hec", &["splunk", "hec", "http_event_collector"]),
-    ("kafka", &["redpanda", "confluent", "event_hubs", "azure_event_hubs", "msk"]),
-    ("http", &["https", "webhook", "rest"]),
-    ("otlp", &["opentelemetry", "otel"]),
-    ("sumo", &["sumologic", "sumo_logic"]),
-    ("loki", &["grafana", "grafana_loki"]),
-    ("object_store", &["s3", "aws_s3", "gcs", "azure_blob", "minio", "security_lake"]),
-    ("syslog", &["cef", "rfc3164", "rfc5424", "rsyslog", "syslog_ng", "qradar", "arcsight", "logrhythm", "wazuh"]),
-];
-
-/// The type that a name of `type:` probably means, and whether there is such a type.
-pub fn intended_type(name: &str) -> Option<(&'static str, bool)> {
+/// The type that a name of `type:` probably means.
+pub fn intended_type(name: &str) -> Option<&'static str> {
     let name = name.trim().to_lowercase().replace(['-', ' '], "_");
     let (intended, _) = OTHER_NAMES.iter().find(|(_, others)| others.contains(&name.as_str()))?;
-    Some((intended, TYPES.contains(intended)))
+    Some(intended)
 }
 
 /// JSON Schema of one entry of `sinks:` with this type: the common and its own keys, without references.
@@ -246,22 +239,9 @@ impl SinkSettings {
         self.kind.as_type().keeps_checkpoints()
     }
 
-    /// Whether the sink writes raw events into JSON of its own, where one that is not JSON would break its batch. The
-    /// other sinks send the bytes that the console returned.
+    /// As [`SinkType::embeds_raw`].
     pub fn embeds_raw(&self) -> bool {
-        match &self.kind {
-            #[cfg(feature = "kafka")]
-            Kind::Kafka(_) => false,
-            Kind::Http(settings) => settings.envelope || settings.format == Format::JsonArray,
-            Kind::Panther(settings) => settings.envelope || settings.format == Format::JsonArray,
-            Kind::Sumo(settings) => settings.envelope,
-            Kind::File(settings) => settings.envelope,
-            Kind::Stdout(settings) => settings.envelope,
-            Kind::SplunkHec(settings) => settings.endpoint == splunk_hec::Kind::Event,
-            // In base64.
-            Kind::GoogleSecops(_) => false,
-            _ => true,
-        }
+        self.kind.as_type().embeds_raw()
     }
 
     /// How long an event waits for its batch to fill.

@@ -14,6 +14,7 @@ use super::common::{Common, Compression, Defaults, SinkType};
 use super::line::Line;
 use super::{Attempt, Batch, BuildError, DestinationKey, Limits, Outcome, Probe, Sink, SinkContext};
 use crate::failure::Failure;
+use crate::settings::SettingKind;
 use crate::visible::visible_lines;
 use crate::weak_cache::WeakCache;
 
@@ -29,15 +30,21 @@ pub(crate) const LOCAL_DEFAULTS: Defaults = Defaults {
 /// `type: stdout`: one event a line on standard output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-kind" = SettingKind::WorkerOutput))]
 pub struct StdoutSettings {
     /// Write `{id, pipeline, stream, labels, record}` instead of the event alone.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub envelope: bool,
 }
 
 impl SinkType for StdoutSettings {
     fn defaults(&self) -> Defaults {
         LOCAL_DEFAULTS
+    }
+
+    fn embeds_raw(&self) -> bool {
+        self.envelope
     }
 
     /// The process has one standard output.

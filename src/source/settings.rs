@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::findings::DEFAULT_RESYNC;
 use super::{Findings, Include, Pull, SilentAfter, Since};
 use crate::record::Stream;
-use crate::settings::Period;
+use crate::settings::{Period, SettingKind};
 
 /// `streams:` of a pipeline file; only the streams named are pulled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,7 @@ pub struct Threats {
     /// Where the first run begins.
     pub since: Option<Since>,
     /// How late a record may become visible and still be caught.
+    #[schemars(extend("x-kind" = SettingKind::RememberedPeriod))]
     pub overlap: Option<Period>,
     /// How long the console may show no new record before the lane is reported as silent: a period, `auto` (by the
     /// lane's own rhythm) or `off`.
@@ -54,6 +55,7 @@ pub struct Activities {
     /// Where the first run begins.
     pub since: Option<Since>,
     /// How late a record may become visible and still be caught.
+    #[schemars(extend("x-kind" = SettingKind::RememberedPeriod))]
     pub overlap: Option<Period>,
     /// How long the console may show no new record before the lane is reported as silent: a period, `auto` (by the
     /// lane's own rhythm) or `off`.
@@ -63,6 +65,7 @@ pub struct Activities {
     /// Activity types to pull. An empty list pulls all.
     pub types: Vec<u32>,
     /// Also pull activities that the console's own list hides.
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub include_hidden: bool,
 }
 
@@ -75,6 +78,7 @@ pub struct Agents {
     /// Where the first run begins; in a snapshot, when the oldest agents were created.
     pub since: Option<Since>,
     /// How late a change may become visible and still be caught.
+    #[schemars(extend("x-kind" = SettingKind::RememberedPeriod))]
     pub overlap: Option<Period>,
     /// How long the console may show no new record before the lane is reported as silent: a period, `auto` (by the
     /// lane's own rhythm) or `off`.
@@ -83,10 +87,13 @@ pub struct Agents {
     pub mode: Mode,
     /// Keys of the record that change with every check-in of an agent: an agent in which nothing else changed is not
     /// sent again. An empty list turns this off, and every check-in is sent.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub volatile: Option<Vec<String>>,
     /// Also pull agents that were decommissioned.
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub include_decommissioned: bool,
     /// With `mode: snapshot`: when a snapshot is complete, send an event that says so, with the number of agents.
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub marker: bool,
 }
 
@@ -110,6 +117,7 @@ pub struct Alerts {
     /// Where the first run begins.
     pub since: Option<Since>,
     /// How late an alert may become visible and still be caught.
+    #[schemars(extend("x-kind" = SettingKind::RememberedPeriod))]
     pub overlap: Option<Period>,
     /// How long the console may show no new record before the lane is reported as silent: a period, `auto` (by the
     /// lane's own rhythm) or `off`.
@@ -128,6 +136,7 @@ pub struct Groups {
     /// Where the first run begins.
     pub since: Option<Since>,
     /// How late a change may become visible and still be caught.
+    #[schemars(extend("x-kind" = SettingKind::RememberedPeriod))]
     pub overlap: Option<Period>,
     /// `auto` or `off`, which are the same here: this stream is never reported as silent.
     pub silent_after: SilentAfter,
@@ -142,11 +151,13 @@ pub struct UnifiedAlerts {
     /// Where the first run begins.
     pub since: Option<Since>,
     /// How late an alert may become visible and still be caught.
+    #[schemars(extend("x-kind" = SettingKind::RememberedPeriod))]
     pub overlap: Option<Period>,
     /// How long the console may show no new record before the lane is reported as silent: a period, `auto` (by the
     /// lane's own rhythm) or `off`.
     pub silent_after: SilentAfter,
     /// Products that detect, as the console spells them (EDR, CWS, STAR, Identity, …). An empty list pulls all.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub products: Vec<String>,
     /// The console's view to pull.
     pub view: AlertView,
@@ -197,6 +208,7 @@ pub struct Vulnerabilities {
     /// Where the first run begins; `beginning` is everything open.
     pub since: Option<Since>,
     /// How far each window reaches back into the one before it.
+    #[schemars(extend("x-kind" = SettingKind::RememberedPeriod))]
     pub overlap: Option<Period>,
     /// `auto` or `off`, which are the same here: this stream is never reported as silent.
     pub silent_after: SilentAfter,
@@ -204,6 +216,7 @@ pub struct Vulnerabilities {
     pub severities: Vec<FindingSeverity>,
     /// Also pull findings that are gone, as `status: Removed`.
     #[schemars(extend("default" = true))]
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub include_removed: Option<bool>,
     /// Time between two sweeps over everything that is open.
     #[schemars(extend("default" = Period(DEFAULT_RESYNC)))]

@@ -1,11 +1,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::settings::Period;
+use crate::settings::{Period, SettingKind};
 
 /// `streams.*.silent_after`: how long the console may show no new record before the lane is reported as silent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "String", title = "auto, off or a period")]
+#[schemars(with = "String", title = "auto, off or a period", extend("x-kind" = SettingKind::Text))]
 pub enum SilentAfter {
     /// By the lane's own rhythm.
     #[default]

@@ -4,11 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::record::Timestamp;
-use crate::settings::Period;
+use crate::settings::{Period, SettingKind};
 
 /// `since`: where the first run of a lane begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "String", title = "start time")]
+#[schemars(with = "String", title = "start time", extend("x-kind" = SettingKind::Text))]
 pub enum Since {
     /// A period before the first start.
     Ago(Period),

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Secret;
+use crate::settings::{Secret, SettingKind};
 
 /// One entry of `redact:`, a path alone or `{ path, with, key, everywhere }`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,6 +40,7 @@ pub enum With {
 struct Entry {
     /// Dotted path of the values.
     #[schemars(regex(pattern = r"^[^.$]"))]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     path: String,
     /// `remove` (default), `replace` (by `[redacted]`), or `hash`, which needs `key`.
     #[serde(default)]
@@ -48,6 +49,7 @@ struct Entry {
     key: Option<Secret>,
     /// Replace the values that are found at `path` in all other texts of the event too, where they stand as words.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     everywhere: bool,
 }
 
@@ -83,7 +85,7 @@ impl JsonSchema for Redaction {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let path = json_schema!({ "type": "string", "pattern": "^[^.$]" });
+        let path = json_schema!({ "type": "string", "pattern": "^[^.$]", "x-kind": SettingKind::Text });
         json_schema!({ "title": "path or object", "anyOf": [path, Entry::json_schema(generator)] })
     }
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::redaction::Redaction;
-use crate::settings::{Labels, Schema};
+use crate::settings::{Labels, Schema, SettingKind};
 
 /// `transform:` of a pipeline file. A record is mapped; then come `drop`, `remap` and `redact`, in this order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,19 +17,24 @@ pub struct TransformSettings {
     pub schema: Schema,
     /// Keep the record in `event.original` or `raw_data`, which makes events 1.7 to 1.9 times as large. Without it,
     /// what has no field in the schema is still below `sentinel_one` or `unmapped`. Default false.
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub keep_original: Option<bool>,
     /// Labels of every event, written as `labels.NAME` or into `metadata.labels`. `{account.name}`, `{account.id}`, and
     /// the same of `site` and `group` are replaced by what the record names, or by `unknown`.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub labels: Labels,
     /// Values that no sink gets: dotted paths of the event and of the record, through lists too. They are removed,
     /// replaced or hashed.
     pub redact: Vec<Redaction>,
     /// Let licence keys, registration tokens and passphrases of the console through, in `event.original`, `raw_data`
     /// and raw events. By default `[redacted]` replaces them there, and mapped fields never have them.
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub keep_console_secrets: bool,
     /// Conditions in VRL: an event is dropped if one of them is true, such as `.event.action == "user-logged-in"`.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub drop: Vec<String>,
     /// A program in VRL that changes each event; `abort` drops it. A sink can override it.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub remap: Option<String>,
     /// What becomes of an event on which a program of `drop` or `remap` fails or reaches a limit: `deliver` (default)
     /// forwards it as it was mapped, with a tag; `dead_letter` keeps it in that form as a dead letter; `stop` stops the

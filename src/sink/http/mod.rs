@@ -51,6 +51,10 @@ impl<T: DestinationType> SinkType for T {
         T::DEFAULTS
     }
 
+    fn embeds_raw(&self) -> bool {
+        T::embeds_raw(self)
+    }
+
     fn default_schema(&self) -> Option<Schema> {
         T::DEFAULT_SCHEMA
     }

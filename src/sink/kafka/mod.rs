@@ -38,6 +38,10 @@ impl SinkType for KafkaSettings {
         true
     }
 
+    fn embeds_raw(&self) -> bool {
+        false
+    }
+
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
         key.addresses("brokers", &self.brokers).text("topic", &context.fill("topic", &self.topic)?);
         Ok(())

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text::Text;
 use crate::kafka::is_topic;
-use crate::settings::Secret;
+use crate::settings::{Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::{AwsMskIam, ClientCredentials};
 use crate::sink::{BuildError, Limits};
@@ -19,13 +19,16 @@ use crate::sink::{BuildError, Limits};
 pub struct KafkaSettings {
     /// Brokers to begin with, as `HOST:PORT`.
     #[schemars(length(min = 1))]
+    #[schemars(extend("x-kind" = SettingKind::Broker))]
     pub brokers: Vec<String>,
     /// Topic; `{pipeline}`, `{stream}` and `{label.NAME}` are filled in.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub topic: String,
     /// How often an event may arrive.
     #[serde(default)]
     pub delivery: Delivery,
     /// Compacted topic for the checkpoints of `exactly_once`, on these brokers; made where it does not exist.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub checkpoint_topic: Option<String>,
     /// Timestamp of the messages.
     #[serde(default)]
@@ -37,8 +40,37 @@ pub struct KafkaSettings {
     pub auth: Option<KafkaAuth>,
     /// Handed to librdkafka under its own names; each value may be a secret.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Text, "x-tenant-keys" = TENANT_OPTIONS))]
     pub options: BTreeMap<String, Text>,
 }
+
+/// Options that a tenant's file may give: none loads code, names a file, takes much memory, or logs.
+const TENANT_OPTIONS: [&str; 24] = [
+    "acks",
+    "broker.address.family",
+    "client.id",
+    "client.rack",
+    "compression.codec",
+    "compression.level",
+    "compression.type",
+    "connections.max.idle.ms",
+    "enable.ssl.certificate.verification",
+    "linger.ms",
+    "message.timeout.ms",
+    "metadata.max.age.ms",
+    "partitioner",
+    "request.timeout.ms",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.password",
+    "sasl.username",
+    "security.protocol",
+    "socket.keepalive.enable",
+    "socket.timeout.ms",
+    "ssl.ca.pem",
+    "ssl.certificate.pem",
+    "ssl.key.pem",
+];
 
 /// `auth`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -8,6 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::{Host, Url};
 
+use crate::settings::SettingKind;
+
 /// What carries the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carrier {
@@ -98,6 +100,7 @@ impl JsonSchema for SyslogAddress {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "title": "address",
+            "x-kind": SettingKind::Address,
             "description": "tls://HOST:PORT, tcp://HOST:PORT or udp://HOST:PORT",
             "type": "string",
             "pattern": "^\\s*([tT][lL][sS]|[tT][cC][pP]|[uU][dD][pP])://",

@@ -57,6 +57,10 @@ impl SinkType for SyslogSettings {
         true
     }
 
+    fn embeds_raw(&self) -> bool {
+        true
+    }
+
     fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
         key.addresses("addresses", self.receivers()?.iter().map(ToString::to_string));
         Ok(())

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::address::{Carrier, SyslogAddress};
-use crate::settings::ByteSize;
+use crate::settings::{ByteSize, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::{BuildError, Limits};
 
@@ -46,6 +46,7 @@ pub struct SyslogSettings {
     /// Name of the application in the header, and the tag of RFC 3164.
     #[serde(default = "app_name")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9._/-]{1,48}$"))]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub app_name: String,
     /// Maximum size of a message. Longer ones are shortened.
     #[serde(default = "max_bytes")]

@@ -22,7 +22,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::settings::{Credential, HttpSettings, Secret, SecretError};
+use crate::settings::{Credential, HttpSettings, Secret, SecretError, SettingKind};
 use crate::sink::http::identity::aws::{Aws, AwsSigner};
 use crate::sink::http::transport::endpoint::Endpoint;
 use crate::sink::http::transport::exchange::Response;
@@ -45,6 +45,7 @@ pub enum Auth {
     /// User name and password.
     Basic {
         /// User name.
+        #[schemars(extend("x-kind" = SettingKind::Text))]
         user: String,
         /// Password.
         password: Secret,

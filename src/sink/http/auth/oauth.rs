@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::token_error::TokenError;
 use super::token_request::TokenRequest;
-use crate::settings::{Proxy, Secret, Tls};
+use crate::settings::{Proxy, Secret, SettingKind, Tls};
 use crate::sink::http::transport::endpoint::Endpoint;
 
 /// `auth: { type: oauth2, … }`.
@@ -20,13 +20,16 @@ pub struct ClientCredentials {
     /// Token endpoint.
     pub token_url: Endpoint,
     /// Client id.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub client_id: String,
     /// Client secret.
     pub client_secret: Secret,
     /// Requested scope.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub scope: Option<String>,
     /// Further parameters of the token request, such as `audience`.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub params: BTreeMap<String, String>,
     /// How the client id and secret are sent.
     #[serde(default)]

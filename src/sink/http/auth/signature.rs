@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::header::header_name;
-use crate::settings::{Credential, Secret, SecretError};
+use crate::settings::{Credential, Secret, SecretError, SettingKind};
 use crate::sink::BuildError;
 
 /// `auth: { type: hmac, … }`.
@@ -23,6 +23,7 @@ pub struct Hmac {
     #[serde(default)]
     pub form: Form,
     /// Header of the signature; default `webhook-signature`, `X-Hub-Signature-256` or `X-Signature`, by form.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub header: Option<String>,
     /// What is signed.
     #[serde(default)]

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
+use crate::settings::SettingKind;
 use crate::sink::http::ResponseView;
 use crate::sink::{BuildError, Outcome};
 use crate::telemetry::WarningReason;
@@ -22,6 +23,7 @@ pub struct Accept {
     /// JSON pointer into the body, such as `/errors`. The list there must be empty.
     pub empty: Option<Pointer>,
     /// The receiver leaves `zero` and `empty` out of the body, or gives null, if it accepted everything.
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub optional: bool,
 }
 
@@ -55,6 +57,7 @@ impl JsonSchema for Pointer {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "title": "JSON pointer",
+            "x-kind": SettingKind::Text,
             "description": "A place in a JSON document, such as `/failed`.",
             "type": "string",
             "pattern": "^/",

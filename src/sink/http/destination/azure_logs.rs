@@ -16,7 +16,7 @@ use serde_json::json;
 
 use self::columns::{COLUMN_BYTES, Declared, declared};
 use super::event_time::time_or_now;
-use crate::settings::{HttpSettings, Schema, Secret};
+use crate::settings::{HttpSettings, Schema, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::identity::azure::token_url;
 use crate::sink::http::transport::framing::write_string;
@@ -37,16 +37,20 @@ pub struct AzureLogsSettings {
     /// Logs ingestion URL of the data collection endpoint or of the rule itself.
     pub url: Endpoint,
     /// Immutable id of the data collection rule: `dcr-` and 32 hex digits.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub dcr_immutable_id: String,
     /// Stream that the rule declares; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced. Default:
     /// `Custom-SentinelOne`; with `content: integration`, by stream.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub stream_name: Option<String>,
     /// `integration`: rows of the columns that Microsoft's SentinelOne solution declares (docs/integrations.md).
     #[serde(default)]
     pub content: Content,
     /// Directory (tenant) of the application.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub tenant_id: Option<String>,
     /// Client id of the application, or of a user-assigned managed identity.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub client_id: Option<String>,
     /// Client secret of the application.
     pub client_secret: Option<Secret>,
@@ -54,9 +58,11 @@ pub struct AzureLogsSettings {
     pub federated_token: Option<Secret>,
     /// Use the managed identity that Azure gives to the machine or the app.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::WorkerIdentity))]
     pub managed_identity: bool,
     /// Use the workload identity that Kubernetes gives to the pod; `tenant_id` and `client_id` replace its own.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::WorkerIdentity))]
     pub workload_identity: bool,
     /// Azure cloud of rule and application.
     #[serde(default)]
@@ -125,6 +131,10 @@ impl DestinationType for AzureLogsSettings {
 
     fn probes_each_stream(&self) -> bool {
         self.content == Content::Integration
+    }
+
+    fn embeds_raw(&self) -> bool {
+        true
     }
 
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

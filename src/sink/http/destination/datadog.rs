@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::event_time::{SentTime, TimeLimits};
 use crate::record::Reader;
-use crate::settings::{HttpSettings, Secret};
+use crate::settings::{HttpSettings, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::transport::framing::{has_member, write_string};
 use crate::sink::http::transport::url_part::host_labels;
@@ -32,20 +32,25 @@ pub struct DatadogSettings {
     pub api_key: Secret,
     /// The site of the account, such as `datadoghq.eu` or `us5.datadoghq.com`.
     #[serde(default = "default_site")]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub site: String,
     /// URL without path, instead of the site's own intake.
     pub url: Option<Endpoint>,
     /// `ddsource`, which selects the Datadog pipeline that parses the events.
     #[serde(default = "default_source")]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub source: String,
     /// `service`.
     #[serde(default = "default_source")]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub service: String,
     /// `hostname`; default: the console's host.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub hostname: Option<String>,
     /// Tags in addition to the pipeline, the stream and the labels; `{pipeline}`, `{stream}` and `{label.NAME}` are
     /// replaced.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub tags: BTreeMap<String, String>,
     /// `integration`: the records and tags of Datadog's SentinelOne integration (docs/integrations.md).
     #[serde(default)]
@@ -100,6 +105,10 @@ impl DestinationType for DatadogSettings {
 
     fn content(&self) -> Content {
         self.content
+    }
+
+    fn embeds_raw(&self) -> bool {
+        true
     }
 
     fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use self::cluster::{Cluster, Storage};
 use self::document::Documents;
 use self::indices::Indices;
-use crate::settings::{HttpSettings, Secret};
+use crate::settings::{HttpSettings, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::identity::aws::SERVERLESS;
 use crate::sink::http::transport::endpoint::addresses;
@@ -51,20 +51,25 @@ pub struct ElasticsearchSettings {
     /// Data stream; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced. With `content: integration` the default
     /// is `logs-sentinel_one.DATASET-NAMESPACE`, as Elastic's integration has it.
     #[schemars(extend("default" = DATA_STREAM))]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub data_stream: Option<String>,
     /// Index or alias instead of a data stream, with the same placeholders.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub index: Option<String>,
     /// `integration`: documents for the ingest pipelines of Elastic's SentinelOne integration (docs/integrations.md).
     #[serde(default)]
     pub content: Content,
     /// Namespace of the data stream, for `content: integration`, with the same placeholders; default `default`, where
     /// Kibana looks for the results of response actions.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub namespace: Option<String>,
     /// Install the templates for data streams named `logs-sentinel_one.*-*` or `logs-ocsf.*-*` if they are missing and
     /// the credentials may do that.
     #[serde(default = "yes")]
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub manage_templates: bool,
     /// Ingest pipeline for the documents; default: the data stream's.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub ingest_pipeline: Option<String>,
     /// API key as Elasticsearch shows it: `id:key` in base64.
     pub api_key: Option<Secret>,
@@ -102,6 +107,10 @@ impl DestinationType for ElasticsearchSettings {
 
     fn probes_each_stream(&self) -> bool {
         self.content == Content::Integration
+    }
+
+    fn embeds_raw(&self) -> bool {
+        true
     }
 
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::accept::judge_unknown;
-use crate::settings::{HttpSettings, Secret};
+use crate::settings::{HttpSettings, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::{
     Accept, Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
@@ -30,6 +30,7 @@ pub struct GenericSettings {
     pub format: Format,
     /// Send `{id, pipeline, stream, labels, record}` instead of the event alone.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub envelope: bool,
     /// Which successes mean that the receiver accepted the events; default: every 2xx.
     pub accept: Option<Accept>,
@@ -62,6 +63,10 @@ impl DestinationType for GenericSettings {
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
     };
+
+    fn embeds_raw(&self) -> bool {
+        self.envelope || self.format == Format::JsonArray
+    }
 
     fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
         key.endpoints("url", [&self.url]).secrets(&self.headers);

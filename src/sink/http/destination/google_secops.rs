@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::event_time::time_or_now;
 use crate::record::{Stream, Timestamp};
-use crate::settings::{HttpSettings, Schema, Secret};
+use crate::settings::{HttpSettings, Schema, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::identity::service_account::ServiceAccount;
 use crate::sink::http::transport::url_part::{host_label, id_segment, segment};
@@ -32,13 +32,17 @@ use crate::sink::{BuildError, DestinationKey, Event, Limits, Outcome, Probe, Sin
 #[serde(deny_unknown_fields)]
 pub struct GoogleSecopsSettings {
     /// Google Cloud project of the instance.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub project: String,
     /// Region of the instance, such as `us` or `europe-west2`.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub location: String,
     /// Customer id of the instance, a UUID.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub instance: String,
     /// Log type, which selects the parser; `{pipeline}`, `{stream}` and `{label.NAME}` are replaced. Default:
     /// `SENTINELONE_ALERT` for threats and alerts, `SENTINELONE_ACTIVITY` for activities. Other streams have none.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub log_type: Option<String>,
     /// `integration`: as by default, but without another `schema` (docs/integrations.md).
     #[serde(default)]
@@ -47,16 +51,21 @@ pub struct GoogleSecopsSettings {
     pub service_account: Option<Secret>,
     /// Configuration of workload identity federation instead of a key: the JSON file that gcloud writes. It names the
     /// file or the URL of another identity provider's token.
+    #[schemars(extend("x-kind" = SettingKind::FilesInDocument))]
     pub external_account: Option<Secret>,
     /// Use the service account that Google Cloud gives to the machine or the pod.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::WorkerIdentity))]
     pub metadata_server: bool,
     /// UUID of the forwarder that the logs are attributed to.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub forwarder: Option<String>,
     /// Namespace of the assets.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub namespace: Option<String>,
     /// Version of the API.
     #[serde(default = "default_version")]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub api_version: String,
     /// URL without path, instead of the region's own.
     pub url: Option<Endpoint>,
@@ -111,6 +120,11 @@ impl DestinationType for GoogleSecopsSettings {
             Some(_) => Ok(()),
             None => GOOGLE_SECOPS.check(streams, "; or give a `log_type` of your own"),
         }
+    }
+
+    /// They are sent in base64.
+    fn embeds_raw(&self) -> bool {
+        false
     }
 
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::event_time::time_or_now;
 use super::splunk_hec::events::{Events, Metadata};
-use crate::settings::{HttpSettings, Schema, Secret};
+use crate::settings::{HttpSettings, Schema, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::transport::framing::{Merged, write_body_as_string, write_string};
 use crate::sink::http::{
@@ -37,14 +37,19 @@ pub struct LogscaleSettings {
     pub api: Api,
     /// `hec`: repository; it must be the token's own. Here and below `{pipeline}`, `{stream}` and `{label.NAME}` are
     /// replaced.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub index: Option<String>,
     /// `hec`: source; default `s1:{stream}`.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub source: Option<String>,
     /// `hec`: source type; default `sentinelone:` and the stream's singular.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub sourcetype: Option<String>,
     /// `hec`: host; default: the console's host.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub host: Option<String>,
     /// `structured`: tags, which separate the stored events and should have few values; default `{ sourcetype: … }`.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub tags: Option<BTreeMap<String, String>>,
     /// Headers of every request; each value may be a secret.
     #[serde(default)]
@@ -74,6 +79,10 @@ impl DestinationType for LogscaleSettings {
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::None],
     };
+
+    fn embeds_raw(&self) -> bool {
+        true
+    }
 
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
         key.endpoints("url", [&self.url]).secret("token", &self.token);

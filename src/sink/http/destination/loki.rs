@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::event_time::{SentTime, TimeLimits};
 use crate::record::Timestamp;
-use crate::settings::{HttpSettings, Period, Secret};
+use crate::settings::{HttpSettings, Period, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::transport::framing::write_body_as_string;
 use crate::sink::http::{
@@ -29,10 +29,12 @@ pub struct LokiSettings {
     /// URL without path, such as `https://loki.example:3100`.
     pub url: Endpoint,
     /// Tenant (`X-Scope-OrgID`); `{pipeline}`, `{stream}` and `{label.NAME}` are replaced.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub tenant: Option<String>,
     /// Labels in addition to `pipeline`, `stream` and `transform.labels`, with the same placeholders; empty ones are
     /// omitted.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub labels: BTreeMap<String, String>,
     /// Time of the entries.
     #[serde(default)]
@@ -43,6 +45,7 @@ pub struct LokiSettings {
     pub max_age: Period,
     /// Send the identity of the event and the id of its record as structured metadata.
     #[serde(default = "yes")]
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub structured_metadata: bool,
     /// Headers of every request; each value may be a secret.
     #[serde(default)]
@@ -87,6 +90,10 @@ impl DestinationType for LokiSettings {
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::None],
     };
+
+    fn embeds_raw(&self) -> bool {
+        true
+    }
 
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
         let tenant = self.tenant.as_deref().map(|tenant| context.fill("tenant", tenant)).transpose()?;

@@ -51,6 +51,9 @@ pub(crate) trait DestinationType {
         Content::Forwarder
     }
 
+    /// See [`SinkType::embeds_raw`](crate::sink::common::SinkType::embeds_raw).
+    fn embeds_raw(&self) -> bool;
+
     /// See [`SinkType::probes_each_stream`](crate::sink::common::SinkType::probes_each_stream).
     fn probes_each_stream(&self) -> bool {
         false

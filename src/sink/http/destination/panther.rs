@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::generic::{Format, Generic};
-use crate::settings::{HttpSettings, Secret};
+use crate::settings::{HttpSettings, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
@@ -30,6 +30,7 @@ pub struct PantherSettings {
     pub format: Format,
     /// Send `{id, pipeline, stream, labels, record}` instead of the event alone.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub envelope: bool,
     /// `integration`: what the schema SentinelOne.Activity and Panther's rules read (docs/integrations.md).
     #[serde(default)]
@@ -59,6 +60,10 @@ impl DestinationType for PantherSettings {
 
     fn content(&self) -> Content {
         self.content
+    }
+
+    fn embeds_raw(&self) -> bool {
+        self.envelope || self.format == Format::JsonArray
     }
 
     fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

@@ -85,6 +85,10 @@ impl DestinationType for SekoiaSettings {
         self.content
     }
 
+    fn embeds_raw(&self) -> bool {
+        true
+    }
+
     fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
         key.endpoints("url", [&self.url]).secret("intake_key", &self.intake_key);
         Ok(())

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{HttpSettings, Secret};
+use crate::settings::{HttpSettings, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::{Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
 use crate::sink::integration::{Content, Integration, SUMO};
@@ -28,16 +28,21 @@ pub struct SumoSettings {
     pub token: Option<Secret>,
     /// `_sourceCategory`; default `sentinelone/{stream}`, or `sentinelone` with `content: integration`. Here and below
     /// `{pipeline}`, `{stream}` and `{label.NAME}` are replaced.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub source_category: Option<String>,
     /// `_sourceHost`; default: the console's host.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub source_host: Option<String>,
     /// `_sourceName`; default `{pipeline}`.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub source_name: Option<String>,
     /// Fields of all events; Sumo Logic drops fields that are not in its field schema.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub fields: BTreeMap<String, String>,
     /// Send `{id, pipeline, stream, labels, record}` instead of the event alone.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub envelope: bool,
     /// `integration`: the category and fields of Sumo Logic's app and Cloud SIEM (docs/integrations.md).
     #[serde(default)]
@@ -64,6 +69,10 @@ impl DestinationType for SumoSettings {
 
     fn content(&self) -> Content {
         self.content
+    }
+
+    fn embeds_raw(&self) -> bool {
+        self.envelope
     }
 
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

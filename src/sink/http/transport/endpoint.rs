@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::Url;
 
-use crate::settings::begins_twice;
+use crate::settings::{SettingKind, begins_twice};
 use crate::sink::BuildError;
 
 /// The URL that a sink posts to. Only scheme, host and port are printed, since webhooks have secrets in path and query.
@@ -166,6 +166,7 @@ impl JsonSchema for Endpoint {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "title": "URL",
+            "x-kind": SettingKind::Address,
             "description": "An http or https URL, without user name and password.",
             "type": "string",
             "pattern": "^\\s*[hH][tT][tT][pP][sS]?://",

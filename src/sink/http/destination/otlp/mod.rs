@@ -14,7 +14,7 @@ use http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{HttpSettings, Secret};
+use crate::settings::{HttpSettings, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::transport::response::not_from;
 use crate::sink::http::{
@@ -39,9 +39,11 @@ pub struct OtlpSettings {
     /// Attributes of the resource in addition to `service.name`, `host.name`, `pipeline`, `stream` and `label.NAME`;
     /// `{pipeline}`, `{stream}` and `{label.NAME}` are replaced.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub resource: BTreeMap<String, String>,
     /// Send again after a 500. The protocol says that it is final, but many servers answer so when they are overloaded.
     #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Switch))]
     pub retry_server_errors: bool,
     /// Headers of every request; each value may be a secret.
     #[serde(default)]
@@ -62,6 +64,10 @@ impl DestinationType for OtlpSettings {
         concurrency_max: usize::MAX,
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
     };
+
+    fn embeds_raw(&self) -> bool {
+        true
+    }
 
     fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
         key.endpoints("url", [&self.url]).secrets(&self.headers);

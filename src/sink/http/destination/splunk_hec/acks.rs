@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::judge::{ResponseBody, advised};
-use crate::settings::Period;
+use crate::settings::{Period, SettingKind};
 use crate::sink::http::transport::exchange::{ErrorKind, RequestError, Response};
 use crate::sink::http::{Endpoint, SinkClient};
 use crate::sink::{BuildError, Outcome};
@@ -31,6 +31,7 @@ use crate::sink::{BuildError, Outcome};
 #[serde(deny_unknown_fields, default)]
 pub struct Acknowledgement {
     /// A UUID that is used by nothing else; default: a random one for each lane and start.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub channel: Option<String>,
     /// How often to ask (1s).
     pub interval: Period,

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{HttpSettings, Secret};
+use crate::settings::{HttpSettings, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::transport::endpoint::addresses;
 use crate::sink::http::transport::exchange::{RequestError, Response};
@@ -45,13 +45,17 @@ pub struct SplunkHecSettings {
     pub endpoint: Kind,
     /// Index of the events; default: the token's. Here and below `{pipeline}`, `{stream}` and `{label.NAME}` are
     /// replaced.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub index: Option<String>,
     /// Source; default `s1:{stream}`.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub source: Option<String>,
     /// Source type; default `sentinelone:` and the stream's singular; with `content: integration`, that of Splunk's
     /// app.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub sourcetype: Option<String>,
     /// Host; default: the console's host.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub host: Option<String>,
     /// Wait until the indexers have the events; for tokens with indexer acknowledgement. `{}` has the defaults.
     pub acknowledgement: Option<Acknowledgement>,
@@ -103,6 +107,10 @@ impl DestinationType for SplunkHecSettings {
 
     fn probes_each_stream(&self) -> bool {
         self.content == Content::Integration
+    }
+
+    fn embeds_raw(&self) -> bool {
+        self.endpoint == Kind::Event
     }
 
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

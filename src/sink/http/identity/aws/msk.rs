@@ -15,7 +15,7 @@ use super::credentials::AwsCredentials;
 use super::settings::Aws;
 use super::sign::{Scope, presign};
 use super::{AwsSource, Found};
-use crate::settings::{Proxy, Secret, Tls};
+use crate::settings::{Proxy, Secret, SettingKind, Tls};
 use crate::sink::http::auth::token_error::TokenError;
 
 /// The name of MSK's service in signatures.
@@ -28,14 +28,18 @@ const LIFETIME: Duration = Duration::from_secs(900);
 #[serde(deny_unknown_fields)]
 pub struct AwsMskIam {
     /// Region of the cluster, such as `eu-west-1`; default: `AWS_REGION` of the environment.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub region: Option<String>,
     /// Access key, instead of the credentials that AWS gives to the worker.
+    #[schemars(extend("x-kind" = SettingKind::InsteadOfWorkerIdentity))]
     pub access_key_id: Option<String>,
     /// Secret of the access key.
     pub secret_access_key: Option<Secret>,
     /// ARN of a role to assume with these credentials.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub role_arn: Option<String>,
     /// External id that the role asks for.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub external_id: Option<String>,
     /// Certificates for the Security Token Service; those of the sink do not apply to it.
     #[serde(default)]

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{Proxy, Secret, Tls};
+use crate::settings::{Proxy, Secret, SettingKind, Tls};
 use crate::sink::BuildError;
 use crate::sink::http::transport::url_part::host_label;
 
@@ -10,17 +10,22 @@ use crate::sink::http::transport::url_part::host_label;
 #[serde(deny_unknown_fields)]
 pub struct Aws {
     /// Region of the destination, such as `eu-west-1`; default: `AWS_REGION` of the environment.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub region: Option<String>,
     /// Service that requests are signed for: `es` is OpenSearch Service, `aoss` OpenSearch Serverless.
     #[serde(default = "es")]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub service: String,
     /// Access key, instead of the credentials that AWS gives to the worker.
+    #[schemars(extend("x-kind" = SettingKind::InsteadOfWorkerIdentity))]
     pub access_key_id: Option<String>,
     /// Secret of the access key.
     pub secret_access_key: Option<Secret>,
     /// ARN of a role to assume with these credentials.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub role_arn: Option<String>,
     /// External id that the role asks for.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
     pub external_id: Option<String>,
     /// Certificates for the Security Token Service; those of the sink do not apply to it.
     #[serde(default)]

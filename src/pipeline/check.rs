@@ -9,7 +9,7 @@ use super::problem::{Place, Problem, Severity};
 use super::yaml::Node;
 use super::{Case, Pipeline};
 use crate::record::{Stream, Timestamp};
-use crate::settings::{Id, Tls, check_name, check_token};
+use crate::settings::{Id, Period, Tls, check_name, check_token};
 use crate::sink::integration::{Content, INTEGRATIONS};
 use crate::sink::{BuildError, SharedSinkResources};
 use crate::{console, sink, source, transform};
@@ -403,6 +403,26 @@ pub(super) fn schemas(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Probl
         );
         let node = root.get("sinks").and_then(|sinks| sinks.list().get(index)).unwrap_or(root);
         problems.push(Problem::at(&node.place, &format!("sinks[{index}].schema"), Severity::Warning, message));
+    }
+}
+
+/// Warns of a `batch.timeout` that never passes.
+pub(super) fn batches(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
+    let nodes = root.get("sinks").map_or(&[][..], Node::list);
+    for (index, (node, sink)) in nodes.iter().zip(&pipeline.sinks).enumerate() {
+        let Some(timeout) = sink.common.batch.timeout else { continue };
+        let sooner = pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream) && pull.interval < timeout.0);
+        let sooner: Vec<_> = sooner.map(|pull| format!("{} ({})", pull.stream.name(), Period(pull.interval))).collect();
+        if sooner.is_empty() {
+            continue;
+        }
+        let message = format!(
+            "a batch is sent when its poll ends, and these streams are polled more often than every {timeout}, so that \
+             the time has no effect on them: {}",
+            sooner.join(", ")
+        );
+        let place = &node.nearest(&["batch", "timeout"]).place;
+        problems.push(Problem::at(place, &format!("sinks[{index}].batch.timeout"), Severity::Warning, message));
     }
 }
 

@@ -260,6 +260,7 @@ pub(super) fn pipeline(root: &Node, file: &Path, is_tenants: bool, problems: &mu
         check::builds(root, &pipeline, problems);
         check::schemas(root, &pipeline, problems);
         check::contents(root, &pipeline, problems);
+        check::batches(root, &pipeline, problems);
         check::steps(root, &pipeline, is_tenants, problems);
     }
     (!problems[before..].iter().any(Problem::is_error)).then_some(pipeline)

@@ -158,8 +158,8 @@ pub struct BatchSettings {
     pub events: Option<NonZeroU32>,
     /// Maximum size of a batch before compression.
     pub bytes: Option<ByteSize>,
-    /// How long an event waits for its batch to fill. The end of a poll sends what there is, so a time above the stream's
-    /// `interval` has no effect.
+    /// How long an event waits for its batch to fill. The end of a poll sends what there is, so a time above the
+    /// stream's `interval` has no effect.
     pub timeout: Option<Period>,
 }
 

@@ -43,7 +43,7 @@ impl Mapped {
 
 impl From<mapping::Mapped> for Mapped {
     fn from(mapped: mapping::Mapped) -> Self {
-        let mapping::Mapped { unknown_activity, repaired, overflowed, unknown_leaves, drifted } = mapped;
+        let mapping::Mapped { unknown_activity, repaired, overflowed, unknown_leaves, drifted, .. } = mapped;
         Self { unknown_activity, repaired, overflowed, unknown_leaves, drifted, ..Self::default() }
     }
 }

@@ -146,6 +146,8 @@ pub(crate) struct Keys {
     /// A hash of the path of each leaf that was written below a strange key.
     strange: Vec<u64>,
     has_secret: bool,
+    /// A time without a zone was written.
+    pub without_zone: bool,
 }
 
 impl Keys {

@@ -43,6 +43,8 @@ pub struct Mapped {
     pub unknown_leaves: u32,
     /// The mapper has not come across one of them before: [`unknown_leaves`](crate::unknown_leaves) names them.
     pub drifted: bool,
+    /// A time of the record says no zone, and was taken as one in UTC.
+    pub without_zone: bool,
 }
 
 /// What was written of one record.
@@ -63,6 +65,7 @@ impl Written {
             overflowed: false,
             unknown_leaves: u32::try_from(strange.len()).unwrap_or(u32::MAX),
             drifted: !strange.is_empty() && seen.add(strange),
+            without_zone: keys.without_zone,
         };
         Self { mapped, has_secret: keys.has_secret() }
     }

@@ -30,14 +30,33 @@ impl<'a> TechniqueId<'a> {
         let is_id = digits(technique.strip_prefix('T')?, 4) && number.is_none_or(|number| digits(number, 3));
         is_id.then_some(Self { technique, sub: number.map(|_| text) })
     }
+
+    /// The first id in a text such as `T1486 - Data Encrypted for Impact`.
+    fn within(text: Escaped<'a>) -> Option<Self> {
+        let words = text.raw().split(|character: char| !character.is_ascii_alphanumeric() && character != '.');
+        words.map(|word| word.trim_end_matches('.')).find_map(|word| Self::of(Escaped::plain(word)))
+    }
+
+    /// The id in the address of a page: `…/techniques/T1059/001/`.
+    fn of_link(link: Escaped<'a>) -> Option<Self> {
+        let mut parts = link.raw().split(['/', '\\', '#', '?']).filter(|part| !part.is_empty());
+        parts.find(|part| *part == "techniques")?;
+        let id = Self::of(Escaped::plain(parts.next()?))?;
+        let Some(number) = parts.next().filter(|_| id.sub.is_none()) else { return Some(id) };
+        let sub = NAMES
+            .binary_search_by(|(known, _)| known.split_once('.').unwrap_or((known, "")).cmp(&(id.technique, number)));
+        Some(Self { sub: sub.ok().map(|index| NAMES[index].0), ..id })
+    }
 }
+
+/// Ids and names, in the order of the ids.
+static NAMES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
+    let lines = include_str!("../data/attack-techniques.csv").lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once(',')).collect()
+});
 
 /// The name of a technique or sub-technique, unless ATT&CK has retired or not yet added it.
 pub fn technique_name(id: &str) -> Option<&'static str> {
-    static NAMES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
-        let lines = include_str!("../data/attack-techniques.csv").lines().filter(|line| !line.starts_with('#'));
-        lines.filter_map(|line| line.split_once(',')).collect()
-    });
     NAMES.binary_search_by_key(&id, |row| row.0).ok().map(|index| NAMES[index].1)
 }
 
@@ -58,6 +77,20 @@ pub struct Attack<'a> {
     pub technique_name: Option<Escaped<'a>>,
     pub link: Option<Escaped<'a>>,
     pub version: Option<Escaped<'a>>,
+}
+
+impl<'a> Attack<'a> {
+    /// The technique: by an id in its place, in its name or in its link. A text without an id is its name.
+    pub fn named(&self) -> Option<Technique<'a>> {
+        let named = [self.technique, self.technique_name].into_iter().flatten().find_map(Technique::of);
+        match named {
+            None | Some(Technique::Named(_)) => match self.link.and_then(TechniqueId::of_link) {
+                Some(id) => Some(Technique::Known(id)),
+                None => named,
+            },
+            Some(Technique::Known(_) | Technique::Tactic(_)) => named,
+        }
+    }
 }
 
 /// What the console has in the place of a technique.
@@ -84,7 +117,10 @@ impl<'a> Technique<'a> {
         let is_masked = digits.is_some_and(|digits| {
             !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
         });
-        (!is_masked && !is_placeholder(text)).then_some(Self::Named(text))
+        if is_masked || is_placeholder(text) {
+            return None;
+        }
+        Some(TechniqueId::within(text).map_or(Self::Named(text), Self::Known))
     }
 }
 
@@ -147,6 +183,23 @@ mod tests {
         assert_eq!(technique("TA0009"), Some(Technique::Tactic(Escaped::plain("TA0009"))));
         assert_eq!(technique("T1202"), Some(Technique::Known(TechniqueId { technique: "T1202", sub: None })));
         assert_eq!(technique("Task Scheduling"), Some(Technique::Named(Escaped::plain("Task Scheduling"))));
+        let id = |technique, sub| Some(Technique::Known(TechniqueId { technique, sub }));
+        assert_eq!(technique("T1486 - Data Encrypted for Impact"), id("T1486", None));
+        assert_eq!(technique("PowerShell (T1059.001)"), id("T1059", Some("T1059.001")));
+        let linked = |technique, link| {
+            let text = |text| Some(Escaped::plain(text));
+            Attack { technique: text(technique), link: text(link), ..Attack::default() }.named()
+        };
+        assert_eq!(
+            linked("PowerShell", "https://attack.mitre.org/techniques/T1059/001/"),
+            id("T1059", Some("T1059.001"))
+        );
+        assert_eq!(linked("PowerShell", r"https:\/\/attack.mitre.org\/techniques\/T1059\/"), id("T1059", None));
+        assert_eq!(linked("PowerShell", "https://attack.mitre.org/techniques/T1059/999"), id("T1059", None));
+        assert_eq!(linked("T1105", "https://attack.mitre.org/techniques/T1059/001/"), id("T1105", None));
+        for link in ["", "https://attack.mitre.org/software/S0002/", "https://x.example/T1059/"] {
+            assert_eq!(linked("Mimikatz", link), Some(Technique::Named(Escaped::plain("Mimikatz"))), "{link}");
+        }
         for masked in ["T7", "T10599", "TA7", "T1059.1"] {
             assert_eq!(technique(masked), None, "{masked}");
         }

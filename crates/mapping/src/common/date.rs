@@ -21,6 +21,11 @@ pub fn is_plain(text: &str) -> bool {
         && text.get(17..19) != Some("60")
 }
 
+/// Whether a time that was read says no zone, so that UTC is a guess.
+pub fn is_without_zone(text: &str) -> bool {
+    !is_plain(text) && text.parse::<i64>().is_err() && Timestamp::parse(text).is_err()
+}
+
 /// Reads ISO 8601, or seconds or milliseconds since 1970.
 pub fn read(text: &str) -> Date {
     let time = match text.parse::<i64>() {

@@ -1,6 +1,6 @@
 use s1_forwarder_record::Escaped;
 
-/// The kind of a hash, by its length.
+/// The kind of a hash, by its length. Zeros are no hash: they are in the place of one that was not computed.
 pub fn hash(text: Escaped<'_>) -> Option<(&'static str, Escaped<'_>)> {
     let kind = match text.raw().len() {
         32 => "md5",
@@ -8,5 +8,7 @@ pub fn hash(text: Escaped<'_>) -> Option<(&'static str, Escaped<'_>)> {
         64 => "sha256",
         _ => return None,
     };
-    text.raw().bytes().all(|byte| byte.is_ascii_hexdigit()).then_some((kind, text))
+    let is_hash =
+        text.raw().bytes().all(|byte| byte.is_ascii_hexdigit()) && text.raw().bytes().any(|byte| byte != b'0');
+    is_hash.then_some((kind, text))
 }

@@ -7,6 +7,7 @@ use super::event::{Event, is_placeholder};
 use super::network;
 use crate::common::activity_types::Object;
 use crate::common::address::Address;
+use crate::common::hash::hash;
 use crate::common::placeholder::first_scalar;
 use crate::common::word::Word;
 use crate::common::words::Words;
@@ -141,7 +142,7 @@ impl Excluded {
     fn of(exclusion: &Exclusion<'_>, is_entry: bool) -> Option<Self> {
         let text = exclusion.value.escaped()?.raw();
         let word = Word::of_value(exclusion.kind);
-        let is_hash = matches!(text.len(), 32 | 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_hash = hash(Escaped::plain(text)).is_some();
         let is_path = text.starts_with('/') || text.contains("\\\\");
         match EXCLUSIONS.find(word.as_str()) {
             Some(kind @ (Self::Signer | Self::FileType)) => Some(kind),

@@ -48,13 +48,9 @@ fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &AgentP
 }
 
 fn user_object(event: &mut Event<'_>, user: &Interactive<'_>) {
-    let [logged_in, other] = user.names;
     let open = event.open("user");
-    if user::name_and_domain(event, logged_in) {
-        user::related(event, other);
-    } else {
-        user::name_and_domain(event, other);
-    }
+    user::name_and_domain(event, user.name());
+    user.names.into_iter().for_each(|name| user::related(event, name));
     if user::email(event, user.email) {
         user::related(event, user.principal_name);
     } else {

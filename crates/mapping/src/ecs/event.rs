@@ -149,8 +149,12 @@ impl<'o> Event<'o> {
 
     /// Writes a whole number, from a number or from text.
     pub fn long<'a>(&mut self, name: &str, value: Value<'a>) {
-        let Some(text) = self.scalar(name, value, "a whole number") else { return };
+        let Some(text) = self.scalar(name, value, "a whole number").filter(|text| !is_placeholder(*text)) else {
+            return;
+        };
         match text.trim().raw().parse::<i64>() {
+            // Counts, sizes and numbers of processes are not below zero: it means that there is none.
+            Ok(..0) => {}
             Ok(number) => self.number(name, value, number),
             Err(_) => self.mismatch(name, value, "a whole number"),
         }
@@ -159,8 +163,10 @@ impl<'o> Event<'o> {
     /// Writes a number with decimals, from a number or from text. If its digits change (`7`, `7.00`), the value also
     /// stays in the record.
     pub fn float(&mut self, name: &str, value: Value<'_>) {
-        let Some(text) = self.scalar(name, value, "a number") else { return };
+        let Some(text) = self.scalar(name, value, "a number").filter(|text| !is_placeholder(*text)) else { return };
         match float(text) {
+            // Scores are not below zero either.
+            Some(digits) if digits.starts_with('-') => {}
             Some(digits) => {
                 self.json.number(name, &digits);
                 self.mark_if(value, &digits);
@@ -172,7 +178,7 @@ impl<'o> Event<'o> {
 
     /// Writes a port. The console has 0 where there is none.
     pub fn port<'a>(&mut self, name: &str, value: Value<'a>) {
-        let Some(text) = self.scalar(name, value, "a port") else { return };
+        let Some(text) = self.scalar(name, value, "a port").filter(|text| !is_placeholder(*text)) else { return };
         match text.trim().raw().parse::<u16>() {
             Ok(0) => {}
             Ok(number) => self.number(name, value, number.into()),
@@ -212,6 +218,7 @@ impl<'o> Event<'o> {
                 true
             }
             Date::At(time) => {
+                self.json.keys.without_zone |= date::is_without_zone(raw);
                 self.json.word(name, &time.to_string());
                 true
             }
@@ -283,7 +290,7 @@ impl<'o> Event<'o> {
     pub fn hashes<'a, const N: usize>(&mut self, values: [Value<'a>; N]) {
         let open = self.open("hash");
         for (kind, text) in self.take_hashes(values).into_iter().flatten() {
-            self.json.escaped(kind, text);
+            self.json.lower_case(kind, text);
             self.related.hash.add_lower_case(text);
         }
         self.close(open);

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::Escaped;
 
-use crate::common::attack::{self, Technique, is_tactic_id};
+use crate::common::attack::{self, Attack, Technique, is_tactic_id};
 use crate::common::placeholder::is_placeholder;
 use crate::common::text_set::TextSet;
 use crate::json::Json;
@@ -53,7 +53,7 @@ impl<'s> Techniques<'s> {
         threat.each_indication(|indication| match indication {
             Indication::Description(text) => techniques.0.descriptions.add_value(text),
             Indication::Tactic(name) => techniques.add_tactic(name, None),
-            Indication::Technique(attack) => techniques.add(attack.technique, None),
+            Indication::Technique(attack) => techniques.add(&attack),
             Indication::TacticEnd => {}
         });
         techniques
@@ -63,7 +63,7 @@ impl<'s> Techniques<'s> {
         let mut techniques = Self::new(sets);
         for attack in alert.attacks() {
             techniques.add_tactic(attack.tactic, attack.tactic_id);
-            techniques.add(attack.technique, attack.technique_name);
+            techniques.add(&attack);
         }
         techniques
     }
@@ -119,8 +119,9 @@ impl<'s> Techniques<'s> {
     }
 
     /// Adds a technique by its id, which threats have in the place of a name. The id may be that of a tactic.
-    fn add(&mut self, id: Option<Escaped<'_>>, name: Option<Escaped<'_>>) {
-        let ids = match id.and_then(Technique::of).or_else(|| name.and_then(Technique::of)) {
+    fn add(&mut self, attack: &Attack<'_>) {
+        let name = attack.technique_name;
+        let ids = match attack.named() {
             Some(Technique::Known(ids)) => ids,
             Some(Technique::Tactic(id)) => return self.add_tactic(Some(id), Some(id)),
             Some(Technique::Named(text)) => return self.0.other_names.insert(name.unwrap_or(text)),

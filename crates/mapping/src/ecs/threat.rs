@@ -291,7 +291,7 @@ fn signature(event: &mut Event<'_>, file: &DetectedFile<'_>) {
 /// The user is the one who came from another host, or the one of the malicious process. Only if neither is known, it is
 /// the one who was logged in to the endpoint.
 fn user_object(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
-    let [name, _] = parts.user.names;
+    let name = parts.user.name();
     let actor = parts.process.actor();
     let open = event.open("user");
     match actor {
@@ -302,8 +302,8 @@ fn user_object(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
         (Some(actor), Some(interactive)) => actor.may_be(interactive),
         (actor, _) => actor.is_none(),
     };
-    if is_interactive {
-        user::email(event, parts.user.email);
+    if is_interactive && !user::email(event, parts.user.email) {
+        user::email(event, parts.user.principal_name);
     }
     event.close(open);
     for named in [name, parts.user.email, parts.user.principal_name, parts.initiator.name, parts.root_user] {

@@ -312,7 +312,7 @@ fn related(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
             (Observed::Address, _) => event.addresses("ip", value, drop),
             (Observed::Host, Some(name)) => event.related.add_host(name),
             (Observed::User | Observed::Email, _) => user::related(event, value),
-            (Observed::Hash, Some(text)) if is_set(value) => event.related.hash.add_lower_case(text),
+            (Observed::Hash, _) => event.relate_hash(value),
             _ => {}
         }
     }

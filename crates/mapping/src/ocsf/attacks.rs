@@ -74,8 +74,7 @@ impl<'s> Attacks<'s> {
 
     /// Adds an attack if it has a technique. The id of a tactic in its place is an attack of its own.
     fn add_technique(&mut self, attack: Attack<'_>) -> bool {
-        let named = attack.technique.and_then(Technique::of);
-        match named.or_else(|| attack.technique_name.and_then(Technique::of)) {
+        match attack.named() {
             Some(Technique::Known(id)) => {
                 self.add(Attack { technique: Some(Escaped::plain(id.sub.unwrap_or(id.technique))), ..attack });
             }

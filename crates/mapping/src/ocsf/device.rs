@@ -71,11 +71,13 @@ fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
 
 /// Writes the user who is logged in as the owner of the open device.
 pub(super) fn owner(event: &mut Event<'_>, user: &Interactive<'_>) {
-    let Some(name) = user.names.into_iter().find(|name| Account::of(*name).is_some()) else { return };
+    let name = user.name();
     let Some(account) = Account::of(name) else { return };
     let open = event.open("owner");
     event.account(account, UserType::User);
-    event.email("email_addr", user.email);
+    if !event.email("email_addr", user.email) {
+        event.email("email_addr", user.principal_name.kept());
+    }
     event.text("uid_alt", user.principal_name);
     event.close(open);
     mark_account(event, name);

@@ -198,10 +198,17 @@ impl<'o> Event<'o> {
 
     /// Writes a time in milliseconds, without the digits after them. Returns whether there was one.
     pub fn time<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
-        let Some(time) = time(value) else { return false };
+        let Some(time) = self.read_time(value) else { return false };
         self.timestamp(name, time);
         self.mark(value);
         true
+    }
+
+    /// The time that a value says, for an attribute.
+    pub fn read_time(&mut self, value: Value<'_>) -> Option<Timestamp> {
+        let time = time(value)?;
+        self.json.keys.without_zone |= value.escaped().is_some_and(|text| date::is_without_zone(text.raw()));
+        Some(time)
     }
 
     /// Marks the values that are times.

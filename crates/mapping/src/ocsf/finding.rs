@@ -6,6 +6,7 @@ use super::attacks::Attacks;
 use super::class::{CLOSE, CREATE, Class, UPDATE};
 use super::event::{Event, Profile};
 use crate::common::classification::Outcome;
+use crate::common::hash::hash;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::word::Word;
@@ -270,14 +271,17 @@ impl Malware<'_> {
     /// Writes the list with the file that `file` writes. It needs a name or an id.
     pub fn write(&self, event: &mut Event<'_>, file: impl FnOnce(&mut Event<'_>)) {
         let Some(kind) = malware_kind(self.classification) else { return };
-        let is_named = [self.name, self.uid].into_iter().flatten().any(|text| !is_placeholder(text));
+        let uid = self.uid.and_then(hash).map(|(_, text)| text);
+        let is_named = [self.name, uid].into_iter().flatten().any(|text| !is_placeholder(text));
         if !is_named {
             return;
         }
         let list = event.open_list("malware");
         let element = event.open_element();
         event.optional("name", self.name);
-        event.optional("uid", self.uid);
+        if let Some(uid) = uid {
+            event.json.lower_case("uid", uid);
+        }
         event.json.name("classification_ids");
         for part in ["[", itoa::Buffer::new().format(kind), "]"] {
             event.json.raw(part.as_bytes());

@@ -51,7 +51,7 @@ impl<'a> Metadata<'a> {
     /// Writes `time` and remembers its text: the first valid time of `times`. OCSF requires a time, so the time of
     /// mapping is used if there is none.
     pub fn time<const T: usize>(&mut self, event: &mut Event<'_>, times: [Value<'a>; T]) {
-        match times.into_iter().find_map(|value| Some((value, time(value)?))) {
+        match times.into_iter().find_map(|value| Some((value, event.read_time(value)?))) {
             Some((value, time)) => {
                 event.timestamp("time", time);
                 self.original_time = value;
@@ -70,7 +70,7 @@ impl<'a> Metadata<'a> {
         event.optional("original_event_uid", self.record_id.escaped());
         event.optional("original_time", self.original_time.escaped());
         for (name, value) in [("logged_time", self.logged), ("modified_time", self.modified)] {
-            if let Some(time) = time(value) {
+            if let Some(time) = event.read_time(value) {
                 event.timestamp(name, time);
             }
         }

@@ -89,3 +89,11 @@ pub struct Interactive<'a> {
     pub email: Value<'a>,
     pub principal_name: Value<'a>,
 }
+
+impl<'a> Interactive<'a> {
+    /// What names the user: a name, else what the directory has in its place.
+    pub fn name(&self) -> Value<'a> {
+        let [name, other] = self.names;
+        first_scalar([name, other, self.principal_name, self.email])
+    }
+}

@@ -4,7 +4,7 @@ use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::Stream;
 use serde_json::{Value, json};
 
-use super::support::{assert_fields, at, faults, map_to};
+use super::support::{assert_fields, at, faults, map_to, mapper_to};
 
 fn activity(number: u32, fields: Value, data: Value) -> Value {
     let mut record = json!({"activityType": number, "id": "1", "createdAt": "2026-01-01T00:00:00Z", "data": data});
@@ -823,7 +823,7 @@ fn a_device_has_the_address_that_the_console_names() {
     );
     let lo = json!({"id": "0", "name": "lo", "physical": "00:00:00:00:00:00", "inet": ["127.0.0.1"], "inet6": ["::1"]});
     let eth = |name: &str, mac: &str, inet: Value| json!({"id": "1", "name": name, "physical": mac, "inet": inet});
-    let agent = |ip: &str, interfaces: Value| json!({"id": "9", "lastIpToMgmt": ip, "networkInterfaces": interfaces, "externalIp": "203.0.113.9"});
+    let agent = |ip: &str, interfaces: Value| json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": ip, "networkInterfaces": interfaces, "externalIp": "203.0.113.9"});
     let [first, second] = ["00:50:56:00:00:01", "00:50:56:00:00:02"];
     let two = json!([lo, eth("eth0", first, json!(["10.21.10.88"])), eth("eth1", second, json!(["9.46.92.211"]))]);
     check(
@@ -884,7 +884,7 @@ fn the_make_of_a_processor_is_no_matter_of_its_width() {
     check(
         "agent-on-apple-silicon",
         Stream::Agents,
-        &json!({"id": "9", "computerName": "mac", "osType": "macos", "osArch": "64 bit", "cpuId": "Apple M1 Pro"}),
+        &json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "computerName": "mac", "osType": "macos", "osArch": "64 bit", "cpuId": "Apple M1 Pro"}),
         &[("host.architecture", json!("arm64"))],
         &[("device.hw_info.cpu_architecture", json!("ARM")), ("device.os.cpu_bits", json!(64))],
     );
@@ -1104,5 +1104,114 @@ fn an_unknown_word_is_neither_the_lowest_nor_the_newest() {
         assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
         let expected = [("status", json!(expected)), ("status_id", json!(number)), ("activity_name", json!(activity))];
         assert_fields(&event, &expected);
+    }
+}
+
+#[test]
+fn what_is_in_the_place_of_a_value_is_none() {
+    let [sha1, sha256] = ["AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D", &"AB".repeat(32)];
+    check(
+        "threat-with-placeholders",
+        Stream::Threats,
+        &threat(
+            json!({"filePath": "/opt/x", "fileSize": -1, "md5": "0".repeat(32), "sha1": sha1, "sha256": sha256}),
+            json!({}),
+        ),
+        &[
+            ("file.size", Value::Null),
+            ("file.hash", json!({"sha1": sha1.to_lowercase(), "sha256": sha256.to_lowercase()})),
+            ("related.hash", json!([sha1.to_lowercase(), sha256.to_lowercase()])),
+            ("sentinel_one.threat.threat_info.file_size", json!(-1)),
+            ("sentinel_one.threat.threat_info.md5", json!("0".repeat(32))),
+            ("error", Value::Null),
+        ],
+        &[("unmapped.threatInfo.fileSize", json!(-1)), ("unmapped.threatInfo.md5", json!("0".repeat(32)))],
+    );
+    for pid in [json!(-1), json!("-1"), json!(-5), json!("N/A")] {
+        let alert = json!({"alertInfo": {"alertId": "1"}, "ruleInfo": {"name": "r"},
+            "sourceProcessInfo": {"name": "p", "pid": pid}});
+        let fields = [("process.pid", Value::Null), ("error", Value::Null)];
+        assert_fields(&map_to(Schema::Ecs, Stream::Alerts, &alert), &fields);
+        assert_fields(&map_to(Schema::Ocsf, Stream::Alerts, &alert), &[("actor.process.pid", Value::Null)]);
+        let finding =
+            json!({"id": "1", "riskScore": pid, "baseScore": pid, "cvssVersion": "3.1", "cveId": "CVE-2026-1"});
+        let fields =
+            [("event.risk_score", Value::Null), ("vulnerability.score.base", Value::Null), ("error", Value::Null)];
+        assert_fields(&map_to(Schema::Ecs, Stream::Vulnerabilities, &finding), &fields);
+        let event = map_to(Schema::Ocsf, Stream::Vulnerabilities, &finding);
+        assert_eq!(event.pointer("/vulnerabilities/0/cve/cvss"), None, "{event:#}");
+    }
+}
+
+#[test]
+fn a_technique_has_the_id_of_its_link() {
+    let technique = |name: &str, link: &str| json!({"name": name, "link": link});
+    let techniques = json!([
+        technique("PowerShell", "https://attack.mitre.org/techniques/T1059/001/"),
+        technique("T1486 - Data Encrypted for Impact", ""),
+        technique("Mimikatz", "https://attack.mitre.org/software/S0002/")
+    ]);
+    let indicators = json!([{"description": "d", "tactics": [{"name": "Execution", "techniques": techniques}]}]);
+    check(
+        "techniques-by-their-links",
+        Stream::Threats,
+        &threat(json!({}), json!({"indicators": indicators})),
+        &[
+            ("threat.technique.id", json!(["T1059", "T1486"])),
+            (
+                "threat.technique.name",
+                json!(["Command and Scripting Interpreter", "Data Encrypted for Impact", "Mimikatz"]),
+            ),
+            ("threat.technique.subtechnique.id", json!(["T1059.001"])),
+            ("threat.technique.subtechnique.name", json!(["PowerShell"])),
+        ],
+        &[],
+    );
+    let event = map_to(Schema::Ocsf, Stream::Threats, &threat(json!({}), json!({"indicators": indicators})));
+    let ids: Vec<&Value> =
+        event["attacks"].as_array().unwrap().iter().map(|attack| at(attack, "technique.uid")).collect();
+    assert_eq!(ids, [&json!("T1059"), &json!("T1486"), &Value::Null]);
+}
+
+#[test]
+fn a_user_of_a_directory_has_a_name_and_an_address() {
+    let agent = |directory: Value| json!({"id": "9", "computerName": "web-1", "activeDirectory": directory});
+    for (directory, name, email) in [
+        (json!({"userPrincipalName": "jane@acme.example"}), "jane", json!("jane@acme.example")),
+        (json!({"mail": "jane@acme.example"}), "jane", json!("jane@acme.example")),
+        (
+            json!({"mail": "j.doe@acme.example", "userPrincipalName": "jane@corp.acme.example"}),
+            "jane",
+            json!("j.doe@acme.example"),
+        ),
+    ] {
+        let record = agent(directory);
+        let user = [("user.name", json!(name)), ("user.email", email.clone())];
+        assert_fields(&map_to(Schema::Ecs, Stream::Agents, &record), &user);
+        let event = map_to(Schema::Ocsf, Stream::Agents, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("device.owner.name", json!(name)), ("device.owner.email_addr", email)]);
+    }
+    let named = json!({"id": "9", "lastLoggedInUserName": "bob", "activeDirectory": {"userPrincipalName": "jane@acme.example"}});
+    assert_fields(&map_to(Schema::Ecs, Stream::Agents, &named), &[("user.name", json!("bob"))]);
+    let record = threat(json!({}), json!({"agentDetectionInfo": {"agentLastLoggedInUpn": "jane@acme.example"}}));
+    let user = [("user.name", json!("jane")), ("user.email", json!("jane@acme.example"))];
+    assert_fields(&map_to(Schema::Ecs, Stream::Threats, &record), &user);
+}
+
+#[test]
+fn a_time_without_a_zone_is_reported() {
+    for (time, expected) in [
+        (json!("2024-05-01T10:00:00Z"), false),
+        (json!("2024-05-01T10:00:00+02:00"), false),
+        (json!(1_714_557_600_000_u64), false),
+        (json!("2024-05-01 10:00:00"), true),
+        (json!("2024-05-01T10:00:00.123456"), true),
+    ] {
+        let record = activity(27, json!({"createdAt": time}), json!({"username": "jane"})).to_string();
+        for schema in [Schema::Ecs, Schema::Ocsf] {
+            let mapped = mapper_to(schema, Stream::Activities, false).map(record.as_bytes(), &mut Vec::new()).unwrap();
+            assert_eq!(mapped.without_zone, expected, "{time}");
+        }
     }
 }

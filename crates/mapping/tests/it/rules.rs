@@ -123,7 +123,7 @@ fn the_file_of_a_threat() {
         ("size", json!(1234)),
         (
             "hash",
-            json!({"sha1": "AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D", "md5": "5d41402abc4b2a76b9719d911017c592"}),
+            json!({"sha1": "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d", "md5": "5d41402abc4b2a76b9719d911017c592"}),
         ),
     ];
     for (field, value) in expected {
@@ -507,7 +507,7 @@ fn a_unified_alert_is_dated_named_and_placed() {
             ("host.id", Value::Null),
             ("orchestrator", Value::Null),
             ("process.name", json!("avm.exe")),
-            ("process.hash.sha1", json!("A".repeat(40))),
+            ("process.hash.sha1", json!("a".repeat(40))),
             ("related.hash", json!(["a".repeat(40)])),
             ("related.hosts", json!(["WS-1", "OTHER"])),
             ("sentinel_one.threat.id", json!("2440104020909548527")),

@@ -41,14 +41,14 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// A console that seemed to be behind is asked for its time again after this: one of its nodes may have been wrong.
 const CLOCK_AGE: Duration = Duration::from_secs(300);
 
-/// How long a console's release is taken as unchanged, and how long it is not asked for after it did not say it.
-const RELEASE_AGE: Duration = Duration::from_secs(86_400);
-const RELEASE_UNKNOWN_AGE: Duration = Duration::from_secs(3_600);
+/// How long what a console says of itself is taken as unchanged, and how long it is not asked after it did not say it.
+const SYSTEM_AGE: Duration = Duration::from_secs(86_400);
+const SYSTEM_UNKNOWN_AGE: Duration = Duration::from_secs(3_600);
 /// While a token is refused, the console is asked so often at most about another one that it refused too.
 const NEW_TOKEN_AGE: Duration = Duration::from_secs(20);
 
 /// Events wait for the answer.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
+const SYSTEM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One pipeline's access to its console.
 #[derive(Debug)]
@@ -64,9 +64,17 @@ pub struct Client {
     findings_timeout: Duration,
     clock: Clock,
     server_clock: Mutex<Option<ServerClock>>,
-    /// The last answer about the release, and when it has to be asked for again.
-    release: tokio::sync::Mutex<Option<(Option<String>, Instant)>>,
+    /// The last answer about the console itself, and when it has to be asked for again.
+    system: tokio::sync::Mutex<Option<(System, Instant)>>,
     skewed: AtomicBool,
+}
+
+/// What a console says of itself, as far as it is known.
+#[derive(Debug, Clone, Default, serde::Deserialize)]
+pub struct System {
+    /// Such as `S-25.1.4#19`.
+    pub release: Option<String>,
+    pub build: Option<String>,
 }
 
 /// Permission from the console's rate limiter to send one request.
@@ -144,7 +152,7 @@ impl Client {
             findings_timeout: settings.timeout.map_or(FINDINGS_TIMEOUT, |timeout| timeout.0),
             clock,
             server_clock: Mutex::new(None),
-            release: tokio::sync::Mutex::default(),
+            system: tokio::sync::Mutex::default(),
             skewed: AtomicBool::new(false),
         }
     }
@@ -271,30 +279,30 @@ impl Client {
         Ok(envelope.data.and_then(|details| Timestamp::parse(&details.expires_at?).ok()))
     }
 
-    /// The console's release, such as `S-25.1.4#19`. It is asked for once a day, or an hour after an answer without it.
-    pub async fn release(&self) -> Option<String> {
-        let mut known = self.release.lock().await;
-        if let Some((release, _)) = known.as_ref().filter(|(_, until)| Instant::now() < *until) {
-            return release.clone();
+    /// Asked for once a day, or an hour after an answer without a release.
+    pub async fn system(&self) -> System {
+        let mut known = self.system.lock().await;
+        if let Some((system, _)) = known.as_ref().filter(|(_, until)| Instant::now() < *until) {
+            return system.clone();
         }
-        let release = tokio::time::timeout(RELEASE_TIMEOUT, self.ask_release()).await.ok().flatten();
-        let age = if release.is_some() { RELEASE_AGE } else { RELEASE_UNKNOWN_AGE };
-        *known = Some((release.clone(), Instant::now() + age));
-        release
+        let asked = tokio::time::timeout(SYSTEM_TIMEOUT, self.ask_system()).await;
+        let system = asked.ok().flatten().unwrap_or_default();
+        let age = if system.release.is_some() { SYSTEM_AGE } else { SYSTEM_UNKNOWN_AGE };
+        *known = Some((system.clone(), Instant::now() + age));
+        system
     }
 
-    async fn ask_release(&self) -> Option<String> {
-        #[derive(serde::Deserialize)]
-        struct Info {
-            release: Option<String>,
-        }
+    async fn ask_system(&self) -> Option<System> {
         #[derive(serde::Deserialize)]
         struct Envelope {
-            data: Option<Info>,
+            data: Option<System>,
         }
         let answer = self.object("system/info").await.ok()?;
         let envelope: Envelope = serde_json::from_slice(&answer).ok()?;
-        envelope.data?.release.map(|release| self.redactor.excerpt(&release)).filter(|release| !release.is_empty())
+        let System { release, build } = envelope.data?;
+        let [release, build] =
+            [release, build].map(|text| text.map(|text| self.redactor.excerpt(&text)).filter(|text| !text.is_empty()));
+        Some(System { release, build })
     }
 
     /// Removes secrets from texts of the console, for use in errors and logs.
@@ -542,15 +550,15 @@ mod tests {
         let minute = Duration::from_secs(60);
         for (wait, known, requests) in [
             (Duration::ZERO, true, 1),
-            (RELEASE_AGE - minute, true, 1),
+            (SYSTEM_AGE - minute, true, 1),
             (minute, true, 2),
-            (RELEASE_AGE, false, 3),
-            (RELEASE_UNKNOWN_AGE - minute, false, 3),
+            (SYSTEM_AGE, false, 3),
+            (SYSTEM_UNKNOWN_AGE - minute, false, 3),
             (minute, false, 4),
         ] {
             tokio::time::advance(wait).await;
             may_know.store(known, Ordering::Relaxed);
-            assert_eq!(client.release().await.as_deref(), known.then_some("S-25.1.4#19"));
+            assert_eq!(client.system().await.release.as_deref(), known.then_some("S-25.1.4#19"));
             assert_eq!(*asked.lock(), requests);
         }
     }

@@ -153,9 +153,21 @@ pub(crate) const SUMO: Integration = Integration {
     has_labels: true,
 };
 
+/// The vendor and product of the lines that the console itself sends by syslog.
+const SYSLOG_PRODUCT: &str = "SentinelOne Mgmt";
+
+pub(crate) const SYSLOG: Integration = Integration {
+    sink: "syslog",
+    title: "the console's own syslog",
+    what: "vendor and product",
+    names: &[(Stream::Threats, SYSLOG_PRODUCT), (Stream::Activities, SYSLOG_PRODUCT)],
+    included: Some("whose lines have no key for it: it is left out there"),
+    has_labels: false,
+};
+
 /// All of them, in the order in which they are documented.
-pub const INTEGRATIONS: [&Integration; 8] =
-    [&ELASTICSEARCH, &SPLUNK_HEC, &AZURE_LOGS, &GOOGLE_SECOPS, &SEKOIA, &PANTHER, &DATADOG, &SUMO];
+pub const INTEGRATIONS: [&Integration; 9] =
+    [&ELASTICSEARCH, &SPLUNK_HEC, &AZURE_LOGS, &GOOGLE_SECOPS, &SEKOIA, &PANTHER, &DATADOG, &SUMO, &SYSLOG];
 
 impl Integration {
     /// `None` if the integration does not know the stream.

@@ -849,6 +849,7 @@ fn needed(sink: &str) -> Value {
         "google_secops" => json!({ "project": "p", "location": "eu", "instance": "i", "metadata_server": true }),
         "sekoia" => json!({ "intake_key": "k" }),
         "datadog" => json!({ "api_key": "k" }),
+        "syslog" => json!({ "address": "udp://h:514" }),
         _ => json!({ "url": "https://h/x" }),
     };
     keys["type"] = json!(sink);
@@ -871,6 +872,7 @@ fn streams_that_an_integration_does_not_know_are_refused() {
         ("panther", "activities"),
         ("datadog", "threats activities alerts"),
         ("sumo", "threats activities agents"),
+        ("syslog", "threats activities"),
     ] {
         let known: BTreeSet<Stream> = known.split_whitespace().map(|name| name.parse().unwrap()).collect();
         let mut keys = needed(sink);
@@ -885,7 +887,17 @@ fn streams_that_an_integration_does_not_know_are_refused() {
         assert_eq!(settings(keys).check_streams(&unknown).is_err(), !unknown.is_empty(), "{sink}");
     }
     let listed: Vec<&str> = INTEGRATIONS.iter().map(|integration| integration.sink).collect();
-    assert_eq!(listed.len(), 8);
+    assert_eq!(listed.len(), 9);
+}
+
+#[test]
+fn a_detection_is_notified_by_one_stream() {
+    let keys = json!({ "type": "syslog", "address": "udp://h:514", "content": "integration" });
+    let refused = settings(keys).check_streams(&[Stream::Threats, Stream::Activities]).unwrap_err().to_string();
+    assert!(
+        refused.starts_with("`streams`: a detection is in both") && refused.contains("name `activities`"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -901,6 +913,13 @@ fn what_contradicts_an_integration_is_refused() {
         ("panther", json!({ "envelope": true }), "`envelope`: excludes"),
         ("sumo", json!({ "envelope": true }), "`envelope`: excludes"),
         ("splunk_hec", json!({ "schema": "raw" }), ""),
+        ("syslog", json!({ "schema": "ecs" }), "`schema`: `ecs` excludes"),
+        ("syslog", json!({ "payload": "json" }), "`payload`: `json` excludes `content: integration`"),
+        ("syslog", json!({ "payload": "cef2", "content": "forwarder" }), "`payload`: `cef2` is a dialect"),
+        ("syslog", json!({ "format": "sentinelone", "content": "forwarder" }), "`format`: `sentinelone` is the header"),
+        ("syslog", json!({ "app_name": "other" }), "`app_name`: is `sentinel` with `format: sentinelone`"),
+        ("syslog", json!({ "app_name": "other", "format": "rfc3164" }), ""),
+        ("syslog", json!({ "payload": "cef2" }), ""),
     ] {
         let mut keys = needed(sink);
         keys["content"] = json!("integration");

@@ -70,6 +70,41 @@ async fn messages_have_the_header_of_their_format() {
     );
 }
 
+/// Readers of lines know the console's own by its header, which has neither host nor identity.
+#[tokio::test]
+async fn a_notification_has_the_header_of_the_console() {
+    let mut events = batch(7..8);
+    let activity = r#"{"id":"8","activityType":27,"createdAt":"2026-03-01T10:25:11.009123Z","data":{"username":"Jo"}}"#;
+    let identity = Identity::of("usea1-acme.sentinelone.net", Stream::Activities, "8", "");
+    events.push_with("8", identity, Timestamp::parse("2026-03-01T10:25:11.009123Z").ok(), |out| {
+        out.extend_from_slice(activity.as_bytes());
+        None
+    });
+    let line = "CEF:0|SentinelOne|Mgmt|usea1-acme.sentinelone.net|27|SentinelOne - New Console Login Activity - Jo|1|\
+                suser=Jo cat=SystemEvent rt=#arcsightDate(Sun, 01 Mar 2026, 10:25:11 UTC) activityID=8 activityType=27 \
+                notificationScope=GLOBAL";
+    for (more, message) in [
+        (json!({}), format!("<14>2026-03-01 10:25:11,009 sentinel - {line}")),
+        (
+            json!({ "format": "rfc3164", "facility": "local0" }),
+            format!("<134>Mar  1 10:25:11 usea1-acme.sentinelone.net sentinel: {line}"),
+        ),
+    ] {
+        let receiver = SyslogReceiver::start(Behaviour::Reads).await;
+        let keys = json!({ "type": "syslog", "address": format!("tcp://{}", receiver.address()) });
+        let lane = sink(with(with(keys, json!({ "content": "integration" })), more));
+        match lane.send(&events).await.outcome {
+            Outcome::Partial { rejected, retry, .. } => {
+                assert!(retry.is_empty() && rejected.len() == 1 && rejected[0].index == 0, "{rejected:?}");
+                assert_eq!(rejected[0].status, "no_type");
+                assert!(rejected[0].reason.contains("no number in `activityType`"), "{rejected:?}");
+            }
+            outcome => panic!("{outcome:?}"),
+        }
+        assert_eq!(receiver.messages(), [message]);
+    }
+}
+
 /// A name or an address alone: RFC 3164 and 5424 know no port there, and receivers read none.
 #[tokio::test]
 async fn the_header_names_the_console_without_its_port() {

@@ -9,15 +9,12 @@ use std::sync::LazyLock;
 
 use super::cef_fields::{COMMON, Cut, Field, Form, of_stream};
 use super::severity::Severity;
-use super::shorten::{self, MARK};
+use super::shorten::{self, cut};
 use crate::record::{Kind, Stream, Timestamp, Value};
 use crate::settings::Schema;
 
 /// Longest name in the header, in characters.
 const NAME: usize = 128;
-/// A value is not shortened to fewer characters.
-const LEAST: usize = 16;
-
 /// What the header says about the console.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Device<'a> {
@@ -224,29 +221,6 @@ fn entry<'a>(field: &Field, value: Value<'a>) -> Option<Entry<'a>> {
             _ => None,
         },
     }
-}
-
-/// Cuts a text so that it has `excess` escaped bytes less, where that leaves [`LEAST`] characters, and marks its end.
-/// Returns how many of these bytes are gone.
-fn cut(value: &mut Cow<'_, str>, excess: usize, escape: fn(&str) -> String) -> usize {
-    if excess == 0 {
-        return 0;
-    }
-    let Some((least, _)) = value.char_indices().nth(LEAST) else { return 0 };
-    let mut saved = 0;
-    let mut end = value.len();
-    for (index, character) in value.char_indices().rev() {
-        if index < least || saved >= excess + MARK.len() {
-            break;
-        }
-        saved += escape(character.encode_utf8(&mut [0; 4])).len();
-        end = index;
-    }
-    if saved <= MARK.len() {
-        return 0;
-    }
-    *value = Cow::Owned(format!("{}{MARK}", &value[..end]));
-    excess.min(saved - MARK.len())
 }
 
 /// A header ends its parts with `|`. It has no line breaks.

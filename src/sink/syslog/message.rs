@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use super::settings::{Facility, Format, Framing, Payload};
+use super::notification::{self, NoLine, Origin};
+use super::settings::{Body, Facility, Format, Framing};
 use super::{cef, severity, shorten};
 use crate::record::{Stream, Timestamp, Value};
 use crate::settings::Schema;
@@ -17,7 +18,7 @@ pub(super) struct Encoder {
     pub format: Format,
     /// None for UDP, where each datagram is a message.
     pub framing: Option<Framing>,
-    pub payload: Payload,
+    pub body: Body,
     pub facility: Facility,
     pub app_name: String,
     /// Longest message in bytes, without its frame.
@@ -29,38 +30,54 @@ pub(super) struct Encoder {
     pub schema: Schema,
 }
 
-/// An event has no message of the allowed length, however much its texts are shortened.
+/// An event has no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the message has {least} bytes after all its texts were shortened, more than `max_bytes: {max_bytes}`; raise it as \
-     far as the receiver allows, and send the dead letter again"
-)]
-pub(super) struct TooLong {
-    least: usize,
-    max_bytes: usize,
+pub(super) enum Unsendable {
+    /// Of the allowed length, however much its texts are shortened.
+    #[error(
+        "the message has {least} bytes after all its texts were shortened, more than `max_bytes: {max_bytes}`; raise \
+         it as far as the receiver allows, and send the dead letter again"
+    )]
+    TooLong { least: usize, max_bytes: usize },
+    #[error("the record has no number in `activityType`, by which readers of the console's notifications know it")]
+    NoType,
 }
 
 impl Encoder {
     /// Appends the message of `event` with its frame, and returns its bytes without frame and header. `version` is
-    /// that of the console, for the header of CEF.
+    /// that of the console, for the header of CEF, if it is known.
     ///
     /// # Errors
-    /// If the message cannot be shortened to the allowed length. Nothing is appended then.
-    pub fn write(&self, event: Event<'_>, version: &str, now: Timestamp, out: &mut Vec<u8>) -> Result<usize, TooLong> {
+    /// If the event has no message of the allowed length. Nothing is appended then.
+    pub fn write(
+        &self,
+        event: Event<'_>,
+        version: Option<&str>,
+        now: Timestamp,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Unsendable> {
         let mut message = Vec::with_capacity(event.body.len() + 256);
         self.write_header(event, now, &mut message);
         let header = message.len();
         let room = self.max_bytes.saturating_sub(header);
-        match self.payload {
-            Payload::Cef => {
-                let text = std::str::from_utf8(event.body).unwrap_or_default();
-                let device = cef::Device { version, stream: self.stream };
+        let text = std::str::from_utf8(event.body).unwrap_or_default();
+        match self.body {
+            Body::Notification(dialect) => {
+                let origin = Origin { dialect, stream: self.stream, console: &self.hostname, build: version };
+                let line = notification::write(Value::new(text), &origin, room).map_err(|error| match error {
+                    NoLine::NoType => Unsendable::NoType,
+                    NoLine::TooLong(least) => self.too_long(header + least),
+                })?;
+                message.extend_from_slice(line.as_bytes());
+            }
+            Body::Cef => {
+                let device = cef::Device { version: version.unwrap_or_default(), stream: self.stream };
                 let cef = cef::write(Value::new(text), &device, &event.identity.to_string(), room);
                 let cef = cef.map_err(|least| self.too_long(header + least))?;
                 message.extend_from_slice(cef.as_bytes());
             }
-            Payload::Json if event.body.len() <= room => message.extend_from_slice(event.body),
-            Payload::Json => match shorten::json(event.body, self.schema, room, str::len) {
+            Body::Json if event.body.len() <= room => message.extend_from_slice(event.body),
+            Body::Json => match shorten::json(event.body, self.schema, room, str::len) {
                 Some(json) => message.extend_from_slice(json.as_bytes()),
                 None => message.extend_from_slice(event.body),
             },
@@ -83,8 +100,8 @@ impl Encoder {
         Ok(message.len() - header)
     }
 
-    fn too_long(&self, least: usize) -> TooLong {
-        TooLong { least, max_bytes: self.max_bytes }
+    fn too_long(&self, least: usize) -> Unsendable {
+        Unsendable::TooLong { least, max_bytes: self.max_bytes }
     }
 
     /// Everything before the payload.
@@ -103,6 +120,10 @@ impl Encoder {
                     stream = self.stream.name(),
                     identity = event.identity,
                 )
+            }
+            Format::SentinelOne => {
+                let time = notification::format(event.time.unwrap_or(now), "%Y-%m-%d %H:%M:%S,%3f");
+                write!(out, "<{priority}>{time} {app_name} - ")
             }
             Format::Rfc3164 => {
                 write!(out, "<{priority}>{time} {hostname} {app_name}: ", time = short_time(event.time.unwrap_or(now)))

@@ -1,4 +1,4 @@
-//! `syslog`: one message for each event over TLS, TCP or UDP, as JSON or CEF.
+//! `syslog`: one message for each event over TLS, TCP or UDP, as JSON, CEF, or a notification of the console.
 //!
 //! Syslog has no acknowledgements. Over TLS and TCP a batch counts as delivered when the receiver's kernel has taken it
 //! and the connection is still open a second later (see `connection.rs`). UDP sends once.
@@ -9,6 +9,7 @@ mod cef_fields;
 mod connection;
 mod datagrams;
 mod message;
+mod notification;
 mod send_queue;
 mod settings;
 mod severity;
@@ -26,16 +27,17 @@ use tokio::time::Instant;
 use self::address::{Carrier, SyslogAddress};
 use self::connection::Connection;
 use self::datagrams::Datagrams;
-use self::message::{Encoder, TooLong};
-use self::settings::{DEFAULTS, Payload};
+use self::message::{Encoder, Unsendable};
+use self::settings::{Body, DEFAULTS, Payload};
 use super::common::{Common, Defaults, SinkType};
 use super::failover::Failover;
+use super::integration::{Content, SYSLOG};
 use super::{
     Attempt, Batch, BuildError, DestinationKey, Limits, Outcome, Probe, Rejection, Sink, SinkContext, TOO_LARGE,
 };
 use crate::console::Client;
 use crate::failure::LastFailure;
-use crate::record::Timestamp;
+use crate::record::{Stream, Timestamp};
 use crate::settings::{DialError, Dialer, Schema, Tls};
 
 pub use self::settings::SyslogSettings;
@@ -43,13 +45,35 @@ pub use self::settings::SyslogSettings;
 impl SyslogSettings {
     /// The schema that the payload is made from, if there is only one.
     pub(super) fn implied_schema(&self) -> Option<Schema> {
-        (self.payload == Payload::Cef).then_some(Schema::Ecs)
+        match (self.content, self.payload) {
+            (Content::Integration, _) => Some(Schema::Raw),
+            (Content::Forwarder, Some(Payload::Cef)) => Some(Schema::Ecs),
+            (Content::Forwarder, _) => None,
+        }
     }
 }
 
 impl SinkType for SyslogSettings {
     fn defaults(&self) -> Defaults {
         DEFAULTS
+    }
+
+    fn content(&self) -> Content {
+        self.content
+    }
+
+    /// A detection is an activity too: with both streams each would come twice.
+    fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
+        if self.content == Content::Forwarder {
+            return Ok(());
+        }
+        SYSLOG.check(streams, "")?;
+        if [Stream::Threats, Stream::Activities].iter().all(|stream| streams.contains(stream)) {
+            let problem = "a detection is in both `activities` and `threats`, and each change of a threat would be \
+                           notified as another detection: name `activities` in the sink's `streams`";
+            return Err(BuildError::value("streams", problem));
+        }
+        Ok(())
     }
 
     /// No label is part of a name here.
@@ -76,7 +100,8 @@ impl SinkType for SyslogSettings {
         if carrier != Carrier::Tls && common.tls != Tls::default() {
             return Err(BuildError::value("tls", "is for receivers whose address begins with tls://"));
         }
-        if self.implied_schema().is_some() && common.schema.is_some_and(|schema| schema != Schema::Ecs) {
+        let body = self.body()?;
+        if body == Body::Cef && common.schema.is_some_and(|schema| schema != Schema::Ecs) {
             return Err(BuildError::value("schema", "`payload: cef` is made from ECS events: leave the key out"));
         }
         if carrier == Carrier::Tls {
@@ -100,11 +125,11 @@ impl SinkType for SyslogSettings {
         Ok(Arc::new(Syslog {
             receivers: Failover::new(dialers.collect(), &lane),
             encoder: Encoder {
-                format: self.format,
+                format: self.format(),
                 framing: self.framing(carrier)?,
-                payload: self.payload,
-                facility: self.facility,
-                app_name: self.app_name.clone(),
+                body,
+                facility: self.facility(),
+                app_name: self.app_name().to_owned(),
                 max_bytes: usize::try_from(self.max_bytes.0).unwrap_or(usize::MAX),
                 hostname: context.hostname().to_owned(),
                 pipeline: context.pipeline.clone(),
@@ -203,12 +228,13 @@ impl Sink for Syslog {
 
 impl Syslog {
     async fn encode(&self, batch: &Batch) -> Encoded {
-        let version = match self.encoder.payload {
-            Payload::Cef => match &self.console {
-                Some(console) => console.release().await.unwrap_or_default(),
-                None => String::new(),
-            },
-            Payload::Json => String::new(),
+        let version = match (self.encoder.body, &self.console) {
+            (Body::Cef, Some(console)) => console.system().await.release,
+            (Body::Notification(_), Some(console)) => {
+                let system = console.system().await;
+                system.build.or(system.release)
+            }
+            (Body::Json, _) | (_, None) => None,
         };
         let now = Timestamp::now();
         let mut encoded = Encoded {
@@ -218,13 +244,13 @@ impl Syslog {
             event_bytes: Vec::new(),
         };
         for (index, event) in batch.events().enumerate() {
-            match self.encoder.write(event, &version, now, &mut encoded.bytes) {
+            match self.encoder.write(event, version.as_deref(), now, &mut encoded.bytes) {
                 Ok(bytes) => {
                     encoded.ends.push((encoded.bytes.len(), index));
                     encoded.event_bytes.push(u32::try_from(bytes).unwrap_or(u32::MAX));
                 }
                 Err(error) => {
-                    encoded.rejected.push(too_long(index, &error));
+                    encoded.rejected.push(rejection(index, &error));
                     encoded.event_bytes.push(0);
                 }
             }
@@ -351,8 +377,12 @@ impl Syslog {
     }
 }
 
-fn too_long(index: usize, error: &TooLong) -> Rejection {
-    Rejection { index, status: TOO_LARGE.to_owned(), reason: error.to_string() }
+fn rejection(index: usize, error: &Unsendable) -> Rejection {
+    let status = match error {
+        Unsendable::TooLong { .. } => TOO_LARGE,
+        Unsendable::NoType => "no_type",
+    };
+    Rejection { index, status: status.to_owned(), reason: error.to_string() }
 }
 
 /// The receiver named no error for anything it may have sent.

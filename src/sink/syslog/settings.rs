@@ -6,8 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::address::{Carrier, SyslogAddress};
+use super::notification::Dialect;
 use crate::settings::{ByteSize, SettingKind};
 use crate::sink::common::{Compression, Defaults};
+use crate::sink::integration::Content;
 use crate::sink::{BuildError, Limits};
 
 /// The largest payload of a UDP datagram over IPv4.
@@ -32,44 +34,45 @@ pub struct SyslogSettings {
     /// Several receivers instead of `address`: one is used until it is unavailable.
     #[serde(default)]
     pub addresses: Vec<SyslogAddress>,
-    /// The form of the header.
+    /// Whose lines the messages are. `integration`: those of the console's own notifications.
     #[serde(default)]
-    pub format: Format,
-    /// Where a message ends on a connection; default: `octet_counting`.
+    pub content: Content,
+    /// The form of the header; default: `rfc5424`, with `content: integration` `sentinelone`.
+    pub format: Option<Format>,
+    /// Where a message ends on a connection; default: `octet_counting`, with `content: integration` `newline`.
     pub framing: Option<Framing>,
-    /// What a message contains. `cef` implies `schema: ecs`.
-    #[serde(default)]
-    pub payload: Payload,
-    /// The facility of all messages.
-    #[serde(default)]
-    pub facility: Facility,
-    /// Name of the application in the header, and the tag of RFC 3164.
-    #[serde(default = "app_name")]
+    /// What a message contains; default: `json`, with `content: integration` `cef`. There `cef` and `cef2` are the
+    /// console's dialects; otherwise `cef` implies `schema: ecs`.
+    pub payload: Option<Payload>,
+    /// The facility of all messages; default: `local0`, with `content: integration` `user`.
+    pub facility: Option<Facility>,
+    /// Name of the application in the header, and the tag of RFC 3164; default: `s1-forwarder`, with `content:
+    /// integration` `sentinel`.
     #[schemars(regex(pattern = r"^[A-Za-z0-9._/-]{1,48}$"))]
     #[schemars(extend("x-kind" = SettingKind::Text))]
-    pub app_name: String,
+    pub app_name: Option<String>,
     /// Maximum size of a message. Longer ones are shortened.
     #[serde(default = "max_bytes")]
     pub max_bytes: ByteSize,
 }
 
-fn app_name() -> String {
-    "s1-forwarder".to_owned()
-}
+/// The name that stands in the header of [`Format::SentinelOne`].
+const SENTINEL: &str = "sentinel";
 
 fn max_bytes() -> ByteSize {
     ByteSize(8 * 1024)
 }
 
 /// `format:`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// With a complete time, the stream, and structured data.
-    #[default]
     Rfc5424,
     /// The older form, which has a time to the second without a year.
     Rfc3164,
+    /// The console's own, for `content: integration`: a time and the name `sentinel`.
+    SentinelOne,
 }
 
 /// `framing:`.
@@ -83,18 +86,19 @@ pub enum Framing {
 }
 
 /// `payload:`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Payload {
     /// The event.
-    #[default]
     Json,
-    /// ArcSight's Common Event Format, made from the ECS event.
+    /// ArcSight's Common Event Format, made from the ECS event; with `content: integration`, the console's CEF:0.
     Cef,
+    /// The console's CEF:2, for `content: integration`.
+    Cef2,
 }
 
 /// `facility:`, by the names of RFC 5424.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Facility {
@@ -114,7 +118,6 @@ pub enum Facility {
     Audit,
     Alert,
     Clock,
-    #[default]
     Local0,
     Local1,
     Local2,
@@ -123,6 +126,14 @@ pub enum Facility {
     Local5,
     Local6,
     Local7,
+}
+
+/// What a message contains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Body {
+    Json,
+    Cef,
+    Notification(Dialect),
 }
 
 impl SyslogSettings {
@@ -146,6 +157,48 @@ impl SyslogSettings {
         Ok(receivers)
     }
 
+    /// What the messages contain.
+    ///
+    /// # Errors
+    /// If `payload` and `content` exclude each other.
+    pub(super) fn body(&self) -> Result<Body, BuildError> {
+        match (self.content, self.payload) {
+            (Content::Forwarder, None | Some(Payload::Json)) => Ok(Body::Json),
+            (Content::Forwarder, Some(Payload::Cef)) => Ok(Body::Cef),
+            (Content::Integration, None | Some(Payload::Cef)) => Ok(Body::Notification(Dialect::Cef)),
+            (Content::Integration, Some(Payload::Cef2)) => Ok(Body::Notification(Dialect::Cef2)),
+            (Content::Forwarder, Some(Payload::Cef2)) => {
+                let problem = "`cef2` is a dialect of the console's own notifications: it needs `content: integration`";
+                Err(BuildError::value("payload", problem))
+            }
+            (Content::Integration, Some(Payload::Json)) => {
+                let problem = "`json` excludes `content: integration`, whose lines are `cef` or `cef2`";
+                Err(BuildError::value("payload", problem))
+            }
+        }
+    }
+
+    pub(super) fn format(&self) -> Format {
+        self.format.unwrap_or(match self.content {
+            Content::Forwarder => Format::Rfc5424,
+            Content::Integration => Format::SentinelOne,
+        })
+    }
+
+    pub(super) fn facility(&self) -> Facility {
+        self.facility.unwrap_or(match self.content {
+            Content::Forwarder => Facility::Local0,
+            Content::Integration => Facility::User,
+        })
+    }
+
+    pub(super) fn app_name(&self) -> &str {
+        self.app_name.as_deref().unwrap_or(match self.content {
+            Content::Forwarder => "s1-forwarder",
+            Content::Integration => SENTINEL,
+        })
+    }
+
     /// The framing, which datagrams do not have.
     pub(super) fn framing(&self, carrier: Carrier) -> Result<Option<Framing>, BuildError> {
         match (carrier, self.framing) {
@@ -153,17 +206,31 @@ impl SyslogSettings {
                 Err(BuildError::value("framing", "each datagram is one message; leave the key out with udp://"))
             }
             (Carrier::Udp, None) => Ok(None),
-            (Carrier::Tls | Carrier::Tcp, framing) => Ok(Some(framing.unwrap_or(Framing::OctetCounting))),
+            (Carrier::Tls | Carrier::Tcp, framing) => Ok(Some(framing.unwrap_or(match self.content {
+                Content::Forwarder => Framing::OctetCounting,
+                Content::Integration => Framing::Newline,
+            }))),
         }
     }
 
     pub(super) fn check(&self, carrier: Carrier) -> Result<(), BuildError> {
-        let longest_name = match self.format {
+        let name = self.app_name();
+        let longest_name = match self.format() {
             Format::Rfc5424 => 48,
             Format::Rfc3164 => 32,
+            Format::SentinelOne if self.content == Content::Forwarder => {
+                let problem = "`sentinelone` is the header of the console's own notifications: it needs `content: \
+                               integration`";
+                return Err(BuildError::value("format", problem));
+            }
+            Format::SentinelOne if name != SENTINEL => {
+                let problem = "is `sentinel` with `format: sentinelone`, which readers look for: leave the key out";
+                return Err(BuildError::value("app_name", problem));
+            }
+            Format::SentinelOne => SENTINEL.len(),
         };
         let is_name = |character: char| character.is_ascii_alphanumeric() || "._/-".contains(character);
-        if self.app_name.is_empty() || self.app_name.len() > longest_name || !self.app_name.chars().all(is_name) {
+        if name.is_empty() || name.len() > longest_name || !name.chars().all(is_name) {
             let problem = format!("expected 1 to {longest_name} letters, digits and `._/-`");
             return Err(BuildError::value("app_name", problem));
         }

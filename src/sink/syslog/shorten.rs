@@ -1,11 +1,16 @@
 //! Makes events fit into messages of a limited length.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use crate::settings::Schema;
 
 /// The end of a text, or of a list, that was shortened.
 pub(super) const MARK: &str = "…";
+
+/// [`cut`] leaves this many characters of a text.
+const LEAST: usize = 16;
 
 /// In `tags`, or in `metadata.labels`, of an event that was shortened.
 const TAG: &str = "shortened";
@@ -98,6 +103,29 @@ pub(super) fn text(text: &mut String, characters: usize) {
     let end = text[..end].char_indices().next_back().map_or(0, |(last, _)| last);
     text.truncate(end);
     text.push_str(MARK);
+}
+
+/// Cuts a text so that it has `excess` escaped bytes less, where that leaves [`LEAST`] characters, and marks its end.
+/// Returns how many of these bytes are gone.
+pub(super) fn cut(value: &mut Cow<'_, str>, excess: usize, escape: impl Fn(&str) -> String) -> usize {
+    if excess == 0 {
+        return 0;
+    }
+    let Some((least, _)) = value.char_indices().nth(LEAST) else { return 0 };
+    let mut saved = 0;
+    let mut end = value.len();
+    for (index, character) in value.char_indices().rev() {
+        if index < least || saved >= excess + MARK.len() {
+            break;
+        }
+        saved += escape(character.encode_utf8(&mut [0; 4])).len();
+        end = index;
+    }
+    if saved <= MARK.len() {
+        return 0;
+    }
+    *value = Cow::Owned(format!("{}{MARK}", &value[..end]));
+    excess.min(saved - MARK.len())
 }
 
 #[cfg(test)]

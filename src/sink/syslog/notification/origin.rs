@@ -1,0 +1,21 @@
+//! Where records are from, and in which dialect they are told.
+
+use crate::record::Stream;
+
+/// `payload:` of `content: integration`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::sink::syslog) enum Dialect {
+    Cef,
+    Cef2,
+}
+
+/// Where the records of a lane are from.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::sink::syslog) struct Origin<'a> {
+    pub dialect: Dialect,
+    pub stream: Stream,
+    /// The console's host.
+    pub console: &'a str,
+    /// The console's build, if it is known.
+    pub build: Option<&'a str>,
+}

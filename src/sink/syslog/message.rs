@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::notification::{self, NoLine, Origin};
+use super::notification::{self, Dialect, Notification, Origin};
 use super::settings::{Body, Facility, Format, Framing};
 use super::{cef, severity, shorten};
 use crate::record::{Stream, Timestamp, Value};
@@ -57,31 +57,11 @@ impl Encoder {
         out: &mut Vec<u8>,
     ) -> Result<usize, Unsendable> {
         let mut message = Vec::with_capacity(event.body.len() + 256);
-        self.write_header(event, now, &mut message);
-        let header = message.len();
-        let room = self.max_bytes.saturating_sub(header);
-        let text = std::str::from_utf8(event.body).unwrap_or_default();
-        match self.body {
-            Body::Notification(dialect) => {
-                let origin = Origin { dialect, stream: self.stream, console: &self.hostname, build: version };
-                let line = notification::write(Value::new(text), &origin, room).map_err(|error| match error {
-                    NoLine::NoType => Unsendable::NoType,
-                    NoLine::TooLong(least) => self.too_long(header + least),
-                })?;
-                message.extend_from_slice(line.as_bytes());
-            }
-            Body::Cef => {
-                let device = cef::Device { version: version.unwrap_or_default(), stream: self.stream };
-                let cef = cef::write(Value::new(text), &device, &event.identity.to_string(), room);
-                let cef = cef.map_err(|least| self.too_long(header + least))?;
-                message.extend_from_slice(cef.as_bytes());
-            }
-            Body::Json if event.body.len() <= room => message.extend_from_slice(event.body),
-            Body::Json => match shorten::json(event.body, self.schema, room, str::len) {
-                Some(json) => message.extend_from_slice(json.as_bytes()),
-                None => message.extend_from_slice(event.body),
-            },
-        }
+        let header = match self.body {
+            Body::Notification(dialect) => self.write_notification(event, dialect, version, now, &mut message)?,
+            Body::Cef => self.write_cef(event, version.unwrap_or_default(), now, &mut message)?,
+            Body::Json => self.write_json(event, now, &mut message),
+        };
         if message.len() > self.max_bytes {
             return Err(self.too_long(message.len()));
         }
@@ -100,14 +80,60 @@ impl Encoder {
         Ok(message.len() - header)
     }
 
+    /// Returns the length of the header, as the functions below.
+    fn write_notification(
+        &self,
+        event: Event<'_>,
+        dialect: Dialect,
+        build: Option<&str>,
+        now: Timestamp,
+        message: &mut Vec<u8>,
+    ) -> Result<usize, Unsendable> {
+        let origin = Origin { dialect, stream: self.stream, console: &self.hostname, build };
+        let notification = Notification::of(body_of(event), &origin).ok_or(Unsendable::NoType)?;
+        let event = Event { time: notification.time().or(event.time), ..event };
+        let header = self.write_header(event, now, message);
+        let line = notification.line(self.room(header)).map_err(|least| self.too_long(header + least))?;
+        message.extend_from_slice(line.as_bytes());
+        Ok(header)
+    }
+
+    fn write_cef(
+        &self,
+        event: Event<'_>,
+        version: &str,
+        now: Timestamp,
+        message: &mut Vec<u8>,
+    ) -> Result<usize, Unsendable> {
+        let header = self.write_header(event, now, message);
+        let device = cef::Device { version, stream: self.stream };
+        let cef = cef::write(body_of(event), &device, &event.identity.to_string(), self.room(header));
+        let cef = cef.map_err(|least| self.too_long(header + least))?;
+        message.extend_from_slice(cef.as_bytes());
+        Ok(header)
+    }
+
+    fn write_json(&self, event: Event<'_>, now: Timestamp, message: &mut Vec<u8>) -> usize {
+        let header = self.write_header(event, now, message);
+        let room = self.room(header);
+        let is_short = event.body.len() <= room;
+        let shortened = if is_short { None } else { shorten::json(event.body, self.schema, room, str::len) };
+        message.extend_from_slice(shortened.as_ref().map_or(event.body, String::as_bytes));
+        header
+    }
+
+    /// The bytes that are left for the payload.
+    fn room(&self, header: usize) -> usize {
+        self.max_bytes.saturating_sub(header)
+    }
+
     fn too_long(&self, least: usize) -> Unsendable {
         Unsendable::TooLong { least, max_bytes: self.max_bytes }
     }
 
-    /// Everything before the payload.
-    fn write_header(&self, event: Event<'_>, now: Timestamp, out: &mut Vec<u8>) {
-        let body = Value::new(std::str::from_utf8(event.body).unwrap_or_default());
-        let priority = self.facility as u8 * 8 + severity::of_syslog(body, self.schema);
+    /// Everything before the payload. Returns its length.
+    fn write_header(&self, event: Event<'_>, now: Timestamp, out: &mut Vec<u8>) -> usize {
+        let priority = self.facility as u8 * 8 + severity::of_syslog(body_of(event), self.schema);
         let Self { hostname, app_name, .. } = self;
         let _ = match self.format {
             Format::Rfc5424 => {
@@ -129,7 +155,12 @@ impl Encoder {
                 write!(out, "<{priority}>{time} {hostname} {app_name}: ", time = short_time(event.time.unwrap_or(now)))
             }
         };
+        out.len()
     }
+}
+
+fn body_of(event: Event<'_>) -> Value<'_> {
+    Value::new(std::str::from_utf8(event.body).unwrap_or_default())
 }
 
 /// `Mar  1 10:20:30`, in UTC.

@@ -167,7 +167,7 @@ impl<'a> Facts<'a> {
 
     /// The user who acted.
     pub fn actor(&self) -> Option<Cow<'a, str>> {
-        let named = self.first(&["data.byUser", "data.username", "data.userName"]);
+        let named = self.first(&["data.byUser", "data.username", "data.userName", "threatInfo.initiatingUsername"]);
         named.or_else(|| if types::is_about_a_user(self.activity_type) { self.text("description") } else { None })
     }
 

@@ -16,36 +16,41 @@ use self::facts::Facts;
 use self::keys::{CEF_ONLY, KEYS, Key, LAST, OF_TYPES};
 use super::cef_fields::Cut;
 use super::shorten;
-use crate::record::Value;
+use crate::record::{Timestamp, Value};
 
 pub(super) use self::keys::format;
 pub(super) use self::origin::{Dialect, Origin};
 
-/// Why a record has no line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoLine {
-    /// It is no activity: it has no type.
-    NoType,
-    /// The fewest bytes that it takes are more than there is room for.
-    TooLong(usize),
-}
+/// An activity or a threat, as the console notifies of it.
+#[derive(Debug)]
+pub(super) struct Notification<'a>(Facts<'a>);
 
-/// The record as the line of its notification, without the header of syslog, in at most `room` bytes. A longer one is
-/// shortened, each text only as far as necessary: first the free texts from the last to the first, then the name, then
-/// other words.
-///
-/// # Errors
-/// If it has no line.
-pub(super) fn write(record: Value<'_>, origin: &Origin<'_>, room: usize) -> Result<String, NoLine> {
-    let facts = Facts::of(record, origin).ok_or(NoLine::NoType)?;
-    let mut line = Line::of(&facts);
-    let whole = line.to_string();
-    if whole.len() <= room {
-        return Ok(whole);
+impl<'a> Notification<'a> {
+    /// `None` for a record that is no activity: it has no type.
+    pub fn of(record: Value<'a>, origin: &'a Origin<'a>) -> Option<Self> {
+        Facts::of(record, origin).map(Self)
     }
-    line.shorten(whole.len() - room);
-    let shortened = line.to_string();
-    if shortened.len() <= room { Ok(shortened) } else { Err(NoLine::TooLong(shortened.len())) }
+
+    /// When it happened, as `rt` says.
+    pub fn time(&self) -> Option<Timestamp> {
+        self.0.time
+    }
+
+    /// The line without the header of syslog, in at most `room` bytes. A longer one is shortened, each text only as far
+    /// as necessary: first the free texts from the last to the first, then the name, then other words.
+    ///
+    /// # Errors
+    /// The fewest bytes that it takes, if these are more.
+    pub fn line(&self, room: usize) -> Result<String, usize> {
+        let mut line = Line::of(&self.0);
+        let whole = line.to_string();
+        if whole.len() <= room {
+            return Ok(whole);
+        }
+        line.shorten(whole.len() - room);
+        let shortened = line.to_string();
+        if shortened.len() <= room { Ok(shortened) } else { Err(shortened.len()) }
+    }
 }
 
 /// A line as its parts, which are not escaped.

@@ -11,7 +11,11 @@ fn origin(dialect: Dialect, stream: Stream) -> Origin<'static> {
 }
 
 fn line_of(record: &Json, dialect: Dialect, stream: Stream) -> String {
-    write(Value::new(&record.to_string()), &origin(dialect, stream), usize::MAX).unwrap()
+    line_in(record, &origin(dialect, stream), usize::MAX).unwrap()
+}
+
+fn line_in(record: &Json, origin: &Origin<'_>, room: usize) -> Result<String, usize> {
+    Notification::of(Value::new(&record.to_string()), origin).expect("a type").line(room)
 }
 
 fn cef(record: &Json) -> String {
@@ -109,7 +113,7 @@ fn what_is_about_no_endpoint_has_the_consoles_build_or_no_slot() {
          notificationScope=ACCOUNT"
     );
     let without_build = Origin { build: None, ..origin(Dialect::Cef, Stream::Activities) };
-    let line = write(Value::new(&login.to_string()), &without_build, usize::MAX).unwrap();
+    let line = line_in(&login, &without_build, usize::MAX).unwrap();
     assert!(line.starts_with("CEF:0|SentinelOne|Mgmt|usea1-acme.sentinelone.net|27|"), "{line}");
     let line = cef2(&login);
     assert!(line.starts_with("CEF:2|SentinelOne|Mgmt|vendor=SentinelOne|suser=Hiro Tanaka|ip="), "{line}");
@@ -351,7 +355,7 @@ fn a_long_line_keeps_what_is_exact() {
     }
     for dialect in [Dialect::Cef, Dialect::Cef2] {
         let origin = origin(dialect, Stream::Activities);
-        let line = write(Value::new(&record.to_string()), &origin, 8_192).unwrap();
+        let line = line_in(&record, &origin, 8_192).unwrap();
         assert!(line.len() <= 8_192 && line.len() > 8_000, "{}", line.len());
         for exact in [
             "fileHash=3395856ce81f2b7382dee72602f798b642f14140",
@@ -362,15 +366,16 @@ fn a_long_line_keeps_what_is_exact() {
         ] {
             assert!(line.contains(exact), "{exact}: {line}");
         }
-        let shortest = write(Value::new(&record.to_string()), &origin, 100);
-        assert!(matches!(shortest, Err(NoLine::TooLong(least)) if least < 2_000), "{shortest:?}");
+        let shortest = line_in(&record, &origin, 100);
+        assert!(matches!(shortest, Err(least) if least < 2_000), "{shortest:?}");
     }
 }
 
 #[test]
 fn a_record_without_a_type_has_no_line() {
     for record in [json!({ "id": "1" }), json!([1]), json!({ "activityType": "x" }), json!({ "activityType": null })] {
-        let line = write(Value::new(&record.to_string()), &origin(Dialect::Cef, Stream::Activities), usize::MAX);
-        assert_eq!(line, Err(NoLine::NoType), "{record}");
+        let record = record.to_string();
+        let origin = origin(Dialect::Cef, Stream::Activities);
+        assert!(Notification::of(Value::new(&record), &origin).is_none(), "{record}");
     }
 }

@@ -1,4 +1,4 @@
-//! Where records are from, and in which dialect they are told.
+//! Where records are from, and the dialect of their lines.
 
 use crate::record::Stream;
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::content::{self, MALWARE, RULES};
-use super::generator::Generator;
+use super::generator::{Generator, KnownThreat};
 use super::organization::{Endpoint, Organization, User};
 use super::record::{NewRecord, text_empty_or_null, text_or_null};
 use crate::kind::Kind;
@@ -144,10 +144,11 @@ impl Content {
 pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     let (id, other) = (generator.id(at), generator.id(at));
     let Generator { org, random, older, threats, alerts, .. } = generator;
-    let threat = threats.choose(random, other);
-    let alert = alerts.choose(random, other);
+    let threat = threats.choose(random);
+    let alert = alerts.choose(random).copied().unwrap_or(other);
     let topic = *random.choose_weighted(TOPICS);
-    let (kind, mut content) = of(topic, org, random, at);
+    let (kind, mut content) = of(topic, org, random, at, threat);
+    let threat = threat.map_or(other, |threat| threat.id);
     let level = match content.endpoint {
         Some(_) => 3,
         None => *random.choose_weighted(&[(55, 1_usize), (25, 2), (15, 3), (5, 0)]),
@@ -198,8 +199,13 @@ pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     NewRecord { hidden, ..NewRecord::new(Kind::Activities, body, account.id, group) }
 }
 
-fn of(topic: Topic, org: &Organization, random: &mut Random, at: i64) -> (u32, Content) {
-    let index = content::agent_index(random, org);
+/// `known` is the threat that an activity is about, if it is about one.
+fn of(topic: Topic, org: &Organization, random: &mut Random, at: i64, known: Option<&KnownThreat>) -> (u32, Content) {
+    let any = content::agent_index(random, org);
+    let index = match (topic, known) {
+        (Topic::Threat(_) | Topic::Mitigation(_) | Topic::Status(_), Some(threat)) => threat.agent,
+        _ => any,
+    };
     let user = random.below(org.users.len() as u64) as usize;
     let endpoint = &org.agents[index];
     let person = &org.users[user];
@@ -208,19 +214,19 @@ fn of(topic: Topic, org: &Organization, random: &mut Random, at: i64) -> (u32, C
     match topic {
         Topic::Login(kind) => (kind, by_user(login(random, kind, person))),
         Topic::Account(kind) => (kind, by_user(account(random, kind, person, &org.users[0]))),
-        Topic::Threat(kind) => (kind, on_endpoint(threat(random, kind, endpoint))),
-        Topic::Mitigation(kind) => (kind, on_endpoint(mitigation(random, kind, endpoint))),
-        Topic::Status(kind) => (kind, on_endpoint(by_user(status(random, kind, endpoint, person)))),
+        Topic::Threat(kind) => (kind, on_endpoint(threat(random, kind, endpoint, known))),
+        Topic::Mitigation(kind) => (kind, on_endpoint(mitigation(random, kind, endpoint, known))),
+        Topic::Status(kind) => (kind, on_endpoint(by_user(status(random, kind, endpoint, person, known)))),
         Topic::Enrolled => (17, on_endpoint(enrolled(random, endpoint))),
         Topic::Command(kind) | Topic::Scan(kind) => (kind, on_endpoint(command(random, kind, endpoint, at))),
         Topic::Moved(kind) => (kind, on_endpoint(by_user(moved(random, endpoint, person)))),
         Topic::Policy(kind) => (kind, by_user(policy(random, person))),
-        Topic::Exclusion(kind) => (kind, by_user(exclusion(random, person))),
+        Topic::Exclusion(kind) => (kind, by_user(exclusion(random, kind, person))),
         Topic::Device(kind) => (kind, on_endpoint(device(random, kind, endpoint, at))),
         Topic::Firewall => (5232, on_endpoint(firewall(random, endpoint))),
         Topic::Rule(kind) => match kind {
-            3608 => (kind, on_endpoint(hit(random, person, at, endpoint))),
-            _ => (kind, by_user(rule(random, person, at, endpoint))),
+            3608 => (kind, on_endpoint(hit(random, org, person, at, endpoint))),
+            _ => (kind, by_user(rule(random, kind, person, at, endpoint))),
         },
         Topic::Fetch(kind) => (kind, on_endpoint(by_user(fetch(endpoint, person, at)))),
         Topic::Scope(kind) => (kind, by_user(scope(org, person))),
@@ -269,6 +275,9 @@ fn account(random: &mut Random, kind: u32, user: &User, admin: &User) -> Content
             "The management user {} added user {} to role {} in scope Account.",
             admin.name, user.name, user.role
         ),
+        23 => format!("The management user {} added user {} as {}.", admin.name, user.name, user.role),
+        24 => format!("The management user {} modified the user {}.", admin.name, user.name),
+        25 => format!("The management user {} deleted the user {}.", admin.name, user.name),
         _ if is_own => format!("The management user {} changed a setting of its own.", user.name),
         _ => format!("The management user {} changed the user {}.", admin.name, user.name),
     };
@@ -289,23 +298,29 @@ fn account(random: &mut Random, kind: u32, user: &User, admin: &User) -> Content
     }
 }
 
-/// The keys of all activities about a threat.
-fn about_threat(random: &mut Random, endpoint: &Endpoint, primary: impl FnOnce(&str) -> String) -> Content {
+/// The keys of all activities about a threat: those of `known`, or of one that is in no list.
+fn about_threat(random: &mut Random, endpoint: &Endpoint, known: Option<&KnownThreat>) -> KnownThreat {
     let (file, classification, confidence, _) = *random.choose(MALWARE);
     let path = content::path(random, endpoint.os.kind, &endpoint.user, file);
-    let hash = random.hex(40);
+    let sha1 = random.hex(40);
+    let other = KnownThreat { id: 0, agent: 0, file: file.to_owned(), path, sha1, classification, confidence };
+    known.cloned().unwrap_or(other)
+}
+
+fn threat_content(random: &mut Random, endpoint: &Endpoint, threat: KnownThreat, primary: String) -> Content {
+    let KnownThreat { file, path, sha1, classification, confidence, .. } = threat;
     let arguments = text_or_null(random, 0.3, || "-nop -w hidden -enc ZQBjAGgAbwA=".into());
     Content {
-        secondary: if random.chance(0.5) { json!(path) } else { json!(hash) },
+        secondary: if random.chance(0.5) { json!(path) } else { json!(sha1) },
         threat: true,
-        ..Content::new(primary(file)).with(object! {
-            "computerName": endpoint.name.as_str(), "confidenceLevel": confidence, "fileContentHash": hash.as_str(),
+        ..Content::new(primary).with(object! {
+            "computerName": endpoint.name.as_str(), "confidenceLevel": confidence, "fileContentHash": sha1.as_str(),
             "fileDisplayName": file, "filePath": path, "threatClassification": classification,
             "threatClassificationSource": *random.choose(&["Cloud", "Behavioral", "Static", "Engine"]),
             "escapedMaliciousProcessArguments": arguments, "username": Value::Null,
         })
     }
-    .hashed(hash)
+    .hashed(sha1)
 }
 
 impl Content {
@@ -315,42 +330,61 @@ impl Content {
     }
 }
 
-fn threat(random: &mut Random, kind: u32, endpoint: &Endpoint) -> Content {
+fn threat(random: &mut Random, kind: u32, endpoint: &Endpoint, known: Option<&KnownThreat>) -> Content {
     let confidence = if kind == 4003 { "suspicious" } else { "malicious" };
-    let mut content =
-        about_threat(random, endpoint, |file| format!("Threat with confidence level {confidence} detected: {file}"));
-    content.data.insert("confidenceLevel".into(), json!(confidence));
-    content
+    let threat = KnownThreat { confidence, ..about_threat(random, endpoint, known) };
+    let primary = format!("Threat with confidence level {confidence} detected: {}.", threat.file);
+    threat_content(random, endpoint, threat, primary)
 }
 
-fn mitigation(random: &mut Random, kind: u32, endpoint: &Endpoint) -> Content {
-    let done = match kind {
-        2001 => "killed",
-        2002 => "remediated",
-        2004 => "quarantined",
-        2009 => "rolled back",
-        _ => "handled",
-    };
+fn mitigation(random: &mut Random, kind: u32, endpoint: &Endpoint, known: Option<&KnownThreat>) -> Content {
+    let threat = about_threat(random, endpoint, known);
+    let KnownThreat { file, .. } = &threat;
     let agent = &endpoint.name;
-    let content =
-        about_threat(random, endpoint, |file| format!("The agent {agent} successfully {done} the threat: {file}."));
+    let has_failed = kind == 2009;
+    let primary = match kind {
+        2001 => format!("The agent {agent} successfully killed the threat: {file}."),
+        2002 => format!("The agent {agent} successfully remediated the threat: {file}."),
+        2004 => format!("The agent {agent} successfully quarantined the threat: {file}."),
+        2009 => format!("The agent {agent} failed to quarantine the threat: {file}."),
+        _ => format!("The agent {agent} successfully handled the threat: {file}."),
+    };
+    let content = threat_content(random, endpoint, threat, primary);
     content.with(object! {
-        "globalStatus": text_or_null(random, 0.7, || "success".into()),
+        "globalStatus": text_or_null(random, 0.7, || (if has_failed { "failed" } else { "success" }).into()),
         "downloadUrl": text_or_null(random, 0.6, || "/threats/mitigation-report/1234567890123456789".into()),
     })
 }
 
-fn status(random: &mut Random, kind: u32, endpoint: &Endpoint, user: &User) -> Content {
-    let name = &user.name;
-    let content =
-        about_threat(random, endpoint, |file| format!("The management user {name} changed the threat {file}."));
-    content.with(match kind {
-        4008 => json!({ "originalStatus": "not_mitigated", "newStatus": "mitigated" }),
-        2028 => json!({ "oldIncidentStatusTitle": "Unresolved", "newIncidentStatusTitle": "In progress" }),
-        2029 => json!({ "oldTicketId": "", "newTicketId": "SEC-1024" }),
-        2030 => json!({ "oldAnalystVerdictTitle": "Undefined", "newAnalystVerdictTitle": "True positive" }),
-        _ => json!({ "oldConfidenceLevel": "suspicious", "newConfidenceLevel": "malicious" }),
-    })
+fn status(random: &mut Random, kind: u32, endpoint: &Endpoint, user: &User, known: Option<&KnownThreat>) -> Content {
+    let threat = about_threat(random, endpoint, known);
+    let KnownThreat { file, .. } = &threat;
+    let User { name, .. } = user;
+    let agent = &endpoint.name;
+    let (primary, change) = match kind {
+        4008 => (
+            format!("Status of threat {file} on agent {agent} changed from Not mitigated to Mitigated."),
+            json!({ "originalStatus": "not_mitigated", "newStatus": "mitigated" }),
+        ),
+        2028 => (
+            format!("{name} changed the incident status of {file} from Unresolved to In progress."),
+            json!({ "oldIncidentStatusTitle": "Unresolved", "newIncidentStatusTitle": "In progress" }),
+        ),
+        2029 => (
+            format!("{name} set the external ticket of {file} to SEC-1024."),
+            json!({ "oldTicketId": "", "newTicketId": "SEC-1024" }),
+        ),
+        2030 => (
+            format!("{name} changed the analyst verdict of {file} from Undefined to True positive."),
+            json!({ "oldAnalystVerdictTitle": "Undefined", "newAnalystVerdictTitle": "True positive" }),
+        ),
+        _ => (
+            format!("Agent {agent} changed the Confidence Level of the threat from suspicious to malicious."),
+            json!({ "oldConfidenceLevel": "suspicious", "newConfidenceLevel": "malicious" }),
+        ),
+    };
+    let content = threat_content(random, endpoint, threat, primary);
+    content.with(change).with(json!({ "username": name }))
 }
 
 fn enrolled(random: &mut Random, endpoint: &Endpoint) -> Content {
@@ -393,12 +427,19 @@ fn policy(random: &mut Random, user: &User) -> Content {
     })
 }
 
-fn exclusion(random: &mut Random, user: &User) -> Content {
+fn exclusion(random: &mut Random, kind: u32, user: &User) -> Content {
     let hash = random.hex(40);
+    let name = &user.name;
+    let primary = match kind {
+        3001 => format!("The management user {name} added a Windows hash exclusion."),
+        3006 => "Cloud added or modified windows blacklist hash.".to_owned(),
+        3016 => format!("The management user {name} deleted the Windows path exclusion."),
+        _ => format!("The management user {name} deleted the Windows hash exclusion."),
+    };
     Content {
         secondary: json!(hash),
         description: text_empty_or_null(random, 0.5, || "whitelist".into()),
-        ..Content::new(format!("The management user {} changed an exclusion.", user.name)).with(object! {
+        ..Content::new(primary).with(object! {
             "fileContentHash": hash.as_str(), "osFamily": "windows", "value": hash.as_str(),
             "description": text_or_null(random, 0.6, || "whitelist".into()),
         })
@@ -434,12 +475,13 @@ fn firewall(random: &mut Random, endpoint: &Endpoint) -> Content {
     })
 }
 
-fn rule(random: &mut Random, user: &User, at: i64, endpoint: &Endpoint) -> Content {
+fn rule(random: &mut Random, kind: u32, user: &User, at: i64, endpoint: &Endpoint) -> Content {
     let index = random.below(RULES.len() as u64) as usize;
     let (name, severity, query) = RULES[index];
+    let done = if kind == 3600 { "created" } else { "modified" };
     Content {
         secondary: json!(name),
-        ..Content::new(format!("Alert created for {} from the custom rule {name}.", endpoint.name)).with(object! {
+        ..Content::new(format!("The management user {} {done} Custom Rule: {name}.", user.name)).with(object! {
             "ruleId": content::rule_id(index), "ruleName": name, "ruleDescription": "", "ruleSeverity": severity,
             "ruleQueryType": "events", "ruleQueryDetails": query, "ruleExpirationMode": "Permanent",
             "ruleCreationTime": at.div_euclid(1_000) - 86_400_000, "expiryDateStr": Value::Null, "expiryTime": Value::Null,
@@ -451,14 +493,18 @@ fn rule(random: &mut Random, user: &User, at: i64, endpoint: &Endpoint) -> Conte
 }
 
 /// A hit of a rule: all keys are in lower case.
-fn hit(random: &mut Random, owner: &User, at: i64, endpoint: &Endpoint) -> Content {
+fn hit(random: &mut Random, org: &Organization, owner: &User, at: i64, endpoint: &Endpoint) -> Content {
     let index = random.below(RULES.len() as u64) as usize;
     let (name, severity, query) = RULES[index];
     let process = "powershell.exe";
+    let (account, site, group) = org.group(endpoint.group);
+    let primary = format!(
+        "Alert created for {process} from Custom Rule: {name} in Group {} in Site {} of Account {}, detected on {}.",
+        group.name, site.name, account.name, endpoint.name
+    );
     Content {
         secondary: json!(random.hex(40)),
-        ..Content::new(format!("Alert created for {process} from Custom Rule: {name}, detected on {}.", endpoint.name))
-            .with(object! {
+        ..Content::new(primary).with(object! {
                 "agentipv4": endpoint.addresses[0].as_str(), "datasourcename": "SentinelOne",
                 "detectedat": at.div_euclid(1_000), "dnsrequest": "", "dnsresponse": "", "dstip": "192.0.2.77", "dstport": 443,
                 "dveventtype": "TCPV4", "neteventdirection": "OUTGOING", "externalip": endpoint.external.as_str(),
@@ -473,7 +519,7 @@ fn hit(random: &mut Random, owner: &User, at: i64, endpoint: &Endpoint) -> Conte
                 "sourceprocesssha1": random.hex(40), "sourceprocesskey": random.hex(16).to_uppercase(),
                 "sourceprocessusername": endpoint.user.as_str(), "tiindicatorsource": "", "tiindicatortype": "",
                 "tiindicatorvalue": "", "userid": owner.id,
-            })
+        })
     }
 }
 
@@ -499,4 +545,49 @@ fn tag(user: &User) -> Content {
         "rulesAdded": 1, "rulesRemoved": 0, "policyId": "225494730938498001", "featureName": "tags", "featureValue": true,
         "affectedDevices": 12,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::generate::threat;
+
+    const NOW: i64 = 1_767_225_600_000_000;
+
+    /// Readers join an activity with its threat, and read names in sentences.
+    #[test]
+    fn an_activity_says_what_its_threat_says() {
+        let mut generator = Generator::new(1, 20, NOW, false);
+        let threats: Vec<Value> = (0..50).map(|_| threat::generate(&mut generator, NOW).body).collect();
+        let by_id: HashMap<&str, &Value> =
+            threats.iter().map(|threat| (threat["id"].as_str().unwrap(), &threat["threatInfo"])).collect();
+        let activities: Vec<Value> = (0..3_000).map(|_| super::generate(&mut generator, NOW).body).collect();
+        let mut joined = 0;
+        for activity in &activities {
+            let data = &activity["data"];
+            let threat = activity["threatId"].as_str().and_then(|id| by_id.get(id));
+            let (Some(threat), Some(file)) = (threat, data["fileDisplayName"].as_str()) else { continue };
+            joined += 1;
+            assert_eq!(file, threat["threatName"], "{activity}");
+            assert_eq!([&data["filePath"], &data["fileContentHash"]], [&threat["filePath"], &threat["sha1"]]);
+            let kind = activity["activityType"].as_u64().unwrap();
+            let sentence = activity["primaryDescription"].as_str().unwrap();
+            assert!(sentence.contains(file) || kind == 2036, "{sentence}");
+            if [4008, 2028, 2029, 2030].contains(&kind) {
+                assert!(data["username"].is_string(), "{activity}");
+            }
+            assert!(kind != 2009 || sentence.contains("failed to quarantine"), "{sentence}");
+        }
+        assert!(joined > 200, "{joined}");
+        let hits = activities.iter().filter(|activity| activity["activityType"] == 3608);
+        let sentences: Vec<_> = hits.map(|hit| hit["primaryDescription"].as_str().unwrap()).collect();
+        assert!(sentences.len() > 20);
+        for sentence in sentences {
+            let parts = [" from Custom Rule: ", " in Group ", " in Site ", " of Account ", ", detected on "];
+            let places: Vec<_> = parts.iter().map(|part| sentence.find(part)).collect();
+            assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{sentence}");
+        }
+    }
 }

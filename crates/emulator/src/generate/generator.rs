@@ -11,8 +11,9 @@ pub(crate) struct Generator {
     /// Number of ids made, which makes the ids of one millisecond differ.
     pub(super) made: u64,
     /// Recent threats, to which activities refer.
-    pub(super) threats: RecentIds,
-    pub(super) alerts: RecentIds,
+    pub(super) threats: Recent<KnownThreat>,
+    /// Ids.
+    pub(super) alerts: Recent<u64>,
     /// Leaves out keys that only newer consoles send.
     pub(super) older: bool,
 }
@@ -21,7 +22,7 @@ impl Generator {
     pub fn new(seed: u64, agents: usize, now: i64, older: bool) -> Self {
         let mut random = Random::new(seed, 1);
         let org = Organization::new(&mut random, agents, now);
-        Self { org, random, made: 0, threats: RecentIds::default(), alerts: RecentIds::default(), older }
+        Self { org, random, made: 0, threats: Recent::default(), alerts: Recent::default(), older }
     }
 
     /// A new id of 17 to 19 digits that rises roughly with time: milliseconds, then a counter.
@@ -37,25 +38,44 @@ impl Generator {
     }
 }
 
-/// The ids of the last 1,000 records of a kind.
-#[derive(Debug, Default)]
-pub(super) struct RecentIds {
-    ids: Vec<u64>,
+/// What activities about a threat repeat.
+#[derive(Debug, Clone)]
+pub(super) struct KnownThreat {
+    pub id: u64,
+    /// Index of the endpoint.
+    pub agent: usize,
+    pub file: String,
+    pub path: String,
+    pub sha1: String,
+    pub classification: &'static str,
+    pub confidence: &'static str,
+}
+
+/// The last 1,000 records of a kind.
+#[derive(Debug)]
+pub(super) struct Recent<T> {
+    records: Vec<T>,
     next: usize,
 }
 
-impl RecentIds {
-    pub(super) fn add(&mut self, id: u64) {
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self { records: Vec::new(), next: 0 }
+    }
+}
+
+impl<T> Recent<T> {
+    pub(super) fn add(&mut self, record: T) {
         const MAX: usize = 1_000;
-        match self.ids.get_mut(self.next % MAX) {
-            Some(old) => *old = id,
-            None => self.ids.push(id),
+        match self.records.get_mut(self.next % MAX) {
+            Some(old) => *old = record,
+            None => self.records.push(record),
         }
         self.next += 1;
     }
 
-    /// One of the ids, or `otherwise` if there is none.
-    pub(super) fn choose(&self, random: &mut Random, otherwise: u64) -> u64 {
-        if self.ids.is_empty() { otherwise } else { *random.choose(&self.ids) }
+    /// `None` if there is none.
+    pub(super) fn choose(&self, random: &mut Random) -> Option<&T> {
+        if self.records.is_empty() { None } else { Some(random.choose(&self.records)) }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::content::{self, MALWARE};
-use super::generator::Generator;
+use super::generator::{Generator, KnownThreat};
 use super::organization::Endpoint;
 use super::record::{NewRecord, text_empty_or_null, text_or_null};
 use super::{agent, mitre};
@@ -12,12 +12,12 @@ use crate::random::Random;
 use crate::time::{self, HOUR, SECOND};
 
 pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
-    let id = generator.id(at);
-    generator.threats.add(id);
-    let id = id.to_string();
+    let number = generator.id(at);
+    let id = number.to_string();
     let collection = generator.id(at).to_string();
-    let Generator { org, random, older, .. } = generator;
-    let endpoint = &org.agents[content::agent_index(random, org)];
+    let Generator { org, random, older, threats, .. } = generator;
+    let agent = content::agent_index(random, org);
+    let endpoint = &org.agents[agent];
     let (account, site, group) = org.group(endpoint.group);
     let account_id = account.id.to_string();
     let site_id = site.id.to_string();
@@ -102,6 +102,17 @@ pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     if body["threatInfo"]["isFileless"] == true {
         without_file(&mut body["threatInfo"]);
     }
+    let info = &body["threatInfo"];
+    let text = |key: &str| info[key].as_str().unwrap_or_default().to_owned();
+    threats.add(KnownThreat {
+        id: number,
+        agent,
+        file: text("threatName"),
+        path: text("filePath"),
+        sha1: text("sha1"),
+        classification,
+        confidence,
+    });
     if endpoint.id % MASKED == 0 {
         body["agentDetectionInfo"]["externalIp"] = json!("922.174.1.225");
     }

@@ -192,12 +192,17 @@ impl<'a> Facts<'a> {
             2006..=2010 => 8,
             18 | 20 if self.confidence().is_some_and(|level| level.eq_ignore_ascii_case("malicious")) => 8,
             18 | 20 | 4003 | 4109 => 5,
-            types::STAR_ALERT => match self.text("data.severity").unwrap_or_default().to_lowercase().as_str() {
-                "low" => 3,
-                "high" => 8,
-                "critical" => 10,
-                _ => 5,
-            },
+            // Such as `E_HIGH`.
+            types::STAR_ALERT => {
+                let severity = self.text("data.severity").unwrap_or_default().to_lowercase();
+                match severity.trim_start_matches("e_") {
+                    "info" => 1,
+                    "low" => 3,
+                    "high" => 8,
+                    "critical" => 10,
+                    _ => 5,
+                }
+            }
             _ => 1,
         }
     }

@@ -174,7 +174,8 @@ fn severity_and_status_are_those_of_the_moment() {
         (2008, json!({}), 8, Some("not_mitigated")),
         (4008, json!({ "newStatus": "Marked as benign" }), 1, Some("marked_as_benign")),
         (3608, json!({ "severity": "Critical" }), 10, None),
-        (3608, json!({ "severity": "Low" }), 3, None),
+        (3608, json!({ "severity": "E_LOW" }), 3, None),
+        (3608, json!({ "severity": "E_INFO" }), 1, None),
         (3608, json!({}), 5, None),
         (27, json!({ "threatMitigationStatus": "mitigated" }), 1, None),
     ] {

@@ -78,7 +78,7 @@ metrics! {
         "Records that were not valid JSON (half of a surrogate pair, bytes that are not UTF-8, raw control characters, `NaN`) \
          and that were repaired before they were mapped or written into JSON.";
     OVERFLOWED_RECORDS = Counter "overflowed_records_total" LANE, "records",
-        "Records with more than 10,000 members in an object, more than 10,000 values in a list or more than 127 levels. What \
+        "Records with more than 10,000 members in an object, more than 10,000 values in a list or more than 120 levels. What \
          is beyond that is in a text of the event: `sentinel_one.<stream>.overflow`, in OCSF `unmapped.overflow`.";
     REMAP_ERRORS = Counter "remap_errors_total" LANE, "events",
         "Events on which a program of `remap` or `drop` failed. They are forwarded as they were mapped, with the tag \

@@ -12,6 +12,7 @@ use super::redaction::{Redaction, With};
 use super::schema_paths::{IDENTITIES, ORIGINALS};
 use super::tree::Tree;
 use super::words::Words;
+use crate::record::repair;
 use crate::settings::{Schema, Secret};
 
 /// Shortest key of hashes: with a shorter one, values could be guessed.
@@ -239,7 +240,9 @@ fn originals<T: Tree>(event: &mut T) -> Vec<Option<T>> {
     let mut records = Vec::new();
     for path in ORIGINALS {
         at(event, path, &mut |parent: &mut T, key: &str| {
-            let record = parent.member(key).and_then(|original| T::parse(&original.to_text()));
+            let text = parent.member(key).map(|original| original.to_text()).unwrap_or_default();
+            // What was mapped is what is searched.
+            let record = T::parse(&text).or_else(|| T::parse(&repair(text.as_bytes())?));
             records.push(record.filter(T::is_object));
         });
     }

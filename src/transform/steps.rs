@@ -29,9 +29,9 @@ use super::remap::{Budget, Control, Kept, MAX_EVENT, Program, Provenance, Purpos
 #[cfg(feature = "remap")]
 use super::settings::OnError;
 use super::settings::TransformSettings;
-use super::tree::Tree;
+use super::tree::{Json, Tree};
 #[cfg(feature = "remap")]
-use crate::record::MAX_DEPTH;
+use crate::record::MAX_EVENT_DEPTH;
 use crate::settings::Schema;
 #[cfg(feature = "remap")]
 use crate::weak_cache::WeakCache;
@@ -190,6 +190,11 @@ impl StepsError {
     }
 }
 
+/// `None` if this is not an event.
+fn parse(event: &[u8]) -> Option<Json> {
+    std::str::from_utf8(event).ok().and_then(Json::parse).filter(Json::is_object)
+}
+
 /// Drops programs that were compiled, and that no lane has begun to use.
 pub fn forget_unused_programs() {
     #[cfg(feature = "remap")]
@@ -289,7 +294,7 @@ impl Steps {
     /// Applies the steps once more to an event on which a program failed. It was redacted then, and its hashes stay.
     pub fn apply_again(&self, event: &mut Vec<u8>) -> Mapped {
         let mut mapped = Mapped::default();
-        let before = serde_json::from_slice::<serde_json::Value>(event).ok();
+        let before = parse(event);
         let known = before.map(|mut before| self.redactor.replacements(&mut before, self.schema)).unwrap_or_default();
         self.apply_with(event, 0, &mut mapped, &known);
         mapped
@@ -326,7 +331,7 @@ impl Steps {
 
     fn redact_with(&self, out: &mut Vec<u8>, start: usize, known: &HashSet<String>) {
         if !self.redactor.is_empty() {
-            let event = serde_json::from_slice::<serde_json::Value>(&out[start..]).ok().filter(Tree::is_object);
+            let event = parse(&out[start..]);
             self.finish(out, start, event, known);
         }
     }
@@ -409,7 +414,7 @@ impl Steps {
             return Err(ProgramError::Failed(reason));
         }
         // Of a raw record that is not valid JSON, there is nothing to run a program on.
-        let event = serde_json::from_slice::<Value>(bytes).ok().filter(Value::is_object);
+        let event = std::str::from_utf8(bytes).ok().and_then(Value::parse_whole).filter(Value::is_object);
         let mut event = event.ok_or_else(|| ProgramError::Failed("the event is not valid JSON".to_owned()))?;
         let mut control = Control::start();
         for (index, condition) in programs.conditions.iter().enumerate() {
@@ -435,7 +440,7 @@ impl Steps {
                 Run::Overran(reason) => return Err(ProgramError::Overran(format!("remap: {reason}"))),
             }
             if is_too_deep(&event) {
-                let reason = format!("remap: its event is nested more than {MAX_DEPTH} levels deep");
+                let reason = format!("remap: its event is nested more than {MAX_EVENT_DEPTH} levels deep");
                 return Err(ProgramError::Failed(reason));
             }
             if let Some(provenance) = provenance {
@@ -456,7 +461,7 @@ impl Steps {
 
     /// The event stays as it was, but for a tag where it is forwarded.
     fn fail(&self, out: &mut Vec<u8>, start: usize, mapped: &mut Mapped, error: ProgramError, known: &HashSet<String>) {
-        let mut event = serde_json::from_slice::<serde_json::Value>(&out[start..]).ok().filter(Tree::is_object);
+        let mut event = parse(&out[start..]);
         let overran = matches!(error, ProgramError::Overran(_));
         let (ProgramError::Failed(mut reason) | ProgramError::Overran(mut reason)) = error;
         if let Some((end, _)) = reason.char_indices().nth(MAX_REASON) {
@@ -469,17 +474,19 @@ impl Steps {
         if event.is_none() && self.redactor.is_empty() {
             return;
         }
-        let tags = match self.schema {
-            Schema::Ecs => event.as_mut().and_then(|event| event.pointer_mut("/tags")),
-            Schema::Ocsf => event.as_mut().and_then(|event| event.pointer_mut("/metadata/labels")),
+        let event_or_metadata = match self.schema {
+            Schema::Ecs => event.as_mut(),
+            Schema::Ocsf => event.as_mut().and_then(|event| event.member("metadata")),
             Schema::Raw => None,
         };
+        let name = if self.schema == Schema::Ocsf { "labels" } else { "tags" };
+        let tags = event_or_metadata.and_then(|object| object.member(name)?.elements());
         if self.on_error == OnError::Deliver
-            && let Some(tags) = tags.and_then(serde_json::Value::as_array_mut)
+            && let Some(tags) = tags
         {
-            tags.push(FAILED_TAG.into());
+            tags.push(Json::of_text(FAILED_TAG.to_owned()));
             if overran {
-                tags.push(OVERRAN_TAG.into());
+                tags.push(Json::of_text(OVERRAN_TAG.to_owned()));
             }
         }
         self.finish(out, start, event, known);

@@ -1,8 +1,11 @@
 //! What redaction needs of a parsed event, whichever library parsed it.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
-use serde_json::Value;
+use s1_forwarder_mapping::REDACTED;
+
+use crate::record::{MAX_EVENT_DEPTH, Reader};
 
 /// A JSON value.
 pub(super) trait Tree: Sized {
@@ -23,13 +26,233 @@ pub(super) trait Tree: Sized {
     /// A text without quotes; everything else as JSON.
     fn to_text(&self) -> String;
     fn of_text(text: String) -> Self;
-    fn parse(text: &str) -> Option<Self>;
+    /// A number, `true`, `false` or `null`, as it is in JSON.
+    fn of_scalar(text: &str) -> Self;
+    fn of_list(elements: Vec<Self>) -> Self;
+    fn empty_object() -> Self;
+    /// Returns the value that the key had.
+    fn insert(&mut self, key: &str, value: Self) -> Option<Self>;
     fn to_json(&self) -> Option<Vec<u8>>;
+
+    /// The values of equal keys are a list under that key: a path leads to each of them. An object or a list with too
+    /// many levels around it is `[redacted]`: nobody searches it.
+    fn parse(text: &str) -> Option<Self> {
+        parse(text, TooDeep::Redact)
+    }
+
+    /// The same of what no program may lose a part of. `None` if it has too many levels.
+    #[cfg(feature = "remap")]
+    fn parse_whole(text: &str) -> Option<Self> {
+        parse(text, TooDeep::Refuse)
+    }
 }
 
-/// Both libraries' types have the same methods, but for those about texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TooDeep {
+    Redact,
+    #[cfg(feature = "remap")]
+    Refuse,
+}
+
+fn parse<T: Tree>(text: &str, too_deep: TooDeep) -> Option<T> {
+    let mut reader = Reader::new(text);
+    let value = value(&mut reader, too_deep, MAX_EVENT_DEPTH)?;
+    reader.end().ok()?;
+    Some(value)
+}
+
+/// The value that is next. `levels` are those that it may have.
+fn value<T: Tree>(reader: &mut Reader<'_>, too_deep: TooDeep, levels: u32) -> Option<T> {
+    match reader.peek()? {
+        b'{' | b'[' if levels == 0 => {
+            reader.skip().ok()?;
+            (too_deep == TooDeep::Redact).then(|| T::of_text(REDACTED.to_owned()))
+        }
+        b'{' => object(reader, too_deep, levels - 1),
+        b'[' => list(reader, too_deep, levels - 1),
+        b'"' => {
+            let text = reader.value().ok()?;
+            let inner = text.get(1..text.len() - 1)?;
+            Some(T::of_text(if inner.contains('\\') { serde_json::from_str(text).ok()? } else { inner.to_owned() }))
+        }
+        _ => reader.value().ok().map(T::of_scalar),
+    }
+}
+
+fn object<T: Tree>(reader: &mut Reader<'_>, too_deep: TooDeep, levels: u32) -> Option<T> {
+    let mut object = T::empty_object();
+    // All values but the last one.
+    let mut repeated: HashMap<String, Vec<T>> = HashMap::new();
+    reader.consume(b'{');
+    let mut is_open = !reader.consume(b'}');
+    while is_open {
+        let (key, is_escaped) = reader.key().ok()?;
+        let unescaped = |key| serde_json::from_str(&format!("\"{key}\"")).ok();
+        let key = if is_escaped { Cow::Owned(unescaped(key)?) } else { Cow::Borrowed(key) };
+        let member = value(reader, too_deep, levels)?;
+        if let Some(former) = object.insert(&key, member) {
+            repeated.entry(key.into_owned()).or_default().push(former);
+        }
+        is_open = goes_on(reader, b'}')?;
+    }
+    for (key, mut values) in repeated {
+        if let Some(last) = object.member(&key) {
+            values.push(std::mem::replace(last, T::of_list(Vec::new())));
+            *last = T::of_list(values);
+        }
+    }
+    Some(object)
+}
+
+fn list<T: Tree>(reader: &mut Reader<'_>, too_deep: TooDeep, levels: u32) -> Option<T> {
+    let mut elements = Vec::new();
+    reader.consume(b'[');
+    let mut is_open = !reader.consume(b']');
+    while is_open {
+        elements.push(value(reader, too_deep, levels)?);
+        is_open = goes_on(reader, b']')?;
+    }
+    Some(T::of_list(elements))
+}
+
+/// Consumes a comma or the bracket that closes. `None` if neither is next.
+fn goes_on(reader: &mut Reader<'_>, closing: u8) -> Option<bool> {
+    match reader.consume(b',') {
+        true => Some(true),
+        false => reader.consume(closing).then_some(false),
+    }
+}
+
+/// Any JSON value. A number is as it was received, however long it is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Json {
+    Object(BTreeMap<String, Self>),
+    List(Vec<Self>),
+    Text(String),
+    /// A number, `true`, `false` or `null`.
+    Scalar(Box<str>),
+}
+
+impl Json {
+    fn as_object(&self) -> Option<&BTreeMap<String, Self>> {
+        if let Self::Object(members) = self { Some(members) } else { None }
+    }
+
+    fn as_object_mut(&mut self) -> Option<&mut BTreeMap<String, Self>> {
+        if let Self::Object(members) = self { Some(members) } else { None }
+    }
+
+    fn as_array_mut(&mut self) -> Option<&mut Vec<Self>> {
+        if let Self::List(elements) = self { Some(elements) } else { None }
+    }
+
+    fn is_object(&self) -> bool {
+        matches!(self, Self::Object(_))
+    }
+
+    fn is_null(&self) -> bool {
+        matches!(self, Self::Scalar(text) if &**text == "null")
+    }
+
+    fn is_text(&self) -> bool {
+        matches!(self, Self::Text(_))
+    }
+
+    /// A text without quotes; everything else as JSON.
+    fn text(&self) -> String {
+        if let Self::Text(text) = self {
+            return text.clone();
+        }
+        let mut out = Vec::new();
+        self.write(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    fn of_scalar(text: &str) -> Self {
+        Self::Scalar(text.into())
+    }
+
+    fn json(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        Some(out)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Object(members) => {
+                out.push(b'{');
+                for (index, (key, member)) in members.iter().enumerate() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    write_text(key, out);
+                    out.push(b':');
+                    member.write(out);
+                }
+                out.push(b'}');
+            }
+            Self::List(elements) => {
+                out.push(b'[');
+                for (index, element) in elements.iter().enumerate() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    element.write(out);
+                }
+                out.push(b']');
+            }
+            Self::Text(text) => write_text(text, out),
+            Self::Scalar(text) => out.extend_from_slice(text.as_bytes()),
+        }
+    }
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    // Writing into a Vec cannot fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+impl From<String> for Json {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Vec<Self>> for Json {
+    fn from(elements: Vec<Self>) -> Self {
+        Self::List(elements)
+    }
+}
+
+impl From<BTreeMap<String, Self>> for Json {
+    fn from(members: BTreeMap<String, Self>) -> Self {
+        Self::Object(members)
+    }
+}
+
+/// A number that neither an integer of 64 bits nor a float holds is a text for programs.
+#[cfg(feature = "remap")]
+fn vrl_scalar(text: &str) -> vrl::value::Value {
+    use vrl::value::Value;
+
+    if let Ok(integer) = text.parse::<i64>() {
+        return Value::Integer(integer);
+    }
+    match text {
+        "null" => Value::Null,
+        "true" => Value::Boolean(true),
+        "false" => Value::Boolean(false),
+        _ => {
+            let float = text.parse::<f64>().ok().filter(|float| float.is_finite());
+            float.map_or_else(|| text.into(), Value::from_f64_or_zero)
+        }
+    }
+}
+
+/// Both types have the same methods, but for those about texts and numbers.
 macro_rules! impl_tree {
-    ($value:ty, $is_text:path, $to_text:expr) => {
+    ($value:ty, $is_text:path, $to_text:expr, $of_scalar:path, $to_json:expr) => {
         impl Tree for $value {
             fn member(&mut self, key: &str) -> Option<&mut Self> {
                 self.as_object_mut()?.get_mut(key)
@@ -95,33 +318,86 @@ macro_rules! impl_tree {
                 text.into()
             }
 
-            fn parse(text: &str) -> Option<Self> {
-                serde_json::from_str(text).ok()
+            fn of_scalar(text: &str) -> Self {
+                $of_scalar(text)
+            }
+
+            fn of_list(elements: Vec<Self>) -> Self {
+                elements.into()
+            }
+
+            fn empty_object() -> Self {
+                BTreeMap::new().into()
+            }
+
+            fn insert(&mut self, key: &str, value: Self) -> Option<Self> {
+                self.as_object_mut()?.insert(key.into(), value)
             }
 
             fn to_json(&self) -> Option<Vec<u8>> {
-                serde_json::to_vec(self).ok()
+                $to_json(self)
             }
         }
     };
 }
 
-impl_tree!(Value, Value::is_string, |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+impl_tree!(Json, Json::is_text, Json::text, Json::of_scalar, Json::json);
 #[cfg(feature = "remap")]
-impl_tree!(vrl::value::Value, vrl::value::Value::is_bytes, |value: &vrl::value::Value| value
-    .to_string_lossy()
-    .into_owned());
+impl_tree!(
+    vrl::value::Value,
+    vrl::value::Value::is_bytes,
+    |value: &vrl::value::Value| value.to_string_lossy().into_owned(),
+    vrl_scalar,
+    |value: &vrl::value::Value| serde_json::to_vec(value).ok()
+);
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::Map;
 
     use super::*;
 
+    fn read<T: Tree>(text: &str) -> Option<String> {
+        T::parse(text).and_then(|tree| tree.to_json()).map(|json| String::from_utf8(json).unwrap())
+    }
+
+    /// Also numbers that no float holds, and each value of a key that is there twice.
+    #[test]
+    fn nothing_is_lost_of_what_is_parsed() {
+        for (text, expected) in [
+            (r#" { "b" : [ 1e400 , -0.10 , true , null ] , "a" : { } } "#, r#"{"a":{},"b":[1e400,-0.10,true,null]}"#),
+            (r#"{"a":1,"\u0061":[2],"a":{"a":3,"a":4}}"#, r#"{"a":[1,[2],{"a":[3,4]}]}"#),
+            (r#"["\"\\\u00e9",98765432109876543210]"#, r#"["\"\\é",98765432109876543210]"#),
+        ] {
+            assert_eq!(read::<Json>(text).as_deref(), Some(expected));
+        }
+        for text in ["", "{", "[1,]", r#"{"a"}"#, "{} {}", r#""\x""#, "[1 2]"] {
+            assert_eq!(read::<Json>(text), None, "{text}");
+        }
+    }
+
+    #[cfg(feature = "remap")]
+    #[test]
+    fn a_number_beyond_floats_is_a_text_for_programs() {
+        let read = read::<vrl::value::Value>;
+        assert_eq!(read(r#"{"a":[1e400,1.5,7],"a":1}"#).as_deref(), Some(r#"{"a":[["1e400",1.5,7],1]}"#));
+    }
+
+    #[test]
+    fn what_is_too_deep_is_redacted() {
+        let nested = |levels: usize| "[".repeat(levels) + "\"secret\"" + &"]".repeat(levels);
+        let most = MAX_EVENT_DEPTH as usize;
+        assert_eq!(read::<Json>(&nested(most)), Some(nested(most)));
+        for levels in [most + 1, 1_000_000] {
+            assert_eq!(read::<Json>(&nested(levels)), Some(nested(most).replace("secret", REDACTED)));
+        }
+        #[cfg(feature = "remap")]
+        assert_eq!((Json::parse_whole(&nested(most)).is_some(), Json::parse_whole(&nested(most + 1))), (true, None));
+    }
+
     /// What [`Tree::rename_members`] does, the slow way.
-    fn renamed(object: &Map<String, Value>, rename: impl Fn(&str) -> Option<String>) -> Map<String, Value> {
-        let mut renamed = Map::new();
+    fn renamed(object: &BTreeMap<String, Json>, rename: impl Fn(&str) -> Option<String>) -> BTreeMap<String, Json> {
+        let mut renamed = BTreeMap::new();
         for (key, value) in object {
             let wanted = rename(key).unwrap_or_else(|| key.clone());
             let numbered = (2..).map(|number| format!("{wanted} {number}"));
@@ -137,11 +413,11 @@ mod tests {
             members in prop::collection::btree_map("[a-c*](a|b| [234]){0,3}", any::<u8>(), 0..60),
         ) {
             let rename = |key: &str| key.contains('a').then(|| key.replace(['a', 'c'], "*"));
-            let object: Map<_, _> = members.into_iter().map(|(key, value)| (key, value.into())).collect();
+            let object: BTreeMap<_, _> = members.into_iter().map(|(key, value)| (key, Json::of_scalar(&value.to_string()))).collect();
             let expected = renamed(&object, rename);
-            let mut tree = Value::Object(object);
+            let mut tree = Json::Object(object);
             tree.rename_members(&rename);
-            prop_assert_eq!(tree, Value::Object(expected));
+            prop_assert_eq!(tree, Json::Object(expected));
         }
     }
 }

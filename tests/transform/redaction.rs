@@ -50,6 +50,72 @@ fn the_original_is_redacted_too() {
     }
 }
 
+/// Events of a record, with the transform of a pipeline file.
+fn events(transform: &str, record: &str) -> impl Iterator<Item = (Schema, String)> {
+    [Schema::Ecs, Schema::Ocsf, Schema::Raw].into_iter().map(move |schema| {
+        let mut out = Vec::new();
+        let _ = mapper(&settings(transform), schema, Stream::Activities).map(record.as_bytes(), &mut out);
+        (schema, String::from_utf8(out).unwrap())
+    })
+}
+
+const PROGRAM: &str = "remap: '.added = 1'\n";
+
+/// What cannot be searched is not in the event, whether it is beyond the levels of a record or of an event.
+#[test]
+fn nothing_escapes_in_a_record_with_many_levels() {
+    for (levels, program) in [115, 119, 122, 125, 127, 300, 100_000].into_iter().flat_map(|n| [(n, ""), (n, PROGRAM)]) {
+        let deep = format!("{}{{\"username\":\"jane\",\"x\":\"jane\"}}{}", "[".repeat(levels), "]".repeat(levels));
+        let record = record().to_string().replace("\"id\"", &format!("\"deep\":{deep},\"id\""));
+        for everywhere in [false, true] {
+            // Everywhere, one path finds the rest. Otherwise each place has its own.
+            let paths = match everywhere {
+                true => "{ path: data.username, with: replace, everywhere: true }",
+                false => "data.username, deep, user.name, actor.user.name, related.user, message",
+            };
+            let transform = format!("keep_original: true\n{program}redact: [{paths}]\n");
+            for (schema, event) in events(&transform, &record) {
+                assert!(!event.contains("jane"), "{schema:?} {levels} {everywhere}: {event}");
+                assert!(schema == Schema::Raw || event.contains("SentinelOne"), "{schema:?} {levels}: {event}");
+            }
+        }
+    }
+}
+
+#[test]
+fn conditions_hold_for_a_record_with_many_levels_and_large_numbers() {
+    for levels in [100, 118, 119, 122, 125, 127, 128, 300] {
+        let deep = format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        let record = record().to_string().replace("\"id\"", &format!("\"deep\":{deep},\"big\":-1e400,\"id\""));
+        let condition = "drop: [ '.event.code == \"27\" || .metadata.event_code == \"27\" || .activityType == 27' ]";
+        for redact in ["", "redact: [data]"] {
+            for (schema, event) in events(&format!("{condition}\n{redact}\n"), &record) {
+                // A raw record with more levels is one that cannot be mapped.
+                let is_error = schema == Schema::Raw && levels > 119;
+                assert_eq!(event.is_empty(), !is_error, "{schema:?} {levels}: {event}");
+            }
+        }
+    }
+}
+
+/// Equal keys, in the record and in what an event has of it.
+#[test]
+fn each_value_of_a_key_is_redacted() {
+    let record = r#"{"id":"1","activityType":27,"createdAt":"2026-01-31T00:00:00Z","note":"jane, bob, carl and dora",
+        "data":{"username":"jane","username":"bob"},"data":{"username":"carl","user\u006eame":["dora"],"x":1.50}}"#;
+    for program in ["", PROGRAM] {
+        let transform = format!(
+            "keep_original: true\n{program}redact: [{{ path: data.username, with: replace, everywhere: true }}]\n"
+        );
+        for (schema, event) in events(&transform, record) {
+            assert!(!["jane", "bob", "carl", "dora"].iter().any(|name| event.contains(name)), "{schema:?}: {event}");
+            assert!(event.contains("1.5"), "{schema:?}: {event}");
+        }
+    }
+    let (_, raw) = events("redact: [nothing.here]", r#"{"id":"1","a":[1],"a":{"b":1e400},"n":0.10}"#).last().unwrap();
+    assert_eq!(raw, r#"{"a":[[1],{"b":1e400}],"id":"1","n":0.10}"#);
+}
+
 #[test]
 fn equal_values_stay_equal_under_one_key_only() {
     let hashed = |key: &str| {

@@ -11,9 +11,6 @@ use super::secrets;
 /// Most members of an object, and most values of a list.
 pub(super) const MOST: usize = 10_000;
 
-/// Levels that are left of a record that has more than [`MAX_DEPTH`]: its event has some around them.
-const LEVELS: u32 = MAX_DEPTH - 7;
-
 /// A record within the bounds.
 #[derive(Debug)]
 pub(super) struct Bounded {
@@ -185,7 +182,7 @@ impl<'t> Cutter<'t> {
 
     /// Whether the value that is next is an object or a list that no reader accepts at this depth.
     fn is_deep(&mut self, depth: u32) -> bool {
-        depth >= LEVELS && self.next_is_container()
+        depth >= MAX_DEPTH && self.next_is_container()
     }
 
     fn next_is_container(&mut self) -> bool {

@@ -1,10 +1,13 @@
 //! The JSON grammar over borrowed bytes, on which the views of this module are built. [`Reader`] checks all of it, once
 //! per record, before a mapping copies anything into an event. `scan.rs` finds the ends of values without that.
 
-use super::scan::{is_same, skip_space, string_stop};
+use super::scan::{is_same, skip_space, string_stop, value_end};
 
-/// Deeper values are an error; records of the console have eight levels.
-pub const MAX_DEPTH: u32 = 127;
+/// Levels of a record. Deeper values are an error; records of the console have eight levels.
+pub const MAX_DEPTH: u32 = 120;
+
+/// Levels of an event: those of a record, and those that its event has around them. Most readers of JSON accept 127.
+pub const MAX_EVENT_DEPTH: u32 = MAX_DEPTH + 7;
 
 /// The text is not JSON. Offsets are in bytes from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -118,8 +121,18 @@ impl<'a> Reader<'a> {
         Ok(&self.text[start..self.at])
     }
 
+    /// Passes over one value, at any depth, without a check of its grammar.
+    ///
+    /// # Errors
+    /// When the value does not end.
+    pub fn skip(&mut self) -> Result<(), JsonError> {
+        self.peek();
+        self.at = value_end(self.bytes, self.at).ok_or(JsonError::Truncated(self.bytes.len()))?;
+        Ok(())
+    }
+
     fn container(&mut self) -> Result<(), JsonError> {
-        // One bit for each open level, set for an object. `MAX_DEPTH` is the number of levels that fit.
+        // One bit for each open level, set for an object: more than `MAX_DEPTH` fit.
         let mut objects: u128 = 0;
         let mut depth = 0;
         loop {

@@ -40,7 +40,7 @@ pub use cursor::Cursor;
 pub use facts::{Facts, facts, for_each_entry, member, one_line};
 pub use hostname::hostname;
 pub use identity::{Identity, IdentityError};
-pub use json::{JsonError, MAX_DEPTH, Reader};
+pub use json::{JsonError, MAX_DEPTH, MAX_EVENT_DEPTH, Reader};
 pub use page::{Page, PageError, parse_page};
 pub use repair::{read_object, repair};
 pub use scan::{quotes_and_backslashes, string_end, value_end};

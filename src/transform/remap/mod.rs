@@ -30,7 +30,7 @@ pub(super) use self::control::{Control, Kept};
 pub(super) use self::guard::Budget;
 pub(super) use self::provenance::Provenance;
 use super::schema_paths::READ_ONLY;
-use crate::record::MAX_DEPTH;
+use crate::record::MAX_EVENT_DEPTH;
 
 /// Longest source of a program. Longer ones would need a deeper stack to compile.
 pub(super) const MAX_SOURCE: usize = 16 * 1024;
@@ -264,7 +264,7 @@ pub(super) fn is_too_deep(event: &Value) -> bool {
             _ => false,
         }
     }
-    is_deeper(event, MAX_DEPTH)
+    is_deeper(event, MAX_EVENT_DEPTH)
 }
 
 fn is_function(name: &str) -> bool {

@@ -1,4 +1,4 @@
-//! What a record has beyond 10,000 members of an object, 10,000 values of a list and 127 levels is in one text of the
+//! What a record has beyond 10,000 members of an object, 10,000 values of a list and 120 levels is in one text of the
 //! event: nothing of it is lost, and nothing of it is a field.
 
 use s1_forwarder_mapping::{OVERFLOW, Schema};

@@ -12,12 +12,15 @@ use super::secret_keys::is_secret;
 /// Replaces a value that nobody may see.
 pub const REDACTED: &str = "[redacted]";
 
-/// Ends of the keys of secrets, without the first letter, whose case differs: rare enough to be searched for first.
+/// Ends of the keys of secrets in lower case: rare enough to be searched for first.
 static ENDS: LazyLock<[Finder<'static>; 4]> =
-    LazyLock::new(|| ["censeKey", "cenceKey", "istrationToken", "ssphrase"].map(Finder::new));
+    LazyLock::new(|| ["censekey", "cencekey", "istrationtoken", "ssphrase"].map(Finder::new));
 
 /// A quote in a text of the record, as JSON in a text has it.
 static INNER_QUOTE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\\""));
+
+/// How the escape of an ASCII character begins.
+static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r"\u00"));
 
 /// Calls `map`, which writes an event, so that no secret is in it. With `guards` the event has the record. Mapping
 /// looks at each key without a field anyway, so that records without secrets cost nothing, but not at keys of JSON in
@@ -46,17 +49,23 @@ pub(super) fn guarded(
 }
 
 fn has_secret_in_text(record: &[u8]) -> bool {
-    let Some(first) = INNER_QUOTE.find(record) else { return false };
+    let Some(first) = memchr::memchr(b'\\', record) else { return false };
     let rest = &record[first..];
-    let is_quoted = |end: usize| rest.get(end) == Some(&b'\\');
-    ENDS.iter().any(|end| end.find_iter(rest).any(|at| is_quoted(at + end.needle().len())))
+    if INNER_QUOTE.find(rest).is_none() && !has_ascii_escape(rest) {
+        return false;
+    }
+    let Spelling { text, .. } = Spelling::of(rest);
+    let is_quoted = |end: usize| text.get(end) == Some(&b'\\');
+    ENDS.iter().any(|end| end.find_iter(&text).any(|at| is_quoted(at + end.needle().len())))
 }
 
 /// The record with `[redacted]` in the place of secrets, also in JSON that is the text of a value. Valid JSON stays
 /// valid; other bytes are searched too.
 pub(super) fn redact(record: &[u8]) -> Cow<'_, [u8]> {
+    let spelling = Spelling::of(record);
+    let text = &*spelling.text;
     let mut ends: Vec<usize> =
-        ENDS.iter().flat_map(|end| end.find_iter(record).map(|at| at + end.needle().len())).collect();
+        ENDS.iter().flat_map(|end| end.find_iter(text).map(|at| at + end.needle().len())).collect();
     if ends.is_empty() {
         return Cow::Borrowed(record);
     }
@@ -64,15 +73,83 @@ pub(super) fn redact(record: &[u8]) -> Cow<'_, [u8]> {
     let mut out = Vec::with_capacity(record.len());
     let mut copied = 0;
     for end in ends {
-        let Some(secret) = value_of_secret(record, end, copied) else { continue };
-        out.extend_from_slice(&record[copied..secret.from]);
+        let Some(secret) = value_of_secret(text, end, copied) else { continue };
+        out.extend_from_slice(&record[spelling.place(copied)..spelling.place(secret.from)]);
         out.extend_from_slice(secret.quote);
         out.extend_from_slice(REDACTED.as_bytes());
         out.extend_from_slice(secret.quote);
         copied = secret.to;
     }
-    out.extend_from_slice(&record[copied..]);
+    out.extend_from_slice(&record[spelling.place(copied)..]);
     Cow::Owned(out)
+}
+
+/// A record in lower case, with its ASCII characters as themselves: `\u0073` is `s`, also in JSON in a text, where it
+/// is `\\u0073`.
+struct Spelling<'r> {
+    record: &'r [u8],
+    text: Vec<u8>,
+    /// Where each byte is in the record. Empty if each is at its own place.
+    places: Vec<usize>,
+}
+
+impl<'r> Spelling<'r> {
+    fn of(record: &'r [u8]) -> Self {
+        if !has_ascii_escape(record) {
+            return Self { record, text: record.to_ascii_lowercase(), places: Vec::new() };
+        }
+        let mut text = Vec::with_capacity(record.len());
+        let mut places = Vec::with_capacity(record.len());
+        // At the end of the text.
+        let mut backslashes = 0_usize;
+        let mut at = 0;
+        while let Some(&byte) = record.get(at) {
+            let escaped = if backslashes > 0 { escaped_ascii(&record[at..]) } else { None };
+            let Some(escaped) = escaped else {
+                backslashes = if byte == b'\\' { backslashes + 1 } else { 0 };
+                text.push(byte.to_ascii_lowercase());
+                places.push(at);
+                at += 1;
+                continue;
+            };
+            // A backslash of a text in so many texts has 1, 2, 4, 8 of them; the others are before the escape.
+            let own = 1 << backslashes.trailing_zeros();
+            text.truncate(text.len() - own);
+            let place = places.get(text.len()).copied().unwrap_or(at);
+            places.truncate(text.len());
+            let (prefix, last) = match escaped {
+                b'"' => (2 * own - 1, b'"'),
+                b'\\' => (2 * own - 1, b'\\'),
+                b'\n' => (own, b'n'),
+                b'\r' => (own, b'r'),
+                b'\t' => (own, b't'),
+                other => (0, other.to_ascii_lowercase()),
+            };
+            text.extend(std::iter::repeat_n(b'\\', prefix));
+            text.push(last);
+            places.resize(text.len(), place);
+            backslashes = if last == b'\\' { backslashes - own + prefix + 1 } else { 0 };
+            at += "u0000".len();
+        }
+        Self { record, text, places }
+    }
+
+    /// The place in the record of a place in the text, or the end of the record.
+    fn place(&self, at: usize) -> usize {
+        if self.places.is_empty() { at } else { self.places.get(at).copied().unwrap_or(self.record.len()) }
+    }
+}
+
+/// Whether an ASCII character may have an escape with digits.
+fn has_ascii_escape(bytes: &[u8]) -> bool {
+    ESCAPE.find_iter(bytes).any(|at| matches!(bytes.get(at + ESCAPE.needle().len()), Some(b'0'..=b'7')))
+}
+
+/// The ASCII character that `u0073` at the beginning stands for after a backslash.
+fn escaped_ascii(bytes: &[u8]) -> Option<u8> {
+    let [b'u', b'0', b'0', high, low, ..] = bytes else { return None };
+    let code = char::from(*high).to_digit(16)? * 16 + char::from(*low).to_digit(16)?;
+    u8::try_from(code).ok().filter(u8::is_ascii)
 }
 
 /// The place of a value in the record.
@@ -233,6 +310,37 @@ mod tests {
             let shown = redacted(&json!({ "a": deep(text) })).unwrap();
             assert_eq!(shown, json!({ "a": deep(expected) }));
         }
+    }
+
+    /// JSON in a text, and what other serializers make of it.
+    #[test]
+    fn escapes_and_upper_case_hide_no_secret() {
+        for secret in [
+            r#"{"licen\u0073eKey":"S3CRET","kept":1}"#,
+            r#"{"\u006cicen\u0073e\u004Bey":["S3CRET"],"kept":1}"#,
+            r#"{"LICENSEKEY":"S3CRET","kept":1}"#,
+        ] {
+            for levels in 0..4 {
+                let plain = (0..levels).fold(secret.to_owned(), |text, _| json!({ "t": text }).to_string());
+                let quoted = plain.replace("\\\"", r"\u0022");
+                for record in [&plain, &quoted, &quoted.replace(':', r"\u003a").replace(r#""t"\u003a"#, "\"t\":")] {
+                    let shown = String::from_utf8(redact(record.as_bytes()).into_owned()).unwrap();
+                    assert!(!shown.contains("S3CRET") && shown.contains("kept"), "{record}: {shown}");
+                    let is_json = |text: &str| serde_json::from_str::<Value>(text).is_ok();
+                    assert_eq!(is_json(record), is_json(&shown), "{record}: {shown}");
+                }
+            }
+        }
+        // Of a path.
+        let path = json!({ "path": r"C:\u0041\x", "t": json!({ "passphrase": "x" }).to_string() });
+        assert_eq!(redacted(&path).unwrap()["path"], path["path"]);
+    }
+
+    /// A record may have as many as fit in it.
+    #[test]
+    fn backslashes_cost_a_step_each() {
+        let record = r"\u005c".repeat(1_000_000);
+        assert_eq!(redact(record.as_bytes()), record.as_bytes());
     }
 
     #[test]

@@ -52,6 +52,18 @@ fn no_mapped_field_has_a_secret_of_an_escaped_key_or_of_json_in_a_text() {
             let event = String::from_utf8(out).unwrap();
             assert!(!event.contains("hidden") && event.contains("kept"), "{schema:?} {stream}: {event}");
         }
+        // As other serializers write the same, and beyond the bounds of a record.
+        for text in [r#"{\u0022licenseKey\u0022:\u0022hidden\u0022}"#, r#"{\"licen\\u0073e\\u004Bey\":\"hidden\"}"#] {
+            let deep = format!("{}{{\"licen\\u0073eKey\":\"hidden\"}}{}", "[".repeat(300), "]".repeat(300));
+            let record = format!(r#"{{"id":"1","new":"{text}","deep":{deep},"data":{{"x":"{text}"}},"b":"kept"}}"#);
+            for keeps_record in [false, true] {
+                let mut out = Vec::new();
+                mapper_to(schema, stream, keeps_record).map(record.as_bytes(), &mut out).unwrap();
+                let event = String::from_utf8(out).unwrap();
+                assert!(!event.contains("hidden") && event.contains("kept"), "{schema:?} {stream}: {event}");
+                serde_json::from_str::<serde_json::Value>(&event).unwrap();
+            }
+        }
         // A text that only looks like it, and JSON that was cut off.
         for text in ["the passphrase\": x", "{\"x\": \"passphrase\"}", "{\"passphrase\": null}", "{\"passphrase\""] {
             let record = json!({ "id": "1", "new": { "b": text } });

@@ -1,6 +1,5 @@
 //! Puts back what a program must not change: the identity of an event, and where it is from.
 
-use std::ops::Bound;
 use std::sync::LazyLock;
 
 use vrl::path;
@@ -42,7 +41,9 @@ impl Provenance {
     pub fn restore(self, event: &mut Value) {
         let with_labels = self.labels.is_some().then_some("metadata.labels");
         if let Value::Object(members) = event {
-            READ_ONLY.into_iter().chain(with_labels).for_each(|path| remove_spellings(members, path));
+            for path in READ_ONLY.into_iter().chain(with_labels) {
+                remove_spellings(members, &path.split('.').collect::<Vec<_>>(), false);
+            }
         }
         for (path, value) in PATHS.iter().zip(self.values) {
             if event.get(path) == value.as_ref() {
@@ -58,45 +59,48 @@ impl Provenance {
             Some(Value::Array(labels)) => labels,
             _ => Vec::new(),
         };
-        let others = labels.into_iter().filter(|label| !is_pipeline(label));
-        let labels: Vec<Value> = own.into_iter().chain(others).collect();
+        let labels: Vec<Value> = own.into_iter().chain(without_pipeline(labels)).collect();
         event.insert(path!("metadata", "labels"), labels);
     }
 }
 
-/// Removes keys that are another spelling of `path`, or of a part of it. Destinations read a dot in a key as a level:
-/// `labels.pipeline` as one key would be a second value of the path.
-fn remove_spellings(members: &mut ObjectMap, path: &str) {
-    let (level, below) = path.split_once('.').map_or((path, None), |(level, below)| (level, Some(below)));
-    if let (Some(Value::Object(inner)), Some(below)) = (members.get_mut(level), below) {
-        remove_spellings(inner, below);
-    }
-    let others = members.range_mut::<str, _>((Bound::Excluded(level), Bound::Unbounded));
-    let others = others.take_while(|(key, _)| key.starts_with(level));
-    let removed: Vec<_> =
-        others.filter_map(|(key, value)| is_spelling(key, value, path).then(|| key.clone())).collect();
-    for key in removed {
-        members.remove(&key);
-    }
-}
-
-/// Whether a key with dots has to be removed. What is below it may be removed instead.
-fn is_spelling(key: &str, value: &mut Value, path: &str) -> bool {
-    let is_level = |rest: &str| rest.is_empty() || rest.starts_with('.');
-    match (path.strip_prefix(key).filter(|rest| is_level(rest)), value) {
-        _ if !key.contains('.') => false,
-        (Some(rest), Value::Object(inner)) if !rest.is_empty() => {
-            remove_spellings(inner, rest.trim_start_matches('.'));
-            false
+/// Removes keys that are another spelling of `path`, or of a part of it: all that lead there if something above them
+/// is `spelt` so. Destinations read a dot in a key as a level, and some pass over a level without a name:
+/// `labels.pipeline` and `.labels.` would have a second value of the path.
+fn remove_spellings(members: &mut ObjectMap, path: &[&str], spelt: bool) {
+    members.retain(|key, value| {
+        let levels: Vec<&str> = key.split('.').filter(|level| !level.is_empty()).collect();
+        let is_plain = !spelt && levels.len() == 1 && path.first() == Some(&key.as_str());
+        match (path.strip_prefix(&*levels), value) {
+            (Some(below @ [_, ..]), Value::Object(inner)) => {
+                remove_spellings(inner, below, !is_plain);
+                true
+            }
+            // What is at the path in its plain spelling is put back.
+            (Some(_), value) => is_plain || levels.is_empty() && !value.is_array(),
+            (None, _) => !levels.starts_with(path),
         }
-        (Some(_), _) => true,
-        (None, _) => key.strip_prefix(path).is_some_and(is_level),
-    }
+    });
 }
 
-/// Destinations may not care for blanks, or for upper and lower case.
+/// Destinations read lists in a list as one.
+fn without_pipeline(labels: Vec<Value>) -> Vec<Value> {
+    let mut others = Vec::with_capacity(labels.len());
+    for label in labels {
+        match label {
+            Value::Array(inner) => others.push(Value::Array(without_pipeline(inner))),
+            label if is_pipeline(&label) => {}
+            label => others.push(label),
+        }
+    }
+    others
+}
+
+/// Destinations may not care for blanks, for characters that nobody sees, or for upper and lower case.
 fn is_pipeline(label: &Value) -> bool {
-    label.to_str_lossy().is_some_and(|label| label.trim_start().to_lowercase().starts_with(LABEL))
+    let Some(label) = label.to_str_lossy() else { return false };
+    let seen = label.chars().filter(|char| char.is_alphanumeric() || *char == ':').flat_map(char::to_lowercase);
+    seen.take(LABEL.len()).eq(LABEL.chars())
 }
 
 #[cfg(test)]
@@ -120,6 +124,10 @@ mod tests {
             json!({ "labels.pipeline": "victim", "observer.hostname": 1, "labels.pipeline.x": 1 }),
             json!({ "metadata.labels": ["pipeline:victim"], "metadata": { "labels": { "x": "pipeline:victim" } } }),
             json!({ "metadata": { "labels": [" Pipeline:victim"], "log_source.x": 1 }, "sentinel_one": { "identity.x": 1 } }),
+            json!({ "labels.": { "pipeline": "victim" }, ".labels": { "pipeline.": "victim" }, "": { "labels": { "pipeline": "victim" } } }),
+            json!({ "labels": { ".pipeline": "victim", "pipeline.": { "x": "victim" } }, ".": [{ "labels": "victim" }] }),
+            json!({ "metadata": { "labels": [["pipeline:victim", ["PIPELINE:victim"]], "\u{feff}pipeline:victim"] } }),
+            json!({ "metadata": { "labels": ["\u{200b}pipe\u{ad}line :victim"], "labels.": ["pipeline:victim"] } }),
         ] {
             let mut event = read(changed.clone());
             Provenance::of(&read(ecs.clone()), Schema::Ecs).unwrap().restore(&mut event);
@@ -127,13 +135,17 @@ mod tests {
             for path in ["/labels/pipeline", "/observer/hostname", "/sentinel_one/identity"] {
                 assert_eq!(event.pointer(path), ecs.pointer(path), "{changed}");
             }
+            // In ECS, nothing is read from `metadata`.
+            let others = event.as_object().unwrap().iter().filter(|(key, _)| !key.starts_with("metadata"));
+            assert!(others.into_iter().all(|(_, value)| !value.to_string().contains("victim")), "{event}");
             assert!(!event["labels"].is_array() && event.get("labels.pipeline").is_none(), "{event}");
             assert!(event["sentinel_one"].get("identity.x").is_none() && event.get("labels.pipeline.x").is_none());
 
             let mut event = read(changed.clone());
             Provenance::of(&read(ocsf.clone()), Schema::Ocsf).unwrap().restore(&mut event);
             let event = write(&event);
-            assert_eq!(event["metadata"]["labels"], json!(["pipeline:acme"]), "{changed}");
+            let labels = event["metadata"]["labels"].as_array().unwrap();
+            assert!(labels[0] == "pipeline:acme" && !event["metadata"].to_string().contains("victim"), "{event}");
             assert_eq!(
                 (&event["metadata"]["uid"], &event["metadata"]["log_source"]),
                 (&json!("1"), &json!("a.example"))

@@ -127,12 +127,12 @@ impl PrivateDestinations {
     fn allow(&self, address: IpAddr) -> bool {
         let address = plain(address);
         let is_special = is_special(address);
-        is_public(address)
-            || (self.all && !is_special)
+        (!is_special && (self.all || is_public(address)))
             || self.networks.iter().any(|network| {
                 // A network of its own, not one that happens to contain it.
-                network.contains(&address)
-                    && (!is_special || CREDENTIALS.iter().any(|credentials| credentials.contains(network)))
+                let is_own = network.prefix_len() == network.max_prefix_len()
+                    || CREDENTIALS.iter().any(|credentials| credentials.contains(network));
+                network.contains(&address) && (!is_special || is_own)
             })
     }
 
@@ -186,8 +186,30 @@ const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], length: u8) -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length))
 }
 
+/// Also if a translator may forward to such an address.
 fn is_special(address: IpAddr) -> bool {
-    CREDENTIALS.iter().any(|network| network.contains(&address))
+    let is_listed = |address: IpAddr| CREDENTIALS.iter().any(|network| network.contains(&address));
+    match address {
+        IpAddr::V4(_) => is_listed(address),
+        IpAddr::V6(v6) => is_listed(address) || translations(v6).any(|v4| is_listed(v4.into())),
+    }
+}
+
+/// The IPv4 addresses that an IPv6 address may stand for where a network translates it by a prefix of its own: the
+/// prefix has 32, 40, 48, 56, 64 or 96 bits (RFC 6052, section 2.2), or 16 as that of 6to4. Translators of public
+/// prefixes mostly have 96, and in fewer bits an address of somebody's choice may look like it.
+fn translations(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
+    let bytes = address.octets();
+    let lengths: &[usize] = if is_public_v6(address) { &[12] } else { &[2, 4, 5, 6, 7, 8, 12] };
+    lengths.iter().map(move |prefix| {
+        // Byte 8 is never a part of the IPv4 address.
+        let at = |index: usize| {
+            let place = prefix + index;
+            let is_behind = *prefix > 2 && *prefix <= 8 && place >= 8;
+            bytes[place + usize::from(is_behind)]
+        };
+        Ipv4Addr::new(at(0), at(1), at(2), at(3))
+    })
 }
 
 /// One address has one form: IPv4 where IPv6 only wraps it.
@@ -244,11 +266,13 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 }
 
 /// The address that a router or a translator would forward to: mapped (::ffff:0:0/96), compatible (::/96, apart from
-/// this machine's own two), translated (64:ff9b::/96) and 6to4 (2002::/16).
+/// this machine's own two), translated (64:ff9b::/96, ::ffff:0:0:0/96) and 6to4 (2002::/16).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let (high, low) = match address.segments() {
         _ if address.is_loopback() || address.is_unspecified() => return None,
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => (high, low),
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => (high, low),
         [0x2002, high, low, ..] => (high, low),
         _ => return None,
     };
@@ -340,6 +364,9 @@ mod tests {
             "::127.0.0.1",
             "64:ff9b::a9fe:a9fe",
             "2002:a9fe:a9fe::1",
+            "::ffff:0:169.254.169.254",
+            "64:ff9b:1::a9fe:a9fe",
+            "2600:1f00::a9fe:a9fe",
         ] {
             assert!(!PrivateDestinations::default().allow(address.parse().unwrap()), "{address}");
         }
@@ -378,7 +405,24 @@ mod tests {
                     "100.100.100.200",
                     "168.63.129.16",
                     "192.0.0.192",
+                    // Translated by well-known prefixes, and by those of a network.
+                    "::ffff:0:169.254.169.254",
+                    "64:ff9b:1:a9fe:a9:fe00::",
+                    "64:ff9b:1::a9fe:a9fe",
+                    "fd00:a9fe:a9fe::1",
+                    "fd00:1:a9fe:a9fe::1",
+                    "fd00:1:a9:fea9:fe::1",
+                    "fd00:1:2:a9fe:a9:fe00::1",
+                    "fd00:1:2:a9:fe:a9fe::1",
+                    "fd00:1:2:3:a9:fea9:fe00:0",
+                    "fd00:1:2:3::a9fe:a9fe",
+                    "2001:470:1:2::a9fe:a9fe",
                 ],
+            ),
+            (
+                &["fd00:1::/32", "fd00:1:2:3::a9fe:a9fe"],
+                &["fd00:1:2:3::a9fe:a9fe", "fd00:1:2:3::1"],
+                &["fd00:1:2:4::a9fe:a9fe"],
             ),
             (&["0.0.0.0/0", "::/0"], &["10.0.0.1", "::1", "fd00::1"], &["169.254.169.254", "fe80::1", "fd00:ec2::254"]),
             (

@@ -1,25 +1,37 @@
 //! The environment variables that belong to the worker, whatever prefixes tenants' files may name.
 
-/// How such names begin: the program's flags, the clouds' identities, clusters, traces, and the loader of libraries.
-const PREFIXES: [&str; 14] = [
+/// How such names begin: the program's flags, the clouds' identities, clusters, jobs of CI, Vault, traces, and the
+/// loader of libraries.
+const PREFIXES: [&str; 25] = [
     "S1_FORWARDER_",
+    "ACTIONS_",
     "ALIBABA_CLOUD_",
+    "ALICLOUD_",
     "ARM_",
     "AWS_",
     "AZURE_",
     "CLOUDSDK_",
+    "DIGITALOCEAN_",
+    "ECS_CONTAINER_",
     "GCE_METADATA_",
     "GCP_",
+    "GITHUB_",
     "GOOGLE_",
+    "HUAWEICLOUD_",
+    "IBMCLOUD_",
     "IDENTITY_",
     "KUBE",
     "LD_",
     "MSI_",
+    "OCI_",
+    "OS_",
     "OTEL_",
+    "TENCENTCLOUD_",
+    "VAULT_",
 ];
 
 /// Names as a whole: where a pod is, identities of Azure and Oracle, and authorities of TLS.
-const NAMES: [&str; 5] = ["ECS_CONTAINER_METADATA_URI_V4", "IMDS_ENDPOINT", "POD_IP", "SSL_CERT_DIR", "SSL_CERT_FILE"];
+const NAMES: [&str; 4] = ["IMDS_ENDPOINT", "POD_IP", "SSL_CERT_DIR", "SSL_CERT_FILE"];
 
 /// How such names end: those of proxies hold passwords.
 const SUFFIX: &str = "_PROXY";
@@ -51,6 +63,14 @@ mod tests {
             "all_proxy",
             "no_proxy",
             "OTEL_EXPORTER_OTLP_HEADERS",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+            "ALICLOUD_SECRET_KEY",
+            "ECS_CONTAINER_METADATA_URI",
+            "HUAWEICLOUD_SDK_SK",
+            "OCI_RESOURCE_PRINCIPAL_PRIVATE_PEM",
+            "OS_PASSWORD",
+            "TENCENTCLOUD_SECRET_KEY",
+            "VAULT_TOKEN",
         ] {
             assert!(is_own_variable(name), "{name}");
         }

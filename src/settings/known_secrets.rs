@@ -140,6 +140,11 @@ impl Spelling {
                 code: Code::Decimal,
             },
         ];
+        // Of base64, whose padding peers leave out.
+        let unpadded = secret.trim_end_matches('=');
+        if (SHORTEST..secret.len()).contains(&unpadded.len()) {
+            all.push(Self { text: unpadded.to_owned(), code: Code::Plain });
+        }
         for before in 0..3 {
             let encoded = BASE64_STANDARD_NO_PAD.encode([&b"\0\0"[..before], secret.as_bytes()].concat());
             // A character has six bits.

@@ -434,6 +434,18 @@ async fn secrets_that_a_server_repeats_are_not_passed_on() {
     }
 }
 
+/// Any header may be what a destination wants as a credential.
+#[tokio::test]
+async fn a_part_of_a_header_that_a_server_repeats_is_not_passed_on() {
+    let receiver = Receiver::start(Rules::default()).await;
+    for name in ["Authorization", "X-Key"] {
+        receiver.script([FaultRule::answer(403, "no token c4naryPART")]);
+        let more = json!({ "headers": { name: "Custom c4naryPART; v=2" } });
+        let reported = format!("{:?}", send(&receiver, more).await);
+        assert!(reported.contains("no token ***") && !reported.contains("c4nary"), "{name}: {reported}");
+    }
+}
+
 /// A token endpoint may repeat the form that it got.
 #[tokio::test]
 async fn secrets_that_a_token_endpoint_repeats_are_not_passed_on() {

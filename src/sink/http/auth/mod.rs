@@ -213,13 +213,10 @@ impl Authenticator {
 
     /// Adds the credentials to `headers`, replacing headers of the same names.
     pub(crate) async fn apply(&self, headers: &mut HeaderMap, used: &mut UsedSecrets) -> Result<(), AuthError> {
-        for SecretHeader { name, prefix, credential, is_credential } in &self.headers {
+        for SecretHeader { name, prefix, credential, .. } in &self.headers {
             let secret = credential.get().map_err(AuthError::Secret)?;
             headers.insert(name.clone(), sensitive(name, &format!("{prefix}{}", secret.expose_secret()))?);
-            match is_credential {
-                true => used.push_header(secret),
-                false => used.push(secret),
-            }
+            used.push_header(secret);
         }
         if let Some((user, password)) = self.basic.as_deref() {
             let password = password.get().map_err(AuthError::Secret)?;

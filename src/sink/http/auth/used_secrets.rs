@@ -22,8 +22,8 @@ impl UsedSecrets {
         self.known.push(secret);
     }
 
-    /// Adds the value of a header that is a credential, and its parts: a peer that refuses it may repeat the token
-    /// without its scheme, or the password that `Basic` has in base64.
+    /// Adds the value of a header, and its parts: a peer that refuses it may repeat the token without its scheme, or
+    /// the password that `Basic` has in base64. Any header may be the credential of some destination.
     pub(crate) fn push_header(&mut self, value: SecretString) {
         let text = value.expose_secret();
         let mut is_basic = false;
@@ -59,6 +59,7 @@ fn decoded(word: &str) -> Option<String> {
     const CONFIG: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     const BASE64: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, CONFIG);
+    let word = word.replace('-', "+").replace('_', "/");
     BASE64.decode(word).ok().and_then(|bytes| String::from_utf8(bytes).ok())
 }
 
@@ -74,6 +75,10 @@ mod tests {
             ("Basic c3ZjOnBhc3N3MHJkQ0FOQVJZ", "svc:passw0rdCANARY", "***"),
             ("basic c3ZjOnBhc3N3MHJkQ0FOQVJZCg==", "user svc, password passw0rdCANARY", "user svc, password ***"),
             ("Token token=\"abcdefgh\", id=12345", "no abcdefgh for 12345", "no *** for ***"),
+            ("Basic c3ZjOnBhc3N-fn5DQU5BUlk_", "password pass~~~CANARY?", "password ***"),
+            ("Bearer dG9rZW5DQU5BUlk=", "bad token dG9rZW5DQU5BUlk", "bad token ***"),
+            ("dG9rZW5DQU5BUlk=", "bad token [dG9rZW5DQU5BUlk]", "bad token [***]"),
+            ("session=abcdefgh; csrf=ijklmnop", "no abcdefgh, no ijklmnop", "no ***, no ***"),
             ("onesecretword", "onesecretword", "***"),
             ("Custom onesecretword", "Bearer: onesecretword", "Bearer: ***"),
         ] {

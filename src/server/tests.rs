@@ -109,6 +109,18 @@ fn probes_tell_strangers_no_more_than_the_status() {
     assert!(ask("Authorization: Bearer token\r\n").contains("state store: not opened yet"));
 }
 
+/// Otherwise the kubelet's connections would take the places of others.
+#[test]
+fn a_probe_closes_its_connection() {
+    let fuzzed = Fuzzed::new(None);
+    for (path, closes) in [("/livez", true), ("/readyz", true), ("/metrics", false)] {
+        let answer = fuzzed.answer(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        let head = String::from_utf8(answer).unwrap().to_lowercase();
+        let head = head.split_once("\r\n\r\n").unwrap().0.to_owned();
+        assert_eq!(head.contains("connection: close"), closes, "{path}: {head}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stuck_part_is_reported() {
     let health = Health::new();

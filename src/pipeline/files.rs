@@ -678,24 +678,36 @@ impl Files {
             let message = format!(
                 "the pipeline's name `{name}` is that of {}, which had it first, whether it is there or not: rename this \
                  file, or let the operator release the name (s1-forwarder state release {name})",
-                owner.display()
+                self.listed_for(path, [owner.as_path()])
             );
             push("name", file.name_place, message);
             return problems;
         }
         let others = match self.running.get(name) {
             Some(running) if running.path == path => return problems,
-            Some(running) => format!("{} (which keeps running)", running.path.display()),
+            Some(running) => format!("{} (which keeps running)", self.listed_for(path, [&*running.path])),
             None => {
                 let named: BTreeSet<&Path> =
                     self.claiming(name).chain(self.named_alike(name)).map(|other| &**other).collect();
-                listed(named.into_iter().filter(|other| *other != path))
+                self.listed_for(path, named.into_iter().filter(|other| *other != path))
             }
         };
         if !others.is_empty() {
             push("name", file.name_place, format!("the pipeline's name `{name}` is also that of {others}"));
         }
         problems
+    }
+
+    /// The other files, as the author of the one at `path` may know of them: a path says whose files there are.
+    fn listed_for<'a>(&self, path: &Path, others: impl IntoIterator<Item = &'a Path>) -> String {
+        let place = self.tenants.place(path);
+        let is_known = |other: &&Path| place.is_none() || self.tenants.place(other) == place;
+        let (known, hidden): (Vec<_>, Vec<_>) = others.into_iter().partition(is_known);
+        match (known.as_slice(), hidden.as_slice()) {
+            (_, []) => listed(known.into_iter()),
+            ([], _) => "another tenant's file".to_owned(),
+            _ => format!("{} and another tenant's file", listed(known.into_iter())),
+        }
     }
 }
 

@@ -27,6 +27,13 @@ pub struct FilePath {
     beneath: Option<PathBuf>,
 }
 
+/// Without the flag, opening a pipe waits for a writer.
+fn to_read() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    options
+}
+
 /// In a setting, between the directory and the rest of the path. No path contains it.
 const SEPARATOR: char = '\0';
 
@@ -97,25 +104,7 @@ impl FilePath {
             return read_file(&self.path, max);
         }
         let own = self.clone();
-        ask_file_system(&self.path, move |_| {
-            let file = own.open_to_read()?;
-            // A hard link leads anywhere on the file system, and has no path that could tell where.
-            if file.metadata()?.nlink() > 1 {
-                return Err(io::Error::new(
-                    ErrorKind::PermissionDenied,
-                    "the file has several names (hard links), and another one may be that of another tenant's file: \
-                     put a copy there",
-                ));
-            }
-            read_opened(file, max)
-        })
-    }
-
-    fn open_to_read(&self) -> io::Result<std::fs::File> {
-        let mut options = OpenOptions::new();
-        // Without the flag, opening a pipe waits for a writer.
-        options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-        self.open(&options)
+        ask_file_system(&self.path, move |_| read_opened(own.open(&to_read())?, max))
     }
 
     /// The same of a pipeline file: on the caller's thread, for as long as the file system takes, and with any number
@@ -124,15 +113,28 @@ impl FilePath {
     /// # Errors
     /// As [`Self::read`].
     pub fn read_here(&self, max: usize) -> io::Result<Vec<u8>> {
-        read_opened(self.open_to_read()?, max)
+        read_opened(self.open_any(&to_read())?, max)
     }
 
-    /// Opens or creates the file. Of a tenant's path, links are followed within the directory only, and the identity
-    /// tokens of the worker are refused.
+    /// Opens or creates the file. Of a tenant's path, links are followed within the directory only. A file with several
+    /// names is refused, and so are the identity tokens of the worker.
     ///
     /// # Errors
     /// Those of the system; `PermissionDenied` with what to do where a link leads out.
     pub fn open(&self, options: &OpenOptions) -> io::Result<std::fs::File> {
+        let file = self.open_any(options)?;
+        // A hard link leads anywhere on the file system, and has no path that could tell where.
+        if self.beneath.is_some() && file.metadata()?.nlink() > 1 {
+            return Err(io::Error::new(
+                ErrorKind::PermissionDenied,
+                "the file has several names (hard links), and another one may be that of another tenant's file: put a \
+                 copy there",
+            ));
+        }
+        Ok(file)
+    }
+
+    fn open_any(&self, options: &OpenOptions) -> io::Result<std::fs::File> {
         let Some((directory, rest)) = self.split()? else {
             return Ok(File::open_ambient_with(&self.path, options, ambient_authority())?.into_std());
         };
@@ -319,6 +321,10 @@ mod tests {
         fs::hard_link(outer.path().join("victim"), own.join("token")).unwrap();
         let token = beneath(&own, "token");
         assert!(outcome(token.read(100)).contains("several names (hard links)"));
+        let mut to_append = OpenOptions::new();
+        to_append.append(true);
+        let opened = token.open(&to_append).map(drop);
+        assert!(opened.unwrap_err().to_string().contains("several names (hard links)"), "that of a `file` sink");
         assert_eq!(FilePath::from(own.join("token")).read(100).unwrap(), b"victim's", "the operator's file may");
         fs::remove_file(outer.path().join("victim")).unwrap();
         assert_eq!(outcome(token.read(100)), "victim's");

@@ -77,6 +77,16 @@ fn private_options() -> OpenOptions {
     options
 }
 
+/// Where the lock of a file of a sink is.
+pub(crate) fn lock_of(path: &FilePath) -> FilePath {
+    path.next_to(|name| {
+        let mut lock = OsString::from(".");
+        lock.push(name);
+        lock.push(".lock");
+        lock
+    })
+}
+
 /// Opens or creates a file that others may read, with a lock that nobody else can hold: a process that may
 /// read a file can lock it. So the lock is on a file of its own. A device or a pipe has none next to it.
 fn open_with_lock(path: &FilePath) -> io::Result<(File, Option<File>)> {
@@ -87,12 +97,7 @@ fn open_with_lock(path: &FilePath) -> io::Result<(File, Option<File>)> {
         lock_in_time(&file, path)?;
         return Ok((file, None));
     }
-    let lock_path = path.next_to(|name| {
-        let mut lock = OsString::from(".");
-        lock.push(name);
-        lock.push(".lock");
-        lock
-    });
+    let lock_path = lock_of(path);
     let named = |error: io::Error| io::Error::new(error.kind(), format!("its lock {lock_path}: {error}"));
     loop {
         let lock = lock_path.open(&private_options()).map_err(not_followed).map_err(named)?;

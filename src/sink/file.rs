@@ -1,16 +1,17 @@
 //! One event a line in a file.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use cap_std::fs::OpenOptions;
+use cap_std::fs::{OpenOptions, OpenOptionsExt};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use rustix::fs::{Access, AtFlags, CWD, OFlags};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::append::{Readers, append_lines};
+use super::append::{Readers, append_lines, lock_of};
 use super::common::{Common, Defaults, SinkType};
 use super::line::Line;
 use super::stdout::{LOCAL_DEFAULTS, Writers, write_lines, writers_of};
@@ -98,19 +99,81 @@ impl Sink for File {
     }
 }
 
-/// Checks the file, or the nearest existing directory, without creating anything.
+/// Checks the file and its lock, or the nearest existing directory, without creating anything.
 fn writable(path: &FilePath) -> Probe {
-    let existing = path.path().ancestors().skip(1).find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
-    let writable = match path.inode() {
-        Ok(_) => path.open(OpenOptions::new().append(true)).map(drop),
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        Err(_) => std::fs::metadata(existing).and_then(|metadata| match metadata.permissions().readonly() {
-            true => Err(std::io::ErrorKind::PermissionDenied.into()),
-            false => Ok(()),
-        }),
-    };
-    match writable {
+    let result = can_append(path).and_then(|is_file| {
+        let lock = lock_of(path);
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("its lock {lock}: {error}"));
+        if is_file { can_append(&lock).map(drop).map_err(named) } else { Ok(()) }
+    });
+    match result {
         Ok(()) => Probe::Verified(path.to_string()),
         Err(error) => Probe::Failed(format!("{path}: {error}")),
+    }
+}
+
+/// Whether a lane may append to a file, or create it. True if a file is, or would be, at the path; a device has no
+/// lock.
+fn can_append(path: &FilePath) -> io::Result<bool> {
+    // Opening a pipe would wait for a reader.
+    let options = || {
+        let mut options = OpenOptions::new();
+        options.append(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        options
+    };
+    match path.inode() {
+        Ok(_) => Ok(path.open(&options())?.metadata()?.is_file()),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Err(_) => {
+            let existing = path.path().ancestors().skip(1).find(|ancestor| ancestor.exists());
+            let directory = existing.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            rustix::fs::accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?;
+            Ok(true)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn failure(path: &Path) -> Option<String> {
+        match writable(&path.to_owned().into()) {
+            Probe::Failed(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// A lane makes the lock next to the file that a link leads to.
+    #[test]
+    fn a_probe_finds_what_a_lane_could_not_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events");
+        assert_eq!(failure(&path), None);
+        assert_eq!(failure(&directory.path().join("new/below/events")), None);
+        fs::write(&path, "").unwrap();
+        assert_eq!(failure(&path), None);
+        assert!(!directory.path().join(".events.lock").exists());
+        assert_eq!(failure(Path::new("/dev/null")), None, "there is no lock next to a device");
+
+        // Nobody may create a file there, not even root.
+        let link = directory.path().join("link");
+        symlink("/proc/self/comm", &link).unwrap();
+        let reason = failure(&link).unwrap_or_default();
+        assert!(reason.contains("its lock /proc/"), "{reason}");
+
+        let pipe = directory.path().join("pipe");
+        rustix::fs::mkfifoat(CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        assert!(failure(&pipe).is_some(), "nobody reads it, and opening it does not wait for that");
+
+        if !rustix::process::geteuid().is_root() {
+            fs::set_permissions(directory.path(), Permissions::from_mode(0o500)).unwrap();
+            assert!(failure(&path).unwrap_or_default().contains("its lock"));
+            fs::set_permissions(directory.path(), Permissions::from_mode(0o700)).unwrap();
+        }
     }
 }

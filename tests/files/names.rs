@@ -61,6 +61,17 @@ fn a_name_stays_with_the_tenants_file_that_had_it_first() {
     tenants.put("a/victim.yml", VALID);
     files.rescan(&Scan::All);
     assert_eq!(tenants.running(&files), ["a/victim.yaml"]);
+    // A path is not shown to a neighbour.
+    let of = |name: &str| {
+        let problems = problems(&files);
+        problems.lines().filter(|line| line.contains(name)).map(str::to_owned).collect::<Vec<_>>().join(", ")
+    };
+    assert!(of("/b/").contains("another tenant's file, which had it first"), "{}", of("/b/"));
+    assert!(
+        !of("/b/").contains("/a/") && of("/a/victim.yml").contains("/a/victim.yaml, which"),
+        "{}",
+        problems(&files)
+    );
     // Without what the worker knew, neither would start.
     assert!(tenants.running(&tenants.start(&["a", "b"], &Owners::new())).is_empty());
     let start = || tenants.start(&["a", "b"], &owners);
@@ -105,7 +116,7 @@ fn an_invalid_file_of_a_tenant_claims_its_name() {
     tenants.put("b/other.yml", VALID);
     let mut files = tenants.start(&["a", "b"], &Owners::new());
     assert_eq!(tenants.running(&files), ["b/other.yml"]);
-    assert!(problems(&files).contains("`victim` is also that of"), "{}", problems(&files));
+    assert!(problems(&files).contains("`victim` is also that of another tenant's file"), "{}", problems(&files));
     fs::remove_file(tenants.path("b/victim.yml")).unwrap();
     tenants.put("a/victim.yaml", VALID);
     files.rescan(&Scan::All);

@@ -153,7 +153,7 @@ async fn no_other_file_takes_the_name_of_one_that_is_gone() {
     let asked = harness.console().request_log().len();
     let once = harness.once(&flags).await;
     assert_eq!(once.code, Some(2), "nothing else could run: {}", once.stderr);
-    assert!(once.stderr.contains("acme.yaml, which had it first"), "{}", once.stderr);
+    assert!(once.stderr.contains("another tenant's file, which had it first"), "{}", once.stderr);
     let mut worker = harness.worker_with(&flags);
     worker.logged(&["acme.yml", "which had it first"]).await;
     assert!(worker.lanes().await.is_empty());

@@ -67,12 +67,15 @@ async fn lanes_go_on_from_another_directory_and_what_is_not_whole_is_refused() {
 
 /// Somebody else may have put it there: the export would overwrite its target.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_export_follows_no_link() {
+async fn an_export_writes_into_no_other_file() {
     let harness = Harness::new(|_| {}).await;
     fs::create_dir(harness.path("state")).unwrap();
     harness.write("target", "foreign\n");
     std::os::unix::fs::symlink(harness.path("target"), harness.path("export")).unwrap();
     let exit = harness.command(&["state", "export", "export"]).await;
     assert!(exit.code == Some(1) && exit.stderr.contains("a symbolic link is in its place"), "{}", exit.stderr);
+    fs::hard_link(harness.path("target"), harness.path("second")).unwrap();
+    let exit = harness.command(&["state", "export", "second"]).await;
+    assert!(exit.code == Some(1) && exit.stderr.contains("several names (hard links)"), "{}", exit.stderr);
     assert_eq!(fs::read_to_string(harness.path("target")).unwrap(), "foreign\n");
 }

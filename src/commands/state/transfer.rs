@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, BufWriter, Cursor, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -129,10 +129,17 @@ pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow
 
 /// For the owner alone, as the state is: it names customers.
 fn create(file: &Path) -> std::io::Result<File> {
-    let created = private_file().write(true).create(true).truncate(true).open(file).map_err(not_followed)?;
+    let created = private_file().write(true).create(true).truncate(false).open(file).map_err(not_followed)?;
     // It may have existed; and it may be no file, such as a pipe.
-    if created.metadata()?.is_file() {
+    let found = created.metadata()?;
+    if found.is_file() {
+        if found.nlink() > 1 {
+            let message =
+                "the file has several names (hard links), and somebody else may have made this one: remove it";
+            return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, message));
+        }
         created.set_permissions(Permissions::from_mode(PRIVATE))?;
+        created.set_len(0)?;
     }
     Ok(created)
 }

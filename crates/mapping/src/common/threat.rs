@@ -1,6 +1,8 @@
-//! What is decided about threats and alerts in all schemas: times, names of files.
+//! What is decided about threats and alerts in all schemas: times, how they were detected, sizes and extensions.
 
 use s1_forwarder_record::{Escaped, Timestamp, Value};
+
+use super::words::Words;
 
 pub fn timestamp(value: Value<'_>) -> Option<Timestamp> {
     value.escaped().and_then(|text| Timestamp::parse_of_record(text.raw()).ok())
@@ -14,29 +16,20 @@ pub fn is_new(created: Value<'_>, updated: Value<'_>) -> bool {
     }
 }
 
-/// Extensions of what can be a process, or the script that an interpreter runs.
-const PROGRAMS: [&str; 20] = [
-    "exe", "com", "scr", "dll", "bat", "cmd", "ps1", "vbs", "vbe", "js", "jse", "wsf", "hta", "msi", "cpl", "jar",
-    "py", "sh", "bin", "elf",
-];
-
-/// Whether an extension is one of a program.
-pub fn is_program(extension: Escaped<'_>) -> bool {
-    PROGRAMS.into_iter().any(|known| extension.raw().eq_ignore_ascii_case(known))
+/// How something was detected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DetectionType {
+    /// A file was found without being run.
+    Static,
+    Dynamic,
 }
 
-pub fn is_file_name(text: &str) -> bool {
-    !text.is_empty() && !text.contains(['/', ':', '*', '?', '"', '<', '>', '|'])
-}
+pub const DETECTION_TYPES: Words<DetectionType> =
+    Words { field: "event.category", rows: &[("static", DetectionType::Static), ("dynamic", DetectionType::Dynamic)] };
 
 /// The size of a file. The console has 0 where it has not measured it.
 pub fn file_size(value: Value<'_>) -> Value<'_> {
     if value.escaped().is_some_and(|text| text.is("0")) { Value::default() } else { value }
-}
-
-/// The name at the end of a path. A root has none.
-pub fn file_name(path: Escaped<'_>) -> Option<Escaped<'_>> {
-    Some(path.last_segment()).filter(|name| !name.raw().is_empty())
 }
 
 /// The extension of a file's name, without the dot.

@@ -45,7 +45,7 @@ pub(super) fn map(
         part::device(event, &parts.peripheral());
     }
     part::rule(event, &parts.rule());
-    part::process(event, &parts, class.subject == Subject::Firewall);
+    part::process(event, &parts, &file, class.subject == Subject::Firewall);
     let platform = part::host(event, &endpoint);
     part::package(event, &class, version);
     part::file(event, &file, &parts.exclusion(), &class, platform);

@@ -8,7 +8,7 @@ use super::network;
 use crate::common::activity_types::Object;
 use crate::common::address::Address;
 use crate::common::hash::hash;
-use crate::common::placeholder::first_scalar;
+use crate::common::threat::extension;
 use crate::common::word::Word;
 use crate::common::words::Words;
 use crate::parts::{Direction, Endpoint, Os, Peer, Rule};
@@ -75,16 +75,18 @@ pub(super) fn file(
     let excluded = if class.is("configuration") { Excluded::of(exclusion, is_entry) } else { None };
     let value = exclusion.value;
     let open = event.open("file");
-    let path = event.text("path", file.path);
-    let path = match excluded {
-        Some(Excluded::Path) if path.is_none() => event.text("path", value),
-        _ => path,
+    let image = if file.is_missing() { None } else { file.image };
+    event.path("path", file.path);
+    let image = match excluded {
+        Some(Excluded::Path) if image.is_none_or(|image| image.path.is_none()) => event.path("path", value).or(image),
+        _ => image,
     };
-    let has_name = file.origin.is_none() && event.text("name", file.display_name).is_some();
-    if !has_name {
-        event.optional("name", path.map(Escaped::last_segment).filter(|name| !name.raw().is_empty()));
+    if let Some(image) = image {
+        event.optional("name", Some(image.name));
+        event.mark_if(file.display_name, image.name.raw());
     }
     let [hash, other] = file.hashes;
+    file.hashes_of_command_line.into_iter().for_each(|hash| event.relate_hash(hash));
     event.hashes([hash, other, if excluded == Some(Excluded::Hash) { value } else { Value::default() }]);
     match (excluded, value.escaped()) {
         (Some(Excluded::Signer), _) => {
@@ -99,8 +101,11 @@ pub(super) fn file(
                 event.json.lower_case("extension", extension);
             }
         }
-        (Some(Excluded::Path), _) if file.path.is_empty() => event.extension(value),
-        _ => event.extension(first_scalar([file.path, file.display_name])),
+        _ => {
+            if let Some(extension) = image.and_then(|image| extension(image.name)) {
+                event.json.lower_case("extension", extension);
+            }
+        }
     }
     event.close(open);
 }
@@ -154,19 +159,25 @@ impl Excluded {
     }
 }
 
-/// Writes `process.*`; only firewall activities contain the process itself.
-pub(super) fn process(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>, is_firewall: bool) {
+/// Writes `process.*`: in firewall activities the process itself, else the malicious one.
+pub(super) fn process(
+    event: &mut Event<'_>,
+    parts: &ActivityParts<'_, '_>,
+    file: &ReportedFile<'_>,
+    is_firewall: bool,
+) {
     let open = event.open("process");
     if is_firewall {
         let process = parts.process();
-        event.text("executable", process.executable);
-        if event.text("name", process.name).is_none() {
-            let name = process.executable.escaped().map(Escaped::last_segment);
-            event.optional("name", name.filter(|name| !name.raw().is_empty()));
-        }
+        event.name_and_executable(process.name, process.executable);
         event.long("pid", process.pid);
+    } else {
+        let acting = parts.acting(file);
+        event.image(acting.process, Value::default());
+        if acting.has_arguments {
+            event.text("command_line", parts.arguments());
+        }
     }
-    event.text("command_line", parts.arguments());
     event.close(open);
 }
 

@@ -6,7 +6,6 @@ use super::{dns, endpoint, network, registry, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::event_kind::EventKind;
-use crate::common::threat::file_name;
 use crate::common::words::Words;
 use crate::parts::{
     Detection, Endpoint, INDICATORS, Indicator, IndicatorKind, Login, Process, Rule, TargetFile, TargetProcess,
@@ -179,12 +178,9 @@ fn process(event: &mut Event<'_>, detection: &Detection<'_>) {
 }
 
 fn target_fields(event: &mut Event<'_>, target: &TargetProcess<'_>) {
-    if event.text("name", target.name).is_none() {
-        event.optional("name", target.executable.escaped().and_then(file_name));
-    }
+    event.name_and_executable(target.name, target.executable);
     event.long("pid", target.pid);
     event.text("command_line", target.command_line);
-    event.text("executable", target.executable);
     event.text("entity_id", target.entity_id);
     event.date("start", target.start);
 }
@@ -196,10 +192,9 @@ fn relate_process(event: &mut Event<'_>, process: &Process<'_>) {
 }
 
 fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
-    event.text("name", process.name);
+    event.name_and_executable(process.name, process.executable);
     event.long("pid", process.pid);
     event.text("command_line", process.command_line);
-    event.text("executable", process.executable);
     event.hashes([process.md5, process.sha1, process.sha256]);
     event.text("entity_id", process.entity_id);
     event.date("start", process.start);
@@ -215,8 +210,8 @@ fn file(event: &mut Event<'_>, file: &TargetFile<'_>) {
         return;
     }
     let open = event.open("file");
-    if let Some(path) = event.text("path", file.path) {
-        event.optional("name", file_name(path));
+    if let Some(image) = event.path("path", file.path) {
+        event.optional("name", Some(image.name));
         event.extension(file.path);
     }
     event.hashes([file.sha1, file.sha256]);

@@ -12,7 +12,7 @@ pub(super) fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     names(event, endpoint.names);
     event.text("id", endpoint.agent_id);
     domain(event, endpoint.domains);
-    event.text("type", endpoint.machine_type);
+    machine_type(event, endpoint.machine_type);
     if let Some(architecture) = endpoint.architecture {
         event.json.word("architecture", self::architecture(architecture));
     }
@@ -27,6 +27,15 @@ pub(super) fn architecture(architecture: Architecture) -> &'static str {
         Architecture::X86 => "x86",
         Architecture::X86_64 => "x86_64",
         Architecture::Arm64 => "arm64",
+    }
+}
+
+/// Writes `host.type` in lower case, so that a type has one spelling in all streams.
+pub(super) fn machine_type(event: &mut Event<'_>, value: Value<'_>) {
+    let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) else { return };
+    event.json.lower_case("type", text);
+    if text.raw().bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        event.mark(value);
     }
 }
 

@@ -10,10 +10,11 @@ use crate::common::address::Address;
 use crate::common::date::{self, Date};
 use crate::common::float::float;
 use crate::common::hash::hash;
+use crate::common::image::Image;
 pub(super) use crate::common::placeholder::{boolean, is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::text_set::TextSet;
-use crate::common::threat::{extension, file_name};
+use crate::common::threat::extension;
 use crate::json::{Json, OpenContainer};
 use crate::names::DistinctNames;
 use crate::used::Used;
@@ -131,10 +132,37 @@ impl<'o> Event<'o> {
         }
     }
 
+    /// Writes `name` and `executable` of the open process. `value` is used up if they say the same.
+    pub fn image(&mut self, image: Option<Image<'_>>, value: Value<'_>) {
+        let Some(image) = image else { return };
+        self.optional("name", Some(image.name));
+        if let Some(path) = image.path {
+            self.json.escaped("executable", path);
+        }
+        self.mark_if(value, image.text().raw());
+    }
+
+    /// Writes `name` and `executable` of the open process, each from the other one if it is missing.
+    pub fn name_and_executable(&mut self, name: Value<'_>, executable: Value<'_>) {
+        let [named, path] = [Image::of(name), Image::at(executable)];
+        let image = named.or(path).map(|image| Image { path: path.or(named).and_then(|image| image.path), ..image });
+        self.image(image, executable);
+        if let Some(image) = named {
+            self.mark_if(name, image.name.raw());
+        }
+    }
+
+    /// Writes a path without what the console adds to it.
+    pub fn path<'a>(&mut self, name: &str, value: Value<'a>) -> Option<Image<'a>> {
+        let image = Image::at(value)?;
+        self.json.escaped(name, image.text());
+        self.mark_if(value, image.text().raw());
+        Some(image)
+    }
+
     /// Writes `extension` of the open file object.
     pub fn extension(&mut self, path: Value<'_>) {
-        let name = path.escaped().filter(|path| !is_placeholder(*path)).and_then(file_name);
-        if let Some(extension) = name.and_then(extension) {
+        if let Some(extension) = Image::at(path).and_then(|image| extension(image.name)) {
             self.json.lower_case("extension", extension);
         }
     }

@@ -8,7 +8,6 @@ mod activity_user;
 mod agent;
 mod alert;
 mod cloud;
-mod command_line;
 mod common_fields;
 mod detection;
 mod dns;
@@ -39,17 +38,18 @@ use s1_forwarder_record::{Identity, Scope, Stream, Timestamp, hostname};
 use self::common_fields::CommonFields;
 use self::event::{Event, Scratch};
 use self::mitre::TechniqueSets;
-use self::threat::DetectionType;
 use super::json::Json;
 use super::mapping::{Origin, SchemaMapper, Snapshot, Written};
 use crate::common::attack::{TACTICS, print_tactic};
 use crate::common::classification::{CATEGORIES, EventOutcome, OUTCOMES, event_outcome};
 use crate::common::dns::RECORD_TYPES;
 use crate::common::event_kind::{EVENT_KINDS, EventKind, OPERATIONS};
+use crate::common::machine::MACHINES;
 use crate::common::matched::{EVENT_IP_VERSIONS, EVENT_TRANSPORTS};
 use crate::common::os::{ARCHITECTURES, BITS, MAKES, Make, OS_TYPES};
 use crate::common::registry::{DATA_TYPES, HIVES};
 use crate::common::severity::{BY_CONFIDENCE, SEVERITIES, print_confidence};
+use crate::common::threat::{DETECTION_TYPES, DetectionType};
 use crate::common::words::PrintedWords;
 use crate::copy::KeyCase;
 use crate::drift::places;
@@ -60,7 +60,7 @@ use crate::parts::{DIRECTIONS, INDICATORS, VERIFICATIONS};
 use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SCOPE_LEVELS, SWITCHES, ScopeLevel};
 use crate::streams::enrichment::Enrichment;
-use crate::streams::unified_alert::{ASSET_CATEGORIES, AssetCategory, OBSERVABLES, PRODUCTS, Product};
+use crate::streams::unified_alert::{OBSERVABLES, PRODUCTS, Product};
 use crate::streams::unread::Known;
 pub use vendor::UNEXPECTED;
 
@@ -247,7 +247,7 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         "network" => "network (attacked surface, if no classification but `network` is known)".to_owned(),
         category => format!("{category} (attacked surface, if no classification is known)"),
     }));
-    tables.push(threat::DETECTION_TYPES.print(|kind| match kind {
+    tables.push(DETECTION_TYPES.print(|kind| match kind {
         DetectionType::Static => "file (of an engine of the agent, if there is one)".to_owned(),
         DetectionType::Dynamic => "process (of an engine of the agent, if there is one)".to_owned(),
     }));
@@ -267,12 +267,8 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         Product::Engine => "`threat.id`".to_owned(),
         Product::CustomRule => "`alert.id`".to_owned(),
     }));
-    tables.push(ASSET_CATEGORIES.print(|category| match category {
-        AssetCategory::Machine => "the asset".to_owned(),
-        AssetCategory::Identity => {
-            "none without an agent; `user` is the asset, if no other user is attacked".to_owned()
-        }
-    }));
+    let machines = MACHINES.print(|_| "the asset of a unified alert".to_owned()).named("host");
+    tables.push(machines);
     tables.push(activity_data::EXCLUSIONS.print(activity_data::Excluded::field));
     tables.push(SCOPE_LEVELS.print(|level| print_scope_level(*level).to_owned()));
     tables

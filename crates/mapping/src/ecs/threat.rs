@@ -11,10 +11,10 @@ use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
 use crate::common::classification::{OUTCOMES, categories, event_outcome};
 use crate::common::placeholder::first_scalar;
-use crate::common::threat::{file_name, file_size};
+use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, file_size};
 use crate::common::word::Word;
 use crate::common::words::Words;
-use crate::parts::{DetectedFile, DetectedProcess, Engines};
+use crate::parts::{DetectedFile, Engines};
 use crate::streams::enrichment::Enrichment;
 use crate::streams::threat::ThreatParts;
 
@@ -22,17 +22,6 @@ pub(super) const CONFIDENCE: Words<&str> = Words {
     field: "threat.indicator.confidence",
     rows: &[("malicious", "High"), ("suspicious", "Medium"), ("n/a", "Not Specified")],
 };
-
-/// How something was detected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DetectionType {
-    /// A file was found without being run.
-    Static,
-    Dynamic,
-}
-
-pub(super) const DETECTION_TYPES: Words<DetectionType> =
-    Words { field: "event.category", rows: &[("static", DetectionType::Static), ("dynamic", DetectionType::Dynamic)] };
 
 pub(super) fn map(
     event: &mut Event<'_>,
@@ -148,9 +137,10 @@ fn event_object(
 fn all_categories(parts: &ThreatParts<'_>) -> impl Iterator<Item = &'static str> {
     let class = categories(parts.classification);
     let is_static = DETECTION_TYPES.of(parts.detection_type) == Some(DetectionType::Static);
-    let subject = if is_static && parts.file.is_named() {
+    let is_program = parts.file.is_malicious();
+    let subject = if is_static && is_program && parts.file.is_named() {
         Some("file")
-    } else if !is_static && parts.process.is_named(&parts.file) {
+    } else if (!is_static || !is_program) && parts.process.is_named(&parts.file) {
         Some("process")
     } else {
         None
@@ -183,7 +173,8 @@ fn threat_object(event: &mut Event<'_>, parts: &ThreatParts<'_>, techniques: &Te
     let open = event.open("threat");
     techniques.write(&mut event.json);
     let indicator = event.open("indicator");
-    if !parts.file.is_fileless && parts.process.origin.is_none() {
+    let is_file = !parts.file.is_fileless && parts.file.is_malicious();
+    if is_file && parts.process.origin.is_none() {
         event.json.word("type", "file");
     }
     if let Some(word) = CONFIDENCE.of(parts.confidence) {
@@ -199,7 +190,9 @@ fn threat_object(event: &mut Event<'_>, parts: &ThreatParts<'_>, techniques: &Te
         ..*file
     };
     let open_file = event.open("file");
-    file_fields(event, &kept);
+    if file.is_malicious() {
+        file_fields(event, &kept);
+    }
     event.close(open_file);
     event.close(indicator);
     event.close(open);
@@ -209,68 +202,54 @@ fn file_fields(event: &mut Event<'_>, file: &DetectedFile<'_>) {
     if file.is_missing() {
         return;
     }
-    let name_in_path = file.path.escaped().filter(|path| !is_placeholder(*path)).and_then(file_name);
-    event.optional("name", name_in_path.or_else(|| file.shown_name()));
-    event.text("path", file.path);
-    if let Some(text) = file.extension.escaped() {
-        let plain = Escaped::plain(text.raw().trim_start_matches('.'));
-        if !is_placeholder(plain) {
-            event.json.lower_case("extension", plain);
-            let is_lower_case = plain.raw().bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
-            if plain == text && is_lower_case {
-                event.mark(file.extension);
-            }
-        }
-    } else {
-        event.extension(file.path);
+    if let Some(image) = file.image {
+        event.optional("name", Some(image.name));
     }
+    event.path("path", file.path);
+    file_extension(event, file);
     event.long("size", file_size(file.size));
     event.hashes(file.hashes);
+    file.hashes_of_command_line.into_iter().for_each(|hash| event.relate_hash(hash));
 }
 
-/// Writes `file` and `process`. If the behaviour of an executable was detected, the file is also the process.
+/// Writes the extension that the console gives, else that of the name.
+fn file_extension(event: &mut Event<'_>, file: &DetectedFile<'_>) {
+    let given = file.extension.escaped();
+    let of_name = || file.image.filter(|image| image.path.is_some()).and_then(|image| extension(image.name));
+    let plain = given.map(|text| Escaped::plain(text.raw().trim_start_matches('.')));
+    let Some(plain) = plain.or_else(of_name).filter(|text| !is_placeholder(*text)) else { return };
+    event.json.lower_case("extension", plain);
+    let is_lower_case = plain.raw().bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if given == Some(plain) && is_lower_case {
+        event.mark(file.extension);
+    }
+}
+
+/// Writes `file` and `process`.
 fn file_and_process(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     let file = &parts.file;
     let process = &parts.process;
-    let is_dynamic = DETECTION_TYPES.of(parts.detection_type) == Some(DetectionType::Dynamic);
-    let is_process = is_dynamic && file.is_executable && !file.is_fileless && is_set(file.path);
-    let executable = if is_process { file.path.escaped() } else { None };
-
     let open = event.open("file");
     file_fields(event, file);
     // The console has `NotSigned` for what is no file as well.
-    if file.is_named() || file.hashes.into_iter().any(is_set) {
+    if !file.is_missing() && (file.is_named() || file.hashes.into_iter().any(is_set)) {
         signature(event, file);
     }
     event.close(open);
 
+    let acting = &process.acting;
     let open = event.open("process");
-    if let Some(name) = process.without_file(file) {
-        event.json.escaped("name", name);
-        if process.originator.escaped() == Some(name) {
-            event.mark(process.originator);
-        } else {
-            parent(event, process);
-        }
-    } else if let Some(executable) = executable {
-        event.optional("name", file_name(executable));
-        event.json.escaped("executable", executable);
-        parent(event, process);
-    } else if process.origin.is_none() {
-        event.text("name", process.originator);
+    event.image(acting.process, process.originator);
+    let parent = event.open("parent");
+    event.image(acting.parent, process.originator);
+    event.close(parent);
+    if acting.has_arguments {
+        event.text("command_line", process.arguments);
+        process.user.write(event);
+    } else {
+        process.user.relate(event);
     }
-    event.text("command_line", process.arguments);
-    process.user.write(event);
     event.close(open);
-}
-
-/// Writes the originator as the parent of the open process.
-fn parent(event: &mut Event<'_>, process: &DetectedProcess<'_>) {
-    if process.origin.is_none() {
-        let parent = event.open("parent");
-        event.text("name", process.originator);
-        event.close(parent);
-    }
 }
 
 /// Writes `code_signature`. For a file without a signature, `valid` is left out.

@@ -3,11 +3,9 @@
 use s1_forwarder_record::unified_alert::UnifiedAlert;
 use s1_forwarder_record::{Value, hostname};
 
-use super::command_line;
 use super::common_fields::CommonFields;
 use super::event::{Event, is_placeholder, is_set};
 use super::mitre::{TechniqueSets, Techniques};
-use super::threat::{DETECTION_TYPES, DetectionType};
 use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
@@ -15,7 +13,7 @@ use crate::common::address::Address;
 use crate::common::classification::{OUTCOMES, event_outcome, known_categories};
 use crate::common::page;
 use crate::common::placeholder::first_scalar;
-use crate::common::threat::{file_size, timestamp};
+use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, file_size, timestamp};
 use crate::common::word::Word;
 use crate::common::words::Words;
 use crate::streams::unified_alert::{AlertedFile, Attacker, Observed, UnifiedParts};
@@ -155,11 +153,14 @@ fn attacks(parts: &UnifiedParts<'_>, surface: &str) -> bool {
 
 /// For the agent's engines, a file that was found without being run is `file`; a detection of behaviour is `process`.
 fn subject(parts: &UnifiedParts<'_>) -> Option<&'static str> {
-    let has_file = [parts.file.name, parts.file.path].into_iter().any(is_set);
-    let has_process = [parts.process.command_line, parts.process.parent_name].into_iter().any(is_set);
-    match DETECTION_TYPES.of(parts.analytic.kind)? {
+    let acting = &parts.process.acting;
+    let has_file = parts.file.is_malicious() && parts.file.image.is_some();
+    let has_process = is_set(parts.process.command_line) || acting.process.is_some() || acting.parent.is_some();
+    let kind = DETECTION_TYPES.of(parts.analytic.kind)?;
+    let is_process = kind == DetectionType::Dynamic || !parts.file.is_malicious();
+    match kind {
         DetectionType::Static if parts.is_engine() && has_file => Some("file"),
-        DetectionType::Dynamic if parts.is_engine() && has_process => Some("process"),
+        _ if parts.is_engine() && is_process && has_process => Some("process"),
         _ => None,
     }
 }
@@ -180,40 +181,36 @@ fn rule(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     event.close(open);
 }
 
-/// The file is the process image if the command line contains its name; else it is the detected file, and the command
-/// line names the image.
 fn process(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
-    let file = &parts.file;
-    let line = parts.process.command_line;
-    let name = file.name.text().unwrap_or_default().to_lowercase();
-    let is_image = !name.is_empty() && line.text().is_some_and(|line| line.to_lowercase().contains(&name));
-    let executable = line.escaped().and_then(command_line::executable);
+    let process = &parts.process;
+    let acting = &process.acting;
     let open = event.open("process");
-    event.text("command_line", line);
-    if is_image {
-        event.optional("name", file.name.escaped());
-        event.optional("executable", file.path.escaped());
-        event.hashes(file.hashes.map(Value::kept));
-    } else if let Some(path) = executable
-        && !path.last_segment().raw().is_empty()
-    {
-        event.optional("name", Some(path.last_segment()));
-        if path.last_segment() != path {
-            event.optional("executable", Some(path));
-        }
+    event.text("command_line", process.command_line);
+    event.image(acting.process, Value::default());
+    if acting.is_file {
+        event.hashes(parts.file.hashes.map(Value::kept));
     }
     let parent = event.open("parent");
-    event.text("name", parts.process.parent_name);
+    event.image(acting.parent, process.parent_name);
     event.close(parent);
-    parts.process.user.write(event);
+    process.user.write(event);
     event.close(open);
 }
 
 fn file(event: &mut Event<'_>, file: &AlertedFile<'_>) {
+    file.hashes_of_command_line.into_iter().for_each(|hash| event.relate_hash(hash));
+    if file.is_missing() {
+        return;
+    }
     let open = event.open("file");
-    event.text("name", file.name);
-    event.text("path", file.path);
-    event.extension(first_scalar([file.path, file.name]));
+    if let Some(image) = file.image {
+        event.optional("name", Some(image.name));
+        event.mark_if(file.name, image.name.raw());
+        if let Some(extension) = extension(image.name) {
+            event.json.lower_case("extension", extension);
+        }
+    }
+    event.path("path", file.path);
     event.hashes(file.hashes);
     event.long("size", file_size(file.size));
     let signature = event.open("code_signature");
@@ -283,9 +280,7 @@ fn host(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let open = event.open("host");
     endpoint::names(event, endpoint.names);
     endpoint::domain(event, endpoint.domains);
-    if let Some(kind) = parts.asset.kind.escaped().filter(|kind| !is_placeholder(*kind)) {
-        event.json.lower_case("type", kind);
-    }
+    endpoint::machine_type(event, first_scalar([endpoint.machine_type, parts.asset.kind]).kept());
     let os = event.open("os");
     endpoint::os_fields(event, &endpoint.os);
     event.optional("full", endpoint.os.full.escaped());

@@ -7,17 +7,20 @@ use super::activity_class::Plan;
 use super::activity_end::finish;
 use super::activity_parts::{CONSOLE, app, connection, peripheral, scan};
 use super::class::{CREATE, Class};
-use super::event::{Event, Profile};
+use super::event::{Event, Profile, integer};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware};
 use super::metadata::{Common, Metadata};
 use super::observables::ObservableType;
 use super::user::{UserType, mark_account};
-use super::{device, entity};
+use super::{detection, device, entity};
 use crate::common::account::is_administrator;
 use crate::common::hash::hash;
+use crate::common::image::Image;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
-use crate::streams::activity::{ActivityClass, ActivityParts, Actor, Entity, ReportedFile, SERVICE_USERS, User, Users};
+use crate::streams::activity::{
+    ActivityClass, ActivityParts, Actor, Entity, ReportedFile, ReportedProcess, SERVICE_USERS, Subject, User, Users,
+};
 
 /// Returns true if the type is not in the table.
 pub(super) fn map(
@@ -41,7 +44,7 @@ pub(super) fn map(
     event.severity(plan.severity);
     event.text("message", entry.message);
     states(event, &plan, &parts);
-    actor(event, &users);
+    actor(event, &class, &parts, &users);
     if has_source(plan.class) && !parts.is_by_agent() {
         source(event, parts.address());
     }
@@ -110,8 +113,11 @@ fn names(event: &mut Event<'_>, user: &User<'_>) {
     }
 }
 
-fn actor(event: &mut Event<'_>, users: &Users<'_>) {
+fn actor(event: &mut Event<'_>, class: &ActivityClass, parts: &ActivityParts<'_, '_>, users: &Users<'_>) {
     let open = event.open_actor();
+    if class.subject == Subject::Firewall {
+        process(event, &parts.process());
+    }
     match users.actor() {
         Actor::Console(user) => {
             let object = event.open("user");
@@ -129,6 +135,21 @@ fn actor(event: &mut Event<'_>, users: &Users<'_>) {
         }
         Actor::Unknown(_) => event.json.word("app_name", "SentinelOne"),
     }
+    event.close(open);
+}
+
+/// The process of a connection. Without a number, OCSF has no process.
+fn process(event: &mut Event<'_>, process: &ReportedProcess<'_>) {
+    let is_named = is_set(process.name) || is_set(process.executable);
+    if integer(process.pid).is_none() || !is_named {
+        return;
+    }
+    let open = event.open("process");
+    detection::process_name(event, process.name, process.executable);
+    event.integer("pid", process.pid);
+    let name = process.name.escaped();
+    let file = File { name, path: process.executable, hashes: [], kind: FileType::Executable };
+    file.write(event, "file", |_| {});
     event.close(open);
 }
 
@@ -227,10 +248,13 @@ fn target(event: &mut Event<'_>, class: &ActivityClass, users: &Users<'_>) {
 }
 
 fn file(event: &mut Event<'_>, file: &ReportedFile<'_>) {
-    let object = File { name: file.name(), path: file.path, hashes: file.hashes, kind: FileType::Unknown };
-    let written = object.name();
-    object.write(event, "file", |_| {});
-    if written.is_some() && written == file.name() {
+    if file.is_missing() {
+        return;
+    }
+    let name = file.image.map(Image::text);
+    let object = File { name, path: file.path, hashes: file.hashes, kind: FileType::Unknown };
+    let written = object.write(event, "file", |_| {});
+    if written.is_some() && written == file.shown_name() {
         event.mark(file.display_name);
     }
 }
@@ -243,7 +267,7 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &Acti
     let threat = parts.threat();
     let open = event.open("finding_info");
     event.optional("uid", id.escaped());
-    if event.optional("title", reported.name()).is_none() {
+    if event.optional("title", reported.shown_name()).is_none() {
         event.sentence("title", &[("", Some(Escaped::plain("SentinelOne threat "))), ("", id.escaped())]);
     }
     event.list_of("types", threat.classification.escaped());
@@ -267,7 +291,7 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &Acti
     // The words stay in the record: they may be those of before and after.
     event.confidence(first_scalar([threat.new_confidence, threat.confidence]).kept());
     let malware = Malware {
-        name: reported.name(),
+        name: reported.shown_name(),
         uid: first_scalar(reported.hashes).escaped().filter(|text| hash(*text).is_some()),
         classification: threat.classification,
         provider: None,
@@ -277,6 +301,9 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &Acti
     let list = event.open_list("evidences");
     let element = event.open_element();
     file(event, &reported);
+    let data = event.open("data");
+    event.optional("process", parts.acting(&reported).process.map(Image::text));
+    event.close(data);
     event.close(element);
     event.close(list);
     if parts.alert_id() == id {

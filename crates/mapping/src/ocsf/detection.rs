@@ -12,6 +12,7 @@ use super::{device, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
 use crate::common::hash::hash;
+use crate::common::image::Image;
 use crate::common::page;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::registry::{hive, set};
@@ -94,7 +95,7 @@ fn actor(event: &mut Event<'_>, detection: &Detection<'_>) {
 
 fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
     let name = process.name.escaped();
-    event.observed(ObservableType::ProcessName, "name", process.name);
+    process_name(event, process.name, process.executable);
     event.integer("pid", process.pid);
     event.text("uid", process.entity_id);
     event.observed(ObservableType::CommandLine, "cmd_line", process.command_line);
@@ -117,6 +118,15 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
     mark_process_user(event, process.user_text);
 }
 
+/// Writes the name of a process, else that of its executable.
+pub(super) fn process_name(event: &mut Event<'_>, name: Value<'_>, executable: Value<'_>) {
+    let Some(image) = Image::of(name).or_else(|| Image::at(executable)) else { return };
+    if let Some(text) = event.optional("name", Some(image.name)) {
+        event.observe(ObservableType::ProcessName, "name", text);
+        event.mark_if(name, text.raw());
+    }
+}
+
 /// The process that acted: `actor` says more of it.
 fn source_process(event: &mut Event<'_>, process: &Process<'_>) {
     if !is_process(process.pid, process.entity_id) {
@@ -124,7 +134,8 @@ fn source_process(event: &mut Event<'_>, process: &Process<'_>) {
     }
     let element = event.open_element();
     let open = event.open("process");
-    event.optional("name", process.name.escaped());
+    let image = Image::of(process.name).or_else(|| Image::at(process.executable));
+    event.optional("name", image.map(|image| image.name));
     event.integer("pid", process.pid.kept());
     event.optional("uid", process.entity_id.escaped());
     event.optional("cmd_line", process.command_line.escaped());
@@ -138,11 +149,14 @@ fn target_process(event: &mut Event<'_>, target: &TargetProcess<'_>) {
     }
     let element = event.open_element();
     let process = event.open("process");
-    event.observed(ObservableType::ProcessName, "name", target.name);
+    process_name(event, target.name, target.executable);
     event.integer("pid", target.pid);
     event.text("uid", target.entity_id);
     event.observed(ObservableType::CommandLine, "cmd_line", target.command_line);
-    event.text("path", target.executable);
+    if let Some(path) = Image::at(target.executable).or(Image::of(target.name)).and_then(|image| image.path) {
+        event.json.escaped("path", path);
+        event.mark_if(target.executable, path.raw());
+    }
     event.time("created_time", target.start);
     event.close(process);
     event.close(element);

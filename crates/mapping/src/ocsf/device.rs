@@ -8,6 +8,7 @@ use super::observables::ObservableType;
 use super::user::{UserType, mark_account};
 use crate::common::account::Account;
 use crate::common::address::Address;
+use crate::common::machine::MACHINES;
 use crate::common::os::{ARCHITECTURES, Architecture, BITS};
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::common::words::{Choice, Words};
@@ -177,23 +178,6 @@ fn agent(event: &mut Event<'_>, uid: Option<Escaped<'_>>, uid_alt: Option<Escape
     event.close(element);
     event.close(list);
 }
-
-pub(super) const MACHINES: Words<Choice> = Words {
-    field: "device.type",
-    rows: &[
-        ("unknown", (0, "Unknown")),
-        ("server", (1, "Server")),
-        ("desktop", (2, "Desktop")),
-        ("workstation", (2, "Desktop")),
-        ("laptop", (3, "Laptop")),
-        ("tablet", (4, "Tablet")),
-        ("mobile", (5, "Mobile")),
-        ("kubernetes_node", (6, "Virtual")),
-        ("kubernetes_pod", (6, "Virtual")),
-        ("ecs_task", (6, "Virtual")),
-        ("virtual_machine", (6, "Virtual")),
-    ],
-};
 
 /// Writes the type of a machine. A word that OCSF does not have stays in the record.
 fn machine_type(event: &mut Event<'_>, kind: Value<'_>) {

@@ -4,8 +4,7 @@ use s1_forwarder_record::{Escaped, Value};
 
 use super::event::Event;
 use super::observables::ObservableType;
-use crate::common::placeholder::{is_placeholder, is_set};
-use crate::common::threat::file_name;
+use crate::common::image::Image;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileType {
@@ -24,34 +23,37 @@ pub(super) struct File<'a, const H: usize> {
 }
 
 impl<'a, const H: usize> File<'a, H> {
-    /// The name, which OCSF requires.
-    pub fn name(&self) -> Option<Escaped<'a>> {
-        let of_path = self.path.escaped().filter(|path| !is_placeholder(*path)).and_then(file_name);
-        of_path.or(self.name).filter(|name| !is_placeholder(*name))
+    /// Path and name without what the console adds to them. OCSF requires the name.
+    fn image(&self) -> Option<Image<'a>> {
+        let images = [Image::at(self.path), self.name.and_then(Image::named)];
+        images.into_iter().flatten().find(|image| !image.name.raw().is_empty())
     }
 
-    /// Writes the object with what `more` writes into it. Without a name, there is no file.
-    pub fn write(self, event: &mut Event<'_>, name: &str, more: impl FnOnce(&mut Event<'_>)) -> bool {
-        let Some(file) = self.name() else { return false };
+    /// Writes the object with what `more` writes into it. Without a name, there is no file. Returns the name.
+    pub fn write(self, event: &mut Event<'_>, name: &str, more: impl FnOnce(&mut Event<'_>)) -> Option<Escaped<'a>> {
+        let image = self.image()?;
         let open = event.open(name);
-        self.write_fields(event, file);
+        self.write_fields(event, image);
         more(event);
         event.close(open);
-        true
+        Some(image.name)
     }
 
     /// As [`Self::write`], into the open element of a list.
     pub fn write_element(self, event: &mut Event<'_>) {
-        if let Some(file) = self.name() {
-            self.write_fields(event, file);
+        if let Some(image) = self.image() {
+            self.write_fields(event, image);
         }
     }
 
-    fn write_fields(&self, event: &mut Event<'_>, file: Escaped<'_>) {
-        event.json.escaped("name", file);
-        event.observe(ObservableType::FileName, "name", file);
-        if is_set(self.path) {
-            event.observed(ObservableType::FilePath, "path", self.path);
+    fn write_fields(&self, event: &mut Event<'_>, image: Image<'_>) {
+        event.json.escaped("name", image.name);
+        event.observe(ObservableType::FileName, "name", image.name);
+        // A path without a name is one too.
+        if let Some(path) = Image::at(self.path).and_then(|image| image.path).or(image.path) {
+            event.json.escaped("path", path);
+            event.observe(ObservableType::FilePath, "path", path);
+            event.mark_if(self.path, path.raw());
         }
         match self.kind {
             FileType::Unknown => event.choice("type", 0, "Unknown"),

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::{Escaped, Identity, Level, Scope, Timestamp, Value};
 
-use super::event::{Event, time};
+use super::event::Event;
 use crate::common::page;
 use crate::json::Json;
 use crate::streams::activity::LogEntry;

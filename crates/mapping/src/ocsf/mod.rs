@@ -43,6 +43,7 @@ use self::metadata::Common;
 use self::mitigation::Ended;
 use super::common::attack::{TACTICS, print_tactic};
 use super::common::classification::{OUTCOMES, Outcome};
+use super::common::machine::MACHINES;
 use super::common::matched::EVENT_TRANSPORTS;
 use super::common::os::{ARCHITECTURES, Architecture, BITS, MAKES, Make};
 use super::common::registry::HIVES;
@@ -60,7 +61,7 @@ use crate::parts::{DIRECTIONS, INDICATORS, VERIFICATIONS};
 use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SWITCHES};
 use crate::streams::enrichment::Enrichment;
-use crate::streams::unified_alert::{ASSET_CATEGORIES, AssetCategory, OBSERVABLES, PRODUCTS, Product};
+use crate::streams::unified_alert::{OBSERVABLES, PRODUCTS, Product};
 use crate::streams::unread::Known;
 
 /// The name with the version, for the Kafka header.
@@ -197,7 +198,7 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         &engines::ENGINES,
         &unified_alert::ANALYTICS,
         &unified_alert::ROLES,
-        &device::MACHINES,
+        &MACHINES,
         &device::SYSTEMS,
         &detection::INTEGRITY,
         &activity_parts::PERIPHERALS,
@@ -259,11 +260,6 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         Product::CustomRule => "the id of the alert, else the storyline, as of each other product".to_owned(),
     });
     tables.push(product.named("metadata.correlation_uid"));
-    let asset = ASSET_CATEGORIES.print(|category| match category {
-        AssetCategory::Machine => "the asset".to_owned(),
-        AssetCategory::Identity => "none without an agent".to_owned(),
-    });
-    tables.push(asset.named("device"));
     tables.push(main_address::BRIDGES.print(|is_bridge| {
         if *is_bridge { "not this interface" } else { "this interface" }.to_owned() + " (name of an interface)"
     }));

@@ -13,11 +13,12 @@ use super::mitigation::Reports;
 use super::user::{UserType, mark_account, mark_process_user};
 use super::{device, enrichment, unmapped, workload};
 use crate::common::account::Account;
+use crate::common::image::Image;
 use crate::common::placeholder::{boolean, first_scalar, is_set};
 use crate::common::threat::file_size;
 use crate::common::word::Word;
 use crate::common::words::Words;
-use crate::parts::DetectedFile;
+use crate::parts::{Acting, DetectedFile};
 use crate::streams::enrichment::Enrichment;
 use crate::streams::threat::ThreatParts;
 
@@ -78,25 +79,25 @@ fn malware(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
         severity: parts.severity,
     };
     malware.write(event, |event| {
-        if file.is_missing() {
+        if !file.is_malicious() {
             return;
         }
         let list = event.open_list("files");
         let element = event.open_element();
         // The values are in the evidence too, which marks them.
         let kept = DetectedFile { path: file.path.kept(), hashes: file.hashes.map(Value::kept), ..*file };
-        object(&kept).write_element(event);
+        object(&kept, file.image, &parts.process.acting).write_element(event);
         event.close(element);
         event.close(list);
     });
 }
 
-fn object<'a>(file: &DetectedFile<'a>) -> File<'a, 3> {
+fn object<'a>(file: &DetectedFile<'a>, image: Option<Image<'a>>, acting: &Acting<'_>) -> File<'a, 3> {
     File {
-        name: file.shown_name(),
+        name: image.map(Image::text),
         path: file.path,
         hashes: file.hashes,
-        kind: if file.is_executable { FileType::Executable } else { FileType::Regular },
+        kind: if file.is_executable || acting.is_file { FileType::Executable } else { FileType::Regular },
     }
 }
 
@@ -207,16 +208,19 @@ fn evidences(event: &mut Event<'_>, parts: &ThreatParts<'_>, in_device: bool) {
     let process = &parts.process;
     let list = event.open_list("evidences");
     let element = event.open_element();
-    file(event, &parts.file);
+    file(event, &parts.file, &process.acting);
     if let Some(account) = process.user.effective {
         event.user("user", account, UserType::Unknown);
         mark_process_user(event, process.user_text);
     }
     let data = event.open("data");
     // OCSF has no process without a number.
-    event.optional("process", process.without_file(&parts.file));
-    if process.origin.is_none() {
-        event.text("originator_process", process.originator);
+    if process.acting.has_arguments {
+        event.optional("process", process.acting.process.map(Image::text));
+    }
+    if let Some(originator) = Image::of(process.originator) {
+        event.optional("originator_process", Some(originator.text()));
+        event.mark_if(process.originator, originator.text().raw());
     }
     event.text("arguments", process.arguments);
     event.text("storyline", parts.storyline);
@@ -236,13 +240,12 @@ fn evidences(event: &mut Event<'_>, parts: &ThreatParts<'_>, in_device: bool) {
     event.close(list);
 }
 
-fn file(event: &mut Event<'_>, file: &DetectedFile<'_>) {
+fn file(event: &mut Event<'_>, file: &DetectedFile<'_>, acting: &Acting<'_>) {
     if file.is_missing() {
         return;
     }
     // The threat's name is the title.
-    let rest = DetectedFile { threat_name: Value::default(), ..*file };
-    object(&rest).write(event, "file", |event| {
+    object(file, Image::of(file.display_name), acting).write(event, "file", |event| {
         extension(event, file.extension);
         event.integer("size", file_size(file.size));
         event.text("company_name", file.publisher);

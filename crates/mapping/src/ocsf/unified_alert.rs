@@ -17,13 +17,15 @@ use crate::common::account::{Account, is_email};
 use crate::common::address::Address;
 use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::hash::hash;
+use crate::common::image::Image;
 use crate::common::page;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::threat::file_size;
 use crate::common::word::Word;
 use crate::common::words::{Choice, Words};
-use crate::streams::unified_alert::{Analytic, Assignee, Attacker, Observed, TargetUser, UnifiedParts};
+use crate::parts::Acting;
+use crate::streams::unified_alert::{AlertedFile, Analytic, Assignee, Attacker, Observed, TargetUser, UnifiedParts};
 
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>, buffers: &mut AttackBuffers) {
     let parts = UnifiedParts::of(alert);
@@ -76,19 +78,26 @@ fn malware(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         severity: parts.known_severity(),
     };
     malware.write(event, |event| {
+        if !file.is_malicious() {
+            return;
+        }
         let list = event.open_list("files");
         let element = event.open_element();
         // The values are in the evidence too, which marks them.
-        let object = File {
-            name: file.name.escaped(),
-            path: file.path.kept(),
-            hashes: file.hashes.map(Value::kept),
-            kind: FileType::Regular,
-        };
-        object.write_element(event);
+        let kept = AlertedFile { path: file.path.kept(), hashes: file.hashes.map(Value::kept), ..*file };
+        object(&kept, &parts.process.acting).write_element(event);
         event.close(element);
         event.close(list);
     });
+}
+
+fn object<'a>(file: &AlertedFile<'a>, acting: &Acting<'_>) -> File<'a, 3> {
+    File {
+        name: file.image.map(Image::text),
+        path: file.path,
+        hashes: file.hashes,
+        kind: if acting.is_file { FileType::Executable } else { FileType::Regular },
+    }
 }
 
 fn finding_info(event: &mut Event<'_>, common: &Common<'_>, parts: &UnifiedParts<'_>, attacks: &Attacks<'_>) {
@@ -286,18 +295,23 @@ fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let list = event.open_list("evidences");
     let element = event.open_element();
     let file = &parts.file;
-    let object = File { name: file.name.escaped(), path: file.path, hashes: file.hashes, kind: FileType::Regular };
-    let written = object.name();
-    object.write(event, "file", |event| {
-        event.text("company_name", file.signer);
-        event.integer("size", file_size(file.size));
-    });
-    if written.is_some() && written == file.name.escaped() {
-        event.mark(file.name);
+    let process = &parts.process;
+    if !file.is_missing() {
+        let written = object(file, &process.acting).write(event, "file", |event| {
+            event.text("company_name", file.signer);
+            event.integer("size", file_size(file.size));
+        });
+        if written.is_some() && written == file.name.escaped() {
+            event.mark(file.name);
+        }
     }
     let data = event.open("data");
-    event.text("cmd_line", parts.process.command_line);
-    event.text("parent_name", parts.process.parent_name);
+    event.optional("process", process.acting.process.map(Image::text));
+    event.text("cmd_line", process.command_line);
+    if let Some(parent) = process.acting.parent {
+        event.optional("parent_name", Some(parent.name));
+        event.mark_if(process.parent_name, parent.name.raw());
+    }
     event.text("storyline", parts.storyline);
     event.close(data);
     // A container alone is no evidence.

@@ -3,12 +3,14 @@
 //!
 //! Where a part has several values in a list, they are in order of preference: the first that says something counts.
 
+mod acting;
 mod cloud;
 mod detection;
 mod endpoint;
 mod threat;
 mod workload;
 
+pub use acting::{Acting, Clues};
 pub use cloud::Cloud;
 pub use detection::{
     DIRECTIONS, Detection, Direction, INDICATORS, Indicator, IndicatorKind, Login, Peer, Process, Registry, Rule,

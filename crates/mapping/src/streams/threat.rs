@@ -6,14 +6,15 @@ use s1_forwarder_record::{Cursor, Escaped, Value};
 use super::cloud::of_providers;
 use crate::common::account::ProcessUser;
 use crate::common::attack::Attack;
+use crate::common::image::Image;
 use crate::common::placeholder::{boolean, first_scalar};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
-use crate::common::threat::{is_new, timestamp};
+use crate::common::threat::{DETECTION_TYPES, DetectionType, is_new, timestamp};
 use crate::common::word::Word;
 use crate::parts::{
-    Container, DetectedFile, DetectedProcess, EcsTask, Endpoint, Engines, Interactive, Interfaces, Os, Owner, Pod,
-    Sentence,
+    Acting, Clues, Container, DetectedFile, DetectedProcess, EcsTask, Endpoint, Engines, Interactive, Interfaces, Os,
+    Owner, Pod, Sentence,
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +109,7 @@ impl<'a> ThreatParts<'a> {
         let task = &threat.ecs_info;
         let pod = pod(threat);
         let has_task = !pod.is_set && !task.is_empty();
+        let file = file(info);
         Self {
             id: first_scalar([threat.id, info.threat_id]),
             record_id: threat.id,
@@ -127,8 +129,8 @@ impl<'a> ThreatParts<'a> {
             indicators: threat.indicators,
             engines: Engines { list: info.detection_engines, titles: info.engines },
             mitigation: mitigation(threat),
-            file: file(info),
-            process: process(info),
+            file,
+            process: process(threat, &file),
             initiator: Initiator { by: info.initiated_by, id: info.initiating_user_id, name: info.initiating_username },
             root_user: info.root_process_upn,
             endpoint: endpoint(threat),
@@ -246,14 +248,19 @@ fn mitigation<'a>(threat: &Threat<'a>) -> Mitigation<'a> {
 }
 
 fn file<'a>(info: &ThreatInfo<'a>) -> DetectedFile<'a> {
+    let name = Image::of(first_scalar([info.file_display_name, info.threat_name]));
+    let image = Image::at(info.file_path).map(|image| image.with_addition_of(name)).or(name);
+    let [hashes, hashes_of_command_line] = Image::hashes(image, [info.md5, info.sha1, info.sha256]);
     DetectedFile {
+        image,
         path: info.file_path,
         display_name: info.file_display_name,
         threat_name: info.threat_name,
         extension: info.file_extension,
         is_executable: info.file_extension_type.escaped().is_some_and(|text| text.is("executable")),
         size: info.file_size,
-        hashes: [info.md5, info.sha1, info.sha256],
+        hashes,
+        hashes_of_command_line,
         verification: info.file_verification_type,
         publisher: info.publisher_name,
         certificate_id: info.certificate_id,
@@ -262,13 +269,27 @@ fn file<'a>(info: &ThreatInfo<'a>) -> DetectedFile<'a> {
     }
 }
 
-fn process<'a>(info: &ThreatInfo<'a>) -> DetectedProcess<'a> {
+fn process<'a>(threat: &Threat<'a>, file: &DetectedFile<'a>) -> DetectedProcess<'a> {
+    let info = &threat.threat_info;
+    let origin = RemoteOrigin::of(info.originator_process);
+    let acting = Acting::of(&Clues {
+        image: file.image,
+        is_missing: file.is_missing(),
+        extension: info.file_extension,
+        extension_type: info.file_extension_type,
+        os_type: threat.agent_realtime_info.agent_os_type,
+        is_fileless: file.is_fileless,
+        has_run: DETECTION_TYPES.of(info.detection_type).map(|kind| kind == DetectionType::Dynamic),
+        arguments: info.malicious_process_arguments,
+        originator: Image::of(info.originator_process),
+    });
     DetectedProcess {
+        acting,
         originator: info.originator_process,
         arguments: info.malicious_process_arguments,
         user: ProcessUser::of(info.process_user),
         user_text: info.process_user,
-        origin: RemoteOrigin::of(info.originator_process),
+        origin,
     }
 }
 

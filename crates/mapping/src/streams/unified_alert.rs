@@ -9,12 +9,14 @@ use s1_forwarder_record::unified_alert::{UnifiedAlert, UnifiedProcess};
 use crate::common::account::ProcessUser;
 use crate::common::address::Address;
 use crate::common::attack::Attack;
+use crate::common::image::Image;
+use crate::common::machine::{is_machine, machine_type};
 use crate::common::placeholder::{boolean, first_scalar, is_placeholder, is_set};
 use crate::common::severity::Severity;
-use crate::common::threat::{is_new, timestamp};
+use crate::common::threat::{DETECTION_TYPES, DetectionType, is_new, timestamp};
 use crate::common::word::Word;
 use crate::common::words::Words;
-use crate::parts::{Cloud, Container, Endpoint, Interactive, Os, Owner, Pod, Sentence};
+use crate::parts::{Acting, Cloud, Container, Endpoint, Interactive, Os, Owner, Pod, Sentence};
 
 #[derive(Debug, Clone, Copy)]
 pub struct UnifiedParts<'a> {
@@ -80,6 +82,7 @@ pub struct Assignee<'a> {
 
 #[derive(Debug, Clone, Copy)]
 pub struct AlertedProcess<'a> {
+    pub acting: Acting<'a>,
     pub command_line: Value<'a>,
     pub parent_name: Value<'a>,
     pub user: ProcessUser<'a>,
@@ -89,10 +92,14 @@ pub struct AlertedProcess<'a> {
 
 #[derive(Debug, Clone, Copy)]
 pub struct AlertedFile<'a> {
+    /// Its path, else its name.
+    pub image: Option<Image<'a>>,
     pub name: Value<'a>,
     pub path: Value<'a>,
     /// MD5, SHA-1, SHA-256
     pub hashes: [Value<'a>; 3],
+    /// Hashes of a command line, which are no hashes of a file.
+    pub hashes_of_command_line: [Value<'a>; 3],
     pub size: Value<'a>,
     pub signer: Value<'a>,
 }
@@ -100,6 +107,16 @@ pub struct AlertedFile<'a> {
 impl<'a> AlertedFile<'a> {
     pub fn sha1(&self) -> Value<'a> {
         self.hashes[1]
+    }
+
+    /// Whether there is only the name of a process, and no file.
+    pub fn is_missing(&self) -> bool {
+        !is_set(self.path) && self.image.is_some_and(|image| image.addition.is_some())
+    }
+
+    /// Whether the file is what is malicious. That of a process with a malicious command line is not.
+    pub fn is_malicious(&self) -> bool {
+        self.image.is_none_or(|image| image.addition.is_none())
     }
 }
 
@@ -126,7 +143,7 @@ pub struct TargetUser<'a> {
 pub struct Asset<'a> {
     /// The asset as it is now.
     current: Value<'a>,
-    /// The asset has an operating system: it is a machine, or has an agent.
+    /// The asset has an operating system or an agent, or is a machine by its type.
     pub is_machine: bool,
     pub is_identity: bool,
     /// The agent only detects.
@@ -217,25 +234,6 @@ pub const PRODUCTS: Words<Product> = Words {
     ],
 };
 
-/// What an asset is, as its category says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AssetCategory {
-    Machine,
-    Identity,
-}
-
-pub const ASSET_CATEGORIES: Words<AssetCategory> = Words {
-    field: "host",
-    rows: &[
-        ("server", AssetCategory::Machine),
-        ("workstation", AssetCategory::Machine),
-        ("identity", AssetCategory::Identity),
-    ],
-};
-
-/// The types of machines, which an asset has as its subcategory or its category.
-const MACHINE_TYPES: [&str; 5] = ["server", "workstation", "desktop", "laptop", "virtual_machine"];
-
 /// Keys of an asset's addresses at the detection.
 const ADDRESSES: [&str; 4] = ["ipV4", "ipV4Addresses", "ipV6", "ipV6Addresses"];
 const EXTERNAL_ADDRESS: &str = "consoleIpAddress";
@@ -243,6 +241,7 @@ const EXTERNAL_ADDRESS: &str = "consoleIpAddress";
 impl<'a> UnifiedParts<'a> {
     pub fn of(alert: &UnifiedAlert<'a>) -> Self {
         let states = States::of(alert);
+        let file = file(&alert.process);
         Self {
             id: alert.id,
             external_id: alert.external_id,
@@ -281,8 +280,8 @@ impl<'a> UnifiedParts<'a> {
                 full_name: alert.assignee.full_name,
                 email: alert.assignee.email,
             },
-            process: process(&alert.process),
-            file: file(&alert.process),
+            process: process(alert, &file),
+            file,
             attacker: attacker(alert),
             target: TargetUser {
                 name: alert.detection_time.target_user.name,
@@ -290,7 +289,7 @@ impl<'a> UnifiedParts<'a> {
                 email: alert.detection_time.target_user.email_address,
                 display_name: alert.detection_time.target_user.display_name,
             },
-            asset: asset(states.current),
+            asset: asset(states.current, states.detected),
             endpoint: endpoint(alert, &states),
             user: Interactive {
                 names: [states.detected.get("lastLoggedInUser"), states.current.get("lastLoggedInUser")],
@@ -462,12 +461,24 @@ fn primary(assets: Value<'_>) -> Value<'_> {
         .unwrap_or_default()
 }
 
-fn asset(current: Value<'_>) -> Asset<'_> {
-    let category = ASSET_CATEGORIES.of(current.get("category"));
+/// The words for what an asset is, the most specific one first.
+fn kinds(current: Value<'_>) -> [Value<'_>; 4] {
+    let [category, subcategory] = ["category", "subcategory"].map(|key| current.get(key));
+    let is_vague = Word::of_value(subcategory).as_str().starts_with("other_");
+    let specific = if is_vague { Value::default() } else { subcategory };
+    [specific, category, subcategory, current.get("assetTypeClassifier")]
+}
+
+/// An operating system, an agent or the type of a machine make an asset a machine.
+fn asset<'a>(current: Value<'a>, detected: Value<'a>) -> Asset<'a> {
+    let is_identity = Word::is(current.get("category"), "identity");
+    let of_system = ["osType", "osName", "osVersion", "agentVersion"].into_iter();
+    let has_system = of_system.flat_map(|key| [current.get(key), detected.get(key)]).any(is_set);
+    let is_machine = has_system || kinds(current).into_iter().any(is_machine);
     Asset {
         current,
-        is_machine: category == Some(AssetCategory::Machine) || current.get("agentUuid").escaped().is_some(),
-        is_identity: category == Some(AssetCategory::Identity),
+        is_machine: is_set(current.get("agentUuid")) || is_machine && !is_identity,
+        is_identity,
         is_detecting: Word::is(current.get("policy"), "detect"),
         kind: current.get("subcategory"),
     }
@@ -485,7 +496,7 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
         is_managed: is_set(uuid) && boolean(current.get("decommissioned")) != Some(true),
         names: [current.get("name"), none],
         domains: [detected.get("domain"), none],
-        machine_type: machine_type([current.get("subcategory"), current.get("category")]),
+        machine_type: machine_type(kinds(current)),
         os: Os {
             names: [detected.get("osName"), none],
             versions: [detected.get("osRevision"), none],
@@ -500,11 +511,6 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
         owner: owner(alert),
         ..Endpoint::default()
     }
-}
-
-fn machine_type(kinds: [Value<'_>; 2]) -> Value<'_> {
-    let is_type = |kind: &Value<'_>| MACHINE_TYPES.contains(&Word::of_value(*kind).as_str());
-    kinds.into_iter().find(is_type).unwrap_or_default()
 }
 
 /// A flat object with provider-specific details.
@@ -576,12 +582,15 @@ fn is_present(value: Value<'_>) -> bool {
     }
 }
 
-fn process<'a>(process: &UnifiedProcess<'a>) -> AlertedProcess<'a> {
+fn process<'a>(alert: &UnifiedAlert<'a>, file: &AlertedFile<'a>) -> AlertedProcess<'a> {
+    let process = &alert.process;
     let mut user = ProcessUser::of(process.username);
     if let Some(account) = &mut user.effective {
         account.domain = account.domain.or(process.user_domain.escaped());
     }
+    let has_run = DETECTION_TYPES.of(alert.analytics.type_value) == Some(DetectionType::Dynamic);
     AlertedProcess {
+        acting: Acting::of_command_line(process.cmd_line, file.image, Image::of(process.parent_name), has_run),
         command_line: process.cmd_line,
         parent_name: process.parent_name,
         user,
@@ -591,10 +600,15 @@ fn process<'a>(process: &UnifiedProcess<'a>) -> AlertedProcess<'a> {
 
 fn file<'a>(process: &UnifiedProcess<'a>) -> AlertedFile<'a> {
     let file = &process.file;
+    let [path, name] = [Image::at(file.path), Image::of(file.name)];
+    let image = path.or(name).map(|image| image.with_addition_of(name));
+    let [hashes, hashes_of_command_line] = Image::hashes(image, [file.md5, file.sha1, file.sha256]);
     AlertedFile {
+        image,
         name: file.name,
         path: file.path,
-        hashes: [file.md5, file.sha1, file.sha256],
+        hashes,
+        hashes_of_command_line,
         size: file.size,
         signer: file.cert_subject,
     }

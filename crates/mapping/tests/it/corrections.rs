@@ -253,7 +253,7 @@ fn the_name_of_a_threat_is_no_process() {
             json!({}),
         ),
         &[("process.name", json!("powershell.exe")), ("process.parent", Value::Null)],
-        &[("evidences", json!([{"data": {"originator_process": "powershell.exe"}}]))],
+        &[("evidences", json!([{"data": {"process": "powershell.exe", "originator_process": "powershell.exe"}}]))],
     );
     let bash = json!({"isFileless": true, "threatName": "bash", "originatorProcess": "bash"});
     let event = map_to(Schema::Ecs, Stream::Threats, &threat(bash, json!({})));
@@ -1213,5 +1213,244 @@ fn a_time_without_a_zone_is_reported() {
             let mapped = mapper_to(schema, Stream::Activities, false).map(record.as_bytes(), &mut Vec::new()).unwrap();
             assert_eq!(mapped.without_zone, expected, "{time}");
         }
+    }
+}
+
+/// Arguments and user of a malicious process are never those of what started it.
+#[test]
+fn the_malicious_process_is_not_its_originator() {
+    let linux = json!({"detectionType": "dynamic", "fileExtensionType": "None", "fileExtension": null,
+        "filePath": "/opt/agent/sensor12704", "threatName": "sensor12704", "originatorProcess": "systemd",
+        "maliciousProcessArguments": " sensor", "processUser": "root", "sha1": "1".repeat(40)});
+    let file = json!({"name": "sensor12704", "path": "/opt/agent/sensor12704", "type_id": 8, "type": "Executable File",
+        "hashes": [{"algorithm_id": 2, "algorithm": "SHA-1", "value": "1".repeat(40)}]});
+    check(
+        "linux-process",
+        Stream::Threats,
+        &threat(linux, json!({"agentRealtimeInfo": {"agentOsType": "linux", "agentComputerName": "c"}})),
+        &[
+            (
+                "process",
+                json!({"name": "sensor12704", "executable": "/opt/agent/sensor12704", "command_line": " sensor",
+                    "user": {"name": "root"}, "parent": {"name": "systemd"}}),
+            ),
+            ("event.category", json!(["malware", "process"])),
+        ],
+        &[(
+            "evidences",
+            json!([{"file": file, "user": {"name": "root", "type_id": 0, "type": "Unknown"},
+                "data": {"process": "/opt/agent/sensor12704", "originator_process": "systemd", "arguments": " sensor"}}]),
+        )],
+    );
+    let process = |info: Value| at(&map_to(Schema::Ecs, Stream::Threats, &threat(info, json!({}))), "process").clone();
+    let macos = json!({"detectionType": "dynamic", "filePath": "/usr/local/tool/bin/tool", "originatorProcess": "launchd",
+        "processUser": "root", "detectionEngines": [{"key": "executables"}]});
+    let expected = json!({"name": "tool", "executable": "/usr/local/tool/bin/tool", "user": {"name": "root"},
+        "parent": {"name": "launchd"}});
+    assert_eq!(process(macos), expected);
+    let found = json!({"detectionType": "static", "filePath": "C:\\a.exe", "fileExtensionType": "Executable",
+        "originatorProcess": "explorer.exe", "maliciousProcessArguments": "-x 1", "processUser": "ACME\\jane"});
+    assert_eq!(process(found.clone()), json!({"name": "explorer.exe"}));
+    let event = map_to(Schema::Ecs, Stream::Threats, &threat(found, json!({})));
+    assert_fields(
+        &event,
+        &[
+            ("user", json!({"name": "jane", "domain": "ACME"})),
+            ("sentinel_one.threat.threat_info.malicious_process_arguments", json!("-x 1")),
+            ("sentinel_one.threat.threat_info.process_user", json!("ACME\\jane")),
+        ],
+    );
+    let script = json!({"detectionType": "dynamic", "filePath": "C:\\run.ps1", "originatorProcess": "parent.exe",
+        "maliciousProcessArguments": "-a 1"});
+    assert_eq!(process(script), json!({"parent": {"name": "parent.exe"}}));
+}
+
+#[test]
+fn a_command_line_has_a_process_and_its_hash_is_no_files() {
+    let sha1 = format!("fa08{}", "1".repeat(36));
+    let path = "C:\\Windows\\System32\\powershell.exe";
+    let info = json!({"threatName": "powershell.exe (CLI fa08)", "filePath": format!("{path} (CLI fa08)"), "sha1": sha1,
+        "isFileless": false, "originatorProcess": null, "maliciousProcessArguments": "-Command \"x\""});
+    check(
+        "command-line-of-a-process",
+        Stream::Threats,
+        &threat(info.clone(), json!({})),
+        &[
+            ("event.category", json!(["malware", "process"])),
+            ("process", json!({"name": "powershell.exe", "executable": path, "command_line": "-Command \"x\""})),
+            ("file", json!({"name": "powershell.exe", "path": path, "extension": "exe"})),
+            ("threat.indicator", json!({"confidence": "High"})),
+            ("related.hash", json!([sha1])),
+            ("sentinel_one.threat.threat_info.sha1", json!(sha1)),
+        ],
+        &[
+            (
+                "malware",
+                json!([{"name": "powershell.exe (CLI fa08)", "classification_ids": [99], "classifications": ["Malware"],
+                    "severity_id": 4, "severity": "High"}]),
+            ),
+            (
+                "evidences",
+                json!([{"file": {"name": "powershell.exe", "path": path, "type_id": 8, "type": "Executable File"},
+                    "data": {"process": path, "arguments": "-Command \"x\""}}]),
+            ),
+        ],
+    );
+    for (originator, fileless) in [(json!("explorer.exe"), false), (json!("explorer.exe"), true), (json!(null), true)] {
+        let mut other = info.clone();
+        other["originatorProcess"] = originator.clone();
+        other["isFileless"] = json!(fileless);
+        let event = map_to(Schema::Ecs, Stream::Threats, &threat(other, json!({})));
+        assert_fields(
+            &event,
+            &[
+                ("process.name", json!("powershell.exe")),
+                ("process.executable", json!(path)),
+                ("process.parent.name", originator),
+                ("file.hash", Value::Null),
+            ],
+        );
+    }
+    // A hash that begins otherwise is that of the file.
+    let mut of_file = info;
+    of_file["sha1"] = json!("2".repeat(40));
+    let event = map_to(Schema::Ecs, Stream::Threats, &threat(of_file, json!({})));
+    assert_fields(&event, &[("file.hash.sha1", json!("2".repeat(40)))]);
+    // The activity about the threat, and its unified alert.
+    let reported = json!({"fileDisplayName": "powershell.exe (CLI fa08)", "filePath": path, "fileContentHash": sha1});
+    let event =
+        map_to(Schema::Ecs, Stream::Activities, &activity(19, json!({"threatId": "5", "agentId": "8"}), reported));
+    let process = json!({"name": "powershell.exe", "executable": path});
+    assert_fields(&event, &[("process", process), ("file.hash", Value::Null), ("file.name", json!("powershell.exe"))]);
+    let unified =
+        json!({"id": "u", "process": {"file": {"name": "powershell.exe (CLI fa08)", "path": path, "sha1": sha1}}});
+    let event = map_to(Schema::Ecs, Stream::UnifiedAlerts, &unified);
+    assert_fields(
+        &event,
+        &[("process.executable", json!(path)), ("process.hash", Value::Null), ("file.hash", Value::Null)],
+    );
+}
+
+#[test]
+fn a_connection_has_a_process_whose_name_may_be_a_path() {
+    let path = "\\device\\harddiskvolume2\\windows\\system32\\svchost.exe";
+    check(
+        "firewall-process",
+        Stream::Activities,
+        &activity(
+            5232,
+            json!({"agentId": "8"}),
+            json!({"computerName": "c", "processName": path, "processId": 1820, "reportedRemoteHost": "192.0.2.7",
+                "reportedLocalHost": "10.0.0.1", "reportedDirection": "outbound"}),
+        ),
+        &[("process", json!({"name": "svchost.exe", "executable": path, "pid": 1820}))],
+        &[(
+            "actor.process",
+            json!({"name": "svchost.exe", "pid": 1820,
+                "file": {"name": "svchost.exe", "path": path, "type_id": 8, "type": "Executable File"}}),
+        )],
+    );
+}
+
+#[test]
+fn names_of_processes_have_no_words_of_the_console() {
+    let unified = json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "process": {"cmdLine": "a.exe", "parentName": "cmd.exe (interactive session)",
+        "file": {"name": "a.exe", "path": "\\Device\\HarddiskVolume3\\a\\a.exe"}}});
+    check(
+        "interactive-parent",
+        Stream::UnifiedAlerts,
+        &unified,
+        &[("process.parent", json!({"name": "cmd.exe"})), ("process.name", json!("a.exe"))],
+        &[],
+    );
+    let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &unified);
+    assert_eq!(event.pointer("/evidences/0/data/parent_name"), Some(&json!("cmd.exe")));
+    let threat_of = |originator: &str, kind: &str| {
+        let info = json!({"detectionType": kind, "filePath": "/a/x", "originatorProcess": originator});
+        at(&map_to(Schema::Ecs, Stream::Threats, &threat(info, json!({}))), "process").clone()
+    };
+    assert_eq!(threat_of("cmd.exe (interactive session)", "static"), json!({"name": "cmd.exe"}));
+    assert_eq!(threat_of("/bin/bash", "static"), json!({"name": "bash", "executable": "/bin/bash"}));
+    let explorer = "C:\\Windows\\explorer.exe";
+    let parent = json!({"name": "explorer.exe", "executable": explorer});
+    assert_eq!(threat_of(explorer, "dynamic")["parent"], parent);
+    assert_eq!(threat_of("cmd.exe (interactive session)", "dynamic")["parent"], json!({"name": "cmd.exe"}));
+    let session = activity(
+        19,
+        json!({"threatId": "5", "agentId": "8"}),
+        json!({"fileDisplayName": "cmd.exe (interactive session)"}),
+    );
+    let event = map_to(Schema::Ecs, Stream::Activities, &session);
+    assert_fields(&event, &[("process", json!({"name": "cmd.exe"})), ("file", Value::Null)]);
+    let event = map_to(Schema::Ocsf, Stream::Activities, &session);
+    assert_fields(&event, &[("evidences", json!([{"data": {"process": "cmd.exe"}}]))]);
+}
+
+#[test]
+fn a_script_is_a_file_and_its_interpreter_the_process() {
+    let line = "C:\\W\\powershell.exe -File C:\\x\\bad.ps1";
+    check(
+        "script",
+        Stream::UnifiedAlerts,
+        &json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "process": {"cmdLine": line,
+            "file": {"name": "bad.ps1", "path": "C:\\x\\bad.ps1", "sha1": "1".repeat(40)}}}),
+        &[
+            ("process", json!({"name": "powershell.exe", "executable": "C:\\W\\powershell.exe", "command_line": line})),
+            ("file.name", json!("bad.ps1")),
+            ("file.hash.sha1", json!("1".repeat(40))),
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn a_system_an_agent_or_a_machine_type_makes_a_host() {
+    let alert = |mut asset: Value| {
+        asset["name"] = json!("H");
+        let record = json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "assets": [asset]});
+        [Schema::Ecs, Schema::Ocsf].map(|schema| {
+            let event = map_to(schema, Stream::UnifiedAlerts, &record);
+            assert_eq!(faults(schema, &event), Vec::<String>::new(), "{event:#}");
+            event
+        })
+    };
+    for (asset, types) in [
+        (json!({"osType": "WINDOWS"}), [Value::Null, json!("Unknown")]),
+        (json!({"agentVersion": "24.1"}), [Value::Null, json!("Unknown")]),
+        (json!({"osType": "LINUX", "category": "Virtual Machine"}), [json!("virtual machine"), json!("Virtual")]),
+        (json!({"category": "Endpoint"}), [json!("endpoint"), json!("Unknown")]),
+        (json!({"category": "Desktop"}), [json!("desktop"), json!("Desktop")]),
+        (json!({"category": "Server", "subcategory": "Other Server"}), [json!("server"), json!("Server")]),
+        (json!({"subcategory": "Kubernetes Node"}), [json!("kubernetes node"), json!("Server")]),
+    ] {
+        let [ecs, ocsf] = alert(asset.clone());
+        let of_host = [("host.name", json!("H")), ("host.type", types[0].clone())];
+        assert_fields(&ecs, &of_host);
+        assert_fields(&ocsf, &[("device.hostname", json!("H")), ("device.type", types[1].clone())]);
+    }
+    for asset in [
+        json!({"category": "Storage", "subcategory": "S3 Bucket"}),
+        json!({"category": "Identity", "subcategory": "User"}),
+        json!({"osType": "UNKNOWN", "category": "Database", "subcategory": "SQL Server"}),
+        json!({"category": "Function"}),
+    ] {
+        let [ecs, ocsf] = alert(asset.clone());
+        assert_fields(&ecs, &[("host", Value::Null)]);
+        assert_fields(&ocsf, &[("device", Value::Null)]);
+    }
+    // A node of Kubernetes has one type in all streams.
+    let node = "Kubernetes Node";
+    for (stream, record) in [
+        (Stream::Threats, json!({"agentRealtimeInfo": {"agentComputerName": "H", "agentMachineType": node}})),
+        (Stream::Agents, json!({"id": "1", "computerName": "H", "machineType": node})),
+        (Stream::Alerts, json!({"agentRealtimeInfo": {"name": "H", "machineType": node}})),
+        (
+            Stream::Activities,
+            json!({"activityType": 3608, "data": {"origagentname": "H", "origagentmachinetype": node}}),
+        ),
+        (Stream::UnifiedAlerts, json!({"id": "u", "assets": [{"name": "H", "subcategory": node}]})),
+    ] {
+        assert_fields(&map_to(Schema::Ecs, stream, &record), &[("host.type", json!("kubernetes node"))]);
+        assert_fields(&map_to(Schema::Ocsf, stream, &record), &[("device.type", json!("Server"))]);
     }
 }

@@ -12,7 +12,8 @@ use s1_forwarder_record::{Stream, Timestamp};
 use serde_json::Value;
 
 use super::elastic::DIFFERENCES;
-use super::support::map_to;
+use super::processes::{Case, cases};
+use super::support::{at, map_to};
 
 const BEGIN: &str =
     "<!-- The tables below are made by `UPDATE_DOCS=1 cargo test -p s1-forwarder-mapping docs::`. -->\n";
@@ -96,6 +97,9 @@ fn tables(page: &Page) -> String {
     let probes: Value = serde_json::from_str(include_str!("../data/probes.json")).unwrap();
     let mut text = if page.schema == Schema::Ecs { differences() } else { String::new() };
     text.push_str(&words(page.schema));
+    if page.schema == Schema::Ecs {
+        text.push_str(&processes());
+    }
     for stream in Stream::ALL {
         write!(text, "\n## {}\n", stream.name()).unwrap();
         text.push_str(&example(page, stream));
@@ -144,10 +148,47 @@ fn words(schema: Schema) -> String {
     text
 }
 
+/// Which process acted, by what a record says of it.
+fn processes() -> String {
+    let mut text = "\n## Which process acted\n\nEach case is a record: a threat, a unified alert, an activity or an alert. What has no field here stays in the vendor namespace.\n\n| record | says | `process` | its parent | its command line | its user | `file.path` |\n| --- | --- | --- | --- | --- | --- | --- |\n"
+        .to_owned();
+    for Case { case, stream, record, .. } in cases() {
+        let event = map_to(Schema::Ecs, stream, &record);
+        let shown = |value: &Value| value.as_str().map_or(String::new(), |text| format!("`{text}`"));
+        let process = |path: &str| {
+            let process = at(&event, path);
+            [&process["name"], &process["executable"]].map(shown).join(" ").trim_end().to_owned()
+        };
+        let [process, parent] = ["process", "process.parent"].map(process);
+        let [line, user, file] =
+            ["process.command_line", "process.user.name", "file.path"].map(|path| shown(at(&event, path)));
+        let says = shows(&record);
+        writeln!(
+            text,
+            "| {}: {case} | {says} | {process} | {parent} | {line} | {user} | {file} |",
+            stream.singular().replace('_', " ")
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// The values of a record that decide which process acted.
+fn shows(record: &Value) -> String {
+    let values = leaves(record).into_iter().filter_map(|pointer| {
+        let value = record.pointer(&pointer)?;
+        let is_shown = !value.is_null() && !["/id", "/agentId", "/threatId"].contains(&pointer.as_str());
+        let path = readable(&pointer).replace("threatInfo.", "");
+        (is_shown && path != "classification").then(|| format!("`{path}: {value}`"))
+    });
+    values.collect::<Vec<_>>().join(", ")
+}
+
 /// Tables that only ECS has words for.
-const OF_ECS: [&str; 8] = [
+const OF_ECS: [&str; 9] = [
     "CATEGORIES",
     "DATA_TYPES",
+    "DETECTION_TYPES",
     "EVENT_IP_VERSIONS",
     "EVENT_KINDS",
     "OPERATIONS",

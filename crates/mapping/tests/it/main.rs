@@ -20,6 +20,7 @@ mod names;
 mod observables;
 mod ocsf;
 mod placeholders;
+mod processes;
 mod properties;
 mod rules;
 mod schema;

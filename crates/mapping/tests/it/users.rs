@@ -21,7 +21,7 @@ fn the_user_of_a_threat_is_the_one_of_the_process_and_not_the_one_who_is_logged_
         &threat("ACME\\bob", "alice"),
         &[
             ("user", json!({"name": "bob", "domain": "ACME"})),
-            ("process.user", json!({"name": "bob"})),
+            ("process", Value::Null),
             ("related.user", json!(["bob", "alice", "alice@x.example"])),
             ("sentinel_one.threat.agent_detection_info.agent_last_logged_in_user_name", json!("alice")),
             ("sentinel_one.threat.agent_detection_info.agent_last_logged_in_user_mail", json!("alice@x.example")),

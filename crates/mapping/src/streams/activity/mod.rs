@@ -21,10 +21,12 @@ use s1_forwarder_record::activity::{Activity, ActivityData};
 use s1_forwarder_record::{Escaped, Value};
 
 use crate::common::activity_types;
+use crate::common::image::Image;
 use crate::common::placeholder::{boolean, first_scalar, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
-use crate::parts::{Endpoint, Os, Owner, Rule};
+use crate::common::word::Word;
+use crate::parts::{Acting, Clues, Endpoint, Os, Owner, Rule};
 
 /// What the log has of every activity.
 #[derive(Debug, Clone, Copy)]
@@ -101,21 +103,31 @@ impl ReportedThreat<'_> {
 /// The file that was detected, fetched, blocked or excluded.
 #[derive(Debug, Clone, Copy)]
 pub struct ReportedFile<'a> {
+    /// Its path, else the name that the console shows.
+    pub image: Option<Image<'a>>,
     pub path: Value<'a>,
     pub display_name: Value<'a>,
     pub hashes: [Value<'a>; 2],
+    /// Hashes of a command line, which are no hashes of a file.
+    pub hashes_of_command_line: [Value<'a>; 2],
     /// The other host that a threat is from, in the place of a name.
     pub origin: Option<RemoteOrigin<'a>>,
 }
 
 impl<'a> ReportedFile<'a> {
-    pub fn name(&self) -> Option<Escaped<'a>> {
+    /// The name as the console shows it.
+    pub fn shown_name(&self) -> Option<Escaped<'a>> {
         if self.origin.is_some() { None } else { self.display_name.escaped() }
+    }
+
+    /// Whether there is only the name of a process, and no file.
+    pub fn is_missing(&self) -> bool {
+        !is_set(self.path) && self.image.is_some_and(|image| image.addition.is_some())
     }
 
     /// Whether there is a file with a path or a name.
     pub fn is_named(&self) -> bool {
-        is_set(self.path) || self.origin.is_none() && is_set(self.display_name)
+        self.image.is_some() && !self.is_missing()
     }
 }
 
@@ -299,12 +311,28 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
 
     pub fn file(&self) -> ReportedFile<'a> {
         let data = self.data;
+        let [path, name] = [Image::at(data.file_path), Image::of(data.file_display_name)];
+        let image = path.or(name).map(|image| image.with_addition_of(name));
+        let [hashes, hashes_of_command_line] = Image::hashes(image, [self.activity.hash, data.file_content_hash]);
         ReportedFile {
+            image,
             path: data.file_path,
             display_name: data.file_display_name,
-            hashes: [self.activity.hash, data.file_content_hash],
+            hashes,
+            hashes_of_command_line,
             origin: RemoteOrigin::of(data.file_display_name),
         }
+    }
+
+    /// The malicious process, whose arguments the activity has. Without arguments, a file is only a file.
+    pub fn acting(&self, file: &ReportedFile<'a>) -> Acting<'a> {
+        Acting::of(&Clues {
+            image: file.image,
+            is_missing: file.is_missing(),
+            os_type: self.activity.os_family,
+            arguments: self.arguments(),
+            ..Clues::default()
+        })
     }
 
     pub fn download_url(&self) -> Value<'a> {
@@ -316,9 +344,12 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         Exclusion { value: data.value, kind: data.exclusion_type, platforms: [data.os_family, activity.os_family] }
     }
 
+    /// A rule that is for any process has `any` in the place of one.
     pub fn process(&self) -> ReportedProcess<'a> {
         let data = self.data;
-        ReportedProcess { executable: data.application, name: data.process_name, pid: data.process_id }
+        let [executable, name] = [data.application, data.process_name]
+            .map(|value| if Word::is(value, "any") { Value::default() } else { value });
+        ReportedProcess { executable, name, pid: data.process_id }
     }
 
     /// The arguments of a malicious process.

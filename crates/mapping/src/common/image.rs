@@ -1,0 +1,202 @@
+//! Names and paths of processes and files. The console adds words to some, has a path in fields for names, and the path
+//! of a device in the place of a drive.
+
+use s1_forwarder_record::{Escaped, Value};
+
+use super::hash::hash;
+use super::placeholder::is_placeholder;
+use super::remote_origin;
+
+/// A name or a path without what the console adds to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Image<'a> {
+    /// "" for the root of a drive.
+    pub name: Escaped<'a>,
+    pub path: Option<Escaped<'a>>,
+    pub addition: Option<Addition<'a>>,
+}
+
+/// Words in brackets after a name. They say that the name is that of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addition<'a> {
+    /// `cmd.exe (interactive session)`
+    Session,
+    /// `powershell.exe (CLI fa08)`: the first digits of the hash of the command line.
+    CommandLine(&'a str),
+}
+
+impl<'a> Image<'a> {
+    /// Reads a field for names, which may have a path. An origin on another host is no name.
+    pub fn of(value: Value<'a>) -> Option<Self> {
+        Self::named(remote_origin::name_of(value)?)
+    }
+
+    /// As [`Self::of`], for a text that is no origin on another host.
+    pub fn named(text: Escaped<'a>) -> Option<Self> {
+        let (text, addition) = split(text);
+        if is_placeholder(text) {
+            return None;
+        }
+        let name = if is_path(text.raw()) { text.last_segment() } else { text };
+        if name == text || name.raw().is_empty() {
+            return Some(Self { name: text, path: None, addition });
+        }
+        Some(Self { name, path: Some(text), addition })
+    }
+
+    /// Reads a field for paths.
+    pub fn at(value: Value<'a>) -> Option<Self> {
+        let (path, addition) = split(value.escaped()?);
+        (!is_placeholder(path)).then_some(Self { name: path.last_segment(), path: Some(path), addition })
+    }
+
+    /// The path, else the name.
+    pub fn text(self) -> Escaped<'a> {
+        self.path.unwrap_or(self.name)
+    }
+
+    /// The console may add something to the name and not to the path.
+    pub fn with_addition_of(self, other: Option<Self>) -> Self {
+        Self { addition: self.addition.or(other.and_then(|other| other.addition)), ..self }
+    }
+
+    /// Whether both have the same name, with or without `.exe`. One of them may have more of the version: `python3` and
+    /// `python3.11`.
+    pub fn is_like(self, other: Self) -> bool {
+        let [one, other] = [self, other].map(|image| stem(image.name.raw()));
+        let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
+        let Some((beginning, version)) = long.split_at_checked(short.len()) else { return false };
+        let is_version =
+            |text: &str| text.starts_with('.') && text.bytes().all(|byte| matches!(byte, b'.' | b'0'..=b'9'));
+        !short.is_empty() && beginning.eq_ignore_ascii_case(short) && (version.is_empty() || is_version(version))
+    }
+
+    /// The hashes of the file, and those of the command line. All hashes of a record are of one thing.
+    pub fn hashes<const N: usize>(image: Option<Self>, hashes: [Value<'a>; N]) -> [[Value<'a>; N]; 2] {
+        let none = [Value::default(); N];
+        let is_of_command_line =
+            image.is_some_and(|image| hashes.into_iter().any(|value| image.is_hash_of_command_line(value)));
+        if is_of_command_line { [none, hashes] } else { [hashes, none] }
+    }
+
+    /// Whether the hash is that of the command line: its first digits are those after the name.
+    fn is_hash_of_command_line(self, value: Value<'_>) -> bool {
+        let Some(Addition::CommandLine(digits)) = self.addition else { return false };
+        let Some((_, text)) = value.escaped().and_then(hash) else { return false };
+        text.raw().get(..digits.len()).is_some_and(|first| first.eq_ignore_ascii_case(digits))
+    }
+}
+
+/// A name without `.exe`.
+pub fn stem(name: &str) -> &str {
+    match name.split_at_checked(name.len().saturating_sub(4)) {
+        Some((stem, end)) if end.eq_ignore_ascii_case(".exe") => stem,
+        _ => name,
+    }
+}
+
+/// Splits what the console adds from the end of a name or a path.
+fn split(text: Escaped<'_>) -> (Escaped<'_>, Option<Addition<'_>>) {
+    let text = text.trim();
+    let inner = match text.raw().strip_suffix(')') {
+        Some(inner) => inner.rsplit_once('('),
+        None => return (text, None),
+    };
+    if let Some((name, words)) = inner
+        && let Some(name) = name.strip_suffix(' ')
+        && let Some(addition) = addition(name, words)
+        && !name.trim().is_empty()
+    {
+        return (Escaped::plain(name).trim(), Some(addition));
+    }
+    (text, None)
+}
+
+fn addition<'a>(name: &str, words: &'a str) -> Option<Addition<'a>> {
+    if let Some((first, digits)) = words.split_once(' ')
+        && first.eq_ignore_ascii_case("cli")
+        && !digits.is_empty()
+        && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    {
+        return Some(Addition::CommandLine(digits));
+    }
+    let is_session = words.eq_ignore_ascii_case("interactive session")
+        // No file has other words after the extension of a program; `setup.exe (1)` is a copy.
+        || stem(name) != name && words.starts_with(|first: char| first.is_ascii_alphabetic());
+    is_session.then_some(Addition::Session)
+}
+
+/// Whether a name is a path: `C:\a`, `\Device\a`, `\\host\a`, `.\a`, `%TEMP%\a`, `/bin/a`, `./a`, `~/a`, `C:/a`. Other
+/// names have `/` in them too (`kworker/0:1`).
+fn is_path(text: &str) -> bool {
+    ["/", "./", "../", "~/"].into_iter().any(|root| text.starts_with(root))
+        || text.as_bytes().get(1..3) == Some(b":/")
+        || text.contains("\\\\")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(text: &str) -> Option<(&str, Option<&str>, Option<Addition<'_>>)> {
+        let image = Image::named(Escaped::plain(text))?;
+        Some((image.name.raw(), image.path.map(Escaped::raw), image.addition))
+    }
+
+    #[test]
+    fn a_name_has_no_words_of_the_console_and_a_path_is_no_name() {
+        let session = Some(Addition::Session);
+        let line = Some(Addition::CommandLine("fa08"));
+        for (text, name, path, addition) in [
+            ("cmd.exe", "cmd.exe", None, None),
+            ("cmd.exe (interactive session)", "cmd.exe", None, session),
+            ("bash (Interactive Session) ", "bash", None, session),
+            ("powershell.exe (CLI fa08)", "powershell.exe", None, line),
+            ("My Tool.exe (cli fa08)", "My Tool.exe", None, line),
+            ("wmiprvse.exe (remote)", "wmiprvse.exe", None, session),
+            (r"C:\\Windows\\explorer.exe", "explorer.exe", Some(r"C:\\Windows\\explorer.exe"), None),
+            (r"C:\\a\\powershell.exe (CLI fa08)", "powershell.exe", Some(r"C:\\a\\powershell.exe"), line),
+            (r"\\device\\harddiskvolume2\\a\\s.exe", "s.exe", Some(r"\\device\\harddiskvolume2\\a\\s.exe"), None),
+            (r"%TEMP%\\s.exe", "s.exe", Some(r"%TEMP%\\s.exe"), None),
+            ("/bin/bash", "bash", Some("/bin/bash"), None),
+            ("./run", "run", Some("./run"), None),
+            ("C:/a/b.exe", "b.exe", Some("C:/a/b.exe"), None),
+            ("kworker/0:1", "kworker/0:1", None, None),
+            ("/bin/", "/bin/", None, None),
+            ("setup.exe (1)", "setup.exe (1)", None, None),
+            ("Report (final)", "Report (final)", None, None),
+            ("a (CLI)", "a (CLI)", None, None),
+            ("a (CLI xyz)", "a (CLI xyz)", None, None),
+            ("(interactive session)", "(interactive session)", None, None),
+            ("é (interactive session)", "é", None, session),
+            ("x)", "x)", None, None),
+        ] {
+            assert_eq!(named(text), Some((name, path, addition)), "{text}");
+        }
+        for text in ["", "N/A", "unknown", "N/A (interactive session)"] {
+            assert_eq!(named(text), None, "{text}");
+        }
+        assert_eq!(Image::of(Value::new(r#""Lateral Movement 192.0.2.3 ACME\\jane (interactive session)""#)), None);
+        let root = Image::at(Value::new(r#""C:\\""#)).unwrap();
+        assert_eq!((root.name.raw(), root.text().raw()), ("", r"C:\\"));
+        assert_eq!(Image::at(Value::new(r#""\\Unknown device\\Unknown file""#)), None);
+    }
+
+    #[test]
+    fn the_hash_of_a_command_line_begins_with_the_digits_after_the_name() {
+        let sha1 = format!("\"FA08{}\"", "0".repeat(36));
+        let is_of_line = |text| Image::named(Escaped::plain(text)).unwrap().is_hash_of_command_line(Value::new(&sha1));
+        assert!(is_of_line("powershell.exe (CLI fa08)"));
+        assert!(!is_of_line("powershell.exe (CLI fa09)") && !is_of_line("powershell.exe"));
+    }
+
+    #[test]
+    fn names_are_compared_without_exe() {
+        let image = |text| Image::named(Escaped::plain(text)).unwrap();
+        assert!(image("CMD").is_like(image(r"C:\\Windows\\cmd.exe")));
+        assert!(image("python3.11").is_like(image("/usr/bin/python3")));
+        for (one, other) in [("cmd", "cmd.com"), ("a.exe", "b.exe"), ("a1.exe", "a.exe"), ("é", "a")] {
+            assert!(!image(one).is_like(image(other)), "{one} {other}");
+        }
+    }
+}

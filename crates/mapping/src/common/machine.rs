@@ -1,0 +1,43 @@
+//! Types of machines.
+
+use s1_forwarder_record::Value;
+
+use super::words::{Choice, Words};
+
+/// A Kubernetes node is a server, whether it is a virtual one or not.
+pub const MACHINES: Words<Choice> = Words {
+    field: "device.type",
+    rows: &[
+        ("endpoint", (0, "Unknown")),
+        ("server", (1, "Server")),
+        ("other_server", (1, "Server")),
+        ("linux_server", (1, "Server")),
+        ("windows_server", (1, "Server")),
+        ("domain_controller", (1, "Server")),
+        ("kubernetes_node", (1, "Server")),
+        ("desktop", (2, "Desktop")),
+        ("workstation", (2, "Desktop")),
+        ("linux_workstation", (2, "Desktop")),
+        ("macos_workstation", (2, "Desktop")),
+        ("windows_workstation", (2, "Desktop")),
+        ("laptop", (3, "Laptop")),
+        ("tablet", (4, "Tablet")),
+        ("mobile", (5, "Mobile")),
+        ("kubernetes_pod", (6, "Virtual")),
+        ("ecs_task", (6, "Virtual")),
+        ("*virtual_machine*", (6, "Virtual")),
+        ("*compute_instance*", (6, "Virtual")),
+        ("*ec2_instance*", (6, "Virtual")),
+    ],
+};
+
+/// Whether a word is the type of a machine.
+pub fn is_machine(value: Value<'_>) -> bool {
+    MACHINES.of(value).is_some()
+}
+
+/// The first word that is the type of a machine. A word that only says that there is one comes last.
+pub fn machine_type<const N: usize>(words: [Value<'_>; N]) -> Value<'_> {
+    let is_type = |word: &Value<'_>| MACHINES.of(*word).is_some_and(|(id, _)| id != 0);
+    words.into_iter().find(is_type).or_else(|| words.into_iter().find(|word| is_machine(*word))).unwrap_or_default()
+}

@@ -351,7 +351,6 @@ impl Serving {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
     use crate::record::{Stream, Timestamp};
@@ -364,10 +363,10 @@ mod tests {
         let lane = LaneReport { id, complete: true, metrics: metrics.clone() };
         let report = OnceReport { lanes: vec![lane], ..OnceReport::default() };
         assert!(summary(&report).to_string().trim_end().ends_with(" complete"));
-        metrics.set_console_behind(Duration::from_secs(7200));
+        metrics.set_console_ahead(-7200);
         let text = summary(&report).to_string();
         assert!(text.contains("complete up to the console's clock, which is 7200 s behind this machine's"), "{text}");
-        metrics.set_console_behind(Duration::ZERO);
+        metrics.set_console_ahead(0);
         metrics.set_silent(Some(true));
         assert!(summary(&report).to_string().contains("complete, silent: the console has never shown a record"));
         metrics.set_newest_record(Some(Timestamp::from_micros(1_790_000_000_000_000)));

@@ -88,6 +88,8 @@ struct Sums {
     silent: usize,
     /// No poll is complete yet.
     unpolled: usize,
+    /// See [`crate::server::Lane::warnings`].
+    warned: usize,
 }
 
 /// # Errors
@@ -166,14 +168,15 @@ impl Args {
         let is_wanted = |name: &String| self.pipelines.is_empty() || self.pipelines.contains(name);
         status.lanes.retain(|lane| is_wanted(&lane.pipeline));
         let sums = if self.pipelines.is_empty() {
-            let Summary { lanes, up, silent, unpolled, .. } = status.summary;
-            Sums { lanes, up, renamed: status.summary.renamed(), silent, unpolled }
+            let Summary { lanes, up, silent, unpolled, warned, .. } = status.summary;
+            Sums { lanes, up, renamed: status.summary.renamed(), silent, unpolled, warned }
         } else {
             let up = status.lanes.iter().filter(|lane| lane.up);
             let renamed = up.clone().filter(|lane| lane.needs_attention()).count();
             let silent = status.lanes.iter().filter(|lane| lane.silent == Some(true)).count();
             let unpolled = status.lanes.iter().filter(|lane| lane.unpolled).count();
-            Sums { lanes: status.lanes.len(), up: up.count(), renamed, silent, unpolled }
+            let warned = status.lanes.iter().filter(|lane| !lane.warnings.is_empty()).count();
+            Sums { lanes: status.lanes.len(), up: up.count(), renamed, silent, unpolled, warned }
         };
         status.lanes.retain(|lane| !self.failing || lane.needs_attention());
         status.lanes.retain(|lane| !self.silent || lane.silent == Some(true));
@@ -203,7 +206,9 @@ impl Args {
             print_lines(table::render(workers(cluster, &status.files), Style { width: None, ..style }, |_| None))?;
         }
         if !status.lanes.is_empty() {
-            print_lines(table::lanes(&status.lanes, Timestamp::now(), style).trim_end())?;
+            // Another machine's clock may differ from the worker's.
+            let now = Timestamp::parse(&status.time).unwrap_or_else(|_| Timestamp::now());
+            print_lines(table::lanes(&status.lanes, now, style).trim_end())?;
         } else if unknown.len() < self.pipelines.len() || self.pipelines.is_empty() {
             print_line(self.explain_no_lanes(status, sums))?;
         }
@@ -214,7 +219,9 @@ impl Args {
             let silent = counted(sums.silent, "silent");
             // It says how much is not known of silence.
             let unpolled = counted(if self.silent { sums.unpolled } else { 0 }, "not polled to the end yet");
-            print_lines(format!("{} up, {failing}{renamed}{silent}{unpolled}", sums.up - sums.renamed.min(sums.up)))?;
+            let warned = counted(sums.warned, "with a warning");
+            let up = sums.up - sums.renamed.min(sums.up);
+            print_lines(format!("{up} up, {failing}{renamed}{silent}{warned}{unpolled}"))?;
         }
         for answer in &status.workers {
             if let Some(problem) = &answer.problem {

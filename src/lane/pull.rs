@@ -219,7 +219,7 @@ impl PullStage<'_> {
                 info!("the console's clock and this machine's agree again");
             }
         }
-        delivery.meter.lane.set_console_behind(if skewed { clocks.behind() } else { Duration::ZERO });
+        delivery.meter.lane.set_console_ahead(if skewed { theirs.seconds() - ours.seconds() } else { 0 });
     }
 
     /// Shows that a clock keeps the lane from polling.
@@ -268,6 +268,10 @@ impl PullStage<'_> {
     async fn refused(&self, error: ConsoleError) -> Failure {
         let advice = match &error {
             ConsoleError::Unauthorized(reason) if advice::is_from_elsewhere(reason) => None,
+            // What was known of the former token says nothing of it.
+            ConsoleError::Unauthorized(_) if matches!(self.lane.client.changed_token(), Ok(Some(_))) => {
+                Some(advice::OF_NEW_TOKEN.to_owned())
+            }
             ConsoleError::Unauthorized(_) => {
                 let meter = &self.lane.delivery.meter;
                 let now = self.lane.delivery.clock.now();

@@ -71,6 +71,9 @@ pub struct Summary {
     /// See [`Lane::unpolled`].
     #[serde(default)]
     pub unpolled: usize,
+    /// Lanes with [`Lane::warnings`].
+    #[serde(default)]
+    pub warned: usize,
     /// Number of lanes by state.
     pub states: BTreeMap<Cow<'static, str>, usize>,
     pub pulled_per_second: f64,
@@ -145,7 +148,7 @@ pub struct Lane {
     /// The current error of a failing lane, or what a renamed one waits for.
     pub error: Option<String>,
     /// What is probably wrong with the lane although it does not fail: it is the duplicate of another one, its token
-    /// does not see a part of the scope, or the console refuses a new token.
+    /// does not see all of the scope, a clock is wrong, or the console refuses a new token.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The last error, which may be over.
@@ -197,7 +200,7 @@ pub struct Lane {
     /// Events on which a program of `remap` or `drop` failed.
     pub remap_errors: u64,
     /// Why, the last time.
-    pub last_remap_error: Option<String>,
+    pub last_remap_error: Option<LastError>,
     /// Batches that the sink accepted with a warning, by reason.
     #[serde(default)]
     pub sink_warnings: BTreeMap<Cow<'static, str>, u64>,
@@ -254,6 +257,7 @@ impl Status {
         for view in &snapshot.lanes {
             let facts = Facts::of_view(view, now);
             summary.add(&facts, view.pulled_per_second);
+            summary.warned += usize::from(!warnings(view).is_empty());
             if query.matches(&facts) {
                 matching.push((facts, view));
             }
@@ -325,6 +329,7 @@ impl Summary {
         self.up += other.up;
         self.silent += other.silent;
         self.unpolled += other.unpolled;
+        self.warned += other.warned;
         for (state, count) in &other.states {
             *self.states.entry(state.clone()).or_default() += count;
         }
@@ -341,6 +346,16 @@ impl Summary {
 /// See [`Lane::needs_attention`].
 pub(super) fn needs_attention(is_up: bool, state: &str) -> bool {
     !is_up || state == RENAMED
+}
+
+/// See [`Lane::warnings`].
+fn warnings(view: &LaneView) -> Vec<String> {
+    let lane = &view.metrics;
+    let mut warnings = lane.warnings().texts();
+    // A lane that waits for a clock says so as its error.
+    warnings.extend(lane.clock_warning().filter(|_| lane.state().is_up()));
+    warnings.extend(view.token.new_is_refused.then(|| TokenStatus::NEW_IS_REFUSED.to_owned()));
+    warnings
 }
 
 fn expiry(time: Timestamp) -> String {
@@ -396,7 +411,9 @@ impl Lane {
     /// What is wrong with the programs of a lane that runs: events are forwarded as they were mapped.
     fn remap_problem(&self) -> Option<String> {
         let last = self.last_remap_error.as_ref().filter(|_| self.remap_errors > 0)?;
-        Some(format!("remap failed on {} events, last: {last}", self.remap_errors))
+        let LastError { time, text } = last;
+        let events = if self.remap_errors == 1 { "event" } else { "events" };
+        Some(format!("remap failed on {} {events}, last at {time}: {text}", self.remap_errors))
     }
 
     /// What the sink says of events that it accepts.
@@ -416,8 +433,6 @@ impl Lane {
         let lane = &view.metrics;
         let state = lane.state();
         let recent = lane.usage.recent(now);
-        let mut warnings = lane.warnings().texts();
-        warnings.extend(view.token.new_is_refused.then(|| TokenStatus::NEW_IS_REFUSED.to_owned()));
         let sink_warnings = lane.sink_warnings();
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
         Self {
@@ -432,7 +447,7 @@ impl Lane {
                 .limit_wait(now)
                 .map(|(since, lanes)| RequestLimitWait { since: since.to_string(), lanes }),
             error: state.error().map(str::to_owned),
-            warnings,
+            warnings: warnings(view),
             last_error: lane.last_error().map(|(time, text)| LastError { time: time.to_string(), text }),
             last_success: time(lane.last_success()),
             next_attempt: time(lane.next_attempt()),
@@ -456,7 +471,7 @@ impl Lane {
             dead_letters_stored: lane.dead_letters_stored(),
             map_errors: lane.map_errors.load(Relaxed),
             remap_errors: lane.remap_errors.load(Relaxed),
-            last_remap_error: lane.last_remap_error(),
+            last_remap_error: lane.last_remap_error().map(|(time, text)| LastError { time: time.to_string(), text }),
             sink_warnings: sink_warnings
                 .into_iter()
                 .map(|(reason, batches)| (reason.label().into(), batches))

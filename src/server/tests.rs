@@ -572,6 +572,22 @@ async fn a_lane_that_waits_for_the_request_limit_says_so() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_wrong_is_a_warning_of_a_lane_that_goes_on() {
+    let running = Running::start().await;
+    let lane = running.telemetry.start_lane("acme", Stream::Threats, "siem");
+    lane.set_console_ahead(-172_800);
+    let text = "is 2 d 0 h behind this machine's";
+    let status = async || serde_json::from_str::<serde_json::Value>(&running.get("/api/v1/lanes").await.1).unwrap();
+    let json = status().await;
+    assert!(json["lanes"][0]["warnings"][0].as_str().unwrap().contains(text), "{json}");
+    assert_eq!(json["summary"]["warned"], 1);
+    assert!(running.get("/pipelines/acme").await.1.contains("is 2 d 0 h behind this machine"));
+    // One that waits has it as its error.
+    lane.set_state(Timestamp::now(), LaneState::WaitingForClock("the console's clock is wrong".to_owned()));
+    assert_eq!(status().await["lanes"][0]["warnings"], serde_json::json!([]));
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_does_not_delay_the_shutdown() {
     let running = Running::start().await;
     for lane in 0..2_000 {

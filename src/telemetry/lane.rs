@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use super::HumanDuration;
 use super::exposition::label;
 use super::label_counts::{CountedLabels, LabelCount, LabelCounts};
 use super::notices::Notices;
@@ -328,7 +329,8 @@ pub struct LaneMetrics {
     last_success: AtomicI64,
     next_attempt: AtomicI64,
     /// Seconds.
-    console_behind: AtomicU32,
+    /// Seconds, where the clocks are apart; else 0.
+    console_ahead: AtomicI32,
     /// How many seconds the console's clock and ours differ, and in which minute they were compared, by ours.
     clock_difference: AtomicU32,
     clock_compared: AtomicU32,
@@ -349,8 +351,9 @@ pub struct LaneMetrics {
 #[derive(Debug, Default)]
 struct Rare {
     sink_warnings: SinkWarnings,
-    /// The text of the last failure of the user's program.
+    /// The text of the last failure of the user's program, and its time.
     remap_error: String,
+    remap_failed_at: Timestamp,
     /// For the log: events on which the user's program failed.
     program_notices: Notices,
     /// How often the program took too long.
@@ -402,7 +405,7 @@ impl LaneMetrics {
             snapshot: Mutex::new(None),
             last_success: AtomicI64::new(i64::MIN),
             next_attempt: AtomicI64::new(i64::MIN),
-            console_behind: AtomicU32::new(0),
+            console_ahead: AtomicI32::new(0),
             clock_difference: AtomicU32::new(0),
             clock_compared: AtomicU32::new(0),
             verification: Mutex::new(None),
@@ -482,12 +485,13 @@ impl LaneMetrics {
     }
 
     /// Counts an event on which the user's program failed.
-    pub(super) fn remap_failed(&self, reason: &str, overran: bool) {
+    pub(super) fn remap_failed(&self, now: Timestamp, reason: &str, overran: bool) {
         self.remap_errors.fetch_add(1, Ordering::Relaxed);
         let mut rare = self.rare.lock();
         let rare = rare.get_or_insert_default();
         rare.remap_overruns += u64::from(overran);
         replace_if_different(&mut rare.remap_error, reason);
+        rare.remap_failed_at = now;
     }
 
     /// Calls `with` with what the log has not reported of the user's program, if it has failed.
@@ -544,9 +548,11 @@ impl LaneMetrics {
         self.rare.lock().as_ref().map_or(0, |rare| rare.not_shown)
     }
 
-    /// The reason of the last failure of the user's program.
-    pub fn last_remap_error(&self) -> Option<String> {
-        self.rare.lock().as_ref().map(|rare| rare.remap_error.clone()).filter(|error| !error.is_empty())
+    /// The time and the reason of the last failure of the user's program.
+    pub fn last_remap_error(&self) -> Option<(Timestamp, String)> {
+        let rare = self.rare.lock();
+        let rare = rare.as_ref().filter(|rare| !rare.remap_error.is_empty())?;
+        Some((rare.remap_failed_at, rare.remap_error.clone()))
     }
 
     /// What is probably wrong with the lane, although it does not fail.
@@ -604,15 +610,35 @@ impl LaneMetrics {
         known_bool(self.silent.load(Ordering::Relaxed))
     }
 
-    /// How much earlier than ours the console's clock is, where polls end at its time for that reason.
-    pub fn set_console_behind(&self, behind: Duration) {
-        self.console_behind.store(seconds_of(behind), Ordering::Relaxed);
+    /// How many seconds the console's clock is ahead of ours, where polls end at the earlier time for that reason; 0
+    /// where the clocks agree.
+    pub fn set_console_ahead(&self, seconds: i64) {
+        let seconds = seconds.clamp(i32::MIN.into(), i32::MAX.into());
+        self.console_ahead.store(i32::try_from(seconds).unwrap_or_default(), Ordering::Relaxed);
     }
 
-    /// See [`Self::set_console_behind`]; `None` if the clocks agree.
+    /// How much earlier than ours the console's clock is; `None` if polls do not end at its time for that reason.
     pub fn console_behind(&self) -> Option<Duration> {
-        let seconds = self.console_behind.load(Ordering::Relaxed);
-        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+        let ahead = self.console_ahead.load(Ordering::Relaxed);
+        (ahead < 0).then(|| Duration::from_secs(ahead.unsigned_abs().into()))
+    }
+
+    /// What a lane that works loses by a clock that is wrong.
+    pub fn clock_warning(&self) -> Option<String> {
+        let ahead = self.console_ahead.load(Ordering::Relaxed);
+        let difference = HumanDuration(Duration::from_secs(ahead.unsigned_abs().into()));
+        let warning = match ahead {
+            0 => return None,
+            1.. => format!(
+                "the console's clock is {difference} ahead of this machine's: if this machine's is wrong, records arrive \
+                 later by as much; set the one that is wrong"
+            ),
+            _ => format!(
+                "the console's clock is {difference} behind this machine's, and the lag has the difference in it: set \
+                 the one that is wrong"
+            ),
+        };
+        Some(warning)
     }
 
     /// The console's clock was compared with ours.

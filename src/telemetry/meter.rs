@@ -210,8 +210,9 @@ impl Meter {
 
     /// A program of the user failed on the event of a record. The caller runs within the lane's span.
     pub fn program_failed(&self, reason: &str, overran: bool, record_id: &str) {
-        self.lane.remap_failed(reason, overran);
-        self.lane.tell_program_error(self.clock.now(), reason, record_id);
+        let now = self.clock.now();
+        self.lane.remap_failed(now, reason, overran);
+        self.lane.tell_program_error(now, reason, record_id);
     }
 
     /// A record was no valid JSON and was repaired. The caller runs within the lane's span.

@@ -59,6 +59,7 @@ pub struct ProcessMetrics {
     tasks: IntGauge,
     kafka_clients: IntGauge,
     duplicate_lanes: IntGauge,
+    unseen_scope_lanes: IntGauge,
     orphaned_checkpoints: IntGauge,
     dead_letter_bytes: IntGaugeVec,
     dead_letter_max: IntGaugeVec,
@@ -112,6 +113,7 @@ impl Default for ProcessMetrics {
             tasks: gauge(&metrics::TASKS),
             kafka_clients: gauge(&metrics::KAFKA_CLIENTS),
             duplicate_lanes: gauge(&metrics::DUPLICATE_LANES),
+            unseen_scope_lanes: gauge(&metrics::UNSEEN_SCOPE_LANES),
             orphaned_checkpoints: gauge(&metrics::ORPHANED_CHECKPOINTS),
             dead_letter_bytes: gauges(&metrics::DEAD_LETTER_BYTES),
             dead_letter_max: gauges(&metrics::DEAD_LETTER_MAX_BYTES),
@@ -130,13 +132,14 @@ impl Default for ProcessMetrics {
             sink_requests: histogram(&metrics::SINK_REQUEST_DURATION, REQUEST_SECONDS),
             event_latency: histogram(&metrics::EVENT_LATENCY, LATENCY_SECONDS),
         };
-        let collectors: [Box<dyn Collector>; 22] = [
+        let collectors: [Box<dyn Collector>; 23] = [
             Box::new(build),
             Box::new(process.in_flight_bytes.clone()),
             Box::new(process.memory_budget.clone()),
             Box::new(process.tasks.clone()),
             Box::new(process.kafka_clients.clone()),
             Box::new(process.duplicate_lanes.clone()),
+            Box::new(process.unseen_scope_lanes.clone()),
             Box::new(process.orphaned_checkpoints.clone()),
             Box::new(process.dead_letter_bytes.clone()),
             Box::new(process.dead_letter_max.clone()),
@@ -179,6 +182,10 @@ impl ProcessMetrics {
 
     pub fn duplicate_lanes(&self) -> &IntGauge {
         &self.duplicate_lanes
+    }
+
+    pub fn unseen_scope_lanes(&self) -> &IntGauge {
+        &self.unseen_scope_lanes
     }
 
     pub fn orphaned_checkpoints(&self) -> &IntGauge {

@@ -88,7 +88,7 @@ impl Warnings {
         drop(known);
         match (before, unseen) {
             (before, Some(text)) if before.as_ref() != Some(&text) => {
-                warn!(pipeline, "a part of the scope delivers nothing: {text}");
+                warn!(pipeline, "{text}");
             }
             (Some(_), None) => info!(pipeline, "the warning about the scope is over"),
             _ => {}
@@ -109,25 +109,29 @@ impl Warnings {
     pub fn show(&self, telemetry: &Telemetry) {
         let mut known = self.0.lock();
         let Known { duplicates, unseen, reported, .. } = &mut *known;
-        let mut count = 0;
+        let (mut duplicate, mut unseen_scope) = (0, 0);
         let mut running = BTreeSet::new();
         for lane in telemetry.running_lanes() {
             let mut warnings = LaneWarnings { duplicate_of: None, unseen: unseen.get(&lane.pipeline).cloned() };
             if !duplicates.is_empty() {
                 let id = LaneId { pipeline: lane.pipeline.clone(), stream: lane.stream, sink: lane.sink.clone() };
                 if let Some(Duplicate { shown, .. }) = duplicates.get(&id) {
-                    count += 1;
+                    duplicate += 1;
                     warnings.duplicate_of = shown.as_ref().map(|shown| shown.to_string().into());
                     running.insert(id.pipeline);
                 }
             }
+            unseen_scope += i64::from(warnings.unseen.is_some());
             lane.set_warnings(warnings);
         }
-        telemetry.process().duplicate_lanes().set(count);
-        // Of each two pipelines the first lanes, and how many there are.
+        telemetry.process().duplicate_lanes().set(duplicate);
+        telemetry.process().unseen_scope_lanes().set(unseen_scope);
+        // Of each two pipelines, whichever is the first, one lane with its duplicate, and how many lanes it has.
         let mut pairs: BTreeMap<(&str, &str), (&LaneId, &LaneId, usize)> = BTreeMap::new();
         for (id, Duplicate { of, .. }) in duplicates.iter().filter(|(id, _)| running.contains(&id.pipeline)) {
-            pairs.entry((&id.pipeline, &of.pipeline)).or_insert((id, of, 0)).2 += 1;
+            let (one, other) = (id.pipeline.as_str(), of.pipeline.as_str());
+            let (first, _, lanes) = pairs.entry((one.min(other), one.max(other))).or_insert((id, of, 0));
+            *lanes += usize::from(first.pipeline == id.pipeline);
         }
         let pairs: BTreeMap<(String, String), _> =
             pairs.into_iter().map(|((one, other), lanes)| ((one.to_owned(), other.to_owned()), lanes)).collect();

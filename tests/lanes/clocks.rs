@@ -111,6 +111,29 @@ async fn a_new_lane_begins_by_the_earlier_clock() {
     }
 }
 
+/// A worker's clock that jumps ahead is the same as a console's that is behind.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_goes_on_by_the_earlier_clock_has_a_warning_until_they_agree() {
+    for (ahead, expected) in [
+        (
+            -2 * HOUR - 30,
+            "the console's clock is 2 h 0 min behind this machine's, and the lag has the difference in it",
+        ),
+        (2 * HOUR + 30, "the console's clock is 2 h 0 min ahead of this machine's"),
+    ] {
+        let apart = Apart::new(ahead);
+        let running = apart.harness.start(apart.lane(Since::Beginning));
+        sleep(Duration::from_secs(90)).await;
+        assert_eq!(running.metrics.state(), LaneState::Running);
+        let warning = running.metrics.clock_warning().unwrap();
+        assert!(warning.starts_with(expected), "{warning}");
+        apart.ahead.store(0, Relaxed);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(running.metrics.clock_warning(), None);
+        running.drain().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_new_lane_stores_nothing_before_its_clocks_are_known_and_agree_within_a_day() {
     for (ahead, expected) in [

@@ -54,6 +54,8 @@ async fn an_id_that_the_token_does_not_see_is_named_while_the_lane_runs() {
     let status = harness.command(&["status", "--url", &url, "--wide"]).await.stdout;
     assert!(status.contains(&format!("does not see {WRONG}")), "{status}");
 
+    assert_eq!(worker.metrics().await.sum("unseen_scope_lanes", &[]), 1);
+
     // Another stream and another pipeline of the same console, token and sites ask for nothing again.
     let once = asked(&harness);
     assert!(once > 0);
@@ -67,6 +69,8 @@ async fn an_id_that_the_token_does_not_see_is_named_while_the_lane_runs() {
     put(&harness, "acme", &[site]);
     worker.lane("acme/activities/siem", |lane| unseen(lane).is_none()).await;
     worker.logged(&["INFO", "\"pipeline\":\"acme\"", "the warning about the scope is over"]).await;
+    // That of the other pipeline stays.
+    assert_eq!(worker.metrics().await.sum("unseen_scope_lanes", &[]), 1);
 }
 
 /// Nothing is said where nothing is known.

@@ -1,7 +1,11 @@
 //! `status` shows the lanes of a running worker.
 
+use std::future::ready;
+
+use axum::Router;
 use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::support::harness::Harness;
 use crate::support::process::until;
@@ -62,6 +66,28 @@ async fn the_lanes_of_a_running_worker_are_a_table() {
         (nobody.code == Some(1) && nobody.stderr.contains(&url)).then_some(())
     })
     .await;
+}
+
+/// The worker's clock may differ from that of the machine that asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ages_are_by_the_time_of_the_answer() {
+    let harness = Harness::new(|setup| setup.activities = 1).await;
+    harness.put_changed("acme", json!({}));
+    let mut worker = harness.worker();
+    worker.lane("acme/activities/siem", |lane| lane["state"] == "running").await;
+    let mut answer: Value = serde_json::from_str(&worker.get("/api/v1/lanes").await.1).unwrap();
+    answer["time"] = json!("2020-01-01T00:02:00Z");
+    let lane = &mut answer["lanes"][0];
+    (lane["up"], lane["failing_since"]) = (json!(false), json!("2020-01-01T00:00:00Z"));
+    lane["next_attempt"] = json!("2020-01-01T00:07:00Z");
+    let app = Router::new().fallback(move || ready(answer.to_string()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let shown = harness.command(&["status", "--url", &url]).await.stdout;
+    serving.abort();
+    let row = shown.lines().find(|line| line.contains("acme/activities")).unwrap_or_default();
+    assert!(row.contains(" 2 min 0 s ") && row.contains("in 5 min 0 s"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -101,6 +101,12 @@ async fn revoked_and_expired_tokens_are_told_apart() {
     };
     let revoked = error(&mut worker).await;
     assert!(revoked.contains("the token was valid until") && revoked.contains("it was revoked"), "{revoked}");
+    // Another text in the file is no better, and the former token's expiry says nothing of it.
+    harness.write("token", "c4nary-wrong-000000\n");
+    let speaks_of_new = |lane: &Value| lane["error"].as_str().is_some_and(|error| error.contains("so is the new one"));
+    let lane = worker.lane("acme/activities/siem", speaks_of_new).await;
+    assert!(!lane["error"].as_str().unwrap().contains("was valid until"), "{lane}");
+    harness.write("token", &format!("{}\n", Setup::TOKEN));
     worker.kill().await;
 
     harness.console().set_tokens(vec![token(Setup::TOKEN, -1, false)]);

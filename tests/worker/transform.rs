@@ -107,7 +107,7 @@ async fn failures_and_aborts_of_programs_are_counted_and_shown() {
     let lane = &lanes["lanes"][0];
     if aborted < ids.len() {
         assert!(lane["remap_errors"].as_u64().unwrap() > 0 && lane["up"] == true, "{lane:#}");
-        assert!(lane["last_remap_error"].as_str().unwrap().contains("to_int"), "{lane:#}");
+        assert!(lane["last_remap_error"]["text"].as_str().unwrap().contains("to_int"), "{lane:#}");
     }
     worker.kill().await;
 }

@@ -123,7 +123,8 @@ pub fn lanes(lanes: &[Lane], now: Timestamp, style: Style) -> String {
     });
     let next = cells(&|lane| match time(&lane.next_attempt) {
         Some(next) => format!("in {}", HumanDuration(next.since(now))),
-        None if lane.describe_wait().is_some() || lane.state == "renamed" => "-".to_owned(),
+        // A lane that fails may wait for a change of its file, or for a sink.
+        None if !lane.up || lane.describe_wait().is_some() || lane.state == "renamed" => "-".to_owned(),
         None => "now".to_owned(),
     });
     let errors = cells(&|lane| lane.error.clone().unwrap_or_else(|| lane.problems().join("; ")));
@@ -214,6 +215,25 @@ mod tests {
         let note = "the sink accepted batches with a warning (14 noop, 13 rerouted), last at 2026-11-28T14:00:00Z: an ingest \
                     pipeline drops them";
         assert_eq!(table.matches(note).count(), 1, "{table}");
+    }
+
+    #[test]
+    fn a_failing_lane_has_no_next_attempt_that_is_not_known() {
+        let failed =
+            json!({ "state": "misconfigured", "up": false, "error": "a program failed", "next_attempt": null });
+        let table = lanes(&[lane(failed)], now(), WIDE);
+        assert!(!table.contains("now") && table.contains(" - "), "{table}");
+    }
+
+    #[test]
+    fn programs_that_fail_are_counted_and_dated() {
+        let last = json!({ "time": "2026-11-28T14:00:00Z", "text": "no number" });
+        for (failed, text) in
+            [(1, "remap failed on 1 event, last at 2026"), (2, "remap failed on 2 events, last at 2026")]
+        {
+            let table = lanes(&[lane(json!({ "remap_errors": failed, "last_remap_error": last }))], now(), WIDE);
+            assert!(table.contains(text) && table.contains("14:00:00Z: no number"), "{table}");
+        }
     }
 
     #[test]

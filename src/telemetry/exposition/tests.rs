@@ -51,6 +51,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("tasks", "gauge", &[]),
     ("kafka_clients", "gauge", &[]),
     ("duplicate_lanes", "gauge", &[]),
+    ("unseen_scope_lanes", "gauge", &[]),
     ("orphaned_checkpoints", "gauge", &[]),
     ("dead_letter_bytes", "gauge", &["pipeline"]),
     ("dead_letter_max_bytes", "gauge", &["pipeline"]),

@@ -157,7 +157,8 @@ pub const TACTICS: Words<(&str, &str)> = Words {
 pub fn tactic(text: Escaped<'_>) -> Option<(&'static str, &'static str)> {
     let word = Word::of(text);
     let mut tactics = TACTICS.rows.iter().map(|(_, tactic)| *tactic);
-    TACTICS.find(word.as_str()).or_else(|| tactics.find(|(id, _)| id.eq_ignore_ascii_case(word.as_str())))
+    let is_in_text = |id: &str| text.raw().split([' ', ':', '(', ')']).any(|part| part.eq_ignore_ascii_case(id));
+    TACTICS.find(word.as_str()).or_else(|| tactics.find(|(id, _)| is_in_text(id)))
 }
 
 /// For the manual.
@@ -205,6 +206,7 @@ mod tests {
         }
         assert_eq!(tactic(Escaped::plain("TA0009")), Some(("TA0009", "Collection")));
         assert_eq!(tactic(Escaped::plain("Defence evasion")), Some(("TA0005", "Defense Evasion")));
+        assert_eq!(tactic(Escaped::plain("TA0002 - Execution")), Some(("TA0002", "Execution")));
         assert_eq!(tactic(Escaped::plain("TA0999")), None);
     }
 

@@ -1091,6 +1091,7 @@ fn an_unknown_word_is_neither_the_lowest_nor_the_newest() {
         ("Detected", "Not mitigated", "New", 1, "Update"),
         ("Detected", "", "New", 1, "Update"),
         ("Detected", "On hold", "Suppressed", 3, "Update"),
+        ("Reopened", "", "New", 1, "Update"),
         ("Removed", "On hold", "Resolved", 4, "Close"),
         ("Resolved", "Not mitigated", "Resolved", 4, "Close"),
         ("Fixed", "", "Resolved", 4, "Close"),

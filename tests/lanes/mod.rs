@@ -2,6 +2,7 @@
 
 mod clocks;
 mod commits;
+mod contract;
 mod counting_store;
 mod damage;
 mod dead_letters;

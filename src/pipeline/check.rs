@@ -140,7 +140,7 @@ pub(super) fn streams(root: &Node, streams: &source::StreamSettings, problems: &
             report.push(&["streams", stream, "overlap"], Severity::Warning, message);
         }
         if let source::SilentAfter::Period(period) = pull.silent_after {
-            if !source::has_own_time(pull.stream) {
+            if !pull.stream.description().has_own_time() {
                 let message = "a pause of this stream says nothing: it lists what there is, and changes when somebody changes \
                                it; leave the key out";
                 report.error(&["streams", stream, "silent_after"], message);

@@ -29,7 +29,7 @@ pub use position::{
 pub use pull::{Include, Pull, VOLATILE};
 pub use requests::Request;
 pub use responses::read_page;
-pub use rhythm::{Heard, Rhythm, has_own_time};
+pub use rhythm::{Heard, Rhythm};
 pub use seen_scope::{SeenScope, named_scopes};
 pub use settings::{
     Activities, Agents, AlertView, Alerts, FindingSeverity, Groups, Mode, StreamSettings, Threats, UnifiedAlerts,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{PassPosition, Pull, SilentAfter};
-use crate::record::{Stream, Timestamp};
+use crate::record::{Frequency, Timestamp};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const DAY_MICROS: i64 = 86_400_000_000;
@@ -83,12 +83,12 @@ impl Rhythm {
     /// Since when the delivery of records is measured: the start of the first complete poll. None for streams that show
     /// old records again.
     pub fn latency_from(&self, pull: &Pull) -> Option<Timestamp> {
-        if !pull.snapshot && has_own_time(pull.stream) { self.first_poll } else { None }
+        if !pull.snapshot && pull.stream.description().has_own_time() { self.first_poll } else { None }
     }
 
     /// Before a poll.
     pub fn listen(&self, pull: &Pull) -> Heard {
-        let is_append_only = matches!(pull.stream, Stream::Activities | Stream::Alerts);
+        let is_append_only = pull.stream.description().is_ordered_by_creation();
         // What is read first is history: nobody watched for silence then.
         let threshold = self.newest.and_then(|_| self.threshold(pull));
         let longest = threshold.unwrap_or(Duration::MAX);
@@ -121,7 +121,7 @@ impl Rhythm {
 
     /// After how long the lane is silent. None if it is not judged.
     pub fn threshold(&self, pull: &Pull) -> Option<Duration> {
-        if pull.window.is_some() || !has_own_time(pull.stream) {
+        if pull.window.is_some() || !pull.stream.description().has_own_time() {
             return None;
         }
         let is_judged = match pull.silent_after {
@@ -129,7 +129,7 @@ impl Rhythm {
             SilentAfter::Period(period) => return Some(period.0),
             SilentAfter::Auto if pull.snapshot => false,
             SilentAfter::Auto => {
-                matches!(pull.stream, Stream::Activities | Stream::Agents) || self.days.0.len() >= LEAST_DAYS
+                pull.stream.description().frequency == Frequency::Daily || self.days.0.len() >= LEAST_DAYS
             }
         };
         is_judged.then(|| (self.days.longest() * LONGEST_PAUSES).clamp(LEAST, MOST))
@@ -171,15 +171,10 @@ impl Heard {
     }
 }
 
-/// Whether records have a time that says when something happened. Inventories and lists of settings are shown again and
-/// again, and change when somebody changes them.
-pub fn has_own_time(stream: Stream) -> bool {
-    !matches!(stream, Stream::Groups | Stream::Vulnerabilities)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Stream;
     use crate::settings::Period;
     use crate::source::{By, Window};
 

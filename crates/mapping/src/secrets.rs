@@ -33,8 +33,7 @@ pub(super) fn guarded(
     out: &mut Vec<u8>,
     mut map: impl FnMut(&[u8], &mut Vec<u8>) -> Result<Written, String>,
 ) -> Result<Mapped, String> {
-    // Typed records of these streams have secrets as fields.
-    if guards && matches!(stream, Stream::Agents | Stream::Groups) || redacts && has_secret_in_text(record) {
+    if guards && stream.description().has_secrets || redacts && has_secret_in_text(record) {
         return Ok(map(&redact(record), out)?.mapped);
     }
     let start = out.len();

@@ -1,6 +1,25 @@
 //! The activity log: `/activities`. The values of each activity type are in `data`.
 
 use super::block::block;
+use super::stream::{Accounting, Description, Fact, Frame, Frequency, Key, Owner, SeverityKeys, Version};
+
+pub const STREAM: Description = Description {
+    name: "activities",
+    singular: "activity",
+    frame: Frame::List,
+    keys: &[
+        Key::Value("id", Fact::Id),
+        Key::Value("createdAt", Fact::Created),
+        Key::Value("activityType", Fact::ActivityType),
+    ],
+    order: &[Fact::Created],
+    version: Version::Constant,
+    accounting: Accounting::Records,
+    frequency: Frequency::Daily,
+    owners: &[Owner::Flat(&[]), Owner::Flat(&["data"])],
+    severity: SeverityKeys::Nowhere,
+    has_secrets: false,
+};
 
 block! {
     /// A record of `/activities`; its `data` is read once its type is known.

@@ -1,6 +1,21 @@
 //! Agents (endpoints): `/agents`.
 
 use super::block::block;
+use super::stream::{Accounting, Description, Fact, Frame, Frequency, Key, Owner, SeverityKeys, Version};
+
+pub const STREAM: Description = Description {
+    name: "agents",
+    singular: "agent",
+    frame: Frame::List,
+    keys: &[Key::Value("id", Fact::Id), Key::Value("createdAt", Fact::Created), Key::Value("updatedAt", Fact::Updated)],
+    order: &[Fact::Updated],
+    version: Version::Values(&[&[Fact::Updated]]),
+    accounting: Accounting::Ids,
+    frequency: Frequency::Daily,
+    owners: &[Owner::Flat(&[])],
+    severity: SeverityKeys::Nowhere,
+    has_secrets: true,
+};
 
 block! {
     /// A record of `/agents`.

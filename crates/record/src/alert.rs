@@ -1,7 +1,35 @@
 //! STAR custom alerts: `/cloud-detection/alerts`. The id is `alertInfo.alertId`; ports, pids and booleans are strings.
 
 use super::block::block;
+use super::stream::{Accounting, Description, Fact, Frame, Frequency, Key, Owner, SeverityKeys, Version};
 use super::workload::{Container, Kubernetes};
+
+pub const STREAM: Description = Description {
+    name: "alerts",
+    singular: "alert",
+    frame: Frame::List,
+    keys: &[
+        Key::Value("id", Fact::Id),
+        Key::Object(
+            "alertInfo",
+            &[
+                Key::Value("alertId", Fact::OtherId),
+                Key::Value("createdAt", Fact::Created),
+                Key::Value("updatedAt", Fact::Updated),
+                Key::Value("incidentStatus", Fact::Status),
+                Key::Value("analystVerdict", Fact::Verdict),
+            ],
+        ),
+    ],
+    order: &[Fact::Created],
+    // Status and verdict change without a new time.
+    version: Version::Values(&[&[Fact::Updated, Fact::Status, Fact::Verdict]]),
+    accounting: Accounting::Ids,
+    frequency: Frequency::Irregular,
+    owners: &[Owner::Flat(&[]), Owner::Flat(&["agentRealtimeInfo"]), Owner::Flat(&["agentDetectionInfo"])],
+    severity: SeverityKeys::Word(&["ruleInfo", "severity"]),
+    has_secrets: false,
+};
 
 block! {
     /// A record of `/cloud-detection/alerts`.

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use sha2::{Digest, Sha256};
 
 use super::value::Value;
-use super::vulnerability::content_version;
-use super::{Identity, Stream, Timestamp, scan};
+use super::vulnerability::content_hash;
+use super::{Fact, Identity, Key, Stream, Timestamp, Version, scan};
 
 /// The fields that order and identify a record, read before the record is mapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,9 +15,8 @@ pub struct Facts<'a> {
     pub id: Cow<'a, str>,
     /// The time that the stream is ordered by.
     pub time: Option<Timestamp>,
-    /// Differs between the versions of one record; "" in append-only streams. Usually `updatedAt` as received. Alerts
-    /// add status and verdict, unified alerts use them if `updatedAt` is null, and vulnerabilities have a hash of the
-    /// content.
+    /// Differs between the versions of one record; "" in append-only streams. Usually `updatedAt` as received: see
+    /// [`Version`].
     pub version: Cow<'a, str>,
     /// When the console created the record.
     pub created: Option<Timestamp>,
@@ -27,55 +26,24 @@ pub struct Facts<'a> {
 /// Reads the facts of one record in one partial pass, which ends when all of them are found. Missing values and values
 /// of another type are left out. If a key is repeated, its first value counts, as it does in mapping.
 pub fn facts(stream: Stream, record: &[u8]) -> Facts<'_> {
+    let description = stream.description();
     let mut fields = RawFields::default();
-    // The fields that are looked for.
-    let mut missing: usize = match stream {
-        Stream::Threats | Stream::Alerts => 2,
-        Stream::Activities | Stream::Agents | Stream::Groups => 3,
-        Stream::Vulnerabilities => 4,
-        Stream::UnifiedAlerts => 5,
-    };
-    for_each_entry(record, |key, value| {
-        let field = match (stream, key) {
-            (_, b"id") => &mut fields.id,
-            (Stream::Activities, b"createdAt") => &mut fields.created,
-            (Stream::Activities, b"activityType") => &mut fields.activity_type,
-            (Stream::Agents | Stream::Groups, b"createdAt") => &mut fields.created,
-            (Stream::Agents | Stream::Groups | Stream::UnifiedAlerts, b"updatedAt") => &mut fields.updated,
-            (Stream::UnifiedAlerts, b"detectedAt") | (Stream::Vulnerabilities, b"detectionDate") => &mut fields.created,
-            (Stream::UnifiedAlerts, b"status") => &mut fields.status,
-            (Stream::UnifiedAlerts, b"analystVerdict") => &mut fields.verdict,
-            (Stream::Vulnerabilities, b"lastScanDate") => &mut fields.scanned,
-            (Stream::Vulnerabilities, b"riskUpdatedAt") => &mut fields.updated,
-            (Stream::Threats, b"threatInfo") | (Stream::Alerts, b"alertInfo") => &mut fields.block,
-            _ => return ControlFlow::Continue(()),
-        };
-        missing -= usize::from(set_first(field, value));
-        go_on_if(missing > 0)
-    });
-    fields.read_block(stream);
-    let updated = || read_text(fields.updated);
+    fields.read(record, description.keys);
     Facts {
         stream,
-        id: [fields.id, fields.inner_id].into_iter().map(read_text).find(|id| !id.is_empty()).unwrap_or_default(),
-        time: match stream {
-            Stream::Activities | Stream::Alerts => read_time(fields.created),
-            Stream::Threats | Stream::Agents | Stream::Groups => read_time(fields.updated),
-            Stream::UnifiedAlerts => read_time(fields.updated).or_else(|| read_time(fields.created)),
-            Stream::Vulnerabilities => [fields.updated, fields.scanned, fields.created].into_iter().find_map(read_time),
+        id: [Fact::Id, Fact::OtherId]
+            .into_iter()
+            .map(|id| fields.text(id))
+            .find(|id| !id.is_empty())
+            .unwrap_or_default(),
+        time: description.order.iter().find_map(|time| fields.time(*time)),
+        version: match description.version {
+            Version::Constant => Cow::Borrowed(""),
+            Version::Values(lists) => fields.version(lists),
+            Version::Content { without } => Cow::Owned(content_hash(record, without)),
         },
-        version: match stream {
-            Stream::Activities => Cow::Borrowed(""),
-            Stream::Threats | Stream::Agents | Stream::Groups => updated(),
-            Stream::UnifiedAlerts if fields.updated.is_some() => updated(),
-            Stream::UnifiedAlerts => Cow::Owned(format!("{} {}", read_text(fields.status), read_text(fields.verdict))),
-            Stream::Vulnerabilities => Cow::Owned(content_version(record)),
-            Stream::Alerts => {
-                Cow::Owned(format!("{} {} {}", updated(), read_text(fields.status), read_text(fields.verdict)))
-            }
-        },
-        created: read_time(fields.created),
-        activity_type: read_text(fields.activity_type).parse().ok(),
+        created: fields.time(Fact::Created),
+        activity_type: fields.text(Fact::ActivityType).parse().ok(),
     }
 }
 
@@ -134,45 +102,47 @@ fn rewrite_breaks(record: &[u8], in_string: impl Fn(&mut Vec<u8>, u8)) -> Cow<'_
     Cow::Owned(bytes)
 }
 
+/// The values of a record that are facts, by fact; "" where there is none.
 #[derive(Default)]
-struct RawFields<'a> {
-    id: Option<&'a [u8]>,
-    inner_id: Option<&'a [u8]>,
-    created: Option<&'a [u8]>,
-    updated: Option<&'a [u8]>,
-    status: Option<&'a [u8]>,
-    verdict: Option<&'a [u8]>,
-    scanned: Option<&'a [u8]>,
-    activity_type: Option<&'a [u8]>,
-    block: Option<&'a [u8]>,
-}
+struct RawFields<'a>([&'a [u8]; Fact::COUNT]);
 
 impl<'a> RawFields<'a> {
-    /// Reads what threats and alerts have in a block.
-    fn read_block(&mut self, stream: Stream) {
-        let Some(block) = self.block else { return };
-        for_each_entry(block, |key, value| {
-            let field = match (stream, key) {
-                (Stream::Threats, b"threatId") | (Stream::Alerts, b"alertId") => &mut self.inner_id,
-                (_, b"createdAt") => &mut self.created,
-                (_, b"updatedAt") => &mut self.updated,
-                (Stream::Alerts, b"incidentStatus") => &mut self.status,
-                (Stream::Alerts, b"analystVerdict") => &mut self.verdict,
-                _ => return ControlFlow::Continue(()),
+    /// Reads the values of these keys, up to the last one of them.
+    fn read(&mut self, object: &'a [u8], keys: &[Key]) {
+        let all = (1_u32 << keys.len()) - 1;
+        let mut found = 0_u32;
+        for_each_entry(object, |name, value| {
+            let Some(index) = keys.iter().position(|key| key.name().as_bytes() == name) else {
+                return ControlFlow::Continue(());
             };
-            set_first(field, value);
-            ControlFlow::Continue(())
+            if found & (1 << index) != 0 || value == b"null" || value == b"\"\"" {
+                return ControlFlow::Continue(());
+            }
+            found |= 1 << index;
+            match &keys[index] {
+                Key::Value(_, fact) => self.0[*fact as usize] = value,
+                Key::Object(_, keys) => self.read(value, keys),
+            }
+            go_on_if(found != all)
         });
     }
-}
 
-/// True if the field had no value before, and has one now.
-fn set_first<'a>(field: &mut Option<&'a [u8]>, value: &'a [u8]) -> bool {
-    let is_first = field.is_none() && value != b"null" && value != b"\"\"";
-    if is_first {
-        *field = Some(value);
+    fn text(&self, fact: Fact) -> Cow<'a, str> {
+        read_text(self.0[fact as usize])
     }
-    is_first
+
+    fn time(&self, fact: Fact) -> Option<Timestamp> {
+        Timestamp::parse_of_record(&self.text(fact)).ok()
+    }
+
+    /// See [`Version::Values`].
+    fn version(&self, lists: &[&[Fact]]) -> Cow<'a, str> {
+        let is_there = |list: &&&[Fact]| list.first().is_some_and(|fact| !self.0[*fact as usize].is_empty());
+        match lists.iter().find(is_there).or(lists.last()).copied().unwrap_or_default() {
+            [fact] => self.text(*fact),
+            facts => Cow::Owned(facts.iter().map(|fact| self.text(*fact)).collect::<Vec<_>>().join(" ")),
+        }
+    }
 }
 
 fn go_on_if(condition: bool) -> ControlFlow<()> {
@@ -223,13 +193,8 @@ pub fn member<'a>(object: &'a [u8], name: &str) -> &'a [u8] {
     found
 }
 
-fn read_text(value: Option<&[u8]>) -> Cow<'_, str> {
-    let text = value.and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
-    Value::new(text).text().unwrap_or_default()
-}
-
-fn read_time(value: Option<&[u8]>) -> Option<Timestamp> {
-    Timestamp::parse_of_record(&read_text(value)).ok()
+fn read_text(value: &[u8]) -> Cow<'_, str> {
+    Value::new(std::str::from_utf8(value).unwrap_or_default()).text().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,6 +1,22 @@
 //! Endpoint groups: `/groups`.
 
+use super::Level;
 use super::block::block;
+use super::stream::{Accounting, Description, Fact, Frame, Frequency, Key, Owner, SeverityKeys, Version};
+
+pub const STREAM: Description = Description {
+    name: "groups",
+    singular: "group",
+    frame: Frame::List,
+    keys: &[Key::Value("id", Fact::Id), Key::Value("createdAt", Fact::Created), Key::Value("updatedAt", Fact::Updated)],
+    order: &[Fact::Updated],
+    version: Version::Values(&[&[Fact::Updated]]),
+    accounting: Accounting::Nothing,
+    frequency: Frequency::Inventory,
+    owners: &[Owner::Itself(Level::Group), Owner::Flat(&[])],
+    severity: SeverityKeys::Nowhere,
+    has_secrets: true,
+};
 
 block! {
     /// A record of `/groups`.

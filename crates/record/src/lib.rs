@@ -46,6 +46,6 @@ pub use repair::{read_object, repair};
 pub use scan::{quotes_and_backslashes, string_end, value_end};
 pub use scope::{Level, Scope};
 pub use split::{RawRecord, RecordSplitter, SplitError, SplitProblem};
-pub use stream::Stream;
+pub use stream::{Accounting, Description, Fact, Frame, Frequency, Key, Owner, Path, SeverityKeys, Stream, Version};
 pub use time::{Timestamp, TimestampError};
 pub use value::{Elements, Entries, Escaped, Kind, Value};

@@ -4,7 +4,7 @@ use std::ops::{ControlFlow, Range};
 
 use super::facts::for_each_entry;
 use super::page::{PageError, parse_page, split_array};
-use super::{Stream, parse_connection, scan};
+use super::{Frame, Stream, parse_connection, scan};
 use crate::visible::excerpt;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -213,7 +213,7 @@ impl<R: BufRead> RecordSplitter<R> {
         let mut console_error = None;
         let split = if is_array {
             split_array(body, 0, &mut records).map(drop)
-        } else if self.stream == Stream::UnifiedAlerts {
+        } else if self.stream.description().frame == Frame::Alerts {
             parse_connection(body, "alerts").map(|connection| {
                 records = connection.page.records;
                 if records.is_empty() {

@@ -1,7 +1,35 @@
 //! Threats: `/threats`. Their times are in `threatInfo`, not at the top.
 
 use super::block::block;
+use super::stream::{Accounting, Description, Fact, Frame, Frequency, Key, Owner, SeverityKeys, Version};
 use super::workload::{Container, EcsTask, Kubernetes};
+
+pub const STREAM: Description = Description {
+    name: "threats",
+    singular: "threat",
+    frame: Frame::List,
+    keys: &[
+        Key::Value("id", Fact::Id),
+        Key::Object(
+            "threatInfo",
+            &[
+                Key::Value("threatId", Fact::OtherId),
+                Key::Value("createdAt", Fact::Created),
+                Key::Value("updatedAt", Fact::Updated),
+            ],
+        ),
+    ],
+    order: &[Fact::Updated],
+    version: Version::Values(&[&[Fact::Updated]]),
+    accounting: Accounting::Ids,
+    frequency: Frequency::Irregular,
+    owners: &[Owner::Flat(&[]), Owner::Flat(&["agentRealtimeInfo"]), Owner::Flat(&["agentDetectionInfo"])],
+    severity: SeverityKeys::Confidence {
+        level: &["threatInfo", "confidenceLevel"],
+        classification: &["threatInfo", "classification"],
+    },
+    has_secrets: false,
+};
 
 block! {
     /// A record of `/threats`.

@@ -1,6 +1,27 @@
 //! Unified alerts: `/unifiedalerts/graphql`. The mapping reads the lists of assets itself.
 
 use super::block::block;
+use super::stream::{Accounting, Description, Fact, Frame, Frequency, Key, Owner, SeverityKeys, Version};
+
+pub const STREAM: Description = Description {
+    name: "unified_alerts",
+    singular: "unified_alert",
+    frame: Frame::Alerts,
+    keys: &[
+        Key::Value("id", Fact::Id),
+        Key::Value("detectedAt", Fact::Created),
+        Key::Value("updatedAt", Fact::Updated),
+        Key::Value("status", Fact::Status),
+        Key::Value("analystVerdict", Fact::Verdict),
+    ],
+    order: &[Fact::Updated, Fact::Created],
+    version: Version::Values(&[&[Fact::Updated], &[Fact::Status, Fact::Verdict]]),
+    accounting: Accounting::Ids,
+    frequency: Frequency::Irregular,
+    owners: &[Owner::Flat(&[]), Owner::Nested(&["realTime", "scope"]), Owner::Flat(&["detectionTime", "scope"])],
+    severity: SeverityKeys::Word(&["severity"]),
+    has_secrets: false,
+};
 
 block! {
     /// A node of `alerts`.

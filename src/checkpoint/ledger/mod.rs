@@ -29,7 +29,8 @@ pub use totals::LedgerTotals;
 
 use crate::checkpoint::Append;
 use crate::checkpoint::journal::Journal;
-use crate::record::{Identity, Stream, Timestamp};
+pub use crate::record::Accounting;
+use crate::record::{Identity, Timestamp};
 const SUM_HOURS: u32 = 90 * 24;
 const IDENTITY_HOURS: u32 = 48;
 /// Sums in the checkpoint at most, where there is a journal. When the others move to the journal, the newest stay.
@@ -63,27 +64,6 @@ pub struct Ledger {
     next_segment: u64,
     /// Segments that are to be removed.
     released: Vec<u64>,
-}
-
-/// What can be compared with the console for a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accounting {
-    /// Records never change: those of an hour can be counted, and each has one identity.
-    Records,
-    /// Records change: whether each id was delivered at least once.
-    Ids,
-    /// Nothing: the console cannot be asked for records by their time of creation.
-    Nothing,
-}
-
-impl Accounting {
-    pub const fn of(stream: Stream) -> Self {
-        match stream {
-            Stream::Activities => Self::Records,
-            Stream::Threats | Stream::Agents | Stream::Alerts | Stream::UnifiedAlerts => Self::Ids,
-            Stream::Groups | Stream::Vulnerabilities => Self::Nothing,
-        }
-    }
 }
 
 impl Ledger {

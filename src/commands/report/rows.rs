@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::checkpoint::ledger::Accounting;
 use crate::checkpoint::{CheckpointKey, Part};
 use crate::record::Timestamp;
-use crate::source::has_own_time;
 use crate::state::{LaneId, Store};
 use crate::usage::{Counts, LatencyBound, Period, Usage, hour_of, hour_start, whole_hours};
 use crate::worker::UsageStoreError;
@@ -152,7 +151,7 @@ impl Row {
 
     /// `None` also for a stream that is never judged.
     pub fn silent_minutes(&self) -> Option<u64> {
-        self.counts().filter(|_| has_own_time(self.id.stream)).map(|counts| counts.silent_minutes)
+        self.counts().filter(|_| self.id.stream.description().has_own_time()).map(|counts| counts.silent_minutes)
     }
 
     pub fn completeness(&self) -> Completeness {

@@ -12,7 +12,7 @@ use super::page::{Page, Record};
 use super::returned::{Before, Returned};
 use super::search::KnownRecords;
 use crate::checkpoint::encoding::CONTENT_HASH;
-use crate::record::{Facts, Identity, Stream, Timestamp, facts, stable_fields_hash};
+use crate::record::{Facts, Identity, Timestamp, Version, facts, stable_fields_hash};
 use crate::source::position::{Baseline, bound_behind, first_kept_second};
 use crate::source::{By, Heard, Known, Pass, PollContext, Pull, RecordKey, Snapshot};
 use crate::telemetry::{Meter, SkipReason};
@@ -226,7 +226,8 @@ impl Selection {
             id => Identity::of(&self.host, self.pull.stream, id, ""),
         };
         let id = facts.id.parse().unwrap_or_else(|_| named().key());
-        let version = if self.pull.stream == Stream::Activities { id } else { identity.key() };
+        let is_constant = self.pull.stream.description().version == Version::Constant;
+        let version = if is_constant { id } else { identity.key() };
         let start = self.context.start;
         let time = if self.is_scan() {
             // The list may show a change that came after the start, and the next window but one asks for it again: the

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use s1_forwarder_record::{Level, Stream, Timestamp, Value, facts};
+use s1_forwarder_record::{Level, Owner, Path, SeverityKeys, Stream, Timestamp, Value, facts};
 
 use crate::common::severity::Severity;
 
@@ -42,29 +42,26 @@ pub fn owner<'a>(stream: Stream, record: Value<'a>, level: Level, field: OwnerFi
         Level::Group => ("group", "groupId", "groupName"),
     };
     let (flat, own) = if field == OwnerField::Id { (id, "id") } else { (name, "name") };
-    // A group is its own group.
-    let at_top = if stream == Stream::Groups && level == Level::Group { own } else { flat };
-    let places = [
-        record.get(at_top),
-        record.get("agentRealtimeInfo").get(flat),
-        record.get("agentDetectionInfo").get(flat),
-        record.get("realTime").get("scope").get(word).get(own),
-        record.get("detectionTime").get("scope").get(flat),
-        record.get("data").get(flat),
-    ];
-    places.into_iter().filter_map(Value::text).find(|text| !text.trim().is_empty())
+    let places = stream.description().owners.iter().filter_map(|owner| match *owner {
+        Owner::Itself(own_level) => (own_level == level).then(|| record.get(own)),
+        Owner::Flat(path) => Some(at(record, path).get(flat)),
+        Owner::Nested(path) => Some(at(record, path).get(word).get(own)),
+    });
+    places.filter_map(Value::text).find(|text| !text.trim().is_empty())
+}
+
+fn at<'a>(record: Value<'a>, path: Path) -> Value<'a> {
+    path.iter().fold(record, |value, key| value.get(key))
 }
 
 /// The severity of a detection. Other records say nothing of theirs.
 fn severity(stream: Stream, record: Value<'_>) -> Option<Severity> {
-    match stream {
-        Stream::Threats => {
-            let info = record.get("threatInfo");
-            Severity::of_confidence(info.get("confidenceLevel"), info.get("classification"))
+    match stream.description().severity {
+        SeverityKeys::Nowhere => None,
+        SeverityKeys::Word(path) => Severity::of_value(at(record, path)),
+        SeverityKeys::Confidence { level, classification } => {
+            Severity::of_confidence(at(record, level), at(record, classification))
         }
-        Stream::Alerts => Severity::of_value(record.get("ruleInfo").get("severity")),
-        Stream::UnifiedAlerts | Stream::Vulnerabilities => Severity::of_value(record.get("severity")),
-        Stream::Activities | Stream::Agents | Stream::Groups => None,
     }
 }
 

@@ -16,11 +16,11 @@ use super::{StateArgs, UsageError, note, print_line, with_causes};
 use crate::checkpoint::Part;
 use crate::lane::{LaneCheckpoint, claim_copy};
 use crate::pipeline::{self, Problem};
-use crate::record::{Stream, Timestamp};
+use crate::record::Timestamp;
 use crate::settings::Period;
 #[cfg(feature = "kubernetes")]
 use crate::settings::kubernetes::Kubernetes;
-use crate::source::{MAIN, SnapshotStage};
+use crate::source::{MAIN, SnapshotStage, is_by_scope};
 use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store, process_identity};
 use crate::usage::Usage;
 use crate::worker::{Answer, KnownFiles, Options, RenameRequests, release_name, rename_checkpoint, usage_area};
@@ -364,11 +364,9 @@ async fn list(store: &dyn Store) -> anyhow::Result<ExitCode> {
     let mut table = Table::new(&["LANE", "CLOSED UNTIL", "COMPLETE UNTIL", "CONSOLE"]);
     for key in store.list().await? {
         let name = key.to_string();
-        let checkpoint = match key.lane.stream {
-            // How far a lane of many scopes is depends on all of them.
-            Stream::Vulnerabilities => load_whole(store, &key).await,
-            _ => load(store, &key).await,
-        };
+        // How far a lane of many scopes is depends on all of them.
+        let checkpoint =
+            if is_by_scope(key.lane.stream) { load_whole(store, &key).await } else { load(store, &key).await };
         // One damaged checkpoint must not hide the others.
         table.add_row(match checkpoint {
             Ok(LaneCheckpoint { host, position, .. }) => {

@@ -19,7 +19,7 @@ use super::{
     ConsoleError, ConsoleSettings, ConsoleUrl, Endpoint, HttpTransport, LaneShare, Limiter, Limiters, Redactor,
     Request, Response, Transport, TransportError,
 };
-use crate::record::{Clock, Stream, Timestamp};
+use crate::record::{Clock, Timestamp};
 use crate::settings::{ClientError, Id, SecretError};
 use crate::telemetry::{LaneMetrics, Meter};
 
@@ -240,8 +240,7 @@ impl Client {
         };
         let url = self.url_of(path, query.iter().copied().chain(scope));
         let with_cursor = query.iter().any(|(name, _)| *name == "cursor");
-        let is_slow = path == Endpoint::of(Stream::Vulnerabilities).path;
-        let timeout = if is_slow { self.findings_timeout } else { self.timeout };
+        let timeout = if Endpoint::is_slow(path) { self.findings_timeout } else { self.timeout };
         self.request(permit, ApiCall { max_bytes, with_cursor, timeout, ..self.call(&url) }, meter).await
     }
 

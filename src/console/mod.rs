@@ -18,7 +18,7 @@ mod unified_alerts;
 mod url;
 
 pub use client::{Client, RequestPermit, ScopeFilter, System};
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, ListOrder};
 pub use error::ConsoleError;
 pub use limiter::{LaneShare, Limiter, LimiterKey, Limiters};
 pub use reach::{ReachError, Reached, proxy, reach};

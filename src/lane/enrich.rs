@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 use tokio::time::sleep;
 
 use crate::console::{Client, ConsoleError, Redactor};
-use crate::record::{Stream, repair};
+use crate::record::repair;
 use crate::settings::FullJitter;
-use crate::source::{Include, Page, Request, read_page};
+use crate::source::{Include, Page, Request, read_list};
 use crate::telemetry::Meter;
 
 /// Most threats of one page: with more requests in a row the lane would seem to be stalled.
@@ -95,7 +95,7 @@ impl Enricher<'_> {
 }
 
 fn read(body: &[u8], limit: usize, redactor: &Redactor) -> Result<(Vec<Value>, u64), ConsoleError> {
-    let page = read_page(Stream::Threats, body, redactor)?;
+    let page = read_list(body, redactor)?;
     let total = page.total_items.unwrap_or(0).max(page.records.len() as u64);
     let newest = page.records.iter().take(limit).rev();
     let items: Option<Vec<Value>> = newest.map(|item| read_item(item)).collect();

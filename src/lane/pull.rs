@@ -13,9 +13,11 @@ use super::sizing::{EXPANSION, PageBudget, SMALL_PAGE, Sizing};
 use super::{Lane, Reservation};
 use crate::console::{ConsoleError, advice};
 use crate::failure::Failure;
-use crate::record::{Stream, Timestamp};
+use crate::record::Timestamp;
 use crate::settings::FullJitter;
-use crate::source::{Action, Heard, Learned, NotDue, Page, Poll, PollContext, PollEnd, Request, SourcePosition};
+use crate::source::{
+    Action, Heard, Learned, NotDue, Page, Poll, PollContext, PollEnd, Request, SourcePosition, is_by_scope,
+};
 use crate::telemetry::{LaneState, TokenProblem};
 
 /// Backoff for a console that fails.
@@ -182,7 +184,7 @@ impl PullStage<'_> {
             match probe.send(client, client.permit_for(&delivery.meter.lane).await, Some(&delivery.meter)).await {
                 // One scope of several may be refused; its refusal has the time as well.
                 Err(ConsoleError::Forbidden(_) | ConsoleError::Missing(_) | ConsoleError::BadRequest(_))
-                    if pull.stream == Stream::Vulnerabilities && client.time().is_some() =>
+                    if is_by_scope(pull.stream) && client.time().is_some() =>
                 {
                     return Ok(());
                 }
@@ -368,7 +370,7 @@ impl OngoingPoll<'_> {
                 delivery.meter.set_failure_of_other_pass(self.stage.other_failure.clone());
             }
             self.stage.sizing.learn(page.shown, page.body.len());
-            self.retry.is_within_window |= self.found_new && pull.findings.is_some();
+            self.retry.is_within_window |= self.found_new && !pull.is_ordered();
         }
         let reserved = self.reservation.take();
         if !self.found_new && page.excluded.is_empty() {

@@ -154,9 +154,6 @@ pub(super) fn streams(root: &Node, streams: &source::StreamSettings, problems: &
         {
             report.push(&["streams", stream, "since"], Severity::Warning, "this time is in the future");
         }
-        if pull.stream == Stream::Agents {
-            agents(&mut report, &pull, streams);
-        }
         if pull.lookback > LONG_LOOKBACK {
             let message = "every lane remembers all alerts of its lookback, and reads them again every 10 minutes";
             report.push(&["streams", stream, "lookback"], Severity::Warning, message);
@@ -167,18 +164,21 @@ pub(super) fn streams(root: &Node, streams: &source::StreamSettings, problems: &
             report.error(&["streams", stream, "exclude_types"], message);
         }
     }
+    if let Some(settings) = &streams.agents {
+        agents(&mut report, settings);
+    }
 }
 
-fn agents(report: &mut Report<'_>, pull: &source::Pull, streams: &source::StreamSettings) {
-    let volatile = streams.agents.as_ref().and_then(|agents| agents.volatile.as_deref());
-    if pull.snapshot && volatile.is_some() {
+fn agents(report: &mut Report<'_>, agents: &source::Agents) {
+    let is_snapshot = agents.mode == source::Mode::Snapshot;
+    if is_snapshot && agents.volatile.is_some() {
         let message = "`mode: snapshot` sends every agent each time; `volatile` is for `mode: changes`";
         report.error(&["streams", "agents", "volatile"], message);
     }
-    if pull.marker && !pull.snapshot {
+    if agents.marker && !is_snapshot {
         report.error(&["streams", "agents", "marker"], "a marker ends a snapshot; it needs `mode: snapshot`");
     }
-    if let Some(path) = volatile.unwrap_or_default().iter().find(|name| name.contains('.')) {
+    if let Some(path) = agents.volatile.iter().flatten().find(|name| name.contains('.')) {
         let message = format!("`{path}` is not a key of an agent: only top-level keys can be left out");
         report.error(&["streams", "agents", "volatile"], message);
     }

@@ -1,6 +1,5 @@
 //! Counts the records of a closed window.
 
-use super::findings::FindingsScan;
 use super::requests::Request;
 use super::responses::read_page;
 use super::{Pull, Window};
@@ -14,21 +13,28 @@ impl Pull {
     /// # Errors
     /// See [`ConsoleError`]. A count that cannot be read is a transient failure.
     pub async fn count(&self, client: &Client, window: Window, meter: Option<&Meter>) -> Result<u64, ConsoleError> {
-        if let Some(findings) = &self.findings {
-            let mut scan = FindingsScan::detected(findings.clone());
-            let mut sum = self.ask(Request::count_findings(&scan, window), client, meter).await?;
-            while scan.advance() {
-                sum += self.ask(Request::count_findings(&scan, window), client, meter).await?;
-            }
-            return Ok(sum);
-        }
-        let all = self.ask(Request::count_in_window(self, window, &self.types), client, meter).await?;
+        let all = self.count_types(client, window, &self.types, meter).await?;
         let is_pulled = |kind: &u32| self.types.is_empty() || self.types.contains(kind);
         let excluded: Vec<u32> = self.exclude_types.iter().copied().filter(is_pulled).collect();
         if excluded.is_empty() || all == 0 {
             return Ok(all);
         }
-        Ok(all.saturating_sub(self.ask(Request::count_in_window(self, window, &excluded), client, meter).await?))
+        Ok(all.saturating_sub(self.count_types(client, window, &excluded, meter).await?))
+    }
+
+    /// How many records of these activity types the console counts; of all types when empty.
+    async fn count_types(
+        &self,
+        client: &Client,
+        window: Window,
+        types: &[u32],
+        meter: Option<&Meter>,
+    ) -> Result<u64, ConsoleError> {
+        let mut sum = 0;
+        for request in self.protocol().count_window(self, window, types) {
+            sum += self.ask(request, client, meter).await?;
+        }
+        Ok(sum)
     }
 
     async fn ask(&self, request: Request, client: &Client, meter: Option<&Meter>) -> Result<u64, ConsoleError> {

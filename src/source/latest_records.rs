@@ -1,7 +1,6 @@
 use std::sync::Arc;
 
 use super::Pull;
-use super::requests::Request;
 use super::responses::read_page;
 use crate::console::{Client, ConsoleError};
 use crate::record::{Facts, facts};
@@ -35,7 +34,7 @@ impl LatestRecords {
         mut show: impl FnMut(&[u8], &Facts<'_>),
     ) -> Result<bool, ConsoleError> {
         let limit = if self.pull.exclude_types.is_empty() { self.left } else { self.left.max(SPARE) };
-        let request = Request::latest(&self.pull, self.cursor.as_deref()).with_size(limit, max_bytes);
+        let request = self.pull.protocol().latest(&self.pull, self.cursor.as_deref()).with_size(limit, max_bytes);
         let body = request.send(&self.client, self.client.permit().await, None).await?;
         let page = read_page(self.pull.stream, &body, self.client.redactor())?;
         for record in &page.records {

@@ -5,9 +5,11 @@ mod count;
 mod findings;
 mod latest_records;
 mod pager;
+mod parameters;
 mod pass;
 mod poll;
 mod position;
+mod protocols;
 mod pull;
 mod requests;
 mod responses;
@@ -17,6 +19,8 @@ mod seen_scope;
 mod settings;
 mod silent_after;
 mod since;
+mod stream_settings;
+mod streams;
 mod window;
 
 pub use findings::Findings;
@@ -26,15 +30,15 @@ pub use poll::{Action, Learned, NotDue, Page, Poll, PollEnd, Record};
 pub use position::{
     Known, MAIN, PassPosition, PositionPart, PositionReader, Settling, Snapshot, SnapshotStage, SourcePosition,
 };
-pub use pull::{Include, Pull, VOLATILE};
+pub use pull::{Include, Pull};
 pub use requests::Request;
-pub use responses::read_page;
+pub use responses::{read_list, read_page};
 pub use rhythm::{Heard, Rhythm};
 pub use seen_scope::{SeenScope, named_scopes};
-pub use settings::{
-    Activities, Agents, AlertView, Alerts, FindingSeverity, Groups, Mode, StreamSettings, Threats, UnifiedAlerts,
-    Vulnerabilities,
-};
+pub use settings::{Activities, Groups, StreamSettings, Threats};
 pub use silent_after::SilentAfter;
 pub use since::Since;
+pub use streams::{
+    Agents, AlertView, Alerts, FindingSeverity, Mode, UnifiedAlerts, VOLATILE, Vulnerabilities, is_by_scope,
+};
 pub use window::{By, Window};

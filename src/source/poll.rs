@@ -28,7 +28,7 @@ use super::responses::{PageReader, read_page};
 use super::scope_list::ScopeList;
 use super::{Heard, PollContext, Pull, Snapshot, SourcePosition};
 use crate::console::{Client, ConsoleError, TruncatedBody};
-use crate::record::{self, Level, Scope, Stream, Timestamp, facts};
+use crate::record::{self, Frame, Level, Scope, Timestamp, facts};
 use crate::telemetry::Meter;
 
 /// How often `data: null` is asked for again before the console's count decides whether there is nothing.
@@ -154,8 +154,7 @@ impl Poll {
         let plan = Plan::of(&pull, position, pass, start, learned)?;
         let from = plan.from;
         let to = plan.context.start;
-        // Findings are listed by their ids, which say nothing of their times.
-        let ordered = pull.stream != Stream::Vulnerabilities;
+        let ordered = pull.is_ordered();
         let host = client.host().into();
         let mut poll = Self {
             reader: PageReader::new(pull.stream, client.redactor().clone()),
@@ -352,10 +351,11 @@ impl Poll {
         let shown = self.pager.shown.len() as u64;
         let is_end = match page.total_items {
             Some(count) => count <= shown,
-            // A console that cannot count, and says once more that there is nothing. An empty list of unified alerts is
+            // A console that cannot count, and says once more that there is nothing. An empty connection of alerts is
             // not null, so null is a failure there.
             None => {
-                page.null_data && shown == 0 && self.pull.stream != Stream::UnifiedAlerts && !self.learned.is_null_usual
+                let is_list = self.pull.stream.description().frame == Frame::List;
+                page.null_data && shown == 0 && is_list && !self.learned.is_null_usual
             }
         };
         if is_end {
@@ -643,7 +643,7 @@ impl Poll {
     fn too_large(&mut self, cut: &TruncatedBody, now: Timestamp) -> Result<(), ConsoleError> {
         let after = match mem::replace(&mut self.phase, Phase::Paging) {
             Phase::SteppingOver(record) => record.met(cut),
-            _ => OversizedRecord::begin(self.pull.stream, cut),
+            _ => OversizedRecord::begin(&self.pull, cut),
         };
         self.go_on(after, now)
     }
@@ -704,7 +704,7 @@ impl Poll {
         let Phase::SteppingOver(OversizedRecord::InPart { beginning, max_bytes }) = phase else { return Ok(()) };
         let body = in_part(answer)?;
         let page = self.reader.page(&body, &mut self.pager)?;
-        let brief = brief_alert(&page, &beginning)?;
+        let brief = brief_alert(self.pull.stream, &page, &beginning)?;
         let key = facts(self.pull.stream, brief).identity("", brief).key();
         self.ready = Some(self.beginning(&beginning, brief, max_bytes, now));
         self.follow(page.next_cursor.as_deref(), vec![key]);

@@ -4,12 +4,11 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::findings::position_name;
-use super::position::{MAIN, SNAPSHOT};
-use super::{By, Findings, Keys, Pass, Reading, SilentAfter, Since, Window};
-use crate::console::{Client, ConsoleSettings, Endpoint};
+use super::parameters::{Parameter, named};
+use super::{Findings, SilentAfter, Since, Window};
+use crate::console::{Client, ConsoleSettings};
 use crate::record::{Facts, Level, Scope, Stream, Timestamp};
-use crate::settings::{Id, Period};
+use crate::settings::Id;
 
 /// One stream's settings with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,108 +81,7 @@ impl Include {
     }
 }
 
-/// What an agent's check-in moves by itself, sorted.
-pub const VOLATILE: [&str; 4] =
-    ["containerizedWorkloadCounts", "fullDiskScanLastUpdatedAt", "lastActiveDate", "updatedAt"];
-
-/// Names of the other passes in checkpoints.
-const LOOKBACK: &str = "lookback";
-const NET: &str = "net";
-
-const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(86_400);
-/// Time between two polls of the alerts within `lookback`.
-const LOOKBACK_EVERY: Duration = Duration::from_secs(600);
-/// How often unified alerts are looked for by their detection.
-const NET_EVERY: Duration = Duration::from_secs(900);
-/// An hour for findings that are indexed late, and ten minutes for the indexing itself.
-const FINDINGS_OVERLAP: Duration = Duration::from_secs(4200);
-
 impl Pull {
-    /// A stream with nothing but defaults.
-    pub fn of(stream: Stream) -> Self {
-        let (interval, since) = match stream {
-            Stream::Threats | Stream::Alerts | Stream::UnifiedAlerts => (MINUTE, Since::Ago(Period(DAY))),
-            Stream::Activities => (MINUTE / 2, Since::Ago(Period(DAY))),
-            Stream::Agents | Stream::Groups => (15 * MINUTE, Since::Beginning),
-            Stream::Vulnerabilities => (360 * MINUTE, Since::Beginning),
-        };
-        let is_finding = stream == Stream::Vulnerabilities;
-        Self {
-            stream,
-            interval,
-            since,
-            overlap: if is_finding { FINDINGS_OVERLAP } else { 5 * MINUTE },
-            silent_after: SilentAfter::Auto,
-            exclude_types: Vec::new(),
-            types: Vec::new(),
-            include_hidden: false,
-            snapshot: false,
-            volatile: VOLATILE.map(str::to_owned).to_vec(),
-            include_decommissioned: false,
-            marker: false,
-            lookback: 7 * DAY,
-            include: Vec::new(),
-            products: Vec::new(),
-            view: None,
-            findings: is_finding.then(Findings::default),
-            window: None,
-            named_by: None,
-        }
-    }
-
-    /// The passes over the stream, the one that brings what is new first.
-    pub fn passes(&self) -> Vec<Pass> {
-        let Endpoint { sort_by, time_filter, .. } = self.endpoint();
-        let main = Pass {
-            name: MAIN.into(),
-            sort_by,
-            time_filter,
-            by: self.by(),
-            every: self.interval,
-            reach: self.overlap,
-            keys: Keys::Versions,
-            reading: Reading::New,
-        };
-        match self.stream {
-            _ if self.window.is_some() => vec![main],
-            Stream::Agents if self.snapshot => {
-                let sort_by = "createdAt";
-                let time_filter = "createdAt";
-                let reading = Reading::Snapshot;
-                vec![Pass { name: SNAPSHOT.into(), sort_by, time_filter, by: By::Creation, reading, ..main }]
-            }
-            Stream::Alerts => {
-                let main = Pass { keys: Keys::Latest, ..main };
-                let every = LOOKBACK_EVERY;
-                let reach = self.lookback;
-                let reading = Reading::Lookback;
-                let lookback = Pass { name: LOOKBACK.into(), every, reach, reading, ..main.clone() };
-                if reach.is_zero() { vec![main] } else { vec![main, lookback] }
-            }
-            Stream::UnifiedAlerts => {
-                let Endpoint { sort_by, time_filter, .. } = Endpoint::by_creation(self.stream);
-                // What was never updated, or became visible too late for the first pass.
-                let by = By::Creation;
-                let every = self.interval.max(NET_EVERY);
-                let reach = self.overlap.max(DAY);
-                let reading = Reading::ByCreation;
-                let net = Pass { name: NET.into(), sort_by, time_filter, by, every, reach, reading, ..main.clone() };
-                vec![main, net]
-            }
-            Stream::Vulnerabilities => {
-                let pass = |scope: Option<Arc<Scope>>| Pass {
-                    name: scope.as_deref().map_or(MAIN.into(), position_name),
-                    keys: Keys::Latest,
-                    reading: scope.map_or(Reading::AllFindings, Reading::FindingsOf),
-                    ..main.clone()
-                };
-                self.findings.iter().flat_map(Findings::scopes).map(pass).collect()
-            }
-            _ => vec![main],
-        }
-    }
-
     /// The filters of the requests, except for the scope, as text for ledgers.
     pub fn narrowed_by(&self) -> String {
         self.filters(&self.types).into_iter().map(|(name, value)| format!("&{name}={value}")).collect()
@@ -192,6 +90,11 @@ impl Pull {
     /// Which records the console is asked for, as text for ledgers.
     pub fn asked(&self, client: &Client) -> String {
         format!("{}{}", client.scope(), self.narrowed_by())
+    }
+
+    /// The filters of a request for a list, likewise.
+    pub(super) fn parameters(&self, types: &[u32]) -> impl Iterator<Item = Parameter> {
+        named(self.filters(types))
     }
 
     /// The filters of a request, except for window, order and scope; `types` are the activity types.
@@ -250,23 +153,6 @@ impl Pull {
         Self { window: Some(window), named_by, since, overlap: Duration::ZERO, ..self.clone() }
     }
 
-    /// How the console is asked for these records.
-    pub(super) fn endpoint(&self) -> Endpoint {
-        if self.is_by_creation() { Endpoint::by_creation(self.stream) } else { Endpoint::of(self.stream) }
-    }
-
-    /// The time by which the console is asked for these records. It filters groups by their last change only.
-    pub(super) fn by(&self) -> By {
-        if self.is_by_creation() && self.stream != Stream::Groups { By::Creation } else { By::Order }
-    }
-
-    /// Findings have no time of their last change, alerts that never changed have none either, and snapshots are read
-    /// by the time of creation: of these, every window is one by creation.
-    fn is_by_creation(&self) -> bool {
-        let is_always = self.snapshot || matches!(self.stream, Stream::UnifiedAlerts | Stream::Vulnerabilities);
-        self.window.is_some_and(|window| is_always || window.by == By::Creation)
-    }
-
     /// Whether the settings exclude a record by its type.
     pub(super) fn excludes(&self, facts: &Facts<'_>) -> bool {
         facts.activity_type.is_some_and(|kind| self.exclude_types.binary_search(&kind).is_ok())
@@ -274,6 +160,6 @@ impl Pull {
 
     /// Whether a changed record is sent again only if more than its volatile keys changed.
     pub fn drops_unchanged(&self) -> bool {
-        self.stream == Stream::Agents && !self.snapshot && self.window.is_none() && !self.volatile.is_empty()
+        !self.snapshot && self.window.is_none() && !self.volatile.is_empty()
     }
 }

@@ -5,7 +5,7 @@ use tracing::warn;
 use super::pager::Pager;
 use crate::console::advice::IS_IT_THE_CONSOLE;
 use crate::console::{ConsoleError, Redactor};
-use crate::record::{self, Connection, PageError, Stream, parse_connection, parse_page};
+use crate::record::{self, Connection, Frame, PageError, Stream, parse_connection, parse_page};
 
 /// How often a page of unified alerts with an error next to its data is asked for again before it is used as it is.
 const PARTIAL_TRIES: usize = 3;
@@ -15,9 +15,17 @@ const PARTIAL_TRIES: usize = 3;
 /// # Errors
 /// When the body is no page, or a page with errors.
 pub fn read_page<'a>(stream: Stream, body: &'a [u8], redactor: &Redactor) -> Result<record::Page<'a>, ConsoleError> {
-    if stream == Stream::UnifiedAlerts {
-        return Ok(read_alerts(body, redactor)?.page);
+    match stream.description().frame {
+        Frame::List => read_list(body, redactor),
+        Frame::Alerts => Ok(read_alerts(body, redactor)?.page),
     }
+}
+
+/// A page of a list, of records or of anything else.
+///
+/// # Errors
+/// As [`read_page`].
+pub fn read_list<'a>(body: &'a [u8], redactor: &Redactor) -> Result<record::Page<'a>, ConsoleError> {
     let page = parse_page(body).map_err(|error| unreadable(&error, redactor))?;
     match page.errors.first() {
         None => Ok(page),
@@ -47,20 +55,20 @@ fn answered_with(error: &str, redactor: &Redactor) -> ConsoleError {
 /// Reads the pages of one poll.
 #[derive(Debug)]
 pub(super) struct PageReader {
-    stream: Stream,
+    frame: Frame,
     pub redactor: Redactor,
     partial_answers: usize,
 }
 
 impl PageReader {
     pub fn new(stream: Stream, redactor: Redactor) -> Self {
-        Self { stream, redactor, partial_answers: 0 }
+        Self { frame: stream.description().frame, redactor, partial_answers: 0 }
     }
 
     /// A page without errors, or one that still has errors after several tries.
     pub fn page<'a>(&mut self, body: &'a [u8], pager: &mut Pager) -> Result<record::Page<'a>, ConsoleError> {
-        if self.stream != Stream::UnifiedAlerts {
-            return read_page(self.stream, body, &self.redactor);
+        if self.frame == Frame::List {
+            return read_list(body, &self.redactor);
         }
         let Connection { mut page, null_nodes, cursor_missing, errors } = read_alerts(body, &self.redactor)?;
         // An error next to data is that of one field of one alert. It may pass; when it does not, the page is worth

@@ -8,9 +8,9 @@ use compact_str::{CompactString, ToCompactString};
 
 use super::pager::{Next, Pager};
 use super::requests::{Answer, Request};
-use super::responses::read_page;
+use super::responses::read_list;
 use crate::console::{Client, ConsoleError, Redactor, ScopeFilter};
-use crate::record::{Kind, Level, Scope, Stream, Timestamp, Value};
+use crate::record::{Kind, Level, Scope, Timestamp, Value};
 
 /// A list of more pages is not read.
 const MOST_PAGES: usize = 100;
@@ -88,8 +88,7 @@ impl ScopeList {
 
     /// Adds the scopes of a page; true when it is the last one.
     fn add(&mut self, body: &[u8], redactor: &Redactor) -> Result<bool, ConsoleError> {
-        // Lists of scopes have the same frame as those of records.
-        let page = read_page(Stream::Vulnerabilities, body, redactor)?;
+        let page = read_list(body, redactor)?;
         if page.null_data {
             return Err(ConsoleError::transient("the console answered 200 with `data: null`"));
         }

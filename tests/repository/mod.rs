@@ -11,5 +11,6 @@ mod monitoring;
 mod reference_docs;
 mod security;
 mod states;
+mod streams;
 mod way;
 mod workflow;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
+use crate::record::Stream;
 use crate::state::FileStore;
 
 const HOUR: Duration = Duration::from_secs(3600);

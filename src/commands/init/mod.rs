@@ -109,6 +109,9 @@ fn note_missing_secrets(args: &Args, token_file: &str, example: &Example) {
     }
 }
 
+/// The streams that are chosen unless somebody chooses otherwise.
+const USUAL: [Stream; 2] = [Stream::Threats, Stream::Activities];
+
 /// Keys of the examples that name what an integration has names of its own for.
 const NAMES: [&str; 3] = ["data_stream", "stream_name", "source_category"];
 
@@ -163,8 +166,7 @@ impl Args {
             self.token_file = Some(Input::new().with_prompt(prompt).default(default).interact_text()?);
         }
         if self.streams.is_empty() {
-            let choices =
-                Stream::ALL.map(|stream| (stream.name(), matches!(stream, Stream::Threats | Stream::Activities)));
+            let choices = Stream::ALL.map(|stream| (stream.name(), USUAL.contains(&stream)));
             let chosen = MultiSelect::new().with_prompt("Streams (space selects)").items_checked(choices).interact()?;
             self.streams = chosen.into_iter().filter_map(|index| Stream::ALL.get(index).copied()).collect();
         }

@@ -13,6 +13,8 @@ use bytes::Bytes;
 
 use crate::console::{ConsoleError, TruncatedBody};
 use crate::record::{self, Stream, facts};
+use crate::source::Pull;
+use crate::source::protocols::Alerts;
 use crate::source::requests::{Answer, Place, RecordList, Request};
 
 /// The console accepts no larger `skip`.
@@ -63,13 +65,12 @@ pub(super) struct Met {
 
 impl OversizedRecord {
     /// An answer to a request for one record was too large.
-    pub fn begin(stream: Stream, cut: &TruncatedBody) -> AfterAnswer {
-        match stream {
-            Stream::UnifiedAlerts => {
-                let beginning = first_record(&cut.beginning, b"\"node\"");
-                AfterAnswer::Ask(Self::InPart { beginning, max_bytes: cut.max_bytes })
-            }
-            _ => AfterAnswer::Search { wanted: listed(cut) },
+    pub fn begin(pull: &Pull, cut: &TruncatedBody) -> AfterAnswer {
+        if pull.protocol().has_parts() {
+            let beginning = first_record(&cut.beginning, b"\"node\"");
+            AfterAnswer::Ask(Self::InPart { beginning, max_bytes: cut.max_bytes })
+        } else {
+            AfterAnswer::Search { wanted: listed(cut) }
         }
     }
 
@@ -79,7 +80,7 @@ impl OversizedRecord {
             Self::Searching { at, .. } => list.page(Place::Skip(*at), 1),
             Self::Behind { at, .. } => list.page(Place::Skip(at + 1), usize::MAX),
             Self::Confirming { at, beginning, .. } => list.one(Place::Skip(*at), beginning.len()),
-            Self::InPart { .. } => list.brief_alert(cursor),
+            Self::InPart { .. } => Alerts::brief(list, cursor),
         }
     }
 
@@ -148,8 +149,12 @@ pub(super) fn in_part(answer: Answer) -> Answer {
 }
 
 /// The alert that begins like this, in part.
-pub(super) fn brief_alert<'a>(page: &record::Page<'a>, beginning: &[u8]) -> Result<&'a [u8], ConsoleError> {
-    let brief = page.records.first().filter(|brief| is_of(beginning, &facts(Stream::UnifiedAlerts, brief).id));
+pub(super) fn brief_alert<'a>(
+    stream: Stream,
+    page: &record::Page<'a>,
+    beginning: &[u8],
+) -> Result<&'a [u8], ConsoleError> {
+    let brief = page.records.first().filter(|brief| is_of(beginning, &facts(stream, brief).id));
     brief.copied().ok_or_else(moved)
 }
 

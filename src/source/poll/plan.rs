@@ -92,7 +92,7 @@ impl Plan {
 /// Whether a count of a part says how many records the lane has to know of it. It does not where a record changes
 /// without a new time, where versions are counted that are not sent, for findings, and for snapshots.
 fn is_counted(pull: &Pull, pass: &Pass) -> bool {
-    let is_of_records = matches!(pass.reading, Reading::New | Reading::ByCreation) && pull.findings.is_none();
+    let is_of_records = matches!(pass.reading, Reading::New | Reading::ByCreation) && pull.is_ordered();
     is_of_records && pass.keys == Keys::Versions && !pull.drops_unchanged()
 }
 

@@ -36,7 +36,7 @@ pub(super) enum Before {
 
 impl Returned {
     pub fn nothing(pull: &Pull, pass: &Pass) -> Self {
-        if pull.findings.is_some() {
+        if !pull.is_ordered() {
             Self::Findings(ReturnedFindings::default())
         } else if pass.keys == Keys::Latest || pull.drops_unchanged() {
             Self::Records(HashMap::new())

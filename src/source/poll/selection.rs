@@ -100,11 +100,6 @@ impl Selection {
         }
     }
 
-    /// Findings are listed in no order of time.
-    fn is_scan(&self) -> bool {
-        self.pull.findings.is_some()
-    }
-
     pub fn pass(&self) -> &Pass {
         &self.pass
     }
@@ -118,7 +113,7 @@ impl Selection {
     pub fn select(&mut self, bytes: &[u8], range: Range<usize>, now: Timestamp, page: &mut Page) -> Shown {
         let mut facts = facts(self.pull.stream, bytes);
         let order = match self.pass.by {
-            _ if self.is_scan() => None,
+            _ if !self.pull.is_ordered() => None,
             By::Order => facts.time,
             By::Creation => facts.created,
         };
@@ -229,7 +224,7 @@ impl Selection {
         let is_constant = self.pull.stream.description().version == Version::Constant;
         let version = if is_constant { id } else { identity.key() };
         let start = self.context.start;
-        let time = if self.is_scan() {
+        let time = if !self.pull.is_ordered() {
             // The list may show a change that came after the start, and the next window but one asks for it again: the
             // later of two clocks counts, since one may be behind, but not without limit, since one may be years ahead.
             now.min(start.plus(MOST_BEHIND)).max(start)
@@ -312,7 +307,7 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Clock;
+    use crate::record::{Clock, Stream};
     use crate::source::SourcePosition;
     use crate::telemetry::Telemetry;
 

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::*;
 use crate::console::scripted::ResponseQueue;
 use crate::console::{Limiters, TruncatedBody};
-use crate::record::Clock;
+use crate::record::{Clock, Stream};
 use crate::source::position::MANY_FINDINGS;
 use crate::source::{RecordKey, Rhythm};
 use crate::telemetry::Telemetry;

@@ -13,12 +13,13 @@ use syn::visit::{self, Visit};
 use syn::{BinOp, ExprBinary, ExprLet, ExprMatch, ImplItemFn, ItemFn, ItemMod, Macro, Pat};
 
 /// File, function, and why it compares streams.
-const COMPARES: [(&str, &str, &str); 10] = [
+const COMPARES: [(&str, &str, &str); 11] = [
     ("src/console/endpoint.rs", "of", "the list of the endpoints"),
     ("src/source/streams.rs", "pulled", "the list of what the source knows"),
     ("crates/mapping/src/record.rs", "read", "the list of the types of records"),
     ("src/sink/http/destination/azure_logs/columns.rs", "declared", "the list of the tables that the vendor declares"),
     ("src/sink/syslog/cef_fields.rs", "of_stream", "the list of the CEF extensions"),
+    ("src/sink/syslog/notification/facts.rs", "of", "the list of what the console's notifications say"),
     ("src/pipeline/check.rs", "detections", "threats and alerts come again as unified alerts"),
     ("crates/mapping/src/ecs/mod.rs", "provenance", "unified alerts name their provider themselves"),
     ("crates/mapping/src/coverage.rs", "add", "two values of a finding are made of others"),

@@ -43,6 +43,16 @@ pub struct Integration {
     pub(crate) included: Option<&'static str>,
     /// Whether `labels` have a place.
     pub(crate) has_labels: bool,
+    /// A stream that says what another one says too: a sink takes one of them.
+    pub(crate) repeats: Option<Repeats>,
+}
+
+/// What `stream` says is said by `other` as well.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Repeats {
+    stream: Stream,
+    other: Stream,
+    why: &'static str,
 }
 
 /// A name is the part of the data set after `sentinel_one.`.
@@ -61,6 +71,7 @@ pub(crate) const ELASTICSEARCH: Integration = Integration {
     ],
     included: Some("whose ingest pipeline leaves it out"),
     has_labels: true,
+    repeats: None,
 };
 
 pub(crate) const SPLUNK_HEC: Integration = Integration {
@@ -77,6 +88,7 @@ pub(crate) const SPLUNK_HEC: Integration = Integration {
     ],
     included: None,
     has_labels: true,
+    repeats: None,
 };
 
 /// The names follow no pattern: they are those of two of Microsoft's rules.
@@ -94,6 +106,7 @@ pub(crate) const AZURE_LOGS: Integration = Integration {
     ],
     included: Some("whose tables have no column for it: it is left out there"),
     has_labels: false,
+    repeats: None,
 };
 
 pub(crate) const GOOGLE_SECOPS: Integration = Integration {
@@ -107,6 +120,7 @@ pub(crate) const GOOGLE_SECOPS: Integration = Integration {
     ],
     included: Some("whose parser does not read it: only the raw log has it"),
     has_labels: true,
+    repeats: None,
 };
 
 /// The intake recognises the kind of a record by its keys.
@@ -117,6 +131,7 @@ pub(crate) const SEKOIA: Integration = Integration {
     names: &[(Stream::Threats, "SentinelOne EDR"), (Stream::Activities, "SentinelOne EDR")],
     included: Some("whose parser does not read it: only the raw event has it"),
     has_labels: false,
+    repeats: None,
 };
 
 /// The user attaches the schema to the source.
@@ -127,6 +142,7 @@ pub(crate) const PANTHER: Integration = Integration {
     names: &[(Stream::Activities, "SentinelOne.Activity")],
     included: None,
     has_labels: false,
+    repeats: None,
 };
 
 pub(crate) const DATADOG: Integration = Integration {
@@ -140,6 +156,7 @@ pub(crate) const DATADOG: Integration = Integration {
     ],
     included: None,
     has_labels: true,
+    repeats: None,
 };
 
 const SUMO_PARSER: &str = "/Parsers/System/SentinelOne/SentinelOne MGMT API";
@@ -151,6 +168,7 @@ pub(crate) const SUMO: Integration = Integration {
     names: &[(Stream::Threats, SUMO_PARSER), (Stream::Activities, SUMO_PARSER), (Stream::Agents, SUMO_PARSER)],
     included: None,
     has_labels: true,
+    repeats: None,
 };
 
 /// The vendor and product of the lines that the console itself sends by syslog.
@@ -163,6 +181,11 @@ pub(crate) const SYSLOG: Integration = Integration {
     names: &[(Stream::Threats, SYSLOG_PRODUCT), (Stream::Activities, SYSLOG_PRODUCT)],
     included: Some("whose lines have no key for it: it is left out there"),
     has_labels: false,
+    repeats: Some(Repeats {
+        stream: Stream::Threats,
+        other: Stream::Activities,
+        why: "a detection is in both, and each change of a threat would be notified as another detection",
+    }),
 };
 
 /// All of them, in the order in which they are documented.
@@ -187,7 +210,26 @@ impl Integration {
     pub(crate) fn check(&self, streams: &[Stream], otherwise: &str) -> Result<(), BuildError> {
         let unknown = streams.iter().filter(|stream| self.name(**stream).is_none());
         let unknown: Vec<&str> = unknown.map(|stream| stream.name()).collect();
-        if unknown.is_empty() { Ok(()) } else { Err(self.unknown(&unknown, otherwise)) }
+        if !unknown.is_empty() {
+            return Err(self.unknown(&unknown, otherwise));
+        }
+        match &self.repeats {
+            Some(Repeats { stream, other, why }) if streams.contains(stream) && streams.contains(other) => {
+                let (stream, other) = (stream.name(), other.name());
+                let problem = format!("`{stream}` and `{other}` exclude each other here: {why}; name `{other}` alone");
+                Err(BuildError::value("streams", problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Those of `streams` that a sink can take together.
+    pub(crate) fn known_of(&self, streams: &[Stream]) -> Vec<Stream> {
+        let is_repeated = |stream: Stream| {
+            self.repeats.as_ref().is_some_and(|repeats| repeats.stream == stream && streams.contains(&repeats.other))
+        };
+        let known = streams.iter().copied().filter(|stream| self.name(*stream).is_some() && !is_repeated(*stream));
+        known.collect()
     }
 
     fn unknown(&self, streams: &[&str], otherwise: &str) -> BuildError {

@@ -27,9 +27,10 @@ fn every_destination_has_an_example_that_init_completes() {
     }
 }
 
-/// With the destination's own integration: its names instead of the example's, and only the streams that it knows.
+/// Where a destination has SentinelOne content of its own, the file is for that: with the streams that it knows, and none
+/// of the forwarder's names.
 #[test]
-fn an_integration_brings_its_names_and_streams() {
+fn a_file_is_for_the_content_of_its_destination() {
     let directory = tempfile::tempdir().unwrap();
     for (sink, streams) in [
         ("elasticsearch", ""),
@@ -40,20 +41,30 @@ fn an_integration_brings_its_names_and_streams() {
         ("panther", "[activities]"),
         ("datadog", "[threats, activities]"),
         ("sumo", ""),
+        ("syslog", "[activities]"),
     ] {
         let file = directory.path().join(format!("{}.yaml", sink.replace('_', "-")));
-        let (code, out, errors) = run(program()
-            .args(["init", "--offline", "--console", "https://c.example", "--token-file", "c.token", "--sink", sink])
-            .args(["--streams", "threats,activities,agents", "--set", "content=integration"])
-            .arg(&file));
+        let init = |flags: &[&str]| {
+            let complete = ["--offline", "--console", "https://c.example", "--token-file", "c.token", "--sink", sink];
+            run(program().arg("init").args(complete).args(flags).arg(&file))
+        };
+        let (code, out, errors) = init(&["--streams", "threats,activities,agents"]);
         assert!(code == 0 && out.contains("1 valid"), "{sink}: {out}{errors}");
         let text = fs::read_to_string(&file).unwrap();
-        assert!(text.contains("    content: integration\n"), "{text}");
+        assert!(text.contains("    content: integration"), "{text}");
         let is_limited = text.contains(&format!("    streams: {streams}\n"));
         assert_eq!(is_limited, !streams.is_empty(), "{sink}: {text}");
         for name in ["\n    data_stream:", "\n    stream_name:", "\n    source_category:"] {
             assert!(!text.contains(name), "{sink}: {text}");
         }
+
+        let own = ["--force", "--streams", "threats,agents", "--set", "content=forwarder", "--set", "stream_name=S"];
+        let own = if sink == "azure_logs" { &own[..] } else { &own[..5] };
+        let (code, out, errors) = init(own);
+        assert!(code == 0 && out.contains("1 valid"), "{sink}: {out}{errors}");
+        let text = fs::read_to_string(&file).unwrap();
+        let is_limited = text.contains("\n    streams: ");
+        assert_eq!(is_limited, sink == "google_secops", "{sink}: {text}");
     }
 }
 

@@ -895,7 +895,7 @@ fn a_detection_is_notified_by_one_stream() {
     let keys = json!({ "type": "syslog", "address": "udp://h:514", "content": "integration" });
     let refused = settings(keys).check_streams(&[Stream::Threats, Stream::Activities]).unwrap_err().to_string();
     assert!(
-        refused.starts_with("`streams`: a detection is in both") && refused.contains("name `activities`"),
+        refused.starts_with("`streams`: `threats` and `activities` exclude each other here: a detection"),
         "{refused}"
     );
 }

@@ -59,6 +59,11 @@ impl Example {
         pairs.collect()
     }
 
+    /// The value of a key of the sink, in YAML.
+    pub fn value(&self, key: &str) -> Option<String> {
+        self.keys().into_iter().find(|(found, _)| found == key).map(|(_, value)| value)
+    }
+
     /// Replaces the customer's name.
     pub fn name(&mut self, name: &str) -> &mut Self {
         self.replace("customer: acme", &format!("customer: {name}"))

@@ -49,7 +49,8 @@ pub struct Args {
     /// A key of the sink with its value in YAML, such as `url=https://splunk.example:8088`; `KEY=` leaves the key out
     /// (repeatable)
     ///
-    /// content=integration is for the destination's own SentinelOne integration, with its names and streams.
+    /// The example has content=integration where the destination has SentinelOne content of its own: the console's
+    /// records, under the names that this content reads. content=forwarder is for events in ECS or OCSF.
     ///
     /// The example of elasticsearch has an API key. For an OpenSearch without security: --set api_key=
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
@@ -86,7 +87,7 @@ pub async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let mut example = Example::of(sink).with_context(|| format!("there is no example of {sink}"))?;
     example.name(&name).console(console).token_file(token_file).streams(&args.streams);
     args.set.iter().for_each(|(key, value)| example.set(key, value));
-    args.use_names_of_integration(sink, &mut example);
+    args.use_streams_of_integration(sink, &mut example);
     write(&args.file, &example.text(), args.force)?;
     note(format!("wrote {}", args.file.display()));
     note_missing_secrets(&args, token_file, &example);
@@ -112,36 +113,30 @@ fn note_missing_secrets(args: &Args, token_file: &str, example: &Example) {
 /// The streams that are chosen unless somebody chooses otherwise.
 const USUAL: [Stream; 2] = [Stream::Threats, Stream::Activities];
 
-/// Keys of the examples that name what an integration has names of its own for.
-const NAMES: [&str; 3] = ["data_stream", "stream_name", "source_category"];
-
 fn integration_of(sink: &str) -> Option<&'static Integration> {
     INTEGRATIONS.into_iter().find(|integration| integration.sink == sink)
 }
 
 impl Args {
-    fn has_content(&self) -> bool {
-        self.set.iter().any(|(key, value)| key == "content" && value == "integration")
-    }
-
     fn is_set(&self, name: &str) -> bool {
         self.set.iter().any(|(key, _)| key == name)
     }
 
-    /// Leaves the integration's names to the sink, and its `streams` to those that the integration knows.
-    fn use_names_of_integration(&self, sink: &str, example: &mut Example) {
-        let by_stream = self.has_content() || (sink == "google_secops" && !self.is_set("log_type"));
-        if !by_stream {
+    /// Limits the sink to the streams that the destination's integration knows. If it knows none of them, the events are
+    /// the forwarder's own.
+    fn use_streams_of_integration(&self, sink: &str, example: &mut Example) {
+        let Some(integration) = integration_of(sink) else { return };
+        let has_content = example.value("content").is_some_and(|content| content == "integration");
+        let has_log_types = sink == "google_secops" && !self.is_set("log_type");
+        if !(has_content || has_log_types) || self.is_set("streams") {
             return;
         }
-        let Some(integration) = integration_of(sink) else { return };
-        if self.has_content() {
-            NAMES.iter().filter(|name| !self.is_set(name)).for_each(|name| example.set(name, ""));
-        }
         let streams = example.stream_names();
-        let known: Vec<&str> =
-            streams.iter().filter(|stream| integration.name(**stream).is_some()).map(|stream| stream.name()).collect();
-        if known.len() < streams.len() && !known.is_empty() && !self.is_set("streams") {
+        let known = integration.known_of(&streams);
+        if known.is_empty() && !self.is_set("content") {
+            example.set("content", "");
+        } else if known.len() < streams.len() {
+            let known: Vec<&str> = known.iter().map(|stream| stream.name()).collect();
             example.set("streams", &format!("[{}]", known.join(", ")));
         }
     }
@@ -184,14 +179,13 @@ impl Args {
                 "Is the SentinelOne content of {} installed? Its rules and dashboards then work on the console's own records",
                 integration.title
             );
-            if Confirm::new().with_prompt(prompt).default(false).interact()? {
-                self.set.push(("content".to_owned(), "integration".to_owned()));
-            }
+            let content =
+                if Confirm::new().with_prompt(prompt).default(true).interact()? { "integration" } else { "forwarder" };
+            self.set.push(("content".to_owned(), content.to_owned()));
         }
         let keys = self.sink.as_deref().and_then(Example::of).map(|example| example.keys()).unwrap_or_default();
         for (key, value) in keys {
-            let is_named = self.has_content() && NAMES.contains(&key.as_str());
-            if asks_for_sink && !is_named && self.set.iter().all(|(given, _)| *given != key) {
+            if asks_for_sink && self.set.iter().all(|(given, _)| *given != key) {
                 let prompt = format!("{key} (empty: leave it out)");
                 let value = Input::new().with_prompt(prompt).with_initial_text(value).allow_empty(true);
                 self.set.push((key, value.interact_text()?));

@@ -62,18 +62,11 @@ impl SinkType for SyslogSettings {
         self.content
     }
 
-    /// A detection is an activity too: with both streams each would come twice.
     fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
-        if self.content == Content::Forwarder {
-            return Ok(());
+        match self.content {
+            Content::Integration => SYSLOG.check(streams, ""),
+            Content::Forwarder => Ok(()),
         }
-        SYSLOG.check(streams, "")?;
-        if [Stream::Threats, Stream::Activities].iter().all(|stream| streams.contains(stream)) {
-            let problem = "a detection is in both `activities` and `threats`, and each change of a threat would be \
-                           notified as another detection: name `activities` in the sink's `streams`";
-            return Err(BuildError::value("streams", problem));
-        }
-        Ok(())
     }
 
     /// No label is part of a name here.

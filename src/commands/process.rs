@@ -117,7 +117,7 @@ fn own_directory(text: &str) -> Result<PathBuf, String> {
 fn own_prefix(text: &str) -> Result<String, String> {
     match pipeline::is_own_prefix(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(own) => Err(format!("a prefix begins with a text of your own, and `_` ends a tenant's name: write {own}")),
+        Err(own) => Err(format!("one tenant's prefix could be the begin of another's: write {own}")),
     }
 }
 

@@ -168,17 +168,13 @@ impl Names {
 ///
 /// # Errors
 /// The prefix to use, where one tenant's could be the begin of another's: `S1_{pipeline}` is `S1_ACME` for `acme`, and
-/// the variables of `acmecorp` begin with it. A second underscore would be the `-` of a name. A placeholder at the
-/// begin would let the names of tenants decide which variables of the worker are theirs.
+/// the variables of `acmecorp` begin with it. A second underscore would be the `-` of a name.
 pub fn is_own_prefix(prefix: &str) -> Result<bool, String> {
     let mut own = prefix.to_owned();
     for placeholder in PLACEHOLDERS {
         let mut parts = own.split(placeholder);
         let first = parts.next().unwrap_or_default().to_owned();
         own = parts.fold(first, |text, part| format!("{text}{placeholder}_{}", part.trim_start_matches('_')));
-    }
-    if PLACEHOLDERS.iter().any(|placeholder| own.starts_with(placeholder)) {
-        own.insert_str(0, "TENANT_");
     }
     if own == prefix { Ok(PLACEHOLDERS.iter().any(|placeholder| prefix.contains(placeholder))) } else { Err(own) }
 }
@@ -721,7 +717,7 @@ mod tests {
 
     #[test]
     fn a_prefix_tells_the_end_of_a_name() {
-        for own in ["S1_{pipeline}_", "T_{directory}_{pipeline}_", "T_{pipeline}_TOKEN"] {
+        for own in ["S1_{pipeline}_", "{directory}_{pipeline}_", "T_{pipeline}_TOKEN"] {
             assert_eq!(is_own_prefix(own), Ok(true), "{own}");
         }
         for shared in ["", "TENANT_", "TENANT"] {
@@ -731,9 +727,7 @@ mod tests {
             ("S1_{pipeline}", "S1_{pipeline}_"),
             ("S1_{pipeline}TOKEN", "S1_{pipeline}_TOKEN"),
             ("S1_{pipeline}__", "S1_{pipeline}_"),
-            ("T_{directory}{pipeline}_", "T_{directory}_{pipeline}_"),
-            ("{pipeline}_", "TENANT_{pipeline}_"),
-            ("{directory}{pipeline}", "TENANT_{directory}_{pipeline}_"),
+            ("{directory}{pipeline}_", "{directory}_{pipeline}_"),
         ] {
             assert_eq!(is_own_prefix(wrong), Err(right.to_owned()), "{wrong}");
             assert_eq!(is_own_prefix(right), Ok(true), "{right}");

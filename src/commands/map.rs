@@ -97,6 +97,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             run.overflowed, run.records
         ));
     }
+    if run.without_zone > 0 {
+        note(format!("{} of {} records have a time without a zone, taken as UTC", run.without_zone, run.records));
+    }
     if run.faults > 0 {
         note(format!("{} of {} records could not be mapped and became error events", run.faults, run.records));
     }
@@ -162,6 +165,8 @@ struct Run<W> {
     repaired: u64,
     /// Records that exceed a bound.
     overflowed: u64,
+    /// Records with a time that names no zone.
+    without_zone: u64,
 }
 
 impl<W: Write> Run<W> {
@@ -178,6 +183,7 @@ impl<W: Write> Run<W> {
             withheld: 0,
             repaired: 0,
             overflowed: 0,
+            without_zone: 0,
         }
     }
 
@@ -212,6 +218,7 @@ impl<W: Write> Run<W> {
                 Ok(mapped) => {
                     self.repaired += u64::from(mapped.repaired);
                     self.overflowed += u64::from(mapped.overflowed);
+                    self.without_zone += u64::from(mapped.without_zone);
                     if let Some(reason) = &mapped.remap_error {
                         self.failed += 1;
                         if self.failed <= FAULTS_SHOWN {

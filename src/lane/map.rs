@@ -342,6 +342,9 @@ impl Filler {
                     if mapped.overflowed {
                         meter.overflowed(&record.id);
                     }
+                    if mapped.without_zone {
+                        meter.without_zone();
+                    }
                     if mapped.unknown_leaves > 0 {
                         meter.unmapped_fields(mapped.unknown_leaves);
                     }

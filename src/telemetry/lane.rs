@@ -362,6 +362,8 @@ struct Rare {
     overflowed: u64,
     /// For the log: these.
     overflow_notices: Notices,
+    /// Records with a time that names no zone.
+    without_zone: u64,
     /// Records that the console counted and did not show.
     not_shown: u64,
     label_counts: LabelCounts,
@@ -507,6 +509,16 @@ impl LaneMetrics {
     /// Records that exceeded a bound.
     pub fn overflowed(&self) -> u64 {
         self.rare.lock().as_ref().map_or(0, |rare| rare.overflowed)
+    }
+
+    /// Counts a record with a time that names no zone.
+    pub(super) fn add_without_zone(&self) {
+        self.rare.lock().get_or_insert_default().without_zone += 1;
+    }
+
+    /// Records with a time that names no zone.
+    pub fn without_zone(&self) -> u64 {
+        self.rare.lock().as_ref().map_or(0, |rare| rare.without_zone)
     }
 
     /// Calls `with` with what the log has not reported of such records, if there was one.

@@ -227,6 +227,11 @@ impl Meter {
         self.lane.tell_overflow(self.clock.now(), record_id);
     }
 
+    /// A time of a record names no zone.
+    pub fn without_zone(&self) {
+        self.lane.add_without_zone();
+    }
+
     /// A record has so many leaves that no mapping knows.
     pub fn unmapped_fields(&self, leaves: u32) {
         self.telemetry.unmapped_fields().count(self.lane.stream, leaves);

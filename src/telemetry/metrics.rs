@@ -80,6 +80,8 @@ metrics! {
     OVERFLOWED_RECORDS = Counter "overflowed_records_total" LANE, "records",
         "Records with more than 10,000 members in an object, more than 10,000 values in a list or more than 120 levels. What \
          is beyond that is in a text of the event: `sentinel_one.<stream>.overflow`, in OCSF `unmapped.overflow`.";
+    TIMES_WITHOUT_ZONE = Counter "times_without_zone_total" LANE, "records",
+        "Records with a time that names no zone, such as `2026-03-01T10:20:30`. It is taken as UTC.";
     REMAP_ERRORS = Counter "remap_errors_total" LANE, "events",
         "Events on which a program of `remap` or `drop` failed. They are forwarded as they were mapped, with the tag \
          `remap_failed`; with `transform.on_error`, they become dead letters or stop the lane.";

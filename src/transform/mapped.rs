@@ -14,6 +14,8 @@ pub struct Mapped {
     pub repaired: bool,
     /// The record exceeds a bound: a text of the event has what is beyond it.
     pub overflowed: bool,
+    /// A time of the record names no zone.
+    pub without_zone: bool,
     /// Leaves of the record that no mapping knows.
     pub unknown_leaves: u32,
     /// The lane has not come across one of them before.
@@ -43,8 +45,9 @@ impl Mapped {
 
 impl From<mapping::Mapped> for Mapped {
     fn from(mapped: mapping::Mapped) -> Self {
-        let mapping::Mapped { unknown_activity, repaired, overflowed, unknown_leaves, drifted, .. } = mapped;
-        Self { unknown_activity, repaired, overflowed, unknown_leaves, drifted, ..Self::default() }
+        let mapping::Mapped { unknown_activity, repaired, overflowed, without_zone, unknown_leaves, drifted, .. } =
+            mapped;
+        Self { unknown_activity, repaired, overflowed, without_zone, unknown_leaves, drifted, ..Self::default() }
     }
 }
 

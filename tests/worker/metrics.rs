@@ -144,6 +144,18 @@ async fn delivered(harness: &Harness, records: &[Value]) -> (Process, Metrics) {
     (worker, metrics)
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_without_a_zone_are_counted() {
+    let harness = Harness::new(|_| {}).await;
+    let record = |(number, zone): (usize, &str)| {
+        let created = format!("2026-01-31T00:00:0{number}{zone}");
+        json!({ "id": number.to_string(), "activityType": 27, "createdAt": created })
+    };
+    let records: Vec<_> = ["Z", "", "+02:00", ""].into_iter().enumerate().map(record).collect();
+    let (_worker, metrics) = delivered(&harness, &records).await;
+    assert_eq!(metrics.sum("times_without_zone_total", &[("pipeline", "acme"), ("stream", "activities")]), 2);
+}
+
 /// One record is in bounds, and two are not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_that_exceed_a_bound_are_counted_and_delivered() {

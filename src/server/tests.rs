@@ -471,7 +471,7 @@ async fn a_pipeline_is_one_row_with_its_worst_lane() {
 
     let token = || LaneState::ConsoleRefused("403 Token disabled".to_owned());
     lane("zeta", Stream::Threats, LaneState::Running);
-    lane("zeta", Stream::Activities, LaneState::SinkFailing("503".to_owned()));
+    lane("zeta", Stream::Activities, LaneState::SinkFailing("503 busy".to_owned()));
     lane("zeta", Stream::Agents, token());
     lane("zeta", Stream::Alerts, token());
     let page = running.get("/").await.1;
@@ -482,8 +482,8 @@ async fn a_pipeline_is_one_row_with_its_worst_lane() {
         assert!(page.contains(part), "{part} is missing in {page}");
     }
     assert_eq!(page.matches("<tr>").count(), 3, "the head and two pipelines: {page}");
-    assert!(!page.contains("503"), "the pipeline's page has the other lane: {page}");
-    assert!(running.get("/pipelines/zeta").await.1.contains("503"));
+    assert!(!page.contains("503 busy"), "the pipeline's page has the other lane: {page}");
+    assert!(running.get("/pipelines/zeta").await.1.contains("503 busy"));
 
     let json: serde_json::Value = serde_json::from_str(&running.get("/api/v1/pipelines?sort=state").await.1).unwrap();
     let row = &json["pipelines"][0];

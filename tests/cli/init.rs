@@ -27,8 +27,8 @@ fn every_destination_has_an_example_that_init_completes() {
     }
 }
 
-/// Where a destination has SentinelOne content of its own, the file is for that: with the streams that it knows, and none
-/// of the forwarder's names.
+/// Where a destination has SentinelOne content of its own, the file is for that: with the streams that it knows, and
+/// none of the forwarder's names.
 #[test]
 fn a_file_is_for_the_content_of_its_destination() {
     let directory = tempfile::tempdir().unwrap();

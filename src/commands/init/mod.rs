@@ -122,8 +122,8 @@ impl Args {
         self.set.iter().any(|(key, _)| key == name)
     }
 
-    /// Limits the sink to the streams that the destination's integration knows. If it knows none of them, the events are
-    /// the forwarder's own.
+    /// Limits the sink to the streams that the destination's integration knows. If it knows none of them, the events
+    /// are the forwarder's own.
     fn use_streams_of_integration(&self, sink: &str, example: &mut Example) {
         let Some(integration) = integration_of(sink) else { return };
         let has_content = example.value("content").is_some_and(|content| content == "integration");

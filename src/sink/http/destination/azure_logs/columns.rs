@@ -20,6 +20,9 @@ pub(super) enum Type {
 
 pub(super) type Column = (&'static str, Type);
 
+/// What Microsoft's function reads in `data` of an activity, and what consoles write.
+const ALIASES: [(&str, &str); 2] = [("userName", "username"), ("rulename", "ruleName")];
+
 /// Azure Monitor truncates a column above 64 KB without an error, and truncated JSON is none.
 pub(super) const COLUMN_BYTES: usize = 60_000;
 
@@ -184,10 +187,13 @@ pub(super) struct Declared {
     columns: &'static [Column],
     /// The column for a record that cannot be read.
     unreadable: &'static str,
+    /// Whether `data` gets the names of [`ALIASES`].
+    has_aliases: bool,
 }
 
 /// `None` for a stream that has no table.
 pub(super) fn declared(stream: Stream) -> Option<Declared> {
+    let has_aliases = stream == Stream::Activities;
     let (columns, unreadable): (&[Column], _) = match stream {
         Stream::Threats => (&THREATS, "threatInfo"),
         Stream::Activities => (&ACTIVITIES, "description"),
@@ -197,7 +203,7 @@ pub(super) fn declared(stream: Stream) -> Option<Declared> {
         Stream::UnifiedAlerts => (&UNIFIED_ALERTS, "description"),
         Stream::Vulnerabilities => return None,
     };
-    Some(Declared { columns, unreadable })
+    Some(Declared { columns, unreadable, has_aliases })
 }
 
 impl Declared {
@@ -209,6 +215,8 @@ impl Declared {
         out.push(b'{');
         let begin = out.len();
         for_each_entry(event.body, |key, value| {
+            let aliased = if self.has_aliases && key == b"data" { with_aliases(value) } else { Cow::Borrowed(value) };
+            let value = &*aliased;
             let place = self.columns.iter().position(|(name, _)| name.as_bytes() == key);
             let column = place.and_then(|place| Some((1_u128 << place, self.columns.get(place)?)));
             let Some((bit, (name, kind))) = column else { return ControlFlow::Continue(()) };
@@ -235,6 +243,33 @@ fn begin_column(name: &str, begin: usize, out: &mut Vec<u8>) {
     out.push(b'"');
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
+}
+
+/// `data` of an activity, with the names that Microsoft's function reads where the console has only its own.
+fn with_aliases(data: &[u8]) -> Cow<'_, [u8]> {
+    let mut members: [Option<&[u8]>; 2 * ALIASES.len()] = [None; 2 * ALIASES.len()];
+    for_each_entry(data, |key, value| {
+        let is_empty = value == b"null" || value == b"\"\"";
+        let names = ALIASES.iter().flat_map(|(alias, own)| [alias, own]);
+        if let Some(place) = names.into_iter().position(|name| name.as_bytes() == key).filter(|_| !is_empty)
+            && let Some(member) = members.get_mut(place)
+        {
+            member.get_or_insert(value);
+        }
+        ControlFlow::Continue(())
+    });
+    let mut aliased = Vec::new();
+    for ((alias, _), pair) in ALIASES.iter().zip(members.chunks(2)) {
+        if let [None, Some(own)] = pair {
+            aliased.extend_from_slice(format!("\"{alias}\":").as_bytes());
+            aliased.extend_from_slice(own);
+            aliased.push(b',');
+        }
+    }
+    match data.strip_prefix(b"{") {
+        Some(rest) if !aliased.is_empty() => Cow::Owned([b"{", &*aliased, rest].concat()),
+        _ => Cow::Borrowed(data),
+    }
 }
 
 /// Objects, lists, numbers and booleans become texts in columns for texts.
@@ -314,6 +349,27 @@ mod tests {
         let mut out = Vec::new();
         let is_whole = declared(stream).unwrap().write(batch.event(0).unwrap(), &mut out);
         (serde_json::from_slice(&out).unwrap(), is_whole)
+    }
+
+    /// Microsoft's function reads other names in `data` than consoles write.
+    #[test]
+    fn data_of_an_activity_has_the_names_that_the_function_reads() {
+        let data = |data: &str| {
+            let (row, _) = row(Stream::Activities, &format!(r#"{{"activityType":27,"data":{data}}}"#), None);
+            row["data"].as_str().unwrap().to_owned()
+        };
+        for (own, sent) in [
+            (r#"{"username":"Jo"}"#, r#"{"userName":"Jo","username":"Jo"}"#),
+            (r#"{"userName":"A","username":"Jo"}"#, r#"{"userName":"A","username":"Jo"}"#),
+            (r#"{"username":null,"ruleName":"R\"1"}"#, r#"{"rulename":"R\"1","username":null,"ruleName":"R\"1"}"#),
+            (r#"{"rulename":"r","ruleName":"R"}"#, r#"{"rulename":"r","ruleName":"R"}"#),
+            (r#"{ }"#, r#"{ }"#),
+            (r#"[1]"#, r#"[1]"#),
+        ] {
+            assert_eq!(data(own), sent);
+        }
+        let (threat, _) = row(Stream::Threats, r#"{"threatInfo":{"username":"Jo"}}"#, None);
+        assert_eq!(threat["threatInfo"], r#"{"username":"Jo"}"#);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use clap::{Arg, ArgMatches};
 use tracing::warn;
 
 use super::{USAGE, UsageError, note};
-use crate::pipeline::{is_own_prefix, likely};
+use crate::pipeline::{PLACEHOLDERS, is_own_prefix, likely};
 use crate::settings::read_file;
 
 const PREFIX: &str = "S1_FORWARDER_";
@@ -153,6 +153,14 @@ impl Ignored {
             warn!(
                 "each tenant may read all variables that begin with {prefix}: --env-allow '{prefix}{{pipeline}}_' gives \
                    each its own"
+            );
+        }
+        let prefixes = raw(matches, "env_allow").filter_map(OsStr::to_str).flat_map(|value| value.split(','));
+        for prefix in prefixes.filter(|prefix| PLACEHOLDERS.iter().any(|placeholder| prefix.starts_with(placeholder))) {
+            warn!(
+                "--env-allow {prefix} lets the name of a tenant's file decide which variables it may read: a file \
+                   datadog.yaml may read DATADOG_API_KEY; begin the prefix with a text of your own, such as \
+                   TENANT_{prefix}"
             );
         }
         let is_unknown = |name: &&String| {

@@ -187,7 +187,8 @@ fn agents(report: &mut Report<'_>, agents: &source::Agents) {
 pub(super) fn transform(root: &Node, transform: &transform::TransformSettings, problems: &mut Vec<Problem>) {
     let mut report = Report { root, problems };
     for name in transform.labels.keys() {
-        if name == "pipeline" {
+        // Some destinations know no upper case in names.
+        if name.eq_ignore_ascii_case("pipeline") {
             let message = "the label `pipeline` always has the pipeline's name";
             report.error(&["transform", "labels", name], message);
         } else if !is_label(name) {

@@ -33,7 +33,11 @@ impl Form {
     fn key(&self, key: &str) -> Option<Self> {
         match self.schema.get("properties").and_then(|keys| keys.get(key)) {
             Some(schema) => Some(Self::of(schema, None)),
-            None => Some(Self::of(self.schema.get("additionalProperties")?, self.kind)),
+            None => {
+                let others =
+                    self.schema.get("additionalProperties").filter(|others| **others != Schema::Bool(false))?;
+                Some(Self::of(others, self.kind))
+            }
         }
     }
 
@@ -110,8 +114,8 @@ impl Forms {
     }
 }
 
-/// Whether the value at `path` may be a list. In place of a mapping, serde would take a list of its values in order,
-/// which have no keys: the rules for tenants would not see them.
+/// Whether the value at `path` may be a list; yes where a pipeline file has no such path. In place of a mapping, serde
+/// would take a list of its values in order, which have no keys: the rules for tenants would not see them.
 pub(super) fn may_be_list(path: &str) -> bool {
     let mut forms = Forms::of_file();
     for part in path.split('.') {

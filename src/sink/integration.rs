@@ -177,7 +177,7 @@ const SYSLOG_PRODUCT: &str = "SentinelOne Mgmt";
 pub(crate) const SYSLOG: Integration = Integration {
     sink: "syslog",
     title: "the console's own syslog",
-    what: "vendor and product",
+    what: "line",
     names: &[(Stream::Threats, SYSLOG_PRODUCT), (Stream::Activities, SYSLOG_PRODUCT)],
     included: Some("whose lines have no key for it: it is left out there"),
     has_labels: false,

@@ -137,6 +137,8 @@ impl Warnings {
             pairs.into_iter().map(|((one, other), lanes)| ((one.to_owned(), other.to_owned()), lanes)).collect();
         let new: Vec<_> = pairs.iter().filter(|(pair, _)| !reported.contains(*pair)).collect();
         for (_, (id, of, lanes)) in new.iter().take(MAX_LOGGED) {
+            // Both say the same, whichever of them ran first.
+            let (id, of) = if id.pipeline <= of.pipeline { (id, of) } else { (of, id) };
             lane_span(&id.pipeline, id.stream, &id.sink).in_scope(|| {
                 warn!(
                     duplicate_of = %of,

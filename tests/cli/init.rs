@@ -58,6 +58,13 @@ fn a_file_is_for_the_content_of_its_destination() {
             assert!(!text.contains(name), "{sink}: {text}");
         }
 
+        if ["panther", "sumo", "syslog"].contains(&sink) {
+            let (code, out, errors) = init(&["--force", "--streams", "vulnerabilities"]);
+            assert!(code == 0 && out.contains("1 valid"), "{sink}: {out}{errors}");
+            assert!(errors.contains("knows none of these streams"), "{sink}: {errors}");
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(!text.contains("\n    content: integration"), "{sink}: {text}");
+        }
         let own = ["--force", "--streams", "threats,agents", "--set", "content=forwarder", "--set", "stream_name=S"];
         let own = if sink == "azure_logs" { &own[..] } else { &own[..5] };
         let (code, out, errors) = init(own);

@@ -41,7 +41,10 @@ async fn runs(
     secret: Option<&str>,
     recipe: fn(&Received) -> Result<Reply, String>,
 ) -> Vec<Received> {
-    let harness = Harness::new(|setup| (setup.activities, setup.threats, setup.alerts) = (40, 20, 20)).await;
+    let harness = Harness::new(|setup| {
+        (setup.activities, setup.threats, setup.alerts, setup.agents) = (40, 20, 20, 12);
+    })
+    .await;
     let destination = Double::start(Recipe(recipe)).await;
     if let Some(secret) = secret {
         harness.write(&format!("pipelines/secrets/{secret}"), "c4nary");

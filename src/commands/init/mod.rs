@@ -133,8 +133,15 @@ impl Args {
         }
         let streams = example.stream_names();
         let known = integration.known_of(&streams);
-        if known.is_empty() && !self.is_set("content") {
-            example.set("content", "");
+        if known.is_empty() {
+            if has_content && !self.is_set("content") {
+                example.set("content", "");
+                note(format!(
+                    "{} knows none of these streams: the file has no `content: integration`, and sends events of \
+                     `transform.schema`",
+                    integration.title
+                ));
+            }
         } else if known.len() < streams.len() {
             let known: Vec<&str> = known.iter().map(|stream| stream.name()).collect();
             example.set("streams", &format!("[{}]", known.join(", ")));

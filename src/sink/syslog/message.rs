@@ -148,7 +148,8 @@ impl Encoder {
                 )
             }
             Format::SentinelOne => {
-                let time = notification::format(event.time.unwrap_or(now), "%Y-%m-%d %H:%M:%S,%3f");
+                let format = |time| notification::format(time, "%Y-%m-%d %H:%M:%S,%3f");
+                let time = event.time.and_then(format).or_else(|| format(now)).unwrap_or_default();
                 write!(out, "<{priority}>{time} {app_name} - ")
             }
             Format::Rfc3164 => {

@@ -25,7 +25,7 @@ pub(super) const DEFAULTS: Defaults = Defaults {
     compressions: &[Compression::None],
 };
 
-/// `type: syslog`: one message for each event, as JSON or CEF, over TLS, TCP or UDP.
+/// `type: syslog`: one message for each event, as JSON, CEF or the console's own line, over TLS, TCP or UDP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SyslogSettings {

@@ -67,8 +67,7 @@ impl<'a> Facts<'a> {
         let is_threat = origin.stream == Stream::Threats;
         let mut facts =
             Self { members: Members::of(record), activity_type: 0, is_threat, host: None, time: None, origin };
-        facts.activity_type =
-            if is_threat { facts.type_of_threat() } else { facts.text("activityType")?.parse().ok()? };
+        facts.activity_type = if is_threat { facts.type_of_threat() } else { number(&facts.text("activityType")?)? };
         facts.host = facts.first(&[
             "data.computerName",
             "agentRealtimeInfo.agentComputerName",
@@ -235,10 +234,14 @@ impl<'a> Facts<'a> {
             18 | 20 => Some("mitigated"),
             _ if self.is_threat => None,
             2006..=2010 => Some("not_mitigated"),
-            2001..=2005 if self.text("data.globalStatus").is_none_or(|status| status == "success") => Some("mitigated"),
+            2001..=2005
+                if self.text("data.globalStatus").is_none_or(|status| status.eq_ignore_ascii_case("success")) =>
+            {
+                Some("mitigated")
+            }
             4008 => {
                 let status = self.text("data.newStatus")?;
-                return Some(Cow::Owned(status.to_lowercase().replace(' ', "_")));
+                return Some(Cow::Owned(status.to_lowercase().replace(' ', "_"))).filter(|status| is_word(status));
             }
             _ => None,
         };
@@ -258,7 +261,7 @@ impl<'a> Facts<'a> {
     /// Label and number of the mitigation status.
     pub fn status_label(&self) -> Option<(&'static str, &'static str)> {
         let status = self.mitigation_status()?;
-        let is_suspicious = self.confidence().is_some_and(|level| level == "suspicious");
+        let is_suspicious = self.confidence().is_some_and(|level| level.eq_ignore_ascii_case("suspicious"));
         match &*status {
             _ if self.is_preemptive() == Some(true) => Some(("blocked", "2")),
             "not_mitigated" if is_suspicious => Some(("suspicious", "3")),
@@ -367,4 +370,14 @@ impl<'a> Facts<'a> {
             Dialect::Cef2 => types::category(self.activity_type),
         })
     }
+}
+
+/// A number without sign and leading zeros: a type is compared by its digits.
+fn number(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|number: &i64| number.to_string() == text)
+}
+
+/// A status, such as `marked_as_benign`.
+fn is_word(text: &str) -> bool {
+    text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }

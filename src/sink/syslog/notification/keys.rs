@@ -30,7 +30,9 @@ impl Key {
             From::Paths(paths) => facts.first(paths),
             From::Made(make) => make(facts),
         };
-        value.filter(|value| !value.is_empty())
+        // Readers take `None` for a value that is missing.
+        let is_blank = |value: &str| value.chars().all(|character| character.is_whitespace() || character.is_control());
+        value.filter(|value| !is_blank(value) && value != "None")
     }
 
     /// It is cut before others.
@@ -101,7 +103,7 @@ pub(super) const KEYS: &[Key] = &[
         facts.first(&agent).or_else(console)
     }),
     made("sourceAgentRegisterTimestamp", Cut::Never, |facts| {
-        facts.time_at(&["agentDetectionInfo.agentRegisteredAt"]).map(plain)
+        facts.time_at(&["agentDetectionInfo.agentRegisteredAt"]).and_then(plain)
     }),
     made("sourceNetworkState", Cut::Late, |facts| facts.of_threat(&["agentRealtimeInfo.agentNetworkStatus"])),
     text(
@@ -150,7 +152,7 @@ pub(super) const KEYS: &[Key] = &[
     .early(),
     made("threatID", Cut::Never, |facts| facts.threat_id()),
     exact("threatStoryline", &["threatInfo.storyline"]),
-    made("threatDetectionTime", Cut::Never, |facts| facts.time_at(&["threatInfo.identifiedAt"]).map(plain)),
+    made("threatDetectionTime", Cut::Never, |facts| facts.time_at(&["threatInfo.identifiedAt"]).and_then(plain)),
     made("threatIndicatorsList", Cut::Never, |facts| {
         let ids: Vec<String> = facts.indicators().iter().map(u64::to_string).collect();
         if ids.is_empty() { None } else { Some(Cow::Owned(format!("[{}]", ids.join(", ")))) }
@@ -175,7 +177,9 @@ pub(super) const OF_TYPES: &[(&[RangeInclusive<i64>], &[Key])] = &[
             text("endpointDeviceControlInterface", &["data.interface"]),
             text("endpointDeviceControlBluetoothVersion", &["data.lmpVersion"]),
             text("endpointDeviceControlBluetoothMinorClass", &["data.minorClass"]),
-            text("endpointDeviceControlBluetoothProfileUuids", &["data.profileUuids"]),
+            made("endpointDeviceControlBluetoothProfileUuids", Cut::Late, |facts| {
+                facts.first_or_json(&["data.profileUuids"])
+            }),
         ],
     ),
     (
@@ -242,19 +246,19 @@ fn type_of<'a>(facts: &Facts<'a>) -> Option<Cow<'a, str>> {
 fn received_at(facts: &Facts<'_>) -> Option<Cow<'static, str>> {
     let time = facts.time?;
     if facts.origin.dialect == Dialect::Cef && !facts.is_about_malware() {
-        return Some(Cow::Owned(format(time, "#arcsightDate(%a, %d %b %Y, %H:%M:%S UTC)")));
+        return format(time, "#arcsightDate(%a, %d %b %Y, %H:%M:%S UTC)").map(Cow::Owned);
     }
-    Some(plain(time))
+    plain(time)
 }
 
 /// `2026-03-01 10:20:30.123456`, in UTC.
-fn plain(time: Timestamp) -> Cow<'static, str> {
-    Cow::Owned(format(time, "%Y-%m-%d %H:%M:%S.%6f"))
+fn plain(time: Timestamp) -> Option<Cow<'static, str>> {
+    format(time, "%Y-%m-%d %H:%M:%S.%6f").map(Cow::Owned)
 }
 
-/// In UTC, with English names.
-pub(in crate::sink::syslog) fn format(time: Timestamp, form: &str) -> String {
-    jiff::Timestamp::from_microsecond(time.micros()).unwrap_or_default().strftime(form).to_string()
+/// In UTC, with English names. `None` for a time that no calendar has.
+pub(in crate::sink::syslog) fn format(time: Timestamp, form: &str) -> Option<String> {
+    Some(jiff::Timestamp::from_microsecond(time.micros()).ok()?.strftime(form).to_string())
 }
 
 /// A list as Python prints one: `['10.0.0.1', 'fe80::1']`.

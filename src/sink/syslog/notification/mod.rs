@@ -242,33 +242,40 @@ fn of_type(activity_type: i64) -> impl Iterator<Item = &'static Key> {
     of_type.flat_map(|(_, keys)| *keys)
 }
 
+/// The longest value that is never cut: SHA-512 in hexadecimal digits. A longer one is no id.
+const LONGEST_EXACT: usize = 128;
+
 fn entry<'a>(key: &Key, facts: &Facts<'a>) -> Option<Entry<'a>> {
-    Some(Entry { key: key.name, cut: key.cut, value: key.value(facts)? })
+    let value = key.value(facts)?;
+    let cut = if value.len() > LONGEST_EXACT && key.cut == Cut::Never { Cut::Late } else { key.cut };
+    Some(Entry { key: key.name, cut, value })
 }
 
 /// What stands for a character that would end a value, or begin another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Escape {
-    /// A part of the header of CEF:0.
+    /// A part of the header of CEF:0, which knows no escape for `=`.
     CefHeader,
     /// A value of CEF:0.
     CefValue,
-    /// A part of CEF:2, which knows no escapes: a pipe becomes a broken bar.
-    Cef2,
+    /// The part behind the product of CEF:2.
+    Cef2Header,
+    /// A value of CEF:2, which knows no escapes: a pipe becomes a broken bar.
+    Cef2Value,
 }
 
 impl Dialect {
     fn header(self) -> Escape {
         match self {
             Self::Cef => Escape::CefHeader,
-            Self::Cef2 => Escape::Cef2,
+            Self::Cef2 => Escape::Cef2Header,
         }
     }
 
     fn value(self) -> Escape {
         match self {
             Self::Cef => Escape::CefValue,
-            Self::Cef2 => Escape::Cef2,
+            Self::Cef2 => Escape::Cef2Value,
         }
     }
 }
@@ -280,25 +287,28 @@ fn escaped(text: &str, escape: Escape) -> String {
     for (at, character) in text.char_indices() {
         let is_marker = character == ':'
             && text[..at].ends_with("CEF")
-            && text[at + 1..].trim_start_matches(is_blank).starts_with(|next: char| next.is_ascii_digit());
+            && text[at + 1..].trim_start_matches(is_blank).starts_with(char::is_numeric);
         match (character, escape) {
             _ if is_marker => escaped.push('_'),
             ('\\', Escape::CefHeader | Escape::CefValue) | ('|', Escape::CefHeader) | ('=', Escape::CefValue) => {
                 escaped.extend(['\\', character])
             }
-            ('|', Escape::Cef2) => escaped.push('\u{a6}'),
+            ('|', Escape::Cef2Header | Escape::Cef2Value) => escaped.push('\u{a6}'),
+            ('=', Escape::CefHeader | Escape::Cef2Header) => escaped.push('_'),
             ('\n', Escape::CefValue) => escaped.push_str("\\n"),
             ('\r', Escape::CefValue) => escaped.push_str("\\r"),
-            (character, _) if is_blank(character) => escaped.push(' '),
+            (character, _) if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') => {
+                escaped.push(' ')
+            }
             _ => escaped.push(character),
         }
     }
     escaped
 }
 
-/// What is written as a blank.
+/// What a reader may take for a blank.
 fn is_blank(character: char) -> bool {
-    character.is_control() || matches!(character, ' ' | '\u{2028}' | '\u{2029}')
+    character.is_control() || character.is_whitespace()
 }
 
 #[cfg(test)]

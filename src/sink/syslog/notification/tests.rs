@@ -239,12 +239,14 @@ fn a_threat_is_a_line_of_its_state() {
     assert!(!line.contains("fileHashMd5="), "31 digits are no MD5: {line}");
 }
 
+const CEF_HEADER: &str = r"^CEF:0(\|([^|\\]|\\.)*){6}\|";
+
 /// The keys of a line, as its readers take them apart.
 fn parts(line: &str, dialect: Dialect) -> Vec<(String, String)> {
     match dialect {
         Dialect::Cef => {
             let pattern = Regex::new(r"(?:^| )([A-Za-z0-9]+)=").unwrap();
-            let header = Regex::new(r"^CEF:0(\|([^|\\]|\\.)*){6}\|").unwrap();
+            let header = Regex::new(CEF_HEADER).unwrap();
             let extension = &line[header.find(line).unwrap().end()..];
             // An escaped `=` begins no value.
             let begins: Vec<_> = pattern.captures_iter(extension).map(|found| found.get(1).unwrap()).collect();
@@ -260,6 +262,7 @@ fn parts(line: &str, dialect: Dialect) -> Vec<(String, String)> {
 /// Values are an attacker's. None sets a key, a type, or begins a line.
 #[test]
 fn no_value_forges_a_key_a_type_or_a_line() {
+    let header = Regex::new(CEF_HEADER).unwrap();
     let marker = Regex::new(r"CEF:\s*\d").unwrap();
     let leaves = |record: &mut Json, value: &str| {
         for (key, leaf) in record.as_object_mut().unwrap() {
@@ -274,9 +277,13 @@ fn no_value_forges_a_key_a_type_or_a_line() {
     };
     for hostile in [
         "a|threatMitigationStatus=mitigated|activityType=4020",
+        "activityType=18",
+        "threatMitigationStatus=mitigated",
         "a activityType=18",
         "CEF:0|SentinelOne|Mgmt|x|18|forged|1|activityType=18",
         "CEF: 2|a",
+        "CEF:\u{a0}0|a",
+        "CEF:\u{661}|a",
         "CEF:\u{0}\u{2028}2|a",
         "=",
         "\\",
@@ -302,6 +309,12 @@ fn no_value_forges_a_key_a_type_or_a_line() {
                     parts(&line, dialect).into_iter().filter(|(key, _)| key == "activityType").collect();
                 let is_own = |value: &str| value.split([' ', '|']).next() == Some(&activity_type.to_string());
                 assert!(types.len() == 1 && is_own(&types[0].1), "{hostile:?} {dialect:?}: {types:?} in {line}");
+                // Some readers look for a key anywhere.
+                let header = match dialect {
+                    Dialect::Cef => header.find(&line).unwrap().as_str(),
+                    Dialect::Cef2 => line.split('|').nth(3).unwrap(),
+                };
+                assert!(!header.contains('='), "{hostile:?} {dialect:?}: {header}");
                 let statuses = parts(&line, dialect).into_iter().filter(|(key, _)| key == "threatMitigationStatus");
                 assert!(statuses.count() <= 1, "{hostile:?} {dialect:?}: {line}");
                 assert!(!line.contains(|character: char| character.is_control()), "{hostile:?}: {line:?}");
@@ -372,9 +385,42 @@ fn a_long_line_keeps_what_is_exact() {
     }
 }
 
+/// What is too long for an id is a text, and a status is a word.
+#[test]
+fn one_long_value_is_shortened() {
+    let mut record = detection();
+    record["data"]["uuid"] = json!("u".repeat(20_000));
+    let status = activity(4008, json!({}), json!({ "newStatus": "s".repeat(9_000) }));
+    for record in [record, status] {
+        for dialect in [Dialect::Cef, Dialect::Cef2] {
+            let line = line_in(&record, &origin(dialect, Stream::Activities), 8_192).unwrap();
+            assert!(line.len() <= 8_192 && !line.contains("threatMitigationStatus=s"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_value_has_no_key() {
+    let data = json!({ "computerName": "\u{0}\u{0}", "ipAddress": "None", "profileUuids": ["1800"] });
+    let record = activity(5125, json!({ "createdAt": "9999-12-31T23:59:59.999999Z" }), data);
+    let line = cef2(&record);
+    for key in ["sourceHostName=", "ip=", "rt="] {
+        assert!(!line.contains(&format!("|{key}")), "{key} in {line}");
+    }
+    assert!(line.contains(r#"|endpointDeviceControlBluetoothProfileUuids=["1800"]|"#), "{line}");
+    let words = json!({ "confidenceLevel": "Suspicious" });
+    assert!(cef2(&activity(4003, json!({}), words)).contains("|threatMitigationStatusLabel=suspicious|"));
+}
+
 #[test]
 fn a_record_without_a_type_has_no_line() {
-    for record in [json!({ "id": "1" }), json!([1]), json!({ "activityType": "x" }), json!({ "activityType": null })] {
+    for record in [
+        json!({ "id": "1" }),
+        json!([1]),
+        json!({ "activityType": "x" }),
+        json!({ "activityType": null }),
+        json!({ "activityType": "019" }),
+    ] {
         let record = record.to_string();
         let origin = origin(Dialect::Cef, Stream::Activities);
         assert!(Notification::of(Value::new(&record), &origin).is_none(), "{record}");

@@ -44,34 +44,51 @@ pub struct Clues<'a> {
 }
 
 /// The programs that run or open files with these extensions: the process is one of them, and not the file.
-const OPENERS: [(&[&str], &[&str]); 18] = [
+const OPENERS: [(&[&str], &[&str]); 27] = [
     (&["ps1", "psm1", "psd1"], &["powershell", "pwsh", "powershell_ise"]),
     (&["bat", "cmd"], &["cmd"]),
     (&["vbs", "vbe", "js", "jse", "wsf", "wsh"], &["wscript", "cscript", "node"]),
+    (&["mjs", "cjs", "ts"], &["node", "deno", "bun"]),
     (&["hta"], &["mshta"]),
+    (&["sct"], &["regsvr32", "rundll32", "wscript", "cscript"]),
     (&["sh", "bash", "zsh", "ksh", "command"], &["sh", "bash", "dash", "zsh", "ksh", "ash", "busybox"]),
     (&["py", "pyc", "pyw"], &["python", "pythonw"]),
     (&["pl"], &["perl"]),
     (&["rb"], &["ruby"]),
-    (&["php"], &["php"]),
+    (&["lua"], &["lua", "luajit"]),
+    (&["php"], &["php", "php-fpm", "php-cgi"]),
     (&["scpt", "applescript"], &["osascript"]),
-    (&["jar"], &["java", "javaw"]),
-    (&["dll", "ocx", "cpl"], &["rundll32", "regsvr32", "control"]),
+    (&["jar", "war", "class", "jsp", "jspx"], &["java", "javaw", "tomcat"]),
+    (&["asp", "aspx", "ashx", "asmx"], &["w3wp"]),
+    (&["csproj", "vbproj", "vcxproj", "proj", "sln"], &["msbuild", "dotnet"]),
+    (&["dll", "ocx", "cpl", "ax"], &["rundll32", "regsvr32", "control"]),
+    (&["xll", "wll"], &["excel", "winword", "rundll32"]),
     (&["sys", "drv"], &[]),
+    (&["inf"], &["cmstp", "rundll32"]),
     (&["msi", "msp"], &["msiexec"]),
-    (&["doc", "docx", "docm", "dot", "dotm", "rtf"], &["winword", "soffice"]),
-    (&["xls", "xlsx", "xlsm", "xlsb", "xlam", "csv"], &["excel", "soffice"]),
-    (&["ppt", "pptx", "pptm", "ppam"], &["powerpnt", "soffice"]),
+    (&["chm"], &["hh"]),
+    (&["one", "onepkg"], &["onenote", "onenotem"]),
+    (&["doc", "docx", "docm", "dot", "dotm", "rtf", "odt"], &["winword", "soffice", "soffice.bin"]),
+    (&["xls", "xlsx", "xlsm", "xlsb", "xlam", "csv", "ods"], &["excel", "soffice", "soffice.bin"]),
+    (&["ppt", "pptx", "pptm", "ppam", "odp"], &["powerpnt", "soffice", "soffice.bin"]),
     (&["pdf"], &["acrord32", "acrobat"]),
 ];
 
 /// Extensions of what runs on Windows by itself.
 const PROGRAMS: [&str; 4] = ["exe", "com", "scr", "pif"];
 
-/// Extensions of what never runs on other systems, where a program may have any other one.
-const DATA: [&str; 27] = [
+/// Extensions of what may run on Windows: it did if the command line begins with the file.
+const POSSIBLE_PROGRAMS: [&str; 2] = ["tmp", "bin"];
+
+/// Extensions of what runs on other systems by itself. Most programs there have none.
+const UNIX_PROGRAMS: [&str; 12] =
+    ["bin", "run", "appimage", "elf", "out", "app", "exe", "x86", "x64", "amd64", "arm64", "aarch64"];
+
+/// Extensions of what never runs. It is the argument of a program even where a command line begins with it.
+const DATA: [&str; 35] = [
     "txt", "log", "conf", "plist", "xml", "json", "htm", "html", "css", "zip", "gz", "tgz", "tar", "bz2", "xz", "7z",
-    "rar", "iso", "dmg", "pkg", "deb", "rpm", "so", "dylib", "ko", "png", "jpg",
+    "rar", "iso", "dmg", "pkg", "deb", "rpm", "so", "dylib", "ko", "png", "jpg", "mp4", "mp3", "eml", "msg", "service",
+    "lnk", "url", "reg",
 ];
 
 /// What a file is to a process.
@@ -79,6 +96,8 @@ const DATA: [&str; 27] = [
 enum FileKind {
     /// It runs by itself.
     Program,
+    /// It runs by itself if the command line begins with it.
+    PossibleProgram,
     /// One of these programs runs or opens it.
     Opened(&'static [&'static str]),
     Data,
@@ -96,22 +115,29 @@ impl<'a> Acting<'a> {
         if !clues.is_fileless && !clues.has_run.unwrap_or(is_set(clues.arguments)) {
             return Self { process: originator, ..Self::default() };
         }
-        let kind = named.map(|image| (image, clues.kind(image)));
         let line = first_word(clues.arguments);
-        let openers = match kind {
+        let openers = match named.map(|image| (image, clues.kind(image))) {
             Some((image, FileKind::Program)) => return clues.started(image, true),
-            Some((image, FileKind::Data)) if line.is_some_and(|first| first.is_like(image)) => {
+            Some((image, FileKind::PossibleProgram)) if line.is_some_and(|first| first.is_like(image)) => {
                 return clues.started(image, true);
             }
-            Some((_, FileKind::Data)) => return Self { parent: originator, ..Self::default() },
+            Some((_, FileKind::PossibleProgram | FileKind::Data)) => Some(&[][..]),
             Some((_, FileKind::Opened(programs))) => Some(programs),
             None => None,
         };
         let is_opener = |image: &Image<'a>| is_program_of(*image, openers);
-        if let Some(process) = line.filter(is_opener) {
+        let is_program = |first: &Image<'a>| {
+            is_opener(first)
+                || openers.is_some() && !named.is_some_and(|file| first.is_like(file)) && is_certain_program(*first)
+        };
+        if let Some(process) = line.filter(is_program) {
             return clues.started(process, false);
         }
-        match originator.filter(is_opener) {
+        let has_its_switch = named
+            .zip(openers)
+            .is_some_and(|(file, openers)| clues.has_switch_of_program(openers.is_empty(), clues.is_windows(file)));
+        let is_actor = |image: &Image<'a>| is_opener(image) || has_its_switch && is_program_of(*image, None);
+        match originator.filter(is_actor) {
             Some(process) => Self { process: Some(process), has_arguments: true, ..Self::default() },
             None => Self { parent: originator, ..Self::default() },
         }
@@ -124,13 +150,14 @@ impl<'a> Acting<'a> {
             let clues = Clues { image: file, originator: parent, has_run: Some(has_run), ..Clues::default() };
             let acting = Self::of(&clues);
             let process = acting.process.filter(|_| acting.has_arguments);
-            return Self { process, parent, ..acting };
+            return Self { process, parent: parent.filter(|_| process != parent), ..acting };
         };
         let acting = |process, is_file| Self { process, parent, has_arguments: true, is_file };
         let Some(file) = file.filter(|file| !file.name.raw().is_empty()) else {
             return acting(first_word(line), false);
         };
-        let image = Some(file).filter(|file| openers(extension(file.name)).is_none());
+        let never_runs = |text| openers(Some(text)).is_some() || is_one_of(text, &DATA);
+        let image = Some(file).filter(|file| !extension(file.name).is_some_and(never_runs));
         let is_switch =
             |first: &Image<'_>| file.text().raw().contains("\\\\") && command_line::is_switch(first.text().raw());
         match first_word(line).filter(|first| !is_switch(first)) {
@@ -160,8 +187,10 @@ impl<'a> Clues<'a> {
     fn started(&self, process: Image<'a>, is_image: bool) -> Acting<'a> {
         Acting {
             process: Some(process),
-            // A process without a file may be the originator itself.
-            parent: self.originator.filter(|originator| process.path.is_some() || !originator.is_like(process)),
+            // A process that is not the file may be the originator itself.
+            parent: self
+                .originator
+                .filter(|originator| is_image && process.path.is_some() || !originator.is_like(process)),
             has_arguments: true,
             is_file: is_image && !self.is_missing && process.path.is_some(),
         }
@@ -183,24 +212,58 @@ impl<'a> Clues<'a> {
 
     fn kind(&self, file: Image<'a>) -> FileKind {
         let given = self.extension.escaped().map(|text| Escaped::plain(text.raw().trim_start_matches('.')));
-        let extension = given.filter(|text| !is_placeholder(*text)).or_else(|| extension(file.name));
+        let is_windows = self.is_windows(file);
+        let is_version = |text: &Escaped<'_>| !is_windows && text.raw().bytes().all(|byte| byte.is_ascii_digit());
+        let extension = given.filter(|text| !is_placeholder(*text) && !is_version(text)).or_else(|| {
+            // A version is no extension: `python3.11`, `libc.so.6`.
+            let name = if is_windows { file.name.raw() } else { without_version(file.name.raw()) };
+            extension(Escaped::plain(name))
+        });
         if let Some(programs) = openers(extension) {
             return FileKind::Opened(programs);
         }
         let word = Word::of_value(self.extension_type);
-        let is_windows = || match os_type(self.os_type) {
+        match (word.as_str(), extension) {
+            ("executable", _) => FileKind::Program,
+            ("" | "none" | "n/a" | "unknown" | "misc" | "other", extension) => match extension {
+                None => FileKind::Program,
+                Some(text) if is_one_of(text, if is_windows { &PROGRAMS } else { &UNIX_PROGRAMS }) => FileKind::Program,
+                Some(text) if is_windows && is_one_of(text, &POSSIBLE_PROGRAMS) => FileKind::PossibleProgram,
+                Some(_) => FileKind::Data,
+            },
+            _ => FileKind::Data,
+        }
+    }
+
+    fn is_windows(&self, file: Image<'a>) -> bool {
+        match os_type(self.os_type) {
             Some(word) => word == "windows",
             None => !file.text().raw().starts_with('/'),
-        };
-        let is_program = match (word.as_str(), extension) {
-            ("executable", _) | ("" | "none" | "n/a" | "unknown", None) => true,
-            ("" | "none" | "n/a" | "unknown", Some(extension)) if is_windows() => is_one_of(extension, &PROGRAMS),
-            ("" | "none" | "n/a" | "unknown", Some(extension)) => {
-                !is_one_of(extension, &DATA) && !file.name.raw().contains(".so.")
-            }
-            _ => false,
-        };
-        if is_program { FileKind::Program } else { FileKind::Data }
+        }
+    }
+
+    /// Whether the arguments begin with a switch of the program. One after `-` may be that of a script, data has none.
+    fn has_switch_of_program(&self, is_data: bool, is_windows: bool) -> bool {
+        let text = self.arguments.escaped().map_or("", |text| text.raw().trim());
+        let first = text.trim_start_matches("\\\"").split([' ', '\t']).next().unwrap_or_default();
+        is_data && first.starts_with('-') || is_windows && command_line::is_switch(first)
+    }
+}
+
+/// Whether a first word can only be a program: it has `.exe`, or is below a directory for programs.
+fn is_certain_program(first: Image<'_>) -> bool {
+    let text = first.text().raw();
+    stem(first.name.raw()) != first.name.raw()
+        || text.starts_with('/') && ["/bin/", "/sbin/"].iter().any(|directory| text.contains(directory))
+}
+
+/// A name without the digits of a version at its end.
+fn without_version(name: &str) -> &str {
+    match name.rsplit_once('.') {
+        Some((rest, version)) if !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()) => {
+            without_version(rest)
+        }
+        _ => name,
     }
 }
 

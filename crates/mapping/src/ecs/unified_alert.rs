@@ -282,8 +282,10 @@ fn host(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     endpoint::domain(event, endpoint.domains);
     endpoint::machine_type(event, first_scalar([endpoint.machine_type, parts.asset.kind]).kept());
     let os = event.open("os");
-    endpoint::os_fields(event, &endpoint.os);
-    event.optional("full", endpoint.os.full.escaped());
+    let [name, version] = endpoint::os_fields(event, &endpoint.os);
+    if event.optional("full", endpoint.os.full.escaped()).is_none() && name.is_some() {
+        event.sentence("full", &[("", name), (" ", version)]);
+    }
     event.close(os);
     endpoint::addresses(event, endpoint);
     event.close(open);

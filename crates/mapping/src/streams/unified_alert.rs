@@ -367,7 +367,7 @@ impl<'a> UnifiedParts<'a> {
                 tactic_id: tactic.get("uid").escaped(),
                 technique: technique.get("uid").escaped(),
                 technique_name: technique.get("name").escaped(),
-                link: None,
+                link: technique.get("sourceUrl").escaped(),
                 version: attack.get("version").escaped(),
             }
         })
@@ -489,7 +489,6 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
     let States { current, detected, cloud, .. } = *states;
     let none = Value::default();
     let uuid = current.get("agentUuid");
-    let os_types = [detected.get("osType"), current.get("osType"), none];
     Endpoint {
         agent_uuids: [uuid, none],
         agent_versions: [current.get("agentVersion"), none],
@@ -497,20 +496,42 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
         names: [current.get("name"), none],
         domains: [detected.get("domain"), none],
         machine_type: machine_type(kinds(current)),
-        os: Os {
-            names: [detected.get("osName"), none],
-            versions: [detected.get("osRevision"), none],
-            full: current.get("osVersion"),
-            types: os_types,
-            family: first_scalar(os_types),
-            ..Os::default()
-        },
+        os: os(current, detected),
         addresses: ADDRESSES.map(|key| detected.get(key)),
         external: detected.get(EXTERNAL_ADDRESS),
         cloud: of_details(cloud),
         owner: owner(alert),
         ..Endpoint::default()
     }
+}
+
+/// The system as it is now, else as it was at the detection. What is now has name and version in one text, so the two
+/// are those of the detection as long as they are the same.
+fn os<'a>(current: Value<'a>, detected: Value<'a>) -> Os<'a> {
+    let none = Value::default();
+    let of = |state: Value<'a>, types| Os {
+        names: [state.get("osName"), none],
+        versions: [state.get("osRevision"), none],
+        full: state.get("osVersion"),
+        types,
+        family: first_scalar(types),
+        ..Os::default()
+    };
+    let [now, then] = [current.get("osType"), detected.get("osType")];
+    let has_changed_type = is_set(now) && is_set(then) && Word::of_value(now).as_str() != Word::of_value(then).as_str();
+    let [is, was] = [of(current, [now, none, none]), of(detected, [then, now, none])];
+    if !has_changed_type && is_same(is.full, was.names[0], was.versions[0]) {
+        return Os { full: is.full, ..was };
+    }
+    let has_current = has_changed_type || [is.names[0], is.versions[0], is.full].into_iter().any(is_set);
+    if has_current { is } else { was }
+}
+
+/// Whether a text is this name, followed by this version.
+fn is_same(full: Value<'_>, name: Value<'_>, version: Value<'_>) -> bool {
+    let [Some(full), Some(name)] = [full, name].map(|value| value.escaped()) else { return false };
+    let rest = full.raw().trim().strip_prefix(name.raw().trim()).map(str::trim);
+    rest == Some(version.escaped().map_or("", |version| version.raw().trim()))
 }
 
 /// A flat object with provider-specific details.

@@ -1455,3 +1455,106 @@ fn a_system_an_agent_or_a_machine_type_makes_a_host() {
         assert_fields(&map_to(Schema::Ocsf, stream, &record), &[("device.type", json!("Server"))]);
     }
 }
+
+#[test]
+fn ransomware_that_a_user_marked_as_a_threat_is_critical() {
+    for (number, classification, ecs, ocsf) in [
+        (4001, "Ransomware", 99, "Critical"),
+        (4009, "Ransomware", 99, "Critical"),
+        (4001, "Trojan", 73, "High"),
+        (4003, "Ransomware", 47, "Medium"),
+    ] {
+        let data = json!({"threatClassification": classification, "fileDisplayName": "x.exe"});
+        let record = activity(number, json!({"threatId": "9001"}), data);
+        assert_fields(&map_to(Schema::Ecs, Stream::Activities, &record), &[("event.severity", json!(ecs))]);
+        assert_fields(&map_to(Schema::Ocsf, Stream::Activities, &record), &[("severity", json!(ocsf))]);
+    }
+}
+
+#[test]
+fn a_system_is_that_of_one_time() {
+    let record = |now: Value, then: Value| {
+        let mut asset = json!({"agentUuid": "u-1", "name": "web-1", "category": "Workstation", "primary": true});
+        asset.as_object_mut().unwrap().extend(now.as_object().unwrap().clone());
+        json!({"id": "1", "assets": [asset], "detectionTime": {"asset": then}})
+    };
+    let ten = json!({"osType": "WINDOWS", "osName": "Windows 10 Pro", "osRevision": "19044"});
+    let none = || Value::Null;
+    for (now, then, [kind, name, version, full], [ocsf_type, ocsf_name, ocsf_version]) in [
+        (
+            json!({"osType": "WINDOWS", "osVersion": "Windows 11 Pro 22631"}),
+            ten.clone(),
+            [json!("windows"), none(), none(), json!("Windows 11 Pro 22631")],
+            [json!("Windows"), json!("Windows 11 Pro 22631"), none()],
+        ),
+        (
+            json!({"osType": "WINDOWS", "osVersion": "Windows 10 Pro 19044"}),
+            ten.clone(),
+            [json!("windows"), json!("Windows 10 Pro"), json!("19044"), json!("Windows 10 Pro 19044")],
+            [json!("Windows"), json!("Windows 10 Pro"), json!("19044")],
+        ),
+        (
+            json!({"osType": "LINUX", "osVersion": "Linux Ubuntu 24.04"}),
+            ten.clone(),
+            [json!("linux"), none(), none(), json!("Linux Ubuntu 24.04")],
+            [json!("Linux"), json!("Linux Ubuntu 24.04"), none()],
+        ),
+        (
+            json!({"osType": "LINUX"}),
+            ten.clone(),
+            [json!("linux"), none(), none(), none()],
+            [json!("Linux"), json!("Linux"), none()],
+        ),
+        (
+            json!({}),
+            ten,
+            [json!("windows"), json!("Windows 10 Pro"), json!("19044"), json!("Windows 10 Pro 19044")],
+            [json!("Windows"), json!("Windows 10 Pro"), json!("19044")],
+        ),
+    ] {
+        let record = record(now, then);
+        let event = map_to(Schema::Ecs, Stream::UnifiedAlerts, &record);
+        assert_fields(
+            &event,
+            &[("host.os.type", kind), ("host.os.name", name), ("host.os.version", version), ("host.os.full", full)],
+        );
+        let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+        let os = [("device.os.type", ocsf_type), ("device.os.name", ocsf_name), ("device.os.version", ocsf_version)];
+        assert_fields(&event, &os);
+    }
+}
+
+#[test]
+fn a_vulnerability_of_which_something_was_done_is_not_new() {
+    for (mitigation, id, word) in [
+        ("Risk Accepted", 99, "Risk Accepted"),
+        ("accepted_risk", 99, "accepted_risk"),
+        ("Mitigated", 99, "Mitigated"),
+        ("Ignored", 3, "Suppressed"),
+        ("Resolved", 4, "Resolved"),
+        ("On hold", 3, "Suppressed"),
+        ("To be patched", 2, "In Progress"),
+        ("Not mitigated", 1, "New"),
+        ("", 1, "New"),
+    ] {
+        let record = json!({"id": "1", "cveId": "CVE-2026-0001", "status": "Detected", "mitigationStatus": mitigation});
+        let event = map_to(Schema::Ocsf, Stream::Vulnerabilities, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{mitigation}: {event:#}");
+        let activity = if id == 4 { "Close" } else { "Update" };
+        assert_fields(&event, &[("status_id", json!(id)), ("status", json!(word)), ("activity_name", json!(activity))]);
+    }
+}
+
+#[test]
+fn a_technique_of_a_unified_alert_has_the_id_of_its_link() {
+    let link = "https://attack.mitre.org/techniques/T1059/001/";
+    let technique = json!({"name": "PowerShell", "uid": null, "sourceUrl": link});
+    let record =
+        json!({"id": "1", "indicators": [{"attacks": [{"tactic": {"name": "Execution"}, "technique": technique}]}]});
+    assert_fields(
+        &map_to(Schema::Ecs, Stream::UnifiedAlerts, &record),
+        &[("threat.technique.id", json!(["T1059"])), ("threat.technique.subtechnique.id", json!(["T1059.001"]))],
+    );
+    let attack = at(&map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record), "finding_info.attacks")[0].clone();
+    assert_fields(&attack, &[("technique.uid", json!("T1059")), ("sub_technique.uid", json!("T1059.001"))]);
+}

@@ -10,6 +10,7 @@ use crate::common::classification::{EventOutcome, OUTCOMES, Outcome, categories}
 use crate::common::placeholder::{boolean, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
+use crate::common::word::Word;
 use crate::common::words::Words;
 
 /// A user changed the own profile, or gave a role to another user.
@@ -332,6 +333,8 @@ pub const DEVICE_EVENTS: Words<bool> =
 /// Adds what depends on the record and not only on its type.
 fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     let ActivityParts { activity, data, .. } = parts;
+    // By its type.
+    let is_malicious = class.is("malware") && class.severity == Severity::High;
     let is_remote = class.is("malware") && RemoteOrigin::of(data.file_display_name).is_some();
     if class.is("malware") && data.threat_classification.escaped().is_some() {
         let others = class.categories;
@@ -344,6 +347,8 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     }
     if let Some(severity) = parts.threat().severity() {
         class.severity = severity;
+    } else if is_malicious && Word::is(data.threat_classification, "ransomware") {
+        class.severity = Severity::Critical;
     }
     match OUTCOMES.of(data.new_status) {
         // The threat is active again.

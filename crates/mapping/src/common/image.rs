@@ -95,6 +95,14 @@ pub fn stem(name: &str) -> &str {
     }
 }
 
+/// A name without what the console adds.
+pub fn without_addition(text: Escaped<'_>) -> Escaped<'_> {
+    match split(text) {
+        (name, Some(_)) => name,
+        (_, None) => text,
+    }
+}
+
 /// Splits what the console adds from the end of a name or a path.
 fn split(text: Escaped<'_>) -> (Escaped<'_>, Option<Addition<'_>>) {
     let text = text.trim();

@@ -29,6 +29,8 @@ pub fn os_type(value: Value<'_>) -> Option<&'static str> {
 pub enum Architecture {
     X86,
     X86_64,
+    /// Of 32 bits.
+    Arm,
     Arm64,
 }
 
@@ -41,6 +43,9 @@ pub const ARCHITECTURES: Words<Architecture> = Words {
         ("amd64", Architecture::X86_64),
         ("arm64*", Architecture::Arm64),
         ("aarch64", Architecture::Arm64),
+        ("armv6*", Architecture::Arm),
+        ("armv7*", Architecture::Arm),
+        ("armhf", Architecture::Arm),
         ("x86", Architecture::X86),
         ("i386", Architecture::X86),
         ("i686", Architecture::X86),
@@ -95,7 +100,8 @@ pub fn architecture<'a, const N: usize>(word: Value<'a>, names: [Value<'a>; N]) 
         (Make::X86, Some("64")) => Some(Architecture::X86_64),
         (Make::X86, Some(_)) => Some(Architecture::X86),
         (Make::Arm, Some("64") | None) => Some(Architecture::Arm64),
-        (Make::Arm, Some(_)) | (Make::X86, None) => None,
+        (Make::Arm, Some(_)) => Some(Architecture::Arm),
+        (Make::X86, None) => None,
     })
 }
 

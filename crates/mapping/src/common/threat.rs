@@ -2,10 +2,14 @@
 
 use s1_forwarder_record::{Escaped, Timestamp, Value};
 
+use super::date::{self, Date};
 use super::words::Words;
 
 pub fn timestamp(value: Value<'_>) -> Option<Timestamp> {
-    value.escaped().and_then(|text| Timestamp::parse_of_record(text.raw()).ok())
+    match date::read(value.escaped()?.raw()) {
+        Date::At(time) => Some(time),
+        Date::Missing | Date::Invalid => None,
+    }
 }
 
 /// Whether a threat or an alert was created and updated within a minute.

@@ -26,6 +26,7 @@ pub(super) fn architecture(architecture: Architecture) -> &'static str {
     match architecture {
         Architecture::X86 => "x86",
         Architecture::X86_64 => "x86_64",
+        Architecture::Arm => "arm",
         Architecture::Arm64 => "arm64",
     }
 }

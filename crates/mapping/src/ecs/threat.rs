@@ -150,10 +150,11 @@ fn all_categories(parts: &ThreatParts<'_>) -> impl Iterator<Item = &'static str>
     class.iter().copied().chain(more).chain(subject)
 }
 
-/// Writes the first engine.
+/// Writes the first engine with a name, else the first of which anything is known.
 fn rule(event: &mut Event<'_>, engines: Engines<'_>) {
-    let engine = engines.detected().next().unwrap_or_default();
-    let title = engines.titles.elements().next().unwrap_or_default();
+    let titled = engines.detected().find(|engine| is_set(engine.title));
+    let engine = titled.or_else(|| engines.detected().find(|engine| is_set(engine.key))).unwrap_or_default();
+    let title = engines.titles.elements().find(|title| is_set(*title)).unwrap_or_default();
     let open = event.open("rule");
     event.optional("name", first_scalar([engine.title, title]).escaped());
     event.optional("ruleset", engine.key.escaped());

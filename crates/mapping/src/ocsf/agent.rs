@@ -85,7 +85,7 @@ fn hardware(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint<
 pub(super) fn cpu_architecture(architecture: Architecture) -> Choice {
     match architecture {
         Architecture::X86 | Architecture::X86_64 => (1, "x86"),
-        Architecture::Arm64 => (2, "ARM"),
+        Architecture::Arm | Architecture::Arm64 => (2, "ARM"),
     }
 }
 

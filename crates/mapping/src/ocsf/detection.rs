@@ -88,7 +88,7 @@ fn actor(event: &mut Event<'_>, detection: &Detection<'_>) {
         }
         event.close(process);
     } else if let Some(account) = account {
-        event.user("user", account, UserType::User);
+        event.user("user", account, UserType::Unknown);
     }
     event.close(open);
 }
@@ -104,7 +104,7 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
         event.choice("integrity", id, caption);
     }
     if let Some(account) = process.user.effective {
-        event.user("user", account, UserType::User);
+        event.user("user", account, UserType::Unknown);
     }
     let file = File {
         name,

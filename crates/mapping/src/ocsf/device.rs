@@ -212,7 +212,7 @@ pub(super) fn bits(architecture: Value<'_>) -> Option<&'static str> {
 
 pub(super) fn cpu_bits(architecture: Architecture) -> &'static str {
     match architecture {
-        Architecture::X86 => "32",
+        Architecture::X86 | Architecture::Arm => "32",
         Architecture::X86_64 | Architecture::Arm64 => "64",
     }
 }

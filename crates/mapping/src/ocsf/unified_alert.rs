@@ -59,7 +59,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
     resources(event, &parts);
     if let Some(account) = parts.process.user.effective {
         let open = event.open_actor();
-        event.user("user", account, UserType::User);
+        event.user("user", account, UserType::Unknown);
         event.close(open);
     }
     evidences(event, &parts);

@@ -156,8 +156,8 @@ impl<'a> ThreatParts<'a> {
         // Other fields have these two as well, and mark them.
         let identified = self.identified.kept();
         let created = self.created.kept();
-        if self.is_new() && timestamp(identified).is_some() {
-            [identified, created, Value::default()]
+        if self.is_new() && [identified, created].into_iter().any(|time| timestamp(time).is_some()) {
+            [identified, created, self.updated]
         } else {
             [self.updated, identified, created]
         }

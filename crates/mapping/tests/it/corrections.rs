@@ -1,7 +1,7 @@
 //! Records whose events once said something else than the record, each as a whole event of both schemas.
 
 use s1_forwarder_mapping::Schema;
-use s1_forwarder_record::Stream;
+use s1_forwarder_record::{Stream, Timestamp};
 use serde_json::{Value, json};
 
 use super::support::{assert_fields, at, faults, map_to, mapper_to};
@@ -481,7 +481,7 @@ fn a_threat_without_a_file_is_a_process() {
         &[
             (
                 "malware",
-                json!([{"name": "cmd.exe (interactive session)", "classification_ids": [99],
+                json!([{"name": "cmd.exe", "classification_ids": [99],
                 "classifications": ["Malware"], "severity_id": 4, "severity": "High"}]),
             ),
             (
@@ -903,7 +903,8 @@ fn the_make_of_a_processor_is_no_matter_of_its_width() {
         ("x86_64", "", "", "x86_64", "x86"),
         ("64 bit", "Charm CPU", "", "", ""),
         ("64 bit", "QEMU Virtual CPU version 2.5+", "", "", ""),
-        ("32 bit", "ARM", "", "", ""),
+        ("32 bit", "ARM", "", "arm", "ARM"),
+        ("32 bit", "ARMv7 Processor rev 4 (v7l)", "", "arm", "ARM"),
     ] {
         let record = json!({"id": "9", "osArch": bits, "cpuId": cpu, "osName": os});
         let value = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
@@ -1287,7 +1288,7 @@ fn a_command_line_has_a_process_and_its_hash_is_no_files() {
         &[
             (
                 "malware",
-                json!([{"name": "powershell.exe (CLI fa08)", "classification_ids": [99], "classifications": ["Malware"],
+                json!([{"name": "powershell.exe", "classification_ids": [99], "classifications": ["Malware"],
                     "severity_id": 4, "severity": "High"}]),
             ),
             (
@@ -1557,4 +1558,99 @@ fn a_technique_of_a_unified_alert_has_the_id_of_its_link() {
     );
     let attack = at(&map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record), "finding_info.attacks")[0].clone();
     assert_fields(&attack, &[("technique.uid", json!("T1059")), ("sub_technique.uid", json!("T1059.001"))]);
+}
+
+#[test]
+fn a_threat_has_the_first_engine_that_has_a_name() {
+    let of = |engines: Value, titles: Value| threat(json!({"detectionEngines": engines, "engines": titles}), json!({}));
+    let none = json!({"key": null, "title": null});
+    for (engines, titles, name, ruleset) in [
+        (
+            json!([none, {"key": "pre_execution", "title": "On-Write Static AI"}]),
+            json!([]),
+            "On-Write Static AI",
+            json!("pre_execution"),
+        ),
+        (json!([{"key": "a", "title": null}, {"key": "b", "title": "B"}]), json!([]), "B", json!("b")),
+        (json!([none]), json!([null, "Reputation"]), "Reputation", Value::Null),
+        (json!([none, {"key": "a", "title": null}]), json!(["Reputation"]), "Reputation", json!("a")),
+    ] {
+        let event = map_to(Schema::Ecs, Stream::Threats, &of(engines, titles));
+        assert_fields(&event, &[("rule.name", json!(name)), ("rule.ruleset", ruleset)]);
+    }
+}
+
+#[test]
+fn a_new_threat_has_the_time_of_its_detection_or_creation() {
+    let created = "2026-01-01T00:00:10.000Z";
+    for (identified, millis) in [
+        (json!("N/A"), 1_767_225_610_000_i64),
+        (json!(null), 1_767_225_610_000),
+        (json!("soon"), 1_767_225_610_000),
+        (json!(1_767_225_600_000_i64), 1_767_225_600_000),
+        (json!("1767225600000"), 1_767_225_600_000),
+    ] {
+        let record = threat(
+            json!({"identifiedAt": identified, "createdAt": created, "updatedAt": "2026-01-01T00:00:40.000Z"}),
+            json!({}),
+        );
+        let event = map_to(Schema::Ecs, Stream::Threats, &record);
+        let time = Timestamp::parse(at(&event, "@timestamp").as_str().unwrap()).unwrap();
+        assert_eq!(time.millis(), millis, "{event:#}");
+        assert_fields(&map_to(Schema::Ocsf, Stream::Threats, &record), &[("time", json!(millis))]);
+    }
+}
+
+#[test]
+fn the_type_of_a_processes_user_is_unknown_unless_the_name_says_it() {
+    let rule_hit = |user: &str| {
+        let data = json!({"alertid": "1", "rulename": "r", "sourceprocessusername": user, "sourceprocesspid": "12",
+            "sourceprocessname": "a.exe", "sourceprocesskeyuniqueid": "u"});
+        activity(3608, json!({}), data)
+    };
+    let alert = |user: &str| {
+        json!({"alertInfo": {"alertId": "1"}, "ruleInfo": {"name": "r"}, "sourceProcessInfo": {"name": "a.exe",
+            "pid": "12", "uniqueId": "u", "user": user}})
+    };
+    let unified = |user: &str| json!({"id": "1", "process": {"cmdLine": "a.exe -x", "username": user}});
+    for (user, expected) in [("ACME\\jane", "Unknown"), ("NT AUTHORITY\\SYSTEM", "System")] {
+        for (stream, record, path) in [
+            (Stream::Threats, threat(json!({"processUser": user}), json!({})), "/evidences/0/user/type"),
+            (Stream::Activities, rule_hit(user), "/actor/process/user/type"),
+            (Stream::Alerts, alert(user), "/actor/process/user/type"),
+            (Stream::UnifiedAlerts, unified(user), "/actor/user/type"),
+        ] {
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(event.pointer(path), Some(&json!(expected)), "{stream}: {event:#}");
+        }
+    }
+}
+
+#[test]
+fn a_mobile_device_is_one() {
+    for kind in ["Mobile Device", "MOBILE", "ANDROID", "iOS"] {
+        let asset =
+            json!({"agentUuid": "u-1", "name": "phone-1", "category": "Device", "subcategory": kind, "primary": true});
+        let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &json!({"id": "1", "assets": [asset]}));
+        assert_fields(&event, &[("device.type", json!("Mobile")), ("device.type_id", json!(5))]);
+    }
+}
+
+#[test]
+fn malware_has_no_words_of_the_console_in_its_name() {
+    for (name, expected) in [
+        ("powershell.exe (CLI fa08)", "powershell.exe"),
+        ("cmd.exe (interactive session)", "cmd.exe"),
+        ("setup.exe (1)", "setup.exe (1)"),
+    ] {
+        let data = json!({"fileDisplayName": name, "threatClassification": "Malware"});
+        for (stream, record) in [
+            (Stream::Threats, threat(json!({"threatName": name}), json!({}))),
+            (Stream::Activities, activity(19, json!({"threatId": "1"}), data)),
+            (Stream::UnifiedAlerts, json!({"id": "1", "name": name, "classification": "Malware"})),
+        ] {
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(event.pointer("/malware/0/name"), Some(&json!(expected)), "{stream}: {event:#}");
+        }
+    }
 }

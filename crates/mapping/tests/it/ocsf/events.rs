@@ -392,7 +392,7 @@ fn an_alert_has_its_process_as_the_actor_and_what_it_acted_on_as_evidence() {
             ("disposition", "Alert".into()),
             ("actor.process.pid", 7.into()),
             ("actor.process.integrity", "System".into()),
-            ("actor.process.user", json!({"name": "jane", "domain": "ACME", "type_id": 1, "type": "User"})),
+            ("actor.process.user", json!({"name": "jane", "domain": "ACME", "type_id": 0, "type": "Unknown"})),
             // A process needs a number or an id.
             ("actor.process.parent_process", Value::Null),
             ("unmapped.sourceParentProcessInfo.name", "no number".into()),

@@ -89,6 +89,7 @@ pub const DIFFERENCES: &[(&str, &str, &str)] = &[
     ),
     ("threat", "host.domain", "WORKGROUP means that there is no domain"),
     ("threat", "threat.indicator.file.extension", "in lower case"),
+    ("threat", "process.name", "who wrote or opened a text is the parent of what ran, which the record does not name"),
 ];
 
 fn fixtures() -> Option<PathBuf> {

@@ -149,40 +149,14 @@ impl fmt::Display for Line<'_> {
 }
 
 /// The keys of CEF:0 about a threat, in the console's order.
-const CEF_THREAT: &[&str] = &[
-    "rt",
-    "fileHash",
-    "filePath",
-    "duid",
-    "osName",
-    "cat",
-    "activityID",
-    "activityType",
-    "siteId",
-    "siteName",
-    "accountId",
-    "accountName",
-    "notificationScope",
-];
+const CEF_THREAT: &[&str] = &["rt", "fileHash", "filePath", "duid", "osName", "cat"];
 
-/// The other keys of CEF:0, in the console's order.
-const CEF_OTHER: &[&str] = &[
-    "suser",
-    "duser",
-    "userEmail",
-    "ip",
-    "duid",
-    "osName",
-    "cat",
-    "rt",
-    "activityID",
-    "activityType",
-    "siteId",
-    "siteName",
-    "accountId",
-    "accountName",
-    "notificationScope",
-];
+/// The keys of CEF:0 about anything else, in the console's order.
+const CEF_OTHER: &[&str] = &["suser", "duser", "userEmail", "ip", "duid", "osName", "cat", "rt"];
+
+/// The keys behind both.
+const CEF_SCOPE: &[&str] =
+    &["activityID", "activityType", "siteId", "siteName", "accountId", "accountName", "notificationScope"];
 
 /// The keys of CEF:2 that CEF:0 has behind its own: readers of CEF:0 know them.
 const CEF_MORE: &[&str] = &[
@@ -213,7 +187,7 @@ const CEF_MORE: &[&str] = &[
 /// The keys of CEF:0 in their order, for types that are about a threat and for the others.
 static CEF_KEYS: LazyLock<[Vec<&Key>; 2]> = LazyLock::new(|| {
     [CEF_THREAT, CEF_OTHER].map(|own| {
-        let more = CEF_MORE.iter().filter(|name| !own.contains(name));
+        let more = CEF_SCOPE.iter().chain(CEF_MORE).filter(|name| !own.contains(name));
         let key = |name: &&str| CEF_ONLY.iter().chain(KEYS).chain(LAST).find(|key| key.name == *name);
         own.iter().chain(more).filter_map(key).collect()
     })

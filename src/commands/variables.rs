@@ -149,20 +149,7 @@ impl Ignored {
         }
         // A value of the variable itself has several, and all of them are checked already.
         let prefixes = raw(matches, "env_allow").filter_map(OsStr::to_str).flat_map(|value| value.split(','));
-        for prefix in prefixes.filter(|prefix| !prefix.is_empty() && is_own_prefix(prefix) == Ok(false)) {
-            warn!(
-                "each tenant may read all variables that begin with {prefix}: --env-allow '{prefix}{{pipeline}}_' gives \
-                   each its own"
-            );
-        }
-        let prefixes = raw(matches, "env_allow").filter_map(OsStr::to_str).flat_map(|value| value.split(','));
-        for prefix in prefixes.filter(|prefix| PLACEHOLDERS.iter().any(|placeholder| prefix.starts_with(placeholder))) {
-            warn!(
-                "--env-allow {prefix} lets the name of a tenant's file decide which variables it may read: a file \
-                   datadog.yaml may read DATADOG_API_KEY; begin the prefix with a text of your own, such as \
-                   TENANT_{prefix}"
-            );
-        }
+        prefixes.filter(|prefix| !prefix.is_empty()).for_each(warn_of_shared);
         let is_unknown = |name: &&String| {
             name.starts_with(PREFIX) && VARIABLES.iter().all(|(known, ..)| known != name) && !is_service_link(name)
         };
@@ -183,6 +170,21 @@ impl Ignored {
         for name in &self.unknown {
             warn!("{}", unknown_variable(name));
         }
+    }
+}
+
+/// Warns of a prefix that does not keep the variables of tenants apart, or that is not the operator's own.
+fn warn_of_shared(prefix: &str) {
+    if PLACEHOLDERS.iter().any(|placeholder| prefix.starts_with(placeholder)) {
+        warn!(
+            "--env-allow {prefix} lets the name of a tenant's file decide which variables it may read: a file \
+               datadog.yaml may read DATADOG_API_KEY; begin the prefix with a text of your own, such as TENANT_{prefix}"
+        );
+    } else if is_own_prefix(prefix) == Ok(false) {
+        warn!(
+            "each tenant may read all variables that begin with {prefix}: --env-allow '{prefix}{{pipeline}}_' gives \
+               each its own"
+        );
     }
 }
 

@@ -209,4 +209,6 @@ fn prefixes_of_tenants_variables_tell_tenants_apart() {
     assert!(code == 2 && refused && !errors.contains("each tenant may read"), "{code} {out}{errors}");
     let (_, _, errors) = of("S1_");
     assert!(errors.contains("each tenant may read all variables that begin with S1_"), "{errors}");
+    let (_, _, errors) = of("{pipeline}_");
+    assert!(errors.contains("lets the name of a tenant's file decide which variables it may read"), "{errors}");
 }

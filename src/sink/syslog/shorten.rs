@@ -19,7 +19,7 @@ const TAG: &str = "shortened";
 const RAW_MEMBER: &str = "s1_forwarder_shortened";
 
 /// The length of SHA-512 in hexadecimal digits.
-const LONGEST_EXACT: usize = 128;
+pub(super) const LONGEST_EXACT: usize = 128;
 
 const EXACT_PREFIXES: [&str; 2] = ["S-1-", "arn:"];
 

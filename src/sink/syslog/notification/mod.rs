@@ -216,12 +216,10 @@ fn of_type(activity_type: i64) -> impl Iterator<Item = &'static Key> {
     of_type.flat_map(|(_, keys)| *keys)
 }
 
-/// The longest value that is never cut: SHA-512 in hexadecimal digits. A longer one is no id.
-const LONGEST_EXACT: usize = 128;
-
 fn entry<'a>(key: &Key, facts: &Facts<'a>) -> Option<Entry<'a>> {
     let value = key.value(facts)?;
-    let cut = if value.len() > LONGEST_EXACT && key.cut == Cut::Never { Cut::Late } else { key.cut };
+    // A longer one is no id.
+    let cut = if value.len() > shorten::LONGEST_EXACT && key.cut == Cut::Never { Cut::Late } else { key.cut };
     Some(Entry { key: key.name, cut, value })
 }
 

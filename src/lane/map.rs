@@ -327,7 +327,9 @@ impl Filler {
             let labels = mapper.labels();
             let unsent = Some(Unsent::Truncated);
             let framed_at = None;
-            return open.batch.push(Event { body: &body, record_id, identity, time, error, labels, unsent, framed_at });
+            let snapshot = None;
+            let event = Event { body: &body, record_id, identity, time, error, labels, unsent, framed_at, snapshot };
+            return open.batch.push(event);
         }
         let stream = open.batch.stream();
         let mut dropped = None;

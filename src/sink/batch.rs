@@ -18,6 +18,8 @@ pub struct Batch {
     /// When a sink first wrote a request with these events. Selections of the batch share it, so that each attempt
     /// writes the same bytes.
     framed_at: Arc<OnceLock<Timestamp>>,
+    /// The time of the snapshot that all events are from.
+    snapshot: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone)]
@@ -60,11 +62,20 @@ pub struct Event<'a> {
     pub unsent: Option<Unsent>,
     /// See [`Batch::framed_at`]; `None` if nobody has asked for it.
     pub framed_at: Option<Timestamp>,
+    /// The time of the snapshot that it is from, if it is from one.
+    pub snapshot: Option<Timestamp>,
 }
 
 impl Batch {
     pub fn new(stream: Stream) -> Self {
-        Self { stream, buffer: Vec::new(), record_ids: String::new(), entries: Vec::new(), framed_at: Arc::default() }
+        Self {
+            stream,
+            buffer: Vec::new(),
+            record_ids: String::new(),
+            entries: Vec::new(),
+            framed_at: Arc::default(),
+            snapshot: None,
+        }
     }
 
     pub fn stream(&self) -> Stream {
@@ -83,6 +94,11 @@ impl Batch {
     /// batch.
     pub fn framed_at(&self) -> Timestamp {
         *self.framed_at.get_or_init(Timestamp::now)
+    }
+
+    /// All events are from the snapshot of this time, or from none.
+    pub fn set_snapshot(&mut self, snapshot: Option<Timestamp>) {
+        self.snapshot = snapshot;
     }
 
     /// Bytes of all bodies.
@@ -183,7 +199,8 @@ impl Batch {
 
     /// Returns a new batch of the events at `indices`, in that order. Indices out of range are skipped.
     pub fn select(&self, indices: impl IntoIterator<Item = usize>) -> Self {
-        let mut selected = Self { framed_at: self.framed_at.clone(), ..Self::new(self.stream) };
+        let mut selected =
+            Self { framed_at: self.framed_at.clone(), snapshot: self.snapshot, ..Self::new(self.stream) };
         indices.into_iter().filter_map(|index| self.event(index)).for_each(|event| selected.push(event));
         selected
     }
@@ -198,6 +215,7 @@ impl Batch {
             labels: entry.labels.as_ref(),
             unsent: entry.unsent,
             framed_at: self.framed_at.get().copied(),
+            snapshot: self.snapshot,
         }
     }
 }
@@ -225,6 +243,7 @@ mod tests {
                 labels: None,
                 unsent: (number == 1).then_some(Unsent::Truncated),
                 framed_at: None,
+                snapshot: None,
             };
             batch.push(event);
         }

@@ -252,6 +252,7 @@ mod tests {
             labels: Some(&labels),
             unsent: None,
             framed_at: None,
+            snapshot: None,
         });
         let outcome = sink.send(&batch).await.outcome;
         assert!(matches!(&outcome, Outcome::Refused(reason) if reason.contains("source_name")), "{outcome:?}");

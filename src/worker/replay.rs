@@ -373,6 +373,7 @@ fn push(batch: &mut Batch, letter: &StoredDeadLetter, unsent: Option<Unsent>) {
         labels: letter.labels.as_ref(),
         unsent,
         framed_at: None,
+        snapshot: None,
     });
 }
 

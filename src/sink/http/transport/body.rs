@@ -186,6 +186,7 @@ pub(crate) fn framing_bytes(destination: &impl Destination) -> usize {
         labels: None,
         unsent: None,
         framed_at: Some(Timestamp::now()),
+        snapshot: None,
     };
     let mut out = Vec::new();
     write_event(destination, 1, event, &mut out);

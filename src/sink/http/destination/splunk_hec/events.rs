@@ -58,8 +58,9 @@ pub(crate) struct Events {
     before: String,
     /// What follows the fields of the event itself: the indexed fields of the lane.
     after: String,
-    /// Whether the record's site is an indexed field.
-    has_site: bool,
+    /// Whether Splunk's app reads them: the record's site is an indexed field, and all events of a snapshot have its
+    /// time, since the app's search for assets looks back an hour only.
+    for_app: bool,
 }
 
 /// The objects of a record that may name its site; the first is the record itself.
@@ -78,19 +79,20 @@ impl Events {
         Self {
             before: format!(r#"{}"event":"#, keys.collect::<String>()),
             after: format!(r#","pipeline":{},"stream":"{}"{labels}}}}}"#, json!(context.pipeline), context.stream),
-            has_site: false,
+            for_app: false,
         }
     }
 
-    /// With `has_site`, the record's site is the indexed field `siteName`.
-    pub(crate) fn with_site(self, has_site: bool) -> Self {
-        Self { has_site, ..self }
+    /// See [`Self::for_app`].
+    pub(crate) fn for_app(self, for_app: bool) -> Self {
+        Self { for_app, ..self }
     }
 
     pub(crate) fn write(&self, event: Event<'_>, out: &mut Vec<u8>) {
         // Writing into a Vec cannot fail.
         let _ = out.write_all(b"{");
-        if let Some(time) = event.time {
+        let snapshot = event.snapshot.filter(|_| self.for_app);
+        if let Some(time) = snapshot.or(event.time) {
             let millis = time.millis();
             let _ = write!(out, r#""time":{}.{:03},"#, millis.div_euclid(1_000), millis.rem_euclid(1_000));
         }
@@ -100,7 +102,7 @@ impl Events {
         if let Some(error) = event.error {
             let _ = write!(out, r#","error":{}"#, json!(error));
         }
-        if self.has_site
+        if self.for_app
             && let Some(site) = site(event.body)
         {
             out.extend_from_slice(br#","siteName":"#);

@@ -142,9 +142,7 @@ impl DestinationType for SplunkHecSettings {
                     Acks::new(collector.join("ack").with_query("channel", channel), settings)
                 });
             let (endpoint, events) = match self.endpoint {
-                Kind::Event => {
-                    (collector.join("event"), Some(Events::new(&metadata, context).with_site(is_integration)))
-                }
+                Kind::Event => (collector.join("event"), Some(Events::new(&metadata, context).for_app(is_integration))),
                 Kind::Raw => {
                     let raw = collector.join("raw");
                     (metadata.iter().fold(raw, |raw, (key, value)| raw.with_query(key, value)), None)

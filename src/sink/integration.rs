@@ -159,13 +159,20 @@ pub(crate) const DATADOG: Integration = Integration {
     repeats: None,
 };
 
+/// Sets the event ids of Cloud SIEM from the keys of the record.
 const SUMO_PARSER: &str = "/Parsers/System/SentinelOne/SentinelOne MGMT API";
 
+/// The parser knows no alerts. Cloud SIEM finds its mapping for them by an event id that the sender gives.
 pub(crate) const SUMO: Integration = Integration {
     sink: "sumo",
-    title: "Sumo Logic's app",
-    what: "parser",
-    names: &[(Stream::Threats, SUMO_PARSER), (Stream::Activities, SUMO_PARSER), (Stream::Agents, SUMO_PARSER)],
+    title: "Sumo Logic",
+    what: "parser or event id",
+    names: &[
+        (Stream::Threats, SUMO_PARSER),
+        (Stream::Activities, SUMO_PARSER),
+        (Stream::Agents, SUMO_PARSER),
+        (Stream::Alerts, "alerts"),
+    ],
     included: None,
     has_labels: true,
     repeats: None,

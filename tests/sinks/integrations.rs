@@ -404,6 +404,30 @@ async fn splunk_gets_the_apps_source_types_and_the_site() {
     assert!(hec.requests().pop().unwrap().body.contains(r#""sourcetype":"own:threats""#), "a key by hand holds");
 }
 
+/// The app's search for assets looks back an hour by the time of events, and most agents have not changed in that time.
+#[tokio::test]
+async fn splunk_gets_all_agents_of_a_snapshot_with_the_time_of_the_snapshot() {
+    let hec = Double::start(Destination(|_| Reply::new(200, r#"{"text":"Success","code":0}"#))).await;
+    let mut sent = raw_records(Stream::Agents);
+    let keys = || json!({ "type": "splunk_hec", "url": hec.url(), "token": "t" });
+    let context = SinkContext { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Agents) };
+    let forwarder = settings(keys()).build(&context).unwrap();
+    let times = async |sink: Arc<dyn Sink>, sent: &Batch| {
+        assert_eq!(sink.send(sent).await.outcome, Outcome::Delivered);
+        let body = hec.requests().pop().unwrap().body;
+        let objects = serde_json::Deserializer::from_str(&body).into_iter::<Value>().map(Result::unwrap);
+        objects.map(|object| object["time"].to_string()).collect::<BTreeSet<String>>()
+    };
+    let own = times(integration(keys(), Stream::Agents), &sent).await;
+    assert!(own.len() > 1, "agents of `mode: changes` have the time of their last change");
+    sent.set_snapshot(Some(Timestamp::from_micros(1_795_432_000_000_000)));
+    let halves = [sent.select(0..1), sent.select(1..sent.len())];
+    for half in &halves {
+        assert_eq!(times(integration(keys(), Stream::Agents), half).await, ["1795432000.0".to_owned()].into());
+    }
+    assert_eq!(times(forwarder, &sent).await, own, "only the app asks for an inventory");
+}
+
 /// The order in which the record, and what is known of its agent, may name the site.
 #[tokio::test]
 async fn the_site_is_that_of_the_record_before_its_agents() {
@@ -810,22 +834,26 @@ async fn datadog_gets_records_under_the_integrations_source_and_endpoint() {
 // Sumo Logic
 
 #[tokio::test]
-async fn sumo_gets_records_of_one_category_with_the_parser_of_cloud_siem() {
+async fn sumo_gets_records_of_one_category_with_what_cloud_siem_finds_its_mapping_by() {
     let source = Double::start(Destination(|_| Reply::new(200, ""))).await;
-    for stream in [Stream::Threats, Stream::Activities, Stream::Agents] {
+    let parser = "_parser=/Parsers/System/SentinelOne/SentinelOne MGMT API";
+    let hints = "_siemVendor=SentinelOne,_siemProduct=MGMT API,_siemFormat=JSON,_siemEventID=alerts";
+    for (stream, found_by) in
+        [(Stream::Threats, parser), (Stream::Activities, parser), (Stream::Agents, parser), (Stream::Alerts, hints)]
+    {
         let sent = raw_records(stream);
         let keys = json!({ "type": "sumo", "url": format!("{}/receiver", source.url()), "fields": { "team": "{label.customer}" } });
         assert_eq!(integration(keys, stream).send(&sent).await.outcome, Outcome::Delivered);
         let request = source.requests().pop().unwrap();
         assert_eq!(request.header("x-sumo-category"), "sentinelone");
         let fields: BTreeSet<&str> = request.header("x-sumo-fields").split(',').collect();
-        let expected =
-            ["_siemForward=true", "_parser=/Parsers/System/SentinelOne/SentinelOne MGMT API", "team=acme-eu"];
-        assert_eq!(fields, expected.into());
+        let expected = ["_siemForward=true", "team=acme-eu"].into_iter().chain(found_by.split(','));
+        assert_eq!(fields, expected.collect());
         // The app's queries find threats and agents by these words.
         let word = match stream {
             Stream::Threats => "threatInfo",
             Stream::Agents => "\"uuid\"",
+            Stream::Alerts => "ruleInfo",
             _ => "activityType",
         };
         assert!(
@@ -844,6 +872,20 @@ async fn sumo_gets_records_of_one_category_with_the_parser_of_cloud_siem() {
     let request = source.requests().pop().unwrap();
     assert_eq!(request.header("x-sumo-category"), "edr/threats");
     assert_eq!(request.header("x-sumo-fields"), "_parser=own,_siemForward=true");
+}
+
+/// The keys of an alert that Cloud SIEM's mapping "SentinelOne Logs - C2C alerts" reads.
+#[test]
+fn alerts_have_what_cloud_siem_maps() {
+    let keys = "ruleInfo.name ruleInfo.id ruleInfo.description ruleInfo.severity agentDetectionInfo.name \
+                agentDetectionInfo.osFamily sourceProcessInfo.name sourceProcessInfo.commandline \
+                sourceProcessInfo.fileHashMd5 sourceProcessInfo.fileHashSha1 sourceProcessInfo.fileHashSha256 \
+                sourceProcessInfo.filePath sourceProcessInfo.user sourceParentProcessInfo.commandline";
+    let alerts: Vec<Value> = raw_records(Stream::Alerts).events().map(|event| record(&event)).collect();
+    for key in keys.split_whitespace() {
+        let pointer = format!("/{}", key.replace('.', "/"));
+        assert!(alerts.iter().any(|alert| alert.pointer(&pointer).is_some_and(|value| !value.is_null())), "{key}");
+    }
 }
 
 // What is refused
@@ -879,7 +921,7 @@ fn streams_that_an_integration_does_not_know_are_refused() {
         ("sekoia", "threats activities"),
         ("panther", "activities"),
         ("datadog", "threats activities alerts"),
-        ("sumo", "threats activities agents"),
+        ("sumo", "threats activities agents alerts"),
         ("syslog", "threats activities"),
     ] {
         let known: BTreeSet<Stream> = known.split_whitespace().map(|name| name.parse().unwrap()).collect();

@@ -118,8 +118,7 @@ impl SumoSettings {
         };
         let mut all_fields = self.fields.clone();
         if self.content == Content::Integration {
-            let parser = SUMO.name_of(context.stream)?;
-            for (name, value) in [("_siemForward", "true"), ("_parser", parser)] {
+            for (name, value) in cloud_siem_fields(SUMO.name_of(context.stream)?) {
                 all_fields.entry(name.to_owned()).or_insert_with(|| value.to_owned());
             }
         }
@@ -144,6 +143,21 @@ impl SumoSettings {
         }
         Ok(headers)
     }
+}
+
+/// The fields by which Cloud SIEM finds its mapping: the path of a parser, or what a parser would set. `name` is one of
+/// [`SUMO`]'s.
+/// Source: <https://help.sumologic.com/docs/cse/ingestion/cse-ingestion-best-practices/>.
+fn cloud_siem_fields(name: &'static str) -> Vec<(&'static str, &'static str)> {
+    let mut fields = vec![("_siemForward", "true")];
+    if name.starts_with('/') {
+        fields.push(("_parser", name));
+    } else {
+        let product = [("_siemVendor", "SentinelOne"), ("_siemProduct", "MGMT API"), ("_siemFormat", "JSON")];
+        fields.extend(product);
+        fields.push(("_siemEventID", name));
+    }
+    fields
 }
 
 #[derive(Debug)]

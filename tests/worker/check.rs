@@ -179,3 +179,28 @@ async fn streams_are_counted_and_the_scope_is_compared_with_what_the_token_sees(
     );
     assert!(findings["scope"].1.starts_with("site: ") && findings["scope"].1.ends_with(" as Viewer"), "{findings:#?}");
 }
+
+/// Who sends events of the forwarder to a SIEM with content of its own learns of it, once for each sink.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_says_what_the_content_of_a_siem_would_read() {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats) = (20, 20)).await;
+    let mut pipeline = harness.pipeline(json!({ "streams": { "activities": {}, "threats": {}, "alerts": {} } }));
+    let url = pipeline["sinks"][0]["url"].clone();
+    pipeline["sinks"] = json!([
+        { "name": "plain", "type": "splunk_hec", "url": url, "token": "t" },
+        { "name": "own", "type": "splunk_hec", "url": url, "token": "t", "content": "integration",
+          "streams": ["threats"] },
+        { "name": "default", "type": "sekoia", "url": url, "intake_key": "k" },
+        { "name": "none", "type": "http", "url": url },
+    ]);
+    harness.put("acme", &pipeline);
+    let (_, findings) = check(&harness).await;
+    let told: Vec<&str> = findings
+        .iter()
+        .filter(|(_, (_, detail))| detail.contains("would feed what is made for Splunk's app, where it is installed"))
+        .map(|(subject, _)| subject.as_str())
+        .collect();
+    assert_eq!(told, ["sink plain"], "{findings:#?}");
+    assert!(findings["sink plain"].1.ends_with(": threats, activities"), "the app knows no alerts: {findings:#?}");
+    assert!(findings.values().filter(|(_, detail)| detail.contains("would feed")).count() == 1, "{findings:#?}");
+}

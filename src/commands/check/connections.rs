@@ -8,7 +8,7 @@ use super::{Check, Finding, console};
 use crate::console::{Client, Limiters};
 use crate::pipeline::Pipeline;
 use crate::record::{Clock, Stream};
-use crate::sink::integration::Content;
+use crate::sink::integration::{Content, INTEGRATIONS};
 use crate::sink::{self, Batch, Probe, SharedSinkResources, Sink, SinkSettings};
 use crate::source::{LatestRecords, Pull};
 use crate::transform::{Keys, MapError, Origin, Steps};
@@ -49,6 +49,7 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
     for sink in &pipeline.sinks {
         let mut streams: Vec<Stream> =
             pipeline.pulls.iter().map(|pull| pull.stream).filter(|stream| sink.takes(*stream)).collect();
+        let mut unlit = unlit(sink, &streams);
         let each = sink.probes_each_stream();
         if !each {
             streams.truncate(1);
@@ -86,10 +87,28 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
             findings.extend(
                 proxies.map(|proxy| Finding::new("proxy", of_proxy, format!("{proxy} on the way to the {subject}"))),
             );
-            findings.push(Finding::new(&subject, check, detail));
+            let parts: Vec<String> =
+                std::iter::once(detail).filter(|detail| !detail.is_empty()).chain(unlit.take()).collect();
+            findings.push(Finding::new(&subject, check, parts.join("; ")));
         }
     }
     findings
+}
+
+/// What `content: integration` would feed. `None` if the sink sends it already, or if the destination has nothing for
+/// these streams.
+fn unlit(sink: &SinkSettings, streams: &[Stream]) -> Option<String> {
+    let integration = INTEGRATIONS.into_iter().find(|integration| integration.sink == sink.kind.name())?;
+    // These destinations get the console's own records by default.
+    let has_own = sink.content() == Content::Integration || sink.default_schema().is_some();
+    let known = integration.known_of(streams);
+    if has_own || known.is_empty() {
+        return None;
+    }
+    let known: Vec<&str> = known.iter().map(|stream| stream.name()).collect();
+    let known = known.join(", ");
+    let title = integration.title;
+    Some(format!("`content: integration` would feed what is made for {title}, where it is installed: {known}"))
 }
 
 /// Whether the destination's own content can read the stream's newest record. `None` if nobody can say.

@@ -204,3 +204,44 @@ async fn clickhouse_gets_rows_of_the_documented_table() {
     })
     .await;
 }
+
+/// Its HTTP Event Collector takes lines, with the parser in the query.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ai_siem_gets_ocsf_events_and_the_name_of_a_parser() {
+    runs("sentinelone-ai-siem", "https://ingest.us1.sentinelone.net", Some("ai-siem.key"), |request| {
+        let is_addressed = request.path == "/services/collector/raw" && request.query == "sourcetype=json";
+        ensure(is_addressed && request.header("authorization") == "Bearer c4nary", &json!(request.path))?;
+        for event in lines(request) {
+            ensure(event["class_uid"].is_number() && event["time"].is_number(), &event)?;
+        }
+        Ok(Reply::new(200, r#"{"text":"Success","code":0}"#))
+    })
+    .await;
+}
+
+/// The rules of docs/integrations.md find their fields, and no line is longer than the agent reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wazuh_gets_lines_with_the_fields_of_the_documented_rules() {
+    let harness = Harness::new(|setup| (setup.activities, setup.threats, setup.alerts) = (40, 60, 20)).await;
+    let path = harness.path("wazuh.json");
+    let path = path.to_str().unwrap();
+    let text = harness.shipped("wazuh", &[("/var/log/s1-forwarder/wazuh.json", path)]);
+    harness.write("pipelines/wazuh.yaml", &text.replace("since: 1d", "since: 30d").replace("since: 7d", "since: 30d"));
+    let done = harness.once(&[]).await;
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let written = std::fs::read_to_string(path).unwrap();
+    assert!(written.lines().all(|line| line.len() < 64 * 1_024));
+    let events: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rules = include_str!("../../docs/integrations.md");
+    let documented = rules.split("<field name=\"").skip(1).filter_map(|rest| rest.split_once('"'));
+    let texts = rules.split("$(record").skip(1).filter_map(|rest| rest.split_once(')'));
+    let texts = texts.map(|(name, _)| format!("record{name}"));
+    let fields: Vec<String> = documented.map(|(name, _)| name.to_owned()).chain(texts).collect();
+    assert!(fields.len() >= 8, "{fields:?}");
+    for field in fields {
+        let pointer = format!("/{}", field.replace('.', "/"));
+        assert!(events.iter().any(|event| event.pointer(&pointer).is_some_and(Value::is_string)), "{field}");
+    }
+    let is_unmitigated = |event: &&Value| event["record"]["threatInfo"]["mitigationStatus"] == "not_mitigated";
+    assert!(events.iter().any(|event| is_unmitigated(&event)));
+}

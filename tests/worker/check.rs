@@ -195,12 +195,12 @@ async fn check_says_what_the_content_of_a_siem_would_read() {
     ]);
     harness.put("acme", &pipeline);
     let (_, findings) = check(&harness).await;
-    let told: Vec<&str> = findings
+    let hinted: Vec<&str> = findings
         .iter()
         .filter(|(_, (_, detail))| detail.contains("would feed what is made for Splunk's app, where it is installed"))
         .map(|(subject, _)| subject.as_str())
         .collect();
-    assert_eq!(told, ["sink plain"], "{findings:#?}");
+    assert_eq!(hinted, ["sink plain"], "{findings:#?}");
     assert!(findings["sink plain"].1.ends_with(": threats, activities"), "the app knows no alerts: {findings:#?}");
     assert!(findings.values().filter(|(_, detail)| detail.contains("would feed")).count() == 1, "{findings:#?}");
 }

@@ -14,7 +14,7 @@ pub mod validity;
 /// Valid and invalid events.
 fn examples() -> Vec<Value> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/mapping/tests/data/ocsf");
-    let folders = ["valid", "invalid"].map(|folder| directory.join(folder));
+    let folders = ["1.9.0/valid", "1.9.0/invalid", "1.3.0/valid", "1.3.0/invalid"].map(|folder| directory.join(folder));
     let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
     let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
     files.sort();
@@ -66,7 +66,7 @@ fn the_check_of_events_agrees_with_a_library() {
         for event in broken.chain([example.clone()]) {
             let Some(schema) = validity::schema_of(&event) else { continue };
             let validator = validators
-                .entry(event["class_uid"].to_string())
+                .entry((event["metadata"]["version"].to_string(), event["class_uid"].to_string()))
                 .or_insert_with(|| jsonschema::options().should_validate_formats(true).build(&schema).unwrap());
             let faults = validity::schema_faults(&event);
             assert_eq!(faults.is_empty(), validator.is_valid(&event), "{faults:#?}\n{event:#}");

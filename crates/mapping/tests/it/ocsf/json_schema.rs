@@ -1,6 +1,6 @@
-//! As much of JSON Schema as `data/ocsf/schema.json` uses: it panics at a keyword that it does not know. The library
-//! for JSON Schema is forty crates, which tests of the mapping need not wait for. `tests/ocsf/` of the
-//! program compares the two on valid and on broken events.
+//! As much of JSON Schema as `schema.json` of each version in `data/ocsf` uses: it panics at a keyword that it does not
+//! know. The library for JSON Schema is forty crates, which tests of the mapping need not wait for. `tests/ocsf/` of
+//! the program compares the two on valid and on broken events.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -10,15 +10,15 @@ use s1_forwarder_record::Timestamp;
 use serde_json::{Map, Value};
 
 /// The definitions that `$ref` names, and the patterns in them.
-pub struct JsonSchema<'s> {
-    definitions: &'s Value,
+pub struct JsonSchema {
+    definitions: Value,
     patterns: HashMap<String, Regex>,
 }
 
-impl<'s> JsonSchema<'s> {
-    pub fn new(definitions: &'s Value) -> Self {
+impl JsonSchema {
+    pub fn new(definitions: Value) -> Self {
         let mut patterns = HashMap::new();
-        compile_patterns(definitions, &mut patterns);
+        compile_patterns(&definitions, &mut patterns);
         Self { definitions, patterns }
     }
 

@@ -6,16 +6,43 @@ use serde_json::{Map, Value, json};
 
 use super::json_schema::JsonSchema;
 
-static SCHEMA: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../../data/ocsf/schema.json")).unwrap());
+/// A version of OCSF.
+pub struct Version {
+    /// Classes, objects, and what JSON Schema cannot say of them.
+    pub schema: Value,
+    definitions: JsonSchema,
+}
 
-static DEFINITIONS: LazyLock<JsonSchema<'static>> = LazyLock::new(|| JsonSchema::new(&SCHEMA["$defs"]));
+impl Version {
+    fn read(text: &str) -> Self {
+        let schema: Value = serde_json::from_str(text).unwrap();
+        let definitions = JsonSchema::new(schema["$defs"].clone());
+        Self { schema, definitions }
+    }
+}
+
+/// The version that the mapping writes.
+pub static NEWEST: LazyLock<Version> =
+    LazyLock::new(|| Version::read(include_str!("../../data/ocsf/1.9.0/schema.json")));
+static OLDER: LazyLock<Version> = LazyLock::new(|| Version::read(include_str!("../../data/ocsf/1.3.0/schema.json")));
+
+/// The version that an event says it has.
+fn version_of(event: &Value) -> Option<&'static Version> {
+    match event["metadata"]["version"].as_str()? {
+        "1.9.0" => Some(&NEWEST),
+        "1.3.0" => Some(&OLDER),
+        _ => None,
+    }
+}
 
 /// What the JSON Schema of its class says is wrong with an event.
 pub fn schema_faults(event: &Value) -> Vec<String> {
+    let Some(version) = version_of(event) else {
+        return vec![format!("metadata.version {}", event["metadata"]["version"])];
+    };
     let uid = event["class_uid"].to_string();
-    match SCHEMA["classes"].get(&uid) {
-        Some(schema) => DEFINITIONS.faults(schema, event),
+    match version.schema["classes"].get(&uid) {
+        Some(schema) => version.definitions.faults(schema, event),
         None => vec![format!("class {uid} is unknown")],
     }
 }
@@ -23,8 +50,9 @@ pub fn schema_faults(event: &Value) -> Vec<String> {
 /// The whole JSON Schema of the event's class.
 #[allow(dead_code, reason = "for the tests of the program")]
 pub fn schema_of(event: &Value) -> Option<Value> {
-    let mut schema = SCHEMA["classes"].get(event["class_uid"].to_string())?.clone();
-    schema["$defs"] = SCHEMA["$defs"].clone();
+    let whole = &version_of(event)?.schema;
+    let mut schema = whole["classes"].get(event["class_uid"].to_string())?.clone();
+    schema["$defs"] = whole["$defs"].clone();
     Some(schema)
 }
 
@@ -32,23 +60,23 @@ pub fn schema_of(event: &Value) -> Option<Value> {
 pub fn faults(event: &Value) -> Vec<String> {
     let uid = event["class_uid"].to_string();
     let mut faults = schema_faults(event);
-    if SCHEMA["classes"].get(&uid).is_none() {
+    let Some(version) = version_of(event) else { return faults };
+    let meta = &version.schema["meta"];
+    if meta["classes"].get(&uid).is_none() {
         return faults;
     }
     let class = event["class_uid"].as_u64().unwrap_or_default();
     if event["category_uid"] != json!(class / 1_000) {
         faults.push(format!("category_uid {} of class {class}", event["category_uid"]));
     }
-    if event["metadata"]["version"] != "1.8.0" {
-        faults.push(format!("metadata.version {}", event["metadata"]["version"]));
-    }
     let profiles: Vec<&str> =
         event["metadata"]["profiles"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if !profiles.is_sorted() {
         faults.push(format!("profiles in another order: {profiles:?}"));
     }
-    let mut check = Check { profiles: &profiles, used: Vec::new(), faults: &mut faults };
-    check.object(event, &SCHEMA["meta"]["classes"][uid.as_str()], "");
+    let objects = &meta["objects"];
+    let mut check = Check { objects, profiles: &profiles, used: Vec::new(), faults: &mut faults };
+    check.object(event, &meta["classes"][uid.as_str()], "");
     let used = check.used;
     for profile in profiles.iter().filter(|profile| !used.iter().any(|used| used == *profile)) {
         faults.push(format!("no attribute of the profile {profile} is used"));
@@ -59,6 +87,7 @@ pub fn faults(event: &Value) -> Vec<String> {
 }
 
 struct Check<'c> {
+    objects: &'c Value,
     profiles: &'c [&'c str],
     used: Vec<String>,
     faults: &'c mut Vec<String>,
@@ -83,8 +112,8 @@ impl Check<'_> {
                     self.faults.push(format!("{path} needs the profile {profile}"));
                 }
             }
-            if attribute["deprecated"] == true {
-                self.faults.push(format!("{path} is deprecated"));
+            if let Some(version) = attribute["deprecated_since"].as_str() {
+                self.faults.push(format!("{path} is deprecated since {version}"));
             }
             if attribute["type"] == "timestamp_t"
                 && !(100_000_000_000..100_000_000_000_000).contains(&value.as_u64().unwrap_or(0))
@@ -93,18 +122,21 @@ impl Check<'_> {
             }
             self.caption(object, attribute, value, &path);
             if let Some(kind) = attribute["type"].as_str() {
-                self.value(value, &SCHEMA["meta"]["objects"][kind], &path);
+                self.value(value, &self.objects[kind], &path);
             }
         }
     }
 
-    /// A number has the caption of the schema next to it; 99 has a word of the source.
+    /// A number has the caption of the schema next to it; 99 has a word of the source that no other number has.
     fn caption(&mut self, object: &Value, attribute: &Value, value: &Value, path: &str) {
         let (Some(sibling), Some(id)) = (attribute["sibling"].as_str(), value.as_u64()) else { return };
         let caption = object[sibling].as_str().unwrap_or_default();
         let expected = attribute["enum"][id.to_string().as_str()].as_str();
-        let fits = if id == 99 && !path.ends_with("type_uid") {
+        let fits = if id == 99 {
+            let others =
+                attribute["enum"].as_object().into_iter().flatten().filter(|(id, _)| !["0", "99"].contains(&&***id));
             !caption.is_empty()
+                && !others.filter_map(|(_, other)| other.as_str()).any(|other| other.eq_ignore_ascii_case(caption))
         } else {
             expected.is_none_or(|expected| expected == caption)
         };

@@ -115,7 +115,7 @@ async fn ocsf_arrives_in_kafka_as_shipped() {
         let event: Value = serde_json::from_str(&message.value).unwrap();
         assert_eq!(
             (message.header("schema"), message.header("id")),
-            ("ocsf-1.8.0", event["metadata"]["uid"].as_str().unwrap())
+            ("ocsf-1.9.0", event["metadata"]["uid"].as_str().unwrap())
         );
         assert!(event["class_uid"].is_u64() && event["metadata"]["labels"][1] == "customer:acme", "{event:#}");
         arrived += 1;

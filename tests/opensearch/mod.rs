@@ -238,7 +238,7 @@ async fn ocsf_events_of_all_streams_are_indexed_by_the_shipped_template() {
     ] {
         let name = format!("logs-ocsf.{stream}-mapped");
         let keys = json!({ "type": "elasticsearch", "url": node.url(), "data_stream": &name });
-        let context = SinkContext { schema: Schema::Ocsf, schema_name: "ocsf-1.8.0", ..context(stream) };
+        let context = SinkContext { schema: Schema::Ocsf, schema_name: "ocsf-1.9.0", ..context(stream) };
         let lane = sink_in(keys, &context);
         let ids = console.ids(kind);
         for ids in ids.chunks(500) {
@@ -255,7 +255,7 @@ async fn ocsf_events_of_all_streams_are_indexed_by_the_shipped_template() {
         let type_of = |name: &str| fields.get(name).map(String::as_str);
         let expected = (Some("date"), Some("date"), Some("date"), Some("flat_object"));
         assert_eq!(
-            (type_of("@timestamp"), type_of("time"), type_of("metadata.logged_time"), type_of("unmapped")),
+            (type_of("@timestamp"), type_of("time"), type_of("metadata.loggers.logged_time"), type_of("unmapped")),
             expected,
             "{stream}"
         );

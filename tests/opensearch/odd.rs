@@ -84,7 +84,7 @@ fn mapped(schema: Schema, stream: Stream, records: &[Value]) -> Batch {
 
 /// The reasons of the events that were refused.
 async fn sent(node: &OpenSearch, schema: Schema, name: &str, stream: Stream, records: &[Value]) -> Vec<String> {
-    let schema_name = if schema == Schema::Ocsf { "ocsf-1.8.0" } else { "ecs-9.4.0" };
+    let schema_name = if schema == Schema::Ocsf { "ocsf-1.9.0" } else { "ecs-9.4.0" };
     let keys = json!({ "type": "elasticsearch", "url": node.url(), "data_stream": name });
     let lane = sink_in(keys, &SinkContext { schema, schema_name, ..context(stream) });
     let mut refused = Vec::new();

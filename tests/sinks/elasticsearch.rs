@@ -231,7 +231,7 @@ async fn the_template_of_ocsf_is_installed_for_its_data_streams() {
         let mut elastic = Elastic { installed: Default::default(), ..product };
         elastic.privileges.insert("manage_index_templates");
         let elastic = Double::start(elastic).await;
-        let ocsf = SinkContext { schema: Schema::Ocsf, schema_name: "ocsf-1.8.0", ..context(Stream::Threats) };
+        let ocsf = SinkContext { schema: Schema::Ocsf, schema_name: "ocsf-1.9.0", ..context(Stream::Threats) };
         let lane = sink_in(keys(&elastic, json!({ "data_stream": "logs-ocsf.{stream}-acme" })), &ocsf);
         assert_eq!(lane.send(&batch(0..3)).await.outcome, Outcome::Delivered);
         let installed = elastic.contract(|elastic| elastic.installed.clone());

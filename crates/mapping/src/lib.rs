@@ -56,7 +56,7 @@ pub fn knows_activity_type(id: u32) -> bool {
     common::activity_types::find(id).is_some()
 }
 
-/// The value of the Kafka header `schema`: `ecs-9.4.0`, `ocsf-1.8.0`, `raw`.
+/// The value of the Kafka header `schema`: `ecs-9.4.0`, `ocsf-1.9.0`, `raw`.
 pub const fn schema_name(schema: Schema) -> &'static str {
     match schema {
         Schema::Ecs => ecs::NAME,

@@ -8,7 +8,7 @@ pub enum Schema {
     /// Elastic Common Schema 9.4.
     #[default]
     Ecs,
-    /// Open Cybersecurity Schema Framework 1.8.
+    /// Open Cybersecurity Schema Framework 1.9.
     Ocsf,
     /// The record's own bytes, without line breaks between tokens.
     Raw,

@@ -28,6 +28,7 @@ pub const MACHINES: Words<Choice> = Words {
         ("ios", (5, "Mobile")),
         ("kubernetes_pod", (6, "Virtual")),
         ("ecs_task", (6, "Virtual")),
+        ("virtual", (6, "Virtual")),
         ("*virtual_machine*", (6, "Virtual")),
         ("*compute_instance*", (6, "Virtual")),
         ("*ec2_instance*", (6, "Virtual")),

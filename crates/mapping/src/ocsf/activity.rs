@@ -5,7 +5,7 @@ use s1_forwarder_record::{Escaped, Value};
 
 use super::activity_class::Plan;
 use super::activity_end::finish;
-use super::activity_parts::{CONSOLE, app, connection, peripheral, scan};
+use super::activity_parts::{CONSOLE, application, connection, peripheral, scan};
 use super::class::{CREATE, Class};
 use super::event::{Event, Profile, integer};
 use super::file::{File, FileType};
@@ -17,9 +17,10 @@ use super::{detection, device, entity};
 use crate::common::account::is_administrator;
 use crate::common::hash::hash;
 use crate::common::image::Image;
-use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
+use crate::common::placeholder::{first_scalar, is_set};
 use crate::streams::activity::{
-    ActivityClass, ActivityParts, Actor, Entity, ReportedFile, ReportedProcess, SERVICE_USERS, Subject, User, Users,
+    ActivityClass, ActivityParts, Actor, Entity, REMOTE_SHELL_RIGHT, ReportedFile, ReportedProcess, SERVICE_USERS,
+    Subject, User, Users,
 };
 
 /// Returns true if the type is not in the table.
@@ -61,14 +62,15 @@ pub(super) fn map(
 fn states(event: &mut Event<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
     if plan.class == Class::DetectionFinding && plan.status.is_none() {
         // A later activity leaves the status of the finding as it is, unless it says another one.
-        event.other_value("status", parts.threat().status.kept());
-        event.text("comment", parts.comments());
+        event.other_status(parts.threat().status.kept());
+        note(event, parts);
         return;
     }
     let status = plan.status.unwrap_or(0);
     if status == 99 {
-        let word = parts.global_status().escaped().filter(|text| !is_placeholder(*text));
-        event.other("status", word.unwrap_or(Escaped::plain("Sent")));
+        if !event.other_status(parts.global_status().kept()) {
+            event.other("status", Escaped::plain("Sent"));
+        }
     } else {
         event.status(status);
     }
@@ -76,9 +78,22 @@ fn states(event: &mut Event<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
     if status == 2 && plan.class != Class::DetectionFinding {
         event.first("status_detail", [parts.reason(true), parts.details()]);
     }
-    if plan.class == Class::EntityManagement || plan.class == Class::DetectionFinding {
-        event.text("comment", parts.comments());
+    match plan.class {
+        Class::EntityManagement => _ = event.text("comment", parts.comments()),
+        Class::DetectionFinding => note(event, parts),
+        _ => {}
     }
+}
+
+/// What a user wrote about a finding.
+fn note(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>) {
+    let list = event.open_list("notes");
+    let element = event.open_element();
+    if event.text("comment", parts.comments()).is_some() {
+        event.time("created_time", parts.entry.created.kept());
+    }
+    event.close(element);
+    event.close(list);
 }
 
 /// The type of a console user, by its role.
@@ -133,7 +148,11 @@ fn actor(event: &mut Event<'_>, class: &ActivityClass, parts: &ActivityParts<'_,
             }
             mark_account(event, user.name);
         }
-        Actor::Unknown(_) => event.json.word("app_name", "SentinelOne"),
+        Actor::Unknown(_) => {
+            let application = event.open("application");
+            event.json.word("name", "SentinelOne");
+            event.close(application);
+        }
     }
     event.close(open);
 }
@@ -156,7 +175,7 @@ fn process(event: &mut Event<'_>, process: &ReportedProcess<'_>) {
 /// Whether a class has `src_endpoint` for the address of a console user. That of a connection is one of its ends.
 fn has_source(class: Class) -> bool {
     match class {
-        Class::AccountChange | Class::Authentication | Class::EntityManagement | Class::UserAccess => true,
+        Class::Authentication | Class::EntityManagement | Class::RoleManagement | Class::UserManagement => true,
         Class::ApplicationLifecycle
         | Class::BaseEvent
         | Class::DetectionFinding
@@ -194,17 +213,24 @@ fn body(
 ) {
     match plan.class {
         Class::Authentication => authentication(event, users),
-        Class::AccountChange => target(event, class, users),
-        Class::UserAccess => {
+        Class::UserManagement => {
             target(event, class, users);
-            event.list_of("privileges", users.target.role_name.escaped());
+            event.list_of("privileges", class.number.and_then(privilege).map(Escaped::plain));
+            if class.is_role_grant {
+                role(event, users.target.role_name);
+            }
+        }
+        Class::RoleManagement => {
+            if let Some(entity) = Entity::of(parts, class, users) {
+                entity::write_role(event, &entity);
+            }
         }
         Class::EntityManagement => {
             if let Some(entity) = Entity::of(parts, class, users) {
                 entity::write(event, &entity);
             }
         }
-        Class::ApplicationLifecycle => app(event, class, parts),
+        Class::ApplicationLifecycle => application(event, class, parts),
         Class::ScanActivity => scan(event, class, users.has_actor()),
         Class::NetworkActivity => connection(event, class, parts),
         Class::PeripheralActivity => peripheral(event, &parts.peripheral()),
@@ -236,15 +262,39 @@ fn authentication(event: &mut Event<'_>, users: &Users<'_>) {
 
 /// The user that was changed.
 fn target(event: &mut Event<'_>, class: &ActivityClass, users: &Users<'_>) {
-    let user = users.changed();
-    let Some(account) = user.account() else { return };
-    let open = event.open("user");
-    event.text("uid", user.id);
+    let user = users.managed();
     let is_service = class.number.is_some_and(|number| SERVICE_USERS.contains(&number));
-    event.account(account, if is_service { UserType::Service } else { type_of(&user) });
+    let kind = if is_service { UserType::Service } else { type_of(&user) };
+    let open = event.open("user");
+    event.optional("uid", user.id_text());
+    event.mark_set([user.id]);
+    match user.account() {
+        Some(account) => event.account(account, kind),
+        None => event.user_type(kind),
+    }
     names(event, &user);
     event.close(open);
     mark_account(event, users.target.name);
+}
+
+/// The right that activities of this number are about.
+fn privilege(number: u32) -> Option<&'static str> {
+    match number {
+        REMOTE_SHELL_RIGHT => Some("Remote Shell"),
+        110 | 111 => Some("API token generation"),
+        _ => None,
+    }
+}
+
+/// The role that a user was given. The value stays in the record.
+fn role(event: &mut Event<'_>, name: Value<'_>) {
+    let list = event.open_list("iam_roles");
+    let element = event.open_element();
+    if let Some(name) = event.optional("name", name.escaped()) {
+        event.observe(ObservableType::RoleName, "name", name);
+    }
+    event.close(element);
+    event.close(list);
 }
 
 fn file(event: &mut Event<'_>, file: &ReportedFile<'_>) {

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::Value;
 
-use super::class::{CLOSE, CREATE, Class, OTHER};
+use super::class::{CLOSE, CREATE, Class, OTHER, UPDATE};
 use super::event::address;
 use super::finding::{INCIDENT_STATUSES, RESOLVED, Verdict, disposition_of};
 use crate::common::activity_types::{OcsfType, find};
@@ -11,7 +11,8 @@ use crate::common::classification::{EventOutcome, OUTCOMES};
 use crate::common::placeholder::is_set;
 use crate::common::severity::Severity;
 use crate::streams::activity::{
-    ActivityClass, ActivityParts, DEVICE_APPROVED, Entity, LoginAction, ReportedThreat, Subject, UserAction, Users,
+    ActivityClass, ActivityParts, DEVICE_APPROVED, Entity, LoginAction, REMOTE_SHELL_RIGHT, ReportedThreat, Subject,
+    UserAction, Users,
 };
 
 /// The type of an activity of this number, as `type_uid` and `type_name`; `None` if the number is not in the table.
@@ -37,8 +38,8 @@ impl Plan {
     pub fn of(class: &ActivityClass, parts: &ActivityParts<'_, '_>, users: &Users<'_>) -> Self {
         let row = match class.number.and_then(find) {
             Some(_) if class.is_role_grant => OcsfType {
-                class: Class::UserAccess.uid(),
-                activity: ASSIGN_PRIVILEGES,
+                class: Class::UserManagement.uid(),
+                activity: ASSIGN_ROLES,
                 status: Some(1),
                 disposition: None,
             },
@@ -63,7 +64,11 @@ impl Plan {
         match class.switched {
             // Of other switches the entity is the site or policy that has the setting, which was updated.
             Some(is_on) if class.number == Some(RANGER_STATUS) => plan.activity = if is_on { ENABLE } else { DISABLE },
-            Some(false) if plan.activity == MFA_ENABLE => plan.activity = MFA_DISABLE,
+            Some(false) if class.number == Some(REMOTE_SHELL_RIGHT) => plan.activity = REMOVE_PRIVILEGES,
+            None if class.number == Some(REMOTE_SHELL_RIGHT) => plan.activity = UPDATE,
+            Some(false) if plan.class == Class::UserManagement && plan.activity == MFA_ENABLE => {
+                plan.activity = MFA_DISABLE;
+            }
             _ => {}
         }
         if class.number == Some(DEVICE_APPROVED) && parts.is_connected() == Some(false) {
@@ -100,7 +105,8 @@ impl Plan {
         let entry = &parts.entry;
         let is_possible = match self.class {
             Class::Authentication => users.has_actor(),
-            Class::UserAccess | Class::AccountChange => users.changed().account().is_some(),
+            Class::UserManagement => users.managed().is_known(),
+            Class::RoleManagement => Entity::of(parts, class, users).is_some_and(|entity| entity.is_role()),
             Class::EntityManagement => Entity::of(parts, class, users).is_some(),
             Class::FileRemediationActivity => is_set(entry.id) && parts.file().is_named(),
             Class::RemediationActivity => is_set(entry.id),
@@ -114,8 +120,7 @@ impl Plan {
             | Class::VulnerabilityFinding => true,
         };
         let other = match self.class {
-            Class::UserAccess => Class::AccountChange,
-            Class::AccountChange => Class::EntityManagement,
+            Class::UserManagement | Class::RoleManagement => Class::EntityManagement,
             Class::FileRemediationActivity => Class::RemediationActivity,
             _ => Class::BaseEvent,
         };
@@ -136,16 +141,13 @@ impl Plan {
 
     /// `severity` is that of the activity itself.
     fn change(&mut self, other: Class, severity: Severity) {
-        if self.class == Class::UserAccess {
-            self.activity = OTHER;
-        }
-        if self.class == Class::AccountChange {
-            // The numbers of activities differ.
+        // The numbers of activities differ.
+        if matches!(self.class, Class::UserManagement | Class::RoleManagement) {
             self.activity = match self.activity {
-                1 => 1,
-                2 => 8,
-                5 => 9,
-                6 => 4,
+                CREATE | ADD_CREDENTIALS => CREATE,
+                3 | REMOVE_CREDENTIALS => 4,
+                4 => ENABLE,
+                5 => DISABLE,
                 OTHER => OTHER,
                 _ => 3,
             };
@@ -172,9 +174,13 @@ pub(super) const CONNECT: u8 = 1;
 pub(super) const DISCONNECT: u8 = 2;
 const ENABLE: u8 = 8;
 const DISABLE: u8 = 9;
-const MFA_ENABLE: u8 = 10;
-const MFA_DISABLE: u8 = 11;
-const ASSIGN_PRIVILEGES: u8 = 1;
+/// Those of User Management.
+const MFA_ENABLE: u8 = 12;
+const MFA_DISABLE: u8 = 13;
+const REMOVE_PRIVILEGES: u8 = 15;
+const ASSIGN_ROLES: u8 = 16;
+const ADD_CREDENTIALS: u8 = 18;
+const REMOVE_CREDENTIALS: u8 = 19;
 
 /// The status of a class that is no finding.
 pub(super) fn status_of(outcome: EventOutcome) -> u16 {
@@ -199,9 +205,9 @@ fn unknown(class: &ActivityClass, parts: &ActivityParts<'_, '_>) -> OcsfType {
         Subject::Login(LoginAction::Failed | LoginAction::LoggedIn) => row(Class::Authentication, 1),
         Subject::Login(LoginAction::LoggedOut) => row(Class::Authentication, 2),
         Subject::Login(LoginAction::Other) => row(Class::Authentication, OTHER),
-        Subject::User(UserAction::Added) => row(Class::AccountChange, 1),
-        Subject::User(UserAction::Deleted) => row(Class::AccountChange, 6),
-        Subject::User(UserAction::Changed) => row(Class::AccountChange, OTHER),
+        Subject::User(UserAction::Added) => row(Class::UserManagement, CREATE),
+        Subject::User(UserAction::Deleted) => row(Class::UserManagement, 3),
+        Subject::User(UserAction::Changed) => row(Class::UserManagement, UPDATE),
         Subject::Other => row(Class::BaseEvent, OTHER),
     }
 }

@@ -14,26 +14,30 @@ use crate::streams::activity::{ActivityClass, ActivityParts, Peripheral, Subject
 
 /// The console, as a product and as the service that users log in to.
 pub(super) const CONSOLE: &str = "SentinelOne Management Console";
+const AGENT: &str = "SentinelOne Agent";
 
 /// The agent, unless the console itself or an app of the marketplace was changed.
-pub(super) fn app(event: &mut Event<'_>, class: &ActivityClass, parts: &ActivityParts<'_, '_>) {
-    let open = event.open("app");
-    match class.object {
-        Some(Object::Console) => {
-            event.json.word("vendor_name", "SentinelOne");
-            event.json.word("name", CONSOLE);
-        }
-        Some(Object::MarketplaceApp) => {
-            if event.optional("name", parts.app_name().escaped()).is_none() {
-                event.json.word("name", "Singularity Marketplace app");
-            }
-        }
-        _ => {
-            event.json.word("vendor_name", "SentinelOne");
-            event.json.word("name", "SentinelOne Agent");
-        }
+pub(super) fn application(event: &mut Event<'_>, class: &ActivityClass, parts: &ActivityParts<'_, '_>) {
+    let product = match class.object {
+        Some(Object::Console) => Some(CONSOLE),
+        Some(Object::MarketplaceApp) => None,
+        _ => Some(AGENT),
+    };
+    let version = parts.package_version();
+    let open = event.open("application");
+    match product {
+        Some(name) => event.json.word("name", name),
+        None if event.optional("name", parts.app_name().escaped()).is_some() => {}
+        None => event.json.word("name", "Singularity Marketplace app"),
     }
-    event.text("version", parts.package_version());
+    event.text("version", version);
+    if let Some(name) = product {
+        let product = event.open("product");
+        event.json.word("vendor_name", "SentinelOne");
+        event.json.word("name", name);
+        event.optional("version", version.escaped());
+        event.close(product);
+    }
     event.close(open);
 }
 
@@ -66,6 +70,7 @@ pub(super) fn connection(event: &mut Event<'_>, class: &ActivityClass, parts: &A
         event.optional("hostname", computer_name.escaped());
         event.optional("uid", agent_id.escaped());
         event.close(open);
+        initiator(event, true);
         return;
     }
     let connection = parts.connection();
@@ -86,6 +91,7 @@ pub(super) fn connection(event: &mut Event<'_>, class: &ActivityClass, parts: &A
         None => {}
     }
     event.close(open);
+    initiator(event, connection.direction.is_some());
     let rule = parts.rule();
     if is_set(rule.id) || is_set(rule.name) {
         event.using(Profile::SecurityControl);
@@ -95,6 +101,12 @@ pub(super) fn connection(event: &mut Event<'_>, class: &ActivityClass, parts: &A
         event.text("desc", rule.description);
         event.close(open);
     }
+}
+
+/// Which end began the connection. The ends are in the order of its direction, so it is the source if that is known.
+fn initiator(event: &mut Event<'_>, is_known: bool) {
+    let (id, caption) = if is_known { (1, "Source Endpoint") } else { (0, "Unknown") };
+    event.choice("initiator", id, caption);
 }
 
 /// An endpoint needs an address or a name. The local one is the device at least.

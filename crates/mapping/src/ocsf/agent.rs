@@ -1,10 +1,11 @@
 //! Maps `/agents` to Device Inventory Info: the state of an endpoint after a change.
 
+use s1_forwarder_record::Escaped;
 use s1_forwarder_record::agent::Agent;
 
 use super::class::{Class, OTHER};
 use super::device::{self, bits};
-use super::event::Event;
+use super::event::{Event, integer};
 use super::metadata::{Common, Metadata};
 use super::{unmapped, workload};
 use crate::common::os::Architecture;
@@ -69,17 +70,39 @@ fn device_fields(event: &mut Event<'_>, parts: &AgentParts<'_>) {
 fn hardware(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint<'_>) {
     let open = event.open("hw_info");
     event.text("serial_number", hardware.serial_number);
-    event.text("cpu_type", hardware.cpu);
     event.integer("cpu_count", hardware.cpu_count);
-    event.integer("cpu_cores", hardware.core_count);
+    event.integer("cores", hardware.core_count);
     event.integer("ram_size", hardware.memory);
+    processor(event, hardware, endpoint);
+    event.close(open);
+}
+
+/// The one processor that the console names. Its cores are known only if it is the only one.
+fn processor(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint<'_>) {
+    let list = event.open_list("cpu_info_list");
+    let element = event.open_element();
+    let model = event.text("model", hardware.cpu);
+    if let Some(vendor) = model.and_then(vendor_of) {
+        event.json.word("vendor_name", vendor);
+    }
+    if integer(hardware.cpu_count) == Some(1) {
+        event.integer("cores", hardware.core_count.kept());
+    }
     if let Some(bits) = bits(endpoint.os.bits) {
         event.json.number("cpu_bits", bits);
     }
     if let Some((id, caption)) = endpoint.architecture.map(cpu_architecture) {
         event.choice("cpu_architecture", id, caption);
     }
-    event.close(open);
+    event.close(element);
+    event.close(list);
+}
+
+/// The maker that the name of a processor begins with.
+fn vendor_of(model: Escaped<'_>) -> Option<&'static str> {
+    let begins =
+        |vendor: &&str| model.raw().get(..vendor.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(vendor));
+    ["Intel", "AMD", "Apple"].into_iter().find(begins)
 }
 
 pub(super) fn cpu_architecture(architecture: Architecture) -> Choice {

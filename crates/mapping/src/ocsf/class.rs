@@ -1,4 +1,4 @@
-//! The classes of OCSF 1.8.0 that events have, with the names of their activities and states.
+//! The classes of OCSF 1.9.0 that events have, with the names of their activities and states.
 
 /// A class, with its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,10 +7,10 @@ pub(super) enum Class {
     PeripheralActivity = 1010,
     VulnerabilityFinding = 2002,
     DetectionFinding = 2004,
-    AccountChange = 3001,
     Authentication = 3002,
     EntityManagement = 3004,
-    UserAccess = 3005,
+    UserManagement = 3007,
+    RoleManagement = 3008,
     NetworkActivity = 4001,
     DeviceInventoryInfo = 5001,
     ApplicationLifecycle = 6002,
@@ -25,7 +25,7 @@ pub(super) struct Definition {
     pub name: &'static str,
     pub category: &'static str,
     /// Names of the activities from 1 on.
-    activities: &'static [&'static str],
+    pub activities: &'static [&'static str],
     /// Names of `status_id` from 0 on.
     pub statuses: &'static [&'static str],
     /// Without the profile `host`, only some classes have a device or an actor.
@@ -36,7 +36,7 @@ pub(super) struct Definition {
 /// An activity that OCSF does not name.
 pub(super) const OTHER: u8 = 99;
 
-/// The activities of findings.
+/// The activities of findings; the first two are those of users and roles as well.
 pub(super) const CREATE: u8 = 1;
 pub(super) const UPDATE: u8 = 2;
 pub(super) const CLOSE: u8 = 3;
@@ -44,7 +44,7 @@ pub(super) const CLOSE: u8 = 3;
 const OUTCOMES: &[&str] = &["Unknown", "Success", "Failure"];
 const FINDING: &[&str] = &["Create", "Update", "Close"];
 const FINDING_STATUSES: &[&str] = &["Unknown", "New", "In Progress", "Suppressed", "Resolved", "Archived", "Deleted"];
-const REMEDIATION: &[&str] = &["Isolate", "Evict", "Restore", "Harden", "Detect"];
+const REMEDIATION: &[&str] = &["Isolate", "Evict", "Restore", "Harden", "Detect", "Deceive"];
 const REMEDIATION_STATUSES: &[&str] =
     &["Unknown", "Success", "Failure", "Does Not Exist", "Partial", "Unsupported", "Error"];
 
@@ -82,28 +82,6 @@ static DETECTION_FINDING: Definition = Definition {
     statuses: FINDING_STATUSES,
     has_device: true,
     has_actor: false,
-};
-
-static ACCOUNT_CHANGE: Definition = Definition {
-    name: "Account Change",
-    category: "Identity & Access Management",
-    activities: &[
-        "Create",
-        "Enable",
-        "Password Change",
-        "Password Reset",
-        "Disable",
-        "Delete",
-        "Attach Policy",
-        "Detach Policy",
-        "Lock",
-        "MFA Factor Enable",
-        "MFA Factor Disable",
-        "Unlock",
-    ],
-    statuses: OUTCOMES,
-    has_device: false,
-    has_actor: true,
 };
 
 static AUTHENTICATION: Definition = Definition {
@@ -146,10 +124,51 @@ static ENTITY_MANAGEMENT: Definition = Definition {
     has_actor: true,
 };
 
-static USER_ACCESS: Definition = Definition {
-    name: "User Access Management",
+static USER_MANAGEMENT: Definition = Definition {
+    name: "User Management",
     category: "Identity & Access Management",
-    activities: &["Assign Privileges", "Revoke Privileges"],
+    activities: &[
+        "Create",
+        "Update",
+        "Delete",
+        "Enable",
+        "Disable",
+        "Lock",
+        "Unlock",
+        "Password Change",
+        "Password Reset",
+        "Attach Policies",
+        "Detach Policies",
+        "Enable MFA Factors",
+        "Disable MFA Factors",
+        "Assign Privileges",
+        "Remove Privileges",
+        "Assign Roles",
+        "Remove Roles",
+        "Add Programmatic Credentials",
+        "Remove Programmatic Credentials",
+    ],
+    statuses: OUTCOMES,
+    has_device: false,
+    has_actor: true,
+};
+
+static ROLE_MANAGEMENT: Definition = Definition {
+    name: "Role Management",
+    category: "Identity & Access Management",
+    activities: &[
+        "Create",
+        "Update",
+        "Delete",
+        "Assign Privileges",
+        "Remove Privileges",
+        "Assign Resources",
+        "Remove Resources",
+        "Attach Policies",
+        "Detach Policies",
+        "Add Programmatic Credentials",
+        "Remove Programmatic Credentials",
+    ],
     statuses: OUTCOMES,
     has_device: false,
     has_actor: true,
@@ -221,15 +240,15 @@ static FILE_REMEDIATION_ACTIVITY: Definition = Definition {
 };
 
 impl Class {
-    const ALL: [Self; 14] = [
+    pub const ALL: [Self; 14] = [
         Self::BaseEvent,
         Self::PeripheralActivity,
         Self::VulnerabilityFinding,
         Self::DetectionFinding,
-        Self::AccountChange,
         Self::Authentication,
         Self::EntityManagement,
-        Self::UserAccess,
+        Self::UserManagement,
+        Self::RoleManagement,
         Self::NetworkActivity,
         Self::DeviceInventoryInfo,
         Self::ApplicationLifecycle,
@@ -253,10 +272,10 @@ impl Class {
             Self::PeripheralActivity => &PERIPHERAL_ACTIVITY,
             Self::VulnerabilityFinding => &VULNERABILITY_FINDING,
             Self::DetectionFinding => &DETECTION_FINDING,
-            Self::AccountChange => &ACCOUNT_CHANGE,
             Self::Authentication => &AUTHENTICATION,
             Self::EntityManagement => &ENTITY_MANAGEMENT,
-            Self::UserAccess => &USER_ACCESS,
+            Self::UserManagement => &USER_MANAGEMENT,
+            Self::RoleManagement => &ROLE_MANAGEMENT,
             Self::NetworkActivity => &NETWORK_ACTIVITY,
             Self::DeviceInventoryInfo => &DEVICE_INVENTORY_INFO,
             Self::ApplicationLifecycle => &APPLICATION_LIFECYCLE,

@@ -360,6 +360,7 @@ pub(super) fn finding_info(
         event.text("desc", rule.description);
         event.choice("type", 1, "Rule");
         event.text("category", rule.category);
+        event.agent_sensor();
         event.close(analytic);
     }
     if let Some(page) = page::alert(common.console_host, uid) {

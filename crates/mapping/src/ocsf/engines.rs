@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::event::Event;
+use super::unified_alert::ANALYTICS;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::words::{Choice, Words};
 use crate::parts::{Engine, Engines};
@@ -37,6 +38,7 @@ impl<'a> Engines<'a> {
         let Some(first) = engines.next() else { return };
         let open = event.open("analytic");
         analytic(event, &first, category);
+        event.agent_sensor();
         event.close(open);
         let list = event.open_list("related_analytics");
         for engine in engines {
@@ -68,7 +70,7 @@ fn analytic(event: &mut Event<'_>, engine: &Engine<'_>, category: Value<'_>) {
     event.optional("uid", engine.key.escaped());
     let name = engine.name().escaped();
     event.optional("name", name);
-    if let Some((id, caption)) = ENGINES.of(engine.key) {
+    if let Some((id, caption)) = ENGINES.of(engine.key).or_else(|| ANALYTICS.of(engine.title)) {
         event.choice("type", id, caption);
     } else {
         event.json.number("type_id", "99");

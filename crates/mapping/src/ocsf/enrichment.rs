@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::activity_class::type_of;
 use super::event::Event;
 use super::metadata::Common;
+use super::user::UserType;
 use crate::streams::enrichment::{Enrichment, Item, is_empty};
 
 /// Names of [`write_unmapped`]: notes, timeline, count of the notes, reason of a failure.
@@ -20,16 +21,40 @@ fn newest<'e>(items: impl Iterator<Item = Item<'e>>, most: usize) -> Vec<Item<'e
     items.split_off(items.len().saturating_sub(most))
 }
 
-/// Writes `comment`: a line for each note.
-pub(super) fn comment(event: &mut Event<'_>, enrichment: &Enrichment) {
-    let line = |note: Item<'_>| {
-        let [creator, text] = [note.creator(), note.text()].map(Option::unwrap_or_default);
-        format!("{} {creator}: {text}", note.created_text())
-    };
-    let lines: Vec<String> = newest(enrichment.notes(), MOST_NOTES).into_iter().map(line).collect();
-    if !lines.is_empty() {
-        event.json.text("comment", &lines.join("\n"));
+/// Writes `notes`. A note without a text is none.
+pub(super) fn notes(event: &mut Event<'_>, enrichment: &Enrichment) {
+    let list = event.json.open_list("notes");
+    for note in newest(enrichment.notes(), MOST_NOTES) {
+        let Some(text) = note.text() else { continue };
+        let element = event.json.open_element();
+        event.json.text("comment", text);
+        if let Some(id) = note.id() {
+            event.json.text("uid", id);
+        }
+        for (name, time) in [("created_time", note.created()), ("modified_time", note.updated())] {
+            if let Some(time) = time {
+                event.timestamp(name, time);
+            }
+        }
+        owner(event, note);
+        event.json.close(element);
     }
+    event.json.close(list);
+}
+
+/// The author of a note.
+fn owner(event: &mut Event<'_>, note: Item<'_>) {
+    if note.creator().is_none() && note.creator_id().is_none() {
+        return;
+    }
+    let open = event.json.open("owner");
+    for (name, text) in [("name", note.creator()), ("uid", note.creator_id())] {
+        if let Some(text) = text {
+            event.json.text(name, text);
+        }
+    }
+    event.user_type(UserType::Unknown);
+    event.json.close(open);
 }
 
 /// Writes `related_events` of the open `finding_info`. The `uid` of an item is the `metadata.uid` of its activity.
@@ -68,11 +93,20 @@ pub(super) fn related_events(event: &mut Event<'_>, common: &Common<'_>, enrichm
 
 /// Writes the notes, what the timeline says in addition, and why a request failed.
 pub(super) fn write_unmapped(event: &mut Event<'_>, enrichment: &Enrichment) {
+    // An item beyond the newest, or without what a note or a related event needs, is kept as a whole.
+    let has_notes = enrichment.notes().count() <= MOST_NOTES;
+    let is_note = |item: &Item<'_>| has_notes && item.text().is_some();
+    let notes =
+        enrichment.notes().map(|item| (is_note(&item), left(item, |key| is_note(&item) && item.is_in_note(key))));
+    // The id says whose the rest is.
+    let has_rest = |note: &Value| note.as_object().is_some_and(|left| left.keys().any(|key| key != "id"));
+    let notes = notes.filter(|(is_note, left)| !is_note || has_rest(left));
+    let notes: Vec<Value> = notes.map(|(_, left)| left).collect();
     let has_all = enrichment.timeline().count() <= MOST_EVENTS;
-    let notes: Vec<Value> = enrichment.notes().map(|item| left(item, false)).collect();
-    // An item beyond the newest, or without an id, is no related event, so it is kept as a whole.
     let is_mapped = |item: &Item<'_>| has_all && item.id().is_some() && item.created().is_some();
-    let timeline: Vec<Value> = enrichment.timeline().map(|item| left(item, is_mapped(&item))).collect();
+    let timeline = enrichment.timeline();
+    let timeline = timeline.map(|item| left(item, |key| is_mapped(&item) && Item::is_in_related_event(key)));
+    let timeline: Vec<Value> = timeline.collect();
     let [notes_name, timeline_name, count_name, error_name] = NAMES;
     for (name, items) in [(notes_name, notes), (timeline_name, timeline)] {
         if !items.is_empty() {
@@ -88,10 +122,10 @@ pub(super) fn write_unmapped(event: &mut Event<'_>, enrichment: &Enrichment) {
     }
 }
 
-/// An item without empty values and, if it is a related event, without what that has. A class does not tell the type.
-fn left(item: Item<'_>, is_mapped: bool) -> Value {
-    let is_there = |key: &str, value: &Value| is_mapped && value.is_string() && Item::is_read(key);
-    let is_left = |(key, value): &(&String, &Value)| !is_empty(value) && !is_there(key, value);
+/// An item without empty values and without what the event has of it: a note, or a related event. A class does not
+/// tell the type.
+fn left(item: Item<'_>, is_there: impl Fn(&str) -> bool) -> Value {
+    let is_left = |(key, value): &(&String, &Value)| !is_empty(value) && !(value.is_string() && is_there(key));
     let entries: Map<_, _> =
         item.entries.iter().filter(is_left).map(|(key, value)| (key.clone(), value.clone())).collect();
     Value::Object(entries)

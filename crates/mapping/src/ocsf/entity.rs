@@ -3,6 +3,7 @@
 use s1_forwarder_record::Value;
 
 use super::event::Event;
+use super::observables::ObservableType;
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::common::words::Choice;
 use crate::parts::Owner;
@@ -36,10 +37,23 @@ pub(super) fn write(event: &mut Event<'_>, entity: &Entity<'_>) {
     event.close(open);
 }
 
+/// Writes the role that an activity of Role Management is about. Its values stay in the record too.
+pub(super) fn write_role(event: &mut Event<'_>, role: &Entity<'_>) {
+    let open = event.open("iam_role");
+    if let Some(name) = event.optional("name", role.name.escaped()) {
+        event.observe(ObservableType::RoleName, "name", name);
+    }
+    if let Some(id) = event.optional("uid", role.id.escaped()) {
+        event.observe(ObservableType::RoleId, "uid", id);
+    }
+    event.close(open);
+}
+
 /// `type_id` and `type`.
-fn choice(kind: EntityKind) -> Choice {
+pub(super) fn choice(kind: EntityKind) -> Choice {
     match kind {
         EntityKind::Device => (1, "Device"),
+        EntityKind::User => (2, "User"),
         EntityKind::Group => (3, "Group"),
         EntityKind::Organization => (4, "Organization"),
         EntityKind::Policy => (5, "Policy"),
@@ -54,7 +68,6 @@ fn choice(kind: EntityKind) -> Choice {
         EntityKind::Script => (99, "Script"),
         EntityKind::Tag => (99, "Tag"),
         EntityKind::Token => (99, "Token"),
-        EntityKind::User => (99, "User"),
     }
 }
 

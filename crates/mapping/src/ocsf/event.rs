@@ -270,6 +270,7 @@ impl<'o> Event<'o> {
             };
             let element = self.open_element();
             self.choice("algorithm", id, caption);
+            self.json.raw(br#","encoding_id":1,"encoding":"Hex""#);
             self.lower_case("value", ObservableType::Hash, text);
             self.close(element);
         }

@@ -44,8 +44,14 @@ impl Event<'_> {
                 self.mark(value);
             }
             None if Word::of_value(value).as_str().is_empty() => {}
-            None => _ = self.other_value("status", value),
+            None => _ = self.other_status(value),
         }
+    }
+
+    /// Writes the sensor of the open analytic: the agent.
+    pub fn agent_sensor(&mut self) {
+        self.json.name("sensor_info_list");
+        self.json.raw(br#"[{"name":"SentinelOne Agent","sensor_layer_id":2,"sensor_layer":"Endpoint"}]"#);
     }
 
     /// Writes the attacks of the event itself.
@@ -80,11 +86,7 @@ impl Event<'_> {
     }
 
     pub fn action(&mut self, action: Action) {
-        let (id, caption) = match action {
-            Action::Allowed => (1, "Allowed"),
-            Action::Denied => (2, "Denied"),
-            Action::Observed => (3, "Observed"),
-        };
+        let (id, caption) = action.choice();
         self.using(Profile::SecurityControl);
         self.choice("action", id, caption);
     }
@@ -101,7 +103,7 @@ impl Event<'_> {
     }
 }
 
-const DISPOSITIONS: [Choice; 14] = [
+pub(super) const DISPOSITIONS: [Choice; 14] = [
     (1, "Allowed"),
     (2, "Blocked"),
     (3, "Quarantined"),
@@ -152,6 +154,17 @@ pub(super) enum Action {
     Allowed,
     Denied,
     Observed,
+}
+
+impl Action {
+    /// Number and caption.
+    pub fn choice(self) -> Choice {
+        match self {
+            Self::Allowed => (1, "Allowed"),
+            Self::Denied => (2, "Denied"),
+            Self::Observed => (3, "Observed"),
+        }
+    }
 }
 
 /// What an analyst says about a detection.

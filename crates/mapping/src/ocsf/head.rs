@@ -1,7 +1,10 @@
 //! The beginning of an event.
 
+use s1_forwarder_record::{Escaped, Value};
+
 use super::class::{Class, OTHER};
 use super::event::Event;
+use crate::common::word::Word;
 
 impl Event<'_> {
     /// Opens the event and writes its class, its activity and its type. `other` is the name of an activity that OCSF
@@ -34,5 +37,20 @@ impl Event<'_> {
     pub fn status(&mut self, id: u16) {
         let caption = self.class.definition().statuses.get(usize::from(id));
         self.choice("status", if caption.is_some() { id } else { 0 }, caption.unwrap_or(&"Unknown"));
+    }
+
+    /// Writes a status that no table has: that of the class which is called so, else Other with the word. Returns false
+    /// for a placeholder.
+    pub fn other_status(&mut self, value: Value<'_>) -> bool {
+        let word = Word::of_value(value);
+        let mut known = (0..).zip(self.class.definition().statuses).skip(1);
+        match known.find(|(_, caption)| Word::of(Escaped::plain(caption)).as_str() == word.as_str()) {
+            Some((id, _)) => {
+                self.status(id);
+                self.mark(value);
+                true
+            }
+            None => self.other_value("status", value),
+        }
     }
 }

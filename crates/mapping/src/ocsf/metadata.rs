@@ -19,6 +19,9 @@ pub(super) struct Common<'f> {
     pub scope: Option<&'f Scope>,
 }
 
+/// The console, which logged the record before this program received it.
+const LOGGER: &[u8] = br#""name":"SentinelOne","product":{"vendor_name":"SentinelOne","name":"Singularity"}"#;
+
 /// Values of the record that `metadata` has, most of them in addition to other attributes.
 #[derive(Debug, Default)]
 pub(super) struct Metadata<'a> {
@@ -26,6 +29,7 @@ pub(super) struct Metadata<'a> {
     pub record_id: Value<'a>,
     /// The text of the event's time.
     pub original_time: Value<'a>,
+    /// When the console logged it.
     pub logged: Value<'a>,
     pub modified: Value<'a>,
     /// The id that joins the events of several streams.
@@ -69,10 +73,16 @@ impl<'a> Metadata<'a> {
         begin(&mut event.json, common.metadata, common.identity);
         event.optional("original_event_uid", self.record_id.escaped());
         event.optional("original_time", self.original_time.escaped());
-        for (name, value) in [("logged_time", self.logged), ("modified_time", self.modified)] {
-            if let Some(time) = event.read_time(value) {
-                event.timestamp(name, time);
-            }
+        if let Some(time) = event.read_time(self.logged) {
+            let list = event.json.open_list("loggers");
+            let element = event.json.open_element();
+            event.json.raw(LOGGER);
+            event.timestamp("logged_time", time);
+            event.json.close(element);
+            event.json.close(list);
+        }
+        if let Some(time) = event.read_time(self.modified) {
+            event.timestamp("modified_time", time);
         }
         event.timestamp("processed_time", Timestamp::now());
         event.optional("correlation_uid", self.correlation.escaped());
@@ -87,7 +97,7 @@ impl<'a> Metadata<'a> {
         event.json.close(list);
         if event.uses_windows {
             event.json.name("extensions");
-            event.json.raw(br#"[{"name":"win","uid":"2","version":"1.8.0"}]"#);
+            event.json.raw(br#"[{"name":"win","uid":"2","version":"1.9.0"}]"#);
         }
         event.close(open);
     }

@@ -1,4 +1,4 @@
-//! Maps records to OCSF 1.8.0. There is one file per stream, in the order of the tables of `docs/mapping-ocsf.md`, and
+//! Maps records to OCSF 1.9.0. There is one file per stream, in the order of the tables of `docs/mapping-ocsf.md`, and
 //! one per part that several streams share.
 
 mod activity;
@@ -24,6 +24,8 @@ mod metadata;
 mod mitigation;
 mod observables;
 mod rule_hit;
+#[cfg(test)]
+mod tables;
 mod threat;
 mod unified_alert;
 mod unmapped;
@@ -65,7 +67,7 @@ use crate::streams::unified_alert::{OBSERVABLES, PRODUCTS, Product};
 use crate::streams::unread::Known;
 
 /// The name with the version, for the Kafka header.
-pub(super) const NAME: &str = "ocsf-1.8.0";
+pub(super) const NAME: &str = "ocsf-1.9.0";
 
 /// Maps the records of one lane into OCSF.
 #[derive(Debug, Clone)]
@@ -198,7 +200,9 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         &engines::ENGINES,
         &unified_alert::ANALYTICS,
         &unified_alert::ROLES,
+        &unified_alert::LAYERS,
         &MACHINES,
+        &device::APPLIANCES,
         &device::SYSTEMS,
         &detection::INTEGRITY,
         &activity_parts::PERIPHERALS,
@@ -234,12 +238,12 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     tables.push(BITS.print(|bits| (*bits).to_owned()));
     tables.push(bits.named("device.os.cpu_bits"));
     let architecture = ARCHITECTURES.print(|architecture| print_choice(agent::cpu_architecture(*architecture)));
-    tables.push(architecture.named("device.hw_info.cpu_architecture"));
+    tables.push(architecture.named("device.hw_info.cpu_info_list[].cpu_architecture"));
     let make = MAKES.print(|make| {
         let architecture = if *make == Make::X86 { Architecture::X86_64 } else { Architecture::Arm64 };
         print_choice(agent::cpu_architecture(architecture)) + ", in the name of the processor or the system"
     });
-    tables.push(make.named("device.hw_info.cpu_architecture"));
+    tables.push(make.named("device.hw_info.cpu_info_list[].cpu_architecture"));
     let activity = DEVICE_EVENTS.print(|is_connected| {
         let id = if *is_connected { activity_class::CONNECT } else { activity_class::DISCONNECT };
         format!("{} (device)", print_choice((id.into(), Class::PeripheralActivity.activity(id).unwrap_or_default())))
@@ -318,7 +322,7 @@ fn metadata(origin: &Origin, labels: &Labels) -> Vec<u8> {
     let mut names = DistinctNames::default();
     let mut json = Json::new(&mut out, &mut names);
     let stream = origin.stream.name();
-    json.word("version", "1.8.0");
+    json.word("version", "1.9.0");
     json.raw(br#","product":{"vendor_name":"SentinelOne","name":"Singularity","feature":{"name":""#);
     json.raw(stream.as_bytes());
     json.raw(br#""}}"#);

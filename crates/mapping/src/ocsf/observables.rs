@@ -23,11 +23,13 @@ pub(super) enum ObservableType {
     CommandLine,
     FilePath,
     RegistryKey,
+    RoleName,
+    RoleId,
 }
 
 impl ObservableType {
     /// `type_id` and `type` as JSON.
-    fn json(self) -> &'static str {
+    pub fn json(self) -> &'static str {
         match self {
             Self::Hostname => r#"","type_id":1,"type":"Hostname","value":""#,
             Self::IpAddress => r#"","type_id":2,"type":"IP Address","value":""#,
@@ -41,6 +43,8 @@ impl ObservableType {
             Self::CommandLine => r#"","type_id":13,"type":"Command Line","value":""#,
             Self::FilePath => r#"","type_id":45,"type":"File Path","value":""#,
             Self::RegistryKey => r#"","type_id":46,"type":"Registry Key Path","value":""#,
+            Self::RoleName => r#"","type_id":49,"type":"IAM Role Object: name","value":""#,
+            Self::RoleId => r#"","type_id":50,"type":"IAM Role Object: uid","value":""#,
         }
     }
 

@@ -26,6 +26,9 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, activity: &Activit
     }
     let mut metadata = Metadata::of_entry(entry, id);
     metadata.time(event, [entry.created, entry.updated]);
+    if is_finding {
+        event.time("start_time", parts.detected.kept());
+    }
     event.severity(detection.severity);
     event.text("message", entry.message);
     if is_finding {

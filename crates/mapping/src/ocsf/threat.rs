@@ -42,7 +42,11 @@ pub(super) fn map(
         tenant: first_scalar(endpoint.owner.account_ids),
         ..Metadata::default()
     };
-    metadata.time(event, parts.times());
+    // `start_time` has the time of the detection.
+    let times =
+        if parts.is_new() { [parts.created.kept(), parts.identified.kept(), parts.updated] } else { parts.times() };
+    metadata.time(event, times);
+    event.time("start_time", parts.identified.kept());
     event.severity(parts.severity);
     event.sentence("message", &parts.message());
     malware(event, &parts);
@@ -52,7 +56,7 @@ pub(super) fn map(
     states(event, &parts, &reports);
     event.ticket(parts.ticket);
     if let Some(enrichment) = enrichment {
-        enrichment::comment(event, enrichment);
+        enrichment::notes(event, enrichment);
     }
     let in_device = device(event, &parts);
     workload::cloud(event, &endpoint.cloud);

@@ -5,7 +5,7 @@ use s1_forwarder_record::{Kind, Value};
 
 use super::attacks::{AttackBuffers, Attacks};
 use super::class::Class;
-use super::event::{Event, Profile, severity_id};
+use super::event::{Event, Profile, severity_id, time};
 use super::file::{File, FileType};
 use super::finding::{Action, Malware, Verdict, activity};
 use super::metadata::{Common, Metadata};
@@ -25,7 +25,7 @@ use crate::common::threat::file_size;
 use crate::common::word::Word;
 use crate::common::words::{Choice, Words};
 use crate::parts::Acting;
-use crate::streams::unified_alert::{AlertedFile, Analytic, Assignee, Attacker, Observed, TargetUser, UnifiedParts};
+use crate::streams::unified_alert::{AlertedFile, Assignee, Attacker, Observed, TargetUser, UnifiedParts};
 
 pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAlert<'_>, buffers: &mut AttackBuffers) {
     let parts = UnifiedParts::of(alert);
@@ -39,9 +39,15 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
         tenant: first_scalar(parts.endpoint.owner.account_ids),
         ..Metadata::default()
     };
-    metadata.time(event, parts.times());
-    if metadata.original_time == parts.detected {
-        event.mark(parts.detected);
+    let [created, detected, updated] = [parts.created, parts.detected, parts.updated].map(Value::kept);
+    let times = if parts.is_new() { [created, detected, updated] } else { parts.times() };
+    metadata.time(event, times);
+    let seen = [parts.first_seen, parts.detected].into_iter().find(|value| time(*value).is_some()).unwrap_or_default();
+    event.time("start_time", seen.kept());
+    event.time("end_time", parts.last_seen.kept());
+    // What the event has under another name.
+    if [metadata.original_time, seen].into_iter().any(|value| value.escaped() == parts.detected.escaped()) {
+        event.mark_times([parts.detected]);
     }
     event.severity(parts.known_severity());
     if parts.known_severity().is_some() {
@@ -122,7 +128,7 @@ fn finding_info(event: &mut Event<'_>, common: &Common<'_>, parts: &UnifiedParts
         event.mark(parts.vendor);
     }
     event.close_if(product, name.is_some());
-    analytic(event, &parts.analytic);
+    analytic(event, parts);
     url(event, common, parts);
     attacks.write(&mut event.json);
     related_events(event, parts);
@@ -166,6 +172,7 @@ pub(super) const ANALYTICS: Words<Choice> = Words {
         ("dynamic", (2, "Behavioral")),
         ("statistical", (3, "Statistical")),
         ("learning", (4, "Learning (ML/DL)")),
+        ("learning_(ml/dl)", (4, "Learning (ML/DL)")),
         ("static", (4, "Learning (ML/DL)")),
         ("fingerprinting", (5, "Fingerprinting")),
         ("tagging", (6, "Tagging")),
@@ -177,7 +184,8 @@ pub(super) const ANALYTICS: Words<Choice> = Words {
     ],
 };
 
-fn analytic(event: &mut Event<'_>, analytic: &Analytic<'_>) {
+fn analytic(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
+    let analytic = &parts.analytic;
     if ![analytic.id, analytic.name, analytic.category].into_iter().any(is_set) {
         return;
     }
@@ -195,7 +203,36 @@ fn analytic(event: &mut Event<'_>, analytic: &Analytic<'_>) {
     } else if !event.other_value("type", analytic.kind) {
         event.choice("type", 0, "Unknown");
     }
+    sensor(event, parts);
     event.close(open);
+}
+
+/// By the product that detected, else by the surface of the attack.
+pub(super) const LAYERS: Words<Choice> = Words {
+    field: "finding_info.analytic.sensor_info_list[].sensor_layer",
+    rows: &[
+        ("edr", (2, "Endpoint")),
+        ("cws", (2, "Endpoint")),
+        ("cwp", (2, "Endpoint")),
+        ("star", (2, "Endpoint")),
+        ("endpoint", (2, "Endpoint")),
+        ("network", (1, "Network")),
+        ("email", (3, "Email")),
+        ("identity", (4, "IAM")),
+    ],
+};
+
+/// Writes the sensor of the open analytic: the product that detected.
+fn sensor(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
+    let layer =
+        LAYERS.of(parts.product).or_else(|| parts.attack_surfaces.elements().find_map(|surface| LAYERS.of(surface)));
+    let Some((id, caption)) = layer.filter(|_| is_set(parts.product)) else { return };
+    let list = event.open_list("sensor_info_list");
+    let element = event.open_element();
+    event.optional("name", parts.product.escaped());
+    event.choice("sensor_layer", id, caption);
+    event.close(element);
+    event.close(list);
 }
 
 fn related_events(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {

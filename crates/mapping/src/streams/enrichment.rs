@@ -71,9 +71,18 @@ impl<'e> Item<'e> {
         Timestamp::parse_of_record(self.created_text()).ok()
     }
 
+    /// When a note was changed.
+    pub fn updated(self) -> Option<Timestamp> {
+        Timestamp::parse_of_record(self.get("updatedAt")?).ok()
+    }
+
     /// The author of a note.
     pub fn creator(self) -> Option<&'e str> {
         self.get("creator")
+    }
+
+    pub fn creator_id(self) -> Option<&'e str> {
+        self.get("creatorId")
     }
 
     /// The text of a note.
@@ -95,8 +104,18 @@ impl<'e> Item<'e> {
     }
 
     /// Whether [`Self::descriptions`] or [`Self::created`] has the value.
-    pub fn is_read(key: &str) -> bool {
+    pub fn is_in_related_event(key: &str) -> bool {
         key == "createdAt" || DESCRIPTIONS.iter().any(|(known, _)| *known == key)
+    }
+
+    /// Whether a note that is read has the value.
+    pub fn is_in_note(self, key: &str) -> bool {
+        match key {
+            "text" | "creator" | "creatorId" => true,
+            "createdAt" => self.created().is_some(),
+            "updatedAt" => self.updated().is_some(),
+            _ => false,
+        }
     }
 }
 

@@ -102,7 +102,7 @@ fn what_is_no_user_has_no_users_id() {
         Stream::Activities,
         &activity(107, json!({"userId": "900"}), json!({"byUser": "Admin A", "roleName": "R1"})),
         &[("user.id", json!("900")), ("user.name", json!("Admin A")), ("user.target", Value::Null)],
-        &[("actor.user.uid", json!("900")), ("entity.type", json!("Role")), ("entity.name", json!("R1"))],
+        &[("actor.user.uid", json!("900")), ("iam_role", json!({"name": "R1"}))],
     );
     for number in [42, 108, 109, 112, 113, 114] {
         let record = activity(number, json!({"userId": "900"}), json!({"byUser": "Admin A", "role": "Admin"}));
@@ -142,7 +142,7 @@ fn an_entity_has_the_name_of_nothing_else() {
     let event = entity(25, json!({"userId": "7", "siteName": "Berlin"}), json!({"byUser": "A", "fullName": "User B"}));
     assert_fields(&event, &[("user.name", json!("User B")), ("user.uid", json!("7")), ("entity", Value::Null)]);
     let event = entity(37, json!({"userId": "7"}), json!({"byUser": "A", "roleName": "Admin"}));
-    assert_fields(&event, &[("entity.type", json!("User")), ("entity.name", Value::Null), ("entity.uid", json!("7"))]);
+    assert_fields(&event, &[("user", json!({"uid": "7", "type_id": 2, "type": "Admin"})), ("entity", Value::Null)]);
     // What has no name of its own is of the account or the site.
     for (number, kind) in [(3610, "Password"), (7200, "Cloud account"), (69, "Policy"), (5220, "Rule")] {
         let event = entity(number, json!({"siteName": "Berlin"}), json!({}));
@@ -163,7 +163,11 @@ fn a_role_of_one_user_is_that_of_the_one_who_acted() {
         Stream::Activities,
         &activity(67, json!({"userId": "7"}), json!({"byUser": "bob", "username": "bob", "role": "Viewer"})),
         &[("user.id", json!("7"))],
-        &[("actor.user.type", json!("User"))],
+        &[
+            ("type_name", json!("User Management: Enable MFA Factors")),
+            ("actor.user.type", json!("User")),
+            ("user", json!({"uid": "7", "name": "bob", "type_id": 1, "type": "User"})),
+        ],
     );
     for (role, kind) in [("Administrator", "Admin"), ("Site Admin", "Admin"), ("IR Team", "User")] {
         let record = activity(27, json!({"userId": "7"}), json!({"username": "bob", "role": role}));
@@ -276,7 +280,7 @@ fn two_ids_are_two_users_of_one_name() {
 }
 
 #[test]
-fn a_user_whose_right_was_changed_is_the_entity() {
+fn a_user_whose_right_was_changed_is_the_managed_user() {
     check(
         "token-right-withdrawn",
         Stream::Activities,
@@ -284,14 +288,17 @@ fn a_user_whose_right_was_changed_is_the_entity() {
         &[("user.id", Value::Null), ("user.target.id", json!("1716583470262263007"))],
         &[
             ("actor.user.uid", Value::Null),
-            ("entity", json!({"type_id": 99, "type": "User", "name": "Dave", "uid": "1716583470262263007"})),
+            ("type_name", json!("User Management: Remove Privileges")),
+            ("privileges", json!(["API token generation"])),
+            ("user", json!({"type_id": 0, "type": "Unknown", "name": "Dave", "uid": "1716583470262263007"})),
+            ("entity", Value::Null),
         ],
     );
 }
 
 #[test]
 fn a_role_is_a_role_whoever_made_it() {
-    for (number, activity_id) in [(107, 1), (108, 3), (109, 4)] {
+    for (number, activity_id) in [(107, 1), (108, 2), (109, 3)] {
         let record = activity(
             number,
             json!({"userId": "900", "primaryDescription": "The Management user user1 changed role R1"}),
@@ -303,8 +310,10 @@ fn a_role_is_a_role_whoever_made_it() {
             &record,
             &[("user.id", json!("900")), ("user.name", json!("user1")), ("user.target", Value::Null)],
             &[
+                ("class_uid", json!(3008)),
                 ("activity_id", json!(activity_id)),
-                ("entity", json!({"type_id": 99, "type": "Role", "name": "R1", "uid": "12"})),
+                ("iam_role", json!({"name": "R1", "uid": "12"})),
+                ("entity", Value::Null),
                 ("actor.user.name", json!("user1")),
             ],
         );
@@ -327,9 +336,10 @@ fn a_role_that_another_user_was_given_is_a_grant() {
             ("user.target.roles", json!(["Admin"])),
         ],
         &[
-            ("class_uid", json!(3005)),
-            ("activity_name", json!("Assign Privileges")),
-            ("privileges", json!(["Admin"])),
+            ("class_uid", json!(3007)),
+            ("activity_name", json!("Assign Roles")),
+            ("iam_roles", json!([{"name": "Admin"}])),
+            ("privileges", Value::Null),
             ("user.name", json!("B")),
             ("severity_id", json!(3)),
         ],
@@ -343,7 +353,11 @@ fn a_role_that_another_user_was_given_is_a_grant() {
             json!({"username": "B", "role": "Viewer", "recoveryEmail": "b@acme.example"}),
         ),
         &[("event.action", json!("user-modified-own-profile")), ("user.roles", json!(["Viewer"]))],
-        &[("class_uid", json!(3001)), ("actor.user.type", json!("User"))],
+        &[
+            ("type_name", json!("User Management: Update")),
+            ("actor.user.type", json!("User")),
+            ("user", json!({"uid": "7", "name": "B", "type_id": 1, "type": "User", "email_addr": "b@acme.example"})),
+        ],
     );
     let added =
         |role: &str| activity(23, json!({"userId": "7"}), json!({"byUser": "A", "username": "B", "role": role}));
@@ -585,7 +599,16 @@ fn a_role_without_a_changed_user_is_the_actors() {
         assert_fields(&event, &[("user.roles", json!(["Admin"])), ("user.target", Value::Null)]);
     }
     let record = activity(112, json!({"userId": "7"}), json!({"username": "jane", "role": "Admin"}));
-    check("own-token", Stream::Activities, &record, &[("user.roles", json!(["Admin"]))], &[]);
+    check(
+        "own-token",
+        Stream::Activities,
+        &record,
+        &[("user.roles", json!(["Admin"]))],
+        &[
+            ("type_name", json!("User Management: Add Programmatic Credentials")),
+            ("user", json!({"uid": "7", "name": "jane", "type_id": 2, "type": "Admin"})),
+        ],
+    );
 }
 
 #[test]
@@ -659,8 +682,8 @@ fn switching_a_protection_off_is_more_severe_than_switching_it_on() {
     record["siteName"] = json!("Site");
     check("protection-off", Stream::Activities, &record, &[("event.severity", json!(47))], &[]);
     let factor = |value| map_to(Schema::Ocsf, Stream::Activities, &switch(67, json!(value)));
-    assert_fields(&factor(true), &[("activity_name", json!("MFA Factor Enable")), ("severity_id", json!(2))]);
-    assert_fields(&factor(false), &[("activity_name", json!("MFA Factor Disable")), ("severity_id", json!(3))]);
+    assert_fields(&factor(true), &[("activity_name", json!("Enable MFA Factors")), ("severity_id", json!(2))]);
+    assert_fields(&factor(false), &[("activity_name", json!("Disable MFA Factors")), ("severity_id", json!(3))]);
 }
 
 #[test]
@@ -886,7 +909,14 @@ fn the_make_of_a_processor_is_no_matter_of_its_width() {
         Stream::Agents,
         &json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "computerName": "mac", "osType": "macos", "osArch": "64 bit", "cpuId": "Apple M1 Pro"}),
         &[("host.architecture", json!("arm64"))],
-        &[("device.hw_info.cpu_architecture", json!("ARM")), ("device.os.cpu_bits", json!(64))],
+        &[
+            ("device.os.cpu_bits", json!(64)),
+            (
+                "device.hw_info",
+                json!({"cpu_info_list": [{"model": "Apple M1 Pro", "vendor_name": "Apple", "cpu_bits": 64,
+                    "cpu_architecture_id": 2, "cpu_architecture": "ARM"}]}),
+            ),
+        ],
     );
     for (bits, cpu, os, ecs, ocsf) in [
         ("64 bit", "Apple M3", "", "arm64", "ARM"),
@@ -910,7 +940,16 @@ fn the_make_of_a_processor_is_no_matter_of_its_width() {
         let value = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
         assert_fields(&map_to(Schema::Ecs, Stream::Agents, &record), &[("host.architecture", value(ecs))]);
         let event = map_to(Schema::Ocsf, Stream::Agents, &record);
-        assert_fields(&event, &[("device.hw_info.cpu_architecture", value(ocsf))]);
+        let architecture = event.pointer("/device/hw_info/cpu_info_list/0/cpu_architecture");
+        assert_eq!(architecture.unwrap_or(&Value::Null), &value(ocsf), "{event:#}");
+    }
+    // The cores of a processor are known if it is the only one.
+    for (count, cores) in [(1, json!(8)), (2, Value::Null)] {
+        let record = json!({"id": "9", "cpuId": "AMD EPYC 7R13", "cpuCount": count, "coreCount": 8});
+        let hardware = &map_to(Schema::Ocsf, Stream::Agents, &record)["device"]["hw_info"];
+        assert_eq!((&hardware["cpu_count"], &hardware["cores"]), (&json!(count), &json!(8)));
+        let processor = &hardware["cpu_info_list"][0];
+        assert_eq!((&processor["vendor_name"], &processor["cores"]), (&json!("AMD"), &cores));
     }
 }
 
@@ -1225,7 +1264,8 @@ fn the_malicious_process_is_not_its_originator() {
         "filePath": "/opt/agent/sensor12704", "threatName": "sensor12704", "originatorProcess": "systemd",
         "maliciousProcessArguments": " sensor", "processUser": "root", "sha1": "1".repeat(40)});
     let file = json!({"name": "sensor12704", "path": "/opt/agent/sensor12704", "type_id": 8, "type": "Executable File",
-        "hashes": [{"algorithm_id": 2, "algorithm": "SHA-1", "value": "1".repeat(40)}]});
+        "hashes": [{"algorithm_id": 2, "algorithm": "SHA-1", "encoding_id": 1, "encoding": "Hex",
+            "value": "1".repeat(40)}]});
     check(
         "linux-process",
         Stream::Threats,
@@ -1583,12 +1623,13 @@ fn a_threat_has_the_first_engine_that_has_a_name() {
 #[test]
 fn a_new_threat_has_the_time_of_its_detection_or_creation() {
     let created = "2026-01-01T00:00:10.000Z";
-    for (identified, millis) in [
-        (json!("N/A"), 1_767_225_610_000_i64),
-        (json!(null), 1_767_225_610_000),
-        (json!("soon"), 1_767_225_610_000),
-        (json!(1_767_225_600_000_i64), 1_767_225_600_000),
-        (json!("1767225600000"), 1_767_225_600_000),
+    let (created_millis, identified_millis) = (1_767_225_610_000_i64, 1_767_225_600_000);
+    for (identified, is_time) in [
+        (json!("N/A"), false),
+        (json!(null), false),
+        (json!("soon"), false),
+        (json!(identified_millis), true),
+        (json!(identified_millis.to_string()), true),
     ] {
         let record = threat(
             json!({"identifiedAt": identified, "createdAt": created, "updatedAt": "2026-01-01T00:00:40.000Z"}),
@@ -1596,8 +1637,13 @@ fn a_new_threat_has_the_time_of_its_detection_or_creation() {
         );
         let event = map_to(Schema::Ecs, Stream::Threats, &record);
         let time = Timestamp::parse(at(&event, "@timestamp").as_str().unwrap()).unwrap();
-        assert_eq!(time.millis(), millis, "{event:#}");
-        assert_fields(&map_to(Schema::Ocsf, Stream::Threats, &record), &[("time", json!(millis))]);
+        assert_eq!(time.millis(), if is_time { identified_millis } else { created_millis }, "{event:#}");
+        // In OCSF, a new finding has the time of its creation, and the detection is its start.
+        let start = if is_time { json!(identified_millis) } else { Value::Null };
+        assert_fields(
+            &map_to(Schema::Ocsf, Stream::Threats, &record),
+            &[("time", json!(created_millis)), ("start_time", start)],
+        );
     }
 }
 

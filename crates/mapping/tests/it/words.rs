@@ -118,18 +118,18 @@ fn a_word_becomes_what_its_row_says() {
             "/device/os/cpu_bits",
         ),
         (
-            "device.hw_info.cpu_architecture",
+            "device.hw_info.cpu_info_list[].cpu_architecture",
             "x86_64",
             Stream::Agents,
             json!({"id": "1", "osArch": "WORD"}),
-            "/device/hw_info/cpu_architecture",
+            "/device/hw_info/cpu_info_list/0/cpu_architecture",
         ),
         (
-            "device.hw_info.cpu_architecture",
+            "device.hw_info.cpu_info_list[].cpu_architecture",
             "intel*",
             Stream::Agents,
             json!({"id": "1", "osArch": "64 bit", "cpuId": "A WORD (R)"}),
-            "/device/hw_info/cpu_architecture",
+            "/device/hw_info/cpu_info_list/0/cpu_architecture",
         ),
         (
             "peripheral_device.type",
@@ -138,6 +138,14 @@ fn a_word_becomes_what_its_row_says() {
             json!({"activityType": 5126, "agentId": "1", "data": {"deviceName": "a", "deviceClass": "USB WORD"}}),
             "/peripheral_device/type",
         ),
+        (
+            "finding_info.analytic.sensor_info_list[].sensor_layer",
+            "edr",
+            Stream::UnifiedAlerts,
+            json!({"id": "1", "analytics": {"uid": "5"}, "detectionSource": {"product": "WORD"}}),
+            "/finding_info/analytic/sensor_info_list/0/sensor_layer",
+        ),
+        ("device.type", "iot", Stream::Agents, json!({"id": "1", "machineType": "WORD"}), "/device/type"),
         ("severity", "info", Stream::Alerts, json!({"ruleInfo": {"severity": "WORD"}}), "/severity"),
         (
             "severity",

@@ -15,6 +15,8 @@ use crate::common::words::Words;
 
 /// A user changed the own profile, or gave a role to another user.
 const USER_MODIFIED: u32 = 37;
+/// The right of a user to the remote shell. Both to give and to take it is of one severity.
+pub const REMOTE_SHELL_RIGHT: u32 = 88;
 const LOGIN_RELATED: u32 = 138;
 /// A service user was created, changed or deleted.
 pub const SERVICE_USERS: [u32; 3] = [140, 141, 142];
@@ -151,6 +153,8 @@ impl ActivityClass {
                     Some(false) => off,
                     None => row.severity,
                 };
+            } else if number == Some(REMOTE_SHELL_RIGHT) {
+                class.switched = SWITCHES.of(data.new_value);
             }
         } else {
             class.is_unknown = true;

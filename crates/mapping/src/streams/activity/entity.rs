@@ -104,6 +104,11 @@ impl<'a> Entity<'a> {
         is_set(self.name) || is_set(self.id)
     }
 
+    /// Whether it is a role with a name or an id.
+    pub fn is_role(&self) -> bool {
+        self.kind == EntityKind::Role && self.is_named()
+    }
+
     pub fn has_policy(&self) -> bool {
         is_set(self.policy_name) || is_set(self.policy_id)
     }

@@ -9,8 +9,8 @@ mod level;
 mod users;
 
 pub use class::{
-    ActivityClass, DEVICE_APPROVED, DEVICE_EVENTS, LoginAction, REPORTED_OUTCOMES, RULE_HITS, SERVICE_USERS, SWITCHES,
-    Subject, UserAction,
+    ActivityClass, DEVICE_APPROVED, DEVICE_EVENTS, LoginAction, REMOTE_SHELL_RIGHT, REPORTED_OUTCOMES, RULE_HITS,
+    SERVICE_USERS, SWITCHES, Subject, UserAction,
 };
 pub use connection::Connection;
 pub use entity::{Entity, EntityKind};

@@ -8,6 +8,9 @@ use crate::common::activity_types::Object;
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 
+/// What users do to their own account, unless the record names another user: profile, tokens, second factor, password.
+const OWN_ACTS: [u32; 8] = [37, 112, 113, 114, 145, 147, 3710, 3711];
+
 /// What an activity says of a user.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct User<'a> {
@@ -23,7 +26,7 @@ pub struct User<'a> {
 
 impl<'a> User<'a> {
     /// Whether the user has an id or a name.
-    fn is_known(&self) -> bool {
+    pub fn is_known(&self) -> bool {
         self.id_text().is_some() || self.account().is_some()
     }
 
@@ -82,6 +85,8 @@ pub struct Users<'a> {
     pub remote: Option<Account<'a>>,
     /// Who is logged in to the endpoint.
     pub logged_in: Value<'a>,
+    /// The actor changed the own account.
+    is_own: bool,
 }
 
 impl<'a> Users<'a> {
@@ -118,6 +123,9 @@ impl<'a> Users<'a> {
             recovery_email: data.recovery_email,
             remote: RemoteOrigin::of(data.file_display_name).and_then(|origin| origin.user),
             logged_in: data.last_logged_in_user_name,
+            is_own: known.is_iam
+                && (known.is_one_user
+                    || !known.has_target && class.number.is_some_and(|number| OWN_ACTS.contains(&number))),
         };
         let email = value_if(known.is_iam || known.by_user, users.email_of(target.name));
         Self { target: User { email, ..target }, ..users }
@@ -147,6 +155,15 @@ impl<'a> Users<'a> {
     pub fn changed(&self) -> User<'a> {
         let name = first_scalar([self.name, self.email, self.recovery_email, self.target.full_name]);
         User { name, email: self.email_of(name), ..self.target }
+    }
+
+    /// The user that OCSF's User Management is about: who was changed, or who did something to the own account.
+    pub fn managed(&self) -> User<'a> {
+        if self.is_own && self.has_actor() {
+            User { email: self.email_of(self.actor.name), ..self.actor }
+        } else {
+            self.changed()
+        }
     }
 
     /// The address of a user who was changed and has this name.

@@ -22,17 +22,18 @@ fn activity(number: u32, fields: Value, data: Value) -> Value {
 
 #[test]
 fn the_schema_has_a_name_with_its_version() {
-    assert_eq!(schema_name(Schema::Ocsf), "ocsf-1.8.0");
+    assert_eq!(schema_name(Schema::Ocsf), "ocsf-1.9.0");
 }
 
 #[test]
 fn the_classes_about_users_and_entities_have_the_address_of_the_user() {
     let address = "198.51.100.7";
     for (number, class, expected) in [
-        (23, 3001, json!({"ip": address})),
+        (23, 3007, json!({"ip": address})),
         (27, 3002, json!({"ip": address})),
         (116, 3004, json!({"ip": address})),
-        (37, 3005, json!({"ip": address})),
+        (37, 3007, json!({"ip": address})),
+        (107, 3008, json!({"ip": address})),
         (71, 6007, Value::Null),
     ] {
         let data =
@@ -56,7 +57,12 @@ fn metadata_identifies_the_event_and_its_origin() {
             ("metadata.product.feature.name", "activities".into()),
             ("metadata.original_time", "2026-03-01T10:20:30.123999Z".into()),
             // Truncated, not rounded.
-            ("metadata.logged_time", 1_772_360_430_123_i64.into()),
+            (
+                "metadata.loggers",
+                json!([{"name": "SentinelOne", "product": {"vendor_name": "SentinelOne", "name": "Singularity"},
+                    "logged_time": 1_772_360_430_123_i64}]),
+            ),
+            ("metadata.logged_time", Value::Null),
             ("time", 1_772_360_430_123_i64.into()),
             ("metadata.tenant_uid", "5".into()),
             ("metadata.event_code", "27".into()),
@@ -117,8 +123,19 @@ fn an_activity_has_the_class_of_its_type_if_the_record_can_fill_it() {
     let cases = [
         (activity(27, user.clone(), json!({"username": "jane"})), 3002, 1),
         (activity(27, json!({}), json!({})), 0, 99),
-        (activity(23, user.clone(), json!({"byUser": "jane", "username": "john"})), 3001, 1),
+        (activity(23, user.clone(), json!({"byUser": "jane", "username": "john"})), 3007, 1),
+        (activity(25, json!({}), json!({"userId": "13", "byUser": "jane"})), 3007, 3),
         (activity(25, user.clone(), json!({"scopeName": "Acme"})), 3004, 4),
+        (activity(88, user.clone(), json!({"byUser": "jane", "username": "john", "newValue": "on"})), 3007, 14),
+        (activity(88, user.clone(), json!({"byUser": "jane", "username": "john", "newValue": false})), 3007, 15),
+        (activity(88, user.clone(), json!({"byUser": "jane", "username": "john"})), 3007, 2),
+        (activity(67, user.clone(), json!({"byUser": "jane", "username": "john", "newValue": "off"})), 3007, 13),
+        (activity(37, user.clone(), json!({"byUser": "jane", "username": "john", "roleName": "Viewer"})), 3007, 16),
+        (activity(113, user.clone(), json!({"username": "jane"})), 3007, 19),
+        (activity(113, json!({}), json!({"scopeName": "Acme"})), 3004, 4),
+        (activity(109, user.clone(), json!({"roleName": "Viewer"})), 3008, 3),
+        (activity(109, user.clone(), json!({"scopeName": "Acme"})), 3004, 4),
+        (activity(109, user.clone(), json!({})), 0, 99),
         (activity(25, user.clone(), json!({})), 0, 99),
         (activity(105, user.clone(), json!({"policyName": "p"})), 3004, 3),
         (activity(105, user.clone(), json!({})), 0, 99),
@@ -139,13 +156,48 @@ fn an_activity_has_the_class_of_its_type_if_the_record_can_fill_it() {
         (activity(99_999, json!({"threatId": "14"}), json!({})), 2004, 2),
         (activity(99_999, of_agent.clone(), json!({"deviceName": "Stick"})), 1010, 99),
         (activity(99_999, json!({}), json!({"remoteHost": "192.0.2.1"})), 4001, 99),
-        (activity(99_999, json!({}), json!({"byUser": "jane", "username": "john"})), 3001, 99),
+        (activity(99_999, json!({}), json!({"byUser": "jane", "username": "john"})), 3007, 2),
         (activity(99_999, of_agent, json!({})), 0, 99),
     ];
     for (event, class, number) in cases {
         assert_eq!((&event["class_uid"], &event["activity_id"]), (&json!(class), &json!(number)), "{event:#}");
     }
     assert_eq!(activity(99_999, json!({}), json!({}))["activity_name"], "activity-99999");
+}
+
+/// The class of each activity type, as somebody who knows the schema chose it.
+#[test]
+fn each_activity_type_has_its_class() {
+    let types: Vec<Vec<&str>> = include_str!("../../data/ocsf/1.9.0/activity-classes.csv")
+        .lines()
+        .skip(1)
+        .map(|line| line.splitn(4, ',').collect())
+        .collect();
+    assert_eq!(types.len(), 422);
+    let wrong: Vec<String> = types
+        .into_iter()
+        .filter_map(|cells| {
+            let [number, class, activity_id, name] = cells[..] else { panic!("{cells:?}") };
+            let number: u32 = number.parse().unwrap();
+            let mut data = json!({"byUser": "jane", "username": "john", "computerName": "c", "filePath": "/opt/a",
+                "deviceName": "Stick", "reportedRemoteHost": "192.0.2.1", "ipAddress": "198.51.100.7", "alertId": "15",
+                "rulename": "r", "ruleName": "r", "roleName": "Viewer", "policyName": "p", "tagName": "t"});
+            // A role of a user is assigned.
+            if number == 37 {
+                data.as_object_mut().unwrap().remove("roleName");
+            }
+            // The right is given, and not taken.
+            if number == 88 {
+                data["newValue"] = json!("on");
+            }
+            let event = activity(number, json!({"userId": "13", "agentId": "12", "threatId": "14"}), data);
+            let found =
+                format!("{},{},{}", event["class_uid"], event["activity_id"], event["type_name"].as_str().unwrap());
+            let expected = format!("{class},{activity_id},{name}");
+            (found != expected).then(|| format!("{number}: {found} instead of {expected}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
@@ -181,7 +233,10 @@ fn the_user_who_acted_is_the_actor_and_the_changed_one_is_the_user() {
             ("status_detail", "wrong".into()),
         ],
     );
-    assert_eq!(activity(90, json!({"agentId": "12"}), json!({}))["actor"], json!({"app_name": "SentinelOne"}));
+    assert_eq!(
+        activity(90, json!({"agentId": "12"}), json!({}))["actor"],
+        json!({"application": {"name": "SentinelOne"}})
+    );
 }
 
 fn threat(info: Value) -> Value {
@@ -199,12 +254,21 @@ fn a_threat_is_created_updated_and_closed() {
     let created = threat(json!({}));
     assert_fields(
         &created,
-        &[("activity_name", "Create".into()), ("metadata.original_time", "2026-03-01T09:59:59Z".into())],
+        &[
+            ("activity_name", "Create".into()),
+            ("metadata.original_time", "2026-03-01T10:00:00Z".into()),
+            ("time", 1_772_359_200_000_i64.into()),
+            ("start_time", 1_772_359_199_000_i64.into()),
+        ],
     );
     let updated = threat(json!({"updatedAt": "2026-03-01T10:05:00Z"}));
     assert_fields(
         &updated,
-        &[("activity_name", "Update".into()), ("metadata.original_time", "2026-03-01T10:05:00Z".into())],
+        &[
+            ("activity_name", "Update".into()),
+            ("metadata.original_time", "2026-03-01T10:05:00Z".into()),
+            ("start_time", 1_772_359_199_000_i64.into()),
+        ],
     );
     let closed = threat(json!({"updatedAt": "2026-03-01T10:05:00Z", "incidentStatus": "resolved"}));
     assert_fields(
@@ -245,6 +309,46 @@ fn a_threat_has_severity_confidence_verdict_and_disposition() {
     assert_fields(&event, &[("is_alert", false.into()), ("verdict", "False Positive".into())]);
     assert_eq!(threat(json!({"classification": "Ransomware"}))["severity"], "Critical");
     assert_eq!(threat(json!({"classification": "Exploit"}))["malware"], Value::Null);
+}
+
+/// 99 is for what has no number.
+#[test]
+fn a_word_that_a_number_is_called_has_this_number() {
+    let meta = &validity::NEWEST.schema["meta"];
+    let cases: [(Stream, &str, &str, fn(&str) -> Value); 6] = [
+        (
+            Stream::Threats,
+            "/classes/2004/status_id",
+            "/status",
+            |word| json!({"id": "1", "threatInfo": {"incidentStatus": word}}),
+        ),
+        (Stream::Vulnerabilities, "/classes/2002/status_id", "/status", |word| json!({"id": "1", "status": word})),
+        (
+            Stream::Activities,
+            "/classes/7001/status_id",
+            "/status",
+            |word| json!({"id": "1", "activityType": 2011, "agentId": "2", "data": {"globalStatus": word}}),
+        ),
+        (Stream::Agents, "/objects/os/type_id", "/device/os/type", |word| json!({"id": "1", "osType": word})),
+        (Stream::Agents, "/objects/device/type_id", "/device/type", |word| json!({"id": "1", "machineType": word})),
+        (
+            Stream::UnifiedAlerts,
+            "/objects/analytic/type_id",
+            "/finding_info/analytic/type",
+            |word| json!({"id": "1", "analytics": {"uid": "5", "typeValue": word}}),
+        ),
+    ];
+    for (stream, place, path, record) in cases {
+        let captions = meta.pointer(&format!("{place}/enum")).unwrap().as_object().unwrap();
+        for (id, caption) in captions.iter().filter(|(id, _)| !["0", "99"].contains(&id.as_str())) {
+            let caption = caption.as_str().unwrap();
+            for word in [caption.to_owned(), caption.to_uppercase(), caption.to_lowercase().replace(' ', "_")] {
+                let event = ocsf(stream, &record(&word));
+                let found = [event.pointer(path), event.pointer(&format!("{path}_id"))];
+                assert_eq!(found, [Some(&json!(caption)), Some(&json!(id.parse::<u64>().unwrap()))], "{stream} {word}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -397,7 +501,7 @@ fn an_alert_has_its_process_as_the_actor_and_what_it_acted_on_as_evidence() {
             ("actor.process.parent_process", Value::Null),
             ("unmapped.sourceParentProcessInfo.name", "no number".into()),
             ("finding_info.related_events", json!([{"uid": "e", "type": "REGVALUEMODIFIED"}])),
-            ("metadata.extensions", json!([{"name": "win", "uid": "2", "version": "1.8.0"}])),
+            ("metadata.extensions", json!([{"name": "win", "uid": "2", "version": "1.9.0"}])),
         ],
     );
     let evidences = event["evidences"].as_array().unwrap();

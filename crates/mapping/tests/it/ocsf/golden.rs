@@ -44,9 +44,11 @@ fn a_threat_with_notes_and_timeline() {
     let enrichment = json!({
         "notes": [
             {"id": "2", "text": "Host was reimaged", "creator": "John Doe", "createdAt": "2026-03-02T09:20:00.000000Z"},
-            {"id": "1", "text": "Looks \"bad\"", "creator": "Jane Doe", "createdAt": "2026-03-01T09:10:00.000000Z"}
+            {"id": "1", "text": "Looks \"bad\"", "creator": "Jane Doe", "creatorId": "900", "edited": true,
+                "createdAt": "2026-03-01T09:10:00.000000Z", "updatedAt": "2026-03-01T09:12:00.000000Z"},
+            {"id": "3", "text": "", "creator": "Jane Doe", "createdAt": "2026-03-02T09:30:00.000000Z"}
         ],
-        "notesCount": 2,
+        "notesCount": 3,
         "timeline": [
             {"id": "1100000000000000001", "activityType": 19, "primaryDescription": "A new threat.",
                 "secondaryDescription": "/opt/a", "createdAt": "2026-03-01T10:20:31.5Z", "data": {"computerName": "web-1"}},

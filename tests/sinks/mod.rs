@@ -14,6 +14,7 @@ mod loki;
 mod msk;
 mod otlp;
 mod sekoia;
+mod sentinel;
 mod settings;
 mod siems;
 mod splunk_hec;

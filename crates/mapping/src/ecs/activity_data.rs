@@ -172,10 +172,11 @@ pub(super) fn process(
         event.name_and_executable(process.name, process.executable);
         event.long("pid", process.pid);
     } else {
-        let acting = parts.acting(file);
+        let arguments = parts.arguments();
+        let acting = parts.acting(file, &arguments);
         event.image(acting.process, Value::default());
         if acting.has_arguments {
-            event.text("command_line", parts.arguments());
+            event.text("command_line", arguments.value());
         }
     }
     event.close(open);

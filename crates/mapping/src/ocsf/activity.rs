@@ -352,7 +352,8 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &Acti
     let element = event.open_element();
     file(event, &reported);
     let data = event.open("data");
-    event.optional("process", parts.acting(&reported).process.map(Image::text));
+    let arguments = parts.arguments();
+    event.optional("process", parts.acting(&reported, &arguments).process.map(Image::text));
     event.close(data);
     event.close(element);
     event.close(list);

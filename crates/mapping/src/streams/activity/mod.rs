@@ -2,12 +2,14 @@
 //! parts. A type has a few of many parts, so each is selected when it is asked for. Hits of custom rules are in
 //! `rule_hit`.
 
+mod arguments;
 mod class;
 mod connection;
 mod entity;
 mod level;
 mod users;
 
+pub use arguments::Arguments;
 pub use class::{
     ActivityClass, DEVICE_APPROVED, DEVICE_EVENTS, LoginAction, REMOTE_SHELL_RIGHT, REPORTED_OUTCOMES, RULE_HITS,
     SERVICE_USERS, SWITCHES, Subject, UserAction,
@@ -324,13 +326,16 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         }
     }
 
-    /// The malicious process, whose arguments the activity has. Without arguments, a file is only a file.
-    pub fn acting(&self, file: &ReportedFile<'a>) -> Acting<'a> {
+    /// The malicious process, which has these arguments. Without arguments, a file is only a file.
+    pub fn acting<'s>(&self, file: &ReportedFile<'s>, arguments: &'s Arguments<'_>) -> Acting<'s>
+    where
+        'a: 's,
+    {
         Acting::of(&Clues {
             image: file.image,
             is_missing: file.is_missing(),
             os_type: self.activity.os_family,
-            arguments: self.arguments(),
+            arguments: arguments.value(),
             ..Clues::default()
         })
     }
@@ -353,8 +358,8 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
     }
 
     /// The arguments of a malicious process.
-    pub fn arguments(&self) -> Value<'a> {
-        self.data.escaped_malicious_process_arguments
+    pub fn arguments(&self) -> Arguments<'a> {
+        Arguments::of(self.data.escaped_malicious_process_arguments)
     }
 
     /// The rule that acted or was changed.

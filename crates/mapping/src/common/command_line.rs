@@ -71,6 +71,18 @@ pub fn is_of(line: Escaped<'_>, program: Image<'_>) -> bool {
     first.starts_with('-') || is_switch(first) && !program.text().raw().starts_with('/') || begins_with(line, program)
 }
 
+/// Whether a word after the program of a command line is this file.
+pub fn has_argument(line: Escaped<'_>, file: Image<'_>) -> bool {
+    let rest = executable(line).and_then(|program| line.raw().split_once(program.raw())).map_or("", |(_, rest)| rest);
+    let name = file.name.raw();
+    if name.contains(' ') {
+        return rest.contains(name);
+    }
+    // A quote in escaped text is `\"`.
+    let words = rest.split([' ', '\t', '"', '\'']).map(|word| word.strip_suffix('\\').unwrap_or(word));
+    words.filter_map(|word| Image::named(Escaped::plain(word))).any(|word| word.is_like(file))
+}
+
 /// Whether a command line begins with the path or the name of this program, which may have spaces.
 pub fn begins_with(line: Escaped<'_>, program: Image<'_>) -> bool {
     let text = line.raw().trim();
@@ -121,6 +133,23 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(found(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_an_argument_by_its_name() {
+        for (line, file, expected) in [
+            ("/bin/sh /tmp/e/AppRun", "/tmp/e/AppRun", true),
+            (r#"sh -c \"cd /tmp; ./payload -x\""#, "/tmp/payload", true),
+            (r#"cmd /c \"C:\\x\\a.exe\""#, r"C:\\x\\a.exe", true),
+            (r#"open -a \"/tmp/my tool\""#, "/tmp/my tool", true),
+            ("cmd /c a", r"C:\\x\\a.exe", true),
+            ("/tmp/a /tmp/b", "/tmp/a", false),
+            ("sh /tmp/payloads", "/tmp/payload", false),
+            ("-x /tmp/a", "/tmp/a", false),
+        ] {
+            let file = Image::named(Escaped::plain(file)).unwrap();
+            assert_eq!(has_argument(Escaped::plain(line), file), expected, "{line}");
         }
     }
 

@@ -116,6 +116,13 @@ impl<'a> Acting<'a> {
             return Self { process: originator, ..Self::default() };
         }
         let line = first_word(clues.arguments);
+        let is_argument =
+            |file: Image<'a>| clues.arguments.escaped().is_some_and(|line| command_line::has_argument(line, file));
+        // Scripts of other systems need no extension. An agent for Windows has the arguments without their program.
+        let script = named.filter(|file| !clues.is_windows(*file) && is_argument(*file));
+        if let Some(process) = line.filter(|first| script.is_some_and(|file| !first.is_like(file))) {
+            return clues.started(process, false);
+        }
         let openers = match named.map(|image| (image, clues.kind(image))) {
             Some((image, FileKind::Program)) => return clues.started(image, true),
             Some((image, FileKind::PossibleProgram)) if line.is_some_and(|first| first.is_like(image)) => {

@@ -151,7 +151,8 @@ impl<'a> Acting<'a> {
     }
 
     /// The processes of a unified alert. Its command line is that of the process, so the first word names it; the file
-    /// is the image of the process, or what the process ran or opened. `has_run` says that a process was detected.
+    /// is the image of the process, or what the process ran or opened. `has_run` says that a process was detected: its
+    /// image is then a program that the command line does not name as an argument.
     pub fn of_command_line(line: Value<'a>, file: Option<Image<'a>>, parent: Option<Image<'a>>, has_run: bool) -> Self {
         let Some(text) = line.escaped().filter(|text| !is_placeholder(*text)) else {
             let clues = Clues { image: file, originator: parent, has_run: Some(has_run), ..Clues::default() };
@@ -167,6 +168,10 @@ impl<'a> Acting<'a> {
         let image = Some(file).filter(|file| !extension(file.name).is_some_and(never_runs));
         let is_switch =
             |first: &Image<'_>| file.text().raw().contains("\\\\") && command_line::is_switch(first.text().raw());
+        // Links, wrappers and disguises have another name in the command line than their file.
+        let clues = Clues { image: Some(file), ..Clues::default() };
+        let has_other_name =
+            || has_run && clues.kind(file) == FileKind::Program && !command_line::has_argument(text, file);
         match first_word(line).filter(|first| !is_switch(first)) {
             _ if file.addition.is_some() => acting(Some(file), true),
             _ if file.text().raw().contains(' ') && command_line::begins_with(text, file) => {
@@ -174,10 +179,10 @@ impl<'a> Acting<'a> {
             }
             // Containers are started by a program that starts itself again.
             Some(first) if first.text().is("/proc/self/exe") => acting(image, image.is_some()),
-            Some(first) if !first.is_like(file) => acting(Some(first), false),
+            Some(first) if !first.is_like(file) && !has_other_name() => acting(Some(first), false),
             Some(_) => acting(image, image.is_some()),
             None => {
-                let image = image.filter(|file| command_line::is_of(text, *file));
+                let image = image.filter(|file| command_line::is_of(text, *file) || has_other_name());
                 acting(image, image.is_some())
             }
         }

@@ -609,7 +609,9 @@ fn process<'a>(alert: &UnifiedAlert<'a>, file: &AlertedFile<'a>) -> AlertedProce
     if let Some(account) = &mut user.effective {
         account.domain = account.domain.or(process.user_domain.escaped());
     }
-    let has_run = DETECTION_TYPES.of(alert.analytics.type_value) == Some(DetectionType::Dynamic);
+    let detection = alert.analytics.type_value;
+    // A rule detects events of processes.
+    let has_run = DETECTION_TYPES.of(detection) == Some(DetectionType::Dynamic) || Word::is(detection, "rule");
     AlertedProcess {
         acting: Acting::of_command_line(process.cmd_line, file.image, Image::of(process.parent_name), has_run),
         command_line: process.cmd_line,

@@ -80,9 +80,15 @@ const PROGRAMS: [&str; 4] = ["exe", "com", "scr", "pif"];
 /// Extensions of what may run on Windows: it did if the command line begins with the file.
 const POSSIBLE_PROGRAMS: [&str; 2] = ["tmp", "bin"];
 
-/// Extensions of what runs on other systems by itself. Most programs there have none.
-const UNIX_PROGRAMS: [&str; 12] =
-    ["bin", "run", "appimage", "elf", "out", "app", "exe", "x86", "x64", "amd64", "arm64", "aarch64"];
+/// Extensions of what runs on other systems by itself. Most programs there have none, or that of a processor.
+const UNIX_PROGRAMS: [&str; 24] = [
+    "bin", "run", "appimage", "elf", "out", "app", "exe", "x86", "x64", "amd64", "arm64", "aarch64", "i586", "i686",
+    "arm", "arm4", "arm5", "arm6", "arm7", "mips", "mipsel", "mpsl", "ppc", "sh4",
+];
+
+/// Directories of programs on other systems. What is below them may have dots in its name: `vim.basic`,
+/// `com.docker.backend`.
+const UNIX_DIRECTORIES: [&str; 5] = ["/bin/", "/sbin/", "/libexec/", "/Contents/MacOS/", "/PrivilegedHelperTools/"];
 
 /// Extensions of what never runs. It is the argument of a program even where a command line begins with it.
 const DATA: [&str; 35] = [
@@ -125,7 +131,7 @@ impl<'a> Acting<'a> {
         }
         let openers = match named.map(|image| (image, clues.kind(image))) {
             Some((image, FileKind::Program)) => return clues.started(image, true),
-            Some((image, FileKind::PossibleProgram)) if line.is_some_and(|first| first.is_like(image)) => {
+            Some((image, FileKind::PossibleProgram)) if clues.is_first_argument(image) => {
                 return clues.started(image, true);
             }
             Some((_, FileKind::PossibleProgram | FileKind::Data)) => Some(&[][..]),
@@ -240,11 +246,21 @@ impl<'a> Clues<'a> {
             ("" | "none" | "n/a" | "unknown" | "misc" | "other", extension) => match extension {
                 None => FileKind::Program,
                 Some(text) if is_one_of(text, if is_windows { &PROGRAMS } else { &UNIX_PROGRAMS }) => FileKind::Program,
-                Some(text) if is_windows && is_one_of(text, &POSSIBLE_PROGRAMS) => FileKind::PossibleProgram,
+                Some(text) if is_one_of(text, &DATA) => FileKind::Data,
+                // On other systems, what follows a dot need not be an extension.
+                Some(_) if !is_windows && is_below_directory_of_programs(file) => FileKind::Program,
+                Some(text) if !is_windows || is_one_of(text, &POSSIBLE_PROGRAMS) => FileKind::PossibleProgram,
                 Some(_) => FileKind::Data,
             },
             _ => FileKind::Data,
         }
+    }
+
+    /// Whether the arguments begin with the file.
+    fn is_first_argument(&self, file: Image<'a>) -> bool {
+        let is_first = |line| command_line::begins_with(line, file);
+        first_word(self.arguments).is_some_and(|first| first.is_like(file))
+            || self.arguments.escaped().is_some_and(is_first)
     }
 
     fn is_windows(&self, file: Image<'a>) -> bool {
@@ -264,9 +280,12 @@ impl<'a> Clues<'a> {
 
 /// Whether a first word can only be a program: it has `.exe`, or is below a directory for programs.
 fn is_certain_program(first: Image<'_>) -> bool {
-    let text = first.text().raw();
-    stem(first.name.raw()) != first.name.raw()
-        || text.starts_with('/') && ["/bin/", "/sbin/"].iter().any(|directory| text.contains(directory))
+    stem(first.name.raw()) != first.name.raw() || is_below_directory_of_programs(first)
+}
+
+fn is_below_directory_of_programs(image: Image<'_>) -> bool {
+    let path = image.text().raw();
+    path.starts_with('/') && UNIX_DIRECTORIES.iter().any(|directory| path.contains(directory))
 }
 
 /// A name without the digits of a version at its end.

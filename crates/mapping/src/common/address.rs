@@ -65,6 +65,12 @@ impl Address {
         matches!(self.ip, IpAddr::V4(ip) if matches!(ip.octets(), [172, 17..=31, 0, 1]))
     }
 
+    /// Whether the address is one of networks that only a machine itself or its VPN has: those of VirtualBox and of a
+    /// shared connection of Windows, and `100.64.0.0/10`.
+    pub fn is_of_virtual_network(&self) -> bool {
+        matches!(self.ip, IpAddr::V4(ip) if matches!(ip.octets(), [192, 168, 56 | 137, 1] | [100, 64..=127, ..]))
+    }
+
     /// Whether both are one address.
     pub fn is(&self, other: &Self) -> bool {
         self.ip == other.ip

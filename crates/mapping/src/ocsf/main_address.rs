@@ -1,12 +1,13 @@
 //! The one IP address and the one MAC address of a device that has several.
 
 use s1_forwarder_record::{Escaped, Kind, Value};
+use smallvec::SmallVec;
 
 use super::event::address;
 use crate::common::address::Address;
 use crate::common::word::Word;
 use crate::common::words::Words;
-use crate::parts::{Endpoint, Interface, Interfaces};
+use crate::parts::{Endpoint, Interface};
 
 /// The one IP address of a device, and the MAC address of the interface that has it.
 pub(super) struct MainAddress<'a> {
@@ -14,51 +15,95 @@ pub(super) struct MainAddress<'a> {
     pub mac: Option<Escaped<'a>>,
 }
 
+/// An address of an interface.
+struct Listed<'a> {
+    address: Address,
+    /// That of the interface.
+    mac: Option<Escaped<'a>>,
+    has_name: bool,
+    is_bridge: bool,
+}
+
 impl<'a> MainAddress<'a> {
-    /// Addresses that the console names come before those of interfaces, IPv4 before IPv6, and link-local ones last.
-    /// Without any, the address is the external one.
+    /// Addresses that the console names come before those of interfaces, IPv4 before IPv6. Those of virtual networks
+    /// come after all of these, and link-local ones last. Without any, the address is the external one.
     pub fn of(endpoint: &Endpoint<'a>) -> Self {
-        let rank = |address: &Address, is_named: bool| (address.is_link_local(), !is_named, address.is_v6());
-        let mut best = None;
-        let mut consider = |address: Address| {
-            let rank = rank(&address, true);
-            if best.is_none_or(|(known, _)| rank < known) && !is_on_bridge(endpoint.interfaces, &address) {
-                best = Some((rank, address));
+        let mut listed = SmallVec::<[Listed<'a>; 8]>::new();
+        let mut macs = OnlyMac::default();
+        endpoint.interfaces.each(|interface| {
+            let mac = mac_of(interface).filter(|mac| !is_zero(*mac));
+            let is_bridge = is_bridge(interface);
+            if !is_bridge {
+                macs.add(mac);
+            }
+            let has_name = !interface.name.is_empty();
+            let mut add = |address| listed.push(Listed { address, mac, has_name, is_bridge });
+            for value in interface.addresses {
+                each_element(value, &mut |value| each_address(value, &mut add));
+            }
+        });
+        for mac in endpoint.macs.escaped().into_iter().flat_map(|text| text.split(',')) {
+            macs.add(Some(mac).filter(|mac| is_mac(*mac) && !is_zero(*mac)));
+        }
+        let mut best: Option<(_, Address, Option<&Listed<'a>>)> = None;
+        let mut consider = |address: Address, is_named: bool| {
+            let interface = listed.iter().find(|listed| listed.address.is(&address));
+            let is_bridge = match interface.filter(|interface| interface.has_name) {
+                Some(interface) => interface.is_bridge,
+                // An address in Docker's form is one, unless an interface has it.
+                None => address.is_of_docker(),
+            };
+            let is_virtual = address.is_of_virtual_network()
+                || interface.and_then(|interface| interface.mac).is_some_and(is_virtual);
+            let has_no_mac = interface.is_some_and(|interface| interface.mac.is_none());
+            let rank = (address.is_link_local(), is_virtual, !is_named, has_no_mac, address.is_v6());
+            if !is_bridge && best.as_ref().is_none_or(|(known, ..)| rank < *known) {
+                best = Some((rank, address, interface));
             }
         };
         for value in endpoint.addresses {
-            each_element(value, &mut |value| each_address(value, &mut consider));
+            each_element(value, &mut |value| each_address(value, &mut |address| consider(address, true)));
         }
-        let [mut mac, mut first_mac] = [None; 2];
-        endpoint.interfaces.each(|interface| {
-            if is_bridge(interface) {
-                return;
-            }
-            let own_mac = mac_of(interface).filter(|mac| !is_zero(*mac));
-            first_mac = first_mac.or(own_mac);
-            let mut consider = |address: Address| {
-                let rank = rank(&address, false);
-                match best {
-                    Some((_, known)) if known.is(&address) => mac = own_mac,
-                    Some((known, _)) if known <= rank => {}
-                    _ if interface.name.is_empty() && address.is_of_docker() => {}
-                    _ => {
-                        best = Some((rank, address));
-                        mac = own_mac;
-                    }
-                }
-            };
-            interface.addresses.into_iter().for_each(|value| {
-                each_element(value, &mut |value| each_address(value, &mut consider));
-            });
-        });
-        let mut macs = endpoint.macs.escaped().into_iter().flat_map(|text| text.split(','));
-        let other_mac = macs.find(|mac| is_mac(*mac) && !is_zero(*mac));
+        listed.iter().for_each(|listed| consider(listed.address, false));
+        let (ip, interface) = best.map(|(_, address, interface)| (address, interface)).unzip();
         Self {
-            ip: best.map(|(_, address)| address).or_else(|| address(endpoint.external)),
-            mac: mac.or(first_mac).or(other_mac),
+            ip: ip.or_else(|| address(endpoint.external)),
+            mac: match interface.flatten() {
+                Some(interface) => interface.mac,
+                None => macs.get(),
+            },
         }
     }
+}
+
+/// The MAC address of an endpoint of which no other is known.
+#[derive(Default)]
+struct OnlyMac<'a> {
+    first: Option<Escaped<'a>>,
+    has_other: bool,
+}
+
+impl<'a> OnlyMac<'a> {
+    fn add(&mut self, mac: Option<Escaped<'a>>) {
+        match (self.first, mac) {
+            (Some(first), Some(mac)) => self.has_other |= !mac.is(first.raw()),
+            (None, _) => self.first = mac,
+            (Some(_), None) => {}
+        }
+    }
+
+    fn get(&self) -> Option<Escaped<'a>> {
+        self.first.filter(|_| !self.has_other)
+    }
+}
+
+/// Beginnings of MAC addresses that programs give to the interfaces of their virtual networks: VirtualBox, Docker, TAP
+/// adapters of VPNs, VMware, AnyConnect and GlobalProtect.
+const VIRTUAL_MACS: [&str; 6] = ["0a:00:27", "02:42", "00:ff", "00:50:56:c0:00:0", "00:05:9a:3c", "02:50:41"];
+
+fn is_virtual(mac: Escaped<'_>) -> bool {
+    let is_same = |(byte, known): (u8, u8)| known == b':' || byte.eq_ignore_ascii_case(&known);
+    VIRTUAL_MACS.iter().any(|known| mac.raw().bytes().zip(known.bytes()).all(is_same))
 }
 
 /// Calls `visit` with the addresses of a text with commas that are not those of every machine.
@@ -88,6 +133,7 @@ pub(super) const BRIDGES: Words<bool> = Words {
         ("lxc*", true),
         ("lxdbr*", true),
         ("podman*", true),
+        ("nomad", true),
         ("weave*", true),
         ("vmnet*", true),
         ("vmware_network_adapter*", true),
@@ -103,28 +149,6 @@ fn is_bridge(interface: &Interface<'_>) -> bool {
     // Docker names its networks by their id.
     let is_network = |id: &str| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     word.as_str().strip_prefix("br_").is_some_and(is_network) || BRIDGES.find(word.as_str()) == Some(true)
-}
-
-/// Whether the address is that of a bridge. An address in Docker's form is one, unless another interface has it.
-fn is_on_bridge(interfaces: Interfaces<'_>, address: &Address) -> bool {
-    let mut is_on_bridge = address.is_of_docker();
-    interfaces.each(|interface| {
-        let is_bridge = is_bridge(interface);
-        if is_bridge != is_on_bridge && !interface.name.is_empty() && has(interface, address) {
-            is_on_bridge = is_bridge;
-        }
-    });
-    is_on_bridge
-}
-
-fn has(interface: &Interface<'_>, address: &Address) -> bool {
-    let mut has_it = false;
-    for value in interface.addresses {
-        each_element(value, &mut |value| {
-            has_it |= value.escaped().and_then(Address::of).is_some_and(|other| other.is(address))
-        });
-    }
-    has_it
 }
 
 pub(super) fn each_element(value: Value<'_>, visit: &mut impl FnMut(Value<'_>)) {

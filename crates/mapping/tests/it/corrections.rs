@@ -890,6 +890,48 @@ fn a_device_has_the_address_that_the_console_names() {
     }
 }
 
+/// Adapters of virtual machines and VPNs have the same addresses on many endpoints.
+#[test]
+fn a_virtual_network_represents_no_device() {
+    let one = |name: &str, mac: &str, ip: &str| json!({"name": name, "physical": mac, "inet": [ip]});
+    let [real, virtual_box, tap] = ["98:fa:9b:5f:f2:bd", "0A:00:27:00:00:0B", "00:ff:79:00:00:01"];
+    let ethernet = one("Ethernet", real, "10.4.4.69");
+    let both = json!([ethernet, one("Ethernet 2", virtual_box, "192.168.56.1")]);
+    let wifi = one("Wi-Fi", real, "192.168.2.69");
+    for (named, interfaces, ip, mac) in [
+        ("192.168.56.1,10.4.4.69", both, "10.4.4.69", json!(real)),
+        ("172.20.9.1,10.4.4.69", json!([one("X", tap, "172.20.9.1"), ethernet]), "10.4.4.69", json!(real)),
+        ("100.64.0.1,192.168.2.69", json!([one("Ethernet 3", tap, "100.64.0.1"), wifi]), "192.168.2.69", json!(real)),
+        ("192.168.137.1,192.168.2.69", json!([wifi]), "192.168.2.69", json!(real)),
+        (
+            "",
+            json!([{"inet": ["192.168.2.61"]}, {"inet": ["100.64.0.1"], "physical": tap}]),
+            "192.168.2.61",
+            json!(null),
+        ),
+        ("", json!([one("nomad", "32:a1:00:00:00:01", "172.26.64.1"), ethernet]), "10.4.4.69", json!(real)),
+        ("", json!([{"name": "utun3", "inet": ["10.8.0.2"]}, ethernet]), "10.4.4.69", json!(real)),
+        // Nobody knows which interface it is.
+        ("10.9.9.9", json!([ethernet, one("Ethernet 2", "98:fa:9b:00:00:02", "10.4.4.70")]), "10.9.9.9", json!(null)),
+        ("10.9.9.9", json!([ethernet, one("VLAN", &real.to_uppercase(), "10.4.5.69")]), "10.9.9.9", json!(real)),
+        ("", json!([one("Ethernet 2", virtual_box, "192.168.56.1")]), "192.168.56.1", json!(virtual_box)),
+    ] {
+        let record = threat(
+            json!({}),
+            json!({"agentRealtimeInfo": {"agentId": "9", "networkInterfaces": interfaces},
+                "agentDetectionInfo": {"agentIpV4": named}}),
+        );
+        let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("device.ip", json!(ip)), ("device.mac", mac)]);
+    }
+    for (macs, mac) in [(real.to_owned(), json!(real)), (format!("{real}, {tap}"), json!(null))] {
+        let data = json!({"alertid": "5", "rulename": "r", "agentipv4": "10.4.4.69,100.64.0.1", "physical": macs});
+        let event = map_to(Schema::Ocsf, Stream::Activities, &activity(3608, json!({"agentId": "9"}), data));
+        assert_fields(&event, &[("device.ip", json!("10.4.4.69")), ("device.mac", mac)]);
+    }
+}
+
 #[test]
 fn a_cloud_of_which_nothing_is_said_is_none() {
     let agent = json!({"id": "9", "cloudProviders": {

@@ -2,11 +2,15 @@ use s1_forwarder_record::Timestamp;
 
 const SECONDS_OF_A_DAY: i64 = 86_400;
 
+/// The last second that a file time of 64 bits has if it counts nanoseconds since 1601: `2185-07-21T23:34:33Z`. All bits
+/// are set where there is no time, and no event is later.
+const LAST_FILE_TIME: i64 = 6_802_270_473;
+
 /// What a text says about a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Date {
     At(Timestamp),
-    /// A zero, the first day of 1970, or what is before it.
+    /// A zero, the first day of 1970, what is before it, or a time that no event has, such as one of the year 9999.
     Missing,
     Invalid,
 }
@@ -40,7 +44,7 @@ pub fn read(text: &str) -> Date {
         _ => Timestamp::parse_of_record(text),
     };
     match time {
-        Ok(time) if time.seconds() < SECONDS_OF_A_DAY => Date::Missing,
+        Ok(time) if !(SECONDS_OF_A_DAY..LAST_FILE_TIME).contains(&time.seconds()) => Date::Missing,
         Ok(time) => Date::At(time),
         Err(_) => Date::Invalid,
     }

@@ -71,11 +71,19 @@ pub const MAKES: Words<Make> = Words {
         ("amd*", Make::X86),
         ("authenticamd", Make::X86),
         ("xeon", Make::X86),
+        ("pentium*", Make::X86),
+        ("celeron*", Make::X86),
+        ("atom", Make::X86),
+        ("nehalem*", Make::X86),
+        ("westmere*", Make::X86),
         ("epyc", Make::X86),
-        ("x86", Make::X86),
-        ("x64", Make::X86),
+        ("opteron*", Make::X86),
+        ("athlon", Make::X86),
+        ("ryzen", Make::X86),
+        ("hygon*", Make::X86),
+        ("zhaoxin", Make::X86),
+        ("centaurhauls", Make::X86),
         ("arm*", Make::Arm),
-        ("aarch64", Make::Arm),
         ("apple", Make::Arm),
         ("virtualapple", Make::Arm),
         ("snapdragon", Make::Arm),
@@ -93,20 +101,33 @@ pub const MAKES: Words<Make> = Words {
     ],
 };
 
-/// The architecture that the word for it says, else the make of the processor, which is in its name or in that of the
-/// system. "64 bit" alone says nothing of the make.
+/// The architecture that the word for it says, else what is in the name of the processor or of the system: an
+/// architecture, or the make of a processor. "64 bit" alone says nothing of the make.
 pub fn architecture<'a, const N: usize>(word: Value<'a>, names: [Value<'a>; N]) -> Option<Architecture> {
-    ARCHITECTURES.of(word).or_else(|| match (names.into_iter().find_map(make_of)?, BITS.of(word)) {
-        (Make::X86, Some("64")) => Some(Architecture::X86_64),
-        (Make::X86, Some(_)) => Some(Architecture::X86),
-        (Make::Arm, Some("64") | None) => Some(Architecture::Arm64),
-        (Make::Arm, Some(_)) => Some(Architecture::Arm),
-        (Make::X86, None) => None,
+    ARCHITECTURES.of(word).or_else(|| {
+        let (make, width) = names.into_iter().find_map(make_and_width)?;
+        match (make, BITS.of(word).or(width)) {
+            (Make::X86, Some("64")) => Some(Architecture::X86_64),
+            (Make::X86, Some(_)) => Some(Architecture::X86),
+            (Make::Arm, Some("64") | None) => Some(Architecture::Arm64),
+            (Make::Arm, Some(_)) => Some(Architecture::Arm),
+            (Make::X86, None) => None,
+        }
     })
 }
 
-fn make_of(name: Value<'_>) -> Option<Make> {
+/// The make that a name says, and the bits if it names an architecture: `5.10.0-29-amd64`, `ARMv7 Processor rev 4`.
+fn make_and_width(name: Value<'_>) -> Option<(Make, Option<&'static str>)> {
     let text = name.escaped()?;
-    let words = text.raw().split(|character: char| !character.is_alphanumeric());
-    words.map(Escaped::plain).find_map(|word| MAKES.find(Word::of(word).as_str()))
+    let is_separator = |character: char| !character.is_alphanumeric() && character != '_';
+    text.raw().split(is_separator).map(|word| Word::of(Escaped::plain(word))).find_map(|word| {
+        let make = || MAKES.find(word.as_str()).map(|make| (make, None));
+        match ARCHITECTURES.find(word.as_str()) {
+            Some(Architecture::X86) => Some((Make::X86, Some("32"))),
+            Some(Architecture::X86_64) => Some((Make::X86, Some("64"))),
+            Some(Architecture::Arm) => Some((Make::Arm, Some("32"))),
+            Some(Architecture::Arm64) => Some((Make::Arm, Some("64"))),
+            None => make(),
+        }
+    })
 }

@@ -229,8 +229,8 @@ impl<'o> Event<'o> {
     }
 
     /// Writes a date, from ISO 8601 or from seconds or milliseconds since 1970. A UTC date keeps its digits; a date
-    /// that has to be rewritten also stays in the record. The first day of 1970, and what is before it, means that
-    /// there is no date. Returns true if a date was written.
+    /// that has to be rewritten also stays in the record. The first day of 1970, what is before it, and a
+    /// time centuries ahead mean that there is no date. Returns true if a date was written.
     #[inline]
     pub fn date<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
         let Some(text) = self.scalar(name, value, "a date") else { return false };

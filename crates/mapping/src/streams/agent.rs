@@ -92,7 +92,7 @@ fn endpoint<'a>(agent: &Agent<'a>) -> Endpoint<'a> {
             bits: agent.os_arch,
             ..Os::default()
         },
-        architecture: architecture(agent.os_arch, [agent.cpu_id, agent.os_name]),
+        architecture: architecture(agent.os_arch, [agent.cpu_id, agent.os_name, agent.os_revision]),
         interfaces: Interfaces { list: agent.network_interfaces },
         addresses: [agent.last_ip_to_mgmt, none, none, none],
         external: agent.external_ip,

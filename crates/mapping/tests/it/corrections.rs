@@ -977,8 +977,20 @@ fn the_make_of_a_processor_is_no_matter_of_its_width() {
         ("64 bit", "QEMU Virtual CPU version 2.5+", "", "", ""),
         ("32 bit", "ARM", "", "arm", "ARM"),
         ("32 bit", "ARMv7 Processor rev 4 (v7l)", "", "arm", "ARM"),
+        ("", "ARMv7 Processor rev 4 (v7l)", "", "arm", "ARM"),
+        ("64 bit", "Pentium Dual-Core CPU E5700", "", "x86_64", "x86"),
+        ("64 bit", "Celeron N4020", "", "x86_64", "x86"),
+        ("64 bit", "Westmere E56xx/L56xx/X56xx (Nehalem-C)", "", "x86_64", "x86"),
+        ("64 bit", "Hygon C86 7185 32-core Processor", "", "x86_64", "x86"),
+        ("64 bit", "ZHAOXIN KaiXian KX-6640MA", "", "x86_64", "x86"),
+        ("32 bit", "AMD64 Family 25", "", "x86", "x86"),
+        ("64 bit", "", "Amazon Linux 2 4.14.355-276.amzn2.x86_64", "x86_64", "x86"),
+        ("", "", "Debian 12 6.1.0-29-amd64", "x86_64", "x86"),
+        ("64 bit", "", "CentOS 8 4.18.0-553.el8.aarch64", "arm64", "ARM"),
+        ("64 bit", "", "Ubuntu 20.04.3 LTS 5.4.0-91-generic", "", ""),
     ] {
-        let record = json!({"id": "9", "osArch": bits, "cpuId": cpu, "osName": os});
+        let (name, revision) = os.split_once(' ').unwrap_or((os, ""));
+        let record = json!({"id": "9", "osArch": bits, "cpuId": cpu, "osName": name, "osRevision": revision});
         let value = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
         assert_fields(&map_to(Schema::Ecs, Stream::Agents, &record), &[("host.architecture", value(ecs))]);
         let event = map_to(Schema::Ocsf, Stream::Agents, &record);
@@ -1280,6 +1292,26 @@ fn a_user_of_a_directory_has_a_name_and_an_address() {
     let record = threat(json!({}), json!({"agentDetectionInfo": {"agentLastLoggedInUpn": "jane@acme.example"}}));
     let user = [("user.name", json!("jane")), ("user.email", json!("jane@acme.example"))];
     assert_fields(&map_to(Schema::Ecs, Stream::Threats, &record), &user);
+}
+
+/// File times with all bits unset or set, and the end of the calendar.
+#[test]
+fn a_time_that_no_event_has_is_none() {
+    for time in ["1601-01-01T00:00:00Z", "2185-07-21T23:34:33.709552Z", "9999-12-31T23:59:59Z"] {
+        let record = json!({"id": "1", "alertInfo": {"alertId": "1", "createdAt": "2026-01-01T00:00:00Z"},
+            "targetProcessInfo": {"tgtFilePath": "C:\\a.exe", "tgtFileCreatedAt": time, "tgtFileModifiedAt": time}});
+        let event = map_to(Schema::Ecs, Stream::Alerts, &record);
+        assert_fields(
+            &event,
+            &[("file.path", json!("C:\\a.exe")), ("file.created", json!(null)), ("file.mtime", json!(null))],
+        );
+        let event = map_to(Schema::Ocsf, Stream::Alerts, &record);
+        let file = &event["evidences"][0]["file"];
+        assert_fields(
+            file,
+            &[("path", json!("C:\\a.exe")), ("created_time", json!(null)), ("modified_time", json!(null))],
+        );
+    }
 }
 
 #[test]

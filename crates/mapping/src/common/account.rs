@@ -102,11 +102,19 @@ pub fn is_email(text: Escaped<'_>) -> bool {
 }
 
 /// A role with one of these words is that of an administrator.
-const ADMINISTRATORS: [&str; 2] = ["admin", "administrator"];
+const ADMINISTRATORS: [&str; 4] = ["admin", "admins", "administrator", "administrators"];
 
-/// Whether a role is one of an administrator: `Admin`, `Site Admin`, `Administrator`.
+/// Whether a role is one of an administrator: `Admin`, `Site Admin`, `Administrators`, but not `Non-Admin`.
 pub fn is_administrator(role: Value<'_>) -> bool {
-    Word::of_value(role).as_str().split('_').any(|word| ADMINISTRATORS.contains(&word))
+    let role = Word::of_value(role);
+    let mut is_negated = false;
+    for word in role.as_str().split(['_', '(', ')']) {
+        if ADMINISTRATORS.contains(&word) && !is_negated {
+            return true;
+        }
+        is_negated = ["no", "non", "not"].contains(&word);
+    }
+    false
 }
 
 #[cfg(test)]
@@ -162,7 +170,11 @@ mod tests {
             ("Site Admin", true),
             ("administrator", true),
             ("IR Admin", true),
+            ("Administrators", true),
+            ("Tier 1 Admins", true),
             ("Adminless", false),
+            ("Non-Admin", false),
+            ("Viewer (not admin)", false),
             ("Viewer", false),
             ("", false),
         ] {

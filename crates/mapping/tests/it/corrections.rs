@@ -776,6 +776,15 @@ fn a_number_whose_meaning_is_a_guess_is_a_base_event() {
 }
 
 #[test]
+fn an_activity_whose_data_has_a_threat_is_about_it() {
+    let record = activity(9999, json!({"threatId": null}), json!({"threatId": "5", "fileDisplayName": "a.exe"}));
+    let event = map_to(Schema::Ecs, Stream::Activities, &record);
+    assert_fields(&event, &[("event.category", json!(["malware"])), ("sentinel_one.threat.id", json!("5"))]);
+    let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+    assert_fields(&event, &[("class_uid", json!(2004)), ("finding_info.uid", json!("5"))]);
+}
+
+#[test]
 fn a_new_confidence_is_the_one_that_counts() {
     let record = activity(
         2036,

@@ -3,7 +3,7 @@
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, ActivityData};
 
-use super::ActivityParts;
+use super::{ActivityParts, LogEntry};
 use crate::common::account::is_administrator;
 use crate::common::activity_types::{self, Object};
 use crate::common::classification::{EventOutcome, OUTCOMES, Outcome, categories};
@@ -125,7 +125,7 @@ impl ActivityClass {
         let row = number.and_then(activity_types::find);
         let mut class = Self {
             number,
-            subject: Subject::of(number, row.is_some(), activity, data),
+            subject: Subject::of(&parts.entry, row.is_some(), activity, data),
             kind: "event",
             categories: [""; 3],
             types: [""; 3],
@@ -167,17 +167,17 @@ impl ActivityClass {
 }
 
 impl Subject {
-    fn of(number: Option<u32>, is_known: bool, activity: &Activity<'_>, data: &ActivityData<'_>) -> Self {
+    fn of(entry: &LogEntry<'_>, is_known: bool, activity: &Activity<'_>, data: &ActivityData<'_>) -> Self {
         let any = |values: &[Value<'_>]| values.iter().any(|value| is_set(*value));
-        match number {
+        match entry.number {
             Some(FIREWALL_BLOCKED) => return Self::Firewall,
             Some(DEVICE_BLOCKED | DEVICE_APPROVED) => return Self::Device,
             _ => {}
         }
         let remote = [data.reported_remote_host, data.reported_local_host, data.remote_host, data.local_host];
-        if any(&[activity.threat_id]) || any(&[data.threat_classification]) {
+        if any(&[entry.threat_id]) || any(&[data.threat_classification]) {
             let is_report = any(&[data.global_status, data.new_status]);
-            let is_detection = any(&[activity.threat_id]) && any(&[data.confidence_level]) && !is_report;
+            let is_detection = any(&[entry.threat_id]) && any(&[data.confidence_level]) && !is_report;
             return if is_detection { Self::Detection } else { Self::Threat };
         }
         if any(&remote) {

@@ -195,7 +195,11 @@ impl<'a> Change<'a> {
 
 impl<'r, 'a> ActivityParts<'r, 'a> {
     pub fn of(activity: &'r Activity<'a>, data: &'r ActivityData<'a>) -> Self {
-        Self { entry: LogEntry::of(activity), activity, data }
+        let mut parts = Self { entry: LogEntry::of(activity), activity, data };
+        if !is_set(activity.threat_id) {
+            parts.entry.threat_id = parts.other("threatId");
+        }
+        parts
     }
 
     /// Whether an agent acted and no user of the console.

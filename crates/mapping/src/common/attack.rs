@@ -20,15 +20,26 @@ pub struct TechniqueId<'a> {
 }
 
 impl<'a> TechniqueId<'a> {
+    /// An id in another form (`t1059.001`, `T1059/001`) has to be known.
     pub fn of(text: Escaped<'a>) -> Option<Self> {
         let text = text.trim().raw();
         let digits = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
-        let (technique, number) = match text.split_once('.') {
+        let (technique, number) = match text.split_once(['.', '/']) {
             Some((technique, number)) => (technique, Some(number)),
             None => (text, None),
         };
-        let is_id = digits(technique.strip_prefix('T')?, 4) && number.is_none_or(|number| digits(number, 3));
-        is_id.then_some(Self { technique, sub: number.map(|_| text) })
+        let number_of_technique = technique.strip_prefix(['T', 't'])?;
+        if !digits(number_of_technique, 4) || !number.is_none_or(|number| digits(number, 3)) {
+            return None;
+        }
+        if text.starts_with('T') && !text.contains('/') {
+            return Some(Self { technique, sub: number.map(|_| text) });
+        }
+        let technique = known(number_of_technique, "")?;
+        match number {
+            Some(number) => Some(Self { technique, sub: Some(known(number_of_technique, number)?) }),
+            None => Some(Self { technique, sub: None }),
+        }
     }
 
     /// The first id in a text such as `T1486 - Data Encrypted for Impact`.
@@ -43,9 +54,7 @@ impl<'a> TechniqueId<'a> {
         parts.find(|part| *part == "techniques")?;
         let id = Self::of(Escaped::plain(parts.next()?))?;
         let Some(number) = parts.next().filter(|_| id.sub.is_none()) else { return Some(id) };
-        let sub = NAMES
-            .binary_search_by(|(known, _)| known.split_once('.').unwrap_or((known, "")).cmp(&(id.technique, number)));
-        Some(Self { sub: sub.ok().map(|index| NAMES[index].0), ..id })
+        Some(Self { sub: known(id.technique.trim_start_matches('T'), number), ..id })
     }
 }
 
@@ -54,6 +63,16 @@ static NAMES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
     let lines = include_str!("../data/attack-techniques.csv").lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.split_once(',')).collect()
 });
+
+/// The id of the technique with this number or, if `sub` is not "", of its sub-technique.
+fn known(technique: &str, sub: &str) -> Option<&'static str> {
+    let numbers = |id: &'static str| {
+        let id = id.trim_start_matches('T');
+        id.split_once('.').unwrap_or((id, ""))
+    };
+    let index = NAMES.binary_search_by(|(id, _)| numbers(id).cmp(&(technique, sub)));
+    index.ok().map(|index| NAMES[index].0)
+}
 
 /// The name of a technique or sub-technique, unless ATT&CK has retired or not yet added it.
 pub fn technique_name(id: &str) -> Option<&'static str> {
@@ -215,7 +234,13 @@ mod tests {
         let id = |text| TechniqueId::of(Escaped::plain(text));
         assert_eq!(id("T1059"), Some(TechniqueId { technique: "T1059", sub: None }));
         assert_eq!(id(" T1059.001"), Some(TechniqueId { technique: "T1059", sub: Some("T1059.001") }));
-        for text in ["", "T", "T105", "T10599", "T1059.", "T1059.01", "TA0002", "é1059", "T1059.001.1"] {
+        for text in ["t1059.001", "T1059/001", "t1059/001"] {
+            assert_eq!(id(text), Some(TechniqueId { technique: "T1059", sub: Some("T1059.001") }), "{text}");
+        }
+        assert_eq!(id("t1059"), Some(TechniqueId { technique: "T1059", sub: None }));
+        for text in
+            ["t9999", "T1059/999", "", "T", "T105", "T10599", "T1059.", "T1059.01", "TA0002", "é1059", "T1059.001.1"]
+        {
             assert_eq!(id(text), None, "{text}");
         }
     }

@@ -4,7 +4,7 @@
 use s1_forwarder_record::{Escaped, Value};
 
 use super::hash::hash;
-use super::placeholder::is_placeholder;
+use super::placeholder::{is_placeholder, is_set};
 use super::remote_origin;
 
 /// A name or a path without what the console adds to it.
@@ -48,6 +48,12 @@ impl<'a> Image<'a> {
     pub fn at(value: Value<'a>) -> Option<Self> {
         let (path, addition) = split(value.escaped()?);
         (!is_placeholder(path)).then_some(Self { name: path.last_segment(), path: Some(path), addition })
+    }
+
+    /// The value with the path of a file: that for the path, else that for the name if it has one.
+    pub fn path_of(path: Value<'a>, name: Value<'a>) -> Value<'a> {
+        let is_path = || Self::of(name).is_some_and(|image| image.path.is_some());
+        if !is_set(path) && is_path() { name.kept() } else { path }
     }
 
     /// The path, else the name.

@@ -31,8 +31,8 @@ pub enum DetectionType {
 pub const DETECTION_TYPES: Words<DetectionType> =
     Words { field: "event.category", rows: &[("static", DetectionType::Static), ("dynamic", DetectionType::Dynamic)] };
 
-/// The size of a file. The console has 0 where it has not measured it.
-pub fn file_size(value: Value<'_>) -> Value<'_> {
+/// The size of a file or the number of a process. The console has 0 where it knows none.
+pub fn unless_zero(value: Value<'_>) -> Value<'_> {
     if value.escaped().is_some_and(|text| text.is("0")) { Value::default() } else { value }
 }
 

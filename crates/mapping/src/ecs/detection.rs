@@ -187,7 +187,8 @@ fn target_fields(event: &mut Event<'_>, target: &TargetProcess<'_>) {
 
 /// Adds a process without a field to `related`.
 fn relate_process(event: &mut Event<'_>, process: &Process<'_>) {
-    [process.md5, process.sha1, process.sha256].into_iter().for_each(|hash| event.relate_hash(hash));
+    let hashes = process.hashes.into_iter().chain(process.hashes_of_command_line);
+    hashes.for_each(|hash| event.relate_hash(hash));
     process.user.relate(event);
 }
 
@@ -195,7 +196,8 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
     event.name_and_executable(process.name, process.executable);
     event.long("pid", process.pid);
     event.text("command_line", process.command_line);
-    event.hashes([process.md5, process.sha1, process.sha256]);
+    event.hashes(process.hashes);
+    process.hashes_of_command_line.into_iter().for_each(|hash| event.relate_hash(hash));
     event.text("entity_id", process.entity_id);
     event.date("start", process.start);
     let signature = event.open("code_signature");
@@ -206,7 +208,9 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
 
 /// Dates and signature without path and hashes are the console's defaults: there is no file.
 fn file(event: &mut Event<'_>, file: &TargetFile<'_>) {
-    if [file.path, file.sha1, file.sha256].into_iter().all(|value| value.escaped().is_none_or(is_placeholder)) {
+    let [sha1, sha256] = file.hashes;
+    file.hashes_of_command_line.into_iter().for_each(|hash| event.relate_hash(hash));
+    if [file.path, sha1, sha256].into_iter().all(|value| value.escaped().is_none_or(is_placeholder)) {
         return;
     }
     let open = event.open("file");
@@ -214,7 +218,7 @@ fn file(event: &mut Event<'_>, file: &TargetFile<'_>) {
         event.optional("name", Some(image.name));
         event.extension(file.path);
     }
-    event.hashes([file.sha1, file.sha256]);
+    event.hashes(file.hashes);
     event.date("created", file.created);
     event.date("mtime", file.modified);
     if let Some(signed) = SIGNATURES.of(file.is_signed) {

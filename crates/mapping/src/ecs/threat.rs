@@ -11,7 +11,7 @@ use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
 use crate::common::classification::{OUTCOMES, categories, event_outcome};
 use crate::common::placeholder::first_scalar;
-use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, file_size};
+use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, unless_zero};
 use crate::common::word::Word;
 use crate::common::words::Words;
 use crate::parts::{DetectedFile, Engines};
@@ -208,7 +208,7 @@ fn file_fields(event: &mut Event<'_>, file: &DetectedFile<'_>) {
     }
     event.path("path", file.path);
     file_extension(event, file);
-    event.long("size", file_size(file.size));
+    event.long("size", unless_zero(file.size));
     event.hashes(file.hashes);
     file.hashes_of_command_line.into_iter().for_each(|hash| event.relate_hash(hash));
 }

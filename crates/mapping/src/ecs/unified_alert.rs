@@ -13,7 +13,7 @@ use crate::common::address::Address;
 use crate::common::classification::{OUTCOMES, event_outcome, known_categories};
 use crate::common::page;
 use crate::common::placeholder::first_scalar;
-use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, file_size, timestamp};
+use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, timestamp, unless_zero};
 use crate::common::word::Word;
 use crate::common::words::Words;
 use crate::streams::unified_alert::{AlertedFile, Attacker, Observed, UnifiedParts};
@@ -212,7 +212,7 @@ fn file(event: &mut Event<'_>, file: &AlertedFile<'_>) {
     }
     event.path("path", file.path);
     event.hashes(file.hashes);
-    event.long("size", file_size(file.size));
+    event.long("size", unless_zero(file.size));
     let signature = event.open("code_signature");
     event.text("subject_name", file.signer);
     event.close(signature);

@@ -106,12 +106,7 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
     if let Some(account) = process.user.effective {
         event.user("user", account, UserType::Unknown);
     }
-    let file = File {
-        name,
-        path: process.executable,
-        hashes: [process.md5, process.sha1, process.sha256],
-        kind: FileType::Executable,
-    };
+    let file = File { name, path: process.executable, hashes: process.hashes, kind: FileType::Executable };
     file.write(event, "file", |event| {
         event.text("company_name", process.signer);
     });
@@ -164,7 +159,7 @@ fn target_process(event: &mut Event<'_>, target: &TargetProcess<'_>) {
 
 fn target_file(event: &mut Event<'_>, file: &TargetFile<'_>) {
     let element = event.open_element();
-    let object = File { name: None, path: file.path, hashes: [file.sha1, file.sha256], kind: FileType::Unknown };
+    let object = File { name: None, path: file.path, hashes: file.hashes, kind: FileType::Unknown };
     object.write(event, "file", |event| {
         event.text("uid", file.id);
         event.time("created_time", file.created);

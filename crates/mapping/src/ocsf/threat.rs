@@ -15,7 +15,7 @@ use super::{device, enrichment, unmapped, workload};
 use crate::common::account::Account;
 use crate::common::image::Image;
 use crate::common::placeholder::{boolean, first_scalar, is_set};
-use crate::common::threat::file_size;
+use crate::common::threat::unless_zero;
 use crate::common::word::Word;
 use crate::common::words::Words;
 use crate::parts::{Acting, DetectedFile};
@@ -251,7 +251,7 @@ fn file(event: &mut Event<'_>, file: &DetectedFile<'_>, acting: &Acting<'_>) {
     // The threat's name is the title.
     object(file, Image::of(file.display_name), acting).write(event, "file", |event| {
         extension(event, file.extension);
-        event.integer("size", file_size(file.size));
+        event.integer("size", unless_zero(file.size));
         event.text("company_name", file.publisher);
         signature(event, file);
     });

@@ -21,7 +21,7 @@ use crate::common::image::Image;
 use crate::common::page;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
 use crate::common::severity::Severity;
-use crate::common::threat::file_size;
+use crate::common::threat::unless_zero;
 use crate::common::word::Word;
 use crate::common::words::{Choice, Words};
 use crate::parts::Acting;
@@ -336,7 +336,7 @@ fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     if !file.is_missing() {
         let written = object(file, &process.acting).write(event, "file", |event| {
             event.text("company_name", file.signer);
-            event.integer("size", file_size(file.size));
+            event.integer("size", unless_zero(file.size));
         });
         if written.is_some() && written == file.name.escaped() {
             event.mark(file.name);

@@ -6,6 +6,7 @@ use super::{Container, Endpoint, Pod};
 use crate::common::account::ProcessUser;
 use crate::common::address::Address;
 use crate::common::event_kind::EventKind;
+use crate::common::image::Image;
 use crate::common::matched::Matched;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::registry::set;
@@ -174,9 +175,10 @@ pub struct Process<'a> {
     pub pid: Value<'a>,
     pub command_line: Value<'a>,
     pub executable: Value<'a>,
-    pub md5: Value<'a>,
-    pub sha1: Value<'a>,
-    pub sha256: Value<'a>,
+    /// MD5, SHA-1, SHA-256
+    pub hashes: [Value<'a>; 3],
+    /// Hashes of the command line, which are no hashes of the image.
+    pub hashes_of_command_line: [Value<'a>; 3],
     pub entity_id: Value<'a>,
     pub start: Value<'a>,
     pub signer: Value<'a>,
@@ -197,6 +199,24 @@ pub struct TargetProcess<'a> {
     pub start: Value<'a>,
 }
 
+impl<'a> Process<'a> {
+    /// All hashes, of which those of a command line are no hashes of the image.
+    pub fn with_hashes(self, hashes: [Value<'a>; 3]) -> Self {
+        let mut images = [self.name, self.executable].into_iter().filter_map(Image::at);
+        let decorated = images.find(|image| image.addition.is_some());
+        let [hashes, hashes_of_command_line] = Image::hashes(decorated, hashes);
+        Self { hashes, hashes_of_command_line, ..self }
+    }
+}
+
+impl<'a> TargetFile<'a> {
+    /// As [`Process::with_hashes`].
+    pub fn with_hashes(self, hashes: [Value<'a>; 2]) -> Self {
+        let [hashes, hashes_of_command_line] = Image::hashes(Image::at(self.path), hashes);
+        Self { hashes, hashes_of_command_line, ..self }
+    }
+}
+
 impl TargetProcess<'_> {
     pub fn is_set(&self) -> bool {
         [self.name, self.executable, self.command_line].into_iter().any(is_set)
@@ -208,8 +228,10 @@ impl TargetProcess<'_> {
 pub struct TargetFile<'a> {
     pub id: Value<'a>,
     pub path: Value<'a>,
-    pub sha1: Value<'a>,
-    pub sha256: Value<'a>,
+    /// SHA-1, SHA-256
+    pub hashes: [Value<'a>; 2],
+    /// Hashes of a command line, which are no hashes of a file.
+    pub hashes_of_command_line: [Value<'a>; 2],
     pub created: Value<'a>,
     pub modified: Value<'a>,
     pub is_signed: Value<'a>,

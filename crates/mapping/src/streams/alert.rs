@@ -8,7 +8,7 @@ use crate::common::event_kind::EventKind;
 use crate::common::matched::Matched;
 use crate::common::placeholder::{boolean, first_scalar};
 use crate::common::severity::Severity;
-use crate::common::threat::is_new;
+use crate::common::threat::{is_new, unless_zero};
 use crate::parts::{
     Container, DIRECTIONS, Detection, Endpoint, Indicator, Login, Os, Owner, Peer, Pod, Process, Registry, Rule,
     Sentence, TargetFile, TargetProcess,
@@ -105,7 +105,7 @@ fn detection<'a>(alert: &Alert<'a>) -> Detection<'a> {
         parent: process(&alert.source_parent_process_info),
         target: TargetProcess {
             name: target.tgt_proc_name,
-            pid: target.tgt_proc_pid,
+            pid: unless_zero(target.tgt_proc_pid),
             command_line: target.tgt_proc_cmd_line,
             executable: target.tgt_proc_image_path,
             entity_id: target.tgt_proc_uid,
@@ -114,12 +114,12 @@ fn detection<'a>(alert: &Alert<'a>) -> Detection<'a> {
         file: TargetFile {
             id: target.tgt_file_id,
             path: target.tgt_file_path,
-            sha1: target.tgt_file_hash_sha1,
-            sha256: target.tgt_file_hash_sha256,
             created: target.tgt_file_created_at,
             modified: target.tgt_file_modified_at,
             is_signed: target.tgt_file_is_signed,
-        },
+            ..TargetFile::default()
+        }
+        .with_hashes([target.tgt_file_hash_sha1, target.tgt_file_hash_sha256]),
         endpoint: endpoint(alert),
         container: Container {
             id: container.id,
@@ -186,17 +186,16 @@ fn process<'a>(process: &AlertProcess<'a>) -> Process<'a> {
     };
     Process {
         name: process.name,
-        pid: process.pid,
+        pid: unless_zero(process.pid),
         command_line: process.commandline,
         executable: process.file_path,
-        md5: process.file_hash_md5,
-        sha1: process.file_hash_sha1,
-        sha256: process.file_hash_sha256,
         entity_id: process.unique_id,
         start: process.pid_starttime,
         signer: process.file_signer_identity,
         integrity: process.integrity_level,
         user,
         user_text: if process.effective_user.is_empty() { process.user } else { Value::default() },
+        ..Process::default()
     }
+    .with_hashes([process.file_hash_md5, process.file_hash_sha1, process.file_hash_sha256])
 }

@@ -7,6 +7,7 @@ use crate::common::account::ProcessUser;
 use crate::common::matched::Matched;
 use crate::common::placeholder::first_scalar;
 use crate::common::severity::Severity;
+use crate::common::threat::unless_zero;
 use crate::parts::{
     Container, DIRECTIONS, Detection, Endpoint, Indicator, Login, Os, Owner, Peer, Pod, Process, Registry, Rule,
     TargetFile, TargetProcess,
@@ -100,7 +101,7 @@ fn detection<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Detection<'a> {
         parent: parent(hit),
         target: TargetProcess {
             name: hit.tgtprocname,
-            pid: hit.tgtprocpid,
+            pid: unless_zero(hit.tgtprocpid),
             command_line: hit.tgtproccmdline,
             executable: hit.tgtprocimagepath,
             entity_id: hit.tgtprocuid,
@@ -109,12 +110,12 @@ fn detection<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Detection<'a> {
         file: TargetFile {
             id: Value::default(),
             path: hit.tgtfilepath,
-            sha1: hit.tgtfilehashsha1,
-            sha256: hit.tgtfilehashsha256,
             created: hit.tgtfilecreatedat,
             modified: hit.tgtfilemodifiedat,
             is_signed: hit.tgtfileissigned,
-        },
+            ..TargetFile::default()
+        }
+        .with_hashes([hit.tgtfilehashsha1, hit.tgtfilehashsha256]),
         endpoint: endpoint(activity, hit),
         container: Container {
             id: hit.k8scontainerid,
@@ -141,37 +142,35 @@ fn process<'a>(hit: &RuleHit<'a>) -> Process<'a> {
     let signer = hit.sourceprocessfilesigneridentity;
     Process {
         name: hit.sourceprocessname,
-        pid: hit.sourceprocesspid,
+        pid: unless_zero(hit.sourceprocesspid),
         command_line: hit.sourceprocesscommandline,
         executable: hit.sourceprocessfilepath,
-        md5: hit.sourceprocessmd5,
-        sha1: hit.sourceprocesssha1,
-        sha256: hit.sourceprocesssha256,
         entity_id: hit.sourceprocesskey,
         start: hit.sourceprocessstarttime,
         signer: if signer.is_empty() { misspelt } else { signer },
         integrity: Value::default(),
         user: ProcessUser::of(hit.sourceprocessusername),
         user_text: hit.sourceprocessusername,
+        ..Process::default()
     }
+    .with_hashes([hit.sourceprocessmd5, hit.sourceprocesssha1, hit.sourceprocesssha256])
 }
 
 fn parent<'a>(hit: &RuleHit<'a>) -> Process<'a> {
     Process {
         name: hit.sourceparentprocessname,
-        pid: hit.sourceparentprocesspid,
+        pid: unless_zero(hit.sourceparentprocesspid),
         command_line: hit.sourceparentprocesscommandline,
         executable: hit.sourceparentprocesspath,
-        md5: hit.sourceparentprocessmd5,
-        sha1: hit.sourceparentprocesssha1,
-        sha256: hit.sourceparentprocesssha256,
         entity_id: hit.sourceparentprocesskey,
         start: hit.sourceparentprocessstarttime,
         signer: hit.sourceparentprocesssigneridentity,
         integrity: Value::default(),
         user: ProcessUser::of(hit.sourceparentprocessusername),
         user_text: hit.sourceparentprocessusername,
+        ..Process::default()
     }
+    .with_hashes([hit.sourceparentprocessmd5, hit.sourceparentprocesssha1, hit.sourceparentprocesssha256])
 }
 
 fn endpoint<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Endpoint<'a> {

@@ -248,12 +248,14 @@ fn mitigation<'a>(threat: &Threat<'a>) -> Mitigation<'a> {
 }
 
 fn file<'a>(info: &ThreatInfo<'a>) -> DetectedFile<'a> {
-    let name = Image::of(first_scalar([info.file_display_name, info.threat_name]));
-    let image = Image::at(info.file_path).map(|image| image.with_addition_of(name)).or(name);
+    let shown = first_scalar([info.file_display_name, info.threat_name]);
+    let name = Image::of(shown);
+    let path = Image::path_of(info.file_path, shown);
+    let image = Image::at(path).map(|image| image.with_addition_of(name)).or(name);
     let [hashes, hashes_of_command_line] = Image::hashes(image, [info.md5, info.sha1, info.sha256]);
     DetectedFile {
         image,
-        path: info.file_path,
+        path,
         display_name: info.file_display_name,
         threat_name: info.threat_name,
         extension: info.file_extension,

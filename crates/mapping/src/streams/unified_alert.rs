@@ -623,13 +623,14 @@ fn process<'a>(alert: &UnifiedAlert<'a>, file: &AlertedFile<'a>) -> AlertedProce
 
 fn file<'a>(process: &UnifiedProcess<'a>) -> AlertedFile<'a> {
     let file = &process.file;
-    let [path, name] = [Image::at(file.path), Image::of(file.name)];
-    let image = path.or(name).map(|image| image.with_addition_of(name));
+    let path = Image::path_of(file.path, file.name);
+    let name = Image::of(file.name);
+    let image = Image::at(path).or(name).map(|image| image.with_addition_of(name));
     let [hashes, hashes_of_command_line] = Image::hashes(image, [file.md5, file.sha1, file.sha256]);
     AlertedFile {
         image,
         name: file.name,
-        path: file.path,
+        path,
         hashes,
         hashes_of_command_line,
         size: file.size,

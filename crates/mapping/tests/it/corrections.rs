@@ -1457,6 +1457,59 @@ fn a_command_line_has_a_process_and_its_hash_is_no_files() {
 }
 
 #[test]
+fn a_path_in_the_place_of_a_name_is_that_of_the_file() {
+    let path = "C:\\Users\\jane\\a.exe";
+    let of_threat = threat(json!({"threatName": path}), json!({}));
+    let of_activity = activity(2030, json!({"threatId": "5"}), json!({"fileDisplayName": path}));
+    let of_alert = json!({"id": "1", "process": {"file": {"name": path}}});
+    for (stream, record) in
+        [(Stream::Threats, of_threat), (Stream::Activities, of_activity), (Stream::UnifiedAlerts, of_alert)]
+    {
+        let event = map_to(Schema::Ecs, stream, &record);
+        assert_fields(&event, &[("file.path", json!(path)), ("file.name", json!("a.exe"))]);
+        let event = map_to(Schema::Ocsf, stream, &record);
+        assert_fields(&event["evidences"][0]["file"], &[("path", json!(path)), ("name", json!("a.exe"))]);
+    }
+}
+
+#[test]
+fn an_alert_has_no_hash_of_a_command_line_and_no_process_zero() {
+    let [of_line, other] = ["fa08".to_owned() + &"1".repeat(36), "2".repeat(40)];
+    let shell = "C:\\W\\powershell.exe (CLI fa08)";
+    let alert = json!({"alertInfo": {"alertId": "1", "createdAt": "2026-01-01T00:00:00Z"},
+        "sourceProcessInfo": {"name": "powershell.exe (CLI fa08)", "pid": "12", "fileHashSha1": of_line},
+        "sourceParentProcessInfo": {"name": "cmd.exe", "pid": "0", "fileHashSha1": other},
+        "targetProcessInfo": {"tgtFilePath": shell, "tgtFileHashSha1": of_line, "tgtProcName": "x.exe", "tgtProcPid": "0"}});
+    let hit = activity(
+        3608,
+        json!({"agentId": "9"}),
+        json!({"alertid": "1", "rulename": "r",
+            "sourceprocessname": "powershell.exe (CLI fa08)", "sourceprocesspid": "12", "sourceprocesssha1": of_line,
+            "sourceparentprocessname": "cmd.exe", "sourceparentprocesspid": "0", "sourceparentprocesssha1": other,
+            "tgtfilepath": shell, "tgtfilehashsha1": of_line, "tgtprocname": "x.exe", "tgtprocpid": "0"}),
+    );
+    for (stream, record) in [(Stream::Alerts, alert), (Stream::Activities, hit)] {
+        let event = map_to(Schema::Ecs, stream, &record);
+        assert_fields(
+            &event,
+            &[
+                ("file.path", json!("C:\\W\\powershell.exe")),
+                ("file.hash", json!(null)),
+                ("process.hash", json!(null)),
+                ("process.pid", json!(12)),
+                ("process.parent.hash.sha1", json!(other)),
+                ("process.parent.pid", json!(null)),
+                ("related.hash", json!([of_line, other])),
+            ],
+        );
+        let event = map_to(Schema::Ocsf, stream, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        let parts = [&event["evidences"], &event["actor"]].map(Value::to_string);
+        assert!(parts.iter().all(|part| !part.contains(&of_line) && !part.contains("\"pid\":0")), "{event:#}");
+    }
+}
+
+#[test]
 fn a_connection_has_a_process_whose_name_may_be_a_path() {
     let path = "\\device\\harddiskvolume2\\windows\\system32\\svchost.exe";
     check(

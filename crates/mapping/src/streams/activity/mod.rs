@@ -27,6 +27,7 @@ use crate::common::image::Image;
 use crate::common::placeholder::{boolean, first_scalar, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
+use crate::common::threat::unless_zero;
 use crate::common::word::Word;
 use crate::parts::{Acting, Clues, Endpoint, Os, Owner, Rule};
 
@@ -317,12 +318,13 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
 
     pub fn file(&self) -> ReportedFile<'a> {
         let data = self.data;
-        let [path, name] = [Image::at(data.file_path), Image::of(data.file_display_name)];
-        let image = path.or(name).map(|image| image.with_addition_of(name));
+        let path = Image::path_of(data.file_path, data.file_display_name);
+        let name = Image::of(data.file_display_name);
+        let image = Image::at(path).or(name).map(|image| image.with_addition_of(name));
         let [hashes, hashes_of_command_line] = Image::hashes(image, [self.activity.hash, data.file_content_hash]);
         ReportedFile {
             image,
-            path: data.file_path,
+            path,
             display_name: data.file_display_name,
             hashes,
             hashes_of_command_line,
@@ -358,7 +360,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         let data = self.data;
         let [executable, name] = [data.application, data.process_name]
             .map(|value| if Word::is(value, "any") { Value::default() } else { value });
-        ReportedProcess { executable, name, pid: data.process_id }
+        ReportedProcess { executable, name, pid: unless_zero(data.process_id) }
     }
 
     /// The arguments of a malicious process.

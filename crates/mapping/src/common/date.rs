@@ -2,8 +2,8 @@ use s1_forwarder_record::Timestamp;
 
 const SECONDS_OF_A_DAY: i64 = 86_400;
 
-/// The last second that a file time of 64 bits has if it counts nanoseconds since 1601: `2185-07-21T23:34:33Z`. All bits
-/// are set where there is no time, and no event is later.
+/// The last second of a file time of 64 bits that counts nanoseconds since 1601: `2185-07-21T23:34:33Z`. All bits are
+/// set where there is no time, and no event is later.
 const LAST_FILE_TIME: i64 = 6_802_270_473;
 
 /// What a text says about a time.

@@ -344,7 +344,7 @@ mod tests {
     use super::*;
     use crate::lane::{InStore, copy_of};
     use crate::record::Stream;
-    use crate::source::{PollContext, Pull};
+    use crate::source::{AgentPull, Own, PollContext, Pull};
 
     fn checkpoint(ledger: impl FnOnce(Timestamp) -> Ledger) -> LaneCheckpoint {
         let since = Timestamp::from_micros(1_700_000_000_000_000);
@@ -510,7 +510,9 @@ mod tests {
     /// A snapshot has the time at which its first record was settled, however long the sink was down before.
     #[test]
     fn a_batch_that_was_not_delivered_begins_no_snapshot() {
-        let passes = Pull { snapshot: true, ..Pull::of(Stream::Agents) }.passes();
+        let passes =
+            Pull { own: Own::Agents(AgentPull { snapshot: true, ..AgentPull::default() }), ..Pull::of(Stream::Agents) }
+                .passes();
         let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), true));
         lane.position.follow(&passes);
         let now = lane.since_resolved.plus(Duration::from_secs(86_400));

@@ -61,7 +61,7 @@ impl PollSchedule {
             }
             let complete = position.of_pass(pass).and_then(|pass_position| pass_position.complete);
             // A scope of findings that was never read is due at once.
-            let never = if pass.reads_findings() { Duration::ZERO } else { pass.every };
+            let never = if pass.is_by_scope() { Duration::ZERO } else { pass.every };
             let wait = complete.map_or(never, |complete| pass.every.saturating_sub(now.since(complete)));
             let due = Instant::now() + if self.once { Duration::ZERO } else { wait };
             ScheduledPass { name: pass.name.clone(), due: Some(due), failure: None }

@@ -109,7 +109,7 @@ impl PullStage<'_> {
         }
         // Boxed: the future that has it is moved some times before it is polled.
         let mut ongoing = Box::new(OngoingPoll {
-            enricher: (!pull.include.is_empty()).then(|| Enricher { client, include: &pull.include, meter }),
+            enricher: (!pull.include().is_empty()).then(|| Enricher { client, include: pull.include(), meter }),
             retry: RetryState::new(&mut self.random),
             found_new: true,
             share: budget.share(),

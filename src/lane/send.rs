@@ -343,7 +343,7 @@ impl<'a> SendStage<'a> {
         }
         let position = &mut self.checkpoint.position;
         match end {
-            PollEnd::Complete => position.finish(self.passes, context, self.lane.pull.marker),
+            PollEnd::Complete => position.finish(self.passes, context, self.lane.pull.has_marker()),
             PollEnd::Unavailable => {
                 // Findings are never judged.
                 self.lane.delivery.meter.lane.set_silent(None);

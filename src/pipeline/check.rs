@@ -154,12 +154,13 @@ pub(super) fn streams(root: &Node, streams: &source::StreamSettings, problems: &
         {
             report.push(&["streams", stream, "since"], Severity::Warning, "this time is in the future");
         }
-        if pull.lookback > LONG_LOOKBACK {
+        if pull.lookback().is_some_and(|lookback| lookback > LONG_LOOKBACK) {
             let message = "every lane remembers all alerts of its lookback, and reads them again every 10 minutes";
             report.push(&["streams", stream, "lookback"], Severity::Warning, message);
         }
-        let excluded: BTreeSet<_> = pull.exclude_types.iter().collect();
-        for both in pull.types.iter().filter(|activity_type| excluded.contains(activity_type)) {
+        let excluded: BTreeSet<_> = pull.excluded_types().iter().collect();
+        let types = pull.activities().into_iter().flat_map(|activities| &activities.types);
+        for both in types.filter(|activity_type| excluded.contains(activity_type)) {
             let message = format!("activity type {both} is in `types` and in `exclude_types`");
             report.error(&["streams", stream, "exclude_types"], message);
         }
@@ -370,7 +371,7 @@ pub(super) fn detections(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Pr
     let takes = |sink: &sink::SinkSettings, name: &str| {
         pulls.iter().any(|pull| pull.stream.name() == name && sink.takes(pull.stream))
     };
-    let whole = pulls.iter().any(|pull| pull.stream == Stream::UnifiedAlerts && pull.products.is_empty());
+    let whole = pulls.iter().any(|pull| pull.unified_alerts().is_some_and(|alerts| alerts.products.is_empty()));
     let twice = |sink: &&Arc<sink::SinkSettings>| {
         takes(sink, UNIFIED) && (takes(sink, Stream::Threats.name()) || takes(sink, Stream::Alerts.name()))
     };
@@ -436,13 +437,13 @@ pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Prob
         let has = format!("sinks[{index}] has `content: integration`");
         for pull in pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {
             let stream = pull.stream.name();
-            if pull.marker {
+            if pull.has_marker() {
                 let message = format!(
                     "{has}, which knows records only, and a marker is none: leave it out, or `{stream}` out of that sink"
                 );
                 report.error(&["streams", stream, "marker"], message);
             }
-            if let Some(included) = integration.included.filter(|_| !pull.include.is_empty()) {
+            if let Some(included) = integration.included.filter(|_| !pull.include().is_empty()) {
                 let message = format!("{has}, {included}");
                 report.push(&["streams", stream, "include"], Severity::Warning, message);
             }

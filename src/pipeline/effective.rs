@@ -28,17 +28,16 @@ impl Pipeline {
         let mut streams = value_of(&*self.streams);
         for pull in &self.pulls {
             let Some(keys) = streams.get_mut(pull.stream.name()).and_then(Value::as_object_mut) else { continue };
-            let has_lookback = keys.contains_key("lookback");
             let period = |period| value_of(&Period(period));
             let mut applies = |key: &str, value: Value| keys.insert(key.to_owned(), value);
             applies("interval", period(pull.interval));
             applies("overlap", period(pull.overlap));
             applies("since", value_of(&pull.since));
             applies("silent_after", value_of(&pull.silent_after));
-            if has_lookback {
-                applies("lookback", period(pull.lookback));
+            if let Some(lookback) = pull.lookback() {
+                applies("lookback", period(lookback));
             }
-            if let Some(findings) = &pull.findings {
+            if let Some(findings) = pull.findings() {
                 applies("resync", period(findings.resync));
                 applies("include_removed", json!(findings.include_removed));
             }

@@ -76,14 +76,14 @@ fn set_stream_defaults(keys: &mut Value, pull: &Pull) {
         ("interval", Period(pull.interval).to_string()),
         ("since", since.to_string()),
         ("overlap", Period(pull.overlap).to_string()),
-        ("lookback", Period(pull.lookback).to_string()),
+        ("lookback", Period(pull.lookback().unwrap_or_default()).to_string()),
     ] {
         if let Some(key) = keys.get_mut(key) {
             key["default"] = default.into();
         }
     }
     if let Some(volatile) = keys.get_mut("volatile") {
-        volatile["default"] = pull.volatile.clone().into();
+        volatile["default"] = pull.volatile().into();
     }
 }
 

@@ -13,25 +13,17 @@ impl Pull {
     /// # Errors
     /// See [`ConsoleError`]. A count that cannot be read is a transient failure.
     pub async fn count(&self, client: &Client, window: Window, meter: Option<&Meter>) -> Result<u64, ConsoleError> {
-        let all = self.count_types(client, window, &self.types, meter).await?;
-        let is_pulled = |kind: &u32| self.types.is_empty() || self.types.contains(kind);
-        let excluded: Vec<u32> = self.exclude_types.iter().copied().filter(is_pulled).collect();
-        if excluded.is_empty() || all == 0 {
-            return Ok(all);
+        let all = self.count_asked(client, window, meter).await?;
+        match self.excluded() {
+            Some(excluded) if all > 0 => Ok(all.saturating_sub(excluded.count_asked(client, window, meter).await?)),
+            _ => Ok(all),
         }
-        Ok(all.saturating_sub(self.count_types(client, window, &excluded, meter).await?))
     }
 
-    /// How many records of these activity types the console counts; of all types when empty.
-    async fn count_types(
-        &self,
-        client: &Client,
-        window: Window,
-        types: &[u32],
-        meter: Option<&Meter>,
-    ) -> Result<u64, ConsoleError> {
+    /// How many records the console counts.
+    async fn count_asked(&self, client: &Client, window: Window, meter: Option<&Meter>) -> Result<u64, ConsoleError> {
         let mut sum = 0;
-        for request in self.protocol().count_window(self, window, types) {
+        for request in self.protocol().count_window(self, window) {
             sum += self.ask(request, client, meter).await?;
         }
         Ok(sum)

@@ -220,7 +220,7 @@ mod tests {
         );
         assert_eq!(names(&sites), ["siteIds=100000000000000007", "siteIds=100000000000000008"]);
 
-        let mut detected = FindingsScan::detected(sites.findings.unwrap());
+        let mut detected = FindingsScan::detected(sites.findings().unwrap().clone());
         let time = Timestamp::parse("2026-01-01T00:00:00.000000Z").unwrap();
         for (site, more) in [("100000000000000007", true), ("100000000000000008", false)] {
             let query = detected.query(time, time, time);

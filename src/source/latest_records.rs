@@ -33,7 +33,7 @@ impl LatestRecords {
         max_bytes: usize,
         mut show: impl FnMut(&[u8], &Facts<'_>),
     ) -> Result<bool, ConsoleError> {
-        let limit = if self.pull.exclude_types.is_empty() { self.left } else { self.left.max(SPARE) };
+        let limit = if self.pull.excluded_types().is_empty() { self.left } else { self.left.max(SPARE) };
         let request = self.pull.protocol().latest(&self.pull, self.cursor.as_deref()).with_size(limit, max_bytes);
         let body = request.send(&self.client, self.client.permit().await, None).await?;
         let page = read_page(self.pull.stream, &body, self.client.redactor())?;

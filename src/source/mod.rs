@@ -30,15 +30,16 @@ pub use poll::{Action, Learned, NotDue, Page, Poll, PollEnd, Record};
 pub use position::{
     Known, MAIN, PassPosition, PositionPart, PositionReader, Settling, Snapshot, SnapshotStage, SourcePosition,
 };
-pub use pull::{Include, Pull};
+pub use pull::Pull;
 pub use requests::Request;
 pub use responses::{read_list, read_page};
 pub use rhythm::{Heard, Rhythm};
 pub use seen_scope::{SeenScope, named_scopes};
-pub use settings::{Activities, Groups, StreamSettings, Threats};
+pub use settings::{Activities, ActivityFilter, Groups, Include, StreamSettings, Threats};
 pub use silent_after::SilentAfter;
 pub use since::Since;
 pub use streams::{
-    Agents, AlertView, Alerts, FindingSeverity, Mode, UnifiedAlerts, VOLATILE, Vulnerabilities, is_by_scope,
+    AgentPull, Agents, AlertFilter, AlertView, Alerts, FindingSeverity, Mode, Own, UnifiedAlerts, VOLATILE,
+    Vulnerabilities, is_by_scope,
 };
 pub use window::{By, Window};

@@ -17,6 +17,6 @@ pub(super) fn count_only() -> Parameters {
     vec![("countOnly".into(), "true".to_owned())]
 }
 
-pub(super) fn named(pairs: Vec<(&'static str, String)>) -> impl Iterator<Item = Parameter> {
+pub(super) fn named(pairs: impl IntoIterator<Item = (&'static str, String)>) -> impl Iterator<Item = Parameter> {
     pairs.into_iter().map(|(name, value)| (name.into(), value))
 }

@@ -97,7 +97,9 @@ impl Pass {
         matches!(self.reading, Reading::Lookback | Reading::ByCreation)
     }
 
-    pub fn reads_findings(&self) -> bool {
+    /// Whether it reads a scope, or all of them, as the passes of each stream do that is [by scope](super::is_by_scope).
+    /// A closed window is read in one poll, whatever the scopes.
+    pub fn is_by_scope(&self) -> bool {
         matches!(self.reading, Reading::AllFindings | Reading::FindingsOf(_))
     }
 
@@ -114,7 +116,7 @@ impl Pass {
     /// Whether a record that another pass delivers enters the position of this one: such a record is no part of a
     /// snapshot, and findings are of one scope.
     pub fn shares_records(&self) -> bool {
-        self.reading != Reading::Snapshot && !self.reads_findings()
+        self.reading != Reading::Snapshot && !self.is_by_scope()
     }
 
     /// Most records that come late are among the newest ones. This part of the time before a poll is read again by the

@@ -73,8 +73,7 @@ impl SourcePosition {
     /// continues what was read of all scopes. A pass that comes back begins no further back than it reaches; one in
     /// another order shows records that the first one never does, so it begins where the lane does.
     fn beginning(&self, pass: &Pass, passes: &[Pass], start: Timestamp) -> Arc<PassPosition> {
-        if pass.reads_findings()
-            && let Some(all) = passes.iter().find(|other| other.reads_all_findings())
+        if let Some(all) = passes.iter().find(|other| other.reads_all_findings())
             && let Some(read) = self.shared(all)
         {
             return read.clone();
@@ -102,9 +101,9 @@ impl SourcePosition {
     /// Forgets the positions of scopes, and of passes that come back, that the stream does not have now. Another mode
     /// of the stream goes on where it was.
     pub fn forget_others(&mut self, passes: &[Pass]) {
-        let is_of_findings = passes.iter().any(Pass::reads_findings);
+        let is_by_scope = passes.iter().any(Pass::is_by_scope);
         self.passes.retain(|name| {
-            let is_of_mode = !is_of_findings && [MAIN, SNAPSHOT].contains(&name);
+            let is_of_mode = !is_by_scope && [MAIN, SNAPSHOT].contains(&name);
             is_of_mode || passes.iter().any(|pass| pass.name == name)
         });
     }
@@ -241,7 +240,7 @@ impl SourcePosition {
     /// A poll that has not reached its end settled everything up to `watermark`.
     pub fn advance(&mut self, passes: &[Pass], context: PollContext, watermark: Timestamp) {
         let Some(pass) = passes.get(context.pass) else { return };
-        if !pass.reads_findings()
+        if !pass.is_by_scope()
             && let Some(place) = self.place(pass)
             && let Some(pass_position) = self.passes.at_mut(place)
         {
@@ -263,9 +262,9 @@ impl SourcePosition {
             return;
         }
         let is_first = pass_position.swept.is_none();
-        let is_sweep = pass.reads_findings() && context.sweep;
+        let is_sweep = pass.is_by_scope() && context.sweep;
         let reach = if is_sweep { pass.reach_in_sweep(is_first) } else { pass.reach_in(context) };
-        if is_sweep || pass.reads_findings() && is_first {
+        if is_sweep || pass.is_by_scope() && is_first {
             pass_position.swept = Some(context.start);
         }
         pass_position.finish(context.start, reach);

@@ -1,13 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::parameters::{Parameter, named};
-use super::{Findings, SilentAfter, Since, Window};
+use super::{Own, SilentAfter, Since, Window};
 use crate::console::{Client, ConsoleSettings};
-use crate::record::{Facts, Level, Scope, Stream, Timestamp};
+use crate::record::{Level, Scope, Stream, Timestamp};
 use crate::settings::Id;
 
 /// One stream's settings with every default filled in.
@@ -23,68 +20,20 @@ pub struct Pull {
     pub overlap: Duration,
     /// When the lane is reported as silent.
     pub silent_after: SilentAfter,
-    /// Activity types that are dropped, sorted.
-    pub exclude_types: Vec<u32>,
-    /// Activity types to pull, all when empty, sorted.
-    pub types: Vec<u32>,
-    /// Also pull hidden activities.
-    pub include_hidden: bool,
-    /// Each poll is a full inventory.
-    pub snapshot: bool,
-    /// Keys of an agent that do not count when they alone changed, sorted.
-    pub volatile: Vec<String>,
-    /// Also pull decommissioned agents.
-    pub include_decommissioned: bool,
-    /// A complete snapshot is followed by an event that says so.
-    pub marker: bool,
-    /// How long after their creation alerts are read again.
-    pub lookback: Duration,
-    /// Lists to fetch for each threat in addition to its record, sorted.
-    pub include: Vec<Include>,
-    /// Products of unified alerts; all when empty.
-    pub products: Vec<String>,
-    /// The console's view of unified alerts, where not all.
-    pub view: Option<&'static str>,
-    /// How findings are read.
-    pub findings: Option<Findings>,
+    /// Parameters that add records to a list.
+    pub filters: Vec<(&'static str, String)>,
+    /// What other streams do not have.
+    pub own: Own,
     /// Pulled once instead of polled indefinitely.
     pub window: Option<Window>,
     /// The time of the snapshot that the records of the window are named by.
     pub named_by: Option<Timestamp>,
 }
 
-/// `streams.threats.include`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Include {
-    /// What analysts wrote about the threat: the newest 100 notes.
-    Notes,
-    /// What happened to the threat: the newest 200 items.
-    Timeline,
-}
-
-impl Include {
-    /// As settings, paths and events name it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Notes => "notes",
-            Self::Timeline => "timeline",
-        }
-    }
-
-    /// The most items that are kept.
-    pub const fn limit(self) -> usize {
-        match self {
-            Self::Notes => 100,
-            Self::Timeline => 200,
-        }
-    }
-}
-
 impl Pull {
     /// The filters of the requests, except for the scope, as text for ledgers.
     pub fn narrowed_by(&self) -> String {
-        self.filters(&self.types).into_iter().map(|(name, value)| format!("&{name}={value}")).collect()
+        self.filters().map(|(name, value)| format!("&{name}={value}")).collect()
     }
 
     /// Which records the console is asked for, as text for ledgers.
@@ -92,36 +41,20 @@ impl Pull {
         format!("{}{}", client.scope(), self.narrowed_by())
     }
 
-    /// The filters of a request for a list, likewise.
-    pub(super) fn parameters(&self, types: &[u32]) -> impl Iterator<Item = Parameter> {
-        named(self.filters(types))
+    fn filters(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.own.filters().into_iter().chain(self.filters.iter().cloned())
     }
 
-    /// The filters of a request, except for window, order and scope; `types` are the activity types.
-    pub(super) fn filters(&self, types: &[u32]) -> Vec<(&'static str, String)> {
-        let mut filters = Vec::new();
-        if !types.is_empty() {
-            filters.push(("activityTypes", types.iter().map(u32::to_string).collect::<Vec<_>>().join(",")));
-        }
-        if self.include_hidden {
-            filters.push(("includeHidden", "true".to_owned()));
-        }
-        if self.include_decommissioned {
-            filters.push(("isDecommissioned", "True,False".to_owned()));
-        }
-        if !self.products.is_empty() {
-            filters.push(("detectionProduct", self.products.join(",")));
-        }
-        filters.extend(self.view.map(|view| ("viewType", view.to_owned())));
-        filters.extend(self.findings.iter().flat_map(Findings::filters));
-        filters
+    /// The filters of a request for a list, likewise.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = Parameter> {
+        named(self.filters())
     }
 
     /// The same, but through the scopes that `console` names, one at a time: its groups, else its sites, else its
     /// accounts.
     #[must_use]
     pub fn with_scopes(mut self, console: &ConsoleSettings) -> Self {
-        if let Some(findings) = &mut self.findings {
+        if let Own::Vulnerabilities(findings) = &mut self.own {
             let lists =
                 [(Level::Group, &console.groups), (Level::Site, &console.sites), (Level::Account, &console.accounts)];
             if let Some((level, ids)) = lists.into_iter().find(|(_, ids)| !ids.is_empty()) {
@@ -135,8 +68,11 @@ impl Pull {
     /// The same, where the settings name no scopes, but also through those that the token was found to have.
     #[must_use]
     pub fn with_found_scopes(&self, found: Vec<Arc<Scope>>) -> Self {
-        let findings = self.findings.clone().map(|findings| Findings { found, ..findings });
-        Self { findings, ..self.clone() }
+        let mut pull = self.clone();
+        if let Own::Vulnerabilities(findings) = &mut pull.own {
+            findings.found = found;
+        }
+        pull
     }
 
     /// The same records, but only those of `window`, pulled once. Nothing comes late into a closed window, so there is
@@ -148,18 +84,13 @@ impl Pull {
     /// As [`Self::within`], for a part of a window. Records that are named by their snapshot get the name of the last
     /// snapshot before the end of the whole window, whatever the parts.
     pub fn part(&self, window: Window, whole: Window) -> Self {
-        let named_by = self.snapshot.then(|| whole.to.aligned_to(self.interval));
+        let named_by = self.is_snapshot().then(|| whole.to.aligned_to(self.interval));
         let since = Since::At(window.from);
         Self { window: Some(window), named_by, since, overlap: Duration::ZERO, ..self.clone() }
     }
 
-    /// Whether the settings exclude a record by its type.
-    pub(super) fn excludes(&self, facts: &Facts<'_>) -> bool {
-        facts.activity_type.is_some_and(|kind| self.exclude_types.binary_search(&kind).is_ok())
-    }
-
     /// Whether a changed record is sent again only if more than its volatile keys changed.
     pub fn drops_unchanged(&self) -> bool {
-        !self.snapshot && self.window.is_none() && !self.volatile.is_empty()
+        !self.is_snapshot() && self.window.is_none() && !self.volatile().is_empty()
     }
 }

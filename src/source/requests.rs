@@ -120,7 +120,7 @@ impl Request {
         let endpoint = Endpoint::of(pull.stream);
         let mut query = order(sort_by, "desc");
         query.extend(cursor.and_then(|cursor| Place::Cursor(cursor).parameter()));
-        query.extend(pull.parameters(&pull.types));
+        query.extend(pull.parameters());
         Self::list(endpoint.path, query, scope, Size::Page { max_limit: endpoint.max_limit })
     }
 

@@ -83,7 +83,7 @@ impl Rhythm {
     /// Since when the delivery of records is measured: the start of the first complete poll. None for streams that show
     /// old records again.
     pub fn latency_from(&self, pull: &Pull) -> Option<Timestamp> {
-        if !pull.snapshot && pull.stream.description().has_own_time() { self.first_poll } else { None }
+        if !pull.is_snapshot() && pull.stream.description().has_own_time() { self.first_poll } else { None }
     }
 
     /// Before a poll.
@@ -127,7 +127,7 @@ impl Rhythm {
         let is_judged = match pull.silent_after {
             SilentAfter::Off => false,
             SilentAfter::Period(period) => return Some(period.0),
-            SilentAfter::Auto if pull.snapshot => false,
+            SilentAfter::Auto if pull.is_snapshot() => false,
             SilentAfter::Auto => {
                 pull.stream.description().frequency == Frequency::Daily || self.days.0.len() >= LEAST_DAYS
             }
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::record::Stream;
     use crate::settings::Period;
-    use crate::source::{By, Window};
+    use crate::source::{AgentPull, By, Own, Window};
 
     const HOUR: Duration = Duration::from_secs(3_600);
     /// Midnight.
@@ -398,7 +398,7 @@ mod tests {
             assert_eq!((case.silent_from(14 * 24), case.rhythm.newest()), (None, Some(START.plus(HOUR * 13 * 24))));
         }
         let mut snapshots = Case::of(Stream::Agents);
-        snapshots.pull.snapshot = true;
+        snapshots.pull.own = Own::Agents(AgentPull { snapshot: true, ..AgentPull::default() });
         snapshots.poll(13 * 24, &daily);
         assert_eq!(snapshots.silent_from(14 * 24), None);
         snapshots.pull.silent_after = SilentAfter::Period(Period(DAY));

@@ -1,30 +1,67 @@
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::protocols::List;
 use super::stream_settings::{sorted, stream_settings, text};
-use super::{Agents, Alerts, Include, Pull, SilentAfter, Since, UnifiedAlerts, Vulnerabilities};
-use crate::record::Stream;
+use super::streams::pulled::{DAY, MINUTE, Pulled, only_main};
+use super::streams::{agents, alerts, unified_alerts, vulnerabilities};
+use super::{Agents, Alerts, Own, Pull, SilentAfter, Since, UnifiedAlerts, Vulnerabilities};
+use crate::record::{Facts, Stream};
 use crate::settings::{Period, SettingKind};
 
-/// `streams:` of a pipeline file; only the streams named are pulled.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct StreamSettings {
-    /// Threats, by the time of their last change.
-    pub threats: Option<Threats>,
-    /// The activity log.
-    pub activities: Option<Activities>,
-    /// Agents (endpoints): their changes, or the whole inventory again and again.
-    pub agents: Option<Agents>,
-    /// Alerts of STAR custom rules, and what analysts make of them.
-    pub alerts: Option<Alerts>,
-    /// Groups of endpoints, by the time of their last change.
-    pub groups: Option<Groups>,
-    /// Unified alerts: the detections of all products in one list.
-    pub unified_alerts: Option<UnifiedAlerts>,
-    /// Application findings.
-    pub vulnerabilities: Option<Vulnerabilities>,
+/// Declares the streams of a pipeline file: the key, the type of its settings, and how it is pulled.
+macro_rules! streams {
+    ($($(#[doc = $doc:literal])+ $key:ident: $settings:ident = $pulled:path,)+) => {
+        /// `streams:` of a pipeline file; only the streams named are pulled.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct StreamSettings {
+            $($(#[doc = $doc])+ pub $key: Option<$settings>,)+
+        }
+
+        impl StreamSettings {
+            /// The streams named, defaults filled in.
+            pub fn pulls(&self) -> Vec<Pull> {
+                [$(self.$key.as_ref().map($settings::pull)),+].into_iter().flatten().collect()
+            }
+        }
+
+        pub(super) const fn pulled(stream: Stream) -> &'static Pulled {
+            match stream {
+                $(Stream::$settings => &$pulled,)+
+            }
+        }
+    };
 }
+
+streams! {
+    /// Threats, by the time of their last change.
+    threats: Threats = THREATS,
+    /// The activity log.
+    activities: Activities = ACTIVITIES,
+    /// Agents (endpoints): their changes, or the whole inventory again and again.
+    agents: Agents = agents::PULLED,
+    /// Alerts of STAR custom rules, and what analysts make of them.
+    alerts: Alerts = alerts::PULLED,
+    /// Groups of endpoints, by the time of their last change.
+    groups: Groups = GROUPS,
+    /// Unified alerts: the detections of all products in one list.
+    unified_alerts: UnifiedAlerts = unified_alerts::PULLED,
+    /// Application findings.
+    vulnerabilities: Vulnerabilities = vulnerabilities::PULLED,
+}
+
+const THREATS: Pulled = Pulled {
+    interval: MINUTE,
+    since: Since::Ago(Period(DAY)),
+    overlap: Duration::from_secs(300),
+    protocol: &List,
+    windows_by_creation: false,
+    own: || Own::Threats(Vec::new()),
+    passes: only_main,
+};
 
 stream_settings! {
     /// `streams.threats`.
@@ -35,9 +72,54 @@ stream_settings! {
 
 impl Threats {
     fn pull(&self) -> Pull {
-        Pull { include: sorted(&self.include), ..self.common() }
+        Pull { own: Own::Threats(sorted(&self.include)), ..self.common() }
     }
 }
+
+/// `streams.threats.include`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Include {
+    /// What analysts wrote about the threat: the newest 100 notes.
+    Notes,
+    /// What happened to the threat: the newest 200 items.
+    Timeline,
+}
+
+impl Include {
+    /// As settings, paths and events name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Notes => "notes",
+            Self::Timeline => "timeline",
+        }
+    }
+
+    /// The most items that are kept.
+    pub const fn limit(self) -> usize {
+        match self {
+            Self::Notes => 100,
+            Self::Timeline => 200,
+        }
+    }
+}
+
+impl Pull {
+    /// Lists to fetch for each record, sorted.
+    pub fn include(&self) -> &[Include] {
+        if let Own::Threats(include) = &self.own { include } else { &[] }
+    }
+}
+
+const ACTIVITIES: Pulled = Pulled {
+    interval: Duration::from_secs(30),
+    since: Since::Ago(Period(DAY)),
+    overlap: Duration::from_secs(300),
+    protocol: &List,
+    windows_by_creation: false,
+    own: || Own::Activities(ActivityFilter::default()),
+    passes: only_main,
+};
 
 stream_settings! {
     /// `streams.activities`.
@@ -53,33 +135,84 @@ stream_settings! {
 
 impl Activities {
     fn pull(&self) -> Pull {
-        Pull {
-            exclude_types: sorted(&self.exclude_types),
-            types: sorted(&self.types),
-            include_hidden: self.include_hidden,
-            ..self.common()
-        }
+        let own = ActivityFilter { exclude_types: sorted(&self.exclude_types), types: sorted(&self.types) };
+        let filters = self.include_hidden.then(|| ("includeHidden", "true".to_owned())).into_iter().collect();
+        Pull { filters, own: Own::Activities(own), ..self.common() }
     }
 }
+
+/// Which activities are pulled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ActivityFilter {
+    /// Types that are dropped, sorted.
+    pub exclude_types: Vec<u32>,
+    /// Types to pull, all when empty, sorted.
+    pub types: Vec<u32>,
+}
+
+impl ActivityFilter {
+    pub(super) fn filters(&self) -> Option<(&'static str, String)> {
+        let types = || self.types.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        (!self.types.is_empty()).then(|| ("activityTypes", types()))
+    }
+
+    /// Those that the console lists and the program drops. None if there are none.
+    pub(super) fn excluded(&self) -> Option<Self> {
+        let is_pulled = |kind: &u32| self.types.is_empty() || self.types.contains(kind);
+        let types: Vec<u32> = self.exclude_types.iter().copied().filter(is_pulled).collect();
+        (!types.is_empty()).then(|| Self { types, ..self.clone() })
+    }
+}
+
+impl Pull {
+    pub fn activities(&self) -> Option<&ActivityFilter> {
+        if let Own::Activities(activities) = &self.own { Some(activities) } else { None }
+    }
+
+    /// See [`ActivityFilter::exclude_types`].
+    pub fn excluded_types(&self) -> &[u32] {
+        self.activities().map_or(&[], |activities| &activities.exclude_types)
+    }
+
+    /// The same without records that the settings exclude by their type.
+    #[must_use]
+    pub fn without_exclusions(&self) -> Self {
+        let mut pull = self.clone();
+        if let Own::Activities(activities) = &mut pull.own {
+            activities.exclude_types.clear();
+        }
+        pull
+    }
+
+    /// Whether the settings exclude a record by its type.
+    pub(super) fn excludes(&self, facts: &Facts<'_>) -> bool {
+        facts.activity_type.is_some_and(|kind| self.excluded_types().binary_search(&kind).is_ok())
+    }
+
+    /// The records that the console lists and the program drops.
+    pub(super) fn excluded(&self) -> Option<Self> {
+        let own = Own::Activities(self.activities()?.excluded()?);
+        Some(Self { own, ..self.clone() })
+    }
+}
+
+const GROUPS: Pulled = Pulled {
+    interval: Duration::from_secs(900),
+    since: Since::Beginning,
+    overlap: Duration::from_secs(300),
+    protocol: &List,
+    windows_by_creation: false,
+    own: || Own::Nothing,
+    passes: only_main,
+};
 
 stream_settings! {
     /// `streams.groups`.
     Groups [_, _, change, never]
 }
 
-impl StreamSettings {
-    /// The streams named, defaults filled in.
-    pub fn pulls(&self) -> Vec<Pull> {
-        let Self { threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities } = self;
-        let pulls = [
-            threats.as_ref().map(Threats::pull),
-            activities.as_ref().map(Activities::pull),
-            agents.as_ref().map(Agents::pull),
-            alerts.as_ref().map(Alerts::pull),
-            groups.as_ref().map(Groups::common),
-            unified_alerts.as_ref().map(UnifiedAlerts::pull),
-            vulnerabilities.as_ref().map(Vulnerabilities::pull),
-        ];
-        pulls.into_iter().flatten().collect()
+impl Groups {
+    fn pull(&self) -> Pull {
+        self.common()
     }
 }

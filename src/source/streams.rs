@@ -1,79 +1,29 @@
 //! What only the source knows of a stream: when and how the console is asked for its records.
 
-mod agents;
-mod alerts;
-mod pulled;
-mod unified_alerts;
-mod vulnerabilities;
+pub(super) mod agents;
+pub(super) mod alerts;
+mod own;
+pub(super) mod pulled;
+pub(super) mod unified_alerts;
+pub(super) mod vulnerabilities;
 
-use std::time::Duration;
-
-pub use self::agents::{Agents, Mode, VOLATILE};
+pub use self::agents::{AgentPull, Agents, Mode, VOLATILE};
 pub use self::alerts::Alerts;
-use self::pulled::{DAY, MINUTE, Pulled};
-pub use self::unified_alerts::{AlertView, UnifiedAlerts};
+pub use self::own::Own;
+pub use self::unified_alerts::{AlertFilter, AlertView, UnifiedAlerts};
 pub use self::vulnerabilities::{FindingSeverity, Vulnerabilities};
 use super::position::MAIN;
-use super::protocols::{List, Protocol};
-use super::{By, Findings, Keys, Pass, Pull, Reading, Request, SilentAfter, Since};
+use super::protocols::Protocol;
+use super::settings::pulled;
+use super::{By, Keys, Pass, Pull, Reading, Request, SilentAfter};
 use crate::console::{Endpoint, ListOrder};
 use crate::record::Stream;
-use crate::settings::Period;
-
-const THREATS: Pulled = Pulled {
-    interval: MINUTE,
-    since: Since::Ago(Period(DAY)),
-    overlap: Duration::from_secs(300),
-    protocol: &List,
-    windows_by_creation: false,
-    volatile: &[],
-    passes: only_main,
-};
-
-const ACTIVITIES: Pulled = Pulled {
-    interval: Duration::from_secs(30),
-    since: Since::Ago(Period(DAY)),
-    overlap: Duration::from_secs(300),
-    protocol: &List,
-    windows_by_creation: false,
-    volatile: &[],
-    passes: only_main,
-};
-
-const GROUPS: Pulled = Pulled {
-    interval: Duration::from_secs(900),
-    since: Since::Beginning,
-    overlap: Duration::from_secs(300),
-    protocol: &List,
-    windows_by_creation: false,
-    volatile: &[],
-    passes: only_main,
-};
-
-const fn pulled(stream: Stream) -> &'static Pulled {
-    match stream {
-        Stream::Threats => &THREATS,
-        Stream::Activities => &ACTIVITIES,
-        Stream::Agents => &agents::PULLED,
-        Stream::Alerts => &alerts::PULLED,
-        Stream::Groups => &GROUPS,
-        Stream::UnifiedAlerts => &unified_alerts::PULLED,
-        Stream::Vulnerabilities => &vulnerabilities::PULLED,
-    }
-}
-
-fn only_main(_: &Pull, main: Pass) -> Vec<Pass> {
-    vec![main]
-}
 
 /// Whether the console may want one scope of a stream to be asked for at a time, so that a lane has a position for each
 /// scope.
 pub fn is_by_scope(stream: Stream) -> bool {
     pulled(stream).protocol.is_by_scope()
 }
-
-/// How long after their creation alerts are read again by default.
-const LOOKBACK: Duration = Duration::from_secs(7 * 86_400);
 
 impl Pull {
     /// A stream with nothing but defaults.
@@ -85,18 +35,8 @@ impl Pull {
             since: pulled.since,
             overlap: pulled.overlap,
             silent_after: SilentAfter::Auto,
-            exclude_types: Vec::new(),
-            types: Vec::new(),
-            include_hidden: false,
-            snapshot: false,
-            volatile: pulled.volatile.iter().copied().map(str::to_owned).collect(),
-            include_decommissioned: false,
-            marker: false,
-            lookback: LOOKBACK,
-            include: Vec::new(),
-            products: Vec::new(),
-            view: None,
-            findings: is_by_scope(stream).then(Findings::default),
+            filters: Vec::new(),
+            own: (pulled.own)(),
             window: None,
             named_by: None,
         }
@@ -145,7 +85,7 @@ impl Pull {
 
     /// Snapshots are read by the time of creation, so that their windows are too.
     fn is_by_creation(&self) -> bool {
-        let is_always = self.snapshot || pulled(self.stream).windows_by_creation;
+        let is_always = self.is_snapshot() || pulled(self.stream).windows_by_creation;
         self.window.is_some_and(|window| is_always || window.by == By::Creation)
     }
 }

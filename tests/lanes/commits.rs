@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::harness::{LaneHarness, START, assert_counts_balance};
+use super::script::of_types;
 
 /// How many segments of the journal may stay for a while after nothing refers to them.
 const MOST_UNUSED: usize = 2;
@@ -286,7 +287,7 @@ async fn no_checkpoint_comes_alone_while_events_are_on_their_way() {
     let harness = LaneHarness::new(|setup| setup.activities = 300);
     let sink = Arc::new(CommittingSink { takes: Duration::from_secs(1_500), ..CommittingSink::default() });
     let mut slow = lane(&harness, sink.clone());
-    slow.pull = Arc::new(Pull { exclude_types: vec![27], ..harness.pull(Stream::Activities) });
+    slow.pull = Arc::new(Pull { own: of_types(Vec::new(), vec![27]), ..harness.pull(Stream::Activities) });
     let metrics = slow.delivery.meter.lane.clone();
     harness.run_once(slow).await;
     let filtered = metrics.skipped(SkipReason::Filtered);

@@ -7,7 +7,7 @@ use s1_forwarder::emulator::{Kind, Setup, Token};
 use s1_forwarder::lane::Lane;
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{Include, Pull};
+use s1_forwarder::source::{Include, Own, Pull};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -15,7 +15,7 @@ use super::harness::{LaneHarness, assert_counts_balance};
 
 /// A lane that catches up with its threats once, notes and timeline included, and what its sink has taken.
 fn enriching(harness: &LaneHarness) -> (Lane, Arc<Mutex<Vec<Value>>>) {
-    let pull = Pull { include: vec![Include::Notes, Include::Timeline], ..harness.pull(Stream::Threats) };
+    let pull = Pull { own: Own::Threats(vec![Include::Notes, Include::Timeline]), ..harness.pull(Stream::Threats) };
     let events = Arc::new(Mutex::new(Vec::new()));
     let taken = events.clone();
     let sink = MemorySink::new(harness.clock, move |_, batch| {

@@ -26,6 +26,9 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::script::hidden;
+use crate::support::batches::kind_of;
+
 /// When the simulated clock begins.
 pub const START: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
@@ -72,14 +75,7 @@ impl LaneHarness {
 
     /// Every version of a kind that the console's list shows now, by identity.
     pub fn owed(&self, kind: Kind) -> BTreeMap<String, u64> {
-        let stream = match kind {
-            Kind::Threats => Stream::Threats,
-            Kind::Activities => Stream::Activities,
-            Kind::Agents => Stream::Agents,
-            Kind::Alerts => Stream::Alerts,
-            Kind::Groups => Stream::Groups,
-            other => unreachable!("{other:?} are not pulled"),
-        };
+        let stream = Stream::ALL.into_iter().find(|stream| kind_of(*stream) == kind).unwrap();
         let identity = |id: u64| {
             let record = self.console.record(kind, id).unwrap();
             facts(stream, &record).identity("console.example", &record).to_string()
@@ -105,7 +101,7 @@ impl LaneHarness {
             interval: Duration::from_secs(30),
             since: Since::Beginning,
             overlap: Duration::from_secs(300),
-            include_hidden: true,
+            filters: vec![hidden()],
             ..Pull::of(stream)
         }
     }

@@ -26,7 +26,7 @@ use s1_forwarder::state::FileStore;
 use super::commits::CommittingSink;
 use super::counting_store::CountingStore;
 use super::harness::{LaneHarness, START};
-use super::script::{counted, findings_of, page};
+use super::script::{counted, findings_of, page, snapshots};
 
 /// The oldest layout that this release reads.
 const OLDEST: u64 = 3;
@@ -104,28 +104,28 @@ struct StoredLane {
 fn stored_lanes() -> [StoredLane; 5] {
     let harness = LaneHarness::new(|_| {});
     let other = |folder, pull| StoredLane { folder, oldest: FIRST_OF_OTHERS, pull };
-    let findings = findings_of(&SITES).findings;
+    let findings = findings_of(&SITES).own;
     [
         StoredLane { folder: "", oldest: OLDEST, pull: harness.pull(Stream::Activities) },
         // Two passes, both with the last version of each alert.
         other("alerts", harness.pull(Stream::Alerts)),
         // A pass for each site. A finding that has changed is remembered under another time.
-        other("findings", Pull { findings, ..harness.pull(Stream::Vulnerabilities) }),
+        other("findings", Pull { own: findings, ..harness.pull(Stream::Vulnerabilities) }),
         // The content of each agent.
         other("agents", harness.pull(Stream::Agents)),
-        other("snapshot", Pull { snapshot: true, ..harness.pull(Stream::Agents) }),
+        other("snapshot", Pull { own: snapshots(false), ..harness.pull(Stream::Agents) }),
     ]
 }
 
 impl StoredLane {
     /// The time of the snapshot that the lane has begun.
     fn snapshot(&self) -> Option<Timestamp> {
-        self.pull.snapshot.then(|| START.aligned_to(self.pull.interval))
+        self.pull.is_snapshot().then(|| START.aligned_to(self.pull.interval))
     }
 
     /// Whether the lane delivered a change of another record with this one.
     fn has_change_with(&self, id: u64) -> bool {
-        let has_changes = !self.pull.snapshot && self.pull.stream != Stream::Activities;
+        let has_changes = !self.pull.is_snapshot() && self.pull.stream != Stream::Activities;
         has_changes && (WHOLE + 1..=DELIVERED).contains(&id) && id.is_multiple_of(3)
     }
 
@@ -156,8 +156,8 @@ impl StoredLane {
         let identity = facts.identity(HOST, record);
         let id: u64 = facts.id.parse().unwrap();
         let version = if pull.stream == Stream::Activities { id } else { identity.key() };
-        let content = pull.drops_unchanged().then(|| stable_fields_hash(record, &pull.volatile) & CONTENT_HASH);
-        let time = if pull.findings.is_some() { at } else { facts.time.unwrap() };
+        let content = pull.drops_unchanged().then(|| stable_fields_hash(record, pull.volatile()) & CONTENT_HASH);
+        let time = if !pull.is_ordered() { at } else { facts.time.unwrap() };
         (RecordKey { id, version, content, time, created: facts.created }, identity)
     }
 
@@ -192,7 +192,7 @@ impl StoredLane {
         let context = PollContext { start: START, snapshot: self.snapshot(), ..PollContext::default() };
         let finish = |position: &mut SourcePosition, start| {
             // A snapshot is left unfinished.
-            for pass in (0..passes.len()).filter(|_| !pull.snapshot) {
+            for pass in (0..passes.len()).filter(|_| !pull.is_snapshot()) {
                 position.finish(&passes, PollContext { pass, start, ..context }, false);
             }
         };
@@ -253,7 +253,8 @@ impl StoredLane {
 
     /// A console with all records.
     fn console(&self, clock: Clock) -> ScriptedTransport {
-        let Pull { stream, snapshot, .. } = self.pull;
+        let stream = self.pull.stream;
+        let snapshot = self.pull.is_snapshot();
         let listed = |id: u64| {
             let record = self.shown(id);
             let facts = facts(stream, record.as_bytes());

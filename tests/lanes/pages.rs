@@ -13,7 +13,7 @@ use s1_forwarder::telemetry::SkipReason;
 use super::harness::LaneHarness;
 use super::script::{
     NULL, Talk, activities, activity, ago, alert, all, counted, finding, findings_of, ids, no_history, page,
-    record_key, unified,
+    record_key, snapshots, unified,
 };
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +68,7 @@ async fn each_pass_over_unified_alerts_goes_by_the_time_that_it_is_sorted_by() {
 #[tokio::test(start_paused = true)]
 async fn the_parts_of_a_snapshot_are_named_by_the_end_of_the_whole() {
     let hour = Duration::from_secs(3_600);
-    let pull = Pull { snapshot: true, interval: hour, ..Pull::of(Stream::Agents) };
+    let pull = Pull { own: snapshots(false), interval: hour, ..Pull::of(Stream::Agents) };
     let whole = Window { from: ago(7_200), to: ago(10), by: By::Creation };
     let version = whole.to.aligned_to(hour).seconds().to_string();
     for part in [Window { to: ago(3_600), ..whole }, Window { from: ago(3_600), ..whole }] {
@@ -237,7 +237,7 @@ async fn a_page_of_findings_is_of_its_scope_and_the_next_one_waits() {
 /// Its records are all settled by then: what comes with it could pass for them.
 #[tokio::test(start_paused = true)]
 async fn the_event_that_a_snapshot_is_complete_is_a_page_of_its_own_for_which_nothing_is_asked() {
-    let pull = Pull { snapshot: true, marker: true, ..Pull::of(Stream::Agents) };
+    let pull = Pull { own: snapshots(true), ..Pull::of(Stream::Agents) };
     let talk = &mut Talk::new(pull, |position, pull| {
         let context = PollContext { start: ago(60), snapshot: Some(ago(600)), ..PollContext::default() };
         position.settle(&pull.passes(), context).take(&record_key(1, ago(6000)));

@@ -18,6 +18,7 @@ use s1_forwarder::transform::{Keys, Schema, Steps, TransformSettings};
 use tokio::time::sleep;
 
 use super::harness::{LaneHarness, START, assert_counts_balance};
+use super::script::of_types;
 
 async fn everything_arrives_once(kind: Kind, stream: Stream, faults: Faults) {
     let harness = LaneHarness::new(|setup| {
@@ -225,7 +226,7 @@ async fn excluded_types_are_dropped_and_counted() {
     let harness = LaneHarness::new(|setup| setup.activities = 500);
     let sink = MemorySink::accepting(harness.clock);
     let mut pull = harness.pull(Stream::Activities);
-    pull.exclude_types = vec![27];
+    pull.own = of_types(Vec::new(), vec![27]);
     let mut lane = harness.lane(pull, "siem", sink.clone());
     lane.once = true;
     let running = harness.start(lane);
@@ -251,7 +252,7 @@ async fn records_that_are_not_delivered_move_the_position_like_those_that_are() 
     let dropping = Steps::new(&dropping, Schema::Raw, None, Keys::OfTests).unwrap().map(Arc::new);
     for (name, exclude_types, steps) in [("excluded", all_types, None), ("dropped", Vec::new(), dropping)] {
         let sink = MemorySink::accepting(harness.clock);
-        let pull = Pull { exclude_types, ..harness.pull(Stream::Activities) };
+        let pull = Pull { own: of_types(Vec::new(), exclude_types), ..harness.pull(Stream::Activities) };
         let running = harness.start(Lane { steps, ..harness.lane(pull, name, sink.clone()) });
         sleep(Duration::from_secs(12)).await;
         let metrics = running.drain().await;
@@ -272,7 +273,7 @@ async fn an_excluded_record_is_accounted_for_before_the_watermark_passes_it() {
     // Of every page some.
     let exclude_types: BTreeSet<u32> = kinds.iter().copied().filter(|kind| kind % 3 == 0).collect();
     let exclude_types = exclude_types.into_iter().collect();
-    let pull = Pull { exclude_types, ..harness.pull(Stream::Activities) };
+    let pull = Pull { own: of_types(Vec::new(), exclude_types), ..harness.pull(Stream::Activities) };
     let excluded = kinds.iter().filter(|kind| **kind % 3 == 0).count();
     let mut sink = MemorySink::new(harness.clock, |attempt, _| {
         (attempt > 3).then(|| Outcome::RetryLater { reason: "down".to_owned(), after: None })
@@ -313,7 +314,7 @@ async fn what_a_ledger_holds_is_not_delivered_again_by_a_repair() {
 async fn a_ledger_starts_again_where_the_console_is_asked_for_something_else() {
     let harness = LaneHarness::new(|setup| setup.activities = 100);
     for (types, generation) in [(vec![], 0), (vec![], 0), (vec![27], 1), (vec![27], 1)] {
-        let pull = Pull { types, ..harness.pull(Stream::Activities) };
+        let pull = Pull { own: of_types(types, Vec::new()), ..harness.pull(Stream::Activities) };
         let asked = pull.narrowed_by();
         harness.run_once(harness.lane(pull, "siem", MemorySink::accepting(harness.clock))).await;
         let ledger = harness.checkpoint(Stream::Activities, "siem").unwrap().ledger;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use s1_forwarder::record::Stream;
-use s1_forwarder::source::{By, Pull, Window};
+use s1_forwarder::source::{AlertFilter, By, Own, Pull, Window, is_by_scope};
 
-use super::script::{Talk, ago, all, counted, findings_of, no_history, page, unified};
+use super::script::{Talk, ago, all, counted, findings_of, hidden, no_history, of_types, page, snapshots, unified};
 
 fn window(by: By) -> Window {
     Window { from: ago(7_200), to: ago(3_600), by }
@@ -45,9 +45,11 @@ fn short(asked: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_poll_asks_for_what_the_settings_say() {
-    let activities = Pull { types: vec![5, 27], include_hidden: true, ..all(Stream::Activities) };
-    let decommissioned = Pull { include_decommissioned: true, ..all(Stream::Agents) };
-    let snapshot = Pull { snapshot: true, ..all(Stream::Agents) };
+    let activities =
+        Pull { filters: vec![hidden()], own: of_types(vec![5, 27], Vec::new()), ..all(Stream::Activities) };
+    let decommissioned = ("isDecommissioned", "True,False".to_owned());
+    let decommissioned = Pull { filters: vec![decommissioned], ..all(Stream::Agents) };
+    let snapshot = Pull { own: snapshots(false), ..all(Stream::Agents) };
     for (pull, questions) in [
         (activities, &["sortBy=createdAt createdAt__gte createdAt__lte activityTypes=5,27 includeHidden=true"][..]),
         (all(Stream::Activities), &["sortBy=createdAt createdAt__gte createdAt__lte"]),
@@ -57,7 +59,7 @@ async fn a_poll_asks_for_what_the_settings_say() {
         (snapshot, &["sortBy=createdAt createdAt__gte createdAt__lte"]),
         (all(Stream::Alerts), &["sortBy=alertInfoCreatedAt createdAt__gte createdAt__lte"; 2]),
         (
-            Pull { lookback: Duration::ZERO, ..all(Stream::Alerts) },
+            Pull { own: Own::Alerts(Duration::ZERO), ..all(Stream::Alerts) },
             &["sortBy=alertInfoCreatedAt createdAt__gte createdAt__lte"],
         ),
         (all(Stream::Vulnerabilities), &["sortBy=id includeRemovals=false"]),
@@ -86,6 +88,7 @@ fn each_pass_comes_as_often_and_reaches_as_far_back_as_documented() {
         let pull = all(stream);
         let reported: Vec<_> = pull.passes().iter().map(|pass| (pass.every, pass.reach)).collect();
         assert_eq!(reported, passes, "{stream}");
+        assert!(pull.passes().iter().all(|pass| pass.is_by_scope() == is_by_scope(stream)), "{stream}");
         assert_eq!(pull.within(window(By::Order)).passes().len(), 1, "a window is read once");
     }
 }
@@ -93,8 +96,8 @@ fn each_pass_comes_as_often_and_reaches_as_far_back_as_documented() {
 /// Unified alerts are looked for by their last change and, what was never changed, by their detection.
 #[tokio::test(start_paused = true)]
 async fn unified_alerts_are_asked_for_by_change_and_by_detection() {
-    let pull =
-        Pull { products: vec!["EDR".into(), "STAR".into()], view: Some("IDENTITY"), ..all(Stream::UnifiedAlerts) };
+    let own = AlertFilter { products: vec!["EDR".into(), "STAR".into()], view: Some("IDENTITY") };
+    let pull = Pull { own: Own::UnifiedAlerts(own), ..all(Stream::UnifiedAlerts) };
     // Both begin at `since`: only the second pass shows alerts that were never updated.
     for (pass, by) in ["updatedAt", "detectedAt"].into_iter().enumerate() {
         let asked = question(pull.clone(), pass).await;
@@ -121,7 +124,7 @@ async fn unified_alerts_are_asked_for_by_change_and_by_detection() {
 /// The records of a window are asked for, and counted, by the time that says so.
 #[tokio::test(start_paused = true)]
 async fn a_window_is_read_and_counted_by_the_same_time() {
-    let snapshot = Pull { snapshot: true, ..all(Stream::Agents) };
+    let snapshot = Pull { own: snapshots(false), ..all(Stream::Agents) };
     for (pull, by, sort, time) in [
         (all(Stream::Activities), By::Order, "createdAt", "createdAt"),
         (all(Stream::Activities), By::Creation, "createdAt", "createdAt"),
@@ -148,8 +151,7 @@ async fn types_that_are_left_out_are_counted_apart_where_there_are_any() {
     let window = "sortBy=createdAt createdAt__gte createdAt__lt";
     let narrowed = |types: &str| format!("{window} activityTypes={types}");
     let pull = |types: &[u32], exclude: &[u32]| Pull {
-        types: types.to_vec(),
-        exclude_types: exclude.to_vec(),
+        own: of_types(types.to_vec(), exclude.to_vec()),
         ..all(Stream::Activities)
     };
     for (pull, answers, left, questions) in [

@@ -7,7 +7,9 @@ use std::time::Duration;
 use s1_forwarder::console::scripted::ResponseQueue;
 use s1_forwarder::console::{Client, ConsoleError};
 use s1_forwarder::record::{Stream, Timestamp};
-use s1_forwarder::source::{Action, Learned, Page, Poll, Pull, RecordKey, Since, SourcePosition};
+use s1_forwarder::source::{
+    Action, ActivityFilter, AgentPull, Learned, Own, Page, Poll, Pull, RecordKey, Since, SourcePosition,
+};
 use s1_forwarder::telemetry::Meter;
 use serde_json::json;
 
@@ -138,6 +140,21 @@ pub fn all(stream: Stream) -> Pull {
 
 pub fn activities() -> Pull {
     all(Stream::Activities)
+}
+
+/// The parameter for hidden activities.
+pub fn hidden() -> (&'static str, String) {
+    ("includeHidden", "true".to_owned())
+}
+
+/// Agents as full inventories.
+pub fn snapshots(marker: bool) -> Own {
+    Own::Agents(AgentPull { snapshot: true, marker, ..AgentPull::default() })
+}
+
+/// Activities of these types, all when empty, but for the others.
+pub fn of_types(types: Vec<u32>, exclude_types: Vec<u32>) -> Own {
+    Own::Activities(ActivityFilter { types, exclude_types })
 }
 
 /// All findings of these sites, which are read one after the other.

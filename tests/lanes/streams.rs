@@ -8,12 +8,13 @@ use s1_forwarder::emulator::{Fault, Faults, Kind, Quirks, Scope, Setup, Token};
 use s1_forwarder::lane::LaneEnd;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{Pull, Since, SnapshotStage};
+use s1_forwarder::source::{AgentPull, Own, Pull, Since, SnapshotStage};
 use s1_forwarder::telemetry::SkipReason;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::harness::{LaneHarness, Running, START, assert_counts_balance};
+use super::script::snapshots;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -113,7 +114,10 @@ async fn an_agent_that_only_checked_in_is_not_sent_again() {
 async fn without_volatile_keys_every_check_in_is_sent() {
     let harness = LaneHarness::new(|setup| setup.agents = 10);
     let sink = sink(&harness);
-    let pull = Pull { volatile: Vec::new(), ..harness.pull(Stream::Agents) };
+    let pull = Pull {
+        own: Own::Agents(AgentPull { volatile: Vec::new(), ..AgentPull::default() }),
+        ..harness.pull(Stream::Agents)
+    };
     let running = start(&harness, pull, &sink);
     sleep(MINUTE).await;
     let listed = sink.total();
@@ -134,7 +138,7 @@ async fn a_lane_may_change_its_mode_and_change_back() {
     let harness = LaneHarness::new(|setup| setup.agents = 60);
     let sink = sink(&harness);
     let changes = harness.pull(Stream::Agents);
-    let snapshot = Pull { snapshot: true, ..changes.clone() };
+    let snapshot = Pull { own: snapshots(false), ..changes.clone() };
     let listed = harness.owed(Kind::Agents).len();
     for (round, (pull, wanted)) in
         [(&changes, listed), (&snapshot, 2 * listed), (&changes, 2 * listed + 1)].into_iter().enumerate()
@@ -155,7 +159,9 @@ async fn decommissioned_agents_are_pulled_on_request() {
     let harness = LaneHarness::new(|setup| setup.agents = 200);
     let sinks = [sink(&harness), sink(&harness)];
     for (include, sink) in [false, true].into_iter().zip(&sinks) {
-        let pull = Pull { include_decommissioned: include, ..harness.pull(Stream::Agents) };
+        let decommissioned = ("isDecommissioned", "True,False".to_owned());
+        let filters = include.then_some(decommissioned).into_iter().collect();
+        let pull = Pull { filters, ..harness.pull(Stream::Agents) };
         harness.run_once(harness.lane(pull, &format!("siem-{include}"), sink.clone())).await;
     }
     assert_eq!(sinks[1].total(), 200);
@@ -202,7 +208,8 @@ async fn an_agent_that_is_gone_is_forgotten_and_one_that_checks_in_is_not() {
 #[tokio::test(start_paused = true)]
 async fn the_second_pass_over_alerts_begins_where_their_lookback_does() {
     let harness = LaneHarness::new(|setup| (setup.alerts, setup.span) = (300, 200 * DAY));
-    let pull = Pull { since: Since::At(START.minus(365 * DAY)), lookback: 7 * DAY, ..harness.pull(Stream::Alerts) };
+    let pull =
+        Pull { since: Since::At(START.minus(365 * DAY)), own: Own::Alerts(7 * DAY), ..harness.pull(Stream::Alerts) };
     let sink = sink(&harness);
     let running = start(&harness, pull.clone(), &sink);
     sleep(25 * MINUTE).await;
@@ -251,7 +258,7 @@ async fn what_analysts_make_of_an_alert_arrives_once_for_each_version() {
     // An alert of yesterday, far outside the overlap.
     let yesterday = harness.console.generate(Kind::Alerts, START.minus(DAY).micros());
     let sink = sink(&harness);
-    let pull = Pull { lookback: 7 * DAY, ..harness.pull(Stream::Alerts) };
+    let pull = Pull { own: Own::Alerts(7 * DAY), ..harness.pull(Stream::Alerts) };
     let running = start(&harness, pull.clone(), &sink);
     sleep(12 * MINUTE).await;
     assert_eq!(sink.total(), 31);
@@ -363,7 +370,7 @@ async fn a_snapshot_is_every_agent_under_one_time_and_a_restart_continues_it() {
     // So slow that a snapshot takes minutes.
     std::sync::Arc::get_mut(&mut sink).unwrap().delay = Duration::from_secs(20);
     let hour = 60 * MINUTE;
-    let pull = Pull { snapshot: true, marker: true, interval: hour, ..harness.pull(Stream::Agents) };
+    let pull = Pull { own: snapshots(true), interval: hour, ..harness.pull(Stream::Agents) };
     let first = START.aligned_to(hour);
     let one_at_a_time = || {
         let mut lane = harness.lane(pull.clone(), "siem", sink.clone());

@@ -14,6 +14,7 @@ use s1_forwarder::source::{By, Pull, Since, Window};
 use s1_forwarder::state::FileStore;
 
 use super::harness::{LaneHarness, START};
+use super::script::of_types;
 
 /// The identities of the records whose time is in `window`.
 fn inside(harness: &LaneHarness, kind: Kind, stream: Stream, window: Window) -> BTreeSet<String> {
@@ -87,10 +88,10 @@ async fn a_count_leaves_out_what_the_stream_leaves_out() {
     let meter = lane.delivery.meter.clone();
     assert_eq!(pull.count(&client, window, Some(&meter)).await, Ok(2_000));
     let kinds = harness.activity_types();
-    pull.exclude_types = vec![kinds[0]];
+    pull.own = of_types(Vec::new(), vec![kinds[0]]);
     let left = kinds.iter().filter(|kind| **kind != kinds[0]).count() as u64;
     assert_eq!(pull.count(&client, window, Some(&meter)).await, Ok(left));
-    pull.types = vec![kinds[0]];
+    pull.own = of_types(vec![kinds[0]], vec![kinds[0]]);
     assert_eq!(pull.count(&client, window, Some(&meter)).await, Ok(0));
 }
 

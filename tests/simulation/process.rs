@@ -16,7 +16,7 @@ use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
 use s1_forwarder::sink::settings::RetrySettings;
 use s1_forwarder::sink::throttle::Throttle;
-use s1_forwarder::source::{Pull, StreamSettings, Vulnerabilities};
+use s1_forwarder::source::{Own, Pull};
 use s1_forwarder::state::LaneId;
 use s1_forwarder::telemetry::{LaneMetrics, LaneState, Meter, Telemetry};
 use tokio::task::{JoinHandle, yield_now};
@@ -82,11 +82,20 @@ impl Future for Mortal {
     }
 }
 
-/// The stream with nothing but defaults, save what only settings can say.
+/// The stream with nothing but defaults, save what the plan says of it.
 fn usual(plan: &LanePlan) -> Pull {
-    let vulnerabilities = Vulnerabilities { resync: plan.resync.map(Period), ..Vulnerabilities::default() };
-    let settings = StreamSettings { vulnerabilities: Some(vulnerabilities), ..StreamSettings::default() };
-    settings.pulls().into_iter().find(|pull| pull.stream == plan.stream).unwrap_or_else(|| Pull::of(plan.stream))
+    let hidden = ("includeHidden", "true".to_owned());
+    let mut pull = Pull { filters: vec![hidden], ..Pull::of(plan.stream) };
+    match &mut pull.own {
+        Own::Activities(activities) => activities.exclude_types = plan.exclude.clone(),
+        Own::Agents(agents) => {
+            agents.snapshot = plan.snapshot;
+            agents.marker = plan.marker;
+        }
+        Own::Vulnerabilities(findings) => findings.resync = plan.resync.unwrap_or(findings.resync),
+        _ => {}
+    }
+    pull
 }
 
 impl Process {
@@ -136,16 +145,11 @@ impl Process {
         let meter = Meter::start(&self.telemetry, "acme", plan.stream, &plan.sink, "memory", self.clock);
         self.lanes[index].metrics = Some(meter.lane.clone());
         let destination = Destination { simulation: simulation.clone(), lane: own.clone(), incarnation };
-        let exclude_types = plan.exclude.clone();
-        assert!(exclude_types.iter().all(|kind| *kind == EXCLUDED));
+        assert!(plan.exclude.iter().all(|kind| *kind == EXCLUDED));
         let pull = Pull {
             interval: plan.interval,
             since: simulation.plan.since,
             overlap: simulation.plan.overlap,
-            exclude_types,
-            include_hidden: true,
-            snapshot: plan.snapshot,
-            marker: plan.marker,
             ..usual(&plan)
         };
         let mut random = own.fork_random();

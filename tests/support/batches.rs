@@ -10,6 +10,12 @@ use s1_forwarder::transform::{Mapper, Origin, TransformSettings};
 /// The console's host.
 pub const HOST: &str = "usea1-acme.sentinelone.net";
 
+/// The emulator's name of a stream.
+pub fn kind_of(stream: Stream) -> Kind {
+    let name = format!("{stream:?}");
+    Kind::ALL.into_iter().find(|kind| format!("{kind:?}") == name).unwrap_or_else(|| panic!("no records of {stream}"))
+}
+
 /// The context of a lane of the pipeline `acme`.
 pub fn context(stream: Stream) -> SinkContext {
     SinkContext {
@@ -86,15 +92,7 @@ pub fn raw_records(stream: Stream) -> Batch {
         vulnerabilities: 40,
         ..Setup::new(1_767_225_600_000_000)
     });
-    let kind = match stream {
-        Stream::Threats => Kind::Threats,
-        Stream::Activities => Kind::Activities,
-        Stream::Agents => Kind::Agents,
-        Stream::Alerts => Kind::Alerts,
-        Stream::Groups => Kind::Groups,
-        Stream::UnifiedAlerts => Kind::UnifiedAlerts,
-        Stream::Vulnerabilities => Kind::Vulnerabilities,
-    };
+    let kind = kind_of(stream);
     let origin = Origin { pipeline: "acme".to_owned(), console_host: HOST.to_owned(), stream };
     let mut mapper = Mapper::new(&TransformSettings::default(), Schema::Raw, origin).with_raw_embedded(true);
     let mut batch = Batch::new(stream);

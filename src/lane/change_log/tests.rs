@@ -11,7 +11,7 @@ use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, Jour
 use crate::lane::lane_checkpoint::LaneCheckpoint;
 use crate::lane::pending_batch::PendingBatch;
 use crate::record::{Identity, Level, Scope, Stream, Timestamp};
-use crate::source::{Pass, PollContext, Pull, RecordKey};
+use crate::source::{AgentPull, Own, Pass, PollContext, Pull, RecordKey};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -466,9 +466,12 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let streams = [Stream::Alerts, Stream::Agents, Stream::Vulnerabilities, Stream::UnifiedAlerts, Stream::Agents];
         let stream = streams[kind];
-        let mut pull = Pull { overlap: 30 * SECOND, snapshot: kind == 4, ..Pull::of(stream) };
+        let mut pull = Pull { overlap: 30 * SECOND, ..Pull::of(stream) };
+        if kind == 4 {
+            pull.own = Own::Agents(AgentPull { snapshot: true, ..AgentPull::default() });
+        }
         if stream == Stream::Alerts {
-            pull.lookback = 3600 * SECOND;
+            pull.own = Own::Alerts(3600 * SECOND);
         }
         let mut lane = Lane::new(&pull, now().minus(SECOND));
         let mut at = now();
@@ -504,7 +507,7 @@ proptest! {
                 Step::Wait(seconds) => at = at.plus(SECOND * seconds),
                 Step::ForgetKeys => lane.checkpoint.position.forget_keys(),
                 Step::Lookback(on) if stream == Stream::Alerts => {
-                    pull.lookback = if on { 3600 * SECOND } else { Duration::ZERO };
+                    pull.own = Own::Alerts(if on { 3600 * SECOND } else { Duration::ZERO });
                     lane.passes = pull.passes();
                     lane.checkpoint.position.follow(&lane.passes);
                     lane.checkpoint.position.forget_others(&lane.passes);

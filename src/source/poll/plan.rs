@@ -99,7 +99,7 @@ fn is_counted(pull: &Pull, pass: &Pass) -> bool {
 /// Which snapshot a poll reads, or whether it is a sweep.
 fn begin(pull: &Pull, pass: &Pass, position: &SourcePosition, context: PollContext) -> Result<PollContext, NotDue> {
     let start = context.start;
-    match (&pass.reading, &pull.findings) {
+    match (&pass.reading, pull.findings()) {
         (Reading::Snapshot, _) => {
             let time = position.next_snapshot(pass, start).ok_or_else(|| {
                 let last = position.of_pass(pass).and_then(|pass_position| pass_position.snapshot);
@@ -112,15 +112,15 @@ fn begin(pull: &Pull, pass: &Pass, position: &SourcePosition, context: PollConte
             Ok(PollContext { sweep: position.is_sweep_due(pass, start, findings.resync), ..context })
         }
         // A closed window of findings is pulled once: no keys of it are stored.
-        (_, findings) => Ok(PollContext { sweep: findings.is_some(), ..context }),
+        _ => Ok(PollContext { sweep: !pull.is_ordered(), ..context }),
     }
 }
 
 impl Reads {
     fn of(pull: &Pull, pass: &Pass, context: PollContext, pass_position: &PassPosition, learned: Learned) -> Self {
-        if let Some(findings) = &pull.findings {
+        if let Some(findings) = pull.findings() {
             // A closed window is read in one poll, whatever the scopes.
-            return Self::Findings(if pass.reads_findings() {
+            return Self::Findings(if pass.is_by_scope() {
                 FindingsScan::new(findings.clone(), pass.scope().cloned(), context.sweep)
             } else {
                 FindingsScan::detected(findings.clone())

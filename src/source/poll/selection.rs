@@ -183,7 +183,7 @@ impl Selection {
     /// A hash of the record's content, if its versions may differ in nothing of interest.
     fn content(&self, record: &[u8]) -> Option<u64> {
         let is_compared = self.pull.drops_unchanged();
-        is_compared.then(|| stable_fields_hash(record, &self.pull.volatile) & CONTENT_HASH)
+        is_compared.then(|| stable_fields_hash(record, self.pull.volatile()) & CONTENT_HASH)
     }
 
     /// Decides what to do with a record that the lane had not settled, and remembers one that is returned. `order` is

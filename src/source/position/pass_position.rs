@@ -202,14 +202,14 @@ impl PassPosition {
 
     /// Whether it remembers another record. Further findings are delivered twice if windows overlap.
     pub(super) fn has_room(&self, pass: &Pass) -> bool {
-        !pass.reads_findings() || self.key_count() < MANY_FINDINGS
+        !pass.is_by_scope() || self.key_count() < MANY_FINDINGS
     }
 
     /// Remembers a record as `pass` does; false if this version of it was remembered before.
     pub(super) fn take_record(&mut self, pass: &Pass, record_key: &RecordKey) -> bool {
         let (key, version) = pass.key(record_key);
         let time = pass.place(record_key);
-        if pass.reads_findings() { self.take_anywhere(time, key, version) } else { self.take(time, key, version) }
+        if pass.is_by_scope() { self.take_anywhere(time, key, version) } else { self.take(time, key, version) }
     }
 
     /// Finishes the current stage of the snapshot.

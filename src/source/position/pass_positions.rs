@@ -90,7 +90,7 @@ impl PassPositions {
             && second >= position.first_kept_second()
         {
             let (key, version) = pass.key(record_key);
-            log.push(place, pass.reads_findings(), second, key, version);
+            log.push(place, pass.is_by_scope(), second, key, version);
         }
         true
     }

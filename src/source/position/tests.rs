@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::record::{Level, Scope, Stream};
 use crate::source::pass::BEFORE_SWEEP;
-use crate::source::{PositionReader, Pull};
+use crate::source::{AgentPull, Own, PositionReader, Pull};
 
 fn minute(minute: i64) -> Timestamp {
     Timestamp::from_micros((12 * 60 + minute) * 60_000_000)
@@ -77,8 +77,11 @@ fn contents_are_remembered_until_another_console_has_other_records() {
 
 #[test]
 fn a_snapshot_is_read_said_to_be_complete_and_done_before_the_next() {
-    let (passes, mut position) =
-        position(&Pull { snapshot: true, interval: Duration::from_secs(3600), ..Pull::of(Stream::Agents) });
+    let (passes, mut position) = position(&Pull {
+        own: Own::Agents(AgentPull { snapshot: true, ..AgentPull::default() }),
+        interval: Duration::from_secs(3600),
+        ..Pull::of(Stream::Agents)
+    });
     let is_marking = |position: &SourcePosition| position.first().is_some_and(PassPosition::is_marking);
     let now = minute(10);
     let time = minute(0);
@@ -104,7 +107,7 @@ fn a_snapshot_is_read_said_to_be_complete_and_done_before_the_next() {
 /// What is older than the pass reaches would be remembered, and read again, for nothing.
 #[test]
 fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
-    let pull = Pull { lookback: Duration::from_secs(3600), ..Pull::of(Stream::Alerts) };
+    let pull = Pull { own: Own::Alerts(Duration::from_secs(3600)), ..Pull::of(Stream::Alerts) };
     let passes = pull.passes();
     let mut position = SourcePosition::starting_at(minute(-500_000));
     position.follow(&passes);
@@ -119,7 +122,7 @@ fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
     assert_eq!(second(&position), Some((minute(-60), 1)), "what it has not read is still to be read");
 
     // Switched off, and on again much later.
-    let off = Pull { lookback: Duration::ZERO, ..pull }.passes();
+    let off = Pull { own: Own::Alerts(Duration::ZERO), ..pull }.passes();
     position.follow(&off);
     position.forget_others(&off);
     position.finish(&off, context(0, minute(10_000)), false);
@@ -221,7 +224,7 @@ fn each_mode_of_agents_keeps_its_position() {
     let changes = Pull::of(Stream::Agents);
     let (passes, mut position) = position(&changes);
     position.finish(&passes, context(0, minute(0)), false);
-    let snapshots = Pull { snapshot: true, ..changes }.passes();
+    let snapshots = Pull { own: Own::Agents(AgentPull { snapshot: true, ..AgentPull::default() }), ..changes }.passes();
     position.follow(&snapshots);
     position.forget_others(&snapshots);
     position.follow(&passes);

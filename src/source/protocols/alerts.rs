@@ -6,7 +6,7 @@ use super::protocol::Protocol;
 use crate::console::Endpoint;
 use crate::record::{Stream, Timestamp};
 use crate::source::requests::{Place, RecordList, Request, SMALL_BYTES, Size};
-use crate::source::{Pull, Window};
+use crate::source::{AlertFilter, Pull, Window};
 
 /// GraphQL: a connection of unified alerts, which is asked for its count by asking for one alert in brief.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Protocol for Alerts {
         Request::alerts(variables(pull, (filter, "ASC"), Some(from), Some(last), None), true, ONE)
     }
 
-    fn count_window(&self, pull: &Pull, window: Window, _types: &[u32]) -> Vec<Request> {
+    fn count_window(&self, pull: &Pull, window: Window) -> Vec<Request> {
         let filter = pull.within(window).list_order().time_filter;
         vec![self.count_between(pull, filter, window.from, window.to)]
     }
@@ -78,13 +78,16 @@ fn variables(
         let range = json!({ "start": start, "startInclusive": true, "end": end, "endInclusive": true });
         filters.push(json!({ "fieldId": by, "dateTimeRange": range }));
     }
-    if !pull.products.is_empty() {
-        filters.push(json!({ "fieldId": "detectionProduct", "stringIn": { "values": pull.products } }));
+    let own = pull.unified_alerts();
+    if let Some(AlertFilter { products, .. }) = own
+        && !products.is_empty()
+    {
+        filters.push(json!({ "fieldId": "detectionProduct", "stringIn": { "values": products } }));
     }
     Map::from_iter([
         ("after".to_owned(), cursor.into()),
         ("filters".to_owned(), filters.into()),
-        ("viewType".to_owned(), pull.view.unwrap_or("ALL").into()),
+        ("viewType".to_owned(), own.and_then(|own| own.view).unwrap_or("ALL").into()),
         ("sort".to_owned(), json!({ "by": by, "order": order })),
     ])
 }

@@ -27,9 +27,9 @@ impl Protocol for FindingLists {
     }
 
     /// The findings that were detected in the window, scope by scope.
-    fn count_window(&self, pull: &Pull, window: Window, _types: &[u32]) -> Vec<Request> {
+    fn count_window(&self, pull: &Pull, window: Window) -> Vec<Request> {
         let mut requests = Vec::new();
-        let mut scan = FindingsScan::detected(pull.findings.clone().unwrap_or_default());
+        let mut scan = FindingsScan::detected(pull.findings().cloned().unwrap_or_default());
         loop {
             let mut query = count_only();
             query.extend(named(scan.query(Timestamp::default(), window.from, window.to)));

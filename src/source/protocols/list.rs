@@ -21,14 +21,14 @@ impl Protocol for List {
     }
 
     fn count_between(&self, pull: &Pull, filter: &str, from: Timestamp, to: Timestamp) -> Request {
-        count(pull, count_only(), filter, (from, to), &pull.types)
+        count(pull, count_only(), filter, (from, to))
     }
 
-    fn count_window(&self, pull: &Pull, window: Window, types: &[u32]) -> Vec<Request> {
+    fn count_window(&self, pull: &Pull, window: Window) -> Vec<Request> {
         let order = pull.within(window).list_order();
         let mut query = count_only();
         query.push(("sortBy".into(), order.sort_by.to_owned()));
-        vec![count(pull, query, order.time_filter, (window.from, window.to), types)]
+        vec![count(pull, query, order.time_filter, (window.from, window.to))]
     }
 
     fn probe(&self, stream: Stream, max_bytes: usize) -> Request {
@@ -45,20 +45,14 @@ fn in_time(list: &RecordList<'_>, mut query: Parameters, size: Size) -> Request 
     let filter = list.pass.time_filter;
     query.push((format!("{filter}__gte").into(), list.from.to_string()));
     query.push((format!("{filter}__lte").into(), list.to.to_string()));
-    query.extend(list.pull.parameters(&list.pull.types));
+    query.extend(list.pull.parameters());
     Request::list(Endpoint::of(list.pull.stream).path, query, ScopeFilter::Pipeline, size)
 }
 
-fn count(
-    pull: &Pull,
-    mut query: Parameters,
-    filter: &str,
-    (from, to): (Timestamp, Timestamp),
-    types: &[u32],
-) -> Request {
+fn count(pull: &Pull, mut query: Parameters, filter: &str, (from, to): (Timestamp, Timestamp)) -> Request {
     query.push((format!("{filter}__gte").into(), from.to_string()));
     query.push((format!("{filter}__lt").into(), to.to_string()));
-    query.extend(pull.parameters(types));
+    query.extend(pull.parameters());
     let size = Size::Fixed { limit: None, max_bytes: SMALL_BYTES };
     Request::list(Endpoint::of(pull.stream).path, query, ScopeFilter::Pipeline, size)
 }

@@ -15,8 +15,8 @@ pub trait Protocol: fmt::Debug + Sync {
     /// The number of records from `from` on and before `to`, by the time that `filter` names.
     fn count_between(&self, pull: &Pull, filter: &str, from: Timestamp, to: Timestamp) -> Request;
 
-    /// Requests whose counts add up to the number of records in `window` of these activity types; all types when empty.
-    fn count_window(&self, pull: &Pull, window: Window, types: &[u32]) -> Vec<Request>;
+    /// Requests whose counts add up to the number of records in `window`.
+    fn count_window(&self, pull: &Pull, window: Window) -> Vec<Request>;
 
     /// One record, or none: whether the token may read it, and the console's time.
     fn probe(&self, stream: Stream, max_bytes: usize) -> Request;

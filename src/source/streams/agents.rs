@@ -3,6 +3,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Own;
 use super::pulled::Pulled;
 use crate::console::ListOrder;
 use crate::record::Stream;
@@ -47,14 +48,53 @@ pub enum Mode {
 
 impl Agents {
     pub(in crate::source) fn pull(&self) -> Pull {
-        let usual = self.common();
-        Pull {
+        let own = AgentPull {
             snapshot: self.mode == Mode::Snapshot,
-            volatile: self.volatile.as_deref().map_or(usual.volatile, sorted),
-            include_decommissioned: self.include_decommissioned,
+            volatile: self.volatile.as_deref().map_or_else(|| AgentPull::default().volatile, sorted),
             marker: self.marker,
-            ..usual
-        }
+        };
+        let decommissioned = ("isDecommissioned", "True,False".to_owned());
+        let filters = self.include_decommissioned.then_some(decommissioned).into_iter().collect();
+        Pull { filters, own: Own::Agents(own), ..self.common() }
+    }
+}
+
+/// How agents are pulled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentPull {
+    /// Each poll is a full inventory.
+    pub snapshot: bool,
+    /// Keys of an agent that do not count when they alone changed, sorted.
+    pub volatile: Vec<String>,
+    /// A complete snapshot is followed by an event that says so.
+    pub marker: bool,
+}
+
+impl Default for AgentPull {
+    fn default() -> Self {
+        let volatile = VOLATILE.map(str::to_owned).to_vec();
+        Self { snapshot: false, volatile, marker: false }
+    }
+}
+
+impl Pull {
+    fn agents(&self) -> Option<&AgentPull> {
+        if let Own::Agents(agents) = &self.own { Some(agents) } else { None }
+    }
+
+    /// See [`AgentPull::snapshot`].
+    pub fn is_snapshot(&self) -> bool {
+        self.agents().is_some_and(|agents| agents.snapshot)
+    }
+
+    /// See [`AgentPull::marker`].
+    pub fn has_marker(&self) -> bool {
+        self.agents().is_some_and(|agents| agents.marker)
+    }
+
+    /// See [`AgentPull::volatile`].
+    pub fn volatile(&self) -> &[String] {
+        self.agents().map_or(&[], |agents| &agents.volatile)
     }
 }
 
@@ -62,18 +102,18 @@ impl Agents {
 pub const VOLATILE: [&str; 4] =
     ["containerizedWorkloadCounts", "fullDiskScanLastUpdatedAt", "lastActiveDate", "updatedAt"];
 
-pub(super) const PULLED: Pulled = Pulled {
+pub(in crate::source) const PULLED: Pulled = Pulled {
     interval: Duration::from_secs(900),
     since: Since::Beginning,
     overlap: Duration::from_secs(300),
     protocol: &List,
     windows_by_creation: false,
-    volatile: &VOLATILE,
+    own: || Own::Agents(AgentPull::default()),
     passes,
 };
 
 fn passes(pull: &Pull, main: Pass) -> Vec<Pass> {
-    if !pull.snapshot {
+    if !pull.is_snapshot() {
         return vec![main];
     }
     let ListOrder { sort_by, time_filter } = pull.endpoint().by_creation();

@@ -3,6 +3,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Own;
 use super::pulled::{DAY, MINUTE, Pulled};
 use crate::record::Stream;
 use crate::settings::{Period, SettingKind};
@@ -20,18 +21,26 @@ stream_settings! {
 
 impl Alerts {
     pub(in crate::source) fn pull(&self) -> Pull {
-        let usual = self.common();
-        Pull { lookback: self.lookback.map_or(usual.lookback, |period| period.0), ..usual }
+        Pull { own: Own::Alerts(self.lookback.map_or(LOOKED_BACK, |period| period.0)), ..self.common() }
     }
 }
 
-pub(super) const PULLED: Pulled = Pulled {
+impl Pull {
+    /// How long after their creation alerts are read again.
+    pub fn lookback(&self) -> Option<Duration> {
+        if let Own::Alerts(lookback) = self.own { Some(lookback) } else { None }
+    }
+}
+
+const LOOKED_BACK: Duration = Duration::from_secs(7 * 86_400);
+
+pub(in crate::source) const PULLED: Pulled = Pulled {
     interval: MINUTE,
     since: Since::Ago(Period(DAY)),
     overlap: Duration::from_secs(300),
     protocol: &List,
     windows_by_creation: false,
-    volatile: &[],
+    own: || Own::Alerts(LOOKED_BACK),
     passes,
 };
 
@@ -43,7 +52,7 @@ const LOOKBACK_EVERY: Duration = Duration::from_secs(600);
 fn passes(pull: &Pull, main: Pass) -> Vec<Pass> {
     let main = Pass { keys: Keys::Latest, ..main };
     let every = LOOKBACK_EVERY;
-    let reach = pull.lookback;
+    let reach = pull.lookback().unwrap_or_default();
     let reading = Reading::Lookback;
     let lookback = Pass { name: LOOKBACK.into(), every, reach, reading, ..main.clone() };
     if reach.is_zero() { vec![main] } else { vec![main, lookback] }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::Own;
 use crate::source::protocols::Protocol;
 use crate::source::{Pass, Pull, Since};
 
@@ -15,8 +16,13 @@ pub struct Pulled {
     pub protocol: &'static dyn Protocol,
     /// A window is always one by creation: the order of the stream does not show all records.
     pub windows_by_creation: bool,
-    /// Keys of a record that do not count when they alone changed, sorted.
-    pub volatile: &'static [&'static str],
+    /// What only this stream has, with its defaults.
+    pub own: fn() -> Own,
     /// The passes over the stream, the one that brings what is new first. It is given: it may be the only one.
     pub passes: fn(&Pull, Pass) -> Vec<Pass>,
+}
+
+/// Of a stream that needs no second pass.
+pub fn only_main(_: &Pull, main: Pass) -> Vec<Pass> {
+    vec![main]
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Own;
 use super::pulled::{DAY, MINUTE, Pulled};
 use crate::console::ListOrder;
 use crate::record::Stream;
@@ -59,18 +60,42 @@ impl AlertView {
 
 impl UnifiedAlerts {
     pub(in crate::source) fn pull(&self) -> Pull {
-        Pull { products: self.products.clone(), view: self.view.word(), ..self.common() }
+        let own = AlertFilter { products: self.products.clone(), view: self.view.word() };
+        Pull { own: Own::UnifiedAlerts(own), ..self.common() }
     }
 }
 
-pub(super) const PULLED: Pulled = Pulled {
+/// Which unified alerts are pulled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlertFilter {
+    /// All when empty.
+    pub products: Vec<String>,
+    /// The console's view, where not all.
+    pub view: Option<&'static str>,
+}
+
+impl AlertFilter {
+    pub(super) fn filters(&self) -> Vec<(&'static str, String)> {
+        let products = (!self.products.is_empty()).then(|| ("detectionProduct", self.products.join(",")));
+        let view = self.view.map(|view| ("viewType", view.to_owned()));
+        products.into_iter().chain(view).collect()
+    }
+}
+
+impl Pull {
+    pub fn unified_alerts(&self) -> Option<&AlertFilter> {
+        if let Own::UnifiedAlerts(alerts) = &self.own { Some(alerts) } else { None }
+    }
+}
+
+pub(in crate::source) const PULLED: Pulled = Pulled {
     interval: MINUTE,
     since: Since::Ago(Period(DAY)),
     overlap: Duration::from_secs(300),
     protocol: &Alerts,
     // Alerts that never changed have no time of a change.
     windows_by_creation: true,
-    volatile: &[],
+    own: || Own::UnifiedAlerts(AlertFilter::default()),
     passes,
 };
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Own;
 use super::pulled::Pulled;
 use crate::record::{Scope, Stream};
 use crate::settings::{Period, SettingKind};
@@ -71,11 +72,17 @@ impl Vulnerabilities {
             resync: self.resync.map_or(usual.resync, |period| period.0),
             ..usual
         };
-        Pull { findings: Some(findings), ..self.common() }
+        Pull { own: Own::Vulnerabilities(findings), ..self.common() }
     }
 }
 
-pub(super) const PULLED: Pulled = Pulled {
+impl Pull {
+    pub fn findings(&self) -> Option<&Findings> {
+        if let Own::Vulnerabilities(findings) = &self.own { Some(findings) } else { None }
+    }
+}
+
+pub(in crate::source) const PULLED: Pulled = Pulled {
     interval: Duration::from_secs(6 * 3_600),
     since: Since::Beginning,
     // An hour for findings that are indexed late, and ten minutes for the indexing itself.
@@ -83,7 +90,7 @@ pub(super) const PULLED: Pulled = Pulled {
     protocol: &FindingLists,
     // Findings have no time of their last change.
     windows_by_creation: true,
-    volatile: &[],
+    own: || Own::Vulnerabilities(Findings::default()),
     passes,
 };
 
@@ -95,5 +102,5 @@ fn passes(pull: &Pull, main: Pass) -> Vec<Pass> {
         reading: scope.map_or(Reading::AllFindings, Reading::FindingsOf),
         ..main.clone()
     };
-    pull.findings.iter().flat_map(Findings::scopes).map(pass).collect()
+    pull.findings().into_iter().flat_map(Findings::scopes).map(pass).collect()
 }

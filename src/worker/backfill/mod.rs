@@ -424,9 +424,9 @@ impl BackfillPlan {
 
 fn made_under(spec: &LaneSpec, client: &Client) -> String {
     let pull = &spec.pull;
-    let mode = if pull.snapshot { " mode=snapshot" } else { "" };
+    let mode = if pull.is_snapshot() { " mode=snapshot" } else { "" };
     let host = client.host();
     let scope = client.scope();
     let narrowed_by = pull.narrowed_by();
-    format!("host={host} {scope}{narrowed_by} exclude_types={:?}{mode}", pull.exclude_types)
+    format!("host={host} {scope}{narrowed_by} exclude_types={:?}{mode}", pull.excluded_types())
 }

@@ -1,7 +1,10 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::source::Own;
 use crate::worker::spec::LaneSpec;
+
+const HIDDEN: &str = "includeHidden";
 
 /// The lane as it was when its ledger had this filter. None if the filter is not of that kind.
 pub fn lane_that_asked(spec: &LaneSpec, asked: &str) -> Option<LaneSpec> {
@@ -10,17 +13,23 @@ pub fn lane_that_asked(spec: &LaneSpec, asked: &str) -> Option<LaneSpec> {
     for ids in [&mut console.accounts, &mut console.sites, &mut console.groups] {
         *ids = Box::default();
     }
-    pull.types.clear();
-    pull.include_hidden = false;
+    pull.filters.retain(|(name, _)| *name != HIDDEN);
+    let mut activities = pull.activities().cloned();
+    if let Some(activities) = &mut activities {
+        activities.types.clear();
+    }
     for filter in asked.split('&').filter(|filter| !filter.is_empty()) {
         match filter.split_once('=')? {
             ("accountIds", ids) => console.accounts = list(ids)?.into(),
             ("siteIds", ids) => console.sites = list(ids)?.into(),
             ("groupIds", ids) => console.groups = list(ids)?.into(),
-            ("activityTypes", types) => pull.types = list(types)?,
-            ("includeHidden", "true") => pull.include_hidden = true,
+            ("activityTypes", types) => activities.as_mut()?.types = list(types)?,
+            (HIDDEN, "true") => pull.filters.push((HIDDEN, "true".to_owned())),
             _ => return None,
         }
+    }
+    if let Some(activities) = activities {
+        pull.own = Own::Activities(activities);
     }
     Some(LaneSpec { console: Arc::new(console), pull: Arc::new(pull), ..spec.clone() })
 }
@@ -66,7 +75,7 @@ mod tests {
             };
             let found = lane_that_asked(&now, &asked(&then)).unwrap();
             assert_eq!(asked(&found), asked(&then));
-            assert_eq!(found.pull.exclude_types, [5], "they do not narrow what the console counts");
+            assert_eq!(found.pull.excluded_types(), [5], "they do not narrow what the console counts");
         }
         for unknown in ["viewType=x", "siteIds=x", "x", "includeHidden=false"] {
             assert_eq!(lane_that_asked(&now, unknown), None, "{unknown}");

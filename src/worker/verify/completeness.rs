@@ -65,7 +65,7 @@ impl CompletenessChecker {
         timeout: Duration,
         random: fastrand::Rng,
     ) -> Self {
-        let pull = Arc::new(Pull { exclude_types: Vec::new(), ..pull.clone() });
+        let pull = Arc::new(pull.without_exclusions());
         Self { client, meter, pull, lane, timeout, random, page_bytes: PAGE_BYTES, budget: None }
     }
 

@@ -2,7 +2,7 @@
 
 use super::tail::{activities, position, second, steady};
 use super::*;
-use crate::source::{By, Findings, Window};
+use crate::source::{AgentPull, By, Findings, Own, Window};
 
 const NOTHING: Learned = Learned { is_null_usual: false, miscounted_at: None };
 
@@ -17,7 +17,11 @@ fn owes_all() -> SourcePosition {
 }
 
 fn snapshots() -> Pull {
-    Pull { snapshot: true, interval: Duration::from_secs(100), ..Pull::of(Stream::Agents) }
+    Pull {
+        own: Own::Agents(AgentPull { snapshot: true, ..AgentPull::default() }),
+        interval: Duration::from_secs(100),
+        ..Pull::of(Stream::Agents)
+    }
 }
 
 /// A lane that has begun the snapshot of this time, and finished so many of its stages: reading, and the marker.
@@ -36,13 +40,14 @@ fn snapshot(since: i64, time: i64, finished: usize) -> SourcePosition {
 /// All findings, with a sweep every 100 seconds.
 fn findings() -> Pull {
     let findings = Findings { resync: Duration::from_secs(100), ..Findings::default() };
-    Pull { findings: Some(findings), overlap: OVERLAP, ..Pull::of(Stream::Vulnerabilities) }
+    Pull { own: Own::Vulnerabilities(findings), overlap: OVERLAP, ..Pull::of(Stream::Vulnerabilities) }
 }
 
 fn findings_of_sites() -> Pull {
     let scopes = ["7", "8"].map(|id| Arc::new(Scope { level: Level::Site, id: id.into(), name: None }));
-    let findings = findings().findings.map(|findings| Findings { scopes: scopes.into(), ..findings });
-    Pull { findings, ..self::findings() }
+    let pull = findings();
+    let findings = Findings { scopes: scopes.into(), ..pull.findings().unwrap().clone() };
+    Pull { own: Own::Vulnerabilities(findings), ..pull }
 }
 
 /// A lane of findings whose last sweep began at `swept`, and whose last complete poll began at `complete`.
@@ -123,7 +128,8 @@ fn a_plan_follows_from_what_was_read_the_clock_and_what_was_learned() {
     let miscounted = |at| Learned { miscounted_at: Some(second(at)), ..NOTHING };
     let threats = Pull { overlap: OVERLAP, ..Pull::of(Stream::Threats) };
     let agents = Pull { overlap: OVERLAP, ..Pull::of(Stream::Agents) };
-    let whole_agents = Pull { volatile: Vec::new(), ..agents.clone() };
+    let whole_agents =
+        Pull { own: Own::Agents(AgentPull { volatile: Vec::new(), ..AgentPull::default() }), ..agents.clone() };
     let alerts = Pull { overlap: OVERLAP, ..Pull::of(Stream::Alerts) };
     let unified = Pull { overlap: OVERLAP, ..Pull::of(Stream::UnifiedAlerts) };
     let window = Window { from: second(-200), to: second(-100), by: By::Order };

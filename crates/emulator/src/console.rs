@@ -144,7 +144,7 @@ impl Console {
     pub fn generate_oversized(&self, kind: Kind, at: i64, bytes: usize) -> u64 {
         let mut state = self.lock();
         let record = state.generator.oversized(kind, at, bytes);
-        state.add(record).unwrap_or(0)
+        record.and_then(|record| state.add(record)).unwrap_or(0)
     }
 
     /// Edits a record with `change` and sets its `updatedAt` to `at`. Returns false if there is no such record.
@@ -229,12 +229,11 @@ impl State {
         }
         for (kind, bytes) in &setup.oversized {
             let at = setup.now - self.random.within(0..span);
-            let record = self.generator.oversized(*kind, at, *bytes);
-            self.add(record);
+            if let Some(record) = self.generator.oversized(*kind, at, *bytes) {
+                self.add(record);
+            }
         }
-        for (kind, count) in
-            [(Kind::UnifiedAlerts, setup.unified_alerts), (Kind::Vulnerabilities, setup.vulnerabilities)]
-        {
+        for (kind, count) in setup.licensed() {
             for at in creation_times(&mut Random::new(setup.seed, 10 + kind as u64), count, setup.now - span, setup.now)
             {
                 self.create(kind, at, setup.now);
@@ -280,16 +279,11 @@ impl State {
 
     /// Inserts a record created at `at`, in its state at `now`.
     pub fn create(&mut self, kind: Kind, at: i64, now: i64) -> u64 {
-        let record = match kind {
-            Kind::Threats => self.generator.threat(at, now),
-            Kind::Alerts => self.generator.alert(at),
-            Kind::Activities => self.generator.activity(at),
-            Kind::UnifiedAlerts => self.generator.unified_alert(at, now),
-            Kind::Vulnerabilities => self.generator.vulnerability(at, now),
-            Kind::Agents | Kind::Groups | Kind::Sites | Kind::Accounts | Kind::Users => {
-                let Some(row) = self.table(kind).rows().next().cloned() else { return 0 };
-                self.generator.similar_to(kind, &row, at)
-            }
+        let record = if let Some(generate) = kind.description().generate {
+            generate(&mut self.generator, at, now)
+        } else {
+            let Some(row) = self.table(kind).rows().next().cloned() else { return 0 };
+            self.generator.similar_to(kind, &row, at)
         };
         self.add(record).unwrap_or(0)
     }
@@ -318,8 +312,7 @@ impl State {
         row.site = old.site;
         row.group = old.group;
         row.hidden = old.hidden;
-        if kind == Kind::Vulnerabilities {
-            // The body of a finding does not contain the time of its last change.
+        if kind.description().places.updated.is_none() {
             row.updated = at;
         }
         self.table_mut(kind).put(row);

@@ -1,28 +1,99 @@
-//! The kinds of records: their paths, sort keys and filters.
+//! The kinds of records: what the console's API says of each.
 
-/// A kind of record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// `/activities`
-    Activities,
-    /// `/threats`
-    Threats,
-    /// `/agents`
-    Agents,
-    /// `/cloud-detection/alerts`
-    Alerts,
-    /// `/groups`
-    Groups,
-    /// `/sites`
-    Sites,
-    /// `/accounts`
-    Accounts,
-    /// `/users`
-    Users,
-    /// `/unifiedalerts/graphql`
-    UnifiedAlerts,
-    /// `/application-management/risks`
-    Vulnerabilities,
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+pub use super::generate::Kind;
+use super::generate::{Generator, NewRecord};
+
+/// Declares the kinds: a variant and its description.
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $variant:ident: $description:path,)+) => {
+        /// A kind of record.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kind {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Kind {
+            pub const ALL: [Self; [$(stringify!($variant)),+].len()] = [$(Self::$variant),+];
+
+            /// What the console's API says of it.
+            pub(super) const fn description(self) -> &'static $crate::kind::Description {
+                match self {
+                    $(Self::$variant => &$description,)+
+                }
+            }
+        }
+    };
+}
+
+pub(super) use kinds;
+
+/// What the console's API says of a kind of records.
+#[derive(Debug)]
+pub struct Description {
+    /// The path below `/web/api/v2.1`.
+    pub path: &'static str,
+    /// The largest `limit`.
+    pub max_limit: usize,
+    /// The table's name in cursors.
+    pub table: &'static str,
+    /// Values of `sortBy` next to `id`.
+    pub sorts: &'static [(&'static str, Column)],
+    /// Keys of the record that are values of `sortBy`.
+    pub sort_keys: &'static [&'static str],
+    /// Objects of the record whose keys are values of `sortBy`: `ruleInfoSeverity` is `ruleInfo.severity`.
+    pub sort_objects: &'static [&'static str],
+    /// Filters by time: `createdAt` of `createdAt__gte`.
+    pub times: &'static [(&'static str, Column)],
+    /// Filters by time have the operator `between`.
+    pub has_between: bool,
+    /// The other filters, next to those of scopes.
+    pub filters: &'static [(&'static str, Filter)],
+    pub places: Places,
+    /// Makes a record of this time, in its state at a later one. None: one that is similar to another is made.
+    pub generate: Option<fn(&mut Generator, at: i64, now: i64) -> NewRecord>,
+    /// Changes a record at this time in a random, realistic way. None: records do not change.
+    pub change: Option<fn(&mut Generator, &mut Value, at: i64)>,
+    /// Makes a record of so many bytes. None: there are no large ones.
+    pub oversized: Option<fn(&mut Generator, at: i64, bytes: usize) -> NewRecord>,
+}
+
+/// Where a record has its columns: paths with dots.
+#[derive(Debug)]
+pub struct Places {
+    /// A number as text, or a UUID.
+    pub id: &'static str,
+    pub created: &'static str,
+    /// None: the console has this time, and does not show it.
+    pub updated: Option<&'static str>,
+    /// Times are in milliseconds, and not in microseconds.
+    pub in_millis: bool,
+    /// A record that never changed has no time of its change.
+    pub undated: bool,
+    pub account: &'static str,
+    pub site: &'static str,
+    pub group: &'static str,
+    pub agent: &'static str,
+    pub threat: &'static str,
+}
+
+impl Places {
+    /// Those of most kinds.
+    pub const USUAL: Self = Self {
+        id: "id",
+        created: "createdAt",
+        updated: Some("updatedAt"),
+        in_millis: false,
+        undated: false,
+        account: "accountId",
+        site: "siteId",
+        group: "groupId",
+        agent: "agentId",
+        threat: "threatId",
+    };
 }
 
 /// An id of a record that filters with lists of ids compare.
@@ -43,9 +114,9 @@ pub(super) enum Column {
     Created,
     Updated,
     /// A time at this path.
-    Time(String),
+    Time(Cow<'static, str>),
     /// Another value at this path, compared as text.
-    Text(String),
+    Text(Cow<'static, str>),
 }
 
 /// The effect of a filter parameter.
@@ -75,409 +146,83 @@ pub(super) enum Filter {
     Ignored,
 }
 
-impl Kind {
-    pub const ALL: [Self; 10] = [
-        Self::Activities,
-        Self::Threats,
-        Self::Agents,
-        Self::Alerts,
-        Self::Groups,
-        Self::Sites,
-        Self::Accounts,
-        Self::Users,
-        Self::UnifiedAlerts,
-        Self::Vulnerabilities,
-    ];
+impl Column {
+    pub const fn time(path: &'static str) -> Self {
+        Self::Time(Cow::Borrowed(path))
+    }
 
+    pub const fn text(path: &'static str) -> Self {
+        Self::Text(Cow::Borrowed(path))
+    }
+}
+
+impl Kind {
     /// The path below `/web/api/v2.1`.
     pub const fn path(self) -> &'static str {
-        match self {
-            Self::Activities => "/activities",
-            Self::Threats => "/threats",
-            Self::Agents => "/agents",
-            Self::Alerts => "/cloud-detection/alerts",
-            Self::Groups => "/groups",
-            Self::Sites => "/sites",
-            Self::Accounts => "/accounts",
-            Self::Users => "/users",
-            Self::UnifiedAlerts => "/unifiedalerts/graphql",
-            Self::Vulnerabilities => "/application-management/risks",
-        }
+        self.description().path
     }
 
     /// The largest `limit`.
     pub const fn max_limit(self) -> usize {
-        match self {
-            Self::Groups => 300,
-            _ => 1000,
-        }
+        self.description().max_limit
     }
 
     /// The table's name in cursors.
     pub(super) const fn table(self) -> &'static str {
-        match self {
-            Self::Activities => "Activity",
-            Self::Threats => "ThreatView",
-            Self::Agents => "AgentView",
-            Self::Alerts => "CloudAlertView",
-            Self::Groups => "Group",
-            Self::Sites => "SiteView",
-            Self::Accounts => "AccountView",
-            Self::Users => "UserView",
-            Self::UnifiedAlerts => "UnifiedAlert",
-            Self::Vulnerabilities => "ApplicationRisk",
-        }
+        self.description().table
     }
 
     /// The resolution of this kind's timestamps in microseconds.
     pub(super) const fn time_resolution(self) -> i64 {
-        match self {
-            Self::UnifiedAlerts => 1_000,
-            _ => 1,
-        }
+        if self.description().places.in_millis { 1_000 } else { 1 }
     }
 
     /// The column of a value of `sortBy`; `None` if the console does not accept it.
     pub(super) fn sort_column(self, name: &str) -> Option<Column> {
-        let text = |path: &str| Some(Column::Text(path.to_owned()));
-        match (self, name) {
-            (_, "id") | (Self::Alerts, "alertInfoAlertId") => Some(Column::Id),
-            (Self::Alerts, "alertInfoCreatedAt") => Some(Column::Created),
-            (Self::Alerts, "alertInfoReportedAt") => Some(Column::Time("alertInfo.reportedAt".into())),
-            (Self::Vulnerabilities, "detectionDate") => Some(Column::Created),
-            (Self::Vulnerabilities, "publishedDate" | "lastScanDate") => Some(Column::Time(name.to_owned())),
-            (Self::Vulnerabilities, _) => RISK_SORTS.contains(&name).then(|| Column::Text(name.to_owned())),
-            (Self::Alerts, "createdAt" | "updatedAt") | (Self::Activities | Self::Users, "updatedAt") => None,
-            (_, "createdAt") => Some(Column::Created),
-            (_, "updatedAt") => Some(Column::Updated),
-            (Self::Activities, "activityType") => text("activityType"),
-            (Self::Activities, _) => None,
-            (Self::Agents, _) if AGENT_TIMES.contains(&name) => Some(Column::Time(name.to_owned())),
-            (Self::Threats, _) => find(THREAT_SORTS, name).and_then(text),
-            (Self::Alerts, _) => find(ALERT_SORTS, name).map_or_else(|| alert_sort(name), text),
-            (Self::Agents, _) => AGENT_SORTS.contains(&name).then(|| Column::Text(name.to_owned())),
-            (Self::Groups, "name" | "type" | "rank" | "siteId" | "description") => text(name),
-            (
-                Self::Sites,
-                "name" | "totalLicenses" | "siteType" | "state" | "suite" | "activeLicenses" | "accountName" | "sku"
-                | "description",
-            ) => text(name),
-            (
-                Self::Accounts,
-                "name" | "totalLicenses" | "accountType" | "state" | "activeLicenses" | "activeAgents"
-                | "numberOfSites" | "usageType" | "billingMode",
-            ) => text(name),
-            (Self::Sites | Self::Accounts, "expiration") => Some(Column::Time(name.to_owned())),
-            (Self::Users, "firstLogin" | "lastLogin" | "dateJoined") => Some(Column::Time(name.to_owned())),
-            (Self::Users, "apiTokenCreatedAt") => Some(Column::Time("apiToken.createdAt".into())),
-            (Self::Users, "apiTokenExpiresAt") => Some(Column::Time("apiToken.expiresAt".into())),
-            (Self::Users, "fullName" | "source" | "email" | "emailVerified" | "twoFaEnabled" | "twoFaStatus") => {
-                text(name)
-            }
-            _ => None,
+        let description = self.description();
+        if name == "id" {
+            return Some(Column::Id);
         }
+        let own = find(description.sorts, name);
+        let key = || description.sort_keys.iter().find(|key| **key == name).map(|key| Column::text(key));
+        own.or_else(key).or_else(|| sort_of_object(description.sort_objects, name))
     }
 
     /// The column of a time filter; `createdAt__gte` has the name `createdAt` and the operator `gte`.
     pub(super) fn time_column(self, name: &str, operator: &str) -> Option<Column> {
-        let between = match self {
-            Self::Activities | Self::Agents | Self::Users | Self::Vulnerabilities => true,
-            Self::UnifiedAlerts | Self::Threats | Self::Alerts | Self::Groups | Self::Sites | Self::Accounts => false,
-        };
         let is_accepted = match operator {
             "gt" | "gte" | "lt" | "lte" => true,
-            "between" => between,
+            "between" => self.description().has_between,
             _ => false,
         };
-        if !is_accepted {
-            return None;
-        }
-        match (self, name) {
-            (Self::Activities | Self::Threats | Self::Agents | Self::Alerts | Self::Users, "createdAt") => {
-                Some(Column::Created)
-            }
-            (Self::Threats | Self::Agents | Self::Groups, "updatedAt") => Some(Column::Updated),
-            (Self::Vulnerabilities, "riskUpdatedDate") => Some(Column::Updated),
-            (Self::Vulnerabilities, "detectionDate") => Some(Column::Created),
-            (Self::Vulnerabilities, "publishedDate") => Some(Column::Time(name.to_owned())),
-            (Self::Alerts, "reportedAt") => Some(Column::Time("alertInfo.reportedAt".into())),
-            (Self::Agents, _) if AGENT_TIMES.contains(&name) => Some(Column::Time(name.to_owned())),
-            (Self::Users, "lastActivation") => Some(Column::Time(name.to_owned())),
-            (Self::Users, "apiTokenExpiresAt") => Some(Column::Time("apiToken.expiresAt".into())),
-            _ => None,
-        }
+        if is_accepted { find(self.description().times, name) } else { None }
     }
 
     /// The effect of a filter parameter; `None` if the endpoint does not have it.
     pub(super) fn filter(self, name: &str) -> Option<Filter> {
-        let own = match self {
-            Self::Activities => ACTIVITY_FILTERS,
-            Self::Threats => THREAT_FILTERS,
-            Self::Agents => AGENT_FILTERS,
-            Self::Alerts => ALERT_FILTERS,
-            Self::Groups => GROUP_FILTERS,
-            Self::Sites => SITE_FILTERS,
-            Self::Accounts => ACCOUNT_FILTERS,
-            Self::Users => USER_FILTERS,
-            Self::UnifiedAlerts => &[],
-            Self::Vulnerabilities => RISK_FILTERS,
-        };
-        own.iter().chain(SCOPE_FILTERS).find(|(known, _)| *known == name).map(|(_, filter)| *filter)
+        find(self.description().filters, name).or_else(|| find(SCOPE_FILTERS, name))
     }
 }
 
-fn find(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
-    table.iter().find(|(known, _)| *known == name).map(|(_, path)| *path)
+/// The value at a dotted path.
+pub(super) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(value, |value, key| value.get(key))
 }
 
-/// Sort keys of alerts join block and key: `ruleInfoSeverity` is `ruleInfo.severity`.
-fn alert_sort(name: &str) -> Option<Column> {
-    let block = [
-        "sourceParentProcessInfo",
-        "sourceProcessInfo",
-        "agentDetectionInfo",
-        "kubernetesInfo",
-        "containerInfo",
-        "alertInfo",
-        "ruleInfo",
-    ]
-    .into_iter()
-    .find(|block| name.starts_with(block))?;
-    let key = name.strip_prefix(block)?;
+fn find<T: Clone>(table: &[(&str, T)], name: &str) -> Option<T> {
+    table.iter().find(|(known, _)| *known == name).map(|(_, entry)| entry.clone())
+}
+
+/// The value of `sortBy` joins an object and one of its keys.
+fn sort_of_object(objects: &[&str], name: &str) -> Option<Column> {
+    let object = objects.iter().find(|object| name.starts_with(**object))?;
+    let key = name.strip_prefix(*object)?;
     let first = key.chars().next()?;
-    Some(Column::Text(format!("{block}.{}{}", first.to_ascii_lowercase(), key.get(1..)?)))
+    Some(Column::Text(format!("{object}.{}{}", first.to_ascii_lowercase(), key.get(1..)?).into()))
 }
-
-const AGENT_TIMES: &[&str] =
-    &["registeredAt", "lastActiveDate", "decommissionedAt", "lastSuccessfulScanDate", "fullDiskScanLastUpdatedAt"];
-
-const AGENT_SORTS: &[&str] = &[
-    "computerName",
-    "groupId",
-    "osType",
-    "osName",
-    "uuid",
-    "scanStatus",
-    "isDecommissioned",
-    "isUninstalled",
-    "isActive",
-    "isPendingUninstall",
-    "activeThreats",
-    "isUpToDate",
-    "agentVersion",
-    "osArch",
-    "machineType",
-    "networkStatus",
-    "domain",
-    "mitigationMode",
-    "mitigationModeSuspicious",
-    "encryptedApplications",
-    "totalMemory",
-    "cpuCount",
-    "coreCount",
-    "externalIp",
-    "lastLoggedInUserName",
-    "groupName",
-    "siteId",
-    "siteName",
-    "infected",
-    "threatRebootRequired",
-    "consoleMigrationStatus",
-    "appsVulnerabilityStatus",
-    "accountName",
-    "externalId",
-    "installerType",
-    "rangerVersion",
-    "operationalState",
-    "remoteProfilingState",
-    "networkQuarantineEnabled",
-    "firewallEnabled",
-    "locationEnabled",
-    "serialNumber",
-    "cpuId",
-];
-
-const THREAT_SORTS: &[(&str, &str)] = &[
-    ("mitigationStatus", "threatInfo.mitigationStatus"),
-    ("fileDisplayName", "threatInfo.threatName"),
-    ("agentVersion", "agentDetectionInfo.agentVersion"),
-    ("agentMachineType", "agentRealtimeInfo.agentMachineType"),
-    ("siteId", "agentDetectionInfo.siteId"),
-    ("siteName", "agentDetectionInfo.siteName"),
-    ("agentComputerName", "agentRealtimeInfo.agentComputerName"),
-    ("filePath", "threatInfo.filePath"),
-    ("contentHash", "threatInfo.sha1"),
-    ("collectionId", "threatInfo.collectionId"),
-    ("classification", "threatInfo.classification"),
-];
-
-const ALERT_SORTS: &[(&str, &str)] = &[
-    ("machineType", "agentDetectionInfo.machineType"),
-    ("osName", "agentDetectionInfo.osName"),
-    ("incidentStatus", "alertInfo.incidentStatus"),
-    ("analystVerdict", "alertInfo.analystVerdict"),
-    ("severity", "ruleInfo.severity"),
-];
 
 const SCOPE_FILTERS: &[(&str, Filter)] = &[
     ("accountIds", Filter::Ids(IdColumn::Account)),
     ("siteIds", Filter::Ids(IdColumn::Site)),
     ("groupIds", Filter::Ids(IdColumn::Group)),
-];
-
-const ACTIVITY_FILTERS: &[(&str, Filter)] = &[
-    ("ids", Filter::Ids(IdColumn::Record)),
-    ("agentIds", Filter::Ids(IdColumn::Agent)),
-    ("threatIds", Filter::Ids(IdColumn::Threat)),
-    ("activityTypes", Filter::Types),
-    ("includeHidden", Filter::IncludeHidden),
-    ("userIds", Filter::AnyOf("userId")),
-    ("activityUuids", Filter::AnyOf("activityUuid")),
-    ("userEmails", Filter::AnyOf("data.email")),
-    ("ruleIds", Filter::AnyOf("data.ruleId")),
-    ("alertIds", Filter::AnyOf("data.alertId")),
-];
-
-const THREAT_FILTERS: &[(&str, Filter)] = &[
-    ("ids", Filter::Ids(IdColumn::Record)),
-    ("agentIds", Filter::Ids(IdColumn::Agent)),
-    ("tenant", Filter::Tenant),
-    ("countsFor", Filter::Ignored),
-    ("incidentStatuses", Filter::AnyOf("threatInfo.incidentStatus")),
-    ("incidentStatusesNin", Filter::NoneOf("threatInfo.incidentStatus")),
-    ("analystVerdicts", Filter::AnyOf("threatInfo.analystVerdict")),
-    ("analystVerdictsNin", Filter::NoneOf("threatInfo.analystVerdict")),
-    ("mitigationStatuses", Filter::AnyOf("threatInfo.mitigationStatus")),
-    ("mitigationStatusesNin", Filter::NoneOf("threatInfo.mitigationStatus")),
-    ("confidenceLevels", Filter::AnyOf("threatInfo.confidenceLevel")),
-    ("confidenceLevelsNin", Filter::NoneOf("threatInfo.confidenceLevel")),
-    ("classifications", Filter::AnyOf("threatInfo.classification")),
-    ("classificationsNin", Filter::NoneOf("threatInfo.classification")),
-    ("detectionEngines", Filter::AnyOf("threatInfo.detectionEngines")),
-    ("detectionEnginesNin", Filter::NoneOf("threatInfo.detectionEngines")),
-    ("engines", Filter::AnyOf("threatInfo.engines")),
-    ("noteExists", Filter::Ignored),
-    ("resolved", Filter::Ignored),
-    ("initiatedBy", Filter::AnyOf("threatInfo.initiatedBy")),
-    ("initiatedByNin", Filter::NoneOf("threatInfo.initiatedBy")),
-    ("contentHashes", Filter::AnyOf("threatInfo.sha1")),
-    ("storylines", Filter::AnyOf("threatInfo.storyline")),
-    ("collectionIds", Filter::AnyOf("threatInfo.collectionId")),
-    ("osTypes", Filter::AnyOf("agentRealtimeInfo.agentOsType")),
-    ("osTypesNin", Filter::NoneOf("agentRealtimeInfo.agentOsType")),
-    ("agentIsActive", Filter::Is("agentRealtimeInfo.agentIsActive")),
-    ("externalTicketExists", Filter::Is("threatInfo.externalTicketExists")),
-    ("failedActions", Filter::Is("threatInfo.failedActions")),
-    ("pendingActions", Filter::Is("threatInfo.pendingActions")),
-    ("rebootRequired", Filter::Is("threatInfo.rebootRequired")),
-    ("mitigatedPreemptively", Filter::Is("threatInfo.mitigatedPreemptively")),
-    ("query", Filter::Like("threatInfo.threatName")),
-];
-
-const AGENT_FILTERS: &[(&str, Filter)] = &[
-    ("ids", Filter::Ids(IdColumn::Record)),
-    ("uuid", Filter::AnyOf("uuid")),
-    ("uuids", Filter::AnyOf("uuid")),
-    ("isActive", Filter::Is("isActive")),
-    ("isDecommissioned", Filter::Decommissioned),
-    ("isUninstalled", Filter::AnyOf("isUninstalled")),
-    ("isPendingUninstall", Filter::Is("isPendingUninstall")),
-    ("infected", Filter::Is("infected")),
-    ("osTypes", Filter::AnyOf("osType")),
-    ("osTypesNin", Filter::NoneOf("osType")),
-    ("machineTypes", Filter::AnyOf("machineType")),
-    ("machineTypesNin", Filter::NoneOf("machineType")),
-    ("networkStatuses", Filter::AnyOf("networkStatus")),
-    ("networkStatusesNin", Filter::NoneOf("networkStatus")),
-    ("agentVersions", Filter::AnyOf("agentVersion")),
-    ("agentVersionsNin", Filter::NoneOf("agentVersion")),
-    ("computerName", Filter::AnyOf("computerName")),
-    ("computerName__like", Filter::Like("computerName")),
-    ("computerName__contains", Filter::Like("computerName")),
-    ("query", Filter::Like("computerName")),
-];
-
-const ALERT_FILTERS: &[(&str, Filter)] = &[
-    ("ids", Filter::Ids(IdColumn::Record)),
-    ("tenant", Filter::Tenant),
-    ("scopes", Filter::Ignored),
-    ("disablePagination", Filter::Ignored),
-    ("incidentStatus", Filter::AnyOf("alertInfo.incidentStatus")),
-    ("analystVerdict", Filter::AnyOf("alertInfo.analystVerdict")),
-    ("severity", Filter::AnyOf("ruleInfo.severity")),
-    ("machineType", Filter::AnyOf("agentDetectionInfo.machineType")),
-    ("osType", Filter::AnyOf("agentDetectionInfo.osFamily")),
-    ("query", Filter::Like("ruleInfo.name")),
-];
-
-const GROUP_FILTERS: &[(&str, Filter)] = &[
-    ("id", Filter::Ids(IdColumn::Record)),
-    ("type", Filter::AnyOf("type")),
-    ("types", Filter::AnyOf("type")),
-    ("name", Filter::AnyOf("name")),
-    ("isDefault", Filter::Is("isDefault")),
-    ("query", Filter::Like("name")),
-];
-
-const SITE_FILTERS: &[(&str, Filter)] = &[
-    ("accountId", Filter::Ids(IdColumn::Account)),
-    ("state", Filter::AnyOf("state")),
-    ("states", Filter::AnyOf("state")),
-    ("name", Filter::AnyOf("name")),
-    ("createdAt", Filter::AnyOf("createdAt")),
-    ("updatedAt", Filter::AnyOf("updatedAt")),
-    ("query", Filter::Like("name")),
-];
-
-const ACCOUNT_FILTERS: &[(&str, Filter)] = &[
-    ("ids", Filter::Ids(IdColumn::Record)),
-    ("states", Filter::AnyOf("state")),
-    ("name", Filter::AnyOf("name")),
-    ("createdAt", Filter::AnyOf("createdAt")),
-    ("updatedAt", Filter::AnyOf("updatedAt")),
-    ("query", Filter::Like("name")),
-];
-
-const RISK_SORTS: &[&str] = &[
-    "accountId",
-    "siteId",
-    "cveId",
-    "endpointName",
-    "application",
-    "applicationVendor",
-    "baseScore",
-    "severity",
-    "daysDetected",
-    "lastScanResult",
-    "nvdBaseScore",
-    "riskScore",
-    "exploitCodeMaturity",
-    "remediationLevel",
-    "reportConfidence",
-    "mitigationStatus",
-];
-
-const RISK_FILTERS: &[(&str, Filter)] = &[
-    ("includeRemovals", Filter::IncludeRemovals),
-    ("severities", Filter::AnyOf("severity")),
-    ("mitigationStatus", Filter::AnyOf("mitigationStatus")),
-    ("analystVerdict", Filter::Ignored),
-    ("osTypes", Filter::AnyOf("osType")),
-    ("endpointTypes", Filter::AnyOf("endpointType")),
-    ("vendors", Filter::AnyOf("applicationVendor")),
-    ("applicationNames", Filter::AnyOf("applicationName")),
-    ("lastScanResults", Filter::AnyOf("lastScanResult")),
-    ("cveId__contains", Filter::Like("cveId")),
-    ("application__contains", Filter::Like("application")),
-    ("applicationVendor__contains", Filter::Like("applicationVendor")),
-    ("endpointName__contains", Filter::Like("endpointName")),
-];
-
-const USER_FILTERS: &[(&str, Filter)] = &[
-    ("ids", Filter::Ids(IdColumn::Record)),
-    ("email", Filter::AnyOf("email")),
-    ("source", Filter::AnyOf("source")),
-    ("roleIds", Filter::Ignored),
-    ("hasValidApiToken", Filter::Ignored),
-    ("query", Filter::Like("fullName")),
 ];

@@ -69,11 +69,7 @@ impl State {
                 Fault::Truncated => {
                     answer.transmission.truncate_after = Some(self.random.below(answer.body.len() as u64) as usize)
                 }
-                Fault::ChangedWhilePaged
-                    if !matches!(kind, Kind::Activities | Kind::Sites | Kind::Accounts | Kind::Users) =>
-                {
-                    self.change_any(kind, now);
-                }
+                Fault::ChangedWhilePaged if kind.description().change.is_some() => self.change_any(kind, now),
                 _ => {}
             }
         }

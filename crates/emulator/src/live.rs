@@ -48,9 +48,7 @@ impl LiveGenerator {
     pub fn new(setup: &Setup) -> Self {
         let late = i64::try_from(setup.late.1.as_micros()).unwrap_or(i64::MAX);
         let mut events = EVENTS.to_vec();
-        for (kind, count) in
-            [(Kind::UnifiedAlerts, setup.unified_alerts), (Kind::Vulnerabilities, setup.vulnerabilities)]
-        {
+        for (kind, count) in setup.licensed() {
             if count > 0 {
                 events.extend([
                     (40, Event::Created(kind, 0)),

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::cursor::Cursor;
-use super::kind::{Column, Kind};
-use super::query::{Query, at, parse};
+use super::kind::{Column, Kind, at};
+use super::query::{Query, parse};
 use super::quirks::{LastPage, Quirks};
 use super::store::{Entry, Indexed, Row, Table, id_value};
 use super::time;

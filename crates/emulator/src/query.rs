@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::cursor::Cursor;
 use super::http::Answer;
-use super::kind::{Column, Filter, IdColumn, Kind};
+use super::kind::{Column, Filter, IdColumn, Kind, at};
 use super::quirks::{Quirks, UnknownParameters};
 use super::store::Row;
 use super::time;
@@ -220,11 +220,6 @@ fn has_all_scopes(kind: Kind, column: IdColumn) -> bool {
 /// The parsed record; null if it is invalid.
 pub(super) fn parse(row: &Row) -> Value {
     serde_json::from_slice(&row.body).unwrap_or(Value::Null)
-}
-
-/// The value at a dotted path.
-pub(super) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.').try_fold(value, |value, key| value.get(key))
 }
 
 fn invalid(detail: &str) -> Box<Answer> {

@@ -54,4 +54,9 @@ impl Setup {
             older: false,
         }
     }
+
+    /// Kinds that not every console has, and the number of each in the history.
+    pub(super) fn licensed(&self) -> [(Kind, usize); 2] {
+        [(Kind::UnifiedAlerts, self.unified_alerts), (Kind::Vulnerabilities, self.vulnerabilities)]
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::kind::{IdColumn, Kind};
+use super::kind::{IdColumn, Kind, at};
 use super::time;
 
 /// One version of one record. Times are in microseconds since 1970.
@@ -57,51 +57,29 @@ impl Row {
 
     /// Reads the columns of a record.
     pub fn from_record(kind: Kind, record: &Value, body: Box<[u8]>) -> Result<Self, RecordError> {
-        let (times, id) = match kind {
-            Kind::Threats => (&record["threatInfo"], &record["id"]),
-            Kind::Alerts => (&record["alertInfo"], &record["alertInfo"]["alertId"]),
-            _ => (record, &record["id"]),
-        };
-        let id = match kind {
-            Kind::UnifiedAlerts => unified_id(id.as_str().unwrap_or_default()),
-            _ => number(id),
-        };
+        let places = &kind.description().places;
+        let value = |path: &str| at(record, path).unwrap_or(&Value::Null);
+        let time = |path: &str| value(path).as_str().and_then(time::parse);
+        let id = record_id(value(places.id));
         if id == 0 {
             return Err(RecordError::Missing("id"));
         }
-        let time = |key: &str| times[key].as_str().and_then(time::parse);
-        let creation = match kind {
-            Kind::UnifiedAlerts => "detectedAt",
-            Kind::Vulnerabilities => "detectionDate",
-            _ => "createdAt",
-        };
-        let created = time(creation).ok_or(RecordError::Missing(creation))?;
-        let scopes = if matches!(kind, Kind::Threats | Kind::Alerts) { &record["agentDetectionInfo"] } else { record };
-        let scope_id = |scope_kind: Kind, scope: &str, key: &str| match kind {
-            Kind::UnifiedAlerts => number(&record["realTime"]["scope"][scope]["id"]),
-            kind if kind == scope_kind => id,
-            _ => number(&scopes[key]),
-        };
-        let agent = match kind {
-            Kind::Threats => &record["agentRealtimeInfo"]["agentId"],
-            Kind::Vulnerabilities => &record["endpointId"],
-            Kind::Agents => &Value::Null,
-            _ => &record["agentId"],
-        };
+        let created = time(places.created).ok_or(RecordError::Missing(places.created))?;
+        let updated = places.updated.and_then(time);
         Ok(Self {
             id,
             created,
-            updated: time("updatedAt").unwrap_or(created),
-            account: scope_id(Kind::Accounts, "account", "accountId"),
-            site: scope_id(Kind::Sites, "site", "siteId"),
-            group: scope_id(Kind::Groups, "group", "groupId"),
-            agent: if kind == Kind::Agents { id } else { number(agent) },
-            threat: if kind == Kind::Threats { id } else { number(&record["threatId"]) },
+            updated: updated.unwrap_or(created),
+            account: number(value(places.account)),
+            site: number(value(places.site)),
+            group: number(value(places.group)),
+            agent: number(value(places.agent)),
+            threat: number(value(places.threat)),
             activity_type: u32::try_from(number(&record["activityType"])).unwrap_or(0),
             hidden: false,
             decommissioned: record["isDecommissioned"] == true,
             removed: kind == Kind::Vulnerabilities && record["status"] == "Removed",
-            undated: kind == Kind::UnifiedAlerts && time("updatedAt").is_none(),
+            undated: places.undated && updated.is_none(),
             body,
         })
     }
@@ -259,6 +237,14 @@ pub(super) fn id_value(id: u64) -> i64 {
 /// Reads an id, which is a text or a number; 0 for "" and null.
 fn number(value: &Value) -> u64 {
     value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(0)
+}
+
+/// The id of a record: a number, or a hash of a UUID; 0 for "" and null.
+fn record_id(id: &Value) -> u64 {
+    match number(id) {
+        0 => unified_id(id.as_str().unwrap_or_default()),
+        number => number,
+    }
 }
 
 /// The numeric id of a unified alert: a hash of its UUID, or 0 for "".

@@ -6,9 +6,39 @@ use super::content::{self, MALWARE, RULES};
 use super::generator::{Generator, KnownThreat};
 use super::organization::{Endpoint, Organization, User};
 use super::record::{NewRecord, text_empty_or_null, text_or_null};
-use crate::kind::Kind;
+use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places};
 use crate::random::Random;
 use crate::time::{self, SECOND};
+
+/// `/activities`
+pub(crate) const ACTIVITIES: Description = Description {
+    path: "/activities",
+    max_limit: 1000,
+    table: "Activity",
+    sorts: &[("createdAt", Column::Created)],
+    sort_keys: &["activityType"],
+    sort_objects: &[],
+    times: &[("createdAt", Column::Created)],
+    has_between: true,
+    filters: &[
+        ("ids", Filter::Ids(IdColumn::Record)),
+        ("agentIds", Filter::Ids(IdColumn::Agent)),
+        ("threatIds", Filter::Ids(IdColumn::Threat)),
+        ("activityTypes", Filter::Types),
+        ("includeHidden", Filter::IncludeHidden),
+        ("userIds", Filter::AnyOf("userId")),
+        ("activityUuids", Filter::AnyOf("activityUuid")),
+        ("userEmails", Filter::AnyOf("data.email")),
+        ("ruleIds", Filter::AnyOf("data.ruleId")),
+        ("alertIds", Filter::AnyOf("data.alertId")),
+    ],
+    places: Places::USUAL,
+    generate: Some(|generator, at, _| generate(generator, at)),
+    change: None,
+    oversized: Some(|generator, at, bytes| {
+        generate(generator, at).with_long_text("data.escapedMaliciousProcessArguments", bytes)
+    }),
+};
 
 /// The subject of an activity. Most activities are logins.
 #[derive(Debug, Clone, Copy)]
@@ -141,7 +171,7 @@ impl Content {
     }
 }
 
-pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
+fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     let (id, other) = (generator.id(at), generator.id(at));
     let Generator { org, random, older, threats, alerts, .. } = generator;
     let threat = threats.choose(random);

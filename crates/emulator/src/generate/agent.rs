@@ -5,9 +5,107 @@ use serde_json::{Value, json};
 use super::generator::Generator;
 use super::organization::Endpoint;
 use super::record::{NewRecord, text_empty_or_null, text_or_null};
-use crate::kind::Kind;
+use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places};
 use crate::random::Random;
 use crate::time::{self, DAY, HOUR, MINUTE, SECOND};
+
+/// `/agents`
+pub(crate) const AGENTS: Description = Description {
+    path: "/agents",
+    max_limit: 1000,
+    table: "AgentView",
+    sorts: &[
+        ("createdAt", Column::Created),
+        ("updatedAt", Column::Updated),
+        ("registeredAt", Column::time("registeredAt")),
+        ("lastActiveDate", Column::time("lastActiveDate")),
+        ("decommissionedAt", Column::time("decommissionedAt")),
+        ("lastSuccessfulScanDate", Column::time("lastSuccessfulScanDate")),
+        ("fullDiskScanLastUpdatedAt", Column::time("fullDiskScanLastUpdatedAt")),
+    ],
+    sort_keys: &[
+        "computerName",
+        "groupId",
+        "osType",
+        "osName",
+        "uuid",
+        "scanStatus",
+        "isDecommissioned",
+        "isUninstalled",
+        "isActive",
+        "isPendingUninstall",
+        "activeThreats",
+        "isUpToDate",
+        "agentVersion",
+        "osArch",
+        "machineType",
+        "networkStatus",
+        "domain",
+        "mitigationMode",
+        "mitigationModeSuspicious",
+        "encryptedApplications",
+        "totalMemory",
+        "cpuCount",
+        "coreCount",
+        "externalIp",
+        "lastLoggedInUserName",
+        "groupName",
+        "siteId",
+        "siteName",
+        "infected",
+        "threatRebootRequired",
+        "consoleMigrationStatus",
+        "appsVulnerabilityStatus",
+        "accountName",
+        "externalId",
+        "installerType",
+        "rangerVersion",
+        "operationalState",
+        "remoteProfilingState",
+        "networkQuarantineEnabled",
+        "firewallEnabled",
+        "locationEnabled",
+        "serialNumber",
+        "cpuId",
+    ],
+    sort_objects: &[],
+    times: &[
+        ("createdAt", Column::Created),
+        ("updatedAt", Column::Updated),
+        ("registeredAt", Column::time("registeredAt")),
+        ("lastActiveDate", Column::time("lastActiveDate")),
+        ("decommissionedAt", Column::time("decommissionedAt")),
+        ("lastSuccessfulScanDate", Column::time("lastSuccessfulScanDate")),
+        ("fullDiskScanLastUpdatedAt", Column::time("fullDiskScanLastUpdatedAt")),
+    ],
+    has_between: true,
+    filters: &[
+        ("ids", Filter::Ids(IdColumn::Record)),
+        ("uuid", Filter::AnyOf("uuid")),
+        ("uuids", Filter::AnyOf("uuid")),
+        ("isActive", Filter::Is("isActive")),
+        ("isDecommissioned", Filter::Decommissioned),
+        ("isUninstalled", Filter::AnyOf("isUninstalled")),
+        ("isPendingUninstall", Filter::Is("isPendingUninstall")),
+        ("infected", Filter::Is("infected")),
+        ("osTypes", Filter::AnyOf("osType")),
+        ("osTypesNin", Filter::NoneOf("osType")),
+        ("machineTypes", Filter::AnyOf("machineType")),
+        ("machineTypesNin", Filter::NoneOf("machineType")),
+        ("networkStatuses", Filter::AnyOf("networkStatus")),
+        ("networkStatusesNin", Filter::NoneOf("networkStatus")),
+        ("agentVersions", Filter::AnyOf("agentVersion")),
+        ("agentVersionsNin", Filter::NoneOf("agentVersion")),
+        ("computerName", Filter::AnyOf("computerName")),
+        ("computerName__like", Filter::Like("computerName")),
+        ("computerName__contains", Filter::Like("computerName")),
+        ("query", Filter::Like("computerName")),
+    ],
+    places: Places { agent: "id", ..Places::USUAL },
+    generate: None,
+    change: Some(|generator, record, at| check_in(&mut generator.random, record, at)),
+    oversized: Some(with_many_interfaces),
+};
 
 pub(super) fn generate(generator: &mut Generator, index: usize, now: i64) -> NewRecord {
     let Generator { org, random, older, .. } = generator;
@@ -78,8 +176,18 @@ pub(super) fn generate(generator: &mut Generator, index: usize, now: i64) -> New
     NewRecord::new(Kind::Agents, body, account.id, group.id)
 }
 
+/// An agent whose list of interfaces fills so many bytes.
+fn with_many_interfaces(generator: &mut Generator, at: i64, bytes: usize) -> NewRecord {
+    let index = generator.random.below(generator.org.agents.len() as u64) as usize;
+    let mut record = generate(generator, index, at);
+    record.body["id"] = Value::from(generator.id(at).to_string());
+    let interfaces: Vec<Value> = (0..bytes / 150 + 1).map(|_| interface(generator, at)).collect();
+    record.body["networkInterfaces"] = Value::from(interfaces);
+    record
+}
+
 /// A check-in always changes the times, and sometimes other keys.
-pub(super) fn check_in(random: &mut Random, record: &mut Value, at: i64) {
+fn check_in(random: &mut Random, record: &mut Value, at: i64) {
     record["lastActiveDate"] = json!(time::print(at));
     record["isActive"] = json!(true);
     // Changes with every scan.
@@ -106,7 +214,7 @@ pub(super) fn check_in(random: &mut Random, record: &mut Value, at: i64) {
 }
 
 /// A network interface, for agents with thousands of them.
-pub(super) fn interface(generator: &mut Generator, at: i64) -> Value {
+fn interface(generator: &mut Generator, at: i64) -> Value {
     let id = generator.id(at);
     json!({
         "id": id.to_string(), "name": format!("veth{id:x}"), "physical": "00:00:5e:00:53:01",

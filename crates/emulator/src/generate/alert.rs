@@ -5,11 +5,66 @@ use serde_json::{Value, json};
 use super::content::{self, RULES};
 use super::generator::Generator;
 use super::record::{NewRecord, text_empty_or_null};
-use crate::kind::Kind;
+use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places};
 use crate::random::Random;
 use crate::time::{self, SECOND};
 
-pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
+/// `/cloud-detection/alerts`
+pub(crate) const ALERTS: Description = Description {
+    path: "/cloud-detection/alerts",
+    max_limit: 1000,
+    table: "CloudAlertView",
+    sorts: &[
+        ("alertInfoAlertId", Column::Id),
+        ("alertInfoCreatedAt", Column::Created),
+        ("alertInfoReportedAt", Column::time("alertInfo.reportedAt")),
+        ("machineType", Column::text("agentDetectionInfo.machineType")),
+        ("osName", Column::text("agentDetectionInfo.osName")),
+        ("incidentStatus", Column::text("alertInfo.incidentStatus")),
+        ("analystVerdict", Column::text("alertInfo.analystVerdict")),
+        ("severity", Column::text("ruleInfo.severity")),
+    ],
+    sort_keys: &[],
+    sort_objects: &[
+        "sourceParentProcessInfo",
+        "sourceProcessInfo",
+        "agentDetectionInfo",
+        "kubernetesInfo",
+        "containerInfo",
+        "alertInfo",
+        "ruleInfo",
+    ],
+    times: &[("createdAt", Column::Created), ("reportedAt", Column::time("alertInfo.reportedAt"))],
+    has_between: false,
+    filters: &[
+        ("ids", Filter::Ids(IdColumn::Record)),
+        ("tenant", Filter::Tenant),
+        ("scopes", Filter::Ignored),
+        ("disablePagination", Filter::Ignored),
+        ("incidentStatus", Filter::AnyOf("alertInfo.incidentStatus")),
+        ("analystVerdict", Filter::AnyOf("alertInfo.analystVerdict")),
+        ("severity", Filter::AnyOf("ruleInfo.severity")),
+        ("machineType", Filter::AnyOf("agentDetectionInfo.machineType")),
+        ("osType", Filter::AnyOf("agentDetectionInfo.osFamily")),
+        ("query", Filter::Like("ruleInfo.name")),
+    ],
+    places: Places {
+        id: "alertInfo.alertId",
+        created: "alertInfo.createdAt",
+        updated: Some("alertInfo.updatedAt"),
+        account: "agentDetectionInfo.accountId",
+        site: "agentDetectionInfo.siteId",
+        group: "agentDetectionInfo.groupId",
+        ..Places::USUAL
+    },
+    generate: Some(|generator, at, _| generate(generator, at)),
+    change: Some(|generator, record, _| change(&mut generator.random, record)),
+    oversized: Some(|generator, at, bytes| {
+        generate(generator, at).with_long_text("sourceProcessInfo.commandline", bytes)
+    }),
+};
+
+fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     let id = generator.id(at);
     generator.alerts.add(id);
     let id = id.to_string();
@@ -103,7 +158,7 @@ pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
 }
 
 /// An analyst changes the verdict or the status.
-pub(super) fn change(random: &mut Random, record: &mut Value) {
+fn change(random: &mut Random, record: &mut Value) {
     let info = &mut record["alertInfo"];
     if random.chance(0.5) {
         info["analystVerdict"] = json!(random.choose(&["TRUE_POSITIVE", "False positive", "suspicious"]));

@@ -26,11 +26,34 @@ mod vulnerability;
 
 use serde_json::Value;
 
-use super::kind::Kind;
+use super::kind::kinds;
 use super::store::Row;
-use super::time::{self, SECOND};
+use super::time;
 pub(super) use generator::Generator;
 pub(super) use record::{NewRecord, set_time};
+
+kinds! {
+    /// `/activities`
+    Activities: activity::ACTIVITIES,
+    /// `/threats`
+    Threats: threat::THREATS,
+    /// `/agents`
+    Agents: agent::AGENTS,
+    /// `/cloud-detection/alerts`
+    Alerts: alert::ALERTS,
+    /// `/groups`
+    Groups: scope::GROUPS,
+    /// `/sites`
+    Sites: scope::SITES,
+    /// `/accounts`
+    Accounts: scope::ACCOUNTS,
+    /// `/users`
+    Users: scope::USERS,
+    /// `/unifiedalerts/graphql`
+    UnifiedAlerts: unified_alert::UNIFIED_ALERTS,
+    /// `/application-management/risks`
+    Vulnerabilities: vulnerability::VULNERABILITIES,
+}
 
 impl Generator {
     /// Accounts, sites, groups and users.
@@ -43,52 +66,17 @@ impl Generator {
         agent::generate(self, index, now)
     }
 
-    pub fn activity(&mut self, at: i64) -> NewRecord {
-        activity::generate(self, at)
-    }
-
-    /// A threat detected at `at`, in its state at `now`.
-    pub fn threat(&mut self, at: i64, now: i64) -> NewRecord {
-        let mut record = threat::generate(self, at);
-        let mut changed = at + self.random.within(SECOND..120 * SECOND);
-        while changed < now && self.random.chance(0.7) {
-            self.change(Kind::Threats, &mut record.body, changed);
-            changed += self.random.within(SECOND..8 * time::HOUR);
-        }
-        // Bulk changes give many threats the same time, here a whole second.
-        let together = changed - changed.rem_euclid(time::HOUR) + time::HOUR;
-        if together < now && self.random.chance(0.2) {
-            self.change(Kind::Threats, &mut record.body, together);
-        }
-        record
-    }
-
-    pub fn alert(&mut self, at: i64) -> NewRecord {
-        alert::generate(self, at)
-    }
-
-    /// A unified alert detected at `at`, in its state at `now`.
-    pub fn unified_alert(&mut self, at: i64, now: i64) -> NewRecord {
-        unified_alert::generate(self, at, now)
-    }
-
-    /// A finding detected at `at`, in its state at `now`.
-    pub fn vulnerability(&mut self, at: i64, now: i64) -> NewRecord {
-        vulnerability::generate(self, at, now)
-    }
-
     /// Changes a record in a random, realistic way: an analyst works on a threat, or an agent checks in.
     pub fn change(&mut self, kind: Kind, record: &mut Value, at: i64) {
-        match kind {
-            Kind::Threats => threat::change(&mut self.random, record, at),
-            Kind::Agents => agent::check_in(&mut self.random, record, at),
-            Kind::Alerts => alert::change(&mut self.random, record),
-            Kind::UnifiedAlerts => unified_alert::change(&mut self.random, record),
-            Kind::Vulnerabilities => vulnerability::change(&mut self.random, record, at, self.older),
-            Kind::Groups => scope::change_group(&mut self.random, record),
-            Kind::Sites | Kind::Accounts | Kind::Users | Kind::Activities => {}
+        if let Some(change) = kind.description().change {
+            change(self, record, at);
         }
         set_time(kind, record, at);
+    }
+
+    /// A record whose body has at least `bytes` bytes, where there are such.
+    pub fn oversized(&mut self, kind: Kind, at: i64, bytes: usize) -> Option<NewRecord> {
+        kind.description().oversized.map(|oversized| oversized(self, at, bytes))
     }
 
     /// A new record similar to an existing one.
@@ -104,37 +92,5 @@ impl Generator {
         set_time(kind, &mut body, at);
         let group = if kind == Kind::Agents { row.group } else { 0 };
         NewRecord::new(kind, body, row.account, group)
-    }
-
-    /// A record whose body has at least `bytes` bytes.
-    pub fn oversized(&mut self, kind: Kind, at: i64, bytes: usize) -> NewRecord {
-        let mut record = match kind {
-            Kind::Agents => {
-                let index = self.random.below(self.org.agents.len() as u64) as usize;
-                let mut record = self.agent(index, at);
-                record.body["id"] = Value::from(self.id(at).to_string());
-                record
-            }
-            Kind::Alerts => self.alert(at),
-            Kind::Activities => self.activity(at),
-            Kind::UnifiedAlerts => self.unified_alert(at, at),
-            Kind::Vulnerabilities => self.vulnerability(at, at),
-            _ => self.threat(at, at),
-        };
-        let block = match kind {
-            Kind::Agents => {
-                let interfaces: Vec<Value> = (0..bytes / 150 + 1).map(|_| agent::interface(self, at)).collect();
-                record.body["networkInterfaces"] = Value::from(interfaces);
-                return record;
-            }
-            Kind::Alerts => &mut record.body["sourceProcessInfo"]["commandline"],
-            Kind::Activities => &mut record.body["data"]["escapedMaliciousProcessArguments"],
-            Kind::UnifiedAlerts => &mut record.body["process"]["cmdLine"],
-            Kind::Vulnerabilities => &mut record.body["reason"],
-            _ => &mut record.body["threatInfo"]["maliciousProcessArguments"],
-        };
-        let argument = "--include \"C:\\\\Program Files\\\\Vendor\\\\module.dll\" ";
-        *block = Value::from(argument.repeat(bytes / argument.len() + 1));
-        record
     }
 }

@@ -1,6 +1,6 @@
 //! A generated record, and helpers to build its body.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::kind::Kind;
 use crate::random::Random;
@@ -23,22 +23,26 @@ impl NewRecord {
     pub(super) fn new(kind: Kind, body: Value, account: u64, group: u64) -> Self {
         Self { kind, body, account, site: 0, group, hidden: false, updated: None }
     }
+
+    /// With a text at this path that has at least so many bytes.
+    pub(super) fn with_long_text(mut self, path: &str, bytes: usize) -> Self {
+        let argument = "--include \"C:\\\\Program Files\\\\Vendor\\\\module.dll\" ";
+        *place(&mut self.body, path) = Value::from(argument.repeat(bytes / argument.len() + 1));
+        self
+    }
 }
 
 /// Writes the time of the last change into the body.
 pub(crate) fn set_time(kind: Kind, record: &mut Value, at: i64) {
-    let block = match kind {
-        Kind::Threats => &mut record["threatInfo"],
-        Kind::Alerts => &mut record["alertInfo"],
-        Kind::UnifiedAlerts => {
-            record["updatedAt"] = json!(time::print_millis(at));
-            return;
-        }
-        // The console has this time, but does not return it.
-        Kind::Vulnerabilities => return,
-        _ => record,
-    };
-    block["updatedAt"] = json!(time::print(at));
+    let places = &kind.description().places;
+    if let Some(path) = places.updated {
+        *place(record, path) = Value::from(if places.in_millis { time::print_millis(at) } else { time::print(at) });
+    }
+}
+
+/// The value at a path with dots.
+fn place<'a>(record: &'a mut Value, path: &str) -> &'a mut Value {
+    path.split('.').fold(record, |value, key| &mut value[key])
 }
 
 /// A text with this probability, else "" or null: consoles send both for missing values.

@@ -4,9 +4,145 @@ use serde_json::{Value, json};
 
 use super::organization::Organization;
 use super::record::{NewRecord, text_empty_or_null};
-use crate::kind::Kind;
+use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places};
 use crate::random::Random;
 use crate::time::{self, DAY};
+
+/// `/accounts`
+pub(crate) const ACCOUNTS: Description = Description {
+    path: "/accounts",
+    max_limit: 1000,
+    table: "AccountView",
+    sorts: &[
+        ("createdAt", Column::Created),
+        ("updatedAt", Column::Updated),
+        ("expiration", Column::time("expiration")),
+    ],
+    sort_keys: &[
+        "name",
+        "totalLicenses",
+        "accountType",
+        "state",
+        "activeLicenses",
+        "activeAgents",
+        "numberOfSites",
+        "usageType",
+        "billingMode",
+    ],
+    sort_objects: &[],
+    times: &[],
+    has_between: false,
+    filters: &[
+        ("ids", Filter::Ids(IdColumn::Record)),
+        ("states", Filter::AnyOf("state")),
+        ("name", Filter::AnyOf("name")),
+        ("createdAt", Filter::AnyOf("createdAt")),
+        ("updatedAt", Filter::AnyOf("updatedAt")),
+        ("query", Filter::Like("name")),
+    ],
+    places: Places { account: "id", ..Places::USUAL },
+    generate: None,
+    change: None,
+    oversized: None,
+};
+
+/// `/sites`
+pub(crate) const SITES: Description = Description {
+    path: "/sites",
+    max_limit: 1000,
+    table: "SiteView",
+    sorts: &[
+        ("createdAt", Column::Created),
+        ("updatedAt", Column::Updated),
+        ("expiration", Column::time("expiration")),
+    ],
+    sort_keys: &[
+        "name",
+        "totalLicenses",
+        "siteType",
+        "state",
+        "suite",
+        "activeLicenses",
+        "accountName",
+        "sku",
+        "description",
+    ],
+    sort_objects: &[],
+    times: &[],
+    has_between: false,
+    filters: &[
+        ("accountId", Filter::Ids(IdColumn::Account)),
+        ("state", Filter::AnyOf("state")),
+        ("states", Filter::AnyOf("state")),
+        ("name", Filter::AnyOf("name")),
+        ("createdAt", Filter::AnyOf("createdAt")),
+        ("updatedAt", Filter::AnyOf("updatedAt")),
+        ("query", Filter::Like("name")),
+    ],
+    places: Places { site: "id", ..Places::USUAL },
+    generate: None,
+    change: None,
+    oversized: None,
+};
+
+/// `/groups`
+pub(crate) const GROUPS: Description = Description {
+    path: "/groups",
+    max_limit: 300,
+    table: "Group",
+    sorts: &[("createdAt", Column::Created), ("updatedAt", Column::Updated)],
+    sort_keys: &["name", "type", "rank", "siteId", "description"],
+    sort_objects: &[],
+    times: &[("updatedAt", Column::Updated)],
+    has_between: false,
+    filters: &[
+        ("id", Filter::Ids(IdColumn::Record)),
+        ("type", Filter::AnyOf("type")),
+        ("types", Filter::AnyOf("type")),
+        ("name", Filter::AnyOf("name")),
+        ("isDefault", Filter::Is("isDefault")),
+        ("query", Filter::Like("name")),
+    ],
+    places: Places { group: "id", ..Places::USUAL },
+    generate: None,
+    change: Some(|generator, record, _| change_group(&mut generator.random, record)),
+    oversized: None,
+};
+
+/// `/users`
+pub(crate) const USERS: Description = Description {
+    path: "/users",
+    max_limit: 1000,
+    table: "UserView",
+    sorts: &[
+        ("createdAt", Column::Created),
+        ("firstLogin", Column::time("firstLogin")),
+        ("lastLogin", Column::time("lastLogin")),
+        ("dateJoined", Column::time("dateJoined")),
+        ("apiTokenCreatedAt", Column::time("apiToken.createdAt")),
+        ("apiTokenExpiresAt", Column::time("apiToken.expiresAt")),
+    ],
+    sort_keys: &["fullName", "source", "email", "emailVerified", "twoFaEnabled", "twoFaStatus"],
+    sort_objects: &[],
+    times: &[
+        ("createdAt", Column::Created),
+        ("lastActivation", Column::time("lastActivation")),
+        ("apiTokenExpiresAt", Column::time("apiToken.expiresAt")),
+    ],
+    has_between: true,
+    filters: &[
+        ("ids", Filter::Ids(IdColumn::Record)),
+        ("email", Filter::AnyOf("email")),
+        ("source", Filter::AnyOf("source")),
+        ("roleIds", Filter::Ignored),
+        ("hasValidApiToken", Filter::Ignored),
+        ("query", Filter::Like("fullName")),
+    ],
+    places: Places::USUAL,
+    generate: None,
+    change: None,
+    oversized: None,
+};
 
 pub(super) fn all(org: &Organization, random: &mut Random) -> Vec<NewRecord> {
     let mut records = Vec::new();
@@ -77,7 +213,7 @@ pub(super) fn all(org: &Organization, random: &mut Random) -> Vec<NewRecord> {
 }
 
 /// An administrator edits a group, or endpoints join it.
-pub(super) fn change_group(random: &mut Random, record: &mut Value) {
+fn change_group(random: &mut Random, record: &mut Value) {
     if random.chance(0.7) {
         record["totalAgents"] = json!(record["totalAgents"].as_u64().unwrap_or(0) + 1 + random.below(3));
     } else {

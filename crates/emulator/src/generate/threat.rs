@@ -7,9 +7,101 @@ use super::generator::{Generator, KnownThreat};
 use super::organization::Endpoint;
 use super::record::{NewRecord, text_empty_or_null, text_or_null};
 use super::{agent, mitre};
-use crate::kind::Kind;
+use crate::kind::{Column, Description, Filter, IdColumn, Kind, Places};
 use crate::random::Random;
 use crate::time::{self, HOUR, SECOND};
+
+/// `/threats`
+pub(crate) const THREATS: Description = Description {
+    path: "/threats",
+    max_limit: 1000,
+    table: "ThreatView",
+    sorts: &[
+        ("createdAt", Column::Created),
+        ("updatedAt", Column::Updated),
+        ("mitigationStatus", Column::text("threatInfo.mitigationStatus")),
+        ("fileDisplayName", Column::text("threatInfo.threatName")),
+        ("agentVersion", Column::text("agentDetectionInfo.agentVersion")),
+        ("agentMachineType", Column::text("agentRealtimeInfo.agentMachineType")),
+        ("siteId", Column::text("agentDetectionInfo.siteId")),
+        ("siteName", Column::text("agentDetectionInfo.siteName")),
+        ("agentComputerName", Column::text("agentRealtimeInfo.agentComputerName")),
+        ("filePath", Column::text("threatInfo.filePath")),
+        ("contentHash", Column::text("threatInfo.sha1")),
+        ("collectionId", Column::text("threatInfo.collectionId")),
+        ("classification", Column::text("threatInfo.classification")),
+    ],
+    sort_keys: &[],
+    sort_objects: &[],
+    times: &[("createdAt", Column::Created), ("updatedAt", Column::Updated)],
+    has_between: false,
+    filters: &[
+        ("ids", Filter::Ids(IdColumn::Record)),
+        ("agentIds", Filter::Ids(IdColumn::Agent)),
+        ("tenant", Filter::Tenant),
+        ("countsFor", Filter::Ignored),
+        ("incidentStatuses", Filter::AnyOf("threatInfo.incidentStatus")),
+        ("incidentStatusesNin", Filter::NoneOf("threatInfo.incidentStatus")),
+        ("analystVerdicts", Filter::AnyOf("threatInfo.analystVerdict")),
+        ("analystVerdictsNin", Filter::NoneOf("threatInfo.analystVerdict")),
+        ("mitigationStatuses", Filter::AnyOf("threatInfo.mitigationStatus")),
+        ("mitigationStatusesNin", Filter::NoneOf("threatInfo.mitigationStatus")),
+        ("confidenceLevels", Filter::AnyOf("threatInfo.confidenceLevel")),
+        ("confidenceLevelsNin", Filter::NoneOf("threatInfo.confidenceLevel")),
+        ("classifications", Filter::AnyOf("threatInfo.classification")),
+        ("classificationsNin", Filter::NoneOf("threatInfo.classification")),
+        ("detectionEngines", Filter::AnyOf("threatInfo.detectionEngines")),
+        ("detectionEnginesNin", Filter::NoneOf("threatInfo.detectionEngines")),
+        ("engines", Filter::AnyOf("threatInfo.engines")),
+        ("noteExists", Filter::Ignored),
+        ("resolved", Filter::Ignored),
+        ("initiatedBy", Filter::AnyOf("threatInfo.initiatedBy")),
+        ("initiatedByNin", Filter::NoneOf("threatInfo.initiatedBy")),
+        ("contentHashes", Filter::AnyOf("threatInfo.sha1")),
+        ("storylines", Filter::AnyOf("threatInfo.storyline")),
+        ("collectionIds", Filter::AnyOf("threatInfo.collectionId")),
+        ("osTypes", Filter::AnyOf("agentRealtimeInfo.agentOsType")),
+        ("osTypesNin", Filter::NoneOf("agentRealtimeInfo.agentOsType")),
+        ("agentIsActive", Filter::Is("agentRealtimeInfo.agentIsActive")),
+        ("externalTicketExists", Filter::Is("threatInfo.externalTicketExists")),
+        ("failedActions", Filter::Is("threatInfo.failedActions")),
+        ("pendingActions", Filter::Is("threatInfo.pendingActions")),
+        ("rebootRequired", Filter::Is("threatInfo.rebootRequired")),
+        ("mitigatedPreemptively", Filter::Is("threatInfo.mitigatedPreemptively")),
+        ("query", Filter::Like("threatInfo.threatName")),
+    ],
+    places: Places {
+        created: "threatInfo.createdAt",
+        updated: Some("threatInfo.updatedAt"),
+        account: "agentDetectionInfo.accountId",
+        site: "agentDetectionInfo.siteId",
+        group: "agentDetectionInfo.groupId",
+        agent: "agentRealtimeInfo.agentId",
+        threat: "id",
+        ..Places::USUAL
+    },
+    generate: Some(generate_at),
+    change: Some(|generator, record, at| change(&mut generator.random, record, at)),
+    oversized: Some(|generator, at, bytes| {
+        generate_at(generator, at, at).with_long_text("threatInfo.maliciousProcessArguments", bytes)
+    }),
+};
+
+/// A threat detected at `at`, in its state at `now`.
+fn generate_at(generator: &mut Generator, at: i64, now: i64) -> NewRecord {
+    let mut record = generate(generator, at);
+    let mut changed = at + generator.random.within(SECOND..120 * SECOND);
+    while changed < now && generator.random.chance(0.7) {
+        generator.change(Kind::Threats, &mut record.body, changed);
+        changed += generator.random.within(SECOND..8 * HOUR);
+    }
+    // Bulk changes give many threats the same time, here a whole second.
+    let together = changed - changed.rem_euclid(HOUR) + HOUR;
+    if together < now && generator.random.chance(0.2) {
+        generator.change(Kind::Threats, &mut record.body, together);
+    }
+    record
+}
 
 pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     let number = generator.id(at);
@@ -144,7 +236,7 @@ fn without_file(info: &mut Value) {
 }
 
 /// The next change of a threat: a mitigation is reported, or an analyst changes verdict or status.
-pub(super) fn change(random: &mut Random, record: &mut Value, at: i64) {
+fn change(random: &mut Random, record: &mut Value, at: i64) {
     let reports = record["mitigationStatus"].as_array().map_or(0, Vec::len);
     if reports < 2 && random.chance(0.7) {
         let action = if reports == 0 { "kill" } else { "quarantine" };

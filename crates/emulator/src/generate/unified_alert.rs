@@ -5,12 +5,38 @@ use serde_json::{Value, json};
 use super::content::{self, MALWARE, RULES};
 use super::generator::Generator;
 use super::record::{NewRecord, set_time, text_empty_or_null, text_or_null};
-use crate::kind::Kind;
+use crate::kind::{Column, Description, Kind, Places};
 use crate::random::Random;
 use crate::time::{self, HOUR, MINUTE, SECOND};
 use crate::token::FIRST_USER;
 
-pub(super) fn generate(generator: &mut Generator, at: i64, now: i64) -> NewRecord {
+/// `/unifiedalerts/graphql`
+pub(crate) const UNIFIED_ALERTS: Description = Description {
+    path: "/unifiedalerts/graphql",
+    max_limit: 1000,
+    table: "UnifiedAlert",
+    sorts: &[("createdAt", Column::Created), ("updatedAt", Column::Updated)],
+    sort_keys: &[],
+    sort_objects: &[],
+    times: &[],
+    has_between: false,
+    filters: &[],
+    places: Places {
+        created: "detectedAt",
+        in_millis: true,
+        undated: true,
+        account: "realTime.scope.account.id",
+        site: "realTime.scope.site.id",
+        group: "realTime.scope.group.id",
+        ..Places::USUAL
+    },
+    generate: Some(generate),
+    change: Some(|generator, record, _| change(&mut generator.random, record)),
+    oversized: Some(|generator, at, bytes| generate(generator, at, at).with_long_text("process.cmdLine", bytes)),
+};
+
+/// A unified alert detected at `at`, in its state at `now`.
+fn generate(generator: &mut Generator, at: i64, now: i64) -> NewRecord {
     let counter = generator.id(at);
     let external = generator.id(at);
     let Generator { org, random, older, .. } = generator;
@@ -130,7 +156,7 @@ pub(super) fn generate(generator: &mut Generator, at: i64, now: i64) -> NewRecor
 }
 
 /// An analyst works on the alert, or its file is mitigated.
-pub(super) fn change(random: &mut Random, record: &mut Value) {
+fn change(random: &mut Random, record: &mut Value) {
     match *random.choose_weighted(&[(40, 0), (30, 1), (20, 2), (10, 3)]) {
         0 => record["status"] = json!(*random.choose(&["IN_PROGRESS", "RESOLVED"])),
         1 => record["analystVerdict"] = json!(*random.choose(&["TRUE_POSITIVE_MALWARE", "FALSE_POSITIVE_BENIGN"])),

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::query::{at, parse};
+use crate::kind::at;
+use crate::query::parse;
 use crate::store::Row;
 use crate::time;
 

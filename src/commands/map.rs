@@ -28,8 +28,7 @@ pub struct Args {
     /// ecs, ocsf or raw [default: the pipeline's schema, else ecs]
     #[arg(long, value_name = "SCHEMA", value_parser = schema)]
     pub schema: Option<Schema>,
-    /// Stream of the records: threats, activities, agents, alerts, groups, unified_alerts, vulnerabilities
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = stream_help())]
     pub stream: Stream,
     /// Use the console host and everything in `transform` of this pipeline file: what it drops is not printed
     #[arg(long, value_name = "FILE")]
@@ -53,6 +52,10 @@ fn schema(name: &str) -> Result<Schema, String> {
         "raw" => Ok(Schema::Raw),
         _ => Err("the schemas are ecs, ocsf and raw".to_owned()),
     }
+}
+
+fn stream_help() -> String {
+    format!("Stream of the records: {}", Stream::ALL.map(Stream::name).join(", "))
 }
 
 /// Maps all of stdin.

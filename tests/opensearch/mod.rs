@@ -15,7 +15,7 @@ use s1_forwarder::sink::{Batch, Outcome, Probe, Sink, SinkContext};
 use s1_forwarder::transform::{self, Mapper, Origin, Schema};
 use serde_json::{Value, json};
 
-use crate::support::batches::{context, sink_in};
+use crate::support::batches::{context, kind_of, sink_in};
 use crate::support::deliver::deliver;
 use crate::support::opensearch::OpenSearch;
 
@@ -227,15 +227,8 @@ async fn ocsf_events_of_all_streams_are_indexed_by_the_shipped_template() {
         vulnerabilities: 200,
         ..Setup::new(1_767_225_600_000_000)
     });
-    for (stream, kind) in [
-        (Stream::Threats, Kind::Threats),
-        (Stream::Activities, Kind::Activities),
-        (Stream::Agents, Kind::Agents),
-        (Stream::Alerts, Kind::Alerts),
-        (Stream::Groups, Kind::Groups),
-        (Stream::UnifiedAlerts, Kind::UnifiedAlerts),
-        (Stream::Vulnerabilities, Kind::Vulnerabilities),
-    ] {
+    for stream in Stream::ALL {
+        let kind = kind_of(stream);
         let name = format!("logs-ocsf.{stream}-mapped");
         let keys = json!({ "type": "elasticsearch", "url": node.url(), "data_stream": &name });
         let context = SinkContext { schema: Schema::Ocsf, schema_name: "ocsf-1.9.0", ..context(stream) };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use s1_forwarder::emulator::{Console, Kind, Setup};
-use s1_forwarder::record::{Identity, Stream, Timestamp};
+use s1_forwarder::record::{self, Identity, Stream, Timestamp};
 use s1_forwarder::source::Since;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -82,7 +82,7 @@ impl Model {
         console.ids(Kind::Groups).into_iter().for_each(|id| _ = console.remove(Kind::Groups, id));
         let ConsolePlan { too_late, fat, .. } = plan.console;
         let is_pulled = |kind: &Kind| plan.lanes.iter().any(|lane| kind_of(lane.stream) == *kind);
-        let kinds = STREAMS.map(kind_of).into_iter().filter(is_pulled).collect();
+        let kinds = Stream::ALL.map(kind_of).into_iter().filter(is_pulled).collect();
         let state = State { random, versions: HashMap::new(), current: BTreeMap::new(), latest: 0, unrest: 0 };
         let model = Self { console, state: Mutex::new(state), overlap: plan.overlap, too_late, fat, kinds };
         let start = plan.start.micros();
@@ -226,13 +226,13 @@ impl Model {
         }
         let identity = |stream, version: &str| Identity::of(HOST, stream, &id.to_string(), version).key();
         let key = match kind {
-            Kind::Activities => id,
+            _ if !changes(&kind) => id,
             Kind::Alerts => identity(Stream::Alerts, &format!("{at} {filler} ")),
             Kind::UnifiedAlerts if undated => identity(Stream::UnifiedAlerts, "NEW UNDEFINED"),
             Kind::Vulnerabilities => {
                 identity(Stream::Vulnerabilities, &content(&self.console.record(kind, id).unwrap()))
             }
-            _ => identity(STREAMS.into_iter().find(|stream| kind_of(*stream) == kind).unwrap(), &at),
+            _ => identity(stream_of(kind), &at),
         };
         let time = if kind == Kind::Alerts { created } else { changed };
         state.latest = state.latest.max(time);
@@ -328,32 +328,19 @@ impl Model {
     }
 }
 
-/// What lanes pull here.
-pub const STREAMS: [Stream; 7] = [
-    Stream::Threats,
-    Stream::Activities,
-    Stream::Agents,
-    Stream::Alerts,
-    Stream::Groups,
-    Stream::UnifiedAlerts,
-    Stream::Vulnerabilities,
-];
-
+/// The emulator's name of a stream.
 pub fn kind_of(stream: Stream) -> Kind {
-    match stream {
-        Stream::Threats => Kind::Threats,
-        Stream::Activities => Kind::Activities,
-        Stream::Agents => Kind::Agents,
-        Stream::Alerts => Kind::Alerts,
-        Stream::Groups => Kind::Groups,
-        Stream::UnifiedAlerts => Kind::UnifiedAlerts,
-        Stream::Vulnerabilities => Kind::Vulnerabilities,
-    }
+    let name = format!("{stream:?}");
+    Kind::ALL.into_iter().find(|kind| format!("{kind:?}") == name).unwrap_or_else(|| panic!("no records of {stream}"))
+}
+
+fn stream_of(kind: Kind) -> Stream {
+    Stream::ALL.into_iter().find(|stream| kind_of(*stream) == kind).unwrap()
 }
 
 /// Whether records of this kind have versions.
 fn changes(kind: &Kind) -> bool {
-    *kind != Kind::Activities
+    stream_of(*kind).description().version != record::Version::Constant
 }
 
 /// The shortest time that this kind's times tell apart, in microseconds.

@@ -8,7 +8,7 @@ use s1_forwarder::record::{Stream, Timestamp};
 use s1_forwarder::settings::Period;
 use s1_forwarder::source::Since;
 
-use crate::model::{STREAMS, Version, kind_of};
+use crate::model::{Version, kind_of};
 
 /// Decides which things a seed is about: each with its own probability, so that most schedules have few troubles at
 /// once.
@@ -271,7 +271,7 @@ impl ConsolePlan {
             let to = from + share(r, active, 0.02, 0.3);
             let mut what = Faults::default();
             if with(r, 0.3) {
-                let kind = kind_of(pick(r, &STREAMS));
+                let kind = kind_of(pick(r, &Stream::ALL));
                 what = what.with_on(kind, fault, 1.0);
             } else {
                 what = what.with(fault, 1.0);
@@ -324,8 +324,8 @@ impl LanePlan {
 
     fn of(r: &mut Rng, index: usize, interval: Duration, active: Duration) -> Self {
         // Agents in both modes.
-        let (stream, snapshot) = match r.usize(..=STREAMS.len()) {
-            place if place < STREAMS.len() => (STREAMS[place], false),
+        let (stream, snapshot) = match r.usize(..=Stream::ALL.len()) {
+            place if place < Stream::ALL.len() => (Stream::ALL[place], false),
             _ => (Stream::Agents, true),
         };
         let mut moods = Vec::new();

@@ -5,18 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use s1_forwarder::emulator::{
     Faults, Kind, LoggedRequest, OutOfScope, Quirks, RecordVersion, Scope, Token, print_time, system_clock,
 };
+use s1_forwarder::record::{Frame, Stream};
+use s1_forwarder::source::is_by_scope;
 use serde_json::{Value, json};
 
+use crate::support::batches::kind_of;
 use crate::support::harness::Harness;
 
-const STREAMS: [(&str, Kind); 5] = [
-    ("threats", Kind::Threats),
-    ("activities", Kind::Activities),
-    ("agents", Kind::Agents),
-    ("alerts", Kind::Alerts),
-    ("groups", Kind::Groups),
-];
 const DAY: i64 = 86_400_000_000;
+
+/// The streams of lists that need no scope, and the emulator's names of them.
+fn lists() -> impl Iterator<Item = (&'static str, Kind)> {
+    let is_list = |stream: &Stream| stream.description().frame == Frame::List && !is_by_scope(*stream);
+    Stream::ALL.into_iter().filter(is_list).map(|stream| (stream.name(), kind_of(stream)))
+}
 
 async fn harness() -> Harness {
     Harness::new(|setup| {
@@ -33,12 +35,12 @@ async fn harness() -> Harness {
 
 /// All streams from the beginning, with `changes` to each.
 fn streams(changes: &Value) -> Value {
-    let settings_of = |(name, _): &(&str, Kind)| {
+    let settings_of = |(name, _): (&str, Kind)| {
         let mut stream = json!({ "since": "beginning" });
         crate::support::harness::merge(&mut stream, changes.clone());
-        ((*name).to_owned(), stream)
+        (name.to_owned(), stream)
     };
-    Value::Object(STREAMS.iter().map(settings_of).collect())
+    Value::Object(lists().map(settings_of).collect())
 }
 
 /// The ids of the records that arrived from a pipeline, by stream; each event arrived once.
@@ -69,7 +71,7 @@ fn ids(versions: Vec<RecordVersion>, keep: impl Fn(&RecordVersion) -> bool) -> V
 /// What a pipeline's streams must have brought.
 fn assert_arrived(harness: &Harness, pipeline: &str, expected: impl Fn(Kind) -> Vec<u64>) {
     let arrived = arrived(harness, pipeline);
-    for (stream, kind) in STREAMS {
+    for (stream, kind) in lists() {
         let got = arrived.get(stream).cloned().unwrap_or_default();
         let owed = expected(kind);
         assert!(got == owed, "{pipeline}: {} {stream} arrived, the console has {}", got.len(), owed.len());
@@ -99,7 +101,7 @@ async fn every_stream_is_drained_for_tokens_of_every_scope() {
     for (name, scope) in &scopes {
         assert_arrived(&harness, name, |kind| ids(harness.console().visible_versions(kind, scope), |_| true));
         let counts = arrived(&harness, name);
-        assert!(STREAMS.iter().all(|(stream, _)| counts.get(*stream).is_some_and(|ids| !ids.is_empty())), "{name}");
+        assert!(lists().all(|(stream, _)| counts.get(stream).is_some_and(|ids| !ids.is_empty())), "{name}");
     }
 }
 
@@ -128,7 +130,7 @@ async fn scope_filters_hold_on_every_stream_and_a_customer_split_by_site_gets_ea
     assert_arrived(&harness, "acme", expected(Scope::Accounts(vec![account])));
     let lisbon = arrived(&harness, "lisbon");
     let toronto = arrived(&harness, "toronto");
-    for (stream, kind) in STREAMS {
+    for (stream, kind) in lists() {
         let mut both = [&lisbon[stream][..], &toronto[stream][..]].concat();
         both.sort_unstable();
         let owed = ids(harness.console().visible_versions(kind, &Scope::Sites(sites[1..3].to_vec())), |_| true);
@@ -184,7 +186,7 @@ async fn since_is_understood_in_every_form_on_every_stream() {
     // The moment of the start is between two that the test knows.
     let got = arrived(&harness, "period");
     let most = since(now - DAY * 3 / 2);
-    for (stream, kind) in STREAMS {
+    for (stream, kind) in lists() {
         let got = got.get(stream).map_or(0, Vec::len);
         let most = most(kind).len();
         assert!(got <= most && got + 30 >= most, "{stream}: {got} of {most}");

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use s1_forwarder::emulator::{Kind, Scope, system_clock};
+use s1_forwarder::record::Stream;
+use s1_forwarder::source::is_by_scope;
 use serde_json::{Value, json};
 
+use crate::support::batches::kind_of;
 use crate::support::harness::{Harness, setting};
 use crate::support::process::{Process, program, until};
 use crate::support::syslog::{Behaviour, SyslogReceiver, arrived};
@@ -117,22 +120,9 @@ async fn every_stream_arrives_as_cef_that_another_parser_reads() {
     })
     .await;
     let receiver = SyslogReceiver::start(Behaviour::Reads).await;
-    let streams = [
-        ("activities", Kind::Activities),
-        ("threats", Kind::Threats),
-        ("agents", Kind::Agents),
-        ("alerts", Kind::Alerts),
-        ("unified_alerts", Kind::UnifiedAlerts),
-        ("groups", Kind::Groups),
-        ("vulnerabilities", Kind::Vulnerabilities),
-    ];
-    let all: serde_json::Map<_, _> = streams
-        .iter()
-        .map(|(name, kind)| {
-            let has_since = *kind != Kind::Vulnerabilities;
-            ((*name).to_owned(), if has_since { json!({ "since": "beginning" }) } else { json!({}) })
-        })
-        .collect();
+    let settings_of = |stream: Stream| if is_by_scope(stream) { json!({}) } else { json!({ "since": "beginning" }) };
+    let all: serde_json::Map<_, _> =
+        Stream::ALL.into_iter().map(|stream| (stream.name().to_owned(), settings_of(stream))).collect();
     let mut cef = sink(&receiver);
     cef["payload"] = json!("cef");
     cef["max_bytes"] = json!("64KiB");
@@ -174,15 +164,16 @@ async fn every_stream_arrives_as_cef_that_another_parser_reads() {
             (&json!("SentinelOne"), &json!("24.1")),
             "{message}"
         );
-        let stream = streams.iter().find(|(name, _)| message.contains(&format!(" stream=\"{name}\""))).unwrap().0;
-        identities.entry(stream).or_default().insert(event["externalId"].as_str().unwrap());
+        let is_of = |stream: &Stream| message.contains(&format!(" stream=\"{stream}\""));
+        let stream = Stream::ALL.into_iter().find(is_of).unwrap();
+        identities.entry(stream.name()).or_default().insert(event["externalId"].as_str().unwrap());
         custom.extend(event.as_object().unwrap().keys().filter(|key| key.contains(' ')).cloned());
         assert!(event["msg"].as_str().is_some_and(|text| !text.is_empty()), "{message}");
         assert!(event["rt"].as_str().is_some_and(|text| text.parse::<i64>().is_ok()), "{message}");
     }
-    for (name, kind) in streams {
-        let owed = harness.console().visible_versions(kind, &Scope::Global).len();
-        assert_eq!(identities[name].len(), owed, "{name}");
+    for stream in Stream::ALL {
+        let owed = harness.console().visible_versions(kind_of(stream), &Scope::Global).len();
+        assert_eq!(identities[stream.name()].len(), owed, "{stream}");
     }
     for label in ["Threat name", "Mitigation status", "Command line", "Activity type", "Agent version", "Alert name"] {
         assert!(custom.contains(label), "{custom:?}");

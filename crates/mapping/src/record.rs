@@ -23,76 +23,77 @@ pub struct Record<'r, 'a> {
     pub fields: Fields<'r, 'a>,
 }
 
-/// The fields of a record, by its stream. Lent: they are several KB, and are not moved.
-#[derive(Clone, Copy)]
-pub enum Fields<'r, 'a> {
-    Threat(&'r Threat<'a>),
-    /// With its `data`.
-    Activity(&'r Activity<'a>, &'r ActivityData<'a>),
-    /// An activity whose `data` is the hit of a rule.
-    RuleHit(&'r Activity<'a>, &'r RuleHit<'a>),
-    Agent(&'r Agent<'a>),
-    Alert(&'r Alert<'a>),
-    Group(&'r Group<'a>),
-    UnifiedAlert(&'r UnifiedAlert<'a>),
-    Vulnerability(&'r Vulnerability<'a>),
-}
-
-impl<'a> Fields<'_, 'a> {
-    /// Visits the values of the record. `data` of an activity is one of them.
-    pub fn visit(&self, visitor: &mut impl Visitor<'a>) {
-        match self {
-            Self::Threat(threat) => threat.visit(visitor),
-            Self::Activity(activity, _) | Self::RuleHit(activity, _) => activity.visit(visitor),
-            Self::Agent(agent) => agent.visit(visitor),
-            Self::Alert(alert) => alert.visit(visitor),
-            Self::Group(group) => group.visit(visitor),
-            Self::UnifiedAlert(alert) => alert.visit(visitor),
-            Self::Vulnerability(finding) => finding.visit(visitor),
+/// Declares the types of records, each with its stream. That of an activity has its `data` next to it.
+macro_rules! fields {
+    ($($record:ident of $stream:ident,)+) => {
+        /// The fields of a record, by its stream. Lent: they are several KB, and are not moved.
+        #[derive(Clone, Copy)]
+        pub enum Fields<'r, 'a> {
+            Activity(&'r Activity<'a>, &'r ActivityData<'a>),
+            /// An activity whose `data` is the hit of a rule.
+            RuleHit(&'r Activity<'a>, &'r RuleHit<'a>),
+            $($record(&'r $record<'a>),)+
         }
-    }
 
-    /// See [`Block::describe`].
-    pub fn describe(&self, visit: &mut dyn FnMut(&[Member], bool)) {
-        fn of<'a, B: Block<'a>>(_: &B, visit: &mut dyn FnMut(&[Member], bool)) {
-            B::describe(&mut Vec::new(), visit);
-        }
-        match self {
-            Self::Threat(threat) => of(*threat, visit),
-            Self::Activity(activity, _) | Self::RuleHit(activity, _) => of(*activity, visit),
-            Self::Agent(agent) => of(*agent, visit),
-            Self::Alert(alert) => of(*alert, visit),
-            Self::Group(group) => of(*group, visit),
-            Self::UnifiedAlert(alert) => of(*alert, visit),
-            Self::Vulnerability(finding) => of(*finding, visit),
-        }
-    }
-}
+        impl<'a> Fields<'_, 'a> {
+            /// Visits the values of the record. `data` of an activity is one of them.
+            pub fn visit(&self, visitor: &mut impl Visitor<'a>) {
+                match self {
+                    Self::Activity(activity, _) | Self::RuleHit(activity, _) => activity.visit(visitor),
+                    $(Self::$record(record) => record.visit(visitor),)+
+                }
+            }
 
-/// Reads a record, and maps it while its fields stand.
-///
-/// # Errors
-/// When the text is not one JSON object.
-pub fn read<'a, T>(stream: Stream, text: &'a str, map: impl FnOnce(&Record<'_, 'a>) -> T) -> Result<T, JsonError> {
-    let mut reader = Reader::new(text);
-    match stream {
-        Stream::Threats => lend(Fields::Threat(&Threat::read(&mut reader)?), text, &mut reader, map),
-        Stream::Activities => {
-            let activity = Activity::read(&mut reader)?;
-            let data: ActivityData<'_> = data_of(&activity);
-            if is_hit(&activity, &data) {
-                lend(Fields::RuleHit(&activity, &data_of(&activity)), text, &mut reader, map)
-            } else {
-                lend(Fields::Activity(&activity, &data), text, &mut reader, map)
+            /// See [`Block::describe`].
+            pub fn describe(&self, visit: &mut dyn FnMut(&[Member], bool)) {
+                fn of<'a, B: Block<'a>>(_: &B, visit: &mut dyn FnMut(&[Member], bool)) {
+                    B::describe(&mut Vec::new(), visit);
+                }
+                match self {
+                    Self::Activity(activity, _) | Self::RuleHit(activity, _) => of(*activity, visit),
+                    $(Self::$record(record) => of(*record, visit),)+
+                }
             }
         }
-        Stream::Agents => lend(Fields::Agent(&Agent::read(&mut reader)?), text, &mut reader, map),
-        Stream::Alerts => lend(Fields::Alert(&Alert::read(&mut reader)?), text, &mut reader, map),
-        Stream::Groups => lend(Fields::Group(&Group::read(&mut reader)?), text, &mut reader, map),
-        Stream::UnifiedAlerts => lend(Fields::UnifiedAlert(&UnifiedAlert::read(&mut reader)?), text, &mut reader, map),
-        Stream::Vulnerabilities => {
-            lend(Fields::Vulnerability(&Vulnerability::read(&mut reader)?), text, &mut reader, map)
+
+        /// Reads a record, and maps it while its fields stand.
+        ///
+        /// # Errors
+        /// When the text is not one JSON object.
+        pub fn read<'a, T>(
+            stream: Stream,
+            text: &'a str,
+            map: impl FnOnce(&Record<'_, 'a>) -> T,
+        ) -> Result<T, JsonError> {
+            let mut reader = Reader::new(text);
+            match stream {
+                Stream::Activities => read_activity(text, reader, map),
+                $(Stream::$stream => lend(Fields::$record(&$record::read(&mut reader)?), text, &mut reader, map),)+
+            }
         }
+    };
+}
+
+fields! {
+    Threat of Threats,
+    Agent of Agents,
+    Alert of Alerts,
+    Group of Groups,
+    UnifiedAlert of UnifiedAlerts,
+    Vulnerability of Vulnerabilities,
+}
+
+fn read_activity<'a, T>(
+    text: &'a str,
+    mut reader: Reader<'a>,
+    map: impl FnOnce(&Record<'_, 'a>) -> T,
+) -> Result<T, JsonError> {
+    let activity = Activity::read(&mut reader)?;
+    let data: ActivityData<'_> = data_of(&activity);
+    if is_hit(&activity, &data) {
+        lend(Fields::RuleHit(&activity, &data_of(&activity)), text, &mut reader, map)
+    } else {
+        lend(Fields::Activity(&activity, &data), text, &mut reader, map)
     }
 }
 

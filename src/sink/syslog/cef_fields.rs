@@ -183,6 +183,6 @@ pub(super) const fn of_stream(stream: Stream) -> Option<&'static [Field]> {
         Stream::UnifiedAlerts => Some(UNIFIED_ALERTS),
         Stream::Activities => Some(ACTIVITIES),
         Stream::Agents => Some(AGENTS),
-        Stream::Groups | Stream::Vulnerabilities => None,
+        _ => None,
     }
 }

@@ -201,7 +201,7 @@ pub(super) fn declared(stream: Stream) -> Option<Declared> {
         Stream::Alerts => (&ALERTS, "alertInfo"),
         Stream::Groups => (&GROUPS, "name"),
         Stream::UnifiedAlerts => (&UNIFIED_ALERTS, "description"),
-        Stream::Vulnerabilities => return None,
+        _ => return None,
     };
     Some(Declared { columns, unreadable, has_aliases })
 }

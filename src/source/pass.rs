@@ -97,8 +97,8 @@ impl Pass {
         matches!(self.reading, Reading::Lookback | Reading::ByCreation)
     }
 
-    /// Whether it reads a scope, or all of them, as the passes of each stream do that is [by scope](super::is_by_scope).
-    /// A closed window is read in one poll, whatever the scopes.
+    /// Whether it reads a scope, or all of them, as each pass of a stream does that is [by
+    /// scope](super::is_by_scope). A closed window is read in one poll, whatever the scopes.
     pub fn is_by_scope(&self) -> bool {
         matches!(self.reading, Reading::AllFindings | Reading::FindingsOf(_))
     }

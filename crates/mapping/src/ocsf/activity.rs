@@ -3,13 +3,13 @@
 use s1_forwarder_record::activity::{Activity, ActivityData};
 use s1_forwarder_record::{Escaped, Value};
 
-use super::activity_class::Plan;
+use super::activity_class::{EXONERATED, Plan};
 use super::activity_end::finish;
 use super::activity_parts::{CONSOLE, application, connection, peripheral, scan};
 use super::class::{CREATE, Class};
 use super::event::{Event, Profile, integer};
 use super::file::{File, FileType};
-use super::finding::{Action, Malware};
+use super::finding::{Action, Malware, Verdict};
 use super::metadata::{Common, Metadata};
 use super::observables::ObservableType;
 use super::user::{UserType, mark_account};
@@ -335,8 +335,9 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &Acti
     if plan.activity == CREATE {
         event.json.boolean("is_alert", true);
     }
-    if let Some(verdict) = plan.verdict {
-        event.verdict(verdict);
+    match plan.verdict {
+        Some(verdict) => event.verdict(verdict),
+        None => event.other_verdict(threat.verdict.kept()),
     }
     // The words stay in the record: they may be those of before and after.
     event.confidence(first_scalar([threat.new_confidence, threat.confidence]).kept());
@@ -347,7 +348,10 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &Acti
         provider: None,
         severity: plan.severity,
     };
-    malware.write(event, |_| {});
+    let is_benign = plan.disposition == Some(EXONERATED) || plan.verdict == Some(Verdict::FalsePositive);
+    if !is_benign {
+        malware.write(event, |_| {});
+    }
     let list = event.open_list("evidences");
     let element = event.open_element();
     file(event, &reported);

@@ -111,7 +111,7 @@ impl Plan {
             Class::FileRemediationActivity => is_set(entry.id) && parts.file().is_named(),
             Class::RemediationActivity => is_set(entry.id),
             Class::NetworkActivity => parts.is_about_endpoint() || self.has_peer(parts),
-            Class::PeripheralActivity => parts.is_about_endpoint() && is_set(parts.peripheral().any_name()),
+            Class::PeripheralActivity => parts.is_about_endpoint() && is_set(parts.peripheral().name),
             Class::DetectionFinding => is_set(entry.threat_id) || is_set(parts.alert_id()),
             Class::ApplicationLifecycle
             | Class::BaseEvent
@@ -168,7 +168,7 @@ impl Plan {
 const RANGER_STATUS: u32 = 3500;
 /// A user said that a suspicious threat is malicious.
 const MARKED_AS_THREAT: u32 = 4001;
-const EXONERATED: u16 = 10;
+pub(super) const EXONERATED: u16 = 10;
 
 pub(super) const CONNECT: u8 = 1;
 pub(super) const DISCONNECT: u8 = 2;

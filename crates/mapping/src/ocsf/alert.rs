@@ -40,9 +40,12 @@ fn states(event: &mut Event<'_>, parts: &AlertParts<'_>) {
     let verdict = Verdict::of(parts.verdict);
     event.json.boolean("is_alert", verdict != Some(Verdict::FalsePositive));
     event.incident_status(parts.status);
-    if let Some(verdict) = verdict {
-        event.verdict(verdict);
-        verdict.mark(event, parts.verdict);
+    match verdict {
+        Some(verdict) => {
+            event.verdict(verdict);
+            verdict.mark(event, parts.verdict);
+        }
+        None => event.other_verdict(parts.verdict),
     }
     // The word stays in the record: it says how the alert is treated.
     event.confidence(parts.treat_as_threat.kept());

@@ -30,6 +30,7 @@ pub(super) const INTEGRITY: Words<Choice> = Words {
         ("medium", (3, "Medium")),
         ("high", (4, "High")),
         ("system", (5, "System")),
+        ("protected", (6, "Protected")),
     ],
 };
 

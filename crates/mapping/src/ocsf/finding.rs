@@ -68,6 +68,13 @@ impl Event<'_> {
         self.choice("verdict", id, caption);
     }
 
+    /// Writes a verdict that no table has as Other, with its word.
+    pub fn other_verdict(&mut self, value: Value<'_>) {
+        if self.other_value("verdict", value) {
+            self.using(Profile::Incident);
+        }
+    }
+
     /// Writes the confidence of a detection.
     pub fn confidence(&mut self, value: Value<'_>) {
         let Some((id, caption)) = CONFIDENCE.of(value) else { return };
@@ -173,8 +180,14 @@ pub(super) enum Verdict {
     Unknown,
     FalsePositive,
     TruePositive,
+    Disregard,
     Suspicious,
     Benign,
+    Test,
+    InsufficientData,
+    SecurityRisk,
+    ManagedExternally,
+    Duplicate,
 }
 
 impl Verdict {
@@ -189,8 +202,14 @@ impl Verdict {
             Self::Unknown => (0, "Unknown"),
             Self::FalsePositive => (1, "False Positive"),
             Self::TruePositive => (2, "True Positive"),
+            Self::Disregard => (3, "Disregard"),
             Self::Suspicious => (4, "Suspicious"),
             Self::Benign => (5, "Benign"),
+            Self::Test => (6, "Test"),
+            Self::InsufficientData => (7, "Insufficient Data"),
+            Self::SecurityRisk => (8, "Security Risk"),
+            Self::ManagedExternally => (9, "Managed Externally"),
+            Self::Duplicate => (10, "Duplicate"),
         }
     }
 
@@ -218,6 +237,12 @@ pub(super) const VERDICTS: Words<Verdict> = Words {
         ("benign", Verdict::Benign),
         ("true_positive*", Verdict::TruePositive),
         ("false_positive*", Verdict::FalsePositive),
+        ("disregard", Verdict::Disregard),
+        ("test", Verdict::Test),
+        ("insufficient_data", Verdict::InsufficientData),
+        ("security_risk", Verdict::SecurityRisk),
+        ("managed_externally", Verdict::ManagedExternally),
+        ("duplicate", Verdict::Duplicate),
     ],
 };
 

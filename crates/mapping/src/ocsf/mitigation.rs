@@ -163,11 +163,12 @@ impl<'a> Reports<'a> {
             _ if preemptively => return Some((2, Action::Denied)),
             Some(Effect::Restored) => return Some((9, allowed)),
             Some(_) if any_failed => 12,
+            // The status is that of the whole threat, and the file of a process that was killed may still be there.
+            Some(effect) => return Some((effect.disposition(), Action::Denied)),
             None if self.0.iter().any(Report::is_pending) => 14,
             None if has_failed || is_counted => 13,
-            _ if !is_mitigated => 15,
-            Some(effect) => effect.disposition(),
-            None => 11,
+            None if is_mitigated => 11,
+            None => 15,
         };
         Some((disposition, action))
     }
@@ -230,6 +231,7 @@ mod tests {
         let restored = [quarantine, report("unquarantine", "success", "04")];
         assert_eq!(outcome("not_mitigated", &restored), Some((9, Action::Allowed)));
         assert_eq!(outcome("not_mitigated", &[report("kill", "pending-reboot", "01")]), Some((14, Action::Allowed)));
+        assert_eq!(outcome("not_mitigated", &[kill.clone()]), Some((2, Action::Denied)));
         assert_eq!(outcome("not_mitigated", &[]), Some((15, Action::Allowed)));
         assert_eq!(outcome("marked_as_benign", &[kill]), Some((10, Action::Allowed)));
         assert_eq!(outcome("", &[]), None);

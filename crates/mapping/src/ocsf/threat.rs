@@ -13,6 +13,7 @@ use super::mitigation::Reports;
 use super::user::{UserType, mark_account, mark_process_user};
 use super::{device, enrichment, unmapped, workload};
 use crate::common::account::Account;
+use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::image::Image;
 use crate::common::placeholder::{boolean, first_scalar, is_set};
 use crate::common::threat::unless_zero;
@@ -72,8 +73,12 @@ pub(super) fn map(
     });
 }
 
-/// Without a known kind of malware, the list is left out.
+/// Without a known kind of malware, the list is left out, and where somebody said that there is none.
 fn malware(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
+    let is_false_positive = Verdict::of(parts.verdict) == Some(Verdict::FalsePositive);
+    if is_false_positive || OUTCOMES.of(parts.mitigation.status) == Some(Outcome::Benign) {
+        return;
+    }
     let file = &parts.file;
     let malware = Malware {
         name: file.threat_name.escaped(),
@@ -157,9 +162,12 @@ fn states(event: &mut Event<'_>, parts: &ThreatParts<'_>, reports: &Reports<'_>)
     event.json.boolean("is_alert", verdict != Some(Verdict::FalsePositive));
     event.incident_status(parts.status);
     event.confidence(parts.confidence);
-    if let Some(verdict) = verdict {
-        event.verdict(if verdict == Verdict::Unknown && is_benign { Verdict::Benign } else { verdict });
-        verdict.mark(event, parts.verdict);
+    match verdict {
+        Some(verdict) => {
+            event.verdict(if verdict == Verdict::Unknown && is_benign { Verdict::Benign } else { verdict });
+            verdict.mark(event, parts.verdict);
+        }
+        None => event.other_verdict(parts.verdict),
     }
     let has_failed = parts.mitigation.has_failed == Some(true);
     let outcome = reports.outcome(status, parts.mitigation.is_preemptive, has_failed, parts.mitigation.is_detecting);

@@ -75,6 +75,10 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
 }
 
 fn malware(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
+    let is_false_positive = Verdict::of(parts.verdict) == Some(Verdict::FalsePositive);
+    if is_false_positive || OUTCOMES.of(parts.result) == Some(Outcome::Benign) {
+        return;
+    }
     let file = &parts.file;
     let malware = Malware {
         name: first_scalar([parts.name, file.name]).escaped(),
@@ -257,11 +261,14 @@ fn states(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     event.json.boolean("is_alert", verdict != Some(Verdict::FalsePositive));
     event.incident_status(parts.status);
     event.confidence(parts.confidence);
-    if let Some(verdict) = verdict {
-        event.verdict(verdict);
-        if verdict == Verdict::Unknown {
-            event.mark(parts.verdict);
+    match verdict {
+        Some(verdict) => {
+            event.verdict(verdict);
+            if verdict == Verdict::Unknown {
+                event.mark(parts.verdict);
+            }
         }
+        None => event.other_verdict(parts.verdict),
     }
     let left = if parts.asset.is_detecting { Action::Observed } else { Action::Allowed };
     let (disposition, action) = match OUTCOMES.of(parts.result) {

@@ -1211,6 +1211,104 @@ fn an_unknown_word_is_neither_the_lowest_nor_the_newest() {
     }
 }
 
+/// A word that OCSF itself has is the one with its number.
+#[test]
+fn words_of_the_schema_have_their_numbers() {
+    let finding = |status: Value, mitigation: Value| json!({"id": "1", "cveId": "CVE-2024-1", "status": status, "mitigationStatus": mitigation});
+    for (status, mitigation, id) in [
+        ("", "In progress", 2),
+        ("ON_HOLD", "", 3),
+        ("TO_BE_PATCHED", "", 2),
+        ("Suppressed", "", 3),
+        ("Archived", "", 5),
+        ("Deleted", "", 6),
+        ("Deferred", "", 99),
+    ] {
+        let event = map_to(Schema::Ocsf, Stream::Vulnerabilities, &finding(json!(status), json!(mitigation)));
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("status_id", json!(id))]);
+    }
+    for (kind, system, [kind_id, system_id]) in [
+        ("IOT", "iPadOS", [7, 302]),
+        ("Browser", "Windows Mobile", [8, 101]),
+        ("firewall", "chromeos", [9, 99]),
+        ("toaster", "linux", [99, 200]),
+    ] {
+        let event = map_to(
+            Schema::Ocsf,
+            Stream::Agents,
+            &json!({"id": "9", "machineType": kind, "osType": system, "osName": "x"}),
+        );
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("device.type_id", json!(kind_id)), ("device.os.type_id", json!(system_id))]);
+    }
+    for (word, id, caption) in
+        [("test", 6, "Test"), ("Insufficient Data", 7, "Insufficient Data"), ("not_sure", 99, "not_sure")]
+    {
+        let expected = [("verdict_id", json!(id)), ("verdict", json!(caption))];
+        let of_threat = threat(json!({"analystVerdict": word}), json!({}));
+        let of_activity = activity(2030, json!({"threatId": "5"}), json!({"newAnalystVerdict": word}));
+        let of_alert = json!({"alertInfo": {"alertId": "1", "analystVerdict": word}});
+        let unified = json!({"id": "1", "analystVerdict": word});
+        for (stream, record) in [
+            (Stream::Threats, of_threat),
+            (Stream::Activities, of_activity),
+            (Stream::Alerts, of_alert),
+            (Stream::UnifiedAlerts, unified),
+        ] {
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event, &expected);
+        }
+    }
+}
+
+/// The file stays as evidence.
+#[test]
+fn what_is_no_malware_is_in_no_list_of_malware() {
+    let sha1 = "1".repeat(40);
+    for (verdict, state) in [("false_positive", "not_mitigated"), ("undefined", "marked_as_benign")] {
+        let info = json!({"analystVerdict": verdict, "mitigationStatus": state, "filePath": "C:\\x.exe", "sha1": sha1});
+        let of_threat = threat(info, json!({}));
+        let of_activity = activity(
+            2030,
+            json!({"threatId": "5"}),
+            json!({"newAnalystVerdict": verdict, "newStatus": state, "threatClassification": "Malware",
+                "filePath": "C:\\x.exe", "fileDisplayName": "x.exe", "fileContentHash": sha1}),
+        );
+        let unified = json!({"id": "1", "name": "x.exe", "classification": "MALWARE", "analystVerdict": verdict, "result": state,
+            "process": {"file": {"name": "x.exe", "path": "C:\\x.exe", "sha1": sha1}}});
+        for (stream, record) in
+            [(Stream::Threats, of_threat), (Stream::Activities, of_activity), (Stream::UnifiedAlerts, unified)]
+        {
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event, &[("malware", json!(null))]);
+            assert_fields(&event["evidences"][0]["file"], &[("path", json!("C:\\x.exe"))]);
+            assert!(!event["observables"].to_string().contains("malware"), "{event:#}");
+        }
+    }
+    // A process that was killed is blocked, whatever the state of the threat.
+    let report =
+        json!([{"action": "kill", "status": "success", "actionsCounters": {"success": 2, "failed": 0, "total": 2}}]);
+    let record = threat(json!({"mitigationStatus": "not_mitigated"}), json!({"mitigationStatus": report}));
+    let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+    assert_fields(&event, &[("disposition", json!("Blocked")), ("action", json!("Denied"))]);
+    assert!(event["malware"].is_array(), "{event:#}");
+}
+
+/// A code of a class is no name.
+#[test]
+fn a_device_without_a_name_is_no_peripheral() {
+    let record = activity(
+        5126,
+        json!({"agentId": "9"}),
+        json!({"deviceClass": "E0h", "deviceName": "", "interface": "USB", "eventType": "connected", "vendorId": "8087"}),
+    );
+    let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+    assert_fields(&event, &[("class_uid", json!(0)), ("activity_name", json!("device-connected"))]);
+}
+
 #[test]
 fn what_is_in_the_place_of_a_value_is_none() {
     let [sha1, sha256] = ["AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D", &"AB".repeat(32)];

@@ -157,20 +157,12 @@ pub struct Peripheral<'a> {
     pub name: Value<'a>,
     /// The kind of the device, as the console spells it.
     pub class: Value<'a>,
-    interface: Value<'a>,
     pub ids: [Value<'a>; 2],
     pub serial_number: Value<'a>,
     pub manufacturer: Value<'a>,
     pub vendor_id: Value<'a>,
     pub product_id: Value<'a>,
     pub event_time: Value<'a>,
-}
-
-impl<'a> Peripheral<'a> {
-    /// The name, else what there is in its place.
-    pub fn any_name(&self) -> Value<'a> {
-        first_scalar([self.name, self.class, self.interface])
-    }
 }
 
 /// An attribute that was changed, and its new value.
@@ -388,7 +380,6 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         Peripheral {
             name: data.device_name,
             class: self.other("deviceClass"),
-            interface: self.other("interface"),
             ids: [data.u_id, data.uid],
             serial_number: data.serial,
             manufacturer: data.manufacturer_name,

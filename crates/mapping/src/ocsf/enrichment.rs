@@ -125,7 +125,7 @@ pub(super) fn write_unmapped(event: &mut Event<'_>, enrichment: &Enrichment) {
 /// An item without empty values and without what the event has of it: a note, or a related event. A class does not
 /// tell the type.
 fn left(item: Item<'_>, is_there: impl Fn(&str) -> bool) -> Value {
-    let is_left = |(key, value): &(&String, &Value)| !is_empty(value) && !(value.is_string() && is_there(key));
+    let is_left = |(key, value): &(&String, &Value)| !(is_empty(value) || value.is_string() && is_there(key));
     let entries: Map<_, _> =
         item.entries.iter().filter(is_left).map(|(key, value)| (key.clone(), value.clone())).collect();
     Value::Object(entries)

@@ -311,6 +311,37 @@ fn a_threat_has_severity_confidence_verdict_and_disposition() {
     assert_eq!(threat(json!({"classification": "Exploit"}))["malware"], Value::Null);
 }
 
+/// The source of a connection began it, if the record says its direction.
+#[test]
+fn a_connection_has_an_initiator() {
+    let of_firewall = |direction: Value| {
+        let data =
+            json!({"reportedRemoteHost": "192.0.2.1", "reportedLocalHost": "10.0.0.1", "reportedDirection": direction});
+        activity(5232, json!({"agentId": "8"}), data)
+    };
+    let shell =
+        activity(3201, json!({"agentId": "8", "userId": "7"}), json!({"computerName": "c", "ipAddress": "192.0.2.7"}));
+    for (event, initiator, source) in [
+        (of_firewall(json!("inbound")), "Source Endpoint", "192.0.2.1"),
+        (of_firewall(json!("outbound")), "Source Endpoint", "10.0.0.1"),
+        (of_firewall(Value::Null), "Unknown", "10.0.0.1"),
+        (shell, "Source Endpoint", "192.0.2.7"),
+    ] {
+        assert_fields(&event, &[("initiator", initiator.into()), ("src_endpoint.ip", source.into())]);
+    }
+}
+
+/// What is deprecated has another place.
+#[test]
+fn an_application_has_its_maker_as_a_product() {
+    let application = |number, data| activity(number, json!({"agentId": "8"}), data)["application"].clone();
+    let product = json!({"vendor_name": "SentinelOne", "name": "SentinelOne Agent", "version": "23.4"});
+    assert_eq!(
+        application(43, json!({"newAgentVersion": "23.4"})),
+        json!({"name": "SentinelOne Agent", "version": "23.4", "product": product})
+    );
+}
+
 /// 99 is for what has no number.
 #[test]
 fn a_word_that_a_number_is_called_has_this_number() {

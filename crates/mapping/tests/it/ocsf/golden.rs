@@ -69,3 +69,44 @@ fn a_threat_with_notes_and_timeline() {
     let activity = map_to(Schema::Ocsf, Stream::Activities, &activity);
     assert_eq!(event["finding_info"]["related_events"][0]["uid"], activity["metadata"]["uid"]);
 }
+
+fn enriched(enrichment: &Value) -> Value {
+    let mut out = Vec::new();
+    let mut mapper = mapper_to(Schema::Ocsf, Stream::Threats, false);
+    let record = br#"{"id":"9","threatInfo":{"threatId":"9","threatName":"a.exe"}}"#;
+    mapper.map_record(record, None, Some(enrichment.to_string().as_bytes()), &mut out).unwrap();
+    let event = read_event(&out);
+    assert_eq!(validity::faults(&event), Vec::<String>::new(), "{event:#}");
+    event
+}
+
+/// An item of the timeline says of itself what the event of the same activity says.
+#[test]
+fn a_related_event_is_the_event_of_its_activity() {
+    for number in [18, 23, 25, 67, 107, 110, 112, 2004, 2028, 4020] {
+        let activity = json!({"id": "11", "activityType": number, "userId": "7", "agentId": "8", "threatId": "9",
+            "createdAt": "2026-03-01T10:20:30Z",
+            "data": {"byUser": "jane", "username": "john", "roleName": "Viewer", "filePath": "/opt/a"}});
+        let event = map_to(Schema::Ocsf, Stream::Activities, &activity);
+        let related = &enriched(&json!({"timeline": [activity]}))["finding_info"]["related_events"][0];
+        assert_eq!(related["uid"], event["metadata"]["uid"]);
+        for name in ["type_uid", "type_name"] {
+            assert_eq!(related[name], event[name], "{number}");
+        }
+    }
+}
+
+#[test]
+fn of_many_notes_the_newest_are_written_and_all_are_kept() {
+    let note = |number: usize| {
+        json!({"id": number.to_string(), "text": format!("note {number}"), "creator": "jane",
+            "createdAt": format!("2026-03-01T10:{:02}:{:02}Z", number / 60, number % 60)})
+    };
+    for (count, first, kept) in [(100, "note 0", 0), (101, "note 1", 101)] {
+        let notes: Vec<Value> = (0..count).rev().map(note).collect();
+        let event = enriched(&json!({ "notes": notes }));
+        assert_eq!(event["notes"].as_array().unwrap().len(), 100);
+        assert_eq!(event["notes"][0]["comment"], first);
+        assert_eq!(event["unmapped"]["notes"].as_array().map_or(0, Vec::len), kept);
+    }
+}

@@ -1,8 +1,10 @@
 //! The check of validity accepts valid events, and refuses others.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-use super::validity::faults;
+use super::validity::{NEWEST, OLDER, faults};
 
 fn examples(version: &str, folder: &str) -> Vec<(String, Value)> {
     let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/ocsf");
@@ -132,4 +134,41 @@ fn the_check_refuses_what_json_schema_accepts() {
         let found = faults(&event);
         assert!(found.iter().any(|text| text.contains(fault)), "{fault}: {found:?}");
     }
+}
+
+/// The name of an object, or the JSON type of another value, that a property has; that of its elements for a list.
+fn kind<'s>(definitions: &'s Value, property: &'s Value) -> &'s str {
+    if let Some(name) = property["$ref"].as_str().and_then(|name| name.strip_prefix("#/$defs/")) {
+        let definition = &definitions[name];
+        return if definition.get("properties").is_some() { name } else { kind(definitions, definition) };
+    }
+    match property["type"].as_str() {
+        Some("array") => kind(definitions, &property["items"]),
+        Some(name) => name,
+        None => match property["enum"].as_array().or(property["anyOf"].as_array()).map(|choices| &choices[0]) {
+            Some(Value::Object(_)) => kind(definitions, &property["anyOf"][0]),
+            Some(Value::Number(_)) => "integer",
+            _ => "any",
+        },
+    }
+}
+
+/// An index, whose template has types by names and by JSON, can hold events of all classes in both versions.
+#[test]
+fn an_attribute_has_one_type_in_all_classes_and_versions() {
+    let mut kinds: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    for version in [&NEWEST, &OLDER] {
+        let definitions = &version.schema["$defs"];
+        let classes = version.schema["classes"].as_object().unwrap().values().map(|class| ("", class));
+        let objects = definitions.as_object().unwrap().iter().map(|(name, object)| (name.as_str(), object));
+        for (owner, definition) in classes.chain(objects) {
+            for (name, property) in definition["properties"].as_object().into_iter().flatten() {
+                let kind = kind(definitions, property);
+                let known = kinds.entry((owner, name)).or_insert(kind);
+                assert_eq!(*known, kind, "{owner}.{name}");
+            }
+        }
+    }
+    assert!(kinds.len() > 1_000);
+    assert_eq!((kinds[&("", "application")], kinds[&("application", "name")]), ("application", "string"));
 }

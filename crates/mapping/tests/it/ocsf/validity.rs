@@ -24,7 +24,9 @@ impl Version {
 /// The version that the mapping writes.
 pub static NEWEST: LazyLock<Version> =
     LazyLock::new(|| Version::read(include_str!("../../data/ocsf/1.9.0/schema.json")));
-static OLDER: LazyLock<Version> = LazyLock::new(|| Version::read(include_str!("../../data/ocsf/1.3.0/schema.json")));
+/// The version for readers that take no newer one.
+pub static OLDER: LazyLock<Version> =
+    LazyLock::new(|| Version::read(include_str!("../../data/ocsf/1.3.0/schema.json")));
 
 /// The version that an event says it has.
 fn version_of(event: &Value) -> Option<&'static Version> {

@@ -23,10 +23,27 @@ pub(crate) fn catch_panic<T>(subject: &dyn Display, run: impl FnOnce() -> T) -> 
 /// The result of a task that nobody aborts; panics with what the task panicked with. Pending where the runtime is
 /// shutting down, which cancels the task and soon its caller.
 pub(crate) async fn result_of<T>(task: impl Future<Output = Result<T, JoinError>>) -> T {
-    match task.await.map_err(JoinError::try_into_panic) {
+    match caught(task).await {
         Ok(result) => result,
-        Err(Ok(panic)) => resume_unwind(panic),
-        Err(Err(_)) => std::future::pending().await,
+        Err(panic) => resume_unwind(panic.into_panic()),
+    }
+}
+
+/// As [`result_of`], but does not panic.
+///
+/// # Errors
+/// When the task panicked.
+pub(crate) async fn caught<T>(task: impl Future<Output = Result<T, JoinError>>) -> Result<T, JoinError> {
+    match task.await {
+        Err(error) if error.is_cancelled() => std::future::pending().await,
+        ended => ended,
+    }
+}
+
+/// Panics with what a task panicked with. The end of the runtime only cancels tasks.
+pub(crate) fn resume_panic_of(error: JoinError) {
+    if let Ok(panic) = error.try_into_panic() {
+        resume_unwind(panic);
     }
 }
 
@@ -71,5 +88,14 @@ mod tests {
         let cancelled = tokio::spawn(std::future::pending::<()>());
         cancelled.abort();
         assert!(timeout(Duration::from_millis(20), result_of(cancelled)).await.is_err());
+        // What shows the panic of a task shows nothing of a cancelled one.
+        let panicked = tokio::task::spawn_blocking(|| panic!("a mistake"));
+        assert!(caught(panicked).await.is_err_and(|error| error.to_string().contains("a mistake")));
+        let cancelled = tokio::spawn(std::future::pending::<()>());
+        cancelled.abort();
+        assert!(timeout(Duration::from_millis(20), caught(cancelled)).await.is_err());
+        let cancelled = tokio::spawn(std::future::pending::<()>());
+        cancelled.abort();
+        resume_panic_of(cancelled.await.unwrap_err());
     }
 }

@@ -17,6 +17,7 @@ use super::lane_checkpoint::LaneCheckpoint;
 use super::pending_batch::PendingBatch;
 use super::pull::Polled;
 use super::verdict::{NotStored, SessionFailure, Side, SideFailure};
+use crate::catch_panic::resume_panic_of;
 use crate::checkpoint::{CheckpointUpdate, JournalChange};
 use crate::failure::Failure;
 use crate::record::Timestamp;
@@ -263,10 +264,12 @@ impl<'a> SendStage<'a> {
 
     /// Adds what was settled of a batch to the checkpoint.
     fn on_delivered(&mut self, done: Result<(task::Id, Delivered), JoinError>) -> Result<(), DeliveryError> {
-        let (id, Delivered { result, attempted }) = match done.map_err(JoinError::try_into_panic) {
+        let (id, Delivered { result, attempted }) = match done {
             Ok(done) => done,
-            Err(Ok(panic)) => std::panic::resume_unwind(panic),
-            Err(Err(_)) => return Ok(()),
+            Err(error) => {
+                resume_panic_of(error);
+                return Ok(());
+            }
         };
         let place = self.in_flight.iter().position(|batch| batch.task == id);
         let pending = place.and_then(|place| self.in_flight[place].pending.clone());

@@ -328,7 +328,11 @@ mod tests {
         while answer("b/other") != Some(5) {
             std::thread::park_timeout(Duration::from_millis(10));
         }
-        assert!(collected(answers(&paths, LEAST_PATIENCE, &alive)).iter().all(|answer| answer.1.is_none()));
+        // A thread that a loaded machine starts too late ends without a call, and its place is free again.
+        let is_hanging = |name: &String| SILENT.lock().paths.contains_key(Path::new(name));
+        while !names.iter().all(is_hanging) {
+            assert!(collected(answers(&paths, LEAST_PATIENCE, &alive)).iter().all(|answer| answer.1.is_none()));
+        }
         assert_eq!(answer("b/other"), None, "the directory has all its threads");
         assert_eq!(answer("d/other"), Some(5));
         alive.store(true, Ordering::SeqCst);
@@ -360,14 +364,14 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_file_system_that_hangs_holds_up_one_task_and_one_thread() {
         let alive = Arc::new(AtomicBool::new(false));
-        let mut waiting = answers(&["c/dead"], SHORT, &alive);
+        let mut waiting = answers(&["c/dead"], Duration::from_secs(60), &alive);
         let reading = tokio::spawn(async move { waiting.next().unwrap().1 });
         // The runtime has one thread: this task only runs if the reading one does not keep it.
         let turned = tokio::spawn(async { tokio::time::sleep(Duration::from_millis(1)).await });
         turned.await.unwrap();
         assert!(!reading.is_finished());
-        assert_eq!(reading.await.unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
         alive.store(true, Ordering::SeqCst);
+        assert_eq!(reading.await.unwrap().unwrap(), 4);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::context::{LaneMode, WorkerContext};
 use super::renames::{Beginning, Running};
 use super::spec::LaneSpec;
 use super::start_times::StartWaits;
-use crate::catch_panic::catch_panic;
+use crate::catch_panic::{catch_panic, caught};
 use crate::checkpoint::CheckpointKey;
 use crate::lane::LaneEnd;
 use crate::record::Timestamp;
@@ -177,7 +177,7 @@ impl LaneRunner {
                         });
                     }
                     let ended = tokio::select! {
-                        ended = &mut running => ended,
+                        ended = caught(&mut running) => ended,
                         end = &mut forced_end => {
                             // The next lane of this name must not start before this one is gone.
                             running.abort();

@@ -21,6 +21,7 @@ use super::context::WorkerContext;
 use super::lane_runner::{DetachedLane, LaneRunner};
 use super::usage::CommandUsage;
 use super::{LaneSpec, Options, StartError};
+use crate::catch_panic::caught;
 use crate::checkpoint::{CheckpointKey, LaneId, Part, StateError};
 use crate::console::{Client, ConsoleError, Endpoint};
 use crate::lane::{LaneCheckpoint, LaneCheckpointError, LaneEnd};
@@ -335,7 +336,7 @@ impl Job {
                 .once(self.backfill.once_timeout)
                 .detached(lane),
         );
-        let exit = tokio::spawn(runner.run(None)).await;
+        let exit = caught(tokio::spawn(runner.run(None))).await;
         self.sink_proven.fetch_or(meter.lane.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);
         let failed = match exit {
             Ok(LaneEnd::Complete | LaneEnd::Drained | LaneEnd::Aborted) => None,

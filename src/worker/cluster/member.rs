@@ -13,6 +13,7 @@ use super::api_health::{ApiHealth, HealthTransition};
 use super::leases::{Leases, agreed_shards};
 use super::plan::{Answer, Call, Event, LeasePlanner, MonotonicTime};
 use super::{Change, Cluster, ClusterError, ClusterSettings, Drained};
+use crate::catch_panic::resume_panic_of;
 use crate::settings::kubernetes::{Kubernetes, KubernetesError};
 use crate::sink::{Deadline, Until, suspended};
 use crate::telemetry::{ClusterView, Telemetry};
@@ -85,8 +86,7 @@ impl Member {
             tokio::select! {
                 Some(done) = self.calls.join_next() => match done {
                     Ok((call, sent, answer)) => self.on_answer(call, sent, answer).await,
-                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                    Err(_) => {}
+                    Err(error) => resume_panic_of(error),
                 },
                 Some(Drained(shard)) = drained.recv() => self.plan.drained(shard),
                 Ok(()) = freed.changed() => {

@@ -18,6 +18,7 @@ use tracing::Instrument;
 use super::pending_batch::PendingBatch;
 use super::programs::{Overruns, Programs};
 use super::{Lane, LaneBudget, Reservation};
+use crate::catch_panic::caught;
 use crate::checkpoint::LaneId;
 use crate::failure::Failure;
 use crate::program_threads::JobError;
@@ -123,7 +124,7 @@ pub async fn run(
     let Some(first) = pages.recv().await else { return Ok(()) };
     let stage = MapStage { flush: lane.flush, budget: lane.budget.clone(), batches, programs: lane.programs.clone() };
     let mapping = stage.map_pages(Box::new(Filler::new(lane)), first, pages).in_current_span();
-    let panic = match AbortOnDropHandle::new(tokio::spawn(mapping)).await {
+    let panic = match caught(AbortOnDropHandle::new(tokio::spawn(mapping))).await {
         Ok(Ok(()) | Err(MapEnd::Session)) => return Ok(()),
         Ok(Err(MapEnd::Failed(failure))) => return Err(failure),
         Err(panic) => panic,
@@ -384,6 +385,9 @@ impl Filler {
             return open.discard_last(record);
         }
         open.label_last(mapper);
+        if mapper.has_other_labels() {
+            meter.labelled_other(&record.id);
+        }
         match withheld {
             None | Some(OnError::Deliver) => {}
             Some(OnError::DeadLetter) => open.batch.withhold_last(Unsent::ProgramFailed),

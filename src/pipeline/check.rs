@@ -1,7 +1,7 @@
 //! Checks that concern several values: contradictions, values without sense, and warnings.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::problem::{Place, Problem, Severity};
 use super::yaml::Node;
 use super::{Case, Pipeline};
 use crate::record::{Stream, Timestamp};
-use crate::settings::{Id, Period, Tls, check_name, check_token};
+use crate::settings::{Id, Labels, Period, Tls, check_name, check_token};
 use crate::sink::integration::{Content, INTEGRATIONS};
 use crate::sink::{BuildError, SharedSinkResources};
 use crate::{console, sink, source, transform};
@@ -185,35 +185,40 @@ fn agents(report: &mut Report<'_>, agents: &source::Agents) {
     }
 }
 
-pub(super) fn transform(root: &Node, transform: &transform::TransformSettings, problems: &mut Vec<Problem>) {
-    let mut report = Report { root, problems };
-    for name in transform.labels.keys() {
+/// A file may have any number of labels: each is looked up once.
+fn labels(report: &mut Report<'_>, labels: &Labels) {
+    let node = report.root.nearest(&["transform", "labels"]);
+    let places: HashMap<_, _> = node.entries().iter().map(|entry| (&*entry.key, &entry.node.place)).collect();
+    let mut error = |name: &str, message: String| {
+        let place = places.get(name).copied().unwrap_or(&node.place);
+        report.at(place, &format!("transform.labels.{name}"), Severity::Error, message);
+    };
+    for (name, value) in labels {
         // Some destinations know no upper case in names.
         if name.eq_ignore_ascii_case("pipeline") {
-            let message = "the label `pipeline` always has the pipeline's name";
-            report.error(&["transform", "labels", name], message);
+            error(name, "the label `pipeline` always has the pipeline's name".to_owned());
         } else if !is_label(name) {
-            let message = format!("`{name}` is not a label's name: letters, digits, `_`, `-` and `.`, at most 63");
-            report.error(&["transform", "labels", name], message);
+            error(name, format!("`{name}` is not a label's name: letters, digits, `_`, `-` and `.`, at most 63"));
         }
-    }
-    for name in transform.labels.keys() {
         let mut beginnings = name.match_indices('.').filter_map(|(dot, _)| name.get(..dot));
-        let is_label = |beginning: &&str| *beginning == "pipeline" || transform.labels.contains_key(*beginning);
-        if let Some(other) = beginnings.find(is_label) {
+        let excludes = |beginning: &&str| *beginning == "pipeline" || labels.contains_key(*beginning);
+        if let Some(other) = beginnings.find(excludes) {
             let message = format!(
                 "`{name}` and the label `{other}` exclude each other: destinations read a dot as a level, and `{other}` \
                  is a text there, not an object; use a name without the dot, such as `{}`",
                 name.replace('.', "_")
             );
-            report.error(&["transform", "labels", name], message);
+            error(name, message);
         }
-    }
-    for (name, value) in &transform.labels {
         if let Err(problem) = transform::check_label(value) {
-            report.error(&["transform", "labels", name], problem);
+            error(name, problem);
         }
     }
+}
+
+pub(super) fn transform(root: &Node, transform: &transform::TransformSettings, problems: &mut Vec<Problem>) {
+    labels(&mut Report { root, problems }, &transform.labels);
+    let mut report = Report { root, problems };
     for (index, redaction) in transform.redact.iter().enumerate() {
         let label = redaction.path.strip_prefix("labels.").filter(|label| transform.labels.contains_key(*label));
         if let Some(label) = label {

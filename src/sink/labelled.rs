@@ -1,6 +1,6 @@
 //! A sink for events whose labels come from the console: one instance for each set of labels.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -11,18 +11,7 @@ use super::{
     Attempt, Batch, BuildError, Limits, MaskedRequest, NoRequest, Outcome, Probe, Sink, SinkContext, SinkSettings,
 };
 use crate::failure::Failure;
-use crate::settings::{Labels, UsedProxy};
-
-/// Most instances that are kept. They share HTTP clients and tokens, so that another one costs little.
-const MAX_INSTANCES: usize = 128;
-/// About the bytes of the instances that are kept.
-const MAX_BYTES: usize = 4 << 20;
-/// About the bytes of an instance without its labels.
-const INSTANCE_BYTES: usize = 8 << 10;
-/// How often an instance has its labels: for itself, and in the texts that it makes of them.
-const COPIES: usize = 3;
-/// Bytes that the longest labels can add to an event.
-const LONGEST_LABEL: usize = 256;
+use crate::settings::{LONGEST_LABEL, Labels, UsedProxy};
 
 /// The sink of one lane. Opens no connection, so that it can also validate settings.
 ///
@@ -38,50 +27,27 @@ pub fn build(settings: &SinkSettings, context: &SinkContext) -> Result<Arc<dyn S
     Ok(Arc::new(LabelledSink { settings, context, sample, instances: Mutex::default() }))
 }
 
-/// The sink for events with these labels.
-#[derive(Debug)]
-struct Instance {
-    labels: Arc<Labels>,
-    bytes: usize,
-    sink: Arc<dyn Sink>,
-}
-
 #[derive(Debug)]
 struct LabelledSink {
     settings: SinkSettings,
     context: SinkContext,
     /// With the labels of `context`.
     sample: Arc<dyn Sink>,
-    /// The one that was used last is the last.
-    instances: Mutex<VecDeque<Instance>>,
-}
-
-/// The instance for these labels, which becomes the last one. Nearly all labels are those that the lane has made once.
-fn used(instances: &mut VecDeque<Instance>, labels: &Arc<Labels>) -> Option<Arc<dyn Sink>> {
-    let same = instances.iter().rposition(|instance| Arc::ptr_eq(&instance.labels, labels));
-    let index = same.or_else(|| instances.iter().rposition(|instance| instance.labels == *labels))?;
-    let instance = instances.remove(index)?;
-    let sink = instance.sink.clone();
-    instances.push_back(instance);
-    Some(sink)
+    /// One for each set of labels that the lane or one of its batches has. They share HTTP clients and tokens.
+    instances: Mutex<HashMap<Arc<Labels>, Arc<dyn Sink>>>,
 }
 
 impl LabelledSink {
     fn instance(&self, labels: &Arc<Labels>) -> Result<Arc<dyn Sink>, BuildError> {
-        if let Some(sink) = used(&mut self.instances.lock(), labels) {
-            return Ok(sink);
+        if let Some(sink) = self.instances.lock().get(labels) {
+            return Ok(sink.clone());
         }
         let context = SinkContext { labels: Labels::clone(labels), ..self.context.clone() };
         let sink = self.settings.build(&context)?;
-        let texts: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let bytes = INSTANCE_BYTES + COPIES * texts;
         let mut instances = self.instances.lock();
-        let mut kept: usize = instances.iter().map(|instance| instance.bytes).sum();
-        while instances.len() >= MAX_INSTANCES || kept + bytes > MAX_BYTES {
-            let Some(oldest) = instances.pop_front() else { break };
-            kept -= oldest.bytes;
-        }
-        instances.push_back(Instance { labels: labels.clone(), bytes, sink: sink.clone() });
+        // The labeler bounds the sets of a lane in number and bytes. What nobody else holds was given up by it.
+        instances.retain(|labels, _| Arc::strong_count(labels) > 1);
+        instances.insert(labels.clone(), sink.clone());
         Ok(sink)
     }
 
@@ -135,7 +101,7 @@ impl Sink for LabelledSink {
 
     fn trouble(&self) -> Option<Failure> {
         let instances = self.instances.lock();
-        instances.iter().find_map(|instance| instance.sink.trouble()).or_else(|| self.sample.trouble())
+        instances.values().find_map(|sink| sink.trouble()).or_else(|| self.sample.trouble())
     }
 
     fn proxies(&self) -> Vec<UsedProxy> {
@@ -232,6 +198,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// As many as a lane keeps are in use by turns, as where each site has an index of its own.
+    #[tokio::test]
+    async fn a_set_of_labels_has_one_sink_for_as_long_as_the_lane_has_the_set() {
+        let settings = json!({ "type": "elasticsearch", "url": "https://siem.example", "index": "{label.site}" });
+        let settings: SinkSettings = serde_json::from_value(settings).unwrap();
+        let sample = settings.build(&context("unknown")).unwrap();
+        let sink = LabelledSink { settings, context: context("unknown"), sample, instances: Mutex::default() };
+        let set = |number: usize| Arc::new(context(&format!("site-{number}")).labels);
+        let mut sets: Vec<_> = (0..1_000).map(set).collect();
+        let built: Vec<_> = sets.iter().map(|labels| sink.instance(labels).unwrap()).collect();
+        for (labels, built) in sets.iter().zip(&built) {
+            assert!(Arc::ptr_eq(&sink.instance(labels).unwrap(), built), "{labels:?}");
+        }
+        // The labels of a dead letter are equal to those of the lane, and not the same.
+        assert!(Arc::ptr_eq(&sink.instance(&set(7)).unwrap(), &built[7]));
+        // What the lane has given up is not kept.
+        sets.truncate(10);
+        sink.instance(&set(1_000)).unwrap();
+        assert_eq!(sink.instances.lock().len(), 11);
     }
 
     /// One event must not stop the delivery of all others. What is wrong with the settings is not the event's.

@@ -362,6 +362,10 @@ struct Rare {
     overflowed: u64,
     /// For the log: these.
     overflow_notices: Notices,
+    /// Records whose labels from the console have the value `other`.
+    labelled_other: u64,
+    /// For the log: these.
+    label_notices: Notices,
     /// Records with a time that names no zone.
     without_zone: u64,
     /// Records that the console counted and did not show.
@@ -509,6 +513,21 @@ impl LaneMetrics {
     /// Records that exceeded a bound.
     pub fn overflowed(&self) -> u64 {
         self.rare.lock().as_ref().map_or(0, |rare| rare.overflowed)
+    }
+
+    /// Counts a record whose labels from the console have the value `other`.
+    pub(super) fn add_labelled_other(&self) {
+        self.rare.lock().get_or_insert_default().labelled_other += 1;
+    }
+
+    /// Records whose labels from the console have the value `other`.
+    pub fn labelled_other(&self) -> u64 {
+        self.rare.lock().as_ref().map_or(0, |rare| rare.labelled_other)
+    }
+
+    /// Calls `with` with what the log has not reported of such records, if there was one.
+    pub(super) fn with_label_notices<T>(&self, with: impl FnOnce(&Notices) -> T) -> Option<T> {
+        self.rare.lock().as_ref().map(|rare| with(&rare.label_notices))
     }
 
     /// Counts a record with a time that names no zone.

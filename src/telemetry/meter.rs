@@ -227,6 +227,12 @@ impl Meter {
         self.lane.tell_overflow(self.clock.now(), record_id);
     }
 
+    /// A record's labels have the value `other`. The caller runs within the lane's span.
+    pub fn labelled_other(&self, record_id: &str) {
+        self.lane.add_labelled_other();
+        self.lane.tell_labelled_other(self.clock.now(), record_id);
+    }
+
     /// A time of a record names no zone.
     pub fn without_zone(&self) {
         self.lane.add_without_zone();

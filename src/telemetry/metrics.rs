@@ -80,6 +80,9 @@ metrics! {
     OVERFLOWED_RECORDS = Counter "overflowed_records_total" LANE, "records",
         "Records with more than 10,000 members in an object, more than 10,000 values in a list or more than 120 levels. What \
          is beyond that is in a text of the event: `sentinel_one.<stream>.overflow`, in OCSF `unmapped.overflow`.";
+    RECORDS_WITH_OTHER_LABELS = Counter "records_with_other_labels_total" LANE, "records",
+        "Records whose labels from the console have the value `other`: the lane has as many different sets of labels as it \
+         keeps, which are 1,000 or 1 MiB. `status` and the status page say so too.";
     TIMES_WITHOUT_ZONE = Counter "times_without_zone_total" LANE, "records",
         "Records with a time that names no zone, such as `2026-03-01T10:20:30`. It is taken as UTC.";
     REMAP_ERRORS = Counter "remap_errors_total" LANE, "events",

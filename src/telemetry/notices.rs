@@ -118,6 +118,14 @@ impl LaneMetrics {
         }
     }
 
+    /// The labels of a record have the value `other`, and it was counted.
+    pub fn tell_labelled_other(&self, now: Timestamp, record_id: &str) {
+        let notice = self.with_label_notices(|notices| notices.add(now, 1, "", record_id));
+        if let Some(notice) = notice.flatten() {
+            warn_other_labels(&notice);
+        }
+    }
+
     /// True if [`Self::tell_pending`] may have something to tell.
     pub fn has_pending(&self) -> bool {
         let has_any = |notices: &Notices| notices.0.lock().is_some();
@@ -125,6 +133,7 @@ impl LaneMetrics {
         notices.into_iter().any(has_any)
             || self.with_program_notices(has_any) == Some(true)
             || self.with_overflow_notices(has_any) == Some(true)
+            || self.with_label_notices(has_any) == Some(true)
     }
 
     /// Tells what waits for its minute to be over; at the end of the lane (`None`) whatever is left.
@@ -143,6 +152,9 @@ impl LaneMetrics {
         }
         if let Some(notice) = self.with_overflow_notices(|notices| notices.take(now)).flatten() {
             warn_overflows(&notice);
+        }
+        if let Some(notice) = self.with_label_notices(|notices| notices.take(now)).flatten() {
+            warn_other_labels(&notice);
         }
     }
 }
@@ -176,6 +188,14 @@ fn warn_overflows(Notice { count, record_id, .. }: &Notice) {
         %record_id,
         "records have more than 10,000 members in an object or values in a list, or too many levels; what is beyond is in \
          the text `overflow` of their events"
+    );
+}
+
+fn warn_other_labels(Notice { count, record_id, .. }: &Notice) {
+    warn!(
+        count,
+        %record_id,
+        "the console names more different labels than a lane keeps (1,000 sets, 1 MiB): those of more records are `other`"
     );
 }
 

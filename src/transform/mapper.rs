@@ -40,6 +40,11 @@ impl Mapper {
         Self { mapping: self.mapping.with_raw_read(steps.is_some()), steps }
     }
 
+    /// [`s1_forwarder_mapping::Mapper::has_other_labels`].
+    pub fn has_other_labels(&self) -> bool {
+        self.mapping.has_other_labels()
+    }
+
     /// The labels of the last event, if events differ in them.
     pub fn labels(&self) -> Option<&Arc<Labels>> {
         self.mapping.labels()

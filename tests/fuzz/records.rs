@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::bodies::examples;
-use super::{Target, assert_shown, outline};
+use super::{Target, assert_shown, outline, processor_time};
 use crate::record::{RecordSplitter, Stream};
 use crate::settings::Schema;
 use crate::transform::{Keys, MapError, Mapper, Origin, Steps, TransformSettings};
@@ -101,6 +102,39 @@ fn mapper(stream: Stream, schema: Schema, variant: usize) -> Mapper {
     Mapper::new(&settings, schema, origin).with_steps(steps)
 }
 
+/// What mapping has cost this thread.
+struct Spent {
+    processor: Duration,
+    /// Bytes, in all. Only a build with programs has the allocator that counts them.
+    allocated: u64,
+}
+
+impl Spent {
+    /// Of a record, and what was written of it. An event names a value in several fields, and may have all of the
+    /// record as a text; small records have what each event has.
+    fn assert_bounded(&self, record: usize, written: usize) {
+        let Self { processor, allocated } = *self;
+        assert!(written <= 8 * record + 8 * 1024, "{written} bytes of {record}");
+        assert!(allocated <= (500 * record + 1024 * 1024) as u64, "{allocated} bytes were allocated for {record}");
+        // A hundred times what it takes, so that no busy machine is a finding.
+        let most = Duration::from_millis(500) + Duration::from_micros(100) * u32::try_from(record).unwrap();
+        assert!(processor <= most, "{processor:?} for {record} bytes");
+    }
+
+    fn so_far() -> Self {
+        #[cfg(feature = "remap")]
+        let allocated = tikv_jemalloc_ctl::thread::allocatedp::read().unwrap().get();
+        #[cfg(not(feature = "remap"))]
+        let allocated = 0;
+        Self { processor: processor_time(), allocated }
+    }
+
+    fn since(&self) -> Self {
+        let Self { processor, allocated } = Self::so_far();
+        Self { processor: processor - self.processor, allocated: allocated - self.allocated }
+    }
+}
+
 #[test]
 fn records() {
     let variants = Stream::ALL.len() * SCHEMAS.len() * 4;
@@ -124,9 +158,11 @@ fn records() {
         let number = usize::from(*variant) % variants;
         let (mapper, schema) = &mappers[number];
         let mut out = Vec::new();
+        let begun = Spent::so_far();
         let mapped = mapper.borrow_mut().map(record, &mut out);
+        let spent = begun.since();
         let is_record = serde_json::from_slice::<Value>(record).is_ok_and(|record| record.is_object());
-        assert!(out.len() <= 64 * record.len() + 64 * 1024, "{} bytes of {}", out.len(), record.len());
+        spent.assert_bounded(record.len(), out.len());
         if *schema != Schema::Raw {
             let is_json = serde_json::from_slice::<IgnoredAny>(&out).is_ok();
             assert!(is_json, "whatever the record is: {}", String::from_utf8_lossy(&out));

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use s1_forwarder::pipeline::{FileOptions, load};
 use s1_forwarder::record::Stream;
 use s1_forwarder::settings::Labels;
-use s1_forwarder::transform::{Labeler, Mapper, Schema};
+use s1_forwarder::transform::{Labeler, Schema};
 use tokio::time::{Instant, sleep};
 
 use crate::transform::{mapper, settings};
@@ -39,41 +40,59 @@ enum Steps {
     Redact,
     /// It is labelled, with so many labels.
     Label,
+    /// So many of it are labelled, each with a site of its own.
+    LabelEach,
+    /// It is a pipeline file, which is checked.
+    Check,
 }
 
-/// One record of a case.
-struct Work {
-    record: String,
-    mappers: Vec<Mapper>,
-    labeler: Option<Labeler>,
-}
+type Work = Box<dyn FnMut()>;
 
-impl Work {
-    fn of(case: &Case, count: usize) -> Self {
-        let redact = "keep_original: true\nredact: [{ path: data.username, with: replace, everywhere: true }, \
-                      { path: data.x.y, with: replace }, alertInfo.x]";
-        let mapper = |schema, settings: &_| mapper(settings, schema, case.stream);
-        let mappers = match case.steps {
-            Steps::Map => {
-                [Schema::Ecs, Schema::Ocsf].map(|schema| mapper(schema, &settings("keep_original: true"))).into()
+/// What is counted of a case.
+fn work_of(case: &Case, count: usize) -> Work {
+    let record = (case.record)(count);
+    let redact = "keep_original: true\nredact: [{ path: data.username, with: replace, everywhere: true }, \
+                  { path: data.x.y, with: replace }, alertInfo.x]";
+    let map = |settings_of_case: &str| -> Work {
+        let settings = settings(settings_of_case);
+        let mut mappers = [Schema::Ecs, Schema::Ocsf].map(|schema| mapper(&settings, schema, case.stream));
+        let record = record.clone();
+        Box::new(move || {
+            for mapper in &mut mappers {
+                let mut event = Vec::new();
+                let _ = mapper.map(record.as_bytes(), &mut event);
+                assert!(!event.is_empty());
             }
-            Steps::Redact => [Schema::Ecs, Schema::Ocsf].map(|schema| mapper(schema, &settings(redact))).into(),
-            Steps::Label => Vec::new(),
-        };
+        })
+    };
+    let labeler = |labels: usize| {
         let label = |number| (format!("label{number}"), "{site.name} of {account.name}, {site.id}".to_owned());
-        let labels: Labels = (0..count).map(label).collect();
-        let labeler = matches!(case.steps, Steps::Label).then(|| Labeler::new(&labels, case.stream)).flatten();
-        Self { record: (case.record)(count), mappers, labeler }
-    }
-
-    fn run(&mut self) {
-        for mapper in &mut self.mappers {
-            let mut event = Vec::new();
-            let _ = mapper.map(self.record.as_bytes(), &mut event);
-            assert!(!event.is_empty());
+        let labels: Labels = (0..labels).map(label).collect();
+        Labeler::new(&labels, case.stream).unwrap()
+    };
+    match case.steps {
+        Steps::Map => map("keep_original: true"),
+        Steps::Redact => map(redact),
+        Steps::Label => {
+            let labeler = labeler(count);
+            Box::new(move || assert!(!labeler.label(record.as_bytes(), None).labels.is_empty()))
         }
-        if let Some(labeler) = &self.labeler {
-            assert!(!labeler.label(self.record.as_bytes(), None).is_empty());
+        Steps::LabelEach => {
+            let labeler = labeler(20);
+            let records: Vec<_> = (0..count).map(|site| record.replace("SITE", &format!("site {site}"))).collect();
+            Box::new(move || {
+                for record in &records {
+                    assert!(!labeler.label(record.as_bytes(), None).labels.is_empty());
+                }
+            })
+        }
+        Steps::Check => {
+            let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+            std::fs::write(&file, record).unwrap();
+            Box::new(move || {
+                let loaded = load(&[file.path().to_owned()], &FileOptions::default());
+                assert_eq!(loaded.files.len(), 1);
+            })
         }
     }
 }
@@ -93,8 +112,16 @@ fn activity(data: &str) -> String {
     )
 }
 
+/// A pipeline file with these labels.
+fn file(labels: &str) -> String {
+    format!(
+        "name: acme\nconsole: {{ url: https://console.example, token: {{ env: T }} }}\nstreams: {{ activities: {{}} }}\n\
+         transform: {{ labels: {{ {labels} }} }}\nsinks: [{{ type: stdout }}]\n"
+    )
+}
+
 fn cases() -> Vec<Case> {
-    use Steps::{Label, Map, Redact};
+    use Steps::{Check, Label, LabelEach, Map, Redact};
     use Stream::{Activities, Agents, Alerts, Threats};
     let case = |name, stream, count, steps, record: fn(usize) -> String| Case { name, stream, record, count, steps };
     vec![
@@ -182,6 +209,19 @@ fn cases() -> Vec<Case> {
         case("labels of a long record", Activities, 1, Label, |count| {
             activity(&each(count * 300, |number| format!(r#""x{number}":1"#)))
         }),
+        case("records of different sites", Activities, 700, LabelEach, |_| {
+            r#"{"id":"1","siteName":"SITE","siteId":"1","accountName":"a"}"#.to_owned()
+        }),
+        case("labels of a file", Activities, 1_000, Check, |count| {
+            file(&each(count, |number| format!("label{number}: '{{site.name}} {number}'")))
+        }),
+        case("labels of a file, with errors", Activities, 1_000, Check, |count| {
+            file(&each(count, |number| match number % 3 {
+                0 => format!("label{number}: '{{nothing}}'"),
+                1 => format!("'label {number}': x"),
+                _ => format!("label{number}: x, label{number}.inner: x"),
+            }))
+        }),
         case("more than the bounds allow", Activities, 11_000, Map, |count| {
             activity(&each(count, |_| r#""y":1"#.to_owned()))
         }),
@@ -200,12 +240,12 @@ fn a_part_begins(part: usize) {
 fn work() {
     let cases = cases();
     let mut parts: Vec<_> =
-        cases.iter().flat_map(|case| [case.count, 4 * case.count].map(|count| Work::of(case, count))).collect();
+        cases.iter().flat_map(|case| [case.count, 4 * case.count].map(|count| work_of(case, count))).collect();
     // What is made once is no record's.
-    cases.iter().for_each(|case| Work::of(case, 5).run());
+    cases.iter().for_each(|case| work_of(case, 5)());
     for (part, work) in parts.iter_mut().enumerate() {
         a_part_begins(part);
-        work.run();
+        work();
     }
     a_part_begins(parts.len());
 }

@@ -124,6 +124,10 @@ fn is_balanced(metrics: &Metrics, labels: &[(&str, &str)]) -> bool {
 /// A worker that has delivered the activities of a console that answers each request with these records, and its
 /// metrics then.
 async fn delivered(harness: &Harness, records: &[Value]) -> (Process, Metrics) {
+    delivered_with(harness, records, json!({ "schema": "ecs" })).await
+}
+
+async fn delivered_with(harness: &Harness, records: &[Value], transform: Value) -> (Process, Metrics) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let pagination = json!({ "nextCursor": null, "totalItems": records.len() });
@@ -131,10 +135,7 @@ async fn delivered(harness: &Harness, records: &[Value]) -> (Process, Metrics) {
     let app = axum::Router::new().fallback(async move || page.clone());
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     let streams = json!({ "activities": { "since": "2026-01-01" } });
-    harness.put_changed(
-        "acme",
-        json!({ "console": { "url": url }, "streams": streams, "transform": { "schema": "ecs" } }),
-    );
+    harness.put_changed("acme", json!({ "console": { "url": url }, "streams": streams, "transform": transform }));
     let mut worker = harness.worker();
     let metrics = until("all are delivered", async || {
         let metrics = worker.metrics().await;
@@ -174,6 +175,27 @@ async fn records_that_exceed_a_bound_are_counted_and_delivered() {
     let counts: Vec<_> =
         lines.map(|line| (line["level"].clone(), line["count"].clone(), line["record_id"].clone())).collect();
     assert_eq!(counts, [(json!("WARN"), json!(1), json!("2"))], "the other one is in the line of the next minute");
+}
+
+/// A lane keeps the labels of 1,000 sites.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_whose_labels_are_too_many_are_counted_and_shown() {
+    let harness = Harness::new(|_| {}).await;
+    let record = |number: u64| {
+        let created = "2026-01-31T00:00:00.000000Z";
+        json!({ "id": number.to_string(), "activityType": 27, "createdAt": created, "siteName": format!("site {number}") })
+    };
+    let records: Vec<_> = (0..1_003).map(record).collect();
+    let (mut worker, metrics) =
+        delivered_with(&harness, &records, json!({ "labels": { "site": "{site.name}" } })).await;
+    assert_eq!(metrics.sum("records_with_other_labels_total", &[("pipeline", "acme"), ("stream", "activities")]), 3);
+    let line = worker.logged(&["the console names more different labels than a lane keeps"]).await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["level"], &line["count"]), (&json!("WARN"), &json!(1)), "the others are in the next line");
+    let lane = worker.lane("acme/activities/siem", |lane| lane["up"] == true).await;
+    let warning = "3 records have the label `other`";
+    assert!(lane["warnings"][0].as_str().is_some_and(|text| text.starts_with(warning)), "{lane}");
+    assert!(worker.get("/pipelines/acme").await.1.contains(warning));
 }
 
 /// A console of a newer release: two fields that nobody knows, one of them in `data`, and keys that are data.

@@ -31,7 +31,7 @@ const FULL_RECORDS: u64 = 1_000;
 /// Longest value of a field, in bytes.
 const MAX_VALUE: usize = 64;
 /// Longest label with fields of the console, in bytes.
-const MAX_LABEL: usize = 1 << 10;
+pub const LONGEST_LABEL: usize = 1 << 10;
 
 /// Makes the labels of each record of one lane.
 #[derive(Debug)]
@@ -54,8 +54,14 @@ struct Sets {
     records: u64,
     /// No set is made before the record with this number.
     full_until: u64,
-    /// The log says that there are too many.
-    has_warned: bool,
+}
+
+/// What the labels of a record are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labelled {
+    pub labels: Arc<Labels>,
+    /// The lane has as many different labels as it may: these have [`OTHER`] for what the console names.
+    pub is_other: bool,
 }
 
 #[derive(Debug)]
@@ -130,12 +136,12 @@ impl Template {
             Part::Field(level, field) => value(*level, *field),
         });
         let label: String = parts.collect();
-        if label.len() <= MAX_LABEL {
+        if label.len() <= LONGEST_LABEL {
             return label;
         }
         // Different labels stay different.
         let hash = format!("{:08x}", fnv1a(label.as_bytes()) as u32);
-        let kept = label.floor_char_boundary(MAX_LABEL - hash.len());
+        let kept = label.floor_char_boundary(LONGEST_LABEL - hash.len());
         label[..kept].to_owned() + &hash
     }
 }
@@ -162,7 +168,7 @@ impl Labeler {
     }
 
     /// The labels of a record. `scope` is what the record was requested by, if it does not name its owner itself.
-    pub fn label(&self, record: &[u8], scope: Option<&Scope>) -> Arc<Labels> {
+    pub fn label(&self, record: &[u8], scope: Option<&Scope>) -> Labelled {
         let text = String::from_utf8_lossy(record);
         let owner = Owned { stream: self.stream, record: Value::new(text.trim()), scope };
         // No value has a line break.
@@ -171,17 +177,17 @@ impl Labeler {
         let mut sets = self.sets.lock();
         sets.records += 1;
         if let Some(labels) = sets.kept(&key) {
-            return labels;
+            return Labelled { labels, is_other: false };
         }
         let may_make = sets.known.len() < MAX_SETS || sets.known.contains_key(&*key);
         if may_make && sets.records >= sets.full_until {
             let labels = Arc::new(self.with(|field| values.get(field).map_or(UNKNOWN, |value| value)));
             if sets.keep(key.into(), &labels) {
-                return labels;
+                return Labelled { labels, is_other: false };
             }
         }
-        sets.warn_once();
-        sets.others.get_or_insert_with(|| Arc::new(self.with(|_| OTHER))).clone()
+        let labels = sets.others.get_or_insert_with(|| Arc::new(self.with(|_| OTHER))).clone();
+        Labelled { labels, is_other: true }
     }
 
     /// The labels with these texts in the places of [`Self::fields`].
@@ -231,20 +237,6 @@ impl Sets {
                 break;
             }
             self.bytes -= set.take().map_or(0, |set| set.bytes);
-        }
-    }
-
-    fn warn_once(&mut self) {
-        if !std::mem::replace(&mut self.has_warned, true) {
-            let maximum_bytes = MAX_BYTES;
-            let bytes = self.bytes;
-            tracing::warn!(
-                maximum = MAX_SETS,
-                maximum_bytes,
-                sets = self.known.len(),
-                bytes,
-                "too many different labels from the console: the next ones become `other`"
-            );
         }
     }
 }

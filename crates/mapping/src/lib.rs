@@ -41,7 +41,9 @@ pub use self::drift::{unknown_leaves, vendor_fields};
 use self::ecs::Ecs;
 pub use self::ecs::UNEXPECTED;
 pub use self::keys::OVERFLOW;
-pub use self::labels::{Labeler, Labels, OTHER, UNKNOWN, check as check_label, from_console as labels_from_console};
+pub use self::labels::{
+    LONGEST_LABEL, Labeler, Labelled, Labels, OTHER, UNKNOWN, check as check_label, from_console as labels_from_console,
+};
 pub use self::mapping::{MapError, Mapped, Origin, Snapshot};
 use self::mapping::{SchemaMapper, check};
 use self::ocsf::Ocsf;
@@ -101,8 +103,8 @@ pub struct Mapper {
     /// Somebody reads raw events, so they are repaired.
     reads_raw: bool,
     labeler: Option<Arc<Labeler>>,
-    /// The labels of the last event, if events differ in them.
-    labels: Option<Arc<Labels>>,
+    /// Those of the last event, if events differ in them.
+    labelled: Option<Labelled>,
     scope: Option<Arc<Scope>>,
     origin: Origin,
 }
@@ -141,7 +143,7 @@ impl Mapper {
             embeds_raw: false,
             reads_raw: false,
             labeler: Labeler::new(&settings.labels, origin.stream).map(Arc::new),
-            labels: None,
+            labelled: None,
             scope: None,
             origin,
         }
@@ -154,19 +156,24 @@ impl Mapper {
 
     /// The labels of the last event, if events differ in them.
     pub fn labels(&self) -> Option<&Arc<Labels>> {
-        self.labels.as_ref()
+        self.labelled.as_ref().map(|labelled| &labelled.labels)
+    }
+
+    /// Whether those say `other` for what the console names, since the lane has too many different ones.
+    pub fn has_other_labels(&self) -> bool {
+        self.labelled.as_ref().is_some_and(|labelled| labelled.is_other)
     }
 
     fn label(&mut self, record: &[u8]) {
         let Some(labeler) = &self.labeler else { return };
-        let labels = labeler.label(record, self.scope.as_deref());
-        if self.labels.as_ref().is_some_and(|current| Arc::ptr_eq(current, &labels)) {
+        let labelled = labeler.label(record, self.scope.as_deref());
+        if self.labels().is_some_and(|current| Arc::ptr_eq(current, &labelled.labels)) {
             return;
         }
         if let Some(mapper) = self.kind.mapper() {
-            mapper.set_labels(&self.origin, &labels);
+            mapper.set_labels(&self.origin, &labelled.labels);
         }
-        self.labels = Some(labels);
+        self.labelled = Some(labelled);
     }
 
     /// What may be shown of a record that was cut off: nobody knows what is at a path of it.

@@ -22,7 +22,7 @@ fn templates(labels: &[(&str, &str)]) -> Labels {
 
 fn labels(stream: Stream, record: &Value, scope: Option<Scope>) -> Vec<String> {
     let labeler = Labeler::new(&templates(&ALL), stream).unwrap();
-    labeler.label(record.to_string().as_bytes(), scope.as_ref()).values().cloned().collect()
+    labeler.label(record.to_string().as_bytes(), scope.as_ref()).labels.values().cloned().collect()
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn the_events_have_the_labels_of_their_own_records() {
 #[test]
 fn the_number_of_different_labels_is_bounded() {
     let labeler = Labeler::new(&templates(&[("customer", "{account.name}")]), Stream::Activities).unwrap();
-    let label = |name: String| labeler.label(json!({ "accountName": name }).to_string().as_bytes(), None);
+    let label = |name: String| labeler.label(json!({ "accountName": name }).to_string().as_bytes(), None).labels;
     let first = label("0".to_owned());
     for number in 1..1_000 {
         assert_eq!(label(number.to_string())["customer"], number.to_string());
@@ -102,7 +102,7 @@ fn the_bytes_of_labels_are_bounded() {
     let names: Vec<_> = (0..330).map(|number| format!("label{number}")).collect();
     let all: Labels = names.iter().map(|name| (name.clone(), format!("{text}{{site.name}}{{account.name}}"))).collect();
     let labeler = Labeler::new(&all, Stream::Activities).unwrap();
-    let label = |name: &str| labeler.label(json!({ "siteName": name }).to_string().as_bytes(), None);
+    let label = |name: &str| labeler.label(json!({ "siteName": name }).to_string().as_bytes(), None).labels;
     let other = format!("{text}{OTHER}{OTHER}");
     let is_own = |name: &str| label(name)["label7"] == format!("{text}{name}unknown");
     assert!(is_own("a") && is_own("b"), "a megabyte has place for three sets of 330 kB");
@@ -128,7 +128,8 @@ fn a_long_label_is_cut_and_stays_different_from_others() {
         ("short", "{site.name}"),
     ]);
     let labeler = Labeler::new(&all, Stream::Activities).unwrap();
-    let label = |name: &str| labeler.label(json!({ "siteName": name }).to_string().as_bytes(), None)["long"].clone();
+    let label =
+        |name: &str| labeler.label(json!({ "siteName": name }).to_string().as_bytes(), None).labels["long"].clone();
     let (one, two) = (label("one"), label("two"));
     assert_eq!((one.len(), two.len(), one[..1_016] == two[..1_016], one == two), (1_024, 1_024, true, false));
     assert!(one[1_016..].bytes().all(|byte| byte.is_ascii_hexdigit()) && one == label("one"), "{one}");

@@ -47,8 +47,8 @@ impl FromStr for LaneId {
 ///
 /// Written `pipeline/stream/sink` for a lane of the worker. Commands store theirs in areas of their own, with a suffix
 /// after the sink's name: `+plan` and `+slice-000007` for backfills, `+GENERATION-HOUR-all-NUMBER` (or `-part-`) for
-/// repairs. What a lane did is stored as `+usage`, and what its backfills did as `+backfill-usage`. No sink's name
-/// contains a `+`.
+/// repairs, `+replays-GENERATION` for what was replayed. What a lane did is stored as `+usage`, and what its backfills
+/// did as `+backfill-usage`. No sink's name contains a `+`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CheckpointKey {
     /// The lane.
@@ -76,6 +76,11 @@ pub enum Part {
         whole: bool,
         /// Counts the repairs of the hour.
         number: u32,
+    },
+    /// The dead letters that replays have delivered.
+    Replays {
+        /// The generation of the ledger that has accounted for them.
+        generation: u64,
     },
     /// What the lane did ([`crate::usage`]); not a checkpoint, but stored like one.
     Usage,
@@ -118,6 +123,7 @@ impl fmt::Display for Part {
             Self::Repair { generation, hour, whole, number } => {
                 write!(formatter, "+{generation}-{}-{}-{number}", hour.0, if *whole { "all" } else { "part" })
             }
+            Self::Replays { generation } => write!(formatter, "+replays-{generation}"),
             Self::Usage => formatter.write_str("+usage"),
             Self::BackfillUsage => formatter.write_str("+backfill-usage"),
         }
@@ -137,6 +143,7 @@ impl Part {
             ["plan"] => Some(Self::BackfillPlan),
             ["usage"] => Some(Self::Usage),
             ["backfill", "usage"] => Some(Self::BackfillUsage),
+            ["replays", generation] => Some(Self::Replays { generation: generation.parse().ok()? }),
             ["slice", number] => Some(Self::BackfillSlice(number.parse().ok()?)),
             [generation, hour, whole @ ("all" | "part"), number] => Some(Self::Repair {
                 generation: generation.parse().ok()?,
@@ -163,6 +170,7 @@ mod tests {
             (Part::BackfillSlice(7), "acme/threats/siem+slice-000007"),
             (repair(true), "acme/threats/siem+3-472222-all-1"),
             (repair(false), "acme/threats/siem+3-472222-part-1"),
+            (Part::Replays { generation: 3 }, "acme/threats/siem+replays-3"),
             (Part::Usage, "acme/threats/siem+usage"),
             (Part::BackfillUsage, "acme/threats/siem+backfill-usage"),
         ] {

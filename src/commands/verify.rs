@@ -14,6 +14,7 @@ use tracing::info;
 use super::one_file::{WindowArgs, run_with_progress};
 use super::output::{Table, print_lines};
 use super::{UsageError, print_line};
+use crate::checkpoint::ledger::Accounting;
 use crate::record::Stream;
 use crate::worker::{IncompleteHours, Repair, Verify, VerifyError, VerifyProgress, VerifyReport, run_verify};
 
@@ -82,6 +83,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         if let Some(former) = &report.former {
             print_line(format!("{}: compared with the former ledger, by the settings of then, {former}", report.lane))?;
         }
+        let VerifyReport { lane, hours, without_delivered, .. } = report;
+        if *without_delivered > 0 && Accounting::of(lane.stream) == Accounting::Records {
+            print_line(format!(
+                "{lane}: {without_delivered} of {hours} hours are not judged by sums of what was delivered"
+            ))?;
+        }
         for reason in &report.not_judged {
             print_line(format!("{}: not compared {reason}", report.lane))?;
         }
@@ -105,7 +112,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 const BASIS: &str = "compared with what the sinks have acknowledged: what a sink did not keep is not missing here";
 
 fn table(reports: &[VerifyReport]) -> Table {
-    let header = ["LANE", "HOURS", "CONSOLE", "ACCOUNTED FOR", "MISSING", "REPAIRED", "PURGED BY CONSOLE"];
+    let header = ["LANE", "HOURS", "CONSOLE", "ACCOUNTED FOR", "DELIVERED", "MISSING", "REPAIRED", "PURGED BY CONSOLE"];
     let mut table = Table::new(&header);
     for report in reports {
         let missing: u64 = report.incomplete.iter().map(|incomplete| incomplete.missing).sum();
@@ -114,9 +121,11 @@ fn table(reports: &[VerifyReport]) -> Table {
             _ => 0,
         };
         let repaired: u64 = report.incomplete.iter().map(repaired).sum();
-        let VerifyReport { lane, hours, counted, accounted, purged, .. } = report;
-        let numbers = [hours, counted, accounted, &missing, &repaired, purged].map(u64::to_string);
-        table.add_row([lane.to_string()].into_iter().chain(numbers));
+        let VerifyReport { lane, hours, counted, accounted, delivered, without_delivered, purged, .. } = report;
+        let delivered = if *without_delivered > 0 { "-".to_owned() } else { delivered.to_string() };
+        let [hours, counted, accounted, missing, repaired, purged] =
+            [hours, counted, accounted, &missing, &repaired, purged].map(u64::to_string);
+        table.add_row([lane.to_string(), hours, counted, accounted, delivered, missing, repaired, purged]);
     }
     table.align_right(1, header.len() - 1);
     table

@@ -16,11 +16,13 @@ use crate::source::{Pass, PositionPart, PositionReader, RecordKey, Rhythm, Sourc
 
 /// Comes first in a stored checkpoint. Each change of the structs that it or its journal is made of needs another one,
 /// and golden files (`tests/lanes/layouts.rs`). New fields come last, and older layouts are read with their defaults.
-const VERSION: u64 = 6;
+const VERSION: u64 = 7;
 /// The first layout with a rhythm.
 const WITH_RHYTHM: u64 = 5;
 /// The first layout with a former ledger and a place.
 const WITH_FORMER: u64 = 6;
+/// The first layout with sums of what was delivered.
+const WITH_DELIVERED: u64 = 7;
 /// The oldest layout that is read. It ends before [`LaneCheckpoint::sink_type`].
 const OLDEST: u64 = 3;
 /// A record cannot be created later than so long from now, whatever the clocks of its console say: the sums of such
@@ -29,7 +31,7 @@ const FUTURE: Duration = Duration::from_secs(86_400);
 
 /// What a lane stores in one write: its position, what it has accounted for, and the settings that both were made
 /// under. The version and the position come first, then the fields in this order, the type of the sink, the rhythm, the
-/// former ledger and the place.
+/// former ledger, the place, and what was delivered of both ledgers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneCheckpoint {
     /// The console that the position's keys belong to.
@@ -126,22 +128,27 @@ impl LaneCheckpoint {
 
     /// Adds the events at these indices of a batch, which were delivered or kept as dead letters.
     pub fn settle(&mut self, passes: &[Pass], pending: &PendingBatch, settled: &[usize], now: Timestamp) {
-        self.account(passes, pending, pending.records(settled), now);
+        let kept = pending.settled.kept();
+        let records = settled.iter().filter_map(|index| {
+            let (record_key, identity) = pending.record(*index)?;
+            Some((record_key, identity, kept.binary_search(index).is_err()))
+        });
+        self.account(passes, pending, records, now);
         self.settled += settled.len() as u64;
     }
 
     /// Adds the records that are not delivered with a batch.
     pub fn exclude(&mut self, passes: &[Pass], pending: &PendingBatch, now: Timestamp) {
-        let excluded = pending.excluded.iter().map(|record| (&record.record_key, record.identity));
+        let excluded = pending.excluded.iter().map(|record| (&record.record_key, record.identity, false));
         self.account(passes, pending, excluded, now);
     }
 
-    /// Adds records to position and ledger: key and identity of each.
+    /// Adds records to position and ledger: key and identity of each, and whether the sink has acknowledged it.
     pub(super) fn account<'a>(
         &mut self,
         passes: &[Pass],
         pending: &PendingBatch,
-        records: impl Iterator<Item = (&'a RecordKey, Identity)>,
+        records: impl Iterator<Item = (&'a RecordKey, Identity, bool)>,
         now: Timestamp,
     ) {
         let mut records = records.peekable();
@@ -152,13 +159,16 @@ impl LaneCheckpoint {
         let Self { position, ledger, .. } = self;
         let mut settling = position.settle(passes, pending.context);
         let stream = pending.batch.stream();
-        for (record_key, identity) in records {
+        for (record_key, identity, is_delivered) in records {
             let is_new = settling.take(record_key);
             let is_possible = |created: &Timestamp| *created <= now.plus(FUTURE);
             let Some(created) = record_key.created.filter(|created| is_new && is_possible(created)) else { continue };
             match Accounting::of(stream) {
                 Accounting::Records => {
                     ledger.count(created, identity);
+                    if is_delivered {
+                        ledger.deliver(created, identity);
+                    }
                     ledger.remember(created, record_key.id, now);
                 }
                 Accounting::Ids => ledger.remember(created, record_key.id, now),
@@ -203,7 +213,7 @@ impl LaneCheckpoint {
             hours.end.0 - hours.start.0
         };
         // A store without a journal has none of its sums.
-        let is_whole = journals || before.ledger().journals().iter().all(|part| part.is_empty());
+        let is_whole = journals || before.ledger().journals().all(Journal::is_empty);
         let is_longer = hours(&before) > self.former.as_deref().map_or(0, hours);
         if before.ledger().has_sums() && is_whole && is_longer {
             self.forget_former();
@@ -226,7 +236,9 @@ impl LaneCheckpoint {
         let out = postcard::to_extend(&self.sink_type, out).unwrap_or_default();
         let out = postcard::to_extend(&self.rhythm, out).unwrap_or_default();
         let out = postcard::to_extend(&self.former, out).unwrap_or_default();
-        postcard::to_extend(&self.place, out).unwrap_or_default()
+        let out = postcard::to_extend(&self.place, out).unwrap_or_default();
+        let former = self.former.as_ref().and_then(|former| former.ledger().delivered());
+        postcard::to_extend(&(self.ledger.delivered(), former), out).unwrap_or_default()
     }
 
     /// The same for another backend, which does not have the journal: the ledger starts at the position.
@@ -264,6 +276,14 @@ impl LaneCheckpoint {
         if version >= WITH_FORMER {
             (checkpoint.former, rest) = postcard::take_from_bytes(rest)?;
             (checkpoint.place, rest) = postcard::take_from_bytes(rest)?;
+        }
+        if version >= WITH_DELIVERED {
+            let (delivered, of_former);
+            ((delivered, of_former), rest) = postcard::take_from_bytes(rest)?;
+            checkpoint.ledger.set_delivered(delivered);
+            if let Some(former) = &mut checkpoint.former {
+                former.set_delivered(of_former);
+            }
         }
         if !rest.is_empty() {
             return Err(LaneCheckpointError::Damaged);
@@ -335,7 +355,7 @@ impl LaneCheckpoint {
 
     fn journals(&self) -> impl Iterator<Item = &Journal> {
         let former = self.former.iter().flat_map(|former| former.ledger().journals());
-        self.ledger.journals().into_iter().chain(former).chain([self.log.journal()])
+        self.ledger.journals().chain(former).chain([self.log.journal()])
     }
 }
 
@@ -377,7 +397,7 @@ mod tests {
             assert_eq!(LaneCheckpoint::decode(&bytes[..cut]), Err(LaneCheckpointError::Damaged));
         }
         assert_eq!(LaneCheckpoint::decode(&[&*bytes, &[0]].concat()), Err(LaneCheckpointError::Damaged));
-        assert_eq!(LaneCheckpoint::decode(&[&[7], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(7)));
+        assert_eq!(LaneCheckpoint::decode(&[&[8], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(8)));
         assert_eq!(LaneCheckpoint::decode(&[&[2], &bytes[1..]].concat()), Err(LaneCheckpointError::Older(2)));
         assert_eq!(LaneCheckpoint::decode(&[77]), Err(LaneCheckpointError::Newer(77)), "whatever follows");
     }
@@ -386,8 +406,15 @@ mod tests {
     fn checkpoints_of_earlier_releases_are_read_without_what_they_do_not_have() {
         let checkpoint = checkpoint(|since| Ledger::begin(since, String::new(), true));
         let bytes = checkpoint.encode();
+        // Of the former ledger, which there is none of, nothing was delivered.
+        let delivered = postcard::to_allocvec(&checkpoint.ledger.delivered()).unwrap().len() + 1;
+        let without_delivered = bytes.len() - delivered;
+        let mut checkpoint = checkpoint;
+        checkpoint.ledger.set_delivered(None);
+        let older = [&[6], &bytes[1..without_delivered]].concat();
+        assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));
         // No former ledger and no place.
-        let without_former = bytes.len() - 2;
+        let without_former = without_delivered - 2;
         let older = [&[5], &bytes[1..without_former]].concat();
         assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));
         let without_rhythm = without_former - postcard::to_allocvec(&checkpoint.rhythm).unwrap().len();
@@ -538,11 +565,11 @@ mod tests {
                 let id = u64::from(hours);
                 let record_key = RecordKey { id, version: id, content: None, time: now, created };
                 let identity = Identity::of("console.example", Stream::Activities, &hours.to_string(), "");
-                lane.account(&passes, &pending, [(&record_key, identity)].into_iter(), now);
+                lane.account(&passes, &pending, [(&record_key, identity, true)].into_iter(), now);
             }
             lane.position.forget_keys();
             assert!(lane.take_appends(now).iter().map(|append| append.bytes.len()).sum::<usize>() < 1_000);
-            assert!(lane.encode().len() < 1_000, "{} bytes, journals: {journals}", lane.encode().len());
+            assert!(lane.encode().len() < 1_200, "{} bytes, journals: {journals}", lane.encode().len());
         }
     }
 
@@ -562,7 +589,7 @@ mod tests {
                 let (id, time) = (u64::from(minutes) << 22 | 0x1234, start.minus(MINUTE / 2));
                 let record_key = RecordKey { id, version: id, content: None, time, created: Some(time) };
                 let identity = Identity::of("console.example", Stream::Activities, &id.to_string(), "");
-                lane.account(&passes, &pending, [(&record_key, identity)].into_iter(), start);
+                lane.account(&passes, &pending, [(&record_key, identity, true)].into_iter(), start);
                 lane.position.finish(&passes, context, false);
                 hear(&mut lane, start);
                 if minutes % 10 == 0 {

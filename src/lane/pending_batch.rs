@@ -54,9 +54,9 @@ impl PendingBatch {
         if self.ordered { self.newest } else { None }
     }
 
-    /// What a checkpoint remembers of the events at `indices`.
-    pub fn records(&self, indices: &[usize]) -> impl Iterator<Item = (&RecordKey, Identity)> {
-        indices.iter().filter_map(|index| Some((self.record_keys.get(*index)?, self.batch.event(*index)?.identity)))
+    /// What a checkpoint remembers of the event at `index`.
+    pub fn record(&self, index: usize) -> Option<(&RecordKey, Identity)> {
+        Some((self.record_keys.get(index)?, self.batch.event(index)?.identity))
     }
 
     /// Gives the last event the labels that its mapper has found.

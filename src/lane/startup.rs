@@ -117,6 +117,7 @@ impl Lane {
         }
         if journals {
             checkpoint.ledger.keep_identities(now);
+            checkpoint.ledger.sum_deliveries(now.max(checkpoint.position.newest()));
         }
         if checkpoint.ledger.asked() != asked || checkpoint.ledger.has_journals() != journals {
             let from = checkpoint.position.newest();

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use blocked::{Failed, part_of};
 pub use error::DeliveryError;
 pub use health::{Health, SinkAnswers};
+use settled::Fate;
 pub use settled::Settled;
 use sorted::{Refusal, Sorted};
 
@@ -385,7 +386,7 @@ impl BatchDelivery<'_> {
         self.accepted += part.len();
         self.unblock(part.iter().copied(), Some(self.attempted_at));
         self.is_unsorted = true;
-        self.settled.mark(part);
+        self.settled.mark(part, Fate::Delivered);
         health.accepted();
         self.waits = self.delivery.waits(&mut self.random);
         if self.blamed().is_none() {
@@ -674,7 +675,7 @@ impl BatchDelivery<'_> {
             meter.lane.tell_dead_letters(time, refused.len() as u64, reason, record_id, list);
         }
         self.unblock(self.refused.iter().map(|refusal| refusal.index), None);
-        self.settled.mark(self.refused.iter().map(|refusal| refusal.index));
+        self.settled.mark(self.refused.iter().map(|refusal| refusal.index), Fate::Kept);
         Ok(())
     }
 }

@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
+use crate::catch_panic::resume_panic_of;
 use crate::pipeline::Problem;
 use crate::settings::FullJitter;
 use crate::state::{StateError, Store};
@@ -52,7 +53,8 @@ pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use spec::LaneSpec;
 pub use usage::{UsageStoreError, area as usage_area};
 pub use verify::{
-    IncompleteHours, Repair, Verify, VerifyError, VerifyProgress, VerifyReport, area as repairs_area, run_verify,
+    IncompleteHours, Repair, Verify, VerifyError, VerifyProgress, VerifyReport, area as repairs_area, replays_area,
+    run_verify,
 };
 
 use cluster::{Cluster, ClusterError};
@@ -114,10 +116,8 @@ impl Worker {
     /// Stops pulling, delivers the events in flight within the shutdown timeout, stores the checkpoints, and ends.
     pub async fn shutdown(self) {
         self.stop.cancel();
-        if let Err(error) = self.supervisor.await
-            && error.is_panic()
-        {
-            std::panic::resume_unwind(error.into_panic());
+        if let Err(error) = self.supervisor.await {
+            resume_panic_of(error);
         }
     }
 }

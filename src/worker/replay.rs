@@ -8,22 +8,25 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::{Instrument, warn};
 
 use super::context::{LaneMode, WorkerContext};
 use super::spec::LaneSpec;
 use super::usage::CommandUsage;
+use super::verify::{VerifyError, live_backend, replays_area};
 use super::{BuildLaneError, Options};
-use crate::checkpoint::Part;
-use crate::lane::{Lane, Programs};
+use crate::checkpoint::ledger::{Accounting, Ledger};
+use crate::checkpoint::{CheckpointKey, CheckpointUpdate, JournalChange, Part};
+use crate::lane::{Lane, LaneCheckpoint, Programs};
 use crate::pipeline::Pipeline;
 use crate::program_threads::JobError;
-use crate::record::{Stream, Timestamp};
+use crate::record::{Identity, Stream, Timestamp};
 use crate::settings::Schema;
 use crate::sink::dead_letters::{DeadLetterPartition, Location, StoredDeadLetter};
 use crate::sink::deliver::{Delivery, Settled};
 use crate::sink::{Batch, Event, PROGRAM, Unsent};
-use crate::state::{LaneId, StateError};
+use crate::source::SourcePosition;
+use crate::state::{LaneId, StateError, Store};
 use crate::telemetry::{Meter, Telemetry, lane_span};
 use crate::transform::Steps;
 
@@ -116,6 +119,7 @@ pub async fn replay(
         once_timeout,
         stop,
         report: ReplayReport::default(),
+        checkpoints: HashMap::new(),
         left: filter.limit.unwrap_or(usize::MAX),
         filter,
     };
@@ -135,6 +139,8 @@ struct Replay<'a> {
     once_timeout: Duration,
     stop: CancellationToken,
     report: ReplayReport,
+    /// Those of the lanes whose dead letters were delivered; `None` for a lane that has none.
+    checkpoints: HashMap<LaneId, Option<LaneCheckpoint>>,
     /// Dead letters that the limit still allows.
     left: usize,
 }
@@ -166,6 +172,15 @@ struct OpenPartition {
     partition: DeadLetterPartition,
     settled: BTreeSet<u64>,
     settled_bytes: usize,
+    /// Those of them that their sinks have acknowledged.
+    delivered: Vec<Replayed>,
+}
+
+/// A dead letter that its sink has acknowledged.
+struct Replayed {
+    lane: LaneId,
+    created: Timestamp,
+    identity: Identity,
 }
 
 impl Replay<'_> {
@@ -180,10 +195,10 @@ impl Replay<'_> {
     }
 
     async fn send_partition(&mut self, partition: DeadLetterPartition) -> io::Result<()> {
-        let mut open = OpenPartition { partition, settled: BTreeSet::new(), settled_bytes: 0 };
+        let mut open = OpenPartition { partition, settled: BTreeSet::new(), settled_bytes: 0, delivered: Vec::new() };
         let result = self.send_all(&mut open).await;
         // Also after an error.
-        open.remove_settled().await?;
+        self.remove_settled(&mut open).await?;
         result
     }
 
@@ -283,6 +298,7 @@ impl Replay<'_> {
         self.usage.take(&delivery.meter.lane, Part::Usage);
         self.usage.write_if_due().await;
         let done = settled.indices(true);
+        open.delivered.extend(delivered(lane, &batch, &done, &settled.kept()));
         let refused = usize::try_from(dead_letters() - before).unwrap_or(done.len()).min(done.len());
         let left = batch.len() - done.len();
         // Those that ended the delivery.
@@ -293,7 +309,7 @@ impl Replay<'_> {
         open.settled.extend(done.iter().filter_map(|index| numbers.get(*index)));
         open.settled_bytes += batch.size();
         if open.settled_bytes >= REMOVE_FROM {
-            open.remove_settled().await?;
+            self.remove_settled(open).await?;
         }
         if let Err(delivery_error) = result
             && !self.stop.is_cancelled()
@@ -310,13 +326,69 @@ impl Replay<'_> {
         Ok(true)
     }
 
+    /// Removes what is settled from the store. The ledgers learn of it after that: what is not removed is sent again.
+    async fn remove_settled(&mut self, open: &mut OpenPartition) -> io::Result<()> {
+        let settled = std::mem::take(&mut open.settled);
+        let delivered = std::mem::take(&mut open.delivered);
+        open.settled_bytes = 0;
+        open.partition.remove(&settled).await?;
+        if let Err(error) = self.sum_up(delivered).await {
+            warn!(%error, "the ledger does not know what was replayed: its sums of delivered records lack it");
+        }
+        Ok(())
+    }
+
+    /// Adds what was replayed to the ledgers' sums of delivered records.
+    async fn sum_up(&mut self, delivered: Vec<Replayed>) -> Result<(), VerifyError> {
+        let mut by_part: BTreeMap<CheckpointKey, Vec<Replayed>> = BTreeMap::new();
+        for replayed in delivered {
+            if let Some(generation) = self.generation_of(&replayed).await? {
+                let part = Part::Replays { generation };
+                by_part.entry(CheckpointKey { lane: replayed.lane.clone(), part }).or_default().push(replayed);
+            }
+        }
+        for (key, delivered) in by_part {
+            let area = self.context.options.open_state(Some(&replays_area(&key.lane.pipeline))).await?;
+            let added = add_replayed(&*area, &key, delivered, self.context.clock().now()).await;
+            area.close().await;
+            added?;
+        }
+        Ok(())
+    }
+
+    /// The generation of the ledger that has accounted for a dead letter. `None` if none sums up what was delivered.
+    async fn generation_of(&mut self, replayed: &Replayed) -> Result<Option<u64>, VerifyError> {
+        let checkpoint = match self.checkpoints.get(&replayed.lane) {
+            Some(known) => known,
+            None => {
+                let store = self.context.store();
+                let spec = self.spec(&replayed.lane).ok();
+                let live = spec.map(|spec| live_backend(&self.context, &spec, store)).transpose()?;
+                let stored = match live {
+                    Some(live) => live.load(&replayed.lane.clone().into()).await?,
+                    None => None,
+                };
+                let checkpoint = stored.map(|bytes| LaneCheckpoint::decode(&bytes)).transpose()?;
+                self.checkpoints.entry(replayed.lane.clone()).or_insert(checkpoint)
+            }
+        };
+        let Some(checkpoint) = checkpoint else { return Ok(None) };
+        let former = checkpoint.former.as_ref().map(|former| former.ledger());
+        let is_of = |ledger: &&Ledger| ledger.since() <= replayed.created && ledger.delivered_from().is_some();
+        Ok([Some(&checkpoint.ledger), former].into_iter().flatten().find(is_of).map(Ledger::generation))
+    }
+
     /// Its pipeline may be paused.
-    fn lane(&self, lane: &LaneId) -> Result<ReplayLane, String> {
+    fn spec(&self, lane: &LaneId) -> Result<Arc<LaneSpec>, String> {
         let pipeline = self.pipelines.iter().find(|pipeline| pipeline.name == lane.pipeline);
         let pipeline = pipeline.ok_or("no pipeline of this name is in the files given")?;
         let specs = LaneSpec::of(&Pipeline { enabled: true, ..(**pipeline).clone() });
         let spec = specs.into_iter().find(|spec| spec.id == *lane);
-        let spec = spec.ok_or("the pipeline has no lane of this name any more")?;
+        Ok(spec.ok_or("the pipeline has no lane of this name any more")?)
+    }
+
+    fn lane(&self, lane: &LaneId) -> Result<ReplayLane, String> {
+        let spec = self.spec(lane)?;
         let LaneId { pipeline, stream, sink } = lane;
         let kind = spec.sink.kind.name();
         let meter = Meter::detached(&self.telemetry, pipeline, *stream, sink, kind, self.context.clock());
@@ -377,10 +449,51 @@ fn push(batch: &mut Batch, letter: &StoredDeadLetter, unsent: Option<Unsent>) {
     });
 }
 
-impl OpenPartition {
-    async fn remove_settled(&mut self) -> io::Result<()> {
-        let settled = std::mem::take(&mut self.settled);
-        self.settled_bytes = 0;
-        self.partition.remove(&settled).await.map(drop)
+/// Those events of a batch that the sink has acknowledged, if the ledger of the lane counts its records. `kept` are
+/// dead letters again.
+fn delivered(lane: &LaneId, batch: &Batch, settled: &[usize], kept: &[usize]) -> Vec<Replayed> {
+    if Accounting::of(lane.stream) != Accounting::Records {
+        return Vec::new();
     }
+    let delivered = settled.iter().filter(|index| kept.binary_search(index).is_err());
+    let events = delivered.filter_map(|index| batch.event(*index));
+    // The records that are counted have the time of their creation.
+    let replayed = |event: Event<'_>| {
+        let created = event.time?;
+        Some(Replayed { lane: lane.clone(), created, identity: event.identity })
+    };
+    events.filter_map(replayed).collect()
 }
+
+/// Adds what was replayed to what is stored under `key`: a checkpoint whose ledger has nothing else.
+async fn add_replayed(
+    area: &dyn Store,
+    key: &CheckpointKey,
+    delivered: Vec<Replayed>,
+    now: Timestamp,
+) -> Result<(), VerifyError> {
+    if !area.keeps_journals() {
+        return Ok(());
+    }
+    let mut checkpoint = match area.claim(key).await? {
+        Some(bytes) => LaneCheckpoint::decode(&bytes)?,
+        None => {
+            let since = Timestamp::default();
+            let ledger = Ledger::begin(since, String::new(), true);
+            let nothing = Box::<str>::default;
+            LaneCheckpoint::begin(nothing(), nothing(), nothing(), since, SourcePosition::starting_at(since), ledger)
+        }
+    };
+    for Replayed { created, identity, .. } in delivered {
+        checkpoint.ledger.deliver(created, identity);
+    }
+    let appends = checkpoint.take_appends(now);
+    let dropped = checkpoint.ledger.released().to_vec();
+    checkpoint.ledger.forget_released(&dropped);
+    let journal = JournalChange { appends, dropped };
+    area.commit(key, CheckpointUpdate { checkpoint: checkpoint.encode(), journal }).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,8 @@ const OLDEST: u64 = 3;
 const FIRST_WITH_FORMER: u64 = 6;
 /// The records that the former ledger counts, one an hour.
 const FORMER: u64 = 30;
+/// The first layout with sums of what was delivered.
+const FIRST_WITH_DELIVERED: u64 = 7;
 /// The first layout with golden files of streams other than activities.
 const FIRST_OF_OTHERS: u64 = 5;
 /// The records that the lane of the golden files had delivered. One an hour first, so that sums go to the journal; then
@@ -81,6 +83,11 @@ fn time_of(id: u64) -> Timestamp {
         return START.minus(Duration::from_secs(3_600 * (HOURLY + 1 - id)));
     }
     START.minus(Duration::from_secs(250)).plus(Duration::from_millis(500) * u32::try_from(id - HOURLY).unwrap())
+}
+
+/// The others became dead letters.
+fn is_delivered(id: u64) -> bool {
+    !id.is_multiple_of(5)
 }
 
 /// A record, with the keys that each stream reads.
@@ -185,6 +192,9 @@ impl StoredLane {
         for id in 1..=FORMER {
             let (_, identity) = self.key_of(&record(id, time_of(id), "new"), time_of(id));
             checkpoint.ledger.count(time_of(id), identity);
+            if is_delivered(id) {
+                checkpoint.ledger.deliver(time_of(id), identity);
+            }
         }
         let before = checkpoint.ledger.restart(Timestamp::default(), pull.narrowed_by(), journals);
         checkpoint.former = Some(Box::new(FormerLedger::new(HOST.into(), time_of(FORMER), before)));
@@ -203,6 +213,9 @@ impl StoredLane {
                 let created = record_key.created.unwrap();
                 assert!(checkpoint.position.settle(&passes, context).take(&record_key));
                 checkpoint.ledger.count(created, identity);
+                if is_delivered(id) {
+                    checkpoint.ledger.deliver(created, identity);
+                }
                 checkpoint.ledger.remember(created, record_key.id, START);
                 checkpoint.settled += 1;
             }
@@ -323,7 +336,8 @@ impl Later {
 
     /// A lane with this store delivers what is new, and accounts for all that was ever delivered. What it goes on from
     /// may have a former ledger, which it keeps.
-    async fn goes_on(&self, store: Arc<dyn CheckpointBackend>, keeps_sums: bool, has_former: bool, of: &str) {
+    async fn goes_on(&self, store: Arc<dyn CheckpointBackend>, keeps_sums: bool, layout: u64, of: &str) {
+        let has_former = keeps_sums && layout >= FIRST_WITH_FORMER;
         let lane = Lane { store: store.clone(), ..self.lane(self.plain.clone()) };
         let key = lane.key.clone();
         assert_eq!(self.harness.run_once(lane).await, LaneEnd::Complete, "{of}");
@@ -341,11 +355,23 @@ impl Later {
         let counted = totals.sums.values().map(|sum| sum.count).chain(totals.days.values().copied()).sum::<u64>();
         let is_counted = keeps_sums && self.stored.pull.stream == Stream::Activities;
         assert!(!is_counted || counted == settled, "{of}: {counted} are in the ledger");
+        if is_counted && stored.ledger.has_journals() {
+            let delivered = totals.delivered.values().map(|sum| sum.count).sum::<u64>();
+            let (from, before) = match layout {
+                FIRST_WITH_DELIVERED.. => (Hour(0), (1..=DELIVERED).filter(|id| is_delivered(*id)).count() as u64),
+                _ => (Hour::from(self.harness.clock.now()), 0),
+            };
+            assert_eq!((stored.ledger.delivered_from(), delivered), (Some(from), before + MORE), "{of}");
+        }
         assert_eq!(stored.former.is_some(), has_former, "{of}");
         if let Some(former) = &stored.former {
             let totals = former.ledger().sums(&*store, &key, Hour(0)..Hour(u32::MAX)).await.unwrap();
             let counted = totals.sums.values().map(|sum| sum.count).chain(totals.days.into_values()).sum::<u64>();
             assert_eq!((counted, former.until()), (FORMER, time_of(FORMER)), "{of}");
+            let has_delivered = stored.ledger.has_journals() && layout >= FIRST_WITH_DELIVERED;
+            let expected = if has_delivered { (1..=FORMER).filter(|id| is_delivered(*id)).count() as u64 } else { 0 };
+            let delivered = totals.delivered.values().map(|sum| sum.count).sum::<u64>();
+            assert_eq!(delivered, expected, "{of}");
         }
         let known: usize = totals.identities.values().map(|identities| identities.len()).sum();
         assert!(!stored.ledger.has_journals() || !keeps_sums || known > 500, "{of}: {known} identities are known");
@@ -386,22 +412,21 @@ async fn a_lane_goes_on_from_each_layout_and_delivers_nothing_twice() {
         let stored = &later.stored;
         for layout in stored.oldest..=newest_layout() {
             let golden = stored.read(layout);
-            let has_former = layout >= FIRST_WITH_FORMER;
             let of = format!("layout {layout} {}", stored.folder);
             assert!(golden.journal.len() >= 3, "{of}: position, sums and identities are in the journal");
             let directory = tempfile::tempdir().unwrap();
             let files = Arc::new(FileStore::open(directory.path()).unwrap());
             files.commit(&key(&later.lane(later.plain.clone())), golden.update()).await.unwrap();
-            later.goes_on(files, true, has_former, &format!("{of} in files")).await;
+            later.goes_on(files, true, layout, &format!("{of} in files")).await;
 
             let whole = fs::read(stored.folder(layout).join("without-journal")).unwrap();
             let memory = later.harness.store.clone();
             memory.checkpoints().insert(key(&later.lane(later.plain.clone())), whole);
-            later.goes_on(memory, true, has_former, &format!("{of} in a store without journals")).await;
+            later.goes_on(memory, true, layout, &format!("{of} in a store without journals")).await;
 
             let copied = Arc::new(CountingStore::default());
             copied.0.lock().unwrap().checkpoint = Some(fs::read(stored.folder(layout).join("copy")).unwrap());
-            later.goes_on(copied, false, false, &format!("{of}: the copy, the sink keeps no checkpoint now")).await;
+            later.goes_on(copied, false, layout, &format!("{of}: the copy, the sink keeps no checkpoint now")).await;
         }
     }
 }
@@ -421,7 +446,7 @@ async fn a_lane_goes_on_from_the_files_of_an_earlier_release() {
         let from = golden.join(format!("journal-{segment}"));
         fs::copy(from, lanes.join(format!("siem.journal/{segment}"))).unwrap();
     }
-    later.goes_on(Arc::new(FileStore::open(directory.path()).unwrap()), true, false, "files").await;
+    later.goes_on(Arc::new(FileStore::open(directory.path()).unwrap()), true, 5, "files").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -58,6 +58,13 @@ pub async fn wrong(simulation: &Arc<Simulation>, lane: &Arc<LaneSimulation>, bef
             if expected != *sum {
                 return Some(format!("{} counted in the hour from {hour}, of {}", sum.count, expected.count));
             }
+            let mut expected = Sum::default();
+            let identities = books.identities.get(hour).into_iter().flatten();
+            identities.filter(|id| ledger.is_delivered(**id)).for_each(|id| expected.add(named(*id)));
+            let delivered = books.delivered.get(hour).copied().unwrap_or_default();
+            if expected != delivered {
+                return Some(format!("{} delivered in the hour from {hour}, of {}", delivered.count, expected.count));
+            }
         }
     }
     None

@@ -361,6 +361,11 @@ impl Ledger {
         })
     }
 
+    /// Whether the sink has accepted the event when it was sent last, and the lane learned it.
+    pub fn is_delivered(&self, key: u64) -> bool {
+        matches!(self.last.get(&key), Some((_, DeliveryState::Acknowledged(_))))
+    }
+
     pub fn is_letter(&self, key: u64) -> bool {
         self.dead_letters.contains(&key)
     }

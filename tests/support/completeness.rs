@@ -24,9 +24,10 @@ pub fn number(exit: &Exit, stream: &str, column: usize) -> u64 {
 pub const HOURS: usize = 1;
 pub const CONSOLE: usize = 2;
 pub const ACCOUNTED: usize = 3;
-pub const MISSING: usize = 4;
-pub const REPAIRED: usize = 5;
-pub const PURGED: usize = 6;
+pub const DELIVERED: usize = 4;
+pub const MISSING: usize = 5;
+pub const REPAIRED: usize = 6;
+pub const PURGED: usize = 7;
 
 pub async fn two_streams() -> Harness {
     let harness = Harness::new(|setup| {

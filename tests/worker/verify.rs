@@ -7,7 +7,9 @@ use s1_forwarder::emulator::{Faults, Kind, print_time};
 use serde_json::json;
 
 use super::usage::report;
-use crate::support::completeness::{ACCOUNTED, CONSOLE, HOURS, MISSING, PURGED, REPAIRED, hour, number, two_streams};
+use crate::support::completeness::{
+    ACCOUNTED, CONSOLE, DELIVERED, HOURS, MISSING, PURGED, REPAIRED, hour, number, two_streams,
+};
 
 /// The token sees no such site.
 const WRONG_SITE: u64 = 100_000_000_000_000_777;
@@ -234,4 +236,50 @@ async fn what_cannot_be_judged_is_said() {
     assert_eq!(usage.code, Some(2), "{}", usage.stderr);
     assert_eq!(harness.verify(&["--sink", "none"]).await.code, Some(2));
     assert_eq!(harness.verify(&["--resend"]).await.code, Some(2));
+}
+
+/// The ledger knows what a sink has acknowledged: not what was excluded or refused, but what a replay or a repair
+/// delivered later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verify_says_what_was_delivered_of_what_is_accounted_for() {
+    let harness = two_streams().await;
+    harness.sink.contract(|rules| rules.event_bytes = Some(100_000));
+    harness.console().generate_oversized(Kind::Activities, hour(30), 150_000);
+    harness.console().generate_oversized(Kind::Activities, hour(3), 150_000);
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    // An hour may end between two calls.
+    let to = hour(2);
+    let is_compared = |id: &&String| {
+        let record = id.parse().ok().and_then(|id| harness.console().record(Kind::Activities, id));
+        let record = record.map(|record| serde_json::from_slice::<serde_json::Value>(&record).unwrap());
+        record.is_some_and(|record| record["createdAt"].as_str().unwrap() < print_time(to).as_str())
+    };
+    let acknowledged = || harness.sink.ledger().counts().keys().filter(is_compared).count() as u64;
+    let judge = async |flags: &[&str]| {
+        let exit = harness.verify_until(to, &[&["--stream", "activities"], flags].concat()).await;
+        let numbers = [ACCOUNTED, DELIVERED].map(|column| number(&exit, "activities", column));
+        (numbers, exit.stdout)
+    };
+    let ([accounted, delivered], text) = judge(&[]).await;
+    assert!(delivered == acknowledged() && delivered + 2 < accounted, "{} {text}", acknowledged());
+
+    // Of two dead letters, one is delivered, and what becomes of the other changes nothing.
+    harness.sink.contract(|rules| rules.event_bytes = None);
+    let replay = harness.command(&["dead-letters", "replay", "--pipelines", "pipelines", "--limit", "1"]).await;
+    assert_eq!(replay.stdout, "1 delivered, 0 refused again\n", "{}", replay.stderr);
+    assert_eq!(harness.command(&["dead-letters", "purge", "--all"]).await.code, Some(0));
+    let (numbers, text) = judge(&[]).await;
+    assert!(numbers == [accounted, delivered + 1] && acknowledged() == delivered + 1, "{text}");
+
+    let late = harness.appear_late(Kind::Activities, hour(5) + 17 * 60_000_000, 3).len() as u64;
+    let (_, text) = judge(&["--repair"]).await;
+    assert!(text.contains("repaired: 3 delivered"), "{text}");
+    let (numbers, text) = judge(&[]).await;
+    assert!(numbers == [accounted + late, delivered + 1 + late] && acknowledged() == numbers[1], "{text}");
+
+    // What is exported has all of it.
+    assert_eq!(harness.command(&["state", "export", "exported"]).await.code, Some(0));
+    let import = harness.command(&["state", "import", "exported", "--state", "file:other"]).await;
+    assert_eq!(import.code, Some(0), "{}", import.stderr);
+    assert_eq!(judge(&["--state", "file:other"]).await.0, numbers);
 }

@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
+use std::iter;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Hour, Ledger, SUM_HOURS, entries, first_kept};
+use super::{Delivered, Hour, Ledger, SUM_HOURS, first_kept};
 use crate::checkpoint::Append;
 use crate::record::Timestamp;
 
@@ -42,22 +43,28 @@ impl FormerLedger {
     }
 
     /// Drops what is too old, and returns what has to be written to the journal before the checkpoint: all sums.
-    pub fn take_appends(&mut self, current: &mut Ledger, now: Timestamp) -> Option<Append> {
+    pub fn take_appends(&mut self, current: &mut Ledger, now: Timestamp) -> Vec<Append> {
         let Self { ledger, .. } = self;
         ledger.forget_old_sums(now);
         current.release(std::mem::take(&mut ledger.released));
         if !ledger.has_journals() {
             ledger.sum_up_days(now);
-            return None;
+            return Vec::new();
         }
-        let sums = std::mem::take(&mut ledger.sums);
-        let newest = *sums.keys().next_back()?;
-        Some(ledger.old_sums.append(newest, entries::sums(&sums), &mut current.next_segment))
+        let delivered = ledger.delivered.iter_mut().map(|delivered| &mut delivered.sums);
+        let sums = iter::once(&mut ledger.sums).chain(delivered);
+        sums.filter_map(|sums| sums.take_all(&mut current.next_segment)).collect()
     }
 
     /// Its segments, which are no longer referred to.
-    pub fn into_segments(mut self) -> impl Iterator<Item = u64> {
-        self.ledger.old_sums.drop_all()
+    pub fn into_segments(self) -> impl Iterator<Item = u64> {
+        let delivered = self.ledger.delivered.into_iter().map(|delivered| delivered.sums);
+        iter::once(self.ledger.sums).chain(delivered).flat_map(|mut sums| sums.older.drop_all())
+    }
+
+    /// The delivered records of the ledger, as they were stored with it.
+    pub fn set_delivered(&mut self, delivered: Option<Delivered>) {
+        self.ledger.delivered = delivered;
     }
 
     /// [`Ledger::leave_journal`].

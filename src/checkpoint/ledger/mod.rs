@@ -9,6 +9,9 @@
 //! is written before the checkpoint that refers to it. What a crash leaves after its end is overwritten. Where the
 //! store has none, the hours of a day that has ended three days ago become one count.
 //!
+//! Where the store has journals, it sums up in the same way those of the records that the sink has acknowledged
+//! ([`Delivered`]). These sums are stored apart from the ledger, after everything that older layouts have.
+//!
 //! A ledger that begins again, as when the lane's scope changes, leaves its sums to a [`FormerLedger`].
 //!
 //! Identities are kept as 64 bits: the record's own number (`RecordKey::id`), its id or a hash.
@@ -16,6 +19,7 @@
 mod entries;
 mod former;
 mod hour;
+mod hour_sums;
 mod totals;
 
 use std::collections::BTreeMap;
@@ -27,15 +31,14 @@ pub use former::FormerLedger;
 pub use hour::Hour;
 pub use totals::LedgerTotals;
 
+use hour_sums::HourSums;
+
 use crate::checkpoint::Append;
 use crate::checkpoint::journal::Journal;
 pub use crate::record::Accounting;
 use crate::record::{Identity, Timestamp};
 const SUM_HOURS: u32 = 90 * 24;
 const IDENTITY_HOURS: u32 = 48;
-/// Sums in the checkpoint at most, where there is a journal. When the others move to the journal, the newest stay.
-const MOST_SUMS: usize = 72;
-const NEWEST_SUMS: usize = 24;
 /// Without a journal, a day becomes one count when its last hour is so old.
 const HOURS_APART: u32 = 72;
 /// Identities in the checkpoint at most; then all of them move to the journal.
@@ -48,10 +51,8 @@ pub struct Ledger {
     generation: u64,
     since: Timestamp,
     asked: String,
-    /// Sums that are not in the journal yet; an hour may be in both.
-    #[serde(with = "by_hour")]
-    sums: BTreeMap<Hour, Sum>,
-    old_sums: Journal,
+    /// Of all accounted records.
+    sums: HourSums,
     /// Counts of whole days, by their first hour, where the store keeps no journals.
     days: BTreeMap<Hour, u64>,
     /// The hours before this one are counted by the day.
@@ -64,13 +65,26 @@ pub struct Ledger {
     next_segment: u64,
     /// Segments that are to be removed.
     released: Vec<u64>,
+    /// None where the store keeps no journals, and where an earlier release has written the ledger.
+    #[serde(skip)]
+    delivered: Option<Delivered>,
+}
+
+/// Those of the accounted records that the sink has acknowledged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivered {
+    /// The first hour whose sum has all of them.
+    from: Hour,
+    sums: HourSums,
 }
 
 impl Ledger {
     /// An empty ledger for everything created from `since` on. `asked` is the filter of the requests, which decides
     /// what the console counts; `journals` says whether the store has journals.
     pub fn begin(since: Timestamp, asked: String, journals: bool) -> Self {
-        Self { since, asked, kept_from: journals.then(|| Hour::from(since)), ..Self::default() }
+        let start = Hour::from(since);
+        let delivered = journals.then(|| Delivered { from: start, ..Delivered::default() });
+        Self { since, asked, kept_from: journals.then_some(start), delivered, ..Self::default() }
     }
 
     /// Starts the ledger again, for everything created from `since` on. Returns what it was, without identities.
@@ -118,8 +132,38 @@ impl Ledger {
     /// Counts a record that was delivered, filtered, skipped or dead-lettered.
     pub fn count(&mut self, created: Timestamp, identity: Identity) {
         if let Some(hour) = Hour::of(created) {
-            self.sums.entry(hour).or_default().add(identity);
+            self.sums.add(hour, identity);
         }
+    }
+
+    /// Adds an accounted record that the sink has acknowledged.
+    pub fn deliver(&mut self, created: Timestamp, identity: Identity) {
+        if let (Some(delivered), Some(hour)) = (&mut self.delivered, Hour::of(created)) {
+            delivered.sums.add(hour, identity);
+        }
+    }
+
+    /// Sums up what is delivered from now on: an earlier release did not. No record created after `newest` has been
+    /// accounted for.
+    pub fn sum_deliveries(&mut self, newest: Timestamp) {
+        if self.has_journals() {
+            self.delivered.get_or_insert_with(|| Delivered { from: Hour::from(newest), ..Delivered::default() });
+        }
+    }
+
+    /// The first hour whose delivered records are all in the sums of these.
+    pub fn delivered_from(&self) -> Option<Hour> {
+        self.delivered.as_ref().map(|delivered| delivered.from)
+    }
+
+    /// The delivered records, which are stored apart from the ledger.
+    pub fn delivered(&self) -> Option<&Delivered> {
+        self.delivered.as_ref()
+    }
+
+    /// As they were stored with this ledger.
+    pub fn set_delivered(&mut self, delivered: Option<Delivered>) {
+        self.delivered = delivered;
     }
 
     /// Keeps the identity of a record, if identities are kept and the record is young enough.
@@ -135,7 +179,7 @@ impl Ledger {
 
     /// Whether it has counted anything, as of streams whose records are counted.
     pub fn has_sums(&self) -> bool {
-        !(self.sums.is_empty() && self.days.is_empty() && self.old_sums.is_empty())
+        !(self.sums.is_empty() && self.days.is_empty())
     }
 
     /// What a lane writes to other segments of its journal gets their numbers here.
@@ -158,12 +202,9 @@ impl Ledger {
         let mut appends = Vec::new();
         let first_identity = first_kept(now, IDENTITY_HOURS);
         self.released.extend(self.identities.expire(first_identity));
-        if self.sums.len() > MOST_SUMS {
-            let newest = self.sums.keys().nth_back(NEWEST_SUMS - 1).copied().unwrap_or_default();
-            let staying = self.sums.split_off(&newest);
-            let leaving = std::mem::replace(&mut self.sums, staying);
-            appends.push(self.old_sums.append(newest.minus(1), entries::sums(&leaving), &mut self.next_segment));
-        }
+        let Self { sums, delivered, next_segment, .. } = self;
+        appends.extend(sums.take_append(next_segment));
+        appends.extend(delivered.as_mut().and_then(|delivered| delivered.sums.take_append(next_segment)));
         if self.recent.len() > MOST_RECENT {
             let leaving = std::mem::take(&mut self.recent);
             let newest = leaving.iter().map(|(hour, _)| *hour).max().unwrap_or(first_identity);
@@ -180,17 +221,17 @@ impl Ledger {
 
     fn forget_old_sums(&mut self, now: Timestamp) {
         let first = first_kept(now, SUM_HOURS);
-        self.sums = self.sums.split_off(&first);
+        self.released.extend(self.sums.forget(first));
+        self.released.extend(self.delivered.iter_mut().flat_map(|delivered| delivered.sums.forget(first)));
         // Where the store has journals, of the time when it had none.
         self.days = self.days.split_off(&first.day());
-        self.released.extend(self.old_sums.expire(first));
     }
 
     /// Makes one count of each day that ended some time ago.
     fn sum_up_days(&mut self, now: Timestamp) {
         self.days_until = self.days_until.max(first_kept(now, HOURS_APART).day());
-        let young = self.sums.split_off(&self.days_until);
-        for (hour, sum) in std::mem::replace(&mut self.sums, young) {
+        let young = self.sums.recent.split_off(&self.days_until);
+        for (hour, sum) in std::mem::replace(&mut self.sums.recent, young) {
             *self.days.entry(hour.day()).or_default() += sum.count;
         }
     }
@@ -203,27 +244,6 @@ impl Ledger {
     /// `segments` were removed.
     pub fn forget_released(&mut self, segments: &[u64]) {
         self.released.retain(|segment| !segments.contains(segment));
-    }
-}
-
-/// Sums by their hour, as the difference to the hour before.
-mod by_hour {
-    use std::collections::BTreeMap;
-
-    use serde::de::Error;
-    use serde::{Deserializer, Serializer};
-
-    use super::{Hour, Sum};
-    use crate::checkpoint::encoding::numbered;
-
-    pub fn serialize<S: Serializer>(sums: &BTreeMap<Hour, Sum>, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut previous = 0;
-        serializer.collect_seq(sums.iter().map(|(hour, sum)| (hour.0 - std::mem::replace(&mut previous, hour.0), sum)))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Hour, Sum>, D::Error> {
-        let hour = |number: u64| u32::try_from(number).map(Hour).map_err(D::Error::custom);
-        numbered(deserializer)?.into_iter().map(|(number, sum)| hour(number).map(|hour| (hour, sum))).collect()
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::hour_sums::{MOST_SUMS, NEWEST_SUMS};
 use super::*;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, StateError};
 use crate::record::Stream;
@@ -30,11 +31,13 @@ fn lane() -> CheckpointKey {
 }
 
 fn encode(ledger: &Ledger) -> Vec<u8> {
-    postcard::to_stdvec(ledger).unwrap()
+    postcard::to_stdvec(&(ledger, ledger.delivered())).unwrap()
 }
 
 fn decode(bytes: &[u8]) -> postcard::Result<Ledger> {
-    postcard::from_bytes(bytes)
+    let (mut ledger, delivered): (Ledger, _) = postcard::from_bytes(bytes)?;
+    ledger.set_delivered(delivered);
+    Ok(ledger)
 }
 
 /// Stores the ledger as a lane does. Returns the bytes of the checkpoint.
@@ -53,15 +56,20 @@ async fn everything_counted_is_found_again_in_checkpoint_and_journal() {
     let store = FileStore::open(directory.path()).unwrap();
     let mut ledger = Ledger::begin(ago(24 * 60), String::new(), true);
     let mut largest = 0;
+    let mut of_delivered = 0;
     let mut number = 0;
     // Sixty days with three records per hour, plus one late record for an hour that is already in the journal.
     for hours in (0..24 * 60).rev() {
         for created in [ago(hours), ago(hours), ago(hours), ago((hours + 500).min(24 * 60))] {
             ledger.count(created, identity(number));
+            if number.is_multiple_of(2) {
+                ledger.deliver(created, identity(number));
+            }
             ledger.remember(created, number, now());
             number += 1;
         }
         largest = largest.max(save(&mut ledger, &store).await);
+        of_delivered = of_delivered.max(postcard::to_stdvec(&ledger.delivered()).unwrap().len());
         ledger = decode(&encode(&ledger)).unwrap();
     }
     assert!(largest < 10_000, "{largest} bytes go into a checkpoint");
@@ -71,6 +79,12 @@ async fn everything_counted_is_found_again_in_checkpoint_and_journal() {
     let mut expected = Sum::default();
     (0..number).for_each(|number| expected.add(identity(number)));
     assert_eq!(sum, expected);
+    let mut delivered = Sum::default();
+    totals.delivered.values().for_each(|of_hour| delivered.merge(of_hour));
+    let mut expected = Sum::default();
+    (0..number).step_by(2).for_each(|number| expected.add(identity(number)));
+    assert_eq!(delivered, expected);
+    assert!(of_delivered < 3 * 1024, "{of_delivered} bytes of a checkpoint say what was delivered");
     let hour = Hour::of(ago(24 * 30)).unwrap();
     assert_eq!(totals.sums[&hour].count, 4, "three on time and one late");
     let kept: HashSet<u64> = totals.identities.values().flatten().copied().collect();
@@ -213,12 +227,12 @@ fn the_checkpoint_keeps_a_limited_number_of_sums_and_identities() {
         ledger.count(ago(hours), identity(u64::from(hours)));
     }
     assert!(ledger.take_appends(now()).is_empty());
-    assert_eq!(ledger.sums.len(), MOST_SUMS);
+    assert_eq!(ledger.sums.recent.len(), MOST_SUMS);
     ledger.count(ago(MOST_SUMS as u32), identity(MOST_SUMS as u64));
     assert_eq!(ledger.take_appends(now()).len(), 1);
-    assert_eq!(ledger.sums.len(), NEWEST_SUMS);
+    assert_eq!(ledger.sums.recent.len(), NEWEST_SUMS);
     assert_eq!(
-        ledger.old_sums.segments().map(|segment| segment.newest).collect::<Vec<_>>(),
+        ledger.sums.older.segments().map(|segment| segment.newest).collect::<Vec<_>>(),
         [Hour::of(ago(NEWEST_SUMS as u32)).unwrap()]
     );
 
@@ -269,11 +283,11 @@ async fn without_journals_only_sums_are_kept_and_old_ones_by_the_day() {
         let mut ledger = Ledger::begin(ago(24 * 100), String::new(), false);
         for hours in (0..24 * 95).rev() {
             let created = ago(hours);
-            ledger.sums.entry(Hour::of(created).unwrap()).or_default().merge(&Sum { count: busy, xor: [7; 16] });
+            ledger.sums.recent.entry(Hour::of(created).unwrap()).or_default().merge(&Sum { count: busy, xor: [7; 16] });
             ledger.remember(created, u64::from(hours), now());
             // The lane writes after each hour of its 95 days.
             assert!(ledger.take_appends(created).is_empty());
-            assert!(ledger.sums.len() <= 72 + 24 + 1 && ledger.days.len() <= 91, "{hours} hours ago");
+            assert!(ledger.sums.recent.len() <= 72 + 24 + 1 && ledger.days.len() <= 91, "{hours} hours ago");
             ledger = decode(&encode(&ledger)).unwrap();
         }
         assert!(ledger.recent.is_empty());
@@ -284,7 +298,7 @@ async fn without_journals_only_sums_are_kept_and_old_ones_by_the_day() {
             (Some(&first_day), Some(&(24 * busy)))
         );
         assert_eq!(ledger.days_until(), Hour::of(ago(72)).unwrap().day());
-        assert_eq!(ledger.sums.keys().next(), Some(&ledger.days_until()));
+        assert_eq!(ledger.sums.recent.keys().next(), Some(&ledger.days_until()));
         // A record of long ago is counted with its day.
         ledger.count(first_day.plus(30).start(), identity(1));
         ledger.take_appends(now());
@@ -303,7 +317,7 @@ fn a_restarted_ledger_releases_its_journal() {
     ledger.take_appends(now());
     ledger.count(ago(1), identity(1));
     ledger.restart(ago(0), String::new(), true);
-    assert_eq!((ledger.released(), ledger.since(), ledger.sums.len()), (&[0][..], ago(0), 0));
+    assert_eq!((ledger.released(), ledger.since(), ledger.sums.recent.len()), (&[0][..], ago(0), 0));
     assert!(ledger.take_appends(now()).is_empty());
     (0..300).for_each(|number| ledger.remember(ago(0), number, now()));
     let appends = ledger.take_appends(now());
@@ -320,6 +334,7 @@ proptest! {
         let mut ledger = Ledger::begin(ago(100), "accountIds=1".to_owned(), journals);
         for (hours, number) in records {
             ledger.count(ago(hours), identity(number));
+            ledger.deliver(ago(hours), identity(number));
             ledger.remember(ago(hours), number, now());
         }
         ledger.take_appends(now());

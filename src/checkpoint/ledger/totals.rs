@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
-use super::entries::{Keys, SUM_BYTES, parse_sum};
+use super::entries::Keys;
 use super::{Hour, Ledger, Sum};
 use crate::checkpoint::journal::{Journal, Segment};
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};
@@ -10,6 +10,8 @@ use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LedgerTotals {
     pub sums: BTreeMap<Hour, Sum>,
+    /// Of those records that the sink has acknowledged.
+    pub delivered: BTreeMap<Hour, Sum>,
     /// Counts of whole days, by their first hour.
     pub days: BTreeMap<Hour, u64>,
     /// Only of hours whose identities are kept: the records' own numbers.
@@ -18,8 +20,10 @@ pub struct LedgerTotals {
 
 impl LedgerTotals {
     pub fn merge(&mut self, other: Self) {
-        for (hour, sum) in other.sums {
-            self.sums.entry(hour).or_default().merge(&sum);
+        for (sums, others) in [(&mut self.sums, other.sums), (&mut self.delivered, other.delivered)] {
+            for (hour, sum) in others {
+                sums.entry(hour).or_default().merge(&sum);
+            }
         }
         for (hour, identities) in other.identities {
             self.identities.entry(hour).or_default().extend(identities);
@@ -38,19 +42,16 @@ impl Ledger {
         key: &CheckpointKey,
         hours: Range<Hour>,
     ) -> Result<LedgerTotals, StateError> {
-        let mut totals = LedgerTotals {
-            sums: self.sums.range(hours.clone()).map(|(hour, sum)| (*hour, *sum)).collect(),
-            days: self.days.range(hours.clone()).map(|(day, count)| (*day, *count)).collect(),
-            ..LedgerTotals::default()
+        let delivered = match &self.delivered {
+            Some(delivered) => delivered.sums.read(backend, key, &hours).await?,
+            None => BTreeMap::new(),
         };
-        for segment in older(&self.old_sums, &hours) {
-            for entry in segment.read(backend, key).await?.as_chunks::<SUM_BYTES>().0 {
-                let (hour, sum) = parse_sum(entry);
-                if hours.contains(&hour) {
-                    totals.sums.entry(hour).or_default().merge(&sum);
-                }
-            }
-        }
+        let totals = LedgerTotals {
+            sums: self.sums.read(backend, key, &hours).await?,
+            delivered,
+            days: self.days.range(hours).map(|(day, count)| (*day, *count)).collect(),
+            identities: BTreeMap::new(),
+        };
         Ok(totals)
     }
 
@@ -84,18 +85,16 @@ impl Ledger {
     }
 
     /// The parts of its journal.
-    pub fn journals(&self) -> [&Journal; 2] {
-        [&self.old_sums, &self.identities]
+    pub fn journals(&self) -> impl Iterator<Item = &Journal> {
+        let delivered = self.delivered.iter().map(|delivered| &delivered.sums.older);
+        [&self.sums.older, &self.identities].into_iter().chain(delivered)
     }
 
-    /// Leaves the journal, for a store without one: takes the sums back from it and forgets the identities.
+    /// Leaves the journal, for a store without one: takes the sums back from it, and forgets the identities and the
+    /// deliveries.
     pub fn leave_journal(&mut self, journal: &BTreeMap<u64, Vec<u8>>) {
-        let segments = std::mem::take(&mut self.old_sums);
-        for entry in segments.segments().filter_map(|segment| journal.get(&segment.number)) {
-            for (hour, sum) in entry.as_chunks::<SUM_BYTES>().0.iter().map(parse_sum) {
-                self.sums.entry(hour).or_default().merge(&sum);
-            }
-        }
+        self.sums.leave_journal(journal);
+        self.delivered = None;
         self.identities = Journal::default();
         self.recent.clear();
         self.released.clear();
@@ -104,7 +103,7 @@ impl Ledger {
 }
 
 /// The segments that may contain entries of `hours`.
-fn older<'a>(journal: &'a Journal, hours: &Range<Hour>) -> impl Iterator<Item = &'a Segment> + use<'a> {
+pub(super) fn older<'a>(journal: &'a Journal, hours: &Range<Hour>) -> impl Iterator<Item = &'a Segment> + use<'a> {
     let Range { start, end } = *hours;
     journal.segments().filter(move |segment| start < end && segment.newest >= start)
 }

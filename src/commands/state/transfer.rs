@@ -16,12 +16,12 @@ use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::{StateArgs, note, print_line};
-use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange};
+use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange, Part};
 use crate::lane::{InStore, LaneCheckpoint};
 use crate::settings::{PRIVATE, not_followed, private_file};
 use crate::state::{Access, StateError, Store, process_identity};
 use crate::usage::Usage;
-use crate::worker::{repairs_area, usage_area};
+use crate::worker::{repairs_area, replays_area, usage_area};
 
 const VERSION: u32 = 2;
 /// Of lines that earlier releases read too.
@@ -115,8 +115,10 @@ pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow
     copy(store, &lanes, Kind::Checkpoint, &mut writer).await?;
     let pipelines: BTreeSet<&str> = lanes.iter().map(|key| key.lane.pipeline.as_str()).collect();
     for pipeline in pipelines {
-        let repairs = state.state.open(&state.instance, Access::Read, Some(&repairs_area(pipeline))).await?;
-        copy(&*repairs, &repairs.list().await?, Kind::Repair, &mut writer).await?;
+        for area in [repairs_area(pipeline), replays_area(pipeline)] {
+            let repairs = state.state.open(&state.instance, Access::Read, Some(&area)).await?;
+            copy(&*repairs, &repairs.list().await?, Kind::Repair, &mut writer).await?;
+        }
     }
     copy(store, &usages, Kind::Usage, &mut writer).await?;
     let by_commands = state.state.open(&state.instance, Access::Read, Some(usage_area())).await?;
@@ -293,7 +295,10 @@ impl Target<'_> {
     async fn put(&self, stored: Stored) -> anyhow::Result<()> {
         let area = match stored.kind {
             Kind::Checkpoint | Kind::Usage => return self.put_into(self.store, stored).await,
-            Kind::Repair => repairs_area(&stored.lane.lane.pipeline),
+            Kind::Repair => {
+                let area = if let Part::Replays { .. } = stored.lane.part { replays_area } else { repairs_area };
+                area(&stored.lane.lane.pipeline)
+            }
             Kind::CommandUsage => usage_area().to_owned(),
         };
         let StateArgs { state, instance } = self.state;

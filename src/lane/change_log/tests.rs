@@ -107,7 +107,7 @@ impl Lane {
     fn settle(&mut self, context: PollContext, records: &[RecordKey], at: Timestamp) {
         let pending = PendingBatch { context, ..PendingBatch::new(self.stream) };
         let identity = |key: &RecordKey| Identity::of("console.example", Stream::Activities, &key.id.to_string(), "");
-        let records = records.iter().map(|key| (key, identity(key)));
+        let records = records.iter().map(|key| (key, identity(key), true));
         self.checkpoint.account(&self.passes, &pending, records, at);
     }
 

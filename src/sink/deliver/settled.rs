@@ -1,25 +1,42 @@
 use parking_lot::Mutex;
 
-/// The settled events of a batch: delivered, or stored as dead letters. It remains valid after a delivery is dropped.
+/// What has become of the events of a batch. It remains valid after a delivery is dropped.
 #[derive(Debug)]
-pub struct Settled(Mutex<Vec<bool>>);
+pub struct Settled(Mutex<Vec<Fate>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Unsettled,
+    /// The sink has acknowledged it.
+    Delivered,
+    /// It is stored as a dead letter.
+    Kept,
+}
 
 impl Settled {
     pub fn none_of(events: usize) -> Self {
-        Self(Mutex::new(vec![false; events]))
+        Self(Mutex::new(vec![Fate::Unsettled; events]))
     }
 
-    /// Returns the indices of the events that are settled, or of those that are not.
+    /// Returns the indices of the events that are settled (delivered, or stored as dead letters), or of those that are
+    /// not.
     pub fn indices(&self, settled: bool) -> Vec<usize> {
-        let flags = self.0.lock();
-        flags.iter().enumerate().filter(|(_, is)| **is == settled).map(|(index, _)| index).collect()
+        let fates = self.0.lock();
+        let is_wanted = |fate: Fate| (fate != Fate::Unsettled) == settled;
+        fates.iter().enumerate().filter(|(_, fate)| is_wanted(**fate)).map(|(index, _)| index).collect()
     }
 
-    pub(super) fn mark(&self, indices: impl IntoIterator<Item = usize>) {
-        let mut flags = self.0.lock();
+    /// The indices of the events that are dead letters, ascending.
+    pub fn kept(&self) -> Vec<usize> {
+        let fates = self.0.lock();
+        fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Kept).map(|(index, _)| index).collect()
+    }
+
+    pub(super) fn mark(&self, indices: impl IntoIterator<Item = usize>, as_fate: Fate) {
+        let mut fates = self.0.lock();
         for index in indices {
-            if let Some(flag) = flags.get_mut(index) {
-                *flag = true;
+            if let Some(fate) = fates.get_mut(index) {
+                *fate = as_fate;
             }
         }
     }

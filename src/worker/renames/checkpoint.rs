@@ -1,13 +1,15 @@
 //! A checkpoint gets another name, with everything that belongs to its lane.
 
+use std::path::PathBuf;
+
 use crate::checkpoint::{Append, CheckpointKey, CheckpointUpdate, JournalChange, Part};
 use crate::lane::{LaneCheckpoint, claim_copy};
 use crate::state::{Access, LaneId, StateError, Store};
 use crate::usage::Usage;
-use crate::worker::{Options, repairs_area, usage_area};
+use crate::worker::{Options, repairs_area, replays_area, usage_area};
 
-/// Renames a lane's checkpoint with its journal, the repairs that complete its ledger, and what the lane did. The new
-/// name must have no checkpoint. After a crash the call can be repeated.
+/// Renames a lane's checkpoint with its journal, the repairs and replays that complete its ledger, and what it did. The
+/// new name must have no checkpoint. After a crash the call can be repeated.
 ///
 /// # Errors
 /// If there is no such checkpoint, the new name has one, or another process writes one of them.
@@ -20,7 +22,11 @@ pub async fn rename_checkpoint(
     let by_commands = options.state.open(&options.instance, Access::Read, Some(usage_area())).await?;
     let mut keys = by_commands.list_all().await?;
     keys.retain(|key| key.lane == *from);
-    let repairs = copy_repairs(options, from, to).await?;
+    let areas: [fn(&str) -> PathBuf; 2] = [repairs_area, replays_area];
+    let mut copied = Vec::new();
+    for area in areas {
+        copied.push((area, copy_area(options, area, from, to).await?));
+    }
     let key = to.clone().into();
     match store.rename(&from.clone().into(), &key).await {
         // An earlier call has come so far.
@@ -33,10 +39,10 @@ pub async fn rename_checkpoint(
     {
         store.commit(&key, copy.encode().into()).await?;
     }
-    if !repairs.is_empty() {
-        let area = options.open_state(Some(&repairs_area(&from.pipeline))).await?;
-        for repair in repairs {
-            area.delete(&repair).await?;
+    for (area, keys) in copied.into_iter().filter(|(_, keys)| !keys.is_empty()) {
+        let area = options.open_state(Some(&area(&from.pipeline))).await?;
+        for key in keys {
+            area.delete(&key).await?;
         }
         area.close().await;
     }
@@ -84,15 +90,20 @@ async fn move_usage(store: &dyn Store, from: &CheckpointKey, to: &CheckpointKey)
     store.delete(from).await
 }
 
-/// Copies the repairs of a lane, and returns their keys.
-async fn copy_repairs(options: &Options, from: &LaneId, to: &LaneId) -> Result<Vec<CheckpointKey>, StateError> {
-    let old = options.state.open(&options.instance, Access::Read, Some(&repairs_area(&from.pipeline))).await?;
+/// Copies what an area has of a lane, and returns the keys.
+async fn copy_area(
+    options: &Options,
+    area: fn(&str) -> PathBuf,
+    from: &LaneId,
+    to: &LaneId,
+) -> Result<Vec<CheckpointKey>, StateError> {
+    let old = options.state.open(&options.instance, Access::Read, Some(&area(&from.pipeline))).await?;
     let mut keys = old.list().await?;
     keys.retain(|key| key.lane == *from);
     if keys.is_empty() {
         return Ok(keys);
     }
-    let new = options.open_state(Some(&repairs_area(&to.pipeline))).await?;
+    let new = options.open_state(Some(&area(&to.pipeline))).await?;
     for key in &keys {
         let Some(checkpoint) = old.load(key).await? else { continue };
         let mut appends = Vec::new();

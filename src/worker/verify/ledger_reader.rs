@@ -1,4 +1,4 @@
-//! Reads the ledger of a lane, together with the ledgers of its repairs.
+//! Reads the ledger of a lane, together with the ledgers of its repairs and replays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::VerifyError;
 use super::completeness::window;
-use crate::checkpoint::ledger::{Accounting, Hour, Ledger, LedgerTotals};
+use crate::checkpoint::ledger::{Accounting, Hour, Ledger, LedgerTotals, Sum};
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, LaneId, Part, StateError};
 use crate::lane::LaneCheckpoint;
 use crate::record::{Stream, Timestamp};
@@ -36,6 +36,8 @@ pub struct LedgerReader {
     pub live: Arc<dyn CheckpointBackend>,
     /// The area of the repairs.
     pub repairs: Arc<dyn Store>,
+    /// The area of what was replayed, for those who ask for what was delivered.
+    pub replays: Option<Arc<dyn Store>>,
 }
 
 /// Where the worker's lane of this spec stores its checkpoint: its sink if that is transactional, else `store`.
@@ -54,10 +56,11 @@ pub fn live_backend(
 
 /// The accounted records of a lane in some hours.
 pub struct Account {
+    pub lane: LaneId,
     /// Without repairs.
     pub checkpoint: LaneCheckpoint,
     pub which: Which,
-    /// Sums and identities, including repairs.
+    /// Sums and identities, including repairs, and replays where these were asked for.
     pub totals: LedgerTotals,
 }
 
@@ -103,9 +106,18 @@ impl LedgerReader {
             }
             if whole && complete && replaced.insert(hour) {
                 totals.sums.remove(&hour);
+                totals.delivered.remove(&hour);
             }
             if !whole || complete {
                 totals.merge(of_repair);
+            }
+        }
+        if let Some(replays) = &self.replays {
+            let key =
+                CheckpointKey { lane: self.lane.clone(), part: Part::Replays { generation: ledger.generation() } };
+            if let Some(bytes) = replays.load(&key).await? {
+                let replayed = LaneCheckpoint::decode(&bytes)?;
+                totals.merge(replayed.ledger.sums(&**replays, &key, hours).await?);
             }
         }
         // Nothing says which records of the day an hour's repair has replaced, unless it is that of all its hours.
@@ -169,7 +181,7 @@ impl Account {
                 false => ledger.sums(live, &key, hours.clone()).await,
             };
             match totals {
-                Ok(totals) => return Ok(Self { checkpoint, which, totals }),
+                Ok(totals) => return Ok(Self { lane: lane.clone(), checkpoint, which, totals }),
                 Err(StateError::Journal { .. }) if retries < MAX_RETRIES => retries += 1,
                 Err(error) => return Err(error.into()),
             }
@@ -178,7 +190,7 @@ impl Account {
 
     /// The number of accounted records of `hours`: one hour, or a day of which the ledger has one count.
     pub fn expected(&self, stream: Stream, hours: &Range<Hour>) -> u64 {
-        let LedgerTotals { sums, days, identities } = &self.totals;
+        let LedgerTotals { sums, days, identities, .. } = &self.totals;
         match Accounting::of(stream) {
             Accounting::Records if hours.start < self.ledger().days_until() => {
                 days.get(&hours.start).copied().unwrap_or_default()
@@ -188,6 +200,14 @@ impl Account {
                 identities.get(&hours.start).map_or(0, |identities| identities.len() as u64)
             }
         }
+    }
+
+    /// The records of `hour` that the sink has acknowledged, those of repairs and replays included. `None` where the
+    /// ledger cannot say: the hour is not judged by sums.
+    pub fn delivered(&self, hour: Hour) -> Option<Sum> {
+        let is_counted = Accounting::of(self.lane.stream) == Accounting::Records;
+        let from = self.ledger().delivered_from().filter(|from| is_counted && *from <= hour);
+        from.map(|_| self.totals.delivered.get(&hour).copied().unwrap_or_default())
     }
 
     /// True if the ledger still has all identities of `hour`.

@@ -116,5 +116,5 @@ async fn ledger_with_repairs(
     live: Arc<dyn CheckpointBackend>,
 ) -> Result<LedgerReader, VerifyError> {
     let repairs = context.options.read_state(Some(&area(&lane.pipeline))).await?;
-    Ok(LedgerReader { lane: lane.clone(), which: Which::Current, live, repairs })
+    Ok(LedgerReader { lane: lane.clone(), which: Which::Current, live, repairs, replays: None })
 }

@@ -3,7 +3,7 @@
 
 mod asked;
 mod completeness;
-mod ledger_reader;
+pub(super) mod ledger_reader;
 mod ledgers;
 
 use std::collections::{BTreeSet, HashSet};
@@ -21,6 +21,7 @@ use super::context::{BuildLaneError, WorkerContext};
 use super::lane_runner::{DetachedLane, LaneRunner};
 use super::spec::LaneSpec;
 use super::usage::CommandUsage;
+use crate::catch_panic::caught;
 use crate::checkpoint::Part;
 use crate::checkpoint::ledger::{Accounting, Hour};
 use crate::console::ConsoleError;
@@ -34,8 +35,9 @@ use crate::usage::Delta;
 
 use asked::lane_that_asked;
 use completeness::{CompletenessChecker, window};
-use ledger_reader::{Account, LedgerReader, Which, live_backend};
+use ledger_reader::{Account, LedgerReader, Which};
 
+pub use ledger_reader::live_backend;
 pub use ledgers::{FIRST_CHECK, check_ledgers};
 
 /// Maximum number of missing records that are listed per hour.
@@ -75,6 +77,10 @@ pub struct VerifyReport {
     pub counted: u64,
     /// Records in the lane's ledger.
     pub accounted: u64,
+    /// Those of them that the sink has acknowledged, of the hours that have such sums.
+    pub delivered: u64,
+    /// The number of compared hours that have none.
+    pub without_delivered: u64,
     /// Records in the lane's ledger that the console has no more.
     pub purged: u64,
     pub incomplete: Vec<IncompleteHours>,
@@ -147,6 +153,11 @@ pub fn area(pipeline: &str) -> PathBuf {
     Path::new("verify").join(pipeline)
 }
 
+/// The area in the state with what replays of a pipeline's dead letters have delivered.
+pub fn replays_area(pipeline: &str) -> PathBuf {
+    Path::new("replays").join(pipeline)
+}
+
 /// Compares one lane after the other. `stop` ends the comparison early.
 ///
 /// # Errors
@@ -174,13 +185,16 @@ async fn verify_lanes(
     let specs = specs(&verify)?;
     let live = options.read_state(None).await?;
     let repairs = options.open_state(Some(&verify.area())).await?;
+    let replays = options.read_state(Some(&replays_area(&verify.pipeline.name))).await?;
     let telemetry = Arc::new(Telemetry::new());
     let context = WorkerContext::with_store(repairs.clone(), options, telemetry.clone());
     let mut reports = Vec::new();
     for spec in specs {
         let checker = checker(&context, &verify, &spec)?;
         let live = live_backend(&context, &spec, live.clone())?;
-        let ledger = LedgerReader { lane: spec.id.clone(), which: Which::Current, live, repairs: repairs.clone() };
+        let lane = spec.id.clone();
+        let replays = Some(replays.clone());
+        let ledger = LedgerReader { lane, which: Which::Current, live, repairs: repairs.clone(), replays };
         let context = context.clone();
         let span = spec.span();
         let job =
@@ -245,6 +259,8 @@ impl Job<'_> {
             former: None,
             counted: 0,
             accounted: 0,
+            delivered: 0,
+            without_delivered: 0,
             purged: 0,
             incomplete: Vec::new(),
         };
@@ -405,6 +421,12 @@ impl Job<'_> {
         let Columns { accounted, purged } = Columns::of(counted, expected, missing);
         report.accounted += accounted;
         report.purged += purged;
+        for hour in (hours.start.0..hours.end.0).map(Hour) {
+            match account.delivered(hour) {
+                Some(sum) => report.delivered += sum.count,
+                None => report.without_delivered += 1,
+            }
+        }
         let Confirmed::Incomplete(mut incomplete) = confirmed else { return Ok(is_known.then_some(0)) };
         if self.verify.repair {
             incomplete.repair = match self.other_settings {
@@ -471,7 +493,7 @@ impl Job<'_> {
                 .once(self.verify.once_timeout)
                 .detached(lane),
         );
-        let exit = tokio::spawn(runner.run(None)).await;
+        let exit = caught(tokio::spawn(runner.run(None))).await;
         let lane = &meter.lane;
         self.usage.take(lane, Part::Usage);
         let delivered = lane.delivered.load(Ordering::Relaxed) + lane.dead_letters.load(Ordering::Relaxed);

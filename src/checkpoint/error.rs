@@ -24,7 +24,8 @@ pub enum StateError {
     Locked(PathBuf),
     /// The stored bytes are not those that were written.
     #[error(
-        "the checkpoint in {place} is damaged ({reason}); move it away to start this lane at `since`, or restore it from a backup"
+        "the checkpoint in {place} is damaged ({reason}); restore it from a backup, or remove it to start this lane at \
+         `since`, with the worker's --state: s1-forwarder state delete LANE"
     )]
     Damaged {
         /// The checkpoint's file or object.
@@ -45,7 +46,7 @@ pub enum StateError {
     /// A journal is not as its checkpoint says.
     #[error(
         "segment {segment} of the journal of lane {lane} is missing or damaged; restore checkpoint and journal from a \
-         backup, or delete the checkpoint to start this lane at `since` (s1-forwarder state delete)"
+         backup, or remove both to start this lane at `since`, with the worker's --state: s1-forwarder state delete {lane}"
     )]
     Journal {
         /// The lane's checkpoint.

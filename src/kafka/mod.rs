@@ -36,5 +36,6 @@ pub(crate) use items::{GroupSize, ItemKey, Items};
 pub use location::{KafkaLocation, KafkaLocationError};
 pub(crate) use location::{is_broker, is_topic};
 pub(crate) use send::{Report, Sent};
+pub(crate) use snapshot::IfDamaged;
 pub(crate) use topic::Topic;
 pub(crate) use transactional_id::{Lane, TransactionalId, TransactionalIds};

@@ -11,13 +11,38 @@ use crate::failure::Failure;
 
 /// The checkpoint of a lane.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// The transactional id that may write the next one.
     pub(super) owner: String,
     /// The process that wrote this one.
     pub(super) process: String,
     pub(super) stored: Stored,
-    pub(super) checkpoint: Vec<u8>,
+    /// Nothing if it is damaged.
+    pub(crate) checkpoint: Option<Vec<u8>>,
+}
+
+/// What a damaged checkpoint means to its reader.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum IfDamaged {
+    Refuse,
+    /// It is going to be removed, and counts as empty.
+    TakeAsEmpty,
+}
+
+impl Entry {
+    /// # Errors
+    /// If the checkpoint of `lane` is damaged and `if_damaged` refuses that.
+    pub(crate) fn checkpoint(self, lane: &str, if_damaged: IfDamaged) -> Result<Vec<u8>, Failure> {
+        match (self.checkpoint, if_damaged) {
+            (Some(checkpoint), _) => Ok(checkpoint),
+            (None, IfDamaged::TakeAsEmpty) => Ok(Vec::new()),
+            (None, IfDamaged::Refuse) => Err(Failure::Misconfigured(format!(
+                "the checkpoint of {lane} is damaged; in the `checkpoint_topic` of a sink, write a message without a \
+                 value under this key to restart the lane without it; in a topic of --state: s1-forwarder state \
+                 delete {lane}"
+            ))),
+        }
+    }
 }
 
 /// The records of the topic whose keys were asked for.
@@ -117,7 +142,7 @@ impl Snapshot {
     }
 
     /// # Errors
-    /// If the checkpoint is damaged, or a newer release wrote it.
+    /// If a newer release wrote the checkpoint.
     pub(super) fn lane(&self, lane: &str) -> Result<Option<Entry>, Failure> {
         let Some((headers, head)) = self.heads.get(lane) else { return Ok(None) };
         let format: u32 = headers.number("format");
@@ -133,11 +158,8 @@ impl Snapshot {
         {
             checkpoint.extend_from_slice(chunk);
         }
-        if crc32fast::hash(&checkpoint) != headers.number::<u32>("crc") {
-            return Err(Failure::Misconfigured(format!(
-                "the checkpoint of {lane} is damaged; write a message without a value under this key to restart the lane without a checkpoint"
-            )));
-        }
+        let is_whole = crc32fast::hash(&checkpoint) == headers.number::<u32>("crc");
+        let checkpoint = is_whole.then_some(checkpoint);
         let stored = Stored { sequence, chunks, journal: self.journals.get(lane).cloned().unwrap_or_default() };
         Ok(Some(Entry { owner: headers.text("owner"), process: headers.text("process"), stored, checkpoint }))
     }
@@ -265,7 +287,10 @@ mod tests {
         keys.extend(segment_keys.iter().cloned());
         let read = read_keys(keys, golden.iter().map(GoldenRecord::message).collect());
         for lane in [whole, split] {
-            assert!(read.lane(lane).unwrap().is_some_and(|entry| entry.checkpoint == checkpoint), "{lane}");
+            assert!(
+                read.lane(lane).unwrap().is_some_and(|entry| entry.checkpoint.as_ref() == Some(&checkpoint)),
+                "{lane}"
+            );
         }
         for (key, segment) in segment_keys.iter().zip(&segments) {
             assert!(read.segment(key).as_ref() == Some(segment), "{key}");
@@ -290,7 +315,7 @@ mod tests {
         let found = read(written.drain(..).flatten().collect()).lane(LANE).unwrap().unwrap();
         assert_eq!((found.stored.sequence, found.stored.chunks), (2, 3));
         assert_eq!(found.stored, stored);
-        assert_eq!(found.checkpoint, vec![2; 600_000]);
+        assert_eq!(found.checkpoint, Some(vec![2; 600_000]));
 
         let (_, written) = write(&[10, 600_000, 10]);
         assert_eq!(removed(&written[2]), ["a/threats/b#2#0", "a/threats/b#2#1", "a/threats/b#2#2"]);
@@ -298,11 +323,15 @@ mod tests {
 
     #[test]
     fn an_incomplete_or_newer_checkpoint_is_refused() {
-        let (_, mut written) = write(&[10, 600_000]);
-        let mut split = written.remove(1);
-        split.remove(1);
-        assert!(read(split).lane(LANE).unwrap_err().to_string().contains("damaged"));
-        let mut newer = written.remove(0);
+        let damaged = || {
+            let mut split = write(&[10, 600_000]).1.remove(1);
+            split.remove(1);
+            read(split).lane(LANE).unwrap().unwrap()
+        };
+        assert_eq!(damaged().checkpoint(LANE, IfDamaged::TakeAsEmpty).unwrap(), [0; 0]);
+        let refused = damaged().checkpoint(LANE, IfDamaged::Refuse).unwrap_err().to_string();
+        assert!(refused.contains("is damaged") && refused.ends_with("state delete a/threats/b"), "{refused}");
+        let mut newer = write(&[10]).1.remove(0);
         newer[0].headers = Some(headers(&[("format", "2"), ("sequence", "3")]));
         assert!(read(newer).lane(LANE).unwrap_err().to_string().contains("newer release"));
     }

@@ -14,7 +14,7 @@ use super::reader::Reader;
 use super::record::{LaneRecords, Stored, segment_key};
 use super::send::Message;
 use super::session::{Session, fence, probe};
-use super::snapshot::Entry;
+use super::snapshot::{Entry, IfDamaged};
 use super::{BrokerError, CommitOutcome, Events, Sent, Topic, is_refusal};
 use crate::checkpoint::{Append, CheckpointUpdate};
 use crate::failure::{Failure, LastFailure};
@@ -114,6 +114,15 @@ impl TransactionalId {
     /// # Errors
     /// When the brokers fail or refuse, or another process holds the lane. The text names that process.
     pub(crate) async fn open(self: &Arc<Self>, topic: &Topic, name: &str) -> Result<(Lane, Option<Vec<u8>>), Failure> {
+        self.open_even(topic, name, IfDamaged::Refuse).await
+    }
+
+    async fn open_even(
+        self: &Arc<Self>,
+        topic: &Topic,
+        name: &str,
+        if_damaged: IfDamaged,
+    ) -> Result<(Lane, Option<Vec<u8>>), Failure> {
         let session = self.start_session(topic).await?;
         let make = |stored, writer, is_claimed| Lane {
             id: self.clone(),
@@ -124,25 +133,28 @@ impl TransactionalId {
         };
         loop {
             let found = self.reader.read(topic, [name.to_owned()]).await?;
-            let Some(Entry { owner, process, stored, checkpoint }) = found.lane(name)? else {
+            let Some(entry) = found.lane(name)? else {
                 // A journal may have been left behind.
                 let stored = Stored { journal: found.journal(name), ..Stored::default() };
                 return Ok((make(stored, None, false), None));
             };
-            let is_own = owner == self.id;
-            let lane = make(stored, Some(process), is_own);
+            let is_own = entry.owner == self.id;
+            let lane = make(entry.stored.clone(), Some(entry.process.clone()), is_own);
             if is_own {
+                let checkpoint = entry.checkpoint(name, if_damaged)?;
                 self.ids.holders.hold(name);
                 return Ok((lane, Some(checkpoint)));
             }
-            self.take_over(topic, lane, owner, checkpoint).await?;
+            self.take_over(topic, lane, entry, if_damaged).await?;
         }
     }
 
-    /// Takes over a lane whose last record names another id, `before`. The newest record names this id afterwards,
+    /// Takes over a lane whose last record, `entry`, names another id. The newest record names this id afterwards,
     /// unless another process was faster.
-    async fn take_over(&self, topic: &Topic, lane: Lane, before: String, checkpoint: Vec<u8>) -> Result<(), Failure> {
+    async fn take_over(&self, topic: &Topic, lane: Lane, entry: Entry, if_damaged: IfDamaged) -> Result<(), Failure> {
         let name = &lane.records.lane;
+        let before = entry.owner.clone();
+        let checkpoint = entry.checkpoint(name, if_damaged)?;
         if let Some(session) = self.ids.session(&before) {
             // This process holds that id too. Fencing it would stop its other lanes. Instead, its producer commits a
             // record that names this id as the next writer.
@@ -159,8 +171,9 @@ impl TransactionalId {
         let Some(entry) = found.lane(name)?.filter(|entry| entry.owner == before) else { return Ok(()) };
         // The first record under this id has a separate transaction. Then the old id is fenced again: a producer that
         // raced with the first fence could have committed without this record.
-        lane.state.lock().stored = entry.stored;
-        lane.save_with(&lane.session, entry.checkpoint.into()).await?;
+        lane.state.lock().stored = entry.stored.clone();
+        let checkpoint = entry.checkpoint(name, if_damaged)?;
+        lane.save_with(&lane.session, checkpoint.into()).await?;
         self.fence(topic, &before).await
     }
 
@@ -176,9 +189,9 @@ impl TransactionalId {
         }
     }
 
-    /// Removes a lane's checkpoint and journal. False if there is no checkpoint.
+    /// Removes a lane's checkpoint, even a damaged one, and its journal. False if there is no checkpoint.
     pub(crate) async fn remove(self: &Arc<Self>, topic: &Topic, name: &str) -> Result<bool, Failure> {
-        let (lane, checkpoint) = self.open(topic, name).await?;
+        let (lane, checkpoint) = self.open_even(topic, name, IfDamaged::TakeAsEmpty).await?;
         if checkpoint.is_some() {
             let messages = lane.records.removal(&lane.state.lock().stored);
             lane.commit_messages(&lane.session, messages).await?;
@@ -192,9 +205,8 @@ impl TransactionalId {
     }
 
     /// Reads a lane's checkpoint. Does not take the lane over.
-    pub(crate) async fn load(&self, topic: &Topic, name: &str) -> Result<Option<Vec<u8>>, Failure> {
-        let found = self.reader.read_if_there(topic, [name.to_owned()]).await?;
-        Ok(found.lane(name)?.map(|entry| entry.checkpoint))
+    pub(crate) async fn load(&self, topic: &Topic, name: &str) -> Result<Option<Entry>, Failure> {
+        self.reader.read_if_there(topic, [name.to_owned()]).await?.lane(name)
     }
 
     pub(crate) async fn segment(&self, topic: &Topic, name: &str, segment: u64) -> Result<Option<Vec<u8>>, Failure> {

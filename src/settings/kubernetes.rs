@@ -291,12 +291,17 @@ pub mod double {
         uri: Uri,
         body: String,
     ) -> (StatusCode, Json<Value>) {
+        let named = uri.path().rsplit('/').next().unwrap_or_default();
+        if method == Method::DELETE {
+            let status = if objects.lock().remove(named).is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+            return (status, Json(json!({ "kind": "Status", "code": status.as_u16(), "reason": "NotFound" })));
+        }
         if method != Method::GET {
             let written: Value = serde_json::from_str(&body).unwrap();
             objects.lock().insert(name(&written), written.clone());
             return (StatusCode::OK, Json(written));
         }
-        let found = objects.lock().get(uri.path().rsplit('/').next().unwrap_or_default()).cloned();
+        let found = objects.lock().get(named).cloned();
         let missing = || json!({ "kind": "Status", "code": 404, "reason": "NotFound" });
         let status = if found.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
         (status, Json(found.unwrap_or_else(missing)))

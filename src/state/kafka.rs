@@ -91,7 +91,13 @@ impl KafkaStore {
 #[async_trait]
 impl CheckpointBackend for KafkaStore {
     async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
-        self.call(async |topic| self.id.load(topic, &self.name(key)).await).await
+        let Some(entry) = self.call(async |topic| self.id.load(topic, &self.name(key)).await).await? else {
+            return Ok(None);
+        };
+        entry.checkpoint.map(Some).ok_or_else(|| StateError::Damaged {
+            place: format!("{key} of {}", self.location),
+            reason: "its checksum is wrong",
+        })
     }
 
     async fn claim(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {

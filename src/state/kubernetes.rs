@@ -223,7 +223,11 @@ impl KubernetesStore {
         call("remove", lane, self.maps.delete(&self.name(lane), &parameters)).await?;
         self.forget(lane);
         for chunk in chunks {
-            call("remove", lane, self.maps.delete(&chunk, &DeleteParams::default())).await?;
+            match KubernetesError::of(self.maps.delete(&chunk, &DeleteParams::default())).await {
+                // A chunk may be what a damaged checkpoint lacks.
+                Err(error) if !error.is_not_found() => return Err(failed("remove", lane)(error)),
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -392,6 +396,23 @@ mod tests {
         }
         store.commit(&whole, payload.into()).await.unwrap();
         assert_eq!(server.objects.lock().get(&store.name(&whole)), objects.first());
+    }
+
+    /// `state delete` is what the error of a damaged checkpoint says to run.
+    #[tokio::test]
+    async fn a_damaged_checkpoint_is_deleted_even_if_a_chunk_is_missing() {
+        let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/layouts/stores/kubernetes-1.json");
+        let objects: Vec<Value> = serde_json::from_slice(&fs::read(stored).unwrap()).unwrap();
+        let server = ApiServer::with(objects).await;
+        let store = KubernetesStore::new(&server.kubernetes, "s1-forwarder", "a process");
+        let split: CheckpointKey = "acme/activities/bus".parse().unwrap();
+        let chunks = chunks_of(&store.head(&split).await.unwrap().unwrap());
+        assert!(server.objects.lock().remove(&chunks[0]).is_some());
+        let error = store.load(&split).await.unwrap_err();
+        assert!(matches!(error, StateError::Damaged { .. }), "{error}");
+        store.delete(&split).await.unwrap();
+        assert_eq!(store.load(&split).await.unwrap(), None);
+        assert!(chunks.iter().all(|chunk| !server.objects.lock().contains_key(chunk)), "nothing is left behind");
     }
 
     #[tokio::test]

@@ -200,6 +200,15 @@ async fn a_damaged_or_newer_checkpoint_stops_its_lane_alone() {
         let counts = harness.sink.ledger().counts();
         harness.assert_all_arrived(&[Kind::Activities, Kind::Threats], &counts);
     }
+    // What the errors say to do works on what they are about.
+    let usage = CHECKPOINT.replace("siem.checkpoint", "siem+usage.checkpoint");
+    for (path, flags) in [(CHECKPOINT, &[][..]), (&usage, &["--usage"])] {
+        fs::write(harness.path(path), &damaged[..20]).unwrap();
+        let deleted = harness.command(&[&["state", "delete", "acme/activities/siem"], flags].concat()).await;
+        assert_eq!(deleted.code, Some(0), "{}{}", deleted.stdout, deleted.stderr);
+        assert!(!harness.path(path).exists(), "{path}: {}", deleted.stdout);
+    }
+    assert_eq!(harness.once(&[]).await.code, Some(0), "the lane begins again");
 }
 
 /// Full while it runs. No file may be larger than one block: what a full disk does to a write, without a disk to fill.

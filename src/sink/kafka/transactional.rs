@@ -16,7 +16,7 @@ use super::reports;
 use super::settings::{KafkaSettings, check_topic};
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, StateError};
 use crate::failure::Failure;
-use crate::kafka::{Abort, AbortCause, CHECKPOINT, Lane, Report, Topic, TransactionalId, is_refusal};
+use crate::kafka::{Abort, AbortCause, CHECKPOINT, IfDamaged, Lane, Report, Topic, TransactionalId, is_refusal};
 use crate::sink::{Attempt, Batch, BuildError, Limits, Outcome, Probe, Sink, SinkContext, TransactionalSink};
 
 /// A lane with refused records commits in separate transactions until this time after the last refusal. If it returns
@@ -209,7 +209,10 @@ impl Sink for TransactionalKafkaSink {
 #[async_trait]
 impl CheckpointBackend for TransactionalKafkaSink {
     async fn load(&self, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
-        let loaded = async { self.id.load(&self.topic()?, &self.name).await };
+        let loaded = async {
+            let entry = self.id.load(&self.topic()?, &self.name).await?;
+            entry.map(|entry| entry.checkpoint(&self.name, IfDamaged::Refuse)).transpose()
+        };
         loaded.await.map_err(|failure| state_error(key, failure))
     }
 

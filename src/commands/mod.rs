@@ -9,6 +9,7 @@ mod pretty;
 mod process;
 mod unmapped;
 mod variables;
+mod worker_args;
 
 pub mod activity_types;
 pub mod backfill;
@@ -20,6 +21,7 @@ pub mod init;
 pub mod map;
 pub mod preview;
 pub mod report;
+pub mod retry;
 pub mod run;
 pub mod schema;
 pub mod shell;
@@ -101,6 +103,7 @@ enum Command {
     DeadLetters(Box<dead_letters::Args>),
     State(state::Args),
     Status(status::Args),
+    Retry(retry::Args),
     Report(report::Args),
     Verify(Box<verify::Args>),
     Emulate(emulate::Args),
@@ -139,11 +142,11 @@ fn definition_without(variable: Option<&str>) -> clap::Command {
 pub fn main() -> ExitCode {
     let matches = match definition().try_get_matches() {
         Ok(matches) => matches,
-        Err(error) => return variables::report(&error),
+        Err(error) => return variables::report(error),
     };
     let Cli { logs, command } = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
-        Err(error) => return variables::report(&error),
+        Err(error) => return variables::report(error),
     };
     install_crypto_provider();
     prevent_core_dumps();
@@ -207,6 +210,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Preview(args) => preview::run(args).await,
         Command::State(args) => state::run(args).await,
         Command::Status(args) => status::run(args).await,
+        Command::Retry(args) => retry::run(args).await,
         Command::Report(args) => report::run(args).await,
         Command::Verify(args) => verify::run(*args).await,
         Command::Emulate(args) => emulate::run(args).await,

@@ -23,7 +23,7 @@ use crate::settings::kubernetes::Kubernetes;
 use crate::source::{MAIN, SnapshotStage, is_by_scope};
 use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store, process_identity};
 use crate::usage::Usage;
-use crate::worker::{Answer, KnownFiles, Options, RenameRequests, release_name, rename_checkpoint, usage_area};
+use crate::worker::{Answer, KnownFiles, Options, Request, Requests, release_name, rename_checkpoint, usage_area};
 
 /// A worker answers a request within a second, unless its disk is slow.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -223,7 +223,7 @@ async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyho
         }
         Command::Rename { from, to } => rename(store, state, &from, &to).await?,
         Command::Delete { name: Some(name), usage: true, .. } => {
-            let is_named = |lane: &LaneId, _: &[u8]| lane.pipeline == name || lane.to_string() == name;
+            let is_named = |lane: &LaneId, _: Option<&[u8]>| lane.pipeline == name || lane.to_string() == name;
             let found = delete_usage(store, state, is_named).await?;
             ensure!(found > 0, "it is not stored what a lane `{name}` did");
         }
@@ -253,8 +253,18 @@ async fn restart(
 }
 
 async fn delete(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<()> {
-    let copy = claim_copy(store, key).await?.map(|bytes| LaneCheckpoint::decode(&bytes));
-    print_line(match copy {
+    let copy = match claim_copy(store, key).await {
+        Err(StateError::Damaged { reason, .. }) => {
+            store.delete(key).await?;
+            print_line(format!(
+                "{key} starts at its `since` again: its checkpoint was damaged ({reason}) and is removed (with \
+                 `exactly_once`, the lane continues from the checkpoint in its sink)"
+            ))?;
+            return Ok(());
+        }
+        copy => copy?,
+    };
+    print_line(match copy.map(|bytes| LaneCheckpoint::decode(&bytes)) {
         // The lane would continue from the checkpoint in its sink, which only another one in the store replaces.
         Some(Ok(copy)) => {
             let since = copy.since_resolved;
@@ -280,15 +290,20 @@ async fn delete(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<()> {
 async fn delete_usage(
     store: &dyn Store,
     StateArgs { state, instance }: &StateArgs,
-    goes: impl Fn(&LaneId, &[u8]) -> bool,
+    goes: impl Fn(&LaneId, Option<&[u8]>) -> bool,
 ) -> anyhow::Result<usize> {
     let access = Access::Write { owner: &process_identity() };
     let by_commands = state.open(instance, access, Some(usage_area())).await?;
     let mut found = 0;
     for store in [store, &*by_commands] {
         for key in store.list_all().await?.into_iter().filter(|key| key.part.is_usage()) {
-            let Some(bytes) = store.load(&key).await? else { continue };
-            if goes(&key.lane, &bytes) {
+            let stored = match store.load(&key).await {
+                Ok(None) => continue,
+                // It goes as whatever else the lane did, if the lane is named.
+                Err(StateError::Damaged { .. }) => None,
+                loaded => loaded?,
+            };
+            if goes(&key.lane, stored.as_deref()) {
                 found += 1;
                 store.delete(&key).await?;
                 print_line(format!("{key} is removed"))?;
@@ -318,14 +333,19 @@ async fn delete_orphans(
     let before = Timestamp::now().minus(older_than.map_or(Duration::ZERO, |period| period.0));
     if usage {
         let is_old = |bytes: &[u8]| Usage::decode(bytes).is_ok_and(|usage| usage.until() < Some(before));
-        let removed = delete_usage(store, state, |lane, bytes| !files.has(lane) && is_old(bytes)).await?;
+        let removed = delete_usage(store, state, |lane, bytes| !files.has(lane) && bytes.is_some_and(&is_old)).await?;
         print_line(format!("removed what {removed} lanes did"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let (mut removed, mut young, mut unreadable) = (0, 0, 0);
     for key in store.list().await?.into_iter().filter(|key| key.part == Part::Whole && !files.has(&key.lane)) {
-        let Some(bytes) = store.load(&key).await? else { continue };
-        match LaneCheckpoint::decode(&bytes) {
+        let checkpoint = match store.load(&key).await {
+            Ok(None) => continue,
+            Ok(Some(bytes)) => LaneCheckpoint::decode(&bytes).map_err(|error| error.to_string()),
+            Err(error @ (StateError::Damaged { .. } | StateError::Newer { .. })) => Err(error.to_string()),
+            Err(error) => return Err(error.into()),
+        };
+        match checkpoint {
             Ok(checkpoint) if checkpoint.position.complete_until() < before => {
                 store.delete(&key).await?;
                 print_line(format!("{key} is removed: it had come to {}", checkpoint.position.complete_until()))?;
@@ -477,25 +497,28 @@ async fn rename(store: &dyn Store, state: &StateArgs, from: &str, to: &str) -> a
 async fn rename_by_worker(state: &StateArgs, from: &str, to: &str) -> anyhow::Result<()> {
     let store = state.state.open(&state.instance, Access::Read, None).await?;
     let mut waiting = new_names(&*store, from, to).await?;
-    let requests = RenameRequests::open(&worker_options(state)).await?;
+    let requests = Requests::open(&worker_options(state)).await?;
     let failures = ask(&requests, &mut waiting).await;
     requests.remove().await?;
     let mut failures = failures?;
-    for (old, _) in waiting {
-        failures.push(format!(
-            "{old}: another process uses this state, and has not answered within {} s: a worker answers, other commands \
-             do not; wait until they have ended, or stop the process",
-            ANSWER_TIMEOUT.as_secs()
-        ));
-    }
+    failures.extend(waiting.iter().map(|(old, _)| unanswered(old)));
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
     Ok(())
 }
 
+/// Why the request about this lane has no answer.
+fn unanswered(lane: &LaneId) -> String {
+    format!(
+        "{lane}: another process uses this state, and has not answered within {} s: a worker answers, other commands \
+         do not; wait until they have ended, or stop the process",
+        ANSWER_TIMEOUT.as_secs()
+    )
+}
+
 /// Asks the worker, and returns the refusals. Lanes without an answer stay in `waiting`.
-async fn ask(requests: &RenameRequests, waiting: &mut Vec<(LaneId, LaneId)>) -> anyhow::Result<Vec<String>> {
+async fn ask(requests: &Requests, waiting: &mut Vec<(LaneId, LaneId)>) -> anyhow::Result<Vec<String>> {
     for (old, new) in &*waiting {
-        requests.put(old, new).await?;
+        requests.put(new, &Request::Rename(old.clone())).await?;
     }
     let mut failures = Vec::new();
     let asked = Instant::now();
@@ -504,7 +527,7 @@ async fn ask(requests: &RenameRequests, waiting: &mut Vec<(LaneId, LaneId)>) -> 
         let mut unanswered = Vec::new();
         for (old, new) in waiting.drain(..) {
             match requests.answer(&new).await? {
-                Answer::Renamed => print_line(format!("{old} is now {new}"))?,
+                Answer::Done => print_line(format!("{old} is now {new}"))?,
                 Answer::Refused(reason) => failures.push(format!("{old}: {reason}")),
                 Answer::Waits => unanswered.push((old, new)),
             }

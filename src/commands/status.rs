@@ -1,55 +1,43 @@
 //! `status`: prints the lanes of a running worker.
 
+mod groups;
 mod table;
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write, stdout};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
 use comfy_table::Table;
-use http::StatusCode;
 use tokio::time::sleep;
 
+use self::groups::Group;
 use self::table::{Column, Style};
 use super::output::{print_json, print_lines};
-use super::{Format, UsageError, note, print_line};
+use super::worker_args::{RemoteWorker, WorkerArgs};
+use super::{Format, note, print_line};
 use crate::pipeline;
 use crate::record::Timestamp;
-use crate::server::{Cluster, File, PeerClient, SourceProblem, Status, Summary, WebConfig};
-use crate::settings::{HttpSettings, Period, Reach, Secret, Tls, TlsFile};
+use crate::server::{Cluster, File, Lane, SourceProblem, Status, Summary};
 
-/// A larger response is not from a worker.
-const MAX_BYTES: usize = 256 << 20;
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// Interval of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Print the lanes of a running worker, and which worker holds which shards
 ///
-/// Failing lanes come first, and then renamed and silent ones. On a terminal, errors are shortened to its width, and
-/// columns without room are left out; NO_COLOR turns colours off. Elsewhere, all is printed as with --wide.
+/// Failing lanes come first, and then renamed and silent ones. Lanes that fail with one cause are one entry, with the
+/// whole error; --all and --wide give each lane its row. On a terminal, errors in rows are shortened to its width, and
+/// columns without room are left out; NO_COLOR turns colours off. Elsewhere, rows are those of --wide.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Address of the worker (its --listen); without http:// or https://, --web-config decides which
-    #[arg(long, value_name = "URL", default_value = "127.0.0.1:9598")]
-    url: String,
+    /// Only this pipeline or lane: PIPELINE or PIPELINE/STREAM/SINK; may be repeated
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
 
-    /// The worker's own file: its first token in a file is presented, and its certificate is trusted
-    #[arg(long, value_name = "FILE")]
-    web_config: Option<PathBuf>,
+    #[command(flatten)]
+    worker: WorkerArgs,
 
-    /// A file with a bearer token that the worker accepts; instead of --web-config
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-
-    /// PEM file with the authority of the worker's certificate [default: those of the system]; instead of --web-config
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-
-    /// The lanes of all workers that share the pipelines: this one asks the others
+    /// Every lane in a row of its own, and the lanes of all workers that share the pipelines: this one asks the others
     #[arg(long)]
     all: bool,
 
@@ -61,7 +49,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "failing")]
     silent: bool,
 
-    /// Only this pipeline; may be repeated
+    /// The same as NAME
     #[arg(long = "pipeline", value_name = "NAME")]
     pipelines: Vec<String>,
 
@@ -95,15 +83,13 @@ struct Sums {
 /// # Errors
 /// If no worker responds at the address. A worker that does not answer this one, and a name that no pipeline has, are
 /// reported on standard error, and the exit code is 1.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let client = args.client()?;
-    let base = args.url.trim_end_matches('/');
-    let base = if base.contains("://") { base.to_owned() } else { format!("{}://{base}", client.scheme()) };
-    let shown = without_password(&base);
+pub async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
+    let Args { names, pipelines, .. } = &mut args;
+    names.append(pipelines);
+    let worker = args.worker.connect()?;
     loop {
-        let mut status =
-            args.request(&client, &base).await.with_context(|| format!("no worker responds at {shown}"))?;
-        let unknown = args.unknown_pipelines(&status);
+        let mut status = args.request(&worker).await?;
+        let unknown = unknown_names(&args.names, &status);
         let sums = args.filter(&mut status);
         match args.format {
             Format::Json => print_json(&serde_json::to_string_pretty(&status)?)?,
@@ -124,50 +110,24 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 impl Args {
     fn is_filtered(&self) -> bool {
-        self.failing || self.silent || !self.pipelines.is_empty()
+        self.failing || self.silent || !self.names.is_empty()
     }
 
-    fn client(&self) -> anyhow::Result<PeerClient> {
-        match &self.web_config {
-            Some(file) if self.token_file.is_none() && self.ca_file.is_none() => {
-                Ok(WebConfig::read(file).map_err(|error| UsageError(error.to_string()))?.peers())
-            }
-            _ => {
-                let tls = Tls { ca_file: self.ca_file.clone().map(TlsFile::from), ..Tls::default() };
-                let token = self.token_file.clone().map(|file| Secret::File(file.into()).read()).transpose()?;
-                let settings = HttpSettings { tls, proxy: None, timeout: Period(TIMEOUT), reach: Reach::Everywhere };
-                Ok(PeerClient::new(reqwest::Client::clone(&*settings.client()?), token.as_ref()))
-            }
-        }
-    }
-
-    async fn request(&self, client: &PeerClient, base: &str) -> anyhow::Result<Status> {
+    async fn request(&self, worker: &RemoteWorker) -> anyhow::Result<Status> {
         let workers = if self.all { "all" } else { "this" };
         // The sums over some pipelines need all of their lanes.
-        let state = match (self.pipelines.is_empty(), self.failing, self.silent) {
+        let state = match (self.names.is_empty(), self.failing, self.silent) {
             (true, true, _) => "failing",
             (true, _, true) => "silent",
             _ => "",
         };
-        request_status(client, &format!("{base}/api/v1/lanes?workers={workers}&state={state}")).await
-    }
-
-    /// What is wrong with the names that no pipeline has.
-    fn unknown_pipelines(&self, status: &Status) -> Vec<String> {
-        let files = status.files.iter().map(|file| file.pipeline.as_str());
-        let known: BTreeSet<&str> = files.chain(status.lanes.iter().map(|lane| lane.pipeline.as_str())).collect();
-        let unknown = self.pipelines.iter().filter(|name| !known.contains(name.as_str()));
-        let problem = |name: &String| {
-            format!("the worker knows no pipeline `{name}`; {}", pipeline::instead(name, known.iter().copied()))
-        };
-        unknown.map(problem).collect()
+        worker.lanes(&format!("workers={workers}&state={state}")).await
     }
 
     /// Failing lanes come first in a table. Returns the sums over the wanted pipelines.
     fn filter(&self, status: &mut Status) -> Sums {
-        let is_wanted = |name: &String| self.pipelines.is_empty() || self.pipelines.contains(name);
-        status.lanes.retain(|lane| is_wanted(&lane.pipeline));
-        let sums = if self.pipelines.is_empty() {
+        status.lanes.retain(|lane| self.names.is_empty() || self.names.iter().any(|name| lane.is_called(name)));
+        let sums = if self.names.is_empty() {
             let Summary { lanes, up, silent, unpolled, warned, .. } = status.summary;
             Sums { lanes, up, renamed: status.summary.renamed(), silent, unpolled, warned }
         } else {
@@ -184,9 +144,8 @@ impl Args {
             status.lanes.sort_by_key(|lane| (lane.up, !lane.needs_attention(), lane.silent != Some(true)));
         }
         status.matching = status.lanes.len();
-        status
-            .files
-            .retain(|file| is_wanted(&file.pipeline) && !((self.failing || self.silent) && file.problem.is_none()));
+        let is_wanted = |file: &File| self.names.is_empty() || self.names.contains(&file.pipeline);
+        status.files.retain(|file| is_wanted(file) && !((self.failing || self.silent) && file.problem.is_none()));
         sums
     }
 
@@ -208,8 +167,17 @@ impl Args {
         if !status.lanes.is_empty() {
             // Another machine's clock may differ from the worker's.
             let now = Timestamp::parse(&status.time).unwrap_or_else(|_| Timestamp::now());
-            print_lines(table::lanes(&status.lanes, now, style).trim_end())?;
-        } else if unknown.len() < self.pipelines.len() || self.pipelines.is_empty() {
+            let (groups, rows) = self.group(&status.lanes);
+            if !groups.is_empty() {
+                print_lines(groups::render(&groups, now, style).trim_end())?;
+            }
+            if !rows.is_empty() {
+                if !groups.is_empty() {
+                    print_line("")?;
+                }
+                print_lines(table::lanes(&rows, now, style).trim_end())?;
+            }
+        } else if unknown.len() < self.names.len() || self.names.is_empty() {
             print_line(self.explain_no_lanes(status, sums))?;
         }
         if sums.lanes > 0 {
@@ -240,19 +208,29 @@ impl Args {
         Ok(())
     }
 
+    /// The lanes that fail with one cause, and the others, which get a row each.
+    fn group<'a>(&self, lanes: &'a [Lane]) -> (Vec<Group<'a>>, Vec<&'a Lane>) {
+        if self.all || self.wide {
+            return (Vec::new(), lanes.iter().collect());
+        }
+        // A table has no room for a whole error.
+        let least = if self.failing { 1 } else { 2 };
+        groups::of(lanes, least)
+    }
+
     fn explain_no_lanes(&self, status: &Status, sums: Sums) -> String {
         let in_state = |state: &str| status.files.iter().filter(|file| file.state == state).count();
-        match (self.pipelines.is_empty(), self.failing) {
+        match (self.names.is_empty(), self.failing) {
             _ if self.silent && sums.unpolled > 0 => "no lane is known to be silent".to_owned(),
             _ if self.silent && sums.lanes > 0 => "no lane is silent".to_owned(),
             (_, true) => "no lane is failing".to_owned(),
             (false, false) if in_state("elsewhere") > 0 => {
-                format!("no lane of {} runs in this worker; --all asks the others too", self.pipelines.join(", "))
+                format!("no lane of {} runs in this worker; --all asks the others too", self.names.join(", "))
             }
             (false, false) if in_state("paused") > 0 => {
-                format!("no lane of {} runs: paused by its file", self.pipelines.join(", "))
+                format!("no lane of {} runs: paused by its file", self.names.join(", "))
             }
-            (false, false) => format!("no lane of {} runs", self.pipelines.join(", ")),
+            (false, false) => format!("no lane of {} runs", self.names.join(", ")),
             (true, false) if in_state("paused") > 0 => {
                 format!("no lane runs in this worker; {} pipelines are paused", in_state("paused"))
             }
@@ -261,36 +239,26 @@ impl Args {
     }
 }
 
+/// What is wrong with the names that no pipeline and no lane has.
+pub(super) fn unknown_names(names: &[String], status: &Status) -> Vec<String> {
+    let files = status.files.iter().map(|file| file.pipeline.clone());
+    let known: BTreeSet<String> = files.chain(status.lanes.iter().map(|lane| lane.pipeline.clone())).collect();
+    let lanes = || status.lanes.iter().map(Lane::name).collect::<BTreeSet<String>>();
+    let problem = |name: &String| {
+        if name.contains('/') {
+            let lanes = lanes();
+            let instead = || pipeline::instead(name, lanes.iter().map(String::as_str));
+            return (!lanes.contains(name)).then(|| format!("the worker runs no lane `{name}`; {}", instead()));
+        }
+        let instead = || pipeline::instead(name, known.iter().map(String::as_str));
+        (!known.contains(name)).then(|| format!("the worker knows no pipeline `{name}`; {}", instead()))
+    };
+    names.iter().filter_map(problem).collect()
+}
+
 /// A number of lanes in the last line, unless there are none.
 fn counted(lanes: usize, what: &str) -> String {
     if lanes == 0 { String::new() } else { format!(", {lanes} {what}") }
-}
-
-/// An address without what stands before the `@`.
-fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        _ => url.to_owned(),
-    }
-}
-
-async fn request_status(client: &PeerClient, url: &str) -> anyhow::Result<Status> {
-    let mut response = client.get(url, TIMEOUT).await.map_err(|error| anyhow!(client.describe(&error, TIMEOUT)))?;
-    if response.status() == StatusCode::UNAUTHORIZED {
-        bail!("it requires credentials: give --web-config or --token-file");
-    }
-    if !response.status().is_success() {
-        bail!("it responds with {}", response.status());
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_BYTES {
-            bail!("its response is larger than {MAX_BYTES} bytes");
-        }
-    }
-    // An error could quote the response, and with it the token.
-    serde_json::from_slice(&body).map_err(|_| anyhow!("its response is not from a worker of this version"))
 }
 
 fn workers(cluster: &Cluster, files: &[File]) -> Vec<Column> {

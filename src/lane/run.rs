@@ -168,7 +168,8 @@ impl Life {
             let seconds = wait.as_secs();
             let state = lane.state();
             let error = state.error();
-            info!(%next_attempt, seconds, error, "the lane is paused until its next attempt");
+            let retry = lane.retry_command(self.lane.delivery.clock.now());
+            info!(%next_attempt, seconds, error, retry, "the lane is paused until its next attempt");
         }
     }
 

@@ -10,6 +10,8 @@ pub const PLURAL: &str = "pipelines";
 /// With the value [`REMOVE`], the checkpoints go with the resource. Else they stay.
 pub const CHECKPOINTS: &str = "s1-forwarder.io/checkpoints";
 pub const REMOVE: &str = "remove";
+/// With any new text, the lanes make their next attempt at once.
+pub const RETRY: &str = "s1-forwarder.io/retry";
 /// Holds a resource until its checkpoints are removed.
 pub const FINALIZER: &str = "s1-forwarder.io/checkpoints";
 
@@ -24,6 +26,8 @@ pub struct ResourceState {
     pub is_deleted: bool,
     /// Its annotation says that the checkpoints go with it.
     pub removes_checkpoints: bool,
+    /// The annotation [`RETRY`].
+    pub retry: Option<String>,
     /// All of them.
     pub finalizers: Vec<String>,
     /// Those of its status.
@@ -65,7 +69,7 @@ mod object {
     use serde::Deserialize;
     use serde_json::{Value, json};
 
-    use super::{CHECKPOINTS, GROUP, KIND, PLURAL, REMOVE, ResourceState, VERSION};
+    use super::{CHECKPOINTS, GROUP, KIND, PLURAL, REMOVE, RETRY, ResourceState, VERSION};
 
     /// The object itself.
     #[derive(Debug, Clone, Deserialize)]
@@ -125,6 +129,7 @@ mod object {
                 resource_version: self.resource_version().unwrap_or_default(),
                 is_deleted: self.metadata.deletion_timestamp.is_some(),
                 removes_checkpoints: self.annotations().get(CHECKPOINTS).is_some_and(|value| value == REMOVE),
+                retry: self.annotations().get(RETRY).cloned(),
                 finalizers: self.finalizers().to_vec(),
                 // One that is damaged must not hide the resource.
                 conditions: self

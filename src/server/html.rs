@@ -71,11 +71,6 @@ impl Document<'_> {
     }
 }
 
-/// A number that may not be known.
-pub(super) fn number(number: Option<u64>) -> String {
-    number.map_or("–".to_owned(), |number| number.to_string())
-}
-
 /// A table whose columns have no links.
 pub(super) fn table(caption: &str, columns: &[&str], rows: &Markup) -> Markup {
     html! {
@@ -128,6 +123,7 @@ pub(super) fn error_row(lane: &Lane, count: usize, columns: usize, now: Timestam
                             "failing for " (elapsed(lane.failing_since.as_deref(), now))
                             @if let Some(tried) = tried { ", last tried " (relative_time(Some(&tried.time), now, "")) }
                             @if next.is_some() { ", next " (relative_time(next, now, "")) }
+                            @if let Some(command) = &lane.retry { "; to try now: " code { (command) } }
                         }
                     }
                 }

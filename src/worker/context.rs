@@ -25,7 +25,7 @@ use crate::sink::dead_letters::{DeadLetterError, DeadLetters, Usage};
 use crate::sink::deliver::{Delivery, Health};
 use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError, Deadline, Sink};
-use crate::state::{LaneId, Store};
+use crate::state::{LaneId, Location, Store};
 use crate::telemetry::{LaneMetrics, LaneState, Meter, Misconfiguration, Telemetry, lane_span};
 use crate::transform::{Compiler, Keys, Labeler, Schema, Steps, StepsError, TransformSettings, schema_name};
 use crate::weak_cache::WeakCache;
@@ -174,6 +174,18 @@ impl WorkerContext {
             options,
             telemetry,
         })
+    }
+
+    /// Lanes that wait long name the command `retry`, if a command can reach this process through its state.
+    pub fn serve_retries(&self) {
+        if let Location::File(_) = self.options.state {
+            self.telemetry.set_retry_flags(self.state_flags.clone());
+        }
+    }
+
+    /// Whether the lane runs in this process.
+    pub fn runs(&self, lane: &LaneId) -> bool {
+        self.telemetry.lane(&lane.pipeline, lane.stream, &lane.sink).is_some()
     }
 
     /// To be called when this worker has acquired the lease of a shard.

@@ -48,7 +48,7 @@ pub use once::{LaneReport, OnceReport, run_once};
 pub use open_files::raise_limit;
 pub use options::{Options, REMEMBERED_MAX};
 pub use owners::{read_files_beside, release_name};
-pub use renames::{Answer, KnownFiles, RenameRequests, rename_checkpoint};
+pub use renames::{Answer, KnownFiles, Request, Requests, rename_checkpoint};
 pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use spec::LaneSpec;
 pub use usage::{UsageStoreError, area as usage_area};

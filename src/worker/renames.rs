@@ -32,7 +32,7 @@ use crate::telemetry::{LaneState, Meter, Misconfiguration};
 pub use checkpoint::rename_checkpoint;
 pub use orphans::KnownFiles;
 use orphans::Origin;
-pub use requests::{Answer, RenameRequests, serve_requests};
+pub use requests::{Answer, Request, Requests, serve_requests};
 use watch::{Limits, Verdict, Watch};
 
 /// Wait before the store is asked again after it failed. Lanes share a failure to list for as long.

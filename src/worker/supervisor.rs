@@ -1,7 +1,8 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,9 @@ const WARN_IDLE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Timeout for the release of the leases at the end. A lease that is not released expires.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Capacity of the queue of lists of lanes to retry; further ones wait.
+const RETRIES: usize = 16;
 
 /// Watches the pipeline files and the shards of this worker, and starts, restarts and stops lanes accordingly.
 #[derive(Debug)]
@@ -157,6 +161,7 @@ impl Supervisor {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         check_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
+        let (ask_retry, mut retries) = mpsc::channel(RETRIES);
         let mut reporting = JoinSet::new();
         let context = self.context.clone();
         reporting.spawn(async move { context.measure_dead_letters().await });
@@ -166,9 +171,10 @@ impl Supervisor {
         reporting.spawn(async move { match context.keep_usage().await {} });
         #[cfg(feature = "kubernetes")]
         if let Some(resources) = self.watch.resources() {
-            reporting.spawn(resources::report(self.context.clone(), resources));
+            reporting.spawn(resources::report(self.context.clone(), resources, ask_retry.clone()));
         }
-        reporting.spawn(serve_requests(self.context.clone()));
+        self.context.serve_retries();
+        reporting.spawn(serve_requests(self.context.clone(), ask_retry));
         reporting.spawn(follow_pipelines(self.context.clone(), self.valid.clone()));
         tokio::select! {
             () = stop.cancelled() => {}
@@ -179,6 +185,7 @@ impl Supervisor {
                 () = stop.cancelled() => break,
                 scan = self.watch.changed(), if self.scan.is_none() => self.start_scan(scan),
                 (files, changes) = next_scan(&mut self.scan) => self.end_scan(files, changes),
+                Some(lanes) = retries.recv() => self.retry(lanes),
                 change = next_change(&mut self.cluster) => match change {
                     Some(change) => self.apply_shard_changes(change),
                     // Without its task no lease is renewed: the process has to end at once.
@@ -376,6 +383,7 @@ impl Supervisor {
             info!(pipeline = %pipeline.name, enabled = pipeline.enabled, "pipeline loaded");
             self.run_pipeline(pipeline, lanes);
         }
+        self.log_warnings(changes.started.iter().chain(&changes.changed));
         let sources = self.files.as_ref().map(Files::problems_of_other_paths).unwrap_or_default();
         for invalid in changes.invalid.iter().take(MAX_LOGGED_FILES) {
             log_problems(&invalid.problems);
@@ -404,6 +412,28 @@ impl Supervisor {
         self.warn_if_idle();
         if !(changes.started.is_empty() && changes.changed.is_empty()) {
             self.warn_of_open_files();
+        }
+    }
+
+    /// What `check` would warn of in these files.
+    fn log_warnings<'a>(&self, pipelines: impl Iterator<Item = &'a Arc<Pipeline>>) {
+        let Some(files) = &self.files else { return };
+        let mut left = MAX_LOGGED_FILES;
+        let mut more = 0;
+        for report in pipelines.filter_map(|pipeline| files.report(&pipeline.path)) {
+            let warnings: Vec<Problem> =
+                report.problems.iter().filter(|problem| !problem.is_error()).cloned().collect();
+            match (warnings.is_empty(), left) {
+                (true, _) => {}
+                (false, 0) => more += 1,
+                (false, _) => {
+                    left -= 1;
+                    log_problems(&warnings);
+                }
+            }
+        }
+        if more > 0 {
+            warn!(more, "more files have warnings: `check` and the status page name them");
         }
     }
 
@@ -453,10 +483,8 @@ impl Supervisor {
         running.shard = shard;
         let keeps_running = |lane: &mut RunningLane| specs.contains(&lane.spec) && !lane.runner.is_finished();
         let stopped: Vec<RunningLane> = running.lanes.extract_if(.., |lane| !keeps_running(lane)).collect();
-        stopped.iter().for_each(|lane| {
-            self.context.telemetry.restart_lane(&lane.spec.id.pipeline, lane.spec.id.stream, &lane.spec.id.sink)
-        });
-        self.ending.extend(stopped.into_iter().map(RunningLane::stop));
+        stopped.into_iter().for_each(|lane| self.restart(lane));
+        let running = self.pipelines.entry(pipeline.name.clone()).or_default();
         let new = specs.into_iter().filter(|spec| running.lanes.iter().all(|lane| lane.spec.id != spec.id));
         let new: Vec<_> = new.collect();
         running.lanes.reserve_exact(new.len());
@@ -476,6 +504,35 @@ impl Supervisor {
         } else if has_new {
             running.checks = Some(Box::new(Checks::new(&self.context, starting)));
         }
+    }
+
+    /// Starts these lanes again, so that none of them waits for its next attempt. Lanes of other workers are left out.
+    fn retry(&mut self, lanes: Vec<LaneId>) {
+        let mut by_pipeline: BTreeMap<String, Vec<LaneId>> = BTreeMap::new();
+        for lane in lanes {
+            by_pipeline.entry(lane.pipeline.clone()).or_default().push(lane);
+        }
+        let mut pipelines = self.valid.all();
+        pipelines.retain(|pipeline| by_pipeline.contains_key(&pipeline.name));
+        let starting = by_pipeline.values().map(Vec::len).sum();
+        for pipeline in pipelines {
+            let Some(running) = self.pipelines.get_mut(&pipeline.name) else { continue };
+            let is_asked = |lane: &mut RunningLane| {
+                by_pipeline.get(&pipeline.name).is_some_and(|lanes| lanes.contains(&lane.spec.id))
+            };
+            for lane in running.lanes.extract_if(.., is_asked).collect::<Vec<_>>() {
+                info!(lane = %lane.spec.id, "the lane is started again by `retry`");
+                self.restart(lane);
+            }
+            self.run_pipeline(&pipeline, starting);
+        }
+    }
+
+    /// Asks a lane to drain, for another start with its name.
+    fn restart(&mut self, lane: RunningLane) {
+        let LaneId { pipeline, stream, sink } = &lane.spec.id;
+        self.context.telemetry.restart_lane(pipeline, *stream, sink);
+        self.ending.extend([lane.stop()]);
     }
 
     fn stop_pipeline(&mut self, name: &str) {

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::context::WorkerContext;
 use super::duplicates::{Duplicate, find_duplicates};
 use super::scope::Compared;
+use super::usage::id_of;
 use super::valid_pipelines::ValidPipelines;
 use crate::console::ConsoleSettings;
 use crate::pipeline::Pipeline;
@@ -114,7 +115,7 @@ impl Warnings {
         for lane in telemetry.running_lanes() {
             let mut warnings = LaneWarnings { duplicate_of: None, unseen: unseen.get(&lane.pipeline).cloned() };
             if !duplicates.is_empty() {
-                let id = LaneId { pipeline: lane.pipeline.clone(), stream: lane.stream, sink: lane.sink.clone() };
+                let id = id_of(&lane);
                 if let Some(Duplicate { shown, .. }) = duplicates.get(&id) {
                     duplicate += 1;
                     warnings.duplicate_of = shown.as_ref().map(|shown| shown.to_string().into());

@@ -3,7 +3,7 @@
 use std::future::ready;
 
 use axum::Router;
-use s1_forwarder::emulator::Kind;
+use s1_forwarder::emulator::{Faults, Kind};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -104,4 +104,43 @@ async fn lanes_that_wait_for_the_request_limit_say_so() {
     assert!(shown.stdout.contains("waits for the request limit (3 lanes share it)"), "{}", shown.stdout);
     let page = worker.get("/").await.1;
     assert!(page.contains("waits for the request limit (3 lanes share it)"), "{page}");
+}
+
+/// A permission that was missing: the lane waits for most of an hour, unless the printed command ends that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_that_waits_long_is_tried_at_once_by_the_printed_command() {
+    let harness = Harness::new(|setup| setup.activities = 30).await;
+    harness.put_changed("acme", json!({}));
+    let forbid = |forbidden| harness.console().set_faults(Faults { forbidden, ..Faults::default() });
+    forbid(vec![Kind::Activities]);
+    let mut worker = harness.worker();
+    let lane = worker.lane("acme/activities/siem", |lane| lane["retry"].is_string()).await;
+    let command = lane["retry"].as_str().unwrap().to_owned();
+    worker.logged(&["the lane is paused until its next attempt", &command]).await;
+    assert!(worker.get("/pipelines/acme").await.1.contains(&command), "the page has it too");
+    let url = worker.url().await;
+    let status = async |names: &[&str]| harness.command(&[&["status", "--url", &url], names].concat()).await.stdout;
+    let failing = status(&["--failing"]).await;
+    let error = lane["error"].as_str().unwrap();
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+    assert!(words(&failing).contains(&words(error)), "the whole error: {failing}");
+    assert!(failing.lines().any(|line| line.trim() == command), "alone in its line: {failing}");
+    assert!(status(&["acme/activities/siem"]).await.contains("console refused"));
+
+    forbid(Vec::new());
+    for (name, reason) in [("acne", "did you mean `acme`?"), ("acme/threats/siem", "runs no lane `acme/threats/siem`")]
+    {
+        let exit = harness.command(&["retry", name, "--url", &url]).await;
+        assert!(exit.code == Some(1) && exit.stderr.contains(reason), "{}", exit.stderr);
+    }
+    let arguments: Vec<&str> = command.split(' ').skip(1).chain(["--url", &url]).collect();
+    let exit = harness.command(&arguments).await;
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    harness.delivered(&[Kind::Activities]).await;
+    worker.lane("acme/activities/siem", |lane| lane["state"] == "running" && lane["retry"].is_null()).await;
+    let exit = harness.command(&["retry", "--failing", "--url", &url]).await;
+    assert_eq!((exit.code, exit.stdout.trim()), (Some(0), "no lane is failing"), "{}", exit.stderr);
+    worker.signal("TERM").await;
+    assert_eq!(worker.exit().await.code, Some(0));
+    harness.assert_all_arrived(&[Kind::Activities], &harness.sink.ledger().counts());
 }

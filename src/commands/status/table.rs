@@ -115,8 +115,8 @@ fn shortened(text: &str, width: usize) -> String {
 }
 
 /// The lanes, in the order of the list.
-pub fn lanes(lanes: &[Lane], now: Timestamp, style: Style) -> String {
-    let cells = |of: &dyn Fn(&Lane) -> String| -> Vec<String> { lanes.iter().map(of).collect() };
+pub fn lanes(lanes: &[&Lane], now: Timestamp, style: Style) -> String {
+    let cells = |of: &dyn Fn(&Lane) -> String| -> Vec<String> { lanes.iter().map(|lane| of(lane)).collect() };
     let time = |text: &Option<String>| text.as_deref().and_then(|text| Timestamp::parse(text).ok());
     let failing = cells(&|lane| {
         time(&lane.failing_since).map(|since| HumanDuration(now.since(since)).to_string()).unwrap_or_default()
@@ -139,10 +139,7 @@ pub fn lanes(lanes: &[Lane], now: Timestamp, style: Style) -> String {
     let newest = cells(&|lane| {
         time(&lane.newest_record).map_or("-".to_owned(), |newest| format!("{} ago", HumanDuration(now.since(newest))))
     });
-    let mut columns = vec![
-        Column::text("LANE", cells(&|lane| format!("{}/{}/{}", lane.pipeline, lane.stream, lane.sink))),
-        Column::text("STATE", cells(&state)),
-    ];
+    let mut columns = vec![Column::text("LANE", cells(&Lane::name)), Column::text("STATE", cells(&state))];
     if failing.iter().any(|text| !text.is_empty()) {
         columns.push(Column::number("FAILING FOR", failing));
     }
@@ -151,9 +148,9 @@ pub fn lanes(lanes: &[Lane], now: Timestamp, style: Style) -> String {
     columns.push(Column::number("NEXT", next).dispensable(4));
     if style.width.is_none() {
         columns.push(Column::number("NEWEST RECORD", newest));
-        let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
-        columns.push(Column::number("TODAY", cells(&|lane| number(lane.events_today))));
-        columns.push(Column::number("YESTERDAY", cells(&|lane| number(lane.events_yesterday))));
+        for (day, title) in ["TODAY", "YESTERDAY"].into_iter().enumerate() {
+            columns.push(Column::number(title, cells(&|lane| lane.describe_days()[day].clone())));
+        }
         columns.push(Column::number("PULLED", cells(&|lane| lane.pulled.to_string())));
     }
     columns.push(Column::number("DELIVERED", cells(&|lane| lane.delivered.to_string())).dispensable(3));
@@ -173,7 +170,7 @@ pub fn lanes(lanes: &[Lane], now: Timestamp, style: Style) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use serde_json::json;
@@ -186,7 +183,7 @@ mod tests {
         Timestamp::from_micros(1_790_000_000_000_000)
     }
 
-    fn lane(changes: serde_json::Value) -> Lane {
+    pub fn lane(changes: serde_json::Value) -> Lane {
         let mut lane = json!({
             "pipeline": "acme", "stream": "activities", "sink": "siem", "state": "running", "up": true, "error": null,
             "last_error": null, "last_success": null, "complete_until": null, "lag_seconds": 86_412.0,
@@ -211,7 +208,7 @@ mod tests {
     fn a_lane_that_runs_shows_what_its_sink_does_not_keep() {
         let warning = json!({ "time": "2026-11-28T14:00:00Z", "text": "an ingest pipeline drops them" });
         let warned = lane(json!({ "sink_warnings": { "noop": 14, "rerouted": 13 }, "last_sink_warning": warning }));
-        let table = lanes(&[warned, lane(json!({}))], now(), WIDE);
+        let table = lanes(&[&warned, &lane(json!({}))], now(), WIDE);
         let note = "the sink accepted batches with a warning (14 noop, 13 rerouted), last at 2026-11-28T14:00:00Z: an ingest \
                     pipeline drops them";
         assert_eq!(table.matches(note).count(), 1, "{table}");
@@ -221,7 +218,7 @@ mod tests {
     fn a_failing_lane_has_no_next_attempt_that_is_not_known() {
         let failed =
             json!({ "state": "misconfigured", "up": false, "error": "a program failed", "next_attempt": null });
-        let table = lanes(&[lane(failed)], now(), WIDE);
+        let table = lanes(&[&lane(failed)], now(), WIDE);
         assert!(!table.contains("now") && table.contains(" - "), "{table}");
     }
 
@@ -231,7 +228,7 @@ mod tests {
         for (failed, text) in
             [(1, "remap failed on 1 event, last at 2026"), (2, "remap failed on 2 events, last at 2026")]
         {
-            let table = lanes(&[lane(json!({ "remap_errors": failed, "last_remap_error": last }))], now(), WIDE);
+            let table = lanes(&[&lane(json!({ "remap_errors": failed, "last_remap_error": last }))], now(), WIDE);
             assert!(table.contains(text) && table.contains("14:00:00Z: no number"), "{table}");
         }
     }
@@ -240,7 +237,7 @@ mod tests {
     fn lines_fit_the_terminal_and_have_no_trailing_blanks() {
         let both = [failing(), lane(json!({}))];
         for width in [80, 100, 140, 200] {
-            let table = lanes(&both, now(), Style { width: Some(width), coloured: false });
+            let table = lanes(&both.each_ref(), now(), Style { width: Some(width), coloured: false });
             for line in table.lines() {
                 assert!(line.chars().count() <= width && line.trim_end() == line, "{width}: {table}");
             }
@@ -248,9 +245,9 @@ mod tests {
             assert!(row.contains("console refused") && row.contains("11 min") && row.contains("403"), "{table}");
             assert!(row.ends_with('…'), "{table}");
         }
-        let narrow = lanes(&both, now(), Style { width: Some(80), coloured: false });
+        let narrow = lanes(&both.each_ref(), now(), Style { width: Some(80), coloured: false });
         assert!(narrow.contains("(no room for SKIPPED, NEXT,") && narrow.contains("--wide"), "{narrow}");
-        let wide = lanes(&both, now(), WIDE);
+        let wide = lanes(&both.each_ref(), now(), WIDE);
         assert!(wide.contains(both[0].error.as_deref().unwrap().trim_end()) && wide.contains("REQUEUED"), "{wide}");
         assert!(
             wide.contains("1 d 0 h") && wide.contains("in 49 min") && wide.contains("1 (already delivered)"),
@@ -262,18 +259,18 @@ mod tests {
     fn a_lane_says_what_it_waits_for() {
         let wait = json!({ "since": now().to_string(), "lanes": 334 });
         let waiting = lane(json!({ "state": "starting", "request_limit_wait": wait, "next_attempt": null }));
-        let table = lanes(&[waiting], now(), WIDE);
+        let table = lanes(&[&waiting], now(), WIDE);
         assert!(table.contains("waits for the request limit (334 lanes share it)"), "{table}");
         assert!(!table.contains("starting") && !table.contains("now"), "{table}");
         assert!(!table.contains("ERROR") && !table.contains("FAILING"), "columns without a value: {table}");
-        assert!(lanes(&[lane(json!({ "next_attempt": null }))], now(), WIDE).contains(" now "));
+        assert!(lanes(&[&lane(json!({ "next_attempt": null }))], now(), WIDE).contains(" now "));
     }
 
     #[test]
     fn the_state_is_coloured_and_the_rest_stays_in_line() {
         let both = [failing(), lane(json!({}))];
-        let plain = lanes(&both, now(), WIDE);
-        let coloured = lanes(&both, now(), Style { coloured: true, ..WIDE });
+        let plain = lanes(&both.each_ref(), now(), WIDE);
+        let coloured = lanes(&both.each_ref(), now(), Style { coloured: true, ..WIDE });
         assert!(coloured.contains("\x1b[31mconsole refused\x1b[0m") && coloured.contains("\x1b[32mrunning\x1b[0m"));
         let uncoloured = [RED, GREEN, END].iter().fold(coloured, |text, code| text.replace(code, ""));
         assert_eq!(uncoloured, plain);
@@ -281,7 +278,7 @@ mod tests {
 
     #[test]
     fn an_error_cannot_control_the_terminal() {
-        let table = lanes(&[lane(json!({ "up": false, "error": "a\u{1b}[2J\nb" }))], now(), WIDE);
+        let table = lanes(&[&lane(json!({ "up": false, "error": "a\u{1b}[2J\nb" }))], now(), WIDE);
         assert!(table.ends_with("a\\u001b[2J\\u000ab\n"), "{table:?}");
     }
 }

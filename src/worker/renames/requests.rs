@@ -1,16 +1,18 @@
-//! `state rename` next to a worker that has the state to itself: the command asks, and the worker renames.
+//! Requests of `state rename` and `retry` to a worker that has the state to itself: the command asks, the worker acts.
 //!
-//! A request is stored in an area of the state, under the lane's new name. It holds the old name, then the answer, and
-//! is removed when the checkpoint has the new name.
+//! A request is stored in an area of the state, under the name of its lane. It says what to do, then holds the answer,
+//! and is removed when it is done.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::rename_checkpoint;
+use crate::failure::Failure;
 use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store};
 use crate::worker::Options;
 use crate::worker::context::WorkerContext;
@@ -19,14 +21,42 @@ use crate::worker::context::WorkerContext;
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Comes before the text of a refusal. No lane's name begins with it.
 const REFUSED: char = '!';
+/// The text of a [`Request::Retry`], which is not the name of a lane.
+const RETRY: &str = "retry";
 
 fn area() -> &'static Path {
     Path::new("renames")
 }
 
+/// What a worker is asked to do about a lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// The lane gets the checkpoint of this one.
+    Rename(LaneId),
+    /// The lane makes its next attempt now.
+    Retry,
+}
+
+impl Request {
+    fn text(&self) -> String {
+        match self {
+            Self::Rename(from) => from.to_string(),
+            Self::Retry => RETRY.to_owned(),
+        }
+    }
+
+    /// `None` for a request that was refused, and holds the reason.
+    fn parse(text: &[u8]) -> Option<Self> {
+        match std::str::from_utf8(text).ok()? {
+            RETRY => Some(Self::Retry),
+            from => from.parse().ok().map(Self::Rename),
+        }
+    }
+}
+
 /// The requests of one command.
 #[derive(Debug)]
-pub struct RenameRequests {
+pub struct Requests {
     state: Location,
     store: Arc<dyn Store>,
 }
@@ -35,11 +65,11 @@ pub struct RenameRequests {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     Waits,
-    Renamed,
+    Done,
     Refused(String),
 }
 
-impl RenameRequests {
+impl Requests {
     /// # Errors
     /// If they cannot be stored, or another command has some.
     pub async fn open(options: &Options) -> Result<Self, StateError> {
@@ -47,20 +77,20 @@ impl RenameRequests {
         Ok(Self { state: options.state.clone(), store })
     }
 
-    /// Asks for a checkpoint to be renamed.
+    /// Asks for something about a lane.
     ///
     /// # Errors
     /// If the request cannot be stored.
-    pub async fn put(&self, from: &LaneId, to: &LaneId) -> Result<(), StateError> {
-        self.store.commit(&to.clone().into(), from.to_string().into_bytes().into()).await.map(drop)
+    pub async fn put(&self, lane: &LaneId, request: &Request) -> Result<(), StateError> {
+        self.store.commit(&lane.clone().into(), request.text().into_bytes().into()).await.map(drop)
     }
 
-    /// What has become of the request for this new name.
+    /// What has become of the request about this lane.
     ///
     /// # Errors
     /// If it cannot be read.
-    pub async fn answer(&self, to: &LaneId) -> Result<Answer, StateError> {
-        let Some(text) = self.store.load(&to.clone().into()).await? else { return Ok(Answer::Renamed) };
+    pub async fn answer(&self, lane: &LaneId) -> Result<Answer, StateError> {
+        let Some(text) = self.store.load(&lane.clone().into()).await? else { return Ok(Answer::Done) };
         let text = String::from_utf8_lossy(&text);
         Ok(text.strip_prefix(REFUSED).map_or(Answer::Waits, |reason| Answer::Refused(reason.to_owned())))
     }
@@ -74,19 +104,20 @@ impl RenameRequests {
     }
 }
 
-/// Serves the requests of commands. Never returns; without a lock on the state, it has nothing to do.
-pub async fn serve_requests(context: Arc<WorkerContext>) {
+/// Serves the requests of commands, and sends the lanes to be retried to the supervisor. Never returns; without a lock
+/// on the state, it has nothing to do.
+pub async fn serve_requests(context: Arc<WorkerContext>, retries: mpsc::Sender<Vec<LaneId>>) {
     if !matches!(context.options.state, Location::File(_)) {
         return std::future::pending().await;
     }
     // A command that was interrupted has left its requests: nobody waits for their answers.
     if let Err(error) = remove_old(&context.options).await {
-        debug!(%error, "old requests of `state rename` cannot be removed");
+        debug!(%error, "old requests of commands cannot be removed");
     }
     loop {
         sleep(INTERVAL).await;
-        if let Err(error) = serve_once(&context).await {
-            debug!(%error, "requests of `state rename` cannot be read");
+        if let Err(error) = serve_once(&context, &retries).await {
+            debug!(%error, "requests of commands cannot be read");
         }
     }
 }
@@ -99,25 +130,39 @@ async fn remove_old(options: &Options) -> Result<(), StateError> {
     Ok(())
 }
 
-async fn serve_once(context: &WorkerContext) -> Result<(), StateError> {
-    let options = &context.options;
-    let requests = options.state.open(&options.instance, Access::Read, Some(area())).await?;
+async fn serve_once(context: &WorkerContext, retries: &mpsc::Sender<Vec<LaneId>>) -> Result<(), StateError> {
+    let requests = context.options.state.open(&context.options.instance, Access::Read, Some(area())).await?;
+    let mut retried = Vec::new();
     for key in requests.list().await? {
         let Some(text) = requests.load(&key).await? else { continue };
-        // A request that was refused holds the reason, which is not the name of a lane.
-        let Ok(from) = String::from_utf8_lossy(&text).parse::<LaneId>() else { continue };
-        let CheckpointKey { lane: to, .. } = &key;
-        let store = context.store();
-        let renaming = rename_checkpoint(&*store, options, &from, to);
-        match context.renames.rename(&from, to, renaming).await {
-            Ok(()) => {
-                info!(pipeline = %to.pipeline, stream = %to.stream, sink = %to.sink, "`state rename`: {from} is now {to}");
-                requests.delete(&key).await?;
+        let Some(request) = Request::parse(&text) else { continue };
+        let CheckpointKey { lane, .. } = &key;
+        let served = match &request {
+            Request::Rename(from) => rename(context, from, lane).await,
+            Request::Retry if context.runs(lane) => {
+                retried.push(lane.clone());
+                Ok(())
             }
+            Request::Retry => Err(Failure::transient("the worker runs no such lane")),
+        };
+        match served {
+            Ok(()) => requests.delete(&key).await?,
             Err(reason) => {
                 requests.commit(&key, format!("{REFUSED}{reason}").into_bytes().into()).await?;
             }
         }
     }
+    if !retried.is_empty() {
+        // Fails only if the worker ends.
+        let _ = retries.send(retried).await;
+    }
+    Ok(())
+}
+
+async fn rename(context: &WorkerContext, from: &LaneId, to: &LaneId) -> Result<(), Failure> {
+    let store = context.store();
+    let renaming = rename_checkpoint(&*store, &context.options, from, to);
+    context.renames.rename(from, to, renaming).await?;
+    info!(pipeline = %to.pipeline, stream = %to.stream, sink = %to.sink, "`state rename`: {from} is now {to}");
     Ok(())
 }

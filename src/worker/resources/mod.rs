@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
@@ -20,10 +21,11 @@ use self::api::Api;
 use self::status::Status;
 use super::cluster;
 use super::context::WorkerContext;
+use super::usage::id_of;
 use crate::pipeline::Resources;
 use crate::pipeline::resource::ResourceState;
 use crate::settings::kubernetes::KubernetesError;
-use crate::state::{CheckpointKey, StateError};
+use crate::state::{CheckpointKey, LaneId, StateError};
 use crate::telemetry::{Activity, ClusterView, FileStatus};
 
 /// Interval at which changes are looked for.
@@ -42,7 +44,9 @@ const EVENT_PAUSE: Duration = Duration::from_secs(30);
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// Reports on the resources until it is dropped.
-pub(super) async fn report(context: Arc<WorkerContext>, resources: Resources) {
+///
+/// Lanes that an annotation wants to be retried go to `retries`.
+pub(super) async fn report(context: Arc<WorkerContext>, resources: Resources, retries: mpsc::Sender<Vec<LaneId>>) {
     let api = loop {
         match Api::connect(&context.options.instance, &context.options.identity).await {
             Ok(api) => break api,
@@ -50,7 +54,15 @@ pub(super) async fn report(context: Arc<WorkerContext>, resources: Resources) {
         }
         sleep(AFTER_FAILURE).await;
     };
-    let mut reporter = Reporter { context, resources, api, written: HashMap::new(), is_failing: false };
+    let mut reporter = Reporter {
+        context,
+        resources,
+        api,
+        retries,
+        seen_retries: HashMap::new(),
+        written: HashMap::new(),
+        is_failing: false,
+    };
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -63,6 +75,9 @@ struct Reporter {
     context: Arc<WorkerContext>,
     resources: Resources,
     api: Api,
+    retries: mpsc::Sender<Vec<LaneId>>,
+    /// The annotation of each resource that this worker has, as it was last time.
+    seen_retries: HashMap<PathBuf, Option<String>>,
     /// What this worker wrote for the resources that it has.
     written: HashMap<PathBuf, Written>,
     /// The last request failed.
@@ -114,15 +129,25 @@ impl Reporter {
         let cluster = self.context.telemetry.cluster();
         let mut due = Vec::new();
         let mut own = BTreeSet::new();
+        let mut retried = Vec::new();
         for (path, resource) in &resources {
             let Some(file) = self.context.telemetry.file(path) else { continue };
             if !is_own(path, &file, self.context.options.cluster.is_some(), cluster.as_ref()) {
                 continue;
             }
             own.insert(path.clone());
+            if self.is_retry_wanted(path, resource) {
+                let lanes = self.context.telemetry.lanes_of(&file.pipeline);
+                retried.extend(lanes.iter().map(|lane| id_of(lane)));
+            }
             due.extend(self.due(path, resource, &file).map(|request| (path.clone(), resource.clone(), request)));
         }
         self.written.retain(|path, _| own.contains(path));
+        self.seen_retries.retain(|path, _| own.contains(path));
+        if !retried.is_empty() {
+            // Fails only if the worker ends.
+            let _ = self.retries.send(retried).await;
+        }
         let due = self.most_urgent(due);
         let checkpoints = self.checkpoints_to_remove(&due).await;
         let requests = due.iter().map(|(_, resource, request)| self.send(resource, request, &checkpoints));
@@ -135,6 +160,12 @@ impl Reporter {
             }
         }
         join_all(events.iter().map(|(resource, status)| self.api.publish(resource, status))).await;
+    }
+
+    /// Whether the annotation has a new text. A worker that has just got the resource does not know the former one.
+    fn is_retry_wanted(&mut self, path: &Path, resource: &ResourceState) -> bool {
+        let before = self.seen_retries.insert(path.to_owned(), resource.retry.clone());
+        is_new(before.as_ref(), resource.retry.as_ref())
     }
 
     /// One line when requests begin to fail, however many do.
@@ -263,6 +294,11 @@ impl Reporter {
     }
 }
 
+/// Whether an annotation has another text than before; `before` is `None` if that is not known.
+fn is_new(before: Option<&Option<String>>, now: Option<&String>) -> bool {
+    now.is_some() && before.is_some_and(|before| before.as_ref() != now)
+}
+
 /// What has to be done about the finalizer.
 fn due_finalizer(resource: &ResourceState, file: &FileStatus, has_no_lanes: bool) -> Option<Due> {
     let is_drained = has_no_lanes && file.activity != Activity::Running;
@@ -330,6 +366,21 @@ mod tests {
         assert_eq!(due(true, true, true, Activity::Paused, false), "", "its lanes still drain");
         assert_eq!(due(true, true, true, Activity::Paused, true), "checkpoints");
         assert_eq!(due(true, true, false, Activity::Paused, true), "");
+    }
+
+    /// A worker that gets the resource later must not start its lanes again for an old text.
+    #[test]
+    fn lanes_are_retried_when_the_annotation_changes() {
+        let text = |text: &str| Some(text.to_owned());
+        for (before, now, expected) in [
+            (None, text("1"), false),
+            (Some(None), text("1"), true),
+            (Some(text("1")), text("1"), false),
+            (Some(text("1")), text("2"), true),
+            (Some(text("1")), None, false),
+        ] {
+            assert_eq!(is_new(before.as_ref(), now.as_ref()), expected, "{before:?} {now:?}");
+        }
     }
 
     #[test]

@@ -29,8 +29,9 @@ impl Supervisor {
                 telemetry.remove_file(path);
                 continue;
             };
-            let errors = report.problems.iter().filter(|problem| problem.is_error());
-            let errors: Vec<String> = errors.map(ToString::to_string).collect();
+            let (errors, warnings): (Vec<_>, Vec<_>) = report.problems.iter().partition(|problem| problem.is_error());
+            let errors: Vec<String> = errors.into_iter().map(ToString::to_string).collect();
+            let warnings = warnings.into_iter().map(ToString::to_string).collect();
             let running = files.running_version(path);
             let activity = match running {
                 Some(pipeline) if !pipeline.enabled => Activity::Paused,
@@ -44,7 +45,7 @@ impl Supervisor {
             let pipeline = pipeline.map_or_else(|| pipeline::stem(path), |pipeline| pipeline.name.clone());
             let problem = (!errors.is_empty()).then(|| errors.join("\n"));
             let generation = report.generation;
-            telemetry.set_file(path, FileStatus { pipeline, activity, shard, problem, generation });
+            telemetry.set_file(path, FileStatus { pipeline, activity, shard, problem, warnings, generation });
         }
     }
 }

@@ -413,7 +413,7 @@ fn decode(stored: &[u8]) -> Result<Usage, UsageError> {
     if stored.is_empty() { Ok(Usage::default()) } else { Usage::decode(stored) }
 }
 
-fn id_of(lane: &LaneMetrics) -> LaneId {
+pub(super) fn id_of(lane: &LaneMetrics) -> LaneId {
     LaneId { pipeline: lane.pipeline.clone(), stream: lane.stream, sink: lane.sink.clone() }
 }
 

@@ -99,6 +99,9 @@ pub struct FileOptionArgs {
     allow_private_destinations: Vec<PrivateDestination>,
 }
 
+/// Names of other files that a message has.
+const MOST_NAMED: usize = 5;
+
 const TENANTS: &str = "Pipeline files of tenants";
 
 /// Parses the directory of a tenant. One for all of them would give each the secrets and files of the others.
@@ -137,6 +140,62 @@ impl FileOptionArgs {
 }
 
 impl FileArgs {
+    /// Why there is no pipeline file: where it was looked for, and what is there instead.
+    pub fn explain_no_files(&self) -> String {
+        let places: Vec<String> = self.locations().iter().map(|location| self.explain_empty(location)).collect();
+        format!("no pipeline files found: {}", places.join("; "))
+    }
+
+    fn explain_empty(&self, location: &pipeline::Location) -> String {
+        let pipeline::Location::Path(path) = location else { return format!("{location} has none") };
+        let shown = path.display();
+        if self.options.defaults.as_ref() == Some(path) {
+            return format!("{shown} is the --defaults file, and no pipeline");
+        }
+        let Ok(entries) = std::fs::read_dir(path) else { return format!("{shown} is none") };
+        let mut names: Vec<String> = entries
+            .flatten()
+            .map(|entry| {
+                let slash = if entry.path().is_dir() { "/" } else { "" };
+                format!("{}{slash}", entry.file_name().display())
+            })
+            .collect();
+        names.sort();
+        let more = names.len().saturating_sub(MOST_NAMED);
+        names.truncate(MOST_NAMED);
+        if more > 0 {
+            names.push(format!("{more} more"));
+        }
+        match names.is_empty() {
+            true => format!("{shown} is empty"),
+            false => format!("{shown} has no *.yaml or *.yml itself (it has {})", names.join(", ")),
+        }
+    }
+
+    /// Flags for tenants' files that restrict nothing, since no file is a tenant's.
+    pub fn without_effect(&self) -> Option<String> {
+        let options = &self.options;
+        let has_resources =
+            self.locations().iter().any(|location| matches!(location, pipeline::Location::Resources(_)));
+        if options.tenant_files || has_resources {
+            return None;
+        }
+        let flags = [
+            ("--secrets-dir", options.secrets_dir.is_some()),
+            ("--env-allow", !options.env_allow.is_empty()),
+            ("--files-dir", options.files_dir.is_some()),
+            ("--allow-private-destinations", !options.allow_private_destinations.is_empty()),
+        ];
+        let given: Vec<&str> = flags.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag)).collect();
+        (!given.is_empty()).then(|| {
+            format!(
+                "{} without effect: the pipeline files are the operator's own, and not restricted; with --tenant-files \
+                 they are",
+                given.join(", ")
+            )
+        })
+    }
+
     /// One file, without defaults.
     pub(super) fn of_file(file: PathBuf) -> Self {
         Self { paths: vec![file.into()], pipelines: Vec::new(), options: FileOptionArgs::default() }

@@ -106,6 +106,9 @@ impl FromStr for RenamedWait {
 /// # Errors
 /// If the state cannot be used, or the address cannot be bound.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(warning) = args.files.without_effect() {
+        warn!("{warning}");
+    }
     match raise_limit() {
         Ok((before, limit)) if before == limit => {}
         Ok((before, limit)) => info!(before, limit, "the limit of open files is raised as far as this process may"),
@@ -209,7 +212,7 @@ async fn catch_up(args: Args, telemetry: Arc<Telemetry>, mut signals: Signals) -
     };
     report.problems.iter().for_each(note);
     if report.pipelines == 0 && report.problems.is_empty() {
-        return Err(UsageError("no pipeline files found".to_owned()).into());
+        return Err(UsageError(args.files.explain_no_files()).into());
     }
     print_lines(summary(&report))?;
     if let Some(stored) = report.dead_letters_stored.filter(|stored| *stored > 0) {

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches};
 use tracing::warn;
@@ -92,14 +92,72 @@ fn with_variable(flag: Arg, command: &str, without: Option<&str>) -> Arg {
 
 /// Prints why the command line is refused, or the help that it asks for. Clap names the flag alone, so a value that
 /// comes from a variable is reported apart here.
-pub(super) fn report(error: &clap::Error) -> ExitCode {
+pub(super) fn report(mut error: clap::Error) -> ExitCode {
+    suggest(&mut error);
     // As clap itself: standard output may be closed.
     let _ = error.print();
-    if let Some(variable) = variable_of(error) {
+    if error.kind() == ErrorKind::MissingRequiredArgument {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        for name in names.filter(|name| is_unknown(name)) {
+            note("");
+            note(unknown_variable(&name));
+        }
+    }
+    if let Some(variable) = variable_of(&error) {
         note("");
         note(format!("The value is that of the environment variable {variable}."));
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+}
+
+/// Words of other tools, and what does the same here.
+const WORDS_OF_OTHERS: [(&str, &str); 21] = [
+    ("version", "`s1-forwarder --version` prints the version"),
+    ("validate", CHECKS),
+    ("verify-config", CHECKS),
+    ("test", CHECKS),
+    ("lint", CHECKS),
+    ("--dry-run", "`check` validates pipeline files and tests their connections; `preview` shows events undelivered"),
+    ("--config", "the pipeline files are named by --pipelines, and the keys that all of them have by --defaults"),
+    ("-c", "the pipeline files are named by --pipelines, and the keys that all of them have by --defaults"),
+    ("-f", "the pipeline files are named by --pipelines, and the keys that all of them have by --defaults"),
+    ("logs", LOGS),
+    ("log", LOGS),
+    ("get", STATUS),
+    ("list", STATUS),
+    ("ps", STATUS),
+    ("describe", STATUS),
+    ("start", "`run` starts a worker"),
+    ("serve", "`run` starts a worker"),
+    ("reload", "a worker reads changed pipeline files by itself"),
+    ("restart", "a worker reads changed files by itself; `retry` lets lanes make their next attempt now"),
+    ("reset", "`state set LANE --to TIME` lets a lane pull again; `state delete LANE` lets it begin again"),
+    ("delete", "`dead-letters purge` removes dead letters"),
+];
+const CHECKS: &str = "`check` validates pipeline files and tests their connections";
+const LOGS: &str = "a worker writes its log to standard error, for `journalctl -u s1-forwarder` or `kubectl logs`";
+const STATUS: &str = "`status` shows the lanes of a running worker";
+
+/// Replaces a suggestion that only resembles the word by one that means it.
+fn suggest(error: &mut clap::Error) {
+    let word = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg].into_iter().find_map(|kind| {
+        match (error.kind(), error.get(kind)) {
+            (ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => {
+                Some(word.clone())
+            }
+            _ => None,
+        }
+    });
+    let Some(word) = word else { return };
+    let is_period = word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|char: char| char.is_ascii_digit()));
+    let tip = match WORDS_OF_OTHERS.iter().find(|(other, _)| *other == word) {
+        _ if is_period => "a period before now is written without a sign, such as 7d",
+        Some((_, tip)) => tip,
+        None => return,
+    };
+    error.remove(ContextKind::SuggestedArg);
+    error.remove(ContextKind::SuggestedSubcommand);
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.to_owned().into()]));
 }
 
 /// The variable without which this error would not be.
@@ -150,10 +208,7 @@ impl Ignored {
         // A value of the variable itself has several, and all of them are checked already.
         let prefixes = raw(matches, "env_allow").filter_map(OsStr::to_str).flat_map(|value| value.split(','));
         prefixes.filter(|prefix| !prefix.is_empty()).for_each(warn_of_shared);
-        let is_unknown = |name: &&String| {
-            name.starts_with(PREFIX) && VARIABLES.iter().all(|(known, ..)| known != name) && !is_service_link(name)
-        };
-        let unknown = names.iter().filter(is_unknown).cloned().collect();
+        let unknown = names.iter().filter(|name| is_unknown(name)).cloned().collect();
         let files = FILE_ARGUMENTS.iter().flat_map(|id| raw(matches, id)).map(PathBuf::from).collect();
         Ok(Self { unknown, files })
     }
@@ -230,6 +285,11 @@ fn is_service_link(name: &str) -> bool {
         || name.contains("_PORT_")
 }
 
+/// Whether no flag has this variable with our prefix.
+fn is_unknown(name: &str) -> bool {
+    name.starts_with(PREFIX) && VARIABLES.iter().all(|(known, ..)| *known != name) && !is_service_link(name)
+}
+
 /// The file, or the pipeline files of a directory.
 fn files_at(path: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(path) else { return vec![path.to_owned()] };
@@ -240,10 +300,15 @@ fn files_at(path: &Path) -> Vec<PathBuf> {
 fn unknown_variable(name: &str) -> String {
     let word = name.strip_prefix(PREFIX).unwrap_or(name).to_lowercase();
     let flag = word.replace('_', "-");
-    if has_flag(&super::definition(), &flag) {
-        return format!("the environment variable {name} has no effect: --{flag} can only be a flag");
-    }
     let known: Vec<_> = VARIABLES.iter().map(|(known, ..)| known[PREFIX.len()..].to_lowercase()).collect();
+    if has_flag(&super::definition(), &flag) {
+        let intended = likely(&word, known.iter().map(String::as_str));
+        let intended = intended.map(|known| format!("; did you mean {PREFIX}{}?", known.to_uppercase()));
+        return format!(
+            "the environment variable {name} has no effect: --{flag} can only be a flag{}",
+            intended.unwrap_or_default()
+        );
+    }
     match likely(&word, known.iter().map(String::as_str)) {
         Some(known) => format!("unknown environment variable {name}; did you mean {PREFIX}{}?", known.to_uppercase()),
         None => format!("unknown environment variable {name}: no flag has it, and no pipeline file names it"),

@@ -518,7 +518,7 @@ pub(super) fn builds(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Proble
 }
 
 /// The node at a dotted key. The parts may have dots themselves, as in `options.sasl.password`.
-fn follow<'a>(node: &'a Node, key: &str) -> &'a Node {
+pub(super) fn follow<'a>(node: &'a Node, key: &str) -> &'a Node {
     if let Some(inner) = node.get(key) {
         return inner;
     }

@@ -11,6 +11,9 @@ use crate::sink;
 /// Most sinks of a resource. The API server limits what rules over lists may cost.
 const MOST_SINKS: usize = 16;
 
+/// Most batches of a resource that one lane sends at a time, as of any tenant's file.
+const MOST_CONCURRENCY: u64 = 64;
+
 /// The CustomResourceDefinition.
 pub fn definition() -> Value {
     let version = json!({
@@ -71,6 +74,9 @@ fn spec() -> Value {
     if let Some(rate) = file.pointer_mut("/properties/console/properties/requests_per_second") {
         rate["minimum"] = 1.into();
     }
+    if let Some(url) = file.pointer_mut("/properties/console/properties/url") {
+        url["pattern"] = "^https?://".into();
+    }
     let mut spec = structural(&file, "spec");
     spec.insert(
         "description".to_owned(),
@@ -92,6 +98,15 @@ fn sinks() -> Value {
     let mut sink = tagged(&forms);
     if let Some(name) = sink.get_mut("properties").and_then(|properties| properties.get_mut("name")) {
         name["maxLength"] = 63.into();
+    }
+    if let Some(concurrency) = sink.get_mut("properties").and_then(|properties| properties.get_mut("concurrency")) {
+        concurrency["maximum"] = MOST_CONCURRENCY.into();
+    }
+    if let Some(rules) = sink.get_mut("x-kubernetes-validations").and_then(Value::as_array_mut) {
+        let message = "`url` and `urls` exclude each other: give one of them";
+        rules.push(json!({ "rule": "!(has(self.url) && has(self.urls))", "message": message }));
+        let rule = "!(self.type in ['splunk_hec', 'elasticsearch']) || has(self.url) || has(self.urls)";
+        rules.push(json!({ "rule": rule, "message": "missing key `url`, or `urls` for fail-over" }));
     }
     let rules = json!([
         { "rule": "size(self) > 0", "message": "a pipeline needs at least one sink" },

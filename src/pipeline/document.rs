@@ -11,7 +11,7 @@ use super::problem::{MAX_PROBLEMS, Problem, Severity};
 use super::read::{keys_of, not_one_of, not_this_but, read, read_with, unknown_key, warn_of_literals};
 use super::resources::{is_resource, resource_at, stem};
 use super::yaml::{self, Entry, Node, Value, join};
-use super::{Case, Pipeline, resource};
+use super::{Case, Pipeline, resource, without_effect};
 use crate::settings::{FOR_A_SHELL, SECRET_REF, SecretObject, check_name, is_for_a_shell};
 use crate::{console, sink, source, transform};
 
@@ -261,6 +261,7 @@ pub(super) fn pipeline(root: &Node, file: &Path, is_tenants: bool, problems: &mu
         check::schemas(root, &pipeline, problems);
         check::contents(root, &pipeline, problems);
         check::batches(root, &pipeline, problems);
+        without_effect::warn(root, &pipeline, problems);
         check::steps(root, &pipeline, is_tenants, problems);
     }
     (!problems[before..].iter().any(Problem::is_error)).then_some(pipeline)

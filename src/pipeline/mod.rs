@@ -28,6 +28,7 @@ mod sources;
 mod structural;
 mod tenant;
 mod watch;
+mod without_effect;
 mod yaml;
 
 use std::path::PathBuf;

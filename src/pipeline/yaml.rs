@@ -164,12 +164,46 @@ impl<'a> Builder<'a> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => Ok((event, self.place(&span.start))),
             Some(Err(error)) => {
-                let line = self.text.lines().nth(error.marker().line().saturating_sub(1)).unwrap_or_default();
-                let message = format!("not valid YAML: {}", explain(error.info(), line));
-                Err(self.error(&self.place(error.marker()), message))
+                let place = self.place(error.marker());
+                let message = self
+                    .foreign_text(&place)
+                    .unwrap_or_else(|| format!("not valid YAML: {}", explain(error.info(), self.line(&place))));
+                Err(self.error(&place, message))
             }
             None => Ok((Event::StreamEnd, self.place(&Marker::default()))),
         }
+    }
+
+    fn line(&self, place: &Place) -> &'a str {
+        self.text.lines().nth((place.line as usize).saturating_sub(1)).unwrap_or_default()
+    }
+
+    /// What to do about text that another program has left in the file, where that is why it cannot be read.
+    fn foreign_text(&self, place: &Place) -> Option<String> {
+        let is_conflict = |line: &str| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ");
+        if let Some(number) = self.text.lines().position(is_conflict) {
+            return Some(format!(
+                "line {} is a conflict marker of git: choose one of the versions, and remove the lines that begin with \
+                 <<<<<<<, ======= and >>>>>>>",
+                number + 1
+            ));
+        }
+        let line = self.line(place);
+        if line.contains("{{") || line.contains("{%") {
+            return Some(
+                "`{{` is of a template that was not filled in (Helm, Ansible, Jinja): render the file first; a text \
+                 that has it needs quotes"
+                    .to_owned(),
+            );
+        }
+        if line.trim_start_matches(' ').starts_with(is_odd_blank) {
+            return Some(ODD_BLANK.to_owned());
+        }
+        line.contains(": */").then(|| {
+            "`*` at the beginning of a value is an alias in YAML; a schedule of cron is not read here: write a period, \
+             such as 5m"
+                .to_owned()
+        })
     }
 
     fn place(&self, marker: &Marker) -> Place {
@@ -185,6 +219,18 @@ impl<'a> Builder<'a> {
         self.limit_depth(depth, &place)?;
         self.grow(NODE, &place)?;
         let (value, anchor) = match event {
+            Event::Scalar(_, _, _, Some(tag))
+            | Event::SequenceStart(_, Some(tag))
+            | Event::MappingStart(_, Some(tag))
+                if !tag.is_yaml_core_schema() =>
+            {
+                let message = format!(
+                    "`{}{}` is a tag, which a pipeline file does not have: a secret from a file is {{ file: PATH }}, one \
+                     from a variable {{ env: NAME }}",
+                    tag.handle, tag.suffix
+                );
+                return Err(self.error(&place, message));
+            }
             Event::Scalar(text, style, anchor, tag) => {
                 self.grow(text.len(), &place)?;
                 let as_text = style != ScalarStyle::Plain
@@ -254,10 +300,17 @@ impl<'a> Builder<'a> {
                 (Event::MappingEnd, _) => return Ok(Value::Map(entries)),
                 (Event::Scalar(key, style, ..), place) => {
                     self.grow(key.len(), &place)?;
-                    let is_merge = key == "<<" && style == ScalarStyle::Plain;
+                    let is_plain = style == ScalarStyle::Plain;
+                    if is_plain && key.starts_with(is_odd_blank) {
+                        return Err(self.error(&place, ODD_BLANK));
+                    }
+                    let is_merge = key == "<<" && is_plain;
                     (key.into_owned(), is_merge, place)
                 }
-                (_, place) => return Err(self.error(&place, "a key must be a plain word")),
+                (_, place) => {
+                    let message = self.foreign_text(&place).unwrap_or_else(|| "a key must be a plain word".to_owned());
+                    return Err(self.error(&place, message));
+                }
             };
             let (event, value_place) = self.next()?;
             let above = self.path.len();
@@ -285,6 +338,14 @@ impl<'a> Builder<'a> {
             self.path.truncate(above);
         }
     }
+}
+
+const ODD_BLANK: &str = "the line begins with a blank that is not a space, such as a no-break space (U+00A0) from a web page \
+                         or a document: replace it with spaces";
+
+/// Whether YAML takes this blank as a part of a word.
+fn is_odd_blank(char: char) -> bool {
+    char.is_whitespace() && !char.is_ascii_whitespace() || matches!(char, '\u{200b}' | '\u{2060}')
 }
 
 const MERGE_KEY: &str = "merge keys (`<<`) are not in YAML 1.2: write the keys out, or give a whole value as an alias \

@@ -46,6 +46,11 @@ pub enum ClientError {
     },
     #[error("`cert_file` and `key_file` belong together: the {0} is missing")]
     Incomplete(Role),
+    #[error(
+        "the certificate {} has X.509 version 1, which TLS does not use: make it again with extensions, which makes it \
+         version 3, such as `subjectAltName` in the -extfile of `openssl x509 -req`", .0.display()
+    )]
+    CertificateVersion(PathBuf),
     /// The key does not belong to the certificate, or is of a kind that TLS does not use.
     #[error("the key_file {} does not fit the cert_file {}: {reason}", key.display(), cert.display())]
     Mismatch {
@@ -426,8 +431,12 @@ impl Identity {
         let mismatch =
             |reason: String| ClientError::Mismatch { cert: cert_path.to_owned(), key: key_path.to_owned(), reason };
         let provider = rustls::crypto::ring::default_provider();
-        CertifiedKey::from_der(chain.clone(), private.clone_key(), &provider)
-            .map_err(|error| mismatch(error.to_string()))?;
+        CertifiedKey::from_der(chain.clone(), private.clone_key(), &provider).map_err(|error| {
+            let reason = error.to_string();
+            // The library names the cause in its text only.
+            let is_version = reason.contains("UnsupportedCertVersion");
+            if is_version { ClientError::CertificateVersion(cert_path.to_owned()) } else { mismatch(reason) }
+        })?;
         let reqwest = reqwest::Identity::from_pem(&[cert, b"\n", key].concat());
         let reqwest = reqwest.map_err(|error| mismatch(error.to_string()))?;
         Ok(Self { chain, key: private, reqwest })
@@ -441,6 +450,16 @@ mod tests {
 
     fn settings(tls: Tls) -> HttpSettings {
         HttpSettings { tls, proxy: None, timeout: Period(Duration::from_secs(30)), reach: Reach::Everywhere }
+    }
+
+    /// What `openssl x509 -req` makes without extensions. The key is not to blame.
+    #[test]
+    fn a_client_certificate_of_version_1_is_named() {
+        let certificate = include_bytes!("../../tests/data/tls/version-1.pem");
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let read = Identity::read(Path::new("cli.pem"), certificate, Path::new("cli.key"), key.as_bytes());
+        let error = read.err().unwrap().to_string();
+        assert!(error.contains("cli.pem has X.509 version 1") && !error.contains("key"), "{error}");
     }
 
     /// As in the `token_uri` of a service account's key, which no check of the file has seen.

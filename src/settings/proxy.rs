@@ -95,7 +95,21 @@ impl Serialize for Proxy {
 
 impl<'de> Deserialize<'de> for Proxy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        deserializer.deserialize_any(ProxyVisitor)
+    }
+}
+
+struct ProxyVisitor;
+
+impl de::Visitor<'_> for ProxyVisitor {
+    type Value = Proxy;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the address of a proxy, such as http://proxy.example:3128")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Proxy, E> {
+        text.parse().map_err(E::custom)
     }
 }
 

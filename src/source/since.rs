@@ -1,6 +1,7 @@
 use std::fmt;
 
 use schemars::JsonSchema;
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::record::Timestamp;
@@ -40,18 +41,35 @@ impl Serialize for Since {
 
 impl<'de> Deserialize<'de> for Since {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let since = match text.as_str() {
-            "now" => Some(Self::Now),
-            "beginning" => Some(Self::Beginning),
-            _ => Timestamp::parse_or_day(&text).map(Self::At).or_else(|_| text.parse().map(Self::Ago)).ok(),
+        deserializer.deserialize_any(SinceVisitor)
+    }
+}
+
+struct SinceVisitor;
+
+impl Visitor<'_> for SinceVisitor {
+    type Value = Since;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a period such as 30d, a time, `now` or `beginning`")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Since, E> {
+        let since = match text {
+            "now" => Some(Since::Now),
+            "beginning" => Some(Since::Beginning),
+            _ => Timestamp::parse_or_day(text).map(Since::At).or_else(|_| text.parse().map(Since::Ago)).ok(),
         };
         since.ok_or_else(|| {
-            serde::de::Error::custom(format!(
+            E::custom(format!(
                 "`{text}` is neither a period (30d), a time with zone (2026-01-31T00:00:00Z), a day in UTC (2026-01-31), `now` \
                  nor `beginning`"
             ))
         })
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Since, E> {
+        Err(E::custom(format!("expected a period such as {number}d, found {number} without a unit (ms, s, m, h, d)")))
     }
 }
 

@@ -104,3 +104,15 @@ async fn a_closed_output_ends_no_command_in_a_panic() {
         assert!(code.is_some_and(|code| code <= 2), "{arguments:?}: {code:?}");
     }
 }
+
+/// Nobody will ever read the events, so the run does not wait for that until its timeout.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_events_nobody_reads_ends_with_a_failure() {
+    let harness = Harness::new(|setup| setup.activities = 30).await;
+    let mut pipeline = harness.pipeline(json!({}));
+    pipeline["sinks"] = json!([{ "name": "siem", "type": "stdout" }]);
+    harness.put("acme", &pipeline);
+    let (code, errors) =
+        run(&harness, &["run", "--once", "--pipelines", "pipelines", "--once-timeout", "1d"], false).await;
+    assert!(code == Some(1) && errors.contains("nobody reads standard output any more"), "{code:?} {errors}");
+}

@@ -186,7 +186,44 @@ fn nothing_to_run_is_wrong_usage() {
     for arguments in [&["check", "--offline"][..], &["run", "--once", "--listen", "127.0.0.1:0"]] {
         let (code, out, errors) =
             run(program().current_dir(directory.path()).args(arguments).arg("--pipelines").arg(directory.path()));
-        assert!(code == 2 && format!("{out}{errors}").contains("no pipeline files found"), "{code} {out}{errors}");
+        let is_explained = errors.contains("is empty") || errors.contains("(it has state/)");
+        assert!(code == 2 && errors.contains("no pipeline files found: ") && is_explained, "{errors}");
+        assert!(out.is_empty() || arguments.contains(&"check"), "{out}");
+    }
+    for name in ["acme.json", "acme.yml.bak"] {
+        write(directory.path(), name, GOOD);
+    }
+    fs::create_dir(directory.path().join("customers")).unwrap();
+    write(directory.path(), "defaults.yaml", GOOD);
+    let check = |path: &str| {
+        let defaults = ["check", "--offline", "--defaults", "defaults.yaml", path];
+        run(program().current_dir(directory.path()).args(defaults))
+    };
+    let (_, _, errors) = check("defaults.yaml");
+    assert!(errors.contains("defaults.yaml is the --defaults file, and no pipeline"), "{errors}");
+    fs::rename(directory.path().join("defaults.yaml"), directory.path().join("customers/defaults.yaml")).unwrap();
+    let (_, _, errors) = run(program().args(["check", "--offline"]).arg(directory.path()));
+    assert!(errors.contains("has no *.yaml or *.yml itself (it has acme.json, acme.yml.bak, customers/"), "{errors}");
+}
+
+/// What people type who know another tool.
+#[test]
+fn words_of_other_tools_lead_to_ours() {
+    for (arguments, expected) in [
+        (&["version"][..], "`s1-forwarder --version`"),
+        (&["validate"], "`check` validates"),
+        (&["test"], "`check` validates"),
+        (&["logs"], "writes its log to standard error"),
+        (&["get", "lanes"], "`status` shows"),
+        (&["run", "--dry-run", "x"], "`preview` shows"),
+        (&["run", "--config", "x"], "--pipelines"),
+        (&["state", "reset"], "`state set LANE --to TIME`"),
+        (&["dead-letters", "delete"], "`dead-letters purge`"),
+        (&["report", "--from", "-7d"], "such as 7d"),
+    ] {
+        let (code, _, errors) = run(program().args(arguments));
+        let tips = errors.lines().filter(|line| line.contains("tip:")).count();
+        assert!(code == 2 && tips == 1 && errors.contains(expected), "{arguments:?}: {errors}");
     }
 }
 

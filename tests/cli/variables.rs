@@ -179,7 +179,32 @@ fn a_variable_of_run_alone_is_told_to_other_commands() {
     assert!(code == 0 && errors.contains(expected), "{code} {errors}");
     let (_, _, errors) =
         check("S1_FORWARDER_SECRETS_DIR", "/secrets/{pipeline}", &["--secrets-dir", "/secrets/{pipeline}"]);
-    assert_eq!(errors, "");
+    assert!(!errors.contains("S1_FORWARDER_SECRETS_DIR"), "{errors}");
+}
+
+/// Each flag restricts tenants' files alone. Without these, an operator believes in a limit that is none.
+#[test]
+fn flags_without_effect_are_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", GOOD);
+    for flag in [
+        "--secrets-dir=/secrets/{pipeline}",
+        "--files-dir=/files/{directory}",
+        "--env-allow=TENANT_{pipeline}_",
+        "--allow-private-destinations=10.0.0.0/8",
+    ] {
+        let check = |more: &[&str]| run(program().args(["check", "--offline", flag]).arg(directory.path()).args(more));
+        let (name, _) = flag.split_once('=').unwrap();
+        let (code, _, errors) = check(&[]);
+        assert!(code == 0 && errors.contains(&format!("warning: {name} without effect")), "{code} {errors}");
+        assert!(!check(&["--tenant-files"]).2.contains("without effect"), "{flag}");
+    }
+}
+
+#[test]
+fn an_unknown_variable_explains_what_is_missing() {
+    let (code, _, errors) = run(program().arg("check").env("S1_FORWARDER_PIPELINE", "pipelines"));
+    assert!(code == 2 && errors.contains("did you mean S1_FORWARDER_PIPELINES?"), "{errors}");
 }
 
 #[test]

@@ -197,6 +197,11 @@ async fn the_api_server_refuses_what_cannot_work() {
         merge(&mut sink, changes);
         json!({ "sinks": [sink] })
     };
+    let hec = |changes: Value| {
+        let mut sink = json!({ "type": "splunk_hec", "token": { "secretRef": { "name": "a", "key": "b" } } });
+        merge(&mut sink, changes);
+        json!({ "sinks": [sink] })
+    };
     let token = |value: Value| json!({ "console": { "token": value } });
     for (changes, part) in [
         (
@@ -230,6 +235,13 @@ async fn the_api_server_refuses_what_cannot_work() {
             json!({ "sinks": [http(json!({}))["sinks"][0], http(json!({}))["sinks"][0]] }),
             "another sink has the same name: give one of them a `name`",
         ),
+        (hec(json!({})), "missing key `url`, or `urls` for fail-over"),
+        (
+            hec(json!({ "url": "https://a.example", "urls": ["https://b.example"] })),
+            "`url` and `urls` exclude each other",
+        ),
+        (http(json!({ "concurrency": 100 })), "spec.sinks[0].concurrency"),
+        (json!({ "console": { "url": "usea1" } }), "spec.console.url"),
         // Secrets are of this namespace, and nothing of the worker's.
         (
             token(json!({ "secretRef": { "namespace": "globex", "name": "console", "key": "token" } })),

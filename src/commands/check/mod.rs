@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use tokio::task::spawn_blocking;
 
 use super::output::{print_json, print_lines};
-use super::{FileArgs, Format, USAGE};
+use super::{FileArgs, Format, USAGE, note};
 use crate::pipeline;
 use crate::worker::{Duplicate, find_duplicates};
 
@@ -55,6 +55,9 @@ impl Args {
 /// # Errors
 /// If the result cannot be printed.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(warning) = args.files.without_effect() {
+        note(format_args!("warning: {warning}"));
+    }
     let options = args.files.options.get();
     let loaded = pipeline::read(args.files.locations(), &options).await;
     let tests = loaded.pipelines.iter().map(|pipeline| cases::run(pipeline, cases::LONGEST));
@@ -82,6 +85,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.format {
         Format::Table => print_lines(report.table())?,
         Format::Json => print_json(&serde_json::to_string_pretty(&report)?)?,
+    }
+    if report.pipelines.is_empty() && loaded.problems.is_empty() {
+        note(format_args!("error: {}", args.files.explain_no_files()));
     }
     Ok(if report.has_invalid_file() || report.pipelines.is_empty() {
         ExitCode::from(USAGE)

@@ -332,9 +332,13 @@ fn config(purpose: Purpose) -> CompileConfig {
 
 /// The compiler's text, each place as `program:LINE:COLUMN`: the file that has the program has other lines.
 fn print(diagnostics: &str) -> String {
-    let lines = diagnostics.trim_matches('\n').lines().filter(|line| !line.contains("VRL REPL"));
+    // The nearest word that the compiler knows is rarely what was meant.
+    let is_said = |line: &&str| !line.contains("VRL REPL") && !line.contains(r#"did you mean "null"?"#);
+    let lines = diagnostics.trim_matches('\n').lines().filter(is_said);
     let hint = if diagnostics.contains("undefined function") {
         "\ndocs/transform.md lists the functions; values are hashed by `redact`"
+    } else if diagnostics.contains("undefined variable") {
+        "\na field of the event begins with a dot, as in `.event.action`"
     } else {
         ""
     };

@@ -1,6 +1,7 @@
 //! `dead-letters`: lists, re-sends or removes events that sinks refused permanently.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::output::{Table, print_json, print_lines};
@@ -20,6 +22,7 @@ use crate::pipeline::{self, Pipeline, Problem};
 use crate::record::{Stream, Timestamp};
 use crate::sink::dead_letters::{Location, StoredDeadLetter};
 use crate::state::Access;
+use crate::telemetry::without_numbers;
 use crate::worker::{Filter, Options, ReplayReport, read_files_beside, replay};
 
 /// List, replay or purge dead letters
@@ -40,7 +43,12 @@ enum Command {
     List {
         #[command(flatten)]
         filter: FilterArgs,
-        /// Output format; with `json`, each line is a dead letter with its event
+        /// Count those of one lane, status and reason, with the first and the last time
+        ///
+        /// Reasons that differ in numbers only are one; the first of them is shown.
+        #[arg(long)]
+        group: bool,
+        /// Output format; with `json`, each line is a dead letter with its event, or a group
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
         #[command(flatten)]
@@ -133,7 +141,10 @@ impl FilterArgs {
 /// If there is no store, it cannot be used, or another command removes dead letters from it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::List { filter, format, delivery } => list(&Store::of(&delivery)?, &filter.filter(), format).await,
+        Command::List { filter, group: true, format, delivery } => {
+            list_groups(&Store::of(&delivery)?, &filter.filter(), format).await
+        }
+        Command::List { filter, format, delivery, .. } => list(&Store::of(&delivery)?, &filter.filter(), format).await,
         Command::Replay { files, filter, timeout, accept_refusals, delivery } => {
             let store = Store::of(&delivery)?;
             let options = Options { accept_refusals, ..delivery.options()? };
@@ -175,8 +186,10 @@ impl Store {
 
 impl Store {
     /// What a listing without dead letters says.
-    fn without_dead_letters(&self) -> String {
+    /// `others` do not match the filter.
+    fn without_dead_letters(&self, others: usize) -> String {
         match &self.location {
+            _ if others > 0 => format!("none of the {others} dead letters matches"),
             Location::Directory(directory) if !directory.is_dir() => {
                 format!("no dead letters: there is no directory {}", directory.display())
             }
@@ -267,6 +280,8 @@ impl Names {
 struct Visited {
     removed: usize,
     unreadable: usize,
+    /// Dead letters that do not match the filter.
+    others: usize,
     /// Those of all dead letters that were read.
     names: Names,
     /// The limit was reached: there may be more.
@@ -316,6 +331,8 @@ async fn visit_each(
                 if visit(dead_letter)? {
                     accepted.insert(number);
                 }
+            } else {
+                visited.others += 1;
             }
         }
         visited.removed += partition.remove(&accepted).await.with_context(|| format!("cannot change {store}"))?;
@@ -340,8 +357,59 @@ async fn list(store: &Store, filter: &Filter, format: Format) -> anyhow::Result<
     store.check_names(filter, &visited).await?;
     match format {
         Format::Json => {}
-        Format::Table if table.is_empty() => print_line(store.without_dead_letters())?,
+        Format::Table if table.is_empty() => print_line(store.without_dead_letters(visited.others))?,
         Format::Table => print_lines(table)?,
+    }
+    Ok(visited.exit_code())
+}
+
+/// Dead letters of one lane, status and reason.
+#[derive(Debug)]
+struct Group {
+    lane: String,
+    status: String,
+    /// That of the first one.
+    reason: String,
+    count: u64,
+    first: Timestamp,
+    last: Timestamp,
+}
+
+/// The most frequent first.
+async fn list_groups(store: &Store, filter: &Filter, format: Format) -> anyhow::Result<ExitCode> {
+    let mut groups: BTreeMap<(String, String, String), Group> = BTreeMap::new();
+    let visited =
+        visit_each(store, filter, |dead_letter| {
+            let StoredDeadLetter { time, pipeline, stream, sink, status, reason, .. } = dead_letter;
+            let lane = format!("{pipeline}/{stream}/{sink}");
+            let group = groups
+                .entry((lane.clone(), status.clone(), without_numbers(&reason)))
+                .or_insert_with(|| Group { lane, status, reason, count: 0, first: time, last: time });
+            group.count += 1;
+            group.first = group.first.min(time);
+            group.last = group.last.max(time);
+            Ok(false)
+        })
+        .await?;
+    store.check_names(filter, &visited).await?;
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    groups.sort_by_key(|group| Reverse(group.count));
+    if format == Format::Json {
+        for Group { lane, status, reason, count, first, last } in groups {
+            let (first, last) = (first.to_string(), last.to_string());
+            let group = json!({
+                "lane": lane, "status": status, "reason": reason, "count": count, "first": first, "last": last
+            });
+            print_json(&group.to_string())?;
+        }
+    } else if groups.is_empty() {
+        print_line(store.without_dead_letters(visited.others))?;
+    } else {
+        let mut table = Table::new(&["LANE", "STATUS", "COUNT", "FIRST", "LAST", "REASON"]);
+        for Group { lane, status, reason, count, first, last } in groups {
+            table.add_row([lane, status, count.to_string(), first.to_string(), last.to_string(), reason]);
+        }
+        print_lines(table)?;
     }
     Ok(visited.exit_code())
 }
@@ -385,7 +453,7 @@ async fn replay_matching(
         }
     };
     let ReplayReport { delivered, refused, unsettled, dropped, truncated, problems } = report;
-    let unsettled = if unsettled > 0 { format!(", {unsettled} not settled") } else { String::new() };
+    let unsettled = if unsettled > 0 { format!(", {unsettled} not accepted, and kept") } else { String::new() };
     let dropped = if dropped > 0 { format!(", {dropped} dropped by the pipeline") } else { String::new() };
     print_line(format!("{delivered} delivered, {refused} refused again{unsettled}{dropped}"))?;
     if truncated > 0 {

@@ -40,6 +40,10 @@ pub(super) fn chart(
             // Writing to a String cannot fail.
             let _ = write!(line, "{command}{:.1} {:.1}", x(point), y(value(point).unwrap_or_default()));
         }
+        if part.len() == 1 {
+            // A dot, with round ends.
+            line += "h.1";
+        }
         let area = format!("{line}L{:.1} {bottom}L{:.1} {bottom}Z", x(part.last()?), x(part.first()?));
         Some((line, area))
     });

@@ -120,6 +120,9 @@ pub struct File {
     pub worker: Option<String>,
     /// Why the current version of the file could not be started.
     pub problem: Option<String>,
+    /// What `check` warns of in the current version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// The state of a lane that does not fail, and delivers nothing until somebody decides.
@@ -158,6 +161,9 @@ pub struct Lane {
     /// When the lane polls next. Null while it polls or delivers.
     #[serde(default)]
     pub next_attempt: Option<String>,
+    /// The command that makes a failing lane try now, if it waits long for its next attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<String>,
     /// Everything up to this time was pulled and delivered.
     pub complete_until: Option<String>,
     /// Seconds since `complete_until`.
@@ -179,6 +185,11 @@ pub struct Lane {
     pub events_today: Option<u64>,
     #[serde(default)]
     pub events_yesterday: Option<u64>,
+    /// A process was killed, and up to 20 minutes of this day are not counted: there were at least so many events.
+    #[serde(default)]
+    pub today_has_gap: bool,
+    #[serde(default)]
+    pub yesterday_has_gap: bool,
     /// When the pipeline's API token expires: a time, or `never`.
     pub token_expires: Option<String>,
     /// Result of the last comparison with the console's count.
@@ -207,6 +218,9 @@ pub struct Lane {
     #[serde(default)]
     pub last_sink_warning: Option<LastError>,
     pub delivered_bytes: u64,
+    /// How long the requests to the sink took, on average over about the last minute. Null if none has ended.
+    #[serde(default)]
+    pub sink_latency_seconds: Option<f64>,
     /// Average over about the last minute.
     pub pulled_per_second: f64,
     /// Average over about the last minute.
@@ -250,6 +264,7 @@ impl Status {
                 shard: status.shard,
                 worker: status.shard.and_then(|shard| Some(cluster?.holder(shard)?.to_owned())),
                 problem: status.problem.clone(),
+                warnings: status.warnings.clone(),
             }));
         }
         let mut matching: Vec<(Facts<'_>, &LaneView)> = Vec::new();
@@ -372,9 +387,30 @@ pub(super) fn shown_dead_letters(lane: &LaneMetrics) -> u64 {
     lane.dead_letters_stored().unwrap_or_else(|| lane.dead_letters.load(Relaxed))
 }
 
+/// A number of events, which may be larger if counts were lost.
+pub(super) fn at_least((events, has_gap): (Option<u64>, bool)) -> String {
+    let least = if has_gap { "≥ " } else { "" };
+    events.map_or("–".to_owned(), |events| format!("{least}{events}"))
+}
+
 impl Lane {
     pub fn shown_dead_letters(&self) -> u64 {
         self.dead_letters_stored.unwrap_or(self.dead_letters)
+    }
+
+    /// The events of today and yesterday for a table cell.
+    pub fn describe_days(&self) -> [String; 2] {
+        [(self.events_today, self.today_has_gap), (self.events_yesterday, self.yesterday_has_gap)].map(at_least)
+    }
+
+    /// `PIPELINE/STREAM/SINK`.
+    pub fn name(&self) -> String {
+        format!("{}/{}/{}", self.pipeline, self.stream, self.sink)
+    }
+
+    /// Whether this is the name of the lane, or of its pipeline.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.pipeline == name || self.name() == name
     }
 
     /// The skipped records for a table cell.
@@ -455,6 +491,7 @@ impl Lane {
             last_error: lane.last_error().map(|(time, text)| LastError { time: time.to_string(), text }),
             last_success: time(lane.last_success()),
             next_attempt: time(lane.next_attempt()),
+            retry: lane.retry_command(now),
             complete_until: time(lane.complete_until()),
             lag_seconds: lane.lag(now).map(|lag| lag.as_secs_f64()),
             newest_record: time(lane.newest_record()),
@@ -462,6 +499,8 @@ impl Lane {
             unpolled: lane.is_unpolled(),
             events_today: recent.map(|recent| recent.today),
             events_yesterday: recent.map(|recent| recent.yesterday),
+            today_has_gap: recent.is_some_and(|recent| recent.has_gap_today),
+            yesterday_has_gap: recent.is_some_and(|recent| recent.has_gap_yesterday),
             token_expires: view.token.expires.map(expiry),
             verified: lane.verification().map(|verification| Verified {
                 missing_records: verification.missing_records,
@@ -482,6 +521,7 @@ impl Lane {
                 .collect(),
             last_sink_warning: lane.last_sink_warning().map(|(time, text)| LastError { time: time.to_string(), text }),
             delivered_bytes: lane.delivered_bytes.load(Relaxed),
+            sink_latency_seconds: lane.sink_latency(now),
             pulled_per_second: view.pulled_per_second,
             delivered_per_second: view.delivered_per_second,
         }

@@ -46,6 +46,11 @@ pub struct PipelineRow {
     pub events_today: Option<u64>,
     #[serde(default)]
     pub events_yesterday: Option<u64>,
+    /// As [`Lane::today_has_gap`], of any of these lanes.
+    #[serde(default)]
+    pub today_has_gap: bool,
+    #[serde(default)]
+    pub yesterday_has_gap: bool,
     /// Sums over these lanes.
     pub delivered: u64,
     pub dead_letters: u64,
@@ -88,6 +93,8 @@ impl PipelineRow {
             last_success: facts.last_success().map(|time| time.to_string()),
             events_today: recent.iter().map(|recent| Some(recent.as_ref()?.today)).sum(),
             events_yesterday: recent.iter().map(|recent| Some(recent.as_ref()?.yesterday)).sum(),
+            today_has_gap: recent.iter().flatten().any(|recent| recent.has_gap_today),
+            yesterday_has_gap: recent.iter().flatten().any(|recent| recent.has_gap_yesterday),
             delivered: lanes.iter().map(|(_, view)| view.metrics.delivered.load(Relaxed)).sum(),
             dead_letters: facts.dead_letters,
             delivered_per_second: facts.rate,

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::html::{Document, cut, day, elapsed, error_row, lag, lane_state, number, relative_time, state_class, table};
-use super::lanes::{Cluster, File, SourceProblem, Status};
+use super::html::{Document, cut, day, elapsed, error_row, lag, lane_state, relative_time, state_class, table};
+use super::lanes::{Cluster, File, SourceProblem, Status, at_least};
 use super::overview::{EqualErrors, PipelineRow};
 use super::query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, MOST_WANTED, STATES, Sort};
 use crate::record::Timestamp;
@@ -390,8 +390,8 @@ fn pipeline_row(row: &PipelineRow, columns: usize, now: Timestamp) -> Markup {
                 td.t data-label="Last success" { (relative_time(row.last_success.as_deref(), now, "never")) }
                 td.t data-label="Newest record" { (relative_time(row.newest_record.as_deref(), now, "–")) }
                 td.n data-label="Events/s" { (format_args!("{:.1}", row.delivered_per_second)) }
-                td.n data-label="Today" { (number(row.events_today)) }
-                td.n data-label="Yesterday" { (number(row.events_yesterday)) }
+                td.n data-label="Today" { (at_least((row.events_today, row.today_has_gap))) }
+                td.n data-label="Yesterday" { (at_least((row.events_yesterday, row.yesterday_has_gap))) }
                 td.n data-label="Delivered" { (row.delivered) }
                 td.n data-label="Dead letters" { (row.dead_letters) }
                 td.n data-label="Token expires" { (worst.token_expires.as_deref().map_or("–", day)) }

@@ -5,14 +5,14 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::chart::chart;
 use super::details::{Incident, PipelineDetails, advice};
-use super::html::{Document, cut, day, error_row, lag, lane_state, number, relative_time, state_class, table};
+use super::html::{Document, cut, day, error_row, lag, lane_state, relative_time, state_class, table};
 use super::lanes::Lane;
 use super::page::consequence;
 use crate::record::Timestamp;
-use crate::telemetry::HumanDuration;
+use crate::telemetry::{HumanDuration, without_numbers};
 
 /// The columns of the lanes.
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "Stream",
     "Sink",
     "State",
@@ -21,6 +21,7 @@ const COLUMNS: [&str; 13] = [
     "Newest record",
     "Next attempt",
     "Events/s",
+    "Sink answers in",
     "Today",
     "Yesterday",
     "Delivered",
@@ -48,15 +49,15 @@ pub(super) fn render(details: &PipelineDetails, refresh: Option<u16>, now: Times
             }
             h1 { (name) }
             p {
-                "at " time { (details.time) }
+                "at " time { (whole_second(&details.time)) }
                 @if let Some(worker) = &details.worker { ", on worker " (worker) }
             }
             (summary(details, now))
         }
         main {
             (files(details))
-            (errors(&details.errors, now))
             (lanes(&details.lanes, now))
+            (errors(&details.errors, now))
             h2 { "The last hours" }
             (chart(
                 "Events delivered per second",
@@ -78,6 +79,11 @@ pub(super) fn render(details: &PipelineDetails, refresh: Option<u16>, now: Times
     let title = format!("{name} – s1-forwarder");
     let failing = details.lanes.iter().filter(|lane| !lane.up).count();
     Document { title: &title, failing, refresh, skip: ("errors", "Skip to the errors"), body }.into_string()
+}
+
+/// A time without the part after the second.
+fn whole_second(time: &str) -> String {
+    Timestamp::parse(time).map_or_else(|_| time.to_owned(), |time| time.whole_second().to_string())
 }
 
 fn summary(details: &PipelineDetails, now: Timestamp) -> Markup {
@@ -117,19 +123,23 @@ fn files(details: &PipelineDetails) -> Markup {
                     " Worker " (worker) " runs it and did not answer."
                 }
             }
+            @for warning in file.warnings.iter().take(MOST_ROWS) {
+                p { span.soft { "warning" } " " (cut(warning, MOST_TEXT)) }
+            }
         }
     }
 }
 
 fn errors(errors: &[Incident], now: Timestamp) -> Markup {
+    let causes = causes(errors);
     let rows = html! {
-        @for error in errors.iter().take(MOST_ROWS) {
+        @for Cause { newest: error, count, streams } in causes.iter().take(MOST_ROWS) {
             tr {
                 th scope="row" {
                     (relative_time(Some(&error.time), now, ""))
-                    @if error.count > 1 { ", " (error.count) " times" }
+                    @if *count > 1 { ", " (count) " times" }
                 }
-                td data-label="Lane" { (error.stream) "/" (error.sink) }
+                td data-label="Lane" { (streams.join(", ")) "/" (error.sink) }
                 td data-label="State" { (error.state.replace('_', " ")) }
                 td.e data-label="Error" { span { (cut(&error.text, MOST_TEXT)) } }
                 td.e data-label="What to do" { span { (code(advice(&error.state, &error.text))) } }
@@ -144,6 +154,35 @@ fn errors(errors: &[Incident], now: Timestamp) -> Markup {
             (table("The newest first", &["Time", "Lane", "State", "Error", "What to do"], &rows))
         }
     }
+}
+
+/// Errors of one sink and state whose texts differ in numbers only.
+struct Cause<'a> {
+    newest: &'a Incident,
+    /// How often lanes had it.
+    count: u32,
+    streams: Vec<&'a str>,
+}
+
+/// The one with the newest error first.
+fn causes(errors: &[Incident]) -> Vec<Cause<'_>> {
+    let mut causes: Vec<(String, Cause<'_>)> = Vec::new();
+    for error in errors {
+        let text = without_numbers(&error.text);
+        let is_same = |(known, cause): &&mut (String, Cause<'_>)| {
+            *known == text && cause.newest.state == error.state && cause.newest.sink == error.sink
+        };
+        match causes.iter_mut().find(is_same) {
+            Some((_, cause)) => {
+                cause.count = cause.count.saturating_add(error.count);
+                if !cause.streams.contains(&&*error.stream) {
+                    cause.streams.push(&error.stream);
+                }
+            }
+            None => causes.push((text, Cause { newest: error, count: error.count, streams: vec![&error.stream] })),
+        }
+    }
+    causes.into_iter().map(|(_, cause)| cause).collect()
 }
 
 /// Text in which commands stand between back quotes.
@@ -177,6 +216,7 @@ fn lanes(lanes: &[Lane], now: Timestamp) -> Markup {
 
 fn lane_row(lane: &Lane, now: Timestamp) -> Markup {
     let skipped = lane.skipped.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
+    let [today, yesterday] = lane.describe_days();
     let next = if lane.request_limit_wait.is_some() || lane.state == "renamed" { "–" } else { "now" };
     html! {
         tbody {
@@ -189,8 +229,14 @@ fn lane_row(lane: &Lane, now: Timestamp) -> Markup {
                 td.t data-label="Newest record" { (relative_time(lane.newest_record.as_deref(), now, "–")) }
                 td.t data-label="Next attempt" { (relative_time(lane.next_attempt.as_deref(), now, next)) }
                 td.n data-label="Events/s" { (format_args!("{:.1}", lane.delivered_per_second)) }
-                td.n data-label="Today" { (number(lane.events_today)) }
-                td.n data-label="Yesterday" { (number(lane.events_yesterday)) }
+                td.n data-label="Sink answers in" {
+                    @match lane.sink_latency_seconds {
+                        Some(seconds) => (format_args!("{seconds:.1} s")),
+                        None => "–",
+                    }
+                }
+                td.n data-label="Today" { (today) }
+                td.n data-label="Yesterday" { (yesterday) }
                 td.n data-label="Delivered" { (lane.delivered) }
                 td.n data-label="Skipped" { (skipped) }
                 td.n data-label="Dead letters" { (lane.shown_dead_letters()) }
@@ -253,5 +299,33 @@ fn settings(settings: &[(String, String)]) -> Markup {
         } @else {
             (table("As they apply: defaults are filled in, secrets are not shown", &["Key", "Value"], &rows))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_that_differ_in_numbers_are_one_row() {
+        let error = |time: &str, stream: &'static str, sink: &str, text: &str| Incident {
+            time: time.to_owned(),
+            stream: stream.into(),
+            sink: sink.to_owned(),
+            state: "sink_refused".into(),
+            text: text.to_owned(),
+            count: 2,
+        };
+        let errors = [
+            error("2026-11-28T12:00:03Z", "threats", "siem", "the sink refused 112 events in a row"),
+            error("2026-11-28T12:00:02Z", "activities", "siem", "the sink refused 108 events in a row"),
+            error("2026-11-28T12:00:01Z", "threats", "siem", "the sink refused 92 events in a row"),
+            error("2026-11-28T12:00:00Z", "threats", "other", "the sink refused 92 events in a row"),
+        ];
+        let causes = causes(&errors);
+        let shown: Vec<_> =
+            causes.iter().map(|cause| (&*cause.newest.time, cause.count, cause.streams.join(" "))).collect();
+        let first = ("2026-11-28T12:00:03Z", 6, "threats activities".to_owned());
+        assert_eq!(shown, [first, ("2026-11-28T12:00:00Z", 2, "threats".to_owned())]);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use compact_str::CompactString;
 use smallvec::SmallVec;
 
+use super::latency::Requests;
 use super::metrics::{self, METRIC_PREFIX, Metric};
 use super::registry::Pipeline;
 use super::{Activity, LabelCount, LaneMetrics, SkipReason, StatusCounts, Telemetry};
@@ -34,6 +35,7 @@ enum Samples {
     State,
     ConsoleRequests,
     SinkRequests,
+    SinkLatency,
     TokenExpiry,
     ClockDifference,
     Pipelines,
@@ -102,6 +104,7 @@ const FAMILIES: &[Family] = &[
     Family { metric: metrics::LANE_STATE, samples: Samples::State },
     Family { metric: metrics::CONSOLE_REQUESTS, samples: Samples::ConsoleRequests },
     Family { metric: metrics::SINK_REQUESTS, samples: Samples::SinkRequests },
+    Family { metric: metrics::SINK_LATENCY, samples: Samples::SinkLatency },
     Family { metric: metrics::TOKEN_EXPIRY, samples: Samples::TokenExpiry },
     Family { metric: metrics::CLOCK_DIFFERENCE, samples: Samples::ClockDifference },
     Family { metric: metrics::PIPELINES, samples: Samples::Pipelines },
@@ -207,6 +210,21 @@ impl Samples {
             Self::SinkRequests => written.pipelines(telemetry, lines, |name, pipeline, lines| {
                 let lanes = pipeline.summed().map(|lane| (lane.sink.as_str(), &lane.sink_requests));
                 requests(lines, (name, "sink"), lanes);
+            }),
+            Self::SinkLatency => written.pipelines(telemetry, lines, |name, pipeline, lines| {
+                let mut sums = SmallVec::<[(&str, Requests); 2]>::new();
+                for lane in pipeline.running() {
+                    let requests = lane.sink_latency.requests(*now);
+                    match sums.iter_mut().find(|(sink, _)| *sink == lane.sink) {
+                        Some((_, sum)) => *sum = sum.and(requests),
+                        None => sums.push((&lane.sink, requests)),
+                    }
+                }
+                for (sink, requests) in sums {
+                    if let Some(mean) = requests.mean() {
+                        lines.sample(&[("pipeline", name), ("sink", sink)], mean);
+                    }
+                }
             }),
             Self::TokenExpiry => written.pipelines(telemetry, lines, |name, pipeline, lines| {
                 if let Some(expires) = pipeline.token.expires.filter(|expires| !expires.is_never()) {

@@ -10,11 +10,15 @@ use smallvec::SmallVec;
 use super::HumanDuration;
 use super::exposition::label;
 use super::label_counts::{CountedLabels, LabelCount, LabelCounts};
+use super::latency::Latency;
 use super::notices::Notices;
 use super::sink_warnings::{SinkWarnings, WarningReason};
 use crate::failure::Failure;
 use crate::record::{Stream, Timestamp};
 use crate::usage::{LaneUsage, OwnClock};
+
+/// A failing lane that waits longer than this for its next attempt names the command that ends the wait.
+const LONG_WAIT: Duration = Duration::from_secs(120);
 
 /// A clock is compared at each poll. What an older comparison says is not known any more.
 const CLOCK_KNOWN_FOR: Duration = Duration::from_secs(86_400);
@@ -295,6 +299,8 @@ pub struct LaneMetrics {
     pub pipeline: String,
     pub stream: Stream,
     pub sink: String,
+    /// Flags of `s1-forwarder retry` for this process; none where it serves no such requests.
+    retry_flags: Option<Arc<str>>,
     /// The three labels as a scrape shows them. They are formatted once, since they are most of a scrape's text.
     labels: Box<str>,
     pub pulled: AtomicU64,
@@ -319,6 +325,7 @@ pub struct LaneMetrics {
     pub usage: LaneUsage,
     pub console_requests: Arc<StatusCounts>,
     pub sink_requests: StatusCounts,
+    pub(super) sink_latency: Latency,
     skipped: [AtomicU64; 4],
     complete_until: AtomicI64,
     newest_record: AtomicI64,
@@ -385,6 +392,7 @@ impl LaneMetrics {
             pipeline: pipeline.to_owned(),
             stream,
             sink: sink.to_owned(),
+            retry_flags: None,
             labels: labels.into(),
             pulled: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
@@ -404,6 +412,7 @@ impl LaneMetrics {
             usage: LaneUsage::default(),
             console_requests: Arc::default(),
             sink_requests: StatusCounts::default(),
+            sink_latency: Latency::default(),
             skipped: Default::default(),
             complete_until: AtomicI64::new(i64::MIN),
             newest_record: AtomicI64::new(i64::MIN),
@@ -421,6 +430,26 @@ impl LaneMetrics {
             token_problem: Mutex::new(None),
             errors: Mutex::default(),
         }
+    }
+
+    pub(super) fn with_retry_flags(self, retry_flags: Option<Arc<str>>) -> Self {
+        Self { retry_flags, ..self }
+    }
+
+    /// How long the requests to the sink took that ended in the last minute, on average and in seconds; `None` if none
+    /// did.
+    pub fn sink_latency(&self, now: Timestamp) -> Option<f64> {
+        self.sink_latency.requests(now).mean()
+    }
+
+    /// The command that makes the lane's next attempt now, if the lane fails and waits long for that.
+    pub fn retry_command(&self, now: Timestamp) -> Option<String> {
+        let is_long = |next: Timestamp| next.since(now) > LONG_WAIT;
+        if self.state().is_up() || !self.next_attempt().is_some_and(is_long) {
+            return None;
+        }
+        let Self { pipeline, stream, sink, .. } = self;
+        Some(format!("s1-forwarder retry {pipeline}/{stream}/{sink}{}", self.retry_flags.as_ref()?))
     }
 
     /// The labels `pipeline`, `stream` and `sink` as a scrape shows them, each followed by a comma.

@@ -39,9 +39,9 @@ pub enum LogError {
     Twice,
 }
 
-/// kube logs every failed request to the API server, the verifier of TLS every certificate that it refuses, and VRL's
-/// compiler its own guesses. The callers report these errors once, with their context.
-const WITHOUT_REPORTED: &str = "kube_client::client::builder=off,rustls_platform_verifier=off,vrl=off";
+/// kube logs every failed request to the API server and the end of every watch, the verifier of TLS every certificate
+/// that it refuses, and VRL's compiler its own guesses. The callers report these errors once, with their context.
+const WITHOUT_REPORTED: &str = "kube_client::client=off,rustls_platform_verifier=off,vrl=off";
 
 /// Fields of a dependency's own log lines: where its source was when this program was built.
 const SOURCE_PLACES: [&str; 3] = ["log.file", "log.line", "log.module_path"];

@@ -199,6 +199,7 @@ impl Meter {
     /// A request to the sink ended, with or without a response.
     pub fn sink_request(&self, status: &str, took: Duration) {
         self.lane.sink_requests.count(status);
+        self.lane.sink_latency.add(took, self.clock.now());
         self.telemetry.process().observe_sink_request(&self.sink_type, took);
     }
 

@@ -142,6 +142,9 @@ metrics! {
         "Requests to the console, by status.";
     SINK_REQUESTS = Counter "sink_requests_total" &["pipeline", "sink", "status"], "requests",
         "Requests to the sink, by status.";
+    SINK_LATENCY = Gauge "sink_latency_seconds" &["pipeline", "sink"], "seconds",
+        "Time from a sink request to the end of its response: the mean over the requests of the pipeline to this sink that \
+         ended in the last minute. Absent if none did. It says whose destination is slow.";
     TOKEN_EXPIRY = Gauge "token_expiry_timestamp_seconds" &["pipeline"], "Unix time",
         "Time at which the pipeline's API token expires. Absent if the console does not report it, or if it never expires.";
     CLOCK_DIFFERENCE = Gauge "console_clock_difference_seconds" &["pipeline"], "seconds",

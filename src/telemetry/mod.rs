@@ -12,6 +12,7 @@ mod health;
 mod history;
 mod label_counts;
 mod lane;
+mod latency;
 mod logs;
 mod meter;
 mod metrics;
@@ -44,3 +45,8 @@ pub use sink_warnings::WarningReason;
 pub use traces::BatchSpan;
 #[cfg(feature = "traces")]
 pub use traces::{Traces, TracesError};
+
+/// A text without its numbers: what errors of one cause have in common, such as `refused 112 events in a row`.
+pub fn without_numbers(text: &str) -> String {
+    text.split(|char: char| char.is_ascii_digit()).collect()
+}

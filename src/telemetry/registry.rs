@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -46,6 +46,8 @@ pub struct FileStatus {
     pub shard: Option<u32>,
     /// Why the current version of the file could not be started.
     pub problem: Option<String>,
+    /// What its current version does not mean as it seems.
+    pub warnings: Vec<String>,
     /// `metadata.generation` of the current version, if the file is a resource.
     pub generation: Option<i64>,
 }
@@ -54,7 +56,7 @@ pub struct FileStatus {
 impl FileStatus {
     pub fn of_test(pipeline: &str, activity: Activity, problem: Option<&str>) -> Self {
         let problem = problem.map(str::to_owned);
-        Self { pipeline: pipeline.to_owned(), activity, shard: None, problem, generation: None }
+        Self { pipeline: pipeline.to_owned(), activity, shard: None, problem, warnings: Vec::new(), generation: None }
     }
 }
 
@@ -130,6 +132,8 @@ pub struct Telemetry {
     settings: RwLock<Option<Arc<dyn SettingsSource>>>,
     counted_labels: CountedLabels,
     unmapped_fields: UnmappedFields,
+    /// See [`Self::set_retry_flags`].
+    retry_flags: OnceLock<Arc<str>>,
     /// What is wrong outside of pipeline files, by path.
     source_problems: RwLock<BTreeMap<PathBuf, String>>,
 }
@@ -220,7 +224,8 @@ impl Telemetry {
                 lane.metrics.clone()
             }
             Err(index) => {
-                let metrics = Arc::new(LaneMetrics::new(pipeline, stream, sink));
+                let metrics = LaneMetrics::new(pipeline, stream, sink);
+                let metrics = Arc::new(metrics.with_retry_flags(self.retry_flags.get().cloned()));
                 // Most pipelines have few lanes, and a growing Vec reserves space for four.
                 lanes.reserve_exact(1);
                 lanes.insert(index, Lane { metrics: metrics.clone(), running: true, rates: Rates::default() });
@@ -344,6 +349,12 @@ impl Telemetry {
     /// Sets what is wrong with the defaults file and with places where pipeline files are looked for.
     pub fn set_source_problems(&self, problems: BTreeMap<PathBuf, String>) {
         *write(&self.source_problems) = problems;
+    }
+
+    /// `s1-forwarder retry` reaches this process with these flags.
+    pub fn set_retry_flags(&self, flags: Arc<str>) {
+        // The process has one state.
+        let _ = self.retry_flags.set(flags);
     }
 
     pub fn set_settings_source(&self, source: Arc<dyn SettingsSource>) {

@@ -63,12 +63,21 @@ pub struct Recent {
     day: u32,
     pub today: u64,
     pub yesterday: u64,
+    /// Counts of the day may have been lost: a process was killed.
+    pub has_gap_today: bool,
+    pub has_gap_yesterday: bool,
 }
 
 impl Recent {
     pub fn of(usage: &Usage, now: Timestamp) -> Self {
         let day = hour_of(now) / DAY;
-        Self { day, today: usage.events_of_day(now, 0), yesterday: usage.events_of_day(now, 1) }
+        Self {
+            day,
+            today: usage.events_of_day(now, 0),
+            yesterday: usage.events_of_day(now, 1),
+            has_gap_today: usage.has_gap_on_day(now, 0),
+            has_gap_yesterday: usage.has_gap_on_day(now, 1),
+        }
     }
 
     /// The same at a later time.
@@ -76,8 +85,14 @@ impl Recent {
         let day = hour_of(now) / DAY;
         match day.saturating_sub(self.day) {
             0 => self,
-            1 => Self { day, today: 0, yesterday: self.today },
-            _ => Self { day, today: 0, yesterday: 0 },
+            1 => Self {
+                day,
+                today: 0,
+                yesterday: self.today,
+                has_gap_today: false,
+                has_gap_yesterday: self.has_gap_today,
+            },
+            _ => Self { day, today: 0, yesterday: 0, has_gap_today: false, has_gap_yesterday: false },
         }
     }
 }

@@ -441,6 +441,13 @@ impl Usage {
         hours.chain(of_day).fold(0, u64::saturating_add)
     }
 
+    /// Whether something of a day is not counted.
+    pub fn has_gap_on_day(&self, now: Timestamp, days_ago: u32) -> bool {
+        let day = i64::from((hour_of(now) / DAY).saturating_sub(days_ago));
+        let start = |day: i64| Timestamp::from_micros(day * 86_400_000_000);
+        self.gaps(start(day), start(day + 1)).next().is_some()
+    }
+
     /// What is known of the whole hours of a window.
     pub fn within(&self, from: Timestamp, to: Timestamp) -> Period {
         let mut period = Period::default();

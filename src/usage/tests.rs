@@ -214,6 +214,7 @@ fn what_a_kill_may_have_lost_is_said() {
     usage.add(&Delta::default(), write(8, 9, true, 3));
     assert_eq!(gaps(&usage), [(at(6), at(8))], "process 2 was killed");
     assert_eq!(usage.gaps(at(7), at(9)).collect::<Vec<_>>(), [(at(7), at(8))]);
+    assert!(usage.has_gap_on_day(at(7), 0) && usage.has_gap_on_day(at(31), 1) && !usage.has_gap_on_day(at(31), 0));
     assert_eq!((usage.since(), usage.until()), (Some(at(0)), Some(at(9))));
     (10..60).for_each(|hour| usage.add(&Delta::default(), write(hour + 1, hour + 1, false, u64::from(hour))));
     assert_eq!((usage.gaps.len(), usage.gaps[0].0), (MOST_GAPS, at(6)));

@@ -57,7 +57,14 @@ fn busy_worker(directory: &Path) -> Arc<Telemetry> {
         let activity = if name == "juno" { Activity::Paused } else { Activity::Running };
         let problem =
             (name == "cedar").then(|| "12:5: streams.activites: unknown key; did you mean `activities`?".to_owned());
-        let status = FileStatus { pipeline: name.to_owned(), activity, shard: None, problem, generation: None };
+        let status = FileStatus {
+            pipeline: name.to_owned(),
+            activity,
+            shard: None,
+            problem,
+            warnings: Vec::new(),
+            generation: None,
+        };
         telemetry.set_file(&PathBuf::from(format!("pipelines/{name}.yaml")), status);
     }
     for step in (0..150_u32).rev() {

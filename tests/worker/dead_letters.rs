@@ -55,6 +55,11 @@ async fn dead_letters_are_listed_replayed_and_purged_next_to_a_worker() {
     let table = harness.command(&["dead-letters", "list", "--limit", "1"]).await.stdout;
     assert!(table.contains("acme/activities/siem") && table.contains("400") && table.lines().count() == 2, "{table}");
 
+    let grouped = harness.command(&["dead-letters", "list", "--group"]).await.stdout;
+    let row = grouped.lines().nth(1).unwrap_or_default();
+    assert!(row.starts_with("acme/activities/siem") && row.contains(" 400 ") && row.contains(" 5 "), "{grouped}");
+    assert_eq!(grouped.lines().count(), 2, "one cause: {grouped}");
+
     // Refused again: kept again, none lost, none twice.
     let replay = ["dead-letters", "replay", "--pipelines", "pipelines"];
     let exit = harness.command(&[&replay[..], &["--limit", "2"]].concat()).await;
@@ -220,7 +225,7 @@ async fn refusals_are_accepted_for_one_run_by_command() {
     let refused = harness.command(&replay).await;
     assert!(refused.code == Some(1) && refused.stderr.contains("--accept-refusals"), "{}", refused.stderr);
     // It gives up after twenty, which it has tried.
-    assert_eq!(refused.stdout, format!("0 delivered, 20 refused again, {} not settled\n", all - 20));
+    assert_eq!(refused.stdout, format!("0 delivered, 20 refused again, {} not accepted, and kept\n", all - 20));
     assert_eq!(listed(&harness, &[]).await.len(), all);
     let accepted = harness.command(&[&replay[..], &["--accept-refusals", "acme/activities/siem"]].concat()).await;
     let refused_again = format!("0 delivered, {all} refused again\n");

@@ -46,6 +46,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("console_request_duration_seconds", "histogram", &["stream"]),
     ("sink_requests_total", "counter", &["pipeline", "sink", "status"]),
     ("sink_request_duration_seconds", "histogram", &["type"]),
+    ("sink_latency_seconds", "gauge", &["pipeline", "sink"]),
     ("token_expiry_timestamp_seconds", "gauge", &["pipeline"]),
     ("console_clock_difference_seconds", "gauge", &["pipeline"]),
     ("in_flight_bytes", "gauge", &[]),

@@ -82,6 +82,14 @@ impl Sink for Stdout {
             }
             stdout.flush()
         })
+        .map(|attempt| {
+            if attempt.status != CLOSED {
+                return attempt;
+            }
+            // It never gets another reader.
+            let reason = "nobody reads standard output any more (broken pipe)".to_owned();
+            Attempt { outcome: Outcome::Misconfigured(reason), ..attempt }
+        })
         .boxed()
     }
 
@@ -89,6 +97,9 @@ impl Sink for Stdout {
         std::future::ready(Probe::Verified("standard output".to_owned())).boxed()
     }
 }
+
+/// Status of an attempt whose reader has gone.
+const CLOSED: &str = "closed";
 
 /// Threads that write at the same time. The runtime has 512 for all that blocks: 192 for lookups, 128 for those that
 /// wait for files. A mount or a reader that hangs must leave some for checkpoints and dead letters.
@@ -129,8 +140,9 @@ pub(crate) async fn write_lines(
     match written {
         Ok(()) => Attempt { outcome: Outcome::Delivered, bytes, event_bytes: None, status: "ok".to_owned() },
         Err(error) => {
+            let status = if error.kind() == io::ErrorKind::BrokenPipe { CLOSED } else { "io" };
             let outcome = Failure::of_io(&error, error.to_string()).into();
-            Attempt { outcome, bytes: 0, event_bytes: None, status: "io".to_owned() }
+            Attempt { outcome, bytes: 0, event_bytes: None, status: status.to_owned() }
         }
     }
 }

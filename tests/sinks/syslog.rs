@@ -487,7 +487,7 @@ async fn cef_has_the_keys_of_the_dictionary_and_escapes_what_ends_a_value() {
     let cef = &messages[0][messages[0].find("CEF").unwrap()..];
     assert!(
         cef.starts_with(
-            "CEF:0|SentinelOne|Management||threat\\|mitigated|Ransomware b.exe = on\\|web-1|10|externalId="
+            "CEF:0|SentinelOne|Management|unknown|threat\\|mitigated|Ransomware b.exe = on\\|web-1|10|externalId="
         ),
         "{cef}"
     );
@@ -621,7 +621,11 @@ async fn every_key_of_cef_has_its_field() {
 async fn streams_without_a_table_have_the_event_in_msg() {
     let event = json!({ "event": { "kind": "state" }, "group": { "name": "a=b" }, "message": "Group a=b" });
     let messages = cef_messages(Stream::Groups, json!({}), &cef_event(Stream::Groups, &event)).await;
-    assert!(messages[0].contains("CEF:0|SentinelOne|Management||groups|Group a=b|0|externalId="), "{}", messages[0]);
+    assert!(
+        messages[0].contains("CEF:0|SentinelOne|Management|unknown|groups|Group a=b|0|externalId="),
+        "{}",
+        messages[0]
+    );
     let msg: Value = serde_json::from_str(&extension(&messages[0])["msg"]).unwrap();
     assert_eq!(msg, event);
 }

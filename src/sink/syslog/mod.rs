@@ -42,6 +42,9 @@ use crate::settings::{DialError, Dialer, Schema, Tls};
 
 pub use self::settings::SyslogSettings;
 
+/// The release of a console that does not say it.
+const UNKNOWN: &str = "unknown";
+
 impl SyslogSettings {
     /// The schema that the payload is made from, if there is only one.
     pub(super) fn implied_schema(&self) -> Option<Schema> {
@@ -222,7 +225,8 @@ impl Sink for Syslog {
 impl Syslog {
     async fn encode(&self, batch: &Batch) -> Encoded {
         let version = match (self.encoder.body, &self.console) {
-            (Body::Cef, Some(console)) => console.system().await.release,
+            // A parser may refuse an empty one.
+            (Body::Cef, Some(console)) => console.system().await.release.or_else(|| Some(UNKNOWN.to_owned())),
             (Body::Notification(_), Some(console)) => {
                 let system = console.system().await;
                 system.build.or(system.release)

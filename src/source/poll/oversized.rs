@@ -66,11 +66,15 @@ pub(super) struct Met {
 impl OversizedRecord {
     /// An answer to a request for one record was too large.
     pub fn begin(pull: &Pull, cut: &TruncatedBody) -> AfterAnswer {
-        if pull.protocol().has_parts() {
-            let beginning = first_record(&cut.beginning, b"\"node\"");
+        let has_parts = pull.protocol().has_parts();
+        let beginning = if has_parts { first_record(&cut.beginning, b"\"node\"") } else { listed(cut) };
+        if beginning.is_empty() {
+            return AfterAnswer::BeginAgain { failure: Some(without_record()) };
+        }
+        if has_parts {
             AfterAnswer::Ask(Self::InPart { beginning, max_bytes: cut.max_bytes })
         } else {
-            AfterAnswer::Search { wanted: listed(cut) }
+            AfterAnswer::Search { wanted: beginning }
         }
     }
 
@@ -106,6 +110,9 @@ impl OversizedRecord {
             other => return AfterAnswer::Ask(other),
         };
         let beginning = listed(cut);
+        if beginning.is_empty() {
+            return AfterAnswer::BeginAgain { failure: Some(without_record()) };
+        }
         // The page after it would be asked for with a `skip` that the console refuses.
         if at >= MAX_SKIP {
             return too_far(wanted.unwrap_or(beginning));
@@ -187,6 +194,13 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
     shared > 0 && one[..shared] == other[..shared]
 }
 
+fn without_record() -> ConsoleError {
+    ConsoleError::transient(
+        "an answer is too large for --memory-budget, and no record is at its beginning: what answers may be no console, or \
+         it is damaged",
+    )
+}
+
 fn moved() -> ConsoleError {
     ConsoleError::transient("the console's list moved while a record was stepped over")
 }
@@ -194,6 +208,18 @@ fn moved() -> ConsoleError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Such as three gigabytes of blanks: there is no record to step over, and nothing to ask for without a pause.
+    #[test]
+    fn an_answer_without_a_record_is_a_failure() {
+        for body in [&b"   "[..], b"{\"data\":[      "] {
+            let cut = TruncatedBody { beginning: Bytes::copy_from_slice(body), ..TruncatedBody::of(b"", 10) };
+            let searching = OversizedRecord::Searching { at: 0, wanted: Bytes::from_static(b"{}") };
+            let after = searching.met(&cut);
+            let AfterAnswer::BeginAgain { failure: Some(failure) } = after else { panic!("{after:?}") };
+            assert!(failure.to_string().contains("no record is at its beginning"), "{failure}");
+        }
+    }
 
     #[test]
     fn the_beginning_of_a_record_is_found_in_that_of_an_answer() {

@@ -94,7 +94,7 @@ impl Accept {
         if response.body.trim_ascii().is_empty() {
             return Outcome::Delivered;
         }
-        let body: Value = serde_json::from_slice(response.body).unwrap_or_default();
+        let body: Value = serde_json::from_slice(without_mark(response.body)).unwrap_or_default();
         let number = self.found(self.zero.as_ref(), "accept.zero", "number", as_number, &body, response);
         let list = self.found(self.empty.as_ref(), "accept.empty", "list", as_length, &body, response);
         match (number, list) {
@@ -134,6 +134,11 @@ impl Accept {
     }
 }
 
+/// The body without a byte order mark, which some receivers write before JSON.
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
 /// Some receivers write numbers of 64 bits as text.
 fn as_number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.parse().ok())
@@ -152,7 +157,7 @@ pub(crate) fn judge_unknown(response: &ResponseView<'_>) -> Outcome {
     if response.is_page() {
         return page();
     }
-    let body: Value = serde_json::from_slice(response.body).unwrap_or_default();
+    let body: Value = serde_json::from_slice(without_mark(response.body)).unwrap_or_default();
     match FAILURES.iter().find(|name| body.get(**name).is_some_and(says_something)) {
         // The text has no value of the answer: it is logged again when it changes.
         Some(name) => Outcome::warned(
@@ -211,6 +216,7 @@ mod tests {
             // Cribl and HEC.
             (json!({ "zero": "/code" }), 200, r#"{"text":"Success","code":0}"#, "Delivered"),
             (json!({ "zero": "/code" }), 200, r#"{"text":"Server is busy","code":9}"#, "Refused"),
+            (json!({ "zero": "/code" }), 200, "\u{feff}{\"code\":0}", "Delivered"),
             (json!({ "zero": "/code" }), 200, "", "Delivered"),
             (json!({ "zero": "/code" }), 200, " \n", "Delivered"),
             (json!({ "zero": "/code" }), 200, "{}", "RefusedAll"),

@@ -1,7 +1,7 @@
 //! docs/metrics.md, docs/configuration.md and docs/cli.md are generated from the code. `UPDATE_GOLDEN=1` writes them,
 //! every other run compares them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -85,7 +85,8 @@ fn metrics() {
     text += &paragraph(&format!(
         "`GET /metrics` of a worker (`--listen`) returns these metrics in the text format of Prometheus. All names begin with \
          `{METRIC_PREFIX}`. The alerts are in [alerts.yaml](../deploy/helm/s1-forwarder/files/alerts.yaml), and explained in \
-         [runbooks.md](runbooks.md). On Linux the response has the usual \
+         [runbooks.md](runbooks.md); an [inhibition](kubernetes.md#one-message-for-one-cause) makes one message of those \
+         with one cause. On Linux the response has the usual \
          `process_*` metrics too, without the prefix: CPU time, memory, descriptors, threads and start time. It is compressed \
          with gzip if the request accepts that."
     ));
@@ -200,13 +201,18 @@ fn configuration() {
     text += &item("`type` (text, required): The type of the sink, which is one of the sections below.");
     text += &keys(&first, "", &[]);
     let defaults = type_defaults();
-    for sink in sinks {
+    let of_types: Vec<String> = sinks.iter().map(|sink| keys(sink, "", &common)).collect();
+    let shared = shared_items(of_types.iter().map(String::as_str));
+    text += "\n## sinks: keys of several types\n\n";
+    text += &paragraph("The section of each type names those that it has.");
+    text.extend(shared.iter().map(String::as_str));
+    for (sink, keys) in sinks.iter().zip(&of_types) {
         let name = sink["properties"]["type"]["const"].as_str().unwrap();
         text += &format!("\n## sinks: {name}\n\n");
         if let Some(description) = sink["description"].as_str() {
             text += &paragraph(description);
         }
-        text += &keys(sink, "", &common);
+        text += &without_shared(keys, &shared, "Also [keys of several types](#sinks-keys-of-several-types)");
         text += &defaults[name];
     }
     text += "\n## tests\n\n";
@@ -256,6 +262,28 @@ fn keys(schema: &Value, prefix: &str, without: &[String]) -> String {
         }
     }
     text
+}
+
+/// The items of a list, each with the lines below it.
+fn items(list: &str) -> Vec<&str> {
+    let ends = list.match_indices("\n- ").map(|(at, _)| at + 1).chain([list.len()]);
+    let mut begin = 0;
+    ends.map(|end| &list[std::mem::replace(&mut begin, end)..end]).filter(|item| !item.is_empty()).collect()
+}
+
+/// The items that at least three lists have.
+fn shared_items<'a>(lists: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    lists.flat_map(items).for_each(|item| *counts.entry(item).or_default() += 1);
+    counts.into_iter().filter(|(_, count)| *count >= 3).map(|(item, _)| item.to_owned()).collect()
+}
+
+/// A list whose shared items are named in one more item, after `words`.
+fn without_shared(list: &str, shared: &BTreeSet<String>, words: &str) -> String {
+    let (named, own): (Vec<&str>, Vec<&str>) = items(list).into_iter().partition(|item| shared.contains(*item));
+    let names: Vec<String> = named.iter().filter_map(|item| Some(format!("`{}`", item.split('`').nth(1)?))).collect();
+    let rest = if names.is_empty() { String::new() } else { item(&format!("{words}: {}.", names.join(", "))) };
+    own.concat() + &rest
 }
 
 /// The variants of a value whose key `type` selects the other keys.
@@ -422,15 +450,29 @@ fn command_line() {
     let mut text = format!("# Command line\n\n{MADE_BY}");
     text += &paragraph(&program.get_long_about().or(program.get_about()).unwrap().to_string());
     text += &paragraph(
-        "Settings of the process are also environment variables, which are named at their flags here. A flag takes precedence \
-         over its variable. Flags of a single task have none. A variable `S1_FORWARDER_…` that is unknown causes a warning. \
+        "Settings of the process are also [environment variables](#variables). A flag takes precedence over its variable. \
+         Flags of a single task have none. A variable `S1_FORWARDER_…` that is unknown causes a warning. \
          Exit codes: 0 done; 1 a failure at run time; 2 wrong usage, or none of the pipeline files can run.",
     );
     text += "## All commands\n\n";
     text += &flags(&program, &[]);
     let global: Vec<String> = program.get_arguments().map(|flag| flag.get_id().to_string()).collect();
+    let mut lists = Vec::new();
+    collect_flags(&mut lists, &program, &[]);
+    let shared = shared_items(lists.iter().map(String::as_str));
+    text += "\n## Flags of several commands\n\n";
+    text += &paragraph("The section of each command names those that it has.");
+    text.extend(shared.iter().map(String::as_str));
     for command in subcommands(&program) {
-        command_section(&mut text, command, "", &global);
+        command_section(&mut text, command, "", &global, &shared);
+    }
+    text += "\n## Variables\n\n";
+    for (variable, flag, commands) in commands::VARIABLES {
+        let of = match commands {
+            commands::Commands::All => "every command with this flag".to_owned(),
+            commands::Commands::Only(name) => format!("`{name}`"),
+        };
+        text += &item(&format!("`{variable}`: `--{flag}` of {of}."));
     }
     compare("docs/cli.md", &text);
 }
@@ -439,7 +481,21 @@ fn subcommands(command: &Command) -> impl Iterator<Item = &Command> {
     command.get_subcommands().filter(|command| command.get_name() != "help")
 }
 
-fn command_section(text: &mut String, command: &Command, parent: &str, inherited: &[String]) {
+/// The flags of each command.
+fn collect_flags(lists: &mut Vec<String>, command: &Command, inherited: &[String]) {
+    lists.push(flags(command, inherited));
+    let mut inherited = inherited.to_vec();
+    inherited.extend(command.get_arguments().map(|flag| flag.get_id().to_string()));
+    subcommands(command).for_each(|command| collect_flags(lists, command, &inherited));
+}
+
+fn command_section(
+    text: &mut String,
+    command: &Command,
+    parent: &str,
+    inherited: &[String],
+    shared: &BTreeSet<String>,
+) {
     let name = format!("{parent}{}", command.get_name());
     *text += &format!("\n## {name}\n\n");
     let about = command.get_long_about().or(command.get_about()).unwrap_or_else(|| panic!("{name} has no help"));
@@ -448,12 +504,16 @@ fn command_section(text: &mut String, command: &Command, parent: &str, inherited
         let dot = if part.ends_with(['.', ':', '!', '?']) { "" } else { "." };
         *text += &paragraph(&format!("{part}{dot}"));
     }
-    *text += &flags(command, inherited);
+    *text += &without_shared(
+        &flags(command, inherited),
+        shared,
+        "Also [flags of several commands](#flags-of-several-commands)",
+    );
     let mut inherited = inherited.to_vec();
     inherited.extend(command.get_arguments().map(|flag| flag.get_id().to_string()));
     *text = text.trim_end().to_owned() + "\n";
     for command in subcommands(command) {
-        command_section(text, command, &format!("{name} "), &inherited);
+        command_section(text, command, &format!("{name} "), &inherited, shared);
     }
 }
 
@@ -476,7 +536,6 @@ fn flag(flag: &Arg) -> String {
     };
     let mut facts = Vec::new();
     facts.extend(flag.is_required_set().then(|| "required".to_owned()));
-    facts.extend(flag.get_env().map(|variable| format!("`{}`", variable.to_string_lossy())));
     let defaults: Vec<_> = flag.get_default_values().iter().map(|default| default.to_string_lossy()).collect();
     if takes_value && !defaults.is_empty() {
         facts.push(format!("default `{}`", defaults.join(",")));

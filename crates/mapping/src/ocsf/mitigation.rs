@@ -231,7 +231,7 @@ mod tests {
         let restored = [quarantine, report("unquarantine", "success", "04")];
         assert_eq!(outcome("not_mitigated", &restored), Some((9, Action::Allowed)));
         assert_eq!(outcome("not_mitigated", &[report("kill", "pending-reboot", "01")]), Some((14, Action::Allowed)));
-        assert_eq!(outcome("not_mitigated", &[kill.clone()]), Some((2, Action::Denied)));
+        assert_eq!(outcome("not_mitigated", std::slice::from_ref(&kill)), Some((2, Action::Denied)));
         assert_eq!(outcome("not_mitigated", &[]), Some((15, Action::Allowed)));
         assert_eq!(outcome("marked_as_benign", &[kill]), Some((10, Action::Allowed)));
         assert_eq!(outcome("", &[]), None);

@@ -342,11 +342,14 @@ fn an_application_has_its_maker_as_a_product() {
     );
 }
 
+/// A record whose status, type or verdict is this word.
+type Saying = fn(&str) -> Value;
+
 /// 99 is for what has no number.
 #[test]
 fn a_word_that_a_number_is_called_has_this_number() {
     let meta = &validity::NEWEST.schema["meta"];
-    let cases: [(Stream, &str, &str, fn(&str) -> Value); 6] = [
+    let cases: [(Stream, &str, &str, Saying); 6] = [
         (
             Stream::Threats,
             "/classes/2004/status_id",

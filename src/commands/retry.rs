@@ -93,7 +93,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn named_lanes(status: &Status, names: &[String]) -> anyhow::Result<Vec<LaneId>> {
     let mut lanes = Vec::new();
     for lane in &status.lanes {
-        if if names.is_empty() { !lane.up } else { names.iter().any(|name| lane.is_called(name)) } {
+        let is_named = names.iter().any(|name| lane.is_called(name));
+        if is_named || (names.is_empty() && !lane.up) {
             lanes.push(lane.name().parse()?);
         }
     }

@@ -7,9 +7,9 @@ use crate::record::Timestamp;
 /// Two of these are the last minute: the one that has begun, and the one before.
 const HALF_MINUTE: i64 = 30;
 
-/// How long the requests of the last minute took.
+/// How long the requests of the last minute took. Boxed: most lanes have sent none.
 #[derive(Debug, Default)]
-pub struct Latency(Mutex<Halves>);
+pub struct Latency(Mutex<Option<Box<Halves>>>);
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Halves {
@@ -30,15 +30,16 @@ impl Latency {
     /// A request has ended.
     pub fn add(&self, took: Duration, now: Timestamp) {
         let mut halves = self.0.lock();
-        *halves = halves.at(now);
+        let halves = halves.get_or_insert_default();
+        **halves = halves.at(now);
         halves.now.count = halves.now.count.saturating_add(1);
         halves.now.seconds += took.as_secs_f32();
     }
 
     /// Those of the last minute, or of its last half.
     pub fn requests(&self, now: Timestamp) -> Requests {
-        let Halves { now, before, .. } = self.0.lock().at(now);
-        now.and(before)
+        let halves = self.0.lock().as_deref().map(|halves| halves.at(now)).unwrap_or_default();
+        halves.now.and(halves.before)
     }
 }
 

@@ -20,6 +20,8 @@ const ACROSS_KEYS: &[(&str, &str)] = &[
     ("tokens", "what stands around a token is not looked at by the schema"),
     ("shell", "what looks like a shell's variable is looked at by the program"),
     ("shell_path", "what looks like a shell's path is looked at by the program"),
+    ("dot", "programs are checked by compiling them"),
+    ("tag", "tags are not looked at by the schema"),
     ("placeholder", "a placeholder names a label that another key must define"),
 ];
 

@@ -40,7 +40,7 @@ sinks:
   - { name: c, type: http, url: "https://siem.example/", auth: { type: bearer, token: CANARY } }
   - { name: d, type: http, url: "https://siem.example/", auth: { type: hmac, secret: CANARY } }
   - { name: e, type: http, url: "https://siem.example/", proxy: "http://u:CANARY@p.example", auth: { type: oauth2, token_url: "https://login.example/", client_id: i, client_secret: CANARY } }
-  - { name: f, type: kafka, brokers: ["kafka:9092"], topic: t, options: { linger.ms: 5, enable.idempotence: true, client.id: CANARY, sasl.password: CANARY } }
+  - { name: f, type: kafka, brokers: ["kafka:9092"], topic: t, options: { security.protocol: SASL_SSL, linger.ms: 5, enable.idempotence: true, client.id: CANARY, sasl.password: CANARY } }
 "#;
 
 #[test]

@@ -57,8 +57,8 @@ async fn dead_letters_are_listed_replayed_and_purged_next_to_a_worker() {
 
     let grouped = harness.command(&["dead-letters", "list", "--group"]).await.stdout;
     let row = grouped.lines().nth(1).unwrap_or_default();
-    assert!(row.starts_with("acme/activities/siem") && row.contains(" 400 ") && row.contains(" 5 "), "{grouped}");
-    assert_eq!(grouped.lines().count(), 2, "one cause: {grouped}");
+    assert!(row.contains("acme/activities/siem") && row.contains(" 400 ") && row.contains(" 5 "), "{grouped}");
+    assert_eq!(grouped.matches("acme/activities/siem").count(), 1, "one cause: {grouped}");
 
     // Refused again: kept again, none lost, none twice.
     let replay = ["dead-letters", "replay", "--pipelines", "pipelines"];
@@ -119,7 +119,12 @@ async fn a_pipeline_that_nothing_knows_is_an_error_and_one_without_dead_letters_
     harness.put_changed("quiet", json!({ "streams": { "activities": null, "threats": { "since": "30d" } } }));
     assert_eq!(harness.once(&[]).await.code, Some(0));
     let quiet = harness.command(&["dead-letters", "list", "--pipeline", "quiet"]).await;
-    assert_eq!((quiet.code, quiet.stdout.as_str()), (Some(0), "no dead letters\n"), "{}", quiet.stderr);
+    assert_eq!(
+        (quiet.code, quiet.stdout.as_str()),
+        (Some(0), "none of the 2 dead letters matches\n"),
+        "{}",
+        quiet.stderr
+    );
     for command in ["list", "purge"] {
         let typo = harness.command(&["dead-letters", command, "--pipeline", "nope"]).await;
         assert_eq!((typo.code, typo.stdout.as_str()), (Some(1), ""), "{command}");

@@ -139,8 +139,9 @@ mod tests {
         assert_eq!((groups.len(), rows.len()), (1, 2), "a cause of one lane is in its row");
         let text = render(&groups, now, PLAIN);
         assert!(text.starts_with("300 lanes of 300 pipelines: sink failing for 15 min"), "{text}");
-        assert!(text.contains("the end\n") && text.lines().count() < 12, "{text}");
-        assert!(text.contains("cust004/activities/siem and 295 more (--all shows them)"), "{text}");
+        assert!(text.contains("the end\n") && text.lines().count() < 16, "{text}");
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("cust004/activities/siem and 295 more (--all shows them)"), "{text}");
         assert!(text.ends_with("\n    s1-forwarder retry --failing --state file:/state\n"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         let (groups, rows) = of(&lanes, 1);

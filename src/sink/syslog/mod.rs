@@ -225,14 +225,16 @@ impl Sink for Syslog {
 impl Syslog {
     async fn encode(&self, batch: &Batch) -> Encoded {
         let version = match (self.encoder.body, &self.console) {
-            // A parser may refuse an empty one.
-            (Body::Cef, Some(console)) => console.system().await.release.or_else(|| Some(UNKNOWN.to_owned())),
+            (Body::Cef, Some(console)) => console.system().await.release,
             (Body::Notification(_), Some(console)) => {
                 let system = console.system().await;
                 system.build.or(system.release)
             }
             (Body::Json, _) | (_, None) => None,
         };
+        // A parser of CEF may refuse an empty one.
+        let unknown = matches!(self.encoder.body, Body::Cef).then(|| UNKNOWN.to_owned());
+        let version = version.or(unknown);
         let now = Timestamp::now();
         let mut encoded = Encoded {
             bytes: Vec::with_capacity(batch.body_bytes()),

@@ -170,6 +170,7 @@ fn a_scrape_has_exactly_the_documented_metrics() {
     lane.set_verification(Verification { missing_records: 0, until: now });
     lane.console_requests.count("200");
     lane.sink_requests.count("ok");
+    lane.sink_latency.add(Duration::from_millis(20), now);
     lane.sink_warned(WarningReason::Noop, "dropped", now);
     lane.count_label(&CountedLabels::default(), "customer", "acme", LabelCount { events: 1, bytes: 2 });
     telemetry.process().observe_event_latency(Stream::Threats, "kafka", std::iter::once(Duration::from_secs(2)));
@@ -333,7 +334,7 @@ fn label_values_are_escaped() {
 /// Ten thousand idle lanes may cost a few tens of megabytes, so the metrics of one must stay far below a kilobyte.
 #[test]
 fn an_idle_lane_is_small() {
-    assert!(size_of::<LaneMetrics>() <= 576, "{} bytes", size_of::<LaneMetrics>());
+    assert!(size_of::<LaneMetrics>() <= 592, "{} bytes", size_of::<LaneMetrics>());
 }
 
 #[test]

@@ -3,12 +3,11 @@
 use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::event::{Event, Profile, address};
-use super::main_address::{MainAddress, each_element, mac_of};
+use super::main_address::{MainAddress, each_element, is_zero, mac_of};
 use super::observables::ObservableType;
 use super::user::{UserType, mark_account};
 use crate::common::account::Account;
 use crate::common::address::Address;
-use crate::common::mac::is_zero;
 use crate::common::machine::MACHINES;
 use crate::common::os::{ARCHITECTURES, Architecture, BITS};
 use crate::common::placeholder::{first_scalar, is_set};
@@ -53,8 +52,8 @@ fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
         event.address("ip", &ip);
     }
     if let Some(mac) = mac {
-        event.json.escaped("mac", mac.as_escaped());
-        event.observe(ObservableType::MacAddress, "mac", mac.as_escaped());
+        event.json.escaped("mac", mac);
+        event.observe(ObservableType::MacAddress, "mac", mac);
     }
     interfaces(event, endpoint.interfaces);
     os(event, &endpoint.os);
@@ -261,8 +260,10 @@ fn write_interface(event: &mut Event<'_>, interface: &Interface<'_>, address: Op
     event.optional("name", interface.name.escaped());
     event.optional("uid", interface.id.escaped());
     if let Some(mac) = mac_of(interface) {
-        event.json.escaped("mac", mac.as_escaped());
-        event.observe(ObservableType::MacAddress, "mac", mac.as_escaped());
+        event.json.escaped("mac", mac);
+        if !is_zero(mac) {
+            event.observe(ObservableType::MacAddress, "mac", mac);
+        }
     }
     if let Some(address) = address {
         event.address("ip", address);
@@ -280,7 +281,7 @@ pub(super) fn mark_interfaces(event: &mut Event<'_>, interfaces: Interfaces<'_>)
             && interface.gateway.is_empty()
             && is_text(interface.name)
             && is_text(interface.id)
-            && (interface.mac.escaped().is_none_or(|mac| is_zero(mac.raw())) || mac_of(interface).is_some());
+            && (interface.mac.is_empty() || mac_of(interface).is_some());
         let mut visit = |value: Value<'_>| {
             is_mapped &=
                 value.is_empty() || address(value).is_some_and(|address| value.escaped() == Some(address.as_escaped()));

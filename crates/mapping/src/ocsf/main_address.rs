@@ -1,38 +1,37 @@
 //! The one IP address and the one MAC address of a device that has several.
 
-use s1_forwarder_record::{Kind, Value};
+use s1_forwarder_record::{Escaped, Kind, Value};
 use smallvec::SmallVec;
 
 use super::event::address;
 use crate::common::address::Address;
-use crate::common::mac::Mac;
 use crate::common::word::Word;
 use crate::common::words::Words;
 use crate::parts::{Endpoint, Interface};
 
 /// The one IP address of a device, and the MAC address of the interface that has it.
-pub(super) struct MainAddress {
+pub(super) struct MainAddress<'a> {
     pub ip: Option<Address>,
-    pub mac: Option<Mac>,
+    pub mac: Option<Escaped<'a>>,
 }
 
 /// An address of an interface.
-struct Listed {
+struct Listed<'a> {
     address: Address,
     /// That of the interface.
-    mac: Option<Mac>,
+    mac: Option<Escaped<'a>>,
     has_name: bool,
     is_bridge: bool,
 }
 
-impl MainAddress {
+impl<'a> MainAddress<'a> {
     /// Addresses that the console names come before those of interfaces, IPv4 before IPv6. Those of virtual networks
     /// come after all of these, and link-local ones last. Without any, the address is the external one.
-    pub fn of(endpoint: &Endpoint<'_>) -> Self {
-        let mut listed = SmallVec::<[Listed; 8]>::new();
+    pub fn of(endpoint: &Endpoint<'a>) -> Self {
+        let mut listed = SmallVec::<[Listed<'a>; 8]>::new();
         let mut macs = OnlyMac::default();
         endpoint.interfaces.each(|interface| {
-            let mac = mac_of(interface);
+            let mac = mac_of(interface).filter(|mac| !is_zero(*mac));
             let is_bridge = is_bridge(interface);
             if !is_bridge {
                 macs.add(mac);
@@ -44,9 +43,9 @@ impl MainAddress {
             }
         });
         for mac in endpoint.macs.escaped().into_iter().flat_map(|text| text.split(',')) {
-            macs.add(Mac::of(mac).filter(is_of_6_bytes));
+            macs.add(Some(mac).filter(|mac| is_mac(*mac) && !is_zero(*mac)));
         }
-        let mut best: Option<(_, Address, Option<&Listed>)> = None;
+        let mut best: Option<(_, Address, Option<&Listed<'a>>)> = None;
         let mut consider = |address: Address, is_named: bool| {
             let interface = listed.iter().find(|listed| listed.address.is(&address));
             let is_bridge = match interface.filter(|interface| interface.has_name) {
@@ -79,31 +78,32 @@ impl MainAddress {
 
 /// The MAC address of an endpoint of which no other is known.
 #[derive(Default)]
-struct OnlyMac {
-    first: Option<Mac>,
+struct OnlyMac<'a> {
+    first: Option<Escaped<'a>>,
     has_other: bool,
 }
 
-impl OnlyMac {
-    fn add(&mut self, mac: Option<Mac>) {
+impl<'a> OnlyMac<'a> {
+    fn add(&mut self, mac: Option<Escaped<'a>>) {
         match (self.first, mac) {
-            (Some(first), Some(mac)) => self.has_other |= mac != first,
+            (Some(first), Some(mac)) => self.has_other |= !mac.is(first.raw()),
             (None, _) => self.first = mac,
             (Some(_), None) => {}
         }
     }
 
-    fn get(&self) -> Option<Mac> {
+    fn get(&self) -> Option<Escaped<'a>> {
         self.first.filter(|_| !self.has_other)
     }
 }
 
 /// Beginnings of MAC addresses that programs give to the interfaces of their virtual networks: VirtualBox, Docker, TAP
 /// adapters of VPNs, VMware, AnyConnect and GlobalProtect.
-const VIRTUAL_MACS: [&str; 6] = ["0A-00-27", "02-42", "00-FF", "00-50-56-C0-00-0", "00-05-9A-3C", "02-50-41"];
+const VIRTUAL_MACS: [&str; 6] = ["0a:00:27", "02:42", "00:ff", "00:50:56:c0:00:0", "00:05:9a:3c", "02:50:41"];
 
-fn is_virtual(mac: Mac) -> bool {
-    VIRTUAL_MACS.iter().any(|beginning| mac.as_str().starts_with(beginning))
+fn is_virtual(mac: Escaped<'_>) -> bool {
+    let is_same = |(byte, known): (u8, u8)| known == b':' || byte.eq_ignore_ascii_case(&known);
+    VIRTUAL_MACS.iter().any(|known| mac.raw().bytes().zip(known.bytes()).all(is_same))
 }
 
 /// Calls `visit` with the addresses of a text with commas that are not those of every machine.
@@ -159,11 +159,21 @@ pub(super) fn each_element(value: Value<'_>, visit: &mut impl FnMut(Value<'_>)) 
     }
 }
 
-/// The address of an interface. OCSF has those of 6 bytes.
-pub(super) fn mac_of(interface: &Interface<'_>) -> Option<Mac> {
-    Mac::of_value(interface.mac).filter(is_of_6_bytes)
+/// Whether the text is a MAC address in the form of OCSF.
+fn is_mac(text: Escaped<'_>) -> bool {
+    let bytes = text.raw().as_bytes();
+    bytes.len() == 17
+        && bytes.iter().enumerate().all(|(at, byte)| match at % 3 {
+            2 => matches!(byte, b':' | b'-'),
+            _ => byte.is_ascii_hexdigit(),
+        })
 }
 
-fn is_of_6_bytes(mac: &Mac) -> bool {
-    mac.as_str().len() == 17
+/// Whether this is the MAC address of a loopback interface.
+pub(super) fn is_zero(mac: Escaped<'_>) -> bool {
+    mac.raw().bytes().all(|byte| matches!(byte, b'0' | b':' | b'-'))
+}
+
+pub(super) fn mac_of<'a>(interface: &Interface<'a>) -> Option<Escaped<'a>> {
+    interface.mac.escaped().filter(|mac| is_mac(*mac))
 }

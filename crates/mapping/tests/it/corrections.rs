@@ -851,12 +851,12 @@ fn a_device_has_the_address_that_the_console_names() {
                 "agentDetectionInfo": {"agentIpV4": "10.32.0.165,172.18.0.1,172.17.0.1"}}),
         ),
         &[("host.ip", json!(["10.32.0.165", "172.18.0.1", "172.17.0.1", "fe80::40b2:1", "fe80::250:4"]))],
-        &[("device.ip", json!("10.32.0.165")), ("device.mac", json!("00-50-56-00-00-04"))],
+        &[("device.ip", json!("10.32.0.165")), ("device.mac", json!("00:50:56:00:00:04"))],
     );
     let lo = json!({"id": "0", "name": "lo", "physical": "00:00:00:00:00:00", "inet": ["127.0.0.1"], "inet6": ["::1"]});
     let eth = |name: &str, mac: &str, inet: Value| json!({"id": "1", "name": name, "physical": mac, "inet": inet});
     let agent = |ip: &str, interfaces: Value| json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": ip, "networkInterfaces": interfaces, "externalIp": "203.0.113.9"});
-    let [first, second] = ["00-50-56-00-00-01", "00-50-56-00-00-02"];
+    let [first, second] = ["00:50:56:00:00:01", "00:50:56:00:00:02"];
     let two = json!([lo, eth("eth0", first, json!(["10.21.10.88"])), eth("eth1", second, json!(["9.46.92.211"]))]);
     check(
         "agent-with-two-interfaces",
@@ -877,8 +877,8 @@ fn a_device_has_the_address_that_the_console_names() {
         (agent("10.8.0.2", json!([lo, eth("en0", first, json!(["10.1.1.5"]))])), json!("10.8.0.2"), json!(first)),
         (agent("", json!([docker("docker0"), eth("en0", first, json!(["fd00::5"]))])), json!("fd00::5"), json!(first)),
         (agent("", json!([docker("docker0")])), json!("203.0.113.9"), Value::Null),
-        (agent("172.17.0.1", json!([docker("")])), json!("203.0.113.9"), json!("02-42-00-00-00-09")),
-        (agent("172.17.0.1", json!([docker("Ethernet0")])), json!("172.17.0.1"), json!("02-42-00-00-00-09")),
+        (agent("172.17.0.1", json!([docker("")])), json!("203.0.113.9"), json!("02:42:00:00:00:09")),
+        (agent("172.17.0.1", json!([docker("Ethernet0")])), json!("172.17.0.1"), json!("02:42:00:00:00:09")),
         (agent("", json!([eth("eth0", first, json!(["169.254.1.1", "fd00::5"]))])), json!("fd00::5"), json!(first)),
         (agent("", json!([eth("br-ex", first, json!(["10.0.0.7"]))])), json!("10.0.0.7"), json!(first)),
         (
@@ -903,8 +903,7 @@ fn a_device_has_the_address_that_the_console_names() {
 #[test]
 fn a_virtual_network_represents_no_device() {
     let one = |name: &str, mac: &str, ip: &str| json!({"name": name, "physical": mac, "inet": [ip]});
-    let [real, virtual_box, tap] = ["98-FA-9B-5F-F2-BD", "0A-00-27-00-00-0B", "00-FF-79-00-00-01"];
-    let other_spelling = "98:fa:9b:5f:f2:bd";
+    let [real, virtual_box, tap] = ["98:fa:9b:5f:f2:bd", "0A:00:27:00:00:0B", "00:ff:79:00:00:01"];
     let ethernet = one("Ethernet", real, "10.4.4.69");
     let both = json!([ethernet, one("Ethernet 2", virtual_box, "192.168.56.1")]);
     let wifi = one("Wi-Fi", real, "192.168.2.69");
@@ -923,7 +922,7 @@ fn a_virtual_network_represents_no_device() {
         ("", json!([{"name": "utun3", "inet": ["10.8.0.2"]}, ethernet]), "10.4.4.69", json!(real)),
         // Nobody knows which interface it is.
         ("10.9.9.9", json!([ethernet, one("Ethernet 2", "98:fa:9b:00:00:02", "10.4.4.70")]), "10.9.9.9", json!(null)),
-        ("10.9.9.9", json!([ethernet, one("VLAN", other_spelling, "10.4.5.69")]), "10.9.9.9", json!(real)),
+        ("10.9.9.9", json!([ethernet, one("VLAN", &real.to_uppercase(), "10.4.5.69")]), "10.9.9.9", json!(real)),
         ("", json!([one("Ethernet 2", virtual_box, "192.168.56.1")]), "192.168.56.1", json!(virtual_box)),
     ] {
         let record = threat(

@@ -430,7 +430,7 @@ fn an_interface_with_several_addresses_has_an_entry_for_each() {
     let event = ocsf(Stream::Agents, &record);
     let device = &event["device"];
     assert_eq!(device["ip"], "10.0.0.1");
-    assert_eq!(device["mac"], "00-00-5E-00-53-00");
+    assert_eq!(device["mac"], "00:00:5e:00:53:00");
     let addresses: Vec<_> =
         device["network_interfaces"].as_array().unwrap().iter().map(|one| one["ip"].clone()).collect();
     assert_eq!(addresses, [json!("10.0.0.1"), json!("fe80::1"), Value::Null]);

@@ -35,11 +35,11 @@ pub use requests::Request;
 pub use responses::{read_list, read_page};
 pub use rhythm::{Heard, Rhythm};
 pub use seen_scope::{SeenScope, named_scopes};
-pub use settings::{Activities, ActivityFilter, Groups, Include, StreamSettings, Threats};
+pub use settings::{Activities, Groups, StreamSettings, Threats};
 pub use silent_after::SilentAfter;
 pub use since::Since;
 pub use streams::{
-    AgentPull, Agents, AlertFilter, AlertView, Alerts, FindingSeverity, Mode, Own, UnifiedAlerts, VOLATILE,
-    Vulnerabilities, is_by_scope,
+    ActivityFilter, AgentPull, Agents, AlertFilter, AlertView, Alerts, FindingSeverity, Include, Mode, Own,
+    UnifiedAlerts, VOLATILE, Vulnerabilities, is_by_scope,
 };
 pub use window::{By, Window};

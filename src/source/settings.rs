@@ -7,7 +7,7 @@ use super::protocols::List;
 use super::stream_settings::{sorted, stream_settings, text};
 use super::streams::pulled::{DAY, MINUTE, Pulled, only_main};
 use super::streams::{agents, alerts, unified_alerts, vulnerabilities};
-use super::{Agents, Alerts, Own, Pull, SilentAfter, Since, UnifiedAlerts, Vulnerabilities};
+use super::{ActivityFilter, Agents, Alerts, Include, Own, Pull, SilentAfter, Since, UnifiedAlerts, Vulnerabilities};
 use crate::record::{Facts, Stream};
 use crate::settings::{Period, SettingKind};
 
@@ -76,34 +76,6 @@ impl Threats {
     }
 }
 
-/// `streams.threats.include`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Include {
-    /// What analysts wrote about the threat: the newest 100 notes.
-    Notes,
-    /// What happened to the threat: the newest 200 items.
-    Timeline,
-}
-
-impl Include {
-    /// As settings, paths and events name it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Notes => "notes",
-            Self::Timeline => "timeline",
-        }
-    }
-
-    /// The most items that are kept.
-    pub const fn limit(self) -> usize {
-        match self {
-            Self::Notes => 100,
-            Self::Timeline => 200,
-        }
-    }
-}
-
 impl Pull {
     /// Lists to fetch for each record, sorted.
     pub fn include(&self) -> &[Include] {
@@ -138,29 +110,6 @@ impl Activities {
         let own = ActivityFilter { exclude_types: sorted(&self.exclude_types), types: sorted(&self.types) };
         let filters = self.include_hidden.then(|| ("includeHidden", "true".to_owned())).into_iter().collect();
         Pull { filters, own: Own::Activities(own), ..self.common() }
-    }
-}
-
-/// Which activities are pulled.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ActivityFilter {
-    /// Types that are dropped, sorted.
-    pub exclude_types: Vec<u32>,
-    /// Types to pull, all when empty, sorted.
-    pub types: Vec<u32>,
-}
-
-impl ActivityFilter {
-    pub(super) fn filters(&self) -> Option<(&'static str, String)> {
-        let types = || self.types.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-        (!self.types.is_empty()).then(|| ("activityTypes", types()))
-    }
-
-    /// Those that the console lists and the program drops. None if there are none.
-    pub(super) fn excluded(&self) -> Option<Self> {
-        let is_pulled = |kind: &u32| self.types.is_empty() || self.types.contains(kind);
-        let types: Vec<u32> = self.exclude_types.iter().copied().filter(is_pulled).collect();
-        (!types.is_empty()).then(|| Self { types, ..self.clone() })
     }
 }
 

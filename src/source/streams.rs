@@ -7,10 +7,10 @@ pub(super) mod pulled;
 pub(super) mod unified_alerts;
 pub(super) mod vulnerabilities;
 
-pub use self::agents::{AgentPull, Agents, Mode, VOLATILE};
+pub use self::agents::{Agents, Mode};
 pub use self::alerts::Alerts;
-pub use self::own::Own;
-pub use self::unified_alerts::{AlertFilter, AlertView, UnifiedAlerts};
+pub use self::own::{ActivityFilter, AgentPull, AlertFilter, Include, Own, VOLATILE};
+pub use self::unified_alerts::{AlertView, UnifiedAlerts};
 pub use self::vulnerabilities::{FindingSeverity, Vulnerabilities};
 use super::position::MAIN;
 use super::protocols::Protocol;

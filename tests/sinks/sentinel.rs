@@ -134,7 +134,7 @@ fn rare() -> Vec<Value> {
 
 /// The rows of the activities' table, as the service gets them.
 async fn rows() -> Vec<Row> {
-    let console = Console::new(&Setup { activities: 2_000, ..Setup::new(1_767_225_600_000_000) });
+    let console = Console::new(&Setup { activities: 1_700, ..Setup::new(1_767_225_600_000_000) });
     let emulated = console.ids(Kind::Activities).into_iter().map(|id| console.record(Kind::Activities, id).unwrap());
     let mut batch = Batch::new(Stream::Activities);
     for record in emulated.chain(rare().iter().map(|record| record.to_string().into_bytes())) {

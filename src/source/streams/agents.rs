@@ -3,8 +3,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Own;
 use super::pulled::Pulled;
+use super::{AgentPull, Own};
 use crate::console::ListOrder;
 use crate::record::Stream;
 use crate::settings::{Period, SettingKind};
@@ -59,24 +59,6 @@ impl Agents {
     }
 }
 
-/// How agents are pulled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentPull {
-    /// Each poll is a full inventory.
-    pub snapshot: bool,
-    /// Keys of an agent that do not count when they alone changed, sorted.
-    pub volatile: Vec<String>,
-    /// A complete snapshot is followed by an event that says so.
-    pub marker: bool,
-}
-
-impl Default for AgentPull {
-    fn default() -> Self {
-        let volatile = VOLATILE.map(str::to_owned).to_vec();
-        Self { snapshot: false, volatile, marker: false }
-    }
-}
-
 impl Pull {
     fn agents(&self) -> Option<&AgentPull> {
         if let Own::Agents(agents) = &self.own { Some(agents) } else { None }
@@ -97,10 +79,6 @@ impl Pull {
         self.agents().map_or(&[], |agents| &agents.volatile)
     }
 }
-
-/// What an agent's check-in moves by itself, sorted.
-pub const VOLATILE: [&str; 4] =
-    ["containerizedWorkloadCounts", "fullDiskScanLastUpdatedAt", "lastActiveDate", "updatedAt"];
 
 pub(in crate::source) const PULLED: Pulled = Pulled {
     interval: Duration::from_secs(900),

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use super::agents::AgentPull;
-use super::unified_alerts::AlertFilter;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::source::Findings;
-use crate::source::settings::{ActivityFilter, Include};
 
 /// What the settings of one stream say, and those of no other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,5 +28,95 @@ impl Own {
             Self::UnifiedAlerts(alerts) => alerts.filters(),
             Self::Vulnerabilities(findings) => findings.filters().into_iter().collect(),
         }
+    }
+}
+
+/// `streams.threats.include`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Include {
+    /// What analysts wrote about the threat: the newest 100 notes.
+    Notes,
+    /// What happened to the threat: the newest 200 items.
+    Timeline,
+}
+
+impl Include {
+    /// As settings, paths and events name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Notes => "notes",
+            Self::Timeline => "timeline",
+        }
+    }
+
+    /// The most items that are kept.
+    pub const fn limit(self) -> usize {
+        match self {
+            Self::Notes => 100,
+            Self::Timeline => 200,
+        }
+    }
+}
+
+/// Which activities are pulled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ActivityFilter {
+    /// Types that are dropped, sorted.
+    pub exclude_types: Vec<u32>,
+    /// Types to pull, all when empty, sorted.
+    pub types: Vec<u32>,
+}
+
+impl ActivityFilter {
+    fn filters(&self) -> Option<(&'static str, String)> {
+        let types = || self.types.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        (!self.types.is_empty()).then(|| ("activityTypes", types()))
+    }
+
+    /// Those that the console lists and the program drops. None if there are none.
+    pub(in crate::source) fn excluded(&self) -> Option<Self> {
+        let is_pulled = |kind: &u32| self.types.is_empty() || self.types.contains(kind);
+        let types: Vec<u32> = self.exclude_types.iter().copied().filter(is_pulled).collect();
+        (!types.is_empty()).then(|| Self { types, ..self.clone() })
+    }
+}
+
+/// How agents are pulled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentPull {
+    /// Each poll is a full inventory.
+    pub snapshot: bool,
+    /// Keys of an agent that do not count when they alone changed, sorted.
+    pub volatile: Vec<String>,
+    /// A complete snapshot is followed by an event that says so.
+    pub marker: bool,
+}
+
+impl Default for AgentPull {
+    fn default() -> Self {
+        let volatile = VOLATILE.map(str::to_owned).to_vec();
+        Self { snapshot: false, volatile, marker: false }
+    }
+}
+
+/// What an agent's check-in moves by itself, sorted.
+pub const VOLATILE: [&str; 4] =
+    ["containerizedWorkloadCounts", "fullDiskScanLastUpdatedAt", "lastActiveDate", "updatedAt"];
+
+/// Which unified alerts are pulled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlertFilter {
+    /// All when empty.
+    pub products: Vec<String>,
+    /// The console's view, where not all.
+    pub view: Option<&'static str>,
+}
+
+impl AlertFilter {
+    fn filters(&self) -> Vec<(&'static str, String)> {
+        let products = (!self.products.is_empty()).then(|| ("detectionProduct", self.products.join(",")));
+        let view = self.view.map(|view| ("viewType", view.to_owned()));
+        products.into_iter().chain(view).collect()
     }
 }

@@ -3,8 +3,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Own;
 use super::pulled::{DAY, MINUTE, Pulled};
+use super::{AlertFilter, Own};
 use crate::console::ListOrder;
 use crate::record::Stream;
 use crate::settings::{Period, SettingKind};
@@ -62,23 +62,6 @@ impl UnifiedAlerts {
     pub(in crate::source) fn pull(&self) -> Pull {
         let own = AlertFilter { products: self.products.clone(), view: self.view.word() };
         Pull { own: Own::UnifiedAlerts(own), ..self.common() }
-    }
-}
-
-/// Which unified alerts are pulled.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AlertFilter {
-    /// All when empty.
-    pub products: Vec<String>,
-    /// The console's view, where not all.
-    pub view: Option<&'static str>,
-}
-
-impl AlertFilter {
-    pub(super) fn filters(&self) -> Vec<(&'static str, String)> {
-        let products = (!self.products.is_empty()).then(|| ("detectionProduct", self.products.join(",")));
-        let view = self.view.map(|view| ("viewType", view.to_owned()));
-        products.into_iter().chain(view).collect()
     }
 }
 

@@ -302,7 +302,10 @@ fn unknown_variable(name: &str) -> String {
     let flag = word.replace('_', "-");
     let known: Vec<_> = VARIABLES.iter().map(|(known, ..)| known[PREFIX.len()..].to_lowercase()).collect();
     if has_flag(&super::definition(), &flag) {
-        let intended = known.iter().find(|known| known.strip_prefix(&word).is_some_and(|rest| rest.starts_with('_')));
+        // Its plural, or a longer name.
+        let is_longer =
+            |known: &&String| known.strip_prefix(&word).is_some_and(|rest| rest == "s" || rest.starts_with('_'));
+        let intended = known.iter().find(is_longer);
         let intended = intended.map(|known| format!("; did you mean {PREFIX}{}?", known.to_uppercase()));
         return format!(
             "the environment variable {name} has no effect: --{flag} can only be a flag{}",

@@ -151,10 +151,13 @@ async fn rows() -> Vec<Row> {
     });
     let context = SinkContext { schema: Schema::Raw, schema_name: "raw", ..context(Stream::Activities) };
     let sink = settings(keys).build(&context).unwrap();
-    assert_eq!(sink.send(&batch).await.outcome, Outcome::Delivered);
-    let request = service.deliveries().pop().unwrap();
-    let rows = request.json().unwrap();
-    let rows = rows.as_array().unwrap().iter().map(|row| Row {
+    // A request has at most 1 MB.
+    for first in (0..batch.len()).step_by(500) {
+        assert_eq!(sink.send(&batch.select(first..first + 500)).await.outcome, Outcome::Delivered);
+    }
+    let requests = service.deliveries();
+    let rows = requests.iter().flat_map(|request| request.json().unwrap().as_array().unwrap().clone());
+    let rows = rows.map(|row| Row {
         activity_type: row["activityType"].as_f64().unwrap(),
         text: row["primaryDescription"].as_str().unwrap_or_default().to_owned(),
         sub_status: row["secondaryDescription"].as_str().filter(|text| !text.is_empty()).map(str::to_owned),

@@ -30,6 +30,11 @@ impl<'o> Json<'o> {
         Self { out, names, keys: Keys::default() }
     }
 
+    /// All that was written so far.
+    pub fn written(&self) -> &[u8] {
+        self.out
+    }
+
     /// Writes bytes that are JSON.
     #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
@@ -187,6 +192,12 @@ impl<'o> Json<'o> {
         self.string(text);
     }
 
+    /// Writes a value that is JSON as an element of a list.
+    pub fn json_element(&mut self, value: &str) {
+        self.comma();
+        self.raw(value.as_bytes());
+    }
+
     /// As [`Json::element`], for a string in parts without escapes.
     pub fn element_of(&mut self, parts: &[&str]) {
         self.comma();
@@ -336,7 +347,7 @@ pub(super) fn escape_into(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(rest);
 }
 
-fn escape(key: &str) -> Cow<'_, str> {
+pub(super) fn escape(key: &str) -> Cow<'_, str> {
     if key.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
         return Cow::Borrowed(key);
     }

@@ -47,9 +47,10 @@ pub use self::labels::{
 pub use self::mapping::{MapError, Mapped, Origin, Snapshot};
 use self::mapping::{SchemaMapper, check};
 use self::ocsf::Ocsf;
+pub use self::ocsf::to_1_3 as to_ocsf_1_3;
 pub use self::placeholders::{TextPart, Unclosed, text_parts};
 use self::record::Record;
-pub use self::schema::Schema;
+pub use self::schema::{OcsfVersion, Schema};
 pub use self::secrets::REDACTED;
 use self::streams::unread::Known;
 
@@ -58,12 +59,13 @@ pub fn knows_activity_type(id: u32) -> bool {
     common::activity_types::find(id).is_some()
 }
 
-/// The value of the Kafka header `schema`: `ecs-9.4.0`, `ocsf-1.9.0`, `raw`.
-pub const fn schema_name(schema: Schema) -> &'static str {
-    match schema {
-        Schema::Ecs => ecs::NAME,
-        Schema::Ocsf => ocsf::NAME,
-        Schema::Raw => "raw",
+/// The value of the Kafka header `schema`: `ecs-9.4.0`, `ocsf-1.9.0`, `ocsf-1.3.0`, `raw`.
+pub const fn schema_name(schema: Schema, ocsf_version: OcsfVersion) -> &'static str {
+    match (schema, ocsf_version) {
+        (Schema::Ecs, _) => ecs::NAME,
+        (Schema::Ocsf, OcsfVersion::V1_9) => ocsf::NAME,
+        (Schema::Ocsf, OcsfVersion::V1_3) => ocsf::NAME_1_3,
+        (Schema::Raw, _) => "raw",
     }
 }
 

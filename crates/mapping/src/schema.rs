@@ -24,3 +24,26 @@ impl Schema {
         }
     }
 }
+
+/// The version of OCSF that events have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+pub enum OcsfVersion {
+    /// OCSF 1.9.0.
+    #[default]
+    #[serde(rename = "1.9.0")]
+    V1_9,
+    /// OCSF 1.3.0, for readers that know no newer version.
+    #[serde(rename = "1.3.0")]
+    V1_3,
+}
+
+impl OcsfVersion {
+    /// The name in pipeline files, and in `metadata.version`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V1_9 => "1.9.0",
+            Self::V1_3 => "1.3.0",
+        }
+    }
+}

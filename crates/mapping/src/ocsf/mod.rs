@@ -30,6 +30,7 @@ mod threat;
 mod unified_alert;
 mod unmapped;
 mod user;
+mod v1_3;
 mod vulnerability;
 mod workload;
 
@@ -68,6 +69,8 @@ use crate::streams::unread::Known;
 
 /// The name with the version, for the Kafka header.
 pub(super) const NAME: &str = "ocsf-1.9.0";
+pub(super) use self::v1_3::NAME_1_3;
+pub use self::v1_3::convert as to_1_3;
 
 /// Maps the records of one lane into OCSF.
 #[derive(Debug, Clone)]

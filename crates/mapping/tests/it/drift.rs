@@ -213,12 +213,13 @@ fn a_path_has_names_of_fields_only() {
     assert_eq!(unknown(Stream::Groups, &nested(30, r#"[1,2,{"b":3}]"#)), [path.as_str()]);
 }
 
-/// Keys of the console are the business of `streams`: the others get parts.
+/// Keys of the console are the business of `streams`: the others get parts. What is in `ocsf/v1_3` reads finished events.
 #[test]
 fn only_streams_look_for_keys_in_records() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for part in ["common", "ecs", "ocsf", "parts"] {
-        for file in std::fs::read_dir(folder.join(part)).unwrap().map(|file| file.unwrap().path()) {
+        let files = std::fs::read_dir(folder.join(part)).unwrap().map(|file| file.unwrap().path());
+        for file in files.filter(|file| file.is_file()) {
             let text = std::fs::read_to_string(&file).unwrap();
             for look in [".get(\"", ".get(key)", ".entries()", "Cursor::new(", ".get(name)"] {
                 assert!(!text.contains(look), "{look} in {}", file.display());

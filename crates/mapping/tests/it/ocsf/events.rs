@@ -1,6 +1,6 @@
 //! What OCSF events say: classes, states, profiles, identities, errors.
 
-use s1_forwarder_mapping::{Schema, Snapshot, schema_name};
+use s1_forwarder_mapping::{OcsfVersion, Schema, Snapshot, schema_name};
 use s1_forwarder_record::{Identity, Level, Scope, Stream, Timestamp};
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ fn activity(number: u32, fields: Value, data: Value) -> Value {
 
 #[test]
 fn the_schema_has_a_name_with_its_version() {
-    assert_eq!(schema_name(Schema::Ocsf), "ocsf-1.9.0");
+    assert_eq!(schema_name(Schema::Ocsf, OcsfVersion::V1_9), "ocsf-1.9.0");
 }
 
 #[test]

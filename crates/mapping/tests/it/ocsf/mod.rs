@@ -3,5 +3,7 @@
 mod events;
 mod golden;
 mod json_schema;
+mod older;
+mod older_table;
 mod schema;
 pub mod validity;

@@ -1,5 +1,6 @@
 //! What OCSF itself demands of an event: the JSON Schema of its class, and what JSON Schema cannot say.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
@@ -85,6 +86,9 @@ pub fn faults(event: &Value) -> Vec<String> {
     }
     observables(event, &mut faults);
     empty(event, "", &mut faults);
+    if faults.is_empty() && event["metadata"]["version"] == "1.9.0" {
+        faults = faults_of_older(event);
+    }
     faults
 }
 
@@ -186,5 +190,51 @@ fn empty(value: &Value, path: &str, faults: &mut Vec<String>) {
     };
     if fault {
         faults.push(format!("{path} holds something empty"));
+    }
+}
+
+/// The event as OCSF 1.3.0 has it.
+pub fn older(event: &Value) -> Value {
+    let mut bytes = event.to_string().into_bytes();
+    s1_forwarder_mapping::to_ocsf_1_3(&mut bytes, 0);
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// What is wrong with a valid event of 1.9.0 once it is one of 1.3.0.
+fn faults_of_older(event: &Value) -> Vec<String> {
+    let older = older(event);
+    let mut found = faults(&older);
+    if older["metadata"]["version"] != "1.3.0" || older["metadata"]["uid"] != event["metadata"]["uid"] {
+        found.push(format!("metadata {}", older["metadata"]));
+    }
+    let (mut texts, mut older_texts) = (Vec::new(), Vec::new());
+    leaves(event, "", &mut texts);
+    leaves(&older, "", &mut older_texts);
+    let known: HashSet<&str> = older_texts.iter().map(|(_, text)| text.as_str()).collect();
+    for (name, text) in texts.into_iter().filter(|(_, text)| !known.contains(text.as_str())) {
+        // What another class or version is called.
+        let is_other = ["version", "class_name", "category_name", "type_name", "activity_name", "initiator"]
+            .contains(&name)
+            || name == "action" && ["Observed", "Modified"].contains(&&*text)
+            || text.len() < 4 && name != "uid"
+            || name.ends_with("_uid") && text.parse::<u32>().is_ok();
+        if !is_other && !older_texts.iter().any(|(name, older)| *name == "comment" && older.contains(&text)) {
+            found.push(format!("{name} {text:?} is lost"));
+        }
+    }
+    found.into_iter().map(|fault| format!("as 1.3.0: {fault}")).collect()
+}
+
+/// Names and texts of all scalars, but for observables and profiles.
+fn leaves<'v>(value: &'v Value, name: &'v str, found: &mut Vec<(&'v str, String)>) {
+    match value {
+        Value::Object(entries) => entries
+            .iter()
+            .filter(|(name, _)| !["observables", "profiles"].contains(&name.as_str()))
+            .for_each(|(name, value)| leaves(value, name, found)),
+        Value::Array(elements) => elements.iter().for_each(|element| leaves(element, name, found)),
+        Value::String(text) => found.push((name, text.clone())),
+        Value::Null | Value::Bool(_) => {}
+        Value::Number(number) => found.push((name, number.to_string())),
     }
 }

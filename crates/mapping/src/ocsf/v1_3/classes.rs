@@ -1,0 +1,268 @@
+//! Which class of 1.3.0 an event gets, and what its class demands.
+
+use s1_forwarder_record::{Kind, Value};
+
+use super::Writer;
+use super::kind::{Class, Rule};
+use super::object::{Object, text};
+use super::table::CLASSES;
+
+/// An activity that OCSF does not name.
+const OTHER: u32 = 99;
+
+const BASE_EVENT: u32 = 0;
+const PERIPHERAL_ACTIVITY: u32 = 1010;
+const VULNERABILITY_FINDING: u32 = 2002;
+const DETECTION_FINDING: u32 = 2004;
+const ACCOUNT_CHANGE: u32 = 3001;
+const ENTITY_MANAGEMENT: u32 = 3004;
+const USER_ACCESS: u32 = 3005;
+const USER_MANAGEMENT: u32 = 3007;
+const ROLE_MANAGEMENT: u32 = 3008;
+const NETWORK_ACTIVITY: u32 = 4001;
+const APPLICATION_LIFECYCLE: u32 = 6002;
+
+/// Activities of User Management, by those of Account Change.
+const USER_ACTIVITIES: &[(u32, u32)] =
+    &[(0, 0), (1, 1), (3, 6), (4, 2), (5, 5), (6, 9), (8, 3), (9, 4), (10, 7), (11, 8), (12, 10), (13, 11)];
+
+/// Activities of Role Management, by those of Entity Management.
+const ROLE_ACTIVITIES: &[(u32, u32)] = &[(0, 0), (1, 1), (2, 3), (3, 4)];
+
+fn find(uid: u32) -> Option<&'static Class> {
+    CLASSES.iter().find(|class| class.uid == uid)
+}
+
+fn base_event() -> &'static Class {
+    // The first one: the table is sorted.
+    &CLASSES[0]
+}
+
+/// The class of 1.3.0 that the activities of a class of 1.9.0 have at first sight. `None` for a class that no mapping
+/// writes.
+pub(super) fn of(uid: u32) -> Option<&'static Class> {
+    let same = match uid {
+        PERIPHERAL_ACTIVITY => BASE_EVENT,
+        USER_MANAGEMENT => ACCOUNT_CHANGE,
+        ROLE_MANAGEMENT => ENTITY_MANAGEMENT,
+        _ => uid,
+    };
+    find(same)
+}
+
+fn other(activities: &[(u32, u32)], activity: u32) -> u32 {
+    activities.iter().find(|(newer, _)| *newer == activity).map_or(OTHER, |(_, older)| *older)
+}
+
+/// Class and activity in 1.3.0 of a type of 1.9.0, if no attribute decides it.
+fn of_type(uid: u32, activity: u32) -> (u32, u32) {
+    match (uid, activity) {
+        (PERIPHERAL_ACTIVITY, _) => (BASE_EVENT, OTHER),
+        (USER_MANAGEMENT, 14 | 16) => (USER_ACCESS, 1),
+        (USER_MANAGEMENT, 15 | 17) => (USER_ACCESS, 2),
+        (USER_MANAGEMENT, 18) => (ENTITY_MANAGEMENT, 1),
+        (USER_MANAGEMENT, 19) => (ENTITY_MANAGEMENT, 4),
+        (USER_MANAGEMENT, _) => (ACCOUNT_CHANGE, other(USER_ACTIVITIES, activity)),
+        (ROLE_MANAGEMENT, _) => (ENTITY_MANAGEMENT, other(ROLE_ACTIVITIES, activity)),
+        _ => (uid, activity),
+    }
+}
+
+/// `type_uid` and `type_name` in 1.3.0; `None` for a class that no mapping writes.
+pub(super) fn type_of(type_uid: u32) -> Option<(u32, String)> {
+    let (uid, activity) = of_type(type_uid / 100, type_uid % 100);
+    let class = find(uid)?;
+    let (activity, name) = class.activity(activity).map_or((OTHER, "Other"), |name| (activity, name));
+    Some((uid * 100 + activity, format!("{}: {name}", class.name)))
+}
+
+/// Makes it an event of the class that demands nothing.
+pub(super) fn to_base_event(event: &mut Object<'_>) -> &'static Class {
+    let class = base_event();
+    set_type(event, class, OTHER);
+    class
+}
+
+/// An activity that the class does not have is another one, with its own name.
+fn set_type(event: &mut Object<'_>, class: &Class, activity: u32) {
+    let name = class.activity(activity).filter(|_| activity != OTHER);
+    let activity = if name.is_some() { activity } else { OTHER };
+    event.set("activity_id", activity.to_string());
+    match name {
+        Some(name) => event.set_word("activity_name", name),
+        None if event.has("activity_name") => {}
+        None => event.set_word("activity_name", "Other"),
+    }
+    event.set("category_uid", (class.uid / 1000).to_string());
+    event.set_word("category_name", class.category);
+    event.set("class_uid", class.uid.to_string());
+    event.set_word("class_name", class.name);
+    event.set("type_uid", (class.uid * 100 + activity).to_string());
+    event.set_word("type_name", &format!("{}: {}", class.name, name.unwrap_or("Other")));
+}
+
+impl Writer<'_> {
+    /// Gives an event its class in 1.3.0, with the attributes that this class demands.
+    pub(super) fn to_class(
+        &mut self,
+        class: &'static Class,
+        (uid, activity): (u32, u32),
+        event: &mut Object<'_>,
+    ) -> &'static Class {
+        let (mut older, mut older_activity) = of_type(uid, activity);
+        match (uid, older) {
+            (USER_MANAGEMENT, USER_ACCESS) if !self.to_privileges(event) => {
+                (older, older_activity) = (ACCOUNT_CHANGE, OTHER);
+            }
+            (USER_MANAGEMENT, ENTITY_MANAGEMENT) if !self.to_token(event) => {
+                (older, older_activity) = (ACCOUNT_CHANGE, OTHER);
+            }
+            (ROLE_MANAGEMENT, _) => self.to_role(event),
+            (PERIPHERAL_ACTIVITY, _) if activity != OTHER => {
+                let name = event.get("activity_name").text().unwrap_or_default().to_lowercase();
+                if name.bytes().all(|byte| byte.is_ascii_lowercase()) {
+                    event.set_word("activity_name", &format!("peripheral-{name}"));
+                }
+            }
+            _ => {}
+        }
+        let class = find(older).unwrap_or(class);
+        set_type(event, class, older_activity);
+        if class.uid == NETWORK_ACTIVITY
+            && !event.has("dst_endpoint")
+            && let Some(destination) = destination(event)
+        {
+            event.set("dst_endpoint", destination);
+        }
+        let has_action = class.kind.row("action_id").is_none_or(|row| !matches!(row.rule, Rule::Absent));
+        if has_action && matches!(event.number("action_id"), Some(3 | 4)) {
+            // 1.3.0 has no other: where nothing was done, the activity was allowed.
+            event.set_choice(["action_id", "action"], 1, "Allowed");
+        }
+        if [VULNERABILITY_FINDING, DETECTION_FINDING].contains(&class.uid) {
+            self.to_comment(event);
+        }
+        // The source is the initiator, and findings have the page in `finding_info`.
+        if class.uid == NETWORK_ACTIVITY {
+            ["initiator_id", "initiator"].iter().for_each(|name| drop(event.take(name)));
+        }
+        let page = event.get("finding_info").get("src_url").raw().to_owned();
+        if !page.is_empty() && event.get("src_url").raw() == page {
+            event.take("src_url");
+        }
+        if class.uid == APPLICATION_LIFECYCLE {
+            self.to_app(event);
+        }
+        class
+    }
+
+    /// Makes privileges of the roles that a user was given or lost. False if there are neither.
+    fn to_privileges(&mut self, event: &mut Object<'_>) -> bool {
+        if event.has("privileges") {
+            return true;
+        }
+        let roles = event.get("iam_roles");
+        let name = |role: Value<'_>| {
+            let names = [role.get("name"), role.get("uid")];
+            names.into_iter().find(|value| text(*value).is_some()).map(|name| name.raw().to_owned())
+        };
+        let names: Vec<_> = roles.elements().filter_map(name).collect();
+        let is_all = roles.elements().all(|role| role.entries().count() == 1);
+        if names.is_empty() {
+            return false;
+        }
+        event.set("privileges", format!("[{}]", names.join(",")));
+        for attribute in ["name", "uid"] {
+            self.moved(&format!("iam_roles[].{attribute}"), "privileges[]");
+        }
+        if is_all {
+            event.take("iam_roles");
+        }
+        true
+    }
+
+    /// Makes an entity of the user whose token it is. False if the user has no name.
+    fn to_token(&mut self, event: &mut Object<'_>) -> bool {
+        let user = event.get("user");
+        let name = [user.get("name"), user.get("uid")].into_iter().find(|value| text(*value).is_some());
+        let Some(name) = name else { return false };
+        let entity = format!(r#"{{"type_id":99,"type":"Token","name":{}}}"#, name.raw());
+        event.set("entity", entity);
+        // No class about entities has a user.
+        if let Some(user) = event.take("user") {
+            self.keep("user", &user);
+        }
+        true
+    }
+
+    fn to_role(&mut self, event: &mut Object<'_>) {
+        let Some(role) = event.take("iam_role") else { return };
+        let mut role = Object::read(Value::new(&role));
+        let mut entity = Object::default();
+        entity.set("type_id", "99");
+        entity.set_word("type", "Role");
+        for name in ["name", "uid"] {
+            if let Some(value) = role.take(name) {
+                entity.set(name, value);
+                self.moved(&format!("iam_role.{name}"), &format!("entity.{name}"));
+            }
+        }
+        self.keep_rest("iam_role", &role);
+        event.set("entity", entity.json());
+    }
+
+    /// Makes one text of the notes.
+    fn to_comment(&mut self, event: &mut Object<'_>) {
+        let notes = event.get("notes");
+        let texts: Vec<_> =
+            notes.elements().filter_map(|note| text(note.get("comment"))).map(|text| text.raw().to_owned()).collect();
+        let is_all = notes.elements().all(|note| note.entries().all(|(name, _)| name == "comment"));
+        if texts.is_empty() || event.has("comment") {
+            return;
+        }
+        event.set("comment", format!("\"{}\"", texts.join("\\n")));
+        if is_all {
+            event.take("notes");
+        }
+    }
+
+    fn to_app(&mut self, event: &mut Object<'_>) {
+        if event.has("app") {
+            return;
+        }
+        let Some(application) = event.take("application") else { return };
+        let mut rest = Object::read(Value::new(&application));
+        let product = rest.take("product").unwrap_or_default();
+        let mut app = Object::read(Value::new(&product));
+        let mut is_said = true;
+        for name in ["name", "version"] {
+            if let Some(value) = rest.take(name) {
+                is_said &= app.get(name).kind() == Kind::Absent || app.get(name).raw() == value;
+                app.set(name, value);
+                self.moved(&format!("application.{name}"), &format!("app.{name}"));
+            }
+        }
+        if !is_said {
+            rest.set("product", product.clone());
+        }
+        self.keep_rest("application", &rest);
+        event.set("app", app.json());
+    }
+}
+
+/// The device that a connection was made to, which 1.3.0 demands.
+fn destination(event: &Object<'_>) -> Option<String> {
+    let (device, source) = (event.get("device"), event.get("src_endpoint"));
+    let mut destination = Object::default();
+    for name in ["hostname", "name", "ip", "uid"] {
+        let value = device.get(name);
+        if value.kind() == Kind::Absent {
+            continue;
+        }
+        if value == source.get(name) {
+            return None;
+        }
+        destination.set(name, value.raw());
+    }
+    if destination.members.is_empty() { None } else { Some(destination.json()) }
+}

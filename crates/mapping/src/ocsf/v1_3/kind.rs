@@ -1,0 +1,57 @@
+//! The form of the table of what OCSF 1.3.0 lacks.
+
+/// A class of 1.3.0.
+#[derive(Debug)]
+pub(super) struct Class {
+    pub uid: u32,
+    pub name: &'static str,
+    pub category: &'static str,
+    pub activities: &'static [(u32, &'static str)],
+    pub kind: Kind,
+}
+
+/// What differs in an object, or in the attributes of a class.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// The name of the object in OCSF.
+    pub name: &'static str,
+    /// What 1.3.0 demands in addition, or what may have been lost.
+    pub required: &'static [&'static str],
+    /// Attributes of which 1.3.0 demands one, if that is not said by 1.9.0; else empty.
+    pub one_of: &'static [&'static str],
+    /// Sorted by their names. An attribute without a row is the same in both versions.
+    pub rows: &'static [Row],
+}
+
+#[derive(Debug)]
+pub(super) struct Row {
+    pub name: &'static str,
+    /// The bit of the profile that the attribute belongs to, else 0.
+    pub profile: u16,
+    pub rule: Rule,
+}
+
+#[derive(Debug)]
+pub(super) enum Rule {
+    /// Only the profile is to be noted.
+    Same,
+    Absent,
+    /// An object of this kind, or a list of such.
+    Object(&'static Kind),
+    /// Numbers of the enum that 1.3.0 does not have.
+    Values(&'static [u32]),
+}
+
+impl Kind {
+    pub fn row(&self, name: &str) -> Option<&'static Row> {
+        let index = self.rows.binary_search_by(|row| row.name.cmp(name)).ok()?;
+        self.rows.get(index)
+    }
+}
+
+impl Class {
+    /// The name of an activity, if the class has it.
+    pub fn activity(&self, id: u32) -> Option<&'static str> {
+        self.activities.iter().find(|(known, _)| *known == id).map(|(_, name)| *name)
+    }
+}

@@ -15,7 +15,7 @@ use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::lane::{Budget, Lane, Remembered};
 use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
-use s1_forwarder::settings::Schema;
+use s1_forwarder::settings::{OcsfVersion, Schema};
 use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
 use s1_forwarder::sink::memory::MemorySink;
@@ -157,6 +157,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
         schema: Schema::Ecs,
         steps: None,
         embeds_raw: false,
+        ocsf_version: OcsfVersion::default(),
         programs: None,
         labeler: None,
         delivery: Arc::new(Delivery {

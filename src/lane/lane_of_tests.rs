@@ -8,7 +8,7 @@ use crate::checkpoint::{CheckpointKey, LaneId};
 use crate::console::scripted::ResponseQueue;
 use crate::console::{Client, ConsoleSettings, Limiters};
 use crate::record::{Clock, Stream};
-use crate::settings::Schema;
+use crate::settings::{OcsfVersion, Schema};
 use crate::sink::Deadline;
 use crate::sink::dead_letters::DeadLetters;
 use crate::sink::deliver::{Delivery, Health};
@@ -38,6 +38,7 @@ pub fn lane(store: Arc<MemoryStore>) -> Lane {
         pull,
         transform: Arc::default(),
         schema: Schema::Raw,
+        ocsf_version: OcsfVersion::default(),
         embeds_raw: false,
         steps: None,
         programs: None,

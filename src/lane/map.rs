@@ -231,7 +231,8 @@ impl Filler {
             mapper: Mapper::new(&lane.transform, lane.schema, Origin::of(pipeline, lane.client.host(), *stream))
                 .with_steps(lane.steps.clone())
                 .with_labeler(lane.labeler.clone())
-                .with_raw_embedded(lane.embeds_raw),
+                .with_raw_embedded(lane.embeds_raw)
+                .with_ocsf_version(lane.ocsf_version),
             schema: lane.schema,
             limits: lane.delivery.sink.limits(),
             meter: lane.delivery.meter.clone(),

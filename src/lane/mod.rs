@@ -39,7 +39,7 @@ use crate::console::Client;
 use crate::sink::TransactionalSink;
 use crate::sink::deliver::Delivery;
 use crate::source::Pull;
-use crate::transform::{Labeler, Schema, Steps, TransformSettings};
+use crate::transform::{Labeler, OcsfVersion, Schema, Steps, TransformSettings};
 
 pub use backoff::Refusals;
 pub use budget::{Budget, LaneBudget, Reservation};
@@ -65,6 +65,7 @@ pub struct Lane {
     pub transform: Arc<TransformSettings>,
     /// The schema of the events.
     pub schema: Schema,
+    pub ocsf_version: OcsfVersion,
     /// See [`Mapper::with_raw_embedded`](crate::transform::Mapper::with_raw_embedded).
     pub embeds_raw: bool,
     /// What the user has done to mapped events.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Pipeline;
 use crate::sink::SinkSettings;
-use crate::transform::{Keys, Mapper, Origin, Schema, Steps, StepsError};
+use crate::transform::{Keys, Mapper, OcsfVersion, Origin, Schema, Steps, StepsError};
 
 /// There is no such mapper.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,10 +42,17 @@ impl Pipeline {
         let sink = sink.map(|name| self.sink(name)).transpose()?;
         let own = sink.map_or(self.transform.schema, |sink| sink.schema(self.transform.schema));
         let schema = schema.unwrap_or(own);
+        let configured = self.transform.ocsf_version;
+        let ocsf_version = match keys {
+            Keys::Configured => sink.map_or(configured, |sink| sink.ocsf_version(configured)),
+            // Tests say what programs make of an event.
+            Keys::OfTests => OcsfVersion::V1_9,
+        };
         let remap = sink.and_then(|sink| sink.common.remap.as_deref());
         let steps = Steps::new(&self.transform, schema, remap, keys)?;
         let mapper = Mapper::new(&self.transform, schema, origin)
             .with_steps(steps.map(Arc::new))
+            .with_ocsf_version(ocsf_version)
             .with_raw_embedded(sink.is_some_and(|sink| sink.embeds_raw()));
         Ok((mapper, schema))
     }

@@ -130,7 +130,7 @@ impl Pipeline {
             labels,
             console_labels,
             schema,
-            schema_name: transform::schema_name(schema),
+            schema_name: transform::schema_name(schema, sink.ocsf_version(self.transform.ocsf_version)),
             shared,
         }
     }

@@ -11,7 +11,7 @@ pub use super::compression::Compression;
 use super::integration::Content;
 use super::{BuildError, DestinationKey, Limits, Sink, SinkContext};
 use crate::record::Stream;
-use crate::settings::{ByteSize, HttpSettings, Period, Proxy, Reach, Schema, SettingKind, Tls};
+use crate::settings::{ByteSize, HttpSettings, OcsfVersion, Period, Proxy, Reach, Schema, SettingKind, Tls};
 
 /// Defaults of a type of sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,11 @@ pub trait SinkType {
 
     /// The schema of its events if `schema` does not stand on the sink itself; `None`: that of the pipeline.
     fn default_schema(&self) -> Option<Schema> {
+        None
+    }
+
+    /// What reads OCSF at the destination, if it knows only versions older than the newest one.
+    fn older_ocsf_reader(&self) -> Option<&'static str> {
         None
     }
 
@@ -98,6 +103,8 @@ pub struct Common {
     pub streams: Option<Vec<Stream>>,
     /// Overrides `transform.schema`.
     pub schema: Option<Schema>,
+    /// Overrides `transform.ocsf_version`.
+    pub ocsf_version: Option<OcsfVersion>,
     /// Overrides `transform.remap`. An empty program changes nothing.
     #[schemars(extend("x-kind" = SettingKind::Text))]
     pub remap: Option<String>,

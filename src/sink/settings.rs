@@ -15,7 +15,7 @@ pub use super::common::{BatchSettings, Common, Compression, Defaults, RetrySetti
 use super::integration::Content;
 use super::{BuildError, HashKey, KeyedHash, Sink, SinkContext};
 use crate::record::Stream;
-use crate::settings::{ByteSize, Period, Schema};
+use crate::settings::{ByteSize, OcsfVersion, Period, Schema};
 
 /// One entry of `sinks:`.
 #[derive(Debug, Clone, PartialEq)]
@@ -200,9 +200,19 @@ impl SinkSettings {
         implied.or(self.common.schema).or(self.default_schema()).unwrap_or(default)
     }
 
+    /// The version of the sink's events if they are OCSF; `default` is that of the pipeline.
+    pub fn ocsf_version(&self, default: OcsfVersion) -> OcsfVersion {
+        self.common.ocsf_version.unwrap_or(default)
+    }
+
     /// The schema if `schema` does not stand on the sink; `None`: that of the pipeline.
     pub fn default_schema(&self) -> Option<Schema> {
         self.kind.as_type().default_schema()
+    }
+
+    /// What reads OCSF at the destination, if it knows only versions older than the newest one.
+    pub fn older_ocsf_reader(&self) -> Option<&'static str> {
+        self.kind.as_type().older_ocsf_reader()
     }
 
     /// Whose names and framing the events have.

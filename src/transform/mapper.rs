@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use s1_forwarder_mapping::{self as mapping, Labeler, Labels, MapError, Origin, REDACTED, Schema, Snapshot};
+use s1_forwarder_mapping::{
+    self as mapping, Labeler, Labels, MapError, OcsfVersion, Origin, REDACTED, Schema, Snapshot, to_ocsf_1_3,
+};
 
 use super::mapped::Mapped;
 use super::settings::TransformSettings;
@@ -15,13 +17,20 @@ use crate::record::{Identity, Scope};
 pub struct Mapper {
     mapping: mapping::Mapper,
     steps: Option<Arc<Steps>>,
+    schema: Schema,
+    ocsf_version: OcsfVersion,
 }
 
 impl Mapper {
     /// Only maps: the steps that `settings` has after the mapping are compiled apart, and given to
     /// [`Self::with_steps`]. `schema` is the sink's, or else that of `settings`.
     pub fn new(settings: &TransformSettings, schema: Schema, origin: Origin) -> Self {
-        Self { mapping: mapping::Mapper::new(&settings.mapping(schema), origin), steps: None }
+        Self {
+            mapping: mapping::Mapper::new(&settings.mapping(schema), origin),
+            steps: None,
+            schema,
+            ocsf_version: OcsfVersion::V1_9,
+        }
     }
 
     /// Takes the labels from `labeler`, which the mappers of a lane share.
@@ -37,7 +46,12 @@ impl Mapper {
 
     /// Applies `steps` to each event.
     pub fn with_steps(self, steps: Option<Arc<Steps>>) -> Self {
-        Self { mapping: self.mapping.with_raw_read(steps.is_some()), steps }
+        Self { mapping: self.mapping.with_raw_read(steps.is_some()), steps, ..self }
+    }
+
+    /// OCSF events are of this version, once all steps were applied to the newest one.
+    pub fn with_ocsf_version(self, ocsf_version: OcsfVersion) -> Self {
+        Self { ocsf_version, ..self }
     }
 
     /// [`s1_forwarder_mapping::Mapper::has_other_labels`].
@@ -98,12 +112,26 @@ impl Mapper {
                 Err(_) => steps.redact(out, start),
             }
         }
+        // A program runs once more on an event that is withheld.
+        let is_withheld = |mapped: &Mapped| mapped.dropped.is_some() || mapped.withheld().is_some();
+        if !result.as_ref().is_ok_and(is_withheld) {
+            to_version(self.schema, self.ocsf_version, out, start);
+        }
         result
     }
 
     /// Appends the event that reports a complete snapshot. With schema `raw` it is an object with the single key
-    /// `snapshot`. No step is applied to it.
+    /// `snapshot`. No step of the user is applied to it.
     pub fn map_snapshot(&mut self, snapshot: Snapshot, identity: Identity, out: &mut Vec<u8>) {
+        let start = out.len();
         self.mapping.map_snapshot(snapshot, identity, out);
+        to_version(self.schema, self.ocsf_version, out, start);
+    }
+}
+
+/// Replaces the finished event that begins at `start` by its form in this version.
+pub fn to_version(schema: Schema, ocsf_version: OcsfVersion, out: &mut Vec<u8>, start: usize) {
+    if schema == Schema::Ocsf && ocsf_version == OcsfVersion::V1_3 {
+        to_ocsf_1_3(out, start);
     }
 }

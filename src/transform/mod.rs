@@ -16,12 +16,12 @@ mod tree;
 mod words;
 
 pub use s1_forwarder_mapping::{
-    Labeler, MapError, OTHER, Origin, Schema, Snapshot, UNKNOWN, check_label, coverage, knows_activity_type,
-    schema_name, unknown_leaves,
+    Labeler, MapError, OTHER, OcsfVersion, Origin, Schema, Snapshot, UNKNOWN, check_label, coverage,
+    knows_activity_type, schema_name, unknown_leaves,
 };
 
 pub use self::mapped::{Dropped, Mapped};
-pub use self::mapper::Mapper;
+pub use self::mapper::{Mapper, to_version};
 pub use self::redact::Keys;
 pub use self::redaction::{Redaction, With};
 #[cfg(all(test, feature = "remap"))]

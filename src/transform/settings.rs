@@ -7,14 +7,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::redaction::Redaction;
-use crate::settings::{Labels, Schema, SettingKind};
+use crate::settings::{Labels, OcsfVersion, Schema, SettingKind};
 
-/// `transform:` of a pipeline file. A record is mapped; then come `drop`, `remap` and `redact`, in this order.
+/// `transform:` of a pipeline file. A record is mapped; then come `drop`, `remap` and `redact`, in this
+/// order, and `ocsf_version` last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TransformSettings {
     /// Schema of the events. A sink can override it.
     pub schema: Schema,
+    /// Version of events with `schema: ocsf`: 1.9.0 (default), or 1.3.0 for readers that know no newer one. Programs,
+    /// `redact` and tests see the event of 1.9.0 either way. A sink can override it.
+    pub ocsf_version: OcsfVersion,
     /// Keep the record in `event.original` or `raw_data`, which makes events 1.7 to 1.9 times as large. Without it,
     /// what has no field in the schema is still below `sentinel_one` or `unmapped`. Default false.
     #[schemars(extend("x-kind" = SettingKind::Switch))]

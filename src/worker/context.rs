@@ -27,7 +27,9 @@ use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError, Deadline, Sink};
 use crate::state::{LaneId, Location, Store};
 use crate::telemetry::{LaneMetrics, LaneState, Meter, Misconfiguration, Telemetry, lane_span};
-use crate::transform::{Compiler, Keys, Labeler, Schema, Steps, StepsError, TransformSettings, schema_name};
+use crate::transform::{
+    Compiler, Keys, Labeler, OcsfVersion, Schema, Steps, StepsError, TransformSettings, schema_name,
+};
 use crate::weak_cache::WeakCache;
 
 /// Interval at which lanes are asked for what the log has not reported yet.
@@ -108,6 +110,7 @@ pub struct LaneMode {
 struct LaneEndpoints {
     client: Arc<Client>,
     schema: Schema,
+    ocsf_version: OcsfVersion,
     sink: Arc<dyn Sink>,
 }
 
@@ -303,7 +306,7 @@ impl WorkerContext {
     /// # Errors
     /// If the settings refer to something that is missing, such as a CA file.
     pub fn build_lane(&self, spec: &LaneSpec, meter: &Meter, mode: LaneMode) -> Result<Lane, BuildLaneError> {
-        let LaneEndpoints { client, schema, sink } = self.endpoints(spec, mode.shard)?;
+        let LaneEndpoints { client, schema, ocsf_version, sink } = self.endpoints(spec, mode.shard)?;
         let steps = self.steps(spec, schema)?;
         let has_programs = steps.as_ref().is_some_and(|steps| steps.has_programs());
         let delivery = Arc::new(Delivery {
@@ -323,6 +326,7 @@ impl WorkerContext {
             pull: spec.pull.clone(),
             transform: spec.transform.clone(),
             schema,
+            ocsf_version,
             embeds_raw: spec.sink.embeds_raw(),
             programs: has_programs.then(|| Programs::new(self.program_threads.clone(), &spec.id.pipeline)),
             steps,
@@ -391,6 +395,7 @@ impl WorkerContext {
     fn endpoints(&self, spec: &LaneSpec, shard: u32) -> Result<LaneEndpoints, BuildLaneError> {
         let client = self.client(&spec.id.pipeline, &spec.console)?;
         let schema = spec.sink.schema(spec.transform.schema);
+        let ocsf_version = spec.sink.ocsf_version(spec.transform.ocsf_version);
         let (labels, console_labels) = spec.transform.sample_labels();
         let context = sink::SinkContext {
             pipeline: spec.id.pipeline.clone(),
@@ -402,11 +407,11 @@ impl WorkerContext {
             labels,
             console_labels,
             schema,
-            schema_name: schema_name(schema),
+            schema_name: schema_name(schema, ocsf_version),
             shared: self.sinks.clone(),
         };
         let sink = sink::build(&spec.sink, &context)?;
-        Ok(LaneEndpoints { client, schema, sink })
+        Ok(LaneEndpoints { client, schema, ocsf_version, sink })
     }
 
     /// The waits of one of `lanes` lanes that start together.

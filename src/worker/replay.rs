@@ -21,14 +21,14 @@ use crate::lane::{Lane, LaneCheckpoint, Programs};
 use crate::pipeline::Pipeline;
 use crate::program_threads::JobError;
 use crate::record::{Identity, Stream, Timestamp};
-use crate::settings::Schema;
+use crate::settings::{OcsfVersion, Schema};
 use crate::sink::dead_letters::{DeadLetterPartition, Location, StoredDeadLetter};
 use crate::sink::deliver::{Delivery, Settled};
 use crate::sink::{Batch, Event, PROGRAM, Unsent};
 use crate::source::SourcePosition;
 use crate::state::{LaneId, StateError, Store};
 use crate::telemetry::{Meter, Telemetry, lane_span};
-use crate::transform::Steps;
+use crate::transform::{Steps, to_version};
 
 /// Settled dead letters are removed from their store when they have this many bytes, and at the end. A kill then
 /// repeats a bounded number of them, and a large file is not written again for each batch.
@@ -150,6 +150,7 @@ struct Replay<'a> {
 struct ReplayLane {
     delivery: Arc<Delivery>,
     schema: Schema,
+    ocsf_version: OcsfVersion,
     /// The programs of the lane, and where they run.
     programs: Option<(Arc<Steps>, Programs)>,
 }
@@ -393,10 +394,10 @@ impl Replay<'_> {
         let kind = spec.sink.kind.name();
         let meter = Meter::detached(&self.telemetry, pipeline, *stream, sink, kind, self.context.clock());
         let built = self.context.build_lane(&spec, &meter, LaneMode { once: true, ..LaneMode::default() });
-        let Lane { delivery, schema, steps, programs, .. } =
+        let Lane { delivery, schema, ocsf_version, steps, programs, .. } =
             built.map_err(|error: BuildLaneError| error.to_string())?;
         let programs = steps.zip(programs);
-        Ok(ReplayLane { delivery, schema, programs })
+        Ok(ReplayLane { delivery, schema, ocsf_version, programs })
     }
 }
 
@@ -404,13 +405,21 @@ impl ReplayLane {
     /// Runs the programs of the lane on an event that they failed on: nothing is sent as it was before them. `None` if
     /// they drop it.
     async fn run_programs(&self, mut letter: StoredDeadLetter) -> io::Result<Option<Sendable>> {
-        let Some((steps, programs)) = self.programs.as_ref().filter(|_| letter.status == PROGRAM) else {
+        if letter.status != PROGRAM {
+            return Ok(Some(Sendable { letter, unsent: None }));
+        }
+        let Some((steps, programs)) = &self.programs else {
+            to_version(self.schema, self.ocsf_version, &mut letter.event, 0);
             return Ok(Some(Sendable { letter, unsent: None }));
         };
         let steps = steps.clone();
         let mut event = std::mem::take(&mut letter.event);
+        let (schema, ocsf_version) = (self.schema, self.ocsf_version);
         let run = move || {
             let mapped = steps.apply_again(&mut event);
+            if mapped.dropped.is_none() && mapped.withheld().is_none() {
+                to_version(schema, ocsf_version, &mut event, 0);
+            }
             (event, mapped)
         };
         let (event, mapped) = match programs.threads.run(&programs.pipeline, run).await {

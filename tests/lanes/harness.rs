@@ -12,7 +12,7 @@ use s1_forwarder::console::{self, Client, LimiterKey, Limiters, Transport, Trans
 use s1_forwarder::emulator::{self, Kind, Setup};
 use s1_forwarder::lane::{Budget, Lane, LaneCheckpoint, LaneEnd, Remembered};
 use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
-use s1_forwarder::settings::Schema;
+use s1_forwarder::settings::{OcsfVersion, Schema};
 use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
 use s1_forwarder::sink::settings::RetrySettings;
@@ -124,6 +124,7 @@ impl LaneHarness {
             schema: Schema::Raw,
             steps: None,
             embeds_raw: false,
+            ocsf_version: OcsfVersion::default(),
             programs: None,
             labeler: None,
             delivery: Arc::new(Delivery {

@@ -10,7 +10,7 @@ use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::emulator::Setup;
 use s1_forwarder::lane::{Budget, Lane, LaneEnd, Remembered};
 use s1_forwarder::record::{Clock, Timestamp};
-use s1_forwarder::settings::{Period, Schema};
+use s1_forwarder::settings::{OcsfVersion, Period, Schema};
 use s1_forwarder::sink::Deadline;
 use s1_forwarder::sink::dead_letters::DeadLetters;
 use s1_forwarder::sink::deliver::{Delivery, Health};
@@ -162,6 +162,7 @@ impl Process {
             schema: Schema::Raw,
             steps: None,
             embeds_raw: false,
+            ocsf_version: OcsfVersion::default(),
             programs: None,
             labeler: None,
             delivery: Arc::new(Delivery {

@@ -3,6 +3,8 @@
 #[cfg(feature = "remap")]
 mod programs;
 mod redaction;
+#[cfg(feature = "remap")]
+mod versions;
 
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ pub fn settings(yaml: &str) -> TransformSettings {
 pub fn mapper(settings: &TransformSettings, schema: Schema, stream: Stream) -> Mapper {
     let steps = Steps::new(settings, schema, None, Keys::Configured).unwrap_or_else(|error| panic!("{error}"));
     let origin = Origin { pipeline: "acme".to_owned(), console_host: HOST.to_owned(), stream };
-    Mapper::new(settings, schema, origin).with_steps(steps.map(Arc::new))
+    Mapper::new(settings, schema, origin).with_steps(steps.map(Arc::new)).with_ocsf_version(settings.ocsf_version)
 }
 
 /// The event of an activity, with what mapping it has shown.

@@ -204,3 +204,28 @@ async fn check_says_what_the_content_of_a_siem_would_read() {
     assert!(findings["sink plain"].1.ends_with(": threats, activities"), "the app knows no alerts: {findings:#?}");
     assert!(findings.values().filter(|(_, detail)| detail.contains("would feed")).count() == 1, "{findings:#?}");
 }
+
+/// Tests see the event of 1.9.0, and `preview` prints what the sink gets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tests_of_a_file_see_the_newest_ocsf() {
+    let harness = Harness::new(|setup| setup.activities = 1).await;
+    let record = json!({ "id": "1", "activityType": 27, "createdAt": "2026-01-31T00:00:00Z" });
+    let mut pipeline = harness.pipeline(json!({
+        "transform": { "schema": "ocsf", "ocsf_version": "1.3.0" },
+        "tests": [{ "name": "newest", "stream": "activities", "record": record, "expect": { "metadata.version": "1.9.0" } }],
+    }));
+    pipeline["sinks"][0]["name"] = json!("older");
+    let mut newest = pipeline["sinks"][0].clone();
+    (newest["name"], newest["ocsf_version"]) = (json!("newest"), json!("1.9.0"));
+    pipeline["sinks"].as_array_mut().unwrap().push(newest);
+    harness.put("acme", &pipeline);
+    let exit = harness.command(&["check", "--offline", "--pipelines", "pipelines"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    for (sink, version) in [("older", "1.3.0"), ("newest", "1.9.0")] {
+        let options = ["preview", "pipelines/acme.yaml", "--stream", "activities", "--limit", "1", "--sink", sink];
+        let exit = harness.command(&options).await;
+        let event = exit.stdout.lines().next().unwrap_or_default();
+        let event: Value = serde_json::from_str(event).unwrap_or_else(|_| panic!("{}{}", exit.stdout, exit.stderr));
+        assert_eq!(event["metadata"]["version"], version, "{event:#}");
+    }
+}

@@ -59,6 +59,10 @@ impl<T: DestinationType> SinkType for T {
         T::DEFAULT_SCHEMA
     }
 
+    fn older_ocsf_reader(&self) -> Option<&'static str> {
+        T::OLDER_OCSF_READER
+    }
+
     fn content(&self) -> Content {
         T::content(self)
     }

@@ -84,6 +84,8 @@ fn default_source() -> String {
 impl DestinationType for DatadogSettings {
     type Destination = Datadog;
 
+    const OLDER_OCSF_READER: Option<&'static str> = Some("Datadog's own mappings to OCSF end at 1.3");
+
     /// Datadog accepts 5 MB and 1,000 logs a request, and truncates a log above 1 MB without an error
     /// (<https://docs.datadoghq.com/api/latest/logs/#send-logs>).
     const DEFAULTS: Defaults = Defaults {

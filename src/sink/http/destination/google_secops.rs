@@ -93,6 +93,9 @@ const THROTTLED: Duration = Duration::from_secs(60);
 impl DestinationType for GoogleSecopsSettings {
     type Destination = GoogleSecops;
 
+    const OLDER_OCSF_READER: Option<&'static str> =
+        Some("Google SecOps' parser knows OCSF 1.1, to which 1.3 is nearest");
+
     /// 4 MB a request. Base64 makes logs a third larger.
     const DEFAULTS: Defaults = Defaults {
         limits: Limits { bytes: 3_500_000, event_bytes: 1_200_000, most_bytes: 4_000_000, ..Limits::NONE },

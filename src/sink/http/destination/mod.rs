@@ -43,6 +43,9 @@ pub(crate) trait DestinationType {
     /// See [`SinkType::default_schema`](crate::sink::common::SinkType::default_schema).
     const DEFAULT_SCHEMA: Option<Schema> = None;
 
+    /// See [`SinkType::older_ocsf_reader`](crate::sink::common::SinkType::older_ocsf_reader).
+    const OLDER_OCSF_READER: Option<&'static str> = None;
+
     /// What the destination's own SentinelOne integration calls the streams. Types that have it have `content`.
     const INTEGRATION: Option<&'static Integration> = None;
 

@@ -83,6 +83,8 @@ const CHANNEL: HeaderName = HeaderName::from_static("x-splunk-request-channel");
 impl DestinationType for SplunkHecSettings {
     type Destination = SplunkHec;
 
+    const OLDER_OCSF_READER: Option<&'static str> = Some("Splunk's add-on OCSF-CIM knows OCSF 1.1 to 1.3");
+
     /// Splunk Cloud advises at most 1 MB a request; a collector on premises accepts 800 MiB
     /// (`max_content_length` in <https://docs.splunk.com/Documentation/Splunk/latest/Admin/Limitsconf>).
     const DEFAULTS: Defaults = Defaults {

@@ -2,8 +2,9 @@
 //! through a lane (page, position, mapping, batch, delivery, checkpoint; no sockets, no compression), the instructions
 //! compared with those of a round trip of the same record through `serde_json::Value` in the same program. Also the
 //! instructions to map a record to OCSF, compared with those to map it to ECS, those of a `remap` of three lines,
-//! compared with a round trip of the event that it runs on, and those of a lane for one poll that finds nothing,
-//! compared with a round trip of a record. And the bytes that a lane keeps in memory after a day and after 95.
+//! compared with a round trip of the event that it runs on, those to make an event of OCSF 1.3 of a mapped one, and
+//! those of a lane for one poll that finds nothing, compared with a round trip of a record. And the bytes that a lane
+//! keeps in memory after a day and after 95.
 //!
 //! `just bench-cost` prints them and checks them: with `-- --check` the benchmark fails where a ratio is 5 % over the
 //! committed one, OCSF costs more than 1.3 times ECS, the `remap` more than 1.25 round trips, or a lane's memory grows.
@@ -27,7 +28,7 @@ use s1_forwarder::lane::LaneCheckpoint;
 use s1_forwarder::record::{Identity, Stream, Timestamp};
 use s1_forwarder::source::{PollContext, RecordKey, SourcePosition};
 use s1_forwarder::telemetry::{LogFormat, init_logs};
-use s1_forwarder::transform::Schema;
+use s1_forwarder::transform::{OcsfVersion, Schema};
 
 const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/cost.txt");
 const STREAMS: [Stream; 2] = [Stream::Threats, Stream::Activities];
@@ -38,6 +39,8 @@ const TOLERANCE: f64 = 1.05;
 const MAPPED: [Stream; 4] = [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts];
 /// What an event in OCSF may cost, as a multiple of one in ECS.
 const MOST_OF_OCSF: f64 = 1.3;
+/// What it may cost to make an event of OCSF 1.3 of a mapped one, as a multiple of the mapping.
+const MOST_OF_OLDER: f64 = 1.5;
 /// What a program of three lines may cost, as a multiple of a round trip of its event through `serde_json::Value`: it
 /// parses the event with each of equal keys, measures its depth, puts back where it is from, and prints it.
 const MOST_OF_REMAP: f64 = 1.35;
@@ -160,7 +163,10 @@ impl Ratios {
 /// Prints the instructions to map a record to each schema, and those of a program over the event. Returns what costs
 /// too much.
 fn compare_schemas() -> Option<String> {
-    println!("\n{:<12}{:>12}{:>12}{:>8}{:>12}{:>8}", "stream", "ecs", "ocsf", "ratio", "remap", "ratio");
+    println!(
+        "\n{:<12}{:>12}{:>12}{:>8}{:>12}{:>8}{:>12}{:>8}",
+        "stream", "ecs", "ocsf", "ratio", "to 1.3", "ratio", "remap", "ratio"
+    );
     let mut dear = None;
     for stream in MAPPED {
         let ecs = instructions("ecs", stream);
@@ -170,6 +176,13 @@ fn compare_schemas() -> Option<String> {
             dear = Some(format!("an event in OCSF costs more than {MOST_OF_OCSF} times one in ECS: {stream}"));
         }
         print!("{:<12}{ecs:>12.0}{ocsf:>12.0}{ratio:>8.3}", stream.name());
+        let older = instructions("ocsf-1.3", stream) - ocsf;
+        print!("{older:>12.0}{:>8.3}", older / ocsf);
+        if older / ocsf > MOST_OF_OLDER {
+            dear = Some(format!(
+                "to make an event of OCSF 1.3 costs more than {MOST_OF_OLDER} times its mapping: {stream}"
+            ));
+        }
         if cfg!(feature = "remap") && STREAMS.contains(&stream) {
             let remap = instructions("remap", stream) - ecs;
             let event = instructions("event", stream) - ecs;
@@ -239,6 +252,7 @@ fn work(what: &str, stream: Stream, count: usize) {
         "lane" => return drop(common::run_lane(stream, records)),
         "ecs" => common::mapper(stream),
         "ocsf" => common::mapper_to(Schema::Ocsf, stream, true),
+        "ocsf-1.3" => common::mapper_to(Schema::Ocsf, stream, true).with_ocsf_version(OcsfVersion::V1_3),
         #[cfg(feature = "remap")]
         "remap" => common::mapper_with_remap(stream),
         "event" => common::mapper(stream),

@@ -9,7 +9,7 @@ use super::problem::{Place, Problem, Severity};
 use super::yaml::Node;
 use super::{Case, Pipeline};
 use crate::record::{Stream, Timestamp};
-use crate::settings::{Id, Labels, Period, Tls, check_name, check_token};
+use crate::settings::{Id, Labels, OcsfVersion, Period, Schema, Tls, check_name, check_token};
 use crate::sink::integration::{Content, INTEGRATIONS};
 use crate::sink::{BuildError, SharedSinkResources};
 use crate::{console, sink, source, transform};
@@ -410,6 +410,42 @@ pub(super) fn schemas(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Probl
         );
         let node = root.get("sinks").and_then(|sinks| sinks.list().get(index)).unwrap_or(root);
         problems.push(Problem::at(&node.place, &format!("sinks[{index}].schema"), Severity::Warning, message));
+    }
+}
+
+/// Names the sinks whose OCSF events are of a version that their reader does not know, and versions without effect.
+pub(super) fn ocsf_versions(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
+    let transform = root.nearest(&["transform"]).get("ocsf_version");
+    let (schema, version) = (pipeline.transform.schema, pipeline.transform.ocsf_version);
+    let nodes = root.get("sinks").map_or(&[][..], Node::list);
+    for (index, (node, sink)) in nodes.iter().zip(&pipeline.sinks).enumerate() {
+        let key = format!("sinks[{index}].ocsf_version");
+        let own = node.get("ocsf_version");
+        if sink.schema(schema) != Schema::Ocsf {
+            if let Some(own) = own {
+                let message = format!("without effect: the sink has `schema: {}`", sink.schema(schema).name());
+                problems.push(Problem::at(&own.place, &key, Severity::Warning, message));
+            }
+            continue;
+        }
+        // What is written is meant.
+        if let Some(reader) = sink.older_ocsf_reader()
+            && sink.ocsf_version(version) == OcsfVersion::default()
+            && own.or(transform).is_none()
+        {
+            let message = format!(
+                "{reader}: write `ocsf_version: \"{}\"` on the sink, or \"{}\" if another reader is meant",
+                OcsfVersion::V1_3.name(),
+                OcsfVersion::default().name()
+            );
+            problems.push(Problem::at(&node.place, &key, Severity::Warning, message));
+        }
+    }
+    if let Some(node) = transform
+        && !pipeline.sinks.iter().any(|sink| sink.schema(schema) == Schema::Ocsf)
+    {
+        let message = "without effect: no sink has `schema: ocsf`".to_owned();
+        problems.push(Problem::at(&node.place, "transform.ocsf_version", Severity::Warning, message));
     }
 }
 

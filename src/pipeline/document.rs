@@ -259,6 +259,7 @@ pub(super) fn pipeline(root: &Node, file: &Path, is_tenants: bool, problems: &mu
         check::detections(root, &pipeline, problems);
         check::builds(root, &pipeline, problems);
         check::schemas(root, &pipeline, problems);
+        check::ocsf_versions(root, &pipeline, problems);
         check::contents(root, &pipeline, problems);
         check::batches(root, &pipeline, problems);
         without_effect::warn(root, &pipeline, problems);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::console::ConsoleSettings;
 use crate::pipeline::{Pipeline, TenantRules};
 use crate::record::Stream;
-use crate::settings::Id;
-use crate::sink::{HashKey, KeyedHash, SharedSinkResources, SinkContext};
+use crate::settings::{Id, Schema};
+use crate::sink::{HashKey, KeyedHash, SharedSinkResources, SinkContext, SinkSettings};
 use crate::state::LaneId;
 
 /// Another lane that sends the same records to the same place.
@@ -58,6 +58,48 @@ pub fn find_duplicates(
             let id = |lane: usize| members[lanes[lane].member].id(&lanes[lane]);
             found.insert(id(index), Duplicate { of: id(other), shown: shown.map(id) });
         }
+    }
+    found
+}
+
+/// A sink that writes OCSF events of another version to the place of `of`. Both have the same identities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherVersion {
+    pub pipeline: String,
+    pub sink: String,
+    /// The pipeline and the sink that come first.
+    pub of: (String, String),
+}
+
+/// The sinks that write to the place of an earlier one whose events are of another version of OCSF. `pipelines` are
+/// sorted by name. With `reads_secrets` this may block.
+pub fn find_other_versions(pipelines: &[Arc<Pipeline>], reads_secrets: bool) -> Vec<OtherVersion> {
+    let hash_key = HashKey::new(reads_secrets);
+    let shared = SharedSinkResources::default();
+    let mut firsts: HashMap<KeyedHash, (&Pipeline, &SinkSettings)> = HashMap::new();
+    let mut found = Vec::new();
+    let enabled = pipelines.iter().filter(|pipeline| pipeline.enabled);
+    for (pipeline, sink) in enabled.flat_map(|pipeline| pipeline.sinks.iter().map(move |sink| (pipeline, sink))) {
+        let transform = &pipeline.transform;
+        if sink.schema(transform.schema) != Schema::Ocsf {
+            continue;
+        }
+        let version = |pipeline: &Pipeline, sink: &SinkSettings| sink.ocsf_version(pipeline.transform.ocsf_version);
+        let mut other = None;
+        for pull in pipeline.pulls.iter().filter(|pull| sink.takes(pull.stream)) {
+            let labels = transform.labels.clone();
+            let context = SinkContext { labels, ..pipeline.lane_context(sink, pull.stream, shared.clone()) };
+            let Ok(destination) = sink.destination(&context, &hash_key) else { continue };
+            let (first, first_sink) = *firsts.entry(destination).or_insert((&**pipeline, &**sink));
+            if version(first, first_sink) != version(pipeline, sink) {
+                other = other.or(Some((first.name.clone(), first_sink.name().to_owned())));
+            }
+        }
+        found.extend(other.map(|of| OtherVersion {
+            pipeline: pipeline.name.clone(),
+            sink: sink.name().to_owned(),
+            of,
+        }));
     }
     found
 }

@@ -43,7 +43,7 @@ use crate::telemetry::Telemetry;
 
 pub use backfill::{Backfill, BackfillEnd, BackfillError, BackfillProgress, BackfillReport, Progress, run_backfill};
 pub use context::{BuildLaneError, WorkerContext};
-pub use duplicates::{Duplicate, find_duplicates};
+pub use duplicates::{Duplicate, OtherVersion, find_duplicates, find_other_versions};
 pub use once::{LaneReport, OnceReport, run_once};
 pub use open_files::raise_limit;
 pub use options::{Options, REMEMBERED_MAX};

@@ -121,6 +121,46 @@ async fn files_show_which_lanes_send_the_same_records_to_the_same_place() {
     assert_eq!(found, expected);
 }
 
+/// Of one pipeline or of several, whatever their consoles: the ids are those of one namespace in one index.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sinks_of_different_ocsf_versions_at_one_place_get_a_warning() {
+    let harness = Harness::new(|_| {}).await;
+    let sink = |name: &str, changes: Value| {
+        let mut sink = json!({ "type": "elasticsearch", "name": name, "url": "https://es.example", "schema": "ocsf", "index": "s1" });
+        merge(&mut sink, changes);
+        sink
+    };
+    let older = || json!({ "ocsf_version": "1.3.0" });
+    let pipelines = [
+        ("a", json!([sink("new", json!({})), sink("old", older()), sink("ecs", json!({ "schema": "ecs" }))])),
+        (
+            "b",
+            json!([sink("old", older()), sink("elsewhere", json!({ "ocsf_version": "1.3.0", "index": "s1-older" }))]),
+        ),
+        ("c", json!([sink("new", json!({}))])),
+    ];
+    for (name, sinks) in pipelines {
+        let mut pipeline = harness.pipeline(json!({ "console": { "url": format!("https://{name}.example") } }));
+        pipeline["sinks"] = sinks;
+        harness.put(name, &pipeline);
+    }
+    let exit = harness.command(&["check", "--offline", "--pipelines", "pipelines", "--format", "json"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let report: Value = serde_json::from_str(&exit.stdout).unwrap();
+    let mut found = Vec::new();
+    for pipeline in report["pipelines"].as_array().unwrap() {
+        for finding in pipeline["findings"].as_array().unwrap().iter().filter(|finding| !finding["warning"].is_null()) {
+            let warning = finding["warning"].as_str().unwrap();
+            assert!(
+                warning.starts_with("sink new of a writes to the same place in another `ocsf_version`"),
+                "{warning}"
+            );
+            found.push(format!("{}: {}", pipeline["name"].as_str().unwrap(), finding["subject"].as_str().unwrap()));
+        }
+    }
+    assert_eq!(found, ["a: sink old", "b: sink old"]);
+}
+
 /// Many pipelines are compared in a time that grows as that of sorting, and each lane names the first other one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_of_many_duplicates_names_one_other() {

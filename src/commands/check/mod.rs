@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use super::output::{print_json, print_lines};
 use super::{FileArgs, Format, USAGE, note};
 use crate::pipeline;
-use crate::worker::{Duplicate, find_duplicates};
+use crate::worker::{Duplicate, OtherVersion, find_duplicates, find_other_versions};
 
 pub use report::{Check, Finding, PipelineReport, Report};
 
@@ -73,13 +73,22 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let pipelines = loaded.pipelines.clone();
     let reads_secrets = !args.offline;
-    let duplicates =
-        spawn_blocking(move || find_duplicates(&pipelines, &options.tenants, reads_secrets)).await.unwrap_or_default();
-    for (lane, Duplicate { of, .. }) in duplicates {
-        let position = loaded.pipelines.binary_search_by(|pipeline| pipeline.name.cmp(&lane.pipeline));
+    let find = move || {
+        let duplicates = find_duplicates(&pipelines, &options.tenants, reads_secrets);
+        (duplicates, find_other_versions(&pipelines, reads_secrets))
+    };
+    let (duplicates, other_versions) = spawn_blocking(find).await.unwrap_or_default();
+    let mut add = |name: &String, finding: Finding| {
+        let position = loaded.pipelines.binary_search_by(|pipeline| pipeline.name.cmp(name));
         if let Some(findings) = position.ok().and_then(|position| findings.get_mut(position)) {
-            findings.push(Finding::duplicate(&lane, &of));
+            findings.push(finding);
         }
+    };
+    for (lane, Duplicate { of, .. }) in duplicates {
+        add(&lane.pipeline, Finding::duplicate(&lane, &of));
+    }
+    for OtherVersion { pipeline, sink, of } in other_versions {
+        add(&pipeline, Finding::other_version(&sink, &of));
     }
     let report = Report::new(&loaded, findings, args.offline, args.settings);
     match args.format {

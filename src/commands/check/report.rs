@@ -95,6 +95,15 @@ impl Finding {
         Self::new(&format!("{LANE}{stream}/{sink}"), Check::Verified, "").warn(warning)
     }
 
+    /// Another sink, of a pipeline and a name, sends the same identities to the same place.
+    pub fn other_version(sink: &str, (pipeline, other): &(String, String)) -> Self {
+        let warning = format!(
+            "sink {other} of {pipeline} writes to the same place in another `ocsf_version`: the place then has two forms \
+             of events under one kind of id"
+        );
+        Self::new(&format!("sink {sink}"), Check::Verified, "").warn(warning)
+    }
+
     /// Adds a warning.
     pub fn warn(self, warning: String) -> Self {
         Self { warning: Some(warning), ..self }

@@ -143,7 +143,7 @@ impl Writer<'_> {
         }
         if let Some((uid, name)) = event.number("type_uid").and_then(classes::type_of) {
             event.set("type_uid", uid.to_string());
-            event.set_word("type_name", &name);
+            classes::set_name(event, "type_name", &name);
         }
     }
 
@@ -174,7 +174,7 @@ impl Writer<'_> {
 
 /// Takes a list: its first element, and the others as JSON. `None` if there is no list of objects.
 fn first(object: &mut Object<'_>, name: &str) -> Option<(Object<'static>, Vec<String>)> {
-    if !object.get(name).elements().next().is_some_and(|element| element.entries().next().is_some()) {
+    if object.get(name).elements().next().is_none_or(|element| element.entries().next().is_none()) {
         return None;
     }
     let list = object.take(name)?;

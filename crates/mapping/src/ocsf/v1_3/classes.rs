@@ -6,6 +6,7 @@ use super::Writer;
 use super::kind::{Class, Rule};
 use super::object::{Object, text};
 use super::table::CLASSES;
+use crate::secrets::REDACTED;
 
 /// An activity that OCSF does not name.
 const OTHER: u32 = 99;
@@ -87,23 +88,32 @@ pub(super) fn to_base_event(event: &mut Object<'_>) -> &'static Class {
 fn set_type(event: &mut Object<'_>, class: &Class, activity: u32) {
     let name = class.activity(activity).filter(|_| activity != OTHER);
     let activity = if name.is_some() { activity } else { OTHER };
-    event.set("activity_id", activity.to_string());
-    match name {
-        Some(name) => event.set_word("activity_name", name),
-        None if event.has("activity_name") => {}
-        None => event.set_word("activity_name", "Other"),
+    if event.number("class_uid") == Some(class.uid) && event.number("activity_id") == Some(activity) {
+        return;
     }
+    event.set("activity_id", activity.to_string());
     event.set("category_uid", (class.uid / 1000).to_string());
-    event.set_word("category_name", class.category);
     event.set("class_uid", class.uid.to_string());
-    event.set_word("class_name", class.name);
     event.set("type_uid", (class.uid * 100 + activity).to_string());
-    event.set_word("type_name", &format!("{}: {}", class.name, name.unwrap_or("Other")));
+    if let Some(name) = name {
+        set_name(event, "activity_name", name);
+    }
+    set_name(event, "category_name", class.category);
+    set_name(event, "class_name", class.name);
+    set_name(event, "type_name", &format!("{}: {}", class.name, name.unwrap_or("Other")));
+}
+
+/// Changes a name that nobody has redacted.
+pub(super) fn set_name(event: &mut Object<'_>, attribute: &'static str, name: &str) {
+    let is_hash = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if text(event.get(attribute)).is_some_and(|text| text.raw() != REDACTED && !is_hash(text.raw())) {
+        event.set_word(attribute, name);
+    }
 }
 
 impl Writer<'_> {
     /// Gives an event its class in 1.3.0, with the attributes that this class demands.
-    pub(super) fn to_class(
+    pub(super) fn classify(
         &mut self,
         class: &'static Class,
         (uid, activity): (u32, u32),
@@ -111,16 +121,16 @@ impl Writer<'_> {
     ) -> &'static Class {
         let (mut older, mut older_activity) = of_type(uid, activity);
         match (uid, older) {
-            (USER_MANAGEMENT, USER_ACCESS) if !self.to_privileges(event) => {
+            (USER_MANAGEMENT, USER_ACCESS) if !self.set_privileges(event) => {
                 (older, older_activity) = (ACCOUNT_CHANGE, OTHER);
             }
-            (USER_MANAGEMENT, ENTITY_MANAGEMENT) if !self.to_token(event) => {
+            (USER_MANAGEMENT, ENTITY_MANAGEMENT) if !self.set_token(event) => {
                 (older, older_activity) = (ACCOUNT_CHANGE, OTHER);
             }
-            (ROLE_MANAGEMENT, _) => self.to_role(event),
+            (ROLE_MANAGEMENT, _) => self.set_role(event),
             (PERIPHERAL_ACTIVITY, _) if activity != OTHER => {
                 let name = event.get("activity_name").text().unwrap_or_default().to_lowercase();
-                if name.bytes().all(|byte| byte.is_ascii_lowercase()) {
+                if name.bytes().all(|byte| byte.is_ascii_lowercase()) && !name.is_empty() {
                     event.set_word("activity_name", &format!("peripheral-{name}"));
                 }
             }
@@ -140,7 +150,7 @@ impl Writer<'_> {
             event.set_choice(["action_id", "action"], 1, "Allowed");
         }
         if [VULNERABILITY_FINDING, DETECTION_FINDING].contains(&class.uid) {
-            self.to_comment(event);
+            self.set_comment(event);
         }
         // The source is the initiator, and findings have the page in `finding_info`.
         if class.uid == NETWORK_ACTIVITY {
@@ -151,13 +161,13 @@ impl Writer<'_> {
             event.take("src_url");
         }
         if class.uid == APPLICATION_LIFECYCLE {
-            self.to_app(event);
+            self.set_app(event);
         }
         class
     }
 
     /// Makes privileges of the roles that a user was given or lost. False if there are neither.
-    fn to_privileges(&mut self, event: &mut Object<'_>) -> bool {
+    fn set_privileges(&mut self, event: &mut Object<'_>) -> bool {
         if event.has("privileges") {
             return true;
         }
@@ -182,7 +192,7 @@ impl Writer<'_> {
     }
 
     /// Makes an entity of the user whose token it is. False if the user has no name.
-    fn to_token(&mut self, event: &mut Object<'_>) -> bool {
+    fn set_token(&mut self, event: &mut Object<'_>) -> bool {
         let user = event.get("user");
         let name = [user.get("name"), user.get("uid")].into_iter().find(|value| text(*value).is_some());
         let Some(name) = name else { return false };
@@ -195,7 +205,7 @@ impl Writer<'_> {
         true
     }
 
-    fn to_role(&mut self, event: &mut Object<'_>) {
+    fn set_role(&mut self, event: &mut Object<'_>) {
         let Some(role) = event.take("iam_role") else { return };
         let mut role = Object::read(Value::new(&role));
         let mut entity = Object::default();
@@ -212,7 +222,7 @@ impl Writer<'_> {
     }
 
     /// Makes one text of the notes.
-    fn to_comment(&mut self, event: &mut Object<'_>) {
+    fn set_comment(&mut self, event: &mut Object<'_>) {
         let notes = event.get("notes");
         let texts: Vec<_> =
             notes.elements().filter_map(|note| text(note.get("comment"))).map(|text| text.raw().to_owned()).collect();
@@ -226,7 +236,7 @@ impl Writer<'_> {
         }
     }
 
-    fn to_app(&mut self, event: &mut Object<'_>) {
+    fn set_app(&mut self, event: &mut Object<'_>) {
         if event.has("app") {
             return;
         }

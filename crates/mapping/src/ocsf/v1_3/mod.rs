@@ -42,7 +42,7 @@ fn converted(text: &str) -> Option<Vec<u8>> {
     let numbers = (event.number("class_uid")?, event.number("activity_id")?);
     let class = classes::of(numbers.0)?;
     // The base event demands nothing.
-    write(event, |writer, event| writer.to_class(class, numbers, event))
+    write(event, |writer, event| writer.classify(class, numbers, event))
         .or_else(|| write(Object::read(Value::new(text)), |_, event| classes::to_base_event(event)))
 }
 

@@ -148,7 +148,7 @@ fn attributes_are_where_1_3_has_them() {
         (
             "finding_info",
             json!({ "uid": "f", "related_events": [
-                { "uid": "1", "type": "PROCESS" }, { "uid": "2", "type_uid": 300_716, "title": "t" }] }),
+                { "uid": "1", "type": "PROCESS" }, { "uid": "2", "type_uid": 300_716, "type_name": "User Management: x", "title": "t" }] }),
             json!({ "uid": "f", "title": "f", "related_events": [{ "uid": "1", "type_name": "PROCESS" },
                 { "uid": "2", "type_uid": 300_501, "type_name": "User Access Management: Assign Privileges" }] }),
             json!({ "related_events": [{ "uid": "2", "title": "t" }] }),

@@ -213,7 +213,7 @@ fn a_path_has_names_of_fields_only() {
     assert_eq!(unknown(Stream::Groups, &nested(30, r#"[1,2,{"b":3}]"#)), [path.as_str()]);
 }
 
-/// Keys of the console are the business of `streams`: the others get parts. What is in `ocsf/v1_3` reads finished events.
+/// Keys of the console are the business of `streams`: the others get parts. `ocsf/v1_3` reads finished events.
 #[test]
 fn only_streams_look_for_keys_in_records() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

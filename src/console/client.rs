@@ -340,6 +340,11 @@ impl Client {
         self.tokens.changes()
     }
 
+    /// Returns when requests use another token than after so many changes.
+    pub async fn token_changed_since(&self, changes: u64) {
+        self.tokens.changed_since(changes).await;
+    }
+
     /// The token in use as its file or Secret has it now, if it has changed.
     ///
     /// # Errors

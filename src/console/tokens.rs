@@ -1,6 +1,7 @@
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use secrecy::SecretString;
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::settings::{Credential, SecretError, Secrets};
@@ -11,13 +12,13 @@ pub struct Tokens {
     credentials: Vec<Credential>,
     in_use: AtomicUsize,
     /// Counts the changes of the token that requests use.
-    changes: AtomicU64,
+    changes: watch::Sender<u64>,
 }
 
 impl Tokens {
     pub fn new(secrets: &Secrets) -> Self {
         let credentials = secrets.iter().cloned().map(Credential::token).collect();
-        Self { credentials, in_use: AtomicUsize::new(0), changes: AtomicU64::new(0) }
+        Self { credentials, in_use: AtomicUsize::new(0), changes: watch::Sender::default() }
     }
 
     /// The index of the token in use.
@@ -50,7 +51,7 @@ impl Tokens {
     pub fn replace(&self, index: usize, token: SecretString) {
         self.credentials[index].replace(token);
         if index == self.in_use() {
-            self.changes.fetch_add(1, Ordering::Relaxed);
+            self.count_change();
         }
     }
 
@@ -59,13 +60,23 @@ impl Tokens {
         if self.in_use.swap(index, Ordering::Relaxed) != index {
             let token = if index == 0 { "first" } else { "second" };
             warn!(%console, in_use = token, "the API token in use was refused; using the other one");
-            self.changes.fetch_add(1, Ordering::Relaxed);
+            self.count_change();
         }
     }
 
     /// How often requests began to use another token.
     pub fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Relaxed)
+        *self.changes.borrow()
+    }
+
+    /// Returns when requests use another token than after so many changes.
+    pub async fn changed_since(&self, changes: u64) {
+        // The sender is here: it is not closed.
+        let _ = self.changes.subscribe().wait_for(|now| *now != changes).await;
+    }
+
+    fn count_change(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     /// The tokens that were read so far.

@@ -27,6 +27,8 @@ pub struct OpenLane {
     pub sizing: Sizing,
     pub learned: Learned,
     pub schedule: PollSchedule,
+    /// [`Client::token_changes`](crate::console::Client::token_changes) that the schedule has followed.
+    pub token_changes: u64,
     /// Pauses while the console refuses the token.
     pub token_backoff: Backoff,
     /// Pauses while the sink fails.
@@ -95,6 +97,7 @@ impl Lane {
         let random = self.random.fork();
         Ok(Box::new(OpenLane {
             schedule: PollSchedule::new(&passes, &checkpoint.position, now, self.first_poll_after, self.once),
+            token_changes: self.client.token_changes(),
             checkpoint,
             is_begun,
             writer: CheckpointWriter::new(self, random),

@@ -32,6 +32,12 @@ struct ScheduledPass {
     failure: Option<LaneState>,
 }
 
+impl ScheduledPass {
+    fn is_refused(&self) -> bool {
+        self.due.is_some() && matches!(self.failure, Some(LaneState::ConsoleRefused(_)))
+    }
+}
+
 impl PollSchedule {
     /// The first pass is due after `first_poll_after`, the others when their period is over; with `once`, all passes
     /// are due once.
@@ -86,6 +92,20 @@ impl PollSchedule {
         if let Some(pass) = self.passes.get_mut(pass) {
             pass.due = Some(Instant::now() + pause);
             pass.failure = Some(failure);
+        }
+    }
+
+    /// Whether the console refuses a pass, or its token.
+    pub fn waits_for_console(&self) -> bool {
+        self.passes.iter().any(ScheduledPass::is_refused)
+    }
+
+    /// The passes that the console refused are due: it may take the token that is in use now.
+    pub fn retry_refused(&mut self) {
+        let now = Instant::now();
+        for pass in self.passes.iter_mut().filter(|pass| pass.is_refused()) {
+            pass.due = Some(now);
+            self.not_before = now;
         }
     }
 

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, select};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info};
@@ -92,11 +92,20 @@ impl Lane {
             let end = loop {
                 if let Step::Wait(open, next) = &step {
                     let asleep = pin!(sleep_until(open.wakes_at(next.at)));
-                    life.stop.run_until_cancelled(asleep).await;
+                    if open.schedule.waits_for_console() {
+                        // Boxed: few lanes wait for it, and it would enlarge the future of each.
+                        let changed = Box::pin(life.lane.client.token_changed_since(open.token_changes));
+                        life.stop.run_until_cancelled(select(asleep, changed)).await;
+                    } else {
+                        life.stop.run_until_cancelled(asleep).await;
+                    }
                 }
                 step = match step {
                     Step::End(end) => break end,
                     Step::Wait(open, _) if life.stop.is_cancelled() => Step::Flush(open, LaneEnd::Drained),
+                    Step::Wait(open, _) if open.token_changes != life.lane.client.token_changes() => {
+                        life.follow_token(open)
+                    }
                     Step::Wait(open, next) if next.at <= Instant::now() => Step::Poll(open, next.pass),
                     step => {
                         let span = life.lane.span();
@@ -156,6 +165,13 @@ impl Life {
         };
         self.report_next_attempt(at, is_refused);
         Step::Wait(open, NextPoll { pass, at })
+    }
+
+    /// Requests use another token: what the console refused is tried at once.
+    fn follow_token(&self, mut open: Box<OpenLane>) -> Step {
+        open.token_changes = self.lane.client.token_changes();
+        open.schedule.retry_refused();
+        self.plan(open, false)
     }
 
     /// Shows when a lane that waits goes on; where it was refused, which a person has to mend, in the log too.

@@ -5,16 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::StatusCode;
 use s1_forwarder::checkpoint::ledger::Hour;
-use s1_forwarder::emulator::{Fault, Faults, Kind, Quirks};
+use s1_forwarder::console::scripted::{ScriptedTransport, dated};
+use s1_forwarder::console::{Client, Limiters, Response, TokenVerdict, Transport};
+use s1_forwarder::emulator::{Fault, Faults, Kind, Quirks, Setup};
 use s1_forwarder::lane::Lane;
 use s1_forwarder::record::{Stream, Timestamp, facts};
 use s1_forwarder::sink::Outcome;
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::{Action, Learned, Poll, Pull, Since, SourcePosition};
-use s1_forwarder::telemetry::SkipReason;
+use s1_forwarder::telemetry::{LaneState, SkipReason};
 #[cfg(feature = "remap")]
 use s1_forwarder::transform::{Keys, Schema, Steps, TransformSettings};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::sleep;
 
 use super::harness::{LaneHarness, START, assert_counts_balance};
@@ -413,4 +417,41 @@ async fn a_lane_that_begins_in_the_future_waits_and_then_reads() {
     // One request for the console's time.
     assert_eq!((asked_before, sink.total()), (1, 1));
     running.drain().await;
+}
+
+/// A role may lack what the next token's has: the lane does not wait for its next attempt, which may be an hour away.
+#[tokio::test(start_paused = true)]
+async fn what_the_console_refuses_is_tried_again_when_requests_use_another_token() {
+    for status in [StatusCode::FORBIDDEN, StatusCode::UNAUTHORIZED] {
+        let harness = LaneHarness::new(|setup| setup.activities = 30);
+        let console = Arc::new(harness.transport());
+        let clock = harness.clock;
+        let transport = ScriptedTransport::new(move |request| {
+            let console = console.clone();
+            async move {
+                let is_poor = request.token.expose_secret() == "poor";
+                if is_poor || request.url.path().ends_with("api-token-details") {
+                    let status = if is_poor { status } else { StatusCode::OK };
+                    return Ok(Response { status, headers: dated(clock.now()), body: "{\"data\":{}}".into() });
+                }
+                console.send(request).await
+            }
+        });
+        let settings = serde_json::json!({ "url": "https://console.example", "token": "poor" });
+        let settings = serde_json::from_value(settings).unwrap();
+        let limiter = Limiters::default().join_for(&settings);
+        let client = Arc::new(Client::new(&settings, Arc::new(transport), limiter, clock));
+        let sink = MemorySink::accepting(clock);
+        let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
+        let running = harness.start(Lane { client: client.clone(), ..lane });
+        // The first attempts of a 401 are a minute apart.
+        sleep(Duration::from_secs(900)).await;
+        assert!(matches!(running.metrics.state(), LaneState::ConsoleRefused(_)), "{:?}", running.metrics.state());
+        let next = running.metrics.next_attempt().unwrap();
+        assert!(next.since(clock.now()) > Duration::from_secs(10), "{status}: {next}");
+        assert_eq!(client.try_token(&SecretString::from(Setup::TOKEN)).await, TokenVerdict::Accepted);
+        sleep(Duration::from_secs(9)).await;
+        assert_eq!((running.metrics.state(), sink.total()), (LaneState::Running, 30), "{status}");
+        running.drain().await;
+    }
 }

@@ -379,10 +379,13 @@ impl Filler {
         });
         if let Some(dropped) = dropped {
             let reason = match dropped {
-                Dropped::Condition => SkipReason::Filtered,
+                Dropped::Condition { .. } => SkipReason::Filtered,
                 Dropped::Remap => SkipReason::Remap,
             };
             meter.lane.skip_records(reason, 1);
+            if dropped.saw_all_programs() {
+                open.batch.set_programs_worked();
+            }
             return open.discard_last(record);
         }
         open.label_last(mapper);

@@ -217,6 +217,9 @@ impl<'a> SendStage<'a> {
         let context = pending.context;
         let watermark = pending.watermark();
         if pending.batch.is_empty() {
+            if pending.batch.programs_worked() {
+                delivery.health.programs_worked();
+            }
             // Nothing of it is to be delivered: it is settled when the batches before it are.
             match self.in_flight.back_mut() {
                 Some(last) => last.watermark = last.watermark.max(watermark),

@@ -20,6 +20,8 @@ pub struct Batch {
     framed_at: Arc<OnceLock<Timestamp>>,
     /// The time of the snapshot that all events are from.
     snapshot: Option<Timestamp>,
+    /// See [`Self::set_programs_worked`].
+    programs_worked: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -75,6 +77,7 @@ impl Batch {
             entries: Vec::new(),
             framed_at: Arc::default(),
             snapshot: None,
+            programs_worked: false,
         }
     }
 
@@ -180,6 +183,15 @@ impl Batch {
         last.framed_at = Arc::default();
         self.discard_last();
         last
+    }
+
+    /// The user's programs have seen an event that came with these, and dropped it.
+    pub fn set_programs_worked(&mut self) {
+        self.programs_worked = true;
+    }
+
+    pub fn programs_worked(&self) -> bool {
+        self.programs_worked
     }
 
     pub fn discard_last(&mut self) {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use blocked::{Failed, part_of};
 pub use error::DeliveryError;
+use health::Row;
 pub use health::{Health, SinkAnswers};
 use settled::Fate;
 pub use settled::Settled;
@@ -583,18 +584,23 @@ impl BatchDelivery<'_> {
         self.stop.run_until_cancelled(self.delivery.deadline.renewed()).await.ok_or_else(stopped)
     }
 
-    /// Fails after too many refusals in a row: a wrong index must not turn a customer's history into dead letters.
-    /// Returns the number of events that it added to the count.
-    fn check_refusals(&self) -> Result<usize, Failure> {
-        if self.accepted != 0 {
-            return Ok(0);
+    /// Fails after too many refusals in a row: a wrong index must not turn a customer's history into dead letters. An
+    /// event that the programs have dropped ends a row of those that they failed on. Returns what was counted.
+    fn check_refusals(&self) -> Result<Row, Failure> {
+        let health = &self.delivery.health;
+        let mut row = Row { refused: self.refused.len(), failed: self.failed.len() };
+        if self.batch.programs_worked() {
+            health.programs_worked();
+            row.failed = 0;
         }
-        let Some(first) = self.refused.first().or(self.failed.first()) else { return Ok(0) };
-        let refused = self.refused.len() + self.failed.len();
-        let in_a_row = self.delivery.health.count_refused(refused);
-        if in_a_row < MISCONFIGURED_FROM || self.delivery.health.accepts_refusals() {
-            return Ok(refused);
+        if self.accepted != 0 || row.len() == 0 {
+            return Ok(Row::default());
         }
+        let in_a_row = health.count_refused(row);
+        if in_a_row < MISCONFIGURED_FROM || health.accepts_refusals() {
+            return Ok(row);
+        }
+        let Some(first) = self.refused.first().or(self.failed.first()) else { return Ok(row) };
         if self.refused.is_empty() {
             return Err(Failure::ProgramFailed(format!(
                 "a program of the pipeline failed on {in_a_row} events in a row; no event of this batch became a dead \

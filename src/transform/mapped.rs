@@ -54,8 +54,18 @@ impl From<mapping::Mapped> for Mapped {
 /// What drops an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {
-    /// A condition of `drop`.
-    Condition,
+    /// A condition of `drop`. Other programs are left that have not seen the event, unless it is the last one.
+    Condition { is_last: bool },
     /// `abort` in `remap`.
     Remap,
+}
+
+impl Dropped {
+    /// Whether all programs have seen the event, and none failed on it.
+    pub fn saw_all_programs(self) -> bool {
+        match self {
+            Self::Condition { is_last } => is_last,
+            Self::Remap => true,
+        }
+    }
 }

@@ -421,7 +421,8 @@ impl Steps {
             match condition.run(&mut event, &mut control) {
                 Run::Done(Value::Boolean(true)) => {
                     out.truncate(start);
-                    return Ok(Some(Dropped::Condition));
+                    let is_last = programs.remap.is_none() && index + 1 == programs.conditions.len();
+                    return Ok(Some(Dropped::Condition { is_last }));
                 }
                 Run::Done(_) | Run::Aborted => {}
                 Run::Failed(reason) => return Err(ProgramError::Failed(format!("drop[{index}]: {reason}"))),

@@ -135,6 +135,48 @@ async fn ten_failures_in_a_row_stop_the_lane_and_make_no_dead_letters_of_a_batch
     }
 }
 
+/// Programs that drop rightly work, although no event arrives: every seventh event is one that they fail on, in one
+/// batch and each in a poll of its own. Programs that have not all seen the dropped events show nothing.
+#[tokio::test(start_paused = true)]
+async fn events_that_the_programs_drop_end_a_row_of_failures() {
+    let condition = || "to_int!(.n) == 12".to_owned();
+    let abort = "if .n == 12 { abort }\n.m = to_int!(.n)";
+    for (drop, remap, is_apart, is_stopped) in [
+        (vec![condition()], None, false, false),
+        (vec![condition()], None, true, false),
+        (Vec::new(), Some(abort), false, false),
+        (vec![condition()], Some(".m = 1"), false, true),
+        (vec![".n == 12".to_owned(), condition()], None, false, true),
+    ] {
+        let harness = LaneHarness::new(|setup| setup.activities = 0);
+        let sink = MemorySink::accepting(harness.clock);
+        let settings = TransformSettings {
+            drop: drop.clone(),
+            remap: remap.map(str::to_owned),
+            on_error: OnError::DeadLetter,
+            ..TransformSettings::default()
+        };
+        let running =
+            harness.start(with_program(harness.lane(harness.pull(Stream::Activities), "siem", sink), &settings));
+        for number in 0..92 {
+            let n = if number % 7 == 0 { "\"abc\"" } else { "12" };
+            let (id, at) = (FIRST + number, harness.clock.now());
+            let body = format!(r#"{{"id":"{id}","activityType":5,"createdAt":"{at}","n":{n}}}"#);
+            harness.console.insert(Kind::Activities, body.as_bytes()).unwrap();
+            if is_apart {
+                sleep(Duration::from_secs(90)).await;
+            }
+        }
+        sleep(Duration::from_secs(90)).await;
+        let state = running.metrics.state();
+        let metrics = running.drain().await;
+        let kept = if is_stopped { 0 } else { 14 };
+        assert_eq!(metrics.dead_letters.load(Ordering::Relaxed), kept, "{drop:?} {remap:?} {is_apart} {state:?}");
+        assert_eq!(matches!(state, LaneState::Misconfigured(..)), is_stopped, "{drop:?} {remap:?} {state:?}");
+        assert_counts_balance(&metrics);
+    }
+}
+
 /// What the program and the sink refuse counts together, and one accepted event begins the count again.
 #[tokio::test(start_paused = true)]
 async fn failures_count_with_the_refusals_of_the_sink() {

@@ -24,8 +24,11 @@ fn problem(transform: &str) -> String {
 #[test]
 fn conditions_and_abort_drop_events() {
     for (transform, dropped) in [
-        ("drop: ['.event.provider == \"SentinelOne\"']", Some(Dropped::Condition)),
-        ("drop: ['.event.kind == \"nothing\"', 'exists(.organization.name)']", Some(Dropped::Condition)),
+        ("drop: ['.event.provider == \"SentinelOne\"']", Some(Dropped::Condition { is_last: true })),
+        (
+            "drop: ['.event.kind == \"nothing\"', 'exists(.organization.name)']",
+            Some(Dropped::Condition { is_last: true }),
+        ),
         ("drop: ['.event.kind == \"nothing\"']", None),
         ("remap: 'if .organization.name == \"Acme\" { abort }'", Some(Dropped::Remap)),
         ("remap: 'if .organization.name == \"Other\" { abort }'", None),

@@ -45,13 +45,28 @@ impl Drop for AttemptGuard<'_> {
     }
 }
 
+/// Events one after the other of which none arrived.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Row {
+    /// The sink refused them.
+    pub refused: usize,
+    /// A program failed on them.
+    pub failed: usize,
+}
+
+impl Row {
+    pub fn len(self) -> usize {
+        self.refused + self.failed
+    }
+}
+
 /// Tracks whether a lane's sink accepts anything.
 #[derive(Debug, Default)]
 pub struct Health {
     answers: Mutex<SinkAnswers>,
     /// Wakes the one session that waits for a change.
     changed: Notify,
-    refused_in_a_row: AtomicUsize,
+    in_a_row: Mutex<Row>,
     /// Those of [`Self::count_refused`], whatever was accepted meanwhile.
     refused: AtomicUsize,
     /// When a warning of the sink with this reason was last logged.
@@ -105,7 +120,7 @@ impl Health {
 
     /// An event was accepted.
     pub(super) fn accepted(&self) {
-        self.refused_in_a_row.store(0, Ordering::Relaxed);
+        *self.in_a_row.lock() = Row::default();
         self.clear_refusing();
     }
 
@@ -127,10 +142,18 @@ impl Health {
         self.blocked.lock()
     }
 
-    /// Counts events that were refused after the last accepted one, and returns their number.
-    pub(super) fn count_refused(&self, refused: usize) -> usize {
-        self.refused.fetch_add(refused, Ordering::Relaxed);
-        self.refused_in_a_row.fetch_add(refused, Ordering::Relaxed) + refused
+    /// The user's programs have dropped an event, so that they are not wrong for all.
+    pub fn programs_worked(&self) {
+        self.in_a_row.lock().failed = 0;
+    }
+
+    /// Counts events that did not arrive, after the last one that did, and returns their number.
+    pub(super) fn count_refused(&self, row: Row) -> usize {
+        self.refused.fetch_add(row.len(), Ordering::Relaxed);
+        let mut in_a_row = self.in_a_row.lock();
+        in_a_row.refused += row.refused;
+        in_a_row.failed += row.failed;
+        in_a_row.len()
     }
 
     /// Events of batches of which the sink has accepted none, refused so far.
@@ -138,11 +161,11 @@ impl Health {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Removes refusals from the count, since the events will be sent again.
-    pub(super) fn uncount(&self, refused: usize) {
-        let less = |before: usize| Some(before.saturating_sub(refused));
-        // `less` never returns `None`, so this cannot fail.
-        let _ = self.refused_in_a_row.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    /// Removes them from the count, since the events will be sent again.
+    pub(super) fn uncount(&self, row: Row) {
+        let mut in_a_row = self.in_a_row.lock();
+        in_a_row.refused = in_a_row.refused.saturating_sub(row.refused);
+        in_a_row.failed = in_a_row.failed.saturating_sub(row.failed);
     }
 }
 

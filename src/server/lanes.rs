@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::overview::{self, EqualErrors, PipelineRow};
 use super::query::{Facts, LaneQuery};
 use crate::record::Timestamp;
-use crate::telemetry::{HumanDuration, LaneMetrics, LaneView, Snapshot, TokenStatus, describe_skipped};
+use crate::telemetry::{HumanDuration, LaneMetrics, LaneView, Snapshot, describe_skipped};
 
 /// The response of `/api/v1/lanes` and `/api/v1/pipelines`, and the content of the status page. Times are RFC 3339 in
 /// UTC; unknown values are null. Later releases may add fields.
@@ -373,7 +373,9 @@ fn warnings(view: &LaneView) -> Vec<String> {
     warnings.extend((others > 0).then(|| {
         format!("{others} records have the label `other`: the console names more different labels than a lane keeps")
     }));
-    warnings.extend(view.token.new_is_refused.then(|| TokenStatus::NEW_IS_REFUSED.to_owned()));
+    // Where the former token does not work either, the lane's error says so.
+    let new_token = view.token.new_token.as_ref().filter(|_| lane.token_problem().is_none());
+    warnings.extend(new_token.map(ToString::to_string));
     warnings
 }
 
@@ -453,7 +455,7 @@ impl Lane {
         let last = self.last_remap_error.as_ref().filter(|_| self.remap_errors > 0)?;
         let LastError { time, text } = last;
         let events = if self.remap_errors == 1 { "event" } else { "events" };
-        Some(format!("remap failed on {} {events}, last at {time}: {text}", self.remap_errors))
+        Some(format!("a program failed on {} {events}, last at {time}: {text}", self.remap_errors))
     }
 
     /// What the sink says of events that it accepts.

@@ -419,15 +419,14 @@ impl Credential {
         Ok(changed)
     }
 
-    /// The secret as its source has it now, if that is not the cached one.
+    /// The secret as its source has it now, if that is not the cached one. One that was never read has not changed.
     ///
     /// # Errors
     /// See [`Secret::read`].
     pub fn changed(&self) -> Result<Option<SecretString>, SecretError> {
+        let Some(cached) = self.cached.lock().clone() else { return Ok(None) };
         let secret = self.read()?;
-        let is_cached =
-            self.cached.lock().as_ref().is_some_and(|cached| cached.expose_secret() == secret.expose_secret());
-        Ok((!is_cached).then_some(secret))
+        Ok((cached.expose_secret() != secret.expose_secret()).then_some(secret))
     }
 
     /// Caches another secret than the source had.

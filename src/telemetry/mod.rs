@@ -40,7 +40,9 @@ pub use logs::{LogError, LogFormat, init_logs, lane_span};
 pub use meter::{DeliveredEvent, Meter};
 pub use metrics::{METRIC_PREFIX, METRICS, Metric, MetricType};
 pub use process::{ProcessMetrics, UsageWrite};
-pub use registry::{Activity, ClusterView, FileStatus, LaneView, SettingsSource, Snapshot, Telemetry, TokenStatus};
+pub use registry::{
+    Activity, ClusterView, FileStatus, LaneView, NewTokenProblem, SettingsSource, Snapshot, Telemetry, TokenStatus,
+};
 pub use sink_warnings::WarningReason;
 pub use traces::BatchSpan;
 #[cfg(feature = "traces")]

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
@@ -82,18 +83,41 @@ impl ClusterView {
 }
 
 /// What is known of a pipeline's token.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct TokenStatus {
     /// When it expires, if the console reports it.
     pub expires: Option<Timestamp>,
-    /// The console refuses the token that its file or Secret has now. The former one is still in use.
-    pub new_is_refused: bool,
+    /// Set while requests use the former token.
+    pub new_token: Option<NewTokenProblem>,
 }
 
-impl TokenStatus {
-    /// What the log, the page and conditions say of [`Self::new_is_refused`].
-    pub const NEW_IS_REFUSED: &'static str =
-        "the new token is refused; the former one is still in use: a restart would fail";
+/// Why requests do not use what a token's file or Secret has now. It is shown as the log, the page and conditions say
+/// it of a pipeline whose former token still works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewTokenProblem {
+    Refused,
+    /// It cannot be read, or is no token.
+    Unusable(Arc<str>),
+}
+
+impl Display for NewTokenProblem {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => formatter.write_str("the new token is refused; the former one")?,
+            Self::Unusable(reason) => write!(formatter, "{reason}; the former token")?,
+        }
+        formatter.write_str(" is still in use: a restart would fail")
+    }
+}
+
+impl NewTokenProblem {
+    /// The reason of a condition.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Refused => "NewTokenRefused",
+            Self::Unusable(_) => "NewTokenUnusable",
+        }
+    }
 }
 
 /// One lane for the status page and `/api/v1/lanes`.
@@ -312,13 +336,13 @@ impl Telemetry {
     }
 
     pub fn token(&self, pipeline: &str) -> TokenStatus {
-        read(&self.pipelines).get(pipeline).map(|pipeline| pipeline.token).unwrap_or_default()
+        read(&self.pipelines).get(pipeline).map(|pipeline| pipeline.token.clone()).unwrap_or_default()
     }
 
-    /// See [`TokenStatus::new_is_refused`].
-    pub fn set_new_token_refused(&self, pipeline: &str, is_refused: bool) {
+    /// See [`TokenStatus::new_token`].
+    pub fn set_new_token_problem(&self, pipeline: &str, problem: Option<NewTokenProblem>) {
         if let Some(pipeline) = write(&self.pipelines).get_mut(pipeline) {
-            pipeline.token.new_is_refused = is_refused;
+            pipeline.token.new_token = problem;
         }
     }
 
@@ -375,7 +399,7 @@ impl Telemetry {
                 metrics: lane.metrics.clone(),
                 pulled_per_second: lane.rates.pulled_per_second,
                 delivered_per_second: lane.rates.delivered_per_second,
-                token: pipeline.token,
+                token: pipeline.token.clone(),
             })
         });
         let source_problems = read(&self.source_problems).clone();

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::context::WorkerContext;
 use super::spec::LaneSpec;
 use crate::console::TokenVerdict;
-use crate::telemetry::TokenStatus;
+use crate::telemetry::NewTokenProblem;
 
 /// How often the sources of tokens are read.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(30);
@@ -22,22 +22,28 @@ const SETTLES_AFTER: Duration = Duration::from_secs(60);
 /// Wait after the console gave no answer that says whether it accepts the token.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A token that its source has, and that requests do not use.
+/// What a source has, and requests do not use.
 #[derive(Debug, Default)]
 pub struct NewToken {
-    seen: Option<(SecretString, Instant)>,
-    /// The log says so.
-    is_refused: bool,
+    /// A token, or why there is none; and since when.
+    seen: Option<(Result<SecretString, Arc<str>>, Instant)>,
+    /// The log says what is wrong with it.
+    is_logged: bool,
 }
 
 impl NewToken {
-    /// Since when the source has this token.
-    fn since(&mut self, token: &SecretString) -> Instant {
+    /// Since when the source has this.
+    fn since(&mut self, found: &Result<SecretString, Arc<str>>) -> Instant {
+        let is_same = |seen: &Result<SecretString, Arc<str>>| match (seen, found) {
+            (Ok(seen), Ok(found)) => seen.expose_secret() == found.expose_secret(),
+            (Err(seen), Err(found)) => seen == found,
+            _ => false,
+        };
         match &self.seen {
-            Some((seen, since)) if seen.expose_secret() == token.expose_secret() => *since,
+            Some((seen, since)) if is_same(seen) => *since,
             _ => {
                 let now = Instant::now();
-                *self = Self { seen: Some((token.clone(), now)), is_refused: false };
+                *self = Self { seen: Some((found.clone(), now)), is_logged: false };
                 now
             }
         }
@@ -56,30 +62,40 @@ pub async fn check(
         return (known, CHECK_INTERVAL);
     };
     let telemetry = &context.telemetry;
-    let token = match client.changed_token() {
-        Ok(Some(token)) => token,
+    let found = match client.changed_token() {
+        Ok(Some(token)) => Ok(token),
         Ok(None) => {
-            telemetry.set_new_token_refused(pipeline, false);
+            telemetry.set_new_token_problem(pipeline, None);
             return (NewToken::default(), CHECK_INTERVAL);
         }
-        // It may be half written, or missing for a moment.
-        Err(_) => return (known, UNSETTLED_INTERVAL),
+        Err(error) => Err(error.to_string().into()),
     };
-    if known.since(&token).elapsed() < SETTLES_AFTER {
+    // It may be half written, or missing for a moment.
+    if known.since(&found).elapsed() < SETTLES_AFTER {
         return (known, UNSETTLED_INTERVAL);
     }
-    match client.try_token(&token).await {
+    let verdict = match &found {
+        Ok(token) => client.try_token(token).await,
+        Err(_) => TokenVerdict::Refused,
+    };
+    match verdict {
         TokenVerdict::Accepted => {
             info!(pipeline, "the new token is accepted, and in use");
-            telemetry.set_new_token_refused(pipeline, false);
+            telemetry.set_new_token_problem(pipeline, None);
             (NewToken::default(), CHECK_INTERVAL)
         }
         TokenVerdict::Refused => {
-            if !known.is_refused {
-                warn!(pipeline, "{}", TokenStatus::NEW_IS_REFUSED);
+            let problem = found.map_or_else(NewTokenProblem::Unusable, |_| NewTokenProblem::Refused);
+            // Lanes whose former token does not work either say so themselves.
+            let former_works = lanes.iter().all(|lane| {
+                let running = telemetry.lane(pipeline, lane.id.stream, &lane.id.sink);
+                running.is_none_or(|lane| lane.token_problem().is_none())
+            });
+            if former_works && !known.is_logged {
+                warn!(pipeline, "{problem}");
+                known.is_logged = true;
             }
-            known.is_refused = true;
-            telemetry.set_new_token_refused(pipeline, true);
+            telemetry.set_new_token_problem(pipeline, Some(problem));
             (known, CHECK_INTERVAL)
         }
         TokenVerdict::Unknown => (known, RETRY_INTERVAL),
@@ -87,7 +103,7 @@ pub async fn check(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bytes::Bytes;
     use http::StatusCode;
     use parking_lot::Mutex;
@@ -102,24 +118,31 @@ mod tests {
     use crate::telemetry::Telemetry;
     use crate::worker::Options;
 
+    const UNAUTHORIZED: &str = r#"{"errors":[{"code":4010010,"title":"Unauthorized"}]}"#;
+    const FORBIDDEN: &str = r#"{"errors":[{"code":4030010,"title":"Forbidden"}]}"#;
+
     /// A pipeline whose token is in a file, and a console that takes some tokens.
-    struct Rotation {
+    pub struct Rotation {
         directory: tempfile::TempDir,
-        context: Arc<WorkerContext>,
-        lanes: Vec<Arc<LaneSpec>>,
+        pub context: Arc<WorkerContext>,
+        pub lanes: Vec<Arc<LaneSpec>>,
         /// That of the lanes.
         client: Arc<Client>,
-        good: Arc<Mutex<Vec<&'static str>>>,
+        pub good: Arc<Mutex<Vec<&'static str>>>,
+        /// What the console says of a token; without, that the token's role may not ask.
+        pub details: Arc<Mutex<Option<&'static str>>>,
+        /// The site that a token sees.
+        pub sites: Arc<Mutex<Vec<(&'static str, &'static str)>>>,
         /// The token of each request, after `list` or `details`.
         asked: Arc<Mutex<Vec<String>>>,
         known: NewToken,
     }
 
     impl Rotation {
-        fn new() -> Self {
+        pub fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
             let file = directory.path().join("acme.yaml");
-            let text = "console: { url: 'https://acme.example', token: { file: token } }\n\
+            let text = "console: { url: 'https://acme.example', token: { file: token }, sites: ['100000000000000001'] }\n\
                         streams: { activities: {} }\nsinks: [{ type: stdout }]\n";
             std::fs::write(&file, text).unwrap();
             std::fs::write(directory.path().join("token"), "former\n").unwrap();
@@ -127,17 +150,32 @@ mod tests {
             let [pipeline] = &loaded.pipelines[..] else { panic!("{:?}", loaded.problems) };
             let good = Arc::new(Mutex::new(vec!["former"]));
             let asked = Arc::<Mutex<Vec<String>>>::default();
-            let (takes, log) = (good.clone(), asked.clone());
+            let details = Arc::new(Mutex::new(Some("{\"data\":{}}")));
+            let sites = Arc::<Mutex<Vec<_>>>::default();
+            let (takes, log, says, sees) = (good.clone(), asked.clone(), details.clone(), sites.clone());
             let transport = ScriptedTransport::new(move |request| {
                 let token = request.token.expose_secret().to_owned();
-                let what = if request.url.path().ends_with("api-token-details") { "details" } else { "list" };
+                let what = match request.url.path().rsplit('/').next() {
+                    Some("api-token-details") => "details",
+                    Some("sites") => "sites",
+                    _ => "list",
+                };
                 log.lock().push(format!("{what} {token}"));
-                let is_good = takes.lock().contains(&&*token);
-                let status = if is_good { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
-                let body =
-                    if is_good { r#"{"data":{}}"# } else { r#"{"errors":[{"code":4010010,"title":"Unauthorized"}]}"# };
+                let site = sees
+                    .lock()
+                    .iter()
+                    .find(|(owner, _)| *owner == token)
+                    .map_or("100000000000000001", |(_, site)| *site);
+                let listed = format!(r#"{{"data":{{"sites":[{{"id":"{site}"}}]}},"pagination":{{"totalItems":1}}}}"#);
+                let (status, body) = match (takes.lock().contains(&&*token), what, *says.lock()) {
+                    (false, ..) => (StatusCode::UNAUTHORIZED, UNAUTHORIZED.to_owned()),
+                    (true, "details", None) => (StatusCode::FORBIDDEN, FORBIDDEN.to_owned()),
+                    (true, "details", Some(details)) => (StatusCode::OK, details.to_owned()),
+                    (true, "sites", _) => (StatusCode::OK, listed),
+                    _ => (StatusCode::OK, r#"{"data":{}}"#.to_owned()),
+                };
                 let headers = dated(Timestamp::default());
-                async move { Ok(Response { status, headers, body: Bytes::from_static(body.as_bytes()) }) }
+                async move { Ok(Response { status, headers, body: Bytes::from(body) }) }
             });
             let clock = Clock::simulated(Timestamp::from_micros(1_790_000_000_000_000));
             let options = Options { clock, transport: Some(Arc::new(transport)), ..Options::default() };
@@ -147,15 +185,15 @@ mod tests {
             // A pipeline without lanes has no status.
             context.meter(&lanes[0]);
             let client = context.client("acme", &lanes[0].console).unwrap();
-            Self { directory, context, lanes, client, good, asked, known: NewToken::default() }
+            Self { directory, context, lanes, client, good, details, sites, asked, known: NewToken::default() }
         }
 
-        fn write(&self, token: &str) {
+        pub fn write(&self, token: &str) {
             std::fs::write(self.directory.path().join("token"), token).unwrap();
         }
 
         /// Checks for this many seconds.
-        async fn check_for(&mut self, seconds: u64) {
+        pub async fn check_for(&mut self, seconds: u64) {
             let end = Instant::now() + Duration::from_secs(seconds);
             while Instant::now() < end {
                 let known = std::mem::take(&mut self.known);
@@ -165,16 +203,16 @@ mod tests {
             }
         }
 
-        async fn list(&self) -> Result<Bytes, ConsoleError> {
+        pub async fn list(&self) -> Result<Bytes, ConsoleError> {
             self.client.list(self.client.permit().await, "activities", &[], ScopeFilter::None, 1_000, None).await
         }
 
-        fn asked(&self) -> Vec<String> {
+        pub fn asked(&self) -> Vec<String> {
             std::mem::take(&mut self.asked.lock())
         }
 
         fn shows_refused(&self) -> bool {
-            self.context.telemetry.token("acme").new_is_refused
+            self.context.telemetry.token("acme").new_token == Some(NewTokenProblem::Refused)
         }
     }
 
@@ -213,6 +251,40 @@ mod tests {
         rotation.write("next");
         rotation.check_for(60).await;
         assert!(!rotation.shows_refused());
+    }
+
+    /// A worker that goes on with what it has read would not start again.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_token_is_shown_when_it_has_stood() {
+        let mut rotation = Rotation::new();
+        rotation.check_for(120).await;
+        std::fs::remove_file(rotation.directory.path().join("token")).unwrap();
+        rotation.check_for(120).await;
+        assert_eq!(rotation.context.telemetry.token("acme").new_token, None, "no token is in use");
+        rotation.write("former");
+        rotation.list().await.unwrap();
+        for (contents, reason) in [
+            (Some(""), "is empty"),
+            (None, "cannot read the secret file"),
+            (Some("'former'"), "stands in quotes"),
+            (Some("ApiToken former"), "begins with"),
+            (Some("former\nformer"), "line break"),
+        ] {
+            match contents {
+                Some(contents) => rotation.write(contents),
+                None => std::fs::remove_file(rotation.directory.path().join("token")).unwrap(),
+            }
+            rotation.check_for(45).await;
+            rotation.check_for(60).await;
+            let text = rotation.context.telemetry.token("acme").new_token.map(|problem| problem.to_string());
+            let text = text.unwrap_or_else(|| panic!("{contents:?}"));
+            assert!(text.contains(reason) && text.ends_with("still in use: a restart would fail"), "{text}");
+            assert!(!text.contains("former\n") && !text.contains("former'"), "{text}");
+            rotation.write("former");
+            rotation.check_for(60).await;
+            assert_eq!(rotation.context.telemetry.token("acme").new_token, None);
+        }
+        assert_eq!(rotation.asked(), ["list former"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -226,7 +226,7 @@ pub(super) mod tests {
     fn programs_that_fail_are_counted_and_dated() {
         let last = json!({ "time": "2026-11-28T14:00:00Z", "text": "no number" });
         for (failed, text) in
-            [(1, "remap failed on 1 event, last at 2026"), (2, "remap failed on 2 events, last at 2026")]
+            [(1, "a program failed on 1 event, last at 2026"), (2, "a program failed on 2 events, last at 2026")]
         {
             let table = lanes(&[&lane(json!({ "remap_errors": failed, "last_remap_error": last }))], now(), WIDE);
             assert!(table.contains(text) && table.contains("14:00:00Z: no number"), "{table}");

@@ -75,7 +75,7 @@ impl Status {
         now: Timestamp,
     ) -> Self {
         let states: Vec<LaneState> = lanes.iter().map(|lane| lane.state()).collect();
-        let view = View { file, lanes, states: &states, token, now };
+        let view = View { file, lanes, states: &states, token: &token, now };
         let generation = file.generation.unwrap_or_default();
         let conditions = view.judgements().map(|(kind, (status, reason, mut message))| {
             let end = message.floor_char_boundary(LONGEST_MESSAGE);
@@ -169,7 +169,7 @@ struct View<'a> {
     lanes: &'a [Arc<LaneMetrics>],
     /// One for each lane.
     states: &'a [LaneState],
-    token: TokenStatus,
+    token: &'a TokenStatus,
     now: Timestamp,
 }
 
@@ -287,8 +287,8 @@ impl View<'_> {
         if let Some((_, message)) = failing(TokenProblem::Unreadable) {
             return ("False", Misconfiguration::SecretUnreadable.name(), message);
         }
-        if self.token.new_is_refused {
-            return ("False", "NewTokenRefused", TokenStatus::NEW_IS_REFUSED.to_owned());
+        if let Some(problem) = &self.token.new_token {
+            return ("False", problem.name(), problem.to_string());
         }
         match self.token.expires {
             Some(expires) if expires <= self.now => ("False", "Expired", format!("it expired at {expires}")),
@@ -401,6 +401,7 @@ fn has_answer(state: &LaneState) -> bool {
 mod tests {
     use super::*;
     use crate::record::Stream;
+    use crate::telemetry::NewTokenProblem;
     use crate::telemetry::{Misconfiguration, Verification};
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_500_000);
@@ -536,8 +537,11 @@ mod tests {
         assert_eq!(valid(NOW.minus(day)), "False Expired");
         assert_eq!(valid(NOW.plus(day)), "True ExpiresSoon");
         assert_eq!(valid(NOW.plus(day * 30)), "True Accepted");
-        let refused = TokenStatus { new_is_refused: true, ..token(NOW.plus(day * 30)) };
-        assert_eq!(judged(&Status::of(&running, &lanes, refused, "w", &[], NOW))[2], "False NewTokenRefused");
+        for problem in [NewTokenProblem::Refused, NewTokenProblem::Unusable("it is empty".into())] {
+            let expected = format!("False {}", problem.name());
+            let token = TokenStatus { new_token: Some(problem), ..token(NOW.plus(day * 30)) };
+            assert_eq!(judged(&Status::of(&running, &lanes, token, "w", &[], NOW))[2], expected);
+        }
         let shown = |expires| Status::of(&running, &lanes, token(expires), "w", &[], NOW).token_expires;
         assert_eq!(shown(NOW.plus(day)).as_deref(), Some("2027-01-16T08:00:00Z"));
         assert_eq!(shown(Timestamp::parse("2999-12-31T00:00:00Z").unwrap()).as_deref(), Some("never"));

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::context::WorkerContext;
-use super::expiry::{self, KnownToken};
+use super::expiry::{self, KnownExpiry, KnownToken};
 use super::new_token::{self, NewToken};
 use super::scope;
 use super::spec::LaneSpec;
@@ -31,9 +31,9 @@ pub const INTERVAL: Duration = Duration::from_secs(15);
 /// hours. Those that run are aborted when this is dropped.
 #[derive(Debug)]
 pub struct Checks {
-    expiry: Repeated<KnownToken>,
+    expiry: Repeated<KnownExpiry>,
     new_token: Repeated<NewToken>,
-    scope: Repeated<()>,
+    scope: Repeated<KnownToken>,
     ledgers: Repeated<()>,
 }
 
@@ -61,7 +61,7 @@ impl Checks {
         lanes: impl Fn() -> Vec<Arc<LaneSpec>>,
         wait: impl Fn() -> Duration,
     ) {
-        if self.expiry.is_due(now) || self.expiry.state.is_replaced() {
+        if self.expiry.is_due(now) || self.expiry.state.token.is_replaced() {
             let context = context.clone();
             let lanes = lanes();
             self.expiry.start(wait(), |known| expiry::check(context, lanes, known));
@@ -71,12 +71,12 @@ impl Checks {
             let lanes = lanes();
             self.new_token.start(Duration::ZERO, |known| new_token::check(context, lanes, known));
         }
-        if self.scope.is_due(now) {
+        if self.scope.is_due(now) || self.scope.state.is_replaced() {
             let lanes = lanes();
             // Without an answer to a lane, the scope says nothing.
             if lanes.iter().any(|lane| has_succeeded(context, lane)) {
                 let context = context.clone();
-                self.scope.start(wait(), |()| async { ((), scope::check(context, lanes).await) });
+                self.scope.start(wait(), |known| scope::check(context, lanes, known));
             }
         }
         if self.ledgers.is_due(now) {

@@ -20,38 +20,52 @@ const STAGES: [u64; 6] = [0, 1, 3, 7, 14, 30];
 /// From then on the line is a warning.
 const WARN_DAYS: u64 = 14;
 
-/// The token whose expiry was last asked for.
+/// The token that the console was last asked about.
 #[derive(Debug, Default)]
 pub struct KnownToken {
     client: Option<Arc<Client>>,
     /// [`Client::token_changes`] at that time.
     changes: u64,
-    /// The stage of the last line.
-    logged: Option<u64>,
 }
 
 impl KnownToken {
-    /// True if requests use another token by now, which expires at another time.
+    /// True if requests use another token by now.
     pub fn is_replaced(&self) -> bool {
         self.client.as_ref().is_some_and(|client| client.token_changes() != self.changes)
     }
+
+    /// The console is asked about the token in use.
+    pub fn follow(&mut self, client: &Arc<Client>) {
+        self.client = Some(client.clone());
+        self.changes = client.token_changes();
+    }
+}
+
+/// The token whose expiry was last asked for.
+#[derive(Debug, Default)]
+pub struct KnownExpiry {
+    pub token: KnownToken,
+    /// The stage of the last line.
+    logged: Option<u64>,
 }
 
 /// Asks the console when the token of the lanes' pipeline expires. Returns the wait before the next check too.
 pub async fn check(
     context: Arc<WorkerContext>,
     lanes: Vec<Arc<LaneSpec>>,
-    mut known: KnownToken,
-) -> (KnownToken, Duration) {
+    mut known: KnownExpiry,
+) -> (KnownExpiry, Duration) {
     let lane = lanes.first().map(|lane| (&*lane.id.pipeline, &lane.console));
     let Some((pipeline, client)) = lane.and_then(|(name, console)| Some((name, context.client(name, console).ok()?)))
     else {
         return (known, RETRY_INTERVAL);
     };
-    known.changes = client.token_changes();
-    let expires = client.token_expiry().await;
-    known.client = Some(client);
-    match expires {
+    if known.token.is_replaced() {
+        // The console may not say when this one expires.
+        context.telemetry.set_token_expiry(pipeline, None);
+    }
+    known.token.follow(&client);
+    match client.token_expiry().await {
         Ok(expires) => {
             report(&context, pipeline, expires, &mut known.logged);
             (known, CHECK_INTERVAL)
@@ -88,6 +102,7 @@ fn stage(expires: Timestamp, now: Timestamp) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::new_token::tests::Rotation;
     use super::*;
 
     #[test]
@@ -100,5 +115,28 @@ mod tests {
         );
         assert_eq!([72, 25, 24, 1, 0].map(after), [Some(3), Some(3), Some(1), Some(1), Some(0)]);
         assert_eq!(stage(now.minus(Duration::from_secs(5)), now), Some(0), "expired");
+    }
+
+    /// An alert on the expiry of a token that is not used any more would never end.
+    #[tokio::test(start_paused = true)]
+    async fn the_expiry_of_a_former_token_is_forgotten() {
+        let rotation = Rotation::new();
+        let (context, lanes) = (&rotation.context, &rotation.lanes);
+        *rotation.details.lock() = Some(r#"{"data":{"expiresAt":"2026-12-01T00:00:00Z"}}"#);
+        rotation.list().await.unwrap();
+        let (known, _) = check(context.clone(), lanes.clone(), KnownExpiry::default()).await;
+        let expiry = || context.telemetry.token_expiry("acme").map(|expires| expires.to_string());
+        assert_eq!(expiry().as_deref(), Some("2026-12-01T00:00:00.000000Z"));
+        // While the console does not say it again, it stays.
+        *rotation.details.lock() = None;
+        let (known, _) = check(context.clone(), lanes.clone(), known).await;
+        assert!(expiry().is_some() && !known.token.is_replaced());
+
+        rotation.write("next");
+        *rotation.good.lock() = vec!["next"];
+        rotation.list().await.unwrap();
+        assert!(known.token.is_replaced());
+        let (known, _) = check(context.clone(), lanes.clone(), known).await;
+        assert_eq!((expiry(), known.token.is_replaced()), (None, false));
     }
 }

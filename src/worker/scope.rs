@@ -4,16 +4,18 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::context::WorkerContext;
+use super::expiry::KnownToken;
 use super::spec::LaneSpec;
+use crate::console::Client;
 use crate::source::{SeenScope, named_scopes};
 
 /// Wait before the comparison: the first requests of the lanes go first.
 pub const FIRST_CHECK: Duration = Duration::from_secs(1);
 /// Wait before the next attempt while the console does not answer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(600);
-/// Whether the token sees by now what it did not see.
-const UNSEEN_INTERVAL: Duration = Duration::from_secs(3600);
-/// What was compared is not compared again: longer than a process runs.
+/// The console may show another scope than before to the same token.
+const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
+/// Nothing is to be compared: longer than a process runs.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// What a comparison has found.
@@ -24,39 +26,44 @@ pub enum Compared {
     Unseen(Arc<str>),
 }
 
-/// Compares the scope of the lanes' pipeline with what its token sees, once for each console, token and set of ids.
-/// Returns the wait before the next comparison.
-pub async fn check(context: Arc<WorkerContext>, lanes: Vec<Arc<LaneSpec>>) -> Duration {
-    let Some(lane) = lanes.first() else { return NEVER };
+/// Compares the scope of the lanes' pipeline with what its token sees, for each console, token and set of ids once an
+/// hour, and when requests use another token than `known`. Returns the wait before the next comparison too.
+pub async fn check(
+    context: Arc<WorkerContext>,
+    lanes: Vec<Arc<LaneSpec>>,
+    mut known: KnownToken,
+) -> (KnownToken, Duration) {
+    let Some(lane) = lanes.first() else { return (known, NEVER) };
     let pipeline = &lane.id.pipeline;
     if named_scopes(&lane.console).next().is_none() {
         context.warnings.set_unseen(pipeline, None);
-        return NEVER;
+        return (known, NEVER);
     }
-    let comparison = context.warnings.comparison(&lane.console, UNSEEN_INTERVAL);
-    let compared = comparison.get_or_try_init(|| compare(&context, lane)).await;
+    let Ok(client) = context.client(pipeline, &lane.console) else { return (known, RETRY_INTERVAL) };
+    let max_age = if known.is_replaced() { Duration::ZERO } else { CHECK_INTERVAL };
+    known.follow(&client);
+    let comparison = context.warnings.comparison(&lane.console, max_age);
+    let compared = comparison.get_or_try_init(|| compare(&client, lane)).await;
     let unseen = match compared {
         Ok(Compared::Unseen(text)) => Some(text.clone()),
         Ok(Compared::Nothing) | Err(_) => None,
     };
     let pause = match &compared {
-        Ok(Compared::Nothing) => NEVER,
-        Ok(Compared::Unseen(_)) => UNSEEN_INTERVAL,
+        Ok(_) => CHECK_INTERVAL,
         Err(NotKnown) => RETRY_INTERVAL,
     };
     context.warnings.set_unseen(pipeline, unseen);
-    pause
+    (known, pause)
 }
 
 /// The console did not answer.
 struct NotKnown;
 
-async fn compare(context: &WorkerContext, lane: &LaneSpec) -> Result<Compared, NotKnown> {
+async fn compare(client: &Client, lane: &LaneSpec) -> Result<Compared, NotKnown> {
     let pipeline = &lane.id.pipeline;
-    let client = context.client(pipeline, &lane.console).map_err(|_| NotKnown)?;
     let mut texts = Vec::new();
     for (name, level, ids) in named_scopes(&lane.console) {
-        match SeenScope::of(&client, name, level, ids).await {
+        match SeenScope::of(client, name, level, ids).await {
             SeenScope::All(_) => {}
             SeenScope::Lacks(text) => texts.push(text),
             SeenScope::Unknown { reason, may_pass } => {
@@ -71,4 +78,51 @@ async fn compare(context: &WorkerContext, lane: &LaneSpec) -> Result<Compared, N
         true => Compared::Nothing,
         false => Compared::Unseen(texts.join("; ").into()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::super::new_token::tests::Rotation;
+    use super::*;
+    use crate::telemetry::LaneWarnings;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scope_is_compared_again_with_another_token_and_every_hour() {
+        let mut rotation = Rotation::new();
+        rotation.list().await.unwrap();
+        let (context, lanes) = (rotation.context.clone(), rotation.lanes.clone());
+        let metrics = context.telemetry.running_lanes().remove(0);
+        let unseen = || {
+            context.warnings.show(&context.telemetry);
+            let LaneWarnings { unseen, .. } = metrics.warnings();
+            unseen.is_some()
+        };
+        let (known, pause) = check(context.clone(), lanes.clone(), KnownToken::default()).await;
+        assert_eq!((unseen(), pause), (false, CHECK_INTERVAL));
+
+        // The console takes the site away from the same token.
+        rotation.sites.lock().push(("former", "2"));
+        sleep(pause).await;
+        let (known, pause) = check(context.clone(), lanes.clone(), known).await;
+        assert_eq!((unseen(), pause), (true, CHECK_INTERVAL));
+        rotation.sites.lock().clear();
+        sleep(pause).await;
+        let (known, _) = check(context.clone(), lanes.clone(), known).await;
+        assert!(!unseen());
+
+        // A new token is that of another site.
+        rotation.sites.lock().push(("next", "2"));
+        rotation.good.lock().push("next");
+        rotation.write("next");
+        rotation.check_for(120).await;
+        assert!(known.is_replaced());
+        rotation.asked();
+        let (known, _) = check(context.clone(), lanes.clone(), known).await;
+        assert_eq!((unseen(), known.is_replaced()), (true, false));
+        // Another pipeline, or lane, that asks within the hour.
+        check(context.clone(), lanes.clone(), known).await;
+        assert_eq!(rotation.asked(), ["sites next"]);
+    }
 }

@@ -66,14 +66,13 @@ impl ScopeOfToken {
 }
 
 impl Warnings {
-    /// The comparison of a scope, which pipelines with the same one share. If it has found something `repeated_after`
-    /// ago, it is a new one.
-    pub fn comparison(&self, console: &ConsoleSettings, repeated_after: Duration) -> Arc<OnceCell<Compared>> {
+    /// The comparison of a scope, which pipelines with the same one share. If it has ended, and began `max_age` ago, it
+    /// is a new one.
+    pub fn comparison(&self, console: &ConsoleSettings, max_age: Duration) -> Arc<OnceCell<Compared>> {
         let new = || Comparison { begun: Instant::now(), result: Arc::default() };
         let mut known = self.0.lock();
         let comparison = known.comparisons.entry(ScopeOfToken::of(console)).or_insert_with(new);
-        if matches!(comparison.result.get(), Some(Compared::Unseen(_))) && comparison.begun.elapsed() >= repeated_after
-        {
+        if comparison.result.initialized() && comparison.begun.elapsed() >= max_age {
             *comparison = new();
         }
         comparison.result.clone()

@@ -11,10 +11,10 @@ use crate::telemetry::HumanDuration;
 /// `Date` has whole seconds, and an answer takes time: clocks that differ by less agree, however short the overlap is.
 const LEAST_SKEW: Duration = Duration::from_secs(5);
 /// A new lane does not begin while the clocks differ by more. By less, it begins too early at worst, never too late.
-const MOST_AT_BEGIN: Duration = Duration::from_secs(86_400);
-/// A command that is printed names a whole hour, so that the text stays the same from poll to poll.
+const MOST_AT_BEGIN: Duration = DAY;
 const HOUR: Duration = Duration::from_secs(3_600);
 const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// What both clocks say at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +80,14 @@ impl Clocks {
     /// How they differ, and what to do.
     fn words(self) -> String {
         let difference = self.difference();
-        let whole = if difference < MINUTE { Duration::from_secs(1) } else { MINUTE };
+        // As exact as it is shown.
+        let whole = if difference < MINUTE {
+            Duration::from_secs(1)
+        } else if difference < DAY {
+            MINUTE
+        } else {
+            HOUR
+        };
         // The console's has whole seconds: what is shown must not change from poll to poll.
         let difference =
             (Timestamp::default().plus(difference + whole / 2).aligned_to(whole)).since(Timestamp::default());
@@ -104,10 +111,9 @@ impl Lane {
         if bound.since(clocks.later()) > overlap.max(LEAST_SKEW) {
             return Err(Failure::Clock(format!(
                 "the lane goes on from {bound}, and neither the console's clock nor this machine's has come so far: wait \
-                 until then, or set the lane to the time from which records are owed: s1-forwarder state set {} --to {}{}",
-                self.key.lane,
-                clocks.earlier().aligned_to(HOUR),
-                self.state_flags,
+                 until then, or set the lane to the TIME up to which the destination has all records (older ones are not \
+                 delivered): s1-forwarder state set {} --to TIME{}",
+                self.key.lane, self.state_flags,
             )));
         }
         if clocks.are_apart(overlap) {

@@ -215,7 +215,8 @@ async fn a_lane_that_goes_on_from_the_future_says_so_and_how_to_mend_it() {
     let running = apart.harness.start(apart.lane(Since::At(later(START, 30 * DAY))));
     sleep(Duration::from_secs(600)).await;
     let error = waits(&running);
-    let command = "s1-forwarder state set acme/activities/siem --to 2026-09-21T14:00:00.000000Z --state memory";
+    // Which records are owed is not known here: a time that can be run as printed would leave some out.
+    let command = "s1-forwarder state set acme/activities/siem --to TIME --state memory";
     assert!(error.ends_with(command), "{error}");
     // The clocks agree: nothing is to be learned of the console's.
     assert_eq!(apart.requests(), (0, 1));

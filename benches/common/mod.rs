@@ -180,7 +180,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
         random: fastrand::Rng::with_seed(7),
         first_poll_after: Duration::ZERO,
         once: true,
-        known: None,
+        wanted: None,
         place: None,
     }
 }

@@ -47,8 +47,9 @@ impl FromStr for LaneId {
 ///
 /// Written `pipeline/stream/sink` for a lane of the worker. Commands store theirs in areas of their own, with a suffix
 /// after the sink's name: `+plan` and `+slice-000007` for backfills, `+GENERATION-HOUR-all-NUMBER` (or `-part-`) for
-/// repairs, `+replays-GENERATION` for what was replayed. What a lane did is stored as `+usage`, and what its backfills
-/// did as `+backfill-usage`. No sink's name contains a `+`.
+/// repairs, `+replays-GENERATION` for what was replayed, and `+returned` and `+returning` for what a destination had
+/// lost. What a lane did is stored as `+usage`, and what its backfills did as `+backfill-usage`. No sink's name has a
+/// `+`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CheckpointKey {
     /// The lane.
@@ -82,6 +83,11 @@ pub enum Part {
         /// The generation of the ledger that has accounted for them.
         generation: u64,
     },
+    /// What was delivered to the lane's destination again, because it was not there any more; not a checkpoint, but
+    /// stored like one.
+    Returned,
+    /// A lane that does so.
+    Returning,
     /// What the lane did ([`crate::usage`]); not a checkpoint, but stored like one.
     Usage,
     /// What backfills of the lane did.
@@ -124,6 +130,8 @@ impl fmt::Display for Part {
                 write!(formatter, "+{generation}-{}-{}-{number}", hour.0, if *whole { "all" } else { "part" })
             }
             Self::Replays { generation } => write!(formatter, "+replays-{generation}"),
+            Self::Returned => formatter.write_str("+returned"),
+            Self::Returning => formatter.write_str("+returning"),
             Self::Usage => formatter.write_str("+usage"),
             Self::BackfillUsage => formatter.write_str("+backfill-usage"),
         }
@@ -141,6 +149,8 @@ impl Part {
         let parts: Vec<&str> = text.split('-').collect();
         match parts[..] {
             ["plan"] => Some(Self::BackfillPlan),
+            ["returned"] => Some(Self::Returned),
+            ["returning"] => Some(Self::Returning),
             ["usage"] => Some(Self::Usage),
             ["backfill", "usage"] => Some(Self::BackfillUsage),
             ["replays", generation] => Some(Self::Replays { generation: generation.parse().ok()? }),
@@ -171,6 +181,8 @@ mod tests {
             (repair(true), "acme/threats/siem+3-472222-all-1"),
             (repair(false), "acme/threats/siem+3-472222-part-1"),
             (Part::Replays { generation: 3 }, "acme/threats/siem+replays-3"),
+            (Part::Returned, "acme/threats/siem+returned"),
+            (Part::Returning, "acme/threats/siem+returning"),
             (Part::Usage, "acme/threats/siem+usage"),
             (Part::BackfillUsage, "acme/threats/siem+backfill-usage"),
         ] {

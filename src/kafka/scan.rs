@@ -1,11 +1,11 @@
-//! Reads a compacted topic from its first to its last record.
+//! Reads a topic from its first to its last record.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError as RdKafkaError;
+use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
@@ -71,6 +71,8 @@ impl Topic {
                 Some(Ok(message)) if visit(&message).is_break() => break,
                 Some(Ok(_)) => (last_record_at, delay) = (Instant::now(), None),
                 Some(Err(RdKafkaError::PartitionEOF(partition))) => _ = ends.remove(&partition),
+                // Without a right on the group, which no read of this kind needs.
+                Some(Err(error)) if code_of(&error) == RDKafkaErrorCode::GroupAuthorizationFailed => {}
                 Some(Err(error)) => match self.failure(&error) {
                     // librdkafka continues to read.
                     Failure::Transient { reason, .. } => {
@@ -95,7 +97,7 @@ impl Topic {
         Ok(true)
     }
 
-    fn consumer(&self, isolation: &str) -> Result<BaseConsumer<Events>, Failure> {
+    pub(super) fn consumer(&self, isolation: &str) -> Result<BaseConsumer<Events>, Failure> {
         let consumer: BaseConsumer<Events> =
             self.client(&[&CONSUMER[..], &[("isolation.level", isolation)]].concat())?;
         if self.connect.events.tokens.is_some() {
@@ -115,7 +117,7 @@ impl Topic {
     }
 
     /// Returns the first and the next offset of a partition. Retries while a new or moving partition has no leader.
-    fn watermarks(&self, client: &BaseConsumer<Events>, partition: i32) -> Result<(i64, i64), Failure> {
+    pub(super) fn watermarks(&self, client: &BaseConsumer<Events>, partition: i32) -> Result<(i64, i64), Failure> {
         let begun = Instant::now();
         loop {
             match client.fetch_watermarks(&self.name, partition, ANSWER_TIMEOUT) {

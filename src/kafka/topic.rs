@@ -58,6 +58,11 @@ impl Topic {
         Self { connect, name: name.to_owned(), title: format!("checkpoint topic `{name}`"), holds: "checkpoints" }
     }
 
+    /// Of a sink, to read its events back.
+    pub(crate) fn of_events(connect: Connect, name: &str) -> Self {
+        Self { connect, name: name.to_owned(), title: format!("topic `{name}`"), holds: "events" }
+    }
+
     pub(super) fn of_dead_letters(connect: Connect, name: &str) -> Self {
         Self { connect, name: name.to_owned(), title: format!("topic of dead letters `{name}`"), holds: "dead letters" }
     }
@@ -175,6 +180,15 @@ impl Topic {
         close(admin);
         let found = answers.ok().and_then(|answers| answers.into_iter().flatten().next());
         Ok(found.map(|found| found.entries.into_iter().map(Setting::from).collect()))
+    }
+
+    /// The topic's settings, as far as the user may read them. `None` if there is no such topic.
+    pub(super) async fn settings_if_there(&self) -> Result<Option<BTreeMap<String, String>>, Failure> {
+        if !self.exists().await? {
+            return Ok(None);
+        }
+        let settings = self.settings().await?.unwrap_or_default();
+        Ok(Some(settings.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()))
     }
 
     async fn create(&self) -> Result<(), Failure> {

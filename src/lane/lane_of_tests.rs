@@ -63,7 +63,7 @@ pub fn lane(store: Arc<MemoryStore>) -> Lane {
         random: fastrand::Rng::with_seed(7),
         first_poll_after: Duration::ZERO,
         once: false,
-        known: None,
+        wanted: None,
         place: None,
     }
 }

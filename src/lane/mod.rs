@@ -30,7 +30,6 @@ mod sizing;
 mod startup;
 mod verdict;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +37,7 @@ use crate::checkpoint::{CheckpointBackend, CheckpointKey};
 use crate::console::Client;
 use crate::sink::TransactionalSink;
 use crate::sink::deliver::Delivery;
-use crate::source::Pull;
+use crate::source::{Pull, Wanted};
 use crate::transform::{Labeler, OcsfVersion, Schema, Steps, TransformSettings};
 
 pub use backoff::Refusals;
@@ -95,8 +94,8 @@ pub struct Lane {
     pub first_poll_after: Duration,
     /// End when everything up to the start is delivered.
     pub once: bool,
-    /// Records that a repair does not deliver again.
-    pub known: Option<Arc<HashSet<u64>>>,
+    /// The records that a repair delivers; `None`: all.
+    pub wanted: Option<Wanted>,
 }
 
 /// Why a lane ended.

@@ -74,7 +74,7 @@ impl PullStage<'_> {
         pass: usize,
         pages: mpsc::Sender<PulledPage>,
     ) -> Result<Option<Polled>, Failure> {
-        let Lane { pull, client, budget, delivery, known, .. } = self.lane;
+        let Lane { pull, client, budget, delivery, wanted, .. } = self.lane;
         let meter = &delivery.meter;
         let mut must_ask = false;
         let mut poll = loop {
@@ -104,8 +104,8 @@ impl PullStage<'_> {
         // What the poll does not read is not copied when the lane's position changes.
         drop(position);
         poll.listen(self.heard.clone());
-        if let Some(known) = known {
-            poll.skip_accounted(known.clone());
+        if let Some(wanted) = wanted {
+            poll.select(wanted.clone());
         }
         // Boxed: the future that has it is moved some times before it is polled.
         let mut ongoing = Box::new(OngoingPoll {

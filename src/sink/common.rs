@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::compression::Compression;
 use super::integration::Content;
+use super::lookup::Lookup;
 use super::{BuildError, DestinationKey, Limits, Sink, SinkContext};
 use crate::record::Stream;
 use crate::settings::{ByteSize, HttpSettings, OcsfVersion, Period, Proxy, Reach, Schema, SettingKind, Tls};
@@ -26,6 +27,11 @@ pub struct Defaults {
     /// Supported compressions, the default first.
     pub compressions: &'static [Compression],
 }
+
+/// What to set where the event itself says who it is.
+pub(super) const MAPPED: &str = "`schema: ecs` and `schema: ocsf` have it in the event";
+/// The same where there is an envelope.
+pub(super) const ENVELOPE: &str = "`envelope: true` adds it, and `schema: ecs` and `schema: ocsf` have it in the event";
 
 pub trait SinkType {
     fn defaults(&self) -> Defaults;
@@ -84,6 +90,20 @@ pub trait SinkType {
     /// # Errors
     /// If the settings contradict each other or refer to something that does not exist.
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError>;
+
+    /// What to set if events of this schema have no identity at the destination, so that nothing tells whether one of
+    /// them is still there.
+    fn without_identity(&self, _schema: Schema) -> Option<&'static str> {
+        None
+    }
+
+    /// Reads the events of one lane back. `None` if that is not made for the type. Opens no connection.
+    ///
+    /// # Errors
+    /// As [`Self::build`], and if the settings have no credentials for it.
+    fn lookup(&self, _common: &Common, _context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
+        Ok(None)
+    }
 }
 
 pub(super) fn count(number: NonZeroU32) -> usize {

@@ -12,11 +12,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::append::{Readers, append_lines, lock_of};
-use super::common::{Common, Defaults, SinkType};
+use super::common::{Common, Defaults, ENVELOPE, SinkType};
 use super::line::Line;
 use super::stdout::{LOCAL_DEFAULTS, Writers, write_lines, writers_of};
 use super::{Attempt, Batch, BuildError, DestinationKey, Limits, Probe, Sink, SinkContext};
-use crate::settings::{FOR_A_SHELL, FilePath, SettingKind, is_for_a_shell};
+use crate::settings::{FOR_A_SHELL, FilePath, Schema, SettingKind, is_for_a_shell};
 
 /// `type: file`: one event a line, on the disk before the checkpoint moves. The file may be rotated by renaming it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,10 @@ impl SinkType for FileSettings {
 
     fn embeds_raw(&self) -> bool {
         self.envelope
+    }
+
+    fn without_identity(&self, schema: Schema) -> Option<&'static str> {
+        (schema == Schema::Raw && !self.envelope).then_some(ENVELOPE)
     }
 
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

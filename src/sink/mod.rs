@@ -21,6 +21,7 @@ pub mod integration;
 pub mod kafka;
 mod labelled;
 mod line;
+pub mod lookup;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 mod safe_part;

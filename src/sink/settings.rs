@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 pub use super::common::{BatchSettings, Common, Compression, Defaults, RetrySettings, SinkType};
 use super::integration::Content;
+use super::lookup::Lookup;
 use super::{BuildError, HashKey, KeyedHash, Sink, SinkContext};
 use crate::record::Stream;
 use crate::settings::{ByteSize, OcsfVersion, Period, Schema};
@@ -293,6 +294,19 @@ impl SinkSettings {
         key.text("type", self.kind.name());
         self.kind.as_type().describe_destination(context, &mut key)?;
         Ok(key.finish())
+    }
+
+    /// What to set if the destination gets no identity; `default` is the schema of the pipeline.
+    pub fn without_identity(&self, default: Schema) -> Option<&'static str> {
+        self.kind.as_type().without_identity(self.schema(default))
+    }
+
+    /// Reads the events of one lane back; `None` if that is not made for the type.
+    ///
+    /// # Errors
+    /// If the settings have no credentials for it, or the place of an event depends on the event.
+    pub fn lookup(&self, context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
+        self.kind.as_type().lookup(&self.common, context)
     }
 
     /// The sink of one lane whose labels are those of `context`. Opens no connection, so that it can also validate

@@ -10,11 +10,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::common::{Common, Compression, Defaults, SinkType};
+use super::common::{Common, Compression, Defaults, ENVELOPE, SinkType};
 use super::line::Line;
 use super::{Attempt, Batch, BuildError, DestinationKey, Limits, Outcome, Probe, Sink, SinkContext};
 use crate::failure::Failure;
-use crate::settings::SettingKind;
+use crate::settings::{Schema, SettingKind};
 use crate::visible::visible_lines;
 use crate::weak_cache::WeakCache;
 
@@ -45,6 +45,10 @@ impl SinkType for StdoutSettings {
 
     fn embeds_raw(&self) -> bool {
         self.envelope
+    }
+
+    fn without_identity(&self, schema: Schema) -> Option<&'static str> {
+        (schema == Schema::Raw && !self.envelope).then_some(ENVELOPE)
     }
 
     /// The process has one standard output.

@@ -26,7 +26,7 @@ mod window;
 pub use findings::Findings;
 pub use latest_records::LatestRecords;
 pub use pass::{Keys, Pass, PollContext, Reading, RecordKey};
-pub use poll::{Action, Learned, NotDue, Page, Poll, PollEnd, Record};
+pub use poll::{Action, Learned, NotDue, Page, Poll, PollEnd, Record, Wanted};
 pub use position::{
     Known, MAIN, PassPosition, PositionPart, PositionReader, Settling, Snapshot, SnapshotStage, SourcePosition,
 };

@@ -7,7 +7,7 @@
 //! after more than one page, `poll/search.rs` compares the count with what is known, and the poll reads again what is
 //! missing.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,7 @@ mod selection;
 mod tail;
 
 pub use plan::{Learned, NotDue};
+pub use selection::Wanted;
 
 /// What the position has not seen of [bound, S], or of the parts of it that are due, page by page.
 #[derive(Debug)]
@@ -195,9 +196,9 @@ impl Poll {
         Learned { miscounted_at: miscounted_at.or(self.learned.miscounted_at), ..self.learned }
     }
 
-    /// Skips the records with these keys (`RecordKey::id`).
-    pub fn skip_accounted(&mut self, accounted: Arc<HashSet<u64>>) {
-        self.selection.accounted = Some(accounted);
+    /// Skips the records that are not wanted.
+    pub fn select(&mut self, wanted: Wanted) {
+        self.selection.wanted = Some(wanted);
     }
 
     /// Tells `heard` of every record that the console shows.

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use compact_str::CompactString;
+
 use super::parameters::{Parameter, named};
 use super::{Own, SilentAfter, Since, Window};
 use crate::console::{Client, ConsoleSettings};
@@ -87,6 +89,22 @@ impl Pull {
         let named_by = self.is_snapshot().then(|| whole.to.aligned_to(self.interval));
         let since = Since::At(window.from);
         Self { window: Some(window), named_by, since, overlap: Duration::ZERO, ..self.clone() }
+    }
+
+    /// The same, but the console is asked for these records alone, where [it can be](Self::can_ask_for).
+    #[must_use]
+    pub fn of_ids(mut self, ids: &[CompactString]) -> Self {
+        if !ids.is_empty() && Self::can_ask_for(ids) {
+            self.filters.push(("ids", ids.join(",")));
+        }
+        self
+    }
+
+    /// Whether the console can be asked for records with these ids: it refuses what is not its own number, and unified
+    /// alerts have none.
+    pub fn can_ask_for(ids: &[CompactString]) -> bool {
+        let is_number = |id: &CompactString| id.bytes().all(|byte| byte.is_ascii_digit());
+        ids.iter().all(|id| (18..=19).contains(&id.len()) && is_number(id))
     }
 
     /// Whether a changed record is sent again only if more than its volatile keys changed.

@@ -23,6 +23,7 @@ use crate::record::{Clock, Timestamp};
 use crate::settings::ClientError;
 use crate::sink::dead_letters::{DeadLetterError, DeadLetters, Usage};
 use crate::sink::deliver::{Delivery, Health};
+use crate::sink::lookup::Lookup;
 use crate::sink::throttle::Throttle;
 use crate::sink::{self, BuildError, Deadline, Sink};
 use crate::state::{LaneId, Location, Store};
@@ -343,7 +344,7 @@ impl WorkerContext {
             random: self.fork_random(),
             first_poll_after: mode.first_poll_after,
             once: mode.once,
-            known: None,
+            wanted: None,
         })
     }
 
@@ -391,13 +392,29 @@ impl WorkerContext {
         Ok(Some(self.steps.get_or_insert_with(source, || Arc::new(steps))))
     }
 
+    /// Reads the lane's events back from its destination; `None` if that is not made for the type of its sink.
+    ///
+    /// # Errors
+    /// As [`Self::build_lane`], and if the sink cannot be asked.
+    pub fn lookup(&self, spec: &LaneSpec) -> Result<Option<Arc<dyn Lookup>>, BuildLaneError> {
+        let client = self.client(&spec.id.pipeline, &spec.console)?;
+        Ok(spec.sink.lookup(&self.sink_context(spec, &client, 0))?)
+    }
+
     /// Builds client and sink. Neither connects yet.
     fn endpoints(&self, spec: &LaneSpec, shard: u32) -> Result<LaneEndpoints, BuildLaneError> {
         let client = self.client(&spec.id.pipeline, &spec.console)?;
+        let context = self.sink_context(spec, &client, shard);
+        let sink = sink::build(&spec.sink, &context)?;
+        let ocsf_version = spec.sink.ocsf_version(spec.transform.ocsf_version);
+        Ok(LaneEndpoints { client, schema: context.schema, ocsf_version, sink })
+    }
+
+    fn sink_context(&self, spec: &LaneSpec, client: &Arc<Client>, shard: u32) -> sink::SinkContext {
         let schema = spec.sink.schema(spec.transform.schema);
         let ocsf_version = spec.sink.ocsf_version(spec.transform.ocsf_version);
         let (labels, console_labels) = spec.transform.sample_labels();
-        let context = sink::SinkContext {
+        sink::SinkContext {
             pipeline: spec.id.pipeline.clone(),
             stream: spec.id.stream,
             sink: spec.id.sink.clone(),
@@ -409,9 +426,7 @@ impl WorkerContext {
             schema,
             schema_name: schema_name(schema, ocsf_version),
             shared: self.sinks.clone(),
-        };
-        let sink = sink::build(&spec.sink, &context)?;
-        Ok(LaneEndpoints { client, schema, ocsf_version, sink })
+        }
     }
 
     /// The waits of one of `lanes` lanes that start together.

@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -19,6 +18,7 @@ use crate::checkpoint::CheckpointKey;
 use crate::lane::LaneEnd;
 use crate::record::Timestamp;
 use crate::sink::Deadline;
+use crate::source::Wanted;
 use crate::telemetry::{LaneMetrics, LaneState, Meter};
 
 /// Wait before the next start of a lane that could not be built, or that panicked.
@@ -62,8 +62,8 @@ pub struct DetachedLane {
     pub meter: Meter,
     /// The sink has accepted events already, so that the first pages need not be small.
     pub sink_proven: bool,
-    /// Records that are not delivered again, by their identity in the ledger.
-    pub known: Option<Arc<HashSet<u64>>>,
+    /// The records that are delivered; `None`: all.
+    pub wanted: Option<Wanted>,
 }
 
 impl LaneRunner {
@@ -237,10 +237,10 @@ impl LaneRunner {
         let build = || self.context.build_lane(&self.spec, meter, mode);
         let built = self.spec.span().in_scope(|| catch_panic(&self.spec.id, build)).map_err(LaneState::Stopped)?;
         let mut lane = built.map_err(|error| error.state())?;
-        if let Some(DetachedLane { key, known, sink_proven, .. }) = self.detached.as_deref() {
+        if let Some(DetachedLane { key, wanted, sink_proven, .. }) = self.detached.as_deref() {
             lane.budget.set_proven(*sink_proven);
             lane.key = key.clone();
-            lane.known = known.clone();
+            lane.wanted = wanted.clone();
         }
         Ok(AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone()))))
     }

@@ -53,8 +53,9 @@ pub use replay::{Filter, ReplayError, ReplayReport, replay};
 pub use spec::LaneSpec;
 pub use usage::{UsageStoreError, area as usage_area};
 pub use verify::{
-    IncompleteHours, Repair, Verify, VerifyError, VerifyProgress, VerifyReport, area as repairs_area, replays_area,
-    run_verify,
+    Ask, DestinationReport, Given, HourRow, IncompleteHours, Missing, Most, Repair, Returned, Selected, Verify,
+    VerifyDestination, VerifyError, VerifyProgress, VerifyReport, area as repairs_area, replays_area, run_verify,
+    run_verify_destination,
 };
 
 use cluster::{Cluster, ClusterError};

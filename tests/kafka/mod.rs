@@ -6,4 +6,5 @@ mod sink;
 mod transfer;
 mod usage;
 mod verify;
+mod verify_destination;
 mod worker;

@@ -147,7 +147,7 @@ impl LaneHarness {
             random: fastrand::Rng::with_seed(7),
             first_poll_after: Duration::ZERO,
             once: false,
-            known: None,
+            wanted: None,
             place: None,
         }
     }

@@ -7,7 +7,7 @@ use s1_forwarder::console::ConsoleError;
 use s1_forwarder::console::scripted::ResponseQueue;
 use s1_forwarder::record::{Identity, Level, Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{By, PollContext, Pull, SourcePosition, Window};
+use s1_forwarder::source::{By, PollContext, Pull, SourcePosition, Wanted, Window};
 use s1_forwarder::telemetry::SkipReason;
 
 use super::harness::LaneHarness;
@@ -20,7 +20,7 @@ use super::script::{
 async fn what_is_accounted_for_is_left_out_whatever_its_version() {
     let mut talk = Talk::new(Pull::of(Stream::Alerts), no_history);
     let records: Vec<String> = (1..=3).map(|id| alert(id, ago(60), "A")).collect();
-    talk.poll.skip_accounted(Arc::new([1, 2].into()));
+    talk.poll.select(Wanted::AllBut(Arc::new([1, 2].into())));
     let page = talk.reads(&records, None).await;
     assert_eq!((ids(&page), page.shown, page.last), (vec!["3"], 3, true));
     assert_eq!(talk.meter.lane.skipped(SkipReason::Duplicate), 2);

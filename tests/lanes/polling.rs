@@ -14,7 +14,7 @@ use s1_forwarder::lane::Lane;
 use s1_forwarder::record::{Stream, Timestamp, facts};
 use s1_forwarder::sink::Outcome;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::source::{Action, Learned, Poll, Pull, Since, SourcePosition};
+use s1_forwarder::source::{Action, Learned, Poll, Pull, Since, SourcePosition, Wanted};
 use s1_forwarder::telemetry::{LaneState, SkipReason};
 #[cfg(feature = "remap")]
 use s1_forwarder::transform::{Keys, Schema, Steps, TransformSettings};
@@ -307,10 +307,17 @@ async fn what_a_ledger_holds_is_not_delivered_again_by_a_repair() {
         let record = harness.console.record(Kind::Activities, *id).unwrap();
         facts(Stream::Activities, &record).identity("console.example", &record)
     };
-    let known = Some(Arc::new(ids[3..].iter().copied().collect()));
-    harness.run_once(Lane { known, ..harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()) }).await;
+    let wanted = Some(Wanted::AllBut(Arc::new(ids[3..].iter().copied().collect())));
+    harness.run_once(Lane { wanted, ..harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()) }).await;
     let lacking: BTreeSet<String> = ids[..3].iter().map(|id| identity(id).to_string()).collect();
     assert_eq!((sink.total(), sink.counts().into_keys().collect::<BTreeSet<_>>()), (3, lacking));
+
+    // Of what a destination has lost, these versions alone.
+    let sink = MemorySink::accepting(harness.clock);
+    let one = identity(&ids[5]);
+    let wanted = Some(Wanted::Only(Arc::new([one].into())));
+    harness.run_once(Lane { wanted, ..harness.lane(harness.pull(Stream::Activities), "other", sink.clone()) }).await;
+    assert_eq!(sink.counts().into_keys().collect::<Vec<_>>(), [one.to_string()]);
 }
 
 /// What the console counts is not what the lane had to pull before.

@@ -4,6 +4,7 @@ mod kept;
 mod odd;
 mod package;
 mod quickstart;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -184,7 +184,7 @@ impl Process {
             memory: self.remembered.lane("acme"),
             random,
             once: false,
-            known: None,
+            wanted: None,
             place: None,
         };
         let stop = CancellationToken::new();

@@ -287,6 +287,14 @@ impl Broker {
         producer.send(record, Duration::from_secs(20)).await.unwrap();
     }
 
+    /// Removes the beginning of the first partition of a topic, up to this offset.
+    pub async fn delete_before(&self, topic: &str, offset: i64) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().unwrap();
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+        admin.delete_records(&offsets, &AdminOptions::new()).await.unwrap();
+    }
+
     /// Everything that is in a topic now.
     pub fn read(&self, topic: &str) -> Vec<Consumed> {
         read(&self.address(), topic)

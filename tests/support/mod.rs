@@ -12,6 +12,7 @@ pub mod completeness;
 pub mod deliver;
 pub mod double;
 pub mod elastic;
+pub mod elastic_search;
 pub mod harness;
 pub mod hmac;
 #[cfg(feature = "kafka")]

@@ -56,3 +56,5 @@ mod transform;
 mod unified;
 mod usage;
 mod verify;
+mod verify_destination;
+mod verify_present;

@@ -81,6 +81,14 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
                 Probe::Reached(detail) => (Check::Reached, detail),
                 Probe::Failed(detail) => (Check::Failed, detail),
             };
+            let detail = match sink.without_identity(pipeline.transform.schema) {
+                Some(advice) if check != Check::Failed => {
+                    format!(
+                        "{detail}; events have no identity there, so that nothing tells whether one is missing: {advice}"
+                    )
+                }
+                _ => detail,
+            };
             // Whether the proxy is to blame for a failure, the detail of the sink says.
             let of_proxy = if check == Check::Failed { Check::Skipped } else { Check::Verified };
             let proxies = built.proxies().into_iter();

@@ -117,7 +117,10 @@ pub async fn export(store: &dyn Store, state: &StateArgs, file: &Path) -> anyhow
     for pipeline in pipelines {
         for area in [repairs_area(pipeline), replays_area(pipeline)] {
             let repairs = state.state.open(&state.instance, Access::Read, Some(&area)).await?;
-            copy(&*repairs, &repairs.list().await?, Kind::Repair, &mut writer).await?;
+            let mut keys = repairs.list().await?;
+            // What a destination had lost is of interest for a day.
+            keys.retain(|key| !matches!(key.part, Part::Returned | Part::Returning));
+            copy(&*repairs, &keys, Kind::Repair, &mut writer).await?;
         }
     }
     copy(store, &usages, Kind::Usage, &mut writer).await?;

@@ -42,6 +42,7 @@ pub(crate) use transport::request::HttpSink;
 
 use super::common::{Common, Defaults, SinkType};
 use super::integration::Content;
+use super::lookup::Lookup;
 use super::{BuildError, DestinationKey, Sink, SinkContext};
 use crate::record::Stream;
 use crate::settings::Schema;
@@ -83,6 +84,14 @@ impl<T: DestinationType> SinkType for T {
         let http = common.http();
         let parts = self.parts(context, &http)?;
         Ok(Arc::new(HttpSink::new(parts, http, common, &T::DEFAULTS, context)?))
+    }
+
+    fn without_identity(&self, schema: Schema) -> Option<&'static str> {
+        T::without_identity(self, schema)
+    }
+
+    fn lookup(&self, common: &Common, context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
+        T::lookup(self, common.http(), context)
     }
 }
 

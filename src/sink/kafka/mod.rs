@@ -6,6 +6,7 @@
 
 mod at_least_once;
 mod bearer;
+mod lookup;
 mod messages;
 mod options;
 mod producer;
@@ -20,9 +21,14 @@ pub(crate) use producer::Producers;
 pub use settings::{Delivery, KafkaSettings, MessageTime};
 pub use text::Text;
 
+use parking_lot::Mutex;
+
 use super::common::{Common, Defaults, SinkType};
+use super::lookup::Lookup;
 use super::{BuildError, DestinationKey, Sink, SinkContext};
 use at_least_once::KafkaSink;
+use lookup::TopicLookup;
+use options::Options;
 use transactional::TransactionalKafkaSink;
 
 impl SinkType for KafkaSettings {
@@ -53,5 +59,32 @@ impl SinkType for KafkaSettings {
             Delivery::AtLeastOnce => Arc::new(sink),
             Delivery::ExactlyOnce => Arc::new(TransactionalKafkaSink::new(sink, self, context)?),
         })
+    }
+
+    fn lookup(&self, common: &Common, context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
+        let problem = "is missing: give it options of a user that may only read the topic";
+        let verify = self.verify.as_ref().ok_or_else(|| BuildError::value("verify", problem))?;
+        let is_of_record = |label: &String| self.topic.contains(&format!("{{label.{label}}}"));
+        if let Some(label) = context.console_labels.iter().find(|label| is_of_record(label)) {
+            let problem = format!("the topic of an event depends on its label `{label}`");
+            return Err(BuildError::value("topic", problem));
+        }
+        let reader = Self {
+            brokers: verify.brokers.clone().unwrap_or_else(|| self.brokers.clone()),
+            options: verify.options.clone(),
+            oauth: None,
+            auth: None,
+            delivery: Delivery::AtLeastOnce,
+            ..self.clone()
+        };
+        Ok(Some(Arc::new(TopicLookup {
+            options: Options::new(&reader, common, common.compression(&settings::DEFAULTS))?,
+            brokers: reader.brokers.join(","),
+            topic: context.fill("topic", &self.topic)?,
+            pipeline: context.pipeline.clone(),
+            stream: context.stream.name(),
+            timestamp: self.timestamp,
+            copy: Mutex::default(),
+        })))
     }
 }

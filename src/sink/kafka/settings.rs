@@ -42,6 +42,20 @@ pub struct KafkaSettings {
     #[serde(default)]
     #[schemars(extend("x-kind" = SettingKind::Text, "x-tenant-keys" = TENANT_OPTIONS))]
     pub options: BTreeMap<String, Text>,
+    /// How `verify --destination` reads the topic back. Nothing else uses it.
+    pub verify: Option<VerifySettings>,
+}
+
+/// `verify:` of a Kafka sink: access of its own, which needs to read the topic and to describe its settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct VerifySettings {
+    /// Brokers to begin with, if they have another listener for it.
+    #[schemars(extend("x-kind" = SettingKind::Broker))]
+    pub brokers: Option<Vec<String>>,
+    /// Handed to librdkafka under its own names; each value may be a secret. Those of the sink do not count here.
+    #[schemars(extend("x-kind" = SettingKind::Text, "x-tenant-keys" = TENANT_OPTIONS))]
+    pub options: BTreeMap<String, Text>,
 }
 
 /// Options that a tenant's file may give: none loads code, names a file, takes much memory, or logs.

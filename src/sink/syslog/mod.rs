@@ -28,7 +28,7 @@ use self::address::{Carrier, SyslogAddress};
 use self::connection::Connection;
 use self::datagrams::Datagrams;
 use self::message::{Encoder, Unsendable};
-use self::settings::{Body, DEFAULTS, Payload};
+use self::settings::{Body, DEFAULTS, Format, Payload};
 use super::common::{Common, Defaults, SinkType};
 use super::failover::Failover;
 use super::integration::{Content, SYSLOG};
@@ -79,6 +79,14 @@ impl SinkType for SyslogSettings {
 
     fn embeds_raw(&self) -> bool {
         true
+    }
+
+    /// Structured data and CEF name the identity.
+    fn without_identity(&self, schema: Schema) -> Option<&'static str> {
+        let is_json = self.payload.is_none_or(|payload| payload == Payload::Json);
+        let has_structure = self.format.is_none_or(|format| format == Format::Rfc5424);
+        let is_bare = self.content == Content::Integration || (is_json && !has_structure && schema == Schema::Raw);
+        is_bare.then_some("`format: rfc5424` has it in the structured data")
     }
 
     fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

@@ -36,8 +36,8 @@ pub(super) struct Selection {
     pub context: PollContext,
     pub baseline: Baseline,
     pub returned: Returned,
-    /// The records that are accounted for elsewhere, whatever their version.
-    pub accounted: Option<Arc<HashSet<u64>>>,
+    /// `None`: all records.
+    pub wanted: Option<Wanted>,
     /// Hears every record that is shown.
     pub heard: Option<Heard>,
     /// Returned records from before all that was asked for: a console may show them without end.
@@ -48,6 +48,24 @@ pub(super) struct Selection {
     first_kept: i64,
     /// Records shown since it last forgot keys.
     shown: usize,
+}
+
+/// The records that a lane next to a worker's takes, of all that it is shown.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// Not those with these keys ([`RecordKey::id`]), which are accounted for elsewhere, whatever their version.
+    AllBut(Arc<HashSet<u64>>),
+    /// These versions alone.
+    Only(Arc<HashSet<Identity>>),
+}
+
+impl Wanted {
+    fn has(&self, key: &RecordKey, identity: Identity) -> bool {
+        match self {
+            Self::AllBut(accounted) => !accounted.contains(&key.id),
+            Self::Only(versions) => versions.contains(&identity),
+        }
+    }
 }
 
 /// What a poll does with a record.
@@ -91,7 +109,7 @@ impl Selection {
             context,
             baseline,
             returned,
-            accounted: None,
+            wanted: None,
             heard: None,
             unasked: 0,
             forgotten_until,
@@ -131,7 +149,7 @@ impl Selection {
             Ok(known) => {
                 // Not before: what is skipped whatever its content need not be hashed.
                 record_key.content = if page.cut { None } else { self.content(bytes) };
-                self.decide(&facts, &record_key, order, known)
+                self.decide(&facts, &record_key, identity, order, known)
             }
         };
         // A time after the end of the window, as of a record that changed when it was listed already, says nothing of
@@ -188,7 +206,14 @@ impl Selection {
 
     /// Decides what to do with a record that the lane had not settled, and remembers one that is returned. `order` is
     /// its time in the order of the poll, and `known` what the lane knew of it.
-    fn decide(&mut self, facts: &Facts<'_>, key: &RecordKey, order: Option<Timestamp>, known: Known) -> Decision {
+    fn decide(
+        &mut self,
+        facts: &Facts<'_>,
+        key: &RecordKey,
+        identity: Identity,
+        order: Option<Timestamp>,
+        known: Known,
+    ) -> Decision {
         let is_unchanged = self.baseline.contents.has(key);
         if is_unchanged && !self.baseline.contents.is_old(key) {
             return Decision::Skip(SkipReason::Unchanged);
@@ -200,11 +225,11 @@ impl Selection {
         if before == Before::Nothing && second < self.baseline.pass_position.first_kept_second() {
             self.unasked += 1;
         }
-        let is_accounted = self.accounted.as_ref().is_some_and(|accounted| accounted.contains(&key.id));
+        let is_wanted = self.wanted.as_ref().is_none_or(|wanted| wanted.has(key, identity));
         match before {
             Before::ThisVersion => Decision::Skip(SkipReason::Duplicate),
             Before::OtherVersion => Decision::Requeue,
-            Before::Nothing if is_accounted => Decision::Skip(SkipReason::Duplicate),
+            Before::Nothing if !is_wanted => Decision::Skip(SkipReason::Duplicate),
             // The lane remembers that it was shown.
             Before::Nothing if is_unchanged => Decision::Exclude(SkipReason::Unchanged),
             // The lane remembers a record that the settings exclude as it does others: it is accounted for once.
@@ -322,7 +347,8 @@ mod tests {
         let facts = facts(Stream::Activities, b"{}");
         let order = Some(time(second));
         assert_eq!(selection.look_up(&key, order), Ok(Known::New));
-        assert_eq!(selection.decide(&facts, &key, order, Known::New), Decision::Return(Known::New));
+        let identity = Identity::of("h", Stream::Activities, "1", "");
+        assert_eq!(selection.decide(&facts, &key, identity, order, Known::New), Decision::Return(Known::New));
         selection.forget_old(shown, time(second));
         selection.returned.len()
     }

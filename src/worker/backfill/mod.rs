@@ -328,7 +328,7 @@ impl Job {
         let lane = DetachedLane {
             key: self.key(Part::BackfillSlice(number)),
             meter: meter.clone(),
-            known: None,
+            wanted: None,
             sink_proven: self.sink_proven.load(Ordering::Relaxed),
         };
         let runner = Box::new(

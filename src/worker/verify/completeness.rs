@@ -1,19 +1,20 @@
 //! Counts and reads the records of one hour at the console.
 
 use std::collections::HashSet;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
+use compact_str::CompactString;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::checkpoint::ledger::{Accounting, Hour, Sum};
 use crate::console::{Client, ConsoleError};
 use crate::lane::LaneBudget;
-use crate::record::{Identity, Timestamp};
+use crate::record::{Identity, Stream, Timestamp};
 use crate::settings::FullJitter;
-use crate::source::{Action, By, Learned, Poll, Pull, Record, SourcePosition, Window};
+use crate::source::{Action, By, Learned, Page, Poll, Pull, Record, SourcePosition, Window};
 use crate::state::LaneId;
 use crate::telemetry::Meter;
 use crate::worker::backfill::{TRUSTED_COUNT, count_in_parts};
@@ -74,6 +75,11 @@ impl CompletenessChecker {
         Self { page_bytes: SMALL_PAGE_BYTES, budget: Some(budget), ..self }
     }
 
+    /// For what the lane owes: what its settings exclude is no record of it.
+    pub fn of_owed(self, pull: &Arc<Pull>) -> Self {
+        Self { pull: pull.clone(), ..self }
+    }
+
     /// The console's count of the records created in `hours`.
     pub async fn count(&mut self, hours: Range<Hour>) -> Result<u64, ConsoleError> {
         let mut retry = self.retry_state();
@@ -101,12 +107,36 @@ impl CompletenessChecker {
         known: &HashSet<u64>,
         settled_until: Timestamp,
     ) -> Result<HourRecords, ConsoleError> {
-        let window = window(&hours);
-        let pull = Arc::new(self.pull.within(window));
+        let mut records = HourRecords::default();
+        let host = self.client.clone();
+        let stream = self.lane.stream;
+        self.pages(window(&hours), &[], |page| {
+            for record in &page.records {
+                let key = record.record_key.id;
+                let identity = of_any_version(host.host(), stream, record);
+                records.sum.add(identity);
+                if record.record_key.time <= settled_until && !known.contains(&key) {
+                    records.unknown.push(UnknownRecord { key, identity, id: record.id.to_string() });
+                }
+            }
+            ControlFlow::Continue(())
+        })
+        .await?;
+        Ok(records)
+    }
+
+    /// Reads the records created in `window` page by page, until `visit` breaks; with `ids`, only these, as far as the
+    /// console can be asked for them.
+    pub async fn pages(
+        &mut self,
+        window: Window,
+        ids: &[CompactString],
+        mut visit: impl FnMut(&Page) -> ControlFlow<()>,
+    ) -> Result<(), ConsoleError> {
+        let pull = Arc::new(self.pull.within(window).of_ids(ids));
         let position = SourcePosition::starting_at(window.from);
         let poll = Poll::new(&self.client, self.meter.clone(), pull, &position, 0, window.to, Learned::default());
-        let Ok(mut poll) = poll else { return Ok(HourRecords::default()) };
-        let mut records = HourRecords::default();
+        let Ok(mut poll) = poll else { return Ok(()) };
         let mut limit = PAGE_RECORDS;
         let mut retry = self.retry_state();
         let mut reservation = None;
@@ -115,17 +145,12 @@ impl CompletenessChecker {
                 Action::Ask(request) => request,
                 Action::Emit(page) => {
                     retry = self.retry_state();
-                    for record in &page.records {
-                        let key = record.record_key.id;
-                        let identity = self.identity(record);
-                        records.sum.add(identity);
-                        if record.record_key.time <= settled_until && !known.contains(&key) {
-                            records.unknown.push(UnknownRecord { key, identity, id: record.id.to_string() });
-                        }
+                    if visit(&page).is_break() {
+                        return Ok(());
                     }
                     continue;
                 }
-                Action::Done(..) => return Ok(records),
+                Action::Done(..) => return Ok(()),
             };
             if request.is_page() {
                 // Releases the previous page first: a lane without reservations never waits for its own limit.
@@ -154,14 +179,6 @@ impl CompletenessChecker {
         }
     }
 
-    /// The identity of the record, of any version where records change.
-    fn identity(&self, record: &Record) -> Identity {
-        match Accounting::of(self.lane.stream) {
-            Accounting::Ids => Identity::of(self.client.host(), self.lane.stream, &record.id, ""),
-            Accounting::Records | Accounting::Nothing => record.identity,
-        }
-    }
-
     fn retry_state(&mut self) -> RetryState {
         let waits = FullJitter::new(WAITS.0, WAITS.1, self.random.fork());
         RetryState { end: Instant::now() + self.timeout, waits }
@@ -184,6 +201,14 @@ impl RetryState {
             }
             error => Err(error),
         }
+    }
+}
+
+/// The identity of the record, of any version where records change.
+fn of_any_version(host: &str, stream: Stream, record: &Record) -> Identity {
+    match Accounting::of(stream) {
+        Accounting::Ids => Identity::of(host, stream, &record.id, ""),
+        Accounting::Records | Accounting::Nothing => record.identity,
     }
 }
 

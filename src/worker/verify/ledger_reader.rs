@@ -237,21 +237,28 @@ impl Account {
     /// is expected in them.
     pub fn comparable_hours(&self, stream: Stream, overlap: Duration, now: Timestamp) -> Range<Hour> {
         let ledger = self.ledger();
-        let position = &self.checkpoint.position;
         let start = Hour::from(ledger.since());
-        let (start, covered) = match Accounting::of(stream) {
-            Accounting::Records => (start.max(oldest_sum(now)), Some(position.complete_until())),
+        let start = match Accounting::of(stream) {
+            Accounting::Records => start.max(oldest_sum(now)),
+            Accounting::Ids => ledger.kept_from(now).map_or(Hour(u32::MAX), |from| from.max(start)),
+            Accounting::Nothing => Hour(0),
+        };
+        start..self.closed_hour(stream, overlap, now).max(start)
+    }
+
+    /// The lane is past all hours before this one, and no further record is expected in them.
+    pub fn closed_hour(&self, stream: Stream, overlap: Duration, now: Timestamp) -> Hour {
+        let position = &self.checkpoint.position;
+        let covered = match Accounting::of(stream) {
+            Accounting::Records => Some(position.complete_until()),
             // Ordered by the time of the last change: records of the hour may come in any later part of a poll.
-            Accounting::Ids => {
-                (ledger.kept_from(now).map_or(Hour(u32::MAX), |from| from.max(start)), position.complete())
-            }
-            Accounting::Nothing => (Hour(0), None),
+            Accounting::Ids => position.complete(),
+            Accounting::Nothing => None,
         };
         // What comes late within `overlap` was read when the lane has closed the time.
         let closed = covered.map(|covered| covered.min(now).minus(overlap));
         let closed = closed.map(|closed| position.closed_until().map_or(closed, |until| until.min(closed)));
-        let end = closed.and_then(Hour::of).unwrap_or(Hour(0));
-        start..end.max(start)
+        closed.and_then(Hour::of).unwrap_or(Hour(0))
     }
 
     pub fn ledger(&self) -> &Ledger {

@@ -3,10 +3,12 @@
 
 mod asked;
 mod completeness;
+mod destination;
 pub(super) mod ledger_reader;
 mod ledgers;
 
 use std::collections::{BTreeSet, HashSet};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,13 +24,14 @@ use super::lane_runner::{DetachedLane, LaneRunner};
 use super::spec::LaneSpec;
 use super::usage::CommandUsage;
 use crate::catch_panic::caught;
-use crate::checkpoint::Part;
 use crate::checkpoint::ledger::{Accounting, Hour};
+use crate::checkpoint::{CheckpointKey, Part};
 use crate::console::ConsoleError;
 use crate::lane::{LaneCheckpointError, LaneEnd};
 use crate::pipeline::{Pipeline, instead};
 use crate::record::{Identity, Stream, Timestamp};
 use crate::settings::ClientError;
+use crate::source::{Pull, Wanted};
 use crate::state::{LaneId, StateError};
 use crate::telemetry::{Meter, Telemetry};
 use crate::usage::Delta;
@@ -37,15 +40,18 @@ use asked::lane_that_asked;
 use completeness::{CompletenessChecker, window};
 use ledger_reader::{Account, LedgerReader, Which};
 
+pub use destination::{
+    Ask, DestinationReport, Given, HourRow, Missing, Most, Returned, VerifyDestination, run_verify_destination,
+};
 pub use ledger_reader::live_backend;
 pub use ledgers::{FIRST_CHECK, check_ledgers};
 
 /// Maximum number of missing records that are listed per hour.
 const MAX_EXAMPLES: usize = 20;
 
-/// What to compare, and how.
+/// The hours of lanes that are compared.
 #[derive(Debug, Clone)]
-pub struct Verify {
+pub struct Selected {
     pub pipeline: Arc<Pipeline>,
     /// `None` for all streams.
     pub stream: Option<Stream>,
@@ -55,12 +61,18 @@ pub struct Verify {
     pub from: Timestamp,
     /// The last hour is the last whole one before this time.
     pub to: Timestamp,
+    /// A console, a destination or a repair without progress for this long is given up.
+    pub once_timeout: Duration,
+}
+
+/// What to compare with the ledger, and how.
+#[derive(Debug, Clone)]
+pub struct Verify {
+    pub selected: Selected,
     /// Deliver missing records.
     pub repair: bool,
     /// Deliver the whole hour again if the ledger does not say which records are missing.
     pub resend: bool,
-    /// A console or a repair without progress for this long is given up.
-    pub once_timeout: Duration,
 }
 
 /// The result for one lane: `counted` + `purged` = `accounted` + all that is missing.
@@ -131,6 +143,12 @@ pub enum VerifyError {
     NoLane(String),
     #[error("lane {0} has no checkpoint in this state: it has delivered nothing yet")]
     NoCheckpoint(LaneId),
+    #[error("the dead letters, which are not missing, cannot be read: {0}")]
+    DeadLetters(io::Error),
+    #[error("the list of what is missing cannot be written: {0}")]
+    List(io::Error),
+    #[error("what was delivered again earlier cannot be read: {0}")]
+    Returned(String),
 }
 
 /// Counters of a running comparison, for the display of its progress.
@@ -140,12 +158,6 @@ pub struct VerifyProgress {
     pub total: AtomicU64,
     /// Number of compared hours.
     pub done: AtomicU64,
-}
-
-impl Verify {
-    fn area(&self) -> PathBuf {
-        area(&self.pipeline.name)
-    }
 }
 
 /// The area in the state with the checkpoints of a pipeline's repairs.
@@ -182,15 +194,15 @@ async fn verify_lanes(
     usage: &CommandUsage,
     stop: CancellationToken,
 ) -> Result<Vec<VerifyReport>, VerifyError> {
-    let specs = specs(&verify)?;
+    let specs = verify.selected.specs()?;
     let live = options.read_state(None).await?;
-    let repairs = options.open_state(Some(&verify.area())).await?;
-    let replays = options.read_state(Some(&replays_area(&verify.pipeline.name))).await?;
+    let repairs = options.open_state(Some(&area(&verify.selected.pipeline.name))).await?;
+    let replays = options.read_state(Some(&replays_area(&verify.selected.pipeline.name))).await?;
     let telemetry = Arc::new(Telemetry::new());
     let context = WorkerContext::with_store(repairs.clone(), options, telemetry.clone());
     let mut reports = Vec::new();
     for spec in specs {
-        let checker = checker(&context, &verify, &spec)?;
+        let checker = checker(&context, &verify.selected, &spec)?;
         let live = live_backend(&context, &spec, live.clone())?;
         let lane = spec.id.clone();
         let replays = Some(replays.clone());
@@ -207,33 +219,35 @@ async fn verify_lanes(
     Ok(reports)
 }
 
-/// The lanes to compare. The pipeline may be paused.
-fn specs(verify: &Verify) -> Result<Vec<Arc<LaneSpec>>, VerifyError> {
-    let Verify { pipeline, stream, sink, .. } = verify;
-    let mut specs = LaneSpec::of(&Pipeline { enabled: true, ..(**pipeline).clone() });
-    specs.retain(|spec| stream.is_none_or(|stream| spec.id.stream == stream));
-    let file = pipeline.path.display();
-    if let (true, Some(stream)) = (specs.is_empty(), stream) {
-        return Err(VerifyError::NoLane(format!("{file} has no sink that accepts the stream {stream}")));
-    }
-    if let Some(sink) = sink {
-        let sinks: BTreeSet<String> = specs.iter().map(|spec| spec.id.sink.clone()).collect();
-        specs.retain(|spec| spec.id.sink == *sink);
-        if specs.is_empty() {
-            let instead = instead(sink, sinks.iter().map(String::as_str));
-            return Err(VerifyError::NoLane(format!("{file} has no such lane with the sink `{sink}`; {instead}")));
+impl Selected {
+    /// The lanes to compare. The pipeline may be paused.
+    fn specs(&self) -> Result<Vec<Arc<LaneSpec>>, VerifyError> {
+        let Self { pipeline, stream, sink, .. } = self;
+        let mut specs = LaneSpec::of(&Pipeline { enabled: true, ..(**pipeline).clone() });
+        specs.retain(|spec| stream.is_none_or(|stream| spec.id.stream == stream));
+        let file = pipeline.path.display();
+        if let (true, Some(stream)) = (specs.is_empty(), stream) {
+            return Err(VerifyError::NoLane(format!("{file} has no sink that accepts the stream {stream}")));
         }
+        if let Some(sink) = sink {
+            let sinks: BTreeSet<String> = specs.iter().map(|spec| spec.id.sink.clone()).collect();
+            specs.retain(|spec| spec.id.sink == *sink);
+            if specs.is_empty() {
+                let instead = instead(sink, sinks.iter().map(String::as_str));
+                return Err(VerifyError::NoLane(format!("{file} has no such lane with the sink `{sink}`; {instead}")));
+            }
+        }
+        Ok(specs)
     }
-    Ok(specs)
 }
 
-fn checker(context: &WorkerContext, verify: &Verify, spec: &LaneSpec) -> Result<CompletenessChecker, ClientError> {
+fn checker(context: &WorkerContext, selected: &Selected, spec: &LaneSpec) -> Result<CompletenessChecker, ClientError> {
     let id = &spec.id;
     let client = context.client(&id.pipeline, &spec.console)?;
     let kind = spec.sink.kind.name();
     let meter = Meter::detached(&context.telemetry, &id.pipeline, id.stream, &id.sink, kind, context.clock());
     let random = context.fork_random();
-    Ok(CompletenessChecker::new(client, meter, &spec.pull, id.clone(), verify.once_timeout, random))
+    Ok(CompletenessChecker::new(client, meter, &spec.pull, id.clone(), selected.once_timeout, random))
 }
 
 /// The comparison of one of a lane's ledgers.
@@ -269,7 +283,7 @@ impl Job<'_> {
             return Ok(report);
         }
         let account = self.ledger.account(Hour(0)..Hour(0)).await?;
-        let requested = Hour::from(self.verify.from)..Hour::of(self.verify.to).unwrap_or(Hour(0));
+        let requested = Hour::from(self.verify.selected.from)..Hour::of(self.verify.selected.to).unwrap_or(Hour(0));
         let mut start = requested.start;
         if let Some((former, hours)) = self.of_former(&account, &requested)? {
             if start < hours.start {
@@ -300,7 +314,7 @@ impl Job<'_> {
         let Some(spec) = lane_that_asked(&self.spec, asked_then) else { return Ok(None) };
         let other_settings = self.spec.pull.asked(&client) != asked_then;
         let job = Job {
-            checker: checker(&self.context, self.verify, &spec)?,
+            checker: checker(&self.context, &self.verify.selected, &spec)?,
             spec: Arc::new(spec),
             context: self.context.clone(),
             ledger: LedgerReader { which: Which::Former, ..self.ledger.clone() },
@@ -480,28 +494,51 @@ impl Job<'_> {
     ) -> Result<Result<u64, String>, VerifyError> {
         let account = self.ledger.account(hour..hour.plus(1)).await?;
         let known = if whole { None } else { account.totals.identities.get(&hour).cloned() };
-        let LaneId { pipeline, stream, sink } = &self.spec.id;
-        let telemetry = &self.context.telemetry;
-        let kind = self.spec.sink.kind.name();
-        let meter = Meter::detached(telemetry, pipeline, *stream, sink, kind, self.context.clock());
         let key = self.ledger.next_repair(&account, hour, whole).await?;
-        let spec =
-            LaneSpec { pull: Arc::new(self.spec.pull.within(window(&(hour..hour.plus(1))))), ..(*self.spec).clone() };
-        let lane = DetachedLane { key, meter: meter.clone(), known: known.map(Arc::new), sink_proven: false };
-        let runner = Box::new(
-            LaneRunner::of(Arc::new(spec), self.context.clone(), stop.child_token())
-                .once(self.verify.once_timeout)
-                .detached(lane),
-        );
-        let exit = caught(tokio::spawn(runner.run(None))).await;
+        let delivery = Redelivery {
+            context: &self.context,
+            spec: &self.spec,
+            pull: self.spec.pull.within(window(&(hour..hour.plus(1)))),
+            key,
+            wanted: known.map(|known| Wanted::AllBut(Arc::new(known))),
+            timeout: self.verify.selected.once_timeout,
+        };
+        Ok(delivery.run(self.usage, stop).await)
+    }
+}
+
+/// Delivers records again, next to a worker.
+struct Redelivery<'a> {
+    context: &'a Arc<WorkerContext>,
+    spec: &'a LaneSpec,
+    /// Of a window.
+    pull: Pull,
+    key: CheckpointKey,
+    /// `None`: all records of the window.
+    wanted: Option<Wanted>,
+    /// Without progress for this long it is given up.
+    timeout: Duration,
+}
+
+impl Redelivery<'_> {
+    /// The number of delivered records, or why not all were delivered.
+    async fn run(self, usage: &CommandUsage, stop: &CancellationToken) -> Result<u64, String> {
+        let Self { context, spec, pull, key, wanted, timeout } = self;
+        let LaneId { pipeline, stream, sink } = &spec.id;
+        let kind = spec.sink.kind.name();
+        let meter = Meter::detached(&context.telemetry, pipeline, *stream, sink, kind, context.clock());
+        let spec = LaneSpec { pull: Arc::new(pull), ..spec.clone() };
+        let lane = DetachedLane { key, meter: meter.clone(), wanted, sink_proven: false };
+        let runner = LaneRunner::of(Arc::new(spec), context.clone(), stop.child_token()).once(timeout).detached(lane);
+        let exit = caught(tokio::spawn(Box::new(runner).run(None))).await;
         let lane = &meter.lane;
-        self.usage.take(lane, Part::Usage);
+        usage.take(lane, Part::Usage);
         let delivered = lane.delivered.load(Ordering::Relaxed) + lane.dead_letters.load(Ordering::Relaxed);
-        Ok(match exit {
+        match exit {
             Ok(LaneEnd::Complete) => Ok(delivered),
             Ok(_) => Err(lane.last_error().map_or("stopped".to_owned(), |(_, error)| error)),
             Err(panic) => Err(format!("internal error: {panic}")),
-        })
+        }
     }
 }
 

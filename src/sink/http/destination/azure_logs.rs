@@ -137,6 +137,11 @@ impl DestinationType for AzureLogsSettings {
         true
     }
 
+    fn without_identity(&self, _schema: Schema) -> Option<&'static str> {
+        (self.content == Content::Integration)
+            .then_some("the table of the integration has no column for it: `content: forwarder` has one")
+    }
+
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {
         let stream = self.filled_stream_name(context)?;
         key.endpoints("url", [&self.url]).text("rule", &self.dcr_immutable_id).text("stream_name", &stream);

@@ -4,6 +4,7 @@ mod bulk;
 mod cluster;
 mod document;
 mod indices;
+mod lookup;
 mod package;
 mod pattern;
 mod probe;
@@ -11,6 +12,7 @@ mod templates;
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -19,11 +21,13 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use self::cluster::{Cluster, Storage};
 use self::document::Documents;
 use self::indices::Indices;
-use crate::settings::{HttpSettings, Secret, SettingKind};
+use self::lookup::ClusterLookup;
+use crate::settings::{HttpSettings, Period, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::identity::aws::SERVERLESS;
 use crate::sink::http::transport::endpoint::addresses;
@@ -31,6 +35,7 @@ use crate::sink::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient, Target,
 };
 use crate::sink::integration::{Content, ELASTICSEARCH, Integration};
+use crate::sink::lookup::Lookup;
 use crate::sink::{Batch, BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
 use crate::telemetry::WarningReason;
 
@@ -79,7 +84,31 @@ pub struct ElasticsearchSettings {
     /// Headers of every request; each value may be a secret.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
+    /// How `verify --destination` asks which documents are there. Nothing else uses it.
+    pub verify: Option<VerifySettings>,
 }
+
+/// `verify:` of a sink: access of its own, which needs to read the target alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct VerifySettings {
+    /// The cluster, if it is asked at another address than documents are sent to.
+    pub url: Option<Endpoint>,
+    /// API key that may only read: `id:key` in base64.
+    pub api_key: Option<Secret>,
+    /// Credentials other than an API key.
+    pub auth: Auth,
+    /// Headers of every request; each value may be a secret.
+    pub headers: BTreeMap<String, Secret>,
+    /// How long an acknowledged document may take to be found: more than the `refresh_interval` of the index.
+    #[schemars(extend("default" = SETTLE))]
+    pub settle: Option<Period>,
+    /// Data streams and indices that ingest pipelines put documents into; a document that is there is not missing.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
+    pub elsewhere: Vec<String>,
+}
+
+const SETTLE: Period = Period(Duration::from_secs(120));
 
 const DATA_STREAM: &str = "logs-sentinel_one.{stream}-default";
 
@@ -152,6 +181,43 @@ impl DestinationType for ElasticsearchSettings {
         let targets = addresses(self.url.as_ref(), &self.urls)?.into_iter().map(target).collect();
         Ok(Parts { auth, headers: HeaderMap::new(), targets })
     }
+
+    fn lookup(&self, http: HttpSettings, context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
+        let problem = "is missing: give it credentials that may only read the target";
+        let verify = self.verify.as_ref().ok_or_else(|| BuildError::value("verify", problem))?;
+        let mut auth = Authenticator::new(&verify.headers, &verify.auth, &context.shared, &http)?;
+        if let Some(key) = &verify.api_key {
+            if verify.auth != Auth::None {
+                return Err(BuildError::value("verify.api_key", "excludes `auth`"));
+            }
+            auth = auth.with_header(AUTHORIZATION, "ApiKey ", key);
+        }
+        if let Some(name) = verify.elsewhere.iter().find(|name| !is_name(name)) {
+            return Err(BuildError::value("verify.elsewhere", format!("`{name}` cannot be the name of an index")));
+        }
+        let names = [&self.data_stream, &self.index, &self.namespace].into_iter().flatten();
+        let is_of_record = |label: &String| names.clone().any(|name| name.contains(&format!("{{label.{label}}}")));
+        if let Some(label) = context.console_labels.iter().find(|label| is_of_record(label)) {
+            let problem = format!("the target of a document depends on its label `{label}`");
+            return Err(BuildError::value("data_stream", problem));
+        }
+        let dataset = self.dataset(context)?;
+        let (_, name) = self.storage(dataset, context)?;
+        let base = match &verify.url {
+            Some(url) => Some(url.clone()),
+            None => addresses(self.url.as_ref(), &self.urls)?.into_iter().next().cloned(),
+        };
+        let base = base.ok_or_else(|| BuildError::value("url", "is missing"))?;
+        Ok(Some(Arc::new(ClusterLookup {
+            client: SinkClient::new(http, auth, HeaderMap::new(), context)?,
+            base,
+            name,
+            field: lookup::field(context.schema, dataset.is_some()),
+            settle: verify.settle.unwrap_or(SETTLE).0,
+            elsewhere: verify.elsewhere.clone(),
+            pace: Mutex::default(),
+        })))
+    }
 }
 
 impl ElasticsearchSettings {
@@ -192,14 +258,19 @@ impl ElasticsearchSettings {
             (data_stream, None) => (Storage::DataStream, "data_stream", data_stream.as_deref().unwrap_or(&default)),
         };
         let name = context.fill(key, template)?;
-        let illegal =
-            |c: char| c.is_ascii_uppercase() || c.is_whitespace() || r#"\/*?"<>|,#:%"#.contains(c) || c.is_control();
-        if name.is_empty() || name.starts_with(['-', '_', '+', '.']) || name.contains(illegal) {
+        if !is_name(&name) {
             let kind = if storage == Storage::Index { "an index" } else { "a data stream" };
             return Err(BuildError::value(key, format!("`{name}` cannot be the name of {kind}")));
         }
         Ok((storage, name))
     }
+}
+
+/// Whether a data stream or an index may have this name, which has no wildcard.
+fn is_name(name: &str) -> bool {
+    let illegal =
+        |c: char| c.is_ascii_uppercase() || c.is_whitespace() || r#"\/*?"<>|,#:%"#.contains(c) || c.is_control();
+    !(name.is_empty() || name.starts_with(['-', '_', '+', '.']) || name.contains(illegal))
 }
 
 #[derive(Debug)]

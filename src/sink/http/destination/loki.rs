@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::event_time::{SentTime, TimeLimits};
 use crate::record::Timestamp;
-use crate::settings::{HttpSettings, Period, Secret, SettingKind};
+use crate::settings::{HttpSettings, Period, Schema, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::transport::framing::write_body_as_string;
 use crate::sink::http::{
@@ -93,6 +93,10 @@ impl DestinationType for LokiSettings {
 
     fn embeds_raw(&self) -> bool {
         true
+    }
+
+    fn without_identity(&self, schema: Schema) -> Option<&'static str> {
+        (schema == Schema::Raw && !self.structured_metadata).then_some("`structured_metadata: true` adds it")
     }
 
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

@@ -16,6 +16,7 @@ pub mod splunk_hec;
 pub mod sumo;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use futures_util::FutureExt;
@@ -32,6 +33,7 @@ use crate::sink::http::transport::exchange::{RequestError, Response};
 use crate::sink::http::transport::framing::Framing;
 use crate::sink::http::transport::response::ResponseView;
 use crate::sink::integration::{Content, Integration};
+use crate::sink::lookup::Lookup;
 use crate::sink::{Batch, BuildError, DestinationKey, Event, Outcome, Probe, SinkContext};
 
 /// The settings of an HTTP destination. Every implementation is a [`SinkType`](crate::sink::common::SinkType).
@@ -78,6 +80,16 @@ pub(crate) trait DestinationType {
     /// # Errors
     /// As [`SinkType::build`](crate::sink::common::SinkType::build).
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Self::Destination>, BuildError>;
+
+    /// See [`SinkType::without_identity`](crate::sink::common::SinkType::without_identity).
+    fn without_identity(&self, _schema: Schema) -> Option<&'static str> {
+        None
+    }
+
+    /// See [`SinkType::lookup`](crate::sink::common::SinkType::lookup).
+    fn lookup(&self, _http: HttpSettings, _context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
+        Ok(None)
+    }
 }
 
 /// What the sink of one lane is built from.

@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::generic::{Format, Generic};
-use crate::settings::{HttpSettings, Secret, SettingKind};
-use crate::sink::common::{Compression, Defaults};
+use crate::settings::{HttpSettings, Schema, Secret, SettingKind};
+use crate::sink::common::{Compression, Defaults, ENVELOPE};
 use crate::sink::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
@@ -64,6 +64,10 @@ impl DestinationType for PantherSettings {
 
     fn embeds_raw(&self) -> bool {
         self.envelope || self.format == Format::JsonArray
+    }
+
+    fn without_identity(&self, schema: Schema) -> Option<&'static str> {
+        (schema == Schema::Raw && !self.envelope).then_some(ENVELOPE)
     }
 
     fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event_time::time_or_now;
 use crate::settings::{Credential, HttpSettings, Schema, Secret};
-use crate::sink::common::{Compression, Defaults};
+use crate::sink::common::{Compression, Defaults, MAPPED};
 use crate::sink::http::transport::framing::{write_body_as_string, write_string};
 use crate::sink::http::{
     Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
@@ -87,6 +87,10 @@ impl DestinationType for SekoiaSettings {
 
     fn embeds_raw(&self) -> bool {
         true
+    }
+
+    fn without_identity(&self, schema: Schema) -> Option<&'static str> {
+        (schema == Schema::Raw).then_some(MAPPED)
     }
 
     fn describe_destination(&self, _context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

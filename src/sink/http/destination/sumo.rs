@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{HttpSettings, Secret, SettingKind};
-use crate::sink::common::{Compression, Defaults};
+use crate::settings::{HttpSettings, Schema, Secret, SettingKind};
+use crate::sink::common::{Compression, Defaults, ENVELOPE};
 use crate::sink::http::{Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
 use crate::sink::integration::{Content, Integration, SUMO};
 use crate::sink::line::Line;
@@ -73,6 +73,10 @@ impl DestinationType for SumoSettings {
 
     fn embeds_raw(&self) -> bool {
         self.envelope
+    }
+
+    fn without_identity(&self, schema: Schema) -> Option<&'static str> {
+        (schema == Schema::Raw && !self.envelope).then_some(ENVELOPE)
     }
 
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

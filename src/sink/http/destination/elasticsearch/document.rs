@@ -147,7 +147,7 @@ fn write_time(event: Event<'_>, out: &mut Vec<u8>) {
 
 /// Names such as `logs-sentinel_one.threats-default` consist of type, dataset and namespace. Index templates for such
 /// names define the three fields as constants.
-fn parts(data_stream: &str) -> String {
+pub(super) fn parts(data_stream: &str) -> String {
     let parts: Vec<&str> = data_stream.split('-').collect();
     match parts.as_slice() {
         [kind, dataset, namespace] if parts.iter().all(|part| !part.is_empty()) => {

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{HttpSettings, Secret, SettingKind};
+use crate::settings::{HttpSettings, Schema, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::transport::endpoint::addresses;
 use crate::sink::http::transport::exchange::{RequestError, Response};
@@ -113,6 +113,10 @@ impl DestinationType for SplunkHecSettings {
 
     fn embeds_raw(&self) -> bool {
         self.endpoint == Kind::Event
+    }
+
+    fn without_identity(&self, _schema: Schema) -> Option<&'static str> {
+        (self.endpoint == Kind::Raw).then_some("`endpoint: event` adds it as an indexed field")
     }
 
     fn describe_destination(&self, context: &SinkContext, key: &mut DestinationKey<'_>) -> Result<(), BuildError> {

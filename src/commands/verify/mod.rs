@@ -1,4 +1,6 @@
-//! `verify`: compares the console's counts with what was delivered.
+//! `verify`: compares the console's counts with what was delivered, or with what a destination has.
+
+mod destination;
 
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
@@ -11,12 +13,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use self::destination::DestinationArgs;
 use super::one_file::{WindowArgs, run_with_progress};
 use super::output::{Table, print_lines};
 use super::{UsageError, print_line};
 use crate::checkpoint::ledger::Accounting;
 use crate::record::Stream;
-use crate::worker::{IncompleteHours, Repair, Verify, VerifyError, VerifyProgress, VerifyReport, run_verify};
+use crate::worker::{
+    IncompleteHours, Most, Repair, Selected, Verify, VerifyError, VerifyProgress, VerifyReport, run_verify,
+    run_verify_destination,
+};
 
 /// Interval of the log lines without a terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -43,12 +49,18 @@ pub struct Args {
     sink: Option<String>,
 
     /// Pull each hour with a difference again, and deliver the records that the ledger does not have
-    #[arg(long)]
-    repair: bool,
+    ///
+    /// With --destination: deliver what is not there again, to that sink alone. More than 1,000, or more than one in a
+    /// hundred, are delivered only with --repair=N, where N is the number that was reported as missing.
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, conflicts_with = "present")]
+    repair: Option<Option<u64>>,
 
     /// With --repair: deliver a whole hour again if the ledger has no identities for it (older than 48 hours)
-    #[arg(long, requires = "repair")]
+    #[arg(long, requires = "repair", conflicts_with = "destination")]
     resend: bool,
+
+    #[command(flatten)]
+    destination: DestinationArgs,
 }
 
 /// Compares, and prints the result on standard output.
@@ -56,28 +68,30 @@ pub struct Args {
 /// # Errors
 /// If the file is invalid, or the state or the console cannot be used.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let verify = Verify {
+    let selected = Selected {
         pipeline: args.window.load().await?,
         stream: args.stream,
         sink: args.sink.clone(),
         from: args.window.from,
         to: args.window.to,
-        repair: args.repair,
-        resend: args.resend,
         once_timeout: args.window.timeout.once_timeout.0,
     };
+    let options = args.window.delivery.options()?;
     let progress = Arc::new(VerifyProgress::default());
     let stop = CancellationToken::new();
-    let running = run_verify(verify, args.window.delivery.options()?, progress.clone(), stop.clone());
-    let mut display = ProgressDisplay::new();
-    let Some(reports) = run_with_progress(running, &stop, || display.show(&progress)).await? else {
-        return Ok(ExitCode::FAILURE);
-    };
-    display.end(&progress);
-    let reports = reports.map_err(|error| match error {
-        VerifyError::NoLane(_) => UsageError(error.to_string()).into(),
-        error => anyhow::Error::from(error),
-    })?;
+    if args.destination.is_asked() {
+        let repair = args.repair.map(|most| most.map_or(Most::Usual, Most::Number));
+        let verify = args.destination.verify(selected, repair).await?;
+        let running = run_verify_destination(verify, options, progress.clone(), stop.clone());
+        let Some(reports) = show_progress(running, &progress, &stop).await? else { return Ok(ExitCode::FAILURE) };
+        return args.destination.print(&reports, stop.is_cancelled());
+    }
+    if args.repair.flatten().is_some() {
+        return Err(UsageError("--repair=N is for --destination: without it, --repair has no number".to_owned()).into());
+    }
+    let verify = Verify { selected, repair: args.repair.is_some(), resend: args.resend };
+    let running = run_verify(verify, options, progress.clone(), stop.clone());
+    let Some(reports) = show_progress(running, &progress, &stop).await? else { return Ok(ExitCode::FAILURE) };
     print_lines(table(&reports))?;
     for report in &reports {
         if let Some(former) = &report.former {
@@ -106,6 +120,21 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let complete =
         compared && !stop.is_cancelled() && reports.iter().flat_map(|report| &report.incomplete).all(is_repaired);
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `None` if the command was interrupted twice.
+async fn show_progress<T>(
+    running: impl Future<Output = Result<T, VerifyError>>,
+    progress: &VerifyProgress,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<T>> {
+    let mut display = ProgressDisplay::new();
+    let Some(result) = run_with_progress(running, stop, || display.show(progress)).await? else { return Ok(None) };
+    display.end(progress);
+    result.map(Some).map_err(|error| match error {
+        VerifyError::NoLane(_) => UsageError(error.to_string()).into(),
+        error => anyhow::Error::from(error),
+    })
 }
 
 /// What the result does not say.

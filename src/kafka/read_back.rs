@@ -1,0 +1,105 @@
+//! Reads the events of a topic back, from its first to its last message.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::ControlFlow;
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::message::{BorrowedMessage, Headers, Message as _};
+
+use super::connect::{ANSWER_TIMEOUT, on_thread, partitions};
+use super::topic::Topic;
+use crate::failure::Failure;
+use crate::record::Timestamp;
+
+/// What a message says of its event; empty where it says nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EventHeaders<'a> {
+    pub(crate) id: &'a [u8],
+    pub(crate) pipeline: &'a [u8],
+    pub(crate) stream: &'a [u8],
+}
+
+/// How long a topic keeps its messages. `None` where the user may not read it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Retention {
+    /// The beginning of a partition was removed.
+    pub(crate) is_trimmed: bool,
+    /// All messages since this time are there, by their own time, if they are in its order.
+    pub(crate) first: Option<Timestamp>,
+    /// `cleanup.policy`.
+    pub(crate) policy: Option<String>,
+    /// `retention.ms`; below zero: indefinitely.
+    pub(crate) millis: Option<i64>,
+    /// `retention.bytes`; below zero: no limit.
+    pub(crate) bytes: Option<i64>,
+}
+
+impl Topic {
+    /// Calls `visit` with each message that is in the topic now. `None` if there is no such topic.
+    pub(crate) async fn read_back(
+        &self,
+        mut visit: impl FnMut(EventHeaders<'_>) -> io::Result<()> + Send + 'static,
+    ) -> Result<Option<Retention>, Failure> {
+        let Some(settings) = self.settings_if_there().await? else { return Ok(None) };
+        let topic = self.clone();
+        let read = move || {
+            let mut first: BTreeMap<i32, i64> = BTreeMap::new();
+            let mut failed = None;
+            let exists = topic.scan(|message| {
+                first.entry(message.partition()).or_insert_with(|| message.timestamp().to_millis().unwrap_or(i64::MAX));
+                match visit(headers(message)) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        failed = Some(error);
+                        ControlFlow::Break(())
+                    }
+                }
+            })?;
+            if let Some(error) = failed {
+                return Err(Failure::transient(format!("a temporary file: {error}")));
+            }
+            Ok(if exists { Some((first, topic.trimmed()?)) } else { None })
+        };
+        let Some((first, trimmed)) = on_thread(read).await?? else { return Ok(None) };
+        // Of a partition that has nothing any more, nothing is known.
+        let times = trimmed.iter().map(|partition| first.get(partition).copied().unwrap_or(i64::MAX));
+        let first = times.max().map(|millis| Timestamp::from_micros(millis.saturating_mul(1_000)));
+        let value = |name: &str| settings.get(name).cloned();
+        let number = |name: &str| value(name)?.parse().ok();
+        Ok(Some(Retention {
+            is_trimmed: !trimmed.is_empty(),
+            first,
+            policy: value("cleanup.policy"),
+            millis: number("retention.ms"),
+            bytes: number("retention.bytes"),
+        }))
+    }
+
+    /// The partitions whose beginning was removed. Blocks.
+    fn trimmed(&self) -> Result<Vec<i32>, Failure> {
+        let consumer = self.consumer("read_committed")?;
+        let count = self.count(partitions(consumer.client(), &self.name, ANSWER_TIMEOUT))?.unwrap_or(0);
+        let mut trimmed = Vec::new();
+        for partition in 0..count {
+            if self.watermarks(&consumer, partition)?.0 > 0 {
+                trimmed.push(partition);
+            }
+        }
+        Ok(trimmed)
+    }
+}
+
+fn headers<'a>(message: &'a BorrowedMessage<'_>) -> EventHeaders<'a> {
+    let mut found = EventHeaders { id: &[], pipeline: &[], stream: &[] };
+    for header in message.headers().into_iter().flat_map(Headers::iter) {
+        let value = header.value.unwrap_or_default();
+        match header.key {
+            "id" => found.id = value,
+            "pipeline" => found.pipeline = value,
+            "stream" => found.stream = value,
+            _ => {}
+        }
+    }
+    found
+}

@@ -1,0 +1,316 @@
+//! Asks a cluster which documents it has, by identity.
+//!
+//! Most answers that are no proof come with status 200: some shards failed, a target that is not there, a search that
+//! was ended early. A closed index is seen only where it is named exactly, so no question has a wildcard or ignores
+//! what is unavailable, except the one that looks outside the target: that one only ever finds.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+use super::document::parts;
+use crate::record::Identity;
+use crate::settings::Schema;
+use crate::sink::Outcome;
+use crate::sink::http::transport::exchange::Response;
+use crate::sink::http::{Endpoint, SinkClient};
+use crate::sink::lookup::{Kept, Lookup, Unproven};
+
+/// The most identities of one question. With two copies of each, the answer is below 500 KB.
+const MOST: usize = 1_000;
+/// Between two requests.
+const PACE: Duration = Duration::from_millis(500);
+const IN_LABEL: &str = "labels.s1_identity";
+const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.failed,_clusters,hits.total,hits.hits._id,\
+                      hits.hits._index,hits.hits._source,error.type,error.reason";
+
+#[derive(Debug)]
+pub(super) struct ClusterLookup {
+    pub(super) client: SinkClient,
+    pub(super) base: Endpoint,
+    /// The data stream, index or alias that documents are sent to.
+    pub(super) name: String,
+    /// Where a document has its identity next to `_id`, which an ingest pipeline may replace.
+    pub(super) field: &'static str,
+    pub(super) settle: Duration,
+    /// Where ingest pipelines put documents.
+    pub(super) elsewhere: Vec<String>,
+    pub(super) pace: Mutex<Option<Instant>>,
+}
+
+/// Where documents of this schema have their identity.
+pub(super) fn field(schema: Schema, is_package: bool) -> &'static str {
+    match schema {
+        _ if is_package => IN_LABEL,
+        Schema::Ecs => "sentinel_one.identity",
+        Schema::Ocsf => "metadata.uid",
+        Schema::Raw => "event.id",
+    }
+}
+
+#[derive(Deserialize)]
+struct Found<'a> {
+    timed_out: bool,
+    #[serde(default)]
+    terminated_early: bool,
+    #[serde(rename = "_shards")]
+    shards: Shards,
+    /// Other clusters that were asked.
+    #[serde(rename = "_clusters")]
+    clusters: Option<Clusters>,
+    #[serde(borrow)]
+    hits: Hits<'a>,
+}
+
+#[derive(Deserialize)]
+struct Shards {
+    total: u64,
+    failed: u64,
+}
+
+#[derive(Deserialize)]
+struct Clusters {
+    total: u64,
+    successful: u64,
+}
+
+#[derive(Deserialize)]
+struct Hits<'a> {
+    total: Total,
+    /// The filter leaves out an empty list.
+    #[serde(borrow, default)]
+    hits: Vec<Hit<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Total {
+    value: u64,
+    relation: String,
+}
+
+#[derive(Deserialize)]
+struct Hit<'a> {
+    #[serde(rename = "_id", borrow)]
+    id: Cow<'a, str>,
+    #[serde(rename = "_index", borrow)]
+    index: Cow<'a, str>,
+    #[serde(rename = "_source", default)]
+    source: Value,
+}
+
+#[derive(Deserialize)]
+struct Failed {
+    error: Cause,
+}
+
+#[derive(Deserialize)]
+struct Cause {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    reason: String,
+}
+
+impl ClusterLookup {
+    /// The documents with these identities, which are sorted, in `target`.
+    fn question(&self, identities: &[Identity]) -> Value {
+        let ids: Vec<String> = identities.iter().map(Identity::to_string).collect();
+        json!({
+            "size": 2 * identities.len(),
+            "_source": [self.field, "data_stream"],
+            "track_total_hits": true,
+            "query": { "bool": { "should": [{ "ids": { "values": ids } }, { "terms": { self.field: ids } }] } },
+        })
+    }
+
+    async fn send(&self, method: Method, url: &Endpoint, body: Option<Value>) -> Result<Response, Unproven> {
+        {
+            // One request at a time.
+            let mut last = self.pace.lock().await;
+            if let Some(last) = *last {
+                sleep_until(last + PACE).await;
+            }
+            *last = Some(Instant::now());
+        }
+        let sent = match body {
+            Some(body) => self.client.post(url.url(), "application/json", Bytes::from(body.to_string())).await,
+            None => self.client.send_empty(method, url.url()).await,
+        };
+        sent.map_err(|error| match error.outcome {
+            Outcome::RetryLater { reason, after } => Unproven::Later { reason, after },
+            other => Unproven::NoProof(other.reason().unwrap_or_default().to_owned()),
+        })
+    }
+
+    async fn search(&self, target: &str, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
+        let url = self.base.join(&format!("{target}/_search")).with_query("allow_partial_search_results", "false");
+        let url = url.with_query("filter_path", FILTER);
+        let response = self.send(Method::POST, &url, Some(self.question(identities))).await?;
+        let found = proof(&response, target, identities.len())?;
+        let of = |hit: Hit<'_>| {
+            let identity = self.identity(&hit, identities);
+            let index = hit.index.into_owned();
+            let foreign = || Unproven::NoProof(format!("{target} answers with a document that nobody asked for"));
+            identity.map(|identity| (identity, index)).ok_or_else(foreign)
+        };
+        found.hits.hits.into_iter().map(of).collect()
+    }
+
+    /// Which of the identities a document has.
+    fn identity(&self, hit: &Hit<'_>, identities: &[Identity]) -> Option<Identity> {
+        let pointer = format!("/{}", self.field.replace('.', "/"));
+        let named = || hit.source.pointer(&pointer).or_else(|| hit.source.get(self.field))?.as_str();
+        let asked = |text: &str| text.parse().ok().filter(|identity| identities.binary_search(identity).is_ok());
+        asked(&hit.id).or_else(|| asked(named()?))
+    }
+
+    /// Documents outside the target that say that they were sent to it: an ingest pipeline has changed their index. It
+    /// is not asked about those of other pipelines, which may have the same identities.
+    async fn rerouted(&self, identities: &[Identity]) -> Vec<(Identity, String)> {
+        let own: Value = serde_json::from_str(&parts(&self.name)).unwrap_or_default();
+        if own.is_null() {
+            return Vec::new();
+        }
+        let url = self.base.join("_search").with_query("ignore_unavailable", "true");
+        let url = url.with_query("filter_path", FILTER);
+        let Ok(response) = self.send(Method::POST, &url, Some(self.question(identities))).await else {
+            return Vec::new();
+        };
+        // What the credentials may not read is not found, and nothing else is said of it.
+        let Ok(found) = serde_json::from_slice::<Found<'_>>(&response.body) else { return Vec::new() };
+        let is_own = |hit: &Hit<'_>| hit.source.get("data_stream") == Some(&own);
+        let hits = found.hits.hits.into_iter().filter(is_own);
+        hits.filter_map(|hit| Some((self.identity(&hit, identities)?, hit.index.into_owned()))).collect()
+    }
+
+    /// What a filter of an alias hides cannot be seen.
+    async fn refuse_filtered_alias(&self) -> Result<(), Unproven> {
+        let url = self.base.join(&format!("_alias/{}", self.name));
+        let response = self.send(Method::GET, &url, None).await?;
+        let aliases: BTreeMap<String, Value> = match response.status {
+            StatusCode::OK => serde_json::from_slice(&response.body).unwrap_or_default(),
+            _ => return Ok(()),
+        };
+        let filter = |index: &Value| index.get("aliases")?.get(&self.name)?.get("filter").cloned();
+        match aliases.values().any(|index| filter(index).is_some()) {
+            true => {
+                Err(Unproven::NoProof(format!("the alias `{}` has a filter, and what it hides is not seen", self.name)))
+            }
+            false => Ok(()),
+        }
+    }
+}
+
+/// An answer about the whole target.
+fn proof<'a>(response: &'a Response, target: &str, asked: usize) -> Result<Found<'a>, Unproven> {
+    let view = response.view(0);
+    let unproven = |reason: String| Unproven::NoProof(format!("{target}: {reason}"));
+    if response.status != StatusCode::OK {
+        if let Ok(Failed { error: Cause { kind, reason } }) = serde_json::from_slice(&response.body)
+            && (response.status.is_client_error() || kind == "search_phase_execution_exception")
+            && !matches!(response.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::PAYLOAD_TOO_LARGE)
+        {
+            return Err(unproven(view.excerpt(&format!("{} {kind}: {reason}", response.status.as_u16()))));
+        }
+        return Err(match view.by_status() {
+            Outcome::RetryLater { reason, after } => Unproven::Later { reason, after },
+            Outcome::TooLarge(reason) => Unproven::TooLarge(reason),
+            other => unproven(other.reason().unwrap_or_default().to_owned()),
+        });
+    }
+    let found: Found<'_> = match serde_json::from_slice(&response.body) {
+        Ok(found) => found,
+        Err(error) if error.is_eof() => return Err(Unproven::TooLarge("the answer breaks off".to_owned())),
+        Err(_) => return Err(unproven("the answer is none of a search".to_owned())),
+    };
+    let Found { timed_out, terminated_early, shards, clusters, hits } = &found;
+    if *timed_out || *terminated_early {
+        return Err(unproven("the search was ended before it had seen all documents".to_owned()));
+    }
+    if shards.failed > 0 {
+        return Err(unproven(format!("{} of {} shards did not answer", shards.failed, shards.total)));
+    }
+    if shards.total == 0 {
+        return Err(unproven("there is no such target".to_owned()));
+    }
+    if clusters.as_ref().is_some_and(|clusters| clusters.successful < clusters.total) {
+        return Err(unproven("a cluster that belongs to the target did not answer".to_owned()));
+    }
+    if hits.total.relation != "eq" || hits.total.value != hits.hits.len() as u64 {
+        let reason = format!(
+            "{target}: {} documents for {asked} identities, of which {} were sent",
+            hits.total.value,
+            hits.hits.len()
+        );
+        return Err(Unproven::TooLarge(reason));
+    }
+    Ok(found)
+}
+
+#[async_trait]
+impl Lookup for ClusterLookup {
+    fn asked(&self) -> String {
+        format!("`{}` at {}, by `_id` and `{}`", self.name, self.base, self.field)
+    }
+
+    fn most(&self) -> usize {
+        MOST
+    }
+
+    fn settle(&self) -> Duration {
+        self.settle
+    }
+
+    /// As long as the first backing index is there, none was removed.
+    async fn kept(&self) -> Result<Kept, Unproven> {
+        self.refuse_filtered_alias().await?;
+        let url = self.base.join(&format!("_data_stream/{}", self.name));
+        let url = url.with_query("filter_path", "data_streams.indices.index_name");
+        let response = self.send(Method::GET, &url, None).await?;
+        let streams: Value = match response.status {
+            StatusCode::OK => serde_json::from_slice(&response.body).unwrap_or_default(),
+            _ => Value::Null,
+        };
+        let first = streams.pointer("/data_streams/0/indices/0/index_name").and_then(Value::as_str);
+        Ok(match first.is_some_and(|name| name.ends_with("-000001")) {
+            true => Kept::Everything,
+            false => Kept::Unknown,
+        })
+    }
+
+    async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
+        let mut copies = vec![0; identities.len()];
+        for (identity, _) in self.search(&self.name, identities).await? {
+            if let Ok(place) = identities.binary_search(&identity)
+                && let Some(count) = copies.get_mut(place)
+            {
+                *count += 1;
+            }
+        }
+        Ok(copies)
+    }
+
+    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+        let mut places = vec![None; identities.len()];
+        let mut found = self.rerouted(identities).await;
+        if !self.elsewhere.is_empty() {
+            found.extend(self.search(&self.elsewhere.join(","), identities).await?);
+        }
+        for (identity, index) in found {
+            if let Ok(place) = identities.binary_search(&identity)
+                && let Some(found) = places.get_mut(place)
+            {
+                *found = Some(format!("`{index}` (index)"));
+            }
+        }
+        Ok(places)
+    }
+}

@@ -1,0 +1,187 @@
+//! Reads a topic back, once, and answers from the identities that were in it.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+use super::options::Options;
+use super::settings::MessageTime;
+use crate::failure::Failure;
+use crate::kafka::{Connect, Retention, Topic};
+use crate::record::{Identity, Timestamp};
+use crate::sink::lookup::{IdentitySorter, Kept, Lookup, SortedIdentities, Unproven};
+
+/// So many are looked up at a time.
+const MOST: usize = 100_000;
+/// The clock of the brokers may differ from ours by this.
+const CLOCKS: Duration = Duration::from_secs(3_600);
+
+pub(super) struct TopicLookup {
+    pub(super) options: Options,
+    pub(super) brokers: String,
+    pub(super) topic: String,
+    pub(super) pipeline: String,
+    pub(super) stream: &'static str,
+    pub(super) timestamp: MessageTime,
+    pub(super) copy: Mutex<Option<Copy>>,
+}
+
+/// What was in the topic.
+pub(super) struct Copy {
+    at: Timestamp,
+    sorted: SortedIdentities,
+    /// Messages of the lane, or of nobody, that have no identity.
+    without: u64,
+    retention: Retention,
+}
+
+impl fmt::Debug for TopicLookup {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TopicLookup").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl TopicLookup {
+    async fn read(&self) -> Result<Copy, Unproven> {
+        let at = Timestamp::now();
+        let config = self.options.resolve().map_err(|error| Unproven::NoProof(error.to_string()))?;
+        let topic = Topic::of_events(Connect::new(config, None), &self.topic);
+        let sorter = Arc::new(Mutex::new((IdentitySorter::default(), 0)));
+        let of_reader = sorter.clone();
+        let pipeline = self.pipeline.clone();
+        let stream = self.stream;
+        let read = topic.read_back(move |headers| {
+            let is_own = |value: &[u8], own: &str| value.is_empty() || value == own.as_bytes();
+            if !is_own(headers.pipeline, &pipeline) || !is_own(headers.stream, stream) {
+                return Ok(());
+            }
+            let (sorter, without) = &mut *of_reader.lock();
+            match std::str::from_utf8(headers.id).ok().and_then(|text| text.parse().ok()) {
+                Some(identity) => sorter.add(identity)?,
+                None => *without += 1,
+            }
+            Ok(())
+        });
+        let retention = read.await.map_err(|failure| match failure {
+            Failure::Transient { reason, after } => Unproven::Later { reason, after },
+            failure => Unproven::NoProof(failure.to_string()),
+        })?;
+        let no_topic = || Unproven::NoProof(format!("there is no topic `{}`", self.topic));
+        let retention = retention.ok_or_else(no_topic)?;
+        let (sorter, without) = std::mem::take(&mut *sorter.lock());
+        let unsorted = |error| Unproven::NoProof(format!("a temporary file: {error}"));
+        Ok(Copy { at, sorted: sorter.finish().map_err(unsorted)?, without, retention })
+    }
+}
+
+/// Since when all messages are there that were sent.
+fn kept(retention: &Retention, timestamp: MessageTime, now: Timestamp) -> Result<Kept, Unproven> {
+    let Retention { is_trimmed, first, policy, millis, bytes } = retention;
+    if policy.as_ref().is_some_and(|policy| policy.contains("compact")) {
+        let reason = "the topic is compacted: it keeps the newest message of each record alone";
+        return Err(Unproven::NoProof(reason.to_owned()));
+    }
+    if !is_trimmed {
+        return Ok(Kept::Everything);
+    }
+    if timestamp == MessageTime::Event {
+        let reason = "the beginning of the topic was removed, and with `timestamp: event` nobody knows up to when";
+        return Err(Unproven::NoProof(reason.to_owned()));
+    }
+    let first = first.unwrap_or(now);
+    let removed = "the topic has nothing that was sent earlier";
+    // The brokers remove by age what was sent before, and so nothing that was created later.
+    let by_age = match (millis, bytes) {
+        (Some(millis), Some(bytes)) if *bytes < 0 && *millis < 0 => return Ok(Kept::Everything),
+        (Some(millis), Some(bytes)) if *bytes < 0 => {
+            let kept = Duration::from_millis(u64::try_from(*millis).unwrap_or_default());
+            Some(now.minus(kept.saturating_sub(CLOCKS)))
+        }
+        _ => None,
+    };
+    Ok(match by_age {
+        Some(by_age) if by_age < first => Kept::From(by_age, format!("{removed} (`retention.ms`)")),
+        _ => Kept::From(first, removed.to_owned()),
+    })
+}
+
+#[async_trait]
+impl Lookup for TopicLookup {
+    fn asked(&self) -> String {
+        let Self { topic, brokers, .. } = self;
+        let without = self.copy.lock().as_ref().map_or(0, |copy| copy.without);
+        let more = if without > 0 { format!("; {without} messages have no identity") } else { String::new() };
+        format!("topic `{topic}` at {brokers}, by the header `id`{more}")
+    }
+
+    fn most(&self) -> usize {
+        MOST
+    }
+
+    /// An acknowledged message is there.
+    fn settle(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn copied_at(&self) -> Option<Timestamp> {
+        self.copy.lock().as_ref().map(|copy| copy.at)
+    }
+
+    async fn kept(&self) -> Result<Kept, Unproven> {
+        let copy = self.read().await?;
+        let kept = kept(&copy.retention, self.timestamp, copy.at)?;
+        *self.copy.lock() = Some(copy);
+        Ok(kept)
+    }
+
+    async fn refresh(&self) -> Result<(), Unproven> {
+        let copy = self.read().await?;
+        *self.copy.lock() = Some(copy);
+        Ok(())
+    }
+
+    async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
+        let mut copy = self.copy.lock();
+        let copy = copy.as_mut().ok_or_else(|| Unproven::NoProof("the topic was not read".to_owned()))?;
+        copy.sorted.copies(identities).map_err(|error| Unproven::NoProof(format!("a temporary file: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_brokers_may_have_removed_is_not_judged() {
+        let hour = |hour: i64| Timestamp::from_micros(hour * 3_600_000_000);
+        let now = hour(1_000);
+        let found = |is_trimmed, policy: &str, millis: Option<i64>, bytes: Option<i64>, timestamp| {
+            let policy = Some(policy.to_owned());
+            let retention = Retention { is_trimmed, first: Some(hour(900)), policy, millis, bytes };
+            match kept(&retention, timestamp, now) {
+                Ok(Kept::Everything) => "everything".to_owned(),
+                Ok(Kept::From(time, _)) => format!("from {}", time.micros() / 3_600_000_000),
+                other => format!("{other:?}").chars().take(3).collect(),
+            }
+        };
+        let week = Some(7 * 24 * 3_600_000);
+        for (found, expected) in [
+            (found(false, "delete", week, Some(-1), MessageTime::Now), "everything"),
+            (found(false, "delete", None, None, MessageTime::Event), "everything"),
+            (found(true, "delete", Some(-1), Some(-1), MessageTime::Now), "everything"),
+            // Younger than a week: not by age.
+            (found(true, "delete", week, Some(-1), MessageTime::Now), "from 833"),
+            (found(true, "delete", Some(24 * 3_600_000), Some(-1), MessageTime::Now), "from 900"),
+            (found(true, "delete", week, Some(1), MessageTime::Now), "from 900"),
+            (found(true, "delete", None, None, MessageTime::Now), "from 900"),
+            (found(true, "delete", week, Some(-1), MessageTime::Event), "Err"),
+            (found(true, "compact,delete", week, Some(-1), MessageTime::Now), "Err"),
+            (found(false, "compact", week, Some(-1), MessageTime::Now), "Err"),
+        ] {
+            assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Asks a destination which events it has: what `verify --destination` needs to know.
+//!
+//! An answer that is no proof, such as one of some shards alone, is an [`Unproven`] and changes no number.
+
+mod sorted;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::record::{Identity, Timestamp};
+
+pub use sorted::{IdentitySorter, SortedIdentities};
+
+/// What is known of the beginning of what a destination keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// It has removed nothing because of its age.
+    Everything,
+    /// It may have removed what came before, for this reason.
+    From(Timestamp, String),
+    /// It may have removed what is older than the oldest event that it has.
+    Unknown,
+}
+
+/// The answer says nothing of an event that it does not name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unproven {
+    /// Fewer identities may be asked for at a time.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The same question may be answered later.
+    #[error("{reason}")]
+    Later { reason: String, after: Option<Duration> },
+    /// It would be answered in the same way again.
+    #[error("{0}")]
+    NoProof(String),
+}
+
+/// Reads one lane's events back from their destination.
+#[async_trait]
+pub trait Lookup: Send + Sync + Debug {
+    /// What is asked, for people: the target, where it is, and by what.
+    fn asked(&self) -> String;
+
+    /// The most identities of one question.
+    fn most(&self) -> usize;
+
+    /// How long an acknowledged event may take to be found.
+    fn settle(&self) -> Duration;
+
+    /// The answers are of a copy that was made then, and the same later. `None` if each answer is of its own time.
+    fn copied_at(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Since when the destination has what it got.
+    async fn kept(&self) -> Result<Kept, Unproven> {
+        Ok(Kept::Unknown)
+    }
+
+    /// Takes another copy, where the answers are of one.
+    async fn refresh(&self) -> Result<(), Unproven> {
+        Ok(())
+    }
+
+    /// How often each of these identities is there, in their order. They are sorted.
+    async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven>;
+
+    /// Where those identities are that are outside the target, as far as that can be seen.
+    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+        Ok(vec![None; identities.len()])
+    }
+}

@@ -1,0 +1,198 @@
+//! Identities that the operator has asked a destination for: `--present`.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use flate2::bufread::MultiGzDecoder;
+use parking_lot::Mutex;
+
+use crate::record::{Identity, Timestamp};
+use crate::sink::lookup::{IdentitySorter, Lookup, SortedIdentities, Unproven};
+
+/// An event may take so long to be found, where nothing else is known.
+const SETTLE: Duration = Duration::from_secs(120);
+/// So many are looked up at a time.
+const MOST: usize = 100_000;
+const DIGITS: u8 = 32;
+const GZIP: &[u8] = &[0x1f, 0x8b];
+
+/// A list of identities: one a line, in any order, and in any text.
+pub struct Given {
+    name: String,
+    copied_at: Timestamp,
+    sorted: Mutex<SortedIdentities>,
+    distinct: u64,
+    /// Lines with text and without an identity.
+    pub other_lines: u64,
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Given").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Given {
+    /// Reads all of `file`, which was made at `copied_at` and may be compressed with gzip. Blocks.
+    ///
+    /// # Errors
+    /// If it, or a temporary file, cannot be used.
+    pub fn read(name: String, copied_at: Timestamp, file: impl Read) -> io::Result<Self> {
+        let mut file = BufReader::with_capacity(64 * 1024, file);
+        let mut sorter = IdentitySorter::default();
+        let mut other_lines = 0;
+        let is_compressed = file.fill_buf()?.starts_with(GZIP);
+        let mut line = Line::default();
+        let mut take = |bytes: &[u8]| {
+            for byte in bytes {
+                match line.next(*byte) {
+                    Next::Open => {}
+                    Next::Found(identity) => sorter.add(identity)?,
+                    Next::Without => other_lines += 1,
+                }
+            }
+            Ok::<_, io::Error>(())
+        };
+        match is_compressed {
+            true => each_chunk(&mut BufReader::new(MultiGzDecoder::new(file)), &mut take)?,
+            false => each_chunk(&mut file, &mut take)?,
+        }
+        // The last line may have no end.
+        take(b"\n")?;
+        let sorted = sorter.finish()?;
+        let distinct = sorted.distinct();
+        Ok(Self { name, copied_at, sorted: Mutex::new(sorted), distinct, other_lines })
+    }
+
+    /// The number of different identities.
+    pub fn distinct(&self) -> u64 {
+        self.distinct
+    }
+}
+
+#[async_trait]
+impl Lookup for Given {
+    fn asked(&self) -> String {
+        let Self { name, copied_at, distinct, .. } = self;
+        format!("{name}: {distinct} identities, taken as what the destination had at {copied_at}")
+    }
+
+    fn most(&self) -> usize {
+        MOST
+    }
+
+    fn settle(&self) -> Duration {
+        SETTLE
+    }
+
+    fn copied_at(&self) -> Option<Timestamp> {
+        Some(self.copied_at)
+    }
+
+    async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
+        let copies = self.sorted.lock().copies(identities);
+        copies.map_err(|error| Unproven::NoProof(format!("the sorted identities of {}: {error}", self.name)))
+    }
+}
+
+fn each_chunk(file: &mut impl BufRead, take: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    loop {
+        let chunk = file.fill_buf()?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        take(chunk)?;
+        let length = chunk.len();
+        file.consume(length);
+    }
+}
+
+/// Finds the first 32 hex digits of a line that have no other digit next to them.
+#[derive(Default)]
+struct Line {
+    /// The digits since the last other character.
+    number: u128,
+    digits: u8,
+    is_found: bool,
+    has_text: bool,
+}
+
+enum Next {
+    Open,
+    Found(Identity),
+    /// The line has ended, has text, and had none.
+    Without,
+}
+
+impl Line {
+    fn next(&mut self, byte: u8) -> Next {
+        if let Some(digit) = char::from(byte).to_digit(16) {
+            self.has_text = true;
+            self.number = (self.number << 4) | u128::from(digit);
+            self.digits = self.digits.saturating_add(1);
+            return Next::Open;
+        }
+        let ends = byte == b'\n';
+        let mut next = Next::Open;
+        if self.digits == DIGITS && !self.is_found {
+            self.is_found = true;
+            next = Next::Found(Identity::from_bytes(self.number.to_be_bytes()));
+        } else if ends && self.has_text && !self.is_found {
+            next = Next::Without;
+        }
+        self.has_text |= !byte.is_ascii_whitespace();
+        self.digits = 0;
+        if ends {
+            *self = Self::default();
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    const ONE: &str = "9d5edec136b76dda4e8607e86dfbcbbc";
+    const TWO: &str = "19acfd92be8043b321530b2d0c23a25e";
+
+    async fn found(bytes: &[u8]) -> (Vec<u32>, u64, u64) {
+        let given = Given::read("ids".to_owned(), Timestamp::from_micros(0), bytes).unwrap();
+        let identities: [Identity; 2] = [TWO.parse().unwrap(), ONE.parse().unwrap()];
+        (given.copies(&identities).await.unwrap(), given.distinct(), given.other_lines)
+    }
+
+    #[tokio::test]
+    async fn the_first_32_hex_digits_of_each_line_count() {
+        let long = "a".repeat(64);
+        for (text, expected) in [
+            (format!("{ONE}\n{TWO}\n"), (vec![1, 1], 2, 0)),
+            (format!("\n{ONE}\r\n\n {}", ONE.to_uppercase()), (vec![0, 2], 1, 0)),
+            (format!(r#"{{"_id":"{ONE}","other":"{TWO}"}}"#), (vec![0, 1], 1, 0)),
+            (format!("pipeline=acme,id={ONE},stream=activities\n"), (vec![0, 1], 1, 0)),
+            (format!("identity\n{long}\n{ONE}0\n0{ONE}\n{long},{TWO}\n"), (vec![1, 0], 1, 4)),
+            (String::new(), (vec![0, 0], 0, 0)),
+        ] {
+            assert_eq!(found(text.as_bytes()).await, expected, "{text}");
+            let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
+            compressed.write_all(text.as_bytes()).unwrap();
+            assert_eq!(found(&compressed.finish().unwrap()).await, expected, "compressed: {text}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_file_that_breaks_off_is_no_list() {
+        let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
+        compressed.write_all(format!("{ONE}\n").as_bytes()).unwrap();
+        let bytes = compressed.finish().unwrap();
+        let half = &bytes[..bytes.len() - 6];
+        assert!(Given::read("ids".to_owned(), Timestamp::from_micros(0), half).is_err());
+    }
+}

@@ -1,0 +1,669 @@
+//! Compares what a lane owes with what its destination has, by identity.
+//!
+//! What is owed comes from the console, as it is now. Only an answer that is a proof changes a number, and nothing is
+//! claimed of a destination that shows no event of the lane at all: then it is the credential or the target.
+
+mod given;
+mod report;
+mod returning;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use compact_str::CompactString;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, warn};
+
+use super::completeness::{CompletenessChecker, window};
+use super::ledger_reader::{Account, live_backend};
+use super::{MAX_EXAMPLES, Selected, VerifyError, VerifyProgress, area, checker};
+use crate::checkpoint::ledger::{Accounting, Hour};
+use crate::pipeline::Pipeline;
+use crate::record::{Identity, Timestamp};
+use crate::sink::dead_letters::Location;
+use crate::sink::lookup::{IdentitySorter, Kept, Lookup, SortedIdentities, Unproven};
+use crate::source::{Keys as PassKeys, Page, Pull, Window};
+use crate::state::LaneId;
+use crate::telemetry::Telemetry;
+use crate::transform::{Keys, Mapper, Origin};
+use crate::worker::Options;
+use crate::worker::context::WorkerContext;
+use crate::worker::spec::LaneSpec;
+use crate::worker::usage::CommandUsage;
+
+pub use given::Given;
+pub use report::{DestinationReport, HourRow, Missing, Returned};
+pub use returning::Most;
+use returning::{MOST_RETURNED, Repair, Return};
+
+/// The most records of a part of an hour, which are in memory together, and of those that are asked about again.
+const PART: usize = 100_000;
+/// A part is not made shorter than this.
+const SHORTEST_PART: i64 = 1_000_000;
+/// So many records are asked for by their ids at a time: the console reads them from the URL.
+const IDS: usize = 100;
+/// Waits between two attempts to ask a destination that is busy.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// What to compare, and with what.
+#[derive(Debug)]
+pub struct VerifyDestination {
+    pub selected: Selected,
+    pub ask: Ask,
+    /// Takes all that is missing, one a line.
+    pub list: Option<File>,
+    /// Deliver what is missing, if it is no more than this.
+    pub repair: Option<Most>,
+}
+
+/// Where it is looked whether an event is there.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// In a list of identities.
+    Given(Arc<Given>),
+    /// At the destination of each lane.
+    Destination,
+}
+
+/// Compares one lane after the other. `stop` ends the comparison early.
+///
+/// # Errors
+/// If the state, the store of dead letters or the console cannot be used.
+pub async fn run_verify_destination(
+    verify: VerifyDestination,
+    options: Options,
+    progress: Arc<VerifyProgress>,
+    stop: CancellationToken,
+) -> Result<Vec<DestinationReport>, VerifyError> {
+    let usage = CommandUsage::new(&options);
+    let reports = verify_lanes(verify, options, &progress, &usage, &stop).await;
+    // Also after an error.
+    usage.write().await;
+    reports
+}
+
+async fn verify_lanes(
+    verify: VerifyDestination,
+    options: Options,
+    progress: &VerifyProgress,
+    usage: &CommandUsage,
+    stop: &CancellationToken,
+) -> Result<Vec<DestinationReport>, VerifyError> {
+    let VerifyDestination { selected, ask, list, repair } = verify;
+    let specs = selected.specs()?;
+    let live = options.read_state(None).await?;
+    // Nobody else repairs meanwhile.
+    let store = match repair {
+        Some(_) => options.open_state(Some(&area(&selected.pipeline.name))).await?,
+        None => live.clone(),
+    };
+    let dead_letters = options.dead_letters();
+    let context = WorkerContext::with_store(store.clone(), options, Arc::new(Telemetry::new()));
+    let mut list = list.map(BufWriter::new);
+    let mut reports = Vec::new();
+    let mut returns = Vec::new();
+    for spec in specs {
+        let span = spec.span();
+        let lookup: Arc<dyn Lookup> = match &ask {
+            Ask::Given(given) => given.clone(),
+            Ask::Destination => match lookup(&context, &spec) {
+                Ok(lookup) => lookup,
+                Err(reason) => {
+                    reports.push(DestinationReport::not_judged(spec.id.clone(), reason));
+                    continue;
+                }
+            },
+        };
+        let checker = checker(&context, &selected, &spec)?.of_owed(&spec.pull);
+        let judge = Judge {
+            mapper: mapper(&selected.pipeline, &spec)?,
+            report: DestinationReport::of(spec.id.clone()),
+            lookup,
+            checker,
+            dead_letters: Err(dead_letters.clone()),
+            unasked: Vec::new(),
+            candidates: Vec::new(),
+            asked_last: Instant::now(),
+            present: 0,
+            owed: 0,
+            leading_until: None,
+            missing: repair.map(|_| Vec::new()),
+            list: &mut list,
+            context: &context,
+            selected: &selected,
+            progress,
+            spec: spec.clone(),
+        };
+        let live = live_backend(&context, &judge.spec, live.clone())?;
+        let judging = async {
+            let account = Account::sums_of_lane(&*live, &judge.spec.id, Hour(0)..Hour(u32::MAX)).await?;
+            judge.run(&account).await
+        };
+        let judged = match stop.run_until_cancelled(judging.instrument(span)).await {
+            Some(judged) => judged?,
+            None => break,
+        };
+        if let Some(missing) = judged.missing.filter(|missing| !missing.is_empty()) {
+            returns.push((reports.len(), Return { spec, missing, lookup: judged.lookup }));
+        }
+        reports.push(judged.report);
+    }
+    if let Some(list) = &mut list {
+        list.flush().map_err(VerifyError::List)?;
+    }
+    if let Some(most) = repair {
+        let total = reports.iter().map(DestinationReport::missing).sum();
+        for (number, returning) in returns {
+            let Some(report) = reports.get_mut(number) else { continue };
+            let span = returning.spec.span();
+            let repair = Repair { context: &context, store: &*store, selected: &selected, usage, most, total };
+            report.returned = Some(repair.run(report, returning, stop).instrument(span).await?);
+        }
+    }
+    Ok(reports)
+}
+
+/// What answers for a lane's destination, or why nothing does.
+fn lookup(context: &WorkerContext, spec: &LaneSpec) -> Result<Arc<dyn Lookup>, String> {
+    match context.lookup(spec) {
+        Ok(Some(lookup)) => Ok(lookup),
+        Ok(None) => Err(format!("a sink of the type {} cannot be asked: give --present", spec.sink.kind.name())),
+        Err(error) => Err(format!("the destination cannot be asked: {error}")),
+    }
+}
+
+/// Finds what the settings drop. `None` if they drop nothing.
+fn mapper(pipeline: &Pipeline, spec: &LaneSpec) -> Result<Option<Mapper>, VerifyError> {
+    if spec.transform.drop.is_empty() && spec.transform.remap.is_none() && spec.sink.common.remap.is_none() {
+        return Ok(None);
+    }
+    let LaneId { pipeline: name, stream, sink } = &spec.id;
+    let origin = Origin::of(name, spec.console.url.host(), *stream);
+    let mapper = pipeline.mapper(origin, Some(sink), None, Keys::Configured);
+    let (mapper, _) = mapper.map_err(|error| VerifyError::NoLane(error.to_string()))?;
+    Ok(Some(mapper))
+}
+
+/// The comparison of one lane.
+struct Judge<'a> {
+    selected: &'a Selected,
+    spec: Arc<LaneSpec>,
+    context: &'a Arc<WorkerContext>,
+    checker: CompletenessChecker,
+    mapper: Option<Mapper>,
+    lookup: Arc<dyn Lookup>,
+    /// The identities of the lane's dead letters, or where they are if nobody has asked yet.
+    dead_letters: Result<SortedIdentities, Option<Location>>,
+    report: DestinationReport,
+    /// What was read, and not asked for yet.
+    unasked: Vec<Part>,
+    /// What was not found, and is asked about once more.
+    candidates: Vec<Candidate>,
+    /// When one of these was asked about last.
+    asked_last: Instant,
+    /// Numbers of identities in all hours so far.
+    present: u64,
+    owed: u64,
+    /// Nothing was there before this time, which may be a matter of age.
+    leading_until: Option<Timestamp>,
+    /// What is to be delivered again.
+    missing: Option<Vec<Candidate>>,
+    list: &'a mut Option<BufWriter<File>>,
+    progress: &'a VerifyProgress,
+}
+
+/// A record that the lane had to deliver.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Owed {
+    identity: Identity,
+    id: CompactString,
+}
+
+#[derive(Clone)]
+struct Candidate {
+    owed: Owed,
+    hour: Hour,
+}
+
+/// The result for one lane, and what a repair needs to know.
+struct Judged {
+    report: DestinationReport,
+    missing: Option<Vec<Candidate>>,
+    lookup: Arc<dyn Lookup>,
+}
+
+/// A part of an hour.
+struct Part {
+    hour: Hour,
+    until: Timestamp,
+    records: PartRecords,
+}
+
+/// The records of a part of an hour.
+#[derive(Default)]
+struct PartRecords {
+    owed: Vec<Owed>,
+    excluded: u64,
+}
+
+/// Why a lane's comparison ends early.
+enum End {
+    /// No answer is a proof.
+    Unseen(String),
+    Failed(VerifyError),
+}
+
+impl<T: Into<VerifyError>> From<T> for End {
+    fn from(error: T) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Judge<'_> {
+    async fn run(mut self, account: &Account) -> Result<Judged, VerifyError> {
+        if let Some(reason) = self.cannot_be_judged() {
+            self.report.not_judged.push(reason.to_owned());
+            return Ok(Judged { report: self.report, missing: None, lookup: self.lookup });
+        }
+        let judged = self.judge(account).await;
+        self.report.asked = Some(self.lookup.asked());
+        match judged {
+            Ok(()) => {}
+            Err(End::Unseen(reason)) => {
+                self.report.hours.clear();
+                self.report.elsewhere.clear();
+                self.report.unseen = Some(reason);
+                self.missing = None;
+            }
+            Err(End::Failed(error)) => return Err(error),
+        }
+        Ok(Judged { report: self.report, missing: self.missing, lookup: self.lookup })
+    }
+
+    /// Why it is not known which versions of the stream's records the lane owes.
+    fn cannot_be_judged(&self) -> Option<&'static str> {
+        let LaneSpec { id, pull, .. } = &*self.spec;
+        match id.stream {
+            stream if Accounting::of(stream) == Accounting::Nothing => Some("the stream has no hours of creation"),
+            _ if changes_silently(pull) => Some("a record that changes after `lookback` is not delivered again"),
+            _ if pull.is_snapshot() => Some("an event of a snapshot has the time of the snapshot in its identity"),
+            _ if pull.drops_unchanged() => Some("a version in which nothing of interest changed is not delivered"),
+            _ if !pull.include().is_empty() && self.mapper.is_some() => {
+                Some("`drop` and `remap` may depend on what is fetched in addition (`include`)")
+            }
+            _ => None,
+        }
+    }
+
+    async fn judge(&mut self, account: &Account) -> Result<(), End> {
+        let kept = self.kept().await?;
+        let hours = self.hours(account, &kept);
+        self.progress.total.fetch_add(u64::from(hours.end.0 - hours.start.0), Ordering::Relaxed);
+        let settled_until = account.settled_until(self.spec.id.stream).min(self.answers_settled_at());
+        for hour in (hours.start.0..hours.end.0).map(Hour) {
+            self.judge_hour(hour, settled_until, &kept).await?;
+            self.progress.done.fetch_add(1, Ordering::Relaxed);
+        }
+        self.compare(&kept).await?;
+        for (hour, row) in &mut self.report.hours {
+            let has_sum = *hour >= account.ledger().days_until();
+            if has_sum && Accounting::of(self.spec.id.stream) == Accounting::Records {
+                row.accounted = Some(account.expected(self.spec.id.stream, &(*hour..hour.plus(1))));
+            }
+        }
+        self.confirm().await?;
+        if self.present == 0 && self.owed > 0 {
+            let Self { owed, lookup, .. } = self;
+            return Err(End::Unseen(format!(
+                "{owed} events are owed, and not one of them is to be seen in {}: look at the target, and at what the \
+                 credential may read",
+                lookup.asked()
+            )));
+        }
+        if let Some(until) = self.leading_until {
+            let reason = format!("before {until}: nothing of this lane is older there: retention?");
+            self.report.not_judged.push(reason);
+        }
+        Ok(())
+    }
+
+    /// What was acknowledged before this time can be found.
+    fn answers_settled_at(&self) -> Timestamp {
+        let now = self.context.clock().now();
+        self.lookup.copied_at().unwrap_or(now).min(now).minus(self.lookup.settle())
+    }
+
+    /// The hours to compare. Adds why others are not.
+    fn hours(&mut self, account: &Account, kept: &Kept) -> Range<Hour> {
+        let now = self.context.clock().now();
+        let requested = Hour::from(self.selected.from)..Hour::of(self.selected.to).unwrap_or(Hour(0));
+        let not_judged = &mut self.report.not_judged;
+        let mut start = requested.start;
+        let since = Hour::from(account.ledger().since());
+        if start < since {
+            start = since.min(requested.end);
+            not_judged.push(format!("before {start}: the ledger starts later"));
+        }
+        if let Kept::From(time, reason) = kept
+            && start < Hour::from(*time)
+        {
+            start = Hour::from(*time).min(requested.end);
+            not_judged.push(format!("before {start}: {reason}"));
+        }
+        let closed = account.closed_hour(self.spec.id.stream, self.spec.pull.overlap, now);
+        let settled = Hour::of(self.answers_settled_at()).unwrap_or(Hour(0));
+        let end = requested.end.min(closed).min(settled).max(start);
+        if end < requested.end {
+            let reason = match settled < closed {
+                true => "an event that was acknowledged then may not have been to be found yet",
+                false => "within `overlap`, or the lane is not past it yet",
+            };
+            self.report.not_judged.push(format!("from {end} on: {reason}"));
+        }
+        start..end
+    }
+
+    /// Reads the records of an hour, and asks for them when there are enough for a question. An hour that has too many
+    /// is read in parts, and a part in halves.
+    async fn judge_hour(&mut self, hour: Hour, settled_until: Timestamp, kept: &Kept) -> Result<(), End> {
+        let whole = window(&(hour..hour.plus(1)));
+        let mut open = vec![whole];
+        while let Some(part) = open.pop() {
+            let Some(records) = self.read(part, settled_until).await? else {
+                if part == whole {
+                    let counted = self.checker.count(hour..hour.plus(1)).await?;
+                    open.extend(parts(whole, counted).rev());
+                    continue;
+                }
+                let middle = part.from.micros().midpoint(part.to.micros());
+                if middle - part.from.micros() < SHORTEST_PART / 2 {
+                    let reason = format!("more than {PART} records were created in a second from {} on", part.from);
+                    return Err(End::Unseen(reason));
+                }
+                let middle = Timestamp::from_micros(middle);
+                open.extend([Window { from: middle, ..part }, Window { to: middle, ..part }]);
+                continue;
+            };
+            self.unasked.push(Part { hour, until: part.to, records });
+            let unasked: usize = self.unasked.iter().map(|part| part.records.owed.len()).sum();
+            if unasked >= self.lookup.most() {
+                self.compare(kept).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` if the part has too many records.
+    async fn read(&mut self, part: Window, settled_until: Timestamp) -> Result<Option<PartRecords>, VerifyError> {
+        let mut records = PartRecords::default();
+        let changes = Accounting::of(self.spec.id.stream) == Accounting::Ids;
+        let mapper = &mut self.mapper;
+        let mut event = Vec::new();
+        let mut is_dropped = |page: &Page, range: &Range<usize>, identity: Identity| {
+            let (Some(mapper), false) = (mapper.as_mut(), page.cut) else { return false };
+            event.clear();
+            let Some(record) = page.body.get(range.clone()) else { return false };
+            let mapped = mapper.map_record(record, Some(identity), None, &mut event);
+            mapped.is_ok_and(|mapped| mapped.dropped.is_some() || mapped.withheld().is_some())
+        };
+        let visit = |page: &Page| {
+            records.excluded += page.excluded.len() as u64;
+            for record in &page.records {
+                // The lane has yet to pull the change, or the destination to show it.
+                if changes && record.record_key.time > settled_until {
+                    continue;
+                }
+                if is_dropped(page, &record.range, record.identity) {
+                    records.excluded += 1;
+                    continue;
+                }
+                records.owed.push(Owed { identity: record.identity, id: record.id.clone() });
+            }
+            if records.owed.len() > PART { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        self.checker.pages(part, &[], visit).await?;
+        if records.owed.len() > PART {
+            return Ok(None);
+        }
+        records.owed.sort_unstable();
+        records.owed.dedup();
+        Ok(Some(records))
+    }
+
+    /// Asks for the records of all parts that were read.
+    async fn compare(&mut self, kept: &Kept) -> Result<(), End> {
+        let parts = std::mem::take(&mut self.unasked);
+        let mut asked: Vec<Identity> =
+            parts.iter().flat_map(|part| &part.records.owed).map(|owed| owed.identity).collect();
+        asked.sort_unstable();
+        asked.dedup();
+        let copies = self.copies(&asked).await?;
+        let copies_of = |owed: &Owed| {
+            let place = asked.binary_search(&owed.identity).ok();
+            place.and_then(|place| copies.get(place)).copied().unwrap_or_default()
+        };
+        for Part { hour, until, records: PartRecords { owed, excluded } } in parts {
+            let present = owed.iter().filter(|owed| copies_of(owed) > 0).count() as u64;
+            self.owed += owed.len() as u64;
+            // What is older than all that is there may have been removed because of its age.
+            if *kept == Kept::Unknown && self.present == 0 && present == 0 && !owed.is_empty() {
+                self.leading_until = Some(until);
+                continue;
+            }
+            self.present += present;
+            let row = self.report.hours.entry(hour).or_default();
+            row.excluded += excluded;
+            row.owed += owed.len() as u64;
+            row.present += present;
+            row.duplicates += owed.iter().map(|owed| u64::from(copies_of(owed).saturating_sub(1))).sum::<u64>();
+            let absent = owed.into_iter().filter(|owed| copies_of(owed) == 0);
+            self.candidates.extend(absent.map(|owed| Candidate { owed, hour }));
+        }
+        self.asked_last = Instant::now();
+        if self.candidates.len() >= PART && self.present > 0 {
+            self.confirm().await?;
+        }
+        if self.candidates.len() >= 2 * PART {
+            return Err(End::Unseen(format!("not one of the first {} events is to be seen", self.owed)));
+        }
+        Ok(())
+    }
+
+    /// Asks once more about what was not found, after it had time to become visible, and finds out why it is not there.
+    async fn confirm(&mut self) -> Result<(), End> {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        if candidates.is_empty() || self.present == 0 {
+            return Ok(());
+        }
+        candidates.sort_unstable_by(|one, other| one.owed.cmp(&other.owed));
+        if self.lookup.copied_at().is_none() {
+            sleep_until(self.asked_last + self.lookup.settle()).await;
+            let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
+            let copies = self.copies(&identities).await?;
+            candidates = self.settle(candidates, &copies, |row, copies| {
+                row.present += 1;
+                row.duplicates += u64::from(copies - 1);
+            });
+        }
+        let dead = self.dead_letters(&candidates).await?;
+        candidates = self.settle(candidates, &dead, |row, _| {
+            row.owed -= 1;
+            row.dead_letters += 1;
+        });
+        let gone = self.gone(&candidates).await?;
+        candidates = self.settle(candidates, &gone, |row, _| {
+            row.owed -= 1;
+            row.gone += 1;
+        });
+        let places = self.elsewhere(&candidates).await?;
+        for (candidate, place) in candidates.into_iter().zip(places) {
+            let row = self.report.hours.entry(candidate.hour).or_default();
+            if let Some(place) = place {
+                row.elsewhere += 1;
+                *self.report.elsewhere.entry(place).or_default() += 1;
+                continue;
+            }
+            row.missing += 1;
+            if let Some(missing) = self.missing.as_mut().filter(|missing| missing.len() < MOST_RETURNED) {
+                missing.push(candidate.clone());
+            }
+            let Candidate { owed: Owed { identity, id }, hour } = candidate;
+            let missing = Missing { identity, record: id.to_string() };
+            if let Some(list) = self.list.as_mut() {
+                let lane = &self.spec.id;
+                let line = writeln!(list, "{} {} {lane} {hour}", missing.identity, missing.record);
+                line.map_err(VerifyError::List)?;
+            }
+            if row.examples.len() < MAX_EXAMPLES {
+                row.examples.push(missing);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts those whose number is not zero, and returns the others.
+    fn settle(
+        &mut self,
+        candidates: Vec<Candidate>,
+        counts: &[u32],
+        count: impl Fn(&mut HourRow, u32),
+    ) -> Vec<Candidate> {
+        let mut open = Vec::new();
+        for (candidate, found) in candidates.into_iter().zip(counts) {
+            match found {
+                0 => open.push(candidate),
+                found => count(self.report.hours.entry(candidate.hour).or_default(), *found),
+            }
+        }
+        open
+    }
+
+    /// How often each of these is at the destination. They are sorted.
+    async fn copies(&mut self, identities: &[Identity]) -> Result<Vec<u32>, End> {
+        let lookup = self.lookup.clone();
+        self.ask(identities, async |identities: &[Identity]| lookup.copies(identities).await).await
+    }
+
+    async fn elsewhere(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<String>>, End> {
+        let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
+        let lookup = self.lookup.clone();
+        self.ask(&identities, async |identities: &[Identity]| lookup.elsewhere(identities).await).await
+    }
+
+    /// Asks in questions of a size that the destination answers.
+    async fn ask<T>(
+        &mut self,
+        identities: &[Identity],
+        question: impl AsyncFn(&[Identity]) -> Result<Vec<T>, Unproven>,
+    ) -> Result<Vec<T>, End> {
+        let mut answers = Vec::with_capacity(identities.len());
+        let mut most = self.lookup.most();
+        let mut rest = identities;
+        let give_up = Instant::now() + self.selected.once_timeout;
+        while !rest.is_empty() {
+            let (part, later) = rest.split_at(most.min(rest.len()));
+            self.report.questions += 1;
+            match question(part).await {
+                Ok(answer) if answer.len() == part.len() => {
+                    answers.extend(answer);
+                    rest = later;
+                }
+                Ok(_) => return Err(End::Unseen("an answer has another number of parts than the question".into())),
+                Err(Unproven::TooLarge(_)) if part.len() > 1 => most = part.len() / 2,
+                Err(Unproven::Later { reason, after }) if Instant::now() < give_up => {
+                    warn!(%reason, "the destination is asked again");
+                    sleep(after.unwrap_or(WAIT).max(WAIT)).await;
+                }
+                Err(unproven) => return Err(End::Unseen(unproven.to_string())),
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn kept(&mut self) -> Result<Kept, End> {
+        let lookup = self.lookup.clone();
+        let give_up = Instant::now() + self.selected.once_timeout;
+        loop {
+            match lookup.kept().await {
+                Ok(kept) => return Ok(kept),
+                Err(Unproven::Later { reason, after }) if Instant::now() < give_up => {
+                    warn!(%reason, "the destination is asked again");
+                    sleep(after.unwrap_or(WAIT).max(WAIT)).await;
+                }
+                Err(unproven) => return Err(End::Unseen(unproven.to_string())),
+            }
+        }
+    }
+
+    /// How often each of these is a dead letter of the lane.
+    async fn dead_letters(&mut self, candidates: &[Candidate]) -> Result<Vec<u32>, VerifyError> {
+        let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
+        if let Err(location) = &self.dead_letters {
+            let read = identities_of(location.as_ref(), &self.context.options.instance, &self.spec.id).await;
+            self.dead_letters = Ok(read.map_err(VerifyError::DeadLetters)?);
+        }
+        match &mut self.dead_letters {
+            Ok(sorted) => sorted.copies(&identities).map_err(VerifyError::DeadLetters),
+            Err(_) => Ok(vec![0; identities.len()]),
+        }
+    }
+
+    /// 1 for each record that the console no longer has, or has in another version, so that nobody owes this one.
+    async fn gone(&mut self, candidates: &[Candidate]) -> Result<Vec<u32>, VerifyError> {
+        let mut of_hours: BTreeMap<Hour, Vec<CompactString>> = BTreeMap::new();
+        for Candidate { owed, hour } in candidates {
+            of_hours.entry(*hour).or_default().push(owed.id.clone());
+        }
+        let asked: HashSet<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
+        let mut newest: HashSet<Identity> = HashSet::new();
+        for (hour, ids) in of_hours {
+            // Otherwise the console is asked for the whole hour.
+            let most = if Pull::can_ask_for(&ids) { IDS } else { ids.len() };
+            for ids in ids.chunks(most) {
+                let visit = |page: &Page| {
+                    let shown = page.records.iter().map(|record| record.identity);
+                    newest.extend(shown.filter(|identity| asked.contains(identity)));
+                    ControlFlow::Continue(())
+                };
+                self.checker.pages(window(&(hour..hour.plus(1))), ids, visit).await?;
+            }
+        }
+        let is_gone = |candidate: &Candidate| u32::from(!newest.contains(&candidate.owed.identity));
+        Ok(candidates.iter().map(is_gone).collect())
+    }
+}
+
+/// A change of a record moves no time that the lane asks by.
+fn changes_silently(pull: &Pull) -> bool {
+    pull.passes().iter().any(|pass| pass.keys == PassKeys::Latest)
+}
+
+/// Equal parts of a window with about half as many records as one may have.
+fn parts(whole: Window, records: u64) -> impl DoubleEndedIterator<Item = Window> {
+    let parts = i64::try_from(records.div_ceil(PART as u64 / 2)).unwrap_or(i64::MAX).clamp(2, 3_600);
+    let length = whole.to.micros() - whole.from.micros();
+    let bound = move |part| Timestamp::from_micros(whole.from.micros() + length * part / parts);
+    (0..parts).map(move |part| Window { from: bound(part), to: bound(part + 1), ..whole })
+}
+
+/// The identities of a lane's dead letters.
+async fn identities_of(location: Option<&Location>, instance: &str, lane: &LaneId) -> io::Result<SortedIdentities> {
+    let mut sorter = IdentitySorter::default();
+    if let Some(location) = location {
+        for mut partition in location.partitions(instance).await? {
+            while let Some(letter) = partition.next().await {
+                let (_, letter) = letter?;
+                if letter.pipeline == lane.pipeline && letter.stream == lane.stream && letter.sink == lane.sink {
+                    sorter.add(letter.identity)?;
+                }
+            }
+        }
+    }
+    sorter.finish()
+}

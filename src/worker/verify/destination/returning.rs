@@ -1,0 +1,231 @@
+//! Delivers what a destination no longer has again, to that sink alone.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::super::completeness::window;
+use super::super::{Redelivery, Selected, VerifyError};
+use super::report::{DestinationReport, Returned};
+use super::{Candidate, IDS};
+use crate::checkpoint::ledger::Hour;
+use crate::checkpoint::{CheckpointKey, CheckpointUpdate, Part};
+use crate::record::{Identity, Timestamp};
+use crate::sink::lookup::{Lookup, Unproven};
+use crate::source::Wanted;
+use crate::state::{LaneId, StateError, Store};
+use crate::worker::context::WorkerContext;
+use crate::worker::spec::LaneSpec;
+use crate::worker::usage::CommandUsage;
+
+/// A repair sends no more than this.
+pub const MOST_RETURNED: usize = 100_000;
+/// More than this is sent only if the operator names the number: a wrong role must not send a year again.
+const USUAL: u64 = 1_000;
+/// What vanishes again within this time is not sent once more.
+const AGAIN: Duration = Duration::from_secs(86_400);
+/// Version of what is stored.
+const VERSION: u32 = 1;
+
+/// How many records a repair may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Most {
+    /// A thousand, and one in a hundred.
+    Usual,
+    /// As many in all lanes.
+    Number(u64),
+}
+
+/// What one lane delivers again.
+pub struct Return {
+    pub spec: Arc<LaneSpec>,
+    pub missing: Vec<Candidate>,
+    pub lookup: Arc<dyn Lookup>,
+}
+
+pub struct Repair<'a> {
+    pub context: &'a Arc<WorkerContext>,
+    /// The area of the repairs.
+    pub store: &'a dyn Store,
+    pub selected: &'a Selected,
+    pub usage: &'a CommandUsage,
+    pub most: Most,
+    /// What is missing in all lanes.
+    pub total: u64,
+}
+
+/// When identities were delivered again.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct History {
+    v: u32,
+    /// Microseconds since 1970, by identity.
+    returned: BTreeMap<String, i64>,
+}
+
+impl Repair<'_> {
+    /// # Errors
+    /// If the state cannot be used.
+    pub async fn run(
+        &self,
+        report: &DestinationReport,
+        returning: Return,
+        stop: &CancellationToken,
+    ) -> Result<Returned, VerifyError> {
+        if let Some(reason) = self.refusal(report) {
+            return Ok(Returned { refused: Some(reason), ..Returned::default() });
+        }
+        let Return { spec, mut missing, lookup } = returning;
+        let mut result = Returned::default();
+        let now = self.context.clock().now();
+        let mut history = self.history(&spec.id).await?;
+        history.retain(|_, time| now.since(Timestamp::from_micros(*time)) < AGAIN);
+        let found = missing.len();
+        missing.retain(|candidate| !history.contains_key(&candidate.owed.identity.to_string()));
+        result.vanished_again = (found - missing.len()) as u64;
+        // Before anything is sent: a kill must not begin a loop.
+        history.extend(missing.iter().map(|candidate| (candidate.owed.identity.to_string(), now.micros())));
+        self.remember(&spec.id, history).await?;
+        let mut sent = 0;
+        let mut of_hours: BTreeMap<Hour, Vec<&Candidate>> = BTreeMap::new();
+        missing.iter().for_each(|candidate| of_hours.entry(candidate.hour).or_default().push(candidate));
+        'hours: for (hour, candidates) in of_hours {
+            for part in candidates.chunks(IDS) {
+                match self.send(&spec, hour, part, stop).await? {
+                    Ok(delivered) => sent += delivered,
+                    Err(reason) => {
+                        result.refused = Some(reason);
+                        break 'hours;
+                    }
+                }
+            }
+        }
+        result.gone = (missing.len() as u64).saturating_sub(sent);
+        if sent > 0 {
+            result.repaired = self.visible(&*lookup, &missing).await.min(sent);
+            result.not_visible = sent - result.repaired;
+        }
+        Ok(result)
+    }
+
+    /// Why nothing is sent.
+    fn refusal(&self, report: &DestinationReport) -> Option<String> {
+        let missing = report.missing();
+        let owed: u64 = report.hours.values().map(|row| row.owed).sum();
+        let is_too_much = match self.most {
+            Most::Usual => self.total > USUAL || missing * 100 > owed,
+            Most::Number(most) => self.total > most,
+        };
+        if self.total > MOST_RETURNED as u64 {
+            return Some(format!("a repair sends no more than {MOST_RETURNED} records: choose a shorter window"));
+        }
+        is_too_much.then(|| {
+            format!(
+                "{missing} of {owed} are missing: look at the target and at what the credential may read; \
+                 --repair={} delivers them",
+                self.total
+            )
+        })
+    }
+
+    /// Pulls these records by id, and delivers them if they are still in this version. Their number, or why not all
+    /// were delivered.
+    async fn send(
+        &self,
+        spec: &LaneSpec,
+        hour: Hour,
+        records: &[&Candidate],
+        stop: &CancellationToken,
+    ) -> Result<Result<u64, String>, VerifyError> {
+        let ids: Vec<CompactString> = records.iter().map(|record| record.owed.id.clone()).collect();
+        let identities: HashSet<Identity> = records.iter().map(|record| record.owed.identity).collect();
+        let key = CheckpointKey { lane: spec.id.clone(), part: Part::Returning };
+        self.forget(&key).await?;
+        let delivery = Redelivery {
+            context: self.context,
+            spec,
+            pull: spec.pull.within(window(&(hour..hour.plus(1)))).of_ids(&ids),
+            key: key.clone(),
+            wanted: Some(Wanted::Only(Arc::new(identities))),
+            timeout: self.selected.once_timeout,
+        };
+        let sent = delivery.run(self.usage, stop).await;
+        self.forget(&key).await?;
+        info!(hour = %hour, records = records.len(), delivered = sent.as_ref().ok(), "delivered again what was missing");
+        Ok(sent)
+    }
+
+    /// An earlier repair may have been killed, and one that sent nothing may have stored nothing.
+    async fn forget(&self, key: &CheckpointKey) -> Result<(), VerifyError> {
+        match self.store.delete(key).await {
+            Ok(()) | Err(StateError::Unknown(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How many of these the destination shows now.
+    async fn visible(&self, lookup: &dyn Lookup, missing: &[Candidate]) -> u64 {
+        sleep(lookup.settle()).await;
+        if lookup.refresh().await.is_err() {
+            return 0;
+        }
+        let mut identities: Vec<Identity> = missing.iter().map(|candidate| candidate.owed.identity).collect();
+        identities.sort_unstable();
+        let mut visible = 0;
+        for part in identities.chunks(lookup.most()) {
+            visible += match lookup.copies(part).await {
+                Ok(copies) => copies.iter().filter(|copies| **copies > 0).count() as u64,
+                Err(Unproven::TooLarge(_) | Unproven::Later { .. } | Unproven::NoProof(_)) => 0,
+            };
+        }
+        visible
+    }
+
+    async fn history(&self, lane: &LaneId) -> Result<BTreeMap<String, i64>, VerifyError> {
+        let key = CheckpointKey { lane: lane.clone(), part: Part::Returned };
+        let Some(bytes) = self.store.load(&key).await? else { return Ok(BTreeMap::new()) };
+        read_history(&bytes).map_err(|reason| VerifyError::Returned(format!("{key}: {reason}")))
+    }
+
+    async fn remember(&self, lane: &LaneId, returned: BTreeMap<String, i64>) -> Result<(), VerifyError> {
+        let key = CheckpointKey { lane: lane.clone(), part: Part::Returned };
+        let history = serde_json::to_vec(&History { v: VERSION, returned });
+        let bytes = history.map_err(|error| VerifyError::Returned(error.to_string()))?;
+        self.store.claim(&key).await?;
+        self.store.commit(&key, CheckpointUpdate::from(bytes)).await?;
+        Ok(())
+    }
+}
+
+fn read_history(bytes: &[u8]) -> Result<BTreeMap<String, i64>, String> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        v: u32,
+    }
+    let Versioned { v } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if v != VERSION {
+        return Err(format!("version {v} is of a newer release"));
+    }
+    let History { returned, .. } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    Ok(returned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_delivered_again_is_read_in_its_version_alone() {
+        let stored = br#"{"v":1,"returned":{"9d5edec136b76dda4e8607e86dfbcbbc":1790000000000000}}"#;
+        let read = read_history(stored).unwrap();
+        assert_eq!(serde_json::to_vec(&History { v: VERSION, returned: read }).unwrap(), stored);
+        assert!(read_history(br#"{"v":2,"other":[]}"#).unwrap_err().contains("newer release"));
+        assert!(read_history(b"{}").is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! `verify --destination` against a real cluster: what it removed, dropped and moved, and what is no proof.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::with_template;
+use crate::support::completeness::hour;
+use crate::support::harness::Harness;
+use crate::support::opensearch::OpenSearch;
+
+/// A day of activities in this data stream or index.
+async fn harness(node: &OpenSearch, target: Value) -> Harness {
+    let harness = Harness::new(|setup| {
+        setup.activities = 1_200;
+        setup.span = Duration::from_secs(86_400);
+    })
+    .await;
+    let mut sink = json!({ "type": "elasticsearch", "name": "siem", "url": node.url(), "verify": { "settle": "3s" } });
+    sink.as_object_mut().unwrap().extend(target.as_object().unwrap().clone());
+    harness.put_changed(
+        "acme",
+        json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": { "activities": { "since": "10d" } } }),
+    );
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    harness
+}
+
+/// The result of the lane.
+async fn ask(harness: &Harness, flags: &[&str]) -> Value {
+    let exit = harness.verify_until(hour(1), &[&["--destination", "--format", "json"], flags].concat()).await;
+    let result: Value = serde_json::from_str(&exit.stdout).unwrap_or_else(|_| panic!("{}{}", exit.stdout, exit.stderr));
+    result["lanes"][0].clone()
+}
+
+fn sum(lane: &Value, column: &str) -> u64 {
+    lane["hours"].as_array().unwrap().iter().map(|row| row[column].as_u64().unwrap_or_default()).sum()
+}
+
+/// The ids of all documents of a target.
+async fn ids(node: &OpenSearch, target: &str) -> Vec<String> {
+    node.count(target).await;
+    let query = json!({ "size": 10_000, "_source": false, "query": { "range": { "@timestamp": { "lt": "now-3h" } } } });
+    let (_, answer) = node.ask("POST", &format!("{target}/_search"), &query).await;
+    let hits = answer["hits"]["hits"].as_array().unwrap_or_else(|| panic!("{answer}")).clone();
+    hits.iter().map(|hit| hit["_id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn did(node: &OpenSearch, method: &str, path: &str, body: Value) {
+    let (status, answer) = node.ask(method, path, &body).await;
+    assert_eq!(status, 200, "{path}: {answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_cluster_deleted_is_repaired_after_a_rollover_without_a_duplicate() {
+    let Some(node) = with_template().await else { return };
+    let stream = "logs-sentinel_one.activities-proof";
+    let harness = harness(&node, json!({ "data_stream": stream })).await;
+    let all = node.count(stream).await;
+    let lane = ask(&harness, &[]).await;
+    assert!(sum(&lane, "missing") == 0 && sum(&lane, "present") > 900 && lane["unseen"].is_null(), "{lane}");
+
+    did(&node, "POST", &format!("{stream}/_rollover"), Value::Null).await;
+    let removed: BTreeSet<String> = fastrand::choose_multiple(ids(&node, stream).await, 3).into_iter().collect();
+    let query = json!({ "query": { "ids": { "values": removed } } });
+    did(&node, "POST", &format!("{stream}/_delete_by_query?refresh=true"), query).await;
+    let list = harness.path("list");
+    let lane = ask(&harness, &["--list", list.to_str().unwrap()]).await;
+    let listed = std::fs::read_to_string(&list).unwrap();
+    assert_eq!(listed.lines().map(|line| line[..32].to_owned()).collect::<BTreeSet<_>>(), removed, "{lane}");
+    let lane = ask(&harness, &["--repair"]).await;
+    assert_eq!(lane["returned"]["repaired"], 3, "{lane}");
+    assert_eq!(node.count(stream).await, all, "a duplicate");
+    let lane = ask(&harness, &[]).await;
+    assert!(sum(&lane, "missing") == 0 && sum(&lane, "duplicates") == 0, "{lane}");
+
+    // A closed index is no proof, and neither is a target that is not there.
+    let backing = node.ask("GET", &format!("_data_stream/{stream}"), &Value::Null).await.1;
+    let first = backing["data_streams"][0]["indices"][0]["index_name"].as_str().unwrap().to_owned();
+    did(&node, "POST", &format!("{first}/_close"), Value::Null).await;
+    let lane = ask(&harness, &["--repair=1000"]).await;
+    assert!(lane["unseen"].as_str().unwrap().contains("closed") && lane["returned"].is_null(), "{lane}");
+    did(&node, "DELETE", &format!("_data_stream/{stream}"), Value::Null).await;
+    let lane = ask(&harness, &[]).await;
+    assert!(lane["unseen"].as_str().unwrap().contains("404"), "{lane}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_ingest_pipeline_dropped_is_missing_and_what_it_moved_is_elsewhere() {
+    let Some(node) = with_template().await else { return };
+    let moves = json!({ "set": {
+        "if": "ctx.sentinel_one.identity.endsWith('3')", "field": "_index", "value": "proof-elsewhere" } });
+    let drops = json!({ "drop": { "if": "ctx.sentinel_one.identity.endsWith('7a') || ctx.sentinel_one.identity.endsWith('7b')" } });
+    did(&node, "PUT", "_ingest/pipeline/proof", json!({ "processors": [moves, drops] })).await;
+    let stream = "logs-sentinel_one.activities-dropped";
+    let harness = harness(&node, json!({ "data_stream": stream, "ingest_pipeline": "proof" })).await;
+    node.count("proof-elsewhere").await;
+    let list = harness.path("list");
+    let lane = ask(&harness, &["--list", list.to_str().unwrap()]).await;
+    let listed = std::fs::read_to_string(&list).unwrap();
+    let named: Vec<&str> = listed.lines().map(|line| &line[..32]).collect();
+    assert!(!named.is_empty() && named.iter().all(|id| id.ends_with("7a") || id.ends_with("7b")), "{listed}");
+    let [owed, present] = ["owed", "present"].map(|column| sum(&lane, column));
+    assert_eq!(owed, present + named.len() as u64 + lane["elsewhere"]["`proof-elsewhere` (index)"].as_u64().unwrap());
+    // The pipeline drops them again, and the next repair leaves them.
+    let lane = ask(&harness, &["--repair=1000"]).await;
+    assert_eq!(lane["returned"]["not_visible"], named.len(), "{lane}");
+    let lane = ask(&harness, &["--repair=1000"]).await;
+    assert_eq!(lane["returned"]["vanished_again"], named.len(), "{lane}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alias_with_a_filter_is_no_proof() {
+    let Some(node) = with_template().await else { return };
+    did(&node, "PUT", "proof-filtered-1", Value::Null).await;
+    let alias = |more: Value| {
+        let mut add = json!({ "index": "proof-filtered-1", "alias": "proof-alias", "is_write_index": true });
+        add.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "actions": [{ "add": add }] })
+    };
+    did(&node, "POST", "_aliases", alias(json!({}))).await;
+    let harness = harness(&node, json!({ "index": "proof-alias" })).await;
+    let lane = ask(&harness, &[]).await;
+    assert!(sum(&lane, "missing") == 0 && sum(&lane, "present") > 900, "{lane}");
+    did(&node, "POST", "_aliases", alias(json!({ "filter": { "exists": { "field": "process.name" } } }))).await;
+    let lane = ask(&harness, &[]).await;
+    assert!(lane["unseen"].as_str().unwrap().contains("has a filter"), "{lane}");
+}

@@ -1,0 +1,199 @@
+//! What Elasticsearch answers to questions, and each answer that is no proof.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::double::{Contract, Received, Reply};
+
+pub const READER: &str = "ApiKey cmVhZGVy";
+pub const TARGET: &str = "logs-sentinel_one.activities-default";
+
+/// An answer that is no proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trap {
+    ShardFailed,
+    TimedOut,
+    TerminatedEarly,
+    /// As a name with a wildcard that fits nothing.
+    NoShards,
+    /// Of another cluster that belongs to the target.
+    ClusterSkipped,
+    /// More documents than were sent.
+    Cut,
+    /// The total is an estimate.
+    Estimate,
+    Closed,
+    NoSuchTarget,
+    Forbidden,
+    SearchPhaseFailed,
+    /// A gateway ends the answer.
+    BreaksOff,
+    NotFromSearch,
+    Foreign,
+    FilteredAlias,
+}
+
+pub const TRAPS: [Trap; 15] = [
+    Trap::ShardFailed,
+    Trap::TimedOut,
+    Trap::TerminatedEarly,
+    Trap::NoShards,
+    Trap::ClusterSkipped,
+    Trap::Cut,
+    Trap::Estimate,
+    Trap::Closed,
+    Trap::NoSuchTarget,
+    Trap::Forbidden,
+    Trap::SearchPhaseFailed,
+    Trap::BreaksOff,
+    Trap::NotFromSearch,
+    Trap::Foreign,
+    Trap::FilteredAlias,
+];
+
+#[derive(Default)]
+pub struct ElasticSearch {
+    /// By backing index and id.
+    pub documents: BTreeMap<(String, String), Value>,
+    pub write_index: u32,
+    /// Dropped by an ingest pipeline, or moved to the index `elsewhere`.
+    pub drops: bool,
+    pub moves: bool,
+    pub trap: Option<Trap>,
+    /// So many questions are answered with 429 first.
+    pub busy: u32,
+    /// The most identities of a question.
+    pub most: usize,
+    pub questions: Vec<usize>,
+    /// The first backing index was removed.
+    pub rolled_away: bool,
+}
+
+fn refusal(status: u16, kind: &str) -> Reply {
+    Reply::new(status, json!({ "error": { "type": kind, "reason": "because" }, "status": status }).to_string())
+}
+
+impl Contract for ElasticSearch {
+    fn delivers(&self, asked: &Received) -> bool {
+        asked.path.ends_with("/_bulk")
+    }
+
+    fn answer(&mut self, asked: &Received) -> Reply {
+        let is_write = asked.path.ends_with("/_bulk");
+        // Who reads has other credentials than who writes.
+        let expected = if is_write { "ApiKey d3JpdGVy" } else { READER };
+        if asked.header("authorization") != expected {
+            return refusal(401, "security_exception");
+        }
+        match (asked.method.as_str(), asked.path.as_str()) {
+            ("POST", path) if path == format!("/{TARGET}/_bulk") => self.bulk(asked),
+            ("POST", path) if path == format!("/{TARGET}/_search") => self.search(asked, false),
+            ("POST", "/_search") => self.search(asked, true),
+            ("GET", path) if path == format!("/_alias/{TARGET}") => match self.trap {
+                Some(Trap::FilteredAlias) => {
+                    let alias = json!({ "x-1": { "aliases": { TARGET: { "filter": { "term": { "a": 1 } } } } } });
+                    Reply::new(200, alias.to_string())
+                }
+                _ => refusal(404, "alias_missing"),
+            },
+            ("GET", path) if path == format!("/_data_stream/{TARGET}") => {
+                let first = if self.rolled_away { 2 } else { 1 };
+                let indices = json!([{ "index_name": format!(".ds-{TARGET}-{first:06}") }]);
+                Reply::new(200, json!({ "data_streams": [{ "indices": indices }] }).to_string())
+            }
+            _ => Reply::new(400, r#"{"error":"no handler found for uri"}"#),
+        }
+    }
+}
+
+impl ElasticSearch {
+    pub fn in_target(&self) -> BTreeSet<String> {
+        self.documents.keys().filter(|(index, _)| index.starts_with(".ds-")).map(|(_, id)| id.clone()).collect()
+    }
+
+    fn bulk(&mut self, asked: &Received) -> Reply {
+        let lines: Vec<Value> = asked.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let items: Vec<Value> = lines.chunks(2).map(|pair| self.create(&pair[0], &pair[1])).collect();
+        Reply::new(200, json!({ "took": 1, "errors": false, "items": items }).to_string())
+    }
+
+    fn create(&mut self, action: &Value, document: &Value) -> Value {
+        let id = action["create"]["_id"].as_str().unwrap().to_owned();
+        let index =
+            if self.moves { "elsewhere".to_owned() } else { format!(".ds-{TARGET}-{:06}", self.write_index + 1) };
+        let key = (index.clone(), id);
+        if self.documents.contains_key(&key) {
+            return json!({ "create": { "status": 409, "error": { "type": "version_conflict_engine_exception" } } });
+        }
+        if self.drops {
+            return json!({ "create": { "status": 200, "result": "noop", "_index": index } });
+        }
+        self.documents.insert(key, document.clone());
+        json!({ "create": { "status": 201, "result": "created", "_index": index } })
+    }
+
+    fn search(&mut self, asked: &Received, everywhere: bool) -> Reply {
+        let question = asked.json().unwrap();
+        let ids: BTreeSet<String> =
+            serde_json::from_value(question["query"]["bool"]["should"][0]["ids"]["values"].clone()).unwrap();
+        assert!(question["size"].as_u64().unwrap() >= 2 * ids.len() as u64 && question["track_total_hits"] == true);
+        if !everywhere {
+            assert!(asked.query.contains("allow_partial_search_results=false") && !asked.query.contains("unavailable"));
+            self.questions.push(ids.len());
+        }
+        if self.busy > 0 {
+            self.busy -= 1;
+            return refusal(429, "es_rejected_execution_exception");
+        }
+        if self.most > 0 && ids.len() > self.most {
+            return Reply::new(413, "");
+        }
+        let mut hits: Vec<Value> = Vec::new();
+        for ((index, id), document) in &self.documents {
+            if ids.contains(id) && (everywhere || index.starts_with(".ds-")) {
+                let source = json!({ "data_stream": document["data_stream"] });
+                hits.push(json!({ "_id": id, "_index": index, "_source": source }));
+            }
+        }
+        let mut answer = json!({
+            "took": 1, "timed_out": false, "_shards": { "total": 2, "successful": 2, "skipped": 0, "failed": 0 },
+            "hits": { "total": { "value": hits.len(), "relation": "eq" } },
+        });
+        // As the filter of the answer leaves it out.
+        if !hits.is_empty() {
+            answer["hits"]["hits"] = json!(hits);
+        }
+        let nothing = json!({ "total": { "value": 0, "relation": "eq" } });
+        match self.trap.filter(|_| !everywhere) {
+            None | Some(Trap::FilteredAlias) => {}
+            Some(Trap::ShardFailed) => {
+                answer["_shards"]["failed"] = json!(1);
+                answer["hits"] = nothing;
+            }
+            Some(Trap::TimedOut) => answer["timed_out"] = json!(true),
+            Some(Trap::TerminatedEarly) => answer["terminated_early"] = json!(true),
+            Some(Trap::NoShards) => {
+                answer["_shards"] = json!({ "total": 0, "successful": 0, "skipped": 0, "failed": 0 });
+                answer["hits"] = nothing;
+            }
+            Some(Trap::ClusterSkipped) => answer["_clusters"] = json!({ "total": 2, "successful": 1, "skipped": 1 }),
+            Some(Trap::Cut) => _ = answer["hits"]["hits"].as_array_mut().and_then(|hits| hits.pop()),
+            Some(Trap::Estimate) => answer["hits"]["total"]["relation"] = json!("gte"),
+            Some(Trap::Closed) => return refusal(400, "index_closed_exception"),
+            Some(Trap::NoSuchTarget) => return refusal(404, "index_not_found_exception"),
+            Some(Trap::Forbidden) => return refusal(403, "security_exception"),
+            Some(Trap::SearchPhaseFailed) => return refusal(503, "search_phase_execution_exception"),
+            Some(Trap::BreaksOff) => {
+                let text = answer.to_string();
+                return Reply::new(200, text[..text.len() / 2].to_owned());
+            }
+            Some(Trap::NotFromSearch) => return Reply::new(200, r#"{"status":"ok"}"#),
+            Some(Trap::Foreign) => {
+                let hit = json!({ "_id": "f".repeat(32), "_index": "x", "_source": {} });
+                answer["hits"] = json!({ "total": { "value": 1, "relation": "eq" }, "hits": [hit] });
+            }
+        }
+        Reply::new(200, answer.to_string())
+    }
+}

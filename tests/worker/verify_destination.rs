@@ -1,0 +1,193 @@
+//! Is it still there? What a destination no longer has is exactly what is named and delivered again, and an answer that
+//! is no proof changes nothing.
+
+use std::collections::BTreeSet;
+
+use s1_forwarder::emulator::Kind;
+use serde_json::{Value, json};
+
+use crate::support::completeness::hour;
+use crate::support::double::Double;
+use crate::support::elastic_search::{ElasticSearch, TRAPS, Trap};
+use crate::support::harness::Harness;
+use crate::support::process::Exit;
+
+use super::verify_present::{lanes, settled, sum};
+
+/// A day of activities, delivered to a cluster that is asked with other credentials.
+async fn delivered() -> (Harness, Double<ElasticSearch>) {
+    let harness = Harness::new(|setup| {
+        setup.activities = 1_500;
+        setup.span = std::time::Duration::from_secs(86_400);
+    })
+    .await;
+    let elastic = Double::start(ElasticSearch::default()).await;
+    put(&harness, &elastic, json!({}));
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    assert!(elastic.contract(|elastic| elastic.documents.len()) > 1_000);
+    (harness, elastic)
+}
+
+fn put(harness: &Harness, elastic: &Double<ElasticSearch>, verify: Value) {
+    let mut access = json!({ "api_key": "cmVhZGVy", "settle": "1ms" });
+    access.as_object_mut().unwrap().extend(verify.as_object().unwrap().clone());
+    let sink = json!({
+        "type": "elasticsearch", "name": "siem", "url": elastic.url(), "api_key": "d3JpdGVy", "verify": access,
+    });
+    harness.put_changed(
+        "acme",
+        json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": { "activities": { "since": "10d" } } }),
+    );
+}
+
+async fn ask(harness: &Harness, flags: &[&str]) -> Exit {
+    harness.verify_until(hour(1), &[&["--destination", "--format", "json"], flags].concat()).await
+}
+
+fn remove(elastic: &Double<ElasticSearch>, ids: &BTreeSet<String>) {
+    elastic.contract(|elastic| elastic.documents.retain(|(_, id), _| !ids.contains(id)));
+}
+
+/// Some of the events that were not chosen before.
+fn choose(harness: &Harness, chosen: &mut BTreeSet<String>, count: usize) -> BTreeSet<String> {
+    let others: Vec<String> = settled(harness, 22, 3).into_iter().filter(|id| !chosen.contains(id)).collect();
+    let new: BTreeSet<String> = fastrand::choose_multiple(&others, count).into_iter().cloned().collect();
+    chosen.extend(new.iter().cloned());
+    new
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_removed_is_named_and_repaired_without_a_duplicate() {
+    let (harness, elastic) = delivered().await;
+    let all = elastic.contract(|elastic| elastic.in_target());
+    let exit = ask(&harness, &[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let lane = &lanes(&exit)[0];
+    assert!(sum(lane, "present") > 1_000 && sum(lane, "present") == sum(lane, "owed"), "{lane}");
+    let questions = lane["questions"].as_u64().unwrap();
+    assert!(questions <= 3, "hours are asked for together: {questions}");
+
+    let list = harness.path("list");
+    let mut chosen = BTreeSet::new();
+    for (count, flag) in [(1, "--repair"), (7, "--repair"), (200, "--repair=200")] {
+        // The present backing index knows none of the former one's.
+        elastic.contract(|elastic| elastic.write_index += 1);
+        let removed = choose(&harness, &mut chosen, count);
+        remove(&elastic, &removed);
+        let exit = ask(&harness, &["--list", list.to_str().unwrap()]).await;
+        assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
+        let listed = std::fs::read_to_string(&list).unwrap();
+        assert_eq!(listed.lines().map(|line| line[..32].to_owned()).collect::<BTreeSet<_>>(), removed);
+        if count == 200 {
+            let exit = ask(&harness, &["--repair"]).await;
+            let lane = &lanes(&exit)[0];
+            assert!(lane["returned"]["refused"].as_str().unwrap().contains("--repair=200"), "{lane}");
+            let exit = ask(&harness, &["--repair=199"]).await;
+            assert!(lanes(&exit)[0]["returned"]["refused"].is_string(), "{}", exit.stdout);
+        }
+        let exit = ask(&harness, &[flag]).await;
+        assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+        let lane = &lanes(&exit)[0];
+        assert_eq!(lane["returned"]["repaired"], count, "{lane}");
+        let documents: Vec<String> =
+            elastic.contract(|elastic| elastic.documents.keys().map(|(_, id)| id.clone()).collect());
+        assert_eq!(documents.len(), all.len(), "a duplicate");
+        assert_eq!(documents.into_iter().collect::<BTreeSet<_>>(), all);
+    }
+
+    // What vanishes again is a rule of the destination: it is not sent once more.
+    let removed = choose(&harness, &mut chosen, 3);
+    remove(&elastic, &removed);
+    elastic.contract(|elastic| elastic.drops = true);
+    let first = ask(&harness, &["--repair"]).await;
+    assert_eq!(first.code, Some(1), "{}", first.stdout);
+    let before = elastic.deliveries().len();
+    let exit = ask(&harness, &["--repair"]).await;
+    assert_eq!((exit.code, elastic.deliveries().len()), (Some(1), before), "{}", exit.stdout);
+    assert_eq!(lanes(&exit)[0]["returned"]["vanished_again"], 3, "{}", exit.stdout);
+
+    // The ledger's own comparison has nothing to do with it.
+    let exit = harness.verify_until(hour(1), &[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_no_proof_changes_nothing() {
+    let (harness, elastic) = delivered().await;
+    remove(&elastic, &choose(&harness, &mut BTreeSet::new(), 5));
+    for trap in TRAPS {
+        elastic.contract(|elastic| elastic.trap = Some(trap));
+        let before = elastic.deliveries().len();
+        let exit = ask(&harness, &["--repair=1000000"]).await;
+        let lane = &lanes(&exit)[0];
+        assert!(exit.code == Some(1) && lane["unseen"].is_string(), "{trap:?} {lane}");
+        assert!(lane["hours"] == json!([]) && lane["returned"].is_null(), "{trap:?} {lane}");
+        assert_eq!(elastic.deliveries().len(), before, "{trap:?}");
+        if trap == Trap::Forbidden {
+            assert!(!exit.stdout.contains("cmVhZGVy"), "{}", exit.stdout);
+        }
+    }
+    elastic.contract(|elastic| elastic.trap = None);
+
+    // A busy cluster is asked again, and a question that is too large is made smaller.
+    elastic.contract(|elastic| (elastic.busy, elastic.most) = (1, 300));
+    let exit = ask(&harness, &[]).await;
+    assert_eq!(sum(&lanes(&exit)[0], "missing"), 5, "{}", exit.stdout);
+
+    // Nothing at all is there: it is the target, or the credentials.
+    let documents = elastic.contract(|elastic| std::mem::take(&mut elastic.documents));
+    let exit = ask(&harness, &["--repair=1000000"]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["unseen"].as_str().unwrap().contains("not one of them"), "{lane}");
+
+    // The oldest are gone with their index, and nobody knows what else was in it.
+    let young: BTreeSet<String> = settled(&harness, 8, 0).into_iter().collect();
+    let young = documents.into_iter().filter(|((_, id), _)| young.contains(id)).collect();
+    elastic.contract(|elastic| (elastic.documents, elastic.rolled_away) = (young, true));
+    let exit = ask(&harness, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["not_judged"].to_string().contains("retention?") && sum(lane, "missing") <= 5, "{lane}");
+    assert!(sum(lane, "present") > 200, "{lane}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_elsewhere_is_not_missing_and_not_repaired() {
+    let (harness, elastic) = delivered().await;
+    elastic.contract(|elastic| elastic.moves = true);
+    let late = harness.appear_late(Kind::Activities, hour(5), 4);
+    let exit = harness.verify_until(hour(1), &["--repair", "--resend"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let moved: BTreeSet<String> = elastic.contract(|elastic| {
+        elastic.documents.keys().filter(|(index, _)| index == "elsewhere").map(|(_, id)| id.clone()).collect()
+    });
+    assert!(late.is_subset(&moved), "{late:?}");
+    elastic.contract(|elastic| elastic.moves = false);
+    let before = elastic.deliveries().len();
+    let exit = ask(&harness, &["--repair=1000"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let lane = &lanes(&exit)[0];
+    assert_eq!(lane["elsewhere"]["`elsewhere` (index)"], late.len(), "{lane}");
+    assert_eq!((sum(lane, "missing"), elastic.deliveries().len()), (0, before), "{lane}");
+
+    // The same identities of another pipeline's data stream prove nothing.
+    elastic.contract(|elastic| {
+        for ((index, _), document) in &mut elastic.documents {
+            if index == "elsewhere" {
+                document["data_stream"]["namespace"] = json!("other");
+            }
+        }
+    });
+    let exit = ask(&harness, &[]).await;
+    assert_eq!(sum(&lanes(&exit)[0], "missing"), late.len() as u64, "{}", exit.stdout);
+
+    // Without access of its own nothing is asked.
+    let mut sink = json!({ "type": "elasticsearch", "name": "siem", "url": elastic.url(), "api_key": "d3JpdGVy" });
+    sink["verify"] = Value::Null;
+    harness.put_changed("acme", json!({ "sinks": [sink], "streams": { "activities": { "since": "10d" } } }));
+    let exit = ask(&harness, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(exit.code == Some(1) && lane["not_judged"].to_string().contains("`verify`"), "{lane}");
+    harness.put_changed("acme", json!({ "streams": { "activities": { "since": "10d" } } }));
+    let exit = ask(&harness, &[]).await;
+    assert!(lanes(&exit)[0]["not_judged"].to_string().contains("give --present"), "{}", exit.stdout);
+}

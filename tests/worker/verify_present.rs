@@ -1,0 +1,172 @@
+//! What a destination has, by the identities that an operator asked it for: exactly what is not there is named.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use s1_forwarder::emulator::{Kind, print_time};
+use s1_forwarder::record::{Identity, Stream};
+use serde_json::{Value, json};
+
+use crate::support::completeness::{HOUR, hour, two_streams};
+use crate::support::harness::{Destination as _, Harness};
+use crate::support::process::Exit;
+
+/// The result as JSON: that of each lane, in the order of the streams.
+pub fn lanes(exit: &Exit) -> Vec<Value> {
+    let result: Value = serde_json::from_str(&exit.stdout).unwrap_or_else(|_| panic!("{}{}", exit.stdout, exit.stderr));
+    result["lanes"].as_array().unwrap().clone()
+}
+
+pub fn sum(lane: &Value, column: &str) -> u64 {
+    lane["hours"].as_array().unwrap().iter().map(|row| row[column].as_u64().unwrap_or_default()).sum()
+}
+
+/// Compares activities with these lines.
+async fn judge(harness: &Harness, lines: &[String], flags: &[&str]) -> Exit {
+    harness.write("present", &lines.join("\n"));
+    let present = harness.path("present");
+    let arguments = ["--present", present.to_str().unwrap(), "--stream", "activities", "--format", "json"];
+    harness.verify_until(hour(3), &[&arguments[..], flags].concat()).await
+}
+
+/// The identities of activities that were created between these hours before now.
+pub fn settled(harness: &Harness, from: i64, to: i64) -> Vec<String> {
+    let host = harness.server.address().to_string();
+    let [from, to] = [from, to].map(|back| print_time(hour(back)));
+    let created = |id: &u64| {
+        let record: Value = serde_json::from_slice(&harness.console().record(Kind::Activities, *id).unwrap()).unwrap();
+        record["createdAt"].as_str().unwrap().to_owned()
+    };
+    let ids = harness.console().ids(Kind::Activities).into_iter();
+    let ids = ids.filter(|id| (from.clone()..to.clone()).contains(&created(id)));
+    ids.map(|id| Identity::of(&host, Stream::Activities, &id.to_string(), "").to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_set_that_is_not_given_is_exactly_what_is_named() {
+    let harness = two_streams().await;
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let delivered: Vec<String> = harness.sink.ledger().counts().into_keys().collect();
+    let exit = judge(&harness, &delivered, &[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let lane = &lanes(&exit)[0];
+    let count = |column| sum(lane, column);
+    assert!(count("owed") > 1_000 && count("owed") == count("present") && count("excluded") > 10, "{lane}");
+    assert_eq!(count("accounted"), count("owed") + count("excluded"), "{lane}");
+
+    let delivered: BTreeSet<String> = delivered.into_iter().collect();
+    let settled: Vec<String> =
+        settled(&harness, 8 * 24 - 3, 3).into_iter().filter(|id| delivered.contains(id)).collect();
+    let list = harness.path("list");
+    for removed in [1, 3, 60] {
+        let removed: BTreeSet<String> = fastrand::choose_multiple(&settled, removed).into_iter().cloned().collect();
+        let mut lines: Vec<String> = delivered.difference(&removed).map(|id| format!("id={id},x=\t")).collect();
+        // Twice, in any order, and among others.
+        lines.extend_from_within(..7);
+        fastrand::shuffle(&mut lines);
+        let exit = judge(&harness, &lines, &["--list", list.to_str().unwrap()]).await;
+        assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
+        let listed = std::fs::read_to_string(&list).unwrap();
+        let named: BTreeSet<String> = listed.lines().map(|line| line[..32].to_owned()).collect();
+        assert_eq!(named, removed, "{listed}");
+        let lane = &lanes(&exit)[0];
+        assert_eq!(sum(lane, "missing"), removed.len() as u64, "{lane}");
+        assert_eq!(sum(lane, "owed"), sum(lane, "present") + sum(lane, "missing"), "{lane}");
+        assert!(sum(lane, "duplicates") <= 7, "{lane}");
+    }
+
+    // The table names them too.
+    harness.write("present", &delivered.iter().skip(1).map(|id| format!("{id}\n")).collect::<String>());
+    let present = harness.path("present");
+    let exit = harness.verify_until(hour(3), &["--present", present.to_str().unwrap()]).await;
+    let first = delivered.first().unwrap();
+    assert!(exit.stdout.contains("AT DESTINATION") && exit.stdout.contains("other hours"), "{}", exit.stdout);
+    assert!(!settled.contains(first) || exit.stdout.contains(first), "{}", exit.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_proof_claims_nothing() {
+    let harness = two_streams().await;
+    // A dead letter is not missing.
+    harness.sink.contract(|rules| rules.event_bytes = Some(100_000));
+    harness.console().generate_oversized(Kind::Activities, hour(5), 150_000);
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let delivered: Vec<String> = harness.sink.ledger().counts().into_keys().collect();
+    let exit = judge(&harness, &delivered, &[]).await;
+    assert_eq!((exit.code, sum(&lanes(&exit)[0], "dead_letters")), (Some(0), 1), "{}{}", exit.stdout, exit.stderr);
+
+    // Of a list that has nothing of the lane, nothing is believed.
+    let foreign: Vec<String> = (0..50).map(|_| format!("{:032x}", fastrand::u128(..))).collect();
+    let exit = judge(&harness, &foreign, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!(exit.code, Some(1), "{lane}");
+    assert!(lane["unseen"].as_str().unwrap().contains("not one of them"), "{lane}");
+    assert_eq!(lane["hours"], json!([]), "{lane}");
+
+    // What is older than all that is there may be a matter of age.
+    let settled = settled(&harness, 8 * 24 - 3, 3);
+    let recent: BTreeSet<&String> = settled.iter().rev().take(300).collect();
+    let young: Vec<String> = delivered.iter().filter(|id| recent.contains(id)).cloned().collect();
+    let exit = judge(&harness, &young, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["not_judged"].to_string().contains("retention?"), "{lane}");
+    assert!(sum(lane, "missing") < 40 && sum(lane, "present") > 200, "{lane}");
+
+    // What the settings drop now is not owed.
+    let all = harness.verify_until(hour(3), &["--stream", "activities"]).await;
+    assert_eq!(all.code, Some(0), "{}{}", all.stdout, all.stderr);
+    harness.put_changed(
+        "acme",
+        json!({ "transform": { "drop": [".activityType == 3400 || true"] },
+        "streams": { "activities": { "interval": "300ms", "since": "10d" } } }),
+    );
+    let exit = judge(&harness, &delivered, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(sum(lane, "excluded") > 1_000 && sum(lane, "owed") == 0 && sum(lane, "missing") == 0, "{lane}");
+
+    // A list is as new as its file: it says nothing of what was delivered after it.
+    harness.write("present", &delivered.join("\n"));
+    let file = std::fs::File::options().write(true).open(harness.path("present")).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_micros(50 * HOUR as u64)).unwrap();
+    let present = harness.path("present");
+    let arguments = ["--present", present.to_str().unwrap(), "--stream", "activities", "--format", "json"];
+    let exit = harness.verify_until(hour(3), &arguments).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["not_judged"].to_string().contains("may not have been to be found yet"), "{lane}");
+    let last = lane["hours"].as_array().unwrap().last().unwrap()["hour"].as_str().unwrap().to_owned();
+    assert!(last < print_time(hour(49)), "{last}");
+
+    // Wrong usage.
+    harness.write("present", "nothing\n");
+    for (flags, part) in [
+        (&["--present", "present", "--repair"][..], "cannot be used with"),
+        (&["--list", "list"], "--present"),
+        (&["--present", "present"], "no line has an identity"),
+        (&["--present", "absent"], "absent cannot be read"),
+    ] {
+        let exit = harness.verify(flags).await;
+        assert!(exit.code.is_some_and(|code| code > 0) && exit.stderr.contains(part), "{flags:?} {}", exit.stderr);
+    }
+}
+
+/// A compressed list on standard input is read as any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compressed_list_and_a_choice_of_sinks() {
+    let harness = two_streams().await;
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
+    for id in harness.sink.ledger().counts().keys() {
+        writeln!(compressed, "{id}").unwrap();
+    }
+    std::fs::write(harness.path("present"), compressed.finish().unwrap()).unwrap();
+    let exit = harness.verify_until(hour(3), &["--present", "present"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    assert!(exit.stdout.contains("acme/threats/siem") && exit.stdout.contains("asked: present"), "{}", exit.stdout);
+    let sinks = json!([harness.sink.settings(), { "type": "stdout" }]);
+    harness.put_changed("acme", json!({ "sinks": sinks }));
+    let exit = harness.verify_until(hour(3), &["--present", "present"]).await;
+    assert!(exit.code == Some(2) && exit.stderr.contains("choose a --sink of siem, stdout"), "{}", exit.stderr);
+}

@@ -55,7 +55,7 @@ pub use request_error::{
     Proxies, RequestProblem, RequestWay, describe_proxy_refusal, describe_request_error, is_tls_error,
 };
 pub use retry_after::retry_after;
-pub use s1_forwarder_mapping::{LONGEST_LABEL, Labels, OcsfVersion, Schema, TextPart, Unclosed, text_parts};
+pub use s1_forwarder_mapping::{Labels, OcsfVersion, Schema, TextPart, Unclosed, text_parts};
 pub use secret::{Credential, SECRET_REF, Secret, SecretError, check_token};
 pub use secret_object::{SecretObject, SecretObjectError};
 pub use secrets::Secrets;

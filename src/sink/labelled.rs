@@ -11,7 +11,10 @@ use super::{
     Attempt, Batch, BuildError, Limits, MaskedRequest, NoRequest, Outcome, Probe, Sink, SinkContext, SinkSettings,
 };
 use crate::failure::Failure;
-use crate::settings::{LONGEST_LABEL, Labels, UsedProxy};
+use crate::settings::{Labels, UsedProxy};
+
+/// Bytes that a label may add to an event. A few are longer: a request that is then too large is sent in halves.
+const LABEL_BYTES: usize = 256;
 
 /// The sink of one lane. Opens no connection, so that it can also validate settings.
 ///
@@ -73,7 +76,7 @@ impl LabelledSink {
 impl Sink for LabelledSink {
     fn limits(&self) -> Limits {
         let limits = self.sample.limits();
-        Limits { framing: limits.framing + LONGEST_LABEL * self.context.console_labels.len(), ..limits }
+        Limits { framing: limits.framing + LABEL_BYTES * self.context.console_labels.len(), ..limits }
     }
 
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Attempt> {

@@ -85,11 +85,11 @@ struct Walk {
     span: Span,
     /// A cursor was followed: the list may have ended too early.
     is_long: bool,
-    /// It is read again, because the console counts so many more records before `counted_until` than are known. Zero if
-    /// its count says nothing.
+    /// It is read again, because the console counts so many more records before `counted_until` than were shown. Zero
+    /// if its count says nothing.
     missing: Option<u64>,
     counted_until: Timestamp,
-    /// New records before that time.
+    /// Records before that time that the poll was not shown before.
     found: u64,
 }
 
@@ -292,14 +292,13 @@ impl Poll {
             Ok(body) => read_page(self.pull.stream, body, &self.reader.redactor).ok(),
         };
         let count = page.and_then(|page| page.total_items);
-        let known = self.selection.known();
         match &mut self.phase {
             Phase::FindingLate(tail) => {
-                tail.search.counted(&known, count);
+                tail.search.counted(&self.selection.settled(), count);
                 self.begin_walks();
             }
             Phase::Confirming(search) => {
-                search.counted(&known, count);
+                search.counted(&self.selection.listed(), count);
                 self.confirmed();
             }
             _ => {}
@@ -463,7 +462,7 @@ impl Poll {
             Search::nothing()
         } else {
             let likely = Span { from: self.list_ended_at(whole).unwrap_or(whole.to), to: whole.to };
-            Search::of(whole, likely, 1, &self.selection.known())
+            Search::of(whole, likely, 1, &self.selection.listed())
         };
         self.phase = Phase::Confirming(search);
         self.confirmed();
@@ -555,12 +554,13 @@ impl Poll {
         for bytes in &shown.records {
             let offset = bytes.as_ptr() as usize - begin;
             let range = offset..offset + bytes.len();
-            let Shown { order, version } = self.selection.select(bytes, range, now, &mut page);
-            if let Some(time) = order {
+            let record = self.selection.select(bytes, range, now, &mut page);
+            if let Some(time) = record.order {
                 self.progress.see(time);
             }
-            self.pager.show(version);
-            keys.push(version);
+            self.walk.see(record);
+            self.pager.show(record.version);
+            keys.push(record.version);
         }
         if !page.records.is_empty() {
             self.pager.found_new();
@@ -570,7 +570,6 @@ impl Poll {
             place.is_some_and(|(order, Span { from, to })| (from..to).contains(&order))
         };
         self.found_late += page.records.iter().chain(&page.excluded).filter(is_late).count() as u64;
-        self.walk.see(&page);
         page.ordered = self.progress.ordered;
         if self.progress.ordered {
             let selection = &mut self.selection;
@@ -631,10 +630,10 @@ impl Walk {
         Self { span, is_long: false, missing: None, counted_until: span.to, found: 0 }
     }
 
-    /// Adds the new records of a page.
-    fn see(&mut self, page: &Page) {
-        let is_counted = |record: &&Record| record.order.is_none_or(|order| order < self.counted_until);
-        self.found += page.records.iter().chain(&page.excluded).filter(is_counted).count() as u64;
+    fn see(&mut self, shown: Shown) {
+        if shown.is_first && shown.order.is_none_or(|order| order < self.counted_until) {
+            self.found += 1;
+        }
     }
 }
 
@@ -716,9 +715,9 @@ impl Poll {
     fn beginning(&mut self, beginning: &Bytes, brief: &[u8], max_bytes: usize, now: Timestamp) -> Page {
         let mut page = Page { body: beginning.clone(), cut: true, shown: 1, ..self.empty_page() };
         self.selection.count_pulled(1);
-        let Shown { version, .. } = self.selection.select(brief, 0..beginning.len(), now, &mut page);
-        self.pager.show(version);
-        self.walk.see(&page);
+        let shown = self.selection.select(brief, 0..beginning.len(), now, &mut page);
+        self.walk.see(shown);
+        self.pager.show(shown.version);
         if let Some(record) = page.records.first() {
             warn!(
                 record = %record.id, max_bytes,

@@ -90,8 +90,8 @@ impl Returned {
 
     /// The seconds from `from` to before `to` and the number of records of each, where each version counts.
     pub fn counts_between(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, usize)> {
-        let seconds = if let Self::Versions(seconds) = self { Some(seconds.between(from, to)) } else { None };
-        seconds.into_iter().flatten().map(|(second, records)| (second, records.len()))
+        let seconds = if let Self::Versions(seconds) = self { Some(seconds.counts_between(from, to)) } else { None };
+        seconds.into_iter().flatten()
     }
 
     pub fn len(&self) -> usize {

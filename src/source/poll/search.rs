@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::returned::Returned;
 use crate::record::Timestamp;
-use crate::source::PassPosition;
+use crate::source::position::Seconds;
 
 /// Consoles were seen to cap counts above this number. A part has fewer known records, or a capped count would not be
 /// higher than theirs.
@@ -25,9 +25,10 @@ pub(super) struct Span {
     pub to: Timestamp,
 }
 
-/// The records that need not be read: those that were settled before the poll, and those that it has returned.
+/// The records that a count is compared with, by the second of their time.
 pub(super) struct KnownRecords<'a> {
-    pub settled: &'a PassPosition,
+    /// Settled before the poll.
+    pub settled: &'a Seconds,
     pub returned: Option<&'a Returned>,
 }
 
@@ -56,8 +57,9 @@ impl KnownRecords<'_> {
 
     /// In no order; a second may come twice.
     fn by_second(&self, Span { from, to }: Span) -> impl Iterator<Item = (i64, usize)> {
-        let returned = self.returned.map(|returned| returned.counts_between(from.seconds(), to.seconds()));
-        self.settled.key_counts_between(from, to).chain(returned.into_iter().flatten())
+        let (from, to) = (from.seconds(), to.seconds());
+        let returned = self.returned.map(|returned| returned.counts_between(from, to));
+        self.settled.counts_between(from, to).chain(returned.into_iter().flatten())
     }
 }
 

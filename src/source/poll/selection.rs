@@ -13,7 +13,7 @@ use super::returned::{Before, Returned};
 use super::search::KnownRecords;
 use crate::checkpoint::encoding::CONTENT_HASH;
 use crate::record::{Facts, Identity, Timestamp, Version, facts, stable_fields_hash};
-use crate::source::position::{Baseline, bound_behind, first_kept_second};
+use crate::source::position::{Baseline, Seconds, bound_behind, first_kept_second};
 use crate::source::{By, Heard, Known, Pass, PollContext, Pull, RecordKey, Snapshot};
 use crate::telemetry::{Meter, SkipReason};
 
@@ -36,6 +36,8 @@ pub(super) struct Selection {
     pub context: PollContext,
     pub baseline: Baseline,
     pub returned: Returned,
+    /// Settled before the poll, and shown to it: where each version counts as a record.
+    shown_again: Seconds,
     /// `None`: all records.
     pub wanted: Option<Wanted>,
     /// Hears every record that is shown.
@@ -87,6 +89,8 @@ pub(super) struct Shown {
     pub order: Option<Timestamp>,
     /// The key of its version.
     pub version: u64,
+    /// The poll was not shown it before.
+    pub is_first: bool,
 }
 
 impl Selection {
@@ -109,6 +113,7 @@ impl Selection {
             context,
             baseline,
             returned,
+            shown_again: Seconds::default(),
             wanted: None,
             heard: None,
             unasked: 0,
@@ -144,8 +149,12 @@ impl Selection {
         }
         let identity = facts.identity(&self.host, bytes);
         let mut record_key = self.key(&facts, identity, now);
+        let mut is_first = false;
         let decision = match self.look_up(&record_key, order) {
-            Err(reason) => Decision::Skip(reason),
+            Err(reason) => {
+                is_first = reason == SkipReason::Duplicate && self.show_again(&record_key, order);
+                Decision::Skip(reason)
+            }
             Ok(known) => {
                 // Not before: what is skipped whatever its content need not be hashed.
                 record_key.content = if page.cut { None } else { self.content(bytes) };
@@ -155,7 +164,8 @@ impl Selection {
         // A time after the end of the window, as of a record that changed when it was listed already, says nothing of
         // how far the poll has read.
         let order = order.filter(|time| *time <= context.start);
-        let shown = Shown { order, version: record_key.version };
+        is_first |= matches!(decision, Decision::Return(_) | Decision::Exclude(_));
+        let shown = Shown { order, version: record_key.version, is_first };
         let returned = match decision {
             Decision::Return(known) => {
                 // Later passes see every record again: only the first pass measures how late records are.
@@ -196,6 +206,12 @@ impl Selection {
             Known::Taken => Err(SkipReason::Duplicate),
             known => Ok(known),
         }
+    }
+
+    /// Remembers that a settled record was shown. False if it was shown before, or if nothing is compared with it.
+    fn show_again(&mut self, key: &RecordKey, order: Option<Timestamp>) -> bool {
+        let is_compared = order.is_some() && matches!(self.returned, Returned::Versions(_));
+        is_compared && self.shown_again.take(self.pass.place(key).seconds(), key.version, None)
     }
 
     /// A hash of the record's content, if its versions may differ in nothing of interest.
@@ -306,6 +322,7 @@ impl Selection {
         // Another version of an agent may follow under a later time, and must not overtake the first.
         if !self.pull.drops_unchanged() {
             self.returned.forget_before(first_kept);
+            self.shown_again.forget_before(first_kept);
             self.unasked = 0;
         }
     }
@@ -313,8 +330,15 @@ impl Selection {
 
 /// What the end of a walk is compared with.
 impl Selection {
-    pub fn known(&self) -> KnownRecords<'_> {
-        KnownRecords { settled: &self.baseline.pass_position, returned: Some(&self.returned) }
+    /// What was settled before the poll.
+    pub fn settled(&self) -> KnownRecords<'_> {
+        KnownRecords { settled: self.baseline.pass_position.seconds(), returned: None }
+    }
+
+    /// What the poll was shown. Settled records that the console has deleted are not in it: with them, as many records
+    /// that a list did not show would not be missed.
+    pub fn listed(&self) -> KnownRecords<'_> {
+        KnownRecords { settled: &self.shown_again, returned: Some(&self.returned) }
     }
 
     /// From this time on it remembers every record.

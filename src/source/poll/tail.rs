@@ -34,7 +34,7 @@ impl Tail {
     /// For a poll of `pass` at `start`. None where the poll reads everything from the bound on: nothing of it was read,
     /// all of it is closed, or it has no known records.
     pub fn of(pass_position: &PassPosition, pass: &Pass, start: Timestamp) -> Option<Self> {
-        let known = KnownRecords { settled: pass_position, returned: None };
+        let known = KnownRecords { settled: pass_position.seconds(), returned: None };
         let read_until = pass_position.complete.filter(|complete| *complete < start)?.whole_second();
         let bound = pass_position.bound.whole_second();
         let closed_until = start.minus(pass.reach);
@@ -59,7 +59,7 @@ impl Tail {
 
     /// What the poll reads, in ascending order. Walks with no known records between them are one.
     pub fn walks(self, pass_position: &PassPosition) -> VecDeque<Span> {
-        let known = KnownRecords { settled: pass_position, returned: None };
+        let known = KnownRecords { settled: pass_position.seconds(), returned: None };
         let mut late = self.search.missing;
         late.sort_unstable_by_key(|span| span.from);
         let mut walks: VecDeque<Span> = self.closing.into_iter().collect();

@@ -115,9 +115,9 @@ impl PassPosition {
         self.seconds.key_count()
     }
 
-    /// The seconds with keys from `from` to before `to`, which are whole seconds, and the number of keys of each.
-    pub fn key_counts_between(&self, from: Timestamp, to: Timestamp) -> impl DoubleEndedIterator<Item = (i64, usize)> {
-        self.seconds.between(from.seconds(), to.seconds()).map(|(second, records)| (second, records.len()))
+    /// The keys remembered, by the second of their record's time.
+    pub fn seconds(&self) -> &Seconds {
+        &self.seconds
     }
 
     /// Looks up a record; one without a time of its own, under every time.

@@ -54,6 +54,11 @@ impl Seconds {
         seconds.map(|(second, records)| (*second, records))
     }
 
+    /// The seconds from `from` to before `to` and the number of keys of each, in ascending order.
+    pub fn counts_between(&self, from: i64, to: i64) -> impl DoubleEndedIterator<Item = (i64, usize)> {
+        self.between(from, to).map(|(second, records)| (second, records.len()))
+    }
+
     /// The last one that has keys.
     pub fn last(&self) -> Option<i64> {
         self.seconds.last_key_value().map(|(second, _)| *second)

@@ -134,7 +134,8 @@ async fn delivered_with(harness: &Harness, records: &[Value], transform: Value) 
     let page = json!({ "data": records, "pagination": pagination }).to_string();
     let app = axum::Router::new().fallback(async move || page.clone());
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    let streams = json!({ "activities": { "since": "2026-01-01" } });
+    // One poll: this console shows the same records whatever the time that it is asked for.
+    let streams = json!({ "activities": { "since": "2026-01-01", "interval": "1h" } });
     harness.put_changed("acme", json!({ "console": { "url": url }, "streams": streams, "transform": transform }));
     let mut worker = harness.worker();
     let metrics = until("all are delivered", async || {

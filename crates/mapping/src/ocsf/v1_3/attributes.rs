@@ -4,7 +4,8 @@ use s1_forwarder_record::Value;
 
 use super::kind::Kind;
 use super::object::{Object, text};
-use super::{VERSION, Writer, classes};
+use super::writer::Writer;
+use super::{VERSION, classes};
 
 /// The version that the mapping writes.
 const NEWEST: &str = "\"1.9.0\"";

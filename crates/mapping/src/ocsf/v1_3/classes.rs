@@ -2,10 +2,10 @@
 
 use s1_forwarder_record::{Kind, Value};
 
-use super::Writer;
 use super::kind::{Class, Rule};
 use super::object::{Object, text};
 use super::table::CLASSES;
+use super::writer::Writer;
 use crate::secrets::REDACTED;
 
 /// An activity that OCSF does not name.

@@ -67,7 +67,7 @@ fn classes_and_activities_become_the_nearest() {
         (3008, 3, role, 3004, 4, "Delete"),
         (1010, 1, json!({ "activity_name": "Connect" }), 0, 99, "peripheral-connect"),
         (1010, 99, peripheral, 0, 99, "Its Name"),
-        (4001, 1, json!({ "dst_endpoint": { "ip": "192.0.2.1" } }), 4001, 1, "Open"),
+        (4001, 1, json!({ "dst_endpoint": { "ip": "192.0.2.1" } }), 4001, 1, "Its Name"),
         (4001, 1, json!({ "src_endpoint": { "ip": "192.0.2.1" } }), 0, 99, "Its Name"),
         (7001, 5, json!({ "command_uid": "1" }), 7001, 99, "Its Name"),
         (2002, 2, json!({ "vulnerabilities": [{ "advisory": { "title": "x" } }] }), 0, 99, "Its Name"),

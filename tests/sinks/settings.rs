@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use s1_forwarder::settings::Schema;
 use s1_forwarder::sink::SinkSettings;
 use s1_forwarder::sink::settings::{schema, types};
 use serde_json::{Value, json};
@@ -311,6 +312,42 @@ fn each_page_is_in_the_index_and_each_type_with_a_page_has_its_example() {
             let example = format!("pipelines/{name}.yaml");
             assert!(page.contains(&example) && std::path::Path::new(&example).exists(), "{name} has no example");
         }
+    }
+}
+
+/// What `check` says to set is on the page too. Nothing is said where events have an identity.
+#[test]
+fn a_type_whose_events_may_have_no_identity_says_what_to_set() {
+    let http = json!({ "url": "https://h/x" });
+    let azure = json!({ "url": "https://h", "dcr_immutable_id": "dcr-0", "managed_identity": true });
+    let hec = json!({ "url": "https://h", "token": "t" });
+    let syslog = json!({ "address": "tcp://h:601" });
+    let mapped = json!({ "schema": "ecs" });
+    for (type_name, base, bare, helped, advice) in [
+        ("file", json!({ "path": "x" }), json!({}), json!({ "envelope": true }), "`envelope: true`"),
+        ("stdout", json!({}), json!({}), json!({ "envelope": true }), "`envelope: true`"),
+        ("http", http.clone(), json!({}), json!({ "envelope": true }), "`envelope: true`"),
+        ("sumo", http.clone(), json!({ "content": "integration" }), json!({ "envelope": true }), "`envelope: true`"),
+        ("panther", http.clone(), json!({}), mapped.clone(), "`envelope: true`"),
+        ("sekoia", json!({ "intake_key": "k" }), json!({}), mapped.clone(), "`schema: ecs`"),
+        ("loki", http, json!({ "structured_metadata": false }), json!({}), "`structured_metadata: true`"),
+        ("syslog", syslog, json!({ "format": "rfc3164" }), json!({}), "`format: rfc5424`"),
+        ("splunk_hec", hec, json!({ "endpoint": "raw" }), json!({}), "`endpoint: event`"),
+        ("azure_logs", azure, json!({ "content": "integration" }), json!({}), "`content: forwarder`"),
+    ] {
+        let with = |keys: &Value| {
+            let mut all = json!({ "type": type_name });
+            for part in [&base, keys] {
+                all.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
+            }
+            settings(all).without_identity(Schema::Raw)
+        };
+        let said = with(&bare).unwrap_or_else(|| panic!("{type_name}: nothing is said"));
+        assert!(said.contains(advice), "{type_name}: {said}");
+        assert_eq!(with(&helped), None, "{type_name} {helped}");
+        let page = std::fs::read_to_string(format!("docs/sinks/{type_name}.md")).unwrap();
+        let section = page.split("\n## Is it still there?\n").nth(1).unwrap_or_else(|| panic!("{type_name}"));
+        assert!(section.contains("no identity") && section.contains(advice), "{type_name}: {section}");
     }
 }
 

@@ -205,6 +205,30 @@ async fn check_says_what_the_content_of_a_siem_would_read() {
     assert!(findings.values().filter(|(_, detail)| detail.contains("would feed")).count() == 1, "{findings:#?}");
 }
 
+/// Of an event without an identity nobody can say whether it is still there: what to set is said before it is sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_names_the_sinks_whose_events_have_no_identity() {
+    let harness = Harness::new(|setup| setup.activities = 1).await;
+    let mut pipeline = harness.pipeline(json!({}));
+    let url = pipeline["sinks"][0]["url"].clone();
+    let path = |name: &str| harness.path(name).to_str().unwrap().to_owned();
+    pipeline["sinks"] = json!([
+        { "name": "bare", "type": "http", "url": url },
+        { "name": "enveloped", "type": "http", "url": url, "envelope": true },
+        { "name": "mapped", "type": "file", "path": path("mapped"), "schema": "ecs" },
+        { "name": "lines", "type": "file", "path": path("lines") },
+    ]);
+    pipeline["transform"] = json!({ "schema": "raw" });
+    harness.put("acme", &pipeline);
+    let (code, findings) = check(&harness).await;
+    let named: Vec<&str> = findings
+        .iter()
+        .filter(|(_, (_, detail))| detail.contains("have no identity there") && detail.contains("`envelope: true`"))
+        .map(|(subject, _)| subject.as_str())
+        .collect();
+    assert_eq!((code, named), (Some(0), vec!["sink bare", "sink lines"]), "{findings:#?}");
+}
+
 /// Tests see the event of 1.9.0, and `preview` prints what the sink gets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_tests_of_a_file_see_the_newest_ocsf() {

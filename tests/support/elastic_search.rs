@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use s1_forwarder::record::Timestamp;
 use serde_json::{Value, json};
 
 use super::double::{Contract, Received, Reply};
@@ -66,6 +67,8 @@ pub struct ElasticSearch {
     /// The most identities of a question.
     pub most: usize,
     pub questions: Vec<usize>,
+    /// Times that all documents of a window were asked for.
+    pub lists: usize,
     /// The first backing index was removed.
     pub rolled_away: bool,
 }
@@ -135,11 +138,19 @@ impl ElasticSearch {
 
     fn search(&mut self, asked: &Received, everywhere: bool) -> Reply {
         let question = asked.json().unwrap();
-        let ids: BTreeSet<String> =
-            serde_json::from_value(question["query"]["bool"]["should"][0]["ids"]["values"].clone()).unwrap();
-        assert!(question["size"].as_u64().unwrap() >= 2 * ids.len() as u64 && question["track_total_hits"] == true);
+        let size = question["size"].as_u64().unwrap() as usize;
+        assert!(question["track_total_hits"] == true && size <= 10_000);
         if !everywhere {
             assert!(asked.query.contains("allow_partial_search_results=false") && !asked.query.contains("unavailable"));
+        }
+        let window = question["query"]["range"]["@timestamp"].clone();
+        if window.is_object() {
+            return self.list(&window, size);
+        }
+        let ids: BTreeSet<String> =
+            serde_json::from_value(question["query"]["bool"]["should"][0]["ids"]["values"].clone()).unwrap();
+        assert!(size >= 2 * ids.len());
+        if !everywhere {
             self.questions.push(ids.len());
         }
         if self.busy > 0 {
@@ -156,6 +167,36 @@ impl ElasticSearch {
                 hits.push(json!({ "_id": id, "_index": index, "_source": source }));
             }
         }
+        self.answer_with(hits, everywhere)
+    }
+
+    /// The documents of a window, at most `size`.
+    fn list(&mut self, window: &Value, size: usize) -> Reply {
+        self.lists += 1;
+        if self.busy > 0 {
+            self.busy -= 1;
+            return refusal(429, "es_rejected_execution_exception");
+        }
+        let bound = |name: &str| Timestamp::parse(window[name].as_str().unwrap()).unwrap();
+        let (from, to) = (bound("gte"), bound("lt"));
+        let mut hits: Vec<Value> = Vec::new();
+        for ((index, id), document) in &self.documents {
+            let time = &document["@timestamp"];
+            let at = Timestamp::parse(time.as_str().unwrap()).unwrap();
+            if index.starts_with(".ds-") && (from..to).contains(&at) {
+                hits.push(json!({ "_id": id, "_index": index, "_source": { "@timestamp": time } }));
+            }
+        }
+        let total = hits.len();
+        hits.truncate(size);
+        let mut reply = self.answer_with(hits, false);
+        if total > size {
+            reply.body = reply.body.replacen(&format!("\"value\":{size}"), &format!("\"value\":{total}"), 1).into();
+        }
+        reply
+    }
+
+    fn answer_with(&self, hits: Vec<Value>, everywhere: bool) -> Reply {
         let mut answer = json!({
             "took": 1, "timed_out": false, "_shards": { "total": 2, "successful": 2, "skipped": 0, "failed": 0 },
             "hits": { "total": { "value": hits.len(), "relation": "eq" } },

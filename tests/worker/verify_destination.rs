@@ -1,14 +1,14 @@
 //! Is it still there? What a destination no longer has is exactly what is named and delivered again, and an answer that
 //! is no proof changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};
 
 use crate::support::completeness::hour;
 use crate::support::double::Double;
-use crate::support::elastic_search::{ElasticSearch, TRAPS, Trap};
+use crate::support::elastic_search::{ElasticSearch, TARGET, TRAPS, Trap};
 use crate::support::harness::Harness;
 use crate::support::process::Exit;
 
@@ -111,6 +111,59 @@ async fn what_was_removed_is_named_and_repaired_without_a_duplicate() {
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
 }
 
+/// What the ledger calls delivered is all there: neither the console nor the destination is asked by identity. Only the
+/// same identities have the same sum.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_hour_whose_sums_agree_needs_no_identities() {
+    let (harness, elastic) = delivered().await;
+    let asked = |elastic: &Double<ElasticSearch>| {
+        elastic.contract(|elastic| (std::mem::take(&mut elastic.lists), std::mem::take(&mut elastic.questions).len()))
+    };
+    let by_sums = |lane: &Value| -> BTreeMap<String, bool> {
+        let rows = lane["hours"].as_array().unwrap().iter().filter(|row| row["owed"] != 0);
+        rows.map(|row| (row["hour"].as_str().unwrap().to_owned(), row["by_sums"] == true)).collect()
+    };
+    let exit = ask(&harness, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(exit.code == Some(0) && by_sums(lane).values().all(|by_sums| *by_sums), "{lane}");
+    assert_eq!(asked(&elastic), (1, 0), "{lane}");
+    assert!(sum(lane, "owed") > 1_000 && sum(lane, "owed") == sum(lane, "accounted"), "{lane}");
+    assert_eq!(sum(lane, "excluded"), 0, "{lane}");
+
+    // A document is there twice: that is seen in the list.
+    let (twice, document) = elastic.contract(|elastic| {
+        let ((_, id), document) = elastic.documents.iter().nth(700).unwrap();
+        (id.clone(), document.clone())
+    });
+    let again = (format!(".ds-{TARGET}-000009"), twice.clone());
+    elastic.contract(|elastic| _ = elastic.documents.insert(again.clone(), document.clone()));
+    let exit = ask(&harness, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!((sum(lane, "duplicates"), asked(&elastic)), (1, (1, 0)), "{lane}");
+
+    // Another document in its place: the number is the same.
+    elastic.contract(|elastic| {
+        elastic.documents.retain(|(_, id), _| *id != twice);
+        elastic.documents.insert((format!(".ds-{TARGET}-000001"), "f".repeat(32)), document);
+    });
+    let exit = ask(&harness, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!((exit.code, sum(lane, "missing")), (Some(1), 1), "{lane}");
+    assert_eq!(by_sums(lane).values().filter(|by_sums| !**by_sums).count(), 1, "{lane}");
+    assert!(exit.stdout.contains(&twice), "{}", exit.stdout);
+    let exit = harness.verify_until(hour(1), &["--destination"]).await;
+    assert!(exit.stdout.contains("not judged by sums, but by identity: "), "{}", exit.stdout);
+
+    // The time of each document is another one: its hour says nothing.
+    elastic.contract(|elastic| {
+        elastic.documents.retain(|(_, id), _| *id != "f".repeat(32));
+        elastic.documents.values_mut().for_each(|document| document["@timestamp"] = json!("2020-01-01T00:00:00Z"));
+    });
+    let exit = ask(&harness, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(sum(lane, "missing") == 1 && by_sums(lane).values().all(|by_sums| !by_sums), "{lane}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_no_proof_changes_nothing() {
     let (harness, elastic) = delivered().await;
@@ -130,12 +183,15 @@ async fn an_answer_that_is_no_proof_changes_nothing() {
     elastic.contract(|elastic| elastic.trap = None);
 
     // A busy cluster is asked again, and a question that is too large is made smaller.
-    elastic.contract(|elastic| (elastic.busy, elastic.most) = (1, 300));
+    elastic.contract(|elastic| (elastic.busy, elastic.most) = (1, 100));
     let exit = ask(&harness, &[]).await;
     assert_eq!(sum(&lanes(&exit)[0], "missing"), 5, "{}", exit.stdout);
 
     // Nothing at all is there: it is the target, or the credentials.
-    let documents = elastic.contract(|elastic| std::mem::take(&mut elastic.documents));
+    let documents = elastic.contract(|elastic| {
+        elastic.most = 0;
+        std::mem::take(&mut elastic.documents)
+    });
     let exit = ask(&harness, &["--repair=1000000"]).await;
     let lane = &lanes(&exit)[0];
     assert!(lane["unseen"].as_str().unwrap().contains("not one of them"), "{lane}");

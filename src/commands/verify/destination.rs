@@ -180,6 +180,11 @@ fn of_hour(hour: Hour) -> String {
 
 fn print_lane(report: &DestinationReport) -> std::io::Result<()> {
     let DestinationReport { lane, asked, questions, hours, not_judged, unseen, elsewhere, returned } = report;
+    let by_sums = hours.values().filter(|row| row.by_sums).count();
+    if by_sums > 0 {
+        let others = hours.len() - by_sums;
+        print_line(format!("{lane}: hours judged by sums: {by_sums}; not judged by sums, but by identity: {others}"))?;
+    }
     for (hour, row) in hours.iter().filter(|(_, row)| row.missing > 0) {
         print_line(format!("{lane}: {} not at the destination in the hour from {hour}", row.missing))?;
         for missing in &row.examples {

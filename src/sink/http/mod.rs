@@ -8,6 +8,7 @@
 mod auth;
 mod destination;
 mod identity;
+mod lookup;
 mod transport;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 mod sorted;
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,6 +23,15 @@ pub enum Kept {
     From(Timestamp, String),
     /// It may have removed what is older than the oldest event that it has.
     Unknown,
+}
+
+/// An event that the destination has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    pub identity: Identity,
+    /// The event's own time.
+    pub time: Timestamp,
+    pub copies: u32,
 }
 
 /// The answer says nothing of an event that it does not name.
@@ -67,6 +77,16 @@ pub trait Lookup: Send + Sync + Debug {
 
     /// How often each of these identities is there, in their order. They are sorted.
     async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven>;
+
+    /// The most events of one list; 0 if the destination does not list what it has by the event's own time.
+    fn most_listed(&self) -> usize {
+        0
+    }
+
+    /// All events of the lane whose own time is in `window`; others of the target may be among them.
+    async fn list(&self, _window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
+        Ok(Vec::new())
+    }
 
     /// Where those identities are that are outside the target, as far as that can be seen.
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {

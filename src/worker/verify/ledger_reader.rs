@@ -77,7 +77,16 @@ struct Repair {
 impl LedgerReader {
     /// The accounted records of the lane and its repairs in `hours`.
     pub async fn account(&self, hours: Range<Hour>) -> Result<Account, VerifyError> {
-        let mut account = Account::read(&*self.live, &self.lane, self.which, hours.clone(), true).await?;
+        self.read(hours, true).await
+    }
+
+    /// The same without identities, of which a busy lane has hundreds of megabytes.
+    pub async fn sums(&self, hours: Range<Hour>) -> Result<Account, VerifyError> {
+        self.read(hours, false).await
+    }
+
+    async fn read(&self, hours: Range<Hour>, with_identities: bool) -> Result<Account, VerifyError> {
+        let mut account = Account::read(&*self.live, &self.lane, self.which, hours.clone(), with_identities).await?;
         let totals = &mut account.totals;
         let ledger = ledger(&account.checkpoint, self.which);
         let days_until = ledger.days_until();
@@ -90,7 +99,11 @@ impl LedgerReader {
                 continue;
             }
             // A repair has records of its hour only, which may be counted by the day.
-            let mut of_repair = checkpoint.ledger.totals(&*self.repairs, &key, hour.day()..hour.plus(1)).await?;
+            let of_day = hour.day()..hour.plus(1);
+            let mut of_repair = match with_identities {
+                true => checkpoint.ledger.totals(&*self.repairs, &key, of_day).await?,
+                false => checkpoint.ledger.sums(&*self.repairs, &key, of_day).await?,
+            };
             for count in std::mem::take(&mut of_repair.days).into_values() {
                 of_repair.sums.entry(hour).or_default().count += count;
             }

@@ -21,7 +21,6 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
 use self::cluster::{Cluster, Storage};
 use self::document::Documents;
@@ -30,6 +29,7 @@ use self::lookup::ClusterLookup;
 use crate::settings::{HttpSettings, Period, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::identity::aws::SERVERLESS;
+use crate::sink::http::lookup::Questions;
 use crate::sink::http::transport::endpoint::addresses;
 use crate::sink::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient, Target,
@@ -209,13 +209,12 @@ impl DestinationType for ElasticsearchSettings {
         };
         let base = base.ok_or_else(|| BuildError::value("url", "is missing"))?;
         Ok(Some(Arc::new(ClusterLookup {
-            client: SinkClient::new(http, auth, HeaderMap::new(), context)?,
+            questions: Questions::new(SinkClient::new(http, auth, HeaderMap::new(), context)?),
             base,
             name,
             field: lookup::field(context.schema, dataset.is_some()),
             settle: verify.settle.unwrap_or(SETTLE).0,
             elsewhere: verify.elsewhere.clone(),
-            pace: Mutex::default(),
         })))
     }
 }

@@ -21,13 +21,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
 use super::completeness::{CompletenessChecker, window};
-use super::ledger_reader::{Account, live_backend};
-use super::{MAX_EXAMPLES, Selected, VerifyError, VerifyProgress, area, checker};
-use crate::checkpoint::ledger::{Accounting, Hour};
+use super::ledger_reader::{Account, LedgerReader, Which, live_backend};
+use super::{MAX_EXAMPLES, Selected, VerifyError, VerifyProgress, area, checker, replays_area};
+use crate::checkpoint::ledger::{Accounting, Hour, Sum};
 use crate::pipeline::Pipeline;
 use crate::record::{Identity, Timestamp};
 use crate::sink::dead_letters::Location;
-use crate::sink::lookup::{IdentitySorter, Kept, Lookup, SortedIdentities, Unproven};
+use crate::sink::lookup::{IdentitySorter, Kept, Listed, Lookup, SortedIdentities, Unproven};
 use crate::source::{Keys as PassKeys, Page, Pull, Window};
 use crate::state::LaneId;
 use crate::telemetry::Telemetry;
@@ -98,11 +98,13 @@ async fn verify_lanes(
     let VerifyDestination { selected, ask, list, repair } = verify;
     let specs = selected.specs()?;
     let live = options.read_state(None).await?;
-    // Nobody else repairs meanwhile.
+    let repairs = area(&selected.pipeline.name);
     let store = match repair {
-        Some(_) => options.open_state(Some(&area(&selected.pipeline.name))).await?,
-        None => live.clone(),
+        // Nobody else repairs meanwhile.
+        Some(_) => options.open_state(Some(&repairs)).await?,
+        None => options.read_state(Some(&repairs)).await?,
     };
+    let replays = options.read_state(Some(&replays_area(&selected.pipeline.name))).await?;
     let dead_letters = options.dead_letters();
     let context = WorkerContext::with_store(store.clone(), options, Arc::new(Telemetry::new()));
     let mut list = list.map(BufWriter::new);
@@ -140,9 +142,15 @@ async fn verify_lanes(
             progress,
             spec: spec.clone(),
         };
-        let live = live_backend(&context, &judge.spec, live.clone())?;
+        let ledger = LedgerReader {
+            lane: judge.spec.id.clone(),
+            which: Which::Current,
+            live: live_backend(&context, &judge.spec, live.clone())?,
+            repairs: store.clone(),
+            replays: Some(replays.clone()),
+        };
         let judging = async {
-            let account = Account::sums_of_lane(&*live, &judge.spec.id, Hour(0)..Hour(u32::MAX)).await?;
+            let account = ledger.sums(Hour(0)..Hour(u32::MAX)).await?;
             judge.run(&account).await
         };
         let judged = match stop.run_until_cancelled(judging.instrument(span)).await {
@@ -243,6 +251,15 @@ struct Part {
     hour: Hour,
     until: Timestamp,
     records: PartRecords,
+    /// Instead of records, if it is a whole hour that needs none.
+    agreed: Option<HasAll>,
+}
+
+/// The destination's sum of an hour is that of what was delivered.
+#[derive(Debug, Clone, Copy)]
+struct HasAll {
+    events: u64,
+    duplicates: u64,
 }
 
 /// The records of a part of an hour.
@@ -306,15 +323,26 @@ impl Judge<'_> {
         let hours = self.hours(account, &kept);
         self.progress.total.fetch_add(u64::from(hours.end.0 - hours.start.0), Ordering::Relaxed);
         let settled_until = account.settled_until(self.spec.id.stream).min(self.answers_settled_at());
+        let agreeing = self.agreeing(account, hours.clone()).await?;
         for hour in (hours.start.0..hours.end.0).map(Hour) {
-            self.judge_hour(hour, settled_until, &kept).await?;
+            match agreeing.get(&hour) {
+                Some(agreed) => {
+                    let (until, records) = (hour.plus(1).start(), PartRecords::default());
+                    self.unasked.push(Part { hour, until, records, agreed: Some(*agreed) });
+                }
+                None => self.judge_hour(hour, settled_until, &kept).await?,
+            }
             self.progress.done.fetch_add(1, Ordering::Relaxed);
         }
         self.compare(&kept).await?;
         for (hour, row) in &mut self.report.hours {
             let has_sum = *hour >= account.ledger().days_until();
             if has_sum && Accounting::of(self.spec.id.stream) == Accounting::Records {
-                row.accounted = Some(account.expected(self.spec.id.stream, &(*hour..hour.plus(1))));
+                let accounted = account.expected(self.spec.id.stream, &(*hour..hour.plus(1)));
+                row.accounted = Some(accounted);
+                if row.by_sums {
+                    row.excluded = accounted.saturating_sub(row.owed);
+                }
             }
         }
         self.confirm().await?;
@@ -369,6 +397,74 @@ impl Judge<'_> {
         start..end
     }
 
+    /// The hours of which the destination has exactly what was delivered: its list of the hour has the ledger's sum. They
+    /// need neither the console nor a question for identities. Another sum proves nothing, since the time of an event
+    /// may be in another hour than its creation.
+    async fn agreeing(&mut self, account: &Account, hours: Range<Hour>) -> Result<BTreeMap<Hour, HasAll>, End> {
+        let mut agreeing = BTreeMap::new();
+        let most = self.lookup.most_listed() as u64;
+        let delivered = |hour: Hour| account.delivered(hour).filter(|sum| most > 0 && sum.count > 0);
+        let mut next = hours.start;
+        while next < hours.end {
+            let first = next;
+            next = next.plus(1);
+            let Some(mut events) = delivered(first).map(|sum| sum.count) else { continue };
+            // Small hours are asked for together.
+            while next < hours.end && delivered(next).is_some_and(|sum| events + sum.count <= most) {
+                events += delivered(next).map_or(0, |sum| sum.count);
+                next = next.plus(1);
+            }
+            let Some(listed) = self.list(window(&(first..next)), events).await? else { break };
+            let agrees = |hour: &Hour| {
+                let (sum, duplicates) = listed.get(hour).copied()?;
+                let has_all = HasAll { events: sum.count, duplicates };
+                (delivered(*hour) == Some(sum)).then_some((*hour, has_all))
+            };
+            agreeing.extend((first.0..next.0).map(Hour).filter_map(|hour| agrees(&hour)));
+            // The target has other events too, or they have another time.
+            if agreeing.is_empty() {
+                break;
+            }
+        }
+        Ok(agreeing)
+    }
+
+    /// The sums of what the destination has, and the copies beyond the first; `None` if it gives no list.
+    async fn list(&mut self, whole: Window, events: u64) -> Result<Option<BTreeMap<Hour, (Sum, u64)>>, End> {
+        let most = self.lookup.most_listed() as u64;
+        let count = if events <= most { 1 } else { events.div_ceil((most / 2).max(1)) };
+        let mut sums: BTreeMap<Hour, (Sum, u64)> = BTreeMap::new();
+        for part in cut(whole, count) {
+            let mut listed = match self.list_part(part).await {
+                Ok(listed) => listed,
+                Err(reason) => {
+                    warn!(%reason, "the destination gives no list, and is asked by identity");
+                    return Ok(None);
+                }
+            };
+            listed.sort_unstable();
+            for same in listed.chunk_by(|one, other| one.identity == other.identity) {
+                let Some(hour) = same.first().and_then(|first| Hour::of(first.time)) else { continue };
+                let copies: u64 = same.iter().map(|listed| u64::from(listed.copies)).sum();
+                let (sum, duplicates) = sums.entry(hour).or_default();
+                same.iter().take(1).for_each(|first| sum.add(first.identity));
+                *duplicates += copies.saturating_sub(1);
+            }
+        }
+        Ok(Some(sums))
+    }
+
+    async fn list_part(&mut self, part: Window) -> Result<Vec<Listed>, Unproven> {
+        let give_up = Instant::now() + self.selected.once_timeout;
+        loop {
+            self.report.questions += 1;
+            match self.lookup.list(part.from..part.to).await {
+                Err(Unproven::Later { reason, after }) if Instant::now() < give_up => wait(&reason, after).await,
+                answer => return answer,
+            }
+        }
+    }
+
     /// Reads the records of an hour, and asks for them when there are enough for a question. An hour that has too many
     /// is read in parts, and a part in halves.
     async fn judge_hour(&mut self, hour: Hour, settled_until: Timestamp, kept: &Kept) -> Result<(), End> {
@@ -390,7 +486,7 @@ impl Judge<'_> {
                 open.extend([Window { from: middle, ..part }, Window { to: middle, ..part }]);
                 continue;
             };
-            self.unasked.push(Part { hour, until: part.to, records });
+            self.unasked.push(Part { hour, until: part.to, records, agreed: None });
             let unasked: usize = self.unasked.iter().map(|part| part.records.owed.len()).sum();
             if unasked >= self.lookup.most() {
                 self.compare(kept).await?;
@@ -448,7 +544,14 @@ impl Judge<'_> {
             let place = asked.binary_search(&owed.identity).ok();
             place.and_then(|place| copies.get(place)).copied().unwrap_or_default()
         };
-        for Part { hour, until, records: PartRecords { owed, excluded } } in parts {
+        for Part { hour, until, records: PartRecords { owed, excluded }, agreed } in parts {
+            if let Some(HasAll { events, duplicates }) = agreed {
+                self.owed += events;
+                self.present += events;
+                let sums = HourRow { owed: events, present: events, duplicates, by_sums: true, ..HourRow::default() };
+                self.report.hours.insert(hour, sums);
+                continue;
+            }
             let present = owed.iter().filter(|owed| copies_of(owed) > 0).count() as u64;
             self.owed += owed.len() as u64;
             // What is older than all that is there may have been removed because of its age.
@@ -576,10 +679,7 @@ impl Judge<'_> {
                 }
                 Ok(_) => return Err(End::Unseen("an answer has another number of parts than the question".into())),
                 Err(Unproven::TooLarge(_)) if part.len() > 1 => most = part.len() / 2,
-                Err(Unproven::Later { reason, after }) if Instant::now() < give_up => {
-                    warn!(%reason, "the destination is asked again");
-                    sleep(after.unwrap_or(WAIT).max(WAIT)).await;
-                }
+                Err(Unproven::Later { reason, after }) if Instant::now() < give_up => wait(&reason, after).await,
                 Err(unproven) => return Err(End::Unseen(unproven.to_string())),
             }
         }
@@ -592,10 +692,7 @@ impl Judge<'_> {
         loop {
             match lookup.kept().await {
                 Ok(kept) => return Ok(kept),
-                Err(Unproven::Later { reason, after }) if Instant::now() < give_up => {
-                    warn!(%reason, "the destination is asked again");
-                    sleep(after.unwrap_or(WAIT).max(WAIT)).await;
-                }
+                Err(Unproven::Later { reason, after }) if Instant::now() < give_up => wait(&reason, after).await,
                 Err(unproven) => return Err(End::Unseen(unproven.to_string())),
             }
         }
@@ -639,6 +736,12 @@ impl Judge<'_> {
     }
 }
 
+/// A busy destination is asked again.
+async fn wait(reason: &str, after: Option<Duration>) {
+    warn!(%reason, "the destination is asked again");
+    sleep(after.unwrap_or(WAIT).max(WAIT)).await;
+}
+
 /// A change of a record moves no time that the lane asks by.
 fn changes_silently(pull: &Pull) -> bool {
     pull.passes().iter().any(|pass| pass.keys == PassKeys::Latest)
@@ -646,7 +749,12 @@ fn changes_silently(pull: &Pull) -> bool {
 
 /// Equal parts of a window with about half as many records as one may have.
 fn parts(whole: Window, records: u64) -> impl DoubleEndedIterator<Item = Window> {
-    let parts = i64::try_from(records.div_ceil(PART as u64 / 2)).unwrap_or(i64::MAX).clamp(2, 3_600);
+    cut(whole, records.div_ceil(PART as u64 / 2).max(2))
+}
+
+/// Equal parts of a window.
+fn cut(whole: Window, parts: u64) -> impl DoubleEndedIterator<Item = Window> {
+    let parts = i64::try_from(parts).unwrap_or(i64::MAX).clamp(1, 3_600);
     let length = whole.to.micros() - whole.from.micros();
     let bound = move |part| Timestamp::from_micros(whole.from.micros() + length * part / parts);
     (0..parts).map(move |part| Window { from: bound(part), to: bound(part + 1), ..whole })

@@ -66,6 +66,9 @@ pub struct HourRow {
     pub dead_letters: u64,
     /// Records that the console has meanwhile removed, or replaced by a newer version, and that are not there.
     pub gone: u64,
+    /// The destination has exactly what the ledger calls delivered, so that no record was asked for. Then `excluded`
+    /// has the dead letters too.
+    pub by_sums: bool,
     /// Some of the missing ones.
     pub examples: Vec<Missing>,
 }
@@ -99,6 +102,7 @@ impl HourRow {
             excluded: self.excluded + other.excluded,
             dead_letters: self.dead_letters + other.dead_letters,
             gone: self.gone + other.gone,
+            by_sums: self.by_sums && other.by_sums,
             examples: Vec::new(),
         }
     }

@@ -6,35 +6,35 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until};
 
 use super::document::parts;
-use crate::record::Identity;
+use crate::record::{Identity, Timestamp};
 use crate::settings::Schema;
-use crate::sink::Outcome;
+use crate::sink::http::Endpoint;
+use crate::sink::http::lookup::{Questions, by_status};
 use crate::sink::http::transport::exchange::Response;
-use crate::sink::http::{Endpoint, SinkClient};
-use crate::sink::lookup::{Kept, Lookup, Unproven};
+use crate::sink::lookup::{Kept, Listed, Lookup, Unproven};
 
 /// The most identities of one question. With two copies of each, the answer is below 500 KB.
 const MOST: usize = 1_000;
-/// Between two requests.
-const PACE: Duration = Duration::from_millis(500);
+/// The most documents of one list.
+const MOST_LISTED: usize = 2_500;
+const TIME: &str = "@timestamp";
+const JSON: &str = "application/json";
 const IN_LABEL: &str = "labels.s1_identity";
 const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.failed,_clusters,hits.total,hits.hits._id,\
                       hits.hits._index,hits.hits._source,error.type,error.reason";
 
 #[derive(Debug)]
 pub(super) struct ClusterLookup {
-    pub(super) client: SinkClient,
+    pub(super) questions: Questions,
     pub(super) base: Endpoint,
     /// The data stream, index or alias that documents are sent to.
     pub(super) name: String,
@@ -43,7 +43,6 @@ pub(super) struct ClusterLookup {
     pub(super) settle: Duration,
     /// Where ingest pipelines put documents.
     pub(super) elsewhere: Vec<String>,
-    pub(super) pace: Mutex<Option<Instant>>,
 }
 
 /// Where documents of this schema have their identity.
@@ -131,29 +130,14 @@ impl ClusterLookup {
         })
     }
 
-    async fn send(&self, method: Method, url: &Endpoint, body: Option<Value>) -> Result<Response, Unproven> {
-        {
-            // One request at a time.
-            let mut last = self.pace.lock().await;
-            if let Some(last) = *last {
-                sleep_until(last + PACE).await;
-            }
-            *last = Some(Instant::now());
-        }
-        let sent = match body {
-            Some(body) => self.client.post(url.url(), "application/json", Bytes::from(body.to_string())).await,
-            None => self.client.send_empty(method, url.url()).await,
-        };
-        sent.map_err(|error| match error.outcome {
-            Outcome::RetryLater { reason, after } => Unproven::Later { reason, after },
-            other => Unproven::NoProof(other.reason().unwrap_or_default().to_owned()),
-        })
+    /// Asks one target about all of it.
+    async fn post(&self, target: &str, question: Value) -> Result<Response, Unproven> {
+        let url = self.base.join(&format!("{target}/_search")).with_query("allow_partial_search_results", "false");
+        self.questions.post(&url.with_query("filter_path", FILTER), JSON, question.to_string()).await
     }
 
     async fn search(&self, target: &str, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Unproven> {
-        let url = self.base.join(&format!("{target}/_search")).with_query("allow_partial_search_results", "false");
-        let url = url.with_query("filter_path", FILTER);
-        let response = self.send(Method::POST, &url, Some(self.question(identities))).await?;
+        let response = self.post(target, self.question(identities)).await?;
         let found = proof(&response, target, identities.len())?;
         let of = |hit: Hit<'_>| {
             let identity = self.identity(&hit, identities);
@@ -166,10 +150,21 @@ impl ClusterLookup {
 
     /// Which of the identities a document has.
     fn identity(&self, hit: &Hit<'_>, identities: &[Identity]) -> Option<Identity> {
-        let pointer = format!("/{}", self.field.replace('.', "/"));
-        let named = || hit.source.pointer(&pointer).or_else(|| hit.source.get(self.field))?.as_str();
         let asked = |text: &str| text.parse().ok().filter(|identity| identities.binary_search(identity).is_ok());
-        asked(&hit.id).or_else(|| asked(named()?))
+        asked(&hit.id).or_else(|| asked(self.named(hit)?))
+    }
+
+    /// The identity that the document itself has, as text.
+    fn named<'a>(&self, hit: &'a Hit<'_>) -> Option<&'a str> {
+        let pointer = format!("/{}", self.field.replace('.', "/"));
+        hit.source.pointer(&pointer).or_else(|| hit.source.get(self.field))?.as_str()
+    }
+
+    /// `None` if the document has no identity, or no time.
+    fn listed(&self, hit: &Hit<'_>) -> Option<Listed> {
+        let identity = hit.id.parse().ok().or_else(|| self.named(hit)?.parse().ok())?;
+        let time = Timestamp::parse(hit.source.get(TIME)?.as_str()?).ok()?;
+        Some(Listed { identity, time, copies: 1 })
     }
 
     /// Documents outside the target that say that they were sent to it: an ingest pipeline has changed their index. It
@@ -181,7 +176,7 @@ impl ClusterLookup {
         }
         let url = self.base.join("_search").with_query("ignore_unavailable", "true");
         let url = url.with_query("filter_path", FILTER);
-        let Ok(response) = self.send(Method::POST, &url, Some(self.question(identities))).await else {
+        let Ok(response) = self.questions.post(&url, JSON, self.question(identities).to_string()).await else {
             return Vec::new();
         };
         // What the credentials may not read is not found, and nothing else is said of it.
@@ -194,7 +189,7 @@ impl ClusterLookup {
     /// What a filter of an alias hides cannot be seen.
     async fn refuse_filtered_alias(&self) -> Result<(), Unproven> {
         let url = self.base.join(&format!("_alias/{}", self.name));
-        let response = self.send(Method::GET, &url, None).await?;
+        let response = self.questions.get(&url).await?;
         let aliases: BTreeMap<String, Value> = match response.status {
             StatusCode::OK => serde_json::from_slice(&response.body).unwrap_or_default(),
             _ => return Ok(()),
@@ -220,11 +215,7 @@ fn proof<'a>(response: &'a Response, target: &str, asked: usize) -> Result<Found
         {
             return Err(unproven(view.excerpt(&format!("{} {kind}: {reason}", response.status.as_u16()))));
         }
-        return Err(match view.by_status() {
-            Outcome::RetryLater { reason, after } => Unproven::Later { reason, after },
-            Outcome::TooLarge(reason) => Unproven::TooLarge(reason),
-            other => unproven(other.reason().unwrap_or_default().to_owned()),
-        });
+        return Err(by_status(&view));
     }
     let found: Found<'_> = match serde_json::from_slice(&response.body) {
         Ok(found) => found,
@@ -274,7 +265,7 @@ impl Lookup for ClusterLookup {
         self.refuse_filtered_alias().await?;
         let url = self.base.join(&format!("_data_stream/{}", self.name));
         let url = url.with_query("filter_path", "data_streams.indices.index_name");
-        let response = self.send(Method::GET, &url, None).await?;
+        let response = self.questions.get(&url).await?;
         let streams: Value = match response.status {
             StatusCode::OK => serde_json::from_slice(&response.body).unwrap_or_default(),
             _ => Value::Null,
@@ -296,6 +287,23 @@ impl Lookup for ClusterLookup {
             }
         }
         Ok(copies)
+    }
+
+    fn most_listed(&self) -> usize {
+        MOST_LISTED
+    }
+
+    async fn list(&self, window: Range<Timestamp>) -> Result<Vec<Listed>, Unproven> {
+        let Range { start, end } = window;
+        let question = json!({
+            "size": MOST_LISTED,
+            "_source": [self.field, TIME],
+            "track_total_hits": true,
+            "query": { "range": { TIME: { "gte": start.to_string(), "lt": end.to_string() } } },
+        });
+        let response = self.post(&self.name, question).await?;
+        let found = proof(&response, &self.name, MOST_LISTED)?;
+        Ok(found.hits.hits.iter().filter_map(|hit| self.listed(hit)).collect())
     }
 
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {

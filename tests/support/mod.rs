@@ -35,6 +35,7 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod quickstart;
+pub mod read_back;
 pub mod receiver;
 pub mod rsyslog;
 pub mod secops;

@@ -58,3 +58,4 @@ mod usage;
 mod verify;
 mod verify_destination;
 mod verify_present;
+mod verify_read_back;

@@ -1,9 +1,11 @@
 //! `type: azure_logs`: Microsoft Sentinel and other workspaces, with Azure Monitor's Logs Ingestion API.
 
 mod columns;
+mod lookup;
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,10 +17,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::columns::{COLUMN_BYTES, Declared, declared};
+use self::lookup::Workspace;
 use super::event_time::time_or_now;
-use crate::settings::{HttpSettings, Schema, Secret, SettingKind};
+use crate::settings::{HttpSettings, Period, Schema, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
 use crate::sink::http::identity::azure::token_url;
+use crate::sink::http::lookup::Questions;
 use crate::sink::http::transport::framing::write_string;
 use crate::sink::http::transport::url_part::{id_segment, segment};
 use crate::sink::http::{
@@ -26,6 +30,7 @@ use crate::sink::http::{
     Parts, ResponseView, SinkClient, TokenEndpointSettings,
 };
 use crate::sink::integration::{AZURE_LOGS, Content, Integration};
+use crate::sink::lookup::Lookup;
 use crate::sink::{BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
 use crate::telemetry::WarningReason;
 
@@ -75,8 +80,46 @@ pub struct AzureLogsSettings {
     /// Headers of every request; each value may be a secret.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
+    /// How `verify --destination` queries the table. Nothing else uses it.
+    pub verify: Option<QuerySettings>,
 }
 
+/// `verify:` of a sink: an application of its own, which may only query the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuerySettings {
+    /// Id of the Log Analytics workspace, a UUID.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
+    pub workspace_id: String,
+    /// Table that the rule puts rows into.
+    #[schemars(extend("default" = TABLE))]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
+    pub table: Option<String>,
+    /// Directory (tenant) of the application that queries; default: `tenant_id` of the sink.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
+    pub tenant_id: Option<String>,
+    /// Client id of the application.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
+    pub client_id: String,
+    /// Its client secret.
+    pub client_secret: Option<Secret>,
+    /// Token of a federated identity instead of a secret.
+    pub federated_token: Option<Secret>,
+    /// Query service, instead of the cloud's own.
+    pub url: Option<Endpoint>,
+    /// How long an accepted row may take to be found.
+    #[schemars(extend("default" = SETTLE))]
+    pub settle: Option<Period>,
+    /// Tables that rules put rows into; an event that is there is not missing.
+    #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
+    pub elsewhere: Vec<String>,
+}
+
+const SETTLE: Period = Period(Duration::from_secs(1_800));
+const TABLE: &str = "S1Forwarder_CL";
+
+const TENANT: &str = "a UUID or `contoso.onmicrosoft.com`";
 const STREAM: &str = "Custom-SentinelOne";
 
 /// Azure clouds.
@@ -99,6 +142,15 @@ impl Cloud {
             Self::Public => ("https://login.microsoftonline.com", "https://monitor.azure.com//.default"),
             Self::UsGovernment => ("https://login.microsoftonline.us", "https://monitor.azure.us//.default"),
             Self::China => ("https://login.chinacloudapi.cn", "https://monitor.azure.cn//.default"),
+        }
+    }
+
+    /// The service that answers queries. It is the scope of its tokens, too.
+    const fn queries(self) -> &'static str {
+        match self {
+            Self::Public => "https://api.loganalytics.azure.com",
+            Self::UsGovernment => "https://api.loganalytics.azure.us",
+            Self::China => "https://api.loganalytics.azure.cn",
         }
     }
 }
@@ -165,6 +217,48 @@ impl DestinationType for AzureLogsSettings {
         let destination = AzureLogs { form, is_shortened: AtomicBool::new(false) };
         Ok(Parts::new(auth, HeaderMap::new(), endpoint, destination))
     }
+
+    fn lookup(&self, http: HttpSettings, context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
+        if let Some(advice) = self.without_identity(context.schema) {
+            return Err(BuildError::value("content", format!("events have no identity there: {advice}")));
+        }
+        let problem = "is missing: give it an application that may only query the table";
+        let verify = self.verify.as_ref().ok_or_else(|| BuildError::value("verify", problem))?;
+        let (secret, credentials) = match (&verify.client_secret, &verify.federated_token) {
+            (Some(secret), None) => (secret, CredentialsIn::Body),
+            (None, Some(token)) => (token, CredentialsIn::Assertion),
+            _ => {
+                let problem = "give exactly one of `client_secret` and `federated_token`";
+                return Err(BuildError::value("verify.client_secret", problem));
+            }
+        };
+        let table = verify.table.as_deref().unwrap_or(TABLE);
+        if let Some(name) =
+            std::iter::once(table).chain(verify.elsewhere.iter().map(String::as_str)).find(|name| !is_table(name))
+        {
+            return Err(BuildError::value("verify.table", format!("`{name}` cannot be the name of a table")));
+        }
+        let service = self.cloud.queries();
+        let scope = format!("{service}/.default");
+        let tenant = verify.tenant_id.as_deref().or(self.tenant_id.as_deref());
+        let tenant = id_segment("verify.tenant_id", required(tenant, "verify.tenant_id")?, TENANT)?;
+        let grant = self.application(&tenant, &verify.client_id, secret, credentials, &scope)?;
+        let auth = Authenticator::with_headers(&BTreeMap::new())?.with_token(grant, &context.shared.tokens, &http)?;
+        let base = match &verify.url {
+            Some(url) => url.clone(),
+            None => service.parse().map_err(|error| BuildError::value("cloud", format!("{error}")))?,
+        };
+        let workspace = id_segment("verify.workspace_id", &verify.workspace_id, "a UUID")?;
+        Ok(Some(Arc::new(Workspace {
+            questions: Questions::new(SinkClient::new(http, auth, HeaderMap::new(), context)?),
+            url: base.join(&format!("v1/workspaces/{workspace}/query")),
+            table: table.to_owned(),
+            pipeline: context.pipeline.clone(),
+            stream: context.stream.name(),
+            settle: verify.settle.unwrap_or(SETTLE).0,
+            elsewhere: verify.elsewhere.clone(),
+        })))
+    }
 }
 
 /// The kinds of credentials, of which a sink has one.
@@ -183,13 +277,13 @@ impl AzureLogsSettings {
     fn grant(&self, ambient: &Ambient) -> Result<Grant, BuildError> {
         let (_, scope) = self.cloud.addresses();
         if let Some(tenant) = &self.tenant_id {
-            id_segment("tenant_id", tenant, "a UUID or `contoso.onmicrosoft.com`")?;
+            id_segment("tenant_id", tenant, TENANT)?;
         }
         let tenant_id = self.tenant_id.as_deref();
         let client_id = self.client_id.as_deref();
         match (&self.client_secret, &self.federated_token, self.managed_identity, self.workload_identity) {
-            (Some(secret), None, false, false) => self.application(secret, CredentialsIn::Body),
-            (None, Some(token), false, false) => self.application(token, CredentialsIn::Assertion),
+            (Some(secret), None, false, false) => self.own_application(secret, CredentialsIn::Body, scope),
+            (None, Some(token), false, false) => self.own_application(token, CredentialsIn::Assertion, scope),
             (None, None, true, false) if tenant_id.is_some() => {
                 Err(BuildError::value("tenant_id", "has no meaning with `managed_identity`, which has its own tenant"))
             }
@@ -203,18 +297,27 @@ impl AzureLogsSettings {
         }
     }
 
-    fn application(&self, secret: &Secret, credentials: CredentialsIn) -> Result<Grant, BuildError> {
-        let required = |value: &Option<String>, key: &str| {
-            value.clone().ok_or_else(|| BuildError::value(key, "is missing: the application is given by its ids"))
-        };
-        let (login, scope) = self.cloud.addresses();
+    fn own_application(&self, secret: &Secret, credentials: CredentialsIn, scope: &str) -> Result<Grant, BuildError> {
+        let tenant = required(self.tenant_id.as_deref(), "tenant_id")?;
+        self.application(tenant, required(self.client_id.as_deref(), "client_id")?, secret, credentials, scope)
+    }
+
+    fn application(
+        &self,
+        tenant: &str,
+        client_id: &str,
+        secret: &Secret,
+        credentials: CredentialsIn,
+        scope: &str,
+    ) -> Result<Grant, BuildError> {
+        let (login, _) = self.cloud.addresses();
         let authority = match &self.authority {
             Some(authority) => authority.clone(),
             None => login.parse().map_err(|error| BuildError::value("cloud", format!("{error}")))?,
         };
         Ok(Grant::Client(ClientCredentials {
-            token_url: token_url(&authority, &required(&self.tenant_id, "tenant_id")?),
-            client_id: required(&self.client_id, "client_id")?,
+            token_url: token_url(&authority, tenant),
+            client_id: client_id.to_owned(),
             client_secret: secret.clone(),
             scope: Some(scope.to_owned()),
             params: BTreeMap::new(),
@@ -223,6 +326,15 @@ impl AzureLogsSettings {
             proxy: self.oauth2.proxy.clone(),
         }))
     }
+}
+
+fn required<'a>(value: Option<&'a str>, key: &str) -> Result<&'a str, BuildError> {
+    value.ok_or_else(|| BuildError::value(key, "is missing: the application is given by its ids"))
+}
+
+fn is_table(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Writes an event as a row. The columns are the same for every schema and valid as columns of a table.

@@ -397,9 +397,9 @@ impl Judge<'_> {
         start..end
     }
 
-    /// The hours of which the destination has exactly what was delivered: its list of the hour has the ledger's sum. They
-    /// need neither the console nor a question for identities. Another sum proves nothing, since the time of an event
-    /// may be in another hour than its creation.
+    /// The hours of which the destination has exactly what was delivered: its list has the ledger's sum. They need
+    /// neither the console nor a question for identities. Another sum proves nothing, since the time of an event may be
+    /// in another hour than its creation.
     async fn agreeing(&mut self, account: &Account, hours: Range<Hour>) -> Result<BTreeMap<Hour, HasAll>, End> {
         let mut agreeing = BTreeMap::new();
         let most = self.lookup.most_listed() as u64;

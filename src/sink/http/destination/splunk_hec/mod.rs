@@ -3,9 +3,11 @@
 mod acks;
 pub(crate) mod events;
 mod judge;
+mod lookup;
 mod probe;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,18 +17,21 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{HttpSettings, Schema, Secret, SettingKind};
+use crate::settings::{HttpSettings, Period, Schema, Secret, SettingKind};
 use crate::sink::common::{Compression, Defaults};
+use crate::sink::http::lookup::Questions;
 use crate::sink::http::transport::endpoint::addresses;
 use crate::sink::http::transport::exchange::{RequestError, Response};
 use crate::sink::http::{
     Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient, Target,
 };
 use crate::sink::integration::{self, Content, Integration};
+use crate::sink::lookup::Lookup;
 use crate::sink::{BuildError, DestinationKey, Event, Limits, Outcome, Probe, SinkContext};
 use acks::{AckStatus, Acknowledgement, Acks};
 use events::{Events, Metadata};
 use judge::ResponseBody;
+use lookup::SearchHead;
 
 /// `type: splunk_hec`: Splunk's HTTP Event Collector. Splunk does not deduplicate; `dedup` by the indexed field
 /// `event_id` does.
@@ -65,7 +70,34 @@ pub struct SplunkHecSettings {
     /// Headers of every request; each value may be a secret.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
+    /// How `verify --destination` searches for events. Nothing else uses it.
+    pub verify: Option<SearchSettings>,
 }
+
+/// `verify:` of a sink: a search head, with a token that may only search the index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchSettings {
+    /// Management port of a search head, such as `https://splunk.example:8089`.
+    pub url: Endpoint,
+    /// Authentication token of a user who may only search.
+    pub token: Secret,
+    /// Index to search, with the same placeholders; default: `index` of the sink.
+    #[schemars(extend("x-kind" = SettingKind::Text))]
+    pub index: Option<String>,
+    /// Headers of every request; each value may be a secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// How long an acknowledged event may take to be found.
+    #[schemars(extend("default" = SETTLE))]
+    pub settle: Option<Period>,
+    /// Indexes that rules of Splunk put events into; an event that is there is not missing.
+    #[serde(default)]
+    #[schemars(extend("x-kind" = SettingKind::Text))]
+    pub elsewhere: Vec<String>,
+}
+
+const SETTLE: Period = Period(Duration::from_secs(900));
 
 /// Endpoints of a collector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -160,6 +192,45 @@ impl DestinationType for SplunkHecSettings {
         let targets = addresses(self.url.as_ref(), &self.urls)?.into_iter().map(target).collect();
         Ok(Parts { auth, headers, targets })
     }
+
+    fn lookup(&self, http: HttpSettings, context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
+        if let Some(advice) = self.without_identity(context.schema) {
+            return Err(BuildError::value("endpoint", format!("events have no identity there: {advice}")));
+        }
+        let problem = "is missing: give it a search head, and a token that may only search";
+        let verify = self.verify.as_ref().ok_or_else(|| BuildError::value("verify", problem))?;
+        let problem = "is missing: it is not known which index the collector's token puts events into";
+        let index = verify.index.as_deref().or(self.index.as_deref());
+        let index = index.ok_or_else(|| BuildError::value("verify.index", problem))?;
+        if let Some(label) = context.console_labels.iter().find(|label| index.contains(&format!("{{label.{label}}}"))) {
+            let problem = format!("the index of an event depends on its label `{label}`");
+            return Err(BuildError::value("index", problem));
+        }
+        let index = context.fill("index", index)?;
+        for (key, name) in
+            std::iter::once(("index", &index)).chain(verify.elsewhere.iter().map(|name| ("verify.elsewhere", name)))
+        {
+            if !is_index(name) {
+                return Err(BuildError::value(key, format!("`{name}` cannot be the name of an index")));
+            }
+        }
+        let auth = Authenticator::with_headers(&verify.headers)?.with_header(AUTHORIZATION, "Bearer ", &verify.token);
+        Ok(Some(Arc::new(SearchHead {
+            questions: Questions::new(SinkClient::new(http, auth, HeaderMap::new(), context)?),
+            base: verify.url.clone(),
+            index,
+            pipeline: context.pipeline.clone(),
+            stream: context.stream.name(),
+            settle: verify.settle.unwrap_or(SETTLE).0,
+            elsewhere: verify.elsewhere.clone(),
+        })))
+    }
+}
+
+/// Whether it is the name of one index: a wildcard would find the events of others.
+fn is_index(name: &str) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_of_name)
 }
 
 impl SplunkHecSettings {

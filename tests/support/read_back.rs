@@ -1,0 +1,414 @@
+//! Splunk and a Log Analytics workspace that are written to and read back, and each answer of theirs that is no proof.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use s1_forwarder::record::Timestamp;
+use serde_json::{Value, json};
+
+use super::azure::{Azure, RULE, TENANT};
+use super::double::{Contract, Received, Refusal, Reply};
+use super::splunk::Hec;
+
+/// What the tests do with either of them.
+pub trait ReadBack: Contract + Default {
+    type Trap: Debug + Copy;
+    const TRAPS: &'static [Self::Trap];
+
+    /// The settings of the sink, with access of its own for reading.
+    fn sink(url: &str) -> Value;
+    /// What is in the target, each copy.
+    fn identities(&self) -> Vec<String>;
+    fn remove(&mut self, identities: &BTreeSet<String>);
+    /// Stores these once more.
+    fn double(&mut self, identities: &BTreeSet<String>);
+    /// Moves these to another place, which the settings name.
+    fn moves(&mut self, identities: &BTreeSet<String>);
+    fn set_trap(&mut self, trap: Option<Self::Trap>);
+    /// So many questions are answered with "later" first.
+    fn set_busy(&mut self, busy: u32);
+}
+
+/// The texts between two marks, of which the second may be the end.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(before)?;
+    Some(rest.split_once(after).map_or(rest, |(found, _)| found))
+}
+
+/// The quoted identities of a list.
+fn quoted(list: &str) -> BTreeSet<String> {
+    list.split(',').map(|text| text.trim_matches('"').to_owned()).collect()
+}
+
+/// An answer of Splunk that is no proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SplunkTrap {
+    /// A peer is down.
+    Warns,
+    Fails,
+    /// The stream ends before the last row.
+    NoLastRow,
+    /// It ends within a row.
+    BreaksOff,
+    /// The search never ends.
+    OnlyPreview,
+    ForeignRow,
+    NoCount,
+    Unauthorized,
+    BadSearch,
+    LoginPage,
+    /// The token may delete events.
+    MayDelete,
+}
+
+/// A collector and a search head.
+#[derive(Default)]
+pub struct Splunk {
+    hec: Hec,
+    events: Vec<Value>,
+    trap: Option<SplunkTrap>,
+    busy: u32,
+    /// Before 9.0.1.
+    pub is_old: bool,
+}
+
+const SEARCHER: &str = "Bearer s34rcher";
+
+impl Contract for Splunk {
+    fn admit(&mut self, asked: &Received) -> Result<(), Reply> {
+        self.hec.admit(asked)
+    }
+
+    fn delivers(&self, asked: &Received) -> bool {
+        asked.path.starts_with("/services/collector")
+    }
+
+    fn undecodable(&self, refusal: Refusal) -> Reply {
+        self.hec.undecodable(refusal)
+    }
+
+    fn finished(&mut self) {
+        self.hec.finished();
+    }
+
+    fn answer(&mut self, asked: &Received) -> Reply {
+        let is_new = asked.path == "/services/search/v2/jobs/export";
+        match asked.path.as_str() {
+            "/services/authentication/current-context" => {
+                assert!(asked.header("authorization") == SEARCHER && asked.query.contains("output_mode=json"));
+                let more = if self.trap == Some(SplunkTrap::MayDelete) { "delete_by_keyword" } else { "list_inputs" };
+                let content = json!({ "capabilities": ["search", more] });
+                Reply::new(200, json!({ "entry": [{ "content": content }] }).to_string())
+            }
+            "/services/search/v2/jobs/export" | "/services/search/jobs/export" if !(is_new && self.is_old) => {
+                self.search(asked)
+            }
+            _ => {
+                let reply = self.hec.answer(asked);
+                self.events.extend(reply.accepted.iter().cloned());
+                reply
+            }
+        }
+    }
+}
+
+fn id_of(event: &Value) -> &str {
+    event["fields"]["event_id"].as_str().unwrap()
+}
+
+impl Splunk {
+    fn search(&mut self, asked: &Received) -> Reply {
+        let form: BTreeMap<String, String> = url::form_urlencoded::parse(&asked.bytes).into_owned().collect();
+        if asked.header("authorization") != SEARCHER || self.trap == Some(SplunkTrap::Unauthorized) {
+            return Reply::new(401, r#"{"messages":[{"type":"WARN","text":"call not properly authenticated"}]}"#);
+        }
+        if self.busy > 0 {
+            self.busy -= 1;
+            let text = "The maximum number of concurrent historical searches has been reached";
+            return Reply::new(503, json!({ "messages": [{ "type": "FATAL", "text": text }] }).to_string());
+        }
+        let search = form["search"].as_str();
+        assert!(form["output_mode"] == "json" && form["preview"] == "false", "{form:?}");
+        assert!(search.starts_with("| tstats include_reduced_buckets=t count "), "{search}");
+        assert!(!search.contains('*') && search.contains(r#" pipeline="acme" stream=activities "#), "{search}");
+        let indexes: BTreeSet<&str> = between(search, "where (", ") ").unwrap().split(" OR ").collect();
+        let ids = between(search, "event_id IN (", ")").map(quoted);
+        let second = |name: &str| form[name].parse::<i64>().unwrap();
+        let window = second("earliest_time")..second("latest_time");
+        assert!(ids.as_ref().is_none_or(|ids| ids.len() <= 500 && window.start == 0), "{search}");
+        let mut found: BTreeMap<(String, String), (u32, f64)> = BTreeMap::new();
+        for event in &self.events {
+            let fields = &event["fields"];
+            let time = event["time"].as_f64().unwrap();
+            let index = event["index"].as_str().unwrap();
+            if indexes.contains(format!("index=\"{index}\"").as_str())
+                && ids.as_ref().is_none_or(|ids| ids.contains(id_of(event)))
+                && window.contains(&(time as i64))
+                && (fields["pipeline"] == "acme" && fields["stream"] == "activities")
+            {
+                found.entry((id_of(event).to_owned(), index.to_owned())).or_insert((0, time)).0 += 1;
+            }
+        }
+        let row = |((id, index), (count, time)): ((String, String), (u32, f64))| json!({ "event_id": id, "count": count.to_string(), "time": format!("{time:.6}"), "index": index });
+        let mut rows: Vec<Value> = found.into_iter().map(row).collect();
+        match self.trap {
+            Some(SplunkTrap::ForeignRow) => rows.push(row((("f".repeat(32), "s1".to_owned()), (1, 0.0)))),
+            Some(SplunkTrap::NoCount) => rows.iter_mut().for_each(|row| row["count"] = json!("")),
+            Some(SplunkTrap::BadSearch) => {
+                let text = "Error in 'TsidxStats': WHERE clause is not an exact query";
+                return Reply::new(400, json!({ "messages": [{ "type": "FATAL", "text": text }] }).to_string());
+            }
+            Some(SplunkTrap::LoginPage) => return Reply::new(200, "<html><body>log in</body></html>"),
+            _ => {}
+        }
+        self.stream(&rows)
+    }
+
+    /// What a search says while it runs, and then its rows.
+    fn stream(&self, rows: &[Value]) -> Reply {
+        let is_running = self.trap == Some(SplunkTrap::OnlyPreview);
+        let preview = json!({ "event_id": "e".repeat(32), "count": "7" });
+        let mut lines = vec![json!({ "preview": true, "offset": 0, "result": preview })];
+        let last = rows.len().saturating_sub(1);
+        for (offset, row) in rows.iter().enumerate() {
+            let mut line = json!({ "preview": is_running, "offset": offset, "result": row });
+            if offset == last && self.trap != Some(SplunkTrap::NoLastRow) {
+                line["lastrow"] = json!(true);
+            }
+            lines.push(line);
+        }
+        if rows.is_empty() && self.trap != Some(SplunkTrap::NoLastRow) {
+            lines.push(json!({ "preview": is_running, "lastrow": true }));
+        }
+        let message = |kind: &str| json!({ "messages": [{ "type": kind, "text": "results may be incomplete" }] });
+        match self.trap {
+            Some(SplunkTrap::Warns) => lines.insert(1, message("WARN")),
+            Some(SplunkTrap::Fails) => lines.push(message("FATAL")),
+            _ => lines.insert(1, message("INFO")),
+        }
+        let mut text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        if self.trap == Some(SplunkTrap::BreaksOff) {
+            text.truncate(text.len() - 20);
+        }
+        Reply::new(200, text)
+    }
+}
+
+impl ReadBack for Splunk {
+    type Trap = SplunkTrap;
+    const TRAPS: &'static [SplunkTrap] = &[
+        SplunkTrap::Warns,
+        SplunkTrap::Fails,
+        SplunkTrap::NoLastRow,
+        SplunkTrap::BreaksOff,
+        SplunkTrap::OnlyPreview,
+        SplunkTrap::ForeignRow,
+        SplunkTrap::NoCount,
+        SplunkTrap::Unauthorized,
+        SplunkTrap::BadSearch,
+        SplunkTrap::LoginPage,
+        SplunkTrap::MayDelete,
+    ];
+
+    fn sink(url: &str) -> Value {
+        let verify = json!({ "url": url, "token": "s34rcher", "settle": "1ms", "elsewhere": ["other"] });
+        json!({ "type": "splunk_hec", "url": url, "token": "t0ken", "index": "s1", "verify": verify })
+    }
+
+    fn identities(&self) -> Vec<String> {
+        let in_target = self.events.iter().filter(|event| event["index"] == "s1");
+        in_target.map(|event| id_of(event).to_owned()).collect()
+    }
+
+    fn remove(&mut self, identities: &BTreeSet<String>) {
+        self.events.retain(|event| !identities.contains(id_of(event)));
+    }
+
+    fn double(&mut self, identities: &BTreeSet<String>) {
+        let again: Vec<Value> = self.events.iter().filter(|event| identities.contains(id_of(event))).cloned().collect();
+        self.events.extend(again);
+    }
+
+    fn moves(&mut self, identities: &BTreeSet<String>) {
+        for event in self.events.iter_mut().filter(|event| identities.contains(id_of(event))) {
+            event["index"] = json!("other");
+        }
+    }
+
+    fn set_trap(&mut self, trap: Option<SplunkTrap>) {
+        self.trap = trap;
+    }
+
+    fn set_busy(&mut self, busy: u32) {
+        self.busy = busy;
+    }
+}
+
+/// An answer of a workspace that is no proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AzureTrap {
+    /// With tables next to it, and status 200.
+    PartialError,
+    /// The rule or the table has no such column.
+    UnknownColumn,
+    Forbidden,
+    NoWorkspace,
+    BreaksOff,
+    NoResult,
+    OtherColumns,
+    ForeignRow,
+    NoCount,
+    LoginPage,
+}
+
+/// The Logs Ingestion API, and the query service of a workspace.
+#[derive(Default)]
+pub struct Sentinel {
+    azure: Azure,
+    /// Of the table `Other_CL`.
+    other: Vec<Value>,
+    trap: Option<AzureTrap>,
+    busy: u32,
+}
+
+const QUERIES: &str = "https://api.loganalytics.azure.com/.default";
+
+impl Contract for Sentinel {
+    fn delivers(&self, asked: &Received) -> bool {
+        self.azure.delivers(asked)
+    }
+
+    fn answer(&mut self, asked: &Received) -> Reply {
+        let form: BTreeMap<String, String> = url::form_urlencoded::parse(&asked.bytes).into_owned().collect();
+        if asked.path.ends_with("/token") && form.get("scope").is_some_and(|scope| scope == QUERIES) {
+            assert!(form["client_id"] == "reader" && form["client_secret"] == "r3ader", "{form:?}");
+            assert_eq!(asked.path, format!("/{TENANT}/oauth2/v2.0/token"));
+            return Reply::new(200, r#"{"token_type":"Bearer","expires_in":3599,"access_token":"of-reader"}"#);
+        }
+        match asked.path.as_str() {
+            "/v1/workspaces/0000-1111/query" => self.query(asked),
+            _ => self.azure.answer(asked),
+        }
+    }
+}
+
+fn refused(status: u16, code: &str, inner: &str) -> Reply {
+    let error = json!({ "code": code, "message": "because", "innererror": { "code": inner, "message": "of it" } });
+    Reply::new(status, json!({ "error": error }).to_string())
+}
+
+impl Sentinel {
+    fn query(&mut self, asked: &Received) -> Reply {
+        if asked.header("authorization") != "Bearer of-reader" || self.trap == Some(AzureTrap::Forbidden) {
+            return refused(403, "InsufficientAccessError", "");
+        }
+        if self.busy > 0 {
+            self.busy -= 1;
+            return refused(429, "TooManyRequests", "").with("retry-after", "1");
+        }
+        let query = asked.json().unwrap()["query"].as_str().unwrap().to_owned();
+        let rows = match query.split_once(" | ").unwrap().0 {
+            "S1Forwarder_CL" => &self.azure.rows,
+            "Other_CL" => &self.other,
+            table => panic!("no table {table}"),
+        };
+        assert!(query.contains(r#"where Pipeline == "acme" and Stream == "activities" |"#), "{query}");
+        assert!(query.contains("summarize n = count(), t = min(EventTime) by EventId | take "), "{query}");
+        let ids = between(&query, "EventId in (", ")").map(quoted);
+        let from = between(&query, "EventTime >= datetime(", ")").map(|time| Timestamp::parse(time).unwrap());
+        let to = between(&query, "EventTime < datetime(", ")").map(|time| Timestamp::parse(time).unwrap());
+        assert!(ids.is_some() != from.is_some(), "{query}");
+        let mut found: BTreeMap<&str, (u32, &str)> = BTreeMap::new();
+        for row in rows {
+            let [id, time] = ["EventId", "EventTime"].map(|column| row[column].as_str().unwrap());
+            let at = Timestamp::parse(time).unwrap();
+            if ids.as_ref().is_none_or(|ids| ids.contains(id))
+                && (from.is_none_or(|from| from <= at) && to.is_none_or(|to| at < to))
+                && (row["Pipeline"] == "acme" && row["Stream"] == "activities")
+            {
+                found.entry(id).or_insert((0, time)).0 += 1;
+            }
+        }
+        let mut rows: Vec<Value> = found.iter().map(|(id, (count, time))| json!([id, count, time])).collect();
+        rows.truncate(query.rsplit(' ').next().unwrap().parse().unwrap());
+        let mut columns = json!([{ "name": "EventId" }, { "name": "n" }, { "name": "t" }]);
+        match self.trap {
+            Some(AzureTrap::ForeignRow) => rows.push(json!(["f".repeat(32), 1, "2026-01-01T00:00:00Z"])),
+            Some(AzureTrap::NoCount) => rows.iter_mut().for_each(|row| row[1] = Value::Null),
+            Some(AzureTrap::OtherColumns) => columns[0] = json!({ "name": "Column1" }),
+            Some(AzureTrap::PartialError) => rows.truncate(rows.len() / 2),
+            Some(AzureTrap::UnknownColumn) => return refused(400, "BadArgumentError", "SEM0100"),
+            Some(AzureTrap::NoWorkspace) => return refused(404, "PathNotFoundError", ""),
+            Some(AzureTrap::LoginPage) => return Reply::new(200, "<html><body>log in</body></html>"),
+            _ => {}
+        }
+        let mut answer = json!({ "tables": [{ "name": "PrimaryResult", "columns": columns, "rows": rows }] });
+        match self.trap {
+            Some(AzureTrap::PartialError) => {
+                answer["error"] = json!({ "code": "PartialError", "message": "the result was cut" });
+            }
+            Some(AzureTrap::NoResult) => answer["tables"] = json!([]),
+            _ => {}
+        }
+        let mut text = answer.to_string();
+        if self.trap == Some(AzureTrap::BreaksOff) {
+            text.truncate(text.len() - 20);
+        }
+        Reply::new(200, text)
+    }
+}
+
+impl ReadBack for Sentinel {
+    type Trap = AzureTrap;
+    const TRAPS: &'static [AzureTrap] = &[
+        AzureTrap::PartialError,
+        AzureTrap::UnknownColumn,
+        AzureTrap::Forbidden,
+        AzureTrap::NoWorkspace,
+        AzureTrap::BreaksOff,
+        AzureTrap::NoResult,
+        AzureTrap::OtherColumns,
+        AzureTrap::ForeignRow,
+        AzureTrap::NoCount,
+        AzureTrap::LoginPage,
+    ];
+
+    fn sink(url: &str) -> Value {
+        let verify = json!({
+            "workspace_id": "0000-1111", "client_id": "reader", "client_secret": "r3ader", "url": url,
+            "settle": "1ms", "elsewhere": ["Other_CL"],
+        });
+        json!({
+            "type": "azure_logs", "url": url, "authority": url, "dcr_immutable_id": RULE, "tenant_id": TENANT,
+            "client_id": "app", "client_secret": "s3cret", "verify": verify,
+        })
+    }
+
+    fn identities(&self) -> Vec<String> {
+        self.azure.rows.iter().map(|row| row["EventId"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn remove(&mut self, identities: &BTreeSet<String>) {
+        self.azure.rows.retain(|row| !identities.contains(row["EventId"].as_str().unwrap()));
+    }
+
+    fn double(&mut self, identities: &BTreeSet<String>) {
+        let is_meant = |row: &&Value| identities.contains(row["EventId"].as_str().unwrap());
+        let again: Vec<Value> = self.azure.rows.iter().filter(is_meant).cloned().collect();
+        self.azure.rows.extend(again);
+    }
+
+    fn moves(&mut self, identities: &BTreeSet<String>) {
+        let is_meant = |row: &&Value| identities.contains(row["EventId"].as_str().unwrap());
+        self.other.extend(self.azure.rows.iter().filter(is_meant).cloned());
+        self.remove(identities);
+    }
+
+    fn set_trap(&mut self, trap: Option<AzureTrap>) {
+        self.trap = trap;
+    }
+
+    fn set_busy(&mut self, busy: u32) {
+        self.busy = busy;
+    }
+}

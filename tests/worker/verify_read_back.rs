@@ -1,0 +1,152 @@
+//! What Splunk and Microsoft Sentinel still have, asked by identity.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::support::completeness::hour;
+use crate::support::double::Double;
+use crate::support::harness::Harness;
+use crate::support::process::Exit;
+use crate::support::read_back::{ReadBack, Sentinel, Splunk};
+
+use super::verify_present::{lanes, settled, sum};
+
+/// A day of activities.
+async fn delivered<D: ReadBack>() -> (Harness, Double<D>) {
+    let harness = Harness::new(|setup| {
+        setup.activities = 1_500;
+        setup.span = std::time::Duration::from_secs(86_400);
+    })
+    .await;
+    let siem = Double::start(D::default()).await;
+    let mut sink = D::sink(&siem.url());
+    sink["name"] = json!("siem");
+    harness.put_changed(
+        "acme",
+        json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": { "activities": { "since": "10d" } } }),
+    );
+    let exit = harness.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    assert!(siem.contract(|siem| siem.identities().len()) > 1_000);
+    (harness, siem)
+}
+
+async fn ask(harness: &Harness, flags: &[&str]) -> Exit {
+    harness.verify_until(hour(1), &[&["--destination", "--format", "json"], flags].concat()).await
+}
+
+fn choose(all: &[String], count: usize) -> BTreeSet<String> {
+    fastrand::choose_multiple(all, count).into_iter().cloned().collect()
+}
+
+/// Any events vanish, some are there twice, and any answer may be none: what is named is what has vanished.
+async fn what_vanished_is_named_and_repaired<D: ReadBack>() {
+    let (harness, siem) = delivered::<D>().await;
+    let settled = settled(&harness, 22, 3);
+    let exit = ask(&harness, &[]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!(exit.code, Some(0), "{lane}");
+    assert!(sum(lane, "present") > 1_000 && sum(lane, "present") == sum(lane, "owed"), "{lane}");
+    assert_eq!(lane["questions"], 1, "all hours agree by their sums: {lane}");
+
+    let list = harness.path("list");
+    let mut open: Vec<String> = settled.clone();
+    for count in [1, 9, 120] {
+        let removed = choose(&open, count);
+        open.retain(|identity| !removed.contains(identity));
+        let twice = choose(&open, count);
+        open.retain(|identity| !twice.contains(identity));
+        siem.contract(|siem| {
+            siem.set_busy(1);
+            siem.remove(&removed);
+            siem.double(&twice);
+        });
+        let exit = ask(&harness, &["--list", list.to_str().unwrap()]).await;
+        let lane = &lanes(&exit)[0];
+        let listed = std::fs::read_to_string(&list).unwrap();
+        let named: BTreeSet<String> = listed.lines().map(|line| line[..32].to_owned()).collect();
+        assert_eq!((exit.code, &named), (Some(1), &removed), "{lane}");
+        assert_eq!((sum(lane, "missing"), sum(lane, "duplicates")), (count as u64, count as u64), "{lane}");
+        // No copy of the others is sent.
+        let before = siem.contract(|siem| siem.identities().len());
+        let exit = ask(&harness, &[&format!("--repair={count}")]).await;
+        let lane = &lanes(&exit)[0];
+        assert_eq!((exit.code, &lane["returned"]["repaired"]), (Some(0), &json!(count)), "{lane}");
+        let after = siem.contract(|siem| siem.identities());
+        assert_eq!((after.len(), removed.iter().all(|id| after.contains(id))), (before + count, true));
+        // Each once again.
+        siem.contract(|siem| {
+            let all = siem.identities();
+            siem.remove(&twice);
+            assert_eq!(siem.identities().len(), all.len() - 2 * count);
+        });
+        let exit = ask(&harness, &[&format!("--repair={count}")]).await;
+        assert_eq!(lanes(&exit)[0]["returned"]["repaired"], count, "{}", exit.stdout);
+    }
+}
+
+async fn what_is_no_proof_changes_nothing<D: ReadBack>() {
+    let (harness, siem) = delivered::<D>().await;
+    let settled = settled(&harness, 22, 3);
+    let removed = choose(&settled, 5);
+    siem.contract(|siem| siem.remove(&removed));
+    for trap in D::TRAPS {
+        siem.contract(|siem| siem.set_trap(Some(*trap)));
+        let before = siem.deliveries().len();
+        let exit = ask(&harness, &["--repair=1000000"]).await;
+        let lane = &lanes(&exit)[0];
+        assert!(exit.code == Some(1) && lane["unseen"].is_string(), "{trap:?} {lane}");
+        assert!(lane["hours"] == json!([]) && lane["returned"].is_null(), "{trap:?} {lane}");
+        assert_eq!(siem.deliveries().len(), before, "{trap:?}");
+        let text = exit.stdout + &exit.stderr;
+        assert!(!["s34rcher", "r3ader", "of-reader"].iter().any(|secret| text.contains(secret)), "{trap:?} {text}");
+    }
+    siem.contract(|siem| siem.set_trap(None));
+
+    // What rules have moved is not missing.
+    let moved = choose(&settled.into_iter().filter(|id| !removed.contains(id)).collect::<Vec<_>>(), 4);
+    siem.contract(|siem| siem.moves(&moved));
+    let exit = ask(&harness, &["--repair=5"]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!((sum(lane, "elsewhere"), sum(lane, "missing")), (4, 5), "{lane}");
+    assert_eq!(lane["returned"]["repaired"], 5, "{lane}");
+
+    // Nothing at all is there: it is the target, or what the credentials may see.
+    let all: BTreeSet<String> = siem.contract(|siem| siem.identities()).into_iter().collect();
+    siem.contract(|siem| siem.remove(&all));
+    let before = siem.deliveries().len();
+    let exit = ask(&harness, &["--repair=1000000"]).await;
+    let lane = &lanes(&exit)[0];
+    assert!(lane["unseen"].as_str().unwrap().contains("not one of them"), "{lane}");
+    assert_eq!(siem.deliveries().len(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn splunk_names_what_vanished() {
+    what_vanished_is_named_and_repaired::<Splunk>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinel_names_what_vanished() {
+    what_vanished_is_named_and_repaired::<Sentinel>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn splunk_claims_nothing_without_proof() {
+    what_is_no_proof_changes_nothing::<Splunk>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinel_claims_nothing_without_proof() {
+    what_is_no_proof_changes_nothing::<Sentinel>().await;
+}
+
+/// Before 9.0.1 a search head has the first version of the search alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_splunk_is_asked_too() {
+    let (harness, splunk) = delivered::<Splunk>().await;
+    splunk.contract(|splunk| splunk.is_old = true);
+    let exit = ask(&harness, &[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+}

@@ -108,8 +108,10 @@ impl Repair<'_> {
         }
         result.gone = (missing.len() as u64).saturating_sub(sent);
         if sent > 0 {
-            result.repaired = self.visible(&*lookup, &missing).await.min(sent);
+            let visible = self.visible(&*lookup, &missing).await;
+            result.repaired = (visible.len() as u64).min(sent);
             result.not_visible = sent - result.repaired;
+            self.audit(&*lookup, &missing, &visible, now);
         }
         Ok(result)
     }
@@ -169,20 +171,36 @@ impl Repair<'_> {
         }
     }
 
-    /// How many of these the destination shows now.
-    async fn visible(&self, lookup: &dyn Lookup, missing: &[Candidate]) -> u64 {
+    /// One line of the log for each event that a repair was to send: who looks into it later needs to know of each.
+    fn audit(&self, lookup: &dyn Lookup, missing: &[Candidate], visible: &HashSet<Identity>, missing_at: Timestamp) {
+        let target = lookup.asked();
+        let asked_at = self.context.clock().now();
+        for Candidate { owed, hour } in missing {
+            let result = if visible.contains(&owed.identity) { "repaired" } else { "not to be seen" };
+            info!(
+                identity = %owed.identity, record = %owed.id, target, created = %hour, %missing_at, %asked_at, result,
+                "a repair has looked after an event"
+            );
+        }
+    }
+
+    /// Which of these the destination shows now.
+    async fn visible(&self, lookup: &dyn Lookup, missing: &[Candidate]) -> HashSet<Identity> {
         sleep(lookup.settle()).await;
+        let mut visible = HashSet::new();
         if lookup.refresh().await.is_err() {
-            return 0;
+            return visible;
         }
         let mut identities: Vec<Identity> = missing.iter().map(|candidate| candidate.owed.identity).collect();
         identities.sort_unstable();
-        let mut visible = 0;
         for part in identities.chunks(lookup.most()) {
-            visible += match lookup.copies(part).await {
-                Ok(copies) => copies.iter().filter(|copies| **copies > 0).count() as u64,
-                Err(Unproven::TooLarge(_) | Unproven::Later { .. } | Unproven::NoProof(_)) => 0,
-            };
+            match lookup.copies(part).await {
+                Ok(copies) => {
+                    let found = part.iter().zip(copies).filter(|(_, copies)| *copies > 0);
+                    visible.extend(found.map(|(identity, _)| *identity));
+                }
+                Err(Unproven::TooLarge(_) | Unproven::Later { .. } | Unproven::NoProof(_)) => {}
+            }
         }
         visible
     }

@@ -14,10 +14,11 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::pin::PinnedCertificates;
+use super::proxy::ProxyVariables;
 use super::reachable::{NotReachable, Reach, Resolver};
 use super::read_file::read_file;
 use super::request_error::innermost_cause;
-use super::{Fingerprint, Period, Proxies, Proxy, RequestWay, Tls, TlsFile, UsedProxy};
+use super::{Fingerprint, Period, Proxies, Proxy, RequestWay, Tls, TlsFile};
 
 /// The settings of an HTTP client. Equal settings share a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -192,7 +193,7 @@ impl HttpSettings {
         match (&self.reach, &self.proxy) {
             (Reach::Everywhere, _) | (Reach::Tenant { is_operators_proxy: false, .. }, Some(_)) => Vec::new(),
             (_, Some(proxy)) => proxy.url().host_str().map(str::to_owned).into_iter().collect(),
-            (_, None) => UsedProxy::hosts_of_environment().to_vec(),
+            (_, None) => ProxyVariables::of_environment().hosts(),
         }
     }
 
@@ -215,9 +216,13 @@ impl HttpSettings {
         };
         builder =
             builder.dns_resolver(Arc::new(Resolver { reach: self.reach.clone(), proxies: self.operators_proxies() }));
-        if let Some(proxy) = &self.proxy {
-            builder = builder.proxy(reqwest::Proxy::all(proxy.url().clone()).map_err(build_error)?);
-        }
+        let variables = ProxyVariables::of_environment();
+        builder = match &self.proxy {
+            Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy.url().clone()).map_err(build_error)?),
+            None if variables.is_empty() => builder,
+            // The client itself would read NO_PROXY in a way of its own.
+            None => builder.proxy(reqwest::Proxy::custom(|url| variables.url_for(url))),
+        };
         builder.build().map_err(build_error)
     }
 }

@@ -2,11 +2,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Uri;
-use hyper_util::client::proxy::matcher::Matcher;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Error};
+use url::Url;
 
+use super::no_proxy::NoProxy;
 use super::proxy::{Proxy, ProxyError};
 use crate::failure::Failure;
 
@@ -112,9 +113,7 @@ fn proxy_to(
     environment: Option<&str>,
     exceptions: &str,
 ) -> Result<Option<Uri>, ProxyError> {
-    // The matcher takes `*` for names only.
-    let is_excepted = exceptions.split(',').any(|entry| entry.trim() == "*")
-        || Matcher::builder().all("http://proxy").no(exceptions).build().intercept(server).is_none();
+    let is_excepted = Url::parse(&server.to_string()).is_ok_and(|url| NoProxy::parse(exceptions).contains(&url));
     let of_environment = if is_excepted { None } else { environment };
     let Some(text) = named.or(of_environment) else { return Ok(None) };
     let proxy: Proxy = text.parse()?;

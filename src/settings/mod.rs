@@ -14,6 +14,7 @@ mod known_secrets;
 pub mod kubernetes;
 mod lookup;
 mod name;
+mod no_proxy;
 mod own_variables;
 mod period;
 mod pin;

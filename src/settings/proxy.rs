@@ -5,18 +5,19 @@ use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use hyper_util::client::proxy::matcher::Matcher;
 use percent_encoding::percent_decode_str;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::SettingKind;
+use super::no_proxy::NoProxy;
 
 /// The variables that name a proxy. The first one of a pair hides the second one.
 const HTTP_PROXY: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 const HTTPS_PROXY: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 const ALL_PROXY: [&str; 2] = ["ALL_PROXY", "all_proxy"];
+const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 const PROXY_VARIABLES: [[&str; 2]; 3] = [HTTP_PROXY, HTTPS_PROXY, ALL_PROXY];
 
 /// The URL of a proxy: `http://HOST:PORT` or `https://…`, optionally with user name and password. Printing omits both.
@@ -144,45 +145,7 @@ impl UsedProxy {
 
     /// What the HTTP client takes from the process's environment for this URL.
     pub(super) fn of_environment(url: &url::Url) -> Option<Self> {
-        Self::of_variables(url, |name| std::env::var(name).ok())
-    }
-
-    /// The first variable of each pair hides the second one, even if it is empty. A variable for the URL's scheme
-    /// precedes the one for all.
-    fn of_variables(url: &url::Url, variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
-        // Set by web servers for programs whose HTTP_PROXY could come from a request.
-        if variable("REQUEST_METHOD").is_some() {
-            return None;
-        }
-        let first = |names: [&'static str; 2]| names.into_iter().find_map(|name| Some((name, variable(name)?)));
-        let of_scheme = match url.scheme() {
-            "https" => HTTPS_PROXY,
-            _ => HTTP_PROXY,
-        };
-        let excepted = first(["NO_PROXY", "no_proxy"]).map(|(_, hosts)| hosts).unwrap_or_default();
-        let target: http::Uri = format!("{}://{}/", url.scheme(), url.host_str()?).parse().ok()?;
-        [of_scheme, ALL_PROXY].into_iter().filter_map(first).find_map(|(name, value)| {
-            let matcher = Matcher::builder().all(value).no(excepted.clone()).build();
-            let proxy = matcher.intercept(&target)?;
-            let uri = proxy.uri();
-            let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
-            let address = format!("{}://{}{port}", uri.scheme_str()?, uri.host()?);
-            Some(Self { address, variable: Some(name) })
-        })
-    }
-
-    /// The hosts of all proxies in the process's environment.
-    pub(super) fn hosts_of_environment() -> &'static [String] {
-        static HOSTS: LazyLock<Vec<String>> =
-            LazyLock::new(|| UsedProxy::hosts_of_variables(|name| std::env::var(name).ok()));
-        &HOSTS
-    }
-
-    fn hosts_of_variables(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
-        let targets = ["http", "https"].map(|scheme| url::Url::parse(&format!("{scheme}://destination.invalid")));
-        let without_exceptions = |name: &str| if name.eq_ignore_ascii_case("NO_PROXY") { None } else { variable(name) };
-        let used = targets.iter().flatten().filter_map(|url| Self::of_variables(url, without_exceptions));
-        used.filter_map(|used| Some(url::Url::parse(&used.address).ok()?.host_str()?.to_owned())).collect()
+        Some(ProxyVariables::of_environment().find(url)?.used())
     }
 
     /// What to change if the proxy is the wrong one.
@@ -204,6 +167,88 @@ impl fmt::Display for UsedProxy {
     }
 }
 
+/// The proxies that environment variables name.
+#[derive(Clone)]
+pub(super) struct ProxyVariables {
+    /// Those for one scheme come first.
+    proxies: Vec<NamedProxy>,
+    exceptions: NoProxy,
+}
+
+#[derive(Clone)]
+pub(super) struct NamedProxy {
+    variable: &'static str,
+    /// `None`: for all schemes.
+    scheme: Option<&'static str>,
+    /// With the password.
+    url: url::Url,
+}
+
+impl ProxyVariables {
+    /// The environment of a process does not change.
+    pub fn of_environment() -> &'static Self {
+        static VARIABLES: LazyLock<ProxyVariables> =
+            LazyLock::new(|| ProxyVariables::read(|name| std::env::var(name).ok()));
+        &VARIABLES
+    }
+
+    /// The first variable of each pair hides the second one, even if it is empty.
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+        // Set by web servers for programs whose HTTP_PROXY could come from a request.
+        if variable("REQUEST_METHOD").is_some() {
+            return Self { proxies: Vec::new(), exceptions: NoProxy::default() };
+        }
+        let first = |names: [&'static str; 2]| names.into_iter().find_map(|name| Some((name, variable(name)?)));
+        let of_schemes = [(HTTP_PROXY, Some("http")), (HTTPS_PROXY, Some("https")), (ALL_PROXY, None)];
+        let proxies = of_schemes.into_iter().filter_map(|(names, scheme)| {
+            let (variable, value) = first(names)?;
+            Some(NamedProxy { variable, scheme, url: proxy_url(&value)? })
+        });
+        let exceptions = first(NO_PROXY).map(|(_, hosts)| NoProxy::parse(&hosts)).unwrap_or_default();
+        Self { proxies: proxies.collect(), exceptions }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.proxies.is_empty()
+    }
+
+    /// The proxy for this URL, unless `NO_PROXY` has its host.
+    fn find(&self, url: &url::Url) -> Option<&NamedProxy> {
+        if self.exceptions.contains(url) { None } else { self.for_scheme(url.scheme()) }
+    }
+
+    /// As the HTTP client wants it, with the password.
+    pub fn url_for(&self, url: &url::Url) -> Option<url::Url> {
+        Some(self.find(url)?.url.clone())
+    }
+
+    fn for_scheme(&self, scheme: &str) -> Option<&NamedProxy> {
+        self.proxies.iter().find(|proxy| proxy.scheme.is_none_or(|only| only == scheme))
+    }
+
+    /// The hosts of all proxies, whatever is excepted.
+    pub fn hosts(&self) -> Vec<String> {
+        let used = ["http", "https"].into_iter().filter_map(|scheme| self.for_scheme(scheme));
+        used.filter_map(|proxy| Some(proxy.url.host_str()?.to_owned())).collect()
+    }
+}
+
+impl NamedProxy {
+    fn used(&self) -> UsedProxy {
+        let port = self.url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let address = format!("{}://{}{port}", self.url.scheme(), self.url.host_str().unwrap_or_default());
+        UsedProxy { address, variable: Some(self.variable) }
+    }
+}
+
+/// The URL in a variable. Empty is none.
+fn proxy_url(value: &str) -> Option<url::Url> {
+    let with_scheme = if value.contains("://") { Cow::Borrowed(value) } else { Cow::Owned(format!("http://{value}")) };
+    let url = url::Url::parse(&with_scheme).ok()?;
+    let is_known = matches!(url.scheme(), "http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h");
+    Some(url).filter(|url| is_known && url.has_host())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,7 +258,7 @@ mod tests {
         let used = |url: &str, variables: &[(&str, &str)]| {
             let find =
                 |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
-            UsedProxy::of_variables(&url.parse().unwrap(), find).map(|proxy| proxy.to_string())
+            ProxyVariables::read(find).find(&url.parse().unwrap()).map(|proxy| proxy.used().to_string())
         };
         let https = ("HTTPS_PROXY", "http://user:canary@127.0.0.1:2");
         let all = ("all_proxy", "proxy.example:3128");
@@ -232,9 +277,9 @@ mod tests {
     #[test]
     fn the_hosts_of_all_proxies_are_known_whatever_is_excepted() {
         let hosts = |variables: &[(&str, &str)]| {
-            UsedProxy::hosts_of_variables(|name: &str| {
-                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
-            })
+            let find =
+                |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
+            ProxyVariables::read(find).hosts()
         };
         let https = ("HTTPS_PROXY", "http://user:canary@Proxy.example:3128");
         assert_eq!(

@@ -274,7 +274,7 @@ async fn consoles_and_sinks_take_the_proxy_of_the_environment() {
 
     // What is excepted is asked directly.
     let direct = json!({ "type": "http", "url": format!("https://{}/in", tenant.front.address()) });
-    let environment = [environment[0].clone(), ("NO_PROXY", "127.0.0.1".to_owned())];
+    let environment = [environment[0].clone(), ("NO_PROXY", tenant.front.address().to_string())];
     let (words, reported) = tenant.check(console.clone(), direct, &environment).await;
     assert!(words.ends_with("rate limit=verified sink http=reached"), "{reported}");
     assert_eq!(proxy.asked().iter().filter(|asked| !asked.contains("sentinelone")).count(), 1, "{:?}", proxy.asked());

@@ -122,9 +122,14 @@ impl<'a> Acting<'a> {
             return Self { process: originator, ..Self::default() };
         }
         let line = first_word(clues.arguments);
-        let is_argument =
-            |file: Image<'a>| clues.arguments.escaped().is_some_and(|line| command_line::has_argument(line, file));
-        // Scripts of other systems need no extension. An agent for Windows has the arguments without their program.
+        // A name with spaces that the line begins with is no argument of its first word.
+        let is_argument = |file: Image<'a>| {
+            let line = clues.arguments.escaped();
+            line.is_some_and(|line| command_line::has_argument(line, file) && !command_line::begins_with(line, file))
+                && !is_program_of(file, None)
+        };
+        // Scripts of other systems need no extension, and no shell is one, whatever name it was started by. An agent
+        // for Windows has the arguments without their program.
         let script = named.filter(|file| !clues.is_windows(*file) && is_argument(*file));
         if let Some(process) = line.filter(|first| script.is_some_and(|file| !first.is_like(file))) {
             return clues.started(process, false);

@@ -473,7 +473,8 @@ fn kinds(current: Value<'_>) -> [Value<'_>; 4] {
 fn asset<'a>(current: Value<'a>, detected: Value<'a>) -> Asset<'a> {
     let is_identity = Word::is(current.get("category"), "identity");
     let of_system = ["osType", "osName", "osVersion", "agentVersion"].into_iter();
-    let has_system = of_system.flat_map(|key| [current.get(key), detected.get(key)]).any(is_set);
+    let is_known = |value| is_set(value) && !Word::is(value, "unrecognized");
+    let has_system = of_system.flat_map(|key| [current.get(key), detected.get(key)]).any(is_known);
     let is_machine = has_system || kinds(current).into_iter().any(is_machine);
     Asset {
         current,

@@ -1934,3 +1934,33 @@ fn malware_has_no_words_of_the_console_in_its_name() {
         }
     }
 }
+
+/// The whole name of a file on other systems than Windows is the program, and so is a shell that was started by another
+/// name.
+#[test]
+fn a_program_of_unix_is_no_script_of_its_first_word() {
+    for (path, line, executable) in [
+        ("/Volumes/A B/A B", "/Volumes/A B/A B", "/Volumes/A B/A B"),
+        ("/opt/My App/my app", "/opt/My App/my app --once", "/opt/My App/my app"),
+        ("/bin/busybox", "sh -c \"busybox wget x\"", "/bin/busybox"),
+        ("/usr/bin/bash", "/bin/rbash -c bash", "/usr/bin/bash"),
+        ("/opt/My Tool/run me", "/bin/bash \"/opt/My Tool/run me\"", "/bin/bash"),
+    ] {
+        let info = json!({"detectionType": "dynamic", "filePath": path, "maliciousProcessArguments": line});
+        let record = json!({"id": "1", "agentRealtimeInfo": {"agentOsType": "linux"}, "threatInfo": info});
+        let event = map_to(Schema::Ecs, Stream::Threats, &record);
+        assert_eq!(event.pointer("/process/executable"), Some(&json!(executable)), "{line}: {event:#}");
+    }
+}
+
+#[test]
+fn an_unrecognized_system_makes_no_host() {
+    let asset = |system| json!({"name": "b", "category": "Storage", "osType": system, "primary": true});
+    for (system, has_host) in [("UNRECOGNIZED", false), ("UNKNOWN", false), ("LINUX", true)] {
+        let record = json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "assets": [asset(system)]});
+        for (schema, path) in [(Schema::Ecs, "/host/name"), (Schema::Ocsf, "/device/hostname")] {
+            let event = map_to(schema, Stream::UnifiedAlerts, &record);
+            assert_eq!(event.pointer(path).is_some(), has_host, "{system}: {event:#}");
+        }
+    }
+}

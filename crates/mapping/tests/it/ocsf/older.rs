@@ -12,6 +12,7 @@ use crate::support::{DistinctKeys, assert_fields};
 fn event(class: u32, activity: u32, attributes: Value) -> Value {
     let mut event = json!({
         "class_uid": class, "activity_id": activity, "activity_name": "Its Name", "severity_id": 4,
+        "type_uid": class * 100 + activity,
         "metadata": { "version": "1.9.0", "uid": "7", "product": { "name": "Singularity", "vendor_name": "SentinelOne" } },
     });
     event.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());

@@ -335,6 +335,9 @@ fn streams(node: &Node, problems: &mut Vec<Problem>) -> Option<source::StreamSet
     read(node, "streams", problems)
 }
 
+/// More than anybody has, and few enough that the problems of all can be read.
+const MAX_SINKS: usize = 500;
+
 /// One element per sink, `None` for a sink with a problem.
 fn sinks(list: &Node, problems: &mut Vec<Problem>) -> Vec<Option<sink::SinkSettings>> {
     let Value::List(elements) = &list.value else {
@@ -344,6 +347,11 @@ fn sinks(list: &Node, problems: &mut Vec<Problem>) -> Vec<Option<sink::SinkSetti
     };
     if elements.is_empty() {
         problems.push(Problem::at(&list.place, "sinks", Severity::Error, "a pipeline needs at least one sink"));
+    }
+    if elements.len() > MAX_SINKS {
+        let message = format!("{} sinks, and a pipeline has at most {MAX_SINKS}: divide the file", elements.len());
+        problems.push(Problem::at(&list.place, "sinks", Severity::Error, message));
+        return Vec::new();
     }
     elements.iter().enumerate().map(|(index, node)| sink(node, &format!("sinks[{index}]"), problems)).collect()
 }

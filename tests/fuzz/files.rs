@@ -191,3 +191,13 @@ fn remap_programs() {
         format!("{mapped:?}").chars().filter(|letter| !letter.is_ascii_digit()).take(200).collect()
     });
 }
+
+/// Each would be a problem with all types in its text.
+#[test]
+fn more_sinks_than_a_pipeline_may_have_are_one_problem() {
+    let sinks = "{}, ".repeat(5_000);
+    let text =
+        format!("console: {{ url: https://c.example, token: t }}\nstreams: {{ threats: {{}} }}\nsinks: [{sinks}]");
+    let problems: Vec<_> = fuzzed(&text).into_iter().map(|problem| problem.message).collect();
+    assert!(problems.len() < 5 && problems.iter().any(|text| text.starts_with("5000 sinks")), "{problems:?}");
+}

@@ -52,8 +52,11 @@ pub(super) fn scan(event: &mut Event<'_>, class: &ActivityClass, by_user: bool) 
     event.json.word("name", name);
     if by_user {
         event.choice("type", 1, "Manual");
-    } else {
+    } else if class.is_system {
         event.other("type", Escaped::plain("System"));
+    } else {
+        // An agent reports what became of a scan, and not who ordered it.
+        event.choice("type", 0, "Unknown");
     }
     event.close(open);
 }

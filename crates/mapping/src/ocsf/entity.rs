@@ -31,6 +31,7 @@ pub(super) fn write(event: &mut Event<'_>, entity: &Entity<'_>) {
         }
         // What has no name is of an account, a site or a group.
         _ if entity.is_named() => {}
+        _ if entity.is_of_group => write_group(event, owner),
         _ if is_set(entity.place) || has_account => write_org(event, owner, entity.place),
         _ => write_group(event, owner),
     }

@@ -29,9 +29,13 @@ pub(super) const CONFIDENCE: Words<Choice> = Words {
     field: "confidence",
     rows: &[
         ("malicious", (3, "High")),
+        ("high", (3, "High")),
         ("suspicious", (2, "Medium")),
+        ("medium", (2, "Medium")),
         ("informational", (1, "Low")),
+        ("low", (1, "Low")),
         ("n/a", (0, "Unknown")),
+        ("undefined", (0, "Unknown")),
     ],
 };
 
@@ -75,14 +79,19 @@ impl Event<'_> {
         }
     }
 
-    /// Writes the confidence of a detection.
+    /// Writes the confidence of a detection. A word that no table has is Other, with its word.
     pub fn confidence(&mut self, value: Value<'_>) {
-        let Some((id, caption)) = CONFIDENCE.of(value) else { return };
-        if self.class != Class::DetectionFinding {
+        let is_written = match CONFIDENCE.of(value) {
+            Some((id, caption)) => {
+                self.choice("confidence", id, caption);
+                self.mark(value);
+                true
+            }
+            None => self.other_value("confidence", value),
+        };
+        if is_written && self.class != Class::DetectionFinding {
             self.using(Profile::SecurityControl);
         }
-        self.choice("confidence", id, caption);
-        self.mark(value);
     }
 
     pub fn disposition(&mut self, id: u16) {

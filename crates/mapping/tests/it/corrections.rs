@@ -1964,3 +1964,46 @@ fn an_unrecognized_system_makes_no_host() {
         }
     }
 }
+
+#[test]
+fn what_a_group_has_is_of_the_group() {
+    let owners =
+        json!({"accountId": "2", "accountName": "A", "siteId": "3", "siteName": "S", "groupId": "4", "groupName": "G"});
+    let group = json!({"uid": "4", "name": "G"});
+    let scoped = json!({"scopeLevel": "Group", "scopeName": "G"});
+    let names = json!({"accountName": "A", "siteName": "S", "groupName": "G"});
+    let entity = json!({"type_id": 3, "type": "Group", "name": "G", "uid": "4", "group": group});
+    for (number, data, expected) in [
+        (56, &scoped, entity.clone()),
+        (56, &names, entity),
+        (5011, &scoped, json!({"type_id": 5, "type": "Policy", "group": group})),
+    ] {
+        let event = map_to(Schema::Ocsf, Stream::Activities, &activity(number, owners.clone(), data.clone()));
+        assert_fields(&event, &[("entity", expected)]);
+    }
+    // The site is what an activity of the site is about, whatever group is named.
+    let site = json!({"scopeLevel": "Site", "scopeName": "S", "groupName": "G"});
+    let event = map_to(Schema::Ocsf, Stream::Activities, &activity(56, owners, site));
+    assert_fields(&event, &[("entity.type_id", json!(4)), ("entity.name", json!("S"))]);
+}
+
+#[test]
+fn an_agent_does_not_say_who_ordered_a_scan() {
+    for (number, fields, data, expected) in [
+        (91, json!({"agentId": "9"}), json!({"computerName": "h"}), 0),
+        (71, json!({"agentId": "9", "userId": "7"}), json!({"computerName": "h", "username": "jane"}), 1),
+        (71, json!({"agentId": "9"}), json!({"computerName": "h", "system": true}), 99),
+    ] {
+        let event = map_to(Schema::Ocsf, Stream::Activities, &activity(number, fields, data));
+        assert_fields(&event, &[("scan.type_id", json!(expected))]);
+    }
+}
+
+#[test]
+fn a_confidence_is_a_word_of_the_list_or_other() {
+    for (word, id, name) in [("HIGH", 3, "High"), ("malicious", 3, "High"), ("test", 99, "test")] {
+        let record = json!({"id": "1", "confidenceLevel": word, "detectedAt": "2026-01-01T00:00:00Z"});
+        let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+        assert_fields(&event, &[("confidence_id", json!(id)), ("confidence", json!(name))]);
+    }
+}

@@ -2,6 +2,7 @@
 
 use s1_forwarder_record::Value;
 
+use super::level::{SCOPE_LEVELS, ScopeLevel};
 use super::{ActivityClass, ActivityParts, Users};
 use crate::common::activity_types::Object;
 use crate::common::placeholder::{first_scalar, is_set};
@@ -69,6 +70,8 @@ pub struct Entity<'a> {
     pub owner: Owner<'a>,
     /// The site or the account.
     pub place: Value<'a>,
+    /// It is of a group, the narrowest owner, or the group itself.
+    pub is_of_group: bool,
 }
 
 impl<'a> Entity<'a> {
@@ -77,6 +80,11 @@ impl<'a> Entity<'a> {
         let data = parts.data;
         let owner = owner(parts);
         let place = first_scalar([data.scope_name, first_scalar(owner.site_names), first_scalar(owner.account_names)]);
+        let is_of_group = match SCOPE_LEVELS.of(data.scope_level) {
+            Some(level) => level == ScopeLevel::Group,
+            None => !is_set(data.scope_name),
+        };
+        let group = first_scalar([first_scalar(owner.group_names), owner.group_ids[0]]);
         let entity = Self {
             kind: EntityKind::Device,
             name: data.computer_name,
@@ -85,6 +93,7 @@ impl<'a> Entity<'a> {
             policy_name: data.policy_name,
             owner,
             place,
+            is_of_group: is_of_group && is_set(group),
         };
         let kind = entity.kind_of(parts, class);
         let named =
@@ -121,7 +130,7 @@ impl<'a> Entity<'a> {
             Some(EntityKind::Group | EntityKind::Organization) | None if self.has_policy() => EntityKind::Policy,
             Some(kind) => kind,
             None if is_device => EntityKind::Device,
-            None if !is_set(self.place) && is_set(first_scalar(self.owner.group_names)) => EntityKind::Group,
+            None if self.is_of_group => EntityKind::Group,
             None => EntityKind::Organization,
         }
     }
@@ -152,6 +161,7 @@ impl<'a> Entity<'a> {
     fn id_of(&self, kind: EntityKind, parts: &ActivityParts<'_, 'a>, users: &Users<'a>) -> Value<'a> {
         match kind {
             EntityKind::Device => parts.entry.agent_id,
+            EntityKind::Group => self.owner.group_ids[0],
             EntityKind::User => users.target.id,
             EntityKind::Rule => parts.data.rule_id,
             EntityKind::Role => parts.other("roleId"),

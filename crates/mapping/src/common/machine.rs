@@ -32,6 +32,15 @@ pub const MACHINES: Words<Choice> = Words {
         ("*virtual_machine*", (6, "Virtual")),
         ("*compute_instance*", (6, "Virtual")),
         ("*ec2_instance*", (6, "Virtual")),
+        ("iot", (7, "IOT")),
+        ("browser", (8, "Browser")),
+        ("firewall", (9, "Firewall")),
+        ("switch", (10, "Switch")),
+        ("hub", (11, "Hub")),
+        ("router", (12, "Router")),
+        ("ids", (13, "IDS")),
+        ("ips", (14, "IPS")),
+        ("load_balancer", (15, "Load Balancer")),
     ],
 };
 

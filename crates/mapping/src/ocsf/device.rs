@@ -181,7 +181,7 @@ fn agent(event: &mut Event<'_>, uid: Option<Escaped<'_>>, uid_alt: Option<Escape
 
 /// Writes the type of a machine. A word that OCSF does not have stays in the record.
 fn machine_type(event: &mut Event<'_>, kind: Value<'_>) {
-    if let Some((id, caption)) = MACHINES.of(kind).or_else(|| APPLIANCES.of(kind)) {
+    if let Some((id, caption)) = MACHINES.of(kind) {
         event.choice("type", id, caption);
         if kind.escaped().is_some_and(|text| text.is(caption)) {
             event.mark_set([kind]);
@@ -190,22 +190,6 @@ fn machine_type(event: &mut Event<'_>, kind: Value<'_>) {
         event.choice("type", 0, "Unknown");
     }
 }
-
-/// Types of devices that are no machines of users.
-pub(super) const APPLIANCES: Words<Choice> = Words {
-    field: "device.type",
-    rows: &[
-        ("iot", (7, "IOT")),
-        ("browser", (8, "Browser")),
-        ("firewall", (9, "Firewall")),
-        ("switch", (10, "Switch")),
-        ("hub", (11, "Hub")),
-        ("router", (12, "Router")),
-        ("ids", (13, "IDS")),
-        ("ips", (14, "IPS")),
-        ("load_balancer", (15, "Load Balancer")),
-    ],
-};
 
 pub(super) const SYSTEMS: Words<Choice> = Words {
     field: "device.os.type",

@@ -98,8 +98,18 @@ impl<'a> OnlyMac<'a> {
 }
 
 /// Beginnings of MAC addresses that programs give to the interfaces of their virtual networks: VirtualBox, Docker, TAP
-/// adapters of VPNs, VMware, AnyConnect and GlobalProtect.
-const VIRTUAL_MACS: [&str; 6] = ["0a:00:27", "02:42", "00:ff", "00:50:56:c0:00:0", "00:05:9a:3c", "02:50:41"];
+/// adapters of VPNs, VMware, AnyConnect, GlobalProtect, FortiClient, Juniper and Npcap.
+const VIRTUAL_MACS: [&str; 9] = [
+    "0a:00:27",
+    "02:42",
+    "00:ff",
+    "00:50:56:c0:00:0",
+    "00:05:9a:3c",
+    "02:50:41",
+    "00:09:0f:fe:00:01",
+    "02:05:85:7f:eb:80",
+    "02:00:4c:4f:4f:50",
+];
 
 fn is_virtual(mac: Escaped<'_>) -> bool {
     let is_same = |(byte, known): (u8, u8)| known == b':' || byte.eq_ignore_ascii_case(&known);

@@ -205,7 +205,6 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         &unified_alert::ROLES,
         &unified_alert::LAYERS,
         &MACHINES,
-        &device::APPLIANCES,
         &device::SYSTEMS,
         &detection::INTEGRITY,
         &activity_parts::PERIPHERALS,

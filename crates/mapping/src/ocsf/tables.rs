@@ -119,7 +119,7 @@ fn values_are_those_of_the_enumerations() {
         ("objects/analytic/type_id", [of(&engines::ENGINES), of(&unified_alert::ANALYTICS)].concat()),
         ("objects/sensor_info/sensor_layer_id", of(&unified_alert::LAYERS)),
         ("objects/resource_details/role_id", of(&unified_alert::ROLES)),
-        ("objects/device/type_id", [of(&MACHINES), of(&device::APPLIANCES)].concat()),
+        ("objects/device/type_id", of(&MACHINES)),
         ("objects/os/type_id", of(&device::SYSTEMS)),
         ("objects/process/integrity_id", of(&detection::INTEGRITY)),
         ("objects/network_connection_info/direction_id", directions.into()),

@@ -60,7 +60,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
     states(event, &parts);
     event.ticket(parts.ticket);
     assignee(event, &parts.assignee);
-    device(event, &parts);
+    let has_container = device(event, &parts);
     workload::cloud(event, &parts.endpoint.cloud);
     resources(event, &parts);
     if let Some(account) = parts.process.user.effective {
@@ -68,7 +68,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
         event.user("user", account, UserType::Unknown);
         event.close(open);
     }
-    evidences(event, &parts);
+    evidences(event, &parts, has_container);
     observables(event, &parts);
     event.tail(common, &metadata);
     unmapped::write(event, alert, &[], |_| {});
@@ -295,11 +295,19 @@ fn assignee(event: &mut Event<'_>, assignee: &Assignee<'_>) {
     event.close(open);
 }
 
-fn device(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
-    if !parts.asset.is_machine {
-        return;
+/// Writes the device with its container. Returns whether there was one.
+fn device(event: &mut Event<'_>, parts: &UnifiedParts<'_>) -> bool {
+    let mut has_container = false;
+    if parts.asset.is_machine {
+        device::write(event, &parts.endpoint, |event| {
+            device::owner(event, &parts.user);
+            has_container = workload::container(event, &parts.container, parts.pod.is_set);
+            if has_container {
+                event.using(Profile::Container);
+            }
+        });
     }
-    device::write(event, &parts.endpoint, |event| device::owner(event, &parts.user));
+    has_container
 }
 
 pub(super) const ROLES: Words<Choice> = Words {
@@ -334,8 +342,9 @@ fn resources(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     event.close(list);
 }
 
-/// The process has neither number nor id, so its file and its command line are evidence without it.
-fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
+/// The process has neither number nor id, so its file and its command line are evidence without it. `has_container` says
+/// that the container is in the device.
+fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>, has_container: bool) {
     let list = event.open_list("evidences");
     let element = event.open_element();
     let file = &parts.file;
@@ -359,7 +368,7 @@ fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     event.text("storyline", parts.storyline);
     event.close(data);
     // A container alone is no evidence.
-    if !event.is_empty(&element) {
+    if !has_container && !event.is_empty(&element) {
         workload::container(event, &parts.container, parts.pod.is_set);
     }
     event.close(element);

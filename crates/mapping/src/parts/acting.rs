@@ -181,8 +181,10 @@ impl<'a> Acting<'a> {
             |first: &Image<'_>| file.text().raw().contains("\\\\") && command_line::is_switch(first.text().raw());
         // Links, wrappers and disguises have another name in the command line than their file.
         let clues = Clues { image: Some(file), ..Clues::default() };
-        let has_other_name =
-            || has_run && clues.kind(file) == FileKind::Program && !command_line::has_argument(text, file);
+        let has_other_name = || {
+            let is_program = clues.kind(file) == FileKind::Program && !command_line::has_argument(text, file);
+            has_run && (is_program || is_program_of(file, None))
+        };
         match first_word(line).filter(|first| !is_switch(first)) {
             _ if file.addition.is_some() => acting(Some(file), true),
             _ if file.text().raw().contains(' ') && command_line::begins_with(text, file) => {

@@ -2007,3 +2007,38 @@ fn a_confidence_is_a_word_of_the_list_or_other() {
         assert_fields(&event, &[("confidence_id", json!(id)), ("confidence", json!(name))]);
     }
 }
+
+/// Nothing ran and nothing was written: the container is in the device as in other streams.
+#[test]
+fn the_container_of_a_unified_alert_is_in_the_device() {
+    let asset = json!({"name": "H", "osType": "LINUX", "primary": true});
+    let kubernetes = json!({"clusterName": "c1", "containerId": "abc", "containerName": "web"});
+    let detected = json!({"assets": [{"primary": true, "kubernetes": kubernetes}]});
+    let record = json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "assets": [asset], "detectionTime": detected});
+    let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+    assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+    assert_fields(&event, &[("device.container.uid", json!("abc")), ("device.container.name", json!("web"))]);
+}
+
+#[test]
+fn an_appliance_is_a_machine_of_its_type() {
+    for (subcategory, id, name) in [("Router", 12, "Router"), ("Firewall", 9, "Firewall"), ("Switch", 10, "Switch")] {
+        let asset = json!({"name": "H", "category": "Network", "subcategory": subcategory, "primary": true});
+        let record = json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "assets": [asset]});
+        let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+        assert_fields(&event, &[("device.type_id", json!(id)), ("device.type", json!(name))]);
+        let event = map_to(Schema::Ecs, Stream::UnifiedAlerts, &record);
+        assert_fields(&event, &[("host.name", json!("H"))]);
+    }
+}
+
+#[test]
+fn a_shell_of_a_unified_alert_is_the_image_whatever_its_first_word() {
+    for (path, line) in [("/bin/busybox", "sh -c \"busybox wget x\""), ("/usr/bin/dash", "sh -c id")] {
+        let record = json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "analytics": {"typeValue": "DYNAMIC"},
+            "assets": [{"name": "H", "osType": "LINUX", "primary": true}],
+            "process": {"cmdLine": line, "file": {"path": path}}});
+        let event = map_to(Schema::Ecs, Stream::UnifiedAlerts, &record);
+        assert_eq!(event.pointer("/process/executable"), Some(&json!(path)), "{event:#}");
+    }
+}

@@ -145,7 +145,6 @@ fn a_word_becomes_what_its_row_says() {
             json!({"id": "1", "analytics": {"uid": "5"}, "detectionSource": {"product": "WORD"}}),
             "/finding_info/analytic/sensor_info_list/0/sensor_layer",
         ),
-        ("device.type", "iot", Stream::Agents, json!({"id": "1", "machineType": "WORD"}), "/device/type"),
         ("severity", "info", Stream::Alerts, json!({"ruleInfo": {"severity": "WORD"}}), "/severity"),
         (
             "severity",

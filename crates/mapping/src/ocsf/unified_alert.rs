@@ -342,8 +342,8 @@ fn resources(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     event.close(list);
 }
 
-/// The process has neither number nor id, so its file and its command line are evidence without it. `has_container` says
-/// that the container is in the device.
+/// The process has neither number nor id, so its file and its command line are evidence without it.
+/// `has_container` says that the container is in the device.
 fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>, has_container: bool) {
     let list = event.open_list("evidences");
     let element = event.open_element();

@@ -85,7 +85,7 @@ pub(super) struct Writer<'o> {
 
 impl Writer<'_> {
     /// Writes the members of an object. Returns whether 1.3.0 accepts the object.
-    pub(super) fn members(&mut self, kind: &Kind, object: &mut Object<'_>) -> bool {
+    fn members(&mut self, kind: &Kind, object: &mut Object<'_>) -> bool {
         self.adapt(kind, object);
         for member in &mut object.members {
             member.is_written = match kind.row(&member.name) {
@@ -126,7 +126,7 @@ impl Writer<'_> {
     }
 
     /// Returns whether something is left.
-    pub(super) fn object_or_list(&mut self, kind: &Kind, name: &str, value: &str) -> bool {
+    fn object_or_list(&mut self, kind: &Kind, name: &str, value: &str) -> bool {
         match value.as_bytes().first() {
             Some(b'{') => self.object(kind, name, value),
             Some(b'[') => self.list(kind, name, Value::new(value)),
@@ -137,7 +137,7 @@ impl Writer<'_> {
         }
     }
 
-    pub(super) fn object(&mut self, kind: &Kind, name: &str, value: &str) -> bool {
+    fn object(&mut self, kind: &Kind, name: &str, value: &str) -> bool {
         let (moves, profiles) = (self.moves.len(), self.profiles);
         let outside = self.enter(name);
         let open = self.out.open(&escape(name));
@@ -159,7 +159,7 @@ impl Writer<'_> {
     }
 
     /// What is kept of a list are the elements that have lost something.
-    pub(super) fn list(&mut self, kind: &Kind, name: &str, list: Value<'_>) -> bool {
+    fn list(&mut self, kind: &Kind, name: &str, list: Value<'_>) -> bool {
         let outside = self.enter(name);
         self.path.push_str("[]");
         let open = self.out.open_list(&escape(name));

@@ -306,16 +306,14 @@ pub fn local_client() -> Result<reqwest::Client, ClientError> {
     Ok(built)
 }
 
-/// What all clients have in common.
+/// What all clients have in common. They send a request again by themselves only if the server says that it has not
+/// processed it, as with HTTP/2 before a planned close (GOAWAY without an error). Callers decide about other failures.
 pub(super) fn common_builder() -> reqwest::ClientBuilder {
     install_crypto_provider();
     reqwest::Client::builder()
         .user_agent(concat!("s1-forwarder/", env!("CARGO_PKG_VERSION")))
         .pool_idle_timeout(IDLE_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
-        // Callers decide what may be sent again, since they know the request. Without the number, each request would
-        // be copied.
-        .retry(reqwest::retry::never().max_retries_per_request(0))
         .referer(false)
 }
 

@@ -2,6 +2,8 @@
 //! the setting that leads there, and what to change.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use s1_forwarder::sink::Outcome;
 #[cfg(feature = "kafka")]
@@ -120,6 +122,84 @@ async fn a_connection_that_fails_names_its_address_and_the_cure() {
         silent.address
     );
     assert_eq!(slow, expected);
+}
+
+/// A server of HTTP/2 that answers the first request of each of the first connections with one of these frames, and
+/// accepts all others. Counts the requests.
+async fn http2_server(first: Vec<Vec<u8>>) -> (SocketAddr, Arc<AtomicUsize>, JoinHandle<()>) {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const SETTINGS_SEEN: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = requests.clone();
+    let mut first = first.into_iter();
+    let task = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut refusal = first.next();
+            let counted = counted.clone();
+            tokio::spawn(async move {
+                stream.read_exact(&mut [0; PREFACE.len()]).await?;
+                stream.write_all(SETTINGS).await?;
+                let mut head = [0; 9];
+                while stream.read_exact(&mut head).await.is_ok() {
+                    let [high, middle, low, kind, flags, number @ ..] = head;
+                    let length = u32::from_be_bytes([0, high, middle, low]);
+                    stream.read_exact(&mut vec![0; length as usize]).await?;
+                    let is_end = flags & 1 == 1;
+                    match kind {
+                        4 if !is_end => stream.write_all(SETTINGS_SEEN).await?,
+                        0 | 1 if is_end => {
+                            counted.fetch_add(1, Ordering::Relaxed);
+                            let answer = refusal.take().unwrap_or_else(|| {
+                                // HEADERS with `:status: 200`, the end of the stream.
+                                [&[0, 0, 1, 1, 5], &number[..], &[0x88]].concat()
+                            });
+                            stream.write_all(&answer).await?;
+                        }
+                        _ => {}
+                    }
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    (address, requests, task)
+}
+
+/// As load balancers do after a number of requests, and before they stop.
+#[tokio::test]
+async fn a_request_that_http2_gives_back_unprocessed_is_sent_again_at_once() {
+    /// A frame of this type for the stream, with numbers as its payload.
+    fn frame(kind: u8, stream: u8, payload: &[u32]) -> Vec<u8> {
+        let mut frame = vec![0, 0, 4 * payload.len() as u8, kind, 0, 0, 0, 0, stream];
+        payload.iter().for_each(|number| frame.extend(number.to_be_bytes()));
+        frame
+    }
+    let go_away = |error| frame(7, 0, &[0, error]);
+    let refused_stream = frame(3, 1, &[7]);
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = directory.path().join("ca.pem");
+    std::fs::write(&ca_file, authority.certificate()).unwrap();
+    for (first, is_delivered, expected) in [
+        (vec![go_away(0)], true, 2),
+        (vec![refused_stream], true, 2),
+        // The server has failed: the lane waits before its next attempt.
+        (vec![go_away(2)], false, 1),
+        (vec![go_away(0); 20], false, 3),
+    ] {
+        let (address, requests, task) = http2_server(first).await;
+        let front = TlsFront::start_http2(address, &authority.issue(&["127.0.0.1"])).await;
+        let url = format!("https://{}/in", front.address());
+        let lane = sink(json!({ "type": "http", "url": url, "timeout": "20s", "tls": { "ca_file": ca_file } }));
+        let outcome = lane.send(&batch(0..1)).await.outcome;
+        assert_eq!(matches!(outcome, Outcome::Delivered), is_delivered, "{outcome:?}");
+        assert_eq!(requests.load(Ordering::Relaxed), expected, "{outcome:?}");
+        task.abort();
+    }
 }
 
 #[tokio::test]

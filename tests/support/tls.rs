@@ -106,6 +106,20 @@ impl Drop for TlsFront {
 impl TlsFront {
     /// Takes connections for `server` with this certificate, and with `clients` only from those it has issued one to.
     pub async fn start(server: SocketAddr, issued: &Issued, clients: Option<&Authority>) -> Self {
+        Self::start_with(server, issued, clients, Vec::new()).await
+    }
+
+    /// The same for a server that speaks HTTP/2.
+    pub async fn start_http2(server: SocketAddr, issued: &Issued) -> Self {
+        Self::start_with(server, issued, None, vec![b"h2".to_vec()]).await
+    }
+
+    async fn start_with(
+        server: SocketAddr,
+        issued: &Issued,
+        clients: Option<&Authority>,
+        protocols: Vec<Vec<u8>>,
+    ) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder =
             ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
@@ -120,7 +134,9 @@ impl TlsFront {
         };
         let certificate = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
         let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(builder.with_single_cert(vec![certificate], key).unwrap()));
+        let mut config = builder.with_single_cert(vec![certificate], key).unwrap();
+        config.alpn_protocols = protocols;
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async move {

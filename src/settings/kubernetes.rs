@@ -300,6 +300,13 @@ pub mod double {
             objects.lock().insert(name(&written), written.clone());
             return (StatusCode::OK, Json(written));
         }
+        if named == "secrets" {
+            let items: Vec<Value> = objects.lock().values().cloned().collect();
+            return (
+                StatusCode::OK,
+                Json(json!({ "kind": "List", "apiVersion": "v1", "metadata": {}, "items": items })),
+            );
+        }
         let found = objects.lock().get(named).cloned();
         let missing = || json!({ "kind": "Status", "code": 404, "reason": "NotFound" });
         let status = if found.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };

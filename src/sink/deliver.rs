@@ -33,7 +33,7 @@ use super::{
 };
 use crate::checkpoint::CheckpointUpdate;
 use crate::failure::Failure;
-use crate::record::{Clock, Identity};
+use crate::record::{Clock, Identity, Timestamp};
 use crate::settings::{FullJitter, Labels};
 use crate::telemetry::{BatchSpan, DeliveredEvent, LaneState, Meter, WarningReason};
 
@@ -397,10 +397,15 @@ impl BatchDelivery<'_> {
 
     /// These events need not be sent again.
     fn unblock(&self, events: impl Iterator<Item = usize>, accepted_at: Option<Instant>) {
-        let mut blocked = self.delivery.health.blocked();
-        if !blocked.is_empty() {
-            blocked.settled(&events.filter_map(|index| self.identity(index)).collect(), accepted_at);
+        let health = &self.delivery.health;
+        let mut blocked = health.blocked();
+        let mut unstored = health.unstored();
+        if blocked.is_empty() && unstored.is_empty() {
+            return;
         }
+        let events: HashSet<Identity> = events.filter_map(|index| self.identity(index)).collect();
+        unstored.retain(|event| !events.contains(event));
+        blocked.settled(&events, accepted_at);
     }
 
     fn identity(&self, index: usize) -> Option<Identity> {
@@ -532,14 +537,15 @@ impl BatchDelivery<'_> {
             self.parts.push_front(part);
             return Ok(());
         }
+        let is_news = part.iter().any(|index| !self.awaits_room(*index));
         let refused = part.into_iter().map(|index| Refusal { index, status: status.clone(), reason: reason.clone() });
         if unsent {
             self.oversized.extend(refused);
             return Ok(());
         }
         self.refused.extend(refused);
-        match self.refused.len() {
-            _ if self.accepted > 0 || self.delivery.health.accepts_refusals() => Ok(()),
+        match self.refused_anew(&self.refused) {
+            _ if !is_news || self.accepted > 0 || self.delivery.health.accepts_refusals() => Ok(()),
             MISCONFIGURED_FROM => {
                 self.sample_rest();
                 Ok(())
@@ -547,6 +553,17 @@ impl BatchDelivery<'_> {
             SAMPLED => self.check_refusals().map(drop),
             _ => Ok(()),
         }
+    }
+
+    /// Number of refusals that say how the sink is now.
+    fn refused_anew(&self, refused: &[Refusal]) -> usize {
+        refused.iter().filter(|refusal| !self.awaits_room(refusal.index)).count()
+    }
+
+    /// The event is refused again after it could not be stored. The sink accepted others then.
+    fn awaits_room(&self, index: usize) -> bool {
+        let unstored = self.delivery.health.unstored();
+        !unstored.is_empty() && self.identity(index).is_some_and(|event| unstored.contains(&event))
     }
 
     /// Tries events from all over the batch before the others. If the sink refuses these too, the request is to blame,
@@ -588,7 +605,7 @@ impl BatchDelivery<'_> {
     /// event that the programs have dropped ends a row of those that they failed on. Returns what was counted.
     fn check_refusals(&self) -> Result<Row, Failure> {
         let health = &self.delivery.health;
-        let mut row = Row { refused: self.refused.len(), failed: self.failed.len() };
+        let mut row = Row { refused: self.refused_anew(&self.refused), failed: self.refused_anew(&self.failed) };
         if self.batch.programs_worked() {
             health.programs_worked();
             row.failed = 0;
@@ -652,23 +669,38 @@ impl BatchDelivery<'_> {
                 })
             })
             .collect();
-        if let Err(error) = dead_letters.keep(&refused).await {
+        let kept = dead_letters.keep(&refused).await;
+        let stored = kept.as_ref().map_or_else(|(stored, _)| *stored, |()| refused.len());
+        if let (Some(stored), Some(letters)) = (self.refused.get(..stored), refused.get(..stored)) {
+            self.stored(time, stored, letters);
+        }
+        kept.map_err(|(_, error)| {
+            if self.accepted > 0 {
+                let unstored = refused.iter().skip(stored).map(|letter| letter.identity);
+                self.delivery.health.unstored().extend(unstored);
+            }
             meter.set_sink_failure(Some(LaneState::Stopped(error.to_string())));
-            return Err(DeliveryError::DeadLetters(match error.into() {
+            DeliveryError::DeadLetters(match error.into() {
                 Failure::Transient { reason, after } => {
                     Failure::Transient { reason, after: after.max(Some(AFTER_DEAD_LETTERS)) }
                 }
                 refusal => refusal,
-            }));
-        }
+            })
+        })
+    }
+
+    /// Counts and settles refused events that are dead letters now.
+    fn stored(&self, time: Timestamp, refused: &[Refusal], letters: &[DeadLetter<'_>]) {
+        let Delivery { meter, dead_letters, .. } = self.delivery;
+        let Some(DeadLetter { reason, record_id, .. }) = letters.first() else { return };
         let accepted = self.accepted_unnamed.min(refused.len());
         meter.lane.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
         if accepted > 0 {
             // Which of them were accepted is not known: each has the average size, and labels are those of the first.
-            let sizes = self.refused.iter().filter_map(|refusal| self.delivered_event(refusal.index));
+            let sizes = refused.iter().filter_map(|refusal| self.delivered_event(refusal.index));
             let bytes = sizes.map(|event| event.bytes).sum::<u64>() * accepted as u64 / refused.len() as u64;
             let up_to = |place: usize| bytes * place as u64 / accepted as u64;
-            let unnamed = self.refused.iter().take(accepted).enumerate();
+            let unnamed = refused.iter().take(accepted).enumerate();
             meter.delivered(unnamed.filter_map(|(place, refusal)| {
                 let event = self.delivered_event(refusal.index)?;
                 Some(DeliveredEvent { bytes: up_to(place + 1) - up_to(place), time: None, ..event })
@@ -676,13 +708,10 @@ impl BatchDelivery<'_> {
         }
         meter.dead_lettered((refused.len() - accepted) as u64);
         dead_letters.show(&meter.lane);
-        if let Some(DeadLetter { reason, record_id, .. }) = refused.first() {
-            let list = || dead_letters.list_command_for(&meter.lane);
-            meter.lane.tell_dead_letters(time, refused.len() as u64, reason, record_id, list);
-        }
-        self.unblock(self.refused.iter().map(|refusal| refusal.index), None);
-        self.settled.mark(self.refused.iter().map(|refusal| refusal.index), Fate::Kept);
-        Ok(())
+        let list = || dead_letters.list_command_for(&meter.lane);
+        meter.lane.tell_dead_letters(time, refused.len() as u64, reason, record_id, list);
+        self.unblock(refused.iter().map(|refusal| refusal.index), None);
+        self.settled.mark(refused.iter().map(|refusal| refusal.index), Fate::Kept);
     }
 }
 

@@ -77,15 +77,28 @@ pub enum DeadLetterError {
     },
     #[error(
         "the dead letters of {pipeline} in {place} have reached the size of a Secret: with this one they would have \
-         {bytes} bytes after compression, of at most {max}; replay or purge them (`s1-forwarder dead-letters`), or \
-         store dead letters in Kafka (--dead-letters kafka://BROKERS/TOPIC)"
+         {bytes} bytes after compression, of at most {max}; replay or purge them, or store dead letters in Kafka \
+         (--dead-letters kafka://BROKERS/TOPIC)"
     )]
     SecretFull { place: String, pipeline: String, bytes: usize, max: usize },
+    #[error(
+        "a dead letter of {pipeline} is larger than a Secret in {place}: it has {bytes} bytes after compression, of at \
+         most {max}; store dead letters in Kafka (--dead-letters kafka://BROKERS/TOPIC), or do not send such events \
+         (`transform.drop`)"
+    )]
+    LargerThanSecret { place: String, pipeline: String, bytes: usize, max: usize },
     #[error("cannot store dead letters in {place}: {source}")]
     Io { place: String, source: io::Error },
     /// The topic or the API server does not answer, or refuses.
     #[error("cannot store dead letters in {place}: {failure}")]
     Failed { place: String, failure: Failure },
+}
+
+impl DeadLetterError {
+    /// Fewer dead letters may find room.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::ShareFull { .. } | Self::SecretFull { .. } | Self::LargerThanSecret { .. })
+    }
 }
 
 impl From<DeadLetterError> for Failure {
@@ -97,6 +110,7 @@ impl From<DeadLetterError> for Failure {
             // The lane's checkpoint is not concerned.
             DeadLetterError::ShareFull { .. }
             | DeadLetterError::SecretFull { .. }
+            | DeadLetterError::LargerThanSecret { .. }
             | DeadLetterError::Failed { failure: Failure::Superseded(_), .. } => Self::transient(reason),
             DeadLetterError::Failed { failure, .. } => failure.with_reason(reason),
         }

@@ -73,18 +73,28 @@ impl DeadLetters {
         Self { store: None, flags: String::new(), stored: Mutex::default() }
     }
 
-    /// Stores all of `dead_letters` durably. After an error none of them counts as stored.
+    /// Stores `dead_letters` durably, in their order. Of those that have no room together, the first ones are stored.
     ///
     /// # Errors
-    /// If there is no store, it is full, or writing fails.
-    pub async fn keep(&self, dead_letters: &[DeadLetter<'_>]) -> Result<(), DeadLetterError> {
-        self.store.as_ref().ok_or(DeadLetterError::Disabled)?.keep(dead_letters).await?;
-        let lane = |letter: &DeadLetter<'_>| LaneId {
-            pipeline: letter.pipeline.to_owned(),
-            stream: letter.stream,
-            sink: letter.sink.to_owned(),
-        };
-        self.stored.lock().keep(dead_letters.iter().map(lane));
+    /// If there is no store, it is full, or writing fails; with the number of dead letters that are stored.
+    pub async fn keep(&self, dead_letters: &[DeadLetter<'_>]) -> Result<(), (usize, DeadLetterError)> {
+        let Some(store) = &self.store else { return Err((0, DeadLetterError::Disabled)) };
+        let mut rest = dead_letters;
+        let mut tried = rest.len();
+        while let Some((part, others)) = rest.split_at_checked(tried.min(rest.len())).filter(|_| !rest.is_empty()) {
+            match store.keep(part).await {
+                Ok(()) => {
+                    self.stored.lock().keep(part.iter().map(|letter| LaneId {
+                        pipeline: letter.pipeline.to_owned(),
+                        stream: letter.stream,
+                        sink: letter.sink.to_owned(),
+                    }));
+                    rest = others;
+                }
+                Err(error) if error.is_full() && part.len() > 1 => tried = part.len() / 2,
+                Err(error) => return Err((dead_letters.len() - rest.len(), error)),
+            }
+        }
         Ok(())
     }
 
@@ -197,11 +207,10 @@ mod tests {
         let more = [dead_letter("acme", b"{}"), dead_letter("acme", b"{}")];
         let refused = store.keep(&more).await;
         assert!(
-            matches!(&refused, Err(DeadLetterError::ShareFull { pipeline, share, .. }) if pipeline == "acme" && *share == max / 2),
+            matches!(&refused, Err((1, DeadLetterError::ShareFull { pipeline, share, .. })) if pipeline == "acme" && *share == max / 2),
             "{refused:?}"
         );
-        assert_eq!(all(directory.path()).len(), 1, "all of them or none");
-        store.keep(&more[..1]).await.unwrap();
+        assert_eq!(all(directory.path()).len(), 2, "what has room is stored");
         assert!(store.keep(&more[..1]).await.is_err());
         store.keep(&[dead_letter("beta", b"{}")]).await.unwrap();
         let usage = store.measure().await.unwrap().unwrap();
@@ -217,7 +226,7 @@ mod tests {
     async fn without_a_store_every_dead_letter_is_refused() {
         assert!(matches!(
             DeadLetters::disabled().keep(&[dead_letter("acme", b"{}")]).await,
-            Err(DeadLetterError::Disabled)
+            Err((0, DeadLetterError::Disabled))
         ));
     }
 
@@ -227,7 +236,7 @@ mod tests {
         let path = directory.path().join("file");
         std::fs::write(&path, "not a directory").unwrap();
         let store = DeadLetters::directory(path, DeadLetters::DEFAULT_MAX);
-        assert!(matches!(store.keep(&[dead_letter("acme", b"{}")]).await, Err(DeadLetterError::Io { .. })));
+        assert!(matches!(store.keep(&[dead_letter("acme", b"{}")]).await, Err((0, DeadLetterError::Io { .. }))));
     }
 
     #[tokio::test]

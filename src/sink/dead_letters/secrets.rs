@@ -81,7 +81,7 @@ enum SecretError {
     #[error("{0}")]
     OfEarlierBuild(String),
     #[error("the dead letters would have {bytes} bytes after compression")]
-    Full { bytes: usize },
+    Full { bytes: usize, was_empty: bool },
     #[error("other processes keep changing the Secret {0}")]
     Contended(String),
 }
@@ -167,9 +167,9 @@ impl Secrets {
             None if name.strip_prefix(&own).is_some_and(|rest| rest.starts_with('-')) => {
                 Err(SecretError::OfEarlierBuild(format!(
                     "the Secret {namespace}/{name} has dead letters in the form of an earlier build, which this one \
-                     does not read; with that build, export them (`s1-forwarder dead-letters list --format json \
-                     --dead-letters kubernetes:{namespace} --instance {instance}`) or replay them, and then remove \
-                     them (`dead-letters purge --all`)"
+                     does not read; replay them with that build, or export them with it and remove them (`purge \
+                     --all`): s1-forwarder dead-letters list --format json --dead-letters kubernetes:{namespace} \
+                     --instance {instance}"
                 )))
             }
             None => Err(self.unreadable(name, "it has no version")),
@@ -179,8 +179,8 @@ impl Secrets {
     fn unreadable(&self, name: &str, reason: &str) -> SecretError {
         let Self { namespace, .. } = self;
         SecretError::Unreadable(format!(
-            "the Secret {namespace}/{name} is damaged or not of this program: {reason}; `kubectl -n {namespace} delete \
-             secret {name}` discards its dead letters"
+            "the Secret {namespace}/{name} is damaged or not of this program: {reason}; to discard its dead letters: \
+             kubectl -n {namespace} delete secret {name}"
         ))
     }
 
@@ -259,7 +259,7 @@ impl Secrets {
             }
         } else {
             if compressed.len() > MAX_BYTES || is_too_long {
-                return Err(SecretError::Full { bytes: compressed.len() });
+                return Err(SecretError::Full { bytes: compressed.len(), was_empty: !has_read });
             }
             self.put(pipeline, name, secret, compressed, &counts).await
         };
@@ -401,14 +401,15 @@ impl SecretStore {
             let added: Arc<[u8]> = added.into();
             secrets.change(pipeline, move |lines| gzip::append(lines, &added)).await
         };
+        let place = self.place();
+        let pipeline = pipeline.to_owned();
+        let max = MAX_BYTES;
         match appended.await {
             Ok(_) => Ok(()),
-            Err(SecretError::Full { bytes }) => Err(DeadLetterError::SecretFull {
-                place: self.place(),
-                pipeline: pipeline.to_owned(),
-                bytes,
-                max: MAX_BYTES,
-            }),
+            Err(SecretError::Full { bytes, was_empty: true }) => {
+                Err(DeadLetterError::LargerThanSecret { place, pipeline, bytes, max })
+            }
+            Err(SecretError::Full { bytes, .. }) => Err(DeadLetterError::SecretFull { place, pipeline, bytes, max }),
             Err(error) => Err(self.failed(error)),
         }
     }
@@ -540,7 +541,9 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::record::{Identity, Stream};
     use crate::settings::kubernetes::double::{self, ApiServer};
+    use crate::sink::dead_letters::DeadLetters;
 
     /// A Secret of an earlier release. Compressed bytes may differ between releases of the library.
     #[tokio::test]
@@ -571,5 +574,35 @@ mod tests {
             secret["metadata"]["annotations"][BYTES].take();
         }
         assert_eq!(object, stored, "another form needs another version");
+    }
+
+    /// As a sink that refuses a part of one large batch.
+    #[tokio::test]
+    async fn the_dead_letters_of_a_batch_that_fit_are_stored_and_the_number_is_returned() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut event = |length| (0..length).map(|_| random.alphanumeric()).collect::<String>();
+        let events: Vec<String> = (0..40).map(|_| event(50_000)).collect();
+        let ids: Vec<String> = (0..40).map(|id| id.to_string()).collect();
+        let letter = |event: usize| DeadLetter {
+            identity: Identity::of("console.example", Stream::Threats, &ids[event], ""),
+            record_id: &ids[event],
+            ..DeadLetter::sample("acme", events[event].as_bytes())
+        };
+        let letters: Vec<_> = (0..40).map(letter).collect();
+        let server = ApiServer::with(Vec::new()).await;
+        let dead_letters = DeadLetters::in_store(SecretStore::connected(&server.kubernetes, "s1-forwarder"));
+        let (stored, error) = dead_letters.keep(&letters).await.unwrap_err();
+        assert!(matches!(error, DeadLetterError::SecretFull { .. }), "{error}");
+        let secrets = Secrets::new(&server.kubernetes, "s1-forwarder");
+        let lines = secrets.lines(&secrets.name("acme")).await.unwrap();
+        let kept: Vec<_> =
+            gzip::lines(&lines).map(|line| parse_line(line.trim_ascii_end()).unwrap().record_id).collect();
+        assert!((15..=20).contains(&stored) && kept == ids[..stored], "{stored} {kept:?}");
+
+        // No purge makes room for this one.
+        let huge = event(1_200_000);
+        let alone = [DeadLetter::sample("globex", huge.as_bytes())];
+        let (stored, error) = dead_letters.keep(&alone).await.unwrap_err();
+        assert!(stored == 0 && matches!(error, DeadLetterError::LargerThanSecret { .. }), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::blocked::Blocked;
+use crate::record::Identity;
 use crate::telemetry::WarningReason;
 
 /// How often a warning of the sink is logged that stays the same.
@@ -75,6 +76,8 @@ pub struct Health {
     accepts_refusals: bool,
     /// The events that the sink does not take, over all sessions of the lane.
     blocked: Mutex<Blocked>,
+    /// Refused events that could not be stored. The sink accepted others then, so that they are in no row.
+    unstored: Mutex<HashSet<Identity>>,
 }
 
 impl Health {
@@ -154,6 +157,11 @@ impl Health {
         in_a_row.refused += row.refused;
         in_a_row.failed += row.failed;
         in_a_row.len()
+    }
+
+    /// See [`Self::unstored`].
+    pub(super) fn unstored(&self) -> MutexGuard<'_, HashSet<Identity>> {
+        self.unstored.lock()
     }
 
     /// Events of batches of which the sink has accepted none, refused so far.

@@ -92,9 +92,9 @@ impl TransactionalSink for Script {
     }
 }
 
-/// Records the ids of stored dead letters. Stores nothing while it is full.
+/// Records the ids of stored dead letters. Stores nothing while it is full, and no more than a number, if there is one.
 #[derive(Debug, Clone, Default)]
-struct MemoryStore(Arc<std::sync::Mutex<Vec<String>>>, Arc<AtomicBool>);
+struct MemoryStore(Arc<std::sync::Mutex<Vec<String>>>, Arc<AtomicBool>, Arc<std::sync::Mutex<Option<usize>>>);
 
 impl DeadLetterStore for MemoryStore {
     fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
@@ -102,7 +102,13 @@ impl DeadLetterStore for MemoryStore {
             let full = std::io::ErrorKind::StorageFull.into();
             return async { Err(DeadLetterError::Io { place: "memory".to_owned(), source: full }) }.boxed();
         }
-        self.0.lock().unwrap().extend(dead_letters.iter().map(|dead_letter| dead_letter.record_id.to_owned()));
+        let mut stored = self.0.lock().unwrap();
+        if self.2.lock().unwrap().is_some_and(|max| stored.len() + dead_letters.len() > max) {
+            let place = "memory".to_owned();
+            let pipeline = "acme".to_owned();
+            return async { Err(DeadLetterError::ShareFull { place, pipeline, share: 0, max: 0 }) }.boxed();
+        }
+        stored.extend(dead_letters.iter().map(|dead_letter| dead_letter.record_id.to_owned()));
         async { Ok(()) }.boxed()
     }
 }
@@ -330,6 +336,27 @@ async fn a_full_dead_letter_store_does_not_make_the_lane_misconfigured() {
     case.store.1.store(false, Ordering::Relaxed);
     assert_eq!(case.deliver(3, None).await.result, Ok(()));
     assert_eq!((case.counted(), case.stored().len()), ((0, 3), 3));
+}
+
+/// The sink accepted others: what is left of the batch, refused again, does not make it a wrong one.
+#[tokio::test(start_paused = true)]
+async fn dead_letters_that_have_room_are_stored_and_the_others_wait_for_room() {
+    let refused: Vec<usize> = (1..60).collect();
+    let refuses = |events: usize| partial(&(0..events).collect::<Vec<_>>(), &[], None);
+    let one_by_one = (0..300).map(|_| Outcome::Refused("no".to_owned()));
+    let case = Case::new([partial(&refused, &[], None), refuses(49)].into_iter().chain(one_by_one));
+    let mut left: Vec<usize> = (0..60).collect();
+    for (room, expected) in [(Some(10), 49), (Some(10), 49), (Some(10), 49), (None, 0)] {
+        *case.store.2.lock().unwrap() = room;
+        let seen = case.deliver_ids(&left, None, &CancellationToken::new()).await;
+        let is_full = matches!(&seen.result, Err(DeliveryError::DeadLetters(Failure::Transient { .. })));
+        assert!(is_full || room.is_none() && seen.result == Ok(()), "{:?}", seen.result);
+        let settled: Vec<usize> = seen.settled.iter().map(|index| left[*index]).collect();
+        left.retain(|id| !settled.contains(id));
+        assert_eq!((left.len(), case.stored().len()), (expected, 59 - expected));
+    }
+    assert_eq!(case.counted(), (1, 59));
+    assert!(case.delivery.health.unstored().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

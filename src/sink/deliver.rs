@@ -671,8 +671,8 @@ impl BatchDelivery<'_> {
             .collect();
         let kept = dead_letters.keep(&refused).await;
         let stored = kept.as_ref().map_or_else(|(stored, _)| *stored, |()| refused.len());
-        if let (Some(stored), Some(letters)) = (self.refused.get(..stored), refused.get(..stored)) {
-            self.stored(time, stored, letters);
+        if let (Some(stored), Some(written)) = (self.refused.get(..stored), refused.get(..stored)) {
+            self.stored(time, stored, written);
         }
         kept.map_err(|(_, error)| {
             if self.accepted > 0 {
@@ -690,9 +690,9 @@ impl BatchDelivery<'_> {
     }
 
     /// Counts and settles refused events that are dead letters now.
-    fn stored(&self, time: Timestamp, refused: &[Refusal], letters: &[DeadLetter<'_>]) {
+    fn stored(&self, time: Timestamp, refused: &[Refusal], written: &[DeadLetter<'_>]) {
         let Delivery { meter, dead_letters, .. } = self.delivery;
-        let Some(DeadLetter { reason, record_id, .. }) = letters.first() else { return };
+        let Some(DeadLetter { reason, record_id, .. }) = written.first() else { return };
         let accepted = self.accepted_unnamed.min(refused.len());
         meter.lane.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
         if accepted > 0 {

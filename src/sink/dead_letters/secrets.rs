@@ -588,10 +588,10 @@ mod tests {
             record_id: &ids[event],
             ..DeadLetter::sample("acme", events[event].as_bytes())
         };
-        let letters: Vec<_> = (0..40).map(letter).collect();
+        let refused: Vec<_> = (0..40).map(letter).collect();
         let server = ApiServer::with(Vec::new()).await;
         let dead_letters = DeadLetters::in_store(SecretStore::connected(&server.kubernetes, "s1-forwarder"));
-        let (stored, error) = dead_letters.keep(&letters).await.unwrap_err();
+        let (stored, error) = dead_letters.keep(&refused).await.unwrap_err();
         assert!(matches!(error, DeadLetterError::SecretFull { .. }), "{error}");
         let secrets = Secrets::new(&server.kubernetes, "s1-forwarder");
         let lines = secrets.lines(&secrets.name("acme")).await.unwrap();

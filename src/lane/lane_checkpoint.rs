@@ -74,12 +74,12 @@ pub struct LaneCheckpoint {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaneCheckpointError {
     /// Truncated or altered.
-    #[error("the checkpoint is damaged; delete it to start this lane at `since` (s1-forwarder state delete)")]
+    #[error("the checkpoint is damaged; delete it to start this lane at `since`: s1-forwarder state delete LANE")]
     Damaged,
     /// Written before the layout changed.
     #[error(
         "the checkpoint has an older layout ({0}, this release reads {OLDEST} to {VERSION}); delete it to start this lane \
-         at `since` (s1-forwarder state delete)"
+         at `since`: s1-forwarder state delete LANE"
     )]
     Older(u64),
     /// Written by a newer release.

@@ -49,8 +49,8 @@ fn object_of_kubernetes(kind: &Node, file: &Path) -> String {
     let kind = kind.text().unwrap_or_default();
     let what = format!("this is an object of Kubernetes (kind {kind}), not a pipeline file");
     if kind == resource::KIND {
-        let read = "--pipelines kubernetes-resources:NAMESPACE reads it there";
-        format!("{what}: apply it with `kubectl apply -f {}`; {read}", file.display())
+        let read = "a worker with --pipelines kubernetes-resources:NAMESPACE reads it once you apply it";
+        format!("{what}; {read}: kubectl apply -f {}", file.display())
     } else {
         format!("{what}; a pipeline file begins with keys such as `console`")
     }

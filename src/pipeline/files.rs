@@ -677,7 +677,7 @@ impl Files {
         if let Some(owner) = owner {
             let message = format!(
                 "the pipeline's name `{name}` is that of {}, which had it first, whether it is there or not: rename this \
-                 file, or let the operator release the name (s1-forwarder state release {name})",
+                 file, or let the operator release the name: s1-forwarder state release {name}",
                 self.listed_for(path, [owner.as_path()])
             );
             push("name", file.name_place, message);

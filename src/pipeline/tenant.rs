@@ -374,7 +374,7 @@ impl Check<'_> {
                 node,
                 path,
                 "with `{pipeline}` each file has an author of its own, and none takes over another's checkpoints; the \
-                 operator can: s1-forwarder state rename",
+                 operator can: s1-forwarder state rename OLD NEW",
             ),
             (Some(prefix), Some(source)) if !source.starts_with(&prefix) => self.refuse(
                 node,

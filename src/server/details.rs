@@ -104,13 +104,13 @@ pub(super) fn advice(state: &str, error: &str) -> &'static str {
             "The lane tries again by itself. If this lasts, check the network, the proxy and whether the console is up."
         }
         "console_refused" => {
-            "Check token, role and scope with `s1-forwarder check FILE`. A replaced token file is read without a restart."
+            "Check token, role and scope with `check FILE`. A replaced token file is read without a restart."
         }
         "sink_failing" => {
             "The lane tries again by itself and loses nothing. If this lasts, check the sink and the way to it."
         }
         "sink_refused" => {
-            "Correct the sink's credentials or settings. `s1-forwarder check FILE` tests the credentials, and `preview FILE` \
+            "Correct the sink's credentials or settings. `check FILE` tests the credentials, and `preview FILE` \
              prints the events that the sink would get. The lane tries again by itself."
         }
         "misconfigured" => {

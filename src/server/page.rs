@@ -163,7 +163,7 @@ fn files(files: &[File]) -> Markup {
         @if !files.is_empty() {
             h2 { "Paused and invalid pipeline files" }
             (table("Files that do not run as they are", &["Pipeline", "File", "State", "Problem"], &rows))
-            (rest(files.len(), "files: `s1-forwarder check` lists all of them"))
+            (rest(files.len(), "files: `check` lists all of them"))
         }
     }
 }

@@ -429,7 +429,7 @@ async fn a_pipeline_has_a_page() {
         "first error",
         "second error",
         ", 2 times",
-        "s1-forwarder check FILE",
+        "<code>check FILE</code>",
         "Events delivered per second: now 2.0/s, at most 2.0/s",
         "Largest lag: now 1 min 30 s, at most 1 min 30 s",
         "2030-01-31",

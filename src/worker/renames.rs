@@ -556,8 +556,10 @@ fn renamed(found: &Found, lane: Beginning<'_>, verdict: Verdict) -> String {
         false => (old.to_string(), new.to_string()),
     };
     let then = match (verdict, options.renamed_wait) {
-        (Verdict::Moves, _) => "; its worker may still run".to_owned(),
-        (_, Some(wait)) if !lane.once => format!("; {} later the lane begins at `since`", Period(wait)),
+        (Verdict::Moves, _) => " (its worker may still run)".to_owned(),
+        (_, Some(wait)) if !lane.once => {
+            format!(" (after {} the lane begins at `since`)", Period(wait))
+        }
         _ => String::new(),
     };
     let among = match found.others {
@@ -574,7 +576,7 @@ fn renamed(found: &Found, lane: Beginning<'_>, verdict: Verdict) -> String {
     };
     format!(
         "no pipeline file has the name `{}` now, and {old} has a checkpoint of this console{among}; if the pipeline was \
-         renamed, {by}{then}",
+         renamed{then}, {by}",
         old.pipeline
     )
 }

@@ -1,6 +1,7 @@
 //! What the repository promises about itself.
 
 mod chart_values;
+mod commands;
 mod crates;
 mod definition;
 mod dependencies;

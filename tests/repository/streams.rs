@@ -112,7 +112,7 @@ impl<'ast> Visit<'ast> for Comparisons {
     }
 }
 
-fn production_files(directory: &Path, files: &mut Vec<String>) {
+pub fn production_files(directory: &Path, files: &mut Vec<String>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();

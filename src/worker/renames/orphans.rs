@@ -100,8 +100,8 @@ impl Renames {
         Ok((count > MOST).then(|| {
             format!(
                 "{count} checkpoints of this namespace, directory or file belong to no pipeline, and no lane begins with \
-                 more than {MOST}: give pipelines and sinks their former names, or the operator removes the checkpoints \
-                 (s1-forwarder state delete --orphaned)"
+                 more than {MOST}: give pipelines and sinks their former names, or the operator removes the checkpoints: \
+                 s1-forwarder state delete --orphaned"
             )
         }))
     }

@@ -128,10 +128,11 @@ async fn a_renamed_pipeline_waits_for_state_rename_and_says_so() {
     let fixture = Fixture::new(None, "");
     fixture.put_fitting("acme/threats/siem", 0).await;
     assert!(!fixture.begins_within(LEASE).await);
-    assert!(fixture.text().ends_with("its worker may still run"), "{}", fixture.text());
+    let command = "s1-forwarder state rename acme corp --state 'file:/var/lib/s1 forwarder' --instance emea";
+    let text = fixture.text();
+    assert!(text.contains("(its worker may still run), ") && text.ends_with(command), "{text}");
     assert!(fixture.meter.lane.state().is_up());
     assert!(!fixture.begins_within(1_000 * MINUTE).await);
-    let command = "s1-forwarder state rename acme corp --state 'file:/var/lib/s1 forwarder' --instance emea";
     assert!(fixture.text().ends_with(command), "{}", fixture.text());
     let renamed = async {
         sleep(MINUTE).await;

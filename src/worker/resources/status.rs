@@ -330,8 +330,8 @@ impl View<'_> {
             Some(until) if missing > 0 => {
                 let namespace = self.file.pipeline.split('.').next().unwrap_or_default();
                 let message = format!(
-                    "{missing} records of the day until {until} are not accounted for; `s1-forwarder verify \
-                     kubernetes-resources:{namespace} --pipeline {} --repair` in a worker's pod delivers them",
+                    "{missing} records of the day until {until} are not accounted for; to deliver them, run in a \
+                     worker's pod: s1-forwarder verify kubernetes-resources:{namespace} --pipeline {} --repair",
                     self.file.pipeline
                 );
                 ("False", "RecordsMissing", message)

@@ -49,7 +49,9 @@ const MOST_NAMED: u64 = 10;
 pub enum UsageStoreError {
     #[error(transparent)]
     State(StateError),
-    #[error("{place} is damaged ({reason}); `state delete LANE --usage` removes it, or restore it from a backup")]
+    #[error(
+        "{place} is damaged ({reason}); restore it from a backup, or remove it: s1-forwarder state delete LANE --usage"
+    )]
     Damaged { place: String, reason: &'static str },
     #[error(transparent)]
     Usage(#[from] UsageError),

@@ -2,8 +2,8 @@
 //! may write the checkpoints of a lane.
 //!
 //! A [`TransactionalId`] manages one transactional id for the lanes that commit under it. Each initialisation of the id
-//! begins a session. When a lane's session ends, the lane has to read its checkpoint again. `docs/delivery.md` explains
-//! the rules and the failure that each rule prevents.
+//! begins a session. When a lane's session ends, the lane has to read its checkpoint again. `docs/dev/delivery.md`
+//! explains the rules and the failure that each rule prevents.
 
 mod claim;
 mod connect;

@@ -3,7 +3,7 @@
 //! The time before the last complete poll's start is *open* for `overlap`: records may still become visible in it. A
 //! poll reads what is new, and asks the console how many records it has in the open time. It reads a part again where
 //! the console counts more than the position knows. Whatever the counts say, each part is read once more when it is
-//! older than `overlap`, and only then the bound moves past it. `docs/delivery.md` has the rules and their cases.
+//! older than `overlap`, and only then the bound moves past it. `docs/dev/delivery.md` has the rules and their cases.
 
 use std::collections::VecDeque;
 use std::time::Duration;

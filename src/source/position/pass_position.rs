@@ -15,7 +15,7 @@ pub(in crate::source) const MANY_FINDINGS: usize = 50_000;
 /// How far one pass over a stream has come: all records before `bound` are settled, and the keys name the settled
 /// records after it.
 ///
-/// The rules and the case behind each are in `docs/delivery.md`; in short:
+/// The rules and the case behind each are in `docs/dev/delivery.md`; in short:
 /// - a poll asks for [bound, S], S being its start by the console's clock, or for parts of it (`source/poll/tail.rs`);
 /// - a poll that reached its end moves the bound to S − reach (`overlap`, or `lookback`), one that did not to
 ///   min(watermark, S − reach), and one that did not read all that is older leaves it;

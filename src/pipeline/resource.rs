@@ -7,9 +7,10 @@ pub const GROUP: &str = "s1-forwarder.io";
 pub const VERSION: &str = "v1alpha1";
 pub const KIND: &str = "Pipeline";
 pub const PLURAL: &str = "pipelines";
-/// With the value [`REMOVE`], the checkpoints go with the resource. Else they stay.
+/// With the value `remove`, the checkpoints go with the resource. With `keep` and without the annotation they stay.
 pub const CHECKPOINTS: &str = "s1-forwarder.io/checkpoints";
-pub const REMOVE: &str = "remove";
+const REMOVE: &str = "remove";
+const KEEP: &str = "keep";
 /// With any new text, the lanes make their next attempt at once.
 pub const RETRY: &str = "s1-forwarder.io/retry";
 /// Holds a resource until its checkpoints are removed.
@@ -24,8 +25,8 @@ pub struct ResourceState {
     pub resource_version: String,
     /// It is deleted as soon as it has no finalizers.
     pub is_deleted: bool,
-    /// Its annotation says that the checkpoints go with it.
-    pub removes_checkpoints: bool,
+    /// The annotation [`CHECKPOINTS`].
+    pub checkpoints: Option<String>,
     /// The annotation [`RETRY`].
     pub retry: Option<String>,
     /// All of them.
@@ -54,6 +55,16 @@ impl ResourceState {
     pub fn has_finalizer(&self) -> bool {
         self.finalizers.iter().any(|finalizer| finalizer == FINALIZER)
     }
+
+    /// Its annotation says that the checkpoints go with it.
+    pub fn removes_checkpoints(&self) -> bool {
+        self.checkpoints.as_deref() == Some(REMOVE)
+    }
+
+    /// The annotation, if it says neither that the checkpoints go nor that they stay.
+    pub fn unknown_checkpoints(&self) -> Option<&str> {
+        self.checkpoints.as_deref().filter(|text| ![REMOVE, KEEP].contains(text))
+    }
 }
 
 #[cfg(feature = "kubernetes")]
@@ -69,7 +80,7 @@ mod object {
     use serde::Deserialize;
     use serde_json::{Value, json};
 
-    use super::{CHECKPOINTS, GROUP, KIND, PLURAL, REMOVE, RETRY, ResourceState, VERSION};
+    use super::{CHECKPOINTS, GROUP, KIND, PLURAL, RETRY, ResourceState, VERSION};
 
     /// The object itself.
     #[derive(Debug, Clone, Deserialize)]
@@ -128,7 +139,7 @@ mod object {
                 uid: self.uid().unwrap_or_default(),
                 resource_version: self.resource_version().unwrap_or_default(),
                 is_deleted: self.metadata.deletion_timestamp.is_some(),
-                removes_checkpoints: self.annotations().get(CHECKPOINTS).is_some_and(|value| value == REMOVE),
+                checkpoints: self.annotations().get(CHECKPOINTS).cloned(),
                 retry: self.annotations().get(RETRY).cloned(),
                 finalizers: self.finalizers().to_vec(),
                 // One that is damaged must not hide the resource.

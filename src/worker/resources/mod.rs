@@ -23,7 +23,7 @@ use super::cluster;
 use super::context::WorkerContext;
 use super::usage::id_of;
 use crate::pipeline::Resources;
-use crate::pipeline::resource::ResourceState;
+use crate::pipeline::resource::{CHECKPOINTS, ResourceState};
 use crate::settings::kubernetes::KubernetesError;
 use crate::state::{CheckpointKey, LaneId, StateError};
 use crate::telemetry::{Activity, ClusterView, FileStatus};
@@ -54,15 +54,8 @@ pub(super) async fn report(context: Arc<WorkerContext>, resources: Resources, re
         }
         sleep(AFTER_FAILURE).await;
     };
-    let mut reporter = Reporter {
-        context,
-        resources,
-        api,
-        retries,
-        seen_retries: HashMap::new(),
-        written: HashMap::new(),
-        is_failing: false,
-    };
+    let mut reporter =
+        Reporter { context, resources, api, retries, seen: HashMap::new(), written: HashMap::new(), is_failing: false };
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -76,8 +69,8 @@ struct Reporter {
     resources: Resources,
     api: Api,
     retries: mpsc::Sender<Vec<LaneId>>,
-    /// The annotation of each resource that this worker has, as it was last time.
-    seen_retries: HashMap<PathBuf, Option<String>>,
+    /// The resources that this worker has, as they were last time.
+    seen: HashMap<PathBuf, Arc<ResourceState>>,
     /// What this worker wrote for the resources that it has.
     written: HashMap<PathBuf, Written>,
     /// The last request failed.
@@ -136,14 +129,16 @@ impl Reporter {
                 continue;
             }
             own.insert(path.clone());
-            if self.is_retry_wanted(path, resource) {
+            let before = self.seen.insert(path.clone(), resource.clone());
+            warn_of_annotation(before.as_deref(), resource);
+            if is_new(before.as_ref().map(|before| &before.retry), resource.retry.as_ref()) {
                 let lanes = self.context.telemetry.lanes_of(&file.pipeline);
                 retried.extend(lanes.iter().map(|lane| id_of(lane)));
             }
             due.extend(self.due(path, resource, &file).map(|request| (path.clone(), resource.clone(), request)));
         }
         self.written.retain(|path, _| own.contains(path));
-        self.seen_retries.retain(|path, _| own.contains(path));
+        self.seen.retain(|path, _| own.contains(path));
         if !retried.is_empty() {
             // Fails only if the worker ends.
             let _ = self.retries.send(retried).await;
@@ -160,12 +155,6 @@ impl Reporter {
             }
         }
         join_all(events.iter().map(|(resource, status)| self.api.publish(resource, status))).await;
-    }
-
-    /// Whether the annotation has a new text. A worker that has just got the resource does not know the former one.
-    fn is_retry_wanted(&mut self, path: &Path, resource: &ResourceState) -> bool {
-        let before = self.seen_retries.insert(path.to_owned(), resource.retry.clone());
-        is_new(before.as_ref(), resource.retry.as_ref())
     }
 
     /// One line when requests begin to fail, however many do.
@@ -212,7 +201,8 @@ impl Reporter {
         let conditions = before.map_or(&resource.conditions, |before| &before.conditions);
         let token = self.context.telemetry.token(&file.pipeline);
         let now = self.context.clock().now();
-        let status = Status::of(file, &lanes, token, &self.context.options.identity, conditions, now);
+        let mut status = Status::of(file, &lanes, token, &self.context.options.identity, conditions, now);
+        status.note_annotation(resource);
         let pause = match before {
             None => AFTER_FAILURE,
             Some(before) if status.differs_from(before) => PAUSE,
@@ -299,10 +289,22 @@ fn is_new(before: Option<&Option<String>>, now: Option<&String>) -> bool {
     now.is_some() && before.is_some_and(|before| before.as_ref() != now)
 }
 
+fn warn_of_annotation(before: Option<&ResourceState>, resource: &ResourceState) {
+    let ResourceState { namespace, name, .. } = resource;
+    if let Some(value) = resource.unknown_checkpoints()
+        && before.is_none_or(|before| before.checkpoints != resource.checkpoints)
+    {
+        warn!(
+            namespace,
+            name, value, "the annotation {CHECKPOINTS} is neither `remove` nor `keep`: the checkpoints stay"
+        );
+    }
+}
+
 /// What has to be done about the finalizer.
 fn due_finalizer(resource: &ResourceState, file: &FileStatus, has_no_lanes: bool) -> Option<Due> {
     let is_drained = has_no_lanes && file.activity != Activity::Running;
-    match (resource.is_deleted, resource.removes_checkpoints, resource.has_finalizer()) {
+    match (resource.is_deleted, resource.removes_checkpoints(), resource.has_finalizer()) {
         (true, true, true) => is_drained.then(|| Due::RemoveCheckpoints(file.pipeline.clone())),
         (false, true, false) => Some(Due::AddFinalizer),
         (_, false, true) => Some(Due::RemoveFinalizer),
@@ -338,13 +340,29 @@ fn is_own(path: &Path, file: &FileStatus, shares: bool, cluster: Option<&Cluster
 mod tests {
     use super::*;
     use crate::pipeline::resource::FINALIZER;
+    use crate::record::Timestamp;
+    use crate::telemetry::TokenStatus;
+
+    #[test]
+    fn an_annotation_of_neither_kind_is_noted() {
+        let noted = |checkpoints: Option<&str>| {
+            let resource = ResourceState { checkpoints: checkpoints.map(str::to_owned), ..ResourceState::default() };
+            assert!(!resource.removes_checkpoints());
+            let file = FileStatus::of_test("a.b", Activity::Running, None);
+            let now = Timestamp::parse("2026-01-31T00:00:00Z").unwrap();
+            let mut status = Status::of(&file, &[], TokenStatus::default(), "worker", &[], now);
+            status.note_annotation(&resource);
+            status.ready().unwrap().message.contains("neither `remove` nor `keep`")
+        };
+        assert!(noted(Some("delete")) && !noted(Some("keep")) && !noted(None));
+    }
 
     #[test]
     fn checkpoints_are_removed_when_the_lanes_have_drained() {
-        let due = |deleted, removes, has, activity, has_no_lanes| {
+        let due = |deleted, removes: bool, has, activity, has_no_lanes| {
             let resource = ResourceState {
                 is_deleted: deleted,
-                removes_checkpoints: removes,
+                checkpoints: removes.then(|| "remove".to_owned()),
                 finalizers: if has { vec![FINALIZER.to_owned()] } else { Vec::new() },
                 ..ResourceState::default()
             };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::pipeline::resource::Condition;
+use crate::pipeline::resource::{CHECKPOINTS, Condition, ResourceState};
 use crate::record::Timestamp;
 use crate::telemetry::{
     Activity, FileStatus, LaneMetrics, LaneState, LaneWarnings, Misconfiguration, TokenProblem, TokenStatus,
@@ -115,6 +115,14 @@ impl Status {
             (first, conditions.collect::<Vec<_>>(), lanes.collect::<Vec<_>>())
         };
         words(self) != words(other)
+    }
+
+    /// Adds to `Ready` that an annotation of the resource says nothing that is known.
+    pub fn note_annotation(&mut self, resource: &ResourceState) {
+        if let (Some(_), Some(ready)) = (resource.unknown_checkpoints(), self.conditions.first_mut()) {
+            let note = format!("the annotation {CHECKPOINTS} is neither `remove` nor `keep`: the checkpoints stay");
+            ready.message = if ready.message.is_empty() { note } else { format!("{}; {note}", ready.message) };
+        }
     }
 
     pub fn ready(&self) -> Option<&Condition> {

@@ -334,7 +334,22 @@ pub struct DeliveryArgs {
     pub shutdown_timeout: Period,
 }
 
+/// With a smaller limit, a store of dead letters is full after a few.
+const LEAST_USEFUL: u64 = 1 << 20;
+
 impl ProcessArgs {
+    /// Flags that do nothing together with the others, or not what they seem to. `once` is `run --once`.
+    pub fn without_effect(&self, once: bool) -> Vec<String> {
+        let location = self.delivery.options().ok().and_then(|options| options.dead_letters());
+        let limit = location.and_then(|location| self.delivery.without_effect(&location));
+        let of_server =
+            [("--web-config", self.web_config.is_some()), ("--listen-probes", self.listen_probes.is_some())];
+        let of_server = of_server.into_iter().filter(|(_, is_given)| *is_given && once && self.listen.is_none());
+        let of_server =
+            of_server.map(|(flag, _)| format!("{flag} without effect: with --once nothing listens without --listen"));
+        limit.into_iter().chain(of_server).collect()
+    }
+
     pub fn checkpoint_interval(&self) -> Duration {
         self.checkpoint_interval.map_or_else(|| self.delivery.checkpoint_interval(), |period| period.0)
     }
@@ -374,6 +389,25 @@ impl DeliveryArgs {
         };
         location_of_dead_letters(&options)?;
         Ok(options)
+    }
+
+    /// A limit of dead letters that is none, or leaves no room for them.
+    fn without_effect(&self, location: &dead_letters::Location) -> Option<String> {
+        let max = self.dead_letters_max.0;
+        match location {
+            #[cfg(feature = "kubernetes")]
+            dead_letters::Location::Kubernetes(_) if max != dead_letters::DeadLetters::DEFAULT_MAX => Some(format!(
+                "--dead-letters-max without effect: in {location} each pipeline has one Secret of at most 700 KiB"
+            )),
+            #[cfg(feature = "kubernetes")]
+            dead_letters::Location::Kubernetes(_) => None,
+            _ if max < LEAST_USEFUL => Some(format!(
+                "--dead-letters-max {} has hardly room for an event: a pipeline may have half of it, and a lane with a \
+                 dead letter that exceeds it stops",
+                self.dead_letters_max
+            )),
+            _ => None,
+        }
     }
 
     fn remembered_max(&self) -> u64 {
@@ -438,7 +472,9 @@ pub fn time(text: &str) -> Result<Timestamp, String> {
 /// Parses the address of `--listen` or `--advertise`.
 pub(super) fn listen(text: &str) -> Result<String, String> {
     match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        Some((host, port)) if !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok() => {
+            Ok(text.to_owned())
+        }
         _ => Err("write HOST:PORT, such as 127.0.0.1:9598, or 0.0.0.0:9598 for all addresses".to_owned()),
     }
 }

@@ -55,9 +55,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Location::Kubernetes(_) => {
             return Err(UsageError(
-                "with --state kubernetes: the worker takes no requests; give the Pipeline resource the annotation \
-                 s1-forwarder.io/retry with a new text: kubectl -n NAMESPACE annotate --overwrite \
-                 pipelines.s1-forwarder.io NAME s1-forwarder.io/retry=\"$(date +%s)\""
+                "with --state kubernetes: the worker takes no requests. For pipelines of files, write `enabled: false` \
+                 into the file, wait until the worker has read it, and remove it again. A Pipeline resource takes an \
+                 annotation with a new text: kubectl -n NAMESPACE annotate --overwrite pipelines.s1-forwarder.io NAME \
+                 s1-forwarder.io/retry=\"$(date +%s)\""
                     .to_owned(),
             )
             .into());

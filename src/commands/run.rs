@@ -58,7 +58,7 @@ pub struct Args {
     /// The other variables of OpenTelemetry hold too, such as OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER and
     /// OTEL_EXPORTER_OTLP_HEADERS.
     #[cfg(feature = "traces")]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = collector)]
     otlp_traces: Option<url::Url>,
 
     /// Time that a new lane waits for `state rename` if a renamed pipeline probably had its checkpoint; then the lane
@@ -81,6 +81,13 @@ pub struct Args {
     /// are to blame. Can be given several times.
     #[arg(long, value_name = "PIPELINE/STREAM/SINK")]
     accept_refusals: Vec<LaneId>,
+}
+
+/// Parses the URL of a collector. `collector:4318` alone would be one of the scheme `collector`.
+#[cfg(feature = "traces")]
+fn collector(text: &str) -> Result<url::Url, String> {
+    let url = text.parse::<url::Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| "write http://HOST:PORT or https://HOST:PORT, such as http://collector:4318".to_owned())
 }
 
 /// The value of `--renamed-wait`.
@@ -106,7 +113,7 @@ impl FromStr for RenamedWait {
 /// # Errors
 /// If the state cannot be used, or the address cannot be bound.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if let Some(warning) = args.files.without_effect() {
+    for warning in args.files.without_effect().into_iter().chain(args.process.without_effect(args.once)) {
         warn!("{warning}");
     }
     match raise_limit() {

@@ -55,12 +55,19 @@ pub(crate) fn check<'a>(
         if let Some(text) = literal {
             let set = ClientConfig::new().set(key, text).create_native_config();
             set.map_err(|error| match error {
-                RdKafkaError::ClientConfig(_, problem, ..) => invalid(&problem),
+                RdKafkaError::ClientConfig(_, problem, ..) => invalid(&with_own_name(&problem, key)),
                 _ => invalid("librdkafka does not accept it"),
             })?;
         }
     }
     Ok(())
+}
+
+/// The problem of an option that librdkafka knows under another name, too, and reports under that.
+fn with_own_name(problem: &str, key: &str) -> String {
+    const BEFORE: &str = "configuration property \"";
+    let parts = problem.split_once(BEFORE).and_then(|(before, rest)| Some((before, rest.split_once('"')?.1)));
+    parts.map_or_else(|| problem.to_owned(), |(before, after)| format!("{before}{BEFORE}{key}\"{after}"))
 }
 
 /// A value in use. Only certificates and keys have several lines.
@@ -123,6 +130,7 @@ mod tests {
             ("enable.ssl.certificate.verification", literal("false"), "always verified"),
             ("ssl.endpoint.identification.algorithm", Secret::Env("X".into()), "always verified"),
             ("no.such.option", literal("1"), "No such configuration property"),
+            ("linger.ms", literal("abc"), "for configuration property \"linger.ms\""),
             ("linger.ms", literal("canary"), "Invalid value"),
         ] {
             let invalid = problem(key, secret).unwrap_or_else(|| panic!("{key} is accepted"));

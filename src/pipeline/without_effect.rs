@@ -7,6 +7,7 @@ use super::check::follow;
 use super::problem::{Problem, Severity};
 use super::yaml::Node;
 use crate::settings::Period;
+use crate::sink::SinkSettings;
 use crate::source::{Pull, SilentAfter};
 
 /// A lane that polls more often mostly asks for nothing.
@@ -32,10 +33,16 @@ pub(super) fn warn(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Problem>
     for pull in &pipeline.pulls {
         stream(root, pull, problems);
     }
+    let console = root.nearest(&["console"]);
+    if let Some(tls) = console.get("tls")
+        && is_plain(console)
+    {
+        problems.push(Problem::at(&tls.place, "console.tls", Severity::Warning, NOT_ENCRYPTED));
+    }
     let nodes = root.get("sinks").map_or(&[][..], Node::list);
-    for (index, node) in nodes.iter().enumerate() {
+    for (index, (node, settings)) in nodes.iter().zip(&pipeline.sinks).enumerate() {
         let mut found = Vec::new();
-        sink(node, &mut found);
+        sink(node, settings, &mut found);
         for (key, message) in found {
             let place = &follow(node, &key).place;
             problems.push(Problem::at(place, &format!("sinks[{index}].{key}"), Severity::Warning, message));
@@ -81,18 +88,35 @@ fn stream(root: &Node, pull: &Pull, problems: &mut Vec<Problem>) {
     }
 }
 
+const NOT_ENCRYPTED: &str = "without effect: the address begins with http://, and the connection is not encrypted";
+/// Keys of connections, which a sink without one ignores.
+const OF_CONNECTIONS: [&str; 3] = ["timeout", "proxy", "tls"];
+
 /// Keys below the sink, and what is said about each.
-fn sink(node: &Node, found: &mut Vec<(String, String)>) {
-    if let Some(Node { value: super::yaml::Value::Unsigned(concurrency), .. }) = node.get("concurrency")
-        && *concurrency > MOST_CONCURRENCY
-    {
-        let message = format!(
-            "{concurrency} batches would be under way at a time; the memory budget ends that long before, and after a kill \
-             all of them are sent again; destinations gain nothing above {MOST_CONCURRENCY}"
-        );
-        found.push(("concurrency".to_owned(), message));
+fn sink(node: &Node, settings: &SinkSettings, found: &mut Vec<(String, String)>) {
+    if let Some(Node { value: super::yaml::Value::Unsigned(concurrency), .. }) = node.get("concurrency") {
+        let used = settings.concurrency();
+        if *concurrency > used as u64 {
+            let message = format!("without effect above {used}: so many batches of a lane are under way at a time");
+            found.push(("concurrency".to_owned(), message));
+        } else if *concurrency > MOST_CONCURRENCY {
+            let message = format!(
+                "{concurrency} batches would be under way at a time; the memory budget ends that long before, and after a \
+                 kill all of them are sent again; destinations gain nothing above {MOST_CONCURRENCY}"
+            );
+            found.push(("concurrency".to_owned(), message));
+        }
     }
-    match node.get("type").and_then(Node::text) {
+    let type_name = node.get("type").and_then(Node::text);
+    if let Some("file" | "stdout") = type_name {
+        for key in OF_CONNECTIONS.iter().filter(|key| node.get(key).is_some()) {
+            found.push(((*key).to_owned(), "without effect: the sink opens no connection".to_owned()));
+        }
+    }
+    if node.get("tls").is_some() && is_plain(node) {
+        found.push(("tls".to_owned(), NOT_ENCRYPTED.to_owned()));
+    }
+    match type_name {
         Some("kafka") => kafka(node, found),
         Some("file") => {
             if let Some(path) = node.get("path").and_then(Node::text)
@@ -114,16 +138,29 @@ fn sink(node: &Node, found: &mut Vec<(String, String)>) {
     }
 }
 
+/// Whether requests go to addresses without TLS alone.
+fn is_plain(node: &Node) -> bool {
+    let mut urls = node.get("url").into_iter().chain(node.get("urls").map_or(&[][..], Node::list)).peekable();
+    urls.peek().is_some()
+        && urls.all(|url| url.text().is_some_and(|url| url.trim().to_ascii_lowercase().starts_with("http://")))
+}
+
 fn kafka(node: &Node, found: &mut Vec<(String, String)>) {
     let options = node.get("options").map_or(&[][..], Node::entries);
     let protocol = options.iter().find(|entry| entry.key == "security.protocol").and_then(|entry| entry.node.text());
     let has_sasl = protocol.is_some_and(|protocol| protocol.to_ascii_lowercase().starts_with("sasl"));
-    let sets_protocol = node.get("auth").is_some() || node.get("oauth").is_some();
+    // With these the sink encrypts by itself.
+    let sets_protocol = ["auth", "oauth", "tls"].iter().any(|key| node.get(key).is_some());
+    let is_encrypted = sets_protocol
+        || protocol.is_some_and(|protocol| ["ssl", "sasl_ssl"].contains(&&*protocol.to_ascii_lowercase()));
     for entry in options {
         let key = entry.key.as_str();
         let message = if key.starts_with("sasl.") && !has_sasl && !sets_protocol {
             "without effect: the connection uses SASL only with `security.protocol: SASL_SSL` (or SASL_PLAINTEXT), and \
              connects without authentication now"
+        } else if key.starts_with("ssl.") && !is_encrypted {
+            "without effect: the connection uses TLS only with `security.protocol: SSL` (or SASL_SSL), and is not encrypted \
+             now"
         } else if OF_CONSUMERS.contains(&key) || key.starts_with("fetch.") {
             "without effect: it is for consumers, and a sink only produces"
         } else {

@@ -4,7 +4,7 @@ use crate::settings::ClientError;
 /// Invalid settings of a sink.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    #[error("`compression: {compression:?}` is not supported by sinks of type {type_name}, only {known:?}")]
+    #[error("`compression: {}` is not supported by sinks of type {type_name}: {}", compression.name(), instead(known))]
     Compression { type_name: &'static str, compression: Compression, known: &'static [Compression] },
     /// An unknown `{…}` in a template.
     #[error(
@@ -31,6 +31,13 @@ pub enum BuildError {
 impl BuildError {
     pub(crate) fn value(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Value { key: key.into(), problem: problem.into() }
+    }
+}
+
+fn instead(known: &[Compression]) -> String {
+    match known {
+        [] | [Compression::None] => "leave the key out".to_owned(),
+        known => format!("write one of {}", known.iter().map(|one| one.name()).collect::<Vec<_>>().join(", ")),
     }
 }
 

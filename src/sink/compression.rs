@@ -12,3 +12,13 @@ pub enum Compression {
     /// Zstandard, level 1.
     Zstd,
 }
+
+impl Compression {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+}

@@ -201,6 +201,31 @@ fn flags_without_effect_are_reported() {
     }
 }
 
+/// A worker says at its start which limits and addresses it does not use.
+#[test]
+fn flags_of_run_without_effect_are_logged() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "acme.yaml", &format!("enabled: false\n{GOOD}"));
+    let once = |more: &[&str]| {
+        let (_, _, errors) = run(program()
+            .args(["run", "--once", "--once-timeout", "1s", "--pipelines", "acme.yaml"])
+            .args(more)
+            .current_dir(directory.path()));
+        errors
+    };
+    for (flags, expected) in [
+        (&["--dead-letters-max", "10"][..], "--dead-letters-max 10B has hardly room for an event"),
+        (&["--dead-letters-max", "2GiB", "--dead-letters", "kubernetes:default"], "--dead-letters-max without effect"),
+        (&["--web-config", "none.yaml"], "--web-config without effect"),
+        (&["--listen-probes", "127.0.0.1:0"], "--listen-probes without effect"),
+    ] {
+        let errors = once(flags);
+        assert!(errors.contains(expected), "{flags:?}: {errors}");
+    }
+    let errors = once(&["--dead-letters-max", "2MiB"]);
+    assert!(!errors.contains("without effect") && !errors.contains("hardly room"), "{errors}");
+}
+
 #[test]
 fn an_unknown_variable_explains_what_is_missing() {
     let (code, _, errors) = run(program().arg("check").env("S1_FORWARDER_PIPELINE", "pipelines"));

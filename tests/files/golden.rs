@@ -44,3 +44,62 @@ fn all_errors_of_all_files_are_reported_at_once() {
         .sum();
     assert_eq!(loaded.problems.len(), alone);
 }
+
+/// A key that a type of sink has and does not use is refused or warned of, so that nobody relies on it.
+#[cfg(feature = "kafka")]
+#[test]
+fn each_common_key_of_each_sink_is_used_or_reported() {
+    const VALUES: [(&str, &str); 5] = [
+        ("timeout", "5s"),
+        ("proxy", "http://proxy.example:3128"),
+        ("tls", "{ ca_file: ca.pem }"),
+        ("compression", "gzip"),
+        ("concurrency", "2"),
+    ];
+    let local = ["timeout", "proxy", "tls", "compression", "concurrency"];
+    let azure = "url: https://a.example, dcr_immutable_id: dcr-00000000000000000000000000000000, stream_name: Custom-SentinelOne, \
+                 tenant_id: 00000000-0000-0000-0000-000000000000, client_id: 00000000-0000-0000-0000-000000000000, \
+                 client_secret: { env: S }";
+    let secops = "project: p, location: eu, instance: 00000000-0000-0000-0000-000000000000, service_account: { file: \
+                  google.json }";
+    let sinks: [(&str, &str, &[&str]); 15] = [
+        ("kafka", "brokers: ['k:9092'], topic: t", &["proxy", "concurrency"]),
+        ("http", "url: https://a.example", &[]),
+        ("splunk_hec", "url: https://a.example, token: { env: S }", &[]),
+        ("elasticsearch", "url: https://a.example", &[]),
+        ("azure_logs", azure, &[]),
+        ("google_secops", secops, &[]),
+        ("sekoia", "intake_key: { env: S }", &[]),
+        ("datadog", "api_key: { env: S }", &[]),
+        ("otlp", "url: https://a.example", &[]),
+        ("loki", "url: https://a.example", &[]),
+        ("sumo", "url: https://a.example", &[]),
+        ("logscale", "url: https://a.example, token: { env: S }", &[]),
+        ("panther", "url: https://a.example", &[]),
+        ("syslog", "address: tls://a.example:6514", &["proxy", "compression"]),
+        ("file", "path: x.ndjson", &local),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("acme.yaml");
+    let problems_of = |sink: &str| {
+        let text = format!(
+            "console: {{ url: https://c.example, token: {{ env: TOKEN }} }}\nstreams: {{ threats: {{}} }}\n\
+             sinks: [{{ {sink} }}]\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let loaded = pipeline::load(std::slice::from_ref(&path), &pipeline::FileOptions::default());
+        loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let covered: Vec<&str> = sinks.iter().map(|(name, ..)| *name).chain(["stdout"]).collect();
+    assert_eq!(covered, s1_forwarder::sink::settings::types(), "a type is missing here");
+    for (name, keys, reported) in sinks.into_iter().chain([("stdout", "envelope: true", &local[..])]) {
+        let bare = problems_of(&format!("type: {name}, {keys}"));
+        for (key, value) in VALUES {
+            let found = problems_of(&format!("type: {name}, {keys}, {key}: {value}"));
+            let of_key = found
+                .iter()
+                .any(|problem| problem.contains(&format!(" `{key}")) || problem.contains(&format!("].{key}")));
+            assert_eq!(of_key, reported.contains(&key), "{name}.{key}: {found:?} (without the key: {bare:?})");
+        }
+    }
+}

@@ -110,30 +110,57 @@ pub(super) fn report(mut error: clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
 }
 
-/// Words of other tools, and what does the same here.
-const WORDS_OF_OTHERS: [(&str, &str); 21] = [
+/// Words of other tools, and what does the same here. A word of a subcommand follows its command's name.
+const WORDS_OF_OTHERS: [(&str, &str); 43] = [
     ("version", "`s1-forwarder --version` prints the version"),
     ("validate", CHECKS),
     ("verify-config", CHECKS),
     ("test", CHECKS),
     ("lint", CHECKS),
     ("--dry-run", "`check` validates pipeline files and tests their connections; `preview` shows events undelivered"),
-    ("--config", "the pipeline files are named by --pipelines, and the keys that all of them have by --defaults"),
-    ("-c", "the pipeline files are named by --pipelines, and the keys that all of them have by --defaults"),
-    ("-f", "the pipeline files are named by --pipelines, and the keys that all of them have by --defaults"),
+    ("--config", FILES),
+    ("-c", FILES),
+    ("-f", FILES),
+    ("-v", LEVEL),
+    ("--verbose", LEVEL),
+    ("--debug", LEVEL),
+    ("-q", LEVEL),
+    ("--quiet", LEVEL),
+    ("--port", "--listen HOST:PORT is the address of metrics and of the status page"),
+    ("-w", "--watch shows the table again and again"),
+    ("retry --all", "--failing names all lanes that fail"),
+    ("state delete --all", "name a pipeline for all its lanes; --orphaned deletes what belongs to no file"),
     ("logs", LOGS),
     ("log", LOGS),
     ("get", STATUS),
     ("list", STATUS),
+    ("ls", STATUS),
+    ("lanes", STATUS),
+    ("health", ENDPOINTS),
+    ("metrics", ENDPOINTS),
     ("ps", STATUS),
     ("describe", STATUS),
     ("start", "`run` starts a worker"),
     ("serve", "`run` starts a worker"),
     ("reload", "a worker reads changed pipeline files by itself"),
     ("restart", "a worker reads changed files by itself; `retry` lets lanes make their next attempt now"),
-    ("reset", "`state set LANE --to TIME` lets a lane pull again; `state delete LANE` lets it begin again"),
-    ("delete", "`dead-letters purge` removes dead letters"),
+    ("stop", "a worker ends with SIGTERM, as `systemctl stop` and Ctrl-C send it"),
+    ("reset", RESETS),
+    ("state reset", RESETS),
+    ("state get", "`state show LANE` prints a checkpoint"),
+    ("export", "`state export` writes all checkpoints to a file"),
+    ("import", "`state import` reads the checkpoints of an export"),
+    ("dlq", DEAD_LETTERS),
+    ("replay", DEAD_LETTERS),
+    ("dead-letters delete", "`dead-letters purge` removes dead letters"),
+    ("dead-letters retry", "`dead-letters replay` delivers dead letters again"),
+    ("dead-letters show", "`dead-letters list` prints dead letters, and with --format json all of each"),
 ];
+const FILES: &str = "the pipeline files are named by --pipelines, and the keys that all of them have by --defaults";
+const LEVEL: &str = "--log-level debug or --log-level error sets how much is logged";
+const ENDPOINTS: &str = "a worker serves /metrics, /livez and /readyz at the address of its --listen";
+const RESETS: &str = "`state set LANE --to TIME` lets a lane pull again; `state delete LANE` lets it begin again";
+const DEAD_LETTERS: &str = "`dead-letters` lists, replays and purges dead letters";
 const CHECKS: &str = "`check` validates pipeline files and tests their connections";
 const LOGS: &str = "a worker writes its log to standard error, for `journalctl -u s1-forwarder` or `kubectl logs`";
 const STATUS: &str = "`status` shows the lanes of a running worker";
@@ -149,15 +176,39 @@ fn suggest(error: &mut clap::Error) {
         }
     });
     let Some(word) = word else { return };
+    let command = command_of(error);
+    let is_flag = word.starts_with('-');
     let is_period = word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|char: char| char.is_ascii_digit()));
-    let tip = match WORDS_OF_OTHERS.iter().find(|(other, _)| *other == word) {
-        _ if is_period => "a period before now is written without a sign, such as 7d",
-        Some((_, tip)) => tip,
-        None => return,
+    let is_meant = |other: &str| other == format!("{command} {word}").trim_start() || (is_flag && other == word);
+    let tip = match WORDS_OF_OTHERS.iter().find(|(other, _)| is_meant(other)) {
+        _ if is_period => "a period before now is written without a sign, such as 7d".to_owned(),
+        Some((_, tip)) => (*tip).to_owned(),
+        None if command.is_empty()
+            && word.strip_prefix("--").is_some_and(|flag| has_flag(&super::definition(), flag)) =>
+        {
+            format!("{word} follows the command, as in `s1-forwarder run {word} …`")
+        }
+        None => {
+            // Clap's tip to write `-- -x`: no value here begins with a hyphen.
+            error.remove(ContextKind::Suggested);
+            return;
+        }
     };
-    error.remove(ContextKind::SuggestedArg);
+    if error.remove(ContextKind::SuggestedArg).is_some() {
+        // It shows the suggested flag.
+        error.remove(ContextKind::Usage);
+    }
     error.remove(ContextKind::SuggestedSubcommand);
-    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.to_owned().into()]));
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+}
+
+/// The command that is refused, such as `state delete`; empty for the program itself.
+fn command_of(error: &clap::Error) -> String {
+    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return String::new() };
+    let usage = usage.to_string();
+    let words = usage.split_whitespace().skip_while(|word| *word == "Usage:").skip(1);
+    let is_name = |word: &&str| word.starts_with(|char: char| char.is_ascii_lowercase());
+    words.take_while(is_name).collect::<Vec<_>>().join(" ")
 }
 
 /// The variable without which this error would not be.

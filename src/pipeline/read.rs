@@ -104,7 +104,9 @@ pub fn likely<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Optio
     };
     let scored = known.into_iter().map(|candidate| (distance(candidate), candidate));
     let (distance, candidate) = scored.min_by_key(|(distance, _)| *distance)?;
-    let close = distance <= 2.max(candidate.len() / 3) && distance < candidate.len();
+    // Few miss the first letter and another one: `events` does not mean `agents`.
+    let begins_alike = distance < 2 || candidate.chars().next() == lower.chars().next();
+    let close = distance <= 2.max(candidate.len() / 3) && distance < candidate.len() && begins_alike;
     close.then_some(candidate)
 }
 

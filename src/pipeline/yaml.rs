@@ -376,11 +376,20 @@ fn explain(info: &str, line: &str) -> String {
     if info.contains("mapping values are not allowed") {
         return format!("{info} (a text with `: ` needs quotes; or the line is indented too far)");
     }
+    if info.contains("<document start>") {
+        return format!("{info} (is the file YAML? the lines above are a whole document; TOML and INI are not read)");
+    }
     if info.contains("did not find expected") {
         return format!("{info} (check the indentation of this line and of the lines above it)");
     }
     if info.contains("tab") {
         return format!("{info} (indent with spaces)");
+    }
+    if info.contains("unexpected character") || info.contains("unknown anchor") {
+        return format!("{info} (a text that begins with such a character needs quotes)");
+    }
+    if info.contains("quoted scalar") {
+        return format!("{info} (does the text end with the quotation mark that it begins with?)");
     }
     info.to_owned()
 }

@@ -220,11 +220,25 @@ fn words_of_other_tools_lead_to_ours() {
         (&["state", "reset"], "`state set LANE --to TIME`"),
         (&["dead-letters", "delete"], "`dead-letters purge`"),
         (&["report", "--from", "-7d"], "such as 7d"),
+        (&["check", "--verbose", "x"], "--log-level"),
+        (&["metrics"], "/metrics"),
+        (&["list"], "`status` shows"),
+        (&["state", "ls"], "'list'"),
+        (&["state", "get", "x"], "`state show LANE`"),
+        (&["state", "delete", "--all"], "--orphaned"),
+        (&["--state", "file:x", "check"], "--state follows the command"),
     ] {
         let (code, _, errors) = run(program().args(arguments));
         let tips = errors.lines().filter(|line| line.contains("tip:")).count();
         assert!(code == 2 && tips == 1 && errors.contains(expected), "{arguments:?}: {errors}");
     }
+}
+
+/// No value begins with a hyphen, so that `-- -x` helps nobody.
+#[test]
+fn an_unknown_flag_is_not_suggested_as_a_value() {
+    let (code, _, errors) = run(program().args(["check", "-x", "acme.yaml"]));
+    assert!(code == 2 && errors.contains("unexpected argument '-x'") && !errors.contains("tip:"), "{errors}");
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn suggest(error: &mut clap::Error) {
         None if command.is_empty()
             && word.strip_prefix("--").is_some_and(|flag| has_flag(&super::definition(), flag)) =>
         {
-            format!("{word} follows the command, as in `s1-forwarder run {word} …`")
+            format!("{word} follows the command, as in: s1-forwarder run {word} …")
         }
         None => {
             // Clap's tip to write `-- -x`: no value here begins with a hyphen.

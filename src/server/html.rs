@@ -160,6 +160,11 @@ pub(super) fn day(time: &str) -> &str {
     time.get(..10).unwrap_or(time)
 }
 
+/// A time in UTC without the part after the second.
+pub(super) fn without_fraction(time: &str) -> String {
+    time.split_once('.').map_or_else(|| time.to_owned(), |(whole, _)| format!("{whole}Z"))
+}
+
 /// A time as "… ago" or "in …", with the full time as tooltip; else `otherwise`.
 pub(super) fn relative_time(text: Option<&str>, now: Timestamp, otherwise: &str) -> Markup {
     let time = text.and_then(|text| Timestamp::parse(text).ok());

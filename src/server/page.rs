@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::html::{Document, cut, day, elapsed, error_row, lag, lane_state, relative_time, state_class, table};
+use super::html::{
+    Document, cut, day, elapsed, error_row, lag, lane_state, relative_time, state_class, table, without_fraction,
+};
 use super::lanes::{Cluster, File, SourceProblem, Status, at_least};
 use super::overview::{EqualErrors, PipelineRow};
 use super::query::{DEFAULT_ROWS, LaneQuery, MOST_ROWS, MOST_WANTED, STATES, Sort};
@@ -46,7 +48,7 @@ pub(super) fn render(status: &Status, query: &LaneQuery, not_ready: &[String], n
                 span class=(if failing == 0 { "up" } else { "down" }) {
                     (summary.up) " lanes up, " (failing) " failing"
                 }
-                " at " time { (status.time) }
+                " at " time { (without_fraction(&status.time)) }
             }
             @for reason in not_ready {
                 p.down { "not ready: " (reason) }

@@ -5,7 +5,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::chart::chart;
 use super::details::{Incident, PipelineDetails, advice};
-use super::html::{Document, cut, day, error_row, lag, lane_state, relative_time, state_class, table};
+use super::html::{
+    Document, cut, day, error_row, lag, lane_state, relative_time, state_class, table, without_fraction,
+};
 use super::lanes::Lane;
 use super::page::consequence;
 use crate::record::Timestamp;
@@ -49,7 +51,7 @@ pub(super) fn render(details: &PipelineDetails, refresh: Option<u16>, now: Times
             }
             h1 { (name) }
             p {
-                "at " time { (whole_second(&details.time)) }
+                "at " time { (without_fraction(&details.time)) }
                 @if let Some(worker) = &details.worker { ", on worker " (worker) }
             }
             (summary(details, now))
@@ -79,11 +81,6 @@ pub(super) fn render(details: &PipelineDetails, refresh: Option<u16>, now: Times
     let title = format!("{name} – s1-forwarder");
     let failing = details.lanes.iter().filter(|lane| !lane.up).count();
     Document { title: &title, failing, refresh, skip: ("errors", "Skip to the errors"), body }.into_string()
-}
-
-/// A time without the part after the second.
-fn whole_second(time: &str) -> String {
-    Timestamp::parse(time).map_or_else(|_| time.to_owned(), |time| time.whole_second().to_string())
 }
 
 fn summary(details: &PipelineDetails, now: Timestamp) -> Markup {

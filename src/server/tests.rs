@@ -224,6 +224,8 @@ async fn lanes_as_json() {
     for path in ["/", "/pipelines/acme"] {
         let (_, page) = running.get(path).await;
         assert!(page.contains("never") && !page.contains("2999"), "{path}: {page}");
+        let now = page.split_once("<time>").unwrap().1.split_once("</time>").unwrap().0;
+        assert!(now.ends_with('Z') && !now.contains('.'), "{path}: {now}");
     }
 }
 

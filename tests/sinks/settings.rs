@@ -56,7 +56,7 @@ fn mistakes_are_named() {
 fn what_contradicts_itself_is_refused_when_it_is_built() {
     let context = crate::support::batches::context(s1_forwarder::record::Stream::Threats);
     for (keys, part) in [
-        (json!({ "type": "stdout", "compression": "gzip" }), "`compression: Gzip`"),
+        (json!({ "type": "stdout", "compression": "gzip" }), "`compression: gzip` is not supported"),
         (json!({ "type": "file", "path": "{nobody}.ndjson" }), "`{nobody}` is not a placeholder"),
         (json!({ "type": "http", "url": "https://x", "headers": { "a b": "c" } }), "`headers.a b`"),
         (json!({ "type": "http", "url": "https://x", "headers": { "Host": "c" } }), "sets this header itself"),

@@ -435,8 +435,11 @@ async fn a_pipeline_becomes_ready_says_that_its_token_is_refused_and_becomes_rea
     );
 
     // Paused, and gone.
-    scene.apply(&namespace, "acme", &scene.spec(json!({ "enabled": false }))).await.unwrap();
-    scene.condition(acme, "Ready", "False", "Paused").await;
+    let unknown = json!({ "s1-forwarder.io/checkpoints": "delete" });
+    scene.apply_with(&namespace, "acme", &scene.spec(json!({ "enabled": false })), unknown).await.unwrap();
+    let (paused, _) = scene.condition(acme, "Ready", "False", "Paused").await;
+    assert!(paused["message"].as_str().unwrap().contains("neither `remove` nor `keep`"), "{paused}");
+    worker.logged(&["s1-forwarder.io/checkpoints is neither", "delete"]).await;
     until("no lane runs", async || worker.lanes().await.is_empty().then_some(())).await;
     scene.apply(&namespace, "acme", &scene.spec(json!({}))).await.unwrap();
     scene.condition(acme, "Ready", "True", "Running").await;

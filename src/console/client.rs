@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -66,7 +65,8 @@ pub struct Client {
     server_clock: Mutex<Option<ServerClock>>,
     /// The last answer about the console itself, and when it has to be asked for again.
     system: tokio::sync::Mutex<Option<(System, Instant)>>,
-    skewed: AtomicBool,
+    /// The console's time when its clock and the local one came too far apart, and when that was.
+    apart_since: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 /// What a console says of itself, as far as it is known.
@@ -120,6 +120,15 @@ struct ServerClock {
     at: Instant,
 }
 
+/// What the clocks of a console and of this machine do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockChange {
+    /// They are too far apart from now on.
+    Apart,
+    /// They are no longer. At the beginning the console's was `since`. It has gone on by `jump` more than it took.
+    Agree { since: Timestamp, jump: Duration },
+}
+
 impl Client {
     /// Access over HTTP, at the rate that `limiters` allow for this console and token.
     ///
@@ -153,7 +162,7 @@ impl Client {
             clock,
             server_clock: Mutex::new(None),
             system: tokio::sync::Mutex::default(),
-            skewed: AtomicBool::new(false),
+            apart_since: Mutex::default(),
         }
     }
 
@@ -185,9 +194,20 @@ impl Client {
         self.time().map_or(local, |console| console.max(local))
     }
 
-    /// Records whether the console's clock and the local one are too far apart. Returns true if that changed.
-    pub fn record_clock_skew(&self, skewed: bool) -> bool {
-        self.skewed.swap(skewed, Ordering::Relaxed) != skewed
+    /// Records the console's time, and whether its clock and the local one are too far apart. Returns what has changed.
+    pub fn record_clocks(&self, theirs: Timestamp, are_apart: bool) -> Option<ClockChange> {
+        let mut apart_since = self.apart_since.lock();
+        match (*apart_since, are_apart) {
+            (None, true) => {
+                *apart_since = Some((theirs, Instant::now()));
+                Some(ClockChange::Apart)
+            }
+            (Some((since, at)), false) => {
+                *apart_since = None;
+                Some(ClockChange::Agree { since, jump: theirs.since(since).saturating_sub(at.elapsed()) })
+            }
+            _ => None,
+        }
     }
 
     /// The local clock.
@@ -526,11 +546,30 @@ fn status_label(outcome: &Result<Response, TransportError>) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use http::HeaderMap;
 
     use super::*;
     use crate::console::Limiters;
     use crate::console::scripted::ScriptedTransport;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_was_behind_has_jumped_when_it_is_right_again() {
+        let settings = serde_json::from_str(r#"{"url": "https://console.example", "token": "t"}"#).unwrap();
+        let transport = ScriptedTransport::new(|_| std::future::pending());
+        let limiter = Limiters::default().join_for(&settings);
+        let client = Client::new(&settings, Arc::new(transport), limiter, Clock::System);
+        let hours = |count: u64| Timestamp::default().plus(Duration::from_secs(3_600 * count));
+        for (since, until, jump) in [(7, 11, 3), (10, 11, 0), (13, 11, 0)] {
+            assert_eq!(client.record_clocks(hours(since), true), Some(ClockChange::Apart));
+            tokio::time::advance(Duration::from_secs(3_600)).await;
+            assert_eq!(client.record_clocks(hours(since + 1), true), None);
+            let agree = ClockChange::Agree { since: hours(since), jump: Duration::from_secs(3_600 * jump) };
+            assert_eq!(client.record_clocks(hours(until), false), Some(agree));
+            assert_eq!(client.record_clocks(hours(until), false), None);
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_release_is_asked_for_once_a_day_and_after_a_refusal_once_an_hour() {

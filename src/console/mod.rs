@@ -17,7 +17,7 @@ mod trials;
 mod unified_alerts;
 mod url;
 
-pub use client::{Client, RequestPermit, ScopeFilter, System};
+pub use client::{Client, ClockChange, RequestPermit, ScopeFilter, System};
 pub use endpoint::{Endpoint, ListOrder};
 pub use error::ConsoleError;
 pub use limiter::{LaneShare, Limiter, LimiterKey, Limiters};

@@ -11,7 +11,7 @@ use super::enrich::{self, Enricher};
 use super::map::PulledPage;
 use super::sizing::{EXPANSION, PageBudget, SMALL_PAGE, Sizing};
 use super::{Lane, Reservation};
-use crate::console::{ConsoleError, advice};
+use crate::console::{ClockChange, ConsoleError, advice};
 use crate::failure::Failure;
 use crate::record::Timestamp;
 use crate::settings::FullJitter;
@@ -211,15 +211,19 @@ impl PullStage<'_> {
         let Clocks { ours, theirs: Some(theirs) } = clocks else { return };
         delivery.meter.clocks_differ(ours, theirs);
         let skewed = clocks.are_apart(pull.overlap);
-        if client.record_clock_skew(skewed) {
-            if skewed {
-                warn!(
-                    console = %theirs, own = %ours,
-                    "the console's clock and this machine's differ by more than `overlap`: the earlier one is used"
-                );
-            } else {
-                info!("the console's clock and this machine's agree again");
-            }
+        match client.record_clocks(theirs, skewed) {
+            Some(ClockChange::Apart) => warn!(
+                console = %theirs, own = %ours,
+                "the console's clock and this machine's differ by more than `overlap`: the earlier one is used"
+            ),
+            // A record with an earlier time than the position less `overlap` is not pulled.
+            Some(ClockChange::Agree { since, jump }) if jump > pull.overlap => warn!(
+                "the console's clock and this machine's agree again; the console's was behind, and records with a time of \
+                 then may be older than what lanes look back to: s1-forwarder verify FILE --from {since} --to {theirs} \
+                 --repair"
+            ),
+            Some(ClockChange::Agree { .. }) => info!("the console's clock and this machine's agree again"),
+            None => {}
         }
         delivery.meter.lane.set_console_ahead(if skewed { theirs.seconds() - ours.seconds() } else { 0 });
     }

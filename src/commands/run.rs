@@ -250,6 +250,7 @@ fn options(args: &Args, listening: Option<SocketAddr>) -> Result<Options, UsageE
         renamed_wait: args.renamed_wait.0.map(|period| period.0),
         checkpoint_interval: process.checkpoint_interval(),
         accept_refusals: args.accept_refusals.clone(),
+        listening,
         ..delivery
     })
 }

@@ -41,6 +41,7 @@ pub const VARIABLES: &[(&str, &str, Commands)] = &[
     #[cfg(feature = "traces")]
     ("S1_FORWARDER_OTLP_TRACES", "otlp-traces", All),
     ("S1_FORWARDER_URL", "url", Only("status")),
+    ("S1_FORWARDER_URL", "url", Only("retry")),
     ("S1_FORWARDER_CLUSTER", "cluster", Only("run")),
     ("S1_FORWARDER_SHARDS", "shards", Only("run")),
     ("S1_FORWARDER_LEASE", "lease", Only("run")),

@@ -1,3 +1,4 @@
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,12 +46,17 @@ pub struct Options {
     pub clock: Clock,
     /// Seed of all random waits.
     pub seed: u64,
+    /// Where this process serves its status, if it does.
+    pub listening: Option<SocketAddr>,
     /// Replaces HTTP in tests and in the simulation.
     pub transport: Option<Arc<dyn Transport>>,
 }
 
 /// Default of `--remembered-max`.
 pub const REMEMBERED_MAX: u64 = 1_000_000;
+
+/// The port that commands ask without `--url`.
+const PORT: u16 = 9_598;
 
 /// Default directory of dead letters in the state directory. With Kafka, the end of the topic's name.
 const DEAD_LETTERS: &str = "dead-letters";
@@ -74,6 +80,16 @@ impl Options {
             false => format!(" --instance {}", self.instance),
         };
         format!(" --state {state}{instance}")
+    }
+
+    /// The flag with which a command asks this process; none where it does so by itself.
+    pub(super) fn url_flag(&self) -> String {
+        let Some(mut address) = self.listening else { return String::new() };
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        let is_default = address.ip() == Ipv4Addr::LOCALHOST && address.port() == PORT;
+        if is_default { String::new() } else { format!(" --url {address}") }
     }
 
     /// Opens the state, or an area of it, for writing.
@@ -120,6 +136,7 @@ impl Default for Options {
             shutdown_timeout: Duration::from_secs(25),
             clock: Clock::System,
             seed: fastrand::u64(..),
+            listening: None,
             transport: None,
             accept_refusals: Vec::new(),
         }

@@ -182,6 +182,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
         once: true,
         wanted: None,
         place: None,
+        target: 1,
     }
 }
 

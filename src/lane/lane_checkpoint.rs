@@ -16,13 +16,15 @@ use crate::source::{Pass, PositionPart, PositionReader, RecordKey, Rhythm, Sourc
 
 /// Comes first in a stored checkpoint. Each change of the structs that it or its journal is made of needs another one,
 /// and golden files (`tests/lanes/layouts.rs`). New fields come last, and older layouts are read with their defaults.
-const VERSION: u64 = 7;
+const VERSION: u64 = 8;
 /// The first layout with a rhythm.
 const WITH_RHYTHM: u64 = 5;
 /// The first layout with a former ledger and a place.
 const WITH_FORMER: u64 = 6;
 /// The first layout with sums of what was delivered.
 const WITH_DELIVERED: u64 = 7;
+/// The first layout with a target.
+const WITH_TARGET: u64 = 8;
 /// The oldest layout that is read. It ends before [`LaneCheckpoint::sink_type`].
 const OLDEST: u64 = 3;
 /// A record cannot be created later than so long from now, whatever the clocks of its console say: the sums of such
@@ -31,7 +33,7 @@ const FUTURE: Duration = Duration::from_secs(86_400);
 
 /// What a lane stores in one write: its position, what it has accounted for, and the settings that both were made
 /// under. The version and the position come first, then the fields in this order, the type of the sink, the rhythm, the
-/// former ledger, the place, and what was delivered of both ledgers.
+/// former ledger, the place, what was delivered of both ledgers, and the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneCheckpoint {
     /// The console that the position's keys belong to.
@@ -63,11 +65,33 @@ pub struct LaneCheckpoint {
     /// and in a checkpoint of an earlier release.
     #[serde(skip)]
     pub place: Box<str>,
+    /// Where the events go. Not known in a checkpoint of an earlier release.
+    #[serde(skip)]
+    pub target: Target,
     /// The position's part of the journal.
     log: ChangeLog,
     /// The last part of the position, until the others are read.
     #[serde(skip)]
     last_part: Option<Box<PositionPart<'static>>>,
+}
+
+/// Where a lane's events go: what it has delivered before may be somewhere else.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// [`SinkSettings::target`](crate::sink::SinkSettings::target); 0 if it is not known.
+    pub hash: u64,
+    /// When the lane began to deliver there; 1970 if it has not delivered to another target.
+    pub since: Timestamp,
+}
+
+impl Target {
+    /// The settings have this target now.
+    pub fn follow(&mut self, hash: u64, now: Timestamp) {
+        if self.hash != 0 && self.hash != hash {
+            self.since = now;
+        }
+        self.hash = hash;
+    }
 }
 
 /// The bytes are not a checkpoint of this release.
@@ -121,6 +145,7 @@ impl LaneCheckpoint {
             rhythm: Rhythm::default(),
             former: None,
             place: Box::default(),
+            target: Target::default(),
             log: ChangeLog::default(),
             last_part: None,
         }
@@ -238,7 +263,8 @@ impl LaneCheckpoint {
         let out = postcard::to_extend(&self.former, out).unwrap_or_default();
         let out = postcard::to_extend(&self.place, out).unwrap_or_default();
         let former = self.former.as_ref().and_then(|former| former.ledger().delivered());
-        postcard::to_extend(&(self.ledger.delivered(), former), out).unwrap_or_default()
+        let out = postcard::to_extend(&(self.ledger.delivered(), former), out).unwrap_or_default();
+        postcard::to_extend(&self.target, out).unwrap_or_default()
     }
 
     /// The same for another backend, which does not have the journal: the ledger starts at the position.
@@ -284,6 +310,9 @@ impl LaneCheckpoint {
             if let Some(former) = &mut checkpoint.former {
                 former.set_delivered(of_former);
             }
+        }
+        if version >= WITH_TARGET {
+            (checkpoint.target, rest) = postcard::take_from_bytes(rest)?;
         }
         if !rest.is_empty() {
             return Err(LaneCheckpointError::Damaged);
@@ -371,7 +400,8 @@ mod tests {
         let host = "console.example".into();
         let position = SourcePosition::starting_at(since);
         let begun = LaneCheckpoint::begin(host, "".into(), "1d".into(), since, position, ledger(since));
-        let mut checkpoint = LaneCheckpoint { settled: 7, sink_type: "http".into(), ..begun };
+        let target = Target { hash: 77, since };
+        let mut checkpoint = LaneCheckpoint { settled: 7, sink_type: "http".into(), target, ..begun };
         hear(&mut checkpoint, since);
         checkpoint
     }
@@ -397,7 +427,7 @@ mod tests {
             assert_eq!(LaneCheckpoint::decode(&bytes[..cut]), Err(LaneCheckpointError::Damaged));
         }
         assert_eq!(LaneCheckpoint::decode(&[&*bytes, &[0]].concat()), Err(LaneCheckpointError::Damaged));
-        assert_eq!(LaneCheckpoint::decode(&[&[8], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(8)));
+        assert_eq!(LaneCheckpoint::decode(&[&[9], &bytes[1..]].concat()), Err(LaneCheckpointError::Newer(9)));
         assert_eq!(LaneCheckpoint::decode(&[&[2], &bytes[1..]].concat()), Err(LaneCheckpointError::Older(2)));
         assert_eq!(LaneCheckpoint::decode(&[77]), Err(LaneCheckpointError::Newer(77)), "whatever follows");
     }
@@ -406,10 +436,14 @@ mod tests {
     fn checkpoints_of_earlier_releases_are_read_without_what_they_do_not_have() {
         let checkpoint = checkpoint(|since| Ledger::begin(since, String::new(), true));
         let bytes = checkpoint.encode();
+        let mut checkpoint = checkpoint;
+        let without_target = bytes.len() - postcard::to_allocvec(&checkpoint.target).unwrap().len();
+        checkpoint.target = Target::default();
+        let older = [&[7], &bytes[1..without_target]].concat();
+        assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));
         // Of the former ledger, which there is none of, nothing was delivered.
         let delivered = postcard::to_allocvec(&checkpoint.ledger.delivered()).unwrap().len() + 1;
-        let without_delivered = bytes.len() - delivered;
-        let mut checkpoint = checkpoint;
+        let without_delivered = without_target - delivered;
         checkpoint.ledger.set_delivered(None);
         let older = [&[6], &bytes[1..without_delivered]].concat();
         assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));

@@ -65,5 +65,6 @@ pub fn lane(store: Arc<MemoryStore>) -> Lane {
         once: false,
         wanted: None,
         place: None,
+        target: 0,
     }
 }

@@ -44,7 +44,7 @@ pub use backoff::Refusals;
 pub use budget::{Budget, LaneBudget, Reservation};
 pub use checkpoint_copy::{claim_copy, copy_of};
 pub use in_store::InStore;
-pub use lane_checkpoint::{LaneCheckpoint, LaneCheckpointError};
+pub use lane_checkpoint::{LaneCheckpoint, LaneCheckpointError, Target};
 pub use poll_schedule::until_lanes_wake;
 pub use programs::Programs;
 pub use remembered::{LaneMemory, Remembered};
@@ -56,6 +56,8 @@ pub struct Lane {
     pub key: CheckpointKey,
     /// Who may know of it; `None` for the operator's.
     pub place: Option<Arc<str>>,
+    /// Where the events go: [`SinkSettings::target`](crate::sink::SinkSettings::target).
+    pub target: u64,
     /// Access to the console.
     pub client: Arc<Client>,
     /// What to pull, and how often.

@@ -5,7 +5,7 @@ use tracing::info;
 use super::Lane;
 use super::checkpoint_copy::{Claimed, claim, copy_of, write_copy};
 use super::clocks::Clocks;
-use super::lane_checkpoint::LaneCheckpoint;
+use super::lane_checkpoint::{LaneCheckpoint, Target};
 use crate::checkpoint::CheckpointBackend;
 use crate::checkpoint::ledger::Ledger;
 use crate::failure::Failure;
@@ -71,6 +71,7 @@ impl Lane {
         let mut checkpoint = LaneCheckpoint::begin(host, scope, since, since_resolved, position, ledger);
         checkpoint.sink_type = self.delivery.meter.sink_type().into();
         checkpoint.place = self.place.as_deref().unwrap_or_default().into();
+        checkpoint.target = Target { hash: self.target, since: Timestamp::default() };
         checkpoint
     }
 
@@ -98,6 +99,7 @@ impl Lane {
         }
         checkpoint.sink_type = self.delivery.meter.sink_type().into();
         checkpoint.place = self.place.as_deref().unwrap_or_default().into();
+        checkpoint.target.follow(self.target, now);
         if checkpoint.host != host || checkpoint.ledger.asked() != asked {
             // Other records: their rhythm is not known.
             checkpoint.rhythm = Rhythm::default();

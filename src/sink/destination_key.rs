@@ -5,19 +5,35 @@ use std::hash::{BuildHasher, RandomState};
 
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
+use url::{Position, Url};
 
 use super::http::Endpoint;
 use crate::settings::Secret;
 
-/// A hash under a key of its [`HashKey`]. It must not leave the process.
+/// A hash under a key of its [`HashKey`]. It must not leave the process, unless nothing secret counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyedHash([u8; 32]);
+
+impl KeyedHash {
+    /// Its first eight bytes.
+    pub fn number(self) -> u64 {
+        self.0.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    }
+}
 
 /// Makes hashes that can be compared with one another. Their key is random, is never stored, and ends with this value:
 /// outside of the process nobody can test a guess of a secret with them.
 pub struct HashKey {
     key: [u8; 32],
-    reads_secrets: bool,
+    secrets: Secrets,
+}
+
+/// How a secret counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Secrets {
+    Value,
+    Place,
+    Nothing,
 }
 
 impl fmt::Debug for HashKey {
@@ -36,7 +52,12 @@ impl HashKey {
         for (index, bytes) in key.chunks_exact_mut(8).enumerate() {
             bytes.copy_from_slice(&random.hash_one(index).to_be_bytes());
         }
-        Self { key, reads_secrets }
+        Self { key, secrets: if reads_secrets { Secrets::Value } else { Secrets::Place } }
+    }
+
+    /// For hashes that are stored: equal in all processes. No secret counts, and of an URL only host and port do.
+    pub fn of_stored() -> Self {
+        Self { key: [0; 32], secrets: Secrets::Nothing }
     }
 
     /// The key of a destination that nothing is known of yet.
@@ -81,8 +102,11 @@ impl DestinationKey<'_> {
 
     /// As [`Self::addresses`]. Path and query count as they are written: they may have secrets, such as a webhook's.
     pub(super) fn endpoints<'e>(&mut self, name: &str, endpoints: impl IntoIterator<Item = &'e Endpoint>) -> &mut Self {
-        let urls = endpoints.into_iter().map(|endpoint| endpoint.url().as_str().trim_end_matches('/'));
-        let mut urls: Vec<&str> = urls.collect();
+        let shown = |url: &'e Url| match self.hash_key.secrets {
+            Secrets::Nothing => &url[Position::BeforeHost..Position::AfterPort],
+            Secrets::Value | Secrets::Place => url.as_str().trim_end_matches('/'),
+        };
+        let mut urls: Vec<&str> = endpoints.into_iter().map(|endpoint| shown(endpoint.url())).collect();
         urls.sort_unstable();
         urls.dedup();
         self.text(name, &urls.join(" "))
@@ -90,7 +114,10 @@ impl DestinationKey<'_> {
 
     /// A credential that decides where events arrive, such as the token of an intake.
     pub fn secret(&mut self, name: &str, secret: &Secret) -> &mut Self {
-        let is_read = self.hash_key.reads_secrets || matches!(secret, Secret::Literal(_));
+        if self.hash_key.secrets == Secrets::Nothing {
+            return self;
+        }
+        let is_read = self.hash_key.secrets == Secrets::Value || matches!(secret, Secret::Literal(_));
         match is_read.then(|| secret.read_document()) {
             Some(Ok(value)) => self.text(name, value.expose_secret()),
             Some(Err(_)) | None => self.text(name, &secret.reference()),

@@ -296,6 +296,19 @@ impl SinkSettings {
         Ok(key.finish())
     }
 
+    /// Where the events of one lane arrive, and the name that they have there: another number for another target. It is
+    /// stored, so nothing secret counts.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn target(&self, context: &SinkContext) -> Result<u64, BuildError> {
+        let of = HashKey::of_stored();
+        let mut key = of.begin();
+        key.text("type", self.kind.name()).text("pipeline", &context.pipeline);
+        self.kind.as_type().describe_destination(context, &mut key)?;
+        Ok(key.finish().number())
+    }
+
     /// What to set if the destination gets no identity; `default` is the schema of the pipeline.
     pub fn without_identity(&self, default: Schema) -> Option<&'static str> {
         self.kind.as_type().without_identity(self.schema(default))

@@ -183,7 +183,7 @@ impl WorkerContext {
     /// Lanes that wait long name the command `retry`, if a command can reach this process through its state.
     pub fn serve_retries(&self) {
         if let Location::File(_) = self.options.state {
-            self.telemetry.set_retry_flags(self.state_flags.clone());
+            self.telemetry.set_retry_flags(format!("{}{}", self.state_flags, self.options.url_flag()).into());
         }
     }
 
@@ -308,6 +308,7 @@ impl WorkerContext {
     /// If the settings refer to something that is missing, such as a CA file.
     pub fn build_lane(&self, spec: &LaneSpec, meter: &Meter, mode: LaneMode) -> Result<Lane, BuildLaneError> {
         let LaneEndpoints { client, schema, ocsf_version, sink } = self.endpoints(spec, mode.shard)?;
+        let target = spec.sink.target(&self.sink_context(spec, &client, mode.shard))?;
         let steps = self.steps(spec, schema)?;
         let has_programs = steps.as_ref().is_some_and(|steps| steps.has_programs());
         let delivery = Arc::new(Delivery {
@@ -323,6 +324,7 @@ impl WorkerContext {
         Ok(Lane {
             key: spec.id.clone().into(),
             place: spec.place.clone(),
+            target,
             client,
             pull: spec.pull.clone(),
             transform: spec.transform.clone(),
@@ -399,6 +401,15 @@ impl WorkerContext {
     pub fn lookup(&self, spec: &LaneSpec) -> Result<Option<Arc<dyn Lookup>>, BuildLaneError> {
         let client = self.client(&spec.id.pipeline, &spec.console)?;
         Ok(spec.sink.lookup(&self.sink_context(spec, &client, 0))?)
+    }
+
+    /// The lane's target: [`SinkSettings::target`](sink::SinkSettings::target).
+    ///
+    /// # Errors
+    /// As [`Self::build_lane`].
+    pub fn target(&self, spec: &LaneSpec) -> Result<u64, BuildLaneError> {
+        let client = self.client(&spec.id.pipeline, &spec.console)?;
+        Ok(spec.sink.target(&self.sink_context(spec, &client, 0))?)
     }
 
     /// Builds client and sink. Neither connects yet.

@@ -149,6 +149,7 @@ impl LaneHarness {
             once: false,
             wanted: None,
             place: None,
+            target: 1,
         }
     }
 

@@ -17,7 +17,7 @@ use s1_forwarder::checkpoint::ledger::{FormerLedger, Hour, Ledger};
 use s1_forwarder::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange};
 use s1_forwarder::console::Response;
 use s1_forwarder::console::scripted::{ScriptedTransport, dated};
-use s1_forwarder::lane::{Lane, LaneCheckpoint, LaneEnd, copy_of};
+use s1_forwarder::lane::{Lane, LaneCheckpoint, LaneEnd, Target, copy_of};
 use s1_forwarder::record::{Clock, Identity, Stream, Timestamp, facts, stable_fields_hash};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::{PollContext, Pull, RecordKey, SourcePosition};
@@ -189,6 +189,7 @@ impl StoredLane {
             LaneCheckpoint::begin(HOST.into(), "".into(), since, Timestamp::default(), position, ledger);
         checkpoint.sink_type = "memory".into();
         checkpoint.place = "acme".into();
+        checkpoint.target = Target { hash: 77, since: time_of(FORMER) };
         for id in 1..=FORMER {
             let (_, identity) = self.key_of(&record(id, time_of(id), "new"), time_of(id));
             checkpoint.ledger.count(time_of(id), identity);

@@ -69,6 +69,17 @@ async fn what_a_cluster_deleted_is_repaired_after_a_rollover_without_a_duplicate
     let lane = ask(&harness, &["--list", list.to_str().unwrap()]).await;
     let listed = std::fs::read_to_string(&list).unwrap();
     assert_eq!(listed.lines().map(|line| line[..32].to_owned()).collect::<BTreeSet<_>>(), removed, "{lane}");
+    // A repair that was refused is none.
+    let backing = node.ask("GET", &format!("_data_stream/{stream}"), &Value::Null).await.1;
+    let indices = backing["data_streams"][0]["indices"].as_array().unwrap();
+    let [first, last] =
+        [indices.first(), indices.last()].map(|index| index.unwrap()["index_name"].as_str().unwrap().to_owned());
+    let block = |is_blocked: bool| json!({ "index": { "blocks": { "write": is_blocked } } });
+    did(&node, "PUT", &format!("{last}/_settings"), block(true)).await;
+    let lane = ask(&harness, &["--repair"]).await;
+    let returned = &lane["returned"];
+    assert!(returned["refused"].is_string() && returned["repaired"] == 0 && returned["gone"] == 0, "{lane}");
+    did(&node, "PUT", &format!("{last}/_settings"), block(false)).await;
     let lane = ask(&harness, &["--repair"]).await;
     assert_eq!(lane["returned"]["repaired"], 3, "{lane}");
     assert_eq!(node.count(stream).await, all, "a duplicate");
@@ -76,8 +87,6 @@ async fn what_a_cluster_deleted_is_repaired_after_a_rollover_without_a_duplicate
     assert!(sum(&lane, "missing") == 0 && sum(&lane, "duplicates") == 0, "{lane}");
 
     // A closed index is no proof, and neither is a target that is not there.
-    let backing = node.ask("GET", &format!("_data_stream/{stream}"), &Value::Null).await.1;
-    let first = backing["data_streams"][0]["indices"][0]["index_name"].as_str().unwrap().to_owned();
     did(&node, "POST", &format!("{first}/_close"), Value::Null).await;
     let lane = ask(&harness, &["--repair=1000"]).await;
     assert!(lane["unseen"].as_str().unwrap().contains("closed") && lane["returned"].is_null(), "{lane}");
@@ -111,7 +120,7 @@ async fn what_an_ingest_pipeline_dropped_is_missing_and_what_it_moved_is_elsewhe
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_alias_with_a_filter_is_no_proof() {
+async fn what_hides_documents_is_no_proof() {
     let Some(node) = with_template().await else { return };
     did(&node, "PUT", "proof-filtered-1", Value::Null).await;
     let alias = |more: Value| {
@@ -123,7 +132,17 @@ async fn an_alias_with_a_filter_is_no_proof() {
     let harness = harness(&node, json!({ "index": "proof-alias" })).await;
     let lane = ask(&harness, &[]).await;
     assert!(sum(&lane, "missing") == 0 && sum(&lane, "present") > 900, "{lane}");
-    did(&node, "POST", "_aliases", alias(json!({ "filter": { "exists": { "field": "process.name" } } }))).await;
-    let lane = ask(&harness, &[]).await;
-    assert!(lane["unseen"].as_str().unwrap().contains("has a filter"), "{lane}");
+    let refreshes = |interval: &str| json!({ "index": { "refresh_interval": interval } });
+    for (interval, is_proof) in [("-1", false), ("10m", false), ("2s", true)] {
+        did(&node, "PUT", "proof-filtered-1/_settings", refreshes(interval)).await;
+        let lane = ask(&harness, &[]).await;
+        let is_refused = lane["unseen"].as_str().is_some_and(|reason| reason.contains("refresh_interval"));
+        assert_eq!(is_refused, !is_proof, "{interval} {lane}");
+    }
+    let filter = json!({ "filter": { "exists": { "field": "process.name" } } });
+    for (narrowed, key) in [(filter, "`filter`"), (json!({ "search_routing": "1" }), "`search_routing`")] {
+        did(&node, "POST", "_aliases", alias(narrowed)).await;
+        let lane = ask(&harness, &[]).await;
+        assert!(lane["unseen"].as_str().unwrap().contains(key), "{lane}");
+    }
 }

@@ -186,6 +186,7 @@ impl Process {
             once: false,
             wanted: None,
             place: None,
+            target: 1,
         };
         let stop = CancellationToken::new();
         let switch = Arc::new(Switch::default());

@@ -33,9 +33,14 @@ pub enum Trap {
     NotFromSearch,
     Foreign,
     FilteredAlias,
+    RoutedAlias,
+    /// Nobody says when what was acknowledged can be found.
+    NeverRefreshed,
+    /// An ingest pipeline has replaced the `_id`, and the identity is not indexed.
+    Unnamed,
 }
 
-pub const TRAPS: [Trap; 15] = [
+pub const TRAPS: [Trap; 18] = [
     Trap::ShardFailed,
     Trap::TimedOut,
     Trap::TerminatedEarly,
@@ -51,6 +56,9 @@ pub const TRAPS: [Trap; 15] = [
     Trap::NotFromSearch,
     Trap::Foreign,
     Trap::FilteredAlias,
+    Trap::RoutedAlias,
+    Trap::NeverRefreshed,
+    Trap::Unnamed,
 ];
 
 #[derive(Default)]
@@ -94,12 +102,26 @@ impl Contract for ElasticSearch {
             ("POST", path) if path == format!("/{TARGET}/_search") => self.search(asked, false),
             ("POST", "/_search") => self.search(asked, true),
             ("GET", path) if path == format!("/_alias/{TARGET}") => match self.trap {
-                Some(Trap::FilteredAlias) => {
-                    let alias = json!({ "x-1": { "aliases": { TARGET: { "filter": { "term": { "a": 1 } } } } } });
-                    Reply::new(200, alias.to_string())
+                Some(trap @ (Trap::FilteredAlias | Trap::RoutedAlias)) => {
+                    let alias = match trap {
+                        Trap::FilteredAlias => json!({ "filter": { "term": { "a": 1 } } }),
+                        _ => json!({ "index_routing": "1", "search_routing": "1" }),
+                    };
+                    Reply::new(200, json!({ "x-1": { "aliases": { TARGET: alias } } }).to_string())
                 }
                 _ => refusal(404, "alias_missing"),
             },
+            ("GET", path) if path == format!("/{TARGET}/_settings/index.refresh_interval") => {
+                assert!(asked.query.contains("flat_settings=true"));
+                // An index without the setting is left out.
+                let indices = match self.trap {
+                    Some(Trap::NeverRefreshed) => {
+                        json!({ ".ds-x-000001": { "settings": { "index.refresh_interval": "-1" } } })
+                    }
+                    _ => json!({ ".ds-x-000001": { "settings": { "index.refresh_interval": "1ms" } } }),
+                };
+                Reply::new(200, indices.to_string())
+            }
             ("GET", path) if path == format!("/_data_stream/{TARGET}") => {
                 let first = if self.rolled_away { 2 } else { 1 };
                 let indices = json!([{ "index_name": format!(".ds-{TARGET}-{first:06}") }]);
@@ -146,6 +168,12 @@ impl ElasticSearch {
         let window = question["query"]["range"]["@timestamp"].clone();
         if window.is_object() {
             return self.list(&window, size);
+        }
+        if question["query"]["bool"]["must_not"].is_object() {
+            let named = json!({ "_id": "f".repeat(32), "_index": ".ds-x-000001" });
+            let unnamed = json!({ "_id": "vendor-1", "_index": ".ds-x-000001" });
+            let is_unnamed = self.trap == Some(Trap::Unnamed);
+            return self.answer_with(if is_unnamed { vec![named, unnamed] } else { vec![named] }, false);
         }
         let ids: BTreeSet<String> =
             serde_json::from_value(question["query"]["bool"]["should"][0]["ids"]["values"].clone()).unwrap();
@@ -207,7 +235,7 @@ impl ElasticSearch {
         }
         let nothing = json!({ "total": { "value": 0, "relation": "eq" } });
         match self.trap.filter(|_| !everywhere) {
-            None | Some(Trap::FilteredAlias) => {}
+            None | Some(Trap::FilteredAlias | Trap::RoutedAlias | Trap::NeverRefreshed | Trap::Unnamed) => {}
             Some(Trap::ShardFailed) => {
                 answer["_shards"]["failed"] = json!(1);
                 answer["hits"] = nothing;

@@ -204,14 +204,46 @@ async fn an_answer_that_is_no_proof_changes_nothing() {
     let lane = &lanes(&exit)[0];
     assert!(lane["unseen"].as_str().unwrap().contains("not one of them"), "{lane}");
 
-    // The oldest are gone with their index, and nobody knows what else was in it.
+    // The oldest are gone with their index, and nobody knows what else was in it: that ended within an hour.
     let young: BTreeSet<String> = settled(&harness, 8, 0).into_iter().collect();
-    let young = documents.into_iter().filter(|((_, id), _)| young.contains(id)).collect();
+    let mut young: Vec<_> = documents.into_iter().filter(|((_, id), _)| young.contains(id)).collect();
+    young.sort_by_key(|(_, document)| document["@timestamp"].as_str().unwrap().to_owned());
+    let young = young.into_iter().skip(10).collect();
     elastic.contract(|elastic| (elastic.documents, elastic.rolled_away) = (young, true));
     let exit = ask(&harness, &[]).await;
     let lane = &lanes(&exit)[0];
     assert!(lane["not_judged"].to_string().contains("retention?") && sum(lane, "missing") <= 5, "{lane}");
     assert!(sum(lane, "present") > 200, "{lane}");
+}
+
+/// What the lane delivered before is in the former target.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_another_target_only_what_came_later_is_judged() {
+    let (harness, elastic) = delivered().await;
+    let other = |delivers: bool| {
+        let sink = json!({
+            "type": "elasticsearch", "name": "siem", "url": elastic.url(), "api_key": "d3JpdGVy",
+            "data_stream": "logs-sentinel_one.{stream}-other", "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
+        });
+        let streams = json!({ "activities": { "since": "10d", "interval": if delivers { "1m" } else { "30s" } } });
+        harness.put_changed("acme", json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": streams }));
+    };
+    for delivers in [false, true] {
+        other(delivers);
+        if delivers {
+            assert_eq!(harness.once(&[]).await.code, Some(0));
+        }
+        let exit = ask(&harness, &["--repair=1000000"]).await;
+        let lane = &lanes(&exit)[0];
+        assert!(lane["not_judged"].to_string().contains("to another target"), "{lane}");
+        assert!(sum(lane, "owed") == 0 && lane["returned"].is_null(), "{lane}");
+    }
+    // A list that was made elsewhere has the same question.
+    let list = harness.path("ids");
+    std::fs::write(&list, elastic.contract(|elastic| elastic.in_target()).into_iter().collect::<Vec<_>>().join("\n"))
+        .unwrap();
+    let exit = harness.verify_until(hour(1), &["--present", list.to_str().unwrap(), "--format", "json"]).await;
+    assert_eq!(sum(&lanes(&exit)[0], "missing"), 0, "{}", exit.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

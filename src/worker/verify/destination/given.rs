@@ -16,6 +16,8 @@ const SETTLE: Duration = Duration::from_secs(120);
 /// So many are looked up at a time.
 const MOST: usize = 100_000;
 const DIGITS: u8 = 32;
+/// The digits before each hyphen of a UUID.
+const HYPHENS: [u8; 4] = [8, 12, 16, 20];
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// A list of identities: one a line, in any order, and in any text.
@@ -23,6 +25,8 @@ pub struct Given {
     name: String,
     copied_at: Timestamp,
     sorted: Mutex<SortedIdentities>,
+    /// Those that come later in a line. They may be of another column, or the list may have several a line.
+    later: Mutex<SortedIdentities>,
     distinct: u64,
     /// Lines with text and without an identity.
     pub other_lines: u64,
@@ -42,6 +46,7 @@ impl Given {
     pub fn read(name: String, copied_at: Timestamp, file: impl Read) -> io::Result<Self> {
         let mut file = BufReader::with_capacity(64 * 1024, file);
         let mut sorter = IdentitySorter::default();
+        let mut later = IdentitySorter::default();
         let mut other_lines = 0;
         let is_compressed = file.fill_buf()?.starts_with(GZIP);
         let mut line = Line::default();
@@ -49,7 +54,8 @@ impl Given {
             for byte in bytes {
                 match line.next(*byte) {
                     Next::Open => {}
-                    Next::Found(identity) => sorter.add(identity)?,
+                    Next::First(identity) => sorter.add(identity)?,
+                    Next::Later(identity) => later.add(identity)?,
                     Next::Without => other_lines += 1,
                 }
             }
@@ -63,7 +69,8 @@ impl Given {
         take(b"\n")?;
         let sorted = sorter.finish()?;
         let distinct = sorted.distinct();
-        Ok(Self { name, copied_at, sorted: Mutex::new(sorted), distinct, other_lines })
+        let later = Mutex::new(later.finish()?);
+        Ok(Self { name, copied_at, sorted: Mutex::new(sorted), later, distinct, other_lines })
     }
 
     /// The number of different identities.
@@ -93,7 +100,20 @@ impl Lookup for Given {
 
     async fn copies(&self, identities: &[Identity]) -> Result<Vec<u32>, Unproven> {
         let copies = self.sorted.lock().copies(identities);
-        copies.map_err(|error| Unproven::NoProof(format!("the sorted identities of {}: {error}", self.name)))
+        copies.map_err(|error| self.unread(&error))
+    }
+
+    /// Nobody knows whether the destination has what is not the first identity of a line.
+    async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+        let copies = self.later.lock().copies(identities).map_err(|error| self.unread(&error))?;
+        let place = |copies| (copies > 0).then(|| format!("{}, after another identity of the same line", self.name));
+        Ok(copies.into_iter().map(place).collect())
+    }
+}
+
+impl Given {
+    fn unread(&self, error: &io::Error) -> Unproven {
+        Unproven::NoProof(format!("the sorted identities of {}: {error}", self.name))
     }
 }
 
@@ -109,41 +129,68 @@ fn each_chunk(file: &mut impl BufRead, take: &mut impl FnMut(&[u8]) -> io::Resul
     }
 }
 
-/// Finds the first 32 hex digits of a line that have no other digit next to them.
+/// Finds each 32 hex digits of a line that have no other digit next to them. They may have hyphens, as those of a UUID.
 #[derive(Default)]
 struct Line {
-    /// The digits since the last other character.
-    number: u128,
-    digits: u8,
+    /// The digits since the last other character, and since the last one that is none of a UUID.
+    plain: Digits,
+    uuid: Digits,
+    hyphens: u8,
     is_found: bool,
     has_text: bool,
 }
 
+#[derive(Default)]
+struct Digits {
+    number: u128,
+    count: u8,
+}
+
 enum Next {
     Open,
-    Found(Identity),
+    /// The first one of a line.
+    First(Identity),
+    Later(Identity),
     /// The line has ended, has text, and had none.
     Without,
+}
+
+impl Digits {
+    fn add(&mut self, digit: u32) {
+        self.number = (self.number << 4) | u128::from(digit);
+        self.count = self.count.saturating_add(1);
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        (self.count == DIGITS).then(|| Identity::from_bytes(self.number.to_be_bytes()))
+    }
 }
 
 impl Line {
     fn next(&mut self, byte: u8) -> Next {
         if let Some(digit) = char::from(byte).to_digit(16) {
             self.has_text = true;
-            self.number = (self.number << 4) | u128::from(digit);
-            self.digits = self.digits.saturating_add(1);
+            self.plain.add(digit);
+            self.uuid.add(digit);
             return Next::Open;
         }
-        let ends = byte == b'\n';
-        let mut next = Next::Open;
-        if self.digits == DIGITS && !self.is_found {
-            self.is_found = true;
-            next = Next::Found(Identity::from_bytes(self.number.to_be_bytes()));
-        } else if ends && self.has_text && !self.is_found {
-            next = Next::Without;
+        let plain = std::mem::take(&mut self.plain).identity();
+        if byte == b'-' && HYPHENS.get(usize::from(self.hyphens)) == Some(&self.uuid.count) {
+            self.hyphens += 1;
+            return Next::Open;
         }
+        let uuid = std::mem::take(&mut self.uuid).identity();
+        let is_uuid = usize::from(std::mem::take(&mut self.hyphens)) == HYPHENS.len();
+        let found = plain.or(uuid.filter(|_| is_uuid));
+        let ends = matches!(byte, b'\n' | b'\r');
+        let next = match found {
+            Some(identity) if self.is_found => Next::Later(identity),
+            Some(identity) => Next::First(identity),
+            None if ends && self.has_text && !self.is_found => Next::Without,
+            None => Next::Open,
+        };
+        self.is_found |= found.is_some();
         self.has_text |= !byte.is_ascii_whitespace();
-        self.digits = 0;
         if ends {
             *self = Self::default();
         }
@@ -163,10 +210,14 @@ mod tests {
     const ONE: &str = "9d5edec136b76dda4e8607e86dfbcbbc";
     const TWO: &str = "19acfd92be8043b321530b2d0c23a25e";
 
+    /// How often `TWO` and `ONE` are in the list, its number of identities, and its lines without one.
     async fn found(bytes: &[u8]) -> (Vec<u32>, u64, u64) {
         let given = Given::read("ids".to_owned(), Timestamp::from_micros(0), bytes).unwrap();
-        let identities: [Identity; 2] = [TWO.parse().unwrap(), ONE.parse().unwrap()];
-        (given.copies(&identities).await.unwrap(), given.distinct(), given.other_lines)
+        (given.copies(&identities()).await.unwrap(), given.distinct(), given.other_lines)
+    }
+
+    fn identities() -> [Identity; 2] {
+        [TWO.parse().unwrap(), ONE.parse().unwrap()]
     }
 
     #[tokio::test]
@@ -178,12 +229,32 @@ mod tests {
             (format!(r#"{{"_id":"{ONE}","other":"{TWO}"}}"#), (vec![0, 1], 1, 0)),
             (format!("pipeline=acme,id={ONE},stream=activities\n"), (vec![0, 1], 1, 0)),
             (format!("identity\n{long}\n{ONE}0\n0{ONE}\n{long},{TWO}\n"), (vec![1, 0], 1, 4)),
+            (format!("{ONE}\r{TWO}\r\n"), (vec![1, 1], 2, 0)),
+            (
+                "9D5EDEC1-36b7-6dda-4e86-07e86dfbcbbc\n9d5edec136b7-6dda-4e86-07e86dfbcbbc".to_owned(),
+                (vec![0, 1], 1, 1),
+            ),
+            (format!("deadbeef-{ONE}, {}-x", &ONE[..8]), (vec![0, 1], 1, 0)),
             (String::new(), (vec![0, 0], 0, 0)),
         ] {
             assert_eq!(found(text.as_bytes()).await, expected, "{text}");
             let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
             compressed.write_all(text.as_bytes()).unwrap();
             assert_eq!(found(&compressed.finish().unwrap()).await, expected, "compressed: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_later_in_a_line_is_not_missing() {
+        let given = |text: String| Given::read("ids".to_owned(), Timestamp::from_micros(0), text.as_bytes()).unwrap();
+        for (text, expected) in [
+            (format!("[\"{ONE}\",\"{TWO}\"]\n"), [true, false]),
+            (format!("{TWO},{ONE}\n"), [false, true]),
+            (format!("{ONE}\r{TWO}\r"), [false, false]),
+            (format!("{}\n", "a".repeat(64)), [false, false]),
+        ] {
+            let places = given(text.clone()).elsewhere(&identities()).await.unwrap();
+            assert_eq!(places.iter().map(Option::is_some).collect::<Vec<_>>(), expected, "{text}");
         }
     }
 

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use compact_str::CompactString;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
@@ -131,7 +131,6 @@ async fn verify_lanes(
             dead_letters: Err(dead_letters.clone()),
             unasked: Vec::new(),
             candidates: Vec::new(),
-            asked_last: Instant::now(),
             present: 0,
             owed: 0,
             leading_until: None,
@@ -149,8 +148,10 @@ async fn verify_lanes(
             repairs: store.clone(),
             replays: Some(replays.clone()),
         };
+        let target = context.target(&judge.spec).map_err(|error| VerifyError::NoLane(error.to_string()))?;
         let judging = async {
-            let account = ledger.sums(Hour(0)..Hour(u32::MAX)).await?;
+            let mut account = ledger.sums(Hour(0)..Hour(u32::MAX)).await?;
+            account.checkpoint.target.follow(target, context.clock().now());
             judge.run(&account).await
         };
         let judged = match stop.run_until_cancelled(judging.instrument(span)).await {
@@ -213,8 +214,6 @@ struct Judge<'a> {
     unasked: Vec<Part>,
     /// What was not found, and is asked about once more.
     candidates: Vec<Candidate>,
-    /// When one of these was asked about last.
-    asked_last: Instant,
     /// Numbers of identities in all hours so far.
     present: u64,
     owed: u64,
@@ -377,6 +376,13 @@ impl Judge<'_> {
         if start < since {
             start = since.min(requested.end);
             not_judged.push(format!("before {start}: the ledger starts later"));
+        }
+        let target_since = account.checkpoint.target.since;
+        if Hour::from(target_since) > start {
+            start = Hour::from(target_since).min(requested.end);
+            not_judged.push(format!(
+                "before {start}: until {target_since} the lane delivered to another target, or under another name"
+            ));
         }
         if let Kept::From(time, reason) = kept
             && start < Hour::from(*time)
@@ -554,12 +560,14 @@ impl Judge<'_> {
             }
             let present = owed.iter().filter(|owed| copies_of(owed) > 0).count() as u64;
             self.owed += owed.len() as u64;
-            // What is older than all that is there may have been removed because of its age.
-            if *kept == Kept::Unknown && self.present == 0 && present == 0 && !owed.is_empty() {
+            // What is older than all that is there may have been removed because of its age, and so may a part of the
+            // first hour that has something.
+            let is_first = self.present == 0;
+            self.present += present;
+            if *kept == Kept::Unknown && is_first && present < owed.len() as u64 {
                 self.leading_until = Some(until);
                 continue;
             }
-            self.present += present;
             let row = self.report.hours.entry(hour).or_default();
             row.excluded += excluded;
             row.owed += owed.len() as u64;
@@ -568,7 +576,6 @@ impl Judge<'_> {
             let absent = owed.into_iter().filter(|owed| copies_of(owed) == 0);
             self.candidates.extend(absent.map(|owed| Candidate { owed, hour }));
         }
-        self.asked_last = Instant::now();
         if self.candidates.len() >= PART && self.present > 0 {
             self.confirm().await?;
         }
@@ -585,19 +592,18 @@ impl Judge<'_> {
             return Ok(());
         }
         candidates.sort_unstable_by(|one, other| one.owed.cmp(&other.owed));
-        if self.lookup.copied_at().is_none() {
-            sleep_until(self.asked_last + self.lookup.settle()).await;
-            let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
-            let copies = self.copies(&identities).await?;
-            candidates = self.settle(candidates, &copies, |row, copies| {
-                row.present += 1;
-                row.duplicates += u64::from(copies - 1);
-            });
-        }
+        // A replay delivers an event before it removes the dead letter. So what is none is asked about after that.
         let dead = self.dead_letters(&candidates).await?;
         candidates = self.settle(candidates, &dead, |row, _| {
             row.owed -= 1;
             row.dead_letters += 1;
+        });
+        self.refresh().await?;
+        let identities: Vec<Identity> = candidates.iter().map(|candidate| candidate.owed.identity).collect();
+        let copies = self.copies(&identities).await?;
+        candidates = self.settle(candidates, &copies, |row, copies| {
+            row.present += 1;
+            row.duplicates += u64::from(copies - 1);
         });
         let gone = self.gone(&candidates).await?;
         candidates = self.settle(candidates, &gone, |row, _| {
@@ -688,10 +694,23 @@ impl Judge<'_> {
 
     async fn kept(&mut self) -> Result<Kept, End> {
         let lookup = self.lookup.clone();
+        self.until_answered(async || lookup.kept().await).await
+    }
+
+    /// What has been acknowledged by now is seen from here on.
+    async fn refresh(&mut self) -> Result<(), End> {
+        let lookup = self.lookup.clone();
+        if lookup.copied_at().is_none() {
+            sleep(lookup.settle()).await;
+        }
+        self.until_answered(async || lookup.refresh().await).await
+    }
+
+    async fn until_answered<T>(&self, question: impl AsyncFn() -> Result<T, Unproven>) -> Result<T, End> {
         let give_up = Instant::now() + self.selected.once_timeout;
         loop {
-            match lookup.kept().await {
-                Ok(kept) => return Ok(kept),
+            match question().await {
+                Ok(answer) => return Ok(answer),
                 Err(Unproven::Later { reason, after }) if Instant::now() < give_up => wait(&reason, after).await,
                 Err(unproven) => return Err(End::Unseen(unproven.to_string())),
             }

@@ -89,24 +89,31 @@ impl Repair<'_> {
         let found = missing.len();
         missing.retain(|candidate| !history.contains_key(&candidate.owed.identity.to_string()));
         result.vanished_again = (found - missing.len()) as u64;
-        // Before anything is sent: a kill must not begin a loop.
-        history.extend(missing.iter().map(|candidate| (candidate.owed.identity.to_string(), now.micros())));
-        self.remember(&spec.id, history).await?;
+        missing.sort_by_key(|candidate| candidate.hour);
+        let mut done = 0;
+        let mut tried = 0;
         let mut sent = 0;
-        let mut of_hours: BTreeMap<Hour, Vec<&Candidate>> = BTreeMap::new();
-        missing.iter().for_each(|candidate| of_hours.entry(candidate.hour).or_default().push(candidate));
-        'hours: for (hour, candidates) in of_hours {
-            for part in candidates.chunks(IDS) {
-                match self.send(&spec, hour, part, stop).await? {
-                    Ok(delivered) => sent += delivered,
-                    Err(reason) => {
-                        result.refused = Some(reason);
-                        break 'hours;
-                    }
+        let of_hours = missing.chunk_by(|one, other| one.hour == other.hour);
+        for part in of_hours.flat_map(|candidates| candidates.chunks(IDS)) {
+            let Some(Candidate { hour, .. }) = part.first() else { continue };
+            // Before it is sent: a kill must not begin a loop.
+            history.extend(part.iter().map(|candidate| (candidate.owed.identity.to_string(), now.micros())));
+            self.remember(&spec.id, history.clone()).await?;
+            tried += part.len();
+            match self.send(&spec, *hour, part, stop).await? {
+                Ok(delivered) => sent += delivered,
+                Err(reason) => {
+                    result.refused = Some(reason);
+                    // What was not delivered has not vanished again when the next repair misses it.
+                    part.iter().for_each(|candidate| _ = history.remove(&candidate.owed.identity.to_string()));
+                    self.remember(&spec.id, history).await?;
+                    break;
                 }
             }
+            done = tried;
         }
-        result.gone = (missing.len() as u64).saturating_sub(sent);
+        result.gone = (done as u64).saturating_sub(sent);
+        missing.truncate(tried);
         if sent > 0 {
             let visible = self.visible(&*lookup, &missing).await;
             result.repaired = (visible.len() as u64).min(sent);
@@ -142,7 +149,7 @@ impl Repair<'_> {
         &self,
         spec: &LaneSpec,
         hour: Hour,
-        records: &[&Candidate],
+        records: &[Candidate],
         stop: &CancellationToken,
     ) -> Result<Result<u64, String>, VerifyError> {
         let ids: Vec<CompactString> = records.iter().map(|record| record.owed.id.clone()).collect();

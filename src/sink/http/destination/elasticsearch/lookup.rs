@@ -24,13 +24,20 @@ use crate::sink::lookup::{Kept, Listed, Lookup, Unproven};
 
 /// The most identities of one question. With two copies of each, the answer is below 500 KB.
 const MOST: usize = 1_000;
+/// So many more copies of some of them fit into an answer.
+const COPIES: usize = 100;
 /// The most documents of one list.
 const MOST_LISTED: usize = 2_500;
 const TIME: &str = "@timestamp";
 const JSON: &str = "application/json";
+const REFRESH: &str = "index.refresh_interval";
+/// What an alias may have that hides documents.
+const NARROWING: [&str; 2] = ["filter", "search_routing"];
+/// Parts of what a cluster says of a question that exceeds a setting of an index.
+const TOO_LARGE: [&str; 2] = ["max_terms_count", "max_result_window"];
 const IN_LABEL: &str = "labels.s1_identity";
 const FILTER: &str = "timed_out,terminated_early,_shards.total,_shards.failed,_clusters,hits.total,hits.hits._id,\
-                      hits.hits._index,hits.hits._source,error.type,error.reason";
+                      hits.hits._index,hits.hits._source,error.type,error.reason,error.root_cause";
 
 #[derive(Debug)]
 pub(super) struct ClusterLookup {
@@ -116,6 +123,8 @@ struct Cause {
     kind: String,
     #[serde(default)]
     reason: String,
+    #[serde(default)]
+    root_cause: Vec<Cause>,
 }
 
 impl ClusterLookup {
@@ -123,7 +132,7 @@ impl ClusterLookup {
     fn question(&self, identities: &[Identity]) -> Value {
         let ids: Vec<String> = identities.iter().map(Identity::to_string).collect();
         json!({
-            "size": 2 * identities.len(),
+            "size": 2 * identities.len() + COPIES,
             "_source": [self.field, "data_stream"],
             "track_total_hits": true,
             "query": { "bool": { "should": [{ "ids": { "values": ids } }, { "terms": { self.field: ids } }] } },
@@ -186,22 +195,87 @@ impl ClusterLookup {
         hits.filter_map(|hit| Some((self.identity(&hit, identities)?, hit.index.into_owned()))).collect()
     }
 
-    /// What a filter of an alias hides cannot be seen.
-    async fn refuse_filtered_alias(&self) -> Result<(), Unproven> {
+    /// What a filter or the routing of an alias hides cannot be seen.
+    async fn refuse_narrowing_alias(&self) -> Result<(), Unproven> {
         let url = self.base.join(&format!("_alias/{}", self.name));
         let response = self.questions.get(&url).await?;
         let aliases: BTreeMap<String, Value> = match response.status {
             StatusCode::OK => serde_json::from_slice(&response.body).unwrap_or_default(),
             _ => return Ok(()),
         };
-        let filter = |index: &Value| index.get("aliases")?.get(&self.name)?.get("filter").cloned();
-        match aliases.values().any(|index| filter(index).is_some()) {
-            true => {
-                Err(Unproven::NoProof(format!("the alias `{}` has a filter, and what it hides is not seen", self.name)))
-            }
-            false => Ok(()),
+        let alias = |index: &'_ Value| index.get("aliases")?.get(&self.name).cloned();
+        let mut aliases = aliases.values().filter_map(alias);
+        let narrowed_by = aliases.find_map(|alias| NARROWING.into_iter().find(|key| alias.get(key).is_some()));
+        match narrowed_by {
+            Some(key) => Err(Unproven::NoProof(format!(
+                "the alias `{}` has a `{key}`, and what it hides is not seen",
+                self.name
+            ))),
+            None => Ok(()),
         }
     }
+
+    /// A document that has another `_id`, and no identity that can be searched for, may be any event.
+    async fn refuse_unnamed(&self) -> Result<(), Unproven> {
+        let question = json!({
+            "size": MOST_LISTED,
+            "_source": false,
+            "track_total_hits": true,
+            "query": { "bool": { "must_not": { "exists": { "field": self.field } } } },
+        });
+        let response = self.post(&self.name, question).await?;
+        let Ok(found) = serde_json::from_slice::<Found<'_>>(&response.body) else { return Ok(()) };
+        let unnamed = found.hits.hits.iter().filter(|hit| hit.id.parse::<Identity>().is_err()).count();
+        match unnamed {
+            0 => Ok(()),
+            _ => Err(Unproven::NoProof(format!(
+                "{unnamed} documents of `{}` have another `_id`, and no `{}` that is indexed: each may be an event that \
+                 is not found",
+                self.name, self.field
+            ))),
+        }
+    }
+
+    /// A document is found only after a refresh, whatever was acknowledged.
+    async fn refuse_rare_refresh(&self) -> Result<(), Unproven> {
+        let url = self.base.join(&format!("{}/_settings/{REFRESH}", self.name)).with_query("flat_settings", "true");
+        let response = self.questions.get(&url).await?;
+        let indices: BTreeMap<String, Value> = match response.status {
+            StatusCode::OK => serde_json::from_slice(&response.body).unwrap_or_default(),
+            _ => return Ok(()),
+        };
+        for (index, settings) in indices {
+            let Some(interval) = settings.get("settings").and_then(|settings| settings.get(REFRESH)?.as_str()) else {
+                continue;
+            };
+            if refresh_interval(interval).is_none_or(|interval| interval > self.settle) {
+                return Err(Unproven::NoProof(format!(
+                    "`{index}` has the {REFRESH} {interval}, and what is not refreshed is not found: refresh it and \
+                     set an interval, or set `verify.settle` to more than the interval"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long a document may take to be found; `None` if nobody says when it is.
+fn refresh_interval(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: u64 = number.parse().ok()?;
+    let factor = match unit {
+        // A plain number is one of milliseconds.
+        "ms" | "" => return Some(Duration::from_millis(number)),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        // Smaller units.
+        "micros" | "nanos" => return Some(Duration::from_micros(number)),
+        _ => return None,
+    };
+    number.checked_mul(factor).map(Duration::from_secs)
 }
 
 /// An answer about the whole target.
@@ -209,11 +283,16 @@ fn proof<'a>(response: &'a Response, target: &str, asked: usize) -> Result<Found
     let view = response.view(0);
     let unproven = |reason: String| Unproven::NoProof(format!("{target}: {reason}"));
     if response.status != StatusCode::OK {
-        if let Ok(Failed { error: Cause { kind, reason } }) = serde_json::from_slice(&response.body)
-            && (response.status.is_client_error() || kind == "search_phase_execution_exception")
+        if let Ok(Failed { error }) = serde_json::from_slice(&response.body)
+            && let Cause { kind, reason, .. } = error.root_cause.first().unwrap_or(&error)
+            && (response.status.is_client_error() || error.kind == "search_phase_execution_exception")
             && !matches!(response.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::PAYLOAD_TOO_LARGE)
         {
-            return Err(unproven(view.excerpt(&format!("{} {kind}: {reason}", response.status.as_u16()))));
+            let reason = view.excerpt(&format!("{} {kind}: {reason}", response.status.as_u16()));
+            return Err(match TOO_LARGE.iter().any(|setting| reason.contains(setting)) {
+                true => Unproven::TooLarge(format!("{target}: {reason}")),
+                false => unproven(reason),
+            });
         }
         return Err(by_status(&view));
     }
@@ -262,7 +341,8 @@ impl Lookup for ClusterLookup {
 
     /// As long as the first backing index is there, none was removed.
     async fn kept(&self) -> Result<Kept, Unproven> {
-        self.refuse_filtered_alias().await?;
+        self.refuse_narrowing_alias().await?;
+        self.refuse_rare_refresh().await?;
         let url = self.base.join(&format!("_data_stream/{}", self.name));
         let url = url.with_query("filter_path", "data_streams.indices.index_name");
         let response = self.questions.get(&url).await?;
@@ -307,6 +387,7 @@ impl Lookup for ClusterLookup {
     }
 
     async fn elsewhere(&self, identities: &[Identity]) -> Result<Vec<Option<String>>, Unproven> {
+        self.refuse_unnamed().await?;
         let mut places = vec![None; identities.len()];
         let mut found = self.rerouted(identities).await;
         if !self.elsewhere.is_empty() {

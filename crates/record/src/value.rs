@@ -287,7 +287,7 @@ impl<'a> Iterator for Entries<'a> {
         if *bytes.get(key)? != b'"' {
             return None;
         }
-        let key_end = scan::string_end(bytes, key)?;
+        let (name, key_end) = self.key(key)?;
         let colon = scan::skip_space(bytes, key_end);
         if *bytes.get(colon)? != b':' {
             return None;
@@ -295,7 +295,21 @@ impl<'a> Iterator for Entries<'a> {
         let start = scan::skip_space(bytes, colon + 1);
         let end = scan::value_end(bytes, start)?;
         self.at = after_comma(bytes, end);
-        Some((unescape(self.raw.get(key + 1..key_end - 1)?), Value::new(self.raw.get(start..end)?)))
+        Some((name, Value::new(self.raw.get(start..end)?)))
+    }
+}
+
+impl<'a> Entries<'a> {
+    /// The key whose opening quote is at `at`, and the position after it.
+    #[inline]
+    fn key(&self, at: usize) -> Option<(Cow<'a, str>, usize)> {
+        let bytes = self.raw.as_bytes();
+        let stop = scan::string_stop(bytes, at + 1);
+        if bytes.get(stop) == Some(&b'"') {
+            return Some((Cow::Borrowed(self.raw.get(at + 1..stop)?), stop + 1));
+        }
+        let end = scan::string_end(bytes, at)?;
+        Some((unescape(self.raw.get(at + 1..end - 1)?), end))
     }
 }
 

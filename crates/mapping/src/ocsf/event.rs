@@ -99,12 +99,12 @@ impl<'o> Event<'o> {
 
     #[inline]
     pub fn open(&mut self, name: &str) -> Object {
-        let outside = self.enter(name);
+        let outside = enter(self.path, name);
         Object { open: self.json.open(name), outside }
     }
 
     pub fn open_list(&mut self, name: &str) -> Object {
-        let outside = self.enter(name);
+        let outside = enter(self.path, name);
         self.path.push_str("[]");
         Object { open: self.json.open_list(name), outside }
     }
@@ -112,15 +112,6 @@ impl<'o> Event<'o> {
     /// Opens an object as an element of the open list.
     pub fn open_element(&mut self) -> Object {
         Object { open: self.json.open_element(), outside: self.path.len() }
-    }
-
-    fn enter(&mut self, name: &str) -> usize {
-        let outside = self.path.len();
-        if outside > 0 {
-            self.path.push('.');
-        }
-        self.path.push_str(name);
-        outside
     }
 
     #[inline]
@@ -294,6 +285,16 @@ impl<'o> Event<'o> {
         }
         self.json.close(list);
     }
+}
+
+/// Adds a name to the path of an object. Returns the length of the path before.
+pub(super) fn enter(path: &mut String, name: &str) -> usize {
+    let outside = path.len();
+    if outside > 0 {
+        path.push('.');
+    }
+    path.push_str(name);
+    outside
 }
 
 pub(super) fn severity_id(severity: Severity) -> u16 {

@@ -1,6 +1,8 @@
 //! What 1.3.0 has under another name, by the object that it is in.
 
-use s1_forwarder_record::Value;
+use std::borrow::Cow;
+
+use s1_forwarder_record::{Kind as JsonKind, Value};
 
 use super::kind::Kind;
 use super::object::{Object, text};
@@ -42,8 +44,8 @@ impl Writer<'_> {
             if !actor.has(older)
                 && let Some(value) = rest.take(name)
             {
+                self.moved(&format!("application.{name}"), older, &value);
                 actor.set(older, value.into_owned());
-                self.moved(&format!("application.{name}"), older);
             }
         }
         self.keep_rest("application", &rest);
@@ -51,15 +53,15 @@ impl Writer<'_> {
 
     fn hardware(&mut self, hardware: &mut Object<'_>) {
         if hardware.rename("cores", "cpu_cores") {
-            self.moved("cores", "cpu_cores");
+            self.moved("cores", "cpu_cores", hardware.get("cpu_cores").raw());
         }
         let Some((mut processor, others)) = first(hardware, "cpu_info_list") else { return };
         for (name, older) in [("model", "cpu_type"), ("cpu_bits", "cpu_bits"), ("speed_mhz", "cpu_speed")] {
             if !hardware.has(older)
                 && let Some(value) = processor.take(name)
             {
-                hardware.set(older, value.into_owned());
-                self.moved(&format!("cpu_info_list[].{name}"), older);
+                self.moved(&format!("cpu_info_list[].{name}"), older, &value);
+                hardware.set(older, value);
             }
         }
         self.keep_elements("cpu_info_list", &processor, others);
@@ -75,8 +77,9 @@ impl Writer<'_> {
         if !file.has("signature")
             && let Some((signature, others)) = first(file, "signatures")
         {
-            file.set("signature", signature.json());
-            self.moved("signatures[]", "signature");
+            let signature = signature.json();
+            self.moved("signatures[]", "signature", &signature);
+            file.set("signature", signature);
             self.keep_elements("signatures", &Object::default(), others);
         }
     }
@@ -90,8 +93,8 @@ impl Writer<'_> {
         }
         let Some((mut file, others)) = first(malware, "files") else { return };
         if let Some(path) = file.take("path") {
-            malware.set("path", path.into_owned());
-            self.moved("files[].path", "path");
+            self.moved("files[].path", "path", &path);
+            malware.set("path", path);
         }
         self.keep_elements("files", &file, others);
     }
@@ -109,9 +112,13 @@ impl Writer<'_> {
         if let Some(time) = logger.take("logged_time") {
             metadata.set("logged_time", time);
         }
+        let product = metadata.get("product");
         let is_said = |name: &str| match name {
             "name" => logger.get(name) == metadata.get("log_provider"),
-            "product" => logger.get(name) == metadata.get(name),
+            "product" => {
+                let own = logger.get(name);
+                own.kind() == JsonKind::Object && own.entries().all(|(name, value)| product.get(&name) == value)
+            }
             _ => false,
         };
         if !logger.members.iter().all(|member| is_said(&member.name)) {
@@ -130,8 +137,9 @@ impl Writer<'_> {
         let name = Some(path.last_segment().raw()).filter(|name| !name.is_empty()).unwrap_or(path.raw());
         let file = format!(r#"{{"name":"{name}","path":"{}","type_id":1,"type":"Regular File"}}"#, path.raw());
         process.set("file", file);
-        process.take("path");
-        self.moved("path", "file.path");
+        if let Some(path) = process.take("path") {
+            self.moved("path", "file.path", &path);
+        }
     }
 
     fn related_event(&mut self, event: &mut Object<'_>) {
@@ -156,8 +164,8 @@ impl Writer<'_> {
         let Some(advisory) = vulnerability.take("advisory") else { return };
         let mut rest = Object::read(Value::new(&advisory));
         if let Some(uid) = rest.take("uid") {
+            self.moved("advisory.uid", "cve.uid", &uid);
             vulnerability.set("cve", format!(r#"{{"uid":{uid}}}"#));
-            self.moved("advisory.uid", "cve.uid");
         }
         self.keep_rest("advisory", &rest);
     }
@@ -174,12 +182,15 @@ impl Writer<'_> {
 }
 
 /// Takes a list: its first element, and the others as JSON. `None` if there is no list of objects.
-fn first(object: &mut Object<'_>, name: &str) -> Option<(Object<'static>, Vec<String>)> {
+fn first<'a>(object: &mut Object<'a>, name: &str) -> Option<(Object<'a>, Vec<String>)> {
     if object.get(name).elements().next().is_none_or(|element| element.entries().next().is_none()) {
         return None;
     }
     let list = object.take(name)?;
-    let mut elements = Value::new(&list).elements();
-    let element = Object::read(elements.next()?).into_owned();
-    Some((element, elements.map(|element| element.raw().to_owned()).collect()))
+    let others = Value::new(&list).elements().skip(1).map(|element| element.raw().to_owned()).collect();
+    let element = match &list {
+        Cow::Borrowed(list) => Object::read(Value::new(list).elements().next()?),
+        Cow::Owned(list) => Object::read(Value::new(list).elements().next()?).into_owned(),
+    };
+    Some((element, others))
 }

@@ -156,8 +156,7 @@ impl Writer<'_> {
         if class.uid == NETWORK_ACTIVITY {
             ["initiator_id", "initiator"].iter().for_each(|name| drop(event.take(name)));
         }
-        let page = event.get("finding_info").get("src_url").raw().to_owned();
-        if !page.is_empty() && event.get("src_url").raw() == page {
+        if event.has("src_url") && event.get("src_url") == event.get("finding_info").get("src_url") {
             event.take("src_url");
         }
         if class.uid == APPLICATION_LIFECYCLE {
@@ -181,13 +180,14 @@ impl Writer<'_> {
         if names.is_empty() {
             return false;
         }
-        event.set("privileges", format!("[{}]", names.join(",")));
+        let privileges = format!("[{}]", names.join(","));
         for attribute in ["name", "uid"] {
-            self.moved(&format!("iam_roles[].{attribute}"), "privileges[]");
+            self.moved(&format!("iam_roles[].{attribute}"), "privileges[]", &privileges);
         }
         if is_all {
             event.take("iam_roles");
         }
+        event.set("privileges", privileges);
         true
     }
 
@@ -213,8 +213,8 @@ impl Writer<'_> {
         entity.set_word("type", "Role");
         for name in ["name", "uid"] {
             if let Some(value) = role.take(name) {
+                self.moved(&format!("iam_role.{name}"), &format!("entity.{name}"), &value);
                 entity.set(name, value);
-                self.moved(&format!("iam_role.{name}"), &format!("entity.{name}"));
             }
         }
         self.keep_rest("iam_role", &role);
@@ -248,8 +248,8 @@ impl Writer<'_> {
         for name in ["name", "version"] {
             if let Some(value) = rest.take(name) {
                 is_said &= app.get(name).kind() == Kind::Absent || app.get(name).raw() == value;
+                self.moved(&format!("application.{name}"), &format!("app.{name}"), &value);
                 app.set(name, value);
-                self.moved(&format!("application.{name}"), &format!("app.{name}"));
             }
         }
         if !is_said {

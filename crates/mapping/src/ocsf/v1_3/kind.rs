@@ -25,7 +25,8 @@ pub(super) struct Kind {
 
 #[derive(Debug)]
 pub(super) struct Row {
-    pub name: &'static str,
+    name: &'static str,
+    head: u64,
     /// The bit of the profile that the attribute belongs to, else 0.
     pub profile: u16,
     pub rule: Rule,
@@ -42,10 +43,32 @@ pub(super) enum Rule {
     Values(&'static [u32]),
 }
 
+impl Row {
+    pub const fn new(name: &'static str, profile: u16, rule: Rule) -> Self {
+        Self { name, head: head(name), profile, rule }
+    }
+}
+
+/// The first eight bytes of a name as a number that is in the order of names. Most rows differ in it.
+const fn head(name: &str) -> u64 {
+    let name = name.as_bytes();
+    if let Some(first) = name.first_chunk::<8>() {
+        return u64::from_be_bytes(*first);
+    }
+    let mut head = 0;
+    let mut at = 0;
+    while at < name.len() {
+        head |= (name[at] as u64) << (56 - 8 * at);
+        at += 1;
+    }
+    head
+}
+
 impl Kind {
     pub fn row(&self, name: &str) -> Option<&'static Row> {
-        let index = self.rows.binary_search_by(|row| row.name.cmp(name)).ok()?;
-        self.rows.get(index)
+        let head = head(name);
+        let first = self.rows.partition_point(|row| row.head < head);
+        self.rows.get(first..)?.iter().take_while(|row| row.head == head).find(|row| row.name == name)
     }
 }
 

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::json::escape;
 
-/// Members in their order. Names are decoded, values are JSON.
+/// Members in their order. Names are decoded, and owned if that changed them. Values are JSON.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Object<'a> {
     pub members: SmallVec<[Member<'a>; 16]>,
@@ -45,7 +45,7 @@ impl<'a> Object<'a> {
         self.members.iter().any(|member| member.name == name && member.is_written)
     }
 
-    pub fn into_owned(self) -> Object<'static> {
+    pub fn into_owned<'o>(self) -> Object<'o> {
         let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
         let member = |Member { name, value, is_written }| Member { name: owned(name), value: owned(value), is_written };
         Object { members: self.members.into_iter().map(member).collect() }

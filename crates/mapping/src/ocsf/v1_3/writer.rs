@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use s1_forwarder_record::{Escaped, Kind as JsonKind, Value};
 
+use super::super::event::enter;
 use super::kind::{Class, Kind, Rule};
 use super::object::Object;
 use super::table;
@@ -19,21 +20,22 @@ pub(super) fn write<'a>(
     classify: impl FnOnce(&mut Writer<'_>, &mut Object<'a>) -> &'static Class,
 ) -> Option<Vec<u8>> {
     let size: usize = event.members.iter().map(|member| member.name.len() + member.value.len() + 4).sum();
-    let (mut out, mut kept) = (Vec::with_capacity(size + 512), Vec::new());
+    let (mut out, mut kept) = (Vec::with_capacity(size + 512), Vec::with_capacity(1024));
     let (mut names, mut kept_names) = (DistinctNames::default(), DistinctNames::default());
+    let [metadata, observables] = ["metadata", "observables"].map(|name| event.take(name));
     let mut writer = Writer {
         out: Json::new(&mut out, &mut names),
         kept: Json::new(&mut kept, &mut kept_names),
         key: key(event.get("unmapped")),
-        path: String::new(),
-        moves: String::new(),
+        path: String::with_capacity(128),
+        observables: Value::new(observables.as_deref().unwrap_or_default()).elements().map(Observable::read).collect(),
         profiles: 0,
         severity: event.number("severity_id"),
     };
     writer.out.raw(b"{");
     writer.kept.raw(b"{");
     let class = classify(&mut writer, &mut event);
-    let [metadata, observables, unmapped] = ["metadata", "observables", "unmapped"].map(|name| event.take(name));
+    let unmapped = event.take("unmapped");
     if !writer.members(&class.kind, &mut event) {
         return None;
     }
@@ -44,18 +46,17 @@ pub(super) fn write<'a>(
     if let Some(metadata) = metadata {
         writer.metadata(&metadata);
     }
-    if let Some(observables) = observables {
-        writer.observables(&observables);
-    }
+    writer.observables();
     writer.unmapped(unmapped.as_deref());
     writer.out.raw(b"}");
+    drop(writer);
     Some(out)
 }
 
-/// A name that `unmapped` does not have. A record may have any key.
+/// A name that nothing in `unmapped` has. A record may have any key.
 fn key(unmapped: Value<'_>) -> String {
     let mut key = KEPT.to_owned();
-    while unmapped.get(&key).kind() != JsonKind::Absent {
+    while unmapped.raw().contains(&key) {
         key.push('_');
     }
     key
@@ -66,6 +67,62 @@ fn profile(name: &str) -> u16 {
     table::PROFILES.iter().position(|known| *known == name).map_or(0, |index| 1 << index)
 }
 
+struct Observable<'a> {
+    element: Value<'a>,
+    /// The path in the event of 1.9.0.
+    name: Cow<'a, str>,
+    value: Value<'a>,
+    /// 1.3.0 accepts it as it is.
+    is_same: bool,
+    place: Place,
+}
+
+/// Where the value of an observable is in the event of 1.3.0.
+enum Place {
+    /// At its path.
+    Same,
+    /// A value of its path has gone elsewhere, and it was another one.
+    Unknown,
+    Moved(String),
+}
+
+impl<'a> Observable<'a> {
+    fn read(element: Value<'a>) -> Self {
+        let mut observable =
+            Self { element, name: Cow::Borrowed(""), value: Value::default(), is_same: true, place: Place::Same };
+        for (name, value) in element.entries() {
+            match &*name {
+                "name" => observable.name = value.text().unwrap_or_default(),
+                "value" => observable.value = value,
+                "type" => {}
+                name => {
+                    observable.is_same &= table::OBSERVABLE.row(name).is_none_or(|row| match &row.rule {
+                        Rule::Same => true,
+                        Rule::Values(gone) => !is_gone(gone, value.raw()),
+                        Rule::Absent | Rule::Object(_) => false,
+                    });
+                }
+            }
+        }
+        observable.is_same &= !observable.name.is_empty();
+        observable
+    }
+
+    /// Notes where the value is now, if it is in `value`, which was at `path`. `moved` gets what follows the path.
+    fn look_in(&mut self, path: &str, value: &str, moved: impl FnOnce(&str) -> String) {
+        // Nearly all paths differ here.
+        if !matches!(self.name.as_bytes().get(path.len()), None | Some(b'.' | b'[')) {
+            return;
+        }
+        let Some(rest) = self.name.strip_prefix(path) else { return };
+        if holds(Value::new(value), rest, self.value) {
+            self.place = Place::Moved(moved(rest));
+        } else if matches!(self.place, Place::Same) {
+            self.place = Place::Unknown;
+        }
+    }
+}
+
 pub(super) struct Writer<'o> {
     out: Json<'o>,
     /// What 1.3.0 lacks. The same objects and lists are open as in `out`.
@@ -74,9 +131,7 @@ pub(super) struct Writer<'o> {
     key: String,
     /// The path of the open object in the event of 1.9.0.
     path: String,
-    /// What is not at its place any more, a line for each: the path, and after a tab the new one. Without a tab, the
-    /// new one is below `unmapped`.
-    moves: String,
+    observables: Vec<Observable<'o>>,
     /// The profiles of the attributes that were written.
     profiles: u16,
     /// `severity_id` of the event.
@@ -88,40 +143,38 @@ impl Writer<'_> {
     fn members(&mut self, kind: &Kind, object: &mut Object<'_>) -> bool {
         self.adapt(kind, object);
         for member in &mut object.members {
-            member.is_written = match kind.row(&member.name) {
-                None => {
-                    self.raw(&member.name, &member.value);
-                    true
+            let (name, value) = (&*member.name, &*member.value);
+            let Some(row) = kind.row(name) else {
+                match &member.name {
+                    Cow::Borrowed(name) => self.raw(name, value),
+                    Cow::Owned(name) => self.raw(&escape(name), value),
                 }
-                Some(row) => {
-                    let is_written = match &row.rule {
-                        Rule::Absent => {
-                            self.keep(&member.name, &member.value);
-                            false
-                        }
-                        Rule::Object(kind) => self.object_or_list(kind, &member.name, &member.value),
-                        Rule::Values(gone) => {
-                            self.raw(&member.name, &without(gone, &member.value));
-                            true
-                        }
-                        Rule::Same => {
-                            self.raw(&member.name, &member.value);
-                            true
-                        }
-                    };
-                    if is_written {
-                        self.profiles |= row.profile;
-                    }
-                    is_written
-                }
+                member.is_written = true;
+                continue;
             };
+            match &row.rule {
+                Rule::Absent => self.keep(name, value),
+                Rule::Object(kind) => member.is_written = self.object_or_list(kind, name, value),
+                Rule::Values(gone) => {
+                    self.raw(name, &without(gone, value));
+                    member.is_written = true;
+                }
+                Rule::Same => {
+                    self.raw(name, value);
+                    member.is_written = true;
+                }
+            }
+            if member.is_written {
+                self.profiles |= row.profile;
+            }
         }
         kind.required.iter().all(|name| object.is_written(name))
             && (kind.one_of.is_empty() || kind.one_of.iter().any(|name| object.is_written(name)))
     }
 
+    /// Writes a member whose name needs no escapes, as that of an attribute.
     pub(super) fn raw(&mut self, name: &str, value: &str) {
-        self.out.name(&escape(name));
+        self.out.name(name);
         self.out.raw(value.as_bytes());
     }
 
@@ -138,10 +191,10 @@ impl Writer<'_> {
     }
 
     fn object(&mut self, kind: &Kind, name: &str, value: &str) -> bool {
-        let (moves, profiles) = (self.moves.len(), self.profiles);
-        let outside = self.enter(name);
-        let open = self.out.open(&escape(name));
-        let kept = self.kept.open(&escape(name));
+        let profiles = self.profiles;
+        let outside = enter(&mut self.path, name);
+        let open = self.out.open(name);
+        let kept = self.kept.open(name);
         let fits = self.members(kind, &mut Object::read(Value::new(value)));
         self.path.truncate(outside);
         if fits {
@@ -152,7 +205,6 @@ impl Writer<'_> {
         }
         self.out.discard(open);
         self.kept.discard(kept);
-        self.moves.truncate(moves);
         self.profiles = profiles;
         self.keep(name, value);
         false
@@ -160,13 +212,13 @@ impl Writer<'_> {
 
     /// What is kept of a list are the elements that have lost something.
     fn list(&mut self, kind: &Kind, name: &str, list: Value<'_>) -> bool {
-        let outside = self.enter(name);
+        let outside = enter(&mut self.path, name);
         self.path.push_str("[]");
-        let open = self.out.open_list(&escape(name));
-        let kept = self.kept.open_list(&escape(name));
+        let open = self.out.open_list(name);
+        let kept = self.kept.open_list(name);
         for element in list.elements() {
             if element.kind() == JsonKind::Object {
-                self.element(kind, element);
+                self.element(kind, &mut Object::read(element), element);
             } else {
                 self.out.json_element(element.raw());
             }
@@ -178,21 +230,22 @@ impl Writer<'_> {
         is_written
     }
 
-    fn element(&mut self, kind: &Kind, element: Value<'_>) {
-        let (moves, profiles) = (self.moves.len(), self.profiles);
+    /// `object` is what was read of the element.
+    fn element(&mut self, kind: &Kind, object: &mut Object<'_>, element: Value<'_>) {
+        let profiles = self.profiles;
         let open = self.out.open_element();
         let kept = self.kept.open_element();
         // They say which element it was.
         for name in ["uid", "name"] {
-            let value = element.get(name);
-            let is_absent = kind.row(name).is_some_and(|row| matches!(row.rule, Rule::Absent));
-            if value.kind() != JsonKind::Absent && !is_absent {
+            let value = object.get(name);
+            let is_absent = || kind.row(name).is_some_and(|row| matches!(row.rule, Rule::Absent));
+            if value.kind() != JsonKind::Absent && !is_absent() {
                 self.kept.name(name);
                 self.kept.raw(value.raw().as_bytes());
             }
         }
         let named = self.kept.written().len();
-        if self.members(kind, &mut Object::read(element)) {
+        if self.members(kind, object) {
             self.out.close(open);
             if self.kept.written().len() > named {
                 self.kept.close(kept)
@@ -203,28 +256,18 @@ impl Writer<'_> {
         }
         self.out.discard(open);
         self.kept.discard(kept);
-        self.moves.truncate(moves);
         self.profiles = profiles;
         self.kept.json_element(element.raw());
-        self.moves.push_str(self.path.strip_suffix("[]").unwrap_or(&self.path));
-        self.moves.push('\n');
-    }
-
-    fn enter(&mut self, name: &str) -> usize {
-        let outside = self.path.len();
-        if outside > 0 {
-            self.path.push('.');
-        }
-        self.path.push_str(name);
-        outside
+        self.note_kept(element.raw());
     }
 
     /// Keeps a member of the open object below `unmapped`.
     pub(super) fn keep(&mut self, name: &str, value: &str) {
-        self.kept.name(&escape(name));
+        self.kept.name(name);
         self.kept.raw(value.as_bytes());
-        self.add_path(name);
-        self.moves.push('\n');
+        let outside = enter(&mut self.path, name);
+        self.note_kept(value);
+        self.path.truncate(outside);
     }
 
     /// Keeps what is left of a member that was moved.
@@ -234,20 +277,25 @@ impl Writer<'_> {
         }
     }
 
-    /// Notes that a member of the open object has another path now.
-    pub(super) fn moved(&mut self, from: &str, to: &str) {
-        self.add_path(from);
-        self.moves.push('\t');
-        self.add_path(to);
-        self.moves.push('\n');
+    /// Notes that a value of the open object has another path now.
+    pub(super) fn moved(&mut self, from: &str, to: &str, value: &str) {
+        let outside = enter(&mut self.path, from);
+        for observable in &mut self.observables {
+            observable.look_in(&self.path, value, |rest| {
+                let object = self.path.get(..outside).unwrap_or_default();
+                let dot = if object.is_empty() { "" } else { "." };
+                format!("{object}{dot}{to}{rest}")
+            });
+        }
+        self.path.truncate(outside);
     }
 
-    fn add_path(&mut self, name: &str) {
-        self.moves.push_str(&self.path);
-        if !self.path.is_empty() {
-            self.moves.push('.');
+    /// Notes that the value of the open path is kept.
+    fn note_kept(&mut self, value: &str) {
+        let (path, key) = (&self.path, &self.key);
+        for observable in &mut self.observables {
+            observable.look_in(path, value, |rest| format!("unmapped.{key}.{path}{rest}"));
         }
-        self.moves.push_str(name);
     }
 
     fn metadata(&mut self, value: &str) {
@@ -255,7 +303,7 @@ impl Writer<'_> {
             return self.raw("metadata", value);
         }
         let mut metadata = Object::read(Value::new(value));
-        let outside = self.enter("metadata");
+        let outside = enter(&mut self.path, "metadata");
         let open = self.out.open("metadata");
         let kept = self.kept.open("metadata");
         self.members(&table::METADATA, &mut metadata);
@@ -272,45 +320,26 @@ impl Writer<'_> {
     }
 
     /// Writes the observables with the paths that their values have now.
-    fn observables(&mut self, value: &str) {
+    fn observables(&mut self) {
         let open = self.out.open_list("observables");
         let kept = self.kept.open_list("observables");
-        for element in Value::new(value).elements() {
-            let name = element.get("name").text().unwrap_or_default();
-            let Some(place) = self.place(&name, element.get("value")) else { continue };
-            if place == name {
-                self.element(&table::OBSERVABLE, element);
-            } else {
-                let mut observable = Object::read(element);
-                observable.set("name", format!("\"{}\"", escape(&place)));
-                let observable = observable.json();
-                self.element(&table::OBSERVABLE, Value::new(&observable));
+        for Observable { element, name, value, is_same, place } in std::mem::take(&mut self.observables) {
+            let event = || std::str::from_utf8(self.out.written()).unwrap_or_default();
+            if matches!(place, Place::Unknown) && !holds(Value::new(event()), &name, value) {
+                continue;
             }
+            if is_same && !matches!(place, Place::Moved(_)) {
+                self.out.json_element(element.raw());
+                continue;
+            }
+            let mut object = Object::read(element);
+            if let Place::Moved(place) = place {
+                object.set("name", format!("\"{}\"", escape(&place)));
+            }
+            self.element(&table::OBSERVABLE, &mut object, element);
         }
         self.out.close(open);
         self.kept.close(kept);
-    }
-
-    /// Where a value of the event of 1.9.0 is. `None` if it is nowhere.
-    fn place(&self, path: &str, value: Value<'_>) -> Option<String> {
-        let mut is_moved = false;
-        for line in self.moves.lines() {
-            let (from, to) = line.split_once('\t').unwrap_or((line, ""));
-            let rest = path.strip_prefix(from).filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-            let Some(rest) = rest else { continue };
-            is_moved = true;
-            let place = if to.is_empty() { format!("unmapped.{}.{path}", self.key) } else { format!("{to}{rest}") };
-            if self.holds(&place, value) {
-                return Some(place);
-            }
-        }
-        (!is_moved || self.holds(path, value)).then(|| path.to_owned())
-    }
-
-    fn holds(&self, path: &str, value: Value<'_>) -> bool {
-        let kept = path.strip_prefix("unmapped.").and_then(|path| path.strip_prefix(&*self.key)?.strip_prefix('.'));
-        let (root, path) = kept.map_or((&self.out, path), |path| (&self.kept, path));
-        holds(Value::new(std::str::from_utf8(root.written()).unwrap_or_default()), path, value)
     }
 
     fn unmapped(&mut self, unmapped: Option<&str>) {
@@ -334,25 +363,31 @@ impl Writer<'_> {
     }
 }
 
-/// Whether a value is at a path, in which `[]` may follow the names of lists.
-fn holds(root: Value<'_>, path: &str, value: Value<'_>) -> bool {
-    let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
-    let found = root.get(name.strip_suffix("[]").unwrap_or(name));
-    let is_it = |found: Value<'_>| match rest {
-        Some(rest) => holds(found, rest, value),
-        None => found.kind() != JsonKind::Absent && (value.escaped().is_none() || found.escaped() == value.escaped()),
-    };
-    if found.kind() == JsonKind::Array { found.elements().any(is_it) } else { is_it(found) }
+/// Whether a value is at a path below `found`. `[]` may follow the names of lists.
+fn holds(found: Value<'_>, path: &str, value: Value<'_>) -> bool {
+    if found.kind() == JsonKind::Array {
+        return found.elements().any(|element| holds(element, path, value));
+    }
+    let path = path.trim_start_matches(['[', ']', '.']);
+    if path.is_empty() {
+        return found.kind() != JsonKind::Absent && (value.escaped().is_none() || found.escaped() == value.escaped());
+    }
+    let (name, rest) = path.split_at(path.find(['[', '.']).unwrap_or(path.len()));
+    holds(found.get(name), rest, value)
+}
+
+/// Whether it is a number that 1.3.0 does not have.
+fn is_gone(gone: &[u32], value: &str) -> bool {
+    value.parse().is_ok_and(|number| gone.contains(&number))
 }
 
 /// A number, or a list of numbers, with 99 (Other) for those that 1.3.0 does not have. What 1.9.0 calls them stays
 /// next to them.
 fn without<'a>(gone: &[u32], value: &'a str) -> Cow<'a, str> {
-    let is_gone = |value: &str| value.parse().is_ok_and(|number| gone.contains(&number));
     let list = Value::new(value);
-    if list.elements().any(|element| is_gone(element.raw())) {
-        let numbers = list.elements().map(|element| if is_gone(element.raw()) { "99" } else { element.raw() });
+    if list.elements().any(|element| is_gone(gone, element.raw())) {
+        let numbers = list.elements().map(|element| if is_gone(gone, element.raw()) { "99" } else { element.raw() });
         return Cow::Owned(format!("[{}]", numbers.collect::<Vec<_>>().join(",")));
     }
-    Cow::Borrowed(if is_gone(value) { "99" } else { value })
+    Cow::Borrowed(if is_gone(gone, value) { "99" } else { value })
 }

@@ -160,7 +160,7 @@ fn print(kind: &Kind, profiles: &[String], out: &mut String) {
             Rule::Object(object) => format!("Object(&{})", constant(object)),
             Rule::Values(values) => format!("Values(&{values:?})").replace('{', "[").replace('}', "]"),
         };
-        writeln!(out, "        Row {{ name: \"{name}\", profile: {profile}, rule: Rule::{rule} }},").unwrap();
+        writeln!(out, "        Row::new(\"{name}\", {profile}, Rule::{rule}),").unwrap();
     }
     out.push_str("    ],\n");
 }

@@ -205,6 +205,24 @@ fn attributes_are_where_1_3_has_them() {
     );
 }
 
+/// A logger that only says who the product is of. One that says more is kept without its time.
+#[test]
+fn what_the_logger_says_twice_is_left_out() {
+    let metadata = |product: Value, logger: Value| {
+        let own = json!({ "name": "Singularity", "vendor_name": "SentinelOne", "feature": { "name": "alerts" } });
+        let loggers = json!([{ "name": "SentinelOne", "product": product, "logged_time": 5 }, logger]);
+        let metadata = json!({ "version": "1.9.0", "uid": "7", "log_provider": "SentinelOne", "product": own, "loggers": loggers });
+        finding(json!({ "metadata": metadata }))["metadata"].clone()
+    };
+    let other = json!({ "name": "relay", "logged_time": 6 });
+    let product = json!({ "name": "Singularity", "vendor_name": "SentinelOne" });
+    let said = metadata(product.clone(), other.clone());
+    assert_fields(&said, &[("logged_time", 5.into()), ("uid", "7".into()), ("loggers", json!([other]))]);
+    let unlike = json!({ "name": "Other", "vendor_name": "SentinelOne" });
+    let kept = json!({ "name": "SentinelOne", "product": unlike });
+    assert_fields(&metadata(unlike, other.clone()), &[("logged_time", 5.into()), ("loggers", json!([kept, other]))]);
+}
+
 #[test]
 fn the_destination_is_the_device_unless_it_is_the_source() {
     let connection = |source: &str| {
@@ -241,6 +259,77 @@ fn observables_have_the_paths_of_1_3() {
         observable("finding_info.uid", 10, "f"),
     ]);
     assert_eq!(older["observables"], expected, "{older:#}");
+}
+
+/// Of a list, some elements may stay where they are.
+#[test]
+fn an_observable_is_where_its_own_value_is() {
+    let observable = |name: &str, value: &str| json!({ "name": name, "type_id": 3, "type": "T", "value": value });
+    let path = "device.network_interfaces[].mac";
+    let older = finding(json!({
+        "device": { "uid": "1", "network_interfaces": [{ "uid": "a" }, { "uid": "b", "mac": "m" }] },
+        "evidences": [{ "process": { "cpid": "only" } }],
+        "observables": [observable(path, "m"), observable(path, "elsewhere"), observable("evidences[].process.cpid", "only")],
+    }));
+    assert_fields(
+        &older,
+        &[
+            ("device.network_interfaces", json!([{ "uid": "b", "mac": "m", "type_id": 0, "type": "Unknown" }])),
+            ("unmapped.ocsf_1_9.device.network_interfaces", json!([{ "uid": "a" }])),
+            (
+                "observables",
+                json!([observable(path, "m"), observable("unmapped.ocsf_1_9.evidences[].process.cpid", "only")]),
+            ),
+        ],
+    );
+}
+
+/// What 1.3.0 refuses as a whole is kept as a whole, and it needs no profile.
+#[test]
+fn an_object_without_what_1_3_demands_is_kept() {
+    let process = json!({ "cpid": "only", "container": { "uid": "c" } });
+    let older = finding(json!({ "actor": { "process": process, "user": { "name": "jane" } } }));
+    let expected =
+        [("actor", json!({ "user": { "name": "jane" } })), ("unmapped.ocsf_1_9.actor", json!({ "process": process }))];
+    assert_fields(&older, &expected);
+    assert_eq!(older["metadata"]["profiles"], json!(["host"]));
+    let evidence = json!([{ "container": { "uid": "c" } }]);
+    let older = finding(json!({ "evidences": evidence }));
+    assert_fields(
+        &older,
+        &[("evidences", Value::Null), ("unmapped.ocsf_1_9.evidences", evidence), ("metadata.profiles", Value::Null)],
+    );
+}
+
+#[test]
+fn names_that_are_redacted_stay_so() {
+    for name in ["[redacted]", "0123456789abcdef0123456789abcdef"] {
+        let user = json!({ "user": { "name": "jane" }, "type_name": name, "class_name": name });
+        assert_fields(
+            &older(&event(3007, 1, user)),
+            &[("class_uid", 3001.into()), ("type_name", name.into()), ("class_name", name.into())],
+        );
+    }
+}
+
+#[test]
+fn what_the_event_says_already_is_not_said_again() {
+    let url = "https://console.example/1";
+    let info = json!({ "uid": "f", "title": "t", "src_url": url });
+    let same = finding(json!({ "finding_info": info, "src_url": url }));
+    assert_fields(&same, &[("finding_info.src_url", url.into()), ("src_url", Value::Null), ("unmapped", Value::Null)]);
+    let other = finding(json!({ "finding_info": info, "src_url": "https://other.example" }));
+    assert_eq!(other["unmapped"]["ocsf_1_9"]["src_url"], "https://other.example", "{other:#}");
+    let metadata = json!({ "version": "1.9.0", "uid": "7", "product": { "name": "p" }, "logged_time": 4,
+        "loggers": [{ "name": "n", "logged_time": 5 }] });
+    assert_fields(
+        &finding(json!({ "metadata": metadata }))["metadata"],
+        &[
+            ("logged_time", 4.into()),
+            ("loggers", json!([{ "name": "n", "logged_time": 5 }])),
+            ("product.vendor_name", "Unknown".into()),
+        ],
+    );
 }
 
 #[test]

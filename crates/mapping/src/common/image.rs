@@ -109,7 +109,7 @@ pub fn without_addition(text: Escaped<'_>) -> Escaped<'_> {
     }
 }
 
-/// Splits what the console adds from the end of a name or a path.
+/// Splits what the console adds from the end of a name or a path. It may have added both.
 fn split(text: Escaped<'_>) -> (Escaped<'_>, Option<Addition<'_>>) {
     let text = text.trim();
     let inner = match text.raw().strip_suffix(')') {
@@ -121,7 +121,10 @@ fn split(text: Escaped<'_>) -> (Escaped<'_>, Option<Addition<'_>>) {
         && let Some(addition) = addition(name, words)
         && !name.trim().is_empty()
     {
-        return (Escaped::plain(name).trim(), Some(addition));
+        // The digits of a hash say more than a session.
+        let (name, before) = split(Escaped::plain(name));
+        let addition = before.filter(|before| matches!(before, Addition::CommandLine(_))).unwrap_or(addition);
+        return (name, Some(addition));
     }
     (text, None)
 }
@@ -167,6 +170,8 @@ mod tests {
             ("bash (Interactive Session) ", "bash", None, session),
             ("powershell.exe (CLI fa08)", "powershell.exe", None, line),
             ("My Tool.exe (cli fa08)", "My Tool.exe", None, line),
+            ("x.exe (CLI fa08) (interactive session)", "x.exe", None, line),
+            ("x.exe (interactive session) (CLI fa08)", "x.exe", None, line),
             ("wmiprvse.exe (remote)", "wmiprvse.exe", None, session),
             (r"C:\\Windows\\explorer.exe", "explorer.exe", Some(r"C:\\Windows\\explorer.exe"), None),
             (r"C:\\a\\powershell.exe (CLI fa08)", "powershell.exe", Some(r"C:\\a\\powershell.exe"), line),

@@ -66,9 +66,9 @@ pub enum Make {
 pub const MAKES: Words<Make> = Words {
     field: "host.architecture",
     rows: &[
-        ("intel*", Make::X86),
+        ("intel", Make::X86),
         ("genuineintel", Make::X86),
-        ("amd*", Make::X86),
+        ("amd", Make::X86),
         ("authenticamd", Make::X86),
         ("xeon", Make::X86),
         ("pentium*", Make::X86),
@@ -83,7 +83,9 @@ pub const MAKES: Words<Make> = Words {
         ("hygon*", Make::X86),
         ("zhaoxin", Make::X86),
         ("centaurhauls", Make::X86),
-        ("arm*", Make::Arm),
+        ("arm", Make::Arm),
+        ("armv8*", Make::Arm),
+        ("armv9*", Make::Arm),
         ("apple", Make::Arm),
         ("virtualapple", Make::Arm),
         ("snapdragon", Make::Arm),
@@ -114,6 +116,15 @@ pub fn architecture<'a, const N: usize>(word: Value<'a>, names: [Value<'a>; N]) 
             (Make::X86, None) => None,
         }
     })
+}
+
+/// As [`architecture`], for a record without a word for it. The name of a system has no make of a processor, and most
+/// have no architecture.
+pub fn architecture_of_system<const N: usize>(names: [Value<'_>; N]) -> Option<Architecture> {
+    let has_one = |name: &Value<'_>| {
+        name.escaped().is_some_and(|text| ["64", "86", "arm"].into_iter().any(|part| text.raw().contains(part)))
+    };
+    names.into_iter().filter(has_one).find_map(|name| architecture(Value::default(), [name]))
 }
 
 /// The make that a name says, and the bits if it names an architecture: `5.10.0-29-amd64`, `ARMv7 Processor rev 4`.

@@ -13,12 +13,16 @@ pub(super) fn write_fields(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     event.text("id", endpoint.agent_id);
     domain(event, endpoint.domains);
     machine_type(event, endpoint.machine_type);
-    if let Some(architecture) = endpoint.architecture {
-        event.json.word("architecture", self::architecture(architecture));
-    }
+    write_architecture(event, endpoint);
     os(event, &endpoint.os);
     macs(event, endpoint.macs);
     addresses(event, endpoint);
+}
+
+pub(super) fn write_architecture(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
+    if let Some(architecture) = endpoint.architecture {
+        event.json.word("architecture", self::architecture(architecture));
+    }
 }
 
 /// The word of `host.architecture`.

@@ -281,6 +281,7 @@ fn host(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     endpoint::names(event, endpoint.names);
     endpoint::domain(event, endpoint.domains);
     endpoint::machine_type(event, first_scalar([endpoint.machine_type, parts.asset.kind]).kept());
+    endpoint::write_architecture(event, endpoint);
     let os = event.open("os");
     let [name, version] = endpoint::os_fields(event, &endpoint.os);
     if event.optional("full", endpoint.os.full.escaped()).is_none() && name.is_some() {

@@ -67,13 +67,13 @@ pub(super) fn connection(event: &mut Event<'_>, class: &ActivityClass, parts: &A
     let computer_name = parts.computer_name();
     if class.subject != Subject::Firewall {
         let open = event.open("src_endpoint");
-        event.ip("ip", parts.address());
+        let has_source = event.ip("ip", parts.address());
         event.close(open);
         let open = event.open("dst_endpoint");
         event.optional("hostname", computer_name.escaped());
         event.optional("uid", agent_id.escaped());
         event.close(open);
-        initiator(event, true);
+        initiator(event, has_source);
         return;
     }
     let connection = parts.connection();
@@ -106,7 +106,8 @@ pub(super) fn connection(event: &mut Event<'_>, class: &ActivityClass, parts: &A
     }
 }
 
-/// Which end began the connection. The ends are in the order of its direction, so it is the source if that is known.
+/// Which end began the connection. The ends are in the order of its direction, so it is the source if that is known. For
+/// a shell it is the user of the console, if the record has an address.
 fn initiator(event: &mut Event<'_>, is_known: bool) {
     let (id, caption) = if is_known { (1, "Source Endpoint") } else { (0, "Unknown") };
     event.choice("initiator", id, caption);

@@ -12,7 +12,7 @@ use crate::streams::activity::{Entity, EntityKind};
 /// Writes the entity. Its values stay in the record, which says more of it.
 pub(super) fn write(event: &mut Event<'_>, entity: &Entity<'_>) {
     let owner = &entity.owner;
-    let has_account = is_set(owner.account_ids[0]);
+    let has_account = is_set(first_scalar([owner.account_ids[0], first_scalar(owner.account_names)]));
     let open = event.open("entity");
     let (id, caption) = choice(entity.kind);
     event.choice("type", id, caption);

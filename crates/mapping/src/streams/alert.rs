@@ -6,6 +6,7 @@ use s1_forwarder_record::{Escaped, Value};
 use crate::common::account::{Account, ProcessUser};
 use crate::common::event_kind::EventKind;
 use crate::common::matched::Matched;
+use crate::common::os::architecture_of_system;
 use crate::common::placeholder::{boolean, first_scalar};
 use crate::common::severity::Severity;
 use crate::common::threat::{is_new, unless_zero};
@@ -167,6 +168,7 @@ fn endpoint<'a>(alert: &Alert<'a>) -> Endpoint<'a> {
             family: detected.os_family,
             ..Os::default()
         },
+        architecture: architecture_of_system([detected.os_name, detected.os_revision]),
         owner: Owner {
             account_ids: [detected.account_id, none],
             site_ids: [detected.site_id, none],

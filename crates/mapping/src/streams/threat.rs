@@ -7,6 +7,7 @@ use super::cloud::of_providers;
 use crate::common::account::ProcessUser;
 use crate::common::attack::Attack;
 use crate::common::image::Image;
+use crate::common::os::architecture_of_system;
 use crate::common::placeholder::{boolean, first_scalar};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
@@ -301,6 +302,13 @@ fn endpoint<'a>(threat: &Threat<'a>) -> Endpoint<'a> {
     let current = &threat.agent_realtime_info;
     let detected = &threat.agent_detection_info;
     let none = Value::default();
+    let os = Os {
+        names: [current.agent_os_name, detected.agent_os_name],
+        versions: [current.agent_os_revision, detected.agent_os_revision],
+        types: [current.agent_os_type, none, none],
+        family: current.agent_os_type,
+        ..Os::default()
+    };
     Endpoint {
         agent_id: current.agent_id,
         agent_uuids: [current.agent_uuid, detected.agent_uuid],
@@ -309,13 +317,8 @@ fn endpoint<'a>(threat: &Threat<'a>) -> Endpoint<'a> {
         names: [current.agent_computer_name, detected.agent_computer_name],
         domains: [current.agent_domain, detected.agent_domain],
         machine_type: current.agent_machine_type,
-        os: Os {
-            names: [current.agent_os_name, detected.agent_os_name],
-            versions: [current.agent_os_revision, detected.agent_os_revision],
-            types: [current.agent_os_type, none, none],
-            family: current.agent_os_type,
-            ..Os::default()
-        },
+        os,
+        architecture: architecture_of_system([os.names[0], os.versions[0], os.names[1], os.versions[1]]),
         interfaces: Interfaces { list: current.network_interfaces },
         addresses: [detected.agent_ip_v4, detected.agent_ip_v6, none, none],
         external: detected.external_ip,

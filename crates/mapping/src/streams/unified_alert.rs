@@ -11,6 +11,7 @@ use crate::common::address::Address;
 use crate::common::attack::Attack;
 use crate::common::image::Image;
 use crate::common::machine::{is_machine, machine_type};
+use crate::common::os::architecture_of_system;
 use crate::common::placeholder::{boolean, first_scalar, is_placeholder, is_set};
 use crate::common::severity::Severity;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, is_new, timestamp};
@@ -490,6 +491,7 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
     let States { current, detected, cloud, .. } = *states;
     let none = Value::default();
     let uuid = current.get("agentUuid");
+    let os = os(current, detected);
     Endpoint {
         agent_uuids: [uuid, none],
         agent_versions: [current.get("agentVersion"), none],
@@ -497,7 +499,8 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
         names: [current.get("name"), none],
         domains: [detected.get("domain"), none],
         machine_type: machine_type(kinds(current)),
-        os: os(current, detected),
+        os,
+        architecture: architecture_of_system([os.names[0], os.versions[0], os.full]),
         addresses: ADDRESSES.map(|key| detected.get(key)),
         external: detected.get(EXTERNAL_ADDRESS),
         cloud: of_details(cloud),

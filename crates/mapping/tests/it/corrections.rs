@@ -546,6 +546,89 @@ fn entities_have_their_ids() {
         &[("rule", json!({"id": "77", "name": "r"}))],
         &[("entity", json!({"type_id": 99, "type": "Rule", "name": "r", "uid": "77"}))],
     );
+    let of_account = json!({"accountId": "11", "siteId": "22"});
+    let policy = |id: &str| json!({"policyName": "p", "policy": {"id": id}});
+    let scope = |level: &str, name: &str| json!({"scopeLevel": level, "scopeName": name});
+    for (number, data, kind, name, uid) in [
+        (5040, scope("Account", "Acme"), "Organization", "Acme", "11"),
+        (5021, scope("Site", "Berlin"), "Organization", "Berlin", "22"),
+        (5040, scope("Global", "Global"), "Organization", "Global", ""),
+        (69, policy("33"), "Policy", "p", "33"),
+        (69, policy("22"), "Policy", "p", ""),
+        (69, policy("11"), "Policy", "p", ""),
+    ] {
+        let event = map_to(Schema::Ocsf, Stream::Activities, &activity(number, of_account.clone(), data.clone()));
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        let uid = if uid.is_empty() { Value::Null } else { json!(uid) };
+        assert_fields(&event, &[("entity.type", json!(kind)), ("entity.name", json!(name)), ("entity.uid", uid)]);
+    }
+}
+
+/// The account that a site is deleted with is the scope of the activity.
+#[test]
+fn a_site_has_no_name_of_its_account() {
+    let of_account = json!({"scopeLevel": "Account", "scopeName": "Acme", "accountName": "Acme"});
+    for number in [5020, 5029] {
+        for (fields, name, uid) in [
+            (json!({"siteId": "22", "siteName": "Berlin"}), json!("Berlin"), json!("22")),
+            (json!({}), Value::Null, Value::Null),
+        ] {
+            let record = activity(number, fields, of_account.clone());
+            let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(
+                &event,
+                &[
+                    ("class_uid", json!(3004)),
+                    ("entity.type", json!("Organization")),
+                    ("entity.name", name),
+                    ("entity.uid", uid),
+                    ("entity.org.name", json!("Acme")),
+                ],
+            );
+        }
+    }
+}
+
+#[test]
+fn an_updated_agent_has_its_new_version() {
+    let fields = json!({"agentId": "8", "agentUpdatedVersion": "24.1.5.277"});
+    check(
+        "agent-updated",
+        Stream::Activities,
+        &activity(43, fields, json!({"computerName": "c", "newVersion": "24.1.5.277"})),
+        &[("event.action", json!("agent-updated"))],
+        &[
+            ("application.version", json!("24.1.5.277")),
+            (
+                "device.agent_list",
+                json!([{"uid": "8", "name": "SentinelOne Agent", "vendor_name": "SentinelOne", "type_id": 1,
+                "type": "Endpoint Detection and Response", "version": "24.1.5.277"}]),
+            ),
+        ],
+    );
+    // What was not installed is no version of the agent.
+    let record = activity(44, json!({"agentId": "8"}), json!({"computerName": "c", "newAgentVersion": "24.1.5.277"}));
+    let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+    assert_eq!(event.pointer("/device/agent_list/0/version"), None, "{event:#}");
+}
+
+#[test]
+fn a_shell_without_an_address_has_no_known_initiator() {
+    for (address, initiator) in [(json!("192.0.2.7"), "Source Endpoint"), (Value::Null, "Unknown")] {
+        let data = json!({"computerName": "c", "ipAddress": address});
+        let event =
+            map_to(Schema::Ocsf, Stream::Activities, &activity(3203, json!({"agentId": "8", "userId": "7"}), data));
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("src_endpoint.ip", address), ("initiator", json!(initiator))]);
+    }
+}
+
+/// OCSF has no status for what was cancelled: that is the activity.
+#[test]
+fn a_scan_that_was_aborted_is_cancelled_and_has_failed() {
+    let event = map_to(Schema::Ocsf, Stream::Activities, &activity(91, json!({"agentId": "8"}), json!({})));
+    assert_fields(&event, &[("activity_name", json!("Cancelled")), ("status", json!("Failure"))]);
 }
 
 #[test]
@@ -983,6 +1066,8 @@ fn the_make_of_a_processor_is_no_matter_of_its_width() {
         ("ARM64", "", "", "arm64", "ARM"),
         ("x86_64", "", "", "x86_64", "x86"),
         ("64 bit", "Charm CPU", "", "", ""),
+        ("64 bit", "Armored Core Processor", "", "", ""),
+        ("64 bit", "ARMv8 Processor rev 3 (v8l)", "", "arm64", "ARM"),
         ("64 bit", "QEMU Virtual CPU version 2.5+", "", "", ""),
         ("32 bit", "ARM", "", "arm", "ARM"),
         ("32 bit", "ARMv7 Processor rev 4 (v7l)", "", "arm", "ARM"),
@@ -1013,6 +1098,35 @@ fn the_make_of_a_processor_is_no_matter_of_its_width() {
         assert_eq!((&hardware["cpu_count"], &hardware["cores"]), (&json!(count), &json!(8)));
         let processor = &hardware["cpu_info_list"][0];
         assert_eq!((&processor["vendor_name"], &processor["cores"]), (&json!("AMD"), &cores));
+    }
+}
+
+#[test]
+fn every_stream_has_the_architecture_that_its_system_names() {
+    let debian = "Debian GNU/Linux 12 (bookworm) 6.1.0-29-amd64";
+    for (stream, record) in [
+        (
+            Stream::Threats,
+            threat(
+                json!({}),
+                json!({"agentRealtimeInfo": {"agentId": "8", "agentOsName": "Linux", "agentOsRevision": debian}}),
+            ),
+        ),
+        (
+            Stream::Threats,
+            threat(json!({}), json!({"agentDetectionInfo": {"agentOsName": "Linux", "agentOsRevision": debian}})),
+        ),
+        (
+            Stream::Alerts,
+            json!({"alertInfo": {"alertId": "1"}, "agentDetectionInfo": {"name": "c", "osName": "linux", "osRevision": debian}}),
+        ),
+        (
+            Stream::UnifiedAlerts,
+            json!({"id": "1", "detectionTime": {"asset": {"name": "c", "osType": "linux", "osName": "Linux", "osRevision": debian}}}),
+        ),
+    ] {
+        let event = map_to(Schema::Ecs, stream, &record);
+        assert_fields(&event, &[("host.architecture", json!("x86_64"))]);
     }
 }
 
@@ -1119,17 +1233,20 @@ fn a_later_activity_does_not_lower_a_finding() {
         (16001, json!({"newStatus": "RESOLVED"}), json!("Resolved"), none()),
         (16001, json!({"newStatus": "IN_PROGRESS"}), json!("In Progress"), none()),
         (16001, json!({"newStatus": "ESCALATED"}), json!("ESCALATED"), none()),
+        (16001, json!({"payload": {"changes": {"new_status": "RESOLVED"}}}), json!("Resolved"), none()),
         (16002, json!({"newAnalystVerdict": "FALSE_POSITIVE_BENIGN"}), none(), json!("False Positive")),
         (16000, json!({}), json!("New"), none()),
     ] {
-        let record = activity(number, json!({}), json!({"alertId": "9001", "x": more.clone()}));
-        let mut record = record;
+        let is_flat = more.get("payload").is_none();
+        let alert = if is_flat { json!({"alertId": "9001"}) } else { json!({"alert": {"id": "9001"}}) };
+        let mut record = activity(number, json!({}), alert);
         record["data"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let event = event(&record);
         assert_eq!([at(&event, "status"), at(&event, "verdict")], [&status, &verdict], "{number} {more}: {event:#}");
         assert_fields(&event, &[("severity", json!("Unknown"))]);
         if number == 16001 {
-            let reason = [("event.reason", more["newStatus"].clone())];
+            let status = more.pointer("/payload/changes/new_status").unwrap_or(&more["newStatus"]);
+            let reason = [("event.reason", status.clone())];
             assert_fields(&map_to(Schema::Ecs, Stream::Activities, &record), &reason);
         }
     }

@@ -46,7 +46,7 @@ fn a_word_becomes_what_its_row_says() {
         ("host.architecture", "x86_64", Stream::Agents, json!({"id": "1", "osArch": "WORD"}), "/host/architecture"),
         (
             "host.architecture",
-            "intel*",
+            "intel",
             Stream::Agents,
             json!({"id": "1", "osArch": "64 bit", "cpuId": "A WORD (R)"}),
             "/host/architecture",
@@ -126,7 +126,7 @@ fn a_word_becomes_what_its_row_says() {
         ),
         (
             "device.hw_info.cpu_info_list[].cpu_architecture",
-            "intel*",
+            "intel",
             Stream::Agents,
             json!({"id": "1", "osArch": "64 bit", "cpuId": "A WORD (R)"}),
             "/device/hw_info/cpu_info_list/0/cpu_architecture",

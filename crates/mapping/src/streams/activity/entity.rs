@@ -6,6 +6,7 @@ use super::level::{SCOPE_LEVELS, ScopeLevel};
 use super::{ActivityClass, ActivityParts, Users};
 use crate::common::activity_types::Object;
 use crate::common::placeholder::{first_scalar, is_set};
+use crate::common::word::Word;
 use crate::parts::Owner;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl EntityKind {
             Object::Exclusion => Some(Self::Exclusion),
             Object::Group => Some(Self::Group),
             Object::Location => Some(Self::Location),
-            Object::Organization => Some(Self::Organization),
+            Object::Organization | Object::Site => Some(Self::Organization),
             Object::Package => Some(Self::Package),
             Object::Password => Some(Self::Password),
             Object::Policy => Some(Self::Policy),
@@ -70,6 +71,7 @@ pub struct Entity<'a> {
     pub owner: Owner<'a>,
     /// The site or the account.
     pub place: Value<'a>,
+    place_id: Value<'a>,
     /// It is of a group, the narrowest owner, or the group itself.
     pub is_of_group: bool,
 }
@@ -79,7 +81,7 @@ impl<'a> Entity<'a> {
     pub fn of(parts: &ActivityParts<'_, 'a>, class: &ActivityClass, users: &Users<'a>) -> Option<Self> {
         let data = parts.data;
         let owner = owner(parts);
-        let place = first_scalar([data.scope_name, first_scalar(owner.site_names), first_scalar(owner.account_names)]);
+        let (place, place_id) = place(parts, class, &owner);
         let is_of_group = match SCOPE_LEVELS.of(data.scope_level) {
             Some(level) => level == ScopeLevel::Group,
             None => !is_set(data.scope_name),
@@ -93,6 +95,7 @@ impl<'a> Entity<'a> {
             policy_name: data.policy_name,
             owner,
             place,
+            place_id,
             is_of_group: is_of_group && is_set(group),
         };
         let kind = entity.kind_of(parts, class);
@@ -105,7 +108,8 @@ impl<'a> Entity<'a> {
         if entity.is_named() {
             return Some(entity);
         }
-        let places = [place, first_scalar(owner.group_names), parts.entry.account_id];
+        let account = first_scalar([parts.entry.account_id, first_scalar(owner.account_names)]);
+        let places = [place, first_scalar(owner.group_names), account];
         places.into_iter().any(is_set).then_some(named)
     }
 
@@ -135,6 +139,14 @@ impl<'a> Entity<'a> {
         }
     }
 
+    /// The id of the policy, unless it is that of what has the policy.
+    fn own_policy_id(&self, parts: &ActivityParts<'_, '_>) -> Value<'a> {
+        let owner = &self.owner;
+        let others = [owner.account_ids[0], owner.site_ids[0], owner.group_ids[0], self.id, parts.activity.user_id];
+        let is_of_another = others.into_iter().any(|id| id.escaped() == self.policy_id.escaped());
+        if is_of_another { Value::default() } else { self.policy_id }
+    }
+
     /// The name that the record gives to what is of this kind, and to nothing else.
     fn name_of(&self, kind: EntityKind, parts: &ActivityParts<'_, 'a>, users: &Users<'a>) -> Value<'a> {
         let data = parts.data;
@@ -162,6 +174,8 @@ impl<'a> Entity<'a> {
         match kind {
             EntityKind::Device => parts.entry.agent_id,
             EntityKind::Group => self.owner.group_ids[0],
+            EntityKind::Organization => self.place_id,
+            EntityKind::Policy => self.own_policy_id(parts),
             EntityKind::User => users.target.id,
             EntityKind::Rule => parts.data.rule_id,
             EntityKind::Role => parts.other("roleId"),
@@ -171,6 +185,32 @@ impl<'a> Entity<'a> {
             _ => Value::default(),
         }
     }
+}
+
+/// Name and id of the site or the account. The scope of an activity about a site may be the account of the site, whose
+/// name is not that of the site.
+fn place<'a>(parts: &ActivityParts<'_, 'a>, class: &ActivityClass, owner: &Owner<'a>) -> (Value<'a>, Value<'a>) {
+    let data = parts.data;
+    let none = Value::default();
+    let is_site = class.object == Some(Object::Site);
+    let is_of_site = Word::is(data.scope_level, "site");
+    let [site, account] = [first_scalar(owner.site_names), first_scalar(owner.account_names)];
+    let [site_id, account_id] = [owner.site_ids[0], owner.account_ids[0]];
+    if is_site {
+        return (first_scalar([site, if is_of_site { data.scope_name } else { none }]), site_id);
+    }
+    if is_set(data.scope_name) {
+        let is_of_account = Word::is(data.scope_level, "account");
+        let id = if is_of_site {
+            site_id
+        } else if is_of_account {
+            account_id
+        } else {
+            none
+        };
+        return (data.scope_name, id);
+    }
+    if is_set(site) { (site, site_id) } else { (account, account_id) }
 }
 
 fn owner<'a>(parts: &ActivityParts<'_, 'a>) -> Owner<'a> {

@@ -19,6 +19,8 @@ pub use entity::{Entity, EntityKind};
 pub use level::{SCOPE_LEVELS, ScopeLevel};
 pub use users::{Actor, User, Users};
 
+use std::ops::RangeInclusive;
+
 use s1_forwarder_record::activity::{Activity, ActivityData};
 use s1_forwarder_record::{Escaped, Value};
 
@@ -93,8 +95,14 @@ pub struct ReportedThreat<'a> {
     pub verdict: Value<'a>,
 }
 
+const AGENT_UPDATED: u32 = 43;
+
 /// An incident, a mobile incident or a unified alert has another status.
 const STATUS_CHANGES: [u32; 3] = [2028, 6054, 16001];
+
+/// What became of a unified alert. ActivityFeed has the alert and its changes in objects, `/activities` has them in keys
+/// of `data`.
+const UNIFIED_ALERTS: RangeInclusive<u32> = 16000..=16008;
 
 impl ReportedThreat<'_> {
     /// By the confidence, if the activity has one.
@@ -215,10 +223,13 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         let Self { activity, data, .. } = self;
         let none = Value::default();
         let os_types = [activity.os_family, data.os_family, data.os_type];
+        let is_update = self.entry.number == Some(AGENT_UPDATED);
+        let new_version = if is_update { self.package_version() } else { none };
         let own_address = if self.is_by_agent() { data.ip_address } else { none };
         Endpoint {
             agent_id: activity.agent_id,
             agent_uuids: [data.uuid, none],
+            agent_versions: [new_version, none],
             is_managed: true,
             names: [data.computer_name, none],
             os: Os { types: os_types, family: first_scalar(os_types), ..Os::default() },
@@ -284,7 +295,19 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
     }
 
     pub fn alert_id(&self) -> Value<'a> {
+        if self.is_about_unified_alert() {
+            return first_scalar([self.data.alert_id, self.other("alert").get("id")]);
+        }
         self.data.alert_id
+    }
+
+    fn is_about_unified_alert(&self) -> bool {
+        self.entry.number.is_some_and(|number| UNIFIED_ALERTS.contains(&number))
+    }
+
+    /// A new value of a unified alert, in the form of ActivityFeed.
+    fn change_of_alert(&self, key: &str) -> Value<'a> {
+        if self.is_about_unified_alert() { self.other("payload").get("changes").get(key) } else { Value::default() }
     }
 
     pub fn threat(&self) -> ReportedThreat<'a> {
@@ -292,14 +315,21 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         // Of other types, this key has what became of the threat.
         let is_incident = self.entry.number.is_some_and(|number| STATUS_CHANGES.contains(&number));
         let incident_status = if is_incident { data.new_status } else { Value::default() };
+        let [changed_status, changed_verdict] =
+            ["new_status", "new_analyst_verdict"].map(|key| self.change_of_alert(key));
         ReportedThreat {
             classification: data.threat_classification,
             classification_source: data.threat_classification_source,
             confidence: data.confidence_level,
             new_confidence: data.new_confidence_level,
             state: data.new_status,
-            status: first_scalar([data.new_incident_status, data.new_incident_status_title, incident_status]),
-            verdict: first_scalar([data.new_analyst_verdict, data.new_analyst_verdict_title]),
+            status: first_scalar([
+                data.new_incident_status,
+                data.new_incident_status_title,
+                incident_status,
+                changed_status,
+            ]),
+            verdict: first_scalar([data.new_analyst_verdict, data.new_analyst_verdict_title, changed_verdict]),
         }
     }
 

@@ -299,6 +299,10 @@ fn an_object_without_what_1_3_demands_is_kept() {
         &older,
         &[("evidences", Value::Null), ("unmapped.ocsf_1_9.evidences", evidence), ("metadata.profiles", Value::Null)],
     );
+    let vulnerability = json!([{ "title": "x", "first_seen_time_dt": "2026-01-01T00:00:00Z" }]);
+    let older = finding(json!({ "vulnerabilities": vulnerability }));
+    let kept = ("unmapped.ocsf_1_9.vulnerabilities", vulnerability);
+    assert_fields(&older, &[kept, ("metadata.profiles", Value::Null)]);
 }
 
 #[test]

@@ -218,6 +218,7 @@ fn row(class: Class, activity: u8) -> OcsfType {
 
 #[cfg(test)]
 mod tests {
+    use super::super::finding::DISPOSITIONS;
     use super::*;
 
     #[test]
@@ -227,6 +228,10 @@ mod tests {
             let class = Class::of(row.ocsf.class);
             assert_eq!(class.uid(), row.ocsf.class, "{number}");
             assert!(row.ocsf.activity == OTHER || class.activity(row.ocsf.activity).is_some(), "{number}");
+            let statuses = class.definition().statuses.len();
+            assert!(row.ocsf.status.is_none_or(|id| usize::from(id) < statuses || id == 99), "{number}");
+            let has = |id| DISPOSITIONS.iter().any(|(known, _)| *known == id);
+            assert!(row.ocsf.disposition.is_none_or(has), "{number}");
             assert!(type_of(number).is_some());
         }
         assert_eq!(type_of(19), Some((200_401, "Detection Finding: Create".to_owned())));

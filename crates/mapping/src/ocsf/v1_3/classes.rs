@@ -276,3 +276,42 @@ fn destination(event: &Object<'_>) -> Option<String> {
     }
     if destination.members.is_empty() { None } else { Some(destination.json()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The activities of a class by the words of their names.
+    fn activities(schema: &str, class: u32) -> BTreeMap<Vec<String>, u32> {
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let names = &schema["meta"]["classes"][class.to_string()]["activity_id"]["enum"];
+        let activity = |(id, name): (&String, &Value)| {
+            let singular = |word: &str| word.replace("ies", "y").trim_end_matches('s').to_owned();
+            let mut words: Vec<_> = name.as_str().unwrap().split(' ').map(singular).collect();
+            words.sort();
+            (words, id.parse().unwrap())
+        };
+        names.as_object().unwrap().iter().map(activity).filter(|(_, id)| *id != OTHER).collect()
+    }
+
+    /// An activity becomes the one of its name, and another one if there is none.
+    #[test]
+    fn activities_have_their_names_in_both_versions() {
+        let newer = include_str!("../../../tests/data/ocsf/1.9.0/schema.json");
+        let older = include_str!("../../../tests/data/ocsf/1.3.0/schema.json");
+        for (class, older_class, table) in
+            [(USER_MANAGEMENT, ACCOUNT_CHANGE, USER_ACTIVITIES), (ROLE_MANAGEMENT, ENTITY_MANAGEMENT, ROLE_ACTIVITIES)]
+        {
+            let by_name = activities(older, older_class);
+            let same: BTreeMap<u32, u32> = activities(newer, class)
+                .into_iter()
+                .filter_map(|(name, id)| Some((id, *by_name.get(&name)?)))
+                .collect();
+            assert_eq!(table.iter().copied().collect::<BTreeMap<_, _>>(), same, "{class}");
+        }
+    }
+}

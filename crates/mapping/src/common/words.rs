@@ -29,6 +29,11 @@ impl<T: Copy> Words<T> {
 }
 
 fn fits(known: &str, word: &str) -> bool {
+    // Most words differ in their first letter.
+    let first = known.as_bytes().first();
+    if first != word.as_bytes().first() && first != Some(&b'*') {
+        return false;
+    }
     let Some(beginning) = known.strip_suffix('*') else { return known == word };
     match beginning.strip_prefix('*') {
         Some(part) => word.contains(part),

@@ -106,8 +106,8 @@ pub(super) fn connection(event: &mut Event<'_>, class: &ActivityClass, parts: &A
     }
 }
 
-/// Which end began the connection. The ends are in the order of its direction, so it is the source if that is known. For
-/// a shell it is the user of the console, if the record has an address.
+/// Which end began the connection. The ends are in the order of its direction, so it is the source if that is known.
+/// For a shell it is the user of the console, if the record has an address.
 fn initiator(event: &mut Event<'_>, is_known: bool) {
     let (id, caption) = if is_known { (1, "Source Endpoint") } else { (0, "Unknown") };
     event.choice("initiator", id, caption);

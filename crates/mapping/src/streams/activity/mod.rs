@@ -100,8 +100,8 @@ const AGENT_UPDATED: u32 = 43;
 /// An incident, a mobile incident or a unified alert has another status.
 const STATUS_CHANGES: [u32; 3] = [2028, 6054, 16001];
 
-/// What became of a unified alert. ActivityFeed has the alert and its changes in objects, `/activities` has them in keys
-/// of `data`.
+/// What became of a unified alert. ActivityFeed has the alert and its changes in objects, `/activities` has them in
+/// keys of `data`.
 const UNIFIED_ALERTS: RangeInclusive<u32> = 16000..=16008;
 
 impl ReportedThreat<'_> {

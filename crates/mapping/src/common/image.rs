@@ -50,20 +50,9 @@ impl<'a> Image<'a> {
         (!is_placeholder(path)).then_some(Self { name: path.last_segment(), path: Some(path), addition })
     }
 
-    /// The value with the path of a file: that for the path, else that for the name if it has one.
-    pub fn path_of(path: Value<'a>, name: Value<'a>) -> Value<'a> {
-        let is_path = || Self::of(name).is_some_and(|image| image.path.is_some());
-        if !is_set(path) && is_path() { name.kept() } else { path }
-    }
-
     /// The path, else the name.
     pub fn text(self) -> Escaped<'a> {
         self.path.unwrap_or(self.name)
-    }
-
-    /// The console may add something to the name and not to the path.
-    pub fn with_addition_of(self, other: Option<Self>) -> Self {
-        Self { addition: self.addition.or(other.and_then(|other| other.addition)), ..self }
     }
 
     /// Whether both have the same name, with or without `.exe`. One of them may have more of the version: `python3` and
@@ -90,6 +79,39 @@ impl<'a> Image<'a> {
         let Some(Addition::CommandLine(digits)) = self.addition else { return false };
         let Some((_, text)) = value.escaped().and_then(hash) else { return false };
         text.raw().get(..digits.len()).is_some_and(|first| first.eq_ignore_ascii_case(digits))
+    }
+}
+
+/// What the fields for the path and the name of a file say.
+#[derive(Debug, Clone, Copy)]
+pub struct NamedFile<'a> {
+    /// The path of the file, else its name. The console may add something to the name and not to the path.
+    pub image: Option<Image<'a>>,
+    /// The value that the path is in.
+    pub path: Value<'a>,
+    /// A process whose name is in the place of the file's, while the path is that of another file.
+    pub process: Option<Image<'a>>,
+}
+
+impl<'a> NamedFile<'a> {
+    pub fn of(path: Value<'a>, name: Value<'a>) -> Self {
+        let named = Image::of(name);
+        let is_path = !is_set(path) && named.is_some_and(|image| image.path.is_some());
+        let path = if is_path { name.kept() } else { path };
+        let process = named.filter(|image| image.addition.is_some());
+        match (Image::at(path), process) {
+            (Some(file), Some(process)) if file.is_like(process) => {
+                let image = Image { addition: file.addition.or(process.addition), ..file };
+                Self { image: Some(image), path, process: None }
+            }
+            (Some(file), process) => Self { image: Some(file), path, process },
+            (None, _) => Self { image: named, path, process: None },
+        }
+    }
+
+    /// As [`Image::hashes`].
+    pub fn hashes<const N: usize>(self, hashes: [Value<'a>; N]) -> [[Value<'a>; N]; 2] {
+        Image::hashes(self.process.or(self.image), hashes)
     }
 }
 

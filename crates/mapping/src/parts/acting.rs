@@ -4,7 +4,7 @@
 use s1_forwarder_record::{Escaped, Value};
 
 use crate::common::command_line;
-use crate::common::image::{Image, stem};
+use crate::common::image::{Image, NamedFile, stem};
 use crate::common::os::os_type;
 use crate::common::placeholder::{is_placeholder, is_set};
 use crate::common::threat::extension;
@@ -28,6 +28,8 @@ pub struct Acting<'a> {
 pub struct Clues<'a> {
     /// The file or, where there is none, the name of a process in its place.
     pub image: Option<Image<'a>>,
+    /// The process whose name is in the place of the file's.
+    pub process: Option<Image<'a>>,
     /// There is only the name of a process, and no file.
     pub is_missing: bool,
     pub extension: Value<'a>,
@@ -125,6 +127,9 @@ impl<'a> Acting<'a> {
         // A name with spaces that the line begins with is no argument of its first word.
         let is_argument = |file: Image<'a>| {
             let line = clues.arguments.escaped();
+        if let Some(process) = clues.process {
+            return clues.started(process, false);
+        }
             line.is_some_and(|line| command_line::has_argument(line, file) && !command_line::begins_with(line, file))
                 && !is_program_of(file, None)
         };
@@ -164,9 +169,11 @@ impl<'a> Acting<'a> {
     /// The processes of a unified alert. Its command line is that of the process, so the first word names it; the file
     /// is the image of the process, or what the process ran or opened. `has_run` says that a process was detected: its
     /// image is then a program that the command line does not name as an argument.
-    pub fn of_command_line(line: Value<'a>, file: Option<Image<'a>>, parent: Option<Image<'a>>, has_run: bool) -> Self {
+    pub fn of_command_line(line: Value<'a>, file: NamedFile<'a>, parent: Option<Image<'a>>, has_run: bool) -> Self {
+        let NamedFile { image: file, process: named, .. } = file;
         let Some(text) = line.escaped().filter(|text| !is_placeholder(*text)) else {
-            let clues = Clues { image: file, originator: parent, has_run: Some(has_run), ..Clues::default() };
+            let clues =
+                Clues { image: file, process: named, originator: parent, has_run: Some(has_run), ..Clues::default() };
             let acting = Self::of(&clues);
             let process = acting.process.filter(|_| acting.has_arguments);
             return Self { process, parent: parent.filter(|_| process != parent), ..acting };
@@ -182,6 +189,11 @@ impl<'a> Acting<'a> {
         // Links, wrappers and disguises have another name in the command line than their file.
         let clues = Clues { image: Some(file), ..Clues::default() };
         let has_other_name = || {
+        if let Some(named) = named {
+            // The command line may have its path.
+            let first = first_word(line).filter(|first| first.is_like(named));
+            return acting(first.or(Some(named)), false);
+        }
             let is_program = clues.kind(file) == FileKind::Program && !command_line::has_argument(text, file);
             has_run && (is_program || is_program_of(file, None))
         };

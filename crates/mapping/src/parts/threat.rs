@@ -14,6 +14,8 @@ use crate::common::words::Words;
 pub struct DetectedFile<'a> {
     /// Its path, else the name that the console shows.
     pub image: Option<Image<'a>>,
+    /// The process whose name is in the place of the file's.
+    pub process: Option<Image<'a>>,
     pub path: Value<'a>,
     pub display_name: Value<'a>,
     /// The name of the threat: most often that of the file.
@@ -58,7 +60,7 @@ impl<'a> DetectedFile<'a> {
 
     /// Whether the file is what is malicious. That of a process with a malicious command line is not.
     pub fn is_malicious(&self) -> bool {
-        !self.is_missing() && self.image.is_none_or(|image| image.addition.is_none())
+        !self.is_missing() && self.process.is_none() && self.image.is_none_or(|image| image.addition.is_none())
     }
 
     /// Whether there is a file with a path or a name.

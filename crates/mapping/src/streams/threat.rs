@@ -6,7 +6,7 @@ use s1_forwarder_record::{Cursor, Escaped, Value};
 use super::cloud::of_providers;
 use crate::common::account::ProcessUser;
 use crate::common::attack::Attack;
-use crate::common::image::Image;
+use crate::common::image::{Image, NamedFile};
 use crate::common::os::architecture_of_system;
 use crate::common::placeholder::{boolean, first_scalar};
 use crate::common::remote_origin::RemoteOrigin;
@@ -250,13 +250,12 @@ fn mitigation<'a>(threat: &Threat<'a>) -> Mitigation<'a> {
 
 fn file<'a>(info: &ThreatInfo<'a>) -> DetectedFile<'a> {
     let shown = first_scalar([info.file_display_name, info.threat_name]);
-    let name = Image::of(shown);
-    let path = Image::path_of(info.file_path, shown);
-    let image = Image::at(path).map(|image| image.with_addition_of(name)).or(name);
-    let [hashes, hashes_of_command_line] = Image::hashes(image, [info.md5, info.sha1, info.sha256]);
+    let file = NamedFile::of(info.file_path, shown);
+    let [hashes, hashes_of_command_line] = file.hashes([info.md5, info.sha1, info.sha256]);
     DetectedFile {
-        image,
-        path,
+        image: file.image,
+        process: file.process,
+        path: file.path,
         display_name: info.file_display_name,
         threat_name: info.threat_name,
         extension: info.file_extension,
@@ -322,6 +321,7 @@ fn endpoint<'a>(threat: &Threat<'a>) -> Endpoint<'a> {
         interfaces: Interfaces { list: current.network_interfaces },
         addresses: [detected.agent_ip_v4, detected.agent_ip_v6, none, none],
         external: detected.external_ip,
+        process: file.process,
         external_path: Some("agentDetectionInfo.externalIp"),
         cloud: of_providers(detected.cloud_providers),
         owner: Owner {

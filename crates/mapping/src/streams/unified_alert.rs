@@ -9,7 +9,7 @@ use s1_forwarder_record::unified_alert::{UnifiedAlert, UnifiedProcess};
 use crate::common::account::ProcessUser;
 use crate::common::address::Address;
 use crate::common::attack::Attack;
-use crate::common::image::Image;
+use crate::common::image::{Image, NamedFile};
 use crate::common::machine::{is_machine, machine_type};
 use crate::common::os::architecture_of_system;
 use crate::common::placeholder::{boolean, first_scalar, is_placeholder, is_set};
@@ -95,6 +95,8 @@ pub struct AlertedProcess<'a> {
 pub struct AlertedFile<'a> {
     /// Its path, else its name.
     pub image: Option<Image<'a>>,
+    /// The process whose name is in the place of the file's.
+    pub process: Option<Image<'a>>,
     pub name: Value<'a>,
     pub path: Value<'a>,
     /// MD5, SHA-1, SHA-256
@@ -117,7 +119,7 @@ impl<'a> AlertedFile<'a> {
 
     /// Whether the file is what is malicious. That of a process with a malicious command line is not.
     pub fn is_malicious(&self) -> bool {
-        self.image.is_none_or(|image| image.addition.is_none())
+        self.process.is_none() && self.image.is_none_or(|image| image.addition.is_none())
     }
 }
 
@@ -242,7 +244,7 @@ const EXTERNAL_ADDRESS: &str = "consoleIpAddress";
 impl<'a> UnifiedParts<'a> {
     pub fn of(alert: &UnifiedAlert<'a>) -> Self {
         let states = States::of(alert);
-        let file = file(&alert.process);
+        let named = NamedFile::of(alert.process.file.path, alert.process.file.name);
         Self {
             id: alert.id,
             external_id: alert.external_id,
@@ -281,8 +283,8 @@ impl<'a> UnifiedParts<'a> {
                 full_name: alert.assignee.full_name,
                 email: alert.assignee.email,
             },
-            process: process(alert, &file),
-            file,
+            process: process(alert, named),
+            file: file(&alert.process, named),
             attacker: attacker(alert),
             target: TargetUser {
                 name: alert.detection_time.target_user.name,
@@ -607,7 +609,7 @@ fn is_present(value: Value<'_>) -> bool {
     }
 }
 
-fn process<'a>(alert: &UnifiedAlert<'a>, file: &AlertedFile<'a>) -> AlertedProcess<'a> {
+fn process<'a>(alert: &UnifiedAlert<'a>, file: NamedFile<'a>) -> AlertedProcess<'a> {
     let process = &alert.process;
     let mut user = ProcessUser::of(process.username);
     if let Some(account) = &mut user.effective {
@@ -617,7 +619,7 @@ fn process<'a>(alert: &UnifiedAlert<'a>, file: &AlertedFile<'a>) -> AlertedProce
     // A rule detects events of processes.
     let has_run = DETECTION_TYPES.of(detection) == Some(DetectionType::Dynamic) || Word::is(detection, "rule");
     AlertedProcess {
-        acting: Acting::of_command_line(process.cmd_line, file.image, Image::of(process.parent_name), has_run),
+        acting: Acting::of_command_line(process.cmd_line, file, Image::of(process.parent_name), has_run),
         command_line: process.cmd_line,
         parent_name: process.parent_name,
         user,
@@ -625,16 +627,14 @@ fn process<'a>(alert: &UnifiedAlert<'a>, file: &AlertedFile<'a>) -> AlertedProce
     }
 }
 
-fn file<'a>(process: &UnifiedProcess<'a>) -> AlertedFile<'a> {
+fn file<'a>(process: &UnifiedProcess<'a>, named: NamedFile<'a>) -> AlertedFile<'a> {
     let file = &process.file;
-    let path = Image::path_of(file.path, file.name);
-    let name = Image::of(file.name);
-    let image = Image::at(path).or(name).map(|image| image.with_addition_of(name));
-    let [hashes, hashes_of_command_line] = Image::hashes(image, [file.md5, file.sha1, file.sha256]);
+    let [hashes, hashes_of_command_line] = named.hashes([file.md5, file.sha1, file.sha256]);
     AlertedFile {
-        image,
+        image: named.image,
+        process: named.process,
         name: file.name,
-        path,
+        path: named.path,
         hashes,
         hashes_of_command_line,
         size: file.size,

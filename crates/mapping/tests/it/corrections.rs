@@ -1796,6 +1796,51 @@ fn a_script_is_a_file_and_its_interpreter_the_process() {
     );
 }
 
+/// A library, a script or another program is not the image of a process that the name is of.
+#[test]
+fn a_decorated_name_makes_no_other_file_the_process() {
+    let sha1 = format!("fa08{}", "1".repeat(36));
+    for (name, path, kind) in [
+        ("cmd.exe (interactive session)", "C:\\x\\a.dll", "static"),
+        ("cmd.exe (interactive session)", "C:\\x\\b.exe", "dynamic"),
+        ("cmd.exe (interactive session)", "/home/x/a.dll", "dynamic"),
+        ("powershell.exe (CLI fa08)", "C:\\x\\run.ps1", "dynamic"),
+    ] {
+        let shell = name.split(' ').next().unwrap();
+        let info = json!({"threatName": name, "filePath": path, "detectionType": kind, "sha1": sha1,
+            "originatorProcess": "explorer.exe", "maliciousProcessArguments": "/c x", "processUser": "ACME\\jane"});
+        let reported = json!({"fileDisplayName": name, "filePath": path, "fileContentHash": sha1,
+            "escapedMaliciousProcessArguments": "/c x"});
+        let alerted = json!({"cmdLine": format!("{shell} /c x"), "file": {"name": name, "path": path, "sha1": sha1}});
+        for (stream, record) in [
+            (Stream::Threats, threat(info, json!({}))),
+            (Stream::Activities, activity(19, json!({"threatId": "5", "agentId": "8"}), reported)),
+            (Stream::UnifiedAlerts, json!({"id": "u", "process": alerted})),
+        ] {
+            let event = map_to(Schema::Ecs, stream, &record);
+            let is_of_line = name.contains("CLI");
+            assert_fields(
+                &event,
+                &[
+                    ("process.name", json!(shell)),
+                    ("process.executable", Value::Null),
+                    ("process.hash", Value::Null),
+                    ("file.name", json!(path.rsplit(['\\', '/']).next())),
+                    ("file.path", json!(path)),
+                    ("file.hash.sha1", if is_of_line { Value::Null } else { json!(sha1) }),
+                ],
+            );
+            let line = at(&event, "process.command_line").as_str().unwrap();
+            assert!(line.ends_with("/c x"), "{event:#}");
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            let evidence = &event["evidences"][0];
+            assert_fields(evidence, &[("data.process", json!(shell)), ("file.path", json!(path))]);
+            assert!(evidence["file"]["type"] != "Executable File", "{event:#}");
+        }
+    }
+}
+
 #[test]
 fn a_system_an_agent_or_a_machine_type_makes_a_host() {
     let alert = |mut asset: Value| {

@@ -25,7 +25,7 @@ use s1_forwarder_record::activity::{Activity, ActivityData};
 use s1_forwarder_record::{Escaped, Value};
 
 use crate::common::activity_types;
-use crate::common::image::Image;
+use crate::common::image::{Image, NamedFile};
 use crate::common::placeholder::{boolean, first_scalar, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
@@ -116,6 +116,8 @@ impl ReportedThreat<'_> {
 pub struct ReportedFile<'a> {
     /// Its path, else the name that the console shows.
     pub image: Option<Image<'a>>,
+    /// The process whose name is in the place of the file's.
+    pub process: Option<Image<'a>>,
     pub path: Value<'a>,
     pub display_name: Value<'a>,
     pub hashes: [Value<'a>; 2],
@@ -340,13 +342,12 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
 
     pub fn file(&self) -> ReportedFile<'a> {
         let data = self.data;
-        let path = Image::path_of(data.file_path, data.file_display_name);
-        let name = Image::of(data.file_display_name);
-        let image = Image::at(path).or(name).map(|image| image.with_addition_of(name));
-        let [hashes, hashes_of_command_line] = Image::hashes(image, [self.activity.hash, data.file_content_hash]);
+        let file = NamedFile::of(data.file_path, data.file_display_name);
+        let [hashes, hashes_of_command_line] = file.hashes([self.activity.hash, data.file_content_hash]);
         ReportedFile {
-            image,
-            path,
+            image: file.image,
+            process: file.process,
+            path: file.path,
             display_name: data.file_display_name,
             hashes,
             hashes_of_command_line,
@@ -361,6 +362,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
     {
         Acting::of(&Clues {
             image: file.image,
+            process: file.process,
             is_missing: file.is_missing(),
             os_type: self.activity.os_family,
             arguments: arguments.value(),

@@ -11,10 +11,9 @@ use super::user::{UserType, mark_process_user};
 use super::{device, workload};
 use crate::common::account::Account;
 use crate::common::address::Address;
-use crate::common::hash::hash;
 use crate::common::image::Image;
 use crate::common::page;
-use crate::common::placeholder::{is_placeholder, is_set};
+use crate::common::placeholder::is_set;
 use crate::common::registry::{hive, set};
 use crate::common::words::{Choice, Words};
 use crate::parts::{
@@ -299,10 +298,10 @@ fn data(event: &mut Event<'_>, detection: &Detection<'_>, has_container: bool) {
     event.optional("storyline", detection.storyline.escaped());
     event.text("dns_response", detection.dns_response);
     event.optional("indicator_type", indicator.kind.escaped());
-    let value = event.text("indicator_value", indicator.value);
+    event.text("indicator_value", indicator.value);
     event.text("indicator_source", indicator.source);
-    if let Some(value) = value {
-        observe_indicator(event, indicator.kind, value);
+    if let Some(kind) = INDICATORS.of(indicator.kind) {
+        event.observe_received(indicator_type(kind), "indicator_value", indicator.value);
     }
     event.close(data);
     // A container alone is no evidence.
@@ -310,18 +309,6 @@ fn data(event: &mut Event<'_>, detection: &Detection<'_>, has_container: bool) {
         workload::container(event, &detection.container, detection.pod.is_set);
     }
     event.close(element);
-}
-
-fn observe_indicator(event: &mut Event<'_>, kind: Value<'_>, value: Escaped<'_>) {
-    let Some(kind) = INDICATORS.of(kind) else { return };
-    let is_valid = match kind {
-        IndicatorKind::Address => Address::of(value).is_some(),
-        IndicatorKind::Hash => hash(value).is_some(),
-        IndicatorKind::Url | IndicatorKind::Domain => true,
-    };
-    if is_valid && !is_placeholder(value) {
-        event.observe(indicator_type(kind), "indicator_value", value);
-    }
 }
 
 pub(super) fn indicator_type(kind: IndicatorKind) -> ObservableType {

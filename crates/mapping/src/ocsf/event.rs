@@ -10,6 +10,7 @@ use super::observables::{ObservableType, Observables};
 use crate::common::account::is_email;
 use crate::common::address::Address;
 use crate::common::date::{self, Date};
+use crate::common::hash::hash;
 use crate::common::placeholder::is_placeholder;
 use crate::common::severity::Severity;
 use crate::json::{Json, OpenContainer};
@@ -150,6 +151,27 @@ impl<'o> Event<'o> {
         self.observables.add(kind, "unmapped", path, text);
     }
 
+    /// As [`Self::observe`], for a value as received: in the form that other attributes have. A value that is none of
+    /// this type is left out.
+    pub fn observe_received(&mut self, kind: ObservableType, attribute: &str, value: Value<'_>) {
+        let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) else { return };
+        match kind {
+            // A host may be named by its address.
+            ObservableType::IpAddress | ObservableType::Hostname => match Address::of(text) {
+                Some(address) => self.observe_address(attribute, &address),
+                None if kind == ObservableType::Hostname => self.observe(kind, attribute, text),
+                None => {}
+            },
+            ObservableType::Hash => {
+                if let Some((_, text)) = hash(text) {
+                    self.observe_lower_case(kind, attribute, text);
+                }
+            }
+            ObservableType::EmailAddress if !is_email(text) => {}
+            _ => self.observe(kind, attribute, text),
+        }
+    }
+
     pub fn write_observables(&mut self) {
         self.observables.write(&mut self.writer.json);
     }
@@ -239,7 +261,7 @@ impl<'o> Event<'o> {
     }
 
     fn observe_address(&mut self, name: &str, address: &Address) {
-        if !address.is_loopback() {
+        if address.is_own() {
             self.observe(ObservableType::IpAddress, name, address.as_escaped());
         }
     }
@@ -268,8 +290,13 @@ impl<'o> Event<'o> {
         self.close(list);
     }
 
-    fn lower_case(&mut self, name: &str, kind: ObservableType, text: Escaped<'_>) {
+    /// Writes a text in lower case, as an observable.
+    pub fn lower_case(&mut self, name: &str, kind: ObservableType, text: Escaped<'_>) {
         self.json.lower_case(name, text);
+        self.observe_lower_case(kind, name, text);
+    }
+
+    fn observe_lower_case(&mut self, kind: ObservableType, name: &str, text: Escaped<'_>) {
         if text.raw().bytes().any(|byte| byte.is_ascii_uppercase()) {
             self.observe(kind, name, Escaped::plain(&text.raw().to_ascii_lowercase()));
         } else {

@@ -13,10 +13,8 @@ use super::mitigation::mitigated;
 use super::observables::ObservableType;
 use super::user::{UserType, mark_account, mark_process_user};
 use super::{device, unmapped, workload};
-use crate::common::account::{Account, is_email};
-use crate::common::address::Address;
+use crate::common::account::Account;
 use crate::common::classification::{OUTCOMES, Outcome};
-use crate::common::hash::hash;
 use crate::common::image::Image;
 use crate::common::page;
 use crate::common::placeholder::{first_scalar, is_placeholder, is_set};
@@ -410,22 +408,15 @@ fn target_user(event: &mut Event<'_>, target: &TargetUser<'_>) {
     event.close(element);
 }
 
-/// Adds the console's observables that the event has in `unmapped.observables`.
+/// Adds the console's observables, which the event has in `unmapped`.
 fn observables(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
-    for (kind, value) in parts.observables() {
+    let mut observe = |path: &str, (kind, value): (Observed, Value<'_>)| {
         // A number in `unmapped` is no text.
-        let is_text = value.kind() == Kind::String;
-        let Some(text) = value.escaped().filter(|text| is_text && !is_placeholder(*text)) else { continue };
-        let is_valid = match kind {
-            Observed::Address => Address::of(text).is_some(),
-            Observed::Email => is_email(text),
-            Observed::Hash => hash(text).is_some(),
-            Observed::Host | Observed::User | Observed::FileName | Observed::Url => true,
-        };
-        if is_valid {
-            event.observe_unmapped(observable_type(kind), "observables[].value", text);
+        if value.kind() == Kind::String {
+            event.observe_received(observable_type(kind), path, value);
         }
-    }
+    };
+    parts.observables().for_each(|observable| observe("unmapped.observables[].value", observable));
 }
 
 pub(super) fn observable_type(kind: Observed) -> ObservableType {

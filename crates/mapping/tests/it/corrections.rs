@@ -1462,6 +1462,58 @@ fn what_is_in_the_place_of_a_value_is_none() {
     }
 }
 
+/// Type and value of each observable of an OCSF event.
+fn observed(event: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let list = event["observables"].as_array().cloned().unwrap_or_default();
+    list.iter().map(|observable| (text(&observable["type"]), text(&observable["value"]))).collect()
+}
+
+#[test]
+fn an_observable_has_the_form_of_other_values() {
+    let [upper, lower] = ["C", "c"].map(|digit| digit.repeat(40));
+    let of_console = [
+        ("FILE_HASH", upper.as_str()),
+        ("FILE_HASH", "0000000000000000000000000000000000000000"),
+        ("IP", "127.0.0.1"),
+        ("IP", "0.0.0.0"),
+        ("IP", "FE80:0:0:0:0:0:0:00A1"),
+        ("IP", "::ffff:192.0.2.7"),
+        ("IP", "192.0.2.7"),
+        ("HOSTNAME", "192.0.2.7"),
+        ("HOSTNAME", "db01"),
+    ]
+    .map(|(kind, value)| json!({"type": kind, "value": value}));
+    let record =
+        json!({"id": "1", "process": {"file": {"sha1": lower, "path": "C:\\a.exe"}}, "observables": of_console});
+    let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+    assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+    let expected = [
+        ("File Name", "a.exe"),
+        ("File Path", "C:\\a.exe"),
+        ("Hash", &lower),
+        ("IP Address", "fe80::a1"),
+        ("IP Address", "192.0.2.7"),
+        ("Hostname", "db01"),
+    ];
+    assert_eq!(observed(&event), expected.map(|(kind, value)| (kind.to_owned(), value.to_owned())));
+    // The indicator of a feed, in an alert and in the hit of its rule.
+    for (kind, value, expected) in [
+        ("SHA1", upper.as_str(), Some(("Hash", lower.as_str()))),
+        ("IPV6", "::FFFF:192.0.2.7", Some(("IP Address", "192.0.2.7"))),
+        ("IPV4", "127.0.0.1", None),
+        ("DNS", "c2.example", Some(("Hostname", "c2.example"))),
+    ] {
+        let alert = json!({"alertInfo": {"alertId": "1", "tiIndicatorType": kind, "tiIndicatorValue": value}});
+        let data = json!({"alertid": "1", "rulename": "r", "tiindicatortype": kind, "tiindicatorvalue": value});
+        for (stream, record) in [(Stream::Alerts, alert), (Stream::Activities, activity(3608, json!({}), data))] {
+            let event = map_to(Schema::Ocsf, stream, &record);
+            let expected: Vec<_> = expected.iter().map(|(kind, value)| (kind.to_string(), value.to_string())).collect();
+            assert_eq!(observed(&event), expected, "{kind}: {event:#}");
+        }
+    }
+}
+
 #[test]
 fn a_technique_has_the_id_of_its_link() {
     let technique = |name: &str, link: &str| json!({"name": name, "link": link});

@@ -305,7 +305,7 @@ fn related(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     for name in [parts.assignee.full_name, parts.assignee.email] {
         event.related.user.add_value(name);
     }
-    for (kind, value) in parts.observables() {
+    for (kind, value) in parts.observables().chain(parts.observables_of_indicators()) {
         match (kind, value.escaped()) {
             (Observed::Address, _) => event.addresses("ip", value, drop),
             (Observed::Host, Some(name)) => event.related.add_host(name),
@@ -323,6 +323,12 @@ pub(super) fn related_field(kind: Observed) -> &'static str {
         Observed::Host => "`hosts`",
         Observed::User | Observed::Email => "`user`",
         Observed::Hash => "`hash`",
-        Observed::FileName | Observed::Url => "none",
+        Observed::FileName
+        | Observed::FilePath
+        | Observed::Url
+        | Observed::MacAddress
+        | Observed::ProcessName
+        | Observed::CommandLine
+        | Observed::RegistryKey => "none",
     }
 }

@@ -417,6 +417,8 @@ fn observables(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         }
     };
     parts.observables().for_each(|observable| observe("unmapped.observables[].value", observable));
+    let path = "unmapped.indicators[].observables[].value";
+    parts.observables_of_indicators().for_each(|observable| observe(path, observable));
 }
 
 pub(super) fn observable_type(kind: Observed) -> ObservableType {
@@ -427,6 +429,11 @@ pub(super) fn observable_type(kind: Observed) -> ObservableType {
         Observed::Email => ObservableType::EmailAddress,
         Observed::Hash => ObservableType::Hash,
         Observed::FileName => ObservableType::FileName,
+        Observed::FilePath => ObservableType::FilePath,
         Observed::Url => ObservableType::Url,
+        Observed::MacAddress => ObservableType::MacAddress,
+        Observed::ProcessName => ObservableType::ProcessName,
+        Observed::CommandLine => ObservableType::CommandLine,
+        Observed::RegistryKey => ObservableType::RegistryKey,
     }
 }

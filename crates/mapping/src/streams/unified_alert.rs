@@ -201,7 +201,12 @@ pub enum Observed {
     Email,
     Hash,
     FileName,
+    FilePath,
     Url,
+    MacAddress,
+    ProcessName,
+    CommandLine,
+    RegistryKey,
 }
 
 pub const OBSERVABLES: Words<Observed> = Words {
@@ -210,11 +215,21 @@ pub const OBSERVABLES: Words<Observed> = Words {
         ("ip", Observed::Address),
         ("ip_address", Observed::Address),
         ("hostname", Observed::Host),
+        ("endpoint", Observed::Host),
         ("username", Observed::User),
+        ("user", Observed::User),
         ("email_address", Observed::Email),
+        ("email", Observed::Email),
         ("file_hash", Observed::Hash),
+        ("fingerprint", Observed::Hash),
         ("file_name", Observed::FileName),
+        ("file_path", Observed::FilePath),
         ("url", Observed::Url),
+        ("url_string", Observed::Url),
+        ("mac", Observed::MacAddress),
+        ("process_name", Observed::ProcessName),
+        ("command_line", Observed::CommandLine),
+        ("registry_key_path", Observed::RegistryKey),
     ],
 };
 
@@ -340,9 +355,12 @@ impl<'a> UnifiedParts<'a> {
 
     /// Type and value of each observable of a known type.
     pub fn observables(&self) -> impl Iterator<Item = (Observed, Value<'a>)> {
-        self.observables
-            .elements()
-            .filter_map(|observable| Some((OBSERVABLES.of(observable.get("type"))?, observable.get("value"))))
+        observables(self.observables)
+    }
+
+    /// As [`Self::observables`], of the indicators.
+    pub fn observables_of_indicators(&self) -> impl Iterator<Item = (Observed, Value<'a>)> {
+        self.indicators.elements().flat_map(|indicator| observables(indicator.get("observables")))
     }
 
     pub fn indicators(&self) -> impl Iterator<Item = Indicated<'a>> {
@@ -414,6 +432,10 @@ impl<'a> UnifiedParts<'a> {
         });
         if is_id && self.is_sentinel_one() { id } else { Value::default() }
     }
+}
+
+fn observables(list: Value<'_>) -> impl Iterator<Item = (Observed, Value<'_>)> {
+    list.elements().filter_map(|observable| Some((OBSERVABLES.of(observable.get("type"))?, observable.get("value"))))
 }
 
 /// The primary asset: now, and at the detection.

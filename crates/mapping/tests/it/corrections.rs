@@ -1514,6 +1514,42 @@ fn an_observable_has_the_form_of_other_values() {
     }
 }
 
+/// The types of the console's own list that a field of ECS or a type of OCSF fits.
+#[test]
+fn an_observable_of_any_type_is_related() {
+    let hash = "D".repeat(64);
+    for (kind, value, field, related, caption) in [
+        ("ENDPOINT", "db02", "hosts", "db02", "Hostname"),
+        ("ENDPOINT", "10.0.0.9", "ip", "10.0.0.9", "IP Address"),
+        ("USER", "joe", "user", "joe", "User Name"),
+        ("EMAIL", "c@b.example", "user", "c@b.example", "Email Address"),
+        ("FINGERPRINT", &hash, "hash", &hash.to_lowercase(), "Hash"),
+        ("MAC", "00:50:56:00:00:01", "", "00:50:56:00:00:01", "MAC Address"),
+        ("PROCESS_NAME", "evil.exe", "", "evil.exe", "Process Name"),
+        ("COMMAND_LINE", "evil.exe -x", "", "evil.exe -x", "Command Line"),
+        ("FILE_PATH", "/tmp/evil", "", "/tmp/evil", "File Path"),
+        ("REGISTRY_KEY_PATH", "HKLM\\Run", "", "HKLM\\Run", "Registry Key Path"),
+        ("URL_STRING", "https://evil.example/", "", "https://evil.example/", "URL String"),
+    ] {
+        let list = json!([{"name": "a", "type": kind, "value": value}]);
+        for (record, path) in [
+            (json!({"id": "1", "observables": list}), "unmapped.observables[].value"),
+            (
+                json!({"id": "1", "indicators": [{"uid": "7", "observables": list}]}),
+                "unmapped.indicators[].observables[].value",
+            ),
+        ] {
+            let event = map_to(Schema::Ecs, Stream::UnifiedAlerts, &record);
+            let expected = if field.is_empty() { Value::Null } else { json!({field: [related]}) };
+            assert_fields(&event, &[("related", expected)]);
+            let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_eq!(observed(&event), [(caption.to_owned(), related.to_owned())], "{event:#}");
+            assert_eq!(event["observables"][0]["name"], path);
+        }
+    }
+}
+
 #[test]
 fn a_technique_has_the_id_of_its_link() {
     let technique = |name: &str, link: &str| json!({"name": name, "link": link});

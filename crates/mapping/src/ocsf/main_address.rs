@@ -53,8 +53,9 @@ impl<'a> MainAddress<'a> {
                 // An address in Docker's form is one, unless an interface has it.
                 None => address.is_of_docker(),
             };
-            let is_virtual = address.is_of_virtual_network()
-                || interface.and_then(|interface| interface.mac).is_some_and(is_virtual);
+            // A tunnel has no MAC address.
+            let is_of_virtual = |interface: &Listed<'a>| interface.mac.map_or(interface.has_name, is_virtual);
+            let is_virtual = address.is_of_virtual_network() || interface.is_some_and(is_of_virtual);
             let has_no_mac = interface.is_some_and(|interface| interface.mac.is_none());
             let rank = (address.is_link_local(), is_virtual, !is_named, has_no_mac, address.is_v6());
             if !is_bridge && best.as_ref().is_none_or(|(known, ..)| rank < *known) {
@@ -98,8 +99,8 @@ impl<'a> OnlyMac<'a> {
 }
 
 /// Beginnings of MAC addresses that programs give to the interfaces of their virtual networks: VirtualBox, Docker, TAP
-/// adapters of VPNs, VMware, AnyConnect, GlobalProtect, FortiClient, Juniper and Npcap.
-const VIRTUAL_MACS: [&str; 9] = [
+/// adapters of VPNs, VMware, AnyConnect, GlobalProtect, FortiClient, Juniper, Npcap and Parallels.
+const VIRTUAL_MACS: [&str; 10] = [
     "0a:00:27",
     "02:42",
     "00:ff",
@@ -112,6 +113,7 @@ const VIRTUAL_MACS: [&str; 9] = [
 ];
 
 fn is_virtual(mac: Escaped<'_>) -> bool {
+    "00:1c:42:00:00:",
     let is_same = |(byte, known): (u8, u8)| known == b':' || byte.eq_ignore_ascii_case(&known);
     VIRTUAL_MACS.iter().any(|known| mac.raw().bytes().zip(known.bytes()).all(is_same))
 }
@@ -133,6 +135,7 @@ pub(super) const BRIDGES: Words<bool> = Words {
         // Another switch of Hyper-V has the address of the endpoint.
         ("vethernet*", false),
         ("veth*", true),
+        ("vethernet_(dockernat*", true),
         ("virbr*", true),
         ("cni*", true),
         ("cali*", true),
@@ -152,8 +155,21 @@ pub(super) const BRIDGES: Words<bool> = Words {
         ("bridge100", true),
         ("bridge101", true),
     ],
+        ("vnic*", true),
+        ("parallels*", true),
+        ("mpqemubr*", true),
+        ("crc", true),
+        // Those of a Mac. Another bridge has the address of the endpoint.
 };
 
+        ("bridge102", true),
+        ("bridge103", true),
+        ("bridge104", true),
+        ("bridge105", true),
+        ("bridge106", true),
+        ("bridge107", true),
+        ("bridge108", true),
+        ("bridge109", true),
 fn is_bridge(interface: &Interface<'_>) -> bool {
     let word = Word::of_value(interface.name);
     // Docker names its networks by their id.

@@ -1024,6 +1024,51 @@ fn a_virtual_network_represents_no_device() {
     }
 }
 
+/// The interfaces of VPNs, tunnels and virtual machines of a host have the same addresses on many endpoints.
+#[test]
+fn a_tunnel_and_a_virtual_machine_represent_no_device() {
+    let one = |name: &str, mac: &str, ip: &str| json!({"name": name, "physical": mac, "inet": [ip]});
+    let mac = "9c:fc:e8:11:22:33";
+    for (name, other_mac, ip) in [
+        ("CloudflareWARP", "", "172.16.0.2"),
+        ("wg0", "00:00:00:00:00:00", "10.66.66.2"),
+        ("utun3", "", "10.8.0.6"),
+        ("ppp0", "", "10.9.0.6"),
+        ("vEthernet (DockerNAT)", "00:15:5d:aa:bb:cd", "10.0.75.1"),
+        ("vnic0", "00:1c:42:00:00:08", "10.211.55.2"),
+        ("Parallels Shared", "00:1c:42:00:00:18", "10.211.55.2"),
+        ("Ethernet 7", "00:1c:42:00:00:18", "10.211.55.2"),
+        ("bridge102", "be:d0:74:50:d8:66", "192.168.2.1"),
+        ("bridge109", "be:d0:74:50:d8:66", "192.168.2.1"),
+        ("mpqemubr0", "52:54:00:aa:bb:cd", "10.1.2.1"),
+        ("crc", "52:54:00:aa:bb:ce", "192.168.130.11"),
+    ] {
+        let interfaces = json!([one(name, other_mac, ip), one("Wi-Fi", mac, "192.168.129.2")]);
+        let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": ip, "networkInterfaces": interfaces});
+        let others = json!({"agentRealtimeInfo": {"agentId": "9", "networkInterfaces": interfaces},
+            "agentDetectionInfo": {"agentIpV4": format!("{ip},192.168.129.2")}});
+        for (stream, record) in [(Stream::Agents, agent), (Stream::Threats, threat(json!({}), others))] {
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event["device"], &[("ip", json!("192.168.129.2")), ("mac", json!(mac))]);
+        }
+    }
+    // Without interfaces, nobody knows that it is a tunnel. A bridge of the host has the host's address.
+    for (named, interfaces, expected) in [
+        ("172.16.0.2,192.168.129.2", json!([]), "172.16.0.2"),
+        ("10.8.0.6", json!([one("wwan0", "", "10.8.0.6")]), "10.8.0.6"),
+        ("10.1.1.5", json!([one("bridge10", mac, "10.1.1.5"), one("eth0", mac, "10.1.1.6")]), "10.1.1.5"),
+        ("10.1.1.5", json!([one("eth0", "00:1c:42:ab:cd:ef", "10.1.1.5"), one("eth1", mac, "10.1.1.6")]), "10.1.1.5"),
+    ] {
+        let record = threat(
+            json!({}),
+            json!({"agentRealtimeInfo": {"agentId": "9", "networkInterfaces": interfaces},
+                "agentDetectionInfo": {"agentIpV4": named}}),
+        );
+        assert_fields(&map_to(Schema::Ocsf, Stream::Threats, &record), &[("device.ip", json!(expected))]);
+    }
+}
+
 #[test]
 fn a_cloud_of_which_nothing_is_said_is_none() {
     let agent = json!({"id": "9", "cloudProviders": {

@@ -25,10 +25,11 @@ impl<'a> Account<'a> {
             return None;
         }
         let (domain, name) = split(text);
+        let address = name_and_address(text).map_or(text, |(_, address)| address);
         if domain.is_none()
-            && let Some((name, domain)) = principal(text)
+            && let Some((name, domain)) = principal(address)
         {
-            return Some(Self { text, name, domain: Some(domain) });
+            return Some(Self { text: address, name, domain: Some(domain) });
         }
         Some(Self { text, name, domain })
     }
@@ -76,9 +77,22 @@ fn after_label<'a>(text: Escaped<'a>, label: &str) -> Option<&'a str> {
     if word.eq_ignore_ascii_case(label) { rest.strip_prefix(':') } else { None }
 }
 
-/// A text with a space is the name of a person and not that of an account.
+/// A text with a space is the name of a person and not that of an account. The person's address may follow.
 pub fn display_name(value: Value<'_>) -> Option<Escaped<'_>> {
-    value.escaped().filter(|text| text.raw().trim().contains(' ') && split(*text).0.is_none())
+    let text = value.escaped()?;
+    match name_and_address(text) {
+        Some((name, _)) => name,
+        None => Some(text).filter(|text| text.raw().trim().contains(' ') && split(*text).0.is_none()),
+    }
+}
+
+/// Splits `Jane Doe (jane@acme.example)`. In the place of the name, there may be an address: it is no name.
+pub fn name_and_address(text: Escaped<'_>) -> Option<(Option<Escaped<'_>>, Escaped<'_>)> {
+    let (name, address) = text.raw().trim_end().strip_suffix(')')?.rsplit_once('(')?;
+    let is_separate = name.ends_with(' ');
+    let [name, address] = [name, address].map(|part| Escaped::plain(part).trim());
+    let is_name = !name.raw().is_empty() && split(name).0.is_none();
+    (is_separate && is_name && is_email(address)).then_some((Some(name).filter(|name| !is_email(*name)), address))
 }
 
 /// Splits `DOMAIN\name`, without the spaces around its parts. A text with an empty part is a name.
@@ -139,6 +153,30 @@ mod tests {
         assert_eq!(account("Jane Doe"), named("Jane Doe", None));
         assert_eq!(account(r"\\jane"), named(r"\\jane", None));
         assert_eq!((account("N/A"), account("")), (None, None));
+    }
+
+    #[test]
+    fn an_address_in_brackets_follows_a_name() {
+        let parts = |text| {
+            let (name, address) = name_and_address(Escaped::plain(text))?;
+            Some((name.map(Escaped::raw), address.raw()))
+        };
+        let address = "jane@acme.example";
+        for (text, expected) in [
+            ("Jane Doe (jane@acme.example)", Some((Some("Jane Doe"), address))),
+            ("Jane Doe  (jane@acme.example) ", Some((Some("Jane Doe"), address))),
+            ("Jane (SOC) (jane@acme.example)", Some((Some("Jane (SOC)"), address))),
+            ("jane@acme.example (jane@acme.example)", Some((None, address))),
+            ("jane(jane@acme.example)", None),
+            (" (jane@acme.example)", None),
+            (r"ACME\\jane (jane@acme.example)", None),
+            ("Jane Doe (SOC)", None),
+            ("Jane Doe (jane@)", None),
+            ("jane@acme.example", None),
+            (")", None),
+        ] {
+            assert_eq!(parts(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn console_user(event: &mut Event<'_>, user: &User<'_>) {
 
 /// The values stay in the record.
 fn names(event: &mut Event<'_>, user: &User<'_>) {
-    event.optional("full_name", user.full_name().escaped());
+    event.optional("full_name", user.full_name());
     if let Some(email) = user.email_text() {
         event.json.escaped("email_addr", email);
         event.observe(ObservableType::EmailAddress, "email_addr", email);
@@ -138,7 +138,7 @@ fn actor(event: &mut Event<'_>, class: &ActivityClass, parts: &ActivityParts<'_,
             let object = event.open("user");
             console_user(event, &user);
             event.close(object);
-            event.mark_set([user.id, user.full_name()]);
+            event.mark_set([user.id, user.full_name]);
             mark_account(event, user.name);
         }
         Actor::Remote(account) => event.user("user", account, UserType::User),

@@ -1651,6 +1651,72 @@ fn a_user_of_a_directory_has_a_name_and_an_address() {
     assert_fields(&map_to(Schema::Ecs, Stream::Threats, &record), &user);
 }
 
+/// The console has a user's name and address in one text, or the address twice.
+#[test]
+fn a_name_with_an_address_is_a_user_with_both() {
+    let address = "jane@acme.example";
+    for (text, full_name) in [
+        ("Jane Doe (jane@acme.example)", json!("Jane Doe")),
+        ("Jane Doe  (jane@acme.example)", json!("Jane Doe")),
+        ("jane@acme.example (jane@acme.example)", Value::Null),
+    ] {
+        for (number, key) in [(27, "username"), (61, "username"), (2030, "username"), (54, "byUser")] {
+            let record = activity(
+                number,
+                json!({"userId": "99", "agentId": "8", "threatId": "5"}),
+                json!({key: text, "computerName": "h"}),
+            );
+            let event = map_to(Schema::Ecs, Stream::Activities, &record);
+            let mut user = json!({"id": "99", "name": "jane", "email": address});
+            let related =
+                if full_name.is_null() { json!(["jane", address]) } else { json!(["jane", address, full_name]) };
+            if !full_name.is_null() {
+                user["full_name"] = full_name.clone();
+            }
+            assert_fields(&event, &[("user", user), ("related.user", related)]);
+            let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(
+                &event["actor"]["user"],
+                &[
+                    ("uid", json!("99")),
+                    ("name", json!("jane")),
+                    ("email_addr", json!(address)),
+                    ("full_name", full_name.clone()),
+                ],
+            );
+        }
+        // Who acted, and who was changed.
+        let record = activity(
+            23,
+            json!({"userId": "7"}),
+            json!({"byUser": text, "username": "Bob Roe (bob@acme.example)", "role": "Viewer"}),
+        );
+        let event = map_to(Schema::Ecs, Stream::Activities, &record);
+        let target =
+            json!({"id": "7", "name": "bob", "email": "bob@acme.example", "full_name": "Bob Roe", "roles": ["Viewer"]});
+        assert_fields(&event, &[("user.name", json!("jane")), ("user.email", json!(address)), ("user.target", target)]);
+        let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(
+            &event,
+            &[
+                ("actor.user.name", json!("jane")),
+                ("actor.user.email_addr", json!(address)),
+                ("user.name", json!("bob")),
+                ("user.email_addr", json!("bob@acme.example")),
+                ("user.full_name", json!("Bob Roe")),
+            ],
+        );
+    }
+    // What is in brackets is part of any other name, and one user is one in both forms.
+    let event = map_to(Schema::Ecs, Stream::Activities, &activity(27, json!({}), json!({"username": "Jane (SOC)"})));
+    assert_fields(&event, &[("user", json!({"name": "Jane (SOC)", "full_name": "Jane (SOC)"}))]);
+    let own = json!({"byUser": "Jane Doe (jane@acme.example)", "username": address, "newValue": true});
+    let event = map_to(Schema::Ecs, Stream::Activities, &activity(67, json!({"userId": "7"}), own));
+    assert_fields(&event, &[("user.id", json!("7")), ("user.name", json!("jane"))]);
+}
+
 /// File times with all bits unset or set, and the end of the calendar.
 #[test]
 fn a_time_that_no_event_has_is_none() {

@@ -3,7 +3,7 @@
 use s1_forwarder_record::{Escaped, Value};
 
 use super::{ActivityClass, ActivityParts};
-use crate::common::account::{Account, display_name, is_email, principal};
+use crate::common::account::{Account, display_name, is_email, name_and_address, principal};
 use crate::common::activity_types::Object;
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::common::remote_origin::RemoteOrigin;
@@ -16,7 +16,7 @@ const OWN_ACTS: [u32; 8] = [37, 112, 113, 114, 145, 147, 3710, 3711];
 pub struct User<'a> {
     pub id: Value<'a>,
     pub name: Value<'a>,
-    full_name: Value<'a>,
+    pub full_name: Value<'a>,
     /// The first address in the record that is certain to be this user's.
     pub email: Value<'a>,
     pub role: Value<'a>,
@@ -35,9 +35,10 @@ impl<'a> User<'a> {
         if is_set(self.id) { self.id.escaped() } else { self.described.id }
     }
 
-    /// `email`, else the address in `description`.
+    /// The address after the name, else `email`, else the address in `description`.
     pub fn email_text(&self) -> Option<Escaped<'a>> {
-        self.email.escaped().or(self.described.email)
+        let after_name = self.name.escaped().and_then(name_and_address).map(|(_, address)| address);
+        after_name.or(self.email.escaped()).or(self.described.email)
     }
 
     pub fn account(&self) -> Option<Account<'a>> {
@@ -45,12 +46,8 @@ impl<'a> User<'a> {
     }
 
     /// The full name in the record, else a name that is one of a person.
-    pub fn full_name(&self) -> Value<'a> {
-        if is_set(self.full_name) {
-            self.full_name
-        } else {
-            value_if(display_name(self.name).is_some(), self.name.kept())
-        }
+    pub fn full_name(&self) -> Option<Escaped<'a>> {
+        if is_set(self.full_name) { self.full_name.escaped() } else { display_name(self.name) }
     }
 
     pub fn without_full_name(self) -> Self {

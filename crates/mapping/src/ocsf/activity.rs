@@ -348,8 +348,7 @@ fn finding(event: &mut Event<'_>, common: &Common<'_>, plan: &Plan, parts: &Acti
         provider: None,
         severity: plan.severity,
     };
-    let is_benign = plan.disposition == Some(EXONERATED) || plan.verdict == Some(Verdict::FalsePositive);
-    if !is_benign {
+    if plan.disposition != Some(EXONERATED) && !plan.verdict.is_some_and(Verdict::is_harmless) {
         malware.write(event, |_| {});
     }
     let list = event.open_list("evidences");

@@ -222,6 +222,11 @@ impl Verdict {
         }
     }
 
+    /// Whether there is no malware.
+    pub fn is_harmless(self) -> bool {
+        matches!(self, Self::FalsePositive | Self::Benign)
+    }
+
     /// Whether the caption says all that the word of the verdict does.
     pub fn says(self, word: &str) -> bool {
         let (_, caption) = self.choice();

@@ -75,8 +75,8 @@ pub(super) fn map(
 
 /// Without a known kind of malware, the list is left out, and where somebody said that there is none.
 fn malware(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
-    let is_false_positive = Verdict::of(parts.verdict) == Some(Verdict::FalsePositive);
-    if is_false_positive || OUTCOMES.of(parts.mitigation.status) == Some(Outcome::Benign) {
+    let is_harmless = Verdict::of(parts.verdict).is_some_and(Verdict::is_harmless);
+    if is_harmless || OUTCOMES.of(parts.mitigation.status) == Some(Outcome::Benign) {
         return;
     }
     let file = &parts.file;

@@ -73,8 +73,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &Common<'_>, alert: &UnifiedAle
 }
 
 fn malware(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
-    let is_false_positive = Verdict::of(parts.verdict) == Some(Verdict::FalsePositive);
-    if is_false_positive || OUTCOMES.of(parts.result) == Some(Outcome::Benign) {
+    let is_harmless = Verdict::of(parts.verdict).is_some_and(Verdict::is_harmless);
+    if is_harmless || OUTCOMES.of(parts.result) == Some(Outcome::Benign) {
         return;
     }
     let file = &parts.file;

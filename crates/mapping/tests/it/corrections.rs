@@ -1459,6 +1459,21 @@ fn what_is_no_malware_is_in_no_list_of_malware() {
     assert!(event["malware"].is_array(), "{event:#}");
 }
 
+#[test]
+fn a_benign_verdict_leaves_no_malware() {
+    for (verdict, number, has_malware) in [
+        ("TRUE_POSITIVE_BENIGN", 5, false),
+        ("FALSE_POSITIVE_BENIGN", 1, false),
+        ("TRUE_POSITIVE_BENIGN_BUT_SUSPICIOUS", 4, true),
+        ("TRUE_POSITIVE_MALWARE", 2, true),
+    ] {
+        let record = json!({"id": "1", "name": "a.exe", "classification": "MALWARE", "analystVerdict": verdict});
+        let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+        assert_fields(&event, &[("verdict_id", json!(number))]);
+        assert_eq!(event.get("malware").is_some(), has_malware, "{verdict}: {event:#}");
+    }
+}
+
 /// A code of a class is no name.
 #[test]
 fn a_device_without_a_name_is_no_peripheral() {

@@ -2282,6 +2282,29 @@ fn the_type_of_a_processes_user_is_unknown_unless_the_name_says_it() {
     }
 }
 
+/// All failed logins of Windows have the id of Nobody.
+#[test]
+fn nobody_is_no_user_who_logged_in() {
+    let login = json!({"loginsUserName": "ARLENE", "loginAccountDomain": "-", "loginAccountSid": "S-1-0-0",
+        "loginIsSuccessful": "False", "alertId": "1"});
+    let hit = json!({"alertid": "1", "rulename": "r", "loginsusername": "ARLENE", "loginaccountdomain": "-",
+        "loginaccountsid": "S-1-0-0"});
+    for (stream, record) in
+        [(Stream::Alerts, json!({"alertInfo": login})), (Stream::Activities, activity(3608, json!({}), hit))]
+    {
+        let event = map_to(Schema::Ecs, stream, &record);
+        assert_fields(&event, &[("user", json!({"name": "ARLENE"}))]);
+        let event = map_to(Schema::Ocsf, stream, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        let users = event["evidences"].as_array().unwrap().iter().filter_map(|evidence| evidence.get("user"));
+        assert_eq!(users.collect::<Vec<_>>(), [&json!({"name": "ARLENE", "type_id": 1, "type": "User"})], "{event:#}");
+    }
+    for (sid, expected) in [("S-1-5-18", json!("S-1-5-18")), ("s-1-0-0", Value::Null)] {
+        let record = json!({"alertInfo": {"alertId": "1", "loginsUserName": "a", "loginAccountSid": sid}});
+        assert_fields(&map_to(Schema::Ecs, Stream::Alerts, &record), &[("user.id", expected)]);
+    }
+}
+
 #[test]
 fn a_mobile_device_is_one() {
     for kind in ["Mobile Device", "MOBILE", "ANDROID", "iOS"] {

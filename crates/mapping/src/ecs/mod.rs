@@ -60,6 +60,7 @@ use crate::parts::{DIRECTIONS, INDICATORS, VERIFICATIONS};
 use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SCOPE_LEVELS, SWITCHES, ScopeLevel};
 use crate::streams::enrichment::Enrichment;
+use crate::streams::threat::{ENDED, Ended};
 use crate::streams::unified_alert::{OBSERVABLES, PRODUCTS, Product};
 use crate::streams::unread::Known;
 pub use vendor::UNEXPECTED;
@@ -237,6 +238,11 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
         EventOutcome::Unknown => "unknown, failure if an action failed".to_owned(),
         outcome => outcome.word().to_owned(),
     }));
+    let ended = ENDED.print(|ended| match ended {
+        Ended::Failed | Ended::Partial => "failure (report of a threat that is not mitigated)".to_owned(),
+        Ended::Success | Ended::Pending => "by the other reports (of a threat that is not mitigated)".to_owned(),
+    });
+    tables.push(ended.named("event.outcome"));
     tables.push(REPORTED_OUTCOMES.print(|outcome| format!("{} (activity of an unknown type)", outcome.word())));
     tables.push(CATEGORIES.print(|categories| categories.join(", ")));
     tables.push(

@@ -9,7 +9,7 @@ use super::mitre::{TechniqueSets, Techniques};
 use super::vendor::{JoinKeys, VendorObject};
 use super::{cloud, endpoint, organization, user, workload};
 use crate::common::account::Account;
-use crate::common::classification::{OUTCOMES, categories, event_outcome};
+use crate::common::classification::{OUTCOMES, Outcome, categories, event_outcome};
 use crate::common::placeholder::first_scalar;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, extension, unless_zero};
 use crate::common::word::Word;
@@ -120,7 +120,8 @@ fn event_object(
         event.json.raw(mitigation.hyphenated().as_str().as_bytes());
         event.json.raw(b"\"");
     }
-    event.json.word("outcome", event_outcome(outcome, parts.mitigation.has_failed == Some(true)).word());
+    let has_failed = outcome == Some(Outcome::Active) && parts.mitigation.has_failed();
+    event.json.word("outcome", event_outcome(outcome, has_failed).word());
     event.severity(parts.severity);
     event.optional("id", parts.id.escaped());
     event.threat_url(common, parts.id);

@@ -8,43 +8,13 @@ use super::finding::Action;
 use crate::common::classification::{OUTCOMES, Outcome};
 use crate::common::placeholder::is_placeholder;
 use crate::common::words::Words;
-use crate::streams::threat::Report;
+use crate::streams::threat::{Ended, Report, is_some};
 
 /// The reports of a threat's actions in the order of their end.
 #[derive(Debug)]
 pub(super) struct Reports<'a>(SmallVec<[Report<'a>; 8]>);
 
-fn is_some(count: Option<u32>) -> bool {
-    count.is_some_and(|count| count > 0)
-}
-
-/// How an action ended, as its report says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    Success,
-    /// For some of its objects.
-    Partial,
-    Failed,
-    Pending,
-}
-
-pub(super) const ENDED: Words<Ended> = Words {
-    field: "disposition",
-    rows: &[
-        ("success", Ended::Success),
-        ("partial", Ended::Partial),
-        ("failed", Ended::Failed),
-        ("pending", Ended::Pending),
-        ("pending_reboot", Ended::Pending),
-    ],
-};
-
-/// The counters say more than the status: one status is for all objects of an action.
 impl Report<'_> {
-    fn ended(&self) -> Option<Ended> {
-        ENDED.of(self.status)
-    }
-
     /// The action was applied to something, as far as the counters tell.
     fn has_effect(&self) -> bool {
         self.counters.success != Some(0) || self.counters.total == Some(0)
@@ -53,10 +23,6 @@ impl Report<'_> {
     fn is_success(&self) -> bool {
         self.has_effect()
             && (matches!(self.ended(), Some(Ended::Success | Ended::Partial)) || is_some(self.counters.success))
-    }
-
-    fn has_failed(&self) -> bool {
-        matches!(self.ended(), Some(Ended::Failed | Ended::Partial)) || is_some(self.counters.failed)
     }
 
     fn is_pending(&self) -> bool {
@@ -145,12 +111,11 @@ impl<'a> Reports<'a> {
         &self,
         status: Value<'_>,
         preemptively: bool,
-        has_failed: bool,
+        is_failed: bool,
         is_detecting: bool,
     ) -> Option<(u16, Action)> {
         let effect = strongest(self.0.iter().filter(|report| report.is_success()).map(|report| report.action));
         let any_failed = self.0.iter().any(Report::has_failed);
-        let is_counted = self.0.iter().any(|report| is_some(report.counters.failed));
         let allowed = if is_detecting { Action::Observed } else { Action::Allowed };
         let (is_mitigated, action) = match OUTCOMES.of(status) {
             Some(Outcome::Benign) => return Some((10, Action::Allowed)),
@@ -166,7 +131,7 @@ impl<'a> Reports<'a> {
             // The status is that of the whole threat, and the file of a process that was killed may still be there.
             Some(effect) => return Some((effect.disposition(), Action::Denied)),
             None if self.0.iter().any(Report::is_pending) => 14,
-            None if has_failed || is_counted => 13,
+            None if is_failed || any_failed => 13,
             None if is_mitigated => 11,
             None => 15,
         };

@@ -43,7 +43,6 @@ use self::class::{Class, OTHER};
 use self::event::{Event, Scratch, severity_id};
 use self::finding::{Verdict, disposition_of, print_disposition};
 use self::metadata::Common;
-use self::mitigation::Ended;
 use super::common::attack::{TACTICS, print_tactic};
 use super::common::classification::{OUTCOMES, Outcome};
 use super::common::machine::MACHINES;
@@ -64,6 +63,7 @@ use crate::parts::{DIRECTIONS, INDICATORS, VERIFICATIONS};
 use crate::record::{Fields, Record};
 use crate::streams::activity::{DEVICE_EVENTS, REPORTED_OUTCOMES, SWITCHES};
 use crate::streams::enrichment::Enrichment;
+use crate::streams::threat::{ENDED, Ended};
 use crate::streams::unified_alert::{OBSERVABLES, PRODUCTS, Product};
 use crate::streams::unread::Known;
 
@@ -225,10 +225,12 @@ pub(super) fn word_tables() -> Vec<PrintedWords> {
     });
     tables.push(outcome.named("disposition"));
     tables.push(mitigation::EFFECTS.print(|effect| print_disposition(effect.disposition())));
-    tables.push(mitigation::ENDED.print(|ended| match ended {
+    tables.push(ENDED.print(|ended| match ended {
         Ended::Success => "by the action".to_owned(),
         Ended::Partial => format!("{} (report)", print_disposition(12)),
-        Ended::Failed => format!("{} (report), if another action succeeded", print_disposition(12)),
+        Ended::Failed => {
+            format!("{} (report) if another action succeeded, else {}", print_disposition(12), print_disposition(13))
+        }
         Ended::Pending => format!("{} (report), unless an action succeeded", print_disposition(14)),
     }));
     let direction = DIRECTIONS.print(|direction| print_choice(detection::direction_choice(*direction)));

@@ -21,7 +21,7 @@ use crate::common::word::Word;
 use crate::common::words::Words;
 use crate::parts::{Acting, DetectedFile};
 use crate::streams::enrichment::Enrichment;
-use crate::streams::threat::ThreatParts;
+use crate::streams::threat::{Mitigation, ThreatParts};
 
 pub(super) fn map(
     event: &mut Event<'_>,
@@ -169,8 +169,8 @@ fn states(event: &mut Event<'_>, parts: &ThreatParts<'_>, reports: &Reports<'_>)
         }
         None => event.other_verdict(parts.verdict),
     }
-    let has_failed = parts.mitigation.has_failed == Some(true);
-    let outcome = reports.outcome(status, parts.mitigation.is_preemptive, has_failed, parts.mitigation.is_detecting);
+    let Mitigation { is_preemptive, is_failed, is_detecting, .. } = parts.mitigation;
+    let outcome = reports.outcome(status, is_preemptive, is_failed, is_detecting);
     if let Some((disposition, action)) = outcome {
         event.disposition(disposition);
         event.action(action);

@@ -13,6 +13,7 @@ use crate::common::remote_origin::RemoteOrigin;
 use crate::common::severity::Severity;
 use crate::common::threat::{DETECTION_TYPES, DetectionType, is_new, timestamp};
 use crate::common::word::Word;
+use crate::common::words::Words;
 use crate::parts::{
     Acting, Clues, Container, DetectedFile, DetectedProcess, EcsTask, Endpoint, Engines, Interactive, Interfaces, Os,
     Owner, Pod, Sentence,
@@ -83,13 +84,50 @@ pub struct Counters {
     pub total: Option<u32>,
 }
 
+/// How an action ended, as its report says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Success,
+    /// For some of its objects.
+    Partial,
+    Failed,
+    Pending,
+}
+
+pub const ENDED: Words<Ended> = Words {
+    field: "disposition",
+    rows: &[
+        ("success", Ended::Success),
+        ("partial", Ended::Partial),
+        ("failed", Ended::Failed),
+        ("pending", Ended::Pending),
+        ("pending_reboot", Ended::Pending),
+    ],
+};
+
+/// The counters say more than the status: one status is for all objects of an action.
+impl Report<'_> {
+    pub fn ended(&self) -> Option<Ended> {
+        ENDED.of(self.status)
+    }
+
+    pub fn has_failed(&self) -> bool {
+        matches!(self.ended(), Some(Ended::Failed | Ended::Partial)) || is_some(self.counters.failed)
+    }
+}
+
+pub fn is_some(count: Option<u32>) -> bool {
+    count.is_some_and(|count| count > 0)
+}
+
 /// What was done about a threat.
 #[derive(Debug, Clone, Copy)]
 pub struct Mitigation<'a> {
     pub status: Value<'a>,
     pub description: Value<'a>,
     reports: Value<'a>,
-    pub has_failed: Option<bool>,
+    /// The console says that actions failed.
+    pub is_failed: bool,
     pub is_preemptive: bool,
     /// The agent only detects.
     pub is_detecting: bool,
@@ -214,6 +252,11 @@ impl<'a> Mitigation<'a> {
     pub fn reports(&self) -> impl Iterator<Item = Report<'a>> {
         reports(self.reports)
     }
+
+    /// Whether actions failed, which older consoles say only in the reports.
+    pub fn has_failed(&self) -> bool {
+        self.is_failed || self.reports().any(|report| report.has_failed())
+    }
 }
 
 pub fn reports<'a>(list: Value<'a>) -> impl Iterator<Item = Report<'a>> {
@@ -242,7 +285,7 @@ fn mitigation<'a>(threat: &Threat<'a>) -> Mitigation<'a> {
         status: info.mitigation_status,
         description: info.mitigation_status_description,
         reports: threat.mitigation_status,
-        has_failed: boolean(info.failed_actions),
+        is_failed: boolean(info.failed_actions) == Some(true),
         is_preemptive: boolean(info.mitigated_preemptively) == Some(true),
         is_detecting: Word::is(first_scalar(modes), "detect"),
     }
@@ -276,6 +319,7 @@ fn process<'a>(threat: &Threat<'a>, file: &DetectedFile<'a>) -> DetectedProcess<
     let origin = RemoteOrigin::of(info.originator_process);
     let acting = Acting::of(&Clues {
         image: file.image,
+        process: file.process,
         is_missing: file.is_missing(),
         extension: info.file_extension,
         extension_type: info.file_extension_type,
@@ -321,7 +365,6 @@ fn endpoint<'a>(threat: &Threat<'a>) -> Endpoint<'a> {
         interfaces: Interfaces { list: current.network_interfaces },
         addresses: [detected.agent_ip_v4, detected.agent_ip_v6, none, none],
         external: detected.external_ip,
-        process: file.process,
         external_path: Some("agentDetectionInfo.externalIp"),
         cloud: of_providers(detected.cloud_providers),
         owner: Owner {

@@ -229,6 +229,30 @@ fn counters_say_what_became_of_a_threat() {
     }
 }
 
+/// Older consoles have neither `failedActions` nor counters.
+#[test]
+fn failed_reports_are_failed_actions() {
+    let failed = |counters: Value| json!({"action": "kill", "status": "failed", "actionsCounters": counters});
+    let counted = json!({"success": 0, "failed": 1, "total": 1});
+    let killed = json!({"action": "kill", "status": "success", "actionsCounters": null});
+    for (failed_actions, reports, outcome, disposition) in [
+        (Value::Null, json!([failed(Value::Null)]), "failure", "Uncorrected"),
+        (json!(false), json!([failed(Value::Null)]), "failure", "Uncorrected"),
+        (Value::Null, json!([failed(counted)]), "failure", "Uncorrected"),
+        (json!(true), json!([]), "failure", "Uncorrected"),
+        (Value::Null, json!([killed]), "unknown", "Blocked"),
+        (Value::Null, json!([]), "unknown", "Detected"),
+    ] {
+        let record = threat(
+            json!({"mitigationStatus": "not_mitigated", "failedActions": failed_actions}),
+            json!({"mitigationStatus": reports}),
+        );
+        assert_fields(&map_to(Schema::Ecs, Stream::Threats, &record), &[("event.outcome", json!(outcome))]);
+        let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+        assert_fields(&event, &[("disposition", json!(disposition))]);
+    }
+}
+
 #[test]
 fn a_unified_alert_is_restored_or_quarantined_as_last_reported() {
     let alert = |actions: [&str; 2]| {

@@ -26,7 +26,7 @@ struct Listed<'a> {
 
 impl<'a> MainAddress<'a> {
     /// Addresses that the console names come before those of interfaces, IPv4 before IPv6. Those of virtual networks
-    /// come after all of these, and link-local ones last. Without any, the address is the external one.
+    /// come after all of these, then the external one, and link-local ones last.
     pub fn of(endpoint: &Endpoint<'a>) -> Self {
         let mut listed = SmallVec::<[Listed<'a>; 8]>::new();
         let mut macs = OnlyMac::default();
@@ -66,9 +66,12 @@ impl<'a> MainAddress<'a> {
             each_element(value, &mut |value| each_address(value, &mut |address| consider(address, true)));
         }
         listed.iter().for_each(|listed| consider(listed.address, false));
+        let external = address(endpoint.external);
+        // Every machine has link-local addresses.
+        let best = best.filter(|(_, address, _)| external.is_none() || !address.is_link_local());
         let (ip, interface) = best.map(|(_, address, interface)| (address, interface)).unzip();
         Self {
-            ip: ip.or_else(|| address(endpoint.external)),
+            ip: ip.or(external),
             mac: match interface.flatten() {
                 Some(interface) => interface.mac,
                 None => macs.get(),
@@ -110,10 +113,10 @@ const VIRTUAL_MACS: [&str; 10] = [
     "00:09:0f:fe:00:01",
     "02:05:85:7f:eb:80",
     "02:00:4c:4f:4f:50",
+    "00:1c:42:00:00:",
 ];
 
 fn is_virtual(mac: Escaped<'_>) -> bool {
-    "00:1c:42:00:00:",
     let is_same = |(byte, known): (u8, u8)| known == b':' || byte.eq_ignore_ascii_case(&known);
     VIRTUAL_MACS.iter().any(|known| mac.raw().bytes().zip(known.bytes()).all(is_same))
 }
@@ -132,10 +135,10 @@ pub(super) const BRIDGES: Words<bool> = Words {
         ("vethernet_(wsl*", true),
         ("vethernet_(default_switch*", true),
         ("vethernet_(nat*", true),
+        ("vethernet_(dockernat*", true),
         // Another switch of Hyper-V has the address of the endpoint.
         ("vethernet*", false),
         ("veth*", true),
-        ("vethernet_(dockernat*", true),
         ("virbr*", true),
         ("cni*", true),
         ("cali*", true),
@@ -152,16 +155,13 @@ pub(super) const BRIDGES: Words<bool> = Words {
         ("vmware_network_adapter*", true),
         ("vboxnet*", true),
         ("virtualbox*", true),
-        ("bridge100", true),
-        ("bridge101", true),
-    ],
         ("vnic*", true),
         ("parallels*", true),
         ("mpqemubr*", true),
         ("crc", true),
         // Those of a Mac. Another bridge has the address of the endpoint.
-};
-
+        ("bridge100", true),
+        ("bridge101", true),
         ("bridge102", true),
         ("bridge103", true),
         ("bridge104", true),
@@ -170,6 +170,9 @@ pub(super) const BRIDGES: Words<bool> = Words {
         ("bridge107", true),
         ("bridge108", true),
         ("bridge109", true),
+    ],
+};
+
 fn is_bridge(interface: &Interface<'_>) -> bool {
     let word = Word::of_value(interface.name);
     // Docker names its networks by their id.

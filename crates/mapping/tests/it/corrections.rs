@@ -1093,6 +1093,18 @@ fn a_tunnel_and_a_virtual_machine_represent_no_device() {
     }
 }
 
+/// Each Mac has `fe80::1`.
+#[test]
+fn a_link_local_address_represents_a_device_only_without_another() {
+    for (external, expected) in [("203.0.113.1", "203.0.113.1"), ("", "fe80::1")] {
+        let detected = json!({"agentIpV4": "127.0.0.1", "agentIpV6": "::1,fe80::1", "externalIp": external});
+        let record = threat(json!({}), json!({"agentRealtimeInfo": {"agentId": "9"}, "agentDetectionInfo": detected}));
+        let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("device.ip", json!(expected))]);
+    }
+}
+
 #[test]
 fn a_cloud_of_which_nothing_is_said_is_none() {
     let agent = json!({"id": "9", "cloudProviders": {

@@ -9,6 +9,8 @@ pub fn is_placeholder(text: Escaped<'_>) -> bool {
         3 => text.is("n/a"),
         4 => text.is("none") || text.is("null"),
         7 => text.is("unknown"),
+        // The id of nothing.
+        32 | 36 if text.raw().bytes().all(|byte| matches!(byte, b'0' | b'-')) => true,
         13 if text.is("not available") => true,
         // Also the end of `\\Unknown device\Unknown file`.
         length @ 12.. => text.raw().as_bytes()[length - 12..].eq_ignore_ascii_case(b"unknown file"),
@@ -46,9 +48,18 @@ mod tests {
     #[test]
     fn placeholders_are_recognised_in_any_case() {
         let is_missing = |text| is_placeholder(Escaped::plain(text));
-        for text in
-            ["", " ", "-1", "N/A", "None", "NULL", "unknown", "Not available", r"\\Unknown device\\Unknown file"]
-        {
+        for text in [
+            "",
+            " ",
+            "-1",
+            "N/A",
+            "None",
+            "NULL",
+            "unknown",
+            "Not available",
+            r"\\Unknown device\\Unknown file",
+            "00000000-0000-0000-0000-000000000000",
+        ] {
             assert!(is_missing(text), "{text}");
         }
         for text in ["0", "-10", "n/b", "nine", "unknowns", "known file", "not_available", "é/a"] {

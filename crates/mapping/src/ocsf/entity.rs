@@ -4,6 +4,7 @@ use s1_forwarder_record::Value;
 
 use super::event::Event;
 use super::observables::ObservableType;
+use crate::common::hash::hash;
 use crate::common::placeholder::{first_scalar, is_set};
 use crate::common::words::Choice;
 use crate::parts::Owner;
@@ -16,7 +17,13 @@ pub(super) fn write(event: &mut Event<'_>, entity: &Entity<'_>) {
     let open = event.open("entity");
     let (id, caption) = choice(entity.kind);
     event.choice("type", id, caption);
-    event.optional("name", entity.name.escaped());
+    let name = entity.name.escaped();
+    match name.and_then(hash) {
+        Some((_, text)) if entity.kind == EntityKind::Exclusion => {
+            event.lower_case("name", ObservableType::Hash, text);
+        }
+        _ => _ = event.optional("name", name),
+    }
     event.optional("uid", entity.id.escaped());
     match entity.kind {
         EntityKind::Group if is_set(first_scalar(owner.group_names)) || is_set(owner.group_ids[0]) => {

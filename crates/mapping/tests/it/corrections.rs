@@ -1647,6 +1647,26 @@ fn an_observable_of_any_type_is_related() {
 }
 
 #[test]
+fn the_hash_of_an_entry_is_one_in_lower_case_and_a_uuid_of_zeros_is_none() {
+    let [upper, lower] = ["ABCDEF01", "abcdef01"].map(|digits| digits.repeat(5));
+    let data = json!({"fileContentHash": upper, "osFamily": "windows", "username": "jane"});
+    let record = activity(3002, json!({"userId": "7", "hash": upper}), data);
+    let event = map_to(Schema::Ecs, Stream::Activities, &record);
+    assert_fields(&event, &[("file.hash.sha1", json!(lower)), ("related.hash", json!([lower]))]);
+    let event = map_to(Schema::Ocsf, Stream::Activities, &record);
+    assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+    assert_fields(&event, &[("entity.name", json!(lower))]);
+    assert!(observed(&event).contains(&("Hash".to_owned(), lower)), "{event:#}");
+    for uuid in ["00000000-0000-0000-0000-000000000000", "00000000000000000000000000000000"] {
+        let record = threat(json!({}), json!({"agentRealtimeInfo": {"agentId": "9", "agentUuid": uuid}}));
+        assert_fields(&map_to(Schema::Ecs, Stream::Threats, &record), &[("sentinel_one.agent", Value::Null)]);
+        let record = json!({"id": "9", "uuid": uuid, "computerName": "h", "updatedAt": "2026-01-01T00:00:00Z"});
+        let event = map_to(Schema::Ocsf, Stream::Agents, &record);
+        assert!(!event["device"].to_string().contains(uuid), "{event:#}");
+    }
+}
+
+#[test]
 fn a_technique_has_the_id_of_its_link() {
     let technique = |name: &str, link: &str| json!({"name": name, "link": link});
     let techniques = json!([

@@ -46,7 +46,7 @@ pub struct Clues<'a> {
 }
 
 /// The programs that run or open files with these extensions: the process is one of them, and not the file.
-const OPENERS: [(&[&str], &[&str]); 27] = [
+const OPENERS: [(&[&str], &[&str]); 31] = [
     (&["ps1", "psm1", "psd1"], &["powershell", "pwsh", "powershell_ise"]),
     (&["bat", "cmd"], &["cmd"]),
     (&["vbs", "vbe", "js", "jse", "wsf", "wsh"], &["wscript", "cscript", "node"]),
@@ -70,9 +70,19 @@ const OPENERS: [(&[&str], &[&str]); 27] = [
     (&["msi", "msp"], &["msiexec"]),
     (&["chm"], &["hh"]),
     (&["one", "onepkg"], &["onenote", "onenotem"]),
-    (&["doc", "docx", "docm", "dot", "dotm", "rtf", "odt"], &["winword", "soffice", "soffice.bin"]),
-    (&["xls", "xlsx", "xlsm", "xlsb", "xlam", "csv", "ods"], &["excel", "soffice", "soffice.bin"]),
-    (&["ppt", "pptx", "pptm", "ppam", "odp"], &["powerpnt", "soffice", "soffice.bin"]),
+    (&["doc", "docx", "docm", "dot", "dotx", "dotm", "rtf", "odt"], &["winword", "soffice", "soffice.bin"]),
+    (
+        &["xls", "xlsx", "xlsm", "xlsb", "xlt", "xltx", "xltm", "xla", "xlam", "csv", "ods"],
+        &["excel", "soffice", "soffice.bin"],
+    ),
+    (
+        &["ppt", "pptx", "pptm", "pps", "ppsx", "ppsm", "pot", "potx", "potm", "ppa", "ppam", "odp"],
+        &["powerpnt", "soffice", "soffice.bin"],
+    ),
+    (&["pub"], &["mspub"]),
+    (&["mdb", "mde", "accdb", "accde", "accdr"], &["msaccess"]),
+    (&["vsd", "vsdx", "vsdm"], &["visio"]),
+    (&["msc"], &["mmc"]),
     (&["pdf"], &["acrord32", "acrobat"]),
 ];
 
@@ -117,6 +127,9 @@ impl<'a> Acting<'a> {
     pub fn of(clues: &Clues<'a>) -> Self {
         let originator = clues.originator;
         let named = clues.image.filter(|image| clues.is_image(*image));
+        if let Some(process) = clues.process {
+            return clues.started(process, false);
+        }
         if let Some(image) = named.filter(|image| image.addition.is_some()) {
             return clues.started(image, true);
         }
@@ -127,9 +140,6 @@ impl<'a> Acting<'a> {
         // A name with spaces that the line begins with is no argument of its first word.
         let is_argument = |file: Image<'a>| {
             let line = clues.arguments.escaped();
-        if let Some(process) = clues.process {
-            return clues.started(process, false);
-        }
             line.is_some_and(|line| command_line::has_argument(line, file) && !command_line::begins_with(line, file))
                 && !is_program_of(file, None)
         };
@@ -179,6 +189,11 @@ impl<'a> Acting<'a> {
             return Self { process, parent: parent.filter(|_| process != parent), ..acting };
         };
         let acting = |process, is_file| Self { process, parent, has_arguments: true, is_file };
+        if let Some(named) = named {
+            // The command line may have its path.
+            let first = first_word(line).filter(|first| first.is_like(named));
+            return acting(first.or(Some(named)), false);
+        }
         let Some(file) = file.filter(|file| !file.name.raw().is_empty()) else {
             return acting(first_word(line), false);
         };
@@ -189,11 +204,6 @@ impl<'a> Acting<'a> {
         // Links, wrappers and disguises have another name in the command line than their file.
         let clues = Clues { image: Some(file), ..Clues::default() };
         let has_other_name = || {
-        if let Some(named) = named {
-            // The command line may have its path.
-            let first = first_word(line).filter(|first| first.is_like(named));
-            return acting(first.or(Some(named)), false);
-        }
             let is_program = clues.kind(file) == FileKind::Program && !command_line::has_argument(text, file);
             has_run && (is_program || is_program_of(file, None))
         };

@@ -3,7 +3,8 @@
 /// The parts of `registry:5000/team/app:tag@sha256:digest`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Image<'a> {
-    pub name: &'a str,
+    /// An image without a tag may be only a digest.
+    pub name: Option<&'a str>,
     pub tag: Option<&'a str>,
     pub digest: Option<&'a str>,
 }
@@ -12,18 +13,35 @@ impl<'a> Image<'a> {
     /// The text after the last colon is the tag, unless it has a slash: then the colon precedes a registry's port. A
     /// text with blanks or other characters that no image has is not split.
     pub fn of(text: &'a str) -> Self {
-        let text = text.trim();
+        let text = without_scheme(text.trim());
+        if is_digest(text) {
+            return Self { name: None, tag: None, digest: Some(text) };
+        }
         let (tagged, digest) = match text.split_once('@') {
             Some((tagged, digest)) if is_part(tagged) && is_part(digest) => (tagged, Some(digest)),
             _ => (text, None),
         };
         match tagged.rsplit_once(':') {
             Some((name, tag)) if is_part(name) && is_part(tag) && !tag.contains('/') => {
-                Self { name, tag: Some(tag), digest }
+                Self { name: Some(name), tag: Some(tag), digest }
             }
-            _ => Self { name: tagged, tag: None, digest },
+            _ => Self { name: Some(tagged), tag: None, digest },
         }
     }
+}
+
+/// The name of an image or the id of a container without the scheme of its runtime: `docker-pullable://nginx`,
+/// `containerd://6c94`. JSON may have `\/` for a slash.
+pub fn without_scheme(text: &str) -> &str {
+    let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'.'));
+    let after = |separator| text.split_once(separator).filter(|(scheme, _)| !scheme.is_empty() && is_scheme(scheme));
+    after("://").or_else(|| after(r":\/\/")).map_or(text, |(_, rest)| rest)
+}
+
+/// Whether a text is `sha256:` and a hash of this kind.
+fn is_digest(text: &str) -> bool {
+    let digits = text.strip_prefix("sha256:").unwrap_or_default();
+    digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The text is as JSON has it: of its escape sequences only a slash may be in the name of an image.
@@ -52,6 +70,9 @@ mod tests {
     fn images_are_split_into_name_tag_and_digest() {
         for (text, name, tag, digest) in [
             ("nginx", "nginx", None, None),
+            ("docker-pullable://nginx@sha256:abc", "nginx", None, Some("sha256:abc")),
+            (r"docker:\/\/registry:5000\/app:1", r"registry:5000\/app", Some("1"), None),
+            ("sha256:1", "sha256", Some("1"), None),
             ("nginx:1.25", "nginx", Some("1.25"), None),
             ("registry:5000/team/app", "registry:5000/team/app", None, None),
             ("registry:5000/team/app:v1", "registry:5000/team/app", Some("v1"), None),
@@ -64,8 +85,10 @@ mod tests {
             (r"nginx:\n", r"nginx:\n", None, None),
             (r" \t@sha256:abc", r"\t@sha256:abc", None, None),
         ] {
-            assert_eq!(Image::of(text), Image { name, tag, digest }, "{text}");
+            assert_eq!(Image::of(text), Image { name: Some(name), tag, digest }, "{text}");
         }
+        let digest = format!("sha256:{}", "a".repeat(64));
+        assert_eq!(Image::of(&digest), Image { name: None, tag: None, digest: Some(&digest) });
     }
 
     #[test]

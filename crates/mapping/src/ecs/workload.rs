@@ -10,11 +10,13 @@ use crate::parts::{Container, EcsTask, Pod};
 /// Labels stay in the record, and so does an image that was split.
 pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>) {
     let open = event.open("container");
-    event.text("id", container.id);
+    if let Some(id) = event.optional("id", container.id_text()) {
+        event.mark_if(container.id, id.raw());
+    }
     event.text("name", container.name);
     if let Some(text) = container.image.escaped().filter(|text| !is_placeholder(*text)) {
         write_image(event, text);
-        if text.raw() == Image::of(text.raw()).name {
+        if Some(text.raw()) == Image::of(text.raw()).name {
             event.mark(container.image);
         }
     }
@@ -25,7 +27,9 @@ pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>) {
 fn write_image(event: &mut Event<'_>, text: Escaped<'_>) {
     let image = Image::of(text.raw());
     let open = event.open("image");
-    event.json.word("name", image.name);
+    if let Some(name) = image.name {
+        event.json.word("name", name);
+    }
     event.words("tag", image.tag);
     let hash = event.open("hash");
     event.words("all", image.digest);

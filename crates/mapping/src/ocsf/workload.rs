@@ -29,13 +29,17 @@ pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>, in_kub
         return false;
     }
     let open = event.open("container");
-    event.text("uid", id);
+    if let Some(text) = event.optional("uid", container.id_text()) {
+        event.mark_if(id, text.raw());
+    }
     event.text("name", name);
     // OCSF requires the id of an image; the text names it as a whole.
     let object = event.open("image");
     if let Some(text) = event.text("uid", image) {
         let parts = Image::of(text.raw());
-        event.json.word("name", parts.name);
+        if let Some(name) = parts.name {
+            event.json.word("name", name);
+        }
         let list = event.json.open_list("labels");
         if let Some(tag) = parts.tag {
             event.json.element(Escaped::plain(tag));

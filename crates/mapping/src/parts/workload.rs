@@ -1,6 +1,8 @@
 //! The container, the pod or the task that a process ran in.
 
-use s1_forwarder_record::Value;
+use s1_forwarder_record::{Escaped, Value};
+
+use crate::common::workload::without_scheme;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Container<'a> {
@@ -8,6 +10,13 @@ pub struct Container<'a> {
     pub name: Value<'a>,
     pub image: Value<'a>,
     pub labels: Value<'a>,
+}
+
+impl<'a> Container<'a> {
+    /// The id without the scheme of its runtime.
+    pub fn id_text(&self) -> Option<Escaped<'a>> {
+        self.id.escaped().map(|text| Escaped::plain(without_scheme(text.raw())))
+    }
 }
 
 /// A pod of Kubernetes.

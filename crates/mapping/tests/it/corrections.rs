@@ -2475,6 +2475,36 @@ fn the_container_of_a_unified_alert_is_in_the_device() {
     assert_fields(&event, &[("device.container.uid", json!("abc")), ("device.container.name", json!("web"))]);
 }
 
+/// What starts a container has the scheme of its runtime, and an image without a tag is only a digest.
+#[test]
+fn the_image_of_a_container_may_be_a_digest() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let pullable = format!("docker-pullable://nginx@{digest}");
+    for (image, expected, name) in [
+        (digest.as_str(), json!({"hash": {"all": [digest]}}), Value::Null),
+        (&pullable, json!({"name": "nginx", "hash": {"all": [digest]}}), json!("nginx")),
+        (
+            "docker://registry:5000/app:1",
+            json!({"name": "registry:5000/app", "tag": ["1"]}),
+            json!("registry:5000/app"),
+        ),
+        ("sha256:1", json!({"name": "sha256", "tag": ["1"]}), json!("sha256")),
+    ] {
+        let container = json!({"id": "containerd://abc", "name": "web", "image": image});
+        let record = threat(json!({}), json!({"containerInfo": container, "agentRealtimeInfo": {"agentId": "9"}}));
+        let event = map_to(Schema::Ecs, Stream::Threats, &record);
+        assert_fields(&event, &[("container", json!({"id": "abc", "name": "web", "image": expected}))]);
+        assert_fields(
+            at(&event, "sentinel_one.threat.container_info"),
+            &[("id", json!("containerd://abc")), ("image", json!(image))],
+        );
+        let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        let container = at(&event, "device.container");
+        assert_fields(container, &[("uid", json!("abc")), ("image.uid", json!(image)), ("image.name", name)]);
+    }
+}
+
 #[test]
 fn an_appliance_is_a_machine_of_its_type() {
     for (subcategory, id, name) in [("Router", 12, "Router"), ("Firewall", 9, "Firewall"), ("Switch", 10, "Switch")] {

@@ -70,7 +70,7 @@ fn analytic(event: &mut Event<'_>, engine: &Engine<'_>, category: Value<'_>) {
     event.optional("uid", engine.key.escaped());
     let name = engine.name().escaped();
     event.optional("name", name);
-    if let Some((id, caption)) = ENGINES.of(engine.key).or_else(|| ANALYTICS.of(engine.title)) {
+    if let Some((id, caption)) = ENGINES.of(engine.key).or_else(|| ANALYTICS.of(engine.name())) {
         event.choice("type", id, caption);
     } else {
         event.json.number("type_id", "99");

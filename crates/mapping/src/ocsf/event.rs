@@ -151,24 +151,32 @@ impl<'o> Event<'o> {
         self.observables.add(kind, "unmapped", path, text);
     }
 
-    /// As [`Self::observe`], for a value as received: in the form that other attributes have. A value that is none of
-    /// this type is left out.
+    /// As [`Self::observe`], for a value that stands at its path as received. It is left out if it is none of this
+    /// type, and if it is listed in the form that other attributes have.
     pub fn observe_received(&mut self, kind: ObservableType, attribute: &str, value: Value<'_>) {
         let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) else { return };
         match kind {
             // A host may be named by its address.
             ObservableType::IpAddress | ObservableType::Hostname => match Address::of(text) {
-                Some(address) => self.observe_address(attribute, &address),
+                Some(address) if address.is_own() => {
+                    self.observe_spelling(ObservableType::IpAddress, attribute, text, address.as_escaped());
+                }
                 None if kind == ObservableType::Hostname => self.observe(kind, attribute, text),
-                None => {}
+                _ => {}
             },
             ObservableType::Hash => {
                 if let Some((_, text)) = hash(text) {
-                    self.observe_lower_case(kind, attribute, text);
+                    self.observe_spelling(kind, attribute, text, Escaped::plain(&text.raw().to_ascii_lowercase()));
                 }
             }
             ObservableType::EmailAddress if !is_email(text) => {}
             _ => self.observe(kind, attribute, text),
+        }
+    }
+
+    fn observe_spelling(&mut self, kind: ObservableType, attribute: &str, text: Escaped<'_>, usual: Escaped<'_>) {
+        if !self.observables.has(kind, usual) {
+            self.observe(kind, attribute, text);
         }
     }
 

@@ -68,16 +68,20 @@ impl Observables {
         self.entries.clear();
     }
 
-    /// Adds a value, unless it is there already with this type. Its path is `object`, a dot and `attribute`.
-    pub fn add(&mut self, kind: ObservableType, object: &str, attribute: &str, value: Escaped<'_>) {
+    pub fn has(&self, kind: ObservableType, value: Escaped<'_>) -> bool {
         let value = value.raw().as_bytes();
         let fingerprint = fnv1a(value);
-        let is_known = |entry: &(ObservableType, u64, usize, usize)| {
-            entry.0 == kind && entry.1 == fingerprint && &self.json[entry.2..entry.3] == value
-        };
-        if self.entries.len() == MOST || value.is_empty() || self.entries.iter().any(is_known) {
+        self.entries.iter().any(|(of_kind, of_value, start, end)| {
+            *of_kind == kind && *of_value == fingerprint && &self.json[*start..*end] == value
+        })
+    }
+
+    /// Adds a value, unless it is there already with this type. Its path is `object`, a dot and `attribute`.
+    pub fn add(&mut self, kind: ObservableType, object: &str, attribute: &str, value: Escaped<'_>) {
+        if self.entries.len() == MOST || value.raw().is_empty() || self.has(kind, value) {
             return;
         }
+        let value = value.raw().as_bytes();
         let json = &mut self.json;
         json.reserve(value.len() + object.len() + attribute.len() + 80);
         json.extend_from_slice(if json.is_empty() { br#"{"name":""# } else { br#",{"name":""# });
@@ -89,7 +93,7 @@ impl Observables {
         json.extend_from_slice(kind.json().as_bytes());
         let start = json.len();
         json.extend_from_slice(value);
-        self.entries.push((kind, fingerprint, start, json.len()));
+        self.entries.push((kind, fnv1a(value), start, json.len()));
         json.extend_from_slice(b"\"}");
     }
 

@@ -1588,15 +1588,17 @@ fn an_observable_has_the_form_of_other_values() {
         ("File Name", "a.exe"),
         ("File Path", "C:\\a.exe"),
         ("Hash", &lower),
-        ("IP Address", "fe80::a1"),
+        // As they are at their paths.
+        ("IP Address", "FE80:0:0:0:0:0:0:00A1"),
+        ("IP Address", "::ffff:192.0.2.7"),
         ("IP Address", "192.0.2.7"),
         ("Hostname", "db01"),
     ];
     assert_eq!(observed(&event), expected.map(|(kind, value)| (kind.to_owned(), value.to_owned())));
     // The indicator of a feed, in an alert and in the hit of its rule.
     for (kind, value, expected) in [
-        ("SHA1", upper.as_str(), Some(("Hash", lower.as_str()))),
-        ("IPV6", "::FFFF:192.0.2.7", Some(("IP Address", "192.0.2.7"))),
+        ("SHA1", upper.as_str(), Some(("Hash", upper.as_str()))),
+        ("IPV6", "::FFFF:192.0.2.7", Some(("IP Address", "::FFFF:192.0.2.7"))),
         ("IPV4", "127.0.0.1", None),
         ("DNS", "c2.example", Some(("Hostname", "c2.example"))),
     ] {
@@ -1640,10 +1642,20 @@ fn an_observable_of_any_type_is_related() {
             assert_fields(&event, &[("related", expected)]);
             let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
             assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
-            assert_eq!(observed(&event), [(caption.to_owned(), related.to_owned())], "{event:#}");
+            assert_eq!(observed(&event), [(caption.to_owned(), value.to_owned())], "{event:#}");
             assert_eq!(event["observables"][0]["name"], path);
         }
     }
+}
+
+/// The enum's own words, as the keys of engines.
+#[test]
+fn an_engine_whose_key_is_a_type_has_it() {
+    let engines = json!([{"key": "behavioral"}]);
+    let record = json!({"id": "1", "threatInfo": {"threatName": "a.exe", "detectionEngines": engines}});
+    let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+    assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+    assert_fields(&event, &[("finding_info.analytic.type_id", json!(2))]);
 }
 
 #[test]

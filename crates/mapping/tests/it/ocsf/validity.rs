@@ -1,7 +1,6 @@
 //! What OCSF itself demands of an event: the JSON Schema of its class, and what JSON Schema cannot say.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
@@ -153,25 +152,14 @@ impl Check<'_> {
     }
 }
 
-/// An observable names a path of the event where its value is. What is there as received may have another spelling.
+/// An observable names a path of the event where its value is.
 fn observables(event: &Value, faults: &mut Vec<String>) {
     for observable in event["observables"].as_array().into_iter().flatten() {
-        let path = observable["name"].as_str().unwrap_or_default();
-        let found = at(event, path);
-        let is_as_received = path.starts_with("unmapped.") || path.ends_with(".indicator_value");
-        let text = observable["value"].as_str().unwrap_or_default();
-        if !found.iter().any(|value| **value == observable["value"] || is_as_received && is_spelling_of(value, text)) {
+        let found = at(event, observable["name"].as_str().unwrap_or_default());
+        if !found.iter().any(|value| **value == observable["value"]) {
             faults.push(format!("the observable {observable} is not there: {found:?}"));
         }
     }
-}
-
-/// Whether both are one address, or one text but for its case.
-fn is_spelling_of(value: &Value, text: &str) -> bool {
-    let address = |text: &str| text.parse::<IpAddr>().ok().map(|address| address.to_canonical());
-    value.as_str().is_some_and(|other| {
-        other.eq_ignore_ascii_case(text) || address(text).is_some() && address(other) == address(text)
-    })
 }
 
 /// The values at a path in which `[]` follows the name of a list.

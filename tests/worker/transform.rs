@@ -164,8 +164,10 @@ async fn a_test_that_fails_is_named_with_both_values() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_fills_the_memory_is_ended() {
     let harness = Harness::new(|setup| setup.activities = 1).await;
-    let doubled = format!("s = \"aaaaaaaaaaaaaaaa\"\n{}.x = s\n", "s = s + s\n".repeat(60));
-    let (event, errors) = map_one(&harness, &doubled);
+    // Texts of 64 KiB, each freed before the next one: fresh pages of memory take a busy machine longer than 100 ms.
+    let doubled = "s = s + s\n".repeat(12);
+    let filled = format!("s = \"aaaaaaaaaaaaaaaa\"\n{doubled}{}.x = t\n", "t = s + s\n".repeat(400));
+    let (event, errors) = map_one(&harness, &filled);
     assert!(errors.contains("more than 32 MiB of memory"), "{errors}");
     assert!(event.contains("remap_failed"), "{event}");
 }

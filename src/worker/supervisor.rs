@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -52,7 +53,6 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRIES: usize = 16;
 
 /// Watches the pipeline files and the shards of this worker, and starts, restarts and stops lanes accordingly.
-#[derive(Debug)]
 pub struct Supervisor {
     context: Arc<WorkerContext>,
     /// `None` while a scan has them.
@@ -90,9 +90,9 @@ struct OwnedShard {
 }
 
 /// A scan of the pipeline files, in a thread of its own: the file system may not answer.
-#[derive(Debug)]
 struct RunningScan {
-    task: JoinHandle<(Files, Changes)>,
+    /// Kept from one wait to the next: a handle that has resolved must not be polled again.
+    result: BoxFuture<'static, (Files, Changes)>,
     started: Instant,
     is_reported: bool,
     /// The status of all files has to be published afterwards.
@@ -322,7 +322,8 @@ impl Supervisor {
         let Some(files) = self.files.take() else { return };
         let owners = self.owners.clone();
         let task = tokio::spawn(async move { rescan(files, scan, owners.as_deref()).await });
-        self.scan = Some(RunningScan { task, started: Instant::now(), is_reported: false, publish_all: false });
+        let result = Box::pin(result_of(task));
+        self.scan = Some(RunningScan { result, started: Instant::now(), is_reported: false, publish_all: false });
     }
 
     fn end_scan(&mut self, files: Files, changes: Changes) {
@@ -544,7 +545,7 @@ impl Supervisor {
 /// Never resolves while no scan runs. Cancel-safe.
 async fn next_scan(scan: &mut Option<RunningScan>) -> (Files, Changes) {
     match scan {
-        Some(scan) => result_of(&mut scan.task).await,
+        Some(scan) => scan.result.as_mut().await,
         None => std::future::pending().await,
     }
 }

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
+use tracing::info;
 use url::Url;
 
 use super::advice;
@@ -458,6 +459,10 @@ impl Client {
                 }
                 _ => return first,
             }
+            info!(
+                console = self.host(),
+                "the API token in use was refused; its source has a new one, which is in use now"
+            );
             token = changed;
         }
         self.limiter.ready().await;

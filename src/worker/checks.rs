@@ -97,8 +97,8 @@ fn has_succeeded(context: &WorkerContext, lane: &LaneSpec) -> bool {
 struct Repeated<T> {
     state: T,
     due: Instant,
-    /// Returns the state and the wait before the next run.
-    running: Option<AbortOnDropHandle<(T, Duration)>>,
+    /// Returns the state and when the next run is due.
+    running: Option<AbortOnDropHandle<(T, Instant)>>,
 }
 
 impl<T: Default> From<Instant> for Repeated<T> {
@@ -111,9 +111,7 @@ impl<T: Default + Send + 'static> Repeated<T> {
     /// True if no run is under way and the next one is due.
     fn is_due(&mut self, now: Instant) -> bool {
         if let Some(ended) = self.running.as_mut().and_then(|running| unconstrained(running).now_or_never()) {
-            let (state, pause) = ended.unwrap_or_else(|_| (T::default(), AFTER_PANIC));
-            self.state = state;
-            self.due = now + pause;
+            (self.state, self.due) = ended.unwrap_or_else(|_| (T::default(), now + AFTER_PANIC));
             self.running = None;
         }
         self.running.is_none() && self.due <= now
@@ -127,7 +125,8 @@ impl<T: Default + Send + 'static> Repeated<T> {
         let waiting_and_running = async move {
             sleep(wait).await;
             // Boxed after the wait, so that a task that waits is small: a worker that starts has thousands.
-            Box::pin(run(state)).await
+            let (state, pause) = Box::pin(run(state)).await;
+            (state, Instant::now() + pause)
         };
         self.running = Some(AbortOnDropHandle::new(tokio::spawn(waiting_and_running)));
     }
@@ -136,6 +135,36 @@ impl<T: Default + Send + 'static> Repeated<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::new_token::tests::Rotation;
+
+    /// The content is not tried for a minute, and each of the waits comes on top of it.
+    #[tokio::test(start_paused = true)]
+    async fn a_new_token_is_tried_within_two_minutes_whenever_it_is_written() {
+        for (second, runs) in (0..INTERVAL.as_secs()).flat_map(|second| [(second, 6), (second, 7)]) {
+            let rotation = Rotation::new();
+            let mut checks = Checks::new(&rotation.context, 1);
+            let mut next = async || {
+                let lanes = || rotation.lanes.clone();
+                checks.run_due(Instant::now(), &rotation.context, lanes, || Duration::ZERO);
+                sleep(INTERVAL).await;
+            };
+            for _ in 0..runs {
+                next().await;
+            }
+            sleep(Duration::from_secs(second)).await;
+            rotation.good.lock().push("next");
+            rotation.write("next");
+            rotation.asked();
+            let written = Instant::now();
+            // The supervisor goes on at its own pace.
+            sleep(INTERVAL - Duration::from_secs(second)).await;
+            while !rotation.asked().contains(&"details next".to_owned()) {
+                let waited = written.elapsed();
+                assert!(waited < Duration::from_secs(120), "not tried after {waited:?}");
+                next().await;
+            }
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_check_is_due_again_after_the_pause_that_it_returned_or_when_it_panicked() {

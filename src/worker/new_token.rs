@@ -13,10 +13,11 @@ use super::spec::LaneSpec;
 use crate::console::TokenVerdict;
 use crate::telemetry::NewTokenProblem;
 
-/// How often the sources of tokens are read.
-pub const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// How often the sources of tokens are read. With the other times here and [`super::checks::INTERVAL`], a new token is
+/// tried within two minutes.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(20);
 /// The same while a new token has not stood for [`SETTLES_AFTER`].
-const UNSETTLED_INTERVAL: Duration = Duration::from_secs(15);
+const UNSETTLED_INTERVAL: Duration = Duration::from_secs(10);
 /// A token that is still being written is not tried.
 const SETTLES_AFTER: Duration = Duration::from_secs(60);
 /// Wait after the console gave no answer that says whether it accepts the token.
@@ -27,8 +28,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 pub struct NewToken {
     /// A token, or why there is none; and since when.
     seen: Option<(Result<SecretString, Arc<str>>, Instant)>,
-    /// The log says what is wrong with it.
-    is_logged: bool,
+    /// Why it is not in use, if the log has said so.
+    logged: Option<TokenVerdict>,
 }
 
 impl NewToken {
@@ -43,7 +44,7 @@ impl NewToken {
             Some((seen, since)) if is_same(seen) => *since,
             _ => {
                 let now = Instant::now();
-                *self = Self { seen: Some((found.clone(), now)), is_logged: false };
+                *self = Self { seen: Some((found.clone(), now)), logged: None };
                 now
             }
         }
@@ -91,14 +92,24 @@ pub async fn check(
                 let running = telemetry.lane(pipeline, lane.id.stream, &lane.id.sink);
                 running.is_none_or(|lane| lane.token_problem().is_none())
             });
-            if former_works && !known.is_logged {
+            if former_works && known.logged != Some(verdict) {
                 warn!(pipeline, "{problem}");
-                known.is_logged = true;
+                known.logged = Some(verdict);
             }
             telemetry.set_new_token_problem(pipeline, Some(problem));
             (known, CHECK_INTERVAL)
         }
-        TokenVerdict::Unknown => (known, RETRY_INTERVAL),
+        TokenVerdict::Unknown => {
+            if known.logged != Some(verdict) {
+                info!(
+                    pipeline,
+                    "the console does not say whether it accepts the new token: the former one is in use until the \
+                     console refuses it"
+                );
+                known.logged = Some(verdict);
+            }
+            (known, RETRY_INTERVAL)
+        }
     }
 }
 

@@ -14,6 +14,10 @@ const LABEL: &str = "pipeline:";
 static PATHS: LazyLock<Vec<OwnedValuePath>> =
     LazyLock::new(|| READ_ONLY.iter().filter_map(|path| parse_value_path(path).ok()).collect());
 
+/// The levels of each path, and of the list of labels after them.
+static LEVELS: LazyLock<Vec<Vec<&str>>> =
+    LazyLock::new(|| READ_ONLY.iter().chain([&"metadata.labels"]).map(|path| path.split('.').collect()).collect());
+
 /// What a mapped event had before a program changed it.
 #[derive(Debug)]
 pub struct Provenance {
@@ -39,10 +43,9 @@ impl Provenance {
     }
 
     pub fn restore(self, event: &mut Value) {
-        let with_labels = self.labels.is_some().then_some("metadata.labels");
         if let Value::Object(members) = event {
-            for path in READ_ONLY.into_iter().chain(with_labels) {
-                remove_spellings(members, &path.split('.').collect::<Vec<_>>(), false);
+            for levels in LEVELS.iter().take(PATHS.len() + usize::from(self.labels.is_some())) {
+                remove_spellings(members, levels, false);
             }
         }
         for (path, value) in PATHS.iter().zip(self.values) {
@@ -69,6 +72,11 @@ impl Provenance {
 /// `labels.pipeline` and `.labels.` would have a second value of the path.
 fn remove_spellings(members: &mut ObjectMap, path: &[&str], spelt: bool) {
     members.retain(|key, value| {
+        // Nearly all keys.
+        let is_one_level = !key.is_empty() && !key.contains('.');
+        if is_one_level && path.first() != Some(&key.as_str()) {
+            return true;
+        }
         let levels: Vec<&str> = key.split('.').filter(|level| !level.is_empty()).collect();
         let is_plain = !spelt && levels.len() == 1 && path.first() == Some(&key.as_str());
         match (path.strip_prefix(&*levels), value) {

@@ -123,8 +123,12 @@ impl Lane {
         }
         if checkpoint.ledger.asked() != asked || checkpoint.ledger.has_journals() != journals {
             let from = checkpoint.position.newest();
-            info!(%from, "pull settings or state store have changed: starting a new ledger; `verify` compares earlier hours with the former one");
             checkpoint.restart_ledger(from, asked, journals, now);
+            let earlier = match checkpoint.former {
+                Some(_) => "`verify` compares earlier hours with the former one",
+                None => "earlier hours are not compared any more",
+            };
+            info!(%from, "pull settings or state store have changed: starting a new ledger; {earlier}");
         }
         Ok(checkpoint)
     }

@@ -36,7 +36,7 @@ pub async fn check(
     let Some(lane) = lanes.first() else { return (known, NEVER) };
     let pipeline = &lane.id.pipeline;
     if named_scopes(&lane.console).next().is_none() {
-        context.warnings.set_unseen(pipeline, None);
+        context.warnings.clear_unseen(pipeline, &lane.console, context.clock().now());
         return (known, NEVER);
     }
     let Ok(client) = context.client(pipeline, &lane.console) else { return (known, RETRY_INTERVAL) };
@@ -44,15 +44,18 @@ pub async fn check(
     known.follow(&client);
     let comparison = context.warnings.comparison(&lane.console, max_age);
     let compared = comparison.get_or_try_init(|| compare(&client, lane)).await;
-    let unseen = match compared {
-        Ok(Compared::Unseen(text)) => Some(text.clone()),
-        Ok(Compared::Nothing) | Err(_) => None,
-    };
-    let pause = match &compared {
-        Ok(_) => CHECK_INTERVAL,
+    let now = context.clock().now();
+    let pause = match compared {
+        Ok(Compared::Unseen(text)) => {
+            context.warnings.set_unseen(pipeline, &lane.console, text.clone(), now.minus(CHECK_INTERVAL));
+            CHECK_INTERVAL
+        }
+        Ok(Compared::Nothing) => {
+            context.warnings.clear_unseen(pipeline, &lane.console, now);
+            CHECK_INTERVAL
+        }
         Err(NotKnown) => RETRY_INTERVAL,
     };
-    context.warnings.set_unseen(pipeline, unseen);
     (known, pause)
 }
 

@@ -17,6 +17,7 @@ use super::usage::id_of;
 use super::valid_pipelines::ValidPipelines;
 use crate::console::ConsoleSettings;
 use crate::pipeline::Pipeline;
+use crate::record::Timestamp;
 use crate::settings::Id;
 use crate::state::LaneId;
 use crate::telemetry::{LaneWarnings, Telemetry, lane_span};
@@ -34,10 +35,31 @@ pub struct Warnings(Mutex<Known>);
 struct Known {
     duplicates: BTreeMap<LaneId, Duplicate>,
     /// What the token of a pipeline does not see.
-    unseen: BTreeMap<String, Arc<str>>,
+    unseen: BTreeMap<String, Unseen>,
     /// The pipelines of which the log has said that one has duplicates of the other.
     reported: BTreeSet<(String, String)>,
     comparisons: HashMap<ScopeOfToken, Comparison>,
+}
+
+/// What a token does not see of a scope.
+#[derive(Debug)]
+struct Unseen {
+    text: Arc<str>,
+    scope: ScopeOfToken,
+    /// Since when the console may have sent nothing of it.
+    since: Timestamp,
+}
+
+impl Unseen {
+    /// The command that delivers what was not seen of the scope of `now`.
+    fn repair(&self, scope: &ScopeOfToken, now: Timestamp) -> String {
+        let since = self.since;
+        if self.scope == *scope {
+            return format!("s1-forwarder verify FILE --from {since} --to {now} --repair");
+        }
+        // The ledger is a new one: `verify` compares what the former scope had.
+        format!("s1-forwarder backfill FILE --stream STREAM --from {since} --to {now}")
+    }
 }
 
 /// The scope of a console that is asked for with one token.
@@ -78,20 +100,27 @@ impl Warnings {
         comparison.result.clone()
     }
 
-    /// Sets what the token of a pipeline does not see of the scope, and logs it if that is new.
-    pub fn set_unseen(&self, pipeline: &str, unseen: Option<Arc<str>>) {
+    /// Sets what the token of a pipeline does not see of the scope, `text`, and logs it if that is new. `since` is when
+    /// it may have begun.
+    pub fn set_unseen(&self, pipeline: &str, console: &ConsoleSettings, text: Arc<str>, since: Timestamp) {
         let mut known = self.0.lock();
-        let before = match &unseen {
-            Some(text) => known.unseen.insert(pipeline.to_owned(), text.clone()),
-            None => known.unseen.remove(pipeline),
-        };
+        let before = known.unseen.remove(pipeline);
+        let is_new = before.as_ref().is_none_or(|before| before.text != text);
+        let since = before.map_or(since, |before| before.since);
+        let unseen = Unseen { text: text.clone(), scope: ScopeOfToken::of(console), since };
+        known.unseen.insert(pipeline.to_owned(), unseen);
         drop(known);
-        match (before, unseen) {
-            (before, Some(text)) if before.as_ref() != Some(&text) => {
-                warn!(pipeline, "{text}");
-            }
-            (Some(_), None) => info!(pipeline, "the warning about the scope is over"),
-            _ => {}
+        if is_new {
+            warn!(pipeline, "{text}");
+        }
+    }
+
+    /// The token of a pipeline sees the scope, or may not say so. Logs what to do about what it did not see.
+    pub fn clear_unseen(&self, pipeline: &str, console: &ConsoleSettings, now: Timestamp) {
+        let before = self.0.lock().unseen.remove(pipeline);
+        if let Some(before) = before {
+            let repair = before.repair(&ScopeOfToken::of(console), now);
+            warn!(pipeline, "the warning about the scope is over; what was not seen does not come by itself: {repair}");
         }
     }
 
@@ -112,7 +141,8 @@ impl Warnings {
         let (mut duplicate, mut unseen_scope) = (0, 0);
         let mut running = BTreeSet::new();
         for lane in telemetry.running_lanes() {
-            let mut warnings = LaneWarnings { duplicate_of: None, unseen: unseen.get(&lane.pipeline).cloned() };
+            let mut warnings = LaneWarnings { duplicate_of: None, unseen: None };
+            warnings.unseen = unseen.get(&lane.pipeline).map(|unseen| unseen.text.clone());
             if !duplicates.is_empty() {
                 let id = id_of(&lane);
                 if let Some(Duplicate { shown, .. }) = duplicates.get(&id) {
@@ -170,5 +200,37 @@ pub async fn follow_pipelines(context: Arc<WorkerContext>, valid: Arc<ValidPipel
             context.warnings.show(&context.telemetry);
         }
         sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::new_token::tests::Rotation;
+
+    #[tokio::test]
+    async fn the_end_of_a_warning_says_what_delivers_what_was_not_seen() {
+        let rotation = Rotation::new();
+        let console = &rotation.lanes[0].console;
+        let since = Timestamp::from_micros(1_790_000_000_000_000);
+        let now = Timestamp::from_micros(1_790_003_600_000_000);
+        let warnings = Warnings::default();
+        warnings.set_unseen("acme", console, "not 2".into(), since);
+        warnings.set_unseen("acme", console, "not 3".into(), now);
+        let known = warnings.0.lock();
+        let unseen = &known.unseen["acme"];
+        let times = format!("--from {since} --to {now}");
+        assert_eq!(
+            unseen.repair(&ScopeOfToken::of(console), now),
+            format!("s1-forwarder verify FILE {times} --repair"),
+            "the console sends it now"
+        );
+        let mut other = ConsoleSettings::clone(console);
+        other.sites = ["100000000000000007".parse().unwrap()].into();
+        assert_eq!(
+            unseen.repair(&ScopeOfToken::of(&other), now),
+            format!("s1-forwarder backfill FILE --stream STREAM {times}"),
+            "the file has another scope"
+        );
     }
 }

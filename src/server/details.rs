@@ -114,8 +114,9 @@ pub(super) fn advice(state: &str, error: &str) -> &'static str {
              prints the events that the sink would get. The lane tries again by itself."
         }
         "misconfigured" => {
-            "Correct what the error names: a secret or certificate that cannot be read here, or settings with which the \
-             sink refuses everything. The lane tries again by itself, but for a program that is too slow: correct the file."
+            "Correct what the error names: a secret or certificate that cannot be read here, a program that fails or is too \
+             slow, or settings with which the sink refuses everything. The lane tries again by itself, but after a \
+             program only when the file is corrected."
         }
         "stopped" => {
             "Make the store of checkpoints or dead letters writable and free. The lane then continues by itself."

@@ -46,6 +46,10 @@ deny:
 unused-dependencies:
     cargo machete
 
+# What changed since BASE: format, clippy of its packages, tests of its modules. For every few edits.
+inner BASE="main":
+    bash .ci/inner {{ BASE }}
+
 # The tests, without real servers: what a contributor runs.
 test *ARGS:
     cargo test --locked {{ ARGS }}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::Subcommand;
 use tokio::time::{Instant, sleep};
 
@@ -20,7 +20,7 @@ use crate::record::Timestamp;
 use crate::settings::Period;
 #[cfg(feature = "kubernetes")]
 use crate::settings::kubernetes::Kubernetes;
-use crate::source::{MAIN, SnapshotStage, is_by_scope};
+use crate::source::{MAIN, SnapshotStage};
 use crate::state::{Access, CheckpointKey, LaneId, Location, StateError, Store, process_identity};
 use crate::usage::Usage;
 use crate::worker::{Answer, KnownFiles, Options, Request, Requests, release_name, rename_checkpoint, usage_area};
@@ -378,18 +378,16 @@ fn decode(key: &CheckpointKey, bytes: Option<Vec<u8>>) -> anyhow::Result<LaneChe
     LaneCheckpoint::decode(&bytes).with_context(|| format!("lane {key}"))
 }
 
-/// Prints a checkpoint in each line. One that cannot be read is reported on standard error, and the exit code is 1.
+/// Prints a checkpoint in each line. What cannot be read is reported on standard error, and the exit code is 1.
 async fn list(store: &dyn Store) -> anyhow::Result<ExitCode> {
     let mut problems = Vec::new();
     let mut table = Table::new(&["LANE", "CLOSED UNTIL", "COMPLETE UNTIL", "CONSOLE"]);
     for key in store.list().await? {
         let name = key.to_string();
-        // How far a lane of many scopes is depends on all of them.
-        let checkpoint =
-            if is_by_scope(key.lane.stream) { load_whole(store, &key).await } else { load(store, &key).await };
         // One damaged checkpoint must not hide the others.
-        table.add_row(match checkpoint {
+        table.add_row(match load_whole(store, &key).await {
             Ok(LaneCheckpoint { host, position, .. }) => {
+                problems.extend(damaged_ledger(store, &key).await);
                 [name, position.bound().to_string(), position.complete_until().to_string(), host.into()]
             }
             Err(error) => {
@@ -407,6 +405,26 @@ async fn list(store: &dyn Store) -> anyhow::Result<ExitCode> {
         note(format_args!("error: {}", with_causes(problem)));
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is wrong with a ledger of a lane, which goes on without it.
+async fn damaged_ledger(store: &dyn Store, key: &CheckpointKey) -> Option<anyhow::Error> {
+    let mut read = None;
+    loop {
+        let stored = store.load(key).await.ok()?;
+        let checkpoint = decode(key, stored.clone()).ok()?;
+        let error = checkpoint.check_journal(store, key).await.err()?;
+        let StateError::Journal { segment, .. } = error else { return Some(error.into()) };
+        // A running lane may have removed the segment meanwhile.
+        if read.as_ref() == Some(&stored) {
+            return Some(anyhow!(
+                "segment {segment} of the journal of lane {key} is missing or damaged: the lane goes on, and `verify` \
+                 judges none of its hours; restore checkpoint and journal from a backup, or wait until the hours are \
+                 older than 90 days"
+            ));
+        }
+        read = Some(stored);
+    }
 }
 
 fn show(lane: &LaneId, checkpoint: &LaneCheckpoint) -> anyhow::Result<()> {

@@ -19,6 +19,8 @@ use crate::source::{Pass, PositionPart, PositionReader, RecordKey, Rhythm, Sourc
 const VERSION: u64 = 8;
 /// The first layout with a rhythm.
 const WITH_RHYTHM: u64 = 5;
+/// Of 1 MiB each. To read a topic takes as long for one as for several.
+const SEGMENTS_AT_ONCE: usize = 16;
 /// The first layout with a former ledger and a place.
 const WITH_FORMER: u64 = 6;
 /// The first layout with sums of what was delivered.
@@ -359,6 +361,18 @@ impl LaneCheckpoint {
         let segments = self.journals().flat_map(Journal::segments);
         let read = segments.map(async |segment| Ok((segment.number, segment.read(backend, key).await?)));
         Ok(try_join_all(read).await?.into_iter().collect())
+    }
+
+    /// Reads all segments of the journal, and keeps none.
+    ///
+    /// # Errors
+    /// As [`Self::load`], with the first segment that is missing or damaged.
+    pub async fn check_journal(&self, backend: &dyn CheckpointBackend, key: &CheckpointKey) -> Result<(), StateError> {
+        let segments: Vec<_> = self.journals().flat_map(Journal::segments).collect();
+        for few in segments.chunks(SEGMENTS_AT_ONCE) {
+            try_join_all(few.iter().map(|segment| segment.read(backend, key))).await?;
+        }
+        Ok(())
     }
 
     /// True when `journal` contains everything that the checkpoint refers to.

@@ -157,6 +157,35 @@ async fn only_the_owner_reads_state_and_dead_letters() {
     assert!(files >= 3, "lock, checkpoint and dead letters: {files}");
 }
 
+/// Each file of the journal: those of the position, without which the lane cannot go on, and those of the ledger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_damaged_part_of_a_journal_is_listed() {
+    let harness = Harness::new(|setup| setup.activities = 3_000).await;
+    harness.put_changed("acme", json!({}));
+    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let listed = harness.command(&["state", "list"]).await;
+    assert_eq!((listed.code, &*listed.stderr), (Some(0), ""), "{}", listed.stdout);
+    let mut found = Vec::new();
+    for file in fs::read_dir(harness.path("state/lanes/acme/activities/siem.journal")).unwrap() {
+        let file = file.unwrap().path();
+        let whole = fs::read(&file).unwrap();
+        for damaged in [None, Some([&whole[..whole.len() - 1], b"\xa5"].concat())] {
+            match damaged {
+                None => fs::remove_file(&file).unwrap(),
+                Some(damaged) => fs::write(&file, damaged).unwrap(),
+            }
+            let listed = harness.command(&["state", "list"]).await;
+            assert!(listed.code == Some(1) && listed.stderr.contains("missing or damaged"), "{}", listed.stderr);
+            found.push(listed.stdout.contains("unreadable"));
+            assert_ne!(listed.stdout.contains("unreadable"), listed.stderr.contains("the lane goes on"));
+            fs::write(&file, &whole).unwrap();
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found, [false, true], "of the position, and of the ledger");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_or_newer_checkpoint_stops_its_lane_alone() {
     let harness = Harness::new(|setup| (setup.activities, setup.threats) = (60, 40)).await;

@@ -11,6 +11,7 @@ use super::{Confirmed, VerifyError, area, confirm};
 use crate::checkpoint::ledger::{Accounting, Hour};
 use crate::checkpoint::{CheckpointBackend, LaneId};
 use crate::record::Timestamp;
+use crate::state::StateError;
 use crate::telemetry::{Meter, Verification};
 use crate::worker::context::WorkerContext;
 use crate::worker::spec::LaneSpec;
@@ -41,6 +42,16 @@ pub async fn check_ledgers(context: Arc<WorkerContext>, lanes: Vec<Arc<LaneSpec>
             Ok(Check::Done) => CHECK_INTERVAL,
             // A check reads the checkpoint, and tens of thousands of lanes may have nothing to compare for long.
             Ok(Check::NotBefore(time)) => time.since(context.clock().now()).max(RETRY_INTERVAL),
+            Err(VerifyError::State(StateError::Journal { segment, .. })) => {
+                span.in_scope(|| {
+                    warn!(
+                        segment,
+                        "a segment of the ledger is missing or damaged: the lane goes on, and `verify` judges none of \
+                         its hours: s1-forwarder state list"
+                    );
+                });
+                CHECK_INTERVAL
+            }
             Err(error) => {
                 span.in_scope(|| debug!(%error, "the ledger could not be compared with the console"));
                 RETRY_INTERVAL

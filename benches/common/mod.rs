@@ -37,7 +37,7 @@ pub fn kind(stream: Stream) -> Kind {
     Kind::ALL.into_iter().find(|kind| format!("{kind:?}") == name).unwrap_or_else(|| panic!("no records of {stream}"))
 }
 
-/// So many records of a kind, in the order in which the console lists them.
+/// The first `count` records of a kind, in the order in which the console lists them.
 pub fn records(stream: Stream, count: usize) -> Vec<Vec<u8>> {
     let mut setup = Setup { agents: 500, ..Setup::new(NOW) };
     match stream {
@@ -197,7 +197,7 @@ pub fn run_lane(stream: Stream, records: Vec<Vec<u8>>) -> Arc<MemorySink> {
     sink
 }
 
-/// Runs a lane whose console has no records until it has sent so many requests, one a minute of simulated time.
+/// Runs a lane whose console has no records until it has sent `requests` requests, one a minute of simulated time.
 pub fn run_idle_lane(requests: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {

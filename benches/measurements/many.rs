@@ -20,7 +20,7 @@ fn idle_place(lanes: usize, console: &Console, sink: &NullSink) -> Place {
     place
 }
 
-/// What so many idle lanes cost.
+/// The cost of a number of idle lanes.
 pub struct Idle {
     /// On average while it is looked at.
     pub rss_mb: f64,

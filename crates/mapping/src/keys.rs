@@ -113,7 +113,7 @@ pub(crate) const MOST_LEVELS: u32 = 16;
 /// Longest key that a path names.
 const LONGEST_KEY: usize = 48;
 
-/// Strange leaves that a lane remembers. A record with others is walked; after so many, none is.
+/// Strange leaves that a lane remembers. A record with others is walked, but none once this number is reached.
 const MOST_SEEN: usize = 1_000;
 
 /// The strange leaves that a lane has come across.

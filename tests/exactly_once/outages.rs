@@ -53,7 +53,7 @@ async fn goes_on(worker: &mut Process, pipeline: &str) -> Duration {
     begun.elapsed()
 }
 
-/// A worker delivers to a broker, which `outage` stops and starts again. The worker needs so many sessions.
+/// A worker delivers to a broker, which `outage` stops and starts again. The worker needs at most `sessions` sessions.
 async fn survives(sessions: usize, outage: impl AsyncFnOnce(Arc<Broker>)) {
     let Some(bus) = Bus::start().await else { return };
     let harness = Harness::new(|setup| (setup.activities, setup.threats, setup.rate) = (3_000, 500, 50.0)).await;

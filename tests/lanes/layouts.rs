@@ -47,7 +47,7 @@ const MORE: u64 = 20;
 /// How many of the delivered records the journal has as a whole, and how many with what has changed since.
 const WHOLE: u64 = 540;
 const CHANGED: u64 = 590;
-/// With every third record after `WHOLE`, the lane delivered a change of the record that is so many before it.
+/// With every third record after `WHOLE`, the lane delivered a change of the record that is this many before it.
 const BEFORE: u64 = 400;
 
 const HOST: &str = "console.example";

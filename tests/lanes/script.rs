@@ -95,7 +95,7 @@ impl Talk {
         self.emits().await
     }
 
-    /// The console counts so many records, which confirms the end of the list and ends the poll.
+    /// The console counts `count` records, which confirms the end of the list and ends the poll.
     pub async fn confirms(&mut self, count: u64) {
         self.script.push(counted(count));
         let Action::Ask(request) = self.poll.next_action() else { panic!("it does not ask") };

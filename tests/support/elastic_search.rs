@@ -70,7 +70,7 @@ pub struct ElasticSearch {
     pub drops: bool,
     pub moves: bool,
     pub trap: Option<Trap>,
-    /// So many questions are answered with 429 first.
+    /// Questions that are answered with 429 first.
     pub busy: u32,
     /// The most identities of a question.
     pub most: usize,

@@ -252,7 +252,7 @@ pub async fn everything_arrives(harness: &Harness, destination: &impl Destinatio
     let at_start = harness.owed(Kind::Activities);
     harness.console().set_faults(Faults::preset("all").unwrap());
 
-    // A small budget means small pages, and so many requests for faults to strike.
+    // A small budget means small pages, and thus many requests for faults to strike.
     let exit = harness.once(&["--memory-budget", "16MiB"]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     for lane in ["acme/activities/siem", "acme/threats/siem"] {

@@ -292,8 +292,8 @@ mod tests {
         assert_eq!(threads.run(&pipeline(), || 7).await.unwrap(), 7);
     }
 
-    /// What each pipeline has had of two threads after so much time of each. `pipelines` are its lanes, and what a turn
-    /// of each takes. A lane's next turn is asked for as soon as the last one has ended.
+    /// The time of two threads that each pipeline has had, after `of_each_thread` of each. `pipelines` are its lanes,
+    /// and the time that a turn of each takes. A lane's next turn is asked for as soon as the last one has ended.
     fn shares(pipelines: &[(&str, usize, u64)], of_each_thread: u64) -> HashMap<Arc<str>, u64> {
         let mut turns = Turns::default();
         for (name, lanes, takes) in pipelines {

@@ -118,7 +118,7 @@ impl Table {
         self.0.add_row(cells.into_iter().map(|cell| shortened(cell.as_ref())));
     }
 
-    /// Aligns columns to the right: so many, after those that are skipped.
+    /// Aligns `columns` columns to the right, after those that are skipped.
     pub fn align_right(&mut self, skipped: usize, columns: usize) {
         for column in self.0.column_iter_mut().skip(skipped).take(columns) {
             column.set_cell_alignment(CellAlignment::Right);

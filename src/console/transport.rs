@@ -19,7 +19,7 @@ use crate::settings::{
 const ERROR_BODY_BYTES: usize = 64 * 1024;
 /// The maximum of gzip.
 const WINDOW_BITS: u8 = 15;
-/// deflate expands a byte to at most so many.
+/// Most bytes to which deflate expands a byte.
 const MOST_INFLATED: usize = 1_032;
 
 /// One request to a console.

@@ -253,7 +253,7 @@ impl Reservation {
 }
 
 impl Permits {
-    /// Moves so many units into others, those of the reserve last.
+    /// Moves this number of units into other permits, those of the reserve last.
     fn split(&mut self, units: usize) -> Self {
         let mut left = units;
         let mut part = |permit: &mut Option<OwnedSemaphorePermit>| {

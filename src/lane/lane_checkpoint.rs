@@ -27,8 +27,8 @@ const WITH_DELIVERED: u64 = 7;
 const WITH_TARGET: u64 = 8;
 /// The oldest layout that is read. It ends before [`LaneCheckpoint::sink_type`].
 const OLDEST: u64 = 3;
-/// A record cannot be created later than so long from now, whatever the clocks of its console say: the sums of such
-/// hours would never be too old.
+/// A record cannot be created later than this from now, whatever the clocks of its console say: the sums of such hours
+/// would never be too old.
 const FUTURE: Duration = Duration::from_secs(86_400);
 
 /// What a lane stores in one write: its position, what it has accounted for, and the settings that both were made

@@ -342,7 +342,7 @@ impl Escapes<'_> {
             .filter(move |unit| last.replace(*unit) != Some(*unit))
     }
 
-    /// What stands at `at` after so many layers of escapes are removed, and its end.
+    /// The character at `at` after this number of layers of escapes is removed, and its end.
     fn decode(&self, at: usize, layers: usize) -> Decoded {
         let char = self.text.get(at..)?.chars().next()?;
         // What begins no escape is the same in all layers.
@@ -361,7 +361,7 @@ impl Escapes<'_> {
         decoded
     }
 
-    /// The characters of the escape may be written in so many layers of other escapes.
+    /// The escape at `at`, whose characters may be written in this number of layers of other escapes.
     fn decode_escape(&self, at: usize, layers: usize) -> Decoded {
         let plain = self.decode(at, layers)?;
         let (unit, next) = plain;

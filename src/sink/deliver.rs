@@ -39,7 +39,7 @@ use crate::telemetry::{BatchSpan, DeliveredEvent, LaneState, Meter, WarningReaso
 
 /// If this many events in a row are refused and none is accepted, the configuration is wrong.
 const MISCONFIGURED_FROM: usize = 10;
-/// After so many refusals, half of them of events from all over the batch, the rest of the batch is not tried.
+/// Refusals after which the rest of the batch is not tried. Half of them are of events from all over the batch.
 const SAMPLED: usize = 2 * MISCONFIGURED_FROM;
 
 /// How long a sink may fail for the same events, although it answers, before the lane looks for one that is to blame.

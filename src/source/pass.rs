@@ -7,7 +7,7 @@ use super::By;
 use crate::checkpoint::encoding::VERSION_HASH;
 use crate::record::{Scope, Timestamp};
 
-/// After a sweep the first window begins so much earlier than the sweep.
+/// How far before a sweep the first window after it begins.
 pub(super) const BEFORE_SWEEP: Duration = Duration::from_secs(24 * 3600);
 
 /// The newest part, in which most late records are, is this fraction of the time between two polls.
@@ -28,7 +28,7 @@ pub struct Pass {
     pub by: By,
     /// Time between two polls of this pass.
     pub every: Duration,
-    /// How late a record may appear in the console: `overlap`, or `lookback`. A time that is so old is read once more.
+    /// How late a record may appear in the console: `overlap`, or `lookback`. A time of that age is read once more.
     pub reach: Duration,
     pub keys: Keys,
     pub reading: Reading,

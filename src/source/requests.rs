@@ -52,7 +52,7 @@ pub(super) enum Place<'a> {
     First,
     /// After the page that had this cursor.
     Cursor(&'a str),
-    /// After so many records.
+    /// After this number of records.
     Skip(usize),
 }
 

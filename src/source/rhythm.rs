@@ -11,9 +11,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 const DAY_MICROS: i64 = 86_400_000_000;
 /// The days whose pauses count, up to the one of the newest record.
 const DAYS: u32 = 14;
-/// Of so many of them a stream must have records, unless some of its records come daily by nature.
+/// Days on which a stream must have records, unless some of its records come daily by nature.
 const LEAST_DAYS: usize = 10;
-/// A console is silent after so many times the longest pause, but not sooner and not later than these.
+/// A console is silent after this many times the longest pause, but not sooner and not later than the limits below.
 const LONGEST_PAUSES: u32 = 3;
 const LEAST: Duration = DAY;
 const MOST: Duration = Duration::from_secs(7 * 86_400);

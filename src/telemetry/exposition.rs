@@ -147,7 +147,7 @@ struct UnfinishedFamily {
     lines: Lines,
 }
 
-/// What was written of a family: so many lanes, or the pipelines up to this one.
+/// What was written of a family: this number of lanes, or the pipelines up to this one.
 #[derive(Default)]
 struct Written {
     lanes: usize,

@@ -239,7 +239,7 @@ impl Meter {
         self.lane.add_without_zone();
     }
 
-    /// A record has so many leaves that no mapping knows.
+    /// A record has this number of leaves that no mapping knows.
     pub fn unmapped_fields(&self, leaves: u32) {
         self.telemetry.unmapped_fields().count(self.lane.stream, leaves);
     }

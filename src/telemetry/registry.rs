@@ -346,7 +346,7 @@ impl Telemetry {
         }
     }
 
-    /// By so many seconds the console's clock is ahead of ours.
+    /// The console's clock is ahead of ours by `seconds`.
     pub fn set_clock_difference(&self, pipeline: &str, seconds: i64) {
         // Polls say it again and again.
         if read(&self.pipelines).get(pipeline).is_some_and(|known| known.clock_difference == Some(seconds)) {

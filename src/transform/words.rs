@@ -293,7 +293,7 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 
-/// Whether a word of a value ends after so many bytes.
+/// Whether a word of a value ends after `length` bytes.
 fn is_whole_in(text: &str, length: usize) -> bool {
     let spelling = Spelling::plain(text);
     // Either with percent-encoding or without.

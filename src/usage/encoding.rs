@@ -21,7 +21,7 @@ const LEVEL: i32 = 9;
 const HOURS_END: u32 = 1 << 24;
 /// Days that lose their latencies at a time.
 const THINNED: usize = 2;
-/// Of old days, so many have one time of comparison, if the stored form is full.
+/// Old days that have one time of comparison, if the stored form is full.
 const BLURRED_DAYS: u32 = 32;
 
 /// The bytes are not a usage of this release.
@@ -51,7 +51,7 @@ struct Columns {
 /// Follows [`Columns`].
 #[derive(Serialize, Deserialize)]
 struct Comparisons {
-    /// Hours that were compared, and how many hours later: mostly so many as the hour before.
+    /// Hours that were compared, and how many hours later: mostly as many as for the hour before.
     hours: Vec<u32>,
     after: Vec<i32>,
     missing: Vec<(u32, u64)>,

@@ -108,7 +108,7 @@ impl LaneUsage {
         }
     }
 
-    /// The records created in this hour were compared with the console at `now`, and so many were missing.
+    /// The records created in this hour were compared with the console at `now`, and `missing` of them were missing.
     pub fn verify(&self, hour: u32, missing: u64, now: Timestamp) {
         self.0.lock().pending.get_or_insert_default().verify(hour, missing, now);
     }

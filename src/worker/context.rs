@@ -36,7 +36,7 @@ use crate::weak_cache::WeakCache;
 /// Interval at which lanes are asked for what the log has not reported yet.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// So many pipelines have their programs compiled at a time.
+/// Permits of the pipelines whose programs are being compiled.
 static COMPILING: Semaphore = Semaphore::const_new(2);
 
 /// The resources that the lanes of a process share.

@@ -39,7 +39,7 @@ pub use crate::record::Accounting;
 use crate::record::{Identity, Timestamp};
 const SUM_HOURS: u32 = 90 * 24;
 const IDENTITY_HOURS: u32 = 48;
-/// Without a journal, a day becomes one count when its last hour is so old.
+/// Hours after which a day becomes one count, if the lane has no journal.
 const HOURS_APART: u32 = 72;
 /// Identities in the checkpoint at most; then all of them move to the journal.
 const MOST_RECENT: usize = 256;

@@ -211,7 +211,7 @@ impl Search {
     }
 }
 
-/// The places of a [`Search::part`] among so many events.
+/// The places of a [`Search::part`] among `events` events.
 pub(super) fn part_of(events: usize, part: usize) -> Range<usize> {
     let parts = 1 << part.max(1).ilog2();
     let number = part.max(1) - parts;

@@ -71,7 +71,7 @@ fn emitted(poll: &mut Poll, answer: &str) -> Vec<String> {
     }
 }
 
-/// Answers the count that confirms the end of a list: there are so many records before the last moments.
+/// Answers the count that confirms the end of a list: there are `count` records before the last moments.
 fn confirm(poll: &mut Poll, count: u64) {
     assert_eq!(asked(poll).parameter("countOnly"), Some("true"));
     poll.answered(Ok(format!(r#"{{"data":[],"pagination":{{"totalItems":{count}}}}}"#).into()), begin()).unwrap();
@@ -314,7 +314,7 @@ fn findings(page: u64, next: Option<&str>) -> String {
     list(&(page * PAGE..(page + 1) * PAGE).map(finding).collect::<Vec<_>>(), next)
 }
 
-/// A poll that has read so many pages of all findings.
+/// A poll that has read this number of pages of all findings.
 fn sweep(pages: u64) -> Poll {
     let mut poll = poll(&Pull::of(Stream::Vulnerabilities), SourcePosition::starting_at(Timestamp::default()), begin());
     for page in 0..pages {

@@ -392,7 +392,7 @@ impl Job<'_> {
         if hours.start < hours.end { hours } else { requested.start..requested.start }
     }
 
-    /// For `report`: these hours were compared, and so many records are missing. Of a day it is not known in which
+    /// For `report`: these hours were compared, and `missing` records are missing. Of a day it is not known in which
     /// hour.
     fn remember(&self, hours: Range<Hour>, missing: u64) {
         let mut compared = Delta::default();

@@ -3,10 +3,10 @@
 use super::tail::{activities, position, second, steady};
 use super::*;
 
-/// A console of activities, one in each of so many seconds before [`begin`], in pages of [`PAGE`].
+/// A console of activities, one in each of these seconds, counted from [`begin`], in pages of [`PAGE`].
 struct Console {
     seconds: std::ops::Range<i64>,
-    /// The list ends after so many of its requests with a cursor, once, with so many records.
+    /// After this number of its requests with a cursor the list ends, once, with this number of records.
     ends_after: Option<(usize, usize)>,
     count: Box<dyn Fn(u64) -> Answer>,
     cursors: usize,

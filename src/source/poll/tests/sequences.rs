@@ -28,7 +28,7 @@ enum Fault {
     RepeatedCursor,
     EmptyPage,
     ShortPage,
-    /// A page after the first is the last one and has so many of its records.
+    /// A page after the first is the last one and has this number of its records.
     EarlyEnd(usize),
     /// The lane stops and begins again from its position.
     Interruption,
@@ -40,7 +40,7 @@ enum Counts {
     Exact,
     /// Wrong by this number.
     Off(i64),
-    /// As many as were visible so many seconds ago.
+    /// As many as were visible this number of seconds ago.
     Late(u64),
     Refused,
     Failing,

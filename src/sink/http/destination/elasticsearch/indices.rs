@@ -9,7 +9,8 @@ use serde::de::IgnoredAny;
 
 use crate::sink::http::{Endpoint, SinkClient};
 
-/// An ingest pipeline may name an index for each document. Beyond so many, all are asked about again.
+/// Most indices that are known: an ingest pipeline may name one for each document. Beyond that, the cluster is asked
+/// about all again.
 const MOST: usize = 1_000;
 
 /// The target of a lane, and the indices that its documents were seen in.

@@ -61,7 +61,7 @@ impl Failure {
         }
     }
 
-    /// The same failure with another text.
+    /// The failure with another text.
     pub fn with_reason(self, reason: String) -> Self {
         match self {
             Self::Transient { after, .. } => Self::Transient { reason, after },

@@ -161,7 +161,7 @@ impl Queue {
     }
 
     fn work(&self) {
-        // Of this thread only. Without it programs run all the same.
+        // The priority is that of this thread only. If it cannot be set, programs run all the same.
         #[cfg(target_os = "linux")]
         let _ = rustix::process::setpriority_process(None, NICE);
         let mut state = self.state.lock();

@@ -20,7 +20,7 @@ pub fn print_line(text: impl Display) -> Result<()> {
     or_closed(print_line_or_fail(text))
 }
 
-/// The same for commands that are useless when nobody reads: a closed pipe is an error.
+/// Prints words as [`print_line`] does, for commands that are useless when nobody reads: a closed pipe is an error.
 pub fn print_line_or_fail(text: impl Display) -> Result<()> {
     write_out(&words(&text.to_string()))
 }

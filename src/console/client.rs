@@ -223,7 +223,7 @@ impl Client {
         RequestPermit(())
     }
 
-    /// The same for a lane, which shows that it waits.
+    /// Waits for a permit on behalf of a lane, which shows that it waits.
     pub async fn permit_for(&self, lane: &LaneMetrics) -> RequestPermit {
         let _wait = lane.begin_limit_wait(self.clock.now(), self.limiter.lanes());
         self.permit().await
@@ -380,7 +380,7 @@ impl Client {
         self.try_at(self.tokens.in_use(), token, LONGEST).await
     }
 
-    /// The same for the token at `index`.
+    /// Asks the console about a token in place of the one at `index`, unless a verdict is younger than `max_age`.
     async fn try_at(&self, index: usize, token: &SecretString, max_age: Duration) -> TokenVerdict {
         let url = self.token_details();
         let call = ApiCall { token_in_body: true, ..self.call(&url) };

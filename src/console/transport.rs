@@ -80,7 +80,7 @@ impl TruncatedBody {
         Self { max_bytes, beginning: Bytes::copy_from_slice(&body[..kept]), date: None }
     }
 
-    /// The same, of an answer with these headers.
+    /// Takes the date from these headers of the answer.
     #[must_use]
     pub fn with_headers(self, headers: &HeaderMap) -> Self {
         Self { date: headers.get(header::DATE).cloned(), ..self }

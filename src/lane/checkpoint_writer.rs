@@ -117,7 +117,7 @@ impl CheckpointWriter {
         let is_held_back = in_flight && self.copy.is_some();
         let main_due = if is_held_back { None } else { self.main.next_due() };
         let copy_due = self.copy.as_ref().and_then(|copy| copy.next_due());
-        // Of two that are overdue, the lane's own goes first: it does not depend on its copy.
+        // If both are overdue, the lane's own goes first: it does not depend on its copy.
         let now = Instant::now();
         let is_copys_turn = |due: Instant| main_due.is_none_or(|main_due| due.max(now) < main_due.max(now));
         match (main_due, copy_due) {

@@ -124,7 +124,7 @@ impl From<postcard::Error> for LaneCheckpointError {
 }
 
 impl LaneCheckpoint {
-    /// Of a new lane.
+    /// The checkpoint of a new lane.
     pub fn begin(
         host: Box<str>,
         scope: Box<str>,
@@ -267,7 +267,7 @@ impl LaneCheckpoint {
         postcard::to_extend(&self.target, out).unwrap_or_default()
     }
 
-    /// The same for another backend, which does not have the journal: the ledger starts at the position.
+    /// The checkpoint for another backend, which does not have the journal: the ledger starts at the position.
     #[must_use]
     pub(super) fn without_journal(&self) -> Self {
         let mut other = self.clone();
@@ -441,7 +441,7 @@ mod tests {
         checkpoint.target = Target::default();
         let older = [&[7], &bytes[1..without_target]].concat();
         assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));
-        // Of the former ledger, which there is none of, nothing was delivered.
+        // There is no former ledger, so nothing of it was delivered.
         let delivered = postcard::to_allocvec(&checkpoint.ledger.delivered()).unwrap().len() + 1;
         let without_delivered = without_target - delivered;
         checkpoint.ledger.set_delivered(None);

@@ -53,7 +53,7 @@ struct MapStage {
     flush: Duration,
     budget: LaneBudget,
     batches: mpsc::Sender<Arc<PendingBatch>>,
-    /// Of a lane that has any.
+    /// The programs of the lane, if it has any.
     programs: Option<Programs>,
 }
 

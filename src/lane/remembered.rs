@@ -19,9 +19,9 @@ const LEAST: u64 = 200_000;
 /// The records that all lanes of a process remember.
 #[derive(Debug)]
 pub struct Remembered {
-    /// Of one pipeline (`--remembered-max`).
+    /// Records that the lanes of one pipeline may remember (`--remembered-max`).
     max: u64,
-    /// Of all pipelines; one with more than [`LEAST`] remembers no more then.
+    /// Records that all pipelines may remember; one with more than [`LEAST`] remembers no more then.
     max_of_all: u64,
     sums: Mutex<Sums>,
 }

@@ -16,7 +16,7 @@ pub(super) struct Forms(Vec<Form>);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Form {
     schema: &'static Schema,
-    /// Of the schema, else of the list, mapping or choice that it belongs to.
+    /// The kind that the schema names, else that of the list, mapping or choice that it belongs to.
     pub(super) kind: Option<SettingKind>,
 }
 
@@ -64,7 +64,7 @@ impl Form {
 }
 
 impl Forms {
-    /// Those of a whole file.
+    /// The forms of a whole file.
     pub(super) fn of_file() -> Self {
         static SCHEMA: LazyLock<Schema> = LazyLock::new(schema);
         let mut forms = Self::default();

@@ -31,7 +31,7 @@ pub struct ResourceState {
     pub retry: Option<String>,
     /// All of them.
     pub finalizers: Vec<String>,
-    /// Those of its status.
+    /// The conditions of its status.
     pub conditions: Vec<Condition>,
 }
 

@@ -46,7 +46,7 @@ pub struct PipelineRow {
     pub events_today: Option<u64>,
     #[serde(default)]
     pub events_yesterday: Option<u64>,
-    /// As [`Lane::today_has_gap`], of any of these lanes.
+    /// The value of [`Lane::today_has_gap`], of any of these lanes.
     #[serde(default)]
     pub today_has_gap: bool,
     #[serde(default)]

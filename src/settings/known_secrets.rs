@@ -140,7 +140,7 @@ impl Spelling {
                 code: Code::Decimal,
             },
         ];
-        // Of base64, whose padding peers leave out.
+        // Peers leave out the padding of base64.
         let unpadded = secret.trim_end_matches('=');
         if (SHORTEST..secret.len()).contains(&unpadded.len()) {
             all.push(Self { text: unpadded.to_owned(), code: Code::Plain });
@@ -383,7 +383,7 @@ impl Escapes<'_> {
 struct Reader<'a> {
     escapes: &'a Escapes<'a>,
     at: usize,
-    /// Of escapes in which the characters of this one may be written.
+    /// Layers of escapes in which the characters of this one may be written.
     layers: usize,
 }
 
@@ -439,7 +439,7 @@ impl Reader<'_> {
         if is_escape { self.number(4, 16) } else { None }
     }
 
-    /// Of quoted-printable: a byte, or a line that was broken.
+    /// Reads an escape of quoted-printable: a byte, or a line that was broken.
     fn equals(&mut self) -> Option<Unit> {
         self.attempt(Self::byte).or_else(|| match self.char()? {
             '\n' => Some(Unit::Nothing),

@@ -47,7 +47,7 @@ pub enum Reading {
     Snapshot,
     /// A closed window of findings, or a sweep over all of them, of all scopes that the token may see.
     AllFindings,
-    /// The same of one scope.
+    /// A closed window of findings, or a sweep over all of them, of one scope.
     FindingsOf(Arc<Scope>),
 }
 
@@ -72,7 +72,7 @@ pub struct PollContext {
     pub snapshot: Option<Timestamp>,
     /// Everything is read, whatever was settled before.
     pub sweep: bool,
-    /// Of the time that the poll before it has read, only parts are read again: the bound stays where it is.
+    /// The poll reads only parts of the time that the one before it has read: the bound stays where it is.
     pub leaves_open: bool,
 }
 
@@ -130,8 +130,8 @@ impl Pass {
         if context.leaves_open { None } else { Some(self.reach) }
     }
 
-    /// The same for a sweep. It shows no removals: from the second one on, the window since the last poll is still
-    /// owed.
+    /// How far back from its start a sweep leaves the bound. A sweep shows no removals: from the second one on, the
+    /// window since the last poll is still owed.
     pub fn reach_in_sweep(&self, is_first: bool) -> Option<Duration> {
         if is_first { Some(self.reach.max(BEFORE_SWEEP)) } else { None }
     }

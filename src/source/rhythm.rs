@@ -336,7 +336,7 @@ mod tests {
         activities.poll(120, &missed);
         assert_eq!(activities.rhythm.is_silent(&activities.pull), Some(false));
         assert_eq!(activities.threshold_hours(), Some(24));
-        // Of agents only the last change is there to be read.
+        // The console shows only the last change of an agent.
         let mut agents = Case::of(Stream::Agents);
         agents.poll_hourly(0, 48, |_| true);
         agents.poll(120, &[119]);

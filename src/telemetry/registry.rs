@@ -128,7 +128,7 @@ pub struct LaneView {
     pub pulled_per_second: f64,
     /// Events delivered per second, averaged over about the last minute.
     pub delivered_per_second: f64,
-    /// Of the lane's pipeline.
+    /// The status of the token of the lane's pipeline.
     pub token: TokenStatus,
 }
 

@@ -14,7 +14,7 @@ const OF_PIPELINE: Bounds = Bounds { paths: 50, below: 20 };
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
     paths: usize,
-    /// Those of them below one object inside a record: its keys may be data, and have no end.
+    /// Most paths below one object inside a record: its keys may be data, and have no end.
     below: usize,
 }
 

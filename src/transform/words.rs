@@ -222,7 +222,7 @@ impl<'t> Spelling<'t> {
         Self { text, bytes: Cow::Borrowed(text.as_bytes()), places: Vec::new(), hashes: OnceCell::new() }
     }
 
-    /// Of its bytes. Few texts are compared with values that need them.
+    /// The hashes of its bytes. Few texts are compared with values that need them.
     fn hashes(&self) -> &Hashes {
         self.hashes.get_or_init(|| Hashes::of(&self.bytes))
     }

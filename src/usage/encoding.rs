@@ -12,9 +12,9 @@ const VERSION: u64 = 2;
 const FIRST_VERSION: u64 = 1;
 /// In the first layout, a comparison was late if it was made more than 26 hours after the hour.
 const FIRST_LATE: u32 = 27;
-/// Of the stored form. A fuller one loses the latencies of its oldest days.
+/// Most bytes of the stored form. A fuller one loses the latencies of its oldest days.
 pub(super) const MAX_BYTES: usize = 12_000;
-/// Of the columns. More cannot have been written.
+/// Most bytes of the columns. More cannot have been written.
 const MAX_COLUMNS: usize = 1 << 20;
 const LEVEL: i32 = 9;
 /// Hours are before the year 3883, and days too.
@@ -58,7 +58,7 @@ struct Comparisons {
     merged: Vec<(u64, u64)>,
 }
 
-/// The same in the first layout.
+/// The comparisons in the first layout.
 #[derive(Deserialize)]
 struct FirstComparisons {
     /// By day, one bit for each hour that was compared.

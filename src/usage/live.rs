@@ -80,7 +80,7 @@ impl Recent {
         }
     }
 
-    /// The same at a later time.
+    /// These counts at a later time.
     fn at(self, now: Timestamp) -> Self {
         let day = hour_of(now) / DAY;
         match day.saturating_sub(self.day) {

@@ -58,7 +58,7 @@ pub struct WorkerContext {
     clients: WeakCache<OfPipeline<Arc<ConsoleSettings>>, Client>,
     /// The lanes of a pipeline share compiled programs.
     steps: WeakCache<OfPipeline<StepsSource>, Steps>,
-    /// Of each pipeline whose lanes begin.
+    /// One lock for each pipeline whose lanes begin.
     compilers: WeakCache<String, tokio::sync::Mutex<()>>,
     program_threads: ProgramThreads,
     start_times: StartTimes,

@@ -167,7 +167,7 @@ pub async fn read_files(options: &Options) -> Result<Loaded, StateError> {
     Ok(files.loaded())
 }
 
-/// The same next to a worker, which decides about names.
+/// Reads the pipeline files next to a worker. The worker decides about names.
 ///
 /// # Errors
 /// If the state cannot be read.

@@ -61,7 +61,7 @@ struct Known {
     renamed_from: BTreeMap<String, String>,
     /// The lanes that belong to no file.
     orphans: Vec<LaneId>,
-    /// Of those whose checkpoint was read.
+    /// The origins of the lanes whose checkpoint was read.
     origins: BTreeMap<LaneId, Origin>,
 }
 
@@ -235,7 +235,7 @@ impl Renames {
         self.turn.lock().await.done = None;
     }
 
-    /// The same if they were listed longer than `age` ago.
+    /// The store is asked for the names again if they were listed longer than `age` ago.
     async fn forget_listing_after(&self, age: Duration) {
         let mut listing = self.turn.lock().await;
         listing.done = listing.done.filter(|done| done.elapsed() < age);

@@ -139,7 +139,7 @@ struct Replay<'a> {
     once_timeout: Duration,
     stop: CancellationToken,
     report: ReplayReport,
-    /// Those of the lanes whose dead letters were delivered; `None` for a lane that has none.
+    /// The checkpoints of the lanes whose dead letters were delivered; `None` for a lane that has none.
     checkpoints: HashMap<LaneId, Option<LaneCheckpoint>>,
     /// Dead letters that the limit still allows.
     left: usize,
@@ -173,7 +173,7 @@ struct OpenPartition {
     partition: DeadLetterPartition,
     settled: BTreeSet<u64>,
     settled_bytes: usize,
-    /// Those of them that their sinks have acknowledged.
+    /// Settled dead letters that their sinks have acknowledged.
     delivered: Vec<Replayed>,
 }
 

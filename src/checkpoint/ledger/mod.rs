@@ -51,7 +51,7 @@ pub struct Ledger {
     generation: u64,
     since: Timestamp,
     asked: String,
-    /// Of all accounted records.
+    /// Sums of all accounted records.
     sums: HourSums,
     /// Counts of whole days, by their first hour, where the store keeps no journals.
     days: BTreeMap<Hour, u64>,
@@ -70,7 +70,7 @@ pub struct Ledger {
     delivered: Option<Delivered>,
 }
 
-/// Those of the accounted records that the sink has acknowledged.
+/// The accounted records that the sink has acknowledged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivered {
     /// The first hour whose sum has all of them.

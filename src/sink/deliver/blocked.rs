@@ -75,7 +75,7 @@ struct Search {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Apart {
     pub suspects: HashSet<Identity>,
-    /// Of the suspects.
+    /// Number of a part of the suspects.
     pub part: usize,
     /// Each of them alone, after all others.
     pub found: HashSet<Identity>,

@@ -74,7 +74,7 @@ const fn time(key: &'static str, paths: &'static [&'static str]) -> Field {
     Field { key, label: None, form: Form::Time, cut: Cut::Never, paths }
 }
 
-/// The same for all streams.
+/// Fields of all streams.
 pub(super) const COMMON: &[Field] = &[
     time("rt", &["@timestamp"]),
     text("cat", &["event.category"]),

@@ -377,7 +377,7 @@ mod tests {
         selection.returned.len()
     }
 
-    /// Of a poll of activities that asks for all since a second.
+    /// The selection of a poll of activities that asks for all since a second.
     fn selection(since: usize) -> Selection {
         let pull = Pull::of(Stream::Activities);
         let mut position = SourcePosition::starting_at(time(since));

@@ -39,7 +39,7 @@ fn places(expression: &Hir) -> u64 {
     match expression.kind() {
         HirKind::Empty => 1,
         HirKind::Literal(literal) => literal.0.len() as u64,
-        // Of several bytes for each character.
+        // Characters of the class may have several bytes.
         HirKind::Class(Class::Unicode(class)) if !class.is_ascii() => 4,
         HirKind::Class(_) => 1,
         HirKind::Look(_) => 4,

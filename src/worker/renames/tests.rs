@@ -94,7 +94,7 @@ fn checkpoint(host: &str, scope: &str, sink_type: &str, second: i64) -> Vec<u8> 
     checkpoint_of("", host, scope, sink_type, second)
 }
 
-/// That of a tenant.
+/// A checkpoint of a tenant.
 fn checkpoint_of(place: &str, host: &str, scope: &str, sink_type: &str, second: i64) -> Vec<u8> {
     let time = Timestamp::from_micros(1_790_000_000_000_000 + second * 1_000_000);
     let ledger = Ledger::begin(time, String::new(), false);
@@ -385,7 +385,7 @@ async fn a_tenant_waits_for_checkpoints_of_its_own_place_only_and_hears_of_no_ot
     for (own, others, waits) in [
         (Some("acme"), "acme", true),
         (Some("acme"), "globex", false),
-        // Of the operator, or of an earlier release.
+        // The other checkpoint is the operator's, or of an earlier release.
         (Some("acme"), "", false),
         (None, "globex", true),
     ] {
@@ -426,7 +426,7 @@ async fn a_tenant_takes_over_checkpoints_of_its_own_place_only() {
 async fn new_lanes_of_a_tenant_with_too_many_orphans_do_not_begin() {
     let put = async |fixture: &Fixture, place: &str, count: usize| {
         for number in 0..count {
-            // Of another console, so that no lane waits for them.
+            // The checkpoints are of another console, so that no lane waits for them.
             let bytes = checkpoint_of(place, "other.example", SCOPE, "http", 0);
             fixture.put(&format!("{place}-{number}/threats/siem"), bytes).await;
         }

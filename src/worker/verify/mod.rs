@@ -89,7 +89,7 @@ pub struct VerifyReport {
     pub counted: u64,
     /// Records in the lane's ledger.
     pub accounted: u64,
-    /// Those of them that the sink has acknowledged, of the hours that have such sums.
+    /// Records in the lane's ledger that the sink has acknowledged, of the hours that have such sums.
     pub delivered: u64,
     /// The number of compared hours that have none.
     pub without_delivered: u64,
@@ -511,7 +511,7 @@ impl Job<'_> {
 struct Redelivery<'a> {
     context: &'a Arc<WorkerContext>,
     spec: &'a LaneSpec,
-    /// Of a window.
+    /// The pull of a window.
     pull: Pull,
     key: CheckpointKey,
     /// `None`: all records of the window.

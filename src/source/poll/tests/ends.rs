@@ -195,7 +195,7 @@ fn where_the_console_cannot_count_the_end_of_its_list_is_read_again() {
     let failures: [fn() -> Answer; 3] =
         [|| Err(ConsoleError::BadRequest("countOnly".to_owned())), || Err(ConsoleError::transient("busy")), unreadable];
     for failure in failures {
-        // Of time that stays open the rest is not asked for twice.
+        // While time stays open, its rest is not asked for twice.
         for (seconds, ends_after, lists) in [
             (-900..-600, None, 2),
             (-900..-600, Some((4, 0)), 3),

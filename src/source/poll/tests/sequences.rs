@@ -252,8 +252,8 @@ fn counts() -> impl Strategy<Value = Counts> {
     ]
 }
 
-/// Of lists that end too early only the first, and none where the console counts too few records. Another one where the
-/// list is asked for again would hide the first, and so would the count.
+/// Leaves only the first of the lists that end too early, and none where the console counts too few records. Another
+/// one where the list is asked for again would hide the first, and so would the count.
 fn with_one_early_end(faults: Vec<Fault>, counts: Counts) -> Vec<Fault> {
     let mut is_possible = !matches!(counts, Counts::Off(..0) | Counts::Late(_));
     let kept = |fault| match fault {

@@ -47,12 +47,12 @@ impl Indices {
         !self.is_own_name(index) && self.known.lock().get(index) == Some(&false)
     }
 
-    /// The same if the cluster has not been asked.
+    /// The cluster has said that the index does not belong to the target, or has not been asked.
     pub(super) fn may_be_foreign(&self, index: &str) -> bool {
         !self.is_own_name(index) && self.known.lock().get(index) != Some(&true)
     }
 
-    /// The same index in each warning, which is logged when its text changes.
+    /// The index that all warnings name: a warning is logged when its text changes.
     pub(super) fn example<'a>(&'a self, index: &'a str) -> &'a str {
         self.example.get().map_or(index, String::as_str)
     }

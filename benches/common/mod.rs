@@ -64,7 +64,7 @@ pub fn mapper_to(schema: Schema, stream: Stream, kept: bool) -> Mapper {
     Mapper::new(&transform_settings(kept), schema, origin)
 }
 
-/// As [`mapper`], with a program of three lines over each event.
+/// The mapper of [`mapper`], with a program of three lines over each event.
 #[cfg(feature = "remap")]
 pub fn mapper_with_remap(stream: Stream) -> Mapper {
     let program = ".labels.team = \"blue\"\n.message = upcase(string(.message) ?? \"\")\ndel(.related)";

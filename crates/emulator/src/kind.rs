@@ -81,7 +81,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// Those of most kinds.
+    /// The places in most kinds.
     pub const USUAL: Self = Self {
         id: "id",
         created: "createdAt",

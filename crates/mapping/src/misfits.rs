@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-/// Those of one event, and of the object that is being written: with the name that each is at or below.
+/// The misfits of one event, and of the object that is being written: with the name that each is at or below.
 #[derive(Debug, Default)]
 pub(crate) struct Misfits(Vec<(Name, Node)>);
 

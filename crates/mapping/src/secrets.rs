@@ -210,7 +210,7 @@ fn text_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize> {
     })
 }
 
-/// As [`text_end`], for an object or a list in a text.
+/// The end of an object or a list in a text whose quotes have `backslashes` backslashes.
 fn container_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize> {
     let mut depth = 0;
     let mut at = from;
@@ -331,7 +331,7 @@ mod tests {
                 }
             }
         }
-        // Of a path.
+        // The backslashes of a path are no escapes.
         let path = json!({ "path": r"C:\u0041\x", "t": json!({ "passphrase": "x" }).to_string() });
         assert_eq!(redacted(&path).unwrap()["path"], path["path"]);
     }

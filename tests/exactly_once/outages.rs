@@ -103,7 +103,7 @@ fn topics(pipeline: &str) -> [String; 2] {
     ["activities", "threats"].map(|stream| format!("{pipeline}.{stream}"))
 }
 
-/// Of the topics of `sick`, only the second broker has replicas.
+/// Only the second broker has replicas of the topics of `sick`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_without_a_leader_delay_other_lanes_once() {
     let Some(broker) = tokio::task::spawn_blocking(|| Broker::start().map(Arc::new)).await.unwrap() else { return };

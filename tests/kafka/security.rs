@@ -131,7 +131,7 @@ async fn real_client_certificates() {
     cluster.authority.issue(&["forwarder"]).write(cluster.directory.path(), "rotated");
     assert_eq!(lane.send(&batch(20..30)).await.outcome, Outcome::Delivered);
 
-    // The same as librdkafka's own options, which have several lines.
+    // librdkafka's own options, which have several lines, do the same.
     let pem = std::fs::read_to_string(&key_file).unwrap();
     let options = json!({
         "security.protocol": "ssl", "ssl.ca.pem": { "file": ca_file }, "ssl.certificate.pem": { "file": cert_file },

@@ -372,7 +372,7 @@ async fn a_pipeline_becomes_ready_says_that_its_token_is_refused_and_becomes_rea
     })
     .await;
 
-    // As `kubectl get s1p` shows it.
+    // `kubectl get s1p` shows it so.
     let admin = kubernetes.admin().await;
     let group = http::Request::get("/apis/s1-forwarder.io/v1alpha1").body(Vec::new()).unwrap();
     let group: Value = admin.request(group).await.unwrap();

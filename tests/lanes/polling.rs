@@ -274,7 +274,7 @@ async fn records_that_are_not_delivered_move_the_position_like_those_that_are() 
 async fn an_excluded_record_is_accounted_for_before_the_watermark_passes_it() {
     let harness = LaneHarness::new(|setup| setup.activities = 1_000);
     let kinds = harness.activity_types();
-    // Of every page some.
+    // Every page has some excluded records.
     let exclude_types: BTreeSet<u32> = kinds.iter().copied().filter(|kind| kind % 3 == 0).collect();
     let exclude_types = exclude_types.into_iter().collect();
     let pull = Pull { own: of_types(Vec::new(), exclude_types), ..harness.pull(Stream::Activities) };
@@ -312,7 +312,7 @@ async fn what_a_ledger_holds_is_not_delivered_again_by_a_repair() {
     let lacking: BTreeSet<String> = ids[..3].iter().map(|id| identity(id).to_string()).collect();
     assert_eq!((sink.total(), sink.counts().into_keys().collect::<BTreeSet<_>>()), (3, lacking));
 
-    // Of what a destination has lost, these versions alone.
+    // Only these versions of what a destination has lost are wanted.
     let sink = MemorySink::accepting(harness.clock);
     let one = identity(&ids[5]);
     let wanted = Some(Wanted::Only(Arc::new([one].into())));

@@ -299,7 +299,7 @@ impl Model {
         owed
     }
 
-    /// The same with what the lane's settings leave out: all that it must account for.
+    /// What [`Self::owed`] returns, with what the lane's settings leave out: all that it must account for.
     pub fn accountable(&self, lane: &LanePlan, since: Timestamp, before: Timestamp) -> Vec<Version> {
         let kind = kind_of(lane.stream);
         let state = lock(&self.state);

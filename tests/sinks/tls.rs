@@ -216,7 +216,7 @@ impl Tenant {
         self.check_with(console, sink, environment, &[]).await
     }
 
-    /// The same with more flags.
+    /// Runs `check` with more flags.
     async fn check_with(
         &self,
         console: Value,

@@ -16,9 +16,9 @@ pub enum Trap {
     ShardFailed,
     TimedOut,
     TerminatedEarly,
-    /// As a name with a wildcard that fits nothing.
+    /// The answer about a name with a wildcard that fits nothing.
     NoShards,
-    /// Of another cluster that belongs to the target.
+    /// Another cluster that belongs to the target was skipped.
     ClusterSkipped,
     /// More documents than were sent.
     Cut,

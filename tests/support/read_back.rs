@@ -265,7 +265,7 @@ pub enum AzureTrap {
 #[derive(Default)]
 pub struct Sentinel {
     azure: Azure,
-    /// Of the table `Other_CL`.
+    /// Rows of the table `Other_CL`.
     other: Vec<Value>,
     trap: Option<AzureTrap>,
     busy: u32,

@@ -91,7 +91,7 @@ impl Forms {
         self.of_each(|form| Some(Form::of(form.schema.get("items")?, form.kind)))
     }
 
-    /// Those that `node` may have by its `type`.
+    /// The forms that `node` may have by its `type`.
     pub(super) fn of_node(mut self, node: &Node) -> Self {
         let given = node.get("type").and_then(Node::text);
         self.0.retain(|form| match (&form.schema["properties"]["type"]["const"], given) {

@@ -31,7 +31,7 @@ enum PathKind {
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Listing {
-    /// Those that are known may be missing.
+    /// Paths of files. Known ones may be missing.
     Files(Vec<PathBuf>),
     Failed(Problem),
 }

@@ -286,7 +286,7 @@ fn is_at_end(text: &str, at: usize) -> bool {
     rest.is_empty() || (rest.starts_with(['%', '\\', '&', '=']) && rest.len() <= LONGEST_NAME)
 }
 
-/// Those names of HTML that an escape may have within it.
+/// Names of HTML that an escape may have within it.
 const ASCII_NAMES: [(&str, char); 13] = [
     ("amp", '&'),
     ("apos", '\''),
@@ -448,7 +448,7 @@ impl Reader<'_> {
         })
     }
 
-    /// As in JSON, C, Rust and Python.
+    /// Reads an escape as in JSON, C, Rust and Python.
     fn backslash(&mut self) -> Option<Unit> {
         if let Some(octal) = self.attempt(|ahead| ahead.number(3, 8)) {
             return u8::try_from(octal).ok().map(Unit::of_byte);

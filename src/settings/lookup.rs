@@ -32,7 +32,7 @@ pub(super) type Lookup = Shared<BoxFuture<'static, Result<Vec<SocketAddr>, Strin
 
 #[derive(Debug)]
 struct Lookups {
-    /// Those that have not ended yet: one for each name.
+    /// Lookups that have not ended yet: one for each name.
     running: Mutex<HashMap<String, Lookup>>,
     slots: Semaphore,
     answered_slots: Semaphore,

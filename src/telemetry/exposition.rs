@@ -128,7 +128,7 @@ impl Telemetry {
 /// What is written.
 struct Scrape {
     telemetry: Arc<Telemetry>,
-    /// Those that run, in order. Most families walk along them, which is faster than along the pipelines.
+    /// The lanes that run, in order. Most families walk along them, which is faster than along the pipelines.
     lanes: Vec<Arc<LaneMetrics>>,
     now: Timestamp,
 }

@@ -30,7 +30,7 @@ pub struct Meter {
 /// An event that the sink has acknowledged.
 #[derive(Debug, Clone, Copy)]
 pub struct DeliveredEvent<'a> {
-    /// As the destination counts it: see `delivered_event_bytes_total`.
+    /// Bytes as the destination counts them: see `delivered_event_bytes_total`.
     pub bytes: u64,
     /// The record's own time.
     pub time: Option<Timestamp>,

@@ -63,7 +63,7 @@ struct Comparisons {
 struct FirstComparisons {
     /// By day, one bit for each hour that was compared.
     verified: Vec<(u32, u32)>,
-    /// Those that were compared late.
+    /// Hours that were compared late.
     verified_late: Vec<(u32, u32)>,
     missing: Vec<(u32, u64)>,
 }

@@ -34,7 +34,7 @@ struct Stored {
 #[derive(Debug)]
 pub struct NameOwners {
     store: Arc<dyn Store>,
-    /// As they were last read or written; `None` before.
+    /// The owners as they were last read or written; `None` before.
     known: parking_lot::Mutex<Option<Owners>>,
 }
 

@@ -302,7 +302,7 @@ impl Replay<'_> {
         open.delivered.extend(delivered(lane, &batch, &done, &settled.kept()));
         let refused = usize::try_from(dead_letters() - before).unwrap_or(done.len()).min(done.len());
         let left = batch.len() - done.len();
-        // Those that ended the delivery.
+        // Events whose refusal ended the delivery.
         let refused_and_left = if result.is_err() { left.min(delivery.health.refused() - refused_before) } else { 0 };
         self.report.refused += refused + refused_and_left;
         self.report.unsettled += left - refused_and_left;
@@ -458,8 +458,8 @@ fn push(batch: &mut Batch, letter: &StoredDeadLetter, unsent: Option<Unsent>) {
     });
 }
 
-/// Those events of a batch that the sink has acknowledged, if the ledger of the lane counts its records. `kept` are
-/// dead letters again.
+/// The events of a batch that the sink has acknowledged, if the ledger of the lane counts its records. `kept` are dead
+/// letters again.
 fn delivered(lane: &LaneId, batch: &Batch, settled: &[usize], kept: &[usize]) -> Vec<Replayed> {
     if Accounting::of(lane.stream) != Accounting::Records {
         return Vec::new();

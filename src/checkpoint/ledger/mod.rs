@@ -161,7 +161,7 @@ impl Ledger {
         self.delivered.as_ref()
     }
 
-    /// As they were stored with this ledger.
+    /// Takes the delivered records that were stored with this ledger.
     pub fn set_delivered(&mut self, delivered: Option<Delivered>) {
         self.delivered = delivered;
     }

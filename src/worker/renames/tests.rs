@@ -174,7 +174,7 @@ async fn only_a_checkpoint_of_the_same_records_and_of_a_pipeline_without_a_file_
     }
 }
 
-/// As another installation on the same store, whose lanes are none of this one's business.
+/// Another installation on the same store has such a checkpoint. Its lanes are none of this one's business.
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_that_still_moves_after_ten_minutes_is_another_installations() {
     let fixture = Fixture::new(None, "");
@@ -292,7 +292,7 @@ async fn lanes_that_run_are_not_renamed() {
     assert!(rename().await.unwrap_err().to_string().contains("already has a checkpoint"));
 }
 
-/// As after a crash between any two of its steps.
+/// The process crashed between any two steps of the rename.
 #[tokio::test]
 async fn a_rename_that_is_repeated_counts_what_the_lane_did_once() {
     let directory = tempfile::tempdir().unwrap();

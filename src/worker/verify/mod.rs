@@ -253,7 +253,7 @@ fn checker(context: &WorkerContext, selected: &Selected, spec: &LaneSpec) -> Res
 /// The comparison of one of a lane's ledgers.
 struct Job<'a> {
     verify: &'a Verify,
-    /// As it was when the ledger was made.
+    /// The spec as it was when the ledger was made.
     spec: Arc<LaneSpec>,
     context: Arc<WorkerContext>,
     ledger: LedgerReader,

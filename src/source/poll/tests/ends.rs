@@ -16,7 +16,7 @@ struct Console {
 
 const PAGE: usize = 10;
 
-/// As the position's records have them.
+/// The id of a record, as in the position.
 fn id(at: i64) -> u64 {
     (1_000_000 + (at + 5_000) * 10_000) as u64
 }

@@ -25,7 +25,7 @@ pub struct Given {
     name: String,
     copied_at: Timestamp,
     sorted: Mutex<SortedIdentities>,
-    /// Those that come later in a line. They may be of another column, or the list may have several a line.
+    /// Identities that come later in a line. They may be of another column, or the list may have several a line.
     later: Mutex<SortedIdentities>,
     distinct: u64,
     /// Lines with text and without an identity.

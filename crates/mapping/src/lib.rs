@@ -84,7 +84,7 @@ pub fn word_tables(schema: Schema) -> Vec<(&'static str, Vec<(&'static str, Stri
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MappingSettings {
     pub schema: Schema,
-    /// Of every event. `{account.name}` and the like are replaced by what the record names.
+    /// Labels of every event. `{account.name}` and the like are replaced by what the record names.
     pub labels: Labels,
     /// Events contain the record.
     pub keep_original: bool,

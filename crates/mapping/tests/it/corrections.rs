@@ -1588,7 +1588,7 @@ fn an_observable_has_the_form_of_other_values() {
         ("File Name", "a.exe"),
         ("File Path", "C:\\a.exe"),
         ("Hash", &lower),
-        // As they are at their paths.
+        // Addresses and names are as at their paths.
         ("IP Address", "FE80:0:0:0:0:0:0:00A1"),
         ("IP Address", "::ffff:192.0.2.7"),
         ("IP Address", "192.0.2.7"),

@@ -42,7 +42,7 @@ const FIRST_OF_OTHERS: u64 = 5;
 /// many within `overlap`, so that the position goes there too.
 const HOURLY: u64 = 100;
 const DELIVERED: u64 = 600;
-/// Those that the console shows in addition.
+/// Records that the console shows in addition.
 const MORE: u64 = 20;
 /// How many of the delivered records the journal has as a whole, and how many with what has changed since.
 const WHOLE: u64 = 540;

@@ -229,7 +229,7 @@ impl ElasticSearch {
             "took": 1, "timed_out": false, "_shards": { "total": 2, "successful": 2, "skipped": 0, "failed": 0 },
             "hits": { "total": { "value": hits.len(), "relation": "eq" } },
         });
-        // As the filter of the answer leaves it out.
+        // The filter of the answer leaves out an empty list.
         if !hits.is_empty() {
             answer["hits"]["hits"] = json!(hits);
         }

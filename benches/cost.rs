@@ -241,7 +241,7 @@ fn kept_bytes(days: u32, journals: bool) -> u64 {
 /// What is counted.
 fn work(what: &str, stream: Stream, count: usize) {
     if what == "idle" {
-        // As in a worker, where each poll has a span of the log.
+        // A worker has a span of the log for each poll, too.
         init_logs(Some(LogFormat::Json), "info").unwrap();
         return common::run_idle_lane(count);
     }

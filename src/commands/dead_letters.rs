@@ -220,8 +220,8 @@ impl Store {
         bail!("no {kind} `{name}`: it has no dead letters in {self}, and no checkpoints in {}; {instead}", self.state)
     }
 
-    /// Fails for a name that is unknown to a replay, which sends what the files have. Other names may be those of dead
-    /// letters that remain.
+    /// Fails for a name that is unknown to a replay, which sends what the files have. Other names may be
+    /// those of dead letters that remain.
     async fn check_names_for_replay(&self, filter: &Filter, files: &[Arc<Pipeline>]) -> anyhow::Result<()> {
         let mut names = Names::default();
         for pipeline in files {

@@ -458,8 +458,8 @@ fn push(batch: &mut Batch, letter: &StoredDeadLetter, unsent: Option<Unsent>) {
     });
 }
 
-/// The events of a batch that the sink has acknowledged, if the ledger of the lane counts its records. `kept` are dead
-/// letters again.
+/// The events of a batch that the sink has acknowledged, if the ledger of the lane counts its records. `kept` are
+/// dead letters again.
 fn delivered(lane: &LaneId, batch: &Batch, settled: &[usize], kept: &[usize]) -> Vec<Replayed> {
     if Accounting::of(lane.stream) != Accounting::Records {
         return Vec::new();

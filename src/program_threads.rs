@@ -150,7 +150,7 @@ impl Queue {
             let queue = self.clone();
             match thread::Builder::new().name("program".to_owned()).spawn(move || queue.work()) {
                 Ok(_) => state.threads += 1,
-                // The other thread does it.
+                // A thread that runs already does the job.
                 Err(_) if state.threads > 0 => {}
                 Err(error) => return Err(error),
             }
@@ -218,7 +218,7 @@ mod tests {
     fn blocking() -> (mpsc::Sender<()>, impl FnOnce() + Send + 'static) {
         let (end, ended) = mpsc::channel();
         let job = move || {
-            // The other end is dropped.
+            // An error means that the test has dropped its end.
             let _ = ended.recv();
         };
         (end, job)

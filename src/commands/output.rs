@@ -165,7 +165,7 @@ pub fn json_lines() -> Box<dyn Write> {
 
 struct JsonLines<W> {
     out: W,
-    /// That has not ended.
+    /// The line that has not ended yet.
     line: Vec<u8>,
 }
 

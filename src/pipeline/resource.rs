@@ -29,7 +29,7 @@ pub struct ResourceState {
     pub checkpoints: Option<String>,
     /// The annotation [`RETRY`].
     pub retry: Option<String>,
-    /// All of them.
+    /// All finalizers, those of others included.
     pub finalizers: Vec<String>,
     /// The conditions of its status.
     pub conditions: Vec<Condition>,

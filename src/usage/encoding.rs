@@ -21,7 +21,7 @@ const LEVEL: i32 = 9;
 const HOURS_END: u32 = 1 << 24;
 /// Days that lose their latencies at a time.
 const THINNED: usize = 2;
-/// Old days that have one time of comparison, if the stored form is full.
+/// Old days that share one time of comparison, if the stored form is full.
 const BLURRED_DAYS: u32 = 32;
 
 /// The bytes are not a usage of this release.

@@ -82,7 +82,7 @@ pub struct ReplayReport {
     pub delivered: usize,
     /// Refused again: stored again with the new reason, or, if the sink refused too many in a row, as before.
     pub refused: usize,
-    /// Neither delivered nor refused, because their lane was given up or stopped.
+    /// Dead letters that were neither delivered nor refused, because their lane was given up or stopped.
     pub unsettled: usize,
     /// Dropped by the program that had failed on them.
     pub dropped: usize,

@@ -90,7 +90,7 @@ pub enum Reason {
     Killed,
     PartOfDay,
     PartOfHour,
-    /// The other numbers of this time are known.
+    /// Only the latencies of this time are unknown.
     NoLatency,
     Unreadable,
 }

@@ -77,7 +77,7 @@ pub(super) struct Apart {
     pub suspects: HashSet<Identity>,
     /// Number of a part of the suspects.
     pub part: usize,
-    /// Each of them alone, after all others.
+    /// Events that are sent alone, one by one, after all others.
     pub found: HashSet<Identity>,
 }
 

@@ -402,7 +402,7 @@ async fn each_attempt_commits_a_checkpoint_and_so_do_stored_dead_letters() {
     assert_eq!(case.stored(), ["1"]);
 }
 
-/// Both sinks refuse everything.
+/// A sink that refuses every event is misconfigured, and one that finds every event too large is not.
 #[tokio::test(start_paused = true)]
 async fn refused_events_count_towards_a_misconfiguration_and_oversized_events_do_not() {
     let many = |outcome: fn(String) -> Outcome| (0..23).map(move |_| outcome("no".to_owned()));

@@ -57,7 +57,7 @@ pub(super) struct Selection {
 pub enum Wanted {
     /// Not those with these keys ([`RecordKey::id`]), which are accounted for elsewhere, whatever their version.
     AllBut(Arc<HashSet<u64>>),
-    /// These versions alone.
+    /// Only the versions with these identities.
     Only(Arc<HashSet<Identity>>),
 }
 

@@ -103,7 +103,7 @@ fn a_request_is_repeated_until_it_is_answered_and_nothing_follows_the_end() {
     }
 }
 
-/// Neither is ever in the lane's position, and both are in memory while the poll lasts.
+/// Such cursors and records are never in the lane's position, and are in memory while the poll lasts.
 #[test]
 fn cursors_and_records_that_nobody_asked_for_are_counted() {
     let mut poll = first_poll(&Pull::of(Stream::Activities));

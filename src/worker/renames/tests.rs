@@ -336,7 +336,7 @@ async fn a_rename_that_is_repeated_counts_what_the_lane_did_once() {
     assert_eq!(by_commands.list_all().await.unwrap(), [new]);
 }
 
-/// The others do not depend on the list.
+/// Lanes that have a checkpoint do not depend on the list.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_refuses_to_list_stops_new_lanes_only() {
     let fixture = Fixture::new(None, "");

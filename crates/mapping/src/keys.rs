@@ -139,7 +139,7 @@ pub(crate) struct Keys {
     learned: Option<HashMap<Place, u64>>,
     /// Whether each place has values of one shape.
     is_strict: bool,
-    /// The others.
+    /// Values that have another shape than their place.
     pub misfits: Misfits,
     /// What the record has beyond its bounds.
     pub overflow: Option<Box<str>>,

@@ -151,7 +151,7 @@ impl<'o> Event<'o> {
         self.observables.add(kind, "unmapped", path, text);
     }
 
-    /// Adds a value to the observables that stands at its path as received. It is left out if it is none of this type,
+    /// Adds a value, which is at its path as received, to the observables. It is left out if it is none of this type,
     /// and if it is listed in the form that other attributes have.
     pub fn observe_received(&mut self, kind: ObservableType, attribute: &str, value: Value<'_>) {
         let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) else { return };
@@ -195,7 +195,7 @@ impl<'o> Event<'o> {
         self.json.choice(name, "99", word.raw());
     }
 
-    /// Writes a value that no table has as [`Self::other`] does. Returns false for a placeholder.
+    /// Writes a value, which no table has, as [`Self::other`] does. Returns false for a placeholder.
     pub fn other_value(&mut self, name: &str, value: Value<'_>) -> bool {
         let Some(word) = value.escaped().filter(|word| !is_placeholder(*word)) else { return false };
         self.other(name, word);

@@ -114,7 +114,7 @@ impl<'a> Scene<'a> {
         self.named_worker("worker", namespaces, flags)
     }
 
-    /// One of several.
+    /// A worker with a name, next to others.
     pub fn named_worker(&self, name: &str, namespaces: &[&str], flags: &[&str]) -> Process {
         let locations: Vec<String> =
             namespaces.iter().map(|namespace| format!("kubernetes-resources:{namespace}")).collect();

@@ -85,7 +85,7 @@ fn time_of(id: u64) -> Timestamp {
     START.minus(Duration::from_secs(250)).plus(Duration::from_millis(500) * u32::try_from(id - HOURLY).unwrap())
 }
 
-/// The others became dead letters.
+/// Whether the record was delivered. Each fifth one became a dead letter.
 fn is_delivered(id: u64) -> bool {
     !id.is_multiple_of(5)
 }

@@ -407,7 +407,7 @@ async fn a_console_that_refuses_every_cursor_is_not_asked_in_a_hot_loop() {
     assert_eq!((sink.total(), sink.counts().len()), (2_500, 2_500));
 }
 
-/// Neither of its two passes has anything to ask for before then, and neither keeps the other from waiting.
+/// Neither pass of the lane has anything to ask for before it begins, and neither keeps the other from waiting.
 #[tokio::test(start_paused = true)]
 async fn a_lane_that_begins_in_the_future_waits_and_then_reads() {
     let harness = LaneHarness::new(|setup| setup.activities = 0);

@@ -265,7 +265,7 @@ def check_dashboards(api):
             assert "$" not in expression, f"{name}: unknown variable in {expression}"
             values = [float(sample["value"][1]) for sample in query(api, expression)]
             if "offset 1w" in expression or "sink_warnings_total" in expression:
-                # No data is so old here, and no sink warns: it is valid.
+                # No data is that old here, and no sink warns: it is valid.
                 continue
             if all(map(math.isnan, values)):
                 missing.append(f"{name}: {expression}")

@@ -32,7 +32,7 @@ use s1_forwarder::transform::{OcsfVersion, Schema};
 
 const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/cost.txt");
 const STREAMS: [Stream; 2] = [Stream::Threats, Stream::Activities];
-/// What the work for so many records more costs is the cost of a record: start and end cancel out.
+/// The cost of a record is that of the work for `MANY` of them, less that for `FEW`: start and end cancel out.
 const FEW: usize = 200;
 const MANY: usize = 1_200;
 const TOLERANCE: f64 = 1.05;
@@ -212,7 +212,7 @@ fn compare_ages() -> Option<String> {
     growing
 }
 
-/// Bytes in memory of position and ledger of a lane that has delivered an activity a minute for so many days.
+/// Bytes in memory of position and ledger of a lane that has delivered an activity a minute for `days` days.
 fn kept_bytes(days: u32, journals: bool) -> u64 {
     const MINUTE: Duration = Duration::from_secs(60);
     let passes = common::pull(Stream::Activities).passes();
@@ -241,7 +241,7 @@ fn kept_bytes(days: u32, journals: bool) -> u64 {
 /// What is counted.
 fn work(what: &str, stream: Stream, count: usize) {
     if what == "idle" {
-        // As in a worker, where each poll has a span of the log.
+        // A worker has a span of the log for each poll, too.
         init_logs(Some(LogFormat::Json), "info").unwrap();
         return common::run_idle_lane(count);
     }

@@ -29,7 +29,7 @@ pub(crate) async fn result_of<T>(task: impl Future<Output = Result<T, JoinError>
     }
 }
 
-/// As [`result_of`], but does not panic.
+/// The result of a task that nobody aborts, with its panic as an error. Pending where the runtime is shutting down.
 ///
 /// # Errors
 /// When the task panicked.

@@ -61,7 +61,7 @@ impl Failure {
         }
     }
 
-    /// The same failure with another text.
+    /// The failure with another text.
     pub fn with_reason(self, reason: String) -> Self {
         match self {
             Self::Transient { after, .. } => Self::Transient { reason, after },
@@ -114,7 +114,7 @@ impl<F: Clone> LastFailure<F> {
         self.0.as_ref().filter(|(ended_at, _)| called_at < *ended_at).map(|(_, failure)| failure.clone())
     }
 
-    /// The failure, if the attempt ended at most so long ago.
+    /// The failure, if the attempt ended less than `time` ago.
     pub fn within(&self, time: Duration) -> Option<F> {
         self.0.as_ref().filter(|(ended_at, _)| ended_at.elapsed() < time).map(|(_, failure)| failure.clone())
     }

@@ -150,7 +150,7 @@ impl Queue {
             let queue = self.clone();
             match thread::Builder::new().name("program".to_owned()).spawn(move || queue.work()) {
                 Ok(_) => state.threads += 1,
-                // The other thread does it.
+                // A thread that runs already does the job.
                 Err(_) if state.threads > 0 => {}
                 Err(error) => return Err(error),
             }
@@ -161,7 +161,7 @@ impl Queue {
     }
 
     fn work(&self) {
-        // Of this thread only. Without it programs run all the same.
+        // The priority is that of this thread only. If it cannot be set, programs run all the same.
         #[cfg(target_os = "linux")]
         let _ = rustix::process::setpriority_process(None, NICE);
         let mut state = self.state.lock();
@@ -218,7 +218,7 @@ mod tests {
     fn blocking() -> (mpsc::Sender<()>, impl FnOnce() + Send + 'static) {
         let (end, ended) = mpsc::channel();
         let job = move || {
-            // The other end is dropped.
+            // An error means that the test has dropped its end.
             let _ = ended.recv();
         };
         (end, job)
@@ -292,8 +292,8 @@ mod tests {
         assert_eq!(threads.run(&pipeline(), || 7).await.unwrap(), 7);
     }
 
-    /// What each pipeline has had of two threads after so much time of each. `pipelines` are its lanes, and what a turn
-    /// of each takes. A lane's next turn is asked for as soon as the last one has ended.
+    /// The time of two threads that each pipeline has had, after `of_each_thread` of each. `pipelines` are its lanes,
+    /// and the time that a turn of each takes. A lane's next turn is asked for as soon as the last one has ended.
     fn shares(pipelines: &[(&str, usize, u64)], of_each_thread: u64) -> HashMap<Arc<str>, u64> {
         let mut turns = Turns::default();
         for (name, lanes, takes) in pipelines {

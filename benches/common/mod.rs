@@ -37,7 +37,7 @@ pub fn kind(stream: Stream) -> Kind {
     Kind::ALL.into_iter().find(|kind| format!("{kind:?}") == name).unwrap_or_else(|| panic!("no records of {stream}"))
 }
 
-/// So many records of a kind, in the order in which the console lists them.
+/// The first `count` records of a kind, in the order in which the console lists them.
 pub fn records(stream: Stream, count: usize) -> Vec<Vec<u8>> {
     let mut setup = Setup { agents: 500, ..Setup::new(NOW) };
     match stream {
@@ -64,7 +64,7 @@ pub fn mapper_to(schema: Schema, stream: Stream, kept: bool) -> Mapper {
     Mapper::new(&transform_settings(kept), schema, origin)
 }
 
-/// As [`mapper`], with a program of three lines over each event.
+/// The mapper of [`mapper`], with a program of three lines over each event.
 #[cfg(feature = "remap")]
 pub fn mapper_with_remap(stream: Stream) -> Mapper {
     let program = ".labels.team = \"blue\"\n.message = upcase(string(.message) ?? \"\")\ndel(.related)";
@@ -197,7 +197,7 @@ pub fn run_lane(stream: Stream, records: Vec<Vec<u8>>) -> Arc<MemorySink> {
     sink
 }
 
-/// Runs a lane whose console has no records until it has sent so many requests, one a minute of simulated time.
+/// Runs a lane whose console has no records until it has sent `requests` requests, one a minute of simulated time.
 pub fn run_idle_lane(requests: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {

@@ -8,7 +8,7 @@ use super::kernel;
 use super::world::{Console, NullSink, Place, pipeline};
 use super::{Row, Size};
 
-/// Of the records that the emulator adds or changes, seven in ten are activities.
+/// Records that the emulator adds or changes a second. Seven in ten are activities.
 const RECORDS_PER_SECOND: u32 = 1_420;
 /// The first lives have little to remember yet, and less of the allocator's memory.
 const EARLY: usize = 2;

@@ -25,7 +25,7 @@ impl Usage {
     }
 }
 
-/// Microseconds of `time` for each of so many events.
+/// Microseconds of `time` for each of `events` events.
 pub fn micros(time: Duration, events: usize) -> f64 {
     time.as_secs_f64() * 1e6 / events as f64
 }

@@ -20,7 +20,7 @@ fn idle_place(lanes: usize, console: &Console, sink: &NullSink) -> Place {
     place
 }
 
-/// What so many idle lanes cost.
+/// The cost of a number of idle lanes.
 pub struct Idle {
     /// On average while it is looked at.
     pub rss_mb: f64,
@@ -30,7 +30,7 @@ pub struct Idle {
     pub peak_rss_mb: f64,
     /// CPU time of one scrape in seconds, next to what the lanes use meanwhile.
     pub scrape: f64,
-    /// The same of one that is compressed.
+    /// CPU time of a compressed scrape in seconds.
     pub compressed_scrape: f64,
 }
 
@@ -41,7 +41,7 @@ pub fn idle_lanes(lanes: usize, time: Duration) -> Idle {
     watch_idle(&idle_place(lanes, &console, &sink), lanes, time)
 }
 
-/// The same for the lanes of `place`.
+/// Looks at the lanes of `place` as [`idle_lanes`] does.
 pub fn watch_idle(place: &Place, lanes: usize, time: Duration) -> Idle {
     let worker = place.run(&[]);
     worker.wait_ready();

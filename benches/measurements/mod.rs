@@ -29,7 +29,7 @@ struct Row {
 }
 
 impl Row {
-    /// A goal: at most, or at least, so much.
+    /// A goal: the least or the most that is wanted.
     fn goal(goal: &str, wanted: &str, measured: String, met: bool, figures: Value) -> Self {
         Self { goal: goal.to_owned(), wanted: wanted.to_owned(), measured, met: Some(met), figures }
     }

@@ -54,7 +54,7 @@ pub fn overlap(_: Size) -> Vec<Row> {
     )]
 }
 
-/// Records of so many members that to map a thousand of them costs about as much as a delay.
+/// Records with enough members that to map a thousand of them costs about as much as a delay.
 fn heavy_records() -> Vec<Vec<u8>> {
     let mut records = common::records(Stream::Activities, PAGES * 1_000);
     let page = |records: &[Vec<u8>]| {

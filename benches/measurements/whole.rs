@@ -104,7 +104,7 @@ pub fn syscalls(_: Size) -> Vec<Row> {
     vec![Row::report(GOAL, format!("{each:.0}"), json!({ "few": before, "many": after, "each": each }))]
 }
 
-/// Forwards so many activities, `kept`: with the original, and gives what that cost and the number of requests to the
+/// Forwards `events` activities, `kept`: with the original. Returns what that cost, and the number of requests to the
 /// sink.
 pub fn catch_up(events: usize, kept: bool) -> (Usage, u64) {
     let (_console, sink, place) = world(events, kept);

@@ -22,7 +22,7 @@ pub struct Segment {
     pub number: u64,
     pub length: u64,
     pub newest: Hour,
-    /// Of all its bytes.
+    /// CRC of all bytes of the segment.
     crc: u32,
 }
 

@@ -220,8 +220,8 @@ impl Store {
         bail!("no {kind} `{name}`: it has no dead letters in {self}, and no checkpoints in {}; {instead}", self.state)
     }
 
-    /// The same before a replay, which sends what the files have. Other names may be those of dead letters that
-    /// remain.
+    /// Fails for a name that is unknown to a replay, which sends what the files have. Other names may be
+    /// those of dead letters that remain.
     async fn check_names_for_replay(&self, filter: &Filter, files: &[Arc<Pipeline>]) -> anyhow::Result<()> {
         let mut names = Names::default();
         for pipeline in files {
@@ -282,7 +282,7 @@ struct Visited {
     unreadable: usize,
     /// Dead letters that do not match the filter.
     others: usize,
-    /// Those of all dead letters that were read.
+    /// The names of all dead letters that were read.
     names: Names,
     /// The limit was reached: there may be more.
     is_limited: bool,
@@ -368,7 +368,7 @@ async fn list(store: &Store, filter: &Filter, format: Format) -> anyhow::Result<
 struct Group {
     lane: String,
     status: String,
-    /// That of the first one.
+    /// The reason of the first one.
     reason: String,
     count: u64,
     first: Timestamp,

@@ -162,7 +162,7 @@ struct Run<W> {
     dropped: u64,
     /// Events that a program failed on.
     failed: u64,
-    /// Those of them that are not forwarded.
+    /// Failed events that are not forwarded.
     withheld: u64,
     /// Records that were not JSON.
     repaired: u64,

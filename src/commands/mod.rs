@@ -133,7 +133,7 @@ pub fn definition() -> clap::Command {
     definition_without(None)
 }
 
-/// The same, without one of the environment variables.
+/// The definition of the command line without one of the environment variables.
 fn definition_without(variable: Option<&str>) -> clap::Command {
     variables::assign(Cli::command(), variable)
 }

@@ -45,7 +45,7 @@ impl OneFileArgs {
         let names: Vec<String> = loaded.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect();
         if let Some(name) = &self.pipeline {
             loaded.pipelines.retain(|pipeline| pipeline.name == *name);
-            // Those of others are not what was asked for.
+            // Problems of other pipelines are not what was asked for.
             if let [only] = loaded.pipelines.as_slice() {
                 loaded.problems.retain(|problem| *problem.file == only.path);
             }

@@ -20,7 +20,7 @@ pub fn print_line(text: impl Display) -> Result<()> {
     or_closed(print_line_or_fail(text))
 }
 
-/// The same for commands that are useless when nobody reads: a closed pipe is an error.
+/// Prints words as [`print_line`] does, for commands that are useless when nobody reads: a closed pipe is an error.
 pub fn print_line_or_fail(text: impl Display) -> Result<()> {
     write_out(&words(&text.to_string()))
 }
@@ -118,7 +118,7 @@ impl Table {
         self.0.add_row(cells.into_iter().map(|cell| shortened(cell.as_ref())));
     }
 
-    /// Aligns columns to the right: so many, after those that are skipped.
+    /// Aligns `columns` columns to the right, after those that are skipped.
     pub fn align_right(&mut self, skipped: usize, columns: usize) {
         for column in self.0.column_iter_mut().skip(skipped).take(columns) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -165,7 +165,7 @@ pub fn json_lines() -> Box<dyn Write> {
 
 struct JsonLines<W> {
     out: W,
-    /// That has not ended.
+    /// The line that has not ended yet.
     line: Vec<u8>,
 }
 

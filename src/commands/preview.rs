@@ -105,7 +105,7 @@ enum Output {
     /// One JSON object per line.
     Lines,
     Pretty(Pretty),
-    /// As the sink would send them.
+    /// Requests, as the sink would send them.
     Requests(RequestPrinter),
 }
 
@@ -249,7 +249,7 @@ impl RequestPrinter {
                 let batch = self.batch.select(part.clone());
                 match self.sink.masked(&batch).await {
                     Ok(request) => write_json(&text(request))?,
-                    // As a lane does.
+                    // A lane halves such a batch, too.
                     Err(NoRequest::TooLarge(_)) if part.len() > 1 => {
                         let half = part.split_off(part.len() / 2);
                         parts.extend([half, part]);

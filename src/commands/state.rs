@@ -366,7 +366,7 @@ async fn load(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<LaneChec
     decode(key, store.load(key).await?)
 }
 
-/// The same with what is in the journal.
+/// Loads a checkpoint with what is in its journal.
 async fn load_whole(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<LaneCheckpoint> {
     let mut checkpoint = load(store, key).await?;
     checkpoint.load(store, key).await?;
@@ -511,7 +511,7 @@ async fn rename(store: &dyn Store, state: &StateArgs, from: &str, to: &str) -> a
     Ok(())
 }
 
-/// The same by the worker that uses the state.
+/// Has the worker that uses the state rename the checkpoints.
 async fn rename_by_worker(state: &StateArgs, from: &str, to: &str) -> anyhow::Result<()> {
     let store = state.state.open(&state.instance, Access::Read, None).await?;
     let mut waiting = new_names(&*store, from, to).await?;

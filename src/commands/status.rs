@@ -71,7 +71,7 @@ pub struct Args {
 struct Sums {
     lanes: usize,
     up: usize,
-    /// Of those that are up.
+    /// Lanes that are up and wait for a rename.
     renamed: usize,
     silent: usize,
     /// No poll is complete yet.

@@ -227,7 +227,7 @@ fn variable_of(error: &clap::Error) -> Option<&'static str> {
 
 /// Variables with our prefix that do nothing, or not what they seem to.
 pub(super) struct Ignored {
-    /// Those of no flag, unless a file names them as the place of a secret.
+    /// Variables that belong to no flag, unless a file names them as the place of a secret.
     unknown: Vec<String>,
     /// Files and directories that the command line names, and that may name such variables.
     files: Vec<PathBuf>,

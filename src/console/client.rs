@@ -44,7 +44,7 @@ const CLOCK_AGE: Duration = Duration::from_secs(300);
 /// How long what a console says of itself is taken as unchanged, and how long it is not asked after it did not say it.
 const SYSTEM_AGE: Duration = Duration::from_secs(86_400);
 const SYSTEM_UNKNOWN_AGE: Duration = Duration::from_secs(3_600);
-/// While a token is refused, the console is asked so often at most about another one that it refused too.
+/// While a token is refused: least time between two trials of another one that the console refused too.
 const NEW_TOKEN_AGE: Duration = Duration::from_secs(20);
 
 /// Events wait for the answer.
@@ -223,7 +223,7 @@ impl Client {
         RequestPermit(())
     }
 
-    /// The same for a lane, which shows that it waits.
+    /// Waits for a permit on behalf of a lane, which shows that it waits.
     pub async fn permit_for(&self, lane: &LaneMetrics) -> RequestPermit {
         let _wait = lane.begin_limit_wait(self.clock.now(), self.limiter.lanes());
         self.permit().await
@@ -361,7 +361,7 @@ impl Client {
         self.tokens.changes()
     }
 
-    /// Returns when requests use another token than after so many changes.
+    /// Returns when requests use another token than after this number of changes.
     pub async fn token_changed_since(&self, changes: u64) {
         self.tokens.changed_since(changes).await;
     }
@@ -380,7 +380,7 @@ impl Client {
         self.try_at(self.tokens.in_use(), token, LONGEST).await
     }
 
-    /// The same for the token at `index`.
+    /// Asks the console about a token in place of the one at `index`, unless a verdict is younger than `max_age`.
     async fn try_at(&self, index: usize, token: &SecretString, max_age: Duration) -> TokenVerdict {
         let url = self.token_details();
         let call = ApiCall { token_in_body: true, ..self.call(&url) };

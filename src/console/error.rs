@@ -93,7 +93,7 @@ impl ConsoleError {
 }
 
 impl ConsoleError {
-    /// The same error, without these secrets in its text.
+    /// The error without these secrets in its text.
     pub(super) fn without(self, secrets: &KnownSecrets) -> Self {
         let scrub = |reason: String| secrets.scrub(&reason);
         match self {

@@ -69,7 +69,7 @@ impl ResponseQueue {
         ScriptedTransport::new(move |request| std::future::ready(queue.answer(request)))
     }
 
-    /// The same, as a console with this clock.
+    /// A transport whose console has this clock.
     pub fn dated_transport(self: &Arc<Self>, clock: Clock) -> ScriptedTransport {
         let queue = self.clone();
         ScriptedTransport::new(move |request| {

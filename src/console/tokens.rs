@@ -69,7 +69,7 @@ impl Tokens {
         *self.changes.borrow()
     }
 
-    /// Returns when requests use another token than after so many changes.
+    /// Returns when requests use another token than after this number of changes.
     pub async fn changed_since(&self, changes: u64) {
         // The sender is here: it is not closed.
         let _ = self.changes.subscribe().wait_for(|now| *now != changes).await;

@@ -19,7 +19,7 @@ use crate::settings::{
 const ERROR_BODY_BYTES: usize = 64 * 1024;
 /// The maximum of gzip.
 const WINDOW_BITS: u8 = 15;
-/// deflate expands a byte to at most so many.
+/// Most bytes to which deflate expands a byte.
 const MOST_INFLATED: usize = 1_032;
 
 /// One request to a console.
@@ -80,7 +80,7 @@ impl TruncatedBody {
         Self { max_bytes, beginning: Bytes::copy_from_slice(&body[..kept]), date: None }
     }
 
-    /// The same, of an answer with these headers.
+    /// Takes the date from these headers of the answer.
     #[must_use]
     pub fn with_headers(self, headers: &HeaderMap) -> Self {
         Self { date: headers.get(header::DATE).cloned(), ..self }

@@ -31,7 +31,8 @@ struct Trial {
 }
 
 impl Trials {
-    /// The verdict that is at most so old, else that of `ask`. Others that want one wait meanwhile.
+    /// The verdict about the token, if it is younger than `max_age`, else that of `ask`. Others that want one wait
+    /// meanwhile.
     pub async fn verdict(
         &self,
         token: &SecretString,

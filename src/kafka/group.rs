@@ -51,7 +51,7 @@ pub(crate) enum AbortCause {
     Own,
     /// Other lanes, identified by their reports.
     Others,
-    /// One of the transaction's lanes; the reports do not identify it.
+    /// A lane of the transaction that the reports do not identify.
     Unknown,
     /// The brokers are unavailable.
     Brokers,

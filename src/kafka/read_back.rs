@@ -62,7 +62,7 @@ impl Topic {
             Ok(if exists { Some((first, topic.trimmed()?)) } else { None })
         };
         let Some((first, trimmed)) = on_thread(read).await?? else { return Ok(None) };
-        // Of a partition that has nothing any more, nothing is known.
+        // A partition that has nothing any more says nothing of its times.
         let times = trimmed.iter().map(|partition| first.get(partition).copied().unwrap_or(i64::MAX));
         let first = times.max().map(|millis| Timestamp::from_micros(millis.saturating_mul(1_000)));
         let value = |name: &str| settings.get(name).cloned();

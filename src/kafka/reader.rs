@@ -42,7 +42,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// The same without a session. Nothing is in a topic that does not exist.
+    /// Reads without a session. Nothing is in a topic that does not exist.
     pub(super) async fn read_if_there(&self, topic: &Topic, keys: impl IntoIterator<Item = String>) -> Found {
         let (reply, found) = oneshot::channel();
         let request = Request { topic: topic.clone(), keys: keys.into_iter().collect(), reply };

@@ -58,7 +58,7 @@ impl Topic {
         Self { connect, name: name.to_owned(), title: format!("checkpoint topic `{name}`"), holds: "checkpoints" }
     }
 
-    /// Of a sink, to read its events back.
+    /// The topic of a sink, to read its events back.
     pub(crate) fn of_events(connect: Connect, name: &str) -> Self {
         Self { connect, name: name.to_owned(), title: format!("topic `{name}`"), holds: "events" }
     }
@@ -229,7 +229,7 @@ impl Topic {
         })
     }
 
-    /// The same with a token.
+    /// Creates the topic with a token. True if it was created, false if it exists.
     async fn create_with_token(&self) -> Result<bool, AdminError> {
         let admin = TokenAdmin::connect(&self.connect).await?;
         admin.create(&self.connect, &self.name, PARTITIONS, &SETTINGS).await

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::failure::Failure;
 
-/// With `once`, a lane ends after so many refusals in a row by its console, its sink or a store.
+/// Refusals in a row by its console, its sink or a store after which a lane ends, with `once`.
 const MOST_REFUSALS_ONCE: u32 = 3;
 
 /// How often in a row something failed.

@@ -153,7 +153,7 @@ impl LaneBudget {
         self.reserve_page(bytes, 0).await
     }
 
-    /// The same, but `small` bytes are enough if they come from the common reserve. Zero: it is not used.
+    /// Waits until `bytes` can be reserved, or `small` bytes from the common reserve. Zero: the reserve is not used.
     pub async fn reserve_page(&self, bytes: usize, small: usize) -> Reservation {
         // The lane counts as active while it waits.
         let _claim = Reservation::new(self.clone(), 0, Permits::default());
@@ -253,7 +253,7 @@ impl Reservation {
 }
 
 impl Permits {
-    /// Moves so many units into others, those of the reserve last.
+    /// Moves this number of units into other permits, those of the reserve last.
     fn split(&mut self, units: usize) -> Self {
         let mut left = units;
         let mut part = |permit: &mut Option<OwnedSemaphorePermit>| {

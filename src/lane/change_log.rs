@@ -17,8 +17,8 @@ use crate::source::{PositionPart, PositionReader, SourcePosition};
 const MOST_IN_CHECKPOINT: usize = 128;
 /// Changed keys and contents in the checkpoint at most; then all of them move to the journal.
 const MOST_CHANGES: usize = 32;
-/// The whole position is written again when its part of the journal takes so many times what it would take as a whole,
-/// and this many bytes.
+/// The whole position is written again when its part of the journal takes this many times the bytes of the whole, and
+/// at least the bytes below.
 const MOST_TIMES_WHOLE: u64 = 16;
 const LEAST_BYTES: u64 = 64 << 10;
 

@@ -22,11 +22,11 @@ use crate::telemetry::{LaneState, Meter};
 /// Empty polls move the position in the backend after this at the earliest, and after twice this at the latest. The
 /// random part keeps lanes apart that started together, or that wrote together after an outage.
 const IDLE_INTERVAL: Duration = Duration::from_secs(600);
-/// The copy of a checkpoint that a sink stores is written at most this often, and a large one as often as makes so many
-/// bytes a second. It is used only if the sink's is lost.
+/// The copy of a checkpoint that a sink stores is written at most once in this time, and at most this many bytes of it
+/// a second. It is used only if the sink's is lost.
 const COPY_INTERVAL: Duration = Duration::from_secs(5);
 const COPY_RATE: u64 = 8 << 10;
-/// The lane shows a write that has taken so long as a failure. A session that delivers events ends then.
+/// The lane shows a write that takes longer as a failure. A session that delivers events ends then.
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Short, so that lanes go on soon after an outage; backends limit how many calls they make at a time.
@@ -117,7 +117,7 @@ impl CheckpointWriter {
         let is_held_back = in_flight && self.copy.is_some();
         let main_due = if is_held_back { None } else { self.main.next_due() };
         let copy_due = self.copy.as_ref().and_then(|copy| copy.next_due());
-        // Of two that are overdue, the lane's own goes first: it does not depend on its copy.
+        // If both are overdue, the lane's own goes first: it does not depend on its copy.
         let now = Instant::now();
         let is_copys_turn = |due: Instant| main_due.is_none_or(|main_due| due.max(now) < main_due.max(now));
         match (main_due, copy_due) {

@@ -29,8 +29,8 @@ const WITH_DELIVERED: u64 = 7;
 const WITH_TARGET: u64 = 8;
 /// The oldest layout that is read. It ends before [`LaneCheckpoint::sink_type`].
 const OLDEST: u64 = 3;
-/// A record cannot be created later than so long from now, whatever the clocks of its console say: the sums of such
-/// hours would never be too old.
+/// A record cannot be created later than this from now, whatever the clocks of its console say: the sums of such hours
+/// would never be too old.
 const FUTURE: Duration = Duration::from_secs(86_400);
 
 /// What a lane stores in one write: its position, what it has accounted for, and the settings that both were made
@@ -126,7 +126,7 @@ impl From<postcard::Error> for LaneCheckpointError {
 }
 
 impl LaneCheckpoint {
-    /// Of a new lane.
+    /// The checkpoint of a new lane.
     pub fn begin(
         host: Box<str>,
         scope: Box<str>,
@@ -269,7 +269,7 @@ impl LaneCheckpoint {
         postcard::to_extend(&self.target, out).unwrap_or_default()
     }
 
-    /// The same for another backend, which does not have the journal: the ledger starts at the position.
+    /// The checkpoint for another backend, which does not have the journal: the ledger starts at the position.
     #[must_use]
     pub(super) fn without_journal(&self) -> Self {
         let mut other = self.clone();
@@ -455,7 +455,7 @@ mod tests {
         checkpoint.target = Target::default();
         let older = [&[7], &bytes[1..without_target]].concat();
         assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&checkpoint));
-        // Of the former ledger, which there is none of, nothing was delivered.
+        // There is no former ledger, so nothing of it was delivered.
         let delivered = postcard::to_allocvec(&checkpoint.ledger.delivered()).unwrap().len() + 1;
         let without_delivered = without_target - delivered;
         checkpoint.ledger.set_delivered(None);

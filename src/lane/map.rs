@@ -40,11 +40,11 @@ const MOST_RESERVED: usize = 10_000;
 /// How long a lane maps before another one has its turn. A record that takes longer is mapped to its end.
 const TURN: Duration = Duration::from_millis(20);
 
-/// A page of so many bytes is begun on the runtime's thread: to free that thread would cost more than a hundredth of
-/// what the page does. What is left of it after a turn is mapped next to the runtime.
+/// Bytes of the largest page that is begun on the runtime's thread: to free that thread would cost more than a
+/// hundredth of what the page does. What is left of the page after a turn is mapped next to the runtime.
 const SMALL_PAGE: usize = 64 * 1024;
 
-/// So many lanes map at a time: one for each processor, as if they did it on the runtime's threads.
+/// One permit for each lane that maps: as many as there are processors, as if lanes mapped on the runtime's threads.
 static MAPPING: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, NonZero::get)));
 
 /// The map stage of one lane.
@@ -53,7 +53,7 @@ struct MapStage {
     flush: Duration,
     budget: LaneBudget,
     batches: mpsc::Sender<Arc<PendingBatch>>,
-    /// Of a lane that has any.
+    /// The programs of the lane, if it has any.
     programs: Option<Programs>,
 }
 

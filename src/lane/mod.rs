@@ -71,7 +71,7 @@ pub struct Lane {
     pub embeds_raw: bool,
     /// What the user has done to mapped events.
     pub steps: Option<Arc<Steps>>,
-    /// Of a lane whose steps have programs.
+    /// Set for a lane whose steps have programs.
     pub programs: Option<Programs>,
     /// Makes the labels of each record, if they differ.
     pub labeler: Option<Arc<Labeler>>,

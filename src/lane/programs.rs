@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::program_threads::ProgramThreads;
 
-/// After so many overruns within that time a lane stops.
+/// Overruns within the time below after which a lane stops.
 const MAX_OVERRUNS: usize = 10;
 const OVERRUNS_WITHIN: Duration = Duration::from_secs(3600);
 

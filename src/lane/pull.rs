@@ -23,8 +23,8 @@ use crate::telemetry::{LaneState, TokenProblem};
 /// Backoff for a console that fails.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// After so many failures in a row a poll may give way to the stream's other passes, if it has returned findings: they
-/// are delivered again.
+/// Failures in a row after which a poll that has returned findings may give way to the stream's other passes: the
+/// findings are delivered again.
 const FAILURES_IN_WINDOW: u32 = 100;
 /// Timeouts in a row after which pages get smaller.
 const TIMEOUTS_BEFORE_SMALLER: u32 = 2;
@@ -41,7 +41,7 @@ pub struct PullStage<'a> {
     /// What its polls have learned of the console; shared likewise.
     pub learned: &'a mut Learned,
     pub random: fastrand::Rng,
-    /// After so many failures in a row the poll ends: the stream has other passes, which must not wait for this one
+    /// Failures in a row after which the poll ends: the stream has other passes, which must not wait for this one
     /// indefinitely.
     pub gives_way_after: Option<u32>,
     /// The failure of another pass, which a poll that succeeds does not end.

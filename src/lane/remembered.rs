@@ -13,15 +13,15 @@ use crate::failure::Failure;
 const BYTES: usize = 32;
 /// The part of the memory budget that all lanes together may take in addition to it.
 const PART: usize = 2;
-/// Each pipeline may remember so many records, whatever others do: those of a long list.
+/// Records that each pipeline may remember, whatever others do: those of a long list.
 const LEAST: u64 = 200_000;
 
 /// The records that all lanes of a process remember.
 #[derive(Debug)]
 pub struct Remembered {
-    /// Of one pipeline (`--remembered-max`).
+    /// Records that the lanes of one pipeline may remember (`--remembered-max`).
     max: u64,
-    /// Of all pipelines; one with more than [`LEAST`] remembers no more then.
+    /// Records that all pipelines may remember; one with more than [`LEAST`] remembers no more then.
     max_of_all: u64,
     sums: Mutex<Sums>,
 }
@@ -71,25 +71,25 @@ impl Remembered {
 }
 
 impl LaneMemory {
-    /// A poll begins, and the position has so many records.
+    /// A poll begins, and the position has `in_position` records.
     pub fn begin(&self, in_position: usize) {
         self.settled.store(in_position, Ordering::Relaxed);
         self.returned.store(0, Ordering::Relaxed);
     }
 
-    /// The poll has returned so many records more.
+    /// The poll has returned `records` more.
     pub fn returned(&self, records: usize) {
         self.returned.fetch_add(records, Ordering::Relaxed);
     }
 
-    /// So many of them were settled, and the position has `in_position` now.
+    /// The sink has settled `records` of those returned, and the position has `in_position` now.
     pub fn settled(&self, records: usize, in_position: usize) {
         self.settled.store(in_position, Ordering::Relaxed);
         let left = self.returned.load(Ordering::Relaxed).saturating_sub(records);
         self.returned.store(left, Ordering::Relaxed);
     }
 
-    /// The poll is about to read more, and remembers so much that the position never will.
+    /// The poll is about to read more, and remembers `apart` entries that the position never will.
     ///
     /// # Errors
     /// [`Failure::Full`] if it may read no more. A lane with less than its share of the pipeline's records may go on.
@@ -169,7 +169,7 @@ mod tests {
         assert!(sums.all == 0 && sums.pipelines.is_empty(), "{sums:?}");
     }
 
-    /// True if the lane counts for so many records, with so many cursors among them.
+    /// True if the lane counts for `records` records once `cursors` cursors are among them.
     fn is_at(lane: &LaneMemory, records: u64, cursors: usize) -> bool {
         lane.read_more(cursors).is_ok() && *lane.records.lock() == records
     }

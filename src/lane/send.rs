@@ -196,7 +196,7 @@ impl<'a> SendStage<'a> {
         }
     }
 
-    /// One of them has accepted nothing for too long.
+    /// The failure of a sink, or of a store, that has accepted nothing for too long.
     fn give_up(&self, side: Side) -> SideFailure {
         let failure = if side == Side::Store {
             accepts_nothing()

@@ -19,7 +19,7 @@ const PAGES: usize = 2;
 /// Batches that wait between transform and sink.
 const BATCHES: usize = 1;
 
-/// After so many failures in a row a poll gives way to the stream's other passes; after one if the last poll failed.
+/// Failures in a row after which a poll gives way to the stream's other passes; one is enough if the last poll failed.
 const MOST_FAILURES: u32 = 10;
 
 /// The stages are pull, map and send. Map needs only the lane.

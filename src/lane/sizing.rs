@@ -34,7 +34,7 @@ pub struct PageBudget {
 }
 
 impl PageBudget {
-    /// The same page, of fewer records if only so many bytes were reserved for it.
+    /// The page with fewer records, if only `reserved` bytes were reserved for it.
     pub fn within(self, reserved: usize) -> Self {
         if reserved >= self.reserve {
             return self;

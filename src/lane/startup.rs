@@ -82,7 +82,7 @@ impl Lane {
         backend.keeps_journals() && !is_backfill
     }
 
-    /// Of the bytes that were stored, the checkpoint as the lane's settings are now.
+    /// The checkpoint from the stored bytes, as the lane's settings are now.
     async fn go_on(&self, backend: &dyn CheckpointBackend, stored: &[u8]) -> Result<LaneCheckpoint, Failure> {
         let host = Box::from(self.client.host());
         let scope = self.client.scope().into_boxed_str();

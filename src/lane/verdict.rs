@@ -173,7 +173,7 @@ mod tests {
         std::iter::successors(Some(Failure::transient("")), next).collect()
     }
 
-    /// As `failures`, in a row, that came before.
+    /// The count after this number of failures in a row.
     fn after(refusals: usize) -> Refusals {
         let mut counted = Refusals::default();
         (0..refusals).for_each(|_| counted.count(&Failure::Full(String::new())));

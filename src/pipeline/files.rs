@@ -72,7 +72,7 @@ struct File {
     name: Box<str>,
     /// Line and column of the name, for problems with another file of the same name.
     name_place: (u32, u32),
-    /// The same of `renamed_from`.
+    /// Line and column of `renamed_from`.
     source_place: (u32, u32),
 }
 

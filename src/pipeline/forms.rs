@@ -16,7 +16,7 @@ pub(super) struct Forms(Vec<Form>);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Form {
     schema: &'static Schema,
-    /// Of the schema, else of the list, mapping or choice that it belongs to.
+    /// The kind that the schema names, else that of the list, mapping or choice that it belongs to.
     pub(super) kind: Option<SettingKind>,
 }
 
@@ -64,7 +64,7 @@ impl Form {
 }
 
 impl Forms {
-    /// Those of a whole file.
+    /// The forms of a whole file.
     pub(super) fn of_file() -> Self {
         static SCHEMA: LazyLock<Schema> = LazyLock::new(schema);
         let mut forms = Self::default();
@@ -91,7 +91,7 @@ impl Forms {
         self.of_each(|form| Some(Form::of(form.schema.get("items")?, form.kind)))
     }
 
-    /// Those that `node` may have by its `type`.
+    /// The forms that `node` may have by its `type`.
     pub(super) fn of_node(mut self, node: &Node) -> Self {
         let given = node.get("type").and_then(Node::text);
         self.0.retain(|form| match (&form.schema["properties"]["type"]["const"], given) {

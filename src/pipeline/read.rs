@@ -23,8 +23,8 @@ pub(super) fn read<'de, T: Deserialize<'de>>(node: &'de Node, key: &str, problem
     read_with(node, key, &[], Vec::new, problems, |reader| T::deserialize(reader))
 }
 
-/// As [`read`], with a given function. `also_known` are keys that are valid but read elsewhere. `required` are the keys
-/// that must not be missing: serde reports only the first of them.
+/// Reads as [`read`] does, with a given function. `also_known` are keys that are valid but read elsewhere. `required`
+/// are the keys that must not be missing: serde reports only the first of them.
 pub(super) fn read_with<'de, T>(
     node: &'de Node,
     key: &str,
@@ -356,7 +356,7 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
             Value::Float(number) => visitor.visit_f64(*number),
             Value::Text(text) => visitor.visit_borrowed_str(text),
             Value::List(_) if !may_be_list(self.key) => Err(match (&visitor as &dyn Expected).to_string().as_str() {
-                // Of a value that serde reads again as one of several types.
+                // The words for a value that serde reads again as one of several types.
                 "any value" => de::Error::custom("expected one value or a mapping, found a list"),
                 _ => de::Error::invalid_type(Unexpected::Seq, &visitor),
             }),

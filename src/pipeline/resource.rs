@@ -29,9 +29,9 @@ pub struct ResourceState {
     pub checkpoints: Option<String>,
     /// The annotation [`RETRY`].
     pub retry: Option<String>,
-    /// All of them.
+    /// All finalizers, those of others included.
     pub finalizers: Vec<String>,
-    /// Those of its status.
+    /// The conditions of its status.
     pub conditions: Vec<Condition>,
 }
 

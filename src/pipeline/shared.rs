@@ -6,7 +6,7 @@ use super::Pipeline;
 use crate::source::{Pull, StreamSettings};
 use crate::transform::TransformSettings;
 
-/// So many values of a kind are known. With more of them, some are held several times.
+/// Most values of a kind that are known. With more of them, some are kept several times.
 const MANY: usize = 64;
 
 /// The settings of known pipelines that others are likely to have too. Those of console and sink differ by customer.

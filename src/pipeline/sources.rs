@@ -14,7 +14,7 @@ use crate::settings::ask_file_system;
 pub(super) struct Source {
     path: PathBuf,
     last_found: PathKind,
-    /// Of a directory whose entries were listed, and are the same as long as this is.
+    /// Stamp of a directory whose entries were listed. They are the same as long as the stamp is.
     listed: Option<Stamp>,
     /// Entries of it that did not become pipeline files, and may do so while the directory stays the same.
     left_out: BTreeSet<PathBuf>,
@@ -31,7 +31,7 @@ enum PathKind {
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Listing {
-    /// Those that are known may be missing.
+    /// Paths of files. Known ones may be missing.
     Files(Vec<PathBuf>),
     Failed(Problem),
 }
@@ -54,7 +54,7 @@ impl Source {
         path == self.path || path.parent() == Some(&self.path)
     }
 
-    /// The same of a path in absolute form.
+    /// True if `path`, in absolute form, is this path or is in this directory.
     pub fn has_listed(&self, path: &Path) -> bool {
         std::path::absolute(&self.path).is_ok_and(|own| path == own || path.parent() == Some(&own))
     }

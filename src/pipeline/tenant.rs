@@ -47,10 +47,10 @@ const MAX_SINKS: usize = 16;
 /// Requests at a time of one lane.
 const MAX_CONCURRENCY: f64 = 64.0;
 
-/// Of any period.
+/// Longest value of any period.
 const LONGEST: Duration = Duration::from_secs(90 * 86_400);
 
-/// Of the time in which a lane remembers what it has read.
+/// Longest time in which a lane remembers what it has read.
 const LONGEST_OVERLAP: Duration = Duration::from_secs(86_400);
 
 const NO_SECRET_REF: &str = "a resource has its secrets in Secrets of its own namespace: \

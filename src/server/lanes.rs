@@ -185,7 +185,8 @@ pub struct Lane {
     pub events_today: Option<u64>,
     #[serde(default)]
     pub events_yesterday: Option<u64>,
-    /// A process was killed, and up to 20 minutes of this day are not counted: there were at least so many events.
+    /// A process was killed, and up to 20 minutes of this day are not counted: there were at least as many events as
+    /// shown.
     #[serde(default)]
     pub today_has_gap: bool,
     #[serde(default)]

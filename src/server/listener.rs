@@ -144,7 +144,7 @@ async fn connection(
 /// One connection, for the fuzzing.
 #[cfg(test)]
 pub(super) async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
-    // Without it, the connection would end.
+    // The connection ends when this is dropped.
     let graceful = GracefulShutdown::new();
     let client = Client(IpAddr::from([127, 0, 0, 1]));
     let Some(place) = Arc::new(Open::default()).enter(client.0, LIMITS) else { return };

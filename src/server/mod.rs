@@ -104,7 +104,7 @@ impl Server {
         self.address
     }
 
-    /// The same of the probes' own address.
+    /// The bound address of the probes, if they have their own.
     pub fn probes_address(&self) -> Option<SocketAddr> {
         self.probes.as_ref().and_then(|probes| probes.local_addr().ok())
     }
@@ -160,7 +160,7 @@ struct App {
     fleet: Fleet,
     /// Permits for what looks at all lanes: many readers must not take the memory and the time of the lanes.
     views: Semaphore,
-    /// The same for what waits for other workers. They have permits of their own, since workers ask each other.
+    /// Permits for what waits for other workers. They are separate, since workers ask each other.
     fleet_views: Semaphore,
     web: Arc<WebConfig>,
     /// Only this machine reaches the pages.

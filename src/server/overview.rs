@@ -25,15 +25,15 @@ pub struct PipelineRow {
     pub worker: Option<String>,
     /// Number of these lanes.
     pub lanes: usize,
-    /// Those that do not fail.
+    /// Lanes that do not fail.
     pub up: usize,
-    /// Those whose console has fallen silent.
+    /// Lanes whose console has fallen silent.
     #[serde(default)]
     pub silent: usize,
     /// The newest record of any of them.
     #[serde(default)]
     pub newest_record: Option<String>,
-    /// Those that fail with the error of the worst one.
+    /// Lanes that fail with the error of the worst one.
     pub equal_errors: usize,
     /// The most urgent state, and of those the largest lag.
     pub worst: Lane,
@@ -46,7 +46,7 @@ pub struct PipelineRow {
     pub events_today: Option<u64>,
     #[serde(default)]
     pub events_yesterday: Option<u64>,
-    /// As [`Lane::today_has_gap`], of any of these lanes.
+    /// The value of [`Lane::today_has_gap`], of any of these lanes.
     #[serde(default)]
     pub today_has_gap: bool,
     #[serde(default)]

@@ -88,7 +88,7 @@ enum Version {
     Tls13,
 }
 
-/// One of the two.
+/// A token: one of the two keys is given.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Token {

@@ -66,7 +66,7 @@ impl FilePath {
         &self.path
     }
 
-    /// The same with another path, which is made of this one: a template is filled.
+    /// Another path with the same limits, made of this one: a template is filled.
     ///
     /// # Errors
     /// Those of `fill`.
@@ -107,8 +107,8 @@ impl FilePath {
         ask_file_system(&self.path, move |_| read_opened(own.open(&to_read())?, max))
     }
 
-    /// The same of a pipeline file: on the caller's thread, for as long as the file system takes, and with any number
-    /// of names, since it is not shown to anybody else.
+    /// Reads a pipeline file as [`Self::read`] does, but on the caller's thread, for as long as the file system takes,
+    /// and with any number of names, since the file is not shown to anybody else.
     ///
     /// # Errors
     /// As [`Self::read`].

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 /// A file system that takes longer does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The same for further paths, after one of them.
+/// Time for each further path, after one of them did not answer.
 const LESS_PATIENCE: Duration = Duration::from_millis(500);
-/// The same in a directory with [`MANY`] paths that do not answer.
+/// Time for a path in a directory with [`MANY`] paths that do not answer.
 const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 /// Many paths of a directory do not answer.
 const MANY: usize = 16;

@@ -465,7 +465,7 @@ mod tests {
         assert!(error.contains("cli.pem has X.509 version 1") && !error.contains("key"), "{error}");
     }
 
-    /// As in the `token_uri` of a service account's key, which no check of the file has seen.
+    /// The `token_uri` of a service account's key may name such an address, and no check of the file has seen it.
     #[test]
     fn a_tenants_request_does_not_go_to_a_private_address() {
         let own = settings(Tls::default());

@@ -140,7 +140,7 @@ impl Spelling {
                 code: Code::Decimal,
             },
         ];
-        // Of base64, whose padding peers leave out.
+        // Peers leave out the padding of base64.
         let unpadded = secret.trim_end_matches('=');
         if (SHORTEST..secret.len()).contains(&unpadded.len()) {
             all.push(Self { text: unpadded.to_owned(), code: Code::Plain });
@@ -286,7 +286,7 @@ fn is_at_end(text: &str, at: usize) -> bool {
     rest.is_empty() || (rest.starts_with(['%', '\\', '&', '=']) && rest.len() <= LONGEST_NAME)
 }
 
-/// Those names of HTML that an escape may have within it.
+/// Names of HTML that an escape may have within it.
 const ASCII_NAMES: [(&str, char); 13] = [
     ("amp", '&'),
     ("apos", '\''),
@@ -342,7 +342,7 @@ impl Escapes<'_> {
             .filter(move |unit| last.replace(*unit) != Some(*unit))
     }
 
-    /// What stands at `at` after so many layers of escapes are removed, and its end.
+    /// The character at `at` after this number of layers of escapes is removed, and its end.
     fn decode(&self, at: usize, layers: usize) -> Decoded {
         let char = self.text.get(at..)?.chars().next()?;
         // What begins no escape is the same in all layers.
@@ -361,7 +361,7 @@ impl Escapes<'_> {
         decoded
     }
 
-    /// The characters of the escape may be written in so many layers of other escapes.
+    /// The escape at `at`, whose characters may be written in this number of layers of other escapes.
     fn decode_escape(&self, at: usize, layers: usize) -> Decoded {
         let plain = self.decode(at, layers)?;
         let (unit, next) = plain;
@@ -383,7 +383,7 @@ impl Escapes<'_> {
 struct Reader<'a> {
     escapes: &'a Escapes<'a>,
     at: usize,
-    /// Of escapes in which the characters of this one may be written.
+    /// Layers of escapes in which the characters of this one may be written.
     layers: usize,
 }
 
@@ -439,7 +439,7 @@ impl Reader<'_> {
         if is_escape { self.number(4, 16) } else { None }
     }
 
-    /// Of quoted-printable: a byte, or a line that was broken.
+    /// Reads an escape of quoted-printable: a byte, or a line that was broken.
     fn equals(&mut self) -> Option<Unit> {
         self.attempt(Self::byte).or_else(|| match self.char()? {
             '\n' => Some(Unit::Nothing),
@@ -448,7 +448,7 @@ impl Reader<'_> {
         })
     }
 
-    /// As in JSON, C, Rust and Python.
+    /// Reads an escape as in JSON, C, Rust and Python.
     fn backslash(&mut self) -> Option<Unit> {
         if let Some(octal) = self.attempt(|ahead| ahead.number(3, 8)) {
             return u8::try_from(octal).ok().map(Unit::of_byte);

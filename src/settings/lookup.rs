@@ -32,7 +32,7 @@ pub(super) type Lookup = Shared<BoxFuture<'static, Result<Vec<SocketAddr>, Strin
 
 #[derive(Debug)]
 struct Lookups {
-    /// Those that have not ended yet: one for each name.
+    /// Lookups that have not ended yet: one for each name.
     running: Mutex<HashMap<String, Lookup>>,
     slots: Semaphore,
     answered_slots: Semaphore,
@@ -204,7 +204,7 @@ mod tests {
         tokio::time::sleep(SOON * 2).await;
         assert_eq!(lookups.slots.available_permits(), SLOTS, "they are known");
         assert_eq!(took("newer").await, Duration::ZERO);
-        // One of them is answered again: it waits for the others once.
+        // One name is answered again: it waits for the others once.
         for lookup in second {
             let _ = lookup.await;
         }

@@ -157,7 +157,7 @@ impl UsedProxy {
     }
 }
 
-/// As in `http://proxy.example:3128 (HTTPS_PROXY)`.
+/// Written as `http://proxy.example:3128 (HTTPS_PROXY)`.
 impl fmt::Display for UsedProxy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.variable {
@@ -170,7 +170,7 @@ impl fmt::Display for UsedProxy {
 /// The proxies that environment variables name.
 #[derive(Clone)]
 pub(super) struct ProxyVariables {
-    /// Those for one scheme come first.
+    /// The proxies for one scheme come first.
     proxies: Vec<NamedProxy>,
     exceptions: NoProxy,
 }
@@ -217,7 +217,7 @@ impl ProxyVariables {
         if self.exceptions.contains(url) { None } else { self.for_scheme(url.scheme()) }
     }
 
-    /// As the HTTP client wants it, with the password.
+    /// The proxy's URL as the HTTP client wants it, with the password.
     pub fn url_for(&self, url: &url::Url) -> Option<url::Url> {
         Some(self.find(url)?.url.clone())
     }

@@ -220,7 +220,7 @@ fn plain(address: IpAddr) -> IpAddr {
     }
 }
 
-/// As [`plain`], of networks that wrap IPv4 in their last 32 bits.
+/// The plain form of a network that wraps IPv4 in its last 32 bits; any other network as it is.
 fn plain_network(network: IpNet) -> IpNet {
     let (IpNet::V6(wrapped), IpAddr::V4(address)) = (network, plain(network.addr())) else { return network };
     if wrapped.addr().segments()[0] == 0x2002 {

@@ -23,7 +23,7 @@ pub fn not_a_regular_file() -> Error {
     Error::new(ErrorKind::InvalidInput, "it is not a regular file")
 }
 
-/// The same without a timeout: the file system may not answer.
+/// Reads a regular file as [`read_file`] does, but without a timeout: the file system may not answer.
 ///
 /// # Errors
 /// As [`read_file`].
@@ -33,7 +33,7 @@ pub fn read_regular(path: &Path, max: usize) -> Result<Vec<u8>> {
     read_opened(OpenOptions::new().read(true).custom_flags(flags).open(path)?, max)
 }
 
-/// The same of a file that is open.
+/// Reads an open file, of at most `max` bytes.
 pub(super) fn read_opened(file: File, max: usize) -> Result<Vec<u8>> {
     if !file.metadata()?.is_file() {
         return Err(not_a_regular_file());

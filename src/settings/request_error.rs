@@ -21,7 +21,7 @@ use crate::visible::excerpt;
 #[derive(Debug, Clone, Copy)]
 pub struct RequestWay<'a> {
     pub proxies: Proxies<'a>,
-    /// Of a complete request.
+    /// Timeout of a complete request.
     pub timeout: Duration,
 }
 

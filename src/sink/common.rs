@@ -30,7 +30,7 @@ pub struct Defaults {
 
 /// What to set where the event itself says who it is.
 pub(super) const MAPPED: &str = "`schema: ecs` and `schema: ocsf` have it in the event";
-/// The same where there is an envelope.
+/// What to set where there is an envelope.
 pub(super) const ENVELOPE: &str = "`envelope: true` adds it, and `schema: ecs` and `schema: ocsf` have it in the event";
 
 pub trait SinkType {

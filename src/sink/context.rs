@@ -110,7 +110,7 @@ impl SinkContext {
         self.fill_with(key, template, &self.labels)
     }
 
-    /// As [`Self::fill`], with other labels.
+    /// Replaces the placeholders in a template, with other labels.
     pub(crate) fn fill_with(&self, key: &'static str, template: &str, labels: &Labels) -> Result<String, BuildError> {
         let mut filled = String::with_capacity(template.len());
         let mut is_of_console = false;

@@ -39,12 +39,12 @@ use crate::telemetry::{BatchSpan, DeliveredEvent, LaneState, Meter, WarningReaso
 
 /// If this many events in a row are refused and none is accepted, the configuration is wrong.
 const MISCONFIGURED_FROM: usize = 10;
-/// After so many refusals, half of them of events from all over the batch, the rest of the batch is not tried.
+/// Refusals after which the rest of the batch is not tried. Half of them are of events from all over the batch.
 const SAMPLED: usize = 2 * MISCONFIGURED_FROM;
 
 /// How long a sink may fail for the same events, although it answers, before the lane looks for one that is to blame.
 const BLOCKED: Duration = Duration::from_secs(3_600);
-/// The same if the operator accepts refusals: the event becomes a dead letter.
+/// How long a sink may fail for the same events if the operator accepts refusals: the event becomes a dead letter.
 const BLOCKED_ACCEPTED: Duration = Duration::from_secs(120);
 
 /// Stands for the status of a response that is 200 although the sink is busy.
@@ -85,7 +85,7 @@ struct BatchDelivery<'a> {
     settled: &'a Settled,
     /// The unsent parts, in order, as indices of the batch.
     parts: VecDeque<Vec<usize>>,
-    /// Of each event, where the destination does not count its body.
+    /// The bytes of each event, where the destination does not count its body.
     event_bytes: Option<Vec<u32>>,
     accepted: usize,
     refused: Vec<Refusal>,

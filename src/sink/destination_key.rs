@@ -100,7 +100,8 @@ impl DestinationKey<'_> {
         self.text(name, &addresses.join(" "))
     }
 
-    /// As [`Self::addresses`]. Path and query count as they are written: they may have secrets, such as a webhook's.
+    /// Adds endpoints as [`Self::addresses`] does addresses. Path and query count as they are written: they may have
+    /// secrets, such as a webhook's.
     pub(super) fn endpoints<'e>(&mut self, name: &str, endpoints: impl IntoIterator<Item = &'e Endpoint>) -> &mut Self {
         let shown = |url: &'e Url| match self.hash_key.secrets {
             Secrets::Nothing => &url[Position::BeforeHost..Position::AfterPort],

@@ -205,7 +205,7 @@ impl Integration {
         self.names.iter().find(|(known, _)| *known == stream).map(|(_, name)| *name)
     }
 
-    /// As [`Self::name`].
+    /// The name that [`Self::name`] returns.
     ///
     /// # Errors
     /// If the integration does not know the stream.
@@ -230,7 +230,7 @@ impl Integration {
         }
     }
 
-    /// Those of `streams` that a sink can take together.
+    /// The `streams` that a sink can take together.
     pub(crate) fn known_of(&self, streams: &[Stream]) -> Vec<Stream> {
         let is_repeated = |stream: Stream| {
             self.repeats.as_ref().is_some_and(|repeats| repeats.stream == stream && streams.contains(&repeats.other))

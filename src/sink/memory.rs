@@ -32,7 +32,7 @@ pub struct MemorySink {
     /// Whether accepted events are kept, or only counted.
     pub keeps_events: bool,
     pub attempts: AtomicUsize,
-    /// Of the bodies of accepted batches.
+    /// Bytes of the bodies of accepted batches.
     pub bytes: AtomicU64,
     /// For each attempt, how many were in flight when it began, itself included.
     pub parallel: Mutex<Vec<usize>>,

@@ -187,9 +187,9 @@ pub struct Attempt {
 pub enum Outcome {
     /// The destination acknowledged every event.
     Delivered,
-    /// As `Delivered`, with warnings to log.
+    /// The destination acknowledged every event, with warnings to log.
     DeliveredWithWarnings(Vec<Warning>),
-    /// As `Delivered`, and the destination requests a lower rate.
+    /// The destination acknowledged every event, and requests a lower rate.
     SlowDown(String),
     /// Some events were settled. Those in `rejected` will never be accepted. Those in `retry` (ascending) have to be
     /// sent again. All others were delivered.
@@ -218,7 +218,7 @@ pub enum Outcome {
         /// The destination's `Retry-After`.
         after: Option<Duration>,
     },
-    /// The same after a response with status 200, if the destination is busy or unavailable: no event is to blame.
+    /// A response with status 200 accepted nothing, since the destination is busy or unavailable: no event is to blame.
     Busy(String),
     /// The batch is too large for the destination and has to be halved. A single event is permanently refused.
     TooLarge(String),

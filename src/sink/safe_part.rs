@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 enum Rule {
     /// Letters, digits, `.`, `_` and `-`, but no dot at the beginning.
     Name,
-    /// As `Name`, in lower case.
+    /// A `Name` in lower case.
     LowerName,
-    /// As `LowerName` without `-`, which separates the parts of a data stream's name.
+    /// A `LowerName` without `-`, which separates the parts of a data stream's name.
     DataStream,
     /// Printable ASCII for headers, without the comma and `=` that separate the fields of Sumo Logic.
     Ascii,

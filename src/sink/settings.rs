@@ -250,7 +250,7 @@ impl SinkSettings {
         self.kind.as_type().keeps_checkpoints()
     }
 
-    /// As [`SinkType::embeds_raw`].
+    /// See [`SinkType::embeds_raw`].
     pub fn embeds_raw(&self) -> bool {
         self.kind.as_type().embeds_raw()
     }

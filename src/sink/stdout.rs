@@ -175,7 +175,7 @@ mod tests {
                 write_lines(&own, &Line::plain(), &batch, write).await.outcome
             });
         }
-        // Of 32 pipelines with 16 writers each, each has 8.
+        // With 32 pipelines of 16 writers each, each pipeline gets 8.
         while WRITERS.available_permits() > 0 {
             tokio::task::yield_now().await;
         }

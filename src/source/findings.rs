@@ -19,12 +19,12 @@ pub(super) const DEFAULT_RESYNC: Duration = Duration::from_secs(7 * 86_400);
 /// Which findings are pulled, in which scopes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Findings {
-    /// As the console spells them, joined by commas; empty for all.
+    /// Severities as the console spells them, joined by commas; empty for all.
     pub(super) severities: String,
     pub include_removed: bool,
     /// Time between two sweeps.
     pub resync: Duration,
-    /// Those that the settings name; empty for all that the token may see.
+    /// Scopes that the settings name; empty for all that the token may see.
     pub(super) scopes: Vec<Arc<Scope>>,
     /// What the token was last found to have, where the settings name none and the console wants one at a time.
     pub(super) found: Vec<Arc<Scope>>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::record::Timestamp;
 
-/// After so many pages in a row that show nothing more and yet name a next one, the list may be at its end.
+/// After this many pages in a row that show nothing more and yet name a next one, the list may be at its end.
 const MAX_IDLE_PAGES: usize = 5;
 /// How far a record may come behind the newest one of a poll without the order being in doubt.
 const TOLERANCE: Duration = Duration::from_secs(1);

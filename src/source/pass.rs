@@ -7,7 +7,7 @@ use super::By;
 use crate::checkpoint::encoding::VERSION_HASH;
 use crate::record::{Scope, Timestamp};
 
-/// After a sweep the first window begins so much earlier than the sweep.
+/// How far before a sweep the first window after it begins.
 pub(super) const BEFORE_SWEEP: Duration = Duration::from_secs(24 * 3600);
 
 /// The newest part, in which most late records are, is this fraction of the time between two polls.
@@ -28,7 +28,7 @@ pub struct Pass {
     pub by: By,
     /// Time between two polls of this pass.
     pub every: Duration,
-    /// How late a record may appear in the console: `overlap`, or `lookback`. A time that is so old is read once more.
+    /// How late a record may appear in the console: `overlap`, or `lookback`. A time of that age is read once more.
     pub reach: Duration,
     pub keys: Keys,
     pub reading: Reading,
@@ -47,7 +47,7 @@ pub enum Reading {
     Snapshot,
     /// A closed window of findings, or a sweep over all of them, of all scopes that the token may see.
     AllFindings,
-    /// The same of one scope.
+    /// A closed window of findings, or a sweep over all of them, of one scope.
     FindingsOf(Arc<Scope>),
 }
 
@@ -72,7 +72,7 @@ pub struct PollContext {
     pub snapshot: Option<Timestamp>,
     /// Everything is read, whatever was settled before.
     pub sweep: bool,
-    /// Of the time that the poll before it has read, only parts are read again: the bound stays where it is.
+    /// The poll reads only parts of the time that the one before it has read: the bound stays where it is.
     pub leaves_open: bool,
 }
 
@@ -130,8 +130,8 @@ impl Pass {
         if context.leaves_open { None } else { Some(self.reach) }
     }
 
-    /// The same for a sweep. It shows no removals: from the second one on, the window since the last poll is still
-    /// owed.
+    /// How far back from its start a sweep leaves the bound. A sweep shows no removals: from the second one on, the
+    /// window since the last poll is still owed.
     pub fn reach_in_sweep(&self, is_first: bool) -> Option<Duration> {
         if is_first { Some(self.reach.max(BEFORE_SWEEP)) } else { None }
     }

@@ -33,7 +33,7 @@ use crate::telemetry::Meter;
 
 /// How often `data: null` is asked for again before the console's count decides whether there is nothing.
 const NULL_TRIES: usize = 3;
-/// A record may come so much later in its list than one with a later time.
+/// How much later than a record with a later time a record may come in its list.
 const SECOND: Duration = Duration::from_secs(1);
 /// The console compares times at about 10 ms.
 const PRECISION: Duration = Duration::from_millis(20);
@@ -85,8 +85,8 @@ struct Walk {
     span: Span,
     /// A cursor was followed: the list may have ended too early.
     is_long: bool,
-    /// It is read again, because the console counts so many more records before `counted_until` than were shown. Zero
-    /// if its count says nothing.
+    /// Set if the time is read again: how many more records before `counted_until` the console counts than were shown.
+    /// Zero if its count says nothing.
     missing: Option<u64>,
     counted_until: Timestamp,
     /// Records before that time that the poll was not shown before.
@@ -524,8 +524,8 @@ impl Poll {
         self.begin_walk(from);
     }
 
-    /// The console counts so many records, and does not show them. To ask again and again would hold the bound for
-    /// ever.
+    /// The console counts `missing` records that it does not show. To ask again and again would stop the bound
+    /// indefinitely.
     fn accept(&mut self, missing: u64) {
         info!(records = missing, "the console counts more records than it shows");
         self.not_shown += missing;

@@ -28,7 +28,7 @@ use crate::record::Timestamp;
 
 /// Names the position of a stream's first pass in checkpoints.
 pub const MAIN: &str = "main";
-/// The same for snapshots.
+/// Names the position of snapshots in checkpoints.
 pub(super) const SNAPSHOT: &str = "snapshot";
 
 /// How far a lane has come: one position for each pass over its stream, and the contents of records. A record enters

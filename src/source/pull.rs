@@ -52,8 +52,7 @@ impl Pull {
         named(self.filters())
     }
 
-    /// The same, but through the scopes that `console` names, one at a time: its groups, else its sites, else its
-    /// accounts.
+    /// The pull through the scopes that `console` names, one at a time: its groups, else its sites, else its accounts.
     #[must_use]
     pub fn with_scopes(mut self, console: &ConsoleSettings) -> Self {
         if let Own::Vulnerabilities(findings) = &mut self.own {
@@ -67,7 +66,7 @@ impl Pull {
         self
     }
 
-    /// The same, where the settings name no scopes, but also through those that the token was found to have.
+    /// The pull that also goes through the scopes that the token was found to have, where the settings name none.
     #[must_use]
     pub fn with_found_scopes(&self, found: Vec<Arc<Scope>>) -> Self {
         let mut pull = self.clone();
@@ -77,21 +76,21 @@ impl Pull {
         pull
     }
 
-    /// The same records, but only those of `window`, pulled once. Nothing comes late into a closed window, so there is
-    /// no overlap, and a position keeps few keys however many records the window has.
+    /// The pull of the records of `window` alone, once. Nothing comes late into a closed window, so there is no
+    /// overlap, and a position keeps few keys however many records the window has.
     pub fn within(&self, window: Window) -> Self {
         self.part(window, window)
     }
 
-    /// As [`Self::within`], for a part of a window. Records that are named by their snapshot get the name of the last
-    /// snapshot before the end of the whole window, whatever the parts.
+    /// The pull of a part of a window, as [`Self::within`] makes it for a whole one. Records that are named by their
+    /// snapshot get the name of the last snapshot before the end of the whole window, whatever the parts.
     pub fn part(&self, window: Window, whole: Window) -> Self {
         let named_by = self.is_snapshot().then(|| whole.to.aligned_to(self.interval));
         let since = Since::At(window.from);
         Self { window: Some(window), named_by, since, overlap: Duration::ZERO, ..self.clone() }
     }
 
-    /// The same, but the console is asked for these records alone, where [it can be](Self::can_ask_for).
+    /// The pull of these records alone, where the console [can be asked for them](Self::can_ask_for).
     #[must_use]
     pub fn of_ids(mut self, ids: &[CompactString]) -> Self {
         if !ids.is_empty() && Self::can_ask_for(ids) {

@@ -52,7 +52,7 @@ pub(super) enum Place<'a> {
     First,
     /// After the page that had this cursor.
     Cursor(&'a str),
-    /// After so many records.
+    /// After this number of records.
     Skip(usize),
 }
 
@@ -158,7 +158,7 @@ impl Request {
         matches!(self.size, Size::Page { .. })
     }
 
-    /// The same with at most `limit` records in at most `max_bytes`, where the answer is a page.
+    /// The request for at most `limit` records in at most `max_bytes`, where the answer is a page.
     #[must_use]
     pub fn with_size(self, limit: usize, max_bytes: usize) -> Self {
         match self.size {

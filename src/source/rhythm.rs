@@ -11,9 +11,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 const DAY_MICROS: i64 = 86_400_000_000;
 /// The days whose pauses count, up to the one of the newest record.
 const DAYS: u32 = 14;
-/// Of so many of them a stream must have records, unless some of its records come daily by nature.
+/// Days on which a stream must have records, unless some of its records come daily by nature.
 const LEAST_DAYS: usize = 10;
-/// A console is silent after so many times the longest pause, but not sooner and not later than these.
+/// A console is silent after this many times the longest pause, but not sooner and not later than the limits below.
 const LONGEST_PAUSES: u32 = 3;
 const LEAST: Duration = DAY;
 const MOST: Duration = Duration::from_secs(7 * 86_400);
@@ -336,7 +336,7 @@ mod tests {
         activities.poll(120, &missed);
         assert_eq!(activities.rhythm.is_silent(&activities.pull), Some(false));
         assert_eq!(activities.threshold_hours(), Some(24));
-        // Of agents only the last change is there to be read.
+        // The console shows only the last change of an agent.
         let mut agents = Case::of(Stream::Agents);
         agents.poll_hourly(0, 48, |_| true);
         agents.poll(120, &[119]);

@@ -123,7 +123,7 @@ impl Pull {
         self.activities().map_or(&[], |activities| &activities.exclude_types)
     }
 
-    /// The same without records that the settings exclude by their type.
+    /// The pull that also has the records that the settings exclude by their type.
     #[must_use]
     pub fn without_exclusions(&self) -> Self {
         let mut pull = self.clone();

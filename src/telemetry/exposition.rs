@@ -128,7 +128,7 @@ impl Telemetry {
 /// What is written.
 struct Scrape {
     telemetry: Arc<Telemetry>,
-    /// Those that run, in order. Most families walk along them, which is faster than along the pipelines.
+    /// The lanes that run, in order. Most families walk along them, which is faster than along the pipelines.
     lanes: Vec<Arc<LaneMetrics>>,
     now: Timestamp,
 }
@@ -147,7 +147,7 @@ struct UnfinishedFamily {
     lines: Lines,
 }
 
-/// What was written of a family: so many lanes, or the pipelines up to this one.
+/// What was written of a family: this number of lanes, or the pipelines up to this one.
 #[derive(Default)]
 struct Written {
     lanes: usize,

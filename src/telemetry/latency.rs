@@ -36,7 +36,7 @@ impl Latency {
         halves.now.seconds += took.as_secs_f32();
     }
 
-    /// Those of the last minute, or of its last half.
+    /// The requests of the last minute, or of its last half.
     pub fn requests(&self, now: Timestamp) -> Requests {
         let halves = self.0.lock().as_deref().map(|halves| halves.at(now)).unwrap_or_default();
         halves.now.and(halves.before)

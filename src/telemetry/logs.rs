@@ -197,7 +197,7 @@ struct TextWriter<'w> {
 
 impl Visit for TextWriter<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Of the crate `log`, as `tracing_subscriber` leaves them out.
+        // These are fields of the crate `log`. `tracing_subscriber` leaves them out, too.
         if field.name().starts_with("log.") {
             return;
         }

@@ -30,7 +30,7 @@ pub struct Meter {
 /// An event that the sink has acknowledged.
 #[derive(Debug, Clone, Copy)]
 pub struct DeliveredEvent<'a> {
-    /// As the destination counts it: see `delivered_event_bytes_total`.
+    /// Bytes as the destination counts them: see `delivered_event_bytes_total`.
     pub bytes: u64,
     /// The record's own time.
     pub time: Option<Timestamp>,
@@ -239,7 +239,7 @@ impl Meter {
         self.lane.add_without_zone();
     }
 
-    /// A record has so many leaves that no mapping knows.
+    /// A record has this number of leaves that no mapping knows.
     pub fn unmapped_fields(&self, leaves: u32) {
         self.telemetry.unmapped_fields().count(self.lane.stream, leaves);
     }

@@ -265,7 +265,7 @@ impl ProcessMetrics {
         self.sink_requests.with_label_values(&[sink_type]).observe(time.as_secs_f64());
     }
 
-    /// Each of a batch of events arrived so long after its record's own time.
+    /// Each of a batch of events arrived its latency after the record's own time.
     pub fn observe_event_latency(&self, stream: Stream, sink_type: &str, latencies: impl Iterator<Item = Duration>) {
         let mut histogram = None;
         for latency in latencies {

@@ -128,7 +128,7 @@ pub struct LaneView {
     pub pulled_per_second: f64,
     /// Events delivered per second, averaged over about the last minute.
     pub delivered_per_second: f64,
-    /// Of the lane's pipeline.
+    /// The status of the token of the lane's pipeline.
     pub token: TokenStatus,
 }
 
@@ -346,7 +346,7 @@ impl Telemetry {
         }
     }
 
-    /// By so many seconds the console's clock is ahead of ours.
+    /// The console's clock is ahead of ours by `seconds`.
     pub fn set_clock_difference(&self, pipeline: &str, seconds: i64) {
         // Polls say it again and again.
         if read(&self.pipelines).get(pipeline).is_some_and(|known| known.clock_difference == Some(seconds)) {

@@ -68,7 +68,7 @@ pub(super) struct SinkWarnings(BTreeMap<WarningReason, Reason>);
 #[derive(Debug)]
 struct Reason {
     batches: u64,
-    /// Of the last batch.
+    /// The warning of the last batch.
     text: String,
     last: Timestamp,
 }

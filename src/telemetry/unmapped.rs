@@ -14,7 +14,7 @@ const OF_PIPELINE: Bounds = Bounds { paths: 50, below: 20 };
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
     paths: usize,
-    /// Those of them below one object inside a record: its keys may be data, and have no end.
+    /// Most paths below one object inside a record: its keys may be data, and have no end.
     below: usize,
 }
 
@@ -55,7 +55,7 @@ impl UnmappedFields {
         self.0.lock().get(&stream).map_or(0, |leaves| leaves.count)
     }
 
-    /// A record has so many of them.
+    /// A record has this number of leaves that no mapping knows.
     pub fn count(&self, stream: Stream, leaves: u32) {
         self.0.lock().entry(stream).or_default().count += u64::from(leaves);
     }

@@ -92,8 +92,8 @@ impl Mapper {
         self.map_record(record, None, None, out)
     }
 
-    /// As [`Self::map`], with the identity of the record if it is known already, and with `enrichment`, a JSON object
-    /// that was fetched for the record. With schema `raw` it becomes the record's last key, `_enrichment`.
+    /// Maps a record as [`Self::map`] does, with its identity if it is known already, and with `enrichment`, a JSON
+    /// object that was fetched for the record. With schema `raw` it becomes the record's last key, `_enrichment`.
     ///
     /// # Errors
     /// As [`Self::map`].

@@ -330,8 +330,8 @@ pub(super) fn contradictions(redactions: &[Redaction]) -> impl Iterator<Item = (
     })
 }
 
-/// As [`at`], and in an event also in what it has of the record under the record's own names, and where OCSF lists the
-/// value once more.
+/// Visits what [`at`] does, and in an event also what it has of the record under the record's own names, and where OCSF
+/// lists the value once more.
 fn at_all<T: Tree>(tree: &mut T, path: &str, schema: Option<Schema>, visit: &mut dyn FnMut(&mut T, &str)) {
     let mut is_visited = false;
     if schema == Some(Schema::Ocsf) {
@@ -363,15 +363,15 @@ fn at_all<T: Tree>(tree: &mut T, path: &str, schema: Option<Schema>, visit: &mut
     }
 }
 
-/// As [`at_copies`], in what is beyond the bounds of a record.
+/// Visits what [`at_copies`] does, in the values beyond the bounds of a record.
 fn at_overflow_of<T: Tree>(record: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
     if let Some(values) = record.member(OVERFLOW).filter(|values| values.is_object()) {
         at_overflow(values, path, visit);
     }
 }
 
-/// As [`at_copies`], where a text may be an object or a list that had too many levels: nobody knows what is at a path
-/// of it.
+/// Visits what [`at_copies`] does. A text there may be an object or a list that had too many levels: nobody knows what
+/// is at a path of it.
 fn at_overflow<T: Tree>(tree: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
     if let Some(elements) = tree.elements() {
         elements.iter_mut().for_each(|element| at_overflow(element, path, visit));
@@ -430,8 +430,8 @@ fn visit_observables<T: Tree>(event: &mut T, path: &str, visit: &mut dyn FnMut(&
     }
 }
 
-/// As [`at`], in a part of a record that the mapping has copied: there `fullName` may be `full_name`, a key that the
-/// record has twice is `data` and `data_2`, and `flattened` is a part of its parent.
+/// Visits what [`at`] does, in a part of a record that the mapping has copied: there `fullName` may be `full_name`, a
+/// key that the record has twice is `data` and `data_2`, and `flattened` is a part of its parent.
 fn at_copies<T: Tree>(tree: &mut T, path: &str, visit: &mut dyn FnMut(&mut T, &str)) {
     if let Some(elements) = tree.elements() {
         elements.iter_mut().for_each(|element| at_copies(element, path, visit));

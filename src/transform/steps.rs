@@ -100,7 +100,7 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// Of a pipeline that lanes run, or may run soon.
+    /// The compiler of a pipeline that lanes run, or may run soon.
     pub fn of(pipeline: &str) -> Self {
         Self { pipeline: Some(pipeline.to_owned()), budget: Budget::default() }
     }
@@ -247,7 +247,7 @@ impl Steps {
         Self::compiled_by(&mut Compiler::default(), settings, schema, remap, keys)
     }
 
-    /// The same with programs that `compiler` may have already.
+    /// Compiles the steps as [`Self::new`] does, with programs that `compiler` may have already.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -413,7 +413,7 @@ impl Steps {
             let reason = "the event has too many objects and lists for a program".to_owned();
             return Err(ProgramError::Failed(reason));
         }
-        // Of a raw record that is not valid JSON, there is nothing to run a program on.
+        // A raw record that is not valid JSON has nothing to run a program on.
         let event = std::str::from_utf8(bytes).ok().and_then(Value::parse_whole).filter(Value::is_object);
         let mut event = event.ok_or_else(|| ProgramError::Failed("the event is not valid JSON".to_owned()))?;
         let mut control = Control::start();

@@ -40,7 +40,7 @@ pub(super) trait Tree: Sized {
         parse(text, TooDeep::Redact)
     }
 
-    /// The same of what no program may lose a part of. `None` if it has too many levels.
+    /// Parses what no program may lose a part of. `None` if it has too many levels.
     #[cfg(feature = "remap")]
     fn parse_whole(text: &str) -> Option<Self> {
         parse(text, TooDeep::Refuse)

@@ -222,7 +222,7 @@ impl<'t> Spelling<'t> {
         Self { text, bytes: Cow::Borrowed(text.as_bytes()), places: Vec::new(), hashes: OnceCell::new() }
     }
 
-    /// Of its bytes. Few texts are compared with values that need them.
+    /// The hashes of its bytes. Few texts are compared with values that need them.
     fn hashes(&self) -> &Hashes {
         self.hashes.get_or_init(|| Hashes::of(&self.bytes))
     }
@@ -293,7 +293,7 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 
-/// Whether a word of a value ends after so many bytes.
+/// Whether a word of a value ends after `length` bytes.
 fn is_whole_in(text: &str, length: usize) -> bool {
     let spelling = Spelling::plain(text);
     // Either with percent-encoding or without.

@@ -12,16 +12,16 @@ const VERSION: u64 = 2;
 const FIRST_VERSION: u64 = 1;
 /// In the first layout, a comparison was late if it was made more than 26 hours after the hour.
 const FIRST_LATE: u32 = 27;
-/// Of the stored form. A fuller one loses the latencies of its oldest days.
+/// Most bytes of the stored form. A fuller one loses the latencies of its oldest days.
 pub(super) const MAX_BYTES: usize = 12_000;
-/// Of the columns. More cannot have been written.
+/// Most bytes of the columns. More cannot have been written.
 const MAX_COLUMNS: usize = 1 << 20;
 const LEVEL: i32 = 9;
 /// Hours are before the year 3883, and days too.
 const HOURS_END: u32 = 1 << 24;
 /// Days that lose their latencies at a time.
 const THINNED: usize = 2;
-/// Of old days, so many have one time of comparison, if the stored form is full.
+/// Old days that share one time of comparison, if the stored form is full.
 const BLURRED_DAYS: u32 = 32;
 
 /// The bytes are not a usage of this release.
@@ -51,19 +51,19 @@ struct Columns {
 /// Follows [`Columns`].
 #[derive(Serialize, Deserialize)]
 struct Comparisons {
-    /// Hours that were compared, and how many hours later: mostly so many as the hour before.
+    /// Hours that were compared, and how many hours later: mostly as many as for the hour before.
     hours: Vec<u32>,
     after: Vec<i32>,
     missing: Vec<(u32, u64)>,
     merged: Vec<(u64, u64)>,
 }
 
-/// The same in the first layout.
+/// The comparisons in the first layout.
 #[derive(Deserialize)]
 struct FirstComparisons {
     /// By day, one bit for each hour that was compared.
     verified: Vec<(u32, u32)>,
-    /// Those that were compared late.
+    /// Hours that were compared late.
     verified_late: Vec<(u32, u32)>,
     missing: Vec<(u32, u64)>,
 }

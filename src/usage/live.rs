@@ -80,7 +80,7 @@ impl Recent {
         }
     }
 
-    /// The same at a later time.
+    /// These counts at a later time.
     fn at(self, now: Timestamp) -> Self {
         let day = hour_of(now) / DAY;
         match day.saturating_sub(self.day) {
@@ -108,7 +108,7 @@ impl LaneUsage {
         }
     }
 
-    /// The records created in this hour were compared with the console at `now`, and so many were missing.
+    /// The records created in this hour were compared with the console at `now`, and `missing` of them were missing.
     pub fn verify(&self, hour: u32, missing: u64, now: Timestamp) {
         self.0.lock().pending.get_or_insert_default().verify(hour, missing, now);
     }

@@ -29,7 +29,7 @@ const MOST_MISSING: usize = 512;
 const MOST_MERGED: usize = 16;
 /// Gaps that are kept. Of more, the two oldest become one.
 const MOST_GAPS: usize = 32;
-/// A kill may lose what happened so long after the last write: lanes write every three hours, or 20 minutes after that.
+/// Longest time after the last write that a kill may lose: lanes write every three hours, or 20 minutes after that.
 const MOST_LOST: Duration = Duration::from_secs(4 * 3_600);
 /// Clocks that differ by less are the same.
 const CLOCKS_AGREE: Duration = Duration::from_secs(86_400);
@@ -106,7 +106,7 @@ impl Latency {
 /// What is known of a percentile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LatencyBound {
-    /// At most so many seconds.
+    /// At most this number of seconds.
     UpTo(u64),
     /// More than the last bound.
     Over,
@@ -184,7 +184,7 @@ impl Delta {
         self.hours = shorter.into_iter().collect();
     }
 
-    /// The records created in this hour were compared at `now`, and so many were missing.
+    /// The records created in this hour were compared at `now`, and `missing` of them were missing.
     pub fn verify(&mut self, hour: u32, missing: u64, now: Timestamp) {
         self.compare(hour, Comparison { at: hour_of(now), missing });
     }
@@ -249,7 +249,7 @@ pub struct Usage {
 pub enum OwnClock {
     /// The console has not said its time yet.
     Unknown,
-    /// From the console's, by so much.
+    /// It differs from the console's by this.
     DiffersBy(Duration),
 }
 

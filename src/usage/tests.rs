@@ -9,7 +9,7 @@ fn hours(hours: u32) -> Duration {
     Duration::from_secs(3_600) * hours
 }
 
-/// Of a process that began at `START`.
+/// The session of a process that began at `START`.
 fn session(until: Timestamp, process: u64) -> Session {
     Session { from: START, until, is_over: false, write: (process, 0) }
 }

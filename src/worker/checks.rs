@@ -19,8 +19,8 @@ use super::verify;
 
 /// Wait before a check that panicked is repeated.
 const AFTER_PANIC: Duration = Duration::from_secs(3600);
-/// Checks that could begin at once begin so far apart on average, the first ones of many lanes within [`FIRST_WITHIN`].
-/// Thousands at once would leave gaps in the heap that are never filled.
+/// Average time between two checks that could begin at once; the first ones of many lanes begin within
+/// [`FIRST_WITHIN`]. Thousands at once would leave gaps in the heap that are never filled.
 pub const TIME_PER_CHECK: Duration = Duration::from_millis(20);
 const FIRST_WITHIN: Duration = Duration::from_secs(600);
 /// Interval of [`Checks::run_due`]: checks begin, and it is noticed that requests use another token, up to this much

@@ -36,7 +36,7 @@ use crate::weak_cache::WeakCache;
 /// Interval at which lanes are asked for what the log has not reported yet.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// So many pipelines have their programs compiled at a time.
+/// Permits of the pipelines whose programs are being compiled.
 static COMPILING: Semaphore = Semaphore::const_new(2);
 
 /// The resources that the lanes of a process share.
@@ -58,7 +58,7 @@ pub struct WorkerContext {
     clients: WeakCache<OfPipeline<Arc<ConsoleSettings>>, Client>,
     /// The lanes of a pipeline share compiled programs.
     steps: WeakCache<OfPipeline<StepsSource>, Steps>,
-    /// Of each pipeline whose lanes begin.
+    /// One lock for each pipeline whose lanes begin.
     compilers: WeakCache<String, tokio::sync::Mutex<()>>,
     program_threads: ProgramThreads,
     start_times: StartTimes,

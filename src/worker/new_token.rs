@@ -16,7 +16,7 @@ use crate::telemetry::NewTokenProblem;
 /// How often the sources of tokens are read. With the other times here and [`super::checks::INTERVAL`], a new token is
 /// tried within two minutes.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(20);
-/// The same while a new token has not stood for [`SETTLES_AFTER`].
+/// How often the sources of tokens are read while a new token has not stood for [`SETTLES_AFTER`].
 const UNSETTLED_INTERVAL: Duration = Duration::from_secs(10);
 /// A token that is still being written is not tried.
 const SETTLES_AFTER: Duration = Duration::from_secs(60);
@@ -137,7 +137,7 @@ pub(super) mod tests {
         directory: tempfile::TempDir,
         pub context: Arc<WorkerContext>,
         pub lanes: Vec<Arc<LaneSpec>>,
-        /// That of the lanes.
+        /// The client of the lanes.
         client: Arc<Client>,
         pub good: Arc<Mutex<Vec<&'static str>>>,
         /// What the console says of a token; without, that the token's role may not ask.

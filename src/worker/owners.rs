@@ -34,7 +34,7 @@ struct Stored {
 #[derive(Debug)]
 pub struct NameOwners {
     store: Arc<dyn Store>,
-    /// As they were last read or written; `None` before.
+    /// The owners as they were last read or written; `None` before.
     known: parking_lot::Mutex<Option<Owners>>,
 }
 
@@ -167,7 +167,7 @@ pub async fn read_files(options: &Options) -> Result<Loaded, StateError> {
     Ok(files.loaded())
 }
 
-/// The same next to a worker, which decides about names.
+/// Reads the pipeline files next to a worker. The worker decides about names.
 ///
 /// # Errors
 /// If the state cannot be read.

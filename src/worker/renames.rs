@@ -61,7 +61,7 @@ struct Known {
     renamed_from: BTreeMap<String, String>,
     /// The lanes that belong to no file.
     orphans: Vec<LaneId>,
-    /// Of those whose checkpoint was read.
+    /// The origins of the lanes whose checkpoint was read.
     origins: BTreeMap<LaneId, Origin>,
 }
 
@@ -142,7 +142,8 @@ impl Known {
         self.orphans.iter().filter(is_other).filter(has_no_file)
     }
 
-    /// Those whose console may be `host`, and of which the lane may know; first the one whose sink has the same name.
+    /// The orphans whose console may be `host`, and of which the lane may know; first the one whose sink has the same
+    /// name.
     fn candidates_at(&self, of: &LaneSpec, host: &str) -> Vec<LaneId> {
         let fits = |origin: &Origin| *origin.host == *host && may_know(of, &origin.place);
         let may_fit = |lane: &&LaneId| self.origins.get(*lane).is_none_or(fits);
@@ -235,7 +236,7 @@ impl Renames {
         self.turn.lock().await.done = None;
     }
 
-    /// The same if they were listed longer than `age` ago.
+    /// The store is asked for the names again if they were listed longer than `age` ago.
     async fn forget_listing_after(&self, age: Duration) {
         let mut listing = self.turn.lock().await;
         listing.done = listing.done.filter(|done| done.elapsed() < age);

@@ -82,7 +82,7 @@ pub struct ReplayReport {
     pub delivered: usize,
     /// Refused again: stored again with the new reason, or, if the sink refused too many in a row, as before.
     pub refused: usize,
-    /// Neither delivered nor refused, because their lane was given up or stopped.
+    /// Dead letters that were neither delivered nor refused, because their lane was given up or stopped.
     pub unsettled: usize,
     /// Dropped by the program that had failed on them.
     pub dropped: usize,
@@ -139,7 +139,7 @@ struct Replay<'a> {
     once_timeout: Duration,
     stop: CancellationToken,
     report: ReplayReport,
-    /// Those of the lanes whose dead letters were delivered; `None` for a lane that has none.
+    /// The checkpoints of the lanes whose dead letters were delivered; `None` for a lane that has none.
     checkpoints: HashMap<LaneId, Option<LaneCheckpoint>>,
     /// Dead letters that the limit still allows.
     left: usize,
@@ -173,7 +173,7 @@ struct OpenPartition {
     partition: DeadLetterPartition,
     settled: BTreeSet<u64>,
     settled_bytes: usize,
-    /// Those of them that their sinks have acknowledged.
+    /// Settled dead letters that their sinks have acknowledged.
     delivered: Vec<Replayed>,
 }
 
@@ -302,7 +302,7 @@ impl Replay<'_> {
         open.delivered.extend(delivered(lane, &batch, &done, &settled.kept()));
         let refused = usize::try_from(dead_letters() - before).unwrap_or(done.len()).min(done.len());
         let left = batch.len() - done.len();
-        // Those that ended the delivery.
+        // Events whose refusal ended the delivery.
         let refused_and_left = if result.is_err() { left.min(delivery.health.refused() - refused_before) } else { 0 };
         self.report.refused += refused + refused_and_left;
         self.report.unsettled += left - refused_and_left;
@@ -458,7 +458,7 @@ fn push(batch: &mut Batch, letter: &StoredDeadLetter, unsent: Option<Unsent>) {
     });
 }
 
-/// Those events of a batch that the sink has acknowledged, if the ledger of the lane counts its records. `kept` are
+/// The events of a batch that the sink has acknowledged, if the ledger of the lane counts its records. `kept` are
 /// dead letters again.
 fn delivered(lane: &LaneId, batch: &Batch, settled: &[usize], kept: &[usize]) -> Vec<Replayed> {
     if Accounting::of(lane.stream) != Accounting::Records {

@@ -12,7 +12,7 @@ use crate::{console, sink, transform};
 #[derive(Debug, Clone, PartialEq)]
 pub struct LaneSpec {
     pub id: LaneId,
-    /// That of the pipeline.
+    /// The place of the pipeline.
     pub place: Option<Arc<str>>,
     pub console: Arc<console::ConsoleSettings>,
     pub pull: Arc<Pull>,

@@ -54,7 +54,7 @@ impl StartTimes {
     }
 }
 
-/// How long it takes to begin with so many, one after the other.
+/// How long it takes to begin `many` of them, one after the other.
 pub fn for_all(many: usize, each: Duration) -> Duration {
     each.saturating_mul(u32::try_from(many.saturating_sub(1)).unwrap_or(u32::MAX))
 }

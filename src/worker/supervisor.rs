@@ -58,7 +58,7 @@ pub struct Supervisor {
     /// `None` while a scan has them.
     files: Option<Files>,
     scan: Option<RunningScan>,
-    /// Of tenants' files.
+    /// The owners of the names of tenants' files.
     owners: Option<Arc<NameOwners>>,
     valid: Arc<ValidPipelines>,
     watch: Watch,

@@ -156,7 +156,7 @@ impl Warnings {
         }
         telemetry.process().duplicate_lanes().set(duplicate);
         telemetry.process().unseen_scope_lanes().set(unseen_scope);
-        // Of each two pipelines, whichever is the first, one lane with its duplicate, and how many lanes it has.
+        // By each two pipelines, whichever is the first: one lane with its duplicate, and how many lanes it has.
         let mut pairs: BTreeMap<(&str, &str), (&LaneId, &LaneId, usize)> = BTreeMap::new();
         for (id, Duplicate { of, .. }) in duplicates.iter().filter(|(id, _)| running.contains(&id.pipeline)) {
             let (one, other) = (id.pipeline.as_str(), of.pipeline.as_str());

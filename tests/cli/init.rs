@@ -75,7 +75,7 @@ fn a_file_is_for_the_content_of_its_destination() {
     }
 }
 
-/// As a new user: the written file runs as it is.
+/// A new user does the same: the written file runs as it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_written_file_is_checked_and_runs() {
     let setup = Setup { activities: 5, threats: 5, ..Setup::new(system_clock()) };

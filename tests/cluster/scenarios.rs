@@ -111,7 +111,7 @@ async fn cut_off(harness: &mut ClusterHarness<'_>) -> Row {
     let at = Instant::now();
     harness.worker(&victim).link.cut();
     let done = harness.delivered(&theirs, at, &victim).await;
-    // The others have taken over: it must have stopped before.
+    // The other workers have taken over: the victim must have stopped before.
     let late = harness.receiver.brought_by(&victim, at + LEASE);
     assert_eq!(late, 0, "{victim} delivered after its leases ended");
     let row = Row {

@@ -17,7 +17,7 @@ use crate::support::batches::{push_text_at, sink};
 use crate::support::collector::{Collector, Record};
 use crate::support::harness::Harness;
 
-/// Of all events. Loki and Datadog get an older event with the current time.
+/// The time of all events. Loki and Datadog get an older event with the current time.
 static TIME: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::now().minus(Duration::from_secs(600)));
 
 fn nanoseconds() -> u64 {

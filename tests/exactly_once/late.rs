@@ -179,8 +179,8 @@ async fn other_requests_of_a_transaction_may_arrive_late() {
     tokio::join!(run(&started, &cases, rounds), a_write_outlives_several_ends_of_its_session(&started));
 }
 
-/// As `--state kafka:` writes. The client repeats the last commit of one session and the first one of the next, which
-/// end with it while a write waits. Nobody else has written.
+/// A producer writes as `--state kafka:` does. The client repeats the last commit of one session and the first one of
+/// the next, which end with it while a write waits. Nobody else has written.
 async fn a_write_outlives_several_ends_of_its_session((proxy, broker): &(KafkaProxy, Arc<Broker>)) {
     // To the proxy, each record is an event.
     let script = proxy.script("own-state", "none");

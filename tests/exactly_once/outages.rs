@@ -53,7 +53,7 @@ async fn goes_on(worker: &mut Process, pipeline: &str) -> Duration {
     begun.elapsed()
 }
 
-/// A worker delivers to a broker, which `outage` stops and starts again. The worker needs so many sessions.
+/// A worker delivers to a broker, which `outage` stops and starts again. The worker needs at most `sessions` sessions.
 async fn survives(sessions: usize, outage: impl AsyncFnOnce(Arc<Broker>)) {
     let Some(bus) = Bus::start().await else { return };
     let harness = Harness::new(|setup| (setup.activities, setup.threats, setup.rate) = (3_000, 500, 50.0)).await;
@@ -103,7 +103,7 @@ fn topics(pipeline: &str) -> [String; 2] {
     ["activities", "threats"].map(|stream| format!("{pipeline}.{stream}"))
 }
 
-/// Of the topics of `sick`, only the second broker has replicas.
+/// Only the second broker has replicas of the topics of `sick`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_without_a_leader_delay_other_lanes_once() {
     let Some(broker) = tokio::task::spawn_blocking(|| Broker::start().map(Arc::new)).await.unwrap() else { return };

@@ -15,7 +15,7 @@ use crate::support::process::Exit;
 const HOUR: i64 = 3_600_000_000;
 const BOTH: [Kind; 2] = [Kind::Activities, Kind::Threats];
 
-/// The beginning of the hour that lies so many hours back.
+/// The beginning of the hour that is `back` hours ago.
 fn hour(back: i64) -> i64 {
     (system_clock() / HOUR - back) * HOUR
 }

@@ -28,7 +28,7 @@ impl Tenants {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// As a worker that starts, with the directories of these names.
+    /// Starts as a worker does, with the directories of these names.
     fn start(&self, directories: &[&str], owners: &Owners) -> Files {
         let tenants = TenantRules { for_files: true, ..TenantRules::default() };
         let paths: Vec<_> = directories.iter().map(|name| self.path(name)).collect();

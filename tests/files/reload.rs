@@ -118,7 +118,7 @@ fn of_two_files_of_one_name_neither_runs_at_start() {
     assert_eq!(scene.scan(), "+acme ^a.yaml");
 }
 
-/// One of them would begin at `since`, and which one would be chance.
+/// A pipeline without the former checkpoint would begin at `since`, and which of the two that is would be chance.
 #[test]
 fn of_two_files_that_were_renamed_from_one_pipeline_neither_is_taken() {
     let from = |interval: &str| format!("renamed_from: acme\n{}", pipeline(interval));

@@ -110,8 +110,8 @@ struct Spent {
 }
 
 impl Spent {
-    /// Of a record, and what was written of it. An event names a value in several fields, and may have all of the
-    /// record as a text; small records have what each event has.
+    /// Bounds what was spent on a record of `record` bytes, of which `written` were written. An event names a value in
+    /// several fields, and may have all of the record as a text; small records have what each event has.
     fn assert_bounded(&self, record: usize, written: usize) {
         let Self { processor, allocated } = *self;
         assert!(written <= 8 * record + 8 * 1024, "{written} bytes of {record}");

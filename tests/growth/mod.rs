@@ -25,7 +25,7 @@ const MOST_TIME: Duration = Duration::from_secs(300);
 struct Case {
     name: &'static str,
     stream: Stream,
-    /// A record with so many of it.
+    /// A record with this number of it.
     record: fn(usize) -> String,
     count: usize,
     steps: Steps,
@@ -38,9 +38,9 @@ enum Steps {
     Map,
     /// Then values are redacted everywhere.
     Redact,
-    /// It is labelled, with so many labels.
+    /// It is labelled, with `count` labels.
     Label,
-    /// So many of it are labelled, each with a site of its own.
+    /// `count` of it are labelled, each with a site of its own.
     LabelEach,
     /// It is a pipeline file, which is checked.
     Check,

@@ -46,7 +46,7 @@ impl DeadLetterTopic {
         self.store_within(30_000)
     }
 
-    /// Dead letters that are not accepted within so many milliseconds are not kept.
+    /// Dead letters that are not accepted within `timeout` milliseconds are not kept.
     fn store_within(&self, timeout: u32) -> String {
         format!("kafka://{}/{}?message.timeout.ms={timeout}", self.broker.address(), self.topic)
     }

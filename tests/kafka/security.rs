@@ -122,7 +122,7 @@ async fn real_client_certificates() {
     assert_eq!(lane.send(&batch(0..10)).await.outcome, Outcome::Delivered);
     assert_eq!(cluster.ids("mtls").await, once(0..10));
 
-    // One of an authority that the broker does not know is replaced on disk.
+    // A certificate of an authority that the broker does not know is replaced on disk.
     let (cert_file, key_file) = Authority::new().issue(&["forwarder"]).write(cluster.directory.path(), "rotated");
     let tls = json!({ "tls": { "ca_file": ca_file, "cert_file": cert_file, "key_file": key_file } });
     let lane = sink(cluster.keys(cluster.broker.ssl_address(), "mtls", tls));
@@ -131,7 +131,7 @@ async fn real_client_certificates() {
     cluster.authority.issue(&["forwarder"]).write(cluster.directory.path(), "rotated");
     assert_eq!(lane.send(&batch(20..30)).await.outcome, Outcome::Delivered);
 
-    // The same as librdkafka's own options, which have several lines.
+    // librdkafka's own options, which have several lines, do the same.
     let pem = std::fs::read_to_string(&key_file).unwrap();
     let options = json!({
         "security.protocol": "ssl", "ssl.ca.pem": { "file": ca_file }, "ssl.certificate.pem": { "file": cert_file },

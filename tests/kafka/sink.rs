@@ -131,7 +131,7 @@ async fn brokers_that_are_down_are_for_now() {
     assert_eq!(ids(&read(&cluster.bootstrap_servers(), "t")), once(0..5), "what never left is not there twice");
 }
 
-/// As a lane does whose lease has ended: its successor must not be overtaken by what it left.
+/// A lane whose lease has ended drops its delivery: its successor must not be overtaken by what it left.
 #[tokio::test]
 async fn what_has_not_left_when_a_delivery_is_dropped_never_does() {
     let cluster = MockCluster::new(1).unwrap();

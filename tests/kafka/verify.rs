@@ -7,7 +7,8 @@ use s1_forwarder::emulator::Kind;
 use crate::support::completeness::{MISSING, hour, number, two_streams};
 use crate::support::kafka::Broker;
 
-/// As in files: what a lane delivered of the last two days is reported by identity, across starts and another store.
+/// A topic does what files do: what a lane delivered of the last two days is reported by identity, across starts and
+/// another store.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn identities_are_remembered_in_a_kafka_topic_too() {
     let Some(broker) = tokio::task::spawn_blocking(Broker::shared).await.unwrap() else {

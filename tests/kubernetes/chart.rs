@@ -79,7 +79,7 @@ async fn install_monitors(kubernetes: &Kubernetes) {
 async fn the_api_server_takes_the_chart_with_each_of_its_values_files() {
     let (Some(chart), Some(kubernetes)) = (Chart::new(), Kubernetes::shared().await) else { return };
     install_monitors(&kubernetes).await;
-    // That of everything.yaml.
+    // everything.yaml names this class.
     let class = "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: gvisor\nhandler: runsc\n";
     kubernetes.apply(class, "").await.unwrap();
     let namespace = kubernetes.namespace().await;
@@ -110,7 +110,7 @@ async fn the_api_server_takes_the_chart_with_each_of_its_values_files() {
         "ServiceMonitor",
         "PodMonitor",
         "PrometheusRule",
-        // Those of the dashboards.
+        // The dashboards.
         "ConfigMap",
         "Job",
         // `helm test`.
@@ -146,7 +146,7 @@ async fn check_deployment(kubernetes: &Kubernetes, deployment: &Value) {
     let template = &deployment["spec"]["template"];
     let namespace = deployment["metadata"]["namespace"].as_str().unwrap();
     let mut spec = template["spec"].clone();
-    // Those of a real cluster.
+    // Only a real cluster has this priority class.
     spec.as_object_mut().unwrap().remove("priorityClassName");
     let pod = json!({ "metadata": { "name": "pod", "labels": template["metadata"]["labels"] }, "spec": spec });
     let pods: Api<Pod> = Api::namespaced(kubernetes.admin().await, namespace);
@@ -403,7 +403,7 @@ async fn a_worker_runs_with_what_the_chart_gives_it() {
     harness.delivered(&[Kind::Activities]).await;
     assert_eq!(worker.get("/livez").await.0, 200);
     assert_eq!(worker.get("/readyz").await.0, 200);
-    // As `kubectl exec` starts it: with the variables of the container, and without its arguments.
+    // `kubectl exec` starts it so: with the variables of the container, and without its arguments.
     let list = start(&["state", "list"]).exit().await;
     assert!(list.code == Some(0) && list.stdout.contains("acme/activities/siem"), "{}{}", list.stdout, list.stderr);
     // A refused event is kept; `kubectl exec` shows it without a flag, and sends it again.

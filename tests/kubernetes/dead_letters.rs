@@ -222,7 +222,7 @@ async fn a_pipeline_with_a_full_secret_leaves_room_for_the_others() {
     let sizes: Vec<usize> = installation.secrets().await.iter().map(size).collect();
     assert!(sizes.len() == 1 && sizes[0] as u64 == *used, "{sizes:?}");
 
-    // The same for a worker that has not seen it before; and another pipeline has a Secret of its own.
+    // A worker that has not seen the Secret before is refused too; and another pipeline has a Secret of its own.
     let again = other.keep(&[letter("noisy", "more", &random_event(200_000))]).await;
     assert!(matches!(again, Err(DeadLetterError::SecretFull { .. })), "{again:?}");
     other.keep(&[letter("quiet", "1", &random_event(500_000))]).await.unwrap();

@@ -114,7 +114,7 @@ impl<'a> Scene<'a> {
         self.named_worker("worker", namespaces, flags)
     }
 
-    /// One of several.
+    /// A worker with a name, next to others.
     pub fn named_worker(&self, name: &str, namespaces: &[&str], flags: &[&str]) -> Process {
         let locations: Vec<String> =
             namespaces.iter().map(|namespace| format!("kubernetes-resources:{namespace}")).collect();
@@ -372,7 +372,7 @@ async fn a_pipeline_becomes_ready_says_that_its_token_is_refused_and_becomes_rea
     })
     .await;
 
-    // As `kubectl get s1p` shows it.
+    // `kubectl get s1p` shows it so.
     let admin = kubernetes.admin().await;
     let group = http::Request::get("/apis/s1-forwarder.io/v1alpha1").body(Vec::new()).unwrap();
     let group: Value = admin.request(group).await.unwrap();

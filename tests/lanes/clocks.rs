@@ -29,7 +29,7 @@ fn later(time: Timestamp, seconds: i64) -> Timestamp {
     Timestamp::from_micros(time.micros() + seconds * 1_000_000)
 }
 
-/// A lane of activities whose console is ahead of this machine by so many seconds, until a test changes that.
+/// A lane of activities whose console is `ahead` seconds ahead of this machine, until a test changes that.
 struct Apart {
     harness: LaneHarness,
     ahead: Arc<AtomicI64>,

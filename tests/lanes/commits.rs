@@ -376,7 +376,7 @@ impl CheckpointBackend for SharedStore {
     }
 }
 
-/// As with any other sink: a lane that runs goes on from the time that an operator sets, without a restart.
+/// The sink is like any other in this: a lane that runs goes on from the time that an operator sets, without a restart.
 #[tokio::test(start_paused = true)]
 async fn a_lane_that_runs_goes_on_from_the_time_that_an_operator_sets() {
     let harness = LaneHarness::new(|setup| setup.activities = 300);

@@ -165,7 +165,7 @@ async fn a_site_that_cannot_be_read_keeps_no_other_waiting() {
             let state = running.metrics.state();
             let named = format!("siteIds={}: ", sites[1]);
             assert!(state.error().is_some_and(|error| error.starts_with(&named)), "it is visible: {state:?}");
-            // The others come again, and the lane goes on saying what fails.
+            // The other sites are polled again, and the lane goes on saying what fails.
             let before = others.map(|site| asked(&harness, site));
             sleep(HOUR * 3).await;
             assert!(others.into_iter().zip(before).all(|(site, before)| asked(&harness, site) >= before + 4));

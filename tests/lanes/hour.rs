@@ -82,7 +82,7 @@ fn assert_flat(tenths: &[Tenth]) {
     assert!(late.bytes <= early.bytes * 3 / 2, "a write grows");
 }
 
-/// The same as the benchmark, with a tenth of the interval and of the rate.
+/// The benchmark, with a tenth of the interval and of the rate.
 #[tokio::test(start_paused = true)]
 async fn a_lane_that_lives_long_writes_no_more_than_in_the_beginning() {
     assert_flat(&tenths(400, 120, Duration::from_secs(3)).await);

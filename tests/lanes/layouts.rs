@@ -42,12 +42,12 @@ const FIRST_OF_OTHERS: u64 = 5;
 /// many within `overlap`, so that the position goes there too.
 const HOURLY: u64 = 100;
 const DELIVERED: u64 = 600;
-/// Those that the console shows in addition.
+/// Records that the console shows in addition.
 const MORE: u64 = 20;
 /// How many of the delivered records the journal has as a whole, and how many with what has changed since.
 const WHOLE: u64 = 540;
 const CHANGED: u64 = 590;
-/// With every third record after `WHOLE`, the lane delivered a change of the record that is so many before it.
+/// With every third record after `WHOLE`, the lane delivered a change of the record that is this many before it.
 const BEFORE: u64 = 400;
 
 const HOST: &str = "console.example";
@@ -85,7 +85,7 @@ fn time_of(id: u64) -> Timestamp {
     START.minus(Duration::from_secs(250)).plus(Duration::from_millis(500) * u32::try_from(id - HOURLY).unwrap())
 }
 
-/// The others became dead letters.
+/// Whether the record was delivered. Each fifth one became a dead letter.
 fn is_delivered(id: u64) -> bool {
     !id.is_multiple_of(5)
 }

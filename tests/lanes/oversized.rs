@@ -20,7 +20,7 @@ use super::script::{
 
 const BUDGET: usize = 1 << 20;
 const LARGE: usize = 400 << 10;
-/// Of the simulated clock: a walk that goes round in circles asks indefinitely.
+/// Time of the simulated clock: a walk that goes round in circles asks indefinitely.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A console without history, and so little memory that a record of `LARGE` bytes does not fit.

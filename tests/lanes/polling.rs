@@ -274,7 +274,7 @@ async fn records_that_are_not_delivered_move_the_position_like_those_that_are() 
 async fn an_excluded_record_is_accounted_for_before_the_watermark_passes_it() {
     let harness = LaneHarness::new(|setup| setup.activities = 1_000);
     let kinds = harness.activity_types();
-    // Of every page some.
+    // Every page has some excluded records.
     let exclude_types: BTreeSet<u32> = kinds.iter().copied().filter(|kind| kind % 3 == 0).collect();
     let exclude_types = exclude_types.into_iter().collect();
     let pull = Pull { own: of_types(Vec::new(), exclude_types), ..harness.pull(Stream::Activities) };
@@ -312,7 +312,7 @@ async fn what_a_ledger_holds_is_not_delivered_again_by_a_repair() {
     let lacking: BTreeSet<String> = ids[..3].iter().map(|id| identity(id).to_string()).collect();
     assert_eq!((sink.total(), sink.counts().into_keys().collect::<BTreeSet<_>>()), (3, lacking));
 
-    // Of what a destination has lost, these versions alone.
+    // Only these versions of what a destination has lost are wanted.
     let sink = MemorySink::accepting(harness.clock);
     let one = identity(&ids[5]);
     let wanted = Some(Wanted::Only(Arc::new([one].into())));
@@ -407,7 +407,7 @@ async fn a_console_that_refuses_every_cursor_is_not_asked_in_a_hot_loop() {
     assert_eq!((sink.total(), sink.counts().len()), (2_500, 2_500));
 }
 
-/// Neither of its two passes has anything to ask for before then, and neither keeps the other from waiting.
+/// Neither pass of the lane has anything to ask for before it begins, and neither keeps the other from waiting.
 #[tokio::test(start_paused = true)]
 async fn a_lane_that_begins_in_the_future_waits_and_then_reads() {
     let harness = LaneHarness::new(|setup| setup.activities = 0);

@@ -62,7 +62,7 @@ impl Talk {
         self.hears_all([answer]).await
     }
 
-    /// The same where it asks several times.
+    /// What the poll makes of several answers, where it asks several times.
     pub async fn hears_all<const N: usize>(&mut self, answers: [String; N]) -> Result<Emitted, ConsoleError> {
         answers.into_iter().for_each(|answer| self.script.push(answer));
         Ok(self.emits().await?.unwrap())
@@ -95,7 +95,7 @@ impl Talk {
         self.emits().await
     }
 
-    /// The console counts so many records, which confirms the end of the list and ends the poll.
+    /// The console counts `count` records, which confirms the end of the list and ends the poll.
     pub async fn confirms(&mut self, count: u64) {
         self.script.push(counted(count));
         let Action::Ask(request) = self.poll.next_action() else { panic!("it does not ask") };
@@ -110,7 +110,7 @@ impl Talk {
         request.pause()
     }
 
-    /// As `hears`, of an answer that is a page of the list.
+    /// What the poll makes of an answer that is a page of the list.
     pub async fn reads(&mut self, records: &[String], next: Option<&str>) -> Emitted {
         self.hears(page(records, next)).await.unwrap()
     }
@@ -200,7 +200,7 @@ pub fn finding(id: u64) -> String {
     format!(r#"{{"id":"{id}","status":"Detected","detectionDate":"{}"}}"#, ago(60))
 }
 
-/// The same activity or finding, and larger than an answer may be.
+/// The activity or finding `record`, made larger than an answer may be.
 pub fn large(record: &str) -> String {
     record.replace("}", &format!(r#","filler":"{}"}}"#, "x".repeat(2 * MOST)))
 }

@@ -250,7 +250,7 @@ async fn a_batch_on_its_way_is_held_in_the_budget_as_often_as_the_sink_copies_it
     assert!(sink.total() == 40 && held.load(Ordering::Relaxed) > 0 && harness.budget.used() == 0);
 }
 
-/// Both would deliver what comes from now on.
+/// Two processes with one lane would both deliver what comes from now on.
 #[tokio::test(start_paused = true)]
 async fn a_lane_whose_checkpoint_is_another_process_s_sends_nothing_more() {
     let harness = LaneHarness::new(|setup| setup.activities = 3_000);
@@ -265,7 +265,7 @@ async fn a_lane_whose_checkpoint_is_another_process_s_sends_nothing_more() {
     assert!(sink.total() <= before + 5 * 100, "what was on its way, and not {}", sink.total() - before);
     assert!(matches!(running.metrics.state(), LaneState::Stopped(_)), "{:?}", running.metrics.state());
 
-    // The same while it rests: nothing is to be sent, and still it must end.
+    // A lane that backs off has nothing to send, and still it must end.
     let harness = LaneHarness::new(|setup| setup.activities = 30);
     let sink = MemorySink::accepting(harness.clock);
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));

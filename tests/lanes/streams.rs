@@ -195,7 +195,7 @@ async fn an_agent_that_is_gone_is_forgotten_and_one_that_checks_in_is_not() {
     let known = || harness.checkpoint(Stream::Agents, "siem").unwrap().position.content_count();
     assert_eq!(known(), there.len());
 
-    // One of them comes back.
+    // One of the removed agents comes back.
     let running = start(&harness, pull, &sink);
     check_in(&[gone[0], there[0]]);
     sleep(DAY).await;

@@ -109,7 +109,7 @@ async fn a_busier_lane_keeps_up_within_the_rate_limit_of_its_console() {
     keeps_up(4_000, 10.0).await;
 }
 
-/// So many records appear a second, each up to a second after its own time, and the console takes so many requests a
+/// `rate` records appear a second, each up to a second after its own time, and the console takes `most_requests` a
 /// second. Looks at a lane with default settings, once time is closed as fast as it passes.
 async fn keeps_up(rate: i64, most_requests: f64) {
     let settled_after = 12 * INTERVAL.as_secs();

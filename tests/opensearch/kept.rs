@@ -24,7 +24,7 @@ async fn warnings(node: &OpenSearch, keys: Value, ids: [&str; 3]) -> Vec<(Warnin
     }
 }
 
-/// Of these documents. A kept connection may belong to a test that has ended.
+/// The outcome of sending these documents. A kept connection may belong to a test that has ended.
 async fn outcome(sink: &dyn Sink, ids: &[&str]) -> Outcome {
     loop {
         match sink.send(&events(ids)).await.outcome {

@@ -293,7 +293,7 @@ struct Elasticsearch {
 }
 
 impl Elasticsearch {
-    /// With its address.
+    /// Starts a front of `node`, and returns its address, too.
     async fn start(node: &OpenSearch) -> (Arc<Self>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

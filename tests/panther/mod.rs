@@ -59,7 +59,7 @@ async fn panthers_rules_fire_for_records_and_not_for_envelopes() {
         output.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<[String; 3]>>()
     };
     let found = fired("records", &records);
-    // The same from the records themselves: the rule, its sentence, and what it groups by.
+    // What the records themselves say: the rule, its sentence, and what it groups by.
     let mut expected = Vec::new();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for record in records.events() {

@@ -10,7 +10,7 @@ use super::reference_docs::{compare, item, paragraph, root};
 struct Value {
     path: String,
     comment: String,
-    /// As the file has it; empty for a mapping whose keys follow.
+    /// The value as the file has it; empty for a mapping whose keys follow.
     default: String,
 }
 

@@ -59,7 +59,7 @@ fn native_and_unsafe_code_is_reviewed_in_the_version_that_is_locked() {
         );
         assert!(reviewed.insert(name), "twice: {row}");
     }
-    // Those that the page says are native, or unsafe and reached from outside.
+    // Crates that the page says are native, or unsafe and reached from outside.
     let listed = page.split("## Native code").nth(1).unwrap().split("## The rest").next().unwrap();
     let items = listed.lines().filter_map(|line| line.strip_prefix("- ")?.split_once(": "));
     for name in items.flat_map(|(names, _)| names.split('`').skip(1).step_by(2)) {

@@ -7,7 +7,7 @@ use s1_forwarder::telemetry::{LaneState, Misconfiguration};
 
 use super::reference_docs::{alerts, root};
 
-/// One of each; the compiler refuses a state that is missing here.
+/// One value of each state; the compiler refuses a state that is missing here.
 fn states() -> Vec<LaneState> {
     let all = [
         LaneState::Starting,

@@ -20,8 +20,8 @@ use crate::shared::{Point, Simulation, about};
 
 /// The client takes the list to be at its end after five.
 const MOST_EMPTY_PAGES: u32 = 3;
-/// So many pages follow a list that ended too early before another one does. A list that ends too early when it is
-/// asked for the rest looks like one that has no rest.
+/// Pages that follow a list that ended too early before another list may. A list that ends too early when it is asked
+/// for the rest looks like one that has no rest.
 const PAGES_BETWEEN_EARLY_ENDS: u32 = 100;
 
 pub struct Wire {
@@ -29,7 +29,7 @@ pub struct Wire {
     pub random: std::sync::Mutex<fastrand::Rng>,
     /// In a row, window by window.
     pub empty_pages: std::sync::Mutex<std::collections::BTreeMap<String, u32>>,
-    /// So many pages do not end their lists too early.
+    /// Pages that do not end their lists too early.
     pub spared: std::sync::Mutex<u32>,
 }
 

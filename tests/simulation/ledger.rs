@@ -66,7 +66,7 @@ pub struct Ledger {
     pub incarnations: Vec<Incarnation>,
     last: HashMap<u64, (usize, DeliveryState)>,
     settled: HashSet<u64>,
-    /// The same, as passes remember the last version of a record.
+    /// Settled versions, as passes remember the last version of a record.
     settled_short: HashSet<u64>,
     refused: HashSet<u64>,
     dead_letters: HashSet<u64>,
@@ -84,7 +84,7 @@ pub struct Ledger {
     complete: Option<Timestamp>,
     /// Settled events by the moment of their change: agents by the snapshot that shows them.
     settled_at: HashMap<i64, u64>,
-    /// Of which something was settled.
+    /// Records of which something was settled.
     settled_ids: HashSet<u64>,
     begun: Instant,
     pub taken: usize,

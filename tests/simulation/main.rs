@@ -26,7 +26,7 @@ use std::time::Instant;
 use schedule::SeedResult;
 
 const DEFAULT_SEEDS: u64 = 300;
-/// After so many failing seeds there is enough to look at.
+/// Failing seeds that are enough to look at.
 const ENOUGH: usize = 5;
 
 fn number(name: &str) -> Option<u64> {

@@ -78,7 +78,7 @@ impl Model {
     pub fn new(plan: &SimulationPlan, random: Rng) -> Self {
         let console = Console::new(&Setup::new(plan.start.micros()));
         console.set_quirks(plan.console.quirks.clone());
-        // Those that every console begins with.
+        // Every console begins with these groups.
         console.ids(Kind::Groups).into_iter().for_each(|id| _ = console.remove(Kind::Groups, id));
         let ConsolePlan { too_late, fat, .. } = plan.console;
         let is_pulled = |kind: &Kind| plan.lanes.iter().any(|lane| kind_of(lane.stream) == *kind);
@@ -299,7 +299,7 @@ impl Model {
         owed
     }
 
-    /// The same with what the lane's settings leave out: all that it must account for.
+    /// What [`Self::owed`] returns, with what the lane's settings leave out: all that it must account for.
     pub fn accountable(&self, lane: &LanePlan, since: Timestamp, before: Timestamp) -> Vec<Version> {
         let kind = kind_of(lane.stream);
         let state = lock(&self.state);

@@ -150,7 +150,7 @@ pub struct StorePlan {
     pub latency: Duration,
     pub fail: f64,
     pub fails: Vec<Window<()>>,
-    /// Of the writes that fail or are cut off, this share is applied all the same.
+    /// Share of the writes that fail or are cut off, but are applied all the same.
     pub applied: f64,
     pub dead_letters_fail: f64,
 }
@@ -361,7 +361,7 @@ impl LanePlan {
             exclude: if with(r, 0.2) { vec![27] } else { Vec::new() },
             events: pick(r, &[1, 3, 10, 50]),
             bytes: pick(r, &[1_000, 8_000, 1 << 20]),
-            // Of an alert the console shows every field that is asked for, null or not.
+            // The console shows every field of an alert that is asked for, null or not.
             event_bytes: pick(r, &[if stream == Stream::UnifiedAlerts { 4_000 } else { 1_500 }, 1 << 20]),
             copies: pick(r, &[1, 2]),
             flush: Duration::from_millis(pick(r, &[0, 100, 1_000, 5_000])),

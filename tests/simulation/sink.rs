@@ -99,7 +99,7 @@ impl Destination {
         }
     }
 
-    /// Of which version of which record the event with this id and identity is.
+    /// The version of the record that the event with this id and identity is of.
     fn version(&self, record_id: &str, identity: Identity) -> Option<Version> {
         let model = &self.simulation.model;
         let plan = &self.lane.plan;

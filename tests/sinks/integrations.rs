@@ -451,7 +451,7 @@ async fn the_site_is_that_of_the_record_before_its_agents() {
 /// The columns of Microsoft's tables.
 const COLUMNS: &str = include_str!("../data/azure-columns.txt");
 
-/// Those of the functions that a rule's transformation takes that the template uses.
+/// The functions that the template uses, of those that a rule's transformation takes.
 const FUNCTIONS: [&str; 6] = ["iff", "isnull", "parse_json", "tobool", "todatetime", "tostring"];
 
 /// Stream of the rule, and what it declares: texts, times, booleans, numbers, and columns of any shape.

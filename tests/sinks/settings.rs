@@ -169,7 +169,7 @@ fn secrets_do_not_show() {
     }
 }
 
-/// Of each type: its keys, other values of those that decide where events arrive, and of some that do not.
+/// Rows name each type: its keys, other values of those that decide where events arrive, and of some that do not.
 #[test]
 fn each_type_says_where_its_events_arrive() {
     let azure = json!({ "url": "https://a", "dcr_immutable_id": "dcr-1", "managed_identity": true });

@@ -108,7 +108,7 @@ async fn a_client_certificate_is_shown_and_may_be_renewed_on_disk() {
     let without = sink(keys(front.address(), &tls)).send(&batch(0..3)).await;
     assert!(matches!(without.outcome, Outcome::RetryLater { .. }), "{without:?}");
 
-    // One of another authority at first.
+    // The first certificate is of another authority.
     let (cert_file, key_file) = servers.issue(&["forwarder"]).write(directory.path(), "client");
     tls["cert_file"] = json!(cert_file);
     tls["key_file"] = json!(key_file);
@@ -216,7 +216,7 @@ impl Tenant {
         self.check_with(console, sink, environment, &[]).await
     }
 
-    /// The same with more flags.
+    /// Runs `check` with more flags.
     async fn check_with(
         &self,
         console: Value,
@@ -279,7 +279,7 @@ async fn consoles_and_sinks_take_the_proxy_of_the_environment() {
     assert!(words.ends_with("rate limit=verified sink http=reached"), "{reported}");
     assert_eq!(proxy.asked().iter().filter(|asked| !asked.contains("sentinelone")).count(), 1, "{:?}", proxy.asked());
 
-    // One of their own comes before that of the environment.
+    // A proxy in the settings comes before that of the environment.
     let own = Proxy::start(tenant.front.address(), None).await;
     let with_own = |mut settings: Value| {
         settings["proxy"] = json!(format!("http://{}", own.address()));

@@ -339,7 +339,7 @@ async fn brokers_that_are_none_are_told_apart() {
     let refused = format!("127.0.0.1:{}", ports::free());
     let web = Peer::start(Some(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")).await;
     let silent = Peer::start(None).await;
-    // As a port with TLS does that gets no handshake.
+    // A port with TLS that gets no handshake closes the connection.
     let closing = Peer::start(Some(b"")).await;
     const NOBODY: &str = "does `brokers` name Kafka's listener, and does it want TLS";
     for (broker, advice) in [

@@ -111,7 +111,7 @@ impl Signatures {
 }
 
 impl Signatures {
-    /// The same for a request whose signature is in its query. `User-Agent` is added after it was signed.
+    /// Verifies a request whose signature is in its query. `User-Agent` is added after it was signed.
     pub fn verify_presigned(&self, url: &url::Url) -> Result<(), &'static str> {
         let pairs: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
         let get = |name: &str| pairs.get(name).map_or("", String::as_str);

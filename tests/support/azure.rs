@@ -10,9 +10,9 @@ use super::double::{Contract, Received, Reply};
 pub const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 pub const RULE: &str = "dcr-0123456789abcdef0123456789abcdef";
 pub const STREAM: &str = "Custom-SentinelOne";
-/// Of a request, both before and after compression.
+/// Most bytes of a request, both before and after compression.
 const REQUEST_BYTES: usize = 1_000_000;
-/// Of a column; a longer value is truncated without an error.
+/// Most bytes of a column; a longer value is truncated without an error.
 const COLUMN_BYTES: usize = 64_000;
 
 /// Entra ID and the Logs Ingestion API.

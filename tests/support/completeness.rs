@@ -10,7 +10,7 @@ use super::process::Exit;
 
 pub const HOUR: i64 = 3_600_000_000;
 
-/// The beginning of the hour that lies so many hours back.
+/// The beginning of the hour that is `back` hours ago.
 pub fn hour(back: i64) -> i64 {
     (system_clock() / HOUR - back) * HOUR
 }

@@ -221,7 +221,7 @@ impl Elastic {
             items.push(json!({ "create": self.create(id, document) }));
         }
         let errors = items.iter().any(|item| item["create"].get("error").is_some());
-        // As `pretty` writes it: who looks for `"errors":true` in the text finds nothing.
+        // `pretty` writes it so: who looks for `"errors":true` in the text finds nothing.
         let answer = json!({ "took": 1, "errors": errors, "items": items });
         Reply::new(200, serde_json::to_string_pretty(&answer).unwrap())
     }

@@ -16,9 +16,9 @@ pub enum Trap {
     ShardFailed,
     TimedOut,
     TerminatedEarly,
-    /// As a name with a wildcard that fits nothing.
+    /// The answer about a name with a wildcard that fits nothing.
     NoShards,
-    /// Of another cluster that belongs to the target.
+    /// Another cluster that belongs to the target was skipped.
     ClusterSkipped,
     /// More documents than were sent.
     Cut,
@@ -70,7 +70,7 @@ pub struct ElasticSearch {
     pub drops: bool,
     pub moves: bool,
     pub trap: Option<Trap>,
-    /// So many questions are answered with 429 first.
+    /// Questions that are answered with 429 first.
     pub busy: u32,
     /// The most identities of a question.
     pub most: usize,
@@ -229,7 +229,7 @@ impl ElasticSearch {
             "took": 1, "timed_out": false, "_shards": { "total": 2, "successful": 2, "skipped": 0, "failed": 0 },
             "hits": { "total": { "value": hits.len(), "relation": "eq" } },
         });
-        // As the filter of the answer leaves it out.
+        // The filter of the answer leaves out an empty list.
         if !hits.is_empty() {
             answer["hits"]["hits"] = json!(hits);
         }

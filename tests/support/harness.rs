@@ -97,7 +97,7 @@ impl Harness {
         self.write(&format!("pipelines/{name}.yaml"), &format!("{pipeline:#}\n"));
     }
 
-    /// The same with `changes` to what is usual.
+    /// Puts a pipeline with `changes` to what is usual.
     pub fn put_changed(&self, name: &str, changes: Value) {
         self.put(name, &self.pipeline(changes));
     }
@@ -148,7 +148,7 @@ impl Harness {
         self.verify_until(system_clock(), flags).await
     }
 
-    /// The same up to an earlier moment.
+    /// `verify` from nine days ago to an earlier moment.
     pub async fn verify_until(&self, to: i64, flags: &[&str]) -> Exit {
         let from = print_time(system_clock() - 9 * 86_400_000_000);
         let to = print_time(to);
@@ -252,7 +252,7 @@ pub async fn everything_arrives(harness: &Harness, destination: &impl Destinatio
     let at_start = harness.owed(Kind::Activities);
     harness.console().set_faults(Faults::preset("all").unwrap());
 
-    // A small budget means small pages, and so many requests for faults to strike.
+    // A small budget means small pages, and thus many requests for faults to strike.
     let exit = harness.once(&["--memory-budget", "16MiB"]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     for lane in ["acme/activities/siem", "acme/threats/siem"] {

@@ -93,7 +93,7 @@ impl KafkaProxy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Late {
     Commit,
-    /// Of a transaction that the proxy has the client abort.
+    /// The end of a transaction that the proxy has the client abort.
     Abort,
     AddPartitions,
     Produce,

@@ -23,7 +23,7 @@ pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     until_within(PATIENCE, what, look).await
 }
 
-/// The same with another patience.
+/// Looks again and again, with another patience.
 pub async fn until_within<T>(patience: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -164,7 +164,7 @@ impl Process {
         self.try_get(path).await.unwrap_or_else(|error| panic!("GET {path}: {error}\n{}", self.log_text()))
     }
 
-    /// The same, for a process that may end meanwhile; its address must be known.
+    /// Asks a process that may end meanwhile; its address must be known.
     pub async fn try_get(&self, path: &str) -> std::io::Result<(u16, String)> {
         let address = self.address.as_deref().unwrap();
         let mut stream = TcpStream::connect(address).await?;

@@ -25,7 +25,7 @@ pub trait ReadBack: Contract + Default {
     /// Moves these to another place, which the settings name.
     fn moves(&mut self, identities: &BTreeSet<String>);
     fn set_trap(&mut self, trap: Option<Self::Trap>);
-    /// So many questions are answered with "later" first.
+    /// The first `busy` questions are answered with "later".
     fn set_busy(&mut self, busy: u32);
 }
 
@@ -265,7 +265,7 @@ pub enum AzureTrap {
 #[derive(Default)]
 pub struct Sentinel {
     azure: Azure,
-    /// Of the table `Other_CL`.
+    /// Rows of the table `Other_CL`.
     other: Vec<Value>,
     trap: Option<AzureTrap>,
     busy: u32,

@@ -49,7 +49,7 @@ impl Silent {
         Process::spawn(self.command(root, arguments))
     }
 
-    /// The same, where the system also starts no threads.
+    /// The program on a system that also starts no threads.
     pub fn process_without_threads(&self, root: &Path, arguments: &[&str]) -> Process {
         let mut command = self.command(root, arguments);
         command.env("SILENT_THREADS", "1");

@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spelling {
     Plain,
-    /// As in a form.
+    /// The spelling of a form.
     Form,
     /// Each byte is percent-encoded.
     Percent,

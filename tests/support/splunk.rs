@@ -29,7 +29,8 @@ pub struct Hec {
     pub bears: usize,
     /// How long the work on a request takes.
     pub takes: Duration,
-    /// The next requests are answered after so many events: 503, code 9, with the index of the first not taken.
+    /// The numbers of events after which the next requests are answered: 503, code 9, with the index of the first not
+    /// taken.
     pub busy_after: VecDeque<usize>,
     /// What the health page says, next to the status of that code.
     pub health: u16,

@@ -17,11 +17,11 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
     Reads,
-    /// Waits so long after each 100 KB.
+    /// Waits this time after each 100 KB.
     ReadsSlowly(Duration),
     /// Accepts connections and never reads from them.
     Stops,
-    /// Takes everything, keeps nothing, and closes the connection so long after the first bytes.
+    /// Takes everything, keeps nothing, and closes the connection this time after the first bytes.
     DropsAndCloses(Duration),
     /// Closes its own side at once, and goes on reading.
     ClosesItsSide,
@@ -93,7 +93,7 @@ impl SyslogReceiver {
         *self.state.connections.borrow()
     }
 
-    /// Waits until so many connections were accepted.
+    /// Waits until this number of connections was accepted.
     pub async fn accepted(&self, connections: usize) {
         let mut watched = self.state.connections.subscribe();
         watched.wait_for(|count| *count >= connections).await.unwrap();

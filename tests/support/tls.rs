@@ -45,7 +45,7 @@ impl Authority {
         self.issue_with(names, |_| {})
     }
 
-    /// The same, expired since 2021.
+    /// A certificate that expired in 2021.
     pub fn issue_expired(&self, names: &[&str]) -> Issued {
         self.issue_with(names, |params| {
             params.not_before = rcgen::date_time_ymd(2020, 1, 1);
@@ -53,7 +53,7 @@ impl Authority {
         })
     }
 
-    /// The same, valid from 2090 on.
+    /// A certificate that is valid from 2090 on.
     pub fn issue_for_later(&self, names: &[&str]) -> Issued {
         self.issue_with(names, |params| {
             params.not_before = rcgen::date_time_ymd(2090, 1, 1);
@@ -109,7 +109,7 @@ impl TlsFront {
         Self::start_with(server, issued, clients, Vec::new()).await
     }
 
-    /// The same for a server that speaks HTTP/2.
+    /// Takes connections for a server that speaks HTTP/2.
     pub async fn start_http2(server: SocketAddr, issued: &Issued) -> Self {
         Self::start_with(server, issued, None, vec![b"h2".to_vec()]).await
     }

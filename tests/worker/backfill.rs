@@ -70,7 +70,8 @@ async fn a_backfill_that_is_killed_three_times_ends_with_every_record() {
     sink["concurrency"] = json!(concurrency);
     let streams = json!({ "activities": { "interval": "200ms", "since": "now", "include_hidden": true } });
     harness.put_changed("acme", json!({ "streams": streams, "sinks": [sink] }));
-    // As in tests/worker/kill.rs: a disk that is slower than the sink would leave more unwritten than is in flight.
+    // The sink is slow, as in tests/worker/kill.rs: a disk that is slower than the sink would leave more unwritten than
+    // is in flight.
     harness.sink.misbehave(5, vec![(1.0, FaultRule::Slow(Duration::from_millis(150)))]);
     let live = harness.worker();
     live.logged(&["a new lane begins"]).await;

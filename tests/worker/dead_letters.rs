@@ -225,7 +225,7 @@ async fn refusals_are_accepted_for_one_run_by_command() {
     let all = harness.owed(Kind::Activities).len();
     assert_eq!(listed(&harness, &[]).await.len(), all);
 
-    // The same for a replay.
+    // A replay gives up, too.
     let replay = ["dead-letters", "replay", "--pipelines", "pipelines"];
     let refused = harness.command(&replay).await;
     assert!(refused.code == Some(1) && refused.stderr.contains("--accept-refusals"), "{}", refused.stderr);

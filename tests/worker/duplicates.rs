@@ -95,7 +95,7 @@ async fn files_show_which_lanes_send_the_same_records_to_the_same_place() {
         }
         expected.insert(name.to_owned(), is_duplicate);
     }
-    // Of one pipeline, that is meant: here the second sink has another schema.
+    // Two sinks of one pipeline are meant: here the second one has another schema.
     let mut twice = harness.pipeline(json!({ "console": { "url": "https://one-pipeline.example" } }));
     twice["sinks"] =
         json!(["a", "b"].map(|name| json!({ "type": "http", "name": name, "url": "https://siem.example" })));
@@ -121,7 +121,8 @@ async fn files_show_which_lanes_send_the_same_records_to_the_same_place() {
     assert_eq!(found, expected);
 }
 
-/// Of one pipeline or of several, whatever their consoles: the ids are those of one namespace in one index.
+/// The sinks belong to one pipeline or to several, whatever their consoles: the ids are those of one namespace in one
+/// index.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sinks_of_different_ocsf_versions_at_one_place_get_a_warning() {
     let harness = Harness::new(|_| {}).await;

@@ -256,7 +256,7 @@ async fn workers_ask_each_other_with_their_own_certificate_and_token() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let path = |name: &str| directory.path().join(name);
-    // As in a cluster: the certificate names the service, and the workers ask each other by address.
+    // In a cluster, too, the certificate names the service, and the workers ask each other by address.
     authority.issue(&["s1-forwarder.example"]).write(directory.path(), "web");
     std::fs::write(path("ca.pem"), authority.certificate()).unwrap();
     std::fs::write(path("web-token"), "token").unwrap();

@@ -24,7 +24,7 @@ text = text + text
 
 const MIB: u64 = 1 << 20;
 
-/// One program for so many sinks.
+/// One program for each of `sinks` sinks.
 fn slow(harness: &Harness, sinks: usize) -> Value {
     let mut pipeline = harness.pipeline(json!({ "transform": { "remap": SLOW } }));
     let sinks = (0..sinks).map(|number| {

@@ -133,7 +133,7 @@ async fn no_secret_is_reported_by_log_metric_page_state_or_dead_letter() {
                 }
             }
             harness.put(&format!("{kind}-{form}"), &pipeline);
-            // The same credentials at a console that repeats them.
+            // These credentials are also used at a console that repeats them.
             pipeline["console"]["url"] = json!(talkative);
             if kind == "proxy" {
                 let proxy = talkative.replace("http://", &format!("http://user:{in_url}@"));

@@ -101,7 +101,7 @@ async fn no_secret_is_reported_whatever_fails_around_requests() {
             pipeline["console"]["url"] = json!(url);
             pipeline["console"]["token"] = json!("c4nary-token");
         });
-        // The same of sinks.
+        // Sinks have secrets in their addresses, credentials and headers.
         put(&format!("{name}-sink"), &|pipeline| {
             pipeline["sinks"][0]["url"] = json!(format!("{url}/c4nary-path?key=c4nary"));
             pipeline["sinks"][0]["auth"] = json!({ "type": "basic", "user": "user", "password": "c4nary" });

@@ -30,7 +30,7 @@ async fn a_rotated_token_is_read_again_when_the_old_one_is_refused() {
     let rotated = Instant::now();
     harness.delivered(&[Kind::Activities]).await;
     assert_eq!(harness.sink.requests().iter().filter(|seen| seen.status == 401).count(), 1, "one refusal is enough");
-    // The same at the console's end.
+    // The console's token is rotated, too.
     harness.write("token", "rotated");
     harness.console().set_tokens(vec![s1_forwarder::emulator::Token::new("rotated")]);
     harness.console().generate(Kind::Activities, system_clock());

@@ -121,7 +121,7 @@ async fn revoked_and_expired_tokens_are_told_apart() {
     assert!(unknown.contains("the token is wrong, revoked or expired"), "nothing was known before: {unknown}");
 }
 
-/// Both print the row of one table.
+/// `check` and the lane print the row of one table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_says_what_check_advises() {
     let harness = Harness::new(|setup| setup.activities = 20).await;

@@ -135,7 +135,7 @@ async fn replays_and_repairs_count_and_backfills_have_a_row_of_their_own() {
     let rows = report(&harness, &[]).await;
     assert_eq!((counts(&rows, LANE), rows.len()), ((all, all), 1));
 
-    // Of an hour that `verify` compares, one record is missing, and is then repaired.
+    // One record of an hour that `verify` compares is missing, and is then repaired.
     let hour = system_clock().div_euclid(3_600_000_000) * 3_600_000_000 - 5 * 3_600_000_000;
     assert_eq!(harness.appear_late(Kind::Activities, hour + 60_000_000, 1).len(), 1);
     let exit = harness.verify(&[]).await;

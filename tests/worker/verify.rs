@@ -150,7 +150,7 @@ async fn what_came_too_late_is_found_and_repaired_once() {
     assert!(exit.stdout.contains("corp/activities/siem"), "{}", exit.stdout);
 }
 
-/// Of one hour the console loses records, and others are missing: none hides another, and the columns add up.
+/// The console loses records of an hour, and others of it are missing: none hides another, and the columns add up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_that_the_console_lost_hide_none_that_are_missing() {
     let harness = two_streams().await;
@@ -261,7 +261,7 @@ async fn verify_says_what_was_delivered_of_what_is_accounted_for() {
     let ([accounted, delivered], text) = judge(&[]).await;
     assert!(delivered == acknowledged() && delivered + 2 < accounted, "{} {text}", acknowledged());
 
-    // Of two dead letters, one is delivered, and what becomes of the other changes nothing.
+    // One of two dead letters is delivered, and what becomes of the other changes nothing.
     harness.sink.contract(|rules| rules.event_bytes = None);
     let replay = harness.command(&["dead-letters", "replay", "--pipelines", "pipelines", "--limit", "1"]).await;
     assert_eq!(replay.stdout, "1 delivered, 0 refused again\n", "{}", replay.stderr);
@@ -271,7 +271,7 @@ async fn verify_says_what_was_delivered_of_what_is_accounted_for() {
 
     let late = harness.appear_late(Kind::Activities, hour(5) + 17 * 60_000_000, 3).len() as u64;
     let repair = harness.verify_until(to, &["--stream", "activities", "--repair"]).await;
-    // Those of excluded types are accounted for, and not delivered.
+    // Records of excluded types are accounted for, and not delivered.
     let repaired = number(&repair, "activities", REPAIRED);
     assert!((1..=late).contains(&repaired), "{}", repair.stdout);
     let (numbers, text) = judge(&[]).await;

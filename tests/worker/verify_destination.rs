@@ -265,7 +265,7 @@ async fn what_is_elsewhere_is_not_missing_and_not_repaired() {
     assert_eq!(lane["elsewhere"]["`elsewhere` (index)"], late.len(), "{lane}");
     assert_eq!((sum(lane, "missing"), elastic.deliveries().len()), (0, before), "{lane}");
 
-    // The same identities of another pipeline's data stream prove nothing.
+    // Equal identities in another pipeline's data stream prove nothing.
     elastic.contract(|elastic| {
         for ((index, _), document) in &mut elastic.documents {
             if index == "elsewhere" {

@@ -98,7 +98,7 @@ async fn what_is_no_proof_claims_nothing() {
     let exit = judge(&harness, &delivered, &[]).await;
     assert_eq!((exit.code, sum(&lanes(&exit)[0], "dead_letters")), (Some(0), 1), "{}{}", exit.stdout, exit.stderr);
 
-    // Of a list that has nothing of the lane, nothing is believed.
+    // A list that has nothing of the lane is not believed.
     let foreign: Vec<String> = (0..50).map(|_| format!("{:032x}", fastrand::u128(..))).collect();
     let exit = judge(&harness, &foreign, &[]).await;
     let lane = &lanes(&exit)[0];

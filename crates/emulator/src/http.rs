@@ -20,7 +20,7 @@ pub struct Request {
     pub method: Method,
     /// The path, `/web/api/v2.1/…`.
     pub path: String,
-    /// As in the URL, without `?`.
+    /// The query of the URL, without `?`.
     pub query: String,
     /// Only `authorization` and `accept-encoding` are used.
     pub headers: HeaderMap,

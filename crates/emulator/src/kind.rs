@@ -57,7 +57,7 @@ pub struct Description {
     pub generate: Option<fn(&mut Generator, at: i64, now: i64) -> NewRecord>,
     /// Changes a record at this time in a random, realistic way. None: records do not change.
     pub change: Option<fn(&mut Generator, &mut Value, at: i64)>,
-    /// Makes a record of so many bytes. None: there are no large ones.
+    /// Makes a record of this number of bytes. None: there are no large ones.
     pub oversized: Option<fn(&mut Generator, at: i64, bytes: usize) -> NewRecord>,
 }
 
@@ -81,7 +81,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// Those of most kinds.
+    /// The places in most kinds.
     pub const USUAL: Self = Self {
         id: "id",
         created: "createdAt",

@@ -49,7 +49,7 @@ impl Server {
         Self::start_with_clock(console, address, time::system_clock).await
     }
 
-    /// As [`Self::start`], with another clock, which returns microseconds since 1970.
+    /// Starts as [`Self::start`] does, with another clock, which returns microseconds since 1970.
     ///
     /// # Errors
     /// When the address cannot be bound.

@@ -22,7 +22,7 @@ pub(super) struct Bounded {
 /// `None` if no object and no list of the record has too many values.
 #[inline]
 pub(super) fn bounded(record: &str) -> Option<Bounded> {
-    // So many values have commas between them.
+    // `MOST` values have commas between them.
     if record.len() <= 2 * MOST { None } else { bounded_long(record) }
 }
 

@@ -146,7 +146,7 @@ impl Copier<'_, '_> {
         wrote
     }
 
-    /// As [`Self::member`], for a value that has another shape than its place. The caller removes it.
+    /// Copies a value as [`Self::member`] does, if it has another shape than its place. The caller removes it.
     #[cold]
     fn misfit(&mut self, name: Name, place: Place) -> bool {
         let begin = self.out.len();

@@ -119,7 +119,7 @@ impl<'o> Json<'o> {
         self.out.push(b'"');
     }
 
-    /// As [`Json::text`], with a name that may need escapes.
+    /// Writes any text, escaped, with a name that may need escapes.
     pub fn text_named(&mut self, name: &str, text: &str) {
         self.text(&escape(name), text);
     }
@@ -198,7 +198,7 @@ impl<'o> Json<'o> {
         self.raw(value.as_bytes());
     }
 
-    /// As [`Json::element`], for a string in parts without escapes.
+    /// Writes a string in parts without escapes as an element of a list.
     pub fn element_of(&mut self, parts: &[&str]) {
         self.comma();
         self.out.push(b'"');
@@ -224,7 +224,7 @@ impl<'o> Json<'o> {
         self.named_value(name, value, key_case, place, shape);
     }
 
-    /// As [`Json::value`], for a place without objects.
+    /// Copies a value as [`Json::value`] does, for a place without objects.
     pub fn scalar(&mut self, name: &str, value: Value<'_>) {
         self.named_value(name, value, KeyCase::Snake, Place::of_field(value), Shape::Plain);
     }
@@ -236,8 +236,9 @@ impl<'o> Json<'o> {
         self.copy_value(written, value, key_case, place, shape);
     }
 
-    /// As [`Json::value`], with a name made from a key of the record. `names` are those that were made for this object
-    /// so far; `is_used` reports its other names. `outer` is the place of the object in the record.
+    /// Copies a value as [`Json::value`] does, with a name made from a key of the record. `names` are those that were
+    /// made for this object so far; `is_used` reports its other names. `outer` is the place of the object in the
+    /// record.
     pub fn keyed_value(
         &mut self,
         outer: Place,

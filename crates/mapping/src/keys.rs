@@ -113,7 +113,7 @@ pub(crate) const MOST_LEVELS: u32 = 16;
 /// Longest key that a path names.
 const LONGEST_KEY: usize = 48;
 
-/// Strange leaves that a lane remembers. A record with others is walked; after so many, none is.
+/// Strange leaves that a lane remembers. A record with others is walked, but none once this number is reached.
 const MOST_SEEN: usize = 1_000;
 
 /// The strange leaves that a lane has come across.
@@ -139,7 +139,7 @@ pub(crate) struct Keys {
     learned: Option<HashMap<Place, u64>>,
     /// Whether each place has values of one shape.
     is_strict: bool,
-    /// The others.
+    /// Values that have another shape than their place.
     pub misfits: Misfits,
     /// What the record has beyond its bounds.
     pub overflow: Option<Box<str>>,

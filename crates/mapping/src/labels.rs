@@ -23,10 +23,10 @@ pub const OTHER: &str = "other";
 const MAX_SETS: usize = 1_000;
 /// Bytes of the sets that a lane keeps. A file may have any number of labels.
 const MAX_BYTES: usize = 1 << 20;
-/// A set gives way to another one if the lane has labelled so many records without it. Otherwise sets that do not fit
-/// at once would be made again for each record.
+/// A set gives way to another one if the lane has labelled this number of records without it. Otherwise sets that do
+/// not fit at once would be made again for each record.
 const IDLE_RECORDS: u64 = 10_000;
-/// When there was no space for a set, none is made for so many records.
+/// When there was no space for a set, none is made for this number of records.
 const FULL_RECORDS: u64 = 1_000;
 /// Longest value of a field, in bytes.
 const MAX_VALUE: usize = 64;
@@ -226,7 +226,7 @@ impl Sets {
         true
     }
 
-    /// Frees space for so many bytes: the least recently used set first.
+    /// Frees space for this number of bytes: the least recently used set first.
     fn free(&mut self, bytes: usize) {
         let is_idle = |set: &Set| self.records - set.used > IDLE_RECORDS;
         let sets = self.known.values_mut().filter(|set| set.as_ref().is_some_and(is_idle));

@@ -84,7 +84,7 @@ pub fn word_tables(schema: Schema) -> Vec<(&'static str, Vec<(&'static str, Stri
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MappingSettings {
     pub schema: Schema,
-    /// Of every event. `{account.name}` and the like are replaced by what the record names.
+    /// Labels of every event. `{account.name}` and the like are replaced by what the record names.
     pub labels: Labels,
     /// Events contain the record.
     pub keep_original: bool,
@@ -105,7 +105,7 @@ pub struct Mapper {
     /// Somebody reads raw events, so they are repaired.
     reads_raw: bool,
     labeler: Option<Arc<Labeler>>,
-    /// Those of the last event, if events differ in them.
+    /// The labels of the last event, if events differ in them.
     labelled: Option<Labelled>,
     scope: Option<Arc<Scope>>,
     origin: Origin,
@@ -212,8 +212,8 @@ impl Mapper {
         self.map_record(record, None, None, out)
     }
 
-    /// As [`Self::map`], with the identity of the record if it is known already, and with `enrichment`, a JSON object
-    /// that was fetched for the record. With schema `raw` it becomes the record's last key, `_enrichment`.
+    /// Maps a record as [`Self::map`] does, with its identity if it is known already, and with `enrichment`, a JSON
+    /// object that was fetched for the record. With schema `raw` it becomes the record's last key, `_enrichment`.
     ///
     /// # Errors
     /// As [`Self::map`].

@@ -70,7 +70,7 @@ impl Written {
         Self { mapped, has_secret: keys.has_secret() }
     }
 
-    /// Of a record that exceeds a bound. Nobody looked at the keys beyond it.
+    /// The result for a record that exceeds a bound. Nobody looked at the keys beyond it.
     pub fn overflowed(self) -> Self {
         Self { mapped: Mapped { overflowed: true, ..self.mapped }, has_secret: true }
     }

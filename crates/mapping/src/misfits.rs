@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-/// Those of one event, and of the object that is being written: with the name that each is at or below.
+/// The misfits of one event, and of the object that is being written: with the name that each is at or below.
 #[derive(Debug, Default)]
 pub(crate) struct Misfits(Vec<(Name, Node)>);
 
-/// As it is in JSON.
+/// A name as it is in JSON.
 type Name = Vec<u8>;
 
 impl Misfits {
@@ -21,7 +21,7 @@ impl Misfits {
         self.0.push((name.to_vec(), Node { values: vec![value.to_vec()], below: BTreeMap::new() }));
     }
 
-    /// Those after the first `before` are in an object of this name.
+    /// Puts the misfits after the first `before` into an object of this name.
     #[inline]
     pub fn enclose(&mut self, before: usize, name: &[u8]) {
         if self.0.len() > before {

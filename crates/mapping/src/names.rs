@@ -18,7 +18,7 @@ pub(super) struct Name {
 }
 
 impl Name {
-    /// Of the bytes of the name.
+    /// Fingerprint of the bytes of the name.
     pub fn fingerprint(self) -> u64 {
         self.fingerprint
     }

@@ -111,7 +111,8 @@ impl<'r> Spelling<'r> {
                 at += 1;
                 continue;
             };
-            // A backslash of a text in so many texts has 1, 2, 4, 8 of them; the others are before the escape.
+            // At the first, second, third and fourth level of texts in texts, a backslash is written as 1, 2, 4 or 8 of
+            // them. The others are before the escape.
             let own = 1 << backslashes.trailing_zeros();
             text.truncate(text.len() - own);
             let place = places.get(text.len()).copied().unwrap_or(at);
@@ -199,8 +200,8 @@ fn value_of_secret(record: &[u8], end: usize, copied: usize) -> Option<Secret<'_
     (from < to).then_some(Secret { from, to, quote })
 }
 
-/// The end of a text whose quotes have so many backslashes; one with more of them is within the text, unless what comes
-/// before is a whole number of backslashes. A text that was cut off ends with the text that it is in.
+/// The end of a text whose quotes have `backslashes` backslashes. A quote with more of them is within the text, unless
+/// what comes before it is a whole number of backslashes. A text that was cut off ends with the text that it is in.
 fn text_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize> {
     let mut quotes = memchr::memchr_iter(b'"', &record[from..]).map(|at| from + at);
     quotes.find_map(|quote| {
@@ -209,7 +210,7 @@ fn text_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize> {
     })
 }
 
-/// As [`text_end`], for an object or a list in a text.
+/// The end of an object or a list in a text whose quotes have `backslashes` backslashes.
 fn container_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize> {
     let mut depth = 0;
     let mut at = from;
@@ -234,12 +235,12 @@ fn container_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize
     }
 }
 
-/// Whether a quote after so many backslashes ends a text whose quotes have `own`.
+/// Whether a quote after `backslashes` backslashes ends a text whose quotes have `own`.
 fn ends_text(backslashes: usize, own: usize) -> bool {
     backslashes % (2 * (own + 1)) == own
 }
 
-/// Where a text that is around one with so many backslashes ends, if a quote after `found` of them ends it.
+/// The end of a text that is around one whose quotes have `backslashes`, if a quote after `found` of them ends it.
 fn outer_end(quote: usize, found: usize, backslashes: usize) -> Option<usize> {
     let mut own = backslashes;
     while own > 0 {
@@ -330,7 +331,7 @@ mod tests {
                 }
             }
         }
-        // Of a path.
+        // The backslashes of a path are no escapes.
         let path = json!({ "path": r"C:\u0041\x", "t": json!({ "passphrase": "x" }).to_string() });
         assert_eq!(redacted(&path).unwrap()["path"], path["path"]);
     }

@@ -41,7 +41,7 @@ impl<'o> Writer<'o> {
         self.used.mark(value);
     }
 
-    /// As [`Self::mark`], but placeholders stay in the record.
+    /// Marks values as [`Self::mark`] does, but placeholders stay in the record.
     pub fn mark_set<const N: usize>(&mut self, values: [Value<'_>; N]) {
         values.into_iter().filter(|value| is_set(*value)).for_each(|value| self.mark(value));
     }
@@ -115,7 +115,7 @@ impl<'o> Writer<'o> {
         write_remaining(&mut self.json, self.used, block, key_case, reserved);
     }
 
-    /// As [`Self::remaining`], for `data` of an activity, with the console's keys.
+    /// Writes the values of `data` of an activity that are not used, with the console's keys.
     pub fn remaining_data<'a>(&mut self, data: &impl Block<'a>) {
         write_remaining_data(&mut self.json, self.used, data);
     }

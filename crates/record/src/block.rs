@@ -34,7 +34,7 @@ pub trait Block<'a>: Default {
     /// Whether the field `name` (in `snake_case`) exists and has a value that `is_left`.
     fn has_field(&self, name: &str, is_left: impl Fn(Value<'a>) -> bool) -> bool;
 
-    /// As [`Block::has_field`], by the console's key.
+    /// Whether [`Block::has_field`] would say so of the field with the console's key.
     fn has_key(&self, key: &str, is_left: impl Fn(Value<'a>) -> bool) -> bool;
 }
 

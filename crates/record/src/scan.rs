@@ -214,7 +214,7 @@ mod tests {
         }
     }
 
-    /// The same, byte by byte.
+    /// The end of a value, found byte by byte.
     fn end_by_byte(bytes: &[u8], mut at: usize) -> Option<usize> {
         let mut depth = 0;
         let mut in_string = false;

@@ -92,7 +92,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// As the console writes it.
+    /// The name, as the console writes it.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Value(name, _) | Self::Object(name, _) => name,

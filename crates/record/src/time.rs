@@ -84,7 +84,7 @@ impl Timestamp {
         Ok(Self(moment.as_microsecond()))
     }
 
-    /// As [`Self::parse`], of what a record says: a time without a zone is in UTC.
+    /// Reads a time as [`Self::parse`] does, from a record: a time without a zone is in UTC.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -96,7 +96,7 @@ impl Timestamp {
         })
     }
 
-    /// As [`Self::parse`], or the beginning of a day in UTC: `2018-02-27`.
+    /// Reads a time as [`Self::parse`] does, or the beginning of a day in UTC: `2018-02-27`.
     ///
     /// # Errors
     /// As [`Self::parse`]: a time of a day needs its zone.

@@ -51,7 +51,7 @@ impl<'a> Value<'a> {
         self.slot
     }
 
-    /// The same value without its number: who uses it leaves the field for others.
+    /// The value without its number: who uses it leaves the field for others.
     #[inline]
     pub const fn kept(self) -> Self {
         Self { slot: 0, ..self }

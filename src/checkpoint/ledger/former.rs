@@ -18,7 +18,7 @@ pub struct FormerLedger {
 }
 
 impl FormerLedger {
-    /// Of what [`Ledger::restart`] has returned. `host` is the console that the lane pulled from.
+    /// Keeps the ledger that [`Ledger::restart`] has returned. `host` is the console that the lane pulled from.
     pub fn new(host: Box<str>, until: Timestamp, ledger: Ledger) -> Self {
         Self { host, until, ledger }
     }

@@ -49,7 +49,7 @@ impl HourSums {
         Some(self.older.append(newest.minus(1), entries::sums(&leaving), next_segment))
     }
 
-    /// As [`Self::take_append`], but all sums.
+    /// Returns what [`Self::take_append`] does, but for all sums.
     pub fn take_all(&mut self, next_segment: &mut u64) -> Option<Append> {
         let sums = std::mem::take(&mut self.recent);
         let newest = *sums.keys().next_back()?;

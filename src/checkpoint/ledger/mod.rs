@@ -39,7 +39,7 @@ pub use crate::record::Accounting;
 use crate::record::{Identity, Timestamp};
 const SUM_HOURS: u32 = 90 * 24;
 const IDENTITY_HOURS: u32 = 48;
-/// Without a journal, a day becomes one count when its last hour is so old.
+/// Hours after which a day becomes one count, if the lane has no journal.
 const HOURS_APART: u32 = 72;
 /// Identities in the checkpoint at most; then all of them move to the journal.
 const MOST_RECENT: usize = 256;
@@ -51,7 +51,7 @@ pub struct Ledger {
     generation: u64,
     since: Timestamp,
     asked: String,
-    /// Of all accounted records.
+    /// Sums of all accounted records.
     sums: HourSums,
     /// Counts of whole days, by their first hour, where the store keeps no journals.
     days: BTreeMap<Hour, u64>,
@@ -70,7 +70,7 @@ pub struct Ledger {
     delivered: Option<Delivered>,
 }
 
-/// Those of the accounted records that the sink has acknowledged.
+/// The accounted records that the sink has acknowledged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivered {
     /// The first hour whose sum has all of them.
@@ -161,7 +161,7 @@ impl Ledger {
         self.delivered.as_ref()
     }
 
-    /// As they were stored with this ledger.
+    /// Takes the delivered records that were stored with this ledger.
     pub fn set_delivered(&mut self, delivered: Option<Delivered>) {
         self.delivered = delivered;
     }

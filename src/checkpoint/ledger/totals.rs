@@ -10,7 +10,7 @@ use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LedgerTotals {
     pub sums: BTreeMap<Hour, Sum>,
-    /// Of those records that the sink has acknowledged.
+    /// Sums of the records that the sink has acknowledged.
     pub delivered: BTreeMap<Hour, Sum>,
     /// Counts of whole days, by their first hour.
     pub days: BTreeMap<Hour, u64>,

@@ -10,7 +10,7 @@ use crate::visible::visible;
 
 /// Beginning of the subject of a test of the file.
 pub const TEST: &str = "test ";
-/// The same of a lane's.
+/// Beginning of the subject of a test of a lane.
 const LANE: &str = "lane ";
 
 /// The output of `check --format json`:

@@ -39,7 +39,7 @@ impl Window {
 /// Which objects the state has of a lane.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Stored {
-    /// Of the worker's lane, and of commands next to it.
+    /// Objects of the worker's lane, and of commands next to it, other than those below.
     lane: bool,
     usage: bool,
     command_usage: bool,
@@ -90,7 +90,7 @@ pub enum Reason {
     Killed,
     PartOfDay,
     PartOfHour,
-    /// The other numbers of this time are known.
+    /// Only the latencies of this time are unknown.
     NoLatency,
     Unreadable,
 }

@@ -24,11 +24,11 @@ use crate::usage::Usage;
 use crate::worker::{repairs_area, replays_area, usage_area};
 
 const VERSION: u32 = 2;
-/// Of lines that earlier releases read too.
+/// Version of lines that earlier releases read too.
 const OLDEST: u32 = 1;
 /// Lanes that are read concurrently. A Kafka topic is read once for all of them.
 const CONCURRENT_READS: usize = 16;
-/// Of an export, in bytes: above the checkpoint of any lane.
+/// Longest line of an export, in bytes: above the checkpoint of any lane.
 const LONGEST_LINE: u64 = 256 << 20;
 /// A running lane may replace its journal after its checkpoint was read and before the journal is read.
 const RETRIES: usize = 5;

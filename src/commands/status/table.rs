@@ -10,7 +10,8 @@ const GREEN: &str = "\x1b[32m";
 const END: &str = "\x1b[0m";
 /// Between two columns.
 const GAP: &str = "  ";
-/// An error gets so many characters before other columns are left out for its sake, and never fewer than the second.
+/// Characters of an error: other columns are left out until it has the first number, and it never gets fewer than the
+/// second.
 const ERROR_WIDTH: (usize, usize) = (40, 12);
 
 /// What a table may take.

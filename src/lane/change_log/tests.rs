@@ -435,7 +435,7 @@ enum Step {
     Wait(u32),
     ForgetKeys,
     Lookback(bool),
-    /// The console has so many scopes of findings now; none where it accepts a poll of all of them.
+    /// The console has this number of scopes of findings now; none where it accepts a poll of all of them.
     Scopes(usize),
     Restart,
     Store,

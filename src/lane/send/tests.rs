@@ -12,7 +12,7 @@ fn start() -> Timestamp {
     Timestamp::from_micros(1_700_000_000_000_000)
 }
 
-/// Of a lane of activities that begins an hour before `start`.
+/// The checkpoint of a lane of activities that begins an hour before `start`.
 fn new_checkpoint(journals: bool) -> LaneCheckpoint {
     let mut position = SourcePosition::starting_at(start().minus(Duration::from_secs(3600)));
     position.follow(&Pull::of(Stream::Activities).passes());

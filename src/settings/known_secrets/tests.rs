@@ -119,7 +119,7 @@ fn in_base64(secret: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// Of all kinds of characters.
+/// Secrets of all kinds of characters.
 fn secrets() -> Vec<String> {
     let mut random = fastrand::Rng::with_seed(20);
     let alphabet: Vec<char> = ('!'..='~').chain("  öÜß€漢😀".chars()).collect();

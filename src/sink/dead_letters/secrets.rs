@@ -576,7 +576,7 @@ mod tests {
         assert_eq!(object, stored, "another form needs another version");
     }
 
-    /// As a sink that refuses a part of one large batch.
+    /// A sink that refuses a part of one large batch makes such dead letters.
     #[tokio::test]
     async fn the_dead_letters_of_a_batch_that_fit_are_stored_and_the_number_is_returned() {
         let mut random = fastrand::Rng::with_seed(5);

@@ -75,9 +75,9 @@ struct Search {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Apart {
     pub suspects: HashSet<Identity>,
-    /// Of the suspects.
+    /// Number of a part of the suspects.
     pub part: usize,
-    /// Each of them alone, after all others.
+    /// Events that are sent alone, one by one, after all others.
     pub found: HashSet<Identity>,
 }
 
@@ -211,7 +211,7 @@ impl Search {
     }
 }
 
-/// The places of a [`Search::part`] among so many events.
+/// The places of a [`Search::part`] among `events` events.
 pub(super) fn part_of(events: usize, part: usize) -> Range<usize> {
     let parts = 1 << part.max(1).ilog2();
     let number = part.max(1) - parts;

@@ -68,7 +68,7 @@ pub struct Health {
     /// Wakes the one session that waits for a change.
     changed: Notify,
     in_a_row: Mutex<Row>,
-    /// Those of [`Self::count_refused`], whatever was accepted meanwhile.
+    /// Refusals that [`Self::count_refused`] has counted, whatever was accepted meanwhile.
     refused: AtomicUsize,
     /// When a warning of the sink with this reason was last logged.
     warned_at: Mutex<BTreeMap<WarningReason, Instant>>,

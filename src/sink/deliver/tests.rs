@@ -18,11 +18,11 @@ use crate::telemetry::Telemetry;
 struct Script {
     answers: std::sync::Mutex<VecDeque<Outcome>>,
     sent: std::sync::Mutex<Vec<(String, Option<Vec<u8>>)>>,
-    /// Of every answer; empty for `scripted`.
+    /// The status of every answer; empty for `scripted`.
     status: std::sync::Mutex<&'static str>,
     /// A request has events with the same labels only.
     separates_labels: AtomicBool,
-    /// Those of every third event are the same.
+    /// The labels of every third event are the same.
     has_labels: AtomicBool,
     /// A request with one of these events is answered with 500; each request, if there is `*`.
     bad: std::sync::Mutex<Vec<&'static str>>,
@@ -402,7 +402,7 @@ async fn each_attempt_commits_a_checkpoint_and_so_do_stored_dead_letters() {
     assert_eq!(case.stored(), ["1"]);
 }
 
-/// Both sinks refuse everything.
+/// A sink that refuses every event is misconfigured, and one that finds every event too large is not.
 #[tokio::test(start_paused = true)]
 async fn refused_events_count_towards_a_misconfiguration_and_oversized_events_do_not() {
     let many = |outcome: fn(String) -> Outcome| (0..23).map(move |_| outcome("no".to_owned()));
@@ -644,7 +644,7 @@ async fn an_outage_drops_nothing_and_leaves_no_small_batches() {
             case.session(&mut left).await;
         }
         let sizes: Vec<usize> = case.sent()[before..].iter().map(|names| names.split(' ').count()).collect();
-        // Of the first batch a part may be sent apart.
+        // A part of the first batch may be sent apart.
         assert!(sizes.len() <= 6 && sizes.ends_with(&[50, 50, 50]), "{sizes:?}");
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct KafkaSink {
     fatal: AtomicU32,
     /// True if the cluster refused the last batch.
     refused: AtomicBool,
-    /// That of the last attempt.
+    /// The producer of the last attempt.
     producer: Mutex<Weak<SharedProducer>>,
 }
 

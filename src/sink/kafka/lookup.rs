@@ -14,7 +14,7 @@ use crate::kafka::{Connect, Retention, Topic};
 use crate::record::{Identity, Timestamp};
 use crate::sink::lookup::{IdentitySorter, Kept, Lookup, SortedIdentities, Unproven};
 
-/// So many are looked up at a time.
+/// Identities that are looked up at a time.
 const MOST: usize = 100_000;
 /// The clock of the brokers may differ from ours by this.
 const CLOCKS: Duration = Duration::from_secs(3_600);

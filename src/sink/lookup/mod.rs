@@ -40,7 +40,7 @@ pub enum Unproven {
     /// Fewer identities may be asked for at a time.
     #[error("{0}")]
     TooLarge(String),
-    /// The same question may be answered later.
+    /// The question may be answered later.
     #[error("{reason}")]
     Later { reason: String, after: Option<Duration> },
     /// It would be answered in the same way again.

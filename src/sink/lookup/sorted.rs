@@ -7,15 +7,15 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
 use crate::record::Identity;
 
-/// So many are sorted in memory: 16 MB.
+/// Identities that are sorted in memory: 16 MB.
 const IN_MEMORY: usize = 1_000_000;
-/// So many sorted files are merged at a time.
+/// Sorted files that are merged at a time.
 const MOST_FILES: usize = 32;
 /// Buffer of each of them.
 const BUFFER: usize = 64 * 1024;
 /// An identity, and how often it occurs.
 const ENTRY: usize = 20;
-/// So many entries are read at a time: 80 KB.
+/// Entries that are read at a time: 80 KB.
 const BLOCK: usize = 4_096;
 
 /// Takes identities in any order.

@@ -64,7 +64,8 @@ impl FromStr for SyslogAddress {
         }
         let (host, port) = rest.rsplit_once(':').ok_or(SyslogAddressError::Port)?;
         let port = port.parse::<u16>().ok().filter(|port| *port != 0).ok_or(SyslogAddressError::Port)?;
-        // As in the URLs of other sinks: names are converted to ASCII, and every spelling of an address is read.
+        // The URLs of other sinks are read in the same way: names are converted to ASCII, and every spelling of an
+        // address is read.
         let url = Url::parse(&format!("http://{host}/")).map_err(|_| SyslogAddressError::Host)?;
         let host = url.host().ok_or(SyslogAddressError::Host)?.to_owned();
         if url.port().is_some() {

@@ -36,7 +36,7 @@ impl Field {
 /// How a value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// As it is; a list with commas.
+    /// A text as it is; a list with commas.
     Text,
     /// The first address. An IPv6 address is written under a key of its own, with a label.
     Address { v6_key: &'static str, v6_label: &'static str },
@@ -74,7 +74,7 @@ const fn time(key: &'static str, paths: &'static [&'static str]) -> Field {
     Field { key, label: None, form: Form::Time, cut: Cut::Never, paths }
 }
 
-/// The same for all streams.
+/// Fields of all streams.
 pub(super) const COMMON: &[Field] = &[
     time("rt", &["@timestamp"]),
     text("cat", &["event.category"]),

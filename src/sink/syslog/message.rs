@@ -33,7 +33,7 @@ pub(super) struct Encoder {
 /// An event has no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unsendable {
-    /// Of the allowed length, however much its texts are shortened.
+    /// It exceeds the allowed length, however much its texts are shortened.
     #[error(
         "the message has {least} bytes after all its texts were shortened, more than `max_bytes: {max_bytes}`; raise \
          it as far as the receiver allows, and send the dead letter again"

@@ -15,7 +15,7 @@ pub(super) enum Severity {
 }
 
 impl Severity {
-    /// That of an ECS event.
+    /// The severity of an ECS event.
     pub fn of_ecs(event: Value<'_>) -> Self {
         match number(event.get("event").get("severity")) {
             Some(severity) if severity > 73.0 => Self::Critical,
@@ -26,7 +26,7 @@ impl Severity {
         }
     }
 
-    /// That of CEF.
+    /// The severity in CEF.
     pub fn cef(self) -> &'static str {
         match self {
             Self::Unknown => "0",
@@ -37,7 +37,7 @@ impl Severity {
         }
     }
 
-    /// That of syslog: critical 2, error 3, warning 4, informational 6.
+    /// The severity in syslog: critical 2, error 3, warning 4, informational 6.
     fn syslog(self) -> u8 {
         match self {
             Self::Unknown | Self::Low => INFORMATIONAL,

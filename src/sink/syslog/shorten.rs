@@ -97,7 +97,7 @@ fn is_marked(text: &str) -> bool {
     text.ends_with(MARK)
 }
 
-/// Cuts a text after so many characters, its mark included.
+/// Truncates a text to `characters` characters, its mark included.
 pub(super) fn text(text: &mut String, characters: usize) {
     let Some((end, _)) = text.char_indices().nth(characters) else { return };
     let end = text[..end].char_indices().next_back().map_or(0, |(last, _)| last);

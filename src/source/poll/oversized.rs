@@ -27,7 +27,8 @@ pub(super) enum OversizedRecord {
     Searching { at: usize, wanted: Bytes },
     /// The record at `at` is too large: asks for the page after it. `wanted` is there until it was met.
     Behind { at: usize, beginning: Bytes, wanted: Option<Bytes> },
-    /// That page came: asks for the record again, as far as its beginning, to see whether it is still in its place.
+    /// The page after the record came: asks for the record again, as far as its beginning, to see whether it is still
+    /// in its place.
     Confirming { at: usize, beginning: Bytes, wanted: Option<Bytes>, page: Bytes },
     /// A unified alert: asks for its id and times only.
     InPart { beginning: Bytes, max_bytes: usize },

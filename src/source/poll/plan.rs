@@ -47,7 +47,7 @@ pub struct Learned {
 }
 
 impl Learned {
-    /// Whether a poll at `start` of a pass that reaches so far back asks for no counts.
+    /// Whether a poll at `start` of a pass that reaches `reach` back asks for no counts.
     pub(super) fn has_miscounted(self, start: Timestamp, reach: Duration) -> bool {
         self.miscounted_at.is_some_and(|at| at <= start && start.since(at) < reach / 2)
     }

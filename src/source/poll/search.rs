@@ -11,9 +11,9 @@ use crate::source::position::Seconds;
 /// Consoles were seen to cap counts above this number. A part has fewer known records, or a capped count would not be
 /// higher than theirs.
 const MOST_COUNTED: usize = 10_000;
-/// After so many counts, a part that has more records than are known is read as it is.
+/// Counts after which a part that has more records than are known is read as it is.
 const MOST_COUNTS: usize = 8;
-/// A part with so few known records is read and not divided.
+/// Most known records of a part that is read and not divided.
 const FEW: usize = 50;
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -64,7 +64,7 @@ impl KnownRecords<'_> {
 }
 
 impl Search {
-    /// Counts `whole` in at most so many parts, the newest ones.
+    /// Counts `whole` in at most `most_parts` parts, the newest ones.
     pub fn of(whole: Span, likely: Span, most_parts: usize, known: &KnownRecords<'_>) -> Self {
         let mut search = Self { likely, ..Self::nothing() };
         search.divide(whole, most_parts, known);
@@ -90,7 +90,7 @@ impl Search {
         self.suspects.last().or(self.parts.last()).copied()
     }
 
-    /// The console counts so many records in the part of [`Self::question`]; None where it does not say. Fewer than are
+    /// The console counts `count` records in the part of [`Self::question`]; None where it does not say. Fewer than are
     /// known is no reason to read: records that changed have moved to a later time.
     pub fn counted(&mut self, known: &KnownRecords<'_>, count: Option<u64>) {
         let Some(count) = count else { return self.end() };

@@ -57,7 +57,7 @@ pub(super) struct Selection {
 pub enum Wanted {
     /// Not those with these keys ([`RecordKey::id`]), which are accounted for elsewhere, whatever their version.
     AllBut(Arc<HashSet<u64>>),
-    /// These versions alone.
+    /// Only the versions with these identities.
     Only(Arc<HashSet<Identity>>),
 }
 
@@ -377,7 +377,7 @@ mod tests {
         selection.returned.len()
     }
 
-    /// Of a poll of activities that asks for all since a second.
+    /// The selection of a poll of activities that asks for all since a second.
     fn selection(since: usize) -> Selection {
         let pull = Pull::of(Stream::Activities);
         let mut position = SourcePosition::starting_at(time(since));

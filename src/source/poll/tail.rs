@@ -12,10 +12,11 @@ use super::search::{KnownRecords, Search, Span};
 use crate::record::Timestamp;
 use crate::source::{Pass, PassPosition};
 
-/// What is older than `overlap` is closed when it has so many known records, a full page, or is half an `overlap` long.
+/// Known records, a full page, with which the time older than `overlap` is closed. It is closed with fewer when it is
+/// half an `overlap` long.
 const FULL_PAGE: usize = 1_000;
 const SECOND: Duration = Duration::from_secs(1);
-/// So many parts are counted, the newest ones. What is older waits until it is closed.
+/// Parts that are counted, the newest ones. Older times wait until they are closed.
 const MOST_PARTS: usize = 4;
 
 /// The times that a poll reads, and the counts that it asks for first.

@@ -71,7 +71,7 @@ fn emitted(poll: &mut Poll, answer: &str) -> Vec<String> {
     }
 }
 
-/// Answers the count that confirms the end of a list: there are so many records before the last moments.
+/// Answers the count that confirms the end of a list: there are `count` records before the last moments.
 fn confirm(poll: &mut Poll, count: u64) {
     assert_eq!(asked(poll).parameter("countOnly"), Some("true"));
     poll.answered(Ok(format!(r#"{{"data":[],"pagination":{{"totalItems":{count}}}}}"#).into()), begin()).unwrap();
@@ -103,7 +103,7 @@ fn a_request_is_repeated_until_it_is_answered_and_nothing_follows_the_end() {
     }
 }
 
-/// Neither is ever in the lane's position, and both are in memory while the poll lasts.
+/// Such cursors and records are never in the lane's position, and are in memory while the poll lasts.
 #[test]
 fn cursors_and_records_that_nobody_asked_for_are_counted() {
     let mut poll = first_poll(&Pull::of(Stream::Activities));
@@ -314,7 +314,7 @@ fn findings(page: u64, next: Option<&str>) -> String {
     list(&(page * PAGE..(page + 1) * PAGE).map(finding).collect::<Vec<_>>(), next)
 }
 
-/// A poll that has read so many pages of all findings.
+/// A poll that has read this number of pages of all findings.
 fn sweep(pages: u64) -> Poll {
     let mut poll = poll(&Pull::of(Stream::Vulnerabilities), SourcePosition::starting_at(Timestamp::default()), begin());
     for page in 0..pages {

@@ -17,7 +17,7 @@ static NONE: LazyLock<Arc<HashMap<u64, u64>>> = LazyLock::new(Arc::default);
 pub(in crate::source) struct Contents {
     /// By the record's key, for each record that was shown since `since`.
     pub recent: Arc<HashMap<u64, u64>>,
-    /// The same for records that were last shown before.
+    /// By the record's key, for each record that was last shown before `since`.
     pub old: Arc<HashMap<u64, u64>>,
     pub since: Option<Timestamp>,
 }

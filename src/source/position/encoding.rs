@@ -62,7 +62,7 @@ pub mod seconds {
             let mut previous = 0;
             let difference = |key: &u64| key.wrapping_sub(std::mem::replace(&mut previous, *key)).cast_signed();
             let differences: Vec<i64> = keys.iter().map(difference).collect();
-            // Of 56 bits and the sign, a varint has eight bytes.
+            // A varint of 56 bits and the sign has eight bytes.
             let large = differences.iter().filter(|difference| difference.unsigned_abs() >= 1 << 55).count();
             if large * 2 > keys.len() {
                 return Self::Whole(keys.iter().map(|key| key.to_le_bytes()).collect());

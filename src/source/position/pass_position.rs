@@ -153,7 +153,7 @@ impl PassPosition {
         taken
     }
 
-    /// The same for a record that may be stored under another time: it is moved.
+    /// Remembers a record that may be stored under another time: it is moved.
     pub fn take_anywhere(&mut self, time: Timestamp, key: u64, version: Option<u64>) -> bool {
         self.seconds.forget(key);
         self.take(time, key, version)
@@ -235,7 +235,7 @@ impl PassPosition {
         self.seconds.last()
     }
 
-    /// The same times without any keys.
+    /// The position with its times, but without any keys.
     pub(super) fn without_keys(&self) -> Self {
         Self { seconds: Seconds::default(), ..*self }
     }

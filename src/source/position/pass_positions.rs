@@ -133,7 +133,7 @@ impl PassPositions {
         }
     }
 
-    /// The same if the log has grown much since.
+    /// Compacts the log if it has grown much since.
     pub fn compact_grown_log(&mut self) {
         if self.log.as_ref().is_some_and(|log| log.has_doubled()) {
             self.compact_log();
@@ -148,7 +148,7 @@ impl PassPositions {
         self.positions.iter().map(|(name, position)| (name.clone(), position.head()))
     }
 
-    /// Of each pass, the first second of which it has keys.
+    /// The first second of which each pass has keys.
     pub fn first_kept_seconds(&self) -> Vec<i64> {
         self.positions.iter().map(|(_, position)| position.first_kept_second()).collect()
     }

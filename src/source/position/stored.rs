@@ -139,7 +139,7 @@ impl PositionReader {
         self.position
     }
 
-    /// The same after `last`, which is a part that has changed and is to be stored again with what changes next.
+    /// The position after `last`, which is a part that has changed and is to be stored again with what changes next.
     pub fn finish_recording(mut self, last: PositionPart<'static>) -> SourcePosition {
         let mut changes = Changes::since(self.position.passes.heads().collect());
         self.apply(last.clone());

@@ -74,7 +74,7 @@ impl ActivityFilter {
         (!self.types.is_empty()).then(|| ("activityTypes", types()))
     }
 
-    /// Those that the console lists and the program drops. None if there are none.
+    /// A filter of the types that the console lists and the program drops. None if there are none.
     pub(in crate::source) fn excluded(&self) -> Option<Self> {
         let is_pulled = |kind: &u32| self.types.is_empty() || self.types.contains(kind);
         let types: Vec<u32> = self.exclude_types.iter().copied().filter(is_pulled).collect();

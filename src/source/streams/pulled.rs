@@ -22,7 +22,7 @@ pub struct Pulled {
     pub passes: fn(&Pull, Pass) -> Vec<Pass>,
 }
 
-/// Of a stream that needs no second pass.
+/// The passes of a stream that needs no second one.
 pub fn only_main(_: &Pull, main: Pass) -> Vec<Pass> {
     vec![main]
 }

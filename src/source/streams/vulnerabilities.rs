@@ -52,7 +52,7 @@ pub enum FindingSeverity {
 }
 
 impl FindingSeverity {
-    /// As the console spells it.
+    /// The word as the console spells it.
     const fn word(self) -> &'static str {
         match self {
             Self::Critical => "CRITICAL",

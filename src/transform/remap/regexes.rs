@@ -29,7 +29,7 @@ pub(super) fn work(pattern: &str) -> Result<u64, &'static str> {
     if work > MAX_WORK / MIN_TEXT { Err(TOO_LARGE) } else { Ok(work) }
 }
 
-/// The longest text that may be searched with so much work for each byte.
+/// The longest text that may be searched with `work` for each byte.
 pub(super) fn longest_text(work: u64) -> usize {
     usize::try_from(MAX_WORK / work.max(1)).unwrap_or(usize::MAX)
 }
@@ -39,7 +39,7 @@ fn places(expression: &Hir) -> u64 {
     match expression.kind() {
         HirKind::Empty => 1,
         HirKind::Literal(literal) => literal.0.len() as u64,
-        // Of several bytes for each character.
+        // Characters of the class may have several bytes.
         HirKind::Class(Class::Unicode(class)) if !class.is_ascii() => 4,
         HirKind::Class(_) => 1,
         HirKind::Look(_) => 4,

@@ -11,7 +11,7 @@ use super::functions::{Bound, MAX_ARGUMENT, MAX_PARSED, names};
 use super::*;
 use std::time::Duration;
 
-/// That of the program, which counts what a thread allocates.
+/// The allocator of the program, which counts what a thread allocates.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

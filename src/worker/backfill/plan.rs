@@ -103,7 +103,7 @@ async fn halve<E, F: Future<Output = Result<u64, E>>>(
 ) -> Result<Vec<Slice>, E> {
     let Some([older, newer]) = halves else { return Ok(vec![slice]) };
     let first = count(older).await?;
-    // Of an exact count, the second half is the rest.
+    // If the count is exact, the second half is the rest.
     let second = if slice.count <= TRUSTED_COUNT { slice.count.saturating_sub(first) } else { count(newer).await? };
     Ok(vec![Slice::new(older, first), Slice::new(newer, second)])
 }

@@ -94,7 +94,7 @@ fn checkpoint(host: &str, scope: &str, sink_type: &str, second: i64) -> Vec<u8> 
     checkpoint_of("", host, scope, sink_type, second)
 }
 
-/// That of a tenant.
+/// A checkpoint of a tenant.
 fn checkpoint_of(place: &str, host: &str, scope: &str, sink_type: &str, second: i64) -> Vec<u8> {
     let time = Timestamp::from_micros(1_790_000_000_000_000 + second * 1_000_000);
     let ledger = Ledger::begin(time, String::new(), false);
@@ -174,7 +174,7 @@ async fn only_a_checkpoint_of_the_same_records_and_of_a_pipeline_without_a_file_
     }
 }
 
-/// As another installation on the same store, whose lanes are none of this one's business.
+/// Another installation on the same store has such a checkpoint. Its lanes are none of this one's business.
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_that_still_moves_after_ten_minutes_is_another_installations() {
     let fixture = Fixture::new(None, "");
@@ -292,7 +292,7 @@ async fn lanes_that_run_are_not_renamed() {
     assert!(rename().await.unwrap_err().to_string().contains("already has a checkpoint"));
 }
 
-/// As after a crash between any two of its steps.
+/// The process crashed between any two steps of the rename.
 #[tokio::test]
 async fn a_rename_that_is_repeated_counts_what_the_lane_did_once() {
     let directory = tempfile::tempdir().unwrap();
@@ -336,7 +336,7 @@ async fn a_rename_that_is_repeated_counts_what_the_lane_did_once() {
     assert_eq!(by_commands.list_all().await.unwrap(), [new]);
 }
 
-/// The others do not depend on the list.
+/// Lanes that have a checkpoint do not depend on the list.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_refuses_to_list_stops_new_lanes_only() {
     let fixture = Fixture::new(None, "");
@@ -385,7 +385,7 @@ async fn a_tenant_waits_for_checkpoints_of_its_own_place_only_and_hears_of_no_ot
     for (own, others, waits) in [
         (Some("acme"), "acme", true),
         (Some("acme"), "globex", false),
-        // Of the operator, or of an earlier release.
+        // The other checkpoint is the operator's, or of an earlier release.
         (Some("acme"), "", false),
         (None, "globex", true),
     ] {
@@ -426,7 +426,7 @@ async fn a_tenant_takes_over_checkpoints_of_its_own_place_only() {
 async fn new_lanes_of_a_tenant_with_too_many_orphans_do_not_begin() {
     let put = async |fixture: &Fixture, place: &str, count: usize| {
         for number in 0..count {
-            // Of another console, so that no lane waits for them.
+            // The checkpoints are of another console, so that no lane waits for them.
             let bytes = checkpoint_of(place, "other.example", SCOPE, "http", 0);
             fixture.put(&format!("{place}-{number}/threats/siem"), bytes).await;
         }

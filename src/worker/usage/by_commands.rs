@@ -73,7 +73,7 @@ impl CommandUsage {
         }
     }
 
-    /// The same as [`Self::write`] if the last time is some while ago.
+    /// Writes as [`Self::write`] does, if the last time is some while ago.
     pub async fn write_if_due(&self) {
         if self.written.lock().elapsed() >= INTERVAL {
             self.write().await;

@@ -36,7 +36,7 @@ const READ_AT_ONCE: usize = 100;
 const CALLS: usize = 8;
 /// Timeout of one of them.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A lane that needed the whole shutdown timeout has so long for its last write.
+/// Time for the last write of a lane that needed the whole shutdown timeout.
 const LAST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Concurrent last writes. Thousands of lanes may end together: those that are not stored in time must not have kept
 /// the others from being stored.

@@ -17,9 +17,9 @@ const START: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 struct LossyStore {
     stored: MemoryStore,
     lost_answers: AtomicUsize,
-    /// So many writes are never answered, and not stored.
+    /// Writes that are never answered, and not stored.
     hanging: AtomicUsize,
-    /// A write takes so many milliseconds.
+    /// Milliseconds that a write takes.
     slow: AtomicUsize,
     writes: AtomicUsize,
     reads: AtomicUsize,

@@ -166,7 +166,7 @@ impl CompletenessChecker {
                     limit /= 2;
                     continue;
                 }
-                // Of a record that is too large, only the beginning is read.
+                // Only the beginning of a record that is too large is read.
                 answer => answer,
             };
             match poll.answered(answer, self.client.latest_time()) {

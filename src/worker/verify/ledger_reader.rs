@@ -80,7 +80,7 @@ impl LedgerReader {
         self.read(hours, true).await
     }
 
-    /// The same without identities, of which a busy lane has hundreds of megabytes.
+    /// The accounted records without identities, of which a busy lane has hundreds of megabytes.
     pub async fn sums(&self, hours: Range<Hour>) -> Result<Account, VerifyError> {
         self.read(hours, false).await
     }
@@ -91,7 +91,7 @@ impl LedgerReader {
         let ledger = ledger(&account.checkpoint, self.which);
         let days_until = ledger.days_until();
         let mut replaced = BTreeSet::new();
-        // Of days of which the ledger has one count, the repaired hours and their records.
+        // The repaired hours, with their records, of days for which the ledger has one count.
         let mut repaired_days: BTreeMap<Hour, (u32, u64)> = BTreeMap::new();
         for repair in self.repairs_of(ledger.generation()).await? {
             let Repair { key, hour, whole, checkpoint, .. } = repair;

@@ -89,7 +89,7 @@ pub struct VerifyReport {
     pub counted: u64,
     /// Records in the lane's ledger.
     pub accounted: u64,
-    /// Those of them that the sink has acknowledged, of the hours that have such sums.
+    /// Records in the lane's ledger that the sink has acknowledged, of the hours that have such sums.
     pub delivered: u64,
     /// The number of compared hours that have none.
     pub without_delivered: u64,
@@ -253,7 +253,7 @@ fn checker(context: &WorkerContext, selected: &Selected, spec: &LaneSpec) -> Res
 /// The comparison of one of a lane's ledgers.
 struct Job<'a> {
     verify: &'a Verify,
-    /// As it was when the ledger was made.
+    /// The spec as it was when the ledger was made.
     spec: Arc<LaneSpec>,
     context: Arc<WorkerContext>,
     ledger: LedgerReader,
@@ -392,7 +392,7 @@ impl Job<'_> {
         if hours.start < hours.end { hours } else { requested.start..requested.start }
     }
 
-    /// For `report`: these hours were compared, and so many records are missing. Of a day it is not known in which
+    /// For `report`: these hours were compared, and `missing` records are missing. Of a day it is not known in which
     /// hour.
     fn remember(&self, hours: Range<Hour>, missing: u64) {
         let mut compared = Delta::default();
@@ -511,7 +511,7 @@ impl Job<'_> {
 struct Redelivery<'a> {
     context: &'a Arc<WorkerContext>,
     spec: &'a LaneSpec,
-    /// Of a window.
+    /// The pull of a window.
     pull: Pull,
     key: CheckpointKey,
     /// `None`: all records of the window.

@@ -16,7 +16,7 @@ pub struct Sample {
 /// Something that must not grow.
 struct Measure {
     name: &'static str,
-    /// What it may grow by: a share of its first value, and so much more.
+    /// What it may grow by: a share of its first value, and `noise`.
     share: f64,
     noise: f64,
 }
@@ -35,7 +35,7 @@ const MEASURES: [Measure; 4] = [
 /// From here on a slope means something. A shorter life is judged by its first and last third, with more noise.
 const LONG: Duration = Duration::from_secs(900);
 
-/// So many medians are made of the samples of a life, so that one busy moment counts little.
+/// Medians that are made of the samples of a life, so that one busy moment counts little.
 const BLOCKS: usize = 18;
 
 impl Sample {

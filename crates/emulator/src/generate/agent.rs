@@ -176,7 +176,7 @@ pub(super) fn generate(generator: &mut Generator, index: usize, now: i64) -> New
     NewRecord::new(Kind::Agents, body, account.id, group.id)
 }
 
-/// An agent whose list of interfaces fills so many bytes.
+/// An agent whose list of interfaces fills about `bytes` bytes.
 fn with_many_interfaces(generator: &mut Generator, at: i64, bytes: usize) -> NewRecord {
     let index = generator.random.below(generator.org.agents.len() as u64) as usize;
     let mut record = generate(generator, index, at);

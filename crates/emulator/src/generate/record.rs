@@ -24,7 +24,7 @@ impl NewRecord {
         Self { kind, body, account, site: 0, group, hidden: false, updated: None }
     }
 
-    /// With a text at this path that has at least so many bytes.
+    /// With a text at this path that has at least `bytes` bytes.
     pub(super) fn with_long_text(mut self, path: &str, bytes: usize) -> Self {
         let argument = "--include \"C:\\\\Program Files\\\\Vendor\\\\module.dll\" ";
         *place(&mut self.body, path) = Value::from(argument.repeat(bytes / argument.len() + 1));

@@ -218,7 +218,7 @@ pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     NewRecord::new(Kind::Threats, body, account.id, group.id)
 }
 
-/// One of so many endpoints has an address that somebody has masked.
+/// One endpoint in this many has an address that somebody has masked.
 const MASKED: u64 = 37;
 
 /// The console has the name of the process in the place of that of a file.

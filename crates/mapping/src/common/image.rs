@@ -31,7 +31,7 @@ impl<'a> Image<'a> {
         Self::named(remote_origin::name_of(value)?)
     }
 
-    /// As [`Self::of`], for a text that is no origin on another host.
+    /// Reads a text as [`Self::of`] does, if the text is no origin on another host.
     pub fn named(text: Escaped<'a>) -> Option<Self> {
         let (text, addition) = split(text);
         if is_placeholder(text) {
@@ -109,7 +109,7 @@ impl<'a> NamedFile<'a> {
         }
     }
 
-    /// As [`Image::hashes`].
+    /// See [`Image::hashes`].
     pub fn hashes<const N: usize>(self, hashes: [Value<'a>; N]) -> [[Value<'a>; N]; 2] {
         Image::hashes(self.process.or(self.image), hashes)
     }

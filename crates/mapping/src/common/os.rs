@@ -29,7 +29,7 @@ pub fn os_type(value: Value<'_>) -> Option<&'static str> {
 pub enum Architecture {
     X86,
     X86_64,
-    /// Of 32 bits.
+    /// An ARM processor of 32 bits.
     Arm,
     Arm64,
 }
@@ -118,7 +118,7 @@ pub fn architecture<'a, const N: usize>(word: Value<'a>, names: [Value<'a>; N]) 
     })
 }
 
-/// As [`architecture`], for a record without a word for it. The name of a system has no make of a processor, and most
+/// The [`architecture`] of a record that has no word for it. The name of a system has no make of a processor, and most
 /// have no architecture.
 pub fn architecture_of_system<const N: usize>(names: [Value<'_>; N]) -> Option<Architecture> {
     let has_one = |name: &Value<'_>| {

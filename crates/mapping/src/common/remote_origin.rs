@@ -38,7 +38,7 @@ fn account(text: &str) -> Option<Account<'_>> {
     let text = text.split_once('(').map_or(text, |(user, _)| user).trim();
     Account::of_text(Escaped::plain(text)).filter(|account| match account.domain {
         Some(domain) if domain.raw().contains(' ') => SPACED_DOMAINS.into_iter().any(|known| domain.is(known)),
-        // That of `C:\tool.exe` is none.
+        // The domain in `C:\tool.exe` is none.
         Some(domain) => !domain.raw().contains(':'),
         None => !text.contains(' '),
     })

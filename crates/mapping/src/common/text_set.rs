@@ -63,7 +63,7 @@ impl TextSet {
         }
     }
 
-    /// As [`TextSet::add`], without a result.
+    /// Adds a text as [`TextSet::add`] does, without a result.
     pub fn insert(&mut self, text: Escaped<'_>) {
         self.add(text);
     }

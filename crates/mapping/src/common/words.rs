@@ -22,7 +22,7 @@ impl<T: Copy> Words<T> {
         self.find(Word::of_value(value).as_str())
     }
 
-    /// As [`Self::of`], for a word in lower case with `_` between its parts.
+    /// The meaning of a word in lower case with `_` between its parts.
     pub fn find(&self, word: &str) -> Option<T> {
         self.rows.iter().find(|(known, _)| fits(known, word)).map(|(_, meaning)| *meaning)
     }
@@ -48,12 +48,12 @@ pub struct PrintedWords {
 }
 
 impl PrintedWords {
-    /// The same words, for a field that has another name in a schema.
+    /// These words, for a field that has another name in a schema.
     pub fn named(self, field: &'static str) -> Self {
         Self { field, ..self }
     }
 
-    /// The same words, with more to say of one of them.
+    /// These words, with more to say of one of them.
     pub fn noted(mut self, word: &str, note: &str) -> Self {
         for (_, meaning) in self.rows.iter_mut().filter(|(known, _)| *known == word) {
             meaning.push_str(note);

@@ -145,7 +145,7 @@ impl<'e, 'o> VendorObject<'e, 'o> {
         object(self.named("agent"), "agent", [("id", id)]);
     }
 
-    /// As [`Self::agent`], for the site.
+    /// Writes the site as [`Self::agent`] does the agent.
     pub fn site(&mut self, owner: &Owner<'_>) {
         site(self.named("site"), owner);
     }

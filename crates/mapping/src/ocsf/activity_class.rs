@@ -62,7 +62,7 @@ impl Plan {
             plan.status = class.outcome.map(status_of).or(Some(0));
         }
         match class.switched {
-            // Of other switches the entity is the site or policy that has the setting, which was updated.
+            // For other switches the entity is the site or policy that has the setting, which was updated.
             Some(is_on) if class.number == Some(RANGER_STATUS) => plan.activity = if is_on { ENABLE } else { DISABLE },
             Some(false) if class.number == Some(REMOTE_SHELL_RIGHT) => plan.activity = REMOVE_PRIVILEGES,
             None if class.number == Some(REMOTE_SHELL_RIGHT) => plan.activity = UPDATE,
@@ -174,7 +174,7 @@ pub(super) const CONNECT: u8 = 1;
 pub(super) const DISCONNECT: u8 = 2;
 const ENABLE: u8 = 8;
 const DISABLE: u8 = 9;
-/// Those of User Management.
+/// Activities of User Management.
 const MFA_ENABLE: u8 = 12;
 const MFA_DISABLE: u8 = 13;
 const REMOVE_PRIVILEGES: u8 = 15;

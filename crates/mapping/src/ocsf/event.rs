@@ -151,8 +151,8 @@ impl<'o> Event<'o> {
         self.observables.add(kind, "unmapped", path, text);
     }
 
-    /// As [`Self::observe`], for a value that stands at its path as received. It is left out if it is none of this
-    /// type, and if it is listed in the form that other attributes have.
+    /// Adds a value, which is at its path as received, to the observables. It is left out if it is none of this type,
+    /// and if it is listed in the form that other attributes have.
     pub fn observe_received(&mut self, kind: ObservableType, attribute: &str, value: Value<'_>) {
         let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) else { return };
         match kind {
@@ -190,12 +190,12 @@ impl<'o> Event<'o> {
         self.json.choice(name, itoa::Buffer::new().format(id), caption);
     }
 
-    /// As [`Self::choice`], for what OCSF does not list: `word` is the source's.
+    /// Writes `NAME_id` and `NAME` of what OCSF does not list: `word` is the source's.
     pub fn other(&mut self, name: &str, word: Escaped<'_>) {
         self.json.choice(name, "99", word.raw());
     }
 
-    /// As [`Self::other`], for a value that no table has. Returns false for a placeholder.
+    /// Writes a value, which no table has, as [`Self::other`] does. Returns false for a placeholder.
     pub fn other_value(&mut self, name: &str, value: Value<'_>) -> bool {
         let Some(word) = value.escaped().filter(|word| !is_placeholder(*word)) else { return false };
         self.other(name, word);
@@ -210,7 +210,7 @@ impl<'o> Event<'o> {
         }
     }
 
-    /// As [`Self::text`], for an observable.
+    /// Writes a text as [`Self::text`] does, and adds it to the observables.
     pub fn observed<'a>(&mut self, kind: ObservableType, name: &str, value: Value<'a>) -> Option<Escaped<'a>> {
         let text = self.text(name, value)?;
         self.observe(kind, name, text);

@@ -39,7 +39,7 @@ impl<'a, const H: usize> File<'a, H> {
         Some(image.name)
     }
 
-    /// As [`Self::write`], into the open element of a list.
+    /// Writes the object into the open element of a list.
     pub fn write_element(self, event: &mut Event<'_>) {
         if let Some(image) = self.image() {
             self.write_fields(event, image);

@@ -18,7 +18,7 @@ pub(super) struct MainAddress<'a> {
 /// An address of an interface.
 struct Listed<'a> {
     address: Address,
-    /// That of the interface.
+    /// The MAC address of the interface.
     mac: Option<Escaped<'a>>,
     has_name: bool,
     is_bridge: bool,
@@ -159,7 +159,7 @@ pub(super) const BRIDGES: Words<bool> = Words {
         ("parallels*", true),
         ("mpqemubr*", true),
         ("crc", true),
-        // Those of a Mac. Another bridge has the address of the endpoint.
+        // Bridges of a Mac. Another bridge has the address of the endpoint.
         ("bridge100", true),
         ("bridge101", true),
         ("bridge102", true),

@@ -77,7 +77,7 @@ pub(super) fn mark_account(event: &mut Event<'_>, value: Value<'_>) {
     }
 }
 
-/// As [`mark_account`], for the user of a process, which can be a list of several users.
+/// Marks the user of a process, which can be a list of several users, as [`mark_account`] does.
 pub(super) fn mark_process_user(event: &mut Event<'_>, value: Value<'_>) {
     if ProcessUser::of(value).effective == Account::of(value) {
         mark_account(event, value);

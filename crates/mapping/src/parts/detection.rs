@@ -210,7 +210,7 @@ impl<'a> Process<'a> {
 }
 
 impl<'a> TargetFile<'a> {
-    /// As [`Process::with_hashes`].
+    /// See [`Process::with_hashes`].
     pub fn with_hashes(self, hashes: [Value<'a>; 2]) -> Self {
         let [hashes, hashes_of_command_line] = Image::hashes(Image::at(self.path), hashes);
         Self { hashes, hashes_of_command_line, ..self }

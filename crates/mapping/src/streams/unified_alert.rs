@@ -358,7 +358,7 @@ impl<'a> UnifiedParts<'a> {
         observables(self.observables)
     }
 
-    /// As [`Self::observables`], of the indicators.
+    /// Type and value of each observable of the indicators.
     pub fn observables_of_indicators(&self) -> impl Iterator<Item = (Observed, Value<'a>)> {
         self.indicators.elements().flat_map(|indicator| observables(indicator.get("observables")))
     }

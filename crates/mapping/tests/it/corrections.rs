@@ -89,7 +89,7 @@ fn the_id_of_a_changed_user_is_no_actors() {
     let own = activity(67, json!({"userId": "7"}), json!({"byUser": "API", "username": "API", "newValue": true}));
     assert_fields(&map_to(Schema::Ecs, Stream::Activities, &own), &[("user.id", json!("7"))]);
     assert_fields(&map_to(Schema::Ocsf, Stream::Activities, &own), &[("actor.user.uid", json!("7"))]);
-    // Of other activities, `byUser` is the user with the id.
+    // In other activities, `byUser` is the user with the id.
     let of_agent =
         activity(54, json!({"userId": "7", "agentId": "8"}), json!({"byUser": "Admin A", "computerName": "c"}));
     assert_fields(&map_to(Schema::Ecs, Stream::Activities, &of_agent), &[("user.id", json!("7"))]);
@@ -1309,7 +1309,7 @@ fn a_later_activity_does_not_lower_a_finding() {
         &[("event.kind", json!("event")), ("event.severity", json!(21)), ("sentinel_one.threat.id", json!("9001"))],
         &[("severity_id", json!(0)), ("status_id", Value::Null), ("is_alert", Value::Null)],
     );
-    // Of a unified alert, the keys are those of an incident.
+    // For a unified alert, the keys are those of an incident.
     for (number, more, status, verdict) in [
         (16001, json!({"newStatus": "RESOLVED"}), json!("Resolved"), none()),
         (16001, json!({"newStatus": "IN_PROGRESS"}), json!("In Progress"), none()),
@@ -1588,7 +1588,7 @@ fn an_observable_has_the_form_of_other_values() {
         ("File Name", "a.exe"),
         ("File Path", "C:\\a.exe"),
         ("Hash", &lower),
-        // As they are at their paths.
+        // Addresses and names are as at their paths.
         ("IP Address", "FE80:0:0:0:0:0:0:00A1"),
         ("IP Address", "::ffff:192.0.2.7"),
         ("IP Address", "192.0.2.7"),

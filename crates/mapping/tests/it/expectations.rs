@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::support::map_to;
 
-/// Of the expectations in each schema, those that have to hold.
+/// Percentage of the expectations in each schema that have to hold.
 const LEAST_PERCENT: f64 = 98.0;
 
 fn records() -> Option<PathBuf> {
@@ -51,7 +51,7 @@ fn at<'v>(event: &'v Value, path: &str) -> &'v Value {
     path.split('.').try_fold(event, step).unwrap_or(&Value::Null)
 }
 
-/// Of a list, the expected elements have to be there.
+/// The expected elements of a list have to be there.
 fn holds(found: &Value, expected: &Value) -> bool {
     match (found, expected) {
         (Value::Array(found), Value::Array(expected)) => expected.iter().all(|element| found.contains(element)),

@@ -35,7 +35,7 @@ pub fn map(stream: Stream, record: &Value) -> Value {
     map_to(Schema::Ecs, stream, record)
 }
 
-/// As [`map`], without the time of mapping that OCSF has.
+/// The event of a record that must map, without the time of mapping that OCSF has.
 pub fn map_to(schema: Schema, stream: Stream, record: &Value) -> Value {
     let mut out = Vec::new();
     mapper_to(schema, stream, false).map(record.to_string().as_bytes(), &mut out).expect("maps");

@@ -121,7 +121,7 @@ struct Seen {
     faults: BTreeMap<String, String>,
 }
 
-/// Maps so many records of a stream to each schema.
+/// Maps `count` records of a stream to each schema.
 fn map_varied(stream: Stream, count: usize) -> Seen {
     let numbers = activity_types();
     let event_types = EVENT_TYPES.split_whitespace().collect::<Vec<_>>();

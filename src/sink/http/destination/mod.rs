@@ -141,7 +141,7 @@ pub(crate) trait Destination: Send + Sync + Debug + 'static {
     /// Appends one event, without the separator.
     fn event(&self, event: Event<'_>, out: &mut Vec<u8>);
 
-    /// Set if the destination counts what `event` appends, less so many bytes, and not the body of the event.
+    /// Set if the destination counts the bytes that `event` appends, less this number, and not the body of the event.
     fn surroundings(&self) -> Option<usize> {
         None
     }

@@ -16,7 +16,7 @@ use crate::sink::http::transport::endpoint::Endpoint;
 pub struct Ambient(Environment);
 
 impl Ambient {
-    /// That of an environment with these variables alone.
+    /// The identity in an environment with these variables alone.
     pub fn of(variables: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>) -> Self {
         Self(Environment::of(variables))
     }

@@ -17,7 +17,7 @@ pub struct ResponseView<'a> {
     pub headers: &'a HeaderMap,
     /// At most `max_response_bytes` of the body.
     pub body: &'a [u8],
-    /// Those of the request, which no text may show.
+    /// The secrets of the request, which no text may show.
     pub secrets: &'a KnownSecrets,
     /// Number of events in the request.
     pub events: usize,
@@ -75,7 +75,7 @@ impl ResponseView<'_> {
         }
     }
 
-    /// The same of a server whose address is not the sink's `url`.
+    /// The outcome by the status of a server whose address is not the sink's `url`.
     pub fn by_status_anywhere(&self) -> Outcome {
         match self.status.as_u16() {
             200..=299 => Outcome::Delivered,
@@ -120,7 +120,7 @@ impl ResponseView<'_> {
         }
     }
 
-    /// The same outcome, but for a refusal without `key`, which all refusals of `destination` have: it comes from
+    /// Returns `outcome`, but for a refusal without `key`, which all refusals of `destination` have: it comes from
     /// something on the way, and says nothing of the events.
     pub fn expect_refusal(&self, outcome: Outcome, key: &str, destination: &str) -> Outcome {
         let is_own = || match serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(self.body) {
@@ -152,7 +152,7 @@ impl ResponseView<'_> {
         Outcome::Misconfigured(not_from(destination, &self.reason()))
     }
 
-    /// The same bytes may be sent later, after `Retry-After`.
+    /// The bytes may be sent again later, after `Retry-After`.
     pub fn retry_later(&self) -> Outcome {
         Outcome::RetryLater { reason: self.reason(), after: self.retry_after() }
     }

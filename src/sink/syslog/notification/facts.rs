@@ -88,7 +88,7 @@ impl<'a> Facts<'a> {
         paths.iter().find_map(|path| self.text(path))
     }
 
-    /// As [`Self::first`]. Objects and lists are JSON.
+    /// The text of the first path that has one. Objects and lists are JSON.
     pub fn first_or_json(&self, paths: &[&str]) -> Option<Cow<'a, str>> {
         paths.iter().find_map(|path| {
             let value = self.members.get(path);

@@ -13,7 +13,7 @@ pub(super) fn of<'a>(facts: &Facts<'a>) -> Cow<'a, str> {
 
 fn compared<'a>(facts: &Facts<'a>) -> Option<Cow<'a, str>> {
     let host = || facts.host.clone();
-    // Of a login. The activity has no e-mail address, unless a console adds one.
+    // The user of a login. The activity has no e-mail address, unless a console adds one.
     let user = || facts.email().or_else(|| facts.target()).or_else(|| facts.actor());
     match facts.activity_type {
         19 | 4108 => Some(with("New active threat", " - machine ", host())),

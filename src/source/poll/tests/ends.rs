@@ -3,10 +3,10 @@
 use super::tail::{activities, position, second, steady};
 use super::*;
 
-/// A console of activities, one in each of so many seconds before [`begin`], in pages of [`PAGE`].
+/// A console of activities, one in each of these seconds, counted from [`begin`], in pages of [`PAGE`].
 struct Console {
     seconds: std::ops::Range<i64>,
-    /// The list ends after so many of its requests with a cursor, once, with so many records.
+    /// After this number of its requests with a cursor the list ends, once, with this number of records.
     ends_after: Option<(usize, usize)>,
     count: Box<dyn Fn(u64) -> Answer>,
     cursors: usize,
@@ -16,7 +16,7 @@ struct Console {
 
 const PAGE: usize = 10;
 
-/// As the position's records have them.
+/// The id of a record, as in the position.
 fn id(at: i64) -> u64 {
     (1_000_000 + (at + 5_000) * 10_000) as u64
 }
@@ -195,7 +195,7 @@ fn where_the_console_cannot_count_the_end_of_its_list_is_read_again() {
     let failures: [fn() -> Answer; 3] =
         [|| Err(ConsoleError::BadRequest("countOnly".to_owned())), || Err(ConsoleError::transient("busy")), unreadable];
     for failure in failures {
-        // Of time that stays open the rest is not asked for twice.
+        // While time stays open, its rest is not asked for twice.
         for (seconds, ends_after, lists) in [
             (-900..-600, None, 2),
             (-900..-600, Some((4, 0)), 3),

@@ -24,7 +24,7 @@ fn snapshots() -> Pull {
     }
 }
 
-/// A lane that has begun the snapshot of this time, and finished so many of its stages: reading, and the marker.
+/// A lane that has begun the snapshot of this time, and finished this number of its stages: reading, and the marker.
 fn snapshot(since: i64, time: i64, finished: usize) -> SourcePosition {
     let passes = snapshots().passes();
     let mut position = new_lane(since);

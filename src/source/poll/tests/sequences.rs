@@ -28,7 +28,7 @@ enum Fault {
     RepeatedCursor,
     EmptyPage,
     ShortPage,
-    /// A page after the first is the last one and has so many of its records.
+    /// A page after the first is the last one and has this number of its records.
     EarlyEnd(usize),
     /// The lane stops and begins again from its position.
     Interruption,
@@ -40,7 +40,7 @@ enum Counts {
     Exact,
     /// Wrong by this number.
     Off(i64),
-    /// As many as were visible so many seconds ago.
+    /// As many as were visible this number of seconds ago.
     Late(u64),
     Refused,
     Failing,
@@ -252,8 +252,8 @@ fn counts() -> impl Strategy<Value = Counts> {
     ]
 }
 
-/// Of lists that end too early only the first, and none where the console counts too few records. Another one where the
-/// list is asked for again would hide the first, and so would the count.
+/// Leaves only the first of the lists that end too early, and none where the console counts too few records. Another
+/// one where the list is asked for again would hide the first, and so would the count.
 fn with_one_early_end(faults: Vec<Fault>, counts: Counts) -> Vec<Fault> {
     let mut is_possible = !matches!(counts, Counts::Off(..0) | Counts::Late(_));
     let kept = |fault| match fault {

@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use crate::record::{Identity, Timestamp};
 use crate::sink::lookup::{IdentitySorter, Lookup, SortedIdentities, Unproven};
 
-/// An event may take so long to be found, where nothing else is known.
+/// How long an event may take to be found, where nothing else is known.
 const SETTLE: Duration = Duration::from_secs(120);
-/// So many are looked up at a time.
+/// Identities that are looked up at a time.
 const MOST: usize = 100_000;
 const DIGITS: u8 = 32;
 /// The digits before each hyphen of a UUID.
@@ -25,7 +25,7 @@ pub struct Given {
     name: String,
     copied_at: Timestamp,
     sorted: Mutex<SortedIdentities>,
-    /// Those that come later in a line. They may be of another column, or the list may have several a line.
+    /// Identities that come later in a line. They may be of another column, or the list may have several a line.
     later: Mutex<SortedIdentities>,
     distinct: u64,
     /// Lines with text and without an identity.

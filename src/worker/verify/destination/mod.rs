@@ -46,7 +46,7 @@ use returning::{MOST_RETURNED, Repair, Return};
 const PART: usize = 100_000;
 /// A part is not made shorter than this.
 const SHORTEST_PART: i64 = 1_000_000;
-/// So many records are asked for by their ids at a time: the console reads them from the URL.
+/// Records that are asked for by their ids at a time: the console reads the ids from the URL.
 const IDS: usize = 100;
 /// Waits between two attempts to ask a destination that is busy.
 const WAIT: Duration = Duration::from_secs(2);

@@ -74,7 +74,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// As [`Self::set`], for a text that needs no escapes.
+    /// Adds or changes a member whose text needs no escapes.
     pub fn set_word(&mut self, name: &'static str, word: &str) {
         self.set(name, format!("\"{word}\""));
     }

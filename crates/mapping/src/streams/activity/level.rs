@@ -36,7 +36,7 @@ impl ScopeLevel {
         if self == Self::Account { Value::default() } else { name }
     }
 
-    /// As [`Self::site`], for a group.
+    /// The name of a group in `data`, if the activity can be about one.
     pub fn group(self, name: Value<'_>) -> Value<'_> {
         if self == Self::Group { name } else { Value::default() }
     }

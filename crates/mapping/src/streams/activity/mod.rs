@@ -314,7 +314,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
 
     pub fn threat(&self) -> ReportedThreat<'a> {
         let data = self.data;
-        // Of other types, this key has what became of the threat.
+        // In other types, this key has what became of the threat.
         let is_incident = self.entry.number.is_some_and(|number| STATUS_CHANGES.contains(&number));
         let incident_status = if is_incident { data.new_status } else { Value::default() };
         let [changed_status, changed_verdict] =

@@ -147,8 +147,8 @@ impl<'a> Users<'a> {
         self.actor.is_known()
     }
 
-    /// The same user as [`Self::target`], for OCSF, which requires a name: that of the one who acted, if the record has
-    /// no other.
+    /// The user of [`Self::target`], for OCSF, which requires a name: that of the one who acted, if the record has no
+    /// other.
     pub fn changed(&self) -> User<'a> {
         let name = first_scalar([self.name, self.email, self.recovery_email, self.target.full_name]);
         User { name, email: self.email_of(name), ..self.target }

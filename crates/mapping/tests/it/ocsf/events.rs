@@ -546,7 +546,7 @@ fn an_alert_has_its_process_as_the_actor_and_what_it_acted_on_as_evidence() {
     assert_eq!(at(&evidences[3], "connection_info.direction"), "Outbound");
 }
 
-/// The same detection in the activity log says the same.
+/// A detection in the activity log says the same as its alert.
 #[test]
 fn a_hit_of_a_rule_is_a_finding_like_its_alert() {
     let event = activity(

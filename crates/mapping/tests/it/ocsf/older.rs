@@ -261,7 +261,7 @@ fn observables_have_the_paths_of_1_3() {
     assert_eq!(older["observables"], expected, "{older:#}");
 }
 
-/// Of a list, some elements may stay where they are.
+/// Some elements of a list may stay where they are.
 #[test]
 fn an_observable_is_where_its_own_value_is() {
     let observable = |name: &str, value: &str| json!({ "name": name, "type_id": 3, "type": "T", "value": value });

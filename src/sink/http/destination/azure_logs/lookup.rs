@@ -24,7 +24,7 @@ const MOST_LISTED: usize = 5_000;
 #[derive(Debug)]
 pub(super) struct Workspace {
     pub(super) questions: Questions,
-    /// Of the queries.
+    /// The address of the queries.
     pub(super) url: Endpoint,
     pub(super) table: String,
     pub(super) pipeline: String,

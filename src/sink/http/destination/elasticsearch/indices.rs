@@ -9,7 +9,8 @@ use serde::de::IgnoredAny;
 
 use crate::sink::http::{Endpoint, SinkClient};
 
-/// An ingest pipeline may name an index for each document. Beyond so many, all are asked about again.
+/// Most indices that are known: an ingest pipeline may name one for each document. Beyond that, the cluster is asked
+/// about all again.
 const MOST: usize = 1_000;
 
 /// The target of a lane, and the indices that its documents were seen in.
@@ -46,12 +47,12 @@ impl Indices {
         !self.is_own_name(index) && self.known.lock().get(index) == Some(&false)
     }
 
-    /// The same if the cluster has not been asked.
+    /// The cluster has said that the index does not belong to the target, or has not been asked.
     pub(super) fn may_be_foreign(&self, index: &str) -> bool {
         !self.is_own_name(index) && self.known.lock().get(index) != Some(&true)
     }
 
-    /// The same index in each warning, which is logged when its text changes.
+    /// The index that all warnings name: a warning is logged when its text changes.
     pub(super) fn example<'a>(&'a self, index: &'a str) -> &'a str {
         self.example.get().map_or(index, String::as_str)
     }

@@ -24,7 +24,7 @@ use crate::sink::lookup::{Kept, Listed, Lookup, Unproven};
 
 /// The most identities of one question. With two copies of each, the answer is below 500 KB.
 const MOST: usize = 1_000;
-/// So many more copies of some of them fit into an answer.
+/// Further copies of some of them that fit into an answer.
 const COPIES: usize = 100;
 /// The most documents of one list.
 const MOST_LISTED: usize = 2_500;

@@ -172,7 +172,7 @@ fn proof(response: &Response) -> Result<Vec<Row>, Unproven> {
         if let Some(Message { kind, text }) = warning {
             return Err(Unproven::NoProof(view.excerpt(&format!("the search says {kind}: {text}"))));
         }
-        // Of a search that still runs.
+        // The row is of a search that still runs.
         if preview {
             continue;
         }

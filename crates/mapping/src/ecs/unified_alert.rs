@@ -303,7 +303,7 @@ fn related(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         event.addresses("ip", address, drop);
     }
     for name in [parts.assignee.full_name, parts.assignee.email] {
-        event.related.user.add_value(name);
+        user::related(event, name);
     }
     for (kind, value) in parts.observables().chain(parts.observables_of_indicators()) {
         match (kind, value.escaped()) {

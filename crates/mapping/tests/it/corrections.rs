@@ -4,7 +4,7 @@ use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::{Stream, Timestamp};
 use serde_json::{Value, json};
 
-use super::support::{assert_fields, at, faults, map_to, mapper_to};
+use super::support::{assert_fields, at, faults, map_to, mapper_to, read_event};
 
 fn activity(number: u32, fields: Value, data: Value) -> Value {
     let mut record = json!({"activityType": number, "id": "1", "createdAt": "2026-01-01T00:00:00Z", "data": data});
@@ -2538,4 +2538,55 @@ fn a_shell_of_a_unified_alert_is_the_image_whatever_its_first_word() {
         let event = map_to(Schema::Ecs, Stream::UnifiedAlerts, &record);
         assert_eq!(event.pointer("/process/executable"), Some(&json!(path)), "{event:#}");
     }
+}
+
+#[test]
+fn a_name_with_an_address_is_both_for_every_user() {
+    let [both, name, address] = ["Jane Doe (jane@acme.example)", "Jane Doe", "jane@acme.example"];
+    let all = json!(["jane", address, name]);
+    // Who detected from the console.
+    let info = json!({"initiatedBy": "star_manual", "initiatingUsername": both, "initiatingUserId": "7"});
+    check(
+        "threat-initiated-by-a-person",
+        Stream::Threats,
+        &threat(info, json!({})),
+        &[("related.user", all.clone())],
+        &[
+            ("actor.user.uid", json!("7")),
+            ("actor.user.name", json!("jane")),
+            ("actor.user.full_name", json!(name)),
+            ("actor.user.email_addr", json!(address)),
+        ],
+    );
+    // Who made a group.
+    let group = json!({"id": "1", "name": "G", "creator": both, "creatorId": "7", "updatedAt": "2026-01-01T00:00:00Z"});
+    let event = map_to(Schema::Ecs, Stream::Groups, &group);
+    assert_eq!(faults(Schema::Ecs, &event), Vec::<String>::new(), "{event:#}");
+    assert_fields(
+        &event,
+        &[
+            ("user", json!({"name": "jane", "full_name": name, "email": address, "id": "7"})),
+            ("related.user", json!([name, "jane", address])),
+            ("sentinel_one.group.creator", json!(both)),
+        ],
+    );
+    // Whom an alert is assigned to.
+    let record = json!({"id": "u", "assignee": {"userId": "7", "fullName": both}});
+    assert_fields(&map_to(Schema::Ecs, Stream::UnifiedAlerts, &record), &[("related.user", all.clone())]);
+    // Who wrote a note.
+    let note = json!({"id": "5", "createdAt": "2026-01-01T00:00:00Z", "text": "t", "creator": both, "creatorId": "7"});
+    let notes = json!({"notes": [note]}).to_string();
+    let [ecs, ocsf] = [Schema::Ecs, Schema::Ocsf].map(|schema| {
+        let mut out = Vec::new();
+        let record = threat(json!({}), json!({})).to_string();
+        let mut mapper = mapper_to(schema, Stream::Threats, false);
+        mapper.map_record(record.as_bytes(), None, Some(notes.as_bytes()), &mut out).unwrap();
+        let event = read_event(&out);
+        assert_eq!(faults(schema, &event), Vec::<String>::new(), "{event:#}");
+        event
+    });
+    assert_fields(&ecs, &[("related.user", all)]);
+    let owner =
+        json!({"name": "jane", "full_name": name, "email_addr": address, "uid": "7", "type": "Unknown", "type_id": 0});
+    assert_eq!(ocsf["notes"][0]["owner"], owner);
 }

@@ -372,7 +372,13 @@ fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>, has_container: boo
     event.close(element);
     mark_process_user(event, parts.process.user_text);
     attacker(event, &parts.attacker);
-    target_user(event, &parts.target);
+    if is_set(parts.target.name) {
+        target_user(event, &parts.target);
+    } else if let Some(account) = parts.identity() {
+        let element = event.open_element();
+        event.user("user", account, UserType::User);
+        event.close(element);
+    }
     event.close(list);
 }
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use s1_forwarder_record::Value;
 use s1_forwarder_record::unified_alert::{UnifiedAlert, UnifiedProcess};
 
-use crate::common::account::ProcessUser;
+use crate::common::account::{Account, ProcessUser};
 use crate::common::address::Address;
 use crate::common::attack::Attack;
 use crate::common::image::{Image, NamedFile};
@@ -148,6 +148,7 @@ pub struct Asset<'a> {
     current: Value<'a>,
     /// The asset has an operating system or an agent, or is a machine by its type.
     pub is_machine: bool,
+    /// The asset is a user.
     pub is_identity: bool,
     /// The agent only detects.
     pub is_detecting: bool,
@@ -178,6 +179,11 @@ impl<'a> AssetEntry<'a> {
 
     pub fn role(self) -> Value<'a> {
         self.0.get("role")
+    }
+
+    /// The asset is a user.
+    pub fn is_identity(self) -> bool {
+        is_identity(self.0)
     }
 }
 
@@ -339,6 +345,11 @@ impl<'a> UnifiedParts<'a> {
         self.assets[0].elements().map(AssetEntry)
     }
 
+    /// The user that the asset is.
+    pub fn identity(&self) -> Option<Account<'a>> {
+        if self.asset.is_identity { Account::of(self.endpoint.name()) } else { None }
+    }
+
     /// The one asset of an older console, which has it in the place of the list.
     pub fn only_asset(&self) -> Option<AssetEntry<'a>> {
         self.assets[0].elements().next().is_none().then_some(AssetEntry(self.asset.current))
@@ -494,16 +505,21 @@ fn kinds(current: Value<'_>) -> [Value<'_>; 4] {
     [specific, category, subcategory, current.get("assetTypeClassifier")]
 }
 
+/// An identity is a user, unless its type is that of a machine. Its agent is that of the machine that reported it.
+fn is_identity(current: Value<'_>) -> bool {
+    Word::is(current.get("category"), "identity") && !kinds(current).into_iter().any(is_machine)
+}
+
 /// An operating system, an agent or the type of a machine make an asset a machine.
 fn asset<'a>(current: Value<'a>, detected: Value<'a>) -> Asset<'a> {
-    let is_identity = Word::is(current.get("category"), "identity");
+    let is_identity = is_identity(current);
     let of_system = ["osType", "osName", "osVersion", "agentVersion"].into_iter();
     let is_known = |value| is_set(value) && !Word::is(value, "unrecognized");
     let has_system = of_system.flat_map(|key| [current.get(key), detected.get(key)]).any(is_known);
-    let is_machine = has_system || kinds(current).into_iter().any(is_machine);
+    let is_machine = has_system || is_set(current.get("agentUuid")) || kinds(current).into_iter().any(is_machine);
     Asset {
         current,
-        is_machine: is_set(current.get("agentUuid")) || is_machine && !is_identity,
+        is_machine: is_machine && !is_identity,
         is_identity,
         is_detecting: Word::is(current.get("policy"), "detect"),
         kind: current.get("subcategory"),

@@ -2142,6 +2142,11 @@ fn a_system_an_agent_or_a_machine_type_makes_a_host() {
         (json!({"category": "Desktop"}), [json!("desktop"), json!("Desktop")]),
         (json!({"category": "Server", "subcategory": "Other Server"}), [json!("server"), json!("Server")]),
         (json!({"subcategory": "Kubernetes Node"}), [json!("kubernetes node"), json!("Server")]),
+        (
+            json!({"category": "Identity", "subcategory": "Domain Controller"}),
+            [json!("domain controller"), json!("Server")],
+        ),
+        (json!({"category": "Identity", "subcategory": "AD Computer"}), [json!("ad computer"), json!("Unknown")]),
     ] {
         let [ecs, ocsf] = alert(asset.clone());
         let of_host = [("host.name", json!("H")), ("host.type", types[0].clone())];
@@ -2151,6 +2156,7 @@ fn a_system_an_agent_or_a_machine_type_makes_a_host() {
     for asset in [
         json!({"category": "Storage", "subcategory": "S3 Bucket"}),
         json!({"category": "Identity", "subcategory": "User"}),
+        json!({"category": "Identity", "subcategory": "User", "agentUuid": "u-1", "osType": "WINDOWS"}),
         json!({"osType": "UNKNOWN", "category": "Database", "subcategory": "SQL Server"}),
         json!({"category": "Function"}),
     ] {
@@ -2538,6 +2544,32 @@ fn a_shell_of_a_unified_alert_is_the_image_whatever_its_first_word() {
         let event = map_to(Schema::Ecs, Stream::UnifiedAlerts, &record);
         assert_eq!(event.pointer("/process/executable"), Some(&json!(path)), "{event:#}");
     }
+}
+
+/// The agent of an identity is that of the machine that saw it.
+#[test]
+fn an_identity_with_an_agent_is_a_user_and_no_host() {
+    let identity = json!({"name": "ACME\\jane", "category": "Identity", "subcategory": "User Account",
+        "agentUuid": "u-1", "osType": "WINDOWS", "primary": true});
+    let server = json!({"name": "DC-1", "category": "Server"});
+    let record = json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "assets": [identity, server]});
+    check(
+        "identity-with-an-agent",
+        Stream::UnifiedAlerts,
+        &record,
+        &[
+            ("host", Value::Null),
+            ("user", json!({"name": "jane", "domain": "ACME"})),
+            ("related.user", json!(["jane"])),
+            ("related.hosts", json!(["DC-1"])),
+            ("sentinel_one.agent.uuid", json!("u-1")),
+        ],
+        &[
+            ("device", Value::Null),
+            ("resources", json!([{"name": "ACME\\jane", "type": "User Account", "uid_alt": "u-1"}, {"name": "DC-1"}])),
+            ("evidences", json!([{"user": {"name": "jane", "domain": "ACME", "type": "User", "type_id": 1}}])),
+        ],
+    );
 }
 
 #[test]

@@ -2622,3 +2622,84 @@ fn a_name_with_an_address_is_both_for_every_user() {
         json!({"name": "jane", "full_name": name, "email_addr": address, "uid": "7", "type": "Unknown", "type_id": 0});
     assert_eq!(ocsf["notes"][0]["owner"], owner);
 }
+
+#[test]
+fn a_mac_address_of_all_clients_of_a_vpn_is_none_of_a_device() {
+    let one = |mac: &str, ip: &str| json!({"name": "Ethernet 2", "physical": mac, "inet": [ip]});
+    let real = "98:fa:9b:5f:f2:bd";
+    for shared in [
+        "00:09:0f:aa:00:01",
+        "00:09:0f:fe:00:01",
+        "00:05:9a:3c:7a:00",
+        "00-05-9A-3C-78-00",
+        "02:50:41:00:00:01",
+        "02:05:85:7f:eb:80",
+        "02:00:4c:4f:4f:50",
+        "50:50:54:50:30:30",
+        "20:41:53:59:4e:ff",
+    ] {
+        for (named, interfaces, ip, mac) in [
+            ("10.9.0.2", json!([one(shared, "10.9.0.2")]), "10.9.0.2", Value::Null),
+            ("10.4.4.69", json!([one(shared, "10.9.0.2")]), "10.4.4.69", Value::Null),
+            ("10.4.4.69", json!([one(shared, "10.9.0.2"), one(real, "10.4.4.70")]), "10.4.4.69", json!(real)),
+            ("10.9.0.2", json!([one(shared, "10.9.0.2"), one(real, "10.4.4.70")]), "10.4.4.70", json!(real)),
+        ] {
+            let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": named,
+                "networkInterfaces": interfaces});
+            let event = map_to(Schema::Ocsf, Stream::Agents, &agent);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event, &[("device.ip", json!(ip)), ("device.mac", mac)]);
+            assert!(!observed(&event).iter().any(|(_, value)| value == shared), "{event:#}");
+            assert_eq!(event["device"]["network_interfaces"][0]["mac"], shared);
+            let event = map_to(Schema::Ecs, Stream::Agents, &agent);
+            let has_real = interfaces.as_array().unwrap().len() > 1;
+            let macs = if has_real { json!(["98-FA-9B-5F-F2-BD"]) } else { Value::Null };
+            assert_fields(&event, &[("host.mac", macs)]);
+        }
+        let data = json!({"alertid": "5", "rulename": "r", "agentipv4": "10.4.4.69", "physical": shared});
+        let event = map_to(Schema::Ocsf, Stream::Activities, &activity(3608, json!({"agentId": "9"}), data));
+        assert_fields(&event, &[("device.ip", json!("10.4.4.69")), ("device.mac", Value::Null)]);
+    }
+}
+
+#[test]
+fn an_interface_of_pods_and_switches_within_a_host_represents_no_device() {
+    let mac = "9c:fc:e8:11:22:33";
+    for name in [
+        "vxlan.calico",
+        "tunl0",
+        "cali12ab34cd56e",
+        "ovn-k8s-mp0",
+        "antrea-gw0",
+        "incusbr0",
+        "cilium_host",
+        "cilium_vxlan",
+        "flannel.1",
+        "cni0",
+        "cbr0",
+        "kube-dummy-if",
+        "nodelocaldns",
+        "genev_sys_6081",
+        "br-int",
+        "vnet0",
+        "nerdctl0",
+        "docker_gwbridge",
+        "vEthernet (HNS Internal NIC)",
+        "vEthernet (nat)",
+        "vEthernet (Internal Switch)",
+        "Npcap Loopback Adapter",
+        "Microsoft KM-TEST Loopback Adapter",
+    ] {
+        let one = |name: &str, mac: &str, ip: &str| json!({"name": name, "physical": mac, "inet": [ip]});
+        let interfaces = json!([one(name, "66:f0:12:34:56:78", "10.244.1.1"), one("eth0", mac, "192.168.129.2")]);
+        let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": "10.244.1.1",
+            "networkInterfaces": interfaces});
+        let others = json!({"agentRealtimeInfo": {"agentId": "9", "networkInterfaces": interfaces},
+            "agentDetectionInfo": {"agentIpV4": "10.244.1.1,192.168.129.2"}});
+        for (stream, record) in [(Stream::Agents, agent), (Stream::Threats, threat(json!({}), others))] {
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event["device"], &[("ip", json!("192.168.129.2")), ("mac", json!(mac))]);
+        }
+    }
+}

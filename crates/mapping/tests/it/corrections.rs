@@ -1624,9 +1624,14 @@ fn an_observable_of_any_type_is_related() {
         ("FINGERPRINT", &hash, "hash", &hash.to_lowercase(), "Hash"),
         ("MAC", "00:50:56:00:00:01", "", "00:50:56:00:00:01", "MAC Address"),
         ("PROCESS_NAME", "evil.exe", "", "evil.exe", "Process Name"),
+        ("PROCESS", "evil.exe", "", "evil.exe", "Process Name"),
+        ("PROCESS", "C:\\evil.exe", "", "C:\\evil.exe", "File Path"),
+        ("FILE", "evil.exe", "", "evil.exe", "File Name"),
+        ("FILE", "/tmp/evil", "", "/tmp/evil", "File Path"),
         ("COMMAND_LINE", "evil.exe -x", "", "evil.exe -x", "Command Line"),
         ("FILE_PATH", "/tmp/evil", "", "/tmp/evil", "File Path"),
         ("REGISTRY_KEY_PATH", "HKLM\\Run", "", "HKLM\\Run", "Registry Key Path"),
+        ("REGISTRY_KEY", "HKLM\\Run", "", "HKLM\\Run", "Registry Key Path"),
         ("URL_STRING", "https://evil.example/", "", "https://evil.example/", "URL String"),
     ] {
         let list = json!([{"name": "a", "type": kind, "value": value}]);
@@ -2543,6 +2548,22 @@ fn a_shell_of_a_unified_alert_is_the_image_whatever_its_first_word() {
             "process": {"cmdLine": line, "file": {"path": path}}});
         let event = map_to(Schema::Ecs, Stream::UnifiedAlerts, &record);
         assert_eq!(event.pointer("/process/executable"), Some(&json!(path)), "{event:#}");
+    }
+}
+
+/// What the console adds to a name is in no observable. The text stays at its path.
+#[test]
+fn a_name_with_words_of_the_console_is_no_observable() {
+    for (kind, value) in [
+        ("PROCESS", "powershell.exe (CLI fa08)"),
+        ("PROCESS_NAME", "cmd.exe (interactive session)"),
+        ("FILE_NAME", "powershell.exe (CLI fa08)"),
+        ("FILE_PATH", "C:\\W\\powershell.exe (CLI fa08)"),
+    ] {
+        let record = json!({"id": "1", "observables": [{"name": "a", "type": kind, "value": value}]});
+        let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+        assert_eq!(observed(&event), [], "{event:#}");
+        assert_eq!(event["unmapped"]["observables"][0]["value"], value);
     }
 }
 

@@ -1678,6 +1678,9 @@ fn the_hash_of_an_entry_is_one_in_lower_case_and_a_uuid_of_zeros_is_none() {
         let record = threat(json!({}), json!({"agentRealtimeInfo": {"agentId": "9", "agentUuid": uuid}}));
         assert_fields(&map_to(Schema::Ecs, Stream::Threats, &record), &[("sentinel_one.agent", Value::Null)]);
         let record = json!({"id": "9", "uuid": uuid, "computerName": "h", "updatedAt": "2026-01-01T00:00:00Z"});
+        // `sentinel_one.agent.uuid` joins streams.
+        let event = map_to(Schema::Ecs, Stream::Agents, &record);
+        assert_fields(&event["sentinel_one"]["agent"], &[("uuid", Value::Null), ("original_uuid", json!(uuid))]);
         let event = map_to(Schema::Ocsf, Stream::Agents, &record);
         assert!(!event["device"].to_string().contains(uuid), "{event:#}");
     }
@@ -2723,4 +2726,19 @@ fn an_interface_of_pods_and_switches_within_a_host_represents_no_device() {
             assert_fields(&event["device"], &[("ip", json!("192.168.129.2")), ("mac", json!(mac))]);
         }
     }
+}
+
+/// Linux and Windows write a hyphen in the place of a name.
+#[test]
+fn a_hyphen_is_nobody() {
+    let user = "Effective: root, Real: jane, Login: -";
+    let record =
+        threat(json!({"processUser": user}), json!({"agentDetectionInfo": {"agentLastLoggedInUserName": "-"}}));
+    let event = map_to(Schema::Ecs, Stream::Threats, &record);
+    assert_fields(&event, &[("user.name", json!("root")), ("related.user", json!(["root", "jane"]))]);
+    let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+    assert_fields(&event, &[("device.owner", Value::Null)]);
+    let record = activity(27, json!({"userId": "7"}), json!({"username": "-", "fullName": "N/A", "ipAddress": "-"}));
+    let event = map_to(Schema::Ecs, Stream::Activities, &record);
+    assert_fields(&event, &[("user", json!({"id": "7"})), ("source", Value::Null), ("related", Value::Null)]);
 }

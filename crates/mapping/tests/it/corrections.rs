@@ -2728,6 +2728,22 @@ fn an_interface_of_pods_and_switches_within_a_host_represents_no_device() {
     }
 }
 
+/// The agent was told to act. Nobody knows whether it did.
+#[test]
+fn an_action_that_was_only_sent_did_nothing_yet() {
+    for (counters, status, disposition) in [
+        (Value::Null, "not_mitigated", "Detected"),
+        (json!({"success": 0, "pendingReboot": 0, "total": 0}), "not_mitigated", "Detected"),
+        (Value::Null, "mitigated", "Corrected"),
+    ] {
+        let report = json!({"action": "quarantine", "status": "sent", "actionsCounters": counters});
+        let record = threat(json!({"mitigationStatus": status}), json!({"mitigationStatus": [report]}));
+        let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("disposition", json!(disposition)), ("remediation.desc", json!("quarantine: sent"))]);
+    }
+}
+
 /// Linux and Windows write a hyphen in the place of a name.
 #[test]
 fn a_hyphen_is_nobody() {

@@ -508,9 +508,13 @@ fn kinds(current: Value<'_>) -> [Value<'_>; 4] {
     [specific, category, subcategory, current.get("assetTypeClassifier")]
 }
 
+/// The words for an asset that is a user.
+const IDENTITIES: [&str; 5] = ["identity", "user", "user_account", "ad_user", "service_account"];
+
 /// An identity is a user, unless its type is that of a machine. Its agent is that of the machine that reported it.
 fn is_identity(current: Value<'_>) -> bool {
-    Word::is(current.get("category"), "identity") && !kinds(current).into_iter().any(is_machine)
+    let is_user = |kind: Value<'_>| IDENTITIES.contains(&Word::of_value(kind).as_str());
+    kinds(current).into_iter().any(is_user) && !kinds(current).into_iter().any(is_machine)
 }
 
 /// An operating system, an agent or the type of a machine make an asset a machine.

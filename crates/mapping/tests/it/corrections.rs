@@ -2165,6 +2165,8 @@ fn a_system_an_agent_or_a_machine_type_makes_a_host() {
         json!({"category": "Storage", "subcategory": "S3 Bucket"}),
         json!({"category": "Identity", "subcategory": "User"}),
         json!({"category": "Identity", "subcategory": "User", "agentUuid": "u-1", "osType": "WINDOWS"}),
+        json!({"subcategory": "Service Account", "agentUuid": "u-1", "osType": "WINDOWS"}),
+        json!({"category": "User", "agentUuid": "u-1"}),
         json!({"osType": "UNKNOWN", "category": "Database", "subcategory": "SQL Server"}),
         json!({"category": "Function"}),
     ] {

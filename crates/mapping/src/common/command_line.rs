@@ -31,24 +31,124 @@ fn is_word(text: &str) -> bool {
 }
 
 fn unquoted(text: &str) -> Option<&str> {
-    let first = text.split([' ', '\t']).next()?;
-    if text.starts_with('/') {
-        // Names of applications on macOS have spaces, and `/c` is an argument of a Windows program.
-        let is_certain =
-            !["/Applications/", "/Library/", "/System/", "/Users/"].iter().any(|root| first.starts_with(root));
-        let is_path = first.len() > 2;
-        return (is_path && (is_certain || first == text)).then_some(first);
+    let first = first_of(text);
+    if text.starts_with(['/', '~']) {
+        // `/c` is an argument of a Windows program.
+        return if first.len() > 2 { unix_path(text) } else { None };
     }
-    if let Some(end) = end_of_exe(text) {
-        let found = &text[..end];
-        // Without a drive, what precedes a space may be another command.
-        if found.as_bytes().get(1) == Some(&b':') || !found.contains(' ') {
-            return Some(found);
-        }
+    if is_windows_path(text) {
+        return windows_path(text);
+    }
+    // Without a drive, what precedes a space may be another command.
+    if let Some(found) = end_of_exe(text).map(|end| &text[..end]).filter(|found| !found.contains(' ')) {
+        return Some(found);
     }
     let shell = first.strip_prefix('-').filter(|name| SHELLS.contains(name));
-    let is_relative = ["./", "../", "~/"].into_iter().any(|root| first.starts_with(root));
+    let is_relative = ["./", "../"].into_iter().any(|root| first.starts_with(root));
     shell.or_else(|| (is_relative || is_word(first)).then_some(first))
+}
+
+/// Directories of Linux and macOS that have nothing but programs. Names of these have no spaces.
+const DIRECTORIES: [&str; 4] = ["/bin/", "/sbin/", "/libexec/", "/PrivilegedHelperTools/"];
+
+/// Below these, spaces in names are common. What follows a space may be a part of the path.
+const ROOTS_WITH_SPACES: [&str; 8] =
+    ["/Applications/", "/Library/", "/System/", "/Users/", "/Volumes/", "/media/", "/run/media/", "~/"];
+
+/// Bundles of macOS. No argument has such a directory without being a path from the root.
+const BUNDLES: [&str; 6] = [".app/", ".framework/", ".bundle/", ".plugin/", ".appex/", ".xpc/"];
+
+/// The path of a program of Linux or macOS, which may have spaces.
+fn unix_path(text: &str) -> Option<&str> {
+    let first = first_of(text);
+    if first == text || DIRECTORIES.iter().any(|directory| first.contains(directory)) {
+        return Some(first);
+    }
+    if let Some(program) = program_of_bundle(text) {
+        return Some(program);
+    }
+    let path = before_argument(text, |word| word.starts_with(['/', '.', '\'', '\\']));
+    let rest = &path[first.len()..];
+    let last = last_of(path);
+    let is_of_path = BUNDLES.iter().any(|bundle| last.contains(bundle)) || last.starts_with("Support/");
+    if rest.is_empty() || is_of_path {
+        return Some(path);
+    }
+    let has_spaces = ROOTS_WITH_SPACES.iter().any(|root| first.starts_with(root)) || is_continued(first, rest);
+    (!has_spaces).then_some(first)
+}
+
+/// Whether a space in `/opt/My App/tool` or `/home/jane/VirtualBox VMs/x` is one of the path. `/opt/app/run data/x` has
+/// an argument.
+fn is_continued(first: &str, rest: &str) -> bool {
+    let is_capital = |text: &str| text.starts_with(char::is_uppercase);
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'(' | b')');
+    let directory = rest.split_once('/').map(|(directory, _)| directory.trim_start());
+    let is_capital = first.rsplit('/').next().is_some_and(is_capital) || directory.is_some_and(is_capital);
+    is_capital && directory.is_some_and(|directory| directory.split(' ').all(|word| word.bytes().all(is_name)))
+}
+
+/// The program of a bundle that has the name of the bundle: `/A/My Tool.app/Contents/MacOS/My Tool`.
+fn program_of_bundle(text: &str) -> Option<&str> {
+    const PROGRAMS: &str = ".app/Contents/MacOS/";
+    text.match_indices(PROGRAMS).find_map(|(at, _)| {
+        let (_, name) = text[..at].rsplit_once('/')?;
+        let begin = at + PROGRAMS.len();
+        let found = text.get(begin..begin + name.len())?;
+        let rest = &text[begin + name.len()..];
+        let is_end = rest.is_empty() || rest.starts_with([' ', '\t']);
+        (is_end && found.eq_ignore_ascii_case(name) && !text[..at].contains(" /")).then(|| &text[..begin + name.len()])
+    })
+}
+
+/// Directories of Windows that have spaces.
+const WINDOWS_DIRECTORIES: [&str; 2] = [r"\\program files", r"\\documents and settings\\"];
+
+/// `C:\a`, `\\?\C:\a`, `\Device\a`, `%windir%\a`
+fn is_windows_path(text: &str) -> bool {
+    text.get(1..).is_some_and(|rest| rest.starts_with(r":\\") || rest.starts_with(":/"))
+        || text.starts_with(r"\\")
+        || text.strip_prefix('%').and_then(|rest| rest.split_once('%')).is_some_and(|(_, rest)| rest.starts_with(r"\\"))
+}
+
+/// The path of a Windows program, which may have spaces, and need not have `.exe`.
+fn windows_path(text: &str) -> Option<&str> {
+    let is_argument = |word: &str| word.starts_with(['/', '\'', '\\', '%']) || word.get(1..2) == Some(":");
+    let path = before_argument(text, is_argument);
+    if let Some(end) = end_of_exe(text).filter(|end| *end <= path.len() || !text[..*end].contains(' ')) {
+        return Some(&text[..end]);
+    }
+    let first = first_of(path);
+    let rest = &path[first.len()..];
+    let is_below = |directory: &str| {
+        let mut parts = path.as_bytes().windows(directory.len());
+        parts.any(|part| part.eq_ignore_ascii_case(directory.as_bytes()))
+    };
+    let (directory, name) = last_of(path).rsplit_once('\\').unwrap_or_default();
+    let is_of_path = !directory.is_empty() && !name.contains('.') && WINDOWS_DIRECTORIES.into_iter().any(is_below);
+    if rest.is_empty() || is_of_path {
+        return Some(path);
+    }
+    // No program of Windows has spaces in its name.
+    let is_of_windows = [r"\\windows\\system32\\", r"\\windows\\syswow64\\"].into_iter().any(is_below);
+    (!rest.contains('\\') && is_of_windows).then_some(first)
+}
+
+/// The text before the first word that is a switch or an argument. A hyphen alone may be one of a name.
+fn before_argument(text: &str, is_argument: impl Fn(&str) -> bool) -> &str {
+    let is_switch = |word: &str| word.strip_prefix('-').is_some_and(|rest| !rest.starts_with(' '));
+    let mut spaces = text.match_indices([' ', '\t']);
+    let is_end = |at: usize| text.get(at + 1..).is_some_and(|rest| is_switch(rest) || is_argument(rest));
+    let end = spaces.find(|(at, _)| is_end(*at)).map_or(text.len(), |(at, _)| at);
+    text[..end].trim_end()
+}
+
+fn first_of(text: &str) -> &str {
+    text.split([' ', '\t']).next().unwrap_or_default()
+}
+
+fn last_of(text: &str) -> &str {
+    text.rsplit([' ', '\t']).next().unwrap_or_default()
 }
 
 /// The end of the first name with `.exe`.
@@ -56,7 +156,9 @@ fn end_of_exe(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut ends = bytes.windows(4).enumerate().filter(|(_, word)| word.eq_ignore_ascii_case(b".exe"));
     let end = |at: usize| at + 4;
-    ends.find(|(at, _)| matches!(bytes.get(end(*at)), None | Some(b' ' | b'\t' | b'/' | b','))).map(|(at, _)| end(at))
+    // A quote in escaped text is `\"`.
+    let is_end = |rest: &[u8]| matches!(rest, [] | [b' ' | b'\t' | b'/' | b',', ..] | [b'\\', b'"', ..]);
+    ends.find(|(at, _)| bytes.get(end(*at)..).is_some_and(is_end)).map(|(at, _)| end(at))
 }
 
 /// Whether a word can be an argument of a Windows program: `/c`, `/SL5=1`.
@@ -126,13 +228,60 @@ mod tests {
             ("/c whoami", None),
             ("/bin/", None),
             ("sshd: /usr/sbin/sshd -D", None),
-            ("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome --type=x", None),
             (r#"\"unfinished"#, None),
             (r"C:\\a.exefile run", None),
             ("é.exe", Some("é.exe")),
             ("", None),
         ] {
             assert_eq!(found(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_path_without_quotes_may_have_spaces() {
+        for (program, rest) in [
+            ("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome", " --type=renderer"),
+            ("/Volumes/Flash Player/Install Flash Player.app/Contents/MacOS/Install Flash Player", " -x"),
+            ("/Applications/A - B.app/Contents/MacOS/A - B", ""),
+            ("/Applications/Firefox.app/Contents/MacOS/firefox", " https://example.com/a"),
+            ("/Applications/Visual Studio Code.app/Contents/MacOS/Electron", " ."),
+            ("/A/X Y.app/Contents/Frameworks/X H (Renderer).app/Contents/MacOS/X H (Renderer)", " --type=r"),
+            ("/Applications/A B.app/Contents/Resources/tool", " -x"),
+            ("/Library/Application Support/Tool/helper", " -x"),
+            ("/Users/jane/tool", " -x"),
+            ("/usr/bin/open", " A B.app/Contents/MacOS/A B"),
+            ("/Users/jane/bin/tool", " data/x"),
+            ("/opt/app/run", " data/x -v"),
+            ("/opt/app/run", " start"),
+            ("/opt/app/run", " https://example.com/a"),
+            (r"C:\\Windows\\system32\\svchost", " -k netsvcs -p"),
+            (r"C:\\Windows\\system32\\rundll32", " shell32.dll,Control_RunDLL"),
+            (r"C:\\Windows\\system32\\cmd", r" /c C:\\x\\a.exe"),
+            (r"C:\\tools\\run", r" C:\\x\\a.exe"),
+            (r"C:\\Program Files\\Foo\\foo bar.exe", " /x"),
+            (r"C:\\Program Files\\A - B\\c.exe", " -x"),
+            (r"C:\\Program Files\\c.exe", r#"\"x\""#),
+            (r"C:\\Program Files (x86)\\Common Files\\tool", " -x"),
+            (r"C:/Windows/system32/svchost", " -k netsvcs"),
+            (r"%windir%\\system32\\cmd", " /c dir"),
+            (r"\\\\server\\share\\a b.exe", " -x"),
+        ] {
+            let line = format!("{program}{rest}");
+            assert_eq!(executable(Escaped::plain(&line)).map(Escaped::raw), Some(program), "{rest}");
+        }
+        // Nobody knows where these end.
+        for line in [
+            "/Volumes/Flash Player/Install Flash Player -x",
+            "/Applications/Setup.app/Contents/MacOS/Install Flash Player -x",
+            "/Users/jane/My Tool -x",
+            "/opt/My App/tool -x",
+            "/home/jane/VirtualBox VMs/a/tool -x",
+            r"C:\\tools\\run data\\x -v",
+            r"C:\\tools\\foo bar -x",
+            r"C:\\Windows\\Temp\\foo bar -x",
+            r"C:\\Program Files\\Foo\\foo data\\x.txt -v",
+        ] {
+            assert!(executable(Escaped::plain(line)).is_none(), "{line}");
         }
     }
 

@@ -9,6 +9,7 @@ pub const MACHINES: Words<Choice> = Words {
     field: "device.type",
     rows: &[
         ("endpoint", (0, "Unknown")),
+        ("*computer*", (0, "Unknown")),
         ("server", (1, "Server")),
         ("other_server", (1, "Server")),
         ("linux_server", (1, "Server")),

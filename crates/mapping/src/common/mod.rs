@@ -13,6 +13,7 @@ pub(super) mod event_kind;
 pub(super) mod float;
 pub(super) mod hash;
 pub(super) mod image;
+pub(super) mod mac;
 pub(super) mod machine;
 pub(super) mod matched;
 pub(super) mod os;

@@ -5,6 +5,8 @@ use s1_forwarder_record::{Escaped, Value};
 /// Whether the text is one that the console writes in place of a missing value.
 pub fn is_placeholder(text: Escaped<'_>) -> bool {
     let is_word = match text.raw().len() {
+        // Windows and Linux write a hyphen where there is nobody and nothing.
+        1 => text.is("-"),
         2 => text.is("-1"),
         3 => text.is("n/a"),
         4 => text.is("none") || text.is("null"),
@@ -51,6 +53,7 @@ mod tests {
         for text in [
             "",
             " ",
+            "-",
             "-1",
             "N/A",
             "None",

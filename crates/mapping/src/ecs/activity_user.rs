@@ -4,7 +4,7 @@ use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::event::{Event, is_placeholder};
 use super::user;
-use crate::common::account::{is_email, name_and_address, principal};
+use crate::common::account::principal;
 use crate::common::words::Words;
 use crate::streams::activity::{ActivityClass, Actor, Change, User, Users};
 
@@ -33,7 +33,7 @@ pub(super) fn write(event: &mut Event<'_>, users: &Users<'_>, class: &ActivityCl
 fn attributes(event: &mut Event<'_>, user: &User<'_>) {
     event.optional("id", user.id_text());
     event.mark_set([user.id]);
-    let is_address = name(event, user.name);
+    let is_address = user::name_and_email(event, user.name);
     if let Some(text) = event.optional("full_name", user.full_name()) {
         event.related.user.insert(text);
     }
@@ -43,27 +43,6 @@ fn attributes(event: &mut Event<'_>, user: &User<'_>) {
         event.mark(user.email);
     }
     roles(event, [user.role, user.role_name]);
-}
-
-/// Writes the name of the open user object: the local part of an address, and the address as `email`. Returns true if
-/// it is one, or has one in brackets after the name of a person.
-fn name(event: &mut Event<'_>, value: Value<'_>) -> bool {
-    let address = value.escaped().and_then(|text| match name_and_address(text) {
-        Some((_, address)) => Some(address),
-        None => Some(text).filter(|text| is_email(*text)),
-    });
-    let Some((text, (local, _))) = address.and_then(|text| Some((text, principal(text)?))) else {
-        user::name_and_domain(event, value);
-        return false;
-    };
-    event.json.escaped("name", local);
-    event.json.escaped("email", text);
-    event.related.user.add(local);
-    event.related.user.add(text);
-    if value.escaped() == Some(text) {
-        event.mark(value);
-    }
-    true
 }
 
 /// Writes the different roles of the open user object.

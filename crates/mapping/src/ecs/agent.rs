@@ -1,5 +1,6 @@
 //! Maps `/agents` to ECS: the state of an endpoint after a change.
 
+use s1_forwarder_record::Value;
 use s1_forwarder_record::agent::Agent;
 
 use super::common_fields::CommonFields;
@@ -23,10 +24,15 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &Agen
     device(event, &parts.hardware);
     event.tail();
 
+    // The path of the UUID joins streams, so what is none is not there.
+    let uuid = parts.endpoint.agent_uuids[0];
+    let original = if is_set(uuid) { Value::default() } else { uuid };
+    event.mark(original);
     let mut vendor = VendorObject::open(event, common, &JoinKeys::default(), &parts.endpoint.owner, "agent");
     vendor.severity(Some(parts.severity()));
     vendor.agent(parts.endpoint.agent_id);
     vendor.site(&parts.endpoint.owner);
+    vendor.value("original_uuid", original);
     vendor.close(agent);
 }
 

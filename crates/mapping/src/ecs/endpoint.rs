@@ -4,6 +4,7 @@ use s1_forwarder_record::{Escaped, Value};
 
 use super::event::{Event, is_placeholder};
 use crate::common::address::Address;
+use crate::common::mac::is_of_many;
 use crate::common::os::{Architecture, os_type};
 use crate::parts::{Endpoint, Os};
 
@@ -120,7 +121,7 @@ fn macs(event: &mut Event<'_>, value: Value<'_>) {
     event.json.close(list);
 }
 
-/// A MAC address of 6 or 8 bytes in the ECS form `00-25-96-FF-FE-12`. Zeros, as a loopback interface has, are none.
+/// A MAC address of 6 or 8 bytes in the ECS form `00-25-96-FF-FE-12`. One that many machines have is none.
 struct Mac {
     text: [u8; 23],
     length: usize,
@@ -138,8 +139,7 @@ impl Mac {
             digits += 1;
         }
         mac.length = digits + digits / 2 - 1.min(digits);
-        let is_zero = mac.as_str().bytes().all(|byte| matches!(byte, b'0' | b'-'));
-        (matches!(digits, 12 | 16) && !is_zero).then_some(mac)
+        (matches!(digits, 12 | 16) && !is_of_many(mac.as_str())).then_some(mac)
     }
 
     fn as_str(&self) -> &str {
@@ -158,7 +158,15 @@ mod tests {
             assert_eq!(mac(text).as_deref(), Some("00-00-5E-00-53-00"), "{text}");
         }
         assert_eq!(mac("00:25:96:FF:FE:12:34:56").as_deref(), Some("00-25-96-FF-FE-12-34-56"));
-        for text in ["", "x", "00:00", "00:00:00:00:00:00", "zz:zz:zz:zz:zz:zz", "00:25:96:FF:FE:12:34:56:78"] {
+        for text in [
+            "",
+            "x",
+            "00:00",
+            "00:00:00:00:00:00",
+            "02:50:41:00:00:01",
+            "zz:zz:zz:zz:zz:zz",
+            "00:25:96:FF:FE:12:34:56:78",
+        ] {
             assert_eq!(mac(text), None);
         }
     }

@@ -4,6 +4,7 @@ use s1_forwarder_record::Escaped;
 use serde_json::{Map, Value, json};
 
 use super::event::Event;
+use super::user;
 use super::vendor::VendorObject;
 use crate::common::hash::hash;
 use crate::streams::enrichment::{DESCRIPTIONS, Enrichment, Item, REPEATED_IDS, is_empty};
@@ -16,7 +17,7 @@ impl Enrichment {
     pub(super) fn add_related(&self, event: &mut Event<'_>) {
         for creator in self.notes().filter_map(Item::creator) {
             let quoted = Value::from(creator).to_string();
-            event.related.user.insert(Escaped::plain(quoted.get(1..quoted.len() - 1).unwrap_or_default()));
+            user::related(event, s1_forwarder_record::Value::new(&quoted));
         }
         for text in self.timeline().filter_map(Item::hash).map(Escaped::plain) {
             if hash(text).is_some() {

@@ -26,8 +26,10 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, group: &Grou
     event.close(open);
     organization::write(event, &parts.owner);
     let open = event.open("user");
-    event.optional("full_name", display_name(parts.creator));
-    user::name_and_domain(event, parts.creator);
+    if let Some(name) = event.optional("full_name", display_name(parts.creator)) {
+        event.related.user.insert(name);
+    }
+    user::name_and_email(event, parts.creator);
     event.text("id", parts.creator_id);
     event.close(open);
     event.tail();

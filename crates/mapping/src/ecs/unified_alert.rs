@@ -221,7 +221,6 @@ fn file(event: &mut Event<'_>, file: &AlertedFile<'_>) {
 
 /// The user is the attacked one, or the one of the process. Only if neither is known, it is the one who was logged in.
 fn user_object(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
-    let identity = if parts.asset.is_identity { Account::of(parts.endpoint.name()) } else { None };
     let interactive = Account::of(first_scalar(parts.user.names));
     let target = &parts.target;
     let open = event.open("user");
@@ -237,7 +236,7 @@ fn user_object(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         }
     } else if is_set(target.domain) || is_set(target.email) {
         event.text("domain", target.domain);
-    } else if let Some(account) = identity.or(parts.process.user.effective).or(interactive) {
+    } else if let Some(account) = parts.identity().or(parts.process.user.effective).or(interactive) {
         account.write(event);
     }
     user::email(event, target.email);
@@ -295,15 +294,17 @@ fn host(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
 /// Adds values that analysts search by: other assets, the assignee, and the observables.
 fn related(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     for asset in parts.assets() {
-        if let Some(name) = asset.name().escaped() {
-            event.related.add_host(name);
+        match asset.name().escaped() {
+            Some(_) if asset.is_identity() => user::related(event, asset.name()),
+            Some(name) => event.related.add_host(name),
+            None => {}
         }
     }
     for address in parts.detected_addresses() {
         event.addresses("ip", address, drop);
     }
     for name in [parts.assignee.full_name, parts.assignee.email] {
-        event.related.user.add_value(name);
+        user::related(event, name);
     }
     for (kind, value) in parts.observables().chain(parts.observables_of_indicators()) {
         match (kind, value.escaped()) {

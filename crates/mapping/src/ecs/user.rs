@@ -3,7 +3,7 @@
 use s1_forwarder_record::Value;
 
 use super::event::{Event, is_placeholder};
-use crate::common::account::{Account, ProcessUser, principal, split};
+use crate::common::account::{Account, ProcessUser, display_name, is_email, name_and_address, principal, split};
 
 impl Account<'_> {
     /// Writes `name` and `domain` of the open user object.
@@ -61,9 +61,36 @@ pub(super) fn email(event: &mut Event<'_>, value: Value<'_>) -> bool {
     true
 }
 
-/// Adds a user name without a field to `related.user`.
+/// Writes the name of the open user object: the local part of an address, and the address as `email`. Returns true if
+/// it is one, or has one in brackets after the name of a person.
+pub(super) fn name_and_email(event: &mut Event<'_>, value: Value<'_>) -> bool {
+    let address = value.escaped().and_then(|text| match name_and_address(text) {
+        Some((_, address)) => Some(address),
+        None => Some(text).filter(|text| is_email(*text)),
+    });
+    let Some((text, (local, _))) = address.and_then(|text| Some((text, principal(text)?))) else {
+        name_and_domain(event, value);
+        return false;
+    };
+    event.json.escaped("name", local);
+    event.json.escaped("email", text);
+    event.related.user.add(local);
+    event.related.user.add(text);
+    if value.escaped() == Some(text) {
+        event.mark(value);
+    }
+    true
+}
+
+/// Adds a user name without a field to `related.user`. `Jane Doe (jane@acme.example)` is a name and an address.
 pub(super) fn related(event: &mut Event<'_>, value: Value<'_>) {
-    if let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) {
+    let Some(text) = value.escaped().filter(|text| !is_placeholder(*text)) else { return };
+    if name_and_address(text).is_none() {
         event.related.user.add(split(text).1);
+    } else if let Some(account) = Account::of_text(text) {
+        account.relate(event);
+        if let Some(name) = display_name(value) {
+            event.related.user.insert(name);
+        }
     }
 }

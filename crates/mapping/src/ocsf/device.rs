@@ -3,11 +3,12 @@
 use s1_forwarder_record::{Escaped, Kind, Value};
 
 use super::event::{Event, Profile, address};
-use super::main_address::{MainAddress, each_element, is_zero, mac_of};
+use super::main_address::{MainAddress, each_element, mac_of};
 use super::observables::ObservableType;
 use super::user::{UserType, mark_account};
 use crate::common::account::Account;
 use crate::common::address::Address;
+use crate::common::mac::is_of_many;
 use crate::common::machine::MACHINES;
 use crate::common::os::{ARCHITECTURES, Architecture, BITS};
 use crate::common::placeholder::{first_scalar, is_set};
@@ -245,7 +246,7 @@ fn write_interface(event: &mut Event<'_>, interface: &Interface<'_>, address: Op
     event.optional("uid", interface.id.escaped());
     if let Some(mac) = mac_of(interface) {
         event.json.escaped("mac", mac);
-        if !is_zero(mac) {
+        if !is_of_many(mac.raw()) {
             event.observe(ObservableType::MacAddress, "mac", mac);
         }
     }

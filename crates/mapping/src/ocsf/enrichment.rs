@@ -7,6 +7,7 @@ use super::activity_class::type_of;
 use super::event::Event;
 use super::metadata::Common;
 use super::user::UserType;
+use crate::common::account::{Account, display_name, name_and_address};
 use crate::streams::enrichment::{Enrichment, Item, is_empty};
 
 /// Names of [`write_unmapped`]: notes, timeline, count of the notes, reason of a failure.
@@ -48,13 +49,28 @@ fn owner(event: &mut Event<'_>, note: Item<'_>) {
         return;
     }
     let open = event.json.open("owner");
-    for (name, text) in [("name", note.creator()), ("uid", note.creator_id())] {
-        if let Some(text) = text {
-            event.json.text(name, text);
-        }
+    if let Some(creator) = note.creator() {
+        let quoted = Value::from(creator).to_string();
+        creator_names(event, s1_forwarder_record::Value::new(&quoted));
+    }
+    if let Some(id) = note.creator_id() {
+        event.json.text("uid", id);
     }
     event.user_type(UserType::Unknown);
     event.json.close(open);
+}
+
+/// Writes the name of the open user object, or what `Jane Doe (jane@acme.example)` says in its place.
+fn creator_names(event: &mut Event<'_>, creator: s1_forwarder_record::Value<'_>) {
+    let Some(text) = creator.escaped() else { return };
+    match Account::of_text(text).filter(|_| name_and_address(text).is_some()) {
+        Some(account) => {
+            event.json.escaped("name", account.name);
+            event.optional("full_name", display_name(creator));
+            event.json.escaped("email_addr", account.text);
+        }
+        None => event.json.escaped("name", text),
+    }
 }
 
 /// Writes `related_events` of the open `finding_info`. The `uid` of an item is the `metadata.uid` of its activity.

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::event::address;
 use crate::common::address::Address;
+use crate::common::mac::is_of_many;
 use crate::common::word::Word;
 use crate::common::words::Words;
 use crate::parts::{Endpoint, Interface};
@@ -22,6 +23,7 @@ struct Listed<'a> {
     mac: Option<Escaped<'a>>,
     has_name: bool,
     is_bridge: bool,
+    is_virtual: bool,
 }
 
 impl<'a> MainAddress<'a> {
@@ -31,19 +33,22 @@ impl<'a> MainAddress<'a> {
         let mut listed = SmallVec::<[Listed<'a>; 8]>::new();
         let mut macs = OnlyMac::default();
         endpoint.interfaces.each(|interface| {
-            let mac = mac_of(interface).filter(|mac| !is_zero(*mac));
+            let mac = mac_of(interface);
+            let has_name = !interface.name.is_empty();
+            // A tunnel has no MAC address.
+            let is_virtual = mac.filter(|mac| !is_zero(*mac)).map_or(has_name, is_virtual);
+            let mac = mac.filter(|mac| !is_of_many(mac.raw()));
             let is_bridge = is_bridge(interface);
             if !is_bridge {
                 macs.add(mac);
             }
-            let has_name = !interface.name.is_empty();
-            let mut add = |address| listed.push(Listed { address, mac, has_name, is_bridge });
+            let mut add = |address| listed.push(Listed { address, mac, has_name, is_bridge, is_virtual });
             for value in interface.addresses {
                 each_element(value, &mut |value| each_address(value, &mut add));
             }
         });
         for mac in endpoint.macs.escaped().into_iter().flat_map(|text| text.split(',')) {
-            macs.add(Some(mac).filter(|mac| is_mac(*mac) && !is_zero(*mac)));
+            macs.add(Some(mac).filter(|mac| is_mac(*mac) && !is_of_many(mac.raw())));
         }
         let mut best: Option<(_, Address, Option<&Listed<'a>>)> = None;
         let mut consider = |address: Address, is_named: bool| {
@@ -53,9 +58,7 @@ impl<'a> MainAddress<'a> {
                 // An address in Docker's form is one, unless an interface has it.
                 None => address.is_of_docker(),
             };
-            // A tunnel has no MAC address.
-            let is_of_virtual = |interface: &Listed<'a>| interface.mac.map_or(interface.has_name, is_virtual);
-            let is_virtual = address.is_of_virtual_network() || interface.is_some_and(is_of_virtual);
+            let is_virtual = address.is_of_virtual_network() || interface.is_some_and(|interface| interface.is_virtual);
             let has_no_mac = interface.is_some_and(|interface| interface.mac.is_none());
             let rank = (address.is_link_local(), is_virtual, !is_named, has_no_mac, address.is_v6());
             if !is_bridge && best.as_ref().is_none_or(|(known, ..)| rank < *known) {
@@ -102,23 +105,13 @@ impl<'a> OnlyMac<'a> {
 }
 
 /// Beginnings of MAC addresses that programs give to the interfaces of their virtual networks: VirtualBox, Docker, TAP
-/// adapters of VPNs, VMware, AnyConnect, GlobalProtect, FortiClient, Juniper, Npcap and Parallels.
-const VIRTUAL_MACS: [&str; 10] = [
-    "0a:00:27",
-    "02:42",
-    "00:ff",
-    "00:50:56:c0:00:0",
-    "00:05:9a:3c",
-    "02:50:41",
-    "00:09:0f:fe:00:01",
-    "02:05:85:7f:eb:80",
-    "02:00:4c:4f:4f:50",
-    "00:1c:42:00:00:",
-];
+/// adapters of VPNs, VMware, AnyConnect, GlobalProtect and Parallels.
+const VIRTUAL_MACS: [&str; 7] =
+    ["0a:00:27", "02:42", "00:ff", "00:50:56:c0:00:0", "00:05:9a:3c", "02:50:41", "00:1c:42:00:00:"];
 
 fn is_virtual(mac: Escaped<'_>) -> bool {
     let is_same = |(byte, known): (u8, u8)| known == b':' || byte.eq_ignore_ascii_case(&known);
-    VIRTUAL_MACS.iter().any(|known| mac.raw().bytes().zip(known.bytes()).all(is_same))
+    is_of_many(mac.raw()) || VIRTUAL_MACS.iter().any(|known| mac.raw().bytes().zip(known.bytes()).all(is_same))
 }
 
 /// Calls `visit` with the addresses of a text with commas that are not those of every machine.
@@ -132,22 +125,47 @@ pub(super) const BRIDGES: Words<bool> = Words {
     field: "device.ip",
     rows: &[
         ("docker*", true),
+        ("nerdctl*", true),
         ("vethernet_(wsl*", true),
         ("vethernet_(default_switch*", true),
         ("vethernet_(nat*", true),
-        ("vethernet_(dockernat*", true),
+        ("vethernet_(docker*", true),
+        ("vethernet_(hns*", true),
+        ("vethernet_(container*", true),
+        ("vethernet_(internal*", true),
+        ("vethernet_(minikube*", true),
+        ("vethernet_(multipass*", true),
+        ("hns_internal*", true),
         // Another switch of Hyper-V has the address of the endpoint.
         ("vethernet*", false),
         ("veth*", true),
         ("virbr*", true),
+        ("vnet*", true),
+        ("vmenet*", true),
         ("cni*", true),
         ("cali*", true),
+        ("vxlan*", true),
+        ("vx_submariner*", true),
+        ("geneve*", true),
+        ("genev_sys*", true),
+        ("tunl0*", true),
         ("cilium*", true),
         ("flannel*", true),
+        ("ovn_k8s*", true),
+        ("ovs_system", true),
+        // Bridges of Open vSwitch within a host. `br_ex` has the address of the endpoint.
+        ("br_int", true),
+        ("br_tun", true),
+        ("antrea*", true),
+        ("cbr0", true),
         ("kube_bridge", true),
+        ("kube_dummy*", true),
         ("kube_ipvs*", true),
+        ("nodelocaldns", true),
+        ("dummy*", true),
         ("lxc*", true),
         ("lxdbr*", true),
+        ("incusbr*", true),
         ("podman*", true),
         ("nomad", true),
         ("weave*", true),
@@ -159,6 +177,8 @@ pub(super) const BRIDGES: Words<bool> = Words {
         ("parallels*", true),
         ("mpqemubr*", true),
         ("crc", true),
+        ("npcap*", true),
+        ("microsoft_km_test_loopback*", true),
         // Bridges of a Mac. Another bridge has the address of the endpoint.
         ("bridge100", true),
         ("bridge101", true),
@@ -199,7 +219,7 @@ fn is_mac(text: Escaped<'_>) -> bool {
 }
 
 /// Whether this is the MAC address of a loopback interface.
-pub(super) fn is_zero(mac: Escaped<'_>) -> bool {
+fn is_zero(mac: Escaped<'_>) -> bool {
     mac.raw().bytes().all(|byte| matches!(byte, b'0' | b':' | b'-'))
 }
 

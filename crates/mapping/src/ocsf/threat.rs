@@ -10,7 +10,7 @@ use super::file::{File, FileType};
 use super::finding::{Malware, Verdict, activity};
 use super::metadata::{Common, Metadata};
 use super::mitigation::Reports;
-use super::user::{UserType, mark_account, mark_process_user};
+use super::user::{UserType, mark_account, mark_process_user, names_in};
 use super::{device, enrichment, unmapped, workload};
 use crate::common::account::Account;
 use crate::common::classification::{OUTCOMES, Outcome};
@@ -209,6 +209,7 @@ fn actor(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     event.account(account, UserType::Unknown);
     if initiator.is_some() {
         event.text("uid", parts.initiator.id);
+        names_in(event, parts.initiator.name);
         mark_account(event, parts.initiator.name);
     }
     event.close(user);

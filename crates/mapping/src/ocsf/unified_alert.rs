@@ -372,7 +372,13 @@ fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>, has_container: boo
     event.close(element);
     mark_process_user(event, parts.process.user_text);
     attacker(event, &parts.attacker);
-    target_user(event, &parts.target);
+    if is_set(parts.target.name) {
+        target_user(event, &parts.target);
+    } else if let Some(account) = parts.identity() {
+        let element = event.open_element();
+        event.user("user", account, UserType::User);
+        event.close(element);
+    }
     event.close(list);
 }
 
@@ -408,12 +414,19 @@ fn target_user(event: &mut Event<'_>, target: &TargetUser<'_>) {
     event.close(element);
 }
 
-/// Adds the console's observables, which the event has in `unmapped`.
+/// Adds the console's observables, which the event has in `unmapped`. A name with words of the console is none.
 fn observables(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let mut observe = |path: &str, (kind, value): (Observed, Value<'_>)| {
+        let is_image = matches!(kind, Observed::ProcessName | Observed::FileName | Observed::FilePath);
+        let image = value.escaped().filter(|_| is_image).and_then(Image::named);
+        let kind = match image {
+            Some(Image { addition: Some(_), .. }) => return,
+            Some(Image { path: Some(_), .. }) => ObservableType::FilePath,
+            _ => observable_type(kind),
+        };
         // A number in `unmapped` is no text.
         if value.kind() == Kind::String {
-            event.observe_received(observable_type(kind), path, value);
+            event.observe_received(kind, path, value);
         }
     };
     parts.observables().for_each(|observable| observe("unmapped.observables[].value", observable));

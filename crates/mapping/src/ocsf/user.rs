@@ -4,7 +4,7 @@ use s1_forwarder_record::Value;
 
 use super::event::{Event, Object, Profile};
 use super::observables::ObservableType;
-use crate::common::account::{Account, ProcessUser};
+use crate::common::account::{Account, ProcessUser, display_name, is_email};
 use crate::common::words::Choice;
 
 /// The kind of a user whose name does not tell it.
@@ -59,6 +59,16 @@ impl Event<'_> {
             self.using(Profile::Host);
         }
         self.open("actor")
+    }
+}
+
+/// Writes the full name and the address that a text has in the place of a user's name: `Jane Doe (jane@acme.example)`.
+/// The text stays in the record.
+pub(super) fn names_in(event: &mut Event<'_>, value: Value<'_>) {
+    event.optional("full_name", display_name(value));
+    if let Some(email) = Account::of(value).map(|account| account.text).filter(|text| is_email(*text)) {
+        event.json.escaped("email_addr", email);
+        event.observe(ObservableType::EmailAddress, "email_addr", email);
     }
 }
 

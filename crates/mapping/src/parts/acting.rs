@@ -46,7 +46,7 @@ pub struct Clues<'a> {
 }
 
 /// The programs that run or open files with these extensions: the process is one of them, and not the file.
-const OPENERS: [(&[&str], &[&str]); 31] = [
+const OPENERS: [(&[&str], &[&str]); 37] = [
     (&["ps1", "psm1", "psd1"], &["powershell", "pwsh", "powershell_ise"]),
     (&["bat", "cmd"], &["cmd"]),
     (&["vbs", "vbe", "js", "jse", "wsf", "wsh"], &["wscript", "cscript", "node"]),
@@ -54,37 +54,56 @@ const OPENERS: [(&[&str], &[&str]); 31] = [
     (&["hta"], &["mshta"]),
     (&["sct"], &["regsvr32", "rundll32", "wscript", "cscript"]),
     (&["sh", "bash", "zsh", "ksh", "command"], &["sh", "bash", "dash", "zsh", "ksh", "ash", "busybox"]),
-    (&["py", "pyc", "pyw"], &["python", "pythonw"]),
-    (&["pl"], &["perl"]),
-    (&["rb"], &["ruby"]),
+    (&["py", "pyc", "pyw", "pyz"], &["python", "pythonw", "py", "pyw", "pypy"]),
+    (&["pl", "pm"], &["perl", "wperl"]),
+    (&["rb"], &["ruby", "rubyw"]),
     (&["lua"], &["lua", "luajit"]),
     (&["php"], &["php", "php-fpm", "php-cgi"]),
+    (&["au3", "a3x"], &["autoit3", "autoit3_x64"]),
+    (&["ahk"], &["autohotkey", "autohotkeyu32", "autohotkeyu64"]),
     (&["scpt", "applescript"], &["osascript"]),
     (&["jar", "war", "class", "jsp", "jspx"], &["java", "javaw", "tomcat"]),
     (&["asp", "aspx", "ashx", "asmx"], &["w3wp"]),
     (&["csproj", "vbproj", "vcxproj", "proj", "sln"], &["msbuild", "dotnet"]),
-    (&["dll", "ocx", "cpl", "ax"], &["rundll32", "regsvr32", "control"]),
+    (
+        &["dll", "ocx", "cpl", "ax"],
+        &["rundll32", "regsvr32", "control", "regasm", "regsvcs", "installutil", "odbcconf"],
+    ),
     (&["xll", "wll"], &["excel", "winword", "rundll32"]),
     (&["sys", "drv"], &[]),
     (&["inf"], &["cmstp", "rundll32"]),
     (&["msi", "msp"], &["msiexec"]),
     (&["chm"], &["hh"]),
+    (&["reg"], &["reg", "regedit"]),
     (&["one", "onepkg"], &["onenote", "onenotem"]),
-    (&["doc", "docx", "docm", "dot", "dotx", "dotm", "rtf", "odt"], &["winword", "soffice", "soffice.bin"]),
+    (
+        &["doc", "docx", "docm", "dot", "dotx", "dotm", "rtf", "odt"],
+        &["winword", "wordpad", "write", "soffice", "soffice.bin", "swriter"],
+    ),
     (
         &["xls", "xlsx", "xlsm", "xlsb", "xlt", "xltx", "xltm", "xla", "xlam", "csv", "ods"],
-        &["excel", "soffice", "soffice.bin"],
+        &["excel", "soffice", "soffice.bin", "scalc"],
     ),
     (
         &["ppt", "pptx", "pptm", "pps", "ppsx", "ppsm", "pot", "potx", "potm", "ppa", "ppam", "odp"],
-        &["powerpnt", "soffice", "soffice.bin"],
+        &["powerpnt", "soffice", "soffice.bin", "simpress"],
     ),
     (&["pub"], &["mspub"]),
     (&["mdb", "mde", "accdb", "accde", "accdr"], &["msaccess"]),
     (&["vsd", "vsdx", "vsdm"], &["visio"]),
     (&["msc"], &["mmc"]),
-    (&["pdf"], &["acrord32", "acrobat"]),
+    (&["pdf"], &["acrord32", "acrobat", "foxitpdfreader", "foxitreader", "sumatrapdf", "evince", "okular"]),
+    (&["msg", "eml", "oft", "ics", "vcf"], &["outlook", "olk", "thunderbird"]),
+    (&["htm", "html", "mht", "mhtml", "svg", "xhtml"], &BROWSERS),
+    (&["txt", "log", "ini"], &["notepad", "notepad++"]),
 ];
+
+const BROWSERS: [&str; 6] = ["chrome", "msedge", "iexplore", "firefox", "brave", "opera"];
+
+/// Programs that people open files with: they save files and start others, and others start them. Arguments of which
+/// nobody says whose they are may be another's.
+const STARTERS: [&[&str]; 3] =
+    [&["outlook", "olk", "thunderbird"], &BROWSERS, &["notepad", "notepad++", "wordpad", "write"]];
 
 /// Extensions of what runs on Windows by itself.
 const PROGRAMS: [&str; 4] = ["exe", "com", "scr", "pif"];
@@ -103,10 +122,9 @@ const UNIX_PROGRAMS: [&str; 24] = [
 const UNIX_DIRECTORIES: [&str; 5] = ["/bin/", "/sbin/", "/libexec/", "/Contents/MacOS/", "/PrivilegedHelperTools/"];
 
 /// Extensions of what never runs. It is the argument of a program even where a command line begins with it.
-const DATA: [&str; 35] = [
-    "txt", "log", "conf", "plist", "xml", "json", "htm", "html", "css", "zip", "gz", "tgz", "tar", "bz2", "xz", "7z",
-    "rar", "iso", "dmg", "pkg", "deb", "rpm", "so", "dylib", "ko", "png", "jpg", "mp4", "mp3", "eml", "msg", "service",
-    "lnk", "url", "reg",
+const DATA: [&str; 28] = [
+    "conf", "plist", "xml", "json", "css", "zip", "gz", "tgz", "tar", "bz2", "xz", "7z", "rar", "iso", "dmg", "pkg",
+    "deb", "rpm", "so", "dylib", "ko", "png", "jpg", "mp4", "mp3", "service", "lnk", "url",
 ];
 
 /// What a file is to a process.
@@ -160,8 +178,10 @@ impl<'a> Acting<'a> {
         };
         let is_opener = |image: &Image<'a>| is_program_of(*image, openers);
         let is_program = |first: &Image<'a>| {
-            is_opener(first)
-                || openers.is_some() && !named.is_some_and(|file| first.is_like(file)) && is_certain_program(*first)
+            // Any program may open a file that its command line names.
+            let is_program =
+                || is_certain_program(*first) || named.is_some_and(is_argument) && is_program_of(*first, None);
+            is_opener(first) || openers.is_some() && !named.is_some_and(|file| first.is_like(file)) && is_program()
         };
         if let Some(process) = line.filter(is_program) {
             return clues.started(process, false);
@@ -169,7 +189,9 @@ impl<'a> Acting<'a> {
         let has_its_switch = named
             .zip(openers)
             .is_some_and(|(file, openers)| clues.has_switch_of_program(openers.is_empty(), clues.is_windows(file)));
-        let is_actor = |image: &Image<'a>| is_opener(image) || has_its_switch && is_program_of(*image, None);
+        let is_actor = |image: &Image<'a>| {
+            is_opener(image) || has_its_switch && is_program_of(*image, None) && !is_starter(*image)
+        };
         match originator.filter(is_actor) {
             Some(process) => Self { process: Some(process), has_arguments: true, ..Self::default() },
             None => Self { parent: originator, ..Self::default() },
@@ -205,7 +227,7 @@ impl<'a> Acting<'a> {
         let clues = Clues { image: Some(file), ..Clues::default() };
         let has_other_name = || {
             let is_program = clues.kind(file) == FileKind::Program && !command_line::has_argument(text, file);
-            has_run && (is_program || is_program_of(file, None))
+            has_run && (is_program || is_program_of(file, None) && !is_starter(file))
         };
         match first_word(line).filter(|first| !is_switch(first)) {
             _ if file.addition.is_some() => acting(Some(file), true),
@@ -224,9 +246,10 @@ impl<'a> Acting<'a> {
     }
 }
 
-/// The program that a command line begins with.
+/// The program that a command line begins with. A script or a document is none.
 fn first_word(line: Value<'_>) -> Option<Image<'_>> {
-    line.escaped().and_then(command_line::executable).and_then(Image::named)
+    let first = line.escaped().and_then(command_line::executable).and_then(Image::named);
+    first.filter(|first| openers(extension(first.name)).is_none())
 }
 
 impl<'a> Clues<'a> {
@@ -309,7 +332,15 @@ impl<'a> Clues<'a> {
 
 /// Whether a first word can only be a program: it has `.exe`, or is below a directory for programs.
 fn is_certain_program(first: Image<'_>) -> bool {
-    stem(first.name.raw()) != first.name.raw() || is_below_directory_of_programs(first)
+    stem(first.name.raw()) != first.name.raw() || is_below_directory_of_programs(first) || is_of_windows(first)
+}
+
+/// Whether it is `C:\Windows\system32\svchost` or another program of Windows without its extension.
+fn is_of_windows(image: Image<'_>) -> bool {
+    let directory = image.path.and_then(|path| path.raw().get(2..)).map_or("", |path| path);
+    let is_directory = |name: &str| directory.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    let is_of_windows = is_directory(r"\\windows\\system32\\") || is_directory(r"\\windows\\syswow64\\");
+    is_of_windows && extension(image.name).is_none()
 }
 
 fn is_below_directory_of_programs(image: Image<'_>) -> bool {
@@ -341,9 +372,15 @@ fn is_one_of(text: Escaped<'_>, words: &[&str]) -> bool {
 fn is_program_of(image: Image<'_>, programs: Option<&[&str]>) -> bool {
     let stem = stem(image.name.raw());
     let name = stem.trim_end_matches(|byte: char| byte.is_ascii_digit() || byte == '.');
-    let is_name = |program: &&str| program.eq_ignore_ascii_case(stem) || program.eq_ignore_ascii_case(name);
+    let has_version = name.len() != stem.len();
+    let is_name =
+        |program: &&str| program.eq_ignore_ascii_case(stem) || has_version && program.eq_ignore_ascii_case(name);
     match programs {
         Some(programs) => programs.iter().any(is_name),
         None => OPENERS.iter().flat_map(|(_, programs)| *programs).any(is_name),
     }
+}
+
+fn is_starter(image: Image<'_>) -> bool {
+    STARTERS.into_iter().any(|programs| is_program_of(image, Some(programs)))
 }

@@ -86,9 +86,9 @@ pub struct Login<'a> {
 }
 
 impl Login<'_> {
-    /// A value of a login. Windows writes `-` for one that is missing, and Nobody's id for that of a failed login.
+    /// A value of a login. Windows writes Nobody's id for that of a failed login.
     pub fn text(value: Value<'_>) -> Option<Escaped<'_>> {
-        value.escaped().filter(|text| !text.is("-") && !text.is("S-1-0-0") && !is_placeholder(*text))
+        value.escaped().filter(|text| !text.is("S-1-0-0") && !is_placeholder(*text))
     }
 }
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use s1_forwarder_record::Value;
 use s1_forwarder_record::unified_alert::{UnifiedAlert, UnifiedProcess};
 
-use crate::common::account::ProcessUser;
+use crate::common::account::{Account, ProcessUser};
 use crate::common::address::Address;
 use crate::common::attack::Attack;
 use crate::common::image::{Image, NamedFile};
@@ -148,6 +148,7 @@ pub struct Asset<'a> {
     current: Value<'a>,
     /// The asset has an operating system or an agent, or is a machine by its type.
     pub is_machine: bool,
+    /// The asset is a user.
     pub is_identity: bool,
     /// The agent only detects.
     pub is_detecting: bool,
@@ -178,6 +179,11 @@ impl<'a> AssetEntry<'a> {
 
     pub fn role(self) -> Value<'a> {
         self.0.get("role")
+    }
+
+    /// The asset is a user.
+    pub fn is_identity(self) -> bool {
+        is_identity(self.0)
     }
 }
 
@@ -222,13 +228,16 @@ pub const OBSERVABLES: Words<Observed> = Words {
         ("email", Observed::Email),
         ("file_hash", Observed::Hash),
         ("fingerprint", Observed::Hash),
+        ("file", Observed::FileName),
         ("file_name", Observed::FileName),
         ("file_path", Observed::FilePath),
         ("url", Observed::Url),
         ("url_string", Observed::Url),
         ("mac", Observed::MacAddress),
+        ("process", Observed::ProcessName),
         ("process_name", Observed::ProcessName),
         ("command_line", Observed::CommandLine),
+        ("registry_key", Observed::RegistryKey),
         ("registry_key_path", Observed::RegistryKey),
     ],
 };
@@ -337,6 +346,11 @@ impl<'a> UnifiedParts<'a> {
 
     pub fn assets(&self) -> impl Iterator<Item = AssetEntry<'a>> {
         self.assets[0].elements().map(AssetEntry)
+    }
+
+    /// The user that the asset is.
+    pub fn identity(&self) -> Option<Account<'a>> {
+        if self.asset.is_identity { Account::of(self.endpoint.name()) } else { None }
     }
 
     /// The one asset of an older console, which has it in the place of the list.
@@ -494,16 +508,25 @@ fn kinds(current: Value<'_>) -> [Value<'_>; 4] {
     [specific, category, subcategory, current.get("assetTypeClassifier")]
 }
 
+/// The words for an asset that is a user.
+const IDENTITIES: [&str; 5] = ["identity", "user", "user_account", "ad_user", "service_account"];
+
+/// An identity is a user, unless its type is that of a machine. Its agent is that of the machine that reported it.
+fn is_identity(current: Value<'_>) -> bool {
+    let is_user = |kind: Value<'_>| IDENTITIES.contains(&Word::of_value(kind).as_str());
+    kinds(current).into_iter().any(is_user) && !kinds(current).into_iter().any(is_machine)
+}
+
 /// An operating system, an agent or the type of a machine make an asset a machine.
 fn asset<'a>(current: Value<'a>, detected: Value<'a>) -> Asset<'a> {
-    let is_identity = Word::is(current.get("category"), "identity");
+    let is_identity = is_identity(current);
     let of_system = ["osType", "osName", "osVersion", "agentVersion"].into_iter();
     let is_known = |value| is_set(value) && !Word::is(value, "unrecognized");
     let has_system = of_system.flat_map(|key| [current.get(key), detected.get(key)]).any(is_known);
-    let is_machine = has_system || kinds(current).into_iter().any(is_machine);
+    let is_machine = has_system || is_set(current.get("agentUuid")) || kinds(current).into_iter().any(is_machine);
     Asset {
         current,
-        is_machine: is_set(current.get("agentUuid")) || is_machine && !is_identity,
+        is_machine: is_machine && !is_identity,
         is_identity,
         is_detecting: Word::is(current.get("policy"), "detect"),
         kind: current.get("subcategory"),

@@ -4,7 +4,7 @@ use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::{Stream, Timestamp};
 use serde_json::{Value, json};
 
-use super::support::{assert_fields, at, faults, map_to, mapper_to};
+use super::support::{assert_fields, at, faults, map_to, mapper_to, read_event};
 
 fn activity(number: u32, fields: Value, data: Value) -> Value {
     let mut record = json!({"activityType": number, "id": "1", "createdAt": "2026-01-01T00:00:00Z", "data": data});
@@ -1624,9 +1624,14 @@ fn an_observable_of_any_type_is_related() {
         ("FINGERPRINT", &hash, "hash", &hash.to_lowercase(), "Hash"),
         ("MAC", "00:50:56:00:00:01", "", "00:50:56:00:00:01", "MAC Address"),
         ("PROCESS_NAME", "evil.exe", "", "evil.exe", "Process Name"),
+        ("PROCESS", "evil.exe", "", "evil.exe", "Process Name"),
+        ("PROCESS", "C:\\evil.exe", "", "C:\\evil.exe", "File Path"),
+        ("FILE", "evil.exe", "", "evil.exe", "File Name"),
+        ("FILE", "/tmp/evil", "", "/tmp/evil", "File Path"),
         ("COMMAND_LINE", "evil.exe -x", "", "evil.exe -x", "Command Line"),
         ("FILE_PATH", "/tmp/evil", "", "/tmp/evil", "File Path"),
         ("REGISTRY_KEY_PATH", "HKLM\\Run", "", "HKLM\\Run", "Registry Key Path"),
+        ("REGISTRY_KEY", "HKLM\\Run", "", "HKLM\\Run", "Registry Key Path"),
         ("URL_STRING", "https://evil.example/", "", "https://evil.example/", "URL String"),
     ] {
         let list = json!([{"name": "a", "type": kind, "value": value}]);
@@ -1673,6 +1678,9 @@ fn the_hash_of_an_entry_is_one_in_lower_case_and_a_uuid_of_zeros_is_none() {
         let record = threat(json!({}), json!({"agentRealtimeInfo": {"agentId": "9", "agentUuid": uuid}}));
         assert_fields(&map_to(Schema::Ecs, Stream::Threats, &record), &[("sentinel_one.agent", Value::Null)]);
         let record = json!({"id": "9", "uuid": uuid, "computerName": "h", "updatedAt": "2026-01-01T00:00:00Z"});
+        // `sentinel_one.agent.uuid` joins streams.
+        let event = map_to(Schema::Ecs, Stream::Agents, &record);
+        assert_fields(&event["sentinel_one"]["agent"], &[("uuid", Value::Null), ("original_uuid", json!(uuid))]);
         let event = map_to(Schema::Ocsf, Stream::Agents, &record);
         assert!(!event["device"].to_string().contains(uuid), "{event:#}");
     }
@@ -2142,6 +2150,11 @@ fn a_system_an_agent_or_a_machine_type_makes_a_host() {
         (json!({"category": "Desktop"}), [json!("desktop"), json!("Desktop")]),
         (json!({"category": "Server", "subcategory": "Other Server"}), [json!("server"), json!("Server")]),
         (json!({"subcategory": "Kubernetes Node"}), [json!("kubernetes node"), json!("Server")]),
+        (
+            json!({"category": "Identity", "subcategory": "Domain Controller"}),
+            [json!("domain controller"), json!("Server")],
+        ),
+        (json!({"category": "Identity", "subcategory": "AD Computer"}), [json!("ad computer"), json!("Unknown")]),
     ] {
         let [ecs, ocsf] = alert(asset.clone());
         let of_host = [("host.name", json!("H")), ("host.type", types[0].clone())];
@@ -2151,6 +2164,9 @@ fn a_system_an_agent_or_a_machine_type_makes_a_host() {
     for asset in [
         json!({"category": "Storage", "subcategory": "S3 Bucket"}),
         json!({"category": "Identity", "subcategory": "User"}),
+        json!({"category": "Identity", "subcategory": "User", "agentUuid": "u-1", "osType": "WINDOWS"}),
+        json!({"subcategory": "Service Account", "agentUuid": "u-1", "osType": "WINDOWS"}),
+        json!({"category": "User", "agentUuid": "u-1"}),
         json!({"osType": "UNKNOWN", "category": "Database", "subcategory": "SQL Server"}),
         json!({"category": "Function"}),
     ] {
@@ -2538,4 +2554,209 @@ fn a_shell_of_a_unified_alert_is_the_image_whatever_its_first_word() {
         let event = map_to(Schema::Ecs, Stream::UnifiedAlerts, &record);
         assert_eq!(event.pointer("/process/executable"), Some(&json!(path)), "{event:#}");
     }
+}
+
+/// What the console adds to a name is in no observable. The text stays at its path.
+#[test]
+fn a_name_with_words_of_the_console_is_no_observable() {
+    for (kind, value) in [
+        ("PROCESS", "powershell.exe (CLI fa08)"),
+        ("PROCESS_NAME", "cmd.exe (interactive session)"),
+        ("FILE_NAME", "powershell.exe (CLI fa08)"),
+        ("FILE_PATH", "C:\\W\\powershell.exe (CLI fa08)"),
+    ] {
+        let record = json!({"id": "1", "observables": [{"name": "a", "type": kind, "value": value}]});
+        let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
+        assert_eq!(observed(&event), [], "{event:#}");
+        assert_eq!(event["unmapped"]["observables"][0]["value"], value);
+    }
+}
+
+/// The agent of an identity is that of the machine that saw it.
+#[test]
+fn an_identity_with_an_agent_is_a_user_and_no_host() {
+    let identity = json!({"name": "ACME\\jane", "category": "Identity", "subcategory": "User Account",
+        "agentUuid": "u-1", "osType": "WINDOWS", "primary": true});
+    let server = json!({"name": "DC-1", "category": "Server"});
+    let record = json!({"id": "u", "detectedAt": "2026-01-01T00:00:00Z", "assets": [identity, server]});
+    check(
+        "identity-with-an-agent",
+        Stream::UnifiedAlerts,
+        &record,
+        &[
+            ("host", Value::Null),
+            ("user", json!({"name": "jane", "domain": "ACME"})),
+            ("related.user", json!(["jane"])),
+            ("related.hosts", json!(["DC-1"])),
+            ("sentinel_one.agent.uuid", json!("u-1")),
+        ],
+        &[
+            ("device", Value::Null),
+            ("resources", json!([{"name": "ACME\\jane", "type": "User Account", "uid_alt": "u-1"}, {"name": "DC-1"}])),
+            ("evidences", json!([{"user": {"name": "jane", "domain": "ACME", "type": "User", "type_id": 1}}])),
+        ],
+    );
+}
+
+#[test]
+fn a_name_with_an_address_is_both_for_every_user() {
+    let [both, name, address] = ["Jane Doe (jane@acme.example)", "Jane Doe", "jane@acme.example"];
+    let all = json!(["jane", address, name]);
+    // Who detected from the console.
+    let info = json!({"initiatedBy": "star_manual", "initiatingUsername": both, "initiatingUserId": "7"});
+    check(
+        "threat-initiated-by-a-person",
+        Stream::Threats,
+        &threat(info, json!({})),
+        &[("related.user", all.clone())],
+        &[
+            ("actor.user.uid", json!("7")),
+            ("actor.user.name", json!("jane")),
+            ("actor.user.full_name", json!(name)),
+            ("actor.user.email_addr", json!(address)),
+        ],
+    );
+    // Who made a group.
+    let group = json!({"id": "1", "name": "G", "creator": both, "creatorId": "7", "updatedAt": "2026-01-01T00:00:00Z"});
+    let event = map_to(Schema::Ecs, Stream::Groups, &group);
+    assert_eq!(faults(Schema::Ecs, &event), Vec::<String>::new(), "{event:#}");
+    assert_fields(
+        &event,
+        &[
+            ("user", json!({"name": "jane", "full_name": name, "email": address, "id": "7"})),
+            ("related.user", json!([name, "jane", address])),
+            ("sentinel_one.group.creator", json!(both)),
+        ],
+    );
+    // Whom an alert is assigned to.
+    let record = json!({"id": "u", "assignee": {"userId": "7", "fullName": both}});
+    assert_fields(&map_to(Schema::Ecs, Stream::UnifiedAlerts, &record), &[("related.user", all.clone())]);
+    // Who wrote a note.
+    let note = json!({"id": "5", "createdAt": "2026-01-01T00:00:00Z", "text": "t", "creator": both, "creatorId": "7"});
+    let notes = json!({"notes": [note]}).to_string();
+    let [ecs, ocsf] = [Schema::Ecs, Schema::Ocsf].map(|schema| {
+        let mut out = Vec::new();
+        let record = threat(json!({}), json!({})).to_string();
+        let mut mapper = mapper_to(schema, Stream::Threats, false);
+        mapper.map_record(record.as_bytes(), None, Some(notes.as_bytes()), &mut out).unwrap();
+        let event = read_event(&out);
+        assert_eq!(faults(schema, &event), Vec::<String>::new(), "{event:#}");
+        event
+    });
+    assert_fields(&ecs, &[("related.user", all)]);
+    let owner =
+        json!({"name": "jane", "full_name": name, "email_addr": address, "uid": "7", "type": "Unknown", "type_id": 0});
+    assert_eq!(ocsf["notes"][0]["owner"], owner);
+}
+
+#[test]
+fn a_mac_address_of_all_clients_of_a_vpn_is_none_of_a_device() {
+    let one = |mac: &str, ip: &str| json!({"name": "Ethernet 2", "physical": mac, "inet": [ip]});
+    let real = "98:fa:9b:5f:f2:bd";
+    for shared in [
+        "00:09:0f:aa:00:01",
+        "00:09:0f:fe:00:01",
+        "00:05:9a:3c:7a:00",
+        "00-05-9A-3C-78-00",
+        "02:50:41:00:00:01",
+        "02:05:85:7f:eb:80",
+        "02:00:4c:4f:4f:50",
+        "50:50:54:50:30:30",
+        "20:41:53:59:4e:ff",
+    ] {
+        for (named, interfaces, ip, mac) in [
+            ("10.9.0.2", json!([one(shared, "10.9.0.2")]), "10.9.0.2", Value::Null),
+            ("10.4.4.69", json!([one(shared, "10.9.0.2")]), "10.4.4.69", Value::Null),
+            ("10.4.4.69", json!([one(shared, "10.9.0.2"), one(real, "10.4.4.70")]), "10.4.4.69", json!(real)),
+            ("10.9.0.2", json!([one(shared, "10.9.0.2"), one(real, "10.4.4.70")]), "10.4.4.70", json!(real)),
+        ] {
+            let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": named,
+                "networkInterfaces": interfaces});
+            let event = map_to(Schema::Ocsf, Stream::Agents, &agent);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event, &[("device.ip", json!(ip)), ("device.mac", mac)]);
+            assert!(!observed(&event).iter().any(|(_, value)| value == shared), "{event:#}");
+            assert_eq!(event["device"]["network_interfaces"][0]["mac"], shared);
+            let event = map_to(Schema::Ecs, Stream::Agents, &agent);
+            let has_real = interfaces.as_array().unwrap().len() > 1;
+            let macs = if has_real { json!(["98-FA-9B-5F-F2-BD"]) } else { Value::Null };
+            assert_fields(&event, &[("host.mac", macs)]);
+        }
+        let data = json!({"alertid": "5", "rulename": "r", "agentipv4": "10.4.4.69", "physical": shared});
+        let event = map_to(Schema::Ocsf, Stream::Activities, &activity(3608, json!({"agentId": "9"}), data));
+        assert_fields(&event, &[("device.ip", json!("10.4.4.69")), ("device.mac", Value::Null)]);
+    }
+}
+
+#[test]
+fn an_interface_of_pods_and_switches_within_a_host_represents_no_device() {
+    let mac = "9c:fc:e8:11:22:33";
+    for name in [
+        "vxlan.calico",
+        "tunl0",
+        "cali12ab34cd56e",
+        "ovn-k8s-mp0",
+        "antrea-gw0",
+        "incusbr0",
+        "cilium_host",
+        "cilium_vxlan",
+        "flannel.1",
+        "cni0",
+        "cbr0",
+        "kube-dummy-if",
+        "nodelocaldns",
+        "genev_sys_6081",
+        "br-int",
+        "vnet0",
+        "nerdctl0",
+        "docker_gwbridge",
+        "vEthernet (HNS Internal NIC)",
+        "vEthernet (nat)",
+        "vEthernet (Internal Switch)",
+        "Npcap Loopback Adapter",
+        "Microsoft KM-TEST Loopback Adapter",
+    ] {
+        let one = |name: &str, mac: &str, ip: &str| json!({"name": name, "physical": mac, "inet": [ip]});
+        let interfaces = json!([one(name, "66:f0:12:34:56:78", "10.244.1.1"), one("eth0", mac, "192.168.129.2")]);
+        let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": "10.244.1.1",
+            "networkInterfaces": interfaces});
+        let others = json!({"agentRealtimeInfo": {"agentId": "9", "networkInterfaces": interfaces},
+            "agentDetectionInfo": {"agentIpV4": "10.244.1.1,192.168.129.2"}});
+        for (stream, record) in [(Stream::Agents, agent), (Stream::Threats, threat(json!({}), others))] {
+            let event = map_to(Schema::Ocsf, stream, &record);
+            assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+            assert_fields(&event["device"], &[("ip", json!("192.168.129.2")), ("mac", json!(mac))]);
+        }
+    }
+}
+
+/// The agent was sent an action. Nobody knows whether it did.
+#[test]
+fn an_action_that_was_only_sent_did_nothing_yet() {
+    for (counters, status, disposition) in [
+        (Value::Null, "not_mitigated", "Detected"),
+        (json!({"success": 0, "pendingReboot": 0, "total": 0}), "not_mitigated", "Detected"),
+        (Value::Null, "mitigated", "Corrected"),
+    ] {
+        let report = json!({"action": "quarantine", "status": "sent", "actionsCounters": counters});
+        let record = threat(json!({"mitigationStatus": status}), json!({"mitigationStatus": [report]}));
+        let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+        assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
+        assert_fields(&event, &[("disposition", json!(disposition)), ("remediation.desc", json!("quarantine: sent"))]);
+    }
+}
+
+/// Linux and Windows write a hyphen in the place of a name.
+#[test]
+fn a_hyphen_is_nobody() {
+    let user = "Effective: root, Real: jane, Login: -";
+    let record =
+        threat(json!({"processUser": user}), json!({"agentDetectionInfo": {"agentLastLoggedInUserName": "-"}}));
+    let event = map_to(Schema::Ecs, Stream::Threats, &record);
+    assert_fields(&event, &[("user.name", json!("root")), ("related.user", json!(["root", "jane"]))]);
+    let event = map_to(Schema::Ocsf, Stream::Threats, &record);
+    assert_fields(&event, &[("device.owner", Value::Null)]);
+    let record = activity(27, json!({"userId": "7"}), json!({"username": "-", "fullName": "N/A", "ipAddress": "-"}));
+    let event = map_to(Schema::Ecs, Stream::Activities, &record);
+    assert_fields(&event, &[("user", json!({"id": "7"})), ("source", Value::Null), ("related", Value::Null)]);
 }

@@ -91,6 +91,9 @@ fn events(stream: Stream, record: &Value) -> Vec<Value> {
     let mut odd = record.clone();
     odd["severity"] = json!("HIGH");
     odd["id"] = json!("N/A");
+    if stream == Stream::Agents {
+        odd["uuid"] = json!("N/A");
+    }
     [(record, None), (&odd, None), (record, Some(enrichment.to_string()))]
         .into_iter()
         .filter(|(_, enrichment)| stream == Stream::Threats || enrichment.is_none())

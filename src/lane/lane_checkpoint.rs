@@ -19,7 +19,7 @@ use crate::source::{Pass, PositionPart, PositionReader, RecordKey, Rhythm, Sourc
 const VERSION: u64 = 8;
 /// The first layout with a rhythm.
 const WITH_RHYTHM: u64 = 5;
-/// Of 1 MiB each. To read a topic takes as long for one as for several.
+/// Each segment has at most 1 MiB. To read a topic takes as long for one as for several.
 const SEGMENTS_AT_ONCE: usize = 16;
 /// The first layout with a former ledger and a place.
 const WITH_FORMER: u64 = 6;

@@ -459,10 +459,9 @@ impl Client {
                 }
                 _ => return first,
             }
-            info!(
-                console = self.host(),
-                "the API token in use was refused; its source has a new one, which is in use now"
-            );
+            if index == self.tokens.in_use() {
+                info!(console = self.host(), "the API token in use was refused; using the new one of its source");
+            }
             token = changed;
         }
         self.limiter.ready().await;

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use super::scope_list::visible_scopes;
 use crate::console::{Client, ConsoleError, ConsoleSettings};
 use crate::record::{Level, Scope};
@@ -31,6 +33,34 @@ pub fn named_scopes(settings: &ConsoleSettings) -> impl Iterator<Item = (&'stati
         ("groups", Level::Group, &*settings.groups),
     ];
     all.into_iter().filter(|(.., ids)| !ids.is_empty())
+}
+
+/// The scope of the token's user, such as `account 225494730938493804`; `None` if the console does not say.
+///
+/// # Errors
+/// As [`Client::object`].
+pub async fn scope_of_user(client: &Client) -> Result<Option<String>, ConsoleError> {
+    #[derive(Deserialize)]
+    struct Role {
+        id: Option<String>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct User {
+        scope: Option<String>,
+        #[serde(default)]
+        scope_roles: Vec<Role>,
+    }
+    #[derive(Deserialize)]
+    struct Envelope {
+        data: Option<User>,
+    }
+    let answer = client.object("user").await?;
+    let user = serde_json::from_slice::<Envelope>(&answer).ok().and_then(|envelope| envelope.data);
+    let Some(User { scope: Some(scope), scope_roles }) = user else { return Ok(None) };
+    let mut ids: Vec<String> = scope_roles.into_iter().filter_map(|role| role.id).collect();
+    ids.sort_unstable();
+    Ok(Some(client.redactor().scrub(&format!("{scope} {}", ids.join(", "))).trim_end().to_owned()))
 }
 
 impl SeenScope {

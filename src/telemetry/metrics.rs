@@ -179,8 +179,9 @@ metrics! {
          process or another one: console, stream and destination are equal, and the scope of one is or contains that of the \
          other. The log, `check` and the status page name both.";
     UNSEEN_SCOPE_LANES = Gauge "unseen_scope_lanes" &[], "lanes",
-        "Lanes that run in this process and whose token does not see an account, site or group that the pipeline names. The \
-         console sends nothing of it. `status`, log and status page name the ids.";
+        "Lanes that run in this process and whose token does not see an account, site or group that the pipeline names, or \
+         whose new token has another scope than the former one. The console sends nothing of what a token does not see. \
+         `status`, log and status page name the ids.";
     ORPHANED_CHECKPOINTS = Gauge "orphaned_checkpoints" &[], "checkpoints",
         "Checkpoints in the state that belong to no pipeline file: of files that are gone, and of streams and sinks that a \
          file no longer has. Nothing removes them but `state delete`. Each worker counts all of them, as far as it has seen \

@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::context::WorkerContext;
-use super::expiry::{self, KnownExpiry, KnownToken};
+use super::expiry::{self, KnownExpiry};
 use super::new_token::{self, NewToken};
-use super::scope;
+use super::scope::{self, KnownScope};
 use super::spec::LaneSpec;
 use super::start_times::for_all;
 use super::verify;
@@ -33,7 +33,7 @@ pub const INTERVAL: Duration = Duration::from_secs(15);
 pub struct Checks {
     expiry: Repeated<KnownExpiry>,
     new_token: Repeated<NewToken>,
-    scope: Repeated<KnownToken>,
+    scope: Repeated<KnownScope>,
     ledgers: Repeated<()>,
 }
 
@@ -71,7 +71,7 @@ impl Checks {
             let lanes = lanes();
             self.new_token.start(Duration::ZERO, |known| new_token::check(context, lanes, known));
         }
-        if self.scope.is_due(now) || self.scope.state.is_replaced() {
+        if self.scope.is_due(now) || self.scope.state.token.is_replaced() {
             let lanes = lanes();
             // Without an answer to a lane, the scope says nothing.
             if lanes.iter().any(|lane| has_succeeded(context, lane)) {

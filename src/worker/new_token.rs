@@ -142,7 +142,7 @@ pub(super) mod tests {
         pub good: Arc<Mutex<Vec<&'static str>>>,
         /// What the console says of a token; without, that the token's role may not ask.
         pub details: Arc<Mutex<Option<&'static str>>>,
-        /// The site that a token sees.
+        /// The site that a token sees, which is its user's.
         pub sites: Arc<Mutex<Vec<(&'static str, &'static str)>>>,
         /// The token of each request, after `list` or `details`.
         asked: Arc<Mutex<Vec<String>>>,
@@ -151,10 +151,21 @@ pub(super) mod tests {
 
     impl Rotation {
         pub fn new() -> Self {
+            Self::with("sites: ['100000000000000001']")
+        }
+
+        /// The file names no scope.
+        pub fn without_ids() -> Self {
+            Self::with("")
+        }
+
+        fn with(ids: &str) -> Self {
             let directory = tempfile::tempdir().unwrap();
             let file = directory.path().join("acme.yaml");
-            let text = "console: { url: 'https://acme.example', token: { file: token }, sites: ['100000000000000001'] }\n\
-                        streams: { activities: {} }\nsinks: [{ type: stdout }]\n";
+            let text = format!(
+                "console: {{ url: 'https://acme.example', token: {{ file: token }}, {ids} }}\n\
+                 streams: {{ activities: {{}} }}\nsinks: [{{ type: stdout }}]\n"
+            );
             std::fs::write(&file, text).unwrap();
             std::fs::write(directory.path().join("token"), "former\n").unwrap();
             let loaded = pipeline::load(&[file], &FileOptions::default());
@@ -169,6 +180,7 @@ pub(super) mod tests {
                 let what = match request.url.path().rsplit('/').next() {
                     Some("api-token-details") => "details",
                     Some("sites") => "sites",
+                    Some("user") => "user",
                     _ => "list",
                 };
                 log.lock().push(format!("{what} {token}"));
@@ -183,6 +195,10 @@ pub(super) mod tests {
                     (true, "details", None) => (StatusCode::FORBIDDEN, FORBIDDEN.to_owned()),
                     (true, "details", Some(details)) => (StatusCode::OK, details.to_owned()),
                     (true, "sites", _) => (StatusCode::OK, listed),
+                    (true, "user", _) => {
+                        let user = format!(r#"{{"data":{{"scope":"site","scopeRoles":[{{"id":"{site}"}}]}}}}"#);
+                        (StatusCode::OK, user)
+                    }
                     _ => (StatusCode::OK, r#"{"data":{}}"#.to_owned()),
                 };
                 let headers = dated(Timestamp::default());

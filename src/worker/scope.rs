@@ -6,8 +6,8 @@ use tracing::debug;
 use super::context::WorkerContext;
 use super::expiry::KnownToken;
 use super::spec::LaneSpec;
-use crate::console::Client;
-use crate::source::{SeenScope, named_scopes};
+use crate::console::{Client, ConsoleError};
+use crate::source::{SeenScope, named_scopes, scope_of_user};
 
 /// Wait before the comparison: the first requests of the lanes go first.
 pub const FIRST_CHECK: Duration = Duration::from_secs(1);
@@ -17,6 +17,14 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(600);
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 /// Nothing is to be compared: longer than a process runs.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// What the last check of a pipeline knew.
+#[derive(Debug, Default)]
+pub struct KnownScope {
+    pub token: KnownToken,
+    /// The scope of the first token's user, of a pipeline that names no ids.
+    of_user: Option<String>,
+}
 
 /// What a comparison has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,17 +39,17 @@ pub enum Compared {
 pub async fn check(
     context: Arc<WorkerContext>,
     lanes: Vec<Arc<LaneSpec>>,
-    mut known: KnownToken,
-) -> (KnownToken, Duration) {
+    mut known: KnownScope,
+) -> (KnownScope, Duration) {
     let Some(lane) = lanes.first() else { return (known, NEVER) };
     let pipeline = &lane.id.pipeline;
-    if named_scopes(&lane.console).next().is_none() {
-        context.warnings.clear_unseen(pipeline, &lane.console, context.clock().now());
-        return (known, NEVER);
-    }
     let Ok(client) = context.client(pipeline, &lane.console) else { return (known, RETRY_INTERVAL) };
-    let max_age = if known.is_replaced() { Duration::ZERO } else { CHECK_INTERVAL };
-    known.follow(&client);
+    let max_age = if known.token.is_replaced() { Duration::ZERO } else { CHECK_INTERVAL };
+    known.token.follow(&client);
+    if named_scopes(&lane.console).next().is_none() {
+        let pause = compare_with_former(&context, lane, &client, &mut known.of_user).await;
+        return (known, pause);
+    }
     let comparison = context.warnings.comparison(&lane.console, max_age);
     let compared = comparison.get_or_try_init(|| compare(&client, lane)).await;
     let now = context.clock().now();
@@ -57,6 +65,38 @@ pub async fn check(
         Err(NotKnown) => RETRY_INTERVAL,
     };
     (known, pause)
+}
+
+/// Compares the scope of the token's user with that of the first token. Without ids in the file, the token of another
+/// customer of the console would be no less good. Returns the wait before the next comparison.
+async fn compare_with_former(
+    context: &WorkerContext,
+    lane: &LaneSpec,
+    client: &Client,
+    first: &mut Option<String>,
+) -> Duration {
+    let pipeline = &lane.id.pipeline;
+    let scope = match scope_of_user(client).await {
+        Err(ConsoleError::Transient { .. }) => return RETRY_INTERVAL,
+        answer => answer.ok().flatten(),
+    };
+    let now = context.clock().now();
+    match (&scope, &*first) {
+        (Some(scope), Some(former)) if scope != former => {
+            let text = format!(
+                "the scope of the new token's user is {scope}, that of the former one was {former}: put the former one back, \
+                 or, if this is meant, name the ids in the file, or restart the worker"
+            );
+            context.warnings.set_unseen(pipeline, &lane.console, text.into(), now);
+        }
+        _ => {
+            context.warnings.clear_unseen(pipeline, &lane.console, now);
+            if first.is_none() {
+                *first = scope;
+            }
+        }
+    }
+    NEVER
 }
 
 /// The console did not answer.
@@ -102,7 +142,7 @@ mod tests {
             let LaneWarnings { unseen, .. } = metrics.warnings();
             unseen.is_some()
         };
-        let (known, pause) = check(context.clone(), lanes.clone(), KnownToken::default()).await;
+        let (known, pause) = check(context.clone(), lanes.clone(), KnownScope::default()).await;
         assert_eq!((unseen(), pause), (false, CHECK_INTERVAL));
 
         // The console takes the site away from the same token.
@@ -120,12 +160,42 @@ mod tests {
         rotation.good.lock().push("next");
         rotation.write("next");
         rotation.check_for(120).await;
-        assert!(known.is_replaced());
+        assert!(known.token.is_replaced());
         rotation.asked();
         let (known, _) = check(context.clone(), lanes.clone(), known).await;
-        assert_eq!((unseen(), known.is_replaced()), (true, false));
+        assert_eq!((unseen(), known.token.is_replaced()), (true, false));
         // Another pipeline, or lane, that asks within the hour.
         check(context.clone(), lanes.clone(), known).await;
         assert_eq!(rotation.asked(), ["sites next"]);
+    }
+
+    /// A token of another customer, whose file names nothing.
+    #[tokio::test(start_paused = true)]
+    async fn a_new_token_of_another_scope_is_warned_of_until_the_former_one_is_back() {
+        let mut rotation = Rotation::without_ids();
+        rotation.list().await.unwrap();
+        let (context, lanes) = (rotation.context.clone(), rotation.lanes.clone());
+        let metrics = context.telemetry.running_lanes().remove(0);
+        let warning = || {
+            context.warnings.show(&context.telemetry);
+            metrics.warnings().unseen.map(|text| text.to_string())
+        };
+        rotation.good.lock().push("next");
+        rotation.sites.lock().push(("next", "2"));
+        let (mut known, pause) = check(context.clone(), lanes.clone(), KnownScope::default()).await;
+        assert_eq!((warning(), pause), (None, NEVER));
+        for (token, expected) in [("next", true), ("former", false)] {
+            rotation.write(token);
+            rotation.check_for(120).await;
+            assert!(known.token.is_replaced());
+            (known, _) = check(context.clone(), lanes.clone(), known).await;
+            let text = warning();
+            assert_eq!(text.is_some(), expected, "{text:?}");
+            assert!(text.is_none_or(|text| text.contains("is site 2, that of the former one was site 1000")));
+        }
+        // A console that does not say changes nothing.
+        rotation.good.lock().clear();
+        (known, _) = check(context.clone(), lanes.clone(), known).await;
+        assert_eq!((warning(), known.of_user.is_some()), (None, true));
     }
 }

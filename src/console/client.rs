@@ -280,23 +280,10 @@ impl Client {
     /// # Errors
     /// As [`Self::list`].
     pub async fn token_expiry(&self) -> Result<Option<Timestamp>, ConsoleError> {
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Details {
-            expires_at: Option<String>,
-        }
-        #[derive(serde::Deserialize)]
-        struct Envelope {
-            data: Option<Details>,
-        }
         let url = self.token_details();
         let call = ApiCall { token_in_body: true, ..self.call(&url) };
         let answer = self.request(self.permit().await, call, None).await?;
-        let envelope: Envelope = serde_json::from_slice(&answer).map_err(|_| {
-            let advice = advice::of_foreign_body(&answer);
-            ConsoleError::transient(format!("the answer about the token has an unexpected form; {advice}"))
-        })?;
-        Ok(envelope.data.and_then(|details| Timestamp::parse(&details.expires_at?).ok()))
+        expiry_in(&answer)
     }
 
     /// Asked for once a day, or an hour after an answer without a release.
@@ -387,7 +374,12 @@ impl Client {
         let ask = async {
             self.limiter.ready().await;
             match self.attempt(token, &call, None).await {
-                Ok(_) => TokenVerdict::Accepted,
+                Ok(answer) => match expiry_in(&answer) {
+                    // The console tells of an expired token, and refuses each list.
+                    Ok(Some(expiry)) if expiry <= self.clock.now() => TokenVerdict::Refused,
+                    Ok(_) => TokenVerdict::Accepted,
+                    Err(_) => TokenVerdict::Unknown,
+                },
                 Err(ConsoleError::Unauthorized(reason)) if !advice::is_from_elsewhere(&reason) => TokenVerdict::Refused,
                 Err(_) => TokenVerdict::Unknown,
             }
@@ -510,6 +502,27 @@ impl Client {
             *self.server_clock.lock() = Some(clock);
         }
     }
+}
+
+/// The expiry time in the answer about a token; `None` if the console does not report it.
+///
+/// # Errors
+/// If the answer is no console's.
+fn expiry_in(answer: &[u8]) -> Result<Option<Timestamp>, ConsoleError> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Details {
+        expires_at: Option<String>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Envelope {
+        data: Option<Details>,
+    }
+    let envelope: Envelope = serde_json::from_slice(answer).map_err(|_| {
+        let advice = advice::of_foreign_body(answer);
+        ConsoleError::transient(format!("the answer about the token has an unexpected form; {advice}"))
+    })?;
+    Ok(envelope.data.and_then(|details| Timestamp::parse(&details.expires_at?).ok()))
 }
 
 /// A console may give a cursor that no request can carry.

@@ -280,6 +280,20 @@ pub(super) mod tests {
         assert!(!rotation.shows_refused());
     }
 
+    /// The console knows it, and refuses each list.
+    #[tokio::test(start_paused = true)]
+    async fn a_new_token_that_has_expired_is_refused() {
+        let mut rotation = Rotation::new();
+        rotation.list().await.unwrap();
+        rotation.good.lock().push("expired");
+        *rotation.details.lock() = Some(r#"{"data":{"expiresAt":"2026-01-01T00:00:00Z"}}"#);
+        rotation.write("expired");
+        rotation.check_for(120).await;
+        assert!(rotation.shows_refused());
+        rotation.list().await.unwrap();
+        assert_eq!(rotation.asked(), ["list former", "details expired", "list former"]);
+    }
+
     /// A worker that goes on with what it has read would not start again.
     #[tokio::test(start_paused = true)]
     async fn what_is_no_token_is_shown_when_it_has_stood() {

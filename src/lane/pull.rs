@@ -11,6 +11,7 @@ use super::enrich::{self, Enricher};
 use super::map::PulledPage;
 use super::sizing::{EXPANSION, PageBudget, SMALL_PAGE, Sizing};
 use super::{Lane, Reservation};
+use crate::checkpoint::ledger::repair_between;
 use crate::console::{ClockChange, ConsoleError, advice};
 use crate::failure::Failure;
 use crate::record::Timestamp;
@@ -217,11 +218,13 @@ impl PullStage<'_> {
                 "the console's clock and this machine's differ by more than `overlap`: the earlier one is used"
             ),
             // A record with an earlier time than the position less `overlap` is not pulled.
-            Some(ClockChange::Agree { since, jump }) if jump > pull.overlap => warn!(
-                "the console's clock and this machine's agree again; the console's was behind, and records with a time of \
-                 then may be older than what lanes look back to: s1-forwarder verify FILE --from {since} --to {theirs} \
-                 --repair"
-            ),
+            Some(ClockChange::Agree { since, jump }) if jump > pull.overlap => {
+                let repair = repair_between(since, theirs);
+                warn!(
+                    "the console's clock and this machine's agree again; the console's was behind, and records with a time of \
+                     then may be older than what lanes look back to; {repair}"
+                );
+            }
             Some(ClockChange::Agree { .. }) => info!("the console's clock and this machine's agree again"),
             None => {}
         }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::context::WorkerContext;
@@ -15,15 +16,25 @@ pub const FIRST_CHECK: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_secs(600);
 /// The console may show another scope than before to the same token.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
+/// The interval while something is not seen: somebody is mending it.
+const UNSEEN_INTERVAL: Duration = Duration::from_secs(120);
 /// Nothing is to be compared: longer than a process runs.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// What the last check of a pipeline knew.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct KnownScope {
     pub token: KnownToken,
+    /// When nothing was wrong, or the first check was planned.
+    well_at: Instant,
     /// The scope of the first token's user, of a pipeline that names no ids.
     of_user: Option<String>,
+}
+
+impl Default for KnownScope {
+    fn default() -> Self {
+        Self { token: KnownToken::default(), well_at: Instant::now(), of_user: None }
+    }
 }
 
 /// What a comparison has found.
@@ -46,57 +57,47 @@ pub async fn check(
     let Ok(client) = context.client(pipeline, &lane.console) else { return (known, RETRY_INTERVAL) };
     let max_age = if known.token.is_replaced() { Duration::ZERO } else { CHECK_INTERVAL };
     known.token.follow(&client);
-    if named_scopes(&lane.console).next().is_none() {
-        let pause = compare_with_former(&context, lane, &client, &mut known.of_user).await;
-        return (known, pause);
-    }
-    let comparison = context.warnings.comparison(&lane.console, max_age);
-    let compared = comparison.get_or_try_init(|| compare(&client, lane)).await;
+    let is_named = named_scopes(&lane.console).next().is_some();
+    let compared = if is_named {
+        let comparison = context.warnings.comparison(&lane.console, max_age, UNSEEN_INTERVAL);
+        comparison.get_or_try_init(|| compare(&client, lane)).await.cloned()
+    } else {
+        compare_with_former(&client, &mut known.of_user).await
+    };
     let now = context.clock().now();
     let pause = match compared {
         Ok(Compared::Unseen(text)) => {
-            context.warnings.set_unseen(pipeline, &lane.console, text.clone(), now.minus(CHECK_INTERVAL));
-            CHECK_INTERVAL
+            let since = now.minus(known.well_at.elapsed());
+            context.warnings.set_unseen(pipeline, &lane.console, text, since);
+            if is_named { UNSEEN_INTERVAL } else { NEVER }
         }
         Ok(Compared::Nothing) => {
             context.warnings.clear_unseen(pipeline, &lane.console, now);
-            CHECK_INTERVAL
+            known.well_at = Instant::now();
+            if is_named { CHECK_INTERVAL } else { NEVER }
         }
         Err(NotKnown) => RETRY_INTERVAL,
     };
     (known, pause)
 }
 
-/// Compares the scope of the token's user with that of the first token. Without ids in the file, the token of another
-/// customer of the console would be no less good. Returns the wait before the next comparison.
-async fn compare_with_former(
-    context: &WorkerContext,
-    lane: &LaneSpec,
-    client: &Client,
-    first: &mut Option<String>,
-) -> Duration {
-    let pipeline = &lane.id.pipeline;
+/// Compares the scope of the token's user with that of the `first` token. Without ids in the file, the token of another
+/// customer of the console would be no less good.
+async fn compare_with_former(client: &Client, first: &mut Option<String>) -> Result<Compared, NotKnown> {
     let scope = match scope_of_user(client).await {
-        Err(ConsoleError::Transient { .. }) => return RETRY_INTERVAL,
+        Err(ConsoleError::Transient { .. }) => return Err(NotKnown),
         answer => answer.ok().flatten(),
     };
-    let now = context.clock().now();
-    match (&scope, &*first) {
-        (Some(scope), Some(former)) if scope != former => {
-            let text = format!(
-                "the scope of the new token's user is {scope}, that of the former one was {former}: put the former one back, \
-                 or, if this is meant, name the ids in the file, or restart the worker"
-            );
-            context.warnings.set_unseen(pipeline, &lane.console, text.into(), now);
-        }
-        _ => {
-            context.warnings.clear_unseen(pipeline, &lane.console, now);
-            if first.is_none() {
-                *first = scope;
-            }
-        }
+    let Some(scope) = scope else { return Ok(Compared::Nothing) };
+    let former = first.get_or_insert_with(|| scope.clone());
+    if *former == scope {
+        return Ok(Compared::Nothing);
     }
-    NEVER
+    let text = format!(
+        "the scope of the new token's user is {scope}, that of the former one was {former}: put the former one back, or, \
+         if this is meant, name the ids in the file, or restart the worker"
+    );
+    Ok(Compared::Unseen(text.into()))
 }
 
 /// The console did not answer.
@@ -149,7 +150,7 @@ mod tests {
         rotation.sites.lock().push(("former", "2"));
         sleep(pause).await;
         let (known, pause) = check(context.clone(), lanes.clone(), known).await;
-        assert_eq!((unseen(), pause), (true, CHECK_INTERVAL));
+        assert_eq!((unseen(), pause), (true, UNSEEN_INTERVAL));
         rotation.sites.lock().clear();
         sleep(pause).await;
         let (known, _) = check(context.clone(), lanes.clone(), known).await;

@@ -15,6 +15,7 @@ use super::duplicates::{Duplicate, find_duplicates};
 use super::scope::Compared;
 use super::usage::id_of;
 use super::valid_pipelines::ValidPipelines;
+use crate::checkpoint::ledger::repair_between;
 use crate::console::ConsoleSettings;
 use crate::pipeline::Pipeline;
 use crate::record::Timestamp;
@@ -55,10 +56,10 @@ impl Unseen {
     fn repair(&self, scope: &ScopeOfToken, now: Timestamp) -> String {
         let since = self.since;
         if self.scope == *scope {
-            return format!("s1-forwarder verify FILE --from {since} --to {now} --repair");
+            return repair_between(since, now);
         }
         // The ledger is a new one: `verify` compares what the former scope had.
-        format!("s1-forwarder backfill FILE --stream STREAM --from {since} --to {now}")
+        format!("to fetch it: s1-forwarder backfill FILE --stream STREAM --from {since} --to {now}")
     }
 }
 
@@ -89,12 +90,22 @@ impl ScopeOfToken {
 
 impl Warnings {
     /// The comparison of a scope, which pipelines with the same one share. If it has ended, and began `max_age` ago, it
-    /// is a new one.
-    pub fn comparison(&self, console: &ConsoleSettings, max_age: Duration) -> Arc<OnceCell<Compared>> {
+    /// is a new one; if something was not seen, after `max_age_unseen`.
+    pub fn comparison(
+        &self,
+        console: &ConsoleSettings,
+        max_age: Duration,
+        max_age_unseen: Duration,
+    ) -> Arc<OnceCell<Compared>> {
         let new = || Comparison { begun: Instant::now(), result: Arc::default() };
         let mut known = self.0.lock();
         let comparison = known.comparisons.entry(ScopeOfToken::of(console)).or_insert_with(new);
-        if comparison.result.initialized() && comparison.begun.elapsed() >= max_age {
+        let max_age = match comparison.result.get() {
+            Some(Compared::Nothing) => max_age,
+            Some(Compared::Unseen(_)) => max_age.min(max_age_unseen),
+            None => Duration::MAX,
+        };
+        if comparison.begun.elapsed() >= max_age {
             *comparison = new();
         }
         comparison.result.clone()
@@ -120,7 +131,7 @@ impl Warnings {
         let before = self.0.lock().unseen.remove(pipeline);
         if let Some(before) = before {
             let repair = before.repair(&ScopeOfToken::of(console), now);
-            warn!(pipeline, "the warning about the scope is over; what was not seen does not come by itself: {repair}");
+            warn!(pipeline, "the warning about the scope is over; what was not seen does not come by itself; {repair}");
         }
     }
 
@@ -219,17 +230,17 @@ mod tests {
         warnings.set_unseen("acme", console, "not 3".into(), now);
         let known = warnings.0.lock();
         let unseen = &known.unseen["acme"];
-        let times = format!("--from {since} --to {now}");
         assert_eq!(
             unseen.repair(&ScopeOfToken::of(console), now),
-            format!("s1-forwarder verify FILE {times} --repair"),
+            "from 2026-09-21T16:00:00Z plus `overlap` on: s1-forwarder verify FILE --from 2026-09-21T14:00:00Z \
+             --to 2026-09-21T16:00:00Z --repair",
             "the console sends it now"
         );
         let mut other = ConsoleSettings::clone(console);
         other.sites = ["100000000000000007".parse().unwrap()].into();
         assert_eq!(
             unseen.repair(&ScopeOfToken::of(&other), now),
-            format!("s1-forwarder backfill FILE --stream STREAM {times}"),
+            format!("to fetch it: s1-forwarder backfill FILE --stream STREAM --from {since} --to {now}"),
             "the file has another scope"
         );
     }

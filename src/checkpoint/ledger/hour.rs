@@ -37,6 +37,15 @@ impl Hour {
         Self(self.0.saturating_sub(hours))
     }
 }
+
+/// When and by which command `verify` delivers what is missing of the time between these. It compares whole hours, some
+/// time after their end.
+pub fn repair_between(since: Timestamp, until: Timestamp) -> String {
+    let from = Hour::of(since).unwrap_or_default();
+    let to = Hour::from(until);
+    format!("from {to} plus `overlap` on: s1-forwarder verify FILE --from {from} --to {to} --repair")
+}
+
 impl fmt::Display for Hour {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.start().fmt(formatter)

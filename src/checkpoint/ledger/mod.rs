@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use entries::Sum;
 pub use former::FormerLedger;
-pub use hour::Hour;
+pub use hour::{Hour, repair_between};
 pub use totals::LedgerTotals;
 
 use hour_sums::HourSums;

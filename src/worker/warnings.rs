@@ -232,8 +232,8 @@ mod tests {
         let unseen = &known.unseen["acme"];
         assert_eq!(
             unseen.repair(&ScopeOfToken::of(console), now),
-            "from 2026-09-21T16:00:00Z plus `overlap` on: s1-forwarder verify FILE --from 2026-09-21T14:00:00Z \
-             --to 2026-09-21T16:00:00Z --repair",
+            "from 2026-09-21T16:00:00.000000Z plus `overlap` on: s1-forwarder verify FILE --from 2026-09-21T14:00:00.000000Z \
+             --to 2026-09-21T16:00:00.000000Z --repair",
             "the console sends it now"
         );
         let mut other = ConsoleSettings::clone(console);

@@ -182,6 +182,9 @@ metrics! {
         "Lanes that run in this process and whose token does not see an account, site or group that the pipeline names, or \
          whose new token has another scope than the former one. The console sends nothing of what a token does not see. \
          `status`, log and status page name the ids.";
+    UNUSED_TOKENS = Gauge "unused_tokens" &[], "pipelines",
+        "Pipelines of this process whose token's file or Secret has something else than requests use: the console refuses \
+         it, or it is no token. The former one is still in use. A restart would fail.";
     ORPHANED_CHECKPOINTS = Gauge "orphaned_checkpoints" &[], "checkpoints",
         "Checkpoints in the state that belong to no pipeline file: of files that are gone, and of streams and sinks that a \
          file no longer has. Nothing removes them but `state delete`. Each worker counts all of them, as far as it has seen \

@@ -60,6 +60,7 @@ pub struct ProcessMetrics {
     kafka_clients: IntGauge,
     duplicate_lanes: IntGauge,
     unseen_scope_lanes: IntGauge,
+    unused_tokens: IntGauge,
     orphaned_checkpoints: IntGauge,
     dead_letter_bytes: IntGaugeVec,
     dead_letter_max: IntGaugeVec,
@@ -114,6 +115,7 @@ impl Default for ProcessMetrics {
             kafka_clients: gauge(&metrics::KAFKA_CLIENTS),
             duplicate_lanes: gauge(&metrics::DUPLICATE_LANES),
             unseen_scope_lanes: gauge(&metrics::UNSEEN_SCOPE_LANES),
+            unused_tokens: gauge(&metrics::UNUSED_TOKENS),
             orphaned_checkpoints: gauge(&metrics::ORPHANED_CHECKPOINTS),
             dead_letter_bytes: gauges(&metrics::DEAD_LETTER_BYTES),
             dead_letter_max: gauges(&metrics::DEAD_LETTER_MAX_BYTES),
@@ -140,6 +142,7 @@ impl Default for ProcessMetrics {
             Box::new(process.kafka_clients.clone()),
             Box::new(process.duplicate_lanes.clone()),
             Box::new(process.unseen_scope_lanes.clone()),
+            Box::new(process.unused_tokens.clone()),
             Box::new(process.orphaned_checkpoints.clone()),
             Box::new(process.dead_letter_bytes.clone()),
             Box::new(process.dead_letter_max.clone()),
@@ -186,6 +189,10 @@ impl ProcessMetrics {
 
     pub fn unseen_scope_lanes(&self) -> &IntGauge {
         &self.unseen_scope_lanes
+    }
+
+    pub fn unused_tokens(&self) -> &IntGauge {
+        &self.unused_tokens
     }
 
     pub fn orphaned_checkpoints(&self) -> &IntGauge {

@@ -346,6 +346,11 @@ impl Telemetry {
         }
     }
 
+    /// Number of pipelines with a [`TokenStatus::new_token`].
+    pub fn unused_tokens(&self) -> usize {
+        read(&self.pipelines).values().filter(|pipeline| pipeline.token.new_token.is_some()).count()
+    }
+
     /// The console's clock is ahead of ours by `seconds`.
     pub fn set_clock_difference(&self, pipeline: &str, seconds: i64) {
         // Polls say it again and again.

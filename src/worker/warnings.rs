@@ -167,6 +167,7 @@ impl Warnings {
         }
         telemetry.process().duplicate_lanes().set(duplicate);
         telemetry.process().unseen_scope_lanes().set(unseen_scope);
+        telemetry.process().unused_tokens().set(i64::try_from(telemetry.unused_tokens()).unwrap_or(i64::MAX));
         // By each two pipelines, whichever is the first: one lane with its duplicate, and how many lanes it has.
         let mut pairs: BTreeMap<(&str, &str), (&LaneId, &LaneId, usize)> = BTreeMap::new();
         for (id, Duplicate { of, .. }) in duplicates.iter().filter(|(id, _)| running.contains(&id.pipeline)) {

@@ -55,6 +55,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("kafka_clients", "gauge", &[]),
     ("duplicate_lanes", "gauge", &[]),
     ("unseen_scope_lanes", "gauge", &[]),
+    ("unused_tokens", "gauge", &[]),
     ("orphaned_checkpoints", "gauge", &[]),
     ("dead_letter_bytes", "gauge", &["pipeline"]),
     ("dead_letter_max_bytes", "gauge", &["pipeline"]),

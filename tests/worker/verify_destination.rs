@@ -118,6 +118,16 @@ async fn what_was_removed_is_named_and_repaired_without_a_duplicate() {
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
 }
 
+/// However many are missing, one question finds out whether a document could be any of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_without_an_identity_are_asked_for_once() {
+    let (harness, elastic) = delivered().await;
+    remove(&elastic, &choose(&harness, &elastic, &mut BTreeSet::new(), 1_050));
+    let exit = ask(&harness, &[]).await;
+    assert_eq!(sum(&lanes(&exit)[0], "missing"), 1_050, "{}", exit.stdout);
+    assert_eq!(elastic.contract(|elastic| elastic.unnamed), 1);
+}
+
 /// What the ledger calls delivered is all there: neither the console nor the destination is asked by identity. Only the
 /// same identities have the same sum.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -188,10 +198,12 @@ async fn an_answer_that_is_no_proof_changes_nothing() {
             assert!(!exit.stdout.contains("cmVhZGVy"), "{}", exit.stdout);
         }
     }
-    elastic.contract(|elastic| elastic.trap = None);
 
     // A busy cluster is asked again, and a question that is too large is made smaller.
-    elastic.contract(|elastic| (elastic.busy, elastic.most) = (1, 100));
+    elastic.contract(|elastic| (elastic.trap, elastic.busy) = (Some(Trap::FilteredAlias), 1));
+    let exit = ask(&harness, &[]).await;
+    assert!(lanes(&exit)[0]["unseen"].as_str().unwrap().contains("`filter`"), "{}", exit.stdout);
+    elastic.contract(|elastic| (elastic.trap, elastic.busy, elastic.most) = (None, 4, 100));
     let exit = ask(&harness, &[]).await;
     assert_eq!(sum(&lanes(&exit)[0], "missing"), 5, "{}", exit.stdout);
 

@@ -6,42 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use s1_forwarder::emulator::Kind;
 use serde_json::{Value, json};
 
+use crate::support::at_destination::{self, ask, lanes, listed, settled, sum};
 use crate::support::completeness::hour;
 use crate::support::double::Double;
 use crate::support::elastic_search::{ElasticSearch, TARGET, TRAPS, Trap};
 use crate::support::harness::Harness;
-use crate::support::process::Exit;
-
-use super::verify_present::{lanes, settled, sum};
 
 /// A day of activities, delivered to a cluster that is asked with other credentials.
 async fn delivered() -> (Harness, Double<ElasticSearch>) {
-    let harness = Harness::new(|setup| {
-        setup.activities = 1_500;
-        setup.span = std::time::Duration::from_secs(86_400);
-    })
-    .await;
     let elastic = Double::start(ElasticSearch::default()).await;
-    put(&harness, &elastic, json!({}));
-    assert_eq!(harness.once(&[]).await.code, Some(0));
+    let harness = at_destination::delivered(json!({
+        "type": "elasticsearch", "url": elastic.url(), "api_key": "d3JpdGVy",
+        "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
+    }))
+    .await;
     assert!(elastic.contract(|elastic| elastic.documents.len()) > 1_000);
     (harness, elastic)
-}
-
-fn put(harness: &Harness, elastic: &Double<ElasticSearch>, verify: Value) {
-    let mut access = json!({ "api_key": "cmVhZGVy", "settle": "1ms" });
-    access.as_object_mut().unwrap().extend(verify.as_object().unwrap().clone());
-    let sink = json!({
-        "type": "elasticsearch", "name": "siem", "url": elastic.url(), "api_key": "d3JpdGVy", "verify": access,
-    });
-    harness.put_changed(
-        "acme",
-        json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": { "activities": { "since": "10d" } } }),
-    );
-}
-
-async fn ask(harness: &Harness, flags: &[&str]) -> Exit {
-    harness.verify_until(hour(1), &[&["--destination", "--format", "json"], flags].concat()).await
 }
 
 fn remove(elastic: &Double<ElasticSearch>, ids: &BTreeSet<String>) {
@@ -83,8 +63,7 @@ async fn what_was_removed_is_named_and_repaired_without_a_duplicate() {
         remove(&elastic, &removed);
         let exit = ask(&harness, &["--list", list.to_str().unwrap()]).await;
         assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
-        let listed = std::fs::read_to_string(&list).unwrap();
-        assert_eq!(listed.lines().map(|line| line[..32].to_owned()).collect::<BTreeSet<_>>(), removed);
+        assert_eq!(listed(&list), removed);
         if count == 200 {
             let exit = ask(&harness, &["--repair"]).await;
             let lane = &lanes(&exit)[0];
